@@ -1,0 +1,52 @@
+"""Errors a user can cause, each told in one line: what is wrong, where, and the mend.
+
+The command line prints them as `error: …` and leaves with exit code 2; any other exception is a fault of ours (exit code 1).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A mistake of the user's. `str(error)` is one line.
+
+    Args:
+        what: what is wrong, e.g. "class id 3 is out of range".
+        where: the file and line, the YAML row or the key it concerns; empty when `what` says it.
+        mend: what to do about it; empty when there is nothing to add.
+    """
+
+    def __init__(self, what: str, where: str = "", mend: str = "") -> None:
+        self.what, self.where, self.mend = what, where, mend
+        super().__init__(": ".join(p for p in (where, what) if p) + (f" ({mend})" if mend else ""))
+
+
+class ConfigError(UserError, ValueError):
+    """An unknown key, a value of the wrong type or out of its range."""
+
+
+class MissingFileError(UserError, FileNotFoundError):
+    """A file that was not found; the message lists every path that was tried."""
+
+    def __str__(self) -> str:  # OSError would print an errno tuple
+        return str(self.args[0])
+
+
+class DatasetError(UserError, ValueError):
+    """A data set that cannot be used: no images, bad YAML, an empty split."""
+
+
+class ModelError(UserError, ValueError):
+    """A model YAML that cannot be built: bad reference, channels that do not fit, an unknown module."""
+
+
+class CheckpointError(UserError, ValueError):
+    """A weights file that cannot be read or written."""
+
+
+def nearest(word: str, known: Iterable[str], n: int = 3) -> str:
+    """Say which known words are closest: "did you mean 'imgsz'?", or "" when none is near."""
+    close = difflib.get_close_matches(word, list(known), n=n, cutoff=0.6)
+    return f"did you mean {' or '.join(repr(c) for c in close)}?" if close else ""

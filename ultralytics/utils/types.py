@@ -1,0 +1,59 @@
+"""Contracts of the data that moves between rooms: one field, one shape, one unit.
+
+B images, H×W pixels, M boxes of the whole batch, m boxes of one image.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypedDict
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+UInt8Array = npt.NDArray[np.uint8]
+Float32Array = npt.NDArray[np.float32]
+Float64Array = npt.NDArray[np.float64]
+Int64Array = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+# ((gain_h, gain_w), (pad_left, pad_top)): resized = original * gain + pad
+RatioPad = tuple[tuple[float, float], tuple[float, float]]
+
+
+class Sample(TypedDict):
+    """One image as a data set returns it."""
+
+    img: torch.Tensor  # uint8 (3, H, W) RGB
+    cls: torch.Tensor  # float32 (m,)
+    bboxes: torch.Tensor  # float32 (m, 4) xywh, centre, 0..1 of the frame H×W
+    im_file: str
+    index: int  # position in the data set
+    ori_shape: tuple[int, int]  # (h, w) of the file
+    resized_shape: tuple[int, int]  # (H, W) of img
+    ratio_pad: RatioPad | None  # validation only; None where the frame is a mosaic
+
+
+class Batch(TypedDict):
+    """Samples collated: what the model, the criterion and the validator get."""
+
+    img: torch.Tensor  # uint8 (B, 3, H, W) RGB; float 0..1 after the trainer's preprocess
+    cls: torch.Tensor  # float32 (M,)
+    bboxes: torch.Tensor  # float32 (M, 4) xywh, centre, 0..1
+    batch_idx: torch.Tensor  # float32 (M,) which image of the batch a box belongs to
+    im_file: list[str]
+    index: list[int]
+    ori_shape: list[tuple[int, int]]
+    resized_shape: list[tuple[int, int]]
+    ratio_pad: list[RatioPad | None]
+
+
+class SampleKey(NamedTuple):
+    """What a training sampler asks of a data set: everything random about a sample is a function of it alone.
+
+    So a batch does not depend on the number of workers, and a resumed epoch repeats exactly.
+    """
+
+    index: int
+    seed: tuple[int, ...]  # entropy of the sample's own generator: (run seed, epoch, position in the epoch)
+    partners: tuple[int, ...] = ()  # images that mosaic and mixup may take besides `index`
