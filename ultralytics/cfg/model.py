@@ -1,0 +1,216 @@
+"""The model YAML as plain data: rows, scales, class count. It is parsed and checked here, and built in `nn/tasks.py`."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ultralytics.cfg.paths import find_model_yaml
+from ultralytics.utils.errors import ModelError, nearest
+
+_KEYS = ("nc", "scales", "scale", "backbone", "head", "ch", "activation", "depth_multiple", "width_multiple", "inplace", "yaml_file")
+
+
+@dataclass
+class RowSpec:
+    """One row: `from` (row numbers, −1 for the row before), repeats, module name, arguments, and where it stands in the file."""
+
+    sources: list[int]
+    repeats: int
+    module: str
+    args: list[Any]
+    where: str = ""
+
+    def to_list(self) -> list[Any]:
+        """The row as the YAML writes it."""
+        return [self.sources[0] if len(self.sources) == 1 else list(self.sources), self.repeats, self.module, self.args]
+
+
+@dataclass
+class ModelSpec:
+    """A whole model YAML with its scale chosen.
+
+    Attributes:
+        nc: classes; ch: input channels.
+        backbone, head: rows; numbers in `from` count over both.
+        scales: letter → [depth, width, max_channels]; scale: the letter in force, "" where the file has none.
+        activation: name of a torch.nn activation, e.g. "nn.ReLU()", or None for SiLU.
+    """
+
+    nc: int
+    backbone: list[RowSpec]
+    head: list[RowSpec]
+    ch: int = 3
+    scales: dict[str, list[float]] = field(default_factory=dict)
+    scale: str = ""
+    depth: float = 1.0
+    width: float = 1.0
+    max_channels: float = float("inf")
+    activation: str | None = None
+    yaml_file: str = ""
+
+    @property
+    def rows(self) -> list[RowSpec]:
+        """All rows in the order of their numbers."""
+        return [*self.backbone, *self.head]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data that `ModelSpec.from_dict` and the YAML understand."""
+        data: dict[str, Any] = {"nc": self.nc, "ch": self.ch}
+        if self.scales:
+            data |= {"scales": copy.deepcopy(self.scales), "scale": self.scale}
+        else:
+            data |= {"depth_multiple": self.depth, "width_multiple": self.width}
+        if self.activation:
+            data["activation"] = self.activation
+        data |= {"backbone": [r.to_list() for r in self.backbone], "head": [r.to_list() for r in self.head]}
+        return data | {"yaml_file": self.yaml_file}
+
+    @classmethod
+    def from_dict(
+        cls, data: dict[str, Any], scale: str | None = None, nc: int | None = None, ch: int | None = None, lines: list[int] | None = None
+    ) -> ModelSpec:
+        """Check a model YAML's content and choose the scale.
+
+        Args:
+            scale: letter that overrides the file's own `scale`; without either the first of `scales` is taken.
+            nc: class count that overrides the file's; ch: input channels likewise.
+            lines: the line of each row in the file, for messages.
+
+        Raises:
+            ModelError: with the row and the mend.
+        """
+        where = str(data.get("yaml_file") or "model YAML")
+        for key in data:
+            if key not in _KEYS:
+                raise ModelError(f"unknown key {key!r}", where, nearest(str(key), _KEYS) or f"keys: {', '.join(_KEYS[:-1])}")
+        for key in ("backbone", "head"):
+            if not isinstance(data.get(key), list) or not data[key]:
+                raise ModelError(f"`{key}` must be a list of rows [from, repeats, module, args]", where)
+        nc = data.get("nc", 80) if nc is None else nc
+        if isinstance(nc, bool) or not isinstance(nc, int) or nc < 1:
+            raise ModelError(f"nc must be an integer of 1 or more, not {nc!r}", where)
+
+        scales = data.get("scales") or {}
+        letter = scale or data.get("scale") or (next(iter(scales)) if scales else "")
+        if scales and letter not in scales:
+            raise ModelError(f"scale {letter!r} is not among its scales: {', '.join(map(str, scales))}", where)
+        if scale and not scales:
+            raise ModelError(f"it has no `scales`, so scale={scale} cannot be chosen", where)
+        if scales:
+            try:
+                depth, width, max_channels = (float(v) for v in scales[letter])
+            except (TypeError, ValueError):
+                raise ModelError(f"scale {letter!r} must be [depth, width, max_channels], not {scales[letter]!r}", where) from None
+        else:
+            depth, width, max_channels = float(data.get("depth_multiple", 1)), float(data.get("width_multiple", 1)), float("inf")
+
+        spec = cls(
+            nc=nc,
+            backbone=[],
+            head=[],
+            ch=ch or data.get("ch", 3),
+            scales=scales,
+            scale=str(letter),
+            depth=depth,
+            width=width,
+            max_channels=max_channels,
+            activation=data.get("activation"),
+            yaml_file=str(data.get("yaml_file") or ""),
+        )
+        number = 0
+        for part, rows in ((spec.backbone, data["backbone"]), (spec.head, data["head"])):
+            for row in rows:
+                line = f", line {lines[number]}" if lines else ""
+                part.append(_row(row, number, f"{where}{line}: row {number}"))
+                number += 1
+        _check_sources(spec)
+        return spec
+
+
+def _row(row: Any, number: int, where: str) -> RowSpec:
+    if not isinstance(row, list) or len(row) != 4:
+        raise ModelError(f"a row is [from, repeats, module, args], not {row!r}", where)
+    sources, repeats, module, args = row
+    sources = sources if isinstance(sources, list) else [sources]
+    if not sources or any(isinstance(s, bool) or not isinstance(s, int) for s in sources):
+        raise ModelError(f"`from` must be a row number or a list of them, not {row[0]!r}", where)
+    if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
+        raise ModelError(f"`repeats` must be an integer of 1 or more, not {repeats!r}", where)
+    if not isinstance(module, str):
+        raise ModelError(f"`module` must be a name, not {module!r}", where)
+    args = args if isinstance(args, list) else [args]
+    return RowSpec(list(sources), repeats, module, list(args), f"{where} ({module})")
+
+
+def _check_sources(spec: ModelSpec) -> None:
+    """Every `from` must name an earlier row."""
+    rows = spec.rows
+    for number, row in enumerate(rows):
+        for source in row.sources:
+            target = number + source if source < 0 else source
+            if 0 <= target < number or (number == 0 and source == -1):
+                continue
+            if number == 0:
+                mend = "the first row reads the image: write -1"
+            else:
+                mend = f"rows 0 to {number - 1} can be named here; {_guess(rows, number, source)}"
+            problem = "does not exist" if source < 0 or source >= len(rows) else "comes later" if source > number else "is itself"
+            raise ModelError(f"`from` names row {source}, which {problem}", row.where, mend)
+
+
+def _guess(rows: list[RowSpec], number: int, source: int) -> str:
+    """What a wrong source probably meant: for a head, the rows that end its levels; else the row before."""
+    row = rows[number]
+    if len(row.sources) > 1 and number == len(rows) - 1:
+        # Levels of a neck end where a row is followed by a change of resolution or by the head itself.
+        ends = [i for i in range(number) if i + 1 == number or rows[i + 1].module in ("Conv", "nn.Upsample")]
+        return f"probably {ends[-len(row.sources):]}"
+    if len(row.sources) > 1:
+        return "write -1 for the row before"
+    return f"probably -1, the row before (row {number - 1}, {rows[number - 1].module})"
+
+
+def load_model_spec(
+    model: str | Path | dict[str, Any] | ModelSpec, scale: str | None = None, nc: int | None = None, ch: int | None = None
+) -> ModelSpec:
+    """Read a model YAML (a path, a bundled name such as "yolov8n-fla.yaml", or its content) and choose its scale.
+
+    Raises:
+        MissingFileError: no such file; every path tried is listed.
+        ModelError: the file cannot be parsed, or a row is wrong.
+    """
+    if isinstance(model, ModelSpec):
+        model = model.to_dict()
+    if isinstance(model, dict):
+        return ModelSpec.from_dict(copy.deepcopy(model), scale, nc, ch)
+    path, letter = find_model_yaml(model)
+    text = path.read_text(encoding="utf-8")
+    try:
+        data = yaml.safe_load(text)
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as e:
+        mark = getattr(e, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        raise ModelError(f"not valid YAML: {getattr(e, 'problem', e)}", f"{path}{line}") from None
+    if not isinstance(data, dict):
+        raise ModelError("a model YAML is a mapping with nc, backbone and head", str(path))
+    data["yaml_file"] = str(path)
+    if letter and letter not in (data.get("scales") or {}):
+        letter = None  # the letter belongs to the name, not to a scale of this file
+    return ModelSpec.from_dict(data, scale or letter, nc, ch, _row_lines(root))
+
+
+def _row_lines(root: yaml.Node | None) -> list[int] | None:
+    """The line of each row of backbone and head, counted from 1."""
+    if not isinstance(root, yaml.MappingNode):
+        return None
+    parts = {key.value: value for key, value in root.value if isinstance(key, yaml.ScalarNode)}
+    nodes = [parts.get("backbone"), parts.get("head")]
+    if not all(isinstance(n, yaml.SequenceNode) for n in nodes):
+        return None
+    return [row.start_mark.line + 1 for node in nodes if node is not None for row in node.value]

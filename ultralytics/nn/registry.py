@@ -1,0 +1,166 @@
+"""How a module enters the model YAML: a decorator on its class that states its channel rule.
+
+    @register(conv_like)
+    class MyBlock(nn.Module):
+        def __init__(self, c1, c2, k=3): ...
+
+A rule turns a row's YAML arguments and incoming channels into the constructor's arguments, the outgoing channels and the change of
+stride. `parse_model` is then a loop over rows with a look-up here; a user's module needs no edit of the parser.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from torch import nn
+
+from ultralytics.utils.errors import ModelError, nearest
+
+
+def make_divisible(x: float, divisor: int = 8) -> int:
+    """The smallest multiple of `divisor` that is not below `x`."""
+    return math.ceil(x / divisor) * divisor
+
+
+@dataclass(frozen=True)
+class Row:
+    """One YAML row as a rule sees it.
+
+    Attributes:
+        channels: channels of each source, in the order of `from`.
+        args: the YAML arguments, with `nc` resolved.
+        repeats: repeats after the depth multiple.
+        width, max_channels: the scale's width multiple and cap.
+    """
+
+    channels: list[int]
+    args: list[Any]
+    repeats: int
+    width: float
+    max_channels: float
+
+    def scaled(self, requested: Any) -> int:
+        """Outgoing channels for a requested number: capped, multiplied by the width, rounded up to a multiple of 8."""
+        if isinstance(requested, bool) or not isinstance(requested, int) or requested < 1:
+            raise ModelError(f"the first argument is the number of output channels, an integer of 1 or more, not {requested!r}")
+        return make_divisible(min(requested, self.max_channels) * self.width)
+
+    def only_source(self) -> int:
+        """Channels of the single source; an error when there are several."""
+        if len(self.channels) != 1:
+            raise ModelError(f"it takes one source, and `from` names {len(self.channels)}", mend="join them with Concat first")
+        return self.channels[0]
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a rule decides: constructor arguments, outgoing channels, stride factor (None where it cannot be known)."""
+
+    args: list[Any]
+    channels: int
+    stride: float | None = 1.0
+    repeats: int = 1  # above 1: the parser stacks that many copies in a Sequential
+    kwargs: dict[str, Any] = field(default_factory=dict)
+
+
+Rule = Callable[[Row], Built]
+M = TypeVar("M", bound=type[nn.Module])
+_MODULES: dict[str, tuple[type[nn.Module], Rule]] = {}
+
+
+def register(rule: Rule, name: str | None = None) -> Callable[[M], M]:
+    """Class decorator: the YAML may use the class under its own name (or `name`), with this channel rule."""
+
+    def add(cls: M) -> M:
+        _MODULES[name or cls.__name__] = (cls, rule)
+        return cls
+
+    return add
+
+
+def registered() -> list[str]:
+    """Names a YAML row may use, besides those of torch.nn written as `nn.Name`."""
+    return sorted(_MODULES)
+
+
+def lookup(name: str) -> tuple[type[nn.Module], Rule]:
+    """The class and rule of a YAML module name; `nn.Name` takes torch.nn's class and keeps the channels."""
+    if name.startswith(("nn.", "torch.nn.")):
+        cls = getattr(nn, name.rsplit("nn.", 1)[1], None)
+        if isinstance(cls, type) and issubclass(cls, nn.Module):
+            return cls, _TORCH_RULES.get(cls, keep_channels)
+        raise ModelError(f"torch.nn has no module {name!r}", mend=nearest(name[3:], dir(nn)))
+    if name in _MODULES:
+        return _MODULES[name]
+    known = registered()
+    raise ModelError(
+        f"unknown module {name!r}",
+        mend=nearest(name, known) or f"known: {', '.join(known)}, and nn.NAME for torch.nn; register your own with @register",
+    )
+
+
+# Channel rules
+
+
+def conv_like(row: Row) -> Built:
+    """`[c2, k, s, …]` of a convolution: (c1, c2, k, s, …), c2 scaled by the width."""
+    c1, c2 = row.only_source(), row.scaled(row.args[0] if row.args else None)
+    stride = row.args[2] if len(row.args) > 2 else 1
+    return Built([c1, c2, *row.args[1:]], c2, float(stride) if isinstance(stride, int) else None, row.repeats)
+
+
+def block_like(row: Row) -> Built:
+    """`[c2, …]` of a block that keeps the resolution: (c1, c2, …), c2 scaled by the width."""
+    c1, c2 = row.only_source(), row.scaled(row.args[0] if row.args else None)
+    return Built([c1, c2, *row.args[1:]], c2, 1.0, row.repeats)
+
+
+def repeated_block(row: Row) -> Built:
+    """`[c2, …]` of a block that repeats inside itself: (c1, c2, n, …)."""
+    c1, c2 = row.only_source(), row.scaled(row.args[0] if row.args else None)
+    return Built([c1, c2, row.repeats, *row.args[1:]], c2)
+
+
+def keep_channels(row: Row) -> Built:
+    """Arguments go through as they are; the channels stay."""
+    return Built(row.args, row.only_source(), None, row.repeats)
+
+
+def attention_like(row: Row) -> Built:
+    """`[dim, …]` of an attention layer: it works at the incoming width, whatever `dim` the YAML was written for."""
+    c1 = row.only_source()
+    return Built([c1, *row.args[1:]], c1, 1.0, row.repeats)
+
+
+def concat(row: Row) -> Built:
+    """`[dimension]`: the channels of all sources together."""
+    return Built(row.args, sum(row.channels))
+
+
+def detect_head(row: Row) -> Built:
+    """`[nc, …]`: the list of source channels is appended."""
+    return Built([*row.args, list(row.channels)], 0)
+
+
+def _upsample(row: Row) -> Built:
+    factor = row.args[1] if len(row.args) > 1 else None
+    return Built(row.args, row.only_source(), 1 / factor if isinstance(factor, int | float) else None, row.repeats)
+
+
+def _identity(row: Row) -> Built:
+    return Built(row.args, row.only_source(), 1.0, row.repeats)
+
+
+def _batch_norm(row: Row) -> Built:
+    c1 = row.only_source()
+    return Built([c1], c1, 1.0, row.repeats)
+
+
+_TORCH_RULES: dict[type[nn.Module], Rule] = {
+    nn.Upsample: _upsample,
+    nn.Identity: _identity,
+    nn.BatchNorm2d: _batch_norm,
+}

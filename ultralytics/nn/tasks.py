@@ -1,0 +1,230 @@
+"""From a model spec to a network: `parse_model` and `DetectionModel`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ultralytics.cfg.model import ModelSpec, RowSpec, load_model_spec
+from ultralytics.nn.modules import Conv, Detect
+from ultralytics.nn.registry import Row, lookup
+from ultralytics.nn.summary import summarise
+from ultralytics.nn.transfer import TransferReport, intersect
+from ultralytics.utils.errors import ModelError
+from ultralytics.utils.log import LOGGER
+
+STRIDE_PROBE = 256  # pixels; a multiple of every stride in use
+
+
+def parse_model(spec: ModelSpec | dict[str, Any], ch: int | None = None, verbose: bool = False) -> tuple[nn.Sequential, list[int]]:
+    """Build a spec's rows.
+
+    Args:
+        spec: the model as data; ch: input channels, instead of the spec's own.
+
+    Returns:
+        The rows as a Sequential (each with `.i` number, `.f` sources, `.type` class path), and the numbers of the rows whose output a
+        later row reads.
+
+    Raises:
+        ModelError: naming the row: unknown module, wrong arguments, channels or resolutions that do not fit.
+    """
+    if not isinstance(spec, ModelSpec):
+        spec = ModelSpec.from_dict(spec)
+    if verbose:
+        LOGGER.info("%3s%20s%3s%10s  %-45s%-30s", "", "from", "n", "params", "module", "arguments")
+    layers: list[nn.Module] = []
+    channels: list[int] = []
+    strides: list[float | None] = []
+    save: set[int] = set()
+    for i, row in enumerate(spec.rows):
+        sources = [s if s == -1 else i + s if s < 0 else s for s in row.sources]
+        incoming = [(ch or spec.ch) if i == 0 else channels[s] for s in sources]
+        scales = [1.0 if i == 0 else strides[s] for s in sources]
+        where = row.where or f"row {i} ({row.module})"
+        try:
+            layer, out, factor, args = _build_row(spec, row, incoming)
+            if row.module == "Concat":
+                _check_resolutions(spec.rows, i, sources, scales, strides)
+        except ModelError as e:
+            raise ModelError(e.what, where, e.mend) from None
+        layer.i, layer.f = i, sources[0] if len(sources) == 1 else sources  # type: ignore[assignment]
+        layer.type = f"{type(layer).__module__}.{type(layer).__qualname__}"  # type: ignore[assignment]
+        layers.append(layer)
+        channels.append(out)
+        strides.append(scales[0] * factor if scales[0] is not None and factor is not None else None)
+        save.update(s % i for s in sources if s != -1)
+        if verbose:
+            n = max(round(row.repeats * spec.depth), 1) if row.repeats > 1 else row.repeats
+            params = sum(p.numel() for p in layer.parameters())
+            LOGGER.info("%3d%20s%3d%10d  %-45s%-30s", i, layer.f, n, params, layer.type, args)
+    model = nn.Sequential(*layers)
+    if spec.activation:
+        _replace_activation(model, spec.activation)
+    return model, sorted(save)
+
+
+def _build_row(spec: ModelSpec, row: RowSpec, incoming: list[int]) -> tuple[nn.Module, int, float | None, list[Any]]:
+    cls, rule = lookup(row.module)
+    args = [_resolve(a, spec.nc) for a in row.args]
+    n = max(round(row.repeats * spec.depth), 1) if row.repeats > 1 else row.repeats
+    built = rule(Row(incoming, args, n, spec.width, spec.max_channels))
+    try:
+        copies = [cls(*built.args, **built.kwargs) for _ in range(built.repeats)]
+    except ModelError:
+        raise
+    except (TypeError, ValueError, RuntimeError, ZeroDivisionError, IndexError) as e:
+        reason = str(e).splitlines()[0].replace("__init__()", cls.__name__)
+        raise ModelError(f"it cannot be built with arguments {built.args}: {reason}") from None
+    return copies[0] if len(copies) == 1 else nn.Sequential(*copies), built.channels, built.stride, built.args
+
+
+def _resolve(arg: Any, nc: int) -> Any:
+    """`nc` means the class count; the words None, True and False mean Python's values, as in the reference's YAMLs."""
+    words = {"nc": nc, "None": None, "True": True, "False": False}
+    return words.get(arg, arg) if isinstance(arg, str) else arg
+
+
+def _check_resolutions(
+    rows: list[RowSpec], i: int, sources: list[int], scales: list[float | None], strides: list[float | None]
+) -> None:
+    """Maps that are joined must have one stride; name both sources and the row that was probably meant."""
+    known = [s for s in scales if s is not None]
+    if len(set(known)) < 2:
+        return
+    told = ", ".join(f"row {s % i} ({rows[s % i].module}) stride {k:g}" for s, k in zip(sources, scales, strict=True) if k is not None)
+    fits = [r for r in range(i - 1) if strides[r] == scales[0] and (r + 1 >= i or strides[r + 1] != strides[r])]
+    mend = f"the last rows at stride {scales[0]:g} are {', '.join(map(str, fits[-3:]))}" if fits else ""
+    raise ModelError(f"it joins maps of different size: {told}", mend=mend)
+
+
+def _replace_activation(model: nn.Module, name: str) -> None:
+    """Give every Conv with the default activation another one: "nn.ReLU()" or "nn.LeakyReLU(0.1)"; nothing is evaluated."""
+    match = re.fullmatch(r"(?:torch\.)?(?:nn\.)?(\w+)\(([\d.]*)\)", name.strip())
+    cls = getattr(nn, match[1], None) if match else None
+    if match is None or not (isinstance(cls, type) and issubclass(cls, nn.Module)):
+        raise ModelError(f"activation {name!r} is not of the form nn.Name() or nn.Name(number)")
+    act = cls(float(match[2])) if match[2] else cls()
+    for module in model.modules():
+        if isinstance(module, Conv) and module.act is Conv.default_act:
+            module.act = act
+
+
+class DetectionModel(nn.Module):
+    """A detector built from a model YAML.
+
+    A tensor (B, ch, H, W), RGB 0..1, with H and W multiples of the largest stride, goes in. In training the raw maps come out, in
+    evaluation `(y, raw)`: see `Detect`.
+
+    Args:
+        cfg: a YAML's path or bundled name (the letter in "yolov8n-fla.yaml" is the scale), its content, or a ModelSpec.
+        ch: input channels; nc: classes; each replaces the YAML's when given.
+        verbose: print the rows while building.
+        scale: the scale letter, for any file name.
+
+    Attributes:
+        model: the rows; save: rows kept for later ones; stride: (levels,) tensor; names: class names; yaml: the spec as plain data.
+    """
+
+    def __init__(
+        self,
+        cfg: str | Path | dict[str, Any] | ModelSpec = "yolov8n.yaml",
+        ch: int | None = None,
+        nc: int | None = None,
+        verbose: bool = True,
+        scale: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.spec = load_model_spec(cfg, scale, nc, ch)
+        self.model, self.save = parse_model(self.spec, verbose=verbose)
+        self.names: dict[int, str] = {i: str(i) for i in range(self.spec.nc)}
+        self.args: dict[str, Any] = {}
+        self.stride = self._init_head()
+        if verbose:
+            self.info()
+
+    @property
+    def yaml(self) -> dict[str, Any]:
+        """The spec as plain data."""
+        return self.spec.to_dict()
+
+    @property
+    def nc(self) -> int:
+        """Classes."""
+        return self.spec.nc
+
+    @property
+    def head(self) -> Detect:
+        """The last row."""
+        head = self.model[-1]
+        if not isinstance(head, Detect):
+            rows = self.spec.rows
+            raise ModelError("the last row must be Detect", rows[-1].where or f"row {len(rows) - 1}")
+        return head
+
+    @torch.no_grad()
+    def _init_head(self) -> Tensor:
+        """Measure the strides with a forward pass that leaves batch norms as they are, and set the head's first bias."""
+        head, training = self.head, self.training
+        self.eval()
+        head.training = True  # the flag of the head alone: raw maps come out, no statistics move
+        try:
+            maps = self.forward(torch.zeros(1, self.spec.ch, STRIDE_PROBE, STRIDE_PROBE))
+        except RuntimeError as e:
+            reason = str(e).splitlines()[0]
+            raise ModelError(f"a {STRIDE_PROBE}×{STRIDE_PROBE} image does not pass through: {reason}", self.spec.yaml_file) from None
+        assert isinstance(maps, list)
+        head.stride = torch.tensor([STRIDE_PROBE / m.shape[-2] for m in maps])
+        head.bias_init()
+        self.train(training)
+        return head.stride
+
+    def forward(self, x: Tensor) -> Any:
+        """Run the rows; outputs are kept only where a later row reads them."""
+        kept: dict[int, Tensor] = {}
+        out: Any = x
+        for layer in self.model:
+            if isinstance(layer.f, int):
+                source = out if layer.f == -1 else kept[layer.f]
+            else:
+                source = [out if f == -1 else kept[f % layer.i] for f in layer.f]  # type: ignore[union-attr, operator]
+            out = layer(source)
+            if layer.i in self.save:
+                kept[layer.i] = out  # type: ignore[index]
+        return out
+
+    def fuse(self) -> DetectionModel:
+        """Fold every batch norm into its convolution, in place, for inference. Copy the model first to go on training it."""
+        for module in self.modules():
+            if isinstance(module, Conv):
+                module.fuse()
+        return self
+
+    def is_fused(self) -> bool:
+        """Whether no convolution has a batch norm of its own left."""
+        return not any(isinstance(m, Conv) and isinstance(m.bn, nn.BatchNorm2d) for m in self.modules())
+
+    def info(self, imgsz: int = 640) -> dict[str, float]:
+        """Log and return layers, parameters, gradients and GFLOPs at `imgsz`, counted as the reference does."""
+        totals = summarise(self, imgsz)
+        stem = Path(self.spec.yaml_file).stem or "model"
+        LOGGER.info(
+            "%s summary%s: %s layers, %s parameters, %s gradients, %.1f GFLOPs",
+            stem.replace("yolo", "YOLO") + (f" (scale {self.spec.scale})" if self.spec.scale else ""),
+            " (fused)" if self.is_fused() else "",
+            *(f"{int(totals[k]):,}" for k in ("layers", "parameters", "gradients")),
+            totals["gflops"],
+        )
+        return totals
+
+    def load(self, weights: nn.Module | Mapping[str, Tensor]) -> TransferReport:
+        """Copy the tensors whose name and shape agree; the report says how many and which not."""
+        state = weights.state_dict() if isinstance(weights, nn.Module) else weights
+        report = intersect(self.state_dict(), state)
+        self.load_state_dict({name: state[name] for name in report.loaded}, strict=False)
+        return report

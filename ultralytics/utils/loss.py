@@ -1,0 +1,157 @@
+"""The criterion of YOLOv8 detection: classification, CIoU and distribution focal losses.
+
+Shapes: B images, A anchors of all levels, C classes, G boxes per image (padded), R bins per side (`reg_max`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812  # torch's customary name
+from torch import Tensor, nn
+
+from ultralytics.utils.boxes import bbox_iou, xywh2xyxy
+from ultralytics.utils.tal import TaskAlignedAssigner, bbox2dist, dist2bbox, make_anchors
+
+
+class DFLoss(nn.Module):
+    """Distribution focal loss (Generalized Focal Loss, eq. 6): cross entropy with the two bins around the target."""
+
+    def __init__(self, reg_max: int = 16) -> None:
+        super().__init__()
+        self.reg_max = reg_max
+
+    def forward(self, pred_dist: Tensor, target: Tensor) -> Tensor:
+        """Logits (n·4, R) and target distances (n, 4) in bins → (n, 1), the mean of the four sides."""
+        target = target.clamp(0, self.reg_max - 1 - 0.01)
+        left = target.long()
+        weight_right = target - left
+        nll = -pred_dist.float().log_softmax(-1)
+        at_left = nll.gather(1, left.view(-1, 1)).view(left.shape)
+        at_right = nll.gather(1, left.view(-1, 1) + 1).view(left.shape)
+        return (at_left * (1 - weight_right) + at_right * weight_right).mean(-1, keepdim=True)
+
+
+class BboxLoss(nn.Module):
+    """CIoU loss and, with more than one bin, distribution focal loss of the foreground anchors."""
+
+    def __init__(self, reg_max: int = 16) -> None:
+        super().__init__()
+        self.dfl_loss = DFLoss(reg_max) if reg_max > 1 else None
+
+    def forward(
+        self,
+        pred_dist: Tensor,
+        pred_bboxes: Tensor,
+        anchor_points: Tensor,
+        target_bboxes: Tensor,
+        target_scores: Tensor,
+        target_scores_sum: Tensor,
+        fg_mask: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Both losses, weighted by the target scores and divided by their sum.
+
+        Args:
+            pred_dist: (B, A, 4·R) logits; pred_bboxes, target_bboxes: (B, A, 4) xyxy in grid units.
+            anchor_points: (A, 2) in grid units; target_scores: (B, A, C); fg_mask: (B, A) bool.
+        """
+        image, anchor = fg_mask.nonzero(as_tuple=True)
+        weight = target_scores[image, anchor].sum(-1, keepdim=True)
+        target = target_bboxes[image, anchor]
+        ciou = bbox_iou(pred_bboxes[image, anchor], target, xywh=False, CIoU=True)
+        loss_iou = ((1.0 - ciou) * weight).sum() / target_scores_sum
+        if self.dfl_loss is None:
+            return loss_iou, torch.zeros_like(loss_iou)
+        reg_max = self.dfl_loss.reg_max
+        distance = bbox2dist(anchor_points[anchor], target, reg_max - 1)
+        loss_dfl = self.dfl_loss(pred_dist[image, anchor].view(-1, reg_max), distance) * weight
+        return loss_iou, loss_dfl.sum() / target_scores_sum
+
+
+class v8DetectionLoss:
+    """Loss of YOLOv8's raw maps against a batch of boxes.
+
+    Args:
+        nc: classes.
+        strides: stride of each level, pixels.
+        reg_max: bins per side.
+        box, cls, dfl: gains of the three parts.
+        tal_topk: anchors per ground-truth box.
+    """
+
+    def __init__(
+        self,
+        nc: int,
+        strides: Sequence[float] | Tensor,
+        reg_max: int = 16,
+        box: float = 7.5,
+        cls: float = 0.5,
+        dfl: float = 1.5,
+        tal_topk: int = 10,
+    ) -> None:
+        self.nc, self.reg_max = nc, reg_max
+        self.strides = [float(s) for s in strides]
+        self.gains = (box, cls, dfl)
+        self.assigner = TaskAlignedAssigner(topk=tal_topk, num_classes=nc, alpha=0.5, beta=6.0)
+        self.bbox_loss = BboxLoss(reg_max)
+
+    def __call__(self, preds: Any, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+        """The loss to differentiate (its parts' sum × B) and its parts (box, cls, dfl), detached, after the gains.
+
+        Args:
+            preds: raw maps, a list of (B, 4·R + C, h, w); or the model's evaluation output (y, raw).
+            batch: `batch_idx` (M,), `cls` (M,) or (M, 1), `bboxes` (M, 4) xywh 0..1.
+        """
+        feats: Sequence[Tensor] = preds[1] if isinstance(preds, tuple) else preds
+        B = feats[0].shape[0]
+        device = feats[0].device
+        # A copy in (B, A, channel) order, so that everything behind it reads memory in a row.
+        flat = torch.cat([f.flatten(2).transpose(1, 2) for f in feats], 1)
+        pred_dist, pred_logits = flat.split((4 * self.reg_max, self.nc), -1)
+        pred_dist, pred_logits = pred_dist.float(), pred_logits.float()
+        anchors, strides = make_anchors([f.detach().float() for f in feats], self.strides)
+
+        h, w = (s * self.strides[0] for s in feats[0].shape[2:])
+        gt_labels, gt_bboxes, mask_gt = self.targets(batch, B, torch.tensor([w, h, w, h], device=device))
+        with torch.no_grad():
+            pred_bboxes = self.decode(anchors, pred_dist)
+        _, target_bboxes, target_scores, fg_mask, _ = self.assigner(
+            pred_logits.detach().sigmoid(), pred_bboxes * strides, anchors * strides, gt_labels, gt_bboxes, mask_gt
+        )
+        score_sum = target_scores.sum().clamp(min=1)
+        # Only foreground boxes have a gradient, so only they are decoded with one.
+        image, anchor = fg_mask.nonzero(as_tuple=True)
+        pred_bboxes = pred_bboxes.index_put((image, anchor), self.decode(anchors[anchor], pred_dist[image, anchor]))
+
+        loss_cls = F.binary_cross_entropy_with_logits(pred_logits, target_scores, reduction="sum") / score_sum
+        loss_box, loss_dfl = self.bbox_loss(
+            pred_dist, pred_bboxes, anchors, target_bboxes / strides, target_scores, score_sum, fg_mask
+        )
+        parts = torch.stack([part * gain for part, gain in zip((loss_box, loss_cls, loss_dfl), self.gains, strict=True)])
+        return parts.sum() * B, parts.detach()
+
+    def targets(self, batch: Mapping[str, Any], batch_size: int, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Boxes of each image, padded to the longest: labels (B, G, 1), boxes (B, G, 4) xyxy pixels, mask (B, G, 1)."""
+        device = scale.device
+        image = batch["batch_idx"].to(device).view(-1).long()
+        labels = batch["cls"].to(device).view(-1)
+        boxes = xywh2xyxy(batch["bboxes"].to(device, torch.float32).view(-1, 4) * scale)
+        order = image.argsort(stable=True)
+        image, labels, boxes = image[order], labels[order], boxes[order]
+        counts = torch.bincount(image, minlength=batch_size)
+        G = int(counts.max()) if len(image) else 0
+        slot = torch.arange(len(image), device=device) - (counts.cumsum(0) - counts)[image]
+        gt_labels = torch.zeros((batch_size, G, 1), device=device)
+        gt_bboxes = torch.zeros((batch_size, G, 4), device=device)
+        gt_labels[image, slot, 0] = labels.float()
+        gt_bboxes[image, slot] = boxes
+        return gt_labels, gt_bboxes, gt_bboxes.sum(-1, keepdim=True) > 0
+
+    def decode(self, anchors: Tensor, pred_dist: Tensor) -> Tensor:
+        """Logits (…, 4·R) at anchors (…, 2) → boxes (…, 4) xyxy in grid units."""
+        if self.reg_max > 1:
+            bins = torch.arange(self.reg_max, dtype=pred_dist.dtype, device=pred_dist.device)
+            pred_dist = pred_dist.unflatten(-1, (4, self.reg_max)).softmax(-1).matmul(bins)
+        return dist2bbox(pred_dist, anchors, xywh=False)

@@ -1,0 +1,135 @@
+"""Anchor geometry and the task-aligned assigner (TOOD, ICCV 2021).
+
+Shapes: B images, G ground-truth boxes (padded), A anchors of all levels, C classes. Boxes are xyxy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ultralytics.utils.boxes import bbox_iou
+
+
+def make_anchors(feats: Sequence[Tensor], strides: Tensor | Sequence[float], grid_cell_offset: float = 0.5) -> tuple[Tensor, Tensor]:
+    """Cell centres of every level in grid units, (A, 2) as x, y, and their strides, (A, 1); row-major, level after level."""
+    points, steps = [], []
+    for feat, stride in zip(feats, strides, strict=True):
+        h, w = feat.shape[2:]
+        x = torch.arange(w, device=feat.device, dtype=feat.dtype) + grid_cell_offset
+        y = torch.arange(h, device=feat.device, dtype=feat.dtype) + grid_cell_offset
+        grid_y, grid_x = torch.meshgrid(y, x, indexing="ij")
+        points.append(torch.stack((grid_x, grid_y), -1).view(-1, 2))
+        steps.append(torch.full((h * w, 1), float(stride), dtype=feat.dtype, device=feat.device))
+    return torch.cat(points), torch.cat(steps)
+
+
+def dist2bbox(distance: Tensor, anchor_points: Tensor, xywh: bool = True, dim: int = -1) -> Tensor:
+    """Distances left, top, right, bottom from the anchor points → boxes, xywh (centre) or xyxy, along `dim`."""
+    lt, rb = distance.chunk(2, dim)
+    x1y1, x2y2 = anchor_points - lt, anchor_points + rb
+    return torch.cat(((x1y1 + x2y2) / 2, x2y2 - x1y1) if xywh else (x1y1, x2y2), dim)
+
+
+def bbox2dist(anchor_points: Tensor, bbox: Tensor, reg_max: float) -> Tensor:
+    """Boxes xyxy → distances left, top, right, bottom, limited to [0, reg_max − 0.01] so that both neighbouring bins exist."""
+    x1y1, x2y2 = bbox.chunk(2, -1)
+    return torch.cat((anchor_points - x1y1, x2y2 - anchor_points), -1).clamp(0, reg_max - 0.01)
+
+
+class TaskAlignedAssigner(nn.Module):
+    """Give each anchor at most one ground-truth box, by classification score and overlap together.
+
+    The alignment of an anchor with a box is score^alpha · CIoU^beta (TOOD, eq. 1); each box takes the `topk` best anchors whose
+    centre lies inside it, and an anchor wanted by several boxes goes to the one it overlaps most.
+
+    Args:
+        topk: anchors per box.
+        num_classes: classes, C; also the label given to background anchors.
+        alpha, beta: exponents of score and overlap.
+        eps: guards divisions, and the least distance (pixels) of a centre from a box's sides.
+    """
+
+    def __init__(
+        self, topk: int = 13, num_classes: int = 80, alpha: float = 1.0, beta: float = 6.0, eps: float = 1e-9
+    ) -> None:
+        super().__init__()
+        self.topk, self.num_classes, self.alpha, self.beta, self.eps = topk, num_classes, alpha, beta, eps
+
+    @torch.no_grad()
+    def forward(
+        self, pd_scores: Tensor, pd_bboxes: Tensor, anc_points: Tensor, gt_labels: Tensor, gt_bboxes: Tensor, mask_gt: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Assign.
+
+        Args:
+            pd_scores: (B, A, C) scores 0..1.
+            pd_bboxes: (B, A, 4) predicted boxes, pixels.
+            anc_points: (A, 2) anchor centres, pixels.
+            gt_labels: (B, G, 1); gt_bboxes: (B, G, 4) pixels; mask_gt: (B, G, 1), false on padding.
+
+        Returns:
+            target_labels (B, A), target_bboxes (B, A, 4), target_scores (B, A, C), fg_mask (B, A) bool, target_gt_idx (B, A).
+        """
+        B, A, C = pd_scores.shape
+        G = gt_bboxes.shape[1]
+        if G == 0:
+            return (
+                torch.full((B, A), self.num_classes, dtype=torch.long, device=pd_scores.device),
+                torch.zeros_like(pd_bboxes),
+                torch.zeros_like(pd_scores),
+                torch.zeros((B, A), dtype=torch.bool, device=pd_scores.device),
+                torch.zeros((B, A), dtype=torch.long, device=pd_scores.device),
+            )
+        labels = gt_labels.long().squeeze(-1).clamp_(min=0)
+        valid = mask_gt.bool() & self.inside(anc_points, gt_bboxes)
+        overlap, align = self.alignment(pd_scores, pd_bboxes, labels, gt_bboxes, valid)
+        positive = self.select_topk(align, mask_gt.bool()) & valid
+        positive, target_gt_idx, fg_mask = self.resolve(positive, overlap)
+
+        flat_idx = target_gt_idx + torch.arange(B, device=labels.device).unsqueeze(1) * G
+        target_labels = labels.flatten()[flat_idx]
+        target_bboxes = gt_bboxes.reshape(-1, 4)[flat_idx]
+
+        # Scores: the alignment, rescaled so that each box's best anchor gets the box's best overlap.
+        align = align * positive
+        best_align = align.amax(-1, keepdim=True)
+        best_overlap = (overlap * positive).amax(-1, keepdim=True)
+        weight = (align * best_overlap / (best_align + self.eps)).amax(1).unsqueeze(-1)
+        target_scores = torch.zeros((B, A, C), dtype=weight.dtype, device=weight.device)
+        target_scores.scatter_(2, target_labels.unsqueeze(-1), weight * fg_mask.unsqueeze(-1))
+        return target_labels, target_bboxes, target_scores, fg_mask, target_gt_idx
+
+    def inside(self, anc_points: Tensor, gt_bboxes: Tensor) -> Tensor:
+        """(B, G, A) bool: the anchor's centre lies inside the box."""
+        lt, rb = gt_bboxes.unsqueeze(2).chunk(2, -1)  # (B, G, 1, 2)
+        return ((anc_points - lt) > self.eps).all(-1) & ((rb - anc_points) > self.eps).all(-1)
+
+    def alignment(
+        self, pd_scores: Tensor, pd_bboxes: Tensor, labels: Tensor, gt_bboxes: Tensor, valid: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Overlap and alignment (B, G, A), computed where `valid` and zero elsewhere."""
+        overlap = torch.zeros(valid.shape, dtype=gt_bboxes.dtype, device=gt_bboxes.device)
+        align = torch.zeros(valid.shape, dtype=pd_scores.dtype, device=pd_scores.device)
+        b, g, a = valid.nonzero(as_tuple=True)
+        score = pd_scores[b, a, labels[b, g]]
+        iou = bbox_iou(gt_bboxes[b, g], pd_bboxes[b, a], xywh=False, CIoU=True).squeeze(-1).clamp_(0).to(overlap.dtype)
+        overlap[b, g, a] = iou
+        align[b, g, a] = score.pow(self.alpha) * iou.pow(self.beta).to(score.dtype)
+        return overlap, align
+
+    def select_topk(self, align: Tensor, mask_gt: Tensor) -> Tensor:
+        """(B, G, A) bool: the anchor is among the box's best `topk`; nothing is chosen for padding."""
+        chosen = torch.zeros(align.shape, dtype=torch.bool, device=align.device)
+        index = align.topk(min(self.topk, align.shape[-1]), dim=-1).indices
+        return chosen.scatter_(-1, index, mask_gt.expand_as(index))
+
+    @staticmethod
+    def resolve(positive: Tensor, overlap: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Leave each anchor one box, the one it overlaps most of all; returns positives (B, G, A), box index and mask (B, A)."""
+        contested = (positive.sum(1) > 1).unsqueeze(1)  # (B, 1, A)
+        best = torch.zeros_like(positive).scatter_(1, overlap.argmax(1, keepdim=True), True)
+        positive = torch.where(contested, best, positive)
+        return positive, positive.float().argmax(1), positive.any(1)
