@@ -1,0 +1,41 @@
+"""Exponential moving average of a model."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import torch
+from torch import nn
+
+
+class ModelEMA:
+    """A copy of a model whose floating-point state follows it: v ← d·v + (1 − d)·m, d(u) = decay · (1 − exp(−u / tau)).
+
+    Batch-norm statistics are averaged as well; counters stay.
+
+    Args:
+        model: the model to follow; decay, tau: of the formula; updates: u to go on from.
+
+    Attributes:
+        ema: the averaged model, in evaluation mode, without gradients.
+    """
+
+    def __init__(self, model: nn.Module, decay: float = 0.9999, tau: float = 2000, updates: int = 0) -> None:
+        self.ema = copy.deepcopy(model).eval().requires_grad_(False)
+        self.decay_limit, self.tau, self.updates = decay, tau, updates
+
+    def decay(self, updates: int) -> float:
+        """d(u)."""
+        return self.decay_limit * (1 - math.exp(-updates / self.tau))
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Take one step towards the model."""
+        self.updates += 1
+        source = model.state_dict()
+        pairs = [(v, source[k].detach()) for k, v in self.ema.state_dict().items() if v.dtype.is_floating_point]
+        for same in {v.dtype for v, _ in pairs}:
+            averaged = [v for v, _ in pairs if v.dtype == same]
+            current = [m for v, m in pairs if v.dtype == same]
+            torch._foreach_lerp_(averaged, current, 1 - self.decay(self.updates))

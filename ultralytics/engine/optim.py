@@ -1,0 +1,81 @@
+"""Optimisers and their parameter groups."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from ultralytics.utils.errors import ConfigError, nearest
+
+OPTIMIZERS = ("auto", "SGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSProp")
+_NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.LocalResponseNorm, nn.RMSNorm)
+
+
+@dataclass(frozen=True)
+class OptimizerChoice:
+    """A resolved optimiser: its name, initial learning rate and momentum (β1 for the Adam family)."""
+
+    name: str
+    lr: float
+    momentum: float
+
+
+def choose_optimizer(name: str, lr0: float, momentum: float, nc: int, images: int, batch: int, nbs: int, epochs: int) -> OptimizerChoice:
+    """Resolve `optimizer=`. With "auto", SGD at lr 0.01 and momentum 0.9 for runs of over 10,000 steps, else AdamW at 0.002·5/(4 + nc).
+
+    Raises:
+        ConfigError: an unknown name.
+    """
+    if name == "auto":
+        steps = math.ceil(images / max(batch, nbs)) * epochs
+        return OptimizerChoice("SGD", 0.01, 0.9) if steps > 10000 else OptimizerChoice("AdamW", round(0.002 * 5 / (4 + nc), 6), 0.9)
+    for known in OPTIMIZERS:
+        if known.lower() == name.lower():
+            return OptimizerChoice(known, lr0, momentum)
+    raise ConfigError(f"optimizer={name} is unknown", mend=nearest(name, OPTIMIZERS) or f"one of {', '.join(OPTIMIZERS)}")
+
+
+def parameter_groups(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]:
+    """Trainable parameters as (biases, decayed weights, undecayed rest).
+
+    Decayed are the matrices and kernels of layers: parameters named `weight` of modules that are no normalisation. A bias is a
+    parameter named `bias`. Everything else is not decayed: weights of normalisations, and free parameters such as the attention's
+    `scale` and positional table.
+    """
+    bias: list[nn.Parameter] = []
+    decayed: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if not parameter.requires_grad:
+                continue
+            if name == "bias":
+                bias.append(parameter)
+            elif name == "weight" and not isinstance(module, _NORMS):
+                decayed.append(parameter)
+            else:
+                rest.append(parameter)
+    return bias, decayed, rest
+
+
+def build_optimizer(model: nn.Module, choice: OptimizerChoice, weight_decay: float) -> torch.optim.Optimizer:
+    """The optimiser with the groups in the reference's order: biases, decayed weights, undecayed rest."""
+    bias, decayed, rest = parameter_groups(model)
+    groups = [
+        {"params": bias, "weight_decay": 0.0},
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": rest, "weight_decay": 0.0},
+    ]
+    for group in groups:
+        group["initial_lr"] = choice.lr  # type: ignore[assignment]
+    if choice.name == "SGD":
+        return torch.optim.SGD(groups, lr=choice.lr, momentum=choice.momentum, nesterov=choice.momentum > 0)
+    if choice.name == "RMSProp":
+        return torch.optim.RMSprop(groups, lr=choice.lr, momentum=choice.momentum)
+    cls = getattr(torch.optim, choice.name)
+    optimizer: torch.optim.Optimizer = cls(groups, lr=choice.lr, betas=(choice.momentum, 0.999))
+    return optimizer

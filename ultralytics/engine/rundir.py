@@ -1,0 +1,63 @@
+"""Run directories and files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+from ultralytics.utils.errors import ConfigError, UserError
+
+
+def new_run_dir(project: str | Path | None, name: str, exist_ok: bool = False) -> Path:
+    """Make and return `project/name`, `project/name2`, … the first that does not exist; the first itself with `exist_ok`.
+
+    `project` defaults to runs/detect below the working folder.
+    """
+    parent = Path(project) if project else Path("runs") / "detect"
+    for number in range(1, 100_000):
+        path = parent / (name if number == 1 else f"{name}{number}")
+        try:
+            path.mkdir(parents=True, exist_ok=exist_ok)
+        except FileExistsError:
+            if exist_ok:
+                raise ConfigError("it is a file, so no run can be kept there", str(path), "choose another name=") from None
+            continue
+        except OSError as e:
+            raise UserError(f"cannot make the run folder: {e.strerror or e}", str(path), "choose another project=") from None
+        return path
+    raise ConfigError(f"over 100,000 runs named {name}", str(parent), "choose another name=")
+
+
+def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Write a file through a temporary neighbour that is synced and renamed; on any failure the old file stays.
+
+    Raises:
+        UserError: the disk is full, or the folder cannot be written.
+    """
+    temporary = ""
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            temporary = file.name
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException as e:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+        # torch reports a failed write as RuntimeError, with the cause in its text or chain
+        if isinstance(e, OSError) or (isinstance(e, RuntimeError) and ("write" in str(e) or "PytorchStream" in str(e))):
+            reason = getattr(e, "strerror", None) or str(e).splitlines()[0]
+            kept = "; the file that was there before is untouched" if path.exists() else ""
+            raise UserError(f"could not be written: {reason}{kept}", str(path), "free some space or choose another project=") from e
+        raise
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write plain data as indented JSON, atomically."""
+    text = json.dumps(data, indent=2, ensure_ascii=False)
+    write_atomically(path, lambda f: f.write(text.encode()))

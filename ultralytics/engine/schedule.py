@@ -1,0 +1,74 @@
+"""Learning rate, momentum and accumulation as pure functions of the position in a run."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+MIN_WARMUP = 100  # iterations; a warm-up is never shorter
+
+
+def lr_factor(epoch: float, epochs: int, lrf: float, cosine: bool = False) -> float:
+    """Multiple of the initial learning rate in an epoch (from 0): from 1 towards `lrf`, linearly or along a cosine."""
+    if cosine:
+        return max((1 - math.cos(epoch * math.pi / epochs)) / 2, 0) * (lrf - 1) + 1
+    return max(1 - epoch / epochs, 0) * (1.0 - lrf) + lrf
+
+
+def interpolate(x: float, end: float, low: float, high: float) -> float:
+    """The line from (0, low) to (end, high), level outside."""
+    return low + (high - low) * min(max(x / end, 0.0), 1.0)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What an iteration trains with. Learning rates are of the parameter groups: biases, decayed weights, the rest."""
+
+    lr_bias: float
+    lr: float
+    momentum: float
+    accumulate: int
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The whole course of a run.
+
+    Args:
+        epochs, batches: of the run, and per epoch.
+        batch, nbs: images per iteration, and per optimiser step aimed at.
+        lr0, lrf, momentum: initial learning rate, final one as a multiple of it, momentum (β1 for the Adam family).
+        warmup_epochs, warmup_momentum, warmup_bias_lr: where the warm-up ends, and where momentum and bias rate start.
+        cosine: cosine instead of linear decay.
+    """
+
+    epochs: int
+    batches: int
+    batch: int
+    nbs: int = 64
+    lr0: float = 0.01
+    lrf: float = 0.01
+    momentum: float = 0.937
+    warmup_epochs: float = 3.0
+    warmup_momentum: float = 0.8
+    warmup_bias_lr: float = 0.1
+    cosine: bool = False
+
+    @property
+    def warmup(self) -> int:
+        """Warm-up iterations; −1 without warm-up."""
+        return max(round(self.warmup_epochs * self.batches), MIN_WARMUP) if self.warmup_epochs > 0 else -1
+
+    def at(self, iteration: int, epoch: int) -> Step:
+        """Values for an iteration, counted from 0 over the whole run, in an epoch counted from 0."""
+        lr = self.lr0 * lr_factor(epoch, self.epochs, self.lrf, self.cosine)
+        accumulate = max(round(self.nbs / self.batch), 1)
+        nw = self.warmup
+        if iteration > nw:
+            return Step(lr, lr, self.momentum, accumulate)
+        return Step(
+            lr_bias=interpolate(iteration, nw, self.warmup_bias_lr, lr),
+            lr=interpolate(iteration, nw, 0.0, lr),
+            momentum=interpolate(iteration, nw, self.warmup_momentum, self.momentum),
+            accumulate=max(1, round(interpolate(iteration, nw, 1, self.nbs / self.batch))),
+        )

@@ -1,0 +1,20 @@
+"""The form of a model that validation and prediction run."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+
+from ultralytics.nn.tasks import DetectionModel
+
+
+def inference_copy(model: DetectionModel, device: torch.device, half: bool = False) -> DetectionModel:
+    """A fused copy in evaluation mode, channels last, on the device; the model itself is left as it is.
+
+    Args:
+        half: fp16 weights (CUDA only).
+    """
+    copied = copy.deepcopy(model).to(device).float().eval().requires_grad_(False).fuse()
+    copied = copied.to(memory_format=torch.channels_last)
+    return copied.half() if half and device.type == "cuda" else copied
