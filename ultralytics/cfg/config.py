@@ -1,0 +1,322 @@
+"""Every knob of the project, once: name, type, default, range, meaning.
+
+Names and defaults are the reference's. Values come from the defaults, a YAML of keys (`cfg=`), and `key=value` pairs, later ones winning;
+where each came from is remembered and written to args.yaml.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ultralytics.cfg.paths import find_recipe
+from ultralytics.utils.errors import ConfigError, nearest
+from ultralytics.utils.log import LOGGER
+
+ALL = ("train", "val", "predict")
+T, V, P = ("train",), ("val",), ("predict",)
+TV, VP = ("train", "val"), ("val", "predict")
+
+
+def knob(
+    default: Any,
+    kind: str,
+    help: str,  # noqa: A002  # the word every option parser uses
+    modes: tuple[str, ...] = ALL,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[Any, ...] = (),
+    none: bool = False,
+    group: str = "run",
+) -> Any:
+    """Define a knob. `kind` is one of int, float, fraction, bool, str, any; `none` admits None."""
+    if kind == "fraction":
+        low, high = 0.0, 1.0
+    metadata = {"kind": kind, "help": help, "modes": modes, "low": low, "high": high, "choices": choices, "none": none, "group": group}
+    return field(default=default, metadata=metadata)
+
+
+@dataclass
+class Config:
+    """The resolved configuration of a run; `sources[key]` says where a value came from."""
+
+    task: str = knob("detect", "str", "the task; this project detects", choices=("detect",))
+    mode: str = knob("train", "str", "train, val or predict", choices=("train", "val", "predict"))
+    model: str | None = knob(None, "str", "model YAML (a scale letter may be in its name) or weights file (.pt)", none=True)
+    model_scale: str | None = knob(None, "str", "scale letter of the model YAML, written scale=n", choices=("n", "s", "m", "l", "x"), none=True)
+    data: str | None = knob(None, "str", "data set YAML; its paths are relative to itself", TV, none=True)
+
+    epochs: int = knob(100, "int", "passes over the training images", T, low=1)
+    time: float | None = knob(None, "float", "hours to train; overrides epochs", T, low=0, none=True)
+    patience: int = knob(100, "int", "stop after so many epochs without progress (0: never)", T, low=0)
+    batch: int = knob(16, "int", "images per step", ALL, low=1)
+    imgsz: int = knob(640, "int", "longest side of the network's input, pixels", ALL, low=32, high=8192)
+    save: bool = knob(True, "bool", "train: write checkpoints; predict: write annotated pictures", ("train", "predict"))
+    save_period: int = knob(-1, "int", "also keep epochN.pt every so many epochs (-1: no)", T, low=-1)
+    cache: bool | str = knob(False, "any", "keep decoded images: False, ram or disk", TV, choices=(False, True, "ram", "disk"))
+    device: str | int | list[int] | None = knob(None, "any", "cpu, mps or a GPU's number; empty: the first GPU, else the CPU", none=True)
+    workers: int = knob(8, "int", "processes that load images, at most one per core (0: none)", TV, low=0)
+    project: str | None = knob(None, "str", "folder of runs (default runs/detect)", none=True)
+    name: str | None = knob(None, "str", "name of the run (default the mode), numbered when it exists", none=True)
+    exist_ok: bool = knob(False, "bool", "write into an existing run folder")
+    pretrained: bool | str = knob(True, "any", "weights file to start from; False: start a .pt model from scratch", T)
+    optimizer: str = knob("auto", "str", "SGD, Adam, Adamax, AdamW, NAdam, RAdam, RMSProp or auto", T)
+    verbose: bool = knob(True, "bool", "print rows, classes and images one by one")
+    seed: int = knob(0, "int", "of everything random", T, low=0)
+    deterministic: bool = knob(True, "bool", "only deterministic algorithms: equal seeds give equal weights", T)
+    single_cls: bool = knob(False, "bool", "treat all classes as one", ALL)
+    rect: bool = knob(False, "bool", "rectangular batches; in training they are neither shuffled nor mosaicked", TV)
+    rect_val: bool = knob(True, "bool", "rectangular batches at validation; False: square ones", TV)
+    cos_lr: bool = knob(False, "bool", "cosine instead of linear learning-rate decay", T)
+    close_mosaic: int = knob(10, "int", "last epochs without mosaic and mixup (0: none)", T, low=0)
+    resume: bool | str = knob(False, "any", "go on with a stopped run: its folder or last.pt, or True for the newest", T)
+    amp: bool = knob(True, "bool", "mixed precision where the hardware has it (bf16, else fp16 on GPUs)", T)
+    fraction: float = knob(1.0, "fraction", "part of the training images to use", T)
+    freeze: int | list[int] | None = knob(None, "any", "first rows to freeze, or a list of rows", T, none=True)
+    multi_scale: bool = knob(False, "bool", "vary the size by 0.5 to 1.5 from batch to batch", T)
+    val: bool = knob(True, "bool", "validate after every epoch", T)
+
+    split: str = knob("val", "str", "split to validate on", V, choices=("train", "val", "test"))
+    conf: float | None = knob(None, "fraction", "lowest score kept (default 0.25 in predict, 0.001 in val)", ALL, none=True)
+    iou: float = knob(0.7, "fraction", "overlap above which NMS drops a box", ALL)
+    max_det: int = knob(300, "int", "most boxes per image", ALL, low=1)
+    half: bool = knob(False, "bool", "fp16 weights (GPU)", VP)
+    plots: bool = knob(True, "bool", "draw pictures and curves", TV)
+    agnostic_nms: bool = knob(False, "bool", "NMS across classes", ALL)
+    classes: int | list[int] | None = knob(None, "any", "keep these class ids only", ALL, none=True)
+
+    source: str | None = knob(None, "str", "image, folder, glob, list (.txt) or video", P, none=True)
+    vid_stride: int = knob(1, "int", "take every so many frames of a video", P, low=1)
+    show_labels: bool = knob(True, "bool", "draw class names", P)
+    show_conf: bool = knob(True, "bool", "draw scores", P)
+    show_boxes: bool = knob(True, "bool", "draw boxes", P)
+    line_width: int | None = knob(None, "int", "of drawn boxes, pixels (default by image size)", P, low=1, none=True)
+    save_txt: bool = knob(False, "bool", "write boxes as labels/NAME.txt", VP)
+    save_conf: bool = knob(False, "bool", "add the score to save_txt", VP)
+    save_crop: bool = knob(False, "bool", "write each box as a picture", P)
+
+    lr0: float = knob(0.01, "fraction", "initial learning rate", T, group="recipe")
+    lrf: float = knob(0.01, "fraction", "final learning rate as a fraction of lr0", T, group="recipe")
+    momentum: float = knob(0.937, "fraction", "SGD momentum, or beta1 of Adam", T, group="recipe")
+    weight_decay: float = knob(0.0005, "fraction", "at the nominal batch nbs", T, group="recipe")
+    warmup_epochs: float = knob(3.0, "float", "epochs of warm-up, at least 100 steps (0: none)", T, low=0, group="recipe")
+    warmup_momentum: float = knob(0.8, "fraction", "momentum at the start", T, group="recipe")
+    warmup_bias_lr: float = knob(0.1, "fraction", "learning rate of biases at the start", T, group="recipe")
+    box: float = knob(7.5, "float", "gain of the box loss", T, low=0, group="recipe")
+    cls: float = knob(0.5, "float", "gain of the class loss", T, low=0, group="recipe")
+    dfl: float = knob(1.5, "float", "gain of the distribution focal loss", T, low=0, group="recipe")
+    nbs: int = knob(64, "int", "nominal batch: gradients gather up to so many images", T, low=1, group="recipe")
+
+    hsv_h: float = knob(0.015, "fraction", "hue jitter", T, group="augmentation")
+    hsv_s: float = knob(0.7, "fraction", "saturation jitter", T, group="augmentation")
+    hsv_v: float = knob(0.4, "fraction", "brightness jitter", T, group="augmentation")
+    degrees: float = knob(0.0, "float", "rotation, +/- degrees", T, low=0, high=180, group="augmentation")
+    translate: float = knob(0.1, "fraction", "shift, +/- part of the size", T, group="augmentation")
+    scale: float = knob(0.5, "fraction", "zoom, 1 +/- gain; a letter chooses the model's scale instead", T, group="augmentation")
+    shear: float = knob(0.0, "float", "shear, +/- degrees", T, low=0, high=90, group="augmentation")
+    perspective: float = knob(0.0, "fraction", "perspective, +/- (0 to 0.001 is usual)", T, group="augmentation")
+    flipud: float = knob(0.0, "fraction", "chance of an up-down flip", T, group="augmentation")
+    fliplr: float = knob(0.5, "fraction", "chance of a left-right flip", T, group="augmentation")
+    bgr: float = knob(0.0, "fraction", "chance of swapped red and blue", T, group="augmentation")
+    mosaic: float = knob(1.0, "fraction", "chance of a mosaic of four images", T, group="augmentation")
+    mixup: float = knob(0.0, "fraction", "chance of blending two samples", T, group="augmentation")
+
+    sources: dict[str, str] = field(default_factory=dict, repr=False)
+
+    def set(self, key: str, value: Any, source: str) -> None:
+        """Check a value and take it; `source` says where it comes from.
+
+        Raises:
+            ConfigError: unknown key (the nearest is named), wrong type, out of range.
+        """
+        if key == "scale" and isinstance(value, str):
+            key = "model_scale"
+        if key not in KNOBS:
+            raise unknown_key(key, source)
+        setattr(self, key, _checked(key, value, source))
+        self.sources[key] = source
+
+    def to_dict(self) -> dict[str, Any]:
+        """Keys and values, as plain data."""
+        return {key: getattr(self, key) for key in KNOBS}
+
+    def save_yaml(self, path: str | Path) -> None:
+        """Write the values, each with its source when it is not the default; `cfg=` reads the file back."""
+        lines = []
+        for key in KNOBS:
+            text = yaml.safe_dump({key: getattr(self, key)}, allow_unicode=True, default_flow_style=True, width=10**6).strip()[1:-1]
+            source = self.sources.get(key, "default")
+            lines.append(text if source == "default" else f"{text}  # {source}")
+        Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+KNOBS: dict[str, dataclasses.Field[Any]] = {f.name: f for f in dataclasses.fields(Config) if f.metadata}
+
+_SEGMENT = "it belongs to segmentation, and this project detects boxes"
+_CLASSIFY = "it belongs to classification, and this project detects boxes"
+_EXPORT = "it belongs to export, which is not offered yet"
+# Keys of the reference that do nothing here, and why.
+UNSUPPORTED: dict[str, str] = {
+    **dict.fromkeys(("overlap_mask", "mask_ratio", "retina_masks"), _SEGMENT),
+    **dict.fromkeys(("dropout", "auto_augment", "erasing", "crop_fraction"), _CLASSIFY),
+    **dict.fromkeys(("format", "keras", "optimize", "int8", "dynamic", "simplify", "opset", "workspace", "nms"), _EXPORT),
+    **dict.fromkeys(("pose", "kobj"), "it belongs to pose estimation, and this project detects boxes"),
+    "copy_paste": "it needs polygons, and this project reads boxes",
+    "label_smoothing": "the reference never reads it either",
+    "tracker": "tracking is not offered",
+    "show": "no window is opened: use save=True and look at the pictures",
+    "save_frames": "use save=True, which writes an annotated video",
+    "stream_buffer": "live streams are not offered",
+    "profile": "use scripts/benchmark.sh",
+    "dnn": "ONNX models are not offered yet",
+    **dict.fromkeys(("embed", "visualize"), "feature maps are not offered yet"),
+    "augment": "test-time augmentation is not offered yet",
+    **dict.fromkeys(("save_json", "save_hybrid"), "use save_txt=True"),
+}
+_RENAMED = {"boxes": "show_boxes", "line_thickness": "line_width"}
+_NEGATED = {"hide_labels": "show_labels", "hide_conf": "show_conf"}
+
+
+def unknown_key(key: str, source: str = "") -> ConfigError:
+    """The error for a key that is no knob."""
+    if key in UNSUPPORTED:
+        return ConfigError(f"the key {key!r} has no effect in this project: {UNSUPPORTED[key]}", mend="leave it out")
+    where = source if source.endswith((".yaml", ".yml")) else ""
+    return ConfigError(f"unknown key {key!r}", where, nearest(key, KNOBS) or "`python -m ultralytics train --help` lists the keys")
+
+
+def _checked(key: str, value: Any, source: str) -> Any:
+    """The value in the knob's type, or a ConfigError that names the valid ones."""
+    m = KNOBS[key].metadata
+    kind, low, high, choices = m["kind"], m["low"], m["high"], m["choices"]
+    where = source if source.endswith((".yaml", ".yml")) else ""
+    if value is None:
+        if m["none"]:
+            return None
+        raise ConfigError(f"{key}=None is not possible", where, f"default {KNOBS[key].default}")
+    if isinstance(value, Path):
+        value = str(value)
+    if kind == "any":
+        return _checked_any(key, value, where, choices)
+    words = {"int": "an integer", "float": "a number", "fraction": "a number", "bool": "True or False", "str": "text"}
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    fits = {"bool": isinstance(value, bool), "str": isinstance(value, str)}.get(kind, number)
+    if kind == "str" and number:
+        value, fits = str(value), True
+    if kind == "int" and number:
+        if key == "batch" and value < 1:
+            raise ConfigError(f"batch={value}: finding a batch size automatically is not offered yet", where, "give an integer of 1 or more")
+        fits = float(value).is_integer()
+        value = int(value) if fits else value
+    if not fits:
+        raise ConfigError(f"{key}={value!r} must be {words[kind]}", where)
+    if kind in ("float", "fraction"):
+        value = float(value)
+    if kind in ("int", "float", "fraction") and not ((low is None or value >= low) and (high is None or value <= high)):
+        valid = f"{low:g} to {high:g}" if high is not None and low is not None else f"{low:g} or more" if low is not None else f"up to {high:g}"
+        raise ConfigError(f"{key}={value:g} is out of range", where, f"valid: {valid}")
+    if choices and value not in choices:
+        raise ConfigError(f"{key}={value} is not possible", where, f"one of {', '.join(map(str, choices))}")
+    return value
+
+
+def _checked_any(key: str, value: Any, where: str, choices: tuple[Any, ...]) -> Any:
+    """Knobs of several types."""
+    if isinstance(value, tuple):
+        value = list(value)
+    if key == "cache":
+        value = value.lower() if isinstance(value, str) else value
+        if value not in choices or (isinstance(value, int) and not isinstance(value, bool)):
+            raise ConfigError(f"cache={value} is not possible", where, "False, ram or disk")
+        return "ram" if value is True else value
+    if key in ("pretrained", "resume"):
+        if not isinstance(value, bool | str):
+            raise ConfigError(f"{key}={value!r} must be True, False or a path", where)
+        return value
+    if key in ("classes", "freeze"):
+        numbers = value if isinstance(value, list) else [value]
+        if not all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in numbers):
+            raise ConfigError(f"{key}={value!r} must be an integer of 0 or more, or a list of them", where)
+        return value
+    if key == "device" and (isinstance(value, bool) or not isinstance(value, int | str | list)):
+        raise ConfigError(f"device={value!r} must be cpu, mps or the number of a GPU", where)
+    return value
+
+
+_INT = re.compile(r"[-+]?\d+")
+_FLOAT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+
+
+def parse_value(text: str) -> Any:
+    """A command-line word as data: none, true, false, numbers, [lists], else text. Nothing is evaluated."""
+    word = text.strip()
+    lower = word.lower()
+    if lower in ("none", "null", ""):
+        return None
+    if lower in ("true", "false"):
+        return lower == "true"
+    if _INT.fullmatch(word):
+        return int(word)
+    if _FLOAT.fullmatch(word):
+        return float(word)
+    if word.startswith(("[", "(")) and word.endswith(("]", ")")):
+        return [parse_value(part) for part in word[1:-1].split(",") if part.strip()]
+    if len(word) > 1 and word[0] == word[-1] and word[0] in "'\"":
+        return word[1:-1]
+    return word
+
+
+def get_cfg(
+    cfg: Config | str | Path | Mapping[str, Any] | None = None, overrides: Mapping[str, Any] | None = None, source: str = "argument"
+) -> Config:
+    """Resolve a configuration.
+
+    Args:
+        cfg: a YAML of keys (a path or a bundled recipe's name), a mapping, or a Config to start from.
+        overrides: keys that win over it; a `cfg` among them is such a YAML.
+        source: what to call the overrides' origin: "argument", "command line", "checkpoint".
+
+    Raises:
+        ConfigError, MissingFileError.
+    """
+    config = Config()
+    overrides = dict(overrides or {})
+    cfg = overrides.pop("cfg", None) or cfg
+    if isinstance(cfg, Config):
+        for key in KNOBS:
+            config.set(key, getattr(cfg, key), cfg.sources.get(key, "default"))
+    elif isinstance(cfg, Mapping):
+        _apply(config, cfg, "argument")
+    elif cfg is not None:
+        path = find_recipe(cfg)
+        _apply(config, _read_yaml(path), str(path))
+    _apply(config, overrides, source)
+    return config
+
+
+def _apply(config: Config, values: Mapping[str, Any], source: str) -> None:
+    for key, value in values.items():
+        if key in _RENAMED or key in _NEGATED:
+            new = _RENAMED.get(key) or _NEGATED[key]
+            LOGGER.warning("the key %r is now called %r", key, new)
+            key, value = new, (not value if key in _NEGATED else value)
+        config.set(str(key), value, source)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as e:
+        mark = getattr(e, "problem_mark", None)
+        where = f"{path}, line {mark.line + 1}" if mark else str(path)
+        raise ConfigError(f"not valid YAML: {getattr(e, 'problem', None) or e}", where) from None
+    if not isinstance(data, dict):
+        raise ConfigError("a recipe is a mapping of keys to values", str(path))
+    # YAML reads 1e-3 as text; on a command line it is a number, so it is one here too.
+    return {k: parse_value(v) if isinstance(v, str) and _FLOAT.fullmatch(v) else v for k, v in data.items()}

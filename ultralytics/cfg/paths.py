@@ -1,0 +1,71 @@
+"""Where the YAMLs a user names are looked for. Nothing depends on a settings file or on the home directory."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from ultralytics.utils.errors import MissingFileError, nearest
+
+PACKAGE = Path(__file__).resolve().parents[1]
+CLONE = PACKAGE.parent
+# In a clone the files lie beside the package; an installed package carries copies.
+MODEL_FOLDERS = (CLONE / "cfg" / "models", PACKAGE / "bundled" / "models")
+DATA_FOLDERS = (CLONE / "data", PACKAGE / "bundled" / "data")
+RECIPE_FOLDERS = (CLONE / "cfg" / "recipes", PACKAGE / "bundled" / "recipes")
+_SCALE = re.compile(r"(yolov\d+)([nslmx])(?=$|[-_.])")
+
+
+def split_scale(stem: str) -> tuple[str, str | None]:
+    """A model's file stem without its scale letter, and the letter: "yolov8n-fla" → ("yolov8-fla", "n")."""
+    match = _SCALE.search(stem)
+    return (stem, None) if match is None else (stem[: match.start(2)] + stem[match.end(2) :], match[2])
+
+
+def find_model_yaml(name: str | Path) -> tuple[Path, str | None]:
+    """The file of a model YAML and the scale letter in its name, None without one.
+
+    Looked for as given, then among the bundled models; a literal name wins over the one without its scale letter.
+
+    Raises:
+        MissingFileError: listing every path tried.
+    """
+    given = Path(name).expanduser()
+    plain, letter = split_scale(given.stem)
+    names = [given.name] + ([plain + given.suffix] if letter else [])
+    return _find(given, names, MODEL_FOLDERS, "model YAML"), letter
+
+
+def find_data_yaml(name: str | Path) -> Path:
+    """The file of a data set's YAML: as given, then among the bundled ones.
+
+    Raises:
+        MissingFileError: listing every path tried.
+    """
+    given = Path(name).expanduser()
+    return _find(given, [given.name], DATA_FOLDERS, "data set YAML")
+
+
+def find_recipe(name: str | Path) -> Path:
+    """The file of a recipe, a YAML of keys: as given, then among the bundled ones.
+
+    Raises:
+        MissingFileError: listing every path tried.
+    """
+    given = Path(name).expanduser()
+    return _find(given, [given.name], RECIPE_FOLDERS, "recipe")
+
+
+def _find(given: Path, names: list[str], folders: tuple[Path, ...], kind: str) -> Path:
+    candidates = [given.with_name(n) for n in names]
+    bare = given.parent in (Path(), *(Path(*f.relative_to(f.parents[1]).parts) for f in folders), Path("data"))
+    if bare and not given.is_absolute():
+        # A bare name, or a path as it is written inside a clone, also means the bundled file, from any folder.
+        candidates += [folder / n for folder in folders for n in names]
+    for path in candidates:
+        if path.is_file():
+            return path
+    tried = ", ".join(str(p.absolute()) for p in dict.fromkeys(candidates))
+    known = {p.name for folder in folders if folder.is_dir() for p in folder.glob("*.yaml")}
+    hint = nearest(given.name, known) or (f"bundled: {', '.join(sorted(known))}" if known else "")
+    raise MissingFileError(f"no such {kind}; tried {tried}", str(given), hint)

@@ -1,0 +1,142 @@
+"""Training of a detector."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ultralytics.cfg.dataset import DatasetSpec, load_dataset
+from ultralytics.data.build import build_dataloader, build_yolo_dataset
+from ultralytics.engine.checkpoint import Checkpoint, load_checkpoint
+from ultralytics.engine.trainer import BaseTrainer
+from ultralytics.models.yolo.detect.val import DetectionValidator
+from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils.errors import ConfigError
+from ultralytics.utils.log import LOGGER
+from ultralytics.utils.loss import v8DetectionLoss
+from ultralytics.utils.plotting import plot_images, plot_labels, plot_results
+
+
+class DetectionTrainer(BaseTrainer):
+    """Train YOLOv8, with or without attention, on a YOLO-format data set: `DetectionTrainer(overrides={"model": …, "data": …}).train()`."""
+
+    loss_names = ("box_loss", "cls_loss", "dfl_loss")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.loss_names = type(self).loss_names
+        if not self.args.data:
+            raise ConfigError("no data set given", mend="data=data/shapes.yaml, or your own YAML")
+        self.data: DatasetSpec = load_dataset(self.args.data)
+        if self.args.single_cls:
+            self.data.names, self.data.nc = {0: "item"}, 1
+        self.validator: DetectionValidator | None = None
+
+    # Model
+
+    def get_model(self) -> DetectionModel:
+        """Build the model for the data set's classes and transfer pretrained weights."""
+        args = self.args
+        if self.resumed is not None:
+            return DetectionModel(self.resumed.spec, nc=self.data.nc, verbose=False)
+        source = self.checkpoint
+        if source is None and str(args.model or "").endswith(".pt"):
+            source = load_checkpoint(str(args.model))
+        if source is not None:
+            model = DetectionModel(source.spec, nc=self.data.nc, verbose=args.verbose, scale=args.model_scale)
+        else:
+            if not args.model:
+                raise ConfigError("no model given", mend="model=cfg/models/yolov8n-fla.yaml, or a .pt file")
+            model = DetectionModel(args.model, nc=self.data.nc, verbose=args.verbose, scale=args.model_scale)
+        if isinstance(args.pretrained, str):
+            source = load_checkpoint(args.pretrained)
+        elif not args.pretrained:
+            source = None
+        if source is not None:
+            self._transfer(model, source)
+        model.names = dict(self.data.names)
+        return model
+
+    @staticmethod
+    def _transfer(model: DetectionModel, source: Checkpoint) -> None:
+        LOGGER.info("Pretrained weights: %s", source.path)
+        for line in model.load(source.weights).lines():
+            LOGGER.info(line)
+
+    def get_criterion(self) -> Callable[[Any, Mapping[str, Any]], tuple[Tensor, Tensor]]:
+        """The detection loss with the run's gains."""
+        args, head = self.args, self.model.head
+        return v8DetectionLoss(head.nc, head.stride, head.reg_max, args.box, args.cls, args.dfl)
+
+    def describe_model(self) -> dict[str, Any]:
+        """Spec and names."""
+        return {"model": self.model.yaml, "names": dict(self.data.names)}
+
+    # Data
+
+    def get_dataloader(self, split: str, batch: int) -> Any:
+        """Batches of a split: rectangular at validation unless `rect_val=False`, in training with `rect`."""
+        args = self.args
+        training = split == "train"
+        dataset = build_yolo_dataset(
+            args, self.data.split(split), batch, self.data, mode=split, rect=args.rect if training else args.rect_val, stride=self.stride
+        )
+        if training and args.plots:
+            plot_labels(dataset.labels.bboxes, dataset.labels.cls, self.data.names, self.save_dir)
+        return build_dataloader(dataset, batch, args.workers, shuffle=training, seed=args.seed)
+
+    # Validation
+
+    def validate(self, final: bool = False) -> tuple[dict[str, float], float]:
+        """Validate the averaged model, or at the end best.pt with all plots."""
+        if self.val_loader is None:
+            self.val_loader = self.get_dataloader("val", self.args.batch * 2)
+        if self.validator is None:
+            self.validator = DetectionValidator(self.val_loader, self.save_dir, self.args, self.data)
+        model = self.ema.ema
+        if final:
+            best = load_checkpoint(self.best)
+            LOGGER.info("Validating %s", best.path)
+            model = DetectionModel(best.spec, verbose=False)
+            model.load_state_dict(best.weights)
+            model = model.to(self.device)
+        amp = self.amp_dtype if self.device.type == "cuda" else None
+        metrics = self.validator(model, None if final else self.criterion, plots=final and self.args.plots, autocast=amp)
+        self.metrics = metrics
+        if final:
+            self.validator.log_table()
+            self.validator.save_metrics()
+        else:
+            m = metrics.mean_results()
+            LOGGER.info(("%22s" + "%11i" * 2 + "%11.3g" * 4) % ("all", metrics.images, int(metrics.nt_per_class.sum()), *m))
+        figures = {k: float(v) for k, v in metrics.results_dict.items() if k != "fitness"}
+        if self.validator.loss is not None:
+            figures |= {f"val/{n}": v for n, v in zip(self.loss_names, self.validator.loss.tolist(), strict=True)}
+        return figures, float(metrics.fitness)
+
+    # Pictures
+
+    def plot_batch(self, batch: Mapping[str, Any], iteration: int) -> None:
+        """train_batch{iteration}.jpg."""
+        plot_images(batch, fname=self.save_dir / f"train_batch{iteration}.jpg", names=self.data.names)
+
+    def plot_run(self) -> None:
+        """results.png."""
+        if self.args.plots:
+            plot_results(self.save_dir / "results.csv", self.save_dir)
+
+
+def load_trained(path: str | Path, device: torch.device | None = None) -> tuple[DetectionModel, Checkpoint]:
+    """The model of a weights file, ready to evaluate, and the file's content."""
+    checkpoint = load_checkpoint(path)
+    model = DetectionModel(checkpoint.spec, verbose=False)
+    report = model.load(checkpoint.weights)
+    if report.mismatched or report.new:
+        for line in report.lines():
+            LOGGER.warning(line)
+    model.names = checkpoint.names or model.names
+    return model.to(device) if device is not None else model, checkpoint

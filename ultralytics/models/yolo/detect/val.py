@@ -1,0 +1,209 @@
+"""Validation of a detector: the one evaluation function of training and of `val`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ultralytics.cfg.config import Config, get_cfg
+from ultralytics.cfg.dataset import DatasetSpec
+from ultralytics.engine.device import select_device
+from ultralytics.engine.rundir import write_json
+from ultralytics.nn.inference import inference_copy
+from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils.boxes import box_iou, scale_boxes, xywh2xyxy, xyxy2xywhn
+from ultralytics.utils.log import LOGGER, progress
+from ultralytics.utils.metrics import ConfusionMatrix, DetMetrics, match_predictions
+from ultralytics.utils.nms import non_max_suppression
+from ultralytics.utils.plotting import plot_images
+
+Criterion = Callable[[Any, Mapping[str, Any]], tuple[Tensor, Tensor]]
+PLOTTED_BATCHES = 3
+
+
+class DetectionValidator:
+    """Run a detector over a loader and compute its metrics.
+
+    Args:
+        dataloader: batches of `utils.types.Batch`, whose images letterbox the originals.
+        save_dir: where pictures, labels and metrics.json go.
+        args: conf (0.001 when unset), iou, max_det, single_cls, agnostic_nms, classes, plots, save_txt, save_conf, half, verbose.
+        data: the data set's names and paths.
+
+    Attributes:
+        metrics: a DetMetrics; loss: mean loss parts when a criterion was given.
+    """
+
+    def __init__(
+        self, dataloader: Any, save_dir: Path | None = None, args: Config | Mapping[str, Any] | None = None, data: DatasetSpec | None = None
+    ) -> None:
+        self.dataloader = dataloader
+        self.args = args if isinstance(args, Config) else get_cfg(None, args)
+        self.save_dir = Path(save_dir) if save_dir else Path()
+        self.names = dict(data.names) if data else {}
+        self.metrics = DetMetrics(save_dir=self.save_dir, names=self.names)
+        self.loss: Tensor | None = None
+
+    @torch.inference_mode()
+    def __call__(
+        self,
+        model: DetectionModel,
+        criterion: Criterion | None = None,
+        plots: bool = False,
+        autocast: torch.dtype | None = None,
+        desc: str = "",
+    ) -> DetMetrics:
+        """Evaluate a model; it is copied and fused, not changed.
+
+        Args:
+            criterion: also compute the mean validation loss.
+            plots: draw curves, confusion matrix and the first batches.
+            autocast: precision of the forward pass on a GPU; None for the weights' own.
+        """
+        args = self.args
+        device = next(model.parameters()).device if args.device is None else select_device(args.device, quiet=True)
+        net = inference_copy(model, device, args.half)
+        dtype = next(net.parameters()).dtype
+        conf = 0.001 if args.conf is None else args.conf
+        nc = model.nc
+        names = self.names or model.names
+        self.metrics = DetMetrics(save_dir=self.save_dir, names=names)
+        confusion = ConfusionMatrix(nc=nc, conf=0.25 if args.conf in (None, 0.001) else args.conf) if plots else None
+        found: list[dict[str, Tensor]] = []
+        spent = dict.fromkeys(("preprocess", "inference", "loss", "postprocess"), 0.0)
+        clock = _Clock(device, spent)
+        images = 0
+        loss_sum: Tensor | None = None
+        header = ("%22s" + "%11s" * 6) % ("Class", "Images", "Instances", "Box(P", "R", "mAP50", "mAP50-95)")
+        bar = progress(self.dataloader, desc=desc or header, total=len(self.dataloader))
+        for number, batch in enumerate(bar):
+            with clock("preprocess"):
+                img = batch["img"].to(device, non_blocking=True)
+                img = img.to(dtype, memory_format=torch.channels_last) / 255
+            with clock("inference"), torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
+                outputs = net(img)
+            with clock("loss"):
+                if criterion is not None:
+                    on_device = {k: batch[k].to(device) for k in ("cls", "bboxes", "batch_idx")}
+                    parts = criterion([m.float() for m in outputs[1]], on_device)[1]
+                    loss_sum = parts if loss_sum is None else loss_sum + parts
+            with clock("postprocess"):
+                detections = non_max_suppression(
+                    outputs[0].float(), conf, args.iou, args.classes, agnostic=args.single_cls or args.agnostic_nms,
+                    multi_label=nc > 1, max_det=args.max_det, nc=nc,
+                )  # fmt: skip
+            images += len(detections)
+            for i, detected in enumerate(detections):
+                found.append(self._compare(detected.cpu(), batch, i, confusion))
+            if plots and number < PLOTTED_BATCHES:
+                self._plot(batch, detections, number)
+        bar.close()
+        self.loss = loss_sum / len(self.dataloader) if loss_sum is not None else None
+        stats = {k: torch.cat([f[k] for f in found]).numpy() if found else torch.zeros(0).numpy() for k in _STATS}
+        if not found:
+            stats["tp"] = stats["tp"].reshape(0, 10)
+        per_class = torch.zeros(nc, dtype=torch.long)
+        for f in found:
+            per_class[f["target_cls"].long().unique()] += 1
+        self.metrics.plot = plots
+        self.metrics.process(**stats)
+        self.metrics.nt_per_image = per_class.numpy()
+        self.metrics.images = images
+        self.metrics.speed = {k: v / max(images, 1) * 1e3 for k, v in spent.items()}
+        if confusion is not None:
+            self.metrics.confusion_matrix = confusion
+            for normalize in (True, False):
+                confusion.plot(normalize=normalize, save_dir=self.save_dir, names=tuple(names.values()))
+        return self.metrics
+
+    def _compare(self, detected: Tensor, batch: Mapping[str, Any], i: int, confusion: ConfusionMatrix | None) -> dict[str, Tensor]:
+        """One image's detections against its labels, both in pixels of the original image."""
+        mine = batch["batch_idx"].view(-1) == i
+        target_cls = batch["cls"].view(-1)[mine].cpu()
+        frame, original, ratio_pad = batch["resized_shape"][i], batch["ori_shape"][i], batch["ratio_pad"][i]
+        height, width = frame
+        targets = xywh2xyxy(batch["bboxes"][mine].cpu().float()) * torch.tensor([width, height, width, height])
+        targets = scale_boxes(frame, targets, original, ratio_pad=ratio_pad)
+        detected = detected.clone()
+        if self.args.single_cls:
+            detected[:, 5] = 0
+        detected[:, :4] = scale_boxes(frame, detected[:, :4], original, ratio_pad=ratio_pad)
+        tp = torch.from_numpy(match_predictions(detected[:, 5].numpy(), target_cls.numpy(), box_iou(targets, detected[:, :4]).numpy()))
+        if confusion is not None:
+            confusion.process_batch(detected, targets, target_cls)
+        if self.args.save_txt:
+            self._save_txt(detected, original, Path(batch["im_file"][i]))
+        return {"tp": tp, "conf": detected[:, 4], "pred_cls": detected[:, 5], "target_cls": target_cls}
+
+    def _save_txt(self, detected: Tensor, shape: tuple[int, int], file: Path) -> None:
+        folder = self.save_dir / "labels"
+        folder.mkdir(parents=True, exist_ok=True)
+        boxes = xyxy2xywhn(detected[:, :4], w=shape[1], h=shape[0])
+        lines = [
+            " ".join(f"{v:g}" for v in (cls, *box, *((conf,) if self.args.save_conf else ())))
+            for box, conf, cls in zip(boxes.tolist(), detected[:, 4].tolist(), detected[:, 5].int().tolist(), strict=True)
+        ]
+        (folder / f"{file.stem}.txt").write_text("".join(f"{line}\n" for line in lines))
+
+    def _plot(self, batch: Mapping[str, Any], detections: list[Tensor], number: int) -> None:
+        plot_images(batch, fname=self.save_dir / f"val_batch{number}_labels.jpg", names=self.names)
+        height, width = batch["img"].shape[2:]
+        top = [d[:30].cpu() for d in detections]
+        boxes = torch.cat([d[:, :4] for d in top])
+        predicted = {
+            "img": batch["img"],
+            "im_file": batch["im_file"],
+            "batch_idx": torch.cat([torch.full((len(d),), float(i)) for i, d in enumerate(top)]),
+            "cls": torch.cat([d[:, 5] for d in top]),
+            "conf": torch.cat([d[:, 4] for d in top]),
+            "bboxes": xyxy2xywhn(boxes, w=width, h=height),
+        }
+        plot_images(predicted, fname=self.save_dir / f"val_batch{number}_pred.jpg", names=self.names)
+
+    def log_table(self) -> None:
+        """Print the table: all classes, then each class when there are several and `verbose`."""
+        m = self.metrics
+        LOGGER.info(("%22s" + "%11s" * 6) % ("Class", "Images", "Instances", "Box(P", "R", "mAP50", "mAP50-95)"))
+        row = "%22s" + "%11i" * 2 + "%11.3g" * 4
+        LOGGER.info(row % ("all", m.images, int(m.nt_per_class.sum()), *m.mean_results()))
+        if self.args.verbose and len(m.names) > 1:
+            for i, c in enumerate(m.ap_class_index):
+                LOGGER.info(row % (m.names[int(c)][:22], m.nt_per_image[c], m.nt_per_class[c], *m.class_result(i)))
+        LOGGER.info(
+            "Speed: %.1fms preprocess, %.1fms inference, %.1fms loss, %.1fms postprocess per image",
+            *(m.speed[k] for k in ("preprocess", "inference", "loss", "postprocess")),
+        )
+
+    def save_metrics(self) -> None:
+        """Write metrics.json."""
+        write_json(self.save_dir / "metrics.json", self.metrics.to_dict())
+
+
+_STATS = ("tp", "conf", "pred_cls", "target_cls")
+
+
+class _Clock:
+    """Adds the time a block takes to its entry, waiting for the GPU."""
+
+    def __init__(self, device: torch.device, spent: dict[str, float]) -> None:
+        self.device, self.spent, self.name, self.start = device, spent, "", 0.0
+
+    def __call__(self, name: str) -> _Clock:
+        self.name = name
+        return self
+
+    def now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
+
+    def __enter__(self) -> None:
+        self.start = self.now()
+
+    def __exit__(self, *_: object) -> None:
+        self.spent[self.name] += self.now() - self.start

@@ -1,0 +1,178 @@
+"""`YOLO`: one object for training, validating, predicting and looking at a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ultralytics.cfg.config import Config, get_cfg
+from ultralytics.cfg.dataset import load_dataset
+from ultralytics.data.build import build_dataloader, build_yolo_dataset
+from ultralytics.engine.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from ultralytics.engine.device import select_device
+from ultralytics.engine.results import Results
+from ultralytics.engine.rundir import new_run_dir
+from ultralytics.models.yolo.detect import DetectionPredictor, DetectionTrainer, DetectionValidator
+from ultralytics.models.yolo.detect.train import load_trained
+from ultralytics.nn.tasks import DetectionModel
+from ultralytics.nn.transfer import TransferReport
+from ultralytics.utils.errors import ConfigError
+from ultralytics.utils.log import LOGGER, setup_console
+from ultralytics.utils.metrics import DetMetrics
+
+
+class YOLO:
+    """A YOLOv8 detector, with or without attention.
+
+    Args:
+        model: a model YAML ("yolov8n-fla.yaml", "cfg/models/yolov8-fla.yaml" with `scale`) or a weights file (.pt, this project's or
+            the reference's).
+        task: "detect", the only task; verbose: print the rows while building; scale: the scale letter, for any YAML.
+
+    Attributes:
+        model: the DetectionModel; ckpt: the weights file's content or None; overrides: settings remembered from it.
+        metrics: of the last validation; trainer, predictor: the last ones used.
+    """
+
+    def __init__(self, model: str | Path = "yolov8n.yaml", task: str | None = None, verbose: bool = False, scale: str | None = None) -> None:
+        setup_console()
+        if task not in (None, "detect"):
+            raise ConfigError(f"task={task} is not offered", mend="this project detects: leave task out")
+        self.task = "detect"
+        self.ckpt: Checkpoint | None = None
+        self.overrides: dict[str, Any] = {}
+        self.metrics: DetMetrics | None = None
+        self.trainer: DetectionTrainer | None = None
+        self.predictor: DetectionPredictor | None = None
+        self.callbacks: dict[str, list[Callable[..., object]]] = {}
+        self.scale = scale
+        self._loaded: dict[str, Tensor] | None = None
+        name = str(model)
+        if name.endswith((".yaml", ".yml")):
+            self.model = DetectionModel(model, verbose=verbose, scale=scale)
+            self.cfg: str | None = name
+        elif name.endswith(".pt"):
+            self.model, self.ckpt = load_trained(model)
+            self.cfg = None
+            self.overrides = {k: self.ckpt.train_args[k] for k in ("imgsz", "data", "single_cls") if k in self.ckpt.train_args}
+        else:
+            raise ConfigError(f"model={name} is neither a model YAML nor a weights file", mend="give a .yaml or a .pt")
+
+    def __call__(self, source: Any = None, stream: bool = False, **kwargs: Any) -> list[Results] | Iterator[Results]:
+        """The same as `predict`."""
+        return self.predict(source, stream, **kwargs)
+
+    @property
+    def names(self) -> dict[int, str]:
+        """Class names."""
+        return self.model.names
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model's weights lie."""
+        return next(self.model.parameters()).device
+
+    @property
+    def ckpt_path(self) -> str | None:
+        """The weights file the model came from."""
+        return str(self.ckpt.path) if self.ckpt else None
+
+    def info(self, detailed: bool = False, verbose: bool = True, imgsz: int = 640) -> tuple[int, int, int, float]:
+        """Log and return layers, parameters, gradients and GFLOPs; `detailed` lists the rows."""
+        if detailed:
+            DetectionModel(self.model.spec, verbose=True)
+        totals = self.model.info(imgsz)
+        return int(totals["layers"]), int(totals["parameters"]), int(totals["gradients"]), totals["gflops"]
+
+    def load(self, weights: str | Path | Mapping[str, Tensor]) -> YOLO:
+        """Copy the tensors that fit from a weights file or state dict into the model; training then starts from them."""
+        state = weights if isinstance(weights, Mapping) else load_checkpoint(weights).weights
+        report: TransferReport = self.model.load(state)
+        for line in report.lines():
+            LOGGER.info(line)
+        self._loaded = dict(self.model.state_dict())
+        return self
+
+    def save(self, filename: str | Path = "model.pt") -> None:
+        """Write the model as a weights file."""
+        save_checkpoint(Path(filename), {"model": self.model.yaml, "names": dict(self.names), "ema": self.model.state_dict()})
+
+    def fuse(self) -> YOLO:
+        """Fold the batch norms of the model in place, for inference."""
+        self.model.fuse()
+        return self
+
+    def add_callback(self, event: str, func: Callable[..., object]) -> None:
+        """Call `func(trainer)` at an event of training; see `BaseTrainer.add_callback`."""
+        self.callbacks.setdefault(event, []).append(func)
+
+    def _config(self, mode: str, given: Mapping[str, Any], source: str = "argument", **defaults: Any) -> Config:
+        """Defaults of the mode, then what the weights remember, then what the user gives."""
+        cfg = given.get("cfg")
+        args = get_cfg(cfg, {k: v for k, v in given.items() if k != "cfg"}, source)
+        for key, value in {**self.overrides, **defaults}.items():
+            if args.sources.get(key, "default") == "default":
+                args.set(key, value, "weights file" if key in self.overrides else f"{mode} default")
+        return args
+
+    def train(self, cfg: str | Path | None = None, source: str = "argument", **kwargs: Any) -> DetMetrics:
+        """Train, and go on with the best weights; keyword arguments are the keys of `python -m ultralytics train --help`."""
+        overrides = {k: v for k, v in self.overrides.items() if k == "data"} | dict(kwargs)
+        overrides.setdefault("model", self.cfg or self.ckpt_path)
+        if self.scale and "scale" not in overrides:
+            overrides["model_scale"] = self.scale
+        start = None
+        if self._loaded is not None:
+            start = Checkpoint(Path("the loaded weights"), self.model.yaml, self.names, self._loaded)
+        elif self.ckpt is not None and not kwargs.get("resume"):
+            start = self.ckpt
+        self.trainer = DetectionTrainer(cfg, overrides, weights=start, source=source)
+        for event, functions in self.callbacks.items():
+            for function in functions:
+                self.trainer.add_callback(event, function)
+        self.metrics = self.trainer.train()
+        path = self.trainer.best if self.trainer.best.exists() else self.trainer.last
+        if path.exists():
+            self.model, self.ckpt = load_trained(path)
+            self.cfg, self._loaded = None, None
+            self.overrides = {k: self.ckpt.train_args[k] for k in ("imgsz", "data", "single_cls")}
+        assert self.metrics is not None or not self.trainer.args.val
+        return self.metrics if self.metrics is not None else DetMetrics(save_dir=self.trainer.save_dir, names=self.names)
+
+    def val(self, source: str = "argument", **kwargs: Any) -> DetMetrics:
+        """Validate on a split of a data set (`data`, `split`); returns the metrics and writes them to the run folder."""
+        args = self._config("val", kwargs, source)
+        device = select_device(args.device)
+        if not args.data:
+            raise ConfigError("no data set given", mend="data=data/shapes.yaml, or your own YAML")
+        data = load_dataset(args.data)
+        if args.single_cls:
+            data.names, data.nc = {0: "item"}, 1
+        if data.nc > self.model.nc:
+            raise ConfigError(f"the data set has {data.nc} classes and the model {self.model.nc}", str(args.data))
+        stride = max(int(self.model.stride.max()), 32)
+        rect = args.rect_val and (args.rect or args.sources.get("rect", "default") == "default")
+        dataset = build_yolo_dataset(args, data.split(args.split), args.batch, data, mode="val", rect=rect, stride=stride)
+        loader = build_dataloader(dataset, args.batch, args.workers, shuffle=False)
+        save_dir = new_run_dir(args.project, args.name or "val", args.exist_ok)
+        validator = DetectionValidator(loader, save_dir, args, data)
+        self.metrics = validator(self.model.to(device), plots=args.plots)
+        validator.log_table()
+        validator.save_metrics()
+        LOGGER.info("Results saved to %s", save_dir)
+        return self.metrics
+
+    def predict(self, source: Any = None, stream: bool = False, **kwargs: Any) -> list[Results] | Iterator[Results]:
+        """Detect in images or videos; a list of Results, or an iterator with `stream=True`. Files are written with `save=True`."""
+        origin = kwargs.pop("_source", "argument")
+        args = self._config("predict", kwargs, origin, batch=1, save=False)
+        source = args.source if source is None else source
+        if source is None:
+            raise ConfigError("nothing to predict on", mend="source=an image, a folder, a glob or a video")
+        self.predictor = DetectionPredictor(self.model, args)
+        results = self.predictor(source)
+        return results if stream else list(results)
