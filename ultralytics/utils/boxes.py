@@ -1,0 +1,132 @@
+"""Boxes: formats, clipping, scaling between frames, overlap. The last dimension holds the four coordinates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+Boxes = TypeVar("Boxes", Tensor, npt.NDArray[np.floating])
+
+
+def _join(parts: Sequence[Boxes], like: Boxes) -> Boxes:
+    if isinstance(like, Tensor):
+        return torch.cat(list(parts), -1)  # type: ignore[arg-type, return-value]
+    return np.concatenate(list(parts), -1)  # type: ignore[arg-type, return-value]
+
+
+def xyxy2xywh(x: Boxes) -> Boxes:
+    """Corners → centre, width, height."""
+    return _join(((x[..., :2] + x[..., 2:]) / 2, x[..., 2:] - x[..., :2]), x)
+
+
+def xywh2xyxy(x: Boxes) -> Boxes:
+    """Centre, width, height → corners."""
+    half = x[..., 2:] / 2
+    return _join((x[..., :2] - half, x[..., :2] + half), x)
+
+
+def xywhn2xyxy(x: Boxes, w: float = 640, h: float = 640, padw: float = 0, padh: float = 0) -> Boxes:
+    """Centre, width, height in 0..1 of a w×h frame → corners in pixels, shifted by the pads."""
+    y = xywh2xyxy(x)
+    return _join((y[..., 0:1] * w + padw, y[..., 1:2] * h + padh, y[..., 2:3] * w + padw, y[..., 3:4] * h + padh), x)
+
+
+def xyxy2xywhn(x: Boxes, w: float = 640, h: float = 640, clip: bool = False, eps: float = 0.0) -> Boxes:
+    """Corners in pixels of a w×h frame → centre, width, height in 0..1; `clip` first limits them to the frame less `eps`."""
+    if clip:
+        x = clip_boxes(x, (h - eps, w - eps))
+    y = xyxy2xywh(x)
+    return _join((y[..., 0:1] / w, y[..., 1:2] / h, y[..., 2:3] / w, y[..., 3:4] / h), x)
+
+
+def clip_boxes(boxes: Boxes, shape: Sequence[float]) -> Boxes:
+    """Corners limited to a frame of shape (h, w); a new array."""
+    h, w = shape[:2]
+    if isinstance(boxes, Tensor):
+        limit = torch.tensor([w, h, w, h], dtype=boxes.dtype, device=boxes.device)
+        return boxes.clamp(min=0).minimum(limit)  # type: ignore[return-value]
+    return boxes.clip(0, np.array([w, h, w, h], dtype=boxes.dtype))
+
+
+def scale_boxes(
+    img1_shape: Sequence[int],
+    boxes: Boxes,
+    img0_shape: Sequence[int],
+    ratio_pad: tuple[tuple[float, float], tuple[float, float]] | None = None,
+    padding: bool = True,
+    xywh: bool = False,
+) -> Boxes:
+    """Boxes of a letterboxed frame → boxes of the original image, clipped to it.
+
+    Args:
+        img1_shape: (H, W) of the frame; img0_shape: (h, w) of the original.
+        ratio_pad: ((gain_h, gain_w), (left, top)) when known; otherwise derived from the shapes.
+        padding: the frame is padded; xywh: boxes are top-left, width, height.
+    """
+    if ratio_pad is None:
+        gain = min(img1_shape[0] / img0_shape[0], img1_shape[1] / img0_shape[1])
+        pad_x = round((img1_shape[1] - img0_shape[1] * gain) / 2 - 0.1)
+        pad_y = round((img1_shape[0] - img0_shape[0] * gain) / 2 - 0.1)
+    else:
+        gain = ratio_pad[0][0]
+        pad_x, pad_y = ratio_pad[1]  # type: ignore[assignment]
+    if padding:
+        offset = [pad_x, pad_y, 0, 0] if xywh else [pad_x, pad_y, pad_x, pad_y]
+        if isinstance(boxes, Tensor):
+            boxes = boxes - torch.tensor(offset, dtype=boxes.dtype, device=boxes.device)
+        else:
+            boxes = boxes - np.array(offset, dtype=boxes.dtype)
+    return clip_boxes(boxes / gain, img0_shape)
+
+
+def box_iou(box1: Tensor, box2: Tensor, eps: float = 1e-7) -> Tensor:
+    """Overlap of every pair: (N, 4) and (M, 4) corners → (N, M) in 0..1."""
+    a1, a2 = box1.float().unsqueeze(1).chunk(2, 2)
+    b1, b2 = box2.float().unsqueeze(0).chunk(2, 2)
+    inter = (a2.minimum(b2) - a1.maximum(b1)).clamp(min=0).prod(2)
+    return inter / ((a2 - a1).prod(2) + (b2 - b1).prod(2) - inter + eps)
+
+
+def bbox_iou(
+    box1: Tensor, box2: Tensor, xywh: bool = True, GIoU: bool = False, DIoU: bool = False, CIoU: bool = False, eps: float = 1e-7
+) -> Tensor:
+    """Overlap of boxes pair by pair, with broadcasting: (…, 4) and (…, 4) → (…, 1).
+
+    Args:
+        xywh: centre, width, height instead of corners.
+        GIoU, DIoU, CIoU: the generalised (CVPR 2019), distance or complete (AAAI 2020) variant instead of the plain ratio.
+        eps: guards divisions.
+    """
+    if xywh:
+        (x1, y1, w1, h1), (x2, y2, w2, h2) = box1.chunk(4, -1), box2.chunk(4, -1)
+        left1, right1, top1, bottom1 = x1 - w1 / 2, x1 + w1 / 2, y1 - h1 / 2, y1 + h1 / 2
+        left2, right2, top2, bottom2 = x2 - w2 / 2, x2 + w2 / 2, y2 - h2 / 2, y2 + h2 / 2
+    else:
+        left1, top1, right1, bottom1 = box1.chunk(4, -1)
+        left2, top2, right2, bottom2 = box2.chunk(4, -1)
+        w1, h1 = right1 - left1, bottom1 - top1 + eps
+        w2, h2 = right2 - left2, bottom2 - top2 + eps
+    inter = (right1.minimum(right2) - left1.maximum(left2)).clamp(min=0) * (bottom1.minimum(bottom2) - top1.maximum(top2)).clamp(min=0)
+    union = w1 * h1 + w2 * h2 - inter + eps
+    iou = inter / union
+    if not (GIoU or DIoU or CIoU):
+        return iou
+    width = right1.maximum(right2) - left1.minimum(left2)  # of the smallest enclosing box
+    height = bottom1.maximum(bottom2) - top1.minimum(top2)
+    if GIoU:
+        enclosing = width * height + eps
+        return iou - (enclosing - union) / enclosing
+    diagonal = width.pow(2) + height.pow(2) + eps
+    distance = ((left2 + right2 - left1 - right1).pow(2) + (top2 + bottom2 - top1 - bottom1).pow(2)) / 4
+    if DIoU:
+        return iou - distance / diagonal
+    v = (4 / math.pi**2) * ((w2 / h2).atan() - (w1 / h1).atan()).pow(2)
+    with torch.no_grad():
+        alpha = v / (v - iou + (1 + eps))
+    return iou - (distance / diagonal + v * alpha)

@@ -1,0 +1,133 @@
+"""Non-maximum suppression."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ultralytics.utils.boxes import xywh2xyxy
+
+CHUNK = 1024  # candidates compared with each other at a time
+
+
+@functools.cache
+def _compiled_nms() -> Callable[[Tensor, Tensor, float], Tensor] | None:
+    """torchvision's operator, where its compiled library loads; asked once."""
+    try:
+        from torchvision.ops import nms
+
+        nms(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.ones(1), 0.5)
+    except Exception:  # a missing package, a build for another torch, an operator that was never registered
+        return None
+    chosen: Callable[[Tensor, Tensor, float], Tensor] = nms
+    return chosen
+
+
+def greedy_nms(boxes: Tensor, scores: Tensor, iou_threshold: float, max_keep: int | None = None) -> Tensor:
+    """Indices of the boxes that greedy suppression keeps, best first, equal to torchvision's.
+
+    Going down the scores, a box is dropped when its overlap with a kept one exceeds the threshold.
+
+    Args:
+        boxes: (n, 4) corners; scores: (n,); max_keep: stop after so many.
+    """
+    order = scores.argsort(descending=True, stable=True)
+    boxes = boxes[order]
+    kept: list[Tensor] = []
+    count = 0
+    for start in range(0, len(boxes), CHUNK):
+        index = torch.arange(start, min(start + CHUNK, len(boxes)), device=boxes.device)
+        if count:
+            # A box met by an earlier chunk's kept box is gone.
+            met = _overlap(boxes[torch.cat(kept)], boxes[index]) > iou_threshold
+            index = index[~met.any(0)]
+        suppresses = (_overlap(boxes[index], boxes[index]) > iou_threshold).triu(1).to(torch.float32)
+        alive = torch.ones(len(index), device=boxes.device)
+        # A box lives when no living better one suppresses it. Applying that rule to all at once settles the k-th link of every chain
+        # in k rounds, and stops where greedy suppression does.
+        while True:
+            settled = ((alive @ suppresses) == 0).to(torch.float32)
+            if torch.equal(settled, alive):
+                break
+            alive = settled
+        index = index[alive.bool()]
+        kept.append(index)
+        count += len(index)
+        if max_keep is not None and count >= max_keep:
+            break
+    chosen = torch.cat(kept) if kept else torch.zeros(0, dtype=torch.long, device=boxes.device)
+    return order[chosen[:max_keep]]
+
+
+def _overlap(a: Tensor, b: Tensor) -> Tensor:
+    """Pairwise IoU in torchvision's arithmetic: no epsilon, so that equal results are equal to the last bit."""
+    area_a = (a[:, 2] - a[:, 0]) * (a[:, 3] - a[:, 1])
+    area_b = (b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1])
+    width = (a[:, None, 2].minimum(b[:, 2]) - a[:, None, 0].maximum(b[:, 0])).clamp_(min=0)
+    height = (a[:, None, 3].minimum(b[:, 3]) - a[:, None, 1].maximum(b[:, 1])).clamp_(min=0)
+    inter = width.mul_(height)
+    return inter / (area_a[:, None] + area_b - inter)
+
+
+def non_max_suppression(
+    prediction: Tensor | Sequence[Any],
+    conf_thres: float = 0.25,
+    iou_thres: float = 0.45,
+    classes: int | Sequence[int] | None = None,
+    agnostic: bool = False,
+    multi_label: bool = False,
+    max_det: int = 300,
+    nc: int = 0,
+    max_nms: int = 30000,
+    max_wh: float = 7680,
+) -> list[Tensor]:
+    """Detections of each image from a model's evaluation output.
+
+    There is no time limit: every image gets its full result.
+
+    Args:
+        prediction: (B, 4 + nc, A), boxes as centre, width, height; or the model's (y, raw).
+        conf_thres, iou_thres: lowest score kept, and overlap above which the worse box is dropped.
+        classes: class ids to keep; agnostic: suppress across classes.
+        multi_label: a box may carry every class above the threshold, instead of its best.
+        max_det: most detections per image; nc: classes, all behind the boxes when 0.
+        max_nms: most candidates considered; max_wh: offset between classes, larger than any image.
+
+    Returns:
+        For each image (n, 6): corners, score, class; best first.
+    """
+    if not (0 <= conf_thres <= 1 and 0 <= iou_thres <= 1):
+        raise ValueError(f"thresholds must lie in 0..1: conf {conf_thres}, iou {iou_thres}")
+    y: Tensor = prediction if isinstance(prediction, Tensor) else prediction[0]
+    nc = nc or y.shape[1] - 4
+    wanted = None
+    if classes is not None:
+        wanted = torch.tensor([classes] if isinstance(classes, int) else list(classes), device=y.device)
+    # Anchors that may matter, before anything is copied; NaN is not above any threshold.
+    candidate = y[:, 4 : 4 + nc].amax(1) > conf_thres
+    output = []
+    for image, mask in zip(y, candidate, strict=True):
+        rows = image[: 4 + nc, mask].t()
+        boxes, scores = xywh2xyxy(rows[:, :4]), rows[:, 4:]
+        if multi_label and nc > 1:
+            anchor, label = (scores > conf_thres).nonzero(as_tuple=True)
+            score = scores[anchor, label]
+            boxes = boxes[anchor]
+        else:
+            score, label = scores.max(1) if len(rows) else (scores.new_zeros(0), mask.new_zeros(0, dtype=torch.long))
+        keep = torch.isfinite(boxes).all(1) & (score > conf_thres)
+        if wanted is not None:
+            keep &= torch.isin(label, wanted)
+        if not bool(keep.all()):
+            boxes, score, label = boxes[keep], score[keep], label[keep]
+        order = score.argsort(descending=True, stable=True)[:max_nms]
+        boxes, score, label = boxes[order], score[order], label[order]
+        spread = boxes if agnostic else boxes + label.to(boxes.dtype)[:, None] * max_wh
+        compiled = _compiled_nms()
+        index = compiled(spread, score, iou_thres)[:max_det] if compiled else greedy_nms(spread, score, iou_thres, max_det)
+        output.append(torch.cat((boxes[index], score[index, None], label[index, None].to(boxes.dtype)), 1))
+    return output
