@@ -1,0 +1,385 @@
+"""Detection metrics, in the reference's conventions: matching, average precision, confusion matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ultralytics.utils.boxes import bbox_iou, box_iou
+
+__all__ = ["ConfusionMatrix", "DetMetrics", "Metric", "ap_per_class", "bbox_iou", "box_iou", "compute_ap", "match_predictions", "smooth"]
+
+IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
+CURVE_POINTS = 1000
+F64 = npt.NDArray[np.float64]
+Plotted = Callable[..., None] | None
+
+
+def unique_pairs(labels: npt.NDArray[Any], detections: npt.NDArray[Any], iou: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """One-to-one pairs out of candidate pairs: each detection keeps its best label, then each label its first detection.
+
+    Detections come in order of confidence, so a label goes to the most confident of those that chose it.
+    """
+    order = (-iou).argsort(kind="stable")
+    labels, detections = labels[order], detections[order]
+    _, first = np.unique(detections, return_index=True)
+    labels, detections = labels[first], detections[first]
+    _, first = np.unique(labels, return_index=True)
+    return labels[first], detections[first]
+
+
+def match_predictions(
+    pred_classes: npt.ArrayLike, true_classes: npt.ArrayLike, iou: npt.ArrayLike, iouv: npt.ArrayLike | None = None
+) -> npt.NDArray[np.bool_]:
+    """Which detections are true positives at each IoU threshold.
+
+    Args:
+        pred_classes: (N,); true_classes: (M,); iou: (M, N); iouv: thresholds, 0.5 to 0.95 by default.
+
+    Returns:
+        (N, thresholds).
+    """
+    predicted, true = np.asarray(pred_classes), np.asarray(true_classes)
+    thresholds = IOU_THRESHOLDS if iouv is None else np.asarray(iouv)
+    correct = np.zeros((len(predicted), len(thresholds)), dtype=bool)
+    overlap = np.asarray(iou) * (true[:, None] == predicted[None])
+    # Thresholds as the overlaps' own type, so that an overlap equal to one counts in either precision.
+    for i, threshold in enumerate(thresholds.astype(overlap.dtype)):
+        labels, detections = np.nonzero(overlap >= threshold)
+        if len(labels):
+            _, hit = unique_pairs(labels, detections, overlap[labels, detections])
+            correct[hit, i] = True
+    return correct
+
+
+def smooth(y: F64, f: float = 0.05) -> F64:
+    """Box filter over a fraction `f` of the samples (an odd number), the ends held."""
+    n = round(len(y) * f * 2) // 2 + 1
+    padding = np.ones(n // 2)
+    return np.convolve(np.concatenate((padding * y[0], y, padding * y[-1])), np.ones(n) / n, mode="valid")
+
+
+def compute_ap(recall: F64, precision: F64) -> tuple[float, F64, F64]:
+    """Average precision at 101 recall points, with the precision envelope and the recalls it belongs to."""
+    r = np.concatenate(([0.0], recall, [1.0]))
+    p = np.concatenate(([1.0], precision, [0.0]))
+    envelope = np.flip(np.maximum.accumulate(np.flip(p)))
+    x = np.linspace(0, 1, 101)
+    y = np.interp(x, r, envelope)
+    area = float(((y[1:] + y[:-1]) / 2 * np.diff(x)).sum())
+    return area, envelope, r
+
+
+def ap_per_class(
+    tp: npt.NDArray[Any],
+    conf: npt.NDArray[Any],
+    pred_cls: npt.NDArray[Any],
+    target_cls: npt.NDArray[Any],
+    plot: bool = False,
+    on_plot: Plotted = None,
+    save_dir: Path = Path(),
+    names: Mapping[int, str] | None = None,
+    eps: float = 1e-16,
+    prefix: str = "",
+) -> tuple[F64, F64, F64, F64, F64, F64, npt.NDArray[np.int_], F64, F64, F64, F64, F64]:
+    """Average precision and curves of every class that has labels.
+
+    Args:
+        tp: (n, thresholds) bool; conf, pred_cls: (n,); target_cls: (m,).
+        plot: draw the curves into save_dir; names: class names for them.
+
+    Returns:
+        tp, fp, p, r, f1 at the confidence of the best mean F1 (classes,); ap (classes, thresholds); the classes;
+        p, r, f1 curves (classes, 1000) over confidence; the confidences (1000,); precision over recall at IoU 0.5 (classes, 1000).
+    """
+    order = np.argsort(-conf, kind="stable")
+    tp, conf, pred_cls = tp[order].astype(float), conf[order].astype(float), pred_cls[order]
+    classes, labels = np.unique(target_cls, return_counts=True)
+    nc = len(classes)
+    x = np.linspace(0, 1, CURVE_POINTS)
+    ap = np.zeros((nc, tp.shape[1]))
+    p_curve, r_curve = np.zeros((nc, CURVE_POINTS)), np.zeros((nc, CURVE_POINTS))
+    precision_at_recall = np.zeros((nc, CURVE_POINTS))
+    for i, c in enumerate(classes):
+        mine = pred_cls == c
+        if not mine.any():
+            continue
+        hits = tp[mine].cumsum(0)
+        misses = (1 - tp[mine]).cumsum(0)
+        recall = hits / (labels[i] + eps)
+        precision = hits / (hits + misses)
+        r_curve[i] = np.interp(-x, -conf[mine], recall[:, 0], left=0)
+        p_curve[i] = np.interp(-x, -conf[mine], precision[:, 0], left=1)
+        for j in range(tp.shape[1]):
+            ap[i, j], envelope, r = compute_ap(recall[:, j], precision[:, j])
+            if j == 0:
+                precision_at_recall[i] = np.interp(x, r, envelope)
+    f1_curve = 2 * p_curve * r_curve / (p_curve + r_curve + eps)
+    if plot:
+        _plot_curves(x, precision_at_recall, p_curve, r_curve, f1_curve, ap, classes, names or {}, save_dir, prefix, on_plot)
+    best = int(smooth(f1_curve.mean(0), 0.1).argmax()) if nc else 0
+    p, r, f1 = p_curve[:, best], r_curve[:, best], f1_curve[:, best]
+    true_positives = (r * labels).round()
+    false_positives = (true_positives / (p + eps) - true_positives).round()
+    return (
+        true_positives, false_positives, p, r, f1, ap, classes.astype(int), p_curve, r_curve, f1_curve, x, precision_at_recall,
+    )  # fmt: skip
+
+
+def _plot_curves(
+    x: F64, pr: F64, p: F64, r: F64, f1: F64, ap: F64, classes: Any, names: Mapping[int, str], save_dir: Path, prefix: str, on_plot: Plotted
+) -> None:
+    from ultralytics.utils.plotting import plot_mc_curve, plot_pr_curve  # matplotlib is heavy
+
+    shown = {i: names.get(int(c), str(int(c))) for i, c in enumerate(classes)}
+    plot_pr_curve(x, pr, ap, save_dir / f"{prefix}PR_curve.png", shown)
+    for name, curve in (("F1", f1), ("P", p), ("R", r)):
+        label = {"F1": "F1", "P": "Precision", "R": "Recall"}[name]
+        plot_mc_curve(x, curve, save_dir / f"{prefix}{name}_curve.png", shown, ylabel=label)
+    if on_plot is not None:
+        for name in ("PR", "F1", "P", "R"):
+            on_plot(save_dir / f"{prefix}{name}_curve.png")
+
+
+class Metric:
+    """Figures of one kind of box: per class (those with labels, in `ap_class_index`'s order) and their means."""
+
+    def __init__(self) -> None:
+        self.p: F64 = np.zeros(0)
+        self.r: F64 = np.zeros(0)
+        self.f1: F64 = np.zeros(0)
+        self.all_ap: F64 = np.zeros((0, len(IOU_THRESHOLDS)))
+        self.ap_class_index: npt.NDArray[np.int_] = np.zeros(0, dtype=int)
+        self.nc = 0
+        self.p_curve = self.r_curve = self.f1_curve = self.prec_values = np.zeros((0, CURVE_POINTS))
+        self.px: F64 = np.linspace(0, 1, CURVE_POINTS)
+
+    @property
+    def ap50(self) -> F64:
+        """Average precision at IoU 0.5, per class."""
+        return self.all_ap[:, 0]
+
+    @property
+    def ap(self) -> F64:
+        """Average precision over IoU 0.5 to 0.95, per class."""
+        return self.all_ap.mean(1)
+
+    @property
+    def mp(self) -> float:
+        """Mean precision."""
+        return _mean(self.p)
+
+    @property
+    def mr(self) -> float:
+        """Mean recall."""
+        return _mean(self.r)
+
+    @property
+    def map50(self) -> float:
+        """mAP at IoU 0.5."""
+        return _mean(self.ap50)
+
+    @property
+    def map75(self) -> float:
+        """mAP at IoU 0.75."""
+        return _mean(self.all_ap[:, 5])
+
+    @property
+    def map(self) -> float:
+        """mAP over IoU 0.5 to 0.95."""
+        return _mean(self.all_ap)
+
+    @property
+    def maps(self) -> F64:
+        """mAP over IoU 0.5 to 0.95 for every class id, the mean where a class has no labels."""
+        maps = np.full(self.nc, self.map)
+        maps[self.ap_class_index] = self.ap
+        return maps
+
+    def mean_results(self) -> list[float]:
+        """Mean precision, mean recall, mAP50, mAP50-95."""
+        return [self.mp, self.mr, self.map50, self.map]
+
+    def class_result(self, i: int) -> tuple[float, float, float, float]:
+        """Precision, recall, AP50, AP50-95 of the i-th class with labels."""
+        return float(self.p[i]), float(self.r[i]), float(self.ap50[i]), float(self.ap[i])
+
+    def fitness(self) -> float:
+        """0.1·mAP50 + 0.9·mAP50-95: what "best" means."""
+        return 0.1 * self.map50 + 0.9 * self.map
+
+    def update(self, results: Sequence[Any]) -> None:
+        """Take what `ap_per_class` returns, from its third entry on."""
+        (self.p, self.r, self.f1, self.all_ap, self.ap_class_index,
+         self.p_curve, self.r_curve, self.f1_curve, self.px, self.prec_values) = results  # fmt: skip
+
+
+def _mean(values: F64) -> float:
+    return float(values.mean()) if values.size else 0.0
+
+
+class DetMetrics:
+    """Metrics of a validation.
+
+    Args:
+        save_dir: where curves are drawn; plot: draw them; on_plot: called with each file; names: class names by id.
+
+    Attributes:
+        box: a Metric; speed: milliseconds per image by stage; images: images seen.
+        nt_per_class, nt_per_image: labels, and images with labels, of each class id.
+    """
+
+    def __init__(
+        self, save_dir: Path = Path(), plot: bool = False, on_plot: Plotted = None, names: Mapping[int, str] | None = None
+    ) -> None:
+        self.save_dir, self.plot, self.on_plot, self.names = save_dir, plot, on_plot, dict(names or {})
+        self.box = Metric()
+        self.box.nc = len(self.names)
+        self.speed: dict[str, float] = {"preprocess": 0.0, "inference": 0.0, "loss": 0.0, "postprocess": 0.0}
+        self.task = "detect"
+        self.images = 0
+        self.nt_per_class: npt.NDArray[np.int_] = np.zeros(len(self.names), dtype=int)
+        self.nt_per_image: npt.NDArray[np.int_] = np.zeros(len(self.names), dtype=int)
+        self.confusion_matrix: ConfusionMatrix | None = None
+
+    def process(
+        self, tp: npt.NDArray[Any], conf: npt.NDArray[Any], pred_cls: npt.NDArray[Any], target_cls: npt.NDArray[Any]
+    ) -> None:
+        """Compute all figures anew; without a true positive they are zero, never those of an earlier call."""
+        results = ap_per_class(tp, conf, pred_cls, target_cls, self.plot, self.on_plot, self.save_dir, self.names)[2:]
+        self.box.nc = len(self.names)
+        self.box.update(results)
+        if len(target_cls):
+            self.nt_per_class = np.bincount(target_cls.astype(int), minlength=len(self.names))
+        else:
+            self.nt_per_class = np.zeros(len(self.names), dtype=int)
+
+    @property
+    def keys(self) -> list[str]:
+        """Names of the mean results, as in results.csv."""
+        return ["metrics/precision(B)", "metrics/recall(B)", "metrics/mAP50(B)", "metrics/mAP50-95(B)"]
+
+    def mean_results(self) -> list[float]:
+        """Mean precision, mean recall, mAP50, mAP50-95."""
+        return self.box.mean_results()
+
+    def class_result(self, i: int) -> tuple[float, float, float, float]:
+        """Precision, recall, AP50, AP50-95 of the i-th class with labels."""
+        return self.box.class_result(i)
+
+    @property
+    def maps(self) -> F64:
+        """mAP50-95 for every class id."""
+        return self.box.maps
+
+    @property
+    def fitness(self) -> float:
+        """0.1·mAP50 + 0.9·mAP50-95."""
+        return self.box.fitness()
+
+    @property
+    def ap_class_index(self) -> npt.NDArray[np.int_]:
+        """Ids of the classes that have labels."""
+        return self.box.ap_class_index
+
+    @property
+    def results_dict(self) -> dict[str, float]:
+        """Mean results and fitness by name."""
+        return dict(zip([*self.keys, "fitness"], [*self.mean_results(), self.fitness], strict=True))
+
+    @property
+    def curves(self) -> list[str]:
+        """Names of the curves."""
+        return ["Precision-Recall(B)", "F1-Confidence(B)", "Precision-Confidence(B)", "Recall-Confidence(B)"]
+
+    @property
+    def curves_results(self) -> list[list[Any]]:
+        """For each curve: x, y per class, and the names of both axes."""
+        b = self.box
+        return [
+            [b.px, b.prec_values, "Recall", "Precision"],
+            [b.px, b.f1_curve, "Confidence", "F1"],
+            [b.px, b.p_curve, "Confidence", "Precision"],
+            [b.px, b.r_curve, "Confidence", "Recall"],
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for metrics.json."""
+        b = self.box
+        classes = {
+            self.names.get(int(c), str(int(c))): {
+                "images": int(self.nt_per_image[c]),
+                "instances": int(self.nt_per_class[c]),
+                "precision": float(b.p[i]),
+                "recall": float(b.r[i]),
+                "f1": float(b.f1[i]),
+                "mAP50": float(b.ap50[i]),
+                "mAP75": float(b.all_ap[i, 5]),
+                "mAP50-95": float(b.ap[i]),
+            }
+            for i, c in enumerate(b.ap_class_index)
+        }
+        return {
+            "images": self.images,
+            "instances": int(self.nt_per_class.sum()),
+            "precision": b.mp,
+            "recall": b.mr,
+            "mAP50": b.map50,
+            "mAP75": b.map75,
+            "mAP50-95": b.map,
+            "fitness": self.fitness,
+            "convention": "the reference's: 101-point AP, precision and recall at the best mean F1",
+            "speed_ms_per_image": dict(self.speed),
+            "classes": classes,
+        }
+
+
+class ConfusionMatrix:
+    """Counts of [predicted, true] class, the last row and column being background.
+
+    Args:
+        nc: classes; conf: lowest score counted; iou_thres: overlap that makes a pair, whatever the classes.
+
+    Attributes:
+        matrix: (nc + 1, nc + 1).
+    """
+
+    def __init__(self, nc: int, conf: float = 0.25, iou_thres: float = 0.45, task: str = "detect") -> None:
+        self.task, self.nc, self.conf, self.iou_thres = task, nc, conf, iou_thres
+        self.matrix: F64 = np.zeros((nc + 1, nc + 1))
+
+    def process_batch(self, detections: Tensor | None, gt_bboxes: Tensor, gt_cls: Tensor) -> None:
+        """Count one image: detections (n, 6), true boxes (m, 4) corners and classes (m,). Either may be empty."""
+        if detections is None:
+            detections = torch.zeros((0, 6))
+        detections = detections[detections[:, 4] > self.conf]
+        predicted, true = detections[:, 5].int().numpy(), gt_cls.view(-1).int().numpy()
+        iou = box_iou(gt_bboxes, detections[:, :4]).numpy()
+        labels, found = np.nonzero(iou > self.iou_thres)
+        if len(labels):
+            labels, found = unique_pairs(labels, found, iou[labels, found])
+        np.add.at(self.matrix, (predicted[found], true[labels]), 1)
+        np.add.at(self.matrix, (np.delete(predicted, found), self.nc), 1)
+        np.add.at(self.matrix, (self.nc, np.delete(true, labels)), 1)
+
+    def tp_fp(self) -> tuple[F64, F64]:
+        """True and false positives per class."""
+        tp = self.matrix.diagonal()
+        return tp[:-1], (self.matrix.sum(1) - tp)[:-1]
+
+    def plot(
+        self, normalize: bool = True, save_dir: Path | str = "", names: Sequence[str] = (), on_plot: Plotted = None
+    ) -> None:
+        """Draw confusion_matrix.png, or with `normalize` confusion_matrix_normalized.png, whose columns add up to 1."""
+        from ultralytics.utils.plotting import plot_confusion_matrix  # matplotlib is heavy
+
+        path = Path(save_dir) / f"confusion_matrix{'_normalized' if normalize else ''}.png"
+        plot_confusion_matrix(self.matrix, list(names), normalize, path)
+        if on_plot is not None:
+            on_plot(path)
