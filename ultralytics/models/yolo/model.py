@@ -151,7 +151,7 @@ class YOLO:
             raise ConfigError("no data set given", mend="data=data/shapes.yaml, or your own YAML")
         data = load_dataset(args.data)
         if args.single_cls:
-            data.names, data.nc = {0: "item"}, 1
+            data.merge_classes()
         if data.nc > self.model.nc:
             raise ConfigError(f"the data set has {data.nc} classes and the model {self.model.nc}", str(args.data))
         stride = max(int(self.model.stride.max()), 32)

@@ -33,7 +33,7 @@ class DetectionTrainer(BaseTrainer):
             raise ConfigError("no data set given", mend="data=data/shapes.yaml, or your own YAML")
         self.data: DatasetSpec = load_dataset(self.args.data)
         if self.args.single_cls:
-            self.data.names, self.data.nc = {0: "item"}, 1
+            self.data.merge_classes()
         self.validator: DetectionValidator | None = None
 
     # Model

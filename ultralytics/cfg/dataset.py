@@ -1,0 +1,128 @@
+"""A data set's YAML: where the images of each split lie, and what the classes are called."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ultralytics.cfg.paths import find_data_yaml
+from ultralytics.utils.errors import DatasetError, nearest
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass
+class DatasetSpec:
+    """What a data set's YAML says.
+
+    Attributes:
+        yaml_file: the file; root: its folder joined with the key `path`.
+        splits: split name → folders of images, .txt lists or images, as absolute paths.
+        names: class id → name; nc: their number.
+        label_nc: number of class ids in the label files; more than `nc` after `merge_classes`.
+        prepare: the command that makes the images, when the YAML names one.
+    """
+
+    yaml_file: Path
+    root: Path
+    splits: dict[str, list[Path]]
+    names: dict[int, str]
+    nc: int
+    prepare: str = ""
+    tried: dict[Path, list[Path]] = field(default_factory=dict, repr=False)
+    label_nc: int = 0
+
+    def __post_init__(self) -> None:
+        self.label_nc = self.label_nc or self.nc
+
+    def merge_classes(self) -> None:
+        """Treat all classes as one, called item (`single_cls`)."""
+        self.names, self.nc = {0: "item"}, 1
+
+    def split(self, name: str) -> list[Path]:
+        """The paths of a split, all of which exist.
+
+        Raises:
+            DatasetError: the YAML has no such split, or a path is missing; every path tried is listed.
+        """
+        if name not in self.splits:
+            raise DatasetError(f"it has no split {name!r}", str(self.yaml_file), f"it has {', '.join(self.splits)}")
+        for path in self.splits[name]:
+            if not path.exists():
+                tried = ", ".join(str(p) for p in self.tried.get(path, [path]))
+                mend = f"make it with: {self.prepare}" if self.prepare else "paths in the YAML are relative to the YAML's own folder"
+                raise DatasetError(f"the {name} images are missing; tried {tried}", str(self.yaml_file), mend)
+        return self.splits[name]
+
+
+def load_dataset(dataset: str | Path) -> DatasetSpec:
+    """Read a data set's YAML. Paths in it are relative to its own folder (or to its `path`, itself relative to that folder).
+
+    Raises:
+        MissingFileError: no such YAML; DatasetError: what is wrong in it.
+    """
+    file = find_data_yaml(dataset).absolute()
+    where = str(file)
+    try:
+        data = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except yaml.YAMLError as e:
+        mark = getattr(e, "problem_mark", None)
+        raise DatasetError(f"not valid YAML: {getattr(e, 'problem', None) or e}", f"{file}:{mark.line + 1}" if mark else where) from None
+    except UnicodeDecodeError:
+        raise DatasetError("it is not UTF-8 text", where, "save it as UTF-8") from None
+    if not isinstance(data, dict):
+        raise DatasetError("a data set YAML is a mapping with train, val and names", where)
+    if "val" not in data and "validation" in data:
+        data["val"] = data.pop("validation")
+    for key in ("train", "val"):
+        if not data.get(key):
+            raise DatasetError(f"the key {key!r} is missing", where, nearest(key, data) or "give a folder of images")
+    names = _names(data, where)
+    root = (file.parent / Path(str(data.get("path") or ".")).expanduser()).resolve()
+    spec = DatasetSpec(file, root, {}, names, len(names), str(data.get("prepare") or ""))
+    for split in SPLITS:
+        if data.get(split):
+            entries = data[split] if isinstance(data[split], list) else [data[split]]
+            spec.splits[split] = [_locate(spec, str(entry)) for entry in entries]
+    return spec
+
+
+# The reference's name for it; what it returns is a DatasetSpec.
+check_det_dataset = load_dataset
+
+
+def _locate(spec: DatasetSpec, entry: str) -> Path:
+    path = (spec.root / Path(entry).expanduser()).resolve()
+    candidates = [path]
+    if entry.startswith("../"):
+        # Exported archives often write ../train/images for a folder that lies beside the YAML.
+        candidates.append((spec.root / entry[3:]).resolve())
+    found = next((p for p in candidates if p.exists()), path)
+    spec.tried[found] = candidates
+    return found
+
+
+def _names(data: dict[Any, Any], where: str) -> dict[int, str]:
+    names, nc = data.get("names"), data.get("nc")
+    if names is None and nc is None:
+        raise DatasetError("it names no classes", where, "add names: [first, second], or nc")
+    if nc is not None and (not isinstance(nc, int) or isinstance(nc, bool) or nc < 1):
+        raise DatasetError(f"nc: {nc} must be an integer of 1 or more", where)
+    if names is None:
+        return {i: f"class_{i}" for i in range(nc)}
+    if isinstance(names, list):
+        names = dict(enumerate(names))
+    if not isinstance(names, dict) or not names:
+        raise DatasetError("names must be a list, or a mapping of class ids to names", where)
+    try:
+        result = {int(k): str(v) for k, v in names.items()}
+    except (TypeError, ValueError):
+        raise DatasetError("the keys of names must be class ids", where, f"0 to {len(names) - 1}") from None
+    if sorted(result) != list(range(len(result))):
+        raise DatasetError(f"{len(result)} names need the ids 0 to {len(result) - 1}, not {sorted(result)[:1] + sorted(result)[-1:]}", where)
+    if nc is not None and nc != len(result):
+        raise DatasetError(f"nc is {nc}, but there are {len(result)} names", where)
+    return dict(sorted(result.items()))

@@ -1,0 +1,418 @@
+"""Training augmentation and the letterbox, on BGR uint8 pictures and boxes in pixels.
+
+A training sample is drawn in three steps: a `Layout` says which part of which picture lies where on a canvas (a mosaic of four, or one
+picture letterboxed); `RandomPerspective` renders it through a random transform; colour and flips follow. Where the transform only scales and
+shifts (the default recipe), each picture is resized straight into its place in the result: the canvas, four times as large, is never drawn.
+
+Every random number comes from the generator passed in, so a sample is a function of its seed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from ultralytics.utils.types import Float32Array, Float64Array, Int64Array, UInt8Array
+
+FILL = 114  # grey of pixels outside every picture
+Generator = np.random.Generator
+
+
+class LetterBox:
+    """Fit a picture into a frame, keeping its proportions, with grey borders.
+
+    Args:
+        new_shape: (height, width) of the frame.
+        auto: the smallest border that makes the sides multiples of `stride`, instead of the whole frame.
+        scaleFill: stretch to the frame instead of keeping proportions.
+        scaleup: enlarge pictures smaller than the frame as well.
+        center: borders on both sides; otherwise only right and below.
+        stride: see `auto`.
+    """
+
+    def __init__(
+        self,
+        new_shape: tuple[int, int] | int = (640, 640),
+        auto: bool = False,
+        scaleFill: bool = False,  # noqa: N803  # the reference's name
+        scaleup: bool = True,
+        center: bool = True,
+        stride: int = 32,
+    ) -> None:
+        self.new_shape = (new_shape, new_shape) if isinstance(new_shape, int) else (int(new_shape[0]), int(new_shape[1]))
+        self.auto, self.scale_fill, self.scaleup, self.center, self.stride = auto, scaleFill, scaleup, center, stride
+
+    def geometry(self, shape: Sequence[int]) -> tuple[tuple[int, int], tuple[int, int, int, int], tuple[float, float]]:
+        """For a picture of (h, w): its new (h, w); the borders top, bottom, left, right; the gains of height and width."""
+        (h, w), (frame_h, frame_w) = shape[:2], self.new_shape
+        r = min(frame_h / h, frame_w / w)
+        if not self.scaleup:
+            r = min(r, 1.0)
+        gains = (r, r)
+        new_w, new_h = max(round(w * r), 1), max(round(h * r), 1)
+        dw: float = frame_w - new_w
+        dh: float = frame_h - new_h
+        if self.auto:
+            dw, dh = dw % self.stride, dh % self.stride
+        elif self.scale_fill:
+            dw = dh = 0
+            new_w, new_h, gains = frame_w, frame_h, (frame_h / h, frame_w / w)
+        if self.center:
+            dw, dh = dw / 2, dh / 2
+        top, left = (round(dh - 0.1), round(dw - 0.1)) if self.center else (0, 0)
+        return (new_h, new_w), (top, round(dh + 0.1), left, round(dw + 0.1)), gains
+
+    def __call__(self, labels: dict[str, Any] | None = None, image: UInt8Array | None = None) -> Any:
+        """Letterbox `image` and return it; or `labels["img"]` with `labels["bboxes"]` (xyxy, pixels) following, and return the mapping.
+
+        With labels, `labels["ratio_pad"]` becomes ((gain_h, gain_w), (left, top)). A `rect_shape` among them replaces the frame.
+        """
+        if labels is None:
+            assert image is not None, "give an image or labels"
+            return self.render(image)
+        if labels.get("rect_shape") is not None:
+            return LetterBox(labels.pop("rect_shape"), self.auto, self.scale_fill, self.scaleup, self.center, self.stride)(labels)
+        picture = labels["img"] if image is None else image
+        _, (top, _, left, _), (gain_h, gain_w) = self.geometry(picture.shape)
+        labels["img"] = self.render(picture)
+        labels["resized_shape"] = labels["img"].shape[:2]
+        earlier = labels.get("ratio_pad", ((1.0, 1.0), (0, 0)))[0]
+        labels["ratio_pad"] = ((earlier[0] * gain_h, earlier[1] * gain_w), (left, top))
+        if "bboxes" in labels:
+            # Where the picture really lies: the border in whole pixels.
+            labels["bboxes"] = labels["bboxes"] * np.float32([gain_w, gain_h] * 2) + np.float32([left, top] * 2)
+        return labels
+
+    def render(self, image: UInt8Array) -> UInt8Array:
+        """The picture in its frame."""
+        (h, w), (top, bottom, left, right), _ = self.geometry(image.shape)
+        if not any((top, bottom, left, right)):
+            return image if image.shape[:2] == (h, w) else _resize(image, (h, w))
+        frame = np.full((h + top + bottom, w + left + right, image.shape[2]), FILL, np.uint8)
+        place = frame[top : top + h, left : left + w]
+        if image.shape[:2] == (h, w):
+            place[...] = image
+        else:
+            cv2.resize(image, (w, h), dst=place, interpolation=cv2.INTER_LINEAR)
+        return frame
+
+
+def _resize(image: UInt8Array, shape: tuple[int, int]) -> UInt8Array:
+    return cv2.resize(image, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]  # uint8 stays uint8
+
+
+@dataclass
+class Picture:
+    """A decoded image and its labels. image: BGR (h, w, 3); cls: (m,); bboxes: (m, 4) xywh in 0..1."""
+
+    image: UInt8Array
+    cls: Float32Array
+    bboxes: Float32Array
+
+
+@dataclass
+class Tile:
+    """A picture on the canvas: its top-left corner at (x, y), visible inside the canvas rectangle `seen` (x1, y1, x2, y2); pixels."""
+
+    picture: Picture
+    x: int
+    y: int
+    seen: tuple[int, int, int, int]
+
+
+@dataclass
+class Layout:
+    """Tiles on a grey canvas of (height, width), of which a frame of (height, width) will be rendered. Tiles do not overlap."""
+
+    tiles: list[Tile]
+    canvas: tuple[int, int]
+    frame: tuple[int, int]
+
+
+@dataclass
+class Drawn:
+    """A sample in the making. image: BGR (h, w, 3); cls: (m,); boxes: (m, 4) xyxy, pixels, inside the frame."""
+
+    image: UInt8Array
+    cls: Float32Array
+    boxes: Float64Array
+
+
+def letterbox_layout(picture: Picture, frame: tuple[int, int]) -> Layout:
+    """One picture, fitted to the frame and centred."""
+    (h, w), (top, _, left, _), _ = LetterBox(frame).geometry(picture.image.shape)
+    if (h, w) != picture.image.shape[:2]:
+        picture = Picture(_resize(picture.image, (h, w)), picture.cls, picture.bboxes)
+    return Layout([Tile(picture, left, top, (left, top, left + w, top + h))], frame, frame)
+
+
+class Mosaic:
+    """Four pictures around a random point of a canvas of twice the size (YOLOv4, arXiv:2004.10934, section 3.3).
+
+    Args:
+        imgsz: side of the frame, pixels; the canvas has 2·imgsz.
+    """
+
+    def __init__(self, imgsz: int = 640) -> None:
+        self.imgsz = imgsz
+
+    def __call__(self, pictures: Sequence[Picture], rng: Generator) -> Layout:
+        """Lay out four pictures: above left, above right, below left, below right of the point."""
+        s = self.imgsz
+        yc, xc = (int(rng.uniform(s / 2, 3 * s / 2)) for _ in range(2))
+        tiles = []
+        for i, picture in enumerate(pictures):
+            h, w = picture.image.shape[:2]
+            x, y = (xc - w, xc)[i % 2], (yc - h, yc)[i // 2]
+            tiles.append(Tile(picture, x, y, (max(x, 0), max(y, 0), min(x + w, 2 * s), min(y + h, 2 * s))))
+        return Layout(tiles, (2 * s, 2 * s), (s, s))
+
+
+class RandomPerspective:
+    """Render a layout through a random rotation, scaling, shear, perspective and shift.
+
+    The matrix is T·S·R·P·C: centre, perspective, rotation with scale, shear, translation. A box is kept when, after the transform and
+    clipping, it is over 2 pixels wide and high, over a tenth of its area is left, and its sides are no more than 100 to 1.
+
+    Args:
+        degrees, translate, scale, shear, perspective: ranges, as the keys of the configuration.
+    """
+
+    def __init__(
+        self, degrees: float = 0.0, translate: float = 0.1, scale: float = 0.5, shear: float = 0.0, perspective: float = 0.0
+    ) -> None:
+        self.degrees, self.translate, self.scale, self.shear, self.perspective = degrees, translate, scale, shear, perspective
+
+    def matrix(self, canvas: tuple[int, int], frame: tuple[int, int], rng: Generator) -> tuple[Float64Array, float]:
+        """A random transform of canvas pixels to frame pixels, and its scale."""
+        c, p, r, s, t = (np.eye(3) for _ in range(5))
+        c[:2, 2] = -canvas[1] / 2, -canvas[0] / 2
+        p[2, :2] = rng.uniform(-self.perspective, self.perspective, 2)
+        angle = math.radians(rng.uniform(-self.degrees, self.degrees))
+        gain = float(rng.uniform(1 - self.scale, 1 + self.scale))
+        r[:2, :2] = gain * np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
+        s[0, 1], s[1, 0] = np.tan(np.radians(rng.uniform(-self.shear, self.shear, 2)))
+        t[:2, 2] = rng.uniform(0.5 - self.translate, 0.5 + self.translate, 2) * (frame[1], frame[0])
+        return t @ s @ r @ p @ c, gain
+
+    def __call__(self, layout: Layout, rng: Generator) -> Drawn:
+        """Draw a layout."""
+        m, gain = self.matrix(layout.canvas, layout.frame, rng)
+        if self.degrees == self.shear == self.perspective == 0:
+            return _draw_scaled(layout, gain, m[0, 2], m[1, 2])
+        return _draw_warped(layout, m, gain)
+
+
+def _tile_boxes(layout: Layout) -> tuple[Float32Array, Float64Array, Int64Array]:
+    """Classes, boxes xyxy in canvas pixels cut to what is seen of their tile, and the tile of each."""
+    cls = [t.picture.cls for t in layout.tiles]
+    boxes = np.concatenate([t.picture.bboxes for t in layout.tiles]).astype(np.float64)
+    which = np.repeat(np.arange(len(cls)), [len(c) for c in cls])
+    sizes = np.array([(t.picture.image.shape[1], t.picture.image.shape[0]) for t in layout.tiles], np.float64)[which]
+    corner = np.array([(t.x, t.y) for t in layout.tiles], np.float64)[which]
+    seen = np.array([t.seen for t in layout.tiles], np.float64)[which]
+    centre, half = boxes[:, :2] * sizes + corner, boxes[:, 2:] * sizes / 2
+    low = np.clip(centre - half, seen[:, :2], seen[:, 2:])
+    high = np.clip(centre + half, seen[:, :2], seen[:, 2:])
+    return np.concatenate(cls), np.concatenate([low, high], 1), which
+
+
+def _draw_scaled(layout: Layout, gain: float, dx: float, dy: float) -> Drawn:
+    """Draw a layout through x ↦ gain·x + (dx, dy): every tile is resized straight into its place.
+
+    A tile's place is rounded to whole pixels, at most half a pixel off; its boxes follow the rounded place.
+    """
+    h, w = layout.frame
+    image = np.full((h, w, 3), FILL, np.uint8)
+    maps = np.tile([gain, gain, dx, dy], (len(layout.tiles), 1))  # scale x, y and shift x, y of each tile's boxes
+    for i, tile in enumerate(layout.tiles):
+        across = _place(tile.seen[0] - tile.x, tile.seen[2] - tile.x, tile.x, gain, dx, w)
+        down = _place(tile.seen[1] - tile.y, tile.seen[3] - tile.y, tile.y, gain, dy, h)
+        if across is None or down is None:
+            continue
+        (sx1, sx2, x1, x2), (sy1, sy2, y1, y2) = across, down
+        source, place = tile.picture.image[sy1:sy2, sx1:sx2], image[y1:y2, x1:x2]
+        cv2.resize(source, (x2 - x1, y2 - y1), dst=place, interpolation=cv2.INTER_LINEAR)
+        kx, ky = (x2 - x1) / (sx2 - sx1), (y2 - y1) / (sy2 - sy1)
+        maps[i] = kx, ky, x1 - kx * (sx1 + tile.x), y1 - ky * (sy1 + tile.y)
+    cls, boxes, which = _tile_boxes(layout)
+    mine = maps[which]
+    return _kept(image, cls, boxes, boxes * mine[:, [0, 1, 0, 1]] + mine[:, [2, 3, 2, 3]], gain)
+
+
+def _place(first: int, last: int, offset: int, gain: float, shift: float, size: int) -> tuple[int, int, int, int] | None:
+    """Along one axis: which source pixels of a tile go to which frame pixels; None when none do.
+
+    `first:last` are the tile's visible source pixels, at `offset` on the canvas; frame coordinate = gain·(source + offset) + shift.
+    """
+    origin = gain * offset + shift
+    low, high = max(round(origin + gain * first), 0), min(round(origin + gain * last), size)
+    if high <= low:
+        return None
+    s1 = min(max(round((low - origin) / gain), first), last - 1)
+    s2 = min(max(round((high - origin) / gain), s1 + 1), last)
+    return s1, s2, low, high
+
+
+def _draw_warped(layout: Layout, m: Float64Array, gain: float) -> Drawn:
+    """Draw a layout through any matrix, by way of the whole canvas."""
+    canvas = np.full((*layout.canvas, 3), FILL, np.uint8)
+    for tile in layout.tiles:
+        x1, y1, x2, y2 = tile.seen
+        if x2 > x1 and y2 > y1:
+            canvas[y1:y2, x1:x2] = tile.picture.image[y1 - tile.y : y2 - tile.y, x1 - tile.x : x2 - tile.x]
+    size, border = (layout.frame[1], layout.frame[0]), (FILL, FILL, FILL)
+    projective = bool(m[2, 0] or m[2, 1])
+    image = cv2.warpPerspective(canvas, m, size, borderValue=border) if projective else cv2.warpAffine(canvas, m[:2], size, borderValue=border)
+    cls, boxes, _ = _tile_boxes(layout)
+    corners = np.ones((len(boxes), 4, 3))
+    corners[:, :, :2] = boxes[:, [0, 1, 2, 3, 0, 3, 2, 1]].reshape(-1, 4, 2)
+    moved = corners @ m.T
+    points = moved[:, :, :2] / moved[:, :, 2:]
+    return _kept(image, cls, boxes, np.concatenate([points.min(1), points.max(1)], 1), gain)  # type: ignore[arg-type]
+
+
+def _kept(image: UInt8Array, cls: Float32Array, before: Float64Array, after: Float64Array, gain: float) -> Drawn:
+    """The sample with the boxes worth keeping; see `RandomPerspective`."""
+    after = np.clip(after, 0, (image.shape[1], image.shape[0]) * 2)
+    old, new = before[:, 2:] - before[:, :2], after[:, 2:] - after[:, :2]
+    w, h = new[:, 0], new[:, 1]
+    aspect = np.maximum(w / (h + 1e-16), h / (w + 1e-16))
+    share = w * h / (old[:, 0] * old[:, 1] * gain**2 + 1e-16)
+    keep = (w > 2) & (h > 2) & (share > 0.1) & (aspect < 100) & (old > 0).all(1)
+    return Drawn(image, cls[keep], after[keep])
+
+
+class MixUp:
+    """Blend two samples with a weight from Beta(32, 32), boxes of both kept (arXiv:1710.09412)."""
+
+    def __call__(self, a: Drawn, b: Drawn, rng: Generator) -> Drawn:
+        """The blend of two samples of one size."""
+        r = rng.beta(32.0, 32.0)
+        image = (a.image * r + b.image * (1 - r)).astype(np.uint8)
+        return Drawn(image, np.concatenate([a.cls, b.cls]), np.concatenate([a.boxes, b.boxes]))
+
+
+class RandomHSV:
+    """Multiply hue, saturation and value by random gains of 1 ± the arguments, and turn BGR to RGB.
+
+    Args:
+        hgain, sgain, vgain: ranges, 0..1.
+    """
+
+    def __init__(self, hgain: float = 0.015, sgain: float = 0.7, vgain: float = 0.4) -> None:
+        self.gains = np.array([hgain, sgain, vgain])
+
+    def __call__(self, image: UInt8Array, rng: Generator) -> UInt8Array:
+        """A BGR picture, jittered, as RGB."""
+        if not self.gains.any():
+            return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
+        r = rng.uniform(-1, 1, 3) * self.gains + 1
+        hsv = cv2.cvtColor(image, cv2.COLOR_BGR2HSV)
+        steps = np.arange(256)
+        table = np.empty((256, 1, 3), np.uint8)
+        table[:, 0, 0] = steps * r[0] % 180
+        table[:, 0, 1:] = np.clip(steps[:, None] * r[1:], 0, 255)
+        # The way back gives RGB at no cost: the network's order.
+        return cv2.cvtColor(cv2.LUT(hsv, table, dst=hsv), cv2.COLOR_HSV2RGB, dst=image)  # type: ignore[return-value]
+
+
+class RandomFlip:
+    """Mirror with a chance `p`: "horizontal" swaps left and right, "vertical" up and down."""
+
+    def __init__(self, p: float = 0.5, direction: str = "horizontal") -> None:
+        assert direction in ("horizontal", "vertical"), direction
+        self.p, self.direction = p, direction
+
+    def __call__(self, drawn: Drawn, rng: Generator) -> Drawn:
+        """Perhaps mirrored."""
+        if not self.p or rng.random() >= self.p:
+            return drawn
+        horizontal = self.direction == "horizontal"
+        boxes = drawn.boxes.copy()
+        low, high = (0, 2) if horizontal else (1, 3)
+        size = drawn.image.shape[1 if horizontal else 0]
+        boxes[:, low], boxes[:, high] = size - drawn.boxes[:, high], size - drawn.boxes[:, low]
+        return Drawn(cv2.flip(drawn.image, 1 if horizontal else 0), drawn.cls, boxes)  # type: ignore[arg-type]
+
+
+def to_sample(rgb: UInt8Array, cls: Float32Array, boxes: Float64Array | Float32Array) -> dict[str, torch.Tensor]:
+    """Tensors of a sample: `img` (3, H, W) uint8, a channels-last view of the RGB picture; `cls` (m,); `bboxes` (m, 4) xywh in 0..1."""
+    h, w = rgb.shape[:2]
+    xywh = np.empty((len(boxes), 4), np.float32)
+    xywh[:, :2] = (boxes[:, :2] + boxes[:, 2:]) / 2 / (w, h)
+    xywh[:, 2:] = (boxes[:, 2:] - boxes[:, :2]) / (w, h)
+    return {
+        "img": torch.from_numpy(rgb).permute(2, 0, 1),
+        "cls": torch.from_numpy(np.ascontiguousarray(cls, np.float32)),
+        "bboxes": torch.from_numpy(xywh),
+    }
+
+
+class Augmentation:
+    """The whole training augmentation: mosaic, perspective, mixup, colour, flips.
+
+    Args:
+        hyp: mosaic, mixup, degrees, translate, scale, shear, perspective, hsv_h, hsv_s, hsv_v, flipud, fliplr, bgr.
+        imgsz: side of the frame, pixels.
+    """
+
+    def __init__(self, hyp: Any, imgsz: int) -> None:
+        self.imgsz = imgsz
+        self.mosaic_p, self.mixup_p, self.bgr_p = hyp.mosaic, hyp.mixup, hyp.bgr
+        self.mosaic = Mosaic(imgsz)
+        self.perspective = RandomPerspective(hyp.degrees, hyp.translate, hyp.scale, hyp.shear, hyp.perspective)
+        self.mixup = MixUp()
+        self.hsv = RandomHSV(hyp.hsv_h, hyp.hsv_s, hyp.hsv_v)
+        self.flips = (RandomFlip(hyp.flipud, "vertical"), RandomFlip(hyp.fliplr, "horizontal"))
+
+    def __call__(
+        self, index: int, partners: Sequence[int], load: Callable[[int], Picture], rng: Generator, mix: bool = True,
+        frame: tuple[int, int] | None = None,
+    ) -> dict[str, torch.Tensor]:  # fmt: skip
+        """Draw a sample.
+
+        Args:
+            index: the image; partners: images that mosaic and mixup take at random, `index` alone when empty.
+            load: decodes an image, its longer side imgsz.
+            mix: mosaic and mixup are on; frame: (height, width) of a rectangular sample, which has neither.
+        """
+        mix = mix and frame is None
+        pool = partners or (index,)
+        drawn = self._draw(index, pool, load, rng, mix, frame)
+        if mix and self.mixup_p and rng.random() < self.mixup_p:
+            other = self._draw(int(pool[rng.integers(len(pool))]), pool, load, rng, mix, frame)
+            drawn = self.mixup(drawn, other, rng)
+        for flip in self.flips:
+            drawn = flip(drawn, rng)
+        rgb = self.hsv(drawn.image, rng)
+        if self.bgr_p and rng.random() < self.bgr_p:
+            rgb = np.ascontiguousarray(rgb[..., ::-1])
+        return to_sample(rgb, drawn.cls, drawn.boxes)
+
+    def _draw(
+        self, index: int, pool: Sequence[int], load: Callable[[int], Picture], rng: Generator, mix: bool, frame: tuple[int, int] | None
+    ) -> Drawn:
+        if mix and self.mosaic_p and rng.random() < self.mosaic_p:
+            chosen = [index, *(int(pool[i]) for i in rng.integers(len(pool), size=3))]
+            return self.perspective(self.mosaic([load(i) for i in chosen], rng), rng)
+        return self.perspective(letterbox_layout(load(index), frame or (self.imgsz, self.imgsz)), rng)
+
+
+def letterboxed_sample(picture: Picture, frame: tuple[int, int], gain: tuple[float, float]) -> tuple[dict[str, torch.Tensor], Any]:
+    """The validation sample: letterboxed without enlarging. `gain` (h, w) is what loading already scaled; also returns the ratio_pad."""
+    h, w = picture.image.shape[:2]
+    boxes = np.empty_like(picture.bboxes)
+    boxes[:, :2] = (picture.bboxes[:, :2] - picture.bboxes[:, 2:] / 2) * (w, h)
+    boxes[:, 2:] = (picture.bboxes[:, :2] + picture.bboxes[:, 2:] / 2) * (w, h)
+    labels = LetterBox(frame, scaleup=False)({"img": picture.image, "bboxes": boxes, "ratio_pad": (gain, (0, 0))})
+    rgb = cv2.cvtColor(labels["img"], cv2.COLOR_BGR2RGB)
+    return to_sample(rgb, picture.cls, labels["bboxes"]), labels["ratio_pad"]  # type: ignore[arg-type]
+
+

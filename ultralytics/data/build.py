@@ -1,0 +1,154 @@
+"""Data sets and loaders from a configuration."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from ultralytics.cfg.config import Config
+from ultralytics.cfg.dataset import DatasetSpec
+from ultralytics.data.dataset import YOLODataset
+from ultralytics.utils.errors import UserError
+from ultralytics.utils.types import Batch, SampleKey
+
+# Where a sample's partners come from: the whole split when it is small, else the batches that the same worker has just loaded.
+WHOLE_SPLIT = 512  # images
+PARTNER_IMAGES = 128
+WORKER_CYCLE = 8  # batches this far apart go to one worker, be there 1, 2, 4 or 8
+
+
+def build_yolo_dataset(
+    cfg: Config, img_path: Sequence[Path], batch: int, data: DatasetSpec, mode: str = "train", rect: bool = False, stride: int = 32
+) -> YOLODataset:
+    """The data set of a split: augmented in mode "train", letterboxed otherwise.
+
+    Args:
+        cfg: imgsz, cache, single_cls, classes, fraction and the augmentation's keys; img_path: the split's paths.
+        batch: images that share a rectangle; rect: rectangular batches; stride: of the model.
+    """
+    training = mode == "train"
+    return YOLODataset(
+        img_path,
+        imgsz=-(-cfg.imgsz // stride) * stride,
+        nc=data.label_nc,
+        augment=training,
+        hyp=cfg,
+        rect=rect,
+        batch_size=batch,
+        stride=stride,
+        pad=0.0 if training else 0.5,
+        cache=cfg.cache,
+        single_cls=cfg.single_cls,
+        classes=cfg.classes,
+        fraction=cfg.fraction if training else 1.0,
+        prefix=f"{mode}: ",
+    )
+
+
+class EpochSampler:
+    """Batches of an epoch as lists of SampleKey: order, seeds and partners are functions of (seed, epoch) alone.
+
+    Args:
+        dataset: the data set; batch: images per batch (the last may be smaller); shuffle: a new order every epoch; seed: of the run.
+    """
+
+    def __init__(self, dataset: YOLODataset, batch: int, shuffle: bool, seed: int) -> None:
+        self.dataset, self.batch, self.shuffle, self.seed, self.epoch = dataset, batch, shuffle, seed, 0
+
+    def __len__(self) -> int:
+        return -(-len(self.dataset) // self.batch)
+
+    def __iter__(self) -> Iterator[list[SampleKey]]:
+        n, size = len(self.dataset), self.batch
+        order = np.arange(n)
+        if self.shuffle:
+            np.random.default_rng((self.seed, self.epoch)).shuffle(order)
+        mixes = self.dataset.uses_partners
+        everything = tuple(order.tolist()) if mixes and n <= WHOLE_SPLIT else ()
+        for b in range(len(self)):
+            partners = everything
+            if mixes and not everything:
+                near = range(b, max(b - WORKER_CYCLE * max(PARTNER_IMAGES // size, 1), -1), -WORKER_CYCLE)
+                partners = tuple(int(i) for k in near for i in order[k * size : (k + 1) * size])
+            yield [SampleKey(int(order[p]), (self.seed, self.epoch, p), partners) for p in range(b * size, min((b + 1) * size, n))]
+
+
+class Loader:
+    """Batches of a data set, loaded by worker processes that live as long as it does.
+
+    A batch is the same for any number of workers. `set_epoch` chooses the order; iterate anew for every epoch.
+    """
+
+    def __init__(self, dataset: YOLODataset, batch: int, workers: int, shuffle: bool, seed: int) -> None:
+        self.dataset = dataset
+        self.sampler = EpochSampler(dataset, batch, shuffle, seed)
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+        self.num_workers = min(workers, cores, len(self.sampler))
+        self._loader: DataLoader[Any] = DataLoader(
+            _Guarded(dataset),  # type: ignore[arg-type]  # a sequence keyed by SampleKey
+            batch_sampler=self.sampler,  # type: ignore[arg-type]
+            num_workers=self.num_workers,
+            collate_fn=_collate,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=self.num_workers > 0,
+            worker_init_fn=_start_worker if self.num_workers else None,
+            prefetch_factor=4 if self.num_workers else None,
+        )
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch in self._loader:
+            if isinstance(batch, UserError):
+                raise batch
+            yield batch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order and augmentation the next iteration gives."""
+        self.sampler.epoch = epoch
+
+    def close_mosaic(self) -> None:
+        """No mosaic or mixup from the next iteration on; workers learn it from the keys, which name no partners any more."""
+        self.dataset.close_mosaic()
+
+
+def build_dataloader(dataset: YOLODataset, batch: int, workers: int, shuffle: bool = True, seed: int = 0) -> Loader:
+    """A loader with at most one worker process per core.
+
+    Args:
+        batch: images per batch, the last may be smaller; workers: processes, 0 loads in this one; shuffle: not with rectangles; seed: of the run.
+    """
+    return Loader(dataset, min(batch, len(dataset)), workers, shuffle and not dataset.rect, seed)
+
+
+class _Guarded:
+    """Hands a user's error over as a value: an exception raised in a worker would arrive wrapped in that worker's traceback."""
+
+    def __init__(self, dataset: YOLODataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, key: SampleKey) -> Any:
+        try:
+            return self.dataset[key]
+        except UserError as e:
+            return e
+
+
+def _collate(samples: list[Any]) -> Any:
+    return next((s for s in samples if isinstance(s, UserError)), None) or YOLODataset.collate_fn(samples)
+
+
+def _start_worker(_: int) -> None:
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)

@@ -1,0 +1,165 @@
+"""A split as a sequence of samples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from ultralytics.data.augment import Augmentation, Picture, letterboxed_sample
+from ultralytics.data.cache import RecentImages, cached
+from ultralytics.data.labels import LabelSet, scan
+from ultralytics.utils.errors import DatasetError
+from ultralytics.utils.images import imread
+from ultralytics.utils.types import Batch, Int64Array, Sample, SampleKey, UInt8Array
+
+
+
+class YOLODataset:
+    """Images and boxes of a split.
+
+    Args:
+        img_path: folders, lists or images of the split, or labels already checked.
+        imgsz: longer side of a loaded image, pixels.
+        nc: number of classes.
+        augment: draw training samples; otherwise letterboxed ones.
+        hyp: ranges of the augmentation (`cfg.config.Config`).
+        rect: sort by aspect ratio and give each batch its own rectangle; `batch_size` images share one.
+        stride, pad: of the rectangles: sides are multiples of `stride`, with `pad` strides to spare.
+        cache: False, "ram" or "disk"; single_cls: all classes become 0; classes: keep these only; fraction: part of the images to use.
+        prefix: put before messages.
+
+    Attributes:
+        labels: the LabelSet; im_files: its paths; rectangles: (number of batches, 2) height and width with `rect`.
+        mosaic_closed: mosaic and mixup are off.
+    """
+
+    def __init__(
+        self,
+        img_path: Sequence[Path] | LabelSet,
+        imgsz: int = 640,
+        nc: int = 80,
+        augment: bool = False,
+        hyp: Any = None,
+        rect: bool = False,
+        batch_size: int = 16,
+        stride: int = 32,
+        pad: float = 0.5,
+        cache: bool | str = False,
+        single_cls: bool = False,
+        classes: int | Sequence[int] | None = None,
+        fraction: float = 1.0,
+        prefix: str = "",
+    ) -> None:
+        self.imgsz, self.augment, self.rect, self.prefix = imgsz, augment, rect, prefix
+        labels = img_path if isinstance(img_path, LabelSet) else scan(img_path, nc, fraction, prefix)
+        if classes is not None:
+            labels = labels.keep_classes([classes] if isinstance(classes, int) else classes)
+        if single_cls:
+            labels.cls[:] = 0
+        self.rectangles: Int64Array | None = None
+        if rect:
+            labels, self.rectangles = _rectangles(labels, imgsz, min(batch_size, len(labels)), stride, pad)
+        self.labels = labels
+        self.batch_size = batch_size
+        self.im_files = labels.im_files
+        self.augmentation = Augmentation(hyp, imgsz) if augment else None
+        self.mosaic_closed = False
+        sizes = np.minimum(np.ceil(labels.shapes * (imgsz / labels.shapes.max(1, keepdims=True))), imgsz)
+        load = cached(self._decode, cache, self.im_files, int(sizes.prod(1).sum() * 3), f"{imgsz} linear 1", prefix)
+        self._image = RecentImages(load) if augment else load
+
+    def __len__(self) -> int:
+        return len(self.im_files)
+
+    @property
+    def uses_partners(self) -> bool:
+        """Whether samples mix several images."""
+        a = self.augmentation
+        return a is not None and not self.rect and not self.mosaic_closed and bool(a.mosaic_p or a.mixup_p)
+
+    def close_mosaic(self) -> None:
+        """Draw samples of single images from now on."""
+        self.mosaic_closed = True
+
+    def _decode(self, file: str) -> UInt8Array:
+        """The image, its longer side `imgsz`."""
+        image = imread(file)
+        if image is None:
+            raise DatasetError("the image can no longer be read", file, "it was readable when the run began")
+        h, w = image.shape[:2]
+        r = self.imgsz / max(h, w)
+        if r == 1:
+            return image
+        size = (min(math.ceil(w * r), self.imgsz), min(math.ceil(h * r), self.imgsz))
+        return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
+
+    def picture(self, index: int) -> Picture:
+        """An image, its longer side `imgsz`, and its labels."""
+        return Picture(self._image(self.im_files[index]), *self.labels.boxes(index))
+
+    def __getitem__(self, key: int | SampleKey) -> Sample:
+        """A sample. A plain index draws with a generator seeded by it, and takes partners from the whole split."""
+        if not isinstance(key, SampleKey):
+            key = SampleKey(int(key), (0, 0, int(key)), tuple(range(len(self))) if self.uses_partners else ())
+        index = key.index
+        frame = self.imgsz, self.imgsz
+        if self.rectangles is not None:
+            h, w = self.rectangles[index // min(self.batch_size, len(self))]
+            frame = int(h), int(w)
+        ratio_pad = None
+        if self.augmentation is not None:
+            rng = np.random.Generator(np.random.PCG64(key.seed))
+            rectangle = frame if self.rect else None
+            tensors = self.augmentation(index, key.partners, self.picture, rng, mix=bool(key.partners), frame=rectangle)
+        else:
+            picture = self.picture(index)
+            loaded = picture.image.shape
+            original = self.labels.shapes[index]
+            gain = float(loaded[0] / original[0]), float(loaded[1] / original[1])
+            tensors, ratio_pad = letterboxed_sample(picture, frame, gain)
+        shape = tensors["img"].shape
+        return Sample(
+            img=tensors["img"],
+            cls=tensors["cls"],
+            bboxes=tensors["bboxes"],
+            im_file=self.im_files[index],
+            index=index,
+            ori_shape=(int(self.labels.shapes[index, 0]), int(self.labels.shapes[index, 1])),
+            resized_shape=(shape[1], shape[2]),
+            ratio_pad=ratio_pad,
+        )
+
+    @staticmethod
+    def collate_fn(samples: list[Sample]) -> Batch:
+        """Samples of one size → a batch; its images stay channels-last in memory."""
+        frames = torch.stack([s["img"].permute(1, 2, 0) for s in samples])
+        return Batch(
+            img=frames.permute(0, 3, 1, 2),
+            cls=torch.cat([s["cls"] for s in samples]),
+            bboxes=torch.cat([s["bboxes"] for s in samples]),
+            batch_idx=torch.cat([torch.full((len(s["cls"]),), float(i)) for i, s in enumerate(samples)]),
+            im_file=[s["im_file"] for s in samples],
+            index=[s["index"] for s in samples],
+            ori_shape=[s["ori_shape"] for s in samples],
+            resized_shape=[s["resized_shape"] for s in samples],
+            ratio_pad=[s["ratio_pad"] for s in samples],
+        )
+
+
+def _rectangles(labels: LabelSet, imgsz: int, batch: int, stride: int, pad: float) -> tuple[LabelSet, Int64Array]:
+    """The images by rising height/width, and the (height, width) that holds each batch of them."""
+    ratios = labels.shapes[:, 0] / labels.shapes[:, 1]
+    order = ratios.argsort(kind="stable")
+    ratios = ratios[order]
+    shapes = []
+    for first in range(0, len(order), batch):
+        low, high = ratios[first : first + batch].min(), ratios[first : first + batch].max()
+        shapes.append((high, 1.0) if high < 1 else (1.0, 1 / low) if low > 1 else (1.0, 1.0))
+    rectangles = np.ceil(np.array(shapes) * imgsz / stride + pad).astype(np.int64) * stride
+    return labels.take(order), rectangles

@@ -1,0 +1,239 @@
+"""What a prediction gives: boxes of one picture, ready to draw, save or take apart."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ultralytics.utils.boxes import clip_boxes, xyxy2xywh
+from ultralytics.utils.images import imwrite
+from ultralytics.utils.plotting import Annotator, colors
+from ultralytics.utils.types import UInt8Array
+
+CROP_GAIN, CROP_PAD = 1.02, 10  # crops are a little larger than their box: factor, then pixels
+
+
+class Boxes:
+    """Detected boxes of one picture.
+
+    Args:
+        boxes: (n, 6) x1, y1, x2, y2 in pixels, score, class; a tensor or an array.
+        orig_shape: (height, width) of the picture.
+    """
+
+    def __init__(self, boxes: Any, orig_shape: tuple[int, int]) -> None:
+        if boxes.ndim == 1:
+            boxes = boxes[None, :]
+        assert boxes.shape[-1] == 6, f"boxes need 6 columns, not {boxes.shape[-1]}"
+        self.data, self.orig_shape = boxes, orig_shape
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index: Any) -> Boxes:
+        return Boxes(self.data[index], self.orig_shape)
+
+    @property
+    def shape(self) -> Any:
+        """Shape of the data."""
+        return self.data.shape
+
+    @property
+    def xyxy(self) -> Any:
+        """(n, 4) corners, pixels."""
+        return self.data[:, :4]
+
+    @property
+    def conf(self) -> Any:
+        """(n,) scores, 0..1."""
+        return self.data[:, 4]
+
+    @property
+    def cls(self) -> Any:
+        """(n,) class ids."""
+        return self.data[:, 5]
+
+    @property
+    def xywh(self) -> Any:
+        """(n, 4) centre, width and height, pixels."""
+        return xyxy2xywh(self.xyxy)
+
+    @property
+    def xyxyn(self) -> Any:
+        """(n, 4) corners in 0..1."""
+        return self.xyxy / self._size()
+
+    @property
+    def xywhn(self) -> Any:
+        """(n, 4) centre, width and height in 0..1."""
+        return self.xywh / self._size()
+
+    def _size(self) -> Any:
+        h, w = self.orig_shape
+        return self.data.new_tensor([w, h, w, h]) if isinstance(self.data, Tensor) else np.array([w, h, w, h], self.data.dtype)
+
+    def to(self, *args: Any, **kwargs: Any) -> Boxes:
+        """The boxes on another device or of another type."""
+        return Boxes(torch.as_tensor(self.data).to(*args, **kwargs), self.orig_shape)
+
+    def cpu(self) -> Boxes:
+        """The boxes in main memory."""
+        return Boxes(self.data.cpu() if isinstance(self.data, Tensor) else self.data, self.orig_shape)
+
+    def cuda(self) -> Boxes:
+        """The boxes on the GPU."""
+        return self.to("cuda")
+
+    def numpy(self) -> Boxes:
+        """The boxes as an array."""
+        return Boxes(self.data.cpu().numpy() if isinstance(self.data, Tensor) else self.data, self.orig_shape)
+
+
+class Results:
+    """Detections in one picture or frame.
+
+    Args:
+        orig_img: BGR uint8 (H, W, 3); path: where it came from; names: class names by id; boxes: (n, 6), see `Boxes`.
+        speed: milliseconds of preprocess, inference, postprocess.
+    """
+
+    def __init__(
+        self, orig_img: UInt8Array, path: str, names: dict[int, str], boxes: Any = None, speed: dict[str, float | None] | None = None
+    ) -> None:
+        self.orig_img, self.path, self.names = orig_img, path, names
+        self.orig_shape: tuple[int, int] = (int(orig_img.shape[0]), int(orig_img.shape[1]))
+        self.boxes = Boxes(torch.zeros((0, 6)) if boxes is None else boxes, self.orig_shape)
+        self.speed: dict[str, Any] = speed or {"preprocess": None, "inference": None, "postprocess": None}
+        self.save_dir: str | None = None
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __getitem__(self, index: Any) -> Results:
+        return self._with(self.boxes[index].data)
+
+    def _with(self, boxes: Any) -> Results:
+        other = Results(self.orig_img, self.path, self.names, boxes, self.speed)
+        other.save_dir = self.save_dir
+        return other
+
+    def new(self) -> Results:
+        """The same picture without boxes."""
+        return self._with(None)
+
+    def update(self, boxes: Any = None) -> None:
+        """Replace the boxes by (n, 6) others, cut to the picture."""
+        if boxes is not None:
+            corners = clip_boxes(boxes[:, :4], self.orig_shape)
+            join = torch.cat if isinstance(boxes, Tensor) else np.concatenate
+            self.boxes = Boxes(join([corners, boxes[:, 4:]], 1), self.orig_shape)  # type: ignore[operator]
+
+    def to(self, *args: Any, **kwargs: Any) -> Results:
+        """The result with its boxes on another device or of another type."""
+        return self._with(self.boxes.to(*args, **kwargs).data)
+
+    def cpu(self) -> Results:
+        """The result with its boxes in main memory."""
+        return self._with(self.boxes.cpu().data)
+
+    def cuda(self) -> Results:
+        """The result with its boxes on the GPU."""
+        return self._with(self.boxes.cuda().data)
+
+    def numpy(self) -> Results:
+        """The result with its boxes as an array."""
+        return self._with(self.boxes.numpy().data)
+
+    def plot(
+        self,
+        conf: bool = True,
+        line_width: float | None = None,
+        font_size: float | None = None,
+        img: UInt8Array | None = None,
+        labels: bool = True,
+        boxes: bool = True,
+        save: bool = False,
+        filename: str | Path | None = None,
+        color_mode: str = "class",
+    ) -> UInt8Array:
+        """The picture with its boxes, BGR uint8.
+
+        Args:
+            conf: write scores; labels: write names; boxes: draw at all; line_width, font_size: pixels, by the picture's size when None.
+            img: draw on this picture instead; save: also write it to `filename`; color_mode: a colour per "class" or "instance".
+        """
+        annotator = Annotator(self.orig_img if img is None else img, line_width, font_size, example="".join(self.names.values()))
+        if boxes:
+            rows = self.boxes.numpy().data
+            for i in np.argsort(rows[:, 4], kind="stable"):  # the surest on top
+                c = int(rows[i, 5])
+                words = [self.names.get(c, str(c))] * labels + [f"{rows[i, 4]:.2f}"] * (conf and labels)
+                annotator.box_label(rows[i, :4], " ".join(words), colors(int(i) if color_mode == "instance" else c, bgr=True))
+        drawn = annotator.result()
+        if save:
+            imwrite(filename or f"results_{Path(self.path).stem or 'image'}.jpg", drawn)
+        return drawn
+
+    def save(self, filename: str | Path | None = None, **kwargs: Any) -> str:
+        """Write the drawn picture and return its path; keywords as of `plot`."""
+        target = str(filename or f"results_{Path(self.path).stem or 'image'}.jpg")
+        self.plot(save=True, filename=target, **kwargs)
+        return target
+
+    def verbose(self) -> str:
+        """Counts per class, such as "4 persons, 1 bus, "; "(no detections), " without any."""
+        if not len(self):
+            return "(no detections), "
+        counts = Counter(int(c) for c in self.boxes.cls.tolist())
+        return "".join(f"{n} {self.names.get(c, str(c))}{'s' * (n > 1)}, " for c, n in sorted(counts.items()))
+
+    def save_txt(self, txt_file: str | Path, save_conf: bool = False) -> str:
+        """Write a line `class x y w h [score]` per box, centre and size in 0..1; the file is replaced, so running twice changes nothing."""
+        boxes = self.boxes.cpu()
+        lines = []
+        for xywh, score, cls in zip(boxes.xywhn.tolist(), boxes.conf.tolist(), boxes.cls.tolist(), strict=True):
+            lines.append(" ".join(f"{v:g}" for v in (int(cls), *xywh, *([score] if save_conf else []))))
+        path = Path(txt_file)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        return str(path)
+
+    def save_crop(self, save_dir: str | Path, file_name: str | Path = "im.jpg") -> None:
+        """Write every box as a picture, SAVE_DIR/CLASS/NAME_2.jpg."""
+        h, w = self.orig_shape
+        stem = Path(file_name).name.removesuffix(".jpg")
+        counts: Counter[int] = Counter()
+        boxes = self.boxes.cpu()
+        for (cx, cy, bw, bh), cls in zip(boxes.xywh.tolist(), boxes.cls.tolist(), strict=True):
+            half_w, half_h = (bw * CROP_GAIN + CROP_PAD) / 2, (bh * CROP_GAIN + CROP_PAD) / 2
+            x1, y1 = max(int(cx - half_w), 0), max(int(cy - half_h), 0)
+            x2, y2 = min(int(cx + half_w) + 1, w), min(int(cy + half_h) + 1, h)
+            c = int(cls)
+            counts[c] += 1
+            number = f"_{counts[c]}" if counts[c] > 1 else ""
+            name = self.names.get(c, str(c)).replace("/", "_")
+            imwrite(Path(save_dir) / name / f"{stem}{number}.jpg", self.orig_img[y1:y2, x1:x2])
+
+    def summary(self, normalize: bool = False, decimals: int = 5) -> list[dict[str, Any]]:
+        """Plain data: name, class, confidence and box of each detection; the box in 0..1 with `normalize`."""
+        boxes = self.boxes.cpu()
+        corners = (boxes.xyxyn if normalize else boxes.xyxy).tolist()
+        return [
+            {
+                "name": self.names.get(int(c), str(int(c))),
+                "class": int(c),
+                "confidence": round(score, decimals),
+                "box": dict(zip(("x1", "y1", "x2", "y2"), (round(v, decimals) for v in box), strict=True)),
+            }
+            for box, score, c in zip(corners, boxes.conf.tolist(), boxes.cls.tolist(), strict=True)
+        ]
+
+    def to_json(self, normalize: bool = False, decimals: int = 5) -> str:
+        """`summary` as JSON."""
+        return json.dumps(self.summary(normalize, decimals), indent=2, ensure_ascii=False)

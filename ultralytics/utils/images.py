@@ -1,0 +1,59 @@
+"""Reading and writing pictures: any file name, any bit depth, EXIF turned upright."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ultralytics.utils.errors import UserError
+from ultralytics.utils.types import UInt8Array
+
+IMAGE_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"))
+VIDEO_SUFFIXES = frozenset((".asf", ".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".wmv", ".webm"))
+
+
+def imread(path: str | Path) -> UInt8Array | None:
+    """Decode a picture as BGR uint8 (H, W, 3), turned by its EXIF tag; None when it cannot be read or decoded.
+
+    Grey, 16-bit, palette, transparent and CMYK pictures become 8-bit BGR. The name may hold any characters.
+    """
+    try:
+        data = np.fromfile(path, np.uint8)
+    except OSError:
+        return None
+    return decode(data)
+
+
+def decode(data: UInt8Array) -> UInt8Array | None:
+    """Decode a picture held in memory; see `imread`."""
+    if not data.size:
+        return None
+    try:
+        return cv2.imdecode(data, cv2.IMREAD_COLOR)  # type: ignore[return-value]  # None when it is no picture
+    except cv2.error:
+        return None
+
+
+def truncated_jpeg(data: UInt8Array) -> bool:
+    """Whether a JPEG lacks its end marker, so that decoding invents the rest. Padding after the marker is harmless."""
+    head = data[:2].tobytes() == b"\xff\xd8"
+    return head and b"\xff\xd9" not in data[-4096:].tobytes()
+
+
+def imwrite(path: str | Path, image: UInt8Array, quality: int = 95) -> None:
+    """Encode a BGR uint8 picture by its suffix and write it; the name may hold any characters.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    path = Path(path)
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality] if path.suffix.lower() in (".jpg", ".jpeg") else []
+    done, data = cv2.imencode(path.suffix, image, options)
+    assert done, path
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        data.tofile(path)
+    except OSError as e:
+        raise UserError(f"could not be written: {e.strerror or e}", str(path), "free some space or choose another project=") from None

@@ -1,0 +1,328 @@
+"""Pictures of a run: boxes on images, label statistics, curves, confusion matrices.
+
+Charts are drawn on matplotlib's Agg canvas without pyplot, so no display, no global state and no leak.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+
+from ultralytics.utils.images import imwrite
+from ultralytics.utils.types import UInt8Array
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PALETTE = (
+    "#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#00a3c4", "#f032e6", "#7a9a01", "#c2185b", "#008080",
+    "#9a6324", "#800000", "#5c6bc0", "#808000", "#d4a017", "#000075", "#546e7a", "#2e7d32", "#ad1457", "#6d4c41",
+)  # fmt: skip
+NON_LATIN_FONTS = ("Noto Sans CJK SC", "Source Han Sans SC", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei", "Microsoft YaHei", "SimHei", "PingFang SC")
+
+
+class Colors:
+    """A colour per class id, repeating after twenty."""
+
+    def __init__(self) -> None:
+        self.palette = [tuple(int(h[i : i + 2], 16) for i in (1, 3, 5)) for h in PALETTE]
+        self.n = len(self.palette)
+
+    def __call__(self, i: int, bgr: bool = False) -> tuple[int, int, int]:
+        """RGB, or BGR."""
+        r, g, b = self.palette[int(i) % self.n]
+        return (b, g, r) if bgr else (r, g, b)
+
+
+colors = Colors()
+
+
+@functools.lru_cache(maxsize=32)
+def _font(size: int, latin: bool) -> Any:
+    if not latin:
+        from matplotlib import font_manager  # only where a name needs it: it lists the system's fonts
+
+        for family in NON_LATIN_FONTS:
+            try:
+                return ImageFont.truetype(font_manager.findfont(family, fallback_to_default=False), size)
+            except (ValueError, OSError):
+                continue
+    return ImageFont.load_default(size)
+
+
+class Annotator:
+    """Draw boxes and names on a picture.
+
+    Args:
+        im: BGR uint8 (H, W, 3); copied. line_width: pixels, by the picture's size when None. font_size: pixels. example: a name, whose
+            letters choose the font.
+    """
+
+    def __init__(self, im: UInt8Array, line_width: float | None = None, font_size: float | None = None, example: str = "abc") -> None:
+        self.lw = max(int(line_width or round(sum(im.shape[:2]) / 2 * 0.003)), 1 if line_width else 2)
+        self.size = int(font_size or max(round(sum(im.shape[:2]) / 2 * 0.035 * 0.55), 11))
+        self.example = example
+        self.im = Image.fromarray(np.ascontiguousarray(im[..., ::-1]))
+        self.draw = ImageDraw.Draw(self.im)
+
+    def text_font(self, text: str) -> Any:
+        """The font for a text: built in for Latin letters, a system font for others."""
+        return _font(self.size, (text + self.example).isascii())
+
+    def box_label(
+        self,
+        box: Sequence[float],
+        label: str = "",
+        color: tuple[int, int, int] = (128, 128, 128),
+        txt_color: tuple[int, int, int] = (255, 255, 255),
+    ) -> None:
+        """A box (xyxy, pixels) with a caption above it, or inside it at the picture's upper edge. Colours are BGR."""
+        x1, y1, x2, y2 = (float(v) for v in box)
+        rgb = color[::-1]
+        self.draw.rectangle((x1, y1, max(x1, x2), max(y1, y2)), outline=rgb, width=self.lw)
+        if not label:
+            return
+        font = self.text_font(label)
+        left, top, right, bottom = font.getbbox(label)
+        w, h = right - left + 4, bottom + 3
+        x = min(max(x1, 0.0), max(self.im.width - w, 0.0))
+        y = y1 - h if y1 >= h else y1
+        self.draw.rectangle((x, y, x + w, y + h), fill=rgb)
+        self.draw.text((x + 2 - left, y + 1), label, fill=txt_color[::-1], font=font)
+
+    def text(self, xy: tuple[float, float], text: str, txt_color: tuple[int, int, int] = (255, 255, 255)) -> None:
+        """Text on a dark ground, its top-left corner at `xy`."""
+        font = self.text_font(text)
+        left, top, right, bottom = self.draw.textbbox(xy, text, font=font)
+        self.draw.rectangle((left - 2, top - 2, right + 2, bottom + 2), fill=(40, 40, 40))
+        self.draw.text(xy, text, fill=txt_color[::-1], font=font)
+
+    def result(self) -> UInt8Array:
+        """The picture, BGR uint8."""
+        return np.ascontiguousarray(np.asarray(self.im)[..., ::-1])
+
+
+def plot_images(
+    batch: Mapping[str, Any],
+    fname: str | Path = "images.jpg",
+    names: Mapping[int, str] | None = None,
+    max_subplots: int = 16,
+    max_size: int = 1920,
+    conf_thres: float = 0.25,
+) -> None:
+    """Draw a batch as a grid of pictures with boxes and file names.
+
+    Args:
+        batch: img (B, 3, H, W) RGB, uint8 or 0..1; batch_idx, cls, bboxes (xywh, 0..1), im_file; with `conf`, boxes below `conf_thres`
+            are left out.
+        fname: .jpg or .png; names: class names; max_subplots: pictures drawn; max_size: longest side of the grid, pixels.
+    """
+    images = batch["img"][:max_subplots].detach().cpu()
+    if images.is_floating_point():
+        images = (images.float() * 255).round().clamp(0, 255).to(torch.uint8)
+    pictures = images.permute(0, 2, 3, 1).numpy()[..., ::-1]
+    count, h, w = pictures.shape[:3]
+    columns = math.ceil(math.sqrt(count))
+    lines = math.ceil(count / columns)
+    gain = min(1.0, max_size / max(columns * w, lines * h))
+    tile_w, tile_h = max(int(w * gain), 1), max(int(h * gain), 1)
+    grid = np.full((lines * tile_h, columns * tile_w, 3), 255, np.uint8)
+    for i, picture in enumerate(pictures):
+        y, x = i // columns * tile_h, i % columns * tile_w
+        picture = np.ascontiguousarray(picture)
+        grid[y : y + tile_h, x : x + tile_w] = cv2.resize(picture, (tile_w, tile_h), interpolation=cv2.INTER_AREA) if gain < 1 else picture
+    names = names or {}
+    annotator = Annotator(grid, line_width=2, font_size=12, example="".join(names.values()))
+    owner = batch["batch_idx"].view(-1).cpu().long()
+    boxes, cls = batch["bboxes"].view(-1, 4).cpu().float(), batch["cls"].view(-1).cpu().long()
+    conf = batch["conf"].view(-1).cpu() if "conf" in batch else None
+    for j in range(len(boxes)):
+        i = int(owner[j])
+        if i >= count or (conf is not None and conf[j] < conf_thres):
+            continue
+        cx, cy, bw, bh = boxes[j].tolist()
+        x0, y0 = i % columns * tile_w, i // columns * tile_h
+        x1, y1 = x0 + max((cx - bw / 2) * tile_w, 0), y0 + max((cy - bh / 2) * tile_h, 0)
+        x2, y2 = x0 + min((cx + bw / 2) * tile_w, tile_w - 1), y0 + min((cy + bh / 2) * tile_h, tile_h - 1)
+        c = int(cls[j])
+        label = names.get(c, str(c)) + ("" if conf is None else f" {float(conf[j]):.2f}")
+        annotator.box_label((x1, y1, x2, y2), label, colors(c, bgr=True))
+    for i in range(count):
+        x, y = i % columns * tile_w, i // columns * tile_h
+        annotator.draw.rectangle((x, y, x + tile_w - 1, y + tile_h - 1), outline=(255, 255, 255), width=1)
+        annotator.text((x + 5, y + tile_h - 18), Path(batch["im_file"][i]).name[:40])
+    imwrite(fname, annotator.result())
+
+
+# Charts
+
+
+def _figure(size: tuple[float, float]) -> Figure:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # half a second to import: only when a chart is drawn
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _grid(axes: Axes) -> None:
+    axes.grid(alpha=0.3, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _tick(name: str) -> str:
+    return name if len(name) <= 18 else f"{name[:17]}…"
+
+
+def plot_labels(boxes: Any, cls: Any, names: Mapping[int, str], save_dir: Path) -> None:
+    """labels.jpg: boxes per class, where they lie, how large they are.
+
+    Args:
+        boxes: (M, 4) xywh in 0..1; cls: (M,); names: class names; save_dir: where to.
+    """
+    boxes, cls = np.asarray(boxes, np.float64).reshape(-1, 4), np.asarray(cls).reshape(-1).astype(int)
+    figure = _figure((11, 9))
+    axes = figure.subplots(2, 2)
+    counts = np.bincount(cls, minlength=len(names))
+    bars = axes[0, 0].bar(range(len(counts)), counts, color=[np.array(colors(i)) / 255 for i in range(len(counts))])
+    axes[0, 0].set_ylabel("boxes")
+    if len(names) <= 30:
+        axes[0, 0].set_xticks(range(len(names)), [_tick(n) for n in names.values()], rotation=90)
+        axes[0, 0].bar_label(bars, fontsize=7)
+    else:
+        axes[0, 0].set_xlabel("class id")
+    axes[0, 1].set_title("boxes, centred", fontsize=10)
+    for i in np.random.default_rng(0).permutation(len(boxes))[:500]:
+        w, h = boxes[i, 2:]
+        x, y = [0.5 - w / 2, 0.5 + w / 2], [0.5 - h / 2, 0.5 + h / 2]
+        axes[0, 1].plot([x[0], x[1], x[1], x[0], x[0]], [y[0], y[0], y[1], y[1], y[0]], color=np.array(colors(cls[i])) / 255, linewidth=0.5)
+    axes[0, 1].set(xlim=(0, 1), ylim=(1, 0), aspect="equal")
+    for axis, columns, labels in ((axes[1, 0], (0, 1), ("centre x", "centre y")), (axes[1, 1], (2, 3), ("width", "height"))):
+        values = boxes[:, columns]
+        if len(values):
+            axis.hist2d(values[:, 0], values[:, 1], bins=50, range=[[0, 1], [0, 1]], cmap="Blues")
+        axis.set(xlabel=labels[0], ylabel=labels[1], aspect="equal")
+    axes[1, 0].invert_yaxis()
+    figure.savefig(save_dir / "labels.jpg", dpi=150)
+
+
+def plot_results(file: str | Path, save_dir: Path | None = None) -> None:
+    """results.png: every column of results.csv over the epochs.
+
+    Args:
+        file: results.csv; save_dir: where to, beside the file when None.
+    """
+    file = Path(file)
+    with file.open(encoding="utf-8") as f:
+        rows = [{k.strip(): v.strip() for k, v in row.items()} for row in csv.DictReader(f)]
+    order = ["train/box_loss", "train/cls_loss", "train/dfl_loss", "metrics/precision(B)", "metrics/recall(B)"]
+    order += ["val/box_loss", "val/cls_loss", "val/dfl_loss", "metrics/mAP50(B)", "metrics/mAP50-95(B)"]
+    shown = [c for c in order if rows and c in rows[0]]
+    columns = 5 if len(shown) == len(order) else max(min(len(shown), 5), 1)
+    figure = _figure((3.0 * columns, 2.8 * max(math.ceil(len(shown) / columns), 1)))
+    axes = np.atleast_1d(figure.subplots(max(math.ceil(len(shown) / columns), 1), columns)).ravel()
+    for axis in axes[len(shown) :]:
+        axis.set_visible(False)
+    for axis, column in zip(axes, shown, strict=False):
+        points = [(int(float(r["epoch"])), float(r[column])) for r in rows if r[column]]
+        x, y = [p[0] for p in points], np.array([p[1] for p in points])
+        axis.plot(x, y, marker=".", markersize=4, linewidth=1, color="#4363d8", alpha=0.5 if len(x) > 8 else 1.0)
+        if len(x) > 8:
+            kernel = np.exp(-0.5 * (np.arange(-6, 7) / 2.0) ** 2)
+            weight = np.convolve(np.ones_like(y), kernel, "same")
+            axis.plot(x, np.convolve(y, kernel, "same")[: len(y)] / weight[: len(y)], linewidth=1.8, color="#e6194b", label="smoothed")
+        axis.set_title(column, fontsize=10)
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        _grid(axis)
+    if len(shown) and len(rows) > 8:
+        axes[0].legend(fontsize=8)
+    figure.savefig((save_dir or file.parent) / "results.png", dpi=150)
+
+
+def plot_pr_curve(px: Any, py: Any, ap: Any, save_path: str | Path = "PR_curve.png", names: Mapping[int, str] | None = None) -> None:
+    """Precision over recall.
+
+    Args:
+        px: (1000,) recall; py: per class (1000,) precision; ap: (classes, 10); names: class names by row of `ap`.
+    """
+    names = names or {}
+    figure = _figure((8, 6))
+    axes = figure.subplots()
+    py, ap = np.stack([np.asarray(p) for p in py], 1) if len(py) else np.zeros((len(px), 0)), np.asarray(ap)
+    legend = 0 < len(names) < 21
+    for i in range(py.shape[1]):
+        axes.plot(px, py[:, i], linewidth=1, color=np.array(colors(i)) / 255 if legend else "#b8c0cc",
+                  label=f"{_tick(list(names.values())[i])} {ap[i, 0]:.3f}" if legend else None)  # fmt: skip
+    if py.shape[1]:
+        axes.plot(px, py.mean(1), linewidth=2.5, color="#1f2a44", label=f"all classes {ap[:, 0].mean():.3f} mAP@0.5")
+        axes.legend(loc="lower left", fontsize=8)
+    axes.set(xlabel="Recall", ylabel="Precision", xlim=(0, 1), ylim=(0, 1.02), title="Precision-Recall curve")
+    _grid(axes)
+    figure.savefig(save_path, dpi=150)
+
+
+def plot_mc_curve(
+    px: Any, py: Any, save_path: str | Path = "mc_curve.png", names: Mapping[int, str] | None = None, xlabel: str = "Confidence",
+    ylabel: str = "Metric",
+) -> None:  # fmt: skip
+    """A metric over confidence.
+
+    Args:
+        px: (1000,) confidence; py: (classes, 1000); names: class names by row.
+    """
+    names = names or {}
+    figure = _figure((8, 6))
+    axes = figure.subplots()
+    py = np.asarray(py)
+    legend = 0 < len(names) < 21
+    for i, y in enumerate(py):
+        axes.plot(px, y, linewidth=1, color=np.array(colors(i)) / 255 if legend else "#b8c0cc", label=_tick(list(names.values())[i]) if legend else None)
+    if len(py):
+        mean = py.mean(0)
+        axes.plot(px, mean, linewidth=2.5, color="#1f2a44", label=f"all classes {mean.max():.2f} at {np.asarray(px)[mean.argmax()]:.3f}")
+        axes.legend(loc="lower left", fontsize=8)
+    axes.set(xlabel=xlabel, ylabel=ylabel, xlim=(0, 1), ylim=(0, 1.02), title=f"{ylabel}-Confidence curve")
+    _grid(axes)
+    figure.savefig(save_path, dpi=150)
+
+
+def plot_confusion_matrix(matrix: Any, names: Sequence[str], normalize: bool, save_path: str | Path) -> None:
+    """A confusion matrix, predictions down and labels across, background last.
+
+    Args:
+        matrix: (nc + 1, nc + 1); names: nc class names; normalize: parts of each column instead of counts.
+    """
+    values = np.asarray(matrix, np.float64)
+    if normalize:
+        values = values / np.maximum(values.sum(0, keepdims=True), 1e-9)
+    count = len(names)
+    side = min(max(6.0, 0.45 * (count + 1) + 3), 16)
+    figure = _figure((side + 1, side))
+    axes = figure.subplots()
+    top = values.max() if values.size and values.max() > 0 else 1.0
+    drawn = axes.imshow(np.where(values < 0.005, np.nan, values), cmap="Blues", vmin=0, vmax=top)
+    if count < 30:
+        for i in range(values.shape[0]):
+            for j in range(values.shape[1]):
+                if values[i, j] >= 0.005:
+                    text = f"{values[i, j]:.2f}" if normalize else f"{int(values[i, j])}"
+                    axes.text(j, i, text, ha="center", va="center", fontsize=8, color="white" if values[i, j] > 0.55 * top else "#1f2a44")
+    if count < 100:
+        ticks = [*(_tick(n) for n in names), "background"]
+        size = 9 if count < 30 else 5
+        axes.set_xticks(range(len(ticks)), ticks, rotation=90, fontsize=size)
+        axes.set_yticks(range(len(ticks)), ticks, fontsize=size)
+    axes.set(xlabel="True", ylabel="Predicted", title="Confusion matrix" + (", per true class" if normalize else ""))
+    figure.colorbar(drawn, fraction=0.046, pad=0.03)
+    figure.savefig(save_path, dpi=150)
