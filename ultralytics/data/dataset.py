@@ -155,7 +155,7 @@ class YOLODataset:
 def _rectangles(labels: LabelSet, imgsz: int, batch: int, stride: int, pad: float) -> tuple[LabelSet, Int64Array]:
     """The images by rising height/width, and the (height, width) that holds each batch of them."""
     ratios = labels.shapes[:, 0] / labels.shapes[:, 1]
-    order = ratios.argsort(kind="stable")
+    order = ratios.argsort()  # equal ratios in the order of the reference, whose padding of a batch depends on it
     ratios = ratios[order]
     shapes = []
     for first in range(0, len(order), batch):
