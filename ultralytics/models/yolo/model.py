@@ -119,7 +119,7 @@ class YOLO:
                 args.set(key, value, "weights file" if key in self.overrides else f"{mode} default")
         return args
 
-    def train(self, cfg: str | Path | None = None, source: str = "argument", **kwargs: Any) -> DetMetrics:
+    def train(self, cfg: str | Path | None = None, **kwargs: Any) -> DetMetrics:
         """Train, and go on with the best weights; keyword arguments are the keys of `python -m ultralytics train --help`."""
         overrides = {k: v for k, v in self.overrides.items() if k == "data"} | dict(kwargs)
         overrides.setdefault("model", self.cfg or self.ckpt_path)
@@ -130,7 +130,7 @@ class YOLO:
             start = Checkpoint(Path("the loaded weights"), self.model.yaml, self.names, self._loaded)
         elif self.ckpt is not None and not kwargs.get("resume"):
             start = self.ckpt
-        self.trainer = DetectionTrainer(cfg, overrides, weights=start, source=source)
+        self.trainer = DetectionTrainer(cfg, overrides, weights=start)
         for event, functions in self.callbacks.items():
             for function in functions:
                 self.trainer.add_callback(event, function)
@@ -143,9 +143,9 @@ class YOLO:
         assert self.metrics is not None or not self.trainer.args.val
         return self.metrics if self.metrics is not None else DetMetrics(save_dir=self.trainer.save_dir, names=self.names)
 
-    def val(self, source: str = "argument", **kwargs: Any) -> DetMetrics:
+    def val(self, **kwargs: Any) -> DetMetrics:
         """Validate on a split of a data set (`data`, `split`); returns the metrics and writes them to the run folder."""
-        args = self._config("val", kwargs, source)
+        args = self._config("val", kwargs, kwargs.pop("_source", "argument"))
         device = select_device(args.device)
         if not args.data:
             raise ConfigError("no data set given", mend="data=data/shapes.yaml, or your own YAML")

@@ -1,0 +1,53 @@
+"""Packaging. `pip install .` also carries the YAMLs of cfg/ and data/, so that an installed package finds them without the clone."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).parent
+
+# What works; requirements.txt pins what is tested. scripts/check_env.py reads this list as well.
+INSTALL_REQUIRES = [
+    "torch>=2.6",
+    "torchvision>=0.21",
+    "numpy>=1.26",
+    "opencv-python-headless>=4.10",
+    "pillow>=10.1",
+    "pyyaml>=6.0",
+    "tqdm>=4.66",
+    "matplotlib>=3.8",
+]
+BUNDLED = {"models": "cfg/models", "recipes": "cfg/recipes", "data": "data"}
+
+
+class BuildWithYamls(build_py):
+    """Copies the clone's YAMLs to ultralytics/bundled."""
+
+    def run(self):
+        super().run()
+        for name, folder in BUNDLED.items():
+            target = Path(self.build_lib) / "ultralytics" / "bundled" / name
+            self.mkpath(str(target))
+            for file in sorted((ROOT / folder).glob("*.yaml")):
+                self.copy_file(str(file), str(target / file.name))
+
+
+setup(
+    name="ultralytics-fla",
+    version=re.search(r'__version__ = "(.+?)"', (ROOT / "ultralytics" / "__init__.py").read_text())[1],
+    description="YOLOv8 detection with Focused Linear Attention",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="AGPL-3.0-or-later",
+    python_requires=">=3.10",
+    packages=find_packages(include=["ultralytics", "ultralytics.*"]),
+    package_data={"ultralytics": ["py.typed"]},
+    install_requires=INSTALL_REQUIRES,
+    extras_require={
+        "dev": ["pytest>=8", "pytest-timeout", "hypothesis>=6.100", "ruff", "mypy", "types-PyYAML", "types-tqdm"],
+    },
+    entry_points={"console_scripts": ["yolo = ultralytics.cli:main"]},
+    cmdclass={"build_py": BuildWithYamls},
+)

@@ -1,0 +1,201 @@
+"""The command line: MODE key=value …
+
+Exit codes: 0 done, 1 a fault of ours (a traceback), 2 a mistake of the user's (one line), 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from ultralytics import REFERENCE_VERSION, __version__
+from ultralytics.cfg.config import KNOBS, parse_value, unknown_key
+from ultralytics.utils.errors import ConfigError, UserError, nearest
+from ultralytics.utils.log import setup_console
+
+MODES = {
+    "train": "train a detector, then validate its best weights",
+    "val": "validate weights on a split of a data set",
+    "predict": "detect in pictures and videos",
+    "info": "print a model's layers, parameters and GFLOPs",
+    "prepare": "make a data set ready: draw the embedded one, or convert Pascal VOC",
+}
+EXAMPLES = {
+    "train": "train model=cfg/models/yolov8n-fla.yaml data=data/shapes.yaml epochs=50 imgsz=320",
+    "val": "val model=runs/detect/train/weights/best.pt data=data/shapes.yaml",
+    "predict": "predict model=runs/detect/train/weights/best.pt source=images/",
+    "info": "info model=cfg/models/yolov8n-fla.yaml imgsz=640",
+    "prepare": "prepare shapes | prepare voc source=VOC_FOLDER out=data/mine",
+}
+INFO_KEYS = {"model": "model YAML or weights file", "scale": "scale letter of the model YAML: n, s, m, l, x", "imgsz": "pixels, for the GFLOPs (640)", "detailed": "list the rows (False)"}  # fmt: skip
+PREPARE_KEYS = {
+    "shapes": {"out": "folder to draw into (data/shapes)", "seed": "of the drawing (0)"},
+    "voc": {
+        "source": "folder with Annotations, ImageSets/Main and JPEGImages",
+        "out": "folder for images, labels and data.yaml",
+        "names": "class names in the order of their ids, as [a,b] (alphabetical)",
+    },
+}
+PROGRAM = "python -m ultralytics"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    setup_console()
+    try:
+        return _dispatch(words)
+    except UserError as e:
+        print(f"error: {' '.join(str(e).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def _dispatch(words: list[str]) -> int:
+    wants_help = any(w in ("-h", "--help", "help") for w in words)
+    words = [w for w in words if w not in ("-h", "--help", "help")]
+    if any(w in ("--version", "-V", "version") for w in words):
+        print(f"{__version__} (interface of ultralytics {REFERENCE_VERSION})")
+        return 0
+    if words and words[0] == "detect":  # the reference's TASK word; this project has one task
+        words = words[1:]
+    if not words:
+        print(_overview())
+        return 0
+    mode, rest = words[0], words[1:]
+    if mode not in MODES:
+        raise ConfigError(f"unknown mode {mode!r}", mend=nearest(mode, MODES) or f"one of {', '.join(MODES)}")
+    if wants_help:
+        print(_help(mode))
+        return 0
+    if mode == "prepare":
+        return _prepare(rest)
+    given = _pairs(rest, mode)
+    if mode == "info":
+        return _info(given)
+    return _run(mode, given)
+
+
+def _run(mode: str, given: dict[str, Any]) -> int:
+    for key in given:
+        if key != "cfg" and key not in KNOBS and key not in RENAMED:
+            raise unknown_key(key)
+    model = given.get("model")
+    if mode != "train" and not model:
+        raise ConfigError("no model given", mend="model=runs/detect/train/weights/best.pt, or another .pt file")
+    if given.get("mode") not in (None, mode):
+        raise ConfigError(f"mode={given['mode']} contradicts the command {mode}")
+    from ultralytics.models.yolo.detect.train import DetectionTrainer  # torch takes seconds to import: not for --help or a typing error
+    from ultralytics.models.yolo.model import YOLO
+
+    if mode == "train":
+        DetectionTrainer(overrides=given, source="command line").train()
+        return 0
+    given.pop("mode", None)
+    letter = given.pop("scale", None)
+    if mode == "val":
+        yolo = YOLO(given.pop("model"), scale=letter)
+        yolo.val(_source="command line", **given)
+        return 0
+    given.setdefault("save", True)
+    yolo = YOLO(given.pop("model"), scale=letter)
+    for _ in yolo.predict(stream=True, _source="command line", **given):
+        pass
+    return 0
+
+
+RENAMED = ("boxes", "line_thickness", "hide_labels", "hide_conf")
+
+
+def _info(given: dict[str, Any]) -> int:
+    for key in given:
+        if key not in INFO_KEYS:
+            raise ConfigError(f"unknown key {key!r}", mend=nearest(key, INFO_KEYS) or f"info takes {', '.join(INFO_KEYS)}")
+    if not given.get("model"):
+        raise ConfigError("no model given", mend="model=cfg/models/yolov8n-fla.yaml, or a .pt file")
+    from ultralytics.models.yolo.model import YOLO  # torch takes seconds to import
+
+    YOLO(str(given["model"]), scale=given.get("scale")).info(detailed=bool(given.get("detailed")), imgsz=int(given.get("imgsz") or 640))
+    return 0
+
+
+def _prepare(words: list[str]) -> int:
+    kinds = ", ".join(PREPARE_KEYS)
+    if not words or words[0] not in PREPARE_KEYS:
+        what = f"unknown kind of data {words[0]!r}" if words else "prepare what?"
+        raise ConfigError(what, mend=f"one of {kinds}; such as: {PROGRAM} {EXAMPLES['prepare'].split(' | ')[1]}")
+    kind, given = words[0], _pairs(words[1:], "prepare")
+    keys = PREPARE_KEYS[kind]
+    for key in given:
+        if key not in keys:
+            raise ConfigError(f"unknown key {key!r}", mend=nearest(key, keys) or f"prepare {kind} takes {', '.join(keys)}")
+    from ultralytics.data.prepare import prepare_shapes, prepare_voc  # OpenCV takes a moment to import
+
+    if kind == "shapes":
+        seed = given.get("seed", 0)
+        if not isinstance(seed, int) or seed < 0:
+            raise ConfigError(f"seed={seed} must be an integer of 0 or more")
+        made = prepare_shapes(given.get("out") or "data/shapes", seed)
+    else:
+        for key in ("source", "out"):
+            if not given.get(key):
+                raise ConfigError(f"{key} is missing", mend=f"{PROGRAM} prepare voc source=VOC_FOLDER out=data/mine")
+        names = given.get("names")
+        made = prepare_voc(str(given["source"]), str(given["out"]), [str(n) for n in names] if isinstance(names, list) else None)
+    print(f"ready: data={made}")
+    return 0
+
+
+def _pairs(words: list[str], mode: str) -> dict[str, Any]:
+    """key=value words as a mapping; `key = value` and a leading -- are understood, a bare word of a switch means True."""
+    joined: list[str] = []
+    for word in words:
+        if joined and (word.startswith("=") or joined[-1].endswith("=")):
+            joined[-1] += word
+        else:
+            joined.append(word)
+    given: dict[str, Any] = {}
+    for word in joined:
+        key, equals, value = word.removeprefix("--").rstrip(",").partition("=")
+        if not equals:
+            if key in KNOBS and KNOBS[key].metadata["kind"] == "bool" and mode in ("train", "val", "predict"):
+                given[key] = True
+                continue
+            if key in KNOBS:
+                raise ConfigError(f"{key} needs a value", mend=f"{key}=VALUE")
+            raise ConfigError(f"{word!r} is no key=value", mend=nearest(key, KNOBS) or f"`{PROGRAM} {mode} --help` lists the keys")
+        given[key] = parse_value(value)
+    return given
+
+
+def _overview() -> str:
+    lines = [f"YOLOv8 with Focused Linear Attention {__version__} (interface of ultralytics {REFERENCE_VERSION})", "", f"usage: {PROGRAM} MODE key=value …", ""]
+    lines += [f"  {mode:8} {meaning}" for mode, meaning in MODES.items()]
+    lines += ["", f"`{PROGRAM} MODE --help` lists a mode's keys. Examples:", ""]
+    return "\n".join(lines + [f"  {PROGRAM} {e}" for e in EXAMPLES.values()])
+
+
+def _help(mode: str) -> str:
+    lines = [f"usage: {PROGRAM} {mode} key=value …", "", f"{MODES[mode]}.", f"example: {PROGRAM} {EXAMPLES[mode]}", ""]
+    if mode == "info":
+        return "\n".join(lines + [f"  {k:14} {v}" for k, v in INFO_KEYS.items()])
+    if mode == "prepare":
+        for kind, keys in PREPARE_KEYS.items():
+            lines += [f"{kind}:", *(f"  {k:14} {v}" for k, v in keys.items()), ""]
+        return "\n".join(lines)
+    group = ""
+    lines += [f"  {'cfg':16} {'':10} a YAML of keys, a recipe; key=value wins over it"]
+    for name, field in KNOBS.items():
+        m = field.metadata
+        if mode not in m["modes"] or name in ("mode", "task"):
+            continue
+        if m["group"] not in ("run", group):
+            group = m["group"]
+            lines += ["", f"{group}:"]
+        default = "" if field.default is None else str(field.default)
+        valid = f" ({', '.join(map(str, m['choices']))})" if m["choices"] and name != "cache" else ""
+        lines.append(f"  {name if name != 'model_scale' else 'scale=LETTER':16} {default:10} {m['help']}{valid}")
+    return "\n".join(lines)
