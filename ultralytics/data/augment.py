@@ -107,6 +107,20 @@ def _resize(image: UInt8Array, shape: tuple[int, int]) -> UInt8Array:
     return cv2.resize(image, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]  # uint8 stays uint8
 
 
+class Scratch:
+    """Memory for a picture that is drawn over at every call: taking fresh pages costs as much as the drawing."""
+
+    def __init__(self) -> None:
+        self._memory = np.empty(0, np.uint8)
+
+    def __call__(self, height: int, width: int) -> UInt8Array:
+        """A picture (height, width, 3) of undefined content, valid until the next call."""
+        size = height * width * 3
+        if self._memory.size < size:
+            self._memory = np.empty(size, np.uint8)
+        return self._memory[:size].reshape(height, width, 3)
+
+
 @dataclass
 class Picture:
     """A decoded image and its labels. image: BGR (h, w, 3); cls: (m,); bboxes: (m, 4) xywh in 0..1."""
@@ -182,12 +196,15 @@ class RandomPerspective:
 
     Args:
         degrees, translate, scale, shear, perspective: ranges, as the keys of the configuration.
+
+    A drawn picture is valid until the second call after it, so two can be blended.
     """
 
     def __init__(
         self, degrees: float = 0.0, translate: float = 0.1, scale: float = 0.5, shear: float = 0.0, perspective: float = 0.0
     ) -> None:
         self.degrees, self.translate, self.scale, self.shear, self.perspective = degrees, translate, scale, shear, perspective
+        self._scratch = Scratch(), Scratch()
 
     def matrix(self, canvas: tuple[int, int], frame: tuple[int, int], rng: Generator) -> tuple[Float64Array, float]:
         """A random transform of canvas pixels to frame pixels, and its scale."""
@@ -204,9 +221,11 @@ class RandomPerspective:
     def __call__(self, layout: Layout, rng: Generator) -> Drawn:
         """Draw a layout."""
         m, gain = self.matrix(layout.canvas, layout.frame, rng)
+        self._scratch = self._scratch[::-1]
+        out = self._scratch[0](*layout.frame)
         if self.degrees == self.shear == self.perspective == 0:
-            return _draw_scaled(layout, gain, m[0, 2], m[1, 2])
-        return _draw_warped(layout, m, gain)
+            return _draw_scaled(layout, gain, m[0, 2], m[1, 2], out)
+        return _draw_warped(layout, m, gain, out)
 
 
 def _tile_boxes(layout: Layout) -> tuple[Float32Array, Float64Array, Int64Array]:
@@ -223,13 +242,13 @@ def _tile_boxes(layout: Layout) -> tuple[Float32Array, Float64Array, Int64Array]
     return np.concatenate(cls), np.concatenate([low, high], 1), which
 
 
-def _draw_scaled(layout: Layout, gain: float, dx: float, dy: float) -> Drawn:
-    """Draw a layout through x ↦ gain·x + (dx, dy): every tile is resized straight into its place.
+def _draw_scaled(layout: Layout, gain: float, dx: float, dy: float, image: UInt8Array) -> Drawn:
+    """Draw a layout into `image` through x ↦ gain·x + (dx, dy): every tile is resized straight into its place.
 
     A tile's place is rounded to whole pixels, at most half a pixel off; its boxes follow the rounded place.
     """
     h, w = layout.frame
-    image = np.full((h, w, 3), FILL, np.uint8)
+    image.fill(FILL)
     maps = np.tile([gain, gain, dx, dy], (len(layout.tiles), 1))  # scale x, y and shift x, y of each tile's boxes
     for i, tile in enumerate(layout.tiles):
         across = _place(tile.seen[0] - tile.x, tile.seen[2] - tile.x, tile.x, gain, dx, w)
@@ -260,16 +279,18 @@ def _place(first: int, last: int, offset: int, gain: float, shift: float, size: 
     return s1, s2, low, high
 
 
-def _draw_warped(layout: Layout, m: Float64Array, gain: float) -> Drawn:
-    """Draw a layout through any matrix, by way of the whole canvas."""
+def _draw_warped(layout: Layout, m: Float64Array, gain: float, image: UInt8Array) -> Drawn:
+    """Draw a layout into `image` through any matrix, by way of the whole canvas."""
     canvas = np.full((*layout.canvas, 3), FILL, np.uint8)
     for tile in layout.tiles:
         x1, y1, x2, y2 = tile.seen
         if x2 > x1 and y2 > y1:
             canvas[y1:y2, x1:x2] = tile.picture.image[y1 - tile.y : y2 - tile.y, x1 - tile.x : x2 - tile.x]
     size, border = (layout.frame[1], layout.frame[0]), (FILL, FILL, FILL)
-    projective = bool(m[2, 0] or m[2, 1])
-    image = cv2.warpPerspective(canvas, m, size, borderValue=border) if projective else cv2.warpAffine(canvas, m[:2], size, borderValue=border)
+    if m[2, 0] or m[2, 1]:
+        cv2.warpPerspective(canvas, m, size, dst=image, borderValue=border)
+    else:
+        cv2.warpAffine(canvas, m[:2], size, dst=image, borderValue=border)
     cls, boxes, _ = _tile_boxes(layout)
     corners = np.ones((len(boxes), 4, 3))
     corners[:, :, :2] = boxes[:, [0, 1, 2, 3, 0, 3, 2, 1]].reshape(-1, 4, 2)
@@ -308,19 +329,25 @@ class RandomHSV:
 
     def __init__(self, hgain: float = 0.015, sgain: float = 0.7, vgain: float = 0.4) -> None:
         self.gains = np.array([hgain, sgain, vgain])
+        self._scratch = Scratch()
 
     def __call__(self, image: UInt8Array, rng: Generator) -> UInt8Array:
-        """A BGR picture, jittered, as RGB."""
+        """A BGR picture, jittered, as RGB in memory of its own."""
         if not self.gains.any():
-            return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
-        r = rng.uniform(-1, 1, 3) * self.gains + 1
-        hsv = cv2.cvtColor(image, cv2.COLOR_BGR2HSV)
-        steps = np.arange(256)
-        table = np.empty((256, 1, 3), np.uint8)
-        table[:, 0, 0] = steps * r[0] % 180
-        table[:, 0, 1:] = np.clip(steps[:, None] * r[1:], 0, 255)
-        # The way back gives RGB at no cost: the network's order.
-        return cv2.cvtColor(cv2.LUT(hsv, table, dst=hsv), cv2.COLOR_HSV2RGB, dst=image)  # type: ignore[return-value]
+            return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]  # uint8 stays uint8
+        return self.apply(image, rng.uniform(-1, 1, 3) * self.gains + 1)
+
+    def apply(self, image: UInt8Array, gains: Float64Array) -> UInt8Array:
+        """A BGR picture with hue, saturation and value multiplied by `gains` (3,), as RGB."""
+        hsv = cv2.cvtColor(image, cv2.COLOR_BGR2HSV, dst=self._scratch(*image.shape[:2]))
+        if 179 * gains[0] < 255:
+            # Saturation and value end at 255 by themselves, and the way back takes a hue beyond 180 as the hue modulo 180.
+            cv2.transform(hsv, np.diag(gains), dst=hsv)
+        else:
+            steps = np.arange(256)[:, None] * gains
+            table = np.stack([np.round(steps[:, 0]) % 180, *np.round(steps[:, 1:]).clip(0, 255).T], 1).astype(np.uint8)
+            cv2.LUT(hsv, table[:, None], dst=hsv)
+        return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)  # type: ignore[return-value]  # RGB at no cost: the network's order
 
 
 class RandomFlip:
@@ -329,9 +356,10 @@ class RandomFlip:
     def __init__(self, p: float = 0.5, direction: str = "horizontal") -> None:
         assert direction in ("horizontal", "vertical"), direction
         self.p, self.direction = p, direction
+        self._scratch = Scratch()
 
     def __call__(self, drawn: Drawn, rng: Generator) -> Drawn:
-        """Perhaps mirrored."""
+        """Perhaps mirrored; the picture is valid until the next call."""
         if not self.p or rng.random() >= self.p:
             return drawn
         horizontal = self.direction == "horizontal"
@@ -339,7 +367,8 @@ class RandomFlip:
         low, high = (0, 2) if horizontal else (1, 3)
         size = drawn.image.shape[1 if horizontal else 0]
         boxes[:, low], boxes[:, high] = size - drawn.boxes[:, high], size - drawn.boxes[:, low]
-        return Drawn(cv2.flip(drawn.image, 1 if horizontal else 0), drawn.cls, boxes)  # type: ignore[arg-type]
+        out = cv2.flip(drawn.image, 1 if horizontal else 0, dst=self._scratch(*drawn.image.shape[:2]))
+        return Drawn(out, drawn.cls, boxes)  # type: ignore[arg-type]  # uint8 stays uint8
 
 
 def to_sample(rgb: UInt8Array, cls: Float32Array, boxes: Float64Array | Float32Array) -> dict[str, torch.Tensor]:
