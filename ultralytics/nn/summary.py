@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ultralytics.nn.modules.block import DFL
+
 PROBE = 32  # pixels of the reference's probe
 
 
@@ -38,8 +40,11 @@ def multiply_adds(model: nn.Module, size: int) -> float:
             total += out.numel() * module.in_features
         elif isinstance(module, nn.BatchNorm2d):
             total += 4 * inputs[0].numel() / (2 if not module.affine else 1)
+        elif isinstance(module, DFL):  # its convolution is computed as a product
+            total += out.numel() * module.c1
 
-    hooks = [m.register_forward_hook(count) for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear | nn.BatchNorm2d)]
+    counted = (nn.Conv2d, nn.Linear, nn.BatchNorm2d, DFL)
+    hooks = [m.register_forward_hook(count) for m in model.modules() if isinstance(m, counted)]
     training = model.training
     parameter = next(model.parameters())
     try:

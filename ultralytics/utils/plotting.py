@@ -8,9 +8,10 @@ from __future__ import annotations
 import csv
 import functools
 import math
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import cv2
 import numpy as np
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+P = ParamSpec("P")
 PALETTE = (
     "#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#00a3c4", "#f032e6", "#7a9a01", "#c2185b", "#008080",
     "#9a6324", "#800000", "#5c6bc0", "#808000", "#d4a017", "#000075", "#546e7a", "#2e7d32", "#ad1457", "#6d4c41",
@@ -176,6 +178,23 @@ def _figure(size: tuple[float, float]) -> Figure:
     return figure
 
 
+def _chart(draw: Callable[P, None]) -> Callable[P, None]:
+    """Decorator: draw with a font that has the letters of class names, where the system has one."""
+
+    @functools.wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> None:
+        import matplotlib
+        from matplotlib import font_manager
+
+        known = set(font_manager.fontManager.get_font_names())
+        families = ["DejaVu Sans", *(f for f in NON_LATIN_FONTS if f in known)]
+        with matplotlib.rc_context({"font.family": families}), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Glyph .* missing")  # boxes instead of letters: the picture shows it
+            draw(*args, **kwargs)
+
+    return drawn
+
+
 def _grid(axes: Axes) -> None:
     axes.grid(alpha=0.3, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
@@ -185,6 +204,7 @@ def _tick(name: str) -> str:
     return name if len(name) <= 18 else f"{name[:17]}…"
 
 
+@_chart
 def plot_labels(boxes: Any, cls: Any, names: Mapping[int, str], save_dir: Path) -> None:
     """labels.jpg: boxes per class, where they lie, how large they are.
 
@@ -217,6 +237,7 @@ def plot_labels(boxes: Any, cls: Any, names: Mapping[int, str], save_dir: Path) 
     figure.savefig(save_dir / "labels.jpg", dpi=150)
 
 
+@_chart
 def plot_results(file: str | Path, save_dir: Path | None = None) -> None:
     """results.png: every column of results.csv over the epochs.
 
@@ -250,6 +271,7 @@ def plot_results(file: str | Path, save_dir: Path | None = None) -> None:
     figure.savefig((save_dir or file.parent) / "results.png", dpi=150)
 
 
+@_chart
 def plot_pr_curve(px: Any, py: Any, ap: Any, save_path: str | Path = "PR_curve.png", names: Mapping[int, str] | None = None) -> None:
     """Precision over recall.
 
@@ -272,6 +294,7 @@ def plot_pr_curve(px: Any, py: Any, ap: Any, save_path: str | Path = "PR_curve.p
     figure.savefig(save_path, dpi=150)
 
 
+@_chart
 def plot_mc_curve(
     px: Any, py: Any, save_path: str | Path = "mc_curve.png", names: Mapping[int, str] | None = None, xlabel: str = "Confidence",
     ylabel: str = "Metric",
@@ -297,6 +320,7 @@ def plot_mc_curve(
     figure.savefig(save_path, dpi=150)
 
 
+@_chart
 def plot_confusion_matrix(matrix: Any, names: Sequence[str], normalize: bool, save_path: str | Path) -> None:
     """A confusion matrix, predictions down and labels across, background last.
 

@@ -1,0 +1,196 @@
+import copy
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ultralytics.engine.checkpoint import load_checkpoint
+from ultralytics.nn.inference import inference_copy
+from ultralytics.nn.registry import conv_like, register
+from ultralytics.nn.tasks import DetectionModel, parse_model
+from ultralytics.utils.errors import ModelError
+
+V8 = "yolov8n.yaml"
+
+
+def rows_of_sizes():
+    return ["n", "s", "m", "l", "x"]
+
+
+@pytest.mark.parametrize("scale", ["n", "s"])
+def test_sizes_equal_the_references(fixtures, scale):
+    for row in json.loads((fixtures / "model_sizes.json").read_text())["rows"]:
+        if row["scale"] == scale:
+            check_size(row)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scale", ["m", "l", "x"])
+def test_large_sizes_equal_the_references(fixtures, scale):
+    for row in json.loads((fixtures / "model_sizes.json").read_text())["rows"]:
+        if row["scale"] == scale:
+            check_size(row)
+
+
+def check_size(row):
+    model = DetectionModel(f"yolov8{row['scale']}.yaml", nc=row["nc"], verbose=False)
+    info = model.info()
+    assert info["layers"] == row["layers"]
+    assert info["parameters"] == row["params"]
+    assert info["gradients"] == row["trainable"]
+    assert info["gflops"] == pytest.approx(row["gflops_reference_convention"], abs=1e-6)
+    assert len(model.state_dict()) == row["state_dict_entries"]
+    np.testing.assert_allclose([float(c[-1].bias[0]) for c in model.head.cv3], row["cls_bias"], atol=1e-4)
+    assert model.stride.tolist() == row["strides"]
+
+
+def test_state_dict_keys_and_shapes_equal_the_references(fixtures):
+    want = json.loads((fixtures / "model_sizes.json").read_text())["yolov8n_state_dict"]
+    have = {k: list(v.shape) for k, v in DetectionModel(V8, nc=80, verbose=False).state_dict().items()}
+    assert have == {k: list(v) for k, v in want.items()}
+
+
+def test_the_tutorials_network_has_its_size():
+    model = DetectionModel("yolov8n-fla.yaml", nc=1, verbose=False)
+    assert sum(p.numel() for p in model.parameters()) == 3_377_699
+    assert type(model.model[10]).__name__ == "FocusedLinearAttention"
+    assert model.model[-1].f == [16, 19, 22]
+
+
+def test_forward_with_real_weights_equals_the_references(shared, fixtures):
+    checkpoint = load_checkpoint(shared / "weights" / "yolov8n.pt")
+    model = DetectionModel(checkpoint.spec, verbose=False)
+    report = model.load(checkpoint.weights)
+    assert (len(report.loaded), len(report.new)) == (355, 0)
+    model.eval()
+    z = np.load(fixtures / "forward.npz")
+    images = sorted(k[5:] for k in z if k.startswith("image"))
+    assert images
+    for j in images:
+        rgb = torch.from_numpy(z[f"image{j}"][..., ::-1].copy()).permute(2, 0, 1)[None].float() / 255
+        with torch.inference_mode():
+            y, raw = model(rgb)
+            fused = inference_copy(model, torch.device("cpu"))(rgb)[0]
+        got, want = y[0, :, z[f"columns{j}"]].numpy(), z[f"y{j}"]
+        np.testing.assert_allclose(got[:4], want[:4], atol=1e-4)
+        np.testing.assert_allclose(got[4:], want[4:], atol=1e-5)
+        torch.testing.assert_close(fused[:, 4:], y[:, 4:], atol=1e-4, rtol=1e-3)
+        assert len(raw) == 3
+
+
+SIZES = [(256, 256), (384, 640), (640, 352)]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_tutorials_network_runs_at_any_size(size, dtype):
+    check_runs("n", size, dtype, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("size", [*SIZES, (640, 640), (1088, 1920)])
+@pytest.mark.parametrize("scale", rows_of_sizes())
+def test_the_tutorials_network_runs_at_every_scale_and_size(scale, size, dtype, batch):
+    check_runs(scale, size, dtype, batch)
+
+
+def check_runs(scale, size, dtype, batch):
+    torch.manual_seed(0)
+    model = DetectionModel(f"yolov8{scale}-fla.yaml", nc=3, verbose=False).eval().to(dtype)
+    with torch.inference_mode():
+        y, raw = model(torch.rand(batch, 3, *size, dtype=dtype))
+    anchors = sum(size[0] // s * (size[1] // s) for s in (8, 16, 32))
+    assert y.shape == (batch, 7, anchors)
+    assert torch.isfinite(y).all()
+    assert [tuple(m.shape) for m in raw] == [(batch, 67, size[0] // s, size[1] // s) for s in (8, 16, 32)]
+
+
+@pytest.mark.parametrize("scale", rows_of_sizes())
+def test_both_yamls_build_at_every_scale(scale):
+    for name in ("yolov8", "yolov8-fla"):
+        by_name = DetectionModel(f"{name.replace('8', '8' + scale, 1)}.yaml", nc=1, verbose=False)
+        by_key = DetectionModel(f"{name}.yaml", nc=1, verbose=False, scale=scale)
+        assert [p.shape for p in by_name.parameters()] == [p.shape for p in by_key.parameters()]
+
+
+def test_train_mode_gives_the_maps_and_the_strides_leave_no_trace():
+    model = DetectionModel(V8, nc=3, verbose=False).train()
+    maps = model(torch.rand(2, 3, 64, 96))
+    assert [tuple(m.shape) for m in maps] == [(2, 67, 8, 12), (2, 67, 4, 6), (2, 67, 2, 3)]
+    fresh = DetectionModel(V8, nc=3, verbose=False)
+    norm = next(m for m in fresh.modules() if isinstance(m, nn.BatchNorm2d))
+    assert int(norm.num_batches_tracked) == 0
+    assert torch.equal(norm.running_var, torch.ones_like(norm.running_var))
+
+
+@pytest.mark.parametrize("nc", [1, 64, 128, 256, 365])
+def test_a_class_count_does_not_change_the_widths(nc):
+    model = DetectionModel(V8, nc=nc, verbose=False)
+    assert model.model[0].conv.out_channels == 16
+    assert model.model[1].conv.out_channels == 32
+    assert model(torch.zeros(1, 3, 64, 64))[0].shape == (1, 64 + nc, 8, 8)
+
+
+def test_fusing_changes_nothing_but_the_speed_and_copies_first():
+    torch.manual_seed(0)
+    model = DetectionModel("yolov8n-fla.yaml", nc=2, verbose=False).eval()
+    for m in model.modules():
+        if isinstance(m, nn.BatchNorm2d):
+            m.running_mean.uniform_(-0.1, 0.1)
+            m.running_var.uniform_(0.5, 1.5)
+    before = copy.deepcopy(model.state_dict())
+    x = torch.rand(1, 3, 96, 64)
+    with torch.inference_mode():
+        want = model(x)[0]
+        got = inference_copy(model, torch.device("cpu"))(x)[0]
+    torch.testing.assert_close(got, want, atol=1e-3, rtol=1e-3)
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+def test_transfer_to_other_classes_reports_what_did_not_fit():
+    source = DetectionModel(V8, nc=80, verbose=False)
+    target = DetectionModel(V8, nc=3, verbose=False)
+    report = target.load(source.state_dict())
+    assert len(report.loaded) == 319
+    assert len(report.mismatched) == 36
+    assert any("319" in line for line in report.lines())
+
+
+def spec(head, backbone=None):
+    backbone = backbone or [[-1, 1, "Conv", [16, 3, 2]], [-1, 1, "Conv", [32, 3, 2]], [-1, 1, "Conv", [64, 3, 2]]]
+    return {"nc": 2, "backbone": backbone, "head": head}
+
+
+@pytest.mark.parametrize(
+    ("head", "told"),
+    [
+        ([[[-1, 9], 1, "Concat", [1]]], "row 3.*9"),
+        ([[[-1, 1], 1, "Concat", [1]]], "row 3.*different size"),
+        ([[-1, 1, "Konv", [64, 3, 1]]], "row 3.*Konv.*Conv"),
+        ([[-1, 1, "FocusedLinearAttention", [64, [20, 20], 7]]], "row 3.*7 heads.*valid counts"),
+        ([[-1, 1, "Conv", ["many"]]], "row 3.*output channels"),
+        ([[-1, 1, "Conv", [64, 3, 1, None, 7]]], "row 3"),
+    ],
+)
+def test_a_wrong_row_is_named_with_the_mend(head, told):
+    with pytest.raises(ModelError, match=told):
+        parse_model(spec(head))
+
+
+def test_a_users_module_needs_no_edit_of_the_tree():
+    @register(conv_like)
+    class Doubling(nn.Module):
+        def __init__(self, c1, c2):
+            super().__init__()
+            self.conv = nn.Conv2d(c1, c2, 1)
+
+        def forward(self, x):
+            return self.conv(x) * 2
+
+    layers, save = parse_model(spec([[-1, 1, "Doubling", [24]]]))
+    assert layers(torch.zeros(1, 3, 32, 32)).shape == (1, 24, 4, 4)
+    assert save == []

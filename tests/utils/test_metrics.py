@@ -1,0 +1,108 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ultralytics.utils.metrics import ConfusionMatrix, DetMetrics, ap_per_class, compute_ap, match_predictions, smooth
+
+
+def test_matching_equals_the_reference(fixtures):
+    z = np.load(fixtures / "matching.npz")
+    cases = [k[3:] for k in z if k.startswith("iou")]
+    assert cases
+    for i in cases:
+        np.testing.assert_array_equal(match_predictions(z[f"pred_cls{i}"], z[f"true_cls{i}"], z[f"iou{i}"]), z[f"correct{i}"])
+
+
+def test_average_precision_equals_the_reference(fixtures):
+    z = np.load(fixtures / "ap.npz")
+    out = ap_per_class(z["tp"], z["conf"], z["pred_cls"], z["target_cls"])
+    for name, value in zip(("out_tp", "out_fp", "p", "r", "f1", "ap", "classes"), out, strict=False):
+        np.testing.assert_allclose(value, z[name], atol=1e-9)
+
+
+def test_perfect_detections_score_one():
+    tp = np.ones((5, 10), bool)
+    metrics = DetMetrics(names={0: "a", 1: "b"})
+    metrics.process(tp, np.linspace(0.9, 0.5, 5), np.array([0, 0, 0, 1, 1]), np.array([0, 0, 0, 1, 1]))
+    assert metrics.box.map == pytest.approx(0.995, abs=1e-3)  # 101 points: the last falls to 0
+    assert metrics.box.map50 == metrics.box.map75
+    assert metrics.fitness == pytest.approx(0.1 * metrics.box.map50 + 0.9 * metrics.box.map)
+
+
+def test_no_true_positive_gives_zeros_not_the_figures_of_before():
+    metrics = DetMetrics(names={0: "a"})
+    metrics.process(np.ones((1, 10), bool), np.ones(1), np.zeros(1), np.zeros(1))
+    assert metrics.box.map > 0.9
+    metrics.process(np.zeros((1, 10), bool), np.ones(1), np.zeros(1), np.zeros(1))
+    assert metrics.box.map == 0
+    assert metrics.fitness == 0
+    metrics.process(np.zeros((0, 10), bool), np.zeros(0), np.zeros(0), np.zeros(0))
+    assert metrics.results_dict["metrics/mAP50-95(B)"] == 0
+    assert metrics.to_dict()["instances"] == 0
+
+
+def test_means_are_over_classes_with_labels_and_maps_over_all():
+    metrics = DetMetrics(names={0: "a", 1: "b", 2: "c"})
+    metrics.process(np.array([[True] * 10, [False] * 10]), np.array([0.9, 0.8]), np.array([0, 2]), np.array([0, 2]))
+    assert metrics.ap_class_index.tolist() == [0, 2]
+    assert metrics.maps.shape == (3,)
+    assert metrics.maps[1] == pytest.approx(metrics.box.map)
+    assert metrics.nt_per_class.tolist() == [1, 0, 1]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.booleans(), min_size=1, max_size=60), st.integers(1, 80))
+def test_average_precision_is_bounded_and_rises_with_better_order(hits, labels):
+    labels = max(labels, sum(hits))
+
+    def ap(order):
+        tp = np.cumsum(order)
+        return compute_ap(tp / labels, tp / np.arange(1, len(order) + 1))[0]
+
+    assert 0 <= ap(hits) <= 1
+    assert ap(sorted(hits, reverse=True)) >= ap(hits) - 1e-12
+
+
+def test_smoothing_keeps_length_and_constants():
+    np.testing.assert_allclose(smooth(np.full(1000, 0.3), 0.1), np.full(1000, 0.3))
+
+
+def boxes(*rows):
+    return torch.tensor(rows, dtype=torch.float32).reshape(-1, 4)
+
+
+def detections(*rows):
+    return torch.tensor(rows, dtype=torch.float32).reshape(-1, 6)
+
+
+def test_confusion_matrix_counts_pairs_misses_and_inventions():
+    c = ConfusionMatrix(nc=2)
+    c.process_batch(
+        detections([0, 0, 10, 10, 0.9, 1], [50, 50, 60, 60, 0.8, 0], [0, 0, 10, 10, 0.1, 0]),
+        boxes([0, 0, 10, 10], [100, 100, 110, 110]),
+        torch.tensor([0.0, 1.0]),
+    )
+    assert c.matrix.tolist() == [[0, 0, 1], [1, 0, 0], [0, 1, 0]]  # the detection below the threshold does not count
+    tp, fp = c.tp_fp()
+    assert tp.tolist() == [0, 0]
+    assert fp.tolist() == [1, 1]
+
+
+def test_confusion_matrix_counts_inventions_where_nothing_matches():
+    """The reference counts neither of these."""
+    c = ConfusionMatrix(nc=1)
+    found = detections([0, 0, 5, 5, 0.9, 0], [20, 20, 30, 30, 0.9, 0])
+    c.process_batch(found, boxes([100, 100, 110, 110]), torch.zeros(1))  # labels, but no match
+    c.process_batch(found, boxes(), torch.zeros(0))  # no labels
+    c.process_batch(None, boxes([0, 0, 5, 5]), torch.zeros(1))  # no detections
+    assert c.matrix.tolist() == [[0, 4], [2, 0]]
+
+
+def test_curves_and_matrix_are_drawn(tmp_path):
+    metrics = DetMetrics(save_dir=tmp_path, plot=True, names={0: "a", 1: "细胞"})
+    metrics.process(np.eye(2, 10, dtype=bool), np.array([0.9, 0.8]), np.array([0, 1]), np.array([0, 1]))
+    ConfusionMatrix(nc=2).plot(save_dir=tmp_path, names=("a", "b"))
+    for name in ("PR_curve", "F1_curve", "P_curve", "R_curve", "confusion_matrix_normalized"):
+        assert (tmp_path / f"{name}.png").stat().st_size > 5000

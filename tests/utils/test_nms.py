@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ultralytics.utils.boxes import box_iou
+from ultralytics.utils.nms import greedy_nms, non_max_suppression
+
+CASES = {
+    "val": {"conf_thres": 0.001, "iou_thres": 0.7, "multi_label": True, "max_det": 300},
+    "predict": {"conf_thres": 0.25, "iou_thres": 0.7},
+    "agnostic": {"conf_thres": 0.1, "iou_thres": 0.45, "agnostic": True},
+    "classes": {"conf_thres": 0.1, "iou_thres": 0.6, "classes": [1, 4]},
+    "few": {"conf_thres": 0.05, "iou_thres": 0.5, "multi_label": True, "max_det": 7},
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_equals_the_reference(fixtures, case):
+    z = np.load(fixtures / "nms.npz")
+    prediction = torch.from_numpy(z["prediction"])
+    before = prediction.clone()
+    for i, out in enumerate(non_max_suppression(prediction, **CASES[case])):
+        np.testing.assert_allclose(out.numpy(), z[f"{case}_{i}"], atol=1e-4)
+    assert torch.equal(prediction, before), "the input is not changed"
+
+
+def one_by_one(boxes, scores, iou):
+    """Greedy suppression as its definition says it."""
+    order, kept = scores.argsort(descending=True, stable=True).tolist(), []
+    for i in order:
+        if all(float(box_iou(boxes[i : i + 1], boxes[k : k + 1])) <= iou for k in kept):
+            kept.append(i)
+    return kept
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 60), st.floats(0.1, 0.9), st.integers(0, 10_000))
+def test_greedy_suppression_equals_its_definition(n, iou, seed):
+    g = torch.Generator().manual_seed(seed)
+    centre, size = torch.rand(n, 2, generator=g) * 60, torch.rand(n, 2, generator=g) * 40 + 1
+    boxes = torch.cat([centre, centre + size], 1)
+    scores = torch.rand(n, generator=g)
+    assert greedy_nms(boxes, scores, iou).tolist() == one_by_one(boxes, scores, iou)
+
+
+def test_nothing_above_the_threshold_gives_empty_rows():
+    out = non_max_suppression(torch.zeros(2, 6, 21), 0.25)
+    assert [tuple(o.shape) for o in out] == [(0, 6), (0, 6)]
+
+
+def test_every_image_is_finished_however_many_candidates():
+    y = torch.rand(2, 5, 8400, generator=torch.Generator().manual_seed(0))
+    y[:, :4] *= 600
+    out = non_max_suppression(y, 0.001, 0.7, max_det=300)
+    assert [len(o) for o in out] == [300, 300]

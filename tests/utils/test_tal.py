@@ -1,0 +1,45 @@
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ultralytics.utils.tal import TaskAlignedAssigner
+
+
+def test_assigner_equals_the_reference(fixtures):
+    z = np.load(fixtures / "assigner.npz")
+
+    def t(k):
+        return torch.from_numpy(z[k])
+
+    assigner = TaskAlignedAssigner(topk=10, num_classes=t("pred_scores").shape[-1], alpha=0.5, beta=6.0)
+    out = assigner(*(t(k) for k in ("pred_scores", "pred_boxes", "anchor_points", "gt_labels", "gt_boxes", "mask_gt")))
+    for name, value in zip(("target_labels", "target_boxes", "target_scores", "fg_mask", "target_gt_idx"), out, strict=True):
+        if name == "target_scores":
+            torch.testing.assert_close(value.double(), t(name).double(), atol=1e-5, rtol=0)
+        else:
+            assert torch.equal(value.double(), t(name).double()), name
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 12), st.integers(1, 5), st.integers(0, 10_000))
+def test_anchors_with_a_score_lie_inside_the_box_they_are_given(boxes, nc, seed):
+    g = torch.Generator().manual_seed(seed)
+    grid = torch.stack(torch.meshgrid(torch.arange(16), torch.arange(16), indexing="xy"), -1).view(-1, 2).float() * 8 + 4
+    scores = torch.rand(1, 256, nc, generator=g)
+    corner = torch.rand(1, 256, 2, generator=g) * 100
+    predicted = torch.cat([corner, corner + 20], -1)
+    low = torch.rand(1, boxes, 2, generator=g) * 90
+    truth = torch.cat([low, low + 1 + torch.rand(1, boxes, 2, generator=g) * 60], -1)
+    labels = torch.randint(0, nc, (1, boxes, 1), generator=g)
+    _, target_boxes, target_scores, fg, index = TaskAlignedAssigner(10, nc)(
+        scores, predicted, grid, labels, truth, torch.ones(1, boxes, 1, dtype=torch.bool)
+    )
+    assert torch.isfinite(target_scores).all()
+    assert (target_scores[~fg] == 0).all()
+    if boxes:
+        scored = target_scores[0].sum(-1) > 0  # of the foreground: one that overlaps no box at all has score 0
+        mine = truth[0, index[0][scored]]
+        inside = (grid[scored] > mine[:, :2]).all(1) & (grid[scored] < mine[:, 2:]).all(1)
+        assert inside.all()
+        assert torch.equal(target_boxes[0][fg[0]], truth[0, index[0][fg[0]]])
