@@ -1,4 +1,5 @@
-"""Packaging. `pip install .` also carries the YAMLs of cfg/ and data/, so that an installed package finds them without the clone."""
+"""Packaging. `pip install .` also carries the YAMLs of cfg/ and data/, so that an installed package finds them without
+the clone."""
 
 import re
 from pathlib import Path

@@ -1,8 +1,10 @@
-"""Time this project's work, one JSON line per measurement. A speed means something only beside another taken in the same run.
+"""Time this project's work, one JSON line per measurement. A speed means something only beside another taken in the
+same run.
 
-  benchmark.py step   [model=yolov8n.yaml imgsz=320 batch=16 steps=6 threads=2 amp=True]   forward, loss, backward, optimiser step
-  benchmark.py loader data=DATA.yaml [imgsz=640 items=150 cache=ram]                       training samples per second and core
-  benchmark.py val    model=W.pt data=DATA.yaml [imgsz=640 batch=16 workers=2]             a whole validation: seconds and metrics
+benchmark.py step   [model=yolov8n.yaml imgsz=320 batch=16 steps=6 threads=2 amp=True]   forward, loss, backward,
+optimiser step benchmark.py loader data=DATA.yaml [imgsz=640 items=150 cache=ram]                       training samples
+per second and core benchmark.py val    model=W.pt data=DATA.yaml [imgsz=640 batch=16 workers=2]             a whole
+validation: seconds and metrics
 """
 
 from __future__ import annotations
@@ -27,13 +29,24 @@ from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.loss import v8DetectionLoss
 
 DEFAULTS: dict[str, dict[str, Any]] = {
-    "step": {"model": "yolov8n.yaml", "imgsz": 320, "batch": 16, "steps": 6, "threads": 2, "seed": 0, "amp": True, "device": "cpu"},
+    "step": {
+        "model": "yolov8n.yaml",
+        "imgsz": 320,
+        "batch": 16,
+        "steps": 6,
+        "threads": 2,
+        "seed": 0,
+        "amp": True,
+        "device": "cpu",
+    },
     "loader": {"data": None, "imgsz": 640, "batch": 16, "items": 150, "cache": False},
     "val": {"model": None, "data": None, "imgsz": 640, "batch": 16, "workers": 2, "threads": 2, "device": "cpu"},
 }
 
 
-def step(model: str, imgsz: int, batch: int, steps: int, threads: int, seed: int, amp: bool, device: str) -> dict[str, Any]:
+def step(
+    model: str, imgsz: int, batch: int, steps: int, threads: int, seed: int, amp: bool, device: str
+) -> dict[str, Any]:
     """Seconds of a training step on random images, median."""
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
@@ -65,7 +78,11 @@ def step(model: str, imgsz: int, batch: int, steps: int, threads: int, seed: int
         if i >= 2:
             times.append(time.perf_counter() - started)
     seconds = statistics.median(times)
-    return {"precision": str(precision or torch.float32).removeprefix("torch."), "seconds_per_step": seconds, "images_per_second": batch / seconds}
+    return {
+        "precision": str(precision or torch.float32).removeprefix("torch."),
+        "seconds_per_step": seconds,
+        "images_per_second": batch / seconds,
+    }
 
 
 def loader(data: str, imgsz: int, batch: int, items: int, cache: bool | str) -> dict[str, Any]:
@@ -91,10 +108,24 @@ def val(model: str, data: str, imgsz: int, batch: int, workers: int, threads: in
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as project:
         m = YOLO(model).val(
-            data=data, imgsz=imgsz, batch=batch, workers=workers, plots=False, device=device, project=project, verbose=False
+            data=data,
+            imgsz=imgsz,
+            batch=batch,
+            workers=workers,
+            plots=False,
+            device=device,
+            project=project,
+            verbose=False,
         )
     seconds = time.perf_counter() - started
-    return {"seconds": seconds, "P": m.box.mp, "R": m.box.mr, "mAP50": m.box.map50, "mAP50_95": m.box.map, "speed_ms": m.speed}
+    return {
+        "seconds": seconds,
+        "P": m.box.mp,
+        "R": m.box.mr,
+        "mAP50": m.box.map50,
+        "mAP50_95": m.box.map,
+        "speed_ms": m.speed,
+    }
 
 
 def main(words: list[str]) -> int:

@@ -1,6 +1,8 @@
-"""Exit 0 when this interpreter can run the project: Python 3.10+ and every package within the ranges of setup.py. Needs no package itself.
+"""Exit 0 when this interpreter can run the project: Python 3.10+ and every package within the ranges of setup.py. Needs
+no package itself.
 
-Usage: python scripts/check_env.py [--exact REQUIREMENTS]   with --exact, the pinned versions of a file instead of the ranges.
+Usage: python scripts/check_env.py [--exact REQUIREMENTS]   with --exact, the pinned versions of a file instead of the
+ranges.
 """
 
 import ast

@@ -28,7 +28,12 @@ EXAMPLES = {
     "info": "info model=cfg/models/yolov8n-fla.yaml imgsz=640",
     "prepare": "prepare shapes | prepare voc source=VOC_FOLDER out=data/mine",
 }
-INFO_KEYS = {"model": "model YAML or weights file", "scale": "scale letter of the model YAML: n, s, m, l, x", "imgsz": "pixels, for the GFLOPs (640)", "detailed": "list the rows (False)"}  # fmt: skip
+INFO_KEYS = {
+    "model": "model YAML or weights file",
+    "scale": "scale letter of the model YAML: n, s, m, l, x",
+    "imgsz": "pixels, for the GFLOPs (640)",
+    "detailed": "list the rows (False)",
+}
 PREPARE_KEYS = {
     "shapes": {"out": "folder to draw into (data/shapes)", "seed": "of the drawing (0)"},
     "voc": {
@@ -88,7 +93,9 @@ def _run(mode: str, given: dict[str, Any]) -> int:
         raise ConfigError("no model given", mend="model=runs/detect/train/weights/best.pt, or another .pt file")
     if given.get("mode") not in (None, mode):
         raise ConfigError(f"mode={given['mode']} contradicts the command {mode}")
-    from ultralytics.models.yolo.detect.train import DetectionTrainer  # torch takes seconds to import: not for --help or a typing error
+    from ultralytics.models.yolo.detect.train import (
+        DetectionTrainer,
+    )  # torch takes seconds to import: not for --help or a typing error
     from ultralytics.models.yolo.model import YOLO
 
     if mode == "train":
@@ -113,12 +120,16 @@ RENAMED = ("boxes", "line_thickness", "hide_labels", "hide_conf")
 def _info(given: dict[str, Any]) -> int:
     for key in given:
         if key not in INFO_KEYS:
-            raise ConfigError(f"unknown key {key!r}", mend=nearest(key, INFO_KEYS) or f"info takes {', '.join(INFO_KEYS)}")
+            raise ConfigError(
+                f"unknown key {key!r}", mend=nearest(key, INFO_KEYS) or f"info takes {', '.join(INFO_KEYS)}"
+            )
     if not given.get("model"):
         raise ConfigError("no model given", mend="model=cfg/models/yolov8n-fla.yaml, or a .pt file")
     from ultralytics.models.yolo.model import YOLO  # torch takes seconds to import
 
-    YOLO(str(given["model"]), scale=given.get("scale")).info(detailed=bool(given.get("detailed")), imgsz=int(given.get("imgsz") or 640))
+    YOLO(str(given["model"]), scale=given.get("scale")).info(
+        detailed=bool(given.get("detailed")), imgsz=int(given.get("imgsz") or 640)
+    )
     return 0
 
 
@@ -131,7 +142,9 @@ def _prepare(words: list[str]) -> int:
     keys = PREPARE_KEYS[kind]
     for key in given:
         if key not in keys:
-            raise ConfigError(f"unknown key {key!r}", mend=nearest(key, keys) or f"prepare {kind} takes {', '.join(keys)}")
+            raise ConfigError(
+                f"unknown key {key!r}", mend=nearest(key, keys) or f"prepare {kind} takes {', '.join(keys)}"
+            )
     from ultralytics.data.prepare import prepare_shapes, prepare_voc  # OpenCV takes a moment to import
 
     if kind == "shapes":
@@ -144,13 +157,16 @@ def _prepare(words: list[str]) -> int:
             if not given.get(key):
                 raise ConfigError(f"{key} is missing", mend=f"{PROGRAM} prepare voc source=VOC_FOLDER out=data/mine")
         names = given.get("names")
-        made = prepare_voc(str(given["source"]), str(given["out"]), [str(n) for n in names] if isinstance(names, list) else None)
+        made = prepare_voc(
+            str(given["source"]), str(given["out"]), [str(n) for n in names] if isinstance(names, list) else None
+        )
     print(f"ready: data={made}")
     return 0
 
 
 def _pairs(words: list[str], mode: str) -> dict[str, Any]:
-    """key=value words as a mapping; `key = value` and a leading -- are understood, a bare word of a switch means True."""
+    """key=value words as a mapping; `key = value` and a leading -- are understood, a bare word of a switch means
+    True."""
     joined: list[str] = []
     for word in words:
         if joined and (word.startswith("=") or joined[-1].endswith("=")):
@@ -166,13 +182,20 @@ def _pairs(words: list[str], mode: str) -> dict[str, Any]:
                 continue
             if key in KNOBS:
                 raise ConfigError(f"{key} needs a value", mend=f"{key}=VALUE")
-            raise ConfigError(f"{word!r} is no key=value", mend=nearest(key, KNOBS) or f"`{PROGRAM} {mode} --help` lists the keys")
+            raise ConfigError(
+                f"{word!r} is no key=value", mend=nearest(key, KNOBS) or f"`{PROGRAM} {mode} --help` lists the keys"
+            )
         given[key] = parse_value(value)
     return given
 
 
 def _overview() -> str:
-    lines = [f"YOLOv8 with Focused Linear Attention {__version__} (interface of ultralytics {REFERENCE_VERSION})", "", f"usage: {PROGRAM} MODE key=value …", ""]
+    lines = [
+        f"YOLOv8 with Focused Linear Attention {__version__} (interface of ultralytics {REFERENCE_VERSION})",
+        "",
+        f"usage: {PROGRAM} MODE key=value …",
+        "",
+    ]
     lines += [f"  {mode:8} {meaning}" for mode, meaning in MODES.items()]
     lines += ["", f"`{PROGRAM} MODE --help` lists a mode's keys. Examples:", ""]
     return "\n".join(lines + [f"  {PROGRAM} {e}" for e in EXAMPLES.values()])

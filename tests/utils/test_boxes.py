@@ -4,7 +4,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ultralytics.utils.boxes import bbox_iou, box_iou, clip_boxes, scale_boxes, xywh2xyxy, xywhn2xyxy, xyxy2xywh, xyxy2xywhn
+from ultralytics.utils.boxes import (
+    bbox_iou,
+    box_iou,
+    clip_boxes,
+    scale_boxes,
+    xywh2xyxy,
+    xywhn2xyxy,
+    xyxy2xywh,
+    xyxy2xywhn,
+)
 
 
 @pytest.mark.parametrize("kind", ["iou", "giou", "diou", "ciou"])

@@ -12,7 +12,9 @@ def test_matching_equals_the_reference(fixtures):
     cases = [k[3:] for k in z if k.startswith("iou")]
     assert cases
     for i in cases:
-        np.testing.assert_array_equal(match_predictions(z[f"pred_cls{i}"], z[f"true_cls{i}"], z[f"iou{i}"]), z[f"correct{i}"])
+        np.testing.assert_array_equal(
+            match_predictions(z[f"pred_cls{i}"], z[f"true_cls{i}"], z[f"iou{i}"]), z[f"correct{i}"]
+        )
 
 
 def test_average_precision_equals_the_reference(fixtures):

@@ -14,7 +14,9 @@ def test_assigner_equals_the_reference(fixtures):
 
     assigner = TaskAlignedAssigner(topk=10, num_classes=t("pred_scores").shape[-1], alpha=0.5, beta=6.0)
     out = assigner(*(t(k) for k in ("pred_scores", "pred_boxes", "anchor_points", "gt_labels", "gt_boxes", "mask_gt")))
-    for name, value in zip(("target_labels", "target_boxes", "target_scores", "fg_mask", "target_gt_idx"), out, strict=True):
+    for name, value in zip(
+        ("target_labels", "target_boxes", "target_scores", "fg_mask", "target_gt_idx"), out, strict=True
+    ):
         if name == "target_scores":
             torch.testing.assert_close(value.double(), t(name).double(), atol=1e-5, rtol=0)
         else:
@@ -25,7 +27,9 @@ def test_assigner_equals_the_reference(fixtures):
 @given(st.integers(0, 12), st.integers(1, 5), st.integers(0, 10_000))
 def test_anchors_with_a_score_lie_inside_the_box_they_are_given(boxes, nc, seed):
     g = torch.Generator().manual_seed(seed)
-    grid = torch.stack(torch.meshgrid(torch.arange(16), torch.arange(16), indexing="xy"), -1).view(-1, 2).float() * 8 + 4
+    grid = (
+        torch.stack(torch.meshgrid(torch.arange(16), torch.arange(16), indexing="xy"), -1).view(-1, 2).float() * 8 + 4
+    )
     scores = torch.rand(1, 256, nc, generator=g)
     corner = torch.rand(1, 256, 2, generator=g) * 100
     predicted = torch.cat([corner, corner + 20], -1)

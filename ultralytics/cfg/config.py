@@ -1,7 +1,7 @@
 """Every knob of the project, once: name, type, default, range, meaning.
 
-Names and defaults are the reference's. Values come from the defaults, a YAML of keys (`cfg=`), and `key=value` pairs, later ones winning;
-where each came from is remembered and written to args.yaml.
+Names and defaults are the reference's. Values come from the defaults, a YAML of keys (`cfg=`), and `key=value` pairs,
+later ones winning; where each came from is remembered and written to args.yaml.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TV, VP = ("train", "val"), ("val", "predict")
 def knob(
     default: Any,
     kind: str,
-    help: str,  # noqa: A002  # the word every option parser uses
+    help: str,  # the word every option parser uses
     modes: tuple[str, ...] = ALL,
     low: float | None = None,
     high: float | None = None,
@@ -38,18 +38,32 @@ def knob(
     """Define a knob. `kind` is one of int, float, fraction, bool, str, any; `none` admits None."""
     if kind == "fraction":
         low, high = 0.0, 1.0
-    metadata = {"kind": kind, "help": help, "modes": modes, "low": low, "high": high, "choices": choices, "none": none, "group": group}
+    metadata = {
+        "kind": kind,
+        "help": help,
+        "modes": modes,
+        "low": low,
+        "high": high,
+        "choices": choices,
+        "none": none,
+        "group": group,
+    }
     return field(default=default, metadata=metadata)
 
 
+# ruff: noqa: RUF009  # `knob` is dataclasses.field with our metadata
 @dataclass
 class Config:
     """The resolved configuration of a run; `sources[key]` says where a value came from."""
 
     task: str = knob("detect", "str", "the task; this project detects", choices=("detect",))
     mode: str = knob("train", "str", "train, val or predict", choices=("train", "val", "predict"))
-    model: str | None = knob(None, "str", "model YAML (a scale letter may be in its name) or weights file (.pt)", none=True)
-    model_scale: str | None = knob(None, "str", "scale letter of the model YAML, written scale=n", choices=("n", "s", "m", "l", "x"), none=True)
+    model: str | None = knob(
+        None, "str", "model YAML (a scale letter may be in its name) or weights file (.pt)", none=True
+    )
+    model_scale: str | None = knob(
+        None, "str", "scale letter of the model YAML, written scale=n", choices=("n", "s", "m", "l", "x"), none=True
+    )
     data: str | None = knob(None, "str", "data set YAML; its paths are relative to itself", TV, none=True)
 
     epochs: int = knob(100, "int", "passes over the training images", T, low=1)
@@ -59,8 +73,12 @@ class Config:
     imgsz: int = knob(640, "int", "longest side of the network's input, pixels", ALL, low=32, high=8192)
     save: bool = knob(True, "bool", "train: write checkpoints; predict: write annotated pictures", ("train", "predict"))
     save_period: int = knob(-1, "int", "also keep epochN.pt every so many epochs (-1: no)", T, low=-1)
-    cache: bool | str = knob(False, "any", "keep decoded images: False, ram or disk", TV, choices=(False, True, "ram", "disk"))
-    device: str | int | list[int] | None = knob(None, "any", "cpu, mps or a GPU's number; empty: the first GPU, else the CPU", none=True)
+    cache: bool | str = knob(
+        False, "any", "keep decoded images: False, ram or disk", TV, choices=(False, True, "ram", "disk")
+    )
+    device: str | int | list[int] | None = knob(
+        None, "any", "cpu, mps or a GPU's number; empty: the first GPU, else the CPU", none=True
+    )
     workers: int = knob(8, "int", "processes that load images, at most one per core (0: none)", TV, low=0)
     project: str | None = knob(None, "str", "folder of runs (default runs/detect)", none=True)
     name: str | None = knob(None, "str", "name of the run (default the mode), numbered when it exists", none=True)
@@ -75,7 +93,9 @@ class Config:
     rect_val: bool = knob(True, "bool", "rectangular batches at validation; False: square ones", TV)
     cos_lr: bool = knob(False, "bool", "cosine instead of linear learning-rate decay", T)
     close_mosaic: int = knob(10, "int", "last epochs without mosaic and mixup (0: none)", T, low=0)
-    resume: bool | str = knob(False, "any", "go on with a stopped run: its folder or last.pt, or True for the newest", T)
+    resume: bool | str = knob(
+        False, "any", "go on with a stopped run: its folder or last.pt, or True for the newest", T
+    )
     amp: bool = knob(True, "bool", "mixed precision where the hardware has it (bf16, else fp16 on GPUs)", T)
     fraction: float = knob(1.0, "fraction", "part of the training images to use", T)
     freeze: int | list[int] | None = knob(None, "any", "first rows to freeze, or a list of rows", T, none=True)
@@ -83,7 +103,9 @@ class Config:
     val: bool = knob(True, "bool", "validate after every epoch", T)
 
     split: str = knob("val", "str", "split to validate on", V, choices=("train", "val", "test"))
-    conf: float | None = knob(None, "fraction", "lowest score kept (default 0.25 in predict, 0.001 in val)", ALL, none=True)
+    conf: float | None = knob(
+        None, "fraction", "lowest score kept (default 0.25 in predict, 0.001 in val)", ALL, none=True
+    )
     iou: float = knob(0.7, "fraction", "overlap above which NMS drops a box", ALL)
     max_det: int = knob(300, "int", "most boxes per image", ALL, low=1)
     half: bool = knob(False, "bool", "fp16 weights (GPU)", VP)
@@ -105,7 +127,9 @@ class Config:
     lrf: float = knob(0.01, "fraction", "final learning rate as a fraction of lr0", T, group="recipe")
     momentum: float = knob(0.937, "fraction", "SGD momentum, or beta1 of Adam", T, group="recipe")
     weight_decay: float = knob(0.0005, "fraction", "at the nominal batch nbs", T, group="recipe")
-    warmup_epochs: float = knob(3.0, "float", "epochs of warm-up, at least 100 steps (0: none)", T, low=0, group="recipe")
+    warmup_epochs: float = knob(
+        3.0, "float", "epochs of warm-up, at least 100 steps (0: none)", T, low=0, group="recipe"
+    )
     warmup_momentum: float = knob(0.8, "fraction", "momentum at the start", T, group="recipe")
     warmup_bias_lr: float = knob(0.1, "fraction", "learning rate of biases at the start", T, group="recipe")
     box: float = knob(7.5, "float", "gain of the box loss", T, low=0, group="recipe")
@@ -118,7 +142,9 @@ class Config:
     hsv_v: float = knob(0.4, "fraction", "brightness jitter", T, group="augmentation")
     degrees: float = knob(0.0, "float", "rotation, +/- degrees", T, low=0, high=180, group="augmentation")
     translate: float = knob(0.1, "fraction", "shift, +/- part of the size", T, group="augmentation")
-    scale: float = knob(0.5, "fraction", "zoom, 1 +/- gain; a letter chooses the model's scale instead", T, group="augmentation")
+    scale: float = knob(
+        0.5, "fraction", "zoom, 1 +/- gain; a letter chooses the model's scale instead", T, group="augmentation"
+    )
     shear: float = knob(0.0, "float", "shear, +/- degrees", T, low=0, high=90, group="augmentation")
     perspective: float = knob(0.0, "fraction", "perspective, +/- (0 to 0.001 is usual)", T, group="augmentation")
     flipud: float = knob(0.0, "fraction", "chance of an up-down flip", T, group="augmentation")
@@ -150,7 +176,9 @@ class Config:
         """Write the values, each with its source when it is not the default; `cfg=` reads the file back."""
         lines = []
         for key in KNOBS:
-            text = yaml.safe_dump({key: getattr(self, key)}, allow_unicode=True, default_flow_style=True, width=10**6).strip()[1:-1]
+            text = yaml.safe_dump(
+                {key: getattr(self, key)}, allow_unicode=True, default_flow_style=True, width=10**6
+            ).strip()[1:-1]
             source = self.sources.get(key, "default")
             lines.append(text if source == "default" else f"{text}  # {source}")
         Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -165,7 +193,9 @@ _EXPORT = "it belongs to export, which is not offered yet"
 UNSUPPORTED: dict[str, str] = {
     **dict.fromkeys(("overlap_mask", "mask_ratio", "retina_masks"), _SEGMENT),
     **dict.fromkeys(("dropout", "auto_augment", "erasing", "crop_fraction"), _CLASSIFY),
-    **dict.fromkeys(("format", "keras", "optimize", "int8", "dynamic", "simplify", "opset", "workspace", "nms"), _EXPORT),
+    **dict.fromkeys(
+        ("format", "keras", "optimize", "int8", "dynamic", "simplify", "opset", "workspace", "nms"), _EXPORT
+    ),
     **dict.fromkeys(("pose", "kobj"), "it belongs to pose estimation, and this project detects boxes"),
     "copy_paste": "it needs polygons, and this project reads boxes",
     "label_smoothing": "the reference never reads it either",
@@ -188,7 +218,9 @@ def unknown_key(key: str, source: str = "") -> ConfigError:
     if key in UNSUPPORTED:
         return ConfigError(f"the key {key!r} has no effect in this project: {UNSUPPORTED[key]}", mend="leave it out")
     where = source if source.endswith((".yaml", ".yml")) else ""
-    return ConfigError(f"unknown key {key!r}", where, nearest(key, KNOBS) or "`python -m ultralytics train --help` lists the keys")
+    return ConfigError(
+        f"unknown key {key!r}", where, nearest(key, KNOBS) or "`python -m ultralytics train --help` lists the keys"
+    )
 
 
 def _checked(key: str, value: Any, source: str) -> Any:
@@ -211,7 +243,11 @@ def _checked(key: str, value: Any, source: str) -> Any:
         value, fits = str(value), True
     if kind == "int" and number:
         if key == "batch" and value < 1:
-            raise ConfigError(f"batch={value}: finding a batch size automatically is not offered yet", where, "give an integer of 1 or more")
+            raise ConfigError(
+                f"batch={value}: finding a batch size automatically is not offered yet",
+                where,
+                "give an integer of 1 or more",
+            )
         fits = float(value).is_integer()
         value = int(value) if fits else value
     if not fits:
@@ -219,7 +255,13 @@ def _checked(key: str, value: Any, source: str) -> Any:
     if kind in ("float", "fraction"):
         value = float(value)
     if kind in ("int", "float", "fraction") and not ((low is None or value >= low) and (high is None or value <= high)):
-        valid = f"{low:g} to {high:g}" if high is not None and low is not None else f"{low:g} or more" if low is not None else f"up to {high:g}"
+        valid = (
+            f"{low:g} to {high:g}"
+            if high is not None and low is not None
+            else f"{low:g} or more"
+            if low is not None
+            else f"up to {high:g}"
+        )
         raise ConfigError(f"{key}={value:g} is out of range", where, f"valid: {valid}")
     if choices and value not in choices:
         raise ConfigError(f"{key}={value} is not possible", where, f"one of {', '.join(map(str, choices))}")
@@ -273,7 +315,9 @@ def parse_value(text: str) -> Any:
 
 
 def get_cfg(
-    cfg: Config | str | Path | Mapping[str, Any] | None = None, overrides: Mapping[str, Any] | None = None, source: str = "argument"
+    cfg: Config | str | Path | Mapping[str, Any] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    source: str = "argument",
 ) -> Config:
     """Resolve a configuration.
 

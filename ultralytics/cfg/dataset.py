@@ -53,13 +53,18 @@ class DatasetSpec:
         for path in self.splits[name]:
             if not path.exists():
                 tried = ", ".join(str(p) for p in self.tried.get(path, [path]))
-                mend = f"make it with: {self.prepare}" if self.prepare else "paths in the YAML are relative to the YAML's own folder"
+                mend = (
+                    f"make it with: {self.prepare}"
+                    if self.prepare
+                    else "paths in the YAML are relative to the YAML's own folder"
+                )
                 raise DatasetError(f"the {name} images are missing; tried {tried}", str(self.yaml_file), mend)
         return self.splits[name]
 
 
 def load_dataset(dataset: str | Path) -> DatasetSpec:
-    """Read a data set's YAML. Paths in it are relative to its own folder (or to its `path`, itself relative to that folder).
+    """Read a data set's YAML. Paths in it are relative to its own folder (or to its `path`, itself relative to that
+    folder).
 
     Raises:
         MissingFileError: no such YAML; DatasetError: what is wrong in it.
@@ -70,7 +75,9 @@ def load_dataset(dataset: str | Path) -> DatasetSpec:
         data = yaml.safe_load(file.read_text(encoding="utf-8"))
     except yaml.YAMLError as e:
         mark = getattr(e, "problem_mark", None)
-        raise DatasetError(f"not valid YAML: {getattr(e, 'problem', None) or e}", f"{file}:{mark.line + 1}" if mark else where) from None
+        raise DatasetError(
+            f"not valid YAML: {getattr(e, 'problem', None) or e}", f"{file}:{mark.line + 1}" if mark else where
+        ) from None
     except UnicodeDecodeError:
         raise DatasetError("it is not UTF-8 text", where, "save it as UTF-8") from None
     if not isinstance(data, dict):
@@ -112,7 +119,7 @@ def _names(data: dict[Any, Any], where: str) -> dict[int, str]:
     if nc is not None and (not isinstance(nc, int) or isinstance(nc, bool) or nc < 1):
         raise DatasetError(f"nc: {nc} must be an integer of 1 or more", where)
     if names is None:
-        return {i: f"class_{i}" for i in range(nc)}
+        return {i: f"class_{i}" for i in range(int(nc or 0))}
     if isinstance(names, list):
         names = dict(enumerate(names))
     if not isinstance(names, dict) or not names:
@@ -122,7 +129,10 @@ def _names(data: dict[Any, Any], where: str) -> dict[int, str]:
     except (TypeError, ValueError):
         raise DatasetError("the keys of names must be class ids", where, f"0 to {len(names) - 1}") from None
     if sorted(result) != list(range(len(result))):
-        raise DatasetError(f"{len(result)} names need the ids 0 to {len(result) - 1}, not {sorted(result)[:1] + sorted(result)[-1:]}", where)
+        raise DatasetError(
+            f"{len(result)} names need the ids 0 to {len(result) - 1}, not {sorted(result)[:1] + sorted(result)[-1:]}",
+            where,
+        )
     if nc is not None and nc != len(result):
         raise DatasetError(f"nc is {nc}, but there are {len(result)} names", where)
     return dict(sorted(result.items()))

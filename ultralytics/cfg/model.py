@@ -1,4 +1,5 @@
-"""The model YAML as plain data: rows, scales, class count. It is parsed and checked here, and built in `nn/tasks.py`."""
+"""The model YAML as plain data: rows, scales, class count. It is parsed and checked here, and built in
+`nn/tasks.py`."""
 
 from __future__ import annotations
 
@@ -12,12 +13,25 @@ import yaml
 from ultralytics.cfg.paths import find_model_yaml
 from ultralytics.utils.errors import ModelError, nearest
 
-_KEYS = ("nc", "scales", "scale", "backbone", "head", "ch", "activation", "depth_multiple", "width_multiple", "inplace", "yaml_file")
+_KEYS = (
+    "nc",
+    "scales",
+    "scale",
+    "backbone",
+    "head",
+    "ch",
+    "activation",
+    "depth_multiple",
+    "width_multiple",
+    "inplace",
+    "yaml_file",
+)
 
 
 @dataclass
 class RowSpec:
-    """One row: `from` (row numbers, −1 for the row before), repeats, module name, arguments, and where it stands in the file."""
+    """One row: `from` (row numbers, −1 for the row before), repeats, module name, arguments, and where it stands in the
+    file."""
 
     sources: list[int]
     repeats: int
@@ -72,7 +86,12 @@ class ModelSpec:
 
     @classmethod
     def from_dict(
-        cls, data: dict[str, Any], scale: str | None = None, nc: int | None = None, ch: int | None = None, lines: list[int] | None = None
+        cls,
+        data: dict[str, Any],
+        scale: str | None = None,
+        nc: int | None = None,
+        ch: int | None = None,
+        lines: list[int] | None = None,
     ) -> ModelSpec:
         """Check a model YAML's content and choose the scale.
 
@@ -87,7 +106,9 @@ class ModelSpec:
         where = str(data.get("yaml_file") or "model YAML")
         for key in data:
             if key not in _KEYS:
-                raise ModelError(f"unknown key {key!r}", where, nearest(str(key), _KEYS) or f"keys: {', '.join(_KEYS[:-1])}")
+                raise ModelError(
+                    f"unknown key {key!r}", where, nearest(str(key), _KEYS) or f"keys: {', '.join(_KEYS[:-1])}"
+                )
         for key in ("backbone", "head"):
             if not isinstance(data.get(key), list) or not data[key]:
                 raise ModelError(f"`{key}` must be a list of rows [from, repeats, module, args]", where)
@@ -105,9 +126,15 @@ class ModelSpec:
             try:
                 depth, width, max_channels = (float(v) for v in scales[letter])
             except (TypeError, ValueError):
-                raise ModelError(f"scale {letter!r} must be [depth, width, max_channels], not {scales[letter]!r}", where) from None
+                raise ModelError(
+                    f"scale {letter!r} must be [depth, width, max_channels], not {scales[letter]!r}", where
+                ) from None
         else:
-            depth, width, max_channels = float(data.get("depth_multiple", 1)), float(data.get("width_multiple", 1)), float("inf")
+            depth, width, max_channels = (
+                float(data.get("depth_multiple", 1)),
+                float(data.get("width_multiple", 1)),
+                float("inf"),
+            )
 
         spec = cls(
             nc=nc,
@@ -159,7 +186,13 @@ def _check_sources(spec: ModelSpec) -> None:
                 mend = "the first row reads the image: write -1"
             else:
                 mend = f"rows 0 to {number - 1} can be named here; {_guess(rows, number, source)}"
-            problem = "does not exist" if source < 0 or source >= len(rows) else "comes later" if source > number else "is itself"
+            problem = (
+                "does not exist"
+                if source < 0 or source >= len(rows)
+                else "comes later"
+                if source > number
+                else "is itself"
+            )
             raise ModelError(f"`from` names row {source}, which {problem}", row.where, mend)
 
 
@@ -169,14 +202,17 @@ def _guess(rows: list[RowSpec], number: int, source: int) -> str:
     if len(row.sources) > 1 and number == len(rows) - 1:
         # Levels of a neck end where a row is followed by a change of resolution or by the head itself.
         ends = [i for i in range(number) if i + 1 == number or rows[i + 1].module in ("Conv", "nn.Upsample")]
-        return f"probably {ends[-len(row.sources):]}"
+        return f"probably {ends[-len(row.sources) :]}"
     if len(row.sources) > 1:
         return "write -1 for the row before"
     return f"probably -1, the row before (row {number - 1}, {rows[number - 1].module})"
 
 
 def load_model_spec(
-    model: str | Path | dict[str, Any] | ModelSpec, scale: str | None = None, nc: int | None = None, ch: int | None = None
+    model: str | Path | dict[str, Any] | ModelSpec,
+    scale: str | None = None,
+    nc: int | None = None,
+    ch: int | None = None,
 ) -> ModelSpec:
     """Read a model YAML (a path, a bundled name such as "yolov8n-fla.yaml", or its content) and choose its scale.
 

@@ -1,8 +1,9 @@
 """Training augmentation and the letterbox, on BGR uint8 pictures and boxes in pixels.
 
-A training sample is drawn in three steps: a `Layout` says which part of which picture lies where on a canvas (a mosaic of four, or one
-picture letterboxed); `RandomPerspective` renders it through a random transform; colour and flips follow. Where the transform only scales and
-shifts (the default recipe), each picture is resized straight into its place in the result: the canvas, four times as large, is never drawn.
+A training sample is drawn in three steps: a `Layout` says which part of which picture lies where on a canvas (a mosaic
+of four, or one picture letterboxed); `RandomPerspective` renders it through a random transform; colour and flips
+follow. Where the transform only scales and shifts (the default recipe), each picture is resized straight into its place
+in the result: the canvas, four times as large, is never drawn.
 
 Every random number comes from the generator passed in, so a sample is a function of its seed.
 """
@@ -40,16 +41,19 @@ class LetterBox:
         self,
         new_shape: tuple[int, int] | int = (640, 640),
         auto: bool = False,
-        scaleFill: bool = False,  # noqa: N803  # the reference's name
+        scaleFill: bool = False,  # the reference's name
         scaleup: bool = True,
         center: bool = True,
         stride: int = 32,
     ) -> None:
-        self.new_shape = (new_shape, new_shape) if isinstance(new_shape, int) else (int(new_shape[0]), int(new_shape[1]))
+        self.new_shape = (
+            (new_shape, new_shape) if isinstance(new_shape, int) else (int(new_shape[0]), int(new_shape[1]))
+        )
         self.auto, self.scale_fill, self.scaleup, self.center, self.stride = auto, scaleFill, scaleup, center, stride
 
     def geometry(self, shape: Sequence[int]) -> tuple[tuple[int, int], tuple[int, int, int, int], tuple[float, float]]:
-        """For a picture of (h, w): its new (h, w); the borders top, bottom, left, right; the gains of height and width."""
+        """For a picture of (h, w): its new (h, w); the borders top, bottom, left, right; the gains of height and
+        width."""
         (h, w), (frame_h, frame_w) = shape[:2], self.new_shape
         r = min(frame_h / h, frame_w / w)
         if not self.scaleup:
@@ -69,15 +73,19 @@ class LetterBox:
         return (new_h, new_w), (top, round(dh + 0.1), left, round(dw + 0.1)), gains
 
     def __call__(self, labels: dict[str, Any] | None = None, image: UInt8Array | None = None) -> Any:
-        """Letterbox `image` and return it; or `labels["img"]` with `labels["bboxes"]` (xyxy, pixels) following, and return the mapping.
+        """Letterbox `image` and return it; or `labels["img"]` with `labels["bboxes"]` (xyxy, pixels) following, and
+        return the mapping.
 
-        With labels, `labels["ratio_pad"]` becomes ((gain_h, gain_w), (left, top)). A `rect_shape` among them replaces the frame.
+        With labels, `labels["ratio_pad"]` becomes ((gain_h, gain_w), (left, top)). A `rect_shape` among them replaces
+        the frame.
         """
         if labels is None:
             assert image is not None, "give an image or labels"
             return self.render(image)
         if labels.get("rect_shape") is not None:
-            return LetterBox(labels.pop("rect_shape"), self.auto, self.scale_fill, self.scaleup, self.center, self.stride)(labels)
+            return LetterBox(
+                labels.pop("rect_shape"), self.auto, self.scale_fill, self.scaleup, self.center, self.stride
+            )(labels)
         picture = labels["img"] if image is None else image
         _, (top, _, left, _), (gain_h, gain_w) = self.geometry(picture.shape)
         labels["img"] = self.render(picture)
@@ -86,7 +94,8 @@ class LetterBox:
         labels["ratio_pad"] = ((earlier[0] * gain_h, earlier[1] * gain_w), (left, top))
         if "bboxes" in labels:
             # Where the picture really lies: the border in whole pixels.
-            labels["bboxes"] = labels["bboxes"] * np.float32([gain_w, gain_h] * 2) + np.float32([left, top] * 2)
+            gain, shift = (np.array(pair * 2, np.float32) for pair in ((gain_w, gain_h), (left, top)))
+            labels["bboxes"] = labels["bboxes"] * gain + shift
         return labels
 
     def render(self, image: UInt8Array) -> UInt8Array:
@@ -132,7 +141,8 @@ class Picture:
 
 @dataclass
 class Tile:
-    """A picture on the canvas: its top-left corner at (x, y), visible inside the canvas rectangle `seen` (x1, y1, x2, y2); pixels."""
+    """A picture on the canvas: its top-left corner at (x, y), visible inside the canvas rectangle `seen` (x1, y1, x2,
+    y2); pixels."""
 
     picture: Picture
     x: int
@@ -142,7 +152,8 @@ class Tile:
 
 @dataclass
 class Layout:
-    """Tiles on a grey canvas of (height, width), of which a frame of (height, width) will be rendered. Tiles do not overlap."""
+    """Tiles on a grey canvas of (height, width), of which a frame of (height, width) will be rendered. Tiles do not
+    overlap."""
 
     tiles: list[Tile]
     canvas: tuple[int, int]
@@ -191,8 +202,9 @@ class Mosaic:
 class RandomPerspective:
     """Render a layout through a random rotation, scaling, shear, perspective and shift.
 
-    The matrix is T·S·R·P·C: centre, perspective, rotation with scale, shear, translation. A box is kept when, after the transform and
-    clipping, it is over 2 pixels wide and high, over a tenth of its area is left, and its sides are no more than 100 to 1.
+    The matrix is T·S·R·P·C: centre, perspective, rotation with scale, shear, translation. A box is kept when, after the
+    transform and clipping, it is over 2 pixels wide and high, over a tenth of its area is left, and its sides are no
+    more than 100 to 1.
 
     Args:
         degrees, translate, scale, shear, perspective: ranges, as the keys of the configuration.
@@ -201,9 +213,20 @@ class RandomPerspective:
     """
 
     def __init__(
-        self, degrees: float = 0.0, translate: float = 0.1, scale: float = 0.5, shear: float = 0.0, perspective: float = 0.0
+        self,
+        degrees: float = 0.0,
+        translate: float = 0.1,
+        scale: float = 0.5,
+        shear: float = 0.0,
+        perspective: float = 0.0,
     ) -> None:
-        self.degrees, self.translate, self.scale, self.shear, self.perspective = degrees, translate, scale, shear, perspective
+        self.degrees, self.translate, self.scale, self.shear, self.perspective = (
+            degrees,
+            translate,
+            scale,
+            shear,
+            perspective,
+        )
         self._scratch = Scratch(), Scratch()
 
     def matrix(self, canvas: tuple[int, int], frame: tuple[int, int], rng: Generator) -> tuple[Float64Array, float]:
@@ -265,10 +288,13 @@ def _draw_scaled(layout: Layout, gain: float, dx: float, dy: float, image: UInt8
     return _kept(image, cls, boxes, boxes * mine[:, [0, 1, 0, 1]] + mine[:, [2, 3, 2, 3]], gain)
 
 
-def _place(first: int, last: int, offset: int, gain: float, shift: float, size: int) -> tuple[int, int, int, int] | None:
+def _place(
+    first: int, last: int, offset: int, gain: float, shift: float, size: int
+) -> tuple[int, int, int, int] | None:
     """Along one axis: which source pixels of a tile go to which frame pixels; None when none do.
 
-    `first:last` are the tile's visible source pixels, at `offset` on the canvas; frame coordinate = gain·(source + offset) + shift.
+    `first:last` are the tile's visible source pixels, at `offset` on the canvas; frame coordinate = gain·(source +
+    offset) + shift.
     """
     origin = gain * offset + shift
     low, high = max(round(origin + gain * first), 0), min(round(origin + gain * last), size)
@@ -296,7 +322,7 @@ def _draw_warped(layout: Layout, m: Float64Array, gain: float, image: UInt8Array
     corners[:, :, :2] = boxes[:, [0, 1, 2, 3, 0, 3, 2, 1]].reshape(-1, 4, 2)
     moved = corners @ m.T
     points = moved[:, :, :2] / moved[:, :, 2:]
-    return _kept(image, cls, boxes, np.concatenate([points.min(1), points.max(1)], 1), gain)  # type: ignore[arg-type]
+    return _kept(image, cls, boxes, np.concatenate([points.min(1), points.max(1)], 1), gain)
 
 
 def _kept(image: UInt8Array, cls: Float32Array, before: Float64Array, after: Float64Array, gain: float) -> Drawn:
@@ -341,7 +367,8 @@ class RandomHSV:
         """A BGR picture with hue, saturation and value multiplied by `gains` (3,), as RGB."""
         hsv = cv2.cvtColor(image, cv2.COLOR_BGR2HSV, dst=self._scratch(*image.shape[:2]))
         if 179 * gains[0] < 255:
-            # Saturation and value end at 255 by themselves, and the way back takes a hue beyond 180 as the hue modulo 180.
+            # Saturation and value end at 255 by themselves, and the way back takes a hue beyond 180 as the hue modulo
+            # 180.
             cv2.transform(hsv, np.diag(gains), dst=hsv)
         else:
             steps = np.arange(256)[:, None] * gains
@@ -372,7 +399,8 @@ class RandomFlip:
 
 
 def to_sample(rgb: UInt8Array, cls: Float32Array, boxes: Float64Array | Float32Array) -> dict[str, torch.Tensor]:
-    """Tensors of a sample: `img` (3, H, W) uint8, a channels-last view of the RGB picture; `cls` (m,); `bboxes` (m, 4) xywh in 0..1."""
+    """Tensors of a sample: `img` (3, H, W) uint8, a channels-last view of the RGB picture; `cls` (m,); `bboxes` (m, 4)
+    xywh in 0..1."""
     h, w = rgb.shape[:2]
     xywh = np.empty((len(boxes), 4), np.float32)
     xywh[:, :2] = (boxes[:, :2] + boxes[:, 2:]) / 2 / (w, h)
@@ -402,9 +430,14 @@ class Augmentation:
         self.flips = (RandomFlip(hyp.flipud, "vertical"), RandomFlip(hyp.fliplr, "horizontal"))
 
     def __call__(
-        self, index: int, partners: Sequence[int], load: Callable[[int], Picture], rng: Generator, mix: bool = True,
+        self,
+        index: int,
+        partners: Sequence[int],
+        load: Callable[[int], Picture],
+        rng: Generator,
+        mix: bool = True,
         frame: tuple[int, int] | None = None,
-    ) -> dict[str, torch.Tensor]:  # fmt: skip
+    ) -> dict[str, torch.Tensor]:
         """Draw a sample.
 
         Args:
@@ -416,7 +449,7 @@ class Augmentation:
         pool = partners or (index,)
         drawn = self._draw(index, pool, load, rng, mix, frame)
         if mix and self.mixup_p and rng.random() < self.mixup_p:
-            other = self._draw(int(pool[rng.integers(len(pool))]), pool, load, rng, mix, frame)
+            other = self._draw(int(pool[int(rng.integers(len(pool)))]), pool, load, rng, mix, frame)
             drawn = self.mixup(drawn, other, rng)
         for flip in self.flips:
             drawn = flip(drawn, rng)
@@ -426,7 +459,13 @@ class Augmentation:
         return to_sample(rgb, drawn.cls, drawn.boxes)
 
     def _draw(
-        self, index: int, pool: Sequence[int], load: Callable[[int], Picture], rng: Generator, mix: bool, frame: tuple[int, int] | None
+        self,
+        index: int,
+        pool: Sequence[int],
+        load: Callable[[int], Picture],
+        rng: Generator,
+        mix: bool,
+        frame: tuple[int, int] | None,
     ) -> Drawn:
         if mix and self.mosaic_p and rng.random() < self.mosaic_p:
             chosen = [index, *(int(pool[i]) for i in rng.integers(len(pool), size=3))]
@@ -434,14 +473,15 @@ class Augmentation:
         return self.perspective(letterbox_layout(load(index), frame or (self.imgsz, self.imgsz)), rng)
 
 
-def letterboxed_sample(picture: Picture, frame: tuple[int, int], gain: tuple[float, float]) -> tuple[dict[str, torch.Tensor], Any]:
-    """The validation sample: letterboxed without enlarging. `gain` (h, w) is what loading already scaled; also returns the ratio_pad."""
+def letterboxed_sample(
+    picture: Picture, frame: tuple[int, int], gain: tuple[float, float]
+) -> tuple[dict[str, torch.Tensor], Any]:
+    """The validation sample: letterboxed without enlarging. `gain` (h, w) is what loading already scaled; also returns
+    the ratio_pad."""
     h, w = picture.image.shape[:2]
     boxes = np.empty_like(picture.bboxes)
     boxes[:, :2] = (picture.bboxes[:, :2] - picture.bboxes[:, 2:] / 2) * (w, h)
     boxes[:, 2:] = (picture.bboxes[:, :2] + picture.bboxes[:, 2:] / 2) * (w, h)
     labels = LetterBox(frame, scaleup=False)({"img": picture.image, "bboxes": boxes, "ratio_pad": (gain, (0, 0))})
     rgb = cv2.cvtColor(labels["img"], cv2.COLOR_BGR2RGB)
-    return to_sample(rgb, picture.cls, labels["bboxes"]), labels["ratio_pad"]  # type: ignore[arg-type]
-
-
+    return to_sample(rgb, picture.cls, labels["bboxes"]), labels["ratio_pad"]

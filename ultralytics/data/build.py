@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,14 +19,21 @@ from ultralytics.data.dataset import YOLODataset
 from ultralytics.utils.errors import UserError
 from ultralytics.utils.types import Batch, SampleKey
 
-# Where a sample's partners come from: the whole split when it is small, else the batches that the same worker has just loaded.
+# Where a sample's partners come from: the whole split when it is small, else the batches that the same worker has just
+# loaded.
 WHOLE_SPLIT = 512  # images
 PARTNER_IMAGES = 128
 WORKER_CYCLE = 8  # batches this far apart go to one worker, be there 1, 2, 4 or 8
 
 
 def build_yolo_dataset(
-    cfg: Config, img_path: Sequence[Path], batch: int, data: DatasetSpec, mode: str = "train", rect: bool = False, stride: int = 32
+    cfg: Config,
+    img_path: Sequence[Path],
+    batch: int,
+    data: DatasetSpec,
+    mode: str = "train",
+    rect: bool = False,
+    stride: int = 32,
 ) -> YOLODataset:
     """The data set of a split: augmented in mode "train", letterboxed otherwise.
 
@@ -56,14 +64,15 @@ class EpochSampler:
     """Batches of an epoch as lists of SampleKey: order, seeds and partners are functions of (seed, epoch) alone.
 
     Args:
-        dataset: the data set; batch: images per batch (the last may be smaller); shuffle: a new order every epoch; seed: of the run.
+        dataset: the data set; batch: images per batch (the last may be smaller); shuffle: a new order every epoch;
+        seed: of the run.
     """
 
     def __init__(self, dataset: YOLODataset, batch: int, shuffle: bool, seed: int) -> None:
         self.dataset, self.batch, self.shuffle, self.seed, self.epoch = dataset, batch, shuffle, seed, 0
 
     def __len__(self) -> int:
-        return -(-len(self.dataset) // self.batch)
+        return math.ceil(len(self.dataset) / self.batch)
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
         n, size = len(self.dataset), self.batch
@@ -77,7 +86,10 @@ class EpochSampler:
             if mixes and not everything:
                 near = range(b, max(b - WORKER_CYCLE * max(PARTNER_IMAGES // size, 1), -1), -WORKER_CYCLE)
                 partners = tuple(int(i) for k in near for i in order[k * size : (k + 1) * size])
-            yield [SampleKey(int(order[p]), (self.seed, self.epoch, p), partners) for p in range(b * size, min((b + 1) * size, n))]
+            yield [
+                SampleKey(int(order[p]), (self.seed, self.epoch, p), partners)
+                for p in range(b * size, min((b + 1) * size, n))
+            ]
 
 
 class Loader:
@@ -93,7 +105,7 @@ class Loader:
         self.num_workers = min(workers, cores, len(self.sampler))
         self._loader: DataLoader[Any] = DataLoader(
             _Guarded(dataset),  # type: ignore[arg-type]  # a sequence keyed by SampleKey
-            batch_sampler=self.sampler,  # type: ignore[arg-type]
+            batch_sampler=self.sampler,
             num_workers=self.num_workers,
             collate_fn=_collate,
             pin_memory=torch.cuda.is_available(),
@@ -116,7 +128,8 @@ class Loader:
         self.sampler.epoch = epoch
 
     def close_mosaic(self) -> None:
-        """No mosaic or mixup from the next iteration on; workers learn it from the keys, which name no partners any more."""
+        """No mosaic or mixup from the next iteration on; workers learn it from the keys, which name no partners any
+        more."""
         self.dataset.close_mosaic()
 
 
@@ -124,13 +137,15 @@ def build_dataloader(dataset: YOLODataset, batch: int, workers: int, shuffle: bo
     """A loader with at most one worker process per core.
 
     Args:
-        batch: images per batch, the last may be smaller; workers: processes, 0 loads in this one; shuffle: not with rectangles; seed: of the run.
+        batch: images per batch, the last may be smaller; workers: processes, 0 loads in this one; shuffle: not with
+        rectangles; seed: of the run.
     """
     return Loader(dataset, min(batch, len(dataset)), workers, shuffle and not dataset.rect, seed)
 
 
 class _Guarded:
-    """Hands a user's error over as a value: an exception raised in a worker would arrive wrapped in that worker's traceback."""
+    """Hands a user's error over as a value: an exception raised in a worker would arrive wrapped in that worker's
+    traceback."""
 
     def __init__(self, dataset: YOLODataset) -> None:
         self.dataset = dataset

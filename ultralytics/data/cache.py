@@ -47,7 +47,7 @@ class RamImages:
         unique = list(dict.fromkeys(files))
         with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 16)) as pool:
             bar = progress(pool.map(load, unique), total=len(unique), desc=f"{desc}Caching images in memory")
-            self.images = dict(zip(unique, bar, strict=True))
+            self.images: dict[str, UInt8Array] = dict(zip(unique, bar, strict=True))
 
     def __call__(self, file: str) -> UInt8Array:
         """The image."""
@@ -55,8 +55,8 @@ class RamImages:
 
 
 class DiskImages:
-    """Images decoded once and kept as .npy files in a folder. A file's name holds the picture's path, size and time of change, so that a
-    changed picture is decoded anew.
+    """Images decoded once and kept as .npy files in a folder. A file's name holds the picture's path, size and time of
+    change, so that a changed picture is decoded anew.
     """
 
     def __init__(self, load: Loader, folder: Path, key: str) -> None:
@@ -95,7 +95,9 @@ def cached(load: Loader, cache: bool | str, files: Sequence[str], needed: int, k
     if cache == "ram":
         free = available_memory()
         if needed > 0.8 * free:
-            LOGGER.warning("%scache=ram needs %.1f GB and %.1f GB are free: going on without", desc, needed / 1e9, free / 1e9)
+            LOGGER.warning(
+                "%scache=ram needs %.1f GB and %.1f GB are free: going on without", desc, needed / 1e9, free / 1e9
+            )
             return load
         return RamImages(load, files, desc)
     if cache == "disk":

@@ -19,7 +19,6 @@ from ultralytics.utils.images import imread
 from ultralytics.utils.types import Batch, Int64Array, Sample, SampleKey, UInt8Array
 
 
-
 class YOLODataset:
     """Images and boxes of a split.
 
@@ -31,7 +30,8 @@ class YOLODataset:
         hyp: ranges of the augmentation (`cfg.config.Config`).
         rect: sort by aspect ratio and give each batch its own rectangle; `batch_size` images share one.
         stride, pad: of the rectangles: sides are multiples of `stride`, with `pad` strides to spare.
-        cache: False, "ram" or "disk"; single_cls: all classes become 0; classes: keep these only; fraction: part of the images to use.
+        cache: False, "ram" or "disk"; single_cls: all classes become 0; classes: keep these only; fraction: part of the
+        images to use.
         prefix: put before messages.
 
     Attributes:

@@ -25,7 +25,8 @@ class LabelError(ValueError):
 
 @dataclass
 class LabelSet:
-    """The labelled images of a split. Boxes of image i are rows `offsets[i]:offsets[i + 1]`: one array, however many images.
+    """The labelled images of a split. Boxes of image i are rows `offsets[i]:offsets[i + 1]`: one array, however many
+    images.
 
     Attributes:
         im_files: n paths; shapes: (n, 2) height and width, pixels, upright.
@@ -66,7 +67,9 @@ class LabelSet:
         """The same images with the boxes of some classes only."""
         kept = np.isin(self.cls, np.asarray(classes, np.float32))
         offsets = np.concatenate([[0], np.cumsum(kept)])[self.offsets].astype(np.int64)
-        return LabelSet(self.im_files, self.shapes, offsets, self.cls[kept], self.bboxes[kept], self.problems, self.left_out)
+        return LabelSet(
+            self.im_files, self.shapes, offsets, self.cls[kept], self.bboxes[kept], self.problems, self.left_out
+        )
 
 
 def list_images(paths: Sequence[Path]) -> list[str]:
@@ -101,8 +104,8 @@ def label_file(image: str) -> str:
 def scan(paths: Sequence[Path], nc: int, fraction: float = 1.0, desc: str = "") -> LabelSet:
     """Check every image (decoded in full) and label file of a split.
 
-    An image that cannot be decoded, or whose label file is wrong, is left out and named with file and line. Duplicate rows and boxes
-    without area are dropped. An image without a label file is a background.
+    An image that cannot be decoded, or whose label file is wrong, is left out and named with file and line. Duplicate
+    rows and boxes without area are dropped. An image without a label file is a background.
 
     Args:
         nc: number of classes; fraction: part of the sorted images to use.
@@ -121,12 +124,18 @@ def scan(paths: Sequence[Path], nc: int, fraction: float = 1.0, desc: str = "") 
         for line, number in c.classes:
             if number >= nc:
                 ids = f"0 to {nc - 1}" if nc > 1 else "0 alone"
-                raise DatasetError(f"class id {number} is out of range: the data set has {nc} classes", f"{c.label}:{line}", f"valid: {ids}")
+                raise DatasetError(
+                    f"class id {number} is out of range: the data set has {nc} classes",
+                    f"{c.label}:{line}",
+                    f"valid: {ids}",
+                )
     left_out = len(files) - len(usable)
     _report(desc, len(usable), sum(not len(c.rows) for _, c in usable), left_out, problems)
     if not usable:
         more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
-        raise DatasetError(f"none of the {len(files)} images can be used: {problems[0]}{more}", ", ".join(map(str, paths)))
+        raise DatasetError(
+            f"none of the {len(files)} images can be used: {problems[0]}{more}", ", ".join(map(str, paths))
+        )
     rows = np.concatenate([c.rows for _, c in usable])
     return LabelSet(
         [file for file, _ in usable],
@@ -176,7 +185,8 @@ def _check(image: str) -> _Checked:
 def read_labels(path: str) -> tuple[Float32Array, list[tuple[int, int]], list[str]]:
     """Rows of a label file: (m, 5) class, centre, width, height; line and class of each; notes on rows dropped.
 
-    A row is `class x y w h` in 0..1, or a polygon `class x1 y1 x2 y2 x3 y3 …`, which becomes its bounding box. A missing file has no rows.
+    A row is `class x y w h` in 0..1, or a polygon `class x1 y1 x2 y2 x3 y3 …`, which becomes its bounding box. A
+    missing file has no rows.
 
     Raises:
         LabelError: "file:line: what".
@@ -217,10 +227,14 @@ def _parse_row(words: list[str], where: str) -> tuple[float, ...]:
     if not 0 <= cls < 2**31 or cls != int(cls):  # NaN and infinity as well
         raise LabelError(f"{where}: the class id {words[0]} is no integer of 0 or more")
     if len(values) != 4 and (len(values) < 6 or len(values) % 2):
-        raise LabelError(f"{where}: {len(words)} columns; a row has 5 (class x y w h), or a polygon's class and 3 or more points")
+        raise LabelError(
+            f"{where}: {len(words)} columns; a row has 5 (class x y w h), or a polygon's class and 3 or more points"
+        )
     wrong = next((v for v in values if not -_SLACK <= v <= 1 + _SLACK), None)  # NaN is wrong too
     if wrong is not None:
-        raise LabelError(f"{where}: the coordinate {wrong:g} is outside 0..1; coordinates are parts of the width and height")
+        raise LabelError(
+            f"{where}: the coordinate {wrong:g} is outside 0..1; coordinates are parts of the width and height"
+        )
     values = [min(max(v, 0.0), 1.0) for v in values]
     if len(values) > 4:
         x1, x2, y1, y2 = min(values[::2]), max(values[::2]), min(values[1::2]), max(values[1::2])

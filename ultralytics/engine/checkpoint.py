@@ -1,4 +1,5 @@
-"""Weights files: the project's own (tensors and plain data) and the reference's pickles, read without running anything in them.
+"""Weights files: the project's own (tensors and plain data) and the reference's pickles, read without running anything
+in them.
 
 The schema is told in docs/checkpoint.md.
 """
@@ -61,9 +62,13 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     """
     path = Path(path)
     if not path.is_file():
-        raise MissingFileError("no such weights file", str(path.absolute()), "give the path of a .pt file; nothing is downloaded")
+        raise MissingFileError(
+            "no such weights file", str(path.absolute()), "give the path of a .pt file; nothing is downloaded"
+        )
     if not zipfile.is_zipfile(path):
-        raise CheckpointError("not a PyTorch weights file, or cut short", str(path), "use the .pt as it was saved, or an earlier copy")
+        raise CheckpointError(
+            "not a PyTorch weights file, or cut short", str(path), "use the .pt as it was saved, or an earlier copy"
+        )
     try:
         data = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError, TypeError, AttributeError):
@@ -72,14 +77,20 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         return _from_own(path, data)
     if isinstance(data, dict) and data and all(isinstance(v, Tensor) for v in data.values()):
         raise CheckpointError(
-            "a bare state dict without its model", str(path), "load it with YOLO('model.yaml').model.load(torch.load(path, weights_only=True))"
+            "a bare state dict without its model",
+            str(path),
+            "load it with YOLO('model.yaml').model.load(torch.load(path, weights_only=True))",
         )
-    raise CheckpointError(f"no checkpoint of this project or of the reference ({type(data).__name__} inside)", str(path))
+    raise CheckpointError(
+        f"no checkpoint of this project or of the reference ({type(data).__name__} inside)", str(path)
+    )
 
 
 def _from_own(path: Path, data: dict[str, Any]) -> Checkpoint:
     if data.get("format_version", 0) > FORMAT_VERSION:
-        raise CheckpointError(f"written by a later version (format {data['format_version']})", str(path), "update the code")
+        raise CheckpointError(
+            f"written by a later version (format {data['format_version']})", str(path), "update the code"
+        )
     missing = [k for k in ("model", "names") if k not in data]
     weights = data.get("ema") or data.get("weights")
     if missing or not weights:
@@ -87,14 +98,20 @@ def _from_own(path: Path, data: dict[str, Any]) -> Checkpoint:
     return Checkpoint(path, data["model"], data["names"], weights, data.get("train_args", {}), "own", data)
 
 
-# The reference's files are pickled module objects. The reader below gives pickle nothing to call but the constructors of inert records:
-# every class or function a file names becomes a `Record` that keeps its arguments and state. Tensors are rebuilt from raw storages.
+# The reference's files are pickled module objects. The reader below gives pickle nothing to call but the constructors
+# of inert records: every class or function a file names becomes a `Record` that keeps its arguments and state. Tensors
+# are rebuilt from
+# raw storages.
 
 
 class Record:
     """An object of a foreign class: its dotted class path, constructor arguments and state, and no behaviour."""
 
     path = ""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    state: dict[str, Any]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.args, self.kwargs, self.state = args, kwargs, {}
@@ -224,7 +241,9 @@ def read_inert(path: Path) -> Any:
     except CheckpointError as e:
         raise CheckpointError(e.what, str(path), e.mend) from None
     except Exception as e:  # whatever a damaged or hostile stream provokes
-        raise CheckpointError(f"damaged, or not a weights file ({type(e).__name__}: {e})".splitlines()[0], str(path)) from None
+        raise CheckpointError(
+            f"damaged, or not a weights file ({type(e).__name__}: {e})".splitlines()[0], str(path)
+        ) from None
 
 
 def _load_reference(path: Path) -> Checkpoint:
@@ -236,7 +255,9 @@ def _load_reference(path: Path) -> Checkpoint:
         raise CheckpointError("no model inside that can be read", str(path), "expected a YOLOv8 detection checkpoint")
     spec = model.get("yaml")
     if not isinstance(spec, dict) or "backbone" not in spec:
-        raise CheckpointError("its model has no YAML to rebuild it from", str(path), "expected a YOLOv8 detection checkpoint")
+        raise CheckpointError(
+            "its model has no YAML to rebuild it from", str(path), "expected a YOLOv8 detection checkpoint"
+        )
     weights: dict[str, Tensor] = {}
     _collect(model, "", weights)
     names = model.get("names") or {}
@@ -244,7 +265,18 @@ def _load_reference(path: Path) -> Checkpoint:
     args = (data.get("train_args") if isinstance(data, dict) else None) or {}
     args = args.state if isinstance(args, Record) else args
     plain = {str(k): v for k, v in args.items() if isinstance(v, str | int | float | bool | list | type(None))}
-    known = ("nc", "scales", "scale", "backbone", "head", "ch", "activation", "depth_multiple", "width_multiple", "yaml_file")
+    known = (
+        "nc",
+        "scales",
+        "scale",
+        "backbone",
+        "head",
+        "ch",
+        "activation",
+        "depth_multiple",
+        "width_multiple",
+        "yaml_file",
+    )
     return Checkpoint(path, {k: spec[k] for k in known if k in spec}, names, weights, plain, "reference")
 
 

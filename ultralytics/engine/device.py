@@ -28,7 +28,9 @@ def select_device(device: str | int | Sequence[int] | torch.device | None, quiet
     if name in ("", "none", "cuda"):
         chosen = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
         if name == "cuda" and chosen.type != "cuda":
-            raise ConfigError("device=cuda, but PyTorch sees no GPU", mend="use device=cpu, or install a CUDA build of PyTorch")
+            raise ConfigError(
+                "device=cuda, but PyTorch sees no GPU", mend="use device=cpu, or install a CUDA build of PyTorch"
+            )
     elif name in ("cpu", "mps"):
         if name == "mps" and not torch.backends.mps.is_available():
             raise ConfigError("device=mps, but there is no Apple GPU here", mend="use device=cpu")
@@ -37,10 +39,14 @@ def select_device(device: str | int | Sequence[int] | torch.device | None, quiet
         count = torch.cuda.device_count()
         if int(name) >= count:
             have = f"there are {count} GPUs, numbered from 0" if count else "PyTorch sees no GPU"
-            raise ConfigError(f"device={name}, but {have}", mend="use device=cpu" if not count else f"use device=0 to {count - 1}")
+            raise ConfigError(
+                f"device={name}, but {have}", mend="use device=cpu" if not count else f"use device=0 to {count - 1}"
+            )
         chosen = torch.device("cuda", int(name))
     elif "," in name:
-        raise ConfigError(f"device={name} names several GPUs, and a run uses one", mend=f"use device={name.split(',')[0]}")
+        raise ConfigError(
+            f"device={name} names several GPUs, and a run uses one", mend=f"use device={name.split(',')[0]}"
+        )
     else:
         raise ConfigError(f"device={device} is unknown", mend="use cpu, mps or the number of a GPU, such as 0")
     if not quiet:
@@ -61,7 +67,8 @@ def describe(device: torch.device, asked: bool = False) -> str:
 
 
 def mixed_precision(device: torch.device, wanted: bool) -> torch.dtype | None:
-    """The autocast type for training: bf16 where the hardware multiplies it natively (GPU or CPU), fp16 on other GPUs, else None."""
+    """The autocast type for training: bf16 where the hardware multiplies it natively (GPU or CPU), fp16 on other GPUs,
+    else None."""
     if not wanted:
         return None
     if device.type == "cuda":

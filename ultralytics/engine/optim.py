@@ -24,27 +24,36 @@ class OptimizerChoice:
     momentum: float
 
 
-def choose_optimizer(name: str, lr0: float, momentum: float, nc: int, images: int, batch: int, nbs: int, epochs: int) -> OptimizerChoice:
-    """Resolve `optimizer=`. With "auto", SGD at lr 0.01 and momentum 0.9 for runs of over 10,000 steps, else AdamW at 0.002·5/(4 + nc).
+def choose_optimizer(
+    name: str, lr0: float, momentum: float, nc: int, images: int, batch: int, nbs: int, epochs: int
+) -> OptimizerChoice:
+    """Resolve `optimizer=`. With "auto", SGD at lr 0.01 and momentum 0.9 for runs of over 10,000 steps, else AdamW at
+    0.002·5/(4 + nc).
 
     Raises:
         ConfigError: an unknown name.
     """
     if name == "auto":
         steps = math.ceil(images / max(batch, nbs)) * epochs
-        return OptimizerChoice("SGD", 0.01, 0.9) if steps > 10000 else OptimizerChoice("AdamW", round(0.002 * 5 / (4 + nc), 6), 0.9)
+        return (
+            OptimizerChoice("SGD", 0.01, 0.9)
+            if steps > 10000
+            else OptimizerChoice("AdamW", round(0.002 * 5 / (4 + nc), 6), 0.9)
+        )
     for known in OPTIMIZERS:
         if known.lower() == name.lower():
             return OptimizerChoice(known, lr0, momentum)
-    raise ConfigError(f"optimizer={name} is unknown", mend=nearest(name, OPTIMIZERS) or f"one of {', '.join(OPTIMIZERS)}")
+    raise ConfigError(
+        f"optimizer={name} is unknown", mend=nearest(name, OPTIMIZERS) or f"one of {', '.join(OPTIMIZERS)}"
+    )
 
 
 def parameter_groups(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]:
     """Trainable parameters as (biases, decayed weights, undecayed rest).
 
-    Decayed are the matrices and kernels of layers: parameters named `weight` of modules that are no normalisation. A bias is a
-    parameter named `bias`. Everything else is not decayed: weights of normalisations, and free parameters such as the attention's
-    `scale` and positional table.
+    Decayed are the matrices and kernels of layers: parameters named `weight` of modules that are no normalisation. A
+    bias is a parameter named `bias`. Everything else is not decayed: weights of normalisations, and free parameters
+    such as the attention's `scale` and positional table.
     """
     bias: list[nn.Parameter] = []
     decayed: list[nn.Parameter] = []
@@ -71,7 +80,7 @@ def build_optimizer(model: nn.Module, choice: OptimizerChoice, weight_decay: flo
         {"params": rest, "weight_decay": 0.0},
     ]
     for group in groups:
-        group["initial_lr"] = choice.lr  # type: ignore[assignment]
+        group["initial_lr"] = choice.lr
     if choice.name == "SGD":
         return torch.optim.SGD(groups, lr=choice.lr, momentum=choice.momentum, nesterov=choice.momentum > 0)
     if choice.name == "RMSProp":

@@ -76,7 +76,11 @@ class Boxes:
 
     def _size(self) -> Any:
         h, w = self.orig_shape
-        return self.data.new_tensor([w, h, w, h]) if isinstance(self.data, Tensor) else np.array([w, h, w, h], self.data.dtype)
+        return (
+            self.data.new_tensor([w, h, w, h])
+            if isinstance(self.data, Tensor)
+            else np.array([w, h, w, h], self.data.dtype)
+        )
 
     def to(self, *args: Any, **kwargs: Any) -> Boxes:
         """The boxes on another device or of another type."""
@@ -104,7 +108,12 @@ class Results:
     """
 
     def __init__(
-        self, orig_img: UInt8Array, path: str, names: dict[int, str], boxes: Any = None, speed: dict[str, float | None] | None = None
+        self,
+        orig_img: UInt8Array,
+        path: str,
+        names: dict[int, str],
+        boxes: Any = None,
+        speed: dict[str, float | None] | None = None,
     ) -> None:
         self.orig_img, self.path, self.names = orig_img, path, names
         self.orig_shape: tuple[int, int] = (int(orig_img.shape[0]), int(orig_img.shape[1]))
@@ -132,7 +141,7 @@ class Results:
         if boxes is not None:
             corners = clip_boxes(boxes[:, :4], self.orig_shape)
             join = torch.cat if isinstance(boxes, Tensor) else np.concatenate
-            self.boxes = Boxes(join([corners, boxes[:, 4:]], 1), self.orig_shape)  # type: ignore[operator]
+            self.boxes = Boxes(join([corners, boxes[:, 4:]], 1), self.orig_shape)
 
     def to(self, *args: Any, **kwargs: Any) -> Results:
         """The result with its boxes on another device or of another type."""
@@ -165,16 +174,22 @@ class Results:
         """The picture with its boxes, BGR uint8.
 
         Args:
-            conf: write scores; labels: write names; boxes: draw at all; line_width, font_size: pixels, by the picture's size when None.
-            img: draw on this picture instead; save: also write it to `filename`; color_mode: a colour per "class" or "instance".
+            conf: write scores; labels: write names; boxes: draw at all; line_width, font_size: pixels, by the picture's
+            size when None.
+            img: draw on this picture instead; save: also write it to `filename`; color_mode: a colour per "class" or
+            "instance".
         """
-        annotator = Annotator(self.orig_img if img is None else img, line_width, font_size, example="".join(self.names.values()))
+        annotator = Annotator(
+            self.orig_img if img is None else img, line_width, font_size, example="".join(self.names.values())
+        )
         if boxes:
             rows = self.boxes.numpy().data
             for i in np.argsort(rows[:, 4], kind="stable"):  # the surest on top
                 c = int(rows[i, 5])
                 words = [self.names.get(c, str(c))] * labels + [f"{rows[i, 4]:.2f}"] * (conf and labels)
-                annotator.box_label(rows[i, :4], " ".join(words), colors(int(i) if color_mode == "instance" else c, bgr=True))
+                annotator.box_label(
+                    rows[i, :4], " ".join(words), colors(int(i) if color_mode == "instance" else c, bgr=True)
+                )
         drawn = annotator.result()
         if save:
             imwrite(filename or f"results_{Path(self.path).stem or 'image'}.jpg", drawn)
@@ -194,7 +209,8 @@ class Results:
         return "".join(f"{n} {self.names.get(c, str(c))}{'s' * (n > 1)}, " for c, n in sorted(counts.items()))
 
     def save_txt(self, txt_file: str | Path, save_conf: bool = False) -> str:
-        """Write a line `class x y w h [score]` per box, centre and size in 0..1; the file is replaced, so running twice changes nothing."""
+        """Write a line `class x y w h [score]` per box, centre and size in 0..1; the file is replaced, so running twice
+        changes nothing."""
         boxes = self.boxes.cpu()
         lines = []
         for xywh, score, cls in zip(boxes.xywhn.tolist(), boxes.conf.tolist(), boxes.cls.tolist(), strict=True):

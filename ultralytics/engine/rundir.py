@@ -13,7 +13,8 @@ from ultralytics.utils.errors import ConfigError, UserError
 
 
 def new_run_dir(project: str | Path | None, name: str, exist_ok: bool = False) -> Path:
-    """Make and return `project/name`, `project/name2`, … the first that does not exist; the first itself with `exist_ok`.
+    """Make and return `project/name`, `project/name2`, … the first that does not exist; the first itself with
+    `exist_ok`.
 
     `project` defaults to runs/detect below the working folder.
     """
@@ -24,10 +25,14 @@ def new_run_dir(project: str | Path | None, name: str, exist_ok: bool = False) -
             path.mkdir(parents=True, exist_ok=exist_ok)
         except FileExistsError:
             if exist_ok:
-                raise ConfigError("it is a file, so no run can be kept there", str(path), "choose another name=") from None
+                raise ConfigError(
+                    "it is a file, so no run can be kept there", str(path), "choose another name="
+                ) from None
             continue
         except OSError as e:
-            raise UserError(f"cannot make the run folder: {e.strerror or e}", str(path), "choose another project=") from None
+            raise UserError(
+                f"cannot make the run folder: {e.strerror or e}", str(path), "choose another project="
+            ) from None
         return path
     raise ConfigError(f"over 100,000 runs named {name}", str(parent), "choose another name=")
 
@@ -53,7 +58,9 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         if isinstance(e, OSError) or (isinstance(e, RuntimeError) and ("write" in str(e) or "PytorchStream" in str(e))):
             reason = getattr(e, "strerror", None) or str(e).splitlines()[0]
             kept = "; the file that was there before is untouched" if path.exists() else ""
-            raise UserError(f"could not be written: {reason}{kept}", str(path), "free some space or choose another project=") from e
+            raise UserError(
+                f"could not be written: {reason}{kept}", str(path), "free some space or choose another project="
+            ) from e
         raise
 
 

@@ -116,7 +116,8 @@ def load_source(source: Any, vid_stride: int = 1) -> Source:
     """Open a source.
 
     Args:
-        source: a path of a picture, video, folder (not those below it), .txt list or glob; an array BGR uint8 (H, W, 3) or grey (H, W);
+        source: a path of a picture, video, folder (not those below it), .txt list or glob; an array BGR uint8 (H, W, 3)
+        or grey (H, W);
             a PIL picture; a list of these. vid_stride: take every so many frames.
 
     Raises:
@@ -132,18 +133,26 @@ def load_source(source: Any, vid_stride: int = 1) -> Source:
         elif isinstance(one, np.ndarray):
             arrays.append(_bgr(one))
         else:
-            raise UserError(f"a source cannot be a {type(one).__name__}", mend="give paths, arrays (BGR uint8) or PIL pictures")
+            raise UserError(
+                f"a source cannot be a {type(one).__name__}", mend="give paths, arrays (BGR uint8) or PIL pictures"
+            )
     if not files and not arrays:
         raise DatasetError("the list of sources is empty")
     return Source(files, arrays, vid_stride)
 
 
 def _bgr(array: Any) -> UInt8Array:
-    if array.dtype != np.uint8 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3)) or 0 in array.shape:
+    if (
+        array.dtype != np.uint8
+        or array.ndim not in (2, 3)
+        or (array.ndim == 3 and array.shape[2] not in (1, 3))
+        or 0 in array.shape
+    ):
         raise UserError(f"a picture must be uint8 of shape (H, W, 3), not {array.dtype} of shape {array.shape}")
     if array.ndim == 2 or array.shape[2] == 1:
-        return cv2.cvtColor(array, cv2.COLOR_GRAY2BGR)  # type: ignore[return-value]
-    return array  # type: ignore[no-any-return]
+        array = cv2.cvtColor(array, cv2.COLOR_GRAY2BGR)
+    picture: UInt8Array = array
+    return picture
 
 
 def _expand(name: str) -> list[str]:
@@ -157,7 +166,9 @@ def _expand(name: str) -> list[str]:
         found = [f for line in lines if line for f in _expand(str(path.parent / line))]
     elif path.is_file():
         if path.suffix.lower() not in known:
-            raise DatasetError(f"{path.suffix or 'no suffix'} is no kind of picture or video", name, " ".join(sorted(known)))
+            raise DatasetError(
+                f"{path.suffix or 'no suffix'} is no kind of picture or video", name, " ".join(sorted(known))
+            )
         return [str(path)]
     elif any(c in name for c in "*?["):
         found = [f for f in glob.glob(str(path), recursive=True) if Path(f).suffix.lower() in known]

@@ -32,7 +32,20 @@ from ultralytics.utils.log import LOGGER, progress
 
 MAX_GRAD_NORM = 10.0
 # What a resumed run may be told anew; everything else comes from its checkpoint.
-RESUMABLE = ("epochs", "batch", "imgsz", "device", "workers", "cache", "patience", "save_period", "plots", "verbose", "val", "close_mosaic")
+RESUMABLE = (
+    "epochs",
+    "batch",
+    "imgsz",
+    "device",
+    "workers",
+    "cache",
+    "patience",
+    "save_period",
+    "plots",
+    "verbose",
+    "val",
+    "close_mosaic",
+)
 
 
 class NonFiniteLossError(UserError):
@@ -48,7 +61,8 @@ class EarlyStopping:
         self.best_epoch = 0
 
     def __call__(self, epoch: int, fitness: float | None) -> bool:
-        """Take an epoch's fitness (None: not validated); true when it is time to stop. An equal fitness counts as progress."""
+        """Take an epoch's fitness (None: not validated); true when it is time to stop. An equal fitness counts as
+        progress."""
         if fitness is None:
             return False
         if fitness >= self.best_fitness:
@@ -85,13 +99,11 @@ class BaseTrainer(ABC):
     ) -> None:
         self.args = get_cfg(cfg, overrides, source)
         self.checkpoint = weights
-        self.resumed: Checkpoint | None = None
-        if self.args.resume:
-            self._read_resume(dict(overrides or {}))
+        self.resumed = self._read_resume(dict(overrides or {})) if self.args.resume else None
         self.device = select_device(self.args.device)
         seed_everything(self.args.seed, self.args.deterministic)
         if self.resumed is not None:
-            self.save_dir = self.resumed.path.parent.parent
+            self.save_dir: Path = self.resumed.path.parent.parent
         else:
             self.save_dir = new_run_dir(self.args.project, self.args.name or "train", self.args.exist_ok)
         self.wdir = self.save_dir / "weights"
@@ -131,17 +143,17 @@ class BaseTrainer(ABC):
     def describe_model(self) -> dict[str, Any]:
         """The entries of a checkpoint that rebuild the model: `model` (spec) and `names`."""
 
-    def plot_batch(self, batch: Mapping[str, Any], iteration: int) -> None:
+    def plot_batch(self, batch: Mapping[str, Any], iteration: int) -> None:  # noqa: B027  # a task may draw nothing
         """Draw a training batch."""
 
-    def plot_run(self) -> None:
+    def plot_run(self) -> None:  # noqa: B027  # a task may draw nothing
         """Draw the run's curves."""
 
     # Callbacks
 
     def add_callback(self, event: str, function: Callable[[BaseTrainer], object]) -> None:
-        """Call `function(trainer)` at an event: on_train_start, on_train_epoch_start, on_train_batch_end, on_train_epoch_end,
-        on_fit_epoch_end, on_model_save, on_train_end."""
+        """Call `function(trainer)` at an event: on_train_start, on_train_epoch_start, on_train_batch_end,
+        on_train_epoch_end, on_fit_epoch_end, on_model_save, on_train_end."""
         self.callbacks.setdefault(event, []).append(function)
 
     def _run(self, event: str) -> None:
@@ -170,7 +182,8 @@ class BaseTrainer(ABC):
 
     def _setup(self) -> None:
         args = self.args
-        self.model: Any = self.get_model().to(self.device).to(memory_format=torch.channels_last)
+        model = self.get_model().to(self.device)
+        self.model: Any = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stubs lack it
         self._freeze()
         stride = max(int(self.model.stride.max()), 32)
         imgsz = math.ceil(args.imgsz / stride) * stride
@@ -184,7 +197,9 @@ class BaseTrainer(ABC):
         self.batch = min(args.batch, images)
         self.criterion = self.get_criterion()
 
-        choice = choose_optimizer(args.optimizer, args.lr0, args.momentum, self.model.nc, images, args.batch, args.nbs, self.epochs)
+        choice = choose_optimizer(
+            args.optimizer, args.lr0, args.momentum, self.model.nc, images, args.batch, args.nbs, self.epochs
+        )
         if args.optimizer == "auto":
             for key, value in (("lr0", choice.lr), ("momentum", choice.momentum), ("warmup_bias_lr", 0.0)):
                 if args.sources.get(key) not in (None, "default"):
@@ -196,8 +211,14 @@ class BaseTrainer(ABC):
         bias, decayed, rest = (len(g["params"]) for g in self.optimizer.param_groups)
         LOGGER.info(
             "optimizer: %s(lr=%g, momentum=%g), parameters: %d weight(decay=%g), %d bias and %d others (decay=0)",
-            choice.name, choice.lr, choice.momentum, decayed, decay, bias, rest,
-        )  # fmt: skip
+            choice.name,
+            choice.lr,
+            choice.momentum,
+            decayed,
+            decay,
+            bias,
+            rest,
+        )
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp_dtype == torch.float16)
         self.ema = ModelEMA(self.model)
         self.stopper = EarlyStopping(args.patience)
@@ -207,16 +228,30 @@ class BaseTrainer(ABC):
             self._restore(self.resumed.state)
         LOGGER.info(
             "Training %d epochs of %d batches (%d images, imgsz %d) in %s on %s; results go to %s",
-            self.epochs, len(self.train_loader), images, args.imgsz,
-            {None: "fp32", torch.bfloat16: "mixed bf16", torch.float16: "mixed fp16"}[self.amp_dtype], self.device, self.save_dir,
-        )  # fmt: skip
+            self.epochs,
+            len(self.train_loader),
+            images,
+            args.imgsz,
+            {None: "fp32", torch.bfloat16: "mixed bf16", torch.float16: "mixed fp16"}[self.amp_dtype],
+            self.device,
+            self.save_dir,
+        )
 
     def _make_schedule(self) -> None:
         a = self.args
         self.schedule = Schedule(
-            self.epochs, len(self.train_loader), a.batch, a.nbs, a.lr0, a.lrf, a.momentum, a.warmup_epochs, a.warmup_momentum,
-            a.warmup_bias_lr, a.cos_lr,
-        )  # fmt: skip
+            self.epochs,
+            len(self.train_loader),
+            a.batch,
+            a.nbs,
+            a.lr0,
+            a.lrf,
+            a.momentum,
+            a.warmup_epochs,
+            a.warmup_momentum,
+            a.warmup_bias_lr,
+            a.cos_lr,
+        )
 
     def _freeze(self) -> None:
         """Freeze rows: no gradients, and batch-norm statistics stay as well."""
@@ -260,7 +295,9 @@ class BaseTrainer(ABC):
                 self._check_finite(parts, batch)
                 line = self._progress_line(mean, batch)
                 bar.set_description(line)
-            if self.args.plots and (iteration < 3 or (closing and 0 <= iteration - batches * max(self.epochs - closing, 0) < 3)):
+            if self.args.plots and (
+                iteration < 3 or (closing and 0 <= iteration - batches * max(self.epochs - closing, 0) < 3)
+            ):
                 self.plot_batch(batch, iteration)
             self._run("on_train_batch_end")
         if bar.disable:
@@ -311,7 +348,11 @@ class BaseTrainer(ABC):
     def rescale(self, img: Tensor, iteration: int) -> Tensor:
         """A random size of 0.5 to 1.5 times imgsz for the longest side, each side a multiple of the stride."""
         rng = np.random.default_rng((self.args.seed, iteration, 0x5CA1E))
-        size = int(rng.integers(self.args.imgsz // 2, int(self.args.imgsz * 1.5) + self.stride)) // self.stride * self.stride
+        size = (
+            int(rng.integers(self.args.imgsz // 2, int(self.args.imgsz * 1.5) + self.stride))
+            // self.stride
+            * self.stride
+        )
         factor = max(size, self.stride) / max(img.shape[2:])
         if factor == 1:
             return img
@@ -323,15 +364,17 @@ class BaseTrainer(ABC):
             return
         told = ", ".join(f"{n} {float(v):.4g}" for n, v in zip(self.loss_names, parts, strict=True))
         files = ", ".join(Path(f).name for f in batch["im_file"][:4])
+        kept = self.last if self.last.exists() else "no checkpoint"
         raise NonFiniteLossError(
             f"the loss is not finite in epoch {self.epoch + 1} ({told}); the batch held {files}, …",
-            mend=f"try a lower lr0, or amp=False; {self.last if self.last.exists() else 'no checkpoint'} holds the last whole epoch",
+            mend=f"try a lower lr0, or amp=False; {kept} holds the last whole epoch",
         )
 
     def _progress_line(self, mean: Tensor, batch: Mapping[str, Any]) -> str:
         memory = torch.cuda.memory_reserved(self.device) / 1e9 if self.device.type == "cuda" else 0.0
         losses = "".join(f"{v:11.4g}" for v in mean.tolist())
-        return f"{f'{self.epoch + 1}/{self.epochs}':>11}{f'{memory:.3g}G':>11}{losses}{len(batch['cls']):>11}{batch['img'].shape[-1]:>11}"
+        progress_columns = f"{f'{self.epoch + 1}/{self.epochs}':>11}{f'{memory:.3g}G':>11}"
+        return f"{progress_columns}{losses}{len(batch['cls']):>11}{batch['img'].shape[-1]:>11}"
 
     # The end of an epoch
 
@@ -400,44 +443,60 @@ class BaseTrainer(ABC):
             "best_epoch": self.stopper.best_epoch,
             "last_opt_step": self.last_opt_step,
             "pending_gradients": pending,
-            "rng": {"torch": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []},
+            "rng": {
+                "torch": torch.get_rng_state(),
+                "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            },
             "results": self.rows,
         }
 
     # Resuming
 
-    def _read_resume(self, overrides: dict[str, Any]) -> None:
+    def _read_resume(self, overrides: dict[str, Any]) -> Checkpoint:
+        """The checkpoint to go on from; the configuration becomes its own."""
         resume = self.args.resume
         path = Path(str(self.args.model)) if resume is True and str(self.args.model or "").endswith(".pt") else None
         if path is None and resume is True:
             root = Path(self.args.project or "runs")
             found = sorted(root.glob("**/weights/last.pt"), key=lambda p: p.stat().st_mtime)
             if not found:
-                raise ConfigError(f"resume=True, but there is no last.pt below {root.absolute()}", mend="give resume=RUN_FOLDER")
+                raise ConfigError(
+                    f"resume=True, but there is no last.pt below {root.absolute()}", mend="give resume=RUN_FOLDER"
+                )
             path = found[-1]
         elif path is None:
             path = Path(str(resume))
             path = path / "weights" / "last.pt" if path.is_dir() else path
         loaded = load_checkpoint(path)
         if "optimizer" not in loaded.state:
-            raise CheckpointError("it holds weights alone, no training to resume", str(path), "resume from weights/last.pt of a run")
+            raise CheckpointError(
+                "it holds weights alone, no training to resume", str(path), "resume from weights/last.pt of a run"
+            )
         kept = {k: v for k, v in loaded.train_args.items() if k not in ("resume", "mode")}
         changed = {k: v for k, v in overrides.items() if k in RESUMABLE and v != kept.get(k)}
-        refused = [k for k, v in overrides.items() if k not in (*RESUMABLE, "resume", "model", "mode") and v != kept.get(k)]
+        refused = [
+            k for k, v in overrides.items() if k not in (*RESUMABLE, "resume", "model", "mode") and v != kept.get(k)
+        ]
         if refused:
             raise ConfigError(
-                f"{', '.join(refused)} cannot change when a run is resumed", str(path), f"what can: {', '.join(RESUMABLE)}"
+                f"{', '.join(refused)} cannot change when a run is resumed",
+                str(path),
+                f"what can: {', '.join(RESUMABLE)}",
             )
         self.args = get_cfg(None, {**kept, **changed}, "checkpoint")
         for key in changed:
             self.args.sources[key] = "argument"
         if loaded.state["epoch"] + 1 >= self.args.epochs:
             raise ConfigError(
-                f"its {self.args.epochs} epochs are done, nothing is left to resume", str(path), "give more epochs=, or train from best.pt"
+                f"its {self.args.epochs} epochs are done, nothing is left to resume",
+                str(path),
+                "give more epochs=, or train from best.pt",
             )
         told = f", with {', '.join(f'{k}={v}' for k, v in changed.items())}" if changed else ""
-        LOGGER.info("Resuming %s after epoch %d of %d%s", path.absolute(), loaded.state["epoch"] + 1, self.args.epochs, told)
-        self.resumed = loaded
+        LOGGER.info(
+            "Resuming %s after epoch %d of %d%s", path.absolute(), loaded.state["epoch"] + 1, self.args.epochs, told
+        )
+        return loaded
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["weights"])

@@ -16,5 +16,5 @@ def inference_copy(model: DetectionModel, device: torch.device, half: bool = Fal
         half: fp16 weights (CUDA only).
     """
     copied = copy.deepcopy(model).to(device).float().eval().requires_grad_(False).fuse()
-    copied = copied.to(memory_format=torch.channels_last)
+    copied.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stubs lack it
     return copied.half() if half and device.type == "cuda" else copied

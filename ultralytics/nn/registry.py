@@ -4,8 +4,9 @@
     class MyBlock(nn.Module):
         def __init__(self, c1, c2, k=3): ...
 
-A rule turns a row's YAML arguments and incoming channels into the constructor's arguments, the outgoing channels and the change of
-stride. `parse_model` is then a loop over rows with a look-up here; a user's module needs no edit of the parser.
+A rule turns a row's YAML arguments and incoming channels into the constructor's arguments, the outgoing channels and
+the change of stride. `parse_model` is then a loop over rows with a look-up here; a user's module needs no edit of the
+parser.
 """
 
 from __future__ import annotations
@@ -45,13 +46,17 @@ class Row:
     def scaled(self, requested: Any) -> int:
         """Outgoing channels for a requested number: capped, multiplied by the width, rounded up to a multiple of 8."""
         if isinstance(requested, bool) or not isinstance(requested, int) or requested < 1:
-            raise ModelError(f"the first argument is the number of output channels, an integer of 1 or more, not {requested!r}")
+            raise ModelError(
+                f"the first argument is the number of output channels, an integer of 1 or more, not {requested!r}"
+            )
         return make_divisible(min(requested, self.max_channels) * self.width)
 
     def only_source(self) -> int:
         """Channels of the single source; an error when there are several."""
         if len(self.channels) != 1:
-            raise ModelError(f"it takes one source, and `from` names {len(self.channels)}", mend="join them with Concat first")
+            raise ModelError(
+                f"it takes one source, and `from` names {len(self.channels)}", mend="join them with Concat first"
+            )
         return self.channels[0]
 
 
@@ -98,7 +103,8 @@ def lookup(name: str) -> tuple[type[nn.Module], Rule]:
     known = registered()
     raise ModelError(
         f"unknown module {name!r}",
-        mend=nearest(name, known) or f"known: {', '.join(known)}, and nn.NAME for torch.nn; register your own with @register",
+        mend=nearest(name, known)
+        or f"known: {', '.join(known)}, and nn.NAME for torch.nn; register your own with @register",
     )
 
 

@@ -15,8 +15,8 @@ PROBE = 32  # pixels of the reference's probe
 def summarise(model: nn.Module, imgsz: int = 640) -> dict[str, float]:
     """Layers, parameters, gradients (trainable parameters) and GFLOPs, in the reference's convention.
 
-    GFLOPs are 2 × multiply-adds of convolutions and linear layers plus 4 per element and batch norm, measured on a 32-pixel image and
-    scaled by the area. Matrix products inside attention are not in that convention.
+    GFLOPs are 2 × multiply-adds of convolutions and linear layers plus 4 per element and batch norm, measured on a
+    32-pixel image and scaled by the area. Matrix products inside attention are not in that convention.
     """
     return {
         "layers": len(list(model.modules())),
@@ -49,7 +49,16 @@ def multiply_adds(model: nn.Module, size: int) -> float:
     parameter = next(model.parameters())
     try:
         model.eval()
-        model(torch.zeros(1, getattr(getattr(model, "spec", None), "ch", 3), size, size, device=parameter.device, dtype=parameter.dtype))
+        model(
+            torch.zeros(
+                1,
+                getattr(getattr(model, "spec", None), "ch", 3),
+                size,
+                size,
+                device=parameter.device,
+                dtype=parameter.dtype,
+            )
+        )
     finally:
         model.train(training)
         for hook in hooks:

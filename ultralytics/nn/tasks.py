@@ -21,15 +21,17 @@ from ultralytics.utils.log import LOGGER
 STRIDE_PROBE = 256  # pixels; a multiple of every stride in use
 
 
-def parse_model(spec: ModelSpec | dict[str, Any], ch: int | None = None, verbose: bool = False) -> tuple[nn.Sequential, list[int]]:
+def parse_model(
+    spec: ModelSpec | dict[str, Any], ch: int | None = None, verbose: bool = False
+) -> tuple[nn.Sequential, list[int]]:
     """Build a spec's rows.
 
     Args:
         spec: the model as data; ch: input channels, instead of the spec's own.
 
     Returns:
-        The rows as a Sequential (each with `.i` number, `.f` sources, `.type` class path), and the numbers of the rows whose output a
-        later row reads.
+        The rows as a Sequential (each with `.i` number, `.f` sources, `.type` class path), and the numbers of the rows
+        whose output a later row reads.
 
     Raises:
         ModelError: naming the row: unknown module, wrong arguments, channels or resolutions that do not fit.
@@ -97,14 +99,19 @@ def _check_resolutions(
     known = [s for s in scales if s is not None]
     if len(set(known)) < 2:
         return
-    told = ", ".join(f"row {s % i} ({rows[s % i].module}) stride {k:g}" for s, k in zip(sources, scales, strict=True) if k is not None)
+    told = ", ".join(
+        f"row {s % i} ({rows[s % i].module}) stride {k:g}"
+        for s, k in zip(sources, scales, strict=True)
+        if k is not None
+    )
     fits = [r for r in range(i - 1) if strides[r] == scales[0] and (r + 1 >= i or strides[r + 1] != strides[r])]
     mend = f"the last rows at stride {scales[0]:g} are {', '.join(map(str, fits[-3:]))}" if fits else ""
     raise ModelError(f"it joins maps of different size: {told}", mend=mend)
 
 
 def _replace_activation(model: nn.Module, name: str) -> None:
-    """Give every Conv with the default activation another one: "nn.ReLU()" or "nn.LeakyReLU(0.1)"; nothing is evaluated."""
+    """Give every Conv with the default activation another one: "nn.ReLU()" or "nn.LeakyReLU(0.1)"; nothing is
+    evaluated."""
     match = re.fullmatch(r"(?:torch\.)?(?:nn\.)?(\w+)\(([\d.]*)\)", name.strip())
     cls = getattr(nn, match[1], None) if match else None
     if match is None or not (isinstance(cls, type) and issubclass(cls, nn.Module)):
@@ -118,8 +125,8 @@ def _replace_activation(model: nn.Module, name: str) -> None:
 class DetectionModel(nn.Module):
     """A detector built from a model YAML.
 
-    A tensor (B, ch, H, W), RGB 0..1, with H and W multiples of the largest stride, goes in. In training the raw maps come out, in
-    evaluation `(y, raw)`: see `Detect`.
+    A tensor (B, ch, H, W), RGB 0..1, with H and W multiples of the largest stride, goes in. In training the raw maps
+    come out, in evaluation `(y, raw)`: see `Detect`.
 
     Args:
         cfg: a YAML's path or bundled name (the letter in "yolov8n-fla.yaml" is the scale), its content, or a ModelSpec.
@@ -128,7 +135,8 @@ class DetectionModel(nn.Module):
         scale: the scale letter, for any file name.
 
     Attributes:
-        model: the rows; save: rows kept for later ones; stride: (levels,) tensor; names: class names; yaml: the spec as plain data.
+        model: the rows; save: rows kept for later ones; stride: (levels,) tensor; names: class names; yaml: the spec as
+        plain data.
     """
 
     def __init__(
@@ -169,7 +177,8 @@ class DetectionModel(nn.Module):
 
     @torch.no_grad()
     def _init_head(self) -> Tensor:
-        """Measure the strides with a forward pass that leaves batch norms as they are, and set the head's first bias."""
+        """Measure the strides with a forward pass that leaves batch norms as they are, and set the head's first
+        bias."""
         head, training = self.head, self.training
         self.eval()
         head.training = True  # the flag of the head alone: raw maps come out, no statistics move
@@ -177,7 +186,9 @@ class DetectionModel(nn.Module):
             maps = self.forward(torch.zeros(1, self.spec.ch, STRIDE_PROBE, STRIDE_PROBE))
         except RuntimeError as e:
             reason = str(e).splitlines()[0]
-            raise ModelError(f"a {STRIDE_PROBE}×{STRIDE_PROBE} image does not pass through: {reason}", self.spec.yaml_file) from None
+            raise ModelError(
+                f"a {STRIDE_PROBE}×{STRIDE_PROBE} image does not pass through: {reason}", self.spec.yaml_file
+            ) from None
         assert isinstance(maps, list)
         head.stride = torch.tensor([STRIDE_PROBE / m.shape[-2] for m in maps])
         head.bias_init()
@@ -192,14 +203,15 @@ class DetectionModel(nn.Module):
             if isinstance(layer.f, int):
                 source = out if layer.f == -1 else kept[layer.f]
             else:
-                source = [out if f == -1 else kept[f % layer.i] for f in layer.f]  # type: ignore[union-attr, operator]
+                source = [out if f == -1 else kept[f % layer.i] for f in layer.f]  # type: ignore[union-attr]
             out = layer(source)
             if layer.i in self.save:
                 kept[layer.i] = out  # type: ignore[index]
         return out
 
     def fuse(self) -> DetectionModel:
-        """Fold every batch norm into its convolution, in place, for inference. Copy the model first to go on training it."""
+        """Fold every batch norm into its convolution, in place, for inference. Copy the model first to go on training
+        it."""
         for module in self.modules():
             if isinstance(module, Conv):
                 module.fuse()

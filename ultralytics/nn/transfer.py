@@ -13,7 +13,8 @@ class TransferReport:
     """What a transfer did, by tensor name.
 
     Attributes:
-        loaded: copied; mismatched: present in both with these (source, target) shapes; new: only in the target; unused: only in the
+        loaded: copied; mismatched: present in both with these (source, target) shapes; new: only in the target; unused:
+        only in the
             source.
     """
 

@@ -16,8 +16,8 @@ Boxes = TypeVar("Boxes", Tensor, npt.NDArray[np.floating])
 
 def _join(parts: Sequence[Boxes], like: Boxes) -> Boxes:
     if isinstance(like, Tensor):
-        return torch.cat(list(parts), -1)  # type: ignore[arg-type, return-value]
-    return np.concatenate(list(parts), -1)  # type: ignore[arg-type, return-value]
+        return torch.cat(list(parts), -1)
+    return np.concatenate(list(parts), -1)
 
 
 def xyxy2xywh(x: Boxes) -> Boxes:
@@ -38,7 +38,8 @@ def xywhn2xyxy(x: Boxes, w: float = 640, h: float = 640, padw: float = 0, padh: 
 
 
 def xyxy2xywhn(x: Boxes, w: float = 640, h: float = 640, clip: bool = False, eps: float = 0.0) -> Boxes:
-    """Corners in pixels of a w×h frame → centre, width, height in 0..1; `clip` first limits them to the frame less `eps`."""
+    """Corners in pixels of a w×h frame → centre, width, height in 0..1; `clip` first limits them to the frame less
+    `eps`."""
     if clip:
         x = clip_boxes(x, (h - eps, w - eps))
     y = xyxy2xywh(x)
@@ -50,7 +51,7 @@ def clip_boxes(boxes: Boxes, shape: Sequence[float]) -> Boxes:
     h, w = shape[:2]
     if isinstance(boxes, Tensor):
         limit = torch.tensor([w, h, w, h], dtype=boxes.dtype, device=boxes.device)
-        return boxes.clamp(min=0).minimum(limit)  # type: ignore[return-value]
+        return boxes.clamp(min=0).minimum(limit)
     return boxes.clip(0, np.array([w, h, w, h], dtype=boxes.dtype))
 
 
@@ -94,13 +95,20 @@ def box_iou(box1: Tensor, box2: Tensor, eps: float = 1e-7) -> Tensor:
 
 
 def bbox_iou(
-    box1: Tensor, box2: Tensor, xywh: bool = True, GIoU: bool = False, DIoU: bool = False, CIoU: bool = False, eps: float = 1e-7
+    box1: Tensor,
+    box2: Tensor,
+    xywh: bool = True,
+    GIoU: bool = False,
+    DIoU: bool = False,
+    CIoU: bool = False,
+    eps: float = 1e-7,
 ) -> Tensor:
     """Overlap of boxes pair by pair, with broadcasting: (…, 4) and (…, 4) → (…, 1).
 
     Args:
         xywh: centre, width, height instead of corners.
-        GIoU, DIoU, CIoU: the generalised (CVPR 2019), distance or complete (AAAI 2020) variant instead of the plain ratio.
+        GIoU, DIoU, CIoU: the generalised (CVPR 2019), distance or complete (AAAI 2020) variant instead of the plain
+        ratio.
         eps: guards divisions.
     """
     if xywh:
@@ -112,7 +120,9 @@ def bbox_iou(
         left2, top2, right2, bottom2 = box2.chunk(4, -1)
         w1, h1 = right1 - left1, bottom1 - top1 + eps
         w2, h2 = right2 - left2, bottom2 - top2 + eps
-    inter = (right1.minimum(right2) - left1.maximum(left2)).clamp(min=0) * (bottom1.minimum(bottom2) - top1.maximum(top2)).clamp(min=0)
+    inter = (right1.minimum(right2) - left1.maximum(left2)).clamp(min=0) * (
+        bottom1.minimum(bottom2) - top1.maximum(top2)
+    ).clamp(min=0)
     union = w1 * h1 + w2 * h2 - inter + eps
     iou = inter / union
     if not (GIoU or DIoU or CIoU):

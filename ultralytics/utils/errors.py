@@ -1,6 +1,7 @@
 """Errors a user can cause, each told in one line: what is wrong, where, and the mend.
 
-The command line prints them as `error: …` and leaves with exit code 2; any other exception is a fault of ours (exit code 1).
+The command line prints them as `error: …` and leaves with exit code 2; any other exception is a fault of ours (exit
+code 1).
 """
 
 from __future__ import annotations

@@ -11,7 +11,9 @@ from ultralytics.utils.errors import UserError
 from ultralytics.utils.types import UInt8Array
 
 IMAGE_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"))
-VIDEO_SUFFIXES = frozenset((".asf", ".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".wmv", ".webm"))
+VIDEO_SUFFIXES = frozenset(
+    (".asf", ".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".wmv", ".webm")
+)
 
 
 def imread(path: str | Path) -> UInt8Array | None:
@@ -56,4 +58,6 @@ def imwrite(path: str | Path, image: UInt8Array, quality: int = 95) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         data.tofile(path)
     except OSError as e:
-        raise UserError(f"could not be written: {e.strerror or e}", str(path), "free some space or choose another project=") from None
+        raise UserError(
+            f"could not be written: {e.strerror or e}", str(path), "free some space or choose another project="
+        ) from None

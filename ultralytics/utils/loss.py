@@ -109,7 +109,7 @@ class v8DetectionLoss:
         device = feats[0].device
         # A copy in (B, A, channel) order, so that everything behind it reads memory in a row.
         flat = torch.cat([f.flatten(2).transpose(1, 2) for f in feats], 1)
-        pred_dist, pred_logits = flat.split((4 * self.reg_max, self.nc), -1)
+        pred_dist, pred_logits = flat.tensor_split([4 * self.reg_max], -1)
         pred_dist, pred_logits = pred_dist.float(), pred_logits.float()
         anchors, strides = make_anchors([f.detach().float() for f in feats], self.strides)
 
@@ -129,7 +129,9 @@ class v8DetectionLoss:
         loss_box, loss_dfl = self.bbox_loss(
             pred_dist, pred_bboxes, anchors, target_bboxes / strides, target_scores, score_sum, fg_mask
         )
-        parts = torch.stack([part * gain for part, gain in zip((loss_box, loss_cls, loss_dfl), self.gains, strict=True)])
+        parts = torch.stack(
+            [part * gain for part, gain in zip((loss_box, loss_cls, loss_dfl), self.gains, strict=True)]
+        )
         return parts.sum() * B, parts.detach()
 
     def targets(self, batch: Mapping[str, Any], batch_size: int, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -153,5 +155,5 @@ class v8DetectionLoss:
         """Logits (…, 4·R) at anchors (…, 2) → boxes (…, 4) xyxy in grid units."""
         if self.reg_max > 1:
             bins = torch.arange(self.reg_max, dtype=pred_dist.dtype, device=pred_dist.device)
-            pred_dist = pred_dist.unflatten(-1, (4, self.reg_max)).softmax(-1).matmul(bins)
+            pred_dist = pred_dist.view(*pred_dist.shape[:-1], 4, self.reg_max).softmax(-1).matmul(bins)
         return dist2bbox(pred_dist, anchors, xywh=False)

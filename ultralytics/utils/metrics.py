@@ -13,7 +13,17 @@ from torch import Tensor
 
 from ultralytics.utils.boxes import bbox_iou, box_iou
 
-__all__ = ["ConfusionMatrix", "DetMetrics", "Metric", "ap_per_class", "bbox_iou", "box_iou", "compute_ap", "match_predictions", "smooth"]
+__all__ = [
+    "ConfusionMatrix",
+    "DetMetrics",
+    "Metric",
+    "ap_per_class",
+    "bbox_iou",
+    "box_iou",
+    "compute_ap",
+    "match_predictions",
+    "smooth",
+]
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 CURVE_POINTS = 1000
@@ -21,8 +31,11 @@ F64 = npt.NDArray[np.float64]
 Plotted = Callable[..., None] | None
 
 
-def unique_pairs(labels: npt.NDArray[Any], detections: npt.NDArray[Any], iou: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """One-to-one pairs out of candidate pairs: each detection keeps its best label, then each label its first detection.
+def unique_pairs(
+    labels: npt.NDArray[Any], detections: npt.NDArray[Any], iou: npt.NDArray[Any]
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """One-to-one pairs out of candidate pairs: each detection keeps its best label, then each label its first
+    detection.
 
     Detections come in order of confidence, so a label goes to the most confident of those that chose it.
     """
@@ -96,7 +109,8 @@ def ap_per_class(
 
     Returns:
         tp, fp, p, r, f1 at the confidence of the best mean F1 (classes,); ap (classes, thresholds); the classes;
-        p, r, f1 curves (classes, 1000) over confidence; the confidences (1000,); precision over recall at IoU 0.5 (classes, 1000).
+        p, r, f1 curves (classes, 1000) over confidence; the confidences (1000,); precision over recall at IoU 0.5
+        (classes, 1000).
     """
     order = np.argsort(-conf, kind="stable")
     tp, conf, pred_cls = tp[order].astype(float), conf[order].astype(float), pred_cls[order]
@@ -122,18 +136,41 @@ def ap_per_class(
                 precision_at_recall[i] = np.interp(x, r, envelope)
     f1_curve = 2 * p_curve * r_curve / (p_curve + r_curve + eps)
     if plot:
-        _plot_curves(x, precision_at_recall, p_curve, r_curve, f1_curve, ap, classes, names or {}, save_dir, prefix, on_plot)
+        _plot_curves(
+            x, precision_at_recall, p_curve, r_curve, f1_curve, ap, classes, names or {}, save_dir, prefix, on_plot
+        )
     best = int(smooth(f1_curve.mean(0), 0.1).argmax()) if nc else 0
     p, r, f1 = p_curve[:, best], r_curve[:, best], f1_curve[:, best]
     true_positives = (r * labels).round()
     false_positives = (true_positives / (p + eps) - true_positives).round()
     return (
-        true_positives, false_positives, p, r, f1, ap, classes.astype(int), p_curve, r_curve, f1_curve, x, precision_at_recall,
-    )  # fmt: skip
+        true_positives,
+        false_positives,
+        p,
+        r,
+        f1,
+        ap,
+        classes.astype(int),
+        p_curve,
+        r_curve,
+        f1_curve,
+        x,
+        precision_at_recall,
+    )
 
 
 def _plot_curves(
-    x: F64, pr: F64, p: F64, r: F64, f1: F64, ap: F64, classes: Any, names: Mapping[int, str], save_dir: Path, prefix: str, on_plot: Plotted
+    x: F64,
+    pr: F64,
+    p: F64,
+    r: F64,
+    f1: F64,
+    ap: F64,
+    classes: Any,
+    names: Mapping[int, str],
+    save_dir: Path,
+    prefix: str,
+    on_plot: Plotted,
 ) -> None:
     from ultralytics.utils.plotting import plot_mc_curve, plot_pr_curve  # matplotlib is heavy
 
@@ -168,7 +205,8 @@ class Metric:
     @property
     def ap(self) -> F64:
         """Average precision over IoU 0.5 to 0.95, per class."""
-        return self.all_ap.mean(1)
+        mean: F64 = self.all_ap.mean(1)
+        return mean
 
     @property
     def mp(self) -> float:
@@ -216,8 +254,18 @@ class Metric:
 
     def update(self, results: Sequence[Any]) -> None:
         """Take what `ap_per_class` returns, from its third entry on."""
-        (self.p, self.r, self.f1, self.all_ap, self.ap_class_index,
-         self.p_curve, self.r_curve, self.f1_curve, self.px, self.prec_values) = results  # fmt: skip
+        (
+            self.p,
+            self.r,
+            self.f1,
+            self.all_ap,
+            self.ap_class_index,
+            self.p_curve,
+            self.r_curve,
+            self.f1_curve,
+            self.px,
+            self.prec_values,
+        ) = results
 
 
 def _mean(values: F64) -> float:
@@ -236,7 +284,11 @@ class DetMetrics:
     """
 
     def __init__(
-        self, save_dir: Path = Path(), plot: bool = False, on_plot: Plotted = None, names: Mapping[int, str] | None = None
+        self,
+        save_dir: Path = Path(),
+        plot: bool = False,
+        on_plot: Plotted = None,
+        names: Mapping[int, str] | None = None,
     ) -> None:
         self.save_dir, self.plot, self.on_plot, self.names = save_dir, plot, on_plot, dict(names or {})
         self.box = Metric()
@@ -365,8 +417,8 @@ class ConfusionMatrix:
         if len(labels):
             labels, found = unique_pairs(labels, found, iou[labels, found])
         np.add.at(self.matrix, (predicted[found], true[labels]), 1)
-        np.add.at(self.matrix, (np.delete(predicted, found), self.nc), 1)
-        np.add.at(self.matrix, (self.nc, np.delete(true, labels)), 1)
+        np.add.at(self.matrix[:, self.nc], np.delete(predicted, found), 1)
+        np.add.at(self.matrix[self.nc], np.delete(true, labels), 1)
 
     def tp_fp(self) -> tuple[F64, F64]:
         """True and false positives per class."""

@@ -47,8 +47,8 @@ def greedy_nms(boxes: Tensor, scores: Tensor, iou_threshold: float, max_keep: in
             index = index[~met.any(0)]
         suppresses = (_overlap(boxes[index], boxes[index]) > iou_threshold).triu(1).to(torch.float32)
         alive = torch.ones(len(index), device=boxes.device)
-        # A box lives when no living better one suppresses it. Applying that rule to all at once settles the k-th link of every chain
-        # in k rounds, and stops where greedy suppression does.
+        # A box lives when no living better one suppresses it. Applying that rule to all at once settles the k-th link
+        # of every chain in k rounds, and stops where greedy suppression does.
         while True:
             settled = ((alive @ suppresses) == 0).to(torch.float32)
             if torch.equal(settled, alive):
@@ -128,6 +128,8 @@ def non_max_suppression(
         boxes, score, label = boxes[order], score[order], label[order]
         spread = boxes if agnostic else boxes + label.to(boxes.dtype)[:, None] * max_wh
         compiled = _compiled_nms()
-        index = compiled(spread, score, iou_thres)[:max_det] if compiled else greedy_nms(spread, score, iou_thres, max_det)
+        index = (
+            compiled(spread, score, iou_thres)[:max_det] if compiled else greedy_nms(spread, score, iou_thres, max_det)
+        )
         output.append(torch.cat((boxes[index], score[index, None], label[index, None].to(boxes.dtype)), 1))
     return output

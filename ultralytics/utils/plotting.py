@@ -27,10 +27,36 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 PALETTE = (
-    "#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#00a3c4", "#f032e6", "#7a9a01", "#c2185b", "#008080",
-    "#9a6324", "#800000", "#5c6bc0", "#808000", "#d4a017", "#000075", "#546e7a", "#2e7d32", "#ad1457", "#6d4c41",
-)  # fmt: skip
-NON_LATIN_FONTS = ("Noto Sans CJK SC", "Source Han Sans SC", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei", "Microsoft YaHei", "SimHei", "PingFang SC")
+    "#e6194b",
+    "#3cb44b",
+    "#4363d8",
+    "#f58231",
+    "#911eb4",
+    "#00a3c4",
+    "#f032e6",
+    "#7a9a01",
+    "#c2185b",
+    "#008080",
+    "#9a6324",
+    "#800000",
+    "#5c6bc0",
+    "#808000",
+    "#d4a017",
+    "#000075",
+    "#546e7a",
+    "#2e7d32",
+    "#ad1457",
+    "#6d4c41",
+)
+NON_LATIN_FONTS = (
+    "Noto Sans CJK SC",
+    "Source Han Sans SC",
+    "WenQuanYi Zen Hei",
+    "WenQuanYi Micro Hei",
+    "Microsoft YaHei",
+    "SimHei",
+    "PingFang SC",
+)
 
 
 class Colors:
@@ -66,11 +92,14 @@ class Annotator:
     """Draw boxes and names on a picture.
 
     Args:
-        im: BGR uint8 (H, W, 3); copied. line_width: pixels, by the picture's size when None. font_size: pixels. example: a name, whose
+        im: BGR uint8 (H, W, 3); copied. line_width: pixels, by the picture's size when None. font_size: pixels.
+        example: a name, whose
             letters choose the font.
     """
 
-    def __init__(self, im: UInt8Array, line_width: float | None = None, font_size: float | None = None, example: str = "abc") -> None:
+    def __init__(
+        self, im: UInt8Array, line_width: float | None = None, font_size: float | None = None, example: str = "abc"
+    ) -> None:
         self.lw = max(int(line_width or round(sum(im.shape[:2]) / 2 * 0.003)), 1 if line_width else 2)
         self.size = int(font_size or max(round(sum(im.shape[:2]) / 2 * 0.035 * 0.55), 11))
         self.example = example
@@ -95,7 +124,7 @@ class Annotator:
         if not label:
             return
         font = self.text_font(label)
-        left, top, right, bottom = font.getbbox(label)
+        left, _, right, bottom = font.getbbox(label)
         w, h = right - left + 4, bottom + 3
         x = min(max(x1, 0.0), max(self.im.width - w, 0.0))
         y = y1 - h if y1 >= h else y1
@@ -125,9 +154,11 @@ def plot_images(
     """Draw a batch as a grid of pictures with boxes and file names.
 
     Args:
-        batch: img (B, 3, H, W) RGB, uint8 or 0..1; batch_idx, cls, bboxes (xywh, 0..1), im_file; with `conf`, boxes below `conf_thres`
+        batch: img (B, 3, H, W) RGB, uint8 or 0..1; batch_idx, cls, bboxes (xywh, 0..1), im_file; with `conf`, boxes
+        below `conf_thres`
             are left out.
-        fname: .jpg or .png; names: class names; max_subplots: pictures drawn; max_size: longest side of the grid, pixels.
+        fname: .jpg or .png; names: class names; max_subplots: pictures drawn; max_size: longest side of the grid,
+        pixels.
     """
     images = batch["img"][:max_subplots].detach().cpu()
     if images.is_floating_point():
@@ -142,7 +173,9 @@ def plot_images(
     for i, picture in enumerate(pictures):
         y, x = i // columns * tile_h, i % columns * tile_w
         picture = np.ascontiguousarray(picture)
-        grid[y : y + tile_h, x : x + tile_w] = cv2.resize(picture, (tile_w, tile_h), interpolation=cv2.INTER_AREA) if gain < 1 else picture
+        grid[y : y + tile_h, x : x + tile_w] = (
+            cv2.resize(picture, (tile_w, tile_h), interpolation=cv2.INTER_AREA) if gain < 1 else picture
+        )
     names = names or {}
     annotator = Annotator(grid, line_width=2, font_size=12, example="".join(names.values()))
     owner = batch["batch_idx"].view(-1).cpu().long()
@@ -189,7 +222,9 @@ def _chart(draw: Callable[P, None]) -> Callable[P, None]:
         known = set(font_manager.fontManager.get_font_names())
         families = ["DejaVu Sans", *(f for f in NON_LATIN_FONTS if f in known)]
         with matplotlib.rc_context({"font.family": families}), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Glyph .* missing")  # boxes instead of letters: the picture shows it
+            warnings.filterwarnings(
+                "ignore", message="Glyph .* missing"
+            )  # boxes instead of letters: the picture shows it
             draw(*args, **kwargs)
 
     return drawn
@@ -226,9 +261,17 @@ def plot_labels(boxes: Any, cls: Any, names: Mapping[int, str], save_dir: Path) 
     for i in np.random.default_rng(0).permutation(len(boxes))[:500]:
         w, h = boxes[i, 2:]
         x, y = [0.5 - w / 2, 0.5 + w / 2], [0.5 - h / 2, 0.5 + h / 2]
-        axes[0, 1].plot([x[0], x[1], x[1], x[0], x[0]], [y[0], y[0], y[1], y[1], y[0]], color=np.array(colors(cls[i])) / 255, linewidth=0.5)
+        axes[0, 1].plot(
+            [x[0], x[1], x[1], x[0], x[0]],
+            [y[0], y[0], y[1], y[1], y[0]],
+            color=np.array(colors(cls[i])) / 255,
+            linewidth=0.5,
+        )
     axes[0, 1].set(xlim=(0, 1), ylim=(1, 0), aspect="equal")
-    for axis, columns, labels in ((axes[1, 0], (0, 1), ("centre x", "centre y")), (axes[1, 1], (2, 3), ("width", "height"))):
+    for axis, columns, labels in (
+        (axes[1, 0], (0, 1), ("centre x", "centre y")),
+        (axes[1, 1], (2, 3), ("width", "height")),
+    ):
         values = boxes[:, columns]
         if len(values):
             axis.hist2d(values[:, 0], values[:, 1], bins=50, range=[[0, 1], [0, 1]], cmap="Blues")
@@ -262,7 +305,13 @@ def plot_results(file: str | Path, save_dir: Path | None = None) -> None:
         if len(x) > 8:
             kernel = np.exp(-0.5 * (np.arange(-6, 7) / 2.0) ** 2)
             weight = np.convolve(np.ones_like(y), kernel, "same")
-            axis.plot(x, np.convolve(y, kernel, "same")[: len(y)] / weight[: len(y)], linewidth=1.8, color="#e6194b", label="smoothed")
+            axis.plot(
+                x,
+                np.convolve(y, kernel, "same")[: len(y)] / weight[: len(y)],
+                linewidth=1.8,
+                color="#e6194b",
+                label="smoothed",
+            )
         axis.set_title(column, fontsize=10)
         axis.xaxis.get_major_locator().set_params(integer=True)
         _grid(axis)
@@ -272,7 +321,9 @@ def plot_results(file: str | Path, save_dir: Path | None = None) -> None:
 
 
 @_chart
-def plot_pr_curve(px: Any, py: Any, ap: Any, save_path: str | Path = "PR_curve.png", names: Mapping[int, str] | None = None) -> None:
+def plot_pr_curve(
+    px: Any, py: Any, ap: Any, save_path: str | Path = "PR_curve.png", names: Mapping[int, str] | None = None
+) -> None:
     """Precision over recall.
 
     Args:
@@ -284,8 +335,13 @@ def plot_pr_curve(px: Any, py: Any, ap: Any, save_path: str | Path = "PR_curve.p
     py, ap = np.stack([np.asarray(p) for p in py], 1) if len(py) else np.zeros((len(px), 0)), np.asarray(ap)
     legend = 0 < len(names) < 21
     for i in range(py.shape[1]):
-        axes.plot(px, py[:, i], linewidth=1, color=np.array(colors(i)) / 255 if legend else "#b8c0cc",
-                  label=f"{_tick(list(names.values())[i])} {ap[i, 0]:.3f}" if legend else None)  # fmt: skip
+        axes.plot(
+            px,
+            py[:, i],
+            linewidth=1,
+            color=np.array(colors(i)) / 255 if legend else "#b8c0cc",
+            label=f"{_tick(list(names.values())[i])} {ap[i, 0]:.3f}" if legend else None,
+        )
     if py.shape[1]:
         axes.plot(px, py.mean(1), linewidth=2.5, color="#1f2a44", label=f"all classes {ap[:, 0].mean():.3f} mAP@0.5")
         axes.legend(loc="lower left", fontsize=8)
@@ -296,9 +352,13 @@ def plot_pr_curve(px: Any, py: Any, ap: Any, save_path: str | Path = "PR_curve.p
 
 @_chart
 def plot_mc_curve(
-    px: Any, py: Any, save_path: str | Path = "mc_curve.png", names: Mapping[int, str] | None = None, xlabel: str = "Confidence",
+    px: Any,
+    py: Any,
+    save_path: str | Path = "mc_curve.png",
+    names: Mapping[int, str] | None = None,
+    xlabel: str = "Confidence",
     ylabel: str = "Metric",
-) -> None:  # fmt: skip
+) -> None:
     """A metric over confidence.
 
     Args:
@@ -310,10 +370,22 @@ def plot_mc_curve(
     py = np.asarray(py)
     legend = 0 < len(names) < 21
     for i, y in enumerate(py):
-        axes.plot(px, y, linewidth=1, color=np.array(colors(i)) / 255 if legend else "#b8c0cc", label=_tick(list(names.values())[i]) if legend else None)
+        axes.plot(
+            px,
+            y,
+            linewidth=1,
+            color=np.array(colors(i)) / 255 if legend else "#b8c0cc",
+            label=_tick(list(names.values())[i]) if legend else None,
+        )
     if len(py):
         mean = py.mean(0)
-        axes.plot(px, mean, linewidth=2.5, color="#1f2a44", label=f"all classes {mean.max():.2f} at {np.asarray(px)[mean.argmax()]:.3f}")
+        axes.plot(
+            px,
+            mean,
+            linewidth=2.5,
+            color="#1f2a44",
+            label=f"all classes {mean.max():.2f} at {np.asarray(px)[mean.argmax()]:.3f}",
+        )
         axes.legend(loc="lower left", fontsize=8)
     axes.set(xlabel=xlabel, ylabel=ylabel, xlim=(0, 1), ylim=(0, 1.02), title=f"{ylabel}-Confidence curve")
     _grid(axes)
@@ -341,7 +413,15 @@ def plot_confusion_matrix(matrix: Any, names: Sequence[str], normalize: bool, sa
             for j in range(values.shape[1]):
                 if values[i, j] >= 0.005:
                     text = f"{values[i, j]:.2f}" if normalize else f"{int(values[i, j])}"
-                    axes.text(j, i, text, ha="center", va="center", fontsize=8, color="white" if values[i, j] > 0.55 * top else "#1f2a44")
+                    axes.text(
+                        j,
+                        i,
+                        text,
+                        ha="center",
+                        va="center",
+                        fontsize=8,
+                        color="white" if values[i, j] > 0.55 * top else "#1f2a44",
+                    )
     if count < 100:
         ticks = [*(_tick(n) for n in names), "background"]
         size = 9 if count < 30 else 5

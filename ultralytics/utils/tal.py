@@ -13,8 +13,11 @@ from torch import Tensor, nn
 from ultralytics.utils.boxes import bbox_iou
 
 
-def make_anchors(feats: Sequence[Tensor], strides: Tensor | Sequence[float], grid_cell_offset: float = 0.5) -> tuple[Tensor, Tensor]:
-    """Cell centres of every level in grid units, (A, 2) as x, y, and their strides, (A, 1); row-major, level after level."""
+def make_anchors(
+    feats: Sequence[Tensor], strides: Tensor | Sequence[float], grid_cell_offset: float = 0.5
+) -> tuple[Tensor, Tensor]:
+    """Cell centres of every level in grid units, (A, 2) as x, y, and their strides, (A, 1); row-major, level after
+    level."""
     points, steps = [], []
     for feat, stride in zip(feats, strides, strict=True):
         h, w = feat.shape[2:]
@@ -34,7 +37,8 @@ def dist2bbox(distance: Tensor, anchor_points: Tensor, xywh: bool = True, dim: i
 
 
 def bbox2dist(anchor_points: Tensor, bbox: Tensor, reg_max: float) -> Tensor:
-    """Boxes xyxy → distances left, top, right, bottom, limited to [0, reg_max − 0.01] so that both neighbouring bins exist."""
+    """Boxes xyxy → distances left, top, right, bottom, limited to [0, reg_max − 0.01] so that both neighbouring bins
+    exist."""
     x1y1, x2y2 = bbox.chunk(2, -1)
     return torch.cat((anchor_points - x1y1, x2y2 - anchor_points), -1).clamp(0, reg_max - 0.01)
 
@@ -42,8 +46,8 @@ def bbox2dist(anchor_points: Tensor, bbox: Tensor, reg_max: float) -> Tensor:
 class TaskAlignedAssigner(nn.Module):
     """Give each anchor at most one ground-truth box, by classification score and overlap together.
 
-    The alignment of an anchor with a box is score^alpha · CIoU^beta (TOOD, eq. 1); each box takes the `topk` best anchors whose
-    centre lies inside it, and an anchor wanted by several boxes goes to the one it overlaps most.
+    The alignment of an anchor with a box is score^alpha · CIoU^beta (TOOD, eq. 1); each box takes the `topk` best
+    anchors whose centre lies inside it, and an anchor wanted by several boxes goes to the one it overlaps most.
 
     Args:
         topk: anchors per box.
@@ -60,7 +64,13 @@ class TaskAlignedAssigner(nn.Module):
 
     @torch.no_grad()
     def forward(
-        self, pd_scores: Tensor, pd_bboxes: Tensor, anc_points: Tensor, gt_labels: Tensor, gt_bboxes: Tensor, mask_gt: Tensor
+        self,
+        pd_scores: Tensor,
+        pd_bboxes: Tensor,
+        anc_points: Tensor,
+        gt_labels: Tensor,
+        gt_bboxes: Tensor,
+        mask_gt: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Assign.
 
@@ -71,7 +81,8 @@ class TaskAlignedAssigner(nn.Module):
             gt_labels: (B, G, 1); gt_bboxes: (B, G, 4) pixels; mask_gt: (B, G, 1), false on padding.
 
         Returns:
-            target_labels (B, A), target_bboxes (B, A, 4), target_scores (B, A, C), fg_mask (B, A) bool, target_gt_idx (B, A).
+            target_labels (B, A), target_bboxes (B, A, 4), target_scores (B, A, C), fg_mask (B, A) bool, target_gt_idx
+            (B, A).
         """
         B, A, C = pd_scores.shape
         G = gt_bboxes.shape[1]
@@ -128,7 +139,8 @@ class TaskAlignedAssigner(nn.Module):
 
     @staticmethod
     def resolve(positive: Tensor, overlap: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Leave each anchor one box, the one it overlaps most of all; returns positives (B, G, A), box index and mask (B, A)."""
+        """Leave each anchor one box, the one it overlaps most of all; returns positives (B, G, A), box index and mask
+        (B, A)."""
         contested = (positive.sum(1) > 1).unsqueeze(1)  # (B, 1, A)
         best = torch.zeros_like(positive).scatter_(1, overlap.argmax(1, keepdim=True), True)
         positive = torch.where(contested, best, positive)

@@ -54,6 +54,6 @@ class SampleKey(NamedTuple):
     So a batch does not depend on the number of workers, and a resumed epoch repeats exactly.
     """
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody calls on a key
     seed: tuple[int, ...]  # entropy of the sample's own generator: (run seed, epoch, position in the epoch)
     partners: tuple[int, ...] = ()  # images that mosaic and mixup may take besides `index`

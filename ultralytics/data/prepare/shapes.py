@@ -49,7 +49,13 @@ def outline(kind: str, centre: tuple[float, float], radius: float, angle: float)
     assert kind == "cross", kind
     arm = 0.3
     corner = [(1, -arm), (1, arm), (arm, arm)]
-    points = np.array([(x * math.cos(q) - y * math.sin(q), x * math.sin(q) + y * math.cos(q)) for q in np.arange(4) * turn / 4 for x, y in corner])
+    points = np.array(
+        [
+            (x * math.cos(q) - y * math.sin(q), x * math.sin(q) + y * math.cos(q))
+            for q in np.arange(4) * turn / 4
+            for x, y in corner
+        ]
+    )
     return [polygon(np.arctan2(points[:, 1], points[:, 0]), np.hypot(points[:, 0], points[:, 1]))]
 
 
@@ -112,7 +118,8 @@ def draw(seed: tuple[int, ...]) -> tuple[UInt8Array, list[tuple[int, float, floa
 
 
 def _covered(below: tuple[float, ...], above: tuple[float, ...]) -> float:
-    """The part of a box that another hides; the smaller of both counts, so nothing small vanishes behind or before something large."""
+    """The part of a box that another hides; the smaller of both counts, so nothing small vanishes behind or before
+    something large."""
     w = min(below[2], above[2]) - max(below[0], above[0])
     h = min(below[3], above[3]) - max(below[1], above[1])
     area = min((b[2] - b[0]) * (b[3] - b[1]) for b in (below, above))
@@ -120,7 +127,8 @@ def _covered(below: tuple[float, ...], above: tuple[float, ...]) -> float:
 
 
 def _blend(image: Float64Array, contours: list[Float64Array], paint: Float64Array) -> tuple[float, float, float, float]:
-    """Paint a shape, its edge weighted by the part of each pixel it covers; the corners of what is inside the frame, to 1/4 pixel."""
+    """Paint a shape, its edge weighted by the part of each pixel it covers; the corners of what is inside the frame, to
+    1/4 pixel."""
     h, w = image.shape[:2]
     mask = np.zeros((h * OVERSAMPLE, w * OVERSAMPLE), np.uint8)
     # A pixel's centre lies half a pixel from its corner; 4 bits of the coordinates are fractions.
@@ -159,7 +167,10 @@ def prepare_shapes(out: str | Path = "data/shapes", seed: int = 0) -> Path:
             image, boxes = draw((seed, VERSION, list(COUNTS).index(split), i))
             h, w = image.shape[:2]
             imwrite(out / "images" / split / f"{i:04d}.jpg", image, quality=92)
-            rows = (f"{c} {(x1 + x2) / 2 / w:.6f} {(y1 + y2) / 2 / h:.6f} {(x2 - x1) / w:.6f} {(y2 - y1) / h:.6f}\n" for c, x1, y1, x2, y2 in boxes)
+            rows = (
+                f"{c} {(x1 + x2) / 2 / w:.6f} {(y1 + y2) / 2 / h:.6f} {(x2 - x1) / w:.6f} {(y2 - y1) / h:.6f}\n"
+                for c, x1, y1, x2, y2 in boxes
+            )
             (out / "labels" / split / f"{i:04d}.txt").write_text("".join(rows))
             return len(boxes)
 
@@ -169,6 +180,14 @@ def prepare_shapes(out: str | Path = "data/shapes", seed: int = 0) -> Path:
         yaml_file.write_text(yaml.safe_dump(spec, sort_keys=False))
         done.write_text(json.dumps(stamp))
     except OSError as e:
-        raise UserError(f"could not be written: {e.strerror or e}", str(e.filename or out), "free some space or choose another out=") from None
-    LOGGER.info("%s: %s, %d objects of %d classes", out, ", ".join(f"{n} {s} images" for s, n in COUNTS.items()), objects, len(NAMES))
+        raise UserError(
+            f"could not be written: {e.strerror or e}", str(e.filename or out), "free some space or choose another out="
+        ) from None
+    LOGGER.info(
+        "%s: %s, %d objects of %d classes",
+        out,
+        ", ".join(f"{n} {s} images" for s, n in COUNTS.items()),
+        objects,
+        len(NAMES),
+    )
     return yaml_file

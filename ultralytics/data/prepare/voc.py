@@ -32,19 +32,22 @@ class _Annotated:
 
 
 def prepare_voc(source: str | Path, out: str | Path, names: Sequence[str] | None = None) -> Path:
-    """Turn a folder with Annotations, ImageSets/Main and JPEGImages into images, labels and a data set YAML; its own splits are kept.
+    """Turn a folder with Annotations, ImageSets/Main and JPEGImages into images, labels and a data set YAML; its own
+    splits are kept.
 
-    VOC counts pixels from 1 and includes the last one: a box covers xmin − 1 to xmax. Objects marked difficult are left out, as in VOC's own
-    evaluation. The source is not changed.
+    VOC counts pixels from 1 and includes the last one: a box covers xmin − 1 to xmax. Objects marked difficult are left
+    out, as in VOC's own evaluation. The source is not changed.
 
     Args:
-        source: the VOC folder; out: the folder to fill; names: class names in the order of their ids, alphabetical when None.
+        source: the VOC folder; out: the folder to fill; names: class names in the order of their ids, alphabetical when
+        None.
 
     Returns:
         The data set's YAML, OUT/data.yaml.
 
     Raises:
-        MissingFileError: no such layout; DatasetError: nothing usable, or an unknown class; UserError: it cannot be written.
+        MissingFileError: no such layout; DatasetError: nothing usable, or an unknown class; UserError: it cannot be
+        written.
     """
     source, out = Path(source).expanduser(), Path(out).expanduser()
     splits = _splits(source)
@@ -52,16 +55,24 @@ def prepare_voc(source: str | Path, out: str | Path, names: Sequence[str] | None
         raise ConfigError("out is the source itself", str(out), "choose another folder")
     unique = sorted({name for listed in splits.values() for name in listed})
     with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 16)) as pool:
-        read = list(progress(pool.map(lambda n: _read(source, n), unique), total=len(unique), desc="Reading annotations"))
+        read = list(
+            progress(pool.map(lambda n: _read(source, n), unique), total=len(unique), desc="Reading annotations")
+        )
     by_name = {a.name: a for a in read}
     problems = [p for a in read for p in a.problems]
     found = Counter(cls for a in read for cls, _ in a.objects)
     if not found:
-        raise DatasetError(f"no object could be read: {problems[0] if problems else 'the annotations hold none'}", str(source))
+        raise DatasetError(
+            f"no object could be read: {problems[0] if problems else 'the annotations hold none'}", str(source)
+        )
     order = list(names) if names else sorted(found)
     missing = sorted(set(found) - set(order))
     if missing:
-        raise ConfigError(f"names lacks {', '.join(missing)}, which the annotations use", str(source), "name every class, or leave names out")
+        raise ConfigError(
+            f"names lacks {', '.join(missing)}, which the annotations use",
+            str(source),
+            "name every class, or leave names out",
+        )
     ids = {name: i for i, name in enumerate(order)}
     present = [s for s in SPLITS if s in splits]
     try:
@@ -71,7 +82,9 @@ def prepare_voc(source: str | Path, out: str | Path, names: Sequence[str] | None
         yaml_file = out / "data.yaml"
         yaml_file.write_text(yaml.safe_dump(spec, sort_keys=False, allow_unicode=True), encoding="utf-8")
     except OSError as e:
-        raise UserError(f"could not be written: {e.strerror or e}", str(e.filename or out), "free some space or choose another out=") from None
+        raise UserError(
+            f"could not be written: {e.strerror or e}", str(e.filename or out), "free some space or choose another out="
+        ) from None
     usable = {s: sum(by_name[n].image is not None for n in splits[s]) for s in present}
     LOGGER.info("%s: %s", out, ", ".join(f"{usable[s]} {s} images" for s in present))
     LOGGER.info("objects: %s", ", ".join(f"{name} {found[name]}" for name in order))
@@ -89,13 +102,21 @@ def prepare_voc(source: str | Path, out: str | Path, names: Sequence[str] | None
 def _splits(source: Path) -> dict[str, list[str]]:
     for folder in ("Annotations", "JPEGImages"):
         if not (source / folder).is_dir():
-            raise MissingFileError(f"there is no folder {folder}; tried {(source / folder).absolute()}", str(source), "source= is the VOC folder")
+            raise MissingFileError(
+                f"there is no folder {folder}; tried {(source / folder).absolute()}",
+                str(source),
+                "source= is the VOC folder",
+            )
     main = source / "ImageSets" / "Main"
     if not main.is_dir():
         raise MissingFileError(f"there are no splits; tried {main.absolute()}", str(source))
     lists = {s: main / f"{s}.txt" for s in SPLITS}
     # A line is "name", or "name 1" as in the lists of single classes.
-    splits = {s: [line.split()[0] for line in f.read_text().splitlines() if line.strip()] for s, f in lists.items() if f.is_file()}
+    splits = {
+        s: [line.split()[0] for line in f.read_text().splitlines() if line.strip()]
+        for s, f in lists.items()
+        if f.is_file()
+    }
     splits = {s: names for s, names in splits.items() if names}
     for split in ("train", "val"):
         if split not in splits:
@@ -106,7 +127,11 @@ def _splits(source: Path) -> dict[str, list[str]]:
 def _read(source: Path, name: str) -> _Annotated:
     result = _Annotated(name)
     xml = source / "Annotations" / f"{name}.xml"
-    candidates = [p for s in sorted(IMAGE_SUFFIXES) for p in (source / "JPEGImages" / f"{name}{s}", source / "JPEGImages" / f"{name}{s.upper()}")]
+    candidates = [
+        p
+        for s in sorted(IMAGE_SUFFIXES)
+        for p in (source / "JPEGImages" / f"{name}{s}", source / "JPEGImages" / f"{name}{s.upper()}")
+    ]
     image = next((p for p in candidates if p.is_file()), None)
     if image is None:
         result.problems.append(f"{source / 'JPEGImages' / name}.*: there is no such image")
@@ -133,7 +158,12 @@ def _read(source: Path, name: str) -> _Annotated:
             x1, y1, x2, y2 = (float(item.findtext(f"bndbox/{k}") or "nan") for k in ("xmin", "ymin", "xmax", "ymax"))
         except ValueError:
             x1 = x2 = y1 = y2 = float("nan")
-        low_x, low_y, high_x, high_y = max((x1 - 1) / w, 0.0), max((y1 - 1) / h, 0.0), min(x2 / w, 1.0), min(y2 / h, 1.0)
+        low_x, low_y, high_x, high_y = (
+            max((x1 - 1) / w, 0.0),
+            max((y1 - 1) / h, 0.0),
+            min(x2 / w, 1.0),
+            min(y2 / h, 1.0),
+        )
         if not cls or not (high_x > low_x and high_y > low_y):  # NaN fails as well
             result.problems.append(f"{xml}: object {number} ({cls or 'no name'}) has no usable box; it is dropped")
             continue
@@ -152,5 +182,8 @@ def _write_split(out: Path, split: str, annotated: list[_Annotated], ids: dict[s
         target = images / a.image.name
         if not target.exists() or target.stat().st_size != a.image.stat().st_size:
             shutil.copyfile(a.image, target)
-        rows = (f"{ids[c]} {(x1 + x2) / 2:.6f} {(y1 + y2) / 2:.6f} {x2 - x1:.6f} {y2 - y1:.6f}\n" for c, (x1, y1, x2, y2) in a.objects)
+        rows = (
+            f"{ids[c]} {(x1 + x2) / 2:.6f} {(y1 + y2) / 2:.6f} {x2 - x1:.6f} {y2 - y1:.6f}\n"
+            for c, (x1, y1, x2, y2) in a.objects
+        )
         (labels / f"{a.name}.txt").write_text("".join(rows), encoding="utf-8")

@@ -29,7 +29,8 @@ class YOLO:
     """A YOLOv8 detector, with or without attention.
 
     Args:
-        model: a model YAML ("yolov8n-fla.yaml", "cfg/models/yolov8-fla.yaml" with `scale`) or a weights file (.pt, this project's or
+        model: a model YAML ("yolov8n-fla.yaml", "cfg/models/yolov8-fla.yaml" with `scale`) or a weights file (.pt, this
+        project's or
             the reference's).
         task: "detect", the only task; verbose: print the rows while building; scale: the scale letter, for any YAML.
 
@@ -38,7 +39,13 @@ class YOLO:
         metrics: of the last validation; trainer, predictor: the last ones used.
     """
 
-    def __init__(self, model: str | Path = "yolov8n.yaml", task: str | None = None, verbose: bool = False, scale: str | None = None) -> None:
+    def __init__(
+        self,
+        model: str | Path = "yolov8n.yaml",
+        task: str | None = None,
+        verbose: bool = False,
+        scale: str | None = None,
+    ) -> None:
         setup_console()
         if task not in (None, "detect"):
             raise ConfigError(f"task={task} is not offered", mend="this project detects: leave task out")
@@ -58,7 +65,9 @@ class YOLO:
         elif name.endswith(".pt"):
             self.model, self.ckpt = load_trained(model)
             self.cfg = None
-            self.overrides = {k: self.ckpt.train_args[k] for k in ("imgsz", "data", "single_cls") if k in self.ckpt.train_args}
+            self.overrides = {
+                k: self.ckpt.train_args[k] for k in ("imgsz", "data", "single_cls") if k in self.ckpt.train_args
+            }
         else:
             raise ConfigError(f"model={name} is neither a model YAML nor a weights file", mend="give a .yaml or a .pt")
 
@@ -89,7 +98,8 @@ class YOLO:
         return int(totals["layers"]), int(totals["parameters"]), int(totals["gradients"]), totals["gflops"]
 
     def load(self, weights: str | Path | Mapping[str, Tensor]) -> YOLO:
-        """Copy the tensors that fit from a weights file or state dict into the model; training then starts from them."""
+        """Copy the tensors that fit from a weights file or state dict into the model; training then starts from
+        them."""
         state = weights if isinstance(weights, Mapping) else load_checkpoint(weights).weights
         report: TransferReport = self.model.load(state)
         for line in report.lines():
@@ -99,7 +109,9 @@ class YOLO:
 
     def save(self, filename: str | Path = "model.pt") -> None:
         """Write the model as a weights file."""
-        save_checkpoint(Path(filename), {"model": self.model.yaml, "names": dict(self.names), "ema": self.model.state_dict()})
+        save_checkpoint(
+            Path(filename), {"model": self.model.yaml, "names": dict(self.names), "ema": self.model.state_dict()}
+        )
 
     def fuse(self) -> YOLO:
         """Fold the batch norms of the model in place, for inference."""
@@ -120,7 +132,8 @@ class YOLO:
         return args
 
     def train(self, cfg: str | Path | None = None, **kwargs: Any) -> DetMetrics:
-        """Train, and go on with the best weights; keyword arguments are the keys of `python -m ultralytics train --help`."""
+        """Train, and go on with the best weights; keyword arguments are the keys of `python -m ultralytics train
+        --help`."""
         overrides = {k: v for k, v in self.overrides.items() if k == "data"} | dict(kwargs)
         overrides.setdefault("model", self.cfg or self.ckpt_path)
         if self.scale and "scale" not in overrides:
@@ -141,10 +154,13 @@ class YOLO:
             self.cfg, self._loaded = None, None
             self.overrides = {k: self.ckpt.train_args[k] for k in ("imgsz", "data", "single_cls")}
         assert self.metrics is not None or not self.trainer.args.val
-        return self.metrics if self.metrics is not None else DetMetrics(save_dir=self.trainer.save_dir, names=self.names)
+        return (
+            self.metrics if self.metrics is not None else DetMetrics(save_dir=self.trainer.save_dir, names=self.names)
+        )
 
     def val(self, **kwargs: Any) -> DetMetrics:
-        """Validate on a split of a data set (`data`, `split`); returns the metrics and writes them to the run folder."""
+        """Validate on a split of a data set (`data`, `split`); returns the metrics and writes them to the run
+        folder."""
         args = self._config("val", kwargs, kwargs.pop("_source", "argument"))
         device = select_device(args.device)
         if not args.data:
@@ -156,7 +172,9 @@ class YOLO:
             raise ConfigError(f"the data set has {data.nc} classes and the model {self.model.nc}", str(args.data))
         stride = max(int(self.model.stride.max()), 32)
         rect = args.rect_val and (args.rect or args.sources.get("rect", "default") == "default")
-        dataset = build_yolo_dataset(args, data.split(args.split), args.batch, data, mode="val", rect=rect, stride=stride)
+        dataset = build_yolo_dataset(
+            args, data.split(args.split), args.batch, data, mode="val", rect=rect, stride=stride
+        )
         loader = build_dataloader(dataset, args.batch, args.workers, shuffle=False)
         save_dir = new_run_dir(args.project, args.name or "val", args.exist_ok)
         validator = DetectionValidator(loader, save_dir, args, data)
@@ -167,7 +185,8 @@ class YOLO:
         return self.metrics
 
     def predict(self, source: Any = None, stream: bool = False, **kwargs: Any) -> list[Results] | Iterator[Results]:
-        """Detect in images or videos; a list of Results, or an iterator with `stream=True`. Files are written with `save=True`."""
+        """Detect in images or videos; a list of Results, or an iterator with `stream=True`. Files are written with
+        `save=True`."""
         origin = kwargs.pop("_source", "argument")
         args = self._config("predict", kwargs, origin, batch=1, save=False)
         source = args.source if source is None else source

@@ -1,4 +1,5 @@
-"""Focused Linear Attention (Han et al., "FLatten Transformer", ICCV 2023, arXiv 2308.00442), after a tutorial's module for YOLOv8.
+"""Focused Linear Attention (Han et al., "FLatten Transformer", ICCV 2023, arXiv 2308.00442), after a tutorial's module
+for YOLOv8.
 
 Legend: B images, C channels, H×W map, N = H·W tokens, h heads of width d = C/h, p the focusing factor.
 """
@@ -21,16 +22,17 @@ EPS = 1e-6  # keeps a token whose every channel is negative from vanishing, and 
 def focus(u: Tensor, p: float) -> Tensor:
     """The focusing function φ_p(u) = u^p · ‖u‖ / ‖u^p‖ (paper, eq. 5-6), norms over the last dimension.
 
-    φ is unchanged when its argument is scaled by the token's maximum before the power and back afterwards; that keeps u^p finite for
-    every p. Needs u > 0.
+    φ is unchanged when its argument is scaled by the token's maximum before the power and back afterwards; that keeps
+    u^p finite for every p. Needs u > 0.
     """
     if p == 1:
         return u
     peak = u.detach().amax(-1, keepdim=True)
     t = u / peak
     powered = t * t * t if p == 3 else t.pow(p)
-    gain = peak * torch.linalg.vector_norm(t, dim=-1, keepdim=True) / torch.linalg.vector_norm(powered, dim=-1, keepdim=True)
-    return powered * gain
+    norm, powered_norm = (torch.linalg.vector_norm(x, dim=-1, keepdim=True) for x in (t, powered))
+    out: Tensor = powered * (peak * norm / powered_norm)
+    return out
 
 
 def linear_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -45,7 +47,8 @@ def linear_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def interpolation_matrix(n_out: int, n_in: int, like: Tensor) -> Tensor:
-    """(n_out, n_in): linear interpolation of n_in samples at n_out equally spread places; the identity when they are equal.
+    """(n_out, n_in): linear interpolation of n_in samples at n_out equally spread places; the identity when they are
+    equal.
 
     A matrix product has a deterministic gradient on every device, which the bilinear kernels do not.
     """
@@ -61,10 +64,11 @@ class FocusedLinearAttention(nn.Module):
         q, k, v = Linear(tokens);  k ← k + position;  u = (ReLU(·) + 1e-6) / softplus(scale) for q and k
         out = Linear( linear_attention(φ_p(u_q), φ_p(u_k), v) + DWC(v) )          (paper, eq. 5-6, 10, 12)
 
-    φ_p takes its norms over all C channels, before the heads are split. DWC is a depth-wise k×k convolution whose d-channel kernel
-    all heads share; it restores the rank that linear attention lacks (paper, eq. 9, 11). There is no residual: the layer replaces
-    the map it is given. Positions are a table over a `window_size` grid, interpolated to H×W and used as it is at the window's size.
-    φ and the attention are computed in fp32 (fp64 for fp64 input), whatever the input's type or autocast.
+    φ_p takes its norms over all C channels, before the heads are split. DWC is a depth-wise k×k convolution whose
+    d-channel kernel all heads share; it restores the rank that linear attention lacks (paper, eq. 9, 11). There is no
+    residual: the layer replaces the map it is given. Positions are a table over a `window_size` grid, interpolated to
+    H×W and used as it is at the window's size. φ and the attention are computed in fp32 (fp64 for fp64 input), whatever
+    the input's type or autocast.
 
     Args:
         dim: channels C.
@@ -95,7 +99,9 @@ class FocusedLinearAttention(nn.Module):
         super().__init__()
         if num_heads < 1 or dim % num_heads:
             valid = [n for n in range(1, dim + 1) if dim % n == 0]
-            raise ModelError(f"{num_heads} heads do not divide {dim} channels", mend=f"valid counts: {', '.join(map(str, valid))}")
+            raise ModelError(
+                f"{num_heads} heads do not divide {dim} channels", mend=f"valid counts: {', '.join(map(str, valid))}"
+            )
         if len(window_size) != 2 or min(window_size) < 1:
             raise ModelError(f"window_size must be [rows, columns], both 1 or more, not {list(window_size)}")
         if not 1 <= focusing_factor <= 32:
@@ -103,7 +109,9 @@ class FocusedLinearAttention(nn.Module):
         if kernel_size < 1 or kernel_size % 2 == 0:
             raise ModelError(f"kernel_size must be odd, not {kernel_size}")
         if qk_scale is not None or attn_drop:
-            LOGGER.warning("FocusedLinearAttention: qk_scale and attn_drop have no meaning in linear attention and are ignored")
+            LOGGER.warning(
+                "FocusedLinearAttention: qk_scale and attn_drop have no meaning in linear attention and are ignored"
+            )
         self.dim, self.num_heads, self.window_size = dim, num_heads, (int(window_size[0]), int(window_size[1]))
         self.focusing_factor = focusing_factor
         self.qkv = nn.Linear(dim, dim * 3, bias=qkv_bias)
@@ -130,13 +138,14 @@ class FocusedLinearAttention(nn.Module):
         v_map = v.transpose(1, 2).reshape(B, C, H, W)
         dwc = F.conv2d(v_map, self.dwc.weight.repeat(h, 1, 1, 1), self._dwc_bias(), padding=self.dwc.padding, groups=C)
         out = out.to(v.dtype) + dwc.flatten(2).transpose(1, 2)
-        out = self.proj_drop(self.proj(out))
-        return out.transpose(1, 2).reshape(B, C, H, W)
+        mixed: Tensor = self.proj_drop(self.proj(out))
+        return mixed.transpose(1, 2).reshape(B, C, H, W)
 
     def positions(self, H: int, W: int) -> Tensor:
-        """The positional table on an H×W grid, (1, N, C): bilinear between the window's cells, itself at the window's size."""
+        """The positional table on an H×W grid, (1, N, C): bilinear between the window's cells, itself at the window's
+        size."""
         rows, cols = self.window_size
-        if (H, W) == (rows, cols):
+        if (rows, cols) == (H, W):
             return self.positional_encoding
         table = self.positional_encoding.view(rows, cols, self.dim)
         along_y, along_x = (interpolation_matrix(out, n, table) for out, n in ((H, rows), (W, cols)))

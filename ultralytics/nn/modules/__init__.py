@@ -1,6 +1,6 @@
 """The modules a model YAML may use; importing this package registers them."""
 
-from ultralytics.nn.modules.block import C2f, DFL, SPPF, Bottleneck
+from ultralytics.nn.modules.block import DFL, SPPF, Bottleneck, C2f
 from ultralytics.nn.modules.conv import Concat, Conv, DWConv, autopad
 from ultralytics.nn.modules.FLA import FocusedLinearAttention
 from ultralytics.nn.modules.head import Detect

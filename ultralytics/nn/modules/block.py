@@ -82,5 +82,3 @@ class SPPF(nn.Module):
             maps.append(self.m(maps[-1]))
         out: Tensor = self.cv2(torch.cat(maps, 1))
         return out
-
-

@@ -24,7 +24,15 @@ class Conv(nn.Module):
     default_act: ClassVar[nn.Module] = nn.SiLU(inplace=True)
 
     def __init__(
-        self, c1: int, c2: int, k: int = 1, s: int = 1, p: int | None = None, g: int = 1, d: int = 1, act: bool | nn.Module = True
+        self,
+        c1: int,
+        c2: int,
+        k: int = 1,
+        s: int = 1,
+        p: int | None = None,
+        g: int = 1,
+        d: int = 1,
+        act: bool | nn.Module = True,
     ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(c1, c2, k, s, autopad(k, p, d), dilation=d, groups=g, bias=False)
@@ -37,19 +45,17 @@ class Conv(nn.Module):
 
     @torch.no_grad()
     def fuse(self) -> None:
-        """Fold the batch norm's running statistics into the convolution (inference only); a second call does nothing."""
+        """Fold the batch norm's running statistics into the convolution (inference only); a second call does
+        nothing."""
         if not isinstance(self.bn, nn.BatchNorm2d):
             return
         conv, bn = self.conv, self.bn
-        assert bn.running_var is not None and bn.running_mean is not None
+        assert bn.running_var is not None
+        assert bn.running_mean is not None
         gain = bn.weight / torch.sqrt(bn.running_var + bn.eps)
-        fused = nn.Conv2d(
-            conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups, bias=True
-        ).to(conv.weight)
-        fused.weight.copy_(conv.weight * gain.view(-1, 1, 1, 1))
-        assert fused.bias is not None
-        fused.bias.copy_(bn.bias - bn.running_mean * gain)
-        self.conv = fused.requires_grad_(False).to(memory_format=torch.channels_last)
+        weight = (conv.weight * gain.view(-1, 1, 1, 1)).contiguous(memory_format=torch.channels_last)
+        conv.weight = nn.Parameter(weight, requires_grad=False)
+        conv.bias = nn.Parameter(bn.bias - bn.running_mean * gain, requires_grad=False)
         self.bn = nn.Identity()
 
 

@@ -55,7 +55,7 @@ class Detect(nn.Module):
         flat = torch.cat([m.flatten(2) for m in raw], 2)
         flat = flat.to(torch.promote_types(flat.dtype, torch.float32))
         anchors, strides = make_anchors([m.to(flat.dtype) for m in raw], self.stride)
-        box, score = flat.split((4 * self.reg_max, self.nc), 1)
+        box, score = flat.tensor_split([4 * self.reg_max], 1)
         boxes = dist2bbox(self.dfl(box), anchors.t().unsqueeze(0), xywh=True, dim=1) * strides.t()
         return torch.cat((boxes, score.sigmoid()), 1)
 
@@ -63,5 +63,5 @@ class Detect(nn.Module):
     def bias_init(self) -> None:
         """Start the class scores at the odds of 5 objects in a 640-pixel image. Needs the strides."""
         for box, score, stride in zip(self.cv2, self.cv3, self.stride.tolist(), strict=True):
-            box[-1].bias.fill_(1.0)  # type: ignore[index, union-attr]
+            box[-1].bias.fill_(1.0)  # type: ignore[index]
             score[-1].bias[: self.nc] = math.log(5 / self.nc / (640 / stride) ** 2)  # type: ignore[index]

@@ -29,7 +29,8 @@ class DetectionPredictor:
 
     Args:
         model: the detector; it is copied and fused, not changed.
-        args: conf (0.25 when unset), iou, max_det, classes, agnostic_nms, imgsz, batch, half, device, vid_stride; save, save_txt,
+        args: conf (0.25 when unset), iou, max_det, classes, agnostic_nms, imgsz, batch, half, device, vid_stride; save,
+        save_txt,
             save_conf, save_crop, show_labels, show_conf, show_boxes, line_width; project, name, exist_ok.
 
     Attributes:
@@ -52,7 +53,8 @@ class DetectionPredictor:
         return self.args.save or self.args.save_txt or self.args.save_crop
 
     def __call__(self, source: Any) -> Iterator[Results]:
-        """Detect in a source, yielding one Results per image or frame; see `engine.sources.load_source` for what may be given."""
+        """Detect in a source, yielding one Results per image or frame; see `engine.sources.load_source` for what may be
+        given."""
         items = load_source(source, vid_stride=self.args.vid_stride)
         if self._writes:
             self.save_dir = new_run_dir(self.args.project, self.args.name or "predict", self.args.exist_ok)
@@ -65,7 +67,13 @@ class DetectionPredictor:
                     for key in spent:
                         spent[key] += result.speed[key] or 0.0
                     if self.args.verbose:
-                        LOGGER.info("%s: %dx%d %s%.1fms", item.label, *result.orig_shape, result.verbose(), result.speed["inference"])
+                        LOGGER.info(
+                            "%s: %dx%d %s%.1fms",
+                            item.label,
+                            *result.orig_shape,
+                            result.verbose(),
+                            result.speed["inference"],
+                        )
                     if self._writes:
                         self._write(item, result)
                     yield result
@@ -74,7 +82,11 @@ class DetectionPredictor:
                 sink.close()
         if count and self.args.verbose:
             mean = (spent[k] / count for k in spent)
-            LOGGER.info("Speed: %.1fms preprocess, %.1fms inference, %.1fms postprocess per image at imgsz %d", *mean, self.imgsz)
+            LOGGER.info(
+                "Speed: %.1fms preprocess, %.1fms inference, %.1fms postprocess per image at imgsz %d",
+                *mean,
+                self.imgsz,
+            )
         if self.save_dir is not None:
             LOGGER.info("Results saved to %s", self.save_dir)
 
@@ -86,14 +98,22 @@ class DetectionPredictor:
         # The smallest padded rectangle where all images agree on it, else a square.
         letterbox = LetterBox((self.imgsz, self.imgsz), auto=len({i.shape for i in images}) == 1, stride=self.stride)
         frames = np.stack([letterbox(image=i) for i in images])[..., ::-1]  # BGR to RGB
-        tensor = torch.from_numpy(np.ascontiguousarray(frames)).to(self.device).permute(0, 3, 1, 2)  # channels last as it is
+        tensor = (
+            torch.from_numpy(np.ascontiguousarray(frames)).to(self.device).permute(0, 3, 1, 2)
+        )  # channels last as it is
         tensor = tensor.to(next(self.model.parameters()).dtype) / 255
         t1 = self._now()
         y = self.model(tensor)[0].float()
         t2 = self._now()
         conf = 0.25 if args.conf is None else args.conf
         detections = non_max_suppression(
-            y, conf, args.iou, args.classes, args.agnostic_nms or args.single_cls, max_det=args.max_det, nc=self.model.nc
+            y,
+            conf,
+            args.iou,
+            args.classes,
+            args.agnostic_nms or args.single_cls,
+            max_det=args.max_det,
+            nc=self.model.nc,
         )
         results = []
         for image, detected in zip(images, detections, strict=True):
@@ -103,7 +123,11 @@ class DetectionPredictor:
         t3 = self._now()
         n = len(images)
         for result in results:
-            result.speed = {"preprocess": (t1 - t0) / n * 1e3, "inference": (t2 - t1) / n * 1e3, "postprocess": (t3 - t2) / n * 1e3}
+            result.speed = {
+                "preprocess": (t1 - t0) / n * 1e3,
+                "inference": (t2 - t1) / n * 1e3,
+                "postprocess": (t3 - t2) / n * 1e3,
+            }
         return results
 
     def _now(self) -> float:
@@ -116,14 +140,20 @@ class DetectionPredictor:
         args = self.args
         stem = self._stem(item)
         if args.save:
-            drawn = result.plot(conf=args.show_conf, labels=args.show_labels, boxes=args.show_boxes, line_width=args.line_width)
+            drawn = result.plot(
+                conf=args.show_conf, labels=args.show_labels, boxes=args.show_boxes, line_width=args.line_width
+            )
             if item.is_video:
                 if item.path not in self._sinks:
                     self._sinks[item.path] = VideoSink(self.save_dir / f"{stem}.avi", item.fps, drawn.shape[:2])
                 self._sinks[item.path].write(drawn)
             else:
                 suffix = Path(item.path).suffix.lower()
-                imwrite(self.save_dir / f"{stem}{suffix if suffix in ('.jpg', '.jpeg', '.png', '.bmp', '.webp') else '.jpg'}", drawn)
+                imwrite(
+                    self.save_dir
+                    / f"{stem}{suffix if suffix in ('.jpg', '.jpeg', '.png', '.bmp', '.webp') else '.jpg'}",
+                    drawn,
+                )
         frame = f"_{item.frame}" if item.is_video else ""
         if args.save_txt:
             result.save_txt(self.save_dir / "labels" / f"{stem}{frame}.txt", save_conf=args.save_conf)

@@ -22,7 +22,8 @@ from ultralytics.utils.plotting import plot_images, plot_labels, plot_results
 
 
 class DetectionTrainer(BaseTrainer):
-    """Train YOLOv8, with or without attention, on a YOLO-format data set: `DetectionTrainer(overrides={"model": …, "data": …}).train()`."""
+    """Train YOLOv8, with or without attention, on a YOLO-format data set: `DetectionTrainer(overrides={"model": …,
+    "data": …}).train()`."""
 
     loss_names = ("box_loss", "cls_loss", "dfl_loss")
 
@@ -83,7 +84,13 @@ class DetectionTrainer(BaseTrainer):
         args = self.args
         training = split == "train"
         dataset = build_yolo_dataset(
-            args, self.data.split(split), batch, self.data, mode=split, rect=args.rect if training else args.rect_val, stride=self.stride
+            args,
+            self.data.split(split),
+            batch,
+            self.data,
+            mode=split,
+            rect=args.rect if training else args.rect_val,
+            stride=self.stride,
         )
         if training and args.plots:
             plot_labels(dataset.labels.bboxes, dataset.labels.cls, self.data.names, self.save_dir)
@@ -97,7 +104,7 @@ class DetectionTrainer(BaseTrainer):
             self.val_loader = self.get_dataloader("val", self.args.batch * 2)
         if self.validator is None:
             self.validator = DetectionValidator(self.val_loader, self.save_dir, self.args, self.data)
-        model = self.ema.ema
+        model: Any = self.ema.ema
         if final:
             best = load_checkpoint(self.best)
             LOGGER.info("Validating %s", best.path)
@@ -105,14 +112,18 @@ class DetectionTrainer(BaseTrainer):
             model.load_state_dict(best.weights)
             model = model.to(self.device)
         amp = self.amp_dtype if self.device.type == "cuda" else None
-        metrics = self.validator(model, None if final else self.criterion, plots=final and self.args.plots, autocast=amp)
+        metrics = self.validator(
+            model, None if final else self.criterion, plots=final and self.args.plots, autocast=amp
+        )
         self.metrics = metrics
         if final:
             self.validator.log_table()
             self.validator.save_metrics()
         else:
             m = metrics.mean_results()
-            LOGGER.info(("%22s" + "%11i" * 2 + "%11.3g" * 4) % ("all", metrics.images, int(metrics.nt_per_class.sum()), *m))
+            LOGGER.info(
+                ("%22s" + "%11i" * 2 + "%11.3g" * 4) % ("all", metrics.images, int(metrics.nt_per_class.sum()), *m)
+            )
         figures = {k: float(v) for k, v in metrics.results_dict.items() if k != "fitness"}
         if self.validator.loss is not None:
             figures |= {f"val/{n}": v for n, v in zip(self.loss_names, self.validator.loss.tolist(), strict=True)}

@@ -32,7 +32,8 @@ class DetectionValidator:
     Args:
         dataloader: batches of `utils.types.Batch`, whose images letterbox the originals.
         save_dir: where pictures, labels and metrics.json go.
-        args: conf (0.001 when unset), iou, max_det, single_cls, agnostic_nms, classes, plots, save_txt, save_conf, half, verbose.
+        args: conf (0.001 when unset), iou, max_det, single_cls, agnostic_nms, classes, plots, save_txt, save_conf,
+        half, verbose.
         data: the data set's names and paths.
 
     Attributes:
@@ -40,7 +41,11 @@ class DetectionValidator:
     """
 
     def __init__(
-        self, dataloader: Any, save_dir: Path | None = None, args: Config | Mapping[str, Any] | None = None, data: DatasetSpec | None = None
+        self,
+        dataloader: Any,
+        save_dir: Path | None = None,
+        args: Config | Mapping[str, Any] | None = None,
+        data: DatasetSpec | None = None,
     ) -> None:
         self.dataloader = dataloader
         self.args = args if isinstance(args, Config) else get_cfg(None, args)
@@ -94,9 +99,15 @@ class DetectionValidator:
                     loss_sum = parts if loss_sum is None else loss_sum + parts
             with clock("postprocess"):
                 detections = non_max_suppression(
-                    outputs[0].float(), conf, args.iou, args.classes, agnostic=args.single_cls or args.agnostic_nms,
-                    multi_label=nc > 1, max_det=args.max_det, nc=nc,
-                )  # fmt: skip
+                    outputs[0].float(),
+                    conf,
+                    args.iou,
+                    args.classes,
+                    agnostic=args.single_cls or args.agnostic_nms,
+                    multi_label=nc > 1,
+                    max_det=args.max_det,
+                    nc=nc,
+                )
             images += len(detections)
             for i, detected in enumerate(detections):
                 found.append(self._compare(detected.cpu(), batch, i, confusion))
@@ -109,7 +120,7 @@ class DetectionValidator:
             stats["tp"] = stats["tp"].reshape(0, 10)
         per_class = torch.zeros(nc, dtype=torch.long)
         for f in found:
-            per_class[f["target_cls"].long().unique()] += 1
+            per_class[torch.unique(f["target_cls"].long())] += 1
         self.metrics.plot = plots
         self.metrics.process(**stats)
         self.metrics.nt_per_image = per_class.numpy()
@@ -121,7 +132,9 @@ class DetectionValidator:
                 confusion.plot(normalize=normalize, save_dir=self.save_dir, names=tuple(names.values()))
         return self.metrics
 
-    def _compare(self, detected: Tensor, batch: Mapping[str, Any], i: int, confusion: ConfusionMatrix | None) -> dict[str, Tensor]:
+    def _compare(
+        self, detected: Tensor, batch: Mapping[str, Any], i: int, confusion: ConfusionMatrix | None
+    ) -> dict[str, Tensor]:
         """One image's detections against its labels, both in pixels of the original image."""
         mine = batch["batch_idx"].view(-1) == i
         target_cls = batch["cls"].view(-1)[mine].cpu()
@@ -133,7 +146,9 @@ class DetectionValidator:
         if self.args.single_cls:
             detected[:, 5] = 0
         detected[:, :4] = scale_boxes(frame, detected[:, :4], original, ratio_pad=ratio_pad)
-        tp = torch.from_numpy(match_predictions(detected[:, 5].numpy(), target_cls.numpy(), box_iou(targets, detected[:, :4]).numpy()))
+        tp = torch.from_numpy(
+            match_predictions(detected[:, 5].numpy(), target_cls.numpy(), box_iou(targets, detected[:, :4]).numpy())
+        )
         if confusion is not None:
             confusion.process_batch(detected, targets, target_cls)
         if self.args.save_txt:
@@ -146,7 +161,9 @@ class DetectionValidator:
         boxes = xyxy2xywhn(detected[:, :4], w=shape[1], h=shape[0])
         lines = [
             " ".join(f"{v:g}" for v in (cls, *box, *((conf,) if self.args.save_conf else ())))
-            for box, conf, cls in zip(boxes.tolist(), detected[:, 4].tolist(), detected[:, 5].int().tolist(), strict=True)
+            for box, conf, cls in zip(
+                boxes.tolist(), detected[:, 4].tolist(), detected[:, 5].int().tolist(), strict=True
+            )
         ]
         (folder / f"{file.stem}.txt").write_text("".join(f"{line}\n" for line in lines))
 
