@@ -165,8 +165,8 @@ def _prepare(words: list[str]) -> int:
 
 
 def _pairs(words: list[str], mode: str) -> dict[str, Any]:
-    """key=value words as a mapping; `key = value` and a leading -- are understood, a bare word of a switch means
-    True."""
+    """key=value words as a mapping;
+    `key = value` and a leading -- are understood, a bare word of a switch means True."""
     joined: list[str] = []
     for word in words:
         if joined and (word.startswith("=") or joined[-1].endswith("=")):

@@ -1,5 +1,5 @@
-"""The model YAML as plain data: rows, scales, class count. It is parsed and checked here, and built in
-`nn/tasks.py`."""
+"""The model YAML as plain data: rows, scales, class count.
+It is parsed and checked here, and built in `nn/tasks.py`."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ _KEYS = (
 
 @dataclass
 class RowSpec:
-    """One row: `from` (row numbers, −1 for the row before), repeats, module name, arguments, and where it stands in the
-    file."""
+    """One row: `from` (row numbers, −1 for the row before), repeats, module name, arguments,
+    and where it stands in the file."""
 
     sources: list[int]
     repeats: int

@@ -52,8 +52,8 @@ class LetterBox:
         self.auto, self.scale_fill, self.scaleup, self.center, self.stride = auto, scaleFill, scaleup, center, stride
 
     def geometry(self, shape: Sequence[int]) -> tuple[tuple[int, int], tuple[int, int, int, int], tuple[float, float]]:
-        """For a picture of (h, w): its new (h, w); the borders top, bottom, left, right; the gains of height and
-        width."""
+        """For a picture of (h, w): its new (h, w); the borders top, bottom, left, right;
+        the gains of height and width."""
         (h, w), (frame_h, frame_w) = shape[:2], self.new_shape
         r = min(frame_h / h, frame_w / w)
         if not self.scaleup:
@@ -141,8 +141,8 @@ class Picture:
 
 @dataclass
 class Tile:
-    """A picture on the canvas: its top-left corner at (x, y), visible inside the canvas rectangle `seen` (x1, y1, x2,
-    y2); pixels."""
+    """A picture on the canvas: its top-left corner at (x, y),
+    visible inside the canvas rectangle `seen` (x1, y1, x2, y2); pixels."""
 
     picture: Picture
     x: int
@@ -152,8 +152,8 @@ class Tile:
 
 @dataclass
 class Layout:
-    """Tiles on a grey canvas of (height, width), of which a frame of (height, width) will be rendered. Tiles do not
-    overlap."""
+    """Tiles on a grey canvas of (height, width), of which a frame of (height,
+    width) will be rendered. Tiles do not overlap."""
 
     tiles: list[Tile]
     canvas: tuple[int, int]
@@ -399,8 +399,8 @@ class RandomFlip:
 
 
 def to_sample(rgb: UInt8Array, cls: Float32Array, boxes: Float64Array | Float32Array) -> dict[str, torch.Tensor]:
-    """Tensors of a sample: `img` (3, H, W) uint8, a channels-last view of the RGB picture; `cls` (m,); `bboxes` (m, 4)
-    xywh in 0..1."""
+    """Tensors of a sample: `img` (3, H, W) uint8, a channels-last view of the RGB picture; `cls` (m,);
+    `bboxes` (m, 4) xywh in 0..1."""
     h, w = rgb.shape[:2]
     xywh = np.empty((len(boxes), 4), np.float32)
     xywh[:, :2] = (boxes[:, :2] + boxes[:, 2:]) / 2 / (w, h)
@@ -476,8 +476,8 @@ class Augmentation:
 def letterboxed_sample(
     picture: Picture, frame: tuple[int, int], gain: tuple[float, float]
 ) -> tuple[dict[str, torch.Tensor], Any]:
-    """The validation sample: letterboxed without enlarging. `gain` (h, w) is what loading already scaled; also returns
-    the ratio_pad."""
+    """The validation sample: letterboxed without enlarging.
+    `gain` (h, w) is what loading already scaled; also returns the ratio_pad."""
     h, w = picture.image.shape[:2]
     boxes = np.empty_like(picture.bboxes)
     boxes[:, :2] = (picture.bboxes[:, :2] - picture.bboxes[:, 2:] / 2) * (w, h)

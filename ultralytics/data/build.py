@@ -128,8 +128,8 @@ class Loader:
         self.sampler.epoch = epoch
 
     def close_mosaic(self) -> None:
-        """No mosaic or mixup from the next iteration on; workers learn it from the keys, which name no partners any
-        more."""
+        """No mosaic or mixup from the next iteration on;
+        workers learn it from the keys, which name no partners any more."""
         self.dataset.close_mosaic()
 
 
@@ -144,8 +144,8 @@ def build_dataloader(dataset: YOLODataset, batch: int, workers: int, shuffle: bo
 
 
 class _Guarded:
-    """Hands a user's error over as a value: an exception raised in a worker would arrive wrapped in that worker's
-    traceback."""
+    """Hands a user's error over as a value:
+    an exception raised in a worker would arrive wrapped in that worker's traceback."""
 
     def __init__(self, dataset: YOLODataset) -> None:
         self.dataset = dataset

@@ -67,8 +67,8 @@ def describe(device: torch.device, asked: bool = False) -> str:
 
 
 def mixed_precision(device: torch.device, wanted: bool) -> torch.dtype | None:
-    """The autocast type for training: bf16 where the hardware multiplies it natively (GPU or CPU), fp16 on other GPUs,
-    else None."""
+    """The autocast type for training:
+    bf16 where the hardware multiplies it natively (GPU or CPU), fp16 on other GPUs, else None."""
     if not wanted:
         return None
     if device.type == "cuda":

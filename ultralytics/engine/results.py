@@ -209,8 +209,8 @@ class Results:
         return "".join(f"{n} {self.names.get(c, str(c))}{'s' * (n > 1)}, " for c, n in sorted(counts.items()))
 
     def save_txt(self, txt_file: str | Path, save_conf: bool = False) -> str:
-        """Write a line `class x y w h [score]` per box, centre and size in 0..1; the file is replaced, so running twice
-        changes nothing."""
+        """Write a line `class x y w h [score]` per box, centre and size in 0..1;
+        the file is replaced, so running twice changes nothing."""
         boxes = self.boxes.cpu()
         lines = []
         for xywh, score, cls in zip(boxes.xywhn.tolist(), boxes.conf.tolist(), boxes.cls.tolist(), strict=True):

@@ -61,8 +61,8 @@ class EarlyStopping:
         self.best_epoch = 0
 
     def __call__(self, epoch: int, fitness: float | None) -> bool:
-        """Take an epoch's fitness (None: not validated); true when it is time to stop. An equal fitness counts as
-        progress."""
+        """Take an epoch's fitness (None: not validated); true when it is time to stop.
+        An equal fitness counts as progress."""
         if fitness is None:
             return False
         if fitness >= self.best_fitness:

@@ -110,8 +110,8 @@ def _check_resolutions(
 
 
 def _replace_activation(model: nn.Module, name: str) -> None:
-    """Give every Conv with the default activation another one: "nn.ReLU()" or "nn.LeakyReLU(0.1)"; nothing is
-    evaluated."""
+    """Give every Conv with the default activation another one:
+    "nn.ReLU()" or "nn.LeakyReLU(0.1)"; nothing is evaluated."""
     match = re.fullmatch(r"(?:torch\.)?(?:nn\.)?(\w+)\(([\d.]*)\)", name.strip())
     cls = getattr(nn, match[1], None) if match else None
     if match is None or not (isinstance(cls, type) and issubclass(cls, nn.Module)):
@@ -177,8 +177,8 @@ class DetectionModel(nn.Module):
 
     @torch.no_grad()
     def _init_head(self) -> Tensor:
-        """Measure the strides with a forward pass that leaves batch norms as they are, and set the head's first
-        bias."""
+        """Measure the strides with a forward pass that leaves batch norms as they are,
+        and set the head's first bias."""
         head, training = self.head, self.training
         self.eval()
         head.training = True  # the flag of the head alone: raw maps come out, no statistics move
@@ -210,8 +210,8 @@ class DetectionModel(nn.Module):
         return out
 
     def fuse(self) -> DetectionModel:
-        """Fold every batch norm into its convolution, in place, for inference. Copy the model first to go on training
-        it."""
+        """Fold every batch norm into its convolution, in place, for inference.
+        Copy the model first to go on training it."""
         for module in self.modules():
             if isinstance(module, Conv):
                 module.fuse()

@@ -38,8 +38,8 @@ def xywhn2xyxy(x: Boxes, w: float = 640, h: float = 640, padw: float = 0, padh: 
 
 
 def xyxy2xywhn(x: Boxes, w: float = 640, h: float = 640, clip: bool = False, eps: float = 0.0) -> Boxes:
-    """Corners in pixels of a w×h frame → centre, width, height in 0..1; `clip` first limits them to the frame less
-    `eps`."""
+    """Corners in pixels of a w×h frame → centre, width, height in 0..1;
+    `clip` first limits them to the frame less `eps`."""
     if clip:
         x = clip_boxes(x, (h - eps, w - eps))
     y = xyxy2xywh(x)

@@ -16,8 +16,8 @@ from ultralytics.utils.boxes import bbox_iou
 def make_anchors(
     feats: Sequence[Tensor], strides: Tensor | Sequence[float], grid_cell_offset: float = 0.5
 ) -> tuple[Tensor, Tensor]:
-    """Cell centres of every level in grid units, (A, 2) as x, y, and their strides, (A, 1); row-major, level after
-    level."""
+    """Cell centres of every level in grid units, (A, 2) as x, y, and their strides, (A, 1);
+    row-major, level after level."""
     points, steps = [], []
     for feat, stride in zip(feats, strides, strict=True):
         h, w = feat.shape[2:]
@@ -37,8 +37,8 @@ def dist2bbox(distance: Tensor, anchor_points: Tensor, xywh: bool = True, dim: i
 
 
 def bbox2dist(anchor_points: Tensor, bbox: Tensor, reg_max: float) -> Tensor:
-    """Boxes xyxy → distances left, top, right, bottom, limited to [0, reg_max − 0.01] so that both neighbouring bins
-    exist."""
+    """Boxes xyxy → distances left, top, right, bottom, limited to [0,
+    reg_max − 0.01] so that both neighbouring bins exist."""
     x1y1, x2y2 = bbox.chunk(2, -1)
     return torch.cat((anchor_points - x1y1, x2y2 - anchor_points), -1).clamp(0, reg_max - 0.01)
 
@@ -139,8 +139,8 @@ class TaskAlignedAssigner(nn.Module):
 
     @staticmethod
     def resolve(positive: Tensor, overlap: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Leave each anchor one box, the one it overlaps most of all; returns positives (B, G, A), box index and mask
-        (B, A)."""
+        """Leave each anchor one box, the one it overlaps most of all;
+        returns positives (B, G, A), box index and mask (B, A)."""
         contested = (positive.sum(1) > 1).unsqueeze(1)  # (B, 1, A)
         best = torch.zeros_like(positive).scatter_(1, overlap.argmax(1, keepdim=True), True)
         positive = torch.where(contested, best, positive)

@@ -118,8 +118,8 @@ def draw(seed: tuple[int, ...]) -> tuple[UInt8Array, list[tuple[int, float, floa
 
 
 def _covered(below: tuple[float, ...], above: tuple[float, ...]) -> float:
-    """The part of a box that another hides; the smaller of both counts, so nothing small vanishes behind or before
-    something large."""
+    """The part of a box that another hides;
+    the smaller of both counts, so nothing small vanishes behind or before something large."""
     w = min(below[2], above[2]) - max(below[0], above[0])
     h = min(below[3], above[3]) - max(below[1], above[1])
     area = min((b[2] - b[0]) * (b[3] - b[1]) for b in (below, above))
@@ -127,8 +127,8 @@ def _covered(below: tuple[float, ...], above: tuple[float, ...]) -> float:
 
 
 def _blend(image: Float64Array, contours: list[Float64Array], paint: Float64Array) -> tuple[float, float, float, float]:
-    """Paint a shape, its edge weighted by the part of each pixel it covers; the corners of what is inside the frame, to
-    1/4 pixel."""
+    """Paint a shape, its edge weighted by the part of each pixel it covers;
+    the corners of what is inside the frame, to 1/4 pixel."""
     h, w = image.shape[:2]
     mask = np.zeros((h * OVERSAMPLE, w * OVERSAMPLE), np.uint8)
     # A pixel's centre lies half a pixel from its corner; 4 bits of the coordinates are fractions.

@@ -98,8 +98,8 @@ class YOLO:
         return int(totals["layers"]), int(totals["parameters"]), int(totals["gradients"]), totals["gflops"]
 
     def load(self, weights: str | Path | Mapping[str, Tensor]) -> YOLO:
-        """Copy the tensors that fit from a weights file or state dict into the model; training then starts from
-        them."""
+        """Copy the tensors that fit from a weights file or state dict into the model;
+        training then starts from them."""
         state = weights if isinstance(weights, Mapping) else load_checkpoint(weights).weights
         report: TransferReport = self.model.load(state)
         for line in report.lines():
@@ -132,8 +132,8 @@ class YOLO:
         return args
 
     def train(self, cfg: str | Path | None = None, **kwargs: Any) -> DetMetrics:
-        """Train, and go on with the best weights; keyword arguments are the keys of `python -m ultralytics train
-        --help`."""
+        """Train, and go on with the best weights;
+        keyword arguments are the keys of `python -m ultralytics train --help`."""
         overrides = {k: v for k, v in self.overrides.items() if k == "data"} | dict(kwargs)
         overrides.setdefault("model", self.cfg or self.ckpt_path)
         if self.scale and "scale" not in overrides:
@@ -159,8 +159,8 @@ class YOLO:
         )
 
     def val(self, **kwargs: Any) -> DetMetrics:
-        """Validate on a split of a data set (`data`, `split`); returns the metrics and writes them to the run
-        folder."""
+        """Validate on a split of a data set (`data`, `split`);
+        returns the metrics and writes them to the run folder."""
         args = self._config("val", kwargs, kwargs.pop("_source", "argument"))
         device = select_device(args.device)
         if not args.data:
@@ -185,8 +185,8 @@ class YOLO:
         return self.metrics
 
     def predict(self, source: Any = None, stream: bool = False, **kwargs: Any) -> list[Results] | Iterator[Results]:
-        """Detect in images or videos; a list of Results, or an iterator with `stream=True`. Files are written with
-        `save=True`."""
+        """Detect in images or videos; a list of Results, or an iterator with `stream=True`.
+        Files are written with `save=True`."""
         origin = kwargs.pop("_source", "argument")
         args = self._config("predict", kwargs, origin, batch=1, save=False)
         source = args.source if source is None else source

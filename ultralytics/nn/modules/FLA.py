@@ -142,8 +142,8 @@ class FocusedLinearAttention(nn.Module):
         return mixed.transpose(1, 2).reshape(B, C, H, W)
 
     def positions(self, H: int, W: int) -> Tensor:
-        """The positional table on an H×W grid, (1, N, C): bilinear between the window's cells, itself at the window's
-        size."""
+        """The positional table on an H×W grid, (1, N, C):
+        bilinear between the window's cells, itself at the window's size."""
         rows, cols = self.window_size
         if (rows, cols) == (H, W):
             return self.positional_encoding

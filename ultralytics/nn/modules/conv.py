@@ -45,8 +45,8 @@ class Conv(nn.Module):
 
     @torch.no_grad()
     def fuse(self) -> None:
-        """Fold the batch norm's running statistics into the convolution (inference only); a second call does
-        nothing."""
+        """Fold the batch norm's running statistics into the convolution (inference only);
+        a second call does nothing."""
         if not isinstance(self.bn, nn.BatchNorm2d):
             return
         conv, bn = self.conv, self.bn

@@ -53,8 +53,8 @@ class DetectionPredictor:
         return self.args.save or self.args.save_txt or self.args.save_crop
 
     def __call__(self, source: Any) -> Iterator[Results]:
-        """Detect in a source, yielding one Results per image or frame; see `engine.sources.load_source` for what may be
-        given."""
+        """Detect in a source, yielding one Results per image or frame;
+        see `engine.sources.load_source` for what may be given."""
         items = load_source(source, vid_stride=self.args.vid_stride)
         if self._writes:
             self.save_dir = new_run_dir(self.args.project, self.args.name or "predict", self.args.exist_ok)

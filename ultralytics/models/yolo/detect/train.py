@@ -22,8 +22,8 @@ from ultralytics.utils.plotting import plot_images, plot_labels, plot_results
 
 
 class DetectionTrainer(BaseTrainer):
-    """Train YOLOv8, with or without attention, on a YOLO-format data set: `DetectionTrainer(overrides={"model": …,
-    "data": …}).train()`."""
+    """Train YOLOv8, with or without attention, on a YOLO-format data set:
+    `DetectionTrainer(overrides={"model": …, "data": …}).train()`."""
 
     loss_names = ("box_loss", "cls_loss", "dfl_loss")
 
