@@ -23,7 +23,7 @@ class DatasetSpec:
         splits: split name → folders of images, .txt lists or images, as absolute paths.
         names: class id → name; nc: their number.
         label_nc: number of class ids in the label files; more than `nc` after `merge_classes`.
-        prepare: the command that makes the images, when the YAML names one.
+        prepare: the command that makes the images in `root`, when the YAML names one.
     """
 
     yaml_file: Path
@@ -54,7 +54,7 @@ class DatasetSpec:
             if not path.exists():
                 tried = ", ".join(str(p) for p in self.tried.get(path, [path]))
                 mend = (
-                    f"make it with: {self.prepare}"
+                    f"make it with: {self.prepare} out={self.root}"
                     if self.prepare
                     else "paths in the YAML are relative to the YAML's own folder"
                 )

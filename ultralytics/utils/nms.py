@@ -18,7 +18,7 @@ CHUNK = 1024  # candidates compared with each other at a time
 def _compiled_nms() -> Callable[[Tensor, Tensor, float], Tensor] | None:
     """torchvision's operator, where its compiled library loads; asked once."""
     try:
-        from torchvision.ops import nms
+        from torchvision.ops import nms  # optional: it may be missing, or built for another torch
 
         nms(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.ones(1), 0.5)
     except Exception:  # a missing package, a build for another torch, an operator that was never registered

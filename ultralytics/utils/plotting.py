@@ -217,14 +217,13 @@ def _chart(draw: Callable[P, None]) -> Callable[P, None]:
     @functools.wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> None:
         import matplotlib
-        from matplotlib import font_manager
+        from matplotlib import font_manager  # matplotlib is heavy
 
         known = set(font_manager.fontManager.get_font_names())
         families = ["DejaVu Sans", *(f for f in NON_LATIN_FONTS if f in known)]
         with matplotlib.rc_context({"font.family": families}), warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", message="Glyph .* missing"
-            )  # boxes instead of letters: the picture shows it
+            # A letter no font has is drawn as a box, and the picture shows it.
+            warnings.filterwarnings("ignore", message="Glyph .* missing")
             draw(*args, **kwargs)
 
     return drawn

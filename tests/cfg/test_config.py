@@ -1,0 +1,108 @@
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ultralytics.cfg.config import KNOBS, UNSUPPORTED, Config, get_cfg, parse_value
+from ultralytics.utils.errors import ConfigError, MissingFileError
+
+
+def test_defaults_are_the_references():
+    c = Config()
+    assert (c.epochs, c.batch, c.imgsz, c.patience, c.lr0, c.lrf) == (100, 16, 640, 100, 0.01, 0.01)
+    assert (c.momentum, c.weight_decay, c.warmup_epochs, c.warmup_momentum) == (0.937, 0.0005, 3.0, 0.8)
+    assert (c.box, c.cls, c.dfl, c.nbs, c.close_mosaic, c.workers) == (7.5, 0.5, 1.5, 64, 10, 8)
+    assert (c.hsv_h, c.hsv_s, c.hsv_v, c.translate, c.scale, c.fliplr, c.mosaic) == (0.015, 0.7, 0.4, 0.1, 0.5, 0.5, 1)
+    assert (c.iou, c.max_det, c.conf, c.seed, c.deterministic, c.amp) == (0.7, 300, None, 0, True, True)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("epoch", 3, "did you mean 'epochs'"),
+        ("img_size", 3, "imgsz"),
+        ("epochs", 0, "valid: 1 or more"),
+        ("epochs", 2.5, "an integer"),
+        ("epochs", True, "an integer"),
+        ("lrf", "small", "a number"),
+        ("mosaic", 1.5, "valid: 0 to 1"),
+        ("amp", "perhaps", "True or False"),
+        ("batch", -1, "1 or more"),
+        ("cache", "tape", "ram or disk"),
+        ("split", "tset", "train, val, test"),
+        ("scale", "z", "n, s, m, l, x"),
+        ("freeze", [-1], "0 or more"),
+        ("epochs", None, "default 100"),
+        ("device", True, "cpu"),
+    ],
+)
+def test_a_wrong_key_or_value_is_told_in_one_line(key, value, told):
+    with pytest.raises(ConfigError, match=told) as caught:
+        get_cfg(None, {key: value})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", sorted(UNSUPPORTED))
+def test_keys_of_the_reference_that_do_nothing_say_why(key):
+    assert key not in KNOBS
+    with pytest.raises(ConfigError, match=key):
+        get_cfg(None, {key: 1})
+
+
+def test_a_letter_is_the_models_scale_and_a_number_the_zoom():
+    c = get_cfg(None, {"scale": "s"})
+    assert (c.model_scale, c.scale) == ("s", 0.5)
+    assert get_cfg(None, {"scale": 0.9}).scale == 0.9
+
+
+def test_later_sources_win_and_are_remembered(tmp_path):
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("epochs: 7\nlr0: 1e-3\nbatch: 4\n")
+    c = get_cfg(recipe, {"batch": 8}, "command line")
+    assert (c.epochs, c.lr0, c.batch, c.imgsz) == (7, 0.001, 8, 640)
+    assert (c.sources["epochs"], c.sources["batch"]) == (str(recipe), "command line")
+    c.save_yaml(tmp_path / "args.yaml")
+    text = (tmp_path / "args.yaml").read_text()
+    assert "batch: 8  # command line" in text
+    again = get_cfg(tmp_path / "args.yaml")
+    assert again.to_dict() == c.to_dict()
+
+
+def test_a_wrong_recipe_is_named_with_its_line(tmp_path):
+    (tmp_path / "bad.yaml").write_text("epochs: 3\nlr0: [1\n")
+    with pytest.raises(ConfigError, match=r"bad\.yaml, line"):
+        get_cfg(tmp_path / "bad.yaml")
+    (tmp_path / "key.yaml").write_text("epohcs: 3\n")
+    with pytest.raises(ConfigError, match=r"key\.yaml.*epochs"):
+        get_cfg(tmp_path / "key.yaml")
+    with pytest.raises(MissingFileError, match="tried"):
+        get_cfg(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("3", 3), ("-1", -1), ("0.5", 0.5), (".5", 0.5), ("1e-3", 1e-3), ("True", True), ("false", False), ("None", None),
+        ("[0, 2]", [0, 2]), ("(1,2)", [1, 2]), ("cpu", "cpu"), ("'3'", "3"), ("", None), ("a b", "a b"),
+        ("__import__('os').system('true')", "__import__('os').system('true')"),
+    ],
+)  # fmt: skip
+def test_words_of_the_command_line(text, value):
+    got = parse_value(text)
+    assert got == value
+    assert type(got) is type(value)
+
+
+@given(st.text(max_size=30))
+def test_any_word_is_read_without_an_exception(text):
+    parse_value(text)
+
+
+@given(st.sampled_from(sorted(KNOBS)), st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8), st.lists(st.integers(), max_size=3)))  # fmt: skip
+def test_any_value_is_taken_or_refused_in_one_line(key, value):
+    try:
+        config = get_cfg(None, {key: value})
+    except ConfigError as e:
+        assert key in str(e) or "scale" in str(e)
+    else:
+        yaml.safe_dump(config.to_dict())

@@ -1,0 +1,70 @@
+import pytest
+
+from ultralytics.cfg.dataset import load_dataset
+from ultralytics.utils.errors import DatasetError, MissingFileError
+
+
+def write(folder, text, name="data.yaml"):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(text, encoding="utf-8")
+    return folder / name
+
+
+def test_paths_are_relative_to_the_yaml_from_any_folder(tmp_path, monkeypatch):
+    (tmp_path / "我的 set" / "images" / "train").mkdir(parents=True)
+    file = write(tmp_path / "我的 set", "train: images/train\nval: images/train\nnames: [a, b]\n")
+    monkeypatch.chdir("/")
+    spec = load_dataset(file)
+    assert spec.split("train") == [tmp_path / "我的 set" / "images" / "train"]
+    assert (spec.nc, spec.names) == (2, {0: "a", 1: "b"})
+    moved = write(tmp_path / "yamls", "path: ../我的 set\ntrain: images/train\nval: images/train\nnc: 3\n")
+    assert load_dataset(moved).split("val") == [tmp_path / "我的 set" / "images" / "train"]
+    assert load_dataset(moved).names == {0: "class_0", 1: "class_1", 2: "class_2"}
+
+
+def test_exported_archives_with_a_wrong_parent_are_understood(tmp_path):
+    (tmp_path / "train" / "images").mkdir(parents=True)
+    file = write(tmp_path, "train: ../train/images\nval: ../train/images\nnames: [a]\n")
+    assert load_dataset(file).split("train") == [tmp_path / "train" / "images"]
+
+
+def test_every_path_tried_is_named(tmp_path):
+    file = write(tmp_path, "train: ../nowhere\nval: ../nowhere\nnames: [a]\nprepare: make it\n")
+    with pytest.raises(DatasetError, match="nowhere.*nowhere.*make it out="):
+        load_dataset(file).split("train")
+    with pytest.raises(DatasetError, match="no split 'test'.*it has train, val"):
+        load_dataset(file).split("test")
+    with pytest.raises(MissingFileError, match=r"tried .*none\.yaml"):
+        load_dataset(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("train: a\nval: b\n", "names no classes"),
+        ("train: a\nnames: [x]\n", "'val' is missing"),
+        ("train: a\nval: b\nnames: [x]\nnc: 2\n", "nc is 2, but there are 1 names"),
+        ("train: a\nval: b\nnames: {0: x, 2: y}\n", "ids 0 to 1"),
+        ("train: a\nval: b\nnames: {x: 0}\n", "class ids"),
+        ("train: a\nval: b\nnames: []\n", "names"),
+        ("train: a\nval: b\nnc: 0\n", "1 or more"),
+        ("- a\n", "mapping"),
+        ("train: [a\n", r"data\.yaml:\d"),
+    ],
+)
+def test_a_wrong_yaml_is_told_in_one_line(tmp_path, text, told):
+    with pytest.raises(DatasetError, match=told) as caught:
+        load_dataset(write(tmp_path, text))
+    assert "\n" not in str(caught.value)
+
+
+def test_single_class_keeps_the_range_of_the_label_files(tmp_path):
+    spec = load_dataset(write(tmp_path, "train: a\nval: b\nnames: [x, y, z]\n"))
+    spec.merge_classes()
+    assert (spec.nc, spec.label_nc, spec.names) == (1, 3, {0: "item"})
+
+
+def test_the_bundled_yamls_are_found(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_dataset("shapes.yaml").nc == 6
+    assert load_dataset("data/bccd.yaml").names[1] == "RBC"

@@ -1,0 +1,120 @@
+import copy
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ultralytics.cfg.model import ModelSpec, load_model_spec
+from ultralytics.cfg.paths import find_model_yaml, split_scale
+from ultralytics.utils.errors import MissingFileError, ModelError
+
+
+@pytest.mark.parametrize(
+    ("stem", "plain", "letter"),
+    [
+        ("yolov8n", "yolov8", "n"),
+        ("yolov8x-fla", "yolov8-fla", "x"),
+        ("yolov8-fla", "yolov8-fla", None),
+        ("yolov8s_mine", "yolov8_mine", "s"),
+        ("mynet", "mynet", None),
+        ("yolov8nano", "yolov8nano", None),
+    ],
+)
+def test_the_scale_letter_of_a_name(stem, plain, letter):
+    assert split_scale(stem) == (plain, letter)
+
+
+def test_files_are_found_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("yolov8n-fla.yaml", "cfg/models/yolov8n-fla.yaml", "yolov8-fla.yaml"):
+        assert find_model_yaml(name)[0].name == "yolov8-fla.yaml"
+    with pytest.raises(MissingFileError, match="tried .*yolov8-flaa"):
+        find_model_yaml("yolov8n-flaa.yaml")
+    with pytest.raises(MissingFileError, match="did you mean"):
+        find_model_yaml("yolov8n-flaa.yaml")
+
+
+def test_scale_by_key_works_for_any_file_name(tmp_path):
+    text = find_model_yaml("yolov8.yaml")[0].read_text(encoding="utf-8")
+    mine = tmp_path / "我的 net.yaml"
+    mine.write_text(text, encoding="utf-8")
+    assert load_model_spec(mine, scale="l").scale == "l"
+    assert load_model_spec(mine).scale == "n"  # the first of the file
+    with pytest.raises(ModelError, match="among its scales: n, s, m, l, x"):
+        load_model_spec(mine, scale="q")
+
+
+def test_a_spec_survives_plain_data():
+    spec = load_model_spec("yolov8s-fla.yaml", nc=3)
+    again = ModelSpec.from_dict(yaml.safe_load(yaml.safe_dump(spec.to_dict())))
+    assert again.to_dict() == spec.to_dict()
+    assert (again.nc, again.scale, again.width) == (3, "s", 0.5)
+
+
+def content():
+    return yaml.safe_load(find_model_yaml("yolov8-fla.yaml")[0].read_text(encoding="utf-8"))
+
+
+def test_the_tutorials_shifted_head_is_named_with_what_was_meant(tmp_path):
+    """Inserting row 10 and leaving Detect at [15, 18, 21] is the tutorial's readers' first mistake."""
+    data = content()
+    data["head"][-1][0] = [16, 19, 24]
+    file = tmp_path / "net.yaml"
+    file.write_text(yaml.safe_dump(data, default_flow_style=None), encoding="utf-8")
+    with pytest.raises(ModelError, match=r"net\.yaml, line \d+: row 23 \(Detect\).*row 24.*probably \[16, 19, 22\]"):
+        load_model_spec(file)
+
+
+@pytest.mark.parametrize(
+    ("edit", "told"),
+    [
+        (lambda d: d["head"][1].__setitem__(0, [-1, 30]), "row 12.*names row 30, which does not exist"),
+        (lambda d: d["head"][1].__setitem__(0, [-1, 12]), "row 12.*is itself"),
+        (lambda d: d["head"][1].__setitem__(0, [-1, 14]), "row 12.*comes later"),
+        (lambda d: d["backbone"][0].__setitem__(0, -2), "row 0.*write -1"),
+        (lambda d: d["backbone"][2].__setitem__(0, "-1"), "row 2.*row number"),
+        (lambda d: d["backbone"][2].pop(), r"row 2.*\[from, repeats, module, args\]"),
+        (lambda d: d["backbone"][2].__setitem__(1, 0), "row 2.*repeats"),
+        (lambda d: d["backbone"][2].__setitem__(2, 7), "row 2.*module"),
+        (lambda d: d.pop("head"), "head"),
+        (lambda d: d.__setitem__("nc", "three"), "nc"),
+        (lambda d: d.__setitem__("neck", []), "neck"),
+        (lambda d: d["scales"].__setitem__("n", [0.33]), "depth, width, max_channels"),
+    ],
+)
+def test_a_wrong_file_is_told_in_one_line(edit, told):
+    data = content()
+    edit(data)
+    with pytest.raises(ModelError, match=told) as caught:
+        load_model_spec(data)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_given_is_not_changed():
+    data = content()
+    before = copy.deepcopy(data)
+    load_model_spec(data, scale="x", nc=1)
+    assert data == before
+
+
+@given(st.integers(0, 23), st.integers(-30, 30))
+def test_any_source_is_taken_or_named(number, source):
+    data = content()
+    rows = [*data["backbone"], *data["head"]]
+    rows[number][0] = source
+    target = number + source if source < 0 else source
+    if 0 <= target < number or (number == 0 and source == -1):
+        load_model_spec(data)
+    else:
+        with pytest.raises(ModelError, match=f"row {number} "):
+            load_model_spec(data)
+
+
+def test_not_yaml_and_not_a_mapping(tmp_path):
+    (tmp_path / "a.yaml").write_text("backbone: [\n")
+    with pytest.raises(ModelError, match=r"a\.yaml, line"):
+        load_model_spec(tmp_path / "a.yaml")
+    (tmp_path / "b.yaml").write_text("- 1\n")
+    with pytest.raises(ModelError, match="mapping"):
+        load_model_spec(tmp_path / "b.yaml")

@@ -1,0 +1,48 @@
+import math
+
+import numpy as np
+import torch
+from torch import nn
+
+from ultralytics.engine.ema import ModelEMA
+
+
+class Tiny(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer, self.norm = nn.Linear(4, 3), nn.BatchNorm1d(3)
+
+
+def test_equals_the_reference(fixtures):
+    z = np.load(fixtures / "ema.npz")
+    model = Tiny()
+    with torch.no_grad():
+        model.layer.weight.copy_(torch.from_numpy(z["w0"]))
+    ema = ModelEMA(model)
+    mean = torch.zeros(3)
+    for step in range(1, 6):
+        with torch.no_grad():
+            model.layer.weight.copy_(torch.from_numpy(z[f"w{step}"]))
+            mean = mean + 1 if step > 0 else mean
+            model.norm.running_mean.copy_(mean)
+        ema.update(model)
+        np.testing.assert_allclose(ema.ema.layer.weight, z[f"ema{step}"], atol=1e-7)
+        if step == 1:
+            assert np.allclose(z["ema_rm1"], ema.ema.norm.running_mean, atol=1e-6)
+
+
+def test_integers_stay_and_no_gradients():
+    model = Tiny()
+    ema = ModelEMA(model)
+    model.norm.num_batches_tracked += 7
+    ema.update(model)
+    assert int(ema.ema.norm.num_batches_tracked) == 0
+    assert not any(p.requires_grad for p in ema.ema.parameters())
+    assert not ema.ema.training
+
+
+def test_the_decay_ramps_up():
+    ema = ModelEMA(Tiny(), decay=0.9999, tau=2000)
+    assert ema.decay(0) == 0
+    assert math.isclose(ema.decay(2000), 0.9999 * (1 - math.exp(-1)))
+    assert ema.decay(10**6) <= 0.9999
