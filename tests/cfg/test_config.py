@@ -82,7 +82,8 @@ def test_a_wrong_recipe_is_named_with_its_line(tmp_path):
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("3", 3), ("-1", -1), ("0.5", 0.5), (".5", 0.5), ("1e-3", 1e-3), ("True", True), ("false", False), ("None", None),
+        ("3", 3), ("-1", -1), ("0.5", 0.5), (".5", 0.5), ("1e-3", 1e-3), ("True", True), ("false", False),
+        ("None", None),
         ("[0, 2]", [0, 2]), ("(1,2)", [1, 2]), ("cpu", "cpu"), ("'3'", "3"), ("", None), ("a b", "a b"),
         ("__import__('os').system('true')", "__import__('os').system('true')"),
     ],
@@ -98,11 +99,15 @@ def test_any_word_is_read_without_an_exception(text):
     parse_value(text)
 
 
-@given(st.sampled_from(sorted(KNOBS)), st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8), st.lists(st.integers(), max_size=3)))  # fmt: skip
+SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8))
+
+
+@given(st.sampled_from(sorted(KNOBS)), st.one_of(SCALARS, st.lists(st.integers(), max_size=3)))
 def test_any_value_is_taken_or_refused_in_one_line(key, value):
     try:
         config = get_cfg(None, {key: value})
     except ConfigError as e:
-        assert key in str(e) or "scale" in str(e)
+        told = str(e)
     else:
-        yaml.safe_dump(config.to_dict())
+        told = yaml.safe_dump(config.to_dict())
+    assert key in told or "scale" in told

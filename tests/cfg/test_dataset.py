@@ -30,9 +30,9 @@ def test_exported_archives_with_a_wrong_parent_are_understood(tmp_path):
 
 def test_every_path_tried_is_named(tmp_path):
     file = write(tmp_path, "train: ../nowhere\nval: ../nowhere\nnames: [a]\nprepare: make it\n")
-    with pytest.raises(DatasetError, match="nowhere.*nowhere.*make it out="):
+    with pytest.raises(DatasetError, match=r"nowhere.*nowhere.*make it out="):
         load_dataset(file).split("train")
-    with pytest.raises(DatasetError, match="no split 'test'.*it has train, val"):
+    with pytest.raises(DatasetError, match=r"no split 'test'.*it has train, val"):
         load_dataset(file).split("test")
     with pytest.raises(MissingFileError, match=r"tried .*none\.yaml"):
         load_dataset(tmp_path / "none.yaml")

@@ -29,7 +29,7 @@ def test_files_are_found_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("yolov8n-fla.yaml", "cfg/models/yolov8n-fla.yaml", "yolov8-fla.yaml"):
         assert find_model_yaml(name)[0].name == "yolov8-fla.yaml"
-    with pytest.raises(MissingFileError, match="tried .*yolov8-flaa"):
+    with pytest.raises(MissingFileError, match=r"tried .*yolov8-flaa"):
         find_model_yaml("yolov8n-flaa.yaml")
     with pytest.raises(MissingFileError, match="did you mean"):
         find_model_yaml("yolov8n-flaa.yaml")

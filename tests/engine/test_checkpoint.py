@@ -112,7 +112,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(UserError, match="No space left.*untouched") as caught:
+    with pytest.raises(UserError, match=r"No space left.*untouched") as caught:
         save_checkpoint(path, small())
     assert "\n" not in str(caught.value)
     monkeypatch.setattr(os, "fsync", real)

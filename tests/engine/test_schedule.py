@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -33,7 +34,7 @@ def test_the_rate_falls_from_one_towards_lrf(epochs, lrf, cosine):
     factors = [lr_factor(e, epochs, lrf, cosine) for e in range(epochs + 1)]
     assert factors[0] == pytest.approx(1)
     assert factors[-1] == pytest.approx(lrf)
-    assert all(a >= b - 1e-12 for a, b in zip(factors, factors[1:], strict=False))
+    assert all(a >= b - 1e-12 for a, b in itertools.pairwise(factors))
 
 
 def test_no_warm_up_means_none():

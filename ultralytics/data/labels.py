@@ -166,10 +166,10 @@ def _check(image: str) -> _Checked:
         result.problems.append(f"{image}: cannot be read: {e.strerror}")
         return result
     decoded = decode(data)
-    if decoded is None:
-        result.problems.append(f"{image}: is empty" if not data.size else f"{image}: cannot be decoded as a picture")
-    elif truncated_jpeg(data):
+    if truncated_jpeg(data):
         result.problems.append(f"{image}: the JPEG is cut off before its end")
+    elif decoded is None:
+        result.problems.append(f"{image}: is empty" if not data.size else f"{image}: cannot be decoded as a picture")
     elif min(decoded.shape[:2]) < MIN_SIDE:
         result.problems.append(f"{image}: {decoded.shape[1]}x{decoded.shape[0]} pixels, and a side needs {MIN_SIDE}")
     else:
