@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import settings
+
+from ultralytics.utils.images import imwrite
 
 # Timings of a busy machine say nothing; and the same examples every time, so that a red suite is red again.
 settings.register_profile("project", deadline=None, derandomize=True)
@@ -39,3 +42,35 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("gpu"):
                 item.add_marker(pytest.mark.skip(reason="there is no CUDA device"))
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Path:
+    """A data set of 12 + 6 images with bright squares of three classes on dark grounds; its YAML."""
+    for split, count in (("train", 12), ("val", 6)):
+        for i in range(count):
+            draw_toy(tmp_path / "toy", split, i)
+    file = tmp_path / "toy" / "toy.yaml"
+    file.write_text("train: images/train\nval: images/val\nnames: [red, 绿, blue]\n", encoding="utf-8")
+    return file
+
+
+def draw_toy(root: Path, split: str, i: int) -> None:
+    """Image i of the toy set and its labels; the last of a split has no boxes and no label file."""
+    rng = np.random.default_rng((i, len(split)))
+    h, w = [(96, 128), (128, 96), (100, 100), (60, 140)][i % 4]
+    image = rng.integers(0, 60, (h, w, 3), np.uint8)
+    rows = []
+    for k in range(i % 3):
+        side = int(rng.integers(14, 40))
+        x, y = int(rng.integers(0, w - side)), int(rng.integers(0, h - side))
+        cls = (i + k) % 3
+        image[y : y + side, x : x + side] = 200
+        image[y : y + side, x : x + side, 2 - cls] = 255
+        rows.append(f"{cls} {(x + side / 2) / w:.6f} {(y + side / 2) / h:.6f} {side / w:.6f} {side / h:.6f}\n")
+    name = f"{i} 图" if i % 5 == 0 else f"{i}"
+    imwrite(root / "images" / split / f"{name}.png", image)
+    if rows:
+        label = root / "labels" / split / f"{name}.txt"
+        label.parent.mkdir(parents=True, exist_ok=True)
+        label.write_text("".join(rows), encoding="utf-8")

@@ -1,0 +1,101 @@
+import pytest
+import torch
+
+from ultralytics.cfg.config import get_cfg
+from ultralytics.cfg.dataset import load_dataset
+from ultralytics.data.build import build_dataloader, build_yolo_dataset
+from ultralytics.utils.errors import DatasetError
+
+
+def loader(toy, workers=0, batch=5, seed=0, mode="train", **settings):
+    data = load_dataset(toy)
+    cfg = get_cfg(None, {"imgsz": 64, **settings})
+    dataset = build_yolo_dataset(cfg, data.split("train"), batch, data, mode=mode)
+    return build_dataloader(dataset, batch, workers, shuffle=mode == "train", seed=seed)
+
+
+def epoch(load, number=0):
+    load.set_epoch(number)
+    return list(load)
+
+
+def same(a, b):
+    return len(a) == len(b) and all(
+        x["im_file"] == y["im_file"] and all(torch.equal(x[k], y[k]) for k in ("img", "cls", "bboxes", "batch_idx"))
+        for x, y in zip(a, b, strict=True)
+    )
+
+
+@pytest.fixture
+def baseline(toy):
+    return [epoch(loader(toy), n) for n in range(2)]
+
+
+@pytest.mark.parametrize(("workers", "cache"), [(1, False), (2, False), (0, "ram"), (2, "ram"), (0, "disk"), (2, "disk")])
+def test_batches_are_bit_equal_for_any_workers_and_cache(toy, baseline, workers, cache):
+    load = loader(toy, workers, cache=cache)
+    for number, want in enumerate(baseline):
+        assert same(epoch(load, number), want)
+
+
+def test_an_epoch_can_be_repeated_and_another_differs(toy, baseline):
+    load = loader(toy)
+    assert same(epoch(load, 1), baseline[1])  # without having drawn epoch 0
+    assert same(epoch(load, 0), baseline[0])
+    assert not same(baseline[0], baseline[1])
+    assert not same(epoch(loader(toy, seed=1)), baseline[0])
+
+
+def test_an_epoch_shows_every_image_once(toy):
+    batches = epoch(loader(toy))
+    files = [f for b in batches for f in b["im_file"]]
+    assert len(files) == len(set(files)) == 12
+    assert [len(b["im_file"]) for b in batches] == [5, 5, 2]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_closing_the_mosaic_reaches_the_workers(toy, workers):
+    load = loader(toy, workers, hsv_h=0.0, hsv_s=0.0, hsv_v=0.0, translate=0.0, scale=0.0, fliplr=0.0)
+    mosaic = epoch(load, 3)
+    load.close_mosaic()
+    closed = epoch(load, 3)
+    assert not same(mosaic, closed)
+    plain = loader(toy, mode="val")
+    by_file = {f: b["img"][i] for b in plain for i, f in enumerate(b["im_file"])}
+    for batch in closed:
+        for i, file in enumerate(batch["im_file"]):
+            # Without mosaic, jitter or shift a training sample is the letterboxed image.
+            assert (batch["img"][i].int() - by_file[file].int()).abs().max() <= 1
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_users_error_in_a_worker_comes_as_itself(toy, workers):
+    load = loader(toy, workers, mode="val")
+    for file in (toy.parent / "images" / "train").iterdir():
+        file.unlink()
+    with pytest.raises(DatasetError, match="can no longer be read") as caught:
+        list(load)
+    assert "Traceback" not in str(caught.value)
+
+
+def test_validation_is_in_order(toy):
+    load = loader(toy, mode="val")
+    files = [f for b in load for f in b["im_file"]]
+    assert files == sorted(files)
+
+
+def test_a_batch_larger_than_the_split_is_one_batch(toy):
+    assert [len(b["im_file"]) for b in epoch(loader(toy, batch=64))] == [12]
+
+
+def test_partners_of_a_large_split_are_near_ones(toy, monkeypatch):
+    monkeypatch.setattr("ultralytics.data.build.WHOLE_SPLIT", 4)
+    monkeypatch.setattr("ultralytics.data.build.WORKER_CYCLE", 1)
+    load = loader(toy)
+    load.set_epoch(0)
+    keys = list(load.sampler)
+    shown = set()
+    for batch in keys:
+        shown |= {k.index for k in batch}
+        assert set(batch[0].partners) <= shown
+    assert same(epoch(load), epoch(loader(toy, 2)))
