@@ -31,7 +31,9 @@ def baseline(toy):
     return [epoch(loader(toy), n) for n in range(2)]
 
 
-@pytest.mark.parametrize(("workers", "cache"), [(1, False), (2, False), (0, "ram"), (2, "ram"), (0, "disk"), (2, "disk")])
+@pytest.mark.parametrize(
+    ("workers", "cache"), [(1, False), (2, False), (0, "ram"), (2, "ram"), (0, "disk"), (2, "disk")]
+)
 def test_batches_are_bit_equal_for_any_workers_and_cache(toy, baseline, workers, cache):
     load = loader(toy, workers, cache=cache)
     for number, want in enumerate(baseline):

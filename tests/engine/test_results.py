@@ -1,0 +1,63 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ultralytics.engine.results import Boxes, Results
+
+ROWS = [[10, 20, 50, 60, 0.9, 1], [0, 0, 99, 79, 0.4, 0]]
+
+
+@pytest.fixture
+def result():
+    return Results(np.zeros((80, 100, 3), np.uint8), "a/b.jpg", {0: "cell", 1: "细胞"}, torch.tensor(ROWS))
+
+
+def test_boxes_in_every_form(result):
+    b = result.boxes
+    assert b.xyxy.tolist() == [r[:4] for r in ROWS]
+    assert b.xywh.tolist()[0] == [30, 40, 40, 40]
+    torch.testing.assert_close(b.xyxyn[0], torch.tensor([0.1, 0.25, 0.5, 0.75]))
+    torch.testing.assert_close(b.xywhn[0], torch.tensor([0.3, 0.5, 0.4, 0.5]))
+    assert b.cls.tolist() == [1, 0]
+    assert len(b[b.conf > 0.5]) == 1
+    assert b.numpy().xyxyn.shape == (2, 4)
+    assert Boxes(torch.tensor(ROWS[0]), (80, 100)).shape == (1, 6)
+
+
+def test_text_files_hold_one_row_per_box_and_are_replaced(result, tmp_path):
+    for _ in range(2):
+        result.save_txt(tmp_path / "labels" / "b.txt", save_conf=True)
+    lines = (tmp_path / "labels" / "b.txt").read_text().splitlines()
+    assert lines == ["1 0.3 0.5 0.4 0.5 0.9", "0 0.495 0.49375 0.99 0.9875 0.4"]
+
+
+def test_pictures_are_drawn_and_written(result, tmp_path):
+    drawn = result.plot()
+    assert drawn.shape == (80, 100, 3)
+    assert drawn.any()
+    assert not result.orig_img.any()
+    assert not result.plot(boxes=False).any()
+    file = result.save(tmp_path / "图.jpg")
+    assert Image.open(file).size == (100, 80)
+
+
+def test_crops_lie_in_a_folder_per_class(result, tmp_path):
+    result.save_crop(tmp_path, "b.jpg")
+    assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*.jpg")) == ["cell/b.jpg", "细胞/b.jpg"]
+
+
+def test_words_and_data(result):
+    assert result.verbose() == "1 cell, 1 细胞, "
+    assert result.new().verbose() == "(no detections), "
+    first = json.loads(result.to_json(normalize=True))[0]
+    assert (first["name"], first["class"], first["confidence"]) == ("细胞", 1, 0.9)
+    assert first["box"]["x1"] == 0.1
+    assert len(result[result.boxes.conf > 0.5]) == 1
+
+
+def test_updated_boxes_are_cut_to_the_picture(result):
+    result.update(torch.tensor([[-5.0, -5, 200, 200, 0.5, 0]]))
+    assert result.boxes.xyxy.tolist() == [[0, 0, 100, 80]]
