@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from hypothesis import settings
 
 from ultralytics.utils.images import imwrite
@@ -16,6 +17,7 @@ from ultralytics.utils.images import imwrite
 settings.register_profile("project", deadline=None, derandomize=True)
 settings.load_profile("project")
 
+CLONE = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("ULTRALYTICS_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 
 
@@ -74,3 +76,14 @@ def draw_toy(root: Path, split: str, i: int) -> None:
         label = root / "labels" / split / f"{name}.txt"
         label.parent.mkdir(parents=True, exist_ok=True)
         label.write_text("".join(rows), encoding="utf-8")
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    """YOLOv8-FLA with very few channels: the real network's every part, in milliseconds."""
+    data = yaml.safe_load((CLONE / "cfg" / "models" / "yolov8-fla.yaml").read_text(encoding="utf-8"))
+    data["scales"] = {"n": [0.1, 0.06, 256]}
+    data["backbone"][10][3] = [256, [4, 4], 2]
+    file = tmp_path / "tiny-fla.yaml"
+    file.write_text(yaml.safe_dump(data), encoding="utf-8")
+    return file

@@ -1,0 +1,352 @@
+"""Whole runs of a very small network."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from ultralytics import YOLO
+from ultralytics.cfg.config import get_cfg
+from ultralytics.engine.checkpoint import load_checkpoint, save_checkpoint
+from ultralytics.engine.trainer import EarlyStopping, NonFiniteLossError
+from ultralytics.models.yolo.detect import DetectionTrainer
+from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils.errors import CheckpointError, ConfigError, DatasetError, UserError
+from ultralytics.utils.images import imwrite
+
+COLUMNS = (
+    "epoch,time,train/box_loss,train/cls_loss,train/dfl_loss,metrics/precision(B),metrics/recall(B),metrics/mAP50(B),"
+    "metrics/mAP50-95(B),val/box_loss,val/cls_loss,val/dfl_loss,lr/pg0,lr/pg1,lr/pg2"
+)
+
+
+@pytest.fixture
+def run(tmp_path, tiny, toy):
+    """Train the tiny network on the toy set; keywords are keys of the configuration."""
+
+    def train(name="run", **settings):
+        given = {
+            "model": str(tiny),
+            "data": str(toy),
+            "epochs": 2,
+            "imgsz": 64,
+            "batch": 4,
+            "workers": 0,
+            "device": "cpu",
+        }
+        given |= {"project": str(tmp_path / "runs"), "name": name, "plots": False, "close_mosaic": 1, "verbose": False}
+        trainer = DetectionTrainer(overrides=given | settings)
+        trainer.train()
+        return trainer
+
+    return train
+
+
+def table(trainer):
+    with open(trainer.save_dir / "results.csv", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def weights(trainer):
+    return load_checkpoint(trainer.last).weights
+
+
+def equal(a, b):
+    return a.keys() == b.keys() and all(torch.equal(v, b[k]) for k, v in a.items())
+
+
+def test_a_run_leaves_everything_it_promises(run):
+    trainer = run(plots=True, save_period=1)
+    left = {str(p.relative_to(trainer.save_dir)) for p in trainer.save_dir.rglob("*") if p.is_file()}
+    promised = {
+        "args.yaml", "results.csv", "results.png", "metrics.json", "labels.jpg", "confusion_matrix.png",
+        "confusion_matrix_normalized.png", "PR_curve.png", "F1_curve.png", "P_curve.png", "R_curve.png",
+        "weights/best.pt", "weights/last.pt", "weights/epoch1.pt", "weights/epoch2.pt",
+        "train_batch0.jpg", "val_batch0_labels.jpg", "val_batch0_pred.jpg",
+    }  # fmt: skip
+    assert promised <= left
+    rows = table(trainer)
+    assert ",".join(rows[0]) == COLUMNS
+    assert [r["epoch"] for r in rows] == ["1", "2"]
+    assert all(np.isfinite(float(v)) for r in rows for v in r.values())
+    args = yaml.safe_load((trainer.save_dir / "args.yaml").read_text(encoding="utf-8"))
+    assert (args["epochs"], args["imgsz"], args["optimizer"]) == (2, 64, "auto")
+    metrics = json.loads((trainer.save_dir / "metrics.json").read_text(encoding="utf-8"))
+    assert len(metrics["classes"]) == 3
+    torch.load(trainer.last, weights_only=True)
+    assert load_checkpoint(trainer.best).names == {0: "red", 1: "绿", 2: "blue"}
+
+
+def test_equal_seeds_give_equal_weights_for_any_number_of_workers(run):
+    first = weights(run("a"))
+    assert equal(first, weights(run("b", workers=2, cache="ram")))
+    assert not equal(first, weights(run("c", seed=1)))
+
+
+class KilledError(Exception):
+    """Stands for a kill signal."""
+
+
+@pytest.mark.parametrize("settings", [{}, {"mixup": 0.5, "multi_scale": True, "optimizer": "SGD", "nbs": 10}], ids=str)
+def test_a_resumed_run_ends_where_an_uninterrupted_one_does(run, settings):
+    whole = run("whole", epochs=4, **settings)
+
+    def kill(trainer):
+        if trainer.epoch == 2:
+            raise KilledError
+
+    stopped = DetectionTrainer(overrides={**whole.args.to_dict(), "name": "stopped", "exist_ok": True, "resume": False})
+    stopped.add_callback("on_train_epoch_end", kill)
+    with pytest.raises(KilledError):
+        stopped.train()
+    assert len(table(stopped)) == 2
+    resumed = DetectionTrainer(overrides={"resume": str(stopped.save_dir)})
+    resumed.train()
+    assert equal(weights(whole), weights(resumed))
+    ours, theirs = ([{k: v for k, v in r.items() if k != "time"} for r in table(t)] for t in (whole, resumed))
+    assert ours == theirs
+    assert resumed.save_dir == stopped.save_dir
+
+
+def test_what_cannot_be_resumed_is_told(run, tmp_path, monkeypatch):
+    trainer = run()
+    with pytest.raises(ConfigError, match="nothing is left to resume"):
+        DetectionTrainer(overrides={"resume": str(trainer.save_dir)})
+    with pytest.raises(ConfigError, match="lr0 cannot change"):
+        DetectionTrainer(overrides={"resume": str(trainer.last), "lr0": 0.5, "epochs": 5})
+    with pytest.raises(CheckpointError, match=r"resume from weights/last\.pt"):
+        DetectionTrainer(overrides={"resume": str(trainer.best)})
+    monkeypatch.chdir(tmp_path / "toy")
+    with pytest.raises(ConfigError, match=r"no last\.pt below"):
+        DetectionTrainer(overrides={"resume": True})
+    longer = DetectionTrainer(overrides={"resume": str(trainer.save_dir), "epochs": 3})
+    longer.train()
+    assert len(table(longer)) == 3
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"rect": True}, {"rect_val": False}, {"multi_scale": True}, {"single_cls": True}, {"freeze": 10},
+        {"freeze": [0, 3]}, {"cos_lr": True, "optimizer": "SGD"}, {"fraction": 0.5}, {"val": False}, {"save": False},
+        {"amp": False}, {"batch": 3, "nbs": 7}, {"batch": 64}, {"mosaic": 0.0}, {"mixup": 1.0}, {"classes": [1]},
+        {"patience": 1, "epochs": 3}, {"close_mosaic": 0}, {"warmup_epochs": 0.0}, {"deterministic": False},
+        {"imgsz": 70}, {"degrees": 20.0, "perspective": 0.0005}, {"dfl": 0.0, "box": 0.0},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_every_setting_trains(run, settings):
+    trainer = run(**settings)
+    assert np.isfinite([float(r["train/box_loss"]) for r in table(trainer)]).all()
+    assert trainer.last.exists() or settings == {"save": False}
+
+
+def test_frozen_rows_do_not_change(run, tiny):
+    torch.manual_seed(0)
+    start = run("start", epochs=1, val=False)
+    trainer = run("frozen", freeze=11, pretrained=str(start.last), epochs=1)
+    before, after = weights(start), load_checkpoint(trainer.last).state["weights"]
+    for name, tensor in after.items():
+        row = int(name.split(".")[1])
+        if row < 11:
+            assert torch.equal(tensor, before[name]), name
+    assert any(not torch.equal(after[k], before[k]) for k in after if k.startswith("model.13."))
+    with pytest.raises(ConfigError, match="freeze=40 names row"):
+        run("x", freeze=40)
+    with pytest.raises(ConfigError, match="leaves nothing to train"):
+        run("y", freeze=24)
+
+
+def relabel(toy, text):
+    for split in ("train", "val"):
+        for file in (toy.parent / "images" / split).iterdir():
+            label = toy.parent / "labels" / split / f"{file.stem}.txt"
+            label.parent.mkdir(parents=True, exist_ok=True)
+            label.write_text(text, encoding="utf-8")
+
+
+def test_a_data_set_without_a_single_box_trains(run, toy):
+    relabel(toy, "")
+    trainer = run(plots=True)
+    rows = table(trainer)
+    assert float(rows[-1]["metrics/mAP50-95(B)"]) == 0
+    assert float(rows[-1]["train/cls_loss"]) > 0
+    assert float(rows[-1]["train/box_loss"]) == 0
+
+
+@pytest.mark.parametrize("nc", [1, 64, 365])
+def test_any_number_of_classes_trains(run, toy, nc):
+    relabel(toy, f"{nc - 1} 0.5 0.5 0.4 0.4\n0 0.3 0.3 0.2 0.2\n")
+    toy.write_text(f"train: images/train\nval: images/val\nnc: {nc}\n", encoding="utf-8")
+    trainer = run(epochs=1)
+    assert trainer.model.nc == nc
+    assert trainer.metrics.maps.shape == (nc,)
+
+
+def test_odd_pictures_and_boxes_train(run, toy):
+    import cv2  # only to write a 16-bit picture
+    from PIL import Image  # only to write CMYK and a turned picture
+
+    rng = np.random.default_rng(0)
+    for split in ("train", "val"):
+        folder = toy.parent / "images" / split
+        grey = rng.integers(0, 255, (80, 70), np.uint8)
+        imwrite(folder / "灰 度.png", grey)
+        cv2.imwrite(str(folder / "deep.png"), rng.integers(0, 65535, (64, 64)).astype(np.uint16))
+        Image.fromarray(grey).convert("CMYK").save(folder / "cmyk.jpg")
+        turned = Image.fromarray(grey)
+        exif = turned.getexif()
+        exif[0x0112] = 8
+        turned.save(folder / "turned.jpg", exif=exif)
+    relabel(toy, f"0 0.5 0.5 {1 / 70:.6f} {1 / 80:.6f}\n1 0.5 0.5 1 1\n")
+    trainer = run(plots=True)
+    assert len(trainer.train_loader.dataset) == 16
+    assert trainer.metrics.images == 10
+
+
+def test_bad_data_is_told_before_anything_is_trained(run, toy, tmp_path):
+    relabel(toy, "3 0.5 0.5 0.1 0.1\n")
+    with pytest.raises(DatasetError, match=r"\.txt:1.*class id 3"):
+        run()
+    for file in (toy.parent / "images" / "train").iterdir():
+        file.unlink()
+    with pytest.raises(DatasetError, match="there are no images"):
+        run()
+
+
+def test_pretrained_weights_are_reported_and_transferred(run, caplog, monkeypatch):
+    start = run("start", epochs=1)
+    monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
+    caplog.set_level("INFO", "ultralytics")
+    trainer = DetectionTrainer(overrides={**start.args.to_dict(), "pretrained": str(start.best), "name": "next"})
+    model = trainer.get_model()
+    total = len(model.state_dict())
+    assert f"Transferred {total}/{total} tensors" in caplog.text
+    assert equal(dict(model.state_dict()), load_checkpoint(start.best).weights)
+    from_file = DetectionTrainer(overrides={**start.args.to_dict(), "model": str(start.best), "name": "third"})
+    assert equal(dict(from_file.get_model().state_dict()), load_checkpoint(start.best).weights)
+    scratch = DetectionTrainer(
+        overrides={**start.args.to_dict(), "model": str(start.best), "pretrained": False, "name": "fourth"}
+    )
+    assert not equal(dict(scratch.get_model().state_dict()), load_checkpoint(start.best).weights)
+
+
+def test_real_coco_weights_start_a_run(run, shared):
+    trainer = run(model=str(shared / "weights" / "yolov8n.pt"), epochs=1)
+    assert trainer.model.nc == 3
+    assert trainer.best.exists()
+
+
+def test_the_same_seed_starts_from_the_same_weights_whatever_came_before(run):
+    a = run("a", epochs=1)
+    torch.rand(100)
+    assert equal(weights(a), weights(run("b", epochs=1)))
+
+
+def test_early_stopping_counts_from_the_best():
+    stop = EarlyStopping(patience=2)
+    assert [stop(e, f) for e, f in enumerate([0.1, 0.3, 0.2, 0.3, 0.1, 0.1])] == [False] * 5 + [True]
+    assert stop.best_epoch == 3
+    never = EarlyStopping(patience=0)
+    assert not any(never(e, -e) for e in range(500))
+    assert not stop(9, None)
+
+
+def test_a_time_limit_ends_the_run(run):
+    trainer = run(epochs=1000, time=1e-7)
+    assert len(table(trainer)) == 1
+    assert trainer.best.exists()
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(run):
+    def poison(trainer):
+        if trainer.epoch == 1:
+            with torch.no_grad():
+                trainer.model.model[0].conv.weight.fill_(float("nan"))
+
+    given = run("first", epochs=1).args.to_dict()
+    trainer = DetectionTrainer(overrides={**given, "epochs": 3, "name": "poisoned"})
+    trainer.add_callback("on_train_epoch_start", poison)
+    with pytest.raises(NonFiniteLossError, match=r"not finite in epoch 2.*last\.pt"):
+        trainer.train()
+    kept = load_checkpoint(trainer.last)
+    assert all(torch.isfinite(v).all() for v in kept.weights.values() if v.is_floating_point())
+
+
+def test_a_disk_that_fills_up_keeps_the_last_checkpoint(run, monkeypatch):
+    import os  # its fsync is replaced
+
+    given = run("first", epochs=1).args.to_dict()
+    trainer = DetectionTrainer(overrides={**given, "epochs": 3, "name": "full"})
+    real = os.fsync
+
+    def fill(_):
+        def full(fd):
+            raise OSError(28, "No space left on device")
+
+        if trainer.epoch == 1:
+            monkeypatch.setattr(os, "fsync", full)
+
+    trainer.add_callback("on_train_epoch_start", fill)
+    with pytest.raises(UserError, match="No space left on device"):
+        trainer.train()
+    monkeypatch.setattr(os, "fsync", real)
+    assert load_checkpoint(trainer.last).state["epoch"] == 0
+    DetectionTrainer(overrides={"resume": str(trainer.save_dir)}).train()
+    assert len(table(trainer)) == 3
+
+
+def test_learning_happens(run, toy):
+    """Twelve images learnt by heart: everything from the loader to the metrics has to work for that."""
+    toy.write_text("train: images/train\nval: images/train\nnames: [red, green, blue]\n", encoding="utf-8")
+    trainer = run(
+        imgsz=96, epochs=25, optimizer="AdamW", lr0=0.005, lrf=0.1, nbs=4, warmup_epochs=0.0, mosaic=0.0, translate=0.0,
+        scale=0.0, hsv_s=0.1, hsv_v=0.1, val=False,
+    )  # fmt: skip
+    assert trainer.metrics.box.map50 > 0.2
+
+
+def test_a_model_yaml_trains_and_goes_on_with_its_best_weights(tiny, toy, tmp_path):
+    seen = []
+    yolo = YOLO(str(tiny))
+    yolo.add_callback("on_fit_epoch_end", lambda trainer: seen.append(trainer.epoch))
+    metrics = yolo.train(
+        data=str(toy), epochs=1, imgsz=64, batch=4, workers=0, project=str(tmp_path / "r"), plots=False
+    )
+    assert seen == [0]
+    assert yolo.names == {0: "red", 1: "绿", 2: "blue"}
+    again = yolo.val(workers=0, project=str(tmp_path / "r"), plots=False)
+    assert again.box.map == pytest.approx(metrics.box.map, abs=1e-6)
+    assert set(again.speed) == {"preprocess", "inference", "loss", "postprocess"}
+
+
+def test_a_saved_or_loaded_model_is_the_same(tiny, tmp_path):
+    yolo = YOLO(str(tiny))
+    yolo.save(tmp_path / "m.pt")
+    again = YOLO(tmp_path / "m.pt")
+    assert equal(dict(yolo.model.state_dict()), dict(again.model.state_dict()))
+    other = YOLO(str(tiny)).load(tmp_path / "m.pt")
+    assert equal(dict(yolo.model.state_dict()), dict(other.model.state_dict()))
+    assert yolo.info(verbose=False)[1] == sum(p.numel() for p in yolo.model.parameters())
+    with pytest.raises(ConfigError, match="neither"):
+        YOLO("model.onnx")
+
+
+def test_missing_arguments_are_told(tiny, toy):
+    with pytest.raises(ConfigError, match="no data set given"):
+        DetectionTrainer(overrides={"model": str(tiny), "project": str(toy.parent / "runs")})
+    trainer = DetectionTrainer(overrides={"data": str(toy), "project": str(toy.parent / "runs")})
+    with pytest.raises(ConfigError, match="no model given"):
+        trainer.train()
+
+
+def test_a_checkpoint_of_another_version_can_still_be_evaluated(tiny, tmp_path):
+    model = DetectionModel(str(tiny), nc=2, verbose=False)
+    save_checkpoint(
+        tmp_path / "old.pt", {"model": model.yaml, "names": {0: "a", 1: "b"}, "ema": model.state_dict(), "more": 1}
+    )
+    assert YOLO(tmp_path / "old.pt").names == {0: "a", 1: "b"}
+    assert get_cfg(None, {"epochs": 3}).epochs == 3
