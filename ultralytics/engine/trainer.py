@@ -101,7 +101,7 @@ class BaseTrainer(ABC):
         self.checkpoint = weights
         self.resumed = self._read_resume(dict(overrides or {})) if self.args.resume else None
         self.device = select_device(self.args.device)
-        seed_everything(self.args.seed, self.args.deterministic)
+        self.read_inputs()
         if self.resumed is not None:
             self.save_dir: Path = self.resumed.path.parent.parent
         else:
@@ -122,6 +122,9 @@ class BaseTrainer(ABC):
         self.callbacks: dict[str, list[Callable[[BaseTrainer], object]]] = {}
 
     # What a task supplies
+
+    def read_inputs(self) -> None:  # noqa: B027  # a task may need nothing
+        """Read and check what the run is about, before its folder is made."""
 
     @abstractmethod
     def get_model(self) -> nn.Module:
@@ -164,7 +167,11 @@ class BaseTrainer(ABC):
 
     def train(self) -> Any:
         """Train to the end; returns the metrics of the best weights."""
-        self._setup()
+        try:
+            self._setup()
+        except UserError:
+            self._remove_empty_folder()
+            raise
         self._run("on_train_start")
         started = time.perf_counter()
         stop = self.start_epoch >= self.epochs
@@ -180,8 +187,15 @@ class BaseTrainer(ABC):
         self._run("on_train_end")
         return self.metrics
 
+    def _remove_empty_folder(self) -> None:
+        """A run that never began leaves no folder, unless something is in it."""
+        for folder in (self.wdir, self.save_dir):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
     def _setup(self) -> None:
         args = self.args
+        seed_everything(args.seed, args.deterministic)
         model = self.get_model().to(self.device)
         self.model: Any = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stubs lack it
         self._freeze()

@@ -30,12 +30,17 @@ class DetectionTrainer(BaseTrainer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.loss_names = type(self).loss_names
+        self.validator: DetectionValidator | None = None
+
+    def read_inputs(self) -> None:
+        """Find the data set."""
         if not self.args.data:
             raise ConfigError("no data set given", mend="data=data/shapes.yaml, or your own YAML")
         self.data: DatasetSpec = load_dataset(self.args.data)
+        for split in ("train", "val"):
+            self.data.split(split)
         if self.args.single_cls:
             self.data.merge_classes()
-        self.validator: DetectionValidator | None = None
 
     # Model
 

@@ -1,0 +1,68 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from ultralytics import YOLO
+from ultralytics.utils.errors import ConfigError
+
+QUIET = {"workers": 0, "plots": False, "device": "cpu", "verbose": False}
+
+
+@pytest.fixture
+def yolo(tiny, toy, tmp_path):
+    torch.manual_seed(0)
+    model = YOLO(str(tiny))
+    model.train(data=str(toy), epochs=1, imgsz=64, batch=4, project=str(tmp_path / "train"), **QUIET)
+    return model
+
+
+@pytest.mark.slow
+def test_real_weights_on_real_images_give_the_references_figures(shared, tmp_path):
+    yolo = YOLO(shared / "weights" / "yolov8n.pt")
+    data = str(shared / "data" / "coco128-val" / "coco128-val.yaml")
+    m = yolo.val(data=data, imgsz=640, batch=16, project=str(tmp_path), plots=False)
+    assert m.box.map50 == pytest.approx(0.5807, abs=0.002)
+    assert m.box.map == pytest.approx(0.4169, abs=0.002)
+    assert m.box.mp == pytest.approx(0.680, abs=0.002)
+    assert m.box.mr == pytest.approx(0.501, abs=0.002)
+
+
+def test_metrics_have_the_references_attributes_and_are_written(yolo, tmp_path):
+    m = yolo.val(project=str(tmp_path / "v"), save_txt=True, save_conf=True, conf=0.0001, **QUIET)
+    assert isinstance(m.box.map, float)
+    assert m.box.maps.shape == (3,)
+    for name in ("map50", "map75", "mp", "mr"):
+        assert 0 <= getattr(m.box, name) <= 1
+    assert m.keys == ["metrics/precision(B)", "metrics/recall(B)", "metrics/mAP50(B)", "metrics/mAP50-95(B)"]
+    written = json.loads((tmp_path / "v" / "val" / "metrics.json").read_text(encoding="utf-8"))
+    assert written["mAP50-95"] == pytest.approx(m.box.map)
+    assert (tmp_path / "v" / "val" / "labels").is_dir()
+
+
+def test_the_figures_do_not_depend_on_the_batch_when_frames_are_square(yolo, tmp_path):
+    figures = [
+        yolo.val(batch=b, rect_val=False, conf=0.0001, project=str(tmp_path / "v"), **QUIET).box.all_ap for b in (1, 4)
+    ]
+    np.testing.assert_allclose(figures[0], figures[1], atol=1e-3)
+
+
+def test_validation_leaves_the_model_as_it_is(yolo, tmp_path):
+    before = {k: v.clone() for k, v in yolo.model.state_dict().items()}
+    yolo.val(project=str(tmp_path / "v"), **QUIET)
+    assert not yolo.model.is_fused()
+    assert all(torch.equal(v, before[k]) for k, v in yolo.model.state_dict().items())
+
+
+def test_one_class_and_chosen_classes(yolo, tmp_path):
+    one = yolo.val(project=str(tmp_path / "v"), single_cls=True, **QUIET)
+    assert one.names == {0: "item"}
+    chosen = yolo.val(project=str(tmp_path / "v"), classes=[0], **QUIET)
+    assert chosen.nt_per_class.tolist()[1:] == [0, 0]
+
+
+def test_a_model_with_fewer_classes_is_told(yolo, toy, tmp_path):
+    toy.write_text("train: images/train\nval: images/val\nnc: 9\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="9 classes and the model 3"):
+        yolo.val(data=str(toy), project=str(tmp_path / "v"), **QUIET)

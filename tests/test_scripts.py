@@ -1,0 +1,95 @@
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CLONE = Path(__file__).resolve().parents[1]
+SCRIPTS = sorted((CLONE / "scripts").glob("*.sh"))
+pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+
+
+def bash(*words, cwd, **env):
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        ["bash", *map(str, words)], cwd=cwd, env={**os.environ, "PATH": path, "PYTHON": sys.executable, **env},
+        capture_output=True, text=True, timeout=900, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda p: p.name)
+def test_scripts_parse_and_carry_their_usage(script):
+    assert bash("-n", script, cwd=CLONE).returncode == 0
+    assert script.read_text(encoding="utf-8").splitlines()[1 if script.name != "env.sh" else 0].startswith("#")
+
+
+@pytest.mark.parametrize("name", ["train", "val", "predict"])
+def test_scripts_pass_their_arguments_on(name, tmp_path):
+    done = bash(CLONE / "scripts" / f"{name}.sh", "--help", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"usage: python -m ultralytics {name}" in done.stdout
+    done = bash(CLONE / "scripts" / f"{name}.sh", "model=gone.pt", "data=gone.yaml", "source=x", "imgz=3", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "did you mean 'imgsz'" in done.stderr
+
+
+def test_an_old_python_is_told(tmp_path):
+    fake = tmp_path / "python"
+    fake.write_text("#!/bin/sh\nexit 1\n")
+    fake.chmod(0o755)
+    done = bash(CLONE / "scripts" / "val.sh", cwd=tmp_path, PYTHON=str(fake))
+    assert done.returncode == 2
+    assert "Python 3.10" in done.stderr
+
+
+def test_the_environment_check_names_what_is_missing(tmp_path):
+    wanted = tmp_path / "requirements.txt"
+    wanted.write_text("torch==0.0.1\nno-such-package==1.0\n")
+    done = subprocess.run(
+        [sys.executable, str(CLONE / "scripts" / "check_env.py"), "--exact", str(wanted)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "no-such-package" in done.stdout + done.stderr
+
+
+def test_arguments_that_are_mistaken_for_the_quickstart_are_not(tmp_path, tiny, toy):
+    done = bash(
+        CLONE / "scripts" / "train.sh", f"model={tiny}", f"data={toy}", "epochs=1", "imgsz=64",
+        "workers=0", "batch=4", "device=cpu", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    args = (tmp_path / "runs" / "detect" / "train" / "args.yaml").read_text()
+    assert "lr0: 0.002" not in args
+    assert "quickstart" not in args
+
+
+def test_the_benchmark_prints_json_lines(tmp_path):
+    done = bash(
+        CLONE / "scripts" / "benchmark.sh", "step", "model=yolov8n.yaml", "imgsz=32", "batch=2", "steps=1", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert '"what": "step"' in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_the_first_run_keeps_its_promise(tmp_path):
+    """A copy of the tree, one command: mAP50 of at least 0.80 on the embedded data."""
+    clone = tmp_path / "clone"
+    shutil.copytree(
+        CLONE, clone, ignore=shutil.ignore_patterns(".git", "runs", ".venv", "shapes", "bccd", "__pycache__", "build")
+    )
+    done = bash(clone / "scripts" / "train.sh", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    import json  # of the metrics
+
+    run = tmp_path / "runs" / "detect" / "train"
+    assert json.loads((run / "metrics.json").read_text())["mAP50"] >= 0.80
+    for name in ("weights/best.pt", "results.png", "results.csv", "metrics.json"):
+        assert (run / name).exists()
+        assert name in done.stdout
