@@ -1,5 +1,4 @@
-"""Packaging. `pip install .` also carries the YAMLs of cfg/ and data/, so that an installed package finds them without
-the clone."""
+"""Packaging. `pip install .` carries the YAMLs of cfg/ and data/ too: an installed package finds them without the clone."""
 
 import re
 from pathlib import Path

@@ -1,10 +1,13 @@
-"""Time this project's work, one JSON line per measurement. A speed means something only beside another taken in the
-same run.
+"""Time this project's work, one JSON line per measurement.
 
-benchmark.py step   [model=yolov8n.yaml imgsz=320 batch=16 steps=6 threads=2 amp=True]   forward, loss, backward,
-optimiser step benchmark.py loader data=DATA.yaml [imgsz=640 items=150 cache=ram]                       training samples
-per second and core benchmark.py val    model=W.pt data=DATA.yaml [imgsz=640 batch=16 workers=2]             a whole
-validation: seconds and metrics
+A speed means something only beside another taken in the same run.
+
+    benchmark.py step   [model=yolov8n.yaml imgsz=320 batch=16 steps=6 threads=2 amp=True]
+        seconds of forward, loss, backward and optimiser step
+    benchmark.py loader data=DATA.yaml [imgsz=640 items=150 cache=ram]
+        training samples per second and core
+    benchmark.py val    model=W.pt data=DATA.yaml [imgsz=640 batch=16 workers=2]
+        seconds and metrics of a whole validation
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""Exit 0 when this interpreter can run the project: Python 3.10+ and every package within the ranges of setup.py. Needs
-no package itself.
+"""Exit 0 when this interpreter can run the project: Python 3.10+ and every package within the ranges of setup.py.
 
-Usage: python scripts/check_env.py [--exact REQUIREMENTS]   with --exact, the pinned versions of a file instead of the
-ranges.
+Needs no package itself.
+
+    python scripts/check_env.py                       the ranges
+    python scripts/check_env.py --exact REQUIREMENTS  the pinned versions of a file instead
 """
 
 import ast
