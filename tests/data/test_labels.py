@@ -150,3 +150,48 @@ def test_bytes_that_are_no_text_are_named(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"\xff\xfe\x00\x80")
     with pytest.raises(LabelError, match=r"a\.txt.*not readable text"):
         read_labels(str(tmp_path / "a.txt"))
+
+
+def decoded(monkeypatch):
+    """Files that are decoded from now on."""
+    from ultralytics.data import labels  # its decoder is watched
+
+    seen = []
+    real = labels.decode
+    monkeypatch.setattr(labels, "decode", lambda data: (seen.append(1), real(data))[1])
+    return seen
+
+
+def test_a_second_start_decodes_only_what_is_new_or_changed(tmp_path, monkeypatch):
+    for i in range(5):
+        picture(tmp_path, f"{i}.jpg", f"{i} .5 .5 .2 .2\n", size=(40 + i, 60))
+    first = scan([tmp_path / "images"], nc=5)
+    seen = decoded(monkeypatch)
+    again = scan([tmp_path / "images"], nc=5)
+    assert not seen
+    assert again.shapes.tolist() == first.shapes.tolist()
+    (tmp_path / "labels" / "0.txt").write_text("4 .5 .5 .3 .3\n")  # labels are read every time
+    picture(tmp_path, "1.jpg", "1 .5 .5 .2 .2\n", size=(80, 90))
+    picture(tmp_path, "9.jpg")
+    third = scan([tmp_path / "images"], nc=5)
+    assert len(seen) == 2
+    assert third.shapes.tolist()[1] == [80, 90]
+    assert third.cls.tolist() == [4, 1, 2, 3, 4]
+    (tmp_path / "images" / "2.jpg").write_bytes(b"broken")
+    assert scan([tmp_path / "images"], nc=5).left_out == 1
+
+
+def test_a_damaged_memory_is_ignored_and_a_read_only_folder_left_alone(tmp_path):
+    picture(tmp_path, "a.jpg")
+    scan([tmp_path / "images"], nc=1)
+    memory = tmp_path / ".images.checked.json"
+    for text in ("{", "[]", '{"version": "1", "files": {}}', '{"files": 3}'):
+        memory.write_text(text)
+        assert len(scan([tmp_path / "images"], nc=1)) == 1
+    memory.unlink()
+    tmp_path.chmod(0o555)
+    try:
+        scan([tmp_path / "images"], nc=1)
+        assert not memory.exists()
+    finally:
+        tmp_path.chmod(0o755)

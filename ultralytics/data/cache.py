@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
 import os
 import tempfile
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from ultralytics.utils.log import LOGGER, progress
@@ -86,6 +89,69 @@ class DiskImages:
                 Path(temporary).unlink(missing_ok=True)
 
 
+class KnownShapes:
+    """Heights and widths of pictures that were decoded in full before: a later run need not decode them to check them.
+
+    They are kept in a file beside the images' folder and hold while a picture's size and time of change stay. A folder
+    that is marked read-only is left alone.
+
+    Args:
+        files: the pictures.
+    """
+
+    VERSION = 1
+
+    def __init__(self, files: Sequence[str]) -> None:
+        self.file = _beside(files, "checked.json")
+        self.root = self.file.parent
+        self.known: dict[str, list[int]] = {}
+        with contextlib.suppress(OSError, ValueError, AttributeError, TypeError):
+            kept = json.loads(self.file.read_text(encoding="utf-8"))
+            if kept.get("version") == self._version():
+                self.known = {str(k): [int(n) for n in v] for k, v in kept["files"].items() if len(v) == 4}
+
+    def _version(self) -> str:
+        return f"{self.VERSION} opencv {cv2.__version__}"
+
+    def __call__(self, file: str) -> tuple[int, int] | None:
+        """Height and width, or None when the picture is new or has changed."""
+        entry = self.known.get(os.path.relpath(file, self.root))
+        if entry is None:
+            return None
+        try:
+            stat = os.stat(file)
+        except OSError:
+            return None
+        return (entry[2], entry[3]) if entry[:2] == [stat.st_size, stat.st_mtime_ns] else None
+
+    def keep(self, shapes: Mapping[str, tuple[int, int]]) -> None:
+        """Remember these pictures, besides those that are known."""
+        found = dict(self.known)
+        for file, (h, w) in shapes.items():
+            with contextlib.suppress(OSError):
+                stat = os.stat(file)
+                found[os.path.relpath(file, self.root)] = [stat.st_size, stat.st_mtime_ns, h, w]
+        if found == self.known:
+            return
+        with contextlib.suppress(OSError):  # it only makes the next start faster
+            if not self.file.parent.stat().st_mode & 0o222:
+                return
+            text = json.dumps({"version": self._version(), "files": found}, ensure_ascii=False)
+            with tempfile.NamedTemporaryFile("w", dir=self.file.parent, encoding="utf-8", delete=False) as out:
+                out.write(text)
+            os.replace(out.name, self.file)
+
+
+def _beside(files: Sequence[str], ending: str) -> Path:
+    """A hidden place beside the folder that holds all files: .NAME.ending."""
+    folders = {os.path.dirname(os.path.abspath(f)) for f in files}
+    try:
+        folder = Path(os.path.commonpath(folders))
+    except ValueError:  # several drives
+        folder = Path(min(folders))
+    return folder.with_name(f".{folder.name}.{ending}") if folder.name else folder / f".{ending}"
+
+
 def cached(load: Loader, cache: bool | str, files: Sequence[str], needed: int, key: str, desc: str = "") -> Loader:
     """The loader behind the cache asked for: "ram", "disk" or False. One that is not possible is left out, and said so.
 
@@ -101,8 +167,7 @@ def cached(load: Loader, cache: bool | str, files: Sequence[str], needed: int, k
             return load
         return RamImages(load, files, desc)
     if cache == "disk":
-        parent = Path(os.path.commonpath([os.path.dirname(os.path.abspath(f)) for f in files]))
-        folder = parent.with_name(f".{parent.name}.cache")
+        folder = _beside(files, "cache")
         try:
             folder.mkdir(exist_ok=True)
             with tempfile.TemporaryFile(dir=folder):

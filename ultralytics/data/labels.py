@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ultralytics.data.cache import KnownShapes
 from ultralytics.utils.errors import DatasetError
 from ultralytics.utils.images import IMAGE_SUFFIXES, decode, truncated_jpeg
 from ultralytics.utils.log import LOGGER, progress
@@ -20,7 +21,7 @@ SHOWN_PROBLEMS = 10
 
 
 class LabelError(ValueError):
-    """A label file that cannot be used."""
+    """A picture or label file that cannot be used; the message names it."""
 
 
 @dataclass
@@ -115,9 +116,12 @@ def scan(paths: Sequence[Path], nc: int, fraction: float = 1.0, desc: str = "") 
     """
     files = list_images(paths)
     files = files[: max(round(len(files) * fraction), 1)]
+    known = KnownShapes(files)
     # Decoding releases the interpreter's lock, so threads use all cores.
     with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 16)) as pool:
-        checked = list(progress(pool.map(_check, files), total=len(files), desc=f"{desc}Checking images"))
+        results = pool.map(lambda file: _check(file, known(file)), files)
+        checked = list(progress(results, total=len(files), desc=f"{desc}Checking images"))
+    known.keep({file: c.picture for file, c in zip(files, checked, strict=True) if c.picture is not None})
     usable = [(file, c) for file, c in zip(files, checked, strict=True) if c.shape is not None]
     problems = [p for c in checked for p in c.problems]
     for c in checked:
@@ -152,34 +156,38 @@ def scan(paths: Sequence[Path], nc: int, fraction: float = 1.0, desc: str = "") 
 class _Checked:
     label: str
     rows: Float32Array  # (m, 5)
+    picture: tuple[int, int] | None = None  # None: cannot be used
     shape: tuple[int, int] | None = None  # None: left out
     problems: list[str] = field(default_factory=list)
     classes: list[tuple[int, int]] = field(default_factory=list)  # line and class id
 
 
-def _check(image: str) -> _Checked:
-    label = label_file(image)
-    result = _Checked(label, np.zeros((0, 5), np.float32))
+def _check(image: str, known: tuple[int, int] | None = None) -> _Checked:
+    """Check an image (unless its shape is known from an earlier run) and its labels."""
+    result = _Checked(label_file(image), np.zeros((0, 5), np.float32), known)
+    try:
+        result.picture = known or _check_picture(image)
+        result.rows, result.classes, result.problems = read_labels(result.label)
+        result.shape = result.picture
+    except LabelError as e:
+        result.problems.append(str(e))
+    return result
+
+
+def _check_picture(image: str) -> tuple[int, int]:
     try:
         data = np.fromfile(image, np.uint8)
     except OSError as e:
-        result.problems.append(f"{image}: cannot be read: {e.strerror}")
-        return result
+        raise LabelError(f"{image}: cannot be read: {e.strerror}") from None
     decoded = decode(data)
     if truncated_jpeg(data):
-        result.problems.append(f"{image}: the JPEG is cut off before its end")
-    elif decoded is None:
-        result.problems.append(f"{image}: is empty" if not data.size else f"{image}: cannot be decoded as a picture")
-    elif min(decoded.shape[:2]) < MIN_SIDE:
-        result.problems.append(f"{image}: {decoded.shape[1]}x{decoded.shape[0]} pixels, and a side needs {MIN_SIDE}")
-    else:
-        try:
-            result.rows, result.classes, notes = read_labels(label)
-            result.problems += notes
-            result.shape = (decoded.shape[0], decoded.shape[1])
-        except LabelError as e:
-            result.problems.append(str(e))
-    return result
+        raise LabelError(f"{image}: the JPEG is cut off before its end")
+    if decoded is None:
+        raise LabelError(f"{image}: is empty" if not data.size else f"{image}: cannot be decoded as a picture")
+    h, w = decoded.shape[:2]
+    if min(h, w) < MIN_SIDE:
+        raise LabelError(f"{image}: {w}x{h} pixels, and a side needs {MIN_SIDE}")
+    return h, w
 
 
 def read_labels(path: str) -> tuple[Float32Array, list[tuple[int, int]], list[str]]:
