@@ -1,4 +1,4 @@
-"""Packaging. `pip install .` carries the YAMLs of cfg/ and data/ too, so that a package finds them without the clone."""
+"""Packaging. `pip install .` carries the YAMLs of cfg/ and data/ too, so that the package works without the clone."""
 
 import re
 from pathlib import Path

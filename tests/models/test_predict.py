@@ -93,6 +93,12 @@ def test_classes_and_scores_limit_what_is_found(yolo, toy):
     assert len(yolo(image, **{**QUIET, "conf": 0.999})[0]) == 0
 
 
+def test_boxes_may_be_changed_in_place(yolo):
+    result = yolo(np.zeros((64, 64, 3), np.uint8), **QUIET)[0]
+    result.boxes.data[:, :4] *= 2
+    assert not result.boxes.data.is_inference()
+
+
 def test_nothing_to_predict_on_is_told(yolo, tmp_path):
     with pytest.raises(ConfigError, match="source="):
         yolo.predict()

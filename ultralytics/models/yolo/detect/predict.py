@@ -90,7 +90,6 @@ class DetectionPredictor:
         if self.save_dir is not None:
             LOGGER.info("Results saved to %s", self.save_dir)
 
-    @torch.inference_mode()
     def detect(self, images: list[np.ndarray[Any, np.dtype[np.uint8]]]) -> list[Results]:
         """Detect in BGR images (H, W, 3) of any sizes, as one batch."""
         args = self.args
@@ -98,26 +97,24 @@ class DetectionPredictor:
         # The smallest padded rectangle where all images agree on it, else a square.
         letterbox = LetterBox((self.imgsz, self.imgsz), auto=len({i.shape for i in images}) == 1, stride=self.stride)
         frames = np.stack([letterbox(image=i) for i in images])[..., ::-1]  # BGR to RGB
-        tensor = (
-            torch.from_numpy(np.ascontiguousarray(frames)).to(self.device).permute(0, 3, 1, 2)
-        )  # channels last as it is
-        tensor = tensor.to(next(self.model.parameters()).dtype) / 255
+        batch = torch.from_numpy(np.ascontiguousarray(frames)).to(self.device)
+        tensor = batch.permute(0, 3, 1, 2).to(next(self.model.parameters()).dtype) / 255  # channels last in memory
         t1 = self._now()
-        y = self.model(tensor)[0].float()
-        t2 = self._now()
-        conf = 0.25 if args.conf is None else args.conf
-        detections = non_max_suppression(
-            y,
-            conf,
-            args.iou,
-            args.classes,
-            args.agnostic_nms or args.single_cls,
-            max_det=args.max_det,
-            nc=self.model.nc,
-        )
+        with torch.inference_mode():
+            y = self.model(tensor)[0].float()
+            t2 = self._now()
+            detections = non_max_suppression(
+                y,
+                0.25 if args.conf is None else args.conf,
+                args.iou,
+                args.classes,
+                args.agnostic_nms or args.single_cls,
+                max_det=args.max_det,
+                nc=self.model.nc,
+            )
         results = []
         for image, detected in zip(images, detections, strict=True):
-            detected = detected.clone()
+            detected = detected.clone()  # a normal tensor, which the user may change
             detected[:, :4] = scale_boxes(tensor.shape[2:], detected[:, :4], image.shape[:2])
             results.append(Results(image, path="", names=self.names, boxes=detected))
         t3 = self._now()
