@@ -91,6 +91,34 @@ def test_a_wrong_file_is_told_in_one_line(edit, told):
     assert "\n" not in str(caught.value)
 
 
+@pytest.fixture
+def warnings(caplog, monkeypatch):
+    monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
+    return caplog
+
+
+def test_a_head_that_was_not_raised_after_an_insertion_is_noticed(tmp_path, warnings):
+    """YOLOv8 with a row inserted at 10 and nothing else changed still builds, on the wrong rows."""
+    data = yaml.safe_load(find_model_yaml("yolov8.yaml")[0].read_text(encoding="utf-8"))
+    data["backbone"].append([-1, 1, "FocusedLinearAttention", [256]])
+    file = tmp_path / "yolov8n-shifted.yaml"
+    file.write_text(yaml.safe_dump(data), encoding="utf-8")
+    load_model_spec(file)
+    assert "row 22 (C2f): no row reads its output" in warnings.text
+    assert "Detect meant to read [16, 19, 22] instead of [15, 18, 21]" in warnings.text
+
+
+@pytest.mark.parametrize("name", ["yolov8n.yaml", "yolov8x-fla.yaml"])
+def test_the_bundled_files_give_no_warning(name, warnings):
+    load_model_spec(name)
+    assert not warnings.records
+
+
+def test_a_scale_that_was_not_given_is_said(warnings):
+    assert load_model_spec("yolov8.yaml").scale == "n"
+    assert "no scale is given, taking n" in warnings.text
+
+
 def test_what_is_given_is_not_changed():
     data = content()
     before = copy.deepcopy(data)

@@ -62,6 +62,13 @@ def test_one_class_and_chosen_classes(yolo, tmp_path):
     assert chosen.nt_per_class.tolist()[1:] == [0, 0]
 
 
+def test_other_class_names_are_noticed(yolo, toy, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
+    toy.write_text("train: images/train\nval: images/val\nnames: [red, yellow, blue]\n", encoding="utf-8")
+    yolo.val(data=str(toy), project=str(tmp_path / "v"), **QUIET)
+    assert "class 1 is 'yellow' there and '绿' in the weights" in caplog.text
+
+
 def test_a_model_with_fewer_classes_is_told(yolo, toy, tmp_path):
     toy.write_text("train: images/train\nval: images/val\nnc: 9\n", encoding="utf-8")
     with pytest.raises(ConfigError, match="9 classes and the model 3"):

@@ -12,6 +12,7 @@ import yaml
 
 from ultralytics.cfg.paths import find_model_yaml
 from ultralytics.utils.errors import ModelError, nearest
+from ultralytics.utils.log import LOGGER
 
 _KEYS = (
     "nc",
@@ -200,12 +201,15 @@ def _guess(rows: list[RowSpec], number: int, source: int) -> str:
     """What a wrong source probably meant: for a head, the rows that end its levels; else the row before."""
     row = rows[number]
     if len(row.sources) > 1 and number == len(rows) - 1:
-        # Levels of a neck end where a row is followed by a change of resolution or by the head itself.
-        ends = [i for i in range(number) if i + 1 == number or rows[i + 1].module in ("Conv", "nn.Upsample")]
-        return f"probably {ends[-len(row.sources) :]}"
+        return f"probably {_level_ends(rows, number)[-len(row.sources) :]}"
     if len(row.sources) > 1:
         return "write -1 for the row before"
     return f"probably -1, the row before (row {number - 1}, {rows[number - 1].module})"
+
+
+def _level_ends(rows: list[RowSpec], head: int) -> list[int]:
+    """Levels of a neck end where a row is followed by a change of resolution or by the head."""
+    return [i for i in range(head) if i + 1 == head or rows[i + 1].module in ("Conv", "nn.Upsample")]
 
 
 def load_model_spec(
@@ -238,7 +242,23 @@ def load_model_spec(
     data["yaml_file"] = str(path)
     if letter and letter not in (data.get("scales") or {}):
         letter = None  # the letter belongs to the name, not to a scale of this file
-    return ModelSpec.from_dict(data, scale or letter, nc, ch, _row_lines(root))
+    spec = ModelSpec.from_dict(data, scale or letter, nc, ch, _row_lines(root))
+    if len(spec.scales) > 1 and not (scale or letter or data.get("scale")):
+        told = f"no scale is given, taking {spec.scale}, the first of its scales (scale=LETTER chooses)"
+        LOGGER.warning("%s: %s", path, told)
+    for row, mend in _unread(spec):
+        LOGGER.warning("%s: no row reads its output%s", row.where, f" ({mend})" if mend else "")
+    return spec
+
+
+def _unread(spec: ModelSpec) -> list[tuple[RowSpec, str]]:
+    """Rows whose output goes nowhere: a row was inserted, and the numbers below it were not raised."""
+    rows = spec.rows
+    read = {number + s if s < 0 else s for number, row in enumerate(rows) for s in row.sources}
+    last = rows[-1]
+    ends = _level_ends(rows, len(rows) - 1)[-len(last.sources) :]
+    mend = f"is {last.module} meant to read {ends} instead of {last.sources}?" if ends != last.sources else ""
+    return [(row, mend) for number, row in enumerate(rows[:-1]) if number not in read]
 
 
 def _row_lines(root: yaml.Node | None) -> list[int] | None:

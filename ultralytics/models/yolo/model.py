@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ultralytics.cfg.config import Config, get_cfg
-from ultralytics.cfg.dataset import load_dataset
+from ultralytics.cfg.dataset import DatasetSpec, load_dataset
 from ultralytics.data.build import build_dataloader, build_yolo_dataset
 from ultralytics.engine.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ultralytics.engine.device import select_device
@@ -170,6 +170,7 @@ class YOLO:
             data.merge_classes()
         if data.nc > self.model.nc:
             raise ConfigError(f"the data set has {data.nc} classes and the model {self.model.nc}", str(args.data))
+        self._compare_names(args, data)
         stride = max(int(self.model.stride.max()), 32)
         rect = args.rect_val and (args.rect or args.sources.get("rect", "default") == "default")
         dataset = build_yolo_dataset(
@@ -183,6 +184,14 @@ class YOLO:
         validator.save_metrics()
         LOGGER.info("Results saved to %s", save_dir)
         return self.metrics
+
+    def _compare_names(self, args: Config, data: DatasetSpec) -> None:
+        """Say so when the data set's classes are not the model's."""
+        for i, name in data.names.items():
+            mine = self.names.get(i, str(i))
+            if mine not in (name, str(i)) and not args.single_cls:
+                LOGGER.warning("%s: class %d is %r there and %r in the weights", args.data, i, name, mine)
+                return
 
     def predict(self, source: Any = None, stream: bool = False, **kwargs: Any) -> list[Results] | Iterator[Results]:
         """Detect in images or videos; a list of Results, or an iterator with `stream=True`.
