@@ -111,6 +111,31 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(run, settings):
     assert resumed.save_dir == stopped.save_dir
 
 
+def test_a_run_with_relative_paths_is_resumed_from_another_folder(run, toy, tmp_path, monkeypatch):
+    monkeypatch.chdir(toy.parent)
+    first = run(data="toy.yaml", epochs=1)
+    monkeypatch.chdir("/")
+    resumed = DetectionTrainer(overrides={"resume": str(first.save_dir), "epochs": 2})
+    resumed.train()
+    assert len(table(resumed)) == 2
+
+
+def test_a_longer_resumed_run_keeps_its_optimiser(run, caplog, monkeypatch):
+    """`auto` takes SGD for long runs; switching in the middle would lose the optimiser's state."""
+    first = run(epochs=1)
+    monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
+    resumed = DetectionTrainer(overrides={"resume": str(first.save_dir), "epochs": 20000})
+
+    def stop(trainer):
+        raise KilledError
+
+    resumed.add_callback("on_train_epoch_end", stop)
+    with pytest.raises(KilledError):
+        resumed.train()
+    assert type(resumed.optimizer).__name__ == "AdamW"
+    assert "is not used" not in caplog.text
+
+
 def test_what_cannot_be_resumed_is_told(run, tmp_path, monkeypatch):
     trainer = run()
     with pytest.raises(ConfigError, match="nothing is left to resume"):

@@ -33,6 +33,7 @@ from ultralytics.utils.log import LOGGER, progress
 MAX_GRAD_NORM = 10.0
 # What a resumed run may be told anew; everything else comes from its checkpoint.
 RESUMABLE = (
+    "data",
     "epochs",
     "batch",
     "imgsz",
@@ -211,10 +212,12 @@ class BaseTrainer(ABC):
         self.batch = min(args.batch, images)
         self.criterion = self.get_criterion()
 
+        # A resumed run keeps its optimiser, even if its new length would make `auto` choose another.
+        name = self.resumed.state["optimizer_name"] if self.resumed is not None else args.optimizer
         choice = choose_optimizer(
-            args.optimizer, args.lr0, args.momentum, self.model.nc, images, args.batch, args.nbs, self.epochs
+            name, args.lr0, args.momentum, self.model.nc, images, args.batch, args.nbs, self.epochs
         )
-        if args.optimizer == "auto":
+        if name == "auto":
             for key, value in (("lr0", choice.lr), ("momentum", choice.momentum), ("warmup_bias_lr", 0.0)):
                 if args.sources.get(key) not in (None, "default"):
                     LOGGER.warning("%s=%s is not used: optimizer=auto sets it to %s", key, getattr(args, key), value)
@@ -452,6 +455,7 @@ class BaseTrainer(ABC):
             "torch": str(torch.__version__),
             "weights": self.model.state_dict(),
             "updates": self.ema.updates,
+            "optimizer_name": type(self.optimizer).__name__,
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "best_epoch": self.stopper.best_epoch,

@@ -37,6 +37,8 @@ class DetectionTrainer(BaseTrainer):
         if not self.args.data:
             raise ConfigError("no data set given", mend="data=data/shapes.yaml, or your own YAML")
         self.data: DatasetSpec = load_dataset(self.args.data)
+        # Remembered in full, so that the run can be resumed and its weights validated from any folder.
+        self.args.set("data", str(self.data.yaml_file), self.args.sources.get("data", "argument"))
         for split in ("train", "val"):
             self.data.split(split)
         if self.args.single_cls:
