@@ -1,3 +1,6 @@
+import gc
+import time
+
 import pytest
 import torch
 
@@ -78,6 +81,19 @@ def test_a_users_error_in_a_worker_comes_as_itself(toy, workers):
     with pytest.raises(DatasetError, match="can no longer be read") as caught:
         list(load)
     assert "Traceback" not in str(caught.value)
+
+
+def test_workers_stop_at_once_after_an_error(toy):
+    load = loader(toy, 2, mode="val")
+    for file in (toy.parent / "images" / "train").iterdir():
+        file.unlink()
+    gc.collect()
+    with pytest.raises(DatasetError) as caught:
+        list(load)
+    del caught
+    started = time.perf_counter()
+    gc.collect()
+    assert time.perf_counter() - started < 4  # they are given 5 seconds each to stop
 
 
 def test_validation_is_in_order(toy):

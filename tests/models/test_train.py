@@ -169,6 +169,18 @@ def test_every_setting_trains(run, settings):
     assert trainer.last.exists() or settings == {"save": False}
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("settings", [{}, {"multi_scale": True}, {"amp": False}], ids=str)
+def test_a_gpu_trains_repeats_and_resumes(run, settings):
+    first = run("a", device=0, **settings)
+    assert next(first.model.parameters()).is_cuda
+    assert np.isfinite([float(r["val/box_loss"]) for r in table(first)]).all()
+    assert equal(weights(first), weights(run("b", device=0, **settings)))
+    longer = DetectionTrainer(overrides={"resume": str(first.save_dir), "epochs": 3})
+    longer.train()
+    assert len(table(longer)) == 3
+
+
 def test_frozen_rows_do_not_change(run, tiny):
     torch.manual_seed(0)
     start = run("start", epochs=1, val=False)

@@ -103,8 +103,12 @@ class Loader:
         self.sampler = EpochSampler(dataset, batch, shuffle, seed)
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
         self.num_workers = min(workers, cores, len(self.sampler))
-        self._loader: DataLoader[Any] = DataLoader(
-            _Guarded(dataset),  # type: ignore[arg-type]  # a sequence keyed by SampleKey
+        self._loader = self._start()
+
+    def _start(self) -> DataLoader[Any]:
+        """A loader whose workers start with its first iteration."""
+        return DataLoader(
+            _Guarded(self.dataset),  # type: ignore[arg-type]  # a sequence keyed by SampleKey
             batch_sampler=self.sampler,
             num_workers=self.num_workers,
             collate_fn=_collate,
@@ -120,6 +124,9 @@ class Loader:
     def __iter__(self) -> Iterator[Batch]:
         for batch in self._loader:
             if isinstance(batch, UserError):
+                # Let go of the workers now. Left to the garbage collector, which may find them only together with the
+                # error's traceback, they would lose their queues before they are told to stop, and be waited for.
+                self._loader = self._start()
                 raise batch
             yield batch
 
