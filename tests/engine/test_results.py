@@ -52,6 +52,10 @@ def test_crops_lie_in_a_folder_per_class(result, tmp_path):
 def test_words_and_data(result):
     assert result.verbose() == "1 cell, 1 细胞, "
     assert result.new().verbose() == "(no detections), "
+    rows = torch.tensor([[0, 0, 1, 1, 0.5, c] for c in (0, 0, 1, 1, 2, 2)])
+    names = {0: "cell", 1: "细胞", 2: "cross"}
+    many = Results(result.orig_img, "", names, rows)
+    assert many.verbose() == "2 cells, 2 细胞, 2 cross, "
     first = json.loads(result.to_json(normalize=True))[0]
     assert (first["name"], first["class"], first["confidence"]) == ("细胞", 1, 0.9)
     assert first["box"]["x1"] == 0.1

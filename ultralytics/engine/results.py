@@ -206,7 +206,7 @@ class Results:
         if not len(self):
             return "(no detections), "
         counts = Counter(int(c) for c in self.boxes.cls.tolist())
-        return "".join(f"{n} {self.names.get(c, str(c))}{'s' * (n > 1)}, " for c, n in sorted(counts.items()))
+        return "".join(f"{n} {_plural(self.names.get(c, str(c)), n)}, " for c, n in sorted(counts.items()))
 
     def save_txt(self, txt_file: str | Path, save_conf: bool = False) -> str:
         """Write a line `class x y w h [score]` per box, centre and size in 0..1;
@@ -253,3 +253,9 @@ class Results:
     def to_json(self, normalize: bool = False, decimals: int = 5) -> str:
         """`summary` as JSON."""
         return json.dumps(self.summary(normalize, decimals), indent=2, ensure_ascii=False)
+
+
+def _plural(name: str, n: int) -> str:
+    """A class name for a count: "persons", but "bus" and "细胞" as they are."""
+    takes_s = n > 1 and name[-1:].isascii() and name[-1:].isalpha() and not name.endswith("s")
+    return f"{name}s" if takes_s else name
