@@ -1,3 +1,4 @@
+import errno
 import importlib
 import subprocess
 import sys
@@ -65,6 +66,15 @@ def test_a_fault_of_ours_is_not_hidden(monkeypatch):
     monkeypatch.setattr("ultralytics.cli._dispatch", broken)
     with pytest.raises(RuntimeError, match="ours"):
         main(["train"])
+
+
+def test_a_full_disk_is_one_line_wherever_it_is_noticed(monkeypatch, capsys):
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device", "runs/results.png")
+
+    monkeypatch.setattr("ultralytics.cli._dispatch", full)
+    assert main(["train"]) == 2
+    assert capsys.readouterr().err.startswith("error: runs/results.png: No space left on device")
 
 
 @pytest.mark.parametrize("mode", MODES)

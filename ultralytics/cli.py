@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 a fault of ours (a traceback), 2 a mistake of the user's (
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -43,6 +44,8 @@ PREPARE_KEYS = {
     },
 }
 PROGRAM = "python -m ultralytics"
+# A full or write-protected disk, wherever it is noticed.
+STORAGE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,6 +56,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _dispatch(words)
     except UserError as e:
         print(f"error: {' '.join(str(e).split())}", file=sys.stderr)
+        return 2
+    except OSError as e:
+        if e.errno not in STORAGE_ERRORS:
+            raise
+        print(
+            f"error: {e.filename or 'a file'}: {e.strerror} (free some space or choose another project=)",
+            file=sys.stderr,
+        )
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -14,7 +14,7 @@ from ultralytics.cfg.paths import find_model_yaml
 from ultralytics.utils.errors import ModelError, nearest
 from ultralytics.utils.log import LOGGER
 
-_KEYS = (
+MODEL_KEYS = (
     "nc",
     "scales",
     "scale",
@@ -106,9 +106,11 @@ class ModelSpec:
         """
         where = str(data.get("yaml_file") or "model YAML")
         for key in data:
-            if key not in _KEYS:
+            if key not in MODEL_KEYS:
                 raise ModelError(
-                    f"unknown key {key!r}", where, nearest(str(key), _KEYS) or f"keys: {', '.join(_KEYS[:-1])}"
+                    f"unknown key {key!r}",
+                    where,
+                    nearest(str(key), MODEL_KEYS) or f"keys: {', '.join(MODEL_KEYS[:-1])}",
                 )
         for key in ("backbone", "head"):
             if not isinstance(data.get(key), list) or not data[key]:

@@ -71,7 +71,7 @@ class DiskImages:
         digest = hashlib.sha256(f"{file}|{stat.st_size}|{stat.st_mtime_ns}|{self.key}".encode()).hexdigest()[:24]
         path = self.folder / f"{digest}.npy"
         try:
-            return np.load(path)  # type: ignore[no-any-return]
+            return np.load(path)  # type: ignore[no-any-return]  # an array, as it was stored
         except (OSError, ValueError, EOFError):  # not there yet, or cut off by a full disk
             image = self.load(file)
             self._store(path, image)

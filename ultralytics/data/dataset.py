@@ -97,7 +97,7 @@ class YOLODataset:
         if r == 1:
             return image
         size = (min(math.ceil(w * r), self.imgsz), min(math.ceil(h * r), self.imgsz))
-        return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
+        return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]  # uint8 stays uint8
 
     def picture(self, index: int) -> Picture:
         """An image, its longer side `imgsz`, and its labels."""

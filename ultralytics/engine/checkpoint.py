@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ultralytics.cfg.model import MODEL_KEYS
 from ultralytics.engine.rundir import write_atomically
 from ultralytics.utils.errors import CheckpointError, MissingFileError
 
@@ -265,19 +266,7 @@ def _load_reference(path: Path) -> Checkpoint:
     args = (data.get("train_args") if isinstance(data, dict) else None) or {}
     args = args.state if isinstance(args, Record) else args
     plain = {str(k): v for k, v in args.items() if isinstance(v, str | int | float | bool | list | type(None))}
-    known = (
-        "nc",
-        "scales",
-        "scale",
-        "backbone",
-        "head",
-        "ch",
-        "activation",
-        "depth_multiple",
-        "width_multiple",
-        "yaml_file",
-    )
-    return Checkpoint(path, {k: spec[k] for k in known if k in spec}, names, weights, plain, "reference")
+    return Checkpoint(path, {k: spec[k] for k in MODEL_KEYS if k in spec}, names, weights, plain, "reference")
 
 
 def _collect(record: Any, prefix: str, into: dict[str, Tensor]) -> None:

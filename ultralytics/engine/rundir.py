@@ -54,14 +54,22 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     except BaseException as e:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
-        # torch reports a failed write as RuntimeError, with the cause in its text or chain
-        if isinstance(e, OSError) or (isinstance(e, RuntimeError) and ("write" in str(e) or "PytorchStream" in str(e))):
-            reason = getattr(e, "strerror", None) or str(e).splitlines()[0]
+        failed = _os_error(e)
+        if failed is not None and isinstance(e, Exception):
             kept = "; the file that was there before is untouched" if path.exists() else ""
             raise UserError(
-                f"could not be written: {reason}{kept}", str(path), "free some space or choose another project="
+                f"could not be written: {failed.strerror or failed}{kept}",
+                str(path),
+                "free some space or choose another project=",
             ) from e
         raise
+
+
+def _os_error(error: BaseException | None) -> OSError | None:
+    """The system's error behind an exception: torch reports a failed write as a RuntimeError about positions."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def write_json(path: Path, data: Any) -> None:

@@ -82,7 +82,7 @@ class Source:
                 if not good:
                     break
                 told = f"{label} (frame {frame}/{count}) {file}"
-                yield SourceItem(file, image, told, True, max(fps / self.vid_stride, 1.0), frame)  # type: ignore[arg-type]
+                yield SourceItem(file, image, told, True, max(fps / self.vid_stride, 1.0), frame)  # type: ignore[arg-type]  # frames are uint8
         finally:
             video.release()
 

@@ -333,7 +333,7 @@ class BaseTrainer(ABC):
         with self.autocast():
             outputs = self.model(batch["img"])
         loss, parts = self.criterion(outputs, batch)
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]  # torch's own
         if iteration - self.last_opt_step >= now.accumulate:
             self.optimizer_step()
             self.last_opt_step = iteration

@@ -55,8 +55,8 @@ def parse_model(
                 _check_resolutions(spec.rows, i, sources, scales, strides)
         except ModelError as e:
             raise ModelError(e.what, where, e.mend) from None
-        layer.i, layer.f = i, sources[0] if len(sources) == 1 else sources  # type: ignore[assignment]
-        layer.type = f"{type(layer).__module__}.{type(layer).__qualname__}"  # type: ignore[assignment]
+        layer.i, layer.f = i, sources[0] if len(sources) == 1 else sources  # type: ignore[assignment]  # a row's attribute
+        layer.type = f"{type(layer).__module__}.{type(layer).__qualname__}"  # type: ignore[assignment]  # a row's attribute
         layers.append(layer)
         channels.append(out)
         strides.append(scales[0] * factor if scales[0] is not None and factor is not None else None)
@@ -203,10 +203,10 @@ class DetectionModel(nn.Module):
             if isinstance(layer.f, int):
                 source = out if layer.f == -1 else kept[layer.f]
             else:
-                source = [out if f == -1 else kept[f % layer.i] for f in layer.f]  # type: ignore[union-attr]
+                source = [out if f == -1 else kept[f % layer.i] for f in layer.f]  # type: ignore[union-attr]  # a row's attribute
             out = layer(source)
             if layer.i in self.save:
-                kept[layer.i] = out  # type: ignore[index]
+                kept[layer.i] = out  # type: ignore[index]  # a row's attribute
         return out
 
     def fuse(self) -> DetectionModel:

@@ -76,7 +76,7 @@ def scale_boxes(
         pad_y = round((img1_shape[0] - img0_shape[0] * gain) / 2 - 0.1)
     else:
         gain = ratio_pad[0][0]
-        pad_x, pad_y = ratio_pad[1]  # type: ignore[assignment]
+        pad_x, pad_y = ratio_pad[1]  # type: ignore[assignment]  # numbers or tensors
     if padding:
         offset = [pad_x, pad_y, 0, 0] if xywh else [pad_x, pad_y, pad_x, pad_y]
         if isinstance(boxes, Tensor):

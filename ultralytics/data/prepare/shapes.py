@@ -62,7 +62,7 @@ def outline(kind: str, centre: tuple[float, float], radius: float, angle: float)
 def _noise(rng: np.random.Generator, h: int, w: int, cell: int) -> Float64Array:
     """Smooth noise of (h, w) in −1..1 with features of about `cell` pixels."""
     coarse = rng.uniform(-1, 1, (h // cell + 3, w // cell + 3))
-    return cv2.resize(coarse, (w, h), interpolation=cv2.INTER_CUBIC)  # type: ignore[return-value]
+    return cv2.resize(coarse, (w, h), interpolation=cv2.INTER_CUBIC)  # type: ignore[return-value]  # float64 stays float64
 
 
 def _texture(rng: np.random.Generator, h: int, w: int, strength: float) -> Float64Array:

@@ -63,5 +63,5 @@ class Detect(nn.Module):
     def bias_init(self) -> None:
         """Start the class scores at the odds of 5 objects in a 640-pixel image. Needs the strides."""
         for box, score, stride in zip(self.cv2, self.cv3, self.stride.tolist(), strict=True):
-            box[-1].bias.fill_(1.0)  # type: ignore[index]
-            score[-1].bias[: self.nc] = math.log(5 / self.nc / (640 / stride) ** 2)  # type: ignore[index]
+            box[-1].bias.fill_(1.0)  # type: ignore[index]  # a convolution, by construction
+            score[-1].bias[: self.nc] = math.log(5 / self.nc / (640 / stride) ** 2)  # type: ignore[index]  # a convolution, by construction
