@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from torch.nn import functional as F  # noqa: N812  # torch's customary name
 
 from ultralytics.nn.modules import FocusedLinearAttention
-from ultralytics.nn.modules.FLA import focus, interpolation_matrix, linear_attention
+from ultralytics.nn.modules.attention import interpolation_matrix, linear_attention
+from ultralytics.nn.modules.FLA import focus
 from ultralytics.utils.errors import ModelError
 
 

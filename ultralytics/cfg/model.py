@@ -4,6 +4,7 @@ It is parsed and checked here, and built in `nn/tasks.py`."""
 from __future__ import annotations
 
 import copy
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,24 +26,29 @@ MODEL_KEYS = (
     "depth_multiple",
     "width_multiple",
     "inplace",
+    "plugins",
     "yaml_file",
 )
+_NAME = re.compile(r"[A-Za-z_][\w.-]*")
+ROW_FORM = "[from, repeats, module, args] or [from, repeats, module, args, name]"
 
 
 @dataclass
 class RowSpec:
-    """One row: `from` (row numbers, −1 for the row before), repeats, module name, arguments,
-    and where it stands in the file."""
+    """One row: `from` (row numbers, −1 for the row before; names are resolved to numbers), repeats, module name,
+    arguments, the row's own name ("" without), and where it stands in the file."""
 
     sources: list[int]
     repeats: int
     module: str
     args: list[Any]
+    name: str = ""
     where: str = ""
 
     def to_list(self) -> list[Any]:
         """The row as the YAML writes it."""
-        return [self.sources[0] if len(self.sources) == 1 else list(self.sources), self.repeats, self.module, self.args]
+        sources = self.sources[0] if len(self.sources) == 1 else list(self.sources)
+        return [sources, self.repeats, self.module, self.args, *([self.name] if self.name else [])]
 
 
 @dataclass
@@ -54,6 +60,7 @@ class ModelSpec:
         backbone, head: rows; numbers in `from` count over both.
         scales: letter → [depth, width, max_channels]; scale: the letter in force, "" where the file has none.
         activation: name of a torch.nn activation, e.g. "nn.ReLU()", or None for SiLU.
+        plugins: Python files that register the user's own modules, absolute where the YAML is a file.
     """
 
     nc: int
@@ -66,6 +73,7 @@ class ModelSpec:
     width: float = 1.0
     max_channels: float = float("inf")
     activation: str | None = None
+    plugins: list[str] = field(default_factory=list)
     yaml_file: str = ""
 
     @property
@@ -82,6 +90,8 @@ class ModelSpec:
             data |= {"depth_multiple": self.depth, "width_multiple": self.width}
         if self.activation:
             data["activation"] = self.activation
+        if self.plugins:
+            data["plugins"] = list(self.plugins)
         data |= {"backbone": [r.to_list() for r in self.backbone], "head": [r.to_list() for r in self.head]}
         return data | {"yaml_file": self.yaml_file}
 
@@ -114,7 +124,7 @@ class ModelSpec:
                 )
         for key in ("backbone", "head"):
             if not isinstance(data.get(key), list) or not data[key]:
-                raise ModelError(f"`{key}` must be a list of rows [from, repeats, module, args]", where)
+                raise ModelError(f"`{key}` must be a list of rows {ROW_FORM}", where)
         nc = data.get("nc", 80) if nc is None else nc
         if isinstance(nc, bool) or not isinstance(nc, int) or nc < 1:
             raise ModelError(f"nc must be an integer of 1 or more, not {nc!r}", where)
@@ -150,31 +160,69 @@ class ModelSpec:
             width=width,
             max_channels=max_channels,
             activation=data.get("activation"),
+            plugins=_plugins(data, where),
             yaml_file=str(data.get("yaml_file") or ""),
         )
-        number = 0
-        for part, rows in ((spec.backbone, data["backbone"]), (spec.head, data["head"])):
-            for row in rows:
-                line = f", line {lines[number]}" if lines else ""
-                part.append(_row(row, number, f"{where}{line}: row {number}"))
-                number += 1
+        raw = [*data["backbone"], *data["head"]]
+        numbers = _names(raw)
+        for number, row in enumerate(raw):
+            line = f", line {lines[number]}" if lines else ""
+            part = spec.backbone if number < len(data["backbone"]) else spec.head
+            part.append(_row(row, number, numbers, f"{where}{line}: row {number}"))
         _check_sources(spec)
         return spec
 
 
-def _row(row: Any, number: int, where: str) -> RowSpec:
-    if not isinstance(row, list) or len(row) != 4:
-        raise ModelError(f"a row is [from, repeats, module, args], not {row!r}", where)
-    sources, repeats, module, args = row
-    sources = sources if isinstance(sources, list) else [sources]
-    if not sources or any(isinstance(s, bool) or not isinstance(s, int) for s in sources):
-        raise ModelError(f"`from` must be a row number or a list of them, not {row[0]!r}", where)
-    if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
-        raise ModelError(f"`repeats` must be an integer of 1 or more, not {repeats!r}", where)
+def _names(rows: list[Any]) -> dict[str, int]:
+    """Row names and their numbers; of rows that share a name the first, and the second is refused in `_row`."""
+    numbers: dict[str, int] = {}
+    for number, row in enumerate(rows):
+        if isinstance(row, list) and len(row) == 5 and isinstance(row[4], str):
+            numbers.setdefault(row[4], number)
+    return numbers
+
+
+def _row(row: Any, number: int, numbers: dict[str, int], where: str) -> RowSpec:
+    if not isinstance(row, list) or len(row) not in (4, 5):
+        raise ModelError(f"a row is {ROW_FORM}, not {row!r}", where)
+    sources, repeats, module, args = row[:4]
+    name = row[4] if len(row) == 5 else ""
     if not isinstance(module, str):
         raise ModelError(f"`module` must be a name, not {module!r}", where)
+    where = f"{where} ({module})"
+    if len(row) == 5 and not (isinstance(name, str) and _NAME.fullmatch(name)):
+        raise ModelError(f"a row's name is a word that begins with a letter, not {name!r}", where)
+    if name and numbers[name] != number:
+        raise ModelError(f"the name {name!r} is that of row {numbers[name]} already", where, "give it another one")
+    sources = sources if isinstance(sources, list) else [sources]
+    if not sources or any(isinstance(s, bool) or not isinstance(s, int | str) for s in sources):
+        raise ModelError(f"`from` must be a row's number or name, or a list of them, not {row[0]!r}", where)
+    resolved = [_number(s, numbers, where) if isinstance(s, str) else s for s in sources]
+    if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
+        raise ModelError(f"`repeats` must be an integer of 1 or more, not {repeats!r}", where)
     args = args if isinstance(args, list) else [args]
-    return RowSpec(list(sources), repeats, module, list(args), f"{where} ({module})")
+    if any(isinstance(a, dict) for a in args[:-1]):
+        raise ModelError("keyword arguments, a mapping, come last among the arguments", where)
+    return RowSpec(resolved, repeats, module, list(args), name, where)
+
+
+def _number(name: str, numbers: dict[str, int], where: str) -> int:
+    if name in numbers:
+        return numbers[name]
+    if name.lstrip("-").isdigit():
+        raise ModelError(f"`from` holds the text {name!r} where a row number belongs", where, "write it without quotes")
+    known = f"named rows: {', '.join(numbers)}" if numbers else "no row has a name; [from, repeats, module, args, name]"
+    raise ModelError(f"`from` names row {name!r}, and no row is called that", where, nearest(name, numbers) or known)
+
+
+def _plugins(data: dict[str, Any], where: str) -> list[str]:
+    """The plugin files, relative to the YAML that names them."""
+    plugins = data.get("plugins") or []
+    plugins = [plugins] if isinstance(plugins, str) else plugins
+    if not isinstance(plugins, list) or not all(isinstance(p, str) and p for p in plugins):
+        raise ModelError(f"`plugins` must be a list of Python files, not {plugins!r}", where)
+    folder = Path(str(data["yaml_file"])).absolute().parent if data.get("yaml_file") else Path()
+    return [str(folder / Path(p).expanduser()) for p in plugins]
 
 
 def _check_sources(spec: ModelSpec) -> None:

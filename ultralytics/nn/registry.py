@@ -62,13 +62,19 @@ class Row:
 
 @dataclass(frozen=True)
 class Built:
-    """What a rule decides: constructor arguments, outgoing channels, stride factor (None where it cannot be known)."""
+    """What a rule decides: constructor arguments, outgoing channels, stride factor (None where it cannot be known).
+
+    `requested` and `scaled` are for the reader of `info`: the channels the YAML asks for, and what the scale makes of
+    them; None where the row names none.
+    """
 
     args: list[Any]
     channels: int
     stride: float | None = 1.0
     repeats: int = 1  # above 1: the parser stacks that many copies in a Sequential
     kwargs: dict[str, Any] = field(default_factory=dict)
+    requested: int | None = None
+    scaled: int | None = None
 
 
 Rule = Callable[[Row], Built]
@@ -80,7 +86,12 @@ def register(rule: Rule, name: str | None = None) -> Callable[[M], M]:
     """Class decorator: the YAML may use the class under its own name (or `name`), with this channel rule."""
 
     def add(cls: M) -> M:
-        _MODULES[name or cls.__name__] = (cls, rule)
+        key = name or cls.__name__
+        known = _MODULES.get(key, (None,))[0]
+        # The same class may come again, from a notebook's cell or a reloaded file; another one may not take its place.
+        if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise ModelError(f"the module name {key!r} is taken by {known.__module__}", mend="register(rule, name=…)")
+        _MODULES[key] = (cls, rule)
         return cls
 
     return add
@@ -115,19 +126,20 @@ def conv_like(row: Row) -> Built:
     """`[c2, k, s, …]` of a convolution: (c1, c2, k, s, …), c2 scaled by the width."""
     c1, c2 = row.only_source(), row.scaled(row.args[0] if row.args else None)
     stride = row.args[2] if len(row.args) > 2 else 1
-    return Built([c1, c2, *row.args[1:]], c2, float(stride) if isinstance(stride, int) else None, row.repeats)
+    factor = float(stride) if isinstance(stride, int) else None
+    return Built([c1, c2, *row.args[1:]], c2, factor, row.repeats, requested=row.args[0], scaled=c2)
 
 
 def block_like(row: Row) -> Built:
     """`[c2, …]` of a block that keeps the resolution: (c1, c2, …), c2 scaled by the width."""
     c1, c2 = row.only_source(), row.scaled(row.args[0] if row.args else None)
-    return Built([c1, c2, *row.args[1:]], c2, 1.0, row.repeats)
+    return Built([c1, c2, *row.args[1:]], c2, 1.0, row.repeats, requested=row.args[0], scaled=c2)
 
 
 def repeated_block(row: Row) -> Built:
     """`[c2, …]` of a block that repeats inside itself: (c1, c2, n, …)."""
     c1, c2 = row.only_source(), row.scaled(row.args[0] if row.args else None)
-    return Built([c1, c2, row.repeats, *row.args[1:]], c2)
+    return Built([c1, c2, row.repeats, *row.args[1:]], c2, requested=row.args[0], scaled=c2)
 
 
 def keep_channels(row: Row) -> Built:
@@ -138,7 +150,13 @@ def keep_channels(row: Row) -> Built:
 def attention_like(row: Row) -> Built:
     """`[dim, …]` of an attention layer: it works at the incoming width, whatever `dim` the YAML was written for."""
     c1 = row.only_source()
-    return Built([c1, *row.args[1:]], c1, 1.0, row.repeats)
+    return Built([c1, *row.args[1:]], c1, 1.0, row.repeats, requested=row.args[0] if row.args else None)
+
+
+def same_width(row: Row) -> Built:
+    """`[…]` of a block that works at the incoming width: (c1, …); the channels stay."""
+    c1 = row.only_source()
+    return Built([c1, *row.args], c1, 1.0, row.repeats)
 
 
 def concat(row: Row) -> Built:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,8 @@ def parse_model(
             layer, out, factor, args = _build_row(spec, row, incoming)
             if row.module == "Concat":
                 _check_resolutions(spec.rows, i, sources, scales, strides)
+            if isinstance(layer, Detect):
+                _check_levels(spec.rows, i, sources, scales, strides)
         except ModelError as e:
             raise ModelError(e.what, where, e.mend) from None
         layer.i, layer.f = i, sources[0] if len(sources) == 1 else sources  # type: ignore[assignment]  # a row's attribute
@@ -74,16 +78,30 @@ def parse_model(
 def _build_row(spec: ModelSpec, row: RowSpec, incoming: list[int]) -> tuple[nn.Module, int, float | None, list[Any]]:
     cls, rule = lookup(row.module)
     args = [_resolve(a, spec.nc) for a in row.args]
+    given = {k: _resolve(v, spec.nc) for k, v in args.pop().items()} if args and isinstance(args[-1], dict) else {}
     n = max(round(row.repeats * spec.depth), 1) if row.repeats > 1 else row.repeats
     built = rule(Row(incoming, args, n, spec.width, spec.max_channels))
+    keywords = {**given, **built.kwargs}
     try:
-        copies = [cls(*built.args, **built.kwargs) for _ in range(built.repeats)]
+        copies = [cls(*built.args, **keywords) for _ in range(built.repeats)]
     except ModelError:
         raise
-    except (TypeError, ValueError, RuntimeError, ZeroDivisionError, IndexError) as e:
-        reason = str(e).splitlines()[0].replace("__init__()", cls.__name__)
-        raise ModelError(f"it cannot be built with arguments {built.args}: {reason}") from None
-    return copies[0] if len(copies) == 1 else nn.Sequential(*copies), built.channels, built.stride, built.args
+    except Exception as e:  # whatever a module makes of arguments it was not written for
+        reason = (str(e).splitlines() or [type(e).__name__])[0].replace("__init__()", cls.__name__)
+        told = ", ".join([*map(repr, built.args), *(f"{k}={v!r}" for k, v in keywords.items())])
+        raise ModelError(f"it cannot be built as {cls.__name__}({told}): {reason}", mend=_takes(cls)) from None
+    layer = copies[0] if len(copies) == 1 else nn.Sequential(*copies)
+    layer.built = built  # type: ignore[assignment]  # a row's attribute
+    return layer, built.channels, built.stride, [*built.args, *([keywords] if keywords else [])]
+
+
+def _takes(cls: type[nn.Module]) -> str:
+    """The constructor's arguments, as the mend of a wrong row."""
+    try:
+        parameters = list(inspect.signature(cls).parameters.values())
+    except (TypeError, ValueError):
+        return ""
+    return f"it takes {', '.join(str(p).split(':')[0].split('=')[0].strip() for p in parameters)}"
 
 
 def _resolve(arg: Any, nc: int) -> Any:
@@ -107,6 +125,22 @@ def _check_resolutions(
     fits = [r for r in range(i - 1) if strides[r] == scales[0] and (r + 1 >= i or strides[r + 1] != strides[r])]
     mend = f"the last rows at stride {scales[0]:g} are {', '.join(map(str, fits[-3:]))}" if fits else ""
     raise ModelError(f"it joins maps of different size: {told}", mend=mend)
+
+
+def _check_levels(
+    rows: list[RowSpec], i: int, sources: list[int], scales: list[float | None], strides: list[float | None]
+) -> None:
+    """A head's maps come finest first, each of another stride."""
+    known = [s for s in scales if s is not None]
+    if len(known) < len(scales) or all(a < b for a, b in pairwise(known)):
+        return
+    told = ", ".join(f"row {s % i} stride {k:g}" for s, k in zip(sources, known, strict=True))
+    ends = {strides[r]: r for r in range(i) if strides[r] is not None}  # the last row of each stride
+    fine = [ends[s] for s in sorted(k for k in ends if k is not None) if s in (8, 16, 32)]
+    raise ModelError(
+        f"its maps must come finest first, each of another stride: {told}",
+        mend=f"the last rows at strides 8, 16, 32 are {fine}" if len(fine) == 3 else "",
+    )
 
 
 def _replace_activation(model: nn.Module, name: str) -> None:

@@ -57,11 +57,15 @@ class C2f(nn.Module):
         self.cv2 = Conv((2 + n) * self.c, c2, 1)
         self.m = nn.ModuleList(Bottleneck(self.c, self.c, shortcut, g, k=(3, 3), e=1.0) for _ in range(n))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """The maps that are joined: both halves of the first convolution, then each bottleneck's output."""
         maps = list(self.cv1(x).chunk(2, 1))
         for block in self.m:
             maps.append(block(maps[-1]))
-        out: Tensor = self.cv2(torch.cat(maps, 1))
+        return maps
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.cv2(torch.cat(self.maps(x), 1))
         return out
 
 

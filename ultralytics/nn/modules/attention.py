@@ -1,0 +1,247 @@
+"""Attention over maps: what every mixing operation shares, the mixing operations to compare, and the block that puts
+one of them into a network without changing what the network computes.
+
+Legend: B images, C channels, H×W map, N = H·W tokens, h heads of width d = C/h.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F  # noqa: N812  # torch's customary name
+from torch import Tensor, nn
+
+from ultralytics.nn.registry import register, same_width
+from ultralytics.utils.errors import ModelError
+
+EPS = 1e-6  # keeps a token whose every channel is negative from vanishing, and the normaliser from dividing by zero
+
+
+def linear_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """out_i = Σ_j (q_i·k_j) v_j / (Σ_j q_i·k_j + ε) in O(N·d²) (FLatten Transformer, eq. 4). q, k ≥ 0; all (B, h, N,
+    d).
+
+    Sums over tokens are means here: the quotient is the same, and its terms do not grow with N.
+    """
+    N = k.shape[-2]
+    state = k.transpose(-2, -1) @ (v / N)  # (B, h, d, d)
+    weight = (q * k.mean(-2, keepdim=True)).sum(-1, keepdim=True) + EPS / N  # (B, h, N, 1)
+    return (q @ state) / weight
+
+
+def interpolation_matrix(n_out: int, n_in: int, like: Tensor) -> Tensor:
+    """(n_out, n_in): linear interpolation of n_in samples at n_out equally spread places; the identity when they are
+    equal.
+
+    A matrix product has a deterministic gradient on every device, which the bilinear kernels do not.
+    """
+    centre = (torch.arange(n_out, device=like.device, dtype=like.dtype) + 0.5) * (n_in / n_out) - 0.5
+    place = torch.arange(n_in, device=like.device, dtype=like.dtype)
+    return (1 - (centre.clamp(0, n_in - 1).unsqueeze(1) - place).abs()).clamp(min=0)
+
+
+class MapAttention(nn.Module):
+    """Attention over a map: (B, C, H, W) → (B, C, H, W), any H and W, in fp32, bf16 or fp16. A subclass says how
+    tokens mix.
+
+        q, k, v = Linear(tokens);  k ← k + position;  out = Linear(mix(q, k, v))
+
+    Positions are a table over a `window_size` grid, zero at the start, interpolated to H×W and used as it is at the
+    window's size. There is no residual: the layer replaces the map it is given; `AttentionBlock` adds one.
+
+    Args:
+        dim: channels C.
+        window_size: rows and columns of the positional table.
+        num_heads: heads; must divide dim.
+        qkv_bias: whether the first projection has a bias.
+        proj_drop: dropout after the last projection, 0..1.
+
+    Raises:
+        ModelError: heads that do not divide dim (the valid counts are named), or an argument out of its range.
+    """
+
+    undecayed: ClassVar[tuple[str, ...]] = ("positional_encoding",)  # own parameters that weight decay leaves alone
+
+    def __init__(
+        self,
+        dim: int,
+        window_size: Sequence[int] = (20, 20),
+        num_heads: int = 8,
+        qkv_bias: bool = True,
+        proj_drop: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if not isinstance(num_heads, int) or num_heads < 1 or dim % num_heads:
+            valid = [n for n in range(1, dim + 1) if dim % n == 0]
+            raise ModelError(
+                f"{num_heads} heads do not divide {dim} channels", mend=f"valid counts: {', '.join(map(str, valid))}"
+            )
+        if (
+            not isinstance(window_size, Sequence)
+            or len(window_size) != 2
+            or not all(isinstance(n, int) and n >= 1 for n in window_size)
+        ):
+            raise ModelError(f"window_size must be [rows, columns], both 1 or more, not {window_size}")
+        if not 0 <= proj_drop <= 1:
+            raise ModelError(f"proj_drop must lie in 0..1, not {proj_drop}")
+        self.dim, self.num_heads, self.window_size = dim, num_heads, (int(window_size[0]), int(window_size[1]))
+        self.qkv = nn.Linear(dim, dim * 3, bias=qkv_bias)
+        self.proj = nn.Linear(dim, dim)
+        self.proj_drop = nn.Dropout(proj_drop)
+        self.positional_encoding = nn.Parameter(torch.zeros(1, self.window_size[0] * self.window_size[1], dim))
+
+    def mix(self, q: Tensor, k: Tensor, v: Tensor, size: tuple[int, int]) -> Tensor:
+        """Mix the tokens of a map.
+
+        Args:
+            q, v: (B, N, C) as projected, in the layer's precision.
+            k: (B, N, C) with positions, in fp32 at least.
+            size: (H, W).
+
+        Returns:
+            (B, N, C), finite, in v's precision.
+        """
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        B, C, H, W = x.shape
+        tokens = x.flatten(2).transpose(1, 2)  # (B, N, C)
+        q, k, v = self.qkv(tokens).chunk(3, -1)
+        with torch.autocast(x.device.type, enabled=False):
+            wide = torch.promote_types(k.dtype, torch.float32)
+            k = k.to(wide) + self.positions(H, W).to(wide)
+        mixed: Tensor = self.proj_drop(self.proj(self.mix(q, k, v, (H, W))))
+        return mixed.transpose(1, 2).reshape(B, C, H, W)
+
+    def heads(self, tokens: Tensor) -> Tensor:
+        """(B, N, C) → (B, h, N, d)."""
+        B, N, _ = tokens.shape
+        return tokens.reshape(B, N, self.num_heads, -1).transpose(1, 2)
+
+    @staticmethod
+    def merge(heads: Tensor) -> Tensor:
+        """(B, h, N, d) → (B, N, C)."""
+        return heads.transpose(1, 2).flatten(2)
+
+    def positions(self, H: int, W: int) -> Tensor:
+        """The positional table on an H×W grid, (1, N, C):
+        bilinear between the window's cells, itself at the window's size."""
+        rows, cols = self.window_size
+        if (rows, cols) == (H, W):
+            return self.positional_encoding
+        table = self.positional_encoding.view(rows, cols, self.dim)
+        along_y, along_x = (interpolation_matrix(out, n, table) for out, n in ((H, rows), (W, cols)))
+        grid = torch.einsum("yr,xc,rcd->yxd", along_y, along_x, table)
+        return grid.reshape(1, H * W, self.dim)
+
+
+class SoftmaxAttention(MapAttention):
+    """Softmax attention: mix = softmax(q kᵀ / √d) v per head (Attention Is All You Need, eq. 1), O(N²·d).
+
+    Computed by torch's `scaled_dot_product_attention`, which never holds the N×N matrix where a fused kernel exists.
+    """
+
+    def mix(self, q: Tensor, k: Tensor, v: Tensor, size: tuple[int, int]) -> Tensor:
+        # Fused CUDA kernels accumulate half precision in fp32; elsewhere q kᵀ itself would be rounded to it.
+        dtype = v.dtype if v.is_cuda else k.dtype
+        with torch.autocast(v.device.type, enabled=False):
+            q, k, wide_v = (self.heads(t.to(dtype)) for t in (q, k, v))
+            return self.merge(F.scaled_dot_product_attention(q, k, wide_v)).to(v.dtype)
+
+
+class ReLULinearAttention(MapAttention):
+    """ReLU linear attention: mix_i = Σ_j (r_i·s_j) v_j / (Σ_j r_i·s_j + ε) with r = ReLU(q), s = ReLU(k), O(N·d²)
+    (EfficientViT, ICCV 2023, eq. 2): linear attention with nothing added."""
+
+    def mix(self, q: Tensor, k: Tensor, v: Tensor, size: tuple[int, int]) -> Tensor:
+        with torch.autocast(v.device.type, enabled=False):
+            q, k, wide_v = (self.heads(t) for t in (F.relu(q.to(k.dtype)), F.relu(k), v.to(k.dtype)))
+            return self.merge(linear_attention(q, k, wide_v)).to(v.dtype)
+
+
+class MagnitudeAwareLinearAttention(MapAttention):
+    """MALA (Fan et al., "Rectifying Magnitude Neglect in Linear Attention", ICCV 2025, arXiv 2507.00698), O(N·d²).
+
+        a_ij = β_i s_ij − γ_i,  s_ij = φ(q_i)·φ(k_j) / (N √d),  φ = ELU + 1
+        β_i = 1 + 1/Σ_m s_im,   γ_i = Σ_m s_im / N,   so that Σ_j a_ij = 1;   mix_i = Σ_j a_ij v_j
+
+    In linear attention the length of a query cancels, in focused linear attention too, since φ_p is homogeneous. Here
+    it sharpens the weights, as in softmax attention. Of the linear attentions that mend this, MALA is the one that
+    changes the
+    weights alone: PolaFormer (ICLR 2025) learns powers and coefficients of its own, and InLine (NeurIPS 2024) brings
+    a local attention with it, so that either would differ from its neighbours here in more than the mixing.
+    """
+
+    def mix(self, q: Tensor, k: Tensor, v: Tensor, size: tuple[int, int]) -> Tensor:
+        with torch.autocast(v.device.type, enabled=False):
+            q, k, wide_v = (self.heads(t) for t in (F.elu(q.to(k.dtype)) + 1, F.elu(k) + 1, v.to(k.dtype)))
+            N, d = k.shape[-2:]
+            q = q / d**0.5
+            z = (q * k.mean(-2, keepdim=True)).sum(-1, keepdim=True)  # Σ_m s_im, (B, h, N, 1)
+            state = k.transpose(-2, -1) @ (wide_v / N)  # (B, h, d, d)
+            out = (1 + 1 / (z + EPS)) * (q @ state) - z * wide_v.mean(-2, keepdim=True)
+            return self.merge(out).to(v.dtype)
+
+
+class ChannelNorm(nn.LayerNorm):
+    """Layer normalisation over the channels of each place of a map (Ba et al. 2016): (B, C, H, W) → the same."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return out
+
+
+class AttentionBlock(nn.Module):
+    """The frame in which mixing operations are compared: (B, C, H, W) → (B, C, H, W), any H and W.
+
+        y = x + gate ⊙ A(norm(x))
+
+    `norm` normalises over the channels of each place, `gate` is a number per channel that starts at zero (as
+    LayerScale, Touvron et al. 2021, with ε = 0; ReZero, Bachlechner et al. 2020). So an inserted block passes its
+    input on unchanged,
+    to the bit: a pretrained network computes what it computed, and the block comes in as far as training opens its
+    gate. Subclasses name A, and differ in nothing else.
+
+    Args:
+        dim: channels C; the row before gives them.
+        num_heads: heads; must divide C.
+        window_size: rows and columns of the positional table.
+        options: what the mixing operation takes besides.
+    """
+
+    mixing: ClassVar[type[MapAttention]]
+    undecayed: ClassVar[tuple[str, ...]] = ("gate",)
+
+    def __init__(self, dim: int, num_heads: int = 8, window_size: Sequence[int] = (20, 20), **options: Any) -> None:
+        super().__init__()
+        self.norm = ChannelNorm(dim)
+        self.attn = self.mixing(dim, window_size=window_size, num_heads=num_heads, **options)
+        self.gate = nn.Parameter(torch.zeros(dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        change: Tensor = self.gate.view(1, -1, 1, 1) * self.attn(self.norm(x))
+        return x + change.to(x.dtype)
+
+
+@register(same_width)
+class PSABlock(AttentionBlock):
+    """Softmax attention, as in the PSA of YOLOv10 (Wang et al. 2024, §3.2) without its split and feed-forward part, in
+    the shared frame: y = x + gate ⊙ SoftmaxAttention(norm(x))."""
+
+    mixing = SoftmaxAttention
+
+
+@register(same_width)
+class ReLULinearBlock(AttentionBlock):
+    """ReLU linear attention in the shared frame: y = x + gate ⊙ ReLULinearAttention(norm(x))."""
+
+    mixing = ReLULinearAttention
+
+
+@register(same_width)
+class MALABlock(AttentionBlock):
+    """Magnitude-aware linear attention in the shared frame: y = x + gate ⊙ MagnitudeAwareLinearAttention(norm(x))."""
+
+    mixing = MagnitudeAwareLinearAttention
