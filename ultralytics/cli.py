@@ -6,12 +6,18 @@ Exit codes: 0 done, 1 a fault of ours (a traceback), 2 a mistake of the user's (
 from __future__ import annotations
 
 import errno
+import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from ultralytics import REFERENCE_VERSION, __version__
 from ultralytics.cfg.config import KNOBS, parse_value, unknown_key
+from ultralytics.cfg.model import ModelSpec, load_model_spec
+from ultralytics.cfg.surgery import describe_change, insert_rows, remove_rows, replace_rows
 from ultralytics.utils.errors import ConfigError, UserError, nearest
 from ultralytics.utils.log import setup_console
 
@@ -19,7 +25,11 @@ MODES = {
     "train": "train a detector, then validate its best weights",
     "val": "validate weights on a split of a data set",
     "predict": "detect in pictures and videos",
-    "info": "print a model's layers, parameters and GFLOPs",
+    "info": "print a model's rows: channels, shapes, parameters and operations",
+    "check": "try a model at every shape a training run would meet, without training",
+    "insert": "put a module after rows of a model YAML; references and row numbers follow",
+    "replace": "put another module in the place of rows of a model YAML",
+    "remove": "take rows out of a model YAML",
     "prepare": "make a data set ready: draw the embedded one, or convert Pascal VOC",
 }
 EXAMPLES = {
@@ -27,13 +37,33 @@ EXAMPLES = {
     "val": "val model=runs/detect/train/weights/best.pt data=data/shapes.yaml",
     "predict": "predict model=runs/detect/train/weights/best.pt source=images/",
     "info": "info model=cfg/models/yolov8n-fla.yaml imgsz=640",
+    "check": "check model=cfg/models/yolov8n-fla.yaml data=data/shapes.yaml imgsz=320",
+    "insert": "insert model=cfg/models/yolov8.yaml after=9 module=FLABlock out=my.yaml",
+    "replace": "replace model=cfg/models/yolov8.yaml rows=[6,8] module=C2f_FLA out=my.yaml",
+    "remove": "remove model=cfg/models/yolov8-fla.yaml rows=10 out=my.yaml",
     "prepare": "prepare shapes | prepare voc source=VOC_FOLDER out=data/mine",
 }
 INFO_KEYS = {
     "model": "model YAML or weights file",
     "scale": "scale letter of the model YAML: n, s, m, l, x",
-    "imgsz": "pixels, for the GFLOPs (640)",
-    "detailed": "list the rows (False)",
+    "imgsz": "pixels of the image: one number, or [height,width] (640)",
+    "batch": "images (1)",
+    "nc": "number of classes (the YAML's own)",
+    "plugins": "Python files that register your own modules, as [a.py,b.py]",
+    "json": "print JSON for programs; also written --json",
+}
+_MODULE = 'a registered module, or a call: "FLABlock(4, focusing_factor=1)"; several as [A,B]'
+_ROWS = "row number or name in that file; several as [4,6,sppf]"
+_EDIT_KEYS = {
+    "out": "the new YAML",
+    "scale": "scale to try the new network at (n)",
+    "plugins": INFO_KEYS["plugins"],
+    "overwrite": "replace an existing file (False)",
+}
+EDIT_KEYS = {
+    "insert": {"model": "model YAML to start from", "after": _ROWS, "module": _MODULE, **_EDIT_KEYS},
+    "replace": {"model": "model YAML to start from", "rows": _ROWS, "module": _MODULE, **_EDIT_KEYS},
+    "remove": {"model": "model YAML to start from", "rows": _ROWS, **_EDIT_KEYS},
 }
 PREPARE_KEYS = {
     "shapes": {"out": "folder to draw into (data/shapes)", "seed": "of the drawing (0)"},
@@ -92,6 +122,8 @@ def _dispatch(words: list[str]) -> int:
     given = _pairs(rest, mode)
     if mode == "info":
         return _info(given)
+    if mode in EDIT_KEYS:
+        return _edit(mode, given)
     return _run(mode, given)
 
 
@@ -100,9 +132,9 @@ def _run(mode: str, given: dict[str, Any]) -> int:
         if key != "cfg" and key not in KNOBS and key not in RENAMED:
             raise unknown_key(key)
     model = given.get("model")
-    if mode != "train" and not model:
+    if mode not in ("train", "check") and not model:
         raise ConfigError("no model given", mend="model=runs/detect/train/weights/best.pt, or another .pt file")
-    if given.get("mode") not in (None, mode):
+    if given.get("mode") not in (None, mode, "train" if mode == "check" else mode):
         raise ConfigError(f"mode={given['mode']} contradicts the command {mode}")
     from ultralytics.models.yolo.detect.train import (
         DetectionTrainer,
@@ -112,14 +144,15 @@ def _run(mode: str, given: dict[str, Any]) -> int:
     if mode == "train":
         DetectionTrainer(overrides=given, source="command line").train()
         return 0
+    if mode == "check":
+        DetectionTrainer.check(given, source="command line")
+        return 0
     given.pop("mode", None)
-    letter = given.pop("scale", None)
+    yolo = YOLO(given.pop("model"), scale=given.pop("scale", None), plugins=given.get("plugins"))
     if mode == "val":
-        yolo = YOLO(given.pop("model"), scale=letter)
         yolo.val(_source="command line", **given)
         return 0
     given.setdefault("save", True)
-    yolo = YOLO(given.pop("model"), scale=letter)
     for _ in yolo.predict(stream=True, _source="command line", **given):
         pass
     return 0
@@ -129,19 +162,78 @@ RENAMED = ("boxes", "line_thickness", "hide_labels", "hide_conf")
 
 
 def _info(given: dict[str, Any]) -> int:
-    for key in given:
-        if key not in INFO_KEYS:
-            raise ConfigError(
-                f"unknown key {key!r}", mend=nearest(key, INFO_KEYS) or f"info takes {', '.join(INFO_KEYS)}"
-            )
+    _known(given, INFO_KEYS, "info")
     if not given.get("model"):
         raise ConfigError("no model given", mend="model=cfg/models/yolov8n-fla.yaml, or a .pt file")
+    imgsz, batch, nc = given.get("imgsz", 640), given.get("batch", 1), given.get("nc")
+    size = imgsz if isinstance(imgsz, list) else [imgsz, imgsz]
+    if len(size) != 2 or not all(type(n) is int and n >= 32 for n in size):
+        raise ConfigError(f"imgsz={imgsz} must be pixels of 32 or more, or [height,width]")
+    if type(batch) is not int or batch < 1:
+        raise ConfigError(f"batch={batch} must be an integer of 1 or more")
     from ultralytics.models.yolo.model import YOLO  # torch takes seconds to import
 
-    YOLO(str(given["model"]), scale=given.get("scale")).info(
-        detailed=bool(given.get("detailed")), imgsz=int(given.get("imgsz") or 640)
-    )
+    as_json = bool(given.get("json"))
+    setup_console(verbose=not as_json)
+    model = YOLO(str(given["model"]), scale=given.get("scale"), plugins=given.get("plugins"), nc=nc)
+    setup_console(verbose=not as_json)
+    report = model.explain((size[0], size[1]), batch)
+    print(json.dumps(report.to_dict()) if as_json else "\n".join(report.lines()))
     return 0
+
+
+def _edit(mode: str, given: dict[str, Any]) -> int:
+    """insert, replace and remove: a new model YAML, checked before it is written."""
+    _known(given, EDIT_KEYS[mode], mode)
+    for key in EDIT_KEYS[mode]:
+        if key not in _EDIT_KEYS and given.get(key) in (None, "", []):
+            raise ConfigError(f"{key} is missing", mend=f"such as: {PROGRAM} {EXAMPLES[mode]}")
+    if not given.get("out"):
+        raise ConfigError("out is missing", mend="out=my.yaml")
+    model, out = str(given["model"]), Path(str(given["out"]))
+    if out.exists() and not given.get("overwrite"):
+        raise ConfigError("it exists already", str(out), "give another out=, or overwrite=True")
+    if not out.absolute().parent.is_dir():
+        raise ConfigError("its folder does not exist", str(out.absolute()), "make it first")
+    from ultralytics.nn.plugins import load_plugins  # torch takes seconds to import
+    from ultralytics.nn.surgery import check_edit
+
+    load_plugins(given.get("plugins"))
+    scale = given.get("scale")
+    rows, module = given.get("after" if mode == "insert" else "rows"), given.get("module")
+    if mode == "insert":
+        text = insert_rows(model, _listed(rows), _modules(module), scale)
+    elif mode == "replace":
+        text = replace_rows(model, _listed(rows), _modules(module), scale)
+    else:
+        text = remove_rows(model, _listed(rows), scale)
+    before = load_model_spec(model, scale)
+    load_plugins(before.plugins)
+    data = yaml.safe_load(text) | {"yaml_file": str(out)}
+    after = ModelSpec.from_dict(data, before.scale or None)
+    after.plugins = before.plugins
+    notes = check_edit(before, after)
+    with open(out, "w", encoding="utf-8", newline="") as file:
+        file.write(text)
+    print(f"written: {out}")
+    for line in [*describe_change(before, after), *notes]:
+        print(f"  {line}")
+    return 0
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _modules(value: Any) -> str | list[str]:
+    """One module for all rows, or a list of them; brackets inside a call are its own."""
+    return [str(v) for v in value] if isinstance(value, list) else str(value)
+
+
+def _known(given: dict[str, Any], keys: Mapping[str, str], what: str) -> None:
+    for key in given:
+        if key not in keys:
+            raise ConfigError(f"unknown key {key!r}", mend=nearest(key, keys) or f"{what} takes {', '.join(keys)}")
 
 
 def _prepare(words: list[str]) -> int:
@@ -150,12 +242,7 @@ def _prepare(words: list[str]) -> int:
         what = f"unknown kind of data {words[0]!r}" if words else "prepare what?"
         raise ConfigError(what, mend=f"one of {kinds}; such as: {PROGRAM} {EXAMPLES['prepare'].split(' | ')[1]}")
     kind, given = words[0], _pairs(words[1:], "prepare")
-    keys = PREPARE_KEYS[kind]
-    for key in given:
-        if key not in keys:
-            raise ConfigError(
-                f"unknown key {key!r}", mend=nearest(key, keys) or f"prepare {kind} takes {', '.join(keys)}"
-            )
+    _known(given, PREPARE_KEYS[kind], f"prepare {kind}")
     from ultralytics.data.prepare import prepare_shapes, prepare_voc  # OpenCV takes a moment to import
 
     if kind == "shapes":
@@ -188,7 +275,10 @@ def _pairs(words: list[str], mode: str) -> dict[str, Any]:
     for word in joined:
         key, equals, value = word.removeprefix("--").rstrip(",").partition("=")
         if not equals:
-            if key in KNOBS and KNOBS[key].metadata["kind"] == "bool" and mode in ("train", "val", "predict"):
+            if key == "json" and mode == "info":
+                given[key] = True
+                continue
+            if key in KNOBS and KNOBS[key].metadata["kind"] == "bool" and mode in ("train", "val", "predict", "check"):
                 given[key] = True
                 continue
             if key in KNOBS:
@@ -214,8 +304,9 @@ def _overview() -> str:
 
 def _help(mode: str) -> str:
     lines = [f"usage: {PROGRAM} {mode} key=value …", "", f"{MODES[mode]}.", f"example: {PROGRAM} {EXAMPLES[mode]}", ""]
-    if mode == "info":
-        return "\n".join(lines + [f"  {k:14} {v}" for k, v in INFO_KEYS.items()])
+    short = {"info": INFO_KEYS, **EDIT_KEYS}.get(mode)
+    if short:
+        return "\n".join(lines + [f"  {k:14} {v}" for k, v in short.items()])
     if mode == "prepare":
         for kind, keys in PREPARE_KEYS.items():
             lines += [f"{kind}:", *(f"  {k:14} {v}" for k, v in keys.items()), ""]
@@ -224,7 +315,7 @@ def _help(mode: str) -> str:
     lines += [f"  {'cfg':16} {'':10} a YAML of keys, a recipe; key=value wins over it"]
     for name, field in KNOBS.items():
         m = field.metadata
-        if mode not in m["modes"] or name in ("mode", "task"):
+        if ("train" if mode == "check" else mode) not in m["modes"] or name in ("mode", "task"):
             continue
         if m["group"] not in ("run", group):
             group = m["group"]

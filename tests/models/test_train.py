@@ -261,7 +261,7 @@ def test_pretrained_weights_are_reported_and_transferred(run, caplog, monkeypatc
     trainer = DetectionTrainer(overrides={**start.args.to_dict(), "pretrained": str(start.best), "name": "next"})
     model = trainer.get_model()
     total = len(model.state_dict())
-    assert f"Transferred {total}/{total} tensors" in caplog.text
+    assert f"Transferred {total} of {total} pretrained tensors" in caplog.text
     assert equal(dict(model.state_dict()), load_checkpoint(start.best).weights)
     from_file = DetectionTrainer(overrides={**start.args.to_dict(), "model": str(start.best), "name": "third"})
     assert equal(dict(from_file.get_model().state_dict()), load_checkpoint(start.best).weights)

@@ -84,7 +84,19 @@ class Config:
     name: str | None = knob(None, "str", "name of the run (default the mode), numbered when it exists", none=True)
     exist_ok: bool = knob(False, "bool", "write into an existing run folder")
     pretrained: bool | str = knob(True, "any", "weights file to start from; False: start a .pt model from scratch", T)
+    transfer: str = knob(
+        "structure",
+        "str",
+        "how pretrained tensors find their layer: by structure, or by name (row number), as the reference does",
+        T,
+        choices=("structure", "name"),
+    )
+    min_transfer: float = knob(0.0, "fraction", "stop when a smaller part of the pretrained tensors transfers", T)
+    preflight: bool = knob(True, "bool", "try the model at every shape of the run before it begins", T)
     optimizer: str = knob("auto", "str", "SGD, Adam, Adamax, AdamW, NAdam, RAdam, RMSProp or auto", T)
+    plugins: str | list[str] | None = knob(
+        None, "any", "Python files that register your own modules, as [a.py,b.py]", none=True
+    )
     verbose: bool = knob(True, "bool", "print rows, classes and images one by one")
     seed: int = knob(0, "int", "of everything random", T, low=0)
     deterministic: bool = knob(True, "bool", "only deterministic algorithms: equal seeds give equal weights", T)
@@ -281,6 +293,11 @@ def _checked_any(key: str, value: Any, where: str, choices: tuple[Any, ...]) -> 
         if not isinstance(value, bool | str):
             raise ConfigError(f"{key}={value!r} must be True, False or a path", where)
         return value
+    if key == "plugins":
+        files = [value] if isinstance(value, str) else value
+        if not isinstance(files, list) or not all(isinstance(f, str) and f for f in files):
+            raise ConfigError(f"plugins={value!r} must be a Python file or a list of them", where)
+        return files
     if key in ("classes", "freeze"):
         numbers = value if isinstance(value, list) else [value]
         if not all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in numbers):

@@ -34,6 +34,9 @@ class Checkpoint:
         weights: tensors to evaluate with (the average where there is one), fp32.
         train_args: the run's configuration; source: "own" or "reference".
         state: everything else of an own file, for resuming.
+        plugins: files that registered modules of the model when it was trained. They are named in messages and never
+        run:
+            a weights file may come from anywhere.
     """
 
     path: Path
@@ -43,6 +46,7 @@ class Checkpoint:
     train_args: dict[str, Any] = field(default_factory=dict)
     source: str = "own"
     state: dict[str, Any] = field(default_factory=dict)
+    plugins: list[str] = field(default_factory=list)
 
 
 def save_checkpoint(path: Path, data: dict[str, Any]) -> None:
@@ -96,7 +100,10 @@ def _from_own(path: Path, data: dict[str, Any]) -> Checkpoint:
     weights = data.get("ema") or data.get("weights")
     if missing or not weights:
         raise CheckpointError(f"incomplete: no {', '.join(missing or ['weights'])}", str(path))
-    return Checkpoint(path, data["model"], data["names"], weights, data.get("train_args", {}), "own", data)
+    args = dict(data.get("train_args", {}))
+    spec = dict(data["model"])
+    plugins = [str(p) for p in [*(spec.pop("plugins", None) or []), *(args.pop("plugins", None) or [])]]
+    return Checkpoint(path, spec, data["names"], weights, args, "own", data, plugins)
 
 
 # The reference's files are pickled module objects. The reader below gives pickle nothing to call but the constructors
@@ -266,7 +273,8 @@ def _load_reference(path: Path) -> Checkpoint:
     args = (data.get("train_args") if isinstance(data, dict) else None) or {}
     args = args.state if isinstance(args, Record) else args
     plain = {str(k): v for k, v in args.items() if isinstance(v, str | int | float | bool | list | type(None))}
-    return Checkpoint(path, {k: spec[k] for k in MODEL_KEYS if k in spec}, names, weights, plain, "reference")
+    rows = {k: spec[k] for k in MODEL_KEYS if k in spec and k != "plugins"}
+    return Checkpoint(path, rows, names, weights, plain, "reference")
 
 
 def _collect(record: Any, prefix: str, into: dict[str, Tensor]) -> None:

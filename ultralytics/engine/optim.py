@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd
 
 from ultralytics.utils.errors import ConfigError, nearest
 
 OPTIMIZERS = ("auto", "SGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSProp")
+_PRODUCTS = (_ConvNd, nn.Linear, nn.Bilinear, nn.Embedding, nn.RNNBase, nn.RNNCellBase)
 _NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.LocalResponseNorm, nn.RMSNorm)
 
 
@@ -49,25 +51,37 @@ def choose_optimizer(
 
 
 def parameter_groups(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]:
-    """Trainable parameters as (biases, decayed weights, undecayed rest).
+    """Trainable parameters as (biases, decayed weights, undecayed rest), by what they are and not by what they are
+    called.
 
-    Decayed are the matrices and kernels of layers: parameters named `weight` of modules that are no normalisation. A
-    bias is a parameter named `bias`. Everything else is not decayed: weights of normalisations, and free parameters
-    such as the attention's `scale` and positional table.
+    - Of layers that multiply (convolutions, linear layers, embeddings, recurrent and bilinear ones): kernels and
+    matrices
+      are decayed, additive biases are biases.
+    - Of normalisations: the offset is a bias, the scale is not decayed.
+    - A module's own free parameters: decayed when they are matrices or kernels; not when they are vectors (gates,
+      temperatures), nor when its class lists them in `undecayed` (a positional table, the attention's `scale`).
     """
     bias: list[nn.Parameter] = []
     decayed: list[nn.Parameter] = []
     rest: list[nn.Parameter] = []
+    seen: set[int] = set()  # a parameter that two modules share is one parameter
     for module in model.modules():
-        for name, parameter in module.named_parameters(recurse=False):
-            if not parameter.requires_grad:
+        layer = isinstance(module, (*_PRODUCTS, *_NORMS))
+        offset = getattr(module, "bias", None) if layer else None
+        spared = {id(getattr(module, name, None)) for name in getattr(module, "undecayed", ())}
+        for parameter in module.parameters(recurse=False):
+            if not parameter.requires_grad or id(parameter) in seen:
                 continue
-            if name == "bias":
+            seen.add(id(parameter))
+            if parameter is offset:
                 bias.append(parameter)
-            elif name == "weight" and not isinstance(module, _NORMS):
-                decayed.append(parameter)
-            else:
+            elif isinstance(module, _NORMS) or id(parameter) in spared:
                 rest.append(parameter)
+            elif isinstance(module, _PRODUCTS):
+                (decayed if parameter.dim() > 1 else rest).append(parameter)
+            else:
+                vector = sum(n > 1 for n in parameter.shape) <= 1
+                (rest if vector else decayed).append(parameter)
     return bias, decayed, rest
 
 

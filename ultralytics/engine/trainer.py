@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +28,7 @@ from ultralytics.engine.ema import ModelEMA
 from ultralytics.engine.optim import build_optimizer, choose_optimizer
 from ultralytics.engine.rundir import new_run_dir, write_atomically
 from ultralytics.engine.schedule import Schedule
+from ultralytics.nn.plugins import load_plugins
 from ultralytics.utils.errors import CheckpointError, ConfigError, UserError
 from ultralytics.utils.log import LOGGER, progress
 
@@ -46,6 +48,8 @@ RESUMABLE = (
     "verbose",
     "val",
     "close_mosaic",
+    "plugins",
+    "preflight",
 )
 
 
@@ -101,6 +105,7 @@ class BaseTrainer(ABC):
         self.args = get_cfg(cfg, overrides, source)
         self.checkpoint = weights
         self.resumed = self._read_resume(dict(overrides or {})) if self.args.resume else None
+        load_plugins(self.args.plugins)
         self.device = select_device(self.args.device)
         self.read_inputs()
         if self.resumed is not None:
@@ -187,6 +192,18 @@ class BaseTrainer(ABC):
         self._finish()
         self._run("on_train_end")
         return self.metrics
+
+    @classmethod
+    def check(cls, overrides: Mapping[str, Any], source: str = "argument") -> None:
+        """Set a run up, its preflight included, and leave it at that; nothing stays on the disk.
+
+        Raises:
+            UserError: what would have stopped the run, or a part of it that has not come yet.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            keys = {**overrides, "project": folder, "name": "check", "plots": False, "preflight": True}
+            cls(overrides=keys, source=source)._setup()
+        LOGGER.info("The run can begin.")
 
     def _remove_empty_folder(self) -> None:
         """A run that never began leaves no folder, unless something is in it."""

@@ -119,6 +119,17 @@ def lookup(name: str) -> tuple[type[nn.Module], Rule]:
     )
 
 
+def derived(one: str, other: str) -> bool:
+    """Whether one module is a kind of the other."""
+    pair = [_MODULES[name][0] for name in (one, other) if name in _MODULES]
+    return len(pair) == 2 and (issubclass(pair[0], pair[1]) or issubclass(pair[1], pair[0]))
+
+
+def class_branch(name: str) -> str:
+    """The attribute of a head under which the tensors lie whose shape follows the class count; "" without one."""
+    return str(getattr(_MODULES[name][0], "class_branch", "")) if name in _MODULES else ""
+
+
 # Channel rules
 
 

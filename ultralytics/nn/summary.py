@@ -1,13 +1,22 @@
-"""Sizes of a network: layers, parameters, operations."""
+"""Sizes of a network: layers, parameters, operations, row by row and in all."""
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
+from torch.utils.weak import WeakIdKeyDictionary
 
 from ultralytics.nn.modules.block import DFL
+from ultralytics.nn.modules.conv import Conv
 
 PROBE = 32  # pixels of the reference's probe
 
@@ -64,3 +73,209 @@ def multiply_adds(model: nn.Module, size: int) -> float:
         for hook in hooks:
             hook.remove()
     return total
+
+
+@dataclass(frozen=True)
+class RowReport:
+    """A row at one image size.
+
+    Attributes:
+        channels: requested in the YAML, after the scale's width and cap, and as they come out (None: does not apply).
+        shapes: of the outputs, batch first; stride: input pixels per cell of the first.
+        macs: multiply-adds; flops: 2·macs; share: of the network's flops, 0..1.
+    """
+
+    number: int
+    name: str
+    sources: list[int]
+    repeats: int
+    module: str
+    args: list[Any]
+    requested: int | None
+    scaled: int | None
+    channels: int | None
+    shapes: list[list[int]]
+    stride: float | None
+    parameters: int
+    macs: int
+    flops: int
+    share: float
+
+
+@dataclass(frozen=True)
+class ModelReport:
+    """What `explain` found. Counted are convolutions, linear layers and every matrix product that depends on the
+    image, those inside attention too, at the true size, for the whole batch; unfused also batch norms, a multiply-add
+    per element. Not counted are activations, other normalisations, pooling and further element-wise work. FLOPs are
+    2·MACs."""
+
+    model: str
+    scale: str
+    nc: int
+    imgsz: list[int]
+    batch: int
+    layers: int
+    parameters: int
+    parameters_fused: int
+    macs: int
+    macs_fused: int
+    flops: int
+    flops_fused: int
+    flops_reference_convention: float
+    rows: list[RowReport]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+    def lines(self) -> list[str]:
+        """The table for a reader."""
+        names = any(r.name for r in self.rows)
+        head = ["#", *(["name"] if names else []), "from", "n", "module", "channels", "output", "stride", "parameters"]
+        table = [[*head, "MFLOPs", "share"]]
+        for r in self.rows:
+            sources = str(r.sources[0] if len(r.sources) == 1 else r.sources)
+            steps = [r.requested, r.scaled, r.channels]
+            shown = " → ".join("–" if c is None else str(c) for c in steps)
+            shape = "×".join(map(str, r.shapes[0][1:])) + (f" +{len(r.shapes) - 1}" if len(r.shapes) > 1 else "")
+            stride = "–" if r.stride is None else f"{r.stride:g}"
+            label = [r.name] if names else []
+            cells = [str(r.number), *label, sources, str(r.repeats), r.module, shown, shape, stride]
+            table.append([*cells, f"{r.parameters:,}", f"{r.flops / 1e6:,.2f}", f"{r.share:.1%}"])
+        widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
+        left = {1, 2, 4} if names else {1, 3}
+        out = [
+            "  ".join(c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
+            for row in table
+        ]
+        size = "×".join(map(str, self.imgsz))
+        scale = f" (scale {self.scale})" if self.scale else ""
+        out += [
+            "",
+            f"{self.model}{scale}, {self.nc} classes, {size} pixels, batch {self.batch}, {self.layers} layers",
+            f"  unfused: {self.parameters:,} parameters, {self.macs / 1e9:.3f} GMACs, {self.flops / 1e9:.3f} GFLOPs",
+            f"  fused:   {self.parameters_fused:,} parameters, {self.macs_fused / 1e9:.3f} GMACs, "
+            f"{self.flops_fused / 1e9:.3f} GFLOPs",
+            f"  FLOPs = 2·MACs, matrix products of attention included; {self.flops_reference_convention:.1f} GFLOPs as "
+            "the reference counts (640 square, without them)",
+        ]
+        return out
+
+
+def explain(model: nn.Module, imgsz: int | tuple[int, int] = 640, batch: int = 1) -> ModelReport:
+    """Channels, shapes, parameters and operations of every row of a DetectionModel, from one forward pass of one image.
+
+    Args:
+        imgsz: pixels, or (height, width); multiples of the largest stride. batch: images.
+    """
+    size = (imgsz, imgsz) if isinstance(imgsz, int) else (int(imgsz[0]), int(imgsz[1]))
+    net: Any = copy.deepcopy(model).eval()
+    spec = net.spec
+    products, norms, shapes = _measure(net, (1, spec.ch, *size))
+    macs = [batch * (a + b) for a, b in zip(products, norms, strict=True)]
+    total = sum(macs)
+    rows = []
+    for i, (layer, row) in enumerate(zip(net.model, spec.rows, strict=True)):
+        first = shapes[i][0] if shapes[i] else []
+        is_map = len(first) == 4
+        built = layer.built
+        rows.append(
+            RowReport(
+                number=i,
+                name=row.name,
+                sources=row.sources,
+                repeats=max(round(row.repeats * spec.depth), 1) if row.repeats > 1 else row.repeats,
+                module=row.module,
+                args=row.args,
+                requested=built.requested if isinstance(built.requested, int) else None,
+                scaled=built.scaled,
+                channels=first[1] if is_map else None,
+                shapes=[[batch, *s[1:]] for s in shapes[i]],
+                stride=size[0] / first[2] if is_map else None,
+                parameters=sum(p.numel() for p in layer.parameters()),
+                macs=macs[i],
+                flops=2 * macs[i],
+                share=macs[i] / total if total else 0.0,
+            )
+        )
+    counts = summarise(net)
+    return ModelReport(
+        model=Path(spec.yaml_file).name or "model",
+        scale=spec.scale,
+        nc=spec.nc,
+        imgsz=list(size),
+        batch=batch,
+        layers=int(counts["layers"]),
+        parameters=int(counts["parameters"]),
+        parameters_fused=sum(p.numel() for p in net.fuse().parameters()),
+        macs=total,
+        macs_fused=batch * sum(products),
+        flops=2 * total,
+        flops_fused=2 * batch * sum(products),
+        flops_reference_convention=counts["gflops"],
+        rows=rows,
+    )
+
+
+def _measure(net: Any, shape: tuple[int, ...]) -> tuple[list[int], list[int], list[list[list[int]]]]:
+    """Per row: multiply-adds of products, of batch norms that fusing folds away, and the shapes of the outputs."""
+    products, norms = [0] * len(net.model), [0] * len(net.model)
+    shapes: list[list[list[int]]] = [[] for _ in net.model]
+    current = 0
+
+    def count(flops: int) -> None:
+        products[current] += flops // 2
+
+    def enter(layer: Any, _: Any) -> None:
+        nonlocal current
+        current = layer.i
+
+    def leave(layer: Any, _: Any, out: Any) -> None:
+        maps = out[1] if isinstance(out, tuple) and len(out) == 2 and isinstance(out[1], list) else out
+        shapes[layer.i] = [list(t.shape) for t in tree_leaves(maps) if isinstance(t, Tensor)]
+
+    def norm(layer: nn.Module, _: Any, out: Tensor) -> None:
+        norms[current] += out.numel()
+
+    handles = [h for row in net.model for h in (row.register_forward_pre_hook(enter), row.register_forward_hook(leave))]
+    folded = [m.bn for m in net.modules() if isinstance(m, Conv) and isinstance(m.bn, nn.BatchNorm2d)]
+    handles += [m.register_forward_hook(norm) for m in folded]
+    like = next(net.parameters())
+    try:
+        with torch.no_grad():
+            image = torch.zeros(shape, device=like.device, dtype=like.dtype)
+            with ProductCounter(image, count):
+                net(image)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return products, norms, shapes
+
+
+class ProductCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
+    """Reports the FLOPs of every convolution and matrix product whose operands depend on the image.
+
+    Products of parameters alone, such as the interpolation of a positional table, are the same for every image and are
+    not part of its cost.
+
+    Args:
+        image: the input; count: called with the FLOPs of each product, by torch's own formulas.
+    """
+
+    def __init__(self, image: Tensor, count: Callable[[int], None]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's own
+        self.count = count
+        self.dependent = WeakIdKeyDictionary()
+        self.dependent[image] = True
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        if any(isinstance(t, Tensor) and t in self.dependent for t in tree_leaves((args, kwargs))):
+            for t in tree_leaves(out):
+                if isinstance(t, Tensor):
+                    self.dependent[t] = True
+            formula = flop_registry.get(func._overloadpacket)
+            if formula is not None:
+                self.count(int(formula(*args, **kwargs, out_val=out)))
+        return out

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from ultralytics.cfg.model import ModelSpec, RowSpec, load_model_spec
 from ultralytics.nn.modules import Conv, Detect
+from ultralytics.nn.plugins import load_plugins
 from ultralytics.nn.registry import Row, lookup
 from ultralytics.nn.summary import summarise
-from ultralytics.nn.transfer import TransferReport, intersect
+from ultralytics.nn.transfer import Network, TransferReport, transfer
 from ultralytics.utils.errors import ModelError
 from ultralytics.utils.log import LOGGER
 
@@ -183,6 +184,7 @@ class DetectionModel(nn.Module):
     ) -> None:
         super().__init__()
         self.spec = load_model_spec(cfg, scale, nc, ch)
+        load_plugins(self.spec.plugins)
         self.model, self.save = parse_model(self.spec, verbose=verbose)
         self.names: dict[int, str] = {i: str(i) for i in range(self.spec.nc)}
         self.args: dict[str, Any] = {}
@@ -268,9 +270,29 @@ class DetectionModel(nn.Module):
         )
         return totals
 
-    def load(self, weights: nn.Module | Mapping[str, Tensor]) -> TransferReport:
-        """Copy the tensors whose name and shape agree; the report says how many and which not."""
+    def load(
+        self,
+        weights: nn.Module | Mapping[str, Tensor],
+        spec: ModelSpec | dict[str, Any] | None = None,
+        names: Mapping[int, str] | None = None,
+        by_name: bool = False,
+    ) -> TransferReport:
+        """Copy another network's tensors to where its rows are here; the report says how many, and what did not fit.
+
+        Args:
+            weights: a model or its state dict; spec, names: its rows and class names, where they are known (a
+                DetectionModel brings its own).
+            by_name: match by row number and shape instead, as the reference does.
+        """
+        if isinstance(weights, DetectionModel):
+            spec, names = spec or weights.spec, names or weights.names
         state = weights.state_dict() if isinstance(weights, nn.Module) else weights
-        report = intersect(self.state_dict(), state)
-        self.load_state_dict({name: state[name] for name in report.loaded}, strict=False)
+        if isinstance(spec, dict):
+            spec = ModelSpec.from_dict(spec)
+        source = Network(state, names=names or {})
+        if spec is not None:
+            source = Network(state, spec.rows, spec.width, names or {i: str(i) for i in range(spec.nc)})
+        target = Network(self.state_dict(), self.spec.rows, self.spec.width, self.names)
+        tensors, report = transfer(target, source, by_name)
+        self.load_state_dict(tensors, strict=False)
         return report

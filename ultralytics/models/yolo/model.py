@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from ultralytics.engine.results import Results
 from ultralytics.engine.rundir import new_run_dir
 from ultralytics.models.yolo.detect import DetectionPredictor, DetectionTrainer, DetectionValidator
 from ultralytics.models.yolo.detect.train import load_trained
+from ultralytics.nn.plugins import load_plugins
+from ultralytics.nn.summary import ModelReport, explain
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.nn.transfer import TransferReport
 from ultralytics.utils.errors import ConfigError
@@ -33,6 +35,7 @@ class YOLO:
         project's or
             the reference's).
         task: "detect", the only task; verbose: print the rows while building; scale: the scale letter, for any YAML.
+        plugins: Python files that register modules of the model; nc: class count, for a YAML.
 
     Attributes:
         model: the DetectionModel; ckpt: the weights file's content or None; overrides: settings remembered from it.
@@ -45,8 +48,11 @@ class YOLO:
         task: str | None = None,
         verbose: bool = False,
         scale: str | None = None,
+        plugins: str | Sequence[str] | None = None,
+        nc: int | None = None,
     ) -> None:
         setup_console()
+        self.plugins = load_plugins(plugins)
         if task not in (None, "detect"):
             raise ConfigError(f"task={task} is not offered", mend="this project detects: leave task out")
         self.task = "detect"
@@ -60,7 +66,7 @@ class YOLO:
         self._loaded: dict[str, Tensor] | None = None
         name = str(model)
         if name.endswith((".yaml", ".yml")):
-            self.model = DetectionModel(model, verbose=verbose, scale=scale)
+            self.model = DetectionModel(model, nc=nc, verbose=verbose, scale=scale)
             self.cfg: str | None = name
         elif name.endswith(".pt"):
             self.model, self.ckpt = load_trained(model)
@@ -91,17 +97,32 @@ class YOLO:
         return str(self.ckpt.path) if self.ckpt else None
 
     def info(self, detailed: bool = False, verbose: bool = True, imgsz: int = 640) -> tuple[int, int, int, float]:
-        """Log and return layers, parameters, gradients and GFLOPs; `detailed` lists the rows."""
+        """Log and return layers, parameters, gradients and GFLOPs as the reference counts them; `detailed` lists the
+        rows as `explain` does."""
         if detailed:
-            DetectionModel(self.model.spec, verbose=True)
+            for line in self.explain(imgsz).lines():
+                LOGGER.info(line)
         totals = self.model.info(imgsz)
         return int(totals["layers"]), int(totals["parameters"]), int(totals["gradients"]), totals["gflops"]
+
+    def explain(self, imgsz: int | tuple[int, int] = 640, batch: int = 1) -> ModelReport:
+        """Channels, shapes, parameters and true operations of every row, at a size in pixels or (height, width)."""
+        sides = (imgsz,) if isinstance(imgsz, int) else imgsz
+        stride = int(self.model.stride.max())
+        if any(n < stride or n % stride for n in sides):
+            raise ConfigError(f"imgsz={imgsz} must be a multiple of the model's stride", mend=f"multiples of {stride}")
+        return explain(self.model, imgsz, batch)
 
     def load(self, weights: str | Path | Mapping[str, Tensor]) -> YOLO:
         """Copy the tensors that fit from a weights file or state dict into the model;
         training then starts from them."""
-        state = weights if isinstance(weights, Mapping) else load_checkpoint(weights).weights
-        report: TransferReport = self.model.load(state)
+        if isinstance(weights, Mapping):
+            report: TransferReport = self.model.load(weights)
+        else:
+            checkpoint = load_checkpoint(weights)
+            report = self.model.load(checkpoint.weights, checkpoint.spec, checkpoint.names)
+            if len(checkpoint.names) == self.model.nc:
+                self.model.names = dict(checkpoint.names)
         for line in report.lines():
             LOGGER.info(line)
         self._loaded = dict(self.model.state_dict())
@@ -138,6 +159,8 @@ class YOLO:
         overrides.setdefault("model", self.cfg or self.ckpt_path)
         if self.scale and "scale" not in overrides:
             overrides["model_scale"] = self.scale
+        if self.plugins:
+            overrides.setdefault("plugins", self.plugins)
         start = None
         if self._loaded is not None:
             start = Checkpoint(Path("the loaded weights"), self.model.yaml, self.names, self._loaded)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,7 @@ class Detect(nn.Module):
     """
 
     export = False
+    class_branch: ClassVar[str] = "cv3"  # its tensors' shapes follow nc
 
     def __init__(self, nc: int = 80, ch: Sequence[int] = ()) -> None:
         super().__init__()

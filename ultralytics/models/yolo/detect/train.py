@@ -15,10 +15,12 @@ from ultralytics.engine.checkpoint import Checkpoint, load_checkpoint
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.models.yolo.detect.val import DetectionValidator
 from ultralytics.nn.tasks import DetectionModel
-from ultralytics.utils.errors import ConfigError
+from ultralytics.utils.errors import CheckpointError, ConfigError, ModelError
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.loss import v8DetectionLoss
 from ultralytics.utils.plotting import plot_images, plot_labels, plot_results
+
+EXPECTED_TRANSFER = 0.9  # a smaller part of a file's tensors than this is worth a warning
 
 
 class DetectionTrainer(BaseTrainer):
@@ -50,12 +52,12 @@ class DetectionTrainer(BaseTrainer):
         """Build the model for the data set's classes and transfer pretrained weights."""
         args = self.args
         if self.resumed is not None:
-            return DetectionModel(self.resumed.spec, nc=self.data.nc, verbose=False)
+            return model_of(self.resumed, nc=self.data.nc)
         source = self.checkpoint
         if source is None and str(args.model or "").endswith(".pt"):
             source = load_checkpoint(str(args.model))
         if source is not None:
-            model = DetectionModel(source.spec, nc=self.data.nc, verbose=args.verbose, scale=args.model_scale)
+            model = model_of(source, nc=self.data.nc, verbose=args.verbose, scale=args.model_scale)
         else:
             if not args.model:
                 raise ConfigError("no model given", mend="model=cfg/models/yolov8n-fla.yaml, or a .pt file")
@@ -64,16 +66,30 @@ class DetectionTrainer(BaseTrainer):
             source = load_checkpoint(args.pretrained)
         elif not args.pretrained:
             source = None
+        model.names = dict(self.data.names)
         if source is not None:
             self._transfer(model, source)
-        model.names = dict(self.data.names)
         return model
 
-    @staticmethod
-    def _transfer(model: DetectionModel, source: Checkpoint) -> None:
+    def _transfer(self, model: DetectionModel, source: Checkpoint) -> None:
+        """Let the pretrained weights follow their layers; too little is an error or, unless asked for, a warning.
+
+        Raises:
+            CheckpointError: less than `min_transfer` of what the file offers found its place.
+        """
         LOGGER.info("Pretrained weights: %s", source.path)
-        for line in model.load(source.weights).lines():
+        report = model.load(source.weights, source.spec, source.names, by_name=self.args.transfer == "name")
+        for line in report.lines():
             LOGGER.info(line)
+        told = f"{len(report.loaded)} of {report.offered} pretrained tensors ({report.share:.0%}) found their place"
+        if report.share < self.args.min_transfer:
+            raise CheckpointError(
+                f"{told}, less than min_transfer={self.args.min_transfer:g}",
+                str(source.path),
+                "the report above names the rows; take weights of this network, or a lower min_transfer",
+            )
+        if report.share < EXPECTED_TRANSFER:
+            LOGGER.warning("%s: only %s; min_transfer=0.9 would stop here", source.path, told)
 
     def get_criterion(self) -> Callable[[Any, Mapping[str, Any]], tuple[Tensor, Tensor]]:
         """The detection loss with the run's gains."""
@@ -115,7 +131,7 @@ class DetectionTrainer(BaseTrainer):
         if final:
             best = load_checkpoint(self.best)
             LOGGER.info("Validating %s", best.path)
-            model = DetectionModel(best.spec, verbose=False)
+            model = model_of(best)
             model.load_state_dict(best.weights)
             model = model.to(self.device)
         amp = self.amp_dtype if self.device.type == "cuda" else None
@@ -148,11 +164,29 @@ class DetectionTrainer(BaseTrainer):
             plot_results(self.save_dir / "results.csv", self.save_dir)
 
 
+def model_of(
+    checkpoint: Checkpoint, nc: int | None = None, verbose: bool = False, scale: str | None = None
+) -> DetectionModel:
+    """The network of a weights file, without its weights.
+
+    Raises:
+        ModelError: it cannot be built; where the file was trained with plugins that are not loaded, they are named.
+    """
+    try:
+        return DetectionModel(checkpoint.spec, nc=nc, verbose=verbose, scale=scale)
+    except ModelError as e:
+        if checkpoint.plugins and "unknown module" in e.what:
+            files = ",".join(dict.fromkeys(checkpoint.plugins))
+            told = f"it was trained with plugins; if you trust them: plugins=[{files}]"
+            raise ModelError(e.what, str(checkpoint.path), told) from None
+        raise
+
+
 def load_trained(path: str | Path, device: torch.device | None = None) -> tuple[DetectionModel, Checkpoint]:
     """The model of a weights file, ready to evaluate, and the file's content."""
     checkpoint = load_checkpoint(path)
-    model = DetectionModel(checkpoint.spec, verbose=False)
-    report = model.load(checkpoint.weights)
+    model = model_of(checkpoint)
+    report = model.load(checkpoint.weights, checkpoint.spec)
     if report.mismatched or report.new:
         for line in report.lines():
             LOGGER.warning(line)

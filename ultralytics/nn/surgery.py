@@ -1,0 +1,62 @@
+"""What an edit of a model YAML does to the network: is its head fed as before, and does it still compute the same?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from ultralytics.cfg.model import ModelSpec
+from ultralytics.nn.tasks import DetectionModel, parse_model
+from ultralytics.utils.errors import ModelError
+
+PROBE = (64, 96)  # height and width, pixels
+
+
+def check_edit(before: ModelSpec, after: ModelSpec) -> list[str]:
+    """Build both networks and compare them.
+
+    Returns:
+        Lines for the reader: what the head reads, and whether the output changes while the new rows are untrained.
+
+    Raises:
+        ModelError: the edited network cannot be built at one of its scales, or its head reads maps of other strides or
+            channels than before.
+    """
+    for letter in after.scales or [after.scale]:
+        with torch.device("meta"):  # shapes alone
+            parse_model(_at(after, letter))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        old, new = DetectionModel(before, verbose=False).eval(), DetectionModel(after, verbose=False).eval()
+        feeds = [_feeds(m) for m in (old, new)]
+        if feeds[0] != feeds[1]:
+            told = ", ".join(f"{c} channels at stride {s:g}" for s, c in feeds[1])
+            want = ", ".join(f"{c} at {s:g}" for s, c in feeds[0])
+            raise ModelError(f"after the edit the head would read {told}", after.rows[-1].where, f"it read {want}")
+        report = new.load(old)
+        with torch.inference_mode():
+            x = torch.rand(1, before.ch, *PROBE)
+            same = torch.equal(old(x)[0], new(x)[0])
+    reads = ", ".join(f"{c} channels at stride {s:g}" for s, c in feeds[1])
+    return [
+        f"the head reads {reads}, as before",
+        f"{len(report.loaded)} of {report.offered} tensors of the old network find their place in the new one",
+        "the untrained network gives the old one's output to the bit"
+        if same
+        else "the new rows change the output from the start: expect to train them before it is what it was",
+    ]
+
+
+def _feeds(model: DetectionModel) -> list[tuple[float, int]]:
+    """Stride and channels of each map the head reads."""
+    branches: Any = model.head.cv2
+    return [(float(s), b[0].conv.in_channels) for s, b in zip(model.stride, branches, strict=True)]
+
+
+def _at(spec: ModelSpec, letter: str) -> ModelSpec:
+    if not spec.scales:
+        return spec
+    depth, width, cap = spec.scales[letter]
+    return replace(spec, scale=letter, depth=depth, width=width, max_channels=cap)
