@@ -69,7 +69,14 @@ def run(row: str, seed: int, o: dict[str, Any]) -> dict[str, Any]:
         **common,
     )
     m = model.val(split="test", rect_val=False, plots=False, project=str(folder), name="test", exist_ok=True, **common)
-    result = {"row": row, "seed": seed, "model": yaml, "transfer": transfer, "mAP50": m.box.map50, "mAP50_95": m.box.map}
+    result = {
+        "row": row,
+        "seed": seed,
+        "model": yaml,
+        "transfer": transfer,
+        "mAP50": m.box.map50,
+        "mAP50_95": m.box.map,
+    }
     done.write_text(json.dumps(result), encoding="utf-8")
     return result
 

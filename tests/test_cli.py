@@ -1,5 +1,6 @@
 import errno
 import importlib
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 import ultralytics
 from ultralytics.cfg.config import KNOBS
+from ultralytics.cfg.model import load_model_spec
 from ultralytics.cli import MODES, main
 
 CLONE = Path(ultralytics.__file__).parents[1]
@@ -97,10 +99,61 @@ def test_the_overview_and_the_version(capsys):
 def test_info_prints_the_sizes(capsys):
     assert main(["info", "model=yolov8n-fla.yaml"]) == 0
     assert "parameters" in capsys.readouterr().out
-    assert main(["detect", "info", "model", "=", "yolov8.yaml", "scale=s", "detailed=True"]) == 0
+    assert main(["detect", "info", "model", "=", "yolov8.yaml", "scale=s"]) == 0
     out = capsys.readouterr().out
     assert "Detect" in out
-    assert "11,1" in out  # YOLOv8s has 11.1 million parameters
+    assert "11,166,560 parameters" in out
+    assert main(["info", "model=yolov8n.yaml", "imgsz=[384,640]", "batch=2", "nc=3", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["imgsz"], report["batch"], report["nc"]) == ([384, 640], 2, 3)
+    assert report["flops"] == 2 * report["macs"] == sum(r["flops"] for r in report["rows"])
+
+
+@pytest.mark.parametrize("word", ["imgsz=abc", "imgsz=0", "imgsz=33", "imgsz=[64]", "batch=0", "nc=0", "detailed=1"])
+def test_info_refuses_what_makes_no_sense(word, capsys):
+    assert main(["info", "model=yolov8n.yaml", word]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_editing_a_model_yaml(tmp_path, capsys):
+    out = tmp_path / "my.yaml"
+    words = ["insert", "model=cfg/models/yolov8.yaml", "after=[9,15]", "module=FLABlock(4)", f"out={out}", "scale=n"]
+    assert main(words) == 0
+    told = capsys.readouterr().out
+    assert "new row 10 FLABlock after row 9" in told
+    assert "to the bit" in told
+    assert main(words) == 2  # nothing is overwritten
+    assert "overwrite=True" in capsys.readouterr().err
+    assert main([*words, "overwrite=True"]) == 0
+    again = tmp_path / "again.yaml"
+    assert main(["remove", f"model={out}", "rows=[10,17]", f"out={again}", "scale=n"]) == 0
+    back = tmp_path / "c2f.yaml"
+    assert main(["replace", f"model={again}", "rows=[sppf9]", "module=nn.Upsample()", f"out={back}", "scale=n"]) == 2
+    assert not back.exists()
+    assert main(["replace", f"model={again}", "rows=p3", "module=C2f_FLA", f"out={back}", "scale=n"]) == 0
+    assert [r.module for r in load_model_spec(back, "n").rows].count("C2f_FLA") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["insert", "model=yolov8.yaml", "module=FLABlock", "out=x.yaml"], "after is missing"),
+        (["insert", "model=yolov8.yaml", "after=9", "out=x.yaml"], "module is missing"),
+        (["insert", "model=yolov8.yaml", "after=9", "module=FLABlock"], "out is missing"),
+        (["insert", "model=yolov8.yaml", "after=9", "module=FLABlok", "out=x.yaml"], "FLABlock"),
+        (["insert", "model=yolov8.yaml", "after=22", "module=FLABlock", "out=x.yaml"], "22"),
+        (["insert", "model=yolov8.yaml", "after=9", "module=FLABlock(7)", "out=x.yaml"], "7 heads do not divide"),
+        (["insert", "model=yolov8.yaml", "after=9", "module=FLABlock", "out=no/x.yaml"], "folder does not exist"),
+        (["replace", "model=yolov8.yaml", "after=9", "module=FLABlock", "out=x.yaml"], "after"),
+    ],
+)
+def test_a_wrong_edit_is_told_in_one_line(words, told, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main([*words, "scale=n"]) == 2
+    err = capsys.readouterr().err
+    assert told in err
+    assert err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
 
 
 def test_commands_from_another_folder(tiny, toy, tmp_path):

@@ -183,17 +183,20 @@ def parse_module(text: str) -> Module:
 
 
 def describe_change(old: ModelSpec, new: ModelSpec) -> list[str]:
-    """What became of the rows, a line each: rows that are new, gone, replaced or of another number."""
+    """What became of the rows: those that are new, gone, replaced, and runs of those that have another number."""
     a, b = old.rows, new.rows
     signs = [[repr((r.repeats, r.module, r.args)) for r in rows] for rows in (a, b)]
     matcher = SequenceMatcher(a=signs[0], b=signs[1], autojunk=False)
     lines: list[str] = []
     for kind, i, i_end, j, j_end in matcher.get_opcodes():
-        if kind == "equal" or (kind == "replace" and i_end - i == j_end - j):
-            for k, m in zip(range(i, i_end), range(j, j_end), strict=True):
-                if k != m or kind == "replace":
-                    now = f" {b[m].module}" if kind == "replace" else ""
-                    lines.append(f"row {k} {a[k].module} → row {m}{now}")
+        if kind == "equal":
+            if i != j:
+                last = (i_end - 1, j_end - 1)
+                one = f"row {i} {a[i].module} → row {j}"
+                lines.append(one if i_end - i == 1 else f"rows {i}-{last[0]} → {j}-{last[1]}")
+            continue
+        if kind == "replace" and i_end - i == j_end - j:
+            lines += [f"row {i + n} {a[i + n].module} → row {j + n} {b[j + n].module}" for n in range(i_end - i)]
             continue
         lines += [f"row {k} {a[k].module} is gone" for k in range(i, i_end)]
         lines += [f"new row {m} {b[m].module} after row {m - 1}" for m in range(j, j_end)]

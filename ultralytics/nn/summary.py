@@ -134,7 +134,8 @@ class ModelReport:
         head = ["#", *(["name"] if names else []), "from", "n", "module", "channels", "output", "stride", "parameters"]
         table = [[*head, "MFLOPs", "share"]]
         for r in self.rows:
-            sources = str(r.sources[0] if len(r.sources) == 1 else r.sources)
+            named = [str((self.rows[s].name if s >= 0 else "") or s) for s in r.sources]
+            sources = named[0] if len(named) == 1 else f"[{', '.join(named)}]"
             steps = [r.requested, r.scaled, r.channels]
             shown = " → ".join("–" if c is None else str(c) for c in steps)
             shape = "×".join(map(str, r.shapes[0][1:])) + (f" +{len(r.shapes) - 1}" if len(r.shapes) > 1 else "")
@@ -252,6 +253,19 @@ def _measure(net: Any, shape: tuple[int, ...]) -> tuple[list[int], list[int], li
     return products, norms, shapes
 
 
+def _attention_flops(q: Tensor, k: Tensor, v: Tensor, *_: Any, **__: Any) -> int:
+    """Both products of softmax attention: q kᵀ and weights·v."""
+    B, h, N, d = q.shape
+    return 2 * B * h * N * k.shape[-2] * (d + v.shape[-1])
+
+
+# torch's own formulas, and the CPU's fused attention, which they lack.
+_FORMULAS: dict[Any, Callable[..., int]] = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
+    **flop_registry,
+}
+
+
 class ProductCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
     """Reports the FLOPs of every convolution and matrix product whose operands depend on the image.
 
@@ -275,7 +289,7 @@ class ProductCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # tor
             for t in tree_leaves(out):
                 if isinstance(t, Tensor):
                     self.dependent[t] = True
-            formula = flop_registry.get(func._overloadpacket)
+            formula = _FORMULAS.get(func._overloadpacket)
             if formula is not None:
                 self.count(int(formula(*args, **kwargs, out_val=out)))
         return out

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import nn
 
 from ultralytics.cfg.model import ModelSpec
 from ultralytics.nn.tasks import DetectionModel, parse_model
@@ -35,6 +36,7 @@ def check_edit(before: ModelSpec, after: ModelSpec) -> list[str]:
             told = ", ".join(f"{c} channels at stride {s:g}" for s, c in feeds[1])
             want = ", ".join(f"{c} at {s:g}" for s, c in feeds[0])
             raise ModelError(f"after the edit the head would read {told}", after.rows[-1].where, f"it read {want}")
+        settle(old)
         report = new.load(old)
         with torch.inference_mode():
             x = torch.rand(1, before.ch, *PROBE)
@@ -47,6 +49,20 @@ def check_edit(before: ModelSpec, after: ModelSpec) -> list[str]:
         if same
         else "the new rows change the output from the start: expect to train them before it is what it was",
     ]
+
+
+@torch.no_grad()
+def settle(model: DetectionModel) -> DetectionModel:
+    """Give the batch norms of an untrained network the statistics of a random image, as training would; returns it in
+    evaluation mode. With their initial statistics the signal dies on its way, and any two networks look alike."""
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    momenta = [m.momentum for m in norms]
+    for m in norms:
+        m.momentum = 1.0
+    model.train()(torch.rand(2, model.spec.ch, 2 * PROBE[0], 2 * PROBE[1]))
+    for m, momentum in zip(norms, momenta, strict=True):
+        m.momentum = momentum
+    return model.eval()
 
 
 def _feeds(model: DetectionModel) -> list[tuple[float, int]]:

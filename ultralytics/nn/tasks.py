@@ -218,13 +218,26 @@ class DetectionModel(nn.Module):
         head, training = self.head, self.training
         self.eval()
         head.training = True  # the flag of the head alone: raw maps come out, no statistics move
+        reached = 0
+
+        def enter(layer: Any, _: Any) -> None:
+            nonlocal reached
+            reached = layer.i
+
+        hooks = [layer.register_forward_pre_hook(enter) for layer in self.model]
         try:
             maps = self.forward(torch.zeros(1, self.spec.ch, STRIDE_PROBE, STRIDE_PROBE))
-        except RuntimeError as e:
-            reason = str(e).splitlines()[0]
+        except Exception as e:  # whatever a module makes of a map it was not written for
+            reason = (str(e).splitlines() or [type(e).__name__])[0]
+            where = self.spec.rows[reached].where or self.spec.yaml_file
             raise ModelError(
-                f"a {STRIDE_PROBE}×{STRIDE_PROBE} image does not pass through: {reason}", self.spec.yaml_file
+                f"a {STRIDE_PROBE}×{STRIDE_PROBE} image does not pass through: {reason}",
+                where,
+                "`python -m ultralytics info` on a model that works shows what each row receives",
             ) from None
+        finally:
+            for hook in hooks:
+                hook.remove()
         assert isinstance(maps, list)
         head.stride = torch.tensor([STRIDE_PROBE / m.shape[-2] for m in maps])
         head.bias_init()

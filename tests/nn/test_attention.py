@@ -1,0 +1,231 @@
+"""The mixing operations and the frame they share."""
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from ultralytics.nn.modules import (
+    C2f,
+    C2f_FLA,
+    FLABlock,
+    FocusedLinearAttention,
+    MagnitudeAwareLinearAttention,
+    MALABlock,
+    PSABlock,
+    ReLULinearAttention,
+    ReLULinearBlock,
+    SoftmaxAttention,
+)
+from ultralytics.utils.errors import ModelError
+
+# Every block a YAML may use, at C channels.
+BLOCKS = {
+    "FocusedLinearAttention": lambda C, p: FocusedLinearAttention(C, (5, 7), 4, focusing_factor=p),
+    "FLABlock": lambda C, p: FLABlock(C, 4, (5, 7), focusing_factor=p),
+    "FLABlock without DWC": lambda C, p: FLABlock(C, 4, (5, 7), focusing_factor=p, kernel_size=0),
+    "C2f_FLA": lambda C, p: C2f_FLA(C, C, 1, True, num_heads=4, window_size=(5, 7), focusing_factor=p),
+    "PSABlock": lambda C, p: PSABlock(C, 4, (5, 7)),
+    "ReLULinearBlock": lambda C, p: ReLULinearBlock(C, 4, (5, 7)),
+    "MALABlock": lambda C, p: MALABlock(C, 4, (5, 7)),
+}
+FRAMED = [FLABlock, PSABlock, ReLULinearBlock, MALABlock]
+
+
+def opened(block):
+    """The block with its gates open and its tables filled, so that everything in it counts."""
+    for module in block.modules():
+        for name in ("gate", "positional_encoding", "scale"):
+            if isinstance(getattr(module, name, None), nn.Parameter):
+                nn.init.normal_(getattr(module, name))
+    return block
+
+
+def image(kind, shape, scale, seed):
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(seed)) * scale
+    return {"random": x, "negative": -x.abs(), "zero": torch.zeros(shape), "one hot": torch.zeros(shape)}[kind] + (
+        scale * (torch.arange(shape[1]).view(1, -1, 1, 1) == 1) if kind == "one hot" else 0
+    )
+
+
+def check_finite(name, p, size, dtype, mode, kind, scale, seed=0):
+    torch.manual_seed(seed)
+    block = opened(BLOCKS[name](16, p))
+    x = image(kind, (2 if size[0] * size[1] < 200 else 1, 16, *size), scale, seed)
+    if mode == "pure":
+        block, x = block.to(dtype), x.to(dtype)
+    x.requires_grad_()
+    with torch.autocast("cpu", dtype=dtype, enabled=mode == "autocast" and dtype != torch.float32):
+        y = block(x)
+    assert y.shape == x.shape
+    y.float().tanh().mean().backward()
+    assert torch.isfinite(y).all()
+    assert torch.isfinite(x.grad).all()
+    for n, parameter in block.named_parameters():
+        assert parameter.grad is not None, n
+        assert torch.isfinite(parameter.grad).all(), n
+
+
+@settings(max_examples=150)
+@given(
+    name=st.sampled_from(sorted(BLOCKS)),
+    p=st.sampled_from([1, 2, 3, 4, 5, 6, 8, 16, 32]),
+    size=st.tuples(st.integers(1, 24), st.integers(1, 24)),
+    dtype=st.sampled_from([torch.float16, torch.bfloat16, torch.float32]),
+    mode=st.sampled_from(["pure", "autocast"]),
+    kind=st.sampled_from(["random", "negative", "zero", "one hot"]),
+    scale=st.sampled_from([1e-3, 1e-2, 1.0, 30.0, 1e3]),
+    seed=st.integers(0, 100),
+)
+def test_outputs_and_gradients_are_finite(name, p, size, dtype, mode, kind, scale, seed):
+    check_finite(name, p, size, dtype, mode, kind, scale, seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [(1, 1), (1, 160), (160, 160), (160, 96), (40, 80)])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("name", sorted(BLOCKS))
+def test_outputs_and_gradients_are_finite_on_large_maps(name, dtype, size):
+    if name == "PSABlock" and size == (160, 160):
+        size = (160, 40)  # the plain kernel of a CPU would hold a 25,600² matrix per head
+    for p in (1, 2, 3, 4, 5, 6, 8, 16, 32) if "FLA" in name or "Focused" in name else (3,):
+        for scale in (1e-3, 1.0, 1e3):
+            check_finite(name, p, size, dtype, "pure", "random", scale)
+        check_finite(name, p, size, dtype, "autocast", "negative", 1e3)
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float16, 2e-3), (torch.bfloat16, 2e-2)])
+@pytest.mark.parametrize("name", sorted(BLOCKS))
+def test_low_precision_is_near_fp64(name, dtype, bound):
+    """p = 3, N = 6400: the error's norm against the output's."""
+    torch.manual_seed(0)
+    wide = opened(BLOCKS[name](32, 3)).double()
+    shape = (1, 32, 40, 40) if name == "PSABlock" else (1, 32, 80, 80)
+    x = torch.randn(shape, dtype=torch.float64)
+    with torch.no_grad():
+        want = wide(x)
+        pure = copy.deepcopy(wide).to(dtype)(x.to(dtype)).double()
+        with torch.autocast("cpu", dtype=dtype):
+            mixed = copy.deepcopy(wide).float()(x.float()).double()
+    for got in (pure, mixed):
+        assert float((got - want).norm() / want.norm()) <= bound
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("cls", FRAMED)
+def test_a_new_block_passes_its_input_on_to_the_bit(cls, dtype):
+    block = cls(32).to(dtype)
+    x = (torch.randn(2, 32, 6, 9) * 50).to(dtype)
+    assert torch.equal(block(x), x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(block(x), x)
+        assert block(x).dtype == dtype
+
+
+def test_the_gate_opens_with_training():
+    block = FLABlock(16, 4, (4, 4))
+    optimizer = torch.optim.SGD(block.parameters(), lr=0.1)
+    x, target = torch.randn(2, 16, 4, 4), torch.randn(2, 16, 4, 4)
+    for _ in range(3):
+        optimizer.zero_grad()
+        (block(x) - target).square().mean().backward()
+        optimizer.step()
+    assert (block.gate != 0).any()
+    assert (block.attn.qkv.weight.grad != 0).any()
+
+
+@pytest.mark.parametrize("cls", FRAMED)
+def test_framed_blocks_differ_in_the_mixing_alone(cls):
+    """The frame's tensors have equal names and shapes in every block."""
+    block = cls(32, 4, (5, 5))
+    shapes = {n: tuple(p.shape) for n, p in block.named_parameters() if not n.startswith(("attn.dwc", "attn.scale"))}
+    want = {n: tuple(p.shape) for n, p in PSABlock(32, 4, (5, 5)).named_parameters()}
+    assert shapes == want
+
+
+def naive(layer, q, k, v):
+    """Each mixing operation written as its N×N matrix, from the formulas."""
+    h, (B, N, C) = layer.num_heads, q.shape
+    q, k, v = (t.view(B, N, h, C // h).transpose(1, 2) for t in (q, k, v))
+    d = C // h
+    if isinstance(layer, SoftmaxAttention):
+        weights = (q @ k.transpose(-2, -1) / d**0.5).softmax(-1)
+    elif isinstance(layer, ReLULinearAttention):
+        s = q.relu() @ k.relu().transpose(-2, -1)
+        weights = s / (s.sum(-1, keepdim=True) + 1e-6)
+    else:
+        s = (nn.functional.elu(q) + 1) @ (nn.functional.elu(k) + 1).transpose(-2, -1) / (N * d**0.5)
+        z = s.sum(-1, keepdim=True)
+        weights = (1 + 1 / (z + 1e-6)) * s - z / N
+        torch.testing.assert_close(weights.sum(-1), torch.ones_like(z[..., 0]), atol=1e-5, rtol=0)
+    return (weights @ v).transpose(1, 2).reshape(B, N, C)
+
+
+@pytest.mark.parametrize("cls", [SoftmaxAttention, ReLULinearAttention, MagnitudeAwareLinearAttention])
+def test_mixing_equals_its_matrix_form_gradients_included(cls):
+    torch.manual_seed(0)
+    layer = cls(12, (3, 5), 3).double()
+    inputs = [torch.randn(2, 15, 12, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+    grad = torch.randn(2, 15, 12, dtype=torch.float64)
+    got, want = layer.mix(*inputs, (3, 5)), naive(layer, *inputs)
+    torch.testing.assert_close(got, want, atol=1e-10, rtol=1e-10)
+    for a, b in zip(torch.autograd.grad(got, inputs, grad), torch.autograd.grad(want, inputs, grad), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-9, rtol=1e-9)
+
+
+def test_magnitude_awareness_sharpens_with_the_query():
+    """What focused linear attention is blind to: a longer query attends more sharply."""
+    torch.manual_seed(0)
+    q, k = torch.rand(1, 20, 8), torch.rand(1, 20, 8)
+    eye = torch.eye(20).unsqueeze(0)  # values that read the weights off
+    spread = {}
+    for cls in (MagnitudeAwareLinearAttention, ReLULinearAttention):
+        layer = cls(20, (4, 5), 1)
+        pad = torch.zeros(1, 20, 12)
+        deviation = [
+            float(layer.mix(torch.cat((a * q, pad), -1), torch.cat((k, pad), -1), eye, (4, 5)).std(-1).mean())
+            for a in (1.0, 10.0)
+        ]
+        spread[cls] = deviation[1] / deviation[0]
+    assert spread[MagnitudeAwareLinearAttention] > 2
+    assert spread[ReLULinearAttention] == pytest.approx(1, abs=1e-3)
+
+
+def test_c2f_fla_with_the_weights_of_a_c2f_computes_the_same():
+    torch.manual_seed(0)
+    plain, attended = C2f(24, 32, 2, True).eval(), C2f_FLA(24, 32, 2, True).eval()
+    keys = attended.load_state_dict(plain.state_dict(), strict=False)
+    assert keys.unexpected_keys == []
+    assert all(k.startswith("attn.") for k in keys.missing_keys)
+    x = torch.randn(2, 24, 9, 6)
+    assert torch.equal(attended(x), plain(x))
+
+
+def test_without_the_convolution_there_is_none():
+    assert FocusedLinearAttention(16, kernel_size=0).dwc is None
+    assert not any("dwc" in k for k in FLABlock(16, kernel_size=0).state_dict())
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: PSABlock(16, 5), "valid counts: 1, 2, 4, 8, 16"),
+        (lambda: MALABlock(16, 4, 20), "window_size must be"),
+        (lambda: FLABlock(16, proj_drop=2), "proj_drop must lie in 0..1"),
+        (lambda: FLABlock(16, kernel_size=4), "kernel_size must be odd, or 0"),
+    ],
+)
+def test_wrong_arguments_are_named(make, told):
+    with pytest.raises(ModelError, match=told.replace(".", r"\.")):
+        make()
+
+
+def test_an_undecayed_parameter_exists():
+    """`undecayed` names parameters; a misspelt one would be decayed without a word."""
+    for block in (FLABlock(16), PSABlock(16)):
+        for module in block.modules():
+            for name in getattr(module, "undecayed", ()):
+                assert isinstance(getattr(module, name), nn.Parameter)

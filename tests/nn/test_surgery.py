@@ -1,0 +1,126 @@
+"""An insertion anywhere leaves the network as it was: its output to the bit, and every tensor."""
+
+import pytest
+import torch
+import yaml
+
+from ultralytics.cfg.model import ModelSpec, load_model_spec
+from ultralytics.cfg.surgery import insert_rows, replace_rows
+from ultralytics.engine.checkpoint import load_checkpoint
+from ultralytics.nn.surgery import check_edit, settle
+from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils.errors import ModelError
+
+ROWS = range(22)
+
+
+def edited(text, scale):
+    return ModelSpec.from_dict(yaml.safe_load(text), scale)
+
+
+def check_insertion(base, scale, row, size=(384, 640)):
+    new = DetectionModel(edited(insert_rows("yolov8.yaml", row, "FLABlock"), scale), nc=base.nc, verbose=False).eval()
+    report = new.load(base)
+    assert report.share == 1
+    assert len(report.loaded) == len(base.state_dict())
+    assert {n.split(".")[1] for n in report.new} == {str(row + 1)}
+    assert not report.unused
+    assert not report.mismatched
+    x = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(row))
+    with torch.inference_mode():
+        (want, want_raw), (got, got_raw) = base(x), new(x)
+    assert torch.equal(got, want)
+    assert all(torch.equal(a, b) for a, b in zip(got_raw, want_raw, strict=True))
+
+
+@pytest.fixture(scope="module")
+def nano():
+    torch.manual_seed(0)
+    return settle(DetectionModel("yolov8n.yaml", nc=3, verbose=False))
+
+
+def test_the_probe_would_see_a_difference(nano):
+    """Every row's output matters to the last bit, else equality would say nothing."""
+    x = torch.rand(1, 3, 96, 160)
+    want = nano(x)[0]
+    for i in range(22):
+
+        def nudge(_, __, out):
+            return out * 1.001
+
+        handle = nano.model[i].register_forward_hook(nudge)
+        assert not torch.equal(nano(x)[0], want), i
+        handle.remove()
+    assert torch.equal(nano(x)[0], want)
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_an_insertion_after_any_row_changes_nothing(nano, row):
+    check_insertion(nano, "n", row, (96, 160))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scale", ["s", "m", "l", "x"])
+def test_an_insertion_after_any_row_changes_nothing_at_any_scale(scale):
+    torch.manual_seed(0)
+    base = settle(DetectionModel("yolov8.yaml", nc=80, verbose=False, scale=scale))
+    for row in ROWS:
+        check_insertion(base, scale, row)
+
+
+@pytest.mark.slow
+def test_an_insertion_after_any_row_changes_nothing_with_real_weights(shared):
+    checkpoint = load_checkpoint(shared / "weights" / "yolov8n.pt")
+    base = DetectionModel(checkpoint.spec, verbose=False).eval()
+    base.load(checkpoint.weights)
+    for row in ROWS:
+        check_insertion(base, "n", row)
+
+
+@pytest.mark.parametrize("name", ["sppf", "p3", "p4", "p5", "p345", "c2f-backbone", "c2f-neck"])
+def test_bundled_placements_compute_what_yolov8_computes(nano, name):
+    model = DetectionModel(f"yolov8n-fla-{name}.yaml", nc=3, verbose=False).eval()
+    report = model.load(nano)
+    assert report.share == 1
+    x = torch.rand(1, 3, 64, 96)
+    with torch.inference_mode():
+        assert torch.equal(model(x)[0], nano(x)[0])
+
+
+def test_an_edit_is_described():
+    before = load_model_spec("yolov8n.yaml")
+    notes = check_edit(before, edited(insert_rows("yolov8.yaml", [15, 18, 21], "FLABlock"), "n"))
+    assert notes[0] == (
+        "the head reads 64 channels at stride 8, 128 channels at stride 16, 256 channels at stride 32, as before"
+    )
+    assert "355 of 355" in notes[1]
+    assert "to the bit" in notes[2]
+    changed = check_edit(before, edited(insert_rows("yolov8.yaml", 9, "FocusedLinearAttention(256)"), "n"))
+    assert "change the output" in changed[2]
+    emptied = check_edit(before, edited(replace_rows("yolov8.yaml", 9, "nn.Identity()"), "n"))
+    assert "343 of 355" in emptied[1]
+    assert "change the output" in emptied[2]
+
+
+@pytest.mark.parametrize(
+    ("row", "module", "told"),
+    [
+        (15, "Conv(256, 3, 2)", "stride"),  # halves what the head reads at P3, or joins maps of two sizes
+        (15, "Conv(512, 1)", "head would read|128 channels"),
+        (21, "Conv(512, 1)", "head would read.*it read"),
+    ],
+)
+def test_an_edit_that_the_head_would_feel_is_refused(row, module, told):
+    with pytest.raises(ModelError, match=told):
+        check_edit(load_model_spec("yolov8n.yaml"), edited(insert_rows("yolov8.yaml", row, module), "n"))
+
+
+def test_an_edit_that_fails_at_another_scale_is_refused():
+    """5 heads divide the 80 and 640 channels of x, not the 64 of n."""
+    with pytest.raises(ModelError, match="5 heads do not divide"):
+        check_edit(load_model_spec("yolov8x.yaml"), edited(insert_rows("yolov8.yaml", 9, "FLABlock(num_heads=5)"), "x"))
+
+
+def test_a_replacement_keeps_every_tensor(nano):
+    model = DetectionModel(edited(replace_rows("yolov8.yaml", [2, 4, 6, 8], "C2f_FLA"), "n"), nc=3, verbose=False)
+    assert model.load(nano).share == 1
