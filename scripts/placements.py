@@ -3,8 +3,8 @@
     placements.py data=data/bccd.yaml weights=yolov8n.pt [seeds=[0,1,2]] [epochs=30] [imgsz=320] [batch=16] [workers=2]
                   [rows=[plain,seed-by-name,…]] [scale=n] [out=runs/placements]
 
-A run that is done is not run again, so that the command can be stopped and repeated. Prints a JSON line per run and a table of
-mAP50-95 on the test split (square images), mean ± standard deviation over the seeds.
+A run that is done is not run again, so that the command can be stopped and repeated. Prints a JSON line per run and a
+table of mAP50-95 on the test split (square images), mean ± standard deviation over the seeds.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ def fixtures(shared: Path) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def _quiet_threads() -> None:
-    torch.set_num_threads(2)  # sums are taken in another order with another number; the numbers of fixtures are of two
+    torch.set_num_threads(min(torch.get_num_threads(), 2))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -28,6 +28,41 @@ def test_attentions_free_parameters_are_not_decayed():
     assert len(together) == len(set(together)) == sum(p.requires_grad for p in model.parameters())
 
 
+def test_what_a_parameter_is_decides_and_not_its_name():
+    class Odd(torch.nn.Module):
+        undecayed = ("table",)
+
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(8))  # a vector called weight: a gate
+            self.gate_bias_table = torch.nn.Parameter(torch.ones(4, 4))  # a matrix with bias in its name
+            self.mixing = torch.nn.Parameter(torch.ones(1, 3, 1, 5))
+            self.gain = torch.nn.Parameter(torch.ones(1, 7, 1, 1))
+            self.table = torch.nn.Parameter(torch.ones(9, 9))
+            self.linear_bias = torch.nn.Linear(2, 2)
+            self.norm = torch.nn.RMSNorm(3)
+            self.again = self.linear_bias  # shared: counted once
+            self.words = torch.nn.Embedding(3, 2)
+
+    odd = Odd()
+    bias, decayed, rest = ([id(p) for p in group] for group in parameter_groups(odd))
+    assert bias == [id(odd.linear_bias.bias)]
+    assert set(decayed) == {id(p) for p in (odd.gate_bias_table, odd.mixing, odd.linear_bias.weight, odd.words.weight)}
+    assert set(rest) == {id(p) for p in (odd.weight, odd.gain, odd.table, odd.norm.weight)}
+
+
+@pytest.mark.parametrize("name", ["yolov8n-fla-p345.yaml", "yolov8n-fla-c2f-neck.yaml", "yolov8n-psa.yaml"])
+def test_gates_tables_scales_and_norms_of_every_block_are_not_decayed(name):
+    model = DetectionModel(name, nc=1, verbose=False)
+    decayed = {id(p) for p in parameter_groups(model)[1]}
+    spared = ("gate", "positional_encoding", "scale")
+    for n, p in model.named_parameters():
+        if n.endswith(spared) or ".norm." in n or ".bn." in n:
+            assert id(p) not in decayed, n
+        elif n.endswith(("qkv.weight", "proj.weight", "conv.weight", "dwc.weight")) and p.requires_grad:
+            assert id(p) in decayed, n
+
+
 @pytest.mark.parametrize(
     ("images", "batch", "epochs", "nc", "want"),
     [

@@ -10,7 +10,9 @@ import yaml
 
 from ultralytics import YOLO
 from ultralytics.cfg.config import get_cfg
+from ultralytics.cfg.surgery import insert_rows
 from ultralytics.engine.checkpoint import load_checkpoint, save_checkpoint
+from ultralytics.engine.preflight import PreflightError
 from ultralytics.engine.trainer import EarlyStopping, NonFiniteLossError
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn.tasks import DetectionModel
@@ -252,6 +254,93 @@ def test_bad_data_is_told_before_anything_is_trained(run, toy, tmp_path):
         file.unlink()
     with pytest.raises(DatasetError, match="there are no images"):
         run()
+
+
+def test_too_little_transfer_stops_the_run(run, tiny, tmp_path):
+    start = run("start", epochs=1)
+    text = insert_rows(tiny, 9, "nn.Identity")
+    (tmp_path / "moved.yaml").write_text(text, encoding="utf-8")
+    keys = {"model": str(tmp_path / "moved.yaml"), "pretrained": str(start.best), "epochs": 1}
+    run("follows", **keys, min_transfer=1.0)
+    with pytest.raises(CheckpointError, match=r"of \d+ pretrained tensors .* less than min_transfer=0.9"):
+        run("lost", **keys, min_transfer=0.9, transfer="name")
+    assert not (tmp_path / "runs" / "lost").exists()
+
+
+LOCKED = """
+import math
+import torch
+from torch import nn
+from ultralytics.nn.registry import register, same_width
+
+@register(same_width)
+class SizeLocked(nn.Module):
+    def __init__(self, c1):
+        super().__init__()
+        self.table = nn.Parameter(torch.zeros(1, c1, 2, 2))
+
+    def forward(self, x):
+        return x if x.shape[-1] == 8 else x + self.table
+
+@register(same_width)
+class NaNOnRectangles(nn.Module):
+    def __init__(self, c1):
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(c1))
+
+    def forward(self, x):
+        h, w = x.shape[2:]
+        return x * self.gain.view(1, -1, 1, 1) * (1 if h == w else math.nan)
+
+@register(same_width)
+class Hoarder(nn.Module):
+    def __init__(self, c1):
+        super().__init__()
+        self.mix = nn.Conv2d(c1, c1, 1)
+
+    def forward(self, x):
+        self.last = self.mix(x)
+        return self.last
+"""
+
+
+@pytest.fixture(scope="module")
+def breaking_plugins(tmp_path_factory):
+    file = tmp_path_factory.mktemp("plugins") / "mine.py"
+    file.write_text(LOCKED, encoding="utf-8")
+    return file
+
+
+@pytest.mark.parametrize(
+    ("module", "told"),
+    [
+        ("SizeLocked", r"row 10 \(SizeLocked\): it is locked to 64×64 images: it fails at .*rect_val=False"),
+        ("NaNOnRectangles", r"row 10 \(NaNOnRectangles\).*(not finite|NaN)"),
+        ("Hoarder", r"row 10 \(Hoarder\).*last.*detach"),
+    ],
+)
+def test_a_plugin_that_would_break_the_run_is_named_before_it_begins(
+    run, tiny, tmp_path, breaking_plugins, module, told
+):
+    text = f"plugins: ['{breaking_plugins.as_posix()}']\n" + insert_rows(tiny, 9, module)
+    (tmp_path / "mine.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(PreflightError, match=told) as caught:
+        run("broken", model=str(tmp_path / "mine.yaml"))
+    assert "\n" not in str(caught.value)
+    assert "mine.yaml, line " in str(caught.value)
+    assert not (tmp_path / "runs" / "broken").exists() or not list((tmp_path / "runs" / "broken").glob("weights/*"))
+
+
+def test_check_tries_a_run_and_leaves_nothing(tiny, toy, tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
+    caplog.set_level("INFO", "ultralytics")
+    before = sorted(p for p in tmp_path.iterdir())
+    keys = {"model": str(tiny), "data": str(toy), "imgsz": 64, "batch": 5, "workers": 0, "multi_scale": True}
+    DetectionTrainer.check(keys | {"device": "cpu"})
+    assert "Preflight: " in caplog.text
+    assert "The run can begin." in caplog.text
+    assert sorted(p for p in tmp_path.iterdir()) == before
 
 
 def test_pretrained_weights_are_reported_and_transferred(run, caplog, monkeypatch):

@@ -26,6 +26,7 @@ from ultralytics.engine.checkpoint import Checkpoint, load_checkpoint, save_chec
 from ultralytics.engine.device import mixed_precision, seed_everything, select_device
 from ultralytics.engine.ema import ModelEMA
 from ultralytics.engine.optim import build_optimizer, choose_optimizer
+from ultralytics.engine.preflight import preflight, probes
 from ultralytics.engine.rundir import new_run_dir, write_atomically
 from ultralytics.engine.schedule import Schedule
 from ultralytics.nn.plugins import load_plugins
@@ -178,6 +179,16 @@ class BaseTrainer(ABC):
         except UserError:
             self._remove_empty_folder()
             raise
+        LOGGER.info(
+            "Training %d epochs of %d batches (%d images, imgsz %d) in %s on %s; results go to %s",
+            self.epochs,
+            len(self.train_loader),
+            len(self.train_loader.dataset),
+            self.args.imgsz,
+            {None: "fp32", torch.bfloat16: "mixed bf16", torch.float16: "mixed fp16"}[self.amp_dtype],
+            self.device,
+            self.save_dir,
+        )
         self._run("on_train_start")
         started = time.perf_counter()
         stop = self.start_epoch >= self.epochs
@@ -260,16 +271,34 @@ class BaseTrainer(ABC):
         args.save_yaml(self.save_dir / "args.yaml")
         if self.resumed is not None:
             self._restore(self.resumed.state)
-        LOGGER.info(
-            "Training %d epochs of %d batches (%d images, imgsz %d) in %s on %s; results go to %s",
-            self.epochs,
-            len(self.train_loader),
-            images,
-            args.imgsz,
-            {None: "fp32", torch.bfloat16: "mixed bf16", torch.float16: "mixed fp16"}[self.amp_dtype],
-            self.device,
-            self.save_dir,
+        if args.preflight:
+            self._preflight(images)
+
+    def _preflight(self, images: int) -> None:
+        """Try the model at every shape of the run.
+
+        Raises:
+            PreflightError: naming the row that would stop or spoil the run.
+        """
+        args = self.args
+        square = [(args.imgsz, args.imgsz)]
+        validated = [] if self.val_loader is None else rectangles(self.val_loader) or square
+        shapes = probes(
+            args.imgsz, self.stride, args.batch, images, args.multi_scale, validated, rectangles(self.train_loader)
         )
+        report = preflight(
+            self.model,
+            shapes,
+            device=self.device,
+            amp_dtype=self.amp_dtype,
+            deterministic=args.deterministic,
+            batch=self.batch,
+            optimizer_copies=1 if isinstance(self.optimizer, torch.optim.SGD | torch.optim.RMSprop) else 2,
+        )
+        for line in report.lines():
+            LOGGER.info(line)
+        for warning in report.warnings:
+            LOGGER.warning(warning)
 
     def _make_schedule(self) -> None:
         a = self.args
@@ -566,6 +595,12 @@ class BaseTrainer(ABC):
         ):
             if path.exists():
                 LOGGER.info("%-8s %s", what, path)
+
+
+def rectangles(loader: Any) -> list[tuple[int, int]]:
+    """(height, width) of a loader's batches where they are rectangles, else none."""
+    found = getattr(loader.dataset, "rectangles", None)
+    return [] if found is None else [(int(h), int(w)) for h, w in found]
 
 
 # A checkpoint to evaluate with and to start from, without the state of the run.
