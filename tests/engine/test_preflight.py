@@ -101,6 +101,7 @@ def test_the_shapes_of_a_run():
 def test_odd_sizes_few_images_and_no_validation():
     assert told(probes(70, 32, 16, 1, False, [])) == {
         "training size": (1, (96, 96), True),
+        "a rectangle, as in prediction": (1, (64, 96), False),
         "a single stride": (1, (32, 32), False),
     }
     assert len(probes(64, 32, 16, 6, False, [])) == 2  # one batch of all six: no last part

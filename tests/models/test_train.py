@@ -325,7 +325,7 @@ def test_a_plugin_that_would_break_the_run_is_named_before_it_begins(
     text = f"plugins: ['{breaking_plugins.as_posix()}']\n" + insert_rows(tiny, 9, module)
     (tmp_path / "mine.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(PreflightError, match=told) as caught:
-        run("broken", model=str(tmp_path / "mine.yaml"))
+        run("broken", model=str(tmp_path / "mine.yaml"), batch=2)
     assert "\n" not in str(caught.value)
     assert "mine.yaml, line " in str(caught.value)
     assert not (tmp_path / "runs" / "broken").exists() or not list((tmp_path / "runs" / "broken").glob("weights/*"))

@@ -94,6 +94,12 @@ def probes(
         name = "validation size" if one else f"{which} validation rectangle"
         avoid = "rect_val=False" if size != (side, side) else ""
         found.append(Probe(name, PROBE_IMAGES, size, False, avoid))
+    if side > stride and all(
+        h == w for h, w in (*frames, *shapes)
+    ):  # prediction meets them even where the run does not
+        low = math.ceil(0.6 * side / stride) * stride
+        if low < side:
+            found.append(Probe("a rectangle, as in prediction", 1, (low, side), False, required=False))
     # In evaluation and with one image: a 1×1 map of one image is nothing a batch norm could train on.
     found.append(Probe("a single stride", 1, (stride, stride), False, required=False))
     unique: dict[tuple[Any, ...], Probe] = {}
