@@ -97,15 +97,15 @@ def warnings(caplog, monkeypatch):
     return caplog
 
 
-def test_a_head_that_was_not_raised_after_an_insertion_is_noticed(tmp_path, warnings):
-    """YOLOv8 with a row inserted at 10 and nothing else changed still builds, on the wrong rows."""
+def test_a_head_that_was_not_raised_after_an_insertion_is_noticed(tmp_path):
+    """YOLOv8 with a row inserted at 10 and nothing else changed would build, on the wrong rows."""
     data = yaml.safe_load(find_model_yaml("yolov8.yaml")[0].read_text(encoding="utf-8"))
     data["backbone"].append([-1, 1, "FocusedLinearAttention", [256]])
     file = tmp_path / "yolov8n-shifted.yaml"
     file.write_text(yaml.safe_dump(data), encoding="utf-8")
-    load_model_spec(file)
-    assert "row 22 (C2f): no row reads its output" in warnings.text
-    assert "Detect meant to read [16, 19, 22] instead of [15, 18, 21]" in warnings.text
+    with pytest.raises(ModelError, match=r"row \d+ \(\w+\): no row reads its output") as caught:
+        load_model_spec(file)
+    assert "Detect meant to read [16, 19, 22] instead of [15, 18, 21]" in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["yolov8n.yaml", "yolov8x-fla.yaml"])

@@ -272,7 +272,7 @@ def load_model_spec(
 
     Raises:
         MissingFileError: no such file; every path tried is listed.
-        ModelError: the file cannot be parsed, or a row is wrong.
+        ModelError: the file cannot be parsed, a row is wrong, or nothing reads a row's output.
     """
     if isinstance(model, ModelSpec):
         model = model.to_dict()
@@ -297,7 +297,9 @@ def load_model_spec(
         told = f"no scale is given, taking {spec.scale}, the first of its scales (scale=LETTER chooses)"
         LOGGER.warning("%s: %s", path, told)
     for row, mend in _unread(spec):
-        LOGGER.warning("%s: no row reads its output%s", row.where, f" ({mend})" if mend else "")
+        raise ModelError(
+            "no row reads its output", row.where, mend or "take it out, or name it in a later row's `from`"
+        )
     return spec
 
 
