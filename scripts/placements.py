@@ -2,6 +2,7 @@
 
     placements.py data=data/bccd.yaml weights=yolov8n.pt [seeds=[0,1,2]] [epochs=30] [imgsz=320] [batch=16] [workers=2]
                   [rows=[plain,seed-by-name,…]] [scale=n] [out=runs/placements]
+    placements.py sizes        parameters and operations of each placement at each scale, 640 px, 80 classes
 
 A run that is done is not run again, so that the command can be stopped and repeated. Prints a JSON line per run and a
 table of mAP50-95 on the test split (square images), mean ± standard deviation over the seeds.
@@ -17,6 +18,8 @@ from typing import Any
 
 from ultralytics import YOLO
 from ultralytics.cfg.config import parse_value
+from ultralytics.nn.summary import explain
+from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.errors import ConfigError, UserError
 
 # Row of the table → model YAML and the rule by which pretrained tensors find their layers.
@@ -92,8 +95,23 @@ def table(results: list[dict[str, Any]], seeds: list[int]) -> list[str]:
     return lines
 
 
+def sizes(scales: str = "nsmlx") -> list[str]:
+    """Markdown: a line per model YAML; parameters in millions and GFLOPs, fused, at 640 px with 80 classes."""
+    lines = [f"| model | {' | '.join(scales)} |", "|---" * (len(scales) + 1) + "|"]
+    for yaml in dict.fromkeys(yaml for yaml, _ in PLACEMENTS.values()):
+        cells = []
+        for scale in scales:
+            r = explain(DetectionModel(yaml, scale=scale, verbose=False), 640)
+            cells.append(f"{r.parameters_fused / 1e6:.3f} / {r.flops_fused / 1e9:.2f}")
+        lines.append(f"| `{yaml}` | {' | '.join(cells)} |")
+    return lines
+
+
 def main(words: list[str]) -> int:
     """Run what is asked for."""
+    if words == ["sizes"]:
+        print("\n".join(sizes()))
+        return 0
     try:
         options = dict(DEFAULTS)
         for word in words:
