@@ -22,7 +22,7 @@ from ultralytics.nn.plugins import load_plugins
 from ultralytics.nn.summary import ModelReport, explain
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.nn.transfer import TransferReport
-from ultralytics.utils.errors import ConfigError
+from ultralytics.utils.errors import CheckpointError, ConfigError
 from ultralytics.utils.log import LOGGER, setup_console
 from ultralytics.utils.metrics import DetMetrics
 
@@ -129,7 +129,17 @@ class YOLO:
         return self
 
     def save(self, filename: str | Path = "model.pt") -> None:
-        """Write the model as a weights file."""
+        """Write the model as a weights file.
+
+        Raises:
+            CheckpointError: it is fused, and a fused network's tensors fit no network that is built from its rows.
+        """
+        if self.model.is_fused():
+            raise CheckpointError(
+                "a fused model cannot be saved: its batch norms are folded away",
+                str(filename),
+                "save it before fuse(), or load the weights again",
+            )
         save_checkpoint(
             Path(filename), {"model": self.model.yaml, "names": dict(self.names), "ema": self.model.state_dict()}
         )

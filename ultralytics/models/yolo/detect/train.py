@@ -183,10 +183,22 @@ def model_of(
 
 
 def load_trained(path: str | Path, device: torch.device | None = None) -> tuple[DetectionModel, Checkpoint]:
-    """The model of a weights file, ready to evaluate, and the file's content."""
+    """The model of a weights file, ready to evaluate, and the file's content.
+
+    Raises:
+        CheckpointError: a file of this project that does not fill its network; one of the reference's only gets a
+            warning.
+    """
     checkpoint = load_checkpoint(path)
     model = model_of(checkpoint)
     report = model.load(checkpoint.weights, checkpoint.spec)
+    strangers = len(report.mismatched) + len(report.new) + len(report.unused) + len(report.other_classes)
+    if strangers and checkpoint.source == "own":
+        raise CheckpointError(
+            f"its tensors are not those of its network: {len(report.loaded)} of {len(model.state_dict())} fit",
+            str(path),
+            "it was saved fused or by other code; use an earlier copy",
+        )
     if report.mismatched or report.new:
         for line in report.lines():
             LOGGER.warning(line)
