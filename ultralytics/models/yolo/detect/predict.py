@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,8 +79,9 @@ class DetectionPredictor:
                         self._write(item, result)
                     yield result
         finally:
-            for sink in self._sinks.values():
-                sink.close()
+            with contextlib.ExitStack() as stack:  # all are closed, even where one of them fails
+                while self._sinks:
+                    stack.callback(self._sinks.popitem()[1].close)
         if count and self.args.verbose:
             mean = (spent[k] / count for k in spent)
             LOGGER.info(
