@@ -61,6 +61,69 @@ def test_a_users_mistake_is_one_line_and_code_2(words, told, capsys, tmp_path, m
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["train", "model=yolov8n.yaml", "data=."], "is a folder"),
+        (["train", "model=yolov8n.yaml", "data=/"], "is a folder"),
+        (["train", "model=.", "data=toy/toy.yaml"], "is a folder"),
+        (["train", "model=yolov8n.yaml", "data=toy"], "is a folder"),
+        (["train", "model=yolov8n.yaml", "data=~nobody-at-all/x.yaml"], "no such home folder"),
+        (["train", "model=yolov8n.yaml", f"data={'x' * 300}.yaml"], "File name too long"),
+        (
+            ["train", "model=yolov8n.yaml", "data=toy/toy.yaml", "seed=99999999999999999999"],
+            "seed=99999999999999999999",
+        ),
+        (["train", "model=yolov8n.yaml", "data=toy/toy.yaml", f"epochs={'9' * 400}"], "out of range"),
+        (["train", "model=yolov8n.yaml", "data=toy/toy.yaml", "time=1e999"], "finite"),
+        (["train", "model=latin.yaml", "data=toy/toy.yaml"], "not UTF-8"),
+        (["train", "model=yolov8n.yaml", "cfg=latin.yaml"], "not UTF-8"),
+        (["train", "model=yolov8n.yaml", "data=listed.yaml"], "not UTF-8"),
+        (["predict", "model=yolov8n.yaml", "source=latin.txt"], "not UTF-8"),
+        (["predict", "model=yolov8n.yaml", "source=itself.txt"], "another list"),
+        (["info", "model=activation.yaml"], "activation"),
+        (["info", "model=depth.yaml"], "depth_multiple"),
+        (["info", "model=concat.yaml"], "dimension 1, not 7"),
+    ],
+    ids=lambda v: " ".join(w[:40] for w in v) if isinstance(v, list) else "",
+)
+def test_what_could_not_be_read_is_one_line_too(words, told, capsys, toy, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("latin.yaml", "latin.txt"):
+        (tmp_path / name).write_bytes("names: [caf\xe9]\n".encode("latin-1"))
+    (tmp_path / "itself.txt").write_text("itself.txt\n")
+    (tmp_path / "listed.yaml").write_text("train: latin.txt\nval: toy/images/val\nnames: [a, b, c]\n")
+    rows = "backbone: [[-1, 1, Conv, [16, 3, 2]]]\nhead: [%s[[-1], 1, Detect, [nc]]]\n"
+    (tmp_path / "activation.yaml").write_text("activation: 5\n" + rows % "")
+    (tmp_path / "depth.yaml").write_text("depth_multiple: abc\n" + rows % "")
+    (tmp_path / "concat.yaml").write_text(rows % "[[-1, 0], 1, Concat, [7]], ")
+    before = {p.name for p in tmp_path.iterdir()}
+    project = [f"project={tmp_path / 'runs'}"] if words[0] == "train" else []
+    assert main([*words, *project]) == 2
+    err = capsys.readouterr().err
+    assert told in err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert not list((tmp_path / "runs").glob("*"))
+    assert {p.name for p in tmp_path.iterdir()} - {"runs"} == before
+
+
+def test_a_reader_that_leaves_early_is_no_fault(tmp_path):
+    script = f"set -o pipefail; {sys.executable} -m ultralytics train --help | head -n 1; echo $?"
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, env={"PYTHONPATH": str(CLONE), "PATH": "/usr/bin:/bin"},
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert done.stderr == ""
+    assert done.stdout.splitlines()[-1] in ("0", "141")
+    closed = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m ultralytics train --help | true; echo ${{PIPESTATUS[0]}}"],
+        cwd=tmp_path, env={"PYTHONPATH": str(CLONE), "PATH": "/usr/bin:/bin"},
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert (closed.stderr, closed.stdout.strip()) == ("", "141")
+
+
 def test_a_fault_of_ours_is_not_hidden(monkeypatch):
     def broken(_):
         raise RuntimeError("ours")

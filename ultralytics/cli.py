@@ -1,12 +1,15 @@
 """The command line: MODE key=value …
 
-Exit codes: 0 done, 1 a fault of ours (a traceback), 2 a mistake of the user's (one line), 130 interrupted.
+Exit codes: 0 done, 1 a fault of ours (a traceback), 2 a mistake of the user's (one line), 130 interrupted, 141 nobody
+reads the output any more.
 """
 
 from __future__ import annotations
 
 import errno
 import json
+import os
+import select
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -75,7 +78,7 @@ PREPARE_KEYS = {
 }
 PROGRAM = "python -m ultralytics"
 # A full or write-protected disk, wherever it is noticed.
-STORAGE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
+STORAGE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -83,21 +86,37 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     setup_console()
     try:
-        return _dispatch(words)
+        code = _dispatch(words)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        if not _reader_left():
+            raise
+        return 128 + 13  # as a process that SIGPIPE ended
     except UserError as e:
         print(f"error: {' '.join(str(e).split())}", file=sys.stderr)
         return 2
     except OSError as e:
         if e.errno not in STORAGE_ERRORS:
             raise
-        print(
-            f"error: {e.filename or 'a file'}: {e.strerror} (free some space or choose another project=)",
-            file=sys.stderr,
-        )
+        mend = "" if e.errno == errno.ENAMETOOLONG else " (free some space or choose another project=)"
+        print(f"error: {e.filename or 'a file'}: {e.strerror}{mend}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def _reader_left() -> bool:
+    """Whether whoever read our output has closed it (`… | head`). If so, what is unwritten goes nowhere, quietly."""
+    if not hasattr(select, "poll"):  # Windows
+        return False
+    poll = select.poll()
+    poll.register(sys.stdout, 0)
+    if not any(event & select.POLLERR for _, event in poll.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
 
 
 def _dispatch(words: list[str]) -> int:

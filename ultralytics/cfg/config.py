@@ -7,6 +7,7 @@ later ones winning; where each came from is remembered and written to args.yaml.
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,11 +18,13 @@ import yaml
 
 from ultralytics.cfg.paths import find_recipe
 from ultralytics.utils.errors import ConfigError, nearest
+from ultralytics.utils.files import read_text
 from ultralytics.utils.log import LOGGER
 
 ALL = ("train", "val", "predict")
 T, V, P = ("train",), ("val",), ("predict",)
 TV, VP = ("train", "val"), ("val", "predict")
+INT_MAX = 2**31 - 1  # no number of anything here is larger
 
 
 def knob(
@@ -38,6 +41,8 @@ def knob(
     """Define a knob. `kind` is one of int, float, fraction, bool, str, any; `none` admits None."""
     if kind == "fraction":
         low, high = 0.0, 1.0
+    if kind == "int" and high is None:
+        high = INT_MAX
     metadata = {
         "kind": kind,
         "help": help,
@@ -98,7 +103,7 @@ class Config:
         None, "any", "Python files that register your own modules, as [a.py,b.py]", none=True
     )
     verbose: bool = knob(True, "bool", "print rows, classes and images one by one")
-    seed: int = knob(0, "int", "of everything random", T, low=0)
+    seed: int = knob(0, "int", "of everything random", T, low=0, high=2**63 - 1)
     deterministic: bool = knob(True, "bool", "only deterministic algorithms: equal seeds give equal weights", T)
     single_cls: bool = knob(False, "bool", "treat all classes as one", ALL)
     rect: bool = knob(False, "bool", "rectangular batches; in training they are neither shuffled nor mosaicked", TV)
@@ -260,21 +265,27 @@ def _checked(key: str, value: Any, source: str) -> Any:
                 where,
                 "give an integer of 1 or more",
             )
-        fits = float(value).is_integer()
+        fits = isinstance(value, int) or value.is_integer()
         value = int(value) if fits else value
     if not fits:
         raise ConfigError(f"{key}={value!r} must be {words[kind]}", where)
     if kind in ("float", "fraction"):
-        value = float(value)
+        try:
+            value = float(value)
+        except OverflowError:
+            value = math.inf
+        if math.isinf(value):
+            raise ConfigError(f"{key}={value} must be finite", where)
     if kind in ("int", "float", "fraction") and not ((low is None or value >= low) and (high is None or value <= high)):
         valid = (
             f"{low:g} to {high:g}"
-            if high is not None and low is not None
+            if high not in (None, INT_MAX) and low is not None
             else f"{low:g} or more"
             if low is not None
             else f"up to {high:g}"
         )
-        raise ConfigError(f"{key}={value:g} is out of range", where, f"valid: {valid}")
+        told = str(value) if kind == "int" else f"{value:g}"
+        raise ConfigError(f"{key}={told} is out of range", where, f"valid: {valid}")
     if choices and value not in choices:
         raise ConfigError(f"{key}={value} is not possible", where, f"one of {', '.join(map(str, choices))}")
     return value
@@ -372,7 +383,7 @@ def _apply(config: Config, values: Mapping[str, Any], source: str) -> None:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml.safe_load(read_text(path, ConfigError))
     except yaml.YAMLError as e:
         mark = getattr(e, "problem_mark", None)
         where = f"{path}, line {mark.line + 1}" if mark else str(path)

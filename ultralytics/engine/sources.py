@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from ultralytics.utils.errors import DatasetError, MissingFileError, UserError
+from ultralytics.utils.files import read_text, user_path
 from ultralytics.utils.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES, imread
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.types import UInt8Array
@@ -184,12 +185,15 @@ def _bgr(array: Any) -> UInt8Array:
 
 def _expand(name: str) -> list[str]:
     """The pictures and videos a path stands for, sorted, pictures first."""
-    path = Path(name).expanduser()
+    path = user_path(name)
     known = IMAGE_SUFFIXES | VIDEO_SUFFIXES
     if path.is_dir():
         found = [str(p) for p in path.iterdir() if p.suffix.lower() in known]
     elif path.is_file() and path.suffix.lower() == ".txt":
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [line.strip() for line in read_text(path, DatasetError).splitlines()]
+        nested = next((line for line in lines if line.lower().endswith(".txt")), None)
+        if nested is not None:  # it could name itself
+            raise DatasetError(f"it lists another list, {nested}", name, "list pictures, videos or folders")
         found = [f for line in lines if line for f in _expand(str(path.parent / line))]
     elif path.is_file():
         if path.suffix.lower() not in known:

@@ -178,7 +178,7 @@ class BaseTrainer(ABC):
         """Train to the end; returns the metrics of the best weights."""
         try:
             self._setup()
-        except UserError:
+        except BaseException:
             self._remove_empty_folder()
             raise
         LOGGER.info(
