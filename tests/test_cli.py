@@ -49,6 +49,11 @@ def command(*words, cwd):
         (["val", "mode=train", "model=yolov8n.yaml"], "contradicts"),
         (["train", "device=7", "model=yolov8n.yaml", "data=shapes.yaml"], "device=7"),
         (["train", "device=gpu", "model=yolov8n.yaml", "data=shapes.yaml"], "device=gpu is unknown"),
+        (["predict", "model=yolov8n.yaml", "source=x.jpg", "epochs=3"], "epochs is a key of train, not of predict"),
+        (["val", "model=yolov8n.yaml", "data=shapes.yaml", "scale=0.3"], "scale is a key of train"),
+        (["val", "model=gone.pt", "data=shapes.yaml", "scale=q"], "belongs to a model YAML"),
+        (["train", "model=yolov8n.yaml", "data=shapes.yaml", "scale=q"], "scale=q is not possible"),
+        (["train", "model=yolov8n.yaml", "data=shapes.yaml", "optimizer=foo"], "optimizer=foo is not possible"),
     ],
     ids=" ".join,
 )  # fmt: skip
@@ -152,6 +157,40 @@ def test_help_lists_every_key_of_a_mode(mode, capsys):
             assert f"  {key} " in out, key
 
 
+def test_help_tells_the_defaults_of_the_mode(capsys):
+    def shown(mode):
+        main([mode, "--help"])
+        lines = (line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("  "))
+        return {words[0]: words[1] for words in lines if len(words) > 1}
+
+    predict, val, train = shown("predict"), shown("val"), shown("train")
+    assert (predict["batch"], predict["conf"], predict["name"], predict["classes"]) == ("1", "0.25", "predict", "all")
+    assert (val["batch"], val["conf"], val["name"], val["rect"]) == ("16", "0.001", "val", "True")
+    assert (train["batch"], train["conf"], train["device"], train["rect"]) == ("16", "0.001", "auto", "False")
+
+
+def test_names_are_taken_to_the_letter(tiny, tmp_path, monkeypatch, toy):
+    monkeypatch.chdir(tmp_path)
+    (toy.parent / "images" / "val").rename(tmp_path / "0")
+    words = ["predict", f"model={tiny}", "source=0", "name=2024.10", "project=007", "imgsz=64", "device=cpu"]
+    assert main(words) == 0
+    assert len(list((tmp_path / "007" / "2024.10").iterdir())) == 6
+
+
+def test_keys_of_other_modes_may_stand_in_a_recipe(tiny, toy, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "args.yaml").write_text("epochs: 3\nimgsz: 64\nmode: train\ndevice: cpu\n")
+    assert main(["predict", f"model={tiny}", f"source={toy.parent / 'images' / 'val'}", "cfg=args.yaml"]) == 0
+
+
+def test_one_class_name_needs_no_brackets(monkeypatch):
+    taken = []
+    monkeypatch.setattr("ultralytics.data.prepare.prepare_voc", lambda *a: taken.append(a))
+    assert main(["prepare", "voc", "source=1", "out=2", "names=RBC"]) == 0
+    assert main(["prepare", "voc", "source=1", "out=2", "names=[a,1]"]) == 0
+    assert taken == [("1", "2", ["RBC"]), ("1", "2", ["a", "1"])]
+
+
 def test_the_overview_and_the_version(capsys):
     assert main([]) == 0
     assert "train" in capsys.readouterr().out
@@ -237,7 +276,8 @@ def test_commands_from_another_folder(tiny, toy, tmp_path):
     assert code == 0, err
     assert "mAP50-95" in out
     assert (work / "runs" / "detect" / "val" / "metrics.json").exists()
-    code, _, err = command("predict", f"model={best}", f"source={toy.parent / 'images' / 'val'}", *common, cwd=work)
+    pictures = f"source={toy.parent / 'images' / 'val'}"
+    code, _, err = command("predict", f"model={best}", pictures, "imgsz=64", "device=cpu", cwd=work)
     assert code == 0, err
     assert len(list((work / "runs" / "detect" / "predict").iterdir())) == 6
 

@@ -170,6 +170,7 @@ def spec(head, backbone=None):
     [
         ([[[-1, 9], 1, "Concat", [1]]], "row 3.*9"),
         ([[[-1, 1], 1, "Concat", [1]]], "row 3.*different size"),
+        ([[[2], 1, "Detect", ["nc"]], [[2], 1, "Detect", ["nc"]]], "row 3.*the last row"),
         ([[[-1, 2], 1, "Concat", [7]]], "row 3.*dimension 1, not 7"),
         ([[-1, 1, "Konv", [64, 3, 1]]], "row 3.*Konv.*Conv"),
         ([[-1, 1, "FocusedLinearAttention", [64, [20, 20], 7]]], "row 3.*7 heads.*valid counts"),
@@ -224,3 +225,11 @@ def test_an_activation_that_is_none_is_told(activation, told):
 def test_a_module_that_fails_on_a_map_is_told_in_one_line():
     with pytest.raises(ModelError, match="does not pass through"):
         DetectionModel(spec([[[-1, 2], 1, "Concat", [{"dimension": 7}]], [-1, 1, "Detect", ["nc"]]]), verbose=False)
+
+
+def test_half_precision_on_a_cpu_is_said_not_to_happen(caplog, monkeypatch):
+    monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
+    model = DetectionModel(spec([[[2], 1, "Detect", ["nc"]]]), verbose=False)
+    copied = inference_copy(model, torch.device("cpu"), half=True)
+    assert next(copied.parameters()).dtype == torch.float32
+    assert "half=True needs a GPU" in caplog.text

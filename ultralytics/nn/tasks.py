@@ -58,6 +58,10 @@ def parse_model(
                 _check_resolutions(spec.rows, i, sources, scales, strides)
             if isinstance(layer, Detect):
                 _check_levels(spec.rows, i, sources, scales, strides)
+                if i + 1 < len(spec.rows):
+                    raise ModelError(
+                        "the head must be the last row, and rows follow", mend="keep one Detect, at the end"
+                    )
         except ModelError as e:
             raise ModelError(e.what, where, e.mend) from None
         joins = lookup(row.module)[1] in (concat, detect_head)  # these take a list, of one map too

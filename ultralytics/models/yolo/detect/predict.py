@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ultralytics.cfg.config import Config
+from ultralytics.cfg.config import Config, check_classes
 from ultralytics.data.augment import LetterBox
 from ultralytics.engine.device import select_device
 from ultralytics.engine.results import Results
@@ -39,6 +39,7 @@ class DetectionPredictor:
     """
 
     def __init__(self, model: DetectionModel, args: Config) -> None:
+        check_classes(args.classes, model.nc, "the model")
         self.args = args
         self.device = select_device(args.device, quiet=True)
         self.model = inference_copy(model, self.device, args.half)

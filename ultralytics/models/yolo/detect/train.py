@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ultralytics.cfg.config import check_classes
 from ultralytics.cfg.dataset import DatasetSpec, load_dataset
 from ultralytics.data.build import build_dataloader, build_yolo_dataset
 from ultralytics.engine.checkpoint import Checkpoint, load_checkpoint
@@ -41,6 +42,7 @@ class DetectionTrainer(BaseTrainer):
         self.data: DatasetSpec = load_dataset(self.args.data)
         # Remembered in full, so that the run can be resumed and its weights validated from any folder.
         self.args.set("data", str(self.data.yaml_file), self.args.sources.get("data", "argument"))
+        check_classes(self.args.classes, self.data.nc, "the data set")
         for split in ("train", "val"):
             self.data.split(split)
         if self.args.single_cls:
