@@ -49,6 +49,11 @@ def command(*words, cwd):
         (["val", "mode=train", "model=yolov8n.yaml"], "contradicts"),
         (["train", "device=7", "model=yolov8n.yaml", "data=shapes.yaml"], "device=7"),
         (["train", "device=gpu", "model=yolov8n.yaml", "data=shapes.yaml"], "device=gpu is unknown"),
+        (["predict", "model=yolov8n.yaml", "source=x.jpg", "epochs=3"], "epochs is a key of train, not of predict"),
+        (["val", "model=yolov8n.yaml", "data=shapes.yaml", "scale=0.3"], "scale is a key of train"),
+        (["val", "model=gone.pt", "data=shapes.yaml", "scale=q"], "belongs to a model YAML"),
+        (["train", "model=yolov8n.yaml", "data=shapes.yaml", "scale=q"], "scale=q is not possible"),
+        (["train", "model=yolov8n.yaml", "data=shapes.yaml", "optimizer=foo"], "optimizer=foo is not possible"),
     ],
     ids=" ".join,
 )  # fmt: skip
@@ -59,6 +64,69 @@ def test_a_users_mistake_is_one_line_and_code_2(words, told, capsys, tmp_path, m
     assert told in err
     assert err.startswith("error: ")
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["train", "model=yolov8n.yaml", "data=."], "is a folder"),
+        (["train", "model=yolov8n.yaml", "data=/"], "is a folder"),
+        (["train", "model=.", "data=toy/toy.yaml"], "is a folder"),
+        (["train", "model=yolov8n.yaml", "data=toy"], "is a folder"),
+        (["train", "model=yolov8n.yaml", "data=~nobody-at-all/x.yaml"], "no such home folder"),
+        (["train", "model=yolov8n.yaml", f"data={'x' * 300}.yaml"], "File name too long"),
+        (
+            ["train", "model=yolov8n.yaml", "data=toy/toy.yaml", "seed=99999999999999999999"],
+            "seed=99999999999999999999",
+        ),
+        (["train", "model=yolov8n.yaml", "data=toy/toy.yaml", f"epochs={'9' * 400}"], "out of range"),
+        (["train", "model=yolov8n.yaml", "data=toy/toy.yaml", "time=1e999"], "finite"),
+        (["train", "model=latin.yaml", "data=toy/toy.yaml"], "not UTF-8"),
+        (["train", "model=yolov8n.yaml", "cfg=latin.yaml"], "not UTF-8"),
+        (["train", "model=yolov8n.yaml", "data=listed.yaml"], "not UTF-8"),
+        (["predict", "model=yolov8n.yaml", "source=latin.txt"], "not UTF-8"),
+        (["predict", "model=yolov8n.yaml", "source=itself.txt"], "another list"),
+        (["info", "model=activation.yaml"], "activation"),
+        (["info", "model=depth.yaml"], "depth_multiple"),
+        (["info", "model=concat.yaml"], "dimension 1, not 7"),
+    ],
+    ids=lambda v: " ".join(w[:40] for w in v) if isinstance(v, list) else "",
+)
+def test_what_could_not_be_read_is_one_line_too(words, told, capsys, toy, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("latin.yaml", "latin.txt"):
+        (tmp_path / name).write_bytes("names: [caf\xe9]\n".encode("latin-1"))
+    (tmp_path / "itself.txt").write_text("itself.txt\n")
+    (tmp_path / "listed.yaml").write_text("train: latin.txt\nval: toy/images/val\nnames: [a, b, c]\n")
+    rows = "backbone: [[-1, 1, Conv, [16, 3, 2]]]\nhead: [%s[[-1], 1, Detect, [nc]]]\n"
+    (tmp_path / "activation.yaml").write_text("activation: 5\n" + rows % "")
+    (tmp_path / "depth.yaml").write_text("depth_multiple: abc\n" + rows % "")
+    (tmp_path / "concat.yaml").write_text(rows % "[[-1, 0], 1, Concat, [7]], ")
+    before = {p.name for p in tmp_path.iterdir()}
+    project = [f"project={tmp_path / 'runs'}"] if words[0] == "train" else []
+    assert main([*words, *project]) == 2
+    err = capsys.readouterr().err
+    assert told in err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert not list((tmp_path / "runs").glob("*"))
+    assert {p.name for p in tmp_path.iterdir()} - {"runs"} == before
+
+
+def test_a_reader_that_leaves_early_is_no_fault(tmp_path):
+    script = f"set -o pipefail; {sys.executable} -m ultralytics train --help | head -n 1; echo $?"
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, env={"PYTHONPATH": str(CLONE), "PATH": "/usr/bin:/bin"},
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert done.stderr == ""
+    assert done.stdout.splitlines()[-1] in ("0", "141")
+    closed = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m ultralytics train --help | true; echo ${{PIPESTATUS[0]}}"],
+        cwd=tmp_path, env={"PYTHONPATH": str(CLONE), "PATH": "/usr/bin:/bin"},
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert (closed.stderr, closed.stdout.strip()) == ("", "141")
 
 
 def test_a_fault_of_ours_is_not_hidden(monkeypatch):
@@ -87,6 +155,40 @@ def test_help_lists_every_key_of_a_mode(mode, capsys):
     for key, field in KNOBS.items():
         if mode in field.metadata["modes"] and key not in ("mode", "task", "model_scale"):
             assert f"  {key} " in out, key
+
+
+def test_help_tells_the_defaults_of_the_mode(capsys):
+    def shown(mode):
+        main([mode, "--help"])
+        lines = (line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("  "))
+        return {words[0]: words[1] for words in lines if len(words) > 1}
+
+    predict, val, train = shown("predict"), shown("val"), shown("train")
+    assert (predict["batch"], predict["conf"], predict["name"], predict["classes"]) == ("1", "0.25", "predict", "all")
+    assert (val["batch"], val["conf"], val["name"], val["rect"]) == ("16", "0.001", "val", "True")
+    assert (train["batch"], train["conf"], train["device"], train["rect"]) == ("16", "0.001", "auto", "False")
+
+
+def test_names_are_taken_to_the_letter(tiny, tmp_path, monkeypatch, toy):
+    monkeypatch.chdir(tmp_path)
+    (toy.parent / "images" / "val").rename(tmp_path / "0")
+    words = ["predict", f"model={tiny}", "source=0", "name=2024.10", "project=007", "imgsz=64", "device=cpu"]
+    assert main(words) == 0
+    assert len(list((tmp_path / "007" / "2024.10").iterdir())) == 6
+
+
+def test_keys_of_other_modes_may_stand_in_a_recipe(tiny, toy, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "args.yaml").write_text("epochs: 3\nimgsz: 64\nmode: train\ndevice: cpu\n")
+    assert main(["predict", f"model={tiny}", f"source={toy.parent / 'images' / 'val'}", "cfg=args.yaml"]) == 0
+
+
+def test_one_class_name_needs_no_brackets(monkeypatch):
+    taken = []
+    monkeypatch.setattr("ultralytics.data.prepare.prepare_voc", lambda *a: taken.append(a))
+    assert main(["prepare", "voc", "source=1", "out=2", "names=RBC"]) == 0
+    assert main(["prepare", "voc", "source=1", "out=2", "names=[a,1]"]) == 0
+    assert taken == [("1", "2", ["RBC"]), ("1", "2", ["a", "1"])]
 
 
 def test_the_overview_and_the_version(capsys):
@@ -174,7 +276,8 @@ def test_commands_from_another_folder(tiny, toy, tmp_path):
     assert code == 0, err
     assert "mAP50-95" in out
     assert (work / "runs" / "detect" / "val" / "metrics.json").exists()
-    code, _, err = command("predict", f"model={best}", f"source={toy.parent / 'images' / 'val'}", *common, cwd=work)
+    pictures = f"source={toy.parent / 'images' / 'val'}"
+    code, _, err = command("predict", f"model={best}", pictures, "imgsz=64", "device=cpu", cwd=work)
     assert code == 0, err
     assert len(list((work / "runs" / "detect" / "predict").iterdir())) == 6
 

@@ -1,12 +1,15 @@
 """The command line: MODE key=value …
 
-Exit codes: 0 done, 1 a fault of ours (a traceback), 2 a mistake of the user's (one line), 130 interrupted.
+Exit codes: 0 done, 1 a fault of ours (a traceback), 2 a mistake of the user's (one line), 130 interrupted, 141 nobody
+reads the output any more.
 """
 
 from __future__ import annotations
 
 import errno
 import json
+import os
+import select
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +18,7 @@ from typing import Any
 import yaml
 
 from ultralytics import REFERENCE_VERSION, __version__
-from ultralytics.cfg.config import KNOBS, parse_value, unknown_key
+from ultralytics.cfg.config import KNOBS, MODE_DEFAULTS, parse_value, parse_word, unknown_key
 from ultralytics.cfg.model import ModelSpec, load_model_spec
 from ultralytics.cfg.surgery import describe_change, insert_rows, remove_rows, replace_rows
 from ultralytics.utils.errors import ConfigError, UserError, nearest
@@ -75,7 +78,7 @@ PREPARE_KEYS = {
 }
 PROGRAM = "python -m ultralytics"
 # A full or write-protected disk, wherever it is noticed.
-STORAGE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
+STORAGE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -83,21 +86,37 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     setup_console()
     try:
-        return _dispatch(words)
+        code = _dispatch(words)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        if not _reader_left():
+            raise
+        return 128 + 13  # as a process that SIGPIPE ended
     except UserError as e:
         print(f"error: {' '.join(str(e).split())}", file=sys.stderr)
         return 2
     except OSError as e:
         if e.errno not in STORAGE_ERRORS:
             raise
-        print(
-            f"error: {e.filename or 'a file'}: {e.strerror} (free some space or choose another project=)",
-            file=sys.stderr,
-        )
+        mend = "" if e.errno == errno.ENAMETOOLONG else " (free some space or choose another project=)"
+        print(f"error: {e.filename or 'a file'}: {e.strerror}{mend}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def _reader_left() -> bool:
+    """Whether whoever read our output has closed it (`… | head`). If so, what is unwritten goes nowhere, quietly."""
+    if not hasattr(select, "poll"):  # Windows
+        return False
+    poll = select.poll()
+    poll.register(sys.stdout, 0)
+    if not any(event & select.POLLERR for _, event in poll.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
 
 
 def _dispatch(words: list[str]) -> int:
@@ -131,6 +150,10 @@ def _run(mode: str, given: dict[str, Any]) -> int:
     for key in given:
         if key != "cfg" and key not in KNOBS and key not in RENAMED:
             raise unknown_key(key)
+    for key in given:  # a recipe may hold the keys of every mode; what is typed is meant for this one
+        modes = KNOBS[key].metadata["modes"] if key in KNOBS else (mode,)
+        if ("train" if mode == "check" else mode) not in modes and not (key == "scale" and isinstance(given[key], str)):
+            raise ConfigError(f"{key} is a key of {' and '.join(modes)}, not of {mode}", mend="leave it out")
     model = given.get("model")
     if mode not in ("train", "check") and not model:
         raise ConfigError("no model given", mend="model=runs/detect/train/weights/best.pt, or another .pt file")
@@ -255,9 +278,8 @@ def _prepare(words: list[str]) -> int:
             if not given.get(key):
                 raise ConfigError(f"{key} is missing", mend=f"{PROGRAM} prepare voc source=VOC_FOLDER out=data/mine")
         names = given.get("names")
-        made = prepare_voc(
-            str(given["source"]), str(given["out"]), [str(n) for n in names] if isinstance(names, list) else None
-        )
+        listed = None if names is None else [str(n) for n in _listed(names)]
+        made = prepare_voc(given["source"], given["out"], listed)
     print(f"ready: data={made}")
     return 0
 
@@ -273,12 +295,13 @@ def _pairs(words: list[str], mode: str) -> dict[str, Any]:
             joined.append(word)
     given: dict[str, Any] = {}
     for word in joined:
-        key, equals, value = word.removeprefix("--").rstrip(",").partition("=")
+        key, equals, value = word.removeprefix("--").partition("=")
         if not equals:
+            key = key.rstrip(",")
             if key == "json" and mode == "info":
                 given[key] = True
                 continue
-            if key in KNOBS and KNOBS[key].metadata["kind"] == "bool" and mode in ("train", "val", "predict", "check"):
+            if key in KNOBS and KNOBS[key].metadata["kind"] == "bool" and mode in RUN_MODES:
                 given[key] = True
                 continue
             if key in KNOBS:
@@ -286,8 +309,15 @@ def _pairs(words: list[str], mode: str) -> dict[str, Any]:
             raise ConfigError(
                 f"{word!r} is no key=value", mend=nearest(key, KNOBS) or f"`{PROGRAM} {mode} --help` lists the keys"
             )
-        given[key] = parse_value(value)
+        if key in _TEXTS or (key in KNOBS and mode in RUN_MODES):
+            given[key] = parse_word(key, value)
+        else:
+            given[key] = parse_value(value.rstrip(","))
     return given
+
+
+RUN_MODES = ("train", "val", "predict", "check")
+_TEXTS = ("cfg", "model", "source", "out")
 
 
 def _overview() -> str:
@@ -320,7 +350,10 @@ def _help(mode: str) -> str:
         if m["group"] not in ("run", group):
             group = m["group"]
             lines += ["", f"{group}:"]
-        default = "" if field.default is None else str(field.default)
+        default = MODE_DEFAULTS.get(mode, {}).get(name, field.default)
+        if default is None:
+            default = {"name": "train" if mode == "check" else mode, "conf": "0.001"}.get(name, m["none"])
+            default = "" if default is True else default
         valid = f" ({', '.join(map(str, m['choices']))})" if m["choices"] and name != "cache" else ""
-        lines.append(f"  {name if name != 'model_scale' else 'scale=LETTER':16} {default:10} {m['help']}{valid}")
+        lines.append(f"  {name if name != 'model_scale' else 'scale=LETTER':16} {default!s:10} {m['help']}{valid}")
     return "\n".join(lines)

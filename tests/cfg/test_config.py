@@ -3,7 +3,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ultralytics.cfg.config import KNOBS, UNSUPPORTED, Config, get_cfg, parse_value
+from ultralytics.cfg.config import KNOBS, UNSUPPORTED, Config, check_classes, get_cfg, parse_value, parse_word
 from ultralytics.utils.errors import ConfigError, MissingFileError
 
 
@@ -34,6 +34,12 @@ def test_defaults_are_the_references():
         ("freeze", [-1], "0 or more"),
         ("epochs", None, "default 100"),
         ("device", True, "cpu"),
+        ("fraction", 0, "fraction=0 is out of range.*above 0"),
+        ("time", 0.0, "above 0"),
+        ("box", float("inf"), "finite"),
+        ("seed", 10**20, "seed=100000000000000000000 is out of range"),
+        ("scale", "q", "^scale=q is not possible"),
+        ("optimizer", "foo", "auto, SGD"),
     ],
 )
 def test_a_wrong_key_or_value_is_told_in_one_line(key, value, told):
@@ -111,3 +117,41 @@ def test_any_value_is_taken_or_refused_in_one_line(key, value):
     else:
         told = yaml.safe_dump(config.to_dict())
     assert key in told or "scale" in told
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "value"),
+    [
+        ("name", "001", "001"), ("name", "2024.10", "2024.10"), ("name", "1e5", "1e5"), ("name", "a,", "a,"),
+        ("name", "None", None), ("name", "'none'", "none"), ("name", "True", "True"), ("project", "007", "007"),
+        ("source", "0", "0"), ("source", "[x]", "[x]"), ("resume", "001", "001"), ("resume", "true", True),
+        ("pretrained", "3.5", "3.5"), ("pretrained", "False", False), ("epochs", "3,", 3), ("lr0", "1e-3,", 1e-3),
+        ("device", "0,1", "0,1"), ("device", "auto", None), ("classes", "[0, 2],", [0, 2]), ("classes", "all", None),
+        ("line_width", "auto", None), ("scale", "s", "s"), ("scale", "0.5", 0.5),
+    ],
+)  # fmt: skip
+def test_a_word_is_read_as_its_keys_kind(key, text, value):
+    got = parse_word(key, text)
+    assert got == value
+    assert type(got) is type(value)
+
+
+def test_text_in_a_recipe_stays_text(tmp_path):
+    config = get_cfg(None, {"name": "001", "project": "1e5"})
+    config.save_yaml(tmp_path / "args.yaml")
+    again = get_cfg(tmp_path / "args.yaml")
+    assert (again.name, again.project) == ("001", "1e5")
+
+
+def test_an_optimiser_is_found_in_any_case():
+    assert get_cfg(None, {"optimizer": "adamw"}).optimizer == "AdamW"
+    assert get_cfg(None, {"optimizer": "AUTO"}).optimizer == "auto"
+
+
+def test_classes_that_are_not_there_are_told():
+    check_classes(None, 3, "the model")
+    check_classes([0, 2], 3, "the model")
+    with pytest.raises(ConfigError, match=r"no class 99.*the model has 0 to 79"):
+        check_classes([0, 99], 80, "the model")
+    with pytest.raises(ConfigError, match="no class 3"):
+        check_classes(3, 3, "the data set")

@@ -81,6 +81,13 @@ def test_the_tutorials_shifted_head_is_named_with_what_was_meant(tmp_path):
         (lambda d: d.__setitem__("nc", "three"), "nc"),
         (lambda d: d.__setitem__("neck", []), "neck"),
         (lambda d: d["scales"].__setitem__("n", [0.33]), "depth, width, max_channels"),
+        (lambda d: d["scales"].__setitem__("n", [0.33, -1, 1024]), "depth, width, max_channels"),
+        (lambda d: d.__setitem__("scales", [0.33, 0.25, 1024]), "mapping"),
+        (lambda d: d.__setitem__("scale", ["n"]), "letter"),
+        (lambda d: d.__setitem__("activation", 5), r"activation.*nn\.ReLU"),
+        (lambda d: d.__setitem__("ch", "three"), "ch"),
+        (lambda d: (d.pop("scales"), d.__setitem__("depth_multiple", "abc")), "depth_multiple.*'abc'"),
+        (lambda d: (d.pop("scales"), d.__setitem__("width_multiple", 0)), "width_multiple"),
     ],
 )
 def test_a_wrong_file_is_told_in_one_line(edit, told):

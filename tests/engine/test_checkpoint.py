@@ -100,6 +100,16 @@ def test_other_files_are_named(tmp_path):
         load_checkpoint(tmp_path / "later.pt")
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("format_version", "x"), ("model", [1]), ("names", "ab"), ("train_args", 3), ("ema", {"a": 1})],
+)
+def test_an_own_file_with_wrong_contents_is_told_in_one_line(tmp_path, key, value):
+    torch.save({"format": "ultralytics-fla", "format_version": 1, **small(), key: value}, tmp_path / "w.pt")
+    with pytest.raises(CheckpointError, match=r"w\.pt: damaged"):
+        load_checkpoint(tmp_path / "w.pt")
+
+
 def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "last.pt"
     save_checkpoint(path, small())

@@ -83,3 +83,31 @@ def test_reading_pictures_by_any_name(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="could not be written"):
         imwrite(tmp_path / "file" / "a.png", image)
+
+
+@pytest.mark.parametrize("limit", [0, 6000, 200_000])
+def test_a_video_on_a_full_disk_is_told_and_not_left_half_written(tmp_path, limit):
+    resource = pytest.importorskip("resource")
+    rng = np.random.default_rng(0)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limits[1]))
+    try:
+        with pytest.raises(UserError, match=r"v\.avi.*free some space"):
+            write_video(tmp_path / "v.avi", rng.integers(0, 256, (40, 96, 128, 3), np.uint8))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(tmp_path.iterdir())
+
+
+def write_video(path, frames):
+    sink = VideoSink(path, 10.0, frames.shape[1:3])
+    for frame in frames:
+        sink.write(frame)
+    sink.close()
+
+
+@pytest.mark.parametrize("count", [1, 2, 40])
+def test_a_written_video_has_its_frames_and_no_neighbour(tmp_path, count):
+    write_video(tmp_path / "v.avi", np.zeros((count, 30, 50, 3), np.uint8))
+    assert [p.name for p in tmp_path.iterdir()] == ["v.avi"]
+    assert sum(1 for _ in load_source(tmp_path / "v.avi")) == count

@@ -93,6 +93,11 @@ def test_classes_and_scores_limit_what_is_found(yolo, toy):
     assert len(yolo(image, **{**QUIET, "conf": 0.999})[0]) == 0
 
 
+def test_classes_the_model_has_not_are_told(yolo):
+    with pytest.raises(ConfigError, match="no class 99"):
+        yolo(np.zeros((64, 64, 3), np.uint8), **{**QUIET, "classes": [99]})
+
+
 def test_boxes_may_be_changed_in_place(yolo):
     result = yolo(np.zeros((64, 64, 3), np.uint8), **QUIET)[0]
     result.boxes.data[:, :4] *= 2

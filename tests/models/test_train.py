@@ -113,6 +113,54 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(run, settings):
     assert resumed.save_dir == stopped.save_dir
 
 
+@pytest.mark.parametrize("lost", ["last.pt", "best.pt"])
+def test_a_stop_between_the_two_checkpoints_leaves_a_best_one(run, monkeypatch, lost):
+    """Killed while one of an epoch's two files is written, in either order, or best.pt deleted by hand."""
+    whole = run("whole", epochs=3)
+    given = {**whole.args.to_dict(), "name": "stopped", "exist_ok": True, "resume": False}
+    stopped = DetectionTrainer(overrides=given)
+
+    def write(path, data):
+        if stopped.epoch == 1 and path.name == lost:
+            raise KilledError
+        save_checkpoint(path, data)
+
+    monkeypatch.setattr("ultralytics.engine.trainer.save_checkpoint", write)
+    monkeypatch.setattr(DetectionTrainer, "validate", rising(DetectionTrainer.validate))
+    with pytest.raises(KilledError):
+        stopped.train()
+    monkeypatch.setattr("ultralytics.engine.trainer.save_checkpoint", save_checkpoint)
+    if lost == "best.pt":
+        stopped.best.unlink()
+    left = stopped.wdir / ".last.pt.a1b2c3d4"
+    left.write_bytes(b"half")
+    resumed = DetectionTrainer(overrides={"resume": str(stopped.save_dir)})
+    resumed.train()
+    assert equal(weights(whole), weights(resumed))
+    assert load_checkpoint(resumed.best).state["epoch"] == load_checkpoint(resumed.last).state["best_epoch"]
+    assert not left.exists()
+
+
+def rising(validate):
+    """A validation whose fitness is the best of the run in its second epoch."""
+
+    def told(trainer, final=False):
+        figures, _ = validate(trainer, final)
+        return figures, (0.1, 0.3, 0.2)[trainer.epoch]
+
+    return told
+
+
+def test_a_resumed_run_without_its_best_weights_writes_some(run):
+    first = run(epochs=1)
+    first.stopper.best_fitness = 1.0
+    first._save(best=True)
+    first.best.unlink()
+    resumed = DetectionTrainer(overrides={"resume": str(first.save_dir), "epochs": 2})
+    resumed.train()
+    assert load_checkpoint(resumed.best).state["epoch"] == 1
+
+
 def test_a_run_with_relative_paths_is_resumed_from_another_folder(run, toy, tmp_path, monkeypatch):
     monkeypatch.chdir(toy.parent)
     first = run(data="toy.yaml", epochs=1)
@@ -459,6 +507,32 @@ def test_a_saved_or_loaded_model_is_the_same(tiny, tmp_path):
     assert yolo.info(verbose=False)[1] == sum(p.numel() for p in yolo.model.parameters())
     with pytest.raises(ConfigError, match="neither"):
         YOLO("model.onnx")
+
+
+def test_a_fused_model_is_not_saved(tiny, tmp_path):
+    """Its weights would load a fifth of their tensors, silently, and detect nothing."""
+    yolo = YOLO(str(tiny)).fuse()
+    with pytest.raises(CheckpointError, match=r"before fuse"):
+        yolo.save(tmp_path / "m.pt")
+    assert not (tmp_path / "m.pt").exists()
+
+
+@pytest.mark.parametrize("harm", ["lost", "foreign", "misshapen", "fused"])
+def test_weights_of_ours_that_are_not_whole_are_refused(tiny, tmp_path, harm):
+    model = DetectionModel(str(tiny), nc=2, verbose=False)
+    tensors = dict(model.state_dict())
+    first = next(iter(tensors))
+    if harm == "lost":
+        del tensors[first]
+    elif harm == "foreign":
+        tensors["model.0.more"] = torch.zeros(3)
+    elif harm == "misshapen":
+        tensors[first] = torch.zeros(1, 2)
+    else:
+        tensors = dict(model.fuse().state_dict())
+    save_checkpoint(tmp_path / "w.pt", {"model": model.yaml, "names": {0: "a", 1: "b"}, "ema": tensors})
+    with pytest.raises(CheckpointError, match=r"w\.pt: its tensors are not those of its network"):
+        YOLO(tmp_path / "w.pt")
 
 
 def test_missing_arguments_are_told(tiny, toy):

@@ -137,3 +137,17 @@ def test_gpu_equals_cpu(dtype):
     want = layer(x)
     got = layer.to("cuda", dtype)(x.to("cuda", dtype)).float().cpu()
     assert float((got - want).abs().max()) < 5e-2 * float(want.abs().max())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"attn_drop": 2.0}, r"attn_drop must lie in 0\.\.1"), ({"attn_drop": "much"}, "attn_drop must be a number"),
+        ({"focusing_factor": "3"}, "focusing_factor must be a number"),
+        ({"qk_scale": [1]}, "qk_scale must be a number"),
+        ({"proj_drop": "half"}, "proj_drop must be a number"), ({"qkv_bias": "yes"}, "qkv_bias must be True or False"),
+    ],
+)  # fmt: skip
+def test_arguments_of_the_wrong_kind_are_told(arguments, told):
+    with pytest.raises(ModelError, match=told):
+        FocusedLinearAttention(64, **arguments)

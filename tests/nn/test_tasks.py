@@ -170,6 +170,8 @@ def spec(head, backbone=None):
     [
         ([[[-1, 9], 1, "Concat", [1]]], "row 3.*9"),
         ([[[-1, 1], 1, "Concat", [1]]], "row 3.*different size"),
+        ([[[2], 1, "Detect", ["nc"]], [[2], 1, "Detect", ["nc"]]], "row 3.*the last row"),
+        ([[[-1, 2], 1, "Concat", [7]]], "row 3.*dimension 1, not 7"),
         ([[-1, 1, "Konv", [64, 3, 1]]], "row 3.*Konv.*Conv"),
         ([[-1, 1, "FocusedLinearAttention", [64, [20, 20], 7]]], "row 3.*7 heads.*valid counts"),
         ([[-1, 1, "Conv", ["many"]]], "row 3.*output channels"),
@@ -194,3 +196,40 @@ def test_a_users_module_needs_no_edit_of_the_tree():
     layers, save = parse_model(spec([[-1, 1, "Doubling", [24]]]))
     assert layers(torch.zeros(1, 3, 32, 32)).shape == (1, 24, 4, 4)
     assert save == []
+
+
+@pytest.mark.parametrize("source", [-1, [-1], 2])
+def test_a_head_of_one_level_reads_a_list_however_it_is_written(source):
+    model = DetectionModel(spec([[source, 1, "Detect", ["nc"]]]), verbose=False)
+    assert model.stride.tolist() == [8]
+    y, raw = model.eval()(torch.zeros(1, 3, 64, 32))
+    assert y.shape == (1, 6, 32)
+    assert [m.shape[-2:] for m in raw] == [(8, 4)]
+
+
+def test_a_concat_of_one_map_passes_it_on():
+    layers, _ = parse_model(spec([[-1, 1, "Concat", [1]], [1, 1, "Concat", []]]))
+    assert layers[3]([torch.ones(1, 64, 2, 2)]).shape == (1, 64, 2, 2)
+    assert layers[4].f == [1]
+
+
+@pytest.mark.parametrize(
+    ("activation", "told"),
+    [("nn.Conv2d()", "no activation"), ("nn.MultiheadAttention()", "no activation"), ("relu", "not of the form")],
+)
+def test_an_activation_that_is_none_is_told(activation, told):
+    with pytest.raises(ModelError, match=told):
+        parse_model(spec([[[-1], 1, "Detect", ["nc"]]]) | {"activation": activation})
+
+
+def test_a_module_that_fails_on_a_map_is_told_in_one_line():
+    with pytest.raises(ModelError, match="does not pass through"):
+        DetectionModel(spec([[[-1, 2], 1, "Concat", [{"dimension": 7}]], [-1, 1, "Detect", ["nc"]]]), verbose=False)
+
+
+def test_half_precision_on_a_cpu_is_said_not_to_happen(caplog, monkeypatch):
+    monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
+    model = DetectionModel(spec([[[2], 1, "Detect", ["nc"]]]), verbose=False)
+    copied = inference_copy(model, torch.device("cpu"), half=True)
+    assert next(copied.parameters()).dtype == torch.float32
+    assert "half=True needs a GPU" in caplog.text

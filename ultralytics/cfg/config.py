@@ -7,6 +7,7 @@ later ones winning; where each came from is remembered and written to args.yaml.
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,11 +18,16 @@ import yaml
 
 from ultralytics.cfg.paths import find_recipe
 from ultralytics.utils.errors import ConfigError, nearest
+from ultralytics.utils.files import read_text
 from ultralytics.utils.log import LOGGER
 
 ALL = ("train", "val", "predict")
 T, V, P = ("train",), ("val",), ("predict",)
 TV, VP = ("train", "val"), ("val", "predict")
+OPTIMIZERS = ("auto", "SGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSProp")
+# Defaults that a mode has of its own; a None of `Config` is told apart in the knob's `none`.
+MODE_DEFAULTS: dict[str, dict[str, Any]] = {"val": {"conf": 0.001, "rect": True}, "predict": {"batch": 1, "conf": 0.25}}
+INT_MAX = 2**31 - 1  # no number of anything here is larger
 
 
 def knob(
@@ -32,12 +38,16 @@ def knob(
     low: float | None = None,
     high: float | None = None,
     choices: tuple[Any, ...] = (),
-    none: bool = False,
+    none: bool | str = False,
     group: str = "run",
+    positive: bool = False,
 ) -> Any:
-    """Define a knob. `kind` is one of int, float, fraction, bool, str, any; `none` admits None."""
+    """Define a knob. `kind` is one of int, float, fraction, bool, str, path (text, True or False), any; `none` admits
+    None, and as a text says what it means; `positive` refuses 0."""
     if kind == "fraction":
         low, high = 0.0, 1.0
+    if kind == "int" and high is None:
+        high = INT_MAX
     metadata = {
         "kind": kind,
         "help": help,
@@ -47,6 +57,7 @@ def knob(
         "choices": choices,
         "none": none,
         "group": group,
+        "positive": positive,
     }
     return field(default=default, metadata=metadata)
 
@@ -67,23 +78,25 @@ class Config:
     data: str | None = knob(None, "str", "data set YAML; its paths are relative to itself", TV, none=True)
 
     epochs: int = knob(100, "int", "passes over the training images", T, low=1)
-    time: float | None = knob(None, "float", "hours to train; overrides epochs", T, low=0, none=True)
+    time: float | None = knob(
+        None, "float", "hours to train; overrides epochs", T, low=0, none="no limit", positive=True
+    )
     patience: int = knob(100, "int", "stop after so many epochs without progress (0: never)", T, low=0)
     batch: int = knob(16, "int", "images per step", ALL, low=1)
-    imgsz: int = knob(640, "int", "longest side of the network's input, pixels", ALL, low=32, high=8192)
+    imgsz: int = knob(640, "int", "longest side of the input, pixels; weights remember theirs", ALL, low=32, high=8192)
     save: bool = knob(True, "bool", "train: write checkpoints; predict: write annotated pictures", ("train", "predict"))
     save_period: int = knob(-1, "int", "also keep epochN.pt every so many epochs (-1: no)", T, low=-1)
     cache: bool | str = knob(
         False, "any", "keep decoded images: False, ram or disk", TV, choices=(False, True, "ram", "disk")
     )
     device: str | int | list[int] | None = knob(
-        None, "any", "cpu, mps or a GPU's number; empty: the first GPU, else the CPU", none=True
+        None, "any", "cpu, mps or a GPU's number; auto: the first GPU, else the CPU", none="auto"
     )
     workers: int = knob(8, "int", "processes that load images, at most one per core (0: none)", TV, low=0)
-    project: str | None = knob(None, "str", "folder of runs (default runs/detect)", none=True)
-    name: str | None = knob(None, "str", "name of the run (default the mode), numbered when it exists", none=True)
+    project: str | None = knob(None, "str", "folder of runs", none="runs/detect")
+    name: str | None = knob(None, "str", "name of the run, numbered when it exists", none="the mode")
     exist_ok: bool = knob(False, "bool", "write into an existing run folder")
-    pretrained: bool | str = knob(True, "any", "weights file to start from; False: start a .pt model from scratch", T)
+    pretrained: bool | str = knob(True, "path", "weights file to start from; False: start a .pt model from scratch", T)
     transfer: str = knob(
         "structure",
         "str",
@@ -93,12 +106,12 @@ class Config:
     )
     min_transfer: float = knob(0.0, "fraction", "stop when a smaller part of the pretrained tensors transfers", T)
     preflight: bool = knob(True, "bool", "try the model at every shape of the run before it begins", T)
-    optimizer: str = knob("auto", "str", "SGD, Adam, Adamax, AdamW, NAdam, RAdam, RMSProp or auto", T)
+    optimizer: str = knob("auto", "str", "auto: by the length of the run", T, choices=OPTIMIZERS)
     plugins: str | list[str] | None = knob(
-        None, "any", "Python files that register your own modules, as [a.py,b.py]", none=True
+        None, "any", "Python files that register your own modules, as [a.py,b.py]", none="none"
     )
     verbose: bool = knob(True, "bool", "print rows, classes and images one by one")
-    seed: int = knob(0, "int", "of everything random", T, low=0)
+    seed: int = knob(0, "int", "of everything random", T, low=0, high=2**63 - 1)
     deterministic: bool = knob(True, "bool", "only deterministic algorithms: equal seeds give equal weights", T)
     single_cls: bool = knob(False, "bool", "treat all classes as one", ALL)
     rect: bool = knob(False, "bool", "rectangular batches; in training they are neither shuffled nor mosaicked", TV)
@@ -106,31 +119,29 @@ class Config:
     cos_lr: bool = knob(False, "bool", "cosine instead of linear learning-rate decay", T)
     close_mosaic: int = knob(10, "int", "last epochs without mosaic and mixup (0: none)", T, low=0)
     resume: bool | str = knob(
-        False, "any", "go on with a stopped run: its folder or last.pt, or True for the newest", T
+        False, "path", "go on with a stopped run: its folder or last.pt, or True for the newest", T
     )
     amp: bool = knob(True, "bool", "mixed precision where the hardware has it (bf16, else fp16 on GPUs)", T)
-    fraction: float = knob(1.0, "fraction", "part of the training images to use", T)
-    freeze: int | list[int] | None = knob(None, "any", "first rows to freeze, or a list of rows", T, none=True)
+    fraction: float = knob(1.0, "fraction", "part of the training images to use", T, positive=True)
+    freeze: int | list[int] | None = knob(None, "any", "first rows to freeze, or a list of rows", T, none="none")
     multi_scale: bool = knob(False, "bool", "vary the size by 0.5 to 1.5 from batch to batch", T)
     val: bool = knob(True, "bool", "validate after every epoch", T)
 
     split: str = knob("val", "str", "split to validate on", V, choices=("train", "val", "test"))
-    conf: float | None = knob(
-        None, "fraction", "lowest score kept (default 0.25 in predict, 0.001 in val)", ALL, none=True
-    )
+    conf: float | None = knob(None, "fraction", "lowest score kept", ALL, none="0.001; in predict 0.25")
     iou: float = knob(0.7, "fraction", "overlap above which NMS drops a box", ALL)
     max_det: int = knob(300, "int", "most boxes per image", ALL, low=1)
     half: bool = knob(False, "bool", "fp16 weights (GPU)", VP)
     plots: bool = knob(True, "bool", "draw pictures and curves", TV)
     agnostic_nms: bool = knob(False, "bool", "NMS across classes", ALL)
-    classes: int | list[int] | None = knob(None, "any", "keep these class ids only", ALL, none=True)
+    classes: int | list[int] | None = knob(None, "any", "keep these class ids only", ALL, none="all")
 
     source: str | None = knob(None, "str", "image, folder, glob, list (.txt) or video", P, none=True)
     vid_stride: int = knob(1, "int", "take every so many frames of a video", P, low=1)
     show_labels: bool = knob(True, "bool", "draw class names", P)
     show_conf: bool = knob(True, "bool", "draw scores", P)
     show_boxes: bool = knob(True, "bool", "draw boxes", P)
-    line_width: int | None = knob(None, "int", "of drawn boxes, pixels (default by image size)", P, low=1, none=True)
+    line_width: int | None = knob(None, "int", "of drawn boxes, pixels; auto: by image size", P, low=1, none="auto")
     save_txt: bool = knob(False, "bool", "write boxes as labels/NAME.txt", VP)
     save_conf: bool = knob(False, "bool", "add the score to save_txt", VP)
     save_crop: bool = knob(False, "bool", "write each box as a picture", P)
@@ -240,13 +251,14 @@ def _checked(key: str, value: Any, source: str) -> Any:
     m = KNOBS[key].metadata
     kind, low, high, choices = m["kind"], m["low"], m["high"], m["choices"]
     where = source if source.endswith((".yaml", ".yml")) else ""
+    key = "scale" if key == "model_scale" else key  # what users write
     if value is None:
         if m["none"]:
             return None
         raise ConfigError(f"{key}=None is not possible", where, f"default {KNOBS[key].default}")
     if isinstance(value, Path):
         value = str(value)
-    if kind == "any":
+    if kind in ("any", "path"):
         return _checked_any(key, value, where, choices)
     words = {"int": "an integer", "float": "a number", "fraction": "a number", "bool": "True or False", "str": "text"}
     number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -260,21 +272,31 @@ def _checked(key: str, value: Any, source: str) -> Any:
                 where,
                 "give an integer of 1 or more",
             )
-        fits = float(value).is_integer()
+        fits = isinstance(value, int) or value.is_integer()
         value = int(value) if fits else value
     if not fits:
         raise ConfigError(f"{key}={value!r} must be {words[kind]}", where)
     if kind in ("float", "fraction"):
-        value = float(value)
+        try:
+            value = float(value)
+        except OverflowError:
+            value = math.inf
+        if math.isinf(value):
+            raise ConfigError(f"{key}={value} must be finite", where)
     if kind in ("int", "float", "fraction") and not ((low is None or value >= low) and (high is None or value <= high)):
         valid = (
             f"{low:g} to {high:g}"
-            if high is not None and low is not None
+            if high not in (None, INT_MAX) and low is not None
             else f"{low:g} or more"
             if low is not None
             else f"up to {high:g}"
         )
-        raise ConfigError(f"{key}={value:g} is out of range", where, f"valid: {valid}")
+        told = str(value) if kind == "int" else f"{value:g}"
+        raise ConfigError(f"{key}={told} is out of range", where, f"valid: {valid}")
+    if m["positive"] and value == 0:
+        raise ConfigError(f"{key}={value:g} is out of range", where, "valid: above 0")
+    if choices and isinstance(value, str):
+        value = next((c for c in choices if c.lower() == value.lower()), value)
     if choices and value not in choices:
         raise ConfigError(f"{key}={value} is not possible", where, f"one of {', '.join(map(str, choices))}")
     return value
@@ -331,6 +353,30 @@ def parse_value(text: str) -> Any:
     return word
 
 
+def parse_word(key: str, text: str) -> Any:
+    """A command-line word as the key's kind of value: text stays as it is written, anything else is `parse_value`d."""
+    kind = KNOBS[key].metadata["kind"] if key in KNOBS else "str"
+    word = text.strip()
+    value = parse_value(word if kind in ("str", "path") else word.rstrip(","))
+    if kind == "str" or (kind == "path" and not isinstance(value, bool)):
+        quoted = len(word) > 1 and word[0] == word[-1] and word[0] in "'\""
+        return None if value is None else word[1:-1] if quoted else word
+    told = KNOBS[key].metadata["none"]  # the word that --help shows for None is understood as well
+    return None if isinstance(told, str) and isinstance(value, str) and value.lower() == told else value
+
+
+def check_classes(classes: int | list[int] | None, nc: int, whose: str) -> None:
+    """Refuse ids in `classes` that there are not.
+
+    Raises:
+        ConfigError: naming the first.
+    """
+    numbers = [] if classes is None else classes if isinstance(classes, list) else [classes]
+    for number in numbers:
+        if number >= nc:
+            raise ConfigError(f"classes={classes}: there is no class {number}", mend=f"{whose} has 0 to {nc - 1}")
+
+
 def get_cfg(
     cfg: Config | str | Path | Mapping[str, Any] | None = None,
     overrides: Mapping[str, Any] | None = None,
@@ -372,7 +418,7 @@ def _apply(config: Config, values: Mapping[str, Any], source: str) -> None:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml.safe_load(read_text(path, ConfigError))
     except yaml.YAMLError as e:
         mark = getattr(e, "problem_mark", None)
         where = f"{path}, line {mark.line + 1}" if mark else str(path)
@@ -380,4 +426,6 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise ConfigError("a recipe is a mapping of keys to values", str(path))
     # YAML reads 1e-3 as text; on a command line it is a number, so it is one here too.
-    return {k: parse_value(v) if isinstance(v, str) and _FLOAT.fullmatch(v) else v for k, v in data.items()}
+    return {
+        k: parse_word(k, v) if k in KNOBS and isinstance(v, str) and _FLOAT.fullmatch(v) else v for k, v in data.items()
+    }

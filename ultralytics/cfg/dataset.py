@@ -10,6 +10,7 @@ import yaml
 
 from ultralytics.cfg.paths import find_data_yaml
 from ultralytics.utils.errors import DatasetError, nearest
+from ultralytics.utils.files import read_text, user_path
 
 SPLITS = ("train", "val", "test")
 
@@ -72,14 +73,12 @@ def load_dataset(dataset: str | Path) -> DatasetSpec:
     file = find_data_yaml(dataset).absolute()
     where = str(file)
     try:
-        data = yaml.safe_load(file.read_text(encoding="utf-8"))
+        data = yaml.safe_load(read_text(file, DatasetError))
     except yaml.YAMLError as e:
         mark = getattr(e, "problem_mark", None)
         raise DatasetError(
             f"not valid YAML: {getattr(e, 'problem', None) or e}", f"{file}:{mark.line + 1}" if mark else where
         ) from None
-    except UnicodeDecodeError:
-        raise DatasetError("it is not UTF-8 text", where, "save it as UTF-8") from None
     if not isinstance(data, dict):
         raise DatasetError("a data set YAML is a mapping with train, val and names", where)
     if "val" not in data and "validation" in data:
@@ -88,7 +87,7 @@ def load_dataset(dataset: str | Path) -> DatasetSpec:
         if not data.get(key):
             raise DatasetError(f"the key {key!r} is missing", where, nearest(key, data) or "give a folder of images")
     names = _names(data, where)
-    root = (file.parent / Path(str(data.get("path") or ".")).expanduser()).resolve()
+    root = (file.parent / user_path(str(data.get("path") or "."))).resolve()
     spec = DatasetSpec(file, root, {}, names, len(names), str(data.get("prepare") or ""))
     for split in SPLITS:
         if data.get(split):
@@ -102,7 +101,7 @@ check_det_dataset = load_dataset
 
 
 def _locate(spec: DatasetSpec, entry: str) -> Path:
-    path = (spec.root / Path(entry).expanduser()).resolve()
+    path = (spec.root / user_path(entry)).resolve()
     candidates = [path]
     if entry.startswith("../"):
         # Exported archives often write ../train/images for a folder that lies beside the YAML.

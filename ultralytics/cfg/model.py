@@ -13,6 +13,7 @@ import yaml
 
 from ultralytics.cfg.paths import find_model_yaml
 from ultralytics.utils.errors import ModelError, nearest
+from ultralytics.utils.files import read_text, user_path
 from ultralytics.utils.log import LOGGER
 
 MODEL_KEYS = (
@@ -130,6 +131,16 @@ class ModelSpec:
             raise ModelError(f"nc must be an integer of 1 or more, not {nc!r}", where)
 
         scales = data.get("scales") or {}
+        if not isinstance(scales, dict):
+            raise ModelError("`scales` must be a mapping of letters to [depth, width, max_channels]", where)
+        if not isinstance(data.get("scale") or "", str):
+            raise ModelError(f"`scale` must be a letter, not {data['scale']!r}", where)
+        activation = data.get("activation")
+        if activation is not None and not isinstance(activation, str):
+            raise ModelError(f"`activation` must be text such as nn.ReLU(), not {activation!r}", where)
+        channels = data.get("ch", 3) if ch is None else ch
+        if isinstance(channels, bool) or not isinstance(channels, int) or channels < 1:
+            raise ModelError(f"`ch` must be an integer of 1 or more, not {channels!r}", where)
         letter = scale or data.get("scale") or (next(iter(scales)) if scales else "")
         if scales and letter not in scales:
             raise ModelError(f"scale {letter!r} is not among its scales: {', '.join(map(str, scales))}", where)
@@ -137,29 +148,32 @@ class ModelSpec:
             raise ModelError(f"it has no `scales`, so scale={scale} cannot be chosen", where)
         if scales:
             try:
-                depth, width, max_channels = (float(v) for v in scales[letter])
-            except (TypeError, ValueError):
+                depth, width, max_channels = (_positive(v) for v in scales[letter])
+            except (TypeError, ValueError, OverflowError):
                 raise ModelError(
                     f"scale {letter!r} must be [depth, width, max_channels], not {scales[letter]!r}", where
                 ) from None
         else:
-            depth, width, max_channels = (
-                float(data.get("depth_multiple", 1)),
-                float(data.get("width_multiple", 1)),
-                float("inf"),
-            )
+            multiples = []
+            for key in ("depth_multiple", "width_multiple"):
+                try:
+                    multiples.append(_positive(data.get(key, 1)))
+                except (TypeError, ValueError, OverflowError):
+                    raise ModelError(f"`{key}` must be a number above 0, not {data[key]!r}", where) from None
+            depth, width = multiples
+            max_channels = float("inf")
 
         spec = cls(
             nc=nc,
             backbone=[],
             head=[],
-            ch=ch or data.get("ch", 3),
+            ch=channels,
             scales=scales,
             scale=str(letter),
             depth=depth,
             width=width,
             max_channels=max_channels,
-            activation=data.get("activation"),
+            activation=activation,
             plugins=_plugins(data, where),
             yaml_file=str(data.get("yaml_file") or ""),
         )
@@ -171,6 +185,13 @@ class ModelSpec:
             part.append(_row(row, number, numbers, f"{where}{line}: row {number}"))
         _check_sources(spec)
         return spec
+
+
+def _positive(value: Any) -> float:
+    number = float(value)
+    if not number > 0 or number == float("inf"):  # NaN as well
+        raise ValueError
+    return number
 
 
 def _names(rows: list[Any]) -> dict[str, int]:
@@ -222,7 +243,7 @@ def _plugins(data: dict[str, Any], where: str) -> list[str]:
     if not isinstance(plugins, list) or not all(isinstance(p, str) and p for p in plugins):
         raise ModelError(f"`plugins` must be a list of Python files, not {plugins!r}", where)
     folder = Path(str(data["yaml_file"])).absolute().parent if data.get("yaml_file") else Path()
-    return [str(folder / Path(p).expanduser()) for p in plugins]
+    return [str(folder / user_path(p)) for p in plugins]
 
 
 def _check_sources(spec: ModelSpec) -> None:
@@ -279,7 +300,7 @@ def load_model_spec(
     if isinstance(model, dict):
         return ModelSpec.from_dict(copy.deepcopy(model), scale, nc, ch)
     path, letter = find_model_yaml(model)
-    text = path.read_text(encoding="utf-8")
+    text = read_text(path, ModelError)
     try:
         data = yaml.safe_load(text)
         root = yaml.compose(text, Loader=yaml.SafeLoader)

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from ultralytics.utils.errors import MissingFileError, nearest
+from ultralytics.utils.files import missing, user_path
 
 PACKAGE = Path(__file__).resolve().parents[1]
 CLONE = PACKAGE.parent
@@ -30,7 +31,7 @@ def find_model_yaml(name: str | Path) -> tuple[Path, str | None]:
     Raises:
         MissingFileError: listing every path tried.
     """
-    given = Path(name).expanduser()
+    given = user_path(name)
     plain, letter = split_scale(given.stem)
     names = [given.name] + ([plain + given.suffix] if letter else [])
     return _find(given, names, MODEL_FOLDERS, "model YAML"), letter
@@ -42,7 +43,7 @@ def find_data_yaml(name: str | Path) -> Path:
     Raises:
         MissingFileError: listing every path tried.
     """
-    given = Path(name).expanduser()
+    given = user_path(name)
     return _find(given, [given.name], DATA_FOLDERS, "data set YAML")
 
 
@@ -52,11 +53,13 @@ def find_recipe(name: str | Path) -> Path:
     Raises:
         MissingFileError: listing every path tried.
     """
-    given = Path(name).expanduser()
+    given = user_path(name)
     return _find(given, [given.name], RECIPE_FOLDERS, "recipe")
 
 
 def _find(given: Path, names: list[str], folders: tuple[Path, ...], kind: str) -> Path:
+    if not given.name:  # "." and "/" name nothing that another name could stand beside
+        raise missing(kind, given)
     candidates = [given.with_name(n) for n in names]
     bare = given.parent in (Path(), *(Path(*f.relative_to(f.parents[1]).parts) for f in folders), Path("data"))
     if bare and not given.is_absolute():
@@ -65,6 +68,8 @@ def _find(given: Path, names: list[str], folders: tuple[Path, ...], kind: str) -
     for path in candidates:
         if path.is_file():
             return path
+    if given.is_dir():
+        raise missing(kind, given, "give the file in it")
     tried = ", ".join(str(p.absolute()) for p in dict.fromkeys(candidates))
     known = {p.name for folder in folders if folder.is_dir() for p in folder.glob("*.yaml")}
     hint = nearest(given.name, known) or (f"bundled: {', '.join(sorted(known))}" if known else "")

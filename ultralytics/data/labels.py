@@ -12,6 +12,7 @@ import numpy as np
 
 from ultralytics.data.cache import KnownShapes
 from ultralytics.utils.errors import DatasetError
+from ultralytics.utils.files import read_text
 from ultralytics.utils.images import IMAGE_SUFFIXES, decode, truncated_jpeg
 from ultralytics.utils.log import LOGGER, progress
 from ultralytics.utils.types import Float32Array, Int64Array
@@ -85,7 +86,7 @@ def list_images(paths: Sequence[Path]) -> list[str]:
             for folder, _, files in os.walk(path, followlinks=True):
                 found.update(os.path.join(folder, f) for f in files if os.path.splitext(f)[1].lower() in IMAGE_SUFFIXES)
         elif path.suffix.lower() == ".txt":
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = read_text(path, DatasetError).splitlines()
             found.update(str((path.parent / line.strip()).resolve()) for line in lines if line.strip())
         elif path.suffix.lower() in IMAGE_SUFFIXES:
             found.add(str(path))

@@ -92,14 +92,19 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def _from_own(path: Path, data: dict[str, Any]) -> Checkpoint:
-    if data.get("format_version", 0) > FORMAT_VERSION:
-        raise CheckpointError(
-            f"written by a later version (format {data['format_version']})", str(path), "update the code"
-        )
+    version = data.get("format_version", 0)
+    if not isinstance(version, int):
+        raise CheckpointError(f"damaged: its format_version is {version!r}", str(path), "use an earlier copy")
+    if version > FORMAT_VERSION:
+        raise CheckpointError(f"written by a later version (format {version})", str(path), "update the code")
     missing = [k for k in ("model", "names") if k not in data]
     weights = data.get("ema") or data.get("weights")
     if missing or not weights:
         raise CheckpointError(f"incomplete: no {', '.join(missing or ['weights'])}", str(path))
+    kinds = {"model": data["model"], "names": data["names"], "train_args": data.get("train_args", {}), "ema": weights}
+    wrong = [k for k, v in kinds.items() if not isinstance(v, dict)]
+    if wrong or not all(isinstance(v, Tensor) for v in weights.values()):
+        raise CheckpointError(f"damaged: {', '.join(wrong or ['ema'])} is not what it should be", str(path))
     args = dict(data.get("train_args", {}))
     spec = dict(data["model"])
     plugins = [str(p) for p in [*(spec.pop("plugins", None) or []), *(args.pop("plugins", None) or [])]]

@@ -25,7 +25,7 @@ def select_device(device: str | int | Sequence[int] | torch.device | None, quiet
     if isinstance(device, list | tuple):
         device = ",".join(str(d) for d in device)
     name = str("" if device is None else device).strip().lower().removeprefix("cuda:")
-    if name in ("", "none", "cuda"):
+    if name in ("", "none", "auto", "cuda"):
         chosen = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
         if name == "cuda" and chosen.type != "cuda":
             raise ConfigError(
@@ -50,7 +50,7 @@ def select_device(device: str | int | Sequence[int] | torch.device | None, quiet
     else:
         raise ConfigError(f"device={device} is unknown", mend="use cpu, mps or the number of a GPU, such as 0")
     if not quiet:
-        LOGGER.info(describe(chosen, asked=bool(name)))
+        LOGGER.info(describe(chosen, asked=name not in ("", "none", "auto")))
     return chosen
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
+import re
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
@@ -43,17 +44,18 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     Raises:
         UserError: the disk is full, or the folder cannot be written.
     """
-    temporary = ""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    made = False
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = file.name
+        with open(temporary, "xb") as file:  # unlike tempfile's, with the permissions the user's umask gives
+            made = True
             write(file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException as e:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
+        if made:
+            temporary.unlink(missing_ok=True)
         failed = _os_error(e)
         if failed is not None and isinstance(e, Exception):
             kept = "; the file that was there before is untouched" if path.exists() else ""
@@ -63,6 +65,16 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
                 "free some space or choose another project=",
             ) from e
         raise
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what `write_atomically` left in a folder when its process was killed."""
+    for file in folder.glob(".*"):
+        if _UNFINISHED.fullmatch(file.name) and file.is_file():
+            file.unlink(missing_ok=True)
+
+
+_UNFINISHED = re.compile(r"\..+\.(pt|csv|json)\.[a-z0-9_]{8}")
 
 
 def _os_error(error: BaseException | None) -> OSError | None:

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from ultralytics.utils.errors import DatasetError, MissingFileError, UserError
+from ultralytics.utils.files import read_text, user_path
 from ultralytics.utils.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES, imread
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.types import UInt8Array
@@ -91,25 +92,52 @@ class VideoSink:
     """Writes annotated frames as a motion-JPEG .avi, which needs no codec of the system's.
 
     Args:
-        path: the .avi; fps: frames per second; shape: (height, width).
+        path: the .avi, there once `close` has found it whole; fps: frames per second; shape: (height, width).
 
     Raises:
         UserError: it cannot be written.
     """
 
     def __init__(self, path: Path, fps: float, shape: tuple[int, ...]) -> None:
-        self.path = path
-        self.writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), fps, (int(shape[1]), int(shape[0])))
+        self.path, self.frames = path, 0
+        self.part = path.with_name(f".{path.stem}.part.avi")
+        code = cv2.VideoWriter.fourcc(*"MJPG")
+        self.writer = cv2.VideoWriter(str(self.part), code, fps, (int(shape[1]), int(shape[0])))
         if not self.writer.isOpened():
-            raise UserError("the video cannot be written", str(path), "choose another project=")
+            self.part.unlink(missing_ok=True)
+            raise UserError("the video cannot be written", str(path), "free some space or choose another project=")
 
     def write(self, image: UInt8Array) -> None:
         """Add a frame."""
         self.writer.write(image)
+        self.frames += 1
 
     def close(self) -> None:
-        """Finish the file."""
+        """Finish the file.
+
+        Raises:
+            UserError: not every frame is in it. The writer itself says nothing of a full disk.
+        """
         self.writer.release()
+        if not self._whole():
+            self.part.unlink(missing_ok=True)
+            raise UserError(
+                f"the video could not be written: its {self.frames} frames are not all there",
+                str(self.path),
+                "the disk may be full: free some space or choose another project=",
+            )
+        self.part.replace(self.path)
+
+    def _whole(self) -> bool:
+        """Whether the finished file has all frames and its last one can be decoded."""
+        video = cv2.VideoCapture(str(self.part))
+        try:
+            if not video.isOpened() or int(video.get(cv2.CAP_PROP_FRAME_COUNT)) != self.frames:
+                return False
+            video.set(cv2.CAP_PROP_POS_FRAMES, self.frames - 1)
+            return video.read()[0]
+        finally:
+            video.release()
 
 
 def load_source(source: Any, vid_stride: int = 1) -> Source:
@@ -157,12 +185,15 @@ def _bgr(array: Any) -> UInt8Array:
 
 def _expand(name: str) -> list[str]:
     """The pictures and videos a path stands for, sorted, pictures first."""
-    path = Path(name).expanduser()
+    path = user_path(name)
     known = IMAGE_SUFFIXES | VIDEO_SUFFIXES
     if path.is_dir():
         found = [str(p) for p in path.iterdir() if p.suffix.lower() in known]
     elif path.is_file() and path.suffix.lower() == ".txt":
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [line.strip() for line in read_text(path, DatasetError).splitlines()]
+        nested = next((line for line in lines if line.lower().endswith(".txt")), None)
+        if nested is not None:  # it could name itself
+            raise DatasetError(f"it lists another list, {nested}", name, "list pictures, videos or folders")
         found = [f for line in lines if line for f in _expand(str(path.parent / line))]
     elif path.is_file():
         if path.suffix.lower() not in known:

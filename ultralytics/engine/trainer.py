@@ -27,7 +27,7 @@ from ultralytics.engine.device import mixed_precision, seed_everything, select_d
 from ultralytics.engine.ema import ModelEMA
 from ultralytics.engine.optim import build_optimizer, choose_optimizer
 from ultralytics.engine.preflight import preflight, probes
-from ultralytics.engine.rundir import new_run_dir, write_atomically
+from ultralytics.engine.rundir import new_run_dir, remove_unfinished, write_atomically
 from ultralytics.engine.schedule import Schedule
 from ultralytics.nn.plugins import load_plugins
 from ultralytics.utils.errors import CheckpointError, ConfigError, UserError
@@ -111,6 +111,8 @@ class BaseTrainer(ABC):
         self.read_inputs()
         if self.resumed is not None:
             self.save_dir: Path = self.resumed.path.parent.parent
+            for folder in (self.save_dir, self.save_dir / "weights"):
+                remove_unfinished(folder)
         else:
             self.save_dir = new_run_dir(self.args.project, self.args.name or "train", self.args.exist_ok)
         self.wdir = self.save_dir / "weights"
@@ -176,7 +178,7 @@ class BaseTrainer(ABC):
         """Train to the end; returns the metrics of the best weights."""
         try:
             self._setup()
-        except UserError:
+        except BaseException:
             self._remove_empty_folder()
             raise
         LOGGER.info(
@@ -479,9 +481,9 @@ class BaseTrainer(ABC):
 
     def _save(self, best: bool) -> None:
         state = self._state()
-        save_checkpoint(self.last, state)
-        if best:
+        if best:  # first: a stop between the two must not leave a last.pt that remembers a best.pt there is not
             save_checkpoint(self.best, {k: state[k] for k in _PORTABLE})
+        save_checkpoint(self.last, state)
         period = self.args.save_period
         if period > 0 and (self.epoch + 1) % period == 0:
             save_checkpoint(self.wdir / f"epoch{self.epoch + 1}.pt", {k: state[k] for k in _PORTABLE})
@@ -569,6 +571,8 @@ class BaseTrainer(ABC):
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self.stopper.best_fitness, self.stopper.best_epoch = state["best_fitness"], state["best_epoch"]
+        if self._epoch_of_best() != state["best_epoch"]:
+            self.stopper.best_fitness = -math.inf  # so that the next epoch writes a best.pt
         self.last_opt_step = state["last_opt_step"]
         for name, parameter in self.model.named_parameters():
             if name in state["pending_gradients"]:
@@ -579,6 +583,14 @@ class BaseTrainer(ABC):
         self.rows = state["results"]
         self.elapsed = self.rows[-1]["time"] if self.rows else 0.0
         self.start_epoch = state["epoch"] + 1
+
+    def _epoch_of_best(self) -> int | None:
+        """The epoch best.pt holds; None when it is missing or damaged."""
+        try:
+            epoch: int | None = load_checkpoint(self.best).state.get("epoch")
+        except UserError:
+            return None
+        return epoch
 
     # The end
 

@@ -7,6 +7,7 @@ import copy
 import torch
 
 from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils.log import LOGGER
 
 
 def inference_copy(model: DetectionModel, device: torch.device, half: bool = False) -> DetectionModel:
@@ -15,6 +16,8 @@ def inference_copy(model: DetectionModel, device: torch.device, half: bool = Fal
     Args:
         half: fp16 weights (CUDA only).
     """
+    if half and device.type != "cuda":
+        LOGGER.warning("half=True needs a GPU: going on in fp32")
     copied = copy.deepcopy(model).to(device).float().eval().requires_grad_(False).fuse()
     copied.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stubs lack it
     return copied.half() if half and device.type == "cuda" else copied

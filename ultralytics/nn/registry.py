@@ -172,6 +172,8 @@ def same_width(row: Row) -> Built:
 
 def concat(row: Row) -> Built:
     """`[dimension]`: the channels of all sources together."""
+    if row.args and row.args[0] not in (1, -3):
+        raise ModelError(f"maps are joined along their channels, dimension 1, not {row.args[0]!r}", mend="write [1]")
     return Built(row.args, sum(row.channels))
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ultralytics.cfg.model import ModelSpec, RowSpec, load_model_spec
 from ultralytics.nn.modules import Conv, Detect
 from ultralytics.nn.plugins import load_plugins
-from ultralytics.nn.registry import Row, lookup
+from ultralytics.nn.registry import Row, concat, detect_head, lookup
 from ultralytics.nn.summary import summarise
 from ultralytics.nn.transfer import Network, TransferReport, transfer
 from ultralytics.utils.errors import ModelError
@@ -58,9 +58,14 @@ def parse_model(
                 _check_resolutions(spec.rows, i, sources, scales, strides)
             if isinstance(layer, Detect):
                 _check_levels(spec.rows, i, sources, scales, strides)
+                if i + 1 < len(spec.rows):
+                    raise ModelError(
+                        "the head must be the last row, and rows follow", mend="keep one Detect, at the end"
+                    )
         except ModelError as e:
             raise ModelError(e.what, where, e.mend) from None
-        layer.i, layer.f = i, sources[0] if len(sources) == 1 else sources  # type: ignore[assignment]  # a row's attribute
+        joins = lookup(row.module)[1] in (concat, detect_head)  # these take a list, of one map too
+        layer.i, layer.f = i, sources[0] if len(sources) == 1 and not joins else sources  # type: ignore[assignment]  # a row's attribute
         layer.type = f"{type(layer).__module__}.{type(layer).__qualname__}"  # type: ignore[assignment]  # a row's attribute
         layers.append(layer)
         channels.append(out)
@@ -151,7 +156,11 @@ def _replace_activation(model: nn.Module, name: str) -> None:
     cls = getattr(nn, match[1], None) if match else None
     if match is None or not (isinstance(cls, type) and issubclass(cls, nn.Module)):
         raise ModelError(f"activation {name!r} is not of the form nn.Name() or nn.Name(number)")
-    act = cls(float(match[2])) if match[2] else cls()
+    try:
+        act = cls(float(match[2])) if match[2] else cls()
+        act(torch.zeros(1, 8, 2, 2))
+    except Exception:
+        raise ModelError(f"activation {name!r} is no activation: it cannot be applied to a map") from None
     for module in model.modules():
         if isinstance(module, Conv) and module.act is Conv.default_act:
             module.act = act

@@ -14,6 +14,7 @@ from pathlib import Path
 import yaml
 
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError, UserError
+from ultralytics.utils.files import read_text, user_path
 from ultralytics.utils.images import IMAGE_SUFFIXES, imread
 from ultralytics.utils.log import LOGGER, progress
 
@@ -49,7 +50,7 @@ def prepare_voc(source: str | Path, out: str | Path, names: Sequence[str] | None
         MissingFileError: no such layout; DatasetError: nothing usable, or an unknown class; UserError: it cannot be
         written.
     """
-    source, out = Path(source).expanduser(), Path(out).expanduser()
+    source, out = user_path(source), user_path(out)
     splits = _splits(source)
     if out.exists() and out.resolve() == source.resolve():
         raise ConfigError("out is the source itself", str(out), "choose another folder")
@@ -113,7 +114,7 @@ def _splits(source: Path) -> dict[str, list[str]]:
     lists = {s: main / f"{s}.txt" for s in SPLITS}
     # A line is "name", or "name 1" as in the lists of single classes.
     splits = {
-        s: [line.split()[0] for line in f.read_text().splitlines() if line.strip()]
+        s: [line.split()[0] for line in read_text(f, DatasetError).splitlines() if line.strip()]
         for s, f in lists.items()
         if f.is_file()
     }

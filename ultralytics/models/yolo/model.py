@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ultralytics.cfg.config import Config, get_cfg
+from ultralytics.cfg.config import MODE_DEFAULTS, Config, check_classes, get_cfg
 from ultralytics.cfg.dataset import DatasetSpec, load_dataset
 from ultralytics.data.build import build_dataloader, build_yolo_dataset
 from ultralytics.engine.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -22,7 +22,7 @@ from ultralytics.nn.plugins import load_plugins
 from ultralytics.nn.summary import ModelReport, explain
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.nn.transfer import TransferReport
-from ultralytics.utils.errors import ConfigError
+from ultralytics.utils.errors import CheckpointError, ConfigError
 from ultralytics.utils.log import LOGGER, setup_console
 from ultralytics.utils.metrics import DetMetrics
 
@@ -69,6 +69,10 @@ class YOLO:
             self.model = DetectionModel(model, nc=nc, verbose=verbose, scale=scale)
             self.cfg: str | None = name
         elif name.endswith(".pt"):
+            if scale is not None:
+                raise ConfigError(
+                    f"scale={scale} belongs to a model YAML, and {name} has its size", mend="leave it out"
+                )
             self.model, self.ckpt = load_trained(model)
             self.cfg = None
             self.overrides = {
@@ -129,7 +133,17 @@ class YOLO:
         return self
 
     def save(self, filename: str | Path = "model.pt") -> None:
-        """Write the model as a weights file."""
+        """Write the model as a weights file.
+
+        Raises:
+            CheckpointError: it is fused, and a fused network's tensors fit no network that is built from its rows.
+        """
+        if self.model.is_fused():
+            raise CheckpointError(
+                "a fused model cannot be saved: its batch norms are folded away",
+                str(filename),
+                "save it before fuse(), or load the weights again",
+            )
         save_checkpoint(
             Path(filename), {"model": self.model.yaml, "names": dict(self.names), "ema": self.model.state_dict()}
         )
@@ -189,6 +203,7 @@ class YOLO:
         if not args.data:
             raise ConfigError("no data set given", mend="data=data/shapes.yaml, or your own YAML")
         data = load_dataset(args.data)
+        check_classes(args.classes, self.model.nc, "the model")
         if args.single_cls:
             data.merge_classes()
         if data.nc > self.model.nc:
@@ -220,7 +235,7 @@ class YOLO:
         """Detect in images or videos; a list of Results, or an iterator with `stream=True`.
         Files are written with `save=True`."""
         origin = kwargs.pop("_source", "argument")
-        args = self._config("predict", kwargs, origin, batch=1, save=False)
+        args = self._config("predict", kwargs, origin, batch=MODE_DEFAULTS["predict"]["batch"], save=False)
         source = args.source if source is None else source
         if source is None:
             raise ConfigError("nothing to predict on", mend="source=an image, a folder, a glob or a video")

@@ -77,6 +77,11 @@ class FocusedLinearAttention(MapAttention):
         kernel_size: int = 5,
     ) -> None:
         super().__init__(dim, window_size, num_heads, qkv_bias, proj_drop)
+        for key, value in (("attn_drop", attn_drop), ("focusing_factor", focusing_factor), ("qk_scale", qk_scale or 1)):
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise ModelError(f"{key} must be a number, not {value!r}")
+        if not 0 <= attn_drop <= 1:
+            raise ModelError(f"attn_drop must lie in 0..1, not {attn_drop}")
         if not 1 <= focusing_factor <= 32:
             raise ModelError(f"focusing_factor must lie in 1..32, not {focusing_factor}")
         if not isinstance(kernel_size, int) or kernel_size < 0 or (kernel_size and kernel_size % 2 == 0):

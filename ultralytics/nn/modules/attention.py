@@ -84,6 +84,10 @@ class MapAttention(nn.Module):
             or not all(isinstance(n, int) and n >= 1 for n in window_size)
         ):
             raise ModelError(f"window_size must be [rows, columns], both 1 or more, not {window_size}")
+        if not isinstance(qkv_bias, bool | int):
+            raise ModelError(f"qkv_bias must be True or False, not {qkv_bias!r}")
+        if isinstance(proj_drop, bool) or not isinstance(proj_drop, int | float):
+            raise ModelError(f"proj_drop must be a number, not {proj_drop!r}")
         if not 0 <= proj_drop <= 1:
             raise ModelError(f"proj_drop must lie in 0..1, not {proj_drop}")
         self.dim, self.num_heads, self.window_size = dim, num_heads, (int(window_size[0]), int(window_size[1]))

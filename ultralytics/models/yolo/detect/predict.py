@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ultralytics.cfg.config import Config
+from ultralytics.cfg.config import Config, check_classes
 from ultralytics.data.augment import LetterBox
 from ultralytics.engine.device import select_device
 from ultralytics.engine.results import Results
@@ -38,6 +39,7 @@ class DetectionPredictor:
     """
 
     def __init__(self, model: DetectionModel, args: Config) -> None:
+        check_classes(args.classes, model.nc, "the model")
         self.args = args
         self.device = select_device(args.device, quiet=True)
         self.model = inference_copy(model, self.device, args.half)
@@ -78,8 +80,9 @@ class DetectionPredictor:
                         self._write(item, result)
                     yield result
         finally:
-            for sink in self._sinks.values():
-                sink.close()
+            with contextlib.ExitStack() as stack:  # all are closed, even where one of them fails
+                while self._sinks:
+                    stack.callback(self._sinks.popitem()[1].close)
         if count and self.args.verbose:
             mean = (spent[k] / count for k in spent)
             LOGGER.info(

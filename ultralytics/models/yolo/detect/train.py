@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ultralytics.cfg.config import check_classes
 from ultralytics.cfg.dataset import DatasetSpec, load_dataset
 from ultralytics.data.build import build_dataloader, build_yolo_dataset
 from ultralytics.engine.checkpoint import Checkpoint, load_checkpoint
@@ -41,6 +42,7 @@ class DetectionTrainer(BaseTrainer):
         self.data: DatasetSpec = load_dataset(self.args.data)
         # Remembered in full, so that the run can be resumed and its weights validated from any folder.
         self.args.set("data", str(self.data.yaml_file), self.args.sources.get("data", "argument"))
+        check_classes(self.args.classes, self.data.nc, "the data set")
         for split in ("train", "val"):
             self.data.split(split)
         if self.args.single_cls:
@@ -183,10 +185,22 @@ def model_of(
 
 
 def load_trained(path: str | Path, device: torch.device | None = None) -> tuple[DetectionModel, Checkpoint]:
-    """The model of a weights file, ready to evaluate, and the file's content."""
+    """The model of a weights file, ready to evaluate, and the file's content.
+
+    Raises:
+        CheckpointError: a file of this project that does not fill its network; one of the reference's only gets a
+            warning.
+    """
     checkpoint = load_checkpoint(path)
     model = model_of(checkpoint)
     report = model.load(checkpoint.weights, checkpoint.spec)
+    strangers = len(report.mismatched) + len(report.new) + len(report.unused) + len(report.other_classes)
+    if strangers and checkpoint.source == "own":
+        raise CheckpointError(
+            f"its tensors are not those of its network: {len(report.loaded)} of {len(model.state_dict())} fit",
+            str(path),
+            "it was saved fused or by other code; use an earlier copy",
+        )
     if report.mismatched or report.new:
         for line in report.lines():
             LOGGER.warning(line)
