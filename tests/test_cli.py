@@ -234,6 +234,13 @@ def test_editing_a_model_yaml(tmp_path, capsys):
     assert not back.exists()
     assert main(["replace", f"model={again}", "rows=p3", "module=C2f_FLA", f"out={back}", "scale=n"]) == 0
     assert [r.module for r in load_model_spec(back, "n").rows].count("C2f_FLA") == 1
+    several = "module=[FLABlock(4, window_size=[5, 5]), PSABlock]"
+    assert main(["insert", "model=yolov8.yaml", "after=[9,15]", several, f"out={back}", "overwrite=True"]) == 0
+    rows = load_model_spec(back, "n").rows
+    assert [(r.module, r.args) for r in rows if "Block" in r.module] == [
+        ("FLABlock", [4, {"window_size": [5, 5]}]),
+        ("PSABlock", []),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -225,9 +225,9 @@ def _edit(mode: str, given: dict[str, Any]) -> int:
     scale = given.get("scale")
     rows, module = given.get("after" if mode == "insert" else "rows"), given.get("module")
     if mode == "insert":
-        text = insert_rows(model, _listed(rows), _modules(module), scale)
+        text = insert_rows(model, _listed(rows), _modules(str(module)), scale)
     elif mode == "replace":
-        text = replace_rows(model, _listed(rows), _modules(module), scale)
+        text = replace_rows(model, _listed(rows), _modules(str(module)), scale)
     else:
         text = remove_rows(model, _listed(rows), scale)
     before = load_model_spec(model, scale)
@@ -248,9 +248,18 @@ def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _modules(value: Any) -> str | list[str]:
-    """One module for all rows, or a list of them; brackets inside a call are its own."""
-    return [str(v) for v in value] if isinstance(value, list) else str(value)
+def _modules(text: str) -> str | list[str]:
+    """One module for all rows, or a list of them in brackets; commas inside a call are its own."""
+    if not (text.startswith("[") and text.endswith("]")):
+        return text
+    parts, depth = [""], 0
+    for char in text[1:-1]:
+        depth += (char in "([{") - (char in ")]}")
+        if char == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += char
+    return [part.strip() for part in parts]
 
 
 def _known(given: dict[str, Any], keys: Mapping[str, str], what: str) -> None:
@@ -317,7 +326,7 @@ def _pairs(words: list[str], mode: str) -> dict[str, Any]:
 
 
 RUN_MODES = ("train", "val", "predict", "check")
-_TEXTS = ("cfg", "model", "source", "out")
+_TEXTS = ("cfg", "model", "module", "source", "out")
 
 
 def _overview() -> str:
