@@ -44,6 +44,15 @@ def test_an_old_python_is_told(tmp_path):
     assert "Python 3.10" in done.stderr
 
 
+def test_a_python_may_lie_in_a_folder_with_a_space(tmp_path):
+    python = tmp_path / "my env" / "python"
+    python.parent.mkdir()
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    done = bash(CLONE / "scripts" / "val.sh", "--help", cwd=tmp_path, PYTHON=str(python))
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_environment_check_names_what_is_missing(tmp_path):
     wanted = tmp_path / "requirements.txt"
     wanted.write_text("torch==0.0.1\nno-such-package==1.0\n")

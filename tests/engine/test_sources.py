@@ -111,3 +111,27 @@ def test_a_written_video_has_its_frames_and_no_neighbour(tmp_path, count):
     write_video(tmp_path / "v.avi", np.zeros((count, 30, 50, 3), np.uint8))
     assert [p.name for p in tmp_path.iterdir()] == ["v.avi"]
     assert sum(1 for _ in load_source(tmp_path / "v.avi")) == count
+
+
+def test_float_pictures_are_named_as_such(tmp_path, caplog, monkeypatch, capfd):
+    monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
+    Image.fromarray(np.zeros((20, 20), np.float32)).save(tmp_path / "f.tif")
+    (tmp_path / "broken.tif").write_bytes(b"II*\0garbage")
+    (tmp_path / "v.mp4").write_bytes(b"no video")
+    with pytest.raises(DatasetError):
+        list(load_source(tmp_path))
+    assert "f.tif: is a picture of 32-bit floats, which is not supported" in caplog.text
+    assert "broken.tif: cannot be decoded as a picture" in caplog.text
+    assert capfd.readouterr().err == ""  # nothing of OpenCV's own
+
+
+def test_a_picture_on_a_full_disk_is_told_as_the_system_says_it(tmp_path):
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with pytest.raises(UserError, match=r"a\.jpg: could not be written: File too large"):
+            imwrite(tmp_path / "a.jpg", np.random.default_rng(0).integers(0, 256, (90, 90, 3), np.uint8))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(tmp_path.iterdir())

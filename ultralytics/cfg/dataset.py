@@ -84,7 +84,9 @@ def load_dataset(dataset: str | Path) -> DatasetSpec:
     if "val" not in data and "validation" in data:
         data["val"] = data.pop("validation")
     for key in ("train", "val"):
-        if not data.get(key):
+        if key in data and not data[key]:
+            raise DatasetError(f"the key {key!r} has no value", where, "give a folder of images")
+        if key not in data:
             raise DatasetError(f"the key {key!r} is missing", where, nearest(key, data) or "give a folder of images")
     names = _names(data, where)
     root = (file.parent / user_path(str(data.get("path") or "."))).resolve()

@@ -13,7 +13,7 @@ import numpy as np
 from ultralytics.data.cache import KnownShapes
 from ultralytics.utils.errors import DatasetError
 from ultralytics.utils.files import read_text
-from ultralytics.utils.images import IMAGE_SUFFIXES, decode, truncated_jpeg
+from ultralytics.utils.images import IMAGE_SUFFIXES, decode, truncated_jpeg, undecodable
 from ultralytics.utils.log import LOGGER, progress
 from ultralytics.utils.types import Float32Array, Int64Array
 
@@ -184,7 +184,7 @@ def _check_picture(image: str) -> tuple[int, int]:
     if truncated_jpeg(data):
         raise LabelError(f"{image}: the JPEG is cut off before its end")
     if decoded is None:
-        raise LabelError(f"{image}: is empty" if not data.size else f"{image}: cannot be decoded as a picture")
+        raise LabelError(f"{image}: is empty" if not data.size else f"{image}: {undecodable(image)}")
     h, w = decoded.shape[:2]
     if min(h, w) < MIN_SIDE:
         raise LabelError(f"{image}: {w}x{h} pixels, and a side needs {MIN_SIDE}")

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from ultralytics.cfg.model import MODEL_KEYS
 from ultralytics.engine.rundir import write_atomically
-from ultralytics.utils.errors import CheckpointError, MissingFileError
+from ultralytics.utils.errors import CheckpointError
+from ultralytics.utils.files import missing
 
 FORMAT = "ultralytics-fla"
 FORMAT_VERSION = 1
@@ -67,9 +68,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     """
     path = Path(path)
     if not path.is_file():
-        raise MissingFileError(
-            "no such weights file", str(path.absolute()), "give the path of a .pt file; nothing is downloaded"
-        )
+        raise missing("weights file", path, "give the path of a .pt file; nothing is downloaded")
     if not zipfile.is_zipfile(path):
         raise CheckpointError(
             "not a PyTorch weights file, or cut short", str(path), "use the .pt as it was saved, or an earlier copy"

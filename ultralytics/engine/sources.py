@@ -14,7 +14,7 @@ from PIL import Image
 
 from ultralytics.utils.errors import DatasetError, MissingFileError, UserError
 from ultralytics.utils.files import read_text, user_path
-from ultralytics.utils.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES, imread
+from ultralytics.utils.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES, imread, undecodable
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.types import UInt8Array
 
@@ -58,7 +58,7 @@ class Source:
                 continue
             image = imread(file)
             if image is None:
-                LOGGER.warning("%s: cannot be decoded as a picture; passed over", file)
+                LOGGER.warning("%s: %s; passed over", file, undecodable(file))
                 continue
             used += 1
             yield SourceItem(file, image, f"image {i}/{total} {file}")

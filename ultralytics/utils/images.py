@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import cv2
@@ -9,6 +10,11 @@ import numpy as np
 
 from ultralytics.utils.errors import UserError
 from ultralytics.utils.types import UInt8Array
+
+# What cannot be decoded is told in our own words, beside which theirs on standard error are noise.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+if "OPENCV_LOG_LEVEL" not in os.environ:
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 IMAGE_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"))
 VIDEO_SUFFIXES = frozenset(
@@ -38,6 +44,19 @@ def decode(data: UInt8Array) -> UInt8Array | None:
         return None
 
 
+def undecodable(path: str | Path) -> str:
+    """Why `imread` gave nothing for a file."""
+    try:
+        raw = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    except (OSError, cv2.error):
+        raw = None
+    if raw is not None and raw.dtype.kind == "f":
+        return (
+            f"is a picture of {raw.dtype.itemsize * 8}-bit floats, which is not supported; convert it to 8 or 16 bits"
+        )
+    return "cannot be decoded as a picture"
+
+
 def truncated_jpeg(data: UInt8Array) -> bool:
     """Whether a JPEG lacks its end marker, so that decoding invents the rest. Padding after the marker is harmless."""
     head = data[:2].tobytes() == b"\xff\xd8"
@@ -56,8 +75,11 @@ def imwrite(path: str | Path, image: UInt8Array, quality: int = 95) -> None:
     assert done, path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        data.tofile(path)
+        with open(path, "wb") as file:  # numpy's own writing does not say what the system said
+            file.write(data.data)
     except OSError as e:
+        if path.is_file():
+            path.unlink()  # half a picture
         raise UserError(
             f"could not be written: {e.strerror or e}", str(path), "free some space or choose another project="
         ) from None

@@ -4,7 +4,7 @@ import pytest
 from ultralytics.cfg.dataset import load_dataset
 from ultralytics.data.labels import scan
 from ultralytics.data.prepare import prepare_voc
-from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError
+from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError, UserError
 from ultralytics.utils.images import imwrite
 
 
@@ -81,3 +81,15 @@ def test_blood_cells_keep_their_splits(shared, tmp_path):
     assert counts == {"train": 205, "val": 87, "test": 72}
     labels = [scan(spec.split(s), 3) for s in spec.splits]
     assert np.bincount(np.concatenate([x.cls for x in labels]).astype(int)).tolist() == [361, 4155, 372]
+
+
+def test_a_full_disk_names_the_copy_and_not_the_source(tmp_path):
+    resource = pytest.importorskip("resource")
+    source = voc(tmp_path / "voc", {n: [("a", 1, 1, 50, 50, 0)] for n in "xy"}, {"train": ["x"], "val": ["y"]})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300, limits[1]))
+    try:
+        with pytest.raises(UserError, match=r"out/images/train/x\.jpg: could not be written: File too large"):
+            prepare_voc(source, tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)

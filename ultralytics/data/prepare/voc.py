@@ -15,7 +15,7 @@ import yaml
 
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError, UserError
 from ultralytics.utils.files import read_text, user_path
-from ultralytics.utils.images import IMAGE_SUFFIXES, imread
+from ultralytics.utils.images import IMAGE_SUFFIXES, imread, undecodable
 from ultralytics.utils.log import LOGGER, progress
 
 SPLITS = ("train", "val", "test")
@@ -84,7 +84,9 @@ def prepare_voc(source: str | Path, out: str | Path, names: Sequence[str] | None
         yaml_file.write_text(yaml.safe_dump(spec, sort_keys=False, allow_unicode=True), encoding="utf-8")
     except OSError as e:
         raise UserError(
-            f"could not be written: {e.strerror or e}", str(e.filename or out), "free some space or choose another out="
+            f"could not be written: {e.strerror or e}",
+            str(e.filename2 or e.filename or out),
+            "free some space or choose another out=",
         ) from None
     usable = {s: sum(by_name[n].image is not None for n in splits[s]) for s in present}
     LOGGER.info("%s: %s", out, ", ".join(f"{usable[s]} {s} images" for s in present))
@@ -139,7 +141,7 @@ def _read(source: Path, name: str) -> _Annotated:
         return result
     decoded = imread(image)
     if decoded is None:
-        result.problems.append(f"{image}: cannot be decoded as a picture")
+        result.problems.append(f"{image}: {undecodable(image)}")
         return result
     try:
         root = ET.parse(xml).getroot()
