@@ -313,13 +313,20 @@ def test_importing_is_light(tmp_path):
 
 PUBLIC = {
     "ultralytics": "YOLO",
+    "ultralytics.cfg": "get_cfg",
+    "ultralytics.data": "build_dataloader build_yolo_dataset",
+    "ultralytics.models": "YOLO",
+    "ultralytics.models.yolo": "YOLO",
+    "ultralytics.nn": "DetectionModel",
+    "ultralytics.utils": "LOGGER",
     "ultralytics.data.augment": "LetterBox RandomPerspective Mosaic MixUp RandomHSV RandomFlip",
     "ultralytics.models.yolo.detect": "DetectionTrainer DetectionValidator DetectionPredictor",
     "ultralytics.nn.modules": "Conv DWConv C2f Bottleneck SPPF Concat Detect DFL FocusedLinearAttention",
     "ultralytics.nn.tasks": "DetectionModel parse_model",
     "ultralytics.utils.loss": "v8DetectionLoss",
     "ultralytics.utils.metrics": "ConfusionMatrix DetMetrics Metric ap_per_class compute_ap bbox_iou box_iou smooth",
-    "ultralytics.utils.ops": "non_max_suppression scale_boxes clip_boxes xywh2xyxy xyxy2xywh xyxy2xywhn xywhn2xyxy",
+    "ultralytics.utils.ops": "non_max_suppression scale_boxes clip_boxes xywh2xyxy xyxy2xywh xyxy2xywhn xywhn2xyxy "
+    "make_divisible",
     "ultralytics.utils.tal": "TaskAlignedAssigner make_anchors dist2bbox bbox2dist",
 }
 

@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from ultralytics.engine.results import Boxes, Results
+from ultralytics.utils.errors import UserError
 
 ROWS = [[10, 20, 50, 60, 0.9, 1], [0, 0, 99, 79, 0.4, 0]]
 
@@ -65,3 +66,11 @@ def test_words_and_data(result):
 def test_updated_boxes_are_cut_to_the_picture(result):
     result.update(torch.tensor([[-5.0, -5, 200, 200, 0.5, 0]]))
     assert result.boxes.xyxy.tolist() == [[0, 0, 100, 80]]
+
+
+def test_what_other_tasks_have_is_none_and_no_window_opens(result):
+    assert (result.masks, result.probs, result.keypoints, result.obb) == (None, None, None, None)
+    assert (result.boxes.id, result.boxes.is_track) == (None, False)
+    assert result.tojson() == result.to_json()
+    with pytest.raises(UserError, match="no window"):
+        result.show()

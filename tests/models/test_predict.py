@@ -5,7 +5,7 @@ from PIL import Image
 
 from ultralytics import YOLO
 from ultralytics.engine.sources import VideoSink, load_source
-from ultralytics.utils.errors import ConfigError, MissingFileError
+from ultralytics.utils.errors import ConfigError, MissingFileError, UserError
 
 QUIET = {"device": "cpu", "verbose": False, "imgsz": 64, "conf": 0.0}
 
@@ -109,3 +109,15 @@ def test_nothing_to_predict_on_is_told(yolo, tmp_path):
         yolo.predict()
     with pytest.raises(MissingFileError, match=r"gone\.jpg"):
         yolo.predict(str(tmp_path / "gone.jpg"), **QUIET)
+
+
+@pytest.mark.parametrize("name", ["track", "export", "tune", "benchmark"])
+def test_what_is_not_offered_says_so(yolo, name):
+    with pytest.raises(UserError, match="not offered yet"):
+        getattr(yolo, name)("x", format="onnx")
+
+
+def test_a_model_stays_where_it_was_moved(yolo):
+    assert yolo.to("cpu") is yolo
+    assert yolo.overrides["device"] == "cpu"
+    assert len(yolo(np.zeros((64, 64, 3), np.uint8), verbose=False, imgsz=64)) == 1

@@ -55,3 +55,13 @@ def test_every_image_is_finished_however_many_candidates():
     y[:, :4] *= 600
     out = non_max_suppression(y, 0.001, 0.7, max_det=300)
     assert [len(o) for o in out] == [300, 300]
+
+
+def test_arguments_stand_in_the_references_order():
+    y = torch.rand(1, 7, 300, generator=torch.Generator().manual_seed(0))
+    y[:, :4] *= 100
+    by_name = non_max_suppression(y, 0.5, 0.7, multi_label=True, max_det=20, nc=2, max_nms=100, max_wh=500)
+    by_place = non_max_suppression(y, 0.5, 0.7, None, False, True, (), 20, 2, 0.05, 100, 500, True, False)
+    assert torch.equal(by_name[0], by_place[0])
+    with pytest.raises(ValueError, match="not offered"):
+        non_max_suppression(y, rotated=True)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ultralytics.utils.boxes import clip_boxes, xyxy2xywh
+from ultralytics.utils.errors import UserError
 from ultralytics.utils.images import imwrite
 from ultralytics.utils.plotting import Annotator, colors
 from ultralytics.utils.types import UInt8Array
@@ -25,7 +26,13 @@ class Boxes:
     Args:
         boxes: (n, 6) x1, y1, x2, y2 in pixels, score, class; a tensor or an array.
         orig_shape: (height, width) of the picture.
+
+    Attributes:
+        id, is_track: of the reference's tracked boxes; there are none here.
     """
+
+    id: None = None
+    is_track = False
 
     def __init__(self, boxes: Any, orig_shape: tuple[int, int]) -> None:
         if boxes.ndim == 1:
@@ -105,7 +112,15 @@ class Results:
     Args:
         orig_img: BGR uint8 (H, W, 3); path: where it came from; names: class names by id; boxes: (n, 6), see `Boxes`.
         speed: milliseconds of preprocess, inference, postprocess.
+
+    Attributes:
+        masks, probs, keypoints, obb: of the reference's other tasks; None here.
     """
+
+    masks: None = None
+    probs: None = None
+    keypoints: None = None
+    obb: None = None
 
     def __init__(
         self,
@@ -253,6 +268,16 @@ class Results:
     def to_json(self, normalize: bool = False, decimals: int = 5) -> str:
         """`summary` as JSON."""
         return json.dumps(self.summary(normalize, decimals), indent=2, ensure_ascii=False)
+
+    tojson = to_json  # the reference has both names
+
+    def show(self, *_: Any, **__: Any) -> None:
+        """Not offered: this project opens no window.
+
+        Raises:
+            UserError: always.
+        """
+        raise UserError("show() is not offered: no window is opened", mend="save(filename) or plot() and look at it")
 
 
 def _plural(name: str, n: int) -> str:

@@ -11,7 +11,6 @@ parser.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -19,11 +18,7 @@ from typing import Any, TypeVar
 from torch import nn
 
 from ultralytics.utils.errors import ModelError, nearest
-
-
-def make_divisible(x: float, divisor: int = 8) -> int:
-    """The smallest multiple of `divisor` that is not below `x`."""
-    return math.ceil(x / divisor) * divisor
+from ultralytics.utils.ops import make_divisible
 
 
 @dataclass(frozen=True)

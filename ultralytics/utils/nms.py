@@ -80,12 +80,16 @@ def non_max_suppression(
     classes: int | Sequence[int] | None = None,
     agnostic: bool = False,
     multi_label: bool = False,
+    labels: Sequence[Any] = (),
     max_det: int = 300,
     nc: int = 0,
+    max_time_img: float = 0.05,
     max_nms: int = 30000,
     max_wh: float = 7680,
+    in_place: bool = True,
+    rotated: bool = False,
 ) -> list[Tensor]:
-    """Detections of each image from a model's evaluation output.
+    """Detections of each image from a model's evaluation output; the arguments stand in the reference's order.
 
     There is no time limit: every image gets its full result.
 
@@ -96,12 +100,16 @@ def non_max_suppression(
         multi_label: a box may carry every class above the threshold, instead of its best.
         max_det: most detections per image; nc: classes, all behind the boxes when 0.
         max_nms: most candidates considered; max_wh: offset between classes, larger than any image.
+        max_time_img, in_place: of the reference, without effect: nothing is cut short, and the input never changes.
+        labels, rotated: of the reference, not offered.
 
     Returns:
         For each image (n, 6): corners, score, class; best first.
     """
     if not (0 <= conf_thres <= 1 and 0 <= iou_thres <= 1):
         raise ValueError(f"thresholds must lie in 0..1: conf {conf_thres}, iou {iou_thres}")
+    if len(labels) or rotated:
+        raise ValueError("labels to mix in (autolabelling) and rotated boxes are not offered")
     y: Tensor = prediction if isinstance(prediction, Tensor) else prediction[0]
     nc = nc or y.shape[1] - 4
     wanted = None

@@ -1,0 +1,5 @@
+"""YOLO under the reference's import path."""
+
+from ultralytics.models.yolo.model import YOLO
+
+__all__ = ["YOLO"]

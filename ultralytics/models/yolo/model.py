@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ from ultralytics.nn.plugins import load_plugins
 from ultralytics.nn.summary import ModelReport, explain
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.nn.transfer import TransferReport
-from ultralytics.utils.errors import CheckpointError, ConfigError
+from ultralytics.utils.errors import CheckpointError, ConfigError, UserError
 from ultralytics.utils.log import LOGGER, setup_console
 from ultralytics.utils.metrics import DetMetrics
 
@@ -148,6 +148,23 @@ class YOLO:
             Path(filename), {"model": self.model.yaml, "names": dict(self.names), "ema": self.model.state_dict()}
         )
 
+    def to(self, device: str | int | torch.device) -> YOLO:
+        """Move the model, and let later calls run there unless they name another device."""
+        chosen = select_device(device, quiet=True)
+        self.model.to(chosen)
+        self.overrides["device"] = str(chosen)
+        return self
+
+    def _not_offered(self, *_: Any, **__: Any) -> NoReturn:
+        """Of the reference; not offered yet.
+
+        Raises:
+            UserError: always.
+        """
+        raise UserError("track, export, tune and benchmark are not offered yet", mend="what is: train, val, predict")
+
+    track = export = tune = benchmark = _not_offered
+
     def fuse(self) -> YOLO:
         """Fold the batch norms of the model in place, for inference."""
         self.model.fuse()
@@ -169,7 +186,7 @@ class YOLO:
     def train(self, cfg: str | Path | None = None, **kwargs: Any) -> DetMetrics:
         """Train, and go on with the best weights;
         keyword arguments are the keys of `python -m ultralytics train --help`."""
-        overrides = {k: v for k, v in self.overrides.items() if k == "data"} | dict(kwargs)
+        overrides = {k: v for k, v in self.overrides.items() if k in ("data", "device")} | dict(kwargs)
         overrides.setdefault("model", self.cfg or self.ckpt_path)
         if self.scale and "scale" not in overrides:
             overrides["model_scale"] = self.scale
