@@ -46,7 +46,16 @@ setup(
     package_data={"ultralytics": ["py.typed"]},
     install_requires=INSTALL_REQUIRES,
     extras_require={
-        "dev": ["pytest>=8", "pytest-timeout", "hypothesis>=6.100", "ruff", "mypy", "types-PyYAML", "types-tqdm"],
+        "dev": [
+            "pytest>=8",
+            "pytest-timeout",
+            "pytest-xdist",
+            "hypothesis>=6.100",
+            "ruff",
+            "mypy",
+            "types-PyYAML",
+            "types-tqdm",
+        ],
     },
     entry_points={"console_scripts": ["yolo = ultralytics.cli:main"]},
     cmdclass={"build_py": BuildWithYamls},

@@ -5,6 +5,6 @@ source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 use_environment requirements-dev.txt
 cd "$ROOT"
 if [ $# -eq 0 ]; then
-    set -- -m "not slow and not gpu"
+    set -- -m "not slow and not gpu" -n 2 --dist loadfile
 fi
 exec "$PY" -m pytest "$@"

@@ -19,7 +19,7 @@ def command(*words, cwd):
     """Run `python -m ultralytics` as a user does; exit code, standard output, standard error."""
     done = subprocess.run(
         [sys.executable, "-m", "ultralytics", *words],
-        cwd=cwd, env={"PYTHONPATH": str(CLONE), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "2"},
+        cwd=cwd, env={"PYTHONPATH": str(CLONE), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"},
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     return done.returncode, done.stdout, done.stderr
