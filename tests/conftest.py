@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-# Networks this small lose more to threads than they gain; the suite runs a process per core instead. Commands that tests
-# start inherit it.
+# Networks this small lose more to threads than they gain; the suite runs a process per core instead. Commands that
+# tests start inherit it.
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np

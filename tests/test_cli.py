@@ -243,6 +243,26 @@ def test_editing_a_model_yaml(tmp_path, capsys):
     ]
 
 
+def test_an_edited_yaml_finds_its_plugins_from_its_own_folder(tmp_path, capsys):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    source = (
+        "from torch import nn\nfrom ultralytics.nn.registry import register, same_width\n"
+        "@register(same_width)\nclass InA(nn.Identity):\n    def __init__(self, c1): super().__init__()\n"
+    )
+    (tmp_path / "a" / "in_a.py").write_text(source, encoding="utf-8")
+    first, second = tmp_path / "a" / "first.yaml", tmp_path / "b" / "second.yaml"
+    plugin = f"plugins={tmp_path / 'a' / 'in_a.py'}"
+    insert = ["insert", "model=yolov8.yaml", "scale=n", "module=InA"]
+    assert main([*insert, "after=9", plugin, f"out={first}"]) == 0
+    assert "plugins: [in_a.py]\n" in first.read_text(encoding="utf-8")
+    assert main(["insert", f"model={first}", "scale=n", "module=FLABlock", "after=4", f"out={second}"]) == 0
+    assert "plugins: [../a/in_a.py]\n" in second.read_text(encoding="utf-8")
+    capsys.readouterr()
+    assert main(["info", f"model={second}", "imgsz=64", "scale=n"]) == 0
+    assert "InA" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

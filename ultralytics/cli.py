@@ -20,7 +20,7 @@ import yaml
 from ultralytics import REFERENCE_VERSION, __version__
 from ultralytics.cfg.config import KNOBS, MODE_DEFAULTS, parse_value, parse_word, unknown_key
 from ultralytics.cfg.model import ModelSpec, load_model_spec
-from ultralytics.cfg.surgery import describe_change, insert_rows, remove_rows, replace_rows
+from ultralytics.cfg.surgery import describe_change, insert_rows, remove_rows, replace_rows, set_plugins
 from ultralytics.utils.errors import ConfigError, UserError, nearest
 from ultralytics.utils.log import setup_console
 
@@ -221,7 +221,7 @@ def _edit(mode: str, given: dict[str, Any]) -> int:
     from ultralytics.nn.plugins import load_plugins  # torch takes seconds to import
     from ultralytics.nn.surgery import check_edit
 
-    load_plugins(given.get("plugins"))
+    named = load_plugins(given.get("plugins"))
     scale = given.get("scale")
     rows, module = given.get("after" if mode == "insert" else "rows"), given.get("module")
     if mode == "insert":
@@ -232,9 +232,11 @@ def _edit(mode: str, given: dict[str, Any]) -> int:
         text = remove_rows(model, _listed(rows), scale)
     before = load_model_spec(model, scale)
     load_plugins(before.plugins)
+    plugins = list(dict.fromkeys([*before.plugins, *named]))
+    if plugins:
+        text = set_plugins(text, plugins, out.absolute().parent)
     data = yaml.safe_load(text) | {"yaml_file": str(out)}
     after = ModelSpec.from_dict(data, before.scale or None)
-    after.plugins = before.plugins
     notes = check_edit(before, after)
     with open(out, "w", encoding="utf-8", newline="") as file:
         file.write(text)

@@ -310,9 +310,40 @@ def test_too_little_transfer_stops_the_run(run, tiny, tmp_path):
     (tmp_path / "moved.yaml").write_text(text, encoding="utf-8")
     keys = {"model": str(tmp_path / "moved.yaml"), "pretrained": str(start.best), "epochs": 1}
     run("follows", **keys, min_transfer=1.0)
-    with pytest.raises(CheckpointError, match=r"of \d+ pretrained tensors .* less than min_transfer=0.9"):
+    with pytest.raises(CheckpointError, match=r"41% of the pretrained tensors .* less than min_transfer=0\.9"):
         run("lost", **keys, min_transfer=0.9, transfer="name")
     assert not (tmp_path / "runs" / "lost").exists()
+
+
+def test_no_weights_are_too_little_as_well(run, tiny, tmp_path):
+    with pytest.raises(ConfigError, match=r"min_transfer=0.9, but there are no weights.*pretrained="):
+        run("forgotten", min_transfer=0.9)
+    start = run("start", epochs=1)
+    wide = yaml.safe_load(tiny.read_text(encoding="utf-8"))
+    wide["scales"] = {"n": [0.1, 0.12, 256]}
+    (tmp_path / "wide.yaml").write_text(yaml.safe_dump(wide), encoding="utf-8")
+    model = YOLO(tmp_path / "wide.yaml").load(start.best)  # most tensors of another width stay as initialised
+    with pytest.raises(CheckpointError, match=r"less than min_transfer=0\.9"):
+        model.train(data=str(start.args.data), epochs=1, imgsz=64, min_transfer=0.9, project=str(tmp_path / "runs"))
+
+
+def test_classes_follow_their_names_in_a_run_and_in_load(run, toy, tmp_path):
+    start = run("start", epochs=1)
+    other = toy.with_name("other.yaml")
+    other.write_text("train: images/train\nval: images/val\nnames: [blue, red, 绿]\n", encoding="utf-8")
+    keys = {**start.args.to_dict(), "pretrained": str(start.best), "data": str(other), "name": "other"}
+    model = DetectionTrainer(overrides=keys).get_model()
+    saved = load_checkpoint(start.best)
+    ends = [k for k in saved.weights if ".cv3." in k and k.endswith((".2.weight", ".2.bias"))]
+    assert ends
+    for key in ends:
+        assert torch.equal(model.state_dict()[key], saved.weights[key][[2, 0, 1]])
+    yolo = YOLO(start.args.model, nc=3)
+    yolo.model.names = {0: "blue", 1: "red", 2: "绿"}
+    yolo.load(start.best)
+    assert yolo.names == saved.names
+    for key in ends:
+        assert torch.equal(yolo.model.state_dict()[key], saved.weights[key])
 
 
 LOCKED = """

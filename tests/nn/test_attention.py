@@ -61,7 +61,7 @@ def check_finite(name, p, size, dtype, mode, kind, scale, seed=0):
     with torch.autocast("cpu", dtype=dtype, enabled=mode == "autocast" and dtype != torch.float32):
         y = block(x)
     assert y.shape == x.shape
-    y.float().tanh().mean().backward()
+    y.float().mean().backward()
     assert torch.isfinite(y).all()
     assert torch.isfinite(x.grad).all()
     for n, parameter in block.named_parameters():
@@ -89,8 +89,9 @@ def test_outputs_and_gradients_are_finite(name, p, size, dtype, mode, kind, scal
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 @pytest.mark.parametrize("name", sorted(BLOCKS))
 def test_outputs_and_gradients_are_finite_on_large_maps(name, dtype, size):
-    if name == "PSABlock" and size == (160, 160):
-        size = (160, 40)  # the plain kernel of a CPU would hold a 25,600² matrix per head
+    if name == "PSABlock" and size == (160, 160):  # minutes: once is enough
+        check_finite(name, 3, size, dtype, "pure", "random", 1e3)
+        return
     for p in (1, 2, 3, 4, 5, 6, 8, 16, 32) if "FLA" in name or "Focused" in name else (3,):
         for scale in (1e-3, 1.0, 1e3):
             check_finite(name, p, size, dtype, "pure", "random", scale)
@@ -103,8 +104,7 @@ def test_low_precision_is_near_fp64(name, dtype, bound):
     """p = 3, N = 6400: the error's norm against the output's."""
     torch.manual_seed(0)
     wide = opened(BLOCKS[name](32, 3)).double()
-    shape = (1, 32, 40, 40) if name == "PSABlock" else (1, 32, 80, 80)
-    x = torch.randn(shape, dtype=torch.float64)
+    x = torch.randn(1, 32, 80, 80, dtype=torch.float64)
     with torch.no_grad():
         want = wide(x)
         pure = copy.deepcopy(wide).to(dtype)(x.to(dtype)).double()

@@ -97,6 +97,26 @@ def test_products_of_parameters_alone_do_not_count_and_a_plugins_products_do():
     assert row.flops == 2 * 2 * 2 * 256 * 256
 
 
+def test_products_inside_torchs_own_attention_count():
+    @register(same_width)
+    class Torchs(nn.Module):
+        def __init__(self, c1):
+            super().__init__()
+            self.attn = nn.MultiheadAttention(c1, 4, batch_first=True)
+            self.row = nn.Parameter(torch.ones(c1))
+
+        def forward(self, x):
+            tokens = x.flatten(2).transpose(1, 2)
+            out = self.attn(tokens, tokens, tokens, need_weights=False)[0]
+            gain = (out[0] @ self.row).sigmoid().view(1, 1, *x.shape[2:])
+            return out.transpose(1, 2).view_as(x) * gain
+
+    row = explain(inserted(15, "Torchs"), (64, 96)).rows[16]
+    N, C = 8 * 12, 64
+    assert row.flops == 8 * N * C * C + 4 * N * N * C + 2 * N * C
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
 def test_looking_leaves_the_model_alone():
     model = DetectionModel("yolov8n-fla.yaml", nc=3, verbose=False).train()
     before = {k: v.clone() for k, v in model.state_dict().items()}

@@ -98,7 +98,7 @@ def test_an_edit_is_described():
     changed = check_edit(before, edited(insert_rows("yolov8.yaml", 9, "FocusedLinearAttention(256)"), "n"))
     assert "change the output" in changed[2]
     emptied = check_edit(before, edited(replace_rows("yolov8.yaml", 9, "nn.Identity()"), "n"))
-    assert "343 of 355" in emptied[1]
+    assert "343 of 343" in emptied[1]
     assert "change the output" in emptied[2]
 
 
@@ -119,6 +119,12 @@ def test_an_edit_that_fails_at_another_scale_is_refused():
     """5 heads divide the 80 and 640 channels of x, not the 64 of n."""
     with pytest.raises(ModelError, match="5 heads do not divide"):
         check_edit(load_model_spec("yolov8x.yaml"), edited(insert_rows("yolov8.yaml", 9, "FLABlock(num_heads=5)"), "x"))
+
+
+def test_the_head_is_compared_at_every_scale():
+    """768·0.75 is what P5 has at m; at n it would be 192 channels instead of 256."""
+    with pytest.raises(ModelError, match="192 channels at stride 32 at scale n"):
+        check_edit(load_model_spec("yolov8m.yaml"), edited(insert_rows("yolov8.yaml", 21, "Conv(768, 1)"), "m"))
 
 
 def test_a_replacement_keeps_every_tensor(nano):

@@ -193,6 +193,13 @@ def test_a_wrong_row_is_named_with_the_mend(head, told):
         parse_model(spec(head))
 
 
+def test_keyword_arguments_reach_the_channel_rule():
+    layers, _ = parse_model(spec([[-1, 1, "Conv", [64, {"k": 3, "s": 2}]], [[-1, 2], 1, "Concat", [1]]][:1]))
+    assert layers(torch.zeros(1, 3, 64, 64)).shape[-1] == 4
+    with pytest.raises(ModelError, match=r"row 4.*different size: row 3 .*stride 16, row 2 .*stride 8"):
+        parse_model(spec([[-1, 1, "Conv", [64, {"k": 3, "s": 2}]], [[-1, 2], 1, "Concat", [1]]]))
+
+
 def test_a_users_module_needs_no_edit_of_the_tree():
     @register(conv_like)
     class Doubling(nn.Module):

@@ -77,6 +77,10 @@ class ModelSpec:
     plugins: list[str] = field(default_factory=list)
     yaml_file: str = ""
 
+    def repeats(self, row: RowSpec) -> int:
+        """How often a row's block repeats at this scale."""
+        return max(round(row.repeats * self.depth), 1) if row.repeats > 1 else row.repeats
+
     @property
     def rows(self) -> list[RowSpec]:
         """All rows in the order of their numbers."""

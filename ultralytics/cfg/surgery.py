@@ -8,6 +8,7 @@ file's line ends, so write it with `newline=""`.
 from __future__ import annotations
 
 import ast
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -201,6 +202,29 @@ def describe_change(old: ModelSpec, new: ModelSpec) -> list[str]:
         lines += [f"row {k} {a[k].module} is gone" for k in range(i, i_end)]
         lines += [f"new row {m} {b[m].module} after row {m - 1}" for m in range(j, j_end)]
     return lines
+
+
+def set_plugins(text: str, files: Sequence[str], folder: str | Path) -> str:
+    """The text with `plugins:` naming these files as seen from the folder the text will lie in."""
+    absolute = os.path.abspath(folder)
+    names = []
+    for file in files:
+        try:
+            names.append(Path(os.path.relpath(file, absolute)).as_posix())
+        except ValueError:  # another drive
+            names.append(Path(file).as_posix())
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    assert isinstance(root, yaml.MappingNode)
+    written = yaml.safe_dump(names, default_flow_style=True, width=10**6, allow_unicode=True).strip()
+    newline = "\r\n" if "\r\n" in text else "\n"
+    for key, value in root.value:
+        if key.value == "plugins":
+            start, end = value.start_mark.index, value.end_mark.index
+            tail = text[start:end][len(text[start:end].rstrip()) :]
+            gap = " " if text[start - 1] not in " \t" else ""
+            return text[:start].rstrip(" \t\r\n") + (gap or " ") + written + tail + text[end:]
+    start = root.start_mark.index
+    return f"{text[:start]}plugins: {written}{newline}{text[start:]}"
 
 
 # Reading

@@ -35,6 +35,7 @@ class Checkpoint:
         weights: tensors to evaluate with (the average where there is one), fp32.
         train_args: the run's configuration; source: "own" or "reference".
         state: everything else of an own file, for resuming.
+        share: part of the tensors that came from a file, where others are as initialised.
         plugins: files that registered modules of the model when it was trained. They are named in messages and never
         run:
             a weights file may come from anywhere.
@@ -48,6 +49,7 @@ class Checkpoint:
     source: str = "own"
     state: dict[str, Any] = field(default_factory=dict)
     plugins: list[str] = field(default_factory=list)
+    share: float = 1.0
 
 
 def save_checkpoint(path: Path, data: dict[str, Any]) -> None:

@@ -87,7 +87,12 @@ def probes(
         for which, size in (("smallest", smallest), ("largest", max(sizes, key=math.prod))):
             found.append(Probe(f"{which} size of multi_scale", few, size, True, "multi_scale=False"))
     if images % batch:
-        found.append(Probe("last batch of an epoch", min(images % batch, PROBE_IMAGES), smallest, True))
+        rest = images % batch
+        avoid = "multi_scale=False" if multi_scale else ""
+        found.append(Probe("last batch of an epoch", min(rest, PROBE_IMAGES), smallest, True, avoid))
+        if rest > PROBE_IMAGES:  # its true number, on a map that costs little
+            tiny = min(2 * stride, side)
+            found.append(Probe("last batch of an epoch", rest, (tiny, tiny), True))
     shapes = [(int(h), int(w)) for h, w in val_shapes]
     for which, size in zip(("tallest", "widest"), _extremes(shapes), strict=False):
         one = len(set(shapes)) == 1

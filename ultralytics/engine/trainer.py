@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import tempfile
 import time
 from abc import ABC, abstractmethod
@@ -106,7 +107,12 @@ class BaseTrainer(ABC):
         self.args = get_cfg(cfg, overrides, source)
         self.checkpoint = weights
         self.resumed = self._read_resume(dict(overrides or {})) if self.args.resume else None
-        load_plugins(self.args.plugins)
+        self.args.plugins = load_plugins(self.args.plugins) or None
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise ConfigError(
+                f"started as {os.environ['WORLD_SIZE']} processes, and a run is one process",
+                mend="training on several GPUs is not offered yet: start it without torchrun",
+            )
         self.device = select_device(self.args.device)
         self.read_inputs()
         if self.resumed is not None:

@@ -30,6 +30,7 @@ class Row:
         args: the YAML arguments, with `nc` resolved.
         repeats: repeats after the depth multiple.
         width, max_channels: the scale's width multiple and cap.
+        kwargs: keyword arguments, which go to the constructor as they are.
     """
 
     channels: list[int]
@@ -37,6 +38,11 @@ class Row:
     repeats: int
     width: float
     max_channels: float
+    kwargs: dict[str, Any] = field(default_factory=dict)
+
+    def argument(self, position: int, name: str, default: Any) -> Any:
+        """An argument, by place or by name."""
+        return self.args[position] if len(self.args) > position else self.kwargs.get(name, default)
 
     def scaled(self, requested: Any) -> int:
         """Outgoing channels for a requested number: capped, multiplied by the width, rounded up to a multiple of 8."""
@@ -131,7 +137,9 @@ def class_branch(name: str) -> str:
 def conv_like(row: Row) -> Built:
     """`[c2, k, s, …]` of a convolution: (c1, c2, k, s, …), c2 scaled by the width."""
     c1, c2 = row.only_source(), row.scaled(row.args[0] if row.args else None)
-    stride = row.args[2] if len(row.args) > 2 else 1
+    stride = row.argument(2, "s", 1)
+    if isinstance(stride, bool) or (isinstance(stride, int) and stride < 1):
+        raise ModelError(f"its stride must be 1 or more, not {stride}")
     factor = float(stride) if isinstance(stride, int) else None
     return Built([c1, c2, *row.args[1:]], c2, factor, row.repeats, requested=row.args[0], scaled=c2)
 
@@ -178,7 +186,7 @@ def detect_head(row: Row) -> Built:
 
 
 def _upsample(row: Row) -> Built:
-    factor = row.args[1] if len(row.args) > 1 else None
+    factor = row.argument(1, "scale_factor", None)
     return Built(row.args, row.only_source(), 1 / factor if isinstance(factor, int | float) else None, row.repeats)
 
 

@@ -185,7 +185,7 @@ def explain(model: nn.Module, imgsz: int | tuple[int, int] = 640, batch: int = 1
                 number=i,
                 name=row.name,
                 sources=row.sources,
-                repeats=max(round(row.repeats * spec.depth), 1) if row.repeats > 1 else row.repeats,
+                repeats=spec.repeats(row),
                 module=row.module,
                 args=row.args,
                 requested=built.requested if isinstance(built.requested, int) else None,
@@ -242,12 +242,15 @@ def _measure(net: Any, shape: tuple[int, ...]) -> tuple[list[int], list[int], li
     folded = [m.bn for m in net.modules() if isinstance(m, Conv) and isinstance(m.bn, nn.BatchNorm2d)]
     handles += [m.register_forward_hook(norm) for m in folded]
     like = next(net.parameters())
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # its one operation hides the products inside
     try:
         with torch.no_grad():
             image = torch.zeros(shape, device=like.device, dtype=like.dtype)
             with ProductCounter(image, count):
                 net(image)
     finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
         for handle in handles:
             handle.remove()
     return products, norms, shapes
@@ -259,8 +262,15 @@ def _attention_flops(q: Tensor, k: Tensor, v: Tensor, *_: Any, **__: Any) -> int
     return 2 * B * h * N * k.shape[-2] * (d + v.shape[-1])
 
 
-# torch's own formulas, and the CPU's fused attention, which they lack.
+def _matrix_vector_flops(a: Tensor, b: Tensor, *_: Any, **__: Any) -> int:
+    return 2 * a.numel()
+
+
+# torch's own formulas, and the CPU's fused attention and products with vectors, which they lack.
 _FORMULAS: dict[Any, Callable[..., int]] = {
+    torch.ops.aten.mv: _matrix_vector_flops,
+    torch.ops.aten.dot: _matrix_vector_flops,
+    torch.ops.aten.addmv: lambda _, a, b, *__, **___: _matrix_vector_flops(a, b),
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
     **flop_registry,
 }

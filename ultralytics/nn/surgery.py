@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -27,15 +26,15 @@ def check_edit(before: ModelSpec, after: ModelSpec) -> list[str]:
     """
     for letter in after.scales or [after.scale]:
         with torch.device("meta"):  # shapes alone
-            parse_model(_at(after, letter))
+            was, now = (_declared(parse_model(at(spec, letter))[0][-1]) for spec in (before, after))
+        if was != now:
+            raise _fed_otherwise(was, now, after, f" at scale {letter}" if letter else "")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         old, new = DetectionModel(before, verbose=False).eval(), DetectionModel(after, verbose=False).eval()
         feeds = [_feeds(m) for m in (old, new)]
         if feeds[0] != feeds[1]:
-            told = ", ".join(f"{c} channels at stride {s:g}" for s, c in feeds[1])
-            want = ", ".join(f"{c} at {s:g}" for s, c in feeds[0])
-            raise ModelError(f"after the edit the head would read {told}", after.rows[-1].where, f"it read {want}")
+            raise _fed_otherwise(feeds[0], feeds[1], after)
         settle(old)
         report = new.load(old)
         with torch.inference_mode():
@@ -44,7 +43,7 @@ def check_edit(before: ModelSpec, after: ModelSpec) -> list[str]:
     reads = ", ".join(f"{c} channels at stride {s:g}" for s, c in feeds[1])
     return [
         f"the head reads {reads}, as before",
-        f"{len(report.loaded)} of {report.offered} tensors of the old network find their place in the new one",
+        f"{len(report.loaded)} of {report.possible} tensors that could go over find their place in the new network",
         "the untrained network gives the old one's output to the bit"
         if same
         else "the new rows change the output from the start: expect to train them before it is what it was",
@@ -65,14 +64,26 @@ def settle(model: DetectionModel) -> DetectionModel:
     return model.eval()
 
 
-def _feeds(model: DetectionModel) -> list[tuple[float, int]]:
+Feeds = list[tuple[float | None, int]]  # stride and channels of each map a head reads
+
+
+def _declared(head: Any) -> Feeds:
+    """What the rules of the rows say the head reads; a stride is None where a rule does not know it."""
+    return list(zip(head.strides_read, head.channels_read, strict=True))
+
+
+def _fed_otherwise(was: Feeds, now: Feeds, after: ModelSpec, where: str = "") -> ModelError:
+    told, want = (", ".join(f"{c} channels at stride {s or '?'}" for s, c in feeds) for feeds in (now, was))
+    told, want = told.replace(".0", ""), want.replace(".0", "")
+    return ModelError(f"after the edit the head would read {told}{where}", after.rows[-1].where, f"it read {want}")
+
+
+def _feeds(model: DetectionModel) -> Feeds:
     """Stride and channels of each map the head reads."""
     branches: Any = model.head.cv2
     return [(float(s), b[0].conv.in_channels) for s, b in zip(model.stride, branches, strict=True)]
 
 
-def _at(spec: ModelSpec, letter: str) -> ModelSpec:
-    if not spec.scales:
-        return spec
-    depth, width, cap = spec.scales[letter]
-    return replace(spec, scale=letter, depth=depth, width=width, max_channels=cap)
+def at(spec: ModelSpec, letter: str) -> ModelSpec:
+    """The same model at another of its scales."""
+    return ModelSpec.from_dict(spec.to_dict(), letter) if spec.scales else spec

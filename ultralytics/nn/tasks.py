@@ -58,6 +58,10 @@ def parse_model(
                 _check_resolutions(spec.rows, i, sources, scales, strides)
             if isinstance(layer, Detect):
                 _check_levels(spec.rows, i, sources, scales, strides)
+                if layer.nc != spec.nc:
+                    raise ModelError(
+                        f"it has {layer.nc} classes, and the model {spec.nc}", mend="write its argument as nc"
+                    )
                 if i + 1 < len(spec.rows):
                     raise ModelError(
                         "the head must be the last row, and rows follow", mend="keep one Detect, at the end"
@@ -67,12 +71,13 @@ def parse_model(
         joins = lookup(row.module)[1] in (concat, detect_head)  # these take a list, of one map too
         layer.i, layer.f = i, sources[0] if len(sources) == 1 and not joins else sources  # type: ignore[assignment]  # a row's attribute
         layer.type = f"{type(layer).__module__}.{type(layer).__qualname__}"  # type: ignore[assignment]  # a row's attribute
+        layer.channels_read, layer.strides_read = incoming, scales  # type: ignore[assignment]  # a row's attributes
         layers.append(layer)
         channels.append(out)
         strides.append(scales[0] * factor if scales[0] is not None and factor is not None else None)
         save.update(s % i for s in sources if s != -1)
         if verbose:
-            n = max(round(row.repeats * spec.depth), 1) if row.repeats > 1 else row.repeats
+            n = spec.repeats(row)
             params = sum(p.numel() for p in layer.parameters())
             LOGGER.info("%3d%20s%3d%10d  %-45s%-30s", i, layer.f, n, params, layer.type, args)
     model = nn.Sequential(*layers)
@@ -85,8 +90,7 @@ def _build_row(spec: ModelSpec, row: RowSpec, incoming: list[int]) -> tuple[nn.M
     cls, rule = lookup(row.module)
     args = [_resolve(a, spec.nc) for a in row.args]
     given = {k: _resolve(v, spec.nc) for k, v in args.pop().items()} if args and isinstance(args[-1], dict) else {}
-    n = max(round(row.repeats * spec.depth), 1) if row.repeats > 1 else row.repeats
-    built = rule(Row(incoming, args, n, spec.width, spec.max_channels))
+    built = rule(Row(incoming, args, spec.repeats(row), spec.width, spec.max_channels, given))
     keywords = {**given, **built.kwargs}
     try:
         copies = [cls(*built.args, **keywords) for _ in range(built.repeats)]
@@ -233,12 +237,23 @@ class DetectionModel(nn.Module):
             nonlocal reached
             reached = layer.i
 
+        def leave(layer: Any, _: Any, out: Any) -> None:
+            declared = layer.built.channels
+            if isinstance(out, Tensor) and out.dim() == 4 and out.shape[1] != declared:
+                raise ModelError(
+                    f"it gives {out.shape[1]} channels, and its channel rule says {declared}",
+                    mend="register it with the rule that fits, see docs/model-yaml.md",
+                )
+
         hooks = [layer.register_forward_pre_hook(enter) for layer in self.model]
+        hooks += [layer.register_forward_hook(leave) for layer in self.model]
         try:
             maps = self.forward(torch.zeros(1, self.spec.ch, STRIDE_PROBE, STRIDE_PROBE))
         except Exception as e:  # whatever a module makes of a map it was not written for
             reason = (str(e).splitlines() or [type(e).__name__])[0]
             where = self.spec.rows[reached].where or self.spec.yaml_file
+            if isinstance(e, ModelError):
+                raise ModelError(e.what, where, e.mend) from None
             raise ModelError(
                 f"a {STRIDE_PROBE}×{STRIDE_PROBE} image does not pass through: {reason}",
                 where,

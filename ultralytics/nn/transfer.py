@@ -44,18 +44,19 @@ class TransferReport:
     classes: list[str] = field(default_factory=list)
 
     @property
-    def offered(self) -> int:
-        """Tensors of the source that could go over: all but those of another class count."""
-        return len(self.loaded) + len(self.mismatched) + len(self.unused)
+    def possible(self) -> int:
+        """Tensors that could go over: those of the smaller side, without those of another class count. What rows that
+        only one side has bring along is no loss."""
+        return len(self.loaded) + len(self.mismatched) + min(len(self.unused), len(self.new))
 
     @property
     def share(self) -> float:
-        """Part of the offered tensors that went over, 0..1."""
-        return len(self.loaded) / self.offered if self.offered else 0.0
+        """Part of the possible tensors that went over, 0..1."""
+        return len(self.loaded) / self.possible if self.possible else 0.0
 
     def lines(self) -> list[str]:
         """The report for a reader: the count, then what moved, what is new and what did not fit, by row."""
-        out = [f"Transferred {len(self.loaded)} of {self.offered} pretrained tensors ({self.share:.0%})"]
+        out = [f"Transferred {len(self.loaded)} of {self.possible} pretrained tensors ({self.share:.0%})"]
         if self.moved:
             out.append(f"  moved with their rows: {', '.join(_spans(self.moved))}")
         if self.by_class:

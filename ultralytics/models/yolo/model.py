@@ -64,6 +64,7 @@ class YOLO:
         self.callbacks: dict[str, list[Callable[..., object]]] = {}
         self.scale = scale
         self._loaded: dict[str, Tensor] | None = None
+        self._loaded_share = 1.0
         name = str(model)
         if name.endswith((".yaml", ".yml")):
             self.model = DetectionModel(model, nc=nc, verbose=verbose, scale=scale)
@@ -124,12 +125,12 @@ class YOLO:
             report: TransferReport = self.model.load(weights)
         else:
             checkpoint = load_checkpoint(weights)
-            report = self.model.load(checkpoint.weights, checkpoint.spec, checkpoint.names)
             if len(checkpoint.names) == self.model.nc:
-                self.model.names = dict(checkpoint.names)
+                self.model.names = dict(checkpoint.names)  # before the transfer, which sorts classes by name
+            report = self.model.load(checkpoint.weights, checkpoint.spec, checkpoint.names)
         for line in report.lines():
             LOGGER.info(line)
-        self._loaded = dict(self.model.state_dict())
+        self._loaded, self._loaded_share = dict(self.model.state_dict()), report.share
         return self
 
     def save(self, filename: str | Path = "model.pt") -> None:
@@ -194,7 +195,8 @@ class YOLO:
             overrides.setdefault("plugins", self.plugins)
         start = None
         if self._loaded is not None:
-            start = Checkpoint(Path("the loaded weights"), self.model.yaml, self.names, self._loaded)
+            spec, loaded = self.model.yaml, self._loaded
+            start = Checkpoint(Path("the loaded weights"), spec, self.names, loaded, share=self._loaded_share)
         elif self.ckpt is not None and not kwargs.get("resume"):
             start = self.ckpt
         self.trainer = DetectionTrainer(cfg, overrides, weights=start)

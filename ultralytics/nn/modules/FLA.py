@@ -84,7 +84,7 @@ class FocusedLinearAttention(MapAttention):
             raise ModelError(f"attn_drop must lie in 0..1, not {attn_drop}")
         if not 1 <= focusing_factor <= 32:
             raise ModelError(f"focusing_factor must lie in 1..32, not {focusing_factor}")
-        if not isinstance(kernel_size, int) or kernel_size < 0 or (kernel_size and kernel_size % 2 == 0):
+        if type(kernel_size) is not int or kernel_size < 0 or (kernel_size and kernel_size % 2 == 0):
             raise ModelError(f"kernel_size must be odd, or 0 for no convolution, not {kernel_size}")
         if qk_scale is not None or attn_drop:
             LOGGER.warning(

@@ -73,7 +73,7 @@ class MapAttention(nn.Module):
         proj_drop: float = 0.0,
     ) -> None:
         super().__init__()
-        if not isinstance(num_heads, int) or num_heads < 1 or dim % num_heads:
+        if type(num_heads) is not int or num_heads < 1 or dim % num_heads:
             valid = [n for n in range(1, dim + 1) if dim % n == 0]
             raise ModelError(
                 f"{num_heads} heads do not divide {dim} channels", mend=f"valid counts: {', '.join(map(str, valid))}"
@@ -202,11 +202,10 @@ class AttentionBlock(nn.Module):
 
         y = x + gate ⊙ A(norm(x))
 
-    `norm` normalises over the channels of each place, `gate` is a number per channel that starts at zero (as
-    LayerScale, Touvron et al. 2021, with ε = 0; ReZero, Bachlechner et al. 2020). So an inserted block passes its
-    input on unchanged,
-    to the bit: a pretrained network computes what it computed, and the block comes in as far as training opens its
-    gate. Subclasses name A, and differ in nothing else.
+    `norm` normalises over the channels of each place, `gate` is a number per channel that starts at zero: LayerScale
+    (Touvron et al. 2021) in the spirit of ReZero (Bachlechner et al. 2020). So an inserted block passes its input on
+    unchanged, to the bit: a pretrained network computes what it computed, and the block comes in as far as training
+    opens its gate. Subclasses name A, and differ in nothing else.
 
     Args:
         dim: channels C; the row before gives them.
@@ -231,8 +230,9 @@ class AttentionBlock(nn.Module):
 
 @register(same_width)
 class PSABlock(AttentionBlock):
-    """Softmax attention, as in the PSA of YOLOv10 (Wang et al. 2024, §3.2) without its split and feed-forward part, in
-    the shared frame: y = x + gate ⊙ SoftmaxAttention(norm(x))."""
+    """Softmax attention in the shared frame: y = x + gate ⊙ SoftmaxAttention(norm(x)). The control in the place of the
+    PSA of YOLOv10 (Wang et al. 2024, §3.2), whose split, narrow keys, convolutional positions and feed-forward part it
+    leaves out, so that it differs from FLABlock in the mixing alone."""
 
     mixing = SoftmaxAttention
 

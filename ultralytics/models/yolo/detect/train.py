@@ -71,26 +71,32 @@ class DetectionTrainer(BaseTrainer):
         model.names = dict(self.data.names)
         if source is not None:
             self._transfer(model, source)
+        elif args.min_transfer:
+            raise ConfigError(
+                f"min_transfer={args.min_transfer:g}, but there are no weights to start from",
+                mend="pretrained=WEIGHTS.pt",
+            )
         return model
 
     def _transfer(self, model: DetectionModel, source: Checkpoint) -> None:
         """Let the pretrained weights follow their layers; too little is an error or, unless asked for, a warning.
 
         Raises:
-            CheckpointError: less than `min_transfer` of what the file offers found its place.
+            CheckpointError: less than `min_transfer` of what could go over found its place.
         """
         LOGGER.info("Pretrained weights: %s", source.path)
         report = model.load(source.weights, source.spec, source.names, by_name=self.args.transfer == "name")
         for line in report.lines():
             LOGGER.info(line)
-        told = f"{len(report.loaded)} of {report.offered} pretrained tensors ({report.share:.0%}) found their place"
-        if report.share < self.args.min_transfer:
+        share = report.share * source.share
+        told = f"{share:.0%} of the pretrained tensors found their place"
+        if share < self.args.min_transfer:
             raise CheckpointError(
                 f"{told}, less than min_transfer={self.args.min_transfer:g}",
                 str(source.path),
                 "the report above names the rows; take weights of this network, or a lower min_transfer",
             )
-        if report.share < EXPECTED_TRANSFER:
+        if share < EXPECTED_TRANSFER:
             LOGGER.warning("%s: only %s; min_transfer=0.9 would stop here", source.path, told)
 
     def get_criterion(self) -> Callable[[Any, Mapping[str, Any]], tuple[Tensor, Tensor]]:
