@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from ultralytics.engine import preflight as module
-from ultralytics.engine.preflight import Memory, PreflightError, PreflightReport, Probe, preflight, probes
+from ultralytics.engine.preflight import Memory, PreflightError, PreflightReport, preflight
+from ultralytics.engine.probes import Probe, probes
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.nn.tasks import DetectionModel
 

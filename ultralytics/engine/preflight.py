@@ -22,115 +22,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ultralytics.engine.probes import Probe, times
 from ultralytics.utils.errors import UserError
 
 SEED = 0
-PROBE_IMAGES = 2  # enough for batch norm, and a few seconds on a CPU
 _ALERT = re.compile(r"^(\S.*?) does not have a deterministic implementation")
 
 
 class PreflightError(UserError, ValueError):
     """A model that the run would break on: which row, at which shape, why."""
-
-
-@dataclass(frozen=True)
-class Probe:
-    """One trial.
-
-    Attributes:
-        name: what of the run it stands for; batch: images; size: (height, width) in pixels; train: forward and backward
-        in training mode, else forward in evaluation mode.
-        avoid: the setting under which the run does not meet it; required: whether the run meets it at all: otherwise a
-        failure is a warning.
-    """
-
-    name: str
-    batch: int
-    size: tuple[int, int]
-    train: bool
-    avoid: str = ""
-    required: bool = True
-
-    def __str__(self) -> str:
-        return f"{_times(self.size)} ({self.name})"
-
-
-def probes(
-    imgsz: int,
-    stride: int,
-    batch: int,
-    images: int,
-    multi_scale: bool,
-    val_shapes: Sequence[tuple[int, int]],
-    train_shapes: Sequence[tuple[int, int]] = (),
-) -> list[Probe]:
-    """The shapes of a run, each once, the training size first.
-
-    Args:
-        imgsz: of the run; rounded up to the stride; stride: the model's largest; batch: images per step; images: of the
-        training split.
-        val_shapes, train_shapes: (height, width) of the batches; train_shapes only where they are rectangles
-        (`rect=True`). Without val_shapes nothing is validated.
-    """
-    batch = min(batch, images)
-    few = min(batch, PROBE_IMAGES)
-    side = math.ceil(imgsz / stride) * stride
-    frames = [(int(h), int(w)) for h, w in train_shapes] or [(side, side)]
-    base = max(frames, key=math.prod)
-    found = [Probe("training size", few, base, True)]
-    for which, size in zip(("tallest", "widest"), _extremes(frames), strict=True):
-        found.append(Probe(f"{which} training rectangle", few, size, True, "rect=False"))
-    smallest = base
-    if multi_scale:
-        sizes = [_rescaled(frame, s, stride) for frame in frames for s in _scales(side, stride)]
-        smallest = min(sizes, key=math.prod)
-        for which, size in (("smallest", smallest), ("largest", max(sizes, key=math.prod))):
-            found.append(Probe(f"{which} size of multi_scale", few, size, True, "multi_scale=False"))
-    if images % batch:
-        rest = images % batch
-        avoid = "multi_scale=False" if multi_scale else ""
-        found.append(Probe("last batch of an epoch", min(rest, PROBE_IMAGES), smallest, True, avoid))
-        if rest > PROBE_IMAGES:  # its true number, on a map that costs little
-            tiny = min(2 * stride, side)
-            found.append(Probe("last batch of an epoch", rest, (tiny, tiny), True))
-    shapes = [(int(h), int(w)) for h, w in val_shapes]
-    for which, size in zip(("tallest", "widest"), _extremes(shapes), strict=False):
-        one = len(set(shapes)) == 1
-        name = "validation size" if one else f"{which} validation rectangle"
-        avoid = "rect_val=False" if size != (side, side) else ""
-        found.append(Probe(name, PROBE_IMAGES, size, False, avoid))
-    if side > stride and all(
-        h == w for h, w in (*frames, *shapes)
-    ):  # prediction meets them even where the run does not
-        low = math.ceil(0.6 * side / stride) * stride
-        if low < side:
-            found.append(Probe("a rectangle, as in prediction", 1, (low, side), False, required=False))
-    # In evaluation and with one image: a 1×1 map of one image is nothing a batch norm could train on.
-    found.append(Probe("a single stride", 1, (stride, stride), False, required=False))
-    unique: dict[tuple[Any, ...], Probe] = {}
-    for probe in found:
-        unique.setdefault((probe.batch, probe.size, probe.train), probe)
-    return list(unique.values())
-
-
-def _extremes(shapes: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The tallest and the widest shape, the larger of equals; nothing of nothing."""
-    if not shapes:
-        return []
-    return [max(shapes, key=lambda s: (s[k] / s[1 - k], math.prod(s))) for k in (0, 1)]
-
-
-def _scales(imgsz: int, stride: int) -> range:
-    """Every longest side that `BaseTrainer.rescale` draws."""
-    last = int(imgsz * 1.5) + stride - 1
-    return range(max(imgsz // 2 // stride * stride, stride), last // stride * stride + 1, stride)
-
-
-def _rescaled(shape: tuple[int, int], size: int, stride: int) -> tuple[int, int]:
-    """What `BaseTrainer.rescale` makes of a batch's shape, its rounding included."""
-    factor = size / max(shape)
-    h, w = (n if factor == 1 else math.ceil(n * factor / stride) * stride for n in shape)
-    return h, w
 
 
 @dataclass(frozen=True)
@@ -176,9 +76,9 @@ class PreflightReport:
         sizes = sorted({p.size for p in self.probes}, key=lambda s: (math.prod(s), s))
         count = len(sizes)
         if count > 1:
-            told = f"{count} shapes from {_times(sizes[0])} to {_times(sizes[-1])} pass"
+            told = f"{count} shapes from {times(sizes[0])} to {times(sizes[-1])} pass"
         else:
-            told = f"{_times(sizes[0])} passes"
+            told = f"{times(sizes[0])} passes"
         again = ", equal when repeated" if self.repeats else ""
         memory = f"about {_human(self.memory.total)} at batch {self.memory.batch}"
         how = f"{_precision(self.amp_dtype)}{again} ({self.seconds:.1f} s)"
@@ -276,7 +176,7 @@ class _Tape:
 
     def _enter(self, k: int, inputs: Any) -> Any:
         self.row = k
-        self.shapes[k] = ", ".join(_times(t.shape) for t in _tensors(inputs)) or "no tensor"
+        self.shapes[k] = ", ".join(times(t.shape) for t in _tensors(inputs)) or "no tensor"
         self.sources = []
         return self._views(k, inputs) if self.train else None
 
@@ -549,7 +449,7 @@ class _Trial:
         )
         if reference is None:
             return PreflightError(f"{told} {at}", where, mend)
-        like = _times(reference.size)
+        like = times(reference.size)
         if probe.size != reference.size and self._passes(_variant(probe, probe.batch, reference.size), amp):
             mend = failure.mend or "make it independent of H and W"
             mend += f", or use {probe.avoid}" if probe.avoid else ""
@@ -788,10 +688,6 @@ def _reason(error: Exception) -> str:
 
 def _count(images: int) -> str:
     return f"{images} image{'s' * (images != 1)}"
-
-
-def _times(shape: Sequence[int]) -> str:
-    return "×".join(map(str, shape))
 
 
 def _precision(dtype: torch.dtype | None) -> str:

@@ -27,7 +27,8 @@ from ultralytics.engine.checkpoint import Checkpoint, load_checkpoint, save_chec
 from ultralytics.engine.device import mixed_precision, seed_everything, select_device
 from ultralytics.engine.ema import ModelEMA
 from ultralytics.engine.optim import build_optimizer, choose_optimizer
-from ultralytics.engine.preflight import preflight, probes
+from ultralytics.engine.preflight import preflight
+from ultralytics.engine.probes import probes, rescaled
 from ultralytics.engine.rundir import new_run_dir, remove_unfinished, write_atomically
 from ultralytics.engine.schedule import Schedule
 from ultralytics.nn.plugins import load_plugins
@@ -424,11 +425,9 @@ class BaseTrainer(ABC):
             // self.stride
             * self.stride
         )
-        factor = max(size, self.stride) / max(img.shape[2:])
-        if factor == 1:
-            return img
-        shape = [math.ceil(n * factor / self.stride) * self.stride for n in img.shape[2:]]
-        return F.interpolate(img, size=shape, mode="bilinear", align_corners=False)
+        before = (int(img.shape[2]), int(img.shape[3]))
+        after = rescaled(before, max(size, self.stride), self.stride)
+        return img if after == before else F.interpolate(img, size=after, mode="bilinear", align_corners=False)
 
     def _check_finite(self, parts: Tensor, batch: Mapping[str, Any]) -> None:
         if bool(torch.isfinite(parts).all()):
