@@ -44,7 +44,7 @@ MISTAKES = {
     "a short row": ("[-1, 1, SPPF, [1024, 5]]", "[-1, 1, SPPF]", r"row 9.*a row is \[from, repeats, module, args\]"),
     "no repeats": ("[-1, 1, SPPF", "[-1, 0, SPPF", r"row 9 .*repeats"),
     "a source as text": ("[-1, 1, SPPF", "['8', 1, SPPF", r"row 9 .*without quotes"),
-    "a kernel the map cannot take": ("SPPF, [1024, 5]]", "SPPF, [1024, 4]]", r"row 9 .*SPPF"),
+    "a kernel the map cannot take": ("SPPF, [1024, 5]]", "SPPF, [1024, 4]]", r"row 9 .*kernel must be odd"),
     "a plugin that is not there": ("nc: 80", "plugins: [mine.py]\nnc: 80", r"mine\.py: no such plugin"),
     "a head that is not last": ("# 23", "\n  - [22, 1, nn.Identity, []]", r"row 2[34].*(last row must be Detect|no row reads)"),
     "classes of its own": ("Detect, [nc]", "Detect, [20]", r"row 23 .*20 classes, and the model 3.*as nc"),

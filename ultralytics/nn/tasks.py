@@ -97,7 +97,7 @@ def _build_row(spec: ModelSpec, row: RowSpec, incoming: list[int]) -> tuple[nn.M
     except ModelError:
         raise
     except Exception as e:  # whatever a module makes of arguments it was not written for
-        reason = (str(e).splitlines() or [type(e).__name__])[0].replace("__init__()", cls.__name__)
+        reason = (str(e).splitlines() or [type(e).__name__])[0].replace(f"{cls.__name__}.__init__()", "it")
         told = ", ".join([*map(repr, built.args), *(f"{k}={v!r}" for k, v in keywords.items())])
         raise ModelError(f"it cannot be built as {cls.__name__}({told}): {reason}", mend=_takes(cls)) from None
     layer = copies[0] if len(copies) == 1 else nn.Sequential(*copies)

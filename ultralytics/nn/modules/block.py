@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ultralytics.nn.modules.conv import Conv
 from ultralytics.nn.registry import block_like, register, repeated_block
+from ultralytics.utils.errors import ModelError
 
 
 class DFL(nn.Module):
@@ -75,6 +76,8 @@ class SPPF(nn.Module):
 
     def __init__(self, c1: int, c2: int, k: int = 5) -> None:
         super().__init__()
+        if type(k) is not int or k < 1 or k % 2 == 0:
+            raise ModelError(f"its pooling kernel must be odd, not {k}: an even one changes the map's size")
         hidden = c1 // 2
         self.cv1 = Conv(c1, hidden, 1, 1)
         self.cv2 = Conv(hidden * 4, c2, 1, 1)
