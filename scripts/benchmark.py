@@ -133,6 +133,9 @@ def val(model: str, data: str, imgsz: int, batch: int, workers: int, threads: in
 
 def main(words: list[str]) -> int:
     """Run one measurement."""
+    if {"-h", "--help", "help"} & set(words):
+        print(__doc__)
+        return 0
     try:
         what = words[0] if words else ""
         if what not in DEFAULTS:

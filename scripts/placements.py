@@ -1,7 +1,7 @@
 """Train placements of the attention beside plain YOLOv8 and compare them: one recipe, several seeds, one test.
 
     placements.py data=data/bccd.yaml weights=yolov8n.pt [seeds=[0,1,2]] [epochs=30] [imgsz=320] [batch=16] [workers=2]
-                  [rows=[plain,seed-by-name,…]] [scale=n] [out=runs/placements]
+                  [rows=[plain,tutorial-by-number,…]] [scale=n] [out=runs/placements]
     placements.py sizes        parameters and operations of each placement at each scale, 640 px, 80 classes
 
 A run that is done is not run again, so that the command can be stopped and repeated. Prints a JSON line per run and a
@@ -25,8 +25,8 @@ from ultralytics.utils.errors import ConfigError, UserError
 # Row of the table → model YAML and the rule by which pretrained tensors find their layers.
 PLACEMENTS = {
     "plain": ("yolov8.yaml", "structure"),
-    "seed-by-name": ("yolov8-fla.yaml", "name"),
-    "seed": ("yolov8-fla.yaml", "structure"),
+    "tutorial-by-number": ("yolov8-fla.yaml", "name"),
+    "tutorial": ("yolov8-fla.yaml", "structure"),
     "sppf": ("yolov8-fla-sppf.yaml", "structure"),
     "p3": ("yolov8-fla-p3.yaml", "structure"),
     "p4": ("yolov8-fla-p4.yaml", "structure"),
@@ -44,7 +44,7 @@ DEFAULTS: dict[str, Any] = {
     "imgsz": 320,
     "batch": 16,
     "workers": 2,
-    "rows": ["plain", "seed-by-name", "seed", "sppf"],
+    "rows": ["plain", "tutorial-by-number", "tutorial", "sppf"],
     "scale": "n",
     "out": "runs/placements",
 }
@@ -89,9 +89,9 @@ def table(results: list[dict[str, Any]], seeds: list[int]) -> list[str]:
     lines = [f"| placement | {' | '.join(f'seed {s}' for s in seeds)} | mean ± std |", "|---" * (len(seeds) + 2) + "|"]
     for row in dict.fromkeys(r["row"] for r in results):
         values = [r["mAP50_95"] for r in results if r["row"] == row]
-        spread = statistics.stdev(values) if len(values) > 1 else 0.0
+        spread = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
         cells = " | ".join(f"{v:.4f}" for v in values)
-        lines.append(f"| {row} | {cells} | {statistics.mean(values):.4f} ± {spread:.4f} |")
+        lines.append(f"| {row} | {cells} | {statistics.mean(values):.4f}{spread} |")
     return lines
 
 
@@ -109,6 +109,9 @@ def sizes(scales: str = "nsmlx") -> list[str]:
 
 def main(words: list[str]) -> int:
     """Run what is asked for."""
+    if {"-h", "--help", "help"} & set(words):
+        print(__doc__)
+        return 0
     if words == ["sizes"]:
         print("\n".join(sizes()))
         return 0

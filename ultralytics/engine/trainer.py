@@ -204,8 +204,15 @@ class BaseTrainer(ABC):
         epoch = self.start_epoch
         while not stop:
             self.epoch = epoch
-            self._train_epoch()
-            stop = self._finish_epoch(started)
+            try:
+                self._train_epoch()
+                stop = self._finish_epoch(started)
+            except KeyboardInterrupt:
+                if self.last.exists():
+                    LOGGER.info(
+                        "Stopped in epoch %d. Go on from its beginning with resume=%s", epoch + 1, self.save_dir
+                    )
+                raise
             epoch += 1
         done = epoch - self.start_epoch
         LOGGER.info("%d epochs completed in %.3f hours.", done, (time.perf_counter() - started) / 3600)

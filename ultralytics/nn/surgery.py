@@ -46,7 +46,7 @@ def check_edit(before: ModelSpec, after: ModelSpec) -> list[str]:
         f"{len(report.loaded)} of {report.possible} tensors that could go over find their place in the new network",
         "the untrained network gives the old one's output to the bit"
         if same
-        else "the new rows change the output from the start: expect to train them before it is what it was",
+        else "the network computes something else than before: it has to be trained before it can be judged",
     ]
 
 

@@ -247,7 +247,8 @@ class YOLO:
         for i, name in data.names.items():
             mine = self.names.get(i, str(i))
             if mine not in (name, str(i)) and not args.single_cls:
-                LOGGER.warning("%s: class %d is %r there and %r in the weights", args.data, i, name, mine)
+                told = "WARNING: %s: class %d is %r there and %r in the weights (%d and %d classes): no figure below counts"
+                LOGGER.warning(told, args.data, i, name, mine, len(data.names), len(self.names))
                 return
 
     def predict(self, source: Any = None, stream: bool = False, **kwargs: Any) -> list[Results] | Iterator[Results]:
