@@ -247,7 +247,7 @@ class YOLO:
         for i, name in data.names.items():
             mine = self.names.get(i, str(i))
             if mine not in (name, str(i)) and not args.single_cls:
-                told = "WARNING: %s: class %d is %r there and %r in the weights (%d and %d classes): no figure below counts"
+                told = "WARNING: %s: class %d is %r there and %r in the weights (%d and %d classes)"
                 LOGGER.warning(told, args.data, i, name, mine, len(data.names), len(self.names))
                 return
 
