@@ -6,6 +6,7 @@ import os
 import random
 import time
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -124,13 +125,9 @@ def test_training_rectangles():
 def test_the_extremes_of_multi_scale_are_the_trainers(imgsz, stride):
     imgsz = -(-imgsz // stride) * stride
 
-    class Trainer:
-        class args:  # noqa: N801
-            seed = 0
-
-    Trainer.args.imgsz, Trainer.stride = imgsz, stride
+    trainer = SimpleNamespace(args=SimpleNamespace(seed=0, imgsz=imgsz), stride=stride)
     img = torch.zeros(1, 1, imgsz, imgsz)
-    drawn = {BaseTrainer.rescale(Trainer, img, i).shape[-1] for i in range(400)}
+    drawn = {BaseTrainer.rescale(trainer, img, i).shape[-1] for i in range(400)}
     tried = [p.size[0] for p in probes(imgsz, stride, 4, 8, True, []) if p.train]
     assert min(drawn) == min(tried)
     assert max(drawn) == max(tried)

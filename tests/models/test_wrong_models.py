@@ -10,7 +10,7 @@ from ultralytics.cli import main
 
 FLA = (Path(__file__).resolve().parents[2] / "cfg" / "models" / "yolov8-fla.yaml").read_text(encoding="utf-8")
 
-# ruff: noqa: E501  # a mistake per line
+# ruff: noqa: E501  # a table reads best with a mistake per line
 # What is replaced in yolov8-fla.yaml, by what, and what the message must say.
 MISTAKES = {
     "unknown module": ("FocusedLinearAttention", "FocusedLinearAttentoin", r"row 10 .*did you mean 'FocusedLinearAtt"),

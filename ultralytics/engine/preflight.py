@@ -187,7 +187,7 @@ class _Tape:
             view = value.view_as(value)
             number = self.waiting[k] = self.waiting.get(k, 0) + 1
             self.sources.append(view.grad_fn)
-            view.register_hook(lambda g: self._arrived(k, f"input {number}", g))  # type: ignore[no-untyped-call]
+            view.register_hook(lambda g: self._arrived(k, f"input {number}", g))  # type: ignore[no-untyped-call]  # torch's own
             return view
         if type(value) in (list, tuple):
             return type(value)(self._views(k, v) for v in value)
@@ -328,7 +328,8 @@ class _Trial:
                             kind="cut",
                         )
                     backward = True
-                    torch.stack([t.float().square().mean() for t in reached]).sum().backward()  # type: ignore[no-untyped-call]
+                    loss = torch.stack([t.float().square().mean() for t in reached]).sum()
+                    loss.backward()  # type: ignore[no-untyped-call]  # torch's own
         except _FailureError:
             raise
         except Exception as e:  # whatever a module raises

@@ -6,6 +6,7 @@ Legend: B images, C channels, H×W map, N = H·W tokens, h heads of width d = C/
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -42,7 +43,7 @@ def interpolation_matrix(n_out: int, n_in: int, like: Tensor) -> Tensor:
     return (1 - (centre.clamp(0, n_in - 1).unsqueeze(1) - place).abs()).clamp(min=0)
 
 
-class MapAttention(nn.Module):
+class MapAttention(nn.Module, ABC):
     """Attention over a map: (B, C, H, W) → (B, C, H, W), any H and W, in fp32, bf16 or fp16. A subclass says how
     tokens mix.
 
@@ -96,6 +97,7 @@ class MapAttention(nn.Module):
         self.proj_drop = nn.Dropout(proj_drop)
         self.positional_encoding = nn.Parameter(torch.zeros(1, self.window_size[0] * self.window_size[1], dim))
 
+    @abstractmethod
     def mix(self, q: Tensor, k: Tensor, v: Tensor, size: tuple[int, int]) -> Tensor:
         """Mix the tokens of a map.
 
@@ -107,7 +109,6 @@ class MapAttention(nn.Module):
         Returns:
             (B, N, C), finite, in v's precision.
         """
-        raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
         B, C, H, W = x.shape
