@@ -18,9 +18,8 @@ import torch
 from torch import Tensor
 
 from ultralytics.cfg.model import MODEL_KEYS
-from ultralytics.engine.rundir import write_atomically
 from ultralytics.utils.errors import CheckpointError
-from ultralytics.utils.files import missing
+from ultralytics.utils.files import missing, write_atomically
 
 FORMAT = "ultralytics-fla"
 FORMAT_VERSION = 1

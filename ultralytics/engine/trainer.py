@@ -29,10 +29,11 @@ from ultralytics.engine.ema import ModelEMA
 from ultralytics.engine.optim import build_optimizer, choose_optimizer
 from ultralytics.engine.preflight import preflight
 from ultralytics.engine.probes import probes, rescaled
-from ultralytics.engine.rundir import new_run_dir, remove_unfinished, write_atomically
+from ultralytics.engine.rundir import new_run_dir
 from ultralytics.engine.schedule import Schedule
 from ultralytics.nn.plugins import load_plugins
 from ultralytics.utils.errors import CheckpointError, ConfigError, UserError
+from ultralytics.utils.files import remove_unfinished, write_atomically
 from ultralytics.utils.log import LOGGER, progress
 
 MAX_GRAD_NORM = 10.0

@@ -1,8 +1,14 @@
-"""Files a user names: is it one, and is it text?"""
+"""Files a user names: is it one, and is it text? And files that are written whole or not at all."""
 
 from __future__ import annotations
 
+import json
+import os
+import re
+import secrets
+from collections.abc import Callable
 from pathlib import Path
+from typing import IO, Any
 
 from ultralytics.utils.errors import MissingFileError, UserError
 
@@ -38,3 +44,58 @@ def read_text(path: Path, error: type[UserError]) -> str:
         raise error("it is not UTF-8 text", str(path), "save it as UTF-8") from None
     except OSError as e:
         raise error(f"it cannot be read: {e.strerror or e}", str(path)) from None
+
+
+def write_atomically(path: Path, write: Callable[[IO[bytes]], object], key: str = "project") -> None:
+    """Write a file through a temporary neighbour that is synced and renamed; on any failure the old file stays.
+
+    Args:
+        path: the file; write: is given the open neighbour; key: what a user sets to write elsewhere.
+
+    Raises:
+        UserError: the disk is full, or the folder cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    made = False
+    try:
+        with open(temporary, "xb") as file:  # unlike tempfile's, with the permissions the user's umask gives
+            made = True
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException as e:
+        if made:
+            temporary.unlink(missing_ok=True)
+        failed = _os_error(e)
+        if failed is not None and isinstance(e, Exception):
+            kept = "; the file that was there before is untouched" if path.exists() else ""
+            raise UserError(
+                f"could not be written: {failed.strerror or failed}{kept}",
+                str(path),
+                f"free some space or choose another {key}=",
+            ) from e
+        raise
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what `write_atomically` left in a folder when its process was killed."""
+    for file in folder.glob(".*"):
+        if _UNFINISHED.fullmatch(file.name) and file.is_file():
+            file.unlink(missing_ok=True)
+
+
+_UNFINISHED = re.compile(r"\..+\.(pt|csv|json)\.[a-z0-9_]{8}")
+
+
+def _os_error(error: BaseException | None) -> OSError | None:
+    """The system's error behind an exception: torch reports a failed write as a RuntimeError about positions."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def write_json(path: Path, data: Any, key: str = "project") -> None:
+    """Write plain data as indented JSON, as `write_atomically` does."""
+    text = json.dumps(data, indent=2, ensure_ascii=False)
+    write_atomically(path, lambda f: f.write(text.encode()), key)

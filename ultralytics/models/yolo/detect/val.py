@@ -13,10 +13,10 @@ from torch import Tensor
 from ultralytics.cfg.config import Config, get_cfg
 from ultralytics.cfg.dataset import DatasetSpec
 from ultralytics.engine.device import select_device
-from ultralytics.engine.rundir import write_json
 from ultralytics.nn.inference import inference_copy
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.boxes import box_iou, scale_boxes, xywh2xyxy, xyxy2xywhn
+from ultralytics.utils.files import write_json
 from ultralytics.utils.log import LOGGER, progress
 from ultralytics.utils.metrics import ConfusionMatrix, DetMetrics, match_predictions
 from ultralytics.utils.nms import non_max_suppression
