@@ -108,27 +108,34 @@ def test_a_damaged_cache_file_is_replaced(toy):
 def test_recent_images_stay_within_their_limit():
     asked = []
 
-    def load(name):
-        asked.append(name)
+    def load(i):
+        asked.append(i)
         return np.zeros((10, 10, 3), np.uint8)
 
     recent = RecentImages(load, limit=650)
-    for name in "aabacab":
-        recent(name)
-    assert asked == ["a", "b", "c", "b"]
+    for i in (0, 0, 1, 0, 2, 0, 1):
+        recent(i)
+    assert asked == [0, 1, 2, 1]
     assert recent.bytes <= 650
 
 
-def test_memory_that_does_not_suffice_is_said(caplog, monkeypatch):
+def test_memory_that_does_not_suffice_is_said(toy, caplog, monkeypatch):
     monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
-
-    def load(_):
-        return np.zeros((2, 2, 3), np.uint8)
-
-    assert cached(load, "ram", ["a"], 2**60, "k") is load
+    dataset = YOLODataset([toy.parent / "images" / "val"], imgsz=64, nc=3)
+    load, rest = dataset._decode, (dataset.labels, dataset.sizes, "k")
+    assert isinstance(cached(load, "ram", *rest), RamImages)
+    assert cached(load, False, *rest) is load
+    monkeypatch.setattr("ultralytics.data.cache.available_memory", lambda: 1000)
+    assert cached(load, "ram", *rest) is load
     assert "going on without" in caplog.text
-    assert isinstance(cached(load, "ram", ["a"], 12, "k"), RamImages)
-    assert cached(load, False, ["a"], 12, "k") is load
+
+
+def test_an_image_that_was_replaced_is_named(toy):
+    dataset = YOLODataset([toy.parent / "images" / "val"], imgsz=64, nc=3)
+    files = list(dataset.im_files)
+    (toy.parent / "images" / "val" / files[1].rsplit("/", 1)[1]).replace(files[0])
+    with pytest.raises(DatasetError, match="not the one the run began with"):
+        dataset[0]
 
 
 def test_an_image_that_vanishes_is_named(toy):

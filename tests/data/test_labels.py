@@ -1,11 +1,23 @@
+import os
+import shutil
+
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ultralytics.data.labels import LabelError, label_file, list_images, read_labels, scan
+from ultralytics.data import scan_cache
+from ultralytics.data.labels import (
+    FileNames,
+    ignore_file,
+    label_file,
+    list_images,
+    parse_ignored,
+    parse_labels,
+    scan,
+)
 from ultralytics.utils.errors import DatasetError
 from ultralytics.utils.images import imwrite
 
@@ -114,42 +126,73 @@ def test_the_last_folder_named_images_becomes_labels():
     assert label_file("/pictures/c.jpg") == "/pictures/c.txt"
 
 
-def test_polygons_become_their_bounding_box(tmp_path):
-    (tmp_path / "a.txt").write_text("1 0.1 0.2 0.5 0.2 0.3 0.6\n")
-    rows, _, _ = read_labels(str(tmp_path / "a.txt"))
+def test_polygons_become_their_bounding_box():
+    rows, _, _ = parse_labels("1 0.1 0.2 0.5 0.2 0.3 0.6\n")
     np.testing.assert_allclose(rows, [[1, 0.3, 0.4, 0.4, 0.4]], rtol=1e-6)
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), *[st.floats(0.01, 1)] * 4), max_size=20, unique=True))
-def test_what_is_written_is_read(tmp_path_factory, rows):
-    file = tmp_path_factory.mktemp("l") / "a.txt"
-    file.write_text("".join(" ".join(map(repr, row)) + "\n" for row in rows))
-    got, classes, notes = read_labels(str(file))
+def test_what_is_written_is_read(rows):
+    got, lines, problems = parse_labels("".join(" ".join(map(repr, row)) + "\n" for row in rows))
     np.testing.assert_allclose(got, np.array(rows, np.float32).reshape(-1, 5), rtol=1e-6)
-    assert classes == [(i, row[0]) for i, row in enumerate(rows, 1)]
-    assert not notes
+    assert lines == list(range(1, len(rows) + 1))
+    assert not problems
 
 
-@given(st.text(max_size=60))
-def test_any_text_is_read_or_named(tmp_path_factory, text):
-    file = tmp_path_factory.mktemp("l") / "a.txt"
-    file.write_text(text, encoding="utf-8", errors="replace")
-    try:
-        rows, _, _ = read_labels(str(file))
-    except LabelError as e:
-        told = str(e)
-        rows = np.zeros((0, 5))
-    else:
-        told = str(file)
-    assert told.startswith(str(file))
-    assert np.isfinite(rows).all()
-    assert ((rows[:, 1:] >= 0) & (rows[:, 1:] <= 1)).all()
+@given(st.text(max_size=60) | st.text("0123456789.- naif*crowd\n", max_size=60))
+def test_any_text_is_read_or_named(text):
+    for parse in (parse_labels, parse_ignored):
+        rows, *_, problems = parse(text)
+        assert np.isfinite(rows).all()
+        assert ((rows[:, 1:] >= 0) & (rows[:, 1:] <= 1)).all()
+        assert (rows[:, 3:5] > 0).all()
+        assert all(1 <= p.line <= len(text.splitlines()) for p in problems)
+        assert len(rows) + len(problems) == sum(bool(line.strip()) for line in text.splitlines())
+
+
+def test_every_problem_of_a_file_is_found():
+    _, lines, problems = parse_labels("0 .5 .5 .1 .1\nx 1\n0 .5 .5 .1\n0 .5 .5 nan .1\n-1 .5 .5 .1 .1\n0 .5 .5 .1 .1\n")
+    assert lines == [1]
+    assert [(p.line, p.kind, p.fatal) for p in problems] == [
+        (2, "number", True), (3, "columns", True), (4, "coordinate", True), (5, "class", True), (6, "duplicate", False),
+    ]  # fmt: skip
+
+
+def test_ignored_regions_are_read_beside_the_labels(tmp_path):
+    picture(tmp_path, "a.jpg", "0 .5 .5 .2 .2\n")
+    picture(tmp_path, "b.jpg", "1 .5 .5 .2 .2\n")
+    (tmp_path / "ignore").mkdir()
+    (tmp_path / "ignore" / "b.txt").write_text("1 .2 .2 .1 .1\n* .5 .5 1 1 crowd\n0 .5 .5 .1\n")
+    for _ in range(2):  # the second time from memory
+        labels = scan([tmp_path / "images"], nc=2)
+        assert labels.ignored(0).shape == (0, 6)
+        np.testing.assert_allclose(labels.ignored(1), [[1, 0.2, 0.2, 0.1, 0.1, 0], [-1, 0.5, 0.5, 1, 1, 1]])
+        assert "ignore/b.txt:3: 4 columns" in labels.problems[0]
+    assert labels.keep_classes([0]).ignored(1)[:, 0].tolist() == [-1]
+    assert labels.take([1, 0]).ignored(0).shape == (2, 6)
+    labels.merge_classes()
+    assert labels.ignored(1)[:, 0].tolist() == [0, -1]
+    assert ignore_file("/images/a/images/b/c.d.jpg") == "/images/a/ignore/b/c.d.txt"
+    assert ignore_file("/pictures/c.jpg") is None
+
+
+@given(st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1), max_size=9))
+def test_names_in_one_array_are_the_names(names):
+    kept = FileNames(names)
+    assert len(kept) == len(names)
+    assert list(kept) == names == [kept[i] for i in range(len(names))]
+    assert kept[-2:] == names[-2:]
+    with pytest.raises(IndexError):
+        kept[len(names)]
 
 
 def test_bytes_that_are_no_text_are_named(tmp_path):
-    (tmp_path / "a.txt").write_bytes(b"\xff\xfe\x00\x80")
-    with pytest.raises(LabelError, match=r"a\.txt.*not readable text"):
-        read_labels(str(tmp_path / "a.txt"))
+    picture(tmp_path, "b.jpg")
+    picture(tmp_path, "a.jpg", "")
+    (tmp_path / "labels" / "a.txt").write_bytes(b"\xff\xfe\x00\x80")
+    labels = scan([tmp_path / "images"], nc=1)
+    assert len(labels) == 1
+    assert "a.txt: is not readable text" in labels.problems[0]
 
 
 def decoded(monkeypatch):
@@ -181,17 +224,117 @@ def test_a_second_start_decodes_only_what_is_new_or_changed(tmp_path, monkeypatc
     assert scan([tmp_path / "images"], nc=5).left_out == 1
 
 
-def test_a_damaged_memory_is_ignored_and_a_read_only_folder_left_alone(tmp_path):
+def test_a_changed_image_is_noticed_whatever_its_times_say(tmp_path, monkeypatch):
+    a, b = (picture(tmp_path, name, size=size) for name, size in (("a.png", (40, 60)), ("b.png", (60, 40))))
+    first = scan([tmp_path / "images"], nc=1)
+    size, times = a.stat().st_size, (a.stat().st_atime_ns, a.stat().st_mtime_ns)
+    a.write_bytes(b.read_bytes()[:size].ljust(size, b"\0"))
+    os.utime(a, ns=times)
+    assert (a.stat().st_size, a.stat().st_mtime_ns) == (size, times[1])
+    second = scan([tmp_path / "images"], nc=1)
+    assert second.shapes.tolist() != first.shapes.tolist()
+    assert second.digest != first.digest
+
+
+def test_a_copied_data_set_is_not_decoded_again(tmp_path, monkeypatch):
+    for i in range(3):
+        picture(tmp_path / "first", f"{i}.jpg", "0 .5 .5 .2 .2\n", size=(40 + i, 60))
+    first = scan([tmp_path / "first" / "images"], nc=1)
+    shutil.copytree(tmp_path / "first", tmp_path / "second", copy_function=shutil.copy)
+    seen = decoded(monkeypatch)
+    again = scan([tmp_path / "second" / "images"], nc=1)
+    assert not seen
+    assert again.digest == first.digest
+    assert again.shapes.tolist() == first.shapes.tolist()
+
+
+def test_another_code_scans_anew(tmp_path, monkeypatch):
     picture(tmp_path, "a.jpg")
     scan([tmp_path / "images"], nc=1)
-    memory = tmp_path / ".images.checked.json"
-    for text in ("{", "[]", '{"version": "1", "files": {}}', '{"files": 3}'):
-        memory.write_text(text)
-        assert len(scan([tmp_path / "images"], nc=1)) == 1
-    memory.unlink()
-    tmp_path.chmod(0o555)
+    seen = decoded(monkeypatch)
+    monkeypatch.setattr(scan_cache, "_code", lambda: "another")
+    scan([tmp_path / "images"], nc=1)
+    assert seen
+
+
+def test_splits_of_one_folder_have_memories_of_their_own(tmp_path, monkeypatch):
+    for i in range(4):
+        picture(tmp_path, f"{i}.jpg")
+    (tmp_path / "train.txt").write_text("images/0.jpg\nimages/1.jpg\n")
+    (tmp_path / "val.txt").write_text("images/2.jpg\n")
+    splits = [
+        [tmp_path / "train.txt"],
+        [tmp_path / "val.txt"],
+        [tmp_path / "images"],
+        [tmp_path / "train.txt", tmp_path / "val.txt"],
+    ]
+    for split in splits:
+        scan(split, nc=1)
+    scan(splits[2], nc=1, fraction=0.5)
+    seen = decoded(monkeypatch)
+    for split in splits:
+        scan(split, nc=1)
+    scan(splits[2], nc=1, fraction=0.5)
+    assert not seen
+
+
+def test_a_damaged_memory_is_ignored(tmp_path):
+    picture(tmp_path, "a.jpg", "0 .5 .5 .2 .2\n")
+    want = scan([tmp_path / "images"], nc=1)
+    memory = tmp_path / ".images.scan.npz"
+    whole = memory.read_bytes()
+    arrays = dict(np.load(memory))
+    for data in (b"", b"{", whole[: len(whole) // 2], b"\0" * len(whole)):
+        memory.write_bytes(data)
+        assert scan([tmp_path / "images"], nc=1).digest == want.digest
+    wrong = {
+        "rows": arrays["rows"] + 1, "offsets": arrays["offsets"][::-1], "shapes": arrays["shapes"] * 0,
+        "names": arrays["names"][:0], "usable": arrays["usable"].astype(int), "problems": arrays["code"],
+        "ignored": np.array([[object()]], dtype=object),
+    }  # fmt: skip
+    for name, value in wrong.items():
+        np.savez(memory, **{**arrays, name: value}, allow_pickle=True)
+        labels = scan([tmp_path / "images"], nc=1)
+        assert (labels.digest, labels.cls.tolist()) == (want.digest, [0])
+    np.savez_compressed(memory, **arrays)  # what may be a bomb is not opened
+    assert scan([tmp_path / "images"], nc=1).digest == want.digest
+
+
+@given(st.data())
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_damage_to_the_memory_is_survived(tmp_path, data):
+    if not (tmp_path / "images").exists():
+        picture(tmp_path, "a.jpg", "0 .5 .5 .2 .2\n")
+    want = scan([tmp_path / "images"], nc=1)
+    memory = tmp_path / ".images.scan.npz"
+    content = bytearray(memory.read_bytes())
+    content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
+    memory.write_bytes(content)
+    assert scan([tmp_path / "images"], nc=1).cls.tolist() == want.cls.tolist()
+
+
+def test_a_read_only_folder_is_left_alone_and_the_memory_kept_elsewhere(tmp_path, monkeypatch):
+    picture(tmp_path / "data", "a.jpg")
+    run = tmp_path / "run"
+    run.mkdir()
+    (tmp_path / "data").chmod(0o555)
     try:
-        scan([tmp_path / "images"], nc=1)
-        assert not memory.exists()
+        scan([tmp_path / "data" / "images"], nc=1)
+        scan([tmp_path / "data" / "images"], nc=1, cache_dir=run)
+        assert [p.name for p in (tmp_path / "data").iterdir()] == ["images"]
+        seen = decoded(monkeypatch)
+        scan([tmp_path / "data" / "images"], nc=1, cache_dir=run)
+        assert not seen
     finally:
-        tmp_path.chmod(0o755)
+        (tmp_path / "data").chmod(0o755)
+
+
+def test_an_unfinished_memory_is_removed_when_it_is_old(tmp_path):
+    picture(tmp_path, "a.jpg")
+    old, new = (tmp_path / f"..images.scan.npz.{name}" for name in ("0000", "1111"))
+    for file in (old, new):
+        file.write_bytes(b"")
+    os.utime(old, (0, 0))
+    scan([tmp_path / "images"], nc=1)
+    assert not old.exists()
+    assert new.exists()

@@ -34,12 +34,14 @@ def build_yolo_dataset(
     mode: str = "train",
     rect: bool = False,
     stride: int = 32,
+    cache_dir: Path | None = None,
 ) -> YOLODataset:
     """The data set of a split: augmented in mode "train", letterboxed otherwise.
 
     Args:
         cfg: imgsz, cache, single_cls, classes, fraction and the augmentation's keys; img_path: the split's paths.
         batch: images that share a rectangle; rect: rectangular batches; stride: of the model.
+        cache_dir: folder for what the scan remembers where the data cannot be written to.
     """
     training = mode == "train"
     return YOLODataset(
@@ -57,6 +59,7 @@ def build_yolo_dataset(
         classes=cfg.classes,
         fraction=cfg.fraction if training else 1.0,
         prefix=f"{mode}: ",
+        cache_dir=cache_dir,
     )
 
 

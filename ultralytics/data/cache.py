@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
 import os
 import tempfile
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import cv2
 import numpy as np
 
+from ultralytics.data.labels import LabelSet
+from ultralytics.data.scan_cache import short_digest
+from ultralytics.data.shared_memory import SharedBytes
 from ultralytics.utils.log import LOGGER, progress
-from ultralytics.utils.types import UInt8Array
+from ultralytics.utils.types import Int64Array, UInt8Array
 
-Loader = Callable[[str], UInt8Array]
+Loader = Callable[[int], UInt8Array]  # number of an image in its data set → the image, BGR (h, w, 3)
 RECENT_BYTES = 384 * 2**20  # decoded images a process keeps for mosaics to use again
 
 
@@ -27,16 +26,16 @@ class RecentImages:
 
     def __init__(self, load: Loader, limit: int = RECENT_BYTES) -> None:
         self.load, self.limit = load, limit
-        self.images: OrderedDict[str, UInt8Array] = OrderedDict()
+        self.images: OrderedDict[int, UInt8Array] = OrderedDict()
         self.bytes = 0
 
-    def __call__(self, file: str) -> UInt8Array:
+    def __call__(self, i: int) -> UInt8Array:
         """The image, decoded at most once while it stays."""
-        image = self.images.get(file)
+        image = self.images.get(i)
         if image is not None:
-            self.images.move_to_end(file)
+            self.images.move_to_end(i)
             return image
-        image = self.images[file] = self.load(file)
+        image = self.images[i] = self.load(i)
         self.bytes += image.nbytes
         while self.bytes > self.limit and len(self.images) > 1:
             self.bytes -= self.images.popitem(last=False)[1].nbytes
@@ -44,38 +43,61 @@ class RecentImages:
 
 
 class RamImages:
-    """All images decoded beforehand. Worker processes made by fork share them."""
+    """All images decoded beforehand, one copy per machine: shared by workers, ranks and other runs on the same data.
 
-    def __init__(self, load: Loader, files: Sequence[str], desc: str = "") -> None:
-        unique = list(dict.fromkeys(files))
-        with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 16)) as pool:
-            bar = progress(pool.map(load, unique), total=len(unique), desc=f"{desc}Caching images in memory")
-            self.images: dict[str, UInt8Array] = dict(zip(unique, bar, strict=True))
+    Args:
+        load: decodes an image; sizes: (n, 2) height and width of each; key: equal keys, equal images.
+    """
 
-    def __call__(self, file: str) -> UInt8Array:
-        """The image."""
-        return self.images[file]
+    def __init__(self, load: Loader, sizes: Int64Array, key: str, desc: str = "") -> None:
+        self.load, self.sizes = load, sizes
+        self.starts = np.concatenate([[0], np.cumsum(sizes.prod(1) * 3)]).astype(np.int64)
+        with SharedBytes(key, int(self.starts[-1])) as memory:
+            self.memory: SharedBytes | None = memory
+            if memory.fresh:
+                with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 16)) as pool:
+                    jobs = pool.map(self._fill, range(len(sizes)))
+                    list(progress(jobs, total=len(sizes), desc=f"{desc}Caching images in memory"))
+                memory.finish()
+
+    def _fill(self, i: int) -> None:
+        self._place(i)[...] = self.load(i)
+
+    def _place(self, i: int) -> UInt8Array:
+        assert self.memory is not None
+        h, w = self.sizes[i]
+        return self.memory.array[self.starts[i] : self.starts[i + 1]].reshape(h, w, 3)
+
+    def __call__(self, i: int) -> UInt8Array:
+        """The image; read-only."""
+        return self.load(i) if self.memory is None else self._place(i)
+
+    def __getstate__(self) -> dict[str, object]:
+        # A worker that is not forked cannot have the memory: it decodes.
+        return self.__dict__ | {"memory": None}
 
 
 class DiskImages:
-    """Images decoded once and kept as .npy files in a folder. A file's name holds the picture's path, size and time of
-    change, so that a changed picture is decoded anew.
+    """Images decoded once and kept as .npy files in a folder, named by the digest of the picture's file: a changed
+    picture has another name, a moved or renamed one keeps its own.
     """
 
-    def __init__(self, load: Loader, folder: Path, key: str) -> None:
-        self.load, self.folder, self.key = load, folder, key
+    def __init__(self, load: Loader, labels: LabelSet, sizes: Int64Array, folder: Path, key: str) -> None:
+        self.load, self.contents, self.sizes = load, labels.contents, sizes
+        self.folder, self.key = folder, short_digest(key)
 
-    def __call__(self, file: str) -> UInt8Array:
+    def __call__(self, i: int) -> UInt8Array:
         """The image, from the folder when it is there."""
-        stat = os.stat(file)
-        digest = hashlib.sha256(f"{file}|{stat.st_size}|{stat.st_mtime_ns}|{self.key}".encode()).hexdigest()[:24]
-        path = self.folder / f"{digest}.npy"
+        path = self.folder / f"{self.contents[i].tobytes().hex()}-{self.key}.npy"
         try:
-            return np.load(path)  # type: ignore[no-any-return]  # an array, as it was stored
+            image: UInt8Array = np.load(path, allow_pickle=False)
+            if image.dtype == np.uint8 and image.shape == (*self.sizes[i], 3):
+                return image
         except (OSError, ValueError, EOFError):  # not there yet, or cut off by a full disk
-            image = self.load(file)
-            self._store(path, image)
-            return image
+            pass
+        image = self.load(i)
+        self._store(path, image)
+        return image
 
     def _store(self, path: Path, image: UInt8Array) -> None:
         temporary = ""
@@ -89,85 +111,34 @@ class DiskImages:
                 Path(temporary).unlink(missing_ok=True)
 
 
-class KnownShapes:
-    """Heights and widths of pictures that were decoded in full before: a later run need not decode them to check them.
-
-    They are kept in a file beside the images' folder and hold while a picture's size and time of change stay. A folder
-    that is marked read-only is left alone.
-
-    Args:
-        files: the pictures.
-    """
-
-    VERSION = 1
-
-    def __init__(self, files: Sequence[str]) -> None:
-        self.file = _beside(files, "checked.json")
-        self.root = self.file.parent
-        self.known: dict[str, list[int]] = {}
-        with contextlib.suppress(OSError, ValueError, AttributeError, TypeError):
-            kept = json.loads(self.file.read_text(encoding="utf-8"))
-            if kept.get("version") == self._version():
-                self.known = {str(k): [int(n) for n in v] for k, v in kept["files"].items() if len(v) == 4}
-
-    def _version(self) -> str:
-        return f"{self.VERSION} opencv {cv2.__version__}"
-
-    def __call__(self, file: str) -> tuple[int, int] | None:
-        """Height and width, or None when the picture is new or has changed."""
-        entry = self.known.get(os.path.relpath(file, self.root))
-        if entry is None:
-            return None
-        try:
-            stat = os.stat(file)
-        except OSError:
-            return None
-        return (entry[2], entry[3]) if entry[:2] == [stat.st_size, stat.st_mtime_ns] else None
-
-    def keep(self, shapes: Mapping[str, tuple[int, int]]) -> None:
-        """Remember these pictures, besides those that are known."""
-        found = dict(self.known)
-        for file, (h, w) in shapes.items():
-            with contextlib.suppress(OSError):
-                stat = os.stat(file)
-                found[os.path.relpath(file, self.root)] = [stat.st_size, stat.st_mtime_ns, h, w]
-        if found == self.known:
-            return
-        with contextlib.suppress(OSError):  # it only makes the next start faster
-            if not self.file.parent.stat().st_mode & 0o222:
-                return
-            text = json.dumps({"version": self._version(), "files": found}, ensure_ascii=False)
-            with tempfile.NamedTemporaryFile("w", dir=self.file.parent, encoding="utf-8", delete=False) as out:
-                out.write(text)
-            os.replace(out.name, self.file)
-
-
-def _beside(files: Sequence[str], ending: str) -> Path:
-    """A hidden place beside the folder that holds all files: .NAME.ending."""
-    folders = {os.path.dirname(os.path.abspath(f)) for f in files}
+def _beside(labels: LabelSet) -> Path:
+    """A hidden folder beside the one that holds all images: .NAME.cache."""
+    folders = {f.rpartition(os.sep)[0] for f in labels.im_files}
     try:
         folder = Path(os.path.commonpath(folders))
     except ValueError:  # several drives
         folder = Path(min(folders))
-    return folder.with_name(f".{folder.name}.{ending}") if folder.name else folder / f".{ending}"
+    return folder.with_name(f".{folder.name}.cache") if folder.name else folder / ".cache"
 
 
-def cached(load: Loader, cache: bool | str, files: Sequence[str], needed: int, key: str, desc: str = "") -> Loader:
+def cached(load: Loader, cache: bool | str, labels: LabelSet, sizes: Int64Array, key: str, desc: str = "") -> Loader:
     """The loader behind the cache asked for: "ram", "disk" or False. One that is not possible is left out, and said so.
 
     Args:
-        needed: bytes of all images decoded; key: everything besides the file that the decoded image depends on.
+        load: decodes an image; sizes: (n, 2) height and width of each decoded; key: everything besides the picture's
+            file that the decoded image depends on.
     """
     if cache == "ram":
-        free = available_memory()
+        needed, free = int(sizes.prod(1).sum() * 3), available_memory()
         if needed > 0.8 * free:
             LOGGER.warning(
                 "%scache=ram needs %.1f GB and %.1f GB are free: going on without", desc, needed / 1e9, free / 1e9
             )
             return load
-        return RamImages(load, files, desc)
+        everything = short_digest(key, labels.contents.tobytes(), sizes.tobytes(), length=32)
+        return RamImages(load, sizes, everything, desc)
     if cache == "disk":
-        folder = _beside(files, "cache")
+        folder = _beside(labels)
         try:
             folder.mkdir(exist_ok=True)
             with tempfile.TemporaryFile(dir=folder):
@@ -175,7 +146,7 @@ def cached(load: Loader, cache: bool | str, files: Sequence[str], needed: int, k
         except OSError as e:
             LOGGER.warning("%scache=disk cannot write %s (%s): going on without", desc, folder, e.strerror)
             return load
-        return DiskImages(load, folder, key)
+        return DiskImages(load, labels, sizes, folder, key)
     return load
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,7 @@ class YOLODataset:
         stride, pad: of the rectangles: sides are multiples of `stride`, with `pad` strides to spare.
         cache: False, "ram" or "disk"; single_cls: all classes become 0; classes: keep these only; fraction: part of the
         images to use.
-        prefix: put before messages.
+        prefix: put before messages; cache_dir: folder for what the scan remembers where the data cannot be written to.
 
     Attributes:
         labels: the LabelSet; im_files: its paths; rectangles: (number of batches, 2) height and width with `rect`.
@@ -55,13 +54,14 @@ class YOLODataset:
         classes: int | Sequence[int] | None = None,
         fraction: float = 1.0,
         prefix: str = "",
+        cache_dir: Path | None = None,
     ) -> None:
         self.imgsz, self.augment, self.rect, self.prefix = imgsz, augment, rect, prefix
-        labels = img_path if isinstance(img_path, LabelSet) else scan(img_path, nc, fraction, prefix)
+        labels = img_path if isinstance(img_path, LabelSet) else scan(img_path, nc, fraction, prefix, cache_dir)
         if classes is not None:
             labels = labels.keep_classes([classes] if isinstance(classes, int) else classes)
         if single_cls:
-            labels.cls[:] = 0
+            labels.merge_classes()
         self.rectangles: Int64Array | None = None
         if rect:
             labels, self.rectangles = _rectangles(labels, imgsz, min(batch_size, len(labels)), stride, pad)
@@ -70,8 +70,9 @@ class YOLODataset:
         self.im_files = labels.im_files
         self.augmentation = Augmentation(hyp, imgsz) if augment else None
         self.mosaic_closed = False
-        sizes = np.minimum(np.ceil(labels.shapes * (imgsz / labels.shapes.max(1, keepdims=True))), imgsz)
-        load = cached(self._decode, cache, self.im_files, int(sizes.prod(1).sum() * 3), f"{imgsz} linear 1", prefix)
+        scaled = np.ceil(labels.shapes * (imgsz / labels.shapes.max(1, keepdims=True)))
+        self.sizes: Int64Array = np.minimum(scaled, imgsz).astype(np.int64)
+        load = cached(self._decode, cache, labels, self.sizes, f"{imgsz} linear 1", prefix)
         self._image = RecentImages(load) if augment else load
 
     def __len__(self) -> int:
@@ -87,21 +88,22 @@ class YOLODataset:
         """Draw samples of single images from now on."""
         self.mosaic_closed = True
 
-    def _decode(self, file: str) -> UInt8Array:
-        """The image, its longer side `imgsz`."""
+    def _decode(self, index: int) -> UInt8Array:
+        """An image, its longer side `imgsz`."""
+        file = self.im_files[index]
         image = imread(file)
         if image is None:
             raise DatasetError("the image can no longer be read", file, "it was readable when the run began")
-        h, w = image.shape[:2]
-        r = self.imgsz / max(h, w)
-        if r == 1:
+        if image.shape[:2] != tuple(self.labels.shapes[index]):
+            raise DatasetError("the image is not the one the run began with", file, "start again")
+        h, w = (int(n) for n in self.sizes[index])
+        if image.shape[:2] == (h, w):
             return image
-        size = (min(math.ceil(w * r), self.imgsz), min(math.ceil(h * r), self.imgsz))
-        return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]  # uint8 stays uint8
+        return cv2.resize(image, (w, h), interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]  # uint8 stays uint8
 
     def picture(self, index: int) -> Picture:
         """An image, its longer side `imgsz`, and its labels."""
-        return Picture(self._image(self.im_files[index]), *self.labels.boxes(index))
+        return Picture(self._image(index), *self.labels.boxes(index))
 
     def __getitem__(self, key: int | SampleKey) -> Sample:
         """A sample. A plain index draws with a generator seeded by it, and takes partners from the whole split."""

@@ -2,27 +2,76 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 
-from ultralytics.data.cache import KnownShapes
+from ultralytics.data.scan_cache import NO_FILE, Entry, ScanCache, Seen, digest_of, signature
 from ultralytics.utils.errors import DatasetError
 from ultralytics.utils.files import read_text
 from ultralytics.utils.images import IMAGE_SUFFIXES, decode, truncated_jpeg, undecodable
 from ultralytics.utils.log import LOGGER, progress
-from ultralytics.utils.types import Float32Array, Int64Array
+from ultralytics.utils.types import Float32Array, Int64Array, UInt8Array
 
 MIN_SIDE = 10  # pixels
 SHOWN_PROBLEMS = 10
+ANY_CLASS = -1  # of an ignored region: detections of every class are ignored there
+_SLACK = 1e-4  # rounding by the tool that wrote the file
 
 
-class LabelError(ValueError):
-    """A picture or label file that cannot be used; the message names it."""
+class Problem(NamedTuple):
+    """What is wrong with a row of a label file.
+
+    line: counted from 1, 0 for the whole file; kind: text, number, class, columns, coordinate, area or duplicate.
+    what: in words; fatal: the image is left out of training, otherwise the row alone is dropped.
+    """
+
+    line: int
+    kind: str
+    what: str
+    fatal: bool
+
+
+class FileNames(Sequence[str]):
+    """Paths in one array of bytes: reading one leaves no trace in the memory that worker processes share.
+
+    (A list of strings counts its readers inside the strings, so every worker ends up with a copy of its own.)
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        data = os.fsencode("\0".join(names) + "\0") if len(names) else b""
+        self._bytes = np.frombuffer(data, np.uint8)
+        self._ends = np.flatnonzero(self._bytes == 0)
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    @overload
+    def __getitem__(self, i: int) -> str: ...
+    @overload
+    def __getitem__(self, i: slice) -> list[str]: ...
+    def __getitem__(self, i: int | slice) -> str | list[str]:
+        if isinstance(i, slice):
+            return [self[k] for k in range(*i.indices(len(self)))]
+        if not -len(self) <= i < len(self):
+            raise IndexError(i)
+        i %= len(self)
+        first = int(self._ends[i - 1]) + 1 if i else 0
+        return os.fsdecode(self._bytes[first : self._ends[i]].tobytes())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(os.fsdecode(self._bytes.tobytes()).split("\0")[:-1])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]  # as of any sequence that is compared by what it holds
 
 
 @dataclass
@@ -33,14 +82,22 @@ class LabelSet:
     Attributes:
         im_files: n paths; shapes: (n, 2) height and width, pixels, upright.
         offsets: (n + 1,); cls: (M,) class ids; bboxes: (M, 4) centre, width, height in 0..1.
+        ignore_offsets: (n + 1,); ignore: (K, 6) regions that the evaluator neither rewards nor punishes: class
+            (ANY_CLASS for every one), centre, width, height in 0..1, and 1 where it holds a crowd.
+        contents: (n, 16) bytes, digests of the image files.
+        digest: of names, image contents and labels of the whole split, 64 hexadecimal digits.
         problems: "file:line: what" for every image or row left out; left_out: number of images left out.
     """
 
-    im_files: list[str]
+    im_files: FileNames
     shapes: Int64Array
     offsets: Int64Array
     cls: Float32Array
     bboxes: Float32Array
+    ignore_offsets: Int64Array
+    ignore: Float32Array
+    contents: UInt8Array
+    digest: str = ""
     problems: list[str] = field(default_factory=list)
     left_out: int = 0
 
@@ -52,42 +109,81 @@ class LabelSet:
         rows = slice(self.offsets[i], self.offsets[i + 1])
         return self.cls[rows], self.bboxes[rows]
 
+    def ignored(self, i: int) -> Float32Array:
+        """Ignored regions (k, 6) of an image; a view."""
+        return self.ignore[self.ignore_offsets[i] : self.ignore_offsets[i + 1]]
+
     def take(self, order: Sequence[int] | Int64Array) -> LabelSet:
         """The same set, its images in another order or fewer."""
-        pieces = [self.boxes(int(i)) for i in order]
+        order = np.asarray(order, np.int64)
+        names = list(self.im_files)
+        offsets, rows = _gather(self.offsets, order)
+        ignore_offsets, ignored = _gather(self.ignore_offsets, order)
         return LabelSet(
-            [self.im_files[int(i)] for i in order],
-            self.shapes[np.asarray(order, np.int64)],
-            np.cumsum([0, *(len(c) for c, _ in pieces)], dtype=np.int64),
-            np.concatenate([np.zeros(0, np.float32), *(c for c, _ in pieces)]),
-            np.concatenate([np.zeros((0, 4), np.float32), *(b for _, b in pieces)]),
+            FileNames([names[i] for i in order]),
+            self.shapes[order],
+            offsets,
+            self.cls[rows],
+            self.bboxes[rows],
+            ignore_offsets,
+            self.ignore[ignored],
+            self.contents[order],
+            self.digest,
             self.problems,
             self.left_out,
         )
 
     def keep_classes(self, classes: Sequence[int]) -> LabelSet:
-        """The same images with the boxes of some classes only."""
+        """The same images with the boxes of some classes only, and the regions ignored for them."""
         kept = np.isin(self.cls, np.asarray(classes, np.float32))
-        offsets = np.concatenate([[0], np.cumsum(kept)])[self.offsets].astype(np.int64)
+        kept_ignore = np.isin(self.ignore[:, 0], np.asarray([ANY_CLASS, *classes], np.float32))
         return LabelSet(
-            self.im_files, self.shapes, offsets, self.cls[kept], self.bboxes[kept], self.problems, self.left_out
+            self.im_files,
+            self.shapes,
+            _kept_offsets(self.offsets, kept),
+            self.cls[kept],
+            self.bboxes[kept],
+            _kept_offsets(self.ignore_offsets, kept_ignore),
+            self.ignore[kept_ignore],
+            self.contents,
+            self.digest,
+            self.problems,
+            self.left_out,
         )
+
+    def merge_classes(self) -> None:
+        """Make every class id 0."""
+        self.cls[:] = 0
+        self.ignore[:, 0] = np.minimum(self.ignore[:, 0], 0)
+
+
+def _gather(offsets: Int64Array, order: Int64Array) -> tuple[Int64Array, Int64Array]:
+    """Offsets of the images taken, and the rows that are theirs."""
+    counts = np.diff(offsets)[order]
+    taken = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    rows = np.repeat(offsets[order] - taken[:-1], counts) + np.arange(taken[-1])
+    return taken, rows.astype(np.int64)
+
+
+def _kept_offsets(offsets: Int64Array, kept: Any) -> Int64Array:
+    return np.concatenate([[0], np.cumsum(kept)])[offsets].astype(np.int64)
 
 
 def list_images(paths: Sequence[Path]) -> list[str]:
-    """All pictures in folders (and folders below), .txt lists or given singly; sorted.
+    """All pictures in folders (and folders below), .txt lists or given singly; absolute, sorted.
 
     Raises:
         DatasetError: there are none.
     """
     found: set[str] = set()
-    for path in paths:
+    for path in (Path(os.path.abspath(p)) for p in paths):
         if path.is_dir():
             for folder, _, files in os.walk(path, followlinks=True):
-                found.update(os.path.join(folder, f) for f in files if os.path.splitext(f)[1].lower() in IMAGE_SUFFIXES)
+                head = os.path.join(folder, "")
+                found.update(head + f for f in files if os.path.splitext(f)[1].lower() in IMAGE_SUFFIXES)
         elif path.suffix.lower() == ".txt":
             lines = read_text(path, DatasetError).splitlines()
-            found.update(str((path.parent / line.strip()).resolve()) for line in lines if line.strip())
+            found.update(os.path.normpath(path.parent / line.strip()) for line in lines if line.strip())
         elif path.suffix.lower() in IMAGE_SUFFIXES:
             found.add(str(path))
     if not found:
@@ -98,160 +194,95 @@ def list_images(paths: Sequence[Path]) -> list[str]:
 
 def label_file(image: str) -> str:
     """Where an image's labels are: the last folder named images becomes labels, the suffix .txt."""
-    stem = os.path.splitext(image)[0]
-    images, labels = f"{os.sep}images{os.sep}", f"{os.sep}labels{os.sep}"
-    return labels.join(stem.rsplit(images, 1)) + ".txt"
+    return _beside_images(image, "labels") or os.path.splitext(image)[0] + ".txt"
 
 
-def scan(paths: Sequence[Path], nc: int, fraction: float = 1.0, desc: str = "") -> LabelSet:
-    """Check every image (decoded in full) and label file of a split.
+def ignore_file(image: str) -> str | None:
+    """Where the regions are that evaluation ignores: the last folder named images becomes ignore, the suffix .txt; None
+    without such a folder."""
+    return _beside_images(image, "ignore")
 
-    An image that cannot be decoded, or whose label file is wrong, is left out and named with file and line. Duplicate
-    rows and boxes without area are dropped. An image without a label file is a background.
 
-    Args:
-        nc: number of classes; fraction: part of the sorted images to use.
+def _beside_images(image: str, folder: str) -> str | None:
+    head, images, tail = image.rpartition(f"{os.sep}images{os.sep}")
+    return f"{head}{os.sep}{folder}{os.sep}{os.path.splitext(tail)[0]}.txt" if images else None
 
-    Raises:
-        DatasetError: no images; a class id outside 0..nc−1 (file and line); nothing usable left.
+
+def parse_labels(text: str) -> tuple[Float32Array, list[int], list[Problem]]:
+    """Rows of a label file: (m, 5) class, centre, width, height in 0..1; the line of each; every problem of the file.
+
+    A row is `class x y w h` in 0..1, or a polygon `class x1 y1 x2 y2 x3 y3 …`, which becomes its bounding box.
     """
-    files = list_images(paths)
-    files = files[: max(round(len(files) * fraction), 1)]
-    known = KnownShapes(files)
-    # Decoding releases the interpreter's lock, so threads use all cores.
-    with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 16)) as pool:
-        results = pool.map(lambda file: _check(file, known(file)), files)
-        checked = list(progress(results, total=len(files), desc=f"{desc}Checking images"))
-    known.keep({file: c.picture for file, c in zip(files, checked, strict=True) if c.picture is not None})
-    usable = [(file, c) for file, c in zip(files, checked, strict=True) if c.shape is not None]
-    problems = [p for c in checked for p in c.problems]
-    for c in checked:
-        for line, number in c.classes:
-            if number >= nc:
-                ids = f"0 to {nc - 1}" if nc > 1 else "0 alone"
-                raise DatasetError(
-                    f"class id {number} is out of range: the data set has {nc} classes",
-                    f"{c.label}:{line}",
-                    f"valid: {ids}",
-                )
-    left_out = len(files) - len(usable)
-    _report(desc, len(usable), sum(not len(c.rows) for _, c in usable), left_out, problems)
-    if not usable:
-        more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
-        raise DatasetError(
-            f"none of the {len(files)} images can be used: {problems[0]}{more}", ", ".join(map(str, paths))
-        )
-    rows = np.concatenate([c.rows for _, c in usable])
-    return LabelSet(
-        [file for file, _ in usable],
-        np.asarray([c.shape for _, c in usable], np.int64),
-        np.cumsum([0, *(len(c.rows) for _, c in usable)], dtype=np.int64),
-        np.ascontiguousarray(rows[:, 0]),
-        np.ascontiguousarray(rows[:, 1:]),
-        problems,
-        left_out,
-    )
-
-
-@dataclass
-class _Checked:
-    label: str
-    rows: Float32Array  # (m, 5)
-    picture: tuple[int, int] | None = None  # None: cannot be used
-    shape: tuple[int, int] | None = None  # None: left out
-    problems: list[str] = field(default_factory=list)
-    classes: list[tuple[int, int]] = field(default_factory=list)  # line and class id
-
-
-def _check(image: str, known: tuple[int, int] | None = None) -> _Checked:
-    """Check an image (unless its shape is known from an earlier run) and its labels."""
-    result = _Checked(label_file(image), np.zeros((0, 5), np.float32), known)
-    try:
-        result.picture = known or _check_picture(image)
-        result.rows, result.classes, result.problems = read_labels(result.label)
-        result.shape = result.picture
-    except LabelError as e:
-        result.problems.append(str(e))
-    return result
-
-
-def _check_picture(image: str) -> tuple[int, int]:
-    try:
-        data = np.fromfile(image, np.uint8)
-    except OSError as e:
-        raise LabelError(f"{image}: cannot be read: {e.strerror}") from None
-    decoded = decode(data)
-    if truncated_jpeg(data):
-        raise LabelError(f"{image}: the JPEG is cut off before its end")
-    if decoded is None:
-        raise LabelError(f"{image}: is empty" if not data.size else f"{image}: {undecodable(image)}")
-    h, w = decoded.shape[:2]
-    if min(h, w) < MIN_SIDE:
-        raise LabelError(f"{image}: {w}x{h} pixels, and a side needs {MIN_SIDE}")
-    return h, w
-
-
-def read_labels(path: str) -> tuple[Float32Array, list[tuple[int, int]], list[str]]:
-    """Rows of a label file: (m, 5) class, centre, width, height; line and class of each; notes on rows dropped.
-
-    A row is `class x y w h` in 0..1, or a polygon `class x1 y1 x2 y2 x3 y3 …`, which becomes its bounding box. A
-    missing file has no rows.
-
-    Raises:
-        LabelError: "file:line: what".
-    """
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            lines = file.read().splitlines()
-    except FileNotFoundError:
-        lines = []
-    except (OSError, UnicodeDecodeError) as e:
-        raise LabelError(f"{path}: is not readable text: {e}") from None
     rows: list[tuple[float, ...]] = []
-    classes: list[tuple[int, int]] = []
-    notes: list[str] = []
+    numbers: list[int] = []
+    problems: list[Problem] = []
     seen: set[tuple[float, ...]] = set()
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(text.splitlines(), 1):
         words = line.split()
         if not words:
             continue
-        row = _parse_row(words, f"{path}:{number}")
-        classes.append((number, int(row[0])))
-        if row[3] <= 0 or row[4] <= 0:
-            notes.append(f"{path}:{number}: the box has no area; the row is dropped")
+        row = _parse_row(words, number)
+        if isinstance(row, Problem):
+            problems.append(row)
+        elif row[3] <= 0 or row[4] <= 0:
+            problems.append(Problem(number, "area", "the box has no area; the row is dropped", False))
         elif row in seen:
-            notes.append(f"{path}:{number}: the row is a duplicate; it is dropped")
+            problems.append(Problem(number, "duplicate", "the row is a duplicate; it is dropped", False))
         else:
             seen.add(row)
             rows.append(row)
-    return np.asarray(rows, np.float32).reshape(-1, 5), classes, notes
+            numbers.append(number)
+    return np.asarray(rows, np.float32).reshape(-1, 5), numbers, problems
 
 
-def _parse_row(words: list[str], where: str) -> tuple[float, ...]:
+def parse_ignored(text: str) -> tuple[Float32Array, list[Problem]]:
+    """Rows of an ignore file: (k, 6) class, centre, width, height in 0..1, crowd; every problem of the file.
+
+    A row is `class x y w h`, an object that counts for nothing, or `class x y w h crowd`, a region of many; a class of
+    `*` stands for all of them.
+    """
+    rows: list[tuple[float, ...]] = []
+    problems: list[Problem] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        words = line.split()
+        if not words:
+            continue
+        crowd = words[-1] == "crowd"
+        words = words[:-1] if crowd else words
+        everything = words[:1] == ["*"]
+        row = _parse_row(["0", *words[1:]] if everything else words, number)
+        if isinstance(row, Problem):
+            problems.append(row._replace(fatal=False, what=f"{row.what}; the row is dropped"))
+        elif row[3] <= 0 or row[4] <= 0:
+            problems.append(Problem(number, "area", "the region has no area; the row is dropped", False))
+        else:
+            rows.append((ANY_CLASS if everything else row[0], *row[1:], float(crowd)))
+    return np.asarray(rows, np.float32).reshape(-1, 6), problems
+
+
+def _parse_row(words: list[str], line: int) -> tuple[float, ...] | Problem:
     try:
-        cls, *values = [float(w) for w in words]
+        cls, *values = map(float, words)
     except ValueError:
         bad = next(w for w in words if not _is_number(w))
-        raise LabelError(f"{where}: {bad!r} is no number") from None
+        return Problem(line, "number", f"{bad!r} is no number", True)
     if not 0 <= cls < 2**31 or cls != int(cls):  # NaN and infinity as well
-        raise LabelError(f"{where}: the class id {words[0]} is no integer of 0 or more")
+        return Problem(line, "class", f"the class id {words[0]} is no integer of 0 or more", True)
     if len(values) != 4 and (len(values) < 6 or len(values) % 2):
-        raise LabelError(
-            f"{where}: {len(words)} columns; a row has 5 (class x y w h), or a polygon's class and 3 or more points"
-        )
-    wrong = next((v for v in values if not -_SLACK <= v <= 1 + _SLACK), None)  # NaN is wrong too
-    if wrong is not None:
-        raise LabelError(
-            f"{where}: the coordinate {wrong:g} is outside 0..1; coordinates are parts of the width and height"
-        )
-    values = [min(max(v, 0.0), 1.0) for v in values]
+        what = f"{len(words)} columns; a row has 5 (class x y w h), or a polygon's class and 3 or more points"
+        return Problem(line, "columns", what, True)
+    # Most rows pass these two comparisons; which value is wrong is looked for only where one is. NaN is wrong too.
+    low, high = min(values), max(values)
+    if not (low >= -_SLACK and high <= 1 + _SLACK) or math.isnan(sum(values)):
+        wrong = next(v for v in values if not -_SLACK <= v <= 1 + _SLACK)
+        what = f"the coordinate {wrong:g} is outside 0..1; coordinates are parts of the width and height"
+        return Problem(line, "coordinate", what, True)
+    if low < 0 or high > 1:
+        values = [min(max(v, 0.0), 1.0) for v in values]
     if len(values) > 4:
         x1, x2, y1, y2 = min(values[::2]), max(values[::2]), min(values[1::2]), max(values[1::2])
         values = [(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1]
     return (cls, *values)
-
-
-_SLACK = 1e-4  # rounding by the tool that wrote the file
 
 
 def _is_number(word: str) -> bool:
@@ -262,11 +293,164 @@ def _is_number(word: str) -> bool:
     return True
 
 
-def _report(desc: str, images: int, backgrounds: int, left_out: int, problems: list[str]) -> None:
-    LOGGER.info("%s%d images, %d without boxes, %d left out", desc, images, backgrounds, left_out)
-    if images and backgrounds == images:
+def scan(
+    paths: Sequence[Path], nc: int, fraction: float = 1.0, desc: str = "", cache_dir: Path | None = None
+) -> LabelSet:
+    """Check every image (decoded in full) and label file of a split.
+
+    An image that cannot be decoded, or whose label file is wrong, is left out and named with file and line. Duplicate
+    rows and boxes without area are dropped. An image without a label file is a background. What was found is remembered
+    in a hidden file beside the images' folder, or in `cache_dir` where that folder cannot be written: the next scan
+    reads only what is new or changed.
+
+    Args:
+        nc: number of classes; fraction: part of the sorted images to use.
+
+    Raises:
+        DatasetError: no images; a class id outside 0..nc−1 (file and line); nothing usable left.
+    """
+    files = list_images(paths)
+    files = files[: max(round(len(files) * fraction), 1)]
+    memory = ScanCache(files, paths, fraction, cache_dir)
+    entry = memory.load(_signatures(files))
+    if entry is None:
+        entry = _check_all(files, memory, desc)
+        memory.keep(entry)
+    labels = _label_set(files, entry, memory.names)
+    wrong = np.flatnonzero(labels.cls >= nc)
+    if len(wrong):
+        image = labels.im_files[int(np.searchsorted(labels.offsets, wrong[0], side="right")) - 1]
+        ids = f"0 to {nc - 1}" if nc > 1 else "0 alone"
+        raise DatasetError(
+            f"class id {labels.cls[wrong[0]]:.0f} is out of range: the data set has {nc} classes",
+            f"{label_file(image)}:{_line_of(label_file(image), nc)}",
+            f"valid: {ids}",
+        )
+    _report(desc, labels)
+    if not len(labels):
+        more = f", and {len(labels.problems) - 1} more" if len(labels.problems) > 1 else ""
+        raise DatasetError(
+            f"none of the {len(files)} images can be used: {labels.problems[0]}{more}", ", ".join(map(str, paths))
+        )
+    return labels
+
+
+def _signatures(files: Sequence[str]) -> Int64Array:
+    """(n, 3, 3): size and times of change of every image, its label file and its ignore file; zeros where there is
+    none."""
+    beside: dict[str, list[str]] = {}  # folder of images → its folders of label and ignore files, "" where missing
+    found = []
+    for file in files:
+        folder, _, name = file.rpartition(os.sep)
+        if folder not in beside:
+            paths = (path(f"{folder}{os.sep}x.jpg") for path in (label_file, ignore_file))
+            places = [os.path.dirname(p) if p else "" for p in paths]
+            beside[folder] = [p if os.path.isdir(p) else "" for p in places]
+        stem = name[: name.rindex(".")]
+        found.append(
+            (signature(file), *(signature(f"{p}{os.sep}{stem}.txt") if p else NO_FILE for p in beside[folder]))
+        )
+    return np.array(found, np.int64).reshape(-1, 3, 3)
+
+
+def _check_all(files: Sequence[str], memory: ScanCache, desc: str) -> Entry:
+    """Check what the memory does not know, with all cores: decoding releases the interpreter's lock."""
+    with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 16)) as pool:
+        results = pool.map(lambda i: memory.recall(i) or _check(files[i], memory.known(i)), range(len(files)))
+        return Entry.join(list(progress(results, total=len(files), desc=f"{desc}Checking images")))
+
+
+def _check(image: str, known: Seen | None) -> Seen:
+    """Check an image and its labels. One whose content an earlier run has decoded is not decoded again."""
+    seen = Seen(signatures=tuple(signature(p) for p in (image, label_file(image), ignore_file(image))))
+    try:
+        data = np.fromfile(image, np.uint8)
+    except OSError as e:
+        seen.problems.append(("image", 0, f"cannot be read: {e.strerror}"))
+        return seen
+    seen.content = digest_of(data)
+    if known is not None and known.content == seen.content and known.shape != (0, 0):
+        seen.shape = known.shape
+    else:
+        checked = check_picture(image, data)
+        if isinstance(checked, str):
+            seen.problems.append(("image", 0, checked))
+            return seen
+        seen.shape = checked
+    text = _read("label", label_file(image), seen)
+    if text is not None:
+        rows, _, problems = parse_labels(text)
+        fatal = next((p for p in problems if p.fatal), None)
+        seen.problems += [("label", p.line, p.what) for p in ([fatal] if fatal else problems)]
+        seen.usable = fatal is None
+        seen.rows = rows if seen.usable else seen.rows
+    ignore = ignore_file(image)
+    text = _read("ignore", ignore, seen) if ignore else ""
+    if text:
+        seen.ignored, problems = parse_ignored(text)
+        seen.problems += [("ignore", p.line, p.what) for p in problems]
+    return seen
+
+
+def check_picture(image: str, data: UInt8Array) -> tuple[int, int] | str:
+    """Height and width of an image file's content, upright; or why it cannot be used."""
+    decoded = decode(data)
+    if truncated_jpeg(data):
+        return "the JPEG is cut off before its end"
+    if decoded is None:
+        return undecodable(image) if data.size else "is empty"
+    h, w = decoded.shape[:2]
+    if min(h, w) < MIN_SIDE:
+        return f"{w}x{h} pixels, and a side needs {MIN_SIDE}"
+    return h, w
+
+
+def _read(what: str, path: str, seen: Seen) -> str | None:
+    """The text of a file, empty where there is none; None, and the problem noted, where it cannot be read."""
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            return file.read()
+    except FileNotFoundError:
+        return ""
+    except (OSError, UnicodeDecodeError) as e:
+        seen.problems.append((what, 0, f"is not readable text: {e}"))
+        return None
+
+
+def _label_set(files: Sequence[str], entry: Entry, names: str) -> LabelSet:
+    """What was found, in absolute paths, without the images that cannot be used."""
+    paths = {"image": lambda f: f, "label": label_file, "ignore": ignore_file}
+    problems = []
+    for i, what, line, text in entry.problems:
+        problems.append(f"{paths[what](files[i])}{f':{line}' if line else ''}: {text}")
+    labels = LabelSet(
+        FileNames(files),
+        entry.shapes,
+        entry.offsets,
+        np.ascontiguousarray(entry.rows[:, 0]),
+        np.ascontiguousarray(entry.rows[:, 1:]),
+        entry.ignore_offsets,
+        entry.ignored,
+        entry.contents,
+        entry.digest(names),
+        problems,
+        int((~entry.usable).sum()),
+    )
+    return labels if entry.usable.all() else labels.take(np.flatnonzero(entry.usable))
+
+
+def _line_of(path: str, nc: int) -> int:
+    """The first line of a label file whose class id is no smaller than `nc`."""
+    rows, lines, _ = parse_labels(read_text(Path(path), DatasetError))
+    return next((line for row, line in zip(rows, lines, strict=True) if row[0] >= nc), 0)
+
+
+def _report(desc: str, labels: LabelSet) -> None:
+    backgrounds = int((np.diff(labels.offsets) == 0).sum())
+    LOGGER.info("%s%d images, %d without boxes, %d left out", desc, len(labels), backgrounds, labels.left_out)
+    if len(labels) and backgrounds == len(labels):
         LOGGER.warning("  no image has a box: is there a labels folder beside the images folder?")
-    for problem in problems[:SHOWN_PROBLEMS]:
+    for problem in labels.problems[:SHOWN_PROBLEMS]:
         LOGGER.warning("  %s", problem)
-    if len(problems) > SHOWN_PROBLEMS:
-        LOGGER.warning("  … and %d more", len(problems) - SHOWN_PROBLEMS)
+    if len(labels.problems) > SHOWN_PROBLEMS:
+        LOGGER.warning("  … and %d more", len(labels.problems) - SHOWN_PROBLEMS)

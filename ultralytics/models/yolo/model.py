@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -230,11 +231,17 @@ class YOLO:
         self._compare_names(args, data)
         stride = max(int(self.model.stride.max()), 32)
         rect = args.rect_val and (args.rect or args.sources.get("rect", "default") == "default")
-        dataset = build_yolo_dataset(
-            args, data.split(args.split), args.batch, data, mode="val", rect=rect, stride=stride
-        )
-        loader = build_dataloader(dataset, args.batch, args.workers, shuffle=False)
+        images = data.split(args.split)
         save_dir = new_run_dir(args.project, args.name or "val", args.exist_ok)
+        try:
+            dataset = build_yolo_dataset(
+                args, images, args.batch, data, mode="val", rect=rect, stride=stride, cache_dir=save_dir
+            )
+        except UserError:
+            with contextlib.suppress(OSError):  # not empty: an earlier run's, with exist_ok
+                save_dir.rmdir()
+            raise
+        loader = build_dataloader(dataset, args.batch, args.workers, shuffle=False)
         validator = DetectionValidator(loader, save_dir, args, data)
         self.metrics = validator(self.model.to(device), plots=args.plots)
         validator.log_table()

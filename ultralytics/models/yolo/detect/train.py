@@ -122,6 +122,7 @@ class DetectionTrainer(BaseTrainer):
             mode=split,
             rect=args.rect if training else args.rect_val,
             stride=self.stride,
+            cache_dir=self.save_dir,
         )
         if training and args.plots:
             plot_labels(dataset.labels.bboxes, dataset.labels.cls, self.data.names, self.save_dir)
