@@ -73,3 +73,33 @@ def test_a_model_with_fewer_classes_is_told(yolo, toy, tmp_path):
     toy.write_text("train: images/train\nval: images/val\nnc: 9\n", encoding="utf-8")
     with pytest.raises(ConfigError, match="9 classes and the model 3"):
         yolo.val(data=str(toy), project=str(tmp_path / "v"), **QUIET)
+
+
+@pytest.mark.parametrize("rect_val", [True, False])
+def test_regions_to_ignore_are_not_held_against_the_model(shared, tmp_path, rect_val):
+    """Real detections: moving labels that were found into ignore/ leaves their detections out of the count."""
+    yolo = YOLO(shared / "weights" / "yolov8n.pt")
+    source = shared / "data" / "coco128-val"
+    names = [f"{n:012d}" for n in (139, 285, 632, 724)]
+    for name in names:
+        for kind, suffix in (("images", "jpg"), ("labels", "txt")):
+            (tmp_path / "d" / kind).mkdir(parents=True, exist_ok=True)
+            file = source / kind / "val2017" / f"{name}.{suffix}"
+            (tmp_path / "d" / kind / file.name).write_bytes(file.read_bytes())
+    data = tmp_path / "d" / "data.yaml"
+    listed = json.dumps(list(yolo.names.values()))
+    data.write_text(f"train: images\nval: images\nnames: {listed}\n")
+    options = {"data": str(data), "project": str(tmp_path / "v"), "rect_val": rect_val, "imgsz": 320, **QUIET}
+    before = yolo.val(**options)
+    (tmp_path / "d" / "ignore").mkdir()
+    for name in names[1:]:
+        label = tmp_path / "d" / "labels" / f"{name}.txt"
+        label.rename(tmp_path / "d" / "ignore" / f"{name}.txt")
+    after = yolo.val(**options)
+    (tmp_path / "d" / "ignore").rename(tmp_path / "d" / "elsewhere")
+    unfair = yolo.val(**options)
+    assert before.ignored == unfair.ignored == 0
+    assert after.ignored > 5
+    shared_classes = set(after.box.ap_class_index) & set(unfair.box.ap_class_index)
+    assert all(after.box.maps[c] >= unfair.box.maps[c] for c in shared_classes)
+    assert after.box.map > unfair.box.map

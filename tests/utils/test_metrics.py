@@ -4,7 +4,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ultralytics.utils.metrics import ConfusionMatrix, DetMetrics, ap_per_class, compute_ap, match_predictions, smooth
+from ultralytics.utils.metrics import (
+    ConfusionMatrix,
+    DetMetrics,
+    ap_per_class,
+    compute_ap,
+    ignored_predictions,
+    match_predictions,
+    smooth,
+)
 
 
 def test_matching_equals_the_reference(fixtures):
@@ -108,3 +116,46 @@ def test_curves_and_matrix_are_drawn(tmp_path):
     ConfusionMatrix(nc=2).plot(save_dir=tmp_path, names=("a", "b"))
     for name in ("PR_curve", "F1_curve", "P_curve", "R_curve", "confusion_matrix_normalized"):
         assert (tmp_path / f"{name}.png").stat().st_size > 5000
+
+
+def test_difficult_objects_and_crowds_take_detections_out_of_the_count():
+    regions = torch.tensor([[0.0, 0, 0, 10, 10, 0], [1.0, 100, 100, 200, 200, 1], [-1.0, 300, 300, 400, 400, 1]])
+    boxes = torch.tensor([
+        [0.0, 0, 10, 10], [0, 0, 10, 6], [0, 0, 10, 10], [110, 110, 120, 120], [195, 100, 205, 110],
+        [310, 310, 320, 320], [500, 500, 510, 510],
+    ])  # fmt: skip
+    classes = np.array([0, 0, 1, 1, 1, 0, 0])
+    nothing = np.zeros((7, 10), bool)
+    ignored = ignored_predictions(boxes, classes, nothing, regions)
+    # The object itself; IoU 0.6; another class; inside the crowd; half in it; a region of every class; far away.
+    assert ignored.sum(1).tolist() == [10, 3, 0, 10, 1, 10, 0]
+    correct = nothing.copy()
+    correct[0, :5] = True  # what has a label of its own is a true positive
+    assert ignored_predictions(boxes, classes, correct, regions)[0].tolist() == [False] * 5 + [True] * 5
+    assert not ignored_predictions(boxes, classes, nothing, regions[:0]).any()
+    assert ignored_predictions(boxes[:0], classes[:0], nothing[:0], regions).shape == (0, 10)
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 10**6), st.integers(0, 60), st.integers(1, 4))
+def test_an_ignored_detection_counts_as_if_it_had_not_been_made(seed, n, nc):
+    rng = np.random.default_rng(seed)
+    tp = np.sort(rng.random((n, 10)) < 0.5, 1)[:, ::-1].copy()
+    conf, pred, target = rng.random(n), rng.integers(0, nc, n), rng.integers(0, nc, 30)
+    ignored = np.repeat(rng.random(n) < 0.3, 10).reshape(n, 10)
+    tp &= ~ignored
+    kept = ~ignored[:, 0]
+    with_it = ap_per_class(tp, conf, pred, target, ignored=ignored)
+    without = ap_per_class(tp[kept], conf[kept], pred[kept], target)
+    for a, b in zip(with_it, without, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_the_confusion_matrix_spares_ignored_detections():
+    detections = torch.tensor([[0.0, 0, 10, 10, 0.9, 0], [50, 50, 60, 60, 0.9, 0], [80, 80, 90, 90, 0.1, 0]])
+    true, cls = torch.tensor([[0.0, 0, 10, 10]]), torch.tensor([0.0])
+    matrix = ConfusionMatrix(nc=1)
+    matrix.process_batch(detections, true, cls, torch.tensor([True, True, False]))
+    assert matrix.matrix.tolist() == [[1, 0], [0, 0]]
+    matrix.process_batch(detections, true, cls)
+    assert matrix.matrix.tolist() == [[2, 1], [0, 0]]

@@ -15,7 +15,7 @@ from ultralytics.data.cache import RecentImages, cached
 from ultralytics.data.labels import LabelSet, scan
 from ultralytics.utils.errors import DatasetError
 from ultralytics.utils.images import imread
-from ultralytics.utils.types import Batch, Int64Array, Sample, SampleKey, UInt8Array
+from ultralytics.utils.types import Batch, Float32Array, Int64Array, Sample, SampleKey, UInt8Array
 
 
 class YOLODataset:
@@ -135,6 +135,7 @@ class YOLODataset:
             ori_shape=(int(self.labels.shapes[index, 0]), int(self.labels.shapes[index, 1])),
             resized_shape=(shape[1], shape[2]),
             ratio_pad=ratio_pad,
+            ignored=self.labels.ignored(index) if ratio_pad is not None else _NOTHING_IGNORED,
         )
 
     @staticmethod
@@ -151,7 +152,11 @@ class YOLODataset:
             ori_shape=[s["ori_shape"] for s in samples],
             resized_shape=[s["resized_shape"] for s in samples],
             ratio_pad=[s["ratio_pad"] for s in samples],
+            ignored=[s["ignored"] for s in samples],
         )
+
+
+_NOTHING_IGNORED: Float32Array = np.zeros((0, 6), np.float32)
 
 
 def _rectangles(labels: LabelSet, imgsz: int, batch: int, stride: int, pad: float) -> tuple[LabelSet, Int64Array]:

@@ -17,11 +17,10 @@ from ultralytics.utils.errors import DatasetError
 from ultralytics.utils.files import read_text
 from ultralytics.utils.images import IMAGE_SUFFIXES, decode, truncated_jpeg, undecodable
 from ultralytics.utils.log import LOGGER, progress
-from ultralytics.utils.types import Float32Array, Int64Array, UInt8Array
+from ultralytics.utils.types import ANY_CLASS, Float32Array, Int64Array, UInt8Array
 
 MIN_SIDE = 10  # pixels
 SHOWN_PROBLEMS = 10
-ANY_CLASS = -1  # of an ignored region: detections of every class are ignored there
 _SLACK = 1e-4  # rounding by the tool that wrote the file
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ultralytics.utils.boxes import bbox_iou, box_iou
+from ultralytics.utils.types import ANY_CLASS
 
 __all__ = [
     "ConfusionMatrix",
@@ -71,6 +72,34 @@ def match_predictions(
     return correct
 
 
+def ignored_predictions(
+    boxes: Tensor, pred_classes: npt.ArrayLike, correct: npt.NDArray[np.bool_], regions: Tensor
+) -> npt.NDArray[np.bool_]:
+    """Which detections count neither as true nor as false positives, at each IoU threshold.
+
+    A detection without a label of its own is ignored where it overlaps a region of its class by the threshold: by IoU
+    (VOC's difficult objects), or in a crowd by the part of its own area (COCO). A region may take any number of them.
+
+    Args:
+        boxes: (N, 4) corners; pred_classes: (N,); correct: (N, thresholds) of `match_predictions`.
+        regions: (K, 6) class or ANY_CLASS, corners in the boxes' unit, 1 for a crowd.
+
+    Returns:
+        (N, thresholds).
+    """
+    if not len(regions) or not len(boxes):
+        return np.zeros_like(correct)
+    predicted = torch.as_tensor(np.asarray(pred_classes))
+    cls, areas, crowd = regions[:, 0], regions[:, 1:5], regions[:, 5] > 0
+    low, high = torch.max(areas[:, None, :2], boxes[None, :, :2]), torch.min(areas[:, None, 2:], boxes[None, :, 2:])
+    own = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(1)
+    share = (high - low).clamp(min=0).prod(2) / own.clamp(min=1e-9)
+    overlap = torch.where(crowd[:, None], share, box_iou(areas, boxes))
+    overlap = overlap * ((cls[:, None] == predicted[None]) | (cls[:, None] == ANY_CLASS))
+    best = overlap.max(0).values.numpy()
+    return (best[:, None] >= IOU_THRESHOLDS.astype(best.dtype)) & ~correct
+
+
 def smooth(y: F64, f: float = 0.05) -> F64:
     """Box filter over a fraction `f` of the samples (an odd number), the ends held."""
     n = round(len(y) * f * 2) // 2 + 1
@@ -100,12 +129,14 @@ def ap_per_class(
     names: Mapping[int, str] | None = None,
     eps: float = 1e-16,
     prefix: str = "",
+    ignored: npt.NDArray[np.bool_] | None = None,
 ) -> tuple[F64, F64, F64, F64, F64, F64, npt.NDArray[np.int_], F64, F64, F64, F64, F64]:
     """Average precision and curves of every class that has labels.
 
     Args:
         tp: (n, thresholds) bool; conf, pred_cls: (n,); target_cls: (m,).
         plot: draw the curves into save_dir; names: class names for them.
+        ignored: (n, thresholds); these detections are taken as if they had not been made.
 
     Returns:
         tp, fp, p, r, f1 at the confidence of the best mean F1 (classes,); ap (classes, thresholds); the classes;
@@ -114,6 +145,7 @@ def ap_per_class(
     """
     order = np.argsort(-conf, kind="stable")
     tp, conf, pred_cls = tp[order].astype(float), conf[order].astype(float), pred_cls[order]
+    counted = None if ignored is None or not ignored.any() else ~ignored[order]
     classes, labels = np.unique(target_cls, return_counts=True)
     nc = len(classes)
     x = np.linspace(0, 1, CURVE_POINTS)
@@ -124,15 +156,17 @@ def ap_per_class(
         mine = pred_cls == c
         if not mine.any():
             continue
-        hits = tp[mine].cumsum(0)
-        misses = (1 - tp[mine]).cumsum(0)
-        recall = hits / (labels[i] + eps)
-        precision = hits / (hits + misses)
-        r_curve[i] = np.interp(-x, -conf[mine], recall[:, 0], left=0)
-        p_curve[i] = np.interp(-x, -conf[mine], precision[:, 0], left=1)
         for j in range(tp.shape[1]):
-            ap[i, j], envelope, r = compute_ap(recall[:, j], precision[:, j])
+            chosen = mine if counted is None else mine & counted[:, j]
+            if not chosen.any():
+                continue
+            hits = tp[chosen, j].cumsum()
+            recall = hits / (labels[i] + eps)
+            precision = hits / np.arange(1, len(hits) + 1)
+            ap[i, j], envelope, r = compute_ap(recall, precision)
             if j == 0:
+                r_curve[i] = np.interp(-x, -conf[chosen], recall, left=0)
+                p_curve[i] = np.interp(-x, -conf[chosen], precision, left=1)
                 precision_at_recall[i] = np.interp(x, r, envelope)
     f1_curve = 2 * p_curve * r_curve / (p_curve + r_curve + eps)
     if plot:
@@ -281,6 +315,7 @@ class DetMetrics:
     Attributes:
         box: a Metric; speed: milliseconds per image by stage; images: images seen.
         nt_per_class, nt_per_image: labels, and images with labels, of each class id.
+        ignored: regions that the evaluation ignored (difficult objects, crowds).
     """
 
     def __init__(
@@ -298,13 +333,21 @@ class DetMetrics:
         self.images = 0
         self.nt_per_class: npt.NDArray[np.int_] = np.zeros(len(self.names), dtype=int)
         self.nt_per_image: npt.NDArray[np.int_] = np.zeros(len(self.names), dtype=int)
+        self.ignored = 0
         self.confusion_matrix: ConfusionMatrix | None = None
 
     def process(
-        self, tp: npt.NDArray[Any], conf: npt.NDArray[Any], pred_cls: npt.NDArray[Any], target_cls: npt.NDArray[Any]
+        self,
+        tp: npt.NDArray[Any],
+        conf: npt.NDArray[Any],
+        pred_cls: npt.NDArray[Any],
+        target_cls: npt.NDArray[Any],
+        ignored: npt.NDArray[np.bool_] | None = None,
     ) -> None:
-        """Compute all figures anew; without a true positive they are zero, never those of an earlier call."""
-        results = ap_per_class(tp, conf, pred_cls, target_cls, self.plot, self.on_plot, self.save_dir, self.names)[2:]
+        """Compute all figures anew; without a true positive they are zero, never those of an earlier call.
+        See `ap_per_class` for the arguments."""
+        drawn = self.plot, self.on_plot, self.save_dir, self.names
+        results = ap_per_class(tp, conf, pred_cls, target_cls, *drawn, ignored=ignored)[2:]
         self.box.nc = len(self.names)
         self.box.update(results)
         if len(target_cls):
@@ -380,6 +423,7 @@ class DetMetrics:
         return {
             "images": self.images,
             "instances": int(self.nt_per_class.sum()),
+            "ignored": self.ignored,
             "precision": b.mp,
             "recall": b.mr,
             "mAP50": b.map50,
@@ -406,18 +450,26 @@ class ConfusionMatrix:
         self.task, self.nc, self.conf, self.iou_thres = task, nc, conf, iou_thres
         self.matrix: F64 = np.zeros((nc + 1, nc + 1))
 
-    def process_batch(self, detections: Tensor | None, gt_bboxes: Tensor, gt_cls: Tensor) -> None:
-        """Count one image: detections (n, 6), true boxes (m, 4) corners and classes (m,). Either may be empty."""
+    def process_batch(
+        self, detections: Tensor | None, gt_bboxes: Tensor, gt_cls: Tensor, ignored: Tensor | None = None
+    ) -> None:
+        """Count one image: detections (n, 6), true boxes (m, 4) corners and classes (m,). Either may be empty.
+
+        `ignored` (n,): detections that are not held against the model where they match nothing.
+        """
         if detections is None:
             detections = torch.zeros((0, 6))
-        detections = detections[detections[:, 4] > self.conf]
+        kept = detections[:, 4] > self.conf
+        spared = np.zeros(len(detections), np.bool_) if ignored is None else ignored.numpy()
+        detections, spared = detections[kept], spared[kept.numpy()]
         predicted, true = detections[:, 5].int().numpy(), gt_cls.view(-1).int().numpy()
         iou = box_iou(gt_bboxes, detections[:, :4]).numpy()
         labels, found = np.nonzero(iou > self.iou_thres)
         if len(labels):
             labels, found = unique_pairs(labels, found, iou[labels, found])
         np.add.at(self.matrix, (predicted[found], true[labels]), 1)
-        np.add.at(self.matrix[:, self.nc], np.delete(predicted, found), 1)
+        alone = np.delete(np.arange(len(predicted)), found)
+        np.add.at(self.matrix[:, self.nc], predicted[alone[~spared[alone]]], 1)
         np.add.at(self.matrix[self.nc], np.delete(true, labels), 1)
 
     def tp_fp(self) -> tuple[F64, F64]:

@@ -17,6 +17,8 @@ Float64Array = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
+ANY_CLASS = -1  # class of an ignored region: detections of every class are ignored there
+
 # ((gain_h, gain_w), (pad_left, pad_top)): resized = original * gain + pad
 RatioPad = tuple[tuple[float, float], tuple[float, float]]
 
@@ -32,6 +34,7 @@ class Sample(TypedDict):
     ori_shape: tuple[int, int]  # (h, w) of the file
     resized_shape: tuple[int, int]  # (H, W) of img
     ratio_pad: RatioPad | None  # validation only; None where the frame is a mosaic
+    ignored: Float32Array  # (k, 6) of the file: class (-1 for all), xywh in 0..1, 1 for a crowd; training has none
 
 
 class Batch(TypedDict):
@@ -46,6 +49,7 @@ class Batch(TypedDict):
     ori_shape: list[tuple[int, int]]
     resized_shape: list[tuple[int, int]]
     ratio_pad: list[RatioPad | None]
+    ignored: list[Float32Array]
 
 
 class SampleKey(NamedTuple):

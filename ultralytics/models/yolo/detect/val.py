@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,9 +19,16 @@ from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.boxes import box_iou, scale_boxes, xywh2xyxy, xyxy2xywhn
 from ultralytics.utils.files import write_json
 from ultralytics.utils.log import LOGGER, progress
-from ultralytics.utils.metrics import ConfusionMatrix, DetMetrics, match_predictions
+from ultralytics.utils.metrics import (
+    IOU_THRESHOLDS,
+    ConfusionMatrix,
+    DetMetrics,
+    ignored_predictions,
+    match_predictions,
+)
 from ultralytics.utils.nms import non_max_suppression
 from ultralytics.utils.plotting import plot_images
+from ultralytics.utils.types import ANY_CLASS
 
 Criterion = Callable[[Any, Mapping[str, Any]], tuple[Tensor, Tensor]]
 PLOTTED_BATCHES = 3
@@ -82,7 +90,7 @@ class DetectionValidator:
         found: list[dict[str, Tensor]] = []
         spent = dict.fromkeys(("preprocess", "inference", "loss", "postprocess"), 0.0)
         clock = _Clock(device, spent)
-        images = 0
+        images = regions = 0
         loss_sum: Tensor | None = None
         header = ("%22s" + "%11s" * 6) % ("Class", "Images", "Instances", "Box(P", "R", "mAP50", "mAP50-95)")
         bar = progress(self.dataloader, desc=desc or header, total=len(self.dataloader))
@@ -109,6 +117,7 @@ class DetectionValidator:
                     nc=nc,
                 )
             images += len(detections)
+            regions += sum(map(len, batch["ignored"]))
             for i, detected in enumerate(detections):
                 found.append(self._compare(detected.cpu(), batch, i, confusion))
             if plots and number < PLOTTED_BATCHES:
@@ -117,7 +126,7 @@ class DetectionValidator:
         self.loss = loss_sum / len(self.dataloader) if loss_sum is not None else None
         stats = {k: torch.cat([f[k] for f in found]).numpy() if found else torch.zeros(0).numpy() for k in _STATS}
         if not found:
-            stats["tp"] = stats["tp"].reshape(0, 10)
+            stats["tp"] = stats["ignored"] = np.zeros((0, len(IOU_THRESHOLDS)), np.bool_)
         per_class = torch.zeros(nc, dtype=torch.long)
         for f in found:
             per_class[torch.unique(f["target_cls"].long())] += 1
@@ -125,6 +134,7 @@ class DetectionValidator:
         self.metrics.process(**stats)
         self.metrics.nt_per_image = per_class.numpy()
         self.metrics.images = images
+        self.metrics.ignored = regions
         self.metrics.speed = {k: v / max(images, 1) * 1e3 for k, v in spent.items()}
         if confusion is not None:
             self.metrics.confusion_matrix = confusion
@@ -149,11 +159,18 @@ class DetectionValidator:
         tp = torch.from_numpy(
             match_predictions(detected[:, 5].numpy(), target_cls.numpy(), box_iou(targets, detected[:, :4]).numpy())
         )
+        regions = torch.tensor(batch["ignored"][i])
+        regions[:, 1:5] = xywh2xyxy(regions[:, 1:5]) * torch.tensor([*original[::-1], *original[::-1]])
+        boxes, classes = detected[:, :4], detected[:, 5].numpy()
+        ignored = ignored_predictions(boxes, classes, tp.numpy(), regions)
         if confusion is not None:
-            confusion.process_batch(detected, targets, target_cls)
+            regions[:, 0] = ANY_CLASS  # a pair is a pair whatever the classes
+            spared = ignored_predictions(boxes, classes, np.zeros_like(ignored), regions)
+            confusion.process_batch(detected, targets, target_cls, torch.from_numpy(spared[:, 0]))
         if self.args.save_txt:
             self._save_txt(detected, original, Path(batch["im_file"][i]))
-        return {"tp": tp, "conf": detected[:, 4], "pred_cls": detected[:, 5], "target_cls": target_cls}
+        found = {"tp": tp, "conf": detected[:, 4], "pred_cls": detected[:, 5], "target_cls": target_cls}
+        return found | {"ignored": torch.from_numpy(ignored)}
 
     def _save_txt(self, detected: Tensor, shape: tuple[int, int], file: Path) -> None:
         folder = self.save_dir / "labels"
@@ -191,6 +208,8 @@ class DetectionValidator:
         if self.args.verbose and len(m.names) > 1:
             for i, c in enumerate(m.ap_class_index):
                 LOGGER.info(row % (m.names[int(c)][:22], m.nt_per_image[c], m.nt_per_class[c], *m.class_result(i)))
+        if m.ignored:
+            LOGGER.info("%d regions were ignored: difficult objects and crowds count for nothing", m.ignored)
         LOGGER.info(
             "Speed: %.1fms preprocess, %.1fms inference, %.1fms loss, %.1fms postprocess per image",
             *(m.speed[k] for k in ("preprocess", "inference", "loss", "postprocess")),
@@ -201,7 +220,7 @@ class DetectionValidator:
         write_json(self.save_dir / "metrics.json", self.metrics.to_dict())
 
 
-_STATS = ("tp", "conf", "pred_cls", "target_cls")
+_STATS = ("tp", "conf", "pred_cls", "target_cls", "ignored")
 
 
 class _Clock:
