@@ -8,6 +8,8 @@ A speed means something only beside another taken in the same run.
         training samples per second and core
     benchmark.py val    model=W.pt data=DATA.yaml [imgsz=640 batch=16 workers=2]
         seconds and metrics of a whole validation
+    benchmark.py labels [images=100000 boxes=7 epochs=5 workers=2]
+        first scan and cached start of a split made for it, memory of labels and of a worker after each epoch
 """
 
 from __future__ import annotations
@@ -17,18 +19,23 @@ import statistics
 import sys
 import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import torch
 
 from ultralytics import YOLO
 from ultralytics.cfg.config import get_cfg, parse_value
 from ultralytics.cfg.dataset import load_dataset
-from ultralytics.data.build import build_yolo_dataset
+from ultralytics.data.build import build_dataloader, build_yolo_dataset
+from ultralytics.data.dataset import YOLODataset
+from ultralytics.data.labels import scan
 from ultralytics.engine.device import mixed_precision, select_device
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.errors import ConfigError, UserError
+from ultralytics.utils.images import imwrite
 from ultralytics.utils.loss import v8DetectionLoss
 
 DEFAULTS: dict[str, dict[str, Any]] = {
@@ -44,6 +51,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     },
     "loader": {"data": None, "imgsz": 640, "batch": 16, "items": 150, "cache": False},
     "val": {"model": None, "data": None, "imgsz": 640, "batch": 16, "workers": 2, "threads": 2, "device": "cpu"},
+    "labels": {"images": 100_000, "boxes": 7, "epochs": 5, "workers": 2},
 }
 
 
@@ -131,6 +139,63 @@ def val(model: str, data: str, imgsz: int, batch: int, workers: int, threads: in
     }
 
 
+def labels(images: int, boxes: int, epochs: int, workers: int) -> dict[str, Any]:
+    """Seconds of scanning a split of tiny images, and memory while it is trained on."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        write_split(root, images, boxes)
+        seconds = []
+        for _ in range(4):
+            before = memory_of("self")["Rss"]
+            started = time.perf_counter()
+            found = scan([root / "images"], nc=80)
+            seconds.append(time.perf_counter() - started)
+        grown = memory_of("self")["Rss"] - before
+        names = found.im_files
+        arrays = (found.shapes, found.offsets, found.cls, found.bboxes, found.ignore_offsets, found.contents)
+        held = sum(a.nbytes for a in arrays) + names.nbytes
+        dataset = YOLODataset(found, imgsz=32, nc=80, augment=True, hyp=get_cfg(None, {"mosaic": 1.0}))
+        load = build_dataloader(dataset, 64, workers)
+        worker = []
+        for epoch in range(epochs):
+            load.set_epoch(epoch)
+            for batch in load:
+                assert len(batch["img"])
+            worker.append([memory_of(w.pid) for w in load._loader._iterator._workers])
+    mean = {kind: [statistics.mean(m[kind] for m in ms) for ms in worker] for kind in ("Rss", "Pss")}
+    return {
+        "first_scan_seconds": seconds[0],
+        "cached_start_seconds": statistics.median(seconds[1:]),
+        "bytes_per_box": held / len(found.cls),
+        "resident_bytes_per_box": max(grown, 0) / len(found.cls),
+        "worker_rss_mb": [m / 2**20 for m in mean["Rss"]],
+        "worker_pss_mb": [m / 2**20 for m in mean["Pss"]],
+        "growth": max(mean["Pss"]) / mean["Pss"][0] - 1,
+    }
+
+
+def write_split(root: Path, images: int, boxes: int) -> None:
+    """Images of 16×12 pixels, a hundred different ones under many names, and labels of their own."""
+    rng = np.random.default_rng(0)
+    for name in ("images", "labels"):
+        (root / name).mkdir()
+    for i in range(images):
+        target = root / "images" / f"{i:06d}.png"
+        if i < 100:
+            imwrite(target, rng.integers(0, 255, (12, 16, 3), np.uint8))
+        else:
+            target.hardlink_to(root / "images" / f"{i % 100:06d}.png")
+        rows = np.column_stack([rng.integers(0, 80, boxes), rng.uniform(0.3, 0.7, (boxes, 4))])
+        text = "".join(f"{int(c)} {x:.6f} {y:.6f} {w:.6f} {h:.6f}\n" for c, x, y, w, h in rows)
+        (root / "labels" / f"{i:06d}.txt").write_text(text)
+
+
+def memory_of(process: int | str) -> dict[str, int]:
+    """Resident (Rss) and proportional (Pss) bytes of a process."""
+    lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()[1:]
+    return {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines}
+
+
 def main(words: list[str]) -> int:
     """Run one measurement."""
     if {"-h", "--help", "help"} & set(words):
@@ -149,7 +214,7 @@ def main(words: list[str]) -> int:
         missing = [k for k, v in options.items() if v is None]
         if missing:
             raise ConfigError(f"{missing[0]} is missing", mend=f"{missing[0]}=…")
-        result = {"step": step, "loader": loader, "val": val}[what](**options)
+        result = {"step": step, "loader": loader, "val": val, "labels": labels}[what](**options)
     except UserError as e:
         print(f"error: {e}", file=sys.stderr)
         return 2

@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 import subprocess
@@ -83,6 +84,18 @@ def test_the_benchmark_prints_json_lines(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert '"what": "step"' in done.stdout
+
+
+@pytest.mark.slow
+def test_labels_of_a_large_split_start_fast_and_stay_small(tmp_path):
+    words = ("labels", "images=30000", "epochs=5", "workers=2")
+    done = bash(CLONE / "scripts" / "benchmark.sh", *words, cwd=tmp_path, OMP_NUM_THREADS="1")
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout.splitlines()[-1])
+    assert figures["cached_start_seconds"] < 1
+    assert figures["bytes_per_box"] < 200
+    assert figures["resident_bytes_per_box"] < 200
+    assert figures["growth"] < 0.01
 
 
 @pytest.mark.slow

@@ -117,6 +117,10 @@ def test_recent_images_stay_within_their_limit():
         recent(i)
     assert asked == [0, 1, 2, 1]
     assert recent.bytes <= 650
+    few = RecentImages(load, count=3)
+    for i in range(9):
+        few(i)
+    assert list(few.images) == [6, 7, 8]
 
 
 def test_memory_that_does_not_suffice_is_said(toy, caplog, monkeypatch):

@@ -18,14 +18,16 @@ from ultralytics.utils.log import LOGGER, progress
 from ultralytics.utils.types import Int64Array, UInt8Array
 
 Loader = Callable[[int], UInt8Array]  # number of an image in its data set → the image, BGR (h, w, 3)
-RECENT_BYTES = 384 * 2**20  # decoded images a process keeps for mosaics to use again
+# Decoded images a process keeps for mosaics to use again: so many bytes, and no more images than partners come from.
+RECENT_BYTES = 384 * 2**20
+RECENT_IMAGES = 1024
 
 
 class RecentImages:
-    """The images used last, up to so many bytes: a mosaic's partners are mostly there already."""
+    """The images used last, up to so many bytes and images: a mosaic's partners are mostly there already."""
 
-    def __init__(self, load: Loader, limit: int = RECENT_BYTES) -> None:
-        self.load, self.limit = load, limit
+    def __init__(self, load: Loader, limit: int = RECENT_BYTES, count: int = RECENT_IMAGES) -> None:
+        self.load, self.limit, self.count = load, limit, count
         self.images: OrderedDict[int, UInt8Array] = OrderedDict()
         self.bytes = 0
 
@@ -37,7 +39,7 @@ class RecentImages:
             return image
         image = self.images[i] = self.load(i)
         self.bytes += image.nbytes
-        while self.bytes > self.limit and len(self.images) > 1:
+        while (self.bytes > self.limit or len(self.images) > self.count) and len(self.images) > 1:
             self.bytes -= self.images.popitem(last=False)[1].nbytes
         return image
 

@@ -51,6 +51,11 @@ class FileNames(Sequence[str]):
     def __len__(self) -> int:
         return len(self._ends)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory."""
+        return self._bytes.nbytes + self._ends.nbytes
+
     @overload
     def __getitem__(self, i: int) -> str: ...
     @overload
@@ -179,7 +184,7 @@ def list_images(paths: Sequence[Path]) -> list[str]:
         if path.is_dir():
             for folder, _, files in os.walk(path, followlinks=True):
                 head = os.path.join(folder, "")
-                found.update(head + f for f in files if os.path.splitext(f)[1].lower() in IMAGE_SUFFIXES)
+                found.update(head + f for f in files if f[f.rfind(".", 1) :].lower() in IMAGE_SUFFIXES)
         elif path.suffix.lower() == ".txt":
             lines = read_text(path, DatasetError).splitlines()
             found.update(os.path.normpath(path.parent / line.strip()) for line in lines if line.strip())
@@ -338,17 +343,17 @@ def _signatures(files: Sequence[str]) -> Int64Array:
     """(n, 3, 3): size and times of change of every image, its label file and its ignore file; zeros where there is
     none."""
     beside: dict[str, list[str]] = {}  # folder of images → its folders of label and ignore files, "" where missing
-    found = []
+    found: list[int] = []
     for file in files:
         folder, _, name = file.rpartition(os.sep)
         if folder not in beside:
             paths = (path(f"{folder}{os.sep}x.jpg") for path in (label_file, ignore_file))
             places = [os.path.dirname(p) if p else "" for p in paths]
-            beside[folder] = [p if os.path.isdir(p) else "" for p in places]
+            beside[folder] = [p + os.sep if os.path.isdir(p) else "" for p in places]
         stem = name[: name.rindex(".")]
-        found.append(
-            (signature(file), *(signature(f"{p}{os.sep}{stem}.txt") if p else NO_FILE for p in beside[folder]))
-        )
+        found += signature(file)
+        for place in beside[folder]:
+            found += signature(f"{place}{stem}.txt") if place else NO_FILE
     return np.array(found, np.int64).reshape(-1, 3, 3)
 
 
