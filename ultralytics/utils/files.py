@@ -99,3 +99,33 @@ def write_json(path: Path, data: Any, key: str = "project") -> None:
     """Write plain data as indented JSON, as `write_atomically` does."""
     text = json.dumps(data, indent=2, ensure_ascii=False)
     write_atomically(path, lambda f: f.write(text.encode()), key)
+
+
+def lock(file: IO[bytes], wait: bool = False) -> bool | None:
+    """Take an open file's lock for this process, until the file is closed or the process ends.
+
+    Args:
+        file: an open file; wait: until another process lets it go.
+
+    Returns:
+        True: taken; False: another process holds it; None: there are no such locks here (Windows, some network drives).
+    """
+    try:
+        import fcntl  # Windows has none
+    except ImportError:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def is_at(file: IO[bytes], path: Path) -> bool:
+    """Whether an open file is the one at the path: another process may have renamed or removed it."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.lstat())
+    except OSError:
+        return False
