@@ -1,0 +1,237 @@
+"""The folder of a prepared data set: whole, with a manifest that says what it was made from, or not there.
+
+OUT/images/SPLIT, OUT/labels/SPLIT, OUT/ignore/SPLIT, OUT/data.yaml and OUT/manifest.json.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+from ultralytics import __version__
+from ultralytics.utils.errors import UserError
+from ultralytics.utils.files import is_at, lock, write_json
+from ultralytics.utils.images import IMAGE_SUFFIXES
+from ultralytics.utils.log import LOGGER
+
+FORMAT = 1  # of the manifest
+ANOTHER = "choose another out=, or remove it"
+TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def prepared(out: Path, kind: str, options: Mapping[str, Any]) -> Path | None:
+    """The YAML of a data set that is there already, made in the same way; None where nothing is.
+
+    Args:
+        out: its folder; kind: what it is made from, such as "voc"; options: what its content depends on, as plain data.
+
+    Raises:
+        UserError: the folder holds something else, another data set, or one from which images have been removed.
+    """
+    where = str(out)
+    try:
+        if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+            return None
+        if not out.is_dir():
+            raise UserError("it is a file, and a data set is a folder", where, "choose another out=")
+        if not (out / "manifest.json").is_file():
+            raise UserError("the folder holds something else than a prepared data set", where, ANOTHER)
+        text = (out / "manifest.json").read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        text = ""
+    except OSError as e:
+        raise UserError(f"it cannot be read: {e.strerror or e}", str(e.filename or out)) from None
+    manifest = _manifest(text)
+    if manifest is None:
+        raise UserError("its manifest.json is none that this version writes", where, ANOTHER)
+    if manifest["kind"] != kind:
+        raise UserError(f"it holds another kind of data set: {manifest['kind']!r}, not {kind!r}", where, ANOTHER)
+    wanted, there = json.loads(json.dumps(dict(options))), manifest["options"]
+    for key in sorted({*wanted, *there}):
+        if wanted.get(key) != there.get(key):
+            what = f"it was made with {key}={there.get(key)!r}, not {key}={wanted.get(key)!r}"
+            raise UserError(what, where, ANOTHER)
+    if not (out / "data.yaml").is_file():
+        raise UserError("its data.yaml is missing", where, "remove it, to make it anew")
+    for split, expected in manifest["splits"].items():
+        found = sum(Path(f).suffix.lower() in IMAGE_SUFFIXES for f in _files(out / "images" / split))
+        if found < expected:
+            what = f"{expected - found} of its {expected} {split} images are missing"
+            raise UserError(what, where, "remove it, to make it anew")
+    LOGGER.info("%s is there already", out)
+    return out / "data.yaml"
+
+
+def _manifest(text: str) -> dict[str, Any] | None:
+    """A manifest's content; None where it is not as `write_manifest` writes it."""
+    try:
+        data = json.loads(text)
+    except ValueError:
+        return None
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        return None
+    shaped = isinstance(data.get("kind"), str) and all(isinstance(data.get(k), dict) for k in ("options", "splits"))
+    return data if shaped and all(isinstance(n, int) for n in data["splits"].values()) else None
+
+
+def _files(folder: Path) -> Iterator[str]:
+    """Every file below a folder, relative to it, with "/" between its parts; in no order."""
+    for root, _, names in os.walk(folder, followlinks=True):
+        below = Path(root).relative_to(folder).as_posix()
+        yield from (name if below == "." else f"{below}/{name}" for name in names)
+
+
+def labels_hash(folder: Path) -> str:
+    """SHA-256 over the label files: each name below labels/, in sorted order, a zero byte, its content's SHA-256."""
+    total = hashlib.sha256()
+    labels = folder / "labels"
+    for name in sorted(f for f in _files(labels) if f.endswith(".txt")):
+        total.update(name.encode("utf-8", "surrogateescape") + b"\0")
+        total.update(hashlib.sha256((labels / name).read_bytes()).digest())
+    return total.hexdigest()
+
+
+def write_manifest(
+    folder: Path,
+    kind: str,
+    options: Mapping[str, Any],
+    sources: Sequence[Mapping[str, Any]],
+    splits: Mapping[str, int],
+    objects: Mapping[str, int],
+    ignored: int = 0,
+    left_out: int = 0,
+) -> None:
+    """Write folder/manifest.json, last of all: it says that the rest is there.
+
+    Args:
+        folder: of the data set, its labels written; kind, options: as `prepared` is asked for them.
+        sources: name, size, sha256 and perhaps md5 and url of each file it was made from.
+        splits: images per split; objects: objects per class name; ignored: objects that are not rewarded or punished.
+        left_out: images that could not be used.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    manifest = {
+        "format": FORMAT,
+        "kind": kind,
+        "created_by": __version__,
+        "options": dict(options),
+        "sources": [dict(s) for s in sources],
+        "splits": dict(splits),
+        "objects": dict(objects),
+        "ignored": ignored,
+        "left_out": left_out,
+        "hash": labels_hash(folder),
+    }
+    write_json(folder / "manifest.json", manifest, "out")
+
+
+@contextmanager
+def making(out: Path) -> Iterator[Path]:
+    """A new folder beside OUT that becomes OUT when the block ends, and is removed when it fails.
+
+    A process that is killed leaves its folder; the next one that makes the same OUT removes it. Two may make the same
+    OUT at once; the second to end fails.
+
+    Raises:
+        UserError: OUT holds something, before or meanwhile; there is no room, or no right to write.
+    """
+    out = Path(os.path.realpath(out))  # a linked folder is made where the link leads to
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(out)
+        _refuse_content(out)
+        folder, held = _temporary(out)
+    except OSError as e:
+        raise UserError(
+            f"could not be written: {e.strerror or e}", str(e.filename or out), "choose another out="
+        ) from None
+    try:
+        yield folder
+        _into_place(folder, out)
+    except OSError as e:
+        if e.errno not in NO_ROOM:
+            raise
+        raise UserError(
+            f"could not be written: {e.strerror}", str(e.filename or out), "free some space or choose another out="
+        ) from e
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        _let_go(held, _lock_file(folder))
+
+
+def _refuse_content(out: Path) -> None:
+    if out.is_dir() and any(out.iterdir()):
+        raise UserError("the folder is not empty", str(out), ANOTHER)
+    if out.exists() and not out.is_dir():
+        raise UserError("it is a file, and a data set is a folder", str(out), "choose another out=")
+
+
+def _lock_file(folder: Path) -> Path:
+    return folder.with_name(folder.name + ".lock")
+
+
+def _temporary(out: Path) -> tuple[Path, IO[bytes]]:
+    """A new folder and its open lock file, which is there and locked for as long as the folder is in use."""
+    while True:
+        folder = out.with_name(f".{out.name}.{secrets.token_hex(4)}.making")
+        file = open(_lock_file(folder), "xb")  # noqa: SIM115  # held until the folder has its name
+        # Before it was locked, another process may have taken it for a dead one's.
+        if lock(file) is not False and is_at(file, _lock_file(folder)):
+            try:
+                folder.mkdir()
+            except OSError:
+                _let_go(file, _lock_file(folder))
+                raise
+            return folder, file
+        file.close()
+
+
+def _let_go(file: IO[bytes], path: Path) -> None:
+    """Remove a lock file and its lock, in the order the system allows."""
+    if os.name == "nt":  # it does not remove what is open
+        file.close()
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
+    file.close()
+
+
+def _remove_leftovers(out: Path) -> None:
+    """Remove the folders of processes that made OUT and died; one whose lock is held, or cannot be asked, stays."""
+    ours = re.compile(rf"\.{re.escape(out.name)}\.[0-9a-f]{{8}}\.making\.lock")
+    for path in [p for p in out.parent.iterdir() if ours.fullmatch(p.name)]:
+        folder = path.with_name(path.name.removesuffix(".lock"))
+        with suppress(FileNotFoundError), open(path, "rb+") as file:
+            if lock(file) and is_at(file, path):
+                if folder.is_dir():
+                    LOGGER.info("removing %s, which a process that was ended left", folder)
+                    shutil.rmtree(folder, ignore_errors=True)
+                if not folder.exists():
+                    path.unlink(missing_ok=True)
+
+
+def _into_place(folder: Path, out: Path) -> None:
+    """Give the folder its name, in one step.
+
+    Raises:
+        UserError: the name is taken.
+    """
+    try:
+        if os.name == "nt" and out.is_dir():  # it does not replace even an empty folder
+            out.rmdir()
+        os.rename(folder, out)
+    except OSError as e:
+        if e.errno in TAKEN:
+            raise UserError("it appeared while this data set was made", str(out), ANOTHER) from None
+        raise UserError(f"could not be written: {e.strerror or e}", str(out), "choose another out=") from None
