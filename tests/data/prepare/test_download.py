@@ -51,7 +51,7 @@ class Handler(BaseHTTPRequestHandler):
             if begin >= len(payload):
                 return self.answer(416, step.get("unsatisfied", {"Content-Range": f"bytes */{len(payload)}"}), b"")
         partial = bool(asked) and not step.get("ignore_range") and version in (None, etag)
-        body = payload[begin:]
+        body = payload[step.get("offset", begin) :]
         headers = {"ETag": etag} if etag else {}
         if partial:
             headers["Content-Range"] = step.get("range", f"bytes {begin}-{len(payload) - 1}/{len(payload)}")
@@ -321,6 +321,33 @@ def _without_condition(self):
 def test_an_answer_that_does_not_fit_the_part_is_not_put_behind_it(server, tmp_path, step, known):
     server.script = [{"cut": 1000}, step]
     whole(get(published(server) if known else Remote(server.url), tmp_path), tmp_path)
+
+
+def test_a_range_from_elsewhere_is_not_put_behind_the_part(server, tmp_path):
+    server.script = [{"cut": 1000}, {"range": "bytes 0-299999/300000", "offset": 0, "chunked": True}]
+    whole(get(Remote(server.url), tmp_path), tmp_path)
+    assert [a[0] for a in server.asked] == [None, "bytes=1000-", None]
+
+
+def test_a_range_of_another_size_than_published(server, tmp_path):
+    server.script = [{"cut": 1000, "endless": True}]
+    server.always = {"range": "bytes 1000-300000/300001", "length": 299_001}
+    fails(published(server), tmp_path, "the server offers 300001 bytes, expected 300000")
+    assert (tmp_path / "file.tar.part").stat().st_size == 1000
+
+
+def test_a_file_that_shrank(server, tmp_path):
+    server.script = [{"cut": 1000}]
+    server.always = {"payload": PAYLOAD[:500]}
+    whole(get(Remote(server.url), tmp_path), tmp_path, PAYLOAD[:500])
+    assert [a[0] for a in server.asked] == [None, "bytes=1000-", None]
+
+
+def test_a_part_that_is_longer_than_the_file(server, tmp_path):
+    leave_part(server, tmp_path, 4000, PAYLOAD * 2)
+    server.payload = PAYLOAD[:3000]
+    whole(get(published(server, PAYLOAD[:3000]), tmp_path), tmp_path, PAYLOAD[:3000])
+    assert server.asked == [(None, None)]
 
 
 def test_wrong_bytes_once(server, tmp_path):
