@@ -19,7 +19,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from ultralytics.utils.images import imwrite
-from ultralytics.utils.types import UInt8Array
+from ultralytics.utils.types import Float32Array, RatioPad, UInt8Array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -131,6 +131,57 @@ class Annotator:
         self.draw.rectangle((x, y, x + w, y + h), fill=rgb)
         self.draw.text((x + 2 - left, y + 1), label, fill=txt_color[::-1], font=font)
 
+    def box(self, box: Sequence[float], color: tuple[int, int, int], dashed: bool = False) -> None:
+        """The outline of a box (xyxy, pixels). Colour is BGR."""
+        x1, y1, x2, y2 = (float(v) for v in box)
+        x2, y2 = max(x1, x2), max(y1, y2)
+        if not dashed:
+            self.draw.rectangle((x1, y1, x2, y2), outline=color[::-1], width=self.lw)
+            return
+        on, period = 5, 9
+        for start, end, fixed, across in ((x1, x2, (y1, y2), True), (y1, y2, (x1, x2), False)):
+            for step in range(max(math.ceil((end - start) / period), 1)):
+                a = start + step * period
+                b = min(a + on, end)
+                for other in fixed:
+                    line = (a, other, b, other) if across else (other, a, other, b)
+                    self.draw.line(line, fill=color[::-1], width=self.lw)
+
+    def caption(
+        self, box: Sequence[float], label: str, color: tuple[int, int, int], taken: list[tuple[float, ...]]
+    ) -> bool:
+        """A caption above its box, else inside or below it, where there is room for it; left out where there is none.
+
+        Args:
+            box: xyxy, pixels; color: of the ground, BGR; taken: rectangles to stay clear of, to which the new one is
+            added.
+
+        Returns:
+            Whether it was written.
+        """
+        font = self.text_font(label)
+        left, _, right, bottom = font.getbbox(label)
+        w, h = right - left + 4, bottom + 3
+        x = min(max(box[0], 0.0), self.im.width - w)
+        for y in (box[1] - h, box[1], box[3] - h, box[3]):
+            place = (x, y, x + w, y + h)
+            inside = x >= 0 and y >= 0 and y + h <= self.im.height
+            if inside and not any(_touch(place, other) for other in taken):
+                taken.append(place)
+                self.draw.rectangle(place, fill=color[::-1])
+                self.draw.text((x + 2 - left, y + 1), label, fill=(255, 255, 255), font=font)
+                return True
+        return False
+
+    def fit(self, text: str, width: float) -> str:
+        """The text, cut and with "…" at its end where it is wider than `width` pixels; "" where nothing fits."""
+        font = self.text_font(text)
+        if font.getlength(text) <= width:
+            return text
+        while text and font.getlength(f"{text}…") > width:
+            text = text[:-1]
+        return f"{text}…" if text else ""
+
     def text(self, xy: tuple[float, float], text: str, txt_color: tuple[int, int, int] = (255, 255, 255)) -> None:
         """Text on a dark ground, its top-left corner at `xy`."""
         font = self.text_font(text)
@@ -143,6 +194,11 @@ class Annotator:
         return np.ascontiguousarray(np.asarray(self.im)[..., ::-1])
 
 
+def _touch(a: Sequence[float], b: Sequence[float]) -> bool:
+    """Whether two rectangles (xyxy) overlap."""
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
 def plot_images(
     batch: Mapping[str, Any],
     fname: str | Path = "images.jpg",
@@ -150,53 +206,106 @@ def plot_images(
     max_subplots: int = 16,
     max_size: int = 1920,
     conf_thres: float = 0.25,
+    columns: int | None = None,
+    captions: Sequence[str] | None = None,
+    group: int = 1,
 ) -> None:
-    """Draw a batch as a grid of pictures with boxes and file names.
+    """Draw a batch as a grid of pictures with boxes and file names. What belongs to a picture stays inside it, and a
+    class name that would cover another, or hide the picture together with others, is left out: the largest boxes come
+    first.
 
     Args:
         batch: img (B, 3, H, W) RGB, uint8 or 0..1; batch_idx, cls, bboxes (xywh, 0..1), im_file; with `conf`, boxes
         below `conf_thres`
-            are left out.
+            are left out; with `ignored`, `ratio_pad` and `ori_shape`, ignored regions are dashed and grey.
         fname: .jpg or .png; names: class names; max_subplots: pictures drawn; max_size: longest side of the grid,
         pixels.
+        columns: pictures in a row; as many as rows when None. captions: below each picture, its file name when None.
+        group: so many pictures in a row belong together; a gap follows them.
     """
     images = batch["img"][:max_subplots].detach().cpu()
     if images.is_floating_point():
         images = (images.float() * 255).round().clamp(0, 255).to(torch.uint8)
     pictures = images.permute(0, 2, 3, 1).numpy()[..., ::-1]
     count, h, w = pictures.shape[:3]
-    columns = math.ceil(math.sqrt(count))
+    columns = columns or math.ceil(math.sqrt(count))
     lines = math.ceil(count / columns)
-    gain = min(1.0, max_size / max(columns * w, lines * h))
+    gap = GAP if group > 1 else 0
+    gaps = (columns - 1) // group * gap, (lines - 1) * gap
+    gain = min(1.0, (max_size - gaps[0]) / (columns * w), (max_size - gaps[1]) / (lines * h))
     tile_w, tile_h = max(int(w * gain), 1), max(int(h * gain), 1)
-    grid = np.full((lines * tile_h, columns * tile_w, 3), 255, np.uint8)
-    for i, picture in enumerate(pictures):
-        y, x = i // columns * tile_h, i % columns * tile_w
-        picture = np.ascontiguousarray(picture)
-        grid[y : y + tile_h, x : x + tile_w] = (
-            cv2.resize(picture, (tile_w, tile_h), interpolation=cv2.INTER_AREA) if gain < 1 else picture
-        )
+    grid = np.full((lines * tile_h + gaps[1], columns * tile_w + gaps[0], 3), 255, np.uint8)
     names = names or {}
-    annotator = Annotator(grid, line_width=2, font_size=12, example="".join(names.values()))
-    owner = batch["batch_idx"].view(-1).cpu().long()
-    boxes, cls = batch["bboxes"].view(-1, 4).cpu().float(), batch["cls"].view(-1).cpu().long()
-    conf = batch["conf"].view(-1).cpu() if "conf" in batch else None
-    for j in range(len(boxes)):
-        i = int(owner[j])
-        if i >= count or (conf is not None and conf[j] < conf_thres):
-            continue
-        cx, cy, bw, bh = boxes[j].tolist()
-        x0, y0 = i % columns * tile_w, i // columns * tile_h
-        x1, y1 = x0 + max((cx - bw / 2) * tile_w, 0), y0 + max((cy - bh / 2) * tile_h, 0)
-        x2, y2 = x0 + min((cx + bw / 2) * tile_w, tile_w - 1), y0 + min((cy + bh / 2) * tile_h, tile_h - 1)
-        c = int(cls[j])
-        label = names.get(c, str(c)) + ("" if conf is None else f" {float(conf[j]):.2f}")
-        annotator.box_label((x1, y1, x2, y2), label, colors(c, bgr=True))
-    for i in range(count):
-        x, y = i % columns * tile_w, i // columns * tile_h
-        annotator.draw.rectangle((x, y, x + tile_w - 1, y + tile_h - 1), outline=(255, 255, 255), width=1)
-        annotator.text((x + 5, y + tile_h - 18), Path(batch["im_file"][i]).name[:40])
-    imwrite(fname, annotator.result())
+    of_picture = _boxes_of(batch, count, names, conf_thres)
+    for i, picture in enumerate(pictures):
+        picture = np.ascontiguousarray(picture)
+        tile = cv2.resize(picture, (tile_w, tile_h), interpolation=cv2.INTER_AREA) if gain < 1 else picture
+        text = Path(batch["im_file"][i]).name if captions is None else captions[i]
+        line, column = divmod(i, columns)
+        y, x = line * (tile_h + gap), column * tile_w + column // group * gap
+        grid[y : y + tile_h, x : x + tile_w] = _tile(tile, of_picture[i], text, "".join(names.values()))  # type: ignore[arg-type]  # uint8 stays uint8
+    imwrite(fname, grid)
+
+
+GAP = 8  # pixels between groups of pictures
+CAPTIONS = 0.15  # part of a picture that class names may cover
+_GREY = (170, 170, 170)
+# A box of a picture: xyxy in 0..1, caption, colour (BGR), whether it is dashed.
+_Box = tuple[tuple[float, float, float, float], str, tuple[int, int, int], bool]
+
+
+def _boxes_of(batch: Mapping[str, Any], count: int, names: Mapping[int, str], conf_thres: float) -> list[list[_Box]]:
+    """The boxes to draw on each picture, the largest first."""
+    found: list[list[_Box]] = [[] for _ in range(count)]
+    cls = batch["cls"].view(-1).cpu().long().tolist()
+    conf = batch["conf"].view(-1).cpu().tolist() if "conf" in batch else None
+    boxes = batch["bboxes"].view(-1, 4).cpu().float().tolist()
+    for j, (i, (cx, cy, w, h)) in enumerate(zip(batch["batch_idx"].view(-1).cpu().long().tolist(), boxes, strict=True)):
+        if i < count and (conf is None or conf[j] >= conf_thres):
+            label = names.get(cls[j], str(cls[j])) + ("" if conf is None else f" {conf[j]:.2f}")
+            found[i].append((_cut(cx, cy, w, h), label, colors(cls[j], bgr=True), False))
+    for i, regions in enumerate(batch.get("ignored", ())[:count]):
+        if len(regions):
+            framed = _framed(regions[:, 1:5], batch["ratio_pad"][i], batch["ori_shape"][i], batch["img"].shape[2:])
+            found[i] += [(_cut(*box), "ignored", _GREY, True) for box in framed.tolist()]
+    for listed in found:
+        listed.sort(key=lambda b: (b[0][0] - b[0][2]) * (b[0][3] - b[0][1]))
+    return found
+
+
+def _cut(cx: float, cy: float, w: float, h: float) -> tuple[float, float, float, float]:
+    """Centre, width, height → corners inside the picture; all in 0..1."""
+    return max(cx - w / 2, 0.0), max(cy - h / 2, 0.0), min(cx + w / 2, 1.0), min(cy + h / 2, 1.0)
+
+
+def _framed(boxes: Float32Array, ratio_pad: RatioPad, original: tuple[int, int], frame: Sequence[int]) -> Float32Array:
+    """Boxes (k, 4) xywh in 0..1 of a file of `original` (h, w) → in 0..1 of the letterboxed frame (H, W)."""
+    gains, (left, top) = ratio_pad
+    scale = np.array([original[1] * gains[1] / frame[1], original[0] * gains[0] / frame[0]] * 2, np.float32)
+    return boxes * scale + np.array([left / frame[1], top / frame[0], 0, 0], np.float32)
+
+
+def _tile(picture: UInt8Array, boxes: Sequence[_Box], text: str, example: str) -> UInt8Array:
+    """A picture with its boxes and a text at its lower edge; a small one has thinner lines and smaller letters."""
+    h, w = picture.shape[:2]
+    side = min(h, w)
+    annotator = Annotator(picture, 1 if side < 200 else 2, min(max(round(side * 0.04), 8), 13), example)
+    annotator.draw.rectangle((0, 0, w - 1, h - 1), outline=(255, 255, 255), width=1)
+    taken: list[tuple[float, ...]] = []
+    corners = [(b[0] * w, b[1] * h, min(b[2] * w, w - 1), min(b[3] * h, h - 1)) for b, _, _, _ in boxes]
+    for box, (_, _, color, dashed) in zip(corners, boxes, strict=True):
+        annotator.box(box, color, dashed)
+    text = annotator.fit(text, w - 8)
+    if text and h >= 4 * annotator.size:
+        y = h - annotator.size - 7
+        annotator.text((4, y), text)
+        taken.append((0, y - 2, 8 + annotator.text_font(text).getlength(text), h))
+    written = len(taken)
+    for box, (_, label, color, _) in zip(corners, boxes, strict=True):
+        annotator.caption(box, label, color, taken)
+        if sum((x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in taken[written:]) > CAPTIONS * w * h:
+            break  # more names would hide the picture
+    return annotator.result()
 
 
 # Charts
