@@ -9,6 +9,7 @@ import pytest
 
 import ultralytics
 from ultralytics.cfg.config import KNOBS
+from ultralytics.cfg.dataset import load_dataset
 from ultralytics.cfg.model import load_model_spec
 from ultralytics.cli import MODES, main
 
@@ -111,6 +112,52 @@ def test_what_could_not_be_read_is_one_line_too(words, told, capsys, toy, tmp_pa
     assert err.count("\n") == 1
     assert not list((tmp_path / "runs").glob("*"))
     assert {p.name for p in tmp_path.iterdir()} - {"runs"} == before
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["subset", "data=toy/toy.yaml"], "out is missing"),
+        (["subset", "out=x.yaml"], "data is missing"),
+        (["subset", "data=gone.yaml", "out=x.yaml"], "no such data set YAML"),
+        (["subset", "data=toy/toy.yaml", "out=x.yaml", "class=red"], "did you mean 'classes'"),
+        (["subset", "data=toy/toy.yaml", "out=x.yaml", "classes=[red, bleu]"], "did you mean 'blue'"),
+        (["subset", "data=toy/toy.yaml", "out=x.yaml", "classes=7"], "its ids are 0 to 2"),
+        (["subset", "data=toy/toy.yaml", "out=x.yaml", "n=many"], "n=many must be an integer"),
+        (["subset", "data=toy/toy.yaml", "out=x.yaml", "test_n=3"], "no split 'test'"),
+        (["subset", "data=toy/toy.yaml", "out=x.yaml", "copy=3"], "copy=3 must be True or False"),
+        (["subset", "data=toy/toy.yaml", "out=x"], "must end in .yaml"),
+        (["subset", "data=toy/toy.yaml", "out=x.yaml", "kfold=1"], "kfold=1 must be an integer of 2 or more"),
+        (["subset", "data=toy/toy.yaml", "out=x.yaml", "kfold=2", "val_n=3"], "val_n has no meaning with kfold"),
+        (["show"], "data is missing"),
+        (["show", "data=toy/toy.yaml", "split=dev"], "no split 'dev'"),
+        (["show", "data=toy/toy.yaml", "epochs=3"], "unknown key 'epochs'"),
+        (["show", "data=toy/toy.yaml", "mosaik=0"], "did you mean 'mosaic'"),
+        (["show", "data=toy/toy.yaml", "degrees=many"], "degrees='many' must be a number"),
+        (["show", "data=toy/toy.yaml", "out=x.pdf"], "must end in .jpg or .png"),
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_drawing_of_data_is_told_in_one_line(words, told, toy, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    err = capsys.readouterr().err
+    assert told in err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert not [p for p in tmp_path.iterdir() if p.name != "toy"]
+
+
+def test_subsets_folds_and_sheets_from_the_command_line(toy, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["subset", "data=toy/toy.yaml", "classes='绿',0", "n=4", "out=new/s.yaml"]) == 0
+    assert "ready: data=new/s.yaml" in capsys.readouterr().out
+    assert load_dataset("new/s.yaml").names == {0: "绿", 1: "red"}
+    assert main(["subset", "data=toy/toy.yaml", "classes=[blue]", "kfold=2", "out=k.yaml", "copy=True"]) == 0
+    assert "ready: data=k-fold1.yaml" in capsys.readouterr().out
+    assert main(["show", "data=k-fold1.yaml", "n=2", "imgsz=64", "mosaic=0", "degrees=10"]) == 0
+    assert "written: runs/show/k-fold1-train.jpg" in capsys.readouterr().out
+    assert (tmp_path / "runs" / "show" / "k-fold1-train.jpg").is_file()
 
 
 def test_a_reader_that_leaves_early_is_no_fault(tmp_path):

@@ -34,6 +34,8 @@ MODES = {
     "replace": "put another module in the place of rows of a model YAML",
     "remove": "take rows out of a model YAML",
     "prepare": "make a data set ready: draw the embedded one, or convert Pascal VOC",
+    "subset": "draw some classes and images of a data set, or folds for cross-validation",
+    "show": "draw images of a split with their boxes, before and after augmentation",
 }
 EXAMPLES = {
     "train": "train model=cfg/models/yolov8n-fla.yaml data=data/shapes.yaml epochs=50 imgsz=320",
@@ -45,6 +47,8 @@ EXAMPLES = {
     "replace": "replace model=cfg/models/yolov8.yaml rows=[6,8] module=C2f_FLA out=my.yaml",
     "remove": "remove model=cfg/models/yolov8-fla.yaml rows=10 out=my.yaml",
     "prepare": "prepare shapes | prepare voc source=VOC_FOLDER out=data/mine",
+    "subset": "subset data=data/coco.yaml classes=person,car,bus n=2000 out=data/coco-traffic.yaml",
+    "show": "show data=data/shapes.yaml split=train n=16 mosaic=0 degrees=10",
 }
 INFO_KEYS = {
     "model": "model YAML or weights file",
@@ -75,6 +79,28 @@ PREPARE_KEYS = {
         "out": "folder for images, labels and data.yaml",
         "names": "class names in the order of their ids, as [a,b] (alphabetical)",
     },
+}
+SUBSET_KEYS = {
+    "data": "data set YAML to draw from",
+    "out": "the new YAML; its images go into a folder of the same name beside it",
+    "classes": "names or ids in the order of their new ids, as person,car or [person,traffic light] (all)",
+    "n": "images to draw from train; with kfold from train and val (all that have one of the classes)",
+    "val_n": "images to draw from val (all that have one of the classes)",
+    "test_n": "images to draw from test (all that have one of the classes)",
+    "backgrounds": "part of the drawn images that have none of the classes (0)",
+    "seed": "of the drawing (0)",
+    "kfold": "number of folds: OUT-fold0.yaml and so on, made of train and val (none)",
+    "copy": "copy the images instead of linking them (False)",
+    "workers": "threads that read (all cores)",
+}
+SHOW_KEYS = {
+    "data": "data set YAML",
+    "split": "train, val or test (train)",
+    "n": "images, 1 to 64 (16)",
+    "seed": "of the choice and the augmentation (0)",
+    "imgsz": "side of a sample, pixels (640)",
+    "out": "the picture, .jpg or .png (runs/show/DATA-SPLIT.jpg, numbered)",
+    "overwrite": "replace an existing file (False)",
 }
 PROGRAM = "python -m ultralytics"
 # A full or write-protected disk, wherever it is noticed.
@@ -143,6 +169,10 @@ def _dispatch(words: list[str]) -> int:
         return _info(given)
     if mode in EDIT_KEYS:
         return _edit(mode, given)
+    if mode == "subset":
+        return _subset(given)
+    if mode == "show":
+        return _show(given)
     return _run(mode, given)
 
 
@@ -295,6 +325,54 @@ def _prepare(words: list[str]) -> int:
     return 0
 
 
+def _subset(given: dict[str, Any]) -> int:
+    _known(given, SUBSET_KEYS, "subset")
+    for key in ("data", "out"):
+        if not given.get(key):
+            raise ConfigError(f"{key} is missing", mend=f"such as: {PROGRAM} {EXAMPLES['subset']}")
+    if not isinstance(given.get("copy", False), bool):
+        raise ConfigError(f"copy={given['copy']} must be True or False")
+    given = {k: v for k, v in given.items() if v is not None}
+    if "classes" in given:
+        given["classes"] = _class_words(given["classes"])
+    from ultralytics.data.subset import kfold, subset  # numpy and OpenCV take a moment to import
+
+    folds = given.pop("kfold", None)
+    if folds is None:
+        print(f"ready: data={subset(**given)}")
+        return 0
+    if "val_n" in given:
+        raise ConfigError("val_n has no meaning with kfold, which pools train and val", mend="leave it out")
+    for made in kfold(k=folds, **given):
+        print(f"ready: data={made}")
+    return 0
+
+
+def _class_words(text: str) -> list[int | str]:
+    """Names and ids from "a,b" or "[a,b]"; quotes around a name are none of it."""
+    inner = text[1:-1] if text.startswith(("[", "(")) and text.endswith(("]", ")")) else text
+    words = [word.strip() for word in inner.split(",") if word.strip()]
+    words = [w[1:-1] if len(w) > 1 and w[0] == w[-1] and w[0] in "'\"" else w for w in words]
+    return [int(w) if w.isdecimal() else w for w in words]
+
+
+def _show(given: dict[str, Any]) -> int:
+    for key in given:
+        if key not in SHOW_KEYS and (key not in KNOBS or KNOBS[key].metadata["group"] != "augmentation"):
+            known = [*SHOW_KEYS, *(k for k, f in KNOBS.items() if f.metadata["group"] == "augmentation")]
+            mend = nearest(key, known) or "keys of show and of the augmentation: see `show --help`"
+            raise ConfigError(f"unknown key {key!r}", mend=mend)
+    if not given.get("data"):
+        raise ConfigError("data is missing", mend=f"such as: {PROGRAM} {EXAMPLES['show']}")
+    from ultralytics.data.show import show  # torch takes seconds to import
+
+    own = {k: v for k, v in given.items() if k in SHOW_KEYS and v is not None}
+    changes = {k: v for k, v in given.items() if k not in SHOW_KEYS}
+    split = str(own.pop("split", "train"))
+    print(f"written: {show(own.pop('data'), split, overrides=changes, source='command line', **own)}")
+    return 0
+
+
 def _pairs(words: list[str], mode: str) -> dict[str, Any]:
     """key=value words as a mapping;
     `key = value` and a leading -- are understood, a bare word of a switch means True."""
@@ -320,7 +398,9 @@ def _pairs(words: list[str], mode: str) -> dict[str, Any]:
             raise ConfigError(
                 f"{word!r} is no key=value", mend=nearest(key, KNOBS) or f"`{PROGRAM} {mode} --help` lists the keys"
             )
-        if key in _TEXTS or (key in KNOBS and mode in RUN_MODES):
+        if mode == "subset" and key == "classes":
+            given[key] = value.strip() or None
+        elif key in _TEXTS or (key in KNOBS and mode in RUN_MODES):
             given[key] = parse_word(key, value)
         else:
             given[key] = parse_value(value.rstrip(","))
@@ -328,7 +408,7 @@ def _pairs(words: list[str], mode: str) -> dict[str, Any]:
 
 
 RUN_MODES = ("train", "val", "predict", "check")
-_TEXTS = ("cfg", "model", "module", "source", "out")
+_TEXTS = ("cfg", "model", "module", "source", "out", "data", "split")
 
 
 def _overview() -> str:
@@ -345,9 +425,17 @@ def _overview() -> str:
 
 def _help(mode: str) -> str:
     lines = [f"usage: {PROGRAM} {mode} key=value …", "", f"{MODES[mode]}.", f"example: {PROGRAM} {EXAMPLES[mode]}", ""]
-    short = {"info": INFO_KEYS, **EDIT_KEYS}.get(mode)
+    short = {"info": INFO_KEYS, "subset": SUBSET_KEYS, "show": SHOW_KEYS, **EDIT_KEYS}.get(mode)
     if short:
-        return "\n".join(lines + [f"  {k:14} {v}" for k, v in short.items()])
+        lines += [f"  {k:14} {v}" for k, v in short.items()]
+        if mode == "show":
+            lines += ["", "augmentation:"]
+            lines += [
+                f"  {k:14} {f.metadata['help']} ({f.default})"
+                for k, f in KNOBS.items()
+                if f.metadata["group"] == "augmentation"
+            ]
+        return "\n".join(lines)
     if mode == "prepare":
         for kind, keys in PREPARE_KEYS.items():
             lines += [f"{kind}:", *(f"  {k:14} {v}" for k, v in keys.items()), ""]

@@ -1,0 +1,141 @@
+import random
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from ultralytics.cfg.config import get_cfg
+from ultralytics.cfg.dataset import load_dataset
+from ultralytics.data import show as module
+from ultralytics.data.build import EpochSampler, build_yolo_dataset
+from ultralytics.data.show import show
+from ultralytics.utils.errors import ConfigError, DatasetError, UserError
+from ultralytics.utils.images import imread
+from ultralytics.utils.plotting import _GREY
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """What is handed to the drawing of batches."""
+    calls = []
+    original = module.plot_images
+
+    def keep(batch, *args, **kwargs):
+        calls.append((batch, kwargs))
+        original(batch, *args, **kwargs)
+
+    monkeypatch.setattr(module, "plot_images", keep)
+    return calls
+
+
+def test_the_samples_are_those_of_training(toy, tmp_path, drawn):
+    """The first epoch of a run with this seed makes the same samples of these images, bit for bit."""
+    out = show(toy, n=5, seed=7, imgsz=64, out=tmp_path / "s.jpg", overrides={"degrees": 10.0, "mixup": 0.5})
+    assert imread(out) is not None
+    batch, options = drawn[0]
+    cfg = get_cfg(overrides={"degrees": 10.0, "mixup": 0.5, "imgsz": 64})
+    spec = load_dataset(toy)
+    dataset = build_yolo_dataset(cfg, spec.split("train"), 5, spec)
+    keys = next(iter(EpochSampler(dataset, 5, shuffle=False, seed=7)))
+    for k, key in enumerate(keys):
+        index = batch["index"][2 * k + 1]
+        sample = dataset[key._replace(index=index)]
+        assert torch.equal(batch["img"][2 * k + 1], sample["img"])
+        mine = batch["batch_idx"] == 2 * k + 1
+        assert torch.equal(batch["bboxes"][mine], sample["bboxes"])
+    assert batch["index"][::2] == batch["index"][1::2]
+    assert options["columns"] % 2 == 0
+    assert options["captions"][1::2] == ["augmented"] * 5
+
+
+def test_the_choice_depends_on_the_seed_alone(toy, tmp_path, drawn):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        show(toy, n=4, seed=seed, imgsz=64, out=tmp_path / f"{name}.png")
+    files = [call[0]["im_file"] for call in drawn]
+    assert files[0] == files[1] != files[2]
+    pictures = [imread(tmp_path / f"{n}.png") for n in "abc"]
+    assert np.array_equal(pictures[0], pictures[1])
+
+
+def test_of_a_large_split_a_part_is_read(toy, tmp_path, drawn, monkeypatch):
+    monkeypatch.setattr(module, "WHOLE_SPLIT", 6)
+    before = set(toy.parent.rglob("*"))
+    show(toy, n=3, imgsz=64, out=tmp_path / "part.png")
+    assert set(toy.parent.rglob("*")) == before  # nothing is remembered of so odd a list
+    monkeypatch.undo()
+    show(toy, n=3, imgsz=64, out=tmp_path / "whole.png")
+    assert len(drawn) == 1
+    assert len(drawn[0][0]["im_file"]) == 6
+
+
+def test_ignored_regions_are_where_they_are_in_the_letterbox(tmp_path, drawn):
+    image = np.full((40, 80, 3), 90, np.uint8)
+    for folder, text in (
+        ("images", None),
+        ("labels", "0 .5 .5 .5 .5\n"),
+        ("ignore", "0 .5 .5 .5 .5\n* .25 .5 .1 .2 crowd\n"),
+    ):
+        (tmp_path / folder).mkdir()
+        if text:
+            (tmp_path / folder / "a.txt").write_text(text)
+    cv2.imwrite(str(tmp_path / "images" / "a.png"), image)
+    (tmp_path / "d.yaml").write_text("train: images\nval: images\nnames: [a]\n")
+    out = show(tmp_path / "d.yaml", n=1, imgsz=160, out=tmp_path / "s.png", overrides={"mosaic": 0.0})
+    assert [len(r) for r in drawn[0][0]["ignored"]] == [2, 0]
+    grey = (imread(out)[:160, :160] == _GREY).all(-1)
+    assert grey[71:74, 32:48].any()
+
+
+def test_nothing_is_overwritten_silently(toy, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = [str(show(toy, n=1, imgsz=32).as_posix()) for _ in range(2)]
+    assert names == ["runs/show/toy-train.jpg", "runs/show/toy-train2.jpg"]
+    with pytest.raises(ConfigError, match="overwrite=True"):
+        show(toy, n=1, imgsz=32, out=names[0])
+    assert show(toy, n=1, imgsz=32, out=names[0], overwrite=True).is_file()
+
+
+def test_fewer_images_than_wanted_are_all_shown(toy, tmp_path, drawn):
+    show(toy, "val", n=64, imgsz=32, out=tmp_path / "s.png")
+    assert len(drawn[0][0]["im_file"]) == 12
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"split": "test"}, "no split 'test'"),
+        ({"n": 0}, "n=0 must be an integer of 1 to 64"),
+        ({"n": 65}, "n=65"),
+        ({"seed": 1.5}, "seed=1.5"),
+        ({"imgsz": 8}, "imgsz=8 is out of range"),
+        ({"imgsz": "x"}, "imgsz='x' must be an integer"),
+        ({"out": "s.gif"}, "must end in .jpg or .png"),
+        ({"out": "toy.jpg"}, "it is a folder"),
+        ({"overrides": {"mosaik": 1}}, "did you mean 'mosaic'"),
+        ({"overrides": {"epochs": 1}}, "epochs is no key of the augmentation"),
+        ({"overrides": {"degrees": 200.0}}, "degrees=200 is out of range"),
+        ({"overrides": {"scale": "n"}}, "scale=n must be a number"),
+    ],
+    ids=str,
+)
+def test_a_wrong_wish_is_one_line(options, told, toy, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "toy.jpg").mkdir()
+    with pytest.raises(UserError) as e:
+        show(toy, **{"n": 2, **options})
+    assert told in str(e.value)
+    assert "\n" not in str(e.value)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_split_without_usable_images(toy, tmp_path):
+    for file in (toy.parent / "images" / "val").iterdir():
+        file.write_bytes(b"no picture")
+    with pytest.raises(DatasetError, match="none of the 6 images can be used"):
+        show(toy, "val", out=tmp_path / "s.jpg")
+
+
+def test_a_sheet_is_drawn_for_any_number(toy, tmp_path):
+    for n in random.Random(0).sample(range(1, 13), 3):
+        assert show(toy, n=n, imgsz=32, out=tmp_path / f"{n}.png").stat().st_size > 1000

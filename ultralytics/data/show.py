@@ -1,0 +1,119 @@
+"""A contact sheet of a split: what is labelled, and what training makes of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from ultralytics.cfg.config import KNOBS, Config, get_cfg, unknown_key
+from ultralytics.cfg.dataset import DatasetSpec, load_dataset
+from ultralytics.data.build import WHOLE_SPLIT, build_yolo_dataset
+from ultralytics.data.dataset import YOLODataset
+from ultralytics.data.stratify import rank
+from ultralytics.data.subset import listable, relative_names
+from ultralytics.utils.errors import ConfigError, UserError
+from ultralytics.utils.files import user_path
+from ultralytics.utils.log import LOGGER
+from ultralytics.utils.plotting import plot_images
+from ultralytics.utils.types import Sample, SampleKey
+
+MOST = 64  # pairs of pictures on a sheet
+SHEET = 2560  # longest side, pixels
+AUGMENTATION = tuple(k for k, f in KNOBS.items() if f.metadata["group"] == "augmentation")
+
+
+def show(
+    data: str | Path,
+    split: str = "train",
+    n: int = 16,
+    seed: int = 0,
+    imgsz: int = 640,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    overrides: Mapping[str, Any] | None = None,
+    source: str = "argument",
+) -> Path:
+    """Draw pairs of pictures of a split with their boxes: letterboxed, and as a training sample.
+
+    The samples are those of a training run's first epoch with this seed and these settings, made by the same code.
+    Which images are drawn depends on the seed and their names. Of a large split only 512 images are read, from which
+    mosaics take their partners.
+
+    Args:
+        data: the data set's YAML; n: pairs; imgsz: side of a sample, pixels.
+        out: .jpg or .png to write; when None, runs/show/DATA-SPLIT.jpg, numbered so that it is new.
+        overwrite: replace an existing `out`.
+        overrides: keys of the training's augmentation; source: what to call their origin.
+
+    Returns:
+        The picture's file.
+
+    Raises:
+        ConfigError: a key that is not possible; DatasetError: no such split, or nothing usable in it; UserError: the
+        picture cannot be written.
+    """
+    for key, value, low, high in (("n", n, 1, MOST), ("seed", seed, 0, 2**63 - 1)):
+        if type(value) is not int or not low <= value <= high:
+            raise ConfigError(f"{key}={value} must be an integer of {low} to {high}")
+    for key, value in (overrides or {}).items():
+        if key not in KNOBS:
+            raise unknown_key(key)
+        if key not in AUGMENTATION:
+            raise ConfigError(f"{key} is no key of the augmentation", mend=f"those are {', '.join(AUGMENTATION)}")
+        if key == "scale" and isinstance(value, str):
+            raise ConfigError(f"scale={value} must be a number", mend="a letter is the scale of a model")
+    cfg = get_cfg(overrides={**(overrides or {}), "imgsz": imgsz}, source=source)
+    spec = load_dataset(data)
+    name = spec.yaml_file.stem if spec.yaml_file.stem != "data" else spec.yaml_file.parent.name
+    file = _place(out, f"{name}-{split}", overwrite)
+    names = relative_names(spec.split(split))
+    after = _training_set(cfg, spec, split, names, max(WHOLE_SPLIT, n), seed)
+    before = YOLODataset(after.labels, after.imgsz, spec.label_nc)
+    chosen = sorted(range(len(after)), key=lambda i: rank(seed, names[after.im_files[i]]))[:n]
+    if len(chosen) < n:
+        LOGGER.info("%d pictures wanted, and %d can be shown", n, len(chosen))
+    partners = tuple(range(len(after))) if after.uses_partners else ()
+    samples: list[Sample] = []
+    for position, i in enumerate(chosen):
+        samples += [before[i], after[SampleKey(i, (seed, 0, position), partners)]]
+    batch = YOLODataset.collate_fn(samples)
+    captions = [text for i in chosen for text in (names[after.im_files[i]], "augmented")]
+    columns = 2 * math.ceil(math.sqrt(len(chosen)))
+    try:
+        plot_images(batch, file, spec.names, len(samples), SHEET, columns=columns, captions=captions, group=2)
+    except UserError as e:
+        raise UserError(e.what, e.where, "free some space or choose another out=") from None
+    LOGGER.info("%d images of %s, each before and after augmentation: %s", len(chosen), split, file)
+    return file
+
+
+def _training_set(
+    cfg: Config, spec: DatasetSpec, split: str, names: Mapping[str, str], most: int, seed: int
+) -> YOLODataset:
+    """The data set of a split as a training builds it, of `most` of its images."""
+    if len(names) <= most:
+        return build_yolo_dataset(cfg, spec.split(split), 1, spec)
+    listed = sorted(filter(listable, names), key=lambda f: rank(seed, names[f]))[:most]
+    with TemporaryDirectory() as folder:  # what the scan remembers of so odd a list goes with it
+        file = Path(folder) / "images.txt"
+        file.write_text("\n".join(listed), encoding="utf-8")
+        return build_yolo_dataset(cfg, [file], 1, spec)
+
+
+def _place(out: str | Path | None, name: str, overwrite: bool) -> Path:
+    """The file to write."""
+    if out is None:
+        folder = Path("runs") / "show"
+        candidates = (folder / f"{name}{'' if i == 1 else i}.jpg" for i in range(1, 100_000))
+        return next(c for c in candidates if not c.exists())
+    file = user_path(out)
+    if file.suffix.lower() not in (".jpg", ".jpeg", ".png"):
+        raise ConfigError("out is a picture, and its name must end in .jpg or .png", str(file), f"out={file}.jpg")
+    if file.is_dir():
+        raise ConfigError("it is a folder", str(file), "give the name of a picture in it")
+    if file.exists() and not overwrite:
+        raise ConfigError("it exists already", str(file), "give another out=, or overwrite=True")
+    return file
