@@ -1,192 +1,591 @@
-"""Pascal VOC → YOLO format."""
+"""Pascal VOC → YOLO format: any folder of that layout, the published VOC2007 and VOC2012, and BCCD.
+
+docs/datasets.md tells every rule for what is found in such annotations.
+"""
 
 from __future__ import annotations
 
+import math
 import os
-import shutil
+import re
 import xml.etree.ElementTree as ET
-from collections import Counter
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
+from xml.parsers import expat
 
-import yaml
-
-from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError, UserError
+from ultralytics.data.prepare import names as published_names
+from ultralytics.data.prepare.archive import is_archive
+from ultralytics.data.prepare.folder import prepared
+from ultralytics.data.prepare.sources import PUBLISHED, archives, default_out, entry
+from ultralytics.data.prepare.write import (
+    SPLITS,
+    Annotated,
+    Converted,
+    Corners,
+    Picture,
+    annotated_upright,
+    check_how,
+    draw_val,
+    from_corners,
+    in_threads,
+    look,
+    make_dataset,
+    opened,
+    turned,
+)
+from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError
 from ultralytics.utils.files import read_text, user_path
-from ultralytics.utils.images import IMAGE_SUFFIXES, imread, undecodable
-from ultralytics.utils.log import LOGGER, progress
+from ultralytics.utils.images import IMAGE_SUFFIXES, undecodable
+from ultralytics.utils.log import LOGGER
 
-SPLITS = ("train", "val", "test")
-
-
-@dataclass
-class _Annotated:
-    """An image and its objects: class name and corners in 0..1."""
-
-    name: str
-    image: Path | None = None
-    objects: list[tuple[str, tuple[float, float, float, float]]] = field(default_factory=list)
-    difficult: int = 0
-    problems: list[str] = field(default_factory=list)
+ANNOTATIONS, IMAGES = ("Annotations", "annotations"), ("JPEGImages", "images")
+YEARS = ("VOC2007", "VOC2012")
 
 
-def prepare_voc(source: str | Path, out: str | Path, names: Sequence[str] | None = None) -> Path:
-    """Turn a folder with Annotations, ImageSets/Main and JPEGImages into images, labels and a data set YAML; its own
-    splits are kept.
+def prepare_voc(
+    source: str | Path | None = None,
+    out: str | Path | None = None,
+    names: Sequence[str] | None = None,
+    images: str = "copy",
+    one_based: bool | str = "auto",
+    val: float = 0.0,
+    seed: int = 0,
+    download: bool = False,
+    mirror: str = "",
+) -> Path:
+    """Turn Pascal VOC into images, labels and a data set YAML. The source is not changed.
 
-    VOC counts pixels from 1 and includes the last one: a box covers xmin − 1 to xmax. Objects marked difficult are left
-    out, as in VOC's own evaluation. The source is not changed.
+    Objects marked difficult go to ignore/: training does not see them, the evaluation neither rewards nor punishes
+    them.
 
     Args:
-        source: the VOC folder; out: the folder to fill; names: class names in the order of their ids, alphabetical when
-        None.
+        source: a folder or archive with Annotations, JPEGImages and (its own splits) ImageSets/Main; or one that holds
+        the published archives or VOCdevkit: train is then 2007 and 2012 trainval, val and test are 2007 test.
+        out: the folder to make; data/VOC for the published layout when None.
+        names: class names in the order of their ids; alphabetical, or VOC's own, when None.
+        images: "copy", or "link" for hard links.
+        one_based: whether pixels count from 1 (a box covers xmin − 1 to xmax, as VOC says) or from 0 (xmin to xmax);
+        "auto": from 0 when any box of the data set has a corner there.
+        val: part of the images to draw as val, where the source has no val; seed: of that draw.
+        download: fetch the published archives; mirror: a URL that holds them.
 
     Returns:
         The data set's YAML, OUT/data.yaml.
 
     Raises:
-        MissingFileError: no such layout; DatasetError: nothing usable, or an unknown class; UserError: it cannot be
-        written.
+        MissingFileError: no such layout; DatasetError: nothing usable; ConfigError: an unknown class or a wrong value;
+        UserError: it cannot be downloaded or written.
     """
-    source, out = user_path(source), user_path(out)
-    splits = _splits(source)
+    check_how(images)
+    if one_based not in ("auto", True, False):
+        raise ConfigError(f"one_based={one_based} must be auto, True or False")
+    if not 0 <= val < 1:
+        raise ConfigError(f"val={val} must be a part of the images, 0 or more and below 1")
+    source = None if source is None else user_path(source)
+    if source is None or is_published(source):
+        if val or one_based != "auto" or names:
+            raise ConfigError(
+                "the published data set has its own classes, splits and corners", mend="leave names, val, one_based out"
+            )
+        return _prepare_published(source, default_out("voc") if out is None else user_path(out), images, download, mirror)
+    if out is None:
+        raise ConfigError("out is missing", mend="out=data/mine")
+    options = {
+        "source": str(source.absolute()),
+        "names": list(names) if names else None,
+        "one_based": one_based,
+        "val": val,
+        "seed": seed,
+    }
+    return _prepare_folder("voc", source, user_path(out), options, names, images, one_based, val, seed)
+
+
+def prepare_bccd(
+    source: str | Path | None = None,
+    out: str | Path | None = None,
+    images: str = "copy",
+    download: bool = False,
+    mirror: str = "",
+) -> Path:
+    """Prepare BCCD, blood cells with the splits of its authors.
+
+    Args:
+        source: a clone of its repository, the archive of one, or the folder BCCD in it; out: data/bccd when None;
+        images, download, mirror: as in `prepare_voc`.
+
+    Returns:
+        The data set's YAML.
+
+    Raises:
+        as `prepare_voc`.
+    """
+    check_how(images)
+    out = default_out("bccd") if out is None else user_path(out)
+    done = prepared(out, "bccd", {})
+    if done is not None:
+        return done
+    sources = None
+    if source is None:
+        [(source, described)] = archives("bccd", out, download, mirror)
+        sources = [described]
+    return _prepare_folder(
+        "bccd", user_path(source), out, {}, published_names.BCCD, images, "auto", 0.0, 0, sources
+    )
+
+
+def _prepare_folder(
+    kind: str,
+    source: Path,
+    out: Path,
+    options: Mapping[str, Any],
+    names: Sequence[str] | None,
+    images: str,
+    one_based: bool | str,
+    val: float,
+    seed: int,
+    sources: list[dict[str, Any]] | None = None,
+) -> Path:
     if out.exists() and out.resolve() == source.resolve():
         raise ConfigError("out is the source itself", str(out), "choose another folder")
+    if names and len(set(names)) != len(names):
+        raise ConfigError(f"names={list(names)} names a class twice")
+    done = prepared(out, kind, options)
+    if done is not None:
+        return done
+    if sources is None:
+        packed = source.is_file() and is_archive(source)
+        sources = [entry(source) if packed else {"name": source.absolute().name}]
+
+    def read(scratch: Path) -> Converted:
+        return _read_folder(_Root.find(opened(source, scratch)), names, one_based, val, seed)
+
+    return make_dataset(out, kind, options, sources, read, images)
+
+
+@dataclass
+class _Root:
+    """A VOC folder: its name → annotation and name → image, names without their suffix."""
+
+    folder: Path
+    annotations: dict[str, Path]
+    images: dict[str, list[Path]]
+
+    @classmethod
+    def find(cls, folder: Path) -> _Root:
+        """The VOC folder that a folder is, or that lies at most three folders below it.
+
+        Raises:
+            MissingFileError: there is none.
+        """
+        level = [folder]
+        for _ in range(4):
+            for candidate in level:
+                found = [_first(candidate, names) for names in (ANNOTATIONS, IMAGES)]
+                if found[0] and found[1]:
+                    xmls = _stems(found[0], frozenset((".xml",)))
+                    return cls(candidate, {n: p[0] for n, p in xmls.items()}, _stems(found[1], IMAGE_SUFFIXES))
+            level = [p for c in level if c.is_dir() for p in sorted(c.iterdir()) if p.is_dir()][:1000]
+        lacks = next((n for n in (ANNOTATIONS, IMAGES) if not _first(folder, n)), ANNOTATIONS)[0]
+        raise MissingFileError(
+            f"there is no folder {lacks}; tried {(folder / lacks).absolute()}",
+            str(folder),
+            "source= is the VOC folder, or an archive of one",
+        )
+
+    def listed(self, split: str) -> list[str] | None:
+        """The names in ImageSets/Main/SPLIT.txt, each once; None without that file.
+
+        A line is a name, which may hold spaces, or "name 1" as in the lists of single classes.
+        """
+        file = self.folder / "ImageSets" / "Main" / f"{split}.txt"
+        if not file.is_file():
+            return None
+        lines = [line.strip() for line in read_text(file, DatasetError).splitlines()]
+        return list(dict.fromkeys(self._name(line) for line in lines if line))
+
+    def _name(self, line: str) -> str:
+        plain = re.sub(r"\s+-?[01]$", "", line)
+        for name in (line, plain):
+            stem, suffix = os.path.splitext(name)
+            for known in (name, stem if suffix.lower() in IMAGE_SUFFIXES | {".xml"} else name):
+                if known in self.annotations or known in self.images:
+                    return known
+        return plain
+
+
+def _first(folder: Path, names: Sequence[str]) -> Path | None:
+    return next((folder / n for n in names if (folder / n).is_dir()), None)
+
+
+def _stems(folder: Path, suffixes: frozenset[str]) -> dict[str, list[Path]]:
+    """Path inside a folder without its suffix → the files of these kinds, sorted."""
+    found: dict[str, list[Path]] = {}
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        folders.sort()
+        for file in sorted(files):
+            stem, suffix = os.path.splitext(file)
+            if suffix.lower() in suffixes and not file.startswith("."):
+                path = Path(parent, file)
+                found.setdefault(path.relative_to(folder).with_name(stem).as_posix(), []).append(path)
+    return found
+
+
+def _read_folder(
+    root: _Root, names: Sequence[str] | None, one_based: bool | str, val: float, seed: int
+) -> Converted:
+    splits, used, notes = _splits(root, val, seed)
     unique = sorted({name for listed in splits.values() for name in listed})
-    with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 16)) as pool:
-        read = list(
-            progress(pool.map(lambda n: _read(source, n), unique), total=len(unique), desc="Reading annotations")
-        )
-    by_name = {a.name: a for a in read}
-    problems = [p for a in read for p in a.problems]
-    found = Counter(cls for a in read for cls, _ in a.objects)
+    read = in_threads(lambda n: _read(root, n), unique, "Reading annotations")
+    if one_based == "auto":
+        one_based, note = _decide(read)
+        notes += note
+    annotated = {r.name: _fit(r, bool(one_based)) for r in read}
+    order = _order(list(annotated.values()), names, root.folder)
+    return Converted({s: [annotated[n] for n in listed] for s, listed in splits.items()}, order, used, notes)
+
+
+def _order(annotated: Sequence[Annotated], names: Sequence[str] | None, where: Path) -> list[str]:
+    """The class names in the order of their ids."""
+    found = {str(c) for a in annotated for c, _ in a.objects} | {str(c) for a in annotated for c, _, _ in a.ignored}
     if not found:
-        raise DatasetError(
-            f"no object could be read: {problems[0] if problems else 'the annotations hold none'}", str(source)
-        )
+        problem = next((p for a in annotated for p in a.problems), "the annotations hold none")
+        raise DatasetError(f"no object could be read: {problem}", str(where))
     order = list(names) if names else sorted(found)
-    missing = sorted(set(found) - set(order))
+    missing = sorted(found - set(order))
     if missing:
         raise ConfigError(
             f"names lacks {', '.join(missing)}, which the annotations use",
-            str(source),
+            str(where),
             "name every class, or leave names out",
         )
-    ids = {name: i for i, name in enumerate(order)}
-    present = [s for s in SPLITS if s in splits]
-    try:
-        for split in present:
-            _write_split(out, split, [by_name[n] for n in splits[split]], ids)
-        spec: dict[str, object] = {"path": ".", **{s: f"images/{s}" for s in present}, "names": dict(enumerate(order))}
-        yaml_file = out / "data.yaml"
-        yaml_file.write_text(yaml.safe_dump(spec, sort_keys=False, allow_unicode=True), encoding="utf-8")
-    except OSError as e:
-        raise UserError(
-            f"could not be written: {e.strerror or e}",
-            str(e.filename2 or e.filename or out),
-            "free some space or choose another out=",
-        ) from None
-    usable = {s: sum(by_name[n].image is not None for n in splits[s]) for s in present}
-    LOGGER.info("%s: %s", out, ", ".join(f"{usable[s]} {s} images" for s in present))
-    LOGGER.info("objects: %s", ", ".join(f"{name} {found[name]}" for name in order))
-    difficult = sum(a.difficult for a in read)
-    if difficult:
-        LOGGER.info("%d objects marked difficult were left out", difficult)
-    left_out = sum(a.image is None for a in read)
-    if problems:
-        LOGGER.warning("%d images left out; %d problems:", left_out, len(problems))
-        for problem in problems[:20]:
-            LOGGER.warning("  %s", problem)
-    return yaml_file
+    return order
 
 
-def _splits(source: Path) -> dict[str, list[str]]:
-    for folder in ("Annotations", "JPEGImages"):
-        if not (source / folder).is_dir():
-            raise MissingFileError(
-                f"there is no folder {folder}; tried {(source / folder).absolute()}",
-                str(source),
-                "source= is the VOC folder",
-            )
-    main = source / "ImageSets" / "Main"
-    if not main.is_dir():
-        raise MissingFileError(f"there are no splits; tried {main.absolute()}", str(source))
-    lists = {s: main / f"{s}.txt" for s in SPLITS}
-    # A line is "name", or "name 1" as in the lists of single classes.
-    splits = {
-        s: [line.split()[0] for line in read_text(f, DatasetError).splitlines() if line.strip()]
-        for s, f in lists.items()
-        if f.is_file()
+def _splits(root: _Root, val: float, seed: int) -> tuple[dict[str, list[str]], dict[str, str], list[str]]:
+    """Split folder → names; split of the YAML → split folder; and what was decided."""
+    lists = {s: root.listed(s) for s in (*SPLITS, "trainval")}
+    own = {s: lists[s] or [] for s in SPLITS}
+    main = root.folder / "ImageSets" / "Main"
+    if own["train"] and own["val"]:
+        if val:
+            raise ConfigError("the source has its own val split", str(main), "leave val= out")
+        return {s: own[s] for s in SPLITS if own[s]}, {}, []
+    if own["train"] and not val:
+        raise DatasetError(
+            "the val split is missing or empty", str(main / "val.txt"), "val=0.2 draws one from the train images"
+        )
+    if own["val"] and not lists["trainval"]:
+        raise DatasetError("the train split is missing or empty", str(main / "train.txt"))
+    whole = own["train"] or lists["trainval"] or []
+    what = "ImageSets/Main/trainval.txt" if lists["trainval"] else "all images" if not whole else "the train images"
+    if not whole:
+        test = set(own["test"])
+        whole = sorted(n for n in root.annotations if n not in test)
+    extra = {"test": own["test"]} if own["test"] else {}
+    if val:
+        train, drawn = draw_val(whole, val, seed)
+        return {"train": train, "val": drawn, **extra}, {}, [f"{what}: {len(drawn)} drawn as val (seed {seed})"]
+    used = {"train": "train", "val": "train", **{s: s for s in extra}}
+    note = f"the source has no val split: {what} are both train and val, so the figures of a validation say nothing "
+    return {"train": whole, **extra}, used, [f"{note}about new images (val=0.2 draws a split)"]
+
+
+# The published layout
+
+
+def is_published(source: Path) -> bool:
+    """Whether a folder holds VOC2007 or VOC2012, packed or not, or a file is one of their archives."""
+    if source.is_file():
+        return source.name in {r.name for r in PUBLISHED["voc"]}
+    return bool(_devkits(source)) or any((source / r.name).is_file() for r in PUBLISHED["voc"])
+
+
+def _devkits(folder: Path) -> list[Path]:
+    """The folders VOC2007 and VOC2012 in a folder, in its VOCdevkit, or one folder further down."""
+    if folder.name in YEARS and (folder / "ImageSets").is_dir() and (folder / "Annotations").is_dir():
+        return [folder]
+    patterns = [f"{above}{year}" for year in YEARS for above in ("", "VOCdevkit/", "*/VOCdevkit/", "*/")]
+    found = [p for pattern in patterns for p in sorted(folder.glob(pattern)) if (p / "Annotations").is_dir()]
+    return list(dict.fromkeys(found))
+
+
+def _prepare_published(source: Path | None, out: Path, images: str, download: bool, mirror: str) -> Path:
+    done = prepared(out, "voc", {})
+    if done is not None:
+        return done
+    remotes = PUBLISHED["voc"]
+    if source is None:
+        got = archives("voc", out, download, mirror)
+        packed, sources = [path for path, _ in got], [described for _, described in got]
+    else:
+        packed = [source] if source.is_file() else [p for r in remotes if (p := source / r.name).is_file()]
+        sources = [entry(path, remotes) for path in packed]
+        if not packed:
+            sources = [{"name": p.name} for p in _devkits(source)]
+
+    def read(scratch: Path) -> Converted:
+        folders = [opened(path, scratch) for path in packed]
+        if source is not None and source.is_dir():
+            folders.append(source)
+        roots = [kit for folder in folders for kit in _devkits(folder)]
+        return _read_published([(kit.name, _Root.find(kit)) for kit in roots], source or out)
+
+    return make_dataset(out, "voc", {}, sources, read, images)
+
+
+def _read_published(roots: Sequence[tuple[str, _Root]], where: Path) -> Converted:
+    def listed(year: str, split: str) -> list[tuple[_Root, str]]:
+        """Each name with the folder that has it: an archive's lists may name images of another one."""
+        here = [root for y, root in roots if y == year]
+        names = dict.fromkeys(n for root in here for n in root.listed(split) or [])
+        return [(next((r for r in here if n in r.annotations), here[0]), n) for n in names]
+
+    notes: list[str] = []
+    found = {(year, s): listed(year, s) for year in YEARS for s in ("train", "val", "trainval", "test")}
+    test = found["VOC2007", "test"]
+    if not any(n in r.annotations for r, n in test):  # the list alone, without the archive it belongs to
+        test = []
+    wanted = {
+        "VOC2007 trainval": found["VOC2007", "trainval"],
+        "VOC2007 test": test,
+        "VOC2012 trainval": found["VOC2012", "trainval"],
     }
-    splits = {s: names for s, names in splits.items() if names}
-    for split in ("train", "val"):
-        if split not in splits:
-            raise DatasetError(f"the {split} split is missing or empty", str(lists[split]))
-    return splits
+    absent = [part for part, names in wanted.items() if not names]
+    trained = [part for part in wanted if part != "VOC2007 test" and part not in absent]
+    if not trained:
+        raise MissingFileError(f"there is neither VOC2007 trainval nor VOC2012 trainval; missing: {', '.join(absent)}", str(where))
+    if test:
+        used = {"train": "train", "val": "test", "test": "test"}
+        splits = {"train": [x for part in trained for x in wanted[part]], "test": test}
+    else:
+        used = {}
+        splits = {s: [x for year in YEARS for x in found[year, s]] for s in ("train", "val")}
+    if absent:
+        what = " and ".join(trained) if test else "the train and val lists of " + " and ".join(p[:7] for p in trained)
+        notes.append(f"missing: {', '.join(absent)}; train {'is' if test else 'and val are'} {what} alone")
+    jobs = list({(id(r), n): (r, n) for listed in splits.values() for r, n in listed}.values())
+    read = in_threads(lambda job: _read(*job), jobs, "Reading annotations")
+    # VOC's development kit says that pixels count from 1.
+    fitted = {(id(r), n): _fit(x, one_based=True) for (r, n), x in zip(jobs, read, strict=True)}
+    order = _order(list(fitted.values()), published_names.VOC, where)
+    return Converted({s: [fitted[id(r), n] for r, n in listed] for s, listed in splits.items()}, order, used, notes)
 
 
-def _read(source: Path, name: str) -> _Annotated:
-    result = _Annotated(name)
-    xml = source / "Annotations" / f"{name}.xml"
-    candidates = [
-        p
-        for s in sorted(IMAGE_SUFFIXES)
-        for p in (source / "JPEGImages" / f"{name}{s}", source / "JPEGImages" / f"{name}{s.upper()}")
-    ]
-    image = next((p for p in candidates if p.is_file()), None)
-    if image is None:
-        result.problems.append(f"{source / 'JPEGImages' / name}.*: there is no such image")
+# One annotation
+
+
+@dataclass
+class _Object:
+    number: int  # in its file, from 1
+    cls: str
+    difficult: bool
+    corners: Corners  # as written, smaller first
+
+
+@dataclass
+class _Read:
+    """An annotation as it is written, beside its picture."""
+
+    name: str
+    xml: Path | None = None
+    image: Path | None = None
+    picture: Picture | None = None
+    upright: bool = True
+    objects: list[_Object] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def _read(root: _Root, name: str) -> _Read:
+    xml = root.annotations.get(name)
+    result = _Read(name, xml)
+    if xml is None:
+        result.problems.append(f"{root.folder / ANNOTATIONS[0] / name}.xml: there is no such annotation")
         return result
-    decoded = imread(image)
-    if decoded is None:
+    try:
+        tree = parse_xml(xml)
+    except DatasetError as e:
+        result.problems.append(str(e))
+        return result
+    if _text(tree, "filename"):
+        told = PurePosixPath(_text(tree, "filename").replace("\\", "/")).name
+    else:
+        told = ""
+    result.image = image = _image_of(root, name, told, result)
+    if image is None:
+        return result
+    result.picture = look(image)
+    if result.picture is None:
         result.problems.append(f"{image}: {undecodable(image)}")
         return result
-    try:
-        root = ET.parse(xml).getroot()
-    except FileNotFoundError:
-        result.problems.append(f"{xml}: there is no such annotation")
-        return result
-    except ET.ParseError as e:
-        result.problems.append(f"{xml}:{e.position[0]}: not valid XML")
-        return result
-    h, w = decoded.shape[:2]
-    for number, item in enumerate(root.iter("object"), 1):
-        cls = (item.findtext("name") or "").strip()
-        if (item.findtext("difficult") or "0").strip() == "1":
-            result.difficult += 1
-            continue
-        try:
-            x1, y1, x2, y2 = (float(item.findtext(f"bndbox/{k}") or "nan") for k in ("xmin", "ymin", "xmax", "ymax"))
-        except ValueError:
-            x1 = x2 = y1 = y2 = float("nan")
-        low_x, low_y, high_x, high_y = (
-            max((x1 - 1) / w, 0.0),
-            max((y1 - 1) / h, 0.0),
-            min(x2 / w, 1.0),
-            min(y2 / h, 1.0),
-        )
-        if not cls or not (high_x > low_x and high_y > low_y):  # NaN fails as well
-            result.problems.append(f"{xml}: object {number} ({cls or 'no name'}) has no usable box; it is dropped")
-            continue
-        result.objects.append((cls, (low_x, low_y, high_x, high_y)))
-    result.image = image
+    result.upright, note = annotated_upright(result.picture, _size(tree))
+    if note:
+        result.problems.append(f"{xml}: {note}")
+    for number, item in enumerate(tree.findall("object"), 1):
+        _read_object(result, number, item)
     return result
 
 
-def _write_split(out: Path, split: str, annotated: list[_Annotated], ids: dict[str, int]) -> None:
-    images, labels = out / "images" / split, out / "labels" / split
-    for folder in (images, labels):
-        folder.mkdir(parents=True, exist_ok=True)
-    for a in progress(annotated, desc=f"Writing {split}"):
-        if a.image is None:
-            continue
-        target = images / a.image.name
-        if not target.exists() or target.stat().st_size != a.image.stat().st_size:
-            shutil.copyfile(a.image, target)
-        rows = (
-            f"{ids[c]} {(x1 + x2) / 2:.6f} {(y1 + y2) / 2:.6f} {x2 - x1:.6f} {y2 - y1:.6f}\n"
-            for c, (x1, y1, x2, y2) in a.objects
+def _image_of(root: _Root, name: str, told: str, result: _Read) -> Path | None:
+    """The picture beside an annotation: that of its own name, else that of its <filename>."""
+    xml = result.xml
+    files = root.images.get(name, [])
+    stem = os.path.splitext(told)[0] if os.path.splitext(told)[1].lower() in IMAGE_SUFFIXES else told
+    if not files:
+        files = root.images.get(stem, []) if stem else []
+        if not files:
+            result.problems.append(f"{root.folder / IMAGES[0] / name}.*: there is no such image")
+            return None
+        result.problems.append(f"{xml}: it has no image of its own name; {files[0].name}, its <filename>, is taken")
+    elif stem and stem != PurePosixPath(name).name:
+        result.problems.append(f"{xml}: its <filename> is {told}; {files[0].name}, which has its name, is taken")
+    if len(files) > 1:
+        chosen = next((f for f in files if f.name == told), files[0])
+        result.problems.append(f"{xml}: {' and '.join(f.name for f in files)} have its name; {chosen.name} is taken")
+        return chosen
+    return files[0]
+
+
+def _read_object(result: _Read, number: int, item: ET.Element) -> None:
+    cls = _text(item, "name")
+    where = f"{result.xml}: object {number} ({cls or 'no name'})"
+    boxes = item.findall("bndbox")  # its own: those of its parts lie deeper
+    if len(boxes) > 1:
+        result.problems.append(f"{where} has {len(boxes)} boxes; the first is taken")
+    try:
+        x1, y1, x2, y2 = (float(_text(boxes[0], k)) for k in ("xmin", "ymin", "xmax", "ymax"))
+    except (IndexError, ValueError):
+        x1 = x2 = y1 = y2 = math.nan
+    if not cls or not all(map(math.isfinite, (x1, y1, x2, y2))):
+        result.problems.append(f"{where} has no usable box; it is dropped")
+        return
+    if x1 > x2 or y1 > y2:
+        result.problems.append(f"{where} has its corners swapped ({x1:g} {y1:g} {x2:g} {y2:g}); they are put in order")
+    difficult = _text(item, "difficult").lower() in ("1", "true", "yes")
+    result.objects.append(_Object(number, cls, difficult, (min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2))))
+
+
+def _decide(read: Sequence[_Read]) -> tuple[bool, list[str]]:
+    """Whether pixels count from 1, and a note when not: one corner at 0 (or below 1) says so for all."""
+    zero = [(r, o) for r in read for o in r.objects if 0 <= o.corners[0] < 1 or 0 <= o.corners[1] < 1]
+    if not zero:
+        LOGGER.info("corners count from 1: a box covers xmin - 1 to xmax (one_based=False reads them from 0)")
+        return True, []
+    r, o = zero[0]
+    return False, [
+        f"corners count from 0: {len(zero)} boxes have a corner there, such as {r.xml}: object {o.number}; a box covers "
+        "xmin to xmax (one_based=True reads them as VOC does)"
+    ]
+
+
+def _fit(read: _Read, one_based: bool) -> Annotated:
+    """Boxes in parts of the upright picture, cut to it."""
+    usable = read.picture is not None
+    name = f"{read.name}{read.image.suffix}" if read.image is not None else read.name
+    result = Annotated(name, read.image if usable else None, problems=list(read.problems))
+    if read.picture is None:
+        return result
+    for o in read.objects:
+        x1, y1, x2, y2 = o.corners
+        corners = (x1 - one_based, y1 - one_based, x2, y2)
+        box, cut = from_corners(
+            corners if read.upright else turned(corners, read.picture), read.picture.shape
         )
-        (labels / f"{a.name}.txt").write_text("".join(rows), encoding="utf-8")
+        if box is None:
+            why = "lies outside its picture" if x2 > x1 and y2 > y1 else "has no area"
+            result.problems.append(f"{read.xml}: object {o.number} ({o.cls}) {why}; it is dropped")
+        elif o.difficult:
+            result.ignored.append((o.cls, box, False))
+        else:
+            result.objects.append((o.cls, box))
+        result.cut += cut and box is not None
+    return result
+
+
+def _text(item: ET.Element, path: str) -> str:
+    return (item.findtext(path) or "").strip()
+
+
+def _size(tree: ET.Element) -> tuple[float, float] | None:
+    """The (height, width) an annotation declares; None when it does not, or with zeros."""
+    try:
+        size = float(_text(tree, "size/height")), float(_text(tree, "size/width"))
+    except ValueError:
+        return None
+    return size if min(size) > 0 else None
+
+
+_DECLARED = re.compile(rb"<\?xml[^>]*\bencoding\s*=\s*[\"']([A-Za-z0-9._-]+)[\"']")
+
+
+def parse_xml(path: Path) -> ET.Element:
+    """An annotation, its tags without name spaces. Encodings that Python knows are read, with or without a byte-order
+    mark.
+
+    Raises:
+        DatasetError: "file:line: what". A document type is refused: nothing here needs one, and entities that hold
+        entities grow without bound.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as e:
+        raise DatasetError(f"it cannot be read: {e.strerror or e}", str(path)) from None
+    if not data.strip():
+        raise DatasetError("it is empty", str(path))
+    start = data.lstrip()
+    try:
+        return _parse(start, None)
+    except expat.ExpatError as e:
+        declared = _DECLARED.search(data[:200])
+        if declared is not None and e.code in _FOREIGN:
+            try:
+                text = data.decode(declared[1].decode())
+                return _parse(text.encode(), "utf-8")
+            except (LookupError, UnicodeDecodeError, expat.ExpatError):
+                pass
+        line = e.lineno + data[: len(data) - len(start)].count(b"\n")
+        raise DatasetError(f"not valid XML: {expat.ErrorString(e.code)}", f"{path}:{line}") from None
+    except _DoctypeError:
+        raise DatasetError("it declares a document type (DTD), which is not read", str(path), "remove it") from None
+    except ValueError as e:  # an encoding of several bytes that expat cannot read
+        declared = _DECLARED.search(data[:200])
+        try:
+            return _parse(data.decode(declared[1].decode() if declared else "utf-8").encode(), "utf-8")
+        except (LookupError, ValueError, expat.ExpatError):
+            raise DatasetError(f"not valid XML: {e}", str(path)) from None
+
+
+_FOREIGN = (expat.errors.codes[expat.errors.XML_ERROR_UNKNOWN_ENCODING],)
+
+
+class _DoctypeError(Exception):
+    """A document type was declared."""
+
+
+def _parse(data: bytes, encoding: str | None) -> ET.Element:
+    builder = ET.TreeBuilder()
+    parser = expat.ParserCreate(encoding)
+    depth = 0
+
+    def start(tag: str, attributes: dict[str, str]) -> None:
+        nonlocal depth
+        depth += 1
+        if depth > 100:  # an annotation has five levels; Python would recurse through the tree
+            raise ValueError("elements are nested too deeply")
+        builder.start(tag.rpartition(":")[2], attributes)
+
+    def end(tag: str) -> None:
+        nonlocal depth
+        depth -= 1
+        builder.end(tag.rpartition(":")[2])
+
+    def refuse(*_: Any) -> None:
+        raise _DoctypeError
+
+    parser.StartElementHandler, parser.EndElementHandler = start, end
+    parser.CharacterDataHandler = builder.data
+    parser.StartDoctypeDeclHandler = refuse
+    parser.Parse(data, True)
+    return builder.close()
+

@@ -1,0 +1,439 @@
+"""COCO's instances JSON → YOLO format: the published 2017 set, exports with a JSON beside the images, or any JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ultralytics.data.prepare import names as published_names
+from ultralytics.data.prepare.archive import is_archive
+from ultralytics.data.prepare.folder import prepared
+from ultralytics.data.prepare.sources import PUBLISHED, archives, default_out, entry
+from ultralytics.data.prepare.write import (
+    SPLIT_WORDS,
+    SPLITS,
+    Annotated,
+    Converted,
+    annotated_upright,
+    from_corners,
+    from_pixels,
+    in_threads,
+    inner,
+    look,
+    make_dataset,
+    opened,
+    stand_ins,
+    turned,
+)
+from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError
+from ultralytics.utils.files import user_path
+from ultralytics.utils.images import IMAGE_SUFFIXES, undecodable
+
+BESIDE = "_annotations.coco.json"  # lies among the images, in folders train, valid and test
+
+
+def prepare_coco(
+    source: str | Path | Sequence[str | Path] | None = None,
+    out: str | Path | None = None,
+    images: str | Path | Sequence[str | Path] = "copy",
+    download: bool = False,
+    mirror: str = "",
+) -> Path:
+    """Turn COCO instances into images, labels and a data set YAML. The source is not changed.
+
+    Classes are the categories in the order of their ids. Crowds go to ignore/: training does not see them, the
+    evaluation neither rewards nor punishes what lies in them.
+
+    Args:
+        source: a folder or archive with the published layout (train2017, val2017, annotations, packed or not), one with
+        a _annotations.coco.json per split, or a JSON file, or several. A split is named by its file, else train.
+        out: the folder to make; data/coco for the published layout when None.
+        images: the folder of the images, which is looked for beside the JSON when it is not given; "copy", or "link"
+        for hard links; or both, as [folder, "link"].
+        download: fetch the published archives; mirror: a URL that holds them.
+
+    Returns:
+        The data set's YAML, OUT/data.yaml.
+
+    Raises:
+        MissingFileError: no such file or layout; DatasetError: a JSON that is no instances file, nothing usable;
+        ConfigError: a wrong value; UserError: it cannot be downloaded or written.
+    """
+    given = [source] if isinstance(source, str | Path) else list(source or [])
+    paths = [user_path(s) for s in given]
+    how, folder = _images(images)
+    for path in paths:
+        if not path.exists():
+            raise MissingFileError("there is no such source", str(path.absolute()))
+    if len(paths) > 1 and not all(p.is_file() and not is_archive(p) for p in paths):
+        raise ConfigError("several sources must be JSON files", ", ".join(map(str, paths)))
+    published = not paths or (len(paths) == 1 and is_published(paths[0]))
+    if out is None and not published:
+        raise ConfigError("out is missing", mend="out=data/mine")
+    target = default_out("coco") if out is None else user_path(out)
+    options: dict[str, Any] = {}
+    if not published:
+        options = {"source": [str(p.absolute()) for p in paths], "images": folder and str(folder.absolute())}
+    done = prepared(target, "coco", options)
+    if done is not None:
+        return done
+    if not paths:
+        got = archives("coco", target, download, mirror)
+        packed, sources = [p for p, _ in got], [d for _, d in got]
+    else:
+        remotes = PUBLISHED["coco"]
+        packed = [p for p in paths if p.is_file() and is_archive(p)]
+        if paths[0].is_dir():
+            packed = [p for r in remotes if (p := paths[0] / r.name).is_file()]
+        sources = [entry(p, remotes) for p in packed] or [
+            entry(p) if p.is_file() else {"name": p.absolute().name} for p in paths
+        ]
+
+    def read(scratch: Path) -> Converted:
+        unpacked = [opened(p, scratch) for p in packed]
+        if not packed and paths and paths[0].is_file():
+            jsons = _named_splits(paths)
+            return _read_all({s: _Json.load(p, folder) for s, p in jsons.items()}, folder)
+        folders = [*unpacked, *(p for p in paths if p.is_dir())]
+        jsons = _find(folders)
+        roots = [folder] if folder else [f for top in folders for f in (top, inner(top))]
+        return _read_all({s: _Json.load(p, None, roots) for s, p in jsons.items()}, folder, published)
+
+    return make_dataset(target, "coco", options, sources, read, how)
+
+
+def _images(given: str | Path | Sequence[str | Path]) -> tuple[str, Path | None]:
+    """How images are placed, and the folder they are in, None when it was not given."""
+    words = [given] if isinstance(given, str | Path) else list(given)
+    hows = [str(w) for w in words if w in ("copy", "link")]
+    folders = [user_path(w) for w in words if w not in ("copy", "link")]
+    if len(hows) > 1 or len(folders) > 1:
+        raise ConfigError(f"images={given} must be a folder, and copy or link")
+    if folders and not folders[0].is_dir():
+        raise MissingFileError("there is no such folder of images", str(folders[0].absolute()))
+    return (hows or ["copy"])[0], (folders or [None])[0]
+
+
+def is_published(source: Path) -> bool:
+    """Whether a folder holds COCO 2017, packed or not, or a file is one of its archives."""
+    archives_ = {r.name for r in PUBLISHED["coco"]}
+    if source.is_file():
+        return source.name in archives_
+    held = any((source / name).is_file() for name in archives_)
+    return held or any((source / "annotations" / f"instances_{s}2017.json").is_file() for s in ("train", "val"))
+
+
+def split_of(file: Path) -> str | None:
+    """The split a JSON's name has a word of, else the split its folder is called; None when neither says."""
+    words = re.split(r"[^a-z]+", file.stem.lower()) if file.name != BESIDE else []
+    words.append(file.absolute().parent.name.lower().removesuffix("2017"))
+    return next((SPLIT_WORDS[w] for w in words if w in SPLIT_WORDS), None)
+
+
+def _named_splits(files: Sequence[Path]) -> dict[str, Path]:
+    """Split → JSON file: by their names, else in the order train, val, test; one file without a name is train.
+
+    Raises:
+        ConfigError: the names tell some of several files, not all.
+    """
+    told = [split_of(f) for f in files]
+    if len(files) == 1 or (not any(told) and len(files) <= len(SPLITS)):
+        told = [t or s for t, s in zip(told, SPLITS, strict=False)]
+    found = {s: f for s, f in zip(told, files, strict=True) if s}
+    if len(found) < len(files):
+        raise ConfigError(
+            "the names do not tell train, val and test apart",
+            ", ".join(map(str, files)),
+            "name them so, such as train.json and val.json",
+        )
+    return {s: found[s] for s in SPLITS if s in found}
+
+
+def _find(folders: Sequence[Path]) -> dict[str, Path]:
+    """Split → JSON file in a folder or an unpacked archive.
+
+    Raises:
+        MissingFileError: there is none; DatasetError: two are of one split.
+    """
+    tops = list(dict.fromkeys(f for folder in folders for f in (folder, inner(folder))))
+    for pattern in (
+        "annotations/instances_*2017.json", "instances_*2017.json", f"*/{BESIDE}", f"{BESIDE}",
+        "annotations/instances_*.json", "annotations/*.json", "*.json",
+    ):  # fmt: skip
+        files = list(dict.fromkeys(p for top in tops for p in sorted(top.glob(pattern)) if p.is_file()))
+        if not files:
+            continue
+        found: dict[str, Path] = {}
+        for file in files:
+            split = split_of(file) or "train"
+            if split in found:
+                raise DatasetError(
+                    f"it is of the split {split}, and so is {found[split].name}", str(file), "give source=[one,other]"
+                )
+            found[split] = file
+        return {s: found[s] for s in SPLITS if s in found}
+    tried = ", ".join(str(f.absolute()) for f in folders)
+    raise MissingFileError(f"there is no instances JSON; tried {tried}", mend="source=FILE.json, or a folder with one")
+
+
+@dataclass
+class _Json:
+    """An instances file, its parts checked to be what they are called.
+
+    Attributes:
+        images, annotations, categories: lists of mappings; other entries are named in `problems`.
+        roots: where images may lie.
+    """
+
+    file: Path
+    images: list[dict[str, Any]]
+    annotations: list[dict[str, Any]]
+    categories: dict[int, str]
+    groups: set[int]
+    roots: list[Path]
+    problems: list[str] = field(default_factory=list)
+
+    @classmethod
+    def load(cls, file: Path, images: Path | None, around: Sequence[Path] = ()) -> _Json:
+        """Read a file.
+
+        Raises:
+            DatasetError: it is no instances JSON.
+        """
+        data = load_json(file)
+        if not isinstance(data, dict):
+            raise DatasetError("it is no instances file: a mapping with images, annotations and categories", str(file))
+        for key in ("images", "annotations", "categories"):
+            if not isinstance(data.get(key), list):
+                raise DatasetError(f"it is no instances file: it has no list of {key}", str(file))
+        split = split_of(file) or file.stem
+        year = f"{split}2017"
+        if images is not None:
+            roots = [images, images / file.stem, images / year, images / split]
+        else:
+            near = [*around, file.parent, file.parent.parent]
+            roots = [top / sub for top in near for sub in (year, f"images/{year}", split, f"images/{split}", "images", "")]
+            roots = [file.parent, *roots] if file.name == BESIDE else roots
+        result = cls(file, [], [], {}, set(), [r for r in dict.fromkeys(roots) if r.is_dir()])
+        for key in ("images", "annotations"):
+            for number, item in enumerate(data[key]):
+                if isinstance(item, dict):
+                    getattr(result, key).append(item)
+                else:
+                    result.problems.append(f"{file}: {key}[{number}] is no mapping; it is left out")
+        result._read_categories(data["categories"])
+        return result
+
+    def _read_categories(self, categories: list[Any]) -> None:
+        above = {str(c.get("supercategory")) for c in categories if isinstance(c, dict)}
+        for number, item in enumerate(categories):
+            if not isinstance(item, dict) or not _is_id(item.get("id")) or not str(item.get("name") or "").strip():
+                raise DatasetError(f"categories[{number}] has no id and name", str(self.file))
+            number, name = item["id"], str(item["name"]).strip()
+            if self.categories.setdefault(number, name) != name:
+                raise DatasetError(f"category {number} is both {self.categories[number]} and {name}", str(self.file))
+            if self.file.name == BESIDE and str(item.get("supercategory")) == "none" and name in above:
+                self.groups.add(number)  # the export's own name for all classes, which no box has
+        self.groups -= {a.get("category_id") for a in self.annotations if _is_id(a.get("category_id"))}
+
+
+def load_json(file: Path) -> Any:
+    """The data in a JSON file.
+
+    Raises:
+        DatasetError: it cannot be read, or is no JSON (file and line).
+    """
+    try:
+        with open(file, encoding="utf-8-sig") as opened_file:
+            return json.load(opened_file)
+    except json.JSONDecodeError as e:
+        raise DatasetError(f"not valid JSON: {e.msg}", f"{file}:{e.lineno}") from None
+    except UnicodeDecodeError:
+        raise DatasetError("it is not UTF-8 text", str(file), "save it as UTF-8") from None
+    except RecursionError:
+        raise DatasetError("it is nested too deeply", str(file)) from None
+    except OSError as e:
+        raise DatasetError(f"it cannot be read: {e.strerror or e}", str(file)) from None
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _read_all(jsons: Mapping[str, _Json], folder: Path | None, published: bool = False) -> Converted:
+    """All splits, with the classes of all of them."""
+    categories: dict[int, str] = {}
+    groups = set.intersection(*(j.groups for j in jsons.values()))
+    for j in jsons.values():
+        for number, name in j.categories.items():
+            if categories.setdefault(number, name) != name:
+                raise DatasetError(
+                    f"category {number} is {name} here and {categories[number]} in another file", str(j.file)
+                )
+    order = [n for n in sorted(categories) if n not in groups]
+    names = [categories[n] for n in order]
+    if not names:
+        raise DatasetError("it names no categories", ", ".join(str(j.file) for j in jsons.values()))
+    notes = [f"{categories[n]} is the name of a group of classes, not a class" for n in sorted(groups)]
+    if len(set(names)) < len(names):
+        twice = sorted({n for n in names if names.count(n) > 1})
+        notes.append(f"several categories are called {', '.join(twice)}; they stay apart")
+    if published and tuple(names) != published_names.COCO:
+        notes.append("the categories are not COCO's 80; the data set's own data.yaml has them")
+    ids = {n: i for i, n in enumerate(order)}
+    splits = {s: _read(j, ids) for s, j in jsons.items()}
+    problems = [p for j in jsons.values() for p in j.problems]
+    used, note = stand_ins(splits)
+    notes += note
+    return Converted(splits, names, used, notes, problems)
+
+
+@dataclass
+class _Entry:
+    """An image of a JSON and its annotations."""
+
+    name: str
+    told: Any  # its file_name
+    size: tuple[float, float] | None
+    annotations: list[dict[str, Any]] = field(default_factory=list)
+    problem: str = ""
+
+
+def _read(j: _Json, ids: Mapping[int, int]) -> list[Annotated]:
+    entries: dict[int, _Entry] = {}
+    by_name: dict[str, _Entry] = {}
+    for number, item in enumerate(j.images):
+        if not _is_id(item.get("id")):
+            j.problems.append(f"{j.file}: images[{number}] has no id; it is left out")
+            continue
+        image = _entry(item)
+        if item["id"] in entries:
+            j.problems.append(f"{j.file}: image id {item['id']} is used twice; {image.told} is left out")
+            continue
+        if image.name in by_name and not image.problem:
+            j.problems.append(f"{j.file}: {image.told} is listed twice; its boxes are taken together")
+            image = by_name[image.name]
+        entries[item["id"]] = by_name[image.name] = image
+    seen: set[int] = set()
+    for number, item in enumerate(j.annotations):
+        key = item.get("image_id")
+        if not _is_id(key) or key not in entries:
+            j.problems.append(f"{j.file}: {_called(item, number)}: there is no image {key}; it is dropped")
+            continue
+        if _is_id(item.get("id")):
+            if item["id"] in seen:
+                j.problems.append(f"{j.file}: {_called(item, number)}: its id is used twice; both are kept")
+            seen.add(item["id"])
+        entries[key].annotations.append(item)
+    listed = list({id(e): e for e in entries.values()}.values())
+    root = _root_of(j, listed)
+    return in_threads(lambda e: _convert(j, root, e, ids), listed, "Reading images")
+
+
+def _called(item: Mapping[str, Any], number: int) -> str:
+    return f"annotation {item['id']}" if _is_id(item.get("id")) else f"annotations[{number}]"
+
+
+def _entry(item: Mapping[str, Any]) -> _Entry:
+    told = item.get("file_name")
+    size = None
+    h, w = item.get("height"), item.get("width")
+    if isinstance(h, int | float) and isinstance(w, int | float) and min(h, w) > 0:
+        size = (float(h), float(w))
+    if not isinstance(told, str) or not told.strip():
+        return _Entry(f"image {item['id']}", told, size, problem=f"image {item['id']} has no file_name")
+    text = told.strip().replace("\\", "/")
+    absolute = text.startswith("/") or re.match(r"^([A-Za-z]:|[a-z]+://)", text) is not None
+    parts = [p for p in PurePosixPath(text).parts if p not in (".", "/")]
+    if absolute:  # the place it had where it was annotated
+        parts = parts[-1:]
+    if ".." in parts or "\0" in text or not parts:
+        return _Entry(told, told, size, problem=f"{told!r} leaves the folder of images")
+    name = "/".join(parts)
+    if PurePosixPath(name).suffix.lower() not in IMAGE_SUFFIXES:
+        return _Entry(name, told, size, problem=f"{told} is no kind of picture that is read")
+    return _Entry(name, told, size)
+
+
+def _root_of(j: _Json, listed: Sequence[_Entry]) -> Path:
+    """The folder the images lie in: the first that holds one of them.
+
+    Raises:
+        MissingFileError: none does; every folder tried is named.
+    """
+    names = [e.name for e in listed if not e.problem]
+    for sample in (names[:20], names[20:]):
+        for root in j.roots:
+            if any((root / name).is_file() for name in sample):
+                return root
+    if not names:
+        raise DatasetError("it lists no usable images", str(j.file))
+    tried = ", ".join(str(r.absolute()) for r in j.roots) or "no folder"
+    raise MissingFileError(f"none of its images was found; tried {tried}", str(j.file), "images=FOLDER says where")
+
+
+def _convert(j: _Json, root: Path, image: _Entry, ids: Mapping[int, int]) -> Annotated:
+    result = Annotated(image.name)
+    if image.problem:
+        result.problems.append(f"{j.file}: {image.problem}; it is left out")
+        return result
+    path = root / image.name
+    if not path.is_file():
+        result.problems.append(f"{path}: there is no such image")
+        return result
+    picture = look(path)
+    if picture is None:
+        result.problems.append(f"{path}: {undecodable(path)}")
+        return result
+    result.image = path
+    upright, note = annotated_upright(picture, image.size)
+    if note:
+        result.problems.append(f"{path}: {note}")
+    regions: set[Any] = set()
+    for number, item in enumerate(image.annotations):
+        where = f"{j.file}: {_called(item, number)} ({image.name})"
+        cls = ids.get(item["category_id"]) if _is_id(item.get("category_id")) else None
+        if cls is None:
+            result.problems.append(f"{where}: there is no category {item.get('category_id')}; it is dropped")
+            continue
+        pixels = item.get("bbox")
+        if not isinstance(pixels, list) or len(pixels) != 4 or not all(_is_number(v) for v in pixels):
+            result.problems.append(f"{where}: bbox is not four numbers; it is dropped")
+            continue
+        x, y, w, h = map(float, pixels)
+        if not (w > 0 and h > 0):
+            result.problems.append(f"{where}: the box has no area ({w:g}x{h:g}); it is dropped")
+            continue
+        if upright:
+            box, cut = from_pixels(x, y, w, h, picture.shape)
+        else:
+            box, cut = from_corners(turned((x, y, x + w, y + h), picture), picture.shape)
+        if box is None:
+            result.problems.append(f"{where}: the box lies outside its picture; it is dropped")
+            continue
+        result.cut += cut
+        if item.get("iscrowd") != 1:
+            result.objects.append((cls, box))
+            continue
+        # Two marks of export-coco, for what the format cannot say.
+        region = item.get("any_class")
+        if region is None:
+            result.ignored.append((cls, box, item.get("difficult") != 1))
+        elif region not in regions:
+            regions.add(region)
+            result.ignored.append((None, box, item.get("difficult") != 1))
+    return result
+
+
+def _is_number(value: Any) -> bool:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False

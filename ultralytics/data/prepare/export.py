@@ -1,0 +1,142 @@
+"""A data set of this project → COCO's instances JSON, for evaluation elsewhere."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ultralytics.cfg.dataset import load_dataset
+from ultralytics.data.labels import ignore_file, label_file, list_images, parse_ignored, parse_labels
+from ultralytics.data.prepare import names as published_names
+from ultralytics.data.prepare.write import SHOWN_PROBLEMS, Box, in_threads, look
+from ultralytics.data.prepare.yolo import exact_rows
+from ultralytics.utils.errors import ConfigError, DatasetError
+from ultralytics.utils.files import read_text, user_path, write_atomically
+from ultralytics.utils.images import undecodable
+from ultralytics.utils.log import LOGGER
+
+# class (None: any), box, ignored, crowd
+_Mark = tuple[int | None, Box, bool, bool]
+
+
+def export_coco(data: str | Path, out: str | Path, split: str = "val", overwrite: bool = False) -> Path:
+    """Write a split as instances JSON; `prepare coco` of it gives equal labels.
+
+    A box is x, y, width, height in pixels. Ids of images are their names where all are different numbers, else 1, 2, …;
+    ids of categories are class ids, or COCO's own where the names are its 80. What the evaluation ignores is a crowd
+    (iscrowd 1); "difficult": 1 marks what is matched by IoU, "any_class" a region of every class, which stands once per
+    category.
+
+    Args:
+        data: the data set's YAML; out: the file; split: a split of the YAML; overwrite: replace the file.
+
+    Returns:
+        The file.
+
+    Raises:
+        ConfigError: OUT exists, or its folder does not; DatasetError: no such split, or a class id out of range;
+        UserError: it cannot be written.
+    """
+    out = user_path(out)
+    if out.exists() and not overwrite:
+        raise ConfigError("it exists already", str(out), "give another out=, or overwrite=True")
+    if not out.absolute().parent.is_dir():
+        raise ConfigError("its folder does not exist", str(out.absolute()), "make it first")
+    spec = load_dataset(data)
+    paths = spec.split(split)
+    files = list_images(paths)
+    root = Path(os.path.commonpath([os.path.abspath(p if p.is_dir() else p.parent) for p in _tops(paths, files)]))
+    read = in_threads(_read, files, "Reading labels")
+    names = tuple(spec.names.values())
+    ids = published_names.COCO_IDS if names == published_names.COCO else range(len(names))
+    problems = [p for _, _, found in read for p in found]
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    kept = [(file, shape, marks) for file, (shape, marks, _) in zip(files, read, strict=True) if shape is not None]
+    if not kept:
+        raise DatasetError(f"none of its {len(files)} images can be used: {problems[0]}", str(spec.yaml_file))
+    regions = 0
+    for number, (file, (h, w), marks) in zip(_numbers([f for f, _, _ in kept]), kept, strict=True):
+        name = os.path.relpath(file, root).replace(os.sep, "/")
+        images.append({"id": number, "file_name": name, "width": w, "height": h})
+        for cls, box, ignored, crowd in marks:
+            if cls is not None and cls >= len(names):
+                raise DatasetError(
+                    f"class id {cls} is out of range: the data set has {len(names)} classes", label_file(file)
+                )
+            regions += cls is None
+            pixels = [(box[0] - box[2] / 2) * w, (box[1] - box[3] / 2) * h, box[2] * w, box[3] * h]
+            for each in range(len(names)) if cls is None else (cls,):
+                annotations.append(
+                    {
+                        "id": len(annotations) + 1,
+                        "image_id": number,
+                        "category_id": ids[each],
+                        "bbox": pixels,
+                        "area": pixels[2] * pixels[3],
+                        "iscrowd": int(ignored),
+                        **({"difficult": 1} if ignored and not crowd else {}),
+                        **({"any_class": regions} if cls is None else {}),
+                    }
+                )
+    document = {
+        "info": {"description": f"{spec.yaml_file.name}, {split}"},
+        "images": images,
+        "annotations": annotations,
+        "categories": [{"id": ids[i], "name": name} for i, name in enumerate(names)],
+    }
+    write_atomically(out, lambda f: f.write(json.dumps(document, ensure_ascii=False).encode()), "out")
+    LOGGER.info("%s: %d images, %d annotations", out, len(images), len(annotations))
+    if problems:
+        LOGGER.warning("%d images left out; %d problems:", len(files) - len(kept), len(problems))
+        for problem in problems[:SHOWN_PROBLEMS]:
+            LOGGER.warning("  %s", problem)
+    return out
+
+
+def _tops(paths: list[Path], files: list[str]) -> list[Path]:
+    """What file names are relative to: the folders of a split, and the folders of what it lists singly."""
+    listed = [p for p in paths if p.is_dir()]
+    return listed if len(listed) == len(paths) else [*listed, *(Path(f) for f in files)]
+
+
+def _numbers(files: list[str]) -> list[int]:
+    stems = [os.path.splitext(os.path.basename(f))[0] for f in files]
+    if all(s.isascii() and s.isdigit() and len(s) < 16 for s in stems):
+        numbers = [int(s) for s in stems]
+        if len(set(numbers)) == len(numbers):
+            return numbers
+    return list(range(1, len(files) + 1))
+
+
+def _read(file: str) -> tuple[tuple[int, int] | None, list[_Mark], list[str]]:
+    """An image's size (None: it cannot be used), what is marked in it, and problems."""
+    picture = look(Path(file))
+    if picture is None:
+        return None, [], [f"{file}: {undecodable(file)}"]
+    marks: list[_Mark] = []
+    problems: list[str] = []
+    labels, ignored = label_file(file), ignore_file(file)
+    try:
+        if os.path.isfile(labels):
+            text = read_text(Path(labels), DatasetError)
+            rows, lines, found = parse_labels(text)
+            problems += [f"{labels}:{p.line}: {p.what}" for p in found]
+            if any(p.fatal for p in found):
+                return None, [], problems
+            for (cls, box), row in zip(exact_rows(text, lines), rows[:, 1:].tolist(), strict=True):
+                # Preparing it again writes ten digits; where these are another float32, the float32 itself is given.
+                given = tuple(v if np.float32(f"{v:.10g}") == r else r for v, r in zip(box, row, strict=True))
+                marks.append((cls, (given[0], given[1], given[2], given[3]), False, False))
+        if ignored is not None and os.path.isfile(ignored):
+            found_rows, found = parse_ignored(read_text(Path(ignored), DatasetError))
+            problems += [f"{ignored}:{p.line}: {p.what}" for p in found]
+            for cls, x, y, w, h, crowd in found_rows.tolist():
+                marks.append((None if cls < 0 else int(cls), (x, y, w, h), True, bool(crowd)))
+    except DatasetError as e:
+        return None, [], [*problems, str(e)]
+    return picture.shape, marks, problems

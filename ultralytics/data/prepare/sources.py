@@ -1,0 +1,113 @@
+"""Where published data sets come from, and the archives a user has of them.
+
+Sizes and checksums are those that the publishers, or the libraries that read these archives, give; where none is
+published there is none here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ultralytics.cfg.paths import CLONE
+from ultralytics.data.prepare.download import Remote, fetch
+from ultralytics.utils.errors import UserError
+from ultralytics.utils.log import LOGGER
+
+_VOC = "http://host.robots.ox.ac.uk/pascal/VOC"
+_COCO = "http://images.cocodataset.org"
+_ASSETS = "https://github.com/ultralytics/assets/releases/download/v0.0.0"
+PUBLISHED: dict[str, tuple[Remote, ...]] = {
+    "voc": (
+        Remote(
+            f"{_VOC}/voc2007/VOCtrainval_06-Nov-2007.tar",
+            460_032_000,
+            "c52e279531787c972589f7e41ab4ae64",
+            "7d8cd951101b0957ddfd7a530bdc8a94f06121cfc1e511bb5937e973020c7508",
+        ),
+        Remote(
+            f"{_VOC}/voc2007/VOCtest_06-Nov-2007.tar",
+            451_020_800,
+            "b6e924de25625d8de591ea690078ad9f",
+            "6836888e2e01dca84577a849d339fa4f73e1e4f135d312430c4856b5609b4892",
+        ),
+        Remote(
+            f"{_VOC}/voc2012/VOCtrainval_11-May-2012.tar",
+            1_999_639_040,
+            "6cd6e144f989b92b3379bac3b3de84fd",
+            "e14f763270cf193d0b5f74b169f44157a4b0c6efa708f4dd0ff78ee691763bcb",
+        ),
+    ),
+    "coco": (
+        Remote(f"{_COCO}/zips/train2017.zip", 19_336_861_798, "cced6f7f71b7629ddf16f17bbcfab6b2"),
+        Remote(f"{_COCO}/zips/val2017.zip", 815_585_330, "442b8da7639aecaf257c1dceb8ba8c80"),
+        Remote(
+            f"{_COCO}/annotations/annotations_trainval2017.zip", 252_907_541, "f4bbac642086de4f52a3fdda2de5fa2c"
+        ),
+    ),
+    "coco128": (Remote(f"{_ASSETS}/coco128.zip"),),
+    # GitHub packs this one anew on each request, so it has no checksum that lasts.
+    "bccd": (Remote("https://github.com/Shenggan/BCCD_Dataset/archive/refs/heads/master.zip"),),
+    "visdrone": tuple(Remote(f"{_ASSETS}/VisDrone2019-DET-{s}.zip") for s in ("train", "val", "test-dev")),
+}
+FOLDERS = {"shapes": "shapes", "voc": "VOC", "coco": "coco", "coco128": "coco128", "bccd": "bccd", "visdrone": "visdrone"}
+_CHUNK = 1 << 20
+
+
+def default_out(kind: str) -> Path:
+    """Where a data set is made unless told: beside its YAML in the clone; in an installed package data/NAME here."""
+    name = FOLDERS[kind]
+    return (CLONE / "data" if (CLONE / "data" / f"{name}.yaml").is_file() else Path("data")) / name
+
+
+def archives(kind: str, out: Path, download: bool, mirror: str = "") -> list[tuple[Path, dict[str, Any]]]:
+    """The published archives of a data set, downloaded to OUT/../downloads: the file and its entry in the manifest.
+
+    Args:
+        kind: a key of `PUBLISHED`; out: the data set's folder; download: whether the user asked for it; mirror: a URL
+        that holds the same files; checksums stay those published.
+
+    Raises:
+        UserError: it was not asked for (what is needed, and both ways to go on); a download failed.
+    """
+    remotes = [replace(r, url=f"{mirror.rstrip('/')}/{r.name}") if mirror else r for r in PUBLISHED[kind]]
+    folder = out.absolute().parent / "downloads"
+    if not download:
+        known = [r.size for r in remotes if r.size]
+        size = f" ({sum(known) / 1e9:.1f} GB)" if len(known) == len(remotes) else ""
+        raise UserError(
+            f"needs {', '.join(r.url for r in remotes)}",
+            f"prepare {kind}",
+            f"add download=True to fetch {'them' if len(remotes) > 1 else 'it'}{size} into {folder}, or give "
+            f"source=FOLDER with what you have of {'them' if len(remotes) > 1 else 'it'}, packed or unpacked",
+        )
+    LOGGER.info("archives are kept in %s; they may be deleted once the data set is ready", folder)
+    got = [fetch(remote, folder) for remote in remotes]
+    return [
+        (f.path, {"name": f.path.name, "size": f.size, "sha256": f.sha256, "md5": f.md5, "url": f.url}) for f in got
+    ]
+
+
+def entry(path: Path, remotes: Sequence[Remote] = ()) -> dict[str, Any]:
+    """The manifest's entry of an archive or file the user gave, hashed; one that differs from the published archive of
+    its name is named."""
+    sha256, md5, size = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
+    try:
+        with open(path, "rb") as file:
+            while chunk := file.read(_CHUNK):
+                sha256.update(chunk)
+                md5.update(chunk)
+                size += len(chunk)
+    except OSError as e:
+        raise UserError(f"it cannot be read: {e.strerror or e}", str(path)) from None
+    published = next((r for r in remotes if r.name == path.name), None)
+    if published is not None:
+        wrong = (published.sha256 and published.sha256 != sha256.hexdigest()) or (
+            published.md5 and published.md5 != md5.hexdigest()
+        )
+        if wrong:
+            LOGGER.warning("%s: its checksum is not that of the published archive", path)
+    return {"name": path.name, "size": size, "sha256": sha256.hexdigest(), "md5": md5.hexdigest()}

@@ -1,0 +1,134 @@
+"""VisDrone2019-DET → YOLO format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ultralytics.data.prepare import names as published_names
+from ultralytics.data.prepare.archive import is_archive
+from ultralytics.data.prepare.folder import prepared
+from ultralytics.data.prepare.sources import PUBLISHED, archives, default_out, entry
+from ultralytics.data.prepare.write import (
+    Annotated,
+    Converted,
+    check_how,
+    from_pixels,
+    in_threads,
+    look,
+    make_dataset,
+    opened,
+    stand_ins,
+)
+from ultralytics.utils.errors import DatasetError, MissingFileError
+from ultralytics.utils.files import read_text, user_path
+from ultralytics.utils.images import IMAGE_SUFFIXES, undecodable
+
+PARTS = {"train": "VisDrone2019-DET-train", "val": "VisDrone2019-DET-val", "test": "VisDrone2019-DET-test-dev"}
+REGION, OTHERS = 0, 11  # categories that are no class
+
+
+def prepare_visdrone(
+    source: str | Path | None = None,
+    out: str | Path | None = None,
+    images: str = "copy",
+    download: bool = False,
+    mirror: str = "",
+) -> Path:
+    """Turn VisDrone2019-DET into images, labels and a data set YAML: categories 1 to 10 are classes 0 to 9; ignored
+    regions and what is scored 0 go to ignore/, for any class. The source is not changed.
+
+    Args:
+        source: a folder with VisDrone2019-DET-train, -val and -test-dev, packed or not, or one of these.
+        out: the folder to make, data/visdrone when None; images: "copy", or "link" for hard links.
+        download: fetch the published archives; mirror: a URL that holds them.
+
+    Returns:
+        The data set's YAML, OUT/data.yaml.
+
+    Raises:
+        MissingFileError: no such layout; DatasetError: nothing usable; UserError: it cannot be downloaded or written.
+    """
+    check_how(images)
+    out = default_out("visdrone") if out is None else user_path(out)
+    done = prepared(out, "visdrone", {})
+    if done is not None:
+        return done
+    folder: Path | None = None
+    if source is None:
+        got = archives("visdrone", out, download, mirror)
+        packed, sources = [p for p, _ in got], [d for _, d in got]
+    else:
+        folder = user_path(source)
+        if not folder.exists():
+            raise MissingFileError("there is no such source", str(folder.absolute()))
+        if folder.is_file() and is_archive(folder):
+            packed, folder = [folder], None
+        else:
+            packed = [p for part in PARTS.values() if (p := folder / f"{part}.zip").is_file()]
+        sources = [entry(p, PUBLISHED["visdrone"]) for p in packed] or [{"name": Path(source).absolute().name}]
+
+    def read(scratch: Path) -> Converted:
+        tops = [opened(p, scratch) for p in packed] + ([folder] if folder else [])
+        parts = {s: p for s, name in PARTS.items() if (p := _part(tops, name)) is not None}
+        if not parts:
+            tried = ", ".join(str((t / PARTS["train"]).absolute()) for t in tops)
+            raise MissingFileError(f"there is none of its folders; tried {tried}", mend="source= is the folder of them")
+        used, notes = stand_ins(parts)
+        absent = [name for s, name in PARTS.items() if s not in parts]
+        if absent:
+            notes.insert(0, f"missing: {', '.join(absent)}")
+        return Converted({s: _read_part(p) for s, p in parts.items()}, published_names.VISDRONE, used, notes)
+
+    return make_dataset(out, "visdrone", {}, sources, read, images)
+
+
+def _part(tops: list[Path], name: str) -> Path | None:
+    """The folder of a split: one of that name, or a top itself when it is called so."""
+    candidates = [p for top in tops for p in (top / name, top / name / name, *([top] if top.name == name else []))]
+    return next((p for p in candidates if (p / "images").is_dir()), None)
+
+
+def _read_part(part: Path) -> list[Annotated]:
+    files = sorted(p for p in (part / "images").iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+    return in_threads(lambda image: _read(part, image), files, f"Reading {part.name}")
+
+
+def _read(part: Path, image: Path) -> Annotated:
+    result = Annotated(image.name)
+    picture = look(image)
+    if picture is None:
+        result.problems.append(f"{image}: {undecodable(image)}")
+        return result
+    file = part / "annotations" / f"{image.stem}.txt"
+    if not file.is_file():
+        result.problems.append(f"{file}: there is no such annotation")
+        return result
+    try:
+        lines = read_text(file, DatasetError).splitlines()
+    except DatasetError as e:
+        result.problems.append(str(e))
+        return result
+    result.image = image
+    for number, line in enumerate(lines, 1):
+        words = [w.strip() for w in line.strip().strip(",").split(",")]
+        if words == [""]:
+            continue
+        try:
+            x, y, w, h, score, category = map(float, words[:6])
+        except ValueError:
+            result.problems.append(f"{file}:{number}: a row is x,y,w,h,score,category,…; it is dropped")
+            continue
+        if category != int(category) or not REGION <= category <= OTHERS:
+            result.problems.append(f"{file}:{number}: there is no category {words[5]}; it is dropped")
+            continue
+        box, cut = from_pixels(x, y, w, h, picture.shape)
+        if box is None:
+            why = "lies outside its picture" if w > 0 and h > 0 else "has no area"
+            result.problems.append(f"{file}:{number}: the box {why}; it is dropped")
+            continue
+        result.cut += cut
+        if score == 0 or category in (REGION, OTHERS):
+            result.ignored.append((None, box, True))
+        else:
+            result.objects.append((int(category) - 1, box))
+    return result

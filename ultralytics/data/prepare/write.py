@@ -1,0 +1,418 @@
+"""The one writer of prepared data sets, and what every converter needs before it: how large a picture is, which way up,
+and a box cut to it.
+
+A prepared data set is a folder with images/SPLIT, labels/SPLIT, ignore/SPLIT, data.yaml and manifest.json; see
+docs/datasets.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple, TypeVar
+
+import yaml
+from PIL import Image
+
+from ultralytics.data.prepare.archive import is_archive, unpack
+from ultralytics.data.prepare.folder import making, write_manifest
+from ultralytics.utils.errors import ConfigError, DatasetError, UserError
+from ultralytics.utils.images import IMAGE_SUFFIXES, imread
+from ultralytics.utils.log import LOGGER, progress
+
+Box = tuple[float, float, float, float]  # centre x, centre y, width, height in 0..1 of the upright picture
+Corners = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels, 0 at the picture's edge
+
+SPLITS = ("train", "val", "test")
+SPLIT_WORDS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+ROUNDING = 1e-4  # parts of the picture by which a box may leave it without being cut; labels.py allows as much
+SHOWN_PROBLEMS = 20
+UNPACKED = ".unpacked"  # inside the folder being made
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+@dataclass
+class Annotated:
+    """An image and what is marked in it.
+
+    Attributes:
+        name: path inside its split, "a.jpg" or "folder/a.jpg".
+        image: the file; None when it cannot be used, for which `problems` says why.
+        objects: class (its name, or its id) and box.
+        ignored: class (None: any), box, and whether it is a crowd: matched by the part of a detection inside it.
+        problems: "file: what", each one line; cut: boxes that reached beyond the picture.
+    """
+
+    name: str
+    image: Path | None = None
+    objects: list[tuple[str | int, Box]] = field(default_factory=list)
+    ignored: list[tuple[str | int | None, Box, bool]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    cut: int = 0
+
+
+@dataclass
+class Converted:
+    """A data set as a converter read it.
+
+    Attributes:
+        splits: split folder → its images; names: class names in the order of their ids.
+        used: split of the YAML → split folder, where these differ; notes: what was decided, for the log.
+        problems: those that belong to no single image.
+    """
+
+    splits: dict[str, list[Annotated]]
+    names: Sequence[str]
+    used: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+class Picture(NamedTuple):
+    """Height and width of a picture as it is shown and as it is stored, and its EXIF orientation (1 to 8)."""
+
+    shape: tuple[int, int]
+    stored: tuple[int, int]
+    orientation: int
+
+
+def look(path: Path) -> Picture | None:
+    """A picture's size; None when it is none. Only pictures that may be turned are decoded in full."""
+    stored, orientation, plain = None, 1, False
+    try:
+        with Image.open(path) as image:
+            stored = (image.height, image.width)
+            orientation = int(image.getexif().get(0x0112, 1))
+            plain = image.format in ("JPEG", "MPO")
+    except Exception:  # Pillow raises what a damaged file makes its parsers raise; decoding decides
+        stored = None
+    if stored is not None and plain and orientation == 1:
+        return Picture(stored, stored, 1)
+    decoded = imread(path)
+    if decoded is None:
+        return None
+    shape = (decoded.shape[0], decoded.shape[1])
+    return Picture(shape, stored or shape, orientation if orientation in range(1, 9) else 1)
+
+
+def annotated_upright(picture: Picture, declared: tuple[float, float] | None) -> tuple[bool, str]:
+    """Whether boxes were drawn on the upright picture, by the (height, width) an annotation declares; and a note when
+    that is not what the file says."""
+    if declared is None or declared == picture.shape:
+        if picture.orientation != 1 and picture.shape == picture.stored:
+            return True, (
+                f"the picture is turned by its EXIF tag ({picture.orientation}) and its size does not tell whether the "
+                "boxes are; they are read on the picture as it is shown"
+            )
+        return True, ""
+    if declared == picture.stored:
+        return False, "the boxes were drawn on the picture as it is stored; they are turned with it"
+    h, w = picture.shape
+    return True, f"the size is given as {declared[1]:g}x{declared[0]:g}, the picture has {w}x{h}; the picture decides"
+
+
+def turned(corners: Corners, picture: Picture) -> Corners:
+    """Corners on the stored picture, moved to where its EXIF tag shows them."""
+    h, w = picture.stored
+
+    def point(x: float, y: float) -> tuple[float, float]:
+        return {
+            2: (w - x, y),
+            3: (w - x, h - y),
+            4: (x, h - y),
+            5: (y, x),
+            6: (h - y, x),
+            7: (h - y, w - x),
+            8: (y, w - x),
+        }.get(picture.orientation, (x, y))
+
+    (ax, ay), (bx, by) = point(*corners[:2]), point(*corners[2:])
+    return min(ax, bx), min(ay, by), max(ax, bx), max(ay, by)
+
+
+def from_corners(corners: Corners, shape: tuple[int, int]) -> tuple[Box | None, bool]:
+    """A box cut to a picture of (height, width), None when nothing of it is inside (or a corner is NaN); and whether
+    any of it was cut off."""
+    h, w = shape
+    x1, y1, x2, y2 = max(corners[0], 0.0), max(corners[1], 0.0), min(corners[2], float(w)), min(corners[3], float(h))
+    cut = (x1, y1, x2, y2) != tuple(corners)
+    if not (x2 > x1 and y2 > y1):  # NaN as well
+        return None, cut
+    return ((x1 + x2) / 2 / w, (y1 + y2) / 2 / h, (x2 - x1) / w, (y2 - y1) / h), cut
+
+
+def from_pixels(x: float, y: float, w: float, h: float, shape: tuple[int, int]) -> tuple[Box | None, bool]:
+    """A box given by a corner and its size, as `from_corners`. One that leaves the picture by no more than rounding is
+    kept as it is, so that its numbers survive."""
+    height, width = shape
+    if not (w > 0 and h > 0):
+        return None, False
+    over = max(-x / width, -y / height, (x + w) / width - 1, (y + h) / height - 1)
+    if over > ROUNDING or over != over:
+        return from_corners((x, y, x + w, y + h), shape)
+    return ((x + w / 2) / width, (y + h / 2) / height, w / width, h / height), False
+
+
+def in_threads(function: Callable[[S], T], items: Sequence[S], desc: str) -> list[T]:
+    """The results of a function that reads files, in order, with a progress bar."""
+    with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 16)) as pool:
+        return list(progress(pool.map(function, items), total=len(items), desc=desc))
+
+
+def draw_val(names: Iterable[str], part: float, seed: int) -> tuple[list[str], list[str]]:
+    """Split names into train and val, each in the order given: those with the smallest hash of seed and name are val,
+    so neither order nor machine matters."""
+    listed = list(names)
+    count = min(max(round(len(listed) * part), 1), len(listed) - 1)
+    drawn = set(sorted(listed, key=lambda n: hashlib.sha256(f"{seed}:{n}".encode()).digest())[: max(count, 0)])
+    return [n for n in listed if n not in drawn], [n for n in listed if n in drawn]
+
+
+def stand_ins(splits: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
+    """Split of the YAML → split folder where a source lacks train or val, with a note; nothing where it has both."""
+    if "train" in splits and "val" in splits:
+        return {}, []
+    first = next(s for s in SPLITS if s in splits)
+    used = {
+        "train": "train" if "train" in splits else first,
+        "val": "val" if "val" in splits else "test" if "test" in splits else first,
+    }
+    if "test" in splits:
+        used["test"] = "test"
+    if used["train"] != used["val"]:
+        return used, ["the source has no val split: its test images are val as well"]
+    return used, [
+        f"the source has one split to train and validate with: the {first} images are both train and val, so the "
+        "figures of a validation say nothing about new images"
+    ]
+
+
+def check_how(images: str) -> str:
+    """`images=` is copy or link.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if images not in ("copy", "link"):
+        raise ConfigError(f"images={images} must be copy or link")
+    return images
+
+
+def opened(source: Path, scratch: Path) -> Path:
+    """The folder of a source: itself, or what an archive unpacks to below `scratch`, without folders that hold nothing
+    but a folder."""
+    if not (source.is_file() and is_archive(source)):
+        return source
+    LOGGER.info("unpacking %s", source)
+    into = scratch / f"{len(list(scratch.iterdir())) if scratch.is_dir() else 0}"
+    into.parent.mkdir(parents=True, exist_ok=True)
+    unpack(source, into)
+    return into
+
+
+def inner(folder: Path) -> Path:
+    """A folder, or the one below it when that is all it holds."""
+    while True:
+        below = [p for p in folder.iterdir() if p.name != "__MACOSX" and not p.name.startswith(".")]
+        if len(below) != 1 or not below[0].is_dir():
+            return folder
+        folder = below[0]
+
+
+def make_dataset(
+    out: Path,
+    kind: str,
+    options: Mapping[str, Any],
+    sources: list[dict[str, Any]],
+    read: Callable[[Path], Converted],
+    images: str = "copy",
+) -> Path:
+    """Make a data set in a folder beside OUT that becomes OUT when it is whole.
+
+    Args:
+        out: not there, or empty; kind, options, sources: for the manifest; `read` may add to `sources`.
+        read: is given a folder it may unpack archives into; images in it are moved, others copied or linked.
+
+    Raises:
+        UserError: of `read`; it cannot be written; nothing of OUT is left then.
+    """
+    with making(out) as folder:
+        try:
+            converted = read(folder / UNPACKED)
+            written = write_dataset(folder, converted, images)
+            shutil.rmtree(folder / UNPACKED, ignore_errors=True)
+            write_manifest(
+                folder,
+                kind=kind,
+                options=options,
+                sources=sources,
+                splits=written.images,
+                objects=written.objects,
+                ignored=written.ignored,
+                left_out=written.left_out,
+            )
+        except OSError as e:
+            if isinstance(e, UserError):
+                raise
+            where = str(e.filename2 or e.filename or out).replace(str(folder), str(out))
+            raise UserError(
+                f"could not be written: {e.strerror or e}", where, "free some space or choose another out="
+            ) from None
+    written.report(out, converted)
+    return out / "data.yaml"
+
+
+@dataclass
+class Written:
+    """What `write_dataset` wrote: images per split folder, objects per class, and the rest counted."""
+
+    images: dict[str, int]
+    objects: dict[str, int]
+    ignored: int
+    left_out: int
+    cut: int
+    problems: list[str]
+
+    def report(self, out: Path, converted: Converted) -> None:
+        """Tell the log."""
+        LOGGER.info("%s: %s", out, ", ".join(f"{n} {s} images" for s, n in self.images.items()))
+        LOGGER.info("objects: %s", ", ".join(f"{name} {n}" for name, n in self.objects.items()))
+        if self.ignored:
+            LOGGER.info("%d objects are neither rewarded nor punished by the evaluation: %s", self.ignored, out / "ignore")
+        for note in converted.notes:
+            LOGGER.warning("%s", note)
+        if self.cut:
+            LOGGER.info("%d boxes reached beyond their picture and were cut to it", self.cut)
+        if self.problems:
+            LOGGER.warning("%d images left out; %d problems:", self.left_out, len(self.problems))
+            for problem in self.problems[:SHOWN_PROBLEMS]:
+                LOGGER.warning("  %s", problem)
+            if len(self.problems) > SHOWN_PROBLEMS:
+                more = len(self.problems) - SHOWN_PROBLEMS
+                LOGGER.warning("  … and %d more, all in %s", more, out / "problems.txt")
+
+
+def write_dataset(folder: Path, converted: Converted, images: str = "copy") -> Written:
+    """Write images, labels, ignore files, data.yaml, and problems.txt where there are any.
+
+    Args:
+        folder: exists; images: "copy", or "link" for hard links where the file system can. An image below
+        FOLDER/.unpacked is moved.
+
+    Raises:
+        DatasetError: nothing usable, or an empty train or val split; OSError: it cannot be written.
+    """
+    used = converted.used or {s: s for s in SPLITS if s in converted.splits}
+    ids = {name: i for i, name in enumerate(converted.names)}
+    problems = list(converted.problems)
+    jobs: list[tuple[str, Annotated, PurePosixPath]] = []
+    for split, listed in converted.splits.items():
+        targets = _targets(listed, problems)
+        jobs += [(split, a, target) for a, target in zip(listed, targets, strict=True) if target is not None]
+    everything = [a for listed in converted.splits.values() for a in listed]
+    problems += [p for a in {id(a): a for a in everything}.values() for p in a.problems]
+    counts = Counter(split for split, _, _ in jobs)
+    for split, source in used.items():
+        if not counts[source] and split != "test":
+            first = f": {problems[0]}" if problems else ""
+            more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
+            raise DatasetError(f"the {split} split has no image that can be used{first}{more}")
+    for split, target in {(split, target.parent) for split, _, target in jobs}:
+        for kind in ("images", "labels"):
+            (folder / kind / split / target).mkdir(parents=True, exist_ok=True)
+    times = Counter(a.image for _, a, _ in jobs)
+
+    def job(which: tuple[str, Annotated, PurePosixPath]) -> None:
+        split, a, target = which
+        assert a.image is not None
+        move = a.image.is_relative_to(folder / UNPACKED) and times[a.image] == 1
+        _place(a.image, folder / "images" / split / target, "move" if move else images)
+        rows = (f"{_id(c, ids)} {_numbers(box)}\n" for c, box in a.objects)
+        (folder / "labels" / split / target.with_suffix(".txt")).write_text("".join(rows), encoding="utf-8")
+        if a.ignored:
+            file = folder / "ignore" / split / target.with_suffix(".txt")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            rows = (
+                f"{'*' if c is None else _id(c, ids)} {_numbers(box)}{' crowd' if crowd else ''}\n"
+                for c, box, crowd in a.ignored
+            )
+            file.write_text("".join(rows), encoding="utf-8")
+
+    in_threads(job, jobs, "Writing")
+    spec: dict[str, Any] = {
+        "path": ".",
+        **{s: f"images/{f}" for s, f in used.items() if counts[f]},
+        "names": dict(enumerate(converted.names)),
+    }
+    text = yaml.safe_dump(spec, sort_keys=False, allow_unicode=True)
+    (folder / "data.yaml").write_text(text, encoding="utf-8")
+    if problems:
+        (folder / "problems.txt").write_text("".join(f"{' '.join(p.split())}\n" for p in problems), encoding="utf-8")
+    objects = Counter(_id(c, ids) for _, a, _ in jobs for c, _ in a.objects)
+    return Written(
+        {s: counts[s] for s in converted.splits if counts[s]},
+        {name: objects[i] for i, name in enumerate(converted.names)},
+        sum(len(a.ignored) for _, a, _ in jobs),
+        sum(a.image is None for a in everything),
+        sum(a.cut for _, a, _ in jobs),
+        problems,
+    )
+
+
+def _id(cls: str | int, ids: Mapping[str, int]) -> int:
+    return cls if isinstance(cls, int) else ids[cls]
+
+
+def _numbers(box: Box) -> str:
+    """Ten significant digits: a pixel of a picture 10,000 wide keeps six decimals."""
+    return " ".join(f"{v:.10g}" for v in box)
+
+
+def _targets(listed: Sequence[Annotated], problems: list[str]) -> list[PurePosixPath | None]:
+    """Where each image goes inside its split; None for those left out. Two images never share a label file, on any
+    file system."""
+    taken: set[str] = set()
+    result: list[PurePosixPath | None] = []
+    for a in listed:
+        if a.image is None:
+            result.append(None)
+            continue
+        # A folder called images below the split would take the place of the one whose twin is labels.
+        parts = [p for p in PurePosixPath(a.name).parts if p not in ("images", ".")]
+        assert parts, a.name
+        assert not {"..", "/"} & set(parts), a.name
+        target = PurePosixPath(*parts)
+        assert target.suffix.lower() in IMAGE_SUFFIXES, target
+        stem = target.with_suffix("")
+        tries = [stem, stem.with_name(f"{stem.name}-{target.suffix[1:].lower()}")]
+        number = 2
+        while str(tries[0]).casefold() in taken:
+            del tries[0]
+            if not tries:
+                tries, number = [stem.with_name(f"{stem.name}-{number}")], number + 1
+        final = tries[0].with_name(tries[0].name + target.suffix)
+        if final != target:
+            problems.append(f"{a.image}: another image of its split has the name {stem}; it is written as {final}")
+        taken.add(str(tries[0]).casefold())
+        result.append(final)
+    return result
+
+
+def _place(source: Path, target: Path, how: str) -> None:
+    if how == "move":
+        os.replace(source, target)
+        return
+    if how == "link":
+        try:
+            os.link(source.resolve(), target)
+            return
+        except OSError:  # another file system, or one without links
+            target.unlink(missing_ok=True)
+    shutil.copyfile(source, target)
