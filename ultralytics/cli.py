@@ -33,7 +33,8 @@ MODES = {
     "insert": "put a module after rows of a model YAML; references and row numbers follow",
     "replace": "put another module in the place of rows of a model YAML",
     "remove": "take rows out of a model YAML",
-    "prepare": "make a data set ready: draw the embedded one, or convert Pascal VOC",
+    "prepare": "make a data set ready: draw the embedded one, fetch or convert others",
+    "export-coco": "write a split of a data set as COCO's instances JSON",
     "subset": "draw some classes and images of a data set, or folds for cross-validation",
     "show": "draw images of a split with their boxes, before and after augmentation",
 }
@@ -47,6 +48,7 @@ EXAMPLES = {
     "replace": "replace model=cfg/models/yolov8.yaml rows=[6,8] module=C2f_FLA out=my.yaml",
     "remove": "remove model=cfg/models/yolov8-fla.yaml rows=10 out=my.yaml",
     "prepare": "prepare shapes | prepare voc source=VOC_FOLDER out=data/mine",
+    "export-coco": "export-coco data=data/shapes.yaml split=val out=shapes-val.json",
     "subset": "subset data=data/coco.yaml classes=person,car,bus n=2000 out=data/coco-traffic.yaml",
     "show": "show data=data/shapes.yaml split=train n=16 mosaic=0 degrees=10",
 }
@@ -72,13 +74,49 @@ EDIT_KEYS = {
     "replace": {"model": "model YAML to start from", "rows": _ROWS, "module": _MODULE, **_EDIT_KEYS},
     "remove": {"model": "model YAML to start from", "rows": _ROWS, **_EDIT_KEYS},
 }
+_PLACED = {"images": "copy, or link for hard links (copy)"}
+_FETCHED = {
+    "download": "fetch the published archives into OUT/../downloads (False)",
+    "mirror": "URL of a folder that holds the same archives",
+}
 PREPARE_KEYS = {
     "shapes": {"out": "folder to draw into (data/shapes)", "seed": "of the drawing (0)"},
     "voc": {
-        "source": "folder with Annotations, ImageSets/Main and JPEGImages",
-        "out": "folder for images, labels and data.yaml",
+        "source": "folder or archive with Annotations, JPEGImages and ImageSets/Main, or with the published archives",
+        "out": "folder to make (data/VOC for the published data set)",
         "names": "class names in the order of their ids, as [a,b] (alphabetical)",
+        "one_based": "whether pixels count from 1: True, False (auto)",
+        "val": "part of the images to draw as val, where there is no val split (0)",
+        "seed": "of that draw (0)",
+        **_PLACED,
+        **_FETCHED,
     },
+    "coco": {
+        "source": "folder or archive of COCO 2017, of an export with a JSON per split, or an instances JSON; or [a,b]",
+        "out": "folder to make (data/coco for the published data set)",
+        "images": "folder of the images of a JSON; copy, or link for hard links; or both, as [folder,link] (copy)",
+        **_FETCHED,
+    },
+    **{
+        kind: {"source": what, "out": f"folder to make (data/{kind})", **_PLACED, **_FETCHED}
+        for kind, what in (
+            ("coco128", "coco128.zip, or its folder"),
+            ("bccd", "clone of BCCD_Dataset, its archive, or the folder BCCD in it"),
+            ("visdrone", "folder with VisDrone2019-DET-train, -val and -test-dev, packed or not"),
+        )
+    },
+    "yolo": {
+        "source": "data set YAML, or folder or archive with images and labels",
+        "out": "folder to make",
+        "names": "class names in the order of their ids, as [a,b] (those of the YAML)",
+        **_PLACED,
+    },
+}
+EXPORT_COCO_KEYS = {
+    "data": "data set YAML",
+    "split": "split of it (val)",
+    "out": "the JSON file",
+    "overwrite": "replace an existing file (False)",
 }
 SUBSET_KEYS = {
     "data": "data set YAML to draw from",
@@ -167,6 +205,8 @@ def _dispatch(words: list[str]) -> int:
     given = _pairs(rest, mode)
     if mode == "info":
         return _info(given)
+    if mode == "export-coco":
+        return _export_coco(given)
     if mode in EDIT_KEYS:
         return _edit(mode, given)
     if mode == "subset":
@@ -307,22 +347,40 @@ def _prepare(words: list[str]) -> int:
         raise ConfigError(what, mend=f"one of {kinds}; such as: {PROGRAM} {EXAMPLES['prepare'].split(' | ')[1]}")
     kind, given = words[0], _pairs(words[1:], "prepare")
     _known(given, PREPARE_KEYS[kind], f"prepare {kind}")
-    from ultralytics.data.prepare import prepare_shapes, prepare_voc  # OpenCV takes a moment to import
+    for key, value in given.items():
+        kinds_of, told = _PREPARE_VALUES.get(key, ((), ""))
+        if kinds_of and type(value) not in kinds_of:
+            raise ConfigError(f"{key}={value} must be {told}")
+    if given.get("seed", 0) < 0:
+        raise ConfigError(f"seed={given['seed']} must be an integer of 0 or more")
+    given = {k: v for k, v in given.items() if v is not None}
+    if "names" in given:
+        given["names"] = [str(n) for n in _listed(given["names"])]
+    if kind == "coco":
+        given |= {k: _paths(str(given[k])) for k in ("source", "images") if k in given}
+    for key in ("source", "out") if kind == "yolo" else ():
+        if not given.get(key):
+            raise ConfigError(f"{key} is missing", mend=f"{PROGRAM} prepare yolo source=FOLDER out=data/mine")
+    from ultralytics.data import prepare  # OpenCV takes a moment to import
 
-    if kind == "shapes":
-        seed = given.get("seed", 0)
-        if not isinstance(seed, int) or seed < 0:
-            raise ConfigError(f"seed={seed} must be an integer of 0 or more")
-        made = prepare_shapes(given.get("out") or "data/shapes", seed)
-    else:
-        for key in ("source", "out"):
-            if not given.get(key):
-                raise ConfigError(f"{key} is missing", mend=f"{PROGRAM} prepare voc source=VOC_FOLDER out=data/mine")
-        names = given.get("names")
-        listed = None if names is None else [str(n) for n in _listed(names)]
-        made = prepare_voc(given["source"], given["out"], listed)
+    made = getattr(prepare, f"prepare_{kind}")(**given)
     print(f"ready: data={made}")
     return 0
+
+
+_PREPARE_VALUES: dict[str, tuple[tuple[type, ...], str]] = {
+    "seed": ((int,), "an integer of 0 or more"),
+    "val": ((int, float), "a part of the images, 0 or more and below 1"),
+    "download": ((bool,), "True or False"),
+    "one_based": ((bool, str), "auto, True or False"),
+}
+
+
+def _paths(text: str) -> str | list[str]:
+    """One path, or several in brackets."""
+    if not (text.startswith("[") and text.endswith("]")) or Path(text).exists():
+        return text
+    return [part.strip() for part in text[1:-1].split(",") if part.strip()]
 
 
 def _subset(given: dict[str, Any]) -> int:
@@ -373,6 +431,18 @@ def _show(given: dict[str, Any]) -> int:
     return 0
 
 
+def _export_coco(given: dict[str, Any]) -> int:
+    _known(given, EXPORT_COCO_KEYS, "export-coco")
+    for key in ("data", "out"):
+        if not given.get(key):
+            raise ConfigError(f"{key} is missing", mend=f"such as: {PROGRAM} {EXAMPLES['export-coco']}")
+    from ultralytics.data.prepare import export_coco  # OpenCV takes a moment to import
+
+    split = given.get("split") or "val"
+    print(f"written: {export_coco(given['data'], given['out'], split, bool(given.get('overwrite')))}")
+    return 0
+
+
 def _pairs(words: list[str], mode: str) -> dict[str, Any]:
     """key=value words as a mapping;
     `key = value` and a leading -- are understood, a bare word of a switch means True."""
@@ -408,7 +478,7 @@ def _pairs(words: list[str], mode: str) -> dict[str, Any]:
 
 
 RUN_MODES = ("train", "val", "predict", "check")
-_TEXTS = ("cfg", "model", "module", "source", "out", "data", "split")
+_TEXTS = ("cfg", "model", "module", "source", "out", "data", "split", "images", "mirror")
 
 
 def _overview() -> str:
@@ -418,14 +488,20 @@ def _overview() -> str:
         f"usage: {PROGRAM} MODE key=value …",
         "",
     ]
-    lines += [f"  {mode:8} {meaning}" for mode, meaning in MODES.items()]
+    lines += [f"  {mode:12} {meaning}" for mode, meaning in MODES.items()]
     lines += ["", f"`{PROGRAM} MODE --help` lists a mode's keys. Examples:", ""]
     return "\n".join(lines + [f"  {PROGRAM} {e}" for e in EXAMPLES.values()])
 
 
 def _help(mode: str) -> str:
     lines = [f"usage: {PROGRAM} {mode} key=value …", "", f"{MODES[mode]}.", f"example: {PROGRAM} {EXAMPLES[mode]}", ""]
-    short = {"info": INFO_KEYS, "subset": SUBSET_KEYS, "show": SHOW_KEYS, **EDIT_KEYS}.get(mode)
+    short = {
+        "info": INFO_KEYS,
+        "subset": SUBSET_KEYS,
+        "show": SHOW_KEYS,
+        "export-coco": EXPORT_COCO_KEYS,
+        **EDIT_KEYS,
+    }.get(mode)
     if short:
         lines += [f"  {k:14} {v}" for k, v in short.items()]
         if mode == "show":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ class DatasetSpec:
             if not path.exists():
                 tried = ", ".join(str(p) for p in self.tried.get(path, [path]))
                 mend = (
-                    f"make it with: {self.prepare} out={self.root}"
+                    f"make it with: {self.prepare} {shlex.quote(f'out={self.root}')}"
                     if self.prepare
                     else "paths in the YAML are relative to the YAML's own folder"
                 )

@@ -1,6 +1,19 @@
 """Making data sets ready: by program, or from other formats."""
 
+from ultralytics.data.prepare.coco import prepare_coco
+from ultralytics.data.prepare.export import export_coco
 from ultralytics.data.prepare.shapes import prepare_shapes
-from ultralytics.data.prepare.voc import prepare_voc
+from ultralytics.data.prepare.visdrone import prepare_visdrone
+from ultralytics.data.prepare.voc import prepare_bccd, prepare_voc
+from ultralytics.data.prepare.yolo import prepare_coco128, prepare_yolo
 
-__all__ = ["prepare_shapes", "prepare_voc"]
+__all__ = [
+    "export_coco",
+    "prepare_bccd",
+    "prepare_coco",
+    "prepare_coco128",
+    "prepare_shapes",
+    "prepare_visdrone",
+    "prepare_voc",
+    "prepare_yolo",
+]

@@ -116,7 +116,7 @@ def _images(given: str | Path | Sequence[str | Path]) -> tuple[str, Path | None]
         raise ConfigError(f"images={given} must be a folder, and copy or link")
     if folders and not folders[0].is_dir():
         raise MissingFileError("there is no such folder of images", str(folders[0].absolute()))
-    return (hows or ["copy"])[0], (folders or [None])[0]
+    return hows[0] if hows else "copy", folders[0] if folders else None
 
 
 def is_published(source: Path) -> bool:
@@ -217,7 +217,9 @@ class _Json:
             roots = [images, images / file.stem, images / year, images / split]
         else:
             near = [*around, file.parent, file.parent.parent]
-            roots = [top / sub for top in near for sub in (year, f"images/{year}", split, f"images/{split}", "images", "")]
+            roots = [
+                top / sub for top in near for sub in (year, f"images/{year}", split, f"images/{split}", "images", "")
+            ]
             roots = [file.parent, *roots] if file.name == BESIDE else roots
         result = cls(file, [], [], {}, set(), [r for r in dict.fromkeys(roots) if r.is_dir()])
         for key in ("images", "annotations"):

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import math
-from concurrent.futures import ThreadPoolExecutor
+import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,13 @@ import cv2
 import numpy as np
 import yaml
 
+from ultralytics.data.prepare.folder import making, prepared, write_manifest
+from ultralytics.data.prepare.sources import default_out
+from ultralytics.data.prepare.write import in_threads
 from ultralytics.utils.errors import UserError
+from ultralytics.utils.files import user_path
 from ultralytics.utils.images import imwrite
-from ultralytics.utils.log import LOGGER, progress
+from ultralytics.utils.log import LOGGER
 from ultralytics.utils.types import Float64Array, UInt8Array
 
 NAMES = ("disc", "square", "triangle", "star", "ring", "cross")
@@ -141,53 +146,75 @@ def _blend(image: Float64Array, contours: list[Float64Array], paint: Float64Arra
     return x / OVERSAMPLE, y / OVERSAMPLE, (x + across) / OVERSAMPLE, (y + down) / OVERSAMPLE
 
 
-def prepare_shapes(out: str | Path = "data/shapes", seed: int = 0) -> Path:
+def prepare_shapes(out: str | Path | None = None, seed: int = 0) -> Path:
     """Draw the data set into a folder; nothing is done when it is there already.
+
+    Args:
+        out: the folder, data/shapes when None; seed: of the drawing.
 
     Returns:
         The data set's YAML, OUT/data.yaml.
 
     Raises:
-        UserError: it cannot be written.
+        UserError: the folder holds something else, or cannot be written.
     """
-    out = Path(out).expanduser()
-    yaml_file, done = out / "data.yaml", out / "done.json"
-    stamp = {"version": VERSION, "seed": seed, "images": COUNTS}
-    try:
-        if done.is_file() and json.loads(done.read_text()) == stamp:
-            LOGGER.info("%s is there already", out)
-            return yaml_file
-        jobs = [(split, i) for split, count in COUNTS.items() for i in range(count)]
-        for split in COUNTS:
-            for folder in ("images", "labels"):
-                (out / folder / split).mkdir(parents=True, exist_ok=True)
-
-        def job(which: tuple[str, int]) -> int:
-            split, i = which
-            image, boxes = draw((seed, VERSION, list(COUNTS).index(split), i))
-            h, w = image.shape[:2]
-            imwrite(out / "images" / split / f"{i:04d}.jpg", image, quality=92)
-            rows = (
-                f"{c} {(x1 + x2) / 2 / w:.6f} {(y1 + y2) / 2 / h:.6f} {(x2 - x1) / w:.6f} {(y2 - y1) / h:.6f}\n"
-                for c, x1, y1, x2, y2 in boxes
-            )
-            (out / "labels" / split / f"{i:04d}.txt").write_text("".join(rows))
-            return len(boxes)
-
-        with ThreadPoolExecutor() as pool:
-            objects = sum(progress(pool.map(job, jobs), total=len(jobs), desc="Drawing shapes"))
-        spec = {"path": ".", **{s: f"images/{s}" for s in COUNTS}, "names": dict(enumerate(NAMES))}
-        yaml_file.write_text(yaml.safe_dump(spec, sort_keys=False))
-        done.write_text(json.dumps(stamp))
-    except OSError as e:
-        raise UserError(
-            f"could not be written: {e.strerror or e}", str(e.filename or out), "free some space or choose another out="
-        ) from None
+    out = default_out("shapes") if out is None else user_path(out)
+    options = {"version": VERSION, "seed": seed, "images": COUNTS}
+    _remove_outdated(out, seed)
+    done = prepared(out, "shapes", options)
+    if done is not None:
+        return done
+    jobs = [(split, i) for split, count in COUNTS.items() for i in range(count)]
+    with making(out) as folder:
+        try:
+            for split in COUNTS:
+                for kind in ("images", "labels"):
+                    (folder / kind / split).mkdir(parents=True)
+            drawn = in_threads(lambda which: _draw_file(folder, seed, *which), jobs, "Drawing shapes")
+            spec = {"path": ".", **{s: f"images/{s}" for s in COUNTS}, "names": dict(enumerate(NAMES))}
+            (folder / "data.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
+        except OSError as e:
+            where = str(e.filename or out).replace(str(folder), str(out))
+            raise UserError(
+                f"could not be written: {e.strerror or e}", where, "free some space or choose another out="
+            ) from None
+        objects = Counter(c for classes in drawn for c in classes)
+        write_manifest(folder, "shapes", options, [], COUNTS, {name: objects[i] for i, name in enumerate(NAMES)})
     LOGGER.info(
         "%s: %s, %d objects of %d classes",
         out,
         ", ".join(f"{n} {s} images" for s, n in COUNTS.items()),
-        objects,
+        sum(objects.values()),
         len(NAMES),
     )
-    return yaml_file
+    return out / "data.yaml"
+
+
+def _draw_file(folder: Path, seed: int, split: str, i: int) -> list[int]:
+    """Write an image and its labels; the classes in it."""
+    image, boxes = draw((seed, VERSION, list(COUNTS).index(split), i))
+    h, w = image.shape[:2]
+    imwrite(folder / "images" / split / f"{i:04d}.jpg", image, quality=92)
+    rows = (
+        f"{c} {(x1 + x2) / 2 / w:.6f} {(y1 + y2) / 2 / h:.6f} {(x2 - x1) / w:.6f} {(y2 - y1) / h:.6f}\n"
+        for c, x1, y1, x2, y2 in boxes
+    )
+    (folder / "labels" / split / f"{i:04d}.txt").write_text("".join(rows))
+    return [c for c, *_ in boxes]
+
+
+def _remove_outdated(out: Path, seed: int) -> None:
+    """Remove what an earlier version of the drawing made here with the same seed: nothing is lost by drawing it anew.
+    Before there was a manifest, done.json said so."""
+    for name, key in (("manifest.json", "options"), ("done.json", None)):
+        try:
+            told = json.loads((out / name).read_text(encoding="utf-8"))
+            if key is not None:
+                told = told[key] if told["kind"] == "shapes" else {}
+            if told["seed"] != seed or (key is not None and told["version"] == VERSION):
+                return
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        LOGGER.info("%s is of another version of the drawing; it is drawn anew", out)
+        shutil.rmtree(out, ignore_errors=True)
+        return

@@ -44,16 +44,21 @@ PUBLISHED: dict[str, tuple[Remote, ...]] = {
     "coco": (
         Remote(f"{_COCO}/zips/train2017.zip", 19_336_861_798, "cced6f7f71b7629ddf16f17bbcfab6b2"),
         Remote(f"{_COCO}/zips/val2017.zip", 815_585_330, "442b8da7639aecaf257c1dceb8ba8c80"),
-        Remote(
-            f"{_COCO}/annotations/annotations_trainval2017.zip", 252_907_541, "f4bbac642086de4f52a3fdda2de5fa2c"
-        ),
+        Remote(f"{_COCO}/annotations/annotations_trainval2017.zip", 252_907_541, "f4bbac642086de4f52a3fdda2de5fa2c"),
     ),
     "coco128": (Remote(f"{_ASSETS}/coco128.zip"),),
     # GitHub packs this one anew on each request, so it has no checksum that lasts.
     "bccd": (Remote("https://github.com/Shenggan/BCCD_Dataset/archive/refs/heads/master.zip"),),
     "visdrone": tuple(Remote(f"{_ASSETS}/VisDrone2019-DET-{s}.zip") for s in ("train", "val", "test-dev")),
 }
-FOLDERS = {"shapes": "shapes", "voc": "VOC", "coco": "coco", "coco128": "coco128", "bccd": "bccd", "visdrone": "visdrone"}
+FOLDERS = {
+    "shapes": "shapes",
+    "voc": "VOC",
+    "coco": "coco",
+    "coco128": "coco128",
+    "bccd": "bccd",
+    "visdrone": "visdrone",
+}
 _CHUNK = 1 << 20
 
 

@@ -89,7 +89,9 @@ def prepare_voc(
             raise ConfigError(
                 "the published data set has its own classes, splits and corners", mend="leave names, val, one_based out"
             )
-        return _prepare_published(source, default_out("voc") if out is None else user_path(out), images, download, mirror)
+        return _prepare_published(
+            source, default_out("voc") if out is None else user_path(out), images, download, mirror
+        )
     if out is None:
         raise ConfigError("out is missing", mend="out=data/mine")
     options = {
@@ -130,9 +132,7 @@ def prepare_bccd(
     if source is None:
         [(source, described)] = archives("bccd", out, download, mirror)
         sources = [described]
-    return _prepare_folder(
-        "bccd", user_path(source), out, {}, published_names.BCCD, images, "auto", 0.0, 0, sources
-    )
+    return _prepare_folder("bccd", user_path(source), out, {}, published_names.BCCD, images, "auto", 0.0, 0, sources)
 
 
 def _prepare_folder(
@@ -166,9 +166,10 @@ def _prepare_folder(
 
 @dataclass
 class _Root:
-    """A VOC folder: its name → annotation and name → image, names without their suffix."""
+    """A VOC folder: its folders of annotations and images, and the files in them by their names without suffix."""
 
     folder: Path
+    places: tuple[Path, Path]
     annotations: dict[str, Path]
     images: dict[str, list[Path]]
 
@@ -182,10 +183,10 @@ class _Root:
         level = [folder]
         for _ in range(4):
             for candidate in level:
-                found = [_first(candidate, names) for names in (ANNOTATIONS, IMAGES)]
-                if found[0] and found[1]:
-                    xmls = _stems(found[0], frozenset((".xml",)))
-                    return cls(candidate, {n: p[0] for n, p in xmls.items()}, _stems(found[1], IMAGE_SUFFIXES))
+                places = _first(candidate, ANNOTATIONS), _first(candidate, IMAGES)
+                if places[0] is not None and places[1] is not None:
+                    xmls = {n: p[0] for n, p in _stems(places[0], frozenset((".xml",))).items()}
+                    return cls(candidate, (places[0], places[1]), xmls, _stems(places[1], IMAGE_SUFFIXES))
             level = [p for c in level if c.is_dir() for p in sorted(c.iterdir()) if p.is_dir()][:1000]
         lacks = next((n for n in (ANNOTATIONS, IMAGES) if not _first(folder, n)), ANNOTATIONS)[0]
         raise MissingFileError(
@@ -232,9 +233,7 @@ def _stems(folder: Path, suffixes: frozenset[str]) -> dict[str, list[Path]]:
     return found
 
 
-def _read_folder(
-    root: _Root, names: Sequence[str] | None, one_based: bool | str, val: float, seed: int
-) -> Converted:
+def _read_folder(root: _Root, names: Sequence[str] | None, one_based: bool | str, val: float, seed: int) -> Converted:
     splits, used, notes = _splits(root, val, seed)
     unique = sorted({name for listed in splits.values() for name in listed})
     read = in_threads(lambda n: _read(root, n), unique, "Reading annotations")
@@ -355,7 +354,9 @@ def _read_published(roots: Sequence[tuple[str, _Root]], where: Path) -> Converte
     absent = [part for part, names in wanted.items() if not names]
     trained = [part for part in wanted if part != "VOC2007 test" and part not in absent]
     if not trained:
-        raise MissingFileError(f"there is neither VOC2007 trainval nor VOC2012 trainval; missing: {', '.join(absent)}", str(where))
+        raise MissingFileError(
+            f"there is neither VOC2007 trainval nor VOC2012 trainval; missing: {', '.join(absent)}", str(where)
+        )
     if test:
         used = {"train": "train", "val": "test", "test": "test"}
         splits = {"train": [x for part in trained for x in wanted[part]], "test": test}
@@ -401,7 +402,10 @@ def _read(root: _Root, name: str) -> _Read:
     xml = root.annotations.get(name)
     result = _Read(name, xml)
     if xml is None:
-        result.problems.append(f"{root.folder / ANNOTATIONS[0] / name}.xml: there is no such annotation")
+        what = f"{root.places[0] / name}.xml: there is no such annotation"
+        if name not in root.images:
+            what = f"{root.places[1] / name}.*: there is no such image, and no annotation"
+        result.problems.append(what)
         return result
     try:
         tree = parse_xml(xml)
@@ -435,7 +439,7 @@ def _image_of(root: _Root, name: str, told: str, result: _Read) -> Path | None:
     if not files:
         files = root.images.get(stem, []) if stem else []
         if not files:
-            result.problems.append(f"{root.folder / IMAGES[0] / name}.*: there is no such image")
+            result.problems.append(f"{root.places[1] / name}.*: there is no such image")
             return None
         result.problems.append(f"{xml}: it has no image of its own name; {files[0].name}, its <filename>, is taken")
     elif stem and stem != PurePosixPath(name).name:
@@ -474,8 +478,8 @@ def _decide(read: Sequence[_Read]) -> tuple[bool, list[str]]:
         return True, []
     r, o = zero[0]
     return False, [
-        f"corners count from 0: {len(zero)} boxes have a corner there, such as {r.xml}: object {o.number}; a box covers "
-        "xmin to xmax (one_based=True reads them as VOC does)"
+        f"corners count from 0: {len(zero)} boxes have a corner there, such as {r.xml}: object {o.number}; a box "
+        "covers xmin to xmax (one_based=True reads them as VOC does)"
     ]
 
 
@@ -489,9 +493,7 @@ def _fit(read: _Read, one_based: bool) -> Annotated:
     for o in read.objects:
         x1, y1, x2, y2 = o.corners
         corners = (x1 - one_based, y1 - one_based, x2, y2)
-        box, cut = from_corners(
-            corners if read.upright else turned(corners, read.picture), read.picture.shape
-        )
+        box, cut = from_corners(corners if read.upright else turned(corners, read.picture), read.picture.shape)
         if box is None:
             why = "lies outside its picture" if x2 > x1 and y2 > y1 else "has no area"
             result.problems.append(f"{read.xml}: object {o.number} ({o.cls}) {why}; it is dropped")
@@ -588,4 +590,3 @@ def _parse(data: bytes, encoding: str | None) -> ET.Element:
     parser.StartDoctypeDeclHandler = refuse
     parser.Parse(data, True)
     return builder.close()
-

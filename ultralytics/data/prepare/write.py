@@ -85,7 +85,8 @@ class Picture(NamedTuple):
 
 def look(path: Path) -> Picture | None:
     """A picture's size; None when it is none. Only pictures that may be turned are decoded in full."""
-    stored, orientation, plain = None, 1, False
+    stored: tuple[int, int] | None = None
+    orientation, plain = 1, False
     try:
         with Image.open(path) as image:
             stored = (image.height, image.width)
@@ -105,15 +106,17 @@ def look(path: Path) -> Picture | None:
 def annotated_upright(picture: Picture, declared: tuple[float, float] | None) -> tuple[bool, str]:
     """Whether boxes were drawn on the upright picture, by the (height, width) an annotation declares; and a note when
     that is not what the file says."""
-    if declared is None or declared == picture.shape:
+    shown, stored = (declared in (None, size) for size in (picture.shape, picture.stored))
+    if shown:
         if picture.orientation != 1 and picture.shape == picture.stored:
             return True, (
                 f"the picture is turned by its EXIF tag ({picture.orientation}) and its size does not tell whether the "
                 "boxes are; they are read on the picture as it is shown"
             )
         return True, ""
-    if declared == picture.stored:
+    if stored:
         return False, "the boxes were drawn on the picture as it is stored; they are turned with it"
+    assert declared is not None
     h, w = picture.shape
     return True, f"the size is given as {declared[1]:g}x{declared[0]:g}, the picture has {w}x{h}; the picture decides"
 
@@ -285,7 +288,9 @@ class Written:
         LOGGER.info("%s: %s", out, ", ".join(f"{n} {s} images" for s, n in self.images.items()))
         LOGGER.info("objects: %s", ", ".join(f"{name} {n}" for name, n in self.objects.items()))
         if self.ignored:
-            LOGGER.info("%d objects are neither rewarded nor punished by the evaluation: %s", self.ignored, out / "ignore")
+            LOGGER.info(
+                "%d objects are neither rewarded nor punished by the evaluation: %s", self.ignored, out / "ignore"
+            )
         for note in converted.notes:
             LOGGER.warning("%s", note)
         if self.cut:

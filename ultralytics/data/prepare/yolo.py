@@ -58,9 +58,7 @@ def prepare_coco128(
     return _prepare("coco128", source, out, {}, published_names.COCO, images, download, mirror)
 
 
-def prepare_yolo(
-    source: str | Path, out: str | Path, names: Sequence[str] | None = None, images: str = "copy"
-) -> Path:
+def prepare_yolo(source: str | Path, out: str | Path, names: Sequence[str] | None = None, images: str = "copy") -> Path:
     """Bring data with YOLO labels into the layout of this project. Labels that cannot be used are named; the source is
     not changed.
 
@@ -155,7 +153,8 @@ def _read_all(splits: dict[str, list[Path]], names: Sequence[str] | None) -> Con
     used = {s: used[f] for s, f in stands.items()} or used
     read = {s: in_threads(lambda job: _read(*job), _jobs(paths), f"Reading {s}") for s, paths in folders.items()}
     everything = [a for listed in read.values() for a in listed]
-    top = max((int(c) for a in everything for c, *_ in [*a.objects, *a.ignored] if c is not None), default=-1)
+    highest = [(max(_classes(a), default=-1), a) for a in everything]
+    top, bad = max(highest, key=lambda pair: pair[0], default=(-1, None))
     if names is None:
         if top < 0:
             raise DatasetError(
@@ -164,13 +163,16 @@ def _read_all(splits: dict[str, list[Path]], names: Sequence[str] | None) -> Con
         names = [f"class_{i}" for i in range(top + 1)]
         notes.append("the source names no classes: they are called class_0 and so on (names=[first,second] names them)")
     if top >= len(names):
-        bad = next(a for a in everything if any(c is not None and int(c) >= len(names) for c, *_ in [*a.objects, *a.ignored]))
         raise ConfigError(
             f"class id {top} is out of range: there are {len(names)} names",
-            label_file(str(bad.image)),
+            label_file(str(bad.image)) if bad else "",
             "name every class, or mend the labels",
         )
     return Converted(read, names, used, notes)
+
+
+def _classes(a: Annotated) -> list[int]:
+    return [int(c) for c, _ in a.objects] + [int(c) for c, _, _ in a.ignored if c is not None]
 
 
 def _jobs(paths: Sequence[Path]) -> list[tuple[str, Path]]:
