@@ -232,10 +232,10 @@ def test_keys_of_other_modes_may_stand_in_a_recipe(tiny, toy, tmp_path, monkeypa
 
 def test_one_class_name_needs_no_brackets(monkeypatch):
     taken = []
-    monkeypatch.setattr("ultralytics.data.prepare.prepare_voc", lambda *a: taken.append(a))
+    monkeypatch.setattr("ultralytics.data.prepare.prepare_voc", lambda **k: taken.append(list(k.values())))
     assert main(["prepare", "voc", "source=1", "out=2", "names=RBC"]) == 0
     assert main(["prepare", "voc", "source=1", "out=2", "names=[a,1]"]) == 0
-    assert taken == [("1", "2", ["RBC"]), ("1", "2", ["a", "1"])]
+    assert taken == [["1", "2", ["RBC"]], ["1", "2", ["a", "1"]]]
 
 
 def test_the_overview_and_the_version(capsys):

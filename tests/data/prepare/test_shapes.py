@@ -1,4 +1,5 @@
 import hashlib
+import json
 
 import cv2
 import numpy as np
@@ -34,16 +35,46 @@ def test_the_same_seed_gives_the_same_files(tmp_path, few):
     assert not labels.problems
 
 
-def test_a_second_call_does_nothing_and_a_stopped_one_is_finished(tmp_path, few):
-    prepare_shapes(tmp_path)
-    image = tmp_path / "images" / "train" / "0000.jpg"
+def test_a_second_call_does_nothing_and_a_stopped_one_leaves_nothing(tmp_path, few, monkeypatch):
+    out = tmp_path / "out"
+    drawing, calls = shapes.draw, []
+
+    def stopped(seed):
+        calls.append(seed)
+        if len(calls) > 4:
+            raise KeyboardInterrupt
+        return drawing(seed)
+
+    monkeypatch.setattr(shapes, "draw", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        prepare_shapes(out)
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(shapes, "draw", drawing)
+    prepare_shapes(out)
+    image = out / "images" / "train" / "0000.jpg"
     before = image.stat().st_mtime_ns
-    prepare_shapes(tmp_path)
+    prepare_shapes(out)
     assert image.stat().st_mtime_ns == before
-    image.unlink()
-    (tmp_path / "done.json").unlink()
-    prepare_shapes(tmp_path)
-    assert image.exists()
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["splits"] == shapes.COUNTS
+    with pytest.raises(UserError, match="seed"):
+        prepare_shapes(out, seed=1)
+
+
+def test_a_drawing_of_another_version_is_replaced(tmp_path, few, monkeypatch):
+    prepare_shapes(tmp_path / "new")
+    wanted = digest(tmp_path / "new")
+    monkeypatch.setattr(shapes, "VERSION", 1)
+    prepare_shapes(tmp_path / "a")
+    assert digest(tmp_path / "a") != wanted
+    monkeypatch.undo()
+    monkeypatch.setattr(shapes, "COUNTS", {"train": 6, "val": 3, "test": 2})
+    prepare_shapes(tmp_path / "a")
+    old = tmp_path / "b"  # as it was before there was a manifest
+    (old / "images").mkdir(parents=True)
+    (old / "done.json").write_text('{"version": 2, "seed": 0, "images": {}}')
+    prepare_shapes(old)
+    assert digest(tmp_path / "a") == digest(old) == wanted
 
 
 @settings(max_examples=15)

@@ -1,11 +1,24 @@
+import hashlib
+import io
+import json
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
 
 from ultralytics.cfg.dataset import load_dataset
 from ultralytics.data.labels import scan
-from ultralytics.data.prepare import prepare_voc
+from ultralytics.data.prepare import prepare_bccd, prepare_voc
+from ultralytics.data.prepare.voc import parse_xml
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError, UserError
-from ultralytics.utils.images import imwrite
+from ultralytics.utils.images import imread, imwrite
 
 
 def voc(root, objects, splits):
@@ -39,23 +52,31 @@ def test_boxes_splits_and_classes_are_kept(tmp_path):
     assert train.cls.tolist() == [1, 0]
     val = scan(spec.split("val"), 2)
     assert len(val) == 2
-    assert len(val.cls) == 0  # difficult objects are left out
+    assert len(val.cls) == 0  # difficult objects are neither trained on nor counted
+    np.testing.assert_allclose(val.ignored(0), [[0, 0.05, 0.1, 0.1, 0.2, 0]], atol=1e-7)
+    assert not (tmp_path / "out" / "ignore" / "train").exists()
     prepare_voc(source, tmp_path / "named", ["dog", "cat"])
     assert load_dataset(tmp_path / "named" / "data.yaml").names == {0: "dog", 1: "cat"}
 
 
-def test_problems_are_named_and_the_rest_goes_on(tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
+def test_problems_are_named_and_the_rest_goes_on(tmp_path, told):
     source = voc(
         tmp_path / "voc",
-        {"a": [("dog", 5, 5, 20, 20, 0), ("dog", 20, 20, 5, 5, 0)], "bad": [("dog", 1, 1, 9, 9, 0)], "v": []},
-        {"train": ["a", "bad", "gone"], "val": ["v"]},
+        {"a": [("dog", 5, 5, 20, 20, 0), ("dog", "x", 20, 5, 5, 0)], "bad": [("dog", 1, 1, 9, 9, 0)], "v": [], "n": []},
+        {"train": ["a", "bad", "gone", "n"], "val": ["v"]},
     )
-    (source / "Annotations" / "bad.xml").write_text("<annotation>\n<object>")
+    (source / "Annotations" / "bad.xml").write_text("\n\n<annotation>\n<object>")
+    (source / "Annotations" / "n.xml").unlink()
     prepare_voc(source, tmp_path / "out")
-    for words in ("bad.xml:2: not valid XML", "gone.*: there is no such image", "object 2 (dog) has no usable box"):
-        assert words in caplog.text
+    for words in (
+        "bad.xml:4: not valid XML",
+        "gone.*: there is no such image, and no annotation",
+        "n.xml: there is no such annotation",
+        "a.xml: object 2 (dog) has no usable box",
+    ):
+        assert words in told.text
     assert len(list((tmp_path / "out" / "images" / "train").iterdir())) == 1
+    assert (tmp_path / "out" / "problems.txt").read_text().count("\n") == 4
 
 
 def test_what_is_missing_is_told(tmp_path):
@@ -81,6 +102,343 @@ def test_blood_cells_keep_their_splits(shared, tmp_path):
     assert counts == {"train": 205, "val": 87, "test": 72}
     labels = [scan(spec.split(s), 3) for s in spec.splits]
     assert np.bincount(np.concatenate([x.cls for x in labels]).astype(int)).tolist() == [361, 4155, 372]
+
+
+def boxes_of(folder, split, zero_based=False):
+    """The boxes of a prepared split in pixels, as (name, class, xmin, ymin, xmax, ymax) of its source, sorted."""
+    found = []
+    names = load_dataset(folder / "data.yaml").names
+    for kind in ("labels", "ignore"):
+        for file in sorted((folder / kind / split).rglob("*.txt")):
+            h, w = imread(next((folder / "images" / split).glob(f"{file.stem}.*"))).shape[:2]
+            for line in file.read_text().splitlines():
+                cls, x, y, bw, bh = line.split()[:5]
+                x, y, bw, bh = float(x) * w, float(y) * h, float(bw) * w, float(bh) * h
+                low = 0 if zero_based else 1
+                corners = (x - bw / 2 + low, y - bh / 2 + low, x + bw / 2, y + bh / 2)
+                found.append((file.stem, names[int(cls)], *corners))
+    return sorted(found)
+
+
+def boxes_in(folder, names):
+    """The boxes of annotations, read by other means than the converter's; cut to the image as it is."""
+    found = []
+    for name in names:
+        text = (folder / "Annotations" / f"{name}.xml").read_text()
+        for body in re.findall(r"<object>(.*?)</object>", text, re.S):
+            cls = re.search(r"<name>(.*?)</name>", body)[1]
+            corners = [float(re.search(rf"<{k}>(.*?)</{k}>", body)[1]) for k in ("xmin", "ymin", "xmax", "ymax")]
+            found.append((name, cls, *corners))
+    return sorted(found)
+
+
+def equal_boxes(left, right):
+    assert [b[:2] for b in left] == [b[:2] for b in right]
+    np.testing.assert_allclose([b[2:] for b in left], [b[2:] for b in right], rtol=0, atol=1e-6)
+
+
+def test_every_blood_cell_is_where_the_annotation_says(shared, tmp_path):
+    source = shared / "data" / "bccd"
+    if not source.is_dir():
+        pytest.skip(f"BCCD is not here ({source})")
+    made = prepare_bccd(source, tmp_path / "out", images="link")
+    for split in ("train", "val", "test"):
+        names = (source / "ImageSets" / "Main" / f"{split}.txt").read_text().split()
+        wanted = [b for b in boxes_in(source, names) if b[2] <= b[4] and b[3] <= b[5]]
+        equal_boxes(boxes_of(made.parent, split), wanted)
+    assert load_dataset(made).names == load_dataset("bccd.yaml").names
+    manifest = json.loads((made.parent / "manifest.json").read_text())
+    assert manifest["objects"] == {"Platelets": 361, "RBC": 4155, "WBC": 372}
+
+
+def annotation(objects, size=(100, 50), filename="", extra=""):
+    body = "".join(
+        f"<object><name>{c}</name>{more}<bndbox><xmin>{x1}</xmin><ymin>{y1}</ymin><xmax>{x2}</xmax><ymax>{y2}</ymax>"
+        "</bndbox></object>"
+        for c, x1, y1, x2, y2, more in objects
+    )
+    told = f"<filename>{filename}</filename>" if filename else ""
+    told += f"<size><width>{size[0]}</width><height>{size[1]}</height></size>" if size else ""
+    return f"<annotation>{told}{extra}{body}</annotation>"
+
+
+def single(tmp_path, xml, name="a", suffix=".jpg", image=None, **keys):
+    """A set of one image with this annotation, prepared: its label rows and ignore rows, numbers in pixels."""
+    source = tmp_path / "voc"
+    for folder in ("Annotations", "JPEGImages"):
+        (source / folder).mkdir(parents=True, exist_ok=True)
+    (source / "Annotations" / f"{name}.xml").write_bytes(xml if isinstance(xml, bytes) else xml.encode())
+    picture = source / "JPEGImages" / f"{name}{suffix}"
+    if isinstance(image, bytes):
+        picture.write_bytes(image)
+    else:
+        picture.write_bytes(cv2.imencode(suffix.lower(), np.zeros((50, 100, 3), np.uint8))[1].tobytes())
+    prepare_voc(source, tmp_path / "out", **keys)
+    [written] = (tmp_path / "out" / "images" / "train").iterdir()
+    h, w = imread(written).shape[:2]
+    result = []
+    for kind in ("labels", "ignore"):
+        file = tmp_path / "out" / kind / "train" / f"{written.stem}.txt"
+        lines = file.read_text().splitlines() if file.exists() else []
+        rows = [[float(v) for v in line.split()[1:5]] for line in lines]
+        result.append([[r[0] * w, r[1] * h, r[2] * w, r[3] * h] for r in rows])
+    return result
+
+
+def xyxy(row):
+    return pytest.approx([row[0] - row[2] / 2, row[1] - row[3] / 2, row[0] + row[2] / 2, row[1] + row[3] / 2], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("objects", "keys", "wanted", "words"),
+    [
+        ([("a", 1, 1, 9, 9, "")], {}, [0, 0, 9, 9], "corners count from 1"),
+        ([("a", 0, 5, 9, 9, "")], {}, [0, 5, 9, 9], "corners count from 0: 1 boxes have a corner there, such as"),
+        ([("a", 0, 5, 9, 9, "")], {"one_based": True}, [0, 4, 9, 9], "1 boxes reached beyond"),
+        ([("a", 3, 5, 9, 9, "")], {"one_based": False}, [3, 5, 9, 9], ""),
+        ([("a", 3.25, "5.5e0", 9.75, " 9 ", "")], {}, [2.25, 4.5, 9.75, 9], ""),
+        ([("a", -20, 5, 130, 9, "")], {}, [0, 4, 100, 9], "1 boxes reached beyond their picture and were cut"),
+        ([("a", 9, 8, 3, 5, "")], {}, [2, 4, 9, 8], "object 1 (a) has its corners swapped (9 8 3 5)"),
+        ([("a", 3, 5, 9, 9, ""), ("a", 101, 5, 120, 9, "")], {}, [2, 4, 9, 9], "object 2 (a) lies outside its picture"),
+        ([("a", 3, 5, 9, 9, ""), ("a", "nan", 5, 12, 9, "")], {}, [2, 4, 9, 9], "object 2 (a) has no usable box"),
+        ([("a", 3, 5, 9, 9, ""), ("a", "", 5, 12, 9, "")], {}, [2, 4, 9, 9], "object 2 (a) has no usable box"),
+        ([("a", 3, 5, 9, 9, ""), ("", 2, 5, 12, 9, "")], {}, [2, 4, 9, 9], "object 2 (no name) has no usable box"),
+        ([("a", 3, 5, 9, 9, ""), ("a", 2, 5, 2, 9, "")], {"one_based": False}, [3, 5, 9, 9], "object 2 (a) has no ar"),
+        (
+            [("a", 3, 5, 9, 9, "<part><name>head</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>2</xmax><ymax>2</ymax>"
+              "</bndbox></part>")], {}, [2, 4, 9, 9], "",
+        ),
+        (
+            [("a", 3, 5, 9, 9, "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>2</xmax><ymax>2</ymax></bndbox>")], {},
+            [0, 0, 2, 2], "object 1 (a) has 2 boxes; the first is taken",
+        ),
+    ],
+)  # fmt: skip
+def test_corners_in_the_wild(tmp_path, told, objects, keys, wanted, words):
+    [row], ignored = single(tmp_path, annotation(objects), **keys)
+    assert xyxy(row) == wanted
+    assert not ignored
+    assert words in told.text
+
+
+def test_the_base_of_the_corners_is_decided_for_the_whole_set(tmp_path):
+    source = voc(
+        tmp_path / "voc",
+        {"a": [("dog", 0, 5, 9, 9, 0)], "b": [("dog", 3, 5, 9, 9, 0)]},
+        {"train": ["a"], "val": ["b"]},
+    )
+    prepare_voc(source, tmp_path / "out")
+    equal_boxes(boxes_of(tmp_path / "out", "val", zero_based=True), boxes_in(source, ["b"]))
+
+
+@pytest.mark.parametrize(
+    ("xml", "words"),
+    [
+        (annotation([("a", 3, 5, 9, 9, "")], filename="other.jpg"), "its <filename> is other.jpg; a.jpg"),
+        (annotation([("a", 3, 5, 9, 9, "")], size=(640, 480)), "the size is given as 640x480, the picture has 100x50"),
+        (annotation([("a", 3, 5, 9, 9, "")], size=None), ""),
+        (annotation([("a", 3, 5, 9, 9, "")], size=(0, 0)), ""),
+        ("\ufeff" + annotation([("a", 3, 5, 9, 9, "")]), ""),
+        ("\n\n<?xml version='1.0'?>" + annotation([("a", 3, 5, 9, 9, "")]), ""),
+        (annotation([("a", 3, 5, 9, 9, "")]).replace("<annotation>", '<annotation xmlns="urn:x">'), ""),
+        (
+            re.sub(r"<(/?)", r"<\1v:", annotation([("a", 3, 5, 9, 9, "")])).replace(
+                "<v:annotation>", '<v:annotation xmlns:v="urn:x">'
+            ),
+            "",
+        ),
+        (("<?xml version='1.0' encoding='UTF-16'?>" + annotation([("猫", 3, 5, 9, 9, "")])).encode("utf-16"), "猫"),
+        (("<?xml version='1.0' encoding='gb2312'?>" + annotation([("猫", 3, 5, 9, 9, "")])).encode("gbk"), "猫"),
+        (("<?xml version='1.0' encoding='latin-1'?>" + annotation([("é", 3, 5, 9, 9, "")])).encode("latin-1"), "é"),
+    ],
+)
+def test_annotations_in_the_wild(tmp_path, told, xml, words):
+    [row], _ = single(tmp_path, xml)
+    assert xyxy(row) == [2, 4, 9, 9]
+    assert words in told.text
+    if not words:
+        assert "problems" not in told.text
+
+
+@pytest.mark.parametrize("difficult", ["<difficult>1</difficult>", "<difficult> 1\n</difficult>"])
+def test_difficult_objects_are_ignored_not_lost(tmp_path, difficult):
+    [row], [hidden] = single(tmp_path, annotation([("a", 3, 5, 9, 9, ""), ("b", 1, 1, 4, 4, difficult)]))
+    assert xyxy(row) == [2, 4, 9, 9]
+    assert xyxy(hidden) == [0, 0, 4, 4]
+    assert (tmp_path / "out" / "ignore" / "train" / "a.txt").read_text() == "1 0.02 0.04 0.04 0.08\n"
+
+
+@pytest.mark.parametrize(("name", "suffix"), [("my image 1", ".jpg"), ("a", ".JPG"), ("猫", ".PNG"), ("a.b", ".jpeg")])
+def test_names_in_the_wild(tmp_path, name, suffix):
+    single(tmp_path, annotation([("a", 3, 5, 9, 9, "")]), name, suffix)
+    assert (tmp_path / "out" / "images" / "train" / f"{name}{suffix}").is_file()
+    labels = scan(load_dataset(tmp_path / "out" / "data.yaml").split("train"), 1)
+    assert len(labels.cls) == 1
+
+
+def test_a_list_names_images_with_spaces_and_with_suffixes(tmp_path):
+    objects = {n: [("dog", 2, 2, 9, 9, 0)] for n in ("my image 1", "b", "c", "d")}
+    source = voc(tmp_path / "voc", objects, {"train": ["my image 1", "b  1", "b 1"], "val": ["c.jpg", "d -1"]})
+    prepare_voc(source, tmp_path / "out")
+    assert [n for n, *_ in boxes_of(tmp_path / "out", "train")] == ["b", "my image 1"]
+    assert [n for n, *_ in boxes_of(tmp_path / "out", "val")] == ["c", "d"]
+
+
+def test_an_image_is_found_by_its_file_name_and_two_of_a_name_are_told(tmp_path, told):
+    source = voc(tmp_path / "voc", {n: [("dog", 2, 2, 9, 9, 0)] for n in "abc"}, {"train": ["a", "b"], "val": ["c"]})
+    (source / "JPEGImages" / "a.jpg").rename(source / "JPEGImages" / "IMG_1.jpg")
+    (source / "Annotations" / "a.xml").write_text(annotation([("dog", 2, 2, 9, 9, "")], filename="x/IMG_1.jpg"))
+    (source / "Annotations" / "b.xml").write_text(annotation([("dog", 2, 2, 9, 9, "")], filename="b.png"))
+    imwrite(source / "JPEGImages" / "b.png", np.zeros((50, 100, 3), np.uint8))
+    prepare_voc(source, tmp_path / "out")
+    assert (tmp_path / "out" / "images" / "train" / "b.png").is_file()
+    assert "it has no image of its own name; IMG_1.jpg, its <filename>, is taken" in told.text
+    assert "b.jpg and b.png have its name; b.png is taken" in told.text
+
+
+@pytest.mark.parametrize(
+    ("xml", "words"),
+    [
+        (b"", "a.xml: it is empty"),
+        (b" \n", "a.xml: it is empty"),
+        (b"<annotation>\n\xff</annotation>", "a.xml:2: not valid XML"),
+        (b"<?xml version='1.0' encoding='klingon'?><annotation/>", "a.xml: not valid XML"),
+        (b"<x>" * 5000 + b"</x>" * 5000, "a.xml: not valid XML: elements are nested too deeply"),
+        (b"<?xml version='1.0' encoding='gbk'?><!DOCTYPE a><annotation/>", "a.xml: it declares a document type"),
+        (
+            b"<!DOCTYPE l [<!ENTITY a 'lol'>"
+            + b"".join(b"<!ENTITY %c '%s'>" % (98 + i, b"&%c;" % (97 + i) * 10) for i in range(9))
+            + b"]><annotation><object><name>&j;</name></object></annotation>",
+            "a.xml: it declares a document type",
+        ),
+        (
+            "<!DOCTYPE l [<!ENTITY a SYSTEM 'file:///etc/passwd'>]><annotation>&a;</annotation>".encode("utf-16"),
+            "a.xml: it declares a document type",
+        ),
+    ],
+    ids=range(8),
+)
+def test_an_annotation_that_is_not_read_is_named(tmp_path, told, xml, words):
+    source = voc(tmp_path / "voc", {n: [("dog", 2, 2, 9, 9, 0)] for n in "abc"}, {"train": ["a", "b"], "val": ["c"]})
+    (source / "Annotations" / "a.xml").write_bytes(xml)
+    prepare_voc(source, tmp_path / "out")
+    assert words in told.text
+    assert [p.name for p in (tmp_path / "out" / "images" / "train").iterdir()] == ["b.jpg"]
+
+
+@settings(max_examples=150)
+@given(st.binary(max_size=60) | st.text(alphabet='<>/annotationbject&;![]"=? é', max_size=80).map(str.encode))
+def test_no_annotation_crashes(data):
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "a.xml")
+        file.write_bytes(data)
+        try:
+            parse_xml(file)
+        except DatasetError as e:
+            line = str(e)
+        else:
+            return
+    assert "a.xml" in line
+    assert "\n" not in line
+
+
+def exif(orientation):
+    """A JPEG stored as 60×40 whose EXIF tag turns it."""
+    file = io.BytesIO()
+    image = Image.new("RGB", (60, 40))
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    image.save(file, "JPEG", exif=tags)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_boxes_follow_a_picture_that_is_turned(tmp_path, told, orientation):
+    """A box drawn on the stored picture covers the same pixels after the picture is shown upright."""
+    stored = np.zeros((40, 60, 3), np.uint8)
+    stored[5:15, 10:30] = 255
+    file = io.BytesIO()
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    Image.fromarray(stored).save(file, "JPEG", exif=tags, quality=95)
+    # Only a quarter turn shows in the size; where it does not, boxes are those of the picture as it is shown.
+    xml = annotation([("a", 11, 6, 30, 15, "")], size=(60, 40))
+    [row], _ = single(tmp_path, xml, image=file.getvalue())
+    if orientation in (2, 3, 4):
+        assert "turned by its EXIF tag" in told.text
+        assert xyxy(row) == [10, 5, 30, 15]
+        return
+    shown = imread(tmp_path / "out" / "images" / "train" / "a.jpg").max(-1) > 128
+    ys, xs = np.nonzero(shown)
+    assert xyxy(row) == [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
+    assert ("they are turned with it" in told.text) == (orientation > 4)
+
+
+def test_boxes_on_the_upright_picture_stay(tmp_path, told):
+    [row], _ = single(tmp_path, annotation([("a", 11, 6, 30, 15, "")], size=(40, 60)), image=exif(6))
+    assert xyxy(row) == [10, 5, 30, 15]
+    assert "problems" not in told.text
+
+
+@pytest.mark.parametrize("keys", [{}, {"val": 0.25, "seed": 1}])
+def test_without_lists_all_images_are_used(tmp_path, told, keys):
+    source = voc(tmp_path / "voc", {f"{i:02d}": [("dog", 2, 2, 9, 9, 0)] for i in range(12)}, {})
+    spec = load_dataset(prepare_voc(source, tmp_path / "out", **keys))
+    counts = {s: len(scan(spec.split(s), 1)) for s in ("train", "val")}
+    if keys:
+        assert counts == {"train": 9, "val": 3}
+        assert "3 drawn as val (seed 1)" in told.text
+        shutil.copytree(source, tmp_path / "elsewhere")
+        prepare_voc(tmp_path / "elsewhere", tmp_path / "again", **keys)
+        prepare_voc(source, tmp_path / "other", val=0.25, seed=2)
+        drawn = [sorted(p.name for p in (tmp_path / o / "images" / "val").iterdir()) for o in ("out", "again", "other")]
+        assert drawn[0] == drawn[1] != drawn[2]
+    else:
+        assert counts == {"train": 12, "val": 12}
+        assert "all images are both train and val" in told.text
+        assert not (tmp_path / "out" / "images" / "val").exists()
+
+
+def test_trainval_alone_is_told(tmp_path, told):
+    source = voc(
+        tmp_path / "voc", {n: [("dog", 2, 2, 9, 9, 0)] for n in "abc"}, {"trainval": ["a", "b"], "test": ["c"]}
+    )
+    spec = load_dataset(prepare_voc(source, tmp_path / "out"))
+    assert {s: len(scan(spec.split(s), 1)) for s in spec.splits} == {"train": 2, "val": 2, "test": 1}
+    assert "trainval.txt are both train and val" in told.text
+
+
+def test_an_archive_is_unpacked_and_the_second_time_nothing_is_done(tmp_path, told):
+    source = voc(tmp_path / "voc", {n: [("dog", 2, 2, 9, 9, 0)] for n in "ab"}, {"train": ["a"], "val": ["b"]})
+    packed = shutil.make_archive(str(tmp_path / "mine"), "zip", tmp_path, "voc")
+    shutil.rmtree(source)
+    made = prepare_voc(packed, tmp_path / "out")
+    assert not [p for p in tmp_path.rglob(".*") if "labels" not in p.name]
+    [entry] = json.loads((tmp_path / "out" / "manifest.json").read_text())["sources"]
+    assert entry["sha256"] == hashlib.sha256(Path(packed).read_bytes()).hexdigest()
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*")}
+    assert prepare_voc(packed, tmp_path / "out") == made
+    assert "is there already" in told.text
+    assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*")}
+    with pytest.raises(UserError, match="one_based"):
+        prepare_voc(packed, tmp_path / "out", one_based=False)
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"images": "move"}, "copy or link"),
+        ({"one_based": "yes"}, "one_based=yes"),
+        ({"val": 1.5}, "val=1.5"),
+        ({"val": 0.5}, "has its own val split"),
+        ({"names": ["dog", "dog"]}, "names a class twice"),
+    ],
+)
+def test_wrong_values_are_told(tmp_path, keys, words):
+    source = voc(tmp_path / "voc", {n: [("dog", 2, 2, 9, 9, 0)] for n in "ab"}, {"train": ["a"], "val": ["b"]})
+    with pytest.raises(ConfigError, match=words):
+        prepare_voc(source, tmp_path / "out", **keys)
+    assert [p.name for p in tmp_path.iterdir()] == ["voc"]
 
 
 def test_a_full_disk_names_the_copy_and_not_the_source(tmp_path):

@@ -536,29 +536,26 @@ def parse_xml(path: Path) -> ET.Element:
     if not data.strip():
         raise DatasetError("it is empty", str(path))
     start = data.lstrip()
-    try:
-        return _parse(start, None)
-    except expat.ExpatError as e:
-        declared = _DECLARED.search(data[:200])
-        if declared is not None and e.code in _FOREIGN:
-            try:
-                text = data.decode(declared[1].decode())
-                return _parse(text.encode(), "utf-8")
-            except (LookupError, UnicodeDecodeError, expat.ExpatError):
-                pass
-        line = e.lineno + data[: len(data) - len(start)].count(b"\n")
-        raise DatasetError(f"not valid XML: {expat.ErrorString(e.code)}", f"{path}:{line}") from None
-    except _DoctypeError:
-        raise DatasetError("it declares a document type (DTD), which is not read", str(path), "remove it") from None
-    except ValueError as e:  # an encoding of several bytes that expat cannot read
-        declared = _DECLARED.search(data[:200])
+    declared = _DECLARED.search(start[:200])
+    encoding = declared[1].decode() if declared else ""
+    reason, line = "", 0
+    # Expat knows few encodings; Python knows the rest.
+    for known in (True, False):
         try:
-            return _parse(data.decode(declared[1].decode() if declared else "utf-8").encode(), "utf-8")
-        except (LookupError, ValueError, expat.ExpatError):
-            raise DatasetError(f"not valid XML: {e}", str(path)) from None
+            return _parse(start, None) if known else _parse(start.decode(encoding).encode(), "utf-8")
+        except expat.ExpatError as e:
+            reason = reason or expat.ErrorString(e.code)
+            line = line or e.lineno + data[: len(data) - len(start)].count(b"\n")
+            if e.code != _UNKNOWN_ENCODING:
+                break
+        except _DoctypeError:
+            raise DatasetError("it declares a document type (DTD), which is not read", str(path), "remove it") from None
+        except (LookupError, ValueError) as e:  # an encoding; or what `_parse` refuses
+            reason = reason or str(e)
+    raise DatasetError(f"not valid XML: {reason}", f"{path}:{line}" if line else str(path))
 
 
-_FOREIGN = (expat.errors.codes[expat.errors.XML_ERROR_UNKNOWN_ENCODING],)
+_UNKNOWN_ENCODING = expat.errors.codes[expat.errors.XML_ERROR_UNKNOWN_ENCODING]
 
 
 class _DoctypeError(Exception):
