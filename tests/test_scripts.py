@@ -36,6 +36,15 @@ def test_scripts_pass_their_arguments_on(name, tmp_path):
     assert "did you mean 'imgsz'" in done.stderr
 
 
+def test_data_sets_are_prepared_by_a_script(tmp_path):
+    script = CLONE / "scripts" / "prepare.sh"
+    assert "usage: python -m ultralytics prepare" in bash(script, "--help", cwd=tmp_path).stdout
+    done = bash(script, "voc", f"out={tmp_path / 'my data'}", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "VOCtrainval_06-Nov-2007.tar" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_old_python_is_told(tmp_path):
     fake = tmp_path / "python"
     fake.write_text("#!/bin/sh\nexit 1\n")

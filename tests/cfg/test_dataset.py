@@ -1,6 +1,14 @@
+import re
+import shlex
+import shutil
+from pathlib import Path
+
 import pytest
 
+import ultralytics
 from ultralytics.cfg.dataset import load_dataset
+from ultralytics.cli import PREPARE_KEYS
+from ultralytics.data.prepare.sources import default_out
 from ultralytics.utils.errors import DatasetError, MissingFileError
 
 
@@ -69,3 +77,24 @@ def test_the_bundled_yamls_are_found(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert load_dataset("shapes.yaml").nc == 6
     assert load_dataset("data/bccd.yaml").names[1] == "RBC"
+
+
+def test_the_command_for_a_missing_data_set_can_be_pasted(tmp_path):
+    """As a shell reads it, and as the command line does."""
+    folder = tmp_path / "my data's"
+    shutil.copytree(Path(ultralytics.__file__).parents[1] / "data", folder, ignore=lambda d, names: set(names) - YAMLS)
+    for name in sorted(YAMLS):
+        spec = load_dataset(folder / name)
+        with pytest.raises(DatasetError, match=r"the train images are missing; tried /") as caught:
+            spec.split("train")
+        command = re.search(r"make it with: (.*)\)$", str(caught.value))[1]
+        words = shlex.split(command)
+        assert words[:4] == ["python", "-m", "ultralytics", "prepare"]
+        assert words[4] in PREPARE_KEYS
+        assert words[5:] == [f"out={spec.root}"]
+        assert spec.root.name == default_out(words[4]).name
+        header = (folder / name).read_text().split("path:")[0]
+        assert f"{' '.join(words[:5])}" in header
+
+
+YAMLS = {"VOC.yaml", "coco.yaml", "coco128.yaml", "bccd.yaml", "visdrone.yaml", "shapes.yaml"}

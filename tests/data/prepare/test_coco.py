@@ -1,0 +1,311 @@
+import json
+import shutil
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.data.prepare.test_voc import exif
+from ultralytics.cfg.dataset import load_dataset
+from ultralytics.data.labels import scan
+from ultralytics.data.prepare import prepare_coco
+from ultralytics.data.prepare.coco import split_of
+from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError, UserError
+from ultralytics.utils.images import imwrite
+
+CATEGORIES = [{"id": 7, "name": "cat"}, {"id": 3, "name": "dog"}]
+
+
+def picture(path):
+    imwrite(path, np.zeros((50, 100, 3), np.uint8))
+
+
+def box(number, image, category=3, bbox=(10, 5, 20, 10), **more):
+    return {"id": number, "image_id": image, "category_id": category, "bbox": list(bbox), **more}
+
+
+def image(number, name, **more):
+    return {"id": number, "file_name": name, "width": 100, "height": 50, **more}
+
+
+def write(folder, images, annotations, name="instances_train.json", categories=CATEGORIES, draw=True):
+    """An instances JSON and its pictures in FOLDER/images; the JSON."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for entry in images if draw else ():
+        picture(folder / "images" / entry["file_name"])
+    data = {"images": images, "annotations": annotations, "categories": categories}
+    (folder / name).write_text(json.dumps(data), encoding="utf-8")
+    return folder / name
+
+
+def test_classes_follow_the_ids_of_the_categories(tmp_path, told):
+    source = write(tmp_path / "s", [image(1, "a.jpg"), image(2, "b.png")], [box(1, 1), box(2, 1, 7), box(3, 1, 3)])
+    spec = load_dataset(prepare_coco(source, tmp_path / "out"))
+    assert spec.names == {0: "dog", 1: "cat"}
+    assert (tmp_path / "out" / "labels" / "train" / "a.txt").read_text() == (
+        "0 0.2 0.2 0.2 0.2\n1 0.2 0.2 0.2 0.2\n0 0.2 0.2 0.2 0.2\n"
+    )
+    assert (tmp_path / "out" / "labels" / "train" / "b.txt").read_text() == ""
+    assert spec.split("val") == spec.split("train")
+    assert "are both train and val" in told.text
+
+
+def test_an_export_with_a_json_beside_the_images_of_each_split(tmp_path, told):
+    categories = [
+        {"id": 0, "name": "cells", "supercategory": "none"},
+        {"id": 1, "name": "RBC", "supercategory": "cells"},
+        {"id": 2, "name": "WBC", "supercategory": "cells"},
+    ]
+    for split in ("train", "valid", "test"):
+        folder = tmp_path / "s" / split
+        write(folder, [image(0, "a_jpg.rf.0123.jpg")], [box(0, 0, 2)], "_annotations.coco.json", categories, draw=False)
+        picture(folder / "a_jpg.rf.0123.jpg")
+    (tmp_path / "s" / "README.dataset.txt").write_text("")
+    packed = shutil.make_archive(str(tmp_path / "export"), "zip", tmp_path / "s")
+    for source in (tmp_path / "s", packed):
+        spec = load_dataset(prepare_coco(source, tmp_path / f"out-{Path(source).name}"))
+        assert spec.names == {0: "RBC", 1: "WBC"}
+        assert {s: scan(spec.split(s), 2).cls.tolist() for s in spec.splits} == {"train": [1], "val": [1], "test": [1]}
+    assert "cells is the name of a group of classes" in told.text
+
+
+@pytest.mark.parametrize(
+    ("names", "splits"),
+    [
+        (("train.json", "val.json"), ["train", "val"]),
+        (("val.json", "train.json"), ["train", "val"]),
+        (("one.json", "two.json"), ["train", "val"]),
+        (("a.json", "b.json", "c.json"), ["train", "val", "test"]),
+        (("instances_test.json", "my-train-2.json"), ["train", "test"]),
+    ],
+)
+def test_several_files_are_splits(tmp_path, names, splits):
+    files = [write(tmp_path / "s", [image(1, f"{n}.jpg")], [box(1, 1)], n) for n in names]
+    made = prepare_coco(files, tmp_path / "out", tmp_path / "s" / "images")
+    manifest = json.loads((made.parent / "manifest.json").read_text())
+    assert list(manifest["splits"]) == splits
+    assert sorted(s["name"] for s in manifest["sources"]) == sorted(names)
+
+
+def test_the_split_of_a_file():
+    told = {
+        "instances_train2017.json": "train", "x/val.json": "val", "test/instances_default.json": "test",
+        "valid/_annotations.coco.json": "val", "train2017/a.json": "train", "x/restraint.json": None,
+        "test_of_mine/a.json": None,
+    }  # fmt: skip
+    assert {f: split_of(Path(f)) for f in told} == told
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        (box(1, 1, category=9), "annotation 1 (a.jpg): there is no category 9"),
+        (box(1, 1, category="3"), "there is no category 3"),
+        (box(1, 9), "annotation 1: there is no image 9"),
+        (box(1, 1, bbox=(float("nan"), 1, 2, 3)), "bbox is not four numbers"),
+        (box(1, 1, bbox=(1, 1, float("inf"), 3)), "bbox is not four numbers"),
+        (box(1, 1, bbox=(1, 1, 10**400, 3)), "bbox is not four numbers"),
+        (box(1, 1, bbox=(1, 1, "2", 3)), "bbox is not four numbers"),
+        (box(1, 1, bbox=(1, 1, 2)), "bbox is not four numbers"),
+        ({"id": 1, "image_id": 1, "category_id": 3}, "bbox is not four numbers"),
+        (box(1, 1, bbox=(5, 5, -2, 3)), "the box has no area (-2x3)"),
+        (box(1, 1, bbox=(5, 5, 2, 0)), "the box has no area (2x0)"),
+        (box(1, 1, bbox=(105, 5, 2, 3)), "the box lies outside its picture"),
+        (box(1, 1, bbox=(-30, 5, 20, 3)), "the box lies outside its picture"),
+        ("text", "annotations[0] is no mapping"),
+    ],
+)
+def test_an_annotation_that_cannot_be_used_is_named_and_dropped(tmp_path, told, entry, words):
+    source = write(tmp_path / "s", [image(1, "a.jpg")], [entry, box(2, 1)])
+    prepare_coco(source, tmp_path / "out")
+    assert words in told.text
+    assert "instances_train.json: " in told.text
+    assert (tmp_path / "out" / "labels" / "train" / "a.txt").read_text() == "0 0.2 0.2 0.2 0.2\n"
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        (image(2, "gone.jpg"), "gone.jpg: there is no such image"),
+        (image(2, "../secret.jpg"), "'../secret.jpg' leaves the folder of images"),
+        (image(2, "x/../../secret.jpg"), "leaves the folder of images"),
+        (image(2, "..\\secret.jpg"), "leaves the folder of images"),
+        (image(2, "clip.gif"), "clip.gif is no kind of picture"),
+        (image(2, ""), "image 2 has no file_name"),
+        (image(2, None), "image 2 has no file_name"),
+        (image(2, "bad.jpg"), "bad.jpg: cannot be decoded"),
+        (image(1, "b.jpg"), "image id 1 is used twice; b.jpg is left out"),
+        (image("2", "b.jpg"), "images[1] has no id"),
+        (7, "images[1] is no mapping"),
+    ],
+)
+def test_an_image_that_cannot_be_used_is_named_and_left_out(tmp_path, told, entry, words):
+    source = write(tmp_path / "s", [image(1, "a.jpg"), entry], [box(1, 1), box(2, 2)], draw=False)
+    for path in ("images/a.jpg", "images/b.jpg", "secret.jpg"):
+        picture(tmp_path / "s" / path)
+    (tmp_path / "s" / "images" / "bad.jpg").write_text("no picture")
+    prepare_coco(source, tmp_path / "out")
+    assert words in told.text
+    written = [p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out" / "images").rglob("*.*")]
+    assert written == ["images/train/a.jpg"]
+
+
+def test_names_with_folders_stay_inside_and_apart(tmp_path, told):
+    """An absolute name means its file; folders are kept, and one called images does not mislead the labels."""
+    names = ["day/a.jpg", "night/a.jpg", "images/b.jpg", "C:\\cam\\c.jpg", "/data/d.jpg", "./e.jpg", "e.png"]
+    source = write(
+        tmp_path / "s", [image(i, n) for i, n in enumerate(names)], [box(i, i) for i in range(7)], draw=False
+    )
+    for name in ("day/a.jpg", "night/a.jpg", "images/b.jpg", "c.jpg", "d.jpg", "e.jpg", "e.png"):
+        picture(tmp_path / "s" / "images" / name)
+    spec = load_dataset(prepare_coco(source, tmp_path / "out", images=[tmp_path / "s" / "images", "link"]))
+    labels = scan(spec.split("train"), 2)
+    assert len(labels) == len(labels.cls) == 7
+    names = sorted(Path(f).relative_to(spec.split("train")[0]).as_posix() for f in labels.im_files)
+    assert names == ["b.jpg", "c.jpg", "d.jpg", "day/a.jpg", "e-png.png", "e.jpg", "night/a.jpg"]
+    assert "e.png: another image of its split has the name e; it is written as e-png.png" in told.text
+    assert (tmp_path / "out/images/train/d.jpg").samefile(tmp_path / "s/images/d.jpg")
+
+
+def test_other_oddities_are_handled_and_told(tmp_path, told):
+    images = [image(1, "a.jpg", width=640), image(2, "a.jpg"), image(3, "b.jpg"), image(4, "turned.jpg")]
+    images[3] |= {"width": 60, "height": 40}
+    annotations = [box(1, 1), box(1, 2, 7), box(3, 3, bbox=(-5, 5, 20, 10)), box(4, 3, iscrowd=1), box(5, 4)]
+    source = write(tmp_path / "s", images, annotations, draw=False)
+    for name in ("a.jpg", "b.jpg"):
+        picture(tmp_path / "s" / "images" / name)
+    (tmp_path / "s" / "images" / "turned.jpg").write_bytes(exif(6))
+    out = prepare_coco(source, tmp_path / "out").parent
+    assert (out / "labels/train/a.txt").read_text() == "0 0.2 0.2 0.2 0.2\n1 0.2 0.2 0.2 0.2\n"
+    assert (out / "labels/train/b.txt").read_text() == "0 0.075 0.2 0.15 0.2\n"
+    assert (out / "ignore/train/b.txt").read_text() == "0 0.2 0.2 0.2 0.2 crowd\n"
+    # Stored 60 wide and 40 high: the box of 20x10 at (10, 5) is 10x20 at (25, 10) of the upright 40x60.
+    _, *values = map(float, (out / "labels/train/turned.txt").read_text().split())
+    np.testing.assert_allclose(values, [30 / 40, 20 / 60, 10 / 40, 20 / 60], rtol=1e-9)
+    for words in (
+        "the size is given as 640x50, the picture has 100x50", "a.jpg is listed twice; its boxes are taken together",
+        "annotation 1: its id is used twice; both are kept", "1 boxes reached beyond their picture",
+        "turned.jpg: the boxes were drawn on the picture as it is stored",
+    ):  # fmt: skip
+        assert words in told.text
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "not valid JSON"),
+        ("{\n\n'", r"train\.json:3: not valid JSON"),
+        ("[]", "no instances file"),
+        ('{"images": [], "annotations": []}', "no list of categories"),
+        ('{"images": {}, "annotations": [], "categories": []}', "no list of images"),
+        ('{"images": [], "annotations": [], "categories": []}', "lists no usable images|names no categories"),
+        ('{"images": [], "annotations": [], "categories": [{"id": 1}]}', r"categories\[0\] has no id and name"),
+        (
+            '{"images": [], "annotations": [], "categories": [{"id": 1, "name": "a"}, {"id": 1, "name": "b"}]}',
+            "category 1 is both a and b",
+        ),
+        ("[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_a_file_that_is_no_instances_is_told_in_one_line(tmp_path, text, words):
+    (tmp_path / "train.json").write_text(text)
+    with pytest.raises(DatasetError, match=words) as caught:
+        prepare_coco(tmp_path / "train.json", tmp_path / "out")
+    assert "\n" not in str(caught.value)
+    assert [p.name for p in tmp_path.iterdir()] == ["train.json"]
+
+
+def test_what_is_missing_or_contradicts_itself_is_told(tmp_path):
+    source = write(tmp_path / "s", [image(1, "a.jpg")], [box(1, 1)])
+    picture(tmp_path / "other" / "z.jpg")
+    cases = [
+        (MissingFileError, "no such source", ("gone.json", "out")),
+        (MissingFileError, "no such folder of images", (source, "out", "gone")),
+        (MissingFileError, r"none of its images was found; tried .*other", (source, "out", tmp_path / "other")),
+        (ConfigError, "out is missing", (source,)),
+        (ConfigError, "must be a folder, and copy or link", (source, "out", ["copy", "link"])),
+        (MissingFileError, "no instances JSON; tried", (tmp_path / "other", "out")),
+        (ConfigError, "must be JSON files", ([source, tmp_path / "s"], "out")),
+    ]
+    for error, words, (first, *rest) in cases:
+        rest = [tmp_path / "out", *rest[1:]] if rest else []
+        with pytest.raises(error, match=words):
+            prepare_coco(first, *rest)
+    twice = [write(tmp_path / "s", [image(1, "a.jpg")], [box(1, 1)], n) for n in ("train.json", "train-2.json")]
+    with pytest.raises(ConfigError, match="do not tell train, val and test apart"):
+        prepare_coco(twice, tmp_path / "out")
+    write(tmp_path / "s", [image(1, "a.jpg")], [], "val.json", [{"id": 3, "name": "horse"}])
+    with pytest.raises(DatasetError, match="category 3 is horse here and dog in another"):
+        prepare_coco([twice[0], tmp_path / "s" / "val.json"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_running_it_again_does_nothing_and_other_options_are_refused(tmp_path, told):
+    source = write(tmp_path / "s", [image(1, "a.jpg")], [box(1, 1)])
+    made = prepare_coco(source, tmp_path / "out")
+    assert prepare_coco(source, tmp_path / "out") == made
+    assert "is there already" in told.text
+    other = write(tmp_path / "t", [image(1, "a.jpg")], [box(1, 1)])
+    with pytest.raises(UserError, match="source"):
+        prepare_coco(other, tmp_path / "out")
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=6,
+)
+keyed = st.fixed_dictionaries(
+    {},
+    optional={
+        "id": st.integers(0, 3) | json_values,
+        "image_id": st.integers(0, 3) | json_values,
+        "category_id": st.integers(0, 3) | json_values,
+        "file_name": st.sampled_from(["a.jpg", "../a.jpg", "/a.jpg", "images/a.jpg", "a.png", "images"]) | json_values,
+        "bbox": st.lists(st.floats() | st.integers(), min_size=3, max_size=5) | json_values,
+        "name": st.sampled_from(["dog", "cat"]) | json_values,
+        "width": st.integers() | json_values,
+        "height": st.integers() | json_values,
+        "iscrowd": json_values,
+        "any_class": st.integers(0, 2) | json_values,
+    },
+)
+
+
+@settings(max_examples=30)
+@given(
+    st.lists(keyed | json_values, max_size=4), st.lists(keyed | json_values, max_size=4), st.lists(keyed, max_size=2)
+)
+def test_no_json_crashes_or_writes_outside(tmp_path_factory, images, annotations, categories):
+    top = tmp_path_factory.mktemp("coco")
+    source = write(
+        top / "s",
+        [image(1, "a.jpg"), *images],
+        [box(1, 1), *annotations],
+        categories=[*CATEGORIES, *categories],
+        draw=False,
+    )
+    picture(top / "s" / "images" / "a.jpg")
+    line = ""
+    try:
+        prepare_coco(source, top / "out")
+    except UserError as e:
+        line = str(e)
+    assert "\n" not in line
+    assert {p.name for p in top.iterdir()} <= {"s", "out"}
+
+
+@pytest.mark.slow
+def test_a_large_file_takes_a_few_times_its_size(tmp_path):
+    """60 MB of JSON, as COCO's train file is 450: what Python needs per annotation, and no copy of it."""
+    rows = [box(i, 1 + i % 50, bbox=(i % 50 + 0.25, 5, 20, 10), segmentation=[[0.5] * 40]) for i in range(200_000)]
+    source = write(tmp_path / "s", [image(i, f"{i}.jpg") for i in range(1, 51)], rows)
+    size = source.stat().st_size
+    tracemalloc.start()
+    prepare_coco(source, tmp_path / "out")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 12 * size

@@ -1,0 +1,120 @@
+import shutil
+
+import numpy as np
+import pytest
+
+from ultralytics.cfg.dataset import load_dataset
+from ultralytics.data.labels import scan
+from ultralytics.data.prepare import prepare_coco128, prepare_yolo
+from ultralytics.data.prepare.write import draw_val
+from ultralytics.utils.errors import ConfigError, MissingFileError
+from ultralytics.utils.images import imwrite
+
+
+def tree(root, files):
+    """Images for names ending in .jpg or .png, text files for the others."""
+    for name, text in files.items():
+        path = root / name
+        if path.suffix in (".jpg", ".png"):
+            imwrite(path, np.zeros((50, 100, 3), np.uint8))
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+    return root
+
+
+ROW = "1 0.5 0.5 0.25 0.5\n"
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"images/train2017/a.jpg": "", "labels/train2017/a.txt": ROW, "images/val2017/b.jpg": ""},
+        {"train/images/a.jpg": "", "train/labels/a.txt": ROW, "valid/images/b.jpg": ""},
+        {"set/train/images/a.jpg": "", "set/train/labels/a.txt": ROW, "set/valid/images/b.jpg": ""},
+        {
+            "data.yaml": "train: ../train/images\nval: ../valid/images\nnames: [x, y]\n",
+            "train/images/a.jpg": "", "train/labels/a.txt": ROW, "valid/images/b.jpg": "",
+        },
+        {
+            "data.yaml": "path: /nowhere\ntrain: train\nval: val\nnames: [x, y]\n",
+            "images/train/a.jpg": "", "labels/train/a.txt": ROW, "images/val/b.jpg": "",
+        },
+    ],
+)  # fmt: skip
+def test_layouts(tmp_path, files):
+    source = tree(tmp_path / "s", files)
+    names = None if "data.yaml" in files else ["x", "y"]
+    spec = load_dataset(prepare_yolo(source, tmp_path / "out", names))
+    assert spec.names == {0: "x", 1: "y"}
+    assert scan(spec.split("train"), 2).bboxes.tolist() == [[0.5, 0.5, 0.25, 0.5]]
+    assert len(scan(spec.split("val"), 2)) == 1
+    packed = shutil.make_archive(str(tmp_path / "packed"), "gztar", source)
+    assert prepare_yolo(packed, tmp_path / "again", names).read_text() == spec.yaml_file.read_text()
+
+
+def test_one_split_without_names(tmp_path, told):
+    source = tree(
+        tmp_path / "s",
+        {
+            "images/a.jpg": "",
+            "labels/a.txt": ROW,
+            "images/deep/a.png": "",
+            "labels/deep/a.txt": "0 0.1 0.1 0.3 0.1 0.3 0.5\n",
+        },
+    )
+    spec = load_dataset(prepare_yolo(source, tmp_path / "out"))
+    assert spec.names == {0: "class_0", 1: "class_1"}
+    assert spec.split("train") == spec.split("val")
+    assert sorted(scan(spec.split("train"), 2).cls.tolist()) == [0, 1]
+    assert "are both train and val" in told.text
+    assert "names no classes" in told.text
+
+
+def test_what_is_ignored_stays_ignored_and_problems_are_named(tmp_path, told):
+    files = {
+        "images/train/a.jpg": "", "labels/train/a.txt": ROW + "0 0.5 0.5 0 0.1\n" + ROW,
+        "ignore/train/a.txt": "* 0.5 0.5 0.25 0.5 crowd\n0 0.5 0.5 0.25 0.5\n0 x\n",
+        "images/train/b.jpg": "", "labels/train/b.txt": "0 0.5 1.5 0.1 0.1\n",
+        "images/val/c.jpg": "",
+    }  # fmt: skip
+    source = tree(tmp_path / "s", files)
+    (source / "images" / "val" / "bad.jpg").write_text("no picture")
+    out = prepare_yolo(source, tmp_path / "out", ["x", "y"]).parent
+    assert (out / "labels/train/a.txt").read_text() == ROW
+    assert (out / "ignore/train/a.txt").read_text() == "* 0.5 0.5 0.25 0.5 crowd\n0 0.5 0.5 0.25 0.5\n"
+    assert not (out / "images/train/b.jpg").exists()
+    for words in ("a.txt:2: the box has no area", "a.txt:3: the row is a duplicate", "b.txt:1: the coordinate 1.5",
+                  "bad.jpg: cannot be decoded", "a.txt:3: 'x' is no number"):  # fmt: skip
+        assert words in told.text
+
+
+def test_what_does_not_fit_is_told(tmp_path):
+    source = tree(tmp_path / "s", {"images/train/a.jpg": "", "labels/train/a.txt": ROW, "images/val/b.jpg": ""})
+    with pytest.raises(ConfigError, match=r"a\.txt: class id 1 is out of range: there are 1 names"):
+        prepare_yolo(source, tmp_path / "out", ["x"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(MissingFileError, match="no folder images; tried"):
+        prepare_yolo(tmp_path / "empty", tmp_path / "out")
+    with pytest.raises(MissingFileError, match="no such source"):
+        prepare_yolo(tmp_path / "gone", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_real_labels_are_kept(shared, tmp_path):
+    source = shared / "data" / "coco128-val"
+    made = prepare_yolo(source, tmp_path / "out", images="link")
+    [data] = source.glob("*.yaml")
+    before, after = (scan(load_dataset(y).split("val"), 80, cache_dir=tmp_path) for y in (data, made))
+    assert before.cls.tobytes() == after.cls.tobytes()
+    assert before.bboxes.tobytes() == after.bboxes.tobytes()
+    assert load_dataset(made).split("train") == load_dataset(made).split("val")
+    assert load_dataset(prepare_coco128(source, tmp_path / "128")).nc == 80
+
+
+def test_the_draw_depends_on_names_and_seed_alone():
+    names = [f"{i}" for i in range(100)]
+    train, val = draw_val(names, 0.2, 0)
+    assert (len(train), len(val), sorted(train + val)) == (80, 20, sorted(names))
+    assert sorted(draw_val(names[::-1], 0.2, 0)[1]) == sorted(val) != sorted(draw_val(names, 0.2, 1)[1])
+    assert draw_val(["a", "b"], 0.01, 0)[1]
