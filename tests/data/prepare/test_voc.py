@@ -399,6 +399,15 @@ def test_without_lists_all_images_are_used(tmp_path, told, keys):
         assert not (tmp_path / "out" / "images" / "val").exists()
 
 
+def test_an_image_in_two_splits_is_told_and_kept_in_both(tmp_path, told):
+    source = voc(tmp_path / "voc", {n: [("dog", 2, 2, 9, 9, 0)] for n in "ab"}, {"train": ["a", "b"], "val": ["b"]})
+    packed = shutil.make_archive(str(tmp_path / "mine"), "tar", tmp_path, "voc")
+    for i, either in enumerate((source, packed)):
+        spec = load_dataset(prepare_voc(either, tmp_path / f"{i}"))
+        assert [len(scan(spec.split(s), 1)) for s in spec.splits] == [2, 1]
+    assert "1 images are in more than one split, such as b" in told.text
+
+
 def test_trainval_alone_is_told(tmp_path, told):
     source = voc(
         tmp_path / "voc", {n: [("dog", 2, 2, 9, 9, 0)] for n in "abc"}, {"trainval": ["a", "b"], "test": ["c"]}

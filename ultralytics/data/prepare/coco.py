@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -236,12 +237,18 @@ class _Json:
         for number, item in enumerate(categories):
             if not isinstance(item, dict) or not _is_id(item.get("id")) or not str(item.get("name") or "").strip():
                 raise DatasetError(f"categories[{number}] has no id and name", str(self.file))
-            number, name = item["id"], str(item["name"]).strip()
+            number, name = item["id"], str(item["name"]).strip().encode("utf-8", "backslashreplace").decode()
             if self.categories.setdefault(number, name) != name:
                 raise DatasetError(f"category {number} is both {self.categories[number]} and {name}", str(self.file))
             if self.file.name == BESIDE and str(item.get("supercategory")) == "none" and name in above:
                 self.groups.add(number)  # the export's own name for all classes, which no box has
         self.groups -= {a.get("category_id") for a in self.annotations if _is_id(a.get("category_id"))}
+
+
+def _without_outlines(item: dict[str, Any]) -> dict[str, Any]:
+    """Most of an instances file is outlines, which nothing here reads: they are dropped while it is parsed."""
+    item.pop("segmentation", None)
+    return item
 
 
 def load_json(file: Path) -> Any:
@@ -252,7 +259,7 @@ def load_json(file: Path) -> Any:
     """
     try:
         with open(file, encoding="utf-8-sig") as opened_file:
-            return json.load(opened_file)
+            return json.load(opened_file, object_hook=_without_outlines)
     except json.JSONDecodeError as e:
         raise DatasetError(f"not valid JSON: {e.msg}", f"{file}:{e.lineno}") from None
     except UnicodeDecodeError:
@@ -371,7 +378,7 @@ def _root_of(j: _Json, listed: Sequence[_Entry]) -> Path:
     names = [e.name for e in listed if not e.problem]
     for sample in (names[:20], names[20:]):
         for root in j.roots:
-            if any((root / name).is_file() for name in sample):
+            if any(os.path.isfile(root / name) for name in sample):
                 return root
     if not names:
         raise DatasetError("it lists no usable images", str(j.file))
@@ -385,7 +392,7 @@ def _convert(j: _Json, root: Path, image: _Entry, ids: Mapping[int, int]) -> Ann
         result.problems.append(f"{j.file}: {image.problem}; it is left out")
         return result
     path = root / image.name
-    if not path.is_file():
+    if not os.path.isfile(path):  # unlike Path's, for names that no file can have
         result.problems.append(f"{path}: there is no such image")
         return result
     picture = look(path)

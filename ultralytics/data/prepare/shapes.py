@@ -18,8 +18,7 @@ import yaml
 
 from ultralytics.data.prepare.folder import making, prepared, write_manifest
 from ultralytics.data.prepare.sources import default_out
-from ultralytics.data.prepare.write import in_threads
-from ultralytics.utils.errors import UserError
+from ultralytics.data.prepare.write import in_threads, storage_error
 from ultralytics.utils.files import user_path
 from ultralytics.utils.images import imwrite
 from ultralytics.utils.log import LOGGER
@@ -174,10 +173,7 @@ def prepare_shapes(out: str | Path | None = None, seed: int = 0) -> Path:
             spec = {"path": ".", **{s: f"images/{s}" for s in COUNTS}, "names": dict(enumerate(NAMES))}
             (folder / "data.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
         except OSError as e:
-            where = str(e.filename or out).replace(str(folder), str(out))
-            raise UserError(
-                f"could not be written: {e.strerror or e}", where, "free some space or choose another out="
-            ) from None
+            raise storage_error(e, folder, out) from None
         objects = Counter(c for classes in drawn for c in classes)
         write_manifest(folder, "shapes", options, [], COUNTS, {name: objects[i] for i, name in enumerate(NAMES)})
     LOGGER.info(

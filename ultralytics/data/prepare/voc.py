@@ -9,6 +9,7 @@ import math
 import os
 import re
 import xml.etree.ElementTree as ET
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -237,6 +238,10 @@ def _read_folder(root: _Root, names: Sequence[str] | None, one_based: bool | str
     splits, used, notes = _splits(root, val, seed)
     unique = sorted({name for listed in splits.values() for name in listed})
     read = in_threads(lambda n: _read(root, n), unique, "Reading annotations")
+    listings = Counter(n for listed in splits.values() for n in listed)
+    twice = [n for n in unique if listings[n] > 1]
+    if twice:
+        notes.append(f"{len(twice)} images are in more than one split, such as {twice[0]}")
     if one_based == "auto":
         one_based, note = _decide(read)
         notes += note

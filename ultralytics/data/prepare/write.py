@@ -264,12 +264,18 @@ def make_dataset(
         except OSError as e:
             if isinstance(e, UserError):
                 raise
-            where = str(e.filename2 or e.filename or out).replace(str(folder), str(out))
-            raise UserError(
-                f"could not be written: {e.strerror or e}", where, "free some space or choose another out="
-            ) from None
+            raise storage_error(e, folder, out) from None
     written.report(out, converted)
     return out / "data.yaml"
+
+
+def storage_error(e: OSError, folder: Path, out: Path) -> UserError:
+    """What to tell of a system's error while FOLDER, which was to become OUT, was filled."""
+    told = str(e.filename2 or e.filename or folder)
+    if told.startswith(str(folder)):
+        where = str(out) + told.removeprefix(str(folder))
+        return UserError(f"could not be written: {e.strerror or e}", where, "free some space or choose another out=")
+    return UserError(f"it cannot be read: {e.strerror or e}", told)
 
 
 @dataclass
@@ -323,6 +329,7 @@ def write_dataset(folder: Path, converted: Converted, images: str = "copy") -> W
         jobs += [(split, a, target) for a, target in zip(listed, targets, strict=True) if target is not None]
     everything = [a for listed in converted.splits.values() for a in listed]
     problems += [p for a in {id(a): a for a in everything}.values() for p in a.problems]
+    problems = [_printable(p) for p in problems]
     counts = Counter(split for split, _, _ in jobs)
     for split, source in used.items():
         if not counts[source] and split != "test":
@@ -359,7 +366,7 @@ def write_dataset(folder: Path, converted: Converted, images: str = "copy") -> W
     text = yaml.safe_dump(spec, sort_keys=False, allow_unicode=True)
     (folder / "data.yaml").write_text(text, encoding="utf-8")
     if problems:
-        (folder / "problems.txt").write_text("".join(f"{' '.join(p.split())}\n" for p in problems), encoding="utf-8")
+        (folder / "problems.txt").write_text("".join(f"{p}\n" for p in problems), encoding="utf-8")
     objects = Counter(_id(c, ids) for _, a, _ in jobs for c, _ in a.objects)
     return Written(
         {s: counts[s] for s in converted.splits if counts[s]},
@@ -369,6 +376,11 @@ def write_dataset(folder: Path, converted: Converted, images: str = "copy") -> W
         sum(a.cut for _, a, _ in jobs),
         problems,
     )
+
+
+def _printable(problem: str) -> str:
+    """One line, whatever characters a name in it has."""
+    return " ".join(problem.encode("utf-8", "backslashreplace").decode().split())
 
 
 def _id(cls: str | int, ids: Mapping[str, int]) -> int:
