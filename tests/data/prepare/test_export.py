@@ -168,3 +168,12 @@ def test_the_command(tmp_path, capsys, monkeypatch):
         assert told in capsys.readouterr().err
     assert main(["export-coco", "--help"]) == 0
     assert "overwrite" in capsys.readouterr().out
+
+
+def test_numbers_between_two_floats_do_not_slip(tmp_path):
+    """Written with 17 digits, a width may lie so near the middle of two float32 that ten digits are the other one."""
+    step = float(np.spacing(np.float32(0.3)))
+    middle = float(np.float32(0.3)) + step / 2
+    slip = next(v for k in range(1, 2000) if (v := middle + k * 1e-13) and np.float32(v) != np.float32(f"{v:.10g}"))
+    images = {"a.bmp": (33, 47, f"0 0.5 0.5 {slip!r} {slip!r}\n", None)}
+    assert_equal(*again(dataset(tmp_path / "s", images), tmp_path))
