@@ -51,6 +51,8 @@ def command(*words, cwd):
         (["prepare", "voc", "out=x"], "download=True"),
         (["prepare", "voc", "out=x", "download=yes"], "download=yes must be True or False"),
         (["prepare", "voc", "source=gone", "out=x", "val=a"], "val=a must be a part of the images"),
+        (["prepare", "voc", "source=gone", "out=x", "download=True"], "contradict each other"),
+        (["prepare", "coco", "mirror=http://127.0.0.1"], "add download=True"),
         (["prepare", "voc", "sorce=gone"], "did you mean 'source'"),
         (["prepare", "coco", "source=gone"], "there is no such source"),
         (["prepare", "coco", "source=[a.json,b.json]", "out=x"], "a.json: there is no such source"),

@@ -354,6 +354,10 @@ def _prepare(words: list[str]) -> int:
     if given.get("seed", 0) < 0:
         raise ConfigError(f"seed={given['seed']} must be an integer of 0 or more")
     given = {k: v for k, v in given.items() if v is not None}
+    if given.get("download") and "source" in given:
+        raise ConfigError("source and download contradict each other", mend="leave one of them out")
+    if "mirror" in given and not given.get("download"):
+        raise ConfigError("mirror is where to download from", mend="add download=True")
     if "names" in given:
         given["names"] = [str(n) for n in _listed(given["names"])]
     if kind == "coco":

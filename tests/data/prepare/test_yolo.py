@@ -51,6 +51,7 @@ def test_layouts(tmp_path, files):
     assert len(scan(spec.split("val"), 2)) == 1
     packed = shutil.make_archive(str(tmp_path / "packed"), "gztar", source)
     assert prepare_yolo(packed, tmp_path / "again", names).read_text() == spec.yaml_file.read_text()
+    assert prepare_yolo(spec.yaml_file, tmp_path / "third").read_text() == spec.yaml_file.read_text()
 
 
 def test_one_split_without_names(tmp_path, told):

@@ -99,6 +99,7 @@ def archives(kind: str, out: Path, download: bool, mirror: str = "") -> list[tup
 def entry(path: Path, remotes: Sequence[Remote] = ()) -> dict[str, Any]:
     """The manifest's entry of an archive or file the user gave, hashed; one that differs from the published archive of
     its name is named."""
+    LOGGER.info("hashing %s", path)
     sha256, md5, size = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
     try:
         with open(path, "rb") as file:
