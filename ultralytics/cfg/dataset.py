@@ -14,6 +14,7 @@ from ultralytics.utils.errors import DatasetError, nearest
 from ultralytics.utils.files import read_text, user_path
 
 SPLITS = ("train", "val", "test")
+MAX_CLASSES = 100_000  # a larger id in a faulty YAML is a slip, not a class
 
 
 @dataclass
@@ -64,13 +65,22 @@ class DatasetSpec:
         return self.splits[name]
 
 
-def load_dataset(dataset: str | Path) -> DatasetSpec:
+def load_dataset(dataset: str | Path, problems: list[DatasetError] | None = None) -> DatasetSpec:
     """Read a data set's YAML. Paths in it are relative to its own folder (or to its `path`, itself relative to that
     folder).
 
+    Args:
+        problems: filled with what is wrong in it, instead of raising the first; what is right is then returned.
+
     Raises:
-        MissingFileError: no such YAML; DatasetError: what is wrong in it.
+        MissingFileError: no such YAML; DatasetError: what is wrong in it (with `problems`: it is no YAML mapping).
     """
+
+    def wrong(error: DatasetError) -> None:
+        if problems is None:
+            raise error
+        problems.append(error)
+
     file = find_data_yaml(dataset).absolute()
     where = str(file)
     try:
@@ -86,10 +96,15 @@ def load_dataset(dataset: str | Path) -> DatasetSpec:
         data["val"] = data.pop("validation")
     for key in ("train", "val"):
         if key in data and not data[key]:
-            raise DatasetError(f"the key {key!r} has no value", where, "give a folder of images")
+            wrong(DatasetError(f"the key {key!r} has no value", where, "give a folder of images"))
         if key not in data:
-            raise DatasetError(f"the key {key!r} is missing", where, nearest(key, data) or "give a folder of images")
-    names = _names(data, where)
+            near = nearest(key, map(str, data)) or "give a folder of images"
+            wrong(DatasetError(f"the key {key!r} is missing", where, near))
+    try:
+        names = _names(data, where)
+    except DatasetError as e:
+        wrong(e)
+        names = _likely_names(data)
     root = (file.parent / user_path(str(data.get("path") or "."))).resolve()
     spec = DatasetSpec(file, root, {}, names, len(names), str(data.get("prepare") or ""))
     for split in SPLITS:
@@ -112,6 +127,15 @@ def _locate(spec: DatasetSpec, entry: str) -> Path:
     found = next((p for p in candidates if p.exists()), path)
     spec.tried[found] = candidates
     return found
+
+
+def _likely_names(data: dict[Any, Any]) -> dict[int, str]:
+    """As many names as a faulty YAML may mean."""
+    names, nc = data.get("names"), data.get("nc")
+    pairs = enumerate(names) if isinstance(names, list) else names.items() if isinstance(names, dict) else ()
+    found = {int(k): str(v) for k, v in pairs if str(k).isdecimal() and int(k) < MAX_CLASSES}
+    count = max([nc if type(nc) is int and nc < MAX_CLASSES else 0, *(k + 1 for k in found)])
+    return {i: found.get(i, f"class_{i}") for i in range(count)}
 
 
 def _names(data: dict[Any, Any], where: str) -> dict[int, str]:

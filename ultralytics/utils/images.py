@@ -63,6 +63,11 @@ def truncated_jpeg(data: UInt8Array) -> bool:
     return head and b"\xff\xd9" not in data[-4096:].tobytes()
 
 
+def truncated_png(data: UInt8Array) -> bool:
+    """Whether a PNG lacks its last chunk, so that decoding invents the rest."""
+    return data[:8].tobytes() == b"\x89PNG\r\n\x1a\n" and b"IEND" not in data[-4096:].tobytes()
+
+
 def imwrite(path: str | Path, image: UInt8Array, quality: int = 95) -> None:
     """Encode a BGR uint8 picture by its suffix and write it; the name may hold any characters.
 

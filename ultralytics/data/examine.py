@@ -1,0 +1,324 @@
+"""One picture and its labels, looked at closely: everything that training would stumble over, and what is worth knowing."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
+
+from ultralytics.data.labels import MIN_SIDE, ignore_file, label_file, parse_ignored, parse_labels
+from ultralytics.utils.duplicates import UInt64Array, fingerprint
+from ultralytics.utils.images import decode, truncated_jpeg, truncated_png, undecodable
+from ultralytics.utils.types import Float32Array, UInt8Array
+
+ERROR, WARNING, NOTE = "error", "warning", "note"
+MAX_PIXELS = 500_000_000  # a picture of more is not decoded: 1.5 GB
+LARGE_PIXELS = 40_000_000
+MAX_ASPECT = 10
+TINY = 2.0  # pixels at IMGSZ
+IMGSZ = 640
+SAME_BOX = 0.95  # IoU
+
+CONTENTS = {
+    b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n\x1a\n": "PNG", b"BM": "BMP", b"II*\0": "TIFF", b"MM\0*": "TIFF",
+    b"II+\0": "TIFF", b"MM\0+": "TIFF", b"GIF8": "GIF", b"%PDF": "PDF", b"<": "HTML or XML", b"{": "JSON",
+    b"PK\x03\x04": "ZIP", b"\x1f\x8b": "GZIP", b"version https://git-lfs": "Git LFS pointer",
+}  # fmt: skip
+SUFFIXES = {
+    "JPEG": (".jpg", ".jpeg", ".mpo"), "PNG": (".png",), "BMP": (".bmp",), "TIFF": (".tif", ".tiff"), "WebP": (".webp",)
+}  # fmt: skip
+_READERS: dict[str, Any] = {
+    "JPEG": JpegImagePlugin.JpegImageFile, "PNG": PngImagePlugin.PngImageFile, "BMP": BmpImagePlugin.BmpImageFile,
+    "TIFF": TiffImagePlugin.TiffImageFile, "WebP": WebPImagePlugin.WebPImageFile,
+}  # fmt: skip
+_CHANNELS = {
+    "L": "grey: it gets three equal channels", "1": "black and white: it gets three equal channels",
+    "LA": "grey with transparency: the transparency is dropped", "PA": "with transparency: it is dropped",
+    "RGBA": "with transparency: it is dropped, and hidden colours show", "CMYK": "CMYK: it is converted to RGB",
+    "I;16": "16 bits deep: the upper 8 bits are used", "I": "16 bits deep: the upper 8 bits are used",
+}  # fmt: skip
+
+
+class Finding(NamedTuple):
+    """One thing found. `path` is a file or folder; `line` is 0 where the whole of it is meant."""
+
+    severity: str
+    kind: str
+    path: str
+    line: int
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.what}" if self.line else f"{self.path}: {self.what}"
+
+
+@dataclass(slots=True)
+class Record:
+    """What remains of a picture once it has been looked at: some 1.5 kB.
+
+    Attributes:
+        shape: height and width, upright; None: it cannot be decoded.
+        usable: training would keep it.
+        rows: (m, 5) class, centre, width, height: the rows training would keep; labelled: it has a label file.
+        size: bytes; seconds: processor time of decoding.
+        content, pixels: digests of the file and of the decoded picture; hashes, thumb: see `duplicates.fingerprint`.
+    """
+
+    path: str
+    label: str
+    shape: tuple[int, int] | None = None
+    usable: bool = False
+    rows: Float32Array = field(default_factory=lambda: np.zeros((0, 5), np.float32))
+    ignored: int = 0
+    labelled: bool = False
+    size: int = 0
+    seconds: float = 0.0
+    content: bytes = b""
+    pixels: bytes = b""
+    hashes: UInt64Array | None = None
+    thumb: UInt8Array | None = None
+    findings: list[Finding] = field(default_factory=list)
+
+
+def examine(path: str, nc: int, near: bool = True) -> Record:
+    """Look at a picture, its label file and its ignore file.
+
+    Args:
+        nc: number of classes; near: take the fingerprint that near-duplicates are found by.
+    """
+    record = Record(path, label_file(path))
+    add = record.findings
+    try:
+        data = np.fromfile(path, np.uint8)
+    except OSError as e:
+        add.append(_unreadable(path, e))
+        data = None
+    if data is not None:
+        record.size = data.size
+        record.content = hashlib.blake2b(data.data, digest_size=16).digest()
+        add += _picture(record, data, near)
+    lost = any(f.severity == ERROR for f in add)
+    add += _labels(record, nc)
+    # A class out of range stops the whole training, which then keeps nothing: here the rest is still counted.
+    record.usable = not lost and not any(f.severity == ERROR and f.kind != "label-class-range" for f in add)
+    add += _ignored(record)
+    return record
+
+
+def _unreadable(path: str, e: OSError) -> Finding:
+    if os.path.islink(path) and not os.path.exists(path):
+        return Finding(ERROR, "picture-link", path, 0, f"the link leads nowhere: {os.readlink(path)}")
+    if isinstance(e, FileNotFoundError):
+        return Finding(ERROR, "picture-missing", path, 0, "there is no such file")
+    return Finding(ERROR, "picture-unreadable", path, 0, f"it cannot be read: {e.strerror or e}")
+
+
+def content_kind(data: UInt8Array) -> str:
+    """What a file's first bytes say it is: JPEG, PNG, …; "" when unknown."""
+    head = data[:64].tobytes()
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WebP"
+    if head[4:8] == b"ftyp":
+        return {b"avif": "AVIF", b"avis": "AVIF"}.get(head[8:12], "HEIF")
+    head = head.lstrip() if head[:1].isspace() else head
+    return next((kind for start, kind in CONTENTS.items() if head.startswith(start)), "")
+
+
+class _Header(NamedTuple):
+    width: int
+    height: int
+    mode: str
+    frames: int
+    orientation: int
+
+
+def _header(data: UInt8Array, kind: str) -> _Header | None:
+    """What a picture's header says; None when it says nothing that can be read."""
+    if kind not in _READERS:
+        return None
+    try:
+        # The reader itself, not Image.open, which refuses large pictures that OpenCV reads.
+        image = _READERS[kind](BytesIO(data.data))
+        frames = max(int(getattr(image, "n_frames", 1)), 2 if "mpoffset" in image.info else 1)
+        deep = kind == "PNG" and data[24:25].tobytes() == b"\x10"
+        mode = "I;16" if deep or image.mode.startswith("I;16") else str(image.mode)
+        if mode == "P" and "transparency" in image.info:
+            mode = "PA"
+        orientation = int(image.getexif().get(0x0112, 1))
+        return _Header(image.size[0], image.size[1], mode, frames, orientation)
+    except Exception:  # noqa: BLE001  # a damaged header raises whatever its reader happened upon; decoding will tell
+        return None
+
+
+def _picture(record: Record, data: UInt8Array, near: bool) -> Iterator[Finding]:
+    path = record.path
+    if not data.size:
+        yield Finding(ERROR, "picture-empty", path, 0, "the file is empty")
+        return
+    kind = content_kind(data)
+    header = _header(data, kind)
+    if header and header.width * header.height > MAX_PIXELS:
+        what = f"{header.width}x{header.height} pixels: training would need {header.width * header.height * 3e-9:.1f} GB"
+        yield Finding(ERROR, "picture-huge", path, 0, what)
+        return
+    began = time.thread_time()
+    image = decode(data)
+    record.seconds = time.thread_time() - began
+    if image is None:
+        what = undecodable(path)
+        if "float" in what:
+            yield Finding(ERROR, "picture-float", path, 0, what)
+        else:
+            known = f"; its content is {kind}" if kind else "; its content is no known kind of picture"
+            yield Finding(ERROR, "picture-undecodable", path, 0, what + known)
+        return
+    h, w = image.shape[:2]
+    record.shape = h, w
+    if truncated_jpeg(data) or truncated_png(data):
+        yield Finding(ERROR, "picture-truncated", path, 0, f"the {kind} is cut off before its end")
+        return
+    if min(h, w) < MIN_SIDE:
+        yield Finding(ERROR, "picture-small", path, 0, f"{w}x{h} pixels, and a side needs {MIN_SIDE}")
+    suffix = os.path.splitext(path)[1].lower()
+    if kind and suffix not in SUFFIXES.get(kind, ()):
+        yield Finding(NOTE, "picture-suffix", path, 0, f"its content is {kind}, which is what training reads")
+    if h * w > LARGE_PIXELS:
+        yield Finding(WARNING, "picture-large", path, 0, f"{w}x{h} pixels, decoded anew in every epoch; make it smaller")
+    if max(h, w) > MAX_ASPECT * min(h, w):
+        yield Finding(NOTE, "picture-aspect", path, 0, f"{w}x{h} pixels: in a square frame most of it is padding")
+    if header:
+        if header.mode in _CHANNELS:
+            yield Finding(NOTE, "picture-channels", path, 0, _CHANNELS[header.mode])
+        if header.orientation not in (0, 1):
+            what = f"turned by its EXIF tag ({header.orientation}); labels must fit the upright {w}x{h} picture"
+            yield Finding(NOTE, "picture-exif", path, 0, what)
+        if header.frames > 1:
+            yield Finding(NOTE, "picture-frames", path, 0, f"{header.frames} pictures in one file; the first is used")
+    record.pixels = hashlib.blake2b(repr(image.shape).encode() + image.tobytes(), digest_size=16).digest()
+    if near:
+        record.hashes, record.thumb = fingerprint(image)
+
+
+def _text(path: str, kind: str) -> tuple[str | None, list[Finding]]:
+    """A label file's text; None when it is not there or cannot be read, which is then a finding."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except FileNotFoundError:
+        if os.path.islink(path):
+            return None, [Finding(WARNING, f"{kind}-link", path, 0, f"the link leads nowhere: {os.readlink(path)}")]
+        return None, []
+    except OSError as e:
+        return None, [Finding(ERROR, f"{kind}-unreadable", path, 0, f"it cannot be read: {e.strerror or e}")]
+    try:
+        return data.decode("utf-8-sig"), []
+    except UnicodeDecodeError as e:
+        line = data[: e.start].count(b"\n") + 1
+        what = f"not UTF-8 text: byte 0x{data[e.start]:02x}; the image is left out"
+        return None, [Finding(ERROR, f"{kind}-text", path, line, what)]
+
+
+def _labels(record: Record, nc: int) -> Iterator[Finding]:
+    path = record.label
+    text, findings = _text(path, "label")
+    yield from findings
+    record.labelled = text is not None or bool(findings)
+    if text is None:
+        return
+    rows, numbers, problems = parse_labels(text)
+    lines = text.splitlines()
+    for p in problems:
+        what = p.what
+        if p.kind == "coordinate" and record.shape and _in_pixels(lines[p.line - 1], record.shape):
+            h, w = record.shape
+            what += f"; these look like pixels of the {w}x{h} image: divide by its width and height"
+        end = "the image is left out" if p.fatal else "the row is dropped"
+        told = what if end in what else f"{what}; {end}"
+        yield Finding(ERROR if p.fatal else WARNING, f"label-{p.kind}", path, p.line, told)
+    valid = f"0 to {nc - 1}" if nc > 1 else "0 alone"
+    for (cls, *_), line in zip(rows.tolist(), numbers, strict=True):
+        if cls >= nc:
+            what = f"class id {int(cls)} is out of range: the data set has {nc} classes (valid: {valid}); training stops"
+            yield Finding(ERROR, "label-class-range", path, line, what)
+    columns = [len(lines[n - 1].split()) for n in numbers]
+    if 5 in columns and any(c > 5 for c in columns):
+        line = next(n for n, c in zip(numbers, columns, strict=True) if (c > 5) != (columns[0] > 5))
+        what = "polygons and boxes in one file: each polygon becomes its bounding box"
+        yield Finding(NOTE, "label-mixed", path, line, what)
+    yield from _boxes(record, rows, numbers)
+    keep = rows[:, 0] < nc
+    record.rows = rows[keep]
+
+
+def _in_pixels(line: str, shape: tuple[int, int]) -> bool:
+    """Whether a row's coordinates would make sense as pixels."""
+    try:
+        values = [float(w) for w in line.split()[1:]]
+    except ValueError:
+        return False
+    inside = all(0 <= v <= shape[1] for v in values[::2]) and all(0 <= v <= shape[0] for v in values[1::2])
+    return inside and sum(v > 1.5 for v in values) >= len(values) / 2
+
+
+def _boxes(record: Record, rows: Float32Array, numbers: list[int]) -> Iterator[Finding]:
+    """Advice on the boxes that training would take as they are."""
+    path = record.label
+    xy, wh = rows[:, 1:3].astype(np.float64), rows[:, 3:5].astype(np.float64)
+    corners = np.concatenate([xy - wh / 2, xy + wh / 2], 1)
+    h, w = record.shape or (IMGSZ, IMGSZ)
+    out = np.maximum(-corners[:, :2], corners[:, 2:] - 1).clip(0) * (w, h)
+    for i in np.flatnonzero(out.max(1, initial=0) > 1):
+        what = f"the box reaches {out[i].max():.0f} pixels over the image's edge"
+        yield Finding(WARNING, "box-outside", path, numbers[i], what)
+    for i in np.flatnonzero((wh > 0.995).all(1)):
+        yield Finding(NOTE, "box-whole", path, numbers[i], "the box covers the whole image")
+    side = (wh * (w, h)).min(1, initial=np.inf) * IMGSZ / max(w, h)
+    tiny = np.flatnonzero(side < TINY)
+    if len(tiny):  # some sets have them by the thousand
+        what = f"boxes under {TINY:g} pixels at imgsz={IMGSZ}: {len(tiny)}, the least {side.min():.1f}"
+        yield Finding(NOTE, "box-tiny", path, numbers[tiny[0]], what)
+    for i, j, iou in _same_boxes(rows[:, 0], corners):
+        what = f"nearly the box of line {numbers[i]}: their IoU is {iou:.3f}"
+        yield Finding(WARNING, "box-near-duplicate", path, numbers[j], what)
+
+
+def _same_boxes(cls: Float32Array, corners: Any) -> Iterator[tuple[int, int, float]]:
+    """Boxes of one class that nearly coincide: the earlier row, the later one, their IoU."""
+    area = (corners[:, 2:] - corners[:, :2]).prod(1)
+    order = np.argsort(area, kind="stable")
+    cls, corners, area = cls[order], corners[order], area[order]
+    for j in range(1, len(cls)):
+        start = int(np.searchsorted(area[:j], SAME_BOX * area[j]))  # smaller ones cannot be that near
+        if start == j:
+            continue
+        near = slice(start, j)
+        inner = np.minimum(corners[near, 2:], corners[j, 2:]) - np.maximum(corners[near, :2], corners[j, :2])
+        both = inner.clip(0).prod(1)
+        iou = np.where(cls[near] == cls[j], both / np.maximum(area[near] + area[j] - both, 1e-12), 0)
+        if iou.max() > SAME_BOX:
+            i, k = sorted((int(order[start + int(iou.argmax())]), int(order[j])))
+            yield i, k, float(iou.max())
+
+
+def _ignored(record: Record) -> Iterator[Finding]:
+    path = ignore_file(record.path)
+    if path is None:
+        return
+    text, findings = _text(path, "ignore")
+    yield from findings
+    if text is None:
+        return
+    rows, problems = parse_ignored(text)
+    record.ignored = len(rows)
+    for p in problems:
+        yield Finding(ERROR if p.fatal else WARNING, f"ignore-{p.kind}", path, p.line, p.what)
+
+
