@@ -33,6 +33,7 @@ MODES = {
     "insert": "put a module after rows of a model YAML; references and row numbers follow",
     "replace": "put another module in the place of rows of a model YAML",
     "remove": "take rows out of a model YAML",
+    "check-data": "read a whole data set and report what is wrong with it, file by file",
     "prepare": "make a data set ready: draw the embedded one, fetch or convert others",
     "export-coco": "write a split of a data set as COCO's instances JSON",
     "subset": "draw some classes and images of a data set, or folds for cross-validation",
@@ -47,6 +48,7 @@ EXAMPLES = {
     "insert": "insert model=cfg/models/yolov8.yaml after=9 module=FLABlock out=my.yaml",
     "replace": "replace model=cfg/models/yolov8.yaml rows=[6,8] module=C2f_FLA out=my.yaml",
     "remove": "remove model=cfg/models/yolov8-fla.yaml rows=10 out=my.yaml",
+    "check-data": "check-data data=data/shapes.yaml split=train,val",
     "prepare": "prepare shapes | prepare voc source=VOC_FOLDER out=data/mine",
     "export-coco": "export-coco data=data/shapes.yaml split=val out=shapes-val.json",
     "subset": "subset data=data/coco.yaml classes=person,car,bus n=2000 out=data/coco-traffic.yaml",
@@ -73,6 +75,13 @@ EDIT_KEYS = {
     "insert": {"model": "model YAML to start from", "after": _ROWS, "module": _MODULE, **_EDIT_KEYS},
     "replace": {"model": "model YAML to start from", "rows": _ROWS, "module": _MODULE, **_EDIT_KEYS},
     "remove": {"model": "model YAML to start from", "rows": _ROWS, **_EDIT_KEYS},
+}
+CHECK_DATA_KEYS = {
+    "data": "data set YAML",
+    "split": "splits to read, as train,val (all of the YAML)",
+    "near": "look for near-duplicate images too (True)",
+    "out": "folder for report.json, report.txt and check.png (runs/check-data, numbered)",
+    "json": "print the report as JSON for programs; also written --json",
 }
 _PLACED = {"images": "copy, or link for hard links (copy)"}
 _FETCHED = {
@@ -205,6 +214,8 @@ def _dispatch(words: list[str]) -> int:
     given = _pairs(rest, mode)
     if mode == "info":
         return _info(given)
+    if mode == "check-data":
+        return _check_data(given)
     if mode == "export-coco":
         return _export_coco(given)
     if mode in EDIT_KEYS:
@@ -273,6 +284,32 @@ def _info(given: dict[str, Any]) -> int:
     report = model.explain((size[0], size[1]), batch)
     print(json.dumps(report.to_dict()) if as_json else "\n".join(report.lines()))
     return 0
+
+
+def _check_data(given: dict[str, Any]) -> int:
+    """Exit code 1 when something would stop a training, or cost it an image."""
+    _known(given, CHECK_DATA_KEYS, "check-data")
+    if not given.get("data"):
+        raise ConfigError("no data set given", mend="data=data/shapes.yaml")
+    near = given.get("near", True)
+    if not isinstance(near, bool):
+        raise ConfigError(f"near={near} must be True or False")
+    split = given.get("split")
+    splits = None if split in (None, "") else [s.strip() for part in _listed(split) for s in str(part).split(",")]
+    from ultralytics.data.check import check_data  # OpenCV takes a moment to import
+    from ultralytics.engine.rundir import new_run_dir
+    from ultralytics.utils.plotting import plot_dataset
+
+    report = check_data(str(given["data"]), splits, near)
+    given_out = Path(str(given["out"])) if given.get("out") else None
+    out = new_run_dir(given_out.parent, given_out.name, True) if given_out else new_run_dir("runs", "check-data")
+    report.write(out)
+    plot_dataset(report.boxes, report.per_image, report.shapes, report.names, out / "check.png")
+    if given.get("json"):
+        print(json.dumps(report.to_dict()))
+    else:
+        print("\n".join([*report.lines(more=str(out / "report.txt")), f"written: {out}"]))
+    return 1 if report.count("error") else 0
 
 
 def _edit(mode: str, given: dict[str, Any]) -> int:
@@ -461,7 +498,7 @@ def _pairs(words: list[str], mode: str) -> dict[str, Any]:
         key, equals, value = word.removeprefix("--").partition("=")
         if not equals:
             key = key.rstrip(",")
-            if key == "json" and mode == "info":
+            if key == "json" and mode in ("info", "check-data"):
                 given[key] = True
                 continue
             if key in KNOBS and KNOBS[key].metadata["kind"] == "bool" and mode in RUN_MODES:
@@ -501,6 +538,7 @@ def _help(mode: str) -> str:
     lines = [f"usage: {PROGRAM} {mode} key=value …", "", f"{MODES[mode]}.", f"example: {PROGRAM} {EXAMPLES[mode]}", ""]
     short = {
         "info": INFO_KEYS,
+        "check-data": CHECK_DATA_KEYS,
         "subset": SUBSET_KEYS,
         "show": SHOW_KEYS,
         "export-coco": EXPORT_COCO_KEYS,

@@ -1,9 +1,8 @@
-"""A whole data set looked at before it costs a night: what would break a training, what would spoil its result, and what
-the data is like.
-"""
+"""A whole data set looked at before it costs a night: what would break a training, what would spoil its result."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
@@ -23,7 +22,7 @@ from ultralytics.data.examine import ERROR, NOTE, WARNING, Finding, Record, exam
 from ultralytics.data.labels import ignore_file, label_file, list_images, parse_labels
 from ultralytics.utils.duplicates import near_groups
 from ultralytics.utils.errors import ConfigError, DatasetError
-from ultralytics.utils.files import read_text
+from ultralytics.utils.files import read_text, write_atomically
 from ultralytics.utils.images import IMAGE_SUFFIXES
 from ultralytics.utils.log import progress
 from ultralytics.utils.types import Float64Array, Int64Array
@@ -155,6 +154,16 @@ class Report:
             "timing": self.timing,
         }
 
+    def write(self, out: Path) -> None:
+        """report.json and report.txt, with every finding, in a folder.
+
+        Raises:
+            UserError: they cannot be written.
+        """
+        text = "\n".join([*self.lines(shown=None), ""])
+        write_atomically(out / "report.json", lambda f: f.write(json.dumps(self.to_dict(), indent=1).encode()), "out")
+        write_atomically(out / "report.txt", lambda f: f.write(text.encode("utf-8", "backslashreplace")), "out")
+
     def lines(self, shown: int | None = SHOWN, more: str = "") -> list[str]:
         """The report as text.
 
@@ -190,8 +199,9 @@ class Report:
         if self.sizes.get("boxes"):
             s = self.sizes
             yield (
-                f"boxes at native size: {s['small']} small (under 32² pixels), {s['medium']} medium, {s['large']} large "
-                f"(96² or more); width : height from {s['aspect'][0]:.2f} to {s['aspect'][-1]:.2f} (5 to 95 %)"
+                f"boxes at native size: {s['small']} small (under 32² pixels), {s['medium']} medium, "
+                f"{s['large']} large (96² or more); "
+                f"width : height from {s['aspect'][0]:.2f} to {s['aspect'][-1]:.2f} (5 to 95 %)"
             )
         if self.sizes.get("images"):
             common = ", ".join(f"{w}x{h} ({n})" for w, h, n in self.sizes["images"][:3])
@@ -201,9 +211,10 @@ class Report:
         t = self.timing
         if t.get("images"):
             yield (
-                f"read {t['images']} images in {t['seconds']:.1f} s with {t['threads']} threads: {t['images_per_second']:.0f} "
-                f"images/s, {t['megabytes_per_second']:.0f} MB/s; decoding takes {t['decode_ms']:.1f} ms an image, so a "
-                f"loader gives at most {t['ceiling']:.0f} images/s here without a cache"
+                f"read {t['images']} images in {t['seconds']:.1f} s with {t['threads']} threads: "
+                f"{t['images_per_second']:.0f} images/s, {t['megabytes_per_second']:.0f} MB/s; "
+                f"decoding takes {t['decode_ms']:.1f} ms an image, "
+                f"so a loader gives at most {t['ceiling']:.0f} images/s here without a cache"
             )
 
 
@@ -225,9 +236,9 @@ def check_data(data: str | Path, splits: Sequence[str] | None = None, near: bool
         return Report(found[0], {}, [Finding(ERROR, "yaml", *found, _told(e))])
     report = Report(str(spec.yaml_file), spec.names)
     text = read_text(spec.yaml_file, DatasetError)
-    for e in problems:
-        key = next((k for k in ("train", "val", "names", "nc") if re.search(rf"\b{k}\b", e.what)), "")
-        report.findings.append(Finding(ERROR, "yaml", str(spec.yaml_file), _line(text, key), _told(e)))
+    for problem in problems:
+        key = next((k for k in ("train", "val", "names", "nc") if re.search(rf"\b{k}\b", problem.what)), "")
+        report.findings.append(Finding(ERROR, "yaml", str(spec.yaml_file), _line(text, key), _told(problem)))
     report.findings += _names(spec, text)
     unknown = [s for s in splits or () if s not in spec.splits]
     if unknown:
@@ -331,16 +342,12 @@ def _list_lines(path: Path, findings: list[Finding]) -> dict[str, int]:
     for number, line in enumerate(read_text(path, DatasetError).splitlines(), 1):
         if not line.strip():
             continue
-        file = next(iter(_resolved(path, line)), "")
+        file = os.path.normpath(path.parent / line.strip())
         if file in lines:
             what = f"{line.strip()} is listed in line {lines[file]} already; it counts once"
             findings.append(Finding(WARNING, "listed-twice", str(path), number, what))
         lines.setdefault(file, number)
     return lines
-
-
-def _resolved(path: Path, line: str) -> list[str]:
-    return [str((path.parent / line.strip()).resolve())]
 
 
 def _other_files(folder: Path) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""One picture and its labels, looked at closely: everything that training would stumble over, and what is worth knowing."""
+"""One picture and its labels, looked at closely: what training would stumble over, and what is worth knowing."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
 
 from ultralytics.data.labels import MIN_SIDE, ignore_file, label_file, parse_ignored, parse_labels
+from ultralytics.data.scan_cache import digest_of
 from ultralytics.utils.duplicates import UInt64Array, fingerprint
 from ultralytics.utils.images import decode, truncated_jpeg, truncated_png, undecodable
 from ultralytics.utils.types import Float32Array, UInt8Array
@@ -103,7 +103,7 @@ def examine(path: str, nc: int, near: bool = True) -> Record:
         data = None
     if data is not None:
         record.size = data.size
-        record.content = hashlib.blake2b(data.data, digest_size=16).digest()
+        record.content = digest_of(data)
         add += _picture(record, data, near)
     lost = any(f.severity == ERROR for f in add)
     add += _labels(record, nc)
@@ -154,7 +154,7 @@ def _header(data: UInt8Array, kind: str) -> _Header | None:
             mode = "PA"
         orientation = int(image.getexif().get(0x0112, 1))
         return _Header(image.size[0], image.size[1], mode, frames, orientation)
-    except Exception:  # noqa: BLE001  # a damaged header raises whatever its reader happened upon; decoding will tell
+    except Exception:  # a damaged header raises whatever its reader happened upon; decoding will tell
         return None
 
 
@@ -166,7 +166,9 @@ def _picture(record: Record, data: UInt8Array, near: bool) -> Iterator[Finding]:
     kind = content_kind(data)
     header = _header(data, kind)
     if header and header.width * header.height > MAX_PIXELS:
-        what = f"{header.width}x{header.height} pixels: training would need {header.width * header.height * 3e-9:.1f} GB"
+        what = (
+            f"{header.width}x{header.height} pixels: training would need {header.width * header.height * 3e-9:.1f} GB"
+        )
         yield Finding(ERROR, "picture-huge", path, 0, what)
         return
     began = time.thread_time()
@@ -191,7 +193,9 @@ def _picture(record: Record, data: UInt8Array, near: bool) -> Iterator[Finding]:
     if kind and suffix not in SUFFIXES.get(kind, ()):
         yield Finding(NOTE, "picture-suffix", path, 0, f"its content is {kind}, which is what training reads")
     if h * w > LARGE_PIXELS:
-        yield Finding(WARNING, "picture-large", path, 0, f"{w}x{h} pixels, decoded anew in every epoch; make it smaller")
+        yield Finding(
+            WARNING, "picture-large", path, 0, f"{w}x{h} pixels, decoded anew in every epoch; make it smaller"
+        )
     if max(h, w) > MAX_ASPECT * min(h, w):
         yield Finding(NOTE, "picture-aspect", path, 0, f"{w}x{h} pixels: in a square frame most of it is padding")
     if header:
@@ -202,13 +206,16 @@ def _picture(record: Record, data: UInt8Array, near: bool) -> Iterator[Finding]:
             yield Finding(NOTE, "picture-exif", path, 0, what)
         if header.frames > 1:
             yield Finding(NOTE, "picture-frames", path, 0, f"{header.frames} pictures in one file; the first is used")
-    record.pixels = hashlib.blake2b(repr(image.shape).encode() + image.tobytes(), digest_size=16).digest()
+    digest = hashlib.blake2b(repr(image.shape).encode(), digest_size=16)
+    digest.update(image.data)
+    record.pixels = digest.digest()
     if near:
         record.hashes, record.thumb = fingerprint(image)
 
 
 def _text(path: str, kind: str) -> tuple[str | None, list[Finding]]:
-    """A label file's text; None when it is not there or cannot be read, which is then a finding."""
+    """A label or ignore file's text; None when it is not there or cannot be read, which is then a finding."""
+    severity, end = (ERROR, "; the image is left out") if kind == "label" else (WARNING, "; the file is not used")
     try:
         with open(path, "rb") as file:
             data = file.read()
@@ -217,13 +224,13 @@ def _text(path: str, kind: str) -> tuple[str | None, list[Finding]]:
             return None, [Finding(WARNING, f"{kind}-link", path, 0, f"the link leads nowhere: {os.readlink(path)}")]
         return None, []
     except OSError as e:
-        return None, [Finding(ERROR, f"{kind}-unreadable", path, 0, f"it cannot be read: {e.strerror or e}")]
+        return None, [Finding(severity, f"{kind}-unreadable", path, 0, f"it cannot be read: {e.strerror or e}{end}")]
     try:
         return data.decode("utf-8-sig"), []
     except UnicodeDecodeError as e:
         line = data[: e.start].count(b"\n") + 1
-        what = f"not UTF-8 text: byte 0x{data[e.start]:02x}; the image is left out"
-        return None, [Finding(ERROR, f"{kind}-text", path, line, what)]
+        what = f"not UTF-8 text: byte 0x{data[e.start]:02x}{end}"
+        return None, [Finding(severity, f"{kind}-text", path, line, what)]
 
 
 def _labels(record: Record, nc: int) -> Iterator[Finding]:
@@ -246,7 +253,9 @@ def _labels(record: Record, nc: int) -> Iterator[Finding]:
     valid = f"0 to {nc - 1}" if nc > 1 else "0 alone"
     for (cls, *_), line in zip(rows.tolist(), numbers, strict=True):
         if cls >= nc:
-            what = f"class id {int(cls)} is out of range: the data set has {nc} classes (valid: {valid}); training stops"
+            what = (
+                f"class id {int(cls)} is out of range: the data set has {nc} classes (valid: {valid}); training stops"
+            )
             yield Finding(ERROR, "label-class-range", path, line, what)
     columns = [len(lines[n - 1].split()) for n in numbers]
     if 5 in columns and any(c > 5 for c in columns):
@@ -285,9 +294,9 @@ def _boxes(record: Record, rows: Float32Array, numbers: list[int]) -> Iterator[F
     if len(tiny):  # some sets have them by the thousand
         what = f"boxes under {TINY:g} pixels at imgsz={IMGSZ}: {len(tiny)}, the least {side.min():.1f}"
         yield Finding(NOTE, "box-tiny", path, numbers[tiny[0]], what)
-    for i, j, iou in _same_boxes(rows[:, 0], corners):
-        what = f"nearly the box of line {numbers[i]}: their IoU is {iou:.3f}"
-        yield Finding(WARNING, "box-near-duplicate", path, numbers[j], what)
+    for first, second, iou in _same_boxes(rows[:, 0], corners):
+        what = f"nearly the box of line {numbers[first]}: their IoU is {iou:.3f}"
+        yield Finding(WARNING, "box-near-duplicate", path, numbers[second], what)
 
 
 def _same_boxes(cls: Float32Array, corners: Any) -> Iterator[tuple[int, int, float]]:
@@ -320,5 +329,3 @@ def _ignored(record: Record) -> Iterator[Finding]:
     record.ignored = len(rows)
     for p in problems:
         yield Finding(ERROR if p.fatal else WARNING, f"ignore-{p.kind}", path, p.line, p.what)
-
-

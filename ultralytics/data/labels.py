@@ -15,7 +15,7 @@ import numpy as np
 from ultralytics.data.scan_cache import NO_FILE, Entry, ScanCache, Seen, digest_of, signature
 from ultralytics.utils.errors import DatasetError
 from ultralytics.utils.files import read_text
-from ultralytics.utils.images import IMAGE_SUFFIXES, decode, truncated_jpeg, undecodable
+from ultralytics.utils.images import IMAGE_SUFFIXES, decode, truncated_jpeg, truncated_png, undecodable
 from ultralytics.utils.log import LOGGER, progress
 from ultralytics.utils.types import ANY_CLASS, Float32Array, Int64Array, UInt8Array
 
@@ -401,6 +401,8 @@ def check_picture(image: str, data: UInt8Array) -> tuple[int, int] | str:
     decoded = decode(data)
     if truncated_jpeg(data):
         return "the JPEG is cut off before its end"
+    if truncated_png(data):
+        return "the PNG is cut off before its end"
     if decoded is None:
         return undecodable(image) if data.size else "is empty"
     h, w = decoded.shape[:2]

@@ -42,12 +42,8 @@ _POPCOUNT = np.array([bin(i).count("1") for i in range(2**16)], np.uint8)
 
 def fingerprint(image: UInt8Array) -> tuple[UInt64Array, UInt8Array]:
     """Hashes (len(CROPS),) of a BGR picture and of its crops, and its grey thumbnail (THUMB, THUMB)."""
-    small = cv2.cvtColor(
-        cv2.resize(image, (MINIATURE, MINIATURE), interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2GRAY
-    )
-    thumbs = [
-        cv2.resize(small[y1:y2, x1:x2], (THUMB, THUMB), interpolation=cv2.INTER_AREA) for x1, y1, x2, y2 in CROPS
-    ]
+    small = cv2.cvtColor(cv2.resize(image, (MINIATURE, MINIATURE), interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2GRAY)
+    thumbs = [cv2.resize(small[y1:y2, x1:x2], (THUMB, THUMB), interpolation=cv2.INTER_AREA) for x1, y1, x2, y2 in CROPS]
     signs = np.array([cv2.dct(t.astype(np.float32))[_ROWS, _COLUMNS] > 0 for t in thumbs])
     return (signs * _WEIGHTS).sum(1, dtype=np.uint64), thumbs[0]  # type: ignore[return-value]  # uint8 stays uint8
 
@@ -55,15 +51,15 @@ def fingerprint(image: UInt8Array) -> tuple[UInt64Array, UInt8Array]:
 def distance(a: UInt64Array, b: UInt64Array) -> npt.NDArray[np.uint8]:
     """Number of bits in which hashes differ."""
     parts = np.ascontiguousarray(a ^ b).view(np.uint16).reshape(-1, 4)
-    return _POPCOUNT[parts].sum(1, dtype=np.uint8)
+    return _POPCOUNT[parts].sum(1, dtype=np.uint8)  # type: ignore[no-any-return]  # uint8, as asked for
 
 
 def near_groups(hashes: UInt64Array, thumbs: UInt8Array) -> list[list[int]]:
     """Groups of two or more pictures that show the same; members and groups in order.
 
     The index is a table per band of 16 bits; a query looks up its own value and those with one bit changed, which finds
-    every hash within MAX_DISTANCE. Buckets of more than WINDOW entries are searched around the query only. Pictures that
-    are in one group already are not compared again.
+    every hash within MAX_DISTANCE. Buckets of more than WINDOW entries are searched around the query only. Pictures
+    that are in one group already are not compared again.
 
     Args:
         hashes: (n, len(CROPS)) and thumbs: (n, THUMB, THUMB) of `fingerprint`.
@@ -149,7 +145,7 @@ class _Band:
         up = np.uint64(48) - self.shift
         if not up:
             return hashes
-        return (hashes << up) | (hashes >> (np.uint64(64) - up))
+        return (hashes << up) | (hashes >> (np.uint64(64) - up))  # type: ignore[no-any-return]  # uint64 as they came
 
     def candidates(self, queries: UInt64Array) -> Iterator[tuple[Int64Array, Int64Array]]:
         """Query and entry numbers that may be near, by value of the band and by each of its bits changed."""
@@ -200,4 +196,3 @@ def _flat(thumb: Float32Array) -> Float32Array:
     detail = (thumb - cv2.GaussianBlur(thumb, (0, 0), 4)).ravel()
     detail -= detail.mean()
     return detail / (np.linalg.norm(detail) + np.float32(1e-6))  # type: ignore[no-any-return]  # float32 as it came
-

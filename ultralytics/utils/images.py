@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from pathlib import Path
 
 import cv2
@@ -64,8 +65,16 @@ def truncated_jpeg(data: UInt8Array) -> bool:
 
 
 def truncated_png(data: UInt8Array) -> bool:
-    """Whether a PNG lacks its last chunk, so that decoding invents the rest."""
-    return data[:8].tobytes() == b"\x89PNG\r\n\x1a\n" and b"IEND" not in data[-4096:].tobytes()
+    """Whether a PNG lacks its last chunk, so that decoding invents the rest. What follows that chunk is harmless."""
+    if data[:8].tobytes() != b"\x89PNG\r\n\x1a\n":
+        return False
+    at = 8
+    while at + 12 <= data.size:
+        length, kind = struct.unpack(">I4s", data[at : at + 8].tobytes())
+        if kind == b"IEND":
+            return False
+        at += 12 + length
+    return True
 
 
 def imwrite(path: str | Path, image: UInt8Array, quality: int = 95) -> None:

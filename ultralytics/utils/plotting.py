@@ -389,6 +389,77 @@ def plot_labels(boxes: Any, cls: Any, names: Mapping[int, str], save_dir: Path) 
 
 
 @_chart
+def plot_dataset(
+    boxes: Mapping[str, Any],
+    per_image: Mapping[str, Any],
+    shapes: Mapping[str, Any],
+    names: Mapping[int, str],
+    save_path: str | Path = "check.png",
+) -> None:
+    """What a data set is like: boxes per class, their sizes and shapes, boxes per image, image sizes; by split.
+
+    Args:
+        boxes: split → (M, 5) class, x, y, width, height, the latter in pixels; per_image: split → (n,) number of boxes;
+        shapes: split → (n, 2) height and width; names: class names.
+    """
+    figure = _figure((15, 9))
+    axes = figure.subplots(2, 3)
+    hues = dict(zip(boxes, ("#4363d8", "#f58231", "#3cb44b"), strict=False))
+    every = np.concatenate([np.zeros((0, 5)), *boxes.values()])
+    counts = {split: np.bincount(b[:, 0].astype(int), minlength=len(names)) for split, b in boxes.items()}
+    order = np.argsort(-sum(counts.values(), np.zeros(len(names), int)), kind="stable")[:30]
+    thick = 0.8 / max(len(boxes), 1)
+    for k, split in enumerate(boxes):
+        place = np.arange(len(order)) - 0.4 + thick * (k + 0.5)
+        bars = axes[0, 0].barh(place, counts[split][order], thick, color=hues[split], label=split)
+        if len(order) <= 12:
+            axes[0, 0].bar_label(bars, fontsize=7, padding=2)
+    axes[0, 0].set_yticks(
+        range(len(order)), [_tick(names[int(i)]) for i in order], fontsize=9 if len(order) < 16 else 7
+    )
+    axes[0, 0].invert_yaxis()
+    axes[0, 0].set(title="boxes per class" + (f", the first 30 of {len(names)}" if len(names) > 30 else ""))
+    side = np.sqrt((every[:, 3] * every[:, 4]).clip(1e-2))
+    bins = np.geomspace(max(side.min(initial=4), 1), max(side.max(initial=64), 128), 41)
+    ratios = np.geomspace(0.1, 10, 41)
+    for split, b in boxes.items():
+        area, ratio = (b[:, 3] * b[:, 4]).clip(1e-2), b[:, 3] / b[:, 4].clip(1e-9)
+        style: dict[str, Any] = {"histtype": "step", "linewidth": 1.8, "color": hues[split], "label": split}
+        axes[0, 1].hist(np.sqrt(area).clip(bins[0], bins[-1]), bins, **style)
+        axes[0, 2].hist(ratio.clip(0.1, 10), ratios, **style)
+        most = max((int(n.max(initial=0)) for n in per_image.values()), default=0)
+        axes[1, 0].hist(per_image[split], np.arange(0, most + 2, max(most // 40, 1)) - 0.5, **style)
+        sizes, count = np.unique(np.asarray(shapes[split]).reshape(-1, 2), axis=0, return_counts=True)
+        dots = 12 + 8 * np.sqrt(count)
+        axes[1, 2].scatter(sizes[:, 1], sizes[:, 0], dots, alpha=0.5, color=hues[split], label=split, linewidths=0)
+    for bound in (32, 96):
+        axes[0, 1].axvline(bound, color="#888888", linewidth=0.8, linestyle="--")
+    axes[0, 1].set(
+        xscale="log",
+        xlabel="√area, pixels of the image file",
+        ylabel="boxes",
+        title="box sizes (COCO: small ¦ medium ¦ large)",
+    )
+    axes[0, 2].set(xscale="log", xlabel="width : height", ylabel="boxes", title="box shapes")
+    axes[0, 2].set_xticks([0.1, 0.2, 0.5, 1, 2, 5, 10], ["1:10", "1:5", "1:2", "1:1", "2:1", "5:1", "10:1"])
+    axes[0, 2].minorticks_off()
+    axes[1, 0].set(xlabel="boxes in an image", ylabel="images", title="boxes per image")
+    if len(every):
+        frames = [np.repeat(shapes[split][:, ::-1], per_image[split], 0) for split in boxes]
+        part = every[:, 1:3] / np.concatenate(frames)
+        axes[1, 1].hist2d(part[:, 0], part[:, 1], bins=40, range=[[0, 1], [0, 1]], cmap="Blues")
+    axes[1, 1].set(xlabel="x", ylabel="y", title="where box centres lie", xlim=(0, 1), ylim=(1, 0), aspect="equal")
+    axes[1, 2].set(xlabel="width", ylabel="height", title="image sizes, pixels")
+    axes[1, 2].set(xlim=(0, None), ylim=(0, None))
+    for axis in axes.ravel():
+        if axis is not axes[1, 1]:
+            _grid(axis)
+    if boxes:
+        axes[0, 0].legend(fontsize=9, loc="lower right")
+    figure.savefig(save_path, dpi=120)
+
+
+@_chart
 def plot_results(file: str | Path, save_dir: Path | None = None) -> None:
     """results.png: every column of results.csv over the epochs.
 
