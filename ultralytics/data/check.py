@@ -7,6 +7,7 @@ import os
 import re
 import time
 import unicodedata
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,7 @@ from ultralytics.utils.types import Float64Array, Int64Array
 
 SHOWN = 5  # findings of a kind on the console
 NAMED = 4  # files named in one finding
+ANY_ID = 2**31  # classes where the YAML does not say how many
 SMALL, MEDIUM = 32**2, 96**2  # pixels²: COCO's bounds of small, medium and large boxes
 # Pictures, but none that training looks for.
 OTHER_PICTURES = frozenset(
@@ -162,7 +164,7 @@ class Report:
         """
         text = "\n".join([*self.lines(shown=None), ""])
         write_atomically(out / "report.json", lambda f: f.write(json.dumps(self.to_dict(), indent=1).encode()), "out")
-        write_atomically(out / "report.txt", lambda f: f.write(text.encode("utf-8", "backslashreplace")), "out")
+        write_atomically(out / "report.txt", lambda f: f.write(text.encode()), "out")
 
     def lines(self, shown: int | None = SHOWN, more: str = "") -> list[str]:
         """The report as text.
@@ -187,7 +189,7 @@ class Report:
                 lines.append(f"    … and {len(found) - len(rest)} more" + (f" in {more}" if more else ""))
         lines += ["", *self._statistics()]
         counts = ", ".join(f"{self.count(s)} {s}{'' if self.count(s) == 1 else 's'}" for s in _SEVERITIES)
-        return [*lines, "", f"{counts}"]
+        return [_printable(line) for line in (*lines, "", counts)]
 
     def _statistics(self) -> Iterator[str]:
         width = max([len(n) for n in self.names.values()] + [5])
@@ -246,7 +248,7 @@ def check_data(data: str | Path, splits: Sequence[str] | None = None, near: bool
     listed = {split: _list(spec, split, text, report.findings) for split in spec.splits}
     chosen = [s for s in spec.splits if not splits or s in splits]
     report.findings += _leaks_of_files(spec, {s: listed[s] for s in chosen}, text)
-    records = _read({s: list(listed[s].files) for s in chosen}, spec.label_nc, near, report)
+    records = _read({s: list(listed[s].files) for s in chosen}, spec.label_nc or ANY_ID, near, report)
     for split in chosen:
         report.findings += _structure(spec, split, listed)
     _collect(report, listed, records, chosen)
@@ -275,6 +277,13 @@ def _short(path: str) -> str:
     """A path as it is typed from here: relative when it lies below the working folder."""
     here = os.getcwd() + os.sep
     return path[len(here) :] if path.startswith(here) else path
+
+
+def _printable(line: str) -> str:
+    """A line that any terminal shows as one, whatever bytes the names in it are of."""
+    if line.isprintable():
+        return line
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
 def _line(text: str, key: str) -> int:
@@ -386,7 +395,8 @@ def _read(files: Mapping[str, list[str]], nc: int, near: bool, report: Report) -
     every = list(dict.fromkeys(f for split in files.values() for f in split))
     threads = min(os.cpu_count() or 1, 32)
     began = time.perf_counter()
-    with ThreadPoolExecutor(max_workers=threads) as pool:
+    with ThreadPoolExecutor(max_workers=threads) as pool, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what a damaged header says is told by the findings
         found = pool.map(lambda file: examine(file, nc, near), every)
         records = list(progress(found, total=len(every), desc="Reading images"))
     seconds = max(time.perf_counter() - began, 1e-9)
@@ -549,11 +559,11 @@ def _findings_on_split(
         why = "there are no label files" if len(bare) == len(own) else "the label files hold no box"
         yield Finding(WARNING, "split-no-boxes", looked, 0, f"{split}: {why} for its {len(own)} images")
         return
-    outside = sum(f.kind == "box-outside" for r in usable for f in r.findings)
-    boxes = np.concatenate([np.zeros((0, 5)), *(r.rows for r in usable)])
-    if 2 * outside > len(boxes) and (boxes[:, 3:] > boxes[:, 1:3]).all():
-        example = next(r for r in usable if any(f.kind == "box-outside" for f in r.findings))
-        what = f"{split}: {outside} of {len(boxes)} boxes reach outside: are they x1 y1 x2 y2? A row is centre and size"
+    over = [r for r in usable if any(f.kind == "box-outside" for f in r.findings)]
+    outside = sum(f.kind == "box-outside" for r in over for f in r.findings)
+    if 2 * outside > len(rows) and all((r.rows[:, 3:] > r.rows[:, 1:3]).all() for r in over):
+        example = over[0]
+        what = f"{split}: {outside} of {len(rows)} boxes reach outside: are they x1 y1 x2 y2? A row is centre and size"
         yield Finding(WARNING, "label-corners", example.label, 0, what)
 
 

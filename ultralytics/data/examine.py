@@ -152,7 +152,9 @@ def _header(data: UInt8Array, kind: str) -> _Header | None:
         mode = "I;16" if deep or image.mode.startswith("I;16") else str(image.mode)
         if mode == "P" and "transparency" in image.info:
             mode = "PA"
-        orientation = int(image.getexif().get(0x0112, 1))
+        # Asking a PNG without such a tag would decode it.
+        exif = image.getexif() if "exif" in image.info or kind == "TIFF" else {}
+        orientation = int(exif.get(0x0112, 1))
         return _Header(image.size[0], image.size[1], mode, frames, orientation)
     except Exception:  # a damaged header raises whatever its reader happened upon; decoding will tell
         return None
@@ -171,6 +173,10 @@ def _picture(record: Record, data: UInt8Array, near: bool) -> Iterator[Finding]:
         )
         yield Finding(ERROR, "picture-huge", path, 0, what)
         return
+    if truncated_jpeg(data) or truncated_png(data):
+        yield Finding(ERROR, "picture-truncated", path, 0, f"the {kind} is cut off before its end")
+        record.shape = (header.height, header.width) if header else None
+        return
     began = time.thread_time()
     image = decode(data)
     record.seconds = time.thread_time() - began
@@ -184,9 +190,6 @@ def _picture(record: Record, data: UInt8Array, near: bool) -> Iterator[Finding]:
         return
     h, w = image.shape[:2]
     record.shape = h, w
-    if truncated_jpeg(data) or truncated_png(data):
-        yield Finding(ERROR, "picture-truncated", path, 0, f"the {kind} is cut off before its end")
-        return
     if min(h, w) < MIN_SIDE:
         yield Finding(ERROR, "picture-small", path, 0, f"{w}x{h} pixels, and a side needs {MIN_SIDE}")
     suffix = os.path.splitext(path)[1].lower()
@@ -203,6 +206,8 @@ def _picture(record: Record, data: UInt8Array, near: bool) -> Iterator[Finding]:
             yield Finding(NOTE, "picture-channels", path, 0, _CHANNELS[header.mode])
         if header.orientation not in (0, 1):
             what = f"turned by its EXIF tag ({header.orientation}); labels must fit the upright {w}x{h} picture"
+            if header.orientation >= 5 and (w, h) == (header.width, header.height) and w != h:
+                what = f"its EXIF tag ({header.orientation}) is not followed; labels must fit the {w}x{h} picture"
             yield Finding(NOTE, "picture-exif", path, 0, what)
         if header.frames > 1:
             yield Finding(NOTE, "picture-frames", path, 0, f"{header.frames} pictures in one file; the first is used")

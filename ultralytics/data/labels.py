@@ -350,7 +350,7 @@ def _signatures(files: Sequence[str]) -> Int64Array:
             paths = (path(f"{folder}{os.sep}x.jpg") for path in (label_file, ignore_file))
             places = [os.path.dirname(p) if p else "" for p in paths]
             beside[folder] = [p + os.sep if os.path.isdir(p) else "" for p in places]
-        stem = name[: name.rindex(".")]
+        stem = os.path.splitext(name)[0]  # a list may name a file without suffix
         found += signature(file)
         for place in beside[folder]:
             found += signature(f"{place}{stem}.txt") if place else NO_FILE
@@ -398,11 +398,11 @@ def _check(image: str, known: Seen | None) -> Seen:
 
 def check_picture(image: str, data: UInt8Array) -> tuple[int, int] | str:
     """Height and width of an image file's content, upright; or why it cannot be used."""
-    decoded = decode(data)
     if truncated_jpeg(data):
         return "the JPEG is cut off before its end"
     if truncated_png(data):
         return "the PNG is cut off before its end"
+    decoded = decode(data)
     if decoded is None:
         return undecodable(image) if data.size else "is empty"
     h, w = decoded.shape[:2]

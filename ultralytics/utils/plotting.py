@@ -406,7 +406,9 @@ def plot_dataset(
     axes = figure.subplots(2, 3)
     hues = dict(zip(boxes, ("#4363d8", "#f58231", "#3cb44b"), strict=False))
     every = np.concatenate([np.zeros((0, 5)), *boxes.values()])
-    counts = {split: np.bincount(b[:, 0].astype(int), minlength=len(names)) for split, b in boxes.items()}
+    counts = {
+        split: np.bincount(b[b[:, 0] < len(names), 0].astype(int), minlength=len(names)) for split, b in boxes.items()
+    }
     order = np.argsort(-sum(counts.values(), np.zeros(len(names), int)), kind="stable")[:30]
     thick = 0.8 / max(len(boxes), 1)
     for k, split in enumerate(boxes):
