@@ -79,6 +79,18 @@ def test_the_bundled_yamls_are_found(tmp_path, monkeypatch):
     assert load_dataset("data/bccd.yaml").names[1] == "RBC"
 
 
+def test_all_problems_of_a_yaml_can_be_had(tmp_path):
+    problems = []
+    spec = load_dataset(write(tmp_path, "train: a\nval:\nnames: [x, y]\nnc: 3\n"), problems)
+    assert [e.what for e in problems] == ["the key 'val' has no value", "nc is 3, but there are 2 names"]
+    assert (list(spec.splits), spec.names) == (["train"], {0: "x", 1: "y", 2: "class_2"})
+    problems.clear()
+    spec = load_dataset(write(tmp_path, "train: a\nval: b\nnames: {0: x, 2: z, 10000000: y}\n"), problems)
+    assert (len(problems), spec.names) == (1, {0: "x", 1: "class_1", 2: "z"})
+    with pytest.raises(DatasetError, match="zero byte"):
+        load_dataset(write(tmp_path, 'train: [a, "\\0"]\nval: b\nnames: [x]\n'))
+
+
 def test_the_command_for_a_missing_data_set_can_be_pasted(tmp_path):
     """As a shell reads it, and as the command line does."""
     folder = tmp_path / "my data's"

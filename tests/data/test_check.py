@@ -388,6 +388,7 @@ CASES: list[tuple[str, str, str, str, int, Callable]] = [
         copies(("val", "x.png", cv2.resize(GOOD0, (200, 150)))),
     ),
     ("labelled twice", W, "duplicate-labels", LABEL, 0, lambda r: put(r, "x.png", "1 .2 .2 .2 .2\n", png(GOOD0))),
+    ("not listed", N, "label-unlisted", LABEL, 0, both(listing(), labels(ROWS))),
 ]
 SLOW = ("large",)
 
@@ -466,6 +467,28 @@ def test_pixels_for_fractions_are_called_so(tmp_path):
     put(tmp_path, "x.png", "0 40 30 20 10\n")
     [found] = check_data(data).findings
     assert "look like pixels of the 80x60 image" in found.what
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "null", "5", "1: 2\n", "? [1, 2]\n: 3\n", "train: 5\nval: 7\nnames: [a]\n",
+        "train: {a: b}\nval: [1, null]\nnames: {x: y}\n",
+        "train: [[images/train]]\nval: images/val\nnc: 99999999999\n",
+        'train: "\\0"\nval: ["\\0"]\nnames: [a]\n', f"train: {'x' * 5000}\nval: images/val\nnames: [a]\n",
+        "train: ~nobody/x\nval: images/val\nnames: [a, b]\n", "train: data.yaml\nval: images/val\nnames: [a, b]\n",
+        "train: images/train\nval: images/val\nnames: {0: a, '1': b, -1: c, 99999999999: d}\n",
+        "train: images/train\nval: images/val\nnames: !!python/object:os.system [a]\n",
+        "path: [1]\ntrain: images/train\nval: images/val\nnames: [a, b]\n",
+    ],
+)  # fmt: skip
+def test_any_yaml_is_judged(tmp_path, text):
+    report = check_data(good(tmp_path, text))
+    assert report.count("error")
+    assert report.lines()
+    error = outcome(lambda: [load_dataset(tmp_path / "data.yaml").split(s) for s in ("train", "val")])[1]
+    assert error or "data.yaml\n" in text
+    assert "\n" not in error
 
 
 def test_nothing_usable(tmp_path):

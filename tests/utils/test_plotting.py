@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ultralytics.utils.plotting import Annotator, colors, plot_images, plot_labels, plot_results
+from ultralytics.utils.plotting import Annotator, colors, plot_dataset, plot_images, plot_labels, plot_results
 
 
 def test_colours_repeat_and_differ():
@@ -152,3 +152,17 @@ def test_ignored_regions_lie_where_the_letterbox_puts_them(tmp_path):
     plot_images(batch, tmp_path / "a.png", columns=2, captions=["", ""])
     ys, xs = np.nonzero((np.asarray(Image.open(tmp_path / "a.png"))[61:, :160] == 170).all(-1))
     assert (xs.min(), xs.max(), ys.max() + 61) == (20, 60, 100)
+
+
+def test_a_data_set_is_drawn_with_and_without_boxes(tmp_path):
+    rng = np.random.default_rng(0)
+    boxes = {
+        s: np.column_stack([rng.integers(0, 40, n), rng.uniform(1, 90, (n, 4))]) for s, n in (("train", 90), ("val", 9))
+    }
+    counts = {"train": np.full(30, 3), "val": np.array([9])}
+    shapes = {"train": np.full((30, 2), 100), "val": np.array([[100, 120]])}
+    plot_dataset(boxes, counts, shapes, {i: f"细{i}" for i in range(35)}, tmp_path / "c.png")
+    assert (tmp_path / "c.png").stat().st_size > 20_000
+    nothing = {"train": np.zeros((0, 5))}, {"train": np.zeros(0, int)}, {"train": np.zeros((0, 2), int)}
+    plot_dataset(*nothing, {0: "a"}, tmp_path / "e.png")
+    plot_dataset({}, {}, {}, {}, tmp_path / "n.png")

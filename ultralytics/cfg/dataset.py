@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,7 +55,7 @@ class DatasetSpec:
         if name not in self.splits:
             raise DatasetError(f"it has no split {name!r}", str(self.yaml_file), f"it has {', '.join(self.splits)}")
         for path in self.splits[name]:
-            if not path.exists():
+            if not os.path.exists(path):
                 tried = ", ".join(str(p) for p in self.tried.get(path, [path]))
                 mend = (
                     f"make it with: {self.prepare} {shlex.quote(f'out={self.root}')}"
@@ -92,6 +93,9 @@ def load_dataset(dataset: str | Path, problems: list[DatasetError] | None = None
         ) from None
     if not isinstance(data, dict):
         raise DatasetError("a data set YAML is a mapping with train, val and names", where)
+    for key in ("path", *SPLITS):
+        if any("\0" in entry for entry in _entries(data.get(key))):
+            raise DatasetError(f"the key {key!r} holds a zero byte", where, "give a folder")
     if "val" not in data and "validation" in data:
         data["val"] = data.pop("validation")
     for key in ("train", "val"):
@@ -109,13 +113,16 @@ def load_dataset(dataset: str | Path, problems: list[DatasetError] | None = None
     spec = DatasetSpec(file, root, {}, names, len(names), str(data.get("prepare") or ""))
     for split in SPLITS:
         if data.get(split):
-            entries = data[split] if isinstance(data[split], list) else [data[split]]
-            spec.splits[split] = [_locate(spec, str(entry)) for entry in entries]
+            spec.splits[split] = [_locate(spec, entry) for entry in _entries(data[split])]
     return spec
 
 
 # The reference's name for it; what it returns is a DatasetSpec.
 check_det_dataset = load_dataset
+
+
+def _entries(value: Any) -> list[str]:
+    return [str(v) for v in value] if isinstance(value, list) else [str(value)]
 
 
 def _locate(spec: DatasetSpec, entry: str) -> Path:
@@ -124,7 +131,8 @@ def _locate(spec: DatasetSpec, entry: str) -> Path:
     if entry.startswith("../"):
         # Exported archives often write ../train/images for a folder that lies beside the YAML.
         candidates.append((spec.root / entry[3:]).resolve())
-    found = next((p for p in candidates if p.exists()), path)
+    # Unlike a Path, os.path takes a name that is too long for one that is not there.
+    found = next((p for p in candidates if os.path.exists(p)), path)
     spec.tried[found] = candidates
     return found
 

@@ -95,6 +95,8 @@ KINDS = {
     "ignore-orphan": "ignore files without image",
     "class-unused": "classes without a box",
     "unlabelled": "images without a label file: backgrounds",
+    "label-unlisted": "label files of images that no split lists",
+    "ignore-unlisted": "ignore files of images that no split lists",
     "label-mixed": "polygons and boxes in one file",
     "box-tiny": "boxes that are hardly seen",
     "box-whole": "boxes that cover the whole image",
@@ -320,7 +322,7 @@ def _list(spec: DatasetSpec, split: str, text: str, findings: list[Finding]) -> 
     except DatasetError as e:
         findings.append(Finding(ERROR if split != "test" else WARNING, "split-missing", where, line, _told(e)))
     listed = _Listed()
-    there = [p for p in spec.splits[split] if p.exists()]
+    there = [p for p in spec.splits[split] if os.path.exists(p)]
     for path in there:
         try:
             files = list_images([path])
@@ -439,6 +441,11 @@ def _structure(spec: DatasetSpec, split: str, listed: Mapping[str, _Listed]) -> 
         expected = {o: f for f in images if (o := other_file(f)) is not None}
         by_form = {_form(o): o for o in expected}
         own = {str(p) for paths in spec.splits.values() for p in paths}
+        places: dict[str, set[str]] = defaultdict(set)  # folder of labels → of images
+        for o, f in expected.items():
+            places[os.path.dirname(o)].add(os.path.dirname(f))
+        stems = {p: {os.path.splitext(i)[0] for folder in f for i in _images_in(folder)} for p, f in places.items()}
+        unlisted = []
         for file in sorted(_text_files(spec.splits[split], listed[split].files, other_file) - own):
             if file in expected or os.path.basename(file) == "classes.txt":
                 continue
@@ -446,10 +453,22 @@ def _structure(spec: DatasetSpec, split: str, listed: Mapping[str, _Listed]) -> 
             if meant and not os.path.lexists(meant):
                 what = f"it is not read: {os.path.basename(expected[meant])} needs {os.path.basename(meant)}"
                 yield Finding(WARNING, "label-name", file, 0, what)
+            elif os.path.splitext(os.path.basename(file))[0] in stems.get(os.path.dirname(file), ()):
+                unlisted.append(file)
             elif kind == "ignore" or os.path.dirname(file) not in {os.path.dirname(i) for i in images}:
                 yield Finding(WARNING, f"{kind}-orphan", file, 0, "there is no image of this name")
             elif _is_label(file):  # beside the images there are texts of other kinds
                 yield Finding(WARNING, "label-orphan", file, 0, "there is no image of this name")
+        if unlisted:
+            what = f"no split lists the image: {len(unlisted)} such files"
+            yield Finding(NOTE, f"{kind}-unlisted", unlisted[0], 0, what)
+
+
+def _images_in(folder: str) -> list[str]:
+    try:
+        return [n for n in os.listdir(folder) if os.path.splitext(n)[1].lower() in IMAGE_SUFFIXES]
+    except OSError:  # a folder that only a list names
+        return []
 
 
 def _text_files(paths: Iterable[Path], files: Iterable[str], other_file: Any) -> set[str]:
@@ -457,7 +476,7 @@ def _text_files(paths: Iterable[Path], files: Iterable[str], other_file: Any) ->
     found: set[str] = set()
     for path in paths:
         inside = other_file(str(path / "x.jpg"))
-        if path.is_dir() and inside is not None:
+        if os.path.isdir(path) and inside is not None:
             for folder, _, names in os.walk(os.path.dirname(inside), followlinks=True):
                 found.update(os.path.join(folder, n) for n in names if n.endswith(".txt"))
     for folder in {os.path.dirname(o) for f in files if (o := other_file(f)) is not None}:

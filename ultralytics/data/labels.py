@@ -186,7 +186,10 @@ def list_images(paths: Sequence[Path]) -> list[str]:
                 head = os.path.join(folder, "")
                 found.update(head + f for f in files if f[f.rfind(".", 1) :].lower() in IMAGE_SUFFIXES)
         elif path.suffix.lower() == ".txt":
-            lines = read_text(path, DatasetError).splitlines()
+            text = read_text(path, DatasetError)
+            if "\0" in text:
+                raise DatasetError("it holds zero bytes, so it is no text", str(path), "save it as UTF-8")
+            lines = text.splitlines()
             found.update(os.path.normpath(path.parent / line.strip()) for line in lines if line.strip())
         elif path.suffix.lower() in IMAGE_SUFFIXES:
             found.add(str(path))
