@@ -57,6 +57,7 @@ def test_every_path_tried_is_named(tmp_path):
         ("train: a\nval: b\nnames: {x: 0}\n", "class ids"),
         ("train: a\nval: b\nnames: []\n", "names"),
         ("train: a\nval: b\nnc: 0\n", "1 or more"),
+        ("train: a\nval: b\nnc: 99999999999\n", "too large"),
         ("- a\n", "mapping"),
         ("train: [a\n", r"data\.yaml:\d"),
     ],

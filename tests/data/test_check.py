@@ -600,6 +600,7 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     data = good(tmp_path)
     assert main(["check-data", f"data={data}"]) == 0
     assert "0 errors, 0 warnings, 0 notes" in capsys.readouterr().out
+    monkeypatch.setattr("ultralytics.utils.plotting.plot_dataset", lambda *_: None)  # drawn once
     for i in range(7):
         put(tmp_path, f"x{i}.png", "0 .5 .5 .1\n")
     assert main(["check-data", f"data={data}", "out=told"]) == 1
@@ -639,6 +640,7 @@ def test_a_wrong_command_is_one_line_and_code_2(words, told, tmp_path, capsys, m
 
 def test_a_yaml_that_is_none_is_a_finding_of_the_command(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("ultralytics.utils.plotting.plot_dataset", lambda *_: None)
     (tmp_path / "bad.yaml").write_text("train: {\n")
     assert main(["check-data", "data=bad.yaml", "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["findings"][0]["kind"] == "yaml"

@@ -152,6 +152,8 @@ def _names(data: dict[Any, Any], where: str) -> dict[int, str]:
         raise DatasetError("it names no classes", where, "add names: [first, second], or nc")
     if nc is not None and (not isinstance(nc, int) or isinstance(nc, bool) or nc < 1):
         raise DatasetError(f"nc: {nc} must be an integer of 1 or more", where)
+    if nc is not None and nc > MAX_CLASSES:
+        raise DatasetError(f"nc: {nc} is too large", where, f"at most {MAX_CLASSES}")
     if names is None:
         return {i: f"class_{i}" for i in range(int(nc or 0))}
     if isinstance(names, list):
