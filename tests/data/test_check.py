@@ -491,6 +491,16 @@ def test_any_yaml_is_judged(tmp_path, text):
     assert "\n" not in error
 
 
+def test_what_follows_a_pictures_end_is_harmless(tmp_path):
+    data = good(tmp_path)
+    put(tmp_path, "x.png", image=png(noise(1)) + bytes(9000))
+    put(tmp_path, "x.jpg", None, image=jpeg(noise(2)) + bytes(3000))
+    (tmp_path / "images/train/x.jpg").rename(tmp_path / "images/train/y.jpg")
+    report = check_data(data)
+    assert [f.kind for f in report.findings] == ["unlabelled"]
+    agrees_with_training(report, data)
+
+
 def test_nothing_usable(tmp_path):
     data = good(tmp_path)
     for file in (tmp_path / "images/val").iterdir():

@@ -62,7 +62,7 @@ class Finding(NamedTuple):
 
 @dataclass(slots=True)
 class Record:
-    """What remains of a picture once it has been looked at: some 1.5 kB.
+    """What remains of a picture once it has been looked at: some 5 kB.
 
     Attributes:
         shape: height and width, upright; None: it cannot be decoded.
