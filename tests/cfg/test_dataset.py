@@ -59,7 +59,7 @@ def test_every_path_tried_is_named(tmp_path):
         ("train: a\nval: b\nnc: 0\n", "1 or more"),
         ("train: a\nval: b\nnc: 99999999999\n", "too large"),
         ("- a\n", "mapping"),
-        ("train: [a\n", r"data\.yaml:\d"),
+        ("train: [a\n", r"data\.yaml, line \d"),
     ],
 )
 def test_a_wrong_yaml_is_told_in_one_line(tmp_path, text, told):

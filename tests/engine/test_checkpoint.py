@@ -6,7 +6,8 @@ import zipfile
 import pytest
 import torch
 
-from ultralytics.engine.checkpoint import Record, load_checkpoint, read_inert, save_checkpoint
+from ultralytics.engine.checkpoint import load_checkpoint, save_checkpoint
+from ultralytics.engine.inert import Record, read_inert
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.errors import CheckpointError, MissingFileError, UserError
 

@@ -18,8 +18,8 @@ import yaml
 
 from ultralytics.cfg.paths import find_recipe
 from ultralytics.utils.errors import ConfigError, nearest
-from ultralytics.utils.files import read_text
 from ultralytics.utils.log import LOGGER
+from ultralytics.utils.yaml import read_yaml
 
 ALL = ("train", "val", "predict")
 T, V, P = ("train",), ("val",), ("predict",)
@@ -417,12 +417,7 @@ def _apply(config: Config, values: Mapping[str, Any], source: str) -> None:
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        data = yaml.safe_load(read_text(path, ConfigError))
-    except yaml.YAMLError as e:
-        mark = getattr(e, "problem_mark", None)
-        where = f"{path}, line {mark.line + 1}" if mark else str(path)
-        raise ConfigError(f"not valid YAML: {getattr(e, 'problem', None) or e}", where) from None
+    data = read_yaml(path, ConfigError).data
     if not isinstance(data, dict):
         raise ConfigError("a recipe is a mapping of keys to values", str(path))
     # YAML reads 1e-3 as text; on a command line it is a number, so it is one here too.

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ultralytics.cfg.paths import find_data_yaml
 from ultralytics.utils.errors import DatasetError, nearest
-from ultralytics.utils.files import read_text, user_path
+from ultralytics.utils.files import user_path
+from ultralytics.utils.text import has_unsafe
+from ultralytics.utils.yaml import read_yaml
 
 SPLITS = ("train", "val", "test")
 MAX_CLASSES = 100_000  # a larger id in a faulty YAML is a slip, not a class
@@ -84,13 +84,7 @@ def load_dataset(dataset: str | Path, problems: list[DatasetError] | None = None
 
     file = find_data_yaml(dataset).absolute()
     where = str(file)
-    try:
-        data = yaml.safe_load(read_text(file, DatasetError))
-    except yaml.YAMLError as e:
-        mark = getattr(e, "problem_mark", None)
-        raise DatasetError(
-            f"not valid YAML: {getattr(e, 'problem', None) or e}", f"{file}:{mark.line + 1}" if mark else where
-        ) from None
+    data = read_yaml(file, DatasetError).data
     if not isinstance(data, dict):
         raise DatasetError("a data set YAML is a mapping with train, val and names", where)
     for key in ("path", *SPLITS):
@@ -164,6 +158,9 @@ def _names(data: dict[Any, Any], where: str) -> dict[int, str]:
         result = {int(k): str(v) for k, v in names.items()}
     except (TypeError, ValueError):
         raise DatasetError("the keys of names must be class ids", where, f"0 to {len(names) - 1}") from None
+    for i, name in result.items():
+        if has_unsafe(name):
+            raise DatasetError(f"the name of class {i} holds control characters: {name!r}", where, "take them out")
     if sorted(result) != list(range(len(result))):
         raise DatasetError(
             f"{len(result)} names need the ids 0 to {len(result) - 1}, not {sorted(result)[:1] + sorted(result)[-1:]}",

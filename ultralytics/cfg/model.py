@@ -13,8 +13,9 @@ import yaml
 
 from ultralytics.cfg.paths import find_model_yaml
 from ultralytics.utils.errors import ModelError, nearest
-from ultralytics.utils.files import read_text, user_path
+from ultralytics.utils.files import user_path
 from ultralytics.utils.log import LOGGER
+from ultralytics.utils.yaml import read_yaml
 
 MODEL_KEYS = (
     "nc",
@@ -31,6 +32,8 @@ MODEL_KEYS = (
     "yaml_file",
 )
 _NAME = re.compile(r"[A-Za-z_][\w.-]*")
+# Far above any model: typing errors and traps stop here.
+MAX_ROWS, MAX_REPEATS, MAX_CHANNELS, MAX_MULTIPLE = 1000, 1000, 4096, 1e6
 ROW_FORM = "[from, repeats, module, args] or [from, repeats, module, args, name]"
 
 
@@ -130,6 +133,8 @@ class ModelSpec:
         for key in ("backbone", "head"):
             if not isinstance(data.get(key), list) or not data[key]:
                 raise ModelError(f"`{key}` must be a list of rows {ROW_FORM}", where)
+        if len(data["backbone"]) + len(data["head"]) > MAX_ROWS:
+            raise ModelError(f"more than {MAX_ROWS} rows", where)
         nc = data.get("nc", 80) if nc is None else nc
         if isinstance(nc, bool) or not isinstance(nc, int) or nc < 1:
             raise ModelError(f"nc must be an integer of 1 or more, not {nc!r}", where)
@@ -143,8 +148,8 @@ class ModelSpec:
         if activation is not None and not isinstance(activation, str):
             raise ModelError(f"`activation` must be text such as nn.ReLU(), not {activation!r}", where)
         channels = data.get("ch", 3) if ch is None else ch
-        if isinstance(channels, bool) or not isinstance(channels, int) or channels < 1:
-            raise ModelError(f"`ch` must be an integer of 1 or more, not {channels!r}", where)
+        if isinstance(channels, bool) or not isinstance(channels, int) or not 1 <= channels <= MAX_CHANNELS:
+            raise ModelError(f"`ch` must be an integer of 1 to {MAX_CHANNELS}, not {channels!r}", where)
         letter = scale or data.get("scale") or (next(iter(scales)) if scales else "")
         if scales and letter not in scales:
             raise ModelError(f"scale {letter!r} is not among its scales: {', '.join(map(str, scales))}", where)
@@ -193,7 +198,7 @@ class ModelSpec:
 
 def _positive(value: Any) -> float:
     number = float(value)
-    if not number > 0 or number == float("inf"):  # NaN as well
+    if not 0 < number <= MAX_MULTIPLE:  # NaN as well
         raise ValueError
     return number
 
@@ -223,8 +228,8 @@ def _row(row: Any, number: int, numbers: dict[str, int], where: str) -> RowSpec:
     if not sources or any(isinstance(s, bool) or not isinstance(s, int | str) for s in sources):
         raise ModelError(f"`from` must be a row's number or name, or a list of them, not {row[0]!r}", where)
     resolved = [_number(s, numbers, where) if isinstance(s, str) else s for s in sources]
-    if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
-        raise ModelError(f"`repeats` must be an integer of 1 or more, not {repeats!r}", where)
+    if isinstance(repeats, bool) or not isinstance(repeats, int) or not 1 <= repeats <= MAX_REPEATS:
+        raise ModelError(f"`repeats` must be an integer of 1 to {MAX_REPEATS}, not {repeats!r}", where)
     args = args if isinstance(args, list) else [args]
     if any(isinstance(a, dict) for a in args[:-1]):
         raise ModelError("keyword arguments, a mapping, come last among the arguments", where)
@@ -304,20 +309,14 @@ def load_model_spec(
     if isinstance(model, dict):
         return ModelSpec.from_dict(copy.deepcopy(model), scale, nc, ch)
     path, letter = find_model_yaml(model)
-    text = read_text(path, ModelError)
-    try:
-        data = yaml.safe_load(text)
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.YAMLError as e:
-        mark = getattr(e, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        raise ModelError(f"not valid YAML: {getattr(e, 'problem', e)}", f"{path}{line}") from None
+    document = read_yaml(path, ModelError)
+    data = document.data
     if not isinstance(data, dict):
         raise ModelError("a model YAML is a mapping with nc, backbone and head", str(path))
     data["yaml_file"] = str(path)
     if letter and letter not in (data.get("scales") or {}):
         letter = None  # the letter belongs to the name, not to a scale of this file
-    spec = ModelSpec.from_dict(data, scale or letter, nc, ch, _row_lines(root))
+    spec = ModelSpec.from_dict(data, scale or letter, nc, ch, _row_lines(document.root))
     if len(spec.scales) > 1 and not (scale or letter or data.get("scale")):
         told = f"no scale is given, taking {spec.scale}, the first of its scales (scale=LETTER chooses)"
         LOGGER.warning("%s: %s", path, told)

@@ -22,6 +22,7 @@ import yaml
 from ultralytics.cfg.model import ModelSpec, RowSpec
 from ultralytics.cfg.paths import find_model_yaml
 from ultralytics.utils.errors import ConfigError, ModelError, nearest
+from ultralytics.utils.yaml import parse_yaml, read_yaml
 
 EXAMPLE = "FLABlock, or FLABlock(4, window_size=[10, 10])"
 IMAGE = -1  # the target of the first row
@@ -234,22 +235,15 @@ def _read(model: str | Path, scale: str | None) -> _File:
     if Path(model).suffix in (".pt", ".pth"):
         raise ConfigError("a weights file has no text to edit", str(model), "name the model YAML")
     path, letter = find_model_yaml(model)
-    try:
-        text = path.read_bytes().decode("utf-8")  # read_text would turn CRLF into LF
-    except UnicodeDecodeError:
-        raise ModelError("not UTF-8 text", str(path), "save it as UTF-8") from None
+    read_yaml(path, ModelError)  # what it refuses is refused here as well
+    text = path.read_bytes().decode("utf-8")  # reading as text would turn CRLF into LF
     return _parse(path, text, scale, letter)
 
 
 def _parse(path: Path, text: str, scale: str | None, letter: str | None = None) -> _File:
-    try:
-        data = yaml.safe_load(text)
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        tokens = list(yaml.scan(text, Loader=yaml.SafeLoader))
-    except yaml.YAMLError as e:
-        mark = getattr(e, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        raise ModelError(f"not valid YAML: {getattr(e, 'problem', e)}", f"{path}{line}") from None
+    document = parse_yaml(text, path, ModelError)
+    data, root = document.data, document.root
+    tokens = list(yaml.scan(text, Loader=yaml.SafeLoader))
     if not isinstance(data, dict) or not isinstance(root, yaml.MappingNode):
         raise ModelError("a model YAML is a mapping with nc, backbone and head", str(path))
     for token in tokens:

@@ -15,6 +15,7 @@ from ultralytics.utils.boxes import clip_boxes, xyxy2xywh
 from ultralytics.utils.errors import UserError
 from ultralytics.utils.images import imwrite
 from ultralytics.utils.plotting import Annotator, colors
+from ultralytics.utils.text import safe_name
 from ultralytics.utils.types import UInt8Array
 
 CROP_GAIN, CROP_PAD = 1.02, 10  # crops are a little larger than their box: factor, then pixels
@@ -248,8 +249,10 @@ class Results:
             c = int(cls)
             counts[c] += 1
             number = f"_{counts[c]}" if counts[c] > 1 else ""
-            name = self.names.get(c, str(c)).replace("/", "_")
-            imwrite(Path(save_dir) / name / f"{stem}{number}.jpg", self.orig_img[y1:y2, x1:x2])
+            imwrite(
+                Path(save_dir) / safe_name(self.names.get(c, str(c))) / f"{stem}{number}.jpg",
+                self.orig_img[y1:y2, x1:x2],
+            )
 
     def summary(self, normalize: bool = False, decimals: int = 5) -> list[dict[str, Any]]:
         """Plain data: name, class, confidence and box of each detection; the box in 0..1 with `normalize`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import re
 from collections.abc import Mapping
 from itertools import pairwise
@@ -11,8 +12,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
-from ultralytics.cfg.model import ModelSpec, RowSpec, load_model_spec
+from ultralytics.cfg.model import MAX_REPEATS, ModelSpec, RowSpec, load_model_spec
 from ultralytics.nn.modules import Conv, Detect
 from ultralytics.nn.plugins import load_plugins
 from ultralytics.nn.registry import Row, concat, detect_head, lookup
@@ -21,6 +23,7 @@ from ultralytics.nn.transfer import Network, TransferReport, transfer
 from ultralytics.utils.errors import ModelError
 from ultralytics.utils.log import LOGGER
 
+MAX_ELEMENTS = 2**28  # parameters and buffers of a row: 1 GiB, four times a whole yolov8x
 STRIDE_PROBE = 256  # pixels; a multiple of every stride in use
 
 
@@ -90,12 +93,18 @@ def _build_row(spec: ModelSpec, row: RowSpec, incoming: list[int]) -> tuple[nn.M
     cls, rule = lookup(row.module)
     args = [_resolve(a, spec.nc) for a in row.args]
     given = {k: _resolve(v, spec.nc) for k, v in args.pop().items()} if args and isinstance(args[-1], dict) else {}
-    built = rule(Row(incoming, args, spec.repeats(row), spec.width, spec.max_channels, given))
+    repeats = spec.repeats(row)
+    if repeats > MAX_REPEATS:
+        raise ModelError(f"it would repeat {repeats:,} times at this scale", mend=f"at most {MAX_REPEATS}")
+    built = rule(Row(incoming, args, repeats, spec.width, spec.max_channels, given))
     keywords = {**given, **built.kwargs}
     try:
-        copies = [cls(*built.args, **keywords) for _ in range(built.repeats)]
+        with _Scales():
+            copies = [cls(*built.args, **keywords) for _ in range(built.repeats)]
     except ModelError:
         raise
+    except _TooLargeError:
+        raise ModelError(f"it has more than {MAX_ELEMENTS:,} parameters", mend="are its arguments right?") from None
     except Exception as e:  # whatever a module makes of arguments it was not written for
         reason = (str(e).splitlines() or [type(e).__name__])[0].replace(f"{cls.__name__}.__init__()", "it")
         told = ", ".join([*map(repr, built.args), *(f"{k}={v!r}" for k, v in keywords.items())])
@@ -103,6 +112,27 @@ def _build_row(spec: ModelSpec, row: RowSpec, incoming: list[int]) -> tuple[nn.M
     layer = copies[0] if len(copies) == 1 else nn.Sequential(*copies)
     layer.built = built  # type: ignore[assignment]  # a row's attribute
     return layer, built.channels, built.stride, [*built.args, *([keywords] if keywords else [])]
+
+
+class _Scales(TorchFunctionMode):
+    """Weighs new tensors before they are made; beyond `MAX_ELEMENTS` it stops the building."""
+
+    elements = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = getattr(func, "__name__", "")
+        if name in ("clone", "__deepcopy__"):
+            self.elements += args[0].numel()
+        elif name in ("empty", "zeros", "ones", "full", "rand", "randn", "eye", "arange"):
+            size = args[0] if args and isinstance(args[0], list | tuple) else args
+            self.elements += math.prod(n for n in size if isinstance(n, int))
+        if self.elements > MAX_ELEMENTS:
+            raise _TooLargeError
+        return func(*args, **(kwargs or {}))
+
+
+class _TooLargeError(BaseException):  # no constructor's own `except Exception` may hold it
+    pass
 
 
 def _takes(cls: type[nn.Module]) -> str:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from ultralytics.utils.text import one_line
+
 
 class UserError(Exception):
-    """A mistake of the user's. `str(error)` is one line.
+    """A mistake of the user's. `str(error)` is one line, whatever characters a stranger's file brings into it.
 
     Args:
         what: what is wrong, e.g. "class id 3 is out of range".
@@ -20,6 +22,7 @@ class UserError(Exception):
     """
 
     def __init__(self, what: str, where: str = "", mend: str = "") -> None:
+        what, where, mend = one_line(what), one_line(where), one_line(mend)
         self.what, self.where, self.mend = what, where, mend
         super().__init__(": ".join(p for p in (where, what) if p) + (f" ({mend})" if mend else ""))
 

@@ -32,13 +32,18 @@ def missing(kind: str, path: Path, mend: str = "", tried: str = "") -> MissingFi
     return MissingFileError(f"no such {kind}{tried}", str(path if tried else path.absolute()), mend)
 
 
-def read_text(path: Path, error: type[UserError]) -> str:
-    """The content of a UTF-8 file, without a byte-order mark.
+def read_text(path: Path, error: type[UserError], longest: int | None = None) -> str:
+    """The content of a UTF-8 file, without a byte-order mark; line breaks become \\n.
+
+    Args:
+        longest: bytes it may have.
 
     Raises:
-        error: it cannot be read, or is not UTF-8.
+        error: it cannot be read, is longer, or is not UTF-8.
     """
     try:
+        if longest is not None and path.stat().st_size > longest:
+            raise error(f"it has more than {longest:,} bytes", str(path), "is it the right file?")
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise error("it is not UTF-8 text", str(path), "save it as UTF-8") from None

@@ -9,16 +9,19 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
+from ultralytics.utils.text import printable
+
 T = TypeVar("T")
 LOGGER = logging.getLogger("ultralytics")
 
 
 class _Console(logging.StreamHandler):  # type: ignore[type-arg]  # generic only in the stubs
-    """Writes to the stdout of the moment (a test or a notebook may replace it), above any progress bar."""
+    """Writes to the stdout of the moment (a test or a notebook may replace it), above any progress bar. Control
+    characters, which names in a stranger's files may hold, are escaped."""
 
     def emit(self, record: logging.LogRecord) -> None:
         with tqdm.external_write_mode(file=sys.stdout):
-            print(self.format(record), file=sys.stdout, flush=True)
+            print(printable(self.format(record)), file=sys.stdout, flush=True)
 
 
 def setup_console(verbose: bool = True) -> None:

@@ -5,9 +5,14 @@ Charts are drawn on matplotlib's Agg canvas without pyplot, so no display, no gl
 
 from __future__ import annotations
 
+import atexit
 import csv
 import functools
 import math
+import os
+import shutil
+import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +24,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from ultralytics.utils.images import imwrite
+from ultralytics.utils.text import one_line
 from ultralytics.utils.types import Float32Array, RatioPad, UInt8Array
 
 if TYPE_CHECKING:
@@ -78,11 +84,10 @@ colors = Colors()
 @functools.lru_cache(maxsize=32)
 def _font(size: int, latin: bool) -> Any:
     if not latin:
-        from matplotlib import font_manager  # only where a name needs it: it lists the system's fonts
-
+        fonts = _matplotlib().font_manager  # only where a name needs it: it lists the system's fonts
         for family in NON_LATIN_FONTS:
             try:
-                return ImageFont.truetype(font_manager.findfont(family, fallback_to_default=False), size)
+                return ImageFont.truetype(fonts.findfont(family, fallback_to_default=False), size)
             except (ValueError, OSError):
                 continue
     return ImageFont.load_default(size)
@@ -123,6 +128,7 @@ class Annotator:
         self.draw.rectangle((x1, y1, max(x1, x2), max(y1, y2)), outline=rgb, width=self.lw)
         if not label:
             return
+        label = one_line(label, 100)
         font = self.text_font(label)
         left, _, right, bottom = font.getbbox(label)
         w, h = right - left + 4, bottom + 3
@@ -159,6 +165,7 @@ class Annotator:
         Returns:
             Whether it was written.
         """
+        label = one_line(label, 100)
         font = self.text_font(label)
         left, _, right, bottom = font.getbbox(label)
         w, h = right - left + 4, bottom + 3
@@ -175,6 +182,7 @@ class Annotator:
 
     def fit(self, text: str, width: float) -> str:
         """The text, cut and with "…" at its end where it is wider than `width` pixels; "" where nothing fits."""
+        text = one_line(text, 200)
         font = self.text_font(text)
         if font.getlength(text) <= width:
             return text
@@ -184,6 +192,7 @@ class Annotator:
 
     def text(self, xy: tuple[float, float], text: str, txt_color: tuple[int, int, int] = (255, 255, 255)) -> None:
         """Text on a dark ground, its top-left corner at `xy`."""
+        text = one_line(text, 200)
         font = self.text_font(text)
         left, top, right, bottom = self.draw.textbbox(xy, text, font=font)
         self.draw.rectangle((left - 2, top - 2, right + 2, bottom + 2), fill=(40, 40, 40))
@@ -311,7 +320,24 @@ def _tile(picture: UInt8Array, boxes: Sequence[_Box], text: str, example: str) -
 # Charts
 
 
+def _matplotlib() -> Any:
+    """matplotlib, kept from writing its list of fonts into the home folder: it goes into a folder that ends with the
+    process, unless the user has chosen one."""
+    if "matplotlib" not in sys.modules and "MPLCONFIGDIR" not in os.environ:
+        folder = tempfile.mkdtemp(prefix="matplotlib-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        os.environ["MPLCONFIGDIR"] = folder
+        try:
+            import matplotlib.font_manager  # matplotlib is heavy
+        finally:
+            del os.environ["MPLCONFIGDIR"]  # a process that this one starts makes its own
+    import matplotlib.font_manager
+
+    return matplotlib
+
+
 def _figure(size: tuple[float, float]) -> Figure:
+    _matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # half a second to import: only when a chart is drawn
     from matplotlib.figure import Figure
 
@@ -325,12 +351,11 @@ def _chart(draw: Callable[P, None]) -> Callable[P, None]:
 
     @functools.wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> None:
-        import matplotlib
-        from matplotlib import font_manager  # matplotlib is heavy
-
-        known = set(font_manager.fontManager.get_font_names())
+        matplotlib = _matplotlib()
+        known = set(matplotlib.font_manager.fontManager.get_font_names())
         families = ["DejaVu Sans", *(f for f in NON_LATIN_FONTS if f in known)]
-        with matplotlib.rc_context({"font.family": families}), warnings.catch_warnings():
+        # A $ in a name is a $, no formula.
+        with matplotlib.rc_context({"font.family": families, "text.parse_math": False}), warnings.catch_warnings():
             # A letter no font has is drawn as a box, and the picture shows it.
             warnings.filterwarnings("ignore", message="Glyph .* missing")
             draw(*args, **kwargs)
@@ -344,6 +369,7 @@ def _grid(axes: Axes) -> None:
 
 
 def _tick(name: str) -> str:
+    name = one_line(name)
     return name if len(name) <= 18 else f"{name[:17]}…"
 
 

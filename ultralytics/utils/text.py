@@ -1,0 +1,42 @@
+"""Text from files of strangers, on its way to a terminal, a message or a file name."""
+
+from __future__ import annotations
+
+import re
+
+# Control characters move a terminal's cursor or set its title, direction marks hide what follows, and lone surrogates
+# cannot be written at all.
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+_UNSAFE_BUT_LAYOUT = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+)
+_IN_FILE_NAMES = re.compile(r'[/\\:*?"<>|]')
+_LONGEST_NAME = 120  # bytes; file systems take 255, and a number and a suffix follow
+
+
+def printable(text: str) -> str:
+    """The text with unsafe characters escaped, as \\x1b; line breaks and tabs stay."""
+    return _UNSAFE_BUT_LAYOUT.sub(_escaped, text)
+
+
+def one_line(text: str, longest: int = 4000) -> str:
+    """The text in one line without unsafe characters, and cut in the middle when it is longer than `longest`."""
+    if len(text) > longest:
+        text = f"{text[: longest // 2]} … {text[-longest // 4 :]}"
+    return _UNSAFE.sub(_escaped, re.sub(r"\s*[\r\n\t\v\f]\s*", " ", text))
+
+
+def has_unsafe(text: str) -> bool:
+    """Whether there are characters that `printable` would escape, or line breaks or tabs."""
+    return _UNSAFE.search(text) is not None
+
+
+def safe_name(text: str) -> str:
+    """The text as the name of one file or folder: no separators, not hidden, neither empty nor too long."""
+    name = _IN_FILE_NAMES.sub("_", _UNSAFE.sub("_", text)).strip(" .")
+    return name.encode()[:_LONGEST_NAME].decode(errors="ignore").rstrip(" .") or "_"
+
+
+def _escaped(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
