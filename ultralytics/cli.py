@@ -15,14 +15,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ultralytics import REFERENCE_VERSION, __version__
 from ultralytics.cfg.config import KNOBS, MODE_DEFAULTS, parse_value, parse_word, unknown_key
 from ultralytics.cfg.model import ModelSpec, load_model_spec
 from ultralytics.cfg.surgery import describe_change, insert_rows, remove_rows, replace_rows, set_plugins
-from ultralytics.utils.errors import ConfigError, UserError, nearest
+from ultralytics.utils.errors import ConfigError, ModelError, UserError, nearest
 from ultralytics.utils.log import setup_console
+from ultralytics.utils.text import one_line, printable
+from ultralytics.utils.yaml import parse_yaml
 
 MODES = {
     "train": "train a detector, then validate its best weights",
@@ -173,7 +173,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if e.errno not in STORAGE_ERRORS:
             raise
         mend = "" if e.errno == errno.ENAMETOOLONG else " (free some space or choose another project=)"
-        print(f"error: {e.filename or 'a file'}: {e.strerror}{mend}", file=sys.stderr)
+        print(f"error: {one_line(str(e.filename or 'a file'))}: {e.strerror}{mend}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -275,14 +275,19 @@ def _info(given: dict[str, Any]) -> int:
         raise ConfigError(f"imgsz={imgsz} must be pixels of 32 or more, or [height,width]")
     if type(batch) is not int or batch < 1:
         raise ConfigError(f"batch={batch} must be an integer of 1 or more")
-    from ultralytics.models.yolo.model import YOLO  # torch takes seconds to import
+    from ultralytics.engine.provenance import describe, readable  # torch takes seconds to import
+    from ultralytics.models.yolo.model import YOLO
 
     as_json = bool(given.get("json"))
     setup_console(verbose=not as_json)
     model = YOLO(str(given["model"]), scale=given.get("scale"), plugins=given.get("plugins"), nc=nc)
     setup_console(verbose=not as_json)
     report = model.explain((size[0], size[1]), batch)
-    print(json.dumps(report.to_dict()) if as_json else "\n".join(report.lines()))
+    record = readable(model.ckpt.state.get("provenance")) if model.ckpt else {}
+    if as_json:
+        print(json.dumps(report.to_dict() | ({"provenance": record} if record else {})))
+    else:
+        print(printable("\n".join([*report.lines(), *(["", "Provenance"] if record else []), *describe(record)])))
     return 0
 
 
@@ -342,14 +347,14 @@ def _edit(mode: str, given: dict[str, Any]) -> int:
     plugins = list(dict.fromkeys([*before.plugins, *named]))
     if plugins:
         text = set_plugins(text, plugins, out.absolute().parent)
-    data = yaml.safe_load(text) | {"yaml_file": str(out)}
+    data = parse_yaml(text, out, ModelError).data | {"yaml_file": str(out)}
     after = ModelSpec.from_dict(data, before.scale or None)
     notes = check_edit(before, after)
     with open(out, "w", encoding="utf-8", newline="") as file:
         file.write(text)
     print(f"written: {out}")
     for line in [*describe_change(before, after), *notes]:
-        print(f"  {line}")
+        print(f"  {printable(line)}")
     return 0
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import yaml
 from ultralytics.cfg.paths import find_recipe
 from ultralytics.utils.errors import ConfigError, nearest
 from ultralytics.utils.log import LOGGER
+from ultralytics.utils.text import one_line
 from ultralytics.utils.yaml import read_yaml
 
 ALL = ("train", "val", "predict")
@@ -195,15 +196,16 @@ class Config:
         """Keys and values, as plain data."""
         return {key: getattr(self, key) for key in KNOBS}
 
-    def save_yaml(self, path: str | Path) -> None:
-        """Write the values, each with its source when it is not the default; `cfg=` reads the file back."""
-        lines = []
+    def save_yaml(self, path: str | Path, head: Sequence[str] = ()) -> None:
+        """Write the values, each with its source when it is not the default; `cfg=` reads the file back. `head` are
+        lines of comment above them."""
+        lines = [f"# {one_line(line)}" for line in head]
         for key in KNOBS:
             text = yaml.safe_dump(
                 {key: getattr(self, key)}, allow_unicode=True, default_flow_style=True, width=10**6
             ).strip()[1:-1]
             source = self.sources.get(key, "default")
-            lines.append(text if source == "default" else f"{text}  # {source}")
+            lines.append(text if source == "default" else f"{text}  # {one_line(source)}")
         Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

@@ -6,8 +6,9 @@ The schema is told in docs/checkpoint.md.
 
 from __future__ import annotations
 
+import contextlib
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from torch import Tensor
 
 from ultralytics.cfg.model import MODEL_KEYS
 from ultralytics.engine.inert import NotPlainError, Record, plain, read_inert
-from ultralytics.utils.errors import CheckpointError
+from ultralytics.engine.provenance import without_home
+from ultralytics.utils.errors import CheckpointError, UserError
 from ultralytics.utils.files import missing, write_atomically
 from ultralytics.utils.text import one_line
 
@@ -59,6 +61,29 @@ def save_checkpoint(path: Path, data: dict[str, Any]) -> None:
     """
     data = {"format": FORMAT, "format_version": FORMAT_VERSION, **data}
     write_atomically(path, lambda f: torch.save(data, f))
+
+
+def portable(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings or a model spec as a file takes them: of the paths that this project has made absolute, those below the
+    home folder begin with "~", and a model YAML keeps its name alone. So shared weights do not tell whose they were."""
+    made = {k: without_home(v) if k in ("data", "plugins") else v for k, v in settings.items()}
+    return made | ({"yaml_file": Path(made["yaml_file"]).name} if made.get("yaml_file") else {})
+
+
+@contextlib.contextmanager
+def restoring(path: Path) -> Iterator[None]:
+    """Take up the state of a run; what does not fit is the file's fault.
+
+    Raises:
+        CheckpointError: with the path.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as e:
+        told = f"its state does not fit the run: {type(e).__name__}: {e}"
+        raise CheckpointError(told, str(path), "use an earlier copy, or train from its weights with model=") from e
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
@@ -151,9 +176,12 @@ def _from_own(path: Path, data: dict[str, Any]) -> Checkpoint:
     weights = data.get("ema") or data.get("weights")
     if absent or not weights:
         raise CheckpointError(f"incomplete: no {', '.join(absent or ['weights'])}", str(path))
-    args, spec = dict(data.get("train_args", {})), dict(data["model"])
-    if any(_holds_tensors(part) for part in (args, spec)):
-        raise CheckpointError("damaged: a tensor stands where a setting belongs", str(path), "use an earlier copy")
+    try:
+        args, spec = _settings(data.get("train_args", {})), _settings(data["model"])
+    except NotPlainError as e:
+        raise CheckpointError(
+            f"damaged: {e} stands where a setting belongs", str(path), "use an earlier copy"
+        ) from None
     # Neither the files that a checkpoint names are run, nor is a recipe that it names read, which could name some.
     named = [spec.pop("plugins", None), args.pop("plugins", None), args.pop("cfg", None)][:2]
     plugins = [str(p) for files in named if isinstance(files, list) for p in files]
@@ -161,9 +189,15 @@ def _from_own(path: Path, data: dict[str, Any]) -> Checkpoint:
     return Checkpoint(path, spec, names, weights, args, "own", data, plugins)
 
 
-def _holds_tensors(value: Any) -> bool:
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple | set) else ()
-    return isinstance(value, Tensor) or any(map(_holds_tensors, inner))
+def _settings(value: Any) -> Any:
+    """Plain data without tensors, bytes and sets, as a YAML holds it; tuples become lists."""
+    if isinstance(value, dict):
+        return {k: _settings(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_settings(v) for v in value]
+    if value is None or isinstance(value, str | int | float):
+        return value
+    raise NotPlainError(f"a {type(value).__name__}")
 
 
 MAX_WIDENED = 8  # times a file's size: tensors of half precision that share a storage become one each
@@ -188,12 +222,12 @@ def _load_reference(path: Path, data: Any) -> Checkpoint:
     names = dict(enumerate(names)) if isinstance(names, list) else names
     try:
         weights = _Weights(MAX_WIDENED * path.stat().st_size).collect(model)
-        rows = plain({k: spec[k] for k in MODEL_KEYS if k in spec and k != "plugins"})
+        rows = _settings(plain({k: spec[k] for k in MODEL_KEYS if k in spec and k != "plugins"}))
         names = {int(k): one_line(str(v), 200) for k, v in plain(names).items()}
         kept = {k: v for k, v in args.items() if isinstance(v, str | int | float | bool | list | type(None))}
-        kept = plain({str(k): v for k, v in kept.items()})
-        if not _names(names) or any(map(_holds_tensors, (rows, kept))):
-            raise NotPlainError("names or settings that are none")
+        kept = _settings(plain({str(k): v for k, v in kept.items() if k not in ("plugins", "cfg")}))
+        if not _names(names):
+            raise NotPlainError("class names with other ids than 0, 1, 2, …")
     except (NotPlainError, AttributeError, TypeError, ValueError, OverflowError) as e:
         reason = f"damaged: its model holds {e}" if isinstance(e, NotPlainError) else f"damaged ({e})"
         raise CheckpointError(reason, str(path), "expected a YOLOv8 detection checkpoint") from None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import sys
 import tempfile
 import time
 from abc import ABC, abstractmethod
@@ -23,12 +24,13 @@ from torch import Tensor, nn
 
 import ultralytics
 from ultralytics.cfg.config import Config, get_cfg
-from ultralytics.engine.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from ultralytics.engine.checkpoint import Checkpoint, load_checkpoint, portable, restoring, save_checkpoint
 from ultralytics.engine.device import mixed_precision, seed_everything, select_device
 from ultralytics.engine.ema import ModelEMA
 from ultralytics.engine.optim import build_optimizer, choose_optimizer
 from ultralytics.engine.preflight import preflight
 from ultralytics.engine.probes import probes, rescaled
+from ultralytics.engine.provenance import describe_briefly, provenance
 from ultralytics.engine.rundir import new_run_dir
 from ultralytics.engine.schedule import Schedule
 from ultralytics.nn.plugins import load_plugins
@@ -107,6 +109,8 @@ class BaseTrainer(ABC):
         source: str = "argument",
     ) -> None:
         self.args = get_cfg(cfg, overrides, source)
+        self.command = sys.argv[1:] if source == "command line" else []
+        self.provenance: dict[str, Any] = {}
         self.checkpoint = weights
         self.resumed = self._read_resume(dict(overrides or {})) if self.args.resume else None
         self.args.plugins = load_plugins(self.args.plugins) or None
@@ -162,6 +166,10 @@ class BaseTrainer(ABC):
     @abstractmethod
     def describe_model(self) -> dict[str, Any]:
         """The entries of a checkpoint that rebuild the model: `model` (spec) and `names`."""
+
+    def describe_data(self) -> dict[str, Any]:
+        """What the record of the run says of its data; plain."""
+        return {}
 
     def plot_batch(self, batch: Mapping[str, Any], iteration: int) -> None:  # noqa: B027  # a task may draw nothing
         """Draw a training batch."""
@@ -285,9 +293,12 @@ class BaseTrainer(ABC):
         self.ema = ModelEMA(self.model)
         self.stopper = EarlyStopping(args.patience)
         self._make_schedule()
-        args.save_yaml(self.save_dir / "args.yaml")
+        before = self.resumed.state.get("provenance") if self.resumed is not None else None
+        self.provenance = provenance(self.device, args, self.describe_data(), self.command, before)
+        args.save_yaml(self.save_dir / "args.yaml", describe_briefly(self.provenance))
         if self.resumed is not None:
-            self._restore(self.resumed.state)
+            with restoring(self.resumed.path):
+                self._restore(self.resumed.state)
         if args.preflight:
             self._preflight(images)
 
@@ -510,7 +521,8 @@ class BaseTrainer(ABC):
             "epoch": self.epoch,
             "fitness": self.fitness,
             "best_fitness": self.stopper.best_fitness,
-            "train_args": self.args.to_dict(),
+            "train_args": portable(self.args.to_dict()),
+            "provenance": self.provenance,
             "version": ultralytics.__version__,
             "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "torch": str(torch.__version__),
@@ -551,6 +563,9 @@ class BaseTrainer(ABC):
             raise CheckpointError(
                 "it holds weights alone, no training to resume", str(path), "resume from weights/last.pt of a run"
             )
+        absent = [k for k in _NEEDED if k not in loaded.state]
+        if absent:
+            raise CheckpointError(f"incomplete: no {', '.join(absent)}", str(path), "use an earlier copy")
         kept = {k: v for k, v in loaded.train_args.items() if k not in ("resume", "mode")}
         changed = {k: v for k, v in overrides.items() if k in RESUMABLE and v != kept.get(k)}
         refused = [
@@ -628,5 +643,19 @@ def rectangles(loader: Any) -> list[tuple[int, int]]:
     return [] if found is None else [(int(h), int(w)) for h, w in found]
 
 
+# What a run cannot be taken up without.
+_NEEDED = ("epoch", "optimizer_name", "weights", "ema", "train_args")
 # A checkpoint to evaluate with and to start from, without the state of the run.
-_PORTABLE = ("model", "names", "ema", "epoch", "fitness", "best_fitness", "train_args", "version", "date", "torch")
+_PORTABLE = (
+    "model",
+    "names",
+    "ema",
+    "epoch",
+    "fitness",
+    "best_fitness",
+    "train_args",
+    "provenance",
+    "version",
+    "date",
+    "torch",
+)

@@ -13,8 +13,9 @@ from torch import Tensor
 from ultralytics.cfg.config import MODE_DEFAULTS, Config, check_classes, get_cfg
 from ultralytics.cfg.dataset import DatasetSpec, load_dataset
 from ultralytics.data.build import build_dataloader, build_yolo_dataset
-from ultralytics.engine.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from ultralytics.engine.checkpoint import Checkpoint, load_checkpoint, portable, save_checkpoint
 from ultralytics.engine.device import select_device
+from ultralytics.engine.provenance import provenance
 from ultralytics.engine.results import Results
 from ultralytics.engine.rundir import new_run_dir
 from ultralytics.models.yolo.detect import DetectionPredictor, DetectionTrainer, DetectionValidator
@@ -146,9 +147,10 @@ class YOLO:
                 str(filename),
                 "save it before fuse(), or load the weights again",
             )
-        save_checkpoint(
-            Path(filename), {"model": self.model.yaml, "names": dict(self.names), "ema": self.model.state_dict()}
-        )
+        before = self.ckpt.state.get("provenance") if self.ckpt else None
+        made = {"provenance": provenance(self.device, before=before)}
+        content = {"model": portable(self.model.yaml), "names": dict(self.names), "ema": self.model.state_dict()}
+        save_checkpoint(Path(filename), content | made)
 
     def to(self, device: str | int | torch.device) -> YOLO:
         """Move the model, and let later calls run there unless they name another device."""

@@ -12,7 +12,8 @@ from torch import Tensor
 from ultralytics.cfg.config import check_classes
 from ultralytics.cfg.dataset import DatasetSpec, load_dataset
 from ultralytics.data.build import build_dataloader, build_yolo_dataset
-from ultralytics.engine.checkpoint import Checkpoint, load_checkpoint
+from ultralytics.data.digest import labels_digest
+from ultralytics.engine.checkpoint import Checkpoint, load_checkpoint, portable
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.models.yolo.detect.val import DetectionValidator
 from ultralytics.nn.tasks import DetectionModel
@@ -106,7 +107,14 @@ class DetectionTrainer(BaseTrainer):
 
     def describe_model(self) -> dict[str, Any]:
         """Spec and names."""
-        return {"model": self.model.yaml, "names": dict(self.data.names)}
+        return {"model": portable(self.model.yaml), "names": dict(self.data.names)}
+
+    def describe_data(self) -> dict[str, Any]:
+        """Number and digest of each split's images."""
+        loaders = {"train": self.train_loader, "val": self.val_loader}
+        sets = {split: loader.dataset.labels for split, loader in loaders.items() if loader is not None}
+        root = self.data.root
+        return {s: {"images": len(labels), "digest": labels_digest(labels, root)} for s, labels in sets.items()}
 
     # Data
 

@@ -1,0 +1,219 @@
+"""Where weights come from: the record that every checkpoint carries.
+
+It holds the code's commit and digest, versions, hardware, the data's digests, the seed, the configuration with the
+source of each value, and the command. Weights are passed on, so it holds no host name, no user name and no path that
+begins with the home folder: that becomes "~", which every command understands.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+import ultralytics
+from ultralytics.cfg.config import Config
+from ultralytics.cfg.paths import CLONE, PACKAGE
+from ultralytics.utils.text import one_line
+
+GIT_SECONDS = 10  # for asking git whether the clone is as it was committed
+
+
+def provenance(
+    device: torch.device,
+    args: Config | None = None,
+    data: Mapping[str, Any] | None = None,
+    command: Sequence[str] = (),
+    before: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The record of a run, or of weights that are saved by hand.
+
+    Args:
+        args: the resolved configuration; data: what is known of the data, such as a digest per split.
+        command: the words of the command line; before: the record of the run that is resumed.
+    """
+    record: dict[str, Any] = {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "git": git_state(),
+        "code": code_digest(),
+        "versions": versions(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "device": device_name(device),
+    }
+    if data:
+        record["data"] = dict(data)
+    if args is not None:
+        record["seed"] = args.seed
+        record["config"] = {
+            key: {"value": without_home(value), "source": without_home(args.sources[key])}
+            for key, value in args.to_dict().items()
+            if args.sources.get(key, "default") != "default"
+        }
+    if command:
+        record["command"] = [without_home(word) for word in command]
+    before = readable(before)
+    if before:
+        earlier = before.get("history")
+        short = {k: v for k, v in before.items() if k not in ("history", "config")}
+        record["history"] = [*(earlier if isinstance(earlier, list) else []), short]
+    return record
+
+
+@functools.lru_cache(maxsize=1)
+def git_state() -> dict[str, Any] | None:
+    """The clone's commit, and whether a tracked file differs from it (None: git cannot be asked). None outside a clone.
+
+    The commit is read from the clone's files; git itself is only asked for the difference.
+    """
+    folder = _git_folder(CLONE)
+    commit = None if folder is None else _commit(folder)
+    return None if commit is None else {"commit": commit, "dirty": _dirty(CLONE)}
+
+
+def _git_folder(clone: Path) -> Path | None:
+    """`.git`, or where the `.git` file of a worktree points to."""
+    try:
+        place = clone / ".git"
+        if place.is_file():
+            word, _, target = place.read_text(encoding="utf-8").strip().partition(": ")
+            place = clone / target if word == "gitdir" else place
+        return place if (place / "HEAD").is_file() else None
+    except (OSError, ValueError):
+        return None
+
+
+def _commit(folder: Path) -> str | None:
+    try:
+        head = (folder / "HEAD").read_text(encoding="utf-8").strip()
+        if not head.startswith("ref: "):
+            return head or None
+        name = head.removeprefix("ref: ")
+        common = folder / "commondir"  # of a worktree: where the branches are
+        shared = folder / common.read_text(encoding="utf-8").strip() if common.is_file() else folder
+        for place in (folder, shared):
+            if (place / name).is_file():
+                return (place / name).read_text(encoding="utf-8").strip() or None
+        for line in (shared / "packed-refs").read_text(encoding="utf-8").splitlines():
+            if line.endswith(f" {name}"):
+                return line.split()[0]
+    except (OSError, ValueError):
+        pass
+    return None
+
+
+def _dirty(clone: Path) -> bool | None:
+    git = shutil.which("git")
+    if git is None:
+        return None
+    command = [git, "-C", str(clone), "status", "--porcelain", "--untracked-files=no"]
+    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}  # it writes nothing then
+    try:
+        done = subprocess.run(command, capture_output=True, env=environment, timeout=GIT_SECONDS, check=False)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return bool(done.stdout.strip()) if done.returncode == 0 else None
+
+
+@functools.lru_cache(maxsize=1)
+def code_digest() -> str:
+    """A digest of the package's own Python files, which tells copies apart that have no git."""
+    total = hashlib.sha256()
+    for file in sorted(PACKAGE.rglob("*.py")):
+        total.update(file.relative_to(PACKAGE).as_posix().encode() + b"\0")
+        total.update(hashlib.sha256(file.read_bytes().replace(b"\r\n", b"\n")).digest())
+    return f"sha256:{total.hexdigest()}"
+
+
+def versions() -> dict[str, str]:
+    """Of the package, of Python and of what the numbers depend on."""
+    found = {
+        "ultralytics-fla": ultralytics.__version__,
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+        "opencv": cv2.__version__,
+    }
+    if "torchvision" in sys.modules:
+        found["torchvision"] = str(sys.modules["torchvision"].__version__)
+    if torch.version.cuda:
+        found["cuda"] = str(torch.version.cuda)
+        found["cudnn"] = str(torch.backends.cudnn.version())  # type: ignore[no-untyped-call]  # torch's own
+    return found
+
+
+def device_name(device: torch.device) -> str:
+    """The GPU's or the processor's name."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+    except OSError:
+        names = []
+    return names[0] if names else platform.machine()
+
+
+def without_home(value: Any) -> Any:
+    """Text, or the texts in a list or mapping, with "~" for the home folder."""
+    if isinstance(value, str):
+        home = os.path.expanduser("~").rstrip(os.sep)
+        known = len(home) > 1 and home != "~"
+        return value.replace(f"{home}{os.sep}", f"~{os.sep}") if known else value
+    if isinstance(value, list):
+        return [without_home(v) for v in value]
+    return {k: without_home(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+
+def readable(record: Any) -> dict[str, Any]:
+    """A record as JSON holds it, whatever a file has in its place."""
+    if not isinstance(record, dict):
+        return {}
+    made = json.loads(json.dumps(record, default=lambda v: f"({type(v).__name__})", skipkeys=True))
+    assert isinstance(made, dict)
+    return made
+
+
+def describe_briefly(record: Mapping[str, Any]) -> list[str]:
+    """What code, versions and hardware a record names, for the head of a file."""
+    git = record.get("git")
+    told = [f"{git['commit'][:12]}{' with changes' if git['dirty'] else ''}"] if git else []
+    return [", ".join([*told, *(f"{k} {v}" for k, v in record["versions"].items()), record["device"]]), record["date"]]
+
+
+def describe(record: Mapping[str, Any]) -> list[str]:
+    """A record for a reader, an entry per line."""
+    lines = []
+    for key, value in record.items():
+        if key == "config" and isinstance(value, dict):
+            lines += [f"  {one_line(str(k), 40)}: {_entry(v)}" for k, v in value.items()]
+        elif key == "command" and isinstance(value, list):
+            lines.append(f"command: {one_line(' '.join(map(str, value)), 1000)}")
+        elif key == "history" and isinstance(value, list):
+            lines.append(f"resumed: {len(value)} times")
+        else:
+            lines.append(f"{one_line(key, 40)}: {one_line(_text(value), 1000)}")
+    return lines
+
+
+def _entry(entry: Any) -> str:
+    known = isinstance(entry, dict) and set(entry) == {"value", "source"}
+    return one_line(f"{entry['value']}  ({entry['source']})" if known else str(entry), 300)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {_text(v)}" for k, v in value.items())
+    return "none" if value is None else str(value)
