@@ -25,7 +25,7 @@ from torch import Tensor
 from ultralytics.utils.errors import CheckpointError
 
 MAX_PICKLE = 64 * 2**20  # bytes; yolov8n's is 93 kB
-MAX_INSTRUCTIONS = 4_000_000  # about 3 s and at most 1 GB; yolov8n's has 37,432
+MAX_INSTRUCTIONS = 1_000_000  # 3 s and 300 MB at worst; yolov8n's has 37,432, and 10,000 rows of results 300,000
 MAX_ENTRIES = 100_000  # records of an archive
 MAX_REPEATED = 64 * 2**20  # bytes, of tensors that are larger than their storage because they repeat its elements
 MAX_DEPTH = 50  # of plain data

@@ -190,6 +190,8 @@ def _replace_activation(model: nn.Module, name: str) -> None:
     cls = getattr(nn, match[1], None) if match else None
     if match is None or not (isinstance(cls, type) and issubclass(cls, nn.Module)):
         raise ModelError(f"activation {name!r} is not of the form nn.Name() or nn.Name(number)")
+    if cls is not nn.Identity and cls.__module__ != nn.SiLU.__module__:
+        raise ModelError(f"activation {name!r} is no activation")
     try:
         act = cls(float(match[2])) if match[2] else cls()
         act(torch.zeros(1, 8, 2, 2))

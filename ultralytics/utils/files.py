@@ -26,9 +26,11 @@ def user_path(name: str | Path) -> Path:
 
 
 def missing(kind: str, path: Path, mend: str = "", tried: str = "") -> MissingFileError:
-    """The error for a file that is not there; a folder in its place is called one."""
+    """The error for a file that is not there; a folder or a device in its place is called one."""
     if path.is_dir():
         return MissingFileError(f"it is a folder, and a {kind} is a file", str(path.absolute()), mend)
+    if path.exists():
+        return MissingFileError(f"it is a device or a pipe, and a {kind} is a file", str(path.absolute()), mend)
     return MissingFileError(f"no such {kind}{tried}", str(path if tried else path.absolute()), mend)
 
 

@@ -1,0 +1,125 @@
+"""No weights file runs code, whatever command it is given to: one line, exit code 2, in bounded time and memory."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.hostile import hostile
+from ultralytics.nn.tasks import DetectionModel
+
+WATCH = Path(__file__).resolve().parents[1] / "watch.py"
+CLONE = WATCH.parents[1]
+MEMORY = 2000  # MB that the process may ever have held; 700 of them are torch's
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits and memory are read as on Linux")
+
+
+def watched(folder, files, commands, only=None):
+    """What each command did with each file: see tests/watch.py."""
+    only = only or {}
+    job = folder / "job.json"
+    paths = {k: str(v) for k, v in files.items()}
+    job.write_text(json.dumps({"folder": str(folder), "files": paths, "commands": commands, "only": only}))
+    (folder / "tmp").mkdir()
+    environment = os.environ | {"PYTHONPATH": str(CLONE), "TMPDIR": str(folder / "tmp"), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(
+        [sys.executable, str(WATCH), str(job)],
+        cwd=folder, env=environment, capture_output=True, text=True, timeout=1500, check=False,
+    )  # fmt: skip
+    rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    runs = sum(words[0] in only.get(name, [words[0]]) for words in commands for name in files)
+    assert len(rows) == 1 + runs, done.stderr[-3000:]
+    seen = " ".join(rows[0]["events"])
+    assert all(e in seen for e in ("os.system", "pickle.find_class", "ran /stranger.py", "wrote", "socket.connect")), (
+        seen
+    )
+    return rows[1:]
+
+
+def check(rows, canary):
+    """No events, no canary, one line and code 2. Commands that take a file's tensors alone, for a network of their own,
+    may succeed where the tensors are sound."""
+    wrong = []
+    for row in rows:
+        tensors_alone = row["command"].startswith(("train model", "train pretrained", "check", "load"))
+        sound = row["file"].startswith(("fields", "foreign")) and tensors_alone and row["code"] == 0
+        one_line = row["code"] == 2 and row["err"].count("\n") == 1 and row["err"].startswith("error: ")
+        printable = row["err"].rstrip("\n").isprintable() and len(row["err"]) < 5500
+        if row["events"] or not (sound or one_line) or not printable or row["peak"] > MEMORY or row["seconds"] > 25:
+            wrong.append(row)
+    assert not wrong, json.dumps(wrong[:5], indent=1)
+    assert not canary.exists()
+
+
+def test_no_file_runs_code(tmp_path, toy):
+    """All kinds of calls and a part of the rest; and what sound files name is not run either."""
+    canary = tmp_path / "canary"
+    files = hostile(tmp_path, canary)
+    assert len(files) > 150
+    quick = {k: p for i, (k, p) in enumerate(files.items()) if k.startswith("calls") or i % 4 == 0}
+    quick = {k: p for k, p in quick.items() if "five million" not in k and "deep" not in k and "bomb" not in k}
+    sound = {f"sound{nested}": naming(tmp_path, toy, nested) for nested in (False, True)}
+    only = {k: ["python"] for k in quick if not k.startswith("fields")}
+    rows = watched(tmp_path, quick | sound, [["python"], ["train", "resume=FILE"]], only)
+    check([row for row in rows if row["file"] not in sound], canary)
+    named = [(row["file"], row["code"], row["events"], row["err"]) for row in rows if row["file"] in sound]
+    assert [code for _, code, _, _ in named] == [0, 0, 2, 2], named  # the optimiser's state is not this network's
+    assert not any(events for _, _, events, _ in named), named
+    assert "does not fit the run" in named[-1][-1]
+
+
+@pytest.mark.slow
+def test_no_file_runs_code_in_any_command(tmp_path, toy, tiny):
+    canary = tmp_path / "canary"
+    (tmp_path / "files").mkdir()
+    base = [
+        f"data={toy}",
+        "imgsz=64",
+        "batch=4",
+        "workers=0",
+        "device=cpu",
+        f"project={tmp_path / 'runs'}",
+        "plots=False",
+    ]
+    edited = ["module=FLABlock", f"out={tmp_path / 'new.yaml'}"]
+    commands = [
+        ["train", "model=FILE", *base, "epochs=1"],
+        ["train", "pretrained=FILE", f"model={tiny}", *base, "epochs=1"],
+        ["train", "resume=FILE"],
+        ["check", "model=FILE", *base],
+        ["check", "pretrained=FILE", f"model={tiny}", *base],
+        ["val", "model=FILE", *base],
+        ["predict", "model=FILE", f"source={toy.parent / 'images' / 'val'}", f"project={tmp_path / 'runs'}"],
+        ["info", "model=FILE"],
+        ["info", "model=FILE", "--json"],
+        ["insert", "model=FILE", "after=3", *edited],
+        ["replace", "model=FILE", "rows=3", *edited],
+        ["remove", "model=FILE", "rows=3", edited[1]],
+        ["python"],
+        ["load", str(tiny)],
+    ]  # fmt: skip
+    check(watched(tmp_path, hostile(tmp_path / "files", canary), commands), canary)
+
+
+def naming(folder, toy, nested):
+    """A sound checkpoint of a run that names a plugin, and with `nested` a recipe that names one. A data set's archive
+    could bring both files along."""
+    plugin, recipe = folder / "evil.py", folder / "evil.yaml"
+    plugin.write_text(f"open({str(folder / 'canary')!r}, 'w')\n")
+    recipe.write_text(f"plugins: [{plugin}]\n")
+    model = DetectionModel("yolov8n.yaml", nc=3, verbose=False)
+    spec = {**model.yaml, "plugins": [str(plugin)], "yaml_file": str(folder / "x.yaml")}
+    args = {"plugins": [str(plugin)], "epochs": 2, "plots": False, "data": str(toy)} | (
+        {"cfg": str(recipe)} if nested else {}
+    )
+    state = {"model": spec, "names": dict(enumerate("abc")), "ema": model.state_dict(), "train_args": args}
+    state |= {"format": "ultralytics-fla", "format_version": 1, "weights": model.state_dict(), "epoch": 0}
+    state |= {"optimizer": {"state": {}, "param_groups": []}, "optimizer_name": "AdamW"}
+    file = folder / f"run{nested}" / "weights" / "last.pt"
+    file.parent.mkdir(parents=True)
+    torch.save(state, file)
+    return file
