@@ -75,7 +75,7 @@ def run(words: list[str], file: str) -> int:
     if words[0] == "control":
         pickle.loads(b"cos\nsystem\n(Vtrue\ntR.")
         exec(compile("pass", "/stranger.py", "exec"))  # noqa: S102  # what the watch is for
-        Path("/proc/self/comm").write_text("watched")
+        Path("/dev/full").write_text("")
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM).connect(("127.0.0.1", 9))
         return 0
     if words[0] not in ("python", "load"):

@@ -63,8 +63,9 @@ def parse_yaml(text: str, path: Path, error: type[UserError]) -> Document:
     Raises:
         error: not YAML, a tag, a key twice in one mapping, too many or too deeply nested values; with the line.
     """
-    loader = _Loader(text)
+    loader = None
     try:
+        loader = _Loader(text)
         root = loader.get_single_node()
         if root is None:
             return Document(None, None, text)
@@ -81,7 +82,8 @@ def parse_yaml(text: str, path: Path, error: type[UserError]) -> Document:
     except (ValueError, TypeError, KeyError, OverflowError, AttributeError) as e:  # a number of 5,000 digits
         raise error(f"not valid YAML: {e}", str(path)) from None
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
 
 
 class _Check:

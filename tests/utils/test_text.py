@@ -1,0 +1,63 @@
+import logging
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ultralytics.engine.results import Results
+from ultralytics.utils.errors import UserError
+from ultralytics.utils.log import LOGGER, setup_console
+from ultralytics.utils.plotting import Annotator, plot_confusion_matrix
+from ultralytics.utils.text import has_unsafe, one_line, printable, safe_name
+
+CLEAR = "\x1b[2J\x1b]0;title\x07"
+anything = st.text(alphabet=st.characters(codec=None), max_size=300)
+
+
+@given(anything)
+def test_nothing_unsafe_is_left(text):
+    assert not has_unsafe(one_line(text))
+    assert not has_unsafe(printable(text).replace("\n", "").replace("\t", ""))
+    one_line(text).encode()
+    name = safe_name(text)
+    assert name not in ("", ".", "..")
+    assert len(name.encode()) <= 120
+    assert not set(name) & set('/\\\0\n\x1b:*?"<>|')
+    assert name[0] != "." or name[-1] not in " ."
+
+
+@pytest.mark.parametrize("text", ["person", "traffic light", "细胞", "naïve", "a.b", "50%"])
+def test_usual_names_stay(text):
+    assert one_line(text) == printable(text) == safe_name(text) == text
+
+
+def test_long_text_is_cut():
+    assert len(one_line("x" * 10**6)) < 4000
+
+
+def test_messages_and_errors_are_escaped(capsys):
+    setup_console()
+    LOGGER.info("name %s", CLEAR)
+    LOGGER.log(logging.WARNING, "two\nlines")
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert "name \\x1b[2J" in out
+    assert "two\nlines" in out
+    error = UserError(f"a{CLEAR}\nb", "where\n", "mend\x00")
+    assert str(error).isprintable()
+
+
+@pytest.mark.parametrize(
+    "name", ["../../../out", "/out", "..", "a\\..\\b", "\x00", "x" * 400, "$", "$\\frac$", CLEAR, "\ud800"]
+)
+def test_a_class_name_makes_no_path_and_breaks_no_picture(name, tmp_path):
+    image = np.zeros((40, 40, 3), np.uint8)
+    result = Results(image, "a.jpg", {0: name}, np.asarray([[2, 2, 30, 30, 0.9, 0]], np.float32))
+    result.save_crop(tmp_path / "run" / "crops")
+    files = [p for p in tmp_path.rglob("*") if p.is_file()]
+    assert [p.parent.parent for p in files] == [tmp_path / "run" / "crops"]
+    result.plot()
+    Annotator(image).box_label((1, 1, 9, 9), name)
+    plot_confusion_matrix(np.ones((2, 2)), [name], False, tmp_path / "matrix.png")
+    result.verbose().encode("utf-8", "surrogatepass")
