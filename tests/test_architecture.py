@@ -41,6 +41,75 @@ def test_imports_point_one_way_and_nothing_is_evaluated(file):
             assert node.func.id not in ("eval", "exec", "compile"), f"{file}:{node.lineno}"
 
 
+# Calls that read code out of data, hand text to a shell, or reach for a network.
+UNTRUSTED = {
+    *(
+        "eval",
+        "exec",
+        "compile",
+        "__import__",
+        "os.system",
+        "os.popen",
+        "torch.load",
+        "torch.jit.load",
+        "torch.hub.load",
+    ),
+    *("yaml.load", "yaml.load_all", "yaml.unsafe_load", "yaml.full_load", "pickle.load", "pickle.loads"),
+}
+UNTRUSTED_MODULES = {
+    *("pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "pty", "webbrowser", "telnetlib"),
+    *("ftplib", "smtplib", "requests", "xmlrpc"),
+}
+PLUGINS = {"nn/plugins.py"}  # code that the user names
+
+
+def dotted(node):
+    """The dotted name of what is called, "" where it is none."""
+    if isinstance(node, ast.Attribute):
+        inner = dotted(node.value)
+        return f"{inner}.{node.attr}" if inner else f"?.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
+def test_no_file_of_a_stranger_can_become_code(file):
+    """No unpickling, no evaluation, no shell: see docs/security.md."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    name = file.relative_to(PACKAGE).as_posix()
+    for node, module in imported(tree):
+        assert module.split(".")[0] not in UNTRUSTED_MODULES, f"{file}:{node.lineno} imports {module}"
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        called, where = dotted(node.func), f"{file}:{node.lineno}"
+        assert called not in UNTRUSTED, f"{where} calls {called}"
+        assert not called.endswith("exec_module") or name in PLUGINS, f"{where} runs a file"
+        for keyword in node.keywords:
+            value = keyword.value.value if isinstance(keyword.value, ast.Constant) else "a value"
+            assert keyword.arg not in ("shell", "allow_pickle") or value is False, f"{where}: {keyword.arg}={value}"
+            assert keyword.arg != "weights_only" or value is True, f"{where}: weights_only={value}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "import pickle",
+            "torch.load(f)",
+            "np.load(f, allow_pickle=True)",
+            "subprocess.run(x, shell=flag)",
+            "exec(t)",
+        ),
+        *("yaml.load(t, L)", "spec.loader.exec_module(m)", "torch.load(f, weights_only=False)"),
+    ],
+)
+def test_the_rule_above_can_fail(text, tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "PACKAGE", tmp_path)
+    (tmp_path / "x.py").write_text(text)
+    with pytest.raises(AssertionError):
+        test_no_file_of_a_stranger_can_become_code(tmp_path / "x.py")
+
+
 @pytest.mark.parametrize("room_name", ["nn", "engine"])
 def test_rooms_know_nothing_of_what_is_not_theirs(room_name):
     """The network knows no loss and no data; the engine knows no detector."""
