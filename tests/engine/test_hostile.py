@@ -25,7 +25,8 @@ def watched(folder, files, commands, only=None):
     paths = {k: str(v) for k, v in files.items()}
     job.write_text(json.dumps({"folder": str(folder), "files": paths, "commands": commands, "only": only}))
     (folder / "tmp").mkdir()
-    environment = os.environ | {"PYTHONPATH": str(CLONE), "TMPDIR": str(folder / "tmp"), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("TORCHINDUCTOR")}  # torch sets it for itself
+    environment |= {"PYTHONPATH": str(CLONE), "TMPDIR": str(folder / "tmp"), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
         [sys.executable, str(WATCH), str(job)],
         cwd=folder, env=environment, capture_output=True, text=True, timeout=1500, check=False,
