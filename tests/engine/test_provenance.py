@@ -138,3 +138,31 @@ def test_a_strangers_record_is_shown_escaped(tmp_path, capsys):
         out = capsys.readouterr().out
         assert "\x1b" not in out
     assert readable(3) == {}
+
+
+def test_a_runs_checkpoints_and_arguments_carry_it(toy, tiny, tmp_path, capsys):
+    words = [
+        f"model={tiny}",
+        f"data={toy}",
+        "epochs=1",
+        "imgsz=64",
+        "batch=4",
+        "workers=0",
+        "device=cpu",
+        "plots=False",
+    ]
+    assert main(["train", *words, "preflight=False", f"project={tmp_path / 'runs'}"]) == 0
+    run = tmp_path / "runs" / "train"
+    for name in ("best.pt", "last.pt"):
+        record = load_checkpoint(run / "weights" / name).state["provenance"]
+        assert record["data"]["train"]["images"] == 12
+        assert len(record["data"]["val"]["digest"]) >= 64
+        assert record["data"]["train"]["digest"] != record["data"]["val"]["digest"]
+        assert record["config"]["imgsz"] == {"value": 64, "source": "command line"}
+        assert record["config"]["lr0"]["source"] == "auto"
+    head = (run / "args.yaml").read_text().splitlines()[0]
+    assert str(torch.__version__) in head
+    assert get_cfg(run / "args.yaml").imgsz == 64
+    capsys.readouterr()
+    assert main(["info", f"model={run / 'weights' / 'best.pt'}", "imgsz=64", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["provenance"] == record

@@ -90,8 +90,8 @@ def _follow() -> None:
         given = dict(os.environ if kwargs.get("env") is None else kwargs["env"])
         paths = [str(HERE), *given.get("PYTHONPATH", "").split(os.pathsep)]
         given["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(p for p in paths if p))
-        given |= {k: v for k, v in os.environ.items() if k.startswith(SWITCH) or k in ("HOME", "TMPDIR")}
-        given["PYTHONDONTWRITEBYTECODE"] = "1"
+        own = {k: v for k, v in os.environ.items() if k.startswith(SWITCH) or k in ("HOME", "TMPDIR")}
+        given = own | {"PYTHONDONTWRITEBYTECODE": "1"} | given
         kwargs["env"] = given
         start(self, *args, **kwargs)
 

@@ -12,7 +12,6 @@ from torch import Tensor
 from ultralytics.cfg.config import check_classes
 from ultralytics.cfg.dataset import DatasetSpec, load_dataset
 from ultralytics.data.build import build_dataloader, build_yolo_dataset
-from ultralytics.data.digest import labels_digest
 from ultralytics.engine.checkpoint import Checkpoint, load_checkpoint, portable
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.models.yolo.detect.val import DetectionValidator
@@ -113,8 +112,7 @@ class DetectionTrainer(BaseTrainer):
         """Number and digest of each split's images."""
         loaders = {"train": self.train_loader, "val": self.val_loader}
         sets = {split: loader.dataset.labels for split, loader in loaders.items() if loader is not None}
-        root = self.data.root
-        return {s: {"images": len(labels), "digest": labels_digest(labels, root)} for s, labels in sets.items()}
+        return {split: {"images": len(labels), "digest": labels.digest} for split, labels in sets.items()}
 
     # Data
 
