@@ -1,7 +1,10 @@
 """No weights file runs code, whatever command it is given to: one line, exit code 2, in bounded time and memory."""
 
+import copy
 import json
+import math
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +13,10 @@ import pytest
 import torch
 
 from tests.hostile import hostile
+from ultralytics.engine.checkpoint import save_checkpoint
+from ultralytics.models.yolo.detect.train import load_trained
 from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils.errors import UserError
 
 WATCH = Path(__file__).resolve().parents[1] / "watch.py"
 CLONE = WATCH.parents[1]
@@ -71,6 +77,40 @@ def test_no_file_runs_code(tmp_path, toy):
     assert [code for _, code, _, _ in named] == [0, 0, 2, 2], named  # the optimiser's state is not this network's
     assert not any(events for _, _, events, _ in named), named
     assert "does not fit the run" in named[-1][-1]
+
+
+def places(value, path=()):
+    """Every place in nested data, as keys from the top."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, part in inner:
+        yield (*path, key)
+        yield from places(part, (*path, key))
+
+
+def test_any_value_in_any_place_is_a_model_or_one_line(tmp_path):
+    """Rows, names, scales and arguments of an own file, one of them replaced by something else."""
+    rng = random.Random(0)
+    rows = {**DetectionModel("yolov8n-fla.yaml", nc=2, verbose=False).yaml, "scales": {"n": [0.1, 0.06, 64]}}
+    model = DetectionModel(rows, verbose=False)
+    data = {"model": model.yaml, "names": {0: "a", 1: "b"}, "train_args": {"imgsz": 64}}
+    values = [None, True, -1, 0, 10**30, 1.5, math.nan, math.inf, "x", "nn.Conv2d", [], {}, [[0]], {"k": -1}, [None, 2]]
+    cases = [(("model", "head", 0, 3, 1), 0)]  # a scale factor of 0
+    found = list(places(data))
+    cases += [(rng.choice(found), rng.choice(values)) for _ in range(40)]
+    for path, value in cases:
+        changed = copy.deepcopy(data)
+        inner = changed
+        for key in path[:-1]:
+            inner = inner[key]
+        inner[path[-1]] = value
+        save_checkpoint(tmp_path / "a.pt", {**changed, "ema": model.state_dict()})
+        try:
+            load_trained(tmp_path / "a.pt")
+        except UserError as e:
+            told = str(e)
+        else:
+            told = ""
+        assert "\n" not in told, (path, value)
 
 
 @pytest.mark.slow

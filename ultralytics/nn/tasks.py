@@ -96,7 +96,13 @@ def _build_row(spec: ModelSpec, row: RowSpec, incoming: list[int]) -> tuple[nn.M
     repeats = spec.repeats(row)
     if repeats > MAX_REPEATS:
         raise ModelError(f"it would repeat {repeats:,} times at this scale", mend=f"at most {MAX_REPEATS}")
-    built = rule(Row(incoming, args, repeats, spec.width, spec.max_channels, given))
+    try:
+        built = rule(Row(incoming, args, repeats, spec.width, spec.max_channels, given))
+    except ModelError:
+        raise
+    except Exception as e:  # whatever a rule makes of arguments it was not written for
+        told = f"its channel rule cannot be applied to {args}: {type(e).__name__}: {e}"
+        raise ModelError(told, mend=_takes(cls)) from None
     keywords = {**given, **built.kwargs}
     try:
         with _Scales():
