@@ -149,7 +149,8 @@ def _optimizer(value: Any) -> bool:
 _ENTRIES: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("model", "train_args", "scaler", "rng", "provenance"), _mapping),
     **dict.fromkeys(("ema", "weights", "pending_gradients"), _tensors),
-    **dict.fromkeys(("epoch", "updates", "best_epoch", "last_opt_step"), _count),
+    **dict.fromkeys(("epoch", "updates", "best_epoch"), _count),
+    "last_opt_step": lambda v: isinstance(v, int),
     **dict.fromkeys(("version", "torch", "date", "optimizer_name"), lambda v: isinstance(v, str)),
     "names": _names,
     "fitness": lambda v: v is None or _number(v),
