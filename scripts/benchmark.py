@@ -10,6 +10,10 @@ A speed means something only beside another taken in the same run.
         seconds and metrics of a whole validation
     benchmark.py labels [images=100000 boxes=7 epochs=5 workers=2]
         first scan and cached start of a split made for it, memory of labels and of a worker after each epoch
+
+
+    benchmark.py safety data=DATA.yaml [model=yolov8n.yaml imgsz=320 batch=16 steps=8 saves=5 threads=2]
+        what guards and saves add to an epoch: steps with and without guards in turns, and the saves of an epoch
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +38,7 @@ from ultralytics.data.build import build_dataloader, build_yolo_dataset
 from ultralytics.data.dataset import YOLODataset
 from ultralytics.data.labels import scan
 from ultralytics.engine.device import mixed_precision, select_device
+from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.images import imwrite
@@ -50,6 +56,16 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "device": "cpu",
     },
     "loader": {"data": None, "imgsz": 640, "batch": 16, "items": 150, "cache": False},
+    "safety": {
+        "data": None,
+        "model": "yolov8n.yaml",
+        "imgsz": 320,
+        "batch": 16,
+        "steps": 8,
+        "saves": 5,
+        "threads": 2,
+        "device": "cpu",
+    },
     "val": {"model": None, "data": None, "imgsz": 640, "batch": 16, "workers": 2, "threads": 2, "device": "cpu"},
     "labels": {"images": 100_000, "boxes": 7, "epochs": 5, "workers": 2},
 }
@@ -196,6 +212,92 @@ def memory_of(process: int | str) -> dict[str, int]:
     return {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines}
 
 
+class Unguarded:
+    """A guard that does nothing."""
+
+    careful = False
+
+    def remember(self) -> None:
+        """Nothing."""
+
+    def check(self, *_: object) -> None:
+        """Nothing."""
+
+    def spoilt(self) -> bool:
+        """Nothing."""
+        return False
+
+
+def safety(
+    data: str, model: str, imgsz: int, batch: int, steps: int, saves: int, threads: int, device: str
+) -> dict[str, Any]:
+    """Milliseconds of guards a step and of saves an epoch, and their part of an epoch with loading and validation."""
+    torch.set_num_threads(threads)
+    with tempfile.TemporaryDirectory() as project:
+        given = {"data": data, "model": model, "imgsz": imgsz, "batch": batch, "device": device, "project": project}
+        trainer = DetectionTrainer(overrides={**given, "workers": 0, "plots": False, "preflight": False, "nbs": batch})
+        trainer._setup()
+        trainer.model.train()
+        guards: dict[str, Any] = {"with": trainer.guard, "without": Unguarded()}
+        times: dict[str, list[float]] = {k: [] for k in guards}
+        loading: list[tuple[float, float]] = []
+        work: list[float] = []  # CPU seconds, which say more than the clock where others use the machine
+        for i in range(steps + 1):
+            before = time.process_time()
+            started = time.perf_counter()
+            sample = next(iter(trainer.train_loader))
+            loading.append((time.perf_counter() - started, time.process_time() - before))
+            for name in guards if i % 2 else reversed(guards):
+                trainer.guard = guards[name]
+                copied = {k: v.clone() if isinstance(v, torch.Tensor) else v for k, v in sample.items()}
+                started, before = time.perf_counter(), time.process_time()
+                trainer.train_step(copied, i)
+                trainer._look_back()
+                if trainer.device.type == "cuda":
+                    torch.cuda.synchronize()
+                if i:
+                    times[name].append(time.perf_counter() - started)
+                    work.append(time.process_time() - before)
+        trainer.guard = guards["with"]
+        alone = []
+        loss = torch.ones((), device=trainer.device)
+        for _ in range(50):  # the difference of two long times says little: the guard's own work, by itself
+            started = time.perf_counter()
+            trainer.guard.remember()
+            trainer.guard.check(loss, "loss")
+            trainer.guard.check(loss, "gradient")
+            alone.append(time.perf_counter() - started)
+        started, before = time.perf_counter(), time.process_time()
+        trainer.validate()
+        validation = time.perf_counter() - started, time.process_time() - before
+        saving, working = [], []
+        for _ in range(saves):
+            started, before = time.perf_counter(), time.process_time()
+            trainer._save(best=True)
+            saving.append(time.perf_counter() - started)
+            working.append(time.process_time() - before)
+        megabytes = trainer.last.stat().st_size / 1e6
+    batches = len(trainer.train_loader)
+    loaded = [statistics.median(x) for x in zip(*loading, strict=True)]
+    epoch = batches * (statistics.median(times["without"]) + loaded[0]) + validation[0]
+    epoch_cpu = batches * (statistics.median(work) + loaded[1]) + validation[1]
+    differences = [a - b for a, b in zip(times["with"], times["without"], strict=True)]
+    added = batches * statistics.median(alone) + statistics.median(saving)
+    return {
+        "batches": batches,
+        "epoch_s": epoch,
+        "epoch_cpu_s": epoch_cpu,
+        "guard_ms_per_step": statistics.median(alone) * 1e3,
+        "guard_ms_per_step_by_difference": statistics.median(differences) * 1e3,
+        "last_and_best_ms": statistics.median(saving) * 1e3,
+        "last_mb": megabytes,
+        "added_ms_per_epoch": added * 1e3,
+        "added_share_of_epoch": added / epoch,
+        "save_cpu_ms": statistics.median(working) * 1e3,
+        "added_cpu_share_of_epoch": (batches * statistics.median(alone) + statistics.median(working)) / epoch_cpu,
+    }
+
+
 def main(words: list[str]) -> int:
     """Run one measurement."""
     if {"-h", "--help", "help"} & set(words):
@@ -214,7 +316,9 @@ def main(words: list[str]) -> int:
         missing = [k for k, v in options.items() if v is None]
         if missing:
             raise ConfigError(f"{missing[0]} is missing", mend=f"{missing[0]}=…")
-        result = {"step": step, "loader": loader, "val": val, "labels": labels}[what](**options)
+        kinds: dict[str, Callable[..., dict[str, Any]]]
+        kinds = {"step": step, "loader": loader, "val": val, "labels": labels, "safety": safety}
+        result = kinds[what](**options)
     except UserError as e:
         print(f"error: {e}", file=sys.stderr)
         return 2

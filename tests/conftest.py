@@ -53,10 +53,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def toy(tmp_path: Path) -> Path:
     """A data set of 12 + 6 images with bright squares of three classes on dark grounds; its YAML."""
+    return write_toy(tmp_path)
+
+
+def write_toy(folder: Path) -> Path:
+    """Draw the toy set below a folder."""
     for split, count in (("train", 12), ("val", 6)):
         for i in range(count):
-            draw_toy(tmp_path / "toy", split, i)
-    file = tmp_path / "toy" / "toy.yaml"
+            draw_toy(folder / "toy", split, i)
+    file = folder / "toy" / "toy.yaml"
     file.write_text("train: images/train\nval: images/val\nnames: [red, 绿, blue]\n", encoding="utf-8")
     return file
 
@@ -85,9 +90,14 @@ def draw_toy(root: Path, split: str, i: int) -> None:
 @pytest.fixture
 def tiny(tmp_path: Path) -> Path:
     """YOLOv8-FLA with very few channels: the real network's every part, in milliseconds."""
+    return write_tiny(tmp_path)
+
+
+def write_tiny(folder: Path) -> Path:
+    """Write the tiny network's YAML into a folder."""
     data = yaml.safe_load((CLONE / "cfg" / "models" / "yolov8-fla.yaml").read_text(encoding="utf-8"))
     data["scales"] = {"n": [0.1, 0.06, 256]}
     data["backbone"][10][3] = [256, [4, 4], 2]
-    file = tmp_path / "tiny-fla.yaml"
+    file = folder / "tiny-fla.yaml"
     file.write_text(yaml.safe_dump(data), encoding="utf-8")
     return file

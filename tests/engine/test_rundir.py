@@ -1,6 +1,12 @@
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
-from ultralytics.engine.rundir import new_run_dir
+from ultralytics.engine.rundir import LOCK_FILE, RunLock, new_run_dir
 from ultralytics.utils.errors import ConfigError, UserError
 
 
@@ -21,3 +27,47 @@ def test_a_place_that_cannot_be_is_told(tmp_path):
         new_run_dir(tmp_path / "file", "train")
     with pytest.raises(ConfigError, match="it is a file"):
         new_run_dir(tmp_path, "file", exist_ok=True)
+
+
+def test_one_process_at_a_time_has_a_folder(tmp_path):
+    with RunLock(tmp_path):
+        with pytest.raises(ConfigError, match=rf"process {os.getpid()} on .* is training in this folder") as caught:
+            RunLock(tmp_path)
+        assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+    with RunLock(tmp_path):
+        pass
+
+
+HOLD = """
+import os, sys, time
+from pathlib import Path
+from ultralytics.engine.rundir import RunLock
+lock = RunLock(Path(sys.argv[1]))
+if os.fork() == 0:  # a worker that outlives the run by a while
+    time.sleep(20)
+    os._exit(0)
+print("held", flush=True)
+time.sleep(20)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX's locks")
+def test_a_dead_process_and_its_workers_hold_nothing(tmp_path):
+    root = str(Path(__file__).resolve().parents[2])
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True, start_new_session=True,
+        env={**os.environ, "PYTHONPATH": root},
+    )  # fmt: skip
+    try:
+        assert process.stdout.readline().strip() == "held"
+        with pytest.raises(ConfigError, match=f"process {process.pid} on"):
+            RunLock(tmp_path)
+        process.kill()
+        process.wait()
+        assert (tmp_path / LOCK_FILE).exists()
+        RunLock(tmp_path).release()
+        assert not (tmp_path / LOCK_FILE).exists()
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.stdout.close()

@@ -120,10 +120,10 @@ def test_a_stop_between_the_two_checkpoints_leaves_a_best_one(run, monkeypatch, 
     given = {**whole.args.to_dict(), "name": "stopped", "exist_ok": True, "resume": False}
     stopped = DetectionTrainer(overrides=given)
 
-    def write(path, data):
+    def write(path, data, previous=None):
         if stopped.epoch == 1 and path.name == lost:
             raise KilledError
-        save_checkpoint(path, data)
+        save_checkpoint(path, data, previous)
 
     monkeypatch.setattr("ultralytics.engine.trainer.save_checkpoint", write)
     monkeypatch.setattr(DetectionTrainer, "validate", rising(DetectionTrainer.validate))

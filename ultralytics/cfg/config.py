@@ -83,10 +83,22 @@ class Config:
         None, "float", "hours to train; overrides epochs", T, low=0, none="no limit", positive=True
     )
     patience: int = knob(100, "int", "stop after so many epochs without progress (0: never)", T, low=0)
-    batch: int = knob(16, "int", "images per step", ALL, low=1)
+    batch: int = knob(  # a trainer turns -1 and fractions into a number before anything else reads it
+        16, "int", "images per step; in train also -1 or 0.1 to 0.9: what fits that part of the GPU's memory (-1: 0.6)"
+    )
     imgsz: int = knob(640, "int", "longest side of the input, pixels; weights remember theirs", ALL, low=32, high=8192)
     save: bool = knob(True, "bool", "train: write checkpoints; predict: write annotated pictures", ("train", "predict"))
     save_period: int = knob(-1, "int", "also keep epochN.pt every so many epochs (-1: no)", T, low=-1)
+    save_every: float | None = knob(
+        30.0, "float", "minutes between saves within an epoch (0: only at its end)", T, low=0, none="0"
+    )
+    on_nan: str = knob(
+        "stop",
+        "str",
+        "a loss or gradient that is not finite: stop, skip the batch, or rollback to the last save at half the rate",
+        T,
+        choices=("stop", "skip", "rollback"),
+    )
     cache: bool | str = knob(
         False, "any", "keep decoded images: False, ram or disk", TV, choices=(False, True, "ram", "disk")
     )
@@ -196,9 +208,9 @@ class Config:
         """Keys and values, as plain data."""
         return {key: getattr(self, key) for key in KNOBS}
 
-    def save_yaml(self, path: str | Path, head: Sequence[str] = ()) -> None:
-        """Write the values, each with its source when it is not the default; `cfg=` reads the file back. `head` are
-        lines of comment above them."""
+    def yaml_text(self, head: Sequence[str] = ()) -> str:
+        """The values, each with its source when it is not the default; `cfg=` reads a file of it back. `head` are lines
+        of comment above them."""
         lines = [f"# {one_line(line)}" for line in head]
         for key in KNOBS:
             text = yaml.safe_dump(
@@ -206,7 +218,11 @@ class Config:
             ).strip()[1:-1]
             source = self.sources.get(key, "default")
             lines.append(text if source == "default" else f"{text}  # {one_line(source)}")
-        Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return "\n".join(lines) + "\n"
+
+    def save_yaml(self, path: str | Path, head: Sequence[str] = ()) -> None:
+        """Write `yaml_text` to a file."""
+        Path(path).write_text(self.yaml_text(head), encoding="utf-8")
 
 
 KNOBS: dict[str, dataclasses.Field[Any]] = {f.name: f for f in dataclasses.fields(Config) if f.metadata}
@@ -269,11 +285,9 @@ def _checked(key: str, value: Any, source: str) -> Any:
         value, fits = str(value), True
     if kind == "int" and number:
         if key == "batch" and value < 1:
-            raise ConfigError(
-                f"batch={value}: finding a batch size automatically is not offered yet",
-                where,
-                "give an integer of 1 or more",
-            )
+            if value == -1 or 0 < value < 1:
+                return value
+            raise ConfigError(f"batch={value} is out of range", where, "valid: 1 or more; -1 or 0.1 to 0.9: what fits")
         fits = isinstance(value, int) or value.is_integer()
         value = int(value) if fits else value
     if not fits:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import os
+import signal
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,7 @@ from ultralytics.utils.types import Batch, SampleKey
 WHOLE_SPLIT = 512  # images
 PARTNER_IMAGES = 128
 WORKER_CYCLE = 8  # batches this far apart go to one worker, be there 1, 2, 4 or 8
+GRACE = 20  # seconds that a worker lives on after SIGTERM
 
 
 def build_yolo_dataset(
@@ -69,10 +73,14 @@ class EpochSampler:
     Args:
         dataset: the data set; batch: images per batch (the last may be smaller); shuffle: a new order every epoch;
         seed: of the run.
+
+    Attributes:
+        epoch: whose batches come; start: the first batch that comes: those before it are not even drawn.
     """
 
     def __init__(self, dataset: YOLODataset, batch: int, shuffle: bool, seed: int) -> None:
-        self.dataset, self.batch, self.shuffle, self.seed, self.epoch = dataset, batch, shuffle, seed, 0
+        self.dataset, self.batch, self.shuffle, self.seed = dataset, batch, shuffle, seed
+        self.epoch = self.start = 0
 
     def __len__(self) -> int:
         return math.ceil(len(self.dataset) / self.batch)
@@ -84,7 +92,7 @@ class EpochSampler:
             np.random.default_rng((self.seed, self.epoch)).shuffle(order)
         mixes = self.dataset.uses_partners
         everything = tuple(order.tolist()) if mixes and n <= WHOLE_SPLIT else ()
-        for b in range(len(self)):
+        for b in range(self.start, len(self)):
             partners = everything
             if mixes and not everything:
                 near = range(b, max(b - WORKER_CYCLE * max(PARTNER_IMAGES // size, 1), -1), -WORKER_CYCLE)
@@ -119,6 +127,7 @@ class Loader:
             persistent_workers=self.num_workers > 0,
             worker_init_fn=_start_worker if self.num_workers else None,
             prefetch_factor=4 if self.num_workers else None,
+            generator=torch.Generator(),  # samples need none, and the run's own must not depend on who draws from it
         )
 
     def __len__(self) -> int:
@@ -133,9 +142,30 @@ class Loader:
                 raise batch
             yield batch
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose order and augmentation the next iteration gives."""
-        self.sampler.epoch = epoch
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """Choose the epoch whose order and augmentation the next iteration gives, and its first batch."""
+        self.sampler.epoch, self.sampler.start = epoch, start
+
+    def batch_at(self, epoch: int, number: int) -> Batch:
+        """One batch, made here and now, as an iteration of that epoch gives it.
+
+        Raises:
+            UserError: an image can no longer be read.
+        """
+        epoch_before, start_before = self.sampler.epoch, self.sampler.start
+        self.set_epoch(epoch, number)
+        keys = next(iter(self.sampler))
+        self.set_epoch(epoch_before, start_before)
+        batch = _collate([self.dataset[key] for key in keys])
+        assert not isinstance(batch, UserError)
+        return batch  # type: ignore[no-any-return]  # as _collate makes it
+
+    def close(self) -> None:
+        """End the workers now; the next iteration starts new ones."""
+        iterator = getattr(self._loader, "_iterator", None)
+        if iterator is not None and self.num_workers:
+            iterator._shutdown_workers()  # a frame of a traceback may hold the iterator, so dropping it is not enough
+        self._loader = self._start()
 
     def close_mosaic(self) -> None:
         """No mosaic or mixup from the next iteration on;
@@ -175,5 +205,19 @@ def _collate(samples: list[Any]) -> Any:
 
 
 def _start_worker(_: int) -> None:
+    # A signal to the whole group means the run, which goes on to the end of its batch and then ends its workers. A
+    # worker whose run is killed notices that by itself.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _leave_soon)
+    gc.freeze()  # a collection would write to every object that came from the run, and so make copies of their pages
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
+
+
+def _leave_soon(*_: object) -> None:
+    """SIGTERM in a worker: time for the run to finish its batch, and an end even if it does not."""
+    if sys.platform != "win32":
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(GRACE)
+    else:
+        sys.exit(0)

@@ -7,11 +7,13 @@ The schema is told in docs/checkpoint.md.
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import os
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import Tensor
@@ -21,6 +23,7 @@ from ultralytics.engine.inert import NotPlainError, Record, plain, read_inert
 from ultralytics.engine.provenance import without_home
 from ultralytics.utils.errors import CheckpointError, UserError
 from ultralytics.utils.files import missing, write_atomically
+from ultralytics.utils.log import LOGGER
 from ultralytics.utils.text import one_line
 
 FORMAT = "ultralytics-fla"
@@ -53,14 +56,110 @@ class Checkpoint:
     share: float = 1.0
 
 
-def save_checkpoint(path: Path, data: dict[str, Any]) -> None:
-    """Write an own checkpoint, whole or not at all.
+# The checksum is the archive's comment, its last bytes: to every reader of zip files the archive stays what it is.
+_MARK = b"ultralytics-fla sha256:"
+_COMMENT = len(_MARK) + 64
+_END_RECORD = b"PK\x05\x06"
+_END_RECORD_SIZE = 22
+
+
+def save_checkpoint(path: Path, data: dict[str, Any], previous: Path | None = None) -> None:
+    """Write an own checkpoint with its checksum, whole or not at all; `previous` keeps the file that was there.
 
     Raises:
         UserError: no space or no permission; the file that was there stays.
     """
     data = {"format": FORMAT, "format_version": FORMAT_VERSION, **data}
-    write_atomically(path, lambda f: torch.save(data, f))
+    write_atomically(path, lambda f: _save(data, f), previous=previous)
+
+
+def _save(data: dict[str, Any], file: IO[bytes]) -> None:
+    hashed = _Hashed(file)
+    torch.save(data, hashed)  # type: ignore[arg-type]  # it writes and flushes, and that is all torch asks for
+    file.seek(-2, os.SEEK_END)  # the length of the comment, which torch leaves at 0
+    file.write(_COMMENT.to_bytes(2, "little") + _MARK + hashed.digest().encode())
+
+
+class _Hashed:
+    """A file written from front to back, and the hash of all of it but its last two bytes."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file, self.hash, self.held = file, hashlib.sha256(), b""
+
+    def write(self, data: bytes | memoryview) -> int:
+        """Write and hash."""
+        written = self.file.write(data)
+        if len(data) < 2:
+            data = self.held + bytes(data)
+        else:
+            self.hash.update(self.held)
+        self.hash.update(data[:-2])
+        self.held = bytes(data[-2:])
+        return written
+
+    def flush(self) -> None:
+        """Flush the file."""
+        self.file.flush()
+
+    def digest(self) -> str:
+        """64 hexadecimal digits."""
+        return self.hash.hexdigest()
+
+
+def verify_checksum(path: Path) -> bool:
+    """Compare a file with its checksum; False when it has none (written by earlier code, or by others).
+
+    Raises:
+        CheckpointError: they differ.
+    """
+    with open(path, "rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        tail = min(size, _END_RECORD_SIZE + _COMMENT)
+        file.seek(size - tail)
+        end = file.read(tail)
+        if not end[-_COMMENT:].startswith(_MARK):
+            # A file that has lost its checksum, or part of it, ends otherwise than its end announces.
+            record = end[end.rfind(_END_RECORD) :]
+            announced = _END_RECORD_SIZE + int.from_bytes(record[20:22], "little")
+            if record.startswith(_END_RECORD) and (len(record) != announced or announced == tail):
+                raise _damaged(path)
+            return False
+        file.seek(0)
+        left, digest = size - _COMMENT - 2, hashlib.sha256()
+        while left > 0:
+            part = file.read(min(left, 2**20))
+            if not part:
+                break
+            digest.update(part)
+            left -= len(part)
+    if end[-_COMMENT - 2 : -_COMMENT] != _COMMENT.to_bytes(2, "little"):
+        raise _damaged(path)
+    if digest.hexdigest().encode() != end[-64:]:
+        raise _damaged(path)
+    return True
+
+
+def _damaged(path: Path) -> CheckpointError:
+    return CheckpointError("damaged: it does not match its checksum", str(path), "use an earlier copy")
+
+
+def load_newest(path: Path, previous: Path) -> Checkpoint:
+    """Read a checkpoint; where it is missing or damaged, the one before it, and say so.
+
+    Raises:
+        MissingFileError, CheckpointError: about `path`, when neither can be read.
+    """
+    try:
+        return load_checkpoint(path)
+    except UserError as e:
+        if not previous.is_file():
+            raise
+        try:
+            older = load_checkpoint(previous)
+        except UserError:
+            raise e from None
+        LOGGER.warning("%s; going on from the one before it, %s", e, previous)
+        return older
 
 
 def portable(settings: dict[str, Any]) -> dict[str, Any]:
@@ -95,7 +194,8 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     path = Path(path)
     if not path.is_file():
         raise missing("weights file", path, "give the path of a .pt file; nothing is downloaded")
-    if not zipfile.is_zipfile(path):
+    verify_checksum(path)
+    if not _is_zip(path):
         raise CheckpointError(
             "not a PyTorch weights file, or cut short", str(path), "use the .pt as it was saved, or an earlier copy"
         )
@@ -113,6 +213,13 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     raise CheckpointError(
         f"no checkpoint of this project or of the reference ({type(data).__name__} inside)", str(path)
     )
+
+
+def _is_zip(path: Path) -> bool:
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:  # the end of a damaged one
+        return False
 
 
 def _number(value: Any) -> bool:
@@ -145,18 +252,33 @@ def _optimizer(value: Any) -> bool:
     return isinstance(groups, list) and all(map(_mapping, groups)) and isinstance(state, dict)
 
 
+_COUNTS = (
+    "epoch",
+    "updates",
+    "best_epoch",
+    "batches_done",
+    "loss_count",
+    "rollbacks",
+    "skipped",
+    "skips_in_a_row",
+)
+
+
 # What the entries of an own file must be, wherever they are there.
 _ENTRIES: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("model", "train_args", "scaler", "rng", "provenance"), _mapping),
     **dict.fromkeys(("ema", "weights", "pending_gradients"), _tensors),
-    **dict.fromkeys(("epoch", "updates", "best_epoch"), _count),
+    **dict.fromkeys(_COUNTS, _count),
     "last_opt_step": lambda v: isinstance(v, int),
     **dict.fromkeys(("version", "torch", "date", "optimizer_name"), lambda v: isinstance(v, str)),
     "names": _names,
     "fitness": lambda v: v is None or _number(v),
-    "best_fitness": _number,
+    **dict.fromkeys(("best_fitness", "elapsed", "lr_factor"), _number),
+    "loss_mean": lambda v: isinstance(v, Tensor),
+    "over": lambda v: isinstance(v, bool),
     "optimizer": _optimizer,
     "results": _rows,
+    **dict.fromkeys(("batches", "epochs"), lambda v: isinstance(v, int) and v > 0),
 }
 
 

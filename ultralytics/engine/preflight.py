@@ -422,7 +422,7 @@ class _Trial:
 
     def _explain(self, failure: _FailureError, probe: Probe, amp: torch.dtype | None) -> PreflightError:
         """Find out by further passes what the failure hangs on: memory, precision, size, number of images or mode."""
-        where = _label(self.model, failure.row)
+        where = row_label(self.model, failure.row)
         what, shape = failure.what, f", on an input of {failure.shape}" if failure.shape else ""
         at = f"at {probe}, {_count(probe.batch)}{'' if probe.train else ', in evaluation'}{shape}"
         at += f": {what}" if failure.kind == "error" else ""
@@ -483,13 +483,13 @@ class _Trial:
             mend = "keep it as a local variable, or store it with .detach()"
         else:
             what, mend = f"it cannot be copied: {_reason(error)}", "keep only tensors, modules and plain data in it"
-        raise PreflightError(what, _label(self.model, k), mend) from None
+        raise PreflightError(what, row_label(self.model, k), mend) from None
 
     def _check_repeats(self, net: nn.Module, probe: Probe, first: _Tape) -> None:
         """Two equal passes must agree bit for bit."""
         told = sorted({(k if k is not None else -1, op) for k, op in first.alerts})
         for k, op in told:
-            where = _label(self.model, k if k >= 0 else None)
+            where = row_label(self.model, k if k >= 0 else None)
             self.warnings.append(
                 f"{where}: {op} has no deterministic form on this device: equal seeds may give other weights "
                 "(another operation, or deterministic=False)"
@@ -500,7 +500,7 @@ class _Trial:
         # What agrees from two fresh copies is not random, but hangs on something that a checkpoint does not hold.
         truly = self._again(self.copy(), probe).difference(self._again(self.copy(), probe))
         row, what = truly or found
-        where, at = _label(self.model, row), f"at {probe}"
+        where, at = row_label(self.model, row), f"at {probe}"
         if truly is None:
             self.warnings.append(
                 f"{where}: its {what} hangs on state that is in no buffer: a resumed run will differ "
@@ -519,7 +519,9 @@ class _Trial:
         except _FailureError as failure:
             at = f"at {probe}" + (f", on an input of {failure.shape}" if failure.shape else "")
             raise PreflightError(
-                f"it fails when it runs once more: {failure.what} {at}", _label(self.model, failure.row), failure.mend
+                f"it fails when it runs once more: {failure.what} {at}",
+                row_label(self.model, failure.row),
+                failure.mend,
             ) from None
 
     def _untrained(self, untouched: set[tuple[int, str]], cuts: Sequence[int]) -> list[str]:
@@ -531,7 +533,7 @@ class _Trial:
         whole = [k for k, own in names.items() if own == missed[k]]
         told = []
         if whole:
-            by = f": {', '.join(_label(self.model, k) for k in cuts)} cuts it" if cuts else ""
+            by = f": {', '.join(row_label(self.model, k) for k in cuts)} cuts it" if cuts else ""
             rows = ", ".join(f"{k} ({_name(self.model, k)})" for k in whole[:6]) + (", …" if len(whole) > 6 else "")
             told.append(
                 f"no gradient reaches row{'s' * (len(whole) > 1)} {rows}{by}; weights there will not be trained"
@@ -539,7 +541,7 @@ class _Trial:
         for k, missing in missed.items():
             if missing and k not in whole:
                 some = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
-                told.append(f"{_label(self.model, k)}: no gradient reaches {some}; what is not used is not trained")
+                told.append(f"{row_label(self.model, k)}: no gradient reaches {some}; what is not used is not trained")
         return told
 
 
@@ -564,7 +566,7 @@ def _name(model: nn.Module, k: int) -> str:
     return str(specs[k].module) if k < len(specs) else type(_rows(model)[k]).__name__
 
 
-def _label(model: nn.Module, k: int | None) -> str:
+def row_label(model: nn.Module, k: int | None) -> str:
     """Where a row stands: file and line where they are known, its number and module."""
     if k is None:
         return "outside of the rows"

@@ -1,10 +1,16 @@
-"""Run directories."""
+"""Run directories, and the lock on one."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import socket
+import weakref
 from pathlib import Path
+from typing import IO
 
 from ultralytics.utils.errors import ConfigError, UserError
+from ultralytics.utils.files import is_at, lock
 
 
 def new_run_dir(project: str | Path | None, name: str, exist_ok: bool = False) -> Path:
@@ -30,3 +36,79 @@ def new_run_dir(project: str | Path | None, name: str, exist_ok: bool = False) -
             ) from None
         return path
     raise ConfigError(f"over 100,000 runs named {name}", str(parent), "choose another name=")
+
+
+class RunLock:
+    """A run folder for one process at a time.
+
+    The system lets go of the lock when its process ends, however it ends: a lock file that a killed run left behind
+    hinders nobody. Worker processes do not hold it. Where the system has no such locks, nothing is locked.
+
+    Args:
+        folder: of the run; a hidden file is made in it.
+
+    Raises:
+        ConfigError: another process, or another trainer of this one, holds it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / LOCK_FILE
+        self._file: IO[bytes] | None = None
+        while self._file is None:
+            file = self._open()
+            taken = lock(file)
+            if taken is False:
+                holder = file.read(200).decode("utf-8", "replace").strip() or "another process"
+                file.close()
+                raise ConfigError(
+                    f"{holder} is training in this folder", str(folder), "wait for it, or choose another name="
+                )
+            if taken is None or is_at(file, self.path):
+                self._file = file
+            else:
+                file.close()  # its holder removed it between our two steps
+        with contextlib.suppress(OSError):  # a full disk: the lock holds without a name in it
+            self._file.truncate(0)
+            self._file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
+            self._file.flush()
+        _HELD.add(self)
+
+    def _open(self) -> IO[bytes]:
+        try:
+            return open(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
+        except OSError as e:
+            told = f"cannot be written: {e.strerror or e}"
+            raise UserError(told, str(self.path.parent), "choose another project=") from None
+
+    def release(self) -> None:
+        """Let the folder go."""
+        if self._file is not None:
+            if is_at(self._file, self.path):
+                with contextlib.suppress(OSError):
+                    self.path.unlink()
+            self._drop()
+
+    def _drop(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        self._file = None
+
+    def __enter__(self) -> RunLock:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+LOCK_FILE = ".lock"
+_HELD: weakref.WeakSet[RunLock] = weakref.WeakSet()
+
+
+def _drop_in_child() -> None:
+    """A lock lasts as long as any process has its file open; a forked worker may outlive a killed run by seconds."""
+    for held in list(_HELD):
+        held._drop()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_drop_in_child)

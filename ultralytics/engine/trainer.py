@@ -6,16 +6,18 @@ A task supplies the model, the loaders, the criterion and the validator: see `mo
 from __future__ import annotations
 
 import contextlib
+import gc
 import math
 import os
 import sys
 import tempfile
 import time
+import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -24,43 +26,57 @@ from torch import Tensor, nn
 
 import ultralytics
 from ultralytics.cfg.config import Config, get_cfg
-from ultralytics.engine.checkpoint import Checkpoint, load_checkpoint, portable, restoring, save_checkpoint
+from ultralytics.engine import memory
+from ultralytics.engine.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    load_newest,
+    portable,
+    restoring,
+    save_checkpoint,
+)
 from ultralytics.engine.device import mixed_precision, seed_everything, select_device
 from ultralytics.engine.ema import ModelEMA
+from ultralytics.engine.guard import (
+    MAX_ROLLBACKS,
+    MAX_SKIPS,
+    MIN_SCALE,
+    ROLLBACK_FACTOR,
+    BadStepError,
+    Guard,
+    first_bad_module,
+    record_batch,
+)
+from ultralytics.engine.interrupt import Interrupts, StopRequest
 from ultralytics.engine.optim import build_optimizer, choose_optimizer
 from ultralytics.engine.preflight import preflight
-from ultralytics.engine.probes import probes, rescaled
+from ultralytics.engine.probes import multi_scale_sizes, probes, rescaled
 from ultralytics.engine.provenance import describe_briefly, provenance
-from ultralytics.engine.rundir import new_run_dir
+from ultralytics.engine.resume import (
+    Resumption,
+    is_over,
+    previous_of,
+    random_state,
+    read_resume,
+    restore_random_state,
+    resume_command,
+)
+from ultralytics.engine.rundir import LOCK_FILE, RunLock, new_run_dir
 from ultralytics.engine.schedule import Schedule
 from ultralytics.nn.plugins import load_plugins
-from ultralytics.utils.errors import CheckpointError, ConfigError, UserError
-from ultralytics.utils.files import remove_unfinished, write_atomically
+from ultralytics.utils.errors import ConfigError, UserError
+from ultralytics.utils.files import remove_unfinished, write_text
 from ultralytics.utils.log import LOGGER, progress
 
 MAX_GRAD_NORM = 10.0
-# What a resumed run may be told anew; everything else comes from its checkpoint.
-RESUMABLE = (
-    "data",
-    "epochs",
-    "batch",
-    "imgsz",
-    "device",
-    "workers",
-    "cache",
-    "patience",
-    "save_period",
-    "plots",
-    "verbose",
-    "val",
-    "close_mosaic",
-    "plugins",
-    "preflight",
-)
 
 
 class NonFiniteLossError(UserError):
-    """The loss is NaN or infinite: training on would only destroy the weights."""
+    """A loss or gradient is NaN or infinite: training on would only destroy the weights."""
+
+
+class GpuMemoryError(UserError):
+    """A batch does not fit into the GPU's memory."""
 
 
 class EarlyStopping:
@@ -112,7 +128,11 @@ class BaseTrainer(ABC):
         self.command = sys.argv[1:] if source == "command line" else []
         self.provenance: dict[str, Any] = {}
         self.checkpoint = weights
-        self.resumed = self._read_resume(dict(overrides or {})) if self.args.resume else None
+        self.resumption: Resumption | None = None
+        if self.args.resume:
+            self.resumption = read_resume(self.args, dict(overrides or {}))
+            self.args = self.resumption.args
+        self.resumed = self.resumption.checkpoint if self.resumption is not None else None
         self.args.plugins = load_plugins(self.args.plugins) or None
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise ConfigError(
@@ -121,24 +141,32 @@ class BaseTrainer(ABC):
             )
         self.device = select_device(self.args.device)
         self.read_inputs()
-        if self.resumed is not None:
-            self.save_dir: Path = self.resumed.path.parent.parent
-            for folder in (self.save_dir, self.save_dir / "weights"):
-                remove_unfinished(folder)
+        if self.resumption is not None:
+            self.save_dir: Path = self.resumption.folder
         else:
             self.save_dir = new_run_dir(self.args.project, self.args.name or "train", self.args.exist_ok)
         self.wdir = self.save_dir / "weights"
         self.wdir.mkdir(exist_ok=True)
         self.best, self.last = self.wdir / "best.pt", self.wdir / "last.pt"
+        self.previous = previous_of(self.last)
 
         self.amp_dtype = mixed_precision(self.device, self.args.amp)
         self.epochs = self.args.epochs
+        # The position: whole epochs, batches of the one under way, and the mean loss over `loss_count` of them.
+        self.finished = self.batches_done = self.loss_count = 0
+        self.loss_mean = torch.zeros(0)
         self.start_epoch = self.epoch = 0
+        self.over = False
         self.rows: list[dict[str, float]] = []
         self.metrics: Any = None
         self.fitness: float | None = None
         self.last_opt_step = -1
-        self.elapsed = 0.0
+        self.elapsed = 0.0  # seconds of training before `clock`
+        self.clock = self.saved_at = time.perf_counter()
+        self.lr_factor, self.rollbacks, self.skipped, self.skips_in_a_row = 1.0, 0, 0, 0
+        self.careful_until: tuple[int, int] | None = None
+        self.stage = ""
+        self.interrupts = Interrupts()
         self.loss_names: Sequence[str] = ()
         self.callbacks: dict[str, list[Callable[[BaseTrainer], object]]] = {}
 
@@ -153,7 +181,7 @@ class BaseTrainer(ABC):
 
     @abstractmethod
     def get_dataloader(self, split: str, batch: int) -> Any:
-        """A loader with `set_epoch`, `len` and `dataset`."""
+        """A loader with `set_epoch`, `batch_at`, `close`, `len` and `dataset`."""
 
     @abstractmethod
     def get_criterion(self) -> Callable[[Any, Mapping[str, Any]], tuple[Tensor, Tensor]]:
@@ -171,8 +199,12 @@ class BaseTrainer(ABC):
         """What the record of the run says of its data; plain."""
         return {}
 
-    def plot_batch(self, batch: Mapping[str, Any], iteration: int) -> None:  # noqa: B027  # a task may draw nothing
-        """Draw a training batch."""
+    def trial_labels(self, images: int) -> dict[str, Tensor]:
+        """Labels of the fullest batch of so many images that the data set could give."""
+        return {}
+
+    def draw_batch(self, batch: Mapping[str, Any], path: Path) -> None:  # noqa: B027  # a task may draw nothing
+        """Draw a training batch into a file."""
 
     def plot_run(self) -> None:  # noqa: B027  # a task may draw nothing
         """Draw the run's curves."""
@@ -191,11 +223,57 @@ class BaseTrainer(ABC):
     # The run
 
     def train(self) -> Any:
-        """Train to the end; returns the metrics of the best weights."""
+        """Train to the end; returns the metrics of the best weights.
+
+        Ctrl-C and SIGTERM end the batch under way and save; then KeyboardInterrupt is raised, or the program's own
+        handler of SIGTERM called and SystemExit(143) raised.
+
+        Raises:
+            UserError: the run cannot go on; what it had is saved.
+        """
+        request: StopRequest | None = None
+        with RunLock(self.save_dir), Interrupts() as self.interrupts:
+            try:
+                return self._train()
+            except StopRequest as e:
+                request = e
+            finally:
+                self._close_loaders()
+        self.interrupts.deliver_again(request.signum)
+        raise AssertionError("unreachable")
+
+    def _train(self) -> Any:
+        begun = False
+        try:
+            self._begin()
+            begun = True
+            with self.interrupts.deferred(), frozen_objects():
+                self._run("on_train_start")
+                self._train_epochs()
+            self.interrupts.poll()
+            self._finish()
+        except StopRequest:
+            self._tell_stop(begun)
+            raise
+        except BaseException:
+            if not begun:
+                self._remove_empty_folder()
+            raise
+        self._run("on_train_end")
+        return self.metrics
+
+    def _begin(self) -> None:
+        """Everything before the first step: from here on the run can be resumed."""
+        for folder in (self.save_dir, self.wdir):
+            remove_unfinished(folder)
+        args_file = self.save_dir / "args.yaml"
+        if self.resumption is None:
+            write_text(args_file, self.args.yaml_text())
         try:
             self._setup()
         except BaseException:
-            self._remove_empty_folder()
+            if self.resumption is None and not self.last.exists():
+                args_file.unlink(missing_ok=True)
             raise
         LOGGER.info(
             "Training %d epochs of %d batches (%d images, imgsz %d) in %s on %s; results go to %s",
@@ -207,27 +285,64 @@ class BaseTrainer(ABC):
             self.device,
             self.save_dir,
         )
-        self._run("on_train_start")
-        started = time.perf_counter()
-        stop = self.start_epoch >= self.epochs
-        epoch = self.start_epoch
-        while not stop:
-            self.epoch = epoch
+        self.clock = self.saved_at = time.perf_counter()
+        if self.resumed is None:
+            for stale in (self.previous, self.save_dir / "results.csv"):  # of an earlier run in this folder
+                stale.unlink(missing_ok=True)
+            if self.args.save or self.args.on_nan == "rollback":
+                self._save_position(keep=False)
+        elif self.last.exists() and self.resumed.path != self.last:
+            os.replace(self.last, self.last.with_name("last.aside.pt"))  # damaged: it must not become the previous one
+        write_text(args_file, self.args.yaml_text(describe_briefly(self.provenance)))
+        if self.rows:
+            self._write_results()
+        else:
+            (self.save_dir / "results.csv").unlink(missing_ok=True)
+        if not self.over:
+            (self.save_dir / "metrics.json").unlink(missing_ok=True)  # its absence tells that the run is not finished
+
+    def _train_epochs(self) -> None:
+        """Epoch by epoch to the end; a bad step may lead back."""
+        first = self.finished
+        while not self.over:
+            self.epoch = self.finished
             try:
                 self._train_epoch()
-                stop = self._finish_epoch(started)
-            except KeyboardInterrupt:
-                if self.last.exists():
-                    LOGGER.info(
-                        "Stopped in epoch %d. Go on from its beginning with resume=%s", epoch + 1, self.save_dir
-                    )
-                raise
-            epoch += 1
-        done = epoch - self.start_epoch
-        LOGGER.info("%d epochs completed in %.3f hours.", done, (time.perf_counter() - started) / 3600)
-        self._finish()
-        self._run("on_train_end")
-        return self.metrics
+                self._look_back()
+                self._finish_epoch()
+            except BadStepError as bad:
+                self._go_back(bad)
+                continue
+            except torch.cuda.OutOfMemoryError as e:
+                self._out_of_memory(e)
+            if not self.over:
+                self.interrupts.poll()
+        hours = (time.perf_counter() - self.clock) / 3600
+        LOGGER.info("%d epochs completed in %.3f hours.", self.finished - first, hours)
+
+    def _tell_stop(self, begun: bool) -> None:
+        """Save where a signal stopped the run, and say how to go on."""
+        if not begun:
+            LOGGER.info("Stopped before the first step.")
+            self._remove_empty_folder()
+        elif self.over:
+            LOGGER.info("Stopped before the best weights were validated.")
+        else:
+            self._save_sound()
+            batches = len(self.train_loader)
+            part = (
+                f" after {self.batches_done} of {batches} batches" if self.batches_done else " before its first batch"
+            )
+            LOGGER.info("Stopped in epoch %d%s, and saved.", self.finished + 1, part)
+        if self.save_dir.exists():
+            LOGGER.info("Go on with: %s", resume_command(self.save_dir, self.args.plugins))
+
+    def _close_loaders(self) -> None:
+        """End the workers now: whoever holds the trainer or its traceback shall not hold them."""
+        for name in ("train_loader", "val_loader"):
+            loader: Any = getattr(self, name, None)
+            if loader is not None:
+                loader.close()
 
     @classmethod
     def check(cls, overrides: Mapping[str, Any], source: str = "argument") -> None:
@@ -242,7 +357,9 @@ class BaseTrainer(ABC):
         LOGGER.info("The run can begin.")
 
     def _remove_empty_folder(self) -> None:
-        """A run that never began leaves no folder, unless something is in it."""
+        """A run that never began leaves no folder, unless something besides its lock is in it."""
+        if not any(p.name != LOCK_FILE for p in (*self.wdir.glob("*"), *self.save_dir.iterdir()) if p != self.wdir):
+            (self.save_dir / LOCK_FILE).unlink(missing_ok=True)
         for folder in (self.wdir, self.save_dir):
             with contextlib.suppress(OSError):
                 folder.rmdir()
@@ -259,11 +376,13 @@ class BaseTrainer(ABC):
             LOGGER.warning("imgsz=%d is no multiple of the stride %d: using %d", args.imgsz, stride, imgsz)
             args.set("imgsz", imgsz, "auto")
         self.stride = stride
+        self.criterion = self.get_criterion()
+        if args.batch < 1:
+            self._find_batch()
         self.train_loader = self.get_dataloader("train", args.batch)
         self.val_loader = self.get_dataloader("val", args.batch * 2) if args.val else None
         images = len(self.train_loader.dataset)
         self.batch = min(args.batch, images)
-        self.criterion = self.get_criterion()
 
         # A resumed run keeps its optimiser, even if its new length would make `auto` choose another.
         name = self.resumed.state["optimizer_name"] if self.resumed is not None else args.optimizer
@@ -272,7 +391,7 @@ class BaseTrainer(ABC):
         )
         if name == "auto":
             for key, value in (("lr0", choice.lr), ("momentum", choice.momentum), ("warmup_bias_lr", 0.0)):
-                if args.sources.get(key) not in (None, "default"):
+                if args.sources.get(key) not in (None, "default") and getattr(args, key) != value:
                     LOGGER.warning("%s=%s is not used: optimizer=auto sets it to %s", key, getattr(args, key), value)
                 args.set(key, value, "auto")
         accumulate = max(round(args.nbs / args.batch), 1)
@@ -295,10 +414,13 @@ class BaseTrainer(ABC):
         self._make_schedule()
         before = self.resumed.state.get("provenance") if self.resumed is not None else None
         self.provenance = provenance(self.device, args, self.describe_data(), self.command, before)
-        args.save_yaml(self.save_dir / "args.yaml", describe_briefly(self.provenance))
-        if self.resumed is not None:
+        self.guard = Guard(self.model, self.device)
+        self.loss_mean = torch.zeros(len(self.loss_names), device=self.device)
+        if self.resumption is not None and self.resumed is not None:
             with restoring(self.resumed.path):
                 self._restore(self.resumed.state)
+            self.over = is_over(self.resumed.state, self.epochs, self.resumption.changed)
+            self._tell_changes(self.resumption.changed)
         if args.preflight:
             self._preflight(images)
 
@@ -370,55 +492,87 @@ class BaseTrainer(ABC):
         if closing and self.epoch >= self.epochs - closing and not self.train_loader.dataset.mosaic_closed:
             LOGGER.info("Mosaic is off for the last %d epochs", self.epochs - self.epoch)
             self.train_loader.close_mosaic()
-        self.train_loader.set_epoch(self.epoch)
+        self.train_loader.set_epoch(self.epoch, self.batches_done)
         batches = len(self.train_loader)
         if self.epoch == self.start_epoch:
             LOGGER.info(("%11s" * (4 + len(self.loss_names))) % ("Epoch", "GPU_mem", *self.loss_names, "Boxes", "Size"))
-        mean = torch.zeros(len(self.loss_names), device=self.device)
-        bar = progress(enumerate(self.train_loader), total=batches)
+        done = self.batches_done
+        rest = self.train_loader if done < batches else ()
+        bar = progress(enumerate(rest, done), total=batches, initial=done)
         line = ""
         for i, batch in bar:
             iteration = i + batches * self.epoch
-            parts = self.train_step(batch, iteration)
-            mean += (parts - mean) / (i + 1)
-            last = i + 1 == batches
-            if last or self.device.type == "cpu" or i % 10 == 0:  # reading a loss waits for the GPU
-                self._check_finite(parts, batch)
-                line = self._progress_line(mean, batch)
+            try:
+                parts = self.train_step(batch, iteration)
+            except BadStepError as bad:
+                self._bad_step(bad, batch, iteration)
+            else:
+                self.loss_count, self.skips_in_a_row = self.loss_count + 1, 0
+                self.loss_mean += (parts - self.loss_mean) / self.loss_count
+            self.batches_done = i + 1
+            if self.batches_done == batches or self.device.type == "cpu" or i % 10 == 0:  # reading waits for the GPU
+                self._look_back()
+                line = self._progress_line(self.loss_mean, batch)
                 bar.set_description(line)
             if self.args.plots and (
                 iteration < 3 or (closing and 0 <= iteration - batches * max(self.epochs - closing, 0) < 3)
             ):
-                self.plot_batch(batch, iteration)
+                self.draw_batch(batch, self.save_dir / f"train_batch{iteration}.jpg")
             self._run("on_train_batch_end")
-        if bar.disable:
+            if self.args.save_every and time.perf_counter() - self.saved_at >= self.args.save_every * 60:
+                self._save_position()
+            self.interrupts.poll()
+        if bar.disable and line:
             LOGGER.info(line)
-        self.mean_loss = mean.tolist()
+        self.mean_loss = self.loss_mean.tolist()
         self._run("on_train_epoch_end")
 
     def train_step(self, batch: dict[str, Any], iteration: int) -> Tensor:
-        """Forward, backward and, when enough images have gathered, an optimiser step; returns the loss parts."""
+        """Forward, backward and, when enough images have gathered, an optimiser step; returns the loss parts.
+
+        Raises:
+            BadStepError: the loss or the gathered gradients are not finite; weights and statistics are as before.
+        """
         now = self.schedule.at(iteration, self.epoch)
         for group, lr in zip(self.optimizer.param_groups, (now.lr_bias, now.lr, now.lr), strict=True):
-            group["lr"] = lr
+            group["lr"] = lr * self.lr_factor
             if "momentum" in group:
                 group["momentum"] = now.momentum
+        self.guard.remember()
+        self.stage = "forward"
         self.preprocess(batch, iteration)
+        loss, parts = self.loss(batch)
+        try:
+            self.guard.check(loss, "loss")
+            self.stage = "backward"
+            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]  # torch's own
+            if iteration - self.last_opt_step >= now.accumulate:
+                self.stage = "step"
+                self.optimizer_step()
+                self.last_opt_step = iteration
+        except BadStepError:
+            self.guard.undo()
+            self.stage = ""
+            raise
+        self.stage = ""
+        return parts
+
+    def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+        """The loss to differentiate and its named parts, of a batch on the device."""
         with self.autocast():
             outputs = self.model(batch["img"])
-        loss, parts = self.criterion(outputs, batch)
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]  # torch's own
-        if iteration - self.last_opt_step >= now.accumulate:
-            self.optimizer_step()
-            self.last_opt_step = iteration
-        return parts
+        return self.criterion(outputs, batch)
 
     def optimizer_step(self) -> None:
         """Clip the gathered gradients, step, and let the average follow."""
         self.scaler.unscale_(self.optimizer)
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), MAX_GRAD_NORM)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), MAX_GRAD_NORM)
+        if not self.scaler.is_enabled():  # with a scaler infinite gradients are part of finding the scale
+            self.guard.check(norm, "gradient")
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        if self.scaler.is_enabled() and self.scaler.get_scale() < MIN_SCALE:
+            raise BadStepError("gradient")
         self.optimizer.zero_grad()
         self.ema.update(self.model)
 
@@ -448,16 +602,217 @@ class BaseTrainer(ABC):
         after = rescaled(before, max(size, self.stride), self.stride)
         return img if after == before else F.interpolate(img, size=after, mode="bilinear", align_corners=False)
 
-    def _check_finite(self, parts: Tensor, batch: Mapping[str, Any]) -> None:
-        if bool(torch.isfinite(parts).all()):
-            return
-        told = ", ".join(f"{n} {float(v):.4g}" for n, v in zip(self.loss_names, parts, strict=True))
-        files = ", ".join(Path(f).name for f in batch["im_file"][:4])
-        kept = self.last if self.last.exists() else "no checkpoint"
-        raise NonFiniteLossError(
-            f"the loss is not finite in epoch {self.epoch + 1} ({told}); the batch held {files}, …",
-            mend=f"try a lower lr0, or amp=False; {kept} holds the last whole epoch",
+    # Steps that are not finite
+
+    def _look_back(self) -> None:
+        """Read what a guard that is not careful has noted.
+
+        Raises:
+            BadStepError: a step since the last look was bad, and the weights are spoilt.
+        """
+        if self.careful_until is not None and (self.finished, self.batches_done) > self.careful_until:
+            self.guard.careful, self.careful_until = False, None  # the bad place is passed
+        if not self.guard.careful and self.guard.spoilt():
+            raise BadStepError("unseen")
+
+    def _bad_step(self, bad: BadStepError, batch: dict[str, Any], iteration: int) -> None:
+        """Name and record a bad step, and do what `on_nan` says.
+
+        Raises:
+            NonFiniteLossError: stop. BadStepError: roll back.
+        """
+        told = self._record_bad_step(bad, batch, iteration)
+        if self.args.on_nan == "skip":
+            if bad.kind == "gradient":  # what has gathered for the step goes with it
+                self.optimizer.zero_grad()
+                self.last_opt_step = iteration
+            self.skipped += 1
+            self.skips_in_a_row += 1
+            if self.skips_in_a_row <= MAX_SKIPS:
+                LOGGER.warning("%s; skipped (%d so far)", told, self.skipped)
+                return
+            told += f"; {self.skips_in_a_row} batches one after another"
+        elif self.args.on_nan == "rollback" and self.last.exists():
+            if self.rollbacks < MAX_ROLLBACKS:
+                LOGGER.warning("%s", told)
+                raise bad
+            told += f"; the run was rolled back {self.rollbacks} times before"
+        kept = f"{self.last} holds the last save" if self.last.exists() else "nothing was saved"
+        raise NonFiniteLossError(told, mend=f"try a lower lr0, amp=False or on_nan=rollback; {kept}")
+
+    def _record_bad_step(self, bad: BadStepError, batch: dict[str, Any], iteration: int) -> str:
+        """Find the batch and the module, write them to RUN/nan; one line about it."""
+        batches = len(self.train_loader)
+        number = iteration % batches
+        gathered = range(max(self.last_opt_step + 1 - batches * self.epoch, 0), number)
+        suspects = [(number, batch)] if bad.kind == "loss" else []
+        if bad.kind == "gradient":  # any of the batches whose gradients had gathered
+            for k in (*gathered, number):
+                again = batch if k == number else self.train_loader.batch_at(self.epoch, k)
+                if k != number:
+                    self.preprocess(again, batches * self.epoch + k)
+                suspects.append((k, again))
+        pending = [(p, p.grad) for p in self.model.parameters()]
+        module, what, parts = "", "", torch.zeros(0)
+        for number, batch in suspects:  # noqa: B007  # the last one looked at is the one to tell of
+            for p, _ in pending:
+                p.grad = None
+            loss, parts = torch.zeros(0), torch.zeros(0)
+
+            def step(suspect: dict[str, Any] = batch) -> Tensor:
+                nonlocal loss, parts
+                loss, parts = self.loss(suspect)
+                return loss
+
+            module, what = first_bad_module(self.model, step)
+            self.guard.undo()
+            if module:
+                break
+        for p, gradient in pending:
+            p.grad = gradient
+        losses = {n: float(v) for n, v in zip(self.loss_names, parts.tolist(), strict=False)}
+        files = [str(f) for f in batch["im_file"]]
+        told = {
+            "epoch": self.epoch + 1,
+            "batch": number + 1,
+            "kind": bad.kind,
+            "module": module or None,
+            "found": what,
+            "loss": {n: v if math.isfinite(v) else str(v) for n, v in losses.items()},
+            "lr": self.optimizer.param_groups[1]["lr"],
+            "im_file": files,
+        }
+        where = self.save_dir / "nan"
+        name = f"epoch{self.epoch + 1}_batch{number + 1}"
+        try:
+            recorded = record_batch(where, name, told, batch, lambda path: self.draw_batch(batch, path))
+        except (UserError, OSError) as e:
+            LOGGER.warning("The bad batch could not be recorded: %s", e)
+            recorded = None
+        named = ", ".join(Path(f).name for f in files[:4]) + (", …" if len(files) > 4 else "")
+        numbers = ", ".join(f"{n} {v:.4g}" for n, v in losses.items())
+        seen = f"{module}: {what}" if module else what
+        return (
+            f"the {bad.kind} is not finite in epoch {self.epoch + 1}, batch {number + 1} ({numbers}; {named}): {seen}"
+            + (f"; see {recorded}" if recorded else "")
         )
+
+    def _go_back(self, bad: BadStepError) -> None:
+        """Take up the last save: at half the learning rate, or, where a bad step was seen too late, to see it.
+
+        Raises:
+            NonFiniteLossError: there is no save.
+        """
+        if not self.last.exists():
+            raise NonFiniteLossError(
+                f"the loss is not finite in epoch {self.epoch + 1}", mend="try a lower lr0, or amp=False"
+            )
+        place = self.finished, self.batches_done
+        kept = self.lr_factor, self.rollbacks, self.skipped, self.elapsed
+        self._restore(load_newest(self.last, self.previous).state)
+        self.lr_factor, self.rollbacks, self.skipped, self.elapsed = kept
+        self.guard.reset()
+        back = f"epoch {self.finished + 1}, batch {self.batches_done + 1}"
+        if bad.kind == "unseen":
+            self.guard.careful, self.careful_until = True, place
+            LOGGER.warning("The loss or a gradient is not finite: repeating from %s to see where", back)
+            return
+        self.rollbacks += 1
+        self.lr_factor *= ROLLBACK_FACTOR
+        LOGGER.warning(
+            "Rolled back to %s (%d of %d times); the learning rate is now %g of what it was planned to be",
+            back,
+            self.rollbacks,
+            MAX_ROLLBACKS,
+            self.lr_factor,
+        )
+        self._save_position()
+
+    # Memory
+
+    def _worst_sizes(self) -> tuple[tuple[int, int], tuple[int, int] | None]:
+        """(height, width) of the largest training batch and, where the run validates, of a validation batch."""
+        side = self.args.imgsz
+        largest = max(multi_scale_sizes(side, self.stride)) if self.args.multi_scale else side
+        return (largest, largest), (side + self.stride,) * 2 if self.args.val else None  # rectangles have a border
+
+    def _peak(self, images: int, extra: int = 0) -> int | None:
+        """Bytes of the GPU that a step of so many images takes at its worst; None when memory runs out."""
+        train_size, val_size = self._worst_sizes()
+
+        def forward(img: Tensor) -> Any:
+            with self.autocast():
+                return self.model(img)
+
+        def loss(outputs: Any, n: int) -> Tensor:
+            labels = {k: v.to(self.device) for k, v in self.trial_labels(n).items()}
+            return self.criterion(outputs, labels)[0]
+
+        def step() -> None:
+            memory.trial_step(self.model, forward, loss, images, train_size, val_size, self.device, extra)
+
+        self.model.train()
+        return memory.peak_memory(step, self.device)
+
+    def _find_batch(self) -> None:
+        """batch=-1 or a fraction: the largest batch whose worst step stays within that part of the GPU's memory.
+
+        Raises:
+            ConfigError: not even one image does.
+        """
+        asked = self.args.batch
+        if self.device.type != "cuda":
+            LOGGER.warning("batch=%g needs a GPU to try: using %d", asked, memory.WITHOUT_GPU)
+            self.args.set("batch", memory.WITHOUT_GPU, "auto")
+            return
+        fraction = memory.FRACTION if asked == -1 else float(asked)
+        total = torch.cuda.get_device_properties(self.device).total_memory
+        weights = sum(p.numel() * p.element_size() for p in self.model.parameters())
+        found = memory.largest_batch(
+            lambda n: self._peak(n, extra=3 * weights), int(fraction * total), memory.MAX_BATCH
+        )
+        if not found:
+            raise ConfigError(
+                f"batch={asked:g}: not even one image of imgsz={self.args.imgsz} fits into {fraction:.0%} of the GPU",
+                mend="a smaller imgsz or network",
+            )
+        LOGGER.info("batch=%d: the largest whose worst step takes %.0f%% of the GPU's memory", found, fraction * 100)
+        self.args.set("batch", found, "auto")
+
+    def _out_of_memory(self, error: BaseException) -> NoReturn:
+        """Save what is whole, and name the batch that would have fitted.
+
+        Raises:
+            GpuMemoryError: always.
+        """
+        place = (
+            f"epoch {self.epoch + 1}, batch {self.batches_done + 1}" if self.stage else f"validation {self.epoch + 1}"
+        )
+        traceback.clear_frames(error.__traceback__)  # they hold the tensors that were too many
+        whole = self.stage in ("", "forward")
+        if self.stage == "forward":
+            self.guard.undo()
+        elif self.stage == "backward" and self.last_opt_step + 1 == self.finished * len(self.train_loader) + (
+            self.batches_done
+        ):  # nothing had gathered before this batch
+            self.guard.undo()
+            self.optimizer.zero_grad()
+            whole = True
+        saved = whole and (self.args.save or self.last.exists())
+        if saved:
+            self._save_sound()
+        self.optimizer.zero_grad()
+        self.stage = ""
+        memory.free(self.device)
+        args = self.args
+        total = torch.cuda.get_device_properties(self.device).total_memory
+        fits = memory.largest_batch(self._peak, total, args.batch - 1) if args.batch > 1 else 0
+        told = f"batch={fits} fits (tried)" if fits else "not even one image fits"
+        mend = f"{resume_command(self.save_dir, args.plugins)} batch={fits}" if fits else "a smaller imgsz or network"
+        where = "" if saved or not self.last.exists() else f"; {self.last} holds the last save"
+        raise GpuMemoryError(
+            f"CUDA out of memory at batch={args.batch}, imgsz={args.imgsz} in {place}: {told}{where}", mend=mend
+        ) from None
 
     def _progress_line(self, mean: Tensor, batch: Mapping[str, Any]) -> str:
         memory = torch.cuda.memory_reserved(self.device) / 1e9 if self.device.type == "cuda" else 0.0
@@ -467,13 +822,11 @@ class BaseTrainer(ABC):
 
     # The end of an epoch
 
-    def _finish_epoch(self, started: float) -> bool:
-        """Validate, record, save; true when the run is over."""
+    def _finish_epoch(self) -> None:
+        """Validate, record, save."""
         args = self.args
         if args.time:
-            spent = time.perf_counter() - started
-            mean = spent / (self.epoch - self.start_epoch + 1)
-            self.epochs = max(math.ceil(args.time * 3600 / mean), self.epoch + 1)
+            self.epochs = max(math.ceil(args.time * 3600 / (self.spent() / (self.epoch + 1))), self.epoch + 1)
             self._make_schedule()
         final = self.epoch + 1 >= self.epochs
         figures: dict[str, float] = {}
@@ -482,35 +835,55 @@ class BaseTrainer(ABC):
             figures, self.fitness = self.validate()
         improved = self.fitness is not None and self.fitness >= self.stopper.best_fitness
         stop = self.stopper(self.epoch, self.fitness)
-        if args.time and time.perf_counter() - started >= args.time * 3600:
+        if args.time and self.spent() >= args.time * 3600:
             stop = True
-        row = {"epoch": self.epoch + 1, "time": round(self.elapsed + time.perf_counter() - started, 2)}
+        row = {"epoch": self.epoch + 1, "time": round(self.spent(), 2)}
         row |= {f"train/{n}": v for n, v in zip(self.loss_names, self.mean_loss, strict=True)}
         row |= figures
         row |= {f"lr/pg{i}": g["lr"] for i, g in enumerate(self.optimizer.param_groups)}
         self.rows.append(row)
+        self.finished, self.batches_done, self.loss_count = self.epoch + 1, 0, 0
+        self.loss_mean = torch.zeros_like(self.loss_mean)
+        self.over = final or stop
         self._write_results()
         self._run("on_fit_epoch_end")
-        if args.save or final or stop:
+        if args.save or self.over:
             self._save(improved or (final and not args.val))
             self._run("on_model_save")
-        return final or stop
+
+    def spent(self) -> float:
+        """Seconds of training, those before a resumption included."""
+        return self.elapsed + time.perf_counter() - self.clock
 
     def _write_results(self) -> None:
         """results.csv: the whole table anew, so that a killed run leaves whole lines."""
         columns = list(dict.fromkeys(k for row in self.rows for k in row))
         lines = [",".join(columns)]
         lines += [",".join(f"{row[c]:.6g}" if c in row else "" for c in columns) for row in self.rows]
-        write_atomically(self.save_dir / "results.csv", lambda f: f.write(("\n".join(lines) + "\n").encode()))
+        write_text(self.save_dir / "results.csv", "\n".join(lines) + "\n")
 
     def _save(self, best: bool) -> None:
         state = self._state()
         if best:  # first: a stop between the two must not leave a last.pt that remembers a best.pt there is not
             save_checkpoint(self.best, {k: state[k] for k in _PORTABLE})
-        save_checkpoint(self.last, state)
+        save_checkpoint(self.last, state, self.previous)
+        self.saved_at = time.perf_counter()
         period = self.args.save_period
-        if period > 0 and (self.epoch + 1) % period == 0:
-            save_checkpoint(self.wdir / f"epoch{self.epoch + 1}.pt", {k: state[k] for k in _PORTABLE})
+        if period > 0 and self.finished % period == 0:
+            save_checkpoint(self.wdir / f"epoch{self.finished}.pt", {k: state[k] for k in _PORTABLE})
+
+    def _save_position(self, keep: bool = True) -> None:
+        """Save the run as it is, in the middle of an epoch; `keep` the save before it."""
+        self._look_back()
+        save_checkpoint(self.last, self._state(), self.previous if keep else None)
+        self.saved_at = time.perf_counter()
+
+    def _save_sound(self) -> None:
+        """Save the run as it is, unless it turns out spoilt; then the last save stands."""
+        try:
+            self._save_position()
+        except BadStepError:
+            LOGGER.warning("The loss or a gradient is not finite: the save before stands, %s", self.last)
 
     def _state(self) -> dict[str, Any]:
         """Everything a run is, as tensors and plain data."""
@@ -518,7 +891,7 @@ class BaseTrainer(ABC):
         return {
             **self.describe_model(),
             "ema": self.ema.ema.state_dict(),
-            "epoch": self.epoch,
+            "epoch": self.finished - 1,
             "fitness": self.fitness,
             "best_fitness": self.stopper.best_fitness,
             "train_args": portable(self.args.to_dict()),
@@ -534,83 +907,76 @@ class BaseTrainer(ABC):
             "best_epoch": self.stopper.best_epoch,
             "last_opt_step": self.last_opt_step,
             "pending_gradients": pending,
-            "rng": {
-                "torch": torch.get_rng_state(),
-                "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-            },
+            "rng": random_state(),
+            "batches_done": self.batches_done,
+            "batches": len(self.train_loader),
+            "epochs": self.epochs,
+            "loss_mean": self.loss_mean,
+            "loss_count": self.loss_count,
+            "elapsed": self.spent(),
+            "over": self.over,
+            "lr_factor": self.lr_factor,
+            "rollbacks": self.rollbacks,
+            "skipped": self.skipped,
+            "skips_in_a_row": self.skips_in_a_row,
             "results": self.rows,
         }
 
     # Resuming
 
-    def _read_resume(self, overrides: dict[str, Any]) -> Checkpoint:
-        """The checkpoint to go on from; the configuration becomes its own."""
-        resume = self.args.resume
-        path = Path(str(self.args.model)) if resume is True and str(self.args.model or "").endswith(".pt") else None
-        if path is None and resume is True:
-            root = Path(self.args.project or "runs")
-            found = sorted(root.glob("**/weights/last.pt"), key=lambda p: p.stat().st_mtime)
-            if not found:
-                raise ConfigError(
-                    f"resume=True, but there is no last.pt below {root.absolute()}", mend="give resume=RUN_FOLDER"
-                )
-            path = found[-1]
-        elif path is None:
-            path = Path(str(resume))
-            path = path / "weights" / "last.pt" if path.is_dir() else path
-        loaded = load_checkpoint(path)
-        if "optimizer" not in loaded.state:
-            raise CheckpointError(
-                "it holds weights alone, no training to resume", str(path), "resume from weights/last.pt of a run"
-            )
-        absent = [k for k in _NEEDED if k not in loaded.state]
-        if absent:
-            raise CheckpointError(f"incomplete: no {', '.join(absent)}", str(path), "use an earlier copy")
-        kept = {k: v for k, v in loaded.train_args.items() if k not in ("resume", "mode")}
-        changed = {k: v for k, v in overrides.items() if k in RESUMABLE and v != kept.get(k)}
-        refused = [
-            k for k, v in overrides.items() if k not in (*RESUMABLE, "resume", "model", "mode") and v != kept.get(k)
-        ]
-        if refused:
-            raise ConfigError(
-                f"{', '.join(refused)} cannot change when a run is resumed",
-                str(path),
-                f"what can: {', '.join(RESUMABLE)}",
-            )
-        self.args = get_cfg(None, {**kept, **changed}, "checkpoint")
-        for key in changed:
-            self.args.sources[key] = "argument"
-        if loaded.state["epoch"] + 1 >= self.args.epochs:
-            raise ConfigError(
-                f"its {self.args.epochs} epochs are done, nothing is left to resume",
-                str(path),
-                "give more epochs=, or train from best.pt",
-            )
-        told = f", with {', '.join(f'{k}={v}' for k, v in changed.items())}" if changed else ""
-        LOGGER.info(
-            "Resuming %s after epoch %d of %d%s", path.absolute(), loaded.state["epoch"] + 1, self.args.epochs, told
-        )
-        return loaded
-
     def _restore(self, state: dict[str, Any]) -> None:
+        """Become the run of a checkpoint's state."""
         self.model.load_state_dict(state["weights"])
         self.ema.ema.load_state_dict(state["ema"])
         self.ema.updates = state["updates"]
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self.stopper.best_fitness, self.stopper.best_epoch = state["best_fitness"], state["best_epoch"]
-        if self._epoch_of_best() != state["best_epoch"]:
+        if self.args.save and self._epoch_of_best() != state["best_epoch"]:
             self.stopper.best_fitness = -math.inf  # so that the next epoch writes a best.pt
-        self.last_opt_step = state["last_opt_step"]
         for name, parameter in self.model.named_parameters():
-            if name in state["pending_gradients"]:
-                parameter.grad = state["pending_gradients"][name].to(self.device)
-        torch.set_rng_state(state["rng"]["torch"])
-        if torch.cuda.is_available() and state["rng"]["cuda"]:
-            torch.cuda.set_rng_state_all(state["rng"]["cuda"])
-        self.rows = state["results"]
-        self.elapsed = self.rows[-1]["time"] if self.rows else 0.0
-        self.start_epoch = state["epoch"] + 1
+            gradient = state["pending_gradients"].get(name)
+            parameter.grad = None if gradient is None else gradient.to(self.device)
+        restore_random_state(state["rng"])
+        self.fitness = state["fitness"]
+        self.rows = list(state["results"])
+        self.elapsed = state.get("elapsed", self.rows[-1]["time"] if self.rows else 0.0)
+        self.start_epoch = self.finished = state["epoch"] + 1
+        self._restore_position(state)
+        if self.args.time:
+            self.epochs = state.get("epochs", self.epochs)
+            self._make_schedule()
+        self.lr_factor, self.rollbacks = state.get("lr_factor", 1.0), state.get("rollbacks", 0)
+        self.skipped, self.skips_in_a_row = state.get("skipped", 0), state.get("skips_in_a_row", 0)
+
+    def _restore_position(self, state: Mapping[str, Any]) -> None:
+        """Batches done of the epoch, and since the last step; with another number of batches per epoch, as many
+        images as before."""
+        batches, before = len(self.train_loader), state.get("batches", len(self.train_loader))
+        done = state.get("batches_done", 0)
+        gathered = (state["epoch"] + 1) * before + done - 1 - state["last_opt_step"]
+        self.batches_done = done * batches // before
+        self.last_opt_step = self.finished * batches + self.batches_done - 1 - gathered
+        self.loss_count = state.get("loss_count", 0)
+        if "loss_mean" in state:
+            self.loss_mean = state["loss_mean"].to(self.device)
+
+    def _tell_changes(self, changed: Mapping[str, Any]) -> None:
+        """What a resumed run does otherwise than it would have done."""
+        args = self.args
+        if "epochs" in changed:
+            planned = Schedule(**{**vars(self.schedule), "epochs": changed["epochs"]})
+            place = self.finished * len(self.train_loader) + self.batches_done
+            LOGGER.info(
+                "The schedule now spans %d epochs instead of %d: the learning rate goes on at %.4g instead of %.4g%s",
+                self.epochs,
+                changed["epochs"],
+                self.schedule.at(place, self.finished).lr * self.lr_factor,
+                planned.at(place, min(self.finished, changed["epochs"])).lr * self.lr_factor,
+                f", and mosaic ends {args.close_mosaic} epochs before the new end" if args.close_mosaic else "",
+            )
+        if {"batch", "data", "imgsz", "device"} & set(changed):
+            LOGGER.info("With another batch, imgsz, data or device it will not equal the run that was never stopped")
 
     def _epoch_of_best(self) -> int | None:
         """The epoch best.pt holds; None when it is missing or damaged."""
@@ -637,6 +1003,18 @@ class BaseTrainer(ABC):
                 LOGGER.info("%-8s %s", what, path)
 
 
+@contextlib.contextmanager
+def frozen_objects() -> Iterator[None]:
+    """Spare what is there already from garbage collections: they write to every object, and what workers made by fork
+    share with this process would be copied page by page."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
 def rectangles(loader: Any) -> list[tuple[int, int]]:
     """(height, width) of a loader's batches where they are rectangles, else none."""
     found = getattr(loader.dataset, "rectangles", None)
@@ -644,7 +1022,6 @@ def rectangles(loader: Any) -> list[tuple[int, int]]:
 
 
 # What a run cannot be taken up without.
-_NEEDED = ("epoch", "optimizer_name", "weights", "ema", "train_args")
 # A checkpoint to evaluate with and to start from, without the state of the run.
 _PORTABLE = (
     "model",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -53,11 +54,15 @@ def read_text(path: Path, error: type[UserError], longest: int | None = None) ->
         raise error(f"it cannot be read: {e.strerror or e}", str(path)) from None
 
 
-def write_atomically(path: Path, write: Callable[[IO[bytes]], object], key: str = "project") -> None:
+def write_atomically(
+    path: Path, write: Callable[[IO[bytes]], object], key: str = "project", previous: Path | None = None
+) -> None:
     """Write a file through a temporary neighbour that is synced and renamed; on any failure the old file stays.
 
     Args:
         path: the file; write: is given the open neighbour; key: what a user sets to write elsewhere.
+        previous: where the old file is kept. At every instant a whole file lies at `path` (at `previous`, where the
+        file system has no hard links).
 
     Raises:
         UserError: the disk is full, or the folder cannot be written.
@@ -70,6 +75,8 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object], key: str 
             write(file)
             file.flush()
             os.fsync(file.fileno())
+        if previous is not None and path.exists():
+            _keep(path, previous)
         os.replace(temporary, path)
     except BaseException as e:
         if made:
@@ -83,6 +90,31 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object], key: str 
                 f"free some space or choose another {key}=",
             ) from e
         raise
+    _sync_folder(path.parent)
+
+
+def _keep(path: Path, previous: Path) -> None:
+    """Give the file a second name in place of what had it; where that is not possible, the other name alone."""
+    linked = previous.with_name(f".{previous.name}.{secrets.token_hex(4)}")
+    try:
+        os.link(path, linked)
+    except OSError:
+        os.replace(path, previous)
+        return
+    try:
+        os.replace(linked, previous)
+    finally:
+        linked.unlink(missing_ok=True)  # nothing is left of it where the rename went well
+
+
+def _sync_folder(folder: Path) -> None:
+    """Let a rename outlast a loss of power, where the system can."""
+    with contextlib.suppress(OSError):
+        opened = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
 
 
 def remove_unfinished(folder: Path) -> None:
@@ -92,7 +124,7 @@ def remove_unfinished(folder: Path) -> None:
             file.unlink(missing_ok=True)
 
 
-_UNFINISHED = re.compile(r"\..+\.(pt|csv|json)\.[a-z0-9_]{8}")
+_UNFINISHED = re.compile(r"\..+\.(pt|csv|json|yaml)\.[a-z0-9_]{8}")
 
 
 def _os_error(error: BaseException | None) -> OSError | None:
@@ -102,10 +134,14 @@ def _os_error(error: BaseException | None) -> OSError | None:
     return error
 
 
+def write_text(path: Path, text: str, key: str = "project") -> None:
+    """Write UTF-8 text, as `write_atomically` does."""
+    write_atomically(path, lambda f: f.write(text.encode()), key)
+
+
 def write_json(path: Path, data: Any, key: str = "project") -> None:
     """Write plain data as indented JSON, as `write_atomically` does."""
-    text = json.dumps(data, indent=2, ensure_ascii=False)
-    write_atomically(path, lambda f: f.write(text.encode()), key)
+    write_text(path, json.dumps(data, indent=2, ensure_ascii=False), key)
 
 
 def lock(file: IO[bytes], wait: bool = False) -> bool | None:

@@ -185,6 +185,10 @@ class YOLO:
         for key, value in {**self.overrides, **defaults}.items():
             if args.sources.get(key, "default") == "default":
                 args.set(key, value, "weights file" if key in self.overrides else f"{mode} default")
+        if args.batch < 1:
+            raise ConfigError(
+                f"batch={args.batch:g} finds a batch to train with", mend=f"give {mode} a number of images"
+            )
         return args
 
     def train(self, cfg: str | Path | None = None, **kwargs: Any) -> DetMetrics:

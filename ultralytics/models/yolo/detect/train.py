@@ -12,7 +12,9 @@ from torch import Tensor
 from ultralytics.cfg.config import check_classes
 from ultralytics.cfg.dataset import DatasetSpec, load_dataset
 from ultralytics.data.build import build_dataloader, build_yolo_dataset
+from ultralytics.data.labels import scan
 from ultralytics.engine.checkpoint import Checkpoint, load_checkpoint, portable
+from ultralytics.engine.interrupt import Watched
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.models.yolo.detect.val import DetectionValidator
 from ultralytics.nn.tasks import DetectionModel
@@ -21,6 +23,7 @@ from ultralytics.utils.log import LOGGER
 from ultralytics.utils.loss import v8DetectionLoss
 from ultralytics.utils.plotting import plot_images, plot_labels, plot_results
 
+MOSAIC_IMAGES = 4
 EXPECTED_TRANSFER = 0.9  # a smaller part of a file's tensors than this is worth a warning
 
 
@@ -34,6 +37,7 @@ class DetectionTrainer(BaseTrainer):
         super().__init__(*args, **kwargs)
         self.loss_names = type(self).loss_names
         self.validator: DetectionValidator | None = None
+        self._boxes: int | None = None
 
     def read_inputs(self) -> None:
         """Find the data set."""
@@ -114,6 +118,23 @@ class DetectionTrainer(BaseTrainer):
         sets = {split: loader.dataset.labels for split, loader in loaders.items() if loader is not None}
         return {split: {"images": len(labels), "digest": labels.digest} for split, labels in sets.items()}
 
+    def trial_labels(self, images: int) -> dict[str, Tensor]:
+        """Every image a mosaic of four with the most boxes that an image of the data set has."""
+        per_image = MOSAIC_IMAGES * max(self._most_boxes(), 1)
+        n = images * per_image
+        return {
+            "batch_idx": torch.arange(images).repeat_interleave(per_image).float(),
+            "cls": torch.zeros(n),
+            "bboxes": torch.tensor([0.5, 0.5, 0.2, 0.2]).repeat(n, 1),
+        }
+
+    def _most_boxes(self) -> int:
+        if self._boxes is None:
+            args = self.args
+            labels = scan(self.data.split("train"), self.data.label_nc, args.fraction)
+            self._boxes = max((len(labels.boxes(i)[0]) for i in range(len(labels))), default=0)
+        return self._boxes
+
     # Data
 
     def get_dataloader(self, split: str, batch: int) -> Any:
@@ -141,7 +162,8 @@ class DetectionTrainer(BaseTrainer):
         if self.val_loader is None:
             self.val_loader = self.get_dataloader("val", self.args.batch * 2)
         if self.validator is None:
-            self.validator = DetectionValidator(self.val_loader, self.save_dir, self.args, self.data)
+            watched = Watched(self.val_loader, self.interrupts)
+            self.validator = DetectionValidator(watched, self.save_dir, self.args, self.data)
         model: Any = self.ema.ema
         if final:
             best = load_checkpoint(self.best)
@@ -169,9 +191,9 @@ class DetectionTrainer(BaseTrainer):
 
     # Pictures
 
-    def plot_batch(self, batch: Mapping[str, Any], iteration: int) -> None:
-        """train_batch{iteration}.jpg."""
-        plot_images(batch, fname=self.save_dir / f"train_batch{iteration}.jpg", names=self.data.names)
+    def draw_batch(self, batch: Mapping[str, Any], path: Path) -> None:
+        """The images with their boxes."""
+        plot_images(batch, fname=path, names=self.data.names)
 
     def plot_run(self) -> None:
         """results.png."""

@@ -1,0 +1,94 @@
+import os
+import signal
+import threading
+
+import pytest
+
+from ultralytics.engine.interrupt import Interrupts, StopRequest, Watched
+
+
+def send(signum=signal.SIGTERM):
+    os.kill(os.getpid(), signum)
+
+
+def test_a_signal_stops_at_once_or_at_the_next_poll():
+    before = signal.getsignal(signal.SIGTERM)
+    with Interrupts() as interrupts:
+        interrupts.poll()
+        with pytest.raises(StopRequest) as caught:
+            send()
+        assert caught.value.signum == signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) == before
+    with Interrupts() as interrupts:
+        with interrupts.deferred():
+            send()
+            send()  # batch systems send it more than once
+        with pytest.raises(StopRequest):
+            interrupts.poll()
+
+
+def test_a_second_ctrl_c_is_not_deferred():
+    with Interrupts() as interrupts, interrupts.deferred():
+        send()
+        with pytest.raises(KeyboardInterrupt):
+            send(signal.SIGINT)
+
+
+def test_ignored_signals_stay_ignored():
+    """As `nohup` and a shell's background jobs want it."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with Interrupts() as interrupts:
+            send(signal.SIGINT)
+            interrupts.poll()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_outside_of_the_main_thread_nothing_is_touched():
+    before = signal.getsignal(signal.SIGINT)
+    seen = []
+
+    def enter():
+        with Interrupts():
+            seen.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert seen == [before]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="fork is POSIX's")
+def test_a_forked_child_does_not_act_on_it():
+    with Interrupts():
+        pid = os.fork()
+        if pid == 0:
+            try:
+                send()
+            except BaseException:
+                os._exit(1)
+            os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def test_a_stop_request_passes_what_catches_exceptions():
+    assert not issubclass(StopRequest, Exception)
+
+
+def test_a_watched_loader_polls_between_batches():
+    interrupts = Interrupts()
+    loader = Watched([1, 2, 3], interrupts)
+    assert (len(loader), list(loader), loader.index(2)) == (3, [1, 2, 3], 1)
+    interrupts.pending = signal.SIGTERM
+    with pytest.raises(StopRequest):
+        next(iter(loader))
+
+
+def test_it_ends_as_the_signal_ends_a_program():
+    interrupts = Interrupts()
+    with pytest.raises(KeyboardInterrupt):
+        interrupts.deliver_again(signal.SIGINT)
+    with pytest.raises(SystemExit) as caught:
+        interrupts.deliver_again(signal.SIGTERM)
+    assert caught.value.code == 143

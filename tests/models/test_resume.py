@@ -1,0 +1,654 @@
+"""Runs that are stopped, by what comes to a run, and end as the run that was never stopped."""
+
+import contextlib
+import gc
+import os
+import random
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from tests.conftest import write_tiny, write_toy
+from ultralytics.cli import main
+from ultralytics.engine import trainer as module
+from ultralytics.engine.checkpoint import load_checkpoint
+from ultralytics.engine.rundir import RunLock
+from ultralytics.models.yolo.detect import DetectionTrainer
+from ultralytics.models.yolo.detect import val as validator_module
+from ultralytics.utils import files
+from ultralytics.utils.errors import CheckpointError, ConfigError, MissingFileError, UserError
+
+EPOCHS, BATCHES = 3, 6
+
+
+@pytest.fixture
+def given(tmp_path, tiny, toy):
+    """A run of 3 epochs of 6 batches, with mosaic, an accumulation of 4 and a last epoch without mosaic."""
+    return settings_of(tmp_path, tiny, toy)
+
+
+def settings_of(folder, model, data):
+    return {
+        "model": str(model), "data": str(data), "epochs": EPOCHS, "imgsz": 32, "batch": 2, "nbs": 8, "workers": 0,
+        "device": "cpu", "project": str(folder / "runs"), "name": "run", "plots": False, "close_mosaic": 1,
+        "warmup_epochs": 0.0, "preflight": False, "verbose": False, "exist_ok": True, "optimizer": "AdamW",
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """What the run that is never stopped leaves; the data are the same wherever they lie."""
+    folder = tmp_path_factory.mktemp("whole")
+    trainer = DetectionTrainer(overrides=settings_of(folder, write_tiny(folder), write_toy(folder)))
+    trainer.train()
+    return left(trainer.save_dir)
+
+
+def left(folder):
+    """What two equal runs must agree in: tensors of last.pt and best.pt, and the table but its time."""
+    last, best = (load_checkpoint(folder / "weights" / f"{n}.pt").state for n in ("last", "best"))
+    rows = [line.split(",") for line in (folder / "results.csv").read_text().splitlines()]
+    return {
+        "weights": last["weights"], "ema": last["ema"], "best": best["ema"], "pending": last["pending_gradients"],
+        "rows": [[r[0], *r[2:]] for r in rows], "best_epoch": (last["best_epoch"], best["epoch"]),
+        "updates": last["updates"],
+    }  # fmt: skip
+
+
+def same(a, b):
+    for key, value in a.items():
+        if isinstance(value, dict):
+            assert value.keys() == b[key].keys(), key
+            for name, tensor in value.items():
+                assert torch.equal(tensor, b[key][name]), (key, name)
+        else:
+            assert value == b[key], key
+    return True
+
+
+class KilledError(BaseException):
+    """Stands for a kill signal."""
+
+
+def stop_at(trainer, event, epoch, batch=None, stop=None):
+    """Let something happen at an event of an epoch (from 0), after so many batches of it."""
+
+    def function(t):
+        if t.epoch == epoch and (batch is None or t.batches_done == batch):
+            stop()
+
+    trainer.add_callback(event, function)
+
+
+def interrupt(signum=signal.SIGINT):
+    os.kill(os.getpid(), signum)
+
+
+def resume(folder, **more):
+    trainer = DetectionTrainer(overrides={"resume": str(folder), **more})
+    trainer.train()
+    return trainer
+
+
+# Signals
+
+
+@pytest.mark.parametrize(
+    ("epoch", "batch"), [(1, 3), *(pytest.param(*p, marks=pytest.mark.slow) for p in ((0, 1), (0, 6), (1, 6), (2, 2)))]
+)
+def test_a_run_stopped_after_any_batch_ends_as_one_that_was_not(given, whole, epoch, batch, monkeypatch, caplog):
+    monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
+    caplog.set_level("INFO", "ultralytics")
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    trainer = DetectionTrainer(overrides=given)
+    stop_at(trainer, "on_train_batch_end", epoch, batch, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train()
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+    assert f"Stopped in epoch {epoch + 1} after {batch} of 6 batches, and saved." in caplog.text
+    assert f"python -m ultralytics train resume={trainer.save_dir}" in caplog.text
+    state = load_checkpoint(trainer.last).state
+    assert (state["epoch"] + 1, state["batches_done"]) == (epoch, batch)
+    assert same(left_of(resume(trainer.save_dir, workers=2 if epoch else 0)), whole)
+
+
+def left_of(trainer):
+    return left(trainer.save_dir)
+
+
+@pytest.mark.slow
+def test_skipped_batches_are_not_even_loaded(given, monkeypatch):
+    trainer = DetectionTrainer(overrides=given)
+    stop_at(trainer, "on_train_batch_end", 0, 4, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train()
+    seen = []
+    resumed = DetectionTrainer(overrides={"resume": str(trainer.save_dir)})
+    resumed.add_callback("on_train_batch_end", lambda t: seen.append((t.epoch, t.batches_done)))
+    loaded = []
+
+    def begin(t):
+        getitem = type(t.train_loader.dataset).__getitem__
+        monkeypatch.setattr(
+            type(t.train_loader.dataset), "__getitem__", lambda d, k: (loaded.append(k), getitem(d, k))[1]
+        )
+
+    resumed.add_callback("on_train_start", begin)
+    stop_at(resumed, "on_train_epoch_end", 0, stop=interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        resumed.train()
+    assert seen == [(0, 5), (0, 6)]
+    assert [k.seed for k in loaded if k.seed[1] == 0 and k.partners] == [(0, 0, p) for p in range(8, 12)]
+
+
+@pytest.mark.slow
+def test_a_signal_in_validation_or_saving_loses_nothing(given, whole, monkeypatch):
+    nms, save = validator_module.non_max_suppression, module.save_checkpoint
+    left_to_stop = [1, 1]
+
+    def slow(*args, **kwargs):
+        if left_to_stop[0]:
+            left_to_stop[0] = 0
+            interrupt(signal.SIGTERM)
+        return nms(*args, **kwargs)
+
+    def saving(path, *args):
+        if left_to_stop[1] and path.name == "best.pt":
+            left_to_stop[1] = 0
+            interrupt(signal.SIGTERM)
+        save(path, *args)
+
+    monkeypatch.setattr(validator_module, "non_max_suppression", slow)
+    trainer = DetectionTrainer(overrides=given)
+    with pytest.raises(SystemExit) as left_with:
+        trainer.train()
+    assert left_with.value.code == 143
+    state = load_checkpoint(trainer.last).state
+    assert (state["epoch"], state["batches_done"]) == (-1, BATCHES)
+    monkeypatch.setattr(module, "save_checkpoint", saving)
+    with pytest.raises(SystemExit):
+        resume(trainer.save_dir)
+    state = load_checkpoint(trainer.last).state
+    assert (state["epoch"], state["batches_done"]) == (0, 0)
+    assert same(left_of(resume(trainer.save_dir)), whole)
+
+
+def test_a_signal_before_the_first_step_leaves_at_once(given, monkeypatch):
+    trainer = DetectionTrainer(overrides={**given, "exist_ok": False, "name": "early"})
+    monkeypatch.setattr(trainer, "get_criterion", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train()
+    assert not trainer.save_dir.exists()
+
+
+@pytest.mark.slow
+def test_a_signal_while_the_best_weights_are_validated_lets_a_resumed_run_finish(given, whole, monkeypatch):
+    trainer = DetectionTrainer(overrides=given)
+    validate = trainer.validate
+    monkeypatch.setattr(trainer, "validate", lambda final=False: interrupt() if final else validate(final))
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train()
+    assert not (trainer.save_dir / "metrics.json").exists()
+    assert same(left_of(resume(trainer.save_dir)), whole)
+    assert (trainer.save_dir / "metrics.json").exists()
+    with pytest.raises(ConfigError, match="nothing is left to resume"):
+        resume(trainer.save_dir)
+
+
+def test_a_second_ctrl_c_leaves_at_once_with_files_that_load(given):
+    trainer = DetectionTrainer(overrides=given)
+
+    def twice():
+        interrupt()
+        with contextlib.suppress(SystemError):
+            interrupt()
+        raise AssertionError("the second one came too late")
+
+    stop_at(trainer, "on_train_batch_end", 1, 2, twice)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train()
+    state = load_checkpoint(trainer.last).state
+    assert (state["epoch"], state["batches_done"]) == (0, 0)
+
+
+@pytest.mark.slow
+def test_sigterm_goes_on_to_the_programs_own_handler(given):
+    told = []
+    before = signal.signal(signal.SIGTERM, lambda *_: told.append("mine"))
+    try:
+        trainer = DetectionTrainer(overrides=given)
+        stop_at(trainer, "on_train_batch_end", 0, 1, lambda: interrupt(signal.SIGTERM))
+        with pytest.raises(SystemExit):
+            trainer.train()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert told == ["mine"]
+
+
+@pytest.mark.slow
+def test_a_thread_trains_without_handlers(given):
+    failed = []
+
+    def train():
+        try:
+            DetectionTrainer(overrides={**given, "epochs": 1}).train()
+        except BaseException as e:
+            failed.append(e)
+
+    thread = threading.Thread(target=train)
+    thread.start()
+    thread.join()
+    assert not failed
+
+
+# Saves within an epoch
+
+
+@pytest.mark.slow
+def test_save_every_saves_within_an_epoch_and_changes_nothing(given, whole):
+    saved = []
+    trainer = DetectionTrainer(overrides={**given, "save_every": 1e-9})
+    trainer.add_callback("on_train_batch_end", lambda t: saved.append(load_checkpoint(t.last).state["batches_done"]))
+
+    def kill():
+        raise KilledError
+
+    stop_at(trainer, "on_train_batch_end", 1, 5, kill)
+    with pytest.raises(KilledError):
+        trainer.train()
+    assert saved == [0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 4]
+    resumed = resume(trainer.save_dir, save_every=None)
+    assert same(left_of(resumed), whole)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"cache": "ram", "optimizer": "SGD", "save_every": 1e-9},
+        {"cache": "disk", "multi_scale": True, "mixup": 0.5},
+        {"close_mosaic": 3, "workers": 2, "cos_lr": True},
+        {"amp": False, "freeze": 2, "nbs": 2, "deterministic": False},
+        {"rect": True, "val": False, "warmup_epochs": 3.0},
+        {"save": False, "patience": 1},
+    ],
+    ids=str,
+)
+@pytest.mark.slow
+def test_every_setting_resumes_exactly(given, settings):
+    DetectionTrainer(overrides={**given, **settings, "name": "whole"}).train()
+    trainer = DetectionTrainer(overrides={**given, **settings})
+    stop_at(trainer, "on_train_batch_end", 1, 3, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train()
+    resume(trainer.save_dir)
+    project = Path(given["project"])
+    assert same(left(project / "run"), left(project / "whole"))
+
+
+@pytest.mark.slow
+def test_random_streams_of_the_program_go_on(given):
+    """What a callback or a plugin draws from the global generators is the same after a resumption."""
+
+    def draws(trainer, into):
+        draw = lambda t: into.append((random.random(), float(np.random.rand()), float(torch.rand(()))))  # noqa: E731
+        trainer.add_callback("on_train_batch_end", draw)
+        return trainer
+
+    straight, pieces = [], []
+    draws(DetectionTrainer(overrides={**given, "epochs": 2, "name": "whole"}), straight).train()
+    trainer = draws(DetectionTrainer(overrides={**given, "epochs": 2}), pieces)
+    stop_at(trainer, "on_train_batch_end", 0, 4, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train()
+    draws(DetectionTrainer(overrides={"resume": str(trainer.save_dir), "workers": 1}), pieces).train()
+    assert pieces == straight
+
+
+# What a resumed run is told anew
+
+
+@pytest.mark.slow
+def test_more_epochs_say_what_they_change(given, monkeypatch, caplog):
+    monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
+    caplog.set_level("INFO", "ultralytics")
+    first = DetectionTrainer(overrides={**given, "epochs": 1})
+    first.train()
+    again = resume(first.save_dir, epochs=2)
+    assert "The schedule now spans 2 epochs instead of 1: the learning rate goes on at" in caplog.text
+    assert len(left_of(again)["rows"]) == 3
+
+
+@pytest.mark.slow
+def test_another_batch_goes_on_at_the_same_image(given):
+    trainer = DetectionTrainer(overrides=given)
+    stop_at(trainer, "on_train_batch_end", 1, 4, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train()
+    resumed = DetectionTrainer(overrides={"resume": str(trainer.save_dir), "batch": 4})
+    seen = []
+    resumed.add_callback("on_train_batch_end", lambda t: seen.append((t.epoch, t.batches_done)))
+    updates = load_checkpoint(trainer.last).state["updates"]
+    resumed.train()
+    assert seen == [(1, 3), (2, 1), (2, 2), (2, 3)]
+    assert resumed.ema.updates > updates  # it does not wait for an iteration number that was counted in other batches
+
+
+@pytest.mark.slow
+def test_a_run_that_stopped_early_is_over(given):
+    trainer = DetectionTrainer(overrides={**given, "epochs": 9, "patience": 1})
+    trainer.validate = falling(trainer.validate)
+    trainer.train()
+    done = len(trainer.rows)
+    assert done < 9
+    with pytest.raises(ConfigError, match=rf"stopped early, after epoch {done}, nothing is left"):
+        resume(trainer.save_dir)
+    assert len(resume(trainer.save_dir, patience=0, epochs=done + 1).rows) == done + 1
+
+
+def falling(validate):
+    fitness = iter((0.5, 0.4, 0.3, 0.2))
+    return lambda final=False: (validate(final)[0], 0.0 if final else next(fitness))
+
+
+# Kills
+
+
+@pytest.mark.slow
+def test_a_run_killed_before_its_first_save_begins_again(given, whole, monkeypatch):
+    trainer = DetectionTrainer(overrides=given)
+
+    def kill(*_):
+        os.rename(trainer.save_dir / "args.yaml", trainer.save_dir / "kept")  # a kill would clean nothing up
+        raise KilledError
+
+    monkeypatch.setattr(trainer, "get_criterion", kill)
+    with pytest.raises(KilledError):
+        trainer.train()
+    os.rename(trainer.save_dir / "kept", trainer.save_dir / "args.yaml")
+    assert not trainer.last.exists()
+    assert same(left_of(resume(trainer.save_dir)), whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(6))
+def test_a_kill_between_any_two_file_operations_loses_nothing(given, whole, seed, monkeypatch):
+    """At a random one of the renames, links and syncs of a run; what is done is done, what is not is not."""
+    rng = random.Random(seed)
+    operations = [(name, getattr(os, name)) for name in ("replace", "link", "fsync")]
+    count, limit = 0, 0
+
+    def watched(real):
+        def operate(*args, **kwargs):
+            nonlocal count
+            count += 1
+            if limit and count >= limit:
+                raise KilledError
+            return real(*args, **kwargs)
+
+        return operate
+
+    for name, real in operations:
+        monkeypatch.setattr(files.os, name, watched(real))
+    monkeypatch.setattr(Path, "unlink", lambda *_, **__: None)  # a killed process tidies nothing up
+    folder = Path(given["project"]) / "run"
+    limit = rng.randrange(8, 40)
+    with pytest.raises(KilledError):
+        DetectionTrainer(overrides=given).train()
+    for _ in range(2):
+        count, limit = 0, rng.randrange(1, 25)
+        with contextlib.suppress(KilledError, ConfigError):
+            resume(folder)
+    limit = 0
+    monkeypatch.undo()
+    with contextlib.suppress(ConfigError):  # it may have come to its end
+        resume(folder)
+    assert same(left(folder), whole)
+    assert not [p for p in (folder / "weights").iterdir() if p.name.startswith(".")]
+
+
+RUNNER = "import sys; from ultralytics.cli import main; sys.exit(main(sys.argv[1:]))"
+
+
+def spawn(*words, out):
+    log = open(out, "a", encoding="utf-8")  # noqa: SIM115  # it is the child's
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    command = [sys.executable, "-c", RUNNER, "train", *words]
+    return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True)
+
+
+def words_of(given):
+    return [f"{k}={v}" for k, v in given.items()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0])
+def test_kills_at_twenty_random_moments_change_nothing(given, tmp_path, seed):
+    """Six epochs with two workers, killed again and again: while loading, in a step, in validation, while saving.
+
+    A third of the moments are drawn over the start of the process, the others over the training that is left.
+    """
+    given |= {"epochs": 6, "workers": 2, "close_mosaic": 2, "preflight": True, "save_every": 0.005}
+    started = time.perf_counter()
+    assert spawn(*words_of({**given, "name": "whole"}), out=tmp_path / "whole.log").wait() == 0
+    folder, rng = Path(given["project"]) / "run", random.Random(seed)
+    wanted = left(folder.with_name("whole"))
+    table = (folder.with_name("whole") / "results.csv").read_text().splitlines()
+    training = float(table[-1].split(",")[1])
+    loading = time.perf_counter() - started - training
+    places, done, ends = [], 0, 0
+    while done < 20:
+        log = tmp_path / f"run{done + ends}.log"
+        begun = (folder / "args.yaml").exists()
+        process = spawn(*([f"resume={folder}"] if begun else words_of(given)), out=log)
+        if rng.random() < 1 / 3:
+            time.sleep(rng.uniform(0, loading))
+        else:
+            while process.poll() is None and "results go to" not in log.read_text():
+                time.sleep(0.002)
+            time.sleep(rng.uniform(0, 0.4 * training))
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+            done += 1
+            text = log.read_text()
+            with contextlib.suppress(UserError):
+                state = load_checkpoint(folder / "weights" / "last.pt").state
+                places.append(("T" if "results go to" in text else "L", state["epoch"] + 1, state["batches_done"]))
+        else:  # it came to its end: once more from the beginning
+            assert process.returncode == 0 or "nothing is left to resume" in log.read_text(), log.read_text()[-3000:]
+            ends += 1
+            assert same(left(folder), wanted)
+            shutil.rmtree(folder)
+    code = spawn(f"resume={folder}", out=tmp_path / "end.log").wait()
+    log = (tmp_path / "end.log").read_text()
+    assert code == 0 or "nothing is left to resume" in log, log[-3000:]
+    print(f"{done} kills, {ends + 1} ends; found after each (loading or training, epochs, batches): {places}")
+    assert same(left(folder), wanted)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_to_the_whole_group_saves_and_the_command_told_goes_on(given, tmp_path, signum, code):
+    """As a terminal, a batch system or `timeout` sends it: the workers get it as well."""
+    given |= {"workers": 2}
+    assert spawn(*words_of({**given, "name": "whole"}), out=tmp_path / "whole.log").wait() == 0
+    process = spawn(*words_of({**given, "epochs": EPOCHS}), out=tmp_path / "run.log")
+    folder = Path(given["project"]) / "run"
+    while not (folder / "weights" / "best.pt").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.killpg(process.pid, signum)
+    assert process.wait(30) == code
+    log = (tmp_path / "run.log").read_text()
+    assert "Traceback" not in log
+    command = shlex.split(log.split("Go on with: ")[1].splitlines()[0])
+    assert spawn(*command[4:], out=tmp_path / "run.log").wait() == 0
+    assert same(left(folder), left(folder.with_name("whole")))
+
+
+# Damaged files, and folders in use
+
+
+@pytest.mark.parametrize(
+    "harm", ["flipped", *(pytest.param(h, marks=pytest.mark.slow) for h in ("cut", "zeroed", "gone"))]
+)
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(given, whole, harm, monkeypatch, caplog):
+    monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
+    trainer = DetectionTrainer(overrides=given)
+    stop_at(trainer, "on_train_batch_end", 2, 2, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train()
+    data = bytearray(trainer.last.read_bytes())
+    if harm == "cut":
+        data = data[: len(data) // 2]
+    elif harm == "zeroed":
+        data[len(data) // 2 :] = bytes(len(data) - len(data) // 2)
+    else:
+        data[len(data) // 3] ^= 4
+    trainer.last.write_bytes(data)
+    if harm == "gone":
+        trainer.last.unlink()
+    resumed = resume(trainer.save_dir)
+    assert "going on from the one before it" in caplog.text
+    assert str(trainer.previous) in caplog.text
+    assert same(left_of(resumed), whole)
+
+
+@pytest.mark.slow
+def test_when_both_are_damaged_it_is_told(given):
+    trainer = DetectionTrainer(overrides={**given, "epochs": 1})
+    trainer.train()
+    for file in (trainer.last, trainer.previous):
+        file.write_bytes(b"\0" * 5000)
+    with pytest.raises(CheckpointError, match=r"last\.pt"):
+        resume(trainer.save_dir)
+    (trainer.save_dir / "args.yaml").unlink()
+    trainer.last.unlink()
+    trainer.previous.unlink()
+    with pytest.raises(MissingFileError):
+        resume(trainer.save_dir)
+
+
+def test_a_folder_in_which_a_run_trains_is_refused(given, capsys):
+    trainer = DetectionTrainer(overrides={**given, "epochs": 1})
+    codes = []
+
+    def second():
+        codes.append(main(["train", *words_of(given)]))
+        codes.append(main(["train", f"resume={trainer.save_dir}"]))
+
+    stop_at(trainer, "on_train_batch_end", 0, 1, second)
+    trainer.train()
+    assert codes == [2, 2]
+    told = capsys.readouterr().err
+    assert told.count(f"process {os.getpid()} on ") == told.count("is training in this folder") == 2
+    assert not list(trainer.save_dir.glob(".lock"))
+    with RunLock(trainer.save_dir):
+        pass
+
+
+@pytest.mark.slow
+def test_results_are_written_anew_from_the_checkpoint(given, whole):
+    """As after a kill between results.csv and last.pt, or a table cut short by hand."""
+    trainer = DetectionTrainer(overrides=given)
+    stop_at(trainer, "on_train_batch_end", 2, 1, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train()
+    table = trainer.save_dir / "results.csv"
+    table.write_text(table.read_text() + "3,1,2\n4,")
+    assert same(left_of(resume(trainer.save_dir)), whole)
+
+
+@pytest.mark.slow
+def test_an_earlier_run_in_the_folder_is_no_fallback(given):
+    DetectionTrainer(overrides={**given, "epochs": 1}).train()
+    trainer = DetectionTrainer(overrides={**given, "seed": 5})
+    stop_at(trainer, "on_train_batch_end", 0, 1, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train()
+    assert load_checkpoint(trainer.previous).train_args["seed"] == 5
+    assert not (trainer.save_dir / "metrics.json").exists()
+    assert yaml.safe_load((trainer.save_dir / "args.yaml").read_text())["seed"] == 5
+
+
+# Equal runs, and long ones
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("epochs", [6])
+def test_a_run_twice_is_equal_and_another_seed_is_not(given, epochs):
+    runs = []
+    for name, seed, workers in (("a", 0, 0), ("b", 0, 2), ("c", 1, 0)):
+        given |= {"epochs": epochs, "seed": seed, "workers": workers, "name": name}
+        trainer = DetectionTrainer(overrides=given)
+        trainer.train()
+        runs.append(left(trainer.save_dir))
+    assert same(runs[0], runs[1])
+    with pytest.raises(AssertionError):
+        same(runs[0], runs[2])
+
+
+@pytest.mark.slow
+def test_no_objects_gather(given):
+    counts = []
+    trainer = DetectionTrainer(overrides={**given, "epochs": 5, "batch": 12, "close_mosaic": 4})
+    trainer.add_callback("on_fit_epoch_end", lambda _: (gc.collect(), counts.append(len(gc.get_objects()))))
+    trainer.train()
+    assert counts[4] - counts[2] < 60  # two rows of results, and nothing that a step makes
+
+
+def proportional(pid):
+    """Bytes of memory of a process and of each of its children, shared pages by halves, thirds, …"""
+    pids = [pid]
+    for p in pids:
+        for task in Path(f"/proc/{p}/task").glob("*/children"):
+            pids += [int(c) for c in task.read_text().split()]
+    sizes = []
+    for p in pids:
+        with contextlib.suppress(FileNotFoundError):
+            fields = Path(f"/proc/{p}/smaps_rollup").read_text()
+            sizes.append(1024 * int(next(line for line in fields.splitlines() if line.startswith("Pss:")).split()[1]))
+    return sizes
+
+
+MEMORY = """
+import gc, sys
+sys.path[:0] = [{root!r}]
+from tests.models.test_resume import proportional
+from ultralytics.models.yolo.detect import DetectionTrainer
+import os
+def told(trainer):
+    print("pss", trainer.epoch, *proportional(os.getpid()), flush=True)
+trainer = DetectionTrainer(overrides={given!r})
+trainer.add_callback("on_fit_epoch_end", told)
+trainer.train()
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="the system does not tell")
+@pytest.mark.slow
+@pytest.mark.parametrize("epochs", [30])
+def test_memory_does_not_grow(given, epochs):
+    given |= {"epochs": epochs, "workers": 2}
+    root = str(Path(__file__).resolve().parents[2])
+    code = MEMORY.format(root=root, given=given)
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    single = [[int(n) for n in line.split()[2:]] for line in out.splitlines() if line.startswith("pss")]
+    sizes = [sum(s) for s in single]
+    assert len(sizes) == epochs
+    growth = max(sizes[-3:]) / sizes[2] - 1
+    print(
+        f"PSS after epoch 3: {sizes[2] / 2**20:.1f} MiB, at the end {max(sizes[-3:]) / 2**20:.1f} MiB ({growth:+.2%})"
+    )
+    print(*([round(n / 2**20, 1) for n in s] for s in single))
+    assert growth <= 0.01

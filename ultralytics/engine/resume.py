@@ -1,0 +1,200 @@
+"""Where a stopped run goes on: its newest whole checkpoint, what it may be told anew, and the random streams."""
+
+from __future__ import annotations
+
+import random
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ultralytics.cfg.config import Config, get_cfg
+from ultralytics.engine.checkpoint import Checkpoint, load_checkpoint, load_newest
+from ultralytics.utils.errors import CheckpointError, ConfigError
+from ultralytics.utils.log import LOGGER
+
+# What a resumed run may be told anew; everything else comes from its checkpoint.
+RESUMABLE = (
+    "data",
+    "epochs",
+    "batch",
+    "imgsz",
+    "device",
+    "workers",
+    "cache",
+    "patience",
+    "save_period",
+    "save_every",
+    "on_nan",
+    "plots",
+    "verbose",
+    "val",
+    "close_mosaic",
+    "plugins",
+    "preflight",
+)
+
+
+def previous_of(last: Path) -> Path:
+    """last.pt → last.prev.pt, the save before it."""
+    return last.with_name(f"{last.stem}.prev{last.suffix}")
+
+
+_NEEDED = ("epoch", "optimizer_name", "weights", "ema", "train_args")
+
+
+@dataclass
+class Resumption:
+    """What a run goes on from.
+
+    Attributes:
+        args: the run's configuration with what was told anew; folder: of the run.
+        checkpoint: None when the run was stopped before its first save, and begins again.
+        changed: keys told anew, and their values before.
+    """
+
+    args: Config
+    folder: Path
+    checkpoint: Checkpoint | None
+    changed: dict[str, Any]
+
+
+def read_resume(args: Config, overrides: Mapping[str, Any]) -> Resumption:
+    """Find and read what `resume=` names.
+
+    Raises:
+        UserError: there is nothing to resume, or a key that cannot change was given.
+    """
+    path = _find(args)
+    previous = previous_of(path)
+    if not path.is_file() and not previous.is_file() and path.name == "last.pt":
+        begun = path.parent.parent / "args.yaml"
+        if begun.is_file():
+            return _from_the_beginning(begun, overrides)
+    loaded = load_newest(path, previous) if path.name == "last.pt" else load_checkpoint(path)
+    if "optimizer" not in loaded.state:
+        raise CheckpointError(
+            "it holds weights alone, no training to resume", str(path), "resume from weights/last.pt of a run"
+        )
+    absent = [k for k in _NEEDED if k not in loaded.state]
+    if absent:
+        raise CheckpointError(f"incomplete: no {', '.join(absent)}", str(path), "use an earlier copy")
+    kept = {k: v for k, v in loaded.train_args.items() if k not in ("resume", "mode")}
+    new, changed = _told_anew(kept, overrides, path)
+    resumed = get_cfg(None, {**kept, **new}, "checkpoint")
+    for key in new:
+        resumed.sources[key] = "argument"
+    _refuse_finished(loaded, resumed, changed, path)
+    done, batches = loaded.state["epoch"] + 1, loaded.state.get("batches_done", 0)
+    part = f" and {batches} of {loaded.state['batches']} batches" if batches else ""
+    told = f", with {', '.join(f'{k}={v}' for k, v in new.items())}" if new else ""
+    LOGGER.info("Resuming %s after epoch %d%s of %d%s", path.absolute(), done, part, resumed.epochs, told)
+    return Resumption(resumed, path.parent.parent, loaded, changed)
+
+
+def _find(args: Config) -> Path:
+    """The path of the last.pt that is meant."""
+    resume = args.resume
+    if resume is not True:
+        path = Path(str(resume))
+        return path / "weights" / "last.pt" if path.is_dir() else path
+    if str(args.model or "").endswith(".pt"):
+        return Path(str(args.model))
+    root = Path(args.project or "runs")
+    found = [p for name in ("last.pt", "last.prev.pt") for p in root.glob(f"**/weights/{name}")]
+    if not found:
+        raise ConfigError(
+            f"resume=True, but there is no last.pt below {root.absolute()}", mend="give resume=RUN_FOLDER"
+        )
+    return max(found, key=lambda p: p.stat().st_mtime).with_name("last.pt")
+
+
+def _from_the_beginning(begun: Path, overrides: Mapping[str, Any]) -> Resumption:
+    """A run that was stopped before its first save: its args.yaml says all there is. Plugins are code, which the user
+    names anew."""
+    kept = {k: v for k, v in get_cfg(begun).to_dict().items() if k not in ("resume", "mode", "plugins")}
+    new, changed = _told_anew(kept, overrides, begun)
+    LOGGER.info("%s was stopped before its first save: it begins again", begun.parent.absolute())
+    return Resumption(get_cfg(None, {**kept, **new}, str(begun)), begun.parent, None, changed)
+
+
+def _told_anew(
+    kept: Mapping[str, Any], overrides: Mapping[str, Any], path: Path
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The keys that change, and their values before.
+
+    Raises:
+        ConfigError: one of them cannot change.
+    """
+    new = {k: v for k, v in overrides.items() if k in RESUMABLE and v != kept.get(k)}
+    refused = [k for k, v in overrides.items() if k not in (*RESUMABLE, "resume", "model", "mode") and v != kept.get(k)]
+    if refused:
+        raise ConfigError(
+            f"{', '.join(refused)} cannot change when a run is resumed", str(path), f"what can: {', '.join(RESUMABLE)}"
+        )
+    return new, {k: kept.get(k) for k in new}
+
+
+def is_over(state: Mapping[str, Any], epochs: int, changed: Mapping[str, Any]) -> bool:
+    """Whether a run's epochs are done, or it stopped before them and nothing that it was told anew changes that."""
+    stopped = state.get("over", False) and not {"epochs", "patience"} & set(changed)
+    return stopped or (state["epoch"] + 1 >= epochs and not state.get("batches_done"))
+
+
+def _refuse_finished(loaded: Checkpoint, args: Config, changed: Mapping[str, Any], path: Path) -> None:
+    """A run that is over and has validated its best weights is left alone; one that was stopped in between is not."""
+    if not is_over(loaded.state, args.epochs, changed):
+        return
+    folder = path.parent.parent
+    if (path.parent / "best.pt").exists() and not (folder / "metrics.json").exists():
+        return
+    done = loaded.state["epoch"] + 1
+    told = f"its {args.epochs} epochs are done" if done >= args.epochs else f"it stopped early, after epoch {done}"
+    mend = "give more epochs=, or train from best.pt" if done >= args.epochs else "give a larger patience=, or epochs="
+    raise ConfigError(f"{told}, nothing is left to resume", str(path), mend)
+
+
+def resume_command(folder: Path, plugins: object = None) -> str:
+    """What to type to go on. Plugins are code, and a checkpoint does not bring its own."""
+    files = [plugins] if isinstance(plugins, str) else list(plugins) if isinstance(plugins, list | tuple) else []
+    words = [f"resume={folder.absolute()}"] + ([f"plugins=[{','.join(map(str, files))}]"] if files else [])
+    return shlex.join(["python", "-m", "ultralytics", "train", *words])
+
+
+def random_state() -> dict[str, Any]:
+    """The generators of Python, NumPy, torch and its GPUs, as tensors and plain data."""
+    version, words, gauss = random.getstate()
+    kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # type: ignore[misc, unused-ignore]
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "python": {"version": version, "words": torch.tensor(words), "gauss": gauss},
+        "numpy": {
+            "kind": str(kind),
+            "keys": torch.from_numpy(np.asarray(keys, dtype=np.int64)),
+            "position": int(position),
+            "has_gauss": int(has_gauss),
+            "cached": float(cached),
+        },
+    }
+
+
+def restore_random_state(state: Mapping[str, Any]) -> None:
+    """Put the generators where they were; those that an older file does not hold stay."""
+    torch.set_rng_state(state["torch"])
+    if torch.cuda.is_available() and state["cuda"]:
+        if len(state["cuda"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all(state["cuda"])
+        else:
+            LOGGER.warning("The run had %d GPUs: their random streams begin anew", len(state["cuda"]))
+    if "python" in state:
+        p = state["python"]
+        random.setstate((p["version"], tuple(p["words"].tolist()), p["gauss"]))
+    if "numpy" in state:
+        n = state["numpy"]
+        keys = n["keys"].numpy().astype(np.uint32)
+        np.random.set_state((n["kind"], keys, n["position"], n["has_gauss"], n["cached"]))
