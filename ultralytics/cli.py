@@ -11,15 +11,16 @@ import json
 import os
 import select
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ultralytics import REFERENCE_VERSION, __version__
-from ultralytics.cfg.config import KNOBS, MODE_DEFAULTS, parse_value, parse_word, unknown_key
+from ultralytics.cfg.config import KNOBS, MODE_DEFAULTS, get_cfg, parse_value, parse_word, unknown_key
 from ultralytics.cfg.model import ModelSpec, load_model_spec
 from ultralytics.cfg.surgery import describe_change, insert_rows, remove_rows, replace_rows, set_plugins
-from ultralytics.utils.errors import ConfigError, ModelError, UserError, nearest
+from ultralytics.utils.errors import ConfigError, LostRankError, ModelError, UserError, nearest
 from ultralytics.utils.log import setup_console
 from ultralytics.utils.text import one_line, printable
 from ultralytics.utils.yaml import parse_yaml
@@ -167,17 +168,50 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return 128 + 13  # as a process that SIGPIPE ended
     except UserError as e:
-        print(f"error: {' '.join(str(e).split())}", file=sys.stderr)
+        _tell(e, " ".join(str(e).split()))
         return 2
+    except LostRankError as e:
+        _tell(e, str(e))
+        return 1
     except OSError as e:
         if e.errno not in STORAGE_ERRORS:
-            raise
+            return _fault(e)
         mend = "" if e.errno == errno.ENAMETOOLONG else " (free some space or choose another project=)"
-        print(f"error: {one_line(str(e.filename or 'a file'))}: {e.strerror}{mend}", file=sys.stderr)
+        _tell(e, f"{one_line(str(e.filename or 'a file'))}: {e.strerror}{mend}")
         return 2
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0" and "ULTRALYTICS_LAUNCHED" not in os.environ:
+            print("interrupted", file=sys.stderr)
         return 130
+    except Exception as e:
+        return _fault(e)
+
+
+def _many() -> bool:
+    return os.environ.get("WORLD_SIZE", "1") != "1"
+
+
+def _tell(error: Exception, line: str) -> None:
+    """Print an error; of several processes, the one that fails first prints it, with its rank."""
+    if _many():
+        from ultralytics.engine.distributed import LAUNCHED, leave_trace  # torch: one process needs it not for an error
+
+        line = f"rank {os.environ.get('RANK', '?')}: {line}"
+        if not leave_trace(error, line) or LAUNCHED in os.environ:
+            return
+    print(f"error: {line}", file=sys.stderr)
+
+
+def _fault(error: Exception) -> int:
+    """A fault of ours: a traceback, of several processes that of the first to fail."""
+    if not _many():
+        raise error
+    from ultralytics.engine.distributed import leave_trace  # as above
+
+    rank = os.environ.get("RANK", "?")
+    if leave_trace(error, f"rank {rank}: {type(error).__name__}: {' '.join(str(error).split())}"):
+        print(f"rank {rank}:\n{''.join(traceback.format_exception(error))}", end="", file=sys.stderr)
+    return 1
 
 
 def _reader_left() -> bool:
@@ -197,6 +231,11 @@ def _dispatch(words: list[str]) -> int:
     words = [w for w in words if w not in ("-h", "--help", "help")]
     if any(w in ("--version", "-V", "version") for w in words):
         print(f"{__version__} (interface of ultralytics {REFERENCE_VERSION})")
+        return 0
+    if words and words[0] == "train-as-rank":
+        from ultralytics.models.yolo.detect.ranks import run_job  # torch takes seconds to import: not for --help
+
+        run_job(words[1])
         return 0
     if words and words[0] == "detect":  # the reference's TASK word; this project has one task
         words = words[1:]
@@ -240,13 +279,19 @@ def _run(mode: str, given: dict[str, Any]) -> int:
         raise ConfigError("no model given", mend="model=runs/detect/train/weights/best.pt, or another .pt file")
     if given.get("mode") not in (None, mode, "train" if mode == "check" else mode):
         raise ConfigError(f"mode={given['mode']} contradicts the command {mode}")
-    from ultralytics.models.yolo.detect.train import (
-        DetectionTrainer,
-    )  # torch takes seconds to import: not for --help or a typing error
+    from ultralytics.engine.distributed import leave, several_devices  # torch takes seconds to import: not for --help
+    from ultralytics.models.yolo.detect.ranks import train_on_ranks
+    from ultralytics.models.yolo.detect.train import DetectionTrainer
     from ultralytics.models.yolo.model import YOLO
 
     if mode == "train":
-        DetectionTrainer(overrides=given, source="command line").train()
+        names = several_devices(get_cfg(None, given, "command line").device)
+        if names:
+            train_on_ranks(names, None, given, source="command line")
+            return 0
+        trainer = DetectionTrainer(overrides=given, source="command line")
+        trainer.train()
+        leave(trainer.team)
         return 0
     if mode == "check":
         DetectionTrainer.check(given, source="command line")

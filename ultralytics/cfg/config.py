@@ -103,7 +103,7 @@ class Config:
         False, "any", "keep decoded images: False, ram or disk", TV, choices=(False, True, "ram", "disk")
     )
     device: str | int | list[int] | None = knob(
-        None, "any", "cpu, mps or a GPU's number; auto: the first GPU, else the CPU", none="auto"
+        None, "any", "cpu, mps or a GPU's number; train: several as 0,1; auto: the first GPU, else the CPU", none="auto"
     )
     workers: int = knob(8, "int", "processes that load images, at most one per core (0: none)", TV, low=0)
     project: str | None = knob(None, "str", "folder of runs", none="runs/detect")
@@ -132,9 +132,13 @@ class Config:
     cos_lr: bool = knob(False, "bool", "cosine instead of linear learning-rate decay", T)
     close_mosaic: int = knob(10, "int", "last epochs without mosaic and mixup (0: none)", T, low=0)
     resume: bool | str = knob(
-        False, "path", "go on with a stopped run: its folder or last.pt, or True for the newest", T
+        False,
+        "path",
+        "go on with a stopped run: its folder or last.pt, True for the newest, auto: where there is one",
+        T,
     )
     amp: bool = knob(True, "bool", "mixed precision where the hardware has it (bf16, else fp16 on GPUs)", T)
+    sync_bn: bool = knob(False, "bool", "batch norms see the images of all GPUs, not of their own alone", T)
     fraction: float = knob(1.0, "fraction", "part of the training images to use", T, positive=True)
     freeze: int | list[int] | None = knob(None, "any", "first rows to freeze, or a list of rows", T, none="none")
     multi_scale: bool = knob(False, "bool", "vary the size by 0.5 to 1.5 from batch to batch", T)

@@ -20,7 +20,7 @@ from ultralytics.cfg.config import Config
 from ultralytics.cfg.dataset import DatasetSpec
 from ultralytics.data.dataset import YOLODataset
 from ultralytics.utils.errors import UserError
-from ultralytics.utils.types import Batch, SampleKey
+from ultralytics.utils.types import Batch, SampleKey, Share
 
 # Where a sample's partners come from: the whole split when it is small, else the batches that the same worker has just
 # loaded.
@@ -72,18 +72,36 @@ class EpochSampler:
 
     Args:
         dataset: the data set; batch: images per batch (the last may be smaller); shuffle: a new order every epoch;
-        seed: of the run.
+        seed: of the run; share: the part of a rank. Its keys are those of the whole batch, so a rank loads exactly what
+            a single process would have at its places.
 
     Attributes:
         epoch: whose batches come; start: the first batch that comes: those before it are not even drawn.
     """
 
-    def __init__(self, dataset: YOLODataset, batch: int, shuffle: bool, seed: int) -> None:
+    def __init__(
+        self,
+        dataset: YOLODataset,
+        batch: int,
+        shuffle: bool,
+        seed: int,
+        share: Share = Share(),  # noqa: B008  # frozen
+    ) -> None:
         self.dataset, self.batch, self.shuffle, self.seed = dataset, batch, shuffle, seed
         self.epoch = self.start = 0
+        self.share = share
+
+    @property
+    def batches(self) -> int:
+        """Batches of an epoch, whoever loads them."""
+        return math.ceil(len(self.dataset) / self.batch)
 
     def __len__(self) -> int:
-        return math.ceil(len(self.dataset) / self.batch)
+        return len(self.share.batches(self.batches))
+
+    def own(self, number: int) -> range:
+        """Which images of a batch are this rank's; empty where it only lends a hand with one that is another's."""
+        return self.share.images(min(self.batch, len(self.dataset) - number * self.batch))
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
         n, size = len(self.dataset), self.batch
@@ -92,14 +110,16 @@ class EpochSampler:
             np.random.default_rng((self.seed, self.epoch)).shuffle(order)
         mixes = self.dataset.uses_partners
         everything = tuple(order.tolist()) if mixes and n <= WHOLE_SPLIT else ()
-        for b in range(self.start, len(self)):
+        for b in self.share.batches(self.batches)[self.start :]:
             partners = everything
             if mixes and not everything:
                 near = range(b, max(b - WORKER_CYCLE * max(PARTNER_IMAGES // size, 1), -1), -WORKER_CYCLE)
                 partners = tuple(int(i) for k in near for i in order[k * size : (k + 1) * size])
+            # Every rank takes part in every step, if need be with an image that does not count.
+            places = self.own(b) or range(1)
             yield [
                 SampleKey(int(order[p]), (self.seed, self.epoch, p), partners)
-                for p in range(b * size, min((b + 1) * size, n))
+                for p in range(b * size + places.start, b * size + places.stop)
             ]
 
 
@@ -109,9 +129,17 @@ class Loader:
     A batch is the same for any number of workers. `set_epoch` chooses the order; iterate anew for every epoch.
     """
 
-    def __init__(self, dataset: YOLODataset, batch: int, workers: int, shuffle: bool, seed: int) -> None:
+    def __init__(
+        self,
+        dataset: YOLODataset,
+        batch: int,
+        workers: int,
+        shuffle: bool,
+        seed: int,
+        share: Share = Share(),  # noqa: B008  # frozen
+    ) -> None:
         self.dataset = dataset
-        self.sampler = EpochSampler(dataset, batch, shuffle, seed)
+        self.sampler = EpochSampler(dataset, batch, shuffle, seed, share)
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
         self.num_workers = min(workers, cores, len(self.sampler))
         self._loader = self._start()
@@ -132,6 +160,15 @@ class Loader:
 
     def __len__(self) -> int:
         return len(self.sampler)
+
+    @property
+    def numbers(self) -> range:
+        """The place in the epoch of each batch that comes."""
+        return self.sampler.share.batches(self.sampler.batches)
+
+    def own(self, number: int) -> int:
+        """How many images of an epoch's batch count here; 0 where a rank has none of its own in it."""
+        return len(self.sampler.own(number))
 
     def __iter__(self) -> Iterator[Batch]:
         for batch in self._loader:
@@ -173,14 +210,21 @@ class Loader:
         self.dataset.close_mosaic()
 
 
-def build_dataloader(dataset: YOLODataset, batch: int, workers: int, shuffle: bool = True, seed: int = 0) -> Loader:
+def build_dataloader(
+    dataset: YOLODataset,
+    batch: int,
+    workers: int,
+    shuffle: bool = True,
+    seed: int = 0,
+    share: Share = Share(),  # noqa: B008  # frozen
+) -> Loader:
     """A loader with at most one worker process per core.
 
     Args:
         batch: images per batch, the last may be smaller; workers: processes, 0 loads in this one; shuffle: not with
-        rectangles; seed: of the run.
+        rectangles; seed: of the run; share: the part of the epoch that is loaded here.
     """
-    return Loader(dataset, min(batch, len(dataset)), workers, shuffle and not dataset.rect, seed)
+    return Loader(dataset, min(batch, len(dataset)), workers, shuffle and not dataset.rect, seed, share)
 
 
 class _Guarded:

@@ -278,6 +278,7 @@ _ENTRIES: dict[str, Callable[[Any], bool]] = {
     "over": lambda v: isinstance(v, bool),
     "optimizer": _optimizer,
     "results": _rows,
+    "ranks": lambda v: isinstance(v, list) and all(_mapping(r) and _mapping(r.get("rng")) for r in v),
     **dict.fromkeys(("batches", "epochs"), lambda v: isinstance(v, int) and v > 0),
 }
 

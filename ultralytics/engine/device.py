@@ -6,6 +6,7 @@ import os
 import platform
 import random
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,11 +15,18 @@ from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.log import LOGGER
 
 
+def device_names(device: Any) -> list[str]:
+    """`device=` as a list of names, such as ["0", "1"] or ["cpu"]; empty when nothing was asked for."""
+    listed = list(device) if isinstance(device, list | tuple) else str("" if device is None else device).split(",")
+    names = [str(d).strip().strip("[]").lower().removeprefix("cuda:") for d in listed]
+    return [n for n in names if n not in ("", "none")]
+
+
 def select_device(device: str | int | Sequence[int] | torch.device | None, quiet: bool = False) -> torch.device:
     """The torch device for `device=`: None or "" takes the first GPU there is, else the CPU, and says so.
 
     Raises:
-        ConfigError: no such device, or several (one process drives one device).
+        ConfigError: no such device, or several: one process drives one device (`engine.distributed` starts more).
     """
     if isinstance(device, torch.device):
         return device
@@ -45,7 +53,8 @@ def select_device(device: str | int | Sequence[int] | torch.device | None, quiet
         chosen = torch.device("cuda", int(name))
     elif "," in name:
         raise ConfigError(
-            f"device={name} names several GPUs, and a run uses one", mend=f"use device={name.split(',')[0]}"
+            f"device={name} names several devices, and this is one process",
+            mend=f"`train` of the command line and of YOLO starts one for each; else device={name.split(',')[0]}",
         )
     else:
         raise ConfigError(f"device={device} is unknown", mend="use cpu, mps or the number of a GPU, such as 0")

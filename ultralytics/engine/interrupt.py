@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -28,11 +28,16 @@ class Interrupts:
     raises KeyboardInterrupt wherever the program is. Signals that were ignored stay ignored, and outside of the main
     thread, where Python allows no handlers, nothing is watched.
 
+    Args:
+        agree: the largest of a number over all processes of a run, so that they stop after the same batch; quiet: say
+            nothing.
+
     Attributes:
         pending: the signal that came, or None.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, agree: Callable[[int], int] = int, quiet: bool = False) -> None:
+        self._agree, self._quiet = agree, quiet
         self.pending: int | None = None
         self._former: dict[int, Any] = {}
         self._deferred = False
@@ -61,6 +66,8 @@ class Interrupts:
         self.pending = signum
         if not self._deferred:
             raise StopRequest(signum)
+        if self._quiet:
+            return
         # Not through the logger: the signal may have come in the middle of its writing.
         with contextlib.suppress(OSError):
             os.write(2, b"\nStopping after this batch (Ctrl-C once more: at once, without saving)\n")
@@ -76,8 +83,9 @@ class Interrupts:
 
     def poll(self) -> None:
         """Raise StopRequest if a signal has come."""
-        if self.pending is not None:
-            raise StopRequest(self.pending)
+        signum = self._agree(self.pending or 0)
+        if signum:
+            raise StopRequest(signum)
 
     def deliver_again(self, signum: int) -> None:
         """After `__exit__`: end as the signal ends a program. Ctrl-C raises KeyboardInterrupt; SIGTERM goes to the

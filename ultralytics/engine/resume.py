@@ -165,13 +165,13 @@ def resume_command(folder: Path, plugins: object = None) -> str:
     return shlex.join(["python", "-m", "ultralytics", "train", *words])
 
 
-def random_state() -> dict[str, Any]:
-    """The generators of Python, NumPy, torch and its GPUs, as tensors and plain data."""
+def random_state(device: torch.device | None = None) -> dict[str, Any]:
+    """The generators of Python, NumPy, torch and its GPUs (of one `device`), as tensors and plain data."""
     version, words, gauss = random.getstate()
     kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # type: ignore[misc, unused-ignore]
     return {
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "cuda": _cuda_states(device),
         "python": {"version": version, "words": torch.tensor(words), "gauss": gauss},
         "numpy": {
             "kind": str(kind),
@@ -183,10 +183,19 @@ def random_state() -> dict[str, Any]:
     }
 
 
-def restore_random_state(state: Mapping[str, Any]) -> None:
+def _cuda_states(device: torch.device | None) -> list[torch.Tensor]:
+    if not torch.cuda.is_available() or (device is not None and device.type != "cuda"):
+        return []
+    # A rank keeps away from the GPUs of others: to ask for their state would start them.
+    return torch.cuda.get_rng_state_all() if device is None else [torch.cuda.get_rng_state(device)]
+
+
+def restore_random_state(state: Mapping[str, Any], device: torch.device | None = None) -> None:
     """Put the generators where they were; those that an older file does not hold stay."""
     torch.set_rng_state(state["torch"])
-    if torch.cuda.is_available() and state["cuda"]:
+    if device is not None and device.type == "cuda" and len(state["cuda"]) == 1:
+        torch.cuda.set_rng_state(state["cuda"][0], device)
+    elif device is None and torch.cuda.is_available() and state["cuda"]:
         if len(state["cuda"]) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all(state["cuda"])
         else:

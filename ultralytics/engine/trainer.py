@@ -16,6 +16,7 @@ import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -36,6 +37,14 @@ from ultralytics.engine.checkpoint import (
     save_checkpoint,
 )
 from ultralytics.engine.device import mixed_precision, seed_everything, select_device
+from ultralytics.engine.distributed import (
+    Team,
+    interrupted_run,
+    join,
+    remember_run,
+    reseed,
+    synchronise_norms,
+)
 from ultralytics.engine.ema import ModelEMA
 from ultralytics.engine.guard import (
     MAX_ROLLBACKS,
@@ -128,25 +137,22 @@ class BaseTrainer(ABC):
         self.command = sys.argv[1:] if source == "command line" else []
         self.provenance: dict[str, Any] = {}
         self.checkpoint = weights
+        self.team: Team = join()
+        self.own = 1  # images of the batch at work that count here
+        self.alone = False  # a loss is computed outside of the steps that all ranks take together
+        self.images_since = 0  # images of this rank since the ranks' batch norms were averaged
         self.resumption: Resumption | None = None
+        self.args.resume = self.team.lead(self._find_resume)
         if self.args.resume:
-            self.resumption = read_resume(self.args, dict(overrides or {}))
+            self.resumption = self.team.lead(lambda: read_resume(self.args, dict(overrides or {})))
             self.args = self.resumption.args
         self.resumed = self.resumption.checkpoint if self.resumption is not None else None
         self.args.plugins = load_plugins(self.args.plugins) or None
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            raise ConfigError(
-                f"started as {os.environ['WORLD_SIZE']} processes, and a run is one process",
-                mend="training on several GPUs is not offered yet: start it without torchrun",
-            )
-        self.device = select_device(self.args.device)
+        self.device = select_device(self.team.device_name(self.args.device))
+        self.team.bind(self.device)
         self.read_inputs()
-        if self.resumption is not None:
-            self.save_dir: Path = self.resumption.folder
-        else:
-            self.save_dir = new_run_dir(self.args.project, self.args.name or "train", self.args.exist_ok)
+        self.save_dir: Path = self.team.lead(self._make_folder)
         self.wdir = self.save_dir / "weights"
-        self.wdir.mkdir(exist_ok=True)
         self.best, self.last = self.wdir / "best.pt", self.wdir / "last.pt"
         self.previous = previous_of(self.last)
 
@@ -166,9 +172,30 @@ class BaseTrainer(ABC):
         self.lr_factor, self.rollbacks, self.skipped, self.skips_in_a_row = 1.0, 0, 0, 0
         self.careful_until: tuple[int, int] | None = None
         self.stage = ""
-        self.interrupts = Interrupts()
+        self.interrupts = Interrupts(self.team.most, quiet=self.team.many)
         self.loss_names: Sequence[str] = ()
         self.callbacks: dict[str, list[Callable[[BaseTrainer], object]]] = {}
+
+    def _find_resume(self) -> bool | str:
+        """`resume=` with `auto`, and a start by torchrun after a rank's end, looked up: a run's folder, or False."""
+        interrupted = interrupted_run()
+        if interrupted is not None and (interrupted / "args.yaml").is_file():
+            return str(interrupted)
+        if self.args.resume != "auto":
+            return self.args.resume
+        folder = Path(self.args.project or Path("runs") / "detect") / (self.args.name or "train")
+        return str(folder) if (folder / "args.yaml").is_file() else False
+
+    def _make_folder(self) -> Path:
+        """The run's folder, made by the leader alone."""
+        if self.resumption is not None:
+            folder = self.resumption.folder
+        else:
+            folder = new_run_dir(self.args.project, self.args.name or "train", self.args.exist_ok)
+        (folder / "weights").mkdir(exist_ok=True)
+        if self.team.many:
+            remember_run(folder)
+        return folder
 
     # What a task supplies
 
@@ -181,7 +208,8 @@ class BaseTrainer(ABC):
 
     @abstractmethod
     def get_dataloader(self, split: str, batch: int) -> Any:
-        """A loader with `set_epoch`, `batch_at`, `close`, `len` and `dataset`."""
+        """A loader with `set_epoch`, `batch_at`, `close`, `len`, `dataset` and `own`: the images of a batch that are
+        this rank's."""
 
     @abstractmethod
     def get_criterion(self) -> Callable[[Any, Mapping[str, Any]], tuple[Tensor, Tensor]]:
@@ -232,7 +260,8 @@ class BaseTrainer(ABC):
             UserError: the run cannot go on; what it had is saved.
         """
         request: StopRequest | None = None
-        with RunLock(self.save_dir), Interrupts() as self.interrupts:
+        lock = RunLock(self.save_dir) if self.team.leads else contextlib.nullcontext()
+        with lock, Interrupts(self.team.most, quiet=self.team.many) as self.interrupts:
             try:
                 return self._train()
             except StopRequest as e:
@@ -264,15 +293,16 @@ class BaseTrainer(ABC):
 
     def _begin(self) -> None:
         """Everything before the first step: from here on the run can be resumed."""
-        for folder in (self.save_dir, self.wdir):
-            remove_unfinished(folder)
         args_file = self.save_dir / "args.yaml"
-        if self.resumption is None:
-            write_text(args_file, self.args.yaml_text())
+        if self.team.leads:
+            for folder in (self.save_dir, self.wdir):
+                remove_unfinished(folder)
+            if self.resumption is None:
+                write_text(args_file, self.args.yaml_text())
         try:
             self._setup()
         except BaseException:
-            if self.resumption is None and not self.last.exists():
+            if self.team.leads and self.resumption is None and not self.last.exists():
                 args_file.unlink(missing_ok=True)
             raise
         LOGGER.info(
@@ -286,20 +316,26 @@ class BaseTrainer(ABC):
             self.save_dir,
         )
         self.clock = self.saved_at = time.perf_counter()
+        if self.team.leads:
+            self._clear_stale()
+        if self.resumed is None and (self.args.save or self.args.on_nan == "rollback"):
+            self._save_position(keep=False)
+        if self.team.leads:
+            write_text(args_file, self.args.yaml_text(describe_briefly(self.provenance)))
+            if self.rows:
+                self._write_results()
+            else:
+                (self.save_dir / "results.csv").unlink(missing_ok=True)
+            if not self.over:
+                (self.save_dir / "metrics.json").unlink(missing_ok=True)  # its absence tells that it is not finished
+
+    def _clear_stale(self) -> None:
+        """Remove what an earlier run in this folder has left, and put a damaged save aside."""
         if self.resumed is None:
-            for stale in (self.previous, self.save_dir / "results.csv"):  # of an earlier run in this folder
+            for stale in (self.previous, self.save_dir / "results.csv"):
                 stale.unlink(missing_ok=True)
-            if self.args.save or self.args.on_nan == "rollback":
-                self._save_position(keep=False)
         elif self.last.exists() and self.resumed.path != self.last:
             os.replace(self.last, self.last.with_name("last.aside.pt"))  # damaged: it must not become the previous one
-        write_text(args_file, self.args.yaml_text(describe_briefly(self.provenance)))
-        if self.rows:
-            self._write_results()
-        else:
-            (self.save_dir / "results.csv").unlink(missing_ok=True)
-        if not self.over:
-            (self.save_dir / "metrics.json").unlink(missing_ok=True)  # its absence tells that the run is not finished
 
     def _train_epochs(self) -> None:
         """Epoch by epoch to the end; a bad step may lead back."""
@@ -358,6 +394,8 @@ class BaseTrainer(ABC):
 
     def _remove_empty_folder(self) -> None:
         """A run that never began leaves no folder, unless something besides its lock is in it."""
+        if not self.team.leads:
+            return
         if not any(p.name != LOCK_FILE for p in (*self.wdir.glob("*"), *self.save_dir.iterdir()) if p != self.wdir):
             (self.save_dir / LOCK_FILE).unlink(missing_ok=True)
         for folder in (self.wdir, self.save_dir):
@@ -383,6 +421,11 @@ class BaseTrainer(ABC):
         self.val_loader = self.get_dataloader("val", args.batch * 2) if args.val else None
         images = len(self.train_loader.dataset)
         self.batch = min(args.batch, images)
+        if self.batch < self.team.size:
+            raise ConfigError(
+                f"batch={self.batch} is for all processes together, and there are {self.team.size}",
+                mend="a larger batch, or fewer processes",
+            )
 
         # A resumed run keeps its optimiser, even if its new length would make `auto` choose another.
         name = self.resumed.state["optimizer_name"] if self.resumed is not None else args.optimizer
@@ -413,9 +456,11 @@ class BaseTrainer(ABC):
         self.stopper = EarlyStopping(args.patience)
         self._make_schedule()
         before = self.resumed.state.get("provenance") if self.resumed is not None else None
-        self.provenance = provenance(self.device, args, self.describe_data(), self.command, before)
+        record = partial(provenance, self.device, args, self.describe_data(), self.command, before)
+        self.provenance = self.team.lead(record)
         self.guard = Guard(self.model, self.device)
         self.loss_mean = torch.zeros(len(self.loss_names), device=self.device)
+        reseed(self.team, args.seed)
         if self.resumption is not None and self.resumed is not None:
             with restoring(self.resumed.path):
                 self._restore(self.resumed.state)
@@ -423,6 +468,22 @@ class BaseTrainer(ABC):
             self._tell_changes(self.resumption.changed)
         if args.preflight:
             self._preflight(images)
+        if self.team.many:
+            self._join_ranks(images)
+
+    def _join_ranks(self, images: int) -> None:
+        """All ranks begin with the leader's weights, on the same data."""
+        self.team.check_same((images, self.describe_data()), "images or labels")
+        if self.resumed is None:
+            self.team.copy_leader([*self.model.parameters(), *self.model.buffers()])
+            self.team.copy_leader(list(self.ema.ema.state_dict().values()))
+        told = "each with batch norms of its own"
+        if self.args.sync_bn:
+            told = f"{synchronise_norms(self.model, self.team)} batch norms see the images of all"
+        per_rank = self.batch / self.team.size
+        LOGGER.info(
+            "%d processes share each batch of %d: %g images each, %s", self.team.size, self.batch, per_rank, told
+        )
 
     def _preflight(self, images: int) -> None:
         """Try the model at every shape of the run.
@@ -433,8 +494,11 @@ class BaseTrainer(ABC):
         args = self.args
         square = [(args.imgsz, args.imgsz)]
         validated = [] if self.val_loader is None else rectangles(self.val_loader) or square
+        ranks = self.team.size
+        batch, rest = -(-self.batch // ranks), images % self.batch
+        images = images // self.batch * batch + (max(rest // ranks, 1) if rest else 0)  # of one rank
         shapes = probes(
-            args.imgsz, self.stride, args.batch, images, args.multi_scale, validated, rectangles(self.train_loader)
+            args.imgsz, self.stride, batch, images, args.multi_scale, validated, rectangles(self.train_loader)
         )
         report = preflight(
             self.model,
@@ -442,7 +506,7 @@ class BaseTrainer(ABC):
             device=self.device,
             amp_dtype=self.amp_dtype,
             deterministic=args.deterministic,
-            batch=self.batch,
+            batch=batch,
             optimizer_copies=1 if isinstance(self.optimizer, torch.optim.SGD | torch.optim.RMSprop) else 2,
         )
         for line in report.lines():
@@ -502,6 +566,7 @@ class BaseTrainer(ABC):
         line = ""
         for i, batch in bar:
             iteration = i + batches * self.epoch
+            self.own = self.train_loader.own(i)
             try:
                 parts = self.train_step(batch, iteration)
             except BadStepError as bad:
@@ -514,17 +579,24 @@ class BaseTrainer(ABC):
                 self._look_back()
                 line = self._progress_line(self.loss_mean, batch)
                 bar.set_description(line)
-            if self.args.plots and (
-                iteration < 3 or (closing and 0 <= iteration - batches * max(self.epochs - closing, 0) < 3)
+            if (
+                self.args.plots
+                and self.team.leads
+                and (iteration < 3 or (closing and 0 <= iteration - batches * max(self.epochs - closing, 0) < 3))
             ):
                 self.draw_batch(batch, self.save_dir / f"train_batch{iteration}.jpg")
             self._run("on_train_batch_end")
-            if self.args.save_every and time.perf_counter() - self.saved_at >= self.args.save_every * 60:
+            if self.args.save_every and self.team.agree(
+                self.team.leads and time.perf_counter() - self.saved_at >= self.args.save_every * 60
+            ):
                 self._save_position()
             self.interrupts.poll()
         if bar.disable and line:
             LOGGER.info(line)
         self.mean_loss = self.loss_mean.tolist()
+        # The state at an epoch's end is that of one process: it can be resumed with any number of ranks.
+        self.team.collect_gradients(self.model)
+        self._average_norms()
         self._run("on_train_epoch_end")
 
     def train_step(self, batch: dict[str, Any], iteration: int) -> Tensor:
@@ -542,8 +614,11 @@ class BaseTrainer(ABC):
         self.stage = "forward"
         self.preprocess(batch, iteration)
         loss, parts = self.loss(batch)
+        if self.own == 0:
+            loss = loss * 0
+        self.images_since += self.own
         try:
-            self.guard.check(loss, "loss")
+            self.guard.check(parts.sum() if self.team.many else loss, "loss")  # the parts are those of all ranks
             self.stage = "backward"
             self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]  # torch's own
             if iteration - self.last_opt_step >= now.accumulate:
@@ -564,7 +639,9 @@ class BaseTrainer(ABC):
         return self.criterion(outputs, batch)
 
     def optimizer_step(self) -> None:
-        """Clip the gathered gradients, step, and let the average follow."""
+        """Add up the ranks' gradients, clip them, step, and let the average follow."""
+        self.team.sum_gradients(self.model)
+        self._average_norms()
         self.scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), MAX_GRAD_NORM)
         if not self.scaler.is_enabled():  # with a scaler infinite gradients are part of finding the scale
@@ -575,6 +652,25 @@ class BaseTrainer(ABC):
             raise BadStepError("gradient")
         self.optimizer.zero_grad()
         self.ema.update(self.model)
+
+    def reduce(self, tensor: Tensor) -> Tensor:
+        """The sum of what the ranks have found in their part of a batch: what a criterion normalises by."""
+        if self.alone:
+            return tensor
+        return self.team.sum(tensor if self.own else torch.zeros_like(tensor))
+
+    def _average_norms(self) -> None:
+        self.team.average_statistics(self.model, self.images_since)
+        self.images_since = 0
+
+    @contextlib.contextmanager
+    def _by_itself(self) -> Iterator[None]:
+        """Losses of this rank alone, whatever the others do."""
+        self.alone = True
+        try:
+            yield
+        finally:
+            self.alone = False
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """The run's precision for a forward pass."""
@@ -621,7 +717,9 @@ class BaseTrainer(ABC):
         Raises:
             NonFiniteLossError: stop. BadStepError: roll back.
         """
-        told = self._record_bad_step(bad, batch, iteration)
+        with self._by_itself():
+            told = self._record_bad_step(bad, batch, iteration)
+        saved = self.team.lead(self.last.exists)
         if self.args.on_nan == "skip":
             if bad.kind == "gradient":  # what has gathered for the step goes with it
                 self.optimizer.zero_grad()
@@ -632,12 +730,12 @@ class BaseTrainer(ABC):
                 LOGGER.warning("%s; skipped (%d so far)", told, self.skipped)
                 return
             told += f"; {self.skips_in_a_row} batches one after another"
-        elif self.args.on_nan == "rollback" and self.last.exists():
+        elif self.args.on_nan == "rollback" and saved:
             if self.rollbacks < MAX_ROLLBACKS:
                 LOGGER.warning("%s", told)
                 raise bad
             told += f"; the run was rolled back {self.rollbacks} times before"
-        kept = f"{self.last} holds the last save" if self.last.exists() else "nothing was saved"
+        kept = f"{self.last} holds the last save" if saved else "nothing was saved"
         raise NonFiniteLossError(told, mend=f"try a lower lr0, amp=False or on_nan=rollback; {kept}")
 
     def _record_bad_step(self, bad: BadStepError, batch: dict[str, Any], iteration: int) -> str:
@@ -664,6 +762,9 @@ class BaseTrainer(ABC):
                 loss, parts = self.loss(suspect)
                 return loss
 
+            if self.team.many and self.args.sync_bn:  # the ranks would have to fail in the same place
+                module, what = "", "look for the module without sync_bn"
+                break
             module, what = first_bad_module(self.model, step)
             self.guard.undo()
             if module:
@@ -683,19 +784,23 @@ class BaseTrainer(ABC):
             "im_file": files,
         }
         where = self.save_dir / "nan"
-        name = f"epoch{self.epoch + 1}_batch{number + 1}"
+        name = f"epoch{self.epoch + 1}_batch{number + 1}" + (f"_rank{self.team.rank}" if self.team.many else "")
+        here = bool(module) or not bool(torch.isfinite(parts).all()) or not self.team.many
         try:
-            recorded = record_batch(where, name, told, batch, lambda path: self.draw_batch(batch, path))
+            draw = partial(self.draw_batch, batch)
+            recorded = record_batch(where, name, told, batch, draw) if here else None
         except (UserError, OSError) as e:
             LOGGER.warning("The bad batch could not be recorded: %s", e)
             recorded = None
         named = ", ".join(Path(f).name for f in files[:4]) + (", …" if len(files) > 4 else "")
         numbers = ", ".join(f"{n} {v:.4g}" for n, v in losses.items())
         seen = f"{module}: {what}" if module else what
-        return (
+        line = (
             f"the {bad.kind} is not finite in epoch {self.epoch + 1}, batch {number + 1} ({numbers}; {named}): {seen}"
             + (f"; see {recorded}" if recorded else "")
         )
+        lines = self.team.gather((here, line)) or []  # one of the ranks has met it
+        return self.team.lead(lambda: next((told for met, told in lines if met), line))
 
     def _go_back(self, bad: BadStepError) -> None:
         """Take up the last save: at half the learning rate, or, where a bad step was seen too late, to see it.
@@ -703,13 +808,13 @@ class BaseTrainer(ABC):
         Raises:
             NonFiniteLossError: there is no save.
         """
-        if not self.last.exists():
+        if not self.team.lead(self.last.exists):
             raise NonFiniteLossError(
                 f"the loss is not finite in epoch {self.epoch + 1}", mend="try a lower lr0, or amp=False"
             )
         place = self.finished, self.batches_done
         kept = self.lr_factor, self.rollbacks, self.skipped, self.elapsed
-        self._restore(load_newest(self.last, self.previous).state)
+        self._restore(self.team.lead(lambda: load_newest(self.last, self.previous)).state)
         self.lr_factor, self.rollbacks, self.skipped, self.elapsed = kept
         self.guard.reset()
         back = f"epoch {self.finished + 1}, batch {self.batches_done + 1}"
@@ -768,9 +873,12 @@ class BaseTrainer(ABC):
         fraction = memory.FRACTION if asked == -1 else float(asked)
         total = torch.cuda.get_device_properties(self.device).total_memory
         weights = sum(p.numel() * p.element_size() for p in self.model.parameters())
-        found = memory.largest_batch(
-            lambda n: self._peak(n, extra=3 * weights), int(fraction * total), memory.MAX_BATCH
-        )
+        with self._by_itself():
+            mine = memory.largest_batch(
+                lambda n: self._peak(n, extra=3 * weights), int(fraction * total), memory.MAX_BATCH
+            )
+        each = self.team.gather(mine) or []
+        found = self.team.lead(lambda: min(each)) * self.team.size
         if not found:
             raise ConfigError(
                 f"batch={asked:g}: not even one image of imgsz={self.args.imgsz} fits into {fraction:.0%} of the GPU",
@@ -788,6 +896,12 @@ class BaseTrainer(ABC):
         place = (
             f"epoch {self.epoch + 1}, batch {self.batches_done + 1}" if self.stage else f"validation {self.epoch + 1}"
         )
+        if self.team.many:  # the others do not wait for a save, nor try smaller batches
+            raise GpuMemoryError(
+                f"CUDA out of memory at batch={self.args.batch} on {self.team.size} GPUs, imgsz={self.args.imgsz} in "
+                f"{place}; {self.last} holds the last save",
+                mend=f"{resume_command(self.save_dir, self.args.plugins)} with a smaller batch=",
+            ) from None
         traceback.clear_frames(error.__traceback__)  # they hold the tensors that were too many
         whole = self.stage in ("", "forward")
         if self.stage == "forward":
@@ -826,7 +940,8 @@ class BaseTrainer(ABC):
         """Validate, record, save."""
         args = self.args
         if args.time:
-            self.epochs = max(math.ceil(args.time * 3600 / (self.spent() / (self.epoch + 1))), self.epoch + 1)
+            spent = self.team.lead(self.spent)
+            self.epochs = max(math.ceil(args.time * 3600 / (spent / (self.epoch + 1))), self.epoch + 1)
             self._make_schedule()
         final = self.epoch + 1 >= self.epochs
         figures: dict[str, float] = {}
@@ -835,7 +950,7 @@ class BaseTrainer(ABC):
             figures, self.fitness = self.validate()
         improved = self.fitness is not None and self.fitness >= self.stopper.best_fitness
         stop = self.stopper(self.epoch, self.fitness)
-        if args.time and self.spent() >= args.time * 3600:
+        if args.time and self.team.agree(self.spent() >= args.time * 3600):
             stop = True
         row = {"epoch": self.epoch + 1, "time": round(self.spent(), 2)}
         row |= {f"train/{n}": v for n, v in zip(self.loss_names, self.mean_loss, strict=True)}
@@ -857,6 +972,8 @@ class BaseTrainer(ABC):
 
     def _write_results(self) -> None:
         """results.csv: the whole table anew, so that a killed run leaves whole lines."""
+        if not self.team.leads:
+            return
         columns = list(dict.fromkeys(k for row in self.rows for k in row))
         lines = [",".join(columns)]
         lines += [",".join(f"{row[c]:.6g}" if c in row else "" for c in columns) for row in self.rows]
@@ -864,6 +981,8 @@ class BaseTrainer(ABC):
 
     def _save(self, best: bool) -> None:
         state = self._state()
+        if not self.team.leads:
+            return
         if best:  # first: a stop between the two must not leave a last.pt that remembers a best.pt there is not
             save_checkpoint(self.best, {k: state[k] for k in _PORTABLE})
         save_checkpoint(self.last, state, self.previous)
@@ -875,7 +994,9 @@ class BaseTrainer(ABC):
     def _save_position(self, keep: bool = True) -> None:
         """Save the run as it is, in the middle of an epoch; `keep` the save before it."""
         self._look_back()
-        save_checkpoint(self.last, self._state(), self.previous if keep else None)
+        state = self._state()
+        if self.team.leads:
+            save_checkpoint(self.last, state, self.previous if keep else None)
         self.saved_at = time.perf_counter()
 
     def _save_sound(self) -> None:
@@ -888,6 +1009,15 @@ class BaseTrainer(ABC):
     def _state(self) -> dict[str, Any]:
         """Everything a run is, as tensors and plain data."""
         pending = {n: p.grad for n, p in self.model.named_parameters() if p.grad is not None}
+        mine: dict[str, Any] = {"rng": random_state(self.device if self.team.many else None)}
+        ranks: list[dict[str, Any]] = []
+        if self.team.many:
+            mine["images_since"] = self.images_since
+            if not self.team.leads:  # what the entry below is for the leader
+                mine["pending_gradients"] = pending
+            if self.images_since:  # in the middle of an epoch each has statistics of its own
+                mine["buffers"] = dict(self.model.named_buffers())
+            ranks = self.team.gather(mine) or []
         return {
             **self.describe_model(),
             "ema": self.ema.ema.state_dict(),
@@ -907,7 +1037,8 @@ class BaseTrainer(ABC):
             "best_epoch": self.stopper.best_epoch,
             "last_opt_step": self.last_opt_step,
             "pending_gradients": pending,
-            "rng": random_state(),
+            "rng": mine["rng"],
+            "ranks": ranks,
             "batches_done": self.batches_done,
             "batches": len(self.train_loader),
             "epochs": self.epochs,
@@ -932,12 +1063,9 @@ class BaseTrainer(ABC):
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self.stopper.best_fitness, self.stopper.best_epoch = state["best_fitness"], state["best_epoch"]
-        if self.args.save and self._epoch_of_best() != state["best_epoch"]:
+        if self.args.save and self.team.lead(self._epoch_of_best) != state["best_epoch"]:
             self.stopper.best_fitness = -math.inf  # so that the next epoch writes a best.pt
-        for name, parameter in self.model.named_parameters():
-            gradient = state["pending_gradients"].get(name)
-            parameter.grad = None if gradient is None else gradient.to(self.device)
-        restore_random_state(state["rng"])
+        self._restore_rank(state)
         self.fitness = state["fitness"]
         self.rows = list(state["results"])
         self.elapsed = state.get("elapsed", self.rows[-1]["time"] if self.rows else 0.0)
@@ -948,6 +1076,28 @@ class BaseTrainer(ABC):
             self._make_schedule()
         self.lr_factor, self.rollbacks = state.get("lr_factor", 1.0), state.get("rollbacks", 0)
         self.skipped, self.skips_in_a_row = state.get("skipped", 0), state.get("skips_in_a_row", 0)
+
+    def _restore_rank(self, state: Mapping[str, Any]) -> None:
+        """What each rank had of its own: gradients under way, statistics, random streams. Another number of ranks
+        shares what is common: the leader takes the sum of the gradients."""
+        ranks: list[dict[str, Any]] = state.get("ranks") or [{"rng": state["rng"]}]
+        pending: list[Mapping[str, Tensor]] = [state["pending_gradients"]] if self.team.leads else []
+        self.images_since = 0
+        if len(ranks) == self.team.size:
+            mine = ranks[self.team.rank]
+            restore_random_state(mine["rng"], self.device if self.team.many else None)
+            self.images_since = mine.get("images_since", 0)
+            buffers = dict(self.model.named_buffers())
+            for name, value in mine.get("buffers", {}).items():
+                buffers[name].copy_(value)
+            if not self.team.leads:
+                pending = [mine.get("pending_gradients", {})]
+        else:
+            LOGGER.info("It was written by %d processes: its sums will be rounded in another order", len(ranks))
+            pending += [r.get("pending_gradients", {}) for r in ranks[1:]] if self.team.leads else []
+        for name, parameter in self.model.named_parameters():
+            found = [p[name].to(self.device) for p in pending if name in p]
+            parameter.grad = sum(found[1:], found[0]) if found else None
 
     def _restore_position(self, state: Mapping[str, Any]) -> None:
         """Batches done of the epoch, and since the last step; with another number of batches per epoch, as many
@@ -990,7 +1140,7 @@ class BaseTrainer(ABC):
 
     def _finish(self) -> None:
         self.plot_run()
-        if self.best.exists():
+        if self.team.lead(self.best.exists):
             self.validate(final=True)
         LOGGER.info("")
         for what, path in (

@@ -50,6 +50,10 @@ class CheckpointError(UserError, ValueError):
     """A weights file that cannot be read or written."""
 
 
+class LostRankError(Exception):
+    """A process of a run on several devices has ended before its time; one line."""
+
+
 def nearest(word: str, known: Iterable[str], n: int = 3) -> str:
     """Say which known words are closest: "did you mean 'imgsz'?", or "" when none is near."""
     close = difflib.get_close_matches(word, list(known), n=n, cutoff=0.6)

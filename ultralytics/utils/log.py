@@ -13,6 +13,7 @@ from ultralytics.utils.text import printable
 
 T = TypeVar("T")
 LOGGER = logging.getLogger("ultralytics")
+_silent = False
 
 
 class _Console(logging.StreamHandler):  # type: ignore[type-arg]  # generic only in the stubs
@@ -29,12 +30,19 @@ def setup_console(verbose: bool = True) -> None:
     if not any(isinstance(h, _Console) for h in LOGGER.handlers):
         LOGGER.addHandler(_Console())
         LOGGER.propagate = False
-    LOGGER.setLevel(logging.INFO if verbose else logging.WARNING)
+    LOGGER.setLevel(logging.ERROR if _silent else logging.INFO if verbose else logging.WARNING)
+
+
+def silence() -> None:
+    """No messages and bars of this process from now on: another one tells them."""
+    global _silent
+    _silent = True
+    LOGGER.setLevel(logging.ERROR)
 
 
 def progress(iterable: Iterable[T] | None = None, **kwargs: Any) -> Any:
     """A tqdm bar that shows time left, and is quiet when the output is no terminal."""
-    kwargs.setdefault("disable", None)  # None: only where stderr is no terminal
+    kwargs.setdefault("disable", _silent or None)  # None: only where stderr is no terminal
     kwargs.setdefault("dynamic_ncols", True)
     kwargs.setdefault("file", sys.stderr)
     return tqdm(iterable, **kwargs)

@@ -5,7 +5,7 @@ Shapes: B images, A anchors of all levels, C classes, G boxes per image (padded)
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -79,6 +79,8 @@ class v8DetectionLoss:
         reg_max: bins per side.
         box, cls, dfl: gains of the three parts.
         tal_topk: anchors per ground-truth box.
+        reduce: a tensor's sum over all processes that share a batch. Each calls with its own images, and the sum of
+            the losses to differentiate is that of the whole batch; the parts are the whole batch's everywhere.
     """
 
     def __init__(
@@ -90,7 +92,9 @@ class v8DetectionLoss:
         cls: float = 0.5,
         dfl: float = 1.5,
         tal_topk: int = 10,
+        reduce: Callable[[Tensor], Tensor] = lambda t: t,
     ) -> None:
+        self.reduce = reduce
         self.nc, self.reg_max = nc, reg_max
         self.strides = [float(s) for s in strides]
         self.gains = (box, cls, dfl)
@@ -120,7 +124,8 @@ class v8DetectionLoss:
         _, target_bboxes, target_scores, fg_mask, _ = self.assigner(
             pred_logits.detach().sigmoid(), pred_bboxes * strides, anchors * strides, gt_labels, gt_bboxes, mask_gt
         )
-        score_sum = target_scores.sum().clamp(min=1)
+        score_sum, images = self.reduce(torch.stack([target_scores.sum(), target_scores.new_full((), float(B))]))
+        score_sum = score_sum.clamp(min=1)
         # Only foreground boxes have a gradient, so only they are decoded with one.
         image, anchor = fg_mask.nonzero(as_tuple=True)
         pred_bboxes = pred_bboxes.index_put((image, anchor), self.decode(anchors[anchor], pred_dist[image, anchor]))
@@ -132,7 +137,7 @@ class v8DetectionLoss:
         parts = torch.stack(
             [part * gain for part, gain in zip((loss_box, loss_cls, loss_dfl), self.gains, strict=True)]
         )
-        return parts.sum() * B, parts.detach()
+        return parts.sum() * images, self.reduce(parts.detach())
 
     def targets(self, batch: Mapping[str, Any], batch_size: int, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Boxes of each image, padded to the longest: labels (B, G, 1), boxes (B, G, 4) xyxy pixels, mask (B, G, 1)."""

@@ -61,3 +61,22 @@ class SampleKey(NamedTuple):
     index: int  # type: ignore[assignment]  # hides tuple.index, which nobody calls on a key
     seed: tuple[int, ...]  # entropy of the sample's own generator: (run seed, epoch, position in the epoch)
     partners: tuple[int, ...] = ()  # images that mosaic and mixup may take besides `index`
+
+
+class Share(NamedTuple):
+    """A rank's part of an epoch: its slice of every batch, or with `whole` every `ranks`-th batch; by default all."""
+
+    rank: int = 0
+    ranks: int = 1
+    whole: bool = False
+
+    def images(self, count: int) -> range:
+        """Which of a batch's images are the rank's: the slices differ by one image at most, and are empty for some
+        where there are fewer images than ranks (never for rank 0)."""
+        if self.whole:
+            return range(count)
+        return range(-(-self.rank * count // self.ranks), -(-(self.rank + 1) * count // self.ranks))
+
+    def batches(self, count: int) -> range:
+        """Which of an epoch's batches the rank loads."""
+        return range(self.rank, count, self.ranks) if self.whole else range(count)

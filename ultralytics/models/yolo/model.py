@@ -15,10 +15,12 @@ from ultralytics.cfg.dataset import DatasetSpec, load_dataset
 from ultralytics.data.build import build_dataloader, build_yolo_dataset
 from ultralytics.engine.checkpoint import Checkpoint, load_checkpoint, portable, save_checkpoint
 from ultralytics.engine.device import select_device
+from ultralytics.engine.distributed import join, several_devices
 from ultralytics.engine.provenance import provenance
 from ultralytics.engine.results import Results
 from ultralytics.engine.rundir import new_run_dir
 from ultralytics.models.yolo.detect import DetectionPredictor, DetectionTrainer, DetectionValidator
+from ultralytics.models.yolo.detect.ranks import train_on_ranks
 from ultralytics.models.yolo.detect.train import load_trained
 from ultralytics.nn.plugins import load_plugins
 from ultralytics.nn.summary import ModelReport, explain
@@ -206,26 +208,49 @@ class YOLO:
             start = Checkpoint(Path("the loaded weights"), spec, self.names, loaded, share=self._loaded_share)
         elif self.ckpt is not None and not kwargs.get("resume"):
             start = self.ckpt
+        names = several_devices(get_cfg(cfg, overrides).device)
+        if names:
+            return self._train_on(names, cfg, overrides, start)
         self.trainer = DetectionTrainer(cfg, overrides, weights=start)
         for event, functions in self.callbacks.items():
             for function in functions:
                 self.trainer.add_callback(event, function)
         self.metrics = self.trainer.train()
-        path = self.trainer.best if self.trainer.best.exists() else self.trainer.last
-        if path.exists():
-            self.model, self.ckpt = load_trained(path)
-            self.cfg, self._loaded = None, None
-            self.overrides = {k: self.ckpt.train_args[k] for k in ("imgsz", "data", "single_cls")}
+        self.trainer.team.wait()  # until the leader has written what is read now
+        self._go_on_with(self.trainer.save_dir)
         assert self.metrics is not None or not self.trainer.args.val
         return (
             self.metrics if self.metrics is not None else DetMetrics(save_dir=self.trainer.save_dir, names=self.names)
         )
 
+    def _train_on(
+        self, names: list[str], cfg: str | Path | None, overrides: Mapping[str, Any], start: Checkpoint | None
+    ) -> DetMetrics:
+        """Train in processes of their own, one per device."""
+        if self.callbacks:
+            raise ConfigError(
+                f"callbacks cannot follow to the processes that device={','.join(names)} starts",
+                mend="start your script with torchrun, without device",
+            )
+        save_dir, self.metrics = train_on_ranks(names, cfg, overrides, start)
+        self._go_on_with(save_dir)
+        return self.metrics if self.metrics is not None else DetMetrics(save_dir=save_dir, names=self.names)
+
+    def _go_on_with(self, save_dir: Path) -> None:
+        """Take a run's weights."""
+        found = [p for p in (save_dir / "weights" / n for n in ("best.pt", "last.pt")) if p.exists()]
+        if found:
+            self.model, self.ckpt = load_trained(found[0])
+            self.cfg, self._loaded = None, None
+            self.overrides = {k: self.ckpt.train_args[k] for k in ("imgsz", "data", "single_cls")}
+
     def val(self, **kwargs: Any) -> DetMetrics:
         """Validate on a split of a data set (`data`, `split`);
-        returns the metrics and writes them to the run folder."""
+        returns the metrics and writes them to the run folder. Processes that torchrun has started share the batches."""
         args = self._config("val", kwargs, kwargs.pop("_source", "argument"))
-        device = select_device(args.device)
+        team = join()
+        device = select_device(team.device_name(args.device))
+        team.bind(device)
         if not args.data:
             raise ConfigError("no data set given", mend="data=data/shapes.yaml, or your own YAML")
         data = load_dataset(args.data)
@@ -238,20 +263,23 @@ class YOLO:
         stride = max(int(self.model.stride.max()), 32)
         rect = args.rect_val and (args.rect or args.sources.get("rect", "default") == "default")
         images = data.split(args.split)
-        save_dir = new_run_dir(args.project, args.name or "val", args.exist_ok)
+        save_dir = team.lead(lambda: new_run_dir(args.project, args.name or "val", args.exist_ok))
         try:
-            dataset = build_yolo_dataset(
-                args, images, args.batch, data, mode="val", rect=rect, stride=stride, cache_dir=save_dir
-            )
+            with team.first():
+                dataset = build_yolo_dataset(
+                    args, images, args.batch, data, mode="val", rect=rect, stride=stride, cache_dir=save_dir
+                )
         except UserError:
             with contextlib.suppress(OSError):  # not empty: an earlier run's, with exist_ok
                 save_dir.rmdir()
             raise
-        loader = build_dataloader(dataset, args.batch, args.workers, shuffle=False)
-        validator = DetectionValidator(loader, save_dir, args, data)
+        workers, share = team.workers(args.workers), team.share(whole=True)
+        loader = build_dataloader(dataset, args.batch, workers, shuffle=False, share=share)
+        validator = DetectionValidator(loader, save_dir, args, data, team)
         self.metrics = validator(self.model.to(device), plots=args.plots)
         validator.log_table()
-        validator.save_metrics()
+        if team.leads:
+            validator.save_metrics()
         LOGGER.info("Results saved to %s", save_dir)
         return self.metrics
 

@@ -106,7 +106,7 @@ class DetectionTrainer(BaseTrainer):
     def get_criterion(self) -> Callable[[Any, Mapping[str, Any]], tuple[Tensor, Tensor]]:
         """The detection loss with the run's gains."""
         args, head = self.args, self.model.head
-        return v8DetectionLoss(head.nc, head.stride, head.reg_max, args.box, args.cls, args.dfl)
+        return v8DetectionLoss(head.nc, head.stride, head.reg_max, args.box, args.cls, args.dfl, reduce=self.reduce)
 
     def describe_model(self) -> dict[str, Any]:
         """Spec and names."""
@@ -141,19 +141,22 @@ class DetectionTrainer(BaseTrainer):
         """Batches of a split: rectangular at validation unless `rect_val=False`, in training with `rect`."""
         args = self.args
         training = split == "train"
-        dataset = build_yolo_dataset(
-            args,
-            self.data.split(split),
-            batch,
-            self.data,
-            mode=split,
-            rect=args.rect if training else args.rect_val,
-            stride=self.stride,
-            cache_dir=self.save_dir,
-        )
-        if training and args.plots:
+        with self.team.first():  # checks the pictures, and keeps what it found for the others
+            dataset = build_yolo_dataset(
+                args,
+                self.data.split(split),
+                batch,
+                self.data,
+                mode=split,
+                rect=args.rect if training else args.rect_val,
+                stride=self.stride,
+                cache_dir=self.save_dir,
+            )
+        if training and args.plots and self.team.leads:
             plot_labels(dataset.labels.bboxes, dataset.labels.cls, self.data.names, self.save_dir)
-        return build_dataloader(dataset, batch, args.workers, shuffle=training, seed=args.seed)
+        share = self.team.share(whole=not training)
+        workers = self.team.workers(args.workers)
+        return build_dataloader(dataset, batch, workers, shuffle=training, seed=args.seed, share=share)
 
     # Validation
 
@@ -162,23 +165,26 @@ class DetectionTrainer(BaseTrainer):
         if self.val_loader is None:
             self.val_loader = self.get_dataloader("val", self.args.batch * 2)
         if self.validator is None:
-            watched = Watched(self.val_loader, self.interrupts)
-            self.validator = DetectionValidator(watched, self.save_dir, self.args, self.data)
+            # Ranks validate different numbers of batches: they look for signals together, after the last.
+            loader = self.val_loader if self.team.many else Watched(self.val_loader, self.interrupts)
+            self.validator = DetectionValidator(loader, self.save_dir, self.args, self.data, self.team)
         model: Any = self.ema.ema
         if final:
-            best = load_checkpoint(self.best)
+            best = self.team.lead(lambda: load_checkpoint(self.best))
             LOGGER.info("Validating %s", best.path)
             model = model_of(best)
             model.load_state_dict(best.weights)
             model = model.to(self.device)
         amp = self.amp_dtype if self.device.type == "cuda" else None
-        metrics = self.validator(
-            model, None if final else self.criterion, plots=final and self.args.plots, autocast=amp
-        )
+        # Whole batches are validated by one rank each, so their loss is nobody else's.
+        args, head = self.args, self.model.head
+        criterion = v8DetectionLoss(head.nc, head.stride, head.reg_max, args.box, args.cls, args.dfl)
+        metrics = self.validator(model, None if final else criterion, plots=final and args.plots, autocast=amp)
         self.metrics = metrics
         if final:
             self.validator.log_table()
-            self.validator.save_metrics()
+            if self.team.leads:
+                self.validator.save_metrics()
         else:
             m = metrics.mean_results()
             LOGGER.info(
@@ -197,7 +203,7 @@ class DetectionTrainer(BaseTrainer):
 
     def plot_run(self) -> None:
         """results.png."""
-        if self.args.plots:
+        if self.args.plots and self.team.leads:
             plot_results(self.save_dir / "results.csv", self.save_dir)
 
 

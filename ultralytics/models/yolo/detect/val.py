@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from ultralytics.cfg.config import Config, get_cfg
 from ultralytics.cfg.dataset import DatasetSpec
 from ultralytics.engine.device import select_device
+from ultralytics.engine.distributed import Team
 from ultralytics.nn.inference import inference_copy
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.boxes import box_iou, scale_boxes, xywh2xyxy, xyxy2xywhn
@@ -32,6 +35,7 @@ from ultralytics.utils.types import ANY_CLASS
 
 Criterion = Callable[[Any, Mapping[str, Any]], tuple[Tensor, Tensor]]
 PLOTTED_BATCHES = 3
+PLOTTED_IMAGES = 16  # of a batch
 
 
 class DetectionValidator:
@@ -43,6 +47,8 @@ class DetectionValidator:
         args: conf (0.001 when unset), iou, max_det, single_cls, agnostic_nms, classes, plots, save_txt, save_conf,
         half, verbose.
         data: the data set's names and paths.
+        team: the ranks that share the loader's batches. Each evaluates whole batches as one process forms them, the
+            leader puts them in order, and all get its metrics: they do not depend on the number of ranks.
 
     Attributes:
         metrics: a DetMetrics; loss: mean loss parts when a criterion was given.
@@ -54,7 +60,9 @@ class DetectionValidator:
         save_dir: Path | None = None,
         args: Config | Mapping[str, Any] | None = None,
         data: DatasetSpec | None = None,
+        team: Team | None = None,
     ) -> None:
+        self.team = team or Team()
         self.dataloader = dataloader
         self.args = args if isinstance(args, Config) else get_cfg(None, args)
         self.save_dir = Path(save_dir) if save_dir else Path()
@@ -79,22 +87,21 @@ class DetectionValidator:
             autocast: precision of the forward pass on a GPU; None for the weights' own.
         """
         args = self.args
-        device = next(model.parameters()).device if args.device is None else select_device(args.device, quiet=True)
+        device = next(model.parameters()).device
+        if args.device is not None and not self.team.many:
+            device = select_device(args.device, quiet=True)
         net = inference_copy(model, device, args.half)
         dtype = next(net.parameters()).dtype
         conf = 0.001 if args.conf is None else args.conf
         nc = model.nc
         names = self.names or model.names
-        self.metrics = DetMetrics(save_dir=self.save_dir, names=names)
         confusion = ConfusionMatrix(nc=nc, conf=0.25 if args.conf in (None, 0.001) else args.conf) if plots else None
-        found: list[dict[str, Tensor]] = []
-        spent = dict.fromkeys(("preprocess", "inference", "loss", "postprocess"), 0.0)
-        clock = _Clock(device, spent)
-        images = regions = 0
-        loss_sum: Tensor | None = None
+        mine = _Part(confusion)
+        clock = _Clock(device, mine.spent)
         header = ("%22s" + "%11s" * 6) % ("Class", "Images", "Instances", "Box(P", "R", "mAP50", "mAP50-95)")
+        numbers = getattr(self.dataloader, "numbers", range(len(self.dataloader)))
         bar = progress(self.dataloader, desc=desc or header, total=len(self.dataloader))
-        for number, batch in enumerate(bar):
+        for number, batch in zip(numbers, bar, strict=True):
             with clock("preprocess"):
                 img = batch["img"].to(device, non_blocking=True)
                 img = img.to(dtype, memory_format=torch.channels_last) / 255
@@ -103,8 +110,7 @@ class DetectionValidator:
             with clock("loss"):
                 if criterion is not None:
                     on_device = {k: batch[k].to(device) for k in ("cls", "bboxes", "batch_idx")}
-                    parts = criterion([m.float() for m in outputs[1]], on_device)[1]
-                    loss_sum = parts if loss_sum is None else loss_sum + parts
+                    mine.loss[number] = criterion([m.float() for m in outputs[1]], on_device)[1]
             with clock("postprocess"):
                 detections = non_max_suppression(
                     outputs[0].float(),
@@ -116,31 +122,42 @@ class DetectionValidator:
                     max_det=args.max_det,
                     nc=nc,
                 )
-            images += len(detections)
-            regions += sum(map(len, batch["ignored"]))
-            for i, detected in enumerate(detections):
-                found.append(self._compare(detected.cpu(), batch, i, confusion))
+            found = [self._compare(detected.cpu(), batch, i, confusion) for i, detected in enumerate(detections)]
+            mine.add(number, found, nc, sum(map(len, batch["ignored"])))
             if plots and number < PLOTTED_BATCHES:
-                self._plot(batch, detections, number)
+                mine.shown[number] = _shown(batch, detections)
         bar.close()
-        self.loss = loss_sum / len(self.dataloader) if loss_sum is not None else None
-        stats = {k: torch.cat([f[k] for f in found]).numpy() if found else torch.zeros(0).numpy() for k in _STATS}
-        if not found:
-            stats["tp"] = stats["ignored"] = np.zeros((0, len(IOU_THRESHOLDS)), np.bool_)
-        per_class = torch.zeros(nc, dtype=torch.long)
-        for f in found:
-            per_class[torch.unique(f["target_cls"].long())] += 1
-        self.metrics.plot = plots
-        self.metrics.process(**stats)
-        self.metrics.nt_per_image = per_class.numpy()
-        self.metrics.images = images
-        self.metrics.ignored = regions
-        self.metrics.speed = {k: v / max(images, 1) * 1e3 for k, v in spent.items()}
+        mine.loss = {k: v.cpu() for k, v in mine.loss.items()}
+        parts = self.team.gather(mine)
+        self.metrics, self.loss = self.team.lead(lambda: self._summarise(parts or [], names, nc, plots))
+        return self.metrics
+
+    def _summarise(
+        self, parts: Sequence[_Part], names: Mapping[int, str], nc: int, plots: bool
+    ) -> tuple[DetMetrics, Tensor | None]:
+        """Metrics and mean loss out of what the ranks have seen, as if one of them had seen it in the loader's order;
+        with `plots`, the pictures."""
+        metrics = DetMetrics(save_dir=self.save_dir, plot=plots, names=names)
+        stats = {number: s for p in parts for number, s in p.stats.items()}
+        losses = {number: v for p in parts for number, v in p.loss.items()}
+        wide = np.zeros((0, len(IOU_THRESHOLDS)), np.bool_)
+        empty = {k: wide if k in ("tp", "ignored") else np.zeros(0, np.float32) for k in _STATS}
+        metrics.process(**{k: np.concatenate([stats[n][k] for n in sorted(stats)] or [empty[k]]) for k in _STATS})
+        metrics.images = sum(p.images for p in parts)
+        metrics.ignored = sum(p.regions for p in parts)
+        metrics.nt_per_image = sum((p.per_class for p in parts if p.stats), np.zeros(nc, np.int64))
+        spent = {k: sum(p.spent[k] for p in parts) for k in parts[0].spent}
+        metrics.speed = {k: v / max(metrics.images, 1) * 1e3 for k, v in spent.items()}
+        confusion = parts[0].confusion
         if confusion is not None:
-            self.metrics.confusion_matrix = confusion
+            confusion.matrix = sum((p.confusion.matrix for p in parts[1:] if p.confusion), confusion.matrix)
+            metrics.confusion_matrix = confusion
             for normalize in (True, False):
                 confusion.plot(normalize=normalize, save_dir=self.save_dir, names=tuple(names.values()))
-        return self.metrics
+        for number, (batch, detections) in sorted((n, v) for p in parts for n, v in p.shown.items()):
+            self._plot(batch, detections, number)
+        ordered = [losses[n] for n in sorted(losses)]
+        return metrics, sum(ordered[1:], ordered[0]) / len(ordered) if ordered else None
 
     def _compare(
         self, detected: Tensor, batch: Mapping[str, Any], i: int, confusion: ConfusionMatrix | None
@@ -187,7 +204,7 @@ class DetectionValidator:
     def _plot(self, batch: Mapping[str, Any], detections: list[Tensor], number: int) -> None:
         plot_images(batch, fname=self.save_dir / f"val_batch{number}_labels.jpg", names=self.names)
         height, width = batch["img"].shape[2:]
-        top = [d[:30].cpu() for d in detections]
+        top = [d[:30] for d in detections]
         boxes = torch.cat([d[:, :4] for d in top])
         predicted = {
             "img": batch["img"],
@@ -221,6 +238,43 @@ class DetectionValidator:
 
 
 _STATS = ("tp", "conf", "pred_cls", "target_cls", "ignored")
+
+
+@dataclass
+class _Part:
+    """What a rank has seen, by the batch's place in the loader.
+
+    Attributes:
+        confusion: of its images; stats: arrays of _STATS; loss: parts; shown: what the pictures need.
+        images: seen; regions: ignored ones in them; per_class: (nc,) images with labels of each class.
+        spent: seconds by stage.
+    """
+
+    confusion: ConfusionMatrix | None
+    stats: dict[int, dict[str, npt.NDArray[Any]]] = field(default_factory=dict)
+    loss: dict[int, Tensor] = field(default_factory=dict)
+    shown: dict[int, tuple[dict[str, Any], list[Tensor]]] = field(default_factory=dict)
+    images: int = 0
+    regions: int = 0
+    per_class: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    spent: dict[str, float] = field(
+        default_factory=lambda: dict.fromkeys(("preprocess", "inference", "loss", "postprocess"), 0.0)
+    )
+
+    def add(self, number: int, found: list[dict[str, Tensor]], nc: int, regions: int) -> None:
+        """Take a batch's images and the count of their ignored regions."""
+        self.regions += regions
+        self.stats[number] = {k: torch.cat([f[k] for f in found]).numpy() for k in _STATS}
+        self.images += len(found)
+        self.per_class = np.zeros(nc, np.int64) + (self.per_class if len(self.per_class) else 0)
+        for f in found:
+            self.per_class += np.bincount(np.unique(f["target_cls"].long().numpy()), minlength=nc)
+
+
+def _shown(batch: Mapping[str, Any], detections: list[Tensor]) -> tuple[dict[str, Any], list[Tensor]]:
+    """The images of a batch that a picture has room for, and their detections."""
+    kept = {k: batch[k] for k in ("batch_idx", "cls", "bboxes", "im_file")} | {"img": batch["img"][:PLOTTED_IMAGES]}
+    return kept, [d.cpu() for d in detections]
 
 
 class _Clock:
