@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ultralytics.cfg.config import get_cfg
-from ultralytics.data.cache import RamImages, RecentImages, cached
+from ultralytics.data.cache import RamImages, RecentImages, available_memory, cached
 from ultralytics.data.dataset import YOLODataset
 from ultralytics.utils.errors import DatasetError
 
@@ -132,6 +132,17 @@ def test_memory_that_does_not_suffice_is_said(toy, caplog, monkeypatch):
     monkeypatch.setattr("ultralytics.data.cache.available_memory", lambda: 1000)
     assert cached(load, "ram", *rest) is load
     assert "going on without" in caplog.text
+
+
+def test_the_memory_that_can_be_had_ends_at_a_containers_limit(tmp_path, monkeypatch):
+    limit, used = tmp_path / "max", tmp_path / "current"
+    monkeypatch.setattr("ultralytics.data.cache._CONTAINER", ((limit, used),))
+    unlimited = available_memory()
+    assert unlimited > 2**24
+    used.write_text("1000\n")
+    for text, want in (("5000\n", 4000), ("500\n", 0), ("max\n", None)):
+        limit.write_text(text)
+        assert available_memory() == want if want is not None else available_memory() > 2**24
 
 
 def test_an_image_that_was_replaced_is_named(toy):

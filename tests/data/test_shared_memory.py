@@ -59,7 +59,15 @@ def test_the_last_user_removes_it(key):
     assert not path.exists()
 
 
-def test_another_size_or_an_unfinished_filling_is_filled_anew(key):
+def test_another_size_is_filled_anew(key):
+    path = shared_memory.FOLDER / f"ultralytics-{os.getuid()}-{key}"
+    path.write_bytes(b"\1" * 40)  # marked whole, and cut off
+    memory = SharedBytes(key, 1000)
+    assert memory.fresh
+    assert path.stat().st_size > 1000
+
+
+def test_an_unfinished_filling_is_filled_anew(key):
     memory = SharedBytes(key, 1000)
     memory.array[:] = 1
     path = memory.path

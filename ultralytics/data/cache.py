@@ -153,18 +153,34 @@ def cached(load: Loader, cache: bool | str, labels: LabelSet, sizes: Int64Array,
 
 
 def available_memory() -> int:
-    """Free bytes of main memory; unlimited where the system does not tell."""
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") + _reclaimable()
-    except (ValueError, OSError, AttributeError):
-        return 2**62
+    """Bytes of main memory that can be had: what the system says, and what the container's limit leaves; unlimited
+    where neither is told."""
+    return min(_of_system(), *(_of_container(*files) for files in _CONTAINER))
 
 
-def _reclaimable() -> int:
-    """Page cache, which the kernel gives back."""
+_CONTAINER = (  # limit and use, in both versions of control groups
+    (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
+    (Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"), Path("/sys/fs/cgroup/memory/memory.usage_in_bytes")),
+)
+_UNLIMITED = 2**62
+
+
+def _of_system() -> int:
+    """MemAvailable leaves out what lies in shared memory, other runs' images among it."""
     try:
         with open("/proc/meminfo", encoding="ascii") as file:
             fields = dict(line.split(":", 1) for line in file)
-        return int(fields["Cached"].split()[0]) * 1024
+        return int(fields["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError, ValueError):
-        return 0
+        pass
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        return _UNLIMITED
+
+
+def _of_container(limit: Path, used: Path) -> int:
+    try:
+        return max(int(limit.read_text()) - int(used.read_text()), 0)
+    except (OSError, ValueError):  # no container, or "max"
+        return _UNLIMITED

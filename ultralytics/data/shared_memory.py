@@ -78,12 +78,12 @@ class SharedBytes:
                 if not _still_there(file, self.path):
                     os.close(file)
                     continue
-                if os.fstat(file).st_size == total and os.pread(file, 1, 0) == bytes([_WHOLE]):
+                if _is_whole(file, total):
                     self.fresh = False
                 else:
                     fcntl.flock(file, fcntl.LOCK_UN)
                     fcntl.flock(file, fcntl.LOCK_EX)
-                    if not _still_there(file, self.path) or os.pread(file, 1, 0) == bytes([_WHOLE]):
+                    if not _still_there(file, self.path) or _is_whole(file, total):
                         os.close(file)  # another one was quicker
                         continue
                     try:
@@ -107,6 +107,11 @@ class SharedBytes:
         """Give the name up, if filling it went wrong."""
         if self.fresh and self._file is not None:
             self.path.unlink(missing_ok=True)
+
+
+def _is_whole(file: int, size: int) -> bool:
+    """Whether an open file has been filled, with so many bytes."""
+    return os.fstat(file).st_size == size and os.pread(file, 1, 0) == bytes([_WHOLE])
 
 
 def _still_there(file: int, path: Path) -> bool:

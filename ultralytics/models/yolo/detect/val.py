@@ -273,7 +273,8 @@ class _Part:
 
 def _shown(batch: Mapping[str, Any], detections: list[Tensor]) -> tuple[dict[str, Any], list[Tensor]]:
     """The images of a batch that a picture has room for, and their detections."""
-    kept = {k: batch[k] for k in ("batch_idx", "cls", "bboxes", "im_file")} | {"img": batch["img"][:PLOTTED_IMAGES]}
+    kept = {k: batch[k] for k in ("batch_idx", "cls", "bboxes", "im_file", "ignored")}
+    kept["img"] = batch["img"][:PLOTTED_IMAGES]
     return kept, [d.cpu() for d in detections]
 
 
