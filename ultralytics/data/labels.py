@@ -17,6 +17,7 @@ from ultralytics.utils.errors import DatasetError
 from ultralytics.utils.files import read_text
 from ultralytics.utils.images import IMAGE_SUFFIXES, decode, truncated_jpeg, truncated_png, undecodable
 from ultralytics.utils.log import LOGGER, progress
+from ultralytics.utils.text import one_line
 from ultralytics.utils.types import ANY_CLASS, Float32Array, Int64Array, UInt8Array
 
 MIN_SIDE = 10  # pixels
@@ -460,6 +461,6 @@ def _report(desc: str, labels: LabelSet) -> None:
     if len(labels) and backgrounds == len(labels):
         LOGGER.warning("  no image has a box: is there a labels folder beside the images folder?")
     for problem in labels.problems[:SHOWN_PROBLEMS]:
-        LOGGER.warning("  %s", problem)
+        LOGGER.warning("  %s", one_line(problem))
     if len(labels.problems) > SHOWN_PROBLEMS:
         LOGGER.warning("  … and %d more", len(labels.problems) - SHOWN_PROBLEMS)
