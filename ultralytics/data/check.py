@@ -235,8 +235,8 @@ def check_data(data: str | Path, splits: Sequence[str] | None = None, near: bool
     try:
         spec = load_dataset(data, problems)
     except DatasetError as e:
-        where, _, line = e.where.rpartition(":")
-        found = (where, int(line)) if line.isdecimal() else (e.where, 0)
+        place = re.fullmatch(r"(.*)(?::|, line )(\d+)", e.where, re.DOTALL)
+        found = (place[1], int(place[2])) if place else (e.where, 0)
         return Report(found[0], {}, [Finding(ERROR, "yaml", *found, _told(e))])
     report = Report(str(spec.yaml_file), spec.names)
     text = read_text(spec.yaml_file, DatasetError)

@@ -163,7 +163,8 @@ def test_a_file_that_is_not_the_published_one_is_replaced(server, tmp_path, capl
     whole(get(published(server), tmp_path), tmp_path)
     (tmp_path / "file.tar").write_bytes(b"x" * len(PAYLOAD))
     whole(get(published(server), tmp_path), tmp_path)
-    assert caplog.text.count("not what was published") == 2
+    # Depending on what ran before, a record is captured once or twice.
+    assert sum("not what was published" in text for text in set(caplog.messages)) == 2
     (tmp_path / "file.tar").write_bytes(b"old")
     server.always = {"status": 404}
     with pytest.raises(UserError, match="404"):
