@@ -11,7 +11,7 @@ from tests.models.test_resume import settings_of
 from ultralytics.cli import main
 from ultralytics.engine import memory
 from ultralytics.engine.checkpoint import load_checkpoint
-from ultralytics.engine.trainer import NonFiniteLossError
+from ultralytics.engine.recovery import NonFiniteLossError
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils.errors import ConfigError
 
@@ -194,7 +194,7 @@ def wrapped(trainer):
 
     def train_step(batch, iteration):
         parts = step(batch, iteration)
-        trainer._save_sound()
+        trainer.save_sound()
         return parts
 
     return train_step
@@ -227,7 +227,7 @@ def test_gradients_that_no_scale_mends_are_told(given):
 def gpu(monkeypatch):
     """A GPU of 1000 bytes, of which an image takes 30."""
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=1000))
-    monkeypatch.setattr(DetectionTrainer, "_peak", lambda self, n, extra=0: 30 * n if n < 20 else None)
+    monkeypatch.setattr(memory, "peak", lambda trainer, n, extra=0: 30 * n if n < 20 else None)
 
 
 @pytest.mark.parametrize(
@@ -279,23 +279,23 @@ def test_a_full_gpu_is_told_and_nothing_is_lost(given, gpu, capsys, monkeypatch,
 def test_a_batch_is_found_by_trying(given, gpu, monkeypatch):
     tried = []
 
-    def peak(self, n, extra=0):
+    def peak(trainer, n, extra=0):
         tried.append((n, extra))
         return 30 * n if n < 20 else None
 
-    monkeypatch.setattr(DetectionTrainer, "_peak", peak)
+    monkeypatch.setattr(memory, "peak", peak)
     for asked, found in ((-1, 19), (0.3, 10)):
         trainer = DetectionTrainer(overrides={**given, "batch": asked})
         trainer.model = trainer.get_model()
         trainer.device = torch.device("cuda", 0)
-        trainer._find_batch()
+        memory.find_batch(trainer)
         assert trainer.args.batch == found
         assert trainer.args.sources["batch"] == "auto"
     weights = sum(p.numel() * 4 for p in trainer.model.parameters())
     assert {extra for _, extra in tried} == {3 * weights}  # the average, and two of the optimiser
     trainer.args.batch = 0.02
     with pytest.raises(ConfigError, match="not even one image of imgsz=32 fits into 2% of the GPU"):
-        trainer._find_batch()
+        memory.find_batch(trainer)
 
 
 def test_the_worst_case_is_tried(given, monkeypatch):
@@ -305,7 +305,7 @@ def test_the_worst_case_is_tried(given, monkeypatch):
     sizes = []
     monkeypatch.setattr(memory, "trial_step", lambda m, f, loss, n, *sizes_: sizes.append((n, *sizes_[:2])))
     monkeypatch.setattr(memory, "peak_memory", lambda step, device: step() or 5)
-    assert trainer._peak(3) == 5
+    assert memory.peak(trainer, 3) == 5
     assert sizes == [(3, (96, 96), (96, 96))]
     labels = trainer.trial_labels(3)
     assert len(labels["cls"]) == 3 * 4 * 2  # four images of the fullest, which has two boxes
@@ -317,7 +317,7 @@ def test_the_trial_runs_the_real_step(given, monkeypatch):
     trainer._setup()
     monkeypatch.setattr(memory, "peak_memory", lambda step, device: step() or 5)
     before = {k: v.clone() for k, v in trainer.model.state_dict().items()}
-    assert trainer._peak(2, extra=10) == 5
+    assert memory.peak(trainer, 2, extra=10) == 5
     assert all(torch.equal(v, before[k]) for k, v in trainer.model.state_dict().items())
 
 

@@ -13,7 +13,8 @@ from ultralytics.cfg.config import get_cfg
 from ultralytics.cfg.surgery import insert_rows
 from ultralytics.engine.checkpoint import load_checkpoint, save_checkpoint
 from ultralytics.engine.preflight import PreflightError
-from ultralytics.engine.trainer import EarlyStopping, NonFiniteLossError
+from ultralytics.engine.recovery import NonFiniteLossError
+from ultralytics.engine.trainer import EarlyStopping
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.errors import CheckpointError, ConfigError, DatasetError, UserError

@@ -12,27 +12,23 @@ import os
 import sys
 import tempfile
 import time
-import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812  # torch's customary name
 from torch import Tensor, nn
 
-import ultralytics
 from ultralytics.cfg.config import Config, get_cfg
-from ultralytics.engine import memory
+from ultralytics.engine import memory, recovery
 from ultralytics.engine.checkpoint import (
     Checkpoint,
     load_checkpoint,
     load_newest,
-    portable,
     restoring,
     save_checkpoint,
 )
@@ -48,44 +44,33 @@ from ultralytics.engine.distributed import (
 from ultralytics.engine.ema import ModelEMA
 from ultralytics.engine.guard import (
     MAX_ROLLBACKS,
-    MAX_SKIPS,
     MIN_SCALE,
     ROLLBACK_FACTOR,
     BadStepError,
     Guard,
-    first_bad_module,
-    record_batch,
 )
 from ultralytics.engine.interrupt import Interrupts, StopRequest
 from ultralytics.engine.optim import build_optimizer, choose_optimizer
 from ultralytics.engine.preflight import preflight
-from ultralytics.engine.probes import multi_scale_sizes, probes, rescaled
+from ultralytics.engine.probes import probes, rescaled
 from ultralytics.engine.provenance import describe_briefly, provenance
+from ultralytics.engine.recovery import NonFiniteLossError
 from ultralytics.engine.resume import (
     Resumption,
     is_over,
     previous_of,
-    random_state,
     read_resume,
-    restore_random_state,
     resume_command,
 )
 from ultralytics.engine.rundir import LOCK_FILE, RunLock, new_run_dir
 from ultralytics.engine.schedule import Schedule
+from ultralytics.engine.state import restore, state_of
 from ultralytics.nn.plugins import load_plugins
 from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.files import remove_unfinished, write_text
 from ultralytics.utils.log import LOGGER, progress
 
 MAX_GRAD_NORM = 10.0
-
-
-class NonFiniteLossError(UserError):
-    """A loss or gradient is NaN or infinite: training on would only destroy the weights."""
-
-
-class GpuMemoryError(UserError):
-    """A batch does not fit into the GPU's memory."""
 
 
 class EarlyStopping:
@@ -350,7 +335,7 @@ class BaseTrainer(ABC):
                 self._go_back(bad)
                 continue
             except torch.cuda.OutOfMemoryError as e:
-                self._out_of_memory(e)
+                memory.out_of_memory(self, e)
             if not self.over:
                 self.interrupts.poll()
         hours = (time.perf_counter() - self.clock) / 3600
@@ -364,7 +349,7 @@ class BaseTrainer(ABC):
         elif self.over:
             LOGGER.info("Stopped before the best weights were validated.")
         else:
-            self._save_sound()
+            self.save_sound()
             batches = len(self.train_loader)
             part = (
                 f" after {self.batches_done} of {batches} batches" if self.batches_done else " before its first batch"
@@ -416,7 +401,7 @@ class BaseTrainer(ABC):
         self.stride = stride
         self.criterion = self.get_criterion()
         if args.batch < 1:
-            self._find_batch()
+            memory.find_batch(self)
         self.train_loader = self.get_dataloader("train", args.batch)
         self.val_loader = self.get_dataloader("val", args.batch * 2) if args.val else None
         images = len(self.train_loader.dataset)
@@ -454,7 +439,7 @@ class BaseTrainer(ABC):
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp_dtype == torch.float16)
         self.ema = ModelEMA(self.model)
         self.stopper = EarlyStopping(args.patience)
-        self._make_schedule()
+        self.make_schedule()
         before = self.resumed.state.get("provenance") if self.resumed is not None else None
         record = partial(provenance, self.device, args, self.describe_data(), self.command, before)
         self.provenance = self.team.lead(record)
@@ -463,7 +448,7 @@ class BaseTrainer(ABC):
         reseed(self.team, args.seed)
         if self.resumption is not None and self.resumed is not None:
             with restoring(self.resumed.path):
-                self._restore(self.resumed.state)
+                restore(self, self.resumed.state)
             self.over = is_over(self.resumed.state, self.epochs, self.resumption.changed)
             self._tell_changes(self.resumption.changed)
         if args.preflight:
@@ -514,7 +499,7 @@ class BaseTrainer(ABC):
         for warning in report.warnings:
             LOGGER.warning(warning)
 
-    def _make_schedule(self) -> None:
+    def make_schedule(self) -> None:
         a = self.args
         self.schedule = Schedule(
             self.epochs,
@@ -570,7 +555,7 @@ class BaseTrainer(ABC):
             try:
                 parts = self.train_step(batch, iteration)
             except BadStepError as bad:
-                self._bad_step(bad, batch, iteration)
+                recovery.bad_step(self, bad, batch, iteration)
             else:
                 self.loss_count, self.skips_in_a_row = self.loss_count + 1, 0
                 self.loss_mean += (parts - self.loss_mean) / self.loss_count
@@ -664,7 +649,7 @@ class BaseTrainer(ABC):
         self.images_since = 0
 
     @contextlib.contextmanager
-    def _by_itself(self) -> Iterator[None]:
+    def by_itself(self) -> Iterator[None]:
         """Losses of this rank alone, whatever the others do."""
         self.alone = True
         try:
@@ -711,97 +696,6 @@ class BaseTrainer(ABC):
         if not self.guard.careful and self.guard.spoilt():
             raise BadStepError("unseen")
 
-    def _bad_step(self, bad: BadStepError, batch: dict[str, Any], iteration: int) -> None:
-        """Name and record a bad step, and do what `on_nan` says.
-
-        Raises:
-            NonFiniteLossError: stop. BadStepError: roll back.
-        """
-        with self._by_itself():
-            told = self._record_bad_step(bad, batch, iteration)
-        saved = self.team.lead(self.last.exists)
-        if self.args.on_nan == "skip":
-            if bad.kind == "gradient":  # what has gathered for the step goes with it
-                self.optimizer.zero_grad()
-                self.last_opt_step = iteration
-            self.skipped += 1
-            self.skips_in_a_row += 1
-            if self.skips_in_a_row <= MAX_SKIPS:
-                LOGGER.warning("%s; skipped (%d so far)", told, self.skipped)
-                return
-            told += f"; {self.skips_in_a_row} batches one after another"
-        elif self.args.on_nan == "rollback" and saved:
-            if self.rollbacks < MAX_ROLLBACKS:
-                LOGGER.warning("%s", told)
-                raise bad
-            told += f"; the run was rolled back {self.rollbacks} times before"
-        kept = f"{self.last} holds the last save" if saved else "nothing was saved"
-        raise NonFiniteLossError(told, mend=f"try a lower lr0, amp=False or on_nan=rollback; {kept}")
-
-    def _record_bad_step(self, bad: BadStepError, batch: dict[str, Any], iteration: int) -> str:
-        """Find the batch and the module, write them to RUN/nan; one line about it."""
-        batches = len(self.train_loader)
-        number = iteration % batches
-        gathered = range(max(self.last_opt_step + 1 - batches * self.epoch, 0), number)
-        suspects = [(number, batch)] if bad.kind == "loss" else []
-        if bad.kind == "gradient":  # any of the batches whose gradients had gathered
-            for k in (*gathered, number):
-                again = batch if k == number else self.train_loader.batch_at(self.epoch, k)
-                if k != number:
-                    self.preprocess(again, batches * self.epoch + k)
-                suspects.append((k, again))
-        pending = [(p, p.grad) for p in self.model.parameters()]
-        module, what, parts = "", "", torch.zeros(0)
-        for number, batch in suspects:  # noqa: B007  # the last one looked at is the one to tell of
-            for p, _ in pending:
-                p.grad = None
-            loss, parts = torch.zeros(0), torch.zeros(0)
-
-            def step(suspect: dict[str, Any] = batch) -> Tensor:
-                nonlocal loss, parts
-                loss, parts = self.loss(suspect)
-                return loss
-
-            if self.team.many and self.args.sync_bn:  # the ranks would have to fail in the same place
-                module, what = "", "look for the module without sync_bn"
-                break
-            module, what = first_bad_module(self.model, step)
-            self.guard.undo()
-            if module:
-                break
-        for p, gradient in pending:
-            p.grad = gradient
-        losses = {n: float(v) for n, v in zip(self.loss_names, parts.tolist(), strict=False)}
-        files = [str(f) for f in batch["im_file"]]
-        told = {
-            "epoch": self.epoch + 1,
-            "batch": number + 1,
-            "kind": bad.kind,
-            "module": module or None,
-            "found": what,
-            "loss": {n: v if math.isfinite(v) else str(v) for n, v in losses.items()},
-            "lr": self.optimizer.param_groups[1]["lr"],
-            "im_file": files,
-        }
-        where = self.save_dir / "nan"
-        name = f"epoch{self.epoch + 1}_batch{number + 1}" + (f"_rank{self.team.rank}" if self.team.many else "")
-        here = bool(module) or not bool(torch.isfinite(parts).all()) or not self.team.many
-        try:
-            draw = partial(self.draw_batch, batch)
-            recorded = record_batch(where, name, told, batch, draw) if here else None
-        except (UserError, OSError) as e:
-            LOGGER.warning("The bad batch could not be recorded: %s", e)
-            recorded = None
-        named = ", ".join(Path(f).name for f in files[:4]) + (", …" if len(files) > 4 else "")
-        numbers = ", ".join(f"{n} {v:.4g}" for n, v in losses.items())
-        seen = f"{module}: {what}" if module else what
-        line = (
-            f"the {bad.kind} is not finite in epoch {self.epoch + 1}, batch {number + 1} ({numbers}; {named}): {seen}"
-            + (f"; see {recorded}" if recorded else "")
-        )
-        lines = self.team.gather((here, line)) or []  # one of the ranks has met it
-        return self.team.lead(lambda: next((told for met, told in lines if met), line))
-
     def _go_back(self, bad: BadStepError) -> None:
         """Take up the last save: at half the learning rate, or, where a bad step was seen too late, to see it.
 
@@ -814,7 +708,7 @@ class BaseTrainer(ABC):
             )
         place = self.finished, self.batches_done
         kept = self.lr_factor, self.rollbacks, self.skipped, self.elapsed
-        self._restore(self.team.lead(lambda: load_newest(self.last, self.previous)).state)
+        restore(self, self.team.lead(lambda: load_newest(self.last, self.previous)).state)
         self.lr_factor, self.rollbacks, self.skipped, self.elapsed = kept
         self.guard.reset()
         back = f"epoch {self.finished + 1}, batch {self.batches_done + 1}"
@@ -833,105 +727,10 @@ class BaseTrainer(ABC):
         )
         self._save_position()
 
-    # Memory
-
-    def _worst_sizes(self) -> tuple[tuple[int, int], tuple[int, int] | None]:
-        """(height, width) of the largest training batch and, where the run validates, of a validation batch."""
-        side = self.args.imgsz
-        largest = max(multi_scale_sizes(side, self.stride)) if self.args.multi_scale else side
-        return (largest, largest), (side + self.stride,) * 2 if self.args.val else None  # rectangles have a border
-
-    def _peak(self, images: int, extra: int = 0) -> int | None:
-        """Bytes of the GPU that a step of so many images takes at its worst; None when memory runs out."""
-        train_size, val_size = self._worst_sizes()
-
-        def forward(img: Tensor) -> Any:
-            with self.autocast():
-                return self.model(img)
-
-        def loss(outputs: Any, n: int) -> Tensor:
-            labels = {k: v.to(self.device) for k, v in self.trial_labels(n).items()}
-            return self.criterion(outputs, labels)[0]
-
-        def step() -> None:
-            memory.trial_step(self.model, forward, loss, images, train_size, val_size, self.device, extra)
-
-        self.model.train()
-        return memory.peak_memory(step, self.device)
-
-    def _find_batch(self) -> None:
-        """batch=-1 or a fraction: the largest batch whose worst step stays within that part of the GPU's memory.
-
-        Raises:
-            ConfigError: not even one image does.
-        """
-        asked = self.args.batch
-        if self.device.type != "cuda":
-            LOGGER.warning("batch=%g needs a GPU to try: using %d", asked, memory.WITHOUT_GPU)
-            self.args.set("batch", memory.WITHOUT_GPU, "auto")
-            return
-        fraction = memory.FRACTION if asked == -1 else float(asked)
-        total = torch.cuda.get_device_properties(self.device).total_memory
-        weights = sum(p.numel() * p.element_size() for p in self.model.parameters())
-        with self._by_itself():
-            mine = memory.largest_batch(
-                lambda n: self._peak(n, extra=3 * weights), int(fraction * total), memory.MAX_BATCH
-            )
-        each = self.team.gather(mine) or []
-        found = self.team.lead(lambda: min(each)) * self.team.size
-        if not found:
-            raise ConfigError(
-                f"batch={asked:g}: not even one image of imgsz={self.args.imgsz} fits into {fraction:.0%} of the GPU",
-                mend="a smaller imgsz or network",
-            )
-        LOGGER.info("batch=%d: the largest whose worst step takes %.0f%% of the GPU's memory", found, fraction * 100)
-        self.args.set("batch", found, "auto")
-
-    def _out_of_memory(self, error: BaseException) -> NoReturn:
-        """Save what is whole, and name the batch that would have fitted.
-
-        Raises:
-            GpuMemoryError: always.
-        """
-        place = (
-            f"epoch {self.epoch + 1}, batch {self.batches_done + 1}" if self.stage else f"validation {self.epoch + 1}"
-        )
-        if self.team.many:  # the others do not wait for a save, nor try smaller batches
-            raise GpuMemoryError(
-                f"CUDA out of memory at batch={self.args.batch} on {self.team.size} GPUs, imgsz={self.args.imgsz} in "
-                f"{place}; {self.last} holds the last save",
-                mend=f"{resume_command(self.save_dir, self.args.plugins)} with a smaller batch=",
-            ) from None
-        traceback.clear_frames(error.__traceback__)  # they hold the tensors that were too many
-        whole = self.stage in ("", "forward")
-        if self.stage == "forward":
-            self.guard.undo()
-        elif self.stage == "backward" and self.last_opt_step + 1 == self.finished * len(self.train_loader) + (
-            self.batches_done
-        ):  # nothing had gathered before this batch
-            self.guard.undo()
-            self.optimizer.zero_grad()
-            whole = True
-        saved = whole and (self.args.save or self.last.exists())
-        if saved:
-            self._save_sound()
-        self.optimizer.zero_grad()
-        self.stage = ""
-        memory.free(self.device)
-        args = self.args
-        total = torch.cuda.get_device_properties(self.device).total_memory
-        fits = memory.largest_batch(self._peak, total, args.batch - 1) if args.batch > 1 else 0
-        told = f"batch={fits} fits (tried)" if fits else "not even one image fits"
-        mend = f"{resume_command(self.save_dir, args.plugins)} batch={fits}" if fits else "a smaller imgsz or network"
-        where = "" if saved or not self.last.exists() else f"; {self.last} holds the last save"
-        raise GpuMemoryError(
-            f"CUDA out of memory at batch={args.batch}, imgsz={args.imgsz} in {place}: {told}{where}", mend=mend
-        ) from None
-
     def _progress_line(self, mean: Tensor, batch: Mapping[str, Any]) -> str:
-        memory = torch.cuda.memory_reserved(self.device) / 1e9 if self.device.type == "cuda" else 0.0
+        reserved = torch.cuda.memory_reserved(self.device) / 1e9 if self.device.type == "cuda" else 0.0
         losses = "".join(f"{v:11.4g}" for v in mean.tolist())
-        progress_columns = f"{f'{self.epoch + 1}/{self.epochs}':>11}{f'{memory:.3g}G':>11}"
+        progress_columns = f"{f'{self.epoch + 1}/{self.epochs}':>11}{f'{reserved:.3g}G':>11}"
         return f"{progress_columns}{losses}{len(batch['cls']):>11}{batch['img'].shape[-1]:>11}"
 
     # The end of an epoch
@@ -942,7 +741,7 @@ class BaseTrainer(ABC):
         if args.time:
             spent = self.team.lead(self.spent)
             self.epochs = max(math.ceil(args.time * 3600 / (spent / (self.epoch + 1))), self.epoch + 1)
-            self._make_schedule()
+            self.make_schedule()
         final = self.epoch + 1 >= self.epochs
         figures: dict[str, float] = {}
         self.fitness = None
@@ -980,7 +779,7 @@ class BaseTrainer(ABC):
         write_text(self.save_dir / "results.csv", "\n".join(lines) + "\n")
 
     def _save(self, best: bool) -> None:
-        state = self._state()
+        state = state_of(self)
         if not self.team.leads:
             return
         if best:  # first: a stop between the two must not leave a last.pt that remembers a best.pt there is not
@@ -994,122 +793,19 @@ class BaseTrainer(ABC):
     def _save_position(self, keep: bool = True) -> None:
         """Save the run as it is, in the middle of an epoch; `keep` the save before it."""
         self._look_back()
-        state = self._state()
+        state = state_of(self)
         if self.team.leads:
             save_checkpoint(self.last, state, self.previous if keep else None)
         self.saved_at = time.perf_counter()
 
-    def _save_sound(self) -> None:
+    def save_sound(self) -> None:
         """Save the run as it is, unless it turns out spoilt; then the last save stands."""
         try:
             self._save_position()
         except BadStepError:
             LOGGER.warning("The loss or a gradient is not finite: the save before stands, %s", self.last)
 
-    def _state(self) -> dict[str, Any]:
-        """Everything a run is, as tensors and plain data."""
-        pending = {n: p.grad for n, p in self.model.named_parameters() if p.grad is not None}
-        mine: dict[str, Any] = {"rng": random_state(self.device if self.team.many else None)}
-        ranks: list[dict[str, Any]] = []
-        if self.team.many:
-            mine["images_since"] = self.images_since
-            if not self.team.leads:  # what the entry below is for the leader
-                mine["pending_gradients"] = pending
-            if self.images_since:  # in the middle of an epoch each has statistics of its own
-                mine["buffers"] = dict(self.model.named_buffers())
-            ranks = self.team.gather(mine) or []
-        return {
-            **self.describe_model(),
-            "ema": self.ema.ema.state_dict(),
-            "epoch": self.finished - 1,
-            "fitness": self.fitness,
-            "best_fitness": self.stopper.best_fitness,
-            "train_args": portable(self.args.to_dict()),
-            "provenance": self.provenance,
-            "version": ultralytics.__version__,
-            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "torch": str(torch.__version__),
-            "weights": self.model.state_dict(),
-            "updates": self.ema.updates,
-            "optimizer_name": type(self.optimizer).__name__,
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "best_epoch": self.stopper.best_epoch,
-            "last_opt_step": self.last_opt_step,
-            "pending_gradients": pending,
-            "rng": mine["rng"],
-            "ranks": ranks,
-            "batches_done": self.batches_done,
-            "batches": len(self.train_loader),
-            "epochs": self.epochs,
-            "loss_mean": self.loss_mean,
-            "loss_count": self.loss_count,
-            "elapsed": self.spent(),
-            "over": self.over,
-            "lr_factor": self.lr_factor,
-            "rollbacks": self.rollbacks,
-            "skipped": self.skipped,
-            "skips_in_a_row": self.skips_in_a_row,
-            "results": self.rows,
-        }
-
     # Resuming
-
-    def _restore(self, state: dict[str, Any]) -> None:
-        """Become the run of a checkpoint's state."""
-        self.model.load_state_dict(state["weights"])
-        self.ema.ema.load_state_dict(state["ema"])
-        self.ema.updates = state["updates"]
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
-        self.stopper.best_fitness, self.stopper.best_epoch = state["best_fitness"], state["best_epoch"]
-        if self.args.save and self.team.lead(self._epoch_of_best) != state["best_epoch"]:
-            self.stopper.best_fitness = -math.inf  # so that the next epoch writes a best.pt
-        self._restore_rank(state)
-        self.fitness = state["fitness"]
-        self.rows = list(state["results"])
-        self.elapsed = state.get("elapsed", self.rows[-1]["time"] if self.rows else 0.0)
-        self.start_epoch = self.finished = state["epoch"] + 1
-        self._restore_position(state)
-        if self.args.time:
-            self.epochs = state.get("epochs", self.epochs)
-            self._make_schedule()
-        self.lr_factor, self.rollbacks = state.get("lr_factor", 1.0), state.get("rollbacks", 0)
-        self.skipped, self.skips_in_a_row = state.get("skipped", 0), state.get("skips_in_a_row", 0)
-
-    def _restore_rank(self, state: Mapping[str, Any]) -> None:
-        """What each rank had of its own: gradients under way, statistics, random streams. Another number of ranks
-        shares what is common: the leader takes the sum of the gradients."""
-        ranks: list[dict[str, Any]] = state.get("ranks") or [{"rng": state["rng"]}]
-        pending: list[Mapping[str, Tensor]] = [state["pending_gradients"]] if self.team.leads else []
-        self.images_since = 0
-        if len(ranks) == self.team.size:
-            mine = ranks[self.team.rank]
-            restore_random_state(mine["rng"], self.device if self.team.many else None)
-            self.images_since = mine.get("images_since", 0)
-            buffers = dict(self.model.named_buffers())
-            for name, value in mine.get("buffers", {}).items():
-                buffers[name].copy_(value)
-            if not self.team.leads:
-                pending = [mine.get("pending_gradients", {})]
-        else:
-            LOGGER.info("It was written by %d processes: its sums will be rounded in another order", len(ranks))
-            pending += [r.get("pending_gradients", {}) for r in ranks[1:]] if self.team.leads else []
-        for name, parameter in self.model.named_parameters():
-            found = [p[name].to(self.device) for p in pending if name in p]
-            parameter.grad = sum(found[1:], found[0]) if found else None
-
-    def _restore_position(self, state: Mapping[str, Any]) -> None:
-        """Batches done of the epoch, and since the last step; with another number of batches per epoch, as many
-        images as before."""
-        batches, before = len(self.train_loader), state.get("batches", len(self.train_loader))
-        done = state.get("batches_done", 0)
-        gathered = (state["epoch"] + 1) * before + done - 1 - state["last_opt_step"]
-        self.batches_done = done * batches // before
-        self.last_opt_step = self.finished * batches + self.batches_done - 1 - gathered
-        self.loss_count = state.get("loss_count", 0)
-        if "loss_mean" in state:
-            self.loss_mean = state["loss_mean"].to(self.device)
 
     def _tell_changes(self, changed: Mapping[str, Any]) -> None:
         """What a resumed run does otherwise than it would have done."""
@@ -1128,7 +824,7 @@ class BaseTrainer(ABC):
         if {"batch", "data", "imgsz", "device"} & set(changed):
             LOGGER.info("With another batch, imgsz, data or device it will not equal the run that was never stopped")
 
-    def _epoch_of_best(self) -> int | None:
+    def epoch_of_best(self) -> int | None:
         """The epoch best.pt holds; None when it is missing or damaged."""
         try:
             epoch: int | None = load_checkpoint(self.best).state.get("epoch")
