@@ -1,5 +1,8 @@
 import gc
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -120,3 +123,29 @@ def test_partners_of_a_large_split_are_near_ones(toy, monkeypatch):
         shown |= {k.index for k in batch}
         assert set(batch[0].partners) <= shown
     assert same(epoch(load), epoch(loader(toy, 2)))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")
+def test_workers_of_a_run_that_is_killed_while_they_start_end(toy, tmp_path):
+    """The run is killed by the worker itself, before torch's own watch begins."""
+    program = f"""
+import os, signal, time
+from ultralytics.data import build
+from tests.data.test_build import loader, epoch
+from pathlib import Path
+def orphaned(run, number, start=build._start_worker):
+    os.kill(run, signal.SIGKILL)
+    time.sleep(0.5)
+    Path({str(tmp_path / "pid")!r}).write_text(str(os.getpid()))
+    build.ALONE = 0.2
+    start(run, number)
+build._start_worker = orphaned
+epoch(loader(Path({str(toy)!r}), workers=1))
+"""
+    clone = Path(__file__).resolve().parents[2]
+    assert subprocess.run([sys.executable, "-c", program], cwd=clone, check=False).returncode == -9
+    for _ in range(100):
+        time.sleep(0.1)
+        if (tmp_path / "pid").exists() and not Path("/proc", (tmp_path / "pid").read_text()).exists():
+            return
+    raise AssertionError("the worker is still there")

@@ -7,7 +7,10 @@ import math
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,7 @@ from ultralytics.utils.types import Batch, SampleKey, Share
 # loaded.
 WHOLE_SPLIT = 512  # images
 PARTNER_IMAGES = 128
+ALONE = 5.0  # seconds between two looks at whether the run is still there
 WORKER_CYCLE = 8  # batches this far apart go to one worker, be there 1, 2, 4 or 8
 GRACE = 20  # seconds that a worker lives on after SIGTERM
 
@@ -153,7 +157,7 @@ class Loader:
             collate_fn=_collate,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self.num_workers > 0,
-            worker_init_fn=_start_worker if self.num_workers else None,
+            worker_init_fn=partial(_start_worker, os.getpid()) if self.num_workers else None,
             prefetch_factor=4 if self.num_workers else None,
             generator=torch.Generator(),  # samples need none, and the run's own must not depend on who draws from it
         )
@@ -248,14 +252,24 @@ def _collate(samples: list[Any]) -> Any:
     return next((s for s in samples if isinstance(s, UserError)), None) or YOLODataset.collate_fn(samples)
 
 
-def _start_worker(_: int) -> None:
-    # A signal to the whole group means the run, which goes on to the end of its batch and then ends its workers. A
-    # worker whose run is killed notices that by itself.
+def _start_worker(run: int, _: int) -> None:
+    """Make a process a worker of the process `run`."""
+    # torch's own watch begins with whoever is the parent when the worker is ready: one whose run is killed before that
+    # would wait for ever.
+    threading.Thread(target=_leave_with, args=(run,), daemon=True).start()
+    # A signal to the whole group means the run, which goes on to the end of its batch and then ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _leave_soon)
     gc.freeze()  # a collection would write to every object that came from the run, and so make copies of their pages
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
+
+
+def _leave_with(run: int) -> None:
+    """End this process once its run is no longer its parent."""
+    while os.getppid() == run:
+        time.sleep(ALONE)
+    os._exit(1)
 
 
 def _leave_soon(*_: object) -> None:
