@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ultralytics import REFERENCE_VERSION, __version__
-from ultralytics.cfg.config import KNOBS, MODE_DEFAULTS, get_cfg, parse_value, parse_word, unknown_key
+from ultralytics.cfg.config import KNOBS, MODE_DEFAULTS, check_switches, get_cfg, parse_value, parse_word, unknown_key
 from ultralytics.cfg.model import ModelSpec, load_model_spec
 from ultralytics.cfg.surgery import describe_change, insert_rows, remove_rows, replace_rows, set_plugins
 from ultralytics.utils.errors import ConfigError, LostRankError, ModelError, UserError, nearest
@@ -251,6 +251,8 @@ def _dispatch(words: list[str]) -> int:
     if mode == "prepare":
         return _prepare(rest)
     given = _pairs(rest, mode)
+    if mode not in RUN_MODES:
+        check_switches(given, SWITCHES)
     if mode == "info":
         return _info(given)
     if mode == "check-data":
@@ -341,16 +343,13 @@ def _check_data(given: dict[str, Any]) -> int:
     _known(given, CHECK_DATA_KEYS, "check-data")
     if not given.get("data"):
         raise ConfigError("no data set given", mend="data=data/shapes.yaml")
-    near = given.get("near", True)
-    if not isinstance(near, bool):
-        raise ConfigError(f"near={near} must be True or False")
     split = given.get("split")
     splits = None if split in (None, "") else [s.strip() for part in _listed(split) for s in str(part).split(",")]
     from ultralytics.data.check import check_data  # OpenCV takes a moment to import
     from ultralytics.engine.rundir import new_run_dir
     from ultralytics.utils.plotting import plot_dataset
 
-    report = check_data(str(given["data"]), splits, near)
+    report = check_data(str(given["data"]), splits, given.get("near", True))
     given_out = Path(str(given["out"])) if given.get("out") else None
     out = new_run_dir(given_out.parent, given_out.name, True) if given_out else new_run_dir("runs", "check-data")
     report.write(out)
@@ -434,6 +433,7 @@ def _prepare(words: list[str]) -> int:
         raise ConfigError(what, mend=f"one of {kinds}; such as: {PROGRAM} {EXAMPLES['prepare'].split(' | ')[1]}")
     kind, given = words[0], _pairs(words[1:], "prepare")
     _known(given, PREPARE_KEYS[kind], f"prepare {kind}")
+    check_switches(given, SWITCHES)
     for key, value in given.items():
         kinds_of, told = _PREPARE_VALUES.get(key, ((), ""))
         if kinds_of and type(value) not in kinds_of:
@@ -462,7 +462,6 @@ def _prepare(words: list[str]) -> int:
 _PREPARE_VALUES: dict[str, tuple[tuple[type, ...], str]] = {
     "seed": ((int,), "an integer of 0 or more"),
     "val": ((int, float), "a part of the images, 0 or more and below 1"),
-    "download": ((bool,), "True or False"),
     "one_based": ((bool, str), "auto, True or False"),
 }
 
@@ -479,8 +478,6 @@ def _subset(given: dict[str, Any]) -> int:
     for key in ("data", "out"):
         if not given.get(key):
             raise ConfigError(f"{key} is missing", mend=f"such as: {PROGRAM} {EXAMPLES['subset']}")
-    if not isinstance(given.get("copy", False), bool):
-        raise ConfigError(f"copy={given['copy']} must be True or False")
     given = {k: v for k, v in given.items() if v is not None}
     if "classes" in given:
         given["classes"] = _class_words(given["classes"])
@@ -530,7 +527,7 @@ def _export_coco(given: dict[str, Any]) -> int:
     from ultralytics.data.prepare import export_coco  # OpenCV takes a moment to import
 
     split = given.get("split") or "val"
-    print(f"written: {export_coco(given['data'], given['out'], split, bool(given.get('overwrite')))}")
+    print(f"written: {export_coco(given['data'], given['out'], split, given.get('overwrite', False))}")
     return 0
 
 
@@ -568,6 +565,7 @@ def _pairs(words: list[str], mode: str) -> dict[str, Any]:
     return given
 
 
+SWITCHES = ("copy", "download", "json", "near", "overwrite")  # of the other modes
 RUN_MODES = ("train", "val", "predict", "check")
 _TEXTS = ("cfg", "model", "module", "source", "out", "data", "split", "images", "mirror")
 

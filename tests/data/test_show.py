@@ -9,7 +9,10 @@ from ultralytics.cfg.config import get_cfg
 from ultralytics.cfg.dataset import load_dataset
 from ultralytics.data import show as module
 from ultralytics.data.build import EpochSampler, build_yolo_dataset
+from ultralytics.data.check import check_data
+from ultralytics.data.prepare import export_coco, prepare_voc
 from ultralytics.data.show import show
+from ultralytics.data.subset import kfold, subset
 from ultralytics.utils.errors import ConfigError, DatasetError, UserError
 from ultralytics.utils.images import imread
 from ultralytics.utils.plotting import _GREY
@@ -94,6 +97,24 @@ def test_nothing_is_overwritten_silently(toy, tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="overwrite=True"):
         show(toy, n=1, imgsz=32, out=names[0])
     assert show(toy, n=1, imgsz=32, out=names[0], overwrite=True).is_file()
+
+
+def test_a_word_for_a_switch_is_refused_and_overwrites_nothing(toy, tmp_path):
+    file = tmp_path / "s.jpg"
+    file.write_text("mine")
+    out = tmp_path / "v.json"
+    out.write_text("mine")
+    for call in (
+        lambda: show(toy, n=1, imgsz=64, out=file, overwrite="no"),
+        lambda: export_coco(toy, out, overwrite="no"),
+        lambda: subset(toy, tmp_path / "x.yaml", copy="no"),
+        lambda: kfold(toy, tmp_path / "x.yaml", copy="no"),
+        lambda: check_data(toy, near="no"),
+        lambda: prepare_voc(out=tmp_path / "x", download="no"),
+    ):
+        with pytest.raises(ConfigError, match="=no must be True or False"):
+            call()
+    assert file.read_text() == out.read_text() == "mine"
 
 
 def test_fewer_images_than_wanted_are_all_shown(toy, tmp_path, drawn):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -383,6 +383,20 @@ def parse_word(key: str, text: str) -> Any:
         return None if value is None else word[1:-1] if quoted else word
     told = KNOBS[key].metadata["none"]  # the word that --help shows for None is understood as well
     return None if isinstance(told, str) and isinstance(value, str) and value.lower() == told else value
+
+
+def check_switches(given: Mapping[str, Any], keys: Iterable[str] | None = None) -> None:
+    """Switches are True or False: text such as "no", which Python would take for true, is refused.
+
+    Args:
+        given: keys and values; keys: those that are switches, all when None.
+
+    Raises:
+        ConfigError: a value is neither.
+    """
+    for key in given if keys is None else keys:
+        if key in given and not isinstance(given[key], bool):
+            raise ConfigError(f"{key}={given[key]} must be True or False")
 
 
 def check_classes(classes: int | list[int] | None, nc: int, whose: str) -> None:

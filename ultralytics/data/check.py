@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from ultralytics.cfg.config import check_switches
 from ultralytics.cfg.dataset import DatasetSpec, load_dataset
 from ultralytics.data.examine import ERROR, NOTE, WARNING, Finding, Record, examine
 from ultralytics.data.labels import ignore_file, label_file, list_images, parse_labels
@@ -231,6 +232,7 @@ def check_data(data: str | Path, splits: Sequence[str] | None = None, near: bool
     Raises:
         MissingFileError: no such YAML; ConfigError: it has no such split.
     """
+    check_switches({"near": near})
     problems: list[DatasetError] = []
     try:
         spec = load_dataset(data, problems)

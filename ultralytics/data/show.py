@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ultralytics.cfg.config import KNOBS, Config, get_cfg, unknown_key
+from ultralytics.cfg.config import KNOBS, Config, check_switches, get_cfg, unknown_key
 from ultralytics.cfg.dataset import DatasetSpec, load_dataset
 from ultralytics.data.build import WHOLE_SPLIT, build_yolo_dataset
 from ultralytics.data.dataset import YOLODataset
@@ -55,6 +55,7 @@ def show(
         ConfigError: a key that is not possible; DatasetError: no such split, or nothing usable in it; UserError: the
         picture cannot be written.
     """
+    check_switches({"overwrite": overwrite})
     for key, value, low, high in (("n", n, 1, MOST), ("seed", seed, 0, 2**63 - 1)):
         if type(value) is not int or not low <= value <= high:
             raise ConfigError(f"{key}={value} must be an integer of {low} to {high}")

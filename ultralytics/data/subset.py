@@ -22,6 +22,7 @@ from typing import IO, Any
 import yaml
 
 from ultralytics import __version__
+from ultralytics.cfg.config import check_switches
 from ultralytics.cfg.dataset import DatasetSpec, load_dataset
 from ultralytics.data.labels import (
     ignore_file,
@@ -101,6 +102,7 @@ def subset(
         ConfigError: an option that is not possible; DatasetError: the source cannot be used, or lacks a class;
         UserError: `out` is something else already, or cannot be written.
     """
+    check_switches({"copy": copy})
     given = _checked(n=n, val_n=val_n, test_n=test_n, seed=seed, backgrounds=backgrounds, workers=workers)
     choice, out, target = _begin(data, out, classes, given)
     kept = _kept(target, [out], choice)
@@ -144,6 +146,7 @@ def kfold(
     Raises:
         As `subset`.
     """
+    check_switches({"copy": copy})
     if type(k) is not int or k < 2:
         raise ConfigError(f"kfold={k} must be an integer of 2 or more")
     given = _checked(n=n, test_n=test_n, seed=seed, backgrounds=backgrounds, workers=workers) | {"kfold": k}

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ultralytics.cfg.config import check_switches
 from ultralytics.cfg.dataset import load_dataset
 from ultralytics.data.labels import ignore_file, label_file, list_images, parse_ignored, parse_labels
 from ultralytics.data.prepare import names as published_names
@@ -41,6 +42,7 @@ def export_coco(data: str | Path, out: str | Path, split: str = "val", overwrite
         ConfigError: OUT exists, or its folder does not; DatasetError: no such split, or a class id out of range;
         UserError: it cannot be written.
     """
+    check_switches({"overwrite": overwrite})
     out = user_path(out)
     if out.exists() and not overwrite:
         raise ConfigError("it exists already", str(out), "give another out=, or overwrite=True")

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ultralytics.cfg.config import check_switches
 from ultralytics.cfg.paths import CLONE
 from ultralytics.data.prepare.download import Remote, fetch
 from ultralytics.utils.errors import UserError
@@ -78,6 +79,7 @@ def archives(kind: str, out: Path, download: bool, mirror: str = "") -> list[tup
     Raises:
         UserError: it was not asked for (what is needed, and both ways to go on); a download failed.
     """
+    check_switches({"download": download})
     remotes = [replace(r, url=f"{mirror.rstrip('/')}/{r.name}") if mirror else r for r in PUBLISHED[kind]]
     folder = out.absolute().parent / "downloads"
     if not download:
