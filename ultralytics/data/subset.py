@@ -37,6 +37,7 @@ from ultralytics.data.stratify import rank, stratify
 from ultralytics.utils.errors import ConfigError, DatasetError, UserError, nearest
 from ultralytics.utils.files import user_path, write_atomically
 from ultralytics.utils.log import LOGGER, progress
+from ultralytics.utils.text import is_text
 from ultralytics.utils.types import ANY_CLASS
 
 FORMAT = 1
@@ -286,7 +287,7 @@ def relative_names(paths: Sequence[Path]) -> dict[str, str]:
 
 def listable(name: str) -> bool:
     """Whether a .txt list of images can hold a name: one line of UTF-8."""
-    return name.splitlines() == [name.strip()] and not any("\ud800" <= letter <= "\udfff" for letter in name)
+    return name.splitlines() == [name.strip()] and is_text(name)
 
 
 def _nfc(text: str) -> str:

@@ -31,6 +31,11 @@ def has_unsafe(text: str) -> bool:
     return _UNSAFE.search(text) is not None
 
 
+def is_text(text: str) -> bool:
+    """Whether it can be written as UTF-8: a file name of other bytes holds lone surrogates."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
 def safe_name(text: str) -> str:
     """The text as the name of one file or folder: no separators, not hidden, neither empty nor too long."""
     name = _IN_FILE_NAMES.sub("_", _UNSAFE.sub("_", text)).strip(" .")

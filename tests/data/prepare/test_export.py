@@ -1,4 +1,5 @@
 import json
+import os
 import tempfile
 from pathlib import Path
 
@@ -177,3 +178,17 @@ def test_numbers_between_two_floats_do_not_slip(tmp_path):
     slip = next(v for k in range(1, 2000) if (v := middle + k * 1e-13) and np.float32(v) != np.float32(f"{v:.10g}"))
     images = {"a.bmp": (33, 47, f"0 0.5 0.5 {slip!r} {slip!r}\n", None)}
     assert_equal(*again(dataset(tmp_path / "s", images), tmp_path))
+
+
+def test_a_name_that_is_no_text_is_left_out_and_named(tmp_path, told):
+    rows = "0 0.5 0.5 0.5 0.5\n"
+    file = dataset(tmp_path / os.fsdecode(b"d\xff"), {"a.jpg": (20, 30, rows, None)})
+    odd = file.parent / "images" / "val" / os.fsdecode(b"b\xff.jpg")
+    try:
+        odd.write_bytes((odd.parent / "a.jpg").read_bytes())
+    except OSError:
+        pytest.skip("this file system refuses such names")
+    out = export_coco(file, tmp_path / "v.json")
+    assert [i["file_name"] for i in json.loads(out.read_text(encoding="utf-8"))["images"]] == ["a.jpg"]
+    assert "b\\udcff.jpg: its name is no text" in told.text
+    assert main(["export-coco", f"data={file}", f"out={tmp_path / 'w.json'}"]) == 0

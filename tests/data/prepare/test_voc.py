@@ -1,6 +1,7 @@
 import hashlib
 import io
 import json
+import os
 import re
 import shutil
 import tempfile
@@ -460,3 +461,16 @@ def test_a_full_disk_names_the_copy_and_not_the_source(tmp_path):
             prepare_voc(source, tmp_path / "out")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_names_that_are_no_text_are_drawn_and_written(tmp_path):
+    """A part of them as val too."""
+    root = voc(tmp_path / "s", {f"a{i}": [("cat", 1, 1, 20, 20, 0)] for i in range(4)}, {})
+    for kind in ("Annotations", "JPEGImages"):
+        for file in list((root / kind).iterdir()):
+            try:
+                file.rename(file.with_name(os.fsdecode(b"\xff" + os.fsencode(file.name))))
+            except OSError:
+                pytest.skip("this file system refuses such names")
+    made = prepare_voc(root, tmp_path / "out", val=0.3)
+    assert [len(scan(load_dataset(made).split(s), 1)) for s in ("train", "val")] == [3, 1]

@@ -1,4 +1,6 @@
+import os
 import shutil
+import unicodedata
 
 import numpy as np
 import pytest
@@ -119,3 +121,8 @@ def test_the_draw_depends_on_names_and_seed_alone():
     assert (len(train), len(val), sorted(train + val)) == (80, 20, sorted(names))
     assert sorted(draw_val(names[::-1], 0.2, 0)[1]) == sorted(val) != sorted(draw_val(names, 0.2, 1)[1])
     assert draw_val(["a", "b"], 0.01, 0)[1]
+    accented = [f"{i}é" for i in range(100)]  # some file systems decompose what was written composed
+    decomposed = [unicodedata.normalize("NFD", n) for n in accented]
+    drawn = draw_val(decomposed, 0.2, 0)[1]
+    assert [unicodedata.normalize("NFC", n) for n in drawn] == draw_val(accented, 0.2, 0)[1]
+    assert len(draw_val([os.fsdecode(b"\xff%d" % i) for i in range(10)], 0.2, 0)[1]) == 2

@@ -19,6 +19,7 @@ from ultralytics.utils.errors import ConfigError, DatasetError
 from ultralytics.utils.files import read_text, user_path, write_atomically
 from ultralytics.utils.images import undecodable
 from ultralytics.utils.log import LOGGER
+from ultralytics.utils.text import is_text, one_line
 
 # class (None: any), box, ignored, crowd
 _Mark = tuple[int | None, Box, bool, bool]
@@ -52,7 +53,8 @@ def export_coco(data: str | Path, out: str | Path, split: str = "val", overwrite
     paths = spec.split(split)
     files = list_images(paths)
     root = Path(os.path.commonpath([os.path.abspath(p if p.is_dir() else p.parent) for p in _tops(paths, files)]))
-    read = in_threads(_read, files, "Reading labels")
+    called = {f: os.path.relpath(f, root).replace(os.sep, "/") for f in files}
+    read = in_threads(lambda f: _read(f, called[f]), files, "Reading labels")
     names = tuple(spec.names.values())
     ids = published_names.COCO_IDS if names == published_names.COCO else range(len(names))
     problems = [p for _, _, found in read for p in found]
@@ -63,8 +65,7 @@ def export_coco(data: str | Path, out: str | Path, split: str = "val", overwrite
         raise DatasetError(f"none of its {len(files)} images can be used: {problems[0]}", str(spec.yaml_file))
     regions = 0
     for number, (file, (h, w), marks) in zip(_numbers([f for f, _, _ in kept]), kept, strict=True):
-        name = os.path.relpath(file, root).replace(os.sep, "/")
-        images.append({"id": number, "file_name": name, "width": w, "height": h})
+        images.append({"id": number, "file_name": called[file], "width": w, "height": h})
         for cls, box, ignored, crowd in marks:
             if cls is not None and cls >= len(names):
                 raise DatasetError(
@@ -91,12 +92,14 @@ def export_coco(data: str | Path, out: str | Path, split: str = "val", overwrite
         "annotations": annotations,
         "categories": [{"id": ids[i], "name": name} for i, name in enumerate(names)],
     }
-    write_atomically(out, lambda f: f.write(json.dumps(document, ensure_ascii=False).encode()), "out")
+    write_atomically(
+        out, lambda f: f.write(json.dumps(document, ensure_ascii=False).encode("utf-8", "backslashreplace")), "out"
+    )
     LOGGER.info("%s: %d images, %d annotations", out, len(images), len(annotations))
     if problems:
         LOGGER.warning("%d images left out; %d problems:", len(files) - len(kept), len(problems))
         for problem in problems[:SHOWN_PROBLEMS]:
-            LOGGER.warning("  %s", problem)
+            LOGGER.warning("  %s", one_line(problem))
     return out
 
 
@@ -115,8 +118,10 @@ def _numbers(files: list[str]) -> list[int]:
     return list(range(1, len(files) + 1))
 
 
-def _read(file: str) -> tuple[tuple[int, int] | None, list[_Mark], list[str]]:
+def _read(file: str, name: str) -> tuple[tuple[int, int] | None, list[_Mark], list[str]]:
     """An image's size (None: it cannot be used), what is marked in it, and problems."""
+    if not is_text(name):
+        return None, [], [f"{file}: its name is no text, and JSON holds nothing else; rename it"]
     picture = look(Path(file))
     if picture is None:
         return None, [], [f"{file}: {undecodable(file)}"]

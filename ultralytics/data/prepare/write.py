@@ -7,7 +7,6 @@ docs/datasets.md.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from collections import Counter
@@ -22,6 +21,7 @@ from PIL import Image
 
 from ultralytics.data.prepare.archive import is_archive, unpack
 from ultralytics.data.prepare.folder import making, write_manifest
+from ultralytics.data.stratify import rank
 from ultralytics.utils.errors import ConfigError, DatasetError, UserError
 from ultralytics.utils.images import IMAGE_SUFFIXES, imread
 from ultralytics.utils.log import LOGGER, progress
@@ -170,11 +170,11 @@ def in_threads(function: Callable[[S], T], items: Sequence[S], desc: str) -> lis
 
 
 def draw_val(names: Iterable[str], part: float, seed: int) -> tuple[list[str], list[str]]:
-    """Split names into train and val, each in the order given: those with the smallest hash of seed and name are val,
-    so neither order nor machine matters."""
+    """Split names into train and val, each in the order given: those of the lowest `rank` are val, so neither order nor
+    machine matters."""
     listed = list(names)
     count = min(max(round(len(listed) * part), 1), len(listed) - 1)
-    drawn = set(sorted(listed, key=lambda n: hashlib.sha256(f"{seed}:{n}".encode()).digest())[: max(count, 0)])
+    drawn = set(sorted(listed, key=lambda n: (rank(seed, n), n))[: max(count, 0)])
     return [n for n in listed if n not in drawn], [n for n in listed if n in drawn]
 
 
