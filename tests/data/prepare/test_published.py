@@ -22,10 +22,12 @@ from ultralytics.data.prepare import (
     prepare_coco128,
     prepare_visdrone,
     prepare_voc,
+    prepare_yolo,
     sources,
 )
 from ultralytics.data.prepare.download import Remote
-from ultralytics.utils.errors import MissingFileError, UserError
+from ultralytics.data.prepare.voc import VOC_PARTS
+from ultralytics.utils.errors import ConfigError, MissingFileError, UserError
 from ultralytics.utils.images import imread, imwrite
 
 CLONE = Path(__file__).resolve().parents[3]
@@ -196,6 +198,32 @@ def test_parts_of_voc_that_are_missing_are_told(tmp_path, told, parts, counts, w
     spec = load_dataset(prepare_voc(tars(tmp_path / "tars", [folders[i] for i in parts]), tmp_path / "out"))
     assert {s: len(scan(spec.split(s), 20)) for s in spec.splits} == counts
     assert words in told.text
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_part_of_voc_is_not_taken_for_the_whole(tmp_path, told, packed):
+    folders = devkit(tmp_path / "kit")
+    some, whole = (tmp_path / name for name in ("some", "whole"))
+    for place, parts in ((some, folders[:1]), (whole, folders)):
+        if packed:
+            tars(place, parts)
+        else:
+            for folder in parts:
+                shutil.copytree(folder, place, dirs_exist_ok=True)
+    out = tmp_path / "data" / "VOC"
+    made = prepare_voc(some, out)
+    assert prepare_voc(some, out) == made
+    lacks = "made without VOC2007 test and VOC2012 trainval [(]choose another out=, or remove it"
+    # Neither the whole source, nor the command that data/VOC.yaml tells, nor a download says that all is there.
+    for keys in ({"source": whole}, {}, {"download": True}):
+        with pytest.raises(UserError, match=lacks):
+            prepare_voc(**keys, out=out)
+    shutil.rmtree(out)
+    assert prepare_voc(whole, out) == made
+    assert prepare_voc(whole, out) == made == prepare_voc(out=out)
+    with pytest.raises(UserError, match="made with VOC2007 test and VOC2012 trainval too"):
+        prepare_voc(some, out)
+    assert json.loads((out / "manifest.json").read_text())["options"]["parts"] == list(VOC_PARTS)
 
 
 def test_voc_without_a_training_part_is_refused(tmp_path):
@@ -390,3 +418,67 @@ def test_a_failed_conversion_leaves_nothing(tmp_path, monkeypatch):
         prepare_visdrone(source, tmp_path / "data" / "visdrone")
     assert not list((tmp_path / "data").iterdir())
     assert imread(source / "VisDrone2019-DET-val" / "images" / "0000000.jpg") is not None
+
+
+def test_a_split_of_a_published_set_is_not_taken_for_the_whole(tmp_path):
+    whole = coco_parts(tmp_path / "coco")
+    some = tmp_path / "some"
+    shutil.copytree(whole, some, ignore=shutil.ignore_patterns("*train2017*"))
+    out = tmp_path / "data" / "coco"
+    made = prepare_coco(some, out)
+    assert prepare_coco(some, out) == made
+    for source in (whole, None):
+        with pytest.raises(UserError, match=r"made without train [(]choose"):
+            prepare_coco(source, out)
+    shutil.rmtree(out)
+    assert prepare_coco(whole, out) == made == prepare_coco(out=out)
+
+    whole, out = visdrone_parts(tmp_path / "drone"), tmp_path / "data" / "visdrone"
+    made = prepare_visdrone(whole / "VisDrone2019-DET-val", out)
+    assert prepare_visdrone(whole / "VisDrone2019-DET-val", out) == made
+    for source in (whole, None):
+        with pytest.raises(UserError, match=r"made without train and test [(]choose"):
+            prepare_visdrone(source, out)
+    odd = zips(tmp_path / "zips", whole, {"mine.zip": "VisDrone2019-DET-val"}) / "mine.zip"
+    for _ in range(2):
+        assert prepare_visdrone(odd, tmp_path / "odd").is_file()
+
+
+def test_a_source_that_is_not_there_is_told_first(tmp_path):
+    made = {
+        prepare_voc: prepare_voc(tars(tmp_path / "tars", devkit(tmp_path / "kit")), tmp_path / "voc"),
+        prepare_coco: prepare_coco(coco_parts(tmp_path / "coco"), tmp_path / "coco2"),
+        prepare_visdrone: prepare_visdrone(visdrone_parts(tmp_path / "drone"), tmp_path / "visdrone"),
+    }
+    for prepare, yaml in made.items():
+        with pytest.raises(MissingFileError, match="there is no such source"):
+            prepare(tmp_path / "gone", yaml.parent)
+
+
+def test_nothing_is_made_inside_its_source(tmp_path):
+    """The next run would take it for a part of the source."""
+    drone, coco = visdrone_parts(tmp_path / "drone"), coco_parts(tmp_path / "coco")
+    kit = devkit(tmp_path / "kit")[0]
+    picture(tmp_path / "yolo" / "images" / "a.jpg")
+    (tmp_path / "yolo" / "labels").mkdir()
+    (tmp_path / "yolo" / "labels" / "a.txt").write_text("0 0.5 0.5 0.5 0.5")
+    listed = tmp_path / "listed.yaml"
+    listed.write_text("train: yolo/images\nval: yolo/images\nnames: [a]\n")
+    (tmp_path / "link").symlink_to(tmp_path / "yolo", target_is_directory=True)
+    one = coco / "annotations" / "instances_val2017.json"
+    for call in (
+        lambda: prepare_yolo(tmp_path / "yolo", tmp_path / "yolo" / "out"),
+        lambda: prepare_yolo(tmp_path / "yolo", tmp_path / "link" / "out"),
+        lambda: prepare_yolo(listed, tmp_path / "yolo" / "images" / "out"),
+        lambda: prepare_coco128(tmp_path / "yolo", tmp_path / "yolo" / "images" / "out"),
+        lambda: prepare_voc(kit, kit / "out"),
+        lambda: prepare_voc(kit / "VOCdevkit" / "VOC2007", kit / "VOCdevkit" / "VOC2007" / "JPEGImages" / "out"),
+        lambda: prepare_bccd(kit / "VOCdevkit" / "VOC2007", kit / "VOCdevkit" / "VOC2007" / "out"),
+        lambda: prepare_visdrone(drone, drone / "out"),
+        lambda: prepare_coco(coco, coco / "out"),
+        lambda: prepare_coco(one, coco / "val2017" / "out", coco / "val2017"),
+    ):
+        with pytest.raises(ConfigError, match="it lies in the source"):
+            call()
+    assert not list(tmp_path.rglob("*.making")) + list(tmp_path.rglob("out"))
+    assert prepare_yolo(listed, tmp_path / "yolo" / "out").is_file()  # beside the images that are read

@@ -13,7 +13,7 @@ from typing import Any
 
 from ultralytics.data.prepare import names as published_names
 from ultralytics.data.prepare.archive import is_archive
-from ultralytics.data.prepare.folder import prepared
+from ultralytics.data.prepare.folder import PARTS, prepared
 from ultralytics.data.prepare.sources import PUBLISHED, archives, default_out, entry
 from ultralytics.data.prepare.write import (
     SPLIT_WORDS,
@@ -21,6 +21,7 @@ from ultralytics.data.prepare.write import (
     Annotated,
     Converted,
     annotated_upright,
+    existing,
     from_corners,
     from_pixels,
     in_threads,
@@ -35,6 +36,7 @@ from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError
 from ultralytics.utils.files import user_path
 from ultralytics.utils.images import IMAGE_SUFFIXES, undecodable
 
+COCO_PARTS = ("train", "val")
 BESIDE = "_annotations.coco.json"  # lies among the images, in folders train, valid and test
 
 
@@ -66,18 +68,15 @@ def prepare_coco(
         ConfigError: a wrong value; UserError: it cannot be downloaded or written.
     """
     given = [source] if isinstance(source, str | Path) else list(source or [])
-    paths = [user_path(s) for s in given]
+    paths = [existing(s) for s in given]
     how, folder = _images(images)
-    for path in paths:
-        if not path.exists():
-            raise MissingFileError("there is no such source", str(path.absolute()))
     if len(paths) > 1 and not all(p.is_file() and not is_archive(p) for p in paths):
         raise ConfigError("several sources must be JSON files", ", ".join(map(str, paths)))
     published = not paths or (len(paths) == 1 and is_published(paths[0]))
     if out is None and not published:
         raise ConfigError("out is missing", mend="out=data/mine")
     target = default_out("coco") if out is None else user_path(out)
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {PARTS: _parts(paths[0]) if paths else list(COCO_PARTS)}
     if not published:
         options = {"source": [str(p.absolute()) for p in paths], "images": folder and str(folder.absolute())}
     done = prepared(target, "coco", options)
@@ -102,10 +101,12 @@ def prepare_coco(
             return _read_all({s: _Json.load(p, folder) for s, p in jsons.items()}, folder)
         folders = [*unpacked, *(p for p in paths if p.is_dir())]
         jsons = _find(folders)
+        if published:
+            options[PARTS] = [s for s in COCO_PARTS if s in jsons]
         roots = [folder] if folder else [f for top in folders for f in (top, inner(top))]
         return _read_all({s: _Json.load(p, None, roots) for s, p in jsons.items()}, folder, published)
 
-    return make_dataset(target, "coco", options, sources, read, how)
+    return make_dataset(target, "coco", options, sources, read, how, [*paths, *([folder] if folder else [])])
 
 
 def _images(given: str | Path | Sequence[str | Path]) -> tuple[str, Path | None]:
@@ -127,6 +128,15 @@ def is_published(source: Path) -> bool:
         return source.name in archives_
     held = any((source / name).is_file() for name in archives_)
     return held or any((source / "annotations" / f"instances_{s}2017.json").is_file() for s in ("train", "val"))
+
+
+def _parts(source: Path) -> list[str]:
+    """The splits of the published data set that a source seems to hold, without unpacking it."""
+    names = {source.name} if source.is_file() else {p.name for p in source.iterdir()}
+    if PUBLISHED["coco"][2].name in names:
+        return list(COCO_PARTS)
+    files = {s: f"instances_{s}2017.json" for s in COCO_PARTS}
+    return [s for s, f in files.items() if f in names or (source / "annotations" / f).is_file()]
 
 
 def split_of(file: Path) -> str | None:

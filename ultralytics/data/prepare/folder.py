@@ -25,6 +25,7 @@ from ultralytics.utils.log import LOGGER
 
 FORMAT = 1  # of the manifest
 ANOTHER = "choose another out=, or remove it"
+PARTS = "parts"  # the option that says which parts of a published data set were found, in one order
 TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -59,8 +60,7 @@ def prepared(out: Path, kind: str, options: Mapping[str, Any]) -> Path | None:
     wanted, there = json.loads(json.dumps(dict(options))), manifest["options"]
     for key in sorted({*wanted, *there}):
         if wanted.get(key) != there.get(key):
-            what = f"it was made with {key}={there.get(key)!r}, not {key}={wanted.get(key)!r}"
-            raise UserError(what, where, ANOTHER)
+            raise UserError(_difference(key, there.get(key), wanted.get(key)), where, ANOTHER)
     if not (out / "data.yaml").is_file():
         raise UserError("its data.yaml is missing", where, "remove it, to make it anew")
     for split, expected in manifest["splits"].items():
@@ -70,6 +70,15 @@ def prepared(out: Path, kind: str, options: Mapping[str, Any]) -> Path | None:
             raise UserError(what, where, "remove it, to make it anew")
     LOGGER.info("%s is there already", out)
     return out / "data.yaml"
+
+
+def _difference(key: str, there: Any, wanted: Any) -> str:
+    """How an option differs; of PARTS, which of them."""
+    if key == PARTS and isinstance(there, list) and isinstance(wanted, list):
+        lacks, beyond = ([str(p) for p in a if p not in b] for a, b in ((wanted, there), (there, wanted)))
+        told = [f"without {' and '.join(lacks)}"] * bool(lacks) + [f"with {' and '.join(beyond)} too"] * bool(beyond)
+        return f"it was made {', '.join(told)}"
+    return f"it was made with {key}={there!r}, not {key}={wanted!r}"
 
 
 def _manifest(text: str) -> dict[str, Any] | None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from ultralytics.data.prepare import names as published_names
 from ultralytics.data.prepare.archive import is_archive
-from ultralytics.data.prepare.folder import prepared
+from ultralytics.data.prepare.folder import PARTS, prepared
 from ultralytics.data.prepare.sources import PUBLISHED, archives, default_out, entry
 from ultralytics.data.prepare.write import (
     Annotated,
     Converted,
     check_how,
+    existing,
     from_pixels,
     in_threads,
     look,
@@ -23,7 +25,7 @@ from ultralytics.utils.errors import DatasetError, MissingFileError
 from ultralytics.utils.files import read_text, user_path
 from ultralytics.utils.images import IMAGE_SUFFIXES, undecodable
 
-PARTS = {"train": "VisDrone2019-DET-train", "val": "VisDrone2019-DET-val", "test": "VisDrone2019-DET-test-dev"}
+FOLDERS = {"train": "VisDrone2019-DET-train", "val": "VisDrone2019-DET-val", "test": "VisDrone2019-DET-test-dev"}
 REGION, OTHERS = 0, 11  # categories that are no class
 
 
@@ -50,36 +52,46 @@ def prepare_visdrone(
     """
     check_how(images)
     out = default_out("visdrone") if out is None else user_path(out)
-    done = prepared(out, "visdrone", {})
+    folder = None if source is None else existing(source)
+    found = list(FOLDERS) if folder is None else _parts(folder)
+    options: dict[str, Any] = {PARTS: found} if found else {"source": str(folder and folder.absolute())}
+    done = prepared(out, "visdrone", options)
     if done is not None:
         return done
-    folder: Path | None = None
-    if source is None:
+    given = [] if folder is None else [folder]
+    if folder is None:
         got = archives("visdrone", out, download, mirror)
         packed, sources = [p for p, _ in got], [d for _, d in got]
     else:
-        folder = user_path(source)
-        if not folder.exists():
-            raise MissingFileError("there is no such source", str(folder.absolute()))
+        name = folder.absolute().name
         if folder.is_file() and is_archive(folder):
             packed, folder = [folder], None
         else:
-            packed = [p for part in PARTS.values() if (p := folder / f"{part}.zip").is_file()]
-        sources = [entry(p, PUBLISHED["visdrone"]) for p in packed] or [{"name": Path(source).absolute().name}]
+            packed = [p for part in FOLDERS.values() if (p := folder / f"{part}.zip").is_file()]
+        sources = [entry(p, PUBLISHED["visdrone"]) for p in packed] or [{"name": name}]
 
     def read(scratch: Path) -> Converted:
         tops = [opened(p, scratch) for p in packed] + ([folder] if folder else [])
-        parts = {s: p for s, name in PARTS.items() if (p := _part(tops, name)) is not None}
+        parts = {s: p for s, name in FOLDERS.items() if (p := _part(tops, name)) is not None}
         if not parts:
-            tried = ", ".join(str((t / PARTS["train"]).absolute()) for t in tops)
+            tried = ", ".join(str((t / FOLDERS["train"]).absolute()) for t in tops)
             raise MissingFileError(f"there is none of its folders; tried {tried}", mend="source= is the folder of them")
+        if found:
+            options[PARTS] = list(parts)
         used, notes = stand_ins(parts)
-        absent = [name for s, name in PARTS.items() if s not in parts]
+        absent = [name for s, name in FOLDERS.items() if s not in parts]
         if absent:
             notes.insert(0, f"missing: {', '.join(absent)}")
         return Converted({s: _read_part(p) for s, p in parts.items()}, published_names.VISDRONE, used, notes)
 
-    return make_dataset(out, "visdrone", {}, sources, read, images)
+    return make_dataset(out, "visdrone", options, sources, read, images, given)
+
+
+def _parts(source: Path) -> list[str]:
+    """The splits that a source seems to hold, without unpacking it."""
+    if source.is_file():
+        return [s for s, name in FOLDERS.items() if source.name == f"{name}.zip"]
+    return [s for s, name in FOLDERS.items() if (source / f"{name}.zip").is_file() or _part([source], name)]
 
 
 def _part(tops: list[Path], name: str) -> Path | None:

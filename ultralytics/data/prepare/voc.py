@@ -18,7 +18,7 @@ from xml.parsers import expat
 
 from ultralytics.data.prepare import names as published_names
 from ultralytics.data.prepare.archive import is_archive
-from ultralytics.data.prepare.folder import prepared
+from ultralytics.data.prepare.folder import PARTS, prepared
 from ultralytics.data.prepare.sources import PUBLISHED, archives, default_out, entry
 from ultralytics.data.prepare.write import (
     SPLITS,
@@ -29,6 +29,7 @@ from ultralytics.data.prepare.write import (
     annotated_upright,
     check_how,
     draw_val,
+    existing,
     from_corners,
     in_threads,
     look,
@@ -43,6 +44,7 @@ from ultralytics.utils.log import LOGGER
 
 ANNOTATIONS, IMAGES = ("Annotations", "annotations"), ("JPEGImages", "images")
 YEARS = ("VOC2007", "VOC2012")
+VOC_PARTS = ("VOC2007 trainval", "VOC2007 test", "VOC2012 trainval")  # in the order of the published archives
 
 
 def prepare_voc(
@@ -84,7 +86,9 @@ def prepare_voc(
         raise ConfigError(f"one_based={one_based} must be auto, True or False")
     if not 0 <= val < 1:
         raise ConfigError(f"val={val} must be a part of the images, 0 or more and below 1")
-    source = None if source is None else user_path(source)
+    if out is None and source is not None and not is_published(user_path(source)):
+        raise ConfigError("out is missing", mend="out=data/mine")
+    source = None if source is None else existing(source)
     if source is None or is_published(source):
         if val or one_based != "auto" or names:
             raise ConfigError(
@@ -93,8 +97,7 @@ def prepare_voc(
         return _prepare_published(
             source, default_out("voc") if out is None else user_path(out), images, download, mirror
         )
-    if out is None:
-        raise ConfigError("out is missing", mend="out=data/mine")
+    assert out is not None
     options = {
         "source": str(source.absolute()),
         "names": list(names) if names else None,
@@ -126,6 +129,7 @@ def prepare_bccd(
     """
     check_how(images)
     out = default_out("bccd") if out is None else user_path(out)
+    source = None if source is None else existing(source)
     done = prepared(out, "bccd", {})
     if done is not None:
         return done
@@ -133,7 +137,7 @@ def prepare_bccd(
     if source is None:
         [(source, described)] = archives("bccd", out, download, mirror)
         sources = [described]
-    return _prepare_folder("bccd", user_path(source), out, {}, published_names.BCCD, images, "auto", 0.0, 0, sources)
+    return _prepare_folder("bccd", source, out, {}, published_names.BCCD, images, "auto", 0.0, 0, sources)
 
 
 def _prepare_folder(
@@ -148,8 +152,6 @@ def _prepare_folder(
     seed: int,
     sources: list[dict[str, Any]] | None = None,
 ) -> Path:
-    if out.exists() and out.resolve() == source.resolve():
-        raise ConfigError("out is the source itself", str(out), "choose another folder")
     if names and len(set(names)) != len(names):
         raise ConfigError(f"names={list(names)} names a class twice")
     done = prepared(out, kind, options)
@@ -162,7 +164,7 @@ def _prepare_folder(
     def read(scratch: Path) -> Converted:
         return _read_folder(_Root.find(opened(source, scratch)), names, one_based, val, seed)
 
-    return make_dataset(out, kind, options, sources, read, images)
+    return make_dataset(out, kind, options, sources, read, images, [source])
 
 
 @dataclass
@@ -201,11 +203,8 @@ class _Root:
 
         A line is a name, which may hold spaces, or "name 1" as in the lists of single classes.
         """
-        file = self.folder / "ImageSets" / "Main" / f"{split}.txt"
-        if not file.is_file():
-            return None
-        lines = [line.strip() for line in read_text(file, DatasetError).splitlines()]
-        return list(dict.fromkeys(self._name(line) for line in lines if line))
+        lines = _list_lines(self.folder, split)
+        return None if lines is None else list(dict.fromkeys(map(self._name, lines)))
 
     def _name(self, line: str) -> str:
         plain = re.sub(r"\s+-?[01]$", "", line)
@@ -215,6 +214,15 @@ class _Root:
                 if known in self.annotations or known in self.images:
                     return known
         return plain
+
+
+def _list_lines(folder: Path, split: str) -> list[str] | None:
+    """What is in a VOC folder's ImageSets/Main/SPLIT.txt; None without that file."""
+    file = folder / "ImageSets" / "Main" / f"{split}.txt"
+    if not file.is_file():
+        return None
+    lines = [line.strip() for line in read_text(file, DatasetError).splitlines()]
+    return [line for line in lines if line]
 
 
 def _first(folder: Path, names: Sequence[str]) -> Path | None:
@@ -316,7 +324,8 @@ def _devkits(folder: Path) -> list[Path]:
 
 
 def _prepare_published(source: Path | None, out: Path, images: str, download: bool, mirror: str) -> Path:
-    done = prepared(out, "voc", {})
+    options = {PARTS: list(VOC_PARTS) if source is None else _parts(source)}
+    done = prepared(out, "voc", options)
     if done is not None:
         return done
     remotes = PUBLISHED["voc"]
@@ -334,12 +343,28 @@ def _prepare_published(source: Path | None, out: Path, images: str, download: bo
         if source is not None and source.is_dir():
             folders.append(source)
         roots = [kit for folder in folders for kit in _devkits(folder)]
-        return _read_published([(kit.name, _Root.find(kit)) for kit in roots], source or out)
+        converted, options[PARTS] = _read_published([(kit.name, _Root.find(kit)) for kit in roots], source or out)
+        return converted
 
-    return make_dataset(out, "voc", {}, sources, read, images)
+    return make_dataset(out, "voc", options, sources, read, images, [source] if source else [])
 
 
-def _read_published(roots: Sequence[tuple[str, _Root]], where: Path) -> Converted:
+def _parts(source: Path) -> list[str]:
+    """The parts of the published data set that a source seems to hold, without unpacking or reading it all."""
+    names = {source.name} if source.is_file() else {p.name for p in source.iterdir()}
+    found = {part for part, remote in zip(VOC_PARTS, PUBLISHED["voc"], strict=True) if remote.name in names}
+    for kit in _devkits(source) if source.is_dir() else ():
+        for split in ("trainval", "test"):
+            lines = _list_lines(kit, split) or []
+            # The lists of VOC2007's test may come without the archive they belong to.
+            if any((kit / "Annotations" / f"{line.split()[0]}.xml").is_file() for line in lines):
+                found.add(f"{kit.name} {split}")
+    return [part for part in VOC_PARTS if part in found]
+
+
+def _read_published(roots: Sequence[tuple[str, _Root]], where: Path) -> tuple[Converted, list[str]]:
+    """The data set, and which of VOC_PARTS it is made of."""
+
     def listed(year: str, split: str) -> list[tuple[_Root, str]]:
         """Each name with the folder that has it: an archive's lists may name images of another one."""
         here = [root for y, root in roots if y == year]
@@ -348,14 +373,13 @@ def _read_published(roots: Sequence[tuple[str, _Root]], where: Path) -> Converte
 
     notes: list[str] = []
     found = {(year, s): listed(year, s) for year in YEARS for s in ("train", "val", "trainval", "test")}
-    test = found["VOC2007", "test"]
-    if not any(n in r.annotations for r, n in test):  # the list alone, without the archive it belongs to
-        test = []
-    wanted = {
-        "VOC2007 trainval": found["VOC2007", "trainval"],
-        "VOC2007 test": test,
-        "VOC2012 trainval": found["VOC2012", "trainval"],
-    }
+    wanted = {}
+    for part in VOC_PARTS:
+        year, split = part.split()
+        names = found[year, split]
+        # A list may be there without the archive it belongs to.
+        wanted[part] = names if any(n in r.annotations for r, n in names) else []
+    test = wanted["VOC2007 test"]
     absent = [part for part, names in wanted.items() if not names]
     trained = [part for part in wanted if part != "VOC2007 test" and part not in absent]
     if not trained:
@@ -376,7 +400,8 @@ def _read_published(roots: Sequence[tuple[str, _Root]], where: Path) -> Converte
     # VOC's development kit says that pixels count from 1.
     fitted = {(id(r), n): _fit(x, one_based=True) for (r, n), x in zip(jobs, read, strict=True)}
     order = _order(list(fitted.values()), published_names.VOC, where)
-    return Converted({s: [fitted[id(r), n] for r, n in listed] for s, listed in splits.items()}, order, used, notes)
+    converted = {s: [fitted[id(r), n] for r, n in listed] for s, listed in splits.items()}
+    return Converted(converted, order, used, notes), [part for part in wanted if part not in absent]
 
 
 # One annotation

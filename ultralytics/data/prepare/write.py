@@ -22,7 +22,8 @@ from PIL import Image
 from ultralytics.data.prepare.archive import is_archive, unpack
 from ultralytics.data.prepare.folder import making, write_manifest
 from ultralytics.data.stratify import rank
-from ultralytics.utils.errors import ConfigError, DatasetError, UserError
+from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError, UserError
+from ultralytics.utils.files import user_path
 from ultralytics.utils.images import IMAGE_SUFFIXES, imread
 from ultralytics.utils.log import LOGGER, progress
 
@@ -208,6 +209,18 @@ def check_how(images: str) -> str:
     return images
 
 
+def existing(source: str | Path) -> Path:
+    """A source the user gave.
+
+    Raises:
+        MissingFileError: it is not there.
+    """
+    path = user_path(source)
+    if not path.exists():
+        raise MissingFileError("there is no such source", str(path.absolute()))
+    return path
+
+
 def opened(source: Path, scratch: Path) -> Path:
     """The folder of a source: itself, or what an archive unpacks to below `scratch`, without folders that hold nothing
     but a folder."""
@@ -236,16 +249,22 @@ def make_dataset(
     sources: list[dict[str, Any]],
     read: Callable[[Path], Converted],
     images: str = "copy",
+    given: Iterable[Path] = (),
 ) -> Path:
     """Make a data set in a folder beside OUT that becomes OUT when it is whole.
 
     Args:
         out: not there, or empty; kind, options, sources: for the manifest; `read` may add to `sources`.
         read: is given a folder it may unpack archives into; images in it are moved, others copied or linked.
+        given: the source, and folders its images are in: OUT may lie in none of them.
 
     Raises:
-        UserError: of `read`; it cannot be written; nothing of OUT is left then.
+        ConfigError: OUT lies in the source; UserError: of `read`; it cannot be written; nothing of OUT is left then.
     """
+    place = Path(os.path.realpath(out))
+    for folder in (Path(os.path.realpath(g)) for g in given):
+        if folder.is_dir() and place.is_relative_to(folder):
+            raise ConfigError("it lies in the source, which stays as it is", str(out), f"an out= beside {folder}")
     with making(out) as folder:
         try:
             converted = read(folder / UNPACKED)

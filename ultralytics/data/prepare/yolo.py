@@ -23,6 +23,7 @@ from ultralytics.data.prepare.write import (
     Box,
     Converted,
     check_how,
+    existing,
     in_threads,
     inner,
     look,
@@ -88,23 +89,25 @@ def _prepare(
     mirror: str = "",
 ) -> Path:
     check_how(images)
+    source = None if given is None else existing(given)
     done = prepared(out, kind, options)
     if done is not None:
         return done
-    if given is None:
+    inside: list[Path] = []
+    if source is None:
         [(source, described)] = archives(kind, out, download, mirror)
     else:
-        source = user_path(given)
-        if not source.exists():
-            raise MissingFileError("there is no such source", str(source.absolute()))
         packed = source.is_file() and is_archive(source)
+        if not packed:
+            listed = [p for paths in _splits(source)[0].values() for p in paths]
+            inside = [source, *listed]
         described = entry(source, PUBLISHED.get(kind, ())) if packed else {"name": source.absolute().name}
 
     def read(scratch: Path) -> Converted:
         splits, found = _splits(opened(source, scratch))
         return _read_all(splits, names or found)
 
-    return make_dataset(out, kind, options, [described], read, images)
+    return make_dataset(out, kind, options, [described], read, images, inside)
 
 
 def _splits(source: Path) -> tuple[dict[str, list[Path]], Sequence[str] | None]:
