@@ -81,15 +81,16 @@ def test_problems_are_named_and_the_rest_goes_on(tmp_path, told):
 
 
 def test_what_is_missing_is_told(tmp_path):
+    (tmp_path / "empty").mkdir()
     with pytest.raises(MissingFileError, match="Annotations"):
-        prepare_voc(tmp_path, tmp_path.parent / "out")
+        prepare_voc(tmp_path / "empty", tmp_path / "out")
     source = voc(tmp_path / "voc", {"a": [("dog", 1, 1, 9, 9, 0)]}, {"train": ["a"]})
     with pytest.raises(DatasetError, match="the val split is missing"):
         prepare_voc(source, tmp_path / "out")
     voc(source, {}, {"val": ["a"]})
     with pytest.raises(ConfigError, match="names lacks dog"):
         prepare_voc(source, tmp_path / "out", ["cat"])
-    with pytest.raises(ConfigError, match="source itself"):
+    with pytest.raises(UserError, match="holds something else"):
         prepare_voc(source, source)
 
 
