@@ -441,6 +441,20 @@ def agrees_with_training(report, data):
         assert len(labels) >= 2
 
 
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp"])
+def test_a_picture_too_large_to_decode_is_left_out_by_training_as_well(tmp_path, monkeypatch, suffix):
+    """One that the decoder would take."""
+    monkeypatch.setattr("ultralytics.data.labels.MAX_PIXELS", 200 * 300 - 1)
+    monkeypatch.setattr("ultralytics.utils.images.SMALL_FILE", 0)
+    data = good(tmp_path)
+    put(tmp_path, f"x{suffix}", image=noise(9, (200, 300)))
+    report = check_data(data)
+    assert [(f.kind, Path(f.path).name) for f in report.findings if f.severity == "error"] == [
+        ("picture-huge", f"x{suffix}")
+    ]
+    agrees_with_training(report, data)
+
+
 def test_a_clean_data_set_has_nothing_to_find(tmp_path, toy):
     report = check_data(good(tmp_path))
     assert report.findings == []

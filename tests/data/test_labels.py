@@ -72,7 +72,7 @@ def test_a_bad_image_or_label_is_left_out_and_named(tmp_path):
     for words in (
         "word.txt:2: 'five' is no number", "pixel.txt:1: the coordinate 12 is outside", "columns.txt:1: 4 columns",
         "double.txt:2: the row is a duplicate", "double.txt:3: the box has no area", "tiny.png: 40x4 pixels",
-        "empty.jpg: is empty", "text.jpg: cannot be decoded", "cut.jpg: the JPEG is cut off",
+        "empty.jpg: the file is empty", "text.jpg: cannot be decoded", "cut.jpg: the JPEG is cut off",
     ):  # fmt: skip
         assert words in told
 

@@ -7,20 +7,17 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from io import BytesIO
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
 
-from ultralytics.data.labels import MIN_SIDE, ignore_file, label_file, parse_ignored, parse_labels
+from ultralytics.data.labels import Unusable, ignore_file, judge_picture, label_file, parse_ignored, parse_labels
 from ultralytics.data.scan_cache import digest_of
 from ultralytics.utils.duplicates import UInt64Array, fingerprint
-from ultralytics.utils.images import decode, truncated_jpeg, truncated_png, undecodable
+from ultralytics.utils.images import open_header
 from ultralytics.utils.types import Float32Array, UInt8Array
 
 ERROR, WARNING, NOTE = "error", "warning", "note"
-MAX_PIXELS = 500_000_000  # a picture of more is not decoded: 1.5 GB
 LARGE_PIXELS = 40_000_000
 MAX_ASPECT = 10
 TINY = 2.0  # pixels at IMGSZ
@@ -34,10 +31,6 @@ CONTENTS = {
 }  # fmt: skip
 SUFFIXES = {
     "JPEG": (".jpg", ".jpeg", ".mpo"), "PNG": (".png",), "BMP": (".bmp",), "TIFF": (".tif", ".tiff"), "WebP": (".webp",)
-}  # fmt: skip
-_READERS: dict[str, Any] = {
-    "JPEG": JpegImagePlugin.JpegImageFile, "PNG": PngImagePlugin.PngImageFile, "BMP": BmpImagePlugin.BmpImageFile,
-    "TIFF": TiffImagePlugin.TiffImageFile, "WebP": WebPImagePlugin.WebPImageFile,
 }  # fmt: skip
 _CHANNELS = {
     "L": "grey: it gets three equal channels", "1": "black and white: it gets three equal channels",
@@ -142,11 +135,10 @@ class _Header(NamedTuple):
 
 def _header(data: UInt8Array, kind: str) -> _Header | None:
     """What a picture's header says; None when it says nothing that can be read."""
-    if kind not in _READERS:
+    image = open_header(data)
+    if image is None:
         return None
     try:
-        # The reader itself, not Image.open, which refuses large pictures that OpenCV reads.
-        image = _READERS[kind](BytesIO(data.data))
         frames = max(int(getattr(image, "n_frames", 1)), 2 if "mpoffset" in image.info else 1)
         deep = kind == "PNG" and data[24:25].tobytes() == b"\x10"
         mode = "I;16" if deep or image.mode.startswith("I;16") else str(image.mode)
@@ -162,36 +154,20 @@ def _header(data: UInt8Array, kind: str) -> _Header | None:
 
 def _picture(record: Record, data: UInt8Array, near: bool) -> Iterator[Finding]:
     path = record.path
-    if not data.size:
-        yield Finding(ERROR, "picture-empty", path, 0, "the file is empty")
-        return
     kind = content_kind(data)
     header = _header(data, kind)
-    if header and header.width * header.height > MAX_PIXELS:
-        what = (
-            f"{header.width}x{header.height} pixels: training would need {header.width * header.height * 3e-9:.1f} GB"
-        )
-        yield Finding(ERROR, "picture-huge", path, 0, what)
-        return
-    if truncated_jpeg(data) or truncated_png(data):
-        yield Finding(ERROR, "picture-truncated", path, 0, f"the {kind} is cut off before its end")
-        record.shape = (header.height, header.width) if header else None
-        return
     began = time.thread_time()
-    image = decode(data)
+    image = judge_picture(data)
     record.seconds = time.thread_time() - began
-    if image is None:
-        what = undecodable(path)
-        if "float" in what:
-            yield Finding(ERROR, "picture-float", path, 0, what)
-        else:
-            known = f"; its content is {kind}" if kind else "; its content is no known kind of picture"
-            yield Finding(ERROR, "picture-undecodable", path, 0, what + known)
+    if isinstance(image, Unusable):
+        what = image.what
+        if image.kind == "undecodable":
+            what += f"; its content is {kind}" if kind else "; its content is no known kind of picture"
+        yield Finding(ERROR, f"picture-{image.kind}", path, 0, what)
+        record.shape = (header.height, header.width) if header else None
         return
     h, w = image.shape[:2]
     record.shape = h, w
-    if min(h, w) < MIN_SIDE:
-        yield Finding(ERROR, "picture-small", path, 0, f"{w}x{h} pixels, and a side needs {MIN_SIDE}")
     suffix = os.path.splitext(path)[1].lower()
     if kind and suffix not in SUFFIXES.get(kind, ()):
         yield Finding(NOTE, "picture-suffix", path, 0, f"its content is {kind}, which is what training reads")

@@ -15,12 +15,13 @@ import numpy as np
 from ultralytics.data.scan_cache import NO_FILE, Entry, ScanCache, Seen, digest_of, signature
 from ultralytics.utils.errors import DatasetError
 from ultralytics.utils.files import read_text
-from ultralytics.utils.images import IMAGE_SUFFIXES, decode, truncated_jpeg, truncated_png, undecodable
+from ultralytics.utils.images import IMAGE_SUFFIXES, declared_shape, decode, truncated_jpeg, truncated_png, undecodable
 from ultralytics.utils.log import LOGGER, progress
 from ultralytics.utils.text import one_line
 from ultralytics.utils.types import ANY_CLASS, Float32Array, Int64Array, UInt8Array
 
 MIN_SIDE = 10  # pixels
+MAX_PIXELS = 500_000_000  # a picture of more is not decoded: 1.5 GB
 SHOWN_PROBLEMS = 10
 _SLACK = 1e-4  # rounding by the tool that wrote the file
 
@@ -380,11 +381,11 @@ def _check(image: str, known: Seen | None) -> Seen:
     if known is not None and known.content == seen.content and known.shape != (0, 0):
         seen.shape = known.shape
     else:
-        checked = check_picture(image, data)
-        if isinstance(checked, str):
-            seen.problems.append(("image", 0, checked))
+        judged = judge_picture(data)
+        if isinstance(judged, Unusable):
+            seen.problems.append(("image", 0, judged.what))
             return seen
-        seen.shape = checked
+        seen.shape = judged.shape[0], judged.shape[1]
     text = _read("label", label_file(image), seen)
     if text is not None:
         rows, _, problems = parse_labels(text)
@@ -400,19 +401,43 @@ def _check(image: str, known: Seen | None) -> Seen:
     return seen
 
 
-def check_picture(image: str, data: UInt8Array) -> tuple[int, int] | str:
-    """Height and width of an image file's content, upright; or why it cannot be used."""
-    if truncated_jpeg(data):
-        return "the JPEG is cut off before its end"
-    if truncated_png(data):
-        return "the PNG is cut off before its end"
+class Unusable(NamedTuple):
+    """Why training leaves a picture out. kind: empty, huge, truncated, float, undecodable or small; what: in words."""
+
+    kind: str
+    what: str
+
+
+def judge_picture(data: UInt8Array) -> UInt8Array | Unusable:
+    """The picture that an image file's content is, upright; or why training cannot use it."""
+    unusable = judge_file(data)
+    if unusable is not None:
+        return unusable
     decoded = decode(data)
     if decoded is None:
-        return undecodable(image) if data.size else "is empty"
-    h, w = decoded.shape[:2]
-    if min(h, w) < MIN_SIDE:
-        return f"{w}x{h} pixels, and a side needs {MIN_SIDE}"
-    return h, w
+        return Unusable(*undecodable(data))
+    return judge_shape((decoded.shape[0], decoded.shape[1])) or decoded
+
+
+def judge_file(data: UInt8Array) -> Unusable | None:
+    """Why a picture cannot be used, as far as its file tells undecoded."""
+    if not data.size:
+        return Unusable("empty", "the file is empty")
+    shape = declared_shape(data)
+    if shape is not None and shape[0] * shape[1] > MAX_PIXELS:
+        size = shape[0] * shape[1] * 3e-9
+        return Unusable("huge", f"{shape[1]}x{shape[0]} pixels: training would need {size:.1f} GB for it")
+    if truncated_jpeg(data):
+        return Unusable("truncated", "the JPEG is cut off before its end")
+    if truncated_png(data):
+        return Unusable("truncated", "the PNG is cut off before its end")
+    return None
+
+
+def judge_shape(shape: tuple[int, int]) -> Unusable | None:
+    """Whether training can use a picture of (height, width), and why not."""
+    h, w = shape
+    return None if min(h, w) >= MIN_SIDE else Unusable("small", f"{w}x{h} pixels, and a side needs {MIN_SIDE}")
 
 
 def _read(what: str, path: str, seen: Seen) -> str | None:

@@ -58,7 +58,7 @@ class Source:
                 continue
             image = imread(file)
             if image is None:
-                LOGGER.warning("%s: %s; passed over", file, undecodable(file))
+                LOGGER.warning("%s: %s; passed over", file, undecodable(file)[1])
                 continue
             used += 1
             yield SourceItem(file, image, f"image {i}/{total} {file}")

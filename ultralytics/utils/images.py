@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import struct
+from io import BytesIO
 from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
+from PIL.ImageFile import ImageFile
 
 from ultralytics.utils.errors import UserError
 from ultralytics.utils.types import UInt8Array
@@ -45,17 +48,54 @@ def decode(data: UInt8Array) -> UInt8Array | None:
         return None
 
 
-def undecodable(path: str | Path) -> str:
-    """Why `imread` gave nothing for a file."""
+def undecodable(source: str | Path | UInt8Array) -> tuple[str, str]:
+    """Why `imread` gave nothing for a file, or `decode` for its content: float or undecodable; and in words."""
     try:
-        raw = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+        data = source if isinstance(source, np.ndarray) else np.fromfile(source, np.uint8)
+        raw = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
     except (OSError, cv2.error):
         raw = None
     if raw is not None and raw.dtype.kind == "f":
-        return (
-            f"is a picture of {raw.dtype.itemsize * 8}-bit floats, which is not supported; convert it to 8 or 16 bits"
-        )
-    return "cannot be decoded as a picture"
+        bits = raw.dtype.itemsize * 8
+        return "float", f"is a picture of {bits}-bit floats, which is not supported; convert it to 8 or 16 bits"
+    return "undecodable", "cannot be decoded as a picture"
+
+
+SMALL_FILE = 16_384  # bytes; asking the header of every tiny picture would take longer than decoding it
+_READERS = (
+    (b"\xff\xd8\xff", JpegImagePlugin.JpegImageFile),
+    (b"\x89PNG", PngImagePlugin.PngImageFile),
+    (b"BM", BmpImagePlugin.BmpImageFile),
+    (b"II", TiffImagePlugin.TiffImageFile),
+    (b"MM", TiffImagePlugin.TiffImageFile),
+    (b"RIFF", WebPImagePlugin.WebPImageFile),
+)
+
+
+def open_header(data: UInt8Array) -> ImageFile | None:
+    """A picture in memory with its header read; None when that says nothing that can be read.
+
+    By the kind's own reader, because Pillow's Image.open refuses large pictures that OpenCV reads.
+    """
+    head = data[:16].tobytes()
+    reader = next((reader for start, reader in _READERS if head.startswith(start)), None)
+    if reader is None:
+        return None
+    try:
+        return reader(BytesIO(data.data))
+    except Exception:  # a damaged header raises whatever its reader happened upon; decoding will tell
+        return None
+
+
+def declared_shape(data: UInt8Array) -> tuple[int, int] | None:
+    """Height and width, as stored, that a picture's header declares; None when it cannot be read, or the file is so
+    small that no picture in it takes long to decode."""
+    if data[:4].tobytes() == b"\x89PNG":
+        return struct.unpack(">II", data[20:24].tobytes() + data[16:20].tobytes()) if data.size >= 24 else None
+    if data.size < SMALL_FILE:
+        return None
+    image = open_header(data)
+    return None if image is None else (image.size[1], image.size[0])
 
 
 def truncated_jpeg(data: UInt8Array) -> bool:

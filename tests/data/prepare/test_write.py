@@ -1,9 +1,14 @@
+import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ultralytics.data.labels import label_file
+from tests.data.prepare.test_voc import annotation
+from ultralytics.cfg.dataset import load_dataset
+from ultralytics.data.labels import label_file, scan
+from ultralytics.data.prepare import prepare_coco, prepare_visdrone, prepare_voc, prepare_yolo
 from ultralytics.data.prepare.write import Annotated, Converted, from_corners, from_pixels, write_dataset
 from ultralytics.utils.errors import DatasetError
 from ultralytics.utils.images import imwrite
@@ -64,3 +69,52 @@ def test_boxes_are_cut_to_the_picture():
     box, cut = from_pixels(-0.1, 0, 5.1, 5, (20, 10))
     assert cut
     assert box == pytest.approx((0.25, 0.125, 0.5, 0.25))
+
+
+def damaged(folder):
+    """Pictures cut off near their end, whose headers are whole, and one too small; name → what is told of it."""
+    told = {"jpg": "the JPEG is cut off before its end", "png": "the PNG is cut off before its end"}
+    for suffix in told:
+        imwrite(folder / f"cut.{suffix}", np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8))
+        data = (folder / f"cut.{suffix}").read_bytes()
+        (folder / f"cut.{suffix}").write_bytes(data[: len(data) * 9 // 10])
+        (folder / f"cut.{suffix}").rename(folder / f"cut{suffix}.{suffix}")
+    imwrite(folder / "small.png", np.zeros((9, 40, 3), np.uint8))
+    (folder / "empty.jpg").write_bytes(b"")
+    imwrite(folder / "fine.jpg", np.zeros((60, 80, 3), np.uint8))
+    small = "40x9 pixels, and a side needs 10"
+    return {"cutjpg.jpg": told["jpg"], "cutpng.png": told["png"], "small.png": small, "empty.jpg": "the file is empty"}
+
+
+@pytest.mark.parametrize("kind", ["yolo", "voc", "coco", "visdrone"])
+def test_what_training_would_leave_out_is_left_out_and_named(tmp_path, told, kind):
+    """With one judgement, and the same words."""
+    source = tmp_path / "VisDrone2019-DET-val"
+    folder = source / ("JPEGImages" if kind == "voc" else "images")
+    problems = damaged(folder)
+    names = [*problems, "fine.jpg"]
+    beside = {
+        "yolo": ("labels", ".txt", "0 .5 .5 .1 .1"),
+        "visdrone": ("annotations", ".txt", "1,1,5,5,1,1,0,0"),
+        "voc": ("Annotations", ".xml", annotation([("cat", 1, 1, 9, 9, "")], (80, 60))),
+    }
+    if kind == "coco":
+        listed = [{"id": i, "file_name": n, "width": 80, "height": 60} for i, n in enumerate(names)]
+        marks = [{"id": i, "image_id": i, "category_id": 1, "bbox": [1, 1, 9, 9]} for i in range(len(names))]
+        data = {"images": listed, "annotations": marks, "categories": [{"id": 1, "name": "cat"}]}
+        (source / "a.json").write_text(json.dumps(data))
+        made = prepare_coco(source / "a.json", tmp_path / "out")
+    else:
+        place, suffix, text = beside[kind]
+        (source / place).mkdir()
+        for name in names:
+            (source / place / name).with_suffix(suffix).write_text(text)
+        prepare = {"yolo": prepare_yolo, "voc": prepare_voc, "visdrone": prepare_visdrone}[kind]
+        made = prepare(source, tmp_path / "out")
+    spec = load_dataset(made)
+    for split in spec.splits:
+        assert [Path(f).name for f in scan(spec.split(split), spec.nc).im_files] == ["fine.jpg"]
+    text = (made.parent / "problems.txt").read_text()
+    for name, what in problems.items():
+        assert f"{name}: {what}" in text
+    assert json.loads((made.parent / "manifest.json").read_text())["left_out"] == 4

@@ -34,7 +34,7 @@ from ultralytics.data.prepare.write import (
 )
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError
 from ultralytics.utils.files import user_path
-from ultralytics.utils.images import IMAGE_SUFFIXES, undecodable
+from ultralytics.utils.images import IMAGE_SUFFIXES
 
 COCO_PARTS = ("train", "val")
 BESIDE = "_annotations.coco.json"  # lies among the images, in folders train, valid and test
@@ -406,8 +406,8 @@ def _convert(j: _Json, root: Path, image: _Entry, ids: Mapping[int, int]) -> Ann
         result.problems.append(f"{path}: there is no such image")
         return result
     picture = look(path)
-    if picture is None:
-        result.problems.append(f"{path}: {undecodable(path)}")
+    if isinstance(picture, str):
+        result.problems.append(f"{path}: {picture}")
         return result
     result.image = path
     upright, note = annotated_upright(picture, image.size)

@@ -17,7 +17,6 @@ from ultralytics.data.prepare.write import SHOWN_PROBLEMS, Box, in_threads, look
 from ultralytics.data.prepare.yolo import exact_rows
 from ultralytics.utils.errors import ConfigError, DatasetError
 from ultralytics.utils.files import read_text, user_path, write_atomically
-from ultralytics.utils.images import undecodable
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.text import is_text, one_line
 
@@ -122,9 +121,9 @@ def _read(file: str, name: str) -> tuple[tuple[int, int] | None, list[_Mark], li
     """An image's size (None: it cannot be used), what is marked in it, and problems."""
     if not is_text(name):
         return None, [], [f"{file}: its name is no text, and JSON holds nothing else; rename it"]
-    picture = look(Path(file))
-    if picture is None:
-        return None, [], [f"{file}: {undecodable(file)}"]
+    picture = look(file)
+    if isinstance(picture, str):
+        return None, [], [f"{file}: {picture}"]
     marks: list[_Mark] = []
     problems: list[str] = []
     labels, ignored = label_file(file), ignore_file(file)

@@ -23,7 +23,7 @@ from ultralytics.data.prepare.write import (
 )
 from ultralytics.utils.errors import DatasetError, MissingFileError
 from ultralytics.utils.files import read_text, user_path
-from ultralytics.utils.images import IMAGE_SUFFIXES, undecodable
+from ultralytics.utils.images import IMAGE_SUFFIXES
 
 FOLDERS = {"train": "VisDrone2019-DET-train", "val": "VisDrone2019-DET-val", "test": "VisDrone2019-DET-test-dev"}
 REGION, OTHERS = 0, 11  # categories that are no class
@@ -108,8 +108,8 @@ def _read_part(part: Path) -> list[Annotated]:
 def _read(part: Path, image: Path) -> Annotated:
     result = Annotated(image.name)
     picture = look(image)
-    if picture is None:
-        result.problems.append(f"{image}: {undecodable(image)}")
+    if isinstance(picture, str):
+        result.problems.append(f"{image}: {picture}")
         return result
     file = part / "annotations" / f"{image.stem}.txt"
     if not file.is_file():

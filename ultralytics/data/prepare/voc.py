@@ -39,7 +39,7 @@ from ultralytics.data.prepare.write import (
 )
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError
 from ultralytics.utils.files import read_text, user_path
-from ultralytics.utils.images import IMAGE_SUFFIXES, undecodable
+from ultralytics.utils.images import IMAGE_SUFFIXES
 from ultralytics.utils.log import LOGGER
 
 ANNOTATIONS, IMAGES = ("Annotations", "annotations"), ("JPEGImages", "images")
@@ -449,10 +449,11 @@ def _read(root: _Root, name: str) -> _Read:
     result.image = image = _image_of(root, name, told, result)
     if image is None:
         return result
-    result.picture = look(image)
-    if result.picture is None:
-        result.problems.append(f"{image}: {undecodable(image)}")
+    picture = look(image)
+    if isinstance(picture, str):
+        result.problems.append(f"{image}: {picture}")
         return result
+    result.picture = picture
     result.upright, note = annotated_upright(result.picture, _size(tree))
     if note:
         result.problems.append(f"{xml}: {note}")

@@ -16,15 +16,16 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 import yaml
-from PIL import Image
 
+from ultralytics.data.labels import Unusable, judge_file, judge_picture, judge_shape
 from ultralytics.data.prepare.archive import is_archive, unpack
 from ultralytics.data.prepare.folder import making, write_manifest
 from ultralytics.data.stratify import rank
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError, UserError
 from ultralytics.utils.files import user_path
-from ultralytics.utils.images import IMAGE_SUFFIXES, imread
+from ultralytics.utils.images import IMAGE_SUFFIXES, open_header
 from ultralytics.utils.log import LOGGER, progress
 
 Box = tuple[float, float, float, float]  # centre x, centre y, width, height in 0..1 of the upright picture
@@ -84,22 +85,31 @@ class Picture(NamedTuple):
     orientation: int
 
 
-def look(path: Path) -> Picture | None:
-    """A picture's size; None when it is none. Only pictures that may be turned are decoded in full."""
+def look(path: str | Path) -> Picture | str:
+    """A picture's size; or why training would leave it out. Only pictures that may be turned are decoded in full."""
+    try:
+        data = np.fromfile(path, np.uint8)
+    except OSError as e:
+        return f"cannot be read: {e.strerror or e}"
+    unusable = judge_file(data)
+    if unusable is not None:
+        return unusable.what
     stored: tuple[int, int] | None = None
     orientation, plain = 1, False
     try:
-        with Image.open(path) as image:
+        image = open_header(data)
+        if image is not None:
             stored = (image.height, image.width)
             orientation = int(image.getexif().get(0x0112, 1))
             plain = image.format in ("JPEG", "MPO")
     except Exception:  # Pillow raises what a damaged file makes its parsers raise; decoding decides
         stored = None
     if stored is not None and plain and orientation == 1:
-        return Picture(stored, stored, 1)
-    decoded = imread(path)
-    if decoded is None:
-        return None
+        unusable = judge_shape(stored)
+        return unusable.what if unusable else Picture(stored, stored, 1)
+    decoded = judge_picture(data)
+    if isinstance(decoded, Unusable):
+        return decoded.what
     shape = (decoded.shape[0], decoded.shape[1])
     return Picture(shape, stored or shape, orientation if orientation in range(1, 9) else 1)
 

@@ -33,7 +33,6 @@ from ultralytics.data.prepare.write import (
 )
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError
 from ultralytics.utils.files import read_text, user_path
-from ultralytics.utils.images import undecodable
 
 
 def prepare_coco128(
@@ -189,8 +188,9 @@ def _jobs(paths: Sequence[Path]) -> list[tuple[str, Path]]:
 
 def _read(name: str, image: Path) -> Annotated:
     result = Annotated(name)
-    if look(image) is None:
-        result.problems.append(f"{image}: {undecodable(image)}")
+    picture = look(image)
+    if isinstance(picture, str):
+        result.problems.append(f"{image}: {picture}")
         return result
     labels, ignored = label_file(str(image)), ignore_file(str(image))
     fatal = False
