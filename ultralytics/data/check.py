@@ -654,7 +654,7 @@ def _conflicts(same: Sequence[Record]) -> Iterator[Finding]:
     first, *others = same
 
     def content(r: Record) -> list[list[float]]:
-        return sorted(np.round(r.rows.astype(np.float64), 4).tolist())
+        return sorted(np.round(r.rows, 4).tolist())
 
     for r in others:
         if content(r) != content(first):

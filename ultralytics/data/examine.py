@@ -15,7 +15,7 @@ from ultralytics.data.labels import Unusable, ignore_file, judge_picture, label_
 from ultralytics.data.scan_cache import digest_of
 from ultralytics.utils.duplicates import UInt64Array, fingerprint
 from ultralytics.utils.images import open_header
-from ultralytics.utils.types import Float32Array, UInt8Array
+from ultralytics.utils.types import Float64Array, UInt8Array
 
 ERROR, WARNING, NOTE = "error", "warning", "note"
 LARGE_PIXELS = 40_000_000
@@ -69,7 +69,7 @@ class Record:
     label: str
     shape: tuple[int, int] | None = None
     usable: bool = False
-    rows: Float32Array = field(default_factory=lambda: np.zeros((0, 5), np.float32))
+    rows: Float64Array = field(default_factory=lambda: np.zeros((0, 5)))
     ignored: int = 0
     labelled: bool = False
     size: int = 0
@@ -258,10 +258,10 @@ def _in_pixels(line: str, shape: tuple[int, int]) -> bool:
     return inside and sum(v > 1.5 for v in values) >= len(values) / 2
 
 
-def _boxes(record: Record, rows: Float32Array, numbers: list[int]) -> Iterator[Finding]:
+def _boxes(record: Record, rows: Float64Array, numbers: list[int]) -> Iterator[Finding]:
     """Advice on the boxes that training would take as they are."""
     path = record.label
-    xy, wh = rows[:, 1:3].astype(np.float64), rows[:, 3:5].astype(np.float64)
+    xy, wh = rows[:, 1:3], rows[:, 3:5]
     corners = np.concatenate([xy - wh / 2, xy + wh / 2], 1)
     h, w = record.shape or (IMGSZ, IMGSZ)
     out = np.maximum(-corners[:, :2], corners[:, 2:] - 1).clip(0) * (w, h)
@@ -280,7 +280,7 @@ def _boxes(record: Record, rows: Float32Array, numbers: list[int]) -> Iterator[F
         yield Finding(WARNING, "box-near-duplicate", path, numbers[second], what)
 
 
-def _same_boxes(cls: Float32Array, corners: Any) -> Iterator[tuple[int, int, float]]:
+def _same_boxes(cls: Float64Array, corners: Any) -> Iterator[tuple[int, int, float]]:
     """Boxes of one class that nearly coincide: the earlier row, the later one, their IoU."""
     area = (corners[:, 2:] - corners[:, :2]).prod(1)
     order = np.argsort(area, kind="stable")
@@ -306,7 +306,7 @@ def _ignored(record: Record) -> Iterator[Finding]:
     yield from findings
     if text is None:
         return
-    rows, problems = parse_ignored(text)
+    rows, _, problems = parse_ignored(text)
     record.ignored = len(rows)
     for p in problems:
         yield Finding(ERROR if p.fatal else WARNING, f"ignore-{p.kind}", path, p.line, p.what)

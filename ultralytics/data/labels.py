@@ -18,12 +18,12 @@ from ultralytics.utils.files import read_text
 from ultralytics.utils.images import IMAGE_SUFFIXES, declared_shape, decode, truncated_jpeg, truncated_png, undecodable
 from ultralytics.utils.log import LOGGER, progress
 from ultralytics.utils.text import one_line
-from ultralytics.utils.types import ANY_CLASS, Float32Array, Int64Array, UInt8Array
+from ultralytics.utils.types import ANY_CLASS, Float32Array, Float64Array, Int64Array, UInt8Array
 
 MIN_SIDE = 10  # pixels
 MAX_PIXELS = 500_000_000  # a picture of more is not decoded: 1.5 GB
 SHOWN_PROBLEMS = 10
-_SLACK = 1e-4  # rounding by the tool that wrote the file
+ROUNDING = 1e-4  # parts of the picture by which a coordinate may leave it: the tool that wrote the file has rounded
 
 
 class Problem(NamedTuple):
@@ -217,8 +217,9 @@ def _beside_images(image: str, folder: str) -> str | None:
     return f"{head}{os.sep}{folder}{os.sep}{os.path.splitext(tail)[0]}.txt" if images else None
 
 
-def parse_labels(text: str) -> tuple[Float32Array, list[int], list[Problem]]:
-    """Rows of a label file: (m, 5) class, centre, width, height in 0..1; the line of each; every problem of the file.
+def parse_labels(text: str) -> tuple[Float64Array, list[int], list[Problem]]:
+    """Rows of a label file, in the precision they are written with: (m, 5) class, centre, width, height in 0..1; the
+    line of each; every problem of the file.
 
     A row is `class x y w h` in 0..1, or a polygon `class x1 y1 x2 y2 x3 y3 …`, which becomes its bounding box.
     """
@@ -241,16 +242,18 @@ def parse_labels(text: str) -> tuple[Float32Array, list[int], list[Problem]]:
             seen.add(row)
             rows.append(row)
             numbers.append(number)
-    return np.asarray(rows, np.float32).reshape(-1, 5), numbers, problems
+    return np.asarray(rows, np.float64).reshape(-1, 5), numbers, problems
 
 
-def parse_ignored(text: str) -> tuple[Float32Array, list[Problem]]:
-    """Rows of an ignore file: (k, 6) class, centre, width, height in 0..1, crowd; every problem of the file.
+def parse_ignored(text: str) -> tuple[Float64Array, list[int], list[Problem]]:
+    """Rows of an ignore file, in the precision they are written with: (k, 6) class, centre, width, height in 0..1,
+    crowd; the line of each; every problem of the file.
 
     A row is `class x y w h`, an object that counts for nothing, or `class x y w h crowd`, a region of many; a class of
     `*` stands for all of them.
     """
     rows: list[tuple[float, ...]] = []
+    numbers: list[int] = []
     problems: list[Problem] = []
     for number, line in enumerate(text.splitlines(), 1):
         words = line.split()
@@ -266,7 +269,8 @@ def parse_ignored(text: str) -> tuple[Float32Array, list[Problem]]:
             problems.append(Problem(number, "area", "the region has no area; the row is dropped", False))
         else:
             rows.append((ANY_CLASS if everything else row[0], *row[1:], float(crowd)))
-    return np.asarray(rows, np.float32).reshape(-1, 6), problems
+            numbers.append(number)
+    return np.asarray(rows, np.float64).reshape(-1, 6), numbers, problems
 
 
 def _parse_row(words: list[str], line: int) -> tuple[float, ...] | Problem:
@@ -282,8 +286,8 @@ def _parse_row(words: list[str], line: int) -> tuple[float, ...] | Problem:
         return Problem(line, "columns", what, True)
     # Most rows pass these two comparisons; which value is wrong is looked for only where one is. NaN is wrong too.
     low, high = min(values), max(values)
-    if not (low >= -_SLACK and high <= 1 + _SLACK) or math.isnan(sum(values)):
-        wrong = next(v for v in values if not -_SLACK <= v <= 1 + _SLACK)
+    if not (low >= -ROUNDING and high <= 1 + ROUNDING) or math.isnan(sum(values)):
+        wrong = next(v for v in values if not -ROUNDING <= v <= 1 + ROUNDING)
         what = f"the coordinate {wrong:g} is outside 0..1; coordinates are parts of the width and height"
         return Problem(line, "coordinate", what, True)
     if low < 0 or high > 1:
@@ -392,11 +396,12 @@ def _check(image: str, known: Seen | None) -> Seen:
         fatal = next((p for p in problems if p.fatal), None)
         seen.problems += [("label", p.line, p.what) for p in ([fatal] if fatal else problems)]
         seen.usable = fatal is None
-        seen.rows = rows if seen.usable else seen.rows
+        seen.rows = rows.astype(np.float32) if seen.usable else seen.rows
     ignore = ignore_file(image)
     text = _read("ignore", ignore, seen) if ignore else ""
     if text:
-        seen.ignored, problems = parse_ignored(text)
+        regions, _, problems = parse_ignored(text)
+        seen.ignored = regions.astype(np.float32)
         seen.problems += [("ignore", p.line, p.what) for p in problems]
     return seen
 

@@ -334,10 +334,9 @@ def _ignored_rows(image: str) -> list[tuple[int, str]]:
     """Class id, or ANY_CLASS, and the rest of each usable row of an image's ignored regions."""
     path = ignore_file(image)
     text = _text(path) if path else ""
-    rows, problems = parse_ignored(text)
-    dropped = {p.line for p in problems}
-    lines = [line for number, line in enumerate(text.splitlines(), 1) if line.strip() and number not in dropped]
-    return [(int(row[0]), _rest(line)) for row, line in zip(rows, lines, strict=True)]
+    rows, numbers, _ = parse_ignored(text)
+    lines = text.splitlines()
+    return [(int(row[0]), _rest(lines[number - 1])) for row, number in zip(rows, numbers, strict=True)]
 
 
 def _text(path: str) -> str:

@@ -192,3 +192,20 @@ def test_a_name_that_is_no_text_is_left_out_and_named(tmp_path, told):
     assert [i["file_name"] for i in json.loads(out.read_text(encoding="utf-8"))["images"]] == ["a.jpg"]
     assert "b\\udcff.jpg: its name is no text" in told.text
     assert main(["export-coco", f"data={file}", f"out={tmp_path / 'w.json'}"]) == 0
+
+
+def test_every_box_is_exported_to_a_millionth_of_a_pixel(tmp_path):
+    """Ignored ones too, and those half-way between two float32."""
+    rng = np.random.default_rng(0)
+    boxes = [[*rng.uniform(0.4, 0.6, 2), *rng.uniform(0.1, 0.3, 2)] for _ in range(40)]
+    half = 0.5 + (2 * rng.integers(0, 10**6, 40) + 1) * 2.0**-25
+    for box, value, shift in zip(boxes, half, (1e-12, -1e-12) * 20, strict=True):
+        box[0] = value + shift
+    rows = "".join("0 " + " ".join(f"{v:.17g}" for v in box) + "\n" for box in boxes)
+    data = dataset(tmp_path / "d", {"a.png": (2000, 3000, rows, rows)})
+    out = export_coco(data, tmp_path / "v.json")
+    found = [a["bbox"] for a in json.loads(out.read_text())["annotations"]]
+    x, y, w, h = (np.array(boxes) * (3000, 2000, 3000, 2000)).T
+    wanted = np.stack([x - w / 2, y - h / 2, w, h], 1)
+    np.testing.assert_allclose(found, np.concatenate([wanted, wanted]), rtol=0, atol=1e-6)
+    assert_equal(*again(data, tmp_path))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,6 @@ from ultralytics.cfg.dataset import load_dataset
 from ultralytics.data.labels import ignore_file, label_file, list_images, parse_ignored, parse_labels
 from ultralytics.data.prepare import names as published_names
 from ultralytics.data.prepare.write import SHOWN_PROBLEMS, Box, in_threads, look
-from ultralytics.data.prepare.yolo import exact_rows
 from ultralytics.utils.errors import ConfigError, DatasetError
 from ultralytics.utils.files import read_text, user_path, write_atomically
 from ultralytics.utils.log import LOGGER
@@ -129,20 +129,32 @@ def _read(file: str, name: str) -> tuple[tuple[int, int] | None, list[_Mark], li
     labels, ignored = label_file(file), ignore_file(file)
     try:
         if os.path.isfile(labels):
-            text = read_text(Path(labels), DatasetError)
-            rows, lines, found = parse_labels(text)
+            rows, _, found = parse_labels(read_text(Path(labels), DatasetError))
             problems += [f"{labels}:{p.line}: {p.what}" for p in found]
             if any(p.fatal for p in found):
                 return None, [], problems
-            for (cls, box), row in zip(exact_rows(text, lines), rows[:, 1:].tolist(), strict=True):
-                # Preparing it again writes ten digits; where these are another float32, the float32 itself is given.
-                given = tuple(v if np.float32(f"{v:.10g}") == r else r for v, r in zip(box, row, strict=True))
-                marks.append((cls, (given[0], given[1], given[2], given[3]), False, False))
+            marks += [(int(cls), _lasting(box), False, False) for cls, *box in rows.tolist()]
         if ignored is not None and os.path.isfile(ignored):
-            found_rows, found = parse_ignored(read_text(Path(ignored), DatasetError))
+            rows, _, found = parse_ignored(read_text(Path(ignored), DatasetError))
             problems += [f"{ignored}:{p.line}: {p.what}" for p in found]
-            for cls, x, y, w, h, crowd in found_rows.tolist():
-                marks.append((None if cls < 0 else int(cls), (x, y, w, h), True, bool(crowd)))
+            for cls, *box, crowd in rows.tolist():
+                marks.append((None if cls < 0 else int(cls), _lasting(box), True, bool(crowd)))
     except DatasetError as e:
         return None, [], [*problems, str(e)]
     return picture.shape, marks, problems
+
+
+def _lasting(box: list[float]) -> Box:
+    """A box that keeps its float32 values when it is prepared again, which writes ten digits."""
+    x, y, w, h = map(_lasting_number, box)
+    return x, y, w, h
+
+
+def _lasting_number(v: float) -> float:
+    wanted = np.float32(v)
+    if np.float32(f"{v:.10g}") == wanted:
+        return v
+    # Half-way between two float32, where ten digits are on the other side: the next number of ten digits is not.
+    unit = 10.0 ** (math.floor(math.log10(abs(v))) - 9)
+    near = (float(f"{v + step:.10g}") for step in (-unit, unit))
+    return next((n for n in near if np.float32(n) == wanted), float(wanted))

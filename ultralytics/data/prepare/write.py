@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import yaml
 
-from ultralytics.data.labels import Unusable, judge_file, judge_picture, judge_shape
+from ultralytics.data.labels import ROUNDING, Unusable, judge_file, judge_picture, judge_shape
 from ultralytics.data.prepare.archive import is_archive, unpack
 from ultralytics.data.prepare.folder import making, write_manifest
 from ultralytics.data.stratify import rank
@@ -33,7 +33,6 @@ Corners = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels, 0 at th
 
 SPLITS = ("train", "val", "test")
 SPLIT_WORDS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-ROUNDING = 1e-4  # parts of the picture by which a box may leave it without being cut; labels.py allows as much
 SHOWN_PROBLEMS = 20
 UNPACKED = ".unpacked"  # inside the folder being made
 S = TypeVar("S")

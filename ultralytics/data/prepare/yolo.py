@@ -20,7 +20,6 @@ from ultralytics.data.prepare.write import (
     SPLIT_WORDS,
     SPLITS,
     Annotated,
-    Box,
     Converted,
     check_how,
     existing,
@@ -196,13 +195,12 @@ def _read(name: str, image: Path) -> Annotated:
     fatal = False
     try:
         if os.path.isfile(labels):
-            text = read_text(Path(labels), DatasetError)
-            _, lines, problems = parse_labels(text)
+            rows, _, problems = parse_labels(read_text(Path(labels), DatasetError))
             result.problems += [f"{labels}:{p.line}: {p.what}" for p in problems]
             fatal = any(p.fatal for p in problems)
-            result.objects += exact_rows(text, lines)
+            result.objects += [(int(cls), (x, y, w, h)) for cls, x, y, w, h in rows.tolist()]
         if ignored is not None and os.path.isfile(ignored):
-            rows, problems = parse_ignored(read_text(Path(ignored), DatasetError))
+            rows, _, problems = parse_ignored(read_text(Path(ignored), DatasetError))
             result.problems += [f"{ignored}:{p.line}: {p.what}" for p in problems]
             for cls, x, y, w, h, crowd in rows.tolist():
                 result.ignored.append((None if cls < 0 else int(cls), (x, y, w, h), bool(crowd)))
@@ -212,21 +210,3 @@ def _read(name: str, image: Path) -> Annotated:
     if not fatal:
         result.image = image
     return result
-
-
-def exact_rows(text: str, lines: Sequence[int]) -> list[tuple[int, Box]]:
-    """Class and box of rows that `parse_labels` kept, in the precision they are written with.
-
-    Args:
-        text: a label file's; lines: the rows' numbers, from 1.
-    """
-    rows: list[tuple[int, Box]] = []
-    listed = text.splitlines()
-    for line in lines:
-        cls, *values = map(float, listed[line - 1].split())
-        values = [min(max(v, 0.0), 1.0) for v in values]
-        if len(values) > 4:
-            x1, x2, y1, y2 = min(values[::2]), max(values[::2]), min(values[1::2]), max(values[1::2])
-            values = [(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1]
-        rows.append((int(cls), (values[0], values[1], values[2], values[3])))
-    return rows
