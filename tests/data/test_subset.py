@@ -323,6 +323,36 @@ def test_running_it_again_does_nothing_and_another_choice_is_refused(source, tmp
         subset(source, out, n=10)
 
 
+def test_a_subset_whose_files_are_gone_is_not_there_already(source, tmp_path):
+    out = tmp_path / "o.yaml"
+    subset(source, out, n=10)
+    folder = out.with_suffix("")
+    image = next((folder / "images" / "train").iterdir())
+    Path(label_file(str(image))).unlink()
+    with pytest.raises(UserError, match="1 of its 10 train label files are missing"):
+        subset(source, out, n=10)
+    image.unlink()
+    with pytest.raises(UserError, match="1 of its 10 train images are missing"):
+        subset(source, out, n=10)
+    shutil.rmtree(folder)
+    out.unlink()
+    assert subset(source, out, n=10).is_file()
+
+    folds = kfold(source, tmp_path / "k.yaml", 2)
+    assert kfold(source, tmp_path / "k.yaml", 2) == folds
+    (tmp_path / "k" / "folds" / "1" / "val.txt").unlink()
+    with pytest.raises(UserError, match=r"folds/1/val.txt is missing"):
+        kfold(source, tmp_path / "k.yaml", 2)
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", "[" * 100_000, '{"format": 1, "kind": "subset", "options": 3}', "\xff"])
+def test_a_manifest_that_is_none_is_told(source, tmp_path, text):
+    (tmp_path / "o").mkdir()
+    (tmp_path / "o" / "manifest.json").write_text(text, encoding="latin-1")
+    with pytest.raises(UserError, match="is no subset"):
+        subset(source, tmp_path / "o.yaml", n=10)
+
+
 def test_nothing_half_made_is_left(source, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")

@@ -32,7 +32,7 @@ from ultralytics.data.labels import (
     parse_labels,
     scan,
 )
-from ultralytics.data.prepare.folder import making
+from ultralytics.data.prepare.folder import FORMAT, check_whole, making, read_manifest
 from ultralytics.data.stratify import rank, stratify
 from ultralytics.utils.errors import ConfigError, DatasetError, UserError, nearest
 from ultralytics.utils.files import user_path, write_atomically
@@ -40,7 +40,7 @@ from ultralytics.utils.log import LOGGER, progress
 from ultralytics.utils.text import is_text
 from ultralytics.utils.types import ANY_CLASS
 
-FORMAT = 1
+KIND = "subset"  # in the manifest
 ELSEWHERE = "choose another out=, or remove it first"
 
 
@@ -472,18 +472,21 @@ def _kept(target: Path, outs: Sequence[Path], choice: _Choice) -> dict[str, Any]
         if there is not None:
             raise UserError("it exists already", str(there), ELSEWHERE)
         return None
-    try:
-        manifest = json.loads((target / "manifest.json").read_text(encoding="utf-8", errors="surrogateescape"))
-        assert manifest["kind"] == "subset"
-        options, source = manifest["options"], manifest["source"]
-    except (OSError, ValueError, KeyError, TypeError, AssertionError):
-        raise UserError("it exists already, and is no subset", str(target), ELSEWHERE) from None
+    manifest = read_manifest(target) if (target / "manifest.json").is_file() else None
+    if manifest is None or manifest["kind"] != KIND or "source" not in manifest:
+        raise UserError("it exists already, and is no subset", str(target), ELSEWHERE)
+    options, source = manifest["options"], manifest["source"]
     wanted = {**choice.options, "source": choice.source.yaml_file.name}
     differ = [k for k, v in {**options, "source": source}.items() if k not in wanted or wanted[k] != v]
     differ += [k for k in wanted if k != "source" and k not in options]
     if differ:
         raise UserError(f"it exists already, made with another {' and '.join(differ)}", str(target), ELSEWHERE)
-    return dict(manifest)
+    check_whole(target, manifest["splits"])
+    for i in range(len(outs) if "kfold" in options else 0):
+        for split in ("train", "val"):
+            if not (target / _fold_list(i, split)).is_file():
+                raise UserError(f"its {_fold_list(i, split)} is missing", str(target), "remove it, to make it anew")
+    return manifest
 
 
 def _build(
@@ -518,7 +521,7 @@ def _build(
         objects.update(image.counts)
     manifest = {
         "format": FORMAT,
-        "kind": "subset",
+        "kind": KIND,
         "created_by": __version__,
         "options": choice.options,
         "source": choice.source.yaml_file.name,
@@ -555,11 +558,16 @@ def _put(data: bytes, file: IO[bytes]) -> None:
     file.write(data)
 
 
+def _fold_list(fold: int, split: str) -> str:
+    """A fold's list, inside the folder."""
+    return f"folds/{fold}/{split}.txt"
+
+
 def _yaml(choice: _Choice, folder: str, digest: str, fold: int) -> str:
     """The text of a YAML."""
     spec: dict[str, Any] = {"path": folder}
     if choice.folds:
-        spec |= {split: f"folds/{fold}/{split}.txt" for split in ("train", "val")}
+        spec |= {split: _fold_list(fold, split) for split in ("train", "val")}
     spec |= {split: f"images/{split}" for split in choice.splits if split != "pool"}
     spec["names"] = dict(enumerate(choice.names))
     what = f"Fold {fold} of {len(choice.folds)} of" if choice.folds else "A subset of"

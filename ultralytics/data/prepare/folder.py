@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ultralytics import __version__
+from ultralytics.data.labels import label_file
 from ultralytics.utils.errors import UserError
 from ultralytics.utils.files import is_at, lock, write_json
 from ultralytics.utils.images import IMAGE_SUFFIXES
@@ -47,12 +48,9 @@ def prepared(out: Path, kind: str, options: Mapping[str, Any]) -> Path | None:
             raise UserError("it is a file, and a data set is a folder", where, "choose another out=")
         if not (out / "manifest.json").is_file():
             raise UserError("the folder holds something else than a prepared data set", where, ANOTHER)
-        text = (out / "manifest.json").read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        text = ""
     except OSError as e:
         raise UserError(f"it cannot be read: {e.strerror or e}", str(e.filename or out)) from None
-    manifest = _manifest(text)
+    manifest = read_manifest(out)
     if manifest is None:
         raise UserError("its manifest.json is none that this version writes", where, ANOTHER)
     if manifest["kind"] != kind:
@@ -63,11 +61,7 @@ def prepared(out: Path, kind: str, options: Mapping[str, Any]) -> Path | None:
             raise UserError(_difference(key, there.get(key), wanted.get(key)), where, ANOTHER)
     if not (out / "data.yaml").is_file():
         raise UserError("its data.yaml is missing", where, "remove it, to make it anew")
-    for split, expected in manifest["splits"].items():
-        found = sum(Path(f).suffix.lower() in IMAGE_SUFFIXES for f in _files(out / "images" / split))
-        if found < expected:
-            what = f"{expected - found} of its {expected} {split} images are missing"
-            raise UserError(what, where, "remove it, to make it anew")
+    check_whole(out, manifest["splits"])
     LOGGER.info("%s is there already", out)
     return out / "data.yaml"
 
@@ -81,11 +75,34 @@ def _difference(key: str, there: Any, wanted: Any) -> str:
     return f"it was made with {key}={there!r}, not {key}={wanted!r}"
 
 
-def _manifest(text: str) -> dict[str, Any] | None:
-    """A manifest's content; None where it is not as `write_manifest` writes it."""
+def check_whole(out: Path, splits: Mapping[str, int]) -> None:
+    """Every image is there that the manifest counts, and its label file.
+
+    Raises:
+        UserError: some are missing.
+    """
+    mend = "remove it, to make it anew"
+    for split, expected in splits.items():
+        folder = os.path.abspath(out / "images" / split)
+        images = [f for f in _files(Path(folder)) if os.path.splitext(f)[1].lower() in IMAGE_SUFFIXES]
+        if len(images) < expected:
+            raise UserError(f"{expected - len(images)} of its {expected} {split} images are missing", str(out), mend)
+        bare = sum(not os.path.isfile(label_file(os.path.join(folder, *f.split("/")))) for f in images)
+        if bare:
+            raise UserError(f"{bare} of its {len(images)} {split} label files are missing", str(out), mend)
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """The content of folder/manifest.json; None where it is not as this version writes one.
+
+    Raises:
+        UserError: it cannot be read.
+    """
     try:
-        data = json.loads(text)
-    except ValueError:
+        data = json.loads((folder / "manifest.json").read_text(encoding="utf-8", errors="surrogateescape"))
+    except OSError as e:
+        raise UserError(f"it cannot be read: {e.strerror or e}", str(folder / "manifest.json")) from None
+    except (ValueError, RecursionError):
         return None
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         return None
