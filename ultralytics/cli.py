@@ -21,6 +21,7 @@ from ultralytics.cfg.config import KNOBS, MODE_DEFAULTS, check_switches, get_cfg
 from ultralytics.cfg.model import ModelSpec, load_model_spec
 from ultralytics.cfg.surgery import describe_change, insert_rows, remove_rows, replace_rows, set_plugins
 from ultralytics.utils.errors import ConfigError, LostRankError, ModelError, UserError, nearest
+from ultralytics.utils.files import user_path
 from ultralytics.utils.log import setup_console
 from ultralytics.utils.text import one_line, printable
 from ultralytics.utils.yaml import parse_yaml
@@ -82,6 +83,7 @@ CHECK_DATA_KEYS = {
     "split": "splits to read, as train,val (all of the YAML)",
     "near": "look for near-duplicate images too (True)",
     "out": "folder for report.json, report.txt and check.png (runs/check-data, numbered)",
+    "overwrite": "write into a folder that holds other files too (False)",
     "json": "print the report as JSON for programs; also written --json",
 }
 _PLACED = {"images": "copy, or link for hard links (copy)"}
@@ -343,17 +345,21 @@ def _check_data(given: dict[str, Any]) -> int:
     _known(given, CHECK_DATA_KEYS, "check-data")
     if not given.get("data"):
         raise ConfigError("no data set given", mend="data=data/shapes.yaml")
-    split = given.get("split")
-    splits = None if split in (None, "") else [s.strip() for part in _listed(split) for s in str(part).split(",")]
-    from ultralytics.data.check import check_data  # OpenCV takes a moment to import
+    splits = _words(str(given["split"])) if given.get("split") else None
+    out = user_path(given["out"]) if given.get("out") else None
+    from ultralytics.data.check import check_data, check_place  # OpenCV takes a moment to import
     from ultralytics.engine.rundir import new_run_dir
     from ultralytics.utils.plotting import plot_dataset
 
+    if out is not None:
+        check_place(out, given.get("overwrite", False))
     report = check_data(str(given["data"]), splits, given.get("near", True))
-    given_out = Path(str(given["out"])) if given.get("out") else None
-    out = new_run_dir(given_out.parent, given_out.name, True) if given_out else new_run_dir("runs", "check-data")
-    report.write(out)
-    plot_dataset(report.boxes, report.per_image, report.shapes, report.names, out / "check.png")
+    try:
+        out = new_run_dir(out.parent, out.name, True) if out else new_run_dir("runs", "check-data")
+        report.write(out)
+        plot_dataset(report.boxes, report.per_image, report.shapes, report.names, out / "check.png")
+    except UserError as e:  # those of run folders and pictures name project=
+        raise UserError(e.what, e.where, "free some space or choose another out=") from None
     if given.get("json"):
         print(json.dumps(report.to_dict()))
     else:
@@ -494,11 +500,15 @@ def _subset(given: dict[str, Any]) -> int:
     return 0
 
 
+def _words(text: str) -> list[str]:
+    """The words of "a,b" or "[a,b]"."""
+    inner = text[1:-1] if text.startswith(("[", "(")) and text.endswith(("]", ")")) else text
+    return [word.strip() for word in inner.split(",") if word.strip()]
+
+
 def _class_words(text: str) -> list[int | str]:
     """Names and ids from "a,b" or "[a,b]"; quotes around a name are none of it."""
-    inner = text[1:-1] if text.startswith(("[", "(")) and text.endswith(("]", ")")) else text
-    words = [word.strip() for word in inner.split(",") if word.strip()]
-    words = [w[1:-1] if len(w) > 1 and w[0] == w[-1] and w[0] in "'\"" else w for w in words]
+    words = [w[1:-1] if len(w) > 1 and w[0] == w[-1] and w[0] in "'\"" else w for w in _words(text)]
     return [int(w) if w.isdecimal() else w for w in words]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -640,6 +641,36 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     assert told == json.loads((tmp_path / "runs/check-data2/report.json").read_text())
     assert main(["check-data", f"data={data}", "split=train,val", "json=True"]) == 1
     assert json.loads(capsys.readouterr().out)["kinds"] == {"label-columns": 7}
+
+
+def test_a_report_replaces_nothing_but_a_report(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("ultralytics.utils.plotting.plot_dataset", lambda *_: None)
+    good(tmp_path)
+    command = ["check-data", "data=data.yaml", "out=mine"]
+    assert main(command) == 0
+    assert main([*command, "split=[train,val]"]) == 0  # a former report
+    assert list(json.loads((tmp_path / "mine" / "report.json").read_text())["splits"]) == ["train", "val"]
+    for name, text in (("report.txt", "mine"), ("report.json", '{"mine": 1}'), ("report.json", "["), ("x", "")):
+        shutil.rmtree(tmp_path / "mine")
+        (tmp_path / "mine").mkdir()
+        (tmp_path / "mine" / name).write_text(text)
+        capsys.readouterr()
+        assert main(command) == 2
+        err = capsys.readouterr().err
+        assert "mine: it holds something else than a report (give another out=, or overwrite=True)" in err
+        assert (tmp_path / "mine" / name).read_text() == text
+        assert len(list((tmp_path / "mine").iterdir())) == 1
+    assert main([*command, "overwrite=True"]) == 0
+    assert (tmp_path / "mine" / "report.txt").is_file()
+    (tmp_path / "runs").write_text("")  # a file in the place of the folder
+    for words in (["data=data.yaml"], ["data=data.yaml", "out=runs/x"], ["data=data.yaml", "out=runs"]):
+        capsys.readouterr()
+        assert main(["check-data", *words]) == 2
+        err = capsys.readouterr().err
+        assert "out=" in err
+        assert "project=" not in err
+        assert "name=" not in err
 
 
 @pytest.mark.parametrize(

@@ -273,6 +273,27 @@ def check_data(data: str | Path, splits: Sequence[str] | None = None, near: bool
     return report
 
 
+def check_place(out: Path, overwrite: bool = False) -> None:
+    """A report may be written into a folder: it is not there, empty, or holds a former report.
+
+    Raises:
+        ConfigError: it is none of these, and `overwrite` does not say that files in it may be replaced.
+    """
+    check_switches({"overwrite": overwrite})
+    if out.exists() and not out.is_dir():
+        raise ConfigError("it is a file, and a report is a folder", str(out), "choose another out=")
+    try:
+        if overwrite or not out.is_dir() or not any(out.iterdir()):
+            return
+        report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    except PermissionError as e:
+        raise ConfigError(f"it cannot be read: {e.strerror}", str(e.filename or out), "choose another out=") from None
+    except (OSError, ValueError, RecursionError):
+        report = None
+    if not isinstance(report, dict) or not {"format", "data", "findings", "splits"} <= report.keys():
+        raise ConfigError("it holds something else than a report", str(out), "give another out=, or overwrite=True")
+
+
 def _told(e: DatasetError) -> str:
     return e.what + (f" ({e.mend})" if e.mend else "")
 
