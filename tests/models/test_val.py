@@ -1,11 +1,14 @@
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from ultralytics import YOLO
+from ultralytics.models.yolo.detect import DetectionValidator
 from ultralytics.utils.errors import ConfigError
+from ultralytics.utils.metrics import ConfusionMatrix
 
 QUIET = {"workers": 0, "plots": False, "device": "cpu", "verbose": False}
 
@@ -103,3 +106,19 @@ def test_regions_to_ignore_are_not_held_against_the_model(shared, tmp_path, rect
     shared_classes = set(after.box.ap_class_index) & set(unfair.box.ap_class_index)
     assert all(after.box.maps[c] >= unfair.box.maps[c] for c in shared_classes)
     assert after.box.map > unfair.box.map
+
+
+@pytest.mark.parametrize(("height", "counted"), [(4.7, 0), (4.4, 1)])
+def test_the_confusion_matrix_spares_by_its_own_threshold(height, counted):
+    """It makes a pair from an IoU of 0.45, not 0.5; a detection of a difficult object is an invention below that."""
+    own = SimpleNamespace(args=SimpleNamespace(single_cls=False, save_txt=False))
+    batch = {
+        "batch_idx": torch.zeros(0), "cls": torch.zeros(0, 1), "bboxes": torch.zeros(0, 4),
+        "resized_shape": [(100, 100)], "ori_shape": [(100, 100)], "ratio_pad": [((1.0, 1.0), (0.0, 0.0))],
+        "ignored": [np.array([[0, 0.55, 0.55, 0.1, 0.1, 0]], np.float32)],
+    }  # fmt: skip
+    confusion = ConfusionMatrix(nc=1)
+    detected = torch.tensor([[50.0, 50, 60, 50 + height, 0.9, 0]])
+    found = DetectionValidator._compare(own, detected, batch, 0, confusion)
+    assert confusion.matrix[0, 1] == counted
+    assert not found["ignored"].any()  # average precision begins at 0.5

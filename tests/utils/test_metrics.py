@@ -159,3 +159,25 @@ def test_the_confusion_matrix_spares_ignored_detections():
     assert matrix.matrix.tolist() == [[1, 0], [0, 0]]
     matrix.process_batch(detections, true, cls)
     assert matrix.matrix.tolist() == [[2, 1], [0, 0]]
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 10**6), st.integers(0, 60), st.integers(1, 4), st.floats(0, 1))
+def test_every_threshold_has_its_own_ignored_detections(seed, n, nc, part):
+    """The same bits as a selection of each class and threshold out of all detections."""
+    rng = np.random.default_rng(seed)
+    tp = np.sort(rng.random((n, 10)) < 0.5, 1)[:, ::-1].copy()
+    conf, pred, target = rng.random(n).round(1), rng.integers(0, nc, n), rng.integers(0, nc, 30)
+    ignored = (rng.random((n, 10)) < part) & ~tp
+    got = ap_per_class(tp, conf, pred, target, ignored=ignored)
+    order = np.argsort(-conf, kind="stable")
+    for i, c in enumerate(got[6]):
+        for j in range(10):
+            rows = [k for k in order if pred[k] == c and not ignored[k, j]]
+            hits = tp[rows, j].astype(float).cumsum()
+            precision = hits / np.arange(1, len(rows) + 1)
+            ap = compute_ap(hits / ((target == c).sum() + 1e-16), precision)[0] if rows else 0.0
+            assert got[5][i, j].tobytes() == np.float64(ap).tobytes()
+            if j == 0 and rows:
+                curve = np.interp(-np.linspace(0, 1, 1000), -conf[rows], precision, left=1)
+                assert got[7][i].tobytes() == curve.tobytes()

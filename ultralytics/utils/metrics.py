@@ -73,7 +73,11 @@ def match_predictions(
 
 
 def ignored_predictions(
-    boxes: Tensor, pred_classes: npt.ArrayLike, correct: npt.NDArray[np.bool_], regions: Tensor
+    boxes: Tensor,
+    pred_classes: npt.ArrayLike,
+    correct: npt.NDArray[np.bool_],
+    regions: Tensor,
+    iouv: npt.ArrayLike | None = None,
 ) -> npt.NDArray[np.bool_]:
     """Which detections count neither as true nor as false positives, at each IoU threshold.
 
@@ -83,6 +87,7 @@ def ignored_predictions(
     Args:
         boxes: (N, 4) corners; pred_classes: (N,); correct: (N, thresholds) of `match_predictions`.
         regions: (K, 6) class or ANY_CLASS, corners in the boxes' unit, 1 for a crowd.
+        iouv: thresholds, those of `match_predictions` by default.
 
     Returns:
         (N, thresholds).
@@ -97,7 +102,8 @@ def ignored_predictions(
     overlap = torch.where(crowd[:, None], share, box_iou(areas, boxes))
     overlap = overlap * ((cls[:, None] == predicted[None]) | (cls[:, None] == ANY_CLASS))
     best = overlap.max(0).values.numpy()
-    return (best[:, None] >= IOU_THRESHOLDS.astype(best.dtype)) & ~correct
+    thresholds = IOU_THRESHOLDS if iouv is None else np.asarray(iouv)
+    return (best[:, None] >= thresholds.astype(best.dtype)) & ~correct
 
 
 def smooth(y: F64, f: float = 0.05) -> F64:
@@ -153,20 +159,24 @@ def ap_per_class(
     p_curve, r_curve = np.zeros((nc, CURVE_POINTS)), np.zeros((nc, CURVE_POINTS))
     precision_at_recall = np.zeros((nc, CURVE_POINTS))
     for i, c in enumerate(classes):
-        mine = pred_cls == c
-        if not mine.any():
+        mine = np.flatnonzero(pred_cls == c)
+        if not len(mine):
             continue
-        for j in range(tp.shape[1]):
-            chosen = mine if counted is None else mine & counted[:, j]
-            if not chosen.any():
+        own_tp, own_conf = tp[mine].T, conf[mine]  # rows of thresholds
+        own_counted = None if counted is None else counted[mine].T
+        for j, column in enumerate(own_tp):
+            chosen_conf, chosen = own_conf, column
+            if own_counted is not None and not own_counted[j].all():
+                chosen_conf, chosen = own_conf[own_counted[j]], column[own_counted[j]]
+            if not len(chosen):
                 continue
-            hits = tp[chosen, j].cumsum()
+            hits = chosen.cumsum()
             recall = hits / (labels[i] + eps)
             precision = hits / np.arange(1, len(hits) + 1)
             ap[i, j], envelope, r = compute_ap(recall, precision)
             if j == 0:
-                r_curve[i] = np.interp(-x, -conf[chosen], recall, left=0)
-                p_curve[i] = np.interp(-x, -conf[chosen], precision, left=1)
+                r_curve[i] = np.interp(-x, -chosen_conf, recall, left=0)
+                p_curve[i] = np.interp(-x, -chosen_conf, precision, left=1)
                 precision_at_recall[i] = np.interp(x, r, envelope)
     f1_curve = 2 * p_curve * r_curve / (p_curve + r_curve + eps)
     if plot:

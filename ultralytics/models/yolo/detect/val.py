@@ -182,7 +182,8 @@ class DetectionValidator:
         ignored = ignored_predictions(boxes, classes, tp.numpy(), regions)
         if confusion is not None:
             regions[:, 0] = ANY_CLASS  # a pair is a pair whatever the classes
-            spared = ignored_predictions(boxes, classes, np.zeros_like(ignored), regions)
+            free = np.zeros((len(detected), 1), np.bool_)
+            spared = ignored_predictions(boxes, classes, free, regions, [confusion.iou_thres])
             confusion.process_batch(detected, targets, target_cls, torch.from_numpy(spared[:, 0]))
         if self.args.save_txt:
             self._save_txt(detected, original, Path(batch["im_file"][i]))
