@@ -6,6 +6,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import time
 import unicodedata
 import zlib
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from PIL import Image
 
 from ultralytics.cfg.dataset import load_dataset
 from ultralytics.cli import main
-from ultralytics.data.check import KINDS, check_data
+from ultralytics.data.check import KINDS, _Listed, _structure, check_data
 from ultralytics.data.labels import scan
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError
 from ultralytics.utils.images import imwrite
@@ -525,6 +526,25 @@ def test_nothing_usable(tmp_path):
         "split-unusable", "picture-empty", "picture-empty",
     ]  # fmt: skip
     assert report.splits["train"]["usable"] == 3
+
+
+def test_labels_without_image_are_told_in_no_time(tmp_path):
+    """However many images and such labels there are."""
+    for split in ("train", "val"):
+        (tmp_path / "labels" / split).mkdir(parents=True)
+        (tmp_path / "images" / split).mkdir(parents=True)
+    for i in range(2000):
+        (tmp_path / "labels" / "train" / f"{i}.txt").touch()
+    (tmp_path / "d.yaml").write_text("train: images/train\nval: images/val\nnames: [a]\n")
+    images = {str(tmp_path / "images" / "train" / f"x{i}.jpg"): None for i in range(6000)}
+    began = time.process_time()
+    found = [
+        *_structure(
+            load_dataset(tmp_path / "d.yaml", []), ["train", "val"], {"train": _Listed(images)} | {"val": _Listed()}
+        )
+    ]
+    assert time.process_time() - began < 2
+    assert [f.kind for f in found] == ["label-orphan"] * 2000
 
 
 def test_all_splits_are_read_though_one_is_missing(tmp_path):

@@ -9,7 +9,7 @@ import time
 import unicodedata
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -253,8 +253,7 @@ def check_data(data: str | Path, splits: Sequence[str] | None = None, near: bool
     chosen = [s for s in spec.splits if not splits or s in splits]
     report.findings += _leaks_of_files(spec, {s: listed[s] for s in chosen}, text)
     records = _read({s: list(listed[s].files) for s in chosen}, spec.label_nc or ANY_ID, near, report)
-    for split in chosen:
-        report.findings += _structure(spec, split, listed)
+    report.findings += _structure(spec, chosen, listed)
     _collect(report, listed, records, chosen)
     report.findings += _findings_on_classes(report, spec, text)
     report.findings += _duplicates(report, listed, records, chosen, near)
@@ -445,11 +444,20 @@ def _form(path: str) -> str:
     return unicodedata.normalize("NFC", path).casefold()
 
 
-def _structure(spec: DatasetSpec, split: str, listed: Mapping[str, _Listed]) -> Iterator[Finding]:
+def _structure(spec: DatasetSpec, chosen: Sequence[str], listed: Mapping[str, _Listed]) -> Iterator[Finding]:
     """Names that stand in each other's way; labels without image."""
+    for split in chosen:
+        yield from _collisions(listed[split].files)
+    images = list(dict.fromkeys(f for one in listed.values() for f in one.files))
+    yield from _without_image(spec, chosen, listed, images, "label", label_file)
+    yield from _without_image(spec, chosen, listed, images, "ignore", ignore_file)
+
+
+def _collisions(files: Iterable[str]) -> Iterator[Finding]:
+    """Names of one split that differ too little, or share a label file."""
     forms: dict[str, str] = {}
     labels: dict[str, str] = {}
-    for file in listed[split].files:
+    for file in files:
         other = forms.setdefault(_form(file), file)
         if other != file:
             what = f"its name differs only by case or Unicode form from {os.path.basename(other)}"
@@ -459,26 +467,38 @@ def _structure(spec: DatasetSpec, split: str, listed: Mapping[str, _Listed]) -> 
         if other != file:
             what = f"it shares its label file {_short(label)} with {os.path.basename(other)}"
             yield Finding(WARNING, "name-shared-label", file, 0, what)
-    images = [f for one in listed.values() for f in one.files]
-    for kind, other_file in (("label", label_file), ("ignore", ignore_file)):
-        expected = {o: f for f in images if (o := other_file(f)) is not None}
-        by_form = {_form(o): o for o in expected}
-        own = {str(p) for paths in spec.splits.values() for p in paths}
-        places: dict[str, set[str]] = defaultdict(set)  # folder of labels → of images
-        for o, f in expected.items():
-            places[os.path.dirname(o)].add(os.path.dirname(f))
-        stems = {p: {os.path.splitext(i)[0] for folder in f for i in _images_in(folder)} for p, f in places.items()}
+
+
+def _without_image(
+    spec: DatasetSpec,
+    chosen: Sequence[str],
+    listed: Mapping[str, _Listed],
+    images: Sequence[str],
+    kind: str,
+    other_file: Callable[[str], str | None],
+) -> Iterator[Finding]:
+    """Label or ignore files that belong to no image of any split."""
+    expected = {o: f for f in images if (o := other_file(f)) is not None}
+    by_form = {_form(o): o for o in expected}
+    own = {str(p) for paths in spec.splits.values() for p in paths}
+    folders = {os.path.dirname(f) for f in images}
+    places: dict[str, set[str]] = defaultdict(set)  # folder of labels → of images
+    for o, f in expected.items():
+        places[os.path.dirname(o)].add(os.path.dirname(f))
+    stems = {p: {os.path.splitext(i)[0] for folder in f for i in _images_in(folder)} for p, f in places.items()}
+    for split in chosen:
         unlisted = []
         for file in sorted(_text_files(spec.splits[split], listed[split].files, other_file) - own):
-            if file in expected or os.path.basename(file) == "classes.txt":
+            folder, name = os.path.split(file)
+            if file in expected or name == "classes.txt":
                 continue
             meant = by_form.get(_form(file))
             if meant and not os.path.lexists(meant):
                 what = f"it is not read: {os.path.basename(expected[meant])} needs {os.path.basename(meant)}"
                 yield Finding(WARNING, "label-name", file, 0, what)
-            elif os.path.splitext(os.path.basename(file))[0] in stems.get(os.path.dirname(file), ()):
+            elif os.path.splitext(name)[0] in stems.get(folder, ()):
                 unlisted.append(file)
-            elif kind == "ignore" or os.path.dirname(file) not in {os.path.dirname(i) for i in images}:
+            elif kind == "ignore" or folder not in folders:
                 yield Finding(WARNING, f"{kind}-orphan", file, 0, "there is no image of this name")
             elif _is_label(file):  # beside the images there are texts of other kinds
                 yield Finding(WARNING, "label-orphan", file, 0, "there is no image of this name")
@@ -494,7 +514,7 @@ def _images_in(folder: str) -> list[str]:
         return []
 
 
-def _text_files(paths: Iterable[Path], files: Iterable[str], other_file: Any) -> set[str]:
+def _text_files(paths: Iterable[Path], files: Iterable[str], other_file: Callable[[str], str | None]) -> set[str]:
     """All .txt files in the folders where a split's labels lie."""
     found: set[str] = set()
     for path in paths:
