@@ -323,6 +323,18 @@ def test_running_it_again_does_nothing_and_another_choice_is_refused(source, tmp
         subset(source, out, n=10)
 
 
+def test_classes_that_are_not_drawn_are_one_line(tmp_path, told):
+    names = [f"c{i}" for i in range(80)]
+    for i in range(80):
+        write(tmp_path / "s", "train", f"{i}.png", [f"{i} .5 .5 .1 .1"], picture=PNG + bytes([i]))
+    file = tmp_path / "s" / "d.yaml"
+    file.write_text(json.dumps({"train": "images/train", "val": "images/train", "names": names}))
+    subset(file, tmp_path / "o.yaml", n=3, val_n=80)
+    lines = [r.getMessage() for r in told.records if "no image was drawn" in r.getMessage()]
+    assert len(lines) == 1
+    assert lines[0].endswith("and 65 more")
+
+
 def test_a_subset_whose_files_are_gone_is_not_there_already(source, tmp_path):
     out = tmp_path / "o.yaml"
     subset(source, out, n=10)

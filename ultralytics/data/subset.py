@@ -401,12 +401,15 @@ def _table(names: Sequence[str], before: Sequence[_Image], after: Sequence[_Imag
     total, drawn_total = max(sum(boxes.values()), 1), max(sum(drawn_boxes.values()), 1)
     width = min(max(map(len, (split, *names))), 24)
     LOGGER.info("%-*s %9s %7s %9s %7s %9s %9s", width, split, "boxes", "%", "drawn", "%", "images", "drawn")
+    lost: list[str] = []
     for c, name in enumerate(names):
         shares = 100 * boxes[c] / total, 100 * drawn_boxes[c] / drawn_total
         row = boxes[c], shares[0], drawn_boxes[c], shares[1], images[c], drawn_images[c]
         LOGGER.info("%-*s %9d %7.2f %9d %7.2f %9d %9d", width, name[:width], *row)
         if boxes[c] and not drawn_boxes[c]:
-            LOGGER.warning("%s: none of the %d images with %s was drawn", split, images[c], name)
+            lost.append(name)
+    if lost:
+        LOGGER.warning("%s: no image was drawn with %s", split, _some(lost))
 
 
 def _fold_table(names: Sequence[str], images: Sequence[_Image], part: Sequence[int], k: int) -> None:

@@ -17,7 +17,7 @@ from PIL import Image
 from ultralytics.cfg.dataset import load_dataset
 from ultralytics.data.labels import scan
 from ultralytics.data.prepare import prepare_bccd, prepare_voc
-from ultralytics.data.prepare.voc import parse_xml
+from ultralytics.data.prepare.voc import _decide, _Object, _Read, parse_xml
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError, UserError
 from ultralytics.utils.images import imread, imwrite
 
@@ -475,3 +475,46 @@ def test_names_that_are_no_text_are_drawn_and_written(tmp_path):
                 pytest.skip("this file system refuses such names")
     made = prepare_voc(root, tmp_path / "out", val=0.3)
     assert [len(scan(load_dataset(made).split(s), 1)) for s in ("train", "val")] == [3, 1]
+
+
+def test_a_stray_corner_moves_no_other_box(tmp_path, told):
+    """Of many boxes at the pictures' edges, those that begin at 0 must be no fewer than those at 1."""
+    objects = [("a", 1, 1, 9, 9, ""), ("a", 1, 5, 9, 9, ""), ("a", 0, 5, 9, 9, "")]
+    rows, _ = single(tmp_path, annotation(objects))
+    assert [xyxy(r) for r in rows] == [[0, 0, 9, 9], [0, 4, 9, 9], [0, 4, 9, 9]]
+    assert "corners count from 1, where 2 boxes begin; 1 begin at 0, such as" in told.text
+    assert "object 3, and are cut by a pixel (one_based=False" in told.text
+
+
+@pytest.mark.parametrize(("zeros", "one_based"), [(1, True), (2, True), (3, False)])
+def test_a_corner_among_thousands_is_a_stray(zeros, one_based):
+    """Where no box is known to begin at 1."""
+    boxes = [_Object(i, "a", False, (0.0 if i < zeros else 7.0, 5.0, 9.0, 9.0)) for i in range(3000)]
+    decided, [note] = _decide([_Read("a", Path("a.xml"), objects=boxes)])
+    assert decided == one_based
+    assert f"{zeros} b" in note
+
+
+def test_annotations_beside_the_images_of_each_split(tmp_path, told):
+    """As Roboflow exports them; two splits may have images of one name."""
+    top = tmp_path / "s" / "export"
+    for folder, names in (("train", ["a", "b"]), ("valid", ["a"]), ("test", ["c"])):
+        for name in names:
+            imwrite(top / folder / f"{name}.jpg", np.zeros((50, 100, 3), np.uint8))
+            (top / folder / f"{name}.xml").write_text(annotation([(f"{folder}-{name}", 1, 1, 9, 9, "")]))
+    imwrite(top / "train" / "bare.jpg", np.zeros((50, 100, 3), np.uint8))
+    (top / "train" / "b.xml").rename(top / "train" / "B2.XML")
+    (top / "train" / "B2.XML").write_text(annotation([("train-b", 1, 1, 9, 9, "")], filename="b.jpg"))
+    (top / "README.txt").touch()
+    for source in (top, tmp_path / "s"):
+        made = prepare_voc(source, tmp_path / f"out-{source.name}")
+        spec = load_dataset(made)
+        assert list(spec.names.values()) == ["test-c", "train-a", "train-b", "valid-a"]
+        found = {s: [Path(f).name for f in scan(spec.split(s), 4).im_files] for s in spec.splits}
+        assert found == {"train": ["B2.jpg", "a.jpg"], "val": ["a.jpg"], "test": ["c.jpg"]}
+        assert (made.parent / "images" / "train" / "a.jpg").is_file()
+    assert "bare.xml: there is no such annotation" in told.text
+    shutil.rmtree(top / "valid")
+    with pytest.raises(DatasetError, match="the val split is missing"):
+        prepare_voc(top, tmp_path / "o")
+    assert prepare_voc(top, tmp_path / "o", val=0.5).is_file()

@@ -21,6 +21,7 @@ from ultralytics.data.prepare.archive import is_archive
 from ultralytics.data.prepare.folder import PARTS, prepared
 from ultralytics.data.prepare.sources import PUBLISHED, archives, default_out, entry
 from ultralytics.data.prepare.write import (
+    SPLIT_WORDS,
     SPLITS,
     Annotated,
     Converted,
@@ -32,6 +33,7 @@ from ultralytics.data.prepare.write import (
     existing,
     from_corners,
     in_threads,
+    inner,
     look,
     make_dataset,
     opened,
@@ -44,6 +46,7 @@ from ultralytics.utils.log import LOGGER
 
 ANNOTATIONS, IMAGES = ("Annotations", "annotations"), ("JPEGImages", "images")
 YEARS = ("VOC2007", "VOC2012")
+STRAY = 1000
 VOC_PARTS = ("VOC2007 trainval", "VOC2007 test", "VOC2012 trainval")  # in the order of the published archives
 
 
@@ -70,7 +73,7 @@ def prepare_voc(
         names: class names in the order of their ids; alphabetical, or VOC's own, when None.
         images: "copy", or "link" for hard links.
         one_based: whether pixels count from 1 (a box covers xmin − 1 to xmax, as VOC says) or from 0 (xmin to xmax);
-        "auto": from 0 when any box of the data set has a corner there.
+        "auto": as the boxes at the pictures' edges say.
         val: part of the images to draw as val, where the source has no val; seed: of that draw.
         download: fetch the published archives; mirror: a URL that holds them.
 
@@ -169,16 +172,21 @@ def _prepare_folder(
 
 @dataclass
 class _Root:
-    """A VOC folder: its folders of annotations and images, and the files in them by their names without suffix."""
+    """A VOC folder: its folders of annotations and images, and the files in them by their names without suffix.
+
+    `own`: split → names, where the splits are folders in which annotations lie beside images; a name begins with its
+    folder.
+    """
 
     folder: Path
     places: tuple[Path, Path]
     annotations: dict[str, Path]
     images: dict[str, list[Path]]
+    own: dict[str, list[str]] | None = None
 
     @classmethod
     def find(cls, folder: Path) -> _Root:
-        """The VOC folder that a folder is, or that lies at most three folders below it.
+        """The VOC folder that a folder is, or that lies at most three folders below it; else a folder of splits.
 
         Raises:
             MissingFileError: there is none.
@@ -191,18 +199,42 @@ class _Root:
                     xmls = {n: p[0] for n, p in _stems(places[0], frozenset((".xml",))).items()}
                     return cls(candidate, (places[0], places[1]), xmls, _stems(places[1], IMAGE_SUFFIXES))
             level = [p for c in level if c.is_dir() for p in sorted(c.iterdir()) if p.is_dir()][:1000]
+        for candidate in dict.fromkeys((folder, inner(folder))) if folder.is_dir() else ():
+            beside = cls._beside(candidate)
+            if beside is not None:
+                return beside
         lacks = next((n for n in (ANNOTATIONS, IMAGES) if not _first(folder, n)), ANNOTATIONS)[0]
         raise MissingFileError(
             f"there is no folder {lacks}; tried {(folder / lacks).absolute()}",
             str(folder),
-            "source= is the VOC folder, or an archive of one",
+            "source= is the VOC folder, or an archive of one, or holds train and valid with annotations beside images",
         )
+
+    @classmethod
+    def _beside(cls, top: Path) -> _Root | None:
+        """A folder with train, valid and test, annotations beside images in each; None when it is none."""
+        found = {SPLIT_WORDS[p.name.lower()]: p for p in sorted(top.iterdir()) if p.name.lower() in SPLIT_WORDS}
+        found = {s: p for s, p in found.items() if p.is_dir() and any(p.glob("*.[xX][mM][lL]"))}
+        if not found:
+            return None
+        xmls: dict[str, Path] = {}
+        images: dict[str, list[Path]] = {}
+        own: dict[str, list[str]] = {}
+        for split, place in found.items():
+            here = {f"{place.name}/{n}": p[0] for n, p in _stems(place, frozenset((".xml",))).items()}
+            seen = {f"{place.name}/{n}": p for n, p in _stems(place, IMAGE_SUFFIXES).items()}
+            own[split] = sorted({*here, *seen})
+            xmls |= here
+            images |= seen
+        return cls(top, (top, top), xmls, images, own)
 
     def listed(self, split: str) -> list[str] | None:
         """The names in ImageSets/Main/SPLIT.txt, each once; None without that file.
 
         A line is a name, which may hold spaces, or "name 1" as in the lists of single classes.
         """
+        if self.own is not None:
+            return self.own.get(split)
         lines = _list_lines(self.folder, split)
         return None if lines is None else list(dict.fromkeys(map(self._name, lines)))
 
@@ -254,6 +286,9 @@ def _read_folder(root: _Root, names: Sequence[str] | None, one_based: bool | str
         one_based, note = _decide(read)
         notes += note
     annotated = {r.name: _fit(r, bool(one_based)) for r in read}
+    if root.own is not None:  # without the folder, which is the split's
+        for a in annotated.values():
+            a.name = a.name.partition("/")[2]
     order = _order(list(annotated.values()), names, root.folder)
     return Converted({s: [annotated[n] for n in listed] for s, listed in splits.items()}, order, used, notes)
 
@@ -279,14 +314,16 @@ def _splits(root: _Root, val: float, seed: int) -> tuple[dict[str, list[str]], d
     """Split folder → names; split of the YAML → split folder; and what was decided."""
     lists = {s: root.listed(s) for s in (*SPLITS, "trainval")}
     own = {s: lists[s] or [] for s in SPLITS}
-    main = root.folder / "ImageSets" / "Main"
+    main = root.folder / "ImageSets" / "Main" if root.own is None else root.folder
     if own["train"] and own["val"]:
         if val:
             raise ConfigError("the source has its own val split", str(main), "leave val= out")
         return {s: own[s] for s in SPLITS if own[s]}, {}, []
     if own["train"] and not val:
         raise DatasetError(
-            "the val split is missing or empty", str(main / "val.txt"), "val=0.2 draws one from the train images"
+            "the val split is missing or empty",
+            str(main / "val.txt") if root.own is None else str(main),
+            "val=0.2 draws one from the train images",
         )
     if own["val"] and not lists["trainval"]:
         raise DatasetError("the train split is missing or empty", str(main / "train.txt"))
@@ -468,7 +505,8 @@ def _image_of(root: _Root, name: str, told: str, result: _Read) -> Path | None:
     files = root.images.get(name, [])
     stem = os.path.splitext(told)[0] if os.path.splitext(told)[1].lower() in IMAGE_SUFFIXES else told
     if not files:
-        files = root.images.get(stem, []) if stem else []
+        head, slash, _ = name.rpartition("/")
+        files = (root.images.get(f"{head}{slash}{stem}") or root.images.get(stem, [])) if stem else []
         if not files:
             result.problems.append(f"{root.places[1] / name}.*: there is no such image")
             return None
@@ -502,12 +540,23 @@ def _read_object(result: _Read, number: int, item: ET.Element) -> None:
 
 
 def _decide(read: Sequence[_Read]) -> tuple[bool, list[str]]:
-    """Whether pixels count from 1, and a note when not: one corner at 0 (or below 1) says so for all."""
+    """Whether pixels count from 1, with a note when it is not that or not beyond doubt.
+
+    A data set has many boxes that begin at a picture's edge, at 0 or at 1. They count from 0 when at least as many
+    begin at 0 (or below 1) as at 1 (or below 2), and no fewer than one in STRAY of all boxes: a stray corner moves no
+    other box.
+    """
     zero = [(r, o) for r in read for o in r.objects if 0 <= o.corners[0] < 1 or 0 <= o.corners[1] < 1]
+    one = sum(1 <= o.corners[0] < 2 or 1 <= o.corners[1] < 2 for r in read for o in r.objects)
     if not zero:
         LOGGER.info("corners count from 1: a box covers xmin - 1 to xmax (one_based=False reads them from 0)")
         return True, []
     r, o = zero[0]
+    if len(zero) < one or STRAY * len(zero) < sum(len(r.objects) for r in read):
+        return True, [
+            f"corners count from 1, where {one} boxes begin; {len(zero)} begin at 0, such as {r.xml}: object "
+            f"{o.number}, and are cut by a pixel (one_based=False reads all of them from 0)"
+        ]
     return False, [
         f"corners count from 0: {len(zero)} boxes have a corner there, such as {r.xml}: object {o.number}; a box "
         "covers xmin to xmax (one_based=True reads them as VOC does)"
