@@ -590,7 +590,7 @@ def test_any_file_name_can_be_told(tmp_path):
     report = check_data(data)
     text = "\n".join(report.lines())
     text.encode()
-    assert "a\\nb.png: cannot be decoded" in text
+    assert "a\\x0ab.png: cannot be decoded" in text
     assert "\\udcff.png" in text
     assert "图 é.png" in text
     report.write(tmp_path)

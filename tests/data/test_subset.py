@@ -14,7 +14,6 @@ import yaml
 
 import ultralytics
 from ultralytics.cfg.dataset import load_dataset
-from ultralytics.data import subset as module
 from ultralytics.data.labels import label_file, list_images, scan
 from ultralytics.data.subset import choice_hash, class_ids, kfold, relative_names, subset
 from ultralytics.utils.errors import ConfigError, DatasetError, UserError
@@ -369,7 +368,7 @@ def test_nothing_half_made_is_left(source, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module.shutil, "copyfile", full)
+    monkeypatch.setattr(shutil, "copyfile", full)
     with pytest.raises(UserError, match=r"could not be written.*out="):
         subset(source, tmp_path / "o.yaml", n=10, copy=True)
     assert {f.name for f in tmp_path.iterdir()} == {"source"}

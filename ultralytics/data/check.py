@@ -27,6 +27,7 @@ from ultralytics.utils.errors import ConfigError, DatasetError
 from ultralytics.utils.files import read_text, write_atomically
 from ultralytics.utils.images import IMAGE_SUFFIXES
 from ultralytics.utils.log import progress
+from ultralytics.utils.text import escaped
 from ultralytics.utils.types import Float64Array, Int64Array
 
 SHOWN = 5  # findings of a kind on the console
@@ -192,7 +193,7 @@ class Report:
                 lines.append(f"    … and {len(found) - len(rest)} more" + (f" in {more}" if more else ""))
         lines += ["", *self._statistics()]
         counts = ", ".join(f"{self.count(s)} {s}{'' if self.count(s) == 1 else 's'}" for s in _SEVERITIES)
-        return [_printable(line) for line in (*lines, "", counts)]
+        return [escaped(line) for line in (*lines, "", counts)]
 
     def _statistics(self) -> Iterator[str]:
         width = max([len(n) for n in self.names.values()] + [5])
@@ -301,13 +302,6 @@ def _short(path: str) -> str:
     """A path as it is typed from here: relative when it lies below the working folder."""
     here = os.getcwd() + os.sep
     return path[len(here) :] if path.startswith(here) else path
-
-
-def _printable(line: str) -> str:
-    """A line that any terminal shows as one, whatever bytes the names in it are of."""
-    if line.isprintable():
-        return line
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
 def _line(text: str, key: str) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -32,10 +31,10 @@ from ultralytics.data.labels import (
     parse_labels,
     scan,
 )
-from ultralytics.data.prepare.folder import FORMAT, check_whole, making, read_manifest
+from ultralytics.data.prepare.folder import FORMAT, check_whole, making, place_image, read_manifest
 from ultralytics.data.stratify import rank, stratify
 from ultralytics.utils.errors import ConfigError, DatasetError, UserError, nearest
-from ultralytics.utils.files import user_path, write_atomically
+from ultralytics.utils.files import Checksums, user_path, write_atomically
 from ultralytics.utils.log import LOGGER, progress
 from ultralytics.utils.text import is_text
 from ultralytics.utils.types import ANY_CLASS
@@ -440,14 +439,11 @@ def _contents(image: _Image, ids: Mapping[int, int]) -> _Written:
     labels = "".join(f"{ids[c]} {rest}\n" for c, rest in _label_rows(image.file) if c in ids)
     rows = [(c, rest) for c, rest in _ignored_rows(image.file) if c == ANY_CLASS or c in ids]
     ignore = "".join(f"{'*' if c == ANY_CLASS else ids[c]} {rest}\n" for c, rest in rows)
-    digest = hashlib.sha256()
     try:
-        with open(image.file, "rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
+        own = Checksums.of(image.file, md5=False).sha256.hexdigest()
     except OSError as e:
         raise DatasetError(f"cannot be read: {e.strerror or e}", image.file) from None
-    digests = {"image": digest.hexdigest(), "labels": hashlib.sha256(labels.encode()).hexdigest()}
+    digests = {"image": own, "labels": hashlib.sha256(labels.encode()).hexdigest()}
     if ignore:
         digests["ignore"] = hashlib.sha256(ignore.encode()).hexdigest()
     return _Written(labels, ignore, digests)
@@ -585,7 +581,7 @@ def _write(
     for (split, image), content in progress(list(zip(jobs, contents, strict=True)), desc="Writing"):
         file = folder.joinpath("images", split, *image.name.split("/"))
         file.parent.mkdir(parents=True, exist_ok=True)
-        _place(image.file, file, copy)
+        place_image(image.file, file, "copy" if copy else "link")
         texts = {label_file(str(file)): content.labels, str(ignore_file(str(file))): content.ignore}
         for path, text in texts.items():
             if text or path == label_file(str(file)):
@@ -599,14 +595,3 @@ def _write(
         for split, names in (("train", rest), ("val", held)):
             text = "".join(f"../../images/pool/{name}\n" for name in names)
             (lists / f"{split}.txt").write_text(text, encoding="utf-8", newline="")
-
-
-def _place(source: str, file: Path, copy: bool) -> None:
-    """A hard link to an image, or a copy where links are not possible or not wanted."""
-    if not copy:
-        try:
-            os.link(os.path.realpath(source), file)
-            return
-        except OSError:  # another disk, or a file system without links
-            pass
-    shutil.copyfile(source, file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -52,6 +53,46 @@ def read_text(path: Path, error: type[UserError], longest: int | None = None) ->
         raise error("it is not UTF-8 text", str(path), "save it as UTF-8") from None
     except OSError as e:
         raise error(f"it cannot be read: {e.strerror or e}", str(path)) from None
+
+
+class Checksums:
+    """Size, SHA-256 and (unless left out) MD5 of what is given to `update`."""
+
+    def __init__(self, md5: bool = True) -> None:
+        self.size = 0
+        self.sha256 = hashlib.sha256()
+        self.md5 = hashlib.md5(usedforsecurity=False) if md5 else None
+
+    @classmethod
+    def of(cls, path: str | Path, md5: bool = True) -> Checksums:
+        """Those of a file.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        result = cls(md5)
+        with open(path, "rb") as file:
+            result.read(file)
+        return result
+
+    def update(self, data: bytes) -> None:
+        """Take in more."""
+        self.size += len(data)
+        self.sha256.update(data)
+        if self.md5 is not None:
+            self.md5.update(data)
+
+    def read(self, file: IO[bytes], took: Callable[[int], object] = lambda _: None) -> None:
+        """Take in the rest of an open file; `took` is told the bytes of each part."""
+        while data := file.read(1 << 20):
+            self.update(data)
+            took(len(data))
+
+    @property
+    def hexdigests(self) -> dict[str, str]:
+        """sha256 and md5, in hexadecimal digits."""
+        md5 = {} if self.md5 is None else {"md5": self.md5.hexdigest()}
+        return {"sha256": self.sha256.hexdigest(), **md5}
 
 
 def write_atomically(

@@ -19,6 +19,11 @@ def printable(text: str) -> str:
     return _UNSAFE_BUT_LAYOUT.sub(_escaped, text)
 
 
+def escaped(text: str) -> str:
+    """The text with unsafe characters escaped, line breaks and tabs too: one line from which the text can be told."""
+    return _UNSAFE.sub(_escaped, text)
+
+
 def one_line(text: str, longest: int = 4000) -> str:
     """The text in one line without unsafe characters, and cut in the middle when it is longer than `longest`."""
     if len(text) > longest:

@@ -413,7 +413,9 @@ def test_visdrone_in_its_published_layout(tmp_path, server, monkeypatch, told, h
 
 def test_a_failed_conversion_leaves_nothing(tmp_path, monkeypatch):
     source = visdrone_parts(tmp_path / "parts")
-    monkeypatch.setattr("ultralytics.data.prepare.write._place", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(
+        "ultralytics.data.prepare.write.place_image", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt)
+    )
     with pytest.raises(KeyboardInterrupt):
         prepare_visdrone(source, tmp_path / "data" / "visdrone")
     assert not list((tmp_path / "data").iterdir())

@@ -6,7 +6,6 @@ the size and the checksum that were published, or is not there.
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import json
 import os
@@ -25,8 +24,9 @@ from typing import IO, Any
 from urllib.parse import unquote, urlsplit
 
 from ultralytics.utils.errors import UserError
-from ultralytics.utils.files import is_at, lock, write_json
+from ultralytics.utils.files import Checksums, is_at, lock, write_json
 from ultralytics.utils.log import LOGGER, progress
+from ultralytics.utils.text import one_line
 
 CHUNK = 1 << 18  # bytes per read
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds before another attempt; doubled with each in vain
@@ -84,37 +84,25 @@ class _WrongError(Exception):
     """What came, or is offered, is not what was published."""
 
 
-class _Hashes:
-    """Both checksums of a file, in one pass."""
+class _Hashes(Checksums):
+    """The checksums of a download."""
 
-    def __init__(self) -> None:
-        self.size = 0
-        self.sha256 = hashlib.sha256()
-        self.md5 = hashlib.md5(usedforsecurity=False)
-
-    def update(self, data: bytes) -> None:
-        self.size += len(data)
-        self.sha256.update(data)
-        self.md5.update(data)
-
-    def read(self, file: IO[bytes], name: str) -> None:
-        """Take in the rest of an open file."""
+    def check(self, file: IO[bytes], name: str) -> None:
+        """Take in the rest of an open file, with a progress bar."""
         total = os.fstat(file.fileno()).st_size
         with progress(total=total, unit="B", unit_scale=True, unit_divisor=1024, desc=f"Checking {name}") as bar:
-            while data := file.read(CHUNK):
-                self.update(data)
-                bar.update(len(data))
+            self.read(file, bar.update)
 
     def fault(self, remote: Remote) -> str:
         """What differs from what is published: "" when nothing does."""
         if remote.size is not None and self.size != remote.size:
             return f"{self.size} bytes came, expected {remote.size}"
         kind, expected = remote.published
-        got = getattr(self, kind).hexdigest() if kind else ""
+        got = self.hexdigests[kind] if kind else ""
         return f"its {kind} is {got}, expected {expected}" if got != expected else ""
 
     def fetched(self, path: Path, url: str) -> Fetched:
-        return Fetched(path, self.size, self.sha256.hexdigest(), self.md5.hexdigest(), url)
+        return Fetched(path, self.size, url=url, **self.hexdigests)
 
 
 def fetch(
@@ -195,7 +183,7 @@ def _there(remote: Remote, path: Path) -> Fetched | None:
     hashes = _Hashes()
     if remote.size is None or path.stat().st_size == remote.size:
         with open(path, "rb") as file:
-            hashes.read(file, path.name)
+            hashes.check(file, path.name)
         if not (fault := hashes.fault(remote)):
             LOGGER.info("%s is there already", path)
             return hashes.fetched(path, remote.url)
@@ -284,7 +272,7 @@ class _Download:
             self._restart()
             return
         self.file.seek(0)
-        self.hashes.read(self.file, self.path.name)
+        self.hashes.check(self.file, self.path.name)
         LOGGER.info("%s: going on from %s", self.path.name, self._amount())
 
     def _restart(self) -> None:
@@ -305,7 +293,7 @@ class _Download:
         with response:
             if response.status not in (200, 206):
                 raise UserError(
-                    f"the server answers {response.status} {_printable(response.reason)}", self.remote.url, BY_HAND
+                    f"the server answers {response.status} {one_line(str(response.reason))}", self.remote.url, BY_HAND
                 )
             end = self._accept(response, begin)
             total = end if end is not None else self._expected()
@@ -416,7 +404,7 @@ class _Download:
                 return
             self._restart()
             raise _BrokenOffError(f"the server has no bytes from {begin} on")
-        said = f"the server answers {answer.code} {_printable(answer.reason)}".strip()
+        said = f"the server answers {answer.code} {one_line(str(answer.reason))}".strip()
         if answer.code >= 500 or answer.code in TRY_AGAIN:
             raise _BrokenOffError(said)
         raise UserError(said, self.remote.url, BY_HAND)
@@ -462,17 +450,12 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _printable(text: object) -> str:
-    """What a server says, in one line and without anything a terminal obeys."""
-    return " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
-
-
 def _why(error: object, timeout: float) -> str:
     if isinstance(error, TimeoutError):
         return f"nothing came for {timeout:g} seconds"
     if isinstance(error, http.client.IncompleteRead):
         return "it ended early"
-    return _printable(getattr(error, "strerror", None) or error or type(error).__name__)
+    return one_line(str(getattr(error, "strerror", None) or error or type(error).__name__))
 
 
 def _read_note(file: Path) -> dict[str, Any]:

@@ -261,3 +261,24 @@ def _into_place(folder: Path, out: Path) -> None:
         if e.errno in TAKEN:
             raise UserError("it appeared while this data set was made", str(out), ANOTHER) from None
         raise UserError(f"could not be written: {e.strerror or e}", str(out), "choose another out=") from None
+
+
+def place_image(source: str | Path, target: Path, how: str) -> None:
+    """Put an image into a data set.
+
+    Args:
+        how: "copy"; "link", a hard link where the file system can (never a symbolic one), else a copy; "move".
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    if how == "move":
+        os.replace(source, target)
+        return
+    if how == "link":
+        try:
+            os.link(os.path.realpath(source), target)
+            return
+        except OSError:  # another file system, or one without links
+            target.unlink(missing_ok=True)
+    shutil.copyfile(source, target)

@@ -6,7 +6,6 @@ published there is none here.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from ultralytics.cfg.config import check_switches
 from ultralytics.cfg.paths import CLONE
 from ultralytics.data.prepare.download import Remote, fetch
 from ultralytics.utils.errors import UserError
+from ultralytics.utils.files import Checksums
 from ultralytics.utils.log import LOGGER
 
 _VOC = "http://host.robots.ox.ac.uk/pascal/VOC"
@@ -60,7 +60,6 @@ FOLDERS = {
     "bccd": "bccd",
     "visdrone": "visdrone",
 }
-_CHUNK = 1 << 20
 
 
 def default_out(kind: str) -> Path:
@@ -102,20 +101,13 @@ def entry(path: Path, remotes: Sequence[Remote] = ()) -> dict[str, Any]:
     """The manifest's entry of an archive or file the user gave, hashed; one that differs from the published archive of
     its name is named."""
     LOGGER.info("hashing %s", path)
-    sha256, md5, size = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
     try:
-        with open(path, "rb") as file:
-            while chunk := file.read(_CHUNK):
-                sha256.update(chunk)
-                md5.update(chunk)
-                size += len(chunk)
+        sums = Checksums.of(path)
     except OSError as e:
         raise UserError(f"it cannot be read: {e.strerror or e}", str(path)) from None
     published = next((r for r in remotes if r.name == path.name), None)
     if published is not None:
-        wrong = (published.sha256 and published.sha256 != sha256.hexdigest()) or (
-            published.md5 and published.md5 != md5.hexdigest()
-        )
-        if wrong:
+        told = {"sha256": published.sha256, "md5": published.md5}
+        if any(told[kind] and told[kind] != got for kind, got in sums.hexdigests.items()):
             LOGGER.warning("%s: its checksum is not that of the published archive", path)
-    return {"name": path.name, "size": size, "sha256": sha256.hexdigest(), "md5": md5.hexdigest()}
+    return {"name": path.name, "size": sums.size, **sums.hexdigests}

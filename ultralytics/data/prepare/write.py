@@ -21,12 +21,13 @@ import yaml
 
 from ultralytics.data.labels import ROUNDING, Unusable, judge_file, judge_picture, judge_shape
 from ultralytics.data.prepare.archive import is_archive, unpack
-from ultralytics.data.prepare.folder import making, write_manifest
+from ultralytics.data.prepare.folder import making, place_image, write_manifest
 from ultralytics.data.stratify import rank
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError, UserError
 from ultralytics.utils.files import user_path
 from ultralytics.utils.images import IMAGE_SUFFIXES, open_header
 from ultralytics.utils.log import LOGGER, progress
+from ultralytics.utils.text import one_line
 
 Box = tuple[float, float, float, float]  # centre x, centre y, width, height in 0..1 of the upright picture
 Corners = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels, 0 at the picture's edge
@@ -231,8 +232,7 @@ def existing(source: str | Path) -> Path:
 
 
 def opened(source: Path, scratch: Path) -> Path:
-    """The folder of a source: itself, or what an archive unpacks to below `scratch`, without folders that hold nothing
-    but a folder."""
+    """The folder of a source: itself, or what an archive unpacks to, a new folder below `scratch`."""
     if not (source.is_file() and is_archive(source)):
         return source
     LOGGER.info("unpacking %s", source)
@@ -357,7 +357,7 @@ def write_dataset(folder: Path, converted: Converted, images: str = "copy") -> W
         jobs += [(split, a, target) for a, target in zip(listed, targets, strict=True) if target is not None]
     everything = [a for listed in converted.splits.values() for a in listed]
     problems += [p for a in {id(a): a for a in everything}.values() for p in a.problems]
-    problems = [_printable(p) for p in problems]
+    problems = [one_line(p) for p in problems]
     counts = Counter(split for split, _, _ in jobs)
     for split, source in used.items():
         if not counts[source] and split != "test":
@@ -373,7 +373,7 @@ def write_dataset(folder: Path, converted: Converted, images: str = "copy") -> W
         split, a, target = which
         assert a.image is not None
         move = a.image.is_relative_to(folder / UNPACKED) and times[a.image] == 1
-        _place(a.image, folder / "images" / split / target, "move" if move else images)
+        place_image(a.image, folder / "images" / split / target, "move" if move else images)
         rows = (f"{_id(c, ids)} {_numbers(box)}\n" for c, box in a.objects)
         (folder / "labels" / split / target.with_suffix(".txt")).write_text("".join(rows), encoding="utf-8")
         if a.ignored:
@@ -404,11 +404,6 @@ def write_dataset(folder: Path, converted: Converted, images: str = "copy") -> W
         sum(a.cut for _, a, _ in jobs),
         problems,
     )
-
-
-def _printable(problem: str) -> str:
-    """One line, whatever characters a name in it has."""
-    return " ".join(problem.encode("utf-8", "backslashreplace").decode().split())
 
 
 def _id(cls: str | int, ids: Mapping[str, int]) -> int:
@@ -448,16 +443,3 @@ def _targets(listed: Sequence[Annotated], problems: list[str]) -> list[PurePosix
         taken.add(str(tries[0]).casefold())
         result.append(final)
     return result
-
-
-def _place(source: Path, target: Path, how: str) -> None:
-    if how == "move":
-        os.replace(source, target)
-        return
-    if how == "link":
-        try:
-            os.link(source.resolve(), target)
-            return
-        except OSError:  # another file system, or one without links
-            target.unlink(missing_ok=True)
-    shutil.copyfile(source, target)
