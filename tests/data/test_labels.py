@@ -192,7 +192,7 @@ def test_bytes_that_are_no_text_are_named(tmp_path):
     (tmp_path / "labels" / "a.txt").write_bytes(b"\xff\xfe\x00\x80")
     labels = scan([tmp_path / "images"], nc=1)
     assert len(labels) == 1
-    assert "a.txt: is not readable text" in labels.problems[0]
+    assert "a.txt:1: not UTF-8 text" in labels.problems[0]
 
 
 def decoded(monkeypatch):

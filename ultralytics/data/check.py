@@ -21,7 +21,7 @@ import numpy as np
 from ultralytics.cfg.config import check_switches
 from ultralytics.cfg.dataset import DatasetSpec, load_dataset
 from ultralytics.data.examine import ERROR, NOTE, WARNING, Finding, Record, examine
-from ultralytics.data.labels import ignore_file, label_file, list_images, parse_labels
+from ultralytics.data.labels import ignore_file, judge_labels, label_file, list_images
 from ultralytics.utils.duplicates import near_groups
 from ultralytics.utils.errors import ConfigError, DatasetError
 from ultralytics.utils.files import read_text, write_atomically
@@ -523,11 +523,8 @@ def _text_files(paths: Iterable[Path], files: Iterable[str], other_file: Callabl
 
 
 def _is_label(path: str) -> bool:
-    try:
-        rows, _, problems = parse_labels(read_text(Path(path), DatasetError))
-    except DatasetError:
-        return False
-    return len(rows) > 0 and not any(p.fatal for p in problems)
+    judged = judge_labels(path)
+    return len(judged.rows) > 0 and judged.usable
 
 
 def _collect(

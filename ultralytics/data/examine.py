@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ultralytics.data.labels import Unusable, ignore_file, judge_picture, label_file, parse_ignored, parse_labels
+from ultralytics.data.labels import Unusable, ignore_file, judge_ignored, judge_labels, judge_picture, label_file
 from ultralytics.data.scan_cache import digest_of
 from ultralytics.utils.duplicates import UInt64Array, fingerprint
 from ultralytics.utils.images import open_header
@@ -194,35 +194,18 @@ def _picture(record: Record, data: UInt8Array, near: bool) -> Iterator[Finding]:
         record.hashes, record.thumb = fingerprint(image)
 
 
-def _text(path: str, kind: str) -> tuple[str | None, list[Finding]]:
-    """A label or ignore file's text; None when it is not there or cannot be read, which is then a finding."""
-    severity, end = (ERROR, "; the image is left out") if kind == "label" else (WARNING, "; the file is not used")
-    try:
-        with open(path, "rb") as file:
-            data = file.read()
-    except FileNotFoundError:
-        if os.path.islink(path):
-            return None, [Finding(WARNING, f"{kind}-link", path, 0, f"the link leads nowhere: {os.readlink(path)}")]
-        return None, []
-    except OSError as e:
-        return None, [Finding(severity, f"{kind}-unreadable", path, 0, f"it cannot be read: {e.strerror or e}{end}")]
-    try:
-        return data.decode("utf-8-sig"), []
-    except UnicodeDecodeError as e:
-        line = data[: e.start].count(b"\n") + 1
-        what = f"not UTF-8 text: byte 0x{data[e.start]:02x}{end}"
-        return None, [Finding(severity, f"{kind}-text", path, line, what)]
+def _dead_link(path: str, kind: str) -> Iterator[Finding]:
+    if os.path.islink(path) and not os.path.exists(path):
+        yield Finding(WARNING, f"{kind}-link", path, 0, f"the link leads nowhere: {os.readlink(path)}")
 
 
 def _labels(record: Record, nc: int) -> Iterator[Finding]:
     path = record.label
-    text, findings = _text(path, "label")
-    yield from findings
-    record.labelled = text is not None or bool(findings)
-    if text is None:
-        return
-    rows, numbers, problems = parse_labels(text)
-    lines = text.splitlines()
+    rows, numbers, problems, text = judge_labels(path)
+    dead = list(_dead_link(path, "label"))
+    yield from dead
+    record.labelled = text is not None or bool(dead or problems)
+    lines = (text or "").splitlines()
     for p in problems:
         what = p.what
         if p.kind == "coordinate" and record.shape and _in_pixels(lines[p.line - 1], record.shape):
@@ -302,11 +285,8 @@ def _ignored(record: Record) -> Iterator[Finding]:
     path = ignore_file(record.path)
     if path is None:
         return
-    text, findings = _text(path, "ignore")
-    yield from findings
-    if text is None:
-        return
-    rows, _, problems = parse_ignored(text)
-    record.ignored = len(rows)
-    for p in problems:
+    yield from _dead_link(path, "ignore")
+    judged = judge_ignored(path)
+    record.ignored = len(judged.rows)
+    for p in judged.problems:
         yield Finding(ERROR if p.fatal else WARNING, f"ignore-{p.kind}", path, p.line, p.what)

@@ -29,7 +29,8 @@ ROUNDING = 1e-4  # parts of the picture by which a coordinate may leave it: the 
 class Problem(NamedTuple):
     """What is wrong with a row of a label file.
 
-    line: counted from 1, 0 for the whole file; kind: text, number, class, columns, coordinate, area or duplicate.
+    line: counted from 1, 0 for the whole file; kind: unreadable, text, number, class, columns, coordinate, area or
+    duplicate.
     what: in words; fatal: the image is left out of training, otherwise the row alone is dropped.
     """
 
@@ -273,6 +274,57 @@ def parse_ignored(text: str) -> tuple[Float64Array, list[int], list[Problem]]:
     return np.asarray(rows, np.float64).reshape(-1, 6), numbers, problems
 
 
+class Judged(NamedTuple):
+    """A label or ignore file as training reads it.
+
+    rows, lines, problems: as `parse_labels` and `parse_ignored` give them; text: None where there is no file, or none
+    that can be read.
+    """
+
+    rows: Float64Array
+    lines: list[int]
+    problems: list[Problem]
+    text: str | None
+
+    @property
+    def usable(self) -> bool:
+        """Whether training keeps the image."""
+        return not any(p.fatal for p in self.problems)
+
+
+def judge_labels(path: str) -> Judged:
+    """Read a label file; without one the image is a background."""
+    text, problem = _read(path)
+    if problem is not None:
+        return Judged(np.zeros((0, 5)), [], [problem], None)
+    return Judged(*parse_labels(text or ""), text)
+
+
+def judge_ignored(path: str | None) -> Judged:
+    """Read an ignore file; one that cannot be read is not used, and costs no image."""
+    text, problem = _read(path) if path is not None else (None, None)
+    if problem is not None:
+        unused = problem._replace(fatal=False, what=f"{problem.what}; the file is not used")
+        return Judged(np.zeros((0, 6)), [], [unused], None)
+    return Judged(*parse_ignored(text or ""), text)
+
+
+def _read(path: str) -> tuple[str | None, Problem | None]:
+    """The text of a file, None where there is none; or why it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except FileNotFoundError:
+        return None, None
+    except OSError as e:
+        return None, Problem(0, "unreadable", f"it cannot be read: {e.strerror or e}", True)
+    try:
+        return data.decode("utf-8-sig"), None
+    except UnicodeDecodeError as e:
+        line = data[: e.start].count(b"\n") + 1
+        return None, Problem(line, "text", f"not UTF-8 text: byte 0x{data[e.start]:02x}", True)
+
+
 def _parse_row(words: list[str], line: int) -> tuple[float, ...] | Problem:
     try:
         cls, *values = map(float, words)
@@ -390,19 +442,14 @@ def _check(image: str, known: Seen | None) -> Seen:
             seen.problems.append(("image", 0, judged.what))
             return seen
         seen.shape = judged.shape[0], judged.shape[1]
-    text = _read("label", label_file(image), seen)
-    if text is not None:
-        rows, _, problems = parse_labels(text)
-        fatal = next((p for p in problems if p.fatal), None)
-        seen.problems += [("label", p.line, p.what) for p in ([fatal] if fatal else problems)]
-        seen.usable = fatal is None
-        seen.rows = rows.astype(np.float32) if seen.usable else seen.rows
-    ignore = ignore_file(image)
-    text = _read("ignore", ignore, seen) if ignore else ""
-    if text:
-        regions, _, problems = parse_ignored(text)
-        seen.ignored = regions.astype(np.float32)
-        seen.problems += [("ignore", p.line, p.what) for p in problems]
+    labels, ignored = judge_labels(label_file(image)), judge_ignored(ignore_file(image))
+    fatal = next((p for p in labels.problems if p.fatal), None)
+    seen.problems += [("label", p.line, p.what) for p in ([fatal] if fatal else labels.problems)]
+    seen.problems += [("ignore", p.line, p.what) for p in ignored.problems]
+    seen.usable = labels.usable
+    if seen.usable:
+        seen.rows = labels.rows.astype(np.float32)
+    seen.ignored = ignored.rows.astype(np.float32)
     return seen
 
 
@@ -443,18 +490,6 @@ def judge_shape(shape: tuple[int, int]) -> Unusable | None:
     """Whether training can use a picture of (height, width), and why not."""
     h, w = shape
     return None if min(h, w) >= MIN_SIDE else Unusable("small", f"{w}x{h} pixels, and a side needs {MIN_SIDE}")
-
-
-def _read(what: str, path: str, seen: Seen) -> str | None:
-    """The text of a file, empty where there is none; None, and the problem noted, where it cannot be read."""
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            return file.read()
-    except FileNotFoundError:
-        return ""
-    except (OSError, UnicodeDecodeError) as e:
-        seen.problems.append((what, 0, f"is not readable text: {e}"))
-        return None
 
 
 def _label_set(files: Sequence[str], entry: Entry, names: str) -> LabelSet:

@@ -24,11 +24,12 @@ from ultralytics import __version__
 from ultralytics.cfg.config import check_switches
 from ultralytics.cfg.dataset import DatasetSpec, load_dataset
 from ultralytics.data.labels import (
+    Judged,
     ignore_file,
+    judge_ignored,
+    judge_labels,
     label_file,
     list_images,
-    parse_ignored,
-    parse_labels,
     scan,
 )
 from ultralytics.data.prepare.folder import FORMAT, check_whole, making, place_image, read_manifest
@@ -321,32 +322,10 @@ def _read(choice: _Choice, splits: Sequence[str]) -> list[_Image]:
     return sorted(images, key=lambda i: i.name)
 
 
-def _label_rows(image: str) -> list[tuple[int, str]]:
-    """Class id and the rest, as it is written, of each usable row of an image's labels."""
-    text = _text(label_file(image))
-    rows, numbers, _ = parse_labels(text)
-    lines = text.splitlines()
-    return [(int(row[0]), _rest(lines[number - 1])) for row, number in zip(rows, numbers, strict=True)]
-
-
-def _ignored_rows(image: str) -> list[tuple[int, str]]:
-    """Class id, or ANY_CLASS, and the rest of each usable row of an image's ignored regions."""
-    path = ignore_file(image)
-    text = _text(path) if path else ""
-    rows, numbers, _ = parse_ignored(text)
-    lines = text.splitlines()
-    return [(int(row[0]), _rest(lines[number - 1])) for row, number in zip(rows, numbers, strict=True)]
-
-
-def _text(path: str) -> str:
-    """A file as the scan reads it; empty where there is none, or it is no text."""
-    try:
-        return Path(path).read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        return ""
-    except (OSError, UnicodeDecodeError) as e:
-        LOGGER.warning("%s: is not readable text: %s; it is left out", path, e)
-        return ""
+def _texts(judged: Judged) -> list[tuple[int, str]]:
+    """Class id, or ANY_CLASS, and the rest, as it is written, of each usable row of a label or ignore file."""
+    lines = (judged.text or "").splitlines()
+    return [(int(row[0]), _rest(lines[n - 1])) for row, n in zip(judged.rows, judged.lines, strict=True)]
 
 
 def _rest(line: str) -> str:
@@ -436,8 +415,8 @@ class _Written:
 
 
 def _contents(image: _Image, ids: Mapping[int, int]) -> _Written:
-    labels = "".join(f"{ids[c]} {rest}\n" for c, rest in _label_rows(image.file) if c in ids)
-    rows = [(c, rest) for c, rest in _ignored_rows(image.file) if c == ANY_CLASS or c in ids]
+    labels = "".join(f"{ids[c]} {rest}\n" for c, rest in _texts(judge_labels(label_file(image.file))) if c in ids)
+    rows = [(c, rest) for c, rest in _texts(judge_ignored(ignore_file(image.file))) if c == ANY_CLASS or c in ids]
     ignore = "".join(f"{'*' if c == ANY_CLASS else ids[c]} {rest}\n" for c, rest in rows)
     try:
         own = Checksums.of(image.file, md5=False).sha256.hexdigest()

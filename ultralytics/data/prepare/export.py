@@ -12,11 +12,12 @@ import numpy as np
 
 from ultralytics.cfg.config import check_switches
 from ultralytics.cfg.dataset import load_dataset
-from ultralytics.data.labels import ignore_file, label_file, list_images, parse_ignored, parse_labels
+from ultralytics.data.labels import ignore_file, judge_ignored, judge_labels, label_file, list_images
 from ultralytics.data.prepare import names as published_names
 from ultralytics.data.prepare.write import SHOWN_PROBLEMS, Box, in_threads, look
+from ultralytics.data.prepare.yolo import told
 from ultralytics.utils.errors import ConfigError, DatasetError
-from ultralytics.utils.files import read_text, user_path, write_atomically
+from ultralytics.utils.files import user_path, write_atomically
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.text import is_text, one_line
 
@@ -124,23 +125,13 @@ def _read(file: str, name: str) -> tuple[tuple[int, int] | None, list[_Mark], li
     picture = look(file)
     if isinstance(picture, str):
         return None, [], [f"{file}: {picture}"]
-    marks: list[_Mark] = []
-    problems: list[str] = []
-    labels, ignored = label_file(file), ignore_file(file)
-    try:
-        if os.path.isfile(labels):
-            rows, _, found = parse_labels(read_text(Path(labels), DatasetError))
-            problems += [f"{labels}:{p.line}: {p.what}" for p in found]
-            if any(p.fatal for p in found):
-                return None, [], problems
-            marks += [(int(cls), _lasting(box), False, False) for cls, *box in rows.tolist()]
-        if ignored is not None and os.path.isfile(ignored):
-            rows, _, found = parse_ignored(read_text(Path(ignored), DatasetError))
-            problems += [f"{ignored}:{p.line}: {p.what}" for p in found]
-            for cls, *box, crowd in rows.tolist():
-                marks.append((None if cls < 0 else int(cls), _lasting(box), True, bool(crowd)))
-    except DatasetError as e:
-        return None, [], [*problems, str(e)]
+    labels, ignored = judge_labels(label_file(file)), judge_ignored(ignore_file(file))
+    problems = told(label_file(file), labels) + told(ignore_file(file), ignored)
+    if not labels.usable:
+        return None, [], problems
+    marks: list[_Mark] = [(int(cls), _lasting(box), False, False) for cls, *box in labels.rows.tolist()]
+    for cls, *box, crowd in ignored.rows.tolist():
+        marks.append((None if cls < 0 else int(cls), _lasting(box), True, bool(crowd)))
     return picture.shape, marks, problems
 
 

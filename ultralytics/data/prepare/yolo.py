@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import yaml
 
 from ultralytics.cfg.dataset import load_dataset
-from ultralytics.data.labels import ignore_file, label_file, list_images, parse_ignored, parse_labels
+from ultralytics.data.labels import Judged, ignore_file, judge_ignored, judge_labels, label_file, list_images
 from ultralytics.data.prepare import names as published_names
 from ultralytics.data.prepare.archive import is_archive
 from ultralytics.data.prepare.folder import prepared
@@ -31,7 +30,7 @@ from ultralytics.data.prepare.write import (
     stand_ins,
 )
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError
-from ultralytics.utils.files import read_text, user_path
+from ultralytics.utils.files import user_path
 
 
 def prepare_coco128(
@@ -191,22 +190,16 @@ def _read(name: str, image: Path) -> Annotated:
     if isinstance(picture, str):
         result.problems.append(f"{image}: {picture}")
         return result
-    labels, ignored = label_file(str(image)), ignore_file(str(image))
-    fatal = False
-    try:
-        if os.path.isfile(labels):
-            rows, _, problems = parse_labels(read_text(Path(labels), DatasetError))
-            result.problems += [f"{labels}:{p.line}: {p.what}" for p in problems]
-            fatal = any(p.fatal for p in problems)
-            result.objects += [(int(cls), (x, y, w, h)) for cls, x, y, w, h in rows.tolist()]
-        if ignored is not None and os.path.isfile(ignored):
-            rows, _, problems = parse_ignored(read_text(Path(ignored), DatasetError))
-            result.problems += [f"{ignored}:{p.line}: {p.what}" for p in problems]
-            for cls, x, y, w, h, crowd in rows.tolist():
-                result.ignored.append((None if cls < 0 else int(cls), (x, y, w, h), bool(crowd)))
-    except DatasetError as e:
-        result.problems.append(str(e))
-        fatal = True
-    if not fatal:
+    labels, ignored = judge_labels(label_file(str(image))), judge_ignored(ignore_file(str(image)))
+    result.problems += told(label_file(str(image)), labels) + told(ignore_file(str(image)), ignored)
+    result.objects += [(int(cls), (x, y, w, h)) for cls, x, y, w, h in labels.rows.tolist()]
+    for cls, x, y, w, h, crowd in ignored.rows.tolist():
+        result.ignored.append((None if cls < 0 else int(cls), (x, y, w, h), bool(crowd)))
+    if labels.usable:
         result.image = image
     return result
+
+
+def told(path: str | None, judged: Judged) -> list[str]:
+    """The problems of a file, with file and line."""
+    return [f"{path}:{p.line}: {p.what}" if p.line else f"{path}: {p.what}" for p in judged.problems]
