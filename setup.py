@@ -57,6 +57,6 @@ setup(
             "types-tqdm",
         ],
     },
-    entry_points={"console_scripts": ["yolo = ultralytics.cli:main"]},
+    entry_points={"console_scripts": ["yolo = ultralytics.__main__:run"]},
     cmdclass={"build_py": BuildWithYamls},
 )

@@ -1,6 +1,7 @@
 import errno
 import importlib
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import ultralytics
+from ultralytics.__main__ import run
 from ultralytics.cfg.config import KNOBS
 from ultralytics.cfg.dataset import load_dataset
 from ultralytics.cfg.model import load_model_spec
@@ -44,8 +46,9 @@ def command(*words, cwd):
         (["info", "model=yolov8n.yaml", "size=3"], "unknown key 'size'"),
         (["prepare"], "prepare what?"),
         (["prepare", "cocoo"], "unknown kind of data"),
-        (["prepare", "voc", "source=gone"], "out is missing"),
-        (["prepare", "voc", "source=gone", "out=x"], "there is no such source"),
+        (["prepare", "voc", "source=gone"], "gone: there is no such source"),
+        (["prepare", "voc", "source=."], "out is missing"),
+        (["prepare", "voc", "source=.", "out=x"], "there is no folder"),
         (["prepare", "shapes", "seed=-1"], "0 or more"),
         (["prepare", "shapes", "seed=x"], "seed=x must be an integer of 0 or more"),
         (["prepare", "voc", "out=x"], "download=True"),
@@ -62,9 +65,11 @@ def command(*words, cwd):
         (["prepare", "voc", "sorce=gone"], "did you mean 'source'"),
         (["prepare", "coco", "source=gone"], "there is no such source"),
         (["prepare", "coco", "source=[a.json,b.json]", "out=x"], "a.json: there is no such source"),
+        (["prepare", "coco", "source=a.json,b.json", "out=x"], "a.json: there is no such source"),
         (["prepare", "visdrone", "source=gone", "out=x"], "there is no such source"),
         (["prepare", "bccd", "source=gone", "out=x"], "there is no such source"),
-        (["prepare", "yolo", "source=gone"], "out is missing"),
+        (["prepare", "yolo", "source=gone"], "there is no such source"),
+        (["prepare", "yolo", "source=."], "out is missing"),
         (["val", "mode=train", "model=yolov8n.yaml"], "contradicts"),
         (["train", "device=7", "model=yolov8n.yaml", "data=shapes.yaml"], "device=7"),
         (["train", "device=gpu", "model=yolov8n.yaml", "data=shapes.yaml"], "device=gpu is unknown"),
@@ -248,12 +253,48 @@ def test_keys_of_other_modes_may_stand_in_a_recipe(tiny, toy, tmp_path, monkeypa
     assert main(["predict", f"model={tiny}", f"source={toy.parent / 'images' / 'val'}", "cfg=args.yaml"]) == 0
 
 
-def test_one_class_name_needs_no_brackets(monkeypatch):
+def test_names_and_paths_need_no_brackets(monkeypatch, tmp_path):
     taken = []
+    monkeypatch.chdir(tmp_path)
+    for name in ("1", "a.json", "b.json", "one,two.json"):
+        (tmp_path / name).touch()
     monkeypatch.setattr("ultralytics.data.prepare.prepare_voc", lambda **k: taken.append(list(k.values())))
     assert main(["prepare", "voc", "source=1", "out=2", "names=RBC"]) == 0
     assert main(["prepare", "voc", "source=1", "out=2", "names=[a,1]"]) == 0
-    assert taken == [["1", "2", ["RBC"]], ["1", "2", ["a", "1"]]]
+    assert main(["prepare", "voc", "source=1", "out=2", "names=WBC,traffic light"]) == 0
+    assert main(["prepare", "voc", "source=1", "out=2", """names=["a,b",'c',baker's]"""]) == 0
+    names = [["RBC"], ["a", "1"], ["WBC", "traffic light"], ["a,b", "c", "baker's"]]
+    assert taken == [["1", "2", n] for n in names]
+    taken.clear()
+    monkeypatch.setattr("ultralytics.data.prepare.prepare_coco", lambda **k: taken.append(k["source"]))
+    for text in ("a.json,b.json", "[a.json,b.json]", "one,two.json", "a.json"):
+        assert main(["prepare", "coco", f"source={text}", "out=2"]) == 0
+    assert taken == [["a.json", "b.json"], ["a.json", "b.json"], "one,two.json", "a.json"]
+
+
+def test_what_is_ready_can_be_pasted(monkeypatch, capsys):
+    monkeypatch.setattr("ultralytics.data.prepare.prepare_shapes", lambda **k: Path("my data's/data.yaml"))
+    assert main(["prepare", "shapes"]) == 0
+    assert shlex.split(capsys.readouterr().out.removeprefix("ready: ")) == ["data=my data's/data.yaml"]
+
+
+def test_help_of_a_kind_of_data_is_of_that_kind(capsys):
+    assert main(["prepare", "voc", "--help"]) == 0
+    out = capsys.readouterr().out
+    assert "one_based" in out
+    assert "coco:" not in out
+    assert main(["prepare", "--help"]) == 0
+    assert "coco:" in capsys.readouterr().out
+
+
+def test_an_interruption_during_the_imports_is_one_line(monkeypatch, capsys):
+    class Interrupted:
+        def __getattr__(self, name):
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "ultralytics.cli", Interrupted())
+    assert run() == 130
+    assert capsys.readouterr().err == "interrupted\n"
 
 
 def test_the_overview_and_the_version(capsys):

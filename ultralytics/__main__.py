@@ -1,10 +1,11 @@
 """`python -m ultralytics MODE key=value …`."""
 
+import os
 import sys
 
 
 def run() -> int:
-    """The command line; a missing package is told as what it is."""
+    """The command line; a missing package is told as what it is, and so is an interruption while it is imported."""
     try:
         from ultralytics.cli import main  # here, so that its imports are inside the try
 
@@ -15,6 +16,10 @@ def run() -> int:
         mend = "source .venv/bin/activate, which scripts/train.sh makes, or pip install -r requirements.txt"
         print(f"error: the package {e.name} is missing in {sys.executable} ({mend})", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        if os.environ.get("RANK", "0") == "0" and "ULTRALYTICS_LAUNCHED" not in os.environ:
+            print("interrupted", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

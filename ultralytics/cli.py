@@ -9,7 +9,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import select
+import shlex
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
@@ -20,7 +22,7 @@ from ultralytics import REFERENCE_VERSION, __version__
 from ultralytics.cfg.config import KNOBS, MODE_DEFAULTS, check_switches, get_cfg, parse_value, parse_word, unknown_key
 from ultralytics.cfg.model import ModelSpec, load_model_spec
 from ultralytics.cfg.surgery import describe_change, insert_rows, remove_rows, replace_rows, set_plugins
-from ultralytics.utils.errors import ConfigError, LostRankError, ModelError, UserError, nearest
+from ultralytics.utils.errors import ConfigError, LostRankError, MissingFileError, ModelError, UserError, nearest
 from ultralytics.utils.files import user_path
 from ultralytics.utils.log import setup_console
 from ultralytics.utils.text import one_line, printable
@@ -248,7 +250,7 @@ def _dispatch(words: list[str]) -> int:
     if mode not in MODES:
         raise ConfigError(f"unknown mode {mode!r}", mend=nearest(mode, MODES) or f"one of {', '.join(MODES)}")
     if wants_help:
-        print(_help(mode))
+        print(_help(mode, rest))
         return 0
     if mode == "prepare":
         return _prepare(rest)
@@ -452,17 +454,25 @@ def _prepare(words: list[str]) -> int:
     if "mirror" in given and not given.get("download"):
         raise ConfigError("mirror is where to download from", mend="add download=True")
     if "names" in given:
-        given["names"] = [str(n) for n in _listed(given["names"])]
+        given["names"] = _words(given["names"])
     if kind == "coco":
         given |= {k: _paths(str(given[k])) for k in ("source", "images") if k in given}
+    for path in _listed(given.get("source", [])):  # what is typed is judged before what is left out
+        if not user_path(path).exists():
+            raise MissingFileError("there is no such source", str(user_path(path).absolute()))
     for key in ("source", "out") if kind == "yolo" else ():
         if not given.get(key):
             raise ConfigError(f"{key} is missing", mend=f"{PROGRAM} prepare yolo source=FOLDER out=data/mine")
     from ultralytics.data import prepare  # OpenCV takes a moment to import
 
     made = getattr(prepare, f"prepare_{kind}")(**given)
-    print(f"ready: data={made}")
+    print(_ready(made))
     return 0
+
+
+def _ready(made: Path) -> str:
+    """What to type to use a data set, as a shell takes it."""
+    return f"ready: {shlex.quote(f'data={made}')}"
 
 
 _PREPARE_VALUES: dict[str, tuple[tuple[type, ...], str]] = {
@@ -473,10 +483,11 @@ _PREPARE_VALUES: dict[str, tuple[tuple[type, ...], str]] = {
 
 
 def _paths(text: str) -> str | list[str]:
-    """One path, or several in brackets."""
-    if not (text.startswith("[") and text.endswith("]")) or Path(text).exists():
+    """One path, or several between commas, in brackets or not; a path that is there may hold commas itself."""
+    bracketed = text.startswith("[") and text.endswith("]")
+    if not (bracketed or "," in text) or os.path.exists(os.path.expanduser(text)):
         return text
-    return [part.strip() for part in text[1:-1].split(",") if part.strip()]
+    return [part.strip() for part in (text[1:-1] if bracketed else text).split(",") if part.strip()]
 
 
 def _subset(given: dict[str, Any]) -> int:
@@ -491,25 +502,25 @@ def _subset(given: dict[str, Any]) -> int:
 
     folds = given.pop("kfold", None)
     if folds is None:
-        print(f"ready: data={subset(**given)}")
+        print(_ready(subset(**given)))
         return 0
     if "val_n" in given:
         raise ConfigError("val_n has no meaning with kfold, which pools train and val", mend="leave it out")
     for made in kfold(k=folds, **given):
-        print(f"ready: data={made}")
+        print(_ready(made))
     return 0
 
 
 def _words(text: str) -> list[str]:
-    """The words of "a,b" or "[a,b]"."""
+    """Names from "a,b" or "[a,b]"; quotes around a name are none of it, and commas in them part nothing."""
     inner = text[1:-1] if text.startswith(("[", "(")) and text.endswith(("]", ")")) else text
-    return [word.strip() for word in inner.split(",") if word.strip()]
+    words = [word.strip() for word in re.findall(r"""\s*("[^"]*"\s*|'[^']*'\s*|[^,]*)(?:,|$)""", inner)]
+    return [w[1:-1] if len(w) > 1 and w[0] == w[-1] and w[0] in "'\"" else w for w in words if w]
 
 
 def _class_words(text: str) -> list[int | str]:
-    """Names and ids from "a,b" or "[a,b]"; quotes around a name are none of it."""
-    words = [w[1:-1] if len(w) > 1 and w[0] == w[-1] and w[0] in "'\"" else w for w in _words(text)]
-    return [int(w) if w.isdecimal() else w for w in words]
+    """Names and ids from `_words`."""
+    return [int(w) if w.isdecimal() else w for w in _words(text)]
 
 
 def _show(given: dict[str, Any]) -> int:
@@ -566,7 +577,7 @@ def _pairs(words: list[str], mode: str) -> dict[str, Any]:
             raise ConfigError(
                 f"{word!r} is no key=value", mend=nearest(key, KNOBS) or f"`{PROGRAM} {mode} --help` lists the keys"
             )
-        if mode == "subset" and key == "classes":
+        if (mode, key) in (("subset", "classes"), ("prepare", "names")):
             given[key] = value.strip() or None
         elif key in _TEXTS or (key in KNOBS and mode in RUN_MODES):
             given[key] = parse_word(key, value)
@@ -592,7 +603,8 @@ def _overview() -> str:
     return "\n".join(lines + [f"  {PROGRAM} {e}" for e in EXAMPLES.values()])
 
 
-def _help(mode: str) -> str:
+def _help(mode: str, rest: Sequence[str] = ()) -> str:
+    """A mode's keys; of `prepare` those of the kind that follows it, of every kind without one."""
     lines = [f"usage: {PROGRAM} {mode} key=value …", "", f"{MODES[mode]}.", f"example: {PROGRAM} {EXAMPLES[mode]}", ""]
     short = {
         "info": INFO_KEYS,
@@ -613,7 +625,10 @@ def _help(mode: str) -> str:
             ]
         return "\n".join(lines)
     if mode == "prepare":
-        for kind, keys in PREPARE_KEYS.items():
+        kinds = [w for w in rest if w in PREPARE_KEYS]
+        if kinds:
+            lines[0] = f"usage: {PROGRAM} {mode} {kinds[0]} key=value …"
+        for kind, keys in ((k, PREPARE_KEYS[k]) for k in kinds or PREPARE_KEYS):
             lines += [f"{kind}:", *(f"  {k:14} {v}" for k, v in keys.items()), ""]
         return "\n".join(lines)
     group = ""

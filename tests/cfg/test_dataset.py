@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import ultralytics
+from ultralytics.cfg import paths
 from ultralytics.cfg.dataset import load_dataset
 from ultralytics.cli import PREPARE_KEYS
 from ultralytics.data.prepare.sources import default_out
@@ -100,14 +101,41 @@ def test_the_command_for_a_missing_data_set_can_be_pasted(tmp_path):
         spec = load_dataset(folder / name)
         with pytest.raises(DatasetError, match=r"the train images are missing; tried /") as caught:
             spec.split("train")
-        command = re.search(r"make it with: (.*)\)$", str(caught.value))[1]
+        command = re.search(
+            r"make it with: (.*?)(; or with source=FOLDER instead of download=True)?\)$", str(caught.value)
+        )[1]
         words = shlex.split(command)
         assert words[:4] == ["python", "-m", "ultralytics", "prepare"]
         assert words[4] in PREPARE_KEYS
-        assert words[5:] == [f"out={spec.root}"]
+        downloads = ["download=True"] if "download" in PREPARE_KEYS[words[4]] else []
+        assert words[5:] == [*downloads, f"out={spec.root}"]
         assert spec.root.name == default_out(words[4]).name
         header = (folder / name).read_text().split("path:")[0]
         assert f"{' '.join(words[:5])}" in header
+
+
+def test_a_command_can_be_pasted_in_any_folder(tmp_path, monkeypatch):
+    """Where nothing is installed, `python -m ultralytics` is found in the clone alone."""
+    clone = tmp_path / "my clone"
+    (clone / "scripts").mkdir(parents=True)
+    (clone / "scripts" / "prepare.sh").touch()
+    monkeypatch.setattr(paths, "CLONE", clone)
+    monkeypatch.setattr(paths, "_installed", lambda: False)
+    monkeypatch.chdir(clone)
+    assert paths.program("prepare", "voc", "out=a b") == "python -m ultralytics prepare voc 'out=a b'"
+    monkeypatch.chdir(tmp_path)
+    assert paths.program("prepare", "voc") == f"bash '{clone}/scripts/prepare.sh' voc"
+    assert paths.program("check-data", "data=x") == f"PYTHONPATH='{clone}' python -m ultralytics check-data data=x"
+    monkeypatch.setattr(paths, "_installed", lambda: True)
+    assert paths.program("prepare", "voc") == "python -m ultralytics prepare voc"
+
+
+def test_every_path_tried_is_told_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(paths.CLONE)
+    with pytest.raises(MissingFileError) as caught:
+        load_dataset("data/none-such.yaml")
+    tried = re.search(r"tried (.*?)(?: \(|$)", str(caught.value))[1].split(", ")
+    assert len(tried) == len(set(tried)) > 1
 
 
 YAMLS = {"VOC.yaml", "coco.yaml", "coco128.yaml", "bccd.yaml", "visdrone.yaml", "shapes.yaml"}

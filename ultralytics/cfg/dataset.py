@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ultralytics.cfg.paths import find_data_yaml
+from ultralytics.cfg.paths import find_data_yaml, program
 from ultralytics.utils.errors import DatasetError, nearest
 from ultralytics.utils.files import user_path
 from ultralytics.utils.text import has_unsafe
@@ -57,13 +56,17 @@ class DatasetSpec:
         for path in self.splits[name]:
             if not os.path.exists(path):
                 tried = ", ".join(str(p) for p in self.tried.get(path, [path]))
-                mend = (
-                    f"make it with: {self.prepare} {shlex.quote(f'out={self.root}')}"
-                    if self.prepare
-                    else "paths in the YAML are relative to the YAML's own folder"
-                )
+                mend = self._how_to_make() or "paths in the YAML are relative to the YAML's own folder"
                 raise DatasetError(f"the {name} images are missing; tried {tried}", str(self.yaml_file), mend)
         return self.splits[name]
+
+    def _how_to_make(self) -> str:
+        """The command of the YAML that makes the images in `root`; "" without one."""
+        if not self.prepare:
+            return ""
+        words = self.prepare.removeprefix("python -m ultralytics ").split()
+        other = "; or with source=FOLDER instead of download=True" if "download=True" in words else ""
+        return f"make it with: {program(words[0], *words[1:], f'out={self.root}')}{other}"
 
 
 def load_dataset(dataset: str | Path, problems: list[DatasetError] | None = None) -> DatasetSpec:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import re
+import shlex
 from pathlib import Path
 
 from ultralytics.utils.errors import MissingFileError, nearest
@@ -15,6 +17,25 @@ MODEL_FOLDERS = (CLONE / "cfg" / "models", PACKAGE / "bundled" / "models")
 DATA_FOLDERS = (CLONE / "data", PACKAGE / "bundled" / "data")
 RECIPE_FOLDERS = (CLONE / "cfg" / "recipes", PACKAGE / "bundled" / "recipes")
 _SCALE = re.compile(r"(yolov\d+)([nslmx])(?=$|[-_.])")
+
+
+def program(mode: str, *words: str) -> str:
+    """A command as it can be pasted; `python -m ultralytics` alone would not be found where nothing is installed and
+    the working folder is not the clone."""
+    script = CLONE / "scripts" / f"{mode}.sh"
+    start = f"python -m ultralytics {mode}"
+    if (CLONE / "scripts").is_dir() and Path.cwd() != CLONE and not _installed():
+        path = f"PYTHONPATH={shlex.quote(str(CLONE))}"
+        start = f"bash {shlex.quote(str(script))}" if script.is_file() else f"{path} {start}"
+    return " ".join([start, *map(shlex.quote, words)])
+
+
+def _installed() -> bool:
+    try:
+        importlib.metadata.distribution("ultralytics-fla")
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def split_scale(stem: str) -> tuple[str, str | None]:
@@ -70,7 +91,7 @@ def _find(given: Path, names: list[str], folders: tuple[Path, ...], kind: str) -
             return path
     if given.is_dir():
         raise missing(kind, given, "give the file in it")
-    tried = ", ".join(str(p.absolute()) for p in dict.fromkeys(candidates))
+    tried = ", ".join(dict.fromkeys(str(p.absolute()) for p in candidates))
     known = {p.name for folder in folders if folder.is_dir() for p in folder.glob("*.yaml")}
     hint = nearest(given.name, known) or (f"bundled: {', '.join(sorted(known))}" if known else "")
     raise MissingFileError(f"no such {kind}; tried {tried}", str(given), hint)
