@@ -3,6 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
+from ultralytics.utils import plotting
 from ultralytics.utils.plotting import Annotator, colors, plot_dataset, plot_images, plot_labels, plot_results
 
 
@@ -102,8 +103,8 @@ def test_captions_neither_overlap_nor_hide_the_picture(monkeypatch, tmp_path):
     places = []
     original = Annotator.caption
 
-    def caption(self, box, label, color, taken):
-        written = original(self, box, label, color, taken)
+    def caption(self, box, label, color, taken, boxes):
+        written = original(self, box, label, color, taken, boxes)
         if written:
             places.append(taken[-1])
         return written
@@ -119,6 +120,61 @@ def test_captions_neither_overlap_nor_hide_the_picture(monkeypatch, tmp_path):
         assert max(x2, y2) <= 320
         assert all(x2 <= u1 or u2 <= x1 or y2 <= v1 or v2 <= y1 for u1, v1, u2, v2 in places[:i])
     assert sum((x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in places) < 0.2 * 320**2
+
+
+def test_a_caption_leaves_small_boxes_to_see(monkeypatch, tmp_path):
+    """Of no box more than a third is covered: not of its own, nor of a neighbour."""
+    places = []
+    original = Annotator.caption
+
+    def caption(self, *args):
+        if original(self, *args):
+            places.append(args[3][-1])
+
+    monkeypatch.setattr(Annotator, "caption", caption)
+    # At the upper edge: neither above nor inside; one whose place above is another's box.
+    boxes = [[0.1, 0.0, 0.16, 0.05], [0.5, 0.5, 0.56, 0.56], [0.5, 0.44, 0.56, 0.495], [0.7, 0.1, 0.95, 0.4]]
+    plot_images(crowded(1, 320, boxes), tmp_path / "a.png", {0: "platelets"})
+    assert len(places) == 4
+    for x1, y1, x2, y2 in np.array(boxes) * 320:
+        for u1, v1, u2, v2 in places:
+            both = max(min(x2, u2) - max(x1, u1), 0) * max(min(y2, v2) - max(y1, v1), 0)
+            assert both <= (x2 - x1) * (y2 - y1) / 3 + 1e-6
+
+
+def test_a_picture_without_a_detection_says_so(monkeypatch, tmp_path):
+    texts = []
+    monkeypatch.setattr(Annotator, "text", lambda self, xy, text, *_: texts.append(text))
+    batch = {**crowded(2, 160, [[0.1, 0.1, 0.5, 0.5]])}
+    batch["conf"] = torch.where(batch["batch_idx"].view(-1) == 0, 0.9, 0.1)
+    plot_images(batch, tmp_path / "a.png", {0: "x"})
+    assert texts.count("no detection above 0.25") == 1
+    texts.clear()
+    del batch["conf"]
+    plot_images(batch, tmp_path / "b.png", {0: "x"})
+    assert not any("no detection" in t for t in texts)
+
+
+def test_sizes_are_shown_where_they_are(monkeypatch, tmp_path):
+    """The panels of sizes are zoomed to the data, and the commonest image size is named."""
+    kept = []
+    original = plotting._figure
+    monkeypatch.setattr(plotting, "_figure", lambda size: kept.append(original(size)) or kept[-1])
+    plot_labels(np.full((9, 4), 0.1), np.zeros(9), {0: "x"}, tmp_path)
+    panels = kept[0].axes
+    assert panels[3].get_xlim()[1] < 0.12
+    assert panels[2].get_xlim() == (0, 1)
+    assert all(p.get_title() for p in panels)
+    kept[0].canvas.draw()
+    left, right = panels[0].get_position(), panels[2].get_position()
+    assert (left.x0, left.width) == pytest.approx((right.x0, right.width))
+    shapes = np.array([[480, 640]] * 49 + [[400, 640]])
+    boxes = np.tile([0.0, 9, 9, 5, 5], (50, 1))
+    plot_dataset({"train": boxes}, {"train": np.ones(50, int)}, {"train": shapes}, {0: "x"}, tmp_path / "c.png")
+    panel = kept[1].axes[5]
+    assert panel.get_xlim()[0] > 500
+    assert [t.get_text() for t in panel.texts] == ["640×480: 98 %"]
+    assert not any("$" in t.get_text() for axis in kept[1].axes for t in axis.get_xticklabels())
 
 
 def test_pairs_and_captions_of_ones_own(tmp_path):

@@ -25,7 +25,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ultralytics.utils.images import imwrite
 from ultralytics.utils.text import one_line
-from ultralytics.utils.types import Float32Array, RatioPad, UInt8Array
+from ultralytics.utils.types import Float32Array, Float64Array, RatioPad, UInt8Array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -154,13 +154,18 @@ class Annotator:
                     self.draw.line(line, fill=color[::-1], width=self.lw)
 
     def caption(
-        self, box: Sequence[float], label: str, color: tuple[int, int, int], taken: list[tuple[float, ...]]
+        self,
+        box: Sequence[float],
+        label: str,
+        color: tuple[int, int, int],
+        taken: list[tuple[float, ...]],
+        boxes: Sequence[Sequence[float]] = (),
     ) -> bool:
         """A caption above its box, else inside or below it, where there is room for it; left out where there is none.
 
         Args:
             box: xyxy, pixels; color: of the ground, BGR; taken: rectangles to stay clear of, to which the new one is
-            added.
+            added; boxes: all of the picture (its own too), of none of which it covers more than a third.
 
         Returns:
             Whether it was written.
@@ -170,10 +175,11 @@ class Annotator:
         left, _, right, bottom = font.getbbox(label)
         w, h = right - left + 4, bottom + 3
         x = min(max(box[0], 0.0), self.im.width - w)
+        corners = np.asarray(boxes, np.float64).reshape(-1, 4)
         for y in (box[1] - h, box[1], box[3] - h, box[3]):
             place = (x, y, x + w, y + h)
             inside = x >= 0 and y >= 0 and y + h <= self.im.height
-            if inside and not any(_touch(place, other) for other in taken):
+            if inside and not any(_touch(place, other) for other in taken) and _covered(place, corners) <= 1 / 3:
                 taken.append(place)
                 self.draw.rectangle(place, fill=color[::-1])
                 self.draw.text((x + 2 - left, y + 1), label, fill=(255, 255, 255), font=font)
@@ -203,6 +209,13 @@ class Annotator:
         return np.ascontiguousarray(np.asarray(self.im)[..., ::-1])
 
 
+def _covered(place: Sequence[float], boxes: Float64Array) -> float:
+    """The largest part of a box (n, 4) xyxy that a rectangle covers."""
+    inner = np.minimum(boxes[:, 2:], place[2:]) - np.maximum(boxes[:, :2], place[:2])
+    area = (boxes[:, 2:] - boxes[:, :2]).clip(1).prod(1)
+    return float((inner.clip(0).prod(1) / area).max(initial=0))
+
+
 def _touch(a: Sequence[float], b: Sequence[float]) -> bool:
     """Whether two rectangles (xyxy) overlap."""
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
@@ -225,8 +238,8 @@ def plot_images(
 
     Args:
         batch: img (B, 3, H, W) RGB, uint8 or 0..1; batch_idx, cls, bboxes (xywh, 0..1), im_file; with `conf`, boxes
-        below `conf_thres`
-            are left out; with `ignored`, `ratio_pad` and `ori_shape`, ignored regions are dashed and grey.
+        below `conf_thres` are left out, and a picture without any
+        says so; with `ignored`, `ratio_pad` and `ori_shape`, ignored regions are dashed and grey.
         fname: .jpg or .png; names: class names; max_subplots: pictures drawn; max_size: longest side of the grid,
         pixels.
         columns: pictures in a row; as many as rows when None. captions: below each picture, its file name when None.
@@ -252,7 +265,8 @@ def plot_images(
         text = Path(batch["im_file"][i]).name if captions is None else captions[i]
         line, column = divmod(i, columns)
         y, x = line * (tile_h + gap), column * tile_w + column // group * gap
-        grid[y : y + tile_h, x : x + tile_w] = _tile(tile, of_picture[i], text, "".join(names.values()))  # type: ignore[arg-type]  # uint8 stays uint8
+        note = "" if of_picture[i] or "conf" not in batch else f"no detection above {conf_thres:g}"
+        grid[y : y + tile_h, x : x + tile_w] = _tile(tile, of_picture[i], text, "".join(names.values()), note)  # type: ignore[arg-type]  # uint8 stays uint8
     imwrite(fname, grid)
 
 
@@ -294,8 +308,9 @@ def _framed(boxes: Float32Array, ratio_pad: RatioPad, original: tuple[int, int],
     return boxes * scale + np.array([left / frame[1], top / frame[0], 0, 0], np.float32)
 
 
-def _tile(picture: UInt8Array, boxes: Sequence[_Box], text: str, example: str) -> UInt8Array:
-    """A picture with its boxes and a text at its lower edge; a small one has thinner lines and smaller letters."""
+def _tile(picture: UInt8Array, boxes: Sequence[_Box], text: str, example: str, note: str = "") -> UInt8Array:
+    """A picture with its boxes, a text at its lower edge and a note at its upper one; a small one has thinner lines and
+    smaller letters."""
     h, w = picture.shape[:2]
     side = min(h, w)
     annotator = Annotator(picture, 1 if side < 200 else 2, min(max(round(side * 0.04), 8), 13), example)
@@ -309,9 +324,12 @@ def _tile(picture: UInt8Array, boxes: Sequence[_Box], text: str, example: str) -
         y = h - annotator.size - 7
         annotator.text((4, y), text)
         taken.append((0, y - 2, 8 + annotator.text_font(text).getlength(text), h))
+    note = annotator.fit(note, w - 8)
+    if note and h >= 6 * annotator.size:
+        annotator.text((4, 4), note)
     written = len(taken)
     for box, (_, label, color, _) in zip(corners, boxes, strict=True):
-        annotator.caption(box, label, color, taken)
+        annotator.caption(box, label, color, taken, corners)
         if sum((x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in taken[written:]) > CAPTIONS * w * h:
             break  # more names would hide the picture
     return annotator.result()
@@ -381,11 +399,14 @@ def plot_labels(boxes: Any, cls: Any, names: Mapping[int, str], save_dir: Path) 
         boxes: (M, 4) xywh in 0..1; cls: (M,); names: class names; save_dir: where to.
     """
     boxes, cls = np.asarray(boxes, np.float64).reshape(-1, 4), np.asarray(cls).reshape(-1).astype(int)
-    figure = _figure((11, 9))
+    figure = _figure((10, 10))
     axes = figure.subplots(2, 2)
+    for axis in axes.ravel():
+        axis.set_box_aspect(1)  # one size for all, so that they line up
     counts = np.bincount(cls, minlength=len(names))
     bars = axes[0, 0].bar(range(len(counts)), counts, color=[np.array(colors(i)) / 255 for i in range(len(counts))])
     axes[0, 0].set_ylabel("boxes")
+    axes[0, 0].set_title("boxes per class", fontsize=10)
     if len(names) <= 30:
         axes[0, 0].set_xticks(range(len(names)), [_tick(n) for n in names.values()], rotation=90)
         axes[0, 0].bar_label(bars, fontsize=7)
@@ -401,15 +422,18 @@ def plot_labels(boxes: Any, cls: Any, names: Mapping[int, str], save_dir: Path) 
             color=np.array(colors(cls[i])) / 255,
             linewidth=0.5,
         )
-    axes[0, 1].set(xlim=(0, 1), ylim=(1, 0), aspect="equal")
-    for axis, columns, labels in (
-        (axes[1, 0], (0, 1), ("centre x", "centre y")),
-        (axes[1, 1], (2, 3), ("width", "height")),
+    axes[0, 1].set(xlim=(0, 1), ylim=(1, 0))
+    for axis, columns, labels, title in (
+        (axes[1, 0], (0, 1), ("centre x", "centre y"), "where centres lie, parts of the picture"),
+        (axes[1, 1], (2, 3), ("width", "height"), "sizes, parts of the picture"),
     ):
         values = boxes[:, columns]
+        # Where all boxes are small, the whole range would be an empty square.
+        ends = np.ones(2) if columns[0] == 0 else np.minimum(values.max(0, initial=0.02) * 1.05, 1)
         if len(values):
-            axis.hist2d(values[:, 0], values[:, 1], bins=50, range=[[0, 1], [0, 1]], cmap="Blues")
-        axis.set(xlabel=labels[0], ylabel=labels[1], aspect="equal")
+            axis.hist2d(values[:, 0], values[:, 1], bins=50, range=[[0, ends[0]], [0, ends[1]]], cmap="Blues")
+        axis.set(xlabel=labels[0], ylabel=labels[1], xlim=(0, ends[0]), ylim=(0, ends[1]))
+        axis.set_title(title, fontsize=10)
     axes[1, 0].invert_yaxis()
     figure.savefig(save_dir / "labels.jpg", dpi=150)
 
@@ -468,6 +492,9 @@ def plot_dataset(
         ylabel="boxes",
         title="box sizes (COCO: small ¦ medium ¦ large)",
     )
+    ticks = [t for t in (1, 3, 10, 32, 96, 300, 1000, 3000, 10000) if bins[0] <= t <= bins[-1]]
+    axes[0, 1].set_xticks(ticks, [str(t) for t in ticks])  # matplotlib's own are formulas, which are not parsed here
+    axes[0, 1].minorticks_off()
     axes[0, 2].set(xscale="log", xlabel="width : height", ylabel="boxes", title="box shapes")
     axes[0, 2].set_xticks([0.1, 0.2, 0.5, 1, 2, 5, 10], ["1:10", "1:5", "1:2", "1:1", "2:1", "5:1", "10:1"])
     axes[0, 2].minorticks_off()
@@ -478,13 +505,30 @@ def plot_dataset(
         axes[1, 1].hist2d(part[:, 0], part[:, 1], bins=40, range=[[0, 1], [0, 1]], cmap="Blues")
     axes[1, 1].set(xlabel="x", ylabel="y", title="where box centres lie", xlim=(0, 1), ylim=(1, 0), aspect="equal")
     axes[1, 2].set(xlabel="width", ylabel="height", title="image sizes, pixels")
-    axes[1, 2].set(xlim=(0, None), ylim=(0, None))
+    _name_sizes(axes[1, 2], np.concatenate([np.zeros((0, 2)), *shapes.values()]))
     for axis in axes.ravel():
         if axis is not axes[1, 1]:
             _grid(axis)
     if boxes:
         axes[0, 0].legend(fontsize=9, loc="lower right")
     figure.savefig(save_path, dpi=120)
+
+
+def _name_sizes(axis: Axes, shapes: Any) -> None:
+    """Zoom to the sizes (n, 2) height and width, with room around them, and say how common the commonest are."""
+    if not len(shapes):
+        return
+    sizes, count = np.unique(shapes, axis=0, return_counts=True)
+    low, high = sizes.min(0), sizes.max(0)
+    room = np.maximum(0.2 * (high - low), 0.1 * high)
+    axis.set(xlim=(max(low[1] - room[1], 0), high[1] + room[1]), ylim=(max(low[0] - room[0], 0), high[0] + room[0]))
+    for i in np.argsort(-count, kind="stable")[:3]:
+        if count[i] >= 0.05 * len(shapes):
+            h, w = sizes[i]
+            text = f"{w:.0f}×{h:.0f}: {100 * count[i] / len(shapes):.0f} %"
+            axis.annotate(
+                text, (w, h), (0, 9), textcoords="offset points", ha="center", fontsize=8, annotation_clip=False
+            )
 
 
 @_chart
