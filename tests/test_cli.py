@@ -48,7 +48,7 @@ def command(*words, cwd):
         (["prepare", "cocoo"], "unknown kind of data"),
         (["prepare", "voc", "source=gone"], "gone: there is no such source"),
         (["prepare", "voc", "source=."], "out is missing"),
-        (["prepare", "voc", "source=.", "out=x"], "there is no folder"),
+        (["prepare", "voc", "source=.", "out=../x"], "there is no folder"),
         (["prepare", "shapes", "seed=-1"], "0 or more"),
         (["prepare", "shapes", "seed=x"], "seed=x must be an integer of 0 or more"),
         (["prepare", "voc", "out=x"], "download=True"),

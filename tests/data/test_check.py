@@ -9,6 +9,7 @@ import sys
 import time
 import unicodedata
 import zlib
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -348,11 +349,13 @@ CASES: list[tuple[str, str, str, str, int, Callable]] = [
     (
         "corners",
         W,
-        "label-corners",
-        "labels/train/x0.txt",
-        0,
-        lambda r: [put(r, f"x{i}.png", "0 .6 .6 .9 .9\n" * (i < 9)) for i in range(9)],
+        "split-corners",
+        "labels/val/fine0.txt",
+        1,
+        lambda r: [put(r, f"fine{i}.png", f"0 .1 .1 .3 .3\n0 .6 .6 .9 .{9 - i}\n", split="val") for i in range(2)],
     ),
+    ("corners in one file", W, "label-corners", LABEL, 1, labels("0 .1 .1 .3 .3\n0 .6 .6 .9 .9\n")),
+    ("one row of corners", W, "label-corners", LABEL, 2, labels("0 .5 .5 .1 .1\n0 .6 .6 .9 .9\n")),
     ("tiny", N, "box-tiny", LABEL, 1, labels("0 .5 .5 .001 .1\n")),
     ("whole", N, "box-whole", LABEL, 1, labels("0 .5 .5 1 1\n")),
     ("nearly the same box", W, "box-near-duplicate", LABEL, 2, labels("0 .5 .5 .4 .4\n0 .501 .5 .4 .4\n")),
@@ -462,12 +465,52 @@ def test_a_clean_data_set_has_nothing_to_find(tmp_path, toy):
     assert report.findings == []
     assert report.splits["train"] == {
         "images": 3, "usable": 3, "backgrounds": 0, "unlabelled": 0, "boxes": 6, "ignored": 0,
-        "bytes": sum(f.stat().st_size for f in (tmp_path / "images/train").iterdir()),
+        "stops": 0, "bytes": sum(f.stat().st_size for f in (tmp_path / "images/train").iterdir()),
     }  # fmt: skip
     assert report.classes["a"]["val"] == {"boxes": 2, "images": 2}
     assert (report.sizes["small"], report.sizes["images"]) == (10, [[80, 60, 5]])
     assert report.timing["images"] == 5
     assert report.timing["ceiling"] > 0
+
+
+def test_corners_are_one_finding_and_come_first(tmp_path):
+    data = good(tmp_path)
+    for i in range(40):
+        rng = np.random.default_rng(i)
+        x1y1 = rng.uniform(0, 0.8, (20, 2))
+        rows = np.concatenate([x1y1, x1y1 + rng.uniform(0.05, 0.15, (20, 2))], 1)
+        put(tmp_path, f"x{i}.png", "".join(f"0 {a} {b} {c} {d}\n" for a, b, c, d in rows))
+    put(tmp_path, "copy.png", image=noise(zlib.crc32(b"fine0.png")))
+    report = check_data(data, near=False)
+    assert [f.kind for f in report.findings[:2]] == ["split-corners", "leak-bytes"]
+    assert not {"label-corners", "box-outside"} & {f.kind for f in report.findings}
+    assert "train: its 808 boxes read as corners" in report.findings[0].what
+
+
+def test_boxes_over_the_edge_are_no_corners(tmp_path):
+    """A box over the left or upper edge is always wider than its centre's x."""
+    data = good(tmp_path)
+    put(tmp_path, "x.png", "0 .05 .05 .2 .2\n0 .5 .5 .1 .1\n")
+    put(tmp_path, "y.png", "0 .05 .05 .2 .2\n")
+    put(tmp_path, "z.png", "0 .9 .5 .3 .1\n0 .5 .5 1 1\n")
+    assert Counter(f.kind for f in check_data(data, near=False).findings if f.severity == "warning") == {
+        "box-outside": 3
+    }
+
+
+def test_errors_come_first_and_a_training_that_stops_is_told_in_the_head(tmp_path):
+    data = good(tmp_path, YAML.replace("b]", "b, B]"))
+    put(tmp_path, "x.png", "2 .5 .5 .2 .2\n4 .5 .5 .1 .1\n")
+    put(tmp_path, "copy.png", image=noise(zlib.crc32(b"fine0.png")))
+    report = check_data(data, near=False)
+    severities = [f.severity for f in report.findings]
+    assert severities == sorted(severities, key=["error", "warning", "note"].index)
+    assert [f.kind for f in report.findings[:2]] == ["label-class-range", "leak-bytes"]
+    lines = report.lines()
+    assert lines[1].startswith("  train  5 images, but training stops at 1 class id out of range; else 5 usable")
+    assert "stops" not in lines[2]
+    [slip] = [f for f in report.findings if f.kind == "names"]
+    assert slip.what == "'B' (1 box) may be a slip for 'b' (6)"
 
 
 def test_every_kind_is_explained_and_tried():

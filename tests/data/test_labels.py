@@ -71,10 +71,20 @@ def test_a_bad_image_or_label_is_left_out_and_named(tmp_path):
     told = "\n".join(labels.problems)
     for words in (
         "word.txt:2: 'five' is no number", "pixel.txt:1: the coordinate 12 is outside", "columns.txt:1: 4 columns",
-        "double.txt:2: the row is a duplicate", "double.txt:3: the box has no area", "tiny.png: 40x4 pixels",
+        "double.txt:2: a duplicate of an earlier row; the row is dropped", "double.txt:3: the box has no area",
+        "tiny.png: 40x4 pixels",
         "empty.jpg: the file is empty", "text.jpg: cannot be decoded", "cut.jpg: the JPEG is cut off",
     ):  # fmt: skip
         assert words in told
+
+
+def test_where_all_problems_are_is_told(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
+    picture(tmp_path, "good.jpg", "0 .5 .5 .2 .2\n" + "0 .5 .5 0 .2\n" * 12)
+    scan([tmp_path / "images"], 1, yaml_file=tmp_path / "my data.yaml")
+    [line] = {r.getMessage() for r in caplog.records if "… and" in r.getMessage()}
+    assert line.startswith("  … and 2 more; all of them: ")
+    assert line.endswith(f"python -m ultralytics check-data 'data={tmp_path}/my data.yaml'")
 
 
 def test_a_class_id_out_of_range_stops_the_run(tmp_path):

@@ -117,6 +117,17 @@ def test_a_word_for_a_switch_is_refused_and_overwrites_nothing(toy, tmp_path):
     assert file.read_text() == out.read_text() == "mine"
 
 
+def test_messages_name_the_split(toy, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
+    caplog.set_level("INFO", "ultralytics")
+    show(toy, "val", n=1, imgsz=32, out=tmp_path / "s.png")
+    assert "val: 6 images" in caplog.text
+    assert "train: " not in caplog.text
+    assert "1 image of val before and after" in caplog.text
+    with pytest.raises(ConfigError, match=r"\(out=.*x\.jpg\)"):
+        show(toy, n=1, imgsz=32, out=tmp_path / "x.gif")
+
+
 def test_fewer_images_than_wanted_are_all_shown(toy, tmp_path, drawn):
     show(toy, "val", n=64, imgsz=32, out=tmp_path / "s.png")
     assert len(drawn[0][0]["im_file"]) == 12

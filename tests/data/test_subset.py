@@ -97,7 +97,7 @@ def test_without_numbers_all_that_have_a_class_are_taken(source, tmp_path):
     assert manifest(buses)["splits"]["train"] == sum(2 in train.boxes(i)[0] for i in range(len(train)))
 
 
-def test_backgrounds_have_none_of_the_classes(source, tmp_path):
+def test_backgrounds_have_none_of_the_classes(source, tmp_path, told):
     write(source.parent, "train", "x.png", ["3 .5 .5 .1 .1"], ["* .5 .5 .2 .2 crowd"])
     write(source.parent, "train", "y.png", [], ["2 .5 .5 .2 .2"])
     write(source.parent, "train", "z.png", [], ["1 .5 .5 .2 .2"])
@@ -105,6 +105,7 @@ def test_backgrounds_have_none_of_the_classes(source, tmp_path):
     train = labels_of(out)
     empty = [Path(f) for i, f in enumerate(train.im_files) if not len(train.boxes(i)[0])]
     assert (len(train), len(empty)) == (10, 4)
+    assert "train: 4 backgrounds drawn, of " in told.text
     for image in empty:
         assert Path(label_file(str(image))).read_text() == ""
         original = source.parent / "images" / "train" / image.name
@@ -301,9 +302,11 @@ def test_running_it_again_does_nothing_and_another_choice_is_refused(source, tmp
     subset(source, out, n=10)
     before = {f: f.stat().st_mtime_ns for f in tmp_path.rglob("*") if source.parent not in f.parents}
     told.clear()
-    assert subset(source, out, n=10, copy=True) == out
+    assert subset(source, out, n=10) == out
     assert "is there already" in told.text
     assert before == {f: f.stat().st_mtime_ns for f in before}
+    with pytest.raises(UserError, match="made with copy=False"):
+        subset(source, out, n=10, copy=True)
     with pytest.raises(UserError, match="made with another n and seed"):
         subset(source, out, n=11, seed=3)
     with pytest.raises(UserError, match="made with another"):

@@ -9,10 +9,25 @@ from ultralytics.engine.results import Results
 from ultralytics.utils.errors import UserError
 from ultralytics.utils.log import LOGGER, setup_console
 from ultralytics.utils.plotting import Annotator, plot_confusion_matrix
-from ultralytics.utils.text import has_unsafe, one_line, printable, safe_name
+from ultralytics.utils.text import counted, has_unsafe, likely_slips, one_line, printable, safe_name
 
 CLEAR = "\x1b[2J\x1b]0;title\x07"
 anything = st.text(alphabet=st.characters(codec=None), max_size=300)
+
+
+def test_numbers_have_their_plurals():
+    assert [counted(n, "image") for n in (0, 1, 2)] == ["0 images", "1 image", "2 images"]
+    assert (counted(1, "box"), counted(3, "box"), counted(2, "class")) == ("1 box", "3 boxes", "2 classes")
+
+
+def test_names_that_may_be_slips():
+    assert likely_slips({"RBC": 500, "rbc ": 499, "WBC": 3}) == [("rbc ", "RBC")]
+    assert likely_slips({"traffic light": 2, "traffic_light": 9}) == [("traffic light", "traffic_light")]
+    assert likely_slips({"person": 500, "persn": 2, "persons": 1, "parson": 400}) == [
+        ("persn", "person"),
+        ("persons", "person"),
+    ]
+    assert likely_slips({"cat": 500, "car": 1, "class_1": 500, "class_2": 1, "sheep": 9, "horse": 1}) == []
 
 
 @given(anything)

@@ -43,6 +43,7 @@ def build_yolo_dataset(
     rect: bool = False,
     stride: int = 32,
     cache_dir: Path | None = None,
+    prefix: str = "",
 ) -> YOLODataset:
     """The data set of a split: augmented in mode "train", letterboxed otherwise.
 
@@ -50,6 +51,7 @@ def build_yolo_dataset(
         cfg: imgsz, cache, single_cls, classes, fraction and the augmentation's keys; img_path: the split's paths.
         batch: images that share a rectangle; rect: rectangular batches; stride: of the model.
         cache_dir: folder for what the scan remembers where the data cannot be written to.
+        prefix: what messages call the split; the mode when empty.
     """
     training = mode == "train"
     return YOLODataset(
@@ -66,8 +68,9 @@ def build_yolo_dataset(
         single_cls=cfg.single_cls,
         classes=cfg.classes,
         fraction=cfg.fraction if training else 1.0,
-        prefix=f"{mode}: ",
+        prefix=f"{prefix or mode}: ",
         cache_dir=cache_dir,
+        yaml_file=data.yaml_file,
     )
 
 

@@ -20,18 +20,19 @@ import numpy as np
 
 from ultralytics.cfg.config import check_switches
 from ultralytics.cfg.dataset import DatasetSpec, load_dataset
-from ultralytics.data.examine import ERROR, NOTE, WARNING, Finding, Record, examine
+from ultralytics.data.examine import ERROR, NOTE, WARNING, Finding, Record, corner_rows, examine
 from ultralytics.data.labels import ignore_file, judge_labels, label_file, list_images
 from ultralytics.utils.duplicates import near_groups
 from ultralytics.utils.errors import ConfigError, DatasetError
 from ultralytics.utils.files import read_text, write_atomically
 from ultralytics.utils.images import IMAGE_SUFFIXES
 from ultralytics.utils.log import progress
-from ultralytics.utils.text import escaped
+from ultralytics.utils.text import counted, escaped, likely_slips
 from ultralytics.utils.types import Float64Array, Int64Array
 
 SHOWN = 5  # findings of a kind on the console
 NAMED = 4  # files named in one finding
+ALL_CORNERS = 0.95  # part of a split's rows that read well as corners where all are meant so
 ANY_ID = 2**31  # classes where the YAML does not say how many
 SMALL, MEDIUM = 32**2, 96**2  # pixels²: COCO's bounds of small, medium and large boxes
 # Pictures, but none that training looks for.
@@ -41,6 +42,7 @@ OTHER_PICTURES = frozenset(
 
 # Every kind of finding, in the order of the report within a severity, and what it means.
 KINDS = {
+    "split-corners": "labels of a split that are corners, not centre and size",
     "leak-file": "pictures in two splits: what training has seen is no test",
     "leak-bytes": "copies in two splits: what training has seen is no test",
     "leak-pixels": "the same picture, stored differently, in two splits",
@@ -70,7 +72,7 @@ KINDS = {
     "label-area": "boxes without area",
     "label-duplicate": "rows written twice",
     "label-link": "label links that lead nowhere",
-    "label-corners": "boxes that look like corners",
+    "label-corners": "rows that look like corners",
     "label-name": "label files whose name differs from the image's by case or Unicode form",
     "label-orphan": "label files without image",
     "split-no-boxes": "a split without boxes",
@@ -118,7 +120,7 @@ class Report:
     """What a check found.
 
     Attributes:
-        findings: leakage first, then errors, warnings, notes; by kind and file within.
+        findings: errors, warnings (leakage first), notes; by kind and file within.
         splits: split → counts; classes: name → split → boxes and images; groups: pictures that are the same or nearly.
         sizes: of images and boxes; timing: of reading.
         boxes: split → (M, 5) class, and of each box x, y, width, height, native pixels; per_image: split → (n,) boxes;
@@ -176,11 +178,14 @@ class Report:
         Args:
             shown: findings per kind, None for all; more: where the others are.
         """
-        lines = [f"data set {_short(self.yaml_file)}: {len(self.names)} classes"]
+        lines = [f"data set {_short(self.yaml_file)}: {counted(len(self.names), 'class')}"]
         for split, s in self.splits.items():
+            usable = f"{s['usable']} usable"
+            if s["stops"]:
+                usable = f"but training stops at {counted(s['stops'], 'class id')} out of range; else {usable}"
             lines.append(
-                f"  {split:6} {s['images']} images, {s['usable']} usable, {s['backgrounds']} of them without boxes; "
-                f"{s['boxes']} boxes" + (f", {s['ignored']} ignored" if s["ignored"] else "")
+                f"  {split:6} {counted(s['images'], 'image')}, {usable}, {s['backgrounds']} of them without boxes; "
+                f"{counted(s['boxes'], 'box')}" + (f", {s['ignored']} ignored" if s["ignored"] else "")
             )
         groups: dict[tuple[str, str], list[Finding]] = defaultdict(list)
         for f in self.findings:
@@ -217,7 +222,7 @@ class Report:
         t = self.timing
         if t.get("images"):
             yield (
-                f"read {t['images']} images in {t['seconds']:.1f} s with {t['threads']} threads: "
+                f"read {counted(t['images'], 'image')} in {t['seconds']:.1f} s with {t['threads']} threads: "
                 f"{t['images_per_second']:.0f} images/s, {t['megabytes_per_second']:.0f} MB/s; "
                 f"decoding takes {t['decode_ms']:.1f} ms an image, "
                 f"so a loader gives at most {t['ceiling']:.0f} images/s here without a cache"
@@ -258,11 +263,9 @@ def check_data(data: str | Path, splits: Sequence[str] | None = None, near: bool
     _collect(report, listed, records, chosen)
     report.findings += _findings_on_classes(report, spec, text)
     report.findings += _duplicates(report, listed, records, chosen, near)
-    leak = {True: -1, False: 0}
     report.findings = sorted(
         dict.fromkeys(report.findings),
         key=lambda f: (
-            leak[f.kind.startswith("leak")],
             _SEVERITIES.index(f.severity),
             _ORDER[f.kind],
             f.path,
@@ -557,12 +560,13 @@ def _collect(
             "images": len(own),
             "usable": len(usable),
             "backgrounds": int((per_image == 0).sum()),
+            "stops": sum(f.kind == "label-class-range" for r in own for f in r.findings),
             "unlabelled": sum(not r.labelled for r in own),
             "boxes": len(rows),
             "ignored": sum(r.ignored for r in usable),
             "bytes": sum(r.size for r in own),
         }
-        report.findings += _findings_on_split(split, own, usable, rows)
+        report.findings += list(_findings_on_split(report, split, own, usable, rows))
     boxes = np.concatenate([np.zeros((0, 5)), *report.boxes.values()])
     shapes = np.concatenate([np.zeros((0, 2), np.int64), *report.shapes.values()])
     report.sizes = _sizes(boxes, shapes, np.concatenate([np.zeros(0, np.int64), *report.per_image.values()]))
@@ -593,9 +597,9 @@ def _sizes(boxes: Float64Array, shapes: Int64Array, per_image: Int64Array) -> di
 
 
 def _findings_on_split(
-    split: str, own: Sequence[Record], usable: Sequence[Record], rows: Float64Array
+    report: Report, split: str, own: Sequence[Record], usable: Sequence[Record], rows: Float64Array
 ) -> Iterator[Finding]:
-    """What a split's records say together."""
+    """What a split's records say together; findings of the report that it says better are taken out of it."""
     if not own:
         return
     first = own[0]
@@ -612,12 +616,20 @@ def _findings_on_split(
         why = "there are no label files" if len(bare) == len(own) else "the label files hold no box"
         yield Finding(WARNING, "split-no-boxes", looked, 0, f"{split}: {why} for its {len(own)} images")
         return
-    over = [r for r in usable if any(f.kind == "box-outside" for f in r.findings)]
-    outside = sum(f.kind == "box-outside" for r in over for f in r.findings)
-    if 2 * outside > len(rows) and all((r.rows[:, 3:] > r.rows[:, 1:3]).all() for r in over):
-        example = over[0]
-        what = f"{split}: {outside} of {len(rows)} boxes reach outside: are they x1 y1 x2 y2? A row is centre and size"
-        yield Finding(WARNING, "label-corners", example.label, 0, what)
+    # In a plain set not all boxes are wider than their centre's x. Where all rows are corners, each alone says no more.
+    labelled = [r.rows for r in usable if len(r.rows)]
+    every = np.concatenate(labelled)
+    sensible = float((every[:, 3:] > every[:, 1:3]).all(1).mean())
+    mistaken = sum(int(corner_rows(r).sum()) for r in labelled)
+    if sensible >= ALL_CORNERS and mistaken >= len(every) / 5:
+        single = {f for r in usable for f in r.findings if f.kind in ("label-corners", "box-outside")}
+        report.findings[:] = [f for f in report.findings if f not in single]
+        example = min((f for f in single if f.kind == "label-corners"), key=lambda f: (f.path, f.line))
+        what = (
+            f"{split}: its {len(every)} boxes read as corners, x1 y1 x2 y2, and {mistaken} of them make no sense "
+            "otherwise; a row is centre and size, so training would learn nonsense"
+        )
+        yield Finding(WARNING, "split-corners", example.path, example.line, what)
 
 
 def _findings_on_classes(report: Report, spec: DatasetSpec, text: str) -> Iterator[Finding]:
@@ -625,6 +637,10 @@ def _findings_on_classes(report: Report, spec: DatasetSpec, text: str) -> Iterat
     where, line = str(spec.yaml_file), _line(text, "names")
     filled = [s for s in report.splits if report.splits[s]["boxes"]]
     every = set(spec.splits) <= set(report.splits)
+    totals = {name: sum(count["boxes"] for count in per.values()) for name, per in report.classes.items()}
+    for slip, meant in likely_slips(totals):
+        what = f"{slip!r} ({counted(totals[slip], 'box')}) may be a slip for {meant!r} ({totals[meant]})"
+        yield Finding(WARNING, "names", where, line, what)
     for name, per in report.classes.items():
         having = [s for s in filled if per[s]["boxes"]]
         if filled and every and not having:

@@ -31,7 +31,8 @@ class YOLODataset:
         stride, pad: of the rectangles: sides are multiples of `stride`, with `pad` strides to spare.
         cache: False, "ram" or "disk"; single_cls: all classes become 0; classes: keep these only; fraction: part of the
         images to use.
-        prefix: put before messages; cache_dir: folder for what the scan remembers where the data cannot be written to.
+        prefix: put before messages; cache_dir: folder for what the scan remembers where the data cannot be written to;
+        yaml_file: of the data set, for messages.
 
     Attributes:
         labels: the LabelSet; im_files: its paths; rectangles: (number of batches, 2) height and width with `rect`.
@@ -55,9 +56,12 @@ class YOLODataset:
         fraction: float = 1.0,
         prefix: str = "",
         cache_dir: Path | None = None,
+        yaml_file: Path | None = None,
     ) -> None:
         self.imgsz, self.augment, self.rect, self.prefix = imgsz, augment, rect, prefix
-        labels = img_path if isinstance(img_path, LabelSet) else scan(img_path, nc, fraction, prefix, cache_dir)
+        labels = (
+            img_path if isinstance(img_path, LabelSet) else scan(img_path, nc, fraction, prefix, cache_dir, yaml_file)
+        )
         if classes is not None:
             labels = labels.keep_classes([classes] if isinstance(classes, int) else classes)
         if single_cls:

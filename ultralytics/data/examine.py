@@ -22,6 +22,7 @@ LARGE_PIXELS = 40_000_000
 MAX_ASPECT = 10
 TINY = 2.0  # pixels at IMGSZ
 IMGSZ = 640
+OVER, FAR_OVER = 0.02, 0.05  # parts of the picture over whose edge a box reaches that is not meant so
 SAME_BOX = 0.95  # IoU
 
 CONTENTS = {
@@ -248,7 +249,14 @@ def _boxes(record: Record, rows: Float64Array, numbers: list[int]) -> Iterator[F
     corners = np.concatenate([xy - wh / 2, xy + wh / 2], 1)
     h, w = record.shape or (IMGSZ, IMGSZ)
     out = np.maximum(-corners[:, :2], corners[:, 2:] - 1).clip(0) * (w, h)
-    for i in np.flatnonzero(out.max(1, initial=0) > 1):
+    mistaken = corner_rows(rows)
+    if mistaken.any():
+        first = numbers[int(mistaken.argmax())]
+        which = f"the row reads sensibly only as corners, x1 y1 x2 y2 (one of {len(rows)})"
+        if mistaken.sum() > 1:
+            which = f"{mistaken.sum()} of {len(rows)} rows read sensibly only as corners, x1 y1 x2 y2"
+        yield Finding(WARNING, "label-corners", path, first, f"{which}: a row is centre and size")
+    for i in np.flatnonzero((out.max(1, initial=0) > 1) & ~mistaken):
         what = f"the box reaches {out[i].max():.0f} pixels over the image's edge"
         yield Finding(WARNING, "box-outside", path, numbers[i], what)
     for i in np.flatnonzero((wh > 0.995).all(1)):
@@ -261,6 +269,18 @@ def _boxes(record: Record, rows: Float64Array, numbers: list[int]) -> Iterator[F
     for first, second, iou in _same_boxes(rows[:, 0], corners):
         what = f"nearly the box of line {numbers[first]}: their IoU is {iou:.3f}"
         yield Finding(WARNING, "box-near-duplicate", path, numbers[second], what)
+
+
+def corner_rows(rows: Float64Array) -> Any:
+    """Which rows (m, 5) of a file were written as corners, (m,) bool: as centre and size they reach over the edge, as
+    corners they do not."""
+    x, y, w, h = rows[:, 1:].T
+    sensible = (w > x) & (h > y)
+    right, left = np.maximum(x + w / 2, y + h / 2) - 1, np.maximum(w / 2 - x, h / 2 - y)
+    over = sensible & (np.maximum(right, left) > OVER)
+    if len(rows) > 1 and sensible.all() and 2 * over.sum() >= len(rows):
+        return over
+    return sensible & (right > FAR_OVER)  # a box over the left or upper edge always has w > x or h > y
 
 
 def _same_boxes(cls: Float64Array, corners: Any) -> Iterator[tuple[int, int, float]]:

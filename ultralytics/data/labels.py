@@ -12,12 +12,13 @@ from typing import Any, NamedTuple, overload
 
 import numpy as np
 
+from ultralytics.cfg.paths import program
 from ultralytics.data.scan_cache import NO_FILE, Entry, ScanCache, Seen, digest_of, signature
 from ultralytics.utils.errors import DatasetError
 from ultralytics.utils.files import read_text
 from ultralytics.utils.images import IMAGE_SUFFIXES, declared_shape, decode, truncated_jpeg, truncated_png, undecodable
 from ultralytics.utils.log import LOGGER, progress
-from ultralytics.utils.text import one_line
+from ultralytics.utils.text import counted, one_line
 from ultralytics.utils.types import ANY_CLASS, Float32Array, Float64Array, Int64Array, UInt8Array
 
 MIN_SIDE = 10  # pixels
@@ -238,7 +239,7 @@ def parse_labels(text: str) -> tuple[Float64Array, list[int], list[Problem]]:
         elif row[3] <= 0 or row[4] <= 0:
             problems.append(Problem(number, "area", "the box has no area; the row is dropped", False))
         elif row in seen:
-            problems.append(Problem(number, "duplicate", "the row is a duplicate; it is dropped", False))
+            problems.append(Problem(number, "duplicate", "a duplicate of an earlier row; the row is dropped", False))
         else:
             seen.add(row)
             rows.append(row)
@@ -359,7 +360,12 @@ def _is_number(word: str) -> bool:
 
 
 def scan(
-    paths: Sequence[Path], nc: int, fraction: float = 1.0, desc: str = "", cache_dir: Path | None = None
+    paths: Sequence[Path],
+    nc: int,
+    fraction: float = 1.0,
+    desc: str = "",
+    cache_dir: Path | None = None,
+    yaml_file: Path | None = None,
 ) -> LabelSet:
     """Check every image (decoded in full) and label file of a split.
 
@@ -369,7 +375,7 @@ def scan(
     reads only what is new or changed.
 
     Args:
-        nc: number of classes; fraction: part of the sorted images to use.
+        nc: number of classes; fraction: part of the sorted images to use; yaml_file: where all problems can be seen.
 
     Raises:
         DatasetError: no images; a class id outside 0..nc−1 (file and line); nothing usable left.
@@ -391,7 +397,7 @@ def scan(
             f"{label_file(image)}:{_line_of(label_file(image), nc)}",
             f"valid: {ids}",
         )
-    _report(desc, labels)
+    _report(desc, labels, yaml_file)
     if not len(labels):
         more = f", and {len(labels.problems) - 1} more" if len(labels.problems) > 1 else ""
         raise DatasetError(
@@ -520,12 +526,16 @@ def _line_of(path: str, nc: int) -> int:
     return next((line for row, line in zip(rows, lines, strict=True) if row[0] >= nc), 0)
 
 
-def _report(desc: str, labels: LabelSet) -> None:
+def _report(desc: str, labels: LabelSet, yaml_file: Path | None) -> None:
     backgrounds = int((np.diff(labels.offsets) == 0).sum())
-    LOGGER.info("%s%d images, %d without boxes, %d left out", desc, len(labels), backgrounds, labels.left_out)
+    LOGGER.info(
+        "%s%s, %d without boxes, %d left out", desc, counted(len(labels), "image"), backgrounds, labels.left_out
+    )
     if len(labels) and backgrounds == len(labels):
         LOGGER.warning("  no image has a box: is there a labels folder beside the images folder?")
     for problem in labels.problems[:SHOWN_PROBLEMS]:
         LOGGER.warning("  %s", one_line(problem))
     if len(labels.problems) > SHOWN_PROBLEMS:
-        LOGGER.warning("  … and %d more", len(labels.problems) - SHOWN_PROBLEMS)
+        command = program("check-data", f"data={yaml_file}") if yaml_file else ""
+        more = len(labels.problems) - SHOWN_PROBLEMS
+        LOGGER.warning("  … and %d more%s", more, f"; all of them: {command}" if command else "")

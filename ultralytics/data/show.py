@@ -18,6 +18,7 @@ from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.files import user_path
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.plotting import plot_images
+from ultralytics.utils.text import counted
 from ultralytics.utils.types import Sample, SampleKey
 
 MOST = 64  # pairs of pictures on a sheet
@@ -87,7 +88,8 @@ def show(
         plot_images(batch, file, spec.names, len(samples), SHEET, columns=columns, captions=captions, group=2)
     except UserError as e:
         raise UserError(e.what, e.where, "free some space or choose another out=") from None
-    LOGGER.info("%d images of %s, each before and after augmentation: %s", len(chosen), split, file)
+    told = counted(len(chosen), "image")
+    LOGGER.info("%s of %s%s before and after augmentation: %s", told, split, ", each" * (len(chosen) > 1), file)
     return file
 
 
@@ -96,12 +98,12 @@ def _training_set(
 ) -> YOLODataset:
     """The data set of a split as a training builds it, of `most` of its images."""
     if len(names) <= most:
-        return build_yolo_dataset(cfg, spec.split(split), 1, spec)
+        return build_yolo_dataset(cfg, spec.split(split), 1, spec, prefix=split)
     listed = sorted(filter(listable, names), key=lambda f: rank(seed, names[f]))[:most]
     with TemporaryDirectory() as folder:  # what the scan remembers of so odd a list goes with it
         file = Path(folder) / "images.txt"
         file.write_text("\n".join(listed), encoding="utf-8")
-        return build_yolo_dataset(cfg, [file], 1, spec)
+        return build_yolo_dataset(cfg, [file], 1, spec, prefix=split)
 
 
 def _place(out: str | Path | None, name: str, overwrite: bool) -> Path:
@@ -112,7 +114,9 @@ def _place(out: str | Path | None, name: str, overwrite: bool) -> Path:
         return next(c for c in candidates if not c.exists())
     file = user_path(out)
     if file.suffix.lower() not in (".jpg", ".jpeg", ".png"):
-        raise ConfigError("out is a picture, and its name must end in .jpg or .png", str(file), f"out={file}.jpg")
+        raise ConfigError(
+            "out is a picture, and its name must end in .jpg or .png", str(file), f"out={file.with_suffix('.jpg')}"
+        )
     if file.is_dir():
         raise ConfigError("it is a folder", str(file), "give the name of a picture in it")
     if file.exists() and not overwrite:

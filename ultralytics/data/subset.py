@@ -37,7 +37,7 @@ from ultralytics.data.stratify import rank, stratify
 from ultralytics.utils.errors import ConfigError, DatasetError, UserError, nearest
 from ultralytics.utils.files import Checksums, user_path, write_atomically
 from ultralytics.utils.log import LOGGER, progress
-from ultralytics.utils.text import is_text
+from ultralytics.utils.text import counted, is_text
 from ultralytics.utils.types import ANY_CLASS
 
 KIND = "subset"  # in the manifest
@@ -106,7 +106,7 @@ def subset(
     check_switches({"copy": copy})
     given = _checked(n=n, val_n=val_n, test_n=test_n, seed=seed, backgrounds=backgrounds, workers=workers)
     choice, out, target = _begin(data, out, classes, given)
-    kept = _kept(target, [out], choice)
+    kept = _kept(target, [out], choice, copy)
     for split in choice.source.splits:
         images = _read(choice, [split])
         _all_found(choice, images, split, asked=classes is not None)
@@ -153,7 +153,7 @@ def kfold(
     given = _checked(n=n, test_n=test_n, seed=seed, backgrounds=backgrounds, workers=workers) | {"kfold": k}
     choice, out, target = _begin(data, out, classes, given)
     outs = [out.with_name(f"{out.stem}-fold{i}{out.suffix}") for i in range(k)]
-    kept = _kept(target, outs, choice)
+    kept = _kept(target, outs, choice, copy)
     everything = classes is None and n is None and backgrounds is None
     share = backgrounds or 0.0
     pool = _read(choice, ["train", "val"])
@@ -303,7 +303,7 @@ def _read(choice: _Choice, splits: Sequence[str]) -> list[_Image]:
     for split in splits:
         paths = choice.source.split(split)
         names = relative_names(paths)
-        labels = scan(paths, choice.source.label_nc, desc=f"{split}: ")
+        labels = scan(paths, choice.source.label_nc, desc=f"{split}: ", yaml_file=choice.source.yaml_file)
         choice.left_out += labels.left_out
         for i, file in enumerate(labels.im_files):
             if len(splits) > 1:
@@ -318,7 +318,8 @@ def _read(choice: _Choice, splits: Sequence[str]) -> list[_Image]:
             unsure = any(c == ANY_CLASS or c in choice.ids for c in labels.ignored(i)[:, 0])
             images.append(_Image(name, file, counts, unsure))
     if twice:
-        LOGGER.info("%d images are in several of %s and count once", twice, " and ".join(splits))
+        several = f"{counted(twice, 'image')} {'is' if twice == 1 else 'are'} in several of {' and '.join(splits)}"
+        LOGGER.info("%s and %s once", several, "counts" if twice == 1 else "count")
     return sorted(images, key=lambda i: i.name)
 
 
@@ -343,15 +344,21 @@ def _draw(images: Sequence[_Image], n: int | None, share: float, seed: int, spli
     with_all = round(len(having) * share / (1 - share))  # backgrounds beside all images that have a class
     wanted = with_all if n is None else min(round(n * share), with_all)
     if wanted > len(empty):
-        LOGGER.info("%s: %d backgrounds wanted, and there are %d: all are used", split, wanted, len(empty))
+        there = f"there {'is' if len(empty) == 1 else 'are'} {len(empty)}"
+        LOGGER.info("%s: %s wanted, and %s: all are used", split, counted(wanted, "background"), there)
         wanted = len(empty)
     most = len(having) if n is None else n - wanted
     if most > len(having):
-        LOGGER.info("%s: %d images wanted, and %d have one of the classes: all are used", split, most, len(having))
+        LOGGER.info(
+            "%s: %s wanted, and %d have one of the classes: all are used", split, counted(most, "image"), len(having)
+        )
     elif most < len(having):
         ranks = [rank(seed, i.name) for i in having]
         part = stratify([i.counts for i in having], ranks, [most, len(having) - most])
         having = [i for i, p in zip(having, part, strict=True) if p == 0]
+    if wanted:
+        told = counted(wanted, "background")
+        LOGGER.info("%s: %s drawn, of %d images with none of the classes", split, told, len(empty))
     return sorted(having + empty[:wanted], key=lambda i: i.name)
 
 
@@ -439,7 +446,7 @@ def choice_hash(names: Sequence[str], files: Mapping[str, Mapping[str, Mapping[s
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _kept(target: Path, outs: Sequence[Path], choice: _Choice) -> dict[str, Any] | None:
+def _kept(target: Path, outs: Sequence[Path], choice: _Choice, copy: bool) -> dict[str, Any] | None:
     """The manifest of an earlier run with the same options; None when there is nothing yet.
 
     Raises:
@@ -459,6 +466,8 @@ def _kept(target: Path, outs: Sequence[Path], choice: _Choice) -> dict[str, Any]
     differ += [k for k in wanted if k != "source" and k not in options]
     if differ:
         raise UserError(f"it exists already, made with another {' and '.join(differ)}", str(target), ELSEWHERE)
+    if manifest.get("copy", copy) is not copy:  # earlier versions did not write it down
+        raise UserError(f"it exists already, made with copy={not copy}", str(target), ELSEWHERE)
     check_whole(target, manifest["splits"])
     for i in range(len(outs) if "kfold" in options else 0):
         for split in ("train", "val"):
@@ -490,7 +499,7 @@ def _build(
             str(target),
             "choose another out=, or remove it first",
         )
-    counts = ", ".join(f"{len(images)} {split} images" for split, images in choice.splits.items())
+    counts = ", ".join(counted(len(images), f"{split} image") for split, images in choice.splits.items())
     if kept is not None and all(o.exists() for o in outs):
         LOGGER.info("%s is there already: %s, hash %s", target, counts, digest[:12])
         return
@@ -502,6 +511,7 @@ def _build(
         "kind": KIND,
         "created_by": __version__,
         "options": choice.options,
+        "copy": copy,
         "source": choice.source.yaml_file.name,
         "names": choice.names,
         "splits": {split: len(images) for split, images in choice.splits.items()},

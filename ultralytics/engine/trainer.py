@@ -69,6 +69,7 @@ from ultralytics.nn.plugins import load_plugins
 from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.files import remove_unfinished, write_text
 from ultralytics.utils.log import LOGGER, progress
+from ultralytics.utils.text import counted
 
 MAX_GRAD_NORM = 10.0
 
@@ -339,7 +340,7 @@ class BaseTrainer(ABC):
             if not self.over:
                 self.interrupts.poll()
         hours = (time.perf_counter() - self.clock) / 3600
-        LOGGER.info("%d epochs completed in %.3f hours.", self.finished - first, hours)
+        LOGGER.info("%s completed in %.3f hours.", counted(self.finished - first, "epoch"), hours)
 
     def _tell_stop(self, begun: bool) -> None:
         """Save where a signal stopped the run, and say how to go on."""
@@ -539,7 +540,7 @@ class BaseTrainer(ABC):
             row.eval()
         closing = self.args.close_mosaic
         if closing and self.epoch >= self.epochs - closing and not self.train_loader.dataset.mosaic_closed:
-            LOGGER.info("Mosaic is off for the last %d epochs", self.epochs - self.epoch)
+            LOGGER.info("Mosaic is off for the last %s", counted(self.epochs - self.epoch, "epoch"))
             self.train_loader.close_mosaic()
         self.train_loader.set_epoch(self.epoch, self.batches_done)
         batches = len(self.train_loader)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from itertools import combinations
 
 # Control characters move a terminal's cursor or set its title, direction marks hide what follows, and lone surrogates
 # cannot be written at all.
@@ -29,6 +31,42 @@ def one_line(text: str, longest: int = 4000) -> str:
     if len(text) > longest:
         text = f"{text[: longest // 2]} … {text[-longest // 4 :]}"
     return _UNSAFE.sub(_escaped, re.sub(r"\s*[\r\n\t\v\f]\s*", " ", text))
+
+
+def counted(n: int, noun: str) -> str:
+    """A number and what it counts: "1 image", "2 images", "2 boxes"."""
+    if n == 1:
+        return f"1 {noun}"
+    return f"{n} {noun}{'es' if noun.endswith(('s', 'x')) else 's'}"
+
+
+def likely_slips(counts: Mapping[str, int]) -> list[tuple[str, str]]:
+    """Pairs of names of which the first may be a slip for the second: they differ by case and spaces alone, or by one
+    letter and one has at least 20 times as many objects.
+
+    Args:
+        counts: name → objects.
+    """
+    found = []
+    for a, b in combinations(counts, 2):
+        rare, common = sorted((a, b), key=lambda n: counts[n])
+        same = re.sub(r"[\s_-]", "", a).casefold() == re.sub(r"[\s_-]", "", b).casefold()
+        if same or (FEW * counts[rare] <= counts[common] and _one_letter_apart(a.strip(), b.strip())):
+            found.append((rare, common))
+    return found
+
+
+FEW = 20
+
+
+def _one_letter_apart(a: str, b: str) -> bool:
+    """One letter is another, missing or too much, in names of four and more; digits tell classes apart."""
+    short, long = sorted((a.casefold(), b.casefold()), key=len)
+    if len(short) < 4 or len(long) - len(short) > 1:
+        return False
+    at = next((i for i, (x, y) in enumerate(zip(short, long, strict=False)) if x != y), len(short))
+    rest = at + (len(short) == len(long))
+    return short[rest:] == long[at + 1 :] and not (short[at:rest] + long[at : at + 1]).isdigit()
 
 
 def has_unsafe(text: str) -> bool:

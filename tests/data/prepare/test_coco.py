@@ -190,7 +190,7 @@ def test_other_oddities_are_handled_and_told(tmp_path, told):
     np.testing.assert_allclose(values, [30 / 40, 20 / 60, 10 / 40, 20 / 60], rtol=1e-9)
     for words in (
         "the size is given as 640x50, the picture has 100x50", "a.jpg is listed twice; its boxes are taken together",
-        "annotation 1: its id is used twice; both are kept", "1 boxes reached beyond their picture",
+        "annotation 1: its id is used twice; both are kept", "1 box reached beyond its picture",
         "turned.jpg: the boxes were drawn on the picture as it is stored",
     ):  # fmt: skip
         assert words in told.text

@@ -16,7 +16,7 @@ from PIL import Image
 
 from ultralytics.cfg.dataset import load_dataset
 from ultralytics.data.labels import scan
-from ultralytics.data.prepare import prepare_bccd, prepare_voc
+from ultralytics.data.prepare import prepare_bccd, prepare_voc, write
 from ultralytics.data.prepare.voc import _decide, _Object, _Read, parse_xml
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError, UserError
 from ultralytics.utils.images import imread, imwrite
@@ -78,6 +78,79 @@ def test_problems_are_named_and_the_rest_goes_on(tmp_path, told):
         assert words in told.text
     assert len(list((tmp_path / "out" / "images" / "train").iterdir())) == 1
     assert (tmp_path / "out" / "problems.txt").read_text().count("\n") == 4
+
+
+def test_an_image_that_no_annotation_is_for_is_named(tmp_path, told):
+    source = voc(tmp_path / "voc", {n: [("dog", 1, 1, 9, 9, 0)] for n in ("a", "b", "bare", "of_c")}, {})
+    for name in ("bare", "of_c"):
+        (source / "Annotations" / f"{name}.xml").unlink()
+    (source / "Annotations" / "c.xml").write_text("<annotation><filename>of_c.jpg</filename></annotation>")
+    prepare_voc(source, tmp_path / "out")
+    problems = (tmp_path / "out" / "problems.txt").read_text()
+    assert "bare.xml: there is no such annotation" in problems
+    assert "of_c.xml: there" not in problems  # another annotation's <filename>
+    assert "1 image left out" in told.text
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["left_out"] == 1
+    prepare_voc(source, tmp_path / "drawn", val=0.5)
+    assert "bare.xml" in (tmp_path / "drawn" / "problems.txt").read_text()
+    voc(source, {}, {"train": ["a"], "val": ["b"]})  # lists may leave images out
+    prepare_voc(source, tmp_path / "listed")
+    assert not (tmp_path / "listed" / "problems.txt").exists()
+
+
+def test_problems_in_an_archive_are_called_by_its_name(tmp_path, told):
+    source = voc(
+        tmp_path / "voc", {"a": [("dog", 0, 1, 9, 9, 0)], "b": [("", 1, 1, 9, 9, 0)]}, {"trainval": ["a", "b"]}
+    )
+    archive = shutil.make_archive(str(tmp_path / "my cells"), "zip", tmp_path, "voc")
+    prepare_voc(archive, tmp_path / "out")
+    line = f"my cells.zip{os.sep}voc{os.sep}Annotations{os.sep}b.xml: object 1 has no name; it is dropped\n"
+    assert (tmp_path / "out" / "problems.txt").read_text() == line
+    assert f"my cells.zip{os.sep}voc{os.sep}Annotations{os.sep}a.xml: object 1" in told.text  # the note on corners
+    (source / "Annotations" / "a.xml").write_text("<annotation></annotation>")
+    archive = shutil.make_archive(str(tmp_path / "none"), "zip", tmp_path, "voc")
+    with pytest.raises(DatasetError, match=r"none\.zip.voc") as caught:
+        prepare_voc(archive, tmp_path / "other")
+    assert ".making" not in str(caught.value)
+    assert ".making" not in told.text
+
+
+def test_classes_of_nearly_one_name_are_pointed_out(tmp_path, told):
+    source = voc(tmp_path / "voc", {"a": [("RBC", 1, 1, 9, 9, 0)] * 3 + [("rbc ", 1, 1, 9, 9, 0)]}, {"trainval": ["a"]})
+    prepare_voc(source, tmp_path / "out")
+    assert "the classes 'rbc' (1) and 'RBC' (3) have nearly the same name: is it a slip?" in told.text
+
+
+def test_one_file_does_not_flood_the_log(tmp_path, told):
+    bad = [("dog", 200 + i, 1, 210 + i, 9, 0) for i in range(30)]
+    source = voc(
+        tmp_path / "voc", {"a": bad, "b": [("dog", 1, 1, 9, 9, 0), ("", 1, 1, 9, 9, 0)]}, {"trainval": ["a", "b"]}
+    )
+    prepare_voc(source, tmp_path / "out")
+    assert told.text.count("a.xml") == 1
+    assert "object 1 (dog) lies outside its picture; it is dropped (and 29 more like it in this file)" in told.text
+    assert "b.xml: object 2 has no name; it is dropped\n" in told.text
+    assert (tmp_path / "out" / "problems.txt").read_text().count("\n") == 31
+
+
+def test_the_slower_of_two_at_once_is_ready_too(tmp_path, monkeypatch, told):
+    source = voc(tmp_path / "voc", {"a": [("dog", 1, 1, 9, 9, 0)], "b": []}, {"trainval": ["a", "b"]})
+    original, other = write.write_dataset, []
+
+    def slow(*args):
+        if other:
+            prepare_voc(source, tmp_path / "out", **other.pop())
+        return original(*args)
+
+    monkeypatch.setattr(write, "write_dataset", slow)
+    other.append({})
+    assert prepare_voc(source, tmp_path / "out") == tmp_path / "out" / "data.yaml"
+    assert "is there already" in told.text
+    shutil.rmtree(tmp_path / "out")
+    other.append({"names": ["dog", "cat"]})
+    with pytest.raises(UserError, match="it was made with names="):
+        prepare_voc(source, tmp_path / "out")
+    assert [p.name for p in tmp_path.iterdir() if "making" in p.name] == []
 
 
 def test_what_is_missing_is_told(tmp_path):
@@ -196,15 +269,15 @@ def xyxy(row):
     [
         ([("a", 1, 1, 9, 9, "")], {}, [0, 0, 9, 9], "corners count from 1"),
         ([("a", 0, 5, 9, 9, "")], {}, [0, 5, 9, 9], "corners count from 0: 1 boxes have a corner there, such as"),
-        ([("a", 0, 5, 9, 9, "")], {"one_based": True}, [0, 4, 9, 9], "1 boxes reached beyond"),
+        ([("a", 0, 5, 9, 9, "")], {"one_based": True}, [0, 4, 9, 9], "1 box reached beyond its picture"),
         ([("a", 3, 5, 9, 9, "")], {"one_based": False}, [3, 5, 9, 9], ""),
         ([("a", 3.25, "5.5e0", 9.75, " 9 ", "")], {}, [2.25, 4.5, 9.75, 9], ""),
-        ([("a", -20, 5, 130, 9, "")], {}, [0, 4, 100, 9], "1 boxes reached beyond their picture and were cut"),
+        ([("a", -20, 5, 130, 9, "")], {}, [0, 4, 100, 9], "1 box reached beyond its picture and was cut"),
         ([("a", 9, 8, 3, 5, "")], {}, [2, 4, 9, 8], "object 1 (a) has its corners swapped (9 8 3 5)"),
         ([("a", 3, 5, 9, 9, ""), ("a", 101, 5, 120, 9, "")], {}, [2, 4, 9, 9], "object 2 (a) lies outside its picture"),
         ([("a", 3, 5, 9, 9, ""), ("a", "nan", 5, 12, 9, "")], {}, [2, 4, 9, 9], "object 2 (a) has no usable box"),
         ([("a", 3, 5, 9, 9, ""), ("a", "", 5, 12, 9, "")], {}, [2, 4, 9, 9], "object 2 (a) has no usable box"),
-        ([("a", 3, 5, 9, 9, ""), ("", 2, 5, 12, 9, "")], {}, [2, 4, 9, 9], "object 2 (no name) has no usable box"),
+        ([("a", 3, 5, 9, 9, ""), ("", 2, 5, 12, 9, "")], {}, [2, 4, 9, 9], "object 2 has no name; it is dropped"),
         ([("a", 3, 5, 9, 9, ""), ("a", 2, 5, 2, 9, "")], {"one_based": False}, [3, 5, 9, 9], "object 2 (a) has no ar"),
         (
             [("a", 3, 5, 9, 9, "<part><name>head</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>2</xmax><ymax>2</ymax>"

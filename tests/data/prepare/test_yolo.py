@@ -87,9 +87,27 @@ def test_what_is_ignored_stays_ignored_and_problems_are_named(tmp_path, told):
     assert (out / "labels/train/a.txt").read_text() == ROW
     assert (out / "ignore/train/a.txt").read_text() == "* 0.5 0.5 0.25 0.5 crowd\n0 0.5 0.5 0.25 0.5\n"
     assert not (out / "images/train/b.jpg").exists()
-    for words in ("a.txt:2: the box has no area", "a.txt:3: the row is a duplicate", "b.txt:1: the coordinate 1.5",
+    for words in ("a.txt:2: the box has no area", "a.txt:3: a duplicate of an earlier row; the row is dropped",
+                      "b.txt:1: the coordinate 1.5",
                   "bad.jpg: cannot be decoded", "a.txt:3: 'x' is no number"):  # fmt: skip
         assert words in told.text
+
+
+def test_train_that_is_val_is_warned_of(tmp_path, told):
+    imwrite(tmp_path / "s" / "images" / "a.png", np.zeros((40, 60, 3), np.uint8))
+    yaml = tmp_path / "s" / "data.yaml"
+    yaml.write_text("train: images\nval: images\nnames: [x]\n")
+    prepare_yolo(yaml, tmp_path / "out")
+    assert "the same images are both train and val, so the figures of a validation say nothing" in told.text
+
+
+def test_many_classes_are_told_in_short(tmp_path, told):
+    tree(
+        tmp_path / "s", {"images/train/a.jpg": None, "images/val/b.jpg": None, "labels/train/a.txt": "70 .5 .5 .1 .1\n"}
+    )
+    prepare_yolo(tmp_path / "s", tmp_path / "out", [f"thing{i}" for i in range(80)])
+    assert "objects: thing70 1, " in told.text
+    assert ", … 70 more classes" in told.text
 
 
 def test_what_does_not_fit_is_told(tmp_path):

@@ -19,7 +19,7 @@ from ultralytics.data.prepare.yolo import told
 from ultralytics.utils.errors import ConfigError, DatasetError
 from ultralytics.utils.files import user_path, write_atomically
 from ultralytics.utils.log import LOGGER
-from ultralytics.utils.text import is_text, one_line
+from ultralytics.utils.text import counted, is_text, one_line
 
 # class (None: any), box, ignored, crowd
 _Mark = tuple[int | None, Box, bool, bool]
@@ -95,9 +95,10 @@ def export_coco(data: str | Path, out: str | Path, split: str = "val", overwrite
     write_atomically(
         out, lambda f: f.write(json.dumps(document, ensure_ascii=False).encode("utf-8", "backslashreplace")), "out"
     )
-    LOGGER.info("%s: %d images, %d annotations", out, len(images), len(annotations))
+    LOGGER.info("%s: %s, %s", out, counted(len(images), "image"), counted(len(annotations), "annotation"))
     if problems:
-        LOGGER.warning("%d images left out; %d problems:", len(files) - len(kept), len(problems))
+        left_out = counted(len(files) - len(kept), "image")
+        LOGGER.warning("%s left out; %s:", left_out, counted(len(problems), "problem"))
         for problem in problems[:SHOWN_PROBLEMS]:
             LOGGER.warning("  %s", one_line(problem))
     return out

@@ -31,6 +31,10 @@ TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+class TakenError(UserError):
+    """OUT came to hold something while a data set was to be made there."""
+
+
 def prepared(out: Path, kind: str, options: Mapping[str, Any]) -> Path | None:
     """The YAML of a data set that is there already, made in the same way; None where nothing is.
 
@@ -171,7 +175,7 @@ def making(out: Path) -> Iterator[Path]:
     OUT at once; the second to end fails.
 
     Raises:
-        UserError: OUT holds something, before or meanwhile; there is no room, or no right to write.
+        TakenError: OUT holds something, before or meanwhile; UserError: there is no room, or no right to write.
     """
     out = Path(os.path.realpath(out))  # a linked folder is made where the link leads to
     try:
@@ -199,7 +203,7 @@ def making(out: Path) -> Iterator[Path]:
 
 def _refuse_content(out: Path) -> None:
     if out.is_dir() and any(out.iterdir()):
-        raise UserError("the folder is not empty", str(out), ANOTHER)
+        raise TakenError("the folder is not empty", str(out), ANOTHER)
     if out.exists() and not out.is_dir():
         raise UserError("it is a file, and a data set is a folder", str(out), "choose another out=")
 
@@ -259,7 +263,7 @@ def _into_place(folder: Path, out: Path) -> None:
         os.rename(folder, out)
     except OSError as e:
         if e.errno in TAKEN:
-            raise UserError("it appeared while this data set was made", str(out), ANOTHER) from None
+            raise TakenError("it appeared while this data set was made", str(out), ANOTHER) from None
         raise UserError(f"could not be written: {e.strerror or e}", str(out), "choose another out=") from None
 
 

@@ -9,6 +9,7 @@ import json
 import math
 import shutil
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import cv2
 import numpy as np
 import yaml
 
-from ultralytics.data.prepare.folder import making, prepared, write_manifest
+from ultralytics.data.prepare.folder import TakenError, making, prepared, write_manifest
 from ultralytics.data.prepare.sources import default_out
 from ultralytics.data.prepare.write import in_threads, storage_error
 from ultralytics.utils.files import user_path
@@ -163,6 +164,25 @@ def prepare_shapes(out: str | Path | None = None, seed: int = 0) -> Path:
     done = prepared(out, "shapes", options)
     if done is not None:
         return done
+    try:
+        objects = _draw_all(out, seed, options)
+    except TakenError:
+        done = prepared(out, "shapes", options)  # another process may have drawn the same meanwhile
+        if done is None:
+            raise
+        return done
+    LOGGER.info(
+        "%s: %s, %d objects of %d classes",
+        out,
+        ", ".join(f"{n} {s} images" for s, n in COUNTS.items()),
+        sum(objects.values()),
+        len(NAMES),
+    )
+    return out / "data.yaml"
+
+
+def _draw_all(out: Path, seed: int, options: Mapping[str, Any]) -> Counter[int]:
+    """Make the whole folder; objects per class."""
     jobs = [(split, i) for split, count in COUNTS.items() for i in range(count)]
     with making(out) as folder:
         try:
@@ -176,14 +196,7 @@ def prepare_shapes(out: str | Path | None = None, seed: int = 0) -> Path:
             raise storage_error(e, folder, out) from None
         objects = Counter(c for classes in drawn for c in classes)
         write_manifest(folder, "shapes", options, [], COUNTS, {name: objects[i] for i, name in enumerate(NAMES)})
-    LOGGER.info(
-        "%s: %s, %d objects of %d classes",
-        out,
-        ", ".join(f"{n} {s} images" for s, n in COUNTS.items()),
-        sum(objects.values()),
-        len(NAMES),
-    )
-    return out / "data.yaml"
+    return objects
 
 
 def _draw_file(folder: Path, seed: int, split: str, i: int) -> list[int]:

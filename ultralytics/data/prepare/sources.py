@@ -7,6 +7,7 @@ published there is none here.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -91,7 +92,12 @@ def archives(kind: str, out: Path, download: bool, mirror: str = "") -> list[tup
             f"source=FOLDER with what you have of {'them' if len(remotes) > 1 else 'it'}, packed or unpacked",
         )
     LOGGER.info("archives are kept in %s; they may be deleted once the data set is ready", folder)
-    got = [fetch(remote, folder) for remote in remotes]
+    try:
+        got = [fetch(remote, folder) for remote in remotes]
+    except BaseException:
+        with suppress(OSError):  # it holds what came so far
+            folder.rmdir()
+        raise
     return [
         (f.path, {"name": f.path.name, "size": f.size, "sha256": f.sha256, "md5": f.md5, "url": f.url}) for f in got
     ]

@@ -89,8 +89,6 @@ def prepare_voc(
         raise ConfigError(f"one_based={one_based} must be auto, True or False")
     if not 0 <= val < 1:
         raise ConfigError(f"val={val} must be a part of the images, 0 or more and below 1")
-    if out is None and source is not None and not is_published(user_path(source)):
-        raise ConfigError("out is missing", mend="out=data/mine")
     source = None if source is None else existing(source)
     if source is None or is_published(source):
         if val or one_based != "auto" or names:
@@ -100,7 +98,8 @@ def prepare_voc(
         return _prepare_published(
             source, default_out("voc") if out is None else user_path(out), images, download, mirror
         )
-    assert out is not None
+    if out is None:
+        raise ConfigError("out is missing", mend="out=data/mine")
     options = {
         "source": str(source.absolute()),
         "names": list(names) if names else None,
@@ -290,7 +289,12 @@ def _read_folder(root: _Root, names: Sequence[str] | None, one_based: bool | str
         for a in annotated.values():
             a.name = a.name.partition("/")[2]
     order = _order(list(annotated.values()), names, root.folder)
-    return Converted({s: [annotated[n] for n in listed] for s, listed in splits.items()}, order, used, notes)
+    converted = {s: [annotated[n] for n in listed] for s, listed in splits.items()}
+    if not any(root.listed(s) for s in ("train", "val", "trainval")):  # a list may leave images out, a folder does not
+        taken = {r.image for r in read}
+        bare = sorted(n for n in root.images.keys() - annotated.keys() if not taken & set(root.images[n]))
+        converted["train"] += [_fit(_read(root, n), one_based=True) for n in bare]
+    return Converted(converted, order, used, notes)
 
 
 def _order(annotated: Sequence[Annotated], names: Sequence[str] | None, where: Path) -> list[str]:
@@ -530,8 +534,11 @@ def _read_object(result: _Read, number: int, item: ET.Element) -> None:
         x1, y1, x2, y2 = (float(_text(boxes[0], k)) for k in ("xmin", "ymin", "xmax", "ymax"))
     except (IndexError, ValueError):
         x1 = x2 = y1 = y2 = math.nan
-    if not cls or not all(map(math.isfinite, (x1, y1, x2, y2))):
+    if not all(map(math.isfinite, (x1, y1, x2, y2))):
         result.problems.append(f"{where} has no usable box; it is dropped")
+        return
+    if not cls:
+        result.problems.append(f"{result.xml}: object {number} has no name; it is dropped")
         return
     if x1 > x2 or y1 > y2:
         result.problems.append(f"{where} has its corners swapped ({x1:g} {y1:g} {x2:g} {y2:g}); they are put in order")

@@ -8,6 +8,7 @@ docs/datasets.md.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,13 +22,13 @@ import yaml
 
 from ultralytics.data.labels import ROUNDING, Unusable, judge_file, judge_picture, judge_shape
 from ultralytics.data.prepare.archive import is_archive, unpack
-from ultralytics.data.prepare.folder import making, place_image, write_manifest
+from ultralytics.data.prepare.folder import TakenError, making, place_image, prepared, write_manifest
 from ultralytics.data.stratify import rank
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError, UserError
 from ultralytics.utils.files import user_path
 from ultralytics.utils.images import IMAGE_SUFFIXES, open_header
 from ultralytics.utils.log import LOGGER, progress
-from ultralytics.utils.text import one_line
+from ultralytics.utils.text import counted, likely_slips, one_line
 
 Box = tuple[float, float, float, float]  # centre x, centre y, width, height in 0..1 of the upright picture
 Corners = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels, 0 at the picture's edge
@@ -35,6 +36,8 @@ Corners = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels, 0 at th
 SPLITS = ("train", "val", "test")
 SPLIT_WORDS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 SHOWN_PROBLEMS = 20
+SHOWN_CLASSES = 10
+NO_VALIDATION = " train and val, so the figures of a validation say nothing about new images"
 UNPACKED = ".unpacked"  # inside the folder being made
 S = TypeVar("S")
 T = TypeVar("T")
@@ -202,10 +205,7 @@ def stand_ins(splits: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
         used["test"] = "test"
     if used["train"] != used["val"]:
         return used, ["the source has no val split: its test images are val as well"]
-    return used, [
-        f"the source has one split to train and validate with: the {first} images are both train and val, so the "
-        "figures of a validation say nothing about new images"
-    ]
+    return used, [f"the source has one split to train and validate with: the {first} images are both{NO_VALIDATION}"]
 
 
 def check_how(images: str) -> str:
@@ -236,10 +236,20 @@ def opened(source: Path, scratch: Path) -> Path:
     if not (source.is_file() and is_archive(source)):
         return source
     LOGGER.info("unpacking %s", source)
-    into = scratch / f"{len(list(scratch.iterdir())) if scratch.is_dir() else 0}"
+    number = len(list(scratch.iterdir())) if scratch.is_dir() else 0
+    into = scratch / f"{number}-{source.name}"  # `told_of` takes the number away
     into.parent.mkdir(parents=True, exist_ok=True)
     unpack(source, into)
     return into
+
+
+def told_of(folder: Path, text: str) -> str:
+    """A message in one line; what lies in an unpacked archive is called by the archive's name and the path in it.
+
+    Args:
+        folder: the data set that is being made.
+    """
+    return one_line(re.sub(rf"{re.escape(str(folder / UNPACKED) + os.sep)}\d+-", "", text))
 
 
 def inner(folder: Path) -> Path:
@@ -274,27 +284,48 @@ def make_dataset(
     for folder in (Path(os.path.realpath(g)) for g in given):
         if folder.is_dir() and place.is_relative_to(folder):
             raise ConfigError("it lies in the source, which stays as it is", str(out), f"an out= beside {folder}")
-    with making(out) as folder:
-        try:
-            converted = read(folder / UNPACKED)
-            written = write_dataset(folder, converted, images)
-            shutil.rmtree(folder / UNPACKED, ignore_errors=True)
-            write_manifest(
-                folder,
-                kind=kind,
-                options=options,
-                sources=sources,
-                splits=written.images,
-                objects=written.objects,
-                ignored=written.ignored,
-                left_out=written.left_out,
-            )
-        except OSError as e:
-            if isinstance(e, UserError):
-                raise
-            raise storage_error(e, folder, out) from None
+    try:
+        with making(out) as folder:
+            converted, written = _make(folder, out, kind, options, sources, read, images)
+    except TakenError:
+        done = prepared(out, kind, options)  # another process may have made the same meanwhile
+        if done is None:
+            raise
+        return done
     written.report(out, converted)
     return out / "data.yaml"
+
+
+def _make(
+    folder: Path,
+    out: Path,
+    kind: str,
+    options: Mapping[str, Any],
+    sources: list[dict[str, Any]],
+    read: Callable[[Path], Converted],
+    images: str,
+) -> tuple[Converted, Written]:
+    """`make_dataset` in FOLDER, which will become OUT."""
+    try:
+        converted = read(folder / UNPACKED)
+        converted.notes = [told_of(folder, note) for note in converted.notes]
+        written = write_dataset(folder, converted, images)
+        shutil.rmtree(folder / UNPACKED, ignore_errors=True)
+        write_manifest(
+            folder,
+            kind=kind,
+            options=options,
+            sources=sources,
+            splits=written.images,
+            objects=written.objects,
+            ignored=written.ignored,
+            left_out=written.left_out,
+        )
+    except UserError as e:
+        raise type(e)(*(told_of(folder, text) for text in (e.what, e.where, e.mend))) from None
+    except OSError as e:
+        raise storage_error(e, folder, out) from None
+    return converted, written
 
 
 def storage_error(e: OSError, folder: Path, out: Path) -> UserError:
@@ -319,23 +350,43 @@ class Written:
 
     def report(self, out: Path, converted: Converted) -> None:
         """Tell the log."""
-        LOGGER.info("%s: %s", out, ", ".join(f"{n} {s} images" for s, n in self.images.items()))
-        LOGGER.info("objects: %s", ", ".join(f"{name} {n}" for name, n in self.objects.items()))
+        LOGGER.info("%s: %s", out, ", ".join(counted(n, f"{s} image") for s, n in self.images.items()))
+        shown, more = list(self.objects.items()), ""
+        if len(shown) > SHOWN_CLASSES + 1:
+            shown = Counter(self.objects).most_common(SHOWN_CLASSES)
+            more = f", … {len(self.objects) - SHOWN_CLASSES} more classes"
+        LOGGER.info("objects: %s%s", ", ".join(f"{name} {n}" for name, n in shown), more)
+        for slip, meant in likely_slips(self.objects):
+            pair = f"{slip!r} ({self.objects[slip]}) and {meant!r} ({self.objects[meant]})"
+            LOGGER.warning("the classes %s have nearly the same name: is it a slip?", pair)
         if self.ignored:
-            LOGGER.info(
-                "%d objects are neither rewarded nor punished by the evaluation: %s", self.ignored, out / "ignore"
-            )
+            told = f"{counted(self.ignored, 'object')} {'is' if self.ignored == 1 else 'are'}"
+            LOGGER.info("%s neither rewarded nor punished by the evaluation: %s", told, out / "ignore")
         for note in converted.notes:
             LOGGER.warning("%s", note)
         if self.cut:
-            LOGGER.info("%d boxes reached beyond their picture and were cut to it", self.cut)
+            their, were = ("its", "was") if self.cut == 1 else ("their", "were")
+            LOGGER.info("%s reached beyond %s picture and %s cut to it", counted(self.cut, "box"), their, were)
         if self.problems:
-            LOGGER.warning("%d images left out; %d problems:", self.left_out, len(self.problems))
-            for problem in self.problems[:SHOWN_PROBLEMS]:
-                LOGGER.warning("  %s", problem)
-            if len(self.problems) > SHOWN_PROBLEMS:
-                more = len(self.problems) - SHOWN_PROBLEMS
-                LOGGER.warning("  … and %d more, all in %s", more, out / "problems.txt")
+            told = counted(len(self.problems), "problem")
+            LOGGER.warning("%s left out; %s, in %s:", counted(self.left_out, "image"), told, out / "problems.txt")
+            alike = list(_alike(self.problems).values())
+            for same in alike[:SHOWN_PROBLEMS]:
+                more = f" (and {len(same) - 1} more like it in this file)" if len(same) > 1 else ""
+                LOGGER.warning("  %s%s", same[0], more)
+            if len(alike) > SHOWN_PROBLEMS:
+                LOGGER.warning("  … and %d more", sum(map(len, alike[SHOWN_PROBLEMS:])))
+
+
+def _alike(problems: Sequence[str]) -> dict[tuple[str, str], list[str]]:
+    """Problems by their file and what they say apart from numbers, names and lines."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for problem in problems:
+        file, _, what = problem.partition(": ")
+        file = re.sub(r":\d+$", "", file)
+        kind = re.sub(r"'[^']*'|\([^)]*\)|[-+]?\d[\d.e+-]*", "#", what)
+        found.setdefault((file, kind), []).append(problem)
+    return found
 
 
 def write_dataset(folder: Path, converted: Converted, images: str = "copy") -> Written:
@@ -357,7 +408,7 @@ def write_dataset(folder: Path, converted: Converted, images: str = "copy") -> W
         jobs += [(split, a, target) for a, target in zip(listed, targets, strict=True) if target is not None]
     everything = [a for listed in converted.splits.values() for a in listed]
     problems += [p for a in {id(a): a for a in everything}.values() for p in a.problems]
-    problems = [one_line(p) for p in problems]
+    problems = [told_of(folder, p) for p in problems]
     counts = Counter(split for split, _, _ in jobs)
     for split, source in used.items():
         if not counts[source] and split != "test":

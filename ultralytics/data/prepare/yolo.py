@@ -16,6 +16,7 @@ from ultralytics.data.prepare.archive import is_archive
 from ultralytics.data.prepare.folder import prepared
 from ultralytics.data.prepare.sources import PUBLISHED, archives, default_out, entry
 from ultralytics.data.prepare.write import (
+    NO_VALIDATION,
     SPLIT_WORDS,
     SPLITS,
     Annotated,
@@ -151,6 +152,8 @@ def _read_all(splits: dict[str, list[Path]], names: Sequence[str] | None) -> Con
             folders[split] = paths
     stands, notes = stand_ins(used)
     used = {s: used[f] for s, f in stands.items()} or used
+    if used["train"] == used["val"] and not notes:
+        notes.append(f"the same images are both{NO_VALIDATION}")
     read = {s: in_threads(lambda job: _read(*job), _jobs(paths), f"Reading {s}") for s, paths in folders.items()}
     everything = [a for listed in read.values() for a in listed]
     highest = [(max(_classes(a), default=-1), a) for a in everything]
