@@ -58,6 +58,7 @@ def test_a_data_set_is_made_and_found_again(tmp_path):
         "objects": {"a": 2},
         "ignored": 1,
         "left_out": 4,
+        "fingerprint": "",
     }
 
 

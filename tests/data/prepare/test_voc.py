@@ -153,6 +153,41 @@ def test_the_slower_of_two_at_once_is_ready_too(tmp_path, monkeypatch, told):
     assert [p.name for p in tmp_path.iterdir() if "making" in p.name] == []
 
 
+def test_another_or_changed_source_is_noticed(tmp_path, told):
+    source = voc(tmp_path / "voc", {"a": [("dog", 1, 1, 9, 9, 0)], "b": []}, {"trainval": ["a", "b"]})
+    prepare_voc(source, tmp_path / "out")
+    prepare_voc(source, tmp_path / "out")
+    assert "is there already" in told.text
+    with pytest.raises(UserError, match=r"it was made from another source: .*voc, not .*JPEGImages"):
+        prepare_voc(source / "JPEGImages", tmp_path / "out", one_based=True)
+    with pytest.raises(UserError, match=r"it was made from another source: .*voc, not the published set"):
+        prepare_voc(out=tmp_path / "out", download=True)
+    with pytest.raises(MissingFileError, match="there is no such source"):
+        prepare_voc(tmp_path / "gone", tmp_path / "out")
+    (source / "JPEGImages" / "readme.md").touch()
+    prepare_voc(source, tmp_path / "out")
+    voc(source, {"b": [("dog", 1, 1, 9, 9, 0)]}, {})
+    with pytest.raises(UserError, match="its source is another one, or has changed since it was made") as caught:
+        prepare_voc(source, tmp_path / "out")
+    assert "choose another out=, or remove it" in str(caught.value)
+    manifest = tmp_path / "out" / "manifest.json"
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "fingerprint": ""}))
+    prepare_voc(source, tmp_path / "out")  # as earlier versions made it
+
+
+def test_an_archive_that_changed_is_noticed(tmp_path):
+    source = voc(tmp_path / "voc", {"a": [("RBC", 1, 1, 9, 9, 0)]}, {"trainval": ["a"]})
+    archive = shutil.make_archive(str(tmp_path / "cells"), "zip", tmp_path, "voc")
+    prepare_bccd(archive, tmp_path / "out")
+    os.utime(archive, (1, 1))
+    prepare_bccd(archive, tmp_path / "out")
+    prepare_bccd(source, tmp_path / "out")  # what it was unpacked to cannot be compared
+    voc(source, {"a": [("RBC", 1, 1, 9, 8, 0)]}, {})
+    shutil.make_archive(str(tmp_path / "cells"), "zip", tmp_path, "voc")
+    with pytest.raises(UserError, match="has changed since"):
+        prepare_bccd(archive, tmp_path / "out")
+
+
 def test_what_is_missing_is_told(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(MissingFileError, match="Annotations"):

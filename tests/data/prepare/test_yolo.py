@@ -9,7 +9,7 @@ from ultralytics.cfg.dataset import load_dataset
 from ultralytics.data.labels import scan
 from ultralytics.data.prepare import prepare_coco128, prepare_yolo
 from ultralytics.data.prepare.write import draw_val
-from ultralytics.utils.errors import ConfigError, MissingFileError
+from ultralytics.utils.errors import ConfigError, MissingFileError, UserError
 from ultralytics.utils.images import imwrite
 
 
@@ -91,6 +91,21 @@ def test_what_is_ignored_stays_ignored_and_problems_are_named(tmp_path, told):
                       "b.txt:1: the coordinate 1.5",
                   "bad.jpg: cannot be decoded", "a.txt:3: 'x' is no number"):  # fmt: skip
         assert words in told.text
+
+
+def test_labels_that_changed_are_noticed(tmp_path):
+    files = {"images/train/a.jpg": None, "images/val/b.jpg": None, "labels/train/a.txt": ROW, "labels/val/b.txt": ROW}
+    tree(tmp_path / "s", files)
+    (tmp_path / "yamls").mkdir()
+    yaml = tmp_path / "yamls" / "d.yaml"
+    yaml.write_text("path: ../s\ntrain: images/train\nval: images/val\nnames: [x, y]\n")
+    made = [(tmp_path / "s", tmp_path / "one"), (yaml, tmp_path / "two")]
+    for source, out in made * 2:
+        prepare_yolo(source, out)
+    (tmp_path / "s" / "labels" / "train" / "a.txt").write_text(ROW * 2)
+    for source, out in made:
+        with pytest.raises(UserError, match="has changed since"):
+            prepare_yolo(source, out)
 
 
 def test_train_that_is_val_is_warned_of(tmp_path, told):

@@ -13,7 +13,7 @@ from typing import Any
 
 from ultralytics.data.prepare import names as published_names
 from ultralytics.data.prepare.archive import is_archive
-from ultralytics.data.prepare.folder import PARTS, prepared
+from ultralytics.data.prepare.folder import PARTS, fingerprint, prepared
 from ultralytics.data.prepare.sources import PUBLISHED, archives, default_out, entry
 from ultralytics.data.prepare.write import (
     SPLIT_WORDS,
@@ -79,7 +79,8 @@ def prepare_coco(
     options: dict[str, Any] = {PARTS: _parts(paths[0]) if paths else list(COCO_PARTS)}
     if not published:
         options = {"source": [str(p.absolute()) for p in paths], "images": folder and str(folder.absolute())}
-    done = prepared(target, "coco", options)
+    mark = fingerprint(paths)
+    done = prepared(target, "coco", options, mark)
     if done is not None:
         return done
     if not paths:
@@ -106,7 +107,7 @@ def prepare_coco(
         roots = [folder] if folder else [f for top in folders for f in (top, inner(top))]
         return _read_all({s: _Json.load(p, None, roots) for s, p in jsons.items()}, folder, published)
 
-    return make_dataset(target, "coco", options, sources, read, how, [*paths, *([folder] if folder else [])])
+    return make_dataset(target, "coco", options, sources, read, how, [*paths, *([folder] if folder else [])], mark)
 
 
 def _images(given: str | Path | Sequence[str | Path]) -> tuple[str, Path | None]:

@@ -12,13 +12,14 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 from ultralytics import __version__
 from ultralytics.data.labels import label_file
+from ultralytics.data.prepare.archive import SUFFIXES, is_archive
 from ultralytics.utils.errors import UserError
 from ultralytics.utils.files import is_at, lock, write_json
 from ultralytics.utils.images import IMAGE_SUFFIXES
@@ -27,6 +28,9 @@ from ultralytics.utils.log import LOGGER
 FORMAT = 1  # of the manifest
 ANOTHER = "choose another out=, or remove it"
 PARTS = "parts"  # the option that says which parts of a published data set were found, in one order
+SOURCE = "source"  # the option that says where it is; absent for a published data set
+TOLD = (".xml", ".json", ".txt", ".yaml", ".yml", *SUFFIXES)  # of a source's files, those that a fingerprint is of
+END = 1 << 20  # bytes
 TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -35,14 +39,49 @@ class TakenError(UserError):
     """OUT came to hold something while a data set was to be made there."""
 
 
-def prepared(out: Path, kind: str, options: Mapping[str, Any]) -> Path | None:
+def fingerprint(paths: Iterable[Path]) -> str:
+    """What changes when a source does: "packed:" or "plain:", and the SHA-256 over the names, sizes and times of change
+    of its annotations. Of an archive it takes the size and both ends, where members are listed, so it is quick.
+
+    Args:
+        paths: folders and files of the source; "" where there are none.
+    """
+    parts: list[tuple[object, ...]] = []
+    packed = False
+    for path in paths:
+        for name in sorted(f for f in _files(path) if f.lower().endswith(TOLD)) if path.is_dir() else [""]:
+            file = path / name
+            if name.lower().endswith(SUFFIXES) or (not name and is_archive(file)):
+                parts.append((file.name, *_ends(file)))
+                packed = True
+            elif os.path.isfile(file):  # no link that leads nowhere
+                entry = os.stat(file)
+                parts.append((name or file.name, entry.st_size, entry.st_mtime_ns))
+    digest = hashlib.sha256(repr(parts).encode()).hexdigest()
+    return f"{'packed' if packed else 'plain'}:{digest}" if parts else ""
+
+
+def _ends(path: Path) -> tuple[object, ...]:
+    """A file's size and the SHA-256 of its first and last bytes."""
+    with open(path, "rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        digest = hashlib.sha256()
+        for start in (0, max(size - END, 0)):
+            file.seek(start)
+            digest.update(file.read(END))
+    return size, digest.hexdigest()
+
+
+def prepared(out: Path, kind: str, options: Mapping[str, Any], mark: str = "") -> Path | None:
     """The YAML of a data set that is there already, made in the same way; None where nothing is.
 
     Args:
-        out: its folder; kind: what it is made from, such as "voc"; options: what its content depends on, as plain data.
+        out: its folder; kind: what it is made from, such as "voc"; options: what its content depends on, as plain data;
+        mark: the source's `fingerprint`, "" where it is not to be compared.
 
     Raises:
-        UserError: the folder holds something else, another data set, or one from which images have been removed.
+        UserError: the folder holds something else, another data set, one of another or a changed source, or one from
+        which images have been removed.
     """
     where = str(out)
     try:
@@ -60,9 +99,13 @@ def prepared(out: Path, kind: str, options: Mapping[str, Any]) -> Path | None:
     if manifest["kind"] != kind:
         raise UserError(f"it holds another kind of data set: {manifest['kind']!r}, not {kind!r}", where, ANOTHER)
     wanted, there = json.loads(json.dumps(dict(options))), manifest["options"]
-    for key in sorted({*wanted, *there}):
+    # Options differ in number where the source is of another kind: that is told, not what it brings with it.
+    for key in sorted({*wanted, *there}, key=lambda k: (k not in (SOURCE, PARTS), k != SOURCE, k)):
         if wanted.get(key) != there.get(key):
             raise UserError(_difference(key, there.get(key), wanted.get(key)), where, ANOTHER)
+    before = manifest.get("fingerprint") or mark  # earlier versions did not write it down
+    if mark != before and mark.partition(":")[0] == str(before).partition(":")[0]:
+        raise UserError("its source is another one, or has changed since it was made", where, ANOTHER)
     if not (out / "data.yaml").is_file():
         raise UserError("its data.yaml is missing", where, "remove it, to make it anew")
     check_whole(out, manifest["splits"])
@@ -72,6 +115,11 @@ def prepared(out: Path, kind: str, options: Mapping[str, Any]) -> Path | None:
 
 def _difference(key: str, there: Any, wanted: Any) -> str:
     """How an option differs; of PARTS, which of them."""
+    if key == SOURCE:
+        before, now = (
+            ", ".join(map(str, v if isinstance(v, list) else [v or "the published set"])) for v in (there, wanted)
+        )
+        return f"it was made from another source: {before}, not {now}"
     if key == PARTS and isinstance(there, list) and isinstance(wanted, list):
         lacks, beyond = ([str(p) for p in a if p not in b] for a, b in ((wanted, there), (there, wanted)))
         told = [f"without {' and '.join(lacks)}"] * bool(lacks) + [f"with {' and '.join(beyond)} too"] * bool(beyond)
@@ -140,6 +188,7 @@ def write_manifest(
     objects: Mapping[str, int],
     ignored: int = 0,
     left_out: int = 0,
+    mark: str = "",
 ) -> None:
     """Write folder/manifest.json, last of all: it says that the rest is there.
 
@@ -147,7 +196,7 @@ def write_manifest(
         folder: of the data set, its labels written; kind, options: as `prepared` is asked for them.
         sources: name, size, sha256 and perhaps md5 and url of each file it was made from.
         splits: images per split; objects: objects per class name; ignored: objects that are not rewarded or punished.
-        left_out: images that could not be used.
+        left_out: images that could not be used; mark: the source's `fingerprint`.
 
     Raises:
         UserError: it cannot be written.
@@ -162,6 +211,7 @@ def write_manifest(
         "objects": dict(objects),
         "ignored": ignored,
         "left_out": left_out,
+        "fingerprint": mark,
         "hash": labels_hash(folder),
     }
     write_json(folder / "manifest.json", manifest, "out")

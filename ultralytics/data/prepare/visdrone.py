@@ -7,7 +7,7 @@ from typing import Any
 
 from ultralytics.data.prepare import names as published_names
 from ultralytics.data.prepare.archive import is_archive
-from ultralytics.data.prepare.folder import PARTS, prepared
+from ultralytics.data.prepare.folder import PARTS, fingerprint, prepared
 from ultralytics.data.prepare.sources import PUBLISHED, archives, default_out, entry
 from ultralytics.data.prepare.write import (
     Annotated,
@@ -55,10 +55,11 @@ def prepare_visdrone(
     folder = None if source is None else existing(source)
     found = list(FOLDERS) if folder is None else _parts(folder)
     options: dict[str, Any] = {PARTS: found} if found else {"source": str(folder and folder.absolute())}
-    done = prepared(out, "visdrone", options)
+    given = [] if folder is None else [folder]
+    mark = fingerprint(given)
+    done = prepared(out, "visdrone", options, mark)
     if done is not None:
         return done
-    given = [] if folder is None else [folder]
     if folder is None:
         got = archives("visdrone", out, download, mirror)
         packed, sources = [p for p, _ in got], [d for _, d in got]
@@ -84,7 +85,7 @@ def prepare_visdrone(
             notes.insert(0, f"missing: {', '.join(absent)}")
         return Converted({s: _read_part(p) for s, p in parts.items()}, published_names.VISDRONE, used, notes)
 
-    return make_dataset(out, "visdrone", options, sources, read, images, given)
+    return make_dataset(out, "visdrone", options, sources, read, images, given, mark)
 
 
 def _parts(source: Path) -> list[str]:

@@ -18,7 +18,7 @@ from xml.parsers import expat
 
 from ultralytics.data.prepare import names as published_names
 from ultralytics.data.prepare.archive import is_archive
-from ultralytics.data.prepare.folder import PARTS, prepared
+from ultralytics.data.prepare.folder import PARTS, fingerprint, prepared
 from ultralytics.data.prepare.sources import PUBLISHED, archives, default_out, entry
 from ultralytics.data.prepare.write import (
     SPLIT_WORDS,
@@ -132,14 +132,15 @@ def prepare_bccd(
     check_how(images)
     out = default_out("bccd") if out is None else user_path(out)
     source = None if source is None else existing(source)
-    done = prepared(out, "bccd", {})
+    mark = fingerprint([source] if source else [])
+    done = prepared(out, "bccd", {}, mark)
     if done is not None:
         return done
     sources = None
     if source is None:
         [(source, described)] = archives("bccd", out, download, mirror)
         sources = [described]
-    return _prepare_folder("bccd", source, out, {}, published_names.BCCD, images, "auto", 0.0, 0, sources)
+    return _prepare_folder("bccd", source, out, {}, published_names.BCCD, images, "auto", 0.0, 0, sources, mark)
 
 
 def _prepare_folder(
@@ -153,10 +154,12 @@ def _prepare_folder(
     val: float,
     seed: int,
     sources: list[dict[str, Any]] | None = None,
+    mark: str | None = None,
 ) -> Path:
     if names and len(set(names)) != len(names):
         raise ConfigError(f"names={list(names)} names a class twice")
-    done = prepared(out, kind, options)
+    mark = fingerprint([source]) if mark is None else mark
+    done = prepared(out, kind, options, mark)
     if done is not None:
         return done
     if sources is None:
@@ -166,7 +169,7 @@ def _prepare_folder(
     def read(scratch: Path) -> Converted:
         return _read_folder(_Root.find(opened(source, scratch)), names, one_based, val, seed)
 
-    return make_dataset(out, kind, options, sources, read, images, [source])
+    return make_dataset(out, kind, options, sources, read, images, [source], mark)
 
 
 @dataclass
@@ -366,7 +369,8 @@ def _devkits(folder: Path) -> list[Path]:
 
 def _prepare_published(source: Path | None, out: Path, images: str, download: bool, mirror: str) -> Path:
     options = {PARTS: list(VOC_PARTS) if source is None else _parts(source)}
-    done = prepared(out, "voc", options)
+    mark = fingerprint([source] if source else [])
+    done = prepared(out, "voc", options, mark)
     if done is not None:
         return done
     remotes = PUBLISHED["voc"]
@@ -387,7 +391,7 @@ def _prepare_published(source: Path | None, out: Path, images: str, download: bo
         converted, options[PARTS] = _read_published([(kit.name, _Root.find(kit)) for kit in roots], source or out)
         return converted
 
-    return make_dataset(out, "voc", options, sources, read, images, [source] if source else [])
+    return make_dataset(out, "voc", options, sources, read, images, [source] if source else [], mark)
 
 
 def _parts(source: Path) -> list[str]:

@@ -269,13 +269,14 @@ def make_dataset(
     read: Callable[[Path], Converted],
     images: str = "copy",
     given: Iterable[Path] = (),
+    mark: str = "",
 ) -> Path:
     """Make a data set in a folder beside OUT that becomes OUT when it is whole.
 
     Args:
         out: not there, or empty; kind, options, sources: for the manifest; `read` may add to `sources`.
         read: is given a folder it may unpack archives into; images in it are moved, others copied or linked.
-        given: the source, and folders its images are in: OUT may lie in none of them.
+        given: the source, and folders its images are in: OUT may lie in none of them; mark: its `fingerprint`.
 
     Raises:
         ConfigError: OUT lies in the source; UserError: of `read`; it cannot be written; nothing of OUT is left then.
@@ -286,9 +287,9 @@ def make_dataset(
             raise ConfigError("it lies in the source, which stays as it is", str(out), f"an out= beside {folder}")
     try:
         with making(out) as folder:
-            converted, written = _make(folder, out, kind, options, sources, read, images)
+            converted, written = _make(folder, out, kind, options, sources, read, images, mark)
     except TakenError:
-        done = prepared(out, kind, options)  # another process may have made the same meanwhile
+        done = prepared(out, kind, options, mark)  # another process may have made the same meanwhile
         if done is None:
             raise
         return done
@@ -304,6 +305,7 @@ def _make(
     sources: list[dict[str, Any]],
     read: Callable[[Path], Converted],
     images: str,
+    mark: str,
 ) -> tuple[Converted, Written]:
     """`make_dataset` in FOLDER, which will become OUT."""
     try:
@@ -320,6 +322,7 @@ def _make(
             objects=written.objects,
             ignored=written.ignored,
             left_out=written.left_out,
+            mark=mark,
         )
     except UserError as e:
         raise type(e)(*(told_of(folder, text) for text in (e.what, e.where, e.mend))) from None

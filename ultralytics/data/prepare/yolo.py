@@ -13,7 +13,7 @@ from ultralytics.cfg.dataset import load_dataset
 from ultralytics.data.labels import Judged, ignore_file, judge_ignored, judge_labels, label_file, list_images
 from ultralytics.data.prepare import names as published_names
 from ultralytics.data.prepare.archive import is_archive
-from ultralytics.data.prepare.folder import prepared
+from ultralytics.data.prepare.folder import fingerprint, prepared
 from ultralytics.data.prepare.sources import PUBLISHED, archives, default_out, entry
 from ultralytics.data.prepare.write import (
     NO_VALIDATION,
@@ -88,24 +88,25 @@ def _prepare(
 ) -> Path:
     check_how(images)
     source = None if given is None else existing(given)
-    done = prepared(out, kind, options)
+    packed = source is not None and source.is_file() and is_archive(source)
+    inside: list[Path] = []
+    if source is not None and not packed:
+        inside = [source, *(p for paths in _splits(source)[0].values() for p in paths)]
+    labels = [Path(label_file(str(p / "x.jpg"))).parent for p in inside if p.is_dir()]
+    mark = fingerprint([source] if packed and source else list(dict.fromkeys(p for p in inside + labels if p.exists())))
+    done = prepared(out, kind, options, mark)
     if done is not None:
         return done
-    inside: list[Path] = []
     if source is None:
         [(source, described)] = archives(kind, out, download, mirror)
     else:
-        packed = source.is_file() and is_archive(source)
-        if not packed:
-            listed = [p for paths in _splits(source)[0].values() for p in paths]
-            inside = [source, *listed]
         described = entry(source, PUBLISHED.get(kind, ())) if packed else {"name": source.absolute().name}
 
     def read(scratch: Path) -> Converted:
         splits, found = _splits(opened(source, scratch))
         return _read_all(splits, names or found)
 
-    return make_dataset(out, kind, options, [described], read, images, inside)
+    return make_dataset(out, kind, options, [described], read, images, inside, mark)
 
 
 def _splits(source: Path) -> tuple[dict[str, list[Path]], Sequence[str] | None]:
