@@ -143,6 +143,42 @@ def test_rollback_halves_the_learning_rate_and_remembers(given):
     assert (resumed.rollbacks, resumed.lr_factor) == (1, 0.5)
 
 
+def test_a_rollback_opens_the_mosaic_again(given):
+    """With save=False the last good save may lie before the epoch that closed it."""
+    trainer = spoilt(given, 2, 1, "loss", on_nan="rollback", save=False, close_mosaic=1, epochs=3)
+    go_back = trainer._go_back
+
+    def once(bad):
+        trainer.spoil[0] = 0
+        state = load_checkpoint(trainer.last).state
+        assert state["epoch"] == 1  # kept for the sake of the rollback
+        go_back(bad)
+        trainer.finished = trainer.batches_done = 0  # as if the save were the first one
+
+    trainer._go_back = once
+    closed = []
+    trainer.add_callback("on_train_batch_end", lambda t: closed.append((t.epoch, t.train_loader.dataset.mosaic_closed)))
+    trainer.train()
+    assert trainer.rollbacks == 1
+    assert all(shut == (epoch == 2) for epoch, shut in closed)
+
+
+def test_a_step_is_repeated_with_its_random_numbers(given):
+    """A module that fails for one draw in many is found, because the repeated step draws the same."""
+    trainer = spoilt(given, 9, 9, "loss")
+    drawn = []
+
+    def draw(module, inputs, output):
+        number = torch.rand(())
+        drawn.append(float(number))
+        return output / 0 if len(drawn) == 3 or float(number) in drawn[2:3] else None
+
+    trainer.add_callback("on_train_start", lambda t: t.model.model[2].register_forward_hook(draw))
+    with pytest.raises(NonFiniteLossError, match=r"batch 3 \(box_loss nan.*row 2 \(C2f\): its output is not finite"):
+        trainer.train()
+    assert drawn[3] == drawn[2]
+
+
 @pytest.mark.slow
 def test_a_fourth_rollback_is_none(given):
     trainer = spoilt(given, 1, 3, "loss", times=99, on_nan="rollback")

@@ -87,7 +87,12 @@ class Config:
         16, "int", "images per step; in train also -1 or 0.1 to 0.9: what fits that part of the GPU's memory (-1: 0.6)"
     )
     imgsz: int = knob(640, "int", "longest side of the input, pixels; weights remember theirs", ALL, low=32, high=8192)
-    save: bool = knob(True, "bool", "train: write checkpoints; predict: write annotated pictures", ("train", "predict"))
+    save: bool = knob(
+        True,
+        "bool",
+        "train: write checkpoints (False: only where a stop, save_every or on_nan needs one); predict: write pictures",
+        ("train", "predict"),
+    )
     save_period: int = knob(-1, "int", "also keep epochN.pt every so many epochs (-1: no)", T, low=-1)
     save_every: float | None = knob(
         30.0, "float", "minutes between saves within an epoch (0: only at its end)", T, low=0, none="0"

@@ -211,10 +211,10 @@ class Loader:
             iterator._shutdown_workers()  # a frame of a traceback may hold the iterator, so dropping it is not enough
         self._loader = self._start()
 
-    def close_mosaic(self) -> None:
-        """No mosaic or mixup from the next iteration on;
+    def close_mosaic(self, closed: bool = True) -> None:
+        """No mosaic or mixup from the next iteration on, or with `closed=False` both again;
         workers learn it from the keys, which name no partners any more."""
-        self.dataset.close_mosaic()
+        self.dataset.close_mosaic(closed)
 
 
 def build_dataloader(

@@ -88,9 +88,9 @@ class YOLODataset:
         a = self.augmentation
         return a is not None and not self.rect and not self.mosaic_closed and bool(a.mosaic_p or a.mixup_p)
 
-    def close_mosaic(self) -> None:
-        """Draw samples of single images from now on."""
-        self.mosaic_closed = True
+    def close_mosaic(self, closed: bool = True) -> None:
+        """Draw samples of single images from now on, or with `closed=False` mixed ones again."""
+        self.mosaic_closed = closed
 
     def _decode(self, index: int) -> UInt8Array:
         """An image, its longer side `imgsz`."""

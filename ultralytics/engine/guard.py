@@ -7,8 +7,9 @@ from its last save with a look at every step.
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,13 @@ MIN_SCALE = 2.0**-10  # of fp16's loss; below it, it is the gradient that is not
 
 
 class BadStepError(Exception):
-    """A step whose loss ("loss") or gradient ("gradient") is not finite; nothing of it has reached the weights."""
+    """A step whose loss ("loss") or gradient ("gradient") is not finite; nothing of it has reached the weights.
+    `parts`: those of its loss, where they are known."""
 
     def __init__(self, kind: str) -> None:
         super().__init__(kind)
         self.kind = kind
+        self.parts: Tensor | None = None
 
 
 class Guard:
@@ -45,10 +48,33 @@ class Guard:
         self._buffers = [b for b in model.buffers() if b.numel()]
         self._kept = [b.clone() for b in self._buffers]
         self._flag = torch.zeros((), dtype=torch.bool, device=device)
+        self._device = device
+        self._random: list[Tensor] = []
 
     def remember(self) -> None:
-        """Before a forward pass: keep the statistics that it will move."""
+        """Before a forward pass: keep the statistics that it will move, and where the random streams are."""
         torch._foreach_copy_(self._kept, self._buffers)
+        if self.careful:
+            self._random = self._streams()
+
+    def _streams(self) -> list[Tensor]:
+        gpu = [torch.cuda.get_rng_state(self._device)] if self._device.type == "cuda" else []
+        return [torch.get_rng_state(), *gpu]
+
+    @contextlib.contextmanager
+    def repeated(self) -> Iterator[None]:
+        """Within it the random streams are those of the step; afterwards as before."""
+        now = self._streams()
+        self._continue(self._random or now)
+        try:
+            yield
+        finally:
+            self._continue(now)
+
+    def _continue(self, streams: Sequence[Tensor]) -> None:
+        torch.set_rng_state(streams[0])
+        for state in streams[1:]:
+            torch.cuda.set_rng_state(state, self._device)
 
     @torch.no_grad()
     def undo(self) -> None:

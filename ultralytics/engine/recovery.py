@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from functools import partial
 from pathlib import Path
@@ -53,7 +54,7 @@ def bad_step(trainer: BaseTrainer, bad: BadStepError, batch: dict[str, Any], ite
 def _record(trainer: BaseTrainer, bad: BadStepError, batch: dict[str, Any], iteration: int) -> str:
     """Find the batch and the module, write them to RUN/nan; one line about it."""
     batches = len(trainer.train_loader)
-    number = iteration % batches
+    number = current = iteration % batches
     gathered = range(max(trainer.last_opt_step + 1 - batches * trainer.epoch, 0), number)
     suspects = [(number, batch)] if bad.kind == "loss" else []
     if bad.kind == "gradient":  # any of the batches whose gradients had gathered
@@ -64,7 +65,7 @@ def _record(trainer: BaseTrainer, bad: BadStepError, batch: dict[str, Any], iter
             suspects.append((k, again))
     pending = [(p, p.grad) for p in trainer.model.parameters()]
     module, what, parts = "", "", torch.zeros(0)
-    for number, batch in suspects:  # noqa: B007  # the last one looked at is the one to tell of
+    for number, batch in suspects:  # the last one looked at is the one to tell of
         for p, _ in pending:
             p.grad = None
         loss, parts = torch.zeros(0), torch.zeros(0)
@@ -77,13 +78,16 @@ def _record(trainer: BaseTrainer, bad: BadStepError, batch: dict[str, Any], iter
         if trainer.team.many and trainer.args.sync_bn:  # the ranks would have to fail in the same place
             module, what = "", "look for the module without sync_bn"
             break
-        module, what = first_bad_module(trainer.model, step)
+        # Dropout and its like draw what they drew, for the one batch whose streams are known.
+        with trainer.guard.repeated() if number == current else contextlib.nullcontext():
+            module, what = first_bad_module(trainer.model, step)
         trainer.guard.undo()
         if module:
             break
     for p, gradient in pending:
         p.grad = gradient
-    losses = {n: float(v) for n, v in zip(trainer.loss_names, parts.tolist(), strict=False)}
+    met = bad.parts if bad.parts is not None and number == current and not trainer.team.many else parts
+    losses = {n: float(v) for n, v in zip(trainer.loss_names, met.tolist(), strict=False)}
     files = [str(f) for f in batch["im_file"]]
     told = {
         "epoch": trainer.epoch + 1,

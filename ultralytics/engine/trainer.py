@@ -539,9 +539,10 @@ class BaseTrainer(ABC):
         for row in self.frozen:
             row.eval()
         closing = self.args.close_mosaic
-        if closing and self.epoch >= self.epochs - closing and not self.train_loader.dataset.mosaic_closed:
+        closed = bool(closing) and self.epoch >= self.epochs - closing
+        if closed and not self.train_loader.dataset.mosaic_closed:
             LOGGER.info("Mosaic is off for the last %s", counted(self.epochs - self.epoch, "epoch"))
-            self.train_loader.close_mosaic()
+        self.train_loader.close_mosaic(closed)  # a run that was rolled back, or grew longer, opens it again
         self.train_loader.set_epoch(self.epoch, self.batches_done)
         batches = len(self.train_loader)
         if self.epoch == self.start_epoch:
@@ -611,7 +612,8 @@ class BaseTrainer(ABC):
                 self.stage = "step"
                 self.optimizer_step()
                 self.last_opt_step = iteration
-        except BadStepError:
+        except BadStepError as bad:
+            bad.parts = parts.detach()
             self.guard.undo()
             self.stage = ""
             raise
@@ -765,6 +767,8 @@ class BaseTrainer(ABC):
         if args.save or self.over:
             self._save(improved or (final and not args.val))
             self._run("on_model_save")
+        elif args.on_nan == "rollback":
+            self._save_position()
 
     def spent(self) -> float:
         """Seconds of training, those before a resumption included."""
@@ -868,7 +872,6 @@ def rectangles(loader: Any) -> list[tuple[int, int]]:
     return [] if found is None else [(int(h), int(w)) for h, w in found]
 
 
-# What a run cannot be taken up without.
 # A checkpoint to evaluate with and to start from, without the state of the run.
 _PORTABLE = (
     "model",
