@@ -27,7 +27,7 @@ def rows(model):
     return Network(model.state_dict(), model.spec.rows, model.spec.width, model.names)
 
 
-@pytest.mark.parametrize("scale", ["n", "l"])
+@pytest.mark.parametrize("scale", ["n", pytest.param("l", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("module", ["FLABlock", "nn.Identity", "PSABlock", "Conv(512, 3, 1)"])
 def test_old_rows_keep_their_tensors_behind_an_insertion(scale, module):
     """At scale l several rows have tensors of equal shapes: what a row is decides, not what fits."""
