@@ -14,8 +14,10 @@ import torch
 
 from ultralytics.cfg.config import Config, get_cfg
 from ultralytics.engine.checkpoint import Checkpoint, load_checkpoint, load_newest
-from ultralytics.utils.errors import CheckpointError, ConfigError
+from ultralytics.utils.errors import CheckpointError, ConfigError, UserError
+from ultralytics.utils.files import user_path
 from ultralytics.utils.log import LOGGER
+from ultralytics.utils.yaml import read_yaml
 
 # What a resumed run may be told anew; everything else comes from its checkpoint.
 RESUMABLE = (
@@ -71,10 +73,9 @@ def read_resume(args: Config, overrides: Mapping[str, Any]) -> Resumption:
     """
     path = _find(args)
     previous = previous_of(path)
-    if not path.is_file() and not previous.is_file() and path.name == "last.pt":
-        begun = path.parent.parent / "args.yaml"
-        if begun.is_file():
-            return _from_the_beginning(begun, overrides)
+    folder = path.parent.parent
+    if not path.is_file() and not previous.is_file() and path.name == "last.pt" and is_run(folder, path):
+        return _from_the_beginning(folder / "args.yaml", overrides)
     loaded = load_newest(path, previous) if path.name == "last.pt" else load_checkpoint(path)
     if "optimizer" not in loaded.state:
         raise CheckpointError(
@@ -83,6 +84,9 @@ def read_resume(args: Config, overrides: Mapping[str, Any]) -> Resumption:
     absent = [k for k in _NEEDED if k not in loaded.state]
     if absent:
         raise CheckpointError(f"incomplete: no {', '.join(absent)}", str(path), "use an earlier copy")
+    if not is_run(folder, path):
+        told = "it does not lie in a run's folder, beside whose args.yaml the results would go"
+        raise ConfigError(told, str(path), "resume=RUN, with RUN/args.yaml and RUN/weights/last.pt")
     kept = {k: v for k, v in loaded.train_args.items() if k not in ("resume", "mode")}
     new, changed = _told_anew(kept, overrides, path)
     resumed = get_cfg(None, {**kept, **new}, "checkpoint")
@@ -93,24 +97,44 @@ def read_resume(args: Config, overrides: Mapping[str, Any]) -> Resumption:
     part = f" and {batches} of {loaded.state['batches']} batches" if batches else ""
     told = f", with {', '.join(f'{k}={v}' for k, v in new.items())}" if new else ""
     LOGGER.info("Resuming %s after epoch %d%s of %d%s", path.absolute(), done, part, resumed.epochs, told)
-    return Resumption(resumed, path.parent.parent, loaded, changed)
+    return Resumption(resumed, folder, loaded, changed)
+
+
+# What the args.yaml of a run holds in any case, and that of other programs does not.
+_OURS = {"model", "data", "epochs", "on_nan", "save_every"}
+
+
+def is_run(folder: Path, file: Path | None = None) -> bool:
+    """Whether a folder is that of a run of this project: its args.yaml says so. A `file` must lie in its weights/."""
+    if file is not None and (file.parent.name != "weights" or file.parent.parent != folder):
+        return False
+    try:
+        data = read_yaml(folder / "args.yaml", ConfigError).data
+    except (UserError, OSError):
+        return False
+    return isinstance(data, dict) and set(data) >= _OURS
 
 
 def _find(args: Config) -> Path:
-    """The path of the last.pt that is meant."""
+    """The path of the last.pt that is meant; where it lies in no folder weights/, what it is a link to."""
     resume = args.resume
     if resume is not True:
-        path = Path(str(resume))
-        return path / "weights" / "last.pt" if path.is_dir() else path
+        path = user_path(str(resume))
+        return path / "weights" / "last.pt" if path.is_dir() else _placed(path)
     if str(args.model or "").endswith(".pt"):
-        return Path(str(args.model))
-    root = Path(args.project or "runs")
+        return _placed(user_path(str(args.model)))
+    root = user_path(args.project or "runs")
     found = [p for name in ("last.pt", "last.prev.pt") for p in root.glob(f"**/weights/{name}")]
+    found = [p for p in found if is_run(p.parent.parent)]
     if not found:
         raise ConfigError(
             f"resume=True, but there is no last.pt below {root.absolute()}", mend="give resume=RUN_FOLDER"
         )
     return max(found, key=lambda p: p.stat().st_mtime).with_name("last.pt")
+
+
+def _placed(path: Path) -> Path:
+    return path if path.parent.name == "weights" else path.resolve()
 
 
 def _from_the_beginning(begun: Path, overrides: Mapping[str, Any]) -> Resumption:
