@@ -156,9 +156,13 @@ def test_an_error_of_a_rank_names_it_and_is_told_once(monkeypatch, capsys, tmp_p
 def test_resume_auto_goes_on_where_there_is_a_run(tmp_path, tiny, toy):
     keys = {"model": str(tiny), "data": str(toy), "imgsz": 64, "batch": 4, "workers": 0, "device": "cpu"}
     keys |= {"project": str(tmp_path / "r"), "name": "it", "plots": False, "val": False, "preflight": False}
-    first = DetectionTrainer(overrides={**keys, "epochs": 1, "resume": "auto"})
+    keys |= {"lr0": 0.02, "cfg": str(tmp_path / "recipe.yaml"), "resume": "auto"}
+    (tmp_path / "recipe.yaml").write_text("mosaic: 0.5\nmomentum: 0.8\n")
+    first = DetectionTrainer(overrides={**keys, "epochs": 1})
     first.train()
-    second = DetectionTrainer(overrides={"project": keys["project"], "name": "it", "resume": "auto", "epochs": 2})
+    assert first.args.lr0 != 0.02  # as optimizer=auto has it
+    second = DetectionTrainer(overrides={**keys, "epochs": 2})
+    assert second.args.lr0 == first.args.lr0
     assert second.save_dir == first.save_dir
     second.train()
     assert load_checkpoint(second.last).state["epoch"] == 1

@@ -5,7 +5,8 @@ import torch
 
 from ultralytics.cfg.config import get_cfg
 from ultralytics.engine.checkpoint import save_checkpoint
-from ultralytics.engine.resume import read_resume
+from ultralytics.engine.provenance import without_home
+from ultralytics.engine.resume import asked_of, read_resume
 from ultralytics.utils.errors import ConfigError, MissingFileError
 
 
@@ -29,8 +30,12 @@ def content(config):
 
 
 def read(resume, **overrides):
-    given = {"resume": str(resume), **overrides}
-    return read_resume(get_cfg(None, given), given)
+    return read_resume(get_cfg(None, {"resume": resume if resume is True else str(resume), **overrides}))
+
+
+def again(folder, **overrides):
+    """The command that began a run, once more."""
+    return read_resume(get_cfg(None, {**overrides, "resume": str(folder)}, "command line"), again=True)
 
 
 # Which run
@@ -83,4 +88,51 @@ def test_the_newest_run_is_one_of_this_project(tmp_path, monkeypatch):
     stranger.parent.mkdir(parents=True)
     stranger.write_bytes(last.read_bytes())
     monkeypatch.chdir(tmp_path)
-    assert read_resume(get_cfg(None, {"resume": True}), {"resume": True}).folder.name == "a"
+    assert read(True).folder.name == "a"
+    assert read(True, project=str(tmp_path / "runs")).folder.name == "a"
+
+
+# What it may be told
+
+
+def test_the_command_that_began_a_run_changes_nothing(tmp_path, monkeypatch):
+    """Whatever was resolved: a recipe, keys that optimizer=auto and batch=-1 overwrite, paths, a rounded size."""
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("lr0: 0.02\nmosaic: 0.5\n")
+    (tmp_path / "mine.yaml").write_text("names: [a]\n")
+    given = {"cfg": str(recipe), "data": "mine.yaml", "batch": -1, "imgsz": 100, "name": "J", "project": "p"}
+    given |= {"model": "yolov8n-fla.yaml", "resume": "auto"}
+    monkeypatch.chdir(tmp_path)
+    args = get_cfg(None, given, "command line")
+    asked = asked_of(args)
+    assert "cfg" not in asked
+    assert (asked["lr0"], asked["batch"], asked["data"]) == (0.02, -1, without_home(str(tmp_path / "mine.yaml")))
+    for key, value in (("lr0", 0.002), ("batch", 16), ("imgsz", 128), ("data", str(tmp_path / "mine.yaml"))):
+        args.set(key, value, "auto")
+    a_run(tmp_path / "p" / "J", args.to_dict(), asked=asked)
+    monkeypatch.chdir(tmp_path / "p")
+    found = again(tmp_path / "p" / "J", **given | {"data": "../mine.yaml", "project": "."})
+    assert found.changed == {}
+    assert (found.args.lr0, found.args.batch, found.args.imgsz) == (0.002, 16, 128)
+    assert found.asked == asked
+    found = again(tmp_path / "p" / "J", **given | {"data": "../mine.yaml", "project": ".", "batch": 8, "lr0": 0.002})
+    assert (found.changed, found.args.batch, found.asked["batch"], found.asked["lr0"]) == ({"batch": 16}, 8, 8, 0.02)
+    with pytest.raises(ConfigError, match="lr0 cannot change"):
+        again(tmp_path / "p" / "J", **given | {"data": "../mine.yaml", "lr0": 0.03})
+    recipe.write_text("lr0: 0.02\nmosaic: 0.6\n")
+    with pytest.raises(ConfigError, match="mosaic cannot change"):
+        again(tmp_path / "p" / "J", **given | {"data": "../mine.yaml"})
+
+
+def test_before_the_first_save_the_command_is_taken_by_its_word(tmp_path):
+    a_run(tmp_path / "run", {"lr0": 0.002, "batch": 16}).unlink()
+    found = again(tmp_path / "run", lr0=0.02, batch=-1)
+    assert (found.args.lr0, found.args.batch, found.args.epochs, found.asked) == (
+        0.02,
+        -1,
+        9,
+        {"lr0": 0.02, "batch": -1},
+    )
+    assert (read(tmp_path / "run").args.batch, read(tmp_path / "run", batch=4).args.batch) == (16, 4)
+    with pytest.raises(ConfigError, match="lr0 cannot change"):
+        read(tmp_path / "run", lr0=0.02)

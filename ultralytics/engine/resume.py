@@ -13,7 +13,9 @@ import numpy as np
 import torch
 
 from ultralytics.cfg.config import Config, get_cfg
+from ultralytics.cfg.paths import find_data_yaml, find_model_yaml
 from ultralytics.engine.checkpoint import Checkpoint, load_checkpoint, load_newest
+from ultralytics.engine.provenance import without_home
 from ultralytics.utils.errors import CheckpointError, ConfigError, UserError
 from ultralytics.utils.files import user_path
 from ultralytics.utils.log import LOGGER
@@ -56,17 +58,22 @@ class Resumption:
     Attributes:
         args: the run's configuration with what was told anew; folder: of the run.
         checkpoint: None when the run was stopped before its first save, and begins again.
-        changed: keys told anew, and their values before.
+        changed: keys told anew, and their values before; asked: all that was asked for, see `asked_of`.
     """
 
     args: Config
     folder: Path
     checkpoint: Checkpoint | None
     changed: dict[str, Any]
+    asked: dict[str, Any]
 
 
-def read_resume(args: Config, overrides: Mapping[str, Any]) -> Resumption:
+def read_resume(args: Config, again: bool = False) -> Resumption:
     """Find and read what `resume=` names.
+
+    Args:
+        args: as the command gives it; again: the command may be the one that began the run: it names the run's folder
+            by its name, or the ranks were started anew.
 
     Raises:
         UserError: there is nothing to resume, or a key that cannot change was given.
@@ -75,7 +82,7 @@ def read_resume(args: Config, overrides: Mapping[str, Any]) -> Resumption:
     previous = previous_of(path)
     folder = path.parent.parent
     if not path.is_file() and not previous.is_file() and path.name == "last.pt" and is_run(folder, path):
-        return _from_the_beginning(folder / "args.yaml", overrides)
+        return _from_the_beginning(folder / "args.yaml", args, again)
     loaded = load_newest(path, previous) if path.name == "last.pt" else load_checkpoint(path)
     if "optimizer" not in loaded.state:
         raise CheckpointError(
@@ -88,16 +95,43 @@ def read_resume(args: Config, overrides: Mapping[str, Any]) -> Resumption:
         told = "it does not lie in a run's folder, beside whose args.yaml the results would go"
         raise ConfigError(told, str(path), "resume=RUN, with RUN/args.yaml and RUN/weights/last.pt")
     kept = {k: v for k, v in loaded.train_args.items() if k not in ("resume", "mode")}
-    new, changed = _told_anew(kept, overrides, path)
+    before = loaded.state.get("asked", {})
+    new, changed = _told_anew(kept, before, args, path, again)
     resumed = get_cfg(None, {**kept, **new}, "checkpoint")
     for key in new:
-        resumed.sources[key] = "argument"
+        resumed.sources[key] = args.sources[key]
     _refuse_finished(loaded, resumed, changed, path)
     done, batches = loaded.state["epoch"] + 1, loaded.state.get("batches_done", 0)
     part = f" and {batches} of {loaded.state['batches']} batches" if batches else ""
     told = f", with {', '.join(f'{k}={v}' for k, v in new.items())}" if new else ""
     LOGGER.info("Resuming %s after epoch %d%s of %d%s", path.absolute(), done, part, resumed.epochs, told)
-    return Resumption(resumed, folder, loaded, changed)
+    asked = asked_of(args)
+    return Resumption(resumed, folder, loaded, changed, {**before, **{k: asked[k] for k in new}})
+
+
+def asked_of(args: Config) -> dict[str, Any]:
+    """The keys that a command and its recipe give, and their values before anything is resolved, paths in full: what
+    the same command gives again, from whatever folder."""
+    given = [k for k, source in args.sources.items() if source != "default" and k not in ("resume", "mode")]
+    return {k: _in_full(k, getattr(args, k)) for k in given}
+
+
+def _in_full(key: str, value: Any) -> Any:
+    """A path that names the same file from every folder; anything else as it is."""
+    if key == "plugins" and isinstance(value, list):
+        return [_in_full("", v) for v in value]
+    if not isinstance(value, str) or key not in ("", "model", "data", "pretrained", "project"):
+        return value
+    letter: str | None = None
+    try:
+        path = user_path(value)
+        if key == "data":
+            path = find_data_yaml(value)
+        elif key == "model" and path.suffix in (".yaml", ".yml"):
+            path, letter = find_model_yaml(value)
+    except UserError:  # the file has gone: what was typed is all there is to compare
+        return value
+    return without_home(str(path.resolve())) + (f" {letter}" if letter else "")
 
 
 # What the args.yaml of a run holds in any case, and that of other programs does not.
@@ -137,29 +171,44 @@ def _placed(path: Path) -> Path:
     return path if path.parent.name == "weights" else path.resolve()
 
 
-def _from_the_beginning(begun: Path, overrides: Mapping[str, Any]) -> Resumption:
+def _from_the_beginning(begun: Path, args: Config, again: bool) -> Resumption:
     """A run that was stopped before its first save: its args.yaml says all there is. Plugins are code, which the user
-    names anew."""
+    names anew. The command that began it is taken by its word: args.yaml may hold what was found in its place."""
     kept = {k: v for k, v in get_cfg(begun).to_dict().items() if k not in ("resume", "mode", "plugins")}
-    new, changed = _told_anew(kept, overrides, begun)
+    asked = asked_of(args)
+    new, changed = _told_anew(kept, asked if again else {}, args, begun, again)
+    if again:
+        new = {k: getattr(args, k) for k in asked}
+    resumed = get_cfg(None, {**kept, **new}, str(begun))
+    for key in new:
+        resumed.sources[key] = args.sources[key]
     LOGGER.info("%s was stopped before its first save: it begins again", begun.parent.absolute())
-    return Resumption(get_cfg(None, {**kept, **new}, str(begun)), begun.parent, None, changed)
+    return Resumption(resumed, begun.parent, None, changed, {k: asked[k] for k in new})
 
 
 def _told_anew(
-    kept: Mapping[str, Any], overrides: Mapping[str, Any], path: Path
+    kept: Mapping[str, Any], before: Mapping[str, Any], args: Config, path: Path, again: bool
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The keys that change, and their values before.
+    """The keys that change, and their values before. What was asked for `before` is no change, whatever it was
+    resolved to.
 
     Raises:
         ConfigError: one of them cannot change.
     """
-    new = {k: v for k, v in overrides.items() if k in RESUMABLE and v != kept.get(k)}
-    refused = [k for k, v in overrides.items() if k not in (*RESUMABLE, "resume", "model", "mode") and v != kept.get(k)]
+    # Where the run is looked for, or found, is no wish for another place.
+    free = {"model", *(("project", "name", "exist_ok") if again or args.resume is True else ())}
+    asked = asked_of(args)
+    changing = [
+        k
+        for k, v in asked.items()
+        if k not in kept or (v != _in_full(k, kept[k]) and not (k in before and v == before[k]))
+    ]
+    refused = [k for k in changing if k not in RESUMABLE and k not in free]
     if refused:
         raise ConfigError(
             f"{', '.join(refused)} cannot change when a run is resumed", str(path), f"what can: {', '.join(RESUMABLE)}"
         )
+    new = {k: getattr(args, k) for k in changing if k in RESUMABLE}
     return new, {k: kept.get(k) for k in new}
 
 

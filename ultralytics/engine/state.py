@@ -38,6 +38,7 @@ def state_of(trainer: BaseTrainer) -> dict[str, Any]:
         "fitness": trainer.fitness,
         "best_fitness": trainer.stopper.best_fitness,
         "train_args": portable(trainer.args.to_dict()),
+        "asked": trainer.asked,
         "provenance": trainer.provenance,
         "version": ultralytics.__version__,
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),

@@ -57,6 +57,7 @@ from ultralytics.engine.provenance import describe_briefly, provenance
 from ultralytics.engine.recovery import NonFiniteLossError
 from ultralytics.engine.resume import (
     Resumption,
+    asked_of,
     is_over,
     previous_of,
     read_resume,
@@ -107,7 +108,8 @@ class BaseTrainer(ABC):
         weights: a checkpoint to start from, already read; otherwise `model` and `pretrained` say what to load.
 
     Attributes:
-        args: the configuration; save_dir, wdir: run folder and its weights; best, last: checkpoint paths.
+        args: the configuration; asked: what of it the user gave, see `asked_of`.
+        save_dir, wdir: run folder and its weights; best, last: checkpoint paths.
         model, ema, optimizer, schedule, stopper, epoch, rows: the state of the run.
         metrics: what the last validation gave.
     """
@@ -128,10 +130,12 @@ class BaseTrainer(ABC):
         self.alone = False  # a loss is computed outside of the steps that all ranks take together
         self.images_since = 0  # images of this rank since the ranks' batch norms were averaged
         self.resumption: Resumption | None = None
+        self.asked = asked_of(self.args)
+        again = self.args.resume in (None, False, "auto")
         self.args.resume = self.team.lead(self._find_resume)
         if self.args.resume:
-            self.resumption = self.team.lead(lambda: read_resume(self.args, dict(overrides or {})))
-            self.args = self.resumption.args
+            self.resumption = self.team.lead(lambda: read_resume(self.args, again))
+            self.args, self.asked = self.resumption.args, self.resumption.asked
         self.resumed = self.resumption.checkpoint if self.resumption is not None else None
         self.args.plugins = load_plugins(self.args.plugins) or None
         self.device = select_device(self.team.device_name(self.args.device))
