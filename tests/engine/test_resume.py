@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from ultralytics.cfg.config import get_cfg
+from ultralytics.cli import main
 from ultralytics.engine.checkpoint import save_checkpoint
 from ultralytics.engine.provenance import without_home
 from ultralytics.engine.resume import asked_of, read_resume
@@ -136,3 +137,29 @@ def test_before_the_first_save_the_command_is_taken_by_its_word(tmp_path):
     assert (read(tmp_path / "run").args.batch, read(tmp_path / "run", batch=4).args.batch) == (16, 4)
     with pytest.raises(ConfigError, match="lr0 cannot change"):
         read(tmp_path / "run", lr0=0.02)
+
+
+def test_another_model_is_refused_and_by_name_other_data_too(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.yaml").write_text("names: [a]\n")
+    last = a_run(tmp_path / "run", {"data": str(tmp_path / "a.yaml")})
+    for model in ("yolov8s.yaml", "yolov8n-fla.yaml", "best.pt"):
+        for meant in (read, again):
+            with pytest.raises(ConfigError, match="model cannot change"):
+                meant(tmp_path / "run", model=model)
+    for model in ("yolov8n.yaml", "cfg/models/yolov8n.yaml", str(last)):
+        assert read(tmp_path / "run", model=model).args.model == again(tmp_path / "run", model=model).args.model
+    other = str(tmp_path / "b.yaml")
+    assert read(tmp_path / "run", data=other).args.data == other
+    with pytest.raises(ConfigError, match=r"data cannot change .* choose another name= for another run"):
+        again(tmp_path / "run", data=other)
+    last.unlink()
+    for given in ({"data": other}, {"model": "yolov8s.yaml"}):
+        with pytest.raises(ConfigError, match="cannot change"):
+            again(tmp_path / "run", **given)
+    assert again(tmp_path / "run", data=str(tmp_path / "a.yaml"), lr0=0.5).args.lr0 == 0.5
+
+
+def test_auto_needs_a_name(capsys):
+    assert main(["train", "model=yolov8n.yaml", "data=data/shapes.yaml", "resume=auto"]) == 2
+    assert "resume=auto finds a run by its name, and none is given (name=NAME)" in capsys.readouterr().err

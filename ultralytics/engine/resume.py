@@ -129,8 +129,8 @@ def _in_full(key: str, value: Any) -> Any:
             path = find_data_yaml(value)
         elif key == "model" and path.suffix in (".yaml", ".yml"):
             path, letter = find_model_yaml(value)
-    except UserError:  # the file has gone: what was typed is all there is to compare
-        return value
+    except UserError:  # it has gone
+        path = Path(value)
     return without_home(str(path.resolve())) + (f" {letter}" if letter else "")
 
 
@@ -176,7 +176,8 @@ def _from_the_beginning(begun: Path, args: Config, again: bool) -> Resumption:
     names anew. The command that began it is taken by its word: args.yaml may hold what was found in its place."""
     kept = {k: v for k, v in get_cfg(begun).to_dict().items() if k not in ("resume", "mode", "plugins")}
     asked = asked_of(args)
-    new, changed = _told_anew(kept, asked if again else {}, args, begun, again)
+    same = {k: v for k, v in asked.items() if k not in ("model", "data")}
+    new, changed = _told_anew(kept, same if again else {}, args, begun, again)
     if again:
         new = {k: getattr(args, k) for k in asked}
     resumed = get_cfg(None, {**kept, **new}, str(begun))
@@ -195,19 +196,23 @@ def _told_anew(
     Raises:
         ConfigError: one of them cannot change.
     """
-    # Where the run is looked for, or found, is no wish for another place.
-    free = {"model", *(("project", "name", "exist_ok") if again or args.resume is True else ())}
+    # Where the run is looked for, or found, is no wish for another place; its own weights are no other model.
+    free = {"project", "name", "exist_ok"} if again or args.resume is True else set()
+    if args.model and user_path(args.model).resolve().parent == path.parent.resolve():
+        free.add("model")
     asked = asked_of(args)
     changing = [
         k
         for k, v in asked.items()
         if k not in kept or (v != _in_full(k, kept[k]) and not (k in before and v == before[k]))
     ]
-    refused = [k for k in changing if k not in RESUMABLE and k not in free]
+    # Of a command that begins runs, other data or another model may mean another run.
+    changeable = [k for k in RESUMABLE if not (again and k == "data")]
+    refused = [k for k in changing if k not in changeable and k not in free]
     if refused:
-        raise ConfigError(
-            f"{', '.join(refused)} cannot change when a run is resumed", str(path), f"what can: {', '.join(RESUMABLE)}"
-        )
+        told = f"{', '.join(refused)} cannot change when a run is resumed"
+        mend = f"what can: {', '.join(changeable)}{'; choose another name= for another run' if again else ''}"
+        raise ConfigError(told, str(path), mend)
     new = {k: getattr(args, k) for k in changing if k in RESUMABLE}
     return new, {k: kept.get(k) for k in new}
 

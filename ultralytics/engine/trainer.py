@@ -131,7 +131,8 @@ class BaseTrainer(ABC):
         self.images_since = 0  # images of this rank since the ranks' batch norms were averaged
         self.resumption: Resumption | None = None
         self.asked = asked_of(self.args)
-        again = self.args.resume in (None, False, "auto")
+        self.automatic = self.args.resume == "auto"
+        again = self.automatic or not self.args.resume
         self.args.resume = self.team.lead(self._find_resume)
         if self.args.resume:
             self.resumption = self.team.lead(lambda: read_resume(self.args, again))
@@ -168,12 +169,14 @@ class BaseTrainer(ABC):
 
     def _find_resume(self) -> bool | str:
         """`resume=` with `auto`, and a start by torchrun after a rank's end, looked up: a run's folder, or False."""
+        if self.automatic and not self.args.name:
+            raise ConfigError("resume=auto finds a run by its name, and none is given", mend="name=NAME")
         interrupted = interrupted_run()
         if interrupted is not None and (interrupted / "args.yaml").is_file():
             return str(interrupted)
-        if self.args.resume != "auto":
+        if not self.automatic:
             return self.args.resume
-        folder = Path(self.args.project or Path("runs") / "detect") / (self.args.name or "train")
+        folder = Path(self.args.project or Path("runs") / "detect") / str(self.args.name)
         return str(folder) if (folder / "args.yaml").is_file() else False
 
     def _make_folder(self) -> Path:

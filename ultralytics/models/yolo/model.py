@@ -196,8 +196,12 @@ class YOLO:
     def train(self, cfg: str | Path | None = None, **kwargs: Any) -> DetMetrics:
         """Train, and go on with the best weights;
         keyword arguments are the keys of `python -m ultralytics train --help`."""
-        overrides = {k: v for k, v in self.overrides.items() if k in ("data", "device")} | dict(kwargs)
-        overrides.setdefault("model", self.cfg or self.ckpt_path)
+        resume = kwargs.get("resume")
+        begins = not resume or resume == "auto"  # else the run brings its own model and data
+        remembered = ("data", "device") if begins else ("device",)
+        overrides = {k: v for k, v in self.overrides.items() if k in remembered} | dict(kwargs)
+        if begins or (resume is True and self.ckpt_path):
+            overrides.setdefault("model", self.cfg or self.ckpt_path)
         if self.scale and "scale" not in overrides:
             overrides["model_scale"] = self.scale
         if self.plugins:
