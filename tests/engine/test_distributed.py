@@ -158,7 +158,9 @@ def test_resume_auto_goes_on_where_there_is_a_run(tmp_path, tiny, toy):
     keys |= {"project": str(tmp_path / "r"), "name": "it", "plots": False, "val": False, "preflight": False}
     keys |= {"lr0": 0.02, "cfg": str(tmp_path / "recipe.yaml"), "resume": "auto"}
     (tmp_path / "recipe.yaml").write_text("mosaic: 0.5\nmomentum: 0.8\n")
+    (tmp_path / "r" / "it" / "weights").mkdir(parents=True)  # as a kill before the first file leaves it
     first = DetectionTrainer(overrides={**keys, "epochs": 1})
+    assert first.save_dir == tmp_path / "r" / "it"
     first.train()
     assert first.args.lr0 != 0.02  # as optimizer=auto has it
     second = DetectionTrainer(overrides={**keys, "epochs": 2})

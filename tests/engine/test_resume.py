@@ -8,6 +8,7 @@ from ultralytics.cli import main
 from ultralytics.engine.checkpoint import save_checkpoint
 from ultralytics.engine.provenance import without_home
 from ultralytics.engine.resume import asked_of, read_resume
+from ultralytics.engine.rundir import named_run_dir
 from ultralytics.utils.errors import ConfigError, MissingFileError
 
 
@@ -163,3 +164,18 @@ def test_another_model_is_refused_and_by_name_other_data_too(tmp_path):
 def test_auto_needs_a_name(capsys):
     assert main(["train", "model=yolov8n.yaml", "data=data/shapes.yaml", "resume=auto"]) == 2
     assert "resume=auto finds a run by its name, and none is given (name=NAME)" in capsys.readouterr().err
+
+
+def test_auto_takes_the_folder_of_a_run_that_never_began_and_no_other(tmp_path):
+    folder = tmp_path / "J"
+    assert named_run_dir(tmp_path, "J") == folder
+    (folder / "weights").mkdir()
+    for left in (".lock", "labels.jpg", "slurm.out"):
+        (folder / left).touch()
+        assert named_run_dir(tmp_path, "J") == folder
+    for kept in ("weights/best.pt", "results.csv"):
+        (folder / kept).touch()
+        with pytest.raises(ConfigError, match=f"it holds {kept}, but no run that can go on"):
+            named_run_dir(tmp_path, "J")
+        (folder / kept).unlink()
+    assert [p.name for p in tmp_path.iterdir()] == ["J"]

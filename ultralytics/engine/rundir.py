@@ -38,6 +38,21 @@ def new_run_dir(project: str | Path | None, name: str, exist_ok: bool = False) -
     raise ConfigError(f"over 100,000 runs named {name}", str(parent), "choose another name=")
 
 
+def named_run_dir(project: str | Path | None, name: str) -> Path:
+    """Make and return `project/name`, or take it as a run that never began has left it.
+
+    Raises:
+        ConfigError: it holds files that a run would overwrite.
+    """
+    path = (Path(project) if project else Path("runs") / "detect") / name
+    results = ("args.yaml", "results.csv", "metrics.json")
+    found = [p for p in [*(path / n for n in results), *path.glob("weights/*")] if p.exists()]
+    if found:
+        told = f"it holds {found[0].relative_to(path)}, but no run that can go on"
+        raise ConfigError(told, str(path), "choose another name=, or remove it")
+    return new_run_dir(project, name, exist_ok=True)
+
+
 class RunLock:
     """A run folder for one process at a time.
 

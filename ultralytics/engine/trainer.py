@@ -63,7 +63,7 @@ from ultralytics.engine.resume import (
     read_resume,
     resume_command,
 )
-from ultralytics.engine.rundir import LOCK_FILE, RunLock, new_run_dir
+from ultralytics.engine.rundir import LOCK_FILE, RunLock, named_run_dir, new_run_dir
 from ultralytics.engine.schedule import Schedule
 from ultralytics.engine.state import restore, state_of
 from ultralytics.nn.plugins import load_plugins
@@ -183,6 +183,8 @@ class BaseTrainer(ABC):
         """The run's folder, made by the leader alone."""
         if self.resumption is not None:
             folder = self.resumption.folder
+        elif self.automatic and not self.args.exist_ok:
+            folder = named_run_dir(self.args.project, str(self.args.name))
         else:
             folder = new_run_dir(self.args.project, self.args.name or "train", self.args.exist_ok)
         (folder / "weights").mkdir(exist_ok=True)
