@@ -22,7 +22,15 @@ from ultralytics import REFERENCE_VERSION, __version__
 from ultralytics.cfg.config import KNOBS, MODE_DEFAULTS, check_switches, get_cfg, parse_value, parse_word, unknown_key
 from ultralytics.cfg.model import ModelSpec, load_model_spec
 from ultralytics.cfg.surgery import describe_change, insert_rows, remove_rows, replace_rows, set_plugins
-from ultralytics.utils.errors import ConfigError, LostRankError, MissingFileError, ModelError, UserError, nearest
+from ultralytics.utils.errors import (
+    ConfigError,
+    FinishedRunError,
+    LostRankError,
+    MissingFileError,
+    ModelError,
+    UserError,
+    nearest,
+)
 from ultralytics.utils.files import user_path
 from ultralytics.utils.log import setup_console
 from ultralytics.utils.text import one_line, printable
@@ -171,6 +179,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not _reader_left():
             raise
         return 128 + 13  # as a process that SIGPIPE ended
+    except FinishedRunError as e:
+        if os.environ.get("RANK", "0") == "0":
+            print(e)
+        return 0
     except UserError as e:
         _tell(e, " ".join(str(e).split()))
         return 2

@@ -1,5 +1,7 @@
 """Which run `resume=` means and what it may be told, from folders made by hand."""
 
+import pickle
+
 import pytest
 import torch
 
@@ -9,7 +11,7 @@ from ultralytics.engine.checkpoint import save_checkpoint
 from ultralytics.engine.provenance import without_home
 from ultralytics.engine.resume import asked_of, read_resume
 from ultralytics.engine.rundir import named_run_dir
-from ultralytics.utils.errors import ConfigError, MissingFileError
+from ultralytics.utils.errors import ConfigError, FinishedRunError, MissingFileError
 
 
 def a_run(folder, args=None, **state):
@@ -179,3 +181,38 @@ def test_auto_takes_the_folder_of_a_run_that_never_began_and_no_other(tmp_path):
             named_run_dir(tmp_path, "J")
         (folder / kept).unlink()
     assert [p.name for p in tmp_path.iterdir()] == ["J"]
+
+
+def test_fewer_epochs_than_are_done_are_refused(tmp_path):
+    last = a_run(tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"epochs=3, but 4 epochs of the run are done \(epochs=4 or more\)"):
+        read(last, epochs=3)
+    with pytest.raises(ConfigError, match="nothing is left to resume"):
+        read(last, epochs=4)
+    assert read(last, epochs=5).args.epochs == 5
+    a_run(tmp_path / "run", batches_done=6)  # stopped before its validation
+    with pytest.raises(ConfigError, match=r"epochs=4, but the run is in epoch 5 \(epochs=5 or more\)"):
+        read(last, epochs=4)
+    assert read(last, epochs=5).args.epochs == 5
+
+
+def test_a_finished_job_that_is_started_again_is_no_failure(tmp_path, capsys):
+    a_run(tmp_path / "J", {"project": str(tmp_path), "name": "J"}, epoch=8)
+    words = ["train", "model=yolov8n.yaml", "data=data/shapes.yaml", "epochs=9", f"project={tmp_path}", "name=J"]
+    assert main([*words, "resume=auto"]) == 0
+    out, err = capsys.readouterr()
+    assert (out, err) == (f"{tmp_path / 'J'}: its 9 epochs are done, nothing is left to resume\n", "")
+    assert main(["train", f"resume={tmp_path / 'J'}"]) == 2
+    with pytest.raises(FinishedRunError) as told:
+        again(tmp_path / "J")
+    assert pickle.loads(pickle.dumps(told.value)).folder == str(tmp_path / "J")  # as it goes to the other ranks
+
+
+def test_the_save_that_is_used_is_named(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
+    caplog.set_level("INFO", "ultralytics")
+    last = a_run(tmp_path / "run")
+    last.rename(last.with_name("last.prev.pt"))
+    last.write_bytes(b"cut short")
+    read(last)
+    assert f"Resuming {last.with_name('last.prev.pt')} after epoch 4 of 9" in caplog.text

@@ -16,7 +16,7 @@ from ultralytics.cfg.config import Config, get_cfg
 from ultralytics.cfg.paths import find_data_yaml, find_model_yaml
 from ultralytics.engine.checkpoint import Checkpoint, load_checkpoint, load_newest
 from ultralytics.engine.provenance import without_home
-from ultralytics.utils.errors import CheckpointError, ConfigError, UserError
+from ultralytics.utils.errors import CheckpointError, ConfigError, FinishedRunError, UserError
 from ultralytics.utils.files import user_path
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.yaml import read_yaml
@@ -100,11 +100,12 @@ def read_resume(args: Config, again: bool = False) -> Resumption:
     resumed = get_cfg(None, {**kept, **new}, "checkpoint")
     for key in new:
         resumed.sources[key] = args.sources[key]
-    _refuse_finished(loaded, resumed, changed, path)
+    _refuse_fewer_epochs(loaded, new, path)
+    _refuse_finished(loaded, resumed, changed, path, again)
     done, batches = loaded.state["epoch"] + 1, loaded.state.get("batches_done", 0)
     part = f" and {batches} of {loaded.state['batches']} batches" if batches else ""
     told = f", with {', '.join(f'{k}={v}' for k, v in new.items())}" if new else ""
-    LOGGER.info("Resuming %s after epoch %d%s of %d%s", path.absolute(), done, part, resumed.epochs, told)
+    LOGGER.info("Resuming %s after epoch %d%s of %d%s", loaded.path.absolute(), done, part, resumed.epochs, told)
     asked = asked_of(args)
     return Resumption(resumed, folder, loaded, changed, {**before, **{k: asked[k] for k in new}})
 
@@ -223,8 +224,22 @@ def is_over(state: Mapping[str, Any], epochs: int, changed: Mapping[str, Any]) -
     return stopped or (state["epoch"] + 1 >= epochs and not state.get("batches_done"))
 
 
-def _refuse_finished(loaded: Checkpoint, args: Config, changed: Mapping[str, Any], path: Path) -> None:
-    """A run that is over and has validated its best weights is left alone; one that was stopped in between is not."""
+def _refuse_fewer_epochs(loaded: Checkpoint, new: Mapping[str, Any], path: Path) -> None:
+    done, batches = loaded.state["epoch"] + 1, loaded.state.get("batches_done", 0)
+    least = done + bool(batches)
+    if "epochs" in new and new["epochs"] < least:
+        told = f"the run is in epoch {least}" if batches else f"{done} epochs of the run are done"
+        raise ConfigError(f"epochs={new['epochs']}, but {told}", str(path), f"epochs={least} or more")
+
+
+def _refuse_finished(
+    loaded: Checkpoint, args: Config, changed: Mapping[str, Any], path: Path, again: bool = False
+) -> None:
+    """A run that is over and has validated its best weights is left alone; one that was stopped in between is not.
+
+    Raises:
+        FinishedRunError: with `again`, for a job that was started once more. ConfigError: without.
+    """
     if not is_over(loaded.state, args.epochs, changed):
         return
     folder = path.parent.parent
@@ -233,7 +248,12 @@ def _refuse_finished(loaded: Checkpoint, args: Config, changed: Mapping[str, Any
     done = loaded.state["epoch"] + 1
     told = f"its {args.epochs} epochs are done" if done >= args.epochs else f"it stopped early, after epoch {done}"
     mend = "give more epochs=, or train from best.pt" if done >= args.epochs else "give a larger patience=, or epochs="
-    raise ConfigError(f"{told}, nothing is left to resume", str(path), mend)
+    told = f"{told}, nothing is left to resume"
+    if again:
+        finished = FinishedRunError(told, str(folder))
+        finished.folder = str(folder.absolute())
+        raise finished
+    raise ConfigError(told, str(path), mend)
 
 
 def resume_command(folder: Path, plugins: object = None) -> str:

@@ -1,7 +1,7 @@
 """Errors a user can cause, each told in one line: what is wrong, where, and the mend.
 
-The command line prints them as `error: …` and leaves with exit code 2; any other exception is a fault of ours (exit
-code 1).
+The command line prints them as `error: …` and leaves with exit code 2 (a FinishedRunError: without `error:`, 0); any
+other exception is a fault of ours (exit code 1).
 """
 
 from __future__ import annotations
@@ -48,6 +48,16 @@ class ModelError(UserError, ValueError):
 
 class CheckpointError(UserError, ValueError):
     """A weights file that cannot be read or written."""
+
+
+class FinishedRunError(UserError):
+    """A run to go on with, by a command that may begin or go on, is over: nothing is left to do, and nothing is wrong.
+
+    Attributes:
+        folder: of the run.
+    """
+
+    folder: str = ""
 
 
 class LostRankError(Exception):

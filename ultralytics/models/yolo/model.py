@@ -26,7 +26,7 @@ from ultralytics.nn.plugins import load_plugins
 from ultralytics.nn.summary import ModelReport, explain
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.nn.transfer import TransferReport
-from ultralytics.utils.errors import CheckpointError, ConfigError, UserError
+from ultralytics.utils.errors import CheckpointError, ConfigError, FinishedRunError, UserError
 from ultralytics.utils.log import LOGGER, setup_console
 from ultralytics.utils.metrics import DetMetrics
 
@@ -215,7 +215,12 @@ class YOLO:
         names = several_devices(get_cfg(cfg, overrides).device)
         if names:
             return self._train_on(names, cfg, overrides, start)
-        self.trainer = DetectionTrainer(cfg, overrides, weights=start)
+        try:
+            self.trainer = DetectionTrainer(cfg, overrides, weights=start)
+        except FinishedRunError as e:
+            LOGGER.info("%s", e)
+            self._go_on_with(Path(e.folder))
+            return DetMetrics(save_dir=Path(e.folder), names=self.names)
         for event, functions in self.callbacks.items():
             for function in functions:
                 self.trainer.add_callback(event, function)

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from ultralytics.engine.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from ultralytics.engine.distributed import launch, leave
+from ultralytics.engine.distributed import join, launch, leave
 from ultralytics.models.yolo.detect.train import DetectionTrainer
+from ultralytics.utils.errors import FinishedRunError
 from ultralytics.utils.files import write_atomically
 from ultralytics.utils.metrics import ConfusionMatrix, DetMetrics
 
@@ -64,7 +65,12 @@ def run_job(path: str | Path) -> None:
     weights = load_checkpoint(job["weights"]) if job["weights"] else None
     if weights is not None:
         weights.share = job["share"]
-    trainer = DetectionTrainer(job["cfg"], job["overrides"], weights, job["source"])
+    try:
+        trainer = DetectionTrainer(job["cfg"], job["overrides"], weights, job["source"])
+    except FinishedRunError as e:
+        if join().leads:
+            _write_report(Path(job["report"]), Path(e.folder), None)
+        raise
     trainer.command = job["command"]  # what the user typed, and not what started this process
     trainer.train()
     if trainer.team.leads:
