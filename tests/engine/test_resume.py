@@ -1,17 +1,20 @@
 """Which run `resume=` means and what it may be told, from folders made by hand."""
 
+import copy
 import pickle
 
 import pytest
 import torch
 
+from tests.conftest import write_tiny, write_toy
 from ultralytics.cfg.config import get_cfg
 from ultralytics.cli import main
-from ultralytics.engine.checkpoint import save_checkpoint
+from ultralytics.engine.checkpoint import load_checkpoint, save_checkpoint
 from ultralytics.engine.provenance import without_home
 from ultralytics.engine.resume import asked_of, read_resume
 from ultralytics.engine.rundir import named_run_dir
-from ultralytics.utils.errors import ConfigError, FinishedRunError, MissingFileError
+from ultralytics.models.yolo.detect import DetectionTrainer
+from ultralytics.utils.errors import CheckpointError, ConfigError, FinishedRunError, MissingFileError
 
 
 def a_run(folder, args=None, **state):
@@ -216,3 +219,68 @@ def test_the_save_that_is_used_is_named(tmp_path, monkeypatch, caplog):
     last.write_bytes(b"cut short")
     read(last)
     assert f"Resuming {last.with_name('last.prev.pt')} after epoch 4 of 9" in caplog.text
+
+
+# What does not fit it
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """A run of one epoch, and the content of its last.pt."""
+    folder = tmp_path_factory.mktemp("stopped")
+    keys = {
+        "model": str(write_tiny(folder)), "data": str(write_toy(folder)), "epochs": 2, "imgsz": 32, "batch": 6,
+        "nbs": 6, "workers": 0, "device": "cpu", "project": str(folder), "plots": False, "val": False,
+        "preflight": False, "optimizer": "AdamW",
+    }  # fmt: skip
+    trainer = DetectionTrainer(overrides=keys)
+
+    def stop(t):
+        raise KeyboardInterrupt
+
+    trainer.add_callback("on_model_save", stop)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train()
+    return trainer.last, load_checkpoint(trainer.last).state
+
+
+def first(state):
+    return next(iter(state["optimizer"]["state"].values()))
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda s: s.update(loss_mean=torch.zeros(7)),
+        lambda s: first(s).update(exp_avg=torch.zeros(3, 5)),
+        lambda s: first(s).update(exp_avg="much"),
+        lambda s: first(s).update(step=torch.zeros(4)),
+        lambda s: first(s).pop("exp_avg_sq"),
+        lambda s: s["optimizer"]["param_groups"][0].pop("betas"),
+        lambda s: s["optimizer"]["param_groups"][0].update(lr="much"),
+        lambda s: s["optimizer"]["param_groups"].pop(),
+        lambda s: s["weights"].popitem(),
+        lambda s: s["rng"].update(torch=torch.zeros(3)),
+        lambda s: s.update(pending_gradients={k: torch.zeros(1, 2, 3) for k in s["weights"]}),
+    ],
+    ids=["loss", "shape", "type", "step", "entry", "setting", "rate", "group", "weights", "rng", "gradients"],
+)
+def test_a_state_that_does_not_fit_is_one_line(stopped, spoil):
+    last, state = stopped
+    state = copy.deepcopy(state)
+    spoil(state)
+    save_checkpoint(last, state)
+    with pytest.raises(
+        CheckpointError, match=r"last\.pt: its state does not fit the run: .* \(use an earlier copy"
+    ) as e:
+        DetectionTrainer(overrides={"resume": str(last)})._setup()
+    assert len(str(e.value)) < 900
+    assert "\n" not in str(e.value)
+
+
+def test_a_state_that_fits_is_taken(stopped):
+    last, state = stopped
+    save_checkpoint(last, state)
+    resumed = DetectionTrainer(overrides={"resume": str(last)})
+    resumed._setup()
+    assert torch.equal(first({"optimizer": resumed.optimizer.state_dict()})["exp_avg"], first(state)["exp_avg"])

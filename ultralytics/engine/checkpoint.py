@@ -181,7 +181,7 @@ def restoring(path: Path) -> Iterator[None]:
     except UserError:
         raise
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as e:
-        told = f"its state does not fit the run: {type(e).__name__}: {e}"
+        told = one_line(f"its state does not fit the run: {type(e).__name__}: {' '.join(str(e).split())}", 400)
         raise CheckpointError(told, str(path), "use an earlier copy, or train from its weights with model=") from e
 
 

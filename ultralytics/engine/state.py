@@ -69,11 +69,15 @@ def state_of(trainer: BaseTrainer) -> dict[str, Any]:
 
 
 def restore(trainer: BaseTrainer, state: dict[str, Any]) -> None:
-    """Become the run of a checkpoint's state."""
+    """Become the run of a checkpoint's state.
+
+    Raises:
+        KeyError, TypeError, ValueError, RuntimeError: it does not fit; see `checkpoint.restoring`.
+    """
     trainer.model.load_state_dict(state["weights"])
     trainer.ema.ema.load_state_dict(state["ema"])
     trainer.ema.updates = state["updates"]
-    trainer.optimizer.load_state_dict(state["optimizer"])
+    _restore_optimizer(trainer.optimizer, state["optimizer"])
     trainer.scaler.load_state_dict(state["scaler"])
     trainer.stopper.best_fitness, trainer.stopper.best_epoch = state["best_fitness"], state["best_epoch"]
     if trainer.args.save and trainer.team.lead(trainer.epoch_of_best) != state["best_epoch"]:
@@ -89,6 +93,42 @@ def restore(trainer: BaseTrainer, state: dict[str, Any]) -> None:
         trainer.make_schedule()
     trainer.lr_factor, trainer.rollbacks = state.get("lr_factor", 1.0), state.get("rollbacks", 0)
     trainer.skipped, trainer.skips_in_a_row = state.get("skipped", 0), state.get("skips_in_a_row", 0)
+
+
+_SINGLE = ("step", "mu_product")  # what optimisers keep as one number per parameter; all else has its shape
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """torch's own takes any tensors and settings, and would fail in the first step.
+
+    Raises:
+        ValueError, KeyError: they are not those of this optimiser's parameters.
+    """
+    settings = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, mine in zip(optimizer.param_groups, settings, strict=True):
+        for key, value in mine.items():
+            theirs = group[key]
+            if not isinstance(value, bool | int | float | tuple):  # others depend on torch's version
+                continue
+            pair = list(theirs) if isinstance(value, tuple) else [theirs]
+            if not all(isinstance(v, int | float) for v in pair):
+                raise ValueError(f"the optimiser's {key} is {theirs!r}")
+    known: set[str] = set()
+    for parameter, entries in optimizer.state.items():
+        known = known or set(entries)
+        if set(entries) != known:
+            raise ValueError(
+                f"the optimiser's tensors are {sorted(entries)} of one parameter, {sorted(known)} of another"
+            )
+        for key, value in entries.items():
+            if key in _SINGLE:
+                fits = isinstance(value, int | float) or (isinstance(value, Tensor) and value.numel() == 1)
+            else:
+                fits = value is None or (isinstance(value, Tensor) and value.shape == parameter.shape)
+            if not fits:
+                shape = tuple(value.shape) if isinstance(value, Tensor) else value
+                raise ValueError(f"the optimiser's {key} of a parameter of {tuple(parameter.shape)} is {shape}")
 
 
 def _restore_rank(trainer: BaseTrainer, state: Mapping[str, Any]) -> None:
@@ -124,4 +164,7 @@ def _restore_position(trainer: BaseTrainer, state: Mapping[str, Any]) -> None:
     trainer.last_opt_step = trainer.finished * batches + trainer.batches_done - 1 - gathered
     trainer.loss_count = state.get("loss_count", 0)
     if "loss_mean" in state:
+        if state["loss_mean"].shape != trainer.loss_mean.shape:
+            told = f"{tuple(state['loss_mean'].shape)}, and the loss has {len(trainer.loss_mean)} parts"
+            raise ValueError(f"loss_mean is {told}")
         trainer.loss_mean = state["loss_mean"].to(trainer.device)
