@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from tests.hostile import hostile
+from ultralytics.cfg.config import get_cfg
 from ultralytics.engine.checkpoint import save_checkpoint
 from ultralytics.models.yolo.detect.train import load_trained
 from ultralytics.nn.tasks import DetectionModel
@@ -160,7 +161,9 @@ def naming(folder, toy, nested):
     state = {"model": spec, "names": dict(enumerate("abc")), "ema": model.state_dict(), "train_args": args}
     state |= {"format": "ultralytics-fla", "format_version": 1, "weights": model.state_dict(), "epoch": 0}
     state |= {"optimizer": {"state": {}, "param_groups": []}, "optimizer_name": "AdamW"}
+    state |= {"asked": {"plugins": [str(plugin)], "cfg": str(recipe)}}
     file = folder / f"run{nested}" / "weights" / "last.pt"
     file.parent.mkdir(parents=True)
     torch.save(state, file)
+    get_cfg(None, {"plugins": [str(plugin)], "data": str(toy)}).save_yaml(file.parent.parent / "args.yaml")
     return file

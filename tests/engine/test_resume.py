@@ -10,7 +10,7 @@ from tests.conftest import write_tiny, write_toy
 from ultralytics.cfg.config import get_cfg
 from ultralytics.cli import main
 from ultralytics.engine.checkpoint import load_checkpoint, save_checkpoint
-from ultralytics.engine.provenance import without_home
+from ultralytics.engine.provenance import provenance, without_home
 from ultralytics.engine.resume import asked_of, read_resume
 from ultralytics.engine.rundir import named_run_dir
 from ultralytics.models.yolo.detect import DetectionTrainer
@@ -219,6 +219,28 @@ def test_the_save_that_is_used_is_named(tmp_path, monkeypatch, caplog):
     last.write_bytes(b"cut short")
     read(last)
     assert f"Resuming {last.with_name('last.prev.pt')} after epoch 4 of 9" in caplog.text
+
+
+def test_every_value_keeps_its_source(tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("mosaic: 0.5\n")
+    args = get_cfg(recipe, {"model": "yolov8n.yaml", "data": "data/shapes.yaml", "epochs": 9}, "command line")
+    args.set("lr0", 0.002, "auto")
+    last = a_run(tmp_path / "run", args.to_dict(), sources=args.sources)
+    given = {"resume": str(last), "epochs": 12, "patience": 3}
+    found = read_resume(get_cfg(None, given, "argument")).args
+    assert {k: v for k, v in found.sources.items() if v != "default"} == {
+        "model": "command line", "data": "command line", "mosaic": str(recipe), "lr0": "auto", "epochs": "argument",
+        "patience": "argument",
+    }  # fmt: skip
+    before = provenance(torch.device("cpu"), args)
+    record = provenance(torch.device("cpu"), found, before=before)
+    assert record["config"]["mosaic"] == {"value": 0.5, "source": str(recipe)}
+    assert record["history"][0]["config"] == {"epochs": {"value": 9, "source": "command line"}}
+    last.unlink()
+    found = again(tmp_path / "run", epochs=9).args
+    assert (found.sources["epochs"], found.sources["nbs"]) == ("command line", "default")
+    assert found.sources["mosaic"] == str(tmp_path / "run" / "args.yaml")
 
 
 # What does not fit it

@@ -267,6 +267,7 @@ _COUNTS = (
 # What the entries of an own file must be, wherever they are there.
 _ENTRIES: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("model", "train_args", "asked", "scaler", "rng", "provenance"), _mapping),
+    "sources": lambda v: _mapping(v) and all(isinstance(s, str) for s in v.values()),
     **dict.fromkeys(("ema", "weights", "pending_gradients"), _tensors),
     **dict.fromkeys(_COUNTS, _count),
     "last_opt_step": lambda v: isinstance(v, int),

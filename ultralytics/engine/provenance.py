@@ -68,6 +68,11 @@ def provenance(
     if before:
         earlier = before.get("history")
         short = {k: v for k, v in before.items() if k not in ("history", "config")}
+        # Of the configuration, what the run that goes on has otherwise.
+        config, now = before.get("config"), record.get("config", {})
+        if isinstance(config, dict) and args is not None:
+            changed = {k: v for k, v in config.items() if v != now.get(k)}
+            short |= {"config": changed} if changed else {}
         record["history"] = [*(earlier if isinstance(earlier, list) else []), short]
     return record
 

@@ -98,8 +98,10 @@ def read_resume(args: Config, again: bool = False) -> Resumption:
     before = loaded.state.get("asked", {})
     new, changed = _told_anew(kept, before, args, path, again)
     resumed = get_cfg(None, {**kept, **new}, "checkpoint")
-    for key in new:
-        resumed.sources[key] = args.sources[key]
+    sources = loaded.state.get("sources")
+    if sources is not None:  # files of earlier code have none
+        resumed.sources = {k: sources.get(k, "default") for k in resumed.sources}
+    resumed.sources |= {k: args.sources[k] for k in new}
     _refuse_fewer_epochs(loaded, new, path)
     _refuse_finished(loaded, resumed, changed, path, again)
     done, batches = loaded.state["epoch"] + 1, loaded.state.get("batches_done", 0)
@@ -182,8 +184,9 @@ def _from_the_beginning(begun: Path, args: Config, again: bool) -> Resumption:
     if again:
         new = {k: getattr(args, k) for k in asked}
     resumed = get_cfg(None, {**kept, **new}, str(begun))
-    for key in new:
-        resumed.sources[key] = args.sources[key]
+    unsaid = get_cfg().to_dict()
+    resumed.sources = {k: "default" if getattr(resumed, k) == unsaid[k] else s for k, s in resumed.sources.items()}
+    resumed.sources |= {k: args.sources[k] for k in new}
     LOGGER.info("%s was stopped before its first save: it begins again", begun.parent.absolute())
     return Resumption(resumed, begun.parent, None, changed, {k: asked[k] for k in new})
 

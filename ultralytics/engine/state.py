@@ -12,6 +12,7 @@ from torch import Tensor
 
 import ultralytics
 from ultralytics.engine.checkpoint import portable
+from ultralytics.engine.provenance import without_home
 from ultralytics.engine.resume import random_state, restore_random_state
 from ultralytics.utils.log import LOGGER
 
@@ -39,6 +40,7 @@ def state_of(trainer: BaseTrainer) -> dict[str, Any]:
         "best_fitness": trainer.stopper.best_fitness,
         "train_args": portable(trainer.args.to_dict()),
         "asked": trainer.asked,
+        "sources": without_home({k: v for k, v in trainer.args.sources.items() if v != "default"}),
         "provenance": trainer.provenance,
         "version": ultralytics.__version__,
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
