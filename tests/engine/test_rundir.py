@@ -44,10 +44,10 @@ import os, sys, time
 from pathlib import Path
 from ultralytics.engine.rundir import RunLock
 lock = RunLock(Path(sys.argv[1]))
-if os.fork() == 0:  # a worker that outlives the run by a while
+if os.fork() == 0:  # a worker that outlives the run by a while, and tells when what follows a fork is done
+    print("held", flush=True)
     time.sleep(20)
     os._exit(0)
-print("held", flush=True)
 time.sleep(20)
 """
 
