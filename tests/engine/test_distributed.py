@@ -482,6 +482,40 @@ def test_a_killed_rank_ends_the_run_which_goes_on_with_one_or_two(tiny, toy, tmp
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds the ranks in /proc")
+@pytest.mark.parametrize("torchrun", [(), ("--nproc_per_node=2",)], ids=["device=cpu,cpu", "torchrun"])
+def test_ranks_leave_when_the_process_that_started_them_is_killed(tiny, toy, tmp_path, torchrun):
+    (tmp_path / "tmp").mkdir()
+    device = "cpu" if torchrun else "cpu,cpu"
+    keys = plain(tiny, toy, tmp_path, epochs=3000, device=device, val=False, close_mosaic=0, workers=1)
+    process = start(keys, *torchrun, env={**os.environ, "TMPDIR": str(tmp_path / "tmp")})
+    ranks = [pid_of_rank(tmp_path / "r", r) for r in range(2)]
+    process.kill()
+    process.wait()
+    killed = time.monotonic()
+    while any(is_running(r) for r in ranks) and time.monotonic() - killed < 30:
+        time.sleep(0.1)
+    for r in filter(is_running, ranks):
+        os.kill(r, signal.SIGKILL)
+    assert time.monotonic() - killed < 10
+    finished(process)  # what they started has gone as well: nobody has the pipes open
+    assert not list((tmp_path / "tmp").glob("job_*"))
+    run = tmp_path / "r" / "it"
+    done = load_checkpoint(run / "weights" / "last.pt").state["epoch"] + 1
+    code, out, err = finished(start({"resume": run, "epochs": done + 2, "device": "cpu,cpu"}))
+    assert code == 0, out + err
+    assert load_checkpoint(run / "weights" / "last.pt").state["epoch"] + 1 == done + 2
+
+
+def is_running(pid):
+    """Whether a process is there, and more than an entry that nobody has asked for yet."""
+    try:
+        return Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", ["kill a rank", "SIGTERM", "Ctrl-C"])
 def test_two_ranks_that_are_stopped_and_resumed_end_where_two_that_were_not_do(tiny, toy, tmp_path, stop):
     """Gradients gather over 2 or 3 batches of 3 per epoch, so there are some under way wherever it stops."""

@@ -7,8 +7,6 @@ import math
 import os
 import signal
 import sys
-import threading
-import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -23,6 +21,7 @@ from ultralytics.cfg.config import Config
 from ultralytics.cfg.dataset import DatasetSpec
 from ultralytics.data.dataset import YOLODataset
 from ultralytics.utils.errors import UserError
+from ultralytics.utils.processes import leave_with
 from ultralytics.utils.types import Batch, SampleKey, Share
 
 # Where a sample's partners come from: the whole split when it is small, else the batches that the same worker has just
@@ -259,20 +258,13 @@ def _start_worker(run: int, _: int) -> None:
     """Make a process a worker of the process `run`."""
     # torch's own watch begins with whoever is the parent when the worker is ready: one whose run is killed before that
     # would wait for ever.
-    threading.Thread(target=_leave_with, args=(run,), daemon=True).start()
+    leave_with(run, ALONE)
     # A signal to the whole group means the run, which goes on to the end of its batch and then ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _leave_soon)
     gc.freeze()  # a collection would write to every object that came from the run, and so make copies of their pages
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
-
-
-def _leave_with(run: int) -> None:
-    """End this process once its run is no longer its parent."""
-    while os.getppid() == run:
-        time.sleep(ALONE)
-    os._exit(1)
 
 
 def _leave_soon(*_: object) -> None:

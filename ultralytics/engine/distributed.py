@@ -19,7 +19,6 @@ import os
 import random
 import signal
 import sys
-import tempfile
 import threading
 import time
 import weakref
@@ -36,6 +35,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ultralytics.engine.device import device_names
 from ultralytics.utils.errors import ConfigError, LostRankError, UserError
 from ultralytics.utils.log import silence
+from ultralytics.utils.processes import leave_with
 from ultralytics.utils.types import Share
 
 T = TypeVar("T")
@@ -43,7 +43,8 @@ PATIENCE = timedelta(hours=6)  # of a rank that waits for others: they may scan 
 GRACE = 25.0  # seconds between a request to leave and leaving by force; the agent waits for 30
 LOST = "lost the connection to another rank"
 WATCHED = 0.2  # seconds between two looks at the ranks
-LAUNCHED = "ULTRALYTICS_LAUNCHED"  # set for ranks that `launch` has started, which tells their errors
+ALONE = 2.0  # seconds between a rank's looks at whether the process that started it is still there
+LAUNCHED = "ULTRALYTICS_LAUNCHED"  # for ranks that `launch` has started, which tells their errors: its process's number
 
 
 class Team:
@@ -303,6 +304,7 @@ def join() -> Team:
     size = world_size()
     if size == 1:
         return Team()
+    leave_with_agent()
     if not dist.is_initialized():
         needed = [k for k in ("RANK", "MASTER_ADDR", "MASTER_PORT") if k not in os.environ]
         if needed:
@@ -488,6 +490,31 @@ def several_devices(device: Any) -> list[str]:
     return names if len(names) > 1 and world_size() == 1 else []
 
 
+def leave_with_agent(last: Callable[[], object] = int) -> None:
+    """End this rank soon after the process that started it, torchrun or `launch`, is gone: killed, it can end nobody,
+    and its ranks would train on in a run that nobody can reach.
+
+    Args:
+        last: is called before the end. Of several calls the first counts.
+    """
+    if _FOLLOWS or os.name != "posix" or not {LAUNCHED, "TORCHELASTIC_RUN_ID"} & set(os.environ):
+        return
+    _FOLLOWS.append(True)
+    parent = os.getppid()
+    launcher = os.environ.get(LAUNCHED, "")
+    if launcher.isdigit():
+        try:
+            os.kill(int(launcher), 0)
+        except ProcessLookupError:  # gone already: this process has another parent since
+            parent = int(launcher)
+        except OSError:
+            pass
+    leave_with(parent, ALONE, last)
+
+
+_FOLLOWS: list[bool] = []
+
+
 def _leave_when_stuck() -> None:
     """End this process GRACE seconds after SIGTERM where it is stuck in a call that never returns, such as an exchange
     with a dead GPU: Python's own handlers wait for the call."""
@@ -514,13 +541,13 @@ def _leave_when_stuck() -> None:
 # Starting ranks
 
 
-def launch(names: Sequence[str], words: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+def launch(names: Sequence[str], words: Sequence[str], folder: Path) -> None:
     """Run `python -m ultralytics WORDS` as one rank per device under the agent that torchrun runs, on a port that the
     system chooses, and wait for them.
 
     Args:
         names: the devices; the ranks find theirs in their own `device=`.
-        environment: variables to add.
+        folder: for what the ranks tell of their errors; the caller's to remove.
 
     Raises:
         UserError: of a rank, with its number. LostRankError: a rank failed or was killed: which, and how.
@@ -532,43 +559,42 @@ def launch(names: Sequence[str], words: Sequence[str], environment: Mapping[str,
 
     root = str(Path(__file__).resolve().parents[2])  # the ranks must find this package as well
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
-    added = {"PYTHONPATH": path, **(environment or {}), LAUNCHED: "1"}
+    added = {"PYTHONPATH": path, LAUNCHED: str(os.getpid())}
     kept = {key: os.environ.get(key) for key in added}
     handlers = {s: signal.getsignal(s) for s in _SIGNALS}
     noise = logging.getLogger("torch.distributed.elastic")
     level = noise.level
     caught = 0
-    with tempfile.TemporaryDirectory(prefix="ranks_") as folder:
-        config = LaunchConfig(
-            min_nodes=1,
-            max_nodes=1,
-            nproc_per_node=len(names),
-            run_id="ultralytics",
-            rdzv_backend="c10d",
-            rdzv_endpoint="localhost:0",
-            local_addr="localhost",
-            max_restarts=0,
-            monitor_interval=WATCHED,
-            logs_specs=DefaultLogsSpecs(log_dir=folder),
-        )
-        try:
-            os.environ.update(added)
-            noise.setLevel(logging.CRITICAL)
-            elastic_launch(config, sys.executable)("-m", "ultralytics", *words)
-        except ChildFailedError as e:
-            raise _cause(e.failures, names) from None
-        except SignalException as e:
-            caught = int(e.sigval)
-        finally:
-            noise.setLevel(level)
-            for key, value in kept.items():
-                if value is None:
-                    os.environ.pop(key, None)
-                else:
-                    os.environ[key] = value
-            if threading.current_thread() is threading.main_thread():
-                for s, handler in handlers.items():
-                    signal.signal(s, handler)
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=len(names),
+        run_id="ultralytics",
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        local_addr="localhost",
+        max_restarts=0,
+        monitor_interval=WATCHED,
+        logs_specs=DefaultLogsSpecs(log_dir=str(folder)),
+    )
+    try:
+        os.environ.update(added)
+        noise.setLevel(logging.CRITICAL)
+        elastic_launch(config, sys.executable)("-m", "ultralytics", *words)
+    except ChildFailedError as e:
+        raise _cause(e.failures, names) from None
+    except SignalException as e:
+        caught = int(e.sigval)
+    finally:
+        noise.setLevel(level)
+        for key, value in kept.items():
+            if value is None:
+                os.environ.pop(key, None)
+            else:
+                os.environ[key] = value
+        if threading.current_thread() is threading.main_thread():
+            for s, handler in handlers.items():
+                signal.signal(s, handler)
     if caught == signal.SIGINT:
         raise KeyboardInterrupt
     if caught:

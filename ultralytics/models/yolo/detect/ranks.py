@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ultralytics.engine.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from ultralytics.engine.distributed import join, launch, leave
+from ultralytics.engine.distributed import join, launch, leave, leave_with_agent
 from ultralytics.models.yolo.detect.train import DetectionTrainer
 from ultralytics.utils.errors import FinishedRunError
 from ultralytics.utils.files import write_atomically
@@ -55,12 +57,14 @@ def train_on_ranks(
             "command": sys.argv[1:] if source == "command line" else [],
         }
         job.write_text(json.dumps(plain, default=str), encoding="utf-8")
-        launch(names, [JOB, str(job)])
+        launch(names, [JOB, str(job)], Path(folder))
         return _read_report(report)
 
 
 def run_job(path: str | Path) -> None:
     """What each rank does."""
+    # The folder is the launching process's to remove; where that was killed, its ranks do it.
+    leave_with_agent(partial(shutil.rmtree, Path(path).parent, ignore_errors=True))
     job = json.loads(Path(path).read_text(encoding="utf-8"))
     weights = load_checkpoint(job["weights"]) if job["weights"] else None
     if weights is not None:
