@@ -97,11 +97,21 @@ def test_stop_names_the_module_and_the_images_and_keeps_them(given, how, batch, 
     assert finite(state)
 
 
-@pytest.mark.parametrize("how", [pytest.param("output", marks=pytest.mark.slow), "gradient"])
-def test_skip_drops_the_batch_and_goes_on(given, how, caplog, monkeypatch):
+@pytest.mark.parametrize(
+    ("how", "since"),
+    [
+        pytest.param("output", [2, 0, 0, 0, 2, 0], marks=pytest.mark.slow),
+        ("gradient", [2, 0, 2, 2, 4, 0]),  # met at the step after the fourth batch
+    ],
+)
+def test_skip_drops_the_batch_and_goes_on(given, how, since, caplog, monkeypatch):
+    """since: the images that the statistics of batch norms have seen since ranks averaged them, after each batch."""
     monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
     trainer = spoilt(given, 0, 2, how, on_nan="skip")
+    seen = []
+    trainer.add_callback("on_train_batch_end", lambda t: seen.append(t.images_since))
     trainer.train()
+    assert seen[:6] == since
     state = load_checkpoint(trainer.last).state
     assert finite(state)
     assert (state["skipped"], state["skips_in_a_row"]) == (1, 0)

@@ -607,6 +607,7 @@ class BaseTrainer(ABC):
             if "momentum" in group:
                 group["momentum"] = now.momentum
         self.guard.remember()
+        since = self.images_since
         self.stage = "forward"
         self.preprocess(batch, iteration)
         loss, parts = self.loss(batch)
@@ -624,6 +625,7 @@ class BaseTrainer(ABC):
         except BadStepError as bad:
             bad.parts = parts.detach()
             self.guard.undo()
+            self.images_since = since  # those of the statistics that are back, even if they were averaged in between
             self.stage = ""
             raise
         self.stage = ""
