@@ -557,6 +557,17 @@ def test_a_folder_in_which_a_run_trains_is_refused(given, capsys):
         pass
 
 
+def test_a_folder_that_another_process_has_trained_in_since_it_was_read_is_left_alone(given):
+    trainer = DetectionTrainer(overrides={**given, "epochs": 1, "val": False})
+    trainer.train()
+    late = DetectionTrainer(overrides={"resume": str(trainer.save_dir), "epochs": 3})
+    DetectionTrainer(overrides={"resume": str(trainer.save_dir), "epochs": 2}).train()
+    before = {p.name: p.stat().st_mtime_ns for p in trainer.save_dir.rglob("*")}
+    with pytest.raises(ConfigError, match="another process has trained in this folder since it was read"):
+        late.train()
+    assert {p.name: p.stat().st_mtime_ns for p in trainer.save_dir.rglob("*")} == before
+
+
 @pytest.mark.slow
 def test_results_are_written_anew_from_the_checkpoint(given, whole):
     """As after a kill between results.csv and last.pt, or a table cut short by hand."""

@@ -68,7 +68,7 @@ from ultralytics.engine.schedule import Schedule
 from ultralytics.engine.state import restore, state_of
 from ultralytics.nn.plugins import load_plugins
 from ultralytics.utils.errors import ConfigError, UserError
-from ultralytics.utils.files import remove_unfinished, write_text
+from ultralytics.utils.files import remove_unfinished, stamp, write_text
 from ultralytics.utils.log import LOGGER, progress
 from ultralytics.utils.text import counted
 
@@ -130,6 +130,7 @@ class BaseTrainer(ABC):
         self.alone = False  # a loss is computed outside of the steps that all ranks take together
         self.images_since = 0  # images of this rank since the ranks' batch norms were averaged
         self.resumption: Resumption | None = None
+        self.taken_up: tuple[int, ...] | None = None  # which file last.pt was when it was read
         self.asked = asked_of(self.args)
         self.automatic = self.args.resume == "auto"
         again = self.automatic or not self.args.resume
@@ -137,6 +138,7 @@ class BaseTrainer(ABC):
         if self.args.resume:
             self.resumption = self.team.lead(lambda: read_resume(self.args, again))
             self.args, self.asked = self.resumption.args, self.resumption.asked
+            self.taken_up = stamp(self.resumption.folder / "weights" / "last.pt")
         self.resumed = self.resumption.checkpoint if self.resumption is not None else None
         self.args.plugins = load_plugins(self.args.plugins) or None
         self.device = select_device(self.team.device_name(self.args.device))
@@ -289,6 +291,7 @@ class BaseTrainer(ABC):
     def _begin(self) -> None:
         """Everything before the first step: from here on the run can be resumed."""
         args_file = self.save_dir / "args.yaml"
+        self.team.lead(self._check_taken_up)
         if self.team.leads:
             for folder in (self.save_dir, self.wdir):
                 remove_unfinished(folder)
@@ -822,6 +825,19 @@ class BaseTrainer(ABC):
             LOGGER.warning("The loss or a gradient is not finite: the save before stands, %s", self.last)
 
     # Resuming
+
+    def _check_taken_up(self) -> None:
+        """Make sure, now that the folder is this process's, that no other has trained on since last.pt was read.
+
+        Raises:
+            ConfigError: one has.
+        """
+        if self.resumption is None or self.finished or self.batches_done:  # a second call of `train` goes on from here
+            return
+        if stamp(self.last) != self.taken_up:
+            raise ConfigError(
+                "another process has trained in this folder since it was read", str(self.save_dir), "resume it again"
+            )
 
     def _tell_changes(self, changed: Mapping[str, Any]) -> None:
         """What a resumed run does otherwise than it would have done."""
