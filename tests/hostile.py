@@ -15,6 +15,7 @@ import struct
 import tarfile
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,11 @@ def archive(path: Path, pickled: bytes, records: dict[str, bytes] | None = None,
         z.writestr("archive/version", "3\n")
         for name, data in (records or {}).items():
             z.writestr(name, data)
+
+
+def archived(bodies: dict[str, bytes], protocol: int = 2) -> Makers:
+    """A maker of a weights file for each pickle."""
+    return {k: partial(archive, pickled=program(b, protocol)) for k, b in bodies.items()}
 
 
 class Reduced:
@@ -167,7 +173,7 @@ def calls(canary: Path) -> Makers:
         "string of protocol 0": b"cos\nsystem\n(S'touch " + str(canary).encode() + b"'\ntR",
     }  # fmt: skip
     wrapped = {f"{k} as the model": mapping(model=v) for k, v in list(bodies.items())[:4]}
-    return {k: (lambda p, b=b: archive(p, program(b))) for k, b in {**bodies, **wrapped}.items()}  # type: ignore[misc]
+    return archived({**bodies, **wrapped})
 
 
 def tensors() -> Makers:
@@ -203,7 +209,7 @@ def tensors() -> Makers:
         "a tensor's state": tensor((4,), (1,)) + tuple_(tensor((1,), (1,)), b"K\x00", b"}", b"}") + b"b",
         "a tensor as a key": b"}" + tensor((4,), (1,)) + b"Ns",
     }
-    makers: Makers = {k: (lambda p, b=b: archive(p, program(b))) for k, b in bodies.items()}  # type: ignore[misc]
+    makers = archived(bodies)
     data = {"archive/data/1": bytes(2**21)}
     makers["one half storage as 500 tensors"] = lambda p: archive(p, program(mapping(model=shared)), data)
     return makers
@@ -244,7 +250,7 @@ def streams() -> Makers:
         "text that is no UTF-8": b"X\x02\x00\x00\x00\xff\xfe",
         "an odd mapping": b"}(NNNu",
     }
-    makers: Makers = {k: (lambda p, b=b: archive(p, program(b, 4))) for k, b in bodies.items()}  # type: ignore[misc]
+    makers = archived(bodies, protocol=4)
     makers["no end"] = lambda p: archive(p, b"\x80\x02]")
     makers["an empty pickle"] = lambda p: archive(p, b"")
     return makers
@@ -413,7 +419,7 @@ def fields() -> Makers:
         "a long error": ("model", row(["x" * 10**6])),
         "an error with escapes": ("model", row("\x1b]0;owned\x07\x1b[2J\n\nmodule")),
     }
-    return {k: (lambda p, e=e: torch.save({**whole, e[0]: e[1]}, p)) for k, e in wrong.items()}  # type: ignore[misc]
+    return {k: partial(torch.save, {**whole, name: value}) for k, (name, value) in wrong.items()}
 
 
 def foreign() -> Makers:
@@ -443,7 +449,7 @@ def foreign() -> Makers:
         "hooks": model(_forward_hooks=mapping(a=named("os.system"))),
         "arguments as functions": model()[:-1] + text("train_args") + named("os.system") + b"u",
     }
-    return {k: (lambda p, b=b: archive(p, program(b))) for k, b in bodies.items()}  # type: ignore[misc]
+    return archived(bodies)
 
 
 def hostile(folder: Path, canary: Path) -> dict[str, Path]:

@@ -67,7 +67,7 @@ def install() -> None:
     """Switch it on in this process, if the environment asks for it."""
     if not os.environ.get(SWITCH) or getattr(sys, "_hermetic", False):
         return
-    sys._hermetic = True  # type: ignore[attr-defined]  # the module may be imported under two names
+    sys._hermetic = True  # the module may be imported under two names
     sys.dont_write_bytecode = True
     temporary = os.environ.setdefault(f"{SWITCH}_TMP", os.path.realpath(tempfile.gettempdir()))
     home = os.environ.get(f"{SWITCH}_HOME")
@@ -95,4 +95,4 @@ def _follow() -> None:
         kwargs["env"] = given
         start(self, *args, **kwargs)
 
-    subprocess.Popen.__init__ = hermetic  # type: ignore[method-assign]
+    subprocess.Popen.__init__ = hermetic

@@ -300,7 +300,9 @@ def test_random_streams_of_the_program_go_on(given):
     """What a callback or a plugin draws from the global generators is the same after a resumption."""
 
     def draws(trainer, into):
-        draw = lambda t: into.append((random.random(), float(np.random.rand()), float(torch.rand(()))))  # noqa: E731
+        def draw(_):
+            into.append((random.random(), float(np.random.rand()), float(torch.rand(()))))
+
         trainer.add_callback("on_train_batch_end", draw)
         return trainer
 
@@ -420,10 +422,10 @@ RUNNER = "import sys; from ultralytics.cli import main; sys.exit(main(sys.argv[1
 
 
 def spawn(*words, out):
-    log = open(out, "a", encoding="utf-8")  # noqa: SIM115  # it is the child's
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
     command = [sys.executable, "-c", RUNNER, "train", *words]
-    return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True)
+    with open(out, "a", encoding="utf-8") as log:  # the child has its own of it
+        return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True)
 
 
 def words_of(given):
