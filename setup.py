@@ -32,13 +32,16 @@ class BuildWithYamls(build_py):
         for name, folder in BUNDLED.items():
             target = Path(self.build_lib) / "ultralytics" / "bundled" / name
             self.mkpath(str(target))
-            for file in sorted((ROOT / folder).glob("*.yaml")):
+            files = sorted((ROOT / folder).glob("*.yaml"))
+            if not files:
+                raise SystemExit(f"error: there is no YAML in {ROOT / folder}; the package would lack its {name}")
+            for file in files:
                 self.copy_file(str(file), str(target / file.name))
 
 
 setup(
     name="ultralytics-fla",
-    version=re.search(r'__version__ = "(.+?)"', (ROOT / "ultralytics" / "__init__.py").read_text())[1],
+    version=re.search(r'__version__ = "(.+?)"', (ROOT / "ultralytics" / "__init__.py").read_text(encoding="utf-8"))[1],
     description="YOLOv8 detection with Focused Linear Attention",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",

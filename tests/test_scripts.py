@@ -110,6 +110,44 @@ def test_an_environment_of_another_python_is_not_taken_for_the_named_one(tmp_pat
     assert f"Making the environment {clone / used} " in done.stdout
 
 
+@pytest.mark.slow
+def test_a_source_archive_makes_a_package_with_its_yamls(tmp_path):
+    """`python -m build` makes the wheel from the source archive, not from the clone."""
+    pytest.importorskip("setuptools")
+    clone = tmp_path / "clone"
+    shutil.copytree(CLONE / "ultralytics", clone / "ultralytics", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(CLONE / "cfg", clone / "cfg")
+    (clone / "data").mkdir()
+    (clone / "tests").mkdir()
+    for file in [*CLONE.glob("*.*"), *CLONE.glob("data/*.yaml")]:
+        if file.is_file():
+            shutil.copy(file, clone / file.relative_to(CLONE))
+
+    def setup(folder, *words):
+        done = subprocess.run(
+            [sys.executable, "setup.py", "-q", *words],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+
+    setup(clone, "sdist", "-d", str(tmp_path))
+    shutil.unpack_archive(next(tmp_path.glob("*.tar.gz")), tmp_path / "unpacked")
+    source = next((tmp_path / "unpacked").iterdir())
+    setup(source, "build", "-b", str(tmp_path / "built"))
+    package = tmp_path / "built" / "lib" / "ultralytics"
+    for name, folder in {"models": "cfg/models", "recipes": "cfg/recipes", "data": "data"}.items():
+        expected = {file.name for file in (CLONE / folder).glob("*.yaml")}
+        assert expected <= {file.name for file in (package / "bundled" / name).iterdir()}
+    assert (package / "py.typed").is_file()
+    shutil.rmtree(source / "cfg" / "models")
+    with pytest.raises(AssertionError, match="no YAML"):
+        setup(source, "build", "-b", str(tmp_path / "again"))
+
+
 def test_the_environment_check_names_what_is_missing(tmp_path):
     wanted = tmp_path / "requirements.txt"
     wanted.write_text("torch==0.0.1\nno-such-package==1.0\n")
