@@ -8,6 +8,8 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 
+# Every one of these passes the tests with its pins; a newer one may work. The first is the oldest that does.
+PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
 # What works; requirements.txt pins what is tested. scripts/check_env.py reads this list as well.
 INSTALL_REQUIRES = [
     "torch>=2.6",
@@ -30,18 +32,22 @@ class BuildWithYamls(build_py):
         for name, folder in BUNDLED.items():
             target = Path(self.build_lib) / "ultralytics" / "bundled" / name
             self.mkpath(str(target))
-            for file in sorted((ROOT / folder).glob("*.yaml")):
+            files = sorted((ROOT / folder).glob("*.yaml"))
+            if not files:
+                raise SystemExit(f"error: there is no YAML in {ROOT / folder}; the package would lack its {name}")
+            for file in files:
                 self.copy_file(str(file), str(target / file.name))
 
 
 setup(
     name="ultralytics-fla",
-    version=re.search(r'__version__ = "(.+?)"', (ROOT / "ultralytics" / "__init__.py").read_text())[1],
+    version=re.search(r'__version__ = "(.+?)"', (ROOT / "ultralytics" / "__init__.py").read_text(encoding="utf-8"))[1],
     description="YOLOv8 detection with Focused Linear Attention",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="AGPL-3.0-or-later",
-    python_requires=">=3.10",
+    python_requires=f">={PYTHONS[0]}",
+    classifiers=[f"Programming Language :: Python :: {version}" for version in PYTHONS],
     packages=find_packages(include=["ultralytics", "ultralytics.*"]),
     package_data={"ultralytics": ["py.typed"]},
     install_requires=INSTALL_REQUIRES,

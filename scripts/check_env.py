@@ -1,4 +1,4 @@
-"""Exit 0 when this interpreter can run the project: Python 3.10+ and every package within the ranges of setup.py.
+"""Exit 0 when this interpreter can run the project: its Python and every package within the ranges of setup.py.
 
 Needs no package itself.
 
@@ -7,34 +7,52 @@ Needs no package itself.
 """
 
 import ast
+import operator
 import re
 import sys
 from importlib import metadata
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+COMPARISONS = {
+    "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "==": operator.eq, "!=": operator.ne
+}  # fmt: skip
+
+
+def stated(name):
+    """A list of setup.py, which is not run."""
+    for node in ast.parse((ROOT / "setup.py").read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == name:
+            return ast.literal_eval(node.value)
+    raise SystemExit(f"setup.py has no {name}")
 
 
 def ranges():
-    """Name → lowest version, from setup.py."""
-    tree = ast.parse((ROOT / "setup.py").read_text(encoding="utf-8"))
-    for node in tree.body:
-        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "INSTALL_REQUIRES":
-            return [tuple(line.split(">=")) for line in ast.literal_eval(node.value)]
-    raise SystemExit("setup.py has no INSTALL_REQUIRES")
+    """(name, lowest version) of each package, from setup.py."""
+    return [tuple(line.split(">=")) for line in stated("INSTALL_REQUIRES")]
 
 
-def pins(file):
-    """Name → version of a requirements file that hold for this Python."""
+def holds(marker, python):
+    """Whether a marker, comparisons of python_version joined by `and`, is true for a Python such as (3, 10)."""
+    for part in marker.split(" and "):
+        found = re.fullmatch(r"""\s*python_version\s*(<=|>=|<|>|==|!=)\s*(["'])(\d+)\.(\d+)\2\s*""", part)
+        if not found:
+            raise SystemExit(f"this marker is not understood: {marker.strip()}")
+        if not COMPARISONS[found[1]](python, (int(found[3]), int(found[4]))):
+            return False
+    return True
+
+
+def pins(file, python=sys.version_info[:2]):
+    """(name, version) of each line of a requirements file that holds for a Python."""
     found = []
     for line in Path(file).read_text(encoding="utf-8").splitlines():
         line = line.split("#")[0].strip()
         if line.startswith("-r "):
-            found += pins(Path(file).parent / line[3:].strip())
+            found += pins(Path(file).parent / line[3:].strip(), python)
         elif line:
             requirement, _, marker = line.partition(";")
-            limit = re.search(r'python_version (<|>=) "3\.(\d+)"', marker)
-            if not limit or (sys.version_info[1] < int(limit[2])) == (limit[1] == "<"):
+            if not marker or holds(marker, python):
                 found.append(tuple(requirement.strip().split("==")))
     return found
 
@@ -47,7 +65,9 @@ def numbers(version):
 def main():
     """Say what is missing; 0 when nothing is."""
     exact = len(sys.argv) == 3 and sys.argv[1] == "--exact"
-    missing = [] if sys.version_info >= (3, 10) else [f"Python 3.10 (this is {sys.version.split()[0]})"]
+    lowest = stated("PYTHONS")[0]
+    good = sys.version_info >= tuple(numbers(lowest))
+    missing = [] if good else [f"Python {lowest} (this is {sys.version.split()[0]})"]
     for name, wanted in pins(sys.argv[2]) if exact else ranges():
         try:
             have = metadata.version(name)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 # Networks this small lose more to threads than they gain; the suite runs a process per core instead. Commands that
 # tests start inherit it.
 os.environ["OMP_NUM_THREADS"] = "1"
+# What a script puts into the background begins with Ctrl-C ignored; the tests, and the commands they start, send it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import numpy as np
 import pytest

@@ -1,6 +1,9 @@
 import os
 import signal
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -92,3 +95,25 @@ def test_it_ends_as_the_signal_ends_a_program():
     with pytest.raises(SystemExit) as caught:
         interrupts.deliver_again(signal.SIGTERM)
     assert caught.value.code == 143
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="a program begins with ignored signals on POSIX alone")
+def test_the_tests_pass_in_the_background_too():
+    """`nohup scripts/test.sh &` starts them with Ctrl-C ignored, which the package leaves so, as it should."""
+    words = [
+        "bash",
+        "-c",
+        'trap "" INT; exec "$@"',
+        "bash",
+        sys.executable,
+        "-m",
+        "pytest",
+        __file__,
+        "-k",
+        "second_ctrl_c",
+    ]
+    done = subprocess.run(
+        words, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stdout[-2000:]

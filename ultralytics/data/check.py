@@ -568,8 +568,8 @@ def _collect(
         }
         report.findings += list(_findings_on_split(report, split, own, usable, rows))
     boxes = np.concatenate([np.zeros((0, 5)), *report.boxes.values()])
-    shapes = np.concatenate([np.zeros((0, 2), np.int64), *report.shapes.values()])
-    report.sizes = _sizes(boxes, shapes, np.concatenate([np.zeros(0, np.int64), *report.per_image.values()]))
+    frames: Int64Array = np.concatenate([np.zeros((0, 2), np.int64), *report.shapes.values()])
+    report.sizes = _sizes(boxes, frames, np.concatenate([np.zeros(0, np.int64), *report.per_image.values()]))
 
 
 def _sizes(boxes: Float64Array, shapes: Int64Array, per_image: Int64Array) -> dict[str, Any]:

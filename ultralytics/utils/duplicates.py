@@ -9,6 +9,7 @@ index and confirmed on thumbnails.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import cv2
 import numpy as np
@@ -92,7 +93,7 @@ class Groups:
     """Which of n things belong together (union-find)."""
 
     def __init__(self, n: int) -> None:
-        self.parent = np.arange(n)
+        self.parent: Int64Array = np.arange(n, dtype=np.int64)
 
     def _root(self, i: int) -> int:
         parent = self.parent
@@ -109,7 +110,7 @@ class Groups:
 
     def _flatten(self) -> Int64Array:
         while True:
-            above = self.parent[self.parent]
+            above: Int64Array = self.parent[self.parent]
             if (above == self.parent).all():
                 return above
             self.parent = above
@@ -145,7 +146,8 @@ class _Band:
         up = np.uint64(48) - self.shift
         if not up:
             return hashes
-        return (hashes << up) | (hashes >> (np.uint64(64) - up))  # type: ignore[no-any-return]  # uint64 as they came
+        rotated: UInt64Array = (hashes << up) | (hashes >> (np.uint64(64) - up))
+        return rotated
 
     def candidates(self, queries: UInt64Array) -> Iterator[tuple[Int64Array, Int64Array]]:
         """Query and entry numbers that may be near, by value of the band and by each of its bits changed."""
@@ -193,6 +195,6 @@ class _Likeness:
 
 def _flat(thumb: Float32Array) -> Float32Array:
     """A thumbnail's detail as a vector (THUMB², ) of length 1."""
-    detail = (thumb - cv2.GaussianBlur(thumb, (0, 0), 4)).ravel()
+    detail: npt.NDArray[Any] = (thumb - cv2.GaussianBlur(thumb, (0, 0), 4)).ravel()
     detail -= detail.mean()
-    return detail / (np.linalg.norm(detail) + np.float32(1e-6))  # type: ignore[no-any-return]  # float32 as it came
+    return np.asarray(detail / (np.linalg.norm(detail) + np.float32(1e-6)), np.float32)

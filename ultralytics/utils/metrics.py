@@ -154,7 +154,7 @@ def ap_per_class(
     counted = None if ignored is None or not ignored.any() else ~ignored[order]
     classes, labels = np.unique(target_cls, return_counts=True)
     nc = len(classes)
-    x = np.linspace(0, 1, CURVE_POINTS)
+    x = np.linspace(0, 1, CURVE_POINTS, dtype=np.float64)
     ap = np.zeros((nc, tp.shape[1]))
     p_curve, r_curve = np.zeros((nc, CURVE_POINTS)), np.zeros((nc, CURVE_POINTS))
     precision_at_recall = np.zeros((nc, CURVE_POINTS))
@@ -239,7 +239,7 @@ class Metric:
         self.ap_class_index: npt.NDArray[np.int_] = np.zeros(0, dtype=int)
         self.nc = 0
         self.p_curve = self.r_curve = self.f1_curve = self.prec_values = np.zeros((0, CURVE_POINTS))
-        self.px: F64 = np.linspace(0, 1, CURVE_POINTS)
+        self.px: F64 = np.linspace(0, 1, CURVE_POINTS, dtype=np.float64)
 
     @property
     def ap50(self) -> F64:
