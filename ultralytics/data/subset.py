@@ -303,7 +303,8 @@ def _read(choice: _Choice, splits: Sequence[str]) -> list[_Image]:
     for split in splits:
         paths = choice.source.split(split)
         names = relative_names(paths)
-        labels = scan(paths, choice.source.label_nc, desc=f"{split}: ", yaml_file=choice.source.yaml_file)
+        spec = choice.source
+        labels = scan(paths, spec.label_nc, desc=f"{split}: ", yaml_file=spec.yaml_file, keypoints=spec.keypoints)
         choice.left_out += labels.left_out
         for i, file in enumerate(labels.im_files):
             if len(splits) > 1:
@@ -421,8 +422,9 @@ class _Written:
     digests: dict[str, str]
 
 
-def _contents(image: _Image, ids: Mapping[int, int]) -> _Written:
-    labels = "".join(f"{ids[c]} {rest}\n" for c, rest in _texts(judge_labels(label_file(image.file))) if c in ids)
+def _contents(image: _Image, ids: Mapping[int, int], keypoints: int) -> _Written:
+    judged = judge_labels(label_file(image.file), keypoints)
+    labels = "".join(f"{ids[c]} {rest}\n" for c, rest in _texts(judged) if c in ids)
     rows = [(c, rest) for c, rest in _texts(judge_ignored(ignore_file(image.file))) if c == ANY_CLASS or c in ids]
     ignore = "".join(f"{'*' if c == ANY_CLASS else ids[c]} {rest}\n" for c, rest in rows)
     try:
@@ -487,7 +489,7 @@ def _build(
     """Write the folder as a whole, then the YAMLs."""
     jobs = [(split, image) for split, images in choice.splits.items() for image in images]
     with ThreadPoolExecutor(max_workers=workers or min(os.cpu_count() or 1, 16)) as pool:
-        results = pool.map(lambda job: _contents(job[1], choice.ids), jobs)
+        results = pool.map(lambda job: _contents(job[1], choice.ids, choice.source.keypoints), jobs)
         contents = list(progress(results, total=len(jobs), desc="Hashing"))
     files: dict[str, dict[str, dict[str, str]]] = {split: {} for split in choice.splits}
     for (split, image), content in zip(jobs, contents, strict=True):
@@ -557,6 +559,8 @@ def _yaml(choice: _Choice, folder: str, digest: str, fold: int) -> str:
     if choice.folds:
         spec |= {split: _fold_list(fold, split) for split in ("train", "val")}
     spec |= {split: f"images/{split}" for split in choice.splits if split != "pool"}
+    if choice.source.kpt_shape is not None:
+        spec["kpt_shape"] = list(choice.source.kpt_shape)
     spec["names"] = dict(enumerate(choice.names))
     what = f"Fold {fold} of {len(choice.folds)} of" if choice.folds else "A subset of"
     header = f"# {what} {choice.source.yaml_file.name}; hash {digest[:12]}. How it was made: {folder}/manifest.json\n"

@@ -131,7 +131,7 @@ class DetectionTrainer(BaseTrainer):
     def _most_boxes(self) -> int:
         if self._boxes is None:
             args = self.args
-            labels = scan(self.data.split("train"), self.data.label_nc, args.fraction)
+            labels = scan(self.data.split("train"), self.data.label_nc, args.fraction, keypoints=self.data.keypoints)
             self._boxes = max((len(labels.boxes(i)[0]) for i in range(len(labels))), default=0)
         return self._boxes
 
