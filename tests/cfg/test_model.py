@@ -18,7 +18,13 @@ from ultralytics.utils.errors import MissingFileError, ModelError
         ("yolov8-fla", "yolov8-fla", None),
         ("yolov8s_mine", "yolov8_mine", "s"),
         ("mynet", "mynet", None),
-        ("yolov8nano", "yolov8nano", None),
+        ("yolov8nano", "yolov8ano", "n"),
+        ("yolov8sCBAM", "yolov8CBAM", "s"),
+        ("yolov8s-x", "yolov8-x", "s"),
+        ("my_yolov10m", "my_yolov10", "m"),
+        ("small", "small", None),
+        ("yolov8", "yolov8", None),
+        ("yolov8ghost", "yolov8ghost", None),
     ],
 )
 def test_the_scale_letter_of_a_name(stem, plain, letter):

@@ -312,7 +312,7 @@ def parse_ignored(text: str) -> tuple[Float64Array, list[int], list[Problem]]:
         words = line.split()
         if not words:
             continue
-        crowd = words[-1] == "crowd"
+        crowd = words[-1] == "crowd" and len(words) > 1
         words = words[:-1] if crowd else words
         everything = words[:1] == ["*"]
         row = _parse_row(["0", *words[1:]] if everything else words, number)

@@ -68,6 +68,8 @@ class DetectionTrainer(BaseTrainer):
             if not args.model:
                 raise ConfigError("no model given", mend="model=cfg/models/yolov8n-fla.yaml, or a .pt file")
             model = DetectionModel(args.model, nc=self.data.nc, verbose=args.verbose, scale=args.model_scale)
+            if model.spec.written_nc not in (None, model.nc) and self.team.leads:
+                LOGGER.info("nc: %d → %d, by the data", model.spec.written_nc, model.nc)
         if isinstance(args.pretrained, str):
             source = load_checkpoint(args.pretrained)
         elif not args.pretrained:
