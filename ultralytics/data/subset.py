@@ -32,7 +32,7 @@ from ultralytics.data.labels import (
     list_images,
     scan,
 )
-from ultralytics.data.prepare.folder import FORMAT, check_whole, making, place_image, read_manifest
+from ultralytics.data.prepare.folder import FORMAT, TakenError, check_whole, making, place_image, read_manifest
 from ultralytics.data.stratify import rank, stratify
 from ultralytics.utils.errors import ConfigError, DatasetError, UserError, nearest
 from ultralytics.utils.files import Checksums, user_path, write_atomically
@@ -456,9 +456,10 @@ def _kept(target: Path, outs: Sequence[Path], choice: _Choice, copy: bool) -> di
     """
     if not target.exists():
         there = next((o for o in outs if o.exists()), None)
-        if there is not None:
+        if there is None:
+            return None
+        if not target.exists():  # another process may have made both meanwhile
             raise UserError("it exists already", str(there), ELSEWHERE)
-        return None
     manifest = read_manifest(target) if (target / "manifest.json").is_file() else None
     if manifest is None or manifest["kind"] != KIND or "source" not in manifest:
         raise UserError("it exists already, and is no subset", str(target), ELSEWHERE)
@@ -495,12 +496,7 @@ def _build(
     for (split, image), content in zip(jobs, contents, strict=True):
         files[split][image.name] = content.digests
     digest = choice_hash(choice.names, files, choice.folds)
-    if kept is not None and kept.get("hash") != digest:
-        raise UserError(
-            "it exists already, and the source has changed since",
-            str(target),
-            "choose another out=, or remove it first",
-        )
+    _refuse_changed(kept, digest, target)
     counts = ", ".join(counted(len(images), f"{split} image") for split, images in choice.splits.items())
     if kept is not None and all(o.exists() for o in outs):
         LOGGER.info("%s is there already: %s, hash %s", target, counts, digest[:12])
@@ -527,10 +523,16 @@ def _build(
     try:
         if kept is None:
             target.parent.mkdir(parents=True, exist_ok=True)
-            with making(target) as folder:
-                _write(folder, jobs, contents, choice, copy)
-                text = json.dumps(manifest, indent=1, ensure_ascii=False)
-                (folder / "manifest.json").write_text(text, encoding="utf-8", errors="surrogateescape")
+            try:
+                with making(target) as folder:
+                    _write(folder, jobs, contents, choice, copy)
+                    text = json.dumps(manifest, indent=1, ensure_ascii=False)
+                    (folder / "manifest.json").write_text(text, encoding="utf-8", errors="surrogateescape")
+            except TakenError:
+                kept = _kept(target, outs, choice, copy)  # another process may have made the same meanwhile
+                if kept is None:
+                    raise
+                _refuse_changed(kept, digest, target)
         for i, out in enumerate(outs):
             if not out.exists():
                 data = _yaml(choice, target.name, digest, i).encode()
@@ -541,7 +543,13 @@ def _build(
             str(e.filename2 or e.filename or target),
             "free some space or choose another out=",
         ) from None
-    LOGGER.info("%s: %s, hash %s", target, counts, digest[:12])
+    there = "" if kept is None else " is there already"
+    LOGGER.info("%s%s: %s, hash %s", target, there, counts, digest[:12])
+
+
+def _refuse_changed(kept: Mapping[str, Any] | None, digest: str, target: Path) -> None:
+    if kept is not None and kept.get("hash") != digest:
+        raise UserError("it exists already, and the source has changed since", str(target), ELSEWHERE)
 
 
 def _put(data: bytes, file: IO[bytes]) -> None:
