@@ -10,9 +10,11 @@ from typing import NamedTuple
 
 from ultralytics.cfg.paths import program
 from ultralytics.utils.files import walk_files
+from ultralytics.utils.images import IMAGE_SUFFIXES
 from ultralytics.utils.text import counted
 
 SUFFIXES = (".txt", ".xml", ".json")
+_IMAGES = tuple(IMAGE_SUFFIXES)
 MOST_FOLDERS = 1000  # looked through; a dataset may lie in a folder of everything
 
 
@@ -79,8 +81,9 @@ def _elsewhere(stems: Mapping[str, Mapping[str, str]]) -> Iterator[Misplaced]:
     every = {stem: expected for own in stems.values() for stem, expected in own.items()}
     for top in sorted({_dataset_folder(folder) for folder in stems}):
         for folder, names in islice(walk_files(top), MOST_FOLDERS):
-            if folder not in stems and not _belongs_to_images(folder):
-                yield from _in_folder(folder, names, every)
+            if folder not in stems:
+                read = _belongs_to_images(folder)
+                yield from (m for m in _in_folder(folder, names, every) if not (read and m.suffix == ".txt"))
 
 
 def _dataset_folder(folder: str) -> str:
@@ -93,7 +96,7 @@ def _belongs_to_images(folder: str) -> bool:
     """Return True for a folder of labels (or ignored regions) where they are read: images lie at its counterpart."""
     for kind in ("labels", "ignore"):
         head, found, tail = f"{folder}{os.sep}".rpartition(f"{os.sep}{kind}{os.sep}")
-        if found and os.path.isdir(f"{head}{os.sep}images{os.sep}{tail}"):
+        if found and any(name.lower().endswith(_IMAGES) for name in _names(f"{head}{os.sep}images{os.sep}{tail}")):
             return True
     return False
 
