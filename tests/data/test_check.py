@@ -126,7 +126,7 @@ def link(root, target, name="images/train/x.png"):
 def poses(root):
     """Every label is a box and three points in it."""
     for i in range(8):
-        put(root, f"pose{i}.png", f"0 .{i + 1} .4 .25 .2 .{i + 1} .41 .{i + 1} .39 .{i + 1} .4\n")
+        put(root, f"pose{i}.png", f"0 .{i + 1} .4 .19 .2 .{i + 1} .41 .{i + 1} .39 .{i + 1} .4\n")
     for name in ("good0", "good1", "good2"):
         (root / f"labels/train/{name}.txt").unlink()
 

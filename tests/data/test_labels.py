@@ -463,10 +463,12 @@ def test_rows_of_a_pose_dataset_are_boxes(tmp_path):
 def test_poses_without_kpt_shape_are_named(tmp_path, caplog, monkeypatch):
     monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
     for i in range(8):
-        x = 0.1 + i / 10
-        picture(tmp_path / "pose", f"{i}.jpg", f"0 {x} .5 .25 .3 {x} .4 {x - 0.1} .6 0 0\n")
-        picture(tmp_path / "hexagon", f"{i}.jpg", f"0 {x} .1 .9 .2 .8 .5 .5 .9 .4 .8\n")
-    scan([tmp_path / "hexagon/images"], nc=1)
+        x = round(0.15 + i / 10, 2)
+        picture(tmp_path / "pose", f"{i}.jpg", f"0 {x} .5 .25 .3 {x} .4 {x - 0.1:.2f} .6 0 0\n")
+        picture(tmp_path / "corner", f"{i}.jpg", f"0 .8{i} .8 .9 .8 .9 .9 .8 .9 .7 .85\n")
+        picture(tmp_path / "quads", f"{i}.jpg", f"0 .5{i} .5 .6 .5 .6 .6 .5 .6\n")
+    for folder in ("corner", "quads"):
+        scan([tmp_path / folder / "images"], nc=1)
     assert "poses" not in caplog.text
     scan([tmp_path / "pose/images"], nc=1)
     assert "8 rows of 11 columns, whose first four numbers are a box around the others: are they poses?" in caplog.text

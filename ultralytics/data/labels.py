@@ -482,7 +482,8 @@ def pose_columns(files: Sequence[str], offsets: Int64Array, columns: Int32Array)
     Args:
         files: n images; offsets: (n + 1,) of their rows; columns: (M,) number of columns of each row.
     """
-    if len(columns) < FEWEST_POSES or columns[0] <= BOX_COLUMNS + 2 or (columns != columns[0]).any():
+    # Oriented boxes, which have nine, are often all found where this holds by chance.
+    if len(columns) < FEWEST_POSES or columns[0] <= BOX_COLUMNS + 4 or (columns != columns[0]).any():
         return 0
     poses = rows = 0
     for image in np.flatnonzero(np.diff(offsets))[:MOST_POSES]:
@@ -495,8 +496,11 @@ def pose_columns(files: Sequence[str], offsets: Int64Array, columns: Int32Array)
 
 
 def _holds_points(values: list[float]) -> bool:
-    """Return True if four numbers are a box that holds the points (x, y) behind it; points at 0, 0 are not seen."""
+    """Return True if four numbers are a box in the image that holds the points (x, y) behind it; those at 0, 0 are not
+    seen."""
     x, y, w, h = values[:4]
+    if max(abs(x - 0.5) + w / 2, abs(y - 0.5) + h / 2) > 0.52:
+        return False
     points = [(px, py) for px, py in zip(values[4::2], values[5::2], strict=False) if px or py]
     return all(abs(px - x) <= w / 2 + 0.01 and abs(py - y) <= h / 2 + 0.01 for px, py in points)
 
