@@ -587,3 +587,18 @@ def test_a_checkpoint_of_another_version_can_still_be_evaluated(tiny, tmp_path):
     )
     assert YOLO(tmp_path / "old.pt").names == {0: "a", 1: "b"}
     assert get_cfg(None, {"epochs": 3}).epochs == 3
+
+
+def test_a_class_count_of_the_yaml_that_the_data_override_is_told(tiny, toy, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
+    caplog.set_level("INFO", "ultralytics")
+    data = yaml.safe_load(tiny.read_text(encoding="utf-8"))
+    keys = {"data": str(toy), "imgsz": 64, "project": str(tmp_path / "runs"), "pretrained": False}
+    for nc, told in ((1, True), (3, False), (None, False)):
+        caplog.clear()
+        data.pop("nc", None)
+        file = tmp_path / "counted.yaml"
+        file.write_text(yaml.safe_dump(data if nc is None else {**data, "nc": nc}), encoding="utf-8")
+        assert DetectionTrainer(overrides={**keys, "model": str(file)}).get_model().nc == 3
+        assert ("nc: 1 → 3, by the data" in caplog.text) is told
+        assert ("by the data" in caplog.text) is told

@@ -16,7 +16,7 @@ CLONE = PACKAGE.parent
 MODEL_FOLDERS = (CLONE / "cfg" / "models", PACKAGE / "bundled" / "models")
 DATA_FOLDERS = (CLONE / "data", PACKAGE / "bundled" / "data")
 RECIPE_FOLDERS = (CLONE / "cfg" / "recipes", PACKAGE / "bundled" / "recipes")
-_SCALE = re.compile(r"(yolov\d+)([nslmx])(?=$|[-_.])")
+_SCALE = re.compile(r"(yolov\d+)([nslmx])")  # whatever follows, as the reference has it
 
 
 def program(mode: str, *words: str) -> str:
@@ -39,7 +39,7 @@ def _installed() -> bool:
 
 
 def split_scale(stem: str) -> tuple[str, str | None]:
-    """A model's file stem without its scale letter, and the letter: "yolov8n-fla" → ("yolov8-fla", "n")."""
+    """A model's file stem without its scale letter, and the letter: "yolov8sMine" → ("yolov8Mine", "s")."""
     match = _SCALE.search(stem)
     return (stem, None) if match is None else (stem[: match.start(2)] + stem[match.end(2) :], match[2])
 

@@ -70,6 +70,7 @@ def build_yolo_dataset(
         prefix=f"{prefix or mode}: ",
         cache_dir=cache_dir,
         yaml_file=data.yaml_file,
+        keypoints=data.keypoints,
     )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from ultralytics.data.labels import LabelSet
 from ultralytics.data.scan_cache import short_digest
 from ultralytics.data.shared_memory import SharedBytes
+from ultralytics.utils.files import open_regular
 from ultralytics.utils.log import LOGGER, progress
 from ultralytics.utils.types import Int64Array, UInt8Array
 
@@ -92,7 +93,8 @@ class DiskImages:
         """The image, from the folder when it is there."""
         path = self.folder / f"{self.contents[i].tobytes().hex()}-{self.key}.npy"
         try:
-            image: UInt8Array = np.load(path, allow_pickle=False)
+            with open_regular(path) as file:
+                image: UInt8Array = np.load(file, allow_pickle=False)
             if image.dtype == np.uint8 and image.shape == (*self.sizes[i], 3):
                 return image
         except (OSError, ValueError, EOFError):  # not there yet, or cut off by a full disk

@@ -32,7 +32,7 @@ class YOLODataset:
         cache: False, "ram" or "disk"; single_cls: all classes become 0; classes: keep these only; fraction: part of the
         images to use.
         prefix: put before messages; cache_dir: folder for what the scan remembers where the data cannot be written to;
-        yaml_file: of the data set, for messages.
+        yaml_file: of the data set, for messages; keypoints: numbers behind the box in a row of a pose dataset.
 
     Attributes:
         labels: the LabelSet; im_files: its paths; rectangles: (number of batches, 2) height and width with `rect`.
@@ -57,11 +57,13 @@ class YOLODataset:
         prefix: str = "",
         cache_dir: Path | None = None,
         yaml_file: Path | None = None,
+        keypoints: int = 0,
     ) -> None:
         self.imgsz, self.augment, self.rect, self.prefix = imgsz, augment, rect, prefix
-        labels = (
-            img_path if isinstance(img_path, LabelSet) else scan(img_path, nc, fraction, prefix, cache_dir, yaml_file)
-        )
+        if isinstance(img_path, LabelSet):
+            labels = img_path
+        else:
+            labels = scan(img_path, nc, fraction, prefix, cache_dir, yaml_file, keypoints)
         if classes is not None:
             labels = labels.keep_classes([classes] if isinstance(classes, int) else classes)
         if single_cls:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -70,7 +71,7 @@ def show(
     cfg = get_cfg(overrides={**(overrides or {}), "imgsz": imgsz}, source=source)
     spec = load_dataset(data)
     name = spec.yaml_file.stem if spec.yaml_file.stem != "data" else spec.yaml_file.parent.name
-    file = _place(out, f"{name}-{split}", overwrite)
+    given = None if out is None else _checked_place(out, overwrite)
     names = relative_names(spec.split(split))
     after = _training_set(cfg, spec, split, names, max(WHOLE_SPLIT, n), seed)
     before = YOLODataset(after.labels, after.imgsz, spec.label_nc)
@@ -84,9 +85,12 @@ def show(
     batch = YOLODataset.collate_fn(samples)
     captions = [text for i in chosen for text in (names[after.im_files[i]], "augmented")]
     columns = 2 * math.ceil(math.sqrt(len(chosen)))
+    file = given or _new_file(f"{name}-{split}")
     try:
         plot_images(batch, file, spec.names, len(samples), SHEET, columns=columns, captions=captions, group=2)
     except UserError as e:
+        if given is None:
+            file.unlink(missing_ok=True)
         raise UserError(e.what, e.where, "free some space or choose another out=") from None
     told = counted(len(chosen), "image")
     LOGGER.info("%s of %s%s before and after augmentation: %s", told, split, ", each" * (len(chosen) > 1), file)
@@ -106,12 +110,22 @@ def _training_set(
         return build_yolo_dataset(cfg, [file], 1, spec, prefix=split)
 
 
-def _place(out: str | Path | None, name: str, overwrite: bool) -> Path:
-    """The file to write."""
-    if out is None:
-        folder = Path("runs") / "show"
-        candidates = (folder / f"{name}{'' if i == 1 else i}.jpg" for i in range(1, 100_000))
-        return next(c for c in candidates if not c.exists())
+def _new_file(name: str) -> Path:
+    """A new, empty file in runs/show, which is this process's: others that run meanwhile take another."""
+    folder = Path("runs") / "show"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for i in range(1, 100_000):
+            file = folder / f"{name}{'' if i == 1 else i}.jpg"
+            with contextlib.suppress(FileExistsError), open(file, "xb"):
+                return file
+    except OSError as e:
+        raise UserError(f"could not be written: {e.strerror or e}", str(folder), "choose another out=") from None
+    raise UserError("it is full", str(folder), "choose another out=")
+
+
+def _checked_place(out: str | Path, overwrite: bool) -> Path:
+    """The file to write, when it may be."""
     file = user_path(out)
     if file.suffix.lower() not in (".jpg", ".jpeg", ".png"):
         raise ConfigError(

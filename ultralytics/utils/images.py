@@ -13,6 +13,8 @@ from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
 from PIL.ImageFile import ImageFile
 
 from ultralytics.utils.errors import UserError
+from ultralytics.utils.files import read_bytes
+from ultralytics.utils.image_header import declared_shape
 from ultralytics.utils.types import UInt8Array
 
 # What cannot be decoded is told in our own words, beside which theirs on standard error are noise.
@@ -26,21 +28,34 @@ VIDEO_SUFFIXES = frozenset(
 )
 
 
+MAX_PIXELS = 500_000_000  # an image of more is not decoded: 1.5 GB
+MAX_BYTES = 2**31 - 1  # OpenCV's decoder takes no more
+
+
+def read_image_file(path: str | Path) -> UInt8Array:
+    """The content of an image's file.
+
+    Raises:
+        OSError: it cannot be read, is no regular file, or is longer than can be decoded; `strerror` says which.
+    """
+    return np.frombuffer(read_bytes(path, MAX_BYTES), np.uint8)
+
+
 def imread(path: str | Path) -> UInt8Array | None:
-    """Decode a picture as BGR uint8 (H, W, 3), turned by its EXIF tag; None when it cannot be read or decoded.
+    """Decode a picture as BGR uint8 (H, W, 3), turned by its EXIF tag; None when it cannot be read or decoded, or has
+    more than MAX_PIXELS.
 
     Grey, 16-bit, palette, transparent and CMYK pictures become 8-bit BGR. The name may hold any characters.
     """
     try:
-        data = np.fromfile(path, np.uint8)
+        return decode(read_image_file(path))
     except OSError:
         return None
-    return decode(data)
 
 
 def decode(data: UInt8Array) -> UInt8Array | None:
     """Decode a picture held in memory; see `imread`."""
-    if not data.size:
+    if not data.size or too_large(data):
         return None
     try:
         return cv2.imdecode(data, cv2.IMREAD_COLOR)  # type: ignore[return-value]  # None when it is no picture
@@ -48,12 +63,28 @@ def decode(data: UInt8Array) -> UInt8Array | None:
         return None
 
 
+def too_large(data: UInt8Array, most: int | None = None) -> str:
+    """Why a picture is too large to decode, as its header tells; "" when it is not.
+
+    Args:
+        most: pixels; MAX_PIXELS when None.
+    """
+    shape = declared_shape(data)
+    if shape is None or shape[0] * shape[1] <= (MAX_PIXELS if most is None else most):
+        return ""
+    return f"{shape[1]}x{shape[0]} pixels: {shape[0] * shape[1] * 3e-9:.1f} GB would be needed for it"
+
+
 def undecodable(source: str | Path | UInt8Array) -> tuple[str, str]:
-    """Why `imread` gave nothing for a file, or `decode` for its content: float or undecodable; and in words."""
+    """Why `imread` gave nothing for a file, or `decode` for its content: huge, float or undecodable; and in words."""
     try:
-        data = source if isinstance(source, np.ndarray) else np.fromfile(source, np.uint8)
+        data = source if isinstance(source, np.ndarray) else read_image_file(source)
+        if why := too_large(data):
+            return "huge", why
         raw = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
-    except (OSError, cv2.error):
+    except OSError as e:
+        return "undecodable", f"cannot be read: {e.strerror or e}"
+    except cv2.error:
         raw = None
     if raw is not None and raw.dtype.kind == "f":
         bits = raw.dtype.itemsize * 8
@@ -61,7 +92,6 @@ def undecodable(source: str | Path | UInt8Array) -> tuple[str, str]:
     return "undecodable", "cannot be decoded as a picture"
 
 
-SMALL_FILE = 16_384  # bytes; asking the header of every tiny picture would take longer than decoding it
 _READERS = (
     (b"\xff\xd8\xff", JpegImagePlugin.JpegImageFile),
     (b"\x89PNG", PngImagePlugin.PngImageFile),
@@ -85,17 +115,6 @@ def open_header(data: UInt8Array) -> ImageFile | None:
         return reader(BytesIO(data.data))
     except Exception:  # a damaged header raises whatever its reader happened upon; decoding will tell
         return None
-
-
-def declared_shape(data: UInt8Array) -> tuple[int, int] | None:
-    """Height and width, as stored, that a picture's header declares; None when it cannot be read, or the file is so
-    small that no picture in it takes long to decode."""
-    if data[:4].tobytes() == b"\x89PNG":
-        return struct.unpack(">II", data[20:24].tobytes() + data[16:20].tobytes()) if data.size >= 24 else None
-    if data.size < SMALL_FILE:
-        return None
-    image = open_header(data)
-    return None if image is None else (image.size[1], image.size[0])
 
 
 def truncated_jpeg(data: UInt8Array) -> bool:

@@ -21,7 +21,7 @@ from ultralytics import __version__
 from ultralytics.data.labels import label_file
 from ultralytics.data.prepare.archive import SUFFIXES, is_archive
 from ultralytics.utils.errors import UserError
-from ultralytics.utils.files import is_at, lock, write_json
+from ultralytics.utils.files import is_at, lock, read_bytes, walk_files, write_json
 from ultralytics.utils.images import IMAGE_SUFFIXES
 from ultralytics.utils.log import LOGGER
 
@@ -51,10 +51,12 @@ def fingerprint(paths: Iterable[Path]) -> str:
     for path in paths:
         for name in sorted(f for f in _files(path) if f.lower().endswith(TOLD)) if path.is_dir() else [""]:
             file = path / name
+            if not os.path.isfile(file):  # a link that leads nowhere, or a pipe
+                continue
             if name.lower().endswith(SUFFIXES) or (not name and is_archive(file)):
                 parts.append((file.name, *_ends(file)))
                 packed = True
-            elif os.path.isfile(file):  # no link that leads nowhere
+            else:
                 entry = os.stat(file)
                 parts.append((name or file.name, entry.st_size, entry.st_mtime_ns))
     digest = hashlib.sha256(repr(parts).encode()).hexdigest()
@@ -151,7 +153,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
         UserError: it cannot be read.
     """
     try:
-        data = json.loads((folder / "manifest.json").read_text(encoding="utf-8", errors="surrogateescape"))
+        data = json.loads(read_bytes(folder / "manifest.json").decode("utf-8", "surrogateescape"))
     except OSError as e:
         raise UserError(f"it cannot be read: {e.strerror or e}", str(folder / "manifest.json")) from None
     except (ValueError, RecursionError):
@@ -164,7 +166,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 
 def _files(folder: Path) -> Iterator[str]:
     """Every file below a folder, relative to it, with "/" between its parts; in no order."""
-    for root, _, names in os.walk(folder, followlinks=True):
+    for root, names in walk_files(folder):
         below = Path(root).relative_to(folder).as_posix()
         yield from (name if below == "." else f"{below}/{name}" for name in names)
 
@@ -175,7 +177,7 @@ def labels_hash(folder: Path) -> str:
     labels = folder / "labels"
     for name in sorted(f for f in _files(labels) if f.endswith(".txt")):
         total.update(name.encode("utf-8", "surrogateescape") + b"\0")
-        total.update(hashlib.sha256((labels / name).read_bytes()).digest())
+        total.update(hashlib.sha256(read_bytes(labels / name)).digest())
     return total.hexdigest()
 
 

@@ -40,7 +40,7 @@ from ultralytics.data.prepare.write import (
     turned,
 )
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError
-from ultralytics.utils.files import read_text, user_path
+from ultralytics.utils.files import read_bytes, read_text, user_path, walk_files
 from ultralytics.utils.images import IMAGE_SUFFIXES
 from ultralytics.utils.log import LOGGER
 
@@ -266,8 +266,7 @@ def _first(folder: Path, names: Sequence[str]) -> Path | None:
 def _stems(folder: Path, suffixes: frozenset[str]) -> dict[str, list[Path]]:
     """Path inside a folder without its suffix → the files of these kinds, sorted."""
     found: dict[str, list[Path]] = {}
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        folders.sort()
+    for parent, files in walk_files(folder):
         for file in sorted(files):
             stem, suffix = os.path.splitext(file)
             if suffix.lower() in suffixes and not file.startswith("."):
@@ -621,7 +620,7 @@ def parse_xml(path: Path) -> ET.Element:
         entities grow without bound.
     """
     try:
-        data = path.read_bytes()
+        data = read_bytes(path)
     except OSError as e:
         raise DatasetError(f"it cannot be read: {e.strerror or e}", str(path)) from None
     if not data.strip():

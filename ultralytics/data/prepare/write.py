@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, TypeVar
 
-import numpy as np
 import yaml
 
 from ultralytics.data.labels import ROUNDING, Unusable, judge_file, judge_picture, judge_shape
@@ -26,7 +25,7 @@ from ultralytics.data.prepare.folder import TakenError, making, place_image, pre
 from ultralytics.data.stratify import rank
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError, UserError
 from ultralytics.utils.files import user_path
-from ultralytics.utils.images import IMAGE_SUFFIXES, open_header
+from ultralytics.utils.images import IMAGE_SUFFIXES, open_header, read_image_file
 from ultralytics.utils.log import LOGGER, progress
 from ultralytics.utils.text import counted, likely_slips, one_line
 
@@ -91,7 +90,7 @@ class Picture(NamedTuple):
 def look(path: str | Path) -> Picture | str:
     """A picture's size; or why training would leave it out. Only pictures that may be turned are decoded in full."""
     try:
-        data = np.fromfile(path, np.uint8)
+        data = read_image_file(path)
     except OSError as e:
         return f"cannot be read: {e.strerror or e}"
     unusable = judge_file(data)

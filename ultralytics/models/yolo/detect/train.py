@@ -68,6 +68,8 @@ class DetectionTrainer(BaseTrainer):
             if not args.model:
                 raise ConfigError("no model given", mend="model=cfg/models/yolov8n-fla.yaml, or a .pt file")
             model = DetectionModel(args.model, nc=self.data.nc, verbose=args.verbose, scale=args.model_scale)
+            if model.spec.written_nc not in (None, model.nc) and self.team.leads:
+                LOGGER.info("nc: %d → %d, by the data", model.spec.written_nc, model.nc)
         if isinstance(args.pretrained, str):
             source = load_checkpoint(args.pretrained)
         elif not args.pretrained:
@@ -131,7 +133,7 @@ class DetectionTrainer(BaseTrainer):
     def _most_boxes(self) -> int:
         if self._boxes is None:
             args = self.args
-            labels = scan(self.data.split("train"), self.data.label_nc, args.fraction)
+            labels = scan(self.data.split("train"), self.data.label_nc, args.fraction, keypoints=self.data.keypoints)
             self._boxes = max((len(labels.boxes(i)[0]) for i in range(len(labels))), default=0)
         return self._boxes
 
