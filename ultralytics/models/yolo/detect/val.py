@@ -100,7 +100,7 @@ class DetectionValidator:
         clock = _Clock(device, mine.spent)
         header = ("%22s" + "%11s" * 6) % ("Class", "Images", "Instances", "Box(P", "R", "mAP50", "mAP50-95)")
         numbers = getattr(self.dataloader, "numbers", range(len(self.dataloader)))
-        bar = progress(self.dataloader, desc=desc or header, total=len(self.dataloader))
+        bar = progress(self.dataloader, desc=desc or header, label="Validating", total=len(self.dataloader))
         for number, batch in zip(numbers, bar, strict=True):
             with clock("preprocess"):
                 img = batch["img"].to(device, non_blocking=True)
