@@ -36,7 +36,7 @@ class BuildWithYamls(build_py):
 
 setup(
     name="ultralytics-fla",
-    version=re.search(r'__version__ = "(.+?)"', (ROOT / "ultralytics" / "__init__.py").read_text())[1],
+    version=re.search(r'__version__ = "(.+?)"', (ROOT / "ultralytics" / "__init__.py").read_text(encoding="utf-8"))[1],
     description="YOLOv8 detection with Focused Linear Attention",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import io
 import os
 import sys
 from typing import Any
@@ -50,11 +51,12 @@ def write(text: str, stream: Any) -> None:
     """
     if stream is None:
         return
+    strict: Any = super(_Forgiving, stream) if isinstance(stream, _Forgiving) else stream
     try:
         if text:
-            stream.write(showable(text, getattr(stream, "encoding", None)))
+            strict.write(showable(text, getattr(stream, "encoding", None)))
         if hasattr(stream, "flush"):
-            stream.flush()
+            strict.flush()
     except Exception:
         _let_go(stream)
         raise
@@ -110,14 +112,38 @@ def open_descriptors() -> None:
             os.set_inheritable(descriptor, True)  # by child processes
 
 
+class _Forgiving(io.TextIOWrapper):
+    """A standard stream for those who do not know that there may be no console: what `print` of a plugin or a library
+    cannot write is dropped. `write` above is strict with it too."""
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            try:
+                return super().write(text)
+            except OSError:
+                _let_go(self)
+        return len(text)
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except OSError:
+            _let_go(self)
+
+
 def prepare_streams() -> None:
-    """Make the standard streams of this process usable by anything that runs in it, plugins and libraries included:
-    those that are missing lead to the null device, and no character is an error. For the command line; a program keeps
-    its own."""
+    """Make the standard streams of this process usable by anything that runs in it: those that are missing lead to the
+    null device, and neither a full disk nor a character is an error. For the command line; a program keeps its own."""
     open_descriptors()
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         stream = getattr(sys, name)
         if stream is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115  # as long as the process
-        elif name == "stdout" and hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors=_REPLACING)
+        elif mode == "w" and type(stream) is io.TextIOWrapper:
+            kept: Any = {"line_buffering": stream.line_buffering, "write_through": stream.write_through}
+            encoding = stream.encoding
+            for variable in (name, f"__{name}__"):
+                setattr(sys, variable, None)
+            stream = _Forgiving(stream.detach(), encoding, _REPLACING, **kept)
+            for variable in (name, f"__{name}__"):
+                setattr(sys, variable, stream)

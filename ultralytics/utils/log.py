@@ -155,5 +155,5 @@ def progress(iterable: Iterable[T] | None = None, *, desc: str = "", label: str 
 def _is_terminal(stream: Any) -> bool:
     try:
         return bool(stream.isatty())
-    except (AttributeError, OSError, ValueError):  # none, a program's own, or closed
+    except Exception:  # none, closed, or a program's own
         return False

@@ -200,7 +200,7 @@ class DetectionValidator:
                 boxes.tolist(), detected[:, 4].tolist(), detected[:, 5].int().tolist(), strict=True
             )
         ]
-        (folder / f"{file.stem}.txt").write_text("".join(f"{line}\n" for line in lines))
+        (folder / f"{file.stem}.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
 
     def _plot(self, batch: Mapping[str, Any], detections: list[Tensor], number: int) -> None:
         plot_images(batch, fname=self.save_dir / f"val_batch{number}_labels.jpg", names=self.names)
