@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import re
 import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from ultralytics.utils.errors import MissingFileError, nearest
@@ -19,15 +24,24 @@ RECIPE_FOLDERS = (CLONE / "cfg" / "recipes", PACKAGE / "bundled" / "recipes")
 _SCALE = re.compile(r"(yolov\d+)([nslmx])(?=$|[-_.])")
 
 
-def program(mode: str, *words: str) -> str:
-    """A command as it can be pasted; `python -m ultralytics` alone would not be found where nothing is installed and
-    the working folder is not the clone."""
-    script = CLONE / "scripts" / f"{mode}.sh"
-    start = f"python -m ultralytics {mode}"
-    if (CLONE / "scripts").is_dir() and Path.cwd() != CLONE and not _installed():
-        path = f"PYTHONPATH={shlex.quote(str(CLONE))}"
-        start = f"bash {shlex.quote(str(script))}" if script.is_file() else f"{path} {start}"
-    return " ".join([start, *map(shlex.quote, words)])
+def program(mode: str, *words: str, anywhere: bool = False, launcher: Sequence[str] = ()) -> str:
+    """A command as it can be pasted into a shell. `python -m ultralytics` would not be found where nothing is installed
+    and the working folder is not the clone; the package's folder is run then, which needs no environment.
+
+    Args:
+        mode, words: the command; anywhere: it works in every folder, not in this one alone.
+        launcher: what stands between Python and the program, as `-m torch.distributed.run`.
+    """
+    here = not anywhere and Path.cwd() == CLONE
+    start = ["-m", "ultralytics"] if here or _installed() else [str(CLONE / PACKAGE.name)]
+    command = [_python(), *launcher, *start, mode, *words]
+    return subprocess.list2cmdline(command) if os.name == "nt" else shlex.join(command)
+
+
+def _python() -> str:
+    """What to type for the interpreter in use: "python" where that means it."""
+    found = shutil.which("python")
+    return "python" if found and os.path.abspath(found) == sys.executable else sys.executable or "python"
 
 
 def _installed() -> bool:

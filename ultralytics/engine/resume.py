@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import random
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +13,9 @@ import numpy as np
 import torch
 
 from ultralytics.cfg.config import Config, get_cfg
-from ultralytics.cfg.paths import find_data_yaml, find_model_yaml
+from ultralytics.cfg.paths import find_data_yaml, find_model_yaml, program
 from ultralytics.engine.checkpoint import Checkpoint, load_checkpoint, load_newest
+from ultralytics.engine.distributed import LAUNCHED
 from ultralytics.engine.provenance import without_home
 from ultralytics.utils.errors import CheckpointError, ConfigError, FinishedRunError, UserError
 from ultralytics.utils.files import user_path
@@ -260,10 +261,14 @@ def _refuse_finished(
 
 
 def resume_command(folder: Path, plugins: object = None) -> str:
-    """What to type to go on. Plugins are code, and a checkpoint does not bring its own."""
+    """What to type to go on, in any folder. Plugins are code, and a checkpoint does not bring its own."""
     files = [plugins] if isinstance(plugins, str) else list(plugins) if isinstance(plugins, list | tuple) else []
-    words = [f"resume={folder.absolute()}"] + ([f"plugins=[{','.join(map(str, files))}]"] if files else [])
-    return shlex.join(["python", "-m", "ultralytics", "train", *words])
+    listed = ",".join(f'"{f}"' if "," in f else f for f in (str(Path(f).absolute()) for f in files))
+    words = [f"resume={folder.absolute()}"] + ([f"plugins=[{listed}]"] if files else [])
+    launcher: list[str] = []
+    if os.environ.get("WORLD_SIZE", "1") != "1" and LAUNCHED not in os.environ:  # the user's own torchrun
+        launcher = ["-m", "torch.distributed.run", f"--nproc_per_node={os.environ.get('LOCAL_WORLD_SIZE', '1')}"]
+    return program("train", *words, anywhere=True, launcher=launcher)
 
 
 def random_state(device: torch.device | None = None) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from ultralytics.engine.checkpoint import Checkpoint, load_checkpoint, portable
 from ultralytics.engine.interrupt import Watched
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.models.yolo.detect.val import DetectionValidator
+from ultralytics.nn.plugins import load_plugins
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.errors import CheckpointError, ConfigError, ModelError
 from ultralytics.utils.log import LOGGER
@@ -68,6 +69,8 @@ class DetectionTrainer(BaseTrainer):
             if not args.model:
                 raise ConfigError("no model given", mend="model=cfg/models/yolov8n-fla.yaml, or a .pt file")
             model = DetectionModel(args.model, nc=self.data.nc, verbose=args.verbose, scale=args.model_scale)
+        # Those that the model's YAML names too: a checkpoint does not bring them, so the command to go on must.
+        args.plugins = list(dict.fromkeys([*(args.plugins or []), *load_plugins(model.yaml.get("plugins"))])) or None
         if isinstance(args.pretrained, str):
             source = load_checkpoint(args.pretrained)
         elif not args.pretrained:
