@@ -396,7 +396,7 @@ def _edit(mode: str, given: dict[str, Any]) -> int:
             raise ConfigError(f"{key} is missing", mend=f"such as: {PROGRAM} {EXAMPLES[mode]}")
     if not given.get("out"):
         raise ConfigError("out is missing", mend="out=my.yaml")
-    model, out = str(given["model"]), Path(str(given["out"]))
+    model, out = str(given["model"]), user_path(str(given["out"]))
     if out.exists() and not given.get("overwrite"):
         raise ConfigError("it exists already", str(out), "give another out=, or overwrite=True")
     if not out.absolute().parent.is_dir():

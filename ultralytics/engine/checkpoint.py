@@ -22,7 +22,7 @@ from ultralytics.cfg.model import MODEL_KEYS
 from ultralytics.engine.inert import NotPlainError, Record, plain, read_inert
 from ultralytics.engine.provenance import without_home
 from ultralytics.utils.errors import CheckpointError, UserError
-from ultralytics.utils.files import missing, write_atomically
+from ultralytics.utils.files import missing, user_path, write_atomically
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.text import one_line
 
@@ -191,7 +191,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     Raises:
         MissingFileError, CheckpointError: with the path and the reason.
     """
-    path = Path(path)
+    path = user_path(path)
     if not path.is_file():
         raise missing("weights file", path, "give the path of a .pt file; nothing is downloaded")
     verify_checksum(path)

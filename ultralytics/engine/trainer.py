@@ -63,12 +63,12 @@ from ultralytics.engine.resume import (
     read_resume,
     resume_command,
 )
-from ultralytics.engine.rundir import LOCK_FILE, RunLock, named_run_dir, new_run_dir
+from ultralytics.engine.rundir import DEFAULT_PROJECT, LOCK_FILE, RunLock, named_run_dir, new_run_dir
 from ultralytics.engine.schedule import Schedule
 from ultralytics.engine.state import restore, state_of
 from ultralytics.nn.plugins import load_plugins
 from ultralytics.utils.errors import ConfigError, UserError
-from ultralytics.utils.files import remove_unfinished, stamp, write_text
+from ultralytics.utils.files import remove_unfinished, stamp, user_path, write_text
 from ultralytics.utils.log import LOGGER, progress
 from ultralytics.utils.text import counted
 
@@ -178,7 +178,7 @@ class BaseTrainer(ABC):
             return str(interrupted)
         if not self.automatic:
             return self.args.resume
-        folder = Path(self.args.project or Path("runs") / "detect") / str(self.args.name)
+        folder = user_path(self.args.project or DEFAULT_PROJECT) / str(self.args.name)
         return str(folder) if (folder / "args.yaml").is_file() else False
 
     def _make_folder(self) -> Path:

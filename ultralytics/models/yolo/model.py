@@ -27,6 +27,7 @@ from ultralytics.nn.summary import ModelReport, explain
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.nn.transfer import TransferReport
 from ultralytics.utils.errors import CheckpointError, ConfigError, FinishedRunError, UserError
+from ultralytics.utils.files import user_path
 from ultralytics.utils.log import LOGGER, setup_console
 from ultralytics.utils.metrics import DetMetrics
 
@@ -152,7 +153,7 @@ class YOLO:
         before = self.ckpt.state.get("provenance") if self.ckpt else None
         made = {"provenance": provenance(self.device, before=before)}
         content = {"model": portable(self.model.yaml), "names": dict(self.names), "ema": self.model.state_dict()}
-        save_checkpoint(Path(filename), content | made)
+        save_checkpoint(user_path(filename), content | made)
 
     def to(self, device: str | int | torch.device) -> YOLO:
         """Move the model, and let later calls run there unless they name another device."""
