@@ -20,6 +20,7 @@ from typing import Any
 from ultralytics import REFERENCE_VERSION, __version__
 from ultralytics.cfg.config import KNOBS, MODE_DEFAULTS, check_switches, get_cfg, parse_value, parse_word, unknown_key
 from ultralytics.cfg.model import ModelSpec, load_model_spec
+from ultralytics.cfg.paths import MODEL_HINT, data_hint, weights_hint
 from ultralytics.cfg.surgery import describe_change, insert_rows, remove_rows, replace_rows, set_plugins
 from ultralytics.utils import console
 from ultralytics.utils.errors import (
@@ -300,7 +301,7 @@ def _run(mode: str, given: dict[str, Any]) -> int:
             raise ConfigError(f"{key} is a key of {' and '.join(modes)}, not of {mode}", mend="leave it out")
     model = given.get("model")
     if mode not in ("train", "check") and not model:
-        raise ConfigError("no model given", mend="model=runs/detect/train/weights/best.pt, or another .pt file")
+        raise ConfigError("no model given", mend=weights_hint())
     if given.get("mode") not in (None, mode, "train" if mode == "check" else mode):
         raise ConfigError(f"mode={given['mode']} contradicts the command {mode}")
     from ultralytics.engine.distributed import leave, several_devices  # torch takes seconds to import: not for --help
@@ -337,7 +338,7 @@ RENAMED = ("boxes", "line_thickness", "hide_labels", "hide_conf")
 def _info(given: dict[str, Any]) -> int:
     _known(given, INFO_KEYS, "info")
     if not given.get("model"):
-        raise ConfigError("no model given", mend="model=cfg/models/yolov8n-fla.yaml, or a .pt file")
+        raise ConfigError("no model given", mend=MODEL_HINT)
     imgsz, batch, nc = given.get("imgsz", 640), given.get("batch", 1), given.get("nc")
     size = imgsz if isinstance(imgsz, list) else [imgsz, imgsz]
     if len(size) != 2 or not all(type(n) is int and n >= 32 for n in size):
@@ -364,7 +365,7 @@ def _check_data(given: dict[str, Any]) -> int:
     """Exit code 1 when something would stop a training, or cost it an image."""
     _known(given, CHECK_DATA_KEYS, "check-data")
     if not given.get("data"):
-        raise ConfigError("no data set given", mend="data=data/shapes.yaml")
+        raise ConfigError("no data set given", mend=data_hint())
     splits = _words(str(given["split"])) if given.get("split") else None
     setup_console(error=bool(given.get("json")))
     out = user_path(given["out"]) if given.get("out") else None

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ultralytics.cfg.config import MODE_DEFAULTS, Config, check_classes, get_cfg
 from ultralytics.cfg.dataset import DatasetSpec, load_dataset
+from ultralytics.cfg.paths import data_hint
 from ultralytics.data.build import build_dataloader, build_yolo_dataset
 from ultralytics.engine.checkpoint import Checkpoint, load_checkpoint, portable, save_checkpoint
 from ultralytics.engine.device import select_device
@@ -262,7 +263,7 @@ class YOLO:
         device = select_device(team.device_name(args.device))
         team.bind(device)
         if not args.data:
-            raise ConfigError("no data set given", mend="data=data/shapes.yaml, or your own YAML")
+            raise ConfigError("no data set given", mend=data_hint())
         data = load_dataset(args.data)
         check_classes(args.classes, self.model.nc, "the model")
         if args.single_cls:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ultralytics.cfg.config import check_classes
 from ultralytics.cfg.dataset import DatasetSpec, load_dataset
+from ultralytics.cfg.paths import MODEL_HINT, data_hint
 from ultralytics.data.build import build_dataloader, build_yolo_dataset
 from ultralytics.data.labels import scan
 from ultralytics.engine.checkpoint import Checkpoint, load_checkpoint, portable
@@ -43,7 +44,7 @@ class DetectionTrainer(BaseTrainer):
     def read_inputs(self) -> None:
         """Find the data set."""
         if not self.args.data:
-            raise ConfigError("no data set given", mend="data=data/shapes.yaml, or your own YAML")
+            raise ConfigError("no data set given", mend=data_hint())
         self.data: DatasetSpec = load_dataset(self.args.data)
         # Remembered in full, so that the run can be resumed and its weights validated from any folder.
         self.args.set("data", str(self.data.yaml_file), self.args.sources.get("data", "argument"))
@@ -67,7 +68,7 @@ class DetectionTrainer(BaseTrainer):
             model = model_of(source, nc=self.data.nc, verbose=args.verbose, scale=args.model_scale)
         else:
             if not args.model:
-                raise ConfigError("no model given", mend="model=cfg/models/yolov8n-fla.yaml, or a .pt file")
+                raise ConfigError("no model given", mend=MODEL_HINT)
             model = DetectionModel(args.model, nc=self.data.nc, verbose=args.verbose, scale=args.model_scale)
         # Those that the model's YAML names too: a checkpoint does not bring them, so the command to go on must.
         args.plugins = list(dict.fromkeys([*(args.plugins or []), *load_plugins(model.yaml.get("plugins"))])) or None
