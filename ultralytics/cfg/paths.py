@@ -69,7 +69,7 @@ def weights_hint() -> str:
 
 
 def data_hint() -> str:
-    """`data=` with the data set YAMLs of the working folder and its data/; with the bundled ones where there are none."""
+    """`data=` with the data set YAMLs of the working folder and its data/, or with the bundled ones."""
     found = [p for place in (Path(), Path("data")) for p in sorted(place.glob("*.y*ml")) if _is_data(p)]
     if found:
         return " or ".join(shlex.quote(f"data={p}") for p in found[:SHOWN]) + (", …" if len(found) > SHOWN else "")

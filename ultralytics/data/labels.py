@@ -335,7 +335,9 @@ def _parse_row(words: list[str], line: int) -> tuple[float, ...] | Problem:
     if not 0 <= cls < 2**31 or cls != int(cls):  # NaN and infinity as well
         return Problem(line, "class", f"the class id {words[0]} is no integer of 0 or more", True)
     if len(values) != 4 and (len(values) < 6 or len(values) % 2):
-        what = f"{len(words)} columns; a row has 5 (class x y w h), or a polygon's class and 3 or more points"
+        what = (
+            f"{counted(len(words), 'column')}; a row has 5 (class x y w h), or a polygon's class and 3 or more points"
+        )
         return Problem(line, "columns", what, True)
     # Most rows pass these two comparisons; which value is wrong is looked for only where one is. NaN is wrong too.
     low, high = min(values), max(values)
@@ -393,7 +395,7 @@ def scan(
         image = labels.im_files[int(np.searchsorted(labels.offsets, wrong[0], side="right")) - 1]
         ids = f"0 to {nc - 1}" if nc > 1 else "0 alone"
         raise DatasetError(
-            f"class id {labels.cls[wrong[0]]:.0f} is out of range: the data set has {nc} classes",
+            f"class id {labels.cls[wrong[0]]:.0f} is out of range: the data set has {counted(nc, 'class')}",
             f"{label_file(image)}:{_line_of(label_file(image), nc)}",
             f"valid: {ids}",
         )

@@ -20,6 +20,7 @@ from ultralytics.engine.provenance import without_home
 from ultralytics.utils.errors import CheckpointError, ConfigError, FinishedRunError, UserError
 from ultralytics.utils.files import user_path
 from ultralytics.utils.log import LOGGER
+from ultralytics.utils.text import counted
 from ultralytics.utils.yaml import read_yaml
 
 # What a resumed run may be told anew; everything else comes from its checkpoint.
@@ -232,7 +233,11 @@ def _refuse_fewer_epochs(loaded: Checkpoint, new: Mapping[str, Any], path: Path)
     done, batches = loaded.state["epoch"] + 1, loaded.state.get("batches_done", 0)
     least = done + bool(batches)
     if "epochs" in new and new["epochs"] < least:
-        told = f"the run is in epoch {least}" if batches else f"{done} epochs of the run are done"
+        told = (
+            f"the run is in epoch {least}"
+            if batches
+            else f"{counted(done, 'epoch')} of the run {'is' if done == 1 else 'are'} done"
+        )
         raise ConfigError(f"epochs={new['epochs']}, but {told}", str(path), f"epochs={least} or more")
 
 
@@ -250,7 +255,11 @@ def _refuse_finished(
     if (path.parent / "best.pt").exists() and not (folder / "metrics.json").exists():
         return
     done = loaded.state["epoch"] + 1
-    told = f"its {args.epochs} epochs are done" if done >= args.epochs else f"it stopped early, after epoch {done}"
+    told = (
+        f"its {counted(args.epochs, 'epoch')} {'is' if args.epochs == 1 else 'are'} done"
+        if done >= args.epochs
+        else f"it stopped early, after epoch {done}"
+    )
     mend = "give more epochs=, or train from best.pt" if done >= args.epochs else "give a larger patience=, or epochs="
     told = f"{told}, nothing is left to resume"
     if again:

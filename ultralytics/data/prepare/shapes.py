@@ -23,6 +23,7 @@ from ultralytics.data.prepare.write import in_threads, storage_error
 from ultralytics.utils.files import user_path
 from ultralytics.utils.images import imwrite
 from ultralytics.utils.log import LOGGER
+from ultralytics.utils.text import counted
 from ultralytics.utils.types import Float64Array, UInt8Array
 
 NAMES = ("disc", "square", "triangle", "star", "ring", "cross")
@@ -172,11 +173,11 @@ def prepare_shapes(out: str | Path | None = None, seed: int = 0) -> Path:
             raise
         return done
     LOGGER.info(
-        "%s: %s, %d objects of %d classes",
+        "%s: %s, %s of %s",
         out,
-        ", ".join(f"{n} {s} images" for s, n in COUNTS.items()),
-        sum(objects.values()),
-        len(NAMES),
+        ", ".join(counted(n, f"{s} image") for s, n in COUNTS.items()),
+        counted(sum(objects.values()), "object"),
+        counted(len(NAMES), "class"),
     )
     return out / "data.yaml"
 

@@ -31,6 +31,7 @@ from ultralytics.utils.errors import CheckpointError, ConfigError, FinishedRunEr
 from ultralytics.utils.files import user_path
 from ultralytics.utils.log import LOGGER, setup_console
 from ultralytics.utils.metrics import DetMetrics
+from ultralytics.utils.text import counted
 
 
 class YOLO:
@@ -269,7 +270,9 @@ class YOLO:
         if args.single_cls:
             data.merge_classes()
         if data.nc > self.model.nc:
-            raise ConfigError(f"the data set has {data.nc} classes and the model {self.model.nc}", str(args.data))
+            raise ConfigError(
+                f"the data set has {counted(data.nc, 'class')} and the model {self.model.nc}", str(args.data)
+            )
         self._compare_names(args, data)
         stride = max(int(self.model.stride.max()), 32)
         rect = args.rect_val and (args.rect or args.sources.get("rect", "default") == "default")
@@ -299,7 +302,7 @@ class YOLO:
         for i, name in data.names.items():
             mine = self.names.get(i, str(i))
             if mine not in (name, str(i)) and not args.single_cls:
-                told = "WARNING: %s: class %d is %r there and %r in the weights (%d and %d classes)"
+                told = "WARNING: %s: class %d is %r there and %r in the weights (classes: %d and %d)"
                 LOGGER.warning(told, args.data, i, name, mine, len(data.names), len(self.names))
                 return
 

@@ -31,6 +31,7 @@ from ultralytics.utils.metrics import (
 )
 from ultralytics.utils.nms import non_max_suppression
 from ultralytics.utils.plotting import plot_images
+from ultralytics.utils.text import counted
 from ultralytics.utils.types import ANY_CLASS
 
 Criterion = Callable[[Any, Mapping[str, Any]], tuple[Tensor, Tensor]]
@@ -227,7 +228,7 @@ class DetectionValidator:
             for i, c in enumerate(m.ap_class_index):
                 LOGGER.info(row % (m.names[int(c)][:22], m.nt_per_image[c], m.nt_per_class[c], *m.class_result(i)))
         if m.ignored:
-            LOGGER.info("%d regions were ignored: difficult objects and crowds count for nothing", m.ignored)
+            LOGGER.info("%s ignored: difficult objects and crowds count for nothing", counted(m.ignored, "region"))
         LOGGER.info(
             "Speed: %.1fms preprocess, %.1fms inference, %.1fms loss, %.1fms postprocess per image",
             *(m.speed[k] for k in ("preprocess", "inference", "loss", "postprocess")),
