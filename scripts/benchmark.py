@@ -40,6 +40,7 @@ from ultralytics.data.labels import scan
 from ultralytics.engine.device import mixed_precision, select_device
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils.console import say
 from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.images import imwrite
 from ultralytics.utils.loss import v8DetectionLoss
@@ -203,12 +204,12 @@ def write_split(root: Path, images: int, boxes: int) -> None:
             target.hardlink_to(root / "images" / f"{i % 100:06d}.png")
         rows = np.column_stack([rng.integers(0, 80, boxes), rng.uniform(0.3, 0.7, (boxes, 4))])
         text = "".join(f"{int(c)} {x:.6f} {y:.6f} {w:.6f} {h:.6f}\n" for c, x, y, w, h in rows)
-        (root / "labels" / f"{i:06d}.txt").write_text(text)
+        (root / "labels" / f"{i:06d}.txt").write_text(text, encoding="utf-8")
 
 
 def memory_of(process: int | str) -> dict[str, int]:
     """Resident (Rss) and proportional (Pss) bytes of a process."""
-    lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()[1:]
+    lines = Path(f"/proc/{process}/smaps_rollup").read_text(encoding="utf-8").splitlines()[1:]
     return {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines}
 
 
@@ -301,7 +302,7 @@ def safety(
 def main(words: list[str]) -> int:
     """Run one measurement."""
     if {"-h", "--help", "help"} & set(words):
-        print(__doc__)
+        say(str(__doc__))
         return 0
     try:
         what = words[0] if words else ""
@@ -320,9 +321,9 @@ def main(words: list[str]) -> int:
         kinds = {"step": step, "loader": loader, "val": val, "labels": labels, "safety": safety}
         result = kinds[what](**options)
     except UserError as e:
-        print(f"error: {e}", file=sys.stderr)
+        say(f"error: {e}", error=True)
         return 2
-    print(json.dumps({"what": what, **{k: v for k, v in options.items() if k not in result}, **result}))
+    say(json.dumps({"what": what, **{k: v for k, v in options.items() if k not in result}, **result}))
     return 0
 
 

@@ -77,7 +77,7 @@ def run(words: list[str], file: str) -> int:
         pickle.loads(b"cos\nsystem\n(Vtrue\ntR.")
         exec(compile("pass", "/stranger.py", "exec"))  # noqa: S102  # what the watch is for
         bytearray(b"x") * (int(file) * 2**20)
-        Path("/dev/full").write_text("")
+        Path("/dev/full").write_text("", encoding="utf-8")
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM).connect(("127.0.0.1", 9))
         return 0
     if words[0] not in ("python", "load"):
@@ -112,13 +112,13 @@ def expired(*_: object) -> None:
 
 def main() -> None:
     global watching, writable
-    job = json.loads(Path(sys.argv[1]).read_text())
+    job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     writable = os.path.realpath(job["folder"])
     from ultralytics.models.yolo.model import YOLO  # what the commands import, so that the limit is theirs alone
 
     with contextlib.redirect_stdout(io.StringIO()):
         YOLO("yolov8n.yaml")
-    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    taken = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (taken + MEMORY, resource.RLIM_INFINITY))
     imports = resident()
     sys.addaudithook(hook)

@@ -10,7 +10,6 @@ import errno
 import json
 import os
 import re
-import select
 import shlex
 import sys
 import traceback
@@ -21,7 +20,9 @@ from typing import Any
 from ultralytics import REFERENCE_VERSION, __version__
 from ultralytics.cfg.config import KNOBS, MODE_DEFAULTS, check_switches, get_cfg, parse_value, parse_word, unknown_key
 from ultralytics.cfg.model import ModelSpec, load_model_spec
+from ultralytics.cfg.paths import MODEL_HINT, data_hint, weights_hint
 from ultralytics.cfg.surgery import describe_change, insert_rows, remove_rows, replace_rows, set_plugins
+from ultralytics.utils import console
 from ultralytics.utils.errors import (
     ConfigError,
     FinishedRunError,
@@ -32,7 +33,7 @@ from ultralytics.utils.errors import (
     nearest,
 )
 from ultralytics.utils.files import user_path
-from ultralytics.utils.log import setup_console
+from ultralytics.utils.log import LOGGER, setup_console
 from ultralytics.utils.text import one_line, printable
 from ultralytics.utils.yaml import parse_yaml
 
@@ -170,18 +171,14 @@ STORAGE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.E
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    setup_console()
+    setup_console(error=False)
     try:
-        code = _dispatch(words)
-        sys.stdout.flush()
-        return code
-    except BrokenPipeError:
-        if not _reader_left():
-            raise
+        return _dispatch(words)
+    except _ReaderLeftError:
         return 128 + 13  # as a process that SIGPIPE ended
     except FinishedRunError as e:
         if os.environ.get("RANK", "0") == "0":
-            print(e)
+            console.say(str(e))
         return 0
     except UserError as e:
         _tell(e, " ".join(str(e).split()))
@@ -197,10 +194,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         if os.environ.get("RANK", "0") == "0" and "ULTRALYTICS_LAUNCHED" not in os.environ:
-            print("interrupted", file=sys.stderr)
+            console.say("interrupted", error=True)
         return 130
     except Exception as e:
         return _fault(e)
+    finally:
+        console.settle()
 
 
 def _many() -> bool:
@@ -215,7 +214,7 @@ def _tell(error: Exception, line: str) -> None:
         line = f"rank {os.environ.get('RANK', '?')}: {line}"
         if not leave_trace(error, line) or LAUNCHED in os.environ:
             return
-    print(f"error: {line}", file=sys.stderr)
+    console.say(f"error: {line}", error=True)
 
 
 def _fault(error: Exception) -> int:
@@ -226,27 +225,35 @@ def _fault(error: Exception) -> int:
 
     rank = os.environ.get("RANK", "?")
     if leave_trace(error, f"rank {rank}: {type(error).__name__}: {' '.join(str(error).split())}"):
-        print(f"rank {rank}:\n{''.join(traceback.format_exception(error))}", end="", file=sys.stderr)
+        console.tell(f"rank {rank}:\n{''.join(traceback.format_exception(error))}", sys.stderr)
     return 1
 
 
-def _reader_left() -> bool:
-    """Whether whoever read our output has closed it (`… | head`). If so, what is unwritten goes nowhere, quietly."""
-    if not hasattr(select, "poll"):  # Windows
-        return False
-    poll = select.poll()
-    poll.register(sys.stdout, 0)
-    if not any(event & select.POLLERR for _, event in poll.poll(0)):
-        return False
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return True
+class _ReaderLeftError(Exception):
+    """Whoever read our output has closed it (`… | head`)."""
+
+
+def _answer(text: str) -> None:
+    """Print what a command was asked for. Unlike a message it must arrive.
+
+    Raises:
+        _ReaderLeftError: nobody wants it any more. UserError: it cannot be written.
+    """
+    try:
+        console.write(f"{printable(text)}\n", sys.stdout)
+    except BrokenPipeError:
+        raise _ReaderLeftError from None
+    except OSError as e:
+        if os.name == "nt" and e.errno == errno.EINVAL:  # how Windows tells a closed pipe
+            raise _ReaderLeftError from None
+        raise UserError(f"it cannot be written: {e.strerror or e}", "standard output") from None
 
 
 def _dispatch(words: list[str]) -> int:
     wants_help = any(w in ("-h", "--help", "help") for w in words)
     words = [w for w in words if w not in ("-h", "--help", "help")]
     if any(w in ("--version", "-V", "version") for w in words):
-        print(f"{__version__} (interface of ultralytics {REFERENCE_VERSION})")
+        _answer(f"{__version__} (interface of ultralytics {REFERENCE_VERSION})")
         return 0
     if words and words[0] == "train-as-rank":
         from ultralytics.models.yolo.detect.ranks import run_job  # torch takes seconds to import: not for --help
@@ -256,13 +263,13 @@ def _dispatch(words: list[str]) -> int:
     if words and words[0] == "detect":  # the reference's TASK word; this project has one task
         words = words[1:]
     if not words:
-        print(_overview())
+        _answer(_overview())
         return 0
     mode, rest = words[0], words[1:]
     if mode not in MODES:
         raise ConfigError(f"unknown mode {mode!r}", mend=nearest(mode, MODES) or f"one of {', '.join(MODES)}")
     if wants_help:
-        print(_help(mode, rest))
+        _answer(_help(mode, rest))
         return 0
     if mode == "prepare":
         return _prepare(rest)
@@ -294,7 +301,7 @@ def _run(mode: str, given: dict[str, Any]) -> int:
             raise ConfigError(f"{key} is a key of {' and '.join(modes)}, not of {mode}", mend="leave it out")
     model = given.get("model")
     if mode not in ("train", "check") and not model:
-        raise ConfigError("no model given", mend="model=runs/detect/train/weights/best.pt, or another .pt file")
+        raise ConfigError("no model given", mend=weights_hint())
     if given.get("mode") not in (None, mode, "train" if mode == "check" else mode):
         raise ConfigError(f"mode={given['mode']} contradicts the command {mode}")
     from ultralytics.engine.distributed import leave, several_devices  # torch takes seconds to import: not for --help
@@ -331,7 +338,7 @@ RENAMED = ("boxes", "line_thickness", "hide_labels", "hide_conf")
 def _info(given: dict[str, Any]) -> int:
     _known(given, INFO_KEYS, "info")
     if not given.get("model"):
-        raise ConfigError("no model given", mend="model=cfg/models/yolov8n-fla.yaml, or a .pt file")
+        raise ConfigError("no model given", mend=MODEL_HINT)
     imgsz, batch, nc = given.get("imgsz", 640), given.get("batch", 1), given.get("nc")
     size = imgsz if isinstance(imgsz, list) else [imgsz, imgsz]
     if len(size) != 2 or not all(type(n) is int and n >= 32 for n in size):
@@ -342,15 +349,15 @@ def _info(given: dict[str, Any]) -> int:
     from ultralytics.models.yolo.model import YOLO
 
     as_json = bool(given.get("json"))
-    setup_console(verbose=not as_json)
+    setup_console(verbose=not as_json, error=as_json)
     model = YOLO(str(given["model"]), scale=given.get("scale"), plugins=given.get("plugins"), nc=nc)
     setup_console(verbose=not as_json)
     report = model.explain((size[0], size[1]), batch)
     record = readable(model.ckpt.state.get("provenance")) if model.ckpt else {}
     if as_json:
-        print(json.dumps(report.to_dict() | ({"provenance": record} if record else {})))
+        _answer(json.dumps(report.to_dict() | ({"provenance": record} if record else {})))
     else:
-        print(printable("\n".join([*report.lines(), *(["", "Provenance"] if record else []), *describe(record)])))
+        _answer("\n".join([*report.lines(), *(["", "Provenance"] if record else []), *describe(record)]))
     return 0
 
 
@@ -358,8 +365,9 @@ def _check_data(given: dict[str, Any]) -> int:
     """Exit code 1 when something would stop a training, or cost it an image."""
     _known(given, CHECK_DATA_KEYS, "check-data")
     if not given.get("data"):
-        raise ConfigError("no data set given", mend="data=data/shapes.yaml")
+        raise ConfigError("no data set given", mend=data_hint())
     splits = _words(str(given["split"])) if given.get("split") else None
+    setup_console(error=bool(given.get("json")))
     out = user_path(given["out"]) if given.get("out") else None
     from ultralytics.data.check import check_data, check_place  # OpenCV takes a moment to import
     from ultralytics.engine.rundir import new_run_dir
@@ -375,9 +383,9 @@ def _check_data(given: dict[str, Any]) -> int:
     except UserError as e:  # those of run folders and pictures name project=
         raise UserError(e.what, e.where, "free some space or choose another out=") from None
     if given.get("json"):
-        print(json.dumps(report.to_dict()))
+        _answer(json.dumps(report.to_dict()))
     else:
-        print("\n".join([*report.lines(more=str(out / "report.txt")), f"written: {out}"]))
+        _answer("\n".join([*report.lines(more=str(out / "report.txt")), f"written: {out}"]))
     return 1 if report.count("error") else 0
 
 
@@ -389,7 +397,7 @@ def _edit(mode: str, given: dict[str, Any]) -> int:
             raise ConfigError(f"{key} is missing", mend=f"such as: {PROGRAM} {EXAMPLES[mode]}")
     if not given.get("out"):
         raise ConfigError("out is missing", mend="out=my.yaml")
-    model, out = str(given["model"]), Path(str(given["out"]))
+    model, out = str(given["model"]), user_path(str(given["out"]))
     if out.exists() and not given.get("overwrite"):
         raise ConfigError("it exists already", str(out), "give another out=, or overwrite=True")
     if not out.absolute().parent.is_dir():
@@ -416,9 +424,9 @@ def _edit(mode: str, given: dict[str, Any]) -> int:
     notes = check_edit(before, after)
     with open(out, "w", encoding="utf-8", newline="") as file:
         file.write(text)
-    print(f"written: {out}")
+    LOGGER.info("written: %s", out)
     for line in [*describe_change(before, after), *notes]:
-        print(f"  {printable(line)}")
+        LOGGER.info("  %s", line)
     return 0
 
 
@@ -478,7 +486,7 @@ def _prepare(words: list[str]) -> int:
     from ultralytics.data import prepare  # OpenCV takes a moment to import
 
     made = getattr(prepare, f"prepare_{kind}")(**given)
-    print(_ready(made))
+    LOGGER.info(_ready(made))
     return 0
 
 
@@ -514,12 +522,12 @@ def _subset(given: dict[str, Any]) -> int:
 
     folds = given.pop("kfold", None)
     if folds is None:
-        print(_ready(subset(**given)))
+        LOGGER.info(_ready(subset(**given)))
         return 0
     if "val_n" in given:
         raise ConfigError("val_n has no meaning with kfold, which pools train and val", mend="leave it out")
     for made in kfold(k=folds, **given):
-        print(_ready(made))
+        LOGGER.info(_ready(made))
     return 0
 
 
@@ -548,7 +556,7 @@ def _show(given: dict[str, Any]) -> int:
     own = {k: v for k, v in given.items() if k in SHOW_KEYS and v is not None}
     changes = {k: v for k, v in given.items() if k not in SHOW_KEYS}
     split = str(own.pop("split", "train"))
-    print(f"written: {show(own.pop('data'), split, overrides=changes, source='command line', **own)}")
+    LOGGER.info("written: %s", show(own.pop("data"), split, overrides=changes, source="command line", **own))
     return 0
 
 
@@ -560,7 +568,7 @@ def _export_coco(given: dict[str, Any]) -> int:
     from ultralytics.data.prepare import export_coco  # OpenCV takes a moment to import
 
     split = given.get("split") or "val"
-    print(f"written: {export_coco(given['data'], given['out'], split, given.get('overwrite', False))}")
+    LOGGER.info("written: %s", export_coco(given["data"], given["out"], split, given.get("overwrite", False)))
     return 0
 
 

@@ -1,6 +1,7 @@
 import re
 import shlex
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,7 @@ def test_the_command_for_a_missing_data_set_can_be_pasted(tmp_path):
             r"make it with: (.*?)(; or with source=FOLDER instead of download=True)?\)$", str(caught.value)
         )[1]
         words = shlex.split(command)
+        words[0:1] = ["python"]  # by whatever path
         assert words[:4] == ["python", "-m", "ultralytics", "prepare"]
         assert words[4] in PREPARE_KEYS
         downloads = ["download=True"] if "download" in PREPARE_KEYS[words[4]] else []
@@ -117,17 +119,27 @@ def test_the_command_for_a_missing_data_set_can_be_pasted(tmp_path):
 def test_a_command_can_be_pasted_in_any_folder(tmp_path, monkeypatch):
     """Where nothing is installed, `python -m ultralytics` is found in the clone alone."""
     clone = tmp_path / "my clone"
-    (clone / "scripts").mkdir(parents=True)
-    (clone / "scripts" / "prepare.sh").touch()
+    clone.mkdir()
     monkeypatch.setattr(paths, "CLONE", clone)
     monkeypatch.setattr(paths, "_installed", lambda: False)
     monkeypatch.chdir(clone)
-    assert paths.program("prepare", "voc", "out=a b") == "python -m ultralytics prepare voc 'out=a b'"
+    monkeypatch.setattr(paths, "_python", lambda: "/my env/python")
+    assert paths.program("prepare", "voc", "out=a b") == "'/my env/python' -m ultralytics prepare voc 'out=a b'"
+    assert paths.program("prepare", "voc", anywhere=True) == f"'/my env/python' '{clone}/ultralytics' prepare voc"
     monkeypatch.chdir(tmp_path)
-    assert paths.program("prepare", "voc") == f"bash '{clone}/scripts/prepare.sh' voc"
-    assert paths.program("check-data", "data=x") == f"PYTHONPATH='{clone}' python -m ultralytics check-data data=x"
+    assert paths.program("prepare", "voc") == f"'/my env/python' '{clone}/ultralytics' prepare voc"
     monkeypatch.setattr(paths, "_installed", lambda: True)
-    assert paths.program("prepare", "voc") == "python -m ultralytics prepare voc"
+    assert paths.program("prepare", "voc") == "'/my env/python' -m ultralytics prepare voc"
+
+
+def test_the_interpreter_in_use_is_named(tmp_path, monkeypatch):
+    """`python` may be another one, which lacks what this one has, and may not be there at all."""
+    monkeypatch.setattr("shutil.which", lambda name: sys.executable)
+    assert paths.program("train").startswith("python ")
+    monkeypatch.setattr("shutil.which", lambda name: str(tmp_path / name))
+    assert shlex.split(paths.program("train"))[0] == sys.executable
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    assert shlex.split(paths.program("train"))[0] == sys.executable
 
 
 def test_every_path_tried_is_told_once(tmp_path, monkeypatch):

@@ -116,7 +116,7 @@ def test_a_run_stopped_after_any_batch_ends_as_one_that_was_not(given, whole, ep
         trainer.train()
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
     assert f"Stopped in epoch {epoch + 1} after {batch} of 6 batches, and saved." in caplog.text
-    assert f"python -m ultralytics train resume={trainer.save_dir}" in caplog.text
+    assert f" train resume={trainer.save_dir}" in caplog.text
     state = load_checkpoint(trainer.last).state
     assert (state["epoch"] + 1, state["batches_done"]) == (epoch, batch)
     assert same(left_of(resume(trainer.save_dir, workers=2 if epoch else 0)), whole)

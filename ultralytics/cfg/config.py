@@ -359,6 +359,10 @@ _INT = re.compile(r"[-+]?\d+")
 _FLOAT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 
+# Between commas; those in quotes that a part begins with separate nothing.
+_PART = re.compile(r"""\s*"[^"]*"\s*(?=,|$)|\s*'[^']*'\s*(?=,|$)|[^,]+""")
+
+
 def parse_value(text: str) -> Any:
     """A command-line word as data: none, true, false, numbers, [lists], else text. Nothing is evaluated."""
     word = text.strip()
@@ -372,7 +376,7 @@ def parse_value(text: str) -> Any:
     if _FLOAT.fullmatch(word):
         return float(word)
     if word.startswith(("[", "(")) and word.endswith(("]", ")")):
-        return [parse_value(part) for part in word[1:-1].split(",") if part.strip()]
+        return [parse_value(part) for part in _PART.findall(word[1:-1]) if part.strip()]
     if len(word) > 1 and word[0] == word[-1] and word[0] in "'\"":
         return word[1:-1]
     return word

@@ -10,7 +10,7 @@ from typing import Any
 from ultralytics.cfg.paths import find_data_yaml, program
 from ultralytics.utils.errors import DatasetError, nearest
 from ultralytics.utils.files import user_path
-from ultralytics.utils.text import has_unsafe
+from ultralytics.utils.text import counted, has_unsafe
 from ultralytics.utils.yaml import read_yaml
 
 SPLITS = ("train", "val", "test")
@@ -237,5 +237,7 @@ def _names(data: dict[Any, Any], written: Any, where: str) -> dict[int, str]:
             where,
         )
     if nc is not None and nc != len(result):
-        raise DatasetError(f"nc is {nc}, but there are {len(result)} names", where)
+        raise DatasetError(
+            f"nc is {nc}, but there {'is' if len(result) == 1 else 'are'} {counted(len(result), 'name')}", where
+        )
     return dict(sorted(result.items()))

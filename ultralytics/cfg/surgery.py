@@ -22,6 +22,7 @@ import yaml
 from ultralytics.cfg.model import ModelSpec, RowSpec, asked_scale, rows_as_written
 from ultralytics.cfg.paths import find_model_yaml
 from ultralytics.utils.errors import ConfigError, ModelError, nearest
+from ultralytics.utils.text import counted
 from ultralytics.utils.yaml import parse_yaml, read_yaml
 
 EXAMPLE = "FLABlock, or FLABlock(4, window_size=[10, 10])"
@@ -328,7 +329,9 @@ def _modules(module: str | Sequence[str], numbers: list[int]) -> list[Module]:
     """One module for each of the rows."""
     given = [module] if isinstance(module, str) else list(module or [""])
     if len(given) not in (1, len(numbers)):
-        raise ConfigError(f"{len(given)} modules for {len(numbers)} rows", mend="give one, or one for each row")
+        raise ConfigError(
+            f"{counted(len(given), 'module')} for {counted(len(numbers), 'row')}", mend="give one, or one for each row"
+        )
     parsed = [parse_module(text) for text in given]
     return parsed * len(numbers) if len(parsed) == 1 else parsed
 

@@ -183,6 +183,6 @@ def _of_system() -> int:
 
 def _of_container(limit: Path, used: Path) -> int:
     try:
-        return max(int(limit.read_text()) - int(used.read_text()), 0)
+        return max(int(limit.read_text(encoding="utf-8")) - int(used.read_text(encoding="utf-8")), 0)
     except (OSError, ValueError):  # no container, or "max"
         return _UNLIMITED

@@ -650,8 +650,8 @@ def _findings_on_split(
         report.findings[:] = [f for f in report.findings if f not in single]
         example = min((f for f in single if f.kind == "label-corners"), key=lambda f: (f.path, f.line))
         what = (
-            f"{split}: its {len(every)} boxes read as corners, x1 y1 x2 y2, and {mistaken} of them make no sense "
-            "otherwise; a row is centre and size, so training would learn nonsense"
+            f"{split}: its {counted(len(every), 'box')} read as corners, x1 y1 x2 y2, and {mistaken} of them make "
+            "no sense otherwise; a row is centre and size, so training would learn nonsense"
         )
         yield Finding(WARNING, "split-corners", example.path, example.line, what)
 
@@ -748,5 +748,5 @@ def _conflicts(same: Sequence[Record]) -> Iterator[Finding]:
 
     for r in others:
         if content(r) != content(first):
-            what = f"{len(r.rows)} boxes, and {len(first.rows)} other ones in {_short(first.label)}"
+            what = f"{counted(len(r.rows), 'box')}, and {len(first.rows)} others in {_short(first.label)}"
             yield Finding(WARNING, "duplicate-labels", r.label, 0, f"for one and the same picture {what}")

@@ -23,6 +23,7 @@ from ultralytics.data.labels import (
 from ultralytics.data.scan_cache import digest_of
 from ultralytics.utils.duplicates import UInt64Array, fingerprint
 from ultralytics.utils.images import open_header, read_image_file
+from ultralytics.utils.text import counted
 from ultralytics.utils.types import Float64Array, Int32Array, UInt8Array
 
 ERROR, WARNING, NOTE = "error", "warning", "note"
@@ -199,7 +200,9 @@ def _picture(record: Record, data: UInt8Array, near: bool) -> Iterator[Finding]:
                 what = f"its EXIF tag ({header.orientation}) is not followed; labels must fit the {w}x{h} picture"
             yield Finding(NOTE, "picture-exif", path, 0, what)
         if header.frames > 1:
-            yield Finding(NOTE, "picture-frames", path, 0, f"{header.frames} pictures in one file; the first is used")
+            yield Finding(
+                NOTE, "picture-frames", path, 0, f"{header.frames} pictures in one file; the first is used"
+            )  # at least two
     digest = hashlib.blake2b(repr(image.shape).encode(), digest_size=16)
     digest.update(image.data)
     record.pixels = digest.digest()
@@ -230,9 +233,8 @@ def _labels(record: Record, nc: int, keypoints: int) -> Iterator[Finding]:
     valid = f"0 to {nc - 1}" if nc > 1 else "0 alone"
     for (cls, *_), line in zip(rows.tolist(), numbers, strict=True):
         if cls >= nc:
-            what = (
-                f"class id {int(cls)} is out of range: the data set has {nc} classes (valid: {valid}); training stops"
-            )
+            has = f"the data set has {counted(nc, 'class')} (valid: {valid})"
+            what = f"class id {int(cls)} is out of range: {has}; training stops"
             yield Finding(ERROR, "label-class-range", path, line, what)
     for i in np.flatnonzero(over):
         what = f"the row reaches {over[i]:.1%} of the image over its edge, and is cut off there"

@@ -551,7 +551,7 @@ def scan(
         ids = f"0 to {nc - 1}" if nc > 1 else "0 alone"
         line = next((n for row, n in _rows_of(image, keypoints) if row[0] >= nc), 0)
         raise DatasetError(
-            f"class id {labels.cls[wrong[0]]:.0f} is out of range: the data set has {nc} classes",
+            f"class id {labels.cls[wrong[0]]:.0f} is out of range: the data set has {counted(nc, 'class')}",
             f"{label_file(image)}:{line}",
             f"valid: {ids}",
         )

@@ -77,7 +77,7 @@ def show(
     before = YOLODataset(after.labels, after.imgsz, spec.label_nc)
     chosen = sorted(range(len(after)), key=lambda i: rank(seed, names[after.im_files[i]]))[:n]
     if len(chosen) < n:
-        LOGGER.info("%d pictures wanted, and %d can be shown", n, len(chosen))
+        LOGGER.info("%s wanted, and %d can be shown", counted(n, "picture"), len(chosen))
     partners = tuple(range(len(after))) if after.uses_partners else ()
     samples: list[Sample] = []
     for position, i in enumerate(chosen):

@@ -160,7 +160,7 @@ def kfold(
     _all_found(choice, pool, "train or val", asked=classes is not None)
     drawn = pool if everything else _draw(pool, n, share, seed, "train and val")
     if len(drawn) < k:
-        raise ConfigError(f"kfold={k}: there are only {len(drawn)} images", str(choice.source.yaml_file))
+        raise ConfigError(f"kfold={k}: there are only {counted(len(drawn), 'image')}", str(choice.source.yaml_file))
     odd = next((i.file for i in drawn if not listable(i.name)), None)
     if odd is not None:
         raise DatasetError("its name cannot stand in a list of images", repr(odd)[1:-1], "rename it")

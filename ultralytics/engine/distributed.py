@@ -101,7 +101,7 @@ class Team:
             return names[self.local_rank]
         if names and names[0].isdigit() and self.local_size > 1:
             raise ConfigError(
-                f"device={names[0]} is one GPU, and there are {self.local_size} processes",
+                f"device={names[0]} is one GPU, and there are {self.local_size} processes",  # at least two
                 mend="leave device out: each process takes the GPU of its number",
             )
         if names and names[0] not in ("auto", "cuda"):
@@ -111,7 +111,7 @@ class Team:
             return asked
         if count < self.local_size:
             raise ConfigError(
-                f"{self.local_size} processes and {count} GPUs", mend=f"start it with --nproc_per_node={count}"
+                f"processes: {self.local_size}, GPUs: {count}", mend=f"start it with --nproc_per_node={count}"
             )
         return str(self.local_rank)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -66,7 +67,7 @@ class Interrupts:
         self.pending = signum
         if not self._deferred:
             raise StopRequest(signum)
-        if self._quiet:
+        if self._quiet or sys.stderr is None:
             return
         # Not through the logger: the signal may have come in the middle of its writing.
         with contextlib.suppress(OSError):

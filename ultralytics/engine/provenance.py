@@ -27,7 +27,7 @@ import torch
 import ultralytics
 from ultralytics.cfg.config import Config
 from ultralytics.cfg.paths import CLONE, PACKAGE
-from ultralytics.utils.text import one_line
+from ultralytics.utils.text import counted, one_line
 
 GIT_SECONDS = 10  # for asking git whether the clone is as it was committed
 
@@ -207,7 +207,7 @@ def describe(record: Mapping[str, Any]) -> list[str]:
         elif key == "command" and isinstance(value, list):
             lines.append(f"command: {one_line(' '.join(map(str, value)), 1000)}")
         elif key == "history" and isinstance(value, list):
-            lines.append(f"resumed: {len(value)} times")
+            lines.append(f"resumed: {counted(len(value), 'time')}")
         else:
             lines.append(f"{one_line(key, 40)}: {one_line(_text(value), 1000)}")
     return lines

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import random
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +13,14 @@ import numpy as np
 import torch
 
 from ultralytics.cfg.config import Config, get_cfg
-from ultralytics.cfg.paths import find_data_yaml, find_model_yaml
+from ultralytics.cfg.paths import find_data_yaml, find_model_yaml, program
 from ultralytics.engine.checkpoint import Checkpoint, load_checkpoint, load_newest
+from ultralytics.engine.distributed import LAUNCHED
 from ultralytics.engine.provenance import without_home
 from ultralytics.utils.errors import CheckpointError, ConfigError, FinishedRunError, UserError
 from ultralytics.utils.files import user_path
 from ultralytics.utils.log import LOGGER
+from ultralytics.utils.text import counted
 from ultralytics.utils.yaml import read_yaml
 
 # What a resumed run may be told anew; everything else comes from its checkpoint.
@@ -231,7 +233,11 @@ def _refuse_fewer_epochs(loaded: Checkpoint, new: Mapping[str, Any], path: Path)
     done, batches = loaded.state["epoch"] + 1, loaded.state.get("batches_done", 0)
     least = done + bool(batches)
     if "epochs" in new and new["epochs"] < least:
-        told = f"the run is in epoch {least}" if batches else f"{done} epochs of the run are done"
+        told = (
+            f"the run is in epoch {least}"
+            if batches
+            else f"{counted(done, 'epoch')} of the run {'is' if done == 1 else 'are'} done"
+        )
         raise ConfigError(f"epochs={new['epochs']}, but {told}", str(path), f"epochs={least} or more")
 
 
@@ -249,7 +255,11 @@ def _refuse_finished(
     if (path.parent / "best.pt").exists() and not (folder / "metrics.json").exists():
         return
     done = loaded.state["epoch"] + 1
-    told = f"its {args.epochs} epochs are done" if done >= args.epochs else f"it stopped early, after epoch {done}"
+    told = (
+        f"its {counted(args.epochs, 'epoch')} {'is' if args.epochs == 1 else 'are'} done"
+        if done >= args.epochs
+        else f"it stopped early, after epoch {done}"
+    )
     mend = "give more epochs=, or train from best.pt" if done >= args.epochs else "give a larger patience=, or epochs="
     told = f"{told}, nothing is left to resume"
     if again:
@@ -260,10 +270,14 @@ def _refuse_finished(
 
 
 def resume_command(folder: Path, plugins: object = None) -> str:
-    """What to type to go on. Plugins are code, and a checkpoint does not bring its own."""
+    """What to type to go on, in any folder. Plugins are code, and a checkpoint does not bring its own."""
     files = [plugins] if isinstance(plugins, str) else list(plugins) if isinstance(plugins, list | tuple) else []
-    words = [f"resume={folder.absolute()}"] + ([f"plugins=[{','.join(map(str, files))}]"] if files else [])
-    return shlex.join(["python", "-m", "ultralytics", "train", *words])
+    listed = ",".join(f'"{f}"' if "," in f else f for f in (str(Path(f).absolute()) for f in files))
+    words = [f"resume={folder.absolute()}"] + ([f"plugins=[{listed}]"] if files else [])
+    launcher: list[str] = []
+    if os.environ.get("WORLD_SIZE", "1") != "1" and LAUNCHED not in os.environ:  # the user's own torchrun
+        launcher = ["-m", "torch.distributed.run", f"--nproc_per_node={os.environ.get('LOCAL_WORLD_SIZE', '1')}"]
+    return program("train", *words, anywhere=True, launcher=launcher)
 
 
 def random_state(device: torch.device | None = None) -> dict[str, Any]:

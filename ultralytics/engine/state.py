@@ -15,6 +15,7 @@ from ultralytics.engine.checkpoint import portable
 from ultralytics.engine.provenance import without_home
 from ultralytics.engine.resume import random_state, restore_random_state
 from ultralytics.utils.log import LOGGER
+from ultralytics.utils.text import counted
 
 if TYPE_CHECKING:
     from ultralytics.engine.trainer import BaseTrainer
@@ -149,7 +150,7 @@ def _restore_rank(trainer: BaseTrainer, state: Mapping[str, Any]) -> None:
         if not trainer.team.leads:
             pending = [mine.get("pending_gradients", {})]
     else:
-        LOGGER.info("It was written by %d processes: its sums will be rounded in another order", len(ranks))
+        LOGGER.info("It was written by %s: its sums will be rounded in another order", counted(len(ranks), "process"))
         pending += [r.get("pending_gradients", {}) for r in ranks[1:]] if trainer.team.leads else []
     for name, parameter in trainer.model.named_parameters():
         found = [p[name].to(trainer.device) for p in pending if name in p]

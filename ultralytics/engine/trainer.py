@@ -63,12 +63,12 @@ from ultralytics.engine.resume import (
     read_resume,
     resume_command,
 )
-from ultralytics.engine.rundir import LOCK_FILE, RunLock, named_run_dir, new_run_dir
+from ultralytics.engine.rundir import DEFAULT_PROJECT, LOCK_FILE, RunLock, named_run_dir, new_run_dir
 from ultralytics.engine.schedule import Schedule
 from ultralytics.engine.state import restore, state_of
 from ultralytics.nn.plugins import load_plugins
 from ultralytics.utils.errors import ConfigError, UserError
-from ultralytics.utils.files import remove_unfinished, stamp, write_text
+from ultralytics.utils.files import remove_unfinished, stamp, user_path, write_text
 from ultralytics.utils.log import LOGGER, progress
 from ultralytics.utils.text import counted
 
@@ -93,8 +93,8 @@ class EarlyStopping:
         stop = bool(self.patience) and epoch - self.best_epoch >= self.patience
         if stop:
             LOGGER.info(
-                "No progress in the last %d epochs: stopping. The best epoch was %d (patience=0 switches this off).",
-                self.patience,
+                "No progress in the last %s: stopping. The best epoch was %d (patience=0 switches this off).",
+                counted(self.patience, "epoch"),
                 self.best_epoch + 1,
             )
         return stop
@@ -178,7 +178,7 @@ class BaseTrainer(ABC):
             return str(interrupted)
         if not self.automatic:
             return self.args.resume
-        folder = Path(self.args.project or Path("runs") / "detect") / str(self.args.name)
+        folder = user_path(self.args.project or DEFAULT_PROJECT) / str(self.args.name)
         return str(folder) if (folder / "args.yaml").is_file() else False
 
     def _make_folder(self) -> Path:
@@ -304,10 +304,10 @@ class BaseTrainer(ABC):
                 args_file.unlink(missing_ok=True)
             raise
         LOGGER.info(
-            "Training %d epochs of %d batches (%d images, imgsz %d) in %s on %s; results go to %s",
-            self.epochs,
-            len(self.train_loader),
-            len(self.train_loader.dataset),
+            "Training %s of %s (%s, imgsz %d) in %s on %s; results go to %s",
+            counted(self.epochs, "epoch"),
+            counted(len(self.train_loader), "batch"),
+            counted(len(self.train_loader.dataset), "image"),
             self.args.imgsz,
             {None: "fp32", torch.bfloat16: "mixed bf16", torch.float16: "mixed fp16"}[self.amp_dtype],
             self.device,
@@ -477,10 +477,15 @@ class BaseTrainer(ABC):
             self.team.copy_leader(list(self.ema.ema.state_dict().values()))
         told = "each with batch norms of its own"
         if self.args.sync_bn:
-            told = f"{synchronise_norms(self.model, self.team)} batch norms see the images of all"
+            told = f"{counted(synchronise_norms(self.model, self.team), 'batch norm')} see the images of all"
         per_rank = self.batch / self.team.size
         LOGGER.info(
-            "%d processes share each batch of %d: %g images each, %s", self.team.size, self.batch, per_rank, told
+            # at least two
+            "%d processes share each batch of %d: %g images each, %s",
+            self.team.size,
+            self.batch,
+            per_rank,
+            told,
         )
 
     def _preflight(self, images: int) -> None:
@@ -846,12 +851,14 @@ class BaseTrainer(ABC):
             planned = Schedule(**{**vars(self.schedule), "epochs": changed["epochs"]})
             place = self.finished * len(self.train_loader) + self.batches_done
             LOGGER.info(
-                "The schedule now spans %d epochs instead of %d: the learning rate goes on at %.4g instead of %.4g%s",
-                self.epochs,
+                "The schedule now spans %s instead of %d: the learning rate goes on at %.4g instead of %.4g%s",
+                counted(self.epochs, "epoch"),
                 changed["epochs"],
                 self.schedule.at(place, self.finished).lr * self.lr_factor,
                 planned.at(place, min(self.finished, changed["epochs"])).lr * self.lr_factor,
-                f", and mosaic ends {args.close_mosaic} epochs before the new end" if args.close_mosaic else "",
+                f", and mosaic ends {counted(args.close_mosaic, 'epoch')} before the new end"
+                if args.close_mosaic
+                else "",
             )
         if {"batch", "data", "imgsz", "device"} & set(changed):
             LOGGER.info("With another batch, imgsz, data or device it will not equal the run that was never stopped")

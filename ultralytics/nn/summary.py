@@ -20,6 +20,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from ultralytics.nn.modules.block import DFL
 from ultralytics.nn.modules.conv import Conv
 from ultralytics.utils.errors import ModelError
+from ultralytics.utils.text import counted
 
 PROBE = 32  # pixels of the reference's probe
 
@@ -165,7 +166,8 @@ class ModelReport:
         scale = f" (scale {self.scale})" if self.scale else ""
         out += [
             "",
-            f"{self.model}{scale}, {self.nc} classes, {size} pixels, batch {self.batch}, {self.layers} layers",
+            f"{self.model}{scale}, {counted(self.nc, 'class')}, {size} pixels, batch {self.batch}, "
+            f"{counted(self.layers, 'layer')}",
             f"  unfused: {self.parameters:,} parameters, {self.macs / 1e9:.3f} GMACs, {self.flops / 1e9:.3f} GFLOPs",
             f"  fused:   {self.parameters_fused:,} parameters, {self.macs_fused / 1e9:.3f} GMACs, "
             f"{self.flops_fused / 1e9:.3f} GFLOPs",

@@ -23,6 +23,7 @@ from ultralytics.nn.summary import PROBE, summarise
 from ultralytics.nn.transfer import Network, TransferReport, transfer
 from ultralytics.utils.errors import ModelError
 from ultralytics.utils.log import LOGGER
+from ultralytics.utils.text import counted
 
 STRIDE_PROBE = 256  # pixels; a multiple of every stride in use
 
@@ -68,7 +69,7 @@ def parse_model(
                 _check_levels(spec.rows, i, sources, scales, strides)
                 if layer.nc != spec.nc:
                     raise ModelError(
-                        f"it has {layer.nc} classes, and the model {spec.nc}", mend="write its argument as nc"
+                        f"it has {counted(layer.nc, 'class')}, and the model {spec.nc}", mend="write its argument as nc"
                     )
                 if i + 1 < len(spec.rows):
                     raise ModelError(
@@ -107,7 +108,8 @@ def _build_row(
     given = {k: _resolve(v, spec.nc) for k, v in args.pop().items()} if args and isinstance(args[-1], dict) else {}
     repeats = spec.repeats(row)
     if repeats > MAX_REPEATS:
-        raise ModelError(f"it would repeat {repeats:,} times at this scale", mend=f"at most {MAX_REPEATS}")
+        told = f"it would repeat {repeats:,} times at this scale"  # at least two
+        raise ModelError(told, mend=f"at most {MAX_REPEATS}")
     try:
         built = (rule or inferred(cls))(Row(incoming, args, repeats, spec.width, spec.max_channels, given, strides))
     except ModelError:

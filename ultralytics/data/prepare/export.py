@@ -69,7 +69,7 @@ def export_coco(data: str | Path, out: str | Path, split: str = "val", overwrite
         for cls, box, ignored, crowd in marks:
             if cls is not None and cls >= len(names):
                 raise DatasetError(
-                    f"class id {cls} is out of range: the data set has {len(names)} classes", label_file(file)
+                    f"class id {cls} is out of range: the data set has {counted(len(names), 'class')}", label_file(file)
                 )
             regions += cls is None
             pixels = [(box[0] - box[2] / 2) * w, (box[1] - box[3] / 2) * h, box[2] * w, box[3] * h]

@@ -43,6 +43,7 @@ from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError
 from ultralytics.utils.files import read_bytes, read_text, user_path, walk_files
 from ultralytics.utils.images import IMAGE_SUFFIXES
 from ultralytics.utils.log import LOGGER
+from ultralytics.utils.text import counted
 
 ANNOTATIONS, IMAGES = ("Annotations", "annotations"), ("JPEGImages", "images")
 YEARS = ("VOC2007", "VOC2012")
@@ -282,7 +283,7 @@ def _read_folder(root: _Root, names: Sequence[str] | None, one_based: bool | str
     listings = Counter(n for listed in splits.values() for n in listed)
     twice = [n for n in unique if listings[n] > 1]
     if twice:
-        notes.append(f"{len(twice)} images are in more than one split, such as {twice[0]}")
+        notes.append(f"{counted(len(twice), 'image')} in more than one split, such as {twice[0]}")
     if one_based == "auto":
         one_based, note = _decide(read)
         notes += note
@@ -532,7 +533,7 @@ def _read_object(result: _Read, number: int, item: ET.Element) -> None:
     where = f"{result.xml}: object {number} ({cls or 'no name'})"
     boxes = item.findall("bndbox")  # its own: those of its parts lie deeper
     if len(boxes) > 1:
-        result.problems.append(f"{where} has {len(boxes)} boxes; the first is taken")
+        result.problems.append(f"{where} has {len(boxes)} boxes; the first is taken")  # at least two
     try:
         x1, y1, x2, y2 = (float(_text(boxes[0], k)) for k in ("xmin", "ymin", "xmax", "ymax"))
     except (IndexError, ValueError):
@@ -568,8 +569,8 @@ def _decide(read: Sequence[_Read]) -> tuple[bool, list[str]]:
             f"{o.number}, and are cut by a pixel (one_based=False reads all of them from 0)"
         ]
     return False, [
-        f"corners count from 0: {len(zero)} boxes have a corner there, such as {r.xml}: object {o.number}; a box "
-        "covers xmin to xmax (one_based=True reads them as VOC does)"
+        f"corners count from 0: {counted(len(zero), 'box')} with a corner there, such as {r.xml}: object {o.number}; "
+        "a box covers xmin to xmax (one_based=True reads them as VOC does)"
     ]
 
 

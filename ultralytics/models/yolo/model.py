@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ultralytics.cfg.config import MODE_DEFAULTS, Config, check_classes, get_cfg
 from ultralytics.cfg.dataset import DatasetSpec, load_dataset
+from ultralytics.cfg.paths import data_hint
 from ultralytics.data.build import build_dataloader, build_yolo_dataset
 from ultralytics.engine.checkpoint import Checkpoint, load_checkpoint, portable, save_checkpoint
 from ultralytics.engine.device import select_device
@@ -27,8 +28,10 @@ from ultralytics.nn.summary import ModelReport, explain
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.nn.transfer import TransferReport
 from ultralytics.utils.errors import CheckpointError, ConfigError, FinishedRunError, UserError
+from ultralytics.utils.files import user_path
 from ultralytics.utils.log import LOGGER, setup_console
 from ultralytics.utils.metrics import DetMetrics
+from ultralytics.utils.text import counted
 
 
 class YOLO:
@@ -152,7 +155,7 @@ class YOLO:
         before = self.ckpt.state.get("provenance") if self.ckpt else None
         made = {"provenance": provenance(self.device, before=before)}
         content = {"model": portable(self.model.yaml), "names": dict(self.names), "ema": self.model.state_dict()}
-        save_checkpoint(Path(filename), content | made)
+        save_checkpoint(user_path(filename), content | made)
 
     def to(self, device: str | int | torch.device) -> YOLO:
         """Move the model, and let later calls run there unless they name another device."""
@@ -261,13 +264,15 @@ class YOLO:
         device = select_device(team.device_name(args.device))
         team.bind(device)
         if not args.data:
-            raise ConfigError("no data set given", mend="data=data/shapes.yaml, or your own YAML")
+            raise ConfigError("no data set given", mend=data_hint())
         data = load_dataset(args.data)
         check_classes(args.classes, self.model.nc, "the model")
         if args.single_cls:
             data.merge_classes()
         if data.nc > self.model.nc:
-            raise ConfigError(f"the data set has {data.nc} classes and the model {self.model.nc}", str(args.data))
+            raise ConfigError(
+                f"the data set has {counted(data.nc, 'class')} and the model {self.model.nc}", str(args.data)
+            )
         self._compare_names(args, data)
         stride = max(int(self.model.stride.max()), 32)
         rect = args.rect_val and (args.rect or args.sources.get("rect", "default") == "default")
@@ -297,7 +302,7 @@ class YOLO:
         for i, name in data.names.items():
             mine = self.names.get(i, str(i))
             if mine not in (name, str(i)) and not args.single_cls:
-                told = "WARNING: %s: class %d is %r there and %r in the weights (%d and %d classes)"
+                told = "WARNING: %s: class %d is %r there and %r in the weights (classes: %d and %d)"
                 LOGGER.warning(told, args.data, i, name, mine, len(data.names), len(self.names))
                 return
 

@@ -11,12 +11,14 @@ from torch import Tensor
 
 from ultralytics.cfg.config import check_classes
 from ultralytics.cfg.dataset import DatasetSpec, load_dataset
+from ultralytics.cfg.paths import MODEL_HINT, data_hint
 from ultralytics.data.build import build_dataloader, build_yolo_dataset
 from ultralytics.data.labels import scan
 from ultralytics.engine.checkpoint import Checkpoint, load_checkpoint, portable
 from ultralytics.engine.interrupt import Watched
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.models.yolo.detect.val import DetectionValidator
+from ultralytics.nn.plugins import load_plugins
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.errors import CheckpointError, ConfigError, ModelError
 from ultralytics.utils.log import LOGGER
@@ -42,7 +44,7 @@ class DetectionTrainer(BaseTrainer):
     def read_inputs(self) -> None:
         """Find the data set."""
         if not self.args.data:
-            raise ConfigError("no data set given", mend="data=data/shapes.yaml, or your own YAML")
+            raise ConfigError("no data set given", mend=data_hint())
         self.data: DatasetSpec = load_dataset(self.args.data)
         # Remembered in full, so that the run can be resumed and its weights validated from any folder.
         self.args.set("data", str(self.data.yaml_file), self.args.sources.get("data", "argument"))
@@ -66,10 +68,12 @@ class DetectionTrainer(BaseTrainer):
             model = model_of(source, nc=self.data.nc, verbose=args.verbose, scale=args.model_scale)
         else:
             if not args.model:
-                raise ConfigError("no model given", mend="model=cfg/models/yolov8n-fla.yaml, or a .pt file")
+                raise ConfigError("no model given", mend=MODEL_HINT)
             model = DetectionModel(args.model, nc=self.data.nc, verbose=args.verbose, scale=args.model_scale)
             if model.spec.written_nc not in (None, model.nc) and self.team.leads:
                 LOGGER.info("nc: %d → %d, by the data", model.spec.written_nc, model.nc)
+        # Those that the model's YAML names too: a checkpoint does not bring them, so the command to go on must.
+        args.plugins = list(dict.fromkeys([*(args.plugins or []), *load_plugins(model.yaml.get("plugins"))])) or None
         if isinstance(args.pretrained, str):
             source = load_checkpoint(args.pretrained)
         elif not args.pretrained:

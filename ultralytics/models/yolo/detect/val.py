@@ -31,6 +31,7 @@ from ultralytics.utils.metrics import (
 )
 from ultralytics.utils.nms import non_max_suppression
 from ultralytics.utils.plotting import plot_images
+from ultralytics.utils.text import counted
 from ultralytics.utils.types import ANY_CLASS
 
 Criterion = Callable[[Any, Mapping[str, Any]], tuple[Tensor, Tensor]]
@@ -100,7 +101,7 @@ class DetectionValidator:
         clock = _Clock(device, mine.spent)
         header = ("%22s" + "%11s" * 6) % ("Class", "Images", "Instances", "Box(P", "R", "mAP50", "mAP50-95)")
         numbers = getattr(self.dataloader, "numbers", range(len(self.dataloader)))
-        bar = progress(self.dataloader, desc=desc or header, total=len(self.dataloader))
+        bar = progress(self.dataloader, desc=desc or header, label="Validating", total=len(self.dataloader))
         for number, batch in zip(numbers, bar, strict=True):
             with clock("preprocess"):
                 img = batch["img"].to(device, non_blocking=True)
@@ -200,7 +201,7 @@ class DetectionValidator:
                 boxes.tolist(), detected[:, 4].tolist(), detected[:, 5].int().tolist(), strict=True
             )
         ]
-        (folder / f"{file.stem}.txt").write_text("".join(f"{line}\n" for line in lines))
+        (folder / f"{file.stem}.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
 
     def _plot(self, batch: Mapping[str, Any], detections: list[Tensor], number: int) -> None:
         plot_images(batch, fname=self.save_dir / f"val_batch{number}_labels.jpg", names=self.names)
@@ -227,7 +228,7 @@ class DetectionValidator:
             for i, c in enumerate(m.ap_class_index):
                 LOGGER.info(row % (m.names[int(c)][:22], m.nt_per_image[c], m.nt_per_class[c], *m.class_result(i)))
         if m.ignored:
-            LOGGER.info("%d regions were ignored: difficult objects and crowds count for nothing", m.ignored)
+            LOGGER.info("%s ignored: difficult objects and crowds count for nothing", counted(m.ignored, "region"))
         LOGGER.info(
             "Speed: %.1fms preprocess, %.1fms inference, %.1fms loss, %.1fms postprocess per image",
             *(m.speed[k] for k in ("preprocess", "inference", "loss", "postprocess")),
