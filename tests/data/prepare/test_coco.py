@@ -103,7 +103,7 @@ def test_the_split_of_a_file():
     ("entry", "words"),
     [
         (box(1, 1, category=9), "annotation 1 (a.jpg): there is no category 9"),
-        (box(1, 1, category="3"), "there is no category 3"),
+        (box(1, 1, category="3.5"), "there is no category 3.5"),
         (box(1, 9), "annotation 1: there is no image 9"),
         (box(1, 1, bbox=(float("nan"), 1, 2, 3)), "bbox is not four numbers"),
         (box(1, 1, bbox=(1, 1, float("inf"), 3)), "bbox is not four numbers"),
@@ -141,7 +141,7 @@ def test_an_annotation_that_cannot_be_used_is_named_and_dropped(tmp_path, told, 
         (image(2, None), "image 2 has no file_name"),
         (image(2, "bad.jpg"), "bad.jpg: cannot be decoded"),
         (image(1, "b.jpg"), "image id 1 is used twice; b.jpg is left out"),
-        (image("2", "b.jpg"), "images[1] has no id"),
+        (image([2], "b.jpg"), "images[1] has no id"),
         (7, "images[1] is no mapping"),
     ],
 )

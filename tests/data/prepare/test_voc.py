@@ -17,7 +17,8 @@ from PIL import Image
 from ultralytics.cfg.dataset import load_dataset
 from ultralytics.data.labels import scan
 from ultralytics.data.prepare import prepare_bccd, prepare_voc, write
-from ultralytics.data.prepare.voc import _decide, _Object, _Read, parse_xml
+from ultralytics.data.prepare.documents import parse_xml
+from ultralytics.data.prepare.voc import _decide, _Object, _Read
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError, UserError
 from ultralytics.utils.images import imread, imwrite
 
@@ -497,7 +498,7 @@ def test_without_lists_all_images_are_used(tmp_path, told, keys):
     counts = {s: len(scan(spec.split(s), 1)) for s in ("train", "val")}
     if keys:
         assert counts == {"train": 9, "val": 3}
-        assert "3 drawn as val (seed 1)" in told.text
+        assert "of 12 images 3 as val were drawn (seed 1)" in told.text
         shutil.copytree(source, tmp_path / "elsewhere")
         prepare_voc(tmp_path / "elsewhere", tmp_path / "again", **keys)
         prepare_voc(source, tmp_path / "other", val=0.25, seed=2)
@@ -505,7 +506,7 @@ def test_without_lists_all_images_are_used(tmp_path, told, keys):
         assert drawn[0] == drawn[1] != drawn[2]
     else:
         assert counts == {"train": 12, "val": 12}
-        assert "all images are both train and val" in told.text
+        assert "the same images are both train and val" in told.text
         assert not (tmp_path / "out" / "images" / "val").exists()
 
 
@@ -524,7 +525,7 @@ def test_trainval_alone_is_told(tmp_path, told):
     )
     spec = load_dataset(prepare_voc(source, tmp_path / "out"))
     assert {s: len(scan(spec.split(s), 1)) for s in spec.splits} == {"train": 2, "val": 2, "test": 1}
-    assert "trainval.txt are both train and val" in told.text
+    assert "the same images are both train and val" in told.text
 
 
 def test_an_archive_is_unpacked_and_the_second_time_nothing_is_done(tmp_path, told):
@@ -621,7 +622,7 @@ def test_annotations_beside_the_images_of_each_split(tmp_path, told):
         found = {s: [Path(f).name for f in scan(spec.split(s), 4).im_files] for s in spec.splits}
         assert found == {"train": ["B2.jpg", "a.jpg"], "val": ["a.jpg"], "test": ["c.jpg"]}
         assert (made.parent / "images" / "train" / "a.jpg").is_file()
-    assert "bare.xml: there is no such annotation" in told.text
+    assert "bare.jpg: it has no annotation" in told.text
     shutil.rmtree(top / "valid")
     with pytest.raises(DatasetError, match="the val split is missing"):
         prepare_voc(top, tmp_path / "o")

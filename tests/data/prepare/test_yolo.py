@@ -8,8 +8,8 @@ import pytest
 from ultralytics.cfg.dataset import load_dataset
 from ultralytics.data.labels import scan
 from ultralytics.data.prepare import prepare_coco128, prepare_yolo
-from ultralytics.data.prepare.write import draw_val
-from ultralytics.utils.errors import ConfigError, MissingFileError, UserError
+from ultralytics.data.prepare.write import draw_parts
+from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError, UserError
 from ultralytics.utils.images import imwrite
 
 
@@ -112,6 +112,8 @@ def test_train_that_is_val_is_warned_of(tmp_path, told):
     imwrite(tmp_path / "s" / "images" / "a.png", np.zeros((40, 60, 3), np.uint8))
     yaml = tmp_path / "s" / "data.yaml"
     yaml.write_text("train: images\nval: images\nnames: [x]\n")
+    (tmp_path / "s" / "labels").mkdir()
+    (tmp_path / "s" / "labels" / "a.txt").write_text("0 .5 .5 .1 .1")
     prepare_yolo(yaml, tmp_path / "out")
     assert "the same images are both train and val, so the figures of a validation say nothing" in told.text
 
@@ -150,12 +152,21 @@ def test_real_labels_are_kept(shared, tmp_path):
 
 def test_the_draw_depends_on_names_and_seed_alone():
     names = [f"{i}" for i in range(100)]
-    train, val = draw_val(names, 0.2, 0)
-    assert (len(train), len(val), sorted(train + val)) == (80, 20, sorted(names))
-    assert sorted(draw_val(names[::-1], 0.2, 0)[1]) == sorted(val) != sorted(draw_val(names, 0.2, 1)[1])
-    assert draw_val(["a", "b"], 0.01, 0)[1]
+
+    def val(listed, part=0.2, seed=0):
+        rest, drawn = draw_parts(listed, [part], seed)
+        assert sorted(rest + drawn) == list(range(len(listed)))
+        return sorted(listed[i] for i in drawn)
+
+    assert len(val(names)) == 20
+    assert val(names[::-1]) == val(names) != val(names, seed=1)
+    assert val(["a", "b"], 0.01)
     accented = [f"{i}é" for i in range(100)]  # some file systems decompose what was written composed
     decomposed = [unicodedata.normalize("NFD", n) for n in accented]
-    drawn = draw_val(decomposed, 0.2, 0)[1]
-    assert [unicodedata.normalize("NFC", n) for n in drawn] == draw_val(accented, 0.2, 0)[1]
-    assert len(draw_val([os.fsdecode(b"\xff%d" % i) for i in range(10)], 0.2, 0)[1]) == 2
+    assert [unicodedata.normalize("NFC", n) for n in val(decomposed)] == val(accented)
+    assert len(val([os.fsdecode(b"\xff%d" % i) for i in range(10)])) == 2
+    three = draw_parts(names, [0.2, 0.1], 0)  # a test split takes nothing from val
+    assert three[1] == draw_parts(names, [0.2], 0)[1]
+    assert [len(part) for part in three] == [70, 20, 10]
+    with pytest.raises(DatasetError, match="2 images are too few"):
+        draw_parts(["a", "b"], [0.2, 0.2], 0)

@@ -17,13 +17,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+import yaml
+
 from ultralytics import __version__
 from ultralytics.data.labels import label_file
 from ultralytics.data.prepare.archive import SUFFIXES, is_archive
 from ultralytics.utils.errors import UserError
-from ultralytics.utils.files import is_at, lock, write_json
+from ultralytics.utils.files import is_at, lock, write_json, write_text
 from ultralytics.utils.images import IMAGE_SUFFIXES
 from ultralytics.utils.log import LOGGER
+from ultralytics.utils.yaml import read_yaml
 
 FORMAT = 1  # of the manifest
 ANOTHER = "choose another out=, or remove it"
@@ -51,10 +54,12 @@ def fingerprint(paths: Iterable[Path]) -> str:
     for path in paths:
         for name in sorted(f for f in _files(path) if f.lower().endswith(TOLD)) if path.is_dir() else [""]:
             file = path / name
+            if not os.path.isfile(file):  # a pipe would be waited for
+                continue
             if name.lower().endswith(SUFFIXES) or (not name and is_archive(file)):
                 parts.append((file.name, *_ends(file)))
                 packed = True
-            elif os.path.isfile(file):  # no link that leads nowhere
+            else:
                 entry = os.stat(file)
                 parts.append((name or file.name, entry.st_size, entry.st_mtime_ns))
     digest = hashlib.sha256(repr(parts).encode()).hexdigest()
@@ -113,6 +118,37 @@ def prepared(out: Path, kind: str, options: Mapping[str, Any], mark: str = "") -
     return out / "data.yaml"
 
 
+def rename_classes(out: Path, kind: str, options: Mapping[str, Any], mark: str) -> None:
+    """Rename the classes of a prepared data set where that is all that differs: its source named none, its user does.
+    Labels hold ids, so only data.yaml and the manifest are written.
+
+    Args:
+        out, kind, options, mark: as in `prepared`, which says what else differs.
+
+    Raises:
+        UserError: the data set cannot be read or written.
+    """
+    if not all((out / name).is_file() for name in ("manifest.json", "data.yaml")):
+        return
+    manifest, names = read_manifest(out), list(options["names"])
+    there = {} if manifest is None else dict(manifest["options"])
+    if manifest is None or manifest["kind"] != kind or manifest.get("fingerprint") != mark:
+        return
+    if there.pop("names", 0) is not None or there != {k: v for k, v in options.items() if k != "names"}:
+        return
+    spec = read_yaml(out / "data.yaml", UserError).data
+    objects = manifest.get("objects")
+    if not isinstance(spec, dict) or not isinstance(objects, dict) or len(names) < len(objects):
+        return
+    spec["names"] = dict(enumerate(names))
+    write_text(out / "data.yaml", yaml.safe_dump(spec, sort_keys=False, allow_unicode=True), "out")
+    counts = [*objects.values(), *[0] * (len(names) - len(objects))]
+    manifest["options"]["names"] = names
+    manifest["objects"] = dict(zip(names, counts, strict=True))
+    write_json(out / "manifest.json", manifest, "out")
+    LOGGER.info("%s: its classes are now called %s", out, ", ".join(names))
+
+
 def _difference(key: str, there: Any, wanted: Any) -> str:
     """How an option differs; of PARTS, which of them."""
     if key == SOURCE:
@@ -162,10 +198,48 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     return data if shaped and all(isinstance(n, int) for n in data["splits"].values()) else None
 
 
+def walk(folder: Path, passed: list[str] | None = None) -> Iterator[tuple[Path, list[str]]]:
+    """Walk a folder and those below it: each real folder once, folders that links lead to last.
+
+    Args:
+        folder: where to begin; what cannot be listed counts as empty.
+        passed: filled with "path: why" for every pipe, socket, device and repeated folder that was passed over.
+
+    Yields:
+        A folder and the names of its regular files (links to them too), sorted.
+    """
+    seen: dict[tuple[int, int], str] = {}
+    real, linked = [str(folder)], list[str]()
+    skipped = [] if passed is None else passed
+    while real or linked:
+        here = real.pop() if real else linked.pop(0)
+        try:
+            entry = os.stat(here)
+            names = sorted(os.listdir(here))
+        except OSError:
+            continue
+        first = seen.setdefault((entry.st_dev, entry.st_ino), here)
+        if first is not here:
+            skipped.append(f"{here}: it is the folder {first} once more; it is read once")
+            continue
+        files: list[str] = []
+        below: list[str] = []
+        for name in names:
+            path = os.path.join(here, name)
+            if os.path.isfile(path):
+                files.append(name)
+            elif os.path.isdir(path):
+                (linked if os.path.islink(path) else below).append(path)
+            elif os.path.exists(path):
+                skipped.append(f"{path}: it is a pipe, a socket or a device; it is passed over")
+        yield Path(here), files
+        real += reversed(below)
+
+
 def _files(folder: Path) -> Iterator[str]:
-    """Every file below a folder, relative to it, with "/" between its parts; in no order."""
-    for root, _, names in os.walk(folder, followlinks=True):
-        below = Path(root).relative_to(folder).as_posix()
+    """Every regular file below a folder, relative to it, with "/" between its parts; in no order."""
+    for root, names in walk(folder):
+        below = root.relative_to(folder).as_posix()
         yield from (name if below == "." else f"{below}/{name}" for name in names)
 
 
