@@ -70,9 +70,10 @@ def _read_all(top: Path, names: Sequence[str] | None) -> Converted:
         raise MissingFileError("no image has a label file of its name", str(top), "source= holds label_2 and image_2")
     files: dict[str, str] = {}
     for mark, images in pairs.items():
-        for image in images:
-            if files.setdefault(image, mark) != mark:
-                problems.append(f"{top / mark}: {files[image]} is of the same image; it is not used")
+        if len(images) > 1:
+            problems.append(f"{top / mark}: {' and '.join(images)} may be its image; {images[0]} is taken")
+        if files.setdefault(images[0], mark) != mark:
+            problems.append(f"{top / mark}: {files[images[0]]} is of the same image; it is not used")
     labelled = {image.rpartition("/")[0] for image in files}
     # The images of testing/ and of other cameras have no labels.
     others = [i for i in tree.images if i.rpartition("/")[0] not in labelled]

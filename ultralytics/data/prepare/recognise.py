@@ -109,7 +109,7 @@ def clearer(kind: str, read: Sequence[Path], given: Sequence[Path], out: Path, e
     if reader:
         hint = program("prepare", reader, f"source={given[0]}", f"out={out}")
     ours = KINDS[SAME.get(kind, kind)].what
-    return DatasetError(f"it holds {what} ({file.name}), no {ours}", str(given[0]), hint)
+    return DatasetError(f"it holds {what} ({file.name}), not {ours}", str(given[0]), hint)
 
 
 def _judge(path: Path, suffix: str) -> str | None:

@@ -71,7 +71,7 @@ def pair(marks: Sequence[str], images: Sequence[str]) -> dict[str, list[str]]:
         stem = os.path.splitext(name)[0]
         by_folder.setdefault(folder, {}).setdefault(stem, []).append(image)
         stems.setdefault(stem, set()).add(folder)
-    nearness: dict[str, list[tuple[int, str]]] = {}
+    nearness: dict[str, list[tuple[tuple[int, int], str]]] = {}
     found: dict[str, list[str]] = {}
     for mark in marks:
         folder, name = os.path.split(mark)
@@ -83,8 +83,8 @@ def pair(marks: Sequence[str], images: Sequence[str]) -> dict[str, list[str]]:
             found[mark] = by_folder[folder][stem]
             continue
         if folder not in nearness:
-            nearness[folder] = sorted((-_alike(folder, f), f) for f in by_folder)
-        best: int | None = None
+            nearness[folder] = sorted((_distance(folder, f), f) for f in by_folder)
+        best: tuple[int, int] | None = None
         for score, other in nearness[folder]:
             if best is not None and score > best:
                 break
@@ -94,11 +94,14 @@ def pair(marks: Sequence[str], images: Sequence[str]) -> dict[str, list[str]]:
     return found
 
 
-def _alike(a: str, b: str) -> int:
-    """The number of folders that two paths begin and end with alike."""
+def _distance(a: str, b: str) -> tuple[int, int]:
+    """How different two folders are called: less the more folders they begin and end with alike; then less where both
+    end in one number, as label_2 and image_2 do."""
     ours, theirs = a.split("/") if a else [], b.split("/") if b else []
     head = _common(ours, theirs)
-    return head + _common(ours[head:][::-1], theirs[head:][::-1])
+    numbers = [re.search(r"\d*$", path) for path in (a, b)]
+    same_number = len({m[0] for m in numbers if m is not None}) == 1
+    return -head - _common(ours[head:][::-1], theirs[head:][::-1]), -int(same_number)
 
 
 def _common(a: Sequence[str], b: Sequence[str]) -> int:

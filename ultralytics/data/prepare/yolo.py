@@ -272,7 +272,11 @@ def _beside(top: Path) -> _Found | None:
             return _Found({"train": _jobs([top])})
     tree = Tree.of(top, ".txt")
     pairs = {mark: images for mark, images in tree.pairs().items() if images}
-    label_of = {image: mark for mark, images in reversed(pairs.items()) for image in images}
+    label_of: dict[str, str] = {}
+    for mark, images in pairs.items():
+        for image in images:
+            if os.path.dirname(image) == os.path.dirname(images[0]):
+                label_of.setdefault(image, mark)
     if not label_of:
         return None
     labelled = {os.path.dirname(i) for i in label_of}
