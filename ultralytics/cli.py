@@ -107,6 +107,12 @@ _FETCHED = {
     "mirror": "URL of a folder that holds the same archives",
 }
 PREPARE_KEYS = {
+    "auto": {
+        "source": "folder or file with annotations of any kind that is read here; which, is seen from its contents",
+        "out": "folder to make",
+        **_DRAWN,
+        **_PLACED,
+    },
     "shapes": {"out": "folder to draw into (data/shapes)", "seed": "of the drawing (0)"},
     "voc": {
         "source": "folder or archive with images and XML files, in folders of any names, or the published archives",
@@ -491,7 +497,7 @@ def _prepare(words: list[str]) -> int:
     for path in _listed(given.get("source", [])):  # what is typed is judged before what is left out
         if not os.path.exists(user_path(path)):
             raise MissingFileError("there is no such source", str(user_path(path).absolute()))
-    for key in ("source", "out") if kind in ("yolo", "labelme", "kitti") else ():
+    for key in ("source", "out") if kind in ("auto", "yolo", "labelme", "kitti") else ():
         if not given.get(key):
             raise ConfigError(f"{key} is missing", mend=f"{PROGRAM} prepare {kind} source=FOLDER out=data/mine")
     from ultralytics.data import prepare  # OpenCV takes a moment to import

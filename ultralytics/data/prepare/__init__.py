@@ -1,5 +1,6 @@
 """Making data sets ready: by program, or from other formats."""
 
+from ultralytics.data.prepare.auto import prepare_auto
 from ultralytics.data.prepare.coco import prepare_coco
 from ultralytics.data.prepare.export import export_coco
 from ultralytics.data.prepare.kitti import prepare_kitti
@@ -11,6 +12,7 @@ from ultralytics.data.prepare.yolo import prepare_coco128, prepare_yolo
 
 __all__ = [
     "export_coco",
+    "prepare_auto",
     "prepare_bccd",
     "prepare_coco",
     "prepare_coco128",

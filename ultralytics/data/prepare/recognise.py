@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ultralytics.cfg.paths import program
-from ultralytics.data.prepare.archive import is_archive
 from ultralytics.data.prepare.documents import load_json, parse_xml
 from ultralytics.data.prepare.folder import walk
 from ultralytics.utils.errors import DatasetError, UserError
@@ -240,8 +239,3 @@ def _is_number(word: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def holds_archive(source: Path) -> bool:
-    """Whether a source is an archive, into which `recognise` does not look."""
-    return source.is_file() and is_archive(source)

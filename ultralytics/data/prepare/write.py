@@ -95,6 +95,8 @@ class Picture(NamedTuple):
 
 def look(path: str | Path) -> Picture | str:
     """A picture's size; or why training would leave it out. Only pictures that may be turned are decoded in full."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        return "is a pipe, a socket or a device"  # reading it might wait for ever
     try:
         data = np.fromfile(path, np.uint8)
     except OSError as e:
