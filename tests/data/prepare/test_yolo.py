@@ -192,9 +192,9 @@ DARKNET = "classes = 1\ntrain  = data/train.txt\nvalid = data/valid.txt\nnames =
         ({"data.yaml": "names: [cell]\nnc: 1\n", "a.jpg": None, "a.txt": LABEL}, {"train": ["a.jpg"]}),
         ({"data.yaml": "train: images\nnames: [cell]\n", "images/a.jpg": None, "labels/a.txt": LABEL},
          {"train": ["a.jpg"]}),
-        ({"data.yaml": "train: /elsewhere\nnames: {0: cell}\n", "train/images/a.jpg": None, "train/labels/a.txt": LABEL},
+        ({"data.yaml": "train: /elsewhere\nnames: [cell]\n", "train/images/a.jpg": None, "train/labels/a.txt": LABEL},
          {"train": ["a.jpg"]}),
-        ({"compose.yaml": "services: {}\n", "classes.txt": "cell", "a.jpg": None, "a.txt": LABEL}, {"train": ["a.jpg"]}),
+        ({"c.yaml": "services: {}\n", "classes.txt": "cell", "a.jpg": None, "a.txt": LABEL}, {"train": ["a.jpg"]}),
     ],
 )  # fmt: skip
 def test_what_tools_write(tmp_path, files, splits):
@@ -230,7 +230,7 @@ def test_a_list_without_its_images_is_told(tmp_path):
     files = {"obj.data": DARKNET, "obj.names": "cell", "train.txt": "data/obj_train_data/a.jpg\n",
              "obj_train_data/a.txt": LABEL}  # fmt: skip
     with pytest.raises(
-        MissingFileError, match="there is no image data/obj_train_data/a.jpg .export it with its images"
+        MissingFileError, match=r"there is no image data/obj_train_data/a\.jpg .export it with its images"
     ):
         prepare_yolo(tree(tmp_path / "s", files), tmp_path / "out")
 
@@ -276,7 +276,7 @@ def test_own_splits_are_not_drawn_over(tmp_path):
     files = {f"{s}/images/{i}.jpg": None for s in ("train", "val") for i in range(4)}
     files |= {f"{s}/labels/{i}.txt": LABEL for s in ("train", "val") for i in range(4)}
     source = tree(tmp_path / "s", files)
-    with pytest.raises(ConfigError, match="the source has its own val split .leave val= out"):
+    with pytest.raises(ConfigError, match=r"the source has its own val split .leave val= out"):
         prepare_yolo(source, tmp_path / "out", val=0.5)
     made = prepare_yolo(source, tmp_path / "out", test=0.5)
     assert {s: len(found) for s, found in read(made).items()} == {"train": 2, "val": 4, "test": 2}

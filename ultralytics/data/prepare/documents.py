@@ -34,7 +34,12 @@ def load_json(file: Path, hook: Callable[[dict[str, Any]], Any] | None = None) -
     try:
         with open(file, encoding="utf-8-sig") as opened_file:
             text = opened_file.read()
-        return json.loads(text, object_hook=hook, parse_int=_integer)
+        try:
+            return json.loads(text, object_hook=hook)
+        except json.JSONDecodeError:
+            raise
+        except ValueError:  # a number of more digits than Python takes; a function per number takes time
+            return json.loads(text, object_hook=hook, parse_int=_integer)
     except json.JSONDecodeError as e:
         if not text.strip():
             raise DatasetError("it is empty", str(file)) from None
