@@ -413,7 +413,11 @@ _PLACES += [("annotations", 0), ("categories", 0), ("categories", 0, "id"), ("ca
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(_PLACES), _JSON), min_size=1, max_size=3))
 def test_whatever_is_in_a_json_no_traceback(changes):
-    data = {"images": [image(1, "a.jpg")], "annotations": [box(1, 1), box(2, 1)], "categories": list(CATEGORIES)}
+    data = {
+        "images": [image(1, "a.jpg")],
+        "annotations": [box(1, 1), box(2, 1)],
+        "categories": [dict(c) for c in CATEGORIES],
+    }
     for place, value in changes:
         place, at = list(place), data
         try:
@@ -432,3 +436,16 @@ def test_whatever_is_in_a_json_no_traceback(changes):
             made = prepare_coco(Path(folder) / "s" / "train.json", Path(folder) / "out")
             spec = load_dataset(made)
             assert len(scan(spec.split("train"), spec.nc).cls)  # ready is said of what can be trained on
+
+
+def test_images_anywhere_below_the_source_and_other_json_beside(tmp_path):
+    source = write(
+        tmp_path / "s" / "annotations", [image(1, "a.jpg")], [box(1, 1)], "instances_default.json", draw=False
+    )
+    picture(tmp_path / "s" / "pics" / "default" / "a.jpg")
+    for name in ("notes.json", "more.json"):
+        (source.parent / name).write_text('{"categories": []}')
+    source.rename(source.with_name("result.json"))
+    for place, images in ((tmp_path / "s", "copy"), (source.with_name("result.json"), tmp_path / "s" / "pics")):
+        made = prepare_coco(place, tmp_path / f"out-{place.name}", images)
+        assert (made.parent / "images" / "train" / "a.jpg").is_file()

@@ -13,7 +13,8 @@ from typing import Any
 from ultralytics.data.prepare import names as published_names
 from ultralytics.data.prepare.archive import is_archive
 from ultralytics.data.prepare.documents import is_finite, load_json
-from ultralytics.data.prepare.folder import PARTS, fingerprint, prepared
+from ultralytics.data.prepare.folder import PARTS, fingerprint, prepared, walk
+from ultralytics.data.prepare.recognise import judge_json
 from ultralytics.data.prepare.sources import PUBLISHED, archives, default_out, entry
 from ultralytics.data.prepare.write import (
     SPLIT_WORDS,
@@ -189,6 +190,8 @@ def _find(folders: Sequence[Path]) -> dict[str, Path]:
         if not files:
             continue
         found: dict[str, Path] = {}
+        if len({split_of(f) or "train" for f in files}) < len(files):  # others may lie there, such as notes.json
+            files = [f for f in files if judge_json(f) == "coco"] or files
         for file in files:
             split = split_of(file) or "train"
             if split in found:
@@ -207,7 +210,7 @@ class _Json:
 
     Attributes:
         images, annotations, categories: lists of mappings; other entries are named in `problems`.
-        roots: where images may lie.
+        roots: where images may lie; tops: folders below which they are looked for when they lie in none of these.
     """
 
     file: Path
@@ -216,6 +219,7 @@ class _Json:
     categories: dict[Key, str]
     groups: set[Key]
     roots: list[Path]
+    tops: list[Path]
     problems: list[str] = field(default_factory=list)
 
     @classmethod
@@ -241,7 +245,8 @@ class _Json:
                 top / sub for top in near for sub in (year, f"images/{year}", split, f"images/{split}", "images", "")
             ]
             roots = [file.parent, *roots] if file.name == BESIDE else roots
-        result = cls(file, [], [], {}, set(), [r for r in dict.fromkeys(roots) if r.is_dir()])
+        tops = [images] if images is not None else list(around)
+        result = cls(file, [], [], {}, set(), [r for r in dict.fromkeys(roots) if r.is_dir()], tops)
         for key in ("images", "annotations"):
             for number, item in enumerate(data[key]):
                 if isinstance(item, dict):
@@ -414,6 +419,10 @@ def _root_of(j: _Json, listed: Sequence[_Entry]) -> Path:
                 return root
     if not names:
         raise DatasetError("it lists no usable images", str(j.file))
+    below = (folder for top in j.tops for folder, _ in walk(top))
+    found = next((f for f in below if any(os.path.isfile(f / name) for name in names[:20])), None)
+    if found is not None:
+        return found
     tried = ", ".join(str(r.absolute()) for r in j.roots) or "no folder"
     raise MissingFileError(f"none of its images was found; tried {tried}", str(j.file), "images=FOLDER says where")
 

@@ -116,7 +116,7 @@ def _judge(path: Path, suffix: str) -> str | None:
         if suffix == ".xml":
             return _judge_xml(path)
         if suffix == ".json":
-            return _judge_json(path)
+            return judge_json(path)
         with open(path, "rb") as file:
             text = file.read(HEAD).decode("utf-8-sig", "replace")
     except (UserError, OSError):
@@ -140,7 +140,8 @@ def _judge_xml(path: Path) -> str | None:
     return "dlib" if root.tag == "dataset" and root.find("images") is not None else None
 
 
-def _judge_json(path: Path) -> str | None:
+def judge_json(path: Path) -> str | None:
+    """The kind that a JSON file is of; None for none that is known."""
     if path.stat().st_size > LARGEST:
         with open(path, "rb") as file:
             head = file.read(HEAD)

@@ -431,6 +431,8 @@ def _make(
         if isinstance(e, DatasetError | MissingFileError):
             scratch = folder / UNPACKED
             error = clearer(kind, [scratch] if scratch.is_dir() else given, given, out, e)
+            if not error.where and given:
+                error = type(error)(error.what, str(given[0]), error.mend)
         raise type(error)(*(told_of(folder, text) for text in (error.what, error.where, error.mend))) from None
     except OSError as e:
         raise storage_error(e, folder, out) from None

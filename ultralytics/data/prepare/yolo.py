@@ -344,7 +344,7 @@ def _read_all(found: _Found, names: Sequence[str] | None) -> Converted:
     notes = found.notes
     beside = [j for jobs in folders.values() for j in jobs if j.labels != label_file(j.image)]
     if beside:
-        notes.append(f"{counted(len(beside), 'label file')} beside the images or in folders of other names were read")
+        notes.append(f"read {counted(len(beside), 'label file')} beside the images or in folders of other names")
     read = {s: in_threads(_read, jobs, f"Reading {s}") for s, jobs in folders.items()}
     everything = [a for listed in read.values() for a in listed]
     labels = {id(a): j.labels for s, jobs in folders.items() for a, j in zip(read[s], jobs, strict=True)}
