@@ -235,6 +235,17 @@ def test_a_list_without_its_images_is_told(tmp_path):
         prepare_yolo(tree(tmp_path / "s", files), tmp_path / "out")
 
 
+def test_what_is_missing_is_told_as_it_is(tmp_path):
+    source = tree(tmp_path / "s", {"images/a.jpg": None, "images/b.jpg": None})
+    with pytest.raises(
+        MissingFileError, match=r"none of its 2 images has a label file; a\.txt was looked for in .*labels"
+    ):
+        prepare_yolo(source, tmp_path / "out")
+    tree(source, {"labels/a.txt": LABEL, "labels/classes.txt": "cell"})
+    made = prepare_yolo(source / "images", tmp_path / "out")  # the labels and the names are beside that folder
+    assert read(made)["train"] == {"a.jpg": [("cell", *BOX)], "b.jpg": []}
+
+
 def test_names_given_afterwards_rename_the_classes(tmp_path, told):
     source = tree(tmp_path / "s", {"a.jpg": None, "a.txt": LABEL + "1 0.5 0.5 0.1 0.1\n", "b.jpg": None})
     made = prepare_yolo(source, tmp_path / "out")

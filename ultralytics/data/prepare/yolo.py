@@ -210,7 +210,7 @@ def _find(source: Path) -> _Found:
         found = _Found({s: _jobs(spec.split(s)) for s in spec.splits}, list(spec.names.values()) or None)
         if not found.splits:
             raise DatasetError("it has neither train nor val", str(source), "give its folder as source=")
-        return found if found.names else _with_names(found, [source.parent])
+        return found if found.names else _with_names(found, [])
     tops = list(dict.fromkeys((source, inner(source))))
     for file in _yamls(source):
         spec = load_yaml(file)
@@ -228,8 +228,10 @@ def _find(source: Path) -> _Found:
 
 
 def _with_names(found: _Found, tops: Sequence[Path]) -> _Found:
-    """The same with the class names of a file beside the labels."""
-    found.names, files = names_beside(tops)
+    """The same with the class names of a file in one of these folders, or beside the labels."""
+    labels = dict.fromkeys(Path(job.labels).parent for jobs in found.splits.values() for job in jobs)
+    outside = [f for f in labels if not any(f.is_relative_to(top) for top in tops)]
+    found.names, files = names_beside([*tops, *outside])
     if files:
         found.notes.append(f"the class names are those of {files[0]}")
     return found
@@ -257,11 +259,17 @@ def _find_folders(source: Path, tops: Sequence[Path]) -> _Found:
     beside = _beside(tops[-1])
     if beside is not None:
         return beside
-    raise MissingFileError(
-        f"there is no folder images; tried {', '.join(str(t / 'images') for t in tops)}, and no image has a label file",
-        str(source),
-        "source= is a data set YAML, or a folder with images and labels",
-    )
+    hint = "source= is a data set YAML, or a folder with images and labels"
+    images = [Path(job.image) for job in _jobs([source], empty=True)]
+    if not images:
+        tried = ", ".join(str(t / "images") for t in tops)
+        raise MissingFileError(
+            f"there is no folder images; tried {tried}, and no image lies elsewhere", str(source), hint
+        )
+    name, looked = images[0].with_suffix(".txt").name, dict.fromkeys([Path(label_file(str(images[0]))), images[0]])
+    tried = ", ".join(str(path.parent) for path in looked)
+    what = f"none of its {counted(len(images), 'image')} has a label file; {name} was looked for in {tried}"
+    raise MissingFileError(what, str(source), hint)
 
 
 def _beside(top: Path) -> _Found | None:
