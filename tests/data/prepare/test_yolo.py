@@ -297,17 +297,23 @@ def test_own_splits_are_not_drawn_over(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
-def test_pipes_and_circles_of_links_are_passed_over(tmp_path):
-    source = tree(tmp_path / "s", {"x/a.jpg": None, "x/a.txt": LABEL, "classes.txt": "cell"})
-    for name in ("x/b.txt", "x/obj.names", "data.yaml", "obj.data", "more.zip", "x/c.json", "x/d.xml"):
+@pytest.mark.parametrize("place", ["x", "images"])
+def test_pipes_and_circles_of_links_are_passed_over(tmp_path, place):
+    """Also where images and label files are looked for by the names of folders."""
+    labels = "x" if place == "x" else "labels"
+    source = tree(tmp_path / "s", {f"{place}/a.jpg": None, f"{labels}/a.txt": LABEL, "classes.txt": "cell"})
+    for name in ("b.jpg", "b.txt", "obj.names", "c.json", "d.xml"):
+        os.mkfifo(source / place / name)
+    for name in ("data.yaml", "obj.data", "more.zip", "notes.json"):
         os.mkfifo(source / name)
-    (source / "x" / "up").symlink_to(source)
-    (source / "again").symlink_to(source / "x")
+    (source / place / "up").symlink_to(source)
+    (source / place / "here").symlink_to(".")
+    (source / "again").symlink_to(source / place)
     (source / "gone").symlink_to(source / "nowhere")
     made = prepare_yolo(source, tmp_path / "out")
     assert read(made)["train"] == {"a.jpg": [("cell", *BOX)]}
     problems = (made.parent / "problems.txt").read_text()
-    assert "b.txt: it is a pipe, a socket or a device; it is passed over" in problems
-    assert f"again: it is the folder {source}{os.sep}x once more; it is read once" in problems
+    assert "b.jpg: it is a pipe, a socket or a device; it is passed over" in problems
+    assert f"here: it is the folder {source}{os.sep}{place} once more; it is read once" in problems
     with pytest.raises(MissingFileError, match="a device or a pipe"):
         prepare_yolo(source / "data.yaml", tmp_path / "other")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,7 +14,7 @@ from ultralytics.data.labels import Judged, ignore_file, judge_ignored, judge_la
 from ultralytics.data.prepare import names as published_names
 from ultralytics.data.prepare.archive import is_archive
 from ultralytics.data.prepare.class_files import names_beside
-from ultralytics.data.prepare.folder import fingerprint, prepared, rename_classes
+from ultralytics.data.prepare.folder import fingerprint, prepared, rename_classes, walk
 from ultralytics.data.prepare.sources import PUBLISHED, archives, default_out, entry
 from ultralytics.data.prepare.tree import Tree, by_splits
 from ultralytics.data.prepare.write import (
@@ -207,7 +207,7 @@ def _find(source: Path) -> _Found:
         if spec is None:
             load_dataset(source)  # says what is wrong
             raise DatasetError("it is no data set YAML", str(source))
-        found = _Found({s: _jobs(spec.split(s)) for s in spec.splits}, list(spec.names.values()) or None)
+        found = _found({s: spec.split(s) for s in spec.splits}, list(spec.names.values()) or None)
         if not found.splits:
             raise DatasetError("it has neither train nor val", str(source), "give its folder as source=")
         return found if found.names else _with_names(found, [])
@@ -219,12 +219,26 @@ def _find(source: Path) -> _Found:
         names = list(spec.names.values()) or None
         there = {s: paths for s, paths in spec.splits.items() if all(map(os.path.exists, paths))}
         if there and set(there) == set(spec.splits):
-            found = _Found({s: _jobs(paths) for s, paths in there.items()}, names)
+            found = _found(there, names)
         else:  # its paths are those of another machine
             found = _find_folders(source, tops)
         found.names = names
         return found if names else _with_names(found, tops)
     return _with_names(_find_folders(source, tops), tops)
+
+
+def _found(paths: Mapping[str, Sequence[Path]], names: Sequence[str] | None = None) -> _Found:
+    """The images of splits.
+
+    Raises:
+        DatasetError: a split has none.
+    """
+    passed: list[str] = []
+    splits = {s: _jobs(p, passed) for s, p in paths.items()}
+    for split, jobs in splits.items():
+        if not jobs:
+            raise DatasetError(f"there are no {split} images", ", ".join(map(str, paths[split])))
+    return _Found(splits, names, problems=list(dict.fromkeys(passed)))
 
 
 def _with_names(found: _Found, tops: Sequence[Path]) -> _Found:
@@ -253,14 +267,14 @@ def _find_folders(source: Path, tops: Sequence[Path]) -> _Found:
         if not folders and (top / "images").is_dir():
             folders = {"train": [top / "images"]}
         if folders:
-            splits = {s: _jobs(folders[s]) for s in SPLITS if s in folders}
-            if any(os.path.isfile(job.labels) for jobs in splits.values() for job in jobs):
-                return _Found(splits)
+            found = _found({s: folders[s] for s in SPLITS if s in folders})
+            if any(os.path.isfile(job.labels) for jobs in found.splits.values() for job in jobs):
+                return found
     beside = _beside(tops[-1])
     if beside is not None:
         return beside
     hint = "source= is a data set YAML, or a folder with images and labels"
-    images = [Path(job.image) for job in _jobs([source], empty=True)]
+    images = [Path(job.image) for job in _jobs([source])]
     if not images:
         tried = ", ".join(str(t / "images") for t in tops)
         raise MissingFileError(
@@ -275,7 +289,7 @@ def _find_folders(source: Path, tops: Sequence[Path]) -> _Found:
 def _beside(top: Path) -> _Found | None:
     """Images and label files anywhere below a folder; None where no image has one."""
     if top.name == "images" or f"{os.sep}images{os.sep}" in str(top):  # the labels may lie beside that folder
-        with_labels = [j for j in _jobs([top], empty=True) if os.path.isfile(j.labels)]
+        with_labels = [j for j in _jobs([top]) if os.path.isfile(j.labels)]
         if with_labels:
             return _Found({"train": _jobs([top])})
     tree = Tree.of(top, ".txt")
@@ -382,19 +396,20 @@ def _classes(a: Annotated) -> list[int]:
     return [int(c) for c, _ in a.objects] + [int(c) for c, _, _ in a.ignored if c is not None]
 
 
-def _jobs(paths: Sequence[Path], empty: bool = False) -> list[_Job]:
-    """The images of folders, lists or single files; none is an error unless `empty`."""
+def _jobs(paths: Sequence[Path], passed: list[str] | None = None) -> list[_Job]:
+    """The images of folders, lists or single files; `passed` is filled with what was passed over."""
     jobs: dict[str, str] = {}
     for path in paths:
-        try:
-            listed = list_images([path])
-        except DatasetError:
-            if not empty:
-                raise
-            continue
-        for file in listed:
-            jobs.setdefault(file, Path(file).relative_to(path).as_posix() if path.is_dir() else os.path.basename(file))
+        if path.is_dir():
+            found = (f / name for f, names in walk(path, passed) for name in names if _is_image(name))
+            jobs |= {str(f): f.relative_to(path).as_posix() for f in sorted(found) if str(f) not in jobs}
+        else:
+            jobs |= {f: os.path.basename(f) for f in list_images([path]) if f not in jobs}
     return [_Job(name, file, _labels_of(file)) for file, name in jobs.items()]
+
+
+def _is_image(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
 def _labels_of(image: str) -> str:
