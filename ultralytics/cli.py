@@ -98,19 +98,29 @@ CHECK_DATA_KEYS = {
     "json": "print the report as JSON for programs; also written --json",
 }
 _PLACED = {"images": "copy, or link for hard links (copy)"}
+_DRAWN = {
+    "val": "part of the images to draw as val, where the source has no val split (0)",
+    "test": "part of the images to draw as test, where it has no test split (0)",
+    "seed": "of that draw (0)",
+}
 _FETCHED = {
     "download": "fetch the published archives into OUT/../downloads (False)",
     "mirror": "URL of a folder that holds the same archives",
 }
 PREPARE_KEYS = {
+    "auto": {
+        "source": "folder or file with annotations of any kind that is read here; which, is seen from its contents",
+        "out": "folder to make",
+        **_DRAWN,
+        **_PLACED,
+    },
     "shapes": {"out": "folder to draw into (data/shapes)", "seed": "of the drawing (0)"},
     "voc": {
-        "source": "folder or archive with Annotations, JPEGImages and ImageSets/Main, or with the published archives",
+        "source": "folder or archive with images and XML files, in folders of any names, or the published archives",
         "out": "folder to make (data/VOC for the published data set)",
         "names": "class names in the order of their ids, as [a,b] (alphabetical)",
         "one_based": "whether pixels count from 1: True, False (auto)",
-        "val": "part of the images to draw as val, where there is no val split (0)",
-        "seed": "of that draw (0)",
+        **_DRAWN,
         **_PLACED,
         **_FETCHED,
     },
@@ -118,21 +128,36 @@ PREPARE_KEYS = {
         "source": "folder or archive of COCO 2017, of an export with a JSON per split, or an instances JSON; or [a,b]",
         "out": "folder to make (data/coco for the published data set)",
         "images": "folder of the images of a JSON; copy, or link for hard links; or both, as [folder,link] (copy)",
+        **_DRAWN,
         **_FETCHED,
     },
     **{
-        kind: {"source": what, "out": f"folder to make (data/{kind})", **_PLACED, **_FETCHED}
-        for kind, what in (
-            ("coco128", "coco128.zip, or its folder"),
-            ("bccd", "clone of BCCD_Dataset, its archive, or the folder BCCD in it"),
-            ("visdrone", "folder with VisDrone2019-DET-train, -val and -test-dev, packed or not"),
+        kind: {"source": what, "out": f"folder to make (data/{kind})", **drawn, **_PLACED, **_FETCHED}
+        for kind, what, drawn in (
+            ("coco128", "coco128.zip, or its folder", _DRAWN),
+            ("bccd", "clone of BCCD_Dataset, its archive, or the folder BCCD in it", {}),
+            ("visdrone", "folder with VisDrone2019-DET-train, -val and -test-dev, packed or not", _DRAWN),
         )
     },
     "yolo": {
-        "source": "data set YAML, or folder or archive with images and labels",
+        "source": "data set YAML, or folder or archive with images and label files (also CVAT's and darknet's)",
         "out": "folder to make",
-        "names": "class names in the order of their ids, as [a,b] (those of the YAML)",
+        "names": "class names in the order of their ids, as [a,b] (those of the YAML, classes.txt, obj.names, …)",
+        **_DRAWN,
         **_PLACED,
+    },
+    **{
+        kind: {
+            "source": what,
+            "out": "folder to make",
+            "names": "class names in the order of their ids, as [a,b] (alphabetical)",
+            **_DRAWN,
+            **_PLACED,
+        }
+        for kind, what in (
+            ("labelme", "folder or archive with labelme's JSON files and their images, in folders of any names"),
+            ("kitti", "folder or archive with KITTI label files and their images, such as label_2 and image_2"),
+        )
     },
 }
 EXPORT_COCO_KEYS = {
@@ -478,11 +503,11 @@ def _prepare(words: list[str]) -> int:
     if kind == "coco":
         given |= {k: _paths(str(given[k])) for k in ("source", "images") if k in given}
     for path in _listed(given.get("source", [])):  # what is typed is judged before what is left out
-        if not user_path(path).exists():
+        if not os.path.exists(user_path(path)):
             raise MissingFileError("there is no such source", str(user_path(path).absolute()))
-    for key in ("source", "out") if kind == "yolo" else ():
+    for key in ("source", "out") if kind in ("auto", "yolo", "labelme", "kitti") else ():
         if not given.get(key):
-            raise ConfigError(f"{key} is missing", mend=f"{PROGRAM} prepare yolo source=FOLDER out=data/mine")
+            raise ConfigError(f"{key} is missing", mend=f"{PROGRAM} prepare {kind} source=FOLDER out=data/mine")
     from ultralytics.data import prepare  # OpenCV takes a moment to import
 
     made = getattr(prepare, f"prepare_{kind}")(**given)
@@ -498,6 +523,7 @@ def _ready(made: Path) -> str:
 _PREPARE_VALUES: dict[str, tuple[tuple[type, ...], str]] = {
     "seed": ((int,), "an integer of 0 or more"),
     "val": ((int, float), "a part of the images, 0 or more and below 1"),
+    "test": ((int, float), "a part of the images, 0 or more and below 1"),
     "one_based": ((bool, str), "auto, True or False"),
 }
 
