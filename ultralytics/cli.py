@@ -322,6 +322,12 @@ def _run(mode: str, given: dict[str, Any]) -> int:
     given.setdefault("save", True)
     for _ in yolo.predict(stream=True, _source="command line", **given):
         pass
+    assert yolo.predictor is not None
+    incomplete = yolo.predictor.incomplete
+    if incomplete:
+        file, what = next(iter(incomplete.items()))
+        more = f", and {len(incomplete) - 1} more as named above" if len(incomplete) > 1 else ""
+        raise UserError(f"{what}{more}", file, "everything that could be read is done")
     return 0
 
 

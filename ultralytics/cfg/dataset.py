@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,12 +70,15 @@ class DatasetSpec:
         return f"make it with: {program(words[0], *words[1:], f'out={self.root}')}{other}"
 
 
-def load_dataset(dataset: str | Path, problems: list[DatasetError] | None = None) -> DatasetSpec:
+def load_dataset(
+    dataset: str | Path, problems: list[DatasetError] | None = None, needs: Sequence[str] = ("train", "val")
+) -> DatasetSpec:
     """Read a data set's YAML. Paths in it are relative to its own folder (or to its `path`, itself relative to that
     folder).
 
     Args:
         problems: filled with what is wrong in it, instead of raising the first; what is right is then returned.
+        needs: splits it must have; any other may be missing or empty.
 
     Raises:
         MissingFileError: no such YAML; DatasetError: what is wrong in it (with `problems`: it is no YAML mapping).
@@ -96,6 +100,8 @@ def load_dataset(dataset: str | Path, problems: list[DatasetError] | None = None
     if "val" not in data and "validation" in data:
         data["val"] = data.pop("validation")
     for key in ("train", "val"):
+        if key not in needs:
+            continue
         if key in data and not data[key]:
             wrong(DatasetError(f"the key {key!r} has no value", where, "give a folder of images"))
         if key not in data:
