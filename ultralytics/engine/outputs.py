@@ -6,6 +6,7 @@ The rule: an output is called like its source, and where that name is taken, _2,
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -26,13 +27,10 @@ SHOWN = 3  # changed names in a message
 _LONGEST_STEM = 220  # bytes; file systems take 255, and numbers, suffixes and a dot follow
 
 
-def numbered(stem: str) -> Iterator[str]:
+def numbered(stem: str, joint: str = "_") -> Iterator[str]:
     """Yield the stem, then stem_2, stem_3, …"""
     yield stem
-    number = 2
-    while True:
-        yield f"{stem}_{number}"
-        number += 1
+    yield from (f"{stem}{joint}{number}" for number in itertools.count(2))
 
 
 def free_path(path: Path) -> Path:
@@ -42,17 +40,15 @@ def free_path(path: Path) -> Path:
 
 def distinct(names: Iterable[str]) -> list[str]:
     """Return the names, numbered so that no file system takes two of them for one. A name that occurs once keeps it."""
-    names = list(names)
+    result = list(names)
     first: dict[str, int] = {}
-    for i, name in enumerate(names):
+    for i, name in enumerate(result):
         first.setdefault(_key(name), i)
     taken = set(first)
-    result = []
-    for i, name in enumerate(names):
+    for i, name in enumerate(result):
         if first[_key(name)] != i:
-            name = next(n for n in numbered(name) if _key(n) not in taken)
-            taken.add(_key(name))
-        result.append(name)
+            result[i] = next(n for n in numbered(name) if _key(n) not in taken)
+            taken.add(_key(result[i]))
     return result
 
 
@@ -98,7 +94,7 @@ class OutputNames:
         self._owners = [os.path.abspath(s) if s is not None else None for s in sources]
         self._taken: dict[str, int] = {}  # key → the source that has it
         self._framed: set[str] = set()  # keys of videos, whose frames are numbered
-        self._bases: set[str] = set()  # what is left of taken keys without a number at their end
+        self._bases: set[str] = set()  # what is left of the images' keys without a number at their end
         self._there = {kind: _files_by_key(folder, kind) for kind in kinds}
         owners = self._owners if any(self._there.values()) else []
         self._source_ids = {_identity(o) for o in owners if o} - {None}
@@ -127,7 +123,8 @@ class OutputNames:
         Numbers are left out where they would make the name of another source's crop."""
         stem = self.stems[index] + (f"_{frame}" if frame else "")
         repeated = self._earlier.get(f"{CROPS}/{_key(self.stems[index])}", "") == self._owners[index]
-        for name in numbered(stem):
+        # The frames of another video may be called STEM_FRAME_2, …
+        for name in numbered(stem, "-" if frame and _key(stem) in self._framed else "_"):
             key = _key(name)
             if name != stem and (self._taken.get(key, index) != index or f"{CROPS}/{key}" in self._earlier):
                 continue
@@ -141,30 +138,31 @@ class OutputNames:
         for videos in (False, True):
             mine = [i for i in range(len(stems)) if self._videos[i] == videos]
             late = [i for i in mine if not self._take(i, stems[i])]
+            untried: dict[str, Iterator[str]] = {}  # what is taken once stays so: thousands may share a name
             for i in late:
-                next(s for s in numbered(stems[i]) if self._take(i, s))
+                next(s for s in untried.setdefault(stems[i], numbered(stems[i])) if self._take(i, s))
 
     def _take(self, index: int, stem: str) -> bool:
         """Give a source a stem, if that is free."""
-        key, base, owner = _key(stem), _base(_key(stem)), self._owners[index]
+        key, owner = _key(stem), self._owners[index]
         framed = self._videos[index] and self._kinds != [IMAGES]
-        if key in self._taken or base in self._framed or (framed and key in self._bases):
+        if key in self._taken or (framed and key in self._bases):
             return False
         if key + INCOMPLETE in self._taken or (key.endswith(INCOMPLETE) and key[: -len(INCOMPLETE)] in self._taken):
             return False
         for kind in self._kinds:
-            files = self._there[kind].get(key, []) + self._there[kind].get(key + INCOMPLETE, [])
-            if framed and kind != IMAGES:
-                files = files + self._there[kind].get(f"{key}_#", [])
+            names = (f"{key}_#",) if framed and kind != IMAGES else (key, key + INCOMPLETE)
+            files = [f for name in names for f in self._there[kind].get(name, [])]
             earlier = self._earlier.get(f"{kind}/{key}")
             ours = owner is not None and earlier == owner and not self._hold_a_source(files)
             if (files or earlier is not None) and not ours:
                 return False
         self.stems[index] = stem
         self._taken[key] = index
-        self._bases.add(base)
         if framed:
             self._framed.add(key)
+        elif not self._videos[index]:
+            self._bases.add(_base(key))
         return True
 
     def _hold_a_source(self, files: Iterable[str]) -> bool:
