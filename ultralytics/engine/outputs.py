@@ -21,7 +21,7 @@ from ultralytics.utils.log import LOGGER
 from ultralytics.utils.text import counted
 
 IMAGES, LABELS, CROPS = "", "labels", "crops"  # folders of a run in which outputs lie
-INCOMPLETE = ".incomplete"  # follows the stem of a picture or video that looks whole and is not
+INCOMPLETE = ".incomplete"  # follows the stem of a video that looks whole and is not
 RECORD = ".outputs.json"
 SHOWN = 3  # changed names in a message
 _LONGEST_STEM = 220  # bytes; file systems take 255, and numbers, suffixes and a dot follow

@@ -70,7 +70,7 @@ class Source:
         paths: of each entry; image0.jpg, image1.jpg, … in memory.
         in_memory: for each entry, whether it has no file.
         whole: places of what was read to its end, filled while iterating.
-        incomplete: place → what is missing, of what was read in part, filled while iterating.
+        incomplete: place → what is missing, of videos that could be read in part, filled while iterating.
     """
 
     def __init__(self, entries: Sequence[str | UInt8Array], vid_stride: int = 1) -> None:
@@ -109,17 +109,14 @@ class Source:
         except OSError as e:
             LOGGER.warning("%s: cannot be read: %s; passed over", file, e.strerror or e)
             return
+        if truncated_jpeg(data) or truncated_png(data):  # some versions of OpenCV make the rest up
+            LOGGER.warning("%s: is cut off; passed over", file)
+            return
         image = decode(data)
         if image is None:
             LOGGER.warning("%s: %s; passed over", file, undecodable(data)[1])
             return
-        if truncated_jpeg(data) or truncated_png(data):
-            self._in_part(file, index, "the file is cut off: part of the image is made up")
         yield SourceItem(file, image, label, index)
-
-    def _in_part(self, file: str, index: int, what: str) -> None:
-        self.incomplete[index] = what
-        LOGGER.warning("%s: %s", file, what)
 
     def _frames(self, file: str, index: int, label: str) -> Iterator[SourceItem]:
         video = cv2.VideoCapture(file)
@@ -144,7 +141,8 @@ class Source:
                 LOGGER.warning("%s: no frame of it can be decoded; passed over", file)
             elif clock.has_lost():
                 what = f"{clock.frames} of the {clock.announced} frames announced could be read"
-                self._in_part(file, index, f"{what}: the video is cut off or damaged")
+                self.incomplete[index] = f"{what}: the video is cut off or damaged"
+                LOGGER.warning("%s: %s", file, self.incomplete[index])
         finally:
             video.release()
 

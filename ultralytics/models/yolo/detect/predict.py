@@ -42,7 +42,7 @@ class DetectionPredictor:
     Attributes:
         frame: (height, width) that images are fitted into, multiples of the stride.
         save_dir: where pictures and labels go; None while nothing has been written.
-        incomplete: file → what is missing, of sources that could be read in part only.
+        incomplete: file → what is missing, of videos that could be read in part only.
     """
 
     def __init__(self, model: DetectionModel, args: Config) -> None:
@@ -237,22 +237,20 @@ class _Writer:
             self._video[1].write(drawn)
             return
         suffix = Path(item.path).suffix.lower()
-        target = self.folder / f"{stem}{suffix if suffix in _WRITTEN else '.jpg'}"
-        imwrite(self._marked(target, item.index not in self.source.incomplete), drawn)
+        imwrite(self.folder / f"{stem}{suffix if suffix in _WRITTEN else '.jpg'}", drawn)
 
     def close(self) -> None:
-        """Finish the video under way."""
-        if self._video is not None:
-            index, sink = self._video
-            self._video = None
-            sink.close(self._marked(sink.path, index in self.source.whole))
-
-    def _marked(self, path: Path, whole: bool) -> Path:
-        """The name of an output: one that looks whole and is not says so."""
-        marked = path.with_name(f"{path.stem}{INCOMPLETE}{path.suffix}")
-        if whole:
+        """Finish the video under way. Where its source was not read to the end, the name says so."""
+        if self._video is None:
+            return
+        index, sink = self._video
+        self._video = None
+        marked = sink.path.with_name(f"{sink.path.stem}{INCOMPLETE}.avi")
+        if index in self.source.whole:
+            sink.close()
             marked.unlink(missing_ok=True)  # of an earlier call with the same source
-        return path if whole else marked
+        else:
+            sink.close(marked)
 
 
 _WRITTEN = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
