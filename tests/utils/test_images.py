@@ -31,7 +31,7 @@ def of_mode(mode):
     return image
 
 
-@pytest.mark.parametrize(("mode", "kind"), itertools.product(MODES, ("png", "jpg", "tif", "webp", "bmp")))
+@pytest.mark.parametrize(("mode", "kind"), [*itertools.product(MODES, ("png", "jpg", "tif", "webp", "bmp"))])
 def test_pixels_are_the_same_by_path_pillow_and_array(tmp_path, mode, kind):
     image, file = of_mode(mode), tmp_path / f"a.{kind}"
     try:
@@ -50,7 +50,7 @@ def test_pixels_are_the_same_by_path_pillow_and_array(tmp_path, mode, kind):
         np.testing.assert_array_equal(from_pillow(image), by_path)  # as it was in memory
 
 
-@pytest.mark.parametrize(("kind", "orientation"), itertools.product(("png", "jpg", "tif", "webp"), range(1, 9)))
+@pytest.mark.parametrize(("kind", "orientation"), [*itertools.product(("png", "jpg", "tif", "webp"), range(1, 9))])
 def test_exif_turns_an_image_however_it_comes(tmp_path, kind, orientation):
     file, exif = tmp_path / f"a.{kind}", Image.Exif()
     exif[0x0112] = orientation

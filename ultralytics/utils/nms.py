@@ -56,8 +56,8 @@ def greedy_nms(
 
 def _meet(boxes: Tensor, labels: Tensor | None, a: Tensor, b: Tensor, iou_threshold: float) -> Tensor:
     """(len(a), len(b)) which pairs overlap by more than the threshold and are of one class."""
-    met = _overlap(boxes[a], boxes[b]).gt(iou_threshold)
-    return met if labels is None else met.logical_and_(labels[a, None].eq(labels[b]))
+    met = _overlap(boxes[a], boxes[b]) > iou_threshold
+    return met if labels is None else torch.logical_and(met, labels[a, None] == labels[b], out=met)
 
 
 def _overlap(a: Tensor, b: Tensor) -> Tensor:
@@ -68,7 +68,8 @@ def _overlap(a: Tensor, b: Tensor) -> Tensor:
     width = right_a[:, None].minimum(right_b).sub_(left_a[:, None].maximum(left_b)).clamp_(min=0)
     height = bottom_a[:, None].minimum(bottom_b).sub_(top_a[:, None].maximum(top_b)).clamp_(min=0)
     inter = width.mul_(height)
-    return inter.div_((area_a[:, None] + area_b).sub_(inter))
+    union: Tensor = area_a[:, None] + area_b - inter
+    return inter.div_(union)
 
 
 def non_max_suppression(
