@@ -69,7 +69,7 @@ def _overlap(a: Tensor, b: Tensor) -> Tensor:
     height = bottom_a[:, None].minimum(bottom_b).sub_(top_a[:, None].maximum(top_b)).clamp_(min=0)
     inter = width.mul_(height)
     union: Tensor = area_a[:, None] + area_b - inter
-    return inter.div_(union)
+    return torch.div(inter, union, out=inter)
 
 
 def non_max_suppression(
