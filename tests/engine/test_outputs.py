@@ -1,4 +1,5 @@
 import os
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 
@@ -82,6 +83,12 @@ def test_a_record_that_cannot_be_read_counts_for_nothing(tmp_path):
         assert stems(tmp_path, ["a/x.jpg"])[0].startswith("x_")
 
 
+def test_calls_at_one_time_share_no_name(tmp_path):
+    with ThreadPoolExecutor(8) as pool:  # each opens the record for itself, as a process does
+        made = list(pool.map(lambda i: tuple(stems(tmp_path, [f"{i}/x.jpg", f"{i}/y.jpg"])), range(16)))
+    assert len({s for pair in made for s in pair}) == 32
+
+
 def test_numbers_of_crops_make_no_name_of_another_source(tmp_path):
     names = OutputNames(tmp_path, ["x.jpg", "x_2.jpg"], ["x", "x_2"], [CROPS], new=True)
     assert list(islice(names.crops(0), 3)) == ["x", "x_3", "x_4"]
@@ -92,8 +99,8 @@ def test_numbers_of_crops_make_no_name_of_another_source(tmp_path):
 
 
 def test_thousands_of_one_name_and_long_names(tmp_path):
-    made = stems(tmp_path, [f"{i}/frame.jpg" for i in range(20_000)])
-    assert len(set(made)) == 20_000
+    made = stems(tmp_path, [f"{i}/frame.jpg" for i in range(5_000)])
+    assert len(set(made)) == 5_000
     long = [f"{i}/{'图' * 84}.jpg" for i in range(3)]
     made = stems(tmp_path, [*long, f"{os.fsdecode(b'x' + bytes([255]))}.jpg"])
     assert len(set(made)) == 4

@@ -321,6 +321,18 @@ def test_frames_that_are_missing_are_counted(tmp_path, told, suffix, harm, strid
         assert (source.whole, source.incomplete) == ({0}, {})
 
 
+def test_a_gif_that_is_cut_off_is_told(tmp_path, told):
+    frames = [Image.fromarray(np.random.default_rng(i).integers(0, 255, (48, 64), np.uint8)) for i in range(9)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:], duration=100)
+    source = load_source(tmp_path / "a.gif")
+    assert (len(list(source)), source.incomplete) == (9, {})
+    data = (tmp_path / "a.gif").read_bytes()
+    (tmp_path / "a.gif").write_bytes(data[: len(data) // 2])
+    count = len(list(source))
+    assert 0 < count < 9
+    assert source.incomplete[0].startswith(f"{count} frames could be read")
+
+
 @pytest.mark.parametrize("count", [0, -9.2e16, 21, 22, float("nan"), 1e300])
 def test_headers_that_promise_a_little_too_much_or_nothing_are_no_damage(tmp_path, monkeypatch, count):
     class Video:

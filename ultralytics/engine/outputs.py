@@ -229,7 +229,7 @@ def _read_record(file: IO[bytes]) -> dict[str, str]:
     file.seek(0)
     try:
         record = json.loads(file.read() or b"{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return record if isinstance(record, dict) else {}
 

@@ -139,12 +139,22 @@ class Source:
                 yield SourceItem(file, image, text, index, True, fps, clock.frames)  # type: ignore[arg-type]  # frames are uint8
             if not clock.frames:
                 LOGGER.warning("%s: no frame of it can be decoded; passed over", file)
-            elif clock.has_lost():
-                what = f"{clock.frames} of the {clock.announced} frames announced could be read"
+            elif clock.has_lost() or _is_cut_gif(file):
+                of = f" of the {clock.announced} frames announced" if clock.has_lost() else " frames"
+                what = f"{clock.frames}{of} could be read"
                 self.incomplete[index] = f"{what}: the video is cut off or damaged"
                 LOGGER.warning("%s: %s", file, self.incomplete[index])
         finally:
             video.release()
+
+
+def _is_cut_gif(file: str) -> bool:
+    """Return True if a GIF lacks its end marker: it announces no number of frames."""
+    if not file.lower().endswith(".gif"):
+        return False
+    with open(file, "rb") as opened:
+        opened.seek(max(os.path.getsize(file) - 64, 0))
+        return not opened.read().rstrip(b"\0").endswith(b";")
 
 
 class _Clock:
