@@ -1,7 +1,8 @@
 """The command line: MODE key=value …
 
 Exit codes: 0 done, 1 a fault of ours (a traceback), 2 a mistake of the user's (one line), 130 interrupted, 141 nobody
-reads the output any more, 143 ended by SIGTERM; a training run has saved before it leaves with 130 or 143.
+reads the output any more, 143 ended by SIGTERM; a training run has saved before it leaves with 130 or 143. `predict`
+leaves with 2 after everything is done where a video could be read in part only.
 """
 
 from __future__ import annotations
@@ -354,6 +355,12 @@ def _run(mode: str, given: dict[str, Any]) -> int:
     given.setdefault("save", True)
     for _ in yolo.predict(stream=True, _source="command line", **given):
         pass
+    assert yolo.predictor is not None
+    incomplete = yolo.predictor.incomplete
+    if incomplete:
+        file, what = next(iter(incomplete.items()))
+        more = f", and {len(incomplete) - 1} more as named above" if len(incomplete) > 1 else ""
+        raise UserError(f"{what}{more}", file, "everything that could be read is done")
     return 0
 
 

@@ -156,3 +156,20 @@ def test_classes_that_are_not_there_are_told():
         check_classes([0, 99], 80, "the model")
     with pytest.raises(ConfigError, match="no class 3"):
         check_classes(3, 3, "the data set")
+
+
+def test_imgsz_is_a_pair_in_predict_only():
+    for pair in ([320, 640], (320, 640), "320,640", "[320,640]", "(320, 640)", "320x640"):
+        config = get_cfg(None, {"imgsz": pair}, mode="predict")
+        assert (config.imgsz, config.frame) == (640, (320, 640))
+        assert get_cfg(config, mode="predict").frame == (320, 640)
+        for mode in ("train", "val"):
+            with pytest.raises(ConfigError, match=r"imgsz=\[320,640\]: a pair is possible in predict only.*imgsz=640"):
+                get_cfg(None, {"imgsz": pair}, mode=mode)
+    for one in ([640, 640], [640], 640.0, "640,640"):
+        assert get_cfg(None, {"imgsz": one}).frame == (640, 640)
+    config.set("imgsz", 128, "argument")
+    assert config.frame == (128, 128)
+    for wrong in ([1, 2, 3], [], [640, 9999], [8, 640], [640, "x"], [640, None], "a,b", [640, 1.5]):
+        with pytest.raises(ConfigError, match="imgsz"):
+            get_cfg(None, {"imgsz": wrong}, mode="predict")

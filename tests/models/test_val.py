@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from ultralytics import YOLO
+from ultralytics.cli import main
 from ultralytics.models.yolo.detect import DetectionValidator
-from ultralytics.utils.errors import ConfigError
+from ultralytics.utils.errors import ConfigError, DatasetError
 from ultralytics.utils.metrics import ConfusionMatrix
 
 QUIET = {"workers": 0, "plots": False, "device": "cpu", "verbose": False}
@@ -42,6 +43,47 @@ def test_metrics_have_the_references_attributes_and_are_written(yolo, tmp_path):
     written = json.loads((tmp_path / "v" / "val" / "metrics.json").read_text(encoding="utf-8"))
     assert written["mAP50-95"] == pytest.approx(m.box.map)
     assert (tmp_path / "v" / "val" / "labels").is_dir()
+
+
+@pytest.fixture
+def untrained(tiny):
+    return YOLO(str(tiny), nc=3)
+
+
+def test_every_image_has_a_label_file_of_its_own(untrained, toy, tmp_path):
+    val = toy.parent / "images" / "val"
+    for folder in ("a", "b"):
+        (val / folder).mkdir()
+        (val / folder / "1.png").write_bytes((val / "2.png").read_bytes())
+    names = {f"{n}.txt" for n in ("0 图", "1", "1_2", "1_3", "2", "3", "4", "5 图")}
+    settings = {"data": str(toy), "imgsz": 64, **QUIET}
+    untrained.val(project=str(tmp_path), name="v", save_txt=True, **settings)
+    assert {p.name for p in (tmp_path / "v" / "labels").iterdir()} == names
+    # Into the data set's own folder: its labels stay.
+    before = {p: p.read_bytes() for p in (toy.parent / "labels").rglob("*.txt")}
+    beside = {p.name: p.write_text("mine") for p in [toy.parent / "labels" / "1.txt"]}
+    settings |= {"project": str(toy.parent.parent), "name": toy.parent.name, "exist_ok": True, "save_txt": True}
+    for _ in range(2):
+        untrained.val(**settings)
+    assert (toy.parent / "labels" / "1.txt").read_text() == "mine"
+    assert all(p.read_bytes() == data for p, data in before.items())
+    assert len(list((toy.parent / "labels").glob("*.txt"))) == len(names) + len(beside)
+
+
+def test_a_split_is_all_that_val_needs(untrained, toy, tmp_path):
+    settings = {"imgsz": 64, "project": str(tmp_path / "v"), **QUIET}
+    for train in ("train: gone\n", "train:\n", ""):
+        toy.write_text(f"{train}val: images/val\nnames: [red, 绿, blue]\n", encoding="utf-8")
+        assert untrained.val(data=str(toy), **settings).images == 6
+        with pytest.raises(DatasetError, match="train"):
+            untrained.train(data=str(toy), epochs=1, **settings)
+    assert main(["show", f"data={toy}", "split=val", "n=2", "imgsz=64", f"out={tmp_path / 's.jpg'}"]) == 0
+    assert main(["export-coco", f"data={toy}", f"out={tmp_path / 'c.json'}"]) == 0
+    assert main(["check-data", f"data={toy}", "split=val", "near=False", f"out={tmp_path / 'o'}"]) == 0
+    toy.write_text("train: images/train\nnames: [red, 绿, blue]\n", encoding="utf-8")
+    assert untrained.val(data=str(toy), split="train", **settings).images == 12
+    with pytest.raises(DatasetError, match="'val' is missing"):
+        untrained.val(data=str(toy), **settings)
 
 
 def test_the_figures_do_not_depend_on_the_batch_when_frames_are_square(yolo, tmp_path):

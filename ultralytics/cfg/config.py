@@ -86,7 +86,14 @@ class Config:
     batch: int = knob(  # a trainer turns -1 and fractions into a number before anything else reads it
         16, "int", "images per step; in train also -1 or 0.1 to 0.9: what fits that part of the GPU's memory (-1: 0.6)"
     )
-    imgsz: int = knob(640, "int", "longest side of the input, pixels; weights remember theirs", ALL, low=32, high=8192)
+    imgsz: int = knob(
+        640,
+        "int",
+        "longest side of the input, pixels (predict: also [height,width]); weights remember theirs",
+        ALL,
+        low=32,
+        high=8192,
+    )
     save: bool = knob(
         True,
         "bool",
@@ -199,6 +206,12 @@ class Config:
     mixup: float = knob(0.0, "fraction", "chance of blending two samples", T, group="augmentation")
 
     sources: dict[str, str] = field(default_factory=dict, repr=False)
+    pair: tuple[int, int] | None = field(default=None, repr=False)  # (height, width), where imgsz was given as a pair
+
+    @property
+    def frame(self) -> tuple[int, int]:
+        """(height, width) that images are fitted into, pixels."""
+        return self.pair or (self.imgsz, self.imgsz)
 
     def set(self, key: str, value: Any, source: str) -> None:
         """Check a value and take it; `source` says where it comes from.
@@ -210,6 +223,8 @@ class Config:
             key = "model_scale"
         if key not in KNOBS:
             raise unknown_key(key, source)
+        if key == "imgsz":
+            value, self.pair = _side_and_pair(value, source)
         setattr(self, key, _checked(key, value, source))
         self.sources[key] = source
 
@@ -327,6 +342,21 @@ def _checked(key: str, value: Any, source: str) -> Any:
     return value
 
 
+_PAIR = re.compile(r"[\[(]?\s*(\d{1,9})\s*[,x×]\s*(\d{1,9})\s*[\])]?")
+
+
+def _side_and_pair(value: Any, source: str) -> tuple[Any, tuple[int, int] | None]:
+    """The longer side of an imgsz, and the pair (height, width) it was given as: [h, w], (h, w) or "h,w"."""
+    written = _PAIR.fullmatch(value.strip()) if isinstance(value, str) else None
+    sides = [*map(int, written.groups())] if written else list(value) if isinstance(value, list | tuple) else [value]
+    if len(sides) == 1:
+        return sides[0], None
+    if len(sides) != 2:
+        raise ConfigError(f"imgsz={value} must be one number, or in predict [height,width]")
+    height, width = (int(_checked("imgsz", side, source)) for side in sides)
+    return max(height, width), (height, width) if height != width else None
+
+
 def _checked_any(key: str, value: Any, where: str, choices: tuple[Any, ...]) -> Any:
     """Knobs of several types."""
     if isinstance(value, tuple):
@@ -424,6 +454,7 @@ def get_cfg(
     cfg: Config | str | Path | Mapping[str, Any] | None = None,
     overrides: Mapping[str, Any] | None = None,
     source: str = "argument",
+    mode: str = "train",
 ) -> Config:
     """Resolve a configuration.
 
@@ -431,6 +462,7 @@ def get_cfg(
         cfg: a YAML of keys (a path or a bundled recipe's name), a mapping, or a Config to start from.
         overrides: keys that win over it; a `cfg` among them is such a YAML.
         source: what to call the overrides' origin: "argument", "command line", "checkpoint".
+        mode: what it is for; imgsz may be a pair in predict only.
 
     Raises:
         ConfigError, MissingFileError.
@@ -441,12 +473,19 @@ def get_cfg(
     if isinstance(cfg, Config):
         for key in KNOBS:
             config.set(key, getattr(cfg, key), cfg.sources.get(key, "default"))
+        config.pair = cfg.pair
     elif isinstance(cfg, Mapping):
         _apply(config, cfg, "argument")
     elif cfg is not None:
         path = find_recipe(cfg)
         _apply(config, _read_yaml(path), str(path))
     _apply(config, overrides, source)
+    if config.pair and mode != "predict":
+        height, width = config.pair
+        raise ConfigError(
+            f"imgsz=[{height},{width}]: a pair is possible in predict only",
+            mend=f"train and val take one number, such as imgsz={config.imgsz}, and rect=True for smaller borders",
+        )
     return config
 
 

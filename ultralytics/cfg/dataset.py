@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,12 +78,15 @@ class DatasetSpec:
         return f"make it with: {program(words[0], *words[1:], f'out={self.root}')}{other}"
 
 
-def load_dataset(dataset: str | Path, problems: list[DatasetError] | None = None) -> DatasetSpec:
+def load_dataset(
+    dataset: str | Path, problems: list[DatasetError] | None = None, needs: Sequence[str] = ("train", "val")
+) -> DatasetSpec:
     """Read a data set's YAML. Paths in it are relative to its own folder (or to its `path`, itself relative to that
     folder).
 
     Args:
         problems: filled with what is wrong in it, instead of raising the first; what is right is then returned.
+        needs: splits it must have; any other may be missing or empty.
 
     Raises:
         MissingFileError: no such YAML; DatasetError: what is wrong in it (with `problems`: it is no YAML mapping).
@@ -110,6 +114,8 @@ def load_dataset(dataset: str | Path, problems: list[DatasetError] | None = None
         elif any("\0" in entry or not _is_path(entry) for entry in entries):
             raise DatasetError(f"the key {key!r} holds a zero byte, or what is no text", where, "give a folder")
     for key in ("train", "val"):
+        if key not in needs:
+            continue
         if key in data and not data[key]:
             wrong(DatasetError(f"the key {key!r} has no value", where, "give a folder of images"))
         if key not in data:

@@ -257,7 +257,7 @@ def check_data(data: str | Path, splits: Sequence[str] | None = None, near: bool
     check_switches({"near": near})
     problems: list[DatasetError] = []
     try:
-        spec = load_dataset(data, problems)
+        spec = load_dataset(data, problems, needs=splits or ("train", "val"))
     except DatasetError as e:
         place = re.fullmatch(r"(.*)(?::|, line )(\d+)", e.where, re.DOTALL)
         found = (place[1], int(place[2])) if place else (e.where, 0)

@@ -69,7 +69,7 @@ def show(
         if key == "scale" and isinstance(value, str):
             raise ConfigError(f"scale={value} must be a number", mend="a letter is the scale of a model")
     cfg = get_cfg(overrides={**(overrides or {}), "imgsz": imgsz}, source=source)
-    spec = load_dataset(data)
+    spec = load_dataset(data, needs=[split])
     name = spec.yaml_file.stem if spec.yaml_file.stem != "data" else spec.yaml_file.parent.name
     given = None if out is None else _checked_place(out, overwrite)
     names = relative_names(spec.split(split))

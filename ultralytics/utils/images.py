@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import struct
+import warnings
 from io import BytesIO
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
+from PIL import BmpImagePlugin, Image, ImageOps, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
 from PIL.ImageFile import ImageFile
 
 from ultralytics.utils.errors import UserError
@@ -21,6 +22,8 @@ from ultralytics.utils.types import UInt8Array
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 if "OPENCV_LOG_LEVEL" not in os.environ:
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
 
 IMAGE_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"))
 VIDEO_SUFFIXES = frozenset(
@@ -57,6 +60,14 @@ def decode(data: UInt8Array) -> UInt8Array | None:
     """Decode a picture held in memory; see `imread`."""
     if not data.size or too_large(data):
         return None
+    if data[:2].tobytes() in (b"II", b"MM"):
+        # OpenCV darkens the colours of a TIFF by its alpha, and rounds or misreads other colour spaces.
+        tiff = open_header(data)
+        if tiff is not None and tiff.mode in _TIFF_MODES:
+            try:
+                return from_pillow(tiff)
+            except UserError:
+                return None
     try:
         return cv2.imdecode(data, cv2.IMREAD_COLOR)  # type: ignore[return-value]  # None when it is no picture
     except cv2.error:
@@ -75,6 +86,59 @@ def too_large(data: UInt8Array, most: int | None = None) -> str:
     return f"{shape[1]}x{shape[0]} pixels: {shape[0] * shape[1] * 3e-9:.1f} GB would be needed for it"
 
 
+_TIFF_MODES = ("RGBA", "YCbCr", "LAB")
+
+
+def from_pillow(image: Image.Image) -> UInt8Array:
+    """Convert a Pillow image to BGR uint8 (H, W, 3), turned by its EXIF tag: the pixels that `imread` gives for its
+    file.
+
+    Raises:
+        UserError: it cannot be decoded, or its mode does not say which value is white (floats, 32-bit integers).
+    """
+    try:
+        image.load()
+        if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+            pixels = (np.asarray(image) >> 8).astype(np.uint8)
+        elif image.mode in ("I", "F"):
+            kind = "floats" if image.mode == "F" else "32-bit integers"
+            raise UserError(
+                f"an image of {kind} (mode {image.mode}) does not say which value is white", mend="convert it to 8 bits"
+            )
+        elif image.mode == "CMYK" and image.format == "JPEG":  # OpenCV's arithmetic, which rounds otherwise
+            cmyk = 255 - np.asarray(image).astype(np.int32)
+            black = cmyk[..., 3:]
+            pixels = (black - ((255 - cmyk[..., :3]) * black >> 8)).astype(np.uint8)
+        else:
+            pixels = np.asarray(image.convert("RGB"))
+        turned = ImageOps.exif_transpose(_with_orientation(Image.fromarray(pixels), image))
+    except (OSError, ValueError, SyntaxError) as e:
+        raise UserError(f"a Pillow image cannot be decoded: {e}") from None
+    pixels = np.asarray(turned)
+    order = cv2.COLOR_GRAY2BGR if pixels.ndim == 2 else cv2.COLOR_RGB2BGR
+    return cv2.cvtColor(pixels, order)  # type: ignore[return-value]  # uint8 stays uint8
+
+
+def _with_orientation(pixels: Image.Image, image: Image.Image) -> Image.Image:
+    """Give bare pixels the EXIF orientation of the image they come from. XMP may hold one too, which `imread` does not
+    know."""
+    try:
+        if "exif" in image.info:
+            exif = Image.Exif()
+            exif.load(image.info["exif"])
+        elif image.info.keys() & {"xmp", "XML:com.adobe.xmp"}:
+            return pixels
+        else:
+            exif = image.getexif()
+        pixels.getexif()[_ORIENTATION] = exif.get(_ORIENTATION, 1)
+    except Exception:  # damaged EXIF raises whatever its reader happened upon; it turns nothing
+        pixels.getexif().pop(_ORIENTATION, None)
+    return pixels
+
+
+_ORIENTATION = 0x0112
+
+
 def undecodable(source: str | Path | UInt8Array) -> tuple[str, str]:
     """Why `imread` gave nothing for a file, or `decode` for its content: huge, float or undecodable; and in words."""
     try:
@@ -86,9 +150,12 @@ def undecodable(source: str | Path | UInt8Array) -> tuple[str, str]:
         return "undecodable", f"cannot be read: {e.strerror or e}"
     except cv2.error:
         raw = None
-    if raw is not None and raw.dtype.kind == "f":
-        bits = raw.dtype.itemsize * 8
-        return "float", f"is a picture of {bits}-bit floats, which is not supported; convert it to 8 or 16 bits"
+    if raw is not None and (raw.dtype.kind == "f" or raw.dtype.itemsize > 2):
+        kind = "floats" if raw.dtype.kind == "f" else "integers"
+        told = (
+            f"is a picture of {raw.dtype.itemsize * 8}-bit {kind}, which is not supported; convert it to 8 or 16 bits"
+        )
+        return "float", told
     return "undecodable", "cannot be decoded as a picture"
 
 

@@ -49,7 +49,7 @@ def export_coco(data: str | Path, out: str | Path, split: str = "val", overwrite
         raise ConfigError("it exists already", str(out), "give another out=, or overwrite=True")
     if not out.absolute().parent.is_dir():
         raise ConfigError("its folder does not exist", str(out.absolute()), "make it first")
-    spec = load_dataset(data)
+    spec = load_dataset(data, needs=[split])
     paths = spec.split(split)
     files = list_images(paths)
     root = Path(os.path.commonpath([os.path.abspath(p if p.is_dir() else p.parent) for p in _tops(paths, files)]))

@@ -186,7 +186,7 @@ class YOLO:
     def _config(self, mode: str, given: Mapping[str, Any], source: str = "argument", **defaults: Any) -> Config:
         """Defaults of the mode, then what the weights remember, then what the user gives."""
         cfg = given.get("cfg")
-        args = get_cfg(cfg, {k: v for k, v in given.items() if k != "cfg"}, source)
+        args = get_cfg(cfg, {k: v for k, v in given.items() if k != "cfg"}, source, mode)
         for key, value in {**self.overrides, **defaults}.items():
             if args.sources.get(key, "default") == "default":
                 args.set(key, value, "weights file" if key in self.overrides else f"{mode} default")
@@ -265,7 +265,7 @@ class YOLO:
         team.bind(device)
         if not args.data:
             raise ConfigError("no data set given", mend=data_hint())
-        data = load_dataset(args.data)
+        data = load_dataset(args.data, needs=[args.split])
         check_classes(args.classes, self.model.nc, "the model")
         if args.single_cls:
             data.merge_classes()

@@ -17,6 +17,7 @@ from ultralytics.cfg.config import Config, get_cfg
 from ultralytics.cfg.dataset import DatasetSpec
 from ultralytics.engine.device import select_device
 from ultralytics.engine.distributed import Team
+from ultralytics.engine.outputs import LABELS, OutputNames
 from ultralytics.nn.inference import inference_copy
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.boxes import box_iou, scale_boxes, xywh2xyxy, xyxy2xywhn
@@ -70,6 +71,7 @@ class DetectionValidator:
         self.names = dict(data.names) if data else {}
         self.metrics = DetMetrics(save_dir=self.save_dir, names=self.names)
         self.loss: Tensor | None = None
+        self._stems: dict[str, str] = {}  # image file → stem of its label file
 
     @torch.inference_mode()
     def __call__(
@@ -99,6 +101,8 @@ class DetectionValidator:
         confusion = ConfusionMatrix(nc=nc, conf=0.25 if args.conf in (None, 0.001) else args.conf) if plots else None
         mine = _Part(confusion)
         clock = _Clock(device, mine.spent)
+        if args.save_txt:
+            self._stems = self._name_labels()
         header = ("%22s" + "%11s" * 6) % ("Class", "Images", "Instances", "Box(P", "R", "mAP50", "mAP50-95)")
         numbers = getattr(self.dataloader, "numbers", range(len(self.dataloader)))
         bar = progress(self.dataloader, desc=desc or header, label="Validating", total=len(self.dataloader))
@@ -187,12 +191,19 @@ class DetectionValidator:
             spared = ignored_predictions(boxes, classes, free, regions, [confusion.iou_thres])
             confusion.process_batch(detected, targets, target_cls, torch.from_numpy(spared[:, 0]))
         if self.args.save_txt:
-            self._save_txt(detected, original, Path(batch["im_file"][i]))
+            self._save_txt(detected, original, batch["im_file"][i])
         found = {"tp": tp, "conf": detected[:, 4], "pred_cls": detected[:, 5], "target_cls": target_cls}
         return found | {"ignored": torch.from_numpy(ignored)}
 
-    def _save_txt(self, detected: Tensor, shape: tuple[int, int], file: Path) -> None:
-        folder = self.save_dir / "labels"
+    def _name_labels(self) -> dict[str, str]:
+        """Name the label files of the whole split; every rank finds the same names."""
+        files = list(self.dataloader.dataset.labels.im_files)
+        return dict(
+            zip(files, OutputNames(self.save_dir, files, [Path(f).stem for f in files], [LABELS]).stems, strict=True)
+        )
+
+    def _save_txt(self, detected: Tensor, shape: tuple[int, int], file: str) -> None:
+        folder = self.save_dir / LABELS
         folder.mkdir(parents=True, exist_ok=True)
         boxes = xyxy2xywhn(detected[:, :4], w=shape[1], h=shape[0])
         lines = [
@@ -201,7 +212,8 @@ class DetectionValidator:
                 boxes.tolist(), detected[:, 4].tolist(), detected[:, 5].int().tolist(), strict=True
             )
         ]
-        (folder / f"{file.stem}.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
+        text = "".join(f"{line}\n" for line in lines)
+        (folder / f"{self._stems[file]}.txt").write_text(text, encoding="utf-8", newline="\n")
 
     def _plot(self, batch: Mapping[str, Any], detections: list[Tensor], number: int) -> None:
         plot_images(batch, fname=self.save_dir / f"val_batch{number}_labels.jpg", names=self.names)
