@@ -16,6 +16,7 @@ from ultralytics.data.stratify import rank
 from ultralytics.data.subset import listable, relative_names
 from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.files import user_path
+from ultralytics.utils.fonts import checked_font
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.plotting import plot_images
 from ultralytics.utils.text import counted
@@ -36,6 +37,7 @@ def show(
     overwrite: bool = False,
     overrides: Mapping[str, Any] | None = None,
     source: str = "argument",
+    font: str | None = None,
 ) -> Path:
     """Draw pairs of pictures of a split with their boxes: letterboxed, and as a training sample.
 
@@ -48,6 +50,7 @@ def show(
         out: .jpg or .png to write; when None, runs/show/DATA-SPLIT.jpg, numbered so that it is new.
         overwrite: replace an existing `out`.
         overrides: keys of the training's augmentation; source: what to call their origin.
+        font: a font file, or the name of an installed one, for class names.
 
     Returns:
         The picture's file.
@@ -67,6 +70,7 @@ def show(
             raise ConfigError(f"{key} is no key of the augmentation", mend=f"those are {', '.join(AUGMENTATION)}")
         if key == "scale" and isinstance(value, str):
             raise ConfigError(f"scale={value} must be a number", mend="a letter is the scale of a model")
+    font = checked_font(font)
     cfg = get_cfg(overrides={**(overrides or {}), "imgsz": imgsz}, source=source)
     spec = load_dataset(data)
     name = spec.yaml_file.stem if spec.yaml_file.stem != "data" else spec.yaml_file.parent.name
@@ -85,7 +89,8 @@ def show(
     captions = [text for i in chosen for text in (names[after.im_files[i]], "augmented")]
     columns = 2 * math.ceil(math.sqrt(len(chosen)))
     try:
-        plot_images(batch, file, spec.names, len(samples), SHEET, columns=columns, captions=captions, group=2)
+        shape: dict[str, Any] = {"columns": columns, "captions": captions, "group": 2, "font": font}
+        plot_images(batch, file, spec.names, len(samples), SHEET, **shape)
     except UserError as e:
         raise UserError(e.what, e.where, "free some space or choose another out=") from None
     told = counted(len(chosen), "image")

@@ -35,6 +35,7 @@ RESUMABLE = (
     "save_every",
     "on_nan",
     "plots",
+    "font",
     "verbose",
     "val",
     "close_mosaic",
