@@ -52,6 +52,9 @@ _PACKAGES = {
 }
 
 
+_BUILT_IN = set("©«°±´·»‘’“”…‹›⁄™")  # PIL's built-in font has these and ASCII
+
+
 class Face(NamedTuple):
     """A font file, and which of the fonts in it."""
 
@@ -231,7 +234,8 @@ def faces(text: str, font: str | None = None) -> tuple[Face, ...]:
     Raises:
         ConfigError: there is no such `font`.
     """
-    return _faces(frozenset(c for c in text if not c.isascii() and _is_drawn(c)), font)
+    letters = frozenset(c for c in text if not c.isascii() and _is_drawn(c))
+    return _faces(letters if font or letters - _BUILT_IN else frozenset(), font)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -314,6 +318,23 @@ def reason(error: BaseException) -> str:
 # Drawing
 
 
+def fit_for_type_42(text: str, font: str | None = None) -> bool:
+    """Whether the faces for a text have TrueType outlines; those of others, such as Noto CJK's, make no valid PDF font
+    of type 42."""
+    return not any(map(_is_cff, faces(text, font)))
+
+
+@functools.cache
+def _is_cff(face: Face) -> bool:
+    with open(face.path, "rb") as file:
+        head = file.read(12)
+        if head[:4] == b"ttcf":  # a collection: where each of its fonts begins
+            file.seek(12 + 4 * face.index)
+            file.seek(int.from_bytes(file.read(4), "big"))
+            head = file.read(4)
+    return head[:4] == b"OTTO"
+
+
 def families(text: str, font: str | None = None) -> list[str]:
     """Names of the faces for a text that matplotlib knows them by, in the order it should try them. `faces` says what
     the arguments are, and what is raised."""
@@ -357,13 +378,18 @@ class Lettering:
         if not self._has:
             return [(self.fonts[0], text)]
         parts: list[tuple[Any, str]] = []
+        spaces = ""  # they go with the words on both sides where those are alike, so that Arabic words keep their order
         for letter in text:
+            if letter == " ":
+                spaces += letter
+                continue
             font = next((f for f, has in zip(self.fonts, self._has, strict=True) if letter in has), None)
             if parts and font in (None, parts[-1][0]):
-                parts[-1] = parts[-1][0], parts[-1][1] + letter
+                parts[-1] = parts[-1][0], parts[-1][1] + spaces + letter
             else:
-                parts.append((font or self.fonts[0], letter))
-        return parts
+                parts.append((font or self.fonts[0], spaces + letter))
+            spaces = ""
+        return [*parts, (self.fonts[0], spaces)] if spaces else parts
 
     def getlength(self, text: str) -> float:
         """Width that the text takes, pixels."""

@@ -217,7 +217,7 @@ def _plot_curves(
     font: str | None = None,
 ) -> None:
     """Draw the curves; one that cannot be drawn is a warning."""
-    from ultralytics.utils.plotting import optional, plot_mc_curve, plot_pr_curve
+    from ultralytics.utils.plotting import optional, plot_mc_curve, plot_pr_curve  # PIL and OpenCV: for drawing alone
 
     shown = {i: names.get(int(c), str(int(c))) for i, c in enumerate(classes)}
     for name, curve, label in (("PR", pr, ""), ("F1", f1, "F1"), ("P", p, "Precision"), ("R", r, "Recall")):
@@ -516,7 +516,7 @@ class ConfusionMatrix:
             names: of the classes, whose ids stand for those left out; font: a font file or the name of an installed
             one.
         """
-        from ultralytics.utils.plotting import optional, plot_confusion_matrix
+        from ultralytics.utils.plotting import optional, plot_confusion_matrix  # as above
 
         path = Path(save_dir) / f"confusion_matrix{'_normalized' if normalize else ''}.png"
         with optional(path):

@@ -22,7 +22,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from ultralytics.utils.errors import UserError
-from ultralytics.utils.fonts import Lettering, faces, families, load_matplotlib, quiet, reason
+from ultralytics.utils.fonts import Lettering, faces, families, fit_for_type_42, load_matplotlib, quiet, reason
 from ultralytics.utils.images import imwrite, write_image
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.text import one_line
@@ -363,9 +363,10 @@ def _chart(pdf: bool = False) -> Callable[[Callable[P, tuple[Figure, Path]]], Ca
             matplotlib = load_matplotlib()
             with quiet(), matplotlib.rc_context():
                 matplotlib.rcdefaults()
-                matplotlib.rcParams["font.family"] = families(text, given.get("font"))
+                font: str | None = given.get("font")
+                matplotlib.rcParams["font.family"] = families(text, font)
                 matplotlib.rcParams["text.parse_math"] = False  # a $ in a name is a $, no formula
-                matplotlib.rcParams["pdf.fonttype"] = 42  # letters stay text
+                matplotlib.rcParams["pdf.fonttype"] = 42 if fit_for_type_42(text, font) else 3
                 figure, path = draw(*args, **kwargs)
                 for text in figure.findobj(matplotlib.text.Text):
                     if hasattr(text, "set_fontfeatures"):  # matplotlib 3.11: a second font in the PDF, for "fi" alone
