@@ -513,14 +513,17 @@ class ConfusionMatrix:
         to 1; where that is not possible, say so.
 
         Args:
-            names: of the classes, whose ids stand for those left out; font: a font file or the name of an installed
-            one.
+            names: of the classes; further ones of the model are shown where they have counts, and all without names.
+            font: a font file or the name of an installed one.
         """
         from ultralytics.utils.plotting import optional, plot_confusion_matrix  # as above
 
         path = Path(save_dir) / f"confusion_matrix{'_normalized' if normalize else ''}.png"
         with optional(path):
-            every = [*names[: self.nc], *map(str, range(len(names), self.nc))]
-            plot_confusion_matrix(self.matrix, every, normalize, path, font)
+            used = self.matrix.sum(0) + self.matrix.sum(1) > 0
+            shown = [i for i in range(self.nc) if used[i] or i < (len(names) or self.nc)]
+            labels = [names[i] if i < len(names) else str(i) for i in shown]
+            rows = [*shown, self.nc]
+            plot_confusion_matrix(self.matrix[np.ix_(rows, rows)], labels, normalize, path, font)
             if on_plot is not None:
                 on_plot(path)

@@ -342,7 +342,7 @@ def optional(picture: str | Path) -> Iterator[None]:
         yield
     except Exception as e:
         told = str(e) if isinstance(e, UserError) else f"{picture}: {reason(e)}"
-        LOGGER.warning("WARNING: a picture is missing: %s", told)
+        LOGGER.warning("WARNING: not drawn: %s", told)
 
 
 def _chart(pdf: bool = False) -> Callable[[Callable[P, tuple[Figure, Path]]], Callable[P, None]]:
@@ -414,7 +414,7 @@ def _square(width: float, height: float, room: tuple[float, float, float, float]
 
 def _inches(texts: Iterable[str], size: float) -> float:
     """Width of the longest of some texts in letters of so many points; an upper bound."""
-    ems = (sum(1.05 if unicodedata.east_asian_width(c) in "WF" else 0.6 for c in text) for text in texts)
+    ems = (sum(1.15 if unicodedata.east_asian_width(c) in "WF" else 0.6 for c in text) for text in texts)
     return max(ems, default=0.0) * size / 72
 
 
@@ -546,6 +546,8 @@ def plot_dataset(
     axes[1, 1].set(xlabel="x", ylabel="y", title="where box centres lie", xlim=(0, 1), ylim=(1, 0), aspect="equal")
     axes[1, 2].set(xlabel="width", ylabel="height", title="image sizes, pixels")
     _name_sizes(axes[1, 2], np.concatenate([np.zeros((0, 2)), *shapes.values()]))
+    for counts_axis in (axes[0, 0].xaxis, axes[0, 1].yaxis, axes[0, 2].yaxis, axes[1, 0].xaxis, axes[1, 0].yaxis):
+        counts_axis.get_major_locator().set_params(integer=True)
     for axis in axes.ravel():
         if axis is not axes[1, 1]:
             _grid(axis)
@@ -674,25 +676,27 @@ def _curves(
 
     named = len(py) <= len(PALETTE) and len(labels) == len(py)
     size = 9 if len(py) <= 12 else 8
-    legend = _inches([*labels, told], size) + 0.7 if named and len(py) else 0.15
-    figure, axes = _square(6.6, 5.0, (0.7, 0.6 if named else 0.9, legend, 0.4))
+    side = _inches([*labels, told], size) + 0.7 if named and len(py) else 0.15
+    figure, axes = _square(6.6, 5.0, (0.7, 0.6 if named else 0.9, side, 0.4))
+    drawn: list[Any] = []
     if named:
-        for i, y in enumerate(py):
-            axes.plot(px, y, linewidth=1.2, color=_rgb(i), label=labels[i])
-    elif len(py):
+        drawn = [axes.plot(px, y, linewidth=1.2, color=_rgb(i))[0] for i, y in enumerate(py)]
+    else:
         lines = np.stack([np.broadcast_to(px, py.shape), py], 2)
-        label = f"each of {len(py)} classes"
-        axes.add_collection(
-            LineCollection(list(lines), linewidths=0.8, colors="#b8c0cc", label=label, rasterized=len(py) > 100)
-        )
+        drawn = [LineCollection(list(lines), linewidths=0.8, colors="#b8c0cc", rasterized=len(py) > 100)]
+        labels = [f"each of {len(py)} classes"]
+        axes.add_collection(drawn[0])
     if len(py):
-        axes.plot(px, py.mean(0), linewidth=2.5, color="#1f2a44", label=told)
+        drawn += axes.plot(px, py.mean(0), linewidth=2.5, color="#1f2a44")
         place: dict[str, Any] = (
             {"loc": "upper left", "bbox_to_anchor": (1.015, 1.01)}
             if named
             else {"loc": "upper center", "bbox_to_anchor": (0.5, -0.11), "ncols": 2}
         )
-        axes.legend(fontsize=size, frameon=False, borderaxespad=0, **place)
+        texts = [*labels, told]
+        legend = axes.legend(drawn, ["…"] * len(drawn), fontsize=size, frameon=False, borderaxespad=0, **place)
+        for text, label in zip(legend.get_texts(), texts, strict=True):
+            text.set_text(label)  # matplotlib leaves out what is labelled "_…"
     axes.set(xlabel=xlabel, ylabel=ylabel, xlim=(0, 1), ylim=(0, 1.02), title=title)
     _grid(axes)
     return figure
