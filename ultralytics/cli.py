@@ -6,6 +6,7 @@ reads the output any more, 143 ended by SIGTERM; a training run has saved before
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -376,7 +377,7 @@ def _check_data(given: dict[str, Any]) -> int:
     try:
         out = new_run_dir(out.parent, out.name, True) if out else new_run_dir("runs", "check-data")
         report.write(out)
-        with optional(out / "check.png"):
+        with contextlib.redirect_stdout(sys.stderr), optional(out / "check.png"):  # stdout may be read as JSON
             plot_dataset(report.boxes, report.per_image, report.shapes, report.names, out / "check.png", font)
     except UserError as e:  # those of run folders and pictures name project=
         raise UserError(e.what, e.where, "free some space or choose another out=") from None
