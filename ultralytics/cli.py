@@ -7,6 +7,7 @@ leaves with 2 after everything is done where a video could be read in part only.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -90,10 +91,12 @@ EDIT_KEYS = {
     "replace": {"model": "model YAML to start from", "rows": _ROWS, "module": _MODULE, **_EDIT_KEYS},
     "remove": {"model": "model YAML to start from", "rows": _ROWS, **_EDIT_KEYS},
 }
+_FONT = "for class names: a font file, or an installed one's name (one that has the letters)"
 CHECK_DATA_KEYS = {
     "data": "data set YAML",
     "split": "splits to read, as train,val (all of the YAML)",
     "near": "look for near-duplicate images too (True)",
+    "font": _FONT,
     "out": "folder for report.json, report.txt and check.png (runs/check-data, numbered)",
     "overwrite": "write into a folder that holds other files too (False)",
     "json": "print the report as JSON for programs; also written --json",
@@ -186,6 +189,7 @@ SHOW_KEYS = {
     "n": "images, 1 to 64 (16)",
     "seed": "of the choice and the augmentation (0)",
     "imgsz": "side of a sample, pixels (640)",
+    "font": _FONT,
     "out": "the picture, .jpg or .png (runs/show/DATA-SPLIT.jpg, numbered)",
     "overwrite": "replace an existing file (False)",
 }
@@ -403,15 +407,18 @@ def _check_data(given: dict[str, Any]) -> int:
     out = user_path(given["out"]) if given.get("out") else None
     from ultralytics.data.check import check_data, check_place  # OpenCV takes a moment to import
     from ultralytics.engine.rundir import new_run_dir
-    from ultralytics.utils.plotting import plot_dataset
+    from ultralytics.utils.fonts import checked_font
+    from ultralytics.utils.plotting import optional, plot_dataset
 
+    font = checked_font(given.get("font"))
     if out is not None:
         check_place(out, given.get("overwrite", False))
     report = check_data(str(given["data"]), splits, given.get("near", True))
     try:
         out = new_run_dir(out.parent, out.name, True) if out else new_run_dir("runs", "check-data")
         report.write(out)
-        plot_dataset(report.boxes, report.per_image, report.shapes, report.names, out / "check.png")
+        with contextlib.redirect_stdout(sys.stderr), optional(out / "check.png"):  # stdout may be read as JSON
+            plot_dataset(report.boxes, report.per_image, report.shapes, report.names, out / "check.png", font)
     except UserError as e:  # those of run folders and pictures name project=
         raise UserError(e.what, e.where, "free some space or choose another out=") from None
     if given.get("json"):
@@ -641,7 +648,7 @@ def _pairs(words: list[str], mode: str) -> dict[str, Any]:
 
 SWITCHES = ("copy", "download", "json", "near", "overwrite")  # of the other modes
 RUN_MODES = ("train", "val", "predict", "check")
-_TEXTS = ("cfg", "model", "module", "source", "out", "data", "split", "images", "mirror")
+_TEXTS = ("cfg", "model", "module", "source", "out", "data", "split", "images", "mirror", "font")
 
 
 def _overview() -> str:

@@ -727,6 +727,20 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     assert json.loads(capsys.readouterr().out)["kinds"] == {"label-columns": 7}
 
 
+def test_a_chart_that_fails_costs_no_report(tmp_path, capsys, monkeypatch):
+    def broken():
+        raise ImportError("no such library")
+
+    monkeypatch.setattr("ultralytics.utils.plotting.load_matplotlib", broken)
+    data = good(tmp_path)
+    assert main(["check-data", f"data={data}", f"out={tmp_path / 'r'}", "--json"]) == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out) == json.loads((tmp_path / "r" / "report.json").read_text())
+    assert "check.png: ImportError: no such library" in told.err
+    assert main(["check-data", f"data={data}", "font=none of these"]) == 2
+    assert "font=none of these: no such file" in capsys.readouterr().err
+
+
 def test_a_report_replaces_nothing_but_a_report(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("ultralytics.utils.plotting.plot_dataset", lambda *_: None)

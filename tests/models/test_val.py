@@ -8,7 +8,9 @@ import torch
 from ultralytics import YOLO
 from ultralytics.cli import main
 from ultralytics.models.yolo.detect import DetectionValidator
+from ultralytics.utils import plotting
 from ultralytics.utils.errors import ConfigError, DatasetError
+from ultralytics.utils.images import imread
 from ultralytics.utils.metrics import ConfusionMatrix
 
 QUIET = {"workers": 0, "plots": False, "device": "cpu", "verbose": False}
@@ -91,6 +93,23 @@ def test_the_figures_do_not_depend_on_the_batch_when_frames_are_square(yolo, tmp
         yolo.val(batch=b, rect_val=False, conf=0.0001, project=str(tmp_path / "v"), **QUIET).box.all_ap for b in (1, 4)
     ]
     np.testing.assert_allclose(figures[0], figures[1], atol=1e-3)
+
+
+def test_metrics_are_there_before_anything_is_drawn_and_ignored_regions_are_drawn(yolo, toy, tmp_path, monkeypatch):
+    for file in (toy.parent / "images" / "val").iterdir():
+        region = toy.parent / "ignore" / "val" / f"{file.stem}.txt"
+        region.parent.mkdir(parents=True, exist_ok=True)
+        region.write_text("* 0.5 0.5 0.8 0.8 crowd\n")
+    here, order = tmp_path / "v" / "val", []
+    monkeypatch.setattr(plotting, "_save", lambda _, path, **__: order.append((path.name, len(list(here.iterdir())))))
+    m = yolo.val(project=str(tmp_path / "v"), **QUIET | {"plots": True})
+    assert m.ignored == 6
+    assert order[0] == ("PR_curve.png", 1)  # beside metrics.json
+    assert {name for name, _ in order} >= {"confusion_matrix.png", "confusion_matrix_normalized.pdf", "F1_curve.pdf"}
+    assert (here / "val_batch0_pred.jpg").is_file()
+    drawn = imread(here / "val_batch0_labels.jpg").astype(int)
+    dashes = (abs(drawn - 170) < 12).all(2).sum()
+    assert dashes > 6 * 4 * 64 * 0.8 * 0.3
 
 
 def test_validation_leaves_the_model_as_it_is(yolo, tmp_path):

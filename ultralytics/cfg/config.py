@@ -162,6 +162,12 @@ class Config:
     max_det: int = knob(300, "int", "most boxes per image", ALL, low=1)
     half: bool = knob(False, "bool", "fp16 weights (GPU)", VP)
     plots: bool = knob(True, "bool", "draw pictures and curves", TV)
+    font: str | None = knob(
+        None,
+        "str",
+        "for class names: a font file, or an installed one's name; auto: one that has the letters",
+        none="auto",
+    )
     agnostic_nms: bool = knob(False, "bool", "NMS across classes", ALL)
     classes: int | list[int] | None = knob(None, "any", "keep these class ids only", ALL, none="all")
 

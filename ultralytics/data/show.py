@@ -17,6 +17,7 @@ from ultralytics.data.stratify import rank
 from ultralytics.data.subset import listable, relative_names
 from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.files import user_path
+from ultralytics.utils.fonts import checked_font
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.plotting import plot_images
 from ultralytics.utils.text import counted
@@ -37,6 +38,7 @@ def show(
     overwrite: bool = False,
     overrides: Mapping[str, Any] | None = None,
     source: str = "argument",
+    font: str | None = None,
 ) -> Path:
     """Draw pairs of pictures of a split with their boxes: letterboxed, and as a training sample.
 
@@ -49,6 +51,7 @@ def show(
         out: .jpg or .png to write; when None, runs/show/DATA-SPLIT.jpg, numbered so that it is new.
         overwrite: replace an existing `out`.
         overrides: keys of the training's augmentation; source: what to call their origin.
+        font: a font file, or the name of an installed one, for class names.
 
     Returns:
         The picture's file.
@@ -68,6 +71,7 @@ def show(
             raise ConfigError(f"{key} is no key of the augmentation", mend=f"those are {', '.join(AUGMENTATION)}")
         if key == "scale" and isinstance(value, str):
             raise ConfigError(f"scale={value} must be a number", mend="a letter is the scale of a model")
+    font = checked_font(font)
     cfg = get_cfg(overrides={**(overrides or {}), "imgsz": imgsz}, source=source)
     spec = load_dataset(data, needs=[split])
     name = spec.yaml_file.stem if spec.yaml_file.stem != "data" else spec.yaml_file.parent.name
@@ -87,7 +91,8 @@ def show(
     columns = 2 * math.ceil(math.sqrt(len(chosen)))
     file = given or _new_file(f"{name}-{split}")
     try:
-        plot_images(batch, file, spec.names, len(samples), SHEET, columns=columns, captions=captions, group=2)
+        shape: dict[str, Any] = {"columns": columns, "captions": captions, "group": 2, "font": font}
+        plot_images(batch, file, spec.names, len(samples), SHEET, **shape)
     except UserError as e:
         if given is None:
             file.unlink(missing_ok=True)

@@ -184,6 +184,7 @@ class Results:
         conf: bool = True,
         line_width: float | None = None,
         font_size: float | None = None,
+        font: str | None = None,
         img: UInt8Array | None = None,
         labels: bool = True,
         boxes: bool = True,
@@ -195,12 +196,12 @@ class Results:
 
         Args:
             conf: write scores; labels: write names; boxes: draw at all; line_width, font_size: pixels, by the picture's
-            size when None.
+            size when None; font: a font file, or the name of an installed one, to prefer.
             img: draw on this picture instead; save: also write it to `filename`, see `save`; color_mode: a colour per
             "class" or "instance".
         """
         annotator = Annotator(
-            self.orig_img if img is None else img, line_width, font_size, example="".join(self.names.values())
+            self.orig_img if img is None else img, line_width, font_size, font, "".join(self.names.values())
         )
         if boxes:
             rows = self.boxes.numpy().data

@@ -37,6 +37,7 @@ RESUMABLE = (
     "save_every",
     "on_nan",
     "plots",
+    "font",
     "verbose",
     "val",
     "close_mosaic",

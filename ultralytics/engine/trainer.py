@@ -874,9 +874,9 @@ class BaseTrainer(ABC):
     # The end
 
     def _finish(self) -> None:
-        self.plot_run()
         if self.team.lead(self.best.exists):
             self.validate(final=True)
+        self.plot_run()
         LOGGER.info("")
         for what, path in (
             ("weights", self.best if self.best.exists() else self.last),

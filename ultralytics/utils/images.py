@@ -213,12 +213,23 @@ def imwrite(path: str | Path, image: UInt8Array, quality: int = 95) -> None:
     options = [cv2.IMWRITE_JPEG_QUALITY, quality] if path.suffix.lower() in (".jpg", ".jpeg") else []
     done, data = cv2.imencode(path.suffix, image, options)
     assert done, path
+    write_image(path, data.data)
+
+
+def write_image(path: Path, data: bytes | memoryview) -> None:
+    """Write an encoded picture, whole or not at all; its folder is made.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    opened = False
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "wb") as file:  # numpy's own writing does not say what the system said
-            file.write(data.data)
+            opened = True
+            file.write(data)
     except OSError as e:
-        if path.is_file():
+        if opened and path.is_file():
             path.unlink()  # half a picture
         raise UserError(
             f"could not be written: {e.strerror or e}", str(path), "free some space or choose another project="

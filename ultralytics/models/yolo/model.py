@@ -29,6 +29,7 @@ from ultralytics.nn.tasks import DetectionModel
 from ultralytics.nn.transfer import TransferReport
 from ultralytics.utils.errors import CheckpointError, ConfigError, FinishedRunError, UserError
 from ultralytics.utils.files import user_path
+from ultralytics.utils.fonts import checked_font
 from ultralytics.utils.log import LOGGER, setup_console
 from ultralytics.utils.metrics import DetMetrics
 from ultralytics.utils.text import counted
@@ -265,6 +266,7 @@ class YOLO:
         team.bind(device)
         if not args.data:
             raise ConfigError("no data set given", mend=data_hint())
+        args.font = checked_font(args.font)
         data = load_dataset(args.data, needs=[args.split])
         check_classes(args.classes, self.model.nc, "the model")
         if args.single_cls:
@@ -291,9 +293,7 @@ class YOLO:
         loader = build_dataloader(dataset, args.batch, workers, shuffle=False, share=share)
         validator = DetectionValidator(loader, save_dir, args, data, team)
         self.metrics = validator(self.model.to(device), plots=args.plots)
-        validator.log_table()
-        if team.leads:
-            validator.save_metrics()
+        validator.report()
         LOGGER.info("Results saved to %s", save_dir)
         return self.metrics
 

@@ -20,6 +20,7 @@ from ultralytics.engine.sources import Source, SourceItem, VideoSink, is_video, 
 from ultralytics.nn.inference import inference_copy
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.boxes import scale_boxes
+from ultralytics.utils.fonts import checked_font
 from ultralytics.utils.images import imwrite
 from ultralytics.utils.log import LOGGER, progress
 from ultralytics.utils.nms import non_max_suppression
@@ -37,7 +38,8 @@ class DetectionPredictor:
     Args:
         model: the detector; it is copied and fused, not changed.
         args: conf (0.25 when unset), iou, max_det, classes, agnostic_nms, imgsz, batch, half, device, vid_stride; save,
-            save_txt, save_conf, save_crop, show_labels, show_conf, show_boxes, line_width; project, name, exist_ok.
+            save_txt, save_conf, save_crop, show_labels, show_conf, show_boxes, line_width, font; project, name,
+            exist_ok.
 
     Attributes:
         frame: (height, width) that images are fitted into, multiples of the stride.
@@ -47,6 +49,7 @@ class DetectionPredictor:
 
     def __init__(self, model: DetectionModel, args: Config) -> None:
         check_classes(args.classes, model.nc, "the model")
+        args.font = checked_font(args.font)
         self.args = args
         self.device = select_device(args.device, quiet=True)
         self.model = inference_copy(model, self.device, args.half)
@@ -229,7 +232,11 @@ class _Writer:
     def _draw(self, item: SourceItem, result: Results, stem: str) -> None:
         args = self.args
         drawn = result.plot(
-            conf=args.show_conf, labels=args.show_labels, boxes=args.show_boxes, line_width=args.line_width
+            conf=args.show_conf,
+            labels=args.show_labels,
+            boxes=args.show_boxes,
+            line_width=args.line_width,
+            font=args.font,
         )
         if item.is_video:
             if self._video is None:

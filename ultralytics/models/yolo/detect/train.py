@@ -21,9 +21,10 @@ from ultralytics.models.yolo.detect.val import DetectionValidator
 from ultralytics.nn.plugins import load_plugins
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.errors import CheckpointError, ConfigError, ModelError
+from ultralytics.utils.fonts import checked_font
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.loss import v8DetectionLoss
-from ultralytics.utils.plotting import plot_images, plot_labels, plot_results
+from ultralytics.utils.plotting import optional, plot_images, plot_labels, plot_results
 
 MOSAIC_IMAGES = 4
 EXPECTED_TRANSFER = 0.9  # a smaller part of a file's tensors than this is worth a warning
@@ -42,12 +43,14 @@ class DetectionTrainer(BaseTrainer):
         self._boxes: int | None = None
 
     def read_inputs(self) -> None:
-        """Find the data set."""
+        """Find the data set and the font."""
         if not self.args.data:
             raise ConfigError("no data set given", mend=data_hint())
         self.data: DatasetSpec = load_dataset(self.args.data)
         # Remembered in full, so that the run can be resumed and its weights validated from any folder.
         self.args.set("data", str(self.data.yaml_file), self.args.sources.get("data", "argument"))
+        if self.args.font is not None:
+            self.args.set("font", checked_font(self.args.font), self.args.sources.get("font", "argument"))
         check_classes(self.args.classes, self.data.nc, "the data set")
         for split in ("train", "val"):
             self.data.split(split)
@@ -159,7 +162,9 @@ class DetectionTrainer(BaseTrainer):
                 cache_dir=self.save_dir,
             )
         if training and args.plots and self.team.leads:
-            plot_labels(dataset.labels.bboxes, dataset.labels.cls, self.data.names, self.save_dir)
+            with optional(self.save_dir / "labels.jpg"):
+                labels = dataset.labels
+                plot_labels(labels.bboxes, labels.cls, self.data.names, self.save_dir, args.font)
         share = self.team.share(whole=not training)
         workers = self.team.workers(args.workers)
         return build_dataloader(dataset, batch, workers, shuffle=training, seed=args.seed, share=share)
@@ -188,9 +193,7 @@ class DetectionTrainer(BaseTrainer):
         metrics = self.validator(model, None if final else criterion, plots=final and args.plots, autocast=amp)
         self.metrics = metrics
         if final:
-            self.validator.log_table()
-            if self.team.leads:
-                self.validator.save_metrics()
+            self.validator.report()
         else:
             m = metrics.mean_results()
             LOGGER.info(
@@ -205,12 +208,14 @@ class DetectionTrainer(BaseTrainer):
 
     def draw_batch(self, batch: Mapping[str, Any], path: Path) -> None:
         """The images with their boxes."""
-        plot_images(batch, fname=path, names=self.data.names)
+        with optional(path):
+            plot_images(batch, path, self.data.names, font=self.args.font)
 
     def plot_run(self) -> None:
-        """results.png."""
+        """results.png and .pdf."""
         if self.args.plots and self.team.leads:
-            plot_results(self.save_dir / "results.csv", self.save_dir)
+            with optional(self.save_dir / "results.png"):
+                plot_results(self.save_dir / "results.csv", self.save_dir, self.args.font)
 
 
 def model_of(

@@ -31,7 +31,7 @@ from ultralytics.utils.metrics import (
     match_predictions,
 )
 from ultralytics.utils.nms import non_max_suppression
-from ultralytics.utils.plotting import plot_images
+from ultralytics.utils.plotting import optional, plot_images
 from ultralytics.utils.text import counted
 from ultralytics.utils.types import ANY_CLASS
 
@@ -46,8 +46,8 @@ class DetectionValidator:
     Args:
         dataloader: batches of `utils.types.Batch`, whose images letterbox the originals.
         save_dir: where pictures, labels and metrics.json go.
-        args: conf (0.001 when unset), iou, max_det, single_cls, agnostic_nms, classes, plots, save_txt, save_conf,
-        half, verbose.
+        args: conf (0.001 when unset), iou, max_det, single_cls, agnostic_nms, classes, plots, font, save_txt,
+        save_conf, half, verbose.
         data: the data set's names and paths.
         team: the ranks that share the loader's batches. Each evaluates whole batches as one process forms them, the
             leader puts them in order, and all get its metrics: they do not depend on the number of ranks.
@@ -72,6 +72,7 @@ class DetectionValidator:
         self.metrics = DetMetrics(save_dir=self.save_dir, names=self.names)
         self.loss: Tensor | None = None
         self._stems: dict[str, str] = {}  # image file → stem of its label file
+        self._shown: list[tuple[int, tuple[dict[str, Any], list[Tensor]]]] = []  # batches by number
 
     @torch.inference_mode()
     def __call__(
@@ -86,7 +87,7 @@ class DetectionValidator:
 
         Args:
             criterion: also compute the mean validation loss.
-            plots: draw curves, confusion matrix and the first batches.
+            plots: keep what `draw` needs.
             autocast: precision of the forward pass on a GPU; None for the weights' own.
         """
         args = self.args
@@ -134,15 +135,14 @@ class DetectionValidator:
         bar.close()
         mine.loss = {k: v.cpu() for k, v in mine.loss.items()}
         parts = self.team.gather(mine)
-        self.metrics, self.loss = self.team.lead(lambda: self._summarise(parts or [], names, nc, plots))
+        self.metrics, self.loss = self.team.lead(lambda: self._summarise(parts or [], names, nc))
+        self._shown = sorted((n, v) for p in parts or [] for n, v in p.shown.items())
         return self.metrics
 
-    def _summarise(
-        self, parts: Sequence[_Part], names: Mapping[int, str], nc: int, plots: bool
-    ) -> tuple[DetMetrics, Tensor | None]:
-        """Metrics and mean loss out of what the ranks have seen, as if one of them had seen it in the loader's order;
-        with `plots`, the pictures."""
-        metrics = DetMetrics(save_dir=self.save_dir, plot=plots, names=names)
+    def _summarise(self, parts: Sequence[_Part], names: Mapping[int, str], nc: int) -> tuple[DetMetrics, Tensor | None]:
+        """Metrics and mean loss out of what the ranks have seen, as if one of them had seen it in the loader's
+        order."""
+        metrics = DetMetrics(save_dir=self.save_dir, names=names)
         stats = {number: s for p in parts for number, s in p.stats.items()}
         losses = {number: v for p in parts for number, v in p.loss.items()}
         wide = np.zeros((0, len(IOU_THRESHOLDS)), np.bool_)
@@ -157,10 +157,6 @@ class DetectionValidator:
         if confusion is not None:
             confusion.matrix = sum((p.confusion.matrix for p in parts[1:] if p.confusion), confusion.matrix)
             metrics.confusion_matrix = confusion
-            for normalize in (True, False):
-                confusion.plot(normalize=normalize, save_dir=self.save_dir, names=tuple(names.values()))
-        for number, (batch, detections) in sorted((n, v) for p in parts for n, v in p.shown.items()):
-            self._plot(batch, detections, number)
         ordered = [losses[n] for n in sorted(losses)]
         return metrics, sum(ordered[1:], ordered[0]) / len(ordered) if ordered else None
 
@@ -215,20 +211,45 @@ class DetectionValidator:
         text = "".join(f"{line}\n" for line in lines)
         (folder / f"{self._stems[file]}.txt").write_text(text, encoding="utf-8", newline="\n")
 
-    def _plot(self, batch: Mapping[str, Any], detections: list[Tensor], number: int) -> None:
-        plot_images(batch, fname=self.save_dir / f"val_batch{number}_labels.jpg", names=self.names)
-        height, width = batch["img"].shape[2:]
-        top = [d[:30] for d in detections]
-        boxes = torch.cat([d[:, :4] for d in top])
-        predicted = {
-            "img": batch["img"],
-            "im_file": batch["im_file"],
-            "batch_idx": torch.cat([torch.full((len(d),), float(i)) for i, d in enumerate(top)]),
-            "cls": torch.cat([d[:, 5] for d in top]),
-            "conf": torch.cat([d[:, 4] for d in top]),
-            "bboxes": xyxy2xywhn(boxes, w=width, h=height),
-        }
-        plot_images(predicted, fname=self.save_dir / f"val_batch{number}_pred.jpg", names=self.names)
+    def report(self) -> None:
+        """Print the table, write metrics.json and, last, draw the figures and images that `plots` asked for: none of
+        them can cost the metrics."""
+        self.log_table()
+        if self.team.leads:
+            self.save_metrics()
+            self.draw()
+
+    def draw(self) -> None:
+        """Draw curves, confusion matrices and the first batches of an evaluation with `plots`; what cannot be drawn is
+        a warning."""
+        confusion, font = self.metrics.confusion_matrix, self.args.font
+        shown, self._shown = self._shown, []
+        if confusion is None:
+            return
+        self.metrics.plot_curves(font)
+        for normalize in (True, False):
+            confusion.plot(normalize, self.save_dir, tuple(self.metrics.names.values()), font=font)
+        for number, (batch, detections) in shown:
+            self._draw_batch(batch, detections, number)
+
+    def _draw_batch(self, batch: Mapping[str, Any], detections: list[Tensor], number: int) -> None:
+        names, font = self.metrics.names, self.args.font
+        path = self.save_dir / f"val_batch{number}_labels.jpg"
+        with optional(path):
+            plot_images(batch, path, names, font=font)
+        path = self.save_dir / f"val_batch{number}_pred.jpg"
+        with optional(path):
+            height, width = batch["img"].shape[2:]
+            top = [d[:30] for d in detections]
+            predicted = {
+                "img": batch["img"],
+                "im_file": batch["im_file"],
+                "batch_idx": torch.cat([torch.full((len(d),), float(i)) for i, d in enumerate(top)]),
+                "cls": torch.cat([d[:, 5] for d in top]),
+                "conf": torch.cat([d[:, 4] for d in top]),
+                "bboxes": xyxy2xywhn(torch.cat([d[:, :4] for d in top]), w=width, h=height),
+            }
+            plot_images(predicted, path, names, font=font)
 
     def log_table(self) -> None:
         """Print the table: all classes, then each class when there are several and `verbose`."""
@@ -287,8 +308,8 @@ class _Part:
 
 def _shown(batch: Mapping[str, Any], detections: list[Tensor]) -> tuple[dict[str, Any], list[Tensor]]:
     """The images of a batch that a picture has room for, and their detections."""
-    kept = {k: batch[k] for k in ("batch_idx", "cls", "bboxes", "im_file", "ignored")}
-    kept["img"] = batch["img"][:PLOTTED_IMAGES]
+    kept = {k: batch[k] for k in ("batch_idx", "cls", "bboxes", "im_file", "ignored", "ratio_pad", "ori_shape")}
+    kept["img"] = batch["img"][:PLOTTED_IMAGES].clone()  # what a rank sends holds these alone
     return kept, [d.cpu() for d in detections]
 
 
