@@ -111,6 +111,13 @@ class Config:
         None, "any", "cpu, mps or a GPU's number; train: several as 0,1; auto: the first GPU, else the CPU", none="auto"
     )
     workers: int = knob(8, "int", "processes that load images, at most one per core (0: none)", TV, low=0)
+    threads: int | None = knob(
+        None,
+        "int",
+        "of a CPU that compute; auto: one per core, fewer where they are clearly faster",
+        low=1,
+        none="auto",
+    )
     project: str | None = knob(None, "str", "folder of runs", none="runs/detect")
     name: str | None = knob(None, "str", "name of the run, numbered when it exists", none="the mode")
     exist_ok: bool = knob(False, "bool", "write into an existing run folder")
@@ -130,7 +137,9 @@ class Config:
     )
     verbose: bool = knob(True, "bool", "print rows, classes and images one by one")
     seed: int = knob(0, "int", "of everything random", T, low=0, high=2**63 - 1)
-    deterministic: bool = knob(True, "bool", "only deterministic algorithms: equal seeds give equal weights", T)
+    deterministic: bool = knob(
+        True, "bool", "only deterministic algorithms: equal seeds (on a CPU also equal threads) give equal weights", T
+    )
     single_cls: bool = knob(False, "bool", "treat all classes as one", ALL)
     rect: bool = knob(False, "bool", "rectangular batches; in training they are neither shuffled nor mosaicked", TV)
     rect_val: bool = knob(True, "bool", "rectangular batches at validation; False: square ones", TV)
@@ -285,6 +294,8 @@ def _checked(key: str, value: Any, source: str) -> Any:
         raise ConfigError(f"{key}=None is not possible", where, f"default {KNOBS[key].default}")
     if isinstance(value, Path):
         value = str(value)
+    if kind in ("int", "float") and isinstance(value, str) and value == m["none"]:  # the word that --help shows
+        return None
     if kind in ("any", "path"):
         return _checked_any(key, value, where, choices)
     words = {"int": "an integer", "float": "a number", "fraction": "a number", "bool": "True or False", "str": "text"}

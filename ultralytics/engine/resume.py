@@ -29,6 +29,7 @@ RESUMABLE = (
     "imgsz",
     "device",
     "workers",
+    "threads",
     "cache",
     "patience",
     "save_period",

@@ -24,7 +24,7 @@ import torch.nn.functional as F  # noqa: N812  # torch's customary name
 from torch import Tensor, nn
 
 from ultralytics.cfg.config import Config, get_cfg
-from ultralytics.engine import memory, recovery
+from ultralytics.engine import memory, recovery, threads
 from ultralytics.engine.checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -51,6 +51,7 @@ from ultralytics.engine.guard import (
 )
 from ultralytics.engine.interrupt import Interrupts, StopRequest
 from ultralytics.engine.optim import build_optimizer, choose_optimizer
+from ultralytics.engine.pace import Pace
 from ultralytics.engine.preflight import preflight
 from ultralytics.engine.probes import probes, rescaled
 from ultralytics.engine.provenance import describe_briefly, provenance
@@ -166,6 +167,11 @@ class BaseTrainer(ABC):
         self.careful_until: tuple[int, int] | None = None
         self.stage = ""
         self.interrupts = Interrupts(self.team.most, quiet=self.team.many)
+        self.pace = Pace(
+            "training step",
+            "other processes slow it down; where they stay, stop and resume with fewer threads= or workers=",
+            "the images come late; a disk or other processes slow them down: resume with more workers=, or cache=ram",
+        )
         self.loss_names: Sequence[str] = ()
         self.callbacks: dict[str, list[Callable[[BaseTrainer], object]]] = {}
 
@@ -258,7 +264,8 @@ class BaseTrainer(ABC):
         """
         request: StopRequest | None = None
         lock = RunLock(self.save_dir) if self.team.leads else contextlib.nullcontext()
-        with lock, Interrupts(self.team.most, quiet=self.team.many) as self.interrupts:
+        stops = Interrupts(self.team.most, quiet=self.team.many)
+        with lock, threads.kept_threads(), stops as self.interrupts:
             try:
                 return self._train()
             except StopRequest as e:
@@ -387,7 +394,8 @@ class BaseTrainer(ABC):
         """
         with tempfile.TemporaryDirectory() as folder:
             keys = {**overrides, "project": folder, "name": "check", "plots": False, "preflight": True}
-            cls(overrides=keys, source=source)._setup()
+            with threads.kept_threads():
+                cls(overrides=keys, source=source)._setup()
         LOGGER.info("The run can begin.")
 
     def _remove_empty_folder(self) -> None:
@@ -412,6 +420,7 @@ class BaseTrainer(ABC):
             LOGGER.warning("imgsz=%d is no multiple of the stride %d: using %d", args.imgsz, stride, imgsz)
             args.set("imgsz", imgsz, "auto")
         self.stride = stride
+        self._settle_threads()
         self.criterion = self.get_criterion()
         if args.batch < 1:
             memory.find_batch(self)
@@ -512,6 +521,24 @@ class BaseTrainer(ABC):
         for warning in report.warnings:
             LOGGER.warning(warning)
 
+    def _settle_threads(self) -> None:
+        """Compute with `threads=`, or what a resumed run has computed with so far, else with what a trial finds."""
+        args, most = self.args, threads.cores()
+        if args.threads is not None and args.threads > most and args.sources.get("threads") == "auto":
+            LOGGER.warning(
+                "The run had threads=%d, and there are %d cores here: its sums will be rounded in another order",
+                args.threads,
+                most,
+            )
+            args.set("threads", None, "auto")
+
+        def choose(most: int) -> threads.Choice | None:
+            if self.team.many:  # each would time the others
+                return None
+            return threads.try_training(self.model, self.autocast, max(int(args.batch), 1), args.imgsz, most)
+
+        threads.settle(args, self.device, choose)
+
     def make_schedule(self) -> None:
         a = self.args
         self.schedule = Schedule(
@@ -563,7 +590,9 @@ class BaseTrainer(ABC):
         rest = self.train_loader if done < batches else ()
         bar = progress(enumerate(rest, done), total=batches, initial=done)
         line = ""
+        self.pace.rest()
         for i, batch in bar:
+            self.pace.arrived()
             iteration = i + batches * self.epoch
             self.own = self.train_loader.own(i)
             try:
@@ -574,8 +603,11 @@ class BaseTrainer(ABC):
                 self.loss_count, self.skips_in_a_row = self.loss_count + 1, 0
                 self.loss_mean += (parts - self.loss_mean) / self.loss_count
             self.batches_done = i + 1
-            if self.batches_done == batches or self.device.type == "cpu" or i % 10 == 0:  # reading waits for the GPU
+            waited = self.batches_done == batches or self.device.type == "cpu" or i % 10 == 0
+            if waited:  # reading waits for the GPU
                 self._look_back()
+            self.pace.stepped(batch["img"][:, 0].numel(), done=waited)
+            if waited:
                 line = self._progress_line(self.loss_mean, batch)
                 bar.set_description(line)
             if (
@@ -590,6 +622,7 @@ class BaseTrainer(ABC):
             ):
                 self._save_position()
             self.interrupts.poll()
+            self.pace.rest()
         if bar.disable and line:
             LOGGER.info(line)
         self.mean_loss = self.loss_mean.tolist()
@@ -855,6 +888,11 @@ class BaseTrainer(ABC):
             )
         if {"batch", "data", "imgsz", "device"} & set(changed):
             LOGGER.info("With another batch, imgsz, data or device it will not equal the run that was never stopped")
+        if changed.get("threads") not in (None, args.threads):
+            told = (
+                "With threads=%s instead of %d its sums are rounded in another order: it will not equal, to the bit, %s"
+            )
+            LOGGER.info(told, args.threads, changed["threads"], "the run that was never stopped")
 
     def epoch_of_best(self) -> int | None:
         """The epoch best.pt holds; None when it is missing or damaged."""

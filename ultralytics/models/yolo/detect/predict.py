@@ -13,6 +13,7 @@ import torch
 
 from ultralytics.cfg.config import Config, check_classes
 from ultralytics.data.augment import LetterBox
+from ultralytics.engine import threads
 from ultralytics.engine.device import select_device
 from ultralytics.engine.results import Results
 from ultralytics.engine.rundir import new_run_dir
@@ -23,6 +24,8 @@ from ultralytics.utils.boxes import scale_boxes
 from ultralytics.utils.images import imwrite
 from ultralytics.utils.log import LOGGER, progress
 from ultralytics.utils.nms import non_max_suppression
+
+TRIAL_AFTER = 3  # batches: a source that has more is worth a trial with how many threads they take least
 
 
 class DetectionPredictor:
@@ -47,8 +50,12 @@ class DetectionPredictor:
         self.stride = max(int(model.stride.max()), 32)
         self.imgsz = -(-args.imgsz // self.stride) * self.stride
         self.save_dir: Path | None = None
+        self._shape: tuple[int, ...] = ()  # of the last batch
         self._sinks: dict[str, VideoSink] = {}
         self._stems: set[str] = set()
+
+    def _try_threads(self, most: int) -> threads.Choice | None:
+        return threads.try_inference(self.model, self._shape, most)
 
     @property
     def _writes(self) -> bool:
@@ -61,8 +68,11 @@ class DetectionPredictor:
         if self._writes:
             self.save_dir = new_run_dir(self.args.project, self.args.name or "predict", self.args.exist_ok)
         count, spent = 0, dict.fromkeys(("preprocess", "inference", "postprocess"), 0.0)
+        program = torch.get_num_threads()
         try:
-            for group in _batches(progress(items, desc="Predicting"), max(self.args.batch, 1)):
+            for number, group in enumerate(_batches(progress(items, desc="Predicting"), max(self.args.batch, 1))):
+                if self.args.threads is not None or number == TRIAL_AFTER:
+                    threads.settle(self.args, self.device, self._try_threads)
                 for item, result in zip(group, self.detect([g.image for g in group]), strict=True):
                     result.path, result.save_dir = item.path, str(self.save_dir) if self.save_dir else None
                     count += 1
@@ -80,6 +90,7 @@ class DetectionPredictor:
                         self._write(item, result)
                     yield result
         finally:
+            torch.set_num_threads(program)
             with contextlib.ExitStack() as stack:  # all are closed, even where one of them fails
                 while self._sinks:
                     stack.callback(self._sinks.popitem()[1].close)
@@ -102,6 +113,7 @@ class DetectionPredictor:
         frames = np.stack([letterbox(image=i) for i in images])[..., ::-1]  # BGR to RGB
         batch = torch.from_numpy(np.ascontiguousarray(frames)).to(self.device)
         tensor = batch.permute(0, 3, 1, 2).to(next(self.model.parameters()).dtype) / 255  # channels last in memory
+        self._shape = tuple(tensor.shape)
         t1 = self._now()
         with torch.inference_mode():
             y = self.model(tensor)[0].float()
