@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -413,6 +413,49 @@ def check_switches(given: Mapping[str, Any], keys: Iterable[str] | None = None) 
     for key in given if keys is None else keys:
         if key in given and not isinstance(given[key], bool):
             raise ConfigError(f"{key}={given[key]} must be True or False")
+
+
+_MIXED = ("mosaic", "mixup")
+_DRAWN = ("show_labels", "show_conf", "show_boxes", "line_width")
+_YAML = (".yaml", ".yml")
+
+
+# Keys that do nothing beside others: modes, keys, when, and why (a format of the Config `c`).
+WITHOUT_EFFECT: tuple[tuple[tuple[str, ...], tuple[str, ...], Callable[[Config], bool], str], ...] = (
+    (T, ("patience",), lambda c: bool(c.patience) and not c.val, "val=False, so no progress is measured"),
+    (T, ("save_period",), lambda c: c.save_period > 0 and not c.save, "save=False"),
+    (T, ("save_period",), lambda c: c.save and c.save_period > c.epochs and not c.time, "there are {c.epochs} epochs"),
+    (T, _MIXED, lambda c: c.rect, "rect=True, and rectangles are not mixed"),
+    (T, ("close_mosaic",), lambda c: c.close_mosaic > 0 and c.rect, "rect=True, so there is no mosaic"),
+    (T, ("close_mosaic",), lambda c: c.close_mosaic > 0 and not (c.rect or c.mosaic or c.mixup), "mosaic=0, mixup=0"),
+    (T, ("warmup_momentum", "warmup_bias_lr"), lambda c: not c.warmup_epochs, "warmup_epochs=0"),
+    (T, ("epochs",), lambda c: c.time is not None, "time={c.time:g} decides how many there are"),
+    (("val", "predict"), ("save_conf",), lambda c: c.save_conf and not c.save_txt, "save_txt=False"),
+    (P, _DRAWN, lambda c: not c.save, "save=False, so nothing is drawn"),
+    (ALL, ("agnostic_nms",), lambda c: c.agnostic_nms and c.single_cls, "single_cls=True leaves one class"),
+)  # fmt: skip
+
+
+def without_effect(config: Config, mode: str, unable: Mapping[str, str] | None = None) -> list[str]:
+    """A line for each key that was given and does nothing in this combination.
+
+    Args:
+        unable: keys that the machine makes nothing of, and why; told where they are on.
+    """
+    found = [(k, why) for modes, keys, when, why in WITHOUT_EFFECT if mode in modes and when(config) for k in keys]
+    found += [(k, why) for k, why in (unable or {}).items() if getattr(config, k)]
+    return [
+        f"{key}={getattr(config, key)} has no effect: {why.format(c=config)}"
+        for key, why in found
+        if _given(config, key)
+    ]
+
+
+def _given(config: Config, key: str) -> bool:
+    """Whether the user has given a key. Files that hold all keys, as args.yaml does, give those that say something."""
+    source = config.sources.get(key, "default")
+    typed = source in ("command line", "argument")
+    return typed or (source.endswith(_YAML) and getattr(config, key) != KNOBS[key].default)
 
 
 def check_classes(classes: int | list[int] | None, nc: int, whose: str) -> None:

@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812  # torch's customary name
 from torch import Tensor, nn
 
-from ultralytics.cfg.config import Config, get_cfg
+from ultralytics.cfg.config import Config, get_cfg, without_effect
 from ultralytics.engine import memory, recovery, threads
 from ultralytics.engine.checkpoint import (
     Checkpoint,
@@ -59,6 +59,8 @@ from ultralytics.engine.recovery import NonFiniteLossError
 from ultralytics.engine.resume import (
     Resumption,
     asked_of,
+    changed_data,
+    changed_plugins,
     is_over,
     previous_of,
     read_resume,
@@ -410,6 +412,7 @@ class BaseTrainer(ABC):
 
     def _setup(self) -> None:
         args = self.args
+        self._tell_idle_keys()
         seed_everything(args.seed, args.deterministic)
         model = self.get_model().to(self.device)
         self.model: Any = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stubs lack it
@@ -472,7 +475,7 @@ class BaseTrainer(ABC):
             with restoring(self.resumed.path):
                 restore(self, self.resumed.state)
             self.over = is_over(self.resumed.state, self.epochs, self.resumption.changed)
-            self._tell_changes(self.resumption.changed)
+            self._tell_changes(self.resumption.changed, before or {})
         if args.preflight:
             self._preflight(images)
         if self.team.many:
@@ -520,6 +523,18 @@ class BaseTrainer(ABC):
             LOGGER.info(line)
         for warning in report.warnings:
             LOGGER.warning(warning)
+
+    def _tell_idle_keys(self) -> None:
+        """Keys that were given and do nothing here."""
+        unable = {}
+        if self.amp_dtype is None:
+            unable["amp"] = f"{self.device} multiplies no 16-bit numbers, so training is in fp32"
+        if not self.team.many:
+            unable["sync_bn"] = "one process sees all images of a batch anyway"
+        if self.checkpoint is None and self.args.pretrained is True and not str(self.args.model or "").endswith(".pt"):
+            unable |= dict.fromkeys(("pretrained", "transfer"), "no weights are named to start from")
+        for line in without_effect(self.args, "train", unable):
+            LOGGER.warning(line)
 
     def _settle_threads(self) -> None:
         """Compute with `threads=`, or what a resumed run has computed with so far, else with what a trial finds."""
@@ -872,8 +887,8 @@ class BaseTrainer(ABC):
                 "another process has trained in this folder since it was read", str(self.save_dir), "resume it again"
             )
 
-    def _tell_changes(self, changed: Mapping[str, Any]) -> None:
-        """What a resumed run does otherwise than it would have done."""
+    def _tell_changes(self, changed: Mapping[str, Any], before: Mapping[str, Any]) -> None:
+        """What a resumed run does otherwise than it would have done; `before` is the record it was saved with."""
         args = self.args
         if "epochs" in changed:
             planned = Schedule(**{**vars(self.schedule), "epochs": changed["epochs"]})
@@ -886,8 +901,12 @@ class BaseTrainer(ABC):
                 planned.at(place, min(self.finished, changed["epochs"])).lr * self.lr_factor,
                 f", and mosaic ends {args.close_mosaic} epochs before the new end" if args.close_mosaic else "",
             )
-        if {"batch", "data", "imgsz", "device"} & set(changed):
-            LOGGER.info("With another batch, imgsz, data or device it will not equal the run that was never stopped")
+        if {"batch", "imgsz", "device"} & set(changed):
+            LOGGER.info("With another batch, imgsz or device it will not equal the run that was never stopped")
+        for line in changed_data(before, self.provenance):
+            LOGGER.warning(line)
+        for file in changed_plugins(before, self.provenance):
+            LOGGER.warning("the plugin %s has changed since the run was saved: its modules may compute otherwise", file)
         if changed.get("threads") not in (None, args.threads):
             told = (
                 "With threads=%s instead of %d its sums are rounded in another order: it will not equal, to the bit, %s"

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
-from ultralytics.cfg.config import MODE_DEFAULTS, Config, check_classes, get_cfg
+from ultralytics.cfg.config import MODE_DEFAULTS, Config, check_classes, get_cfg, without_effect
 from ultralytics.cfg.dataset import DatasetSpec, load_dataset
 from ultralytics.data.build import build_dataloader, build_yolo_dataset
 from ultralytics.engine.checkpoint import Checkpoint, load_checkpoint, portable, save_checkpoint
@@ -26,7 +26,7 @@ from ultralytics.nn.plugins import load_plugins
 from ultralytics.nn.summary import ModelReport, explain
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.nn.transfer import TransferReport
-from ultralytics.utils.errors import CheckpointError, ConfigError, FinishedRunError, UserError
+from ultralytics.utils.errors import CheckpointError, ConfigError, FinishedRunError, MissingFileError, UserError
 from ultralytics.utils.log import LOGGER, setup_console
 from ultralytics.utils.metrics import DetMetrics
 
@@ -191,6 +191,8 @@ class YOLO:
             raise ConfigError(
                 f"batch={args.batch:g} finds a batch to train with", mend=f"give {mode} a number of images"
             )
+        for line in without_effect(args, mode):
+            LOGGER.warning(line)
         return args
 
     def train(self, cfg: str | Path | None = None, **kwargs: Any) -> DetMetrics:
@@ -262,7 +264,13 @@ class YOLO:
         team.bind(device)
         if not args.data:
             raise ConfigError("no data set given", mend="data=data/shapes.yaml, or your own YAML")
-        data = load_dataset(args.data)
+        try:
+            data = load_dataset(args.data)
+        except MissingFileError as e:
+            if args.sources.get("data") != "weights file":
+                raise
+            told = "the weights were trained on it; where it has moved, name its new place: data=NEW_PLACE/data.yaml"
+            raise MissingFileError(e.what, e.where, told) from None
         check_classes(args.classes, self.model.nc, "the model")
         if args.single_cls:
             data.merge_classes()
