@@ -273,8 +273,8 @@ def changed_data(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
         "val": "figures from here on, and which epoch is the best, compare with those of other images",
     }
     for split, consequence in consequences.items():
-        then, here = ((r.get("data") or {}).get(split) for r in (before, now))
-        if not (isinstance(then, dict) and isinstance(here, dict)) or then.get("digest") == here.get("digest"):
+        then, here = (_mapping(_mapping(r.get("data")).get(split)) for r in (before, now))
+        if not then or not here or then.get("digest") == here.get("digest"):
             continue
         numbers = [r.get("images") for r in (then, here)]
         what = f"{numbers[0]} images then, {numbers[1]} now"
@@ -286,11 +286,14 @@ def changed_data(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
     return told
 
 
+def _mapping(value: Any) -> dict[str, Any]:
+    """What a file holds where a mapping belongs; an empty one in place of anything else."""
+    return value if isinstance(value, dict) else {}
+
+
 def changed_plugins(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Names of the plugin files that are not those a run was saved with; before, now: records of provenance."""
-    then, here = (r.get("plugins") or {} for r in (before, now))
-    if not (isinstance(then, dict) and isinstance(here, dict)):
-        return []
+    then, here = (_mapping(r.get("plugins")) for r in (before, now))
     known = {Path(file).name: digest for file, digest in then.items()}
     return [file for file, digest in here.items() if known.get(Path(file).name, digest) != digest]
 

@@ -27,6 +27,7 @@ from ultralytics.cfg.config import Config
 from ultralytics.engine.preflight import kept_random_state, tensors_in
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.text import counted
+from ultralytics.utils.threads import kept_threads
 
 CLEARLY = 1.5  # times faster: less is within what a busy machine does to a timing
 HOPELESS = 3.0  # times slower in one step: not tried again
@@ -146,16 +147,6 @@ def trace(model: nn.Module, step: Callable[[], object], threads: int) -> list[fl
         for handle in handles:
             handle.remove()
     return times
-
-
-@contextlib.contextmanager
-def kept_threads() -> Iterator[None]:
-    """Leave the number of threads as it was: it is the whole program's."""
-    before = torch.get_num_threads()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def settle(args: Config, device: torch.device, choose: Callable[[int], Choice | None]) -> None:

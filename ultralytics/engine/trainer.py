@@ -74,6 +74,7 @@ from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.files import remove_unfinished, stamp, write_text
 from ultralytics.utils.log import LOGGER, progress
 from ultralytics.utils.text import counted
+from ultralytics.utils.threads import kept_threads, one_thread
 
 MAX_GRAD_NORM = 10.0
 
@@ -267,7 +268,7 @@ class BaseTrainer(ABC):
         request: StopRequest | None = None
         lock = RunLock(self.save_dir) if self.team.leads else contextlib.nullcontext()
         stops = Interrupts(self.team.most, quiet=self.team.many)
-        with lock, threads.kept_threads(), stops as self.interrupts:
+        with lock, kept_threads(), stops as self.interrupts:
             try:
                 return self._train()
             except StopRequest as e:
@@ -396,7 +397,7 @@ class BaseTrainer(ABC):
         """
         with tempfile.TemporaryDirectory() as folder:
             keys = {**overrides, "project": folder, "name": "check", "plots": False, "preflight": True}
-            with threads.kept_threads():
+            with kept_threads():
                 cls(overrides=keys, source=source)._setup()
         LOGGER.info("The run can begin.")
 
@@ -414,7 +415,8 @@ class BaseTrainer(ABC):
         args = self.args
         self._tell_idle_keys()
         seed_everything(args.seed, args.deterministic)
-        model = self.get_model().to(self.device)
+        with one_thread():  # it is not settled yet how many there are
+            model = self.get_model().to(self.device)
         self.model: Any = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stubs lack it
         self._freeze()
         stride = max(int(self.model.stride.max()), 32)

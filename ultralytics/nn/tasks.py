@@ -22,11 +22,13 @@ from ultralytics.nn.summary import summarise
 from ultralytics.nn.transfer import Network, TransferReport, transfer
 from ultralytics.utils.errors import ModelError
 from ultralytics.utils.log import LOGGER
+from ultralytics.utils.threads import one_thread
 
 MAX_ELEMENTS = 2**28  # parameters and buffers of a row: 1 GiB, four times a whole yolov8x
 STRIDE_PROBE = 256  # pixels; a multiple of every stride in use
 
 
+@one_thread()
 def parse_model(
     spec: ModelSpec | dict[str, Any], ch: int | None = None, verbose: bool = False
 ) -> tuple[nn.Sequential, list[int]]:
@@ -263,6 +265,7 @@ class DetectionModel(nn.Module):
         return head
 
     @torch.no_grad()
+    @one_thread()
     def _init_head(self) -> Tensor:
         """Measure the strides with a forward pass that leaves batch norms as they are,
         and set the head's first bias."""

@@ -34,6 +34,7 @@ from ultralytics.utils.metrics import (
 from ultralytics.utils.nms import non_max_suppression
 from ultralytics.utils.ops import make_divisible
 from ultralytics.utils.plotting import plot_images
+from ultralytics.utils.threads import kept_threads
 from ultralytics.utils.types import ANY_CLASS
 
 Criterion = Callable[[Any, Mapping[str, Any]], tuple[Tensor, Tensor]]
@@ -75,7 +76,7 @@ class DetectionValidator:
         self.loss: Tensor | None = None
 
     @torch.inference_mode()
-    @threads.kept_threads()
+    @kept_threads()
     def __call__(
         self,
         model: DetectionModel,
