@@ -206,7 +206,7 @@ def test_a_run_keeps_its_number_and_gives_back_the_programs(tmp_path, toy, monke
     with pytest.raises(KeyboardInterrupt):
         trainer.train()
     assert (trials, used, torch.get_num_threads()) == ([(6, 32, 2)], [1], 2)
-    assert "threads=1: with all 2 a step takes 9.0 times as long now (load average" in caplog.text
+    assert "threads=1: with all 2 it takes 9.0 times as long now (load average" in caplog.text
     assert "threads: 1  # auto\n" in (trainer.save_dir / "args.yaml").read_text()
 
     def resumed(**more):

@@ -74,17 +74,17 @@ class Choice:
         """The choice and its reason."""
         most = max(self.ratios)
         if self.threads == most:
-            others = (f"{_times(r / self.ratios[most])} as long with {n}" for n, r in self.ratios.items() if n != most)
-            return f"threads={most}, all there are: a step takes {', '.join(others)}"
+            others = (f"{_times(r / self.ratios[most])} with {n}" for n, r in self.ratios.items() if n != most)
+            return f"threads={most}: all there are; it takes {', '.join(others)}"
         slower = self.ratios[most] / self.ratios[self.threads]
         return (
-            f"threads={self.threads}: with all {most} a step takes {_times(slower)} as long now ({machine_load()}); "
+            f"threads={self.threads}: with all {most} it takes {_times(slower)} as long now ({machine_load()}); "
             f"threads={most} takes all of them nevertheless"
         )
 
 
 def _times(ratio: float) -> str:
-    return f"{ratio:.1f} times" if ratio < 10 else f"{ratio:.0f} times"
+    return f"{ratio:.1f} times" if ratio < 20 else "more than 20 times"
 
 
 def fastest(trial: Callable[[int], list[float]], most: int) -> Choice:

@@ -540,13 +540,13 @@ class BaseTrainer(ABC):
 
     def _settle_threads(self) -> None:
         """Compute with `threads=`, or what a resumed run has computed with so far, else with what a trial finds."""
-        args, most = self.args, threads.cores()
-        if args.threads is not None and args.threads > most and args.sources.get("threads") == "auto":
-            LOGGER.warning(
-                "The run had threads=%d, and there are %d cores here: its sums will be rounded in another order",
-                args.threads,
-                most,
-            )
+        args, ours = self.args, self.args.sources.get("threads") == "auto"
+        told_anew = self.resumption.changed if self.resumption is not None else {}
+        if ours and "device" in told_anew:
+            args.set("threads", None, "auto")
+        elif ours and args.threads is not None and args.threads * self.team.local_size > threads.cores():
+            told = "The run had threads=%d, and there are %d cores here: its sums will be rounded in another order"
+            LOGGER.warning(told, args.threads, threads.cores())
             args.set("threads", None, "auto")
 
         def choose(most: int) -> threads.Choice | None:
