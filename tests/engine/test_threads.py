@@ -8,11 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import write_tiny
+from tests.conftest import write_tiny, write_toy
 from ultralytics.cfg.config import get_cfg
+from ultralytics.cfg.dataset import load_dataset
+from ultralytics.data.build import build_dataloader, build_yolo_dataset
 from ultralytics.engine import threads
+from ultralytics.engine.checkpoint import load_checkpoint
+from ultralytics.engine.distributed import Team
 from ultralytics.engine.threads import Choice, candidates, fastest, settle, trace, try_training
-from ultralytics.models.yolo.detect import DetectionTrainer
+from ultralytics.models.yolo.detect import DetectionPredictor, DetectionTrainer, DetectionValidator
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.threads import kept_threads, one_thread
@@ -28,7 +32,17 @@ def _threads_of_the_suite():
 
 @pytest.fixture
 def free(monkeypatch):
-    """A machine of two cores on which nobody has named a number of threads."""
+    """A machine of two cores on which nobody has named a number of threads. It is played: two real ones would wait for
+    each other where the suite runs on all cores."""
+    number = [2]
+    for name in threads.VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: number[0])
+    monkeypatch.setattr(torch, "set_num_threads", lambda n: number.__setitem__(0, n))
+
+
+@pytest.fixture
+def two_threads(monkeypatch):
     for name in threads.VARIABLES:
         monkeypatch.delenv(name, raising=False)
     torch.set_num_threads(2)
@@ -184,11 +198,78 @@ def keys(folder, toy):
     }  # fmt: skip
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("free")
-def test_a_run_keeps_its_number_and_gives_back_the_programs(tmp_path, toy, monkeypatch, caplog):
-    monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
-    caplog.set_level("INFO", "ultralytics")
+def test_a_long_prediction_tries_after_a_few_batches(tmp_path, monkeypatch):
+    tried, used = [], []
+
+    def trial(model, shape, most):
+        tried.append((shape, most))
+        return Choice(1, {1: 1.0, 2: 9.0})
+
+    monkeypatch.setattr(threads, "try_inference", trial)
+    model = DetectionModel(str(write_tiny(tmp_path)), nc=3, verbose=False)
+    images = [np.zeros((32, 64, 3), np.uint8)] * 5
+    for given, expected in ((None, [2, 2, 2, 1, 1]), (1, [1] * 5)):
+        used.clear()
+        predictor = DetectionPredictor(
+            model,
+            get_cfg(
+                None,
+                {"imgsz": 64, "verbose": False, "save": False} | ({"threads": given} if given else {}) | {"batch": 1},
+            ),
+        )
+        used += [torch.get_num_threads() for _ in predictor(images)]
+        assert used == expected
+        assert torch.get_num_threads() == 2
+    assert tried == [((1, 3, 32, 64), 2)]
+    list(predictor(images[:3]))
+    assert len(tried) == 1  # a short one is not worth it
+
+
+@pytest.mark.usefixtures("free")
+@pytest.mark.parametrize(("images", "settings", "expected"), [(6, {}, 1), (2, {}, 2), (6, {"threads": 1}, 1)])
+def test_a_validation_keeps_one_number(tmp_path, monkeypatch, images, settings, expected):
+    used = []
+    monkeypatch.setattr(threads, "try_inference", lambda *_: Choice(1, {1: 1.0, 2: 9.0}))
+    args = get_cfg(None, {"imgsz": 32, "batch": 1, "plots": False, "verbose": False, **settings})
+    data = load_dataset(write_toy(tmp_path))
+    dataset = build_yolo_dataset(args, data.split("val"), 1, data, mode="val")
+    loader = Counted(build_dataloader(dataset, 1, 0, shuffle=False), images, used)
+    DetectionValidator(loader, tmp_path, args, data)(DetectionModel(str(write_tiny(tmp_path)), nc=3, verbose=False))
+    assert used == [expected] * images
+    assert torch.get_num_threads() == 2
+
+
+class Counted:
+    """Some batches of a loader, and the number of threads when each is asked for."""
+
+    def __init__(self, loader, count, used):
+        self.loader, self.count, self.used = loader, count, used
+
+    def __len__(self):
+        return self.count
+
+    def __iter__(self):
+        for _, batch in zip(range(self.count), self.loader, strict=False):
+            self.used.append(torch.get_num_threads())
+            yield batch
+
+
+def test_all_ranks_share_the_cores(monkeypatch, tmp_path, toy):
+    """A number that one process had is not multiplied by several."""
+    trainer = DetectionTrainer(overrides=keys(tmp_path, toy))
+    trainer.args.set("threads", threads.cores(), "auto")
+    trainer.team = Team(0, 2, 0, 2)
+    trainer._settle_threads()
+    assert trainer.args.threads == torch.get_num_threads() == 1
+    trainer.args.set("threads", threads.cores(), "command line")
+    trainer._settle_threads()
+    assert torch.get_num_threads() == threads.cores()
+
+
+@pytest.fixture
+def stopped(free, tmp_path, toy, monkeypatch):
+    """A run that a trial gave one thread, stopped after its first epoch; what was tried, and the numbers in use."""
     trials, used = [], []
 
     def trial(model, autocast, batch, imgsz, most):
@@ -196,6 +277,7 @@ def test_a_run_keeps_its_number_and_gives_back_the_programs(tmp_path, toy, monke
         return Choice(1, {1: 1.0, 2: 9.0})
 
     monkeypatch.setattr(threads, "try_training", trial)
+    monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
 
     def stop(trainer):
         used.append(torch.get_num_threads())
@@ -205,9 +287,21 @@ def test_a_run_keeps_its_number_and_gives_back_the_programs(tmp_path, toy, monke
     trainer.add_callback("on_model_save", stop)
     with pytest.raises(KeyboardInterrupt):
         trainer.train()
+    return trainer, trials, used
+
+
+def test_a_run_records_its_number_and_gives_back_the_programs(stopped, caplog):
+    trainer, trials, used = stopped
     assert (trials, used, torch.get_num_threads()) == ([(6, 32, 2)], [1], 2)
-    assert "threads=1: with all 2 it takes 9.0 times as long now (load average" in caplog.text
-    assert "threads: 1  # auto\n" in (trainer.save_dir / "args.yaml").read_text()
+    assert "threads: 1  # auto\n" in (trainer.save_dir / "args.yaml").read_text(encoding="utf-8")
+    state = load_checkpoint(trainer.last).state
+    assert (state["train_args"]["threads"], state["sources"]["threads"]) == (1, "auto")
+
+
+@pytest.mark.slow
+def test_a_resumed_run_keeps_its_number(stopped, monkeypatch, caplog):
+    caplog.set_level("INFO", "ultralytics")
+    trainer, trials, _ = stopped
 
     def resumed(**more):
         again = DetectionTrainer(overrides={"resume": str(trainer.save_dir), **more})
@@ -222,6 +316,7 @@ def test_a_run_keeps_its_number_and_gives_back_the_programs(tmp_path, toy, monke
     assert told in caplog.text
     assert resumed(threads="auto") == 1
     assert len(trials) == 2
+    assert "threads=1: with all 2 it takes 9.0 times as long now (load average" in caplog.text
     monkeypatch.setattr(threads, "cores", lambda: 0)  # a smaller machine
     assert resumed() == 1
     assert len(trials) == 3
@@ -244,7 +339,7 @@ def test_models_are_built_by_one_thread_and_the_programs_number_stays(tmp_path, 
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("free")
+@pytest.mark.usefixtures("two_threads")
 def test_a_run_with_a_trial_equals_one_with_its_number(tmp_path, toy):
     """The trial itself leaves no trace in the numbers, whichever number it finds."""
     runs = [DetectionTrainer(overrides={**keys(tmp_path, toy), "name": "tried"})]
