@@ -140,6 +140,7 @@ def val(model: str, data: str, imgsz: int, batch: int, workers: int, threads: in
             imgsz=imgsz,
             batch=batch,
             workers=workers,
+            threads=threads,
             plots=False,
             device=device,
             project=project,
@@ -236,6 +237,7 @@ def safety(
     torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as project:
         given = {"data": data, "model": model, "imgsz": imgsz, "batch": batch, "device": device, "project": project}
+        given["threads"] = threads
         trainer = DetectionTrainer(overrides={**given, "workers": 0, "plots": False, "preflight": False, "nbs": batch})
         trainer._setup()
         trainer.model.train()

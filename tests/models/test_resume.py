@@ -362,6 +362,86 @@ def falling(validate):
     return lambda final=False: (validate(final)[0], 0.0 if final else next(fitness))
 
 
+# Data that have moved, and steps that have become slow
+
+
+@pytest.mark.slow
+def test_data_and_run_that_have_moved_end_as_a_run_that_was_not_stopped(given, whole, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
+    trainer = DetectionTrainer(overrides=given)
+    stop_at(trainer, "on_train_batch_end", 1, 3, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train()
+    (tmp_path / "toy").rename(tmp_path / "other place")
+    Path(given["model"]).unlink()
+    run = tmp_path / "kept run"
+    trainer.save_dir.rename(run)
+    with pytest.raises(MissingFileError, match="data=NEW_PLACE"):
+        resume(run)
+    resumed = resume(run, data=str(tmp_path / "other place" / "toy.yaml"))
+    assert resumed.save_dir == run
+    assert same(left(run), whole)
+    assert "changed" not in caplog.text
+    assert "will not equal" not in caplog.text
+
+
+@pytest.mark.slow
+def test_a_run_whose_data_change_goes_on_and_says_so(given, monkeypatch, caplog):
+    monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
+    trainer = DetectionTrainer(overrides={**given, "name": "J", "resume": "auto"})
+    stop_at(trainer, "on_train_batch_end", 1, 3, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train()
+    toy = Path(given["data"]).parent
+    for split, fewer in (("train", 2), ("val", 1)):
+        for image in sorted((toy / "images" / split).iterdir())[:fewer]:
+            image.unlink()
+    again = DetectionTrainer(overrides={**given, "name": "J", "resume": "auto"})
+    again.train()
+    assert len(again.rows) == EPOCHS
+    assert "train data have changed since the run was saved (12 images then, 10 now)" in caplog.text
+    assert "val data have changed since the run was saved (6 images then, 5 now)" in caplog.text
+    caplog.clear()
+    resume(again.save_dir, epochs=EPOCHS + 1)
+    assert "have changed" not in caplog.text  # it is told once
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("late", [True, False])
+def test_a_run_that_becomes_slow_says_why(given, monkeypatch, caplog, late):
+    monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
+    for name, value in (("SKIPPED", 1), ("BEGINNING", 5), ("LATELY", 3)):
+        monkeypatch.setattr(f"ultralytics.engine.pace.{name}", value)
+    trainer = DetectionTrainer(overrides={**given, "val": False})
+
+    def begin(t):
+        owner, name = (type(t.train_loader.dataset), "__getitem__") if late else (type(t), "preprocess")
+        real = getattr(owner, name)
+
+        def slow(*args):
+            if t.epoch == 2:
+                time.sleep(2.0)
+            return real(*args)
+
+        monkeypatch.setattr(owner, name, slow)
+
+    trainer.add_callback("on_train_start", begin)
+    trainer.train()
+    told = [line for line in caplog.messages if "A training step now takes" in line]
+    assert len(set(told)) == 1
+    assert "load average" in told[0]
+    assert ("the images come late" if late else "fewer threads=") in told[0]
+    began = load_checkpoint(trainer.last).state["pace"]
+    assert began == trainer.pace.began > 0
+    assert DetectionTrainer(overrides={"resume": str(trainer.save_dir), "epochs": 4}).pace.began is None  # not yet read
+    longer = DetectionTrainer(overrides={"resume": str(trainer.save_dir), "epochs": 4})
+    longer._setup()
+    assert longer.pace.began == began
+    other = DetectionTrainer(overrides={"resume": str(trainer.save_dir), "epochs": 4, "batch": 4})
+    other._setup()
+    assert other.pace.began is None
+
+
 # Kills
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -118,6 +118,13 @@ class Config:
         None, "any", "cpu, mps or a GPU's number; train: several as 0,1; auto: the first GPU, else the CPU", none="auto"
     )
     workers: int = knob(8, "int", "processes that load images, at most one per core (0: none)", TV, low=0)
+    threads: int | None = knob(
+        None,
+        "int",
+        "of a CPU that compute; auto: one per core, fewer where they are clearly faster",
+        low=1,
+        none="auto",
+    )
     project: str | None = knob(None, "str", "folder of runs", none="runs/detect")
     name: str | None = knob(None, "str", "name of the run, numbered when it exists", none="the mode")
     exist_ok: bool = knob(False, "bool", "write into an existing run folder")
@@ -137,7 +144,9 @@ class Config:
     )
     verbose: bool = knob(True, "bool", "print rows, classes and images one by one")
     seed: int = knob(0, "int", "of everything random", T, low=0, high=2**63 - 1)
-    deterministic: bool = knob(True, "bool", "only deterministic algorithms: equal seeds give equal weights", T)
+    deterministic: bool = knob(
+        True, "bool", "only deterministic algorithms: equal seeds (on a CPU also equal threads) give equal weights", T
+    )
     single_cls: bool = knob(False, "bool", "treat all classes as one", ALL)
     rect: bool = knob(False, "bool", "rectangular batches; in training they are neither shuffled nor mosaicked", TV)
     rect_val: bool = knob(True, "bool", "rectangular batches at validation; False: square ones", TV)
@@ -306,6 +315,8 @@ def _checked(key: str, value: Any, source: str) -> Any:
         raise ConfigError(f"{key}=None is not possible", where, f"default {KNOBS[key].default}")
     if isinstance(value, Path):
         value = str(value)
+    if kind in ("int", "float") and isinstance(value, str) and value == m["none"]:  # the word that --help shows
+        return None
     if kind in ("any", "path"):
         return _checked_any(key, value, where, choices)
     words = {"int": "an integer", "float": "a number", "fraction": "a number", "bool": "True or False", "str": "text"}
@@ -442,6 +453,49 @@ def check_switches(given: Mapping[str, Any], keys: Iterable[str] | None = None) 
     for key in given if keys is None else keys:
         if key in given and not isinstance(given[key], bool):
             raise ConfigError(f"{key}={given[key]} must be True or False")
+
+
+_MIXED = ("mosaic", "mixup")
+_DRAWN = ("show_labels", "show_conf", "show_boxes", "line_width")
+_YAML = (".yaml", ".yml")
+
+
+# Keys that do nothing beside others: modes, keys, when, and why (a format of the Config `c`).
+WITHOUT_EFFECT: tuple[tuple[tuple[str, ...], tuple[str, ...], Callable[[Config], bool], str], ...] = (
+    (T, ("patience",), lambda c: bool(c.patience) and not c.val, "val=False, so no progress is measured"),
+    (T, ("save_period",), lambda c: c.save_period > 0 and not c.save, "save=False"),
+    (T, ("save_period",), lambda c: c.save and c.save_period > c.epochs and not c.time, "there are {c.epochs} epochs"),
+    (T, _MIXED, lambda c: c.rect, "rect=True, and rectangles are not mixed"),
+    (T, ("close_mosaic",), lambda c: c.close_mosaic > 0 and c.rect, "rect=True, so there is no mosaic"),
+    (T, ("close_mosaic",), lambda c: c.close_mosaic > 0 and not (c.rect or c.mosaic or c.mixup), "mosaic=0, mixup=0"),
+    (T, ("warmup_momentum", "warmup_bias_lr"), lambda c: not c.warmup_epochs, "warmup_epochs=0"),
+    (T, ("epochs",), lambda c: c.time is not None, "time={c.time:g} decides how many there are"),
+    (("val", "predict"), ("save_conf",), lambda c: c.save_conf and not c.save_txt, "save_txt=False"),
+    (P, _DRAWN, lambda c: not c.save, "save=False, so nothing is drawn"),
+    (ALL, ("agnostic_nms",), lambda c: c.agnostic_nms and c.single_cls, "single_cls=True leaves one class"),
+)  # fmt: skip
+
+
+def without_effect(config: Config, mode: str, unable: Mapping[str, str] | None = None) -> list[str]:
+    """A line for each key that was given and does nothing in this combination.
+
+    Args:
+        unable: keys that the machine makes nothing of, and why; told where they are on.
+    """
+    found = [(k, why) for modes, keys, when, why in WITHOUT_EFFECT if mode in modes and when(config) for k in keys]
+    found += [(k, why) for k, why in (unable or {}).items() if getattr(config, k)]
+    return [
+        f"{key}={getattr(config, key)} has no effect: {why.format(c=config)}"
+        for key, why in found
+        if _given(config, key)
+    ]
+
+
+def _given(config: Config, key: str) -> bool:
+    """Whether the user has given a key. Files that hold all keys, as args.yaml does, give those that say something."""
+    source = config.sources.get(key, "default")
+    typed = source in ("command line", "argument")
+    return typed or (source.endswith(_YAML) and getattr(config, key) != KNOBS[key].default)
 
 
 def check_classes(classes: int | list[int] | None, nc: int, whose: str) -> None:

@@ -279,7 +279,7 @@ _ENTRIES: dict[str, Callable[[Any], bool]] = {
     "last_opt_step": lambda v: isinstance(v, int),
     **dict.fromkeys(("version", "torch", "date", "optimizer_name"), lambda v: isinstance(v, str)),
     "names": _names,
-    "fitness": lambda v: v is None or _number(v),
+    **dict.fromkeys(("fitness", "pace"), lambda v: v is None or _number(v)),
     **dict.fromkeys(("best_fitness", "elapsed", "lr_factor"), _number),
     "loss_mean": lambda v: isinstance(v, Tensor),
     "over": lambda v: isinstance(v, bool),

@@ -62,6 +62,8 @@ def provenance(
             for key, value in args.to_dict().items()
             if args.sources.get(key, "default") != "default"
         }
+        if args.plugins:
+            record["plugins"] = {without_home(str(f)): _file_digest(Path(f)) for f in listed(args.plugins)}
     if command:
         record["command"] = [without_home(word) for word in command]
     before = readable(before)
@@ -138,8 +140,26 @@ def code_digest() -> str:
     total = hashlib.sha256()
     for file in sorted(PACKAGE.rglob("*.py")):
         total.update(file.relative_to(PACKAGE).as_posix().encode() + b"\0")
-        total.update(hashlib.sha256(file.read_bytes().replace(b"\r\n", b"\n")).digest())
+        total.update(hashlib.sha256(_unix(file.read_bytes())).digest())
     return f"sha256:{total.hexdigest()}"
+
+
+def listed(value: str | Sequence[str]) -> list[str]:
+    """One text or several, as a list."""
+    return [value] if isinstance(value, str) else list(value)
+
+
+def _file_digest(path: Path) -> str | None:
+    """Of a Python file's content, whatever its line ends; None where it cannot be read."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    return f"sha256:{hashlib.sha256(_unix(content)).hexdigest()}"
+
+
+def _unix(content: bytes) -> bytes:
+    return content.replace(b"\r\n", b"\n")
 
 
 def versions() -> dict[str, str]:

@@ -20,7 +20,7 @@ from ultralytics.engine.provenance import without_home
 from ultralytics.utils.errors import CheckpointError, ConfigError, FinishedRunError, UserError
 from ultralytics.utils.files import user_path
 from ultralytics.utils.log import LOGGER
-from ultralytics.utils.text import counted
+from ultralytics.utils.text import counted, one_line
 from ultralytics.utils.yaml import read_yaml
 
 # What a resumed run may be told anew; everything else comes from its checkpoint.
@@ -31,6 +31,7 @@ RESUMABLE = (
     "imgsz",
     "device",
     "workers",
+    "threads",
     "cache",
     "patience",
     "save_period",
@@ -268,6 +269,67 @@ def _refuse_finished(
         finished.folder = str(folder.absolute())
         raise finished
     raise ConfigError(told, str(path), mend)
+
+
+def changed_data(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What is to say of data that are not those a run was saved with, one line for each split.
+
+    Args:
+        before, now: records of provenance. Splits that one of them does not hold are not compared.
+    """
+    told = []
+    consequences = {
+        "train": "the result will not equal the run that was never stopped",
+        "val": "figures from here on, and which epoch is the best, compare with those of other images",
+    }
+    for split, consequence in consequences.items():
+        then, here = (_mapping(_mapping(r.get("data")).get(split)) for r in (before, now))
+        if not then or not here or then.get("digest") == here.get("digest"):
+            continue
+        numbers = [r.get("images") for r in (then, here)]
+        what = f"{numbers[0]} images then, {numbers[1]} now"
+        if numbers[0] == numbers[1]:
+            what = f"{numbers[1]} images as then, but other names, contents or labels"
+            if before.get("code") != now.get("code"):
+                what += ", or this version of the code reads them otherwise"
+        told.append(f"the {split} data have changed since the run was saved ({what}): {consequence}")
+    return told
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    """What a file holds where a mapping belongs; an empty one in place of anything else."""
+    return value if isinstance(value, dict) else {}
+
+
+def changed_plugins(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Names of the plugin files that are not those a run was saved with; before, now: records of provenance."""
+    then, here = (_mapping(r.get("plugins")) for r in (before, now))
+    known = {Path(file).name: digest for file, digest in then.items()}
+    return [file for file, digest in here.items() if known.get(Path(file).name, digest) != digest]
+
+
+def check_names(before: Mapping[int, str], now: Mapping[int, str], where: str, weights: Path) -> None:
+    """Refuse classes that are not those of the run: its weights would get the wrong names, and keep them.
+
+    Args:
+        before: of the checkpoint; now: of the data set; where: its YAML; weights: the run's, for the message.
+
+    Raises:
+        ConfigError: what has changed.
+    """
+    named = {i: one_line(name, 200) for i, name in now.items()}  # as a checkpoint is read
+    if named == before:
+        return
+    mend = f"restore them, or begin a new run from the weights: model={weights}"
+    if len(named) != len(before):
+        told = f"the data set has {counted(len(named), 'class')}, and the run has {len(before)}"
+        raise ConfigError(f"{told}; a resumed run cannot change them", where, mend)
+    differ = [i for i in before if named.get(i) != before[i]]
+    permuted = sorted(named.values()) == sorted(before.values())
+    what = "the order of the class names has" if permuted else "the class names have"
+    some = ", ".join(f"class {i} is {named.get(i)!r} and was {before[i]!r}" for i in differ[:3])
+    more = f", and {len(differ) - 3} more" if len(differ) > 3 else ""
+    raise ConfigError(f"{what} changed since the run began: {some}{more}", where, mend)
 
 
 def resume_command(folder: Path, plugins: object = None) -> str:

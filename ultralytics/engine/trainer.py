@@ -23,8 +23,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812  # torch's customary name
 from torch import Tensor, nn
 
-from ultralytics.cfg.config import Config, get_cfg
-from ultralytics.engine import memory, recovery
+from ultralytics.cfg.config import Config, get_cfg, without_effect
+from ultralytics.engine import memory, recovery, threads
 from ultralytics.engine.checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -51,6 +51,7 @@ from ultralytics.engine.guard import (
 )
 from ultralytics.engine.interrupt import Interrupts, StopRequest
 from ultralytics.engine.optim import build_optimizer, choose_optimizer
+from ultralytics.engine.pace import Pace
 from ultralytics.engine.preflight import preflight
 from ultralytics.engine.probes import probes, rescaled
 from ultralytics.engine.provenance import describe_briefly, provenance
@@ -58,6 +59,8 @@ from ultralytics.engine.recovery import NonFiniteLossError
 from ultralytics.engine.resume import (
     Resumption,
     asked_of,
+    changed_data,
+    changed_plugins,
     is_over,
     previous_of,
     read_resume,
@@ -71,6 +74,7 @@ from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.files import remove_unfinished, stamp, user_path, write_text
 from ultralytics.utils.log import LOGGER, progress
 from ultralytics.utils.text import counted
+from ultralytics.utils.threads import kept_threads, one_thread
 
 MAX_GRAD_NORM = 10.0
 
@@ -166,6 +170,11 @@ class BaseTrainer(ABC):
         self.careful_until: tuple[int, int] | None = None
         self.stage = ""
         self.interrupts = Interrupts(self.team.most, quiet=self.team.many)
+        self.pace = Pace(
+            "training step",
+            "other processes slow it down; where they stay, stop and resume with fewer threads= or workers=",
+            "the images come late; a disk or other processes slow them down: resume with more workers=, or cache=ram",
+        )
         self.loss_names: Sequence[str] = ()
         self.callbacks: dict[str, list[Callable[[BaseTrainer], object]]] = {}
 
@@ -258,7 +267,8 @@ class BaseTrainer(ABC):
         """
         request: StopRequest | None = None
         lock = RunLock(self.save_dir) if self.team.leads else contextlib.nullcontext()
-        with lock, Interrupts(self.team.most, quiet=self.team.many) as self.interrupts:
+        stops = Interrupts(self.team.most, quiet=self.team.many)
+        with lock, kept_threads(), stops as self.interrupts:
             try:
                 return self._train()
             except StopRequest as e:
@@ -387,7 +397,8 @@ class BaseTrainer(ABC):
         """
         with tempfile.TemporaryDirectory() as folder:
             keys = {**overrides, "project": folder, "name": "check", "plots": False, "preflight": True}
-            cls(overrides=keys, source=source)._setup()
+            with kept_threads():
+                cls(overrides=keys, source=source)._setup()
         LOGGER.info("The run can begin.")
 
     def _remove_empty_folder(self) -> None:
@@ -402,8 +413,10 @@ class BaseTrainer(ABC):
 
     def _setup(self) -> None:
         args = self.args
+        self._tell_idle_keys()
         seed_everything(args.seed, args.deterministic)
-        model = self.get_model().to(self.device)
+        with one_thread():  # it is not settled yet how many there are
+            model = self.get_model().to(self.device)
         self.model: Any = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stubs lack it
         self._freeze()
         stride = max(int(self.model.stride.max()), 32)
@@ -412,6 +425,7 @@ class BaseTrainer(ABC):
             LOGGER.warning("imgsz=%d is no multiple of the stride %d: using %d", args.imgsz, stride, imgsz)
             args.set("imgsz", imgsz, "auto")
         self.stride = stride
+        self._settle_threads()
         self.criterion = self.get_criterion()
         if args.batch < 1:
             memory.find_batch(self)
@@ -463,7 +477,7 @@ class BaseTrainer(ABC):
             with restoring(self.resumed.path):
                 restore(self, self.resumed.state)
             self.over = is_over(self.resumed.state, self.epochs, self.resumption.changed)
-            self._tell_changes(self.resumption.changed)
+            self._tell_changes(self.resumption.changed, before or {})
         if args.preflight:
             self._preflight(images)
         if self.team.many:
@@ -517,6 +531,36 @@ class BaseTrainer(ABC):
         for warning in report.warnings:
             LOGGER.warning(warning)
 
+    def _tell_idle_keys(self) -> None:
+        """Keys that were given and do nothing here."""
+        unable = {}
+        if self.amp_dtype is None:
+            unable["amp"] = f"{self.device} multiplies no 16-bit numbers, so training is in fp32"
+        if not self.team.many:
+            unable["sync_bn"] = "one process sees all images of a batch anyway"
+        if self.checkpoint is None and self.args.pretrained is True and not str(self.args.model or "").endswith(".pt"):
+            unable |= dict.fromkeys(("pretrained", "transfer"), "no weights are named to start from")
+        for line in without_effect(self.args, "train", unable):
+            LOGGER.warning(line)
+
+    def _settle_threads(self) -> None:
+        """Compute with `threads=`, or what a resumed run has computed with so far, else with what a trial finds."""
+        args, ours = self.args, self.args.sources.get("threads") == "auto"
+        told_anew = self.resumption.changed if self.resumption is not None else {}
+        if ours and "device" in told_anew:
+            args.set("threads", None, "auto")
+        elif ours and args.threads is not None and args.threads * self.team.local_size > threads.cores():
+            told = "The run had threads=%d, and there are %d cores here: its sums will be rounded in another order"
+            LOGGER.warning(told, args.threads, threads.cores())
+            args.set("threads", None, "auto")
+
+        def choose(most: int) -> threads.Choice | None:
+            if self.team.many:  # each would time the others
+                return None
+            return threads.try_training(self.model, self.autocast, max(int(args.batch), 1), args.imgsz, most)
+
+        threads.settle(args, self.device, choose)
+
     def make_schedule(self) -> None:
         a = self.args
         self.schedule = Schedule(
@@ -568,7 +612,9 @@ class BaseTrainer(ABC):
         rest = self.train_loader if done < batches else ()
         bar = progress(enumerate(rest, done), total=batches, initial=done)
         line = ""
+        self.pace.rest()
         for i, batch in bar:
+            self.pace.arrived()
             iteration = i + batches * self.epoch
             self.own = self.train_loader.own(i)
             try:
@@ -579,8 +625,11 @@ class BaseTrainer(ABC):
                 self.loss_count, self.skips_in_a_row = self.loss_count + 1, 0
                 self.loss_mean += (parts - self.loss_mean) / self.loss_count
             self.batches_done = i + 1
-            if self.batches_done == batches or self.device.type == "cpu" or i % 10 == 0:  # reading waits for the GPU
+            waited = self.batches_done == batches or self.device.type == "cpu" or i % 10 == 0
+            if waited:  # reading waits for the GPU
                 self._look_back()
+            self.pace.stepped(batch["img"][:, 0].numel(), done=waited)
+            if waited:
                 line = self._progress_line(self.loss_mean, batch)
                 bar.set_description(line)
             if (
@@ -595,6 +644,7 @@ class BaseTrainer(ABC):
             ):
                 self._save_position()
             self.interrupts.poll()
+            self.pace.rest()
         if bar.disable and line:
             LOGGER.info(line)
         self.mean_loss = self.loss_mean.tolist()
@@ -844,8 +894,8 @@ class BaseTrainer(ABC):
                 "another process has trained in this folder since it was read", str(self.save_dir), "resume it again"
             )
 
-    def _tell_changes(self, changed: Mapping[str, Any]) -> None:
-        """What a resumed run does otherwise than it would have done."""
+    def _tell_changes(self, changed: Mapping[str, Any], before: Mapping[str, Any]) -> None:
+        """What a resumed run does otherwise than it would have done; `before` is the record it was saved with."""
         args = self.args
         if "epochs" in changed:
             planned = Schedule(**{**vars(self.schedule), "epochs": changed["epochs"]})
@@ -860,8 +910,17 @@ class BaseTrainer(ABC):
                 if args.close_mosaic
                 else "",
             )
-        if {"batch", "data", "imgsz", "device"} & set(changed):
-            LOGGER.info("With another batch, imgsz, data or device it will not equal the run that was never stopped")
+        if {"batch", "imgsz", "device"} & set(changed):
+            LOGGER.info("With another batch, imgsz or device it will not equal the run that was never stopped")
+        for line in changed_data(before, self.provenance):
+            LOGGER.warning(line)
+        for file in changed_plugins(before, self.provenance):
+            LOGGER.warning("the plugin %s has changed since the run was saved: its modules may compute otherwise", file)
+        if changed.get("threads") not in (None, args.threads):
+            told = (
+                "With threads=%s instead of %d its sums are rounded in another order: it will not equal, to the bit, %s"
+            )
+            LOGGER.info(told, args.threads, changed["threads"], "the run that was never stopped")
 
     def epoch_of_best(self) -> int | None:
         """The epoch best.pt holds; None when it is missing or damaged."""

@@ -24,10 +24,12 @@ from ultralytics.nn.transfer import Network, TransferReport, transfer
 from ultralytics.utils.errors import ModelError
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.text import counted
+from ultralytics.utils.threads import one_thread
 
 STRIDE_PROBE = 256  # pixels; a multiple of every stride in use
 
 
+@one_thread()
 def parse_model(
     spec: ModelSpec | dict[str, Any], ch: int | None = None, verbose: bool = False
 ) -> tuple[nn.Sequential, list[int]]:
@@ -274,6 +276,7 @@ class DetectionModel(nn.Module):
         return head
 
     @torch.no_grad()
+    @one_thread()
     def _init_head(self) -> Tensor:
         """Measure the strides with a forward pass that leaves batch norms as they are,
         and set the head's first bias."""

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
-from ultralytics.cfg.config import MODE_DEFAULTS, Config, check_classes, get_cfg
+from ultralytics.cfg.config import MODE_DEFAULTS, Config, check_classes, get_cfg, without_effect
 from ultralytics.cfg.dataset import DatasetSpec, load_dataset
 from ultralytics.cfg.paths import data_hint
 from ultralytics.data.build import build_dataloader, build_yolo_dataset
@@ -27,7 +27,7 @@ from ultralytics.nn.plugins import load_plugins
 from ultralytics.nn.summary import ModelReport, explain
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.nn.transfer import TransferReport
-from ultralytics.utils.errors import CheckpointError, ConfigError, FinishedRunError, UserError
+from ultralytics.utils.errors import CheckpointError, ConfigError, FinishedRunError, MissingFileError, UserError
 from ultralytics.utils.files import user_path
 from ultralytics.utils.fonts import checked_font
 from ultralytics.utils.log import LOGGER, setup_console
@@ -195,6 +195,8 @@ class YOLO:
             raise ConfigError(
                 f"batch={args.batch:g} finds a batch to train with", mend=f"give {mode} a number of images"
             )
+        for line in without_effect(args, mode):
+            LOGGER.warning(line)
         return args
 
     def train(self, cfg: str | Path | None = None, **kwargs: Any) -> DetMetrics:
@@ -267,7 +269,13 @@ class YOLO:
         if not args.data:
             raise ConfigError("no data set given", mend=data_hint())
         args.font = checked_font(args.font)
-        data = load_dataset(args.data, needs=[args.split])
+        try:
+            data = load_dataset(args.data, needs=[args.split])
+        except MissingFileError as e:
+            if args.sources.get("data") != "weights file":
+                raise
+            told = "the weights were trained on it; where it has moved, name its new place: data=NEW_PLACE/data.yaml"
+            raise MissingFileError(e.what, e.where, told) from None
         check_classes(args.classes, self.model.nc, "the model")
         if args.single_cls:
             data.merge_classes()

@@ -12,6 +12,7 @@ import torch
 
 from ultralytics.cfg.config import Config, check_classes
 from ultralytics.data.augment import LetterBox
+from ultralytics.engine import threads
 from ultralytics.engine.device import select_device
 from ultralytics.engine.outputs import CROPS, IMAGES, INCOMPLETE, LABELS, OutputNames
 from ultralytics.engine.results import Results
@@ -27,6 +28,8 @@ from ultralytics.utils.nms import non_max_suppression
 from ultralytics.utils.types import UInt8Array
 
 LOOK_AHEAD = 4  # batches of images that may wait for others of their shape
+
+TRIAL_AFTER = 3  # batches: a source that has more is worth a trial with how many threads they take least
 
 
 class DetectionPredictor:
@@ -60,6 +63,10 @@ class DetectionPredictor:
         self.letterbox = LetterBox(self.frame, auto=True, stride=self.stride)
         self.save_dir: Path | None = None
         self.incomplete: dict[str, str] = {}
+        self._shape: tuple[int, ...] = ()  # of the last batch
+
+    def _settle_threads(self) -> None:
+        threads.settle(self.args, self.device, lambda most: threads.try_inference(self.model, self._shape, most))
 
     def __call__(self, source: Any) -> Iterator[Results]:
         """Detect in a source, yielding one Results per image or frame, in order;
@@ -70,6 +77,7 @@ class DetectionPredictor:
             self.save_dir = new_run_dir(self.args.project, self.args.name or "predict", self.args.exist_ok)
             writer = _Writer(self.save_dir, items, self.args)
         count, spent = 0, dict.fromkeys(("preprocess", "inference", "postprocess"), 0.0)
+        program = torch.get_num_threads()
         try:
             for item, result in self._in_order(progress(items, desc="Predicting")):
                 result.path, result.save_dir = item.path, str(self.save_dir) if self.save_dir else None
@@ -88,6 +96,7 @@ class DetectionPredictor:
                     writer.write(item, result)
                 yield result
         finally:
+            torch.set_num_threads(program)
             self.incomplete = {items.paths[i]: what for i, what in items.incomplete.items()}
             if writer is not None:
                 writer.close()
@@ -111,9 +120,13 @@ class DetectionPredictor:
         batch = max(self.args.batch, 1)
         waiting: dict[tuple[int, int], list[int]] = {}  # padded shape → numbers of items
         held: dict[int, tuple[SourceItem, Results | None]] = {}
-        first = 0
+        first = batches = 0
 
         def run(shape: tuple[int, int]) -> None:
+            nonlocal batches
+            if self.args.threads is not None or batches == TRIAL_AFTER:
+                self._settle_threads()
+            batches += 1
             group = waiting.pop(shape)
             for number, result in zip(group, self.detect([held[n][0].image for n in group]), strict=True):
                 held[number] = held[number][0], result
@@ -157,6 +170,7 @@ class DetectionPredictor:
         frames = np.stack([self.letterbox(image=i) for i in images])[..., ::-1]  # BGR to RGB
         batch = torch.from_numpy(np.ascontiguousarray(frames)).to(self.device)
         tensor = batch.permute(0, 3, 1, 2).to(next(self.model.parameters()).dtype) / 255  # channels last in memory
+        self._shape = tuple(tensor.shape)
         t1 = self._now()
         with torch.inference_mode():
             y = self.model(tensor)[0].float()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,12 @@ from ultralytics.data.build import build_dataloader, build_yolo_dataset
 from ultralytics.data.labels import scan
 from ultralytics.engine.checkpoint import Checkpoint, load_checkpoint, portable
 from ultralytics.engine.interrupt import Watched
+from ultralytics.engine.resume import check_names, resume_command
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.models.yolo.detect.val import DetectionValidator
 from ultralytics.nn.plugins import load_plugins
 from ultralytics.nn.tasks import DetectionModel
-from ultralytics.utils.errors import CheckpointError, ConfigError, ModelError
+from ultralytics.utils.errors import CheckpointError, ConfigError, MissingFileError, ModelError, UserError
 from ultralytics.utils.fonts import checked_font
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.loss import v8DetectionLoss
@@ -46,16 +48,32 @@ class DetectionTrainer(BaseTrainer):
         """Find the data set and the font."""
         if not self.args.data:
             raise ConfigError("no data set given", mend=data_hint())
-        self.data: DatasetSpec = load_dataset(self.args.data)
+        try:
+            self.data: DatasetSpec = load_dataset(self.args.data)
+            for split in ("train", "val"):
+                self.data.split(split)
+        except UserError as e:
+            raise self._moved(e) from None
         # Remembered in full, so that the run can be resumed and its weights validated from any folder.
         self.args.set("data", str(self.data.yaml_file), self.args.sources.get("data", "argument"))
         if self.args.font is not None:
             self.args.set("font", checked_font(self.args.font), self.args.sources.get("font", "argument"))
         check_classes(self.args.classes, self.data.nc, "the data set")
-        for split in ("train", "val"):
-            self.data.split(split)
         if self.args.single_cls:
             self.data.merge_classes()
+        if self.resumed is not None:
+            check_names(self.resumed.names, self.data.names, str(self.data.yaml_file), self.resumed.path)
+
+    def _moved(self, error: UserError) -> UserError:
+        """The error for data that cannot be read; where a resumed run's data have gone, how to name their new place."""
+        data = getattr(self, "data", None)
+        paths = [] if data is None else [p for entries in data.splits.values() for p in entries]
+        gone = isinstance(error, MissingFileError) or any(not os.path.exists(p) for p in paths)
+        if self.resumption is None or "data" in self.resumption.changed or not gone:
+            return error
+        command = resume_command(self.resumption.folder, self.args.plugins)
+        mend = f"where the data set has moved, name its new place: {command} data=NEW_PLACE/data.yaml"
+        return type(error)(error.what, error.where, mend)
 
     # Model
 

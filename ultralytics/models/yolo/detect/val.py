@@ -15,9 +15,11 @@ from torch import Tensor
 
 from ultralytics.cfg.config import Config, get_cfg
 from ultralytics.cfg.dataset import DatasetSpec
+from ultralytics.engine import threads
 from ultralytics.engine.device import select_device
 from ultralytics.engine.distributed import Team
 from ultralytics.engine.outputs import LABELS, OutputNames
+from ultralytics.engine.pace import Pace
 from ultralytics.nn.inference import inference_copy
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.boxes import box_iou, scale_boxes, xywh2xyxy, xyxy2xywhn
@@ -31,12 +33,15 @@ from ultralytics.utils.metrics import (
     match_predictions,
 )
 from ultralytics.utils.nms import non_max_suppression
+from ultralytics.utils.ops import make_divisible
 from ultralytics.utils.plotting import optional, plot_images
 from ultralytics.utils.text import counted
+from ultralytics.utils.threads import kept_threads
 from ultralytics.utils.types import ANY_CLASS
 
 Criterion = Callable[[Any, Mapping[str, Any]], tuple[Tensor, Tensor]]
 PLOTTED_BATCHES = 3
+TRIAL_BATCHES = 4  # from so many on it is worth a trial with how many threads they take least
 PLOTTED_IMAGES = 16  # of a batch
 
 
@@ -75,6 +80,7 @@ class DetectionValidator:
         self._shown: list[tuple[int, tuple[dict[str, Any], list[Tensor]]]] = []  # batches by number
 
     @torch.inference_mode()
+    @kept_threads()
     def __call__(
         self,
         model: DetectionModel,
@@ -99,6 +105,8 @@ class DetectionValidator:
         conf = 0.001 if args.conf is None else args.conf
         nc = model.nc
         names = self.names or model.names
+        threads.settle(args, device, lambda most: self._try_threads(net, most))  # in training they are settled
+        pace = Pace("batch", "other processes slow it down", "the images come late: more workers=, or cache=ram")
         confusion = ConfusionMatrix(nc=nc, conf=0.25 if args.conf in (None, 0.001) else args.conf) if plots else None
         mine = _Part(confusion)
         clock = _Clock(device, mine.spent)
@@ -107,7 +115,9 @@ class DetectionValidator:
         header = ("%22s" + "%11s" * 6) % ("Class", "Images", "Instances", "Box(P", "R", "mAP50", "mAP50-95)")
         numbers = getattr(self.dataloader, "numbers", range(len(self.dataloader)))
         bar = progress(self.dataloader, desc=desc or header, label="Validating", total=len(self.dataloader))
+        pace.rest()
         for number, batch in zip(numbers, bar, strict=True):
+            pace.arrived()
             with clock("preprocess"):
                 img = batch["img"].to(device, non_blocking=True)
                 img = img.to(dtype, memory_format=torch.channels_last) / 255
@@ -132,12 +142,20 @@ class DetectionValidator:
             mine.add(number, found, nc, sum(map(len, batch["ignored"])))
             if plots and number < PLOTTED_BATCHES:
                 mine.shown[number] = _shown(batch, detections)
+            pace.stepped(img[:, 0].numel())
         bar.close()
         mine.loss = {k: v.cpu() for k, v in mine.loss.items()}
         parts = self.team.gather(mine)
         self.metrics, self.loss = self.team.lead(lambda: self._summarise(parts or [], names, nc))
         self._shown = sorted((n, v) for p in parts or [] for n, v in p.shown.items())
         return self.metrics
+
+    def _try_threads(self, net: DetectionModel, most: int) -> threads.Choice | None:
+        """The number of threads for a validation that is worth a trial."""
+        if self.team.many or len(self.dataloader) < TRIAL_BATCHES:
+            return None
+        side = make_divisible(self.args.imgsz, int(net.stride.max()))
+        return threads.try_inference(net, (min(self.args.batch, TRIAL_BATCHES), 3, side, side), most)
 
     def _summarise(self, parts: Sequence[_Part], names: Mapping[int, str], nc: int) -> tuple[DetMetrics, Tensor | None]:
         """Metrics and mean loss out of what the ranks have seen, as if one of them had seen it in the loader's
