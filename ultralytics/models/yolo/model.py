@@ -29,6 +29,7 @@ from ultralytics.nn.transfer import TransferReport
 from ultralytics.utils.errors import CheckpointError, ConfigError, FinishedRunError, UserError
 from ultralytics.utils.log import LOGGER, setup_console
 from ultralytics.utils.metrics import DetMetrics
+from ultralytics.utils.processes import leave_unguarded
 
 
 class YOLO:
@@ -196,6 +197,7 @@ class YOLO:
     def train(self, cfg: str | Path | None = None, **kwargs: Any) -> DetMetrics:
         """Train, and go on with the best weights;
         keyword arguments are the keys of `python -m ultralytics train --help`."""
+        leave_unguarded()
         resume = kwargs.get("resume")
         begins = not resume or resume == "auto"  # else the run brings its own model and data
         remembered = ("data", "device") if begins else ("device",)
@@ -256,6 +258,7 @@ class YOLO:
     def val(self, **kwargs: Any) -> DetMetrics:
         """Validate on a split of a data set (`data`, `split`);
         returns the metrics and writes them to the run folder. Processes that torchrun has started share the batches."""
+        leave_unguarded()
         args = self._config("val", kwargs, kwargs.pop("_source", "argument"))
         team = join()
         device = select_device(team.device_name(args.device))
@@ -285,7 +288,8 @@ class YOLO:
         workers, share = team.workers(args.workers), team.share(whole=True)
         loader = build_dataloader(dataset, args.batch, workers, shuffle=False, share=share)
         validator = DetectionValidator(loader, save_dir, args, data, team)
-        self.metrics = validator(self.model.to(device), plots=args.plots)
+        with contextlib.closing(loader):
+            self.metrics = validator(self.model.to(device), plots=args.plots)
         validator.log_table()
         if team.leads:
             validator.save_metrics()

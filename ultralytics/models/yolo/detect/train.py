@@ -156,7 +156,9 @@ class DetectionTrainer(BaseTrainer):
             plot_labels(dataset.labels.bboxes, dataset.labels.cls, self.data.names, self.save_dir)
         share = self.team.share(whole=not training)
         workers = self.team.workers(args.workers)
-        return build_dataloader(dataset, batch, workers, shuffle=training, seed=args.seed, share=share)
+        loader = build_dataloader(dataset, batch, workers, shuffle=training, seed=args.seed, share=share)
+        loader.attend = self.attend
+        return loader
 
     # Validation
 
