@@ -45,6 +45,7 @@ ALONE = 5.0  # seconds between a worker's looks at whether the run is still ther
 GRACE = 20  # seconds that a worker lives on after SIGTERM or SIGHUP
 LOOK = 0.5  # seconds without a batch between two looks at signals
 REPORTED = 30.0  # seconds without a batch between two messages
+HEAP = 2**25 - 2**16  # bytes; the largest block that glibc takes for a sign, with room for its own head
 CLOSING = 3.0  # seconds that workers have to end on their own
 HANDLES = 4  # files that the run keeps open for a worker: two pipes and its end of a third, and one while it starts
 LESS_MEMORY = "fewer workers=, a smaller batch=, or cache=False"
@@ -285,13 +286,12 @@ def _how(code: int | None) -> str:
         name = signal.Signals(-code).name
     except ValueError:
         name = f"signal {-code}"
-    told = {-9: ": most likely the system had no memory left", -7: ": most likely no memory was left"}
-    return f"was ended by {name}{told.get(code, '')}"
+    return f"was ended by {name}"
 
 
 def _hint(code: int | None) -> str:
-    if code in (-9, -7, None):
-        return LESS_MEMORY
+    if code in (-9, -7):  # SIGKILL of the system's, SIGBUS of a memory that could not be had
+        return f"most likely the system ran out of memory: {LESS_MEMORY}"
     return "" if code == -signal.SIGTERM else "workers=0 loads in the run itself, and shows where"
 
 
@@ -318,6 +318,9 @@ def _work(connection: Connection, make: Make, run: int, served: bool) -> None:
     gc.freeze()  # a collection would write to every object that came from the run, and so make copies of their pages
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
+    # glibc hands freed memory back to the system by batches, and has it zeroed page by page again for the next one,
+    # until a large block has been freed once.
+    _plain_room(HEAP)
     try:
         connection.send(("ready", -1, None))
         while True:

@@ -14,12 +14,11 @@ from typing import Any
 
 from ultralytics.utils.errors import ConfigError
 
+resource: Any
 try:
-    import resource as _resource
+    import resource
 except ImportError:  # Windows, which has no such limits
-    resource: Any = None
-else:
-    resource = _resource
+    resource = None
 
 WORKER = "ultralytics loader worker"  # how the names of our worker processes begin
 UNGUARDED = 79  # exit code of a worker that was about to train again, because the user's script has no main guard
