@@ -236,7 +236,9 @@ class Loader:
                     done += 1
                     yield batch
             except NoWorkersError as e:
-                LOGGER.warning("%s%s: loading in this process (workers=0)", self.dataset.prefix, e)
+                if str(e) not in _TOLD:
+                    LOGGER.warning("No loader workers, batches are made in this process (workers=0): %s", e)
+                _TOLD.add(str(e))
                 self.close()
                 self.num_workers = 0
             except GeneratorExit:
@@ -272,6 +274,9 @@ class Loader:
     def close_mosaic(self, closed: bool = True) -> None:
         """No mosaic or mixup from the next iteration on, or with `closed=False` both again."""
         self.dataset.close_mosaic(closed)
+
+
+_TOLD: set[str] = set()  # why there were no workers; once is enough
 
 
 class _Task(NamedTuple):

@@ -54,32 +54,33 @@ class SharedBytes:
         self.fresh = True
         self.alone = ""
         self._file: int | None = None
-        self._map: mmap.mmap | None = None
+        self._map = self._shared() or self._own()
+        self.array: UInt8Array = np.frombuffer(self._map, np.uint8, size, _HEAD)
+
+    def _shared(self) -> mmap.mmap | None:
+        """The bytes in the place for all; None, and `alone` says why, where that cannot be."""
         if fcntl is None:
             self.alone = "this system shares no memory"
         elif not FOLDER.is_dir():
             self.alone = f"there is no {FOLDER}"
         else:
             try:
-                self._share()
+                return self._share()
             except OSError as e:
                 self.alone = f"{FOLDER}: {e.strerror or e}"
-        if self.alone:
-            self._own()
-        assert self._map is not None
-        self.array: UInt8Array = np.frombuffer(self._map, np.uint8, size, _HEAD)
+        return None
 
-    def _own(self) -> None:
+    def _own(self) -> mmap.mmap:
         """Memory without a name, where the system has it: workers that are not forked can be given its handle."""
         total = _HEAD + max(self.size, 1)
         try:
             self._file = os.memfd_create("ultralytics", os.MFD_CLOEXEC)
             weakref.finalize(self, _close, self._file, os.getpid())
             os.posix_fallocate(self._file, 0, total)
-            self._map = mmap.mmap(self._file, total)
+            return mmap.mmap(self._file, total)
         except (OSError, AttributeError):
             self._file = None
-            self._map = mmap.mmap(-1, total)
+            return mmap.mmap(-1, total)
 
     def for_workers(self) -> SharedBytes | None:
         """These bytes, if they can go to a worker process that is being started by `spawn` or `forkserver`."""
@@ -104,14 +105,13 @@ class SharedBytes:
 
     def finish(self) -> None:
         """The bytes are filled: let the others use them."""
-        assert self._map is not None
         self._map[0] = _WHOLE
         self.fresh = False
         self.array.flags.writeable = False
         if self._file is not None and not self.alone:
             fcntl.flock(self._file, fcntl.LOCK_SH)
 
-    def _share(self) -> None:
+    def _share(self) -> mmap.mmap:
         _remove_abandoned(keep=self.path)
         total = _HEAD + max(self.size, 1)
         while True:
@@ -139,13 +139,13 @@ class SharedBytes:
                     except OSError:
                         self.path.unlink(missing_ok=True)
                         raise
-                self._map = mmap.mmap(file, total)
+                shared = mmap.mmap(file, total)
             except BaseException:
                 os.close(file)
                 raise
             self._file = file
             weakref.finalize(self, _release, file, self.path, os.getpid())
-            return
+            return shared
 
     def __enter__(self) -> SharedBytes:
         return self

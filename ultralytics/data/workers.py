@@ -88,6 +88,8 @@ class Workers:
         self.make, self.ahead, self.attend = make, ahead, attend
         self.method = method or multiprocessing.get_start_method()
         self.told = "" if rank is None else f"rank {rank}: "
+        if _UNGUARDED and self.method != "fork":
+            raise NoWorkersError(*_UNGUARDED)
         self._plain = False  # memory cannot be handed over: let the bytes come through the pipe
         self._ticket = 0  # tasks are numbered, so that what an abandoned iteration left is known
         self._workers: list[_Worker] = []
@@ -231,7 +233,8 @@ class Workers:
         self.close()
         if code == UNGUARDED:
             main = getattr(sys.modules["__main__"], "__file__", None) or "the main script"
-            raise NoWorkersError(f"{main} starts anew in every worker that imports it", mend=GUARD)
+            _UNGUARDED[:] = f"{main} starts anew in every worker that imports it", "", GUARD
+            raise NoWorkersError(*_UNGUARDED)
         if not worker.ready and not forked and (code is None or code >= 0):
             raise NoWorkersError(f"loader workers cannot start: they end with code {code}, see above")
         raise LostWorkerError(f"{self.told}loader worker {number} (process {pid}) {_how(code)}", mend=_hint(code))
@@ -252,6 +255,7 @@ class Workers:
             return failed
 
 
+_UNGUARDED: list[str] = []  # the error, once a worker has found that the main script has no guard
 # A forked process must not hold the run's ends of the pipes: workers would not see that the run has ended.
 _ENDS: weakref.WeakSet[Connection] = weakref.WeakSet()
 
