@@ -47,6 +47,7 @@ LOOK = 0.5  # seconds without a batch between two looks at signals
 REPORTED = 30.0  # seconds without a batch between two messages
 HEAP = 2**25 - 2**16  # bytes; the largest block that glibc takes for a sign, with room for its own head
 CLOSING = 3.0  # seconds that workers have to end on their own
+NAMELESS = sys.platform == "linux"  # there is memory without a name; elsewhere torch shares tensors by its own means
 HANDLES = 4  # files that the run keeps open for a worker: two pipes and its end of a third, and one while it starts
 LESS_MEMORY = "fewer workers=, a smaller batch=, or cache=False"
 FEW_HANDLES = "raise the limit on open files, ulimit -n"
@@ -400,7 +401,7 @@ class _Memory:
 
     def room(self, size: int) -> Tensor:
         """A tensor of so many bytes."""
-        if not self.plain and sys.platform == "linux":
+        if not self.plain and NAMELESS:
             try:
                 self.file = _nameless(size)
                 self.images = torch.frombuffer(_mapped(self.file, size), dtype=torch.uint8)
