@@ -1,7 +1,8 @@
 """The command line: MODE key=value …
 
 Exit codes: 0 done, 1 a fault of ours (a traceback), 2 a mistake of the user's (one line), 130 interrupted, 141 nobody
-reads the output any more, 143 ended by SIGTERM; a training run has saved before it leaves with 130 or 143.
+reads the output any more, 143 ended by SIGTERM, 129 by SIGHUP; a training run has saved before it leaves with 129, 130
+or 143.
 """
 
 from __future__ import annotations

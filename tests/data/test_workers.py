@@ -255,7 +255,7 @@ SCRIPT = """
 import multiprocessing, sys
 from pathlib import Path
 from tests.data.test_build import epoch, loader, same
-if multiprocessing.parent_process() is None:
+if multiprocessing.get_start_method(allow_none=True) is None:
     multiprocessing.set_start_method(sys.argv[1])
 toy = Path(sys.argv[2])
 print("once")
