@@ -191,6 +191,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         _tell(e, str(e))
         return 1
     except OSError as e:
+        if e.errno in (errno.EMFILE, errno.ENFILE):
+            _tell(e, "no more files can be opened (raise the limit: ulimit -n)")
+            return 2
         if e.errno not in STORAGE_ERRORS:
             return _fault(e)
         mend = "" if e.errno == errno.ENAMETOOLONG else " (free some space or choose another project=)"

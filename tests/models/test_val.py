@@ -1,4 +1,6 @@
 import json
+import multiprocessing
+import os
 from types import SimpleNamespace
 
 import numpy as np
@@ -6,8 +8,9 @@ import pytest
 import torch
 
 from ultralytics import YOLO
+from ultralytics.data.dataset import YOLODataset
 from ultralytics.models.yolo.detect import DetectionValidator
-from ultralytics.utils.errors import ConfigError
+from ultralytics.utils.errors import ConfigError, LostWorkerError
 from ultralytics.utils.metrics import ConfusionMatrix
 
 QUIET = {"workers": 0, "plots": False, "device": "cpu", "verbose": False}
@@ -49,6 +52,16 @@ def test_the_figures_do_not_depend_on_the_batch_when_frames_are_square(yolo, tmp
         yolo.val(batch=b, rect_val=False, conf=0.0001, project=str(tmp_path / "v"), **QUIET).box.all_ap for b in (1, 4)
     ]
     np.testing.assert_allclose(figures[0], figures[1], atol=1e-3)
+
+
+@pytest.mark.skipif(multiprocessing.get_start_method() != "fork", reason="what is patched here reaches forks only")
+def test_a_killed_worker_ends_it_with_one_line_and_leaves_no_folder(tiny, toy, tmp_path, monkeypatch):
+    run = os.getpid()
+    monkeypatch.setattr(YOLODataset, "__getitem__", lambda *_: os.getpid() == run or os.kill(os.getpid(), 9))
+    with pytest.raises(LostWorkerError, match="was ended by SIGKILL") as caught:
+        YOLO(str(tiny)).val(data=str(toy), imgsz=64, project=str(tmp_path / "v"), **{**QUIET, "workers": 2})
+    assert "resume" not in str(caught.value)
+    assert not list((tmp_path / "v").iterdir())
 
 
 def test_validation_leaves_the_model_as_it_is(yolo, tmp_path):

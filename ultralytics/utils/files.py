@@ -212,7 +212,7 @@ def lock(file: IO[bytes], wait: bool = False) -> bool | None:
 def _lock_range(file: IO[bytes], wait: bool) -> bool | None:
     """`lock` by Windows' means: one byte far behind the content, because a locked byte cannot be read by others."""
     try:
-        import msvcrt
+        import msvcrt  # Windows alone has it
     except ImportError:
         return None
     locking: Any = getattr(msvcrt, "locking", None)

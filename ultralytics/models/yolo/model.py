@@ -289,7 +289,12 @@ class YOLO:
         loader = build_dataloader(dataset, args.batch, workers, shuffle=False, share=share)
         validator = DetectionValidator(loader, save_dir, args, data, team)
         with contextlib.closing(loader):
-            self.metrics = validator(self.model.to(device), plots=args.plots)
+            try:
+                self.metrics = validator(self.model.to(device), plots=args.plots)
+            except UserError:
+                with contextlib.suppress(OSError):  # not empty, as above
+                    save_dir.rmdir()
+                raise
         validator.log_table()
         if team.leads:
             validator.save_metrics()
