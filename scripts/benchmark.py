@@ -179,7 +179,7 @@ def labels(images: int, boxes: int, epochs: int, workers: int) -> dict[str, Any]
             load.set_epoch(epoch)
             for batch in load:
                 assert len(batch["img"])
-            worker.append([memory_of(w.pid) for w in load._loader._iterator._workers])
+            worker.append([memory_of(pid) for pid in load.worker_pids])
     mean = {kind: [statistics.mean(m[kind] for m in ms) for ms in worker] for kind in ("Rss", "Pss")}
     return {
         "first_scan_seconds": seconds[0],

@@ -208,6 +208,15 @@ def test_a_fault_of_ours_is_not_hidden(monkeypatch):
         main(["train"])
 
 
+def test_too_few_open_files_are_one_line(monkeypatch, capsys):
+    def full(*_):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("ultralytics.cli._dispatch", full)
+    assert main(["val"]) == 2
+    assert capsys.readouterr().err == "error: no more files can be opened (raise the limit: ulimit -n)\n"
+
+
 def test_a_full_disk_is_one_line_wherever_it_is_noticed(monkeypatch, capsys):
     def full(_):
         raise OSError(errno.ENOSPC, "No space left on device", "runs/results.png")

@@ -1,8 +1,8 @@
 """The command line: MODE key=value …
 
 Exit codes: 0 done, 1 a fault of ours (a traceback), 2 a mistake of the user's (one line), 130 interrupted, 141 nobody
-reads the output any more, 143 ended by SIGTERM; a training run has saved before it leaves with 130 or 143. `predict`
-leaves with 2 after everything is done where a video could be read in part only.
+reads the output any more, 143 ended by SIGTERM, 129 by SIGHUP; a training run has saved before it leaves with 129, 130
+or 143. `predict` leaves with 2 after everything is done where a video could be read in part only.
 """
 
 from __future__ import annotations
@@ -217,6 +217,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         _tell(e, str(e))
         return 1
     except OSError as e:
+        if e.errno in (errno.EMFILE, errno.ENFILE):
+            _tell(e, "no more files can be opened (raise the limit: ulimit -n)")
+            return 2
         if e.errno not in STORAGE_ERRORS:
             return _fault(e)
         mend = "" if e.errno == errno.ENAMETOOLONG else " (free some space or choose another project=)"

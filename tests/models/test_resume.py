@@ -2,8 +2,10 @@
 
 import contextlib
 import gc
+import multiprocessing
 import os
 import random
+import re
 import shlex
 import shutil
 import signal
@@ -26,7 +28,7 @@ from ultralytics.engine.rundir import RunLock
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.models.yolo.detect import val as validator_module
 from ultralytics.utils import files
-from ultralytics.utils.errors import CheckpointError, ConfigError, MissingFileError, UserError
+from ultralytics.utils.errors import CheckpointError, ConfigError, LostWorkerError, MissingFileError, UserError
 
 EPOCHS, BATCHES = 3, 6
 
@@ -576,6 +578,70 @@ def test_a_signal_to_the_whole_group_saves_and_the_command_told_goes_on(given, t
     command = shlex.split(log.split("Go on with: ")[1].splitlines()[0])
     assert spawn(*command[4:], out=tmp_path / "run.log").wait() == 0
     assert same(left(folder), left(folder.with_name("whole")))
+
+
+# Workers that end, or give no batch
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(multiprocessing.get_start_method() != "fork", reason="its workers are there at once")
+@pytest.mark.parametrize(("epoch", "batch"), [(0, 3), (1, 6)])  # the second: the validation's worker
+def test_a_run_whose_worker_is_killed_is_saved_and_ends_as_one_that_was_not(given, whole, epoch, batch):
+    trainer = DetectionTrainer(overrides={**given, "workers": 2})
+
+    def kill():
+        loader = trainer.train_loader if batch < 6 else trainer.val_loader
+        if loader is trainer.val_loader:
+            iter_of = type(loader).__iter__
+
+            def dies(self):
+                for number, item in enumerate(iter_of(self)):
+                    if not number:
+                        os.kill(self.worker_pids[0], signal.SIGKILL)
+                        time.sleep(0.2)
+                    yield item
+
+            type(loader).__iter__ = dies
+            undo.callback(setattr, type(loader), "__iter__", iter_of)
+        else:
+            os.kill(loader.worker_pids[0], signal.SIGKILL)
+
+    stop_at(trainer, "on_train_batch_end", epoch, batch, kill)
+    with contextlib.ExitStack() as undo, pytest.raises(LostWorkerError) as caught:
+        trainer.train()
+    text = str(caught.value)
+    assert "\n" not in text
+    assert "was ended by SIGKILL" in text
+    # The batch after may have been there already.
+    assert re.search(rf"in epoch {epoch + 1} after [{batch}{batch + 1}] batches, and the run is saved", text)
+    command = shlex.split(text.split("go on with: ")[1].rstrip(")"))
+    assert command[:4] == ["python", "-m", "ultralytics", "train"]
+    assert main([*command[3:], "workers=0"]) == 0
+    assert same(left(trainer.save_dir), whole)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="signals of POSIX")
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
+def test_a_signal_does_not_wait_for_a_worker_that_is_stopped(given, tmp_path, signum, code):
+    given |= {"workers": 2, "epochs": 200, "close_mosaic": 0}
+    process = spawn(*words_of(given), out=tmp_path / "run.log")
+    folder = Path(given["project"]) / "run"
+    while not (folder / "weights" / "best.pt").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    for child in children:
+        os.kill(int(child), signal.SIGSTOP)
+    time.sleep(1)
+    process.send_signal(signum)
+    begun = time.monotonic()
+    assert process.wait(30) == code
+    assert time.monotonic() - begun < 15
+    log = (tmp_path / "run.log").read_text()
+    assert "and saved." in log
+    assert "Traceback" not in log
+    assert not [c for c in children if Path("/proc", c).exists()]
 
 
 # Damaged files, and folders in use

@@ -1,4 +1,6 @@
 import json
+import multiprocessing
+import os
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,9 +9,10 @@ import torch
 
 from ultralytics import YOLO
 from ultralytics.cli import main
+from ultralytics.data.dataset import YOLODataset
 from ultralytics.models.yolo.detect import DetectionValidator
 from ultralytics.utils import plotting
-from ultralytics.utils.errors import ConfigError, DatasetError
+from ultralytics.utils.errors import ConfigError, DatasetError, LostWorkerError
 from ultralytics.utils.images import imread
 from ultralytics.utils.metrics import ConfusionMatrix
 
@@ -110,6 +113,16 @@ def test_metrics_are_there_before_anything_is_drawn_and_ignored_regions_are_draw
     drawn = imread(here / "val_batch0_labels.jpg").astype(int)
     dashes = (abs(drawn - 170) < 12).all(2).sum()
     assert dashes > 6 * 4 * 64 * 0.8 * 0.3
+
+
+@pytest.mark.skipif(multiprocessing.get_start_method() != "fork", reason="what is patched here reaches forks only")
+def test_a_killed_worker_ends_it_with_one_line_and_leaves_no_folder(tiny, toy, tmp_path, monkeypatch):
+    run = os.getpid()
+    monkeypatch.setattr(YOLODataset, "__getitem__", lambda *_: os.getpid() == run or os.kill(os.getpid(), 9))
+    with pytest.raises(LostWorkerError, match="was ended by SIGKILL") as caught:
+        YOLO(str(tiny)).val(data=str(toy), imgsz=64, project=str(tmp_path / "v"), **{**QUIET, "workers": 2})
+    assert "resume" not in str(caught.value)
+    assert not list((tmp_path / "v").iterdir())
 
 
 def test_validation_leaves_the_model_as_it_is(yolo, tmp_path):

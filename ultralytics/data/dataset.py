@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -145,11 +146,14 @@ class YOLODataset:
         )
 
     @staticmethod
-    def collate_fn(samples: list[Sample]) -> Batch:
-        """Samples of one size → a batch; its images stay channels-last in memory."""
-        frames = torch.stack([s["img"].permute(1, 2, 0) for s in samples])
+    def collate_fn(samples: list[Sample], room: Callable[[int], torch.Tensor] | None = None) -> Batch:
+        """Samples of one size → a batch; its images stay channels-last in memory: in what `room` gives, which is asked
+        for a uint8 tensor of so many bytes."""
+        frames = [s["img"].permute(1, 2, 0) for s in samples]
+        shape = (len(frames), *frames[0].shape)
+        stacked = torch.stack(frames, out=None if room is None else room(math.prod(shape)).view(shape))
         return Batch(
-            img=frames.permute(0, 3, 1, 2),
+            img=stacked.permute(0, 3, 1, 2),
             cls=torch.cat([s["cls"] for s in samples]),
             bboxes=torch.cat([s["bboxes"] for s in samples]),
             batch_idx=torch.cat([torch.full((len(s["cls"]),), float(i)) for i, s in enumerate(samples)]),

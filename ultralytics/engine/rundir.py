@@ -100,7 +100,10 @@ class RunLock:
     def release(self) -> None:
         """Let the folder go."""
         if self._file is not None:
-            if is_at(self._file, self.path):
+            ours = is_at(self._file, self.path)
+            if os.name == "nt":  # where a file that is open cannot be removed
+                self._drop()
+            if ours:
                 with contextlib.suppress(OSError):
                     self.path.unlink()
             self._drop()

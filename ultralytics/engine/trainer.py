@@ -16,7 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -70,9 +70,10 @@ from ultralytics.engine.rundir import DEFAULT_PROJECT, LOCK_FILE, RunLock, named
 from ultralytics.engine.schedule import Schedule
 from ultralytics.engine.state import restore, state_of
 from ultralytics.nn.plugins import load_plugins
-from ultralytics.utils.errors import ConfigError, UserError
+from ultralytics.utils.errors import ConfigError, LostWorkerError, UserError
 from ultralytics.utils.files import remove_unfinished, stamp, user_path, write_text
 from ultralytics.utils.log import LOGGER, progress
+from ultralytics.utils.processes import leave_unguarded
 from ultralytics.utils.text import counted
 from ultralytics.utils.threads import kept_threads, one_thread
 
@@ -125,6 +126,7 @@ class BaseTrainer(ABC):
         weights: Checkpoint | None = None,
         source: str = "argument",
     ) -> None:
+        leave_unguarded()
         self.args = get_cfg(cfg, overrides, source)
         self.command = sys.argv[1:] if source == "command line" else []
         self.provenance: dict[str, Any] = {}
@@ -215,7 +217,7 @@ class BaseTrainer(ABC):
     @abstractmethod
     def get_dataloader(self, split: str, batch: int) -> Any:
         """A loader with `set_epoch`, `batch_at`, `close`, `len`, `dataset` and `own`: the images of a batch that are
-        this rank's."""
+        this rank's. While it waits for a batch it should call `attend` now and then."""
 
     @abstractmethod
     def get_criterion(self) -> Callable[[Any, Mapping[str, Any]], tuple[Tensor, Tensor]]:
@@ -259,8 +261,8 @@ class BaseTrainer(ABC):
     def train(self) -> Any:
         """Train to the end; returns the metrics of the best weights.
 
-        Ctrl-C and SIGTERM end the batch under way and save; then KeyboardInterrupt is raised, or the program's own
-        handler of SIGTERM called and SystemExit(143) raised.
+        Ctrl-C, SIGTERM and SIGHUP end the batch under way and save; then KeyboardInterrupt is raised, or the program's
+        own handler called and SystemExit raised: 143 after SIGTERM, 129 after SIGHUP.
 
         Raises:
             UserError: the run cannot go on; what it had is saved.
@@ -288,9 +290,11 @@ class BaseTrainer(ABC):
                 self._train_epochs()
             self.interrupts.poll()
             self._finish()
-        except StopRequest:
-            self._tell_stop(begun)
+        except StopRequest as e:
+            self._tell_stop(begun, e.agreed)
             raise
+        except LostWorkerError as e:
+            self._lost_worker(e)
         except BaseException:
             if not begun:
                 self._remove_empty_folder()
@@ -364,11 +368,34 @@ class BaseTrainer(ABC):
         hours = (time.perf_counter() - self.clock) / 3600
         LOGGER.info("%s completed in %.3f hours.", counted(self.finished - first, "epoch"), hours)
 
-    def _tell_stop(self, begun: bool) -> None:
+    def attend(self, waited: float) -> None:
+        """Look for signals while a loader waits for a batch."""
+        self.interrupts.attend(waited, self.team.many)
+
+    def _lost_worker(self, error: LostWorkerError) -> NoReturn:
+        """Save where a loader has lost a worker, and say how to go on.
+
+        Raises:
+            LostWorkerError: always.
+        """
+        place = f"in epoch {self.finished + 1} after {counted(self.batches_done, 'batch')}"
+        if self.over:
+            place = "before the best weights were validated"
+        elif self.team.many:  # the others are at work, and take no part in a save
+            place += f"; {self.last} holds the last save" if self.last.exists() else ""
+        else:
+            self.save_sound()
+            place += ", and the run is saved"
+        mend = f"{error.mend}; go on with: {resume_command(self.save_dir, self.args.plugins)}"
+        raise LostWorkerError(f"{error.what} {place}", mend=mend.removeprefix("; ")) from None
+
+    def _tell_stop(self, begun: bool, agreed: bool) -> None:
         """Save where a signal stopped the run, and say how to go on."""
         if not begun:
             LOGGER.info("Stopped before the first step.")
             self._remove_empty_folder()
+        elif not agreed:
+            LOGGER.error("Stopped while a rank waited for a batch: %s holds the last save.", self.last)
         elif self.over:
             LOGGER.info("Stopped before the best weights were validated.")
         else:
@@ -406,7 +433,8 @@ class BaseTrainer(ABC):
         if not self.team.leads:
             return
         if not any(p.name != LOCK_FILE for p in (*self.wdir.glob("*"), *self.save_dir.iterdir()) if p != self.wdir):
-            (self.save_dir / LOCK_FILE).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # Windows removes no file that is open
+                (self.save_dir / LOCK_FILE).unlink()
         for folder in (self.wdir, self.save_dir):
             with contextlib.suppress(OSError):
                 folder.rmdir()

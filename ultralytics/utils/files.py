@@ -10,6 +10,7 @@ import os
 import re
 import secrets
 import stat
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -282,12 +283,12 @@ def lock(file: IO[bytes], wait: bool = False) -> bool | None:
         file: an open file; wait: until another process lets it go.
 
     Returns:
-        True: taken; False: another process holds it; None: there are no such locks here (Windows, some network drives).
+        True: taken; False: another process holds it; None: there are no such locks here (some network drives).
     """
     try:
         import fcntl  # Windows has none
     except ImportError:
-        return None
+        return _lock_range(file, wait)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
@@ -295,6 +296,33 @@ def lock(file: IO[bytes], wait: bool = False) -> bool | None:
     except OSError:
         return None
     return True
+
+
+def _lock_range(file: IO[bytes], wait: bool) -> bool | None:
+    """`lock` by Windows' means: one byte far behind the content, because a locked byte cannot be read by others."""
+    try:
+        import msvcrt  # Windows alone has it
+    except ImportError:
+        return None
+    locking: Any = getattr(msvcrt, "locking", None)
+    before = file.tell()
+    while True:
+        try:
+            file.seek(_LOCKED)
+            locking(file.fileno(), getattr(msvcrt, "LK_NBLCK", 2), 1)
+            return True
+        except OSError as e:
+            if e.errno not in (errno.EACCES, errno.EDEADLK, errno.EAGAIN):
+                return None
+            if not wait:
+                return False
+            time.sleep(_AGAIN)
+        finally:
+            file.seek(before)
+
+
+_LOCKED = 2**30  # which byte
+_AGAIN = 0.1  # seconds between two tries
 
 
 def is_at(file: IO[bytes], path: Path) -> bool:

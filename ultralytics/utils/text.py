@@ -37,7 +37,7 @@ def counted(n: int, noun: str) -> str:
     """A number and what it counts: "1 image", "2 images", "2 boxes"."""
     if n == 1:
         return f"1 {noun}"
-    return f"{n} {noun}{'es' if noun.endswith(('s', 'x')) else 's'}"
+    return f"{n} {noun}{'es' if noun.endswith(('s', 'x', 'ch')) else 's'}"
 
 
 def likely_slips(counts: Mapping[str, int]) -> list[tuple[str, str]]:

@@ -32,6 +32,7 @@ from ultralytics.utils.files import user_path
 from ultralytics.utils.fonts import checked_font
 from ultralytics.utils.log import LOGGER, setup_console
 from ultralytics.utils.metrics import DetMetrics
+from ultralytics.utils.processes import leave_unguarded
 from ultralytics.utils.text import counted
 
 
@@ -202,6 +203,7 @@ class YOLO:
     def train(self, cfg: str | Path | None = None, **kwargs: Any) -> DetMetrics:
         """Train, and go on with the best weights;
         keyword arguments are the keys of `python -m ultralytics train --help`."""
+        leave_unguarded()
         resume = kwargs.get("resume")
         begins = not resume or resume == "auto"  # else the run brings its own model and data
         remembered = ("data", "device") if begins else ("device",)
@@ -262,6 +264,7 @@ class YOLO:
     def val(self, **kwargs: Any) -> DetMetrics:
         """Validate on a split of a data set (`data`, `split`);
         returns the metrics and writes them to the run folder. Processes that torchrun has started share the batches."""
+        leave_unguarded()
         args = self._config("val", kwargs, kwargs.pop("_source", "argument"))
         team = join()
         device = select_device(team.device_name(args.device))
@@ -300,7 +303,13 @@ class YOLO:
         workers, share = team.workers(args.workers), team.share(whole=True)
         loader = build_dataloader(dataset, args.batch, workers, shuffle=False, share=share)
         validator = DetectionValidator(loader, save_dir, args, data, team)
-        self.metrics = validator(self.model.to(device), plots=args.plots)
+        with contextlib.closing(loader):
+            try:
+                self.metrics = validator(self.model.to(device), plots=args.plots)
+            except UserError:
+                with contextlib.suppress(OSError):  # not empty, as above
+                    save_dir.rmdir()
+                raise
         validator.report()
         LOGGER.info("Results saved to %s", save_dir)
         return self.metrics

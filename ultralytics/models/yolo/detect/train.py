@@ -185,7 +185,9 @@ class DetectionTrainer(BaseTrainer):
                 plot_labels(labels.bboxes, labels.cls, self.data.names, self.save_dir, args.font)
         share = self.team.share(whole=not training)
         workers = self.team.workers(args.workers)
-        return build_dataloader(dataset, batch, workers, shuffle=training, seed=args.seed, share=share)
+        loader = build_dataloader(dataset, batch, workers, shuffle=training, seed=args.seed, share=share)
+        loader.attend = self.attend
+        return loader
 
     # Validation
 
