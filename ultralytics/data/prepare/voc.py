@@ -318,7 +318,7 @@ def _read_folder(root: _Root, names: Sequence[str] | None, one_based: bool | str
     listings = Counter(n for listed in splits.values() for n in listed)
     twice = [n for n in unique if listings[n] > 1]
     if twice:
-        notes.append(f"{len(twice)} images are in more than one split, such as {twice[0]}")
+        notes.append(f"in more than one split: {counted(len(twice), 'image')}, such as {twice[0]}")
     if one_based == "auto":
         one_based, note = _decide(read)
         notes += note

@@ -270,7 +270,7 @@ def divide(converted: Converted, draw: Draw) -> None:
         converted.splits = {s: converted.splits[s] for s in SPLITS if s in converted.splits}
         converted.used = {}
         told = " and ".join(f"{len(indices)} as {split}" for split, indices in taken.items())
-        converted.notes.append(f"of {len(usable)} images {told} were drawn (seed {draw.seed})")
+        converted.notes.append(f"drawn of {counted(len(usable), 'image')}: {told} (seed {draw.seed})")
     used = converted.used
     if there and not used:
         used = converted.used = stand_ins({s: a for s, a in converted.splits.items() if a})
@@ -582,7 +582,7 @@ def no_objects(everything: Iterable[Annotated], problems: Sequence[str] = (), wh
         return DatasetError(f"no object could be read: {problems[0]}{more}", where)
     if ignored:
         return DatasetError(
-            f"no object is left to train on: all {ignored} are marked as crowds, difficult or to be ignored",
+            f"no object is left to train on: {ignored} marked as crowd, difficult or to be ignored",
             where,
             "objects that count need iscrowd 0, or difficult 0",
         )
