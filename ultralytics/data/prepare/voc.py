@@ -37,6 +37,7 @@ from ultralytics.data.prepare.write import (
     look,
     make_dataset,
     opened,
+    opened_folder,
     turned,
 )
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError
@@ -168,7 +169,7 @@ def _prepare_folder(
         sources = [entry(source) if packed else {"name": source.absolute().name}]
 
     def read(scratch: Path) -> Converted:
-        return _read_folder(_Root.find(opened(source, scratch)), names, one_based, draw)
+        return _read_folder(_Root.find(opened_folder(source, scratch)), names, one_based, draw)
 
     return make_dataset(out, kind, options, sources, read, images, [source], mark, draw)
 

@@ -340,6 +340,19 @@ def opened(source: Path, scratch: Path) -> Path:
     return into
 
 
+def opened_folder(source: Path, scratch: Path) -> Path:
+    """`opened`, for sources of many files.
+
+    Raises:
+        MissingFileError: the source is one file.
+    """
+    folder = opened(source, scratch)
+    if not folder.is_dir():
+        what = "it is a file, and a source is a folder or an archive"
+        raise MissingFileError(what, str(source), f"its folder: source={source.parent}")
+    return folder
+
+
 def told_of(folder: Path, text: str) -> str:
     """A message in one line; what lies in an unpacked archive is called by the archive's name and the path in it.
 
@@ -684,9 +697,6 @@ def prepare_folder(
     described = entry(place) if packed else {"name": place.name}
 
     def find(scratch: Path) -> Converted:
-        folder = opened(place, scratch)
-        if not folder.is_dir():
-            raise MissingFileError("it is a file, and a source is a folder or an archive", str(place))
-        return read(folder, scratch)
+        return read(opened_folder(place, scratch), scratch)
 
     return make_dataset(target, kind, options, [described], find, images, [place], mark, draw)
