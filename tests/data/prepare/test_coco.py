@@ -350,7 +350,7 @@ def test_categories_are_in_the_order_of_their_numbers(tmp_path):
 @pytest.mark.parametrize("crowd", [1, True, "1", 1.0])
 def test_all_that_is_crowd_is_no_data_set(tmp_path, crowd):
     source = write(tmp_path / "s", [image(1, "a.jpg")], [box(i, 1, iscrowd=crowd) for i in range(3)])
-    with pytest.raises(DatasetError, match=r"no object is left to train on: all 3 are marked .* need iscrowd 0"):
+    with pytest.raises(DatasetError, match=r"no object is left to train on: 3 marked as crowd, .* need iscrowd 0"):
         prepare_coco(source, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -410,7 +410,7 @@ _PLACES += [("annotations", 0, k) for k in ("id", "image_id", "category_id", "bb
 _PLACES += [("annotations", 0), ("categories", 0), ("categories", 0, "id"), ("categories", 0, "name")]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(_PLACES), _JSON), min_size=1, max_size=3))
 def test_whatever_is_in_a_json_no_traceback(changes):
     data = {

@@ -75,5 +75,5 @@ def test_what_is_no_kitti_is_told(tmp_path):
         prepare_kitti(tree(tmp_path / "a", {"a.jpg": None}), tmp_path / "out")
     with pytest.raises(DatasetError, match="it holds YOLO labels"):
         prepare_kitti(tree(tmp_path / "b", {"a.jpg": None, "a.txt": "0 .5 .5 .1 .1"}), tmp_path / "out")
-    with pytest.raises(DatasetError, match="no object is left to train on: all 1 are marked"):
+    with pytest.raises(DatasetError, match="no object is left to train on: 1 marked as"):
         prepare_kitti(tree(tmp_path / "c", {"a.jpg": None, "a.txt": KITTI.format("DontCare")}), tmp_path / "out")

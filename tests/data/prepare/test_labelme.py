@@ -129,7 +129,7 @@ def test_splits_classes_and_files_of_other_kinds(tmp_path, told):
     assert found["train"] | found["val"] | found["test"] == {f"{i}.jpg": [("ab"[i % 2], *BOX)] for i in range(9)}
     for words in (
         "9.jpg: it has no JSON", "coco.json: it is no JSON of labelme", "broken.json:1: not valid JSON",
-        "1 image in folders without an annotated image", "2 as val and 1 as test were drawn (seed 3)",
+        "1 image in folders without an annotated image", "drawn of 9 images: 2 as val and 1 as test (seed 3)",
     ):  # fmt: skip
         assert words in told.text
     with pytest.raises(ConfigError, match="names lacks b"):

@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 
 import pytest
@@ -113,5 +114,10 @@ def test_an_archive_and_what_lies_beside(tmp_path):
         prepare_auto(packed, tmp_path / "out")
     with pytest.raises(MissingFileError, match="no annotations of a known kind"):
         prepare_auto(tree(tmp_path / "none", {"a.jpg": None, "README.txt": "hello"}), tmp_path / "out")
+    for kind in ("labelme", "voc"):
+        one = tree(tmp_path / kind, YOURS[kind]) / ("a.json" if kind == "labelme" else "a.xml")
+        for other in READERS.values():  # a file of many is given alone
+            with pytest.raises((DatasetError, MissingFileError), match=rf"source={re.escape(str(one.parent))}( |\))"):
+                other(one, tmp_path / "out")
     with pytest.raises(ConfigError, match="names lacks cell"):  # what is wrong with a source of the right kind stays
         prepare_voc(tree(tmp_path / "t", YOURS["voc"]), tmp_path / "out", ["dog"])

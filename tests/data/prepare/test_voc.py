@@ -499,7 +499,7 @@ def test_without_lists_all_images_are_used(tmp_path, told, keys):
     counts = {s: len(scan(spec.split(s), 1)) for s in ("train", "val")}
     if keys:
         assert counts == {"train": 9, "val": 3}
-        assert "of 12 images 3 as val were drawn (seed 1)" in told.text
+        assert "drawn of 12 images: 3 as val (seed 1)" in told.text
         shutil.copytree(source, tmp_path / "elsewhere")
         prepare_voc(tmp_path / "elsewhere", tmp_path / "again", **keys)
         prepare_voc(source, tmp_path / "other", val=0.25, seed=2)
@@ -517,7 +517,7 @@ def test_an_image_in_two_splits_is_told_and_kept_in_both(tmp_path, told):
     for i, either in enumerate((source, packed)):
         spec = load_dataset(prepare_voc(either, tmp_path / f"{i}"))
         assert [len(scan(spec.split(s), 1)) for s in spec.splits] == [2, 1]
-    assert "1 images are in more than one split, such as b" in told.text
+    assert "in more than one split: 1 image, such as b" in told.text
 
 
 def test_trainval_alone_is_told(tmp_path, told):

@@ -106,7 +106,8 @@ def clearer(kind: str, read: Sequence[Path], given: Sequence[Path], out: Path, e
     other, file = next(iter(found.items()))
     what, reader, hint = KINDS[other]
     if reader:
-        hint = program("prepare", reader, f"source={given[0]}", f"out={out}")
+        whole = given[0] if reader == "coco" or given[0].is_dir() or file not in given else given[0].parent
+        hint = program("prepare", reader, f"source={whole}", f"out={out}")
     ours = KINDS[SAME.get(kind, kind)].what
     return DatasetError(f"it holds {what} ({file.name}), not {ours}", str(given[0]), hint)
 

@@ -37,6 +37,7 @@ from ultralytics.data.prepare.write import (
     look,
     make_dataset,
     opened,
+    opened_folder,
     turned,
 )
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError
@@ -168,7 +169,7 @@ def _prepare_folder(
         sources = [entry(source) if packed else {"name": source.absolute().name}]
 
     def read(scratch: Path) -> Converted:
-        return _read_folder(_Root.find(opened(source, scratch)), names, one_based, draw)
+        return _read_folder(_Root.find(opened_folder(source, scratch)), names, one_based, draw)
 
     return make_dataset(out, kind, options, sources, read, images, [source], mark, draw)
 
@@ -318,7 +319,7 @@ def _read_folder(root: _Root, names: Sequence[str] | None, one_based: bool | str
     listings = Counter(n for listed in splits.values() for n in listed)
     twice = [n for n in unique if listings[n] > 1]
     if twice:
-        notes.append(f"{counted(len(twice), 'image')} in more than one split, such as {twice[0]}")
+        notes.append(f"in more than one split: {counted(len(twice), 'image')}, such as {twice[0]}")
     if one_based == "auto":
         one_based, note = _decide(read)
         notes += note

@@ -269,7 +269,7 @@ def divide(converted: Converted, draw: Draw) -> None:
         converted.splits = {s: converted.splits[s] for s in SPLITS if s in converted.splits}
         converted.used = {}
         told = " and ".join(f"{len(indices)} as {split}" for split, indices in taken.items())
-        converted.notes.append(f"of {len(usable)} images {told} were drawn (seed {draw.seed})")
+        converted.notes.append(f"drawn of {counted(len(usable), 'image')}: {told} (seed {draw.seed})")
     used = converted.used
     if there and not used:
         used = converted.used = stand_ins({s: a for s, a in converted.splits.items() if a})
@@ -337,6 +337,19 @@ def opened(source: Path, scratch: Path) -> Path:
     into.parent.mkdir(parents=True, exist_ok=True)
     unpack(source, into)
     return into
+
+
+def opened_folder(source: Path, scratch: Path) -> Path:
+    """`opened`, for sources of many files.
+
+    Raises:
+        MissingFileError: the source is one file.
+    """
+    folder = opened(source, scratch)
+    if not folder.is_dir():
+        what = "it is a file, and a source is a folder or an archive"
+        raise MissingFileError(what, str(source), f"its folder: source={source.parent}")
+    return folder
 
 
 def told_of(folder: Path, text: str) -> str:
@@ -581,7 +594,7 @@ def no_objects(everything: Iterable[Annotated], problems: Sequence[str] = (), wh
         return DatasetError(f"no object could be read: {problems[0]}{more}", where)
     if ignored:
         return DatasetError(
-            f"no object is left to train on: all {ignored} are marked as crowds, difficult or to be ignored",
+            f"no object is left to train on: {ignored} marked as crowd, difficult or to be ignored",
             where,
             "objects that count need iscrowd 0, or difficult 0",
         )
@@ -683,9 +696,6 @@ def prepare_folder(
     described = entry(place) if packed else {"name": place.name}
 
     def find(scratch: Path) -> Converted:
-        folder = opened(place, scratch)
-        if not folder.is_dir():
-            raise MissingFileError("it is a file, and a source is a folder or an archive", str(place))
-        return read(folder, scratch)
+        return read(opened_folder(place, scratch), scratch)
 
     return make_dataset(target, kind, options, [described], find, images, [place], mark, draw)

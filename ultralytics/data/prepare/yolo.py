@@ -372,7 +372,7 @@ def _read_all(found: _Found, names: Sequence[str] | None) -> Converted:
     labels = {id(a): j.labels for s, jobs in folders.items() for a, j in zip(read[s], jobs, strict=True)}
     highest = [(max(_classes(a), default=-1), a) for a in everything]
     top, bad = max(highest, key=lambda pair: pair[0], default=(-1, None))
-    told = "given" if names else "that the source names"
+    told = "names= has" if names else "the source names"
     names = names or found.names
     if names is None:
         if top < 0:
@@ -384,7 +384,7 @@ def _read_all(found: _Found, names: Sequence[str] | None) -> Converted:
         )
     if top >= len(names):
         raise ConfigError(
-            f"class id {top} is out of range: there are {len(names)} names {told}",
+            f"class id {top} is out of range: {told} {counted(len(names), 'class')}",
             labels[id(bad)] if bad else "",
             "name every class by names=[first,second], or mend the labels",
         )
