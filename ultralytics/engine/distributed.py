@@ -36,6 +36,7 @@ from ultralytics.engine.device import device_names
 from ultralytics.utils.errors import ConfigError, LostRankError, UserError
 from ultralytics.utils.log import silence
 from ultralytics.utils.processes import leave_with
+from ultralytics.utils.text import counted
 from ultralytics.utils.types import Share
 
 T = TypeVar("T")
@@ -96,12 +97,13 @@ class Team:
             if len(names) != self.local_size:
                 raise ConfigError(
                     f"device={','.join(names)} names {len(names)} devices, and there are {self.local_size} processes",
+                    # at least two
                     mend="leave device out: each process takes the GPU of its number",
                 )
             return names[self.local_rank]
         if names and names[0].isdigit() and self.local_size > 1:
             raise ConfigError(
-                f"device={names[0]} is one GPU, and there are {self.local_size} processes",  # at least two
+                f"device={names[0]} is one GPU, and there are {self.local_size} processes",
                 mend="leave device out: each process takes the GPU of its number",
             )
         if names and names[0] not in ("auto", "cuda"):
@@ -111,7 +113,8 @@ class Team:
             return asked
         if count < self.local_size:
             raise ConfigError(
-                f"processes: {self.local_size}, GPUs: {count}", mend=f"start it with --nproc_per_node={count}"
+                f"{self.local_size} processes and {counted(count, 'GPU')}",  # at least two
+                mend=f"start it with --nproc_per_node={count}",
             )
         return str(self.local_rank)
 

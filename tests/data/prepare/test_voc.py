@@ -590,7 +590,7 @@ def test_a_stray_corner_moves_no_other_box(tmp_path, told):
     objects = [("a", 1, 1, 9, 9, ""), ("a", 1, 5, 9, 9, ""), ("a", 0, 5, 9, 9, "")]
     rows, _ = single(tmp_path, annotation(objects))
     assert [xyxy(r) for r in rows] == [[0, 0, 9, 9], [0, 4, 9, 9], [0, 4, 9, 9]]
-    assert "corners count from 1, where 2 boxes begin; 1 begin at 0, such as" in told.text
+    assert "corners count from 1, as of 2 boxes; 1 begin at 0, such as" in told.text
     assert "object 3, and are cut by a pixel (one_based=False" in told.text
 
 
