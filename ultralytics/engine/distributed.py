@@ -103,7 +103,7 @@ class Team:
             return names[self.local_rank]
         if names and names[0].isdigit() and self.local_size > 1:
             raise ConfigError(
-                f"device={names[0]} is one GPU, and there are {self.local_size} processes",
+                f"device={names[0]} is one GPU, and there are {self.local_size} processes",  # at least two
                 mend="leave device out: each process takes the GPU of its number",
             )
         if names and names[0] not in ("auto", "cuda"):
