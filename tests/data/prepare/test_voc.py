@@ -515,7 +515,7 @@ def test_an_image_in_two_splits_is_told_and_kept_in_both(tmp_path, told):
     for i, either in enumerate((source, packed)):
         spec = load_dataset(prepare_voc(either, tmp_path / f"{i}"))
         assert [len(scan(spec.split(s), 1)) for s in spec.splits] == [2, 1]
-    assert "1 images are in more than one split, such as b" in told.text
+    assert "1 image in more than one split, such as b" in told.text
 
 
 def test_trainval_alone_is_told(tmp_path, told):
