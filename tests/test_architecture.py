@@ -226,7 +226,7 @@ def test_an_open_encoding_is_noticed(text, open_):
 # Numbers and what they count: utils.text.counted knows one from many.
 NOUNS = "images epochs batches threads boxes classes processes objects modules pictures times"
 UNCOUNTED = re.compile(
-    rf"(?<!of )(?<!of its )(?<!of the )(?<!all )(?:%d|%i|\x00) (?:{'|'.join(NOUNS.split())})(?![\w(-])"
+    rf"(?<!of )(?<!its )(?<!of the )(?<!all )(?:%d|%i|\x00) (?:{'|'.join(NOUNS.split())})(?![\w(/-])"
 )
 
 

@@ -124,7 +124,7 @@ def test_each_rank_gets_a_device_of_its_own(monkeypatch):
     with pytest.raises(ConfigError, match="names 3 devices, and there are 2 processes"):
         second.device_name("0,1,2")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(ConfigError, match="2 processes and 1 GPUs"):
+    with pytest.raises(ConfigError, match="2 processes and 1 GPU"):
         second.device_name(None)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     assert second.device_name(None) is None

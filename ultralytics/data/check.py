@@ -238,7 +238,7 @@ class Report:
         t = self.timing
         if t.get("images"):
             yield (
-                f"read {counted(t['images'], 'image')} in {t['seconds']:.1f} s with {t['threads']} threads: "
+                f"read {counted(t['images'], 'image')} in {t['seconds']:.1f} s with {counted(t['threads'], 'thread')}: "
                 f"{t['images_per_second']:.0f} images/s, {t['megabytes_per_second']:.0f} MB/s; "
                 f"decoding takes {t['decode_ms']:.1f} ms an image, "
                 f"so a loader gives at most {t['ceiling']:.0f} images/s here without a cache"

@@ -37,6 +37,7 @@ from ultralytics.engine.device import device_names
 from ultralytics.utils.errors import ConfigError, LostRankError, UserError
 from ultralytics.utils.log import LOGGER, silence
 from ultralytics.utils.processes import doing, leave_with
+from ultralytics.utils.text import counted
 from ultralytics.utils.types import Share
 
 T = TypeVar("T")
@@ -98,6 +99,7 @@ class Team:
             if len(names) != self.local_size:
                 raise ConfigError(
                     f"device={','.join(names)} names {len(names)} devices, and there are {self.local_size} processes",
+                    # at least two
                     mend="leave device out: each process takes the GPU of its number",
                 )
             return names[self.local_rank]
@@ -113,7 +115,8 @@ class Team:
             return asked
         if count < self.local_size:
             raise ConfigError(
-                f"processes: {self.local_size}, GPUs: {count}", mend=f"start it with --nproc_per_node={count}"
+                f"{self.local_size} processes and {counted(count, 'GPU')}",  # at least two
+                mend=f"start it with --nproc_per_node={count}",
             )
         return str(self.local_rank)
 

@@ -305,7 +305,7 @@ def xyxy(row):
     ("objects", "keys", "wanted", "words"),
     [
         ([("a", 1, 1, 9, 9, "")], {}, [0, 0, 9, 9], "corners count from 1"),
-        ([("a", 0, 5, 9, 9, "")], {}, [0, 5, 9, 9], "corners count from 0: 1 boxes have a corner there, such as"),
+        ([("a", 0, 5, 9, 9, "")], {}, [0, 5, 9, 9], "corners count from 0: 1 box with a corner there, such as"),
         ([("a", 0, 5, 9, 9, "")], {"one_based": True}, [0, 4, 9, 9], "1 box reached beyond its picture"),
         ([("a", 3, 5, 9, 9, "")], {"one_based": False}, [3, 5, 9, 9], ""),
         ([("a", 3.25, "5.5e0", 9.75, " 9 ", "")], {}, [2.25, 4.5, 9.75, 9], ""),
@@ -592,7 +592,7 @@ def test_a_stray_corner_moves_no_other_box(tmp_path, told):
     objects = [("a", 1, 1, 9, 9, ""), ("a", 1, 5, 9, 9, ""), ("a", 0, 5, 9, 9, "")]
     rows, _ = single(tmp_path, annotation(objects))
     assert [xyxy(r) for r in rows] == [[0, 0, 9, 9], [0, 4, 9, 9], [0, 4, 9, 9]]
-    assert "corners count from 1, where 2 boxes begin; 1 begin at 0, such as" in told.text
+    assert "corners count from 1, as of 2 boxes; 1 begin at 0, such as" in told.text
     assert "object 3, and are cut by a pixel (one_based=False" in told.text
 
 

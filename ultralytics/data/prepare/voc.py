@@ -581,7 +581,7 @@ def _decide(read: Sequence[_Read]) -> tuple[bool, list[str]]:
     r, o = zero[0]
     if len(zero) < one or STRAY * len(zero) < sum(len(r.objects) for r in read):
         return True, [
-            f"corners count from 1, where {one} boxes begin; {len(zero)} begin at 0, such as {r.xml}: object "
+            f"corners count from 1, as of {counted(one, 'box')}; {len(zero)} begin at 0, such as {r.xml}: object "
             f"{o.number}, and are cut by a pixel (one_based=False reads all of them from 0)"
         ]
     return False, [
