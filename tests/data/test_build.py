@@ -89,7 +89,8 @@ def test_a_users_error_in_a_worker_comes_as_itself(toy, workers):
     assert "Traceback" not in str(caught.value)
 
 
-def test_workers_stop_at_once_after_an_error(toy):
+def test_workers_stop_at_once_after_an_error(toy, monkeypatch):
+    monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 100.0)  # what each is given to stop
     load = loader(toy, 2, mode="val")
     for file in (toy.parent / "images" / "train").iterdir():
         file.unlink()
@@ -99,7 +100,7 @@ def test_workers_stop_at_once_after_an_error(toy):
     del caught
     started = time.perf_counter()
     gc.collect()
-    assert time.perf_counter() - started < 4  # they are given 5 seconds each to stop
+    assert time.perf_counter() - started < 60
 
 
 def test_validation_is_in_order(toy):
@@ -144,7 +145,7 @@ epoch(loader(Path({str(toy)!r}), workers=1))
 """
     clone = Path(__file__).resolve().parents[2]
     assert subprocess.run([sys.executable, "-c", program], cwd=clone, check=False).returncode == -9
-    for _ in range(100):
+    for _ in range(600):
         time.sleep(0.1)
         if (tmp_path / "pid").exists() and not Path("/proc", (tmp_path / "pid").read_text()).exists():
             return

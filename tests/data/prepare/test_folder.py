@@ -180,10 +180,10 @@ def killed_in_the_middle(out):
             with making(out) as folder:
                 (folder / "images").mkdir()
                 (folder / "ready").write_text("")
-                time.sleep(30)
+                time.sleep(300)
         finally:
             os._exit(1)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 120
     while not list(out.parent.glob(".*.making/ready")) and time.monotonic() < deadline:
         time.sleep(0.01)
     return child
