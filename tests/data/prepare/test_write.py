@@ -9,8 +9,8 @@ from tests.data.prepare.test_voc import annotation
 from ultralytics.cfg.dataset import load_dataset
 from ultralytics.data.labels import label_file, scan
 from ultralytics.data.prepare import prepare_coco, prepare_visdrone, prepare_voc, prepare_yolo
-from ultralytics.data.prepare.write import Annotated, Converted, from_corners, from_pixels, write_dataset
-from ultralytics.utils.errors import DatasetError
+from ultralytics.data.prepare.write import Annotated, Converted, existing, from_corners, from_pixels, write_dataset
+from ultralytics.utils.errors import DatasetError, MissingFileError
 from ultralytics.utils.images import imwrite
 
 
@@ -118,3 +118,10 @@ def test_what_training_would_leave_out_is_left_out_and_named(tmp_path, told, kin
     for name, what in problems.items():
         assert f"{name}: {what}" in text
     assert json.loads((made.parent / "manifest.json").read_text())["left_out"] == 4
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes in the file system")
+def test_a_pipe_is_no_source(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(MissingFileError, match="it is a device or a pipe, and a source is a file or a folder"):
+        existing(tmp_path / "pipe")

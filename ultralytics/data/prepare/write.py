@@ -227,6 +227,8 @@ def existing(source: str | Path) -> Path:
     path = user_path(source)
     if not path.exists():
         raise MissingFileError("there is no such source", str(path.absolute()))
+    if not path.is_dir() and not path.is_file():
+        raise MissingFileError("it is a device or a pipe, and a source is a file or a folder", str(path.absolute()))
     return path
 
 
