@@ -315,7 +315,7 @@ def _from_own(path: Path, data: dict[str, Any]) -> Checkpoint:
         ) from None
     # Neither the files that a checkpoint names are run, nor is a recipe that it names read, which could name some.
     named = [spec.pop("plugins", None), args.pop("plugins", None), args.pop("cfg", None)][:2]
-    plugins = [str(p) for files in named if isinstance(files, list) for p in files]
+    plugins = list(dict.fromkeys(str(p) for files in named if isinstance(files, list) for p in files))
     names = {k: one_line(data["names"][k], 200) for k in sorted(data["names"])}
     return Checkpoint(path, spec, names, weights, args, "own", data, plugins)
 
