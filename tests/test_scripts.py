@@ -134,8 +134,8 @@ def test_a_source_archive_makes_a_package_with_its_yamls(tmp_path):
         )
         assert done.returncode == 0, done.stderr
 
-    setup(clone, "sdist", "-d", str(tmp_path))
-    shutil.unpack_archive(next(tmp_path.glob("*.tar.gz")), tmp_path / "unpacked")
+    setup(clone, "sdist", "--formats=zip", "-d", str(tmp_path))
+    shutil.unpack_archive(next(tmp_path.glob("*.zip")), tmp_path / "unpacked")
     source = next((tmp_path / "unpacked").iterdir())
     setup(source, "build", "-b", str(tmp_path / "built"))
     package = tmp_path / "built" / "lib" / "ultralytics"

@@ -61,8 +61,8 @@ def hook(event: str, args: tuple[Any, ...]) -> None:
         generated = name.startswith("<") and sys._getframe(1).f_code.co_filename.startswith(TRUSTED)
         if not generated and not os.path.realpath(name).startswith(TRUSTED) and not name.startswith("<frozen"):
             events.append(f"ran {name}")
-    elif event == "subprocess.Popen" and os.path.basename(str(args[0])) == "git":
-        return  # a run that has begun records whether the clone is as committed
+    elif event in ("subprocess.Popen", "os.posix_spawn") and os.path.basename(os.fsdecode(args[0])) == "git":
+        return  # a run that has begun records whether the clone is as committed; the second is how Python 3.13 does it
     elif event in FORBIDDEN:
         events.append(f"{event} {args!r}"[:200])
 
