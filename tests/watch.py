@@ -103,7 +103,7 @@ def resident(peak: bool = False) -> int:
 def forget_peak() -> None:
     """Let the next peak be that of the next command; where the system does not allow it, it is the largest so far."""
     with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
 def expired(*_: object) -> None:

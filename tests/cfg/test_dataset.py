@@ -54,7 +54,7 @@ def test_every_path_tried_is_named(tmp_path):
         ("train: a\nval: b\n", "names no classes"),
         ("train: a\nnames: [x]\n", "'val' is missing"),
         ("train:\nval: a\nnames: [x]\n", "'train' has no value"),
-        ("train: a\nval: b\nnames: [x]\nnc: 2\n", "nc is 2, but there are 1 names"),
+        ("train: a\nval: b\nnames: [x]\nnc: 2\n", "nc is 2, but there is 1 name"),
         ("train: a\nval: b\nnames: {0: x, 2: y}\n", "ids 0 to 1"),
         ("train: a\nval: b\nnames: {x: 0}\n", "class ids"),
         ("train: a\nval: b\nnames: []\n", "names"),

@@ -593,8 +593,8 @@ def _advice(files: Sequence[str], entry: Entry) -> Iterator[str]:
     glued = glued_rows(entry.columns)
     if glued.any():
         shown = " or ".join(map(str, sorted({int(c) for c in entry.columns[glued]})[:3]))
-        boxes = int((entry.columns == BOX_COLUMNS).sum())
-        yield f"{place(glued)} of {shown} columns among {boxes} boxes: several rows in one line? Read as polygons"
+        boxes = counted(int((entry.columns == BOX_COLUMNS).sum()), "box")
+        yield f"{place(glued)} of {shown} columns among {boxes}: several rows in one line? Read as polygons"
     over = entry.over > 0
     if over.any():
         yield f"{place(over)} up to {entry.over.max():.1%} over the edge of the image: cut off there"

@@ -287,9 +287,10 @@ def changed_data(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
         if not then or not here or then.get("digest") == here.get("digest"):
             continue
         numbers = [r.get("images") for r in (then, here)]
-        what = f"{numbers[0]} images then, {numbers[1]} now"
+        then_had = counted(numbers[0], "image") if isinstance(numbers[0], int) else "other images"
+        what = f"{then_had} then, {numbers[1]} now"
         if numbers[0] == numbers[1]:
-            what = f"{numbers[1]} images as then, but other names, contents or labels"
+            what = f"{then_had} as then, but other names, contents or labels"
             if before.get("code") != now.get("code"):
                 what += ", or this version of the code reads them otherwise"
         told.append(f"the {split} data have changed since the run was saved ({what}): {consequence}")

@@ -84,7 +84,7 @@ class Choice:
 
 
 def _times(ratio: float) -> str:
-    return f"{ratio:.1f} times" if ratio < 20 else "more than 20 times"
+    return f"{ratio:.1f} times" if ratio < 20 else "more than 20 times"  # at least two
 
 
 def fastest(trial: Callable[[int], list[float]], most: int) -> Choice:

@@ -456,7 +456,7 @@ def plot_labels(
     corners = 0.5 + half[:, None] * np.array([(-1, -1), (1, -1), (1, 1), (-1, 1), (-1, -1)])
     axes[0, 1].add_collection(LineCollection(list(corners), colors=[_rgb(cls[i]) for i in some], linewidths=0.5))
     axes[0, 1].set(xlim=(0, 1), ylim=(1, 0), xlabel="width", ylabel="height")
-    axes[0, 1].set_title(f"{len(some)} boxes, centred, parts of the image", fontsize=10)
+    axes[0, 1].set_title(f"{counted(len(some), 'box')}, centred, parts of the image", fontsize=10)
     for axis, columns, labels, title in (
         (axes[1, 0], (0, 1), ("centre x", "centre y"), "where centres lie, parts of the image"),
         (axes[1, 1], (2, 3), ("width", "height"), "sizes, parts of the image"),
