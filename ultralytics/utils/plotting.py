@@ -25,7 +25,7 @@ from ultralytics.utils.errors import UserError
 from ultralytics.utils.fonts import Lettering, faces, families, fit_for_type_42, load_matplotlib, quiet, reason
 from ultralytics.utils.images import imwrite, write_image
 from ultralytics.utils.log import LOGGER
-from ultralytics.utils.text import one_line
+from ultralytics.utils.text import counted, one_line
 from ultralytics.utils.types import Float32Array, Float64Array, RatioPad, UInt8Array
 
 if TYPE_CHECKING:
