@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
+
 from ultralytics.cfg.dataset import DatasetSpec, load_dataset
-from ultralytics.data.labels import Judged, ignore_file, judge_ignored, judge_labels, label_file, list_images
+from ultralytics.data.labels import (
+    Judged,
+    glued_rows,
+    ignore_file,
+    judge_ignored,
+    judge_labels,
+    label_file,
+    list_images,
+)
 from ultralytics.data.prepare import names as published_names
 from ultralytics.data.prepare.archive import is_archive
 from ultralytics.data.prepare.class_files import names_beside
@@ -152,12 +162,14 @@ class _Found:
 
     Attributes:
         splits: split → its images; names: class names, None where no file says them; notes, problems: as `Converted`'s.
+        keypoints: numbers behind the box of a row, see `parse_labels`.
     """
 
     splits: dict[str, list[_Job]]
     names: Sequence[str] | None = None
     notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    keypoints: int = 0
 
 
 def _outside(source: Path) -> list[Path]:
@@ -210,6 +222,7 @@ def _find(source: Path) -> _Found:
         found = _found({s: spec.split(s) for s in spec.splits}, list(spec.names.values()) or None)
         if not found.splits:
             raise DatasetError("it has neither train nor val", str(source), "give its folder as source=")
+        found.keypoints = spec.keypoints
         return found if found.names else _with_names(found, [])
     tops = list(dict.fromkeys((source, inner(source))))
     for file in _yamls(source):
@@ -222,7 +235,7 @@ def _find(source: Path) -> _Found:
             found = _found(there, names)
         else:  # its paths are those of another machine
             found = _find_folders(source, tops)
-        found.names = names
+        found.names, found.keypoints = names, spec.keypoints
         return found if names else _with_names(found, tops)
     return _with_names(_find_folders(source, tops), tops)
 
@@ -367,7 +380,11 @@ def _read_all(found: _Found, names: Sequence[str] | None) -> Converted:
     beside = [j for jobs in folders.values() for j in jobs if j.labels != label_file(j.image)]
     if beside:
         notes.append(f"read {counted(len(beside), 'label file')} beside the images or in folders of other names")
-    read = {s: in_threads(_read, jobs, f"Reading {s}") for s, jobs in folders.items()}
+    read: dict[str, list[Annotated]] = {}
+    for split, jobs in folders.items():
+        pairs = in_threads(lambda job: _read(job, found.keypoints), jobs, f"Reading {split}")
+        read[split] = [annotated for annotated, _ in pairs]
+        notes += _glued(split, jobs, [judged for _, judged in pairs])
     everything = [a for listed in read.values() for a in listed]
     labels = {id(a): j.labels for s, jobs in folders.items() for a, j in zip(read[s], jobs, strict=True)}
     highest = [(max(_classes(a), default=-1), a) for a in everything]
@@ -418,20 +435,37 @@ def _labels_of(image: str) -> str:
     return beside if not os.path.isfile(usual) and os.path.isfile(beside) else usual
 
 
-def _read(job: _Job) -> Annotated:
+def _glued(split: str, jobs: Sequence[_Job], read: Sequence[Judged | None]) -> Iterator[str]:
+    """What is to say of rows of a split that are probably several rows in one line."""
+    rows = [
+        (job, line, n)
+        for job, j in zip(jobs, read, strict=True)
+        if j is not None
+        for line, n in zip(j.lines, j.columns, strict=True)
+    ]
+    glued = np.flatnonzero(glued_rows(np.array([n for *_, n in rows], np.int32)))
+    if len(glued):
+        job, line, columns = rows[glued[0]]
+        where = f"{job.labels}:{line}"
+        told = f"{split}: {counted(len(glued), 'row')} of polygons among boxes, such as {where} ({columns} columns)"
+        yield f"{told}: several rows in one line? Read as polygons"
+
+
+def _read(job: _Job, keypoints: int) -> tuple[Annotated, Judged | None]:
+    """An image with what its label file says; None where the image is left out before that is read."""
     result = Annotated(job.name)
     picture = look(job.image)
     if isinstance(picture, str):
         result.problems.append(f"{job.image}: {picture}")
-        return result
-    labels, ignored = judge_labels(job.labels), judge_ignored(ignore_file(job.image))
+        return result, None
+    labels, ignored = judge_labels(job.labels, keypoints), judge_ignored(ignore_file(job.image))
     result.problems += told(job.labels, labels) + told(ignore_file(job.image), ignored)
     result.objects += [(int(cls), (x, y, w, h)) for cls, x, y, w, h in labels.rows.tolist()]
     for cls, x, y, w, h, crowd in ignored.rows.tolist():
         result.ignored.append((None if cls < 0 else int(cls), (x, y, w, h), bool(crowd)))
     if labels.usable:
         result.image = Path(job.image)
-    return result
+    return result, labels
 
 
 def told(path: str | None, judged: Judged) -> list[str]:
