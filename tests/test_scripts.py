@@ -1,5 +1,6 @@
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -34,6 +35,30 @@ def test_scripts_pass_their_arguments_on(name, tmp_path):
     done = bash(CLONE / "scripts" / f"{name}.sh", "model=gone.pt", "data=gone.yaml", "source=x", "imgz=3", cwd=tmp_path)
     assert done.returncode == 2
     assert "did you mean 'imgsz'" in done.stderr
+
+
+# What the two scripts run, as it is typed in the clone where there is no bash (Windows); docs/windows.md has these lines.
+WITHOUT_BASH = {
+    "train": ["-m ultralytics prepare shapes", "-m ultralytics train cfg=cfg/recipes/quickstart.yaml"],
+    "test": ["-m pytest -m 'not slow and not gpu' -n 2 --dist loadfile"],
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT_BASH)
+def test_the_commands_for_windows_are_what_the_scripts_run(name, tmp_path):
+    said = (CLONE / "docs" / "windows.md").read_text(encoding="utf-8").replace('"', "'")
+    log, fake = tmp_path / "log", tmp_path / "python"
+    fake.write_text(
+        f'#!/bin/sh\nfor w in "$@"; do printf "%s\\0" "$w" >> {log}; done; echo >> {log}\n', encoding="utf-8"
+    )
+    fake.chmod(0o755)
+    assert bash(CLONE / "scripts" / f"{name}.sh", cwd=tmp_path, PYTHON=str(fake)).returncode == 0
+    ran = [line.split("\0")[:-1] for line in log.read_text(encoding="utf-8").splitlines()]
+    ran = [[w.replace(f"{CLONE}/", "") for w in words] for words in ran if words[0] == "-m"]
+    ran = [[w for w in words if w != "out=data/shapes"] for words in ran]  # the default, in the clone
+    assert ran == [shlex.split(line) for line in WITHOUT_BASH[name]]
+    for line in WITHOUT_BASH[name]:
+        assert f"python {line}" in said
 
 
 def test_data_sets_are_prepared_by_a_script(tmp_path):
