@@ -96,7 +96,7 @@ def run(words: list[str], file: str) -> int:
 def resident(peak: bool = False) -> int:
     """MB that this process holds now, or the most since `forget_peak`. Not `ru_maxrss`, which outlives the start of a
     program: a child's begins at what its parent held."""
-    fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines())
     return int(fields["VmHWM" if peak else "VmRSS"].split()[0]) // 1024
 
 
