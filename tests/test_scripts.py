@@ -37,7 +37,7 @@ def test_scripts_pass_their_arguments_on(name, tmp_path):
     assert "did you mean 'imgsz'" in done.stderr
 
 
-# What the two scripts run, as it is typed in the clone where there is no bash (Windows); docs/windows.md has these lines.
+# What the two scripts run, as it is typed in the clone where there is no bash (Windows): lines of docs/windows.md.
 WITHOUT_BASH = {
     "train": ["-m ultralytics prepare shapes", "-m ultralytics train cfg=cfg/recipes/quickstart.yaml"],
     "test": ["-m pytest -m 'not slow and not gpu' -n 2 --dist loadfile"],
