@@ -232,6 +232,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as e:
         return _fault(e)
     finally:
+        setup_console(error=False)  # `--json` is over, and a program may go on
         console.settle()
 
 
