@@ -7,9 +7,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -294,6 +296,50 @@ def test_a_script_without_a_guard_gets_one_line_and_does_its_work_once(tmp_path,
     assert len(lines) == 1
     assert "script.py starts anew in every worker that imports it" in lines[0]
     assert "Traceback" not in done.stderr
+
+
+LARGE = """
+import multiprocessing
+from tests.data.test_workers import Large
+from ultralytics.data.workers import NoWorkersError, Workers
+multiprocessing.set_start_method({method!r}, force=True)
+try:
+    for batch in Workers(Large(), 2).batches([1, 2, 3]):
+        print("batch", batch["cls"].tolist())
+except NoWorkersError as e:
+    print("none:", e)
+"""
+
+
+class Large:
+    """Makes batches out of more bytes than a pipe takes."""
+
+    def __init__(self):
+        self.content = np.ones(2**21, np.uint8)
+
+    def __call__(self, task, room=None):
+        return {"cls": torch.tensor([task * int(self.content[-1])]), "img": torch.zeros(1, 3, 2, 2, dtype=torch.uint8)}
+
+
+@pytest.mark.slow
+@several_cores
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+@pytest.mark.parametrize("guarded", [False, True])
+def test_a_worker_that_ends_before_it_reads_a_large_dataset_is_noticed(tmp_path, method, guarded):
+    source = LARGE.format(method=method)
+    if guarded:
+        source = "def main():\n" + textwrap.indent(source, "    ") + '\nif __name__ == "__main__":\n    main()\n'
+    (tmp_path / "script.py").write_text(source, encoding="utf-8")
+    environment = os.environ | {"PYTHONPATH": str(CLONE)}
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "script.py")], env=environment, text=True, capture_output=True, timeout=60,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    if guarded:
+        assert done.stdout == "batch [1]\nbatch [2]\nbatch [3]\n"
+    else:
+        assert "none: " in done.stdout
 
 
 @pytest.mark.slow

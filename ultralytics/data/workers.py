@@ -210,11 +210,16 @@ class Workers:
         ours = theirs = None
         try:
             ours, theirs = context.Pipe()
-            arguments = theirs, self.make, os.getpid(), self.method == "forkserver"
+            first = _First(self.make)
+            arguments = theirs, first, os.getpid(), self.method == "forkserver"
             process = context.Process(target=_work, args=arguments, daemon=True, name=f"{WORKER} {number}")
             _ENDS.add(ours)
             with importable_main():
                 process.start()
+            theirs.close()
+            if first.content:
+                with contextlib.suppress(OSError):  # it has ended, which is told when its first batch is due
+                    ours.send_bytes(first.content)
         except Exception as e:
             # No processes, handles or memory left; a daemon, which may have no children; something of the user's that
             # cannot be sent to a worker: whatever it is, batches can be made without workers.
@@ -307,11 +312,28 @@ def _brief(error: BaseException) -> str:
 # What a worker does
 
 
-def _work(connection: Connection, make: Make, run: int, served: bool) -> None:
+class _First:
+    """What a worker is started with, unless it is forked.
+
+    Python writes that into a pipe of which it holds both ends: with more than the pipe takes, it waits for ever for a
+    process that ended before it read. So only open files go that way, and the rest by our pipe, which ends with the
+    worker.
+    """
+
+    def __init__(self, make: Make | None) -> None:
+        self.make, self.content = make, b""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        self.content = bytes(ForkingPickler.dumps(self.make))  # now, while Python notes which files go along
+        return _First, (None,)
+
+
+def _work(connection: Connection, first: _First, run: int, served: bool) -> None:
     """Make batches until the run closes the pipe.
 
     Args:
-        connection: tasks come, and batches go; run: process id; served: a fork server stands between.
+        connection: tasks come, and batches go; first: makes them; run: process id; served: a fork server stands
+            between.
     """
     # A run that is killed before the pipe's other end is closed everywhere would leave this process waiting for ever.
     leave_with(run, ALONE, served=served)
@@ -327,6 +349,7 @@ def _work(connection: Connection, make: Make, run: int, served: bool) -> None:
     # until a large block has been freed once.
     _plain_room(HEAP)
     try:
+        make = first.make or connection.recv()
         connection.send(("ready", -1, None))
         while True:
             ticket, plain, task = connection.recv()
