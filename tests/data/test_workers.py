@@ -255,6 +255,29 @@ def test_batches_are_bit_equal_however_workers_start(toy, two, wanted, told, met
     assert not told
 
 
+@forks
+def test_iterations_that_are_left_and_iterations_inside_others_wait_for_nothing(toy, two, told):
+    wanted = list(loader(toy, batch=1))
+    with contextlib.closing(loader(toy, 2, batch=1)) as load:
+        for _ in range(150):  # each leaves tasks behind, and answers that nobody takes
+            assert same([next(iter(load))], wanted[:1])
+        assert load._workers._kept == {}
+        assert all(w.given <= load._workers.ahead for w in load._workers._workers)
+        seen, inner = [], []
+        for batch in load:
+            seen.append(batch)
+            inner.append(next(iter(load)))
+        assert same(seen, wanted)
+        assert all(same([b], wanted[:1]) for b in inner)
+        assert same(list(load), wanted)
+        first, second = iter(load), iter(load)
+        pairs = list(zip(first, second, strict=True))
+        assert same([a for a, _ in pairs], wanted)
+        assert same([b for _, b in pairs], wanted)
+        assert load._workers._kept == {}
+    assert not told
+
+
 SCRIPT = """
 import multiprocessing, sys
 from pathlib import Path

@@ -20,9 +20,10 @@ import tempfile
 import time
 import traceback
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.reduction import ForkingPickler
@@ -62,6 +63,8 @@ class _Worker:
     process: Any
     connection: Connection
     ready: bool = False  # it has begun to work
+    waiting: deque[tuple[int, Any]] = field(default_factory=deque)  # tickets and tasks it has not been given yet
+    given: int = 0  # tasks it has been given and not answered
 
 
 class Workers:
@@ -92,7 +95,9 @@ class Workers:
         if _UNGUARDED and self.method != "fork":
             raise NoWorkersError(*_UNGUARDED)
         self._plain = False  # memory cannot be handed over: let the bytes come through the pipe
-        self._ticket = 0  # tasks are numbered, so that what an abandoned iteration left is known
+        self._ticket = 0  # tasks are numbered, over all iterations
+        self._live: list[range] = []  # tickets of the iterations under way
+        self._kept: dict[int, tuple[str, Any, Batch | None]] = {}  # answers that another iteration will ask for
         self._workers: list[_Worker] = []
         self._thread = ThreadPoolExecutor(1, initializer=_use_gpu, initargs=_gpu()) if pin else None
         self._end = weakref.finalize(self, _end, self._workers, os.getpid())
@@ -121,29 +126,43 @@ class Workers:
             UserError: of a batch. LostWorkerError: a worker has ended. NoWorkersError: one could not begin.
             RuntimeError: a fault in a worker, with its traceback.
         """
-        first, count, sent = self._ticket, len(self._workers), 0
+        count = len(self._workers)
+        tickets = range(self._ticket, self._ticket + len(tasks))
         self._ticket += len(tasks)
+        self._live.append(tickets)
         early: Future[Batch] | None = None
-        for due, task in enumerate(tasks):
-            if not due:
-                sent = self._send(tasks, first, 0, self.ahead * count)
-            batch = self._pinned(self._receive(due % count, first + due, task)) if early is None else early.result()
-            sent = self._send(tasks, first, sent, due + 1 + self.ahead * count)
-            early = None
-            if self._thread is not None and due + 1 < len(tasks) and self._workers[(due + 1) % count].connection.poll():
-                early = self._early((due + 1) % count, first + due + 1, tasks[due + 1])
-            yield batch
+        try:
+            for i, task in enumerate(tasks):
+                self._workers[i % count].waiting.append((tickets[i], task))
+            for worker in self._workers:
+                self._give(worker)
+            for due, task in enumerate(tasks):
+                batch = (
+                    self._pinned(self._receive(due % count, tickets[due], task)) if early is None else early.result()
+                )
+                early = None
+                following = (due + 1) % count
+                if self._thread is not None and due + 1 < len(tasks) and self._workers[following].connection.poll():
+                    early = self._early(following, tickets[due + 1], tasks[due + 1])
+                yield batch
+        finally:  # also where the iteration is left before its end
+            self._live.remove(tickets)
+            self._kept = {k: v for k, v in self._kept.items() if k not in tickets}
+            for worker in self._workers:
+                worker.waiting = deque(w for w in worker.waiting if w[0] not in tickets)
 
-    def _send(self, tasks: Sequence[Any], first: int, sent: int, limit: int) -> int:
-        """Hand out tasks up to a number. They are small: a worker's pipe has room for all that it may have."""
-        for i in range(sent, min(limit, len(tasks))):
+    def _give(self, worker: _Worker) -> None:
+        """Hand out tasks. They are small, and a worker has no more of them at a time than its pipe has room for, so
+        this never waits."""
+        while worker.waiting and worker.given < self.ahead:
+            ticket, task = worker.waiting.popleft()
+            worker.given += 1
             with contextlib.suppress(OSError):  # the worker has ended, which is told when its batch is due
-                self._workers[i % len(self._workers)].connection.send((first + i, self._plain, tasks[i]))
-        return max(sent, min(limit, len(tasks)))
+                worker.connection.send((ticket, self._plain, task))
 
     def _receive(self, number: int, ticket: int, task: Any) -> Batch:
         worker = self._workers[number]
-        while True:
+        while ticket not in self._kept:
             self._wait(worker)
             try:
                 kind, found, content = worker.connection.recv()
@@ -151,8 +170,13 @@ class Workers:
                 batch = _taken(worker.connection, kind, content)
             except (EOFError, ConnectionError):
                 self._raise_ended(worker)
-            if found == ticket:
-                break
+            if found < 0:  # it has begun
+                continue
+            worker.given -= 1
+            self._give(worker)
+            if any(found in tickets for tickets in self._live):  # else its iteration was left
+                self._kept[found] = kind, content, batch
+        kind, content, batch = self._kept.pop(ticket)
         if kind == "error":
             raise content
         if kind == "fault":
@@ -242,7 +266,10 @@ class Workers:
             _UNGUARDED[:] = f"{main} starts anew in every worker that imports it", "", GUARD
             raise NoWorkersError(*_UNGUARDED)
         if not worker.ready and not forked and (code is None or code >= 0):
-            raise NoWorkersError(f"loader workers cannot start: they end with code {code}, see above")
+            main = getattr(sys.modules["__main__"], "__file__", None) or "the main script"
+            told = f"loader workers cannot start: they end with code {code} (see above) where they import {main}"
+            _UNGUARDED[:] = told, "", GUARD
+            raise NoWorkersError(*_UNGUARDED)
         raise LostWorkerError(f"{self.told}loader worker {number} (process {pid}) {_how(code)}", mend=_hint(code))
 
     # Page-locked memory
@@ -261,7 +288,7 @@ class Workers:
             return failed
 
 
-_UNGUARDED: list[str] = []  # the error, once a worker has found that the main script has no guard
+_UNGUARDED: list[str] = []  # the error, once workers could not import the main script: it has no guard, or fails
 # A forked process must not hold the run's ends of the pipes: workers would not see that the run has ended.
 _ENDS: weakref.WeakSet[Connection] = weakref.WeakSet()
 
