@@ -576,7 +576,7 @@ def test_a_signal_to_the_whole_group_saves_and_the_command_told_goes_on(given, t
     log = (tmp_path / "run.log").read_text()
     assert "Traceback" not in log
     command = shlex.split(log.split("Go on with: ")[1].splitlines()[0])
-    assert spawn(*command[4:], out=tmp_path / "run.log").wait() == 0
+    assert spawn(*command[command.index("train") + 1 :], out=tmp_path / "run.log").wait() == 0
     assert same(left(folder), left(folder.with_name("whole")))
 
 
@@ -586,7 +586,10 @@ def test_a_signal_to_the_whole_group_saves_and_the_command_told_goes_on(given, t
 @pytest.mark.slow
 @pytest.mark.skipif(multiprocessing.get_start_method() != "fork", reason="its workers are there at once")
 @pytest.mark.parametrize(("epoch", "batch"), [(0, 3), (1, 6)])  # the second: the validation's worker
-def test_a_run_whose_worker_is_killed_is_saved_and_ends_as_one_that_was_not(given, whole, epoch, batch):
+def test_a_run_whose_worker_is_killed_is_saved_and_ends_as_one_that_was_not(
+    given, whole, epoch, batch, caplog, monkeypatch
+):
+    monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
     trainer = DetectionTrainer(overrides={**given, "workers": 2})
 
     def kill():
@@ -614,9 +617,8 @@ def test_a_run_whose_worker_is_killed_is_saved_and_ends_as_one_that_was_not(give
     assert "was ended by SIGKILL" in text
     # The batch after may have been there already.
     assert re.search(rf"in epoch {epoch + 1} after [{batch}{batch + 1}] batches, and the run is saved", text)
-    command = shlex.split(text.split("go on with: ")[1].rstrip(")"))
-    assert command[:4] == ["python", "-m", "ultralytics", "train"]
-    assert main([*command[3:], "workers=0"]) == 0
+    command = shlex.split(caplog.text.split("Go on with: ")[1].splitlines()[0])
+    assert main([*command[command.index("train") :], "workers=0"]) == 0
     assert same(left(trainer.save_dir), whole)
 
 

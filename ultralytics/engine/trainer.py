@@ -378,7 +378,8 @@ class BaseTrainer(ABC):
         Raises:
             LostWorkerError: always.
         """
-        place = f"in epoch {self.finished + 1} after {counted(self.batches_done, 'batch')}"
+        done = f"after {counted(self.batches_done, 'batch')}" if self.batches_done else "before its first batch"
+        place = f"in epoch {self.finished + 1} {done}"
         if self.over:
             place = "before the best weights were validated"
         elif self.team.many:  # the others are at work, and take no part in a save
@@ -386,8 +387,9 @@ class BaseTrainer(ABC):
         else:
             self.save_sound()
             place += ", and the run is saved"
-        mend = f"{error.mend}; go on with: {resume_command(self.save_dir, self.args.plugins)}"
-        raise LostWorkerError(f"{error.what} {place}", mend=mend.removeprefix("; ")) from None
+        # A line of its own, which can be copied.
+        LOGGER.info("Go on with: %s", resume_command(self.save_dir, self.args.plugins))
+        raise LostWorkerError(f"{error.what} {place}", mend=error.mend) from None
 
     def _tell_stop(self, begun: bool, agreed: bool) -> None:
         """Save where a signal stopped the run, and say how to go on."""
