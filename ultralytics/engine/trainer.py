@@ -388,7 +388,7 @@ class BaseTrainer(ABC):
             self.save_sound()
             place += ", and the run is saved"
         # A line of its own, which can be copied.
-        LOGGER.info("Go on with: %s", resume_command(self.save_dir, self.args.plugins))
+        LOGGER.warning("Go on with: %s", resume_command(self.save_dir, self.args.plugins))
         raise LostWorkerError(f"{error.what} {place}", mend=error.mend) from None
 
     def _tell_stop(self, begun: bool, agreed: bool) -> None:
