@@ -40,6 +40,7 @@ from ultralytics.data.labels import scan
 from ultralytics.engine.device import mixed_precision, select_device
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils.console import say
 from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.images import imwrite
 from ultralytics.utils.loss import v8DetectionLoss
@@ -139,6 +140,7 @@ def val(model: str, data: str, imgsz: int, batch: int, workers: int, threads: in
             imgsz=imgsz,
             batch=batch,
             workers=workers,
+            threads=threads,
             plots=False,
             device=device,
             project=project,
@@ -177,7 +179,7 @@ def labels(images: int, boxes: int, epochs: int, workers: int) -> dict[str, Any]
             load.set_epoch(epoch)
             for batch in load:
                 assert len(batch["img"])
-            worker.append([memory_of(w.pid) for w in load._loader._iterator._workers])
+            worker.append([memory_of(pid) for pid in load.worker_pids])
     mean = {kind: [statistics.mean(m[kind] for m in ms) for ms in worker] for kind in ("Rss", "Pss")}
     return {
         "first_scan_seconds": seconds[0],
@@ -203,12 +205,12 @@ def write_split(root: Path, images: int, boxes: int) -> None:
             target.hardlink_to(root / "images" / f"{i % 100:06d}.png")
         rows = np.column_stack([rng.integers(0, 80, boxes), rng.uniform(0.3, 0.7, (boxes, 4))])
         text = "".join(f"{int(c)} {x:.6f} {y:.6f} {w:.6f} {h:.6f}\n" for c, x, y, w, h in rows)
-        (root / "labels" / f"{i:06d}.txt").write_text(text)
+        (root / "labels" / f"{i:06d}.txt").write_text(text, encoding="utf-8")
 
 
 def memory_of(process: int | str) -> dict[str, int]:
     """Resident (Rss) and proportional (Pss) bytes of a process."""
-    lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()[1:]
+    lines = Path(f"/proc/{process}/smaps_rollup").read_text(encoding="utf-8").splitlines()[1:]
     return {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines}
 
 
@@ -235,6 +237,7 @@ def safety(
     torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as project:
         given = {"data": data, "model": model, "imgsz": imgsz, "batch": batch, "device": device, "project": project}
+        given["threads"] = threads
         trainer = DetectionTrainer(overrides={**given, "workers": 0, "plots": False, "preflight": False, "nbs": batch})
         trainer._setup()
         trainer.model.train()
@@ -301,7 +304,7 @@ def safety(
 def main(words: list[str]) -> int:
     """Run one measurement."""
     if {"-h", "--help", "help"} & set(words):
-        print(__doc__)
+        say(str(__doc__))
         return 0
     try:
         what = words[0] if words else ""
@@ -320,9 +323,9 @@ def main(words: list[str]) -> int:
         kinds = {"step": step, "loader": loader, "val": val, "labels": labels, "safety": safety}
         result = kinds[what](**options)
     except UserError as e:
-        print(f"error: {e}", file=sys.stderr)
+        say(f"error: {e}", error=True)
         return 2
-    print(json.dumps({"what": what, **{k: v for k, v in options.items() if k not in result}, **result}))
+    say(json.dumps({"what": what, **{k: v for k, v in options.items() if k not in result}, **result}))
     return 0
 
 

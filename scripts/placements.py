@@ -20,6 +20,7 @@ from ultralytics import YOLO
 from ultralytics.cfg.config import parse_value
 from ultralytics.nn.summary import explain
 from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils.console import say
 from ultralytics.utils.errors import ConfigError, UserError
 
 # Row of the table → model YAML and the rule by which pretrained tensors find their layers.
@@ -110,10 +111,10 @@ def sizes(scales: str = "nsmlx") -> list[str]:
 def main(words: list[str]) -> int:
     """Run what is asked for."""
     if {"-h", "--help", "help"} & set(words):
-        print(__doc__)
+        say(str(__doc__))
         return 0
     if words == ["sizes"]:
-        print("\n".join(sizes()))
+        say("\n".join(sizes()))
         return 0
     try:
         options = dict(DEFAULTS)
@@ -134,12 +135,12 @@ def main(words: list[str]) -> int:
         for seed in options["seeds"]:
             for row in options["rows"]:
                 results.append(run(row, seed, options))
-                print(json.dumps(results[-1]), flush=True)
+                say(json.dumps(results[-1]))
     except UserError as e:
-        print(f"error: {e}", file=sys.stderr)
+        say(f"error: {e}", error=True)
         return 2
     results.sort(key=lambda r: options["rows"].index(r["row"]))
-    print("\n".join(["", *table(results, options["seeds"])]))
+    say("\n".join(["", *table(results, options["seeds"])]))
     return 0
 
 

@@ -345,7 +345,7 @@ def archives(canary: Path) -> Makers:
         "the legacy tar": tar,
         "a bare pickle": lambda p: p.write_bytes(pickle.dumps(Reduced(os.system, f"touch {canary}"))) and None,
         "cut short": cut,
-        "a text file": lambda p: p.write_text("weights\n") and None,
+        "a text file": lambda p: p.write_text("weights\n", encoding="utf-8") and None,
         "an empty file": lambda p: p.write_bytes(b"") and None,
         "zeros": lambda p: p.write_bytes(bytes(10_000)) and None,
         "a directory": lambda p: p.mkdir(),

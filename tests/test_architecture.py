@@ -1,6 +1,7 @@
 """Rules of docs/architecture.md that the code must keep."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -149,3 +150,116 @@ def test_imports_inside_functions_say_why():
                 first = min(inner, key=lambda n: n.lineno)
                 block = range(first.lineno - 1, max(n.end_lineno for n in inner))
                 assert any("#" in lines[i] for i in block), f"{file}:{first.lineno}"
+
+
+# Standard output and files: which characters they take is said, and never left to the machine.
+
+OURS = [
+    *FILES,
+    *sorted((PACKAGE.parent / "scripts").glob("*.py")),
+    *(PACKAGE.parent / n for n in ("setup.py", "tests/conftest.py", "tests/hostile.py", "tests/watch.py")),
+]
+PRINTING = {"utils/console.py", "__main__.py"}  # the one place, and what runs where even that may be missing
+BARE = {"scripts/check_env.py", "setup.py"}  # run without the package
+
+
+def words_of(call):
+    """The keywords of a call."""
+    return {k.arg for k in call.keywords}
+
+
+def mode_of(call, place):
+    """The constant mode of a call that opens a file, None where it says none."""
+    modes = [k.value for k in call.keywords if k.arg == "mode"] + call.args[place : place + 1]
+    return modes[0].value if modes and isinstance(modes[0], ast.Constant) else None
+
+
+def leaves_the_encoding_open(call):
+    """Whether a call reads or writes text in the encoding of whatever machine it runs on."""
+    name = dotted(call.func)
+    method = name.rpartition(".")[2] if "." in name else ""
+    if words_of(call) & {"encoding", "encoding_errors"} or None in words_of(call):
+        return False
+    if name in ("open", "io.open", "os.fdopen"):
+        return "b" not in (mode_of(call, 1) or "")
+    if name in ("TextIOWrapper", "io.TextIOWrapper", "logging.FileHandler"):
+        return len(call.args) < 2
+    if method in ("read_text", "write_text"):
+        return len(call.args) < (1 if method == "read_text" else 2)
+    if method == "open":  # of a path; of an archive, an image or a URL the first argument is no mode
+        return bool(set(mode_of(call, 0) or "x") <= set("rwaxt+")) and (not call.args or mode_of(call, 0) is not None)
+    if method in ("NamedTemporaryFile", "TemporaryFile"):
+        return "b" not in (mode_of(call, 0) or "b")
+    if name.startswith("subprocess.") or method in ("Popen", "check_output"):
+        return bool(words_of(call) & {"text", "universal_newlines"})
+    return False
+
+
+@pytest.mark.parametrize("file", OURS, ids=lambda f: f.relative_to(PACKAGE.parent).as_posix())
+def test_text_has_an_encoding_and_goes_through_one_place(file):
+    name = file.relative_to(PACKAGE).as_posix() if file.is_relative_to(PACKAGE) else ""
+    other = file.relative_to(PACKAGE.parent).as_posix()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call):
+            assert not leaves_the_encoding_open(node), f"{file}:{node.lineno} names no encoding"
+            called = dotted(node.func)
+            free = name in PRINTING or other in BARE or other.startswith("tests/")
+            assert free or called != "print", f"{file}:{node.lineno} prints; use utils.console or LOGGER"
+            assert free or not called.startswith(("sys.stdout.w", "sys.stderr.w")), f"{file}:{node.lineno}"
+
+
+@pytest.mark.parametrize(
+    ("text", "open_"),
+    [
+        ("open(p)", True), ("open(p, 'w')", True), ("open(p, mode='a')", True), ("open(p, 'rb')", False),
+        ("open(p, encoding='utf-8')", False), ("p.read_text()", True), ("p.write_text(t)", True), ("p.open()", True),
+        ("p.open('w')", True), ("p.open('rb')", False), ("zip.open(entry)", False), ("Image.open('a.png')", False),
+        ("p.write_text(t, encoding='utf-8')", False), ("subprocess.run(w, text=True)", True),
+        ("subprocess.run(w)", False), ("tempfile.NamedTemporaryFile('w')", True), ("NamedTemporaryFile()", False),
+        ("io.TextIOWrapper(b)", True), ("read_text(path, error)", False), ("os.open(p, os.O_RDWR)", False),
+    ],
+)  # fmt: skip
+def test_an_open_encoding_is_noticed(text, open_):
+    assert leaves_the_encoding_open(ast.parse(text).body[0].value) == open_
+
+
+# Numbers and what they count: utils.text.counted knows one from many.
+NOUNS = "images epochs batches threads boxes classes processes objects modules pictures times"
+UNCOUNTED = re.compile(
+    rf"(?<!of )(?<!its )(?<!of the )(?<!all )(?:%d|%i|\x00) (?:{'|'.join(NOUNS.split())})(?![\w(/-])"
+)
+
+
+def put_in(value):
+    """The text of an f-string's part; \\0 for a number, for all that can be told, \\1 for a name."""
+    if isinstance(value, ast.Constant):
+        return value.value
+    return "\1" if getattr(value.value, "id", "") in ("name", "split", "first", "like") else "\0"
+
+
+def texts_of(tree):
+    """(line, text) of every string but docstrings, with \\0 for what an f-string puts in."""
+    parts = {id(v) for n in ast.walk(tree) if isinstance(n, ast.JoinedStr) for v in n.values}
+    parts |= {id(n.value) for n in ast.walk(tree) if isinstance(n, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            yield node.lineno, "".join(map(put_in, node.values))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in parts:
+            yield node.lineno, node.value
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
+def test_one_is_not_many(file):
+    """ "1 threads" and "1 epochs" are written with `counted`; a number that cannot be one says so: `# at least two`."""
+    source = file.read_text(encoding="utf-8")
+    lines = source.splitlines()
+    for number, text in texts_of(ast.parse(source)):
+        said = "# at least two" in "\n".join(lines[max(number - 2, 0) : number + 1])
+        assert said or not UNCOUNTED.search(text), f"{file}:{number} {text!r}"
+
+
+def test_a_number_without_its_singular_is_noticed():
+    tree = ast.parse(
+        "log('%d epochs', n)\nx = f'{n} threads'\nx = f'{a} of {b} images'\nx = f'{n} imagesets'\nx = f'{n:,} boxes'"
+    )
+    assert sorted(n for n, t in texts_of(tree) if UNCOUNTED.search(t)) == [1, 2, 5]

@@ -70,6 +70,11 @@ def command(*words, cwd):
         (["prepare", "bccd", "source=gone", "out=x"], "there is no such source"),
         (["prepare", "yolo", "source=gone"], "there is no such source"),
         (["prepare", "yolo", "source=."], "out is missing"),
+        (["prepare", "labelme", "source=."], "out is missing"),
+        (["prepare", "kitti", "out=x"], "source is missing"),
+        (["prepare", "auto", "source=gone", "out=x"], "there is no such source"),
+        (["prepare", "coco", "source=gone", "out=x", "test=a"], "test=a must be a part of the images"),
+        (["prepare", "bccd", "val=0.2"], "unknown key 'val'"),
         (["val", "mode=train", "model=yolov8n.yaml"], "contradicts"),
         (["train", "device=7", "model=yolov8n.yaml", "data=shapes.yaml"], "device=7"),
         (["train", "device=gpu", "model=yolov8n.yaml", "data=shapes.yaml"], "device=gpu is unknown"),
@@ -206,6 +211,15 @@ def test_a_fault_of_ours_is_not_hidden(monkeypatch):
     monkeypatch.setattr("ultralytics.cli._dispatch", broken)
     with pytest.raises(RuntimeError, match="ours"):
         main(["train"])
+
+
+def test_too_few_open_files_are_one_line(monkeypatch, capsys):
+    def full(*_):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("ultralytics.cli._dispatch", full)
+    assert main(["val"]) == 2
+    assert capsys.readouterr().err == "error: no more files can be opened (raise the limit: ulimit -n)\n"
 
 
 def test_a_full_disk_is_one_line_wherever_it_is_noticed(monkeypatch, capsys):

@@ -77,7 +77,7 @@ def run(words: list[str], file: str) -> int:
         pickle.loads(b"cos\nsystem\n(Vtrue\ntR.")
         exec(compile("pass", "/stranger.py", "exec"))  # noqa: S102  # what the watch is for
         bytearray(b"x") * (int(file) * 2**20)
-        Path("/dev/full").write_text("")
+        Path("/dev/full").write_text("", encoding="utf-8")
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM).connect(("127.0.0.1", 9))
         return 0
     if words[0] not in ("python", "load"):
@@ -96,14 +96,14 @@ def run(words: list[str], file: str) -> int:
 def resident(peak: bool = False) -> int:
     """MB that this process holds now, or the most since `forget_peak`. Not `ru_maxrss`, which outlives the start of a
     program: a child's begins at what its parent held."""
-    fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines())
     return int(fields["VmHWM" if peak else "VmRSS"].split()[0]) // 1024
 
 
 def forget_peak() -> None:
     """Let the next peak be that of the next command; where the system does not allow it, it is the largest so far."""
     with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
 def expired(*_: object) -> None:
@@ -112,13 +112,13 @@ def expired(*_: object) -> None:
 
 def main() -> None:
     global watching, writable
-    job = json.loads(Path(sys.argv[1]).read_text())
+    job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     writable = os.path.realpath(job["folder"])
     from ultralytics.models.yolo.model import YOLO  # what the commands import, so that the limit is theirs alone
 
     with contextlib.redirect_stdout(io.StringIO()):
         YOLO("yolov8n.yaml")
-    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    taken = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (taken + MEMORY, resource.RLIM_INFINITY))
     sys.addaudithook(hook)
     signal.signal(signal.SIGALRM, expired)

@@ -1,13 +1,19 @@
-"""`python -m ultralytics MODE key=value …`."""
+"""`python -m ultralytics MODE key=value …`, or from any folder `python CLONE/ultralytics MODE key=value …`."""
 
 import os
 import sys
+
+if not __package__:  # started by its folder, which is the first place to import from then
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def run() -> int:
     """The command line; a missing package is told as what it is, and so is an interruption while it is imported."""
     try:
-        from ultralytics.cli import main  # here, so that its imports are inside the try
+        from ultralytics.utils.console import prepare_streams  # here, so that imports are inside the try
+
+        prepare_streams()
+        from ultralytics.cli import main  # as above
 
         return main()
     except ModuleNotFoundError as e:

@@ -1,16 +1,17 @@
 """The command line: MODE key=value …
 
 Exit codes: 0 done, 1 a fault of ours (a traceback), 2 a mistake of the user's (one line), 130 interrupted, 141 nobody
-reads the output any more, 143 ended by SIGTERM; a training run has saved before it leaves with 130 or 143.
+reads the output any more, 143 ended by SIGTERM, 129 by SIGHUP; a training run has saved before it leaves with 129, 130
+or 143. `predict` leaves with 2 after everything is done where a video could be read in part only.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
 import re
-import select
 import shlex
 import sys
 import traceback
@@ -21,7 +22,9 @@ from typing import Any
 from ultralytics import REFERENCE_VERSION, __version__
 from ultralytics.cfg.config import KNOBS, MODE_DEFAULTS, check_switches, get_cfg, parse_value, parse_word, unknown_key
 from ultralytics.cfg.model import ModelSpec, load_model_spec
+from ultralytics.cfg.paths import MODEL_HINT, data_hint, weights_hint
 from ultralytics.cfg.surgery import describe_change, insert_rows, remove_rows, replace_rows, set_plugins
+from ultralytics.utils import console
 from ultralytics.utils.errors import (
     ConfigError,
     FinishedRunError,
@@ -32,7 +35,7 @@ from ultralytics.utils.errors import (
     nearest,
 )
 from ultralytics.utils.files import user_path
-from ultralytics.utils.log import setup_console
+from ultralytics.utils.log import LOGGER, setup_console
 from ultralytics.utils.text import one_line, printable
 from ultralytics.utils.yaml import parse_yaml
 
@@ -88,28 +91,40 @@ EDIT_KEYS = {
     "replace": {"model": "model YAML to start from", "rows": _ROWS, "module": _MODULE, **_EDIT_KEYS},
     "remove": {"model": "model YAML to start from", "rows": _ROWS, **_EDIT_KEYS},
 }
+_FONT = "for class names: a font file, or an installed one's name (one that has the letters)"
 CHECK_DATA_KEYS = {
     "data": "data set YAML",
     "split": "splits to read, as train,val (all of the YAML)",
     "near": "look for near-duplicate images too (True)",
+    "font": _FONT,
     "out": "folder for report.json, report.txt and check.png (runs/check-data, numbered)",
     "overwrite": "write into a folder that holds other files too (False)",
     "json": "print the report as JSON for programs; also written --json",
 }
 _PLACED = {"images": "copy, or link for hard links (copy)"}
+_DRAWN = {
+    "val": "part of the images to draw as val, where the source has no val split (0)",
+    "test": "part of the images to draw as test, where it has no test split (0)",
+    "seed": "of that draw (0)",
+}
 _FETCHED = {
     "download": "fetch the published archives into OUT/../downloads (False)",
     "mirror": "URL of a folder that holds the same archives",
 }
 PREPARE_KEYS = {
+    "auto": {
+        "source": "folder or file with annotations of any kind that is read here; which, is seen from its contents",
+        "out": "folder to make",
+        **_DRAWN,
+        **_PLACED,
+    },
     "shapes": {"out": "folder to draw into (data/shapes)", "seed": "of the drawing (0)"},
     "voc": {
-        "source": "folder or archive with Annotations, JPEGImages and ImageSets/Main, or with the published archives",
+        "source": "folder or archive with images and XML files, in folders of any names, or the published archives",
         "out": "folder to make (data/VOC for the published data set)",
         "names": "class names in the order of their ids, as [a,b] (alphabetical)",
         "one_based": "whether pixels count from 1: True, False (auto)",
-        "val": "part of the images to draw as val, where there is no val split (0)",
-        "seed": "of that draw (0)",
+        **_DRAWN,
         **_PLACED,
         **_FETCHED,
     },
@@ -117,21 +132,36 @@ PREPARE_KEYS = {
         "source": "folder or archive of COCO 2017, of an export with a JSON per split, or an instances JSON; or [a,b]",
         "out": "folder to make (data/coco for the published data set)",
         "images": "folder of the images of a JSON; copy, or link for hard links; or both, as [folder,link] (copy)",
+        **_DRAWN,
         **_FETCHED,
     },
     **{
-        kind: {"source": what, "out": f"folder to make (data/{kind})", **_PLACED, **_FETCHED}
-        for kind, what in (
-            ("coco128", "coco128.zip, or its folder"),
-            ("bccd", "clone of BCCD_Dataset, its archive, or the folder BCCD in it"),
-            ("visdrone", "folder with VisDrone2019-DET-train, -val and -test-dev, packed or not"),
+        kind: {"source": what, "out": f"folder to make (data/{kind})", **drawn, **_PLACED, **_FETCHED}
+        for kind, what, drawn in (
+            ("coco128", "coco128.zip, or its folder", _DRAWN),
+            ("bccd", "clone of BCCD_Dataset, its archive, or the folder BCCD in it", {}),
+            ("visdrone", "folder with VisDrone2019-DET-train, -val and -test-dev, packed or not", _DRAWN),
         )
     },
     "yolo": {
-        "source": "data set YAML, or folder or archive with images and labels",
+        "source": "data set YAML, or folder or archive with images and label files (also CVAT's and darknet's)",
         "out": "folder to make",
-        "names": "class names in the order of their ids, as [a,b] (those of the YAML)",
+        "names": "class names in the order of their ids, as [a,b] (those of the YAML, classes.txt, obj.names, …)",
+        **_DRAWN,
         **_PLACED,
+    },
+    **{
+        kind: {
+            "source": what,
+            "out": "folder to make",
+            "names": "class names in the order of their ids, as [a,b] (alphabetical)",
+            **_DRAWN,
+            **_PLACED,
+        }
+        for kind, what in (
+            ("labelme", "folder or archive with labelme's JSON files and their images, in folders of any names"),
+            ("kitti", "folder or archive with KITTI label files and their images, such as label_2 and image_2"),
+        )
     },
 }
 EXPORT_COCO_KEYS = {
@@ -159,6 +189,7 @@ SHOW_KEYS = {
     "n": "images, 1 to 64 (16)",
     "seed": "of the choice and the augmentation (0)",
     "imgsz": "side of a sample, pixels (640)",
+    "font": _FONT,
     "out": "the picture, .jpg or .png (runs/show/DATA-SPLIT.jpg, numbered)",
     "overwrite": "replace an existing file (False)",
 }
@@ -170,18 +201,14 @@ STORAGE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.E
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    setup_console()
+    setup_console(error=False)
     try:
-        code = _dispatch(words)
-        sys.stdout.flush()
-        return code
-    except BrokenPipeError:
-        if not _reader_left():
-            raise
+        return _dispatch(words)
+    except _ReaderLeftError:
         return 128 + 13  # as a process that SIGPIPE ended
     except FinishedRunError as e:
         if os.environ.get("RANK", "0") == "0":
-            print(e)
+            console.say(str(e))
         return 0
     except UserError as e:
         _tell(e, " ".join(str(e).split()))
@@ -190,6 +217,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         _tell(e, str(e))
         return 1
     except OSError as e:
+        if e.errno in (errno.EMFILE, errno.ENFILE):
+            _tell(e, "no more files can be opened (raise the limit: ulimit -n)")
+            return 2
         if e.errno not in STORAGE_ERRORS:
             return _fault(e)
         mend = "" if e.errno == errno.ENAMETOOLONG else " (free some space or choose another project=)"
@@ -197,10 +227,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         if os.environ.get("RANK", "0") == "0" and "ULTRALYTICS_LAUNCHED" not in os.environ:
-            print("interrupted", file=sys.stderr)
+            console.say("interrupted", error=True)
         return 130
     except Exception as e:
         return _fault(e)
+    finally:
+        setup_console(error=False)  # `--json` is over, and a program may go on
+        console.settle()
 
 
 def _many() -> bool:
@@ -215,7 +248,7 @@ def _tell(error: Exception, line: str) -> None:
         line = f"rank {os.environ.get('RANK', '?')}: {line}"
         if not leave_trace(error, line) or LAUNCHED in os.environ:
             return
-    print(f"error: {line}", file=sys.stderr)
+    console.say(f"error: {line}", error=True)
 
 
 def _fault(error: Exception) -> int:
@@ -226,27 +259,35 @@ def _fault(error: Exception) -> int:
 
     rank = os.environ.get("RANK", "?")
     if leave_trace(error, f"rank {rank}: {type(error).__name__}: {' '.join(str(error).split())}"):
-        print(f"rank {rank}:\n{''.join(traceback.format_exception(error))}", end="", file=sys.stderr)
+        console.tell(f"rank {rank}:\n{''.join(traceback.format_exception(error))}", sys.stderr)
     return 1
 
 
-def _reader_left() -> bool:
-    """Whether whoever read our output has closed it (`… | head`). If so, what is unwritten goes nowhere, quietly."""
-    if not hasattr(select, "poll"):  # Windows
-        return False
-    poll = select.poll()
-    poll.register(sys.stdout, 0)
-    if not any(event & select.POLLERR for _, event in poll.poll(0)):
-        return False
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return True
+class _ReaderLeftError(Exception):
+    """Whoever read our output has closed it (`… | head`)."""
+
+
+def _answer(text: str) -> None:
+    """Print what a command was asked for. Unlike a message it must arrive.
+
+    Raises:
+        _ReaderLeftError: nobody wants it any more. UserError: it cannot be written.
+    """
+    try:
+        console.write(f"{printable(text)}\n", sys.stdout)
+    except BrokenPipeError:
+        raise _ReaderLeftError from None
+    except OSError as e:
+        if os.name == "nt" and e.errno == errno.EINVAL:  # how Windows tells a closed pipe
+            raise _ReaderLeftError from None
+        raise UserError(f"it cannot be written: {e.strerror or e}", "standard output") from None
 
 
 def _dispatch(words: list[str]) -> int:
     wants_help = any(w in ("-h", "--help", "help") for w in words)
     words = [w for w in words if w not in ("-h", "--help", "help")]
     if any(w in ("--version", "-V", "version") for w in words):
-        print(f"{__version__} (interface of ultralytics {REFERENCE_VERSION})")
+        _answer(f"{__version__} (interface of ultralytics {REFERENCE_VERSION})")
         return 0
     if words and words[0] == "train-as-rank":
         from ultralytics.models.yolo.detect.ranks import run_job  # torch takes seconds to import: not for --help
@@ -256,13 +297,13 @@ def _dispatch(words: list[str]) -> int:
     if words and words[0] == "detect":  # the reference's TASK word; this project has one task
         words = words[1:]
     if not words:
-        print(_overview())
+        _answer(_overview())
         return 0
     mode, rest = words[0], words[1:]
     if mode not in MODES:
         raise ConfigError(f"unknown mode {mode!r}", mend=nearest(mode, MODES) or f"one of {', '.join(MODES)}")
     if wants_help:
-        print(_help(mode, rest))
+        _answer(_help(mode, rest))
         return 0
     if mode == "prepare":
         return _prepare(rest)
@@ -294,7 +335,7 @@ def _run(mode: str, given: dict[str, Any]) -> int:
             raise ConfigError(f"{key} is a key of {' and '.join(modes)}, not of {mode}", mend="leave it out")
     model = given.get("model")
     if mode not in ("train", "check") and not model:
-        raise ConfigError("no model given", mend="model=runs/detect/train/weights/best.pt, or another .pt file")
+        raise ConfigError("no model given", mend=weights_hint())
     if given.get("mode") not in (None, mode, "train" if mode == "check" else mode):
         raise ConfigError(f"mode={given['mode']} contradicts the command {mode}")
     from ultralytics.engine.distributed import leave, several_devices  # torch takes seconds to import: not for --help
@@ -322,6 +363,12 @@ def _run(mode: str, given: dict[str, Any]) -> int:
     given.setdefault("save", True)
     for _ in yolo.predict(stream=True, _source="command line", **given):
         pass
+    assert yolo.predictor is not None
+    incomplete = yolo.predictor.incomplete
+    if incomplete:
+        file, what = next(iter(incomplete.items()))
+        more = f", and {len(incomplete) - 1} more as named above" if len(incomplete) > 1 else ""
+        raise UserError(f"{what}{more}", file, "everything that could be read is done")
     return 0
 
 
@@ -331,7 +378,7 @@ RENAMED = ("boxes", "line_thickness", "hide_labels", "hide_conf")
 def _info(given: dict[str, Any]) -> int:
     _known(given, INFO_KEYS, "info")
     if not given.get("model"):
-        raise ConfigError("no model given", mend="model=cfg/models/yolov8n-fla.yaml, or a .pt file")
+        raise ConfigError("no model given", mend=MODEL_HINT)
     imgsz, batch, nc = given.get("imgsz", 640), given.get("batch", 1), given.get("nc")
     size = imgsz if isinstance(imgsz, list) else [imgsz, imgsz]
     if len(size) != 2 or not all(type(n) is int and n >= 32 for n in size):
@@ -342,15 +389,15 @@ def _info(given: dict[str, Any]) -> int:
     from ultralytics.models.yolo.model import YOLO
 
     as_json = bool(given.get("json"))
-    setup_console(verbose=not as_json)
+    setup_console(verbose=not as_json, error=as_json)
     model = YOLO(str(given["model"]), scale=given.get("scale"), plugins=given.get("plugins"), nc=nc)
     setup_console(verbose=not as_json)
     report = model.explain((size[0], size[1]), batch)
     record = readable(model.ckpt.state.get("provenance")) if model.ckpt else {}
     if as_json:
-        print(json.dumps(report.to_dict() | ({"provenance": record} if record else {})))
+        _answer(json.dumps(report.to_dict() | ({"provenance": record} if record else {})))
     else:
-        print(printable("\n".join([*report.lines(), *(["", "Provenance"] if record else []), *describe(record)])))
+        _answer("\n".join([*report.lines(), *(["", "Provenance"] if record else []), *describe(record)]))
     return 0
 
 
@@ -358,26 +405,30 @@ def _check_data(given: dict[str, Any]) -> int:
     """Exit code 1 when something would stop a training, or cost it an image."""
     _known(given, CHECK_DATA_KEYS, "check-data")
     if not given.get("data"):
-        raise ConfigError("no data set given", mend="data=data/shapes.yaml")
+        raise ConfigError("no data set given", mend=data_hint())
     splits = _words(str(given["split"])) if given.get("split") else None
+    setup_console(error=bool(given.get("json")))
     out = user_path(given["out"]) if given.get("out") else None
     from ultralytics.data.check import check_data, check_place  # OpenCV takes a moment to import
     from ultralytics.engine.rundir import new_run_dir
-    from ultralytics.utils.plotting import plot_dataset
+    from ultralytics.utils.fonts import checked_font
+    from ultralytics.utils.plotting import optional, plot_dataset
 
+    font = checked_font(given.get("font"))
     if out is not None:
         check_place(out, given.get("overwrite", False))
     report = check_data(str(given["data"]), splits, given.get("near", True))
     try:
         out = new_run_dir(out.parent, out.name, True) if out else new_run_dir("runs", "check-data")
         report.write(out)
-        plot_dataset(report.boxes, report.per_image, report.shapes, report.names, out / "check.png")
+        with contextlib.redirect_stdout(sys.stderr), optional(out / "check.png"):  # stdout may be read as JSON
+            plot_dataset(report.boxes, report.per_image, report.shapes, report.names, out / "check.png", font)
     except UserError as e:  # those of run folders and pictures name project=
         raise UserError(e.what, e.where, "free some space or choose another out=") from None
     if given.get("json"):
-        print(json.dumps(report.to_dict()))
+        _answer(json.dumps(report.to_dict()))
     else:
-        print("\n".join([*report.lines(more=str(out / "report.txt")), f"written: {out}"]))
+        _answer("\n".join([*report.lines(more=str(out / "report.txt")), f"written: {out}"]))
     return 1 if report.count("error") else 0
 
 
@@ -389,7 +440,7 @@ def _edit(mode: str, given: dict[str, Any]) -> int:
             raise ConfigError(f"{key} is missing", mend=f"such as: {PROGRAM} {EXAMPLES[mode]}")
     if not given.get("out"):
         raise ConfigError("out is missing", mend="out=my.yaml")
-    model, out = str(given["model"]), Path(str(given["out"]))
+    model, out = str(given["model"]), user_path(str(given["out"]))
     if out.exists() and not given.get("overwrite"):
         raise ConfigError("it exists already", str(out), "give another out=, or overwrite=True")
     if not out.absolute().parent.is_dir():
@@ -416,9 +467,9 @@ def _edit(mode: str, given: dict[str, Any]) -> int:
     notes = check_edit(before, after)
     with open(out, "w", encoding="utf-8", newline="") as file:
         file.write(text)
-    print(f"written: {out}")
+    LOGGER.info("written: %s", out)
     for line in [*describe_change(before, after), *notes]:
-        print(f"  {printable(line)}")
+        LOGGER.info("  %s", line)
     return 0
 
 
@@ -470,15 +521,15 @@ def _prepare(words: list[str]) -> int:
     if kind == "coco":
         given |= {k: _paths(str(given[k])) for k in ("source", "images") if k in given}
     for path in _listed(given.get("source", [])):  # what is typed is judged before what is left out
-        if not user_path(path).exists():
+        if not os.path.exists(user_path(path)):
             raise MissingFileError("there is no such source", str(user_path(path).absolute()))
-    for key in ("source", "out") if kind == "yolo" else ():
+    for key in ("source", "out") if kind in ("auto", "yolo", "labelme", "kitti") else ():
         if not given.get(key):
-            raise ConfigError(f"{key} is missing", mend=f"{PROGRAM} prepare yolo source=FOLDER out=data/mine")
+            raise ConfigError(f"{key} is missing", mend=f"{PROGRAM} prepare {kind} source=FOLDER out=data/mine")
     from ultralytics.data import prepare  # OpenCV takes a moment to import
 
     made = getattr(prepare, f"prepare_{kind}")(**given)
-    print(_ready(made))
+    LOGGER.info(_ready(made))
     return 0
 
 
@@ -490,6 +541,7 @@ def _ready(made: Path) -> str:
 _PREPARE_VALUES: dict[str, tuple[tuple[type, ...], str]] = {
     "seed": ((int,), "an integer of 0 or more"),
     "val": ((int, float), "a part of the images, 0 or more and below 1"),
+    "test": ((int, float), "a part of the images, 0 or more and below 1"),
     "one_based": ((bool, str), "auto, True or False"),
 }
 
@@ -514,12 +566,12 @@ def _subset(given: dict[str, Any]) -> int:
 
     folds = given.pop("kfold", None)
     if folds is None:
-        print(_ready(subset(**given)))
+        LOGGER.info(_ready(subset(**given)))
         return 0
     if "val_n" in given:
         raise ConfigError("val_n has no meaning with kfold, which pools train and val", mend="leave it out")
     for made in kfold(k=folds, **given):
-        print(_ready(made))
+        LOGGER.info(_ready(made))
     return 0
 
 
@@ -548,7 +600,7 @@ def _show(given: dict[str, Any]) -> int:
     own = {k: v for k, v in given.items() if k in SHOW_KEYS and v is not None}
     changes = {k: v for k, v in given.items() if k not in SHOW_KEYS}
     split = str(own.pop("split", "train"))
-    print(f"written: {show(own.pop('data'), split, overrides=changes, source='command line', **own)}")
+    LOGGER.info("written: %s", show(own.pop("data"), split, overrides=changes, source="command line", **own))
     return 0
 
 
@@ -560,7 +612,7 @@ def _export_coco(given: dict[str, Any]) -> int:
     from ultralytics.data.prepare import export_coco  # OpenCV takes a moment to import
 
     split = given.get("split") or "val"
-    print(f"written: {export_coco(given['data'], given['out'], split, given.get('overwrite', False))}")
+    LOGGER.info("written: %s", export_coco(given["data"], given["out"], split, given.get("overwrite", False)))
     return 0
 
 
@@ -600,7 +652,7 @@ def _pairs(words: list[str], mode: str) -> dict[str, Any]:
 
 SWITCHES = ("copy", "download", "json", "near", "overwrite")  # of the other modes
 RUN_MODES = ("train", "val", "predict", "check")
-_TEXTS = ("cfg", "model", "module", "source", "out", "data", "split", "images", "mirror")
+_TEXTS = ("cfg", "model", "module", "source", "out", "data", "split", "images", "mirror", "font")
 
 
 def _overview() -> str:

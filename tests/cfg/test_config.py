@@ -3,7 +3,17 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ultralytics.cfg.config import KNOBS, UNSUPPORTED, Config, check_classes, get_cfg, parse_value, parse_word
+from ultralytics.cfg.config import (
+    KNOBS,
+    UNSUPPORTED,
+    WITHOUT_EFFECT,
+    Config,
+    check_classes,
+    get_cfg,
+    parse_value,
+    parse_word,
+    without_effect,
+)
 from ultralytics.utils.errors import ConfigError, MissingFileError
 
 
@@ -156,3 +166,78 @@ def test_classes_that_are_not_there_are_told():
         check_classes([0, 99], 80, "the model")
     with pytest.raises(ConfigError, match="no class 3"):
         check_classes(3, 3, "the data set")
+
+
+def test_imgsz_is_a_pair_in_predict_only():
+    for pair in ([320, 640], (320, 640), "320,640", "[320,640]", "(320, 640)", "320x640"):
+        config = get_cfg(None, {"imgsz": pair}, mode="predict")
+        assert (config.imgsz, config.frame) == (640, (320, 640))
+        assert get_cfg(config, mode="predict").frame == (320, 640)
+        for mode in ("train", "val"):
+            with pytest.raises(ConfigError, match=r"imgsz=\[320,640\]: a pair is possible in predict only.*imgsz=640"):
+                get_cfg(None, {"imgsz": pair}, mode=mode)
+    for one in ([640, 640], [640], 640.0, "640,640"):
+        assert get_cfg(None, {"imgsz": one}).frame == (640, 640)
+    config.set("imgsz", 128, "argument")
+    assert config.frame == (128, 128)
+    for wrong in ([1, 2, 3], [], [640, 9999], [8, 640], [640, "x"], [640, None], "a,b", [640, 1.5]):
+        with pytest.raises(ConfigError, match="imgsz"):
+            get_cfg(None, {"imgsz": wrong}, mode="predict")
+
+
+IDLE = [
+    ("train", {"patience": 5, "val": False}, "patience=5 has no effect: val=False, so no progress is measured"),
+    ("train", {"patience": 0, "val": False}, ""),
+    ("train", {"patience": 5}, ""),
+    ("train", {"save_period": 2, "save": False}, "save_period=2 has no effect: save=False"),
+    ("train", {"save_period": 7, "epochs": 6}, "save_period=7 has no effect: there are 6 epochs"),
+    ("train", {"save_period": 6, "epochs": 6}, ""),
+    ("train", {"save_period": 7, "epochs": 6, "time": 1.5}, "epochs=6 has no effect: time=1.5 decides"),
+    ("train", {"mosaic": 0.5, "rect": True}, "mosaic=0.5 has no effect: rect=True"),
+    ("train", {"mixup": 0.5, "rect": True}, "mixup=0.5 has no effect: rect=True"),
+    ("train", {"close_mosaic": 5, "rect": True}, "close_mosaic=5 has no effect: rect=True"),
+    ("train", {"close_mosaic": 5, "mosaic": 0}, "close_mosaic=5 has no effect: mosaic=0, mixup=0"),
+    ("train", {"close_mosaic": 5, "mosaic": 0, "mixup": 0.5}, ""),
+    ("train", {"close_mosaic": 0, "mosaic": 0}, ""),
+    ("train", {"warmup_momentum": 0.5, "warmup_epochs": 0}, "warmup_momentum=0.5 has no effect: warmup_epochs=0"),
+    ("train", {"warmup_bias_lr": 0.5, "warmup_epochs": 0}, "warmup_bias_lr=0.5 has no effect"),
+    ("val", {"save_conf": True}, "save_conf=True has no effect: save_txt=False"),
+    ("predict", {"save_conf": True, "save_txt": True, "save": True}, ""),
+    ("predict", {"show_labels": False, "save": False}, "show_labels=False has no effect: save=False"),
+    ("predict", {"line_width": 3, "save": True}, ""),
+    ("predict", {"agnostic_nms": True, "single_cls": True}, "agnostic_nms=True has no effect: single_cls=True"),
+]
+
+
+@pytest.mark.parametrize(("mode", "given", "told"), IDLE, ids=str)
+def test_a_key_that_does_nothing_beside_others_is_told(mode, given, told, tmp_path):
+    lines = without_effect(get_cfg(None, given, "command line"), mode)
+    assert len(lines) == bool(told)
+    assert not told or lines[0].startswith(told)
+    other = "predict" if mode == "train" else "train"
+    assert mode != "train" or not without_effect(get_cfg(None, given, "command line"), other)
+
+
+def test_every_rule_of_the_table_is_tried():
+    tried = {told.split("=")[0] for _, _, told in IDLE if told}
+    assert {k for _, keys, _, _ in WITHOUT_EFFECT for k in keys} - {"show_conf", "show_boxes", "line_width"} == tried
+
+
+def test_only_what_was_given_is_told(tmp_path):
+    assert without_effect(Config(val=False, save=False, rect=True, mosaic=0.0, warmup_epochs=0.0), "train") == []
+    file = tmp_path / "args.yaml"
+    file.write_text(get_cfg(None, {"val": False}).yaml_text())
+    assert without_effect(get_cfg(file), "train") == []  # it holds all keys, and this one at its default
+    file.write_text("val: False\npatience: 7\n")
+    assert len(without_effect(get_cfg(file), "train")) == 1
+    unable = {"amp": "no such numbers", "sync_bn": "one process"}
+    assert without_effect(get_cfg(None, {"amp": True}), "train", unable) == ["amp=True has no effect: no such numbers"]
+    assert without_effect(get_cfg(None, {"amp": False}), "train", unable) == []
+
+
+def test_the_word_for_none_is_understood_everywhere():
+    assert get_cfg(None, {"threads": "auto", "line_width": "auto"}).threads is None
+    assert parse_word("threads", "auto") is None
+    assert parse_word("threads", "2") == 2
+    with pytest.raises(ConfigError, match="threads='none' must be an integer"):
+        get_cfg(None, {"threads": "none"})

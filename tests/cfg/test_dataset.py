@@ -1,6 +1,7 @@
 import re
 import shlex
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,7 @@ def test_every_path_tried_is_named(tmp_path):
         ("train: a\nval: b\n", "names no classes"),
         ("train: a\nnames: [x]\n", "'val' is missing"),
         ("train:\nval: a\nnames: [x]\n", "'train' has no value"),
-        ("train: a\nval: b\nnames: [x]\nnc: 2\n", "nc is 2, but there are 1 names"),
+        ("train: a\nval: b\nnames: [x]\nnc: 2\n", "nc is 2, but there is 1 name"),
         ("train: a\nval: b\nnames: {0: x, 2: y}\n", "ids 0 to 1"),
         ("train: a\nval: b\nnames: {x: 0}\n", "class ids"),
         ("train: a\nval: b\nnames: []\n", "names"),
@@ -105,6 +106,7 @@ def test_the_command_for_a_missing_data_set_can_be_pasted(tmp_path):
             r"make it with: (.*?)(; or with source=FOLDER instead of download=True)?\)$", str(caught.value)
         )[1]
         words = shlex.split(command)
+        words[0:1] = ["python"]  # by whatever path
         assert words[:4] == ["python", "-m", "ultralytics", "prepare"]
         assert words[4] in PREPARE_KEYS
         downloads = ["download=True"] if "download" in PREPARE_KEYS[words[4]] else []
@@ -117,17 +119,27 @@ def test_the_command_for_a_missing_data_set_can_be_pasted(tmp_path):
 def test_a_command_can_be_pasted_in_any_folder(tmp_path, monkeypatch):
     """Where nothing is installed, `python -m ultralytics` is found in the clone alone."""
     clone = tmp_path / "my clone"
-    (clone / "scripts").mkdir(parents=True)
-    (clone / "scripts" / "prepare.sh").touch()
+    clone.mkdir()
     monkeypatch.setattr(paths, "CLONE", clone)
     monkeypatch.setattr(paths, "_installed", lambda: False)
     monkeypatch.chdir(clone)
-    assert paths.program("prepare", "voc", "out=a b") == "python -m ultralytics prepare voc 'out=a b'"
+    monkeypatch.setattr(paths, "_python", lambda: "/my env/python")
+    assert paths.program("prepare", "voc", "out=a b") == "'/my env/python' -m ultralytics prepare voc 'out=a b'"
+    assert paths.program("prepare", "voc", anywhere=True) == f"'/my env/python' '{clone}/ultralytics' prepare voc"
     monkeypatch.chdir(tmp_path)
-    assert paths.program("prepare", "voc") == f"bash '{clone}/scripts/prepare.sh' voc"
-    assert paths.program("check-data", "data=x") == f"PYTHONPATH='{clone}' python -m ultralytics check-data data=x"
+    assert paths.program("prepare", "voc") == f"'/my env/python' '{clone}/ultralytics' prepare voc"
     monkeypatch.setattr(paths, "_installed", lambda: True)
-    assert paths.program("prepare", "voc") == "python -m ultralytics prepare voc"
+    assert paths.program("prepare", "voc") == "'/my env/python' -m ultralytics prepare voc"
+
+
+def test_the_interpreter_in_use_is_named(tmp_path, monkeypatch):
+    """`python` may be another one, which lacks what this one has, and may not be there at all."""
+    monkeypatch.setattr("shutil.which", lambda name: sys.executable)
+    assert paths.program("train").startswith("python ")
+    monkeypatch.setattr("shutil.which", lambda name: str(tmp_path / name))
+    assert shlex.split(paths.program("train"))[0] == sys.executable
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    assert shlex.split(paths.program("train"))[0] == sys.executable
 
 
 def test_every_path_tried_is_told_once(tmp_path, monkeypatch):
@@ -139,3 +151,93 @@ def test_every_path_tried_is_told_once(tmp_path, monkeypatch):
 
 
 YAMLS = {"VOC.yaml", "coco.yaml", "coco128.yaml", "bccd.yaml", "visdrone.yaml", "shapes.yaml"}
+
+
+SPELLED = (
+    "off",
+    "NO",
+    "~",
+    "010",
+    "1:30",
+    "1e3",
+    "2024-01-01",
+    "0x1F",
+    ".5",
+    "yes",
+    "null",
+    "1_000",
+    ".inf",
+    "-1",
+    "y",
+    "=",
+)
+
+
+def test_names_are_the_text_that_is_written(tmp_path):
+    listed = "".join(f"- {s}\n" for s in SPELLED)
+    mapped = "".join(f"  {i}: {s}\n" for i, s in enumerate(SPELLED))
+    flow = ", ".join(SPELLED[:-1])
+    for names, wanted in (
+        (f"\n{listed}", SPELLED),
+        (f"\n{mapped}", SPELLED),
+        (f"[{flow}]", SPELLED[:-1]),
+        ("['off', \"010\", 'it''s']", ("off", "010", "it's")),
+        ("{0: off, '1': no, 02: on}", ("off", "no", "on")),
+        ("&a [off]\nother: *a", ("off",)),
+    ):
+        spec = load_dataset(write(tmp_path, f"train: a\nval: b\nnames: {names}\n"))
+        assert tuple(spec.names.values()) == wanted
+    merged = write(tmp_path, "base: &b {0: off, 1: x}\ntrain: a\nval: b\nnames:\n  <<: *b\n  1: no\n")
+    assert load_dataset(merged).names == {0: "off", 1: "no"}
+
+
+def test_paths_are_the_text_that_is_written(tmp_path):
+    for folder in ("2024_01_01/010", "2024_01_01/off"):
+        (tmp_path / folder).mkdir(parents=True)
+    spec = load_dataset(write(tmp_path, "path: 2024_01_01\ntrain: 010\nvalidation: [off, 010]\nnames: [a]\n"))
+    assert spec.split("train") == [tmp_path / "2024_01_01/010"]
+    assert spec.split("val") == [tmp_path / "2024_01_01/off", tmp_path / "2024_01_01/010"]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("names: {0: a, 1: b, .inf: c}", r"class ids, not '\.inf'"),
+        ("names: {0: a, 1.5: b}", r"class ids, not '1\.5'"),
+        ("names: {0: a, true: b}", "class ids, not 'true'"),
+        ("names: {0: a, 01: b, 1: c}", "class 1 is named twice: 'b' and 'c'"),
+        ("names: {0: a, 1: }", "the name of class 1 is not written"),
+        ("names: [a, [b, c]]", "the name of class 1 is a list or a mapping"),
+        ("names: .nan", "names must be a list"),
+        ("names: [a]\nnc: .inf", "nc: inf must be an integer"),
+        ("names: [a]\nnc: [1]", r"nc: \[1\] must be an integer"),
+        (f"names: [a]\nnc: {'9' * 5000}", "not valid YAML: Exceeds the limit"),
+        ("names: [a]\ntest: {a: b}", "'test' must be a folder of images"),
+        ("names: [a]\ntest: [[x]]", "'test' must be a folder of images"),
+        ("names: [a]\npath: [x]", "'path' must be a folder"),
+        ('names: [a]\ntest: "\\uD800"', "'test' holds a zero byte, or what is no text"),
+        ('names: [a]\nvalidation: "\\0"', None),
+        ("names: [a]\ntest: loop", None),
+        ("names: [a]\nprepare: ' '", None),
+        ("names: [a]\nkpt_shape: [17, 4]", r"kpt_shape: \[17, 4\] must be"),
+        ("names: [a]\nkpt_shape: .inf", "kpt_shape: inf must be"),
+    ],
+)
+def test_values_of_another_type_are_told_and_never_a_traceback(tmp_path, text, told):
+    (tmp_path / "loop").symlink_to("loop")
+    file = write(tmp_path, f"train: a\nval: b\n{text}\n")
+    problems = []
+    if told is None:
+        spec = load_dataset(file, problems)
+        for split in spec.splits:
+            with pytest.raises(DatasetError, match="images are missing"):
+                spec.split(split)
+        return
+    with pytest.raises(DatasetError, match=told) as caught:
+        load_dataset(file)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_pose_datasets_rows_are_told(tmp_path):
+    spec = load_dataset(write(tmp_path, "train: a\nval: b\nkpt_shape: [17, 3]\nnames: [person]\n"))
+    assert (spec.kpt_shape, spec.keypoints) == ((17, 3), 51)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from ultralytics.cfg.model import ModelSpec, load_model_spec
 from ultralytics.cfg.paths import find_model_yaml, split_scale
+from ultralytics.cfg.surgery import insert_rows
 from ultralytics.utils.errors import MissingFileError, ModelError
 
 
@@ -18,7 +19,13 @@ from ultralytics.utils.errors import MissingFileError, ModelError
         ("yolov8-fla", "yolov8-fla", None),
         ("yolov8s_mine", "yolov8_mine", "s"),
         ("mynet", "mynet", None),
-        ("yolov8nano", "yolov8nano", None),
+        ("yolov8nano", "yolov8ano", "n"),
+        ("yolov8sCBAM", "yolov8CBAM", "s"),
+        ("yolov8s-x", "yolov8-x", "s"),
+        ("my_yolov10m", "my_yolov10", "m"),
+        ("small", "small", None),
+        ("yolov8", "yolov8", None),
+        ("yolov8ghost", "yolov8ghost", None),
     ],
 )
 def test_the_scale_letter_of_a_name(stem, plain, letter):
@@ -153,3 +160,66 @@ def test_not_yaml_and_not_a_mapping(tmp_path):
     (tmp_path / "b.yaml").write_text("- 1\n")
     with pytest.raises(ModelError, match="mapping"):
         load_model_spec(tmp_path / "b.yaml")
+
+
+def scaled(folder, name, letters="nsmlx"):
+    """YOLOv8 with some of its scales; "" leaves the key out."""
+    data = yaml.safe_load(find_model_yaml("yolov8.yaml")[0].read_text(encoding="utf-8"))
+    scales = data.pop("scales")
+    if letters:
+        data["scales"] = {k: scales[k] for k in letters}
+    (folder / name).write_text(yaml.safe_dump(data, sort_keys=False), encoding="utf-8")
+    return folder / name
+
+
+def test_the_letter_behind_the_version_is_the_scale_whatever_follows(tmp_path):
+    for name, scale in (
+        ("yolov8sCBAM.yaml", "s"),
+        ("my-yolov8m.yaml", "m"),
+        ("yolov8s-x.yaml", "s"),
+        ("small.yaml", "n"),
+    ):
+        assert load_model_spec(scaled(tmp_path, name)).scale == scale
+        assert load_model_spec(tmp_path / name, scale="l").scale == "l"
+    scaled(tmp_path, "yolov8CBAM.yaml")
+    assert load_model_spec(tmp_path / "yolov8xCBAM.yaml").scale == "x"  # the file without the letter
+
+
+def test_a_scale_that_the_file_lacks_is_refused(tmp_path, warnings):
+    file = scaled(tmp_path, "yolov8m-mine.yaml", "ns")
+    with pytest.raises(ModelError, match="scale 'm', by the name yolov8m-mine, is not among its scales: n, s"):
+        load_model_spec(file)
+    with pytest.raises(ModelError, match="not among its scales: n, s"):
+        insert_rows(file, 3, "FLABlock")
+    assert load_model_spec(file, scale="s").scale == "s"
+    scaled(tmp_path, "yolov8-mine2.yaml", "ns")
+    with pytest.raises(ModelError, match="not among its scales: n, s"):
+        load_model_spec(tmp_path / "yolov8x-mine2.yaml")
+    scaled(tmp_path, "yolov8-bare.yaml", "")
+    with pytest.raises(ModelError, match=r"no `scales`, so the 'x' in the name yolov8x-bare cannot be chosen"):
+        load_model_spec(tmp_path / "yolov8x-bare.yaml")
+    assert load_model_spec(scaled(tmp_path, "yolov8x-own.yaml", "")).scale == ""
+    assert not warnings.records
+    assert load_model_spec(scaled(tmp_path, "yolov8mine.yaml", "n")).scale == "n"  # "mine" is a word
+    assert "'m' in its name is none of its scales" in warnings.text
+
+
+def test_a_rows_name_is_the_text_that_is_written(tmp_path):
+    data = content()
+    last = data["head"][-1]
+    data["backbone"][0].append("off")
+    data["backbone"][1][0] = "off"
+    text = yaml.safe_dump({**data, "head": [*data["head"][:-1], last]}).replace("'off'", "off")
+    assert "- off" in text
+    (tmp_path / "yolov8n-off.yaml").write_text(text)
+    spec = load_model_spec(tmp_path / "yolov8n-off.yaml")
+    assert spec.rows[0].name == "off"
+    assert spec.rows[1].sources == [0]
+    assert "off" in insert_rows(tmp_path / "yolov8n-off.yaml", 3, "FLABlock")
+
+
+def test_the_class_count_that_the_file_says_is_remembered():
+    assert (load_model_spec("yolov8n.yaml", nc=3).nc, load_model_spec("yolov8n.yaml", nc=3).written_nc) == (3, 80)
+    data = content()
+    del data["nc"]
+    assert load_model_spec(data, scale="n", nc=3).written_nc is None

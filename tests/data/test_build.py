@@ -128,19 +128,19 @@ def test_partners_of_a_large_split_are_near_ones(toy, monkeypatch):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")
 def test_workers_of_a_run_that_is_killed_while_they_start_end(toy, tmp_path):
-    """The run is killed by the worker itself, before torch's own watch begins."""
+    """The run is killed by the worker itself, before its watch begins."""
     program = f"""
 import os, signal, time
-from ultralytics.data import build
+from ultralytics.data import workers
 from tests.data.test_build import loader, epoch
 from pathlib import Path
-def orphaned(run, number, start=build._start_worker):
+def orphaned(run, *args, leave_with=workers.leave_with, **kwargs):
     os.kill(run, signal.SIGKILL)
     time.sleep(0.5)
     Path({str(tmp_path / "pid")!r}).write_text(str(os.getpid()))
-    build.ALONE = 0.2
-    start(run, number)
-build._start_worker = orphaned
+    leave_with(run, 0.2)
+    time.sleep(60)  # so that it is the watch that ends it
+workers.leave_with = orphaned
 epoch(loader(Path({str(toy)!r}), workers=1))
 """
     clone = Path(__file__).resolve().parents[2]

@@ -123,6 +123,20 @@ def link(root, target, name="images/train/x.png"):
     (root / name).symlink_to(target)
 
 
+def poses(root):
+    """Every label is a box and three points in it."""
+    for i in range(8):
+        put(root, f"pose{i}.png", f"0 .{i + 1} .4 .19 .2 .{i + 1} .41 .{i + 1} .39 .{i + 1} .4\n")
+    for name in ("good0", "good1", "good2"):
+        (root / f"labels/train/{name}.txt").unlink()
+
+
+def beside(root):
+    """Labels in the folder of the images."""
+    put(root, "x.png", None)
+    (root / "images/train/x.txt").write_text(ROWS)
+
+
 def listing(*lines):
     """Training images come from a list: the good ones and these lines."""
 
@@ -228,6 +242,10 @@ CASES: list[tuple[str, str, str, str, int, Callable]] = [
         0,
         listing("images/train/folder.png"),
     ),
+    ("a pipe", E, "picture-unreadable", "images/train/x.jpg", 0, lambda r: os.mkfifo(r / "images/train/x.jpg")),
+    ("a device", E, "picture-unreadable", "images/train/x.png", 0, lambda r: link(r, "/dev/zero")),
+    ("a pipe for labels", E, "label-unreadable", LABEL, 0, both(labels(None), lambda r: os.mkfifo(r / LABEL))),
+    ("a link to the folder above", W, "folder-link", "images/train/up", 0, lambda r: link(r, "..", "images/train/up")),
     ("a link to nowhere", E, "picture-link", "images/train/x.png", 0, lambda r: link(r, "gone.png")),
     ("empty file", E, "picture-empty", "images/train/x.jpg", 0, picture("x.jpg", b"")),
     ("text", E, "picture-undecodable", "images/train/x.jpg", 0, picture("x.jpg", b"<html>404</html>")),
@@ -356,6 +374,10 @@ CASES: list[tuple[str, str, str, str, int, Callable]] = [
     ),
     ("corners in one file", W, "label-corners", LABEL, 1, labels("0 .1 .1 .3 .3\n0 .6 .6 .9 .9\n")),
     ("one row of corners", W, "label-corners", LABEL, 2, labels("0 .5 .5 .1 .1\n0 .6 .6 .9 .9\n")),
+    ("two rows in one line", W, "label-glued", LABEL, 1, labels("0 .26 .39 .31 .470 .7 .7 .1 .1\n")),
+    ("poses", W, "label-poses", "labels/train/pose0.txt", 1, poses),
+    ("labels beside the images", W, "label-misplaced", "images/train", 0, beside),
+    ("polygon over the edge", W, "box-cut", LABEL, 1, labels("0 .5 .2 1.0371 .2 .9 .6\n")),
     ("tiny", N, "box-tiny", LABEL, 1, labels("0 .5 .5 .001 .1\n")),
     ("whole", N, "box-whole", LABEL, 1, labels("0 .5 .5 1 1\n")),
     ("nearly the same box", W, "box-near-duplicate", LABEL, 2, labels("0 .5 .5 .4 .4\n0 .501 .5 .4 .4\n")),
@@ -450,7 +472,6 @@ def agrees_with_training(report, data):
 def test_a_picture_too_large_to_decode_is_left_out_by_training_as_well(tmp_path, monkeypatch, suffix):
     """One that the decoder would take."""
     monkeypatch.setattr("ultralytics.data.labels.MAX_PIXELS", 200 * 300 - 1)
-    monkeypatch.setattr("ultralytics.utils.images.SMALL_FILE", 0)
     data = good(tmp_path)
     put(tmp_path, f"x{suffix}", image=noise(9, (200, 300)))
     report = check_data(data)
@@ -704,6 +725,20 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     assert told == json.loads((tmp_path / "runs/check-data2/report.json").read_text())
     assert main(["check-data", f"data={data}", "split=train,val", "json=True"]) == 1
     assert json.loads(capsys.readouterr().out)["kinds"] == {"label-columns": 7}
+
+
+def test_a_chart_that_fails_costs_no_report(tmp_path, capsys, monkeypatch):
+    def broken():
+        raise ImportError("no such library")
+
+    monkeypatch.setattr("ultralytics.utils.plotting.load_matplotlib", broken)
+    data = good(tmp_path)
+    assert main(["check-data", f"data={data}", f"out={tmp_path / 'r'}", "--json"]) == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out) == json.loads((tmp_path / "r" / "report.json").read_text())
+    assert "check.png: ImportError: no such library" in told.err
+    assert main(["check-data", f"data={data}", "font=none of these"]) == 2
+    assert "font=none of these: no such file" in capsys.readouterr().err
 
 
 def test_a_report_replaces_nothing_but_a_report(tmp_path, capsys, monkeypatch):

@@ -11,6 +11,7 @@ from PIL import Image
 from ultralytics.data import scan_cache
 from ultralytics.data.labels import (
     FileNames,
+    glued_rows,
     ignore_file,
     label_file,
     list_images,
@@ -348,3 +349,171 @@ def test_an_unfinished_memory_is_removed_when_it_is_old(tmp_path):
     scan([tmp_path / "images"], nc=1)
     assert not old.exists()
     assert new.exists()
+
+
+@pytest.mark.parametrize(
+    ("row", "box"),
+    [
+        ("0 0.1 0.1 1.0021 0.1 1.0021 0.5 0.1 0.5", [0.55, 0.3, 0.9, 0.4]),
+        ("0 0.1 0.1 1.0371 0.1 1.0371 0.5 0.1 0.5", [0.55, 0.3, 0.9, 0.4]),
+        ("0 -0.03 0.2 0.4 0.2 0.4 0.6", [0.2, 0.4, 0.4, 0.4]),
+        ("0 -0.004 -0.004 1.004 -0.004 1.004 1.004 -0.004 1.004", [0.5, 0.5, 1, 1]),
+        ("0 0.4 0.4 1.5 0.4 1.5 0.6", [0.7, 0.5, 0.6, 0.2]),  # its centre is in the image
+        ("0 0.5 0.5 1.004 0.5", [0.5, 0.5, 1, 0.5]),
+        ("0 1.05 0.5 0.5 0.2", [0.9, 0.5, 0.2, 0.2]),
+    ],
+)
+def test_a_row_over_the_edge_is_cut_there(row, box):
+    rows, lines, problems = parse_labels(row)
+    np.testing.assert_allclose(rows, [[0, *box]], atol=1e-9)
+    assert (lines, problems) == ([1], [])
+    regions, _, problems = parse_ignored(f"{row} crowd")
+    np.testing.assert_allclose(regions, [[0, *box, 1]], atol=1e-9)
+    assert not problems
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "0 10 10 60 10 60 40", "0 0.5 0.5 1.2 0.5", "0 1.2 0.5 0.1 0.1", "0 0.5 0.5 -0.05 0.5",
+        "0 0.9 0.5 1.6 0.5 1.6 0.9", "0 0.1 0.1 nan 0.1 0.5 0.5", "0 0.1 0.1 inf 0.1 0.5 0.5",
+        "0 -inf 0.1 inf 0.1 0.5 0.5", "0 1e308 0 1e308 0 1e308 1",
+        "0 -0.2 0.1 1.2 0.1 0.5 0.5",
+    ],
+)  # fmt: skip
+def test_a_row_far_over_the_edge_is_an_error(row):
+    _, _, [problem] = parse_labels(row)
+    assert (problem.kind, problem.fatal) == ("coordinate", True)
+    assert "is outside 0..1" in problem.what
+
+
+def test_a_box_of_plain_numbers_keeps_them_wherever_it_reaches():
+    rows, _, _ = parse_labels("0 0.95 0.5 0.4 0.2\n0 1 1 1 1\n0 1.00005 0.5 0.2 0.2\n")
+    assert rows.tolist() == [[0, 0.95, 0.5, 0.4, 0.2], [0, 1, 1, 1, 1], [0, 1, 0.5, 0.2, 0.2]]
+
+
+def test_rows_cut_at_the_edge_are_told_once(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
+    for i in range(30):
+        picture(tmp_path, f"{i:02}.jpg", f"0 .1 .1 1.00{i:02} .1 1 .5\n")
+    for _ in range(2):  # the second time from memory
+        caplog.clear()
+        labels = scan([tmp_path / "images"], nc=1)
+        assert (len(labels), labels.left_out) == (30, 0)
+        [told] = {r.getMessage() for r in caplog.records if "over the edge" in r.getMessage()}
+        assert told.endswith("labels/02.txt:1: 28 rows up to 0.3% over the edge of the image: cut off there")
+
+
+def columns(*counts):
+    return np.repeat([c for c, _ in counts], [n for _, n in counts]).astype(np.int32)
+
+
+@pytest.mark.parametrize(
+    ("counts", "named"),
+    [
+        ([(5, 3), (9, 1)], 1),
+        ([(5, 1000), (9, 1), (13, 1), (15, 1)], 3),
+        ([(5, 1000), (9, 2), (7, 3)], 2),  # so few polygons may be slips as well
+        ([(5, 100), (9, 20), (7, 10), (11, 10)], 0),  # a set of boxes and polygons
+        ([(9, 50)], 0),  # oriented boxes
+        ([(5, 10), (9, 10)], 0),
+        ([(7, 30), (9, 30), (11, 40)], 0),
+        ([(5, 100)], 0),
+        ([], 0),
+    ],
+)
+def test_several_rows_in_one_line_are_told_from_polygons(counts, named):
+    found = glued_rows(columns(*counts))
+    assert int(found.sum()) == named
+    assert not named or (columns(*counts)[found] > 8).all()
+
+
+def test_several_rows_in_one_line_are_named_by_the_scan(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
+    picture(tmp_path, "a.jpg", "0 .5 .5 .2 .2\n\n0 0.26 0.39 0.31 0.470 0.7 0.7 0.1 0.1\n")
+    picture(tmp_path, "b.jpg", "0 .5 .5 .2 .2\n0 .4 .5 .2 .2\n")
+    for _ in range(2):  # the second time from memory
+        caplog.clear()
+        scan([tmp_path / "images"], nc=1)
+        assert "labels/a.txt:3: 1 row of 9 columns among 3 boxes: several rows in one line?" in caplog.text
+    _, _, [problem] = parse_labels("0 .5 .5 .2 .2 1 .7 .7 .1 .1")
+    assert "10 columns, which read as 2 rows in one line" in problem.what
+    _, _, [problem] = parse_labels("0 .5 .5 .2 .2 .9 .7 .7 .1 .1")
+    assert "10 columns; a row has 5" in problem.what
+
+
+def test_rows_of_a_pose_dataset_are_boxes(tmp_path):
+    rows = "0 .5 .5 .2 .2 .45 .45 2 .55 .55 0\n0 .3 .3 .1 .1\n"
+    found, lines, problems = parse_labels(rows, keypoints=6)
+    assert found.tolist() == [[0, 0.5, 0.5, 0.2, 0.2], [0, 0.3, 0.3, 0.1, 0.1]]
+    assert (lines, problems) == ([1, 2], [])
+    _, _, [problem] = parse_labels("0 .1 .1 .2 .1 .2 .3\n", keypoints=6)
+    assert "7 columns; a row of this pose dataset (kpt_shape) has 5 or 11" in problem.what
+    _, _, [problem] = parse_labels("0 .5 .5 .2 .2 " + ".5 .5 2 " * 17)
+    assert "56 columns; a row has 5" in problem.what
+    assert "kpt_shape" in problem.what
+    picture(tmp_path, "a.jpg", "0 .5 .5 .2 .2 .45 .45 .55 .55 .5 .5\n")
+    as_polygon = scan([tmp_path / "images"], nc=1).bboxes
+    for _ in range(2):  # each way of reading has a memory of its own
+        pose = scan([tmp_path / "images"], nc=1, keypoints=6).bboxes
+        np.testing.assert_allclose(pose, [[0.5, 0.5, 0.2, 0.2]], rtol=1e-6)
+        assert scan([tmp_path / "images"], nc=1).bboxes.tolist() == as_polygon.tolist()
+
+
+def test_poses_without_kpt_shape_are_named(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
+    for i in range(8):
+        x = round(0.15 + i / 10, 2)
+        picture(tmp_path / "pose", f"{i}.jpg", f"0 {x} .5 .25 .3 {x} .4 {x - 0.1:.2f} .6 0 0\n")
+        picture(tmp_path / "corner", f"{i}.jpg", f"0 .8{i} .8 .9 .8 .9 .9 .8 .9 .7 .85\n")
+        picture(tmp_path / "quads", f"{i}.jpg", f"0 .5{i} .5 .6 .5 .6 .6 .5 .6\n")
+    for folder in ("corner", "quads"):
+        scan([tmp_path / folder / "images"], nc=1)
+    assert "poses" not in caplog.text
+    scan([tmp_path / "pose/images"], nc=1)
+    assert "8 rows of 11 columns, whose first four numbers are a box around the others: are they poses?" in caplog.text
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes in the file system")
+def test_what_is_no_regular_file_is_named_and_passed_over(tmp_path):
+    for name in ("a.jpg", "b.jpg", "c.jpg", "d.jpg"):
+        picture(tmp_path, name, "0 .5 .5 .2 .2\n")
+    os.mkfifo(tmp_path / "images" / "pipe.jpg")
+    (tmp_path / "images" / "zero.png").symlink_to("/dev/zero")
+    for name in ("b", "c"):
+        (tmp_path / "labels" / f"{name}.txt").unlink()
+    os.mkfifo(tmp_path / "labels" / "b.txt")
+    with open(tmp_path / "labels" / "c.txt", "wb") as file:
+        file.truncate(10**10)
+    (tmp_path / "ignore").mkdir()
+    os.mkfifo(tmp_path / "ignore" / "d.txt")
+    os.mkfifo(tmp_path / ".images.scan.npz")
+    labels = scan([tmp_path / "images"], nc=1)
+    assert [os.path.basename(f) for f in labels.im_files] == ["a.jpg", "d.jpg"]
+    told = "\n".join(labels.problems)
+    for line in (
+        "images/pipe.jpg: cannot be read: it is a pipe, not a file",
+        "images/zero.png: cannot be read: it is a device, not a file", "labels/b.txt: it cannot be read: it is a pipe",
+        "labels/c.txt: it cannot be read: it has 10,000,000,000 bytes", "ignore/d.txt: it cannot be read: it is a pipe",
+    ):  # fmt: skip
+        assert line in told
+    os.mkfifo(tmp_path / "list.txt")
+    with pytest.raises(DatasetError, match=r"list\.txt: it cannot be read: it is a pipe, not a file"):
+        scan([tmp_path / "list.txt"], nc=1)
+
+
+def test_each_image_is_found_once_where_folders_contain_themselves(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
+    for name in ("train/a.jpg", "train/deep/b.jpg"):
+        picture(tmp_path, name, None)
+    for name, target in (("self", "."), ("up", ".."), ("again", "deep")):
+        (tmp_path / "images/train" / name).symlink_to(target)
+    labels = scan([tmp_path / "images/train"], nc=1)
+    assert [os.path.relpath(f, tmp_path / "images/train") for f in labels.im_files] == ["a.jpg", "deep/b.jpg"]
+    assert "images/train/again and 2 more: the link leads to a folder that is read already" in caplog.text
+
+
+def test_a_word_alone_is_no_row():
+    for text in ("crowd", "*", "* crowd"):
+        _, _, [problem] = parse_ignored(text)
+        assert not problem.fatal

@@ -1,14 +1,18 @@
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import textwrap
 import time
+import types
 
 import numpy as np
 import pytest
 
+from tests.data.test_build import loader
 from ultralytics.data import shared_memory
+from ultralytics.data.cache import cached
 from ultralytics.data.shared_memory import SharedBytes
 
 pytestmark = pytest.mark.skipif(
@@ -120,6 +124,39 @@ def test_without_a_place_the_bytes_are_ones_own(key, monkeypatch, tmp_path):
     monkeypatch.setattr(shared_memory.os, "posix_fallocate", full)
     assert fill(key).array.sum() == 7000
     assert not list(tmp_path.iterdir())
+
+
+def test_it_says_why_it_is_not_shared_and_leaves_room(key, monkeypatch, tmp_path):
+    assert fill(key).alone == ""
+    monkeypatch.setattr(shared_memory, "FOLDER", tmp_path)
+    place = {"f_frsize": 1000, "f_blocks": 64_000, "f_bavail": 32_000}
+    monkeypatch.setattr(shared_memory.os, "statvfs", lambda _: types.SimpleNamespace(**place))
+    assert fill(key, size=15_000_000).alone == ""
+    memory = fill(key + "2", size=17_000_000)  # less than a quarter would be left
+    assert memory.alone == f"{tmp_path}: 32.0 of 64.0 MB are free, too few for 17.0 (Docker: --shm-size=)"
+    assert memory.array[-1] == 7
+    assert not list(tmp_path.glob(f"*{key}2"))
+    monkeypatch.setattr(shared_memory, "FOLDER", tmp_path / "none")
+    assert fill(key).alone == f"there is no {tmp_path / 'none'}"
+
+
+def test_a_cache_of_its_own_is_told_once_and_holds_the_images(toy, monkeypatch, tmp_path):
+    told = []
+    monkeypatch.setattr(shared_memory, "FOLDER", tmp_path / "none")
+    monkeypatch.setattr("ultralytics.data.cache.LOGGER.warning", lambda text, *args: told.append(text % args))
+    load = loader(toy, cache="ram")
+    assert len(told) == 1
+    assert told[0].startswith(f"train: cache=ram: there is no {tmp_path / 'none'}; this run keeps ")
+    shutil.rmtree(toy.parent / "images")
+    assert len(list(load)) == 3
+
+    def none(*_):
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr("ultralytics.data.cache.RamImages", none)
+    labels = load.dataset.labels
+    assert cached(len, "ram", labels, load.dataset.sizes, "k") is len
+    assert told[1] == "cache=ram: Cannot allocate memory: going on without"
 
 
 def test_a_strangers_file_is_not_used(key, monkeypatch, tmp_path):

@@ -171,3 +171,26 @@ def test_a_split_without_usable_images(toy, tmp_path):
 def test_a_sheet_is_drawn_for_any_number(toy, tmp_path):
     for n in random.Random(0).sample(range(1, 13), 3):
         assert show(toy, n=n, imgsz=32, out=tmp_path / f"{n}.png").stat().st_size > 1000
+
+
+def test_sheets_of_two_processes_take_two_names(toy, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    draw = module.plot_images
+
+    def overtaken(*args, **keys):
+        monkeypatch.setattr(module, "plot_images", draw)
+        other.append(show(toy, n=1, imgsz=32))
+        draw(*args, **keys)
+
+    other = []
+    monkeypatch.setattr(module, "plot_images", overtaken)
+    assert [show(toy, n=1, imgsz=32).name, other[0].name] == ["toy-train.jpg", "toy-train2.jpg"]
+    assert all(f.stat().st_size > 1000 for f in (tmp_path / "runs/show").iterdir())
+
+    def full(*_, **__):
+        raise UserError("could not be written", "x.jpg")
+
+    monkeypatch.setattr(module, "plot_images", full)
+    with pytest.raises(UserError):
+        show(toy, n=1, imgsz=32)
+    assert len(list((tmp_path / "runs/show").iterdir())) == 2

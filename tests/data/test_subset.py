@@ -14,6 +14,7 @@ import yaml
 
 import ultralytics
 from ultralytics.cfg.dataset import load_dataset
+from ultralytics.data import subset as subset_module
 from ultralytics.data.labels import label_file, list_images, scan
 from ultralytics.data.subset import choice_hash, class_ids, kfold, relative_names, subset
 from ultralytics.utils.errors import ConfigError, DatasetError, UserError
@@ -453,3 +454,40 @@ def test_real_photographs(shared, tmp_path):
     counts = np.bincount(train.cls.astype(int))
     assert len(train) == 30
     assert counts / counts.sum() == pytest.approx(np.array([24, 350, 13]) / 387, abs=0.015)
+
+
+def overtaken(monkeypatch, other):
+    """Let another command begin and end while the next one writes its folder."""
+    write_folder = subset_module._write
+
+    def late(*args):
+        monkeypatch.setattr(subset_module, "_write", write_folder)
+        other()
+        write_folder(*args)
+
+    monkeypatch.setattr(subset_module, "_write", late)
+
+
+def test_a_subset_that_another_process_makes_meanwhile_is_there(source, tmp_path, told, monkeypatch):
+    out = tmp_path / "o.yaml"
+    overtaken(monkeypatch, lambda: subset(source, out, n=10))
+    assert subset(source, out, n=10) == out
+    assert "o is there already: 10 train images" in told.text
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["o", "o.yaml", "source"]
+    overtaken(monkeypatch, lambda: subset(source, tmp_path / "p.yaml", n=11))
+    with pytest.raises(UserError, match="made with another n"):
+        subset(source, tmp_path / "p.yaml", n=10)
+    overtaken(monkeypatch, lambda: kfold(source, tmp_path / "k.yaml", 2, n=10))
+    folds = kfold(source, tmp_path / "k.yaml", 2, n=10)
+    assert [f.is_file() for f in folds] == [True, True]
+
+
+def test_a_subset_of_a_pose_dataset_is_one(tmp_path):
+    root = tmp_path / "source"
+    for i in range(3):
+        write(root, "train", f"{i}.png", [f"0 .5 .5 .2 .{i + 2} .4 .4 .6 .6"])
+    (root / "d.yaml").write_text("train: images/train\nval: images/train\nkpt_shape: [2, 2]\nnames: [a]\n")
+    spec = load_dataset(subset(root / "d.yaml", tmp_path / "o.yaml"))
+    assert spec.kpt_shape == (2, 2)
+    labels = scan(spec.split("train"), 1, keypoints=spec.keypoints)
+    np.testing.assert_allclose(labels.bboxes[:, 3], [0.2, 0.3, 0.4], rtol=1e-6)

@@ -124,7 +124,7 @@ def test_each_rank_gets_a_device_of_its_own(monkeypatch):
     with pytest.raises(ConfigError, match="names 3 devices, and there are 2 processes"):
         second.device_name("0,1,2")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(ConfigError, match="2 processes and 1 GPUs"):
+    with pytest.raises(ConfigError, match="2 processes and 1 GPU"):
         second.device_name(None)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     assert second.device_name(None) is None
@@ -689,6 +689,64 @@ def test_a_rank_that_is_stuck_in_a_call_leaves_all_the_same():
     process.terminate()
     process.wait(120)
     assert process.returncode == 128 + signal.SIGTERM
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")
+def test_a_stopped_rank_is_named_by_the_first_that_is_not():
+    process = subprocess.Popen(["sleep", "60"])
+    try:
+        ranks = {0: os.getpid(), 1: process.pid}
+        assert distributed.stopped_ranks(ranks, os.getpid(), 31.0) == []
+        process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+        told = f"(process {process.pid}, stopped; kill -CONT {process.pid} lets it go on) for 31 s"
+        assert distributed.stopped_ranks(ranks, os.getpid(), 31.0) == [f"Waiting for rank 1 {told}"]
+        swapped = {0: process.pid, 1: os.getpid(), 2: os.getppid()}
+        assert distributed.stopped_ranks(swapped, os.getpid(), 31.0) == [f"Waiting for rank 0 {told}"]
+        assert distributed.stopped_ranks(swapped, os.getppid(), 31.0) == []  # one line is enough
+    finally:
+        process.kill()
+        process.wait()
+
+
+WAITS = """
+import os, sys, time
+from ultralytics.engine import distributed
+from ultralytics.utils.log import setup_console
+setup_console()
+distributed.REPORTED = 0.6
+team = distributed.join()
+print(f"rank {team.rank} {os.getpid()}", flush=True)
+if team.leads:
+    time.sleep(float(sys.argv[1]))
+team.wait()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")
+def test_a_rank_that_waits_for_a_stopped_one_says_so():
+    port = str(free_port())
+    env = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "PYTHONPATH": str(CLONE)}
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-c", WAITS, "2"], env={**env, "RANK": str(r)}, stdout=subprocess.PIPE, text=True
+        )
+        for r in range(2)
+    ]
+    try:
+        for rank, process in enumerate(ranks):
+            assert process.stdout.readline().startswith(f"rank {rank} ")
+        ranks[0].send_signal(signal.SIGSTOP)
+        told = ranks[1].stdout.readline()
+        assert told.startswith(f"Waiting for rank 0 (process {ranks[0].pid}, stopped; ")
+        ranks[0].send_signal(signal.SIGCONT)
+        assert [p.wait(30) for p in ranks] == [0, 0]
+    finally:
+        for process in ranks:
+            process.kill()
+            process.wait()
+            process.stdout.close()
 
 
 def test_the_cause_is_told_and_not_what_follows_from_it(tmp_path):

@@ -163,7 +163,12 @@ def naming(folder, toy, nested):
     args = {"plugins": [str(plugin)], "epochs": 2, "plots": False, "data": str(toy)} | (
         {"cfg": str(recipe)} if nested else {}
     )
-    state = {"model": spec, "names": dict(enumerate("abc")), "ema": model.state_dict(), "train_args": args}
+    state = {
+        "model": spec,
+        "names": dict(enumerate(("red", "绿", "blue"))),
+        "ema": model.state_dict(),
+        "train_args": args,
+    }
     state |= {"format": "ultralytics-fla", "format_version": 1, "weights": model.state_dict(), "epoch": 0}
     state |= {"optimizer": {"state": {}, "param_groups": []}, "optimizer_name": "AdamW"}
     state |= {"asked": {"plugins": [str(plugin)], "cfg": str(recipe)}}

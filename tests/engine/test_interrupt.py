@@ -30,6 +30,37 @@ def test_a_signal_stops_at_once_or_at_the_next_poll():
             interrupts.poll()
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="terminals of POSIX")
+def test_a_terminal_that_goes_away_stops_a_run_unless_it_was_to_be_ignored():
+    with Interrupts() as interrupts:
+        with pytest.raises(StopRequest):
+            send(signal.SIGHUP)
+        assert interrupts.pending == signal.SIGHUP
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nohup
+    try:
+        with Interrupts() as interrupts:
+            send(signal.SIGHUP)
+            interrupts.poll()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    with pytest.raises(SystemExit) as caught:
+        Interrupts().deliver_again(signal.SIGHUP)
+    assert caught.value.code == 129
+
+
+def test_while_a_batch_is_waited_for_a_signal_is_looked_for():
+    with Interrupts(quiet=True) as interrupts, interrupts.deferred():
+        interrupts.attend(1000.0)
+        send()
+        with pytest.raises(StopRequest) as caught:
+            interrupts.attend(0.5)
+        assert caught.value.agreed
+        interrupts.attend(0.5, many=True)  # the other ranks will come to the end of the batch
+        with pytest.raises(StopRequest) as caught:
+            interrupts.attend(60.0, many=True)
+        assert not caught.value.agreed
+
+
 def test_a_second_ctrl_c_is_not_deferred():
     with Interrupts() as interrupts, interrupts.deferred():
         send()

@@ -50,6 +50,30 @@ def test_crops_lie_in_a_folder_per_class(result, tmp_path):
     assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*.jpg")) == ["cell/b.jpg", "细胞/b.jpg"]
 
 
+def test_nothing_is_written_over_without_being_named(result, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    other = result[result.boxes.conf > 0.5]
+    assert [r.save() for r in (result, other, other)] == ["results_b.jpg", "results_b_2.jpg", "results_b_3.jpg"]
+    for _ in range(2):  # the default name is the same for every image
+        result.save_crop("crops")
+    assert len(list((tmp_path / "crops").rglob("*.jpg"))) == 4
+    result.path = str(tmp_path / "results_b.jpg")
+    (tmp_path / "link.jpg").symlink_to("results_b.jpg")
+    before = (tmp_path / "results_b.jpg").read_bytes()
+    for name in (result.path, "results_b.jpg", "link.jpg"):
+        with pytest.raises(UserError, match="the image that was predicted on"):
+            result.save(name)
+    assert (tmp_path / "results_b.jpg").read_bytes() == before
+
+
+def test_classes_whose_names_make_one_folder_get_two(tmp_path):
+    names = {0: "a/b", 1: "a:b", 2: "A_B"}
+    rows = torch.tensor([[10, 10, 40, 40, 0.5, c] for c in (0, 1, 2, 1)], dtype=torch.float32)
+    Results(np.zeros((80, 100, 3), np.uint8), "x.jpg", names, rows).save_crop(tmp_path, "x.jpg")
+    found = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*.jpg"))
+    assert found == ["A_B_3/x.jpg", "a_b/x.jpg", "a_b_2/x.jpg", "a_b_2/x_2.jpg"]
+
+
 def test_words_and_data(result):
     assert result.verbose() == "1 cell, 1 细胞, "
     assert result.new().verbose() == "(no detections), "

@@ -1,7 +1,10 @@
 """Which run `resume=` means and what it may be told, from folders made by hand."""
 
+import contextlib
 import copy
 import pickle
+import re
+import shutil
 
 import pytest
 import torch
@@ -10,11 +13,11 @@ from tests.conftest import write_tiny, write_toy
 from ultralytics.cfg.config import get_cfg
 from ultralytics.cli import main
 from ultralytics.engine.checkpoint import load_checkpoint, save_checkpoint
-from ultralytics.engine.provenance import provenance, without_home
-from ultralytics.engine.resume import asked_of, read_resume
+from ultralytics.engine.provenance import provenance, readable, without_home
+from ultralytics.engine.resume import asked_of, changed_data, changed_plugins, check_names, read_resume
 from ultralytics.engine.rundir import named_run_dir
 from ultralytics.models.yolo.detect import DetectionTrainer
-from ultralytics.utils.errors import CheckpointError, ConfigError, FinishedRunError, MissingFileError
+from ultralytics.utils.errors import CheckpointError, ConfigError, FinishedRunError, MissingFileError, UserError
 
 
 def a_run(folder, args=None, **state):
@@ -243,6 +246,91 @@ def test_every_value_keeps_its_source(tmp_path):
     assert found.sources["mosaic"] == str(tmp_path / "run" / "args.yaml")
 
 
+def test_a_resumed_run_computes_with_its_threads(tmp_path):
+    args = get_cfg(None, {"model": "yolov8n.yaml", "data": "data/shapes.yaml", "epochs": 9})
+    args.set("threads", 3, "auto")
+    a_run(tmp_path / "run", args.to_dict(), sources=args.sources, asked={"threads": None})
+    for found in (read(tmp_path / "run"), again(tmp_path / "run"), again(tmp_path / "run", threads=None)):
+        assert (found.args.threads, found.args.sources["threads"]) == (3, "auto")
+    found = read(tmp_path / "run", threads=1)
+    assert (found.args.threads, found.changed) == (1, {"threads": 3})
+
+
+# Other data
+
+
+def record(split="train", images=8, digest="a", code="c"):
+    return {"code": code, "data": {split: {"images": images, "digest": digest}}}
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "told"),
+    [
+        (record(), record(), ""),
+        (record(), record(code="d"), ""),
+        (
+            record(),
+            record(images=7, digest="b"),
+            r"^the train data have changed .*\(8 images then, 7 now\): the result w",
+        ),
+        (record(), record(digest="b"), r"\(8 images as then, but other names, contents or labels\): the result"),
+        (record(), record(digest="b", code="d"), "or labels, or this version of the code reads them otherwise"),
+        (
+            record("val"),
+            record("val", digest="b"),
+            "^the val data have changed .* and which epoch is the best, compare",
+        ),
+        (record("val"), record("train", digest="b"), ""),  # a run that did not validate, and does
+        ({}, record(), ""),
+        ({"data": "lost"}, record(), ""),
+        ({"data": {"train": 3}}, record(), ""),
+    ],
+)
+def test_other_data_are_told(before, now, told):
+    lines = changed_data(readable(before), now)
+    assert len(lines) == bool(told)
+    assert not told or re.search(told, lines[0])
+
+
+def test_other_plugins_are_told(tmp_path):
+    assert changed_plugins({}, {"plugins": {"/b/a.py": "1"}}) == []
+    assert changed_plugins({"plugins": {"/a/a.py": "1"}}, {"plugins": {"/b/a.py": "1"}}) == []  # moved
+    assert changed_plugins({"plugins": {"/a/a.py": "1"}}, {"plugins": {"/b/a.py": "2"}}) == ["/b/a.py"]
+    (tmp_path / "a.py").write_bytes(b"x = 1\r\n")
+    args = get_cfg(None, {"plugins": [str(tmp_path / "a.py"), str(tmp_path / "gone.py")]})
+    made = [provenance(torch.device("cpu"), args)["plugins"]]
+    (tmp_path / "a.py").write_bytes(b"x = 1\n")
+    made.append(provenance(torch.device("cpu"), args)["plugins"])
+    (tmp_path / "a.py").write_bytes(b"x = 2\n")
+    made.append(provenance(torch.device("cpu"), args)["plugins"])
+    assert made[0] == made[1] != made[2]
+
+
+@pytest.mark.parametrize(
+    ("now", "told"),
+    [
+        ({0: "a", 1: "b", 2: "c"}, ""),
+        (
+            {0: "b", 1: "a", 2: "c"},
+            "the order of the class names has changed .* class 0 is 'b' and was 'a', class 1 is",
+        ),
+        ({0: "a", 1: "b", 2: "d"}, "the class names have changed since the run began: class 2 is 'd' and was 'c'"),
+        ({0: "a", 1: "b"}, "the data set has 2 classes, and the run has 3"),
+        ({0: "a"}, "the data set has 1 class, and the run has 3"),
+        ({0: "a", 1: "b", 2: "c", 3: "d"}, "the data set has 4 classes, and the run has 3"),
+    ],
+)
+def test_other_class_names_are_refused(now, told, tmp_path):
+    before = {0: "a", 1: "b", 2: "c"}
+    with pytest.raises(ConfigError, match=told) if told else contextlib.nullcontext():
+        check_names(before, now, "my.yaml", tmp_path / "last.pt")
+
+
+def test_a_name_is_compared_as_a_checkpoint_keeps_it(tmp_path):
+    long = {0: "x" * 500, 1: "a\nb"}
+    check_names(load_checkpoint(a_run(tmp_path / "run", names=long)).names, long, "my.yaml", tmp_path / "last.pt")
+
+
 # What does not fit it
 
 
@@ -306,3 +394,52 @@ def test_a_state_that_fits_is_taken(stopped):
     resumed = DetectionTrainer(overrides={"resume": str(last)})
     resumed._setup()
     assert torch.equal(first({"optimizer": resumed.optimizer.state_dict()})["exp_avg"], first(state)["exp_avg"])
+
+
+@pytest.fixture
+def elsewhere(stopped, tmp_path):
+    """A stopped run and its data, in a place of their own; the run's last.pt, and the data set's YAML."""
+    last, state = stopped
+    shutil.copytree(last.parent.parent, tmp_path / "run")
+    shutil.copytree(last.parent.parent.parent / "toy", tmp_path / "toy")
+    data = tmp_path / "toy" / "toy.yaml"
+    state = {**state, "train_args": {**state["train_args"], "data": str(data)}}
+    save_checkpoint(tmp_path / "run" / "weights" / "last.pt", state)
+    return tmp_path / "run" / "weights" / "last.pt", data
+
+
+def test_data_that_have_moved_are_named_anew(elsewhere, tmp_path, monkeypatch, caplog):
+    last, data = elsewhere
+    monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
+    command = re.escape(f"train resume={last.parent.parent} data=NEW_PLACE/data.yaml)")
+    (data.parent / "images" / "train").rename(data.parent / "images" / "gone")
+    with pytest.raises(UserError, match=f"the train images are missing.* name its new place: .*{command}$"):
+        DetectionTrainer(overrides={"resume": str(last)})
+    (data.parent / "images" / "gone").rename(data.parent / "images" / "train")
+    data.parent.rename(tmp_path / "new place")
+    with pytest.raises(MissingFileError, match=f"no such data set YAML.* name its new place: .*{command}$") as told:
+        DetectionTrainer(overrides={"resume": str(last)})
+    assert "bccd" not in str(told.value)
+    with pytest.raises(MissingFileError) as told:  # the new place is wrong: the usual hint
+        DetectionTrainer(overrides={"resume": str(last), "data": str(tmp_path / "toys.yaml")})
+    assert "NEW_PLACE" not in str(told.value)
+    resumed = DetectionTrainer(overrides={"resume": str(last), "data": str(tmp_path / "new place" / "toy.yaml")})
+    resumed._setup()
+    assert "have changed" not in caplog.text
+    assert "will not equal" not in caplog.text
+
+
+def test_a_run_notices_that_its_data_are_others(elsewhere, monkeypatch, caplog):
+    last, data = elsewhere
+    monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
+    next(data.parent.glob("labels/train/*.txt")).write_text("0 0.5 0.5 0.25 0.25\n")
+    before = last.read_bytes()
+    DetectionTrainer(overrides={"resume": str(last)})._setup()
+    assert "the train data have changed since the run was saved (12 images as then" in caplog.text
+    data.write_text(data.read_text(encoding="utf-8").replace("red, 绿", "绿, red"), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"toy\.yaml: the order of the class names has changed"):
+        DetectionTrainer(overrides={"resume": str(last)})
+    assert last.read_bytes() == before
+    data.write_text(data.read_text(encoding="utf-8").replace("绿, red", "red"), encoding="utf-8")
+    with pytest.raises(ConfigError, match="the data set has 2 classes, and the run has 3"):
+        DetectionTrainer(overrides={"resume": str(last)})

@@ -8,6 +8,7 @@ import pytest
 
 from ultralytics.engine.rundir import LOCK_FILE, RunLock, new_run_dir
 from ultralytics.utils.errors import ConfigError, UserError
+from ultralytics.utils.files import lock
 
 
 def test_runs_are_numbered(tmp_path):
@@ -71,3 +72,48 @@ def test_a_dead_process_and_its_workers_hold_nothing(tmp_path):
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.stdout.close()
+
+
+class Windows:
+    """msvcrt's locks: of a range of a file, by handle; they end with the file."""
+
+    LK_NBLCK = 2
+
+    def __init__(self):
+        self.held = {}
+
+    def locking(self, handle, mode, count):
+        assert (mode, count) == (self.LK_NBLCK, 1)
+        key = os.fstat(handle).st_ino, os.lseek(handle, 0, os.SEEK_CUR)
+        holder = self.held.get(key)
+        if holder is not None and holder != handle:
+            try:
+                if os.fstat(holder).st_ino == key[0]:
+                    raise PermissionError(13, "Permission denied")
+            except OSError as e:
+                if e.errno == 13:
+                    raise
+        self.held[key] = handle
+
+
+def test_a_folder_is_locked_by_windows_means_where_there_are_no_others(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    monkeypatch.setitem(sys.modules, "msvcrt", Windows())
+    with RunLock(tmp_path) as held:
+        assert held._file.tell() < 1000  # the name lies where others can read it
+        with pytest.raises(ConfigError, match=rf"process {os.getpid()} on .* is training in this folder"):
+            RunLock(tmp_path)
+    assert not list(tmp_path.iterdir())
+    with RunLock(tmp_path):
+        pass
+
+
+def test_windows_locks_can_be_waited_for(tmp_path, monkeypatch):
+    msvcrt = Windows()
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    monkeypatch.setitem(sys.modules, "msvcrt", msvcrt)
+    with open(tmp_path / "a", "w+b") as first, open(tmp_path / "a", "r+b") as second:
+        assert lock(first)
+        assert lock(second) is False
+        monkeypatch.setattr("ultralytics.utils.files.time.sleep", lambda _: msvcrt.held.clear())
+        assert lock(second, wait=True)

@@ -1,3 +1,8 @@
+import os
+import socket
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -135,3 +140,235 @@ def test_a_picture_on_a_full_disk_is_told_as_the_system_says_it(tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def told(caplog, monkeypatch):
+    """What is logged."""
+    monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
+    return caplog
+
+
+URLS = ["https://example.com/bus.jpg", "HTTP://example.com/a b.mp4", "s3://bucket/x.jpg", "ftp://x/y.png"]
+STREAMS = ["rtsp://10.0.0.1/live", "rtmp://x/y", "tcp://127.0.0.1:8888", "udp://@:1234"]
+
+
+@pytest.mark.parametrize(
+    ("source", "wanted"),
+    [
+        *((u, "a URL") for u in URLS),
+        (Path(URLS[0]), "https://example.com/bus.jpg: a URL"),
+        *((u, "a live stream") for u in STREAMS),
+        *((s, "a camera") for s in (0, 1, -1, np.int64(0), "0", "webcam", "/dev/video77")),
+        *((s, "the screen") for s in ("screen", "screen 0 100 100 512 256")),
+        ("list.streams", "a list of live streams"),
+        ("data:image/png;base64,iVBORw0KGgo" + "A" * 5000, "a data: URI"),
+        ("www.example.com/x.jpg", "a web address"),
+        ("youtu.be/LNwODJXcvt4", "a web address"),
+    ],
+    ids=lambda v: repr(v)[:40],
+)
+def test_what_is_no_file_is_called_what_it_is(tmp_path, monkeypatch, source, wanted):
+    monkeypatch.chdir(tmp_path)
+    for one in (source, [source]):
+        with pytest.raises(UserError, match="is not offered as a source") as e:
+            load_source(one)
+        assert wanted in str(e.value)
+        assert len(str(e.value)) < 300
+    if isinstance(source, str):
+        (tmp_path / "list.txt").write_text(source)
+        with pytest.raises(UserError, match="is not offered as a source"):
+            load_source("list.txt")
+
+
+def test_files_come_before_what_their_name_might_mean(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    image = (folder / "b.jpg").read_bytes()
+    for name in ("0", "screen", "webcam"):
+        (folder / name).mkdir()
+        (folder / name / "x.jpg").write_bytes(image)
+        assert names(name) == ["x.jpg"]
+    with pytest.raises(UserError, match="without file://"):
+        load_source("file:///x.jpg")
+    with pytest.raises(MissingFileError):
+        load_source("C:/x.jpg")  # a drive, and no URL
+    with pytest.raises(UserError, match="a bool"):
+        load_source(True)
+
+
+def test_names_with_signs_of_globs_are_names_first(tmp_path):
+    for name in ("[1].jpg", "a*.jpg", "ab.jpg", "1.jpg", "d[1]/x.jpg", "d1/y.jpg", "d[1]/[2]a.jpg", "what?.jpg"):
+        imwrite(tmp_path / name, np.zeros((9, 9, 3), np.uint8))
+    for pattern, wanted in {
+        "[1].jpg": ["[1].jpg"],
+        "a*.jpg": ["a*.jpg"],
+        "a?.jpg": ["a*.jpg", "ab.jpg"],
+        "what?.jpg": ["what?.jpg"],
+        "d[1]/*.jpg": ["[2]a.jpg", "x.jpg"],
+        "d[1]": ["[2]a.jpg", "x.jpg"],
+        "*/[2]*.jpg": ["[2]a.jpg"],
+        "d[0-9]/*.jpg": ["y.jpg"],
+        "**/y.jpg": ["y.jpg"],
+        "**/[xy].jpg": ["x.jpg", "y.jpg"],
+        "d[1]/**": ["[2]a.jpg", "x.jpg"],
+    }.items():
+        assert sorted(names(str(tmp_path / pattern))) == wanted, pattern
+    (tmp_path / "list.txt").write_text("[1].jpg\nd[1]/*.jpg\n")
+    assert sorted(names(tmp_path / "list.txt")) == ["[1].jpg", "[2]a.jpg", "x.jpg"]
+    with pytest.raises(MissingFileError, match="no image or video matches"):
+        load_source(str(tmp_path / "nothing*.jpg"))
+
+
+def test_a_glob_ends_where_folders_contain_themselves(tmp_path, monkeypatch, told):
+    for name in ("a.jpg", "s/b.jpg", ".hidden/c.jpg"):
+        imwrite(tmp_path / "d" / name, np.zeros((9, 9, 3), np.uint8))
+    for link in ("d/loop", "d/s/loop", "d/s/up"):
+        (tmp_path / link).symlink_to(tmp_path / "d", target_is_directory=True)
+    monkeypatch.chdir(tmp_path)
+    assert sorted(names("d/**/*.jpg")) == ["a.jpg", "b.jpg"]
+    assert "leads to a folder that is read already" in told.text
+    assert load_source("**/b.jpg").paths == ["d/s/b.jpg"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes here")
+def test_what_is_no_regular_file_is_named_and_passed_over(folder, told, monkeypatch):
+    monkeypatch.chdir(folder)  # the name of a socket must be short
+    os.mkfifo("pipe.jpg")
+    Path("gone.jpg").symlink_to("nowhere")
+    Path("dir.jpg").mkdir()
+    Path("dev.jpg").symlink_to("/dev/zero")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("sock.jpg")
+    wanted = ["a 图.png", "b.jpg", "c[1].jpg"]
+    assert names(folder) == names("*") == wanted
+    for name in ("pipe.jpg", "dev.jpg", "sock.jpg"):
+        assert f"{name}: is a pipe, a socket or a device; passed over" in told.text
+        with pytest.raises(MissingFileError, match="and a source is a file"):
+            load_source(name)
+    assert "gone.jpg: is a link to nowhere" in told.text
+    assert "dir.jpg: is a folder" in told.text
+    with pytest.raises(MissingFileError, match="link to nowhere"):
+        load_source("gone.jpg")
+    os.mkfifo("pipe.txt")
+    with pytest.raises(MissingFileError, match="and a source is a file"):
+        load_source("pipe.txt")
+
+
+@pytest.mark.parametrize("name", ["x\0.jpg", "x" * 5000 + ".jpg", "a/" * 3000 + "*.jpg", "~nobody_of_this_name/x.jpg"])
+def test_impossible_names_are_one_line(name):
+    with pytest.raises(MissingFileError):
+        load_source(name)
+
+
+def test_lists_of_paths_and_images_keep_their_order(folder):
+    image = np.zeros((4, 5, 3), np.uint8)
+    source = load_source([image, folder / "b.jpg", image])
+    assert [Path(i.path).name for i in source] == ["image0.jpg", "b.jpg", "image1.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("array", "wanted"),
+    [
+        (np.zeros((4, 4, 4), np.uint8), "COLOR_RGBA2BGR"),
+        (np.zeros((3, 40, 40), np.uint8), "transpose"),
+        (np.zeros((2, 40, 40, 3), np.uint8), "list"),
+        (np.zeros((40, 40, 3), np.uint16), "array of uint16: which value is white"),
+        (np.zeros((40, 40, 3)), "array of float64"),
+        (np.zeros((40, 40), bool), "array of bool"),
+        (np.zeros((0, 40, 3), np.uint8), "shape"),
+        (np.zeros(40, np.uint8), "shape"),
+    ],
+    ids=str,
+)
+def test_arrays_that_do_not_say_enough_are_told_what_is_wanted(array, wanted):
+    with pytest.raises(UserError, match=r"uint8 of 0\.\.255 in the order BGR") as e:
+        load_source(array)
+    assert wanted in str(e.value)
+
+
+def damaged_video(folder, suffix, harm):
+    """A video of 20 frames of which only some can be read; its path."""
+    path = folder / f"v{suffix}"
+    code = {".avi": "MJPG", ".mkv": "MJPG", ".mp4": "mp4v"}[suffix]
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*code), 10, (64, 48))
+    for i in range(20):
+        writer.write(np.random.default_rng(i).integers(0, 255, (48, 64, 3), np.uint8))
+    writer.release()
+    data = bytearray(path.read_bytes())
+    if harm == "cut":
+        data = data[: len(data) * 9 // 20]
+    elif harm == "hole":
+        data[len(data) // 2 : len(data) * 3 // 4] = bytes(len(data) * 3 // 4 - len(data) // 2)
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("suffix", "harm"),
+    [(".avi", "cut"), (".avi", "hole"), (".mkv", "cut"), (".mp4", "hole"), (".avi", ""), (".mp4", "")],
+)
+@pytest.mark.parametrize("stride", [1, 3])
+def test_frames_that_are_missing_are_counted(tmp_path, told, suffix, harm, stride):
+    source = load_source(damaged_video(tmp_path, suffix, harm), stride)
+    read = [item.frame for item in source]
+    if harm:
+        assert 0 < len(read) * stride < 20
+        assert source.whole == set()
+        assert " of the 20 frames announced could be read" in source.incomplete[0]
+        assert source.incomplete[0] in told.text
+    else:
+        assert read == list(range(1, 21, stride))
+        assert (source.whole, source.incomplete) == ({0}, {})
+
+
+def test_a_gif_that_is_cut_off_is_told(tmp_path, told):
+    frames = [Image.fromarray(np.random.default_rng(i).integers(0, 255, (48, 64), np.uint8)) for i in range(9)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:], duration=100)
+    source = load_source(tmp_path / "a.gif")
+    assert (len(list(source)), source.incomplete) == (9, {})
+    data = (tmp_path / "a.gif").read_bytes()
+    (tmp_path / "a.gif").write_bytes(data[: len(data) // 2])
+    count = len(list(source))
+    assert 0 < count < 9
+    assert source.incomplete[0].startswith(f"{count} frames could be read")
+
+
+@pytest.mark.parametrize("count", [0, -9.2e16, 21, 22, float("nan"), 1e300])
+def test_headers_that_promise_a_little_too_much_or_nothing_are_no_damage(tmp_path, monkeypatch, count):
+    class Video:
+        def __init__(self, file):
+            self.video = CAPTURE(file)
+
+        def get(self, what):
+            return count if what == cv2.CAP_PROP_FRAME_COUNT else self.video.get(what)
+
+        def __getattr__(self, name):
+            return getattr(self.video, name)
+
+    path = damaged_video(tmp_path, ".avi", "")
+    monkeypatch.setattr(cv2, "VideoCapture", Video)
+    source = load_source(path)
+    assert len(list(source)) == 20
+    assert (source.whole, source.incomplete) == ({0}, {})
+
+
+CAPTURE = cv2.VideoCapture
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_images_that_are_cut_off_are_named_and_passed_over(tmp_path, told, capfd, suffix):
+    for name in ("a", "b"):
+        imwrite(tmp_path / f"{name}{suffix}", np.random.default_rng(0).integers(0, 255, (90, 90, 3), np.uint8))
+    data = (tmp_path / f"a{suffix}").read_bytes()
+    (tmp_path / f"a{suffix}").write_bytes(data[: len(data) * 2 // 3])
+    assert names(tmp_path) == [f"b{suffix}"]
+    assert f"a{suffix}: is cut off; passed over" in told.text
+    assert capfd.readouterr().err == ""
+
+
+def test_frames_of_another_size_are_kept(tmp_path):
+    sink = VideoSink(tmp_path / "v.avi", 10.0, (48, 64))
+    for shape in ((48, 64), (96, 128)):
+        sink.write(np.zeros((*shape, 3), np.uint8))
+    sink.close()
+    assert len(list(load_source(tmp_path / "v.avi"))) == 2

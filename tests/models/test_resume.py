@@ -2,8 +2,10 @@
 
 import contextlib
 import gc
+import multiprocessing
 import os
 import random
+import re
 import shlex
 import shutil
 import signal
@@ -26,7 +28,7 @@ from ultralytics.engine.rundir import RunLock
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.models.yolo.detect import val as validator_module
 from ultralytics.utils import files
-from ultralytics.utils.errors import CheckpointError, ConfigError, MissingFileError, UserError
+from ultralytics.utils.errors import CheckpointError, ConfigError, LostWorkerError, MissingFileError, UserError
 
 EPOCHS, BATCHES = 3, 6
 
@@ -116,7 +118,7 @@ def test_a_run_stopped_after_any_batch_ends_as_one_that_was_not(given, whole, ep
         trainer.train()
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
     assert f"Stopped in epoch {epoch + 1} after {batch} of 6 batches, and saved." in caplog.text
-    assert f"python -m ultralytics train resume={trainer.save_dir}" in caplog.text
+    assert f" train resume={trainer.save_dir}" in caplog.text
     state = load_checkpoint(trainer.last).state
     assert (state["epoch"] + 1, state["batches_done"]) == (epoch, batch)
     assert same(left_of(resume(trainer.save_dir, workers=2 if epoch else 0)), whole)
@@ -362,6 +364,86 @@ def falling(validate):
     return lambda final=False: (validate(final)[0], 0.0 if final else next(fitness))
 
 
+# Data that have moved, and steps that have become slow
+
+
+@pytest.mark.slow
+def test_data_and_run_that_have_moved_end_as_a_run_that_was_not_stopped(given, whole, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
+    trainer = DetectionTrainer(overrides=given)
+    stop_at(trainer, "on_train_batch_end", 1, 3, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train()
+    (tmp_path / "toy").rename(tmp_path / "other place")
+    Path(given["model"]).unlink()
+    run = tmp_path / "kept run"
+    trainer.save_dir.rename(run)
+    with pytest.raises(MissingFileError, match="data=NEW_PLACE"):
+        resume(run)
+    resumed = resume(run, data=str(tmp_path / "other place" / "toy.yaml"))
+    assert resumed.save_dir == run
+    assert same(left(run), whole)
+    assert "changed" not in caplog.text
+    assert "will not equal" not in caplog.text
+
+
+@pytest.mark.slow
+def test_a_run_whose_data_change_goes_on_and_says_so(given, monkeypatch, caplog):
+    monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
+    trainer = DetectionTrainer(overrides={**given, "name": "J", "resume": "auto"})
+    stop_at(trainer, "on_train_batch_end", 1, 3, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train()
+    toy = Path(given["data"]).parent
+    for split, fewer in (("train", 2), ("val", 1)):
+        for image in sorted((toy / "images" / split).iterdir())[:fewer]:
+            image.unlink()
+    again = DetectionTrainer(overrides={**given, "name": "J", "resume": "auto"})
+    again.train()
+    assert len(again.rows) == EPOCHS
+    assert "train data have changed since the run was saved (12 images then, 10 now)" in caplog.text
+    assert "val data have changed since the run was saved (6 images then, 5 now)" in caplog.text
+    caplog.clear()
+    resume(again.save_dir, epochs=EPOCHS + 1)
+    assert "have changed" not in caplog.text  # it is told once
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("late", [True, False])
+def test_a_run_that_becomes_slow_says_why(given, monkeypatch, caplog, late):
+    monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
+    for name, value in (("SKIPPED", 1), ("BEGINNING", 5), ("LATELY", 3)):
+        monkeypatch.setattr(f"ultralytics.engine.pace.{name}", value)
+    trainer = DetectionTrainer(overrides={**given, "val": False})
+
+    def begin(t):
+        owner, name = (type(t.train_loader.dataset), "__getitem__") if late else (type(t), "preprocess")
+        real = getattr(owner, name)
+
+        def slow(*args):
+            if t.epoch == 2:
+                time.sleep(2.0)
+            return real(*args)
+
+        monkeypatch.setattr(owner, name, slow)
+
+    trainer.add_callback("on_train_start", begin)
+    trainer.train()
+    told = [line for line in caplog.messages if "A training step now takes" in line]
+    assert len(set(told)) == 1
+    assert "load average" in told[0]
+    assert ("the images come late" if late else "fewer threads=") in told[0]
+    began = load_checkpoint(trainer.last).state["pace"]
+    assert began == trainer.pace.began > 0
+    assert DetectionTrainer(overrides={"resume": str(trainer.save_dir), "epochs": 4}).pace.began is None  # not yet read
+    longer = DetectionTrainer(overrides={"resume": str(trainer.save_dir), "epochs": 4})
+    longer._setup()
+    assert longer.pace.began == began
+    other = DetectionTrainer(overrides={"resume": str(trainer.save_dir), "epochs": 4, "batch": 4})
+    other._setup()
+    assert other.pace.began is None
+
+
 # Kills
 
 
@@ -496,6 +578,70 @@ def test_a_signal_to_the_whole_group_saves_and_the_command_told_goes_on(given, t
     command = shlex.split(log.split("Go on with: ")[1].splitlines()[0])
     assert spawn(*command[4:], out=tmp_path / "run.log").wait() == 0
     assert same(left(folder), left(folder.with_name("whole")))
+
+
+# Workers that end, or give no batch
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(multiprocessing.get_start_method() != "fork", reason="its workers are there at once")
+@pytest.mark.parametrize(("epoch", "batch"), [(0, 3), (1, 6)])  # the second: the validation's worker
+def test_a_run_whose_worker_is_killed_is_saved_and_ends_as_one_that_was_not(given, whole, epoch, batch):
+    trainer = DetectionTrainer(overrides={**given, "workers": 2})
+
+    def kill():
+        loader = trainer.train_loader if batch < 6 else trainer.val_loader
+        if loader is trainer.val_loader:
+            iter_of = type(loader).__iter__
+
+            def dies(self):
+                for number, item in enumerate(iter_of(self)):
+                    if not number:
+                        os.kill(self.worker_pids[0], signal.SIGKILL)
+                        time.sleep(0.2)
+                    yield item
+
+            type(loader).__iter__ = dies
+            undo.callback(setattr, type(loader), "__iter__", iter_of)
+        else:
+            os.kill(loader.worker_pids[0], signal.SIGKILL)
+
+    stop_at(trainer, "on_train_batch_end", epoch, batch, kill)
+    with contextlib.ExitStack() as undo, pytest.raises(LostWorkerError) as caught:
+        trainer.train()
+    text = str(caught.value)
+    assert "\n" not in text
+    assert "was ended by SIGKILL" in text
+    # The batch after may have been there already.
+    assert re.search(rf"in epoch {epoch + 1} after [{batch}{batch + 1}] batches, and the run is saved", text)
+    command = shlex.split(text.split("go on with: ")[1].rstrip(")"))
+    assert command[:4] == ["python", "-m", "ultralytics", "train"]
+    assert main([*command[3:], "workers=0"]) == 0
+    assert same(left(trainer.save_dir), whole)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="signals of POSIX")
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
+def test_a_signal_does_not_wait_for_a_worker_that_is_stopped(given, tmp_path, signum, code):
+    given |= {"workers": 2, "epochs": 200, "close_mosaic": 0}
+    process = spawn(*words_of(given), out=tmp_path / "run.log")
+    folder = Path(given["project"]) / "run"
+    while not (folder / "weights" / "best.pt").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    for child in children:
+        os.kill(int(child), signal.SIGSTOP)
+    time.sleep(1)
+    process.send_signal(signum)
+    begun = time.monotonic()
+    assert process.wait(30) == code
+    assert time.monotonic() - begun < 15
+    log = (tmp_path / "run.log").read_text()
+    assert "and saved." in log
+    assert "Traceback" not in log
+    assert not [c for c in children if Path("/proc", c).exists()]
 
 
 # Damaged files, and folders in use

@@ -269,6 +269,33 @@ def test_a_data_set_without_a_single_box_trains(run, toy):
     assert float(rows[-1]["train/box_loss"]) == 0
 
 
+def test_no_picture_costs_a_run(run, toy, monkeypatch, caplog):
+    """Nothing can be drawn and nobody has matplotlib: the run ends with its metrics, and each picture is told."""
+
+    def broken(*_):
+        raise MemoryError
+
+    monkeypatch.setattr("ultralytics.utils.plotting.load_matplotlib", broken)
+    monkeypatch.setattr("ultralytics.utils.plotting._tile", broken)
+    with caplog.at_level("WARNING", "ultralytics"):
+        trainer = run(plots=True, epochs=1)
+    assert (trainer.save_dir / "metrics.json").is_file()
+    assert trainer.best.is_file()
+    told = [r.getMessage() for r in caplog.records if "MemoryError" in r.getMessage() and "not drawn" in r.getMessage()]
+    names = {t.split(": ")[2].rsplit("/", 1)[1] for t in told}
+    curves = {f"{n}_curve.png" for n in ("PR", "F1", "P", "R")}
+    others = {"labels.jpg", "train_batch0.jpg", "val_batch0_pred.jpg", "confusion_matrix.png", "results.png"}
+    assert names >= others | curves
+    assert len(told) == len(names)
+    assert not {f.name for f in trainer.save_dir.iterdir()} & names
+
+
+def test_a_font_there_is_not_is_told_before_a_run_begins(run, tmp_path):
+    with pytest.raises(ConfigError, match=r"font=nowhere\.ttf: no such file"):
+        run(font="nowhere.ttf")
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.mark.parametrize("nc", [1, 64, 365])
 def test_any_number_of_classes_trains(run, toy, nc):
     relabel(toy, f"{nc - 1} 0.5 0.5 0.4 0.4\n0 0.3 0.3 0.2 0.2\n")
@@ -587,3 +614,18 @@ def test_a_checkpoint_of_another_version_can_still_be_evaluated(tiny, tmp_path):
     )
     assert YOLO(tmp_path / "old.pt").names == {0: "a", 1: "b"}
     assert get_cfg(None, {"epochs": 3}).epochs == 3
+
+
+def test_a_class_count_of_the_yaml_that_the_data_override_is_told(tiny, toy, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
+    caplog.set_level("INFO", "ultralytics")
+    data = yaml.safe_load(tiny.read_text(encoding="utf-8"))
+    keys = {"data": str(toy), "imgsz": 64, "project": str(tmp_path / "runs"), "pretrained": False}
+    for nc, told in ((1, True), (3, False), (None, False)):
+        caplog.clear()
+        data.pop("nc", None)
+        file = tmp_path / "counted.yaml"
+        file.write_text(yaml.safe_dump(data if nc is None else {**data, "nc": nc}), encoding="utf-8")
+        assert DetectionTrainer(overrides={**keys, "model": str(file)}).get_model().nc == 3
+        assert ("nc: 1 → 3, by the data" in caplog.text) is told
+        assert ("by the data" in caplog.text) is told

@@ -1,4 +1,6 @@
 import json
+import multiprocessing
+import os
 from types import SimpleNamespace
 
 import numpy as np
@@ -6,8 +8,12 @@ import pytest
 import torch
 
 from ultralytics import YOLO
+from ultralytics.cli import main
+from ultralytics.data.dataset import YOLODataset
 from ultralytics.models.yolo.detect import DetectionValidator
-from ultralytics.utils.errors import ConfigError
+from ultralytics.utils import plotting
+from ultralytics.utils.errors import ConfigError, DatasetError, LostWorkerError
+from ultralytics.utils.images import imread
 from ultralytics.utils.metrics import ConfusionMatrix
 
 QUIET = {"workers": 0, "plots": False, "device": "cpu", "verbose": False}
@@ -44,11 +50,79 @@ def test_metrics_have_the_references_attributes_and_are_written(yolo, tmp_path):
     assert (tmp_path / "v" / "val" / "labels").is_dir()
 
 
+@pytest.fixture
+def untrained(tiny):
+    return YOLO(str(tiny), nc=3)
+
+
+def test_every_image_has_a_label_file_of_its_own(untrained, toy, tmp_path):
+    val = toy.parent / "images" / "val"
+    for folder in ("a", "b"):
+        (val / folder).mkdir()
+        (val / folder / "1.png").write_bytes((val / "2.png").read_bytes())
+    names = {f"{n}.txt" for n in ("0 图", "1", "1_2", "1_3", "2", "3", "4", "5 图")}
+    settings = {"data": str(toy), "imgsz": 64, **QUIET}
+    untrained.val(project=str(tmp_path), name="v", save_txt=True, **settings)
+    assert {p.name for p in (tmp_path / "v" / "labels").iterdir()} == names
+    # Into the data set's own folder: its labels stay.
+    before = {p: p.read_bytes() for p in (toy.parent / "labels").rglob("*.txt")}
+    beside = {p.name: p.write_text("mine") for p in [toy.parent / "labels" / "1.txt"]}
+    settings |= {"project": str(toy.parent.parent), "name": toy.parent.name, "exist_ok": True, "save_txt": True}
+    for _ in range(2):
+        untrained.val(**settings)
+    assert (toy.parent / "labels" / "1.txt").read_text() == "mine"
+    assert all(p.read_bytes() == data for p, data in before.items())
+    assert len(list((toy.parent / "labels").glob("*.txt"))) == len(names) + len(beside)
+
+
+def test_a_split_is_all_that_val_needs(untrained, toy, tmp_path):
+    settings = {"imgsz": 64, "project": str(tmp_path / "v"), **QUIET}
+    for train in ("train: gone\n", "train:\n", ""):
+        toy.write_text(f"{train}val: images/val\nnames: [red, 绿, blue]\n", encoding="utf-8")
+        assert untrained.val(data=str(toy), **settings).images == 6
+        with pytest.raises(DatasetError, match="train"):
+            untrained.train(data=str(toy), epochs=1, **settings)
+    assert main(["show", f"data={toy}", "split=val", "n=2", "imgsz=64", f"out={tmp_path / 's.jpg'}"]) == 0
+    assert main(["export-coco", f"data={toy}", f"out={tmp_path / 'c.json'}"]) == 0
+    assert main(["check-data", f"data={toy}", "split=val", "near=False", f"out={tmp_path / 'o'}"]) == 0
+    toy.write_text("train: images/train\nnames: [red, 绿, blue]\n", encoding="utf-8")
+    assert untrained.val(data=str(toy), split="train", **settings).images == 12
+    with pytest.raises(DatasetError, match="'val' is missing"):
+        untrained.val(data=str(toy), **settings)
+
+
 def test_the_figures_do_not_depend_on_the_batch_when_frames_are_square(yolo, tmp_path):
     figures = [
         yolo.val(batch=b, rect_val=False, conf=0.0001, project=str(tmp_path / "v"), **QUIET).box.all_ap for b in (1, 4)
     ]
     np.testing.assert_allclose(figures[0], figures[1], atol=1e-3)
+
+
+def test_metrics_are_there_before_anything_is_drawn_and_ignored_regions_are_drawn(yolo, toy, tmp_path, monkeypatch):
+    for file in (toy.parent / "images" / "val").iterdir():
+        region = toy.parent / "ignore" / "val" / f"{file.stem}.txt"
+        region.parent.mkdir(parents=True, exist_ok=True)
+        region.write_text("* 0.5 0.5 0.8 0.8 crowd\n")
+    here, order = tmp_path / "v" / "val", []
+    monkeypatch.setattr(plotting, "_save", lambda _, path, **__: order.append((path.name, len(list(here.iterdir())))))
+    m = yolo.val(project=str(tmp_path / "v"), **QUIET | {"plots": True})
+    assert m.ignored == 6
+    assert order[0] == ("PR_curve.png", 1)  # beside metrics.json
+    assert {name for name, _ in order} >= {"confusion_matrix.png", "confusion_matrix_normalized.pdf", "F1_curve.pdf"}
+    assert (here / "val_batch0_pred.jpg").is_file()
+    drawn = imread(here / "val_batch0_labels.jpg").astype(int)
+    dashes = (abs(drawn - 170) < 12).all(2).sum()
+    assert dashes > 6 * 4 * 64 * 0.8 * 0.3
+
+
+@pytest.mark.skipif(multiprocessing.get_start_method() != "fork", reason="what is patched here reaches forks only")
+def test_a_killed_worker_ends_it_with_one_line_and_leaves_no_folder(tiny, toy, tmp_path, monkeypatch):
+    run = os.getpid()
+    monkeypatch.setattr(YOLODataset, "__getitem__", lambda *_: os.getpid() == run or os.kill(os.getpid(), 9))
+    with pytest.raises(LostWorkerError, match="was ended by SIGKILL") as caught:
+        YOLO(str(tiny)).val(data=str(toy), imgsz=64, project=str(tmp_path / "v"), **{**QUIET, "workers": 2})
+    assert "resume" not in str(caught.value)
+    assert not list((tmp_path / "v").iterdir())
 
 
 def test_validation_leaves_the_model_as_it_is(yolo, tmp_path):

@@ -1,10 +1,20 @@
 import json
 import os
+import socket
 
 import pytest
 
 from ultralytics.utils.errors import UserError
-from ultralytics.utils.files import remove_unfinished, write_atomically, write_json
+from ultralytics.utils.files import (
+    Checksums,
+    open_regular,
+    read_bytes,
+    read_text,
+    remove_unfinished,
+    walk_files,
+    write_atomically,
+    write_json,
+)
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
@@ -49,3 +59,66 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
 def test_the_mend_names_what_a_user_sets(tmp_path):
     with pytest.raises(UserError, match="another out="):
         write_json(tmp_path / "none" / "a.json", {}, "out")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes in the file system")
+def test_what_is_no_regular_file_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "linked").symlink_to("pipe")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "socket"))
+        for name, kind in (("pipe", "pipe"), ("linked", "pipe"), ("socket", "socket"), ("/dev/zero", "device")):
+            for read in (open_regular, read_bytes, Checksums.of):
+                with pytest.raises(OSError, match=f"it is a {kind}, not a file"):
+                    read(tmp_path / name)
+    with pytest.raises(UserError, match="it cannot be read: it is a pipe, not a file"):
+        read_text(tmp_path / "pipe", UserError)
+    with pytest.raises(IsADirectoryError):
+        read_bytes(tmp_path)
+
+
+def test_a_file_is_read_as_far_as_its_entry_says(tmp_path):
+    (tmp_path / "a").write_bytes(b"\xef\xbb\xbfa\r\nb\rc\n")
+    assert read_text(tmp_path / "a", UserError) == "a\nb\nc\n"
+    assert read_bytes(tmp_path / "a", 10) == (tmp_path / "a").read_bytes()
+    with pytest.raises(OSError, match="it has 10 bytes, and more than 9 are not read"):
+        read_bytes(tmp_path / "a", 9)
+    with open(tmp_path / "huge", "wb") as file:
+        file.truncate(2**40)  # nothing of it is on the disk, and nothing is read
+    with pytest.raises(UserError, match="more than 1,000 bytes"):
+        read_text(tmp_path / "huge", UserError, 1000)
+    if os.path.exists("/proc/self/status"):  # of no size, and of a content without end in some of its neighbours
+        assert read_bytes("/proc/self/status") == b""
+
+
+def test_each_real_folder_is_visited_once_however_many_links_lead_to_it(tmp_path):
+    top = tmp_path / "top"
+    for folder in ("top/a/deep", "outside/sub", "beside"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "file").write_text("")
+    for name, target in {
+        "a/self": ".", "a/up": "..", "above": "../..", "twin": "a/deep", "out": "../outside", "out2": "../outside",
+        "a/deep/loop": "loop", "nowhere": "gone",
+    }.items():  # fmt: skip
+        (top / name).symlink_to(target)
+    (tmp_path / "outside" / "back").symlink_to(top)
+    skipped = []
+    found = {os.path.relpath(folder, top): sorted(names) for folder, names in walk_files(top, skipped=skipped)}
+    assert found == {
+        ".": ["nowhere"], "a": [], "a/deep": ["file", "loop"], "out": [], "out/sub": ["file"],
+    }  # fmt: skip
+    assert sorted(os.path.relpath(s, top) for s in skipped) == ["a/self", "a/up", "above", "out/back", "out2", "twin"]
+
+
+def test_links_that_double_at_every_level_end(tmp_path):
+    for name in ("x", "y", "z"):
+        (tmp_path / name).symlink_to(".")
+    assert [names for _, names in walk_files(tmp_path)] == [[]]
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="permissions do not bind here")
+def test_a_folder_that_cannot_be_read_is_told(tmp_path):
+    (tmp_path / "closed").mkdir(mode=0)
+    errors = []
+    assert len(list(walk_files(tmp_path, errors.append))) == 2
+    assert errors[0].filename == str(tmp_path / "closed")

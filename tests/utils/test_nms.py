@@ -65,3 +65,55 @@ def test_arguments_stand_in_the_references_order():
     assert torch.equal(by_name[0], by_place[0])
     with pytest.raises(ValueError, match="not offered"):
         non_max_suppression(y, rotated=True)
+
+
+def one_class_as_the_last_of(classes, dtype, n=400, seed=1):
+    """Predictions of n boxes of one class, alone and as the last of many classes."""
+    g = torch.Generator().manual_seed(seed)
+    boxes = torch.cat([torch.rand(2, n, generator=g) * 640, torch.rand(2, n, generator=g) * 24 + 6])
+    scores = torch.rand(n, generator=g) * 0.7 + 0.3
+    alone = torch.cat([boxes, scores[None]])[None].to(dtype)
+    many = torch.cat([alone[:, :4], torch.zeros(1, classes - 1, n, dtype=dtype), alone[:, 4:]], 1)
+    return alone, many
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("classes", [2, 80, 1203, 10_000])
+def test_a_class_is_suppressed_alike_whatever_its_number(classes, dtype):
+    alone, many = (non_max_suppression(y, 0.25, 0.5, max_det=5000)[0] for y in one_class_as_the_last_of(classes, dtype))
+    assert torch.equal(alone[:, :5], many[:, :5])
+    assert set(many[:, 5].tolist()) == {classes - 1}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(("x", "side"), [(100, 20), (100, 600), (30_000, 900)])
+def test_identical_boxes_of_a_class_are_one(dtype, x, side):
+    y = torch.zeros(1, 84, 3, dtype=dtype)
+    y[0, :2], y[0, 2:4] = x, side
+    y[0, 83, :2], y[0, 4, 2] = torch.tensor([0.9, 0.8], dtype=dtype), 0.7
+    assert non_max_suppression(y, 0.25, 0.5)[0][:, 5].tolist() == [79, 0]
+    assert non_max_suppression(y, 0.25, 0.5, agnostic=True)[0][:, 5].tolist() == [79]
+    corners = torch.tensor([[0.0, 0, side, side]] * 2).to(dtype)
+    assert greedy_nms(corners, torch.tensor([0.5, 0.6]), 0.5).tolist() == [1]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 60), st.integers(1, 5), st.floats(0.1, 0.9), st.integers(0, 10_000))
+def test_classes_are_suppressed_apart(n, classes, iou, seed):
+    g = torch.Generator().manual_seed(seed)
+    centre, size = torch.rand(n, 2, generator=g) * 60, torch.rand(n, 2, generator=g) * 40 + 1
+    boxes, scores = torch.cat([centre, centre + size], 1), torch.rand(n, generator=g)
+    labels = torch.randint(classes, (n,), generator=g)
+    wanted = []
+    for c in range(classes):
+        mine = (labels == c).nonzero()[:, 0]
+        wanted += mine[one_by_one(boxes[mine], scores[mine], iou)].tolist()
+    assert sorted(greedy_nms(boxes, scores, iou, labels=labels).tolist()) == sorted(wanted)
+
+
+def test_what_is_not_finite_is_left_out():
+    y = torch.zeros(1, 6, 4)
+    y[0, 2:4], y[0, 4] = 10, 0.9
+    y[0, 0] = torch.tensor([5, torch.nan, torch.inf, 500])
+    y[0, 4, 3] = torch.nan
+    assert non_max_suppression(y)[0][:, 0].tolist() == [0]

@@ -18,6 +18,7 @@ anything = st.text(alphabet=st.characters(codec=None), max_size=300)
 def test_numbers_have_their_plurals():
     assert [counted(n, "image") for n in (0, 1, 2)] == ["0 images", "1 image", "2 images"]
     assert (counted(1, "box"), counted(3, "box"), counted(2, "class")) == ("1 box", "3 boxes", "2 classes")
+    assert [counted(2, n) for n in ("epoch", "batch", "patch")] == ["2 epochs", "2 batches", "2 patches"]
 
 
 def test_names_that_may_be_slips():

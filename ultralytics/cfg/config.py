@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,14 @@ class Config:
     batch: int = knob(  # a trainer turns -1 and fractions into a number before anything else reads it
         16, "int", "images per step; in train also -1 or 0.1 to 0.9: what fits that part of the GPU's memory (-1: 0.6)"
     )
-    imgsz: int = knob(640, "int", "longest side of the input, pixels; weights remember theirs", ALL, low=32, high=8192)
+    imgsz: int = knob(
+        640,
+        "int",
+        "longest side of the input, pixels (predict: also [height,width]); weights remember theirs",
+        ALL,
+        low=32,
+        high=8192,
+    )
     save: bool = knob(
         True,
         "bool",
@@ -111,6 +118,13 @@ class Config:
         None, "any", "cpu, mps or a GPU's number; train: several as 0,1; auto: the first GPU, else the CPU", none="auto"
     )
     workers: int = knob(8, "int", "processes that load images, at most one per core (0: none)", TV, low=0)
+    threads: int | None = knob(
+        None,
+        "int",
+        "of a CPU that compute; auto: one per core, fewer where they are clearly faster",
+        low=1,
+        none="auto",
+    )
     project: str | None = knob(None, "str", "folder of runs", none="runs/detect")
     name: str | None = knob(None, "str", "name of the run, numbered when it exists", none="the mode")
     exist_ok: bool = knob(False, "bool", "write into an existing run folder")
@@ -130,7 +144,9 @@ class Config:
     )
     verbose: bool = knob(True, "bool", "print rows, classes and images one by one")
     seed: int = knob(0, "int", "of everything random", T, low=0, high=2**63 - 1)
-    deterministic: bool = knob(True, "bool", "only deterministic algorithms: equal seeds give equal weights", T)
+    deterministic: bool = knob(
+        True, "bool", "only deterministic algorithms: equal seeds (on a CPU also equal threads) give equal weights", T
+    )
     single_cls: bool = knob(False, "bool", "treat all classes as one", ALL)
     rect: bool = knob(False, "bool", "rectangular batches; in training they are neither shuffled nor mosaicked", TV)
     rect_val: bool = knob(True, "bool", "rectangular batches at validation; False: square ones", TV)
@@ -155,6 +171,12 @@ class Config:
     max_det: int = knob(300, "int", "most boxes per image", ALL, low=1)
     half: bool = knob(False, "bool", "fp16 weights (GPU)", VP)
     plots: bool = knob(True, "bool", "draw pictures and curves", TV)
+    font: str | None = knob(
+        None,
+        "str",
+        "for class names: a font file, or an installed one's name; auto: one that has the letters",
+        none="auto",
+    )
     agnostic_nms: bool = knob(False, "bool", "NMS across classes", ALL)
     classes: int | list[int] | None = knob(None, "any", "keep these class ids only", ALL, none="all")
 
@@ -199,6 +221,12 @@ class Config:
     mixup: float = knob(0.0, "fraction", "chance of blending two samples", T, group="augmentation")
 
     sources: dict[str, str] = field(default_factory=dict, repr=False)
+    pair: tuple[int, int] | None = field(default=None, repr=False)  # (height, width), where imgsz was given as a pair
+
+    @property
+    def frame(self) -> tuple[int, int]:
+        """(height, width) that images are fitted into, pixels."""
+        return self.pair or (self.imgsz, self.imgsz)
 
     def set(self, key: str, value: Any, source: str) -> None:
         """Check a value and take it; `source` says where it comes from.
@@ -210,6 +238,8 @@ class Config:
             key = "model_scale"
         if key not in KNOBS:
             raise unknown_key(key, source)
+        if key == "imgsz":
+            value, self.pair = _side_and_pair(value, source)
         setattr(self, key, _checked(key, value, source))
         self.sources[key] = source
 
@@ -285,6 +315,8 @@ def _checked(key: str, value: Any, source: str) -> Any:
         raise ConfigError(f"{key}=None is not possible", where, f"default {KNOBS[key].default}")
     if isinstance(value, Path):
         value = str(value)
+    if kind in ("int", "float") and isinstance(value, str) and value == m["none"]:  # the word that --help shows
+        return None
     if kind in ("any", "path"):
         return _checked_any(key, value, where, choices)
     words = {"int": "an integer", "float": "a number", "fraction": "a number", "bool": "True or False", "str": "text"}
@@ -327,6 +359,21 @@ def _checked(key: str, value: Any, source: str) -> Any:
     return value
 
 
+_PAIR = re.compile(r"[\[(]?\s*(\d{1,9})\s*[,x×]\s*(\d{1,9})\s*[\])]?")
+
+
+def _side_and_pair(value: Any, source: str) -> tuple[Any, tuple[int, int] | None]:
+    """The longer side of an imgsz, and the pair (height, width) it was given as: [h, w], (h, w) or "h,w"."""
+    written = _PAIR.fullmatch(value.strip()) if isinstance(value, str) else None
+    sides = [*map(int, written.groups())] if written else list(value) if isinstance(value, list | tuple) else [value]
+    if len(sides) == 1:
+        return sides[0], None
+    if len(sides) != 2:
+        raise ConfigError(f"imgsz={value} must be one number, or in predict [height,width]")
+    height, width = (int(_checked("imgsz", side, source)) for side in sides)
+    return max(height, width), (height, width) if height != width else None
+
+
 def _checked_any(key: str, value: Any, where: str, choices: tuple[Any, ...]) -> Any:
     """Knobs of several types."""
     if isinstance(value, tuple):
@@ -359,6 +406,10 @@ _INT = re.compile(r"[-+]?\d+")
 _FLOAT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 
+# Between commas; those in quotes that a part begins with separate nothing.
+_PART = re.compile(r"""\s*"[^"]*"\s*(?=,|$)|\s*'[^']*'\s*(?=,|$)|[^,]+""")
+
+
 def parse_value(text: str) -> Any:
     """A command-line word as data: none, true, false, numbers, [lists], else text. Nothing is evaluated."""
     word = text.strip()
@@ -372,7 +423,7 @@ def parse_value(text: str) -> Any:
     if _FLOAT.fullmatch(word):
         return float(word)
     if word.startswith(("[", "(")) and word.endswith(("]", ")")):
-        return [parse_value(part) for part in word[1:-1].split(",") if part.strip()]
+        return [parse_value(part) for part in _PART.findall(word[1:-1]) if part.strip()]
     if len(word) > 1 and word[0] == word[-1] and word[0] in "'\"":
         return word[1:-1]
     return word
@@ -404,6 +455,49 @@ def check_switches(given: Mapping[str, Any], keys: Iterable[str] | None = None) 
             raise ConfigError(f"{key}={given[key]} must be True or False")
 
 
+_MIXED = ("mosaic", "mixup")
+_DRAWN = ("show_labels", "show_conf", "show_boxes", "line_width")
+_YAML = (".yaml", ".yml")
+
+
+# Keys that do nothing beside others: modes, keys, when, and why (a format of the Config `c`).
+WITHOUT_EFFECT: tuple[tuple[tuple[str, ...], tuple[str, ...], Callable[[Config], bool], str], ...] = (
+    (T, ("patience",), lambda c: bool(c.patience) and not c.val, "val=False, so no progress is measured"),
+    (T, ("save_period",), lambda c: c.save_period > 0 and not c.save, "save=False"),
+    (T, ("save_period",), lambda c: c.save and c.save_period > c.epochs and not c.time, "there are {c.epochs} epochs"),
+    (T, _MIXED, lambda c: c.rect, "rect=True, and rectangles are not mixed"),
+    (T, ("close_mosaic",), lambda c: c.close_mosaic > 0 and c.rect, "rect=True, so there is no mosaic"),
+    (T, ("close_mosaic",), lambda c: c.close_mosaic > 0 and not (c.rect or c.mosaic or c.mixup), "mosaic=0, mixup=0"),
+    (T, ("warmup_momentum", "warmup_bias_lr"), lambda c: not c.warmup_epochs, "warmup_epochs=0"),
+    (T, ("epochs",), lambda c: c.time is not None, "time={c.time:g} decides how many there are"),
+    (("val", "predict"), ("save_conf",), lambda c: c.save_conf and not c.save_txt, "save_txt=False"),
+    (P, _DRAWN, lambda c: not c.save, "save=False, so nothing is drawn"),
+    (ALL, ("agnostic_nms",), lambda c: c.agnostic_nms and c.single_cls, "single_cls=True leaves one class"),
+)  # fmt: skip
+
+
+def without_effect(config: Config, mode: str, unable: Mapping[str, str] | None = None) -> list[str]:
+    """A line for each key that was given and does nothing in this combination.
+
+    Args:
+        unable: keys that the machine makes nothing of, and why; told where they are on.
+    """
+    found = [(k, why) for modes, keys, when, why in WITHOUT_EFFECT if mode in modes and when(config) for k in keys]
+    found += [(k, why) for k, why in (unable or {}).items() if getattr(config, k)]
+    return [
+        f"{key}={getattr(config, key)} has no effect: {why.format(c=config)}"
+        for key, why in found
+        if _given(config, key)
+    ]
+
+
+def _given(config: Config, key: str) -> bool:
+    """Whether the user has given a key. Files that hold all keys, as args.yaml does, give those that say something."""
+    source = config.sources.get(key, "default")
+    typed = source in ("command line", "argument")
+    return typed or (source.endswith(_YAML) and getattr(config, key) != KNOBS[key].default)
+
+
 def check_classes(classes: int | list[int] | None, nc: int, whose: str) -> None:
     """Refuse ids in `classes` that there are not.
 
@@ -420,6 +514,7 @@ def get_cfg(
     cfg: Config | str | Path | Mapping[str, Any] | None = None,
     overrides: Mapping[str, Any] | None = None,
     source: str = "argument",
+    mode: str = "train",
 ) -> Config:
     """Resolve a configuration.
 
@@ -427,6 +522,7 @@ def get_cfg(
         cfg: a YAML of keys (a path or a bundled recipe's name), a mapping, or a Config to start from.
         overrides: keys that win over it; a `cfg` among them is such a YAML.
         source: what to call the overrides' origin: "argument", "command line", "checkpoint".
+        mode: what it is for; imgsz may be a pair in predict only.
 
     Raises:
         ConfigError, MissingFileError.
@@ -437,12 +533,19 @@ def get_cfg(
     if isinstance(cfg, Config):
         for key in KNOBS:
             config.set(key, getattr(cfg, key), cfg.sources.get(key, "default"))
+        config.pair = cfg.pair
     elif isinstance(cfg, Mapping):
         _apply(config, cfg, "argument")
     elif cfg is not None:
         path = find_recipe(cfg)
         _apply(config, _read_yaml(path), str(path))
     _apply(config, overrides, source)
+    if config.pair and mode != "predict":
+        height, width = config.pair
+        raise ConfigError(
+            f"imgsz=[{height},{width}]: a pair is possible in predict only",
+            mend=f"train and val take one number, such as imgsz={config.imgsz}, and rect=True for smaller borders",
+        )
     return config
 
 

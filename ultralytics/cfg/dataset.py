@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,12 @@ from typing import Any
 from ultralytics.cfg.paths import find_data_yaml, program
 from ultralytics.utils.errors import DatasetError, nearest
 from ultralytics.utils.files import user_path
-from ultralytics.utils.text import has_unsafe
+from ultralytics.utils.text import counted, has_unsafe
 from ultralytics.utils.yaml import read_yaml
 
 SPLITS = ("train", "val", "test")
 MAX_CLASSES = 100_000  # a larger id in a faulty YAML is a slip, not a class
+MAX_POINTS = 10_000  # of a pose
 
 
 @dataclass
@@ -27,6 +29,7 @@ class DatasetSpec:
         names: class id → name; nc: their number.
         label_nc: number of class ids in the label files; more than `nc` after `merge_classes`.
         prepare: the command that makes the images in `root`, when the YAML names one.
+        kpt_shape: points and numbers of each that follow the box in a label row of a pose dataset; None of others.
     """
 
     yaml_file: Path
@@ -37,6 +40,12 @@ class DatasetSpec:
     prepare: str = ""
     tried: dict[Path, list[Path]] = field(default_factory=dict, repr=False)
     label_nc: int = 0
+    kpt_shape: tuple[int, int] | None = None
+
+    @property
+    def keypoints(self) -> int:
+        """Numbers that follow the box in a label row."""
+        return self.kpt_shape[0] * self.kpt_shape[1] if self.kpt_shape else 0
 
     def __post_init__(self) -> None:
         self.label_nc = self.label_nc or self.nc
@@ -69,12 +78,15 @@ class DatasetSpec:
         return f"make it with: {program(words[0], *words[1:], f'out={self.root}')}{other}"
 
 
-def load_dataset(dataset: str | Path, problems: list[DatasetError] | None = None) -> DatasetSpec:
+def load_dataset(
+    dataset: str | Path, problems: list[DatasetError] | None = None, needs: Sequence[str] = ("train", "val")
+) -> DatasetSpec:
     """Read a data set's YAML. Paths in it are relative to its own folder (or to its `path`, itself relative to that
     folder).
 
     Args:
         problems: filled with what is wrong in it, instead of raising the first; what is right is then returned.
+        needs: splits it must have; any other may be missing or empty.
 
     Raises:
         MissingFileError: no such YAML; DatasetError: what is wrong in it (with `problems`: it is no YAML mapping).
@@ -87,30 +99,44 @@ def load_dataset(dataset: str | Path, problems: list[DatasetError] | None = None
 
     file = find_data_yaml(dataset).absolute()
     where = str(file)
-    data = read_yaml(file, DatasetError).data
+    document = read_yaml(file, DatasetError)
+    data = document.data
     if not isinstance(data, dict):
         raise DatasetError("a data set YAML is a mapping with train, val and names", where)
-    for key in ("path", *SPLITS):
-        if any("\0" in entry for entry in _entries(data.get(key))):
-            raise DatasetError(f"the key {key!r} holds a zero byte", where, "give a folder")
+    written = {key: document.written(key) for key in ("path", *SPLITS, "names")}
     if "val" not in data and "validation" in data:
-        data["val"] = data.pop("validation")
+        data["val"], written["val"] = data.pop("validation"), document.written("validation")
+    paths = {key: _entries(written[key]) if data.get(key) else [] for key in ("path", *SPLITS)}
+    for key, entries in paths.items():
+        if entries is None or (key == "path" and isinstance(data.get(key), list)):
+            kind = "a folder" if key == "path" else "a folder of images, or a list of them"
+            wrong(DatasetError(f"the key {key!r} must be {kind}", where))
+        elif any("\0" in entry or not _is_path(entry) for entry in entries):
+            raise DatasetError(f"the key {key!r} holds a zero byte, or what is no text", where, "give a folder")
     for key in ("train", "val"):
+        if key not in needs:
+            continue
         if key in data and not data[key]:
             wrong(DatasetError(f"the key {key!r} has no value", where, "give a folder of images"))
         if key not in data:
             near = nearest(key, map(str, data)) or "give a folder of images"
             wrong(DatasetError(f"the key {key!r} is missing", where, near))
     try:
-        names = _names(data, where)
+        names = _names(data, written["names"], where)
     except DatasetError as e:
         wrong(e)
-        names = _likely_names(data)
-    root = (file.parent / user_path(str(data.get("path") or "."))).resolve()
-    spec = DatasetSpec(file, root, {}, names, len(names), str(data.get("prepare") or ""))
+        names = _likely_names(data, written["names"])
+    root = _real(file.parent / user_path((paths["path"] or ["."])[0]))
+    prepare = data.get("prepare")
+    spec = DatasetSpec(file, root, {}, names, len(names), prepare.strip() if isinstance(prepare, str) else "")
+    try:
+        spec.kpt_shape = _kpt_shape(data, where)
+    except DatasetError as e:
+        wrong(e)
     for split in SPLITS:
-        if data.get(split):
-            spec.splits[split] = [_locate(spec, entry) for entry in _entries(data[split])]
+        entries = paths[split]
+        if entries:
+            spec.splits[split] = [_locate(spec, entry) for entry in entries]
     return spec
 
 
@@ -118,32 +144,73 @@ def load_dataset(dataset: str | Path, problems: list[DatasetError] | None = None
 check_det_dataset = load_dataset
 
 
-def _entries(value: Any) -> list[str]:
-    return [str(v) for v in value] if isinstance(value, list) else [str(value)]
+def _entries(value: Any) -> list[str] | None:
+    """The paths of a key, as they are written; None where there are mappings or lists among them."""
+    entries = value if isinstance(value, list) else [value]
+    return entries if all(isinstance(entry, str) for entry in entries) else None
+
+
+def _is_path(text: str) -> bool:
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _real(path: Path) -> Path:
+    """The path without links. Unlike `Path.resolve`, it takes a link that leads to itself for one that is not there."""
+    return Path(os.path.realpath(path))
 
 
 def _locate(spec: DatasetSpec, entry: str) -> Path:
-    path = (spec.root / user_path(entry)).resolve()
+    path = _real(spec.root / user_path(entry))
     candidates = [path]
     if entry.startswith("../"):
         # Exported archives often write ../train/images for a folder that lies beside the YAML.
-        candidates.append((spec.root / entry[3:]).resolve())
+        candidates.append(_real(spec.root / entry[3:]))
     # Unlike a Path, os.path takes a name that is too long for one that is not there.
     found = next((p for p in candidates if os.path.exists(p)), path)
     spec.tried[found] = candidates
     return found
 
 
-def _likely_names(data: dict[Any, Any]) -> dict[int, str]:
+def _kpt_shape(data: dict[Any, Any], where: str) -> tuple[int, int] | None:
+    shape = data.get("kpt_shape")
+    if shape is None:
+        return None
+    if isinstance(shape, list) and len(shape) == 2 and all(type(n) is int for n in shape):
+        points, numbers = shape
+        if 1 <= points <= MAX_POINTS and numbers in (2, 3):
+            return points, numbers
+    raise DatasetError(f"kpt_shape: {shape} must be [points, 2 or 3], such as [17, 3]", where)
+
+
+def _pairs(names: Any) -> list[tuple[str, Any]]:
+    """Class ids and names, both as they are written."""
+    if isinstance(names, list):
+        return [(str(i), name) for i, name in enumerate(names)]
+    return list(names.items()) if isinstance(names, dict) else []
+
+
+def _class_id(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else None
+
+
+def _likely_names(data: dict[Any, Any], written: Any) -> dict[int, str]:
     """As many names as a faulty YAML may mean."""
-    names, nc = data.get("names"), data.get("nc")
-    pairs = enumerate(names) if isinstance(names, list) else names.items() if isinstance(names, dict) else ()
-    found = {int(k): str(v) for k, v in pairs if str(k).isdecimal() and int(k) < MAX_CLASSES}
+    nc = data.get("nc")
+    found: dict[int, str] = {}
+    for key, name in _pairs(written):
+        i = _class_id(key)
+        if i is not None and i < MAX_CLASSES and isinstance(name, str):
+            found[i] = name
     count = max([nc if type(nc) is int and nc < MAX_CLASSES else 0, *(k + 1 for k in found)])
     return {i: found.get(i, f"class_{i}") for i in range(count)}
 
 
-def _names(data: dict[Any, Any], where: str) -> dict[int, str]:
+def _names(data: dict[Any, Any], written: Any, where: str) -> dict[int, str]:
+    """The names, as they are written: `off`, `010` and `1:30` are text."""
     names, nc = data.get("names"), data.get("nc")
     if names is None and nc is None:
         raise DatasetError("it names no classes", where, "add names: [first, second], or nc")
@@ -153,22 +220,30 @@ def _names(data: dict[Any, Any], where: str) -> dict[int, str]:
         raise DatasetError(f"nc: {nc} is too large", where, f"at most {MAX_CLASSES}")
     if names is None:
         return {i: f"class_{i}" for i in range(int(nc or 0))}
-    if isinstance(names, list):
-        names = dict(enumerate(names))
-    if not isinstance(names, dict) or not names:
+    pairs = _pairs(written)
+    if not pairs:
         raise DatasetError("names must be a list, or a mapping of class ids to names", where)
-    try:
-        result = {int(k): str(v) for k, v in names.items()}
-    except (TypeError, ValueError):
-        raise DatasetError("the keys of names must be class ids", where, f"0 to {len(names) - 1}") from None
-    for i, name in result.items():
+    result: dict[int, str] = {}
+    for key, name in pairs:
+        i = _class_id(key)
+        if i is None:
+            told = f"the keys of names must be class ids, not {key!r}"
+            raise DatasetError(told, where, f"0 to {len(pairs) - 1}")
+        if i in result:
+            raise DatasetError(f"class {i} is named twice: {result[i]!r} and {name!r}", where, "keep one of them")
+        if not isinstance(name, str):
+            told = "is not written" if name is None else "is a list or a mapping, and must be text"
+            raise DatasetError(f"the name of class {i} {told}", where)
         if has_unsafe(name):
             raise DatasetError(f"the name of class {i} holds control characters: {name!r}", where, "take them out")
+        result[i] = name
     if sorted(result) != list(range(len(result))):
         raise DatasetError(
             f"{len(result)} names need the ids 0 to {len(result) - 1}, not {sorted(result)[:1] + sorted(result)[-1:]}",
             where,
         )
     if nc is not None and nc != len(result):
-        raise DatasetError(f"nc is {nc}, but there are {len(result)} names", where)
+        raise DatasetError(
+            f"nc is {nc}, but there {'is' if len(result) == 1 else 'are'} {counted(len(result), 'name')}", where
+        )
     return dict(sorted(result.items()))

@@ -15,7 +15,7 @@ from ultralytics.cfg.paths import find_model_yaml
 from ultralytics.utils.errors import ModelError, nearest
 from ultralytics.utils.files import user_path
 from ultralytics.utils.log import LOGGER
-from ultralytics.utils.yaml import read_yaml
+from ultralytics.utils.yaml import as_written, read_yaml
 
 MODEL_KEYS = (
     "nc",
@@ -65,6 +65,7 @@ class ModelSpec:
         scales: letter → [depth, width, max_channels]; scale: the letter in force, "" where the file has none.
         activation: name of a torch.nn activation, e.g. "nn.ReLU()", or None for SiLU.
         plugins: Python files that register the user's own modules, absolute where the YAML is a file.
+        written_nc: the class count that the YAML says itself, None where it says none.
     """
 
     nc: int
@@ -79,6 +80,7 @@ class ModelSpec:
     activation: str | None = None
     plugins: list[str] = field(default_factory=list)
     yaml_file: str = ""
+    written_nc: int | None = None
 
     def repeats(self, row: RowSpec) -> int:
         """How often a row's block repeats at this scale."""
@@ -135,6 +137,7 @@ class ModelSpec:
                 raise ModelError(f"`{key}` must be a list of rows {ROW_FORM}", where)
         if len(data["backbone"]) + len(data["head"]) > MAX_ROWS:
             raise ModelError(f"more than {MAX_ROWS} rows", where)
+        written_nc = data.get("nc")
         nc = data.get("nc", 80) if nc is None else nc
         if isinstance(nc, bool) or not isinstance(nc, int) or nc < 1:
             raise ModelError(f"nc must be an integer of 1 or more, not {nc!r}", where)
@@ -185,6 +188,7 @@ class ModelSpec:
             activation=activation,
             plugins=_plugins(data, where),
             yaml_file=str(data.get("yaml_file") or ""),
+            written_nc=written_nc if type(written_nc) is int else None,
         )
         raw = [*data["backbone"], *data["head"]]
         numbers = _names(raw)
@@ -314,8 +318,8 @@ def load_model_spec(
     if not isinstance(data, dict):
         raise ModelError("a model YAML is a mapping with nc, backbone and head", str(path))
     data["yaml_file"] = str(path)
-    if letter and letter not in (data.get("scales") or {}):
-        letter = None  # the letter belongs to the name, not to a scale of this file
+    rows_as_written(data, document.root)
+    letter = None if scale else asked_scale(model, path, letter, data.get("scales"))
     spec = ModelSpec.from_dict(data, scale or letter, nc, ch, _row_lines(document.root))
     if len(spec.scales) > 1 and not (scale or letter or data.get("scale")):
         told = f"no scale is given, taking {spec.scale}, the first of its scales (scale=LETTER chooses)"
@@ -325,6 +329,55 @@ def load_model_spec(
             "no row reads its output", row.where, mend or "take it out, or name it in a later row's `from`"
         )
     return spec
+
+
+def asked_scale(model: str | Path, path: Path, letter: str | None, scales: Any) -> str | None:
+    """The scale that a model YAML's name asks for; None where it asks for none.
+
+    Args:
+        model: the name as it was given; path: the file found; letter: what reads as a scale in the name.
+        scales: of the file.
+
+    Raises:
+        ModelError: the file has no such scale.
+    """
+    if letter is None or (isinstance(scales, dict) and letter in scales):
+        return letter
+    stem = user_path(model).stem
+    if path.stem == stem:  # the letter may as well be a part of the file's own name
+        if not scales:
+            return None
+        if re.search(rf"yolov\d+{letter}[^\W_]", stem):
+            LOGGER.warning("%s: %r in its name is none of its scales, and not taken for one", path, letter)
+            return None
+    if not isinstance(scales, dict) or not scales:
+        raise ModelError(f"it has no `scales`, so the {letter!r} in the name {stem} cannot be chosen", str(path))
+    there = ", ".join(map(str, scales))
+    raise ModelError(f"scale {letter!r}, by the name {stem}, is not among its scales: {there}", str(path))
+
+
+def rows_as_written(data: Any, root: yaml.Node | None) -> None:
+    """Make the names of rows the text that is written: YAML makes False of a row called `off`."""
+    parts = _parts(root)
+    for key in ("backbone", "head"):
+        rows, nodes = data.get(key) if isinstance(data, dict) else None, parts.get(key)
+        if not isinstance(rows, list) or not isinstance(nodes, yaml.SequenceNode):
+            continue
+        for row, node in zip(rows, nodes.value, strict=True):
+            if not isinstance(row, list) or len(row) not in (4, 5):
+                continue
+            sources = node.value[0]
+            if isinstance(row[0], list):
+                row[0] = [_text_of(v, n) for v, n in zip(row[0], sources.value, strict=True)]
+            else:
+                row[0] = _text_of(row[0], sources)
+            if len(row) == 5:
+                row[4] = _text_of(row[4], node.value[4])
+
+
+def _text_of(value: Any, node: yaml.Node) -> Any:
+    """A truth value or nothing as it is written, anything else as it is."""
+    return as_written(node) if value is None or isinstance(value, bool) else value
 
 
 def _unread(spec: ModelSpec) -> list[tuple[RowSpec, str]]:
@@ -339,10 +392,14 @@ def _unread(spec: ModelSpec) -> list[tuple[RowSpec, str]]:
 
 def _row_lines(root: yaml.Node | None) -> list[int] | None:
     """The line of each row of backbone and head, counted from 1."""
-    if not isinstance(root, yaml.MappingNode):
-        return None
-    parts = {key.value: value for key, value in root.value if isinstance(key, yaml.ScalarNode)}
+    parts = _parts(root)
     nodes = [parts.get("backbone"), parts.get("head")]
     if not all(isinstance(n, yaml.SequenceNode) for n in nodes):
         return None
     return [row.start_mark.line + 1 for node in nodes if node is not None for row in node.value]
+
+
+def _parts(root: yaml.Node | None) -> dict[str, yaml.Node]:
+    """The values of the outermost mapping by key."""
+    pairs = root.value if isinstance(root, yaml.MappingNode) else ()
+    return {key.value: value for key, value in pairs if isinstance(key, yaml.ScalarNode)}

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import re
 import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from ultralytics.utils.errors import MissingFileError, nearest
@@ -16,18 +21,27 @@ CLONE = PACKAGE.parent
 MODEL_FOLDERS = (CLONE / "cfg" / "models", PACKAGE / "bundled" / "models")
 DATA_FOLDERS = (CLONE / "data", PACKAGE / "bundled" / "data")
 RECIPE_FOLDERS = (CLONE / "cfg" / "recipes", PACKAGE / "bundled" / "recipes")
-_SCALE = re.compile(r"(yolov\d+)([nslmx])(?=$|[-_.])")
+_SCALE = re.compile(r"(yolov\d+)([nslmx])")  # whatever follows, as the reference has it
 
 
-def program(mode: str, *words: str) -> str:
-    """A command as it can be pasted; `python -m ultralytics` alone would not be found where nothing is installed and
-    the working folder is not the clone."""
-    script = CLONE / "scripts" / f"{mode}.sh"
-    start = f"python -m ultralytics {mode}"
-    if (CLONE / "scripts").is_dir() and Path.cwd() != CLONE and not _installed():
-        path = f"PYTHONPATH={shlex.quote(str(CLONE))}"
-        start = f"bash {shlex.quote(str(script))}" if script.is_file() else f"{path} {start}"
-    return " ".join([start, *map(shlex.quote, words)])
+def program(mode: str, *words: str, anywhere: bool = False, launcher: Sequence[str] = ()) -> str:
+    """A command as it can be pasted into a shell. `python -m ultralytics` would not be found where nothing is installed
+    and the working folder is not the clone; the package's folder is run then, which needs no environment.
+
+    Args:
+        mode, words: the command; anywhere: it works in every folder, not in this one alone.
+        launcher: what stands between Python and the program, as `-m torch.distributed.run`.
+    """
+    here = not anywhere and Path.cwd() == CLONE
+    start = ["-m", "ultralytics"] if here or _installed() else [str(CLONE / PACKAGE.name)]
+    command = [_python(), *launcher, *start, mode, *words]
+    return subprocess.list2cmdline(command) if os.name == "nt" else shlex.join(command)
+
+
+def _python() -> str:
+    """What to type for the interpreter in use: "python" where that means it."""
+    found = shutil.which("python")
+    return "python" if found and os.path.abspath(found) == sys.executable else sys.executable or "python"
 
 
 def _installed() -> bool:
@@ -38,8 +52,54 @@ def _installed() -> bool:
     return True
 
 
+# What hints name: what there is to name, newest or nearest first.
+
+
+def weights_here() -> list[str]:
+    """The newest weights of the working folder and of the runs in it."""
+    here = Path()
+    found = [p for pattern in ("*.pt", "runs/*/*/weights/best.pt") for p in here.glob(pattern) if p.is_file()]
+    return [str(p) for p in sorted(found, key=lambda p: p.stat().st_mtime, reverse=True)[:SHOWN]]
+
+
+def weights_hint() -> str:
+    """`model=` with the newest weights there are."""
+    told = " or ".join(shlex.quote(f"model={p}") for p in weights_here())
+    return told or f"model=WEIGHTS.pt; there are none in {Path.cwd()} and its runs/"
+
+
+def data_hint() -> str:
+    """`data=` with the data set YAMLs of the working folder and its data/, or with the bundled ones."""
+    found = [p for place in (Path(), Path("data")) for p in sorted(place.glob("*.y*ml")) if _is_data(p)]
+    if found:
+        return " or ".join(shlex.quote(f"data={p}") for p in found[:SHOWN]) + (", …" if len(found) > SHOWN else "")
+    return f"data= your YAML, or a bundled one: {', '.join(bundled(DATA_FOLDERS))}"
+
+
+def bundled(folders: Sequence[Path]) -> list[str]:
+    """Names of the YAMLs in folders of the project."""
+    return sorted({p.name for folder in folders if folder.is_dir() for p in folder.glob("*.yaml")})
+
+
+SHOWN = 3
+MODEL_HINT = "model=yolov8n-fla.yaml, another model YAML, or a .pt file"  # found from any folder: it is bundled
+_DATA_KEYS = re.compile(rb"^(train|val|test|names)[ \t]*:", re.MULTILINE)
+
+
+def _is_data(file: Path) -> bool:
+    """Whether a YAML looks like that of a data set."""
+    if not file.is_file():  # to open a pipe would wait for ever
+        return False
+    try:
+        with open(file, "rb") as opened:
+            found = _DATA_KEYS.findall(opened.read(1 << 16))
+    except OSError:
+        return False
+    return b"names" in found and len(set(found)) > 1
+
+
 def split_scale(stem: str) -> tuple[str, str | None]:
-    """A model's file stem without its scale letter, and the letter: "yolov8n-fla" → ("yolov8-fla", "n")."""
+    """A model's file stem without its scale letter, and the letter: "yolov8sMine" → ("yolov8Mine", "s")."""
     match = _SCALE.search(stem)
     return (stem, None) if match is None else (stem[: match.start(2)] + stem[match.end(2) :], match[2])
 
@@ -92,6 +152,7 @@ def _find(given: Path, names: list[str], folders: tuple[Path, ...], kind: str) -
     if given.is_dir():
         raise missing(kind, given, "give the file in it")
     tried = ", ".join(dict.fromkeys(str(p.absolute()) for p in candidates))
-    known = {p.name for folder in folders if folder.is_dir() for p in folder.glob("*.yaml")}
-    hint = nearest(given.name, known) or (f"bundled: {', '.join(sorted(known))}" if known else "")
+    known = bundled(folders)
+    beside = [p.name for p in given.parent.glob("*.y*ml")] if given.parent.is_dir() else []
+    hint = nearest(given.name, [*beside, *known]) or (f"bundled: {', '.join(known)}" if known else "")
     raise MissingFileError(f"no such {kind}; tried {tried}", str(given), hint)

@@ -19,9 +19,10 @@ from typing import Any
 
 import yaml
 
-from ultralytics.cfg.model import ModelSpec, RowSpec
+from ultralytics.cfg.model import ModelSpec, RowSpec, asked_scale, rows_as_written
 from ultralytics.cfg.paths import find_model_yaml
 from ultralytics.utils.errors import ConfigError, ModelError, nearest
+from ultralytics.utils.text import counted
 from ultralytics.utils.yaml import parse_yaml, read_yaml
 
 EXAMPLE = "FLABlock, or FLABlock(4, window_size=[10, 10])"
@@ -235,7 +236,8 @@ def _read(model: str | Path, scale: str | None) -> _File:
     if Path(model).suffix in (".pt", ".pth"):
         raise ConfigError("a weights file has no text to edit", str(model), "name the model YAML")
     path, letter = find_model_yaml(model)
-    read_yaml(path, ModelError)  # what it refuses is refused here as well
+    data = read_yaml(path, ModelError).data  # what it refuses is refused here as well
+    letter = None if scale or not isinstance(data, dict) else asked_scale(model, path, letter, data.get("scales"))
     text = path.read_bytes().decode("utf-8")  # reading as text would turn CRLF into LF
     return _parse(path, text, scale, letter)
 
@@ -253,8 +255,7 @@ def _parse(path: Path, text: str, scale: str | None, letter: str | None = None) 
     parts = {key.value: value for key, value in root.value if isinstance(key, yaml.ScalarNode)}
     known = [parts[k] for k in ("backbone", "head") if isinstance(parts.get(k), yaml.SequenceNode)]
     lines = [node.start_mark.line + 1 for part in known for node in part.value]
-    if letter and letter not in (data.get("scales") or {}):
-        letter = None  # the letter belongs to the name, not to a scale of this file
+    rows_as_written(data, root)
     spec = ModelSpec.from_dict({**data, "yaml_file": str(path)}, scale or letter, lines=lines)
     newline = re.search("\r\n|\n|\r", text)
     file = _File(path, text, scale or letter, spec, data, [], newline[0] if newline else "\n")
@@ -328,7 +329,9 @@ def _modules(module: str | Sequence[str], numbers: list[int]) -> list[Module]:
     """One module for each of the rows."""
     given = [module] if isinstance(module, str) else list(module or [""])
     if len(given) not in (1, len(numbers)):
-        raise ConfigError(f"{len(given)} modules for {len(numbers)} rows", mend="give one, or one for each row")
+        raise ConfigError(
+            f"{counted(len(given), 'module')} for {counted(len(numbers), 'row')}", mend="give one, or one for each row"
+        )
     parsed = [parse_module(text) for text in given]
     return parsed * len(numbers) if len(parsed) == 1 else parsed
 

@@ -72,6 +72,11 @@ class LetterBox:
         top, left = (round(dh - 0.1), round(dw - 0.1)) if self.center else (0, 0)
         return (new_h, new_w), (top, round(dh + 0.1), left, round(dw + 0.1)), gains
 
+    def padded_shape(self, shape: Sequence[int]) -> tuple[int, int]:
+        """(height, width) of the frame that a picture of (h, w) gets, its borders included."""
+        (h, w), (top, bottom, left, right), _ = self.geometry(shape)
+        return h + top + bottom, w + left + right
+
     def __call__(self, labels: dict[str, Any] | None = None, image: UInt8Array | None = None) -> Any:
         """Letterbox `image` and return it; or `labels["img"]` with `labels["bboxes"]` (xyxy, pixels) following, and
         return the mapping.

@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-import gc
 import math
 import os
-import signal
-import sys
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-import cv2
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
 
 from ultralytics.cfg.config import Config
 from ultralytics.cfg.dataset import DatasetSpec
+from ultralytics.data.cache import available_memory
 from ultralytics.data.dataset import YOLODataset
-from ultralytics.utils.errors import UserError
-from ultralytics.utils.processes import leave_with
-from ultralytics.utils.types import Batch, SampleKey, Share
+from ultralytics.data.workers import FEW_HANDLES, HANDLES, NoWorkersError, Room, Workers
+from ultralytics.utils.log import LOGGER
+from ultralytics.utils.processes import leave_unguarded, spare_handles
+from ultralytics.utils.text import counted
+from ultralytics.utils.types import Batch, Int64Array, SampleKey, Share
 
 # Where a sample's partners come from: the whole split when it is small, else the batches that the same worker has just
 # loaded.
 WHOLE_SPLIT = 512  # images
 PARTNER_IMAGES = 128
-ALONE = 5.0  # seconds between two looks at whether the run is still there
 WORKER_CYCLE = 8  # batches this far apart go to one worker, be there 1, 2, 4 or 8
-GRACE = 20  # seconds that a worker lives on after SIGTERM
+AHEAD = 4  # batches that a worker may have made before they are asked for
+SPARE_HANDLES = 20  # files that are left for all else: images, checkpoints, fonts
 
 
 def build_yolo_dataset(
@@ -70,6 +67,7 @@ def build_yolo_dataset(
         prefix=f"{prefix or mode}: ",
         cache_dir=cache_dir,
         yaml_file=data.yaml_file,
+        keypoints=data.keypoints,
     )
 
 
@@ -96,6 +94,7 @@ class EpochSampler:
         self.dataset, self.batch, self.shuffle, self.seed = dataset, batch, shuffle, seed
         self.epoch = self.start = 0
         self.share = share
+        self._drawn: tuple[int, Int64Array] | None = None  # the order of an epoch
 
     @property
     def batches(self) -> int:
@@ -109,30 +108,45 @@ class EpochSampler:
         """Which images of a batch are this rank's; empty where it only lends a hand with one that is another's."""
         return self.share.images(min(self.batch, len(self.dataset) - number * self.batch))
 
+    def keys(self, number: int) -> list[SampleKey]:
+        """What the epoch's batch of that number is made of, here."""
+        order, size = self._order(), self.batch
+        partners: tuple[int, ...] = ()
+        if self.dataset.uses_partners:
+            if len(order) <= WHOLE_SPLIT:
+                near = range(-(-len(order) // size))
+            else:
+                near = range(number, max(number - WORKER_CYCLE * max(PARTNER_IMAGES // size, 1), -1), -WORKER_CYCLE)
+            partners = tuple(int(i) for k in near for i in order[k * size : (k + 1) * size])
+        # Every rank takes part in every step, if need be with an image that does not count.
+        places = self.own(number) or range(1)
+        return [
+            SampleKey(int(order[p]), (self.seed, self.epoch, p), partners)
+            for p in range(number * size + places.start, number * size + places.stop)
+        ]
+
+    def _order(self) -> Int64Array:
+        if self._drawn is None or self._drawn[0] != self.epoch:
+            order = np.arange(len(self.dataset))
+            if self.shuffle:
+                np.random.default_rng((self.seed, self.epoch)).shuffle(order)
+            self._drawn = self.epoch, order
+        return self._drawn[1]
+
     def __iter__(self) -> Iterator[list[SampleKey]]:
-        n, size = len(self.dataset), self.batch
-        order = np.arange(n)
-        if self.shuffle:
-            np.random.default_rng((self.seed, self.epoch)).shuffle(order)
-        mixes = self.dataset.uses_partners
-        everything = tuple(order.tolist()) if mixes and n <= WHOLE_SPLIT else ()
-        for b in self.share.batches(self.batches)[self.start :]:
-            partners = everything
-            if mixes and not everything:
-                near = range(b, max(b - WORKER_CYCLE * max(PARTNER_IMAGES // size, 1), -1), -WORKER_CYCLE)
-                partners = tuple(int(i) for k in near for i in order[k * size : (k + 1) * size])
-            # Every rank takes part in every step, if need be with an image that does not count.
-            places = self.own(b) or range(1)
-            yield [
-                SampleKey(int(order[p]), (self.seed, self.epoch, p), partners)
-                for p in range(b * size + places.start, b * size + places.stop)
-            ]
+        for number in self.share.batches(self.batches)[self.start :]:
+            yield self.keys(number)
 
 
 class Loader:
     """Batches of a data set, loaded by worker processes that live as long as it does.
 
-    A batch is the same for any number of workers. `set_epoch` chooses the order; iterate anew for every epoch.
+    A batch is the same for any number of workers. `set_epoch` chooses the order; iterate anew for every epoch. Where
+    workers cannot be started, one message says why and batches are made in this process.
+
+    Attributes:
+        num_workers: processes; start_method: how they start (fork, spawn, forkserver; None: as Python does).
+        attend: is called every half second while no batch comes, with the seconds waited; it may raise.
     """
 
     def __init__(
@@ -148,21 +162,52 @@ class Loader:
         self.sampler = EpochSampler(dataset, batch, shuffle, seed, share)
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
         self.num_workers = min(workers, cores, len(self.sampler))
-        self._loader = self._start()
+        self.start_method: str | None = None
+        self.attend: Callable[[float], object] = id
+        self._workers: Workers | None = None
 
-    def _start(self) -> DataLoader[Any]:
-        """A loader whose workers start with its first iteration."""
-        return DataLoader(
-            _Guarded(self.dataset),  # type: ignore[arg-type]  # a sequence keyed by SampleKey
-            batch_sampler=self.sampler,
-            num_workers=self.num_workers,
-            collate_fn=_collate,
-            pin_memory=torch.cuda.is_available(),
-            persistent_workers=self.num_workers > 0,
-            worker_init_fn=partial(_start_worker, os.getpid()) if self.num_workers else None,
-            prefetch_factor=4 if self.num_workers else None,
-            generator=torch.Generator(),  # samples need none, and the run's own must not depend on who draws from it
-        )
+    def _start(self) -> Workers:
+        """The workers, as many as this machine has memory and file handles for.
+
+        Raises:
+            NoWorkersError: not even one.
+        """
+        share = self.sampler.share
+        handles = spare_handles()
+        count = min(self.num_workers, max(handles - SPARE_HANDLES, 0) // HANDLES)
+        if not count:
+            raise NoWorkersError(f"only {handles} more files can be opened", mend=FEW_HANDLES)
+        # Ranks of one machine share its memory; how many of them are on others is not asked.
+        memory, size = available_memory() // 2 // share.ranks, self.largest_batch()
+        ahead = min(max(memory // (size * count), 1), AHEAD)
+        count = min(count, max(memory // size, 1))
+        if (count, ahead) != (self.num_workers, AHEAD):
+            LOGGER.warning(
+                "%s%d workers (workers=%d) load %s ahead each instead of %d: %d more files can be opened, "
+                "and %.1f GB of memory are free for batches of %.0f MB",
+                self.dataset.prefix,
+                count,
+                self.num_workers,
+                counted(ahead, "batch"),
+                AHEAD,
+                handles,
+                memory / 1e9,
+                size / 1e6,
+            )
+        self.num_workers = count
+        make = _Maker(self.dataset, self.sampler)
+        rank = share.rank if share.ranks > 1 else None
+        pin = torch.cuda.is_available()
+        return Workers(make, count, ahead, self.start_method, self._attend, pin, rank)
+
+    def _attend(self, waited: float) -> None:
+        self.attend(waited)
+
+    def largest_batch(self) -> int:
+        """Bytes of the largest batch of images."""
+        sides, side = self.dataset.rectangles, self.dataset.imgsz
+        pixels = side * side if sides is None else int(sides.prod(1).max())
+        return 3 * pixels * max(len(self.sampler.own(0)), 1)
 
     def __len__(self) -> int:
         return len(self.sampler)
@@ -172,18 +217,38 @@ class Loader:
         """The place in the epoch of each batch that comes."""
         return self.sampler.share.batches(self.sampler.batches)
 
+    @property
+    def worker_pids(self) -> list[int]:
+        """Process ids of the workers at work."""
+        return [] if self._workers is None else self._workers.pids
+
     def own(self, number: int) -> int:
         """How many images of an epoch's batch count here; 0 where a rank has none of its own in it."""
         return len(self.sampler.own(number))
 
     def __iter__(self) -> Iterator[Batch]:
-        for batch in self._loader:
-            if isinstance(batch, UserError):
-                # Let go of the workers now. Left to the garbage collector, which may find them only together with the
-                # error's traceback, they would lose their queues before they are told to stop, and be waited for.
-                self._loader = self._start()
-                raise batch
-            yield batch
+        epoch, closed = self.sampler.epoch, self.dataset.mosaic_closed
+        tasks = [_Task(epoch, closed, number) for number in self.numbers[self.sampler.start :]]
+        done = 0
+        if self.num_workers:
+            try:
+                self._workers = self._workers or self._start()
+                for batch in self._workers.batches(tasks):
+                    done += 1
+                    yield batch
+            except NoWorkersError as e:
+                if str(e) not in _TOLD:
+                    LOGGER.warning("No loader workers, batches are made in this process (workers=0): %s", e)
+                _TOLD.add(str(e))
+                self.close()
+                self.num_workers = 0
+            except GeneratorExit:
+                raise
+            except BaseException:
+                self.close()  # now, and not when the garbage collector finds the error's traceback
+                raise
+        for task in tasks[done:]:
+            yield self.batch_at(task.epoch, task.number)
 
     def set_epoch(self, epoch: int, start: int = 0) -> None:
         """Choose the epoch whose order and augmentation the next iteration gives, and its first batch."""
@@ -195,25 +260,44 @@ class Loader:
         Raises:
             UserError: an image can no longer be read.
         """
-        epoch_before, start_before = self.sampler.epoch, self.sampler.start
-        self.set_epoch(epoch, number)
-        keys = next(iter(self.sampler))
-        self.set_epoch(epoch_before, start_before)
-        batch = _collate([self.dataset[key] for key in keys])
-        assert not isinstance(batch, UserError)
-        return batch  # type: ignore[no-any-return]  # as _collate makes it
+        before = self.sampler.epoch
+        try:
+            return _Maker(self.dataset, self.sampler)(_Task(epoch, self.dataset.mosaic_closed, number))
+        finally:
+            self.sampler.epoch = before
 
     def close(self) -> None:
         """End the workers now; the next iteration starts new ones."""
-        iterator = getattr(self._loader, "_iterator", None)
-        if iterator is not None and self.num_workers:
-            iterator._shutdown_workers()  # a frame of a traceback may hold the iterator, so dropping it is not enough
-        self._loader = self._start()
+        if self._workers is not None:
+            self._workers.close()
+        self._workers = None
 
     def close_mosaic(self, closed: bool = True) -> None:
-        """No mosaic or mixup from the next iteration on, or with `closed=False` both again;
-        workers learn it from the keys, which name no partners any more."""
+        """No mosaic or mixup from the next iteration on, or with `closed=False` both again."""
         self.dataset.close_mosaic(closed)
+
+
+_TOLD: set[str] = set()  # why there were no workers; once is enough
+
+
+class _Task(NamedTuple):
+    """A batch to make."""
+
+    epoch: int
+    closed: bool  # mosaic and mixup are off
+    number: int  # in the epoch
+
+
+class _Maker:
+    """Makes batches of a data set; workers have a copy of it, and learn from each task what it depends on."""
+
+    def __init__(self, dataset: YOLODataset, sampler: EpochSampler) -> None:
+        self.dataset, self.sampler = dataset, sampler
+
+    def __call__(self, task: _Task, room: Room | None = None) -> Batch:
+        self.dataset.close_mosaic(task.closed)
+        self.sampler.epoch = task.epoch
+        return self.dataset.collate_fn([self.dataset[key] for key in self.sampler.keys(task.number)], room)
 
 
 def build_dataloader(
@@ -230,47 +314,5 @@ def build_dataloader(
         batch: images per batch, the last may be smaller; workers: processes, 0 loads in this one; shuffle: not with
         rectangles; seed: of the run; share: the part of the epoch that is loaded here.
     """
+    leave_unguarded()
     return Loader(dataset, min(batch, len(dataset)), workers, shuffle and not dataset.rect, seed, share)
-
-
-class _Guarded:
-    """Hands a user's error over as a value:
-    an exception raised in a worker would arrive wrapped in that worker's traceback."""
-
-    def __init__(self, dataset: YOLODataset) -> None:
-        self.dataset = dataset
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, key: SampleKey) -> Any:
-        try:
-            return self.dataset[key]
-        except UserError as e:
-            return e
-
-
-def _collate(samples: list[Any]) -> Any:
-    return next((s for s in samples if isinstance(s, UserError)), None) or YOLODataset.collate_fn(samples)
-
-
-def _start_worker(run: int, _: int) -> None:
-    """Make a process a worker of the process `run`."""
-    # torch's own watch begins with whoever is the parent when the worker is ready: one whose run is killed before that
-    # would wait for ever.
-    leave_with(run, ALONE)
-    # A signal to the whole group means the run, which goes on to the end of its batch and then ends its workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _leave_soon)
-    gc.freeze()  # a collection would write to every object that came from the run, and so make copies of their pages
-    torch.set_num_threads(1)
-    cv2.setNumThreads(0)
-
-
-def _leave_soon(*_: object) -> None:
-    """SIGTERM in a worker: time for the run to finish its batch, and an end even if it does not."""
-    if sys.platform != "win32":
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(GRACE)
-    else:
-        sys.exit(0)

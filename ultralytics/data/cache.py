@@ -14,6 +14,7 @@ import numpy as np
 from ultralytics.data.labels import LabelSet
 from ultralytics.data.scan_cache import short_digest
 from ultralytics.data.shared_memory import SharedBytes
+from ultralytics.utils.files import open_regular
 from ultralytics.utils.log import LOGGER, progress
 from ultralytics.utils.types import Int64Array, UInt8Array
 
@@ -56,6 +57,9 @@ class RamImages:
         self.starts = np.concatenate([[0], np.cumsum(sizes.prod(1) * 3)]).astype(np.int64)
         with SharedBytes(key, int(self.starts[-1])) as memory:
             self.memory: SharedBytes | None = memory
+            if memory.alone:
+                told = "%scache=ram: %s; this run keeps %.1f MB of its own, which other runs and ranks cannot share"
+                LOGGER.warning(told, desc, memory.alone, memory.size / 1e6)
             if memory.fresh:
                 with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 16)) as pool:
                     jobs = pool.map(self._fill, range(len(sizes)))
@@ -75,8 +79,8 @@ class RamImages:
         return self.load(i) if self.memory is None else self._place(i)
 
     def __getstate__(self) -> dict[str, object]:
-        # A worker that is not forked cannot have the memory: it decodes.
-        return self.__dict__ | {"memory": None}
+        # A worker that cannot be given the memory decodes.
+        return self.__dict__ | {"memory": None if self.memory is None else self.memory.for_workers()}
 
 
 class DiskImages:
@@ -92,7 +96,8 @@ class DiskImages:
         """The image, from the folder when it is there."""
         path = self.folder / f"{self.contents[i].tobytes().hex()}-{self.key}.npy"
         try:
-            image: UInt8Array = np.load(path, allow_pickle=False)
+            with open_regular(path) as file:
+                image: UInt8Array = np.load(file, allow_pickle=False)
             if image.dtype == np.uint8 and image.shape == (*self.sizes[i], 3):
                 return image
         except (OSError, ValueError, EOFError):  # not there yet, or cut off by a full disk
@@ -138,7 +143,11 @@ def cached(load: Loader, cache: bool | str, labels: LabelSet, sizes: Int64Array,
             )
             return load
         everything = short_digest(key, labels.contents.tobytes(), sizes.tobytes(), length=32)
-        return RamImages(load, sizes, everything, desc)
+        try:
+            return RamImages(load, sizes, everything, desc)
+        except (OSError, MemoryError) as e:
+            LOGGER.warning("%scache=ram: %s: going on without", desc, getattr(e, "strerror", None) or "no memory left")
+            return load
     if cache == "disk":
         folder = _beside(labels)
         try:
@@ -181,6 +190,6 @@ def _of_system() -> int:
 
 def _of_container(limit: Path, used: Path) -> int:
     try:
-        return max(int(limit.read_text()) - int(used.read_text()), 0)
+        return max(int(limit.read_text(encoding="utf-8")) - int(used.read_text(encoding="utf-8")), 0)
     except (OSError, ValueError):  # no container, or "max"
         return _UNLIMITED

@@ -21,10 +21,21 @@ import numpy as np
 from ultralytics.cfg.config import check_switches
 from ultralytics.cfg.dataset import DatasetSpec, load_dataset
 from ultralytics.data.examine import ERROR, NOTE, WARNING, Finding, Record, corner_rows, examine
-from ultralytics.data.labels import ignore_file, judge_labels, label_file, list_images
+from ultralytics.data.labels import (
+    BOX_COLUMNS,
+    MAX_LIST_BYTES,
+    POSES_HINT,
+    glued_rows,
+    ignore_file,
+    judge_labels,
+    label_file,
+    list_images,
+    pose_columns,
+)
+from ultralytics.data.places import misplaced_labels
 from ultralytics.utils.duplicates import near_groups
 from ultralytics.utils.errors import ConfigError, DatasetError
-from ultralytics.utils.files import read_text, write_atomically
+from ultralytics.utils.files import read_bytes, read_text, walk_files, write_atomically
 from ultralytics.utils.images import IMAGE_SUFFIXES
 from ultralytics.utils.log import progress
 from ultralytics.utils.text import counted, escaped, likely_slips
@@ -55,6 +66,7 @@ KINDS = {
     "folder-unreadable": "folders that cannot be read",
     "picture-missing": "pictures listed, but not there",
     "picture-link": "links that lead nowhere",
+    "folder-link": "links to folders that are not followed",
     "picture-unreadable": "pictures that cannot be read",
     "picture-empty": "empty files",
     "picture-undecodable": "pictures that cannot be decoded",
@@ -72,6 +84,9 @@ KINDS = {
     "label-area": "boxes without area",
     "label-duplicate": "rows written twice",
     "label-link": "label links that lead nowhere",
+    "label-glued": "rows that look like several in one line",
+    "label-poses": "rows that look like poses",
+    "label-misplaced": "label files that lie where they are not read",
     "label-corners": "rows that look like corners",
     "label-name": "label files whose name differs from the image's by case or Unicode form",
     "label-orphan": "label files without image",
@@ -85,6 +100,7 @@ KINDS = {
     "name-shared-label": "pictures that share a label file",
     "name-collision": "names that differ only by case or Unicode form",
     "box-outside": "boxes that reach over the edge",
+    "box-cut": "rows that are cut off at the edge",
     "box-near-duplicate": "boxes of one class that nearly coincide",
     "picture-large": "very large pictures",
     "ignore-unreadable": "ignore files that cannot be read",
@@ -222,7 +238,7 @@ class Report:
         t = self.timing
         if t.get("images"):
             yield (
-                f"read {counted(t['images'], 'image')} in {t['seconds']:.1f} s with {t['threads']} threads: "
+                f"read {counted(t['images'], 'image')} in {t['seconds']:.1f} s with {counted(t['threads'], 'thread')}: "
                 f"{t['images_per_second']:.0f} images/s, {t['megabytes_per_second']:.0f} MB/s; "
                 f"decoding takes {t['decode_ms']:.1f} ms an image, "
                 f"so a loader gives at most {t['ceiling']:.0f} images/s here without a cache"
@@ -241,7 +257,7 @@ def check_data(data: str | Path, splits: Sequence[str] | None = None, near: bool
     check_switches({"near": near})
     problems: list[DatasetError] = []
     try:
-        spec = load_dataset(data, problems)
+        spec = load_dataset(data, problems, needs=splits or ("train", "val"))
     except DatasetError as e:
         place = re.fullmatch(r"(.*)(?::|, line )(\d+)", e.where, re.DOTALL)
         found = (place[1], int(place[2])) if place else (e.where, 0)
@@ -258,7 +274,7 @@ def check_data(data: str | Path, splits: Sequence[str] | None = None, near: bool
     listed = {split: _list(spec, split, text, report.findings) for split in spec.splits}
     chosen = [s for s in spec.splits if not splits or s in splits]
     report.findings += _leaks_of_files(spec, {s: listed[s] for s in chosen}, text)
-    records = _read({s: list(listed[s].files) for s in chosen}, spec.label_nc or ANY_ID, near, report)
+    records = _read({s: list(listed[s].files) for s in chosen}, spec, near, report)
     report.findings += _structure(spec, chosen, listed)
     _collect(report, listed, records, chosen)
     report.findings += _findings_on_classes(report, spec, text)
@@ -288,7 +304,7 @@ def check_place(out: Path, overwrite: bool = False) -> None:
     try:
         if overwrite or not out.is_dir() or not any(out.iterdir()):
             return
-        report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+        report = json.loads(read_bytes(out / "report.json"))
     except PermissionError as e:
         raise ConfigError(f"it cannot be read: {e.strerror}", str(e.filename or out), "choose another out=") from None
     except (OSError, ValueError, RecursionError):
@@ -343,12 +359,16 @@ def _list(spec: DatasetSpec, split: str, text: str, findings: list[Finding]) -> 
     listed = _Listed()
     there = [p for p in spec.splits[split] if os.path.exists(p)]
     for path in there:
+        skipped: list[str] = []
         try:
-            files = list_images([path])
+            files = list_images([path], skipped)
         except DatasetError as e:
             severity = ERROR if len(there) == 1 else WARNING  # other folders may have some
             findings.append(Finding(severity, "split-empty", str(path), 0, f"{split}: {_told(e)}"))
             continue
+        for link in skipped:
+            what = f"the link leads to {_short(os.path.realpath(link))}, which is read already or holds the link"
+            findings.append(Finding(WARNING, "folder-link", link, 0, f"{what}; it is not followed"))
         lines = _list_lines(path, findings) if path.suffix.lower() == ".txt" and path.is_file() else {}
         for file in files:
             if file in listed.files:
@@ -369,7 +389,7 @@ def _list(spec: DatasetSpec, split: str, text: str, findings: list[Finding]) -> 
 def _list_lines(path: Path, findings: list[Finding]) -> dict[str, int]:
     """Image → its line in a .txt list."""
     lines: dict[str, int] = {}
-    for number, line in enumerate(read_text(path, DatasetError).splitlines(), 1):
+    for number, line in enumerate(read_text(path, DatasetError, MAX_LIST_BYTES).splitlines(), 1):
         if not line.strip():
             continue
         file = os.path.normpath(path.parent / line.strip())
@@ -384,7 +404,7 @@ def _other_files(folder: Path) -> Iterator[Finding]:
     """Folders that cannot be read, and pictures of kinds that training does not look for."""
     closed: list[OSError] = []
     other: dict[str, list[str]] = defaultdict(list)
-    for where, _, files in os.walk(folder, onerror=closed.append, followlinks=True):
+    for where, files in walk_files(folder, closed.append):
         for file in files:
             suffix = os.path.splitext(file)[1].lower()
             if suffix in OTHER_PICTURES:
@@ -411,14 +431,15 @@ def _leaks_of_files(spec: DatasetSpec, listed: Mapping[str, _Listed], text: str)
             yield Finding(WARNING, "leak-file", of_a[real], 0, f"it is in {a}, and{same} in {b}")
 
 
-def _read(files: Mapping[str, list[str]], nc: int, near: bool, report: Report) -> dict[str, Record]:
+def _read(files: Mapping[str, list[str]], spec: DatasetSpec, near: bool, report: Report) -> dict[str, Record]:
     """Examine every image once. Decoding and hashing release the interpreter's lock, so threads use all cores."""
+    nc = spec.label_nc or ANY_ID
     every = list(dict.fromkeys(f for split in files.values() for f in split))
     threads = min(os.cpu_count() or 1, 32)
     began = time.perf_counter()
     with ThreadPoolExecutor(max_workers=threads) as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what a damaged header says is told by the findings
-        found = pool.map(lambda file: examine(file, nc, near), every)
+        found = pool.map(lambda file: examine(file, nc, near, spec.keypoints), every)
         records = list(progress(found, total=len(every), desc="Reading images"))
     seconds = max(time.perf_counter() - began, 1e-9)
     decoded = [r.seconds for r in records if r.shape]
@@ -517,7 +538,7 @@ def _text_files(paths: Iterable[Path], files: Iterable[str], other_file: Callabl
     for path in paths:
         inside = other_file(str(path / "x.jpg"))
         if os.path.isdir(path) and inside is not None:
-            for folder, _, names in os.walk(os.path.dirname(inside), followlinks=True):
+            for folder, names in walk_files(os.path.dirname(inside)):
                 found.update(os.path.join(folder, n) for n in names if n.endswith(".txt"))
     for folder in {os.path.dirname(o) for f in files if (o := other_file(f)) is not None}:
         if os.path.isdir(folder) and os.access(folder, os.R_OK | os.X_OK):
@@ -611,11 +632,14 @@ def _findings_on_split(
         names = ", ".join(os.path.basename(r.path) for r in bare[:NAMED]) + (" …" if len(bare) > NAMED else "")
         what = f"{split}: {len(bare)} of {len(own)} images have no label file and count as backgrounds: {names}"
         yield Finding(NOTE, "unlabelled", os.path.dirname(bare[0].path), 0, what)
+    for m in misplaced_labels({r.path: r.label for r in bare}, len(own)):
+        yield Finding(WARNING, "label-misplaced", m.folder, 0, f"{split}: {m.what}")
     if not len(rows):
         looked = os.path.dirname(first.label)
         why = "there are no label files" if len(bare) == len(own) else "the label files hold no box"
         yield Finding(WARNING, "split-no-boxes", looked, 0, f"{split}: {why} for its {len(own)} images")
         return
+    yield from _odd_rows(split, usable)
     # In a plain set not all boxes are wider than their centre's x. Where all rows are corners, each alone says no more.
     labelled = [r.rows for r in usable if len(r.rows)]
     every = np.concatenate(labelled)
@@ -626,10 +650,28 @@ def _findings_on_split(
         report.findings[:] = [f for f in report.findings if f not in single]
         example = min((f for f in single if f.kind == "label-corners"), key=lambda f: (f.path, f.line))
         what = (
-            f"{split}: its {len(every)} boxes read as corners, x1 y1 x2 y2, and {mistaken} of them make no sense "
-            "otherwise; a row is centre and size, so training would learn nonsense"
+            f"{split}: its {counted(len(every), 'box')} read as corners, x1 y1 x2 y2, and {mistaken} of them make "
+            "no sense otherwise; a row is centre and size, so training would learn nonsense"
         )
         yield Finding(WARNING, "split-corners", example.path, example.line, what)
+
+
+def _odd_rows(split: str, usable: Sequence[Record]) -> Iterator[Finding]:
+    """Rows that training takes for polygons, and that are probably none."""
+    columns = np.concatenate([r.columns for r in usable])
+    offsets = np.cumsum([0, *(len(r.columns) for r in usable)])
+    boxes = int((columns == BOX_COLUMNS).sum())
+    for i in np.flatnonzero(glued_rows(columns)):
+        owner = int(np.searchsorted(offsets, i, side="right")) - 1
+        r = usable[owner]
+        what = f"{columns[i]} columns, where {boxes} of {len(columns)} rows of {split} are boxes of 5"
+        line = int(r.lines[i - offsets[owner]])
+        yield Finding(WARNING, "label-glued", r.label, line, f"{what}: several rows in one line?")
+    pose = pose_columns([r.path for r in usable], offsets, columns)
+    if pose:
+        first = next(r for r in usable if len(r.columns))
+        what = f"{split}: all {len(columns)} rows have {pose} columns, the first four numbers a box around the others"
+        yield Finding(WARNING, "label-poses", first.label, int(first.lines[0]), f"{what}: {POSES_HINT}")
 
 
 def _findings_on_classes(report: Report, spec: DatasetSpec, text: str) -> Iterator[Finding]:
@@ -706,5 +748,5 @@ def _conflicts(same: Sequence[Record]) -> Iterator[Finding]:
 
     for r in others:
         if content(r) != content(first):
-            what = f"{len(r.rows)} boxes, and {len(first.rows)} other ones in {_short(first.label)}"
+            what = f"{counted(len(r.rows), 'box')}, and {len(first.rows)} others in {_short(first.label)}"
             yield Finding(WARNING, "duplicate-labels", r.label, 0, f"for one and the same picture {what}")

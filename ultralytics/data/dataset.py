@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ class YOLODataset:
         cache: False, "ram" or "disk"; single_cls: all classes become 0; classes: keep these only; fraction: part of the
         images to use.
         prefix: put before messages; cache_dir: folder for what the scan remembers where the data cannot be written to;
-        yaml_file: of the data set, for messages.
+        yaml_file: of the data set, for messages; keypoints: numbers behind the box in a row of a pose dataset.
 
     Attributes:
         labels: the LabelSet; im_files: its paths; rectangles: (number of batches, 2) height and width with `rect`.
@@ -57,11 +58,13 @@ class YOLODataset:
         prefix: str = "",
         cache_dir: Path | None = None,
         yaml_file: Path | None = None,
+        keypoints: int = 0,
     ) -> None:
         self.imgsz, self.augment, self.rect, self.prefix = imgsz, augment, rect, prefix
-        labels = (
-            img_path if isinstance(img_path, LabelSet) else scan(img_path, nc, fraction, prefix, cache_dir, yaml_file)
-        )
+        if isinstance(img_path, LabelSet):
+            labels = img_path
+        else:
+            labels = scan(img_path, nc, fraction, prefix, cache_dir, yaml_file, keypoints)
         if classes is not None:
             labels = labels.keep_classes([classes] if isinstance(classes, int) else classes)
         if single_cls:
@@ -143,11 +146,14 @@ class YOLODataset:
         )
 
     @staticmethod
-    def collate_fn(samples: list[Sample]) -> Batch:
-        """Samples of one size → a batch; its images stay channels-last in memory."""
-        frames = torch.stack([s["img"].permute(1, 2, 0) for s in samples])
+    def collate_fn(samples: list[Sample], room: Callable[[int], torch.Tensor] | None = None) -> Batch:
+        """Samples of one size → a batch; its images stay channels-last in memory: in what `room` gives, which is asked
+        for a uint8 tensor of so many bytes."""
+        frames = [s["img"].permute(1, 2, 0) for s in samples]
+        shape = (len(frames), *frames[0].shape)
+        stacked = torch.stack(frames, out=None if room is None else room(math.prod(shape)).view(shape))
         return Batch(
-            img=frames.permute(0, 3, 1, 2),
+            img=stacked.permute(0, 3, 1, 2),
             cls=torch.cat([s["cls"] for s in samples]),
             bboxes=torch.cat([s["bboxes"] for s in samples]),
             batch_idx=torch.cat([torch.full((len(s["cls"]),), float(i)) for i, s in enumerate(samples)]),

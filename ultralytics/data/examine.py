@@ -11,11 +11,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ultralytics.data.labels import Unusable, ignore_file, judge_ignored, judge_labels, judge_picture, label_file
+from ultralytics.data.labels import (
+    BOX_COLUMNS,
+    Unusable,
+    ignore_file,
+    judge_ignored,
+    judge_labels,
+    judge_picture,
+    label_file,
+)
 from ultralytics.data.scan_cache import digest_of
 from ultralytics.utils.duplicates import UInt64Array, fingerprint
-from ultralytics.utils.images import open_header
-from ultralytics.utils.types import Float64Array, UInt8Array
+from ultralytics.utils.images import open_header, read_image_file
+from ultralytics.utils.text import counted
+from ultralytics.utils.types import Float64Array, Int32Array, UInt8Array
 
 ERROR, WARNING, NOTE = "error", "warning", "note"
 LARGE_PIXELS = 40_000_000
@@ -61,7 +70,8 @@ class Record:
     Attributes:
         shape: height and width, upright; None: it cannot be decoded.
         usable: training would keep it.
-        rows: (m, 5) class, centre, width, height: the rows training would keep; labelled: it has a label file.
+        rows: (m, 5) class, centre, width, height: the rows training would keep; columns, lines: (m,) how many columns
+        each has, and where it stands; labelled: it has a label file.
         size: bytes; seconds: processor time of decoding.
         content, pixels: digests of the file and of the decoded picture; hashes, thumb: see `duplicates.fingerprint`.
     """
@@ -71,6 +81,8 @@ class Record:
     shape: tuple[int, int] | None = None
     usable: bool = False
     rows: Float64Array = field(default_factory=lambda: np.zeros((0, 5)))
+    columns: Int32Array = field(default_factory=lambda: np.zeros(0, np.int32))
+    lines: Int32Array = field(default_factory=lambda: np.zeros(0, np.int32))
     ignored: int = 0
     labelled: bool = False
     size: int = 0
@@ -82,16 +94,17 @@ class Record:
     findings: list[Finding] = field(default_factory=list)
 
 
-def examine(path: str, nc: int, near: bool = True) -> Record:
+def examine(path: str, nc: int, near: bool = True, keypoints: int = 0) -> Record:
     """Look at a picture, its label file and its ignore file.
 
     Args:
-        nc: number of classes; near: take the fingerprint that near-duplicates are found by.
+        nc: number of classes; near: take the fingerprint that near-duplicates are found by; keypoints: see
+        `labels.parse_labels`.
     """
     record = Record(path, label_file(path))
     add = record.findings
     try:
-        data = np.fromfile(path, np.uint8)
+        data = read_image_file(path)
     except OSError as e:
         add.append(_unreadable(path, e))
         data = None
@@ -100,7 +113,7 @@ def examine(path: str, nc: int, near: bool = True) -> Record:
         record.content = digest_of(data)
         add += _picture(record, data, near)
     lost = any(f.severity == ERROR for f in add)
-    add += _labels(record, nc)
+    add += _labels(record, nc, keypoints)
     # A class out of range stops the whole training, which then keeps nothing: here the rest is still counted.
     record.usable = not lost and not any(f.severity == ERROR and f.kind != "label-class-range" for f in add)
     add += _ignored(record)
@@ -187,7 +200,9 @@ def _picture(record: Record, data: UInt8Array, near: bool) -> Iterator[Finding]:
                 what = f"its EXIF tag ({header.orientation}) is not followed; labels must fit the {w}x{h} picture"
             yield Finding(NOTE, "picture-exif", path, 0, what)
         if header.frames > 1:
-            yield Finding(NOTE, "picture-frames", path, 0, f"{header.frames} pictures in one file; the first is used")
+            yield Finding(
+                NOTE, "picture-frames", path, 0, f"{header.frames} pictures in one file; the first is used"
+            )  # at least two
     digest = hashlib.blake2b(repr(image.shape).encode(), digest_size=16)
     digest.update(image.data)
     record.pixels = digest.digest()
@@ -200,9 +215,9 @@ def _dead_link(path: str, kind: str) -> Iterator[Finding]:
         yield Finding(WARNING, f"{kind}-link", path, 0, f"the link leads nowhere: {os.readlink(path)}")
 
 
-def _labels(record: Record, nc: int) -> Iterator[Finding]:
+def _labels(record: Record, nc: int, keypoints: int) -> Iterator[Finding]:
     path = record.label
-    rows, numbers, problems, text = judge_labels(path)
+    rows, numbers, problems, text, columns, over = judge_labels(path, keypoints)
     dead = list(_dead_link(path, "label"))
     yield from dead
     record.labelled = text is not None or bool(dead or problems)
@@ -218,18 +233,20 @@ def _labels(record: Record, nc: int) -> Iterator[Finding]:
     valid = f"0 to {nc - 1}" if nc > 1 else "0 alone"
     for (cls, *_), line in zip(rows.tolist(), numbers, strict=True):
         if cls >= nc:
-            what = (
-                f"class id {int(cls)} is out of range: the data set has {nc} classes (valid: {valid}); training stops"
-            )
+            has = f"the data set has {counted(nc, 'class')} (valid: {valid})"
+            what = f"class id {int(cls)} is out of range: {has}; training stops"
             yield Finding(ERROR, "label-class-range", path, line, what)
-    columns = [len(lines[n - 1].split()) for n in numbers]
-    if 5 in columns and any(c > 5 for c in columns):
-        line = next(n for n, c in zip(numbers, columns, strict=True) if (c > 5) != (columns[0] > 5))
+    for i in np.flatnonzero(over):
+        what = f"the row reaches {over[i]:.1%} of the image over its edge, and is cut off there"
+        yield Finding(WARNING, "box-cut", path, numbers[i], what)
+    many = columns > BOX_COLUMNS
+    if many.any() and not many.all():
+        line = numbers[int((many != many[0]).argmax())]
         what = "polygons and boxes in one file: each polygon becomes its bounding box"
         yield Finding(NOTE, "label-mixed", path, line, what)
     yield from _boxes(record, rows, numbers)
     keep = rows[:, 0] < nc
-    record.rows = rows[keep]
+    record.rows, record.columns, record.lines = rows[keep], columns[keep], np.asarray(numbers, np.int32)[keep]
 
 
 def _in_pixels(line: str, shape: tuple[int, int]) -> bool:

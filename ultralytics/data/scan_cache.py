@@ -22,8 +22,8 @@ import cv2
 import numpy as np
 
 from ultralytics.utils.errors import UserError
-from ultralytics.utils.files import write_atomically
-from ultralytics.utils.types import BoolArray, Float32Array, Int64Array, UInt8Array
+from ultralytics.utils.files import open_regular, write_atomically
+from ultralytics.utils.types import BoolArray, Float32Array, Int32Array, Int64Array, UInt8Array
 
 Signature = tuple[int, int, int]  # size in bytes, times of change of content and of the file's entry in ns
 NO_FILE: Signature = (0, 0, 0)
@@ -54,7 +54,7 @@ class Seen:
 
     signatures: of the image, its label file and its ignore file; content: digest of the image file, empty when unread;
     shape: height and width, (0, 0) when it is no picture; usable: picture and labels are good; rows: (m, 5);
-    ignored: (k, 6); problems: (image, label or ignore; line or 0; what).
+    columns, over: (m,), see `labels.Judged`; ignored: (k, 6); problems: (image, label or ignore; line or 0; what).
     """
 
     signatures: tuple[Signature, ...]
@@ -62,6 +62,8 @@ class Seen:
     shape: tuple[int, int] = (0, 0)
     usable: bool = False
     rows: Float32Array = field(default_factory=lambda: np.zeros((0, 5), np.float32))
+    columns: Int32Array = field(default_factory=lambda: np.zeros(0, np.int32))
+    over: Float32Array = field(default_factory=lambda: np.zeros(0, np.float32))
     ignored: Float32Array = field(default_factory=lambda: np.zeros((0, 6), np.float32))
     problems: list[tuple[str, int, str]] = field(default_factory=list)
 
@@ -76,6 +78,8 @@ class Entry:
     usable: BoolArray  # (n,)
     offsets: Int64Array  # (n + 1,)
     rows: Float32Array  # (M, 5)
+    columns: Int32Array  # (M,)
+    over: Float32Array  # (M,)
     ignore_offsets: Int64Array  # (n + 1,)
     ignored: Float32Array  # (K, 6)
     problems: list[tuple[int, str, int, str]]
@@ -91,6 +95,8 @@ class Entry:
             np.array([s.usable for s in seen], np.bool_),
             np.cumsum([0, *(len(s.rows) for s in seen)], dtype=np.int64),
             np.concatenate([np.zeros((0, 5), np.float32), *(s.rows for s in seen)]),
+            np.concatenate([np.zeros(0, np.int32), *(s.columns for s in seen)]),
+            np.concatenate([np.zeros(0, np.float32), *(s.over for s in seen)]),
             np.cumsum([0, *(len(s.ignored) for s in seen)], dtype=np.int64),
             np.concatenate([np.zeros((0, 6), np.float32), *(s.ignored for s in seen)]),
             [(i, *p) for i, s in enumerate(seen) for p in s.problems],
@@ -98,12 +104,15 @@ class Entry:
 
     def image(self, i: int, problems: Sequence[tuple[str, int, str]] = ()) -> Seen:
         """Image i again, with its problems."""
+        own = slice(self.offsets[i], self.offsets[i + 1])
         return Seen(
             tuple((int(a), int(b), int(c)) for a, b, c in self.signatures[i]),
             self.contents[i].tobytes(),
             (int(self.shapes[i, 0]), int(self.shapes[i, 1])),
             bool(self.usable[i]),
-            self.rows[self.offsets[i] : self.offsets[i + 1]],
+            self.rows[own],
+            self.columns[own],
+            self.over[own],
             self.ignored[self.ignore_offsets[i] : self.ignore_offsets[i + 1]],
             list(problems),
         )
@@ -124,6 +133,7 @@ class Entry:
             and self.shapes.shape == (n, 2)
             and self.usable.shape == (n,)
             and self.rows.shape == (m, 5)
+            and self.columns.shape == self.over.shape == (m,)
             and self.ignored.shape == (k, 6)
             and all(
                 o.shape == (n + 1,) and o[0] == 0 and o[-1] == count and bool((np.diff(o) >= 0).all())
@@ -144,6 +154,8 @@ _ARRAYS = {
     "usable": np.bool_,
     "offsets": np.int64,
     "rows": np.float32,
+    "columns": np.int32,
+    "over": np.float32,
     "ignore_offsets": np.int64,
     "ignored": np.float32,
 }
@@ -157,11 +169,16 @@ class ScanCache:
 
     Args:
         files: the images, absolute and sorted; paths: where the split's YAML says they are; fraction: part of them in
-            use; cache_dir: folder to write to instead.
+            use; cache_dir: folder to write to instead; keypoints: how rows are read, see `labels.parse_labels`.
     """
 
     def __init__(
-        self, files: Sequence[str], paths: Sequence[Path], fraction: float = 1.0, cache_dir: Path | None = None
+        self,
+        files: Sequence[str],
+        paths: Sequence[Path],
+        fraction: float = 1.0,
+        cache_dir: Path | None = None,
+        keypoints: int = 0,
     ) -> None:
         folders = {f.rpartition(os.sep)[0] for f in files}
         try:
@@ -171,7 +188,8 @@ class ScanCache:
         self.names = "\0".join(f[len(root) :] for f in files)
         places = [Path(os.path.abspath(p)) for p in paths]
         several = [os.path.relpath(p, places[0]) if root else str(p) for p in places[1:]]
-        told = "" if not several and fraction == 1 else f".{short_digest(json.dumps([several, fraction]))}"
+        options = [several, fraction, *([keypoints] if keypoints else [])]
+        told = "" if options == [[], 1] else f".{short_digest(json.dumps(options))}"
         name = f".{places[0].name or 'images'}{told}.scan.npz"
         self.places = [places[0].with_name(name) if places[0].name else places[0] / name]
         if cache_dir is not None:
@@ -236,10 +254,10 @@ class ScanCache:
 def _read(place: Path) -> tuple[str, Entry] | None:
     """Names and entry of a file; None when it is missing, damaged, foreign, or other code wrote it."""
     try:
-        with zipfile.ZipFile(place) as archive:  # arrays as they are: nothing to blow up
+        with open_regular(place) as file, zipfile.ZipFile(file) as archive:  # arrays as they are: nothing to blow up
             if any(m.compress_type != zipfile.ZIP_STORED or m.file_size > m.compress_size for m in archive.infolist()):
                 return None
-        with np.load(place, allow_pickle=False) as data:
+        with open_regular(place) as file, np.load(file, allow_pickle=False) as data:
             if os.fsdecode(data["code"].tobytes()) != _code():
                 return None
             names = os.fsdecode(data["names"].tobytes())
@@ -257,7 +275,8 @@ def _read(place: Path) -> tuple[str, Entry] | None:
 def _code() -> str:
     """What the outcome of a scan depends on besides the data: this project's code and the decoder's version."""
     here = Path(__file__).resolve().parent
-    sources = (here / "labels.py", Path(__file__).resolve(), here.parent / "utils" / "images.py")
+    utils = here.parent / "utils"
+    sources = (here / "labels.py", Path(__file__).resolve(), utils / "images.py", utils / "image_header.py")
     state = hashlib.sha256(f"opencv {cv2.__version__}".encode())
     for source in sources:
         state.update(source.read_bytes())

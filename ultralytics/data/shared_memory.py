@@ -3,28 +3,34 @@
 They lie in a file in memory (/dev/shm) whose name says what is in it. Everyone who uses it holds a shared lock, which
 the system releases even when a process is killed; whoever fills it holds the lock alone; the last one removes it, and
 what a killed run left behind is used again or removed by the next one. Where there is no such place, or no room in it,
-the bytes are this process's own and its forked workers'.
+the bytes are this process's own and its workers'.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import mmap
 import os
 import stat
 import weakref
+from multiprocessing import reduction
+from multiprocessing.context import get_spawning_popen
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ultralytics.utils.types import UInt8Array
 
+fcntl: Any
 try:
     import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]  # tells that there are no locks, so that nothing is shared
+except ImportError:  # Windows: there are no locks, so nothing is shared
+    fcntl = None
 
 FOLDER = Path("/dev/shm")
+SPARE = 2**28  # bytes of the place, or a quarter of it where that is less, that are left to other programs
 _HEAD = 64  # bytes before the content; the first says whether the content is whole
 _WHOLE = 1
 
@@ -37,19 +43,60 @@ class SharedBytes:
 
     Attributes:
         array: (size,) uint8; fresh: nobody has filled them yet: fill them and call `finish`.
+        alone: why other runs and ranks cannot share them; "" where they can.
+
+    Raises:
+        OSError: there is no memory left for them.
     """
 
     def __init__(self, key: str, size: int) -> None:
         self.key, self.size = key, size
         self.fresh = True
+        self.alone = ""
         self._file: int | None = None
-        self._map: mmap.mmap | None = None
-        if fcntl is not None and FOLDER.is_dir():
-            with contextlib.suppress(OSError):  # no room, or the place is not ours to write
-                self._share()
-        if self._map is None:
-            self._map = mmap.mmap(-1, _HEAD + max(size, 1))
+        self._map = self._shared() or self._own()
         self.array: UInt8Array = np.frombuffer(self._map, np.uint8, size, _HEAD)
+
+    def _shared(self) -> mmap.mmap | None:
+        """The bytes in the place for all; None, and `alone` says why, where that cannot be."""
+        if fcntl is None:
+            self.alone = "this system shares no memory"
+        elif not FOLDER.is_dir():
+            self.alone = f"there is no {FOLDER}"
+        else:
+            try:
+                return self._share()
+            except OSError as e:
+                self.alone = f"{FOLDER}: {e.strerror or e}"
+        return None
+
+    def _own(self) -> mmap.mmap:
+        """Memory without a name, where the system has it: workers that are not forked can be given its handle."""
+        total = _HEAD + max(self.size, 1)
+        try:
+            self._file = os.memfd_create("ultralytics", os.MFD_CLOEXEC)
+            weakref.finalize(self, _close, self._file, os.getpid())
+            os.posix_fallocate(self._file, 0, total)
+            return mmap.mmap(self._file, total)
+        except (OSError, AttributeError):
+            self._file = None
+            return mmap.mmap(-1, total)
+
+    def for_workers(self) -> SharedBytes | None:
+        """These bytes, if they can go to a worker process that is being started by `spawn` or `forkserver`."""
+        return None if self._file is None or get_spawning_popen() is None else self
+
+    def __getstate__(self) -> dict[str, Any]:
+        assert self._file is not None
+        return {"key": self.key, "size": self.size, "alone": self.alone, "file": reduction.DupFd(self._file)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.key, self.size, self.alone, self.fresh = state["key"], state["size"], state["alone"], False
+        file = state["file"].detach()
+        self._file = None  # the lock is the run's
+        self._map = mmap.mmap(file, _HEAD + max(self.size, 1), access=mmap.ACCESS_READ)
+        os.close(file)
+        self.array = np.frombuffer(self._map, np.uint8, self.size, _HEAD)
 
     @property
     def path(self) -> Path:
@@ -58,14 +105,13 @@ class SharedBytes:
 
     def finish(self) -> None:
         """The bytes are filled: let the others use them."""
-        assert self._map is not None
         self._map[0] = _WHOLE
         self.fresh = False
         self.array.flags.writeable = False
-        if self._file is not None:
+        if self._file is not None and not self.alone:
             fcntl.flock(self._file, fcntl.LOCK_SH)
 
-    def _share(self) -> None:
+    def _share(self) -> mmap.mmap:
         _remove_abandoned(keep=self.path)
         total = _HEAD + max(self.size, 1)
         while True:
@@ -88,25 +134,45 @@ class SharedBytes:
                         continue
                     try:
                         os.ftruncate(file, 0)
+                        _leave_room(total)
                         os.posix_fallocate(file, 0, total)  # a full /dev/shm is told here, not by a signal later
                     except OSError:
                         self.path.unlink(missing_ok=True)
                         raise
-                self._map = mmap.mmap(file, total)
+                shared = mmap.mmap(file, total)
             except BaseException:
                 os.close(file)
                 raise
             self._file = file
             weakref.finalize(self, _release, file, self.path, os.getpid())
-            return
+            return shared
 
     def __enter__(self) -> SharedBytes:
         return self
 
     def __exit__(self, *_: object) -> None:
         """Give the name up, if filling it went wrong."""
-        if self.fresh and self._file is not None:
+        if self.fresh and self._file is not None and not self.alone:
             self.path.unlink(missing_ok=True)
+
+
+def _leave_room(size: int) -> None:
+    """See that something is left of the place when so many bytes are taken.
+
+    Raises:
+        OSError: it is not.
+    """
+    place = os.statvfs(FOLDER)
+    whole, free = place.f_blocks * place.f_frsize, place.f_bavail * place.f_frsize
+    if whole and free - size < min(whole // 4, SPARE):  # a size of 0: no limit
+        told = f"{free / 1e6:.1f} of {whole / 1e6:.1f} MB are free, too few for {size / 1e6:.1f} (Docker: --shm-size=)"
+        raise OSError(errno.ENOSPC, told)
+
+
+def _close(file: int, process: int) -> None:
+    if os.getpid() == process:
+        with contextlib.suppress(OSError):
+            os.close(file)
 
 
 def _is_whole(file: int, size: int) -> bool:

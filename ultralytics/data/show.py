@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from ultralytics.data.stratify import rank
 from ultralytics.data.subset import listable, relative_names
 from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.files import user_path
+from ultralytics.utils.fonts import checked_font
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.plotting import plot_images
 from ultralytics.utils.text import counted
@@ -36,6 +38,7 @@ def show(
     overwrite: bool = False,
     overrides: Mapping[str, Any] | None = None,
     source: str = "argument",
+    font: str | None = None,
 ) -> Path:
     """Draw pairs of pictures of a split with their boxes: letterboxed, and as a training sample.
 
@@ -48,6 +51,7 @@ def show(
         out: .jpg or .png to write; when None, runs/show/DATA-SPLIT.jpg, numbered so that it is new.
         overwrite: replace an existing `out`.
         overrides: keys of the training's augmentation; source: what to call their origin.
+        font: a font file, or the name of an installed one, for class names.
 
     Returns:
         The picture's file.
@@ -67,16 +71,17 @@ def show(
             raise ConfigError(f"{key} is no key of the augmentation", mend=f"those are {', '.join(AUGMENTATION)}")
         if key == "scale" and isinstance(value, str):
             raise ConfigError(f"scale={value} must be a number", mend="a letter is the scale of a model")
+    font = checked_font(font)
     cfg = get_cfg(overrides={**(overrides or {}), "imgsz": imgsz}, source=source)
-    spec = load_dataset(data)
+    spec = load_dataset(data, needs=[split])
     name = spec.yaml_file.stem if spec.yaml_file.stem != "data" else spec.yaml_file.parent.name
-    file = _place(out, f"{name}-{split}", overwrite)
+    given = None if out is None else _checked_place(out, overwrite)
     names = relative_names(spec.split(split))
     after = _training_set(cfg, spec, split, names, max(WHOLE_SPLIT, n), seed)
     before = YOLODataset(after.labels, after.imgsz, spec.label_nc)
     chosen = sorted(range(len(after)), key=lambda i: rank(seed, names[after.im_files[i]]))[:n]
     if len(chosen) < n:
-        LOGGER.info("%d pictures wanted, and %d can be shown", n, len(chosen))
+        LOGGER.info("%s wanted, and %d can be shown", counted(n, "picture"), len(chosen))
     partners = tuple(range(len(after))) if after.uses_partners else ()
     samples: list[Sample] = []
     for position, i in enumerate(chosen):
@@ -84,9 +89,13 @@ def show(
     batch = YOLODataset.collate_fn(samples)
     captions = [text for i in chosen for text in (names[after.im_files[i]], "augmented")]
     columns = 2 * math.ceil(math.sqrt(len(chosen)))
+    file = given or _new_file(f"{name}-{split}")
     try:
-        plot_images(batch, file, spec.names, len(samples), SHEET, columns=columns, captions=captions, group=2)
+        shape: dict[str, Any] = {"columns": columns, "captions": captions, "group": 2, "font": font}
+        plot_images(batch, file, spec.names, len(samples), SHEET, **shape)
     except UserError as e:
+        if given is None:
+            file.unlink(missing_ok=True)
         raise UserError(e.what, e.where, "free some space or choose another out=") from None
     told = counted(len(chosen), "image")
     LOGGER.info("%s of %s%s before and after augmentation: %s", told, split, ", each" * (len(chosen) > 1), file)
@@ -106,12 +115,22 @@ def _training_set(
         return build_yolo_dataset(cfg, [file], 1, spec, prefix=split)
 
 
-def _place(out: str | Path | None, name: str, overwrite: bool) -> Path:
-    """The file to write."""
-    if out is None:
-        folder = Path("runs") / "show"
-        candidates = (folder / f"{name}{'' if i == 1 else i}.jpg" for i in range(1, 100_000))
-        return next(c for c in candidates if not c.exists())
+def _new_file(name: str) -> Path:
+    """A new, empty file in runs/show, which is this process's: others that run meanwhile take another."""
+    folder = Path("runs") / "show"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for i in range(1, 100_000):
+            file = folder / f"{name}{'' if i == 1 else i}.jpg"
+            with contextlib.suppress(FileExistsError), open(file, "xb"):
+                return file
+    except OSError as e:
+        raise UserError(f"could not be written: {e.strerror or e}", str(folder), "choose another out=") from None
+    raise UserError("it is full", str(folder), "choose another out=")
+
+
+def _checked_place(out: str | Path, overwrite: bool) -> Path:
+    """The file to write, when it may be."""
     file = user_path(out)
     if file.suffix.lower() not in (".jpg", ".jpeg", ".png"):
         raise ConfigError(

@@ -32,7 +32,7 @@ from ultralytics.data.labels import (
     list_images,
     scan,
 )
-from ultralytics.data.prepare.folder import FORMAT, check_whole, making, place_image, read_manifest
+from ultralytics.data.prepare.folder import FORMAT, TakenError, check_whole, making, place_image, read_manifest
 from ultralytics.data.stratify import rank, stratify
 from ultralytics.utils.errors import ConfigError, DatasetError, UserError, nearest
 from ultralytics.utils.files import Checksums, user_path, write_atomically
@@ -160,7 +160,7 @@ def kfold(
     _all_found(choice, pool, "train or val", asked=classes is not None)
     drawn = pool if everything else _draw(pool, n, share, seed, "train and val")
     if len(drawn) < k:
-        raise ConfigError(f"kfold={k}: there are only {len(drawn)} images", str(choice.source.yaml_file))
+        raise ConfigError(f"kfold={k}: there are only {counted(len(drawn), 'image')}", str(choice.source.yaml_file))
     odd = next((i.file for i in drawn if not listable(i.name)), None)
     if odd is not None:
         raise DatasetError("its name cannot stand in a list of images", repr(odd)[1:-1], "rename it")
@@ -303,7 +303,8 @@ def _read(choice: _Choice, splits: Sequence[str]) -> list[_Image]:
     for split in splits:
         paths = choice.source.split(split)
         names = relative_names(paths)
-        labels = scan(paths, choice.source.label_nc, desc=f"{split}: ", yaml_file=choice.source.yaml_file)
+        spec = choice.source
+        labels = scan(paths, spec.label_nc, desc=f"{split}: ", yaml_file=spec.yaml_file, keypoints=spec.keypoints)
         choice.left_out += labels.left_out
         for i, file in enumerate(labels.im_files):
             if len(splits) > 1:
@@ -421,8 +422,9 @@ class _Written:
     digests: dict[str, str]
 
 
-def _contents(image: _Image, ids: Mapping[int, int]) -> _Written:
-    labels = "".join(f"{ids[c]} {rest}\n" for c, rest in _texts(judge_labels(label_file(image.file))) if c in ids)
+def _contents(image: _Image, ids: Mapping[int, int], keypoints: int) -> _Written:
+    judged = judge_labels(label_file(image.file), keypoints)
+    labels = "".join(f"{ids[c]} {rest}\n" for c, rest in _texts(judged) if c in ids)
     rows = [(c, rest) for c, rest in _texts(judge_ignored(ignore_file(image.file))) if c == ANY_CLASS or c in ids]
     ignore = "".join(f"{'*' if c == ANY_CLASS else ids[c]} {rest}\n" for c, rest in rows)
     try:
@@ -454,9 +456,10 @@ def _kept(target: Path, outs: Sequence[Path], choice: _Choice, copy: bool) -> di
     """
     if not target.exists():
         there = next((o for o in outs if o.exists()), None)
-        if there is not None:
+        if there is None:
+            return None
+        if not target.exists():  # another process may have made both meanwhile
             raise UserError("it exists already", str(there), ELSEWHERE)
-        return None
     manifest = read_manifest(target) if (target / "manifest.json").is_file() else None
     if manifest is None or manifest["kind"] != KIND or "source" not in manifest:
         raise UserError("it exists already, and is no subset", str(target), ELSEWHERE)
@@ -487,18 +490,13 @@ def _build(
     """Write the folder as a whole, then the YAMLs."""
     jobs = [(split, image) for split, images in choice.splits.items() for image in images]
     with ThreadPoolExecutor(max_workers=workers or min(os.cpu_count() or 1, 16)) as pool:
-        results = pool.map(lambda job: _contents(job[1], choice.ids), jobs)
+        results = pool.map(lambda job: _contents(job[1], choice.ids, choice.source.keypoints), jobs)
         contents = list(progress(results, total=len(jobs), desc="Hashing"))
     files: dict[str, dict[str, dict[str, str]]] = {split: {} for split in choice.splits}
     for (split, image), content in zip(jobs, contents, strict=True):
         files[split][image.name] = content.digests
     digest = choice_hash(choice.names, files, choice.folds)
-    if kept is not None and kept.get("hash") != digest:
-        raise UserError(
-            "it exists already, and the source has changed since",
-            str(target),
-            "choose another out=, or remove it first",
-        )
+    _refuse_changed(kept, digest, target)
     counts = ", ".join(counted(len(images), f"{split} image") for split, images in choice.splits.items())
     if kept is not None and all(o.exists() for o in outs):
         LOGGER.info("%s is there already: %s, hash %s", target, counts, digest[:12])
@@ -525,10 +523,16 @@ def _build(
     try:
         if kept is None:
             target.parent.mkdir(parents=True, exist_ok=True)
-            with making(target) as folder:
-                _write(folder, jobs, contents, choice, copy)
-                text = json.dumps(manifest, indent=1, ensure_ascii=False)
-                (folder / "manifest.json").write_text(text, encoding="utf-8", errors="surrogateescape")
+            try:
+                with making(target) as folder:
+                    _write(folder, jobs, contents, choice, copy)
+                    text = json.dumps(manifest, indent=1, ensure_ascii=False)
+                    (folder / "manifest.json").write_text(text, encoding="utf-8", errors="surrogateescape")
+            except TakenError:
+                kept = _kept(target, outs, choice, copy)  # another process may have made the same meanwhile
+                if kept is None:
+                    raise
+                _refuse_changed(kept, digest, target)
         for i, out in enumerate(outs):
             if not out.exists():
                 data = _yaml(choice, target.name, digest, i).encode()
@@ -539,7 +543,13 @@ def _build(
             str(e.filename2 or e.filename or target),
             "free some space or choose another out=",
         ) from None
-    LOGGER.info("%s: %s, hash %s", target, counts, digest[:12])
+    there = "" if kept is None else " is there already"
+    LOGGER.info("%s%s: %s, hash %s", target, there, counts, digest[:12])
+
+
+def _refuse_changed(kept: Mapping[str, Any] | None, digest: str, target: Path) -> None:
+    if kept is not None and kept.get("hash") != digest:
+        raise UserError("it exists already, and the source has changed since", str(target), ELSEWHERE)
 
 
 def _put(data: bytes, file: IO[bytes]) -> None:
@@ -557,6 +567,8 @@ def _yaml(choice: _Choice, folder: str, digest: str, fold: int) -> str:
     if choice.folds:
         spec |= {split: _fold_list(fold, split) for split in ("train", "val")}
     spec |= {split: f"images/{split}" for split in choice.splits if split != "pool"}
+    if choice.source.kpt_shape is not None:
+        spec["kpt_shape"] = list(choice.source.kpt_shape)
     spec["names"] = dict(enumerate(choice.names))
     what = f"Fold {fold} of {len(choice.folds)} of" if choice.folds else "A subset of"
     header = f"# {what} {choice.source.yaml_file.name}; hash {digest[:12]}. How it was made: {folder}/manifest.json\n"

@@ -19,10 +19,11 @@ import torch
 from torch import Tensor
 
 from ultralytics.cfg.model import MODEL_KEYS
+from ultralytics.cfg.paths import weights_here
 from ultralytics.engine.inert import NotPlainError, Record, plain, read_inert
 from ultralytics.engine.provenance import without_home
-from ultralytics.utils.errors import CheckpointError, UserError
-from ultralytics.utils.files import missing, write_atomically
+from ultralytics.utils.errors import CheckpointError, UserError, nearest
+from ultralytics.utils.files import missing, user_path, write_atomically
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.text import one_line
 
@@ -191,9 +192,14 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     Raises:
         MissingFileError, CheckpointError: with the path and the reason.
     """
-    path = Path(path)
+    path = user_path(path)
     if not path.is_file():
-        raise missing("weights file", path, "give the path of a .pt file; nothing is downloaded")
+        beside = [p.name for p in path.parent.glob("*.pt")] if path.parent.is_dir() else []
+        here = weights_here()
+        mend = nearest(path.name, beside) or (
+            f"there is {' and '.join(here)}" if here else "give the path of a .pt file"
+        )
+        raise missing("weights file", path, f"{mend}; nothing is downloaded")
     verify_checksum(path)
     if not _is_zip(path):
         raise CheckpointError(
@@ -273,7 +279,7 @@ _ENTRIES: dict[str, Callable[[Any], bool]] = {
     "last_opt_step": lambda v: isinstance(v, int),
     **dict.fromkeys(("version", "torch", "date", "optimizer_name"), lambda v: isinstance(v, str)),
     "names": _names,
-    "fitness": lambda v: v is None or _number(v),
+    **dict.fromkeys(("fitness", "pace"), lambda v: v is None or _number(v)),
     **dict.fromkeys(("best_fitness", "elapsed", "lr_factor"), _number),
     "loss_mean": lambda v: isinstance(v, Tensor),
     "over": lambda v: isinstance(v, bool),
@@ -309,7 +315,7 @@ def _from_own(path: Path, data: dict[str, Any]) -> Checkpoint:
         ) from None
     # Neither the files that a checkpoint names are run, nor is a recipe that it names read, which could name some.
     named = [spec.pop("plugins", None), args.pop("plugins", None), args.pop("cfg", None)][:2]
-    plugins = [str(p) for files in named if isinstance(files, list) for p in files]
+    plugins = list(dict.fromkeys(str(p) for files in named if isinstance(files, list) for p in files))
     names = {k: one_line(data["names"][k], 200) for k in sorted(data["names"])}
     return Checkpoint(path, spec, names, weights, args, "own", data, plugins)
 

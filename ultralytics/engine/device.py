@@ -13,6 +13,7 @@ import torch
 
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.log import LOGGER
+from ultralytics.utils.text import counted
 
 
 def device_names(device: Any) -> list[str]:
@@ -71,7 +72,7 @@ def describe(device: torch.device, asked: bool = False) -> str:
         return f"{head}, GPU {device.index}: {p.name}, {p.total_memory / 2**30:.0f} GiB"
     if device.type == "cpu":
         note = "" if asked else "no GPU found, going on with the "
-        return f"{head}, {note}CPU ({torch.get_num_threads()} threads)"
+        return f"{head}, {note}CPU ({counted(torch.get_num_threads(), 'thread')})"
     return f"{head}, {device.type}"
 
 

@@ -18,6 +18,7 @@ import logging
 import os
 import random
 import signal
+import socket
 import sys
 import threading
 import time
@@ -34,8 +35,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ultralytics.engine.device import device_names
 from ultralytics.utils.errors import ConfigError, LostRankError, UserError
-from ultralytics.utils.log import silence
-from ultralytics.utils.processes import leave_with
+from ultralytics.utils.log import LOGGER, silence
+from ultralytics.utils.processes import doing, leave_with
+from ultralytics.utils.text import counted
 from ultralytics.utils.types import Share
 
 T = TypeVar("T")
@@ -43,6 +45,7 @@ PATIENCE = timedelta(hours=6)  # of a rank that waits for others: they may scan 
 GRACE = 25.0  # seconds between a request to leave and leaving by force; the agent waits for 30
 LOST = "lost the connection to another rank"
 WATCHED = 0.2  # seconds between two looks at the ranks
+REPORTED = 30.0  # seconds in one exchange between two messages about ranks that are stopped
 ALONE = 2.0  # seconds between a rank's looks at whether the process that started it is still there
 LAUNCHED = "ULTRALYTICS_LAUNCHED"  # for ranks that `launch` has started, which tells their errors: its process's number
 
@@ -96,12 +99,13 @@ class Team:
             if len(names) != self.local_size:
                 raise ConfigError(
                     f"device={','.join(names)} names {len(names)} devices, and there are {self.local_size} processes",
+                    # at least two
                     mend="leave device out: each process takes the GPU of its number",
                 )
             return names[self.local_rank]
         if names and names[0].isdigit() and self.local_size > 1:
             raise ConfigError(
-                f"device={names[0]} is one GPU, and there are {self.local_size} processes",
+                f"device={names[0]} is one GPU, and there are {self.local_size} processes",  # at least two
                 mend="leave device out: each process takes the GPU of its number",
             )
         if names and names[0] not in ("auto", "cuda"):
@@ -111,7 +115,8 @@ class Team:
             return asked
         if count < self.local_size:
             raise ConfigError(
-                f"{self.local_size} processes and {count} GPUs", mend=f"start it with --nproc_per_node={count}"
+                f"{self.local_size} processes and {counted(count, 'GPU')}",  # at least two
+                mend=f"start it with --nproc_per_node={count}",
             )
         return str(self.local_rank)
 
@@ -269,11 +274,54 @@ class Team:
 
 def _call(collective: Callable[..., object], *args: Any, **kwargs: Any) -> None:
     """A collective; one that fails because of another process is told as such."""
+    _WAITING[:] = [time.monotonic()]
     try:
         collective(*args, **kwargs)
     except RuntimeError as e:
         reason = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
         raise LostRankError(f"{LOST} ({reason})") from e
+    finally:
+        _WAITING.clear()
+
+
+_WAITING: list[float] = []  # since when this process is in an exchange
+_RANKS: dict[int, int] = {}  # the ranks of this machine, this one too, and their process ids
+
+
+def _watch_ranks(team: Team) -> None:
+    """Report ranks of this machine that are stopped (SIGSTOP, Ctrl-Z, a debugger) while this one waits for them."""
+    started = bool(_RANKS)
+    places: list[Any] = [None] * team.size
+    _call(dist.all_gather_object, places, (socket.gethostname(), os.getpid()), group=team.control)
+    mine = places[team.rank]
+    _RANKS.clear()
+    _RANKS.update({rank: place[1] for rank, place in enumerate(places) if place[0] == mine[0]})
+
+    def watch() -> None:
+        told = 0.0
+        while True:
+            time.sleep(REPORTED / 6)
+            now, since = time.monotonic(), next(iter(_WAITING), None)
+            if since is not None and now - max(since, told) >= REPORTED:
+                told = now
+                for line in stopped_ranks(_RANKS, os.getpid(), now - since):
+                    LOGGER.error(line)
+
+    if not started:
+        threading.Thread(target=watch, daemon=True, name="watch the ranks").start()
+
+
+def stopped_ranks(ranks: Mapping[int, int], process: int, waited: float) -> list[str]:
+    """A line for each rank that is stopped, if it is this process's part to tell: the first that is not stopped does.
+
+    Args:
+        ranks: process ids of this machine's; process: this one; waited: seconds.
+    """
+    states = {rank: doing(pid) for rank, pid in ranks.items() if pid != process}
+    stopped = [rank for rank, state in states.items() if state.startswith("stopped")]
+    if next((pid for rank, pid in sorted(ranks.items()) if rank not in stopped), None) != process:
+        return []
+    return [f"Waiting for rank {r} (process {ranks[r]}, {states[r]}) for {waited:.0f} s" for r in stopped]
 
 
 def moving_statistics(model: nn.Module) -> list[Tensor]:
@@ -337,6 +385,7 @@ def join() -> Team:
     if not team.leads:
         silence()
     _leave_when_stuck()
+    _watch_ranks(team)
     return team
 
 

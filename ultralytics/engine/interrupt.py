@@ -1,24 +1,31 @@
-"""Ctrl-C and SIGTERM while a run trains: finish the batch under way, save, leave."""
+"""Ctrl-C, SIGTERM and SIGHUP (the terminal is gone) while a run trains: finish the batch under way, save, leave."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
+OTHERS = 10.0  # seconds that a rank waits for a batch of its own before it leaves without the others
 
 
 class StopRequest(BaseException):  # no Exception: a callback that swallows those must not swallow this
-    """A signal asks the run to leave."""
+    """A signal asks the run to leave.
 
-    def __init__(self, signum: int) -> None:
+    Attributes:
+        signum: the signal; agreed: all processes of the run leave at this place. Otherwise there is nothing that they
+        could do together, such as to save.
+    """
+
+    def __init__(self, signum: int, agreed: bool = True) -> None:
         super().__init__(signum)
-        self.signum = signum
+        self.signum, self.agreed = signum, agreed
 
 
 class Interrupts:
@@ -66,7 +73,7 @@ class Interrupts:
         self.pending = signum
         if not self._deferred:
             raise StopRequest(signum)
-        if self._quiet:
+        if self._quiet or sys.stderr is None:
             return
         # Not through the logger: the signal may have come in the middle of its writing.
         with contextlib.suppress(OSError):
@@ -87,9 +94,19 @@ class Interrupts:
         if signum:
             raise StopRequest(signum)
 
+    def attend(self, waited: float, many: bool = False) -> None:
+        """Raise StopRequest if a signal has come while a batch is waited for, which may never come.
+
+        Args:
+            waited: seconds; many: other processes take part in the run. They stop together, after a batch, so one that
+            waits for its own gives it some time.
+        """
+        if self.pending is not None and (not many or waited >= OTHERS):
+            raise StopRequest(self.pending, agreed=not many)
+
     def deliver_again(self, signum: int) -> None:
-        """After `__exit__`: end as the signal ends a program. Ctrl-C raises KeyboardInterrupt; SIGTERM goes to the
-        program's own handler, if it has one, and leaves with exit code 143."""
+        """After `__exit__`: end as the signal ends a program. Ctrl-C raises KeyboardInterrupt; SIGTERM and
+        SIGHUP go to the program's own handler, if it has one, and leave with exit code 143 or 129."""
         if signum == signal.SIGINT:
             raise KeyboardInterrupt
         former = self._former.get(signum)

@@ -108,7 +108,7 @@ def preflight(
     """
     started = time.perf_counter()
     with (
-        _kept_random_state(),
+        kept_random_state(),
         _deterministic_algorithms(deterministic),
         torch.inference_mode(False),
         torch.enable_grad(),
@@ -176,7 +176,7 @@ class _Tape:
 
     def _enter(self, k: int, inputs: Any) -> Any:
         self.row = k
-        self.shapes[k] = ", ".join(times(t.shape) for t in _tensors(inputs)) or "no tensor"
+        self.shapes[k] = ", ".join(times(t.shape) for t in tensors_in(inputs)) or "no tensor"
         self.sources = []
         return self._views(k, inputs) if self.train else None
 
@@ -209,7 +209,7 @@ class _Tape:
             self.gradients.setdefault(k, {})[name] = _digest(gradient)
 
     def _leave(self, k: int, output: Any) -> None:
-        found = _tensors(output)
+        found = tensors_in(output)
         if not all(map(_finite, found)):
             raise _FailureError(k, "its output is not finite", self.shapes[k], kind="output")
         if self.digests:
@@ -370,7 +370,7 @@ class _Trial:
         img = torch.rand(probe.batch, channels, *probe.size, generator=torch.Generator().manual_seed(SEED))
         img = img.to(self.device).contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, dtype=amp, enabled=amp is not None):
-            return [t for t in _tensors(net(img)) if t.is_floating_point()]
+            return [t for t in tensors_in(net(img)) if t.is_floating_point()]
 
     def _activations(self, probe: Probe) -> int:
         """Bytes kept for a backward pass, besides weights and their copies in another precision."""
@@ -575,13 +575,13 @@ def row_label(model: nn.Module, k: int | None) -> str:
     return where or f"row {getattr(_rows(model)[k], 'i', k)} ({_name(model, k)})"
 
 
-def _tensors(value: Any) -> list[Tensor]:
+def tensors_in(value: Any) -> list[Tensor]:
     """All tensors of a nested output."""
     if isinstance(value, Tensor):
         return [value]
     if isinstance(value, dict):
         value = list(value.values())
-    return [t for v in value for t in _tensors(v)] if isinstance(value, list | tuple) else []
+    return [t for v in value for t in tensors_in(v)] if isinstance(value, list | tuple) else []
 
 
 def _attached(module: nn.Module) -> list[str]:
@@ -590,7 +590,7 @@ def _attached(module: nn.Module) -> list[str]:
     for prefix, part in module.named_modules():
         own = {k: v for k, v in vars(part).items() if k not in ("_parameters", "_modules", "_buffers")}
         for name, value in {**own, **part._buffers}.items():
-            if any(t.grad_fn is not None for t in _tensors(value)):
+            if any(t.grad_fn is not None for t in tensors_in(value)):
                 found.append(f"{prefix}.{name}" if prefix else name)
     return found
 
@@ -634,7 +634,7 @@ def _seed() -> None:
 
 
 @contextlib.contextmanager
-def _kept_random_state() -> Iterator[None]:
+def kept_random_state() -> Iterator[None]:
     """Leave Python's, NumPy's and torch's generators where they were."""
     python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
     gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []

@@ -27,7 +27,7 @@ import torch
 import ultralytics
 from ultralytics.cfg.config import Config
 from ultralytics.cfg.paths import CLONE, PACKAGE
-from ultralytics.utils.text import one_line
+from ultralytics.utils.text import counted, one_line
 
 GIT_SECONDS = 10  # for asking git whether the clone is as it was committed
 
@@ -62,6 +62,8 @@ def provenance(
             for key, value in args.to_dict().items()
             if args.sources.get(key, "default") != "default"
         }
+        if args.plugins:
+            record["plugins"] = {without_home(str(f)): _file_digest(Path(f)) for f in listed(args.plugins)}
     if command:
         record["command"] = [without_home(word) for word in command]
     before = readable(before)
@@ -138,8 +140,26 @@ def code_digest() -> str:
     total = hashlib.sha256()
     for file in sorted(PACKAGE.rglob("*.py")):
         total.update(file.relative_to(PACKAGE).as_posix().encode() + b"\0")
-        total.update(hashlib.sha256(file.read_bytes().replace(b"\r\n", b"\n")).digest())
+        total.update(hashlib.sha256(_unix(file.read_bytes())).digest())
     return f"sha256:{total.hexdigest()}"
+
+
+def listed(value: str | Sequence[str]) -> list[str]:
+    """One text or several, as a list."""
+    return [value] if isinstance(value, str) else list(value)
+
+
+def _file_digest(path: Path) -> str | None:
+    """Of a Python file's content, whatever its line ends; None where it cannot be read."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    return f"sha256:{hashlib.sha256(_unix(content)).hexdigest()}"
+
+
+def _unix(content: bytes) -> bytes:
+    return content.replace(b"\r\n", b"\n")
 
 
 def versions() -> dict[str, str]:
@@ -207,7 +227,7 @@ def describe(record: Mapping[str, Any]) -> list[str]:
         elif key == "command" and isinstance(value, list):
             lines.append(f"command: {one_line(' '.join(map(str, value)), 1000)}")
         elif key == "history" and isinstance(value, list):
-            lines.append(f"resumed: {len(value)} times")
+            lines.append(f"resumed: {counted(len(value), 'time')}")
         else:
             lines.append(f"{one_line(key, 40)}: {one_line(_text(value), 1000)}")
     return lines

@@ -14,6 +14,7 @@ from torch import Tensor
 from ultralytics.engine.guard import MAX_ROLLBACKS, MAX_SKIPS, BadStepError, first_bad_module, record_batch
 from ultralytics.utils.errors import UserError
 from ultralytics.utils.log import LOGGER
+from ultralytics.utils.text import counted
 
 if TYPE_CHECKING:
     from ultralytics.engine.trainer import BaseTrainer
@@ -41,12 +42,12 @@ def bad_step(trainer: BaseTrainer, bad: BadStepError, batch: dict[str, Any], ite
         if trainer.skips_in_a_row <= MAX_SKIPS:
             LOGGER.warning("%s; skipped (%d so far)", told, trainer.skipped)
             return
-        told += f"; {trainer.skips_in_a_row} batches one after another"
+        told += f"; {counted(trainer.skips_in_a_row, 'batch')} one after another"
     elif trainer.args.on_nan == "rollback" and saved:
         if trainer.rollbacks < MAX_ROLLBACKS:
             LOGGER.warning("%s", told)
             raise bad
-        told += f"; the run was rolled back {trainer.rollbacks} times before"
+        told += f"; the run was rolled back {counted(trainer.rollbacks, 'time')} before"
     kept = f"{trainer.last} holds the last save" if saved else "nothing was saved"
     raise NonFiniteLossError(told, mend=f"try a lower lr0, amp=False or on_nan=rollback; {kept}")
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import os
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ultralytics.engine.outputs import distinct, free_path
 from ultralytics.utils.boxes import clip_boxes, xyxy2xywh
 from ultralytics.utils.errors import UserError
 from ultralytics.utils.images import imwrite
@@ -180,6 +184,7 @@ class Results:
         conf: bool = True,
         line_width: float | None = None,
         font_size: float | None = None,
+        font: str | None = None,
         img: UInt8Array | None = None,
         labels: bool = True,
         boxes: bool = True,
@@ -191,12 +196,12 @@ class Results:
 
         Args:
             conf: write scores; labels: write names; boxes: draw at all; line_width, font_size: pixels, by the picture's
-            size when None.
-            img: draw on this picture instead; save: also write it to `filename`; color_mode: a colour per "class" or
-            "instance".
+            size when None; font: a font file, or the name of an installed one, to prefer.
+            img: draw on this picture instead; save: also write it to `filename`, see `save`; color_mode: a colour per
+            "class" or "instance".
         """
         annotator = Annotator(
-            self.orig_img if img is None else img, line_width, font_size, example="".join(self.names.values())
+            self.orig_img if img is None else img, line_width, font_size, font, "".join(self.names.values())
         )
         if boxes:
             rows = self.boxes.numpy().data
@@ -208,13 +213,28 @@ class Results:
                 )
         drawn = annotator.result()
         if save:
-            imwrite(filename or f"results_{Path(self.path).stem or 'image'}.jpg", drawn)
+            imwrite(self._target(filename), drawn)
         return drawn
 
     def save(self, filename: str | Path | None = None, **kwargs: Any) -> str:
-        """Write the drawn picture and return its path; keywords as of `plot`."""
-        target = str(filename or f"results_{Path(self.path).stem or 'image'}.jpg")
+        """Write the drawn picture and return its path; keywords as of `plot`.
+
+        Args:
+            filename: replaced where it exists; without one results_NAME.jpg, numbered so that it is new.
+
+        Raises:
+            UserError: it is the file that was predicted on, or cannot be written.
+        """
+        target = self._target(filename)
         self.plot(save=True, filename=target, **kwargs)
+        return str(target)
+
+    def _target(self, filename: str | Path | None) -> Path:
+        if not filename:
+            return free_path(Path(f"results_{Path(self.path).stem or 'image'}.jpg"))
+        target = Path(filename)
+        if target.exists() and os.path.exists(self.path) and target.samefile(self.path):
+            raise UserError("it is the image that was predicted on", str(filename), "give another name to save as")
         return target
 
     def verbose(self) -> str:
@@ -237,22 +257,21 @@ class Results:
         return str(path)
 
     def save_crop(self, save_dir: str | Path, file_name: str | Path = "im.jpg") -> None:
-        """Write every box as a picture, SAVE_DIR/CLASS/NAME_2.jpg."""
-        h, w = self.orig_shape
+        """Write every box as a picture, SAVE_DIR/CLASS/NAME.jpg, numbered so that it is new."""
         stem = Path(file_name).name.removesuffix(".jpg")
-        counts: Counter[int] = Counter()
+        for folder, image in self.crops():
+            imwrite(free_path(Path(save_dir) / folder / f"{stem}.jpg"), image)
+
+    def crops(self) -> Iterator[tuple[str, UInt8Array]]:
+        """Yield every box as a folder name, its class, and its part of the image, BGR uint8, a little enlarged."""
+        h, w = self.orig_shape
+        folders = _class_folders(tuple(self.names.items()))
         boxes = self.boxes.cpu()
         for (cx, cy, bw, bh), cls in zip(boxes.xywh.tolist(), boxes.cls.tolist(), strict=True):
             half_w, half_h = (bw * CROP_GAIN + CROP_PAD) / 2, (bh * CROP_GAIN + CROP_PAD) / 2
             x1, y1 = max(int(cx - half_w), 0), max(int(cy - half_h), 0)
             x2, y2 = min(int(cx + half_w) + 1, w), min(int(cy + half_h) + 1, h)
-            c = int(cls)
-            counts[c] += 1
-            number = f"_{counts[c]}" if counts[c] > 1 else ""
-            imwrite(
-                Path(save_dir) / safe_name(self.names.get(c, str(c))) / f"{stem}{number}.jpg",
-                self.orig_img[y1:y2, x1:x2],
-            )
+            yield folders.get(int(cls), str(int(cls))), self.orig_img[y1:y2, x1:x2]
 
     def summary(self, normalize: bool = False, decimals: int = 5) -> list[dict[str, Any]]:
         """Plain data: name, class, confidence and box of each detection; the box in 0..1 with `normalize`."""
@@ -281,6 +300,12 @@ class Results:
             UserError: always.
         """
         raise UserError("show() is not offered: no window is opened", mend="save(filename) or plot() and look at it")
+
+
+@functools.lru_cache(8)
+def _class_folders(names: tuple[tuple[int, str], ...]) -> dict[int, str]:
+    """A folder name for each class; classes whose names become the same one are numbered."""
+    return dict(zip((i for i, _ in names), distinct(safe_name(name) for _, name in names), strict=True))
 
 
 def _plural(name: str, n: int) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import random
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +13,14 @@ import numpy as np
 import torch
 
 from ultralytics.cfg.config import Config, get_cfg
-from ultralytics.cfg.paths import find_data_yaml, find_model_yaml
+from ultralytics.cfg.paths import find_data_yaml, find_model_yaml, program
 from ultralytics.engine.checkpoint import Checkpoint, load_checkpoint, load_newest
+from ultralytics.engine.distributed import LAUNCHED
 from ultralytics.engine.provenance import without_home
 from ultralytics.utils.errors import CheckpointError, ConfigError, FinishedRunError, UserError
 from ultralytics.utils.files import user_path
 from ultralytics.utils.log import LOGGER
+from ultralytics.utils.text import counted, one_line
 from ultralytics.utils.yaml import read_yaml
 
 # What a resumed run may be told anew; everything else comes from its checkpoint.
@@ -29,12 +31,14 @@ RESUMABLE = (
     "imgsz",
     "device",
     "workers",
+    "threads",
     "cache",
     "patience",
     "save_period",
     "save_every",
     "on_nan",
     "plots",
+    "font",
     "verbose",
     "val",
     "close_mosaic",
@@ -231,7 +235,11 @@ def _refuse_fewer_epochs(loaded: Checkpoint, new: Mapping[str, Any], path: Path)
     done, batches = loaded.state["epoch"] + 1, loaded.state.get("batches_done", 0)
     least = done + bool(batches)
     if "epochs" in new and new["epochs"] < least:
-        told = f"the run is in epoch {least}" if batches else f"{done} epochs of the run are done"
+        told = (
+            f"the run is in epoch {least}"
+            if batches
+            else f"{counted(done, 'epoch')} of the run {'is' if done == 1 else 'are'} done"
+        )
         raise ConfigError(f"epochs={new['epochs']}, but {told}", str(path), f"epochs={least} or more")
 
 
@@ -249,7 +257,11 @@ def _refuse_finished(
     if (path.parent / "best.pt").exists() and not (folder / "metrics.json").exists():
         return
     done = loaded.state["epoch"] + 1
-    told = f"its {args.epochs} epochs are done" if done >= args.epochs else f"it stopped early, after epoch {done}"
+    told = (
+        f"its {counted(args.epochs, 'epoch')} {'is' if args.epochs == 1 else 'are'} done"
+        if done >= args.epochs
+        else f"it stopped early, after epoch {done}"
+    )
     mend = "give more epochs=, or train from best.pt" if done >= args.epochs else "give a larger patience=, or epochs="
     told = f"{told}, nothing is left to resume"
     if again:
@@ -259,11 +271,77 @@ def _refuse_finished(
     raise ConfigError(told, str(path), mend)
 
 
+def changed_data(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What is to say of data that are not those a run was saved with, one line for each split.
+
+    Args:
+        before, now: records of provenance. Splits that one of them does not hold are not compared.
+    """
+    told = []
+    consequences = {
+        "train": "the result will not equal the run that was never stopped",
+        "val": "figures from here on, and which epoch is the best, compare with those of other images",
+    }
+    for split, consequence in consequences.items():
+        then, here = (_mapping(_mapping(r.get("data")).get(split)) for r in (before, now))
+        if not then or not here or then.get("digest") == here.get("digest"):
+            continue
+        numbers = [r.get("images") for r in (then, here)]
+        then_had = counted(numbers[0], "image") if isinstance(numbers[0], int) else "other images"
+        what = f"{then_had} then, {numbers[1]} now"
+        if numbers[0] == numbers[1]:
+            what = f"{then_had} as then, but other names, contents or labels"
+            if before.get("code") != now.get("code"):
+                what += ", or this version of the code reads them otherwise"
+        told.append(f"the {split} data have changed since the run was saved ({what}): {consequence}")
+    return told
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    """What a file holds where a mapping belongs; an empty one in place of anything else."""
+    return value if isinstance(value, dict) else {}
+
+
+def changed_plugins(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Names of the plugin files that are not those a run was saved with; before, now: records of provenance."""
+    then, here = (_mapping(r.get("plugins")) for r in (before, now))
+    known = {Path(file).name: digest for file, digest in then.items()}
+    return [file for file, digest in here.items() if known.get(Path(file).name, digest) != digest]
+
+
+def check_names(before: Mapping[int, str], now: Mapping[int, str], where: str, weights: Path) -> None:
+    """Refuse classes that are not those of the run: its weights would get the wrong names, and keep them.
+
+    Args:
+        before: of the checkpoint; now: of the data set; where: its YAML; weights: the run's, for the message.
+
+    Raises:
+        ConfigError: what has changed.
+    """
+    named = {i: one_line(name, 200) for i, name in now.items()}  # as a checkpoint is read
+    if named == before:
+        return
+    mend = f"restore them, or begin a new run from the weights: model={weights}"
+    if len(named) != len(before):
+        told = f"the data set has {counted(len(named), 'class')}, and the run has {len(before)}"
+        raise ConfigError(f"{told}; a resumed run cannot change them", where, mend)
+    differ = [i for i in before if named.get(i) != before[i]]
+    permuted = sorted(named.values()) == sorted(before.values())
+    what = "the order of the class names has" if permuted else "the class names have"
+    some = ", ".join(f"class {i} is {named.get(i)!r} and was {before[i]!r}" for i in differ[:3])
+    more = f", and {len(differ) - 3} more" if len(differ) > 3 else ""
+    raise ConfigError(f"{what} changed since the run began: {some}{more}", where, mend)
+
+
 def resume_command(folder: Path, plugins: object = None) -> str:
-    """What to type to go on. Plugins are code, and a checkpoint does not bring its own."""
+    """What to type to go on, in any folder. Plugins are code, and a checkpoint does not bring its own."""
     files = [plugins] if isinstance(plugins, str) else list(plugins) if isinstance(plugins, list | tuple) else []
-    words = [f"resume={folder.absolute()}"] + ([f"plugins=[{','.join(map(str, files))}]"] if files else [])
-    return shlex.join(["python", "-m", "ultralytics", "train", *words])
+    listed = ",".join(f'"{f}"' if "," in f else f for f in (str(Path(f).absolute()) for f in files))
+    words = [f"resume={folder.absolute()}"] + ([f"plugins=[{listed}]"] if files else [])
+    launcher: list[str] = []
+    if os.environ.get("WORLD_SIZE", "1") != "1" and LAUNCHED not in os.environ:  # the user's own torchrun
+        launcher = ["-m", "torch.distributed.run", f"--nproc_per_node={os.environ.get('LOCAL_WORLD_SIZE', '1')}"]
+    return program("train", *words, anywhere=True, launcher=launcher)
 
 
 def random_state(device: torch.device | None = None) -> dict[str, Any]:

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import IO
 
 from ultralytics.utils.errors import ConfigError, UserError
-from ultralytics.utils.files import is_at, lock
+from ultralytics.utils.files import is_at, lock, user_path
+
+DEFAULT_PROJECT = Path("runs") / "detect"
 
 
 def new_run_dir(project: str | Path | None, name: str, exist_ok: bool = False) -> Path:
@@ -19,7 +21,7 @@ def new_run_dir(project: str | Path | None, name: str, exist_ok: bool = False) -
 
     `project` defaults to runs/detect below the working folder.
     """
-    parent = Path(project) if project else Path("runs") / "detect"
+    parent = user_path(project or DEFAULT_PROJECT)
     for number in range(1, 100_000):
         path = parent / (name if number == 1 else f"{name}{number}")
         try:
@@ -44,7 +46,7 @@ def named_run_dir(project: str | Path | None, name: str) -> Path:
     Raises:
         ConfigError: it holds files that a run would overwrite.
     """
-    path = (Path(project) if project else Path("runs") / "detect") / name
+    path = user_path(project or DEFAULT_PROJECT) / name
     results = ("args.yaml", "results.csv", "metrics.json")
     found = [p for p in [*(path / n for n in results), *path.glob("weights/*")] if p.exists()]
     if found:
@@ -98,7 +100,10 @@ class RunLock:
     def release(self) -> None:
         """Let the folder go."""
         if self._file is not None:
-            if is_at(self._file, self.path):
+            ours = is_at(self._file, self.path)
+            if os.name == "nt":  # where a file that is open cannot be removed
+                self._drop()
+            if ours:
                 with contextlib.suppress(OSError):
                     self.path.unlink()
             self._drop()

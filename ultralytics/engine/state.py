@@ -15,6 +15,7 @@ from ultralytics.engine.checkpoint import portable
 from ultralytics.engine.provenance import without_home
 from ultralytics.engine.resume import random_state, restore_random_state
 from ultralytics.utils.log import LOGGER
+from ultralytics.utils.text import counted
 
 if TYPE_CHECKING:
     from ultralytics.engine.trainer import BaseTrainer
@@ -61,6 +62,7 @@ def state_of(trainer: BaseTrainer) -> dict[str, Any]:
         "loss_mean": trainer.loss_mean,
         "loss_count": trainer.loss_count,
         "elapsed": trainer.spent(),
+        "pace": trainer.pace.began,
         "over": trainer.over,
         "lr_factor": trainer.lr_factor,
         "rollbacks": trainer.rollbacks,
@@ -88,6 +90,7 @@ def restore(trainer: BaseTrainer, state: dict[str, Any]) -> None:
     trainer.fitness = state["fitness"]
     trainer.rows = list(state["results"])
     trainer.elapsed = state.get("elapsed", trainer.rows[-1]["time"] if trainer.rows else 0.0)
+    _restore_pace(trainer, state)
     trainer.start_epoch = trainer.finished = state["epoch"] + 1
     _restore_position(trainer, state)
     if trainer.args.time:
@@ -95,6 +98,14 @@ def restore(trainer: BaseTrainer, state: dict[str, Any]) -> None:
         trainer.make_schedule()
     trainer.lr_factor, trainer.rollbacks = state.get("lr_factor", 1.0), state.get("rollbacks", 0)
     trainer.skipped, trainer.skips_in_a_row = state.get("skipped", 0), state.get("skips_in_a_row", 0)
+
+
+def _restore_pace(trainer: BaseTrainer, state: Mapping[str, Any]) -> None:
+    """How fast the run began, unless it goes on by other means."""
+    before, now = state["train_args"], trainer.args.to_dict()
+    same = all(before.get(k) == now[k] for k in ("batch", "imgsz", "threads", "device"))
+    if same and state.get("provenance", {}).get("device") == trainer.provenance.get("device"):
+        trainer.pace.began = state.get("pace") or trainer.pace.began
 
 
 _SINGLE = ("step", "mu_product")  # what optimisers keep as one number per parameter; all else has its shape
@@ -149,7 +160,7 @@ def _restore_rank(trainer: BaseTrainer, state: Mapping[str, Any]) -> None:
         if not trainer.team.leads:
             pending = [mine.get("pending_gradients", {})]
     else:
-        LOGGER.info("It was written by %d processes: its sums will be rounded in another order", len(ranks))
+        LOGGER.info("It was written by %s: its sums will be rounded in another order", counted(len(ranks), "process"))
         pending += [r.get("pending_gradients", {}) for r in ranks[1:]] if trainer.team.leads else []
     for name, parameter in trainer.model.named_parameters():
         found = [p[name].to(trainer.device) for p in pending if name in p]

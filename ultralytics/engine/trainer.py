@@ -16,15 +16,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812  # torch's customary name
 from torch import Tensor, nn
 
-from ultralytics.cfg.config import Config, get_cfg
-from ultralytics.engine import memory, recovery
+from ultralytics.cfg.config import Config, get_cfg, without_effect
+from ultralytics.engine import memory, recovery, threads
 from ultralytics.engine.checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -51,6 +51,7 @@ from ultralytics.engine.guard import (
 )
 from ultralytics.engine.interrupt import Interrupts, StopRequest
 from ultralytics.engine.optim import build_optimizer, choose_optimizer
+from ultralytics.engine.pace import Pace
 from ultralytics.engine.preflight import preflight
 from ultralytics.engine.probes import probes, rescaled
 from ultralytics.engine.provenance import describe_briefly, provenance
@@ -58,19 +59,23 @@ from ultralytics.engine.recovery import NonFiniteLossError
 from ultralytics.engine.resume import (
     Resumption,
     asked_of,
+    changed_data,
+    changed_plugins,
     is_over,
     previous_of,
     read_resume,
     resume_command,
 )
-from ultralytics.engine.rundir import LOCK_FILE, RunLock, named_run_dir, new_run_dir
+from ultralytics.engine.rundir import DEFAULT_PROJECT, LOCK_FILE, RunLock, named_run_dir, new_run_dir
 from ultralytics.engine.schedule import Schedule
 from ultralytics.engine.state import restore, state_of
 from ultralytics.nn.plugins import load_plugins
-from ultralytics.utils.errors import ConfigError, UserError
-from ultralytics.utils.files import remove_unfinished, stamp, write_text
+from ultralytics.utils.errors import ConfigError, LostWorkerError, UserError
+from ultralytics.utils.files import remove_unfinished, stamp, user_path, write_text
 from ultralytics.utils.log import LOGGER, progress
+from ultralytics.utils.processes import leave_unguarded
 from ultralytics.utils.text import counted
+from ultralytics.utils.threads import kept_threads, one_thread
 
 MAX_GRAD_NORM = 10.0
 
@@ -93,8 +98,8 @@ class EarlyStopping:
         stop = bool(self.patience) and epoch - self.best_epoch >= self.patience
         if stop:
             LOGGER.info(
-                "No progress in the last %d epochs: stopping. The best epoch was %d (patience=0 switches this off).",
-                self.patience,
+                "No progress in the last %s: stopping. The best epoch was %d (patience=0 switches this off).",
+                counted(self.patience, "epoch"),
                 self.best_epoch + 1,
             )
         return stop
@@ -121,6 +126,7 @@ class BaseTrainer(ABC):
         weights: Checkpoint | None = None,
         source: str = "argument",
     ) -> None:
+        leave_unguarded()
         self.args = get_cfg(cfg, overrides, source)
         self.command = sys.argv[1:] if source == "command line" else []
         self.provenance: dict[str, Any] = {}
@@ -166,6 +172,11 @@ class BaseTrainer(ABC):
         self.careful_until: tuple[int, int] | None = None
         self.stage = ""
         self.interrupts = Interrupts(self.team.most, quiet=self.team.many)
+        self.pace = Pace(
+            "training step",
+            "other processes slow it down; where they stay, stop and resume with fewer threads= or workers=",
+            "the images come late; a disk or other processes slow them down: resume with more workers=, or cache=ram",
+        )
         self.loss_names: Sequence[str] = ()
         self.callbacks: dict[str, list[Callable[[BaseTrainer], object]]] = {}
 
@@ -178,7 +189,7 @@ class BaseTrainer(ABC):
             return str(interrupted)
         if not self.automatic:
             return self.args.resume
-        folder = Path(self.args.project or Path("runs") / "detect") / str(self.args.name)
+        folder = user_path(self.args.project or DEFAULT_PROJECT) / str(self.args.name)
         return str(folder) if (folder / "args.yaml").is_file() else False
 
     def _make_folder(self) -> Path:
@@ -206,7 +217,7 @@ class BaseTrainer(ABC):
     @abstractmethod
     def get_dataloader(self, split: str, batch: int) -> Any:
         """A loader with `set_epoch`, `batch_at`, `close`, `len`, `dataset` and `own`: the images of a batch that are
-        this rank's."""
+        this rank's. While it waits for a batch it should call `attend` now and then."""
 
     @abstractmethod
     def get_criterion(self) -> Callable[[Any, Mapping[str, Any]], tuple[Tensor, Tensor]]:
@@ -250,15 +261,16 @@ class BaseTrainer(ABC):
     def train(self) -> Any:
         """Train to the end; returns the metrics of the best weights.
 
-        Ctrl-C and SIGTERM end the batch under way and save; then KeyboardInterrupt is raised, or the program's own
-        handler of SIGTERM called and SystemExit(143) raised.
+        Ctrl-C, SIGTERM and SIGHUP end the batch under way and save; then KeyboardInterrupt is raised, or the program's
+        own handler called and SystemExit raised: 143 after SIGTERM, 129 after SIGHUP.
 
         Raises:
             UserError: the run cannot go on; what it had is saved.
         """
         request: StopRequest | None = None
         lock = RunLock(self.save_dir) if self.team.leads else contextlib.nullcontext()
-        with lock, Interrupts(self.team.most, quiet=self.team.many) as self.interrupts:
+        stops = Interrupts(self.team.most, quiet=self.team.many)
+        with lock, kept_threads(), stops as self.interrupts:
             try:
                 return self._train()
             except StopRequest as e:
@@ -278,9 +290,11 @@ class BaseTrainer(ABC):
                 self._train_epochs()
             self.interrupts.poll()
             self._finish()
-        except StopRequest:
-            self._tell_stop(begun)
+        except StopRequest as e:
+            self._tell_stop(begun, e.agreed)
             raise
+        except LostWorkerError as e:
+            self._lost_worker(e)
         except BaseException:
             if not begun:
                 self._remove_empty_folder()
@@ -304,10 +318,10 @@ class BaseTrainer(ABC):
                 args_file.unlink(missing_ok=True)
             raise
         LOGGER.info(
-            "Training %d epochs of %d batches (%d images, imgsz %d) in %s on %s; results go to %s",
-            self.epochs,
-            len(self.train_loader),
-            len(self.train_loader.dataset),
+            "Training %s of %s (%s, imgsz %d) in %s on %s; results go to %s",
+            counted(self.epochs, "epoch"),
+            counted(len(self.train_loader), "batch"),
+            counted(len(self.train_loader.dataset), "image"),
             self.args.imgsz,
             {None: "fp32", torch.bfloat16: "mixed bf16", torch.float16: "mixed fp16"}[self.amp_dtype],
             self.device,
@@ -354,11 +368,34 @@ class BaseTrainer(ABC):
         hours = (time.perf_counter() - self.clock) / 3600
         LOGGER.info("%s completed in %.3f hours.", counted(self.finished - first, "epoch"), hours)
 
-    def _tell_stop(self, begun: bool) -> None:
+    def attend(self, waited: float) -> None:
+        """Look for signals while a loader waits for a batch."""
+        self.interrupts.attend(waited, self.team.many)
+
+    def _lost_worker(self, error: LostWorkerError) -> NoReturn:
+        """Save where a loader has lost a worker, and say how to go on.
+
+        Raises:
+            LostWorkerError: always.
+        """
+        place = f"in epoch {self.finished + 1} after {counted(self.batches_done, 'batch')}"
+        if self.over:
+            place = "before the best weights were validated"
+        elif self.team.many:  # the others are at work, and take no part in a save
+            place += f"; {self.last} holds the last save" if self.last.exists() else ""
+        else:
+            self.save_sound()
+            place += ", and the run is saved"
+        mend = f"{error.mend}; go on with: {resume_command(self.save_dir, self.args.plugins)}"
+        raise LostWorkerError(f"{error.what} {place}", mend=mend.removeprefix("; ")) from None
+
+    def _tell_stop(self, begun: bool, agreed: bool) -> None:
         """Save where a signal stopped the run, and say how to go on."""
         if not begun:
             LOGGER.info("Stopped before the first step.")
             self._remove_empty_folder()
+        elif not agreed:
+            LOGGER.error("Stopped while a rank waited for a batch: %s holds the last save.", self.last)
         elif self.over:
             LOGGER.info("Stopped before the best weights were validated.")
         else:
@@ -387,7 +424,8 @@ class BaseTrainer(ABC):
         """
         with tempfile.TemporaryDirectory() as folder:
             keys = {**overrides, "project": folder, "name": "check", "plots": False, "preflight": True}
-            cls(overrides=keys, source=source)._setup()
+            with kept_threads():
+                cls(overrides=keys, source=source)._setup()
         LOGGER.info("The run can begin.")
 
     def _remove_empty_folder(self) -> None:
@@ -395,15 +433,18 @@ class BaseTrainer(ABC):
         if not self.team.leads:
             return
         if not any(p.name != LOCK_FILE for p in (*self.wdir.glob("*"), *self.save_dir.iterdir()) if p != self.wdir):
-            (self.save_dir / LOCK_FILE).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # Windows removes no file that is open
+                (self.save_dir / LOCK_FILE).unlink()
         for folder in (self.wdir, self.save_dir):
             with contextlib.suppress(OSError):
                 folder.rmdir()
 
     def _setup(self) -> None:
         args = self.args
+        self._tell_idle_keys()
         seed_everything(args.seed, args.deterministic)
-        model = self.get_model().to(self.device)
+        with one_thread():  # it is not settled yet how many there are
+            model = self.get_model().to(self.device)
         self.model: Any = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stubs lack it
         self._freeze()
         stride = max(int(self.model.stride.max()), 32)
@@ -412,6 +453,7 @@ class BaseTrainer(ABC):
             LOGGER.warning("imgsz=%d is no multiple of the stride %d: using %d", args.imgsz, stride, imgsz)
             args.set("imgsz", imgsz, "auto")
         self.stride = stride
+        self._settle_threads()
         self.criterion = self.get_criterion()
         if args.batch < 1:
             memory.find_batch(self)
@@ -463,7 +505,7 @@ class BaseTrainer(ABC):
             with restoring(self.resumed.path):
                 restore(self, self.resumed.state)
             self.over = is_over(self.resumed.state, self.epochs, self.resumption.changed)
-            self._tell_changes(self.resumption.changed)
+            self._tell_changes(self.resumption.changed, before or {})
         if args.preflight:
             self._preflight(images)
         if self.team.many:
@@ -477,10 +519,15 @@ class BaseTrainer(ABC):
             self.team.copy_leader(list(self.ema.ema.state_dict().values()))
         told = "each with batch norms of its own"
         if self.args.sync_bn:
-            told = f"{synchronise_norms(self.model, self.team)} batch norms see the images of all"
+            told = f"{counted(synchronise_norms(self.model, self.team), 'batch norm')} see the images of all"
         per_rank = self.batch / self.team.size
         LOGGER.info(
-            "%d processes share each batch of %d: %g images each, %s", self.team.size, self.batch, per_rank, told
+            # at least two
+            "%d processes share each batch of %d: %g images each, %s",
+            self.team.size,
+            self.batch,
+            per_rank,
+            told,
         )
 
     def _preflight(self, images: int) -> None:
@@ -511,6 +558,36 @@ class BaseTrainer(ABC):
             LOGGER.info(line)
         for warning in report.warnings:
             LOGGER.warning(warning)
+
+    def _tell_idle_keys(self) -> None:
+        """Keys that were given and do nothing here."""
+        unable = {}
+        if self.amp_dtype is None:
+            unable["amp"] = f"{self.device} multiplies no 16-bit numbers, so training is in fp32"
+        if not self.team.many:
+            unable["sync_bn"] = "one process sees all images of a batch anyway"
+        if self.checkpoint is None and self.args.pretrained is True and not str(self.args.model or "").endswith(".pt"):
+            unable |= dict.fromkeys(("pretrained", "transfer"), "no weights are named to start from")
+        for line in without_effect(self.args, "train", unable):
+            LOGGER.warning(line)
+
+    def _settle_threads(self) -> None:
+        """Compute with `threads=`, or what a resumed run has computed with so far, else with what a trial finds."""
+        args, ours = self.args, self.args.sources.get("threads") == "auto"
+        told_anew = self.resumption.changed if self.resumption is not None else {}
+        if ours and "device" in told_anew:
+            args.set("threads", None, "auto")
+        elif ours and args.threads is not None and args.threads * self.team.local_size > threads.cores():
+            told = "The run had threads=%d, and there are %d cores here: its sums will be rounded in another order"
+            LOGGER.warning(told, args.threads, threads.cores())
+            args.set("threads", None, "auto")
+
+        def choose(most: int) -> threads.Choice | None:
+            if self.team.many:  # each would time the others
+                return None
+            return threads.try_training(self.model, self.autocast, max(int(args.batch), 1), args.imgsz, most)
+
+        threads.settle(args, self.device, choose)
 
     def make_schedule(self) -> None:
         a = self.args
@@ -563,7 +640,9 @@ class BaseTrainer(ABC):
         rest = self.train_loader if done < batches else ()
         bar = progress(enumerate(rest, done), total=batches, initial=done)
         line = ""
+        self.pace.rest()
         for i, batch in bar:
+            self.pace.arrived()
             iteration = i + batches * self.epoch
             self.own = self.train_loader.own(i)
             try:
@@ -574,8 +653,11 @@ class BaseTrainer(ABC):
                 self.loss_count, self.skips_in_a_row = self.loss_count + 1, 0
                 self.loss_mean += (parts - self.loss_mean) / self.loss_count
             self.batches_done = i + 1
-            if self.batches_done == batches or self.device.type == "cpu" or i % 10 == 0:  # reading waits for the GPU
+            waited = self.batches_done == batches or self.device.type == "cpu" or i % 10 == 0
+            if waited:  # reading waits for the GPU
                 self._look_back()
+            self.pace.stepped(batch["img"][:, 0].numel(), done=waited)
+            if waited:
                 line = self._progress_line(self.loss_mean, batch)
                 bar.set_description(line)
             if (
@@ -590,6 +672,7 @@ class BaseTrainer(ABC):
             ):
                 self._save_position()
             self.interrupts.poll()
+            self.pace.rest()
         if bar.disable and line:
             LOGGER.info(line)
         self.mean_loss = self.loss_mean.tolist()
@@ -839,22 +922,33 @@ class BaseTrainer(ABC):
                 "another process has trained in this folder since it was read", str(self.save_dir), "resume it again"
             )
 
-    def _tell_changes(self, changed: Mapping[str, Any]) -> None:
-        """What a resumed run does otherwise than it would have done."""
+    def _tell_changes(self, changed: Mapping[str, Any], before: Mapping[str, Any]) -> None:
+        """What a resumed run does otherwise than it would have done; `before` is the record it was saved with."""
         args = self.args
         if "epochs" in changed:
             planned = Schedule(**{**vars(self.schedule), "epochs": changed["epochs"]})
             place = self.finished * len(self.train_loader) + self.batches_done
             LOGGER.info(
-                "The schedule now spans %d epochs instead of %d: the learning rate goes on at %.4g instead of %.4g%s",
-                self.epochs,
+                "The schedule now spans %s instead of %d: the learning rate goes on at %.4g instead of %.4g%s",
+                counted(self.epochs, "epoch"),
                 changed["epochs"],
                 self.schedule.at(place, self.finished).lr * self.lr_factor,
                 planned.at(place, min(self.finished, changed["epochs"])).lr * self.lr_factor,
-                f", and mosaic ends {args.close_mosaic} epochs before the new end" if args.close_mosaic else "",
+                f", and mosaic ends {counted(args.close_mosaic, 'epoch')} before the new end"
+                if args.close_mosaic
+                else "",
             )
-        if {"batch", "data", "imgsz", "device"} & set(changed):
-            LOGGER.info("With another batch, imgsz, data or device it will not equal the run that was never stopped")
+        if {"batch", "imgsz", "device"} & set(changed):
+            LOGGER.info("With another batch, imgsz or device it will not equal the run that was never stopped")
+        for line in changed_data(before, self.provenance):
+            LOGGER.warning(line)
+        for file in changed_plugins(before, self.provenance):
+            LOGGER.warning("the plugin %s has changed since the run was saved: its modules may compute otherwise", file)
+        if changed.get("threads") not in (None, args.threads):
+            told = (
+                "With threads=%s instead of %d its sums are rounded in another order: it will not equal, to the bit, %s"
+            )
+            LOGGER.info(told, args.threads, changed["threads"], "the run that was never stopped")
 
     def epoch_of_best(self) -> int | None:
         """The epoch best.pt holds; None when it is missing or damaged."""
@@ -867,9 +961,9 @@ class BaseTrainer(ABC):
     # The end
 
     def _finish(self) -> None:
-        self.plot_run()
         if self.team.lead(self.best.exists):
             self.validate(final=True)
+        self.plot_run()
         LOGGER.info("")
         for what, path in (
             ("weights", self.best if self.best.exists() else self.last),

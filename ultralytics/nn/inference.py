@@ -8,8 +8,10 @@ import torch
 
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.log import LOGGER
+from ultralytics.utils.threads import one_thread
 
 
+@one_thread()
 def inference_copy(model: DetectionModel, device: torch.device, half: bool = False) -> DetectionModel:
     """A fused copy in evaluation mode, channels last, on the device; the model itself is left as it is.
 

@@ -1,19 +1,21 @@
-"""A user's own modules: Python files that register them, named by a model YAML or by `plugins=`."""
+"""A user's own modules: Python files with their classes, named by a model YAML or by `plugins=`."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ultralytics.nn.registry import offer
 from ultralytics.utils.errors import MissingFileError, ModelError, UserError
 
 
 def load_plugins(files: str | Sequence[str | Path] | None) -> list[str]:
-    """Run plugin files, each once per process, so that their `@register`ed modules can stand in a model YAML.
+    """Run plugin files, each once per process, so that a model YAML can name their modules, registered or not.
 
     A plugin is code: only files that the user names, in a model YAML of theirs or by `plugins=`, come here. What a
     weights file says about plugins is never run.
@@ -34,20 +36,40 @@ def load_plugins(files: str | Sequence[str | Path] | None) -> list[str]:
     return [str(p) for p in paths]
 
 
+@contextlib.contextmanager
+def _neighbours(folder: Path) -> Iterator[None]:
+    """`import windows` finds the file beside the plugin. It is forgotten afterwards: the next plugin may lie beside
+    another windows.py."""
+    before = set(sys.modules)
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):
+            sys.path.remove(str(folder))
+        for name in set(sys.modules) - before:
+            file = getattr(sys.modules[name], "__file__", None)
+            if file and Path(file).parent == folder and not name.startswith("ultralytics_plugin_"):
+                del sys.modules[name]
+
+
 def _load(path: Path) -> None:
     if not path.is_file():
         raise MissingFileError("no such plugin file", str(path), "paths in a model YAML are relative to the YAML")
     # The name depends on the place: two plugins called attention.py do not meet.
     name = f"ultralytics_plugin_{path.stem}_{hashlib.sha1(str(path.resolve()).encode()).hexdigest()[:8]}"
     if name in sys.modules:
+        offer(sys.modules[name])
         return
-    spec = importlib.util.spec_from_file_location(name, path)
+    # As a package of its own folder, so that `from .windows import …` finds the file beside it.
+    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=[str(path.parent)])
     if spec is None or spec.loader is None:
         raise ModelError("a plugin is a Python file", str(path), "name it *.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        with _neighbours(path.parent):
+            spec.loader.exec_module(module)
     except UserError as e:
         del sys.modules[name]
         raise ModelError(e.what, str(path), e.mend) from e
@@ -58,3 +80,4 @@ def _load(path: Path) -> None:
         where = f"{path}, line {line}" if line else str(path)
         reason = e.msg if isinstance(e, SyntaxError) else str(e)
         raise ModelError(f"the plugin fails: {type(e).__name__}: {reason}", where) from e
+    offer(module)

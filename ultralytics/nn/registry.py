@@ -6,13 +6,17 @@
 
 A rule turns a row's YAML arguments and incoming channels into the constructor's arguments, the outgoing channels and
 the change of stride. `parse_model` is then a loop over rows with a look-up here; a user's module needs no edit of the
-parser.
+parser. The decorator may be left out: what the constructor's arguments mean is then inferred (`nn/pasted.py`).
 """
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 from torch import nn
@@ -31,6 +35,7 @@ class Row:
         repeats: repeats after the depth multiple.
         width, max_channels: the scale's width multiple and cap.
         kwargs: keyword arguments, which go to the constructor as they are.
+        strides: input pixels per cell of each source; None where it is not known.
     """
 
     channels: list[int]
@@ -39,6 +44,7 @@ class Row:
     width: float
     max_channels: float
     kwargs: dict[str, Any] = field(default_factory=dict)
+    strides: list[float | None] = field(default_factory=list)
 
     def argument(self, position: int, name: str, default: Any) -> Any:
         """An argument, by place or by name."""
@@ -66,7 +72,8 @@ class Built:
     """What a rule decides: constructor arguments, outgoing channels, stride factor (None where it cannot be known).
 
     `requested` and `scaled` are for the reader of `info`: the channels the YAML asks for, and what the scale makes of
-    them; None where the row names none.
+    them; None where the row names none. `inferred` says how the arguments of a class without a rule were read;
+    `contiguous`: it cannot read channels-last maps.
     """
 
     args: list[Any]
@@ -76,11 +83,15 @@ class Built:
     kwargs: dict[str, Any] = field(default_factory=dict)
     requested: int | None = None
     scaled: int | None = None
+    inferred: str = ""
+    contiguous: bool = False
 
 
 Rule = Callable[[Row], Built]
 M = TypeVar("M", bound=type[nn.Module])
 _MODULES: dict[str, tuple[type[nn.Module], Rule]] = {}
+_OFFERED: list[ModuleType] = []
+_IMPORTED_INTO = ("ultralytics.nn.tasks", "ultralytics.nn.modules")
 
 
 def register(rule: Rule, name: str | None = None) -> Callable[[M], M]:
@@ -103,8 +114,19 @@ def registered() -> list[str]:
     return sorted(_MODULES)
 
 
-def lookup(name: str) -> tuple[type[nn.Module], Rule]:
-    """The class and rule of a YAML module name; `nn.Name` takes torch.nn's class and keeps the channels."""
+def offer(module: ModuleType) -> None:
+    """Let the YAML use the classes of a plugin that are not registered; of two of one name the later counts."""
+    if module in _OFFERED:
+        _OFFERED.remove(module)
+    _OFFERED.append(module)
+
+
+def lookup(name: str) -> tuple[type[nn.Module], Rule | None]:
+    """The class and rule of a YAML module name; `nn.Name` takes torch.nn's class and keeps the channels.
+
+    A class without `@register` is found where a tutorial has its reader import it, in `ultralytics.nn.tasks` and
+    `ultralytics.nn.modules`, and in plugin files; its rule is None, see `nn/pasted.py`.
+    """
     if name.startswith(("nn.", "torch.nn.")):
         cls = getattr(nn, name.rsplit("nn.", 1)[1], None)
         if isinstance(cls, type) and issubclass(cls, nn.Module):
@@ -112,12 +134,25 @@ def lookup(name: str) -> tuple[type[nn.Module], Rule]:
         raise ModelError(f"torch.nn has no module {name!r}", mend=nearest(name[3:], dir(nn)))
     if name in _MODULES:
         return _MODULES[name]
-    known = registered()
-    raise ModelError(
-        f"unknown module {name!r}",
-        mend=nearest(name, known)
-        or f"known: {', '.join(known)}, and nn.NAME for torch.nn; register your own with @register",
-    )
+    for module in (*reversed(_OFFERED), *(sys.modules[n] for n in _IMPORTED_INTO if n in sys.modules)):
+        cls = getattr(module, name, None)
+        if isinstance(cls, type) and issubclass(cls, nn.Module):
+            return cls, None
+    raise ModelError(f"unknown module {name!r}", mend=_unknown(name))
+
+
+def _unknown(name: str) -> str:
+    """The hint for a name that is no module: where its class lies unused, what it may have meant, how to bring one."""
+    folder = Path(__file__).parent / "modules"
+    for file in sorted(folder.rglob("*.py")):
+        if re.search(rf"^class {re.escape(name)}\b", file.read_text(encoding="utf-8", errors="replace"), re.MULTILINE):
+            path = ".".join(file.relative_to(folder).with_suffix("").parts)
+            told = f"from ultralytics.nn.modules.{path} import {name}"
+            return f"it is in {file}, which nothing imports: write `{told}` in ultralytics/nn/tasks.py"
+    offered = [n for m in _OFFERED for n, c in vars(m).items() if isinstance(c, type) and issubclass(c, nn.Module)]
+    near = nearest(name, [*registered(), *offered])
+    own = "a class of your own: import it in ultralytics/nn/tasks.py, or name its file in plugins=[FILE.py]"
+    return f"{near}; {own}" if near else f"known: {', '.join(registered())}, and nn.NAME for torch.nn; {own}"
 
 
 def derived(one: str, other: str) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +19,8 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from ultralytics.nn.modules.block import DFL
 from ultralytics.nn.modules.conv import Conv
+from ultralytics.utils.errors import ModelError
+from ultralytics.utils.text import counted
 
 PROBE = 32  # pixels of the reference's probe
 
@@ -25,13 +29,19 @@ def summarise(model: nn.Module, imgsz: int = 640) -> dict[str, float]:
     """Layers, parameters, gradients (trainable parameters) and GFLOPs, in the reference's convention.
 
     GFLOPs are 2 × multiply-adds of convolutions and linear layers plus 4 per element and batch norm, measured on a
-    32-pixel image and scaled by the area. Matrix products inside attention are not in that convention.
+    32-pixel image and scaled by the area. Matrix products inside attention are not in that convention. A network that
+    takes no such image is measured at `imgsz`; NaN where it does not take that either.
     """
+    gflops = math.nan
+    for size in (PROBE, imgsz):
+        with contextlib.suppress(Exception):  # whatever a module makes of a map it was not written for
+            gflops = 2 * multiply_adds(model, size) / 1e9 * (imgsz / size) ** 2
+            break
     return {
         "layers": len(list(model.modules())),
         "parameters": sum(p.numel() for p in model.parameters()),
         "gradients": sum(p.numel() for p in model.parameters() if p.requires_grad),
-        "gflops": 2 * multiply_adds(model, PROBE) / 1e9 * (imgsz / PROBE) ** 2,
+        "gflops": gflops,
     }
 
 
@@ -83,6 +93,7 @@ class RowReport:
         channels: requested in the YAML, after the scale's width and cap, and as they come out (None: does not apply).
         shapes: of the outputs, batch first; stride: input pixels per cell of the first.
         macs: multiply-adds; flops: 2·macs; share: of the network's flops, 0..1.
+        inferred: how the arguments of a class without a rule were read.
     """
 
     number: int
@@ -100,6 +111,7 @@ class RowReport:
     macs: int
     flops: int
     share: float
+    inferred: str = ""
 
 
 @dataclass(frozen=True)
@@ -149,16 +161,22 @@ class ModelReport:
             "  ".join(c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
             for row in table
         ]
+        out += [f"row {r.number} ({r.module}) is read as {r.inferred}" for r in self.rows if r.inferred]
         size = "×".join(map(str, self.imgsz))
         scale = f" (scale {self.scale})" if self.scale else ""
         out += [
             "",
-            f"{self.model}{scale}, {self.nc} classes, {size} pixels, batch {self.batch}, {self.layers} layers",
+            f"{self.model}{scale}, {counted(self.nc, 'class')}, {size} pixels, batch {self.batch}, "
+            f"{counted(self.layers, 'layer')}",
             f"  unfused: {self.parameters:,} parameters, {self.macs / 1e9:.3f} GMACs, {self.flops / 1e9:.3f} GFLOPs",
             f"  fused:   {self.parameters_fused:,} parameters, {self.macs_fused / 1e9:.3f} GMACs, "
             f"{self.flops_fused / 1e9:.3f} GFLOPs",
-            f"  FLOPs = 2·MACs, matrix products of attention included; {self.flops_reference_convention:.1f} GFLOPs as "
-            "the reference counts (640 square, without them)",
+            "  FLOPs = 2·MACs, matrix products of attention included"
+            + (
+                "; the reference's count is left out: the network takes neither 32 nor 640 pixels"
+                if math.isnan(self.flops_reference_convention)
+                else f"; {self.flops_reference_convention:.1f} GFLOPs as the reference counts (640 square, without)"
+            ),
         ]
         return out
 
@@ -197,6 +215,7 @@ def explain(model: nn.Module, imgsz: int | tuple[int, int] = 640, batch: int = 1
                 macs=macs[i],
                 flops=2 * macs[i],
                 share=macs[i] / total if total else 0.0,
+                inferred=built.inferred,
             )
         )
     counts = summarise(net)
@@ -249,6 +268,14 @@ def _measure(net: Any, shape: tuple[int, ...]) -> tuple[list[int], list[int], li
             image = torch.zeros(shape, device=like.device, dtype=like.dtype)
             with ProductCounter(image, count):
                 net(image)
+    except Exception as e:  # as above
+        reason = (str(e).splitlines() or [type(e).__name__])[0]
+        row = net.spec.rows[current]
+        raise ModelError(
+            f"it takes no image of {shape[2]}×{shape[3]} pixels: {type(e).__name__}: {reason}",
+            row.where or f"row {current} ({row.module})",
+            "another imgsz=, or `check` with the settings of a run",
+        ) from None
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
         for handle in handles:

@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from ultralytics.cfg.model import MAX_REPEATS, ModelSpec, RowSpec, load_model_spec
+from ultralytics.nn.building import build, takes
 from ultralytics.nn.modules import Conv, Detect
+from ultralytics.nn.pasted import inferred, is_foreign, measure, unsound
 from ultralytics.nn.plugins import load_plugins
-from ultralytics.nn.registry import Row, concat, detect_head, lookup
-from ultralytics.nn.summary import summarise
+from ultralytics.nn.registry import Built, Row, concat, detect_head, lookup
+from ultralytics.nn.summary import PROBE, summarise
 from ultralytics.nn.transfer import Network, TransferReport, transfer
 from ultralytics.utils.errors import ModelError
 from ultralytics.utils.log import LOGGER
+from ultralytics.utils.text import counted
+from ultralytics.utils.threads import one_thread
 
-MAX_ELEMENTS = 2**28  # parameters and buffers of a row: 1 GiB, four times a whole yolov8x
 STRIDE_PROBE = 256  # pixels; a multiple of every stride in use
 
 
+@one_thread()
 def parse_model(
     spec: ModelSpec | dict[str, Any], ch: int | None = None, verbose: bool = False
 ) -> tuple[nn.Sequential, list[int]]:
@@ -50,20 +53,25 @@ def parse_model(
     channels: list[int] = []
     strides: list[float | None] = []
     save: set[int] = set()
+    # Tutorials for YOLOv8 have an `elif m is MyModule:` added here. There is no such chain and nothing to add:
+    #   1. paste the class into ultralytics/nn/modules/X.py and import it at the top of this file; or
+    #   2. leave the tree alone, and name the file with the class in the model YAML: `plugins: [x.py]`.
+    # Either way the YAML may then use it by its name; `@register(rule)` above the class (nn/registry.py) is needed
+    # only where its arguments can be read in two ways, and the error says so.
     for i, row in enumerate(spec.rows):
         sources = [s if s == -1 else i + s if s < 0 else s for s in row.sources]
         incoming = [(ch or spec.ch) if i == 0 else channels[s] for s in sources]
         scales = [1.0 if i == 0 else strides[s] for s in sources]
         where = row.where or f"row {i} ({row.module})"
         try:
-            layer, out, factor, args = _build_row(spec, row, incoming)
+            layer, built, args = _build_row(spec, row, incoming, scales)
             if row.module == "Concat":
                 _check_resolutions(spec.rows, i, sources, scales, strides)
             if isinstance(layer, Detect):
                 _check_levels(spec.rows, i, sources, scales, strides)
                 if layer.nc != spec.nc:
                     raise ModelError(
-                        f"it has {layer.nc} classes, and the model {spec.nc}", mend="write its argument as nc"
+                        f"it has {counted(layer.nc, 'class')}, and the model {spec.nc}", mend="write its argument as nc"
                     )
                 if i + 1 < len(spec.rows):
                     raise ModelError(
@@ -75,85 +83,86 @@ def parse_model(
         layer.i, layer.f = i, sources[0] if len(sources) == 1 and not joins else sources  # type: ignore[assignment]  # a row's attribute
         layer.type = f"{type(layer).__module__}.{type(layer).__qualname__}"  # type: ignore[assignment]  # a row's attribute
         layer.channels_read, layer.strides_read = incoming, scales  # type: ignore[assignment]  # a row's attributes
+        layer.contiguous = built.contiguous  # type: ignore[assignment]  # a row's attribute
         layers.append(layer)
-        channels.append(out)
-        strides.append(scales[0] * factor if scales[0] is not None and factor is not None else None)
+        channels.append(built.channels)
+        strides.append(scales[0] * built.stride if scales[0] is not None and built.stride is not None else None)
         save.update(s % i for s in sources if s != -1)
         if verbose:
             n = spec.repeats(row)
             params = sum(p.numel() for p in layer.parameters())
-            LOGGER.info("%3d%20s%3d%10d  %-45s%-30s", i, layer.f, n, params, layer.type, args)
+            note = f" read as {built.inferred}" if built.inferred else ""
+            LOGGER.info("%3d%20s%3d%10d  %-45s%-30s%s", i, layer.f, n, params, layer.type, args, note)
+            if built.contiguous:
+                told = "it cannot read channels-last maps, so it is handed contiguous ones (a copy per pass)"
+                LOGGER.info("%s: %s", where, told)
     model = nn.Sequential(*layers)
     if spec.activation:
         _replace_activation(model, spec.activation)
     return model, sorted(save)
 
 
-def _build_row(spec: ModelSpec, row: RowSpec, incoming: list[int]) -> tuple[nn.Module, int, float | None, list[Any]]:
+def _build_row(
+    spec: ModelSpec, row: RowSpec, incoming: list[int], strides: list[float | None]
+) -> tuple[nn.Module, Built, list[Any]]:
     cls, rule = lookup(row.module)
     args = [_resolve(a, spec.nc) for a in row.args]
     given = {k: _resolve(v, spec.nc) for k, v in args.pop().items()} if args and isinstance(args[-1], dict) else {}
     repeats = spec.repeats(row)
     if repeats > MAX_REPEATS:
-        raise ModelError(f"it would repeat {repeats:,} times at this scale", mend=f"at most {MAX_REPEATS}")
+        told = f"it would repeat {repeats:,} times at this scale"  # at least two
+        raise ModelError(told, mend=f"at most {MAX_REPEATS}")
     try:
-        built = rule(Row(incoming, args, repeats, spec.width, spec.max_channels, given))
+        built = (rule or inferred(cls))(Row(incoming, args, repeats, spec.width, spec.max_channels, given, strides))
     except ModelError:
         raise
     except Exception as e:  # whatever a rule makes of arguments it was not written for
         told = f"its channel rule cannot be applied to {args}: {type(e).__name__}: {e}"
-        raise ModelError(told, mend=_takes(cls)) from None
+        raise ModelError(told, mend=takes(cls)) from None
     keywords = {**given, **built.kwargs}
-    try:
-        with _Scales():
-            copies = [cls(*built.args, **keywords) for _ in range(built.repeats)]
-    except ModelError:
-        raise
-    except _TooLargeError:
-        raise ModelError(f"it has more than {MAX_ELEMENTS:,} parameters", mend="are its arguments right?") from None
-    except Exception as e:  # whatever a module makes of arguments it was not written for
-        reason = (str(e).splitlines() or [type(e).__name__])[0].replace(f"{cls.__name__}.__init__()", "it")
-        told = ", ".join([*map(repr, built.args), *(f"{k}={v!r}" for k, v in keywords.items())])
-        raise ModelError(f"it cannot be built as {cls.__name__}({told}): {reason}", mend=_takes(cls)) from None
-    layer = copies[0] if len(copies) == 1 else nn.Sequential(*copies)
+    layer = build(cls, built.args, keywords, built.repeats)
+    if rule is not None and is_foreign(cls):
+        built = _checked(layer, built, row, incoming, strides)
     layer.built = built  # type: ignore[assignment]  # a row's attribute
-    return layer, built.channels, built.stride, [*built.args, *([keywords] if keywords else [])]
+    return layer, built, [*built.args, *([keywords] if keywords else [])]
 
 
-class _Scales(TorchFunctionMode):
-    """Weighs new tensors before they are made; beyond `MAX_ELEMENTS` it stops the building."""
-
-    elements = 0
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = getattr(func, "__name__", "")
-        if name in ("clone", "__deepcopy__"):
-            self.elements += args[0].numel()
-        elif name in ("empty", "zeros", "ones", "full", "rand", "randn", "eye", "arange"):
-            size = args[0] if args and isinstance(args[0], list | tuple) else args
-            self.elements += math.prod(n for n in size if isinstance(n, int))
-        if self.elements > MAX_ELEMENTS:
-            raise _TooLargeError
-        return func(*args, **(kwargs or {}))
-
-
-class _TooLargeError(BaseException):  # no constructor's own `except Exception` may hold it
-    pass
-
-
-def _takes(cls: type[nn.Module]) -> str:
-    """The constructor's arguments, as the mend of a wrong row."""
+def _checked(layer: nn.Module, built: Built, row: RowSpec, incoming: list[int], strides: list[float | None]) -> Built:
+    """What a reader's own rule says, beside what the module does with a map: the channels must agree, and of two
+    strides the measured one is taken."""
+    wrong = unsound(layer)
+    if wrong:
+        raise ModelError(f"{wrong}: {type(layer).__name__} was built with {built.args}", mend=takes(type(layer)))
     try:
-        parameters = list(inspect.signature(cls).parameters.values())
-    except (TypeError, ValueError):
-        return ""
-    return f"it takes {', '.join(str(p).split(':')[0].split('=')[0].strip() for p in parameters)}"
+        measured = measure(layer, incoming, strides)
+    except ModelError:
+        return built  # the whole network's first pass will tell, or this row makes no map
+    if measured.channels != built.channels:
+        raise wrong_channels(measured.channels, built.channels)
+    if built.stride is not None and measured.stride != built.stride:
+        told = "its channel rule says that the map's size is multiplied by %g, and it is by %g: that counts"
+        LOGGER.warning(f"%s: {told}", row.where or row.module, 1 / built.stride, 1 / measured.stride)
+    return replace(built, stride=measured.stride, contiguous=measured.contiguous)
+
+
+def wrong_channels(found: int, declared: int) -> ModelError:
+    """The error for a rule that does not fit its class."""
+    return ModelError(
+        f"it gives {found} channels, and its channel rule says {declared}",
+        mend="register it with the rule that fits, see docs/model-yaml.md",
+    )
 
 
 def _resolve(arg: Any, nc: int) -> Any:
-    """`nc` means the class count; the words None, True and False mean Python's values, as in the reference's YAMLs."""
+    """`nc` means the class count; the words None, True and False mean Python's values, as in the reference's YAMLs, and
+    so do numbers that YAML takes for text, such as 1e-4."""
     words = {"nc": nc, "None": None, "True": True, "False": False}
-    return words.get(arg, arg) if isinstance(arg, str) else arg
+    if not isinstance(arg, str):
+        return arg
+    return float(arg) if _EXPONENT.fullmatch(arg) else words.get(arg, arg)
+
+
+_EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 
 
 def _check_resolutions(
@@ -187,6 +196,10 @@ def _check_levels(
         f"its maps must come finest first, each of another stride: {told}",
         mend=f"the last rows at strides 8, 16, 32 are {fine}" if len(fine) == 3 else "",
     )
+
+
+def _contiguous(source: Any) -> Any:
+    return [m.contiguous() for m in source] if isinstance(source, list) else source.contiguous()
 
 
 def _replace_activation(model: nn.Module, name: str) -> None:
@@ -263,6 +276,7 @@ class DetectionModel(nn.Module):
         return head
 
     @torch.no_grad()
+    @one_thread()
     def _init_head(self) -> Tensor:
         """Measure the strides with a forward pass that leaves batch norms as they are,
         and set the head's first bias."""
@@ -278,10 +292,7 @@ class DetectionModel(nn.Module):
         def leave(layer: Any, _: Any, out: Any) -> None:
             declared = layer.built.channels
             if isinstance(out, Tensor) and out.dim() == 4 and out.shape[1] != declared:
-                raise ModelError(
-                    f"it gives {out.shape[1]} channels, and its channel rule says {declared}",
-                    mend="register it with the rule that fits, see docs/model-yaml.md",
-                )
+                raise wrong_channels(int(out.shape[1]), declared)
 
         hooks = [layer.register_forward_pre_hook(enter) for layer in self.model]
         hooks += [layer.register_forward_hook(leave) for layer in self.model]
@@ -315,10 +326,21 @@ class DetectionModel(nn.Module):
                 source = out if layer.f == -1 else kept[layer.f]
             else:
                 source = [out if f == -1 else kept[f % layer.i] for f in layer.f]  # type: ignore[union-attr]  # a row's attribute
-            out = layer(source)
+            out = layer(_contiguous(source) if layer.contiguous else source)
             if layer.i in self.save:
                 kept[layer.i] = out  # type: ignore[index]  # a row's attribute
         return out
+
+    def _apply(self, fn: Any, recurse: bool = True) -> DetectionModel:
+        """As torch's; the weights of rows that take contiguous maps alone stay contiguous, or their convolutions would
+        hand on channels-last ones."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch's own
+        for layer in self.model:
+            if layer.contiguous:
+                for parameter in layer.parameters():
+                    # A 1×1 kernel counts as contiguous either way, and its strides decide what comes out.
+                    parameter.data = parameter.data.clone(memory_format=torch.contiguous_format)
+        return self
 
     def fuse(self) -> DetectionModel:
         """Fold every batch norm into its convolution, in place, for inference.
@@ -337,11 +359,13 @@ class DetectionModel(nn.Module):
         totals = summarise(self, imgsz)
         stem = Path(self.spec.yaml_file).stem or "model"
         LOGGER.info(
-            "%s summary%s: %s layers, %s parameters, %s gradients, %.1f GFLOPs",
+            "%s summary%s: %s layers, %s parameters, %s gradients, %s",
             stem.replace("yolo", "YOLO") + (f" (scale {self.spec.scale})" if self.spec.scale else ""),
             " (fused)" if self.is_fused() else "",
             *(f"{int(totals[k]):,}" for k in ("layers", "parameters", "gradients")),
-            totals["gflops"],
+            f"GFLOPs left out (it takes neither {PROBE} nor {imgsz} pixels)"
+            if math.isnan(totals["gflops"])
+            else f"{totals['gflops']:.1f} GFLOPs",
         )
         return totals
 

@@ -60,6 +60,10 @@ class FinishedRunError(UserError):
     folder: str = ""
 
 
+class LostWorkerError(UserError):
+    """A loader worker has ended before its time."""
+
+
 class LostRankError(Exception):
     """A process of a run on several devices has ended before its time; one line."""
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import re
 import secrets
-from collections.abc import Callable
+import stat
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -36,6 +39,38 @@ def missing(kind: str, path: Path, mend: str = "", tried: str = "") -> MissingFi
     return MissingFileError(f"no such {kind}{tried}", str(path if tried else path.absolute()), mend)
 
 
+def open_regular(path: str | Path) -> IO[bytes]:
+    """Open a file to read its bytes. A pipe, socket or device is refused, not waited for.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file; `strerror` says which.
+    """
+    mode = os.stat(path).st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(mode):
+        kind = "pipe" if stat.S_ISFIFO(mode) else "socket" if stat.S_ISSOCK(mode) else "device"
+        raise OSError(errno.EINVAL, f"it is a {kind}, not a file", str(path))
+    # Some files of /proc are regular and would be waited for.
+    return open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))
+
+
+def read_bytes(path: str | Path, longest: int | None = None) -> bytes:
+    """The content of a regular file: as many bytes as its entry says, so what has no end (/proc) is not read for ever.
+
+    Args:
+        longest: bytes it may have.
+
+    Raises:
+        OSError: as `open_regular`, or it is longer.
+    """
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if longest is not None and size > longest:
+            raise OSError(errno.EFBIG, f"it has {size:,} bytes, and more than {longest:,} are not read", str(path))
+        return file.read(size) or b""
+
+
 def read_text(path: Path, error: type[UserError], longest: int | None = None) -> str:
     """The content of a UTF-8 file, without a byte-order mark; line breaks become \\n.
 
@@ -43,16 +78,72 @@ def read_text(path: Path, error: type[UserError], longest: int | None = None) ->
         longest: bytes it may have.
 
     Raises:
-        error: it cannot be read, is longer, or is not UTF-8.
+        error: it cannot be read, is no regular file, is longer, or is not UTF-8.
     """
     try:
-        if longest is not None and path.stat().st_size > longest:
-            raise error(f"it has more than {longest:,} bytes", str(path), "is it the right file?")
-        return path.read_text(encoding="utf-8-sig")
+        text = read_bytes(path, longest).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise error("it is not UTF-8 text", str(path), "save it as UTF-8") from None
     except OSError as e:
+        if e.errno == errno.EFBIG and longest is not None:
+            raise error(f"it has more than {longest:,} bytes", str(path), "is it the right file?") from None
         raise error(f"it cannot be read: {e.strerror or e}", str(path)) from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def walk_files(
+    top: str | Path, onerror: Callable[[OSError], object] | None = None, skipped: list[str] | None = None
+) -> Iterator[tuple[str, list[str]]]:
+    """Folders below a folder, itself first, and the names in each that are no folders.
+
+    Links to folders are followed, but each real folder is visited once, by its own path where it has one below `top`. A
+    link to a folder that holds the link is not followed.
+
+    Args:
+        onerror: is given the error of a folder that cannot be read.
+        skipped: filled with the links that are not followed.
+    """
+    real_top = os.path.realpath(top)
+    seen = {real_top}
+    waiting, links = [(os.fspath(top), real_top)], list[tuple[str, str]]()  # path and real path
+    while waiting or links:
+        if waiting:
+            folder, real = waiting.pop()
+        else:
+            folder, parent = links.pop(0)
+            real = os.path.realpath(folder)
+            if real in seen or os.path.join(parent, "").startswith(os.path.join(real, "")):
+                if skipped is not None:
+                    skipped.append(folder)
+                continue
+            seen.add(real)
+        files, folders, linked = [], [], []
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if not _is_folder(entry):
+                        files.append(entry.name)
+                    elif entry.is_symlink():
+                        linked.append(entry.name)
+                    else:
+                        folders.append(entry.name)
+        except OSError as e:
+            if onerror is not None:
+                onerror(e)
+        links += [(os.path.join(folder, name), real) for name in sorted(linked)]
+        for name in sorted(folders, reverse=True):
+            inner = os.path.join(real, name)
+            if inner not in seen:
+                seen.add(inner)
+                waiting.append((os.path.join(folder, name), inner))
+        yield folder, files
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 class Checksums:
@@ -71,7 +162,7 @@ class Checksums:
             OSError: it cannot be read.
         """
         result = cls(md5)
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             result.read(file)
         return result
 
@@ -192,12 +283,12 @@ def lock(file: IO[bytes], wait: bool = False) -> bool | None:
         file: an open file; wait: until another process lets it go.
 
     Returns:
-        True: taken; False: another process holds it; None: there are no such locks here (Windows, some network drives).
+        True: taken; False: another process holds it; None: there are no such locks here (some network drives).
     """
     try:
         import fcntl  # Windows has none
     except ImportError:
-        return None
+        return _lock_range(file, wait)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
@@ -205,6 +296,33 @@ def lock(file: IO[bytes], wait: bool = False) -> bool | None:
     except OSError:
         return None
     return True
+
+
+def _lock_range(file: IO[bytes], wait: bool) -> bool | None:
+    """`lock` by Windows' means: one byte far behind the content, because a locked byte cannot be read by others."""
+    try:
+        import msvcrt  # Windows alone has it
+    except ImportError:
+        return None
+    locking: Any = getattr(msvcrt, "locking", None)
+    before = file.tell()
+    while True:
+        try:
+            file.seek(_LOCKED)
+            locking(file.fileno(), getattr(msvcrt, "LK_NBLCK", 2), 1)
+            return True
+        except OSError as e:
+            if e.errno not in (errno.EACCES, errno.EDEADLK, errno.EAGAIN):
+                return None
+            if not wait:
+                return False
+            time.sleep(_AGAIN)
+        finally:
+            file.seek(before)
+
+
+_LOCKED = 2**30  # which byte
+_AGAIN = 0.1  # seconds between two tries
 
 
 def is_at(file: IO[bytes], path: Path) -> bool:

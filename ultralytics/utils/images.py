@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import struct
+import warnings
 from io import BytesIO
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
+from PIL import BmpImagePlugin, Image, ImageOps, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
 from PIL.ImageFile import ImageFile
 
 from ultralytics.utils.errors import UserError
+from ultralytics.utils.files import read_bytes
+from ultralytics.utils.image_header import declared_shape
 from ultralytics.utils.types import UInt8Array
 
 # What cannot be decoded is told in our own words, beside which theirs on standard error are noise.
@@ -20,48 +23,142 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 if "OPENCV_LOG_LEVEL" not in os.environ:
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
+warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
+
 IMAGE_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"))
 VIDEO_SUFFIXES = frozenset(
     (".asf", ".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".wmv", ".webm")
 )
 
 
+MAX_PIXELS = 500_000_000  # an image of more is not decoded: 1.5 GB
+MAX_BYTES = 2**31 - 1  # OpenCV's decoder takes no more
+
+
+def read_image_file(path: str | Path) -> UInt8Array:
+    """The content of an image's file.
+
+    Raises:
+        OSError: it cannot be read, is no regular file, or is longer than can be decoded; `strerror` says which.
+    """
+    return np.frombuffer(read_bytes(path, MAX_BYTES), np.uint8)
+
+
 def imread(path: str | Path) -> UInt8Array | None:
-    """Decode a picture as BGR uint8 (H, W, 3), turned by its EXIF tag; None when it cannot be read or decoded.
+    """Decode a picture as BGR uint8 (H, W, 3), turned by its EXIF tag; None when it cannot be read or decoded, or has
+    more than MAX_PIXELS.
 
     Grey, 16-bit, palette, transparent and CMYK pictures become 8-bit BGR. The name may hold any characters.
     """
     try:
-        data = np.fromfile(path, np.uint8)
+        return decode(read_image_file(path))
     except OSError:
         return None
-    return decode(data)
 
 
 def decode(data: UInt8Array) -> UInt8Array | None:
     """Decode a picture held in memory; see `imread`."""
-    if not data.size:
+    if not data.size or too_large(data):
         return None
+    if data[:2].tobytes() in (b"II", b"MM"):
+        # OpenCV darkens the colours of a TIFF by its alpha, and rounds or misreads other colour spaces.
+        tiff = open_header(data)
+        if tiff is not None and tiff.mode in _TIFF_MODES:
+            try:
+                return from_pillow(tiff)
+            except UserError:
+                return None
     try:
         return cv2.imdecode(data, cv2.IMREAD_COLOR)  # type: ignore[return-value]  # None when it is no picture
     except cv2.error:
         return None
 
 
-def undecodable(source: str | Path | UInt8Array) -> tuple[str, str]:
-    """Why `imread` gave nothing for a file, or `decode` for its content: float or undecodable; and in words."""
+def too_large(data: UInt8Array, most: int | None = None) -> str:
+    """Why a picture is too large to decode, as its header tells; "" when it is not.
+
+    Args:
+        most: pixels; MAX_PIXELS when None.
+    """
+    shape = declared_shape(data)
+    if shape is None or shape[0] * shape[1] <= (MAX_PIXELS if most is None else most):
+        return ""
+    return f"{shape[1]}x{shape[0]} pixels: {shape[0] * shape[1] * 3e-9:.1f} GB would be needed for it"
+
+
+_TIFF_MODES = ("RGBA", "YCbCr", "LAB")
+
+
+def from_pillow(image: Image.Image) -> UInt8Array:
+    """Convert a Pillow image to BGR uint8 (H, W, 3), turned by its EXIF tag: the pixels that `imread` gives for its
+    file.
+
+    Raises:
+        UserError: it cannot be decoded, or its mode does not say which value is white (floats, 32-bit integers).
+    """
     try:
-        data = source if isinstance(source, np.ndarray) else np.fromfile(source, np.uint8)
+        image.load()
+        if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+            pixels = (np.asarray(image) >> 8).astype(np.uint8)
+        elif image.mode in ("I", "F"):
+            kind = "floats" if image.mode == "F" else "32-bit integers"
+            raise UserError(
+                f"an image of {kind} (mode {image.mode}) does not say which value is white", mend="convert it to 8 bits"
+            )
+        elif image.mode == "CMYK" and image.format == "JPEG":  # OpenCV's arithmetic, which rounds otherwise
+            cmyk = 255 - np.asarray(image).astype(np.int32)
+            black = cmyk[..., 3:]
+            pixels = (black - ((255 - cmyk[..., :3]) * black >> 8)).astype(np.uint8)
+        else:
+            pixels = np.asarray(image.convert("RGB"))
+        turned = ImageOps.exif_transpose(_with_orientation(Image.fromarray(pixels), image))
+    except (OSError, ValueError, SyntaxError) as e:
+        raise UserError(f"a Pillow image cannot be decoded: {e}") from None
+    pixels = np.asarray(turned)
+    order = cv2.COLOR_GRAY2BGR if pixels.ndim == 2 else cv2.COLOR_RGB2BGR
+    return cv2.cvtColor(pixels, order)  # type: ignore[return-value]  # uint8 stays uint8
+
+
+def _with_orientation(pixels: Image.Image, image: Image.Image) -> Image.Image:
+    """Give bare pixels the EXIF orientation of the image they come from. XMP may hold one too, which `imread` does not
+    know."""
+    try:
+        if "exif" in image.info:
+            exif = Image.Exif()
+            exif.load(image.info["exif"])
+        elif image.info.keys() & {"xmp", "XML:com.adobe.xmp"}:
+            return pixels
+        else:
+            exif = image.getexif()
+        pixels.getexif()[_ORIENTATION] = exif.get(_ORIENTATION, 1)
+    except Exception:  # damaged EXIF raises whatever its reader happened upon; it turns nothing
+        pixels.getexif().pop(_ORIENTATION, None)
+    return pixels
+
+
+_ORIENTATION = 0x0112
+
+
+def undecodable(source: str | Path | UInt8Array) -> tuple[str, str]:
+    """Why `imread` gave nothing for a file, or `decode` for its content: huge, float or undecodable; and in words."""
+    try:
+        data = source if isinstance(source, np.ndarray) else read_image_file(source)
+        if why := too_large(data):
+            return "huge", why
         raw = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
-    except (OSError, cv2.error):
+    except OSError as e:
+        return "undecodable", f"cannot be read: {e.strerror or e}"
+    except cv2.error:
         raw = None
-    if raw is not None and raw.dtype.kind == "f":
-        bits = raw.dtype.itemsize * 8
-        return "float", f"is a picture of {bits}-bit floats, which is not supported; convert it to 8 or 16 bits"
+    if raw is not None and (raw.dtype.kind == "f" or raw.dtype.itemsize > 2):
+        kind = "floats" if raw.dtype.kind == "f" else "integers"
+        told = (
+            f"is a picture of {raw.dtype.itemsize * 8}-bit {kind}, which is not supported; convert it to 8 or 16 bits"
+        )
+        return "float", told
     return "undecodable", "cannot be decoded as a picture"
 
 
-SMALL_FILE = 16_384  # bytes; asking the header of every tiny picture would take longer than decoding it
 _READERS = (
     (b"\xff\xd8\xff", JpegImagePlugin.JpegImageFile),
     (b"\x89PNG", PngImagePlugin.PngImageFile),
@@ -85,17 +182,6 @@ def open_header(data: UInt8Array) -> ImageFile | None:
         return reader(BytesIO(data.data))
     except Exception:  # a damaged header raises whatever its reader happened upon; decoding will tell
         return None
-
-
-def declared_shape(data: UInt8Array) -> tuple[int, int] | None:
-    """Height and width, as stored, that a picture's header declares; None when it cannot be read, or the file is so
-    small that no picture in it takes long to decode."""
-    if data[:4].tobytes() == b"\x89PNG":
-        return struct.unpack(">II", data[20:24].tobytes() + data[16:20].tobytes()) if data.size >= 24 else None
-    if data.size < SMALL_FILE:
-        return None
-    image = open_header(data)
-    return None if image is None else (image.size[1], image.size[0])
 
 
 def truncated_jpeg(data: UInt8Array) -> bool:
@@ -127,12 +213,23 @@ def imwrite(path: str | Path, image: UInt8Array, quality: int = 95) -> None:
     options = [cv2.IMWRITE_JPEG_QUALITY, quality] if path.suffix.lower() in (".jpg", ".jpeg") else []
     done, data = cv2.imencode(path.suffix, image, options)
     assert done, path
+    write_image(path, data.data)
+
+
+def write_image(path: Path, data: bytes | memoryview) -> None:
+    """Write an encoded picture, whole or not at all; its folder is made.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    opened = False
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "wb") as file:  # numpy's own writing does not say what the system said
-            file.write(data.data)
+            opened = True
+            file.write(data)
     except OSError as e:
-        if path.is_file():
+        if opened and path.is_file():
             path.unlink()  # half a picture
         raise UserError(
             f"could not be written: {e.strerror or e}", str(path), "free some space or choose another project="

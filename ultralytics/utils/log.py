@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, TypeVar
 
 from tqdm import tqdm
+from tqdm.utils import ObjectWrapper
 
+from ultralytics.utils.console import open_descriptors, tell
 from ultralytics.utils.text import printable
 
 T = TypeVar("T")
 LOGGER = logging.getLogger("ultralytics")
+EVERY = 60.0  # seconds between two lines of a loop where there is no terminal for a bar
 _silent = False
 
 
@@ -20,16 +25,27 @@ class _Console(logging.StreamHandler):  # type: ignore[type-arg]  # generic only
     """Writes to the stdout of the moment (a test or a notebook may replace it), above any progress bar. Control
     characters, which names in a stranger's files may hold, are escaped."""
 
+    error = False  # whether to write to stderr instead
+
     def emit(self, record: logging.LogRecord) -> None:
+        line = f"{printable(self.format(record))}\n"
         with tqdm.external_write_mode(file=sys.stdout):
-            print(printable(self.format(record)), file=sys.stdout, flush=True)
+            tell(line, sys.stderr if self.error else sys.stdout)
 
 
-def setup_console(verbose: bool = True) -> None:
-    """Send the project's messages to standard output, once; `verbose=False` keeps only warnings."""
+def setup_console(verbose: bool = True, error: bool | None = None) -> None:
+    """Send the project's messages to standard output, once.
+
+    Args:
+        verbose: False keeps only warnings; error: True sends them to standard error, where standard output is for
+        programs; None leaves it as it is.
+    """
+    open_descriptors()
     if not any(isinstance(h, _Console) for h in LOGGER.handlers):
         LOGGER.addHandler(_Console())
         LOGGER.propagate = False
+    if error is not None:
+        _Console.error = error
     LOGGER.setLevel(logging.ERROR if _silent else logging.INFO if verbose else logging.WARNING)
 
 
@@ -40,9 +56,104 @@ def silence() -> None:
     LOGGER.setLevel(logging.ERROR)
 
 
-def progress(iterable: Iterable[T] | None = None, **kwargs: Any) -> Any:
-    """A tqdm bar that shows time left, and is quiet when the output is no terminal."""
-    kwargs.setdefault("disable", _silent or None)  # None: only where stderr is no terminal
-    kwargs.setdefault("dynamic_ncols", True)
-    kwargs.setdefault("file", sys.stderr)
-    return tqdm(iterable, **kwargs)
+class _Stream(ObjectWrapper):
+    """A stream for a bar, which drops what cannot be written. It equals the stream itself: tqdm compares."""
+
+    def write(self, text: str) -> int:
+        tell(text, self._wrapped)
+        return len(text)
+
+    def flush(self) -> None:
+        """Written is written."""
+
+    def __eq__(self, other: object) -> bool:
+        return self._wrapped is getattr(other, "_wrapped", other)
+
+    def __hash__(self) -> int:
+        return hash(self._wrapped)
+
+
+class Lines:
+    """What takes a bar's place where there is no terminal: a line of the log every `EVERY` seconds.
+
+    Args:
+        iterable: to pass through, counted; None: `update` counts.
+        desc, total, initial, unit, unit_scale, unit_divisor: as tqdm takes them; clock: seconds.
+
+    Attributes:
+        n: what is done, `initial` included; disable: True, as of a bar that draws nothing.
+    """
+
+    disable = True
+
+    def __init__(
+        self,
+        iterable: Iterable[Any] | None = None,
+        desc: str = "",
+        total: float | None = None,
+        initial: int = 0,
+        unit: str = "it",
+        unit_scale: bool = False,
+        unit_divisor: int = 1000,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if total is None:
+            total = getattr(iterable, "__len__", lambda: None)()
+        self.n = initial
+        self._iterable, self._desc, self._total, self._clock = iterable, desc, total, clock
+        self._unit = "" if unit == "it" else unit
+        self._format = partial(tqdm.format_meter, initial=initial, unit_scale=unit_scale, unit_divisor=unit_divisor)
+        self._start = clock()
+        self._due = self._start + EVERY
+
+    def __iter__(self) -> Iterator[Any]:
+        for item in self._iterable or ():
+            yield item
+            self.update()
+
+    def update(self, n: int = 1) -> None:
+        """Count `n` more."""
+        self.n += n
+        now = self._clock()
+        if now >= self._due:
+            self._due = now + EVERY
+            if self._total is None or self.n < self._total:  # the end has messages of its own
+                LOGGER.info("%s", self._line(now - self._start))
+
+    def _line(self, elapsed: float) -> str:
+        done, left = (f"{{n_fmt}}{self._unit}", "")
+        if self._total is not None:
+            done, left = f"{{n_fmt}} of {{total_fmt}}{self._unit}", ", {remaining} left"
+        told = self._format(self.n, self._total or 0, elapsed, bar_format=f"{done}, {{elapsed}} passed{left}")
+        return f"{self._desc}: {told}" if self._desc else told
+
+    def set_description(self, desc: str) -> None:
+        """What the next line begins with."""
+        self._desc = desc
+
+    def close(self) -> None:
+        """Nothing more to tell."""
+
+    def __enter__(self) -> Lines:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def progress(iterable: Iterable[T] | None = None, *, desc: str = "", label: str = "", **kwargs: Any) -> Any:
+    """A tqdm bar that shows time left; where standard error is no terminal, a line of the log every minute.
+
+    Args:
+        desc: what the bar begins with; label: what a line begins with, `desc` when empty; kwargs: tqdm's.
+    """
+    if _silent or not _is_terminal(sys.stderr):
+        return Lines(iterable, desc=label or desc, **kwargs)
+    return tqdm(iterable, desc=printable(desc), dynamic_ncols=True, file=_Stream(sys.stderr), **kwargs)
+
+
+def _is_terminal(stream: Any) -> bool:
+    try:
+        return bool(stream.isatty())
+    except Exception:  # none, closed, or a program's own
+        return False

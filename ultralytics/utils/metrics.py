@@ -180,9 +180,8 @@ def ap_per_class(
                 precision_at_recall[i] = np.interp(x, r, envelope)
     f1_curve = 2 * p_curve * r_curve / (p_curve + r_curve + eps)
     if plot:
-        _plot_curves(
-            x, precision_at_recall, p_curve, r_curve, f1_curve, ap, classes, names or {}, save_dir, prefix, on_plot
-        )
+        curves = x, precision_at_recall, p_curve, r_curve, f1_curve
+        _plot_curves(*curves, ap, classes, names or {}, save_dir, prefix, on_plot)
     best = int(smooth(f1_curve.mean(0), 0.1).argmax()) if nc else 0
     p, r, f1 = p_curve[:, best], r_curve[:, best], f1_curve[:, best]
     true_positives = (r * labels).round()
@@ -213,19 +212,23 @@ def _plot_curves(
     classes: Any,
     names: Mapping[int, str],
     save_dir: Path,
-    prefix: str,
-    on_plot: Plotted,
+    prefix: str = "",
+    on_plot: Plotted = None,
+    font: str | None = None,
 ) -> None:
-    from ultralytics.utils.plotting import plot_mc_curve, plot_pr_curve  # matplotlib is heavy
+    """Draw the curves; one that cannot be drawn is a warning."""
+    from ultralytics.utils.plotting import optional, plot_mc_curve, plot_pr_curve  # PIL and OpenCV: for drawing alone
 
     shown = {i: names.get(int(c), str(int(c))) for i, c in enumerate(classes)}
-    plot_pr_curve(x, pr, ap, save_dir / f"{prefix}PR_curve.png", shown)
-    for name, curve in (("F1", f1), ("P", p), ("R", r)):
-        label = {"F1": "F1", "P": "Precision", "R": "Recall"}[name]
-        plot_mc_curve(x, curve, save_dir / f"{prefix}{name}_curve.png", shown, ylabel=label)
-    if on_plot is not None:
-        for name in ("PR", "F1", "P", "R"):
-            on_plot(save_dir / f"{prefix}{name}_curve.png")
+    for name, curve, label in (("PR", pr, ""), ("F1", f1, "F1"), ("P", p, "Precision"), ("R", r, "Recall")):
+        path = save_dir / f"{prefix}{name}_curve.png"
+        with optional(path):
+            if label:
+                plot_mc_curve(x, curve, path, shown, ylabel=label, font=font)
+            else:
+                plot_pr_curve(x, curve, ap, path, shown, font)
+            if on_plot is not None:
+                on_plot(path)
 
 
 class Metric:
@@ -356,14 +359,25 @@ class DetMetrics:
     ) -> None:
         """Compute all figures anew; without a true positive they are zero, never those of an earlier call.
         See `ap_per_class` for the arguments."""
-        drawn = self.plot, self.on_plot, self.save_dir, self.names
-        results = ap_per_class(tp, conf, pred_cls, target_cls, *drawn, ignored=ignored)[2:]
+        results = ap_per_class(tp, conf, pred_cls, target_cls, ignored=ignored)[2:]
         self.box.nc = len(self.names)
         self.box.update(results)
         if len(target_cls):
             self.nt_per_class = np.bincount(target_cls.astype(int), minlength=len(self.names))
         else:
             self.nt_per_class = np.zeros(len(self.names), dtype=int)
+        if self.plot:
+            self.plot_curves()
+
+    def plot_curves(self, font: str | None = None) -> None:
+        """Draw precision over recall, and F1, precision and recall over confidence, into `save_dir` (PNG and PDF).
+
+        Args:
+            font: a font file, or the name of an installed one, for class names.
+        """
+        b = self.box
+        curves = b.px, b.prec_values, b.p_curve, b.r_curve, b.f1_curve
+        _plot_curves(*curves, b.all_ap, b.ap_class_index, self.names, self.save_dir, on_plot=self.on_plot, font=font)
 
     @property
     def keys(self) -> list[str]:
@@ -488,12 +502,28 @@ class ConfusionMatrix:
         return tp[:-1], (self.matrix.sum(1) - tp)[:-1]
 
     def plot(
-        self, normalize: bool = True, save_dir: Path | str = "", names: Sequence[str] = (), on_plot: Plotted = None
+        self,
+        normalize: bool = True,
+        save_dir: Path | str = "",
+        names: Sequence[str] = (),
+        on_plot: Plotted = None,
+        font: str | None = None,
     ) -> None:
-        """Draw confusion_matrix.png, or with `normalize` confusion_matrix_normalized.png, whose columns add up to 1."""
-        from ultralytics.utils.plotting import plot_confusion_matrix  # matplotlib is heavy
+        """Draw confusion_matrix.png and .pdf, or with `normalize` confusion_matrix_normalized, whose columns add up
+        to 1; where that is not possible, say so.
+
+        Args:
+            names: of the classes; further ones of the model are shown where they have counts, and all without names.
+            font: a font file or the name of an installed one.
+        """
+        from ultralytics.utils.plotting import optional, plot_confusion_matrix  # as above
 
         path = Path(save_dir) / f"confusion_matrix{'_normalized' if normalize else ''}.png"
-        plot_confusion_matrix(self.matrix, list(names), normalize, path)
-        if on_plot is not None:
-            on_plot(path)
+        with optional(path):
+            used = self.matrix.sum(0) + self.matrix.sum(1) > 0
+            shown = [i for i in range(self.nc) if used[i] or i < (len(names) or self.nc)]
+            labels = [names[i] if i < len(names) else str(i) for i in shown]
+            rows = [*shown, self.nc]
+            plot_confusion_matrix(self.matrix[np.ix_(rows, rows)], labels, normalize, path, font)
+            if on_plot is not None:
+                on_plot(path)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,38 +13,30 @@ from ultralytics.utils.boxes import xywh2xyxy
 CHUNK = 1024  # candidates compared with each other at a time
 
 
-@functools.cache
-def _compiled_nms() -> Callable[[Tensor, Tensor, float], Tensor] | None:
-    """torchvision's operator, where its compiled library loads; asked once."""
-    try:
-        from torchvision.ops import nms  # optional: it may be missing, or built for another torch
-
-        nms(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.ones(1), 0.5)
-    except Exception:  # a missing package, a build for another torch, an operator that was never registered
-        return None
-    chosen: Callable[[Tensor, Tensor, float], Tensor] = nms
-    return chosen
-
-
-def greedy_nms(boxes: Tensor, scores: Tensor, iou_threshold: float, max_keep: int | None = None) -> Tensor:
+def greedy_nms(
+    boxes: Tensor, scores: Tensor, iou_threshold: float, max_keep: int | None = None, labels: Tensor | None = None
+) -> Tensor:
     """Indices of the boxes that greedy suppression keeps, best first, equal to torchvision's.
 
     Going down the scores, a box is dropped when its overlap with a kept one exceeds the threshold.
 
     Args:
-        boxes: (n, 4) corners; scores: (n,); max_keep: stop after so many.
+        boxes: (n, 4) corners.
+        scores: (n,).
+        max_keep: stop after so many.
+        labels: (n,) class ids; only boxes of one class suppress each other. None: all do.
     """
     order = scores.argsort(descending=True, stable=True)
-    boxes = boxes[order]
+    boxes = boxes[order] if boxes.dtype.itemsize >= 4 and boxes.is_floating_point() else boxes[order].float()
+    labels = None if labels is None else labels[order]
     kept: list[Tensor] = []
     count = 0
     for start in range(0, len(boxes), CHUNK):
         index = torch.arange(start, min(start + CHUNK, len(boxes)), device=boxes.device)
         if count:
             # A box met by an earlier chunk's kept box is gone.
-            met = _overlap(boxes[torch.cat(kept)], boxes[index]) > iou_threshold
-            index = index[~met.any(0)]
-        suppresses = (_overlap(boxes[index], boxes[index]) > iou_threshold).triu(1).to(torch.float32)
+            index = index[~_meet(boxes, labels, torch.cat(kept), index, iou_threshold).any(0)]
+        suppresses = _meet(boxes, labels, index, index, iou_threshold).triu_(1).to(torch.float32)
         alive = torch.ones(len(index), device=boxes.device)
         # A box lives when no living better one suppresses it. Applying that rule to all at once settles the k-th link
         # of every chain in k rounds, and stops where greedy suppression does.
@@ -63,14 +54,22 @@ def greedy_nms(boxes: Tensor, scores: Tensor, iou_threshold: float, max_keep: in
     return order[chosen[:max_keep]]
 
 
+def _meet(boxes: Tensor, labels: Tensor | None, a: Tensor, b: Tensor, iou_threshold: float) -> Tensor:
+    """(len(a), len(b)) which pairs overlap by more than the threshold and are of one class."""
+    met = _overlap(boxes[a], boxes[b]) > iou_threshold
+    return met if labels is None else torch.logical_and(met, labels[a, None] == labels[b], out=met)
+
+
 def _overlap(a: Tensor, b: Tensor) -> Tensor:
     """Pairwise IoU in torchvision's arithmetic: no epsilon, so that equal results are equal to the last bit."""
     area_a = (a[:, 2] - a[:, 0]) * (a[:, 3] - a[:, 1])
     area_b = (b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1])
-    width = (a[:, None, 2].minimum(b[:, 2]) - a[:, None, 0].maximum(b[:, 0])).clamp_(min=0)
-    height = (a[:, None, 3].minimum(b[:, 3]) - a[:, None, 1].maximum(b[:, 1])).clamp_(min=0)
+    (left_a, top_a, right_a, bottom_a), (left_b, top_b, right_b, bottom_b) = a.t().contiguous(), b.t().contiguous()
+    width = right_a[:, None].minimum(right_b).sub_(left_a[:, None].maximum(left_b)).clamp_(min=0)
+    height = bottom_a[:, None].minimum(bottom_b).sub_(top_a[:, None].maximum(top_b)).clamp_(min=0)
     inter = width.mul_(height)
-    return inter / (area_a[:, None] + area_b - inter)
+    union: Tensor = area_a[:, None] + area_b - inter
+    return torch.div(inter, union, out=inter)
 
 
 def non_max_suppression(
@@ -91,7 +90,8 @@ def non_max_suppression(
 ) -> list[Tensor]:
     """Detections of each image from a model's evaluation output; the arguments stand in the reference's order.
 
-    There is no time limit: every image gets its full result.
+    There is no time limit: every image gets its full result. Boxes are compared as they are, never shifted by their
+    class, so nothing depends on the number of classes, the size of the image or half precision.
 
     Args:
         prediction: (B, 4 + nc, A), boxes as centre, width, height; or the model's (y, raw).
@@ -99,12 +99,14 @@ def non_max_suppression(
         classes: class ids to keep; agnostic: suppress across classes.
         multi_label: a box may carry every class above the threshold, instead of its best.
         max_det: most detections per image; nc: classes, all behind the boxes when 0.
-        max_nms: most candidates considered; max_wh: offset between classes, larger than any image.
-        max_time_img, in_place: of the reference, without effect: nothing is cut short, and the input never changes.
+        max_nms: most candidates considered.
+        max_time_img, max_wh, in_place: of the reference, without effect: nothing is cut short, no box is shifted, and
+            the input never changes.
         labels, rotated: of the reference, not offered.
 
     Returns:
-        For each image (n, 6): corners, score, class; best first.
+        For each image (n, 6): corners, score, class; best first; float32 at least, as half precision holds no class
+        ids over 256 (bf16) or 2048 (fp16).
     """
     if not (0 <= conf_thres <= 1 and 0 <= iou_thres <= 1):
         raise ValueError(f"thresholds must lie in 0..1: conf {conf_thres}, iou {iou_thres}")
@@ -120,6 +122,8 @@ def non_max_suppression(
     output = []
     for image, mask in zip(y, candidate, strict=True):
         rows = image[: 4 + nc, mask].t()
+        if rows.dtype.itemsize < 4:
+            rows = rows.float()
         boxes, scores = xywh2xyxy(rows[:, :4]), rows[:, 4:]
         if multi_label and nc > 1:
             anchor, label = (scores > conf_thres).nonzero(as_tuple=True)
@@ -134,10 +138,6 @@ def non_max_suppression(
             boxes, score, label = boxes[keep], score[keep], label[keep]
         order = score.argsort(descending=True, stable=True)[:max_nms]
         boxes, score, label = boxes[order], score[order], label[order]
-        spread = boxes if agnostic else boxes + label.to(boxes.dtype)[:, None] * max_wh
-        compiled = _compiled_nms()
-        index = (
-            compiled(spread, score, iou_thres)[:max_det] if compiled else greedy_nms(spread, score, iou_thres, max_det)
-        )
+        index = greedy_nms(boxes, score, iou_thres, max_det, None if agnostic else label)
         output.append(torch.cat((boxes[index], score[index, None], label[index, None].to(boxes.dtype)), 1))
     return output

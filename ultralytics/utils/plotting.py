@@ -5,26 +5,27 @@ Charts are drawn on matplotlib's Agg canvas without pyplot, so no display, no gl
 
 from __future__ import annotations
 
-import atexit
+import contextlib
 import csv
 import functools
+import inspect
+import io
 import math
-import os
-import shutil
-import sys
-import tempfile
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 import cv2
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from ultralytics.utils.images import imwrite
-from ultralytics.utils.text import one_line
+from ultralytics.utils.errors import UserError
+from ultralytics.utils.fonts import Lettering, faces, families, fit_for_type_42, load_matplotlib, quiet, reason
+from ultralytics.utils.images import imwrite, write_image
+from ultralytics.utils.log import LOGGER
+from ultralytics.utils.text import counted, one_line
 from ultralytics.utils.types import Float32Array, Float64Array, RatioPad, UInt8Array
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 P = ParamSpec("P")
+DPI = 150
 PALETTE = (
     "#e6194b",
     "#3cb44b",
@@ -54,15 +56,6 @@ PALETTE = (
     "#ad1457",
     "#6d4c41",
 )
-NON_LATIN_FONTS = (
-    "Noto Sans CJK SC",
-    "Source Han Sans SC",
-    "WenQuanYi Zen Hei",
-    "WenQuanYi Micro Hei",
-    "Microsoft YaHei",
-    "SimHei",
-    "PingFang SC",
-)
 
 
 class Colors:
@@ -81,39 +74,35 @@ class Colors:
 colors = Colors()
 
 
-@functools.lru_cache(maxsize=32)
-def _font(size: int, latin: bool) -> Any:
-    if not latin:
-        fonts = _matplotlib().font_manager  # only where a name needs it: it lists the system's fonts
-        for family in NON_LATIN_FONTS:
-            try:
-                return ImageFont.truetype(fonts.findfont(family, fallback_to_default=False), size)
-            except (ValueError, OSError):
-                continue
-    return ImageFont.load_default(size)
-
-
 class Annotator:
     """Draw boxes and names on a picture.
 
     Args:
         im: BGR uint8 (H, W, 3); copied. line_width: pixels, by the picture's size when None. font_size: pixels.
-        example: a name, whose
-            letters choose the font.
+        font: a font file, or the name of an installed one, to prefer; letters it lacks are taken from others.
+        example: all names that are written, joined; together with the text their letters choose the fonts.
+
+    Raises:
+        ConfigError: there is no such font.
     """
 
     def __init__(
-        self, im: UInt8Array, line_width: float | None = None, font_size: float | None = None, example: str = "abc"
+        self,
+        im: UInt8Array,
+        line_width: float | None = None,
+        font_size: float | None = None,
+        font: str | None = None,
+        example: str = "abc",
     ) -> None:
         self.lw = max(int(line_width or round(sum(im.shape[:2]) / 2 * 0.003)), 1 if line_width else 2)
         self.size = int(font_size or max(round(sum(im.shape[:2]) / 2 * 0.035 * 0.55), 11))
-        self.example = example
+        self.font, self.example = font, example
         self.im = Image.fromarray(np.ascontiguousarray(im[..., ::-1]))
         self.draw = ImageDraw.Draw(self.im)
 
-    def text_font(self, text: str) -> Any:
-        """The font for a text: built in for Latin letters, a system font for others."""
-        return _font(self.size, (text + self.example).isascii())
+    def text_font(self, text: str) -> Lettering:
+        """How a text is written: built-in letters for Latin ones, installed fonts for others."""
+        return Lettering(self.size, faces(text + self.example, self.font))
 
     def box_label(
         self,
@@ -135,7 +124,7 @@ class Annotator:
         x = min(max(x1, 0.0), max(self.im.width - w, 0.0))
         y = y1 - h if y1 >= h else y1
         self.draw.rectangle((x, y, x + w, y + h), fill=rgb)
-        self.draw.text((x + 2 - left, y + 1), label, fill=txt_color[::-1], font=font)
+        font.draw(self.draw, (x + 2 - left, y + 1), label, txt_color[::-1])
 
     def box(self, box: Sequence[float], color: tuple[int, int, int], dashed: bool = False) -> None:
         """The outline of a box (xyxy, pixels). Colour is BGR."""
@@ -182,7 +171,7 @@ class Annotator:
             if inside and not any(_touch(place, other) for other in taken) and _covered(place, corners) <= 1 / 3:
                 taken.append(place)
                 self.draw.rectangle(place, fill=color[::-1])
-                self.draw.text((x + 2 - left, y + 1), label, fill=(255, 255, 255), font=font)
+                font.draw(self.draw, (x + 2 - left, y + 1), label, (255, 255, 255))
                 return True
         return False
 
@@ -200,9 +189,10 @@ class Annotator:
         """Text on a dark ground, its top-left corner at `xy`."""
         text = one_line(text, 200)
         font = self.text_font(text)
-        left, top, right, bottom = self.draw.textbbox(xy, text, font=font)
-        self.draw.rectangle((left - 2, top - 2, right + 2, bottom + 2), fill=(40, 40, 40))
-        self.draw.text(xy, text, fill=txt_color[::-1], font=font)
+        left, top, right, bottom = font.getbbox(text)
+        x, y = xy
+        self.draw.rectangle((x + left - 2, y + top - 2, x + right + 2, y + bottom + 2), fill=(40, 40, 40))
+        font.draw(self.draw, xy, text, txt_color[::-1])
 
     def result(self) -> UInt8Array:
         """The picture, BGR uint8."""
@@ -231,6 +221,7 @@ def plot_images(
     columns: int | None = None,
     captions: Sequence[str] | None = None,
     group: int = 1,
+    font: str | None = None,
 ) -> None:
     """Draw a batch as a grid of pictures with boxes and file names. What belongs to a picture stays inside it, and a
     class name that would cover another, or hide the picture together with others, is left out: the largest boxes come
@@ -243,7 +234,7 @@ def plot_images(
         fname: .jpg or .png; names: class names; max_subplots: pictures drawn; max_size: longest side of the grid,
         pixels.
         columns: pictures in a row; as many as rows when None. captions: below each picture, its file name when None.
-        group: so many pictures in a row belong together; a gap follows them.
+        group: so many pictures in a row belong together; a gap follows them. font: see `Annotator`.
     """
     images = batch["img"][:max_subplots].detach().cpu()
     if images.is_floating_point():
@@ -258,6 +249,7 @@ def plot_images(
     tile_w, tile_h = max(int(w * gain), 1), max(int(h * gain), 1)
     grid = np.full((lines * tile_h + gaps[1], columns * tile_w + gaps[0], 3), 255, np.uint8)
     names = names or {}
+    example = "".join(names.values())
     of_picture = _boxes_of(batch, count, names, conf_thres)
     for i, picture in enumerate(pictures):
         picture = np.ascontiguousarray(picture)
@@ -266,7 +258,7 @@ def plot_images(
         line, column = divmod(i, columns)
         y, x = line * (tile_h + gap), column * tile_w + column // group * gap
         note = "" if of_picture[i] or "conf" not in batch else f"no detection above {conf_thres:g}"
-        grid[y : y + tile_h, x : x + tile_w] = _tile(tile, of_picture[i], text, "".join(names.values()), note)  # type: ignore[arg-type]  # uint8 stays uint8
+        grid[y : y + tile_h, x : x + tile_w] = _tile(tile, of_picture[i], text, example, note, font)  # type: ignore[arg-type]  # uint8 stays uint8
     imwrite(fname, grid)
 
 
@@ -288,7 +280,7 @@ def _boxes_of(batch: Mapping[str, Any], count: int, names: Mapping[int, str], co
             label = names.get(cls[j], str(cls[j])) + ("" if conf is None else f" {conf[j]:.2f}")
             found[i].append((_cut(cx, cy, w, h), label, colors(cls[j], bgr=True), False))
     for i, regions in enumerate(batch.get("ignored", ())[:count]):
-        if len(regions):
+        if len(regions) and batch["ratio_pad"][i] is not None:  # None: a mosaic
             framed = _framed(regions[:, 1:5], batch["ratio_pad"][i], batch["ori_shape"][i], batch["img"].shape[2:])
             found[i] += [(_cut(*box), "ignored", _GREY, True) for box in framed.tolist()]
     for listed in found:
@@ -308,12 +300,14 @@ def _framed(boxes: Float32Array, ratio_pad: RatioPad, original: tuple[int, int],
     return boxes * scale + np.array([left / frame[1], top / frame[0], 0, 0], np.float32)
 
 
-def _tile(picture: UInt8Array, boxes: Sequence[_Box], text: str, example: str, note: str = "") -> UInt8Array:
+def _tile(
+    picture: UInt8Array, boxes: Sequence[_Box], text: str, example: str, note: str = "", font: str | None = None
+) -> UInt8Array:
     """A picture with its boxes, a text at its lower edge and a note at its upper one; a small one has thinner lines and
     smaller letters."""
     h, w = picture.shape[:2]
     side = min(h, w)
-    annotator = Annotator(picture, 1 if side < 200 else 2, min(max(round(side * 0.04), 8), 13), example)
+    annotator = Annotator(picture, 1 if side < 200 else 2, min(max(round(side * 0.04), 8), 13), font, example)
     annotator.draw.rectangle((0, 0, w - 1, h - 1), outline=(255, 255, 255), width=1)
     taken: list[tuple[float, ...]] = []
     corners = [(b[0] * w, b[1] * h, min(b[2] * w, w - 1), min(b[3] * h, h - 1)) for b, _, _, _ in boxes]
@@ -338,47 +332,70 @@ def _tile(picture: UInt8Array, boxes: Sequence[_Box], text: str, example: str, n
 # Charts
 
 
-def _matplotlib() -> Any:
-    """matplotlib, kept from writing its list of fonts into the home folder: it goes into a folder that ends with the
-    process, unless the user has chosen one."""
-    if "matplotlib" not in sys.modules and "MPLCONFIGDIR" not in os.environ:
-        folder = tempfile.mkdtemp(prefix="matplotlib-")
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        os.environ["MPLCONFIGDIR"] = folder
-        try:
-            import matplotlib.font_manager  # matplotlib is heavy
-        finally:
-            del os.environ["MPLCONFIGDIR"]  # a process that this one starts makes its own
-    import matplotlib.font_manager
+@contextlib.contextmanager
+def optional(picture: str | Path) -> Iterator[None]:
+    """For a picture that a run can do without: whatever prevents it is a warning of one line, and the run goes on.
 
-    return matplotlib
+    Ctrl-C and requests to stop pass.
+    """
+    try:
+        yield
+    except Exception as e:
+        told = str(e) if isinstance(e, UserError) else f"{picture}: {reason(e)}"
+        LOGGER.warning("WARNING: not drawn: %s", told)
 
 
-def _figure(size: tuple[float, float]) -> Figure:
-    _matplotlib()
+def _chart(pdf: bool = False) -> Callable[[Callable[P, tuple[Figure, Path]]], Callable[P, None]]:
+    """Decorator: write the figure that a function draws to the file it names, and with `pdf` as vectors too.
+
+    The function's arguments `names` (class names) and `font` choose fonts. The figure does not depend on the settings
+    of the user's matplotlib.
+    """
+
+    def decorate(draw: Callable[P, tuple[Figure, Path]]) -> Callable[P, None]:
+        signature = inspect.signature(draw)
+
+        @functools.wraps(draw)
+        def drawn(*args: P.args, **kwargs: P.kwargs) -> None:
+            given = signature.bind(*args, **kwargs).arguments
+            names = given.get("names") or ()
+            text = "".join(names.values() if isinstance(names, Mapping) else names)
+            matplotlib = load_matplotlib()
+            with quiet(), matplotlib.rc_context():
+                matplotlib.rcdefaults()
+                font: str | None = given.get("font")
+                matplotlib.rcParams["font.family"] = families(text, font)
+                matplotlib.rcParams["text.parse_math"] = False  # a $ in a name is a $, no formula
+                matplotlib.rcParams["pdf.fonttype"] = 42 if fit_for_type_42(text, font) else 3
+                figure, path = draw(*args, **kwargs)
+                for text in figure.findobj(matplotlib.text.Text):
+                    if hasattr(text, "set_fontfeatures"):  # matplotlib 3.11: a second font in the PDF, for "fi" alone
+                        text.set_fontfeatures(("-liga",))
+                _save(figure, path)
+                if pdf:
+                    _save(figure, path.with_suffix(".pdf"), metadata={"CreationDate": None})
+
+        return drawn
+
+    return decorate
+
+
+def _save(figure: Figure, path: Path, **options: Any) -> None:
+    file = io.BytesIO()
+    kind = path.suffix[1:].lower()
+    if kind == "png":
+        options["pil_kwargs"] = {"compress_level": 4}  # half the time for a few per cent of the size
+    figure.savefig(file, format=kind, dpi=DPI, **options)
+    write_image(path, file.getbuffer())
+
+
+def _figure(size: tuple[float, float], layout: Any = "constrained") -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # half a second to import: only when a chart is drawn
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=size, layout="constrained")
+    figure = Figure(figsize=size, layout=layout)
     FigureCanvasAgg(figure)
     return figure
-
-
-def _chart(draw: Callable[P, None]) -> Callable[P, None]:
-    """Decorator: draw with a font that has the letters of class names, where the system has one."""
-
-    @functools.wraps(draw)
-    def drawn(*args: P.args, **kwargs: P.kwargs) -> None:
-        matplotlib = _matplotlib()
-        known = set(matplotlib.font_manager.fontManager.get_font_names())
-        families = ["DejaVu Sans", *(f for f in NON_LATIN_FONTS if f in known)]
-        # A $ in a name is a $, no formula.
-        with matplotlib.rc_context({"font.family": families, "text.parse_math": False}), warnings.catch_warnings():
-            # A letter no font has is drawn as a box, and the picture shows it.
-            warnings.filterwarnings("ignore", message="Glyph .* missing")
-            draw(*args, **kwargs)
-
-    return drawn
 
 
 def _grid(axes: Axes) -> None:
@@ -386,46 +403,63 @@ def _grid(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
+def _square(width: float, height: float, room: tuple[float, float, float, float]) -> tuple[Figure, Axes]:
+    """A figure with one panel of so many inches and room left, below, right of and above it. It is much quicker than
+    to let matplotlib measure all texts again and again."""
+    left, bottom, right, top = room
+    wide, high = left + width + right, bottom + height + top
+    figure = _figure((wide, high), None)
+    return figure, figure.add_axes((left / wide, bottom / high, width / wide, height / high))
+
+
+def _inches(texts: Iterable[str], size: float) -> float:
+    """Width of the longest of some texts in letters of so many points; an upper bound."""
+    ems = (sum(1.15 if unicodedata.east_asian_width(c) in "WF" else 0.6 for c in text) for text in texts)
+    return max(ems, default=0.0) * size / 72
+
+
 def _tick(name: str) -> str:
     name = one_line(name)
     return name if len(name) <= 18 else f"{name[:17]}…"
 
 
-@_chart
-def plot_labels(boxes: Any, cls: Any, names: Mapping[int, str], save_dir: Path) -> None:
+@_chart()
+def plot_labels(
+    boxes: Any, cls: Any, names: Mapping[int, str], save_dir: Path, font: str | None = None
+) -> tuple[Figure, Path]:
     """labels.jpg: boxes per class, where they lie, how large they are.
 
     Args:
         boxes: (M, 4) xywh in 0..1; cls: (M,); names: class names; save_dir: where to.
     """
+    from matplotlib.collections import LineCollection  # as in _figure
+
     boxes, cls = np.asarray(boxes, np.float64).reshape(-1, 4), np.asarray(cls).reshape(-1).astype(int)
     figure = _figure((10, 10))
     axes = figure.subplots(2, 2)
     for axis in axes.ravel():
         axis.set_box_aspect(1)  # one size for all, so that they line up
     counts = np.bincount(cls, minlength=len(names))
-    bars = axes[0, 0].bar(range(len(counts)), counts, color=[np.array(colors(i)) / 255 for i in range(len(counts))])
-    axes[0, 0].set_ylabel("boxes")
+    axes[0, 0].set(ylabel="boxes", ylim=(0, max(counts.max(initial=0) * 1.08, 1)))
     axes[0, 0].set_title("boxes per class", fontsize=10)
-    if len(names) <= 30:
-        axes[0, 0].set_xticks(range(len(names)), [_tick(n) for n in names.values()], rotation=90)
-        axes[0, 0].bar_label(bars, fontsize=7)
-    else:
-        axes[0, 0].set_xlabel("class id")
-    axes[0, 1].set_title("boxes, centred", fontsize=10)
-    for i in np.random.default_rng(0).permutation(len(boxes))[:500]:
-        w, h = boxes[i, 2:]
-        x, y = [0.5 - w / 2, 0.5 + w / 2], [0.5 - h / 2, 0.5 + h / 2]
-        axes[0, 1].plot(
-            [x[0], x[1], x[1], x[0], x[0]],
-            [y[0], y[0], y[1], y[1], y[0]],
-            color=np.array(colors(cls[i])) / 255,
-            linewidth=0.5,
-        )
-    axes[0, 1].set(xlim=(0, 1), ylim=(1, 0))
+    if len(counts) <= 30:
+        bars = axes[0, 0].bar(range(len(counts)), counts, color=[_rgb(i) for i in range(len(counts))])
+        ticks = [_tick(names.get(i, str(i))) for i in range(len(counts))]
+        axes[0, 0].set_xticks(range(len(counts)), ticks, rotation=90, fontsize=10 if len(counts) <= 15 else 8)
+        axes[0, 0].bar_label(bars, fontsize=8, rotation=0 if len(counts) <= 10 else 90, padding=1)
+        axes[0, 0].set_xlim(-0.6, max(len(counts) - 0.4, 0.6))
+    else:  # a patch for each of a thousand classes takes seconds
+        axes[0, 0].stairs(counts, np.arange(len(counts) + 1) - 0.5, fill=True, color=_rgb(2))
+        axes[0, 0].set(xlabel="class id", xlim=(-0.5, len(counts) - 0.5))
+    some = np.random.default_rng(0).permutation(len(boxes))[:500]
+    half = boxes[some, 2:] / 2
+    corners = 0.5 + half[:, None] * np.array([(-1, -1), (1, -1), (1, 1), (-1, 1), (-1, -1)])
+    axes[0, 1].add_collection(LineCollection(list(corners), colors=[_rgb(cls[i]) for i in some], linewidths=0.5))
+    axes[0, 1].set(xlim=(0, 1), ylim=(1, 0), xlabel="width", ylabel="height")
+    axes[0, 1].set_title(f"{counted(len(some), 'box')}, centred, parts of the image", fontsize=10)
     for axis, columns, labels, title in (
-        (axes[1, 0], (0, 1), ("centre x", "centre y"), "where centres lie, parts of the picture"),
-        (axes[1, 1], (2, 3), ("width", "height"), "sizes, parts of the picture"),
+        (axes[1, 0], (0, 1), ("centre x", "centre y"), "where centres lie, parts of the image"),
+        (axes[1, 1], (2, 3), ("width", "height"), "sizes, parts of the image"),
     ):
         values = boxes[:, columns]
         # Where all boxes are small, the whole range would be an empty square.
@@ -435,17 +469,23 @@ def plot_labels(boxes: Any, cls: Any, names: Mapping[int, str], save_dir: Path) 
         axis.set(xlabel=labels[0], ylabel=labels[1], xlim=(0, ends[0]), ylim=(0, ends[1]))
         axis.set_title(title, fontsize=10)
     axes[1, 0].invert_yaxis()
-    figure.savefig(save_dir / "labels.jpg", dpi=150)
+    return figure, save_dir / "labels.jpg"
 
 
-@_chart
+def _rgb(i: int) -> tuple[float, ...]:
+    """The colour of a class as matplotlib takes it."""
+    return tuple(v / 255 for v in colors(i))
+
+
+@_chart()
 def plot_dataset(
     boxes: Mapping[str, Any],
     per_image: Mapping[str, Any],
     shapes: Mapping[str, Any],
     names: Mapping[int, str],
     save_path: str | Path = "check.png",
-) -> None:
+    font: str | None = None,
+) -> tuple[Figure, Path]:
     """What a data set is like: boxes per class, their sizes and shapes, boxes per image, image sizes; by split.
 
     Args:
@@ -506,12 +546,14 @@ def plot_dataset(
     axes[1, 1].set(xlabel="x", ylabel="y", title="where box centres lie", xlim=(0, 1), ylim=(1, 0), aspect="equal")
     axes[1, 2].set(xlabel="width", ylabel="height", title="image sizes, pixels")
     _name_sizes(axes[1, 2], np.concatenate([np.zeros((0, 2)), *shapes.values()]))
+    for counts_axis in (axes[0, 0].xaxis, axes[0, 1].yaxis, axes[0, 2].yaxis, axes[1, 0].xaxis, axes[1, 0].yaxis):
+        counts_axis.get_major_locator().set_params(integer=True)
     for axis in axes.ravel():
         if axis is not axes[1, 1]:
             _grid(axis)
     if boxes:
         axes[0, 0].legend(fontsize=9, loc="lower right")
-    figure.savefig(save_path, dpi=120)
+    return figure, Path(save_path)
 
 
 def _name_sizes(axis: Axes, shapes: Any) -> None:
@@ -531,23 +573,30 @@ def _name_sizes(axis: Axes, shapes: Any) -> None:
             )
 
 
-@_chart
-def plot_results(file: str | Path, save_dir: Path | None = None) -> None:
-    """results.png: every column of results.csv over the epochs.
+@_chart(pdf=True)
+def plot_results(file: str | Path, save_dir: Path | None = None, font: str | None = None) -> tuple[Figure, Path]:
+    """results.png and .pdf: every column of results.csv over the epochs.
 
     Args:
         file: results.csv; save_dir: where to, beside the file when None.
     """
     file = Path(file)
     with file.open(encoding="utf-8") as f:
-        rows = [{k.strip(): v.strip() for k, v in row.items()} for row in csv.DictReader(f)]
+        # A row that was cut short has columns without a value.
+        rows = [{k.strip(): (v or "").strip() for k, v in row.items() if k} for row in csv.DictReader(f)]
     order = ["train/box_loss", "train/cls_loss", "train/dfl_loss", "metrics/precision(B)", "metrics/recall(B)"]
     order += ["val/box_loss", "val/cls_loss", "val/dfl_loss", "metrics/mAP50(B)", "metrics/mAP50-95(B)"]
     shown = [c for c in order if rows and c in rows[0]]
     columns = 5 if len(shown) == len(order) else max(min(len(shown), 5), 1)
-    figure = _figure((3.0 * columns, 2.8 * max(math.ceil(len(shown) / columns), 1)))
-    axes = np.atleast_1d(figure.subplots(max(math.ceil(len(shown) / columns), 1), columns)).ravel()
-    for axis in axes[len(shown) :]:
+    lines = max(math.ceil(len(shown) / columns), 1)
+    wide, high = 3.0 * columns, 2.8 * lines + 0.2
+    figure = _figure((wide, high), None)
+    axes = np.atleast_1d(figure.subplots(lines, columns)).ravel()
+    # Inches: a panel is 2.35 wide and 2.25 high, and between two of them is room for numbers and a title.
+    figure.subplots_adjust(
+        0.6 / wide, 0.45 / high, 1 - 0.1 / wide, 1 - 0.3 / high, wspace=0.65 / 2.35, hspace=0.55 / 2.25
+    )
+    for axis in axes[max(len(shown), 1) :]:
         axis.set_visible(False)
     for axis, column in zip(axes, shown, strict=False):
         points = [(int(float(r["epoch"])), float(r[column])) for r in rows if r[column]]
@@ -564,44 +613,37 @@ def plot_results(file: str | Path, save_dir: Path | None = None) -> None:
                 label="smoothed",
             )
         axis.set_title(column, fontsize=10)
+        axis.tick_params(labelsize=8)
         axis.xaxis.get_major_locator().set_params(integer=True)
         _grid(axis)
+    for axis in axes[: len(shown)][-columns:]:
+        axis.set_xlabel("epoch")
     if len(shown) and len(rows) > 8:
         axes[0].legend(fontsize=8)
-    figure.savefig((save_dir or file.parent) / "results.png", dpi=150)
+    return figure, (save_dir or file.parent) / "results.png"
 
 
-@_chart
+@_chart(pdf=True)
 def plot_pr_curve(
-    px: Any, py: Any, ap: Any, save_path: str | Path = "PR_curve.png", names: Mapping[int, str] | None = None
-) -> None:
-    """Precision over recall.
+    px: Any,
+    py: Any,
+    ap: Any,
+    save_path: str | Path = "PR_curve.png",
+    names: Mapping[int, str] | None = None,
+    font: str | None = None,
+) -> tuple[Figure, Path]:
+    """Precision over recall, as .png and .pdf.
 
     Args:
         px: (1000,) recall; py: per class (1000,) precision; ap: (classes, 10); names: class names by row of `ap`.
     """
-    names = names or {}
-    figure = _figure((8, 6))
-    axes = figure.subplots()
-    py, ap = np.stack([np.asarray(p) for p in py], 1) if len(py) else np.zeros((len(px), 0)), np.asarray(ap)
-    legend = 0 < len(names) < 21
-    for i in range(py.shape[1]):
-        axes.plot(
-            px,
-            py[:, i],
-            linewidth=1,
-            color=np.array(colors(i)) / 255 if legend else "#b8c0cc",
-            label=f"{_tick(list(names.values())[i])} {ap[i, 0]:.3f}" if legend else None,
-        )
-    if py.shape[1]:
-        axes.plot(px, py.mean(1), linewidth=2.5, color="#1f2a44", label=f"all classes {ap[:, 0].mean():.3f} mAP@0.5")
-        axes.legend(loc="lower left", fontsize=8)
-    axes.set(xlabel="Recall", ylabel="Precision", xlim=(0, 1), ylim=(0, 1.02), title="Precision-Recall curve")
-    _grid(axes)
-    figure.savefig(save_path, dpi=150)
+    py, ap = np.asarray(py).reshape(-1, len(px)), np.asarray(ap)
+    labels = [f"{_tick(name)} {value:.3f}" for name, value in zip((names or {}).values(), ap[:, 0], strict=False)]
+    told = f"all classes {ap[:, 0].mean():.3f} mAP@0.5" if len(py) else ""
+    return _curves(px, py, labels, told, "Recall", "Precision", "Precision-Recall curve"), Path(save_path)
 
 
-@_chart
+@_chart(pdf=True)
 def plot_mc_curve(
     px: Any,
     py: Any,
@@ -609,43 +651,62 @@ def plot_mc_curve(
     names: Mapping[int, str] | None = None,
     xlabel: str = "Confidence",
     ylabel: str = "Metric",
-) -> None:
-    """A metric over confidence.
+    font: str | None = None,
+) -> tuple[Figure, Path]:
+    """A metric over confidence, as .png and .pdf.
 
     Args:
         px: (1000,) confidence; py: (classes, 1000); names: class names by row.
     """
-    names = names or {}
-    figure = _figure((8, 6))
-    axes = figure.subplots()
-    py = np.asarray(py)
-    legend = 0 < len(names) < 21
-    for i, y in enumerate(py):
-        axes.plot(
-            px,
-            y,
-            linewidth=1,
-            color=np.array(colors(i)) / 255 if legend else "#b8c0cc",
-            label=_tick(list(names.values())[i]) if legend else None,
-        )
+    py = np.asarray(py).reshape(-1, len(px))
+    labels = [_tick(name) for name in (names or {}).values()]
+    told = ""
     if len(py):
         mean = py.mean(0)
-        axes.plot(
-            px,
-            mean,
-            linewidth=2.5,
-            color="#1f2a44",
-            label=f"all classes {mean.max():.2f} at {np.asarray(px)[mean.argmax()]:.3f}",
+        told = f"all classes {mean.max():.2f} at {np.asarray(px)[mean.argmax()]:.3f}"
+    return _curves(px, py, labels, told, xlabel, ylabel, f"{ylabel}-{xlabel} curve"), Path(save_path)
+
+
+def _curves(
+    px: Any, py: Float64Array, labels: Sequence[str], told: str, xlabel: str, ylabel: str, title: str
+) -> Figure:
+    """A curve per class and their mean; the legend lies beside them and covers none. Many classes are grey, unnamed
+    and, where a PDF would have a million points, pixels there too."""
+    from matplotlib.collections import LineCollection  # as in _figure
+
+    named = len(py) <= len(PALETTE) and len(labels) == len(py)
+    size = 9 if len(py) <= 12 else 8
+    side = _inches([*labels, told], size) + 0.7 if named and len(py) else 0.15
+    figure, axes = _square(6.6, 5.0, (0.7, 0.6 if named else 0.9, side, 0.4))
+    drawn: list[Any] = []
+    if named:
+        drawn = [axes.plot(px, y, linewidth=1.2, color=_rgb(i))[0] for i, y in enumerate(py)]
+    else:
+        lines = np.stack([np.broadcast_to(px, py.shape), py], 2)
+        drawn = [LineCollection(list(lines), linewidths=0.8, colors="#b8c0cc", rasterized=len(py) > 100)]
+        labels = [f"each of {len(py)} classes"]
+        axes.add_collection(drawn[0])
+    if len(py):
+        drawn += axes.plot(px, py.mean(0), linewidth=2.5, color="#1f2a44")
+        place: dict[str, Any] = (
+            {"loc": "upper left", "bbox_to_anchor": (1.015, 1.01)}
+            if named
+            else {"loc": "upper center", "bbox_to_anchor": (0.5, -0.11), "ncols": 2}
         )
-        axes.legend(loc="lower left", fontsize=8)
-    axes.set(xlabel=xlabel, ylabel=ylabel, xlim=(0, 1), ylim=(0, 1.02), title=f"{ylabel}-Confidence curve")
+        texts = [*labels, told]
+        legend = axes.legend(drawn, ["…"] * len(drawn), fontsize=size, frameon=False, borderaxespad=0, **place)
+        for text, label in zip(legend.get_texts(), texts, strict=True):
+            text.set_text(label)  # matplotlib leaves out what is labelled "_…"
+    axes.set(xlabel=xlabel, ylabel=ylabel, xlim=(0, 1), ylim=(0, 1.02), title=title)
     _grid(axes)
-    figure.savefig(save_path, dpi=150)
+    return figure
 
 
-@_chart
-def plot_confusion_matrix(matrix: Any, names: Sequence[str], normalize: bool, save_path: str | Path) -> None:
-    """A confusion matrix, predictions down and labels across, background last.
+@_chart(pdf=True)
+def plot_confusion_matrix(
+    matrix: Any, names: Sequence[str], normalize: bool, save_path: str | Path, font: str | None = None
+) -> tuple[Figure, Path]:
+    """A confusion matrix, predictions down and labels across, background last, as .png and .pdf.
 
     Args:
         matrix: (nc + 1, nc + 1); names: nc class names; normalize: parts of each column instead of counts.
@@ -653,31 +714,37 @@ def plot_confusion_matrix(matrix: Any, names: Sequence[str], normalize: bool, sa
     values = np.asarray(matrix, np.float64)
     if normalize:
         values = values / np.maximum(values.sum(0, keepdims=True), 1e-9)
-    count = len(names)
-    side = min(max(6.0, 0.45 * (count + 1) + 3), 16)
-    figure = _figure((side + 1, side))
-    axes = figure.subplots()
+    count = len(values) - 1
+    side = min(max(4.5, 0.42 * (count + 1)), 14)
+    size = 10 if count < 12 else 9 if count < 30 else 7 if count < 60 else 6
+    labels = [*map(_tick, names), "background"] if count < 100 else []
+    margin = _inches(labels, size) + 0.35 if labels else 0.75
+    figure, axes = _square(side, side, (margin, margin, 1.0, 0.4))
     top = values.max() if values.size and values.max() > 0 else 1.0
-    drawn = axes.imshow(np.where(values < 0.005, np.nan, values), cmap="Blues", vmin=0, vmax=top)
+    shown = np.ma.masked_less(values, 0.005)
+    drawn: Any
+    if labels:
+        edges = np.arange(count + 2) - 0.5
+        drawn = axes.pcolormesh(edges, edges, shown, cmap="Blues", vmin=0, vmax=top)
+        axes.set(xlim=edges[[0, -1]], ylim=edges[[-1, 0]], xticks=[], yticks=[])
+        near = 0.06 * (count + 1) / side  # inches in cells
+        style: dict[str, Any] = {"fontsize": size, "clip_on": False}
+        for i, label in enumerate(labels):
+            axes.text(-0.5 - near, i, label, ha="right", va="center", **style)
+            axes.text(i, count + 0.5 + near, label, ha="center", va="top", rotation=90, **style)
+    else:
+        drawn = axes.imshow(shown, cmap="Blues", vmin=0, vmax=top, interpolation="nearest")
     if count < 30:
-        for i in range(values.shape[0]):
-            for j in range(values.shape[1]):
-                if values[i, j] >= 0.005:
-                    text = f"{values[i, j]:.2f}" if normalize else f"{int(values[i, j])}"
-                    axes.text(
-                        j,
-                        i,
-                        text,
-                        ha="center",
-                        va="center",
-                        fontsize=8,
-                        color="white" if values[i, j] > 0.55 * top else "#1f2a44",
-                    )
-    if count < 100:
-        ticks = [*(_tick(n) for n in names), "background"]
-        size = 9 if count < 30 else 5
-        axes.set_xticks(range(len(ticks)), ticks, rotation=90, fontsize=size)
-        axes.set_yticks(range(len(ticks)), ticks, fontsize=size)
-    axes.set(xlabel="True", ylabel="Predicted", title="Confusion matrix" + (", per true class" if normalize else ""))
-    figure.colorbar(drawn, fraction=0.046, pad=0.03)
-    figure.savefig(save_path, dpi=150)
+        for edge in edges[1:-1]:
+            axes.axhline(edge, color="#e3e7ee", linewidth=0.5)
+            axes.axvline(edge, color="#e3e7ee", linewidth=0.5)
+        for i, j in zip(*np.nonzero(values >= 0.005), strict=True):
+            text = f"{values[i, j]:.2f}" if normalize else f"{int(values[i, j])}"
+            hue = "white" if values[i, j] > 0.55 * top else "#1f2a44"
+            axes.text(j, i, text, ha="center", va="center", fontsize=10 if count < 8 else 7, color=hue)
+    axes.set_title("Confusion matrix" + (", per true class" if normalize else ""))
+    axes.set_xlabel("True", labelpad=72 * (margin - 0.25) if labels else 4)
+    axes.set_ylabel("Predicted", labelpad=72 * (margin - 0.25) if labels else 4)
+    wide, high = figure.get_size_inches()
+    figure.colorbar(drawn, cax=figure.add_axes((1 - 0.85 / wide, margin / high, 0.2 / wide, side / high)))
+    return figure, Path(save_path)

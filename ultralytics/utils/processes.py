@@ -1,27 +1,117 @@
-"""Processes that must not outlive the one they work for."""
+"""Processes: what ends with what, what one still may open, and what another one is doing."""
 
 from __future__ import annotations
 
+import contextlib
+import multiprocessing
 import os
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from ultralytics.utils.errors import ConfigError
+
+resource: Any
+try:
+    import resource
+except ImportError:  # Windows, which has no such limits
+    resource = None
+
+WORKER = "ultralytics loader worker"  # how the names of our worker processes begin
+UNGUARDED = 79  # exit code of a worker that was about to train again, because the user's script has no main guard
+GUARD = 'put what starts it under `if __name__ == "__main__":`'
+ENOUGH_HANDLES = 4096  # a soft limit on open files below this is raised, as far as the system allows
+UNLIMITED = 2**31
 
 
-def leave_with(parent: int, pause: float, last: Callable[[], object] = int) -> None:
+def leave_with(parent: int, pause: float, last: Callable[[], object] = int, served: bool = False) -> None:
     """Watch from a thread, and end this process, with code 1, once the process `parent` is no longer its parent: a
     process that is killed can tell nobody. Where the system gives orphans no other parent (Windows), it never does.
 
     Args:
         parent: a process id; pause: seconds between two looks; last: is called before the end.
+        served: a fork server started this process for `parent`, so the system names the server as the parent; then
+            multiprocessing's own pipe to `parent` is watched.
     """
 
     def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(pause)
+        run = multiprocessing.parent_process() if served else None
+        if run is not None:
+            run.join()
+        else:
+            while os.getppid() == parent:
+                time.sleep(pause)
         try:
             last()
         finally:
             os._exit(1)
 
     threading.Thread(target=watch, daemon=True, name="leave with the parent").start()
+
+
+def leave_unguarded() -> None:
+    """Call this where work begins that starts worker processes. By `spawn` and `forkserver` a worker imports the
+    user's script first; without a main guard the script would do its work once more in there. Such a worker of ours
+    ends here without a word, and the run tells why.
+
+    Raises:
+        ConfigError: another program's worker is importing a script without a main guard.
+    """
+    process = multiprocessing.current_process()
+    if not getattr(process, "_inheriting", False):  # set while a process imports the main module of its parent
+        return
+    if process.name.startswith(WORKER):
+        os._exit(UNGUARDED)
+    raise ConfigError("a worker process started this by importing the main script", mend=GUARD)
+
+
+@contextlib.contextmanager
+def importable_main() -> Iterator[None]:
+    """Start processes by `spawn` or `forkserver` within this: a main module that came from no file (`python - < file`)
+    is not looked for by them."""
+    main = sys.modules.get("__main__")
+    file = getattr(main, "__file__", None)
+    if main is None or file is None or getattr(main, "__spec__", None) is not None or Path(file).exists():
+        yield
+        return
+    del main.__file__
+    try:
+        yield
+    finally:
+        main.__file__ = file
+
+
+def spare_handles() -> int:
+    """How many more files, pipes and sockets this process may open. A low soft limit is raised first."""
+    if resource is None:
+        return UNLIMITED
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < ENOUGH_HANDLES:
+        more = ENOUGH_HANDLES if hard == resource.RLIM_INFINITY else min(hard, ENOUGH_HANDLES)
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (max(more, soft), hard))
+            soft = max(more, soft)
+    if soft == resource.RLIM_INFINITY:
+        return UNLIMITED
+    try:
+        used = len(os.listdir("/dev/fd")) - 1  # one is that of the folder itself
+    except OSError:
+        used = 0
+    return max(int(soft) - used, 0)
+
+
+STOPPED = "stopped; kill -CONT {pid} lets it go on"
+_STATES = {"T": STOPPED, "t": STOPPED, "D": "waits for a disk or a network", "Z": "has ended", "R": "runs"}
+
+
+def doing(pid: int) -> str:
+    """What a process of this machine is doing: "stopped; kill -CONT 7 lets it go on", "runs", "sleeps"; "" where the
+    system does not tell (no /proc) or there is no such process."""
+    try:
+        state = Path("/proc", str(pid), "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return _STATES.get(state[0], "sleeps").format(pid=pid) if state else ""

@@ -34,10 +34,11 @@ def one_line(text: str, longest: int = 4000) -> str:
 
 
 def counted(n: int, noun: str) -> str:
-    """A number and what it counts: "1 image", "2 images", "2 boxes"."""
+    """A number and what it counts: "1 image", "2 images", "2 boxes", "2 epochs"."""
     if n == 1:
         return f"1 {noun}"
-    return f"{n} {noun}{'es' if noun.endswith(('s', 'x')) else 's'}"
+    hissing = noun.endswith(("s", "x", "ch")) and not noun.endswith("epoch")
+    return f"{n} {noun}{'es' if hissing else 's'}"
 
 
 def likely_slips(counts: Mapping[str, int]) -> list[tuple[str, str]]:

@@ -47,6 +47,26 @@ class Document:
     root: yaml.Node | None
     text: str
 
+    def written(self, key: str) -> Any:
+        """The value of a key of the outermost mapping, every scalar in it as the text it is written with: YAML would
+        make False of `off`, 8 of `010` and 90 of `1:30`. None without the key.
+        """
+        value = None
+        for name, node in self.root.value if isinstance(self.root, yaml.MappingNode) else ():
+            if isinstance(name, yaml.ScalarNode) and name.value == key:
+                value = as_written(node)  # of keys that are merged (<<) too, the last one counts
+        return value
+
+
+def as_written(node: yaml.Node) -> Any:
+    """A value with every scalar in it as the text it is written with; None where nothing is written."""
+    if isinstance(node, yaml.MappingNode):
+        return {k.value: as_written(v) for k, v in node.value}
+    if isinstance(node, yaml.SequenceNode):
+        return [as_written(v) for v in node.value]
+    assert isinstance(node, yaml.ScalarNode)
+    return node.value if node.value or node.style else None
+
 
 def read_yaml(path: Path, error: type[UserError]) -> Document:
     """Read a YAML file.

@@ -1,6 +1,8 @@
 import json
 import shutil
+import tempfile
 import tracemalloc
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -103,7 +105,7 @@ def test_the_split_of_a_file():
     ("entry", "words"),
     [
         (box(1, 1, category=9), "annotation 1 (a.jpg): there is no category 9"),
-        (box(1, 1, category="3"), "there is no category 3"),
+        (box(1, 1, category="3.5"), "there is no category 3.5"),
         (box(1, 9), "annotation 1: there is no image 9"),
         (box(1, 1, bbox=(float("nan"), 1, 2, 3)), "bbox is not four numbers"),
         (box(1, 1, bbox=(1, 1, float("inf"), 3)), "bbox is not four numbers"),
@@ -141,7 +143,7 @@ def test_an_annotation_that_cannot_be_used_is_named_and_dropped(tmp_path, told, 
         (image(2, None), "image 2 has no file_name"),
         (image(2, "bad.jpg"), "bad.jpg: cannot be decoded"),
         (image(1, "b.jpg"), "image id 1 is used twice; b.jpg is left out"),
-        (image("2", "b.jpg"), "images[1] has no id"),
+        (image([2], "b.jpg"), "images[1] has no id"),
         (7, "images[1] is no mapping"),
     ],
 )
@@ -199,7 +201,10 @@ def test_other_oddities_are_handled_and_told(tmp_path, told):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "not valid JSON"),
+        ("", "it is empty"),
+        ("{}\n{}\n", "it holds JSON Lines"),
+        ('{"images": [', "not valid JSON: it is cut off"),
+        ('{"images": null, "annotations": [], "categories": []}', "no list of images"),
         ("{\n\n'", r"train\.json:3: not valid JSON"),
         ("[]", "no instances file"),
         ('{"images": [], "annotations": []}', "no list of categories"),
@@ -312,3 +317,135 @@ def test_a_large_file_takes_a_few_times_its_size(tmp_path):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 4 * size
+
+
+@pytest.mark.parametrize(
+    "ids", [("1", 1), (1, "1"), ("1", "1"), (1.0, 1), (1, 1.0), (" 1 ", 1), ("x-1", "x-1"), ("1.0", "1.0")]
+)
+def test_ids_that_are_text_match(tmp_path, ids):
+    """As of images, so of categories: numbers, also as text or with a point, and text."""
+    here, there = ids
+    categories = [{"id": 5, "name": "dog"}, {"id": here, "name": "cat"}]
+    marks = [box(1, there, there), box("2", there, "5"), box(3, there, "dog")]
+    source = write(tmp_path / "s", [image(here, "a.jpg")], marks, categories=categories)
+    made = prepare_coco(source, tmp_path / "out")
+    names = load_dataset(made).names
+    rows = (made.parent / "labels" / "train" / "a.txt").read_text().split("\n")[:-1]
+    assert [names[int(r.split()[0])] for r in rows] == ["cat", "dog", "dog"]
+    assert not (made.parent / "problems.txt").exists()
+
+
+def test_categories_are_in_the_order_of_their_numbers(tmp_path):
+    categories = [{"id": i, "name": f"n{i}"} for i in ("10", 9, "b", "a", 2.0)]
+    source = write(tmp_path / "s", [image(1, "a.jpg")], [box(1, 1, "10")], categories=categories)
+    assert list(load_dataset(prepare_coco(source, tmp_path / "out")).names.values()) == [
+        "n2.0",
+        "n9",
+        "n10",
+        "na",
+        "nb",
+    ]
+
+
+@pytest.mark.parametrize("crowd", [1, True, "1", 1.0])
+def test_all_that_is_crowd_is_no_data_set(tmp_path, crowd):
+    source = write(tmp_path / "s", [image(1, "a.jpg")], [box(i, 1, iscrowd=crowd) for i in range(3)])
+    with pytest.raises(DatasetError, match=r"no object is left to train on: 3 marked as crowd, .* need iscrowd 0"):
+        prepare_coco(source, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_outline_gives_its_box_where_there_is_none(tmp_path):
+    marks = [
+        {"id": 1, "image_id": 1, "category_id": 3, "segmentation": [[10, 5, 30, 5, 30, 15], [12, 6, 13, 6, 13, 7]]},
+        {"id": 2, "image_id": 1, "category_id": 3, "bbox": [], "segmentation": [[10, 5, 30, 15, 10, 15]]},
+        {"id": 3, "image_id": 1, "category_id": 3, "segmentation": {"counts": "x", "size": [50, 100]}},
+        {"id": 4, "image_id": 1, "category_id": 3, "segmentation": [[10, 5, 30]]},
+        {"id": 5, "image_id": 1, "category_id": 3, "segmentation": [["a", 5, 30, 6, 7, 8]]},
+    ]
+    made = prepare_coco(write(tmp_path / "s", [image(1, "a.jpg")], marks), tmp_path / "out")
+    assert (made.parent / "labels" / "train" / "a.txt").read_text() == "0 0.2 0.2 0.2 0.2\n" * 2
+    assert (made.parent / "problems.txt").read_text().count("bbox is not four numbers") == 3
+
+
+def test_numbers_that_no_program_holds(tmp_path, told):
+    data = json.loads(write(tmp_path / "s", [image(1, "a.jpg")], [box(1, 1)]).read_text())
+    data["annotations"] += [
+        box(2, 1, bbox=[1, 1, "DIGITS", 5]),
+        box("DIGITS", 1),
+        box(4, "DIGITS"),
+        box(5, 1, "DIGITS"),
+    ]
+    data["images"][0] |= {"width": "DIGITS", "height": "-DIGITS"}
+    text = json.dumps(data).replace('"DIGITS"', "9" * 5000).replace('"-DIGITS"', "-" + "9" * 5000)
+    (tmp_path / "s" / "train.json").write_text(text)
+    made = prepare_coco(tmp_path / "s" / "train.json", tmp_path / "out")
+    assert (made.parent / "labels" / "train" / "a.txt").read_text() == "0 0.2 0.2 0.2 0.2\n" * 2
+    for words in ("bbox is not four numbers", "there is no image inf", "there is no category inf"):
+        assert words in told.text
+
+
+def test_draws_and_relative_paths(tmp_path, monkeypatch):
+    images = [image(i, f"{i}.jpg") for i in range(10)]
+    write(tmp_path / "s", images, [box(i, i) for i in range(10)])
+    monkeypatch.chdir(tmp_path)
+    made = prepare_coco("s/../s/instances_train.json", "out/", "s/images/", val=0.2, test=0.1)
+    counts = {s: len(scan(load_dataset(made).split(s), 2)) for s in ("train", "val", "test")}
+    assert counts == {"train": 7, "val": 2, "test": 1}
+    again = prepare_coco(tmp_path / "s" / "instances_train.json", "out", tmp_path / "s" / "images", val=0.2, test=0.1)
+    assert again == made
+    with pytest.raises(UserError, match=r"it was made with test=0\.1, not test=None"):
+        prepare_coco("s/instances_train.json", "out", "s/images", val=0.2)
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3)
+    | st.sampled_from([1, 3, "1", "3", 10**400, -1, [10, 5, 20, 10], "a.jpg", "train", [[1, 2, 3, 4, 5, 6]]]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["id", "name", "x", "bbox"]), inner),
+    max_leaves=6,
+)  # fmt: skip
+_PLACES = [(), ("images",), ("annotations",), ("categories",)]
+_PLACES += [("images", 0, k) for k in ("id", "file_name", "width", "height")] + [("images", 0)]
+_PLACES += [("annotations", 0, k) for k in ("id", "image_id", "category_id", "bbox", "iscrowd", "segmentation")]
+_PLACES += [("annotations", 0), ("categories", 0), ("categories", 0, "id"), ("categories", 0, "name")]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(_PLACES), _JSON), min_size=1, max_size=3))
+def test_whatever_is_in_a_json_no_traceback(changes):
+    data = {
+        "images": [image(1, "a.jpg")],
+        "annotations": [box(1, 1), box(2, 1)],
+        "categories": [dict(c) for c in CATEGORIES],
+    }
+    for place, value in changes:
+        place, at = list(place), data
+        try:
+            while len(place) > 1:
+                at = at[place.pop(0)]
+            if place:
+                at[place[0]] = value
+            else:
+                data = value
+        except (TypeError, KeyError, IndexError):  # an earlier change took that place away
+            continue
+    with tempfile.TemporaryDirectory() as folder:
+        picture(Path(folder) / "s" / "a.jpg")
+        (Path(folder) / "s" / "train.json").write_text(json.dumps(data))
+        with suppress(UserError):
+            made = prepare_coco(Path(folder) / "s" / "train.json", Path(folder) / "out")
+            spec = load_dataset(made)
+            assert len(scan(spec.split("train"), spec.nc).cls)  # ready is said of what can be trained on
+
+
+def test_images_anywhere_below_the_source_and_other_json_beside(tmp_path):
+    source = write(
+        tmp_path / "s" / "annotations", [image(1, "a.jpg")], [box(1, 1)], "instances_default.json", draw=False
+    )
+    picture(tmp_path / "s" / "pics" / "default" / "a.jpg")
+    for name in ("notes.json", "more.json"):
+        (source.parent / name).write_text('{"categories": []}')
+    source.rename(source.with_name("result.json"))
+    for place, images in ((tmp_path / "s", "copy"), (source.with_name("result.json"), tmp_path / "s" / "pics")):
+        made = prepare_coco(place, tmp_path / f"out-{place.name}", images)
+        assert (made.parent / "images" / "train" / "a.jpg").is_file()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ultralytics.cfg.dataset import load_dataset
@@ -55,6 +55,11 @@ def inside(draw):
     return " ".join(values)
 
 
+def in_ten_digits(box):
+    """As it is written; rows that are equal then are one."""
+    return " ".join(f"{float(v):.10g}" for v in box.split())
+
+
 @settings(max_examples=20)
 @given(
     st.lists(
@@ -67,11 +72,12 @@ def inside(draw):
     )
 )  # fmt: skip
 def test_the_way_there_and_back_keeps_every_bit(images):
+    assume(any(rows for _, _, rows, _ in images))
     with tempfile.TemporaryDirectory() as folder:
         top = Path(folder)
         described = {
             f"{i}.bmp": (
-                h, w, "".join(f"{c} {b}\n" for c, b in dict.fromkeys(rows)),
+                h, w, "".join(f"{c} {b}\n" for c, b in {(c, in_ten_digits(b)): (c, b) for c, b in rows}.values()),
                 "".join(f"{c} {b}{crowd}\n" for c, b, crowd in ignored) or None,
             )
             for i, (h, w, rows, ignored) in enumerate(images)

@@ -14,10 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from tests.data.prepare.helpers import BOX, XML, read, tree
 from ultralytics.cfg.dataset import load_dataset
 from ultralytics.data.labels import scan
 from ultralytics.data.prepare import prepare_bccd, prepare_voc, write
-from ultralytics.data.prepare.voc import _decide, _Object, _Read, parse_xml
+from ultralytics.data.prepare.documents import parse_xml
+from ultralytics.data.prepare.voc import _decide, _Object, _Read
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError, UserError
 from ultralytics.utils.images import imread, imwrite
 
@@ -303,7 +305,7 @@ def xyxy(row):
     ("objects", "keys", "wanted", "words"),
     [
         ([("a", 1, 1, 9, 9, "")], {}, [0, 0, 9, 9], "corners count from 1"),
-        ([("a", 0, 5, 9, 9, "")], {}, [0, 5, 9, 9], "corners count from 0: 1 boxes have a corner there, such as"),
+        ([("a", 0, 5, 9, 9, "")], {}, [0, 5, 9, 9], "corners count from 0: 1 box with a corner there, such as"),
         ([("a", 0, 5, 9, 9, "")], {"one_based": True}, [0, 4, 9, 9], "1 box reached beyond its picture"),
         ([("a", 3, 5, 9, 9, "")], {"one_based": False}, [3, 5, 9, 9], ""),
         ([("a", 3.25, "5.5e0", 9.75, " 9 ", "")], {}, [2.25, 4.5, 9.75, 9], ""),
@@ -497,7 +499,7 @@ def test_without_lists_all_images_are_used(tmp_path, told, keys):
     counts = {s: len(scan(spec.split(s), 1)) for s in ("train", "val")}
     if keys:
         assert counts == {"train": 9, "val": 3}
-        assert "3 drawn as val (seed 1)" in told.text
+        assert "drawn of 12 images: 3 as val (seed 1)" in told.text
         shutil.copytree(source, tmp_path / "elsewhere")
         prepare_voc(tmp_path / "elsewhere", tmp_path / "again", **keys)
         prepare_voc(source, tmp_path / "other", val=0.25, seed=2)
@@ -505,7 +507,7 @@ def test_without_lists_all_images_are_used(tmp_path, told, keys):
         assert drawn[0] == drawn[1] != drawn[2]
     else:
         assert counts == {"train": 12, "val": 12}
-        assert "all images are both train and val" in told.text
+        assert "the same images are both train and val" in told.text
         assert not (tmp_path / "out" / "images" / "val").exists()
 
 
@@ -515,7 +517,7 @@ def test_an_image_in_two_splits_is_told_and_kept_in_both(tmp_path, told):
     for i, either in enumerate((source, packed)):
         spec = load_dataset(prepare_voc(either, tmp_path / f"{i}"))
         assert [len(scan(spec.split(s), 1)) for s in spec.splits] == [2, 1]
-    assert "1 images are in more than one split, such as b" in told.text
+    assert "in more than one split: 1 image, such as b" in told.text
 
 
 def test_trainval_alone_is_told(tmp_path, told):
@@ -524,7 +526,7 @@ def test_trainval_alone_is_told(tmp_path, told):
     )
     spec = load_dataset(prepare_voc(source, tmp_path / "out"))
     assert {s: len(scan(spec.split(s), 1)) for s in spec.splits} == {"train": 2, "val": 2, "test": 1}
-    assert "trainval.txt are both train and val" in told.text
+    assert "the same images are both train and val" in told.text
 
 
 def test_an_archive_is_unpacked_and_the_second_time_nothing_is_done(tmp_path, told):
@@ -590,7 +592,7 @@ def test_a_stray_corner_moves_no_other_box(tmp_path, told):
     objects = [("a", 1, 1, 9, 9, ""), ("a", 1, 5, 9, 9, ""), ("a", 0, 5, 9, 9, "")]
     rows, _ = single(tmp_path, annotation(objects))
     assert [xyxy(r) for r in rows] == [[0, 0, 9, 9], [0, 4, 9, 9], [0, 4, 9, 9]]
-    assert "corners count from 1, where 2 boxes begin; 1 begin at 0, such as" in told.text
+    assert "corners count from 1, as of 2 boxes; 1 begin at 0, such as" in told.text
     assert "object 3, and are cut by a pixel (one_based=False" in told.text
 
 
@@ -621,8 +623,86 @@ def test_annotations_beside_the_images_of_each_split(tmp_path, told):
         found = {s: [Path(f).name for f in scan(spec.split(s), 4).im_files] for s in spec.splits}
         assert found == {"train": ["B2.jpg", "a.jpg"], "val": ["a.jpg"], "test": ["c.jpg"]}
         assert (made.parent / "images" / "train" / "a.jpg").is_file()
-    assert "bare.xml: there is no such annotation" in told.text
+    assert "bare.jpg: it has no annotation" in told.text
     shutil.rmtree(top / "valid")
     with pytest.raises(DatasetError, match="the val split is missing"):
         prepare_voc(top, tmp_path / "o")
     assert prepare_voc(top, tmp_path / "o", val=0.5).is_file()
+
+
+@pytest.mark.parametrize(
+    ("files", "splits"),
+    [
+        (["a.jpg", "a.xml", "b.PNG", "b.xml"], {"train": ["a.jpg", "b.PNG"]}),
+        (["images/a.jpg", "annots/a.xml"], {"train": ["a.jpg"]}),
+        (["images/a.jpg", "xmls/a.xml", "masks/a.txt"], {"train": ["a.jpg"]}),
+        (["my set/pics/a.jpg", "my set/labels xml/a.xml"], {"train": ["a.jpg"]}),
+        (["images/train/a.jpg", "images/train/a.xml", "images/val/a.jpg", "images/val/a.xml"],
+         {"train": ["a.jpg"], "val": ["a.jpg"]}),
+        (["images/train/a.jpg", "annots/train/a.xml", "images/val/b.jpg", "annots/val/b.xml"],
+         {"train": ["a.jpg"], "val": ["b.jpg"]}),
+        (["pics/a.jpg", "train/a.xml", "pics/b.jpg", "valid/b.xml"], {"train": ["a.jpg"], "val": ["b.jpg"]}),
+        (["train/JPEGImages/a.jpg", "train/Annotations/a.xml", "val/JPEGImages/b.jpg", "val/Annotations/b.xml"],
+         {"train": ["a.jpg"], "val": ["b.jpg"]}),
+        (["Annotations/train/a.xml", "JPEGImages/train/a.jpg", "Annotations/val/a.xml", "JPEGImages/val/a.jpg",
+          "SegmentationClass/train/a.png"], {"train": ["a.jpg"], "val": ["a.jpg"]}),
+    ],
+)  # fmt: skip
+def test_folders_of_any_names(tmp_path, files, splits):
+    named = {f: XML.format("cell") if f.endswith(".xml") else "" if f.endswith(".txt") else None for f in files}
+    source = tree(tmp_path / "s", named)
+    found = read(prepare_voc(source, tmp_path / "out"))
+    found.pop("val" if "val" not in splits else "", None)
+    assert {s: list(listed) for s, listed in found.items()} == splits
+    assert all(rows == [("cell", *BOX)] for listed in found.values() for rows in listed.values())
+    packed = shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path, "s")
+    again = read(prepare_voc(packed, tmp_path / "again"))
+    assert {s: again[s] for s in splits} == found
+
+
+def test_what_is_in_folders_of_any_names_and_is_not_used_is_told(tmp_path, told):
+    files = {"xmls/a.xml": XML.format("cell"), "imgs/a.jpg": None, "imgs/bare.jpg": None,
+             "xmls/gone.xml": XML.format("x"),
+             "other/a.xml": XML.format("cell"), "thumbs/b.jpg": None,
+             "xmls/0001.xml": XML.format("cell").replace("<object>", "<filename>C:\\s\\shot.jpg</filename><object>"),
+             "imgs/shot.jpg": None}  # fmt: skip
+    made = prepare_voc(tree(tmp_path / "s", files), tmp_path / "out")
+    assert sorted(read(made)["train"]) == ["0001.jpg", "a.jpg"]
+    for words in ("bare.jpg: it has no annotation", "gone.xml: there is no image of its name", "is of the same image",
+                  "1 image in folders without an annotated image"):  # fmt: skip
+        assert words in told.text
+
+
+def test_several_folders_with_lists_are_not_read_as_one(tmp_path):
+    for name in ("one", "two"):
+        voc(tmp_path / "s" / name, {"a": [("dog", 1, 1, 9, 9, 0)]}, {"trainval": ["a"]})
+    with pytest.raises(DatasetError, match="it holds several VOC folders: one, two"):
+        prepare_voc(tmp_path / "s", tmp_path / "out")
+
+
+def test_playing_cards(shared, tmp_path):
+    """XML beside images in images/train and images/test, of which val is drawn."""
+    source = shared / "data" / "cards" / "images"
+    if not source.is_dir():
+        pytest.skip("there is no ../shared/data/cards")
+    made = prepare_voc(source.parent, tmp_path / "out", images="link", val=0.2)
+    found = read(made)
+    assert {s: len(listed) for s, listed in found.items()} == {"train": 237, "val": 59, "test": 67}
+    assert not (made.parent / "problems.txt").exists()
+    written = {(s == "test", name): rows for s, listed in found.items() for name, rows in listed.items()}
+    total = 0
+    for file in source.glob("*/*.xml"):
+        tree_ = parse_xml(file)
+        name = tree_.findtext("filename")
+        rows = written[file.parent.name == "test", name]
+        w, h = (float(tree_.findtext(f"size/{k}")) for k in ("width", "height"))
+        for item, (cls, x, y, bw, bh) in zip(tree_.findall("object"), rows, strict=True):
+            assert item.findtext("name") == cls
+            x1, y1, x2, y2 = (float(item.findtext(f"bndbox/{k}")) for k in ("xmin", "ymin", "xmax", "ymax"))
+            np.testing.assert_allclose(
+                [x * w, y * h, bw * w, bh * h],
+                [(x1 + x2 - 1) / 2, (y1 + y2 - 1) / 2, x2 - x1 + 1, y2 - y1 + 1],
+                atol=1e-5,
+            )
+            total += 1
+    assert total == 670

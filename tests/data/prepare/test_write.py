@@ -5,12 +5,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.data.prepare.helpers import read, tree
+from tests.data.prepare.test_recognise import READERS, YOURS
 from tests.data.prepare.test_voc import annotation
 from ultralytics.cfg.dataset import load_dataset
 from ultralytics.data.labels import label_file, scan
 from ultralytics.data.prepare import prepare_coco, prepare_visdrone, prepare_voc, prepare_yolo
-from ultralytics.data.prepare.write import Annotated, Converted, from_corners, from_pixels, write_dataset
-from ultralytics.utils.errors import DatasetError
+from ultralytics.data.prepare.write import (
+    Annotated,
+    Converted,
+    Draw,
+    divide,
+    existing,
+    from_corners,
+    from_pixels,
+    write_dataset,
+)
+from ultralytics.utils.errors import DatasetError, MissingFileError, UserError
 from ultralytics.utils.images import imwrite
 
 
@@ -118,3 +129,83 @@ def test_what_training_would_leave_out_is_left_out_and_named(tmp_path, told, kin
     for name, what in problems.items():
         assert f"{name}: {what}" in text
     assert json.loads((made.parent / "manifest.json").read_text())["left_out"] == 4
+
+
+def test_names_that_could_not_be_read_back_are_escaped(tmp_path):
+    listed = images(tmp_path / "s", ["a.png"])
+    listed[0].objects = [("a\tb", (0.5, 0.5, 0.25, 0.25))]
+    (tmp_path / "out").mkdir()
+    write_dataset(tmp_path / "out", Converted({"train": listed}, ["a\tb"], {"train": "train", "val": "train"}))
+    assert load_dataset(tmp_path / "out" / "data.yaml").names == {0: "a\\x09b"}
+
+
+def test_a_split_without_objects_is_told(tmp_path):
+    listed = images(tmp_path / "s", ["a.png", "b.png"])
+    listed[1].objects = []
+    (tmp_path / "out").mkdir()
+    converted = Converted({"train": listed[:1], "val": listed[1:]}, ["a"])
+    write_dataset(tmp_path / "out", converted)
+    assert converted.notes == ["the val split has no object"]
+
+
+@pytest.mark.parametrize(
+    ("splits", "draw", "counts"),
+    [
+        ({"train": 10}, Draw(), {"train": 10}),
+        ({"train": 10}, Draw(0.2), {"train": 8, "val": 2}),
+        ({"val": 10}, Draw(0.2, 0.3), {"train": 5, "val": 2, "test": 3}),
+        ({"test": 10}, Draw(0.2), {"train": 8, "val": 2}),
+        ({"train": 10, "test": 3}, Draw(0.2), {"train": 8, "val": 2, "test": 3}),
+        ({"train": 10, "val": 3}, Draw(0, 0.1), {"train": 9, "val": 3, "test": 1}),
+        ({"train": 10, "test": 3}, Draw(), {"train": 10, "test": 3}),
+    ],
+)
+def test_splits_are_drawn_from_train_or_the_only_split(splits, draw, counts):
+    def listed(split, n):
+        return [Annotated(f"{split}{i}.jpg", Path(f"{split}{i}.jpg")) for i in range(n)]
+
+    converted = Converted({s: [*listed(s, n), Annotated("lost.jpg")] for s, n in splits.items()}, ["a"])
+    divide(converted, draw)
+    usable = {s: [a for a in found if a.image] for s, found in converted.splits.items()}
+    assert {s: len(found) for s, found in usable.items()} == counts
+    assert sum(a.image is None for found in converted.splits.values() for a in found) == len(splits)
+    names = [a.name for found in usable.values() for a in found]
+    assert len(set(names)) == sum(splits.values())
+    if splits == {"train": 10, "test": 3} and not draw.parts():
+        assert converted.used == {"train": "train", "val": "test", "test": "test"}
+
+
+@pytest.mark.parametrize(
+    ("splits", "draw", "words"),
+    [
+        (["train", "val"], Draw(0.2), "its own val split"),
+        (["train", "test"], Draw(0.2, 0.2), "its own test split"),
+        (["train"], Draw(0.6, 0.3), "2 images are too few"),
+    ],
+)
+def test_splits_that_cannot_be_drawn(splits, draw, words):
+    converted = Converted({s: [Annotated(f"{i}.jpg", Path(f"{i}.jpg")) for i in range(2)] for s in splits}, ["a"])
+    with pytest.raises(UserError, match=words):
+        divide(converted, draw)
+
+
+def test_a_source_may_be_written_in_any_way(tmp_path, monkeypatch):
+    """Relative, with a slash at the end, as "." and by "~": the same as its absolute path, for every kind."""
+    home = tmp_path / "home"
+    for kind, files in YOURS.items():
+        source = tree(home / kind / "images", files)
+        whole = read(READERS[kind](source, tmp_path / f"{kind}-whole"))
+        monkeypatch.setenv("HOME", str(home))
+        monkeypatch.setenv("USERPROFILE", str(home))
+        monkeypatch.chdir(source)
+        for i, given in enumerate([".", "./", "../images", "~/" + kind + "/images/"]):
+            assert read(READERS[kind](given, f"~/out-{kind}-{i}/")) == whole
+            assert (home / f"out-{kind}-{i}" / "data.yaml").is_file()
+            assert READERS[kind](source, home / f"out-{kind}-{i}")  # it is there already
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes in the file system")
+def test_a_pipe_is_no_source(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(MissingFileError, match="it is a device or a pipe, and a source is a file or a folder"):
+        existing(tmp_path / "pipe")

@@ -5,25 +5,13 @@ import unicodedata
 import numpy as np
 import pytest
 
+from tests.data.prepare.helpers import BOX, read, tree
 from ultralytics.cfg.dataset import load_dataset
 from ultralytics.data.labels import scan
 from ultralytics.data.prepare import prepare_coco128, prepare_yolo
-from ultralytics.data.prepare.write import draw_val
-from ultralytics.utils.errors import ConfigError, MissingFileError, UserError
+from ultralytics.data.prepare.write import draw_parts
+from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError, UserError
 from ultralytics.utils.images import imwrite
-
-
-def tree(root, files):
-    """Images for names ending in .jpg or .png, text files for the others."""
-    for name, text in files.items():
-        path = root / name
-        if path.suffix in (".jpg", ".png"):
-            imwrite(path, np.zeros((50, 100, 3), np.uint8))
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-    return root
-
 
 ROW = "1 0.5 0.5 0.25 0.5\n"
 
@@ -31,16 +19,16 @@ ROW = "1 0.5 0.5 0.25 0.5\n"
 @pytest.mark.parametrize(
     "files",
     [
-        {"images/train2017/a.jpg": "", "labels/train2017/a.txt": ROW, "images/val2017/b.jpg": ""},
-        {"train/images/a.jpg": "", "train/labels/a.txt": ROW, "valid/images/b.jpg": ""},
-        {"set/train/images/a.jpg": "", "set/train/labels/a.txt": ROW, "set/valid/images/b.jpg": ""},
+        {"images/train2017/a.jpg": None, "labels/train2017/a.txt": ROW, "images/val2017/b.jpg": None},
+        {"train/images/a.jpg": None, "train/labels/a.txt": ROW, "valid/images/b.jpg": None},
+        {"set/train/images/a.jpg": None, "set/train/labels/a.txt": ROW, "set/valid/images/b.jpg": None},
         {
             "data.yaml": "train: ../train/images\nval: ../valid/images\nnames: [x, y]\n",
-            "train/images/a.jpg": "", "train/labels/a.txt": ROW, "valid/images/b.jpg": "",
+            "train/images/a.jpg": None, "train/labels/a.txt": ROW, "valid/images/b.jpg": None,
         },
         {
             "data.yaml": "path: /nowhere\ntrain: train\nval: val\nnames: [x, y]\n",
-            "images/train/a.jpg": "", "labels/train/a.txt": ROW, "images/val/b.jpg": "",
+            "images/train/a.jpg": None, "labels/train/a.txt": ROW, "images/val/b.jpg": None,
         },
     ],
 )  # fmt: skip
@@ -60,9 +48,9 @@ def test_one_split_without_names(tmp_path, told):
     source = tree(
         tmp_path / "s",
         {
-            "images/a.jpg": "",
+            "images/a.jpg": None,
             "labels/a.txt": ROW,
-            "images/deep/a.png": "",
+            "images/deep/a.png": None,
             "labels/deep/a.txt": "0 0.1 0.1 0.3 0.1 0.3 0.5\n",
         },
     )
@@ -76,10 +64,10 @@ def test_one_split_without_names(tmp_path, told):
 
 def test_what_is_ignored_stays_ignored_and_problems_are_named(tmp_path, told):
     files = {
-        "images/train/a.jpg": "", "labels/train/a.txt": ROW + "0 0.5 0.5 0 0.1\n" + ROW,
+        "images/train/a.jpg": None, "labels/train/a.txt": ROW + "0 0.5 0.5 0 0.1\n" + ROW,
         "ignore/train/a.txt": "* 0.5 0.5 0.25 0.5 crowd\n0 0.5 0.5 0.25 0.5\n0 x\n",
-        "images/train/b.jpg": "", "labels/train/b.txt": "0 0.5 1.5 0.1 0.1\n",
-        "images/val/c.jpg": "",
+        "images/train/b.jpg": None, "labels/train/b.txt": "0 0.5 1.5 0.1 0.1\n",
+        "images/val/c.jpg": None,
     }  # fmt: skip
     source = tree(tmp_path / "s", files)
     (source / "images" / "val" / "bad.jpg").write_text("no picture")
@@ -112,6 +100,8 @@ def test_train_that_is_val_is_warned_of(tmp_path, told):
     imwrite(tmp_path / "s" / "images" / "a.png", np.zeros((40, 60, 3), np.uint8))
     yaml = tmp_path / "s" / "data.yaml"
     yaml.write_text("train: images\nval: images\nnames: [x]\n")
+    (tmp_path / "s" / "labels").mkdir()
+    (tmp_path / "s" / "labels" / "a.txt").write_text("0 .5 .5 .1 .1")
     prepare_yolo(yaml, tmp_path / "out")
     assert "the same images are both train and val, so the figures of a validation say nothing" in told.text
 
@@ -126,8 +116,8 @@ def test_many_classes_are_told_in_short(tmp_path, told):
 
 
 def test_what_does_not_fit_is_told(tmp_path):
-    source = tree(tmp_path / "s", {"images/train/a.jpg": "", "labels/train/a.txt": ROW, "images/val/b.jpg": ""})
-    with pytest.raises(ConfigError, match=r"a\.txt: class id 1 is out of range: there are 1 names"):
+    source = tree(tmp_path / "s", {"images/train/a.jpg": None, "labels/train/a.txt": ROW, "images/val/b.jpg": None})
+    with pytest.raises(ConfigError, match=r"a\.txt: class id 1 is out of range: names= has 1 class"):
         prepare_yolo(source, tmp_path / "out", ["x"])
     (tmp_path / "empty").mkdir()
     with pytest.raises(MissingFileError, match="no folder images; tried"):
@@ -150,12 +140,178 @@ def test_real_labels_are_kept(shared, tmp_path):
 
 def test_the_draw_depends_on_names_and_seed_alone():
     names = [f"{i}" for i in range(100)]
-    train, val = draw_val(names, 0.2, 0)
-    assert (len(train), len(val), sorted(train + val)) == (80, 20, sorted(names))
-    assert sorted(draw_val(names[::-1], 0.2, 0)[1]) == sorted(val) != sorted(draw_val(names, 0.2, 1)[1])
-    assert draw_val(["a", "b"], 0.01, 0)[1]
+
+    def val(listed, part=0.2, seed=0):
+        rest, drawn = draw_parts(listed, [part], seed)
+        assert sorted(rest + drawn) == list(range(len(listed)))
+        return sorted(listed[i] for i in drawn)
+
+    assert len(val(names)) == 20
+    assert val(names[::-1]) == val(names) != val(names, seed=1)
+    assert val(["a", "b"], 0.01)
     accented = [f"{i}é" for i in range(100)]  # some file systems decompose what was written composed
     decomposed = [unicodedata.normalize("NFD", n) for n in accented]
-    drawn = draw_val(decomposed, 0.2, 0)[1]
-    assert [unicodedata.normalize("NFC", n) for n in drawn] == draw_val(accented, 0.2, 0)[1]
-    assert len(draw_val([os.fsdecode(b"\xff%d" % i) for i in range(10)], 0.2, 0)[1]) == 2
+    assert [unicodedata.normalize("NFC", n) for n in val(decomposed)] == val(accented)
+    assert len(val([os.fsdecode(b"\xff%d" % i) for i in range(10)])) == 2
+    three = draw_parts(names, [0.2, 0.1], 0)  # a test split takes nothing from val
+    assert three[1] == draw_parts(names, [0.2], 0)[1]
+    assert [len(part) for part in three] == [70, 20, 10]
+    with pytest.raises(DatasetError, match="2 images are too few"):
+        draw_parts(["a", "b"], [0.2, 0.2], 0)
+
+
+LABEL = "0 0.2 0.2 0.2 0.2\n"
+DARKNET = "classes = 1\ntrain  = data/train.txt\nvalid = data/valid.txt\nnames = data/obj.names\nbackup = backup/\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "splits"),
+    [
+        # LabelImg and the like: all in one folder
+        ({"a.jpg": None, "a.txt": LABEL, "classes.txt": "cell\n", "b.png": None}, {"train": ["a.jpg", "b.png"]}),
+        ({"photos/a.jpg": None, "txt/a.txt": LABEL, "txt/classes.txt": "cell\n"}, {"train": ["a.jpg"]}),
+        ({"train/a.jpg": None, "train/a.txt": LABEL, "valid/a.jpg": None, "valid/a.txt": LABEL, "classes.txt": "cell"},
+         {"train": ["a.jpg"], "val": ["a.jpg"]}),
+        # label files beside the images in folders called images
+        ({"images/train/a.jpg": None, "images/train/a.txt": LABEL, "images/val/b.jpg": None, "images/val/b.txt": LABEL,
+          "obj.names": "cell"}, {"train": ["a.jpg"], "val": ["b.jpg"]}),
+        ({"images/a.jpg": None, "annotations/a.txt": LABEL, "classes.txt": "cell"}, {"train": ["a.jpg"]}),
+        # Label Studio
+        ({"images/x-a.jpg": None, "labels/x-a.txt": LABEL, "classes.txt": "cell",
+          "notes.json": '{"categories": [{"id": 0, "name": "cell"}]}'}, {"train": ["x-a.jpg"]}),
+        # CVAT YOLO 1.1, darknet with paths of another machine
+        ({"obj.data": DARKNET, "obj.names": "cell\n", "train.txt": "data/obj_train_data/a.jpg\n",
+          "obj_train_data/a.jpg": None, "obj_train_data/a.txt": LABEL}, {"train": ["a.jpg"]}),
+        ({"obj.data": DARKNET, "obj.names": "cell\n", "train.txt": "data/obj_train_data/in/a.jpg\n",
+          "valid.txt": "data/obj_valid_data/in/a.jpg\n", "obj_train_data/in/a.jpg": None,
+          "obj_train_data/in/a.txt": LABEL, "obj_valid_data/in/a.jpg": None, "obj_valid_data/in/a.txt": LABEL},
+         {"train": ["a.jpg"], "val": ["a.jpg"]}),
+        ({"data/obj.data": DARKNET, "data/obj.names": "cell\n", "data/train.txt": "/home/me/darknet/data/obj/a.jpg\n\n",
+          "data/obj/a.jpg": None, "data/obj/a.txt": LABEL}, {"train": ["a.jpg"]}),
+        # a data.yaml that says the names alone, or no val
+        ({"data.yaml": "names: [cell]\nnc: 1\n", "a.jpg": None, "a.txt": LABEL}, {"train": ["a.jpg"]}),
+        ({"data.yaml": "train: images\nnames: [cell]\n", "images/a.jpg": None, "labels/a.txt": LABEL},
+         {"train": ["a.jpg"]}),
+        ({"data.yaml": "train: /elsewhere\nnames: [cell]\n", "train/images/a.jpg": None, "train/labels/a.txt": LABEL},
+         {"train": ["a.jpg"]}),
+        ({"c.yaml": "services: {}\n", "classes.txt": "cell", "a.jpg": None, "a.txt": LABEL}, {"train": ["a.jpg"]}),
+    ],
+)  # fmt: skip
+def test_what_tools_write(tmp_path, files, splits):
+    source = tree(tmp_path / "s", files)
+    found = read(prepare_yolo(source, tmp_path / "out"))
+    found.pop("val" if "val" not in splits else "", None)
+    assert {s: list(listed) for s, listed in found.items()} == splits
+    assert found["train"][splits["train"][0]] == [("cell", *BOX)]
+    packed = shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path, "s")
+    again = read(prepare_yolo(packed, tmp_path / "again"))
+    assert {s: again[s] for s in splits} == found
+
+
+def test_a_yaml_without_val(tmp_path):
+    files = {f"images/{i}.jpg": None for i in range(5)} | {f"labels/{i}.txt": LABEL for i in range(5)}
+    source = tree(tmp_path / "s", files | {"data.yaml": "train: images\nnames: [cell]\n"})
+    for given in (source, source / "data.yaml"):
+        made = prepare_yolo(given, tmp_path / f"out-{given.name}", val=0.2, test=0.2, seed=1)
+        assert {s: len(found) for s, found in read(made).items()} == {"train": 3, "val": 1, "test": 1}
+    assert read(made) == read(tmp_path / "out-s" / "data.yaml")
+    (source / "data.yaml").write_text("train: nowhere\nnames: [cell]\n")
+    with pytest.raises(DatasetError, match="the train images are missing; tried"):
+        prepare_yolo(source / "data.yaml", tmp_path / "o")
+    (source / "data.yaml").write_text("names: [cell]\n")
+    with pytest.raises(DatasetError, match="neither train nor val"):
+        prepare_yolo(source / "data.yaml", tmp_path / "o")
+    (source / "data.yaml").write_text("names: [cell]\nnc: 2\ntrain: images\n")
+    with pytest.raises(DatasetError, match="nc is 2, but there"):
+        prepare_yolo(source, tmp_path / "o")
+
+
+def test_a_list_without_its_images_is_told(tmp_path):
+    files = {"obj.data": DARKNET, "obj.names": "cell", "train.txt": "data/obj_train_data/a.jpg\n",
+             "obj_train_data/a.txt": LABEL}  # fmt: skip
+    with pytest.raises(
+        MissingFileError, match=r"there is no image data/obj_train_data/a\.jpg .export it with its images"
+    ):
+        prepare_yolo(tree(tmp_path / "s", files), tmp_path / "out")
+
+
+def test_what_is_missing_is_told_as_it_is(tmp_path):
+    source = tree(tmp_path / "s", {"images/a.jpg": None, "images/b.jpg": None})
+    with pytest.raises(
+        MissingFileError, match=r"none of its 2 images has a label file; a\.txt was looked for in .*labels"
+    ):
+        prepare_yolo(source, tmp_path / "out")
+    tree(source, {"labels/a.txt": LABEL, "labels/classes.txt": "cell"})
+    made = prepare_yolo(source / "images", tmp_path / "out")  # the labels and the names are beside that folder
+    assert read(made)["train"] == {"a.jpg": [("cell", *BOX)], "b.jpg": []}
+
+
+def test_names_given_afterwards_rename_the_classes(tmp_path, told):
+    source = tree(tmp_path / "s", {"a.jpg": None, "a.txt": LABEL + "1 0.5 0.5 0.1 0.1\n", "b.jpg": None})
+    made = prepare_yolo(source, tmp_path / "out")
+    assert "the same command with names=[first,second] renames them" in told.text
+    before = (made.parent / "manifest.json").read_text()
+    assert prepare_yolo(source, tmp_path / "out", ["dog", "cell"]) == made
+    assert [r[0] for r in read(made)["train"]["a.jpg"]] == ["dog", "cell"]
+    assert '"dog": 1' in (made.parent / "manifest.json").read_text() != before
+    assert prepare_yolo(source, tmp_path / "out", ["dog", "cell"]) == made
+    for names, words in ((["dog"], "made with names"), (["cell", "dog"], "made with names"), (None, "made with names")):
+        with pytest.raises(UserError, match=words):
+            prepare_yolo(source, tmp_path / "out", names)
+    assert "class_" not in (made.parent / "data.yaml").read_text()
+    (source / "a.txt").write_text(LABEL)
+    with pytest.raises(UserError, match="has changed"):
+        prepare_yolo(source, tmp_path / "out", ["dog", "cell"])
+
+
+def test_too_few_names_are_told_with_the_label_file(tmp_path):
+    source = tree(tmp_path / "s", {"a.jpg": None, "a.txt": "1 0.5 0.5 0.1 0.1\n", "classes.txt": "cell\n"})
+    with pytest.raises(ConfigError, match=r"a\.txt: class id 1 is out of range: the source names 1 class"):
+        prepare_yolo(source, tmp_path / "out")
+    assert read(prepare_yolo(source, tmp_path / "out", ["dog", "cell"]))["train"]["a.jpg"][0][0] == "cell"
+
+
+def test_no_object_is_never_ready(tmp_path):
+    source = tree(tmp_path / "s", {"images/a.jpg": None, "labels/a.txt": "0 0.5 1.5 0.1 0.1\n", "images/b.jpg": None})
+    with pytest.raises(DatasetError, match=r"no object could be read: .*a\.txt:1: the coordinate 1\.5"):
+        prepare_yolo(source, tmp_path / "out", ["dog"])
+    (source / "labels" / "a.txt").write_text("")
+    with pytest.raises(DatasetError, match="no object could be read: the labels hold none"):
+        prepare_yolo(source, tmp_path / "out", ["dog"])
+    assert not (tmp_path / "out").exists()
+
+
+def test_own_splits_are_not_drawn_over(tmp_path):
+    files = {f"{s}/images/{i}.jpg": None for s in ("train", "val") for i in range(4)}
+    files |= {f"{s}/labels/{i}.txt": LABEL for s in ("train", "val") for i in range(4)}
+    source = tree(tmp_path / "s", files)
+    with pytest.raises(ConfigError, match=r"the source has its own val split .leave val= out"):
+        prepare_yolo(source, tmp_path / "out", val=0.5)
+    made = prepare_yolo(source, tmp_path / "out", test=0.5)
+    assert {s: len(found) for s, found in read(made).items()} == {"train": 2, "val": 4, "test": 2}
+    for wrong in ({"val": 1}, {"val": -0.1}, {"test": float("nan")}, {"val": 0.5, "test": 0.5}):
+        with pytest.raises(ConfigError):
+            prepare_yolo(source, tmp_path / "o", **wrong)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+@pytest.mark.parametrize("place", ["x", "images"])
+def test_pipes_and_circles_of_links_are_passed_over(tmp_path, place):
+    """Also where images and label files are looked for by the names of folders."""
+    labels = "x" if place == "x" else "labels"
+    source = tree(tmp_path / "s", {f"{place}/a.jpg": None, f"{labels}/a.txt": LABEL, "classes.txt": "cell"})
+    for name in ("b.jpg", "b.txt", "obj.names", "c.json", "d.xml"):
+        os.mkfifo(source / place / name)
+    for name in ("data.yaml", "obj.data", "more.zip", "notes.json"):
+        os.mkfifo(source / name)
+    (source / place / "up").symlink_to(source)
+    (source / place / "here").symlink_to(".")
+    (source / "again").symlink_to(source / place)
+    (source / "gone").symlink_to(source / "nowhere")
+    made = prepare_yolo(source, tmp_path / "out")
+    assert read(made)["train"] == {"a.jpg": [("cell", *BOX)]}
+    problems = (made.parent / "problems.txt").read_text()
+    assert "b.jpg: it is a pipe, a socket or a device; it is passed over" in problems
+    assert "here: it leads to a folder that is read already, or holds it; it is read once" in problems
+    with pytest.raises(MissingFileError, match="a device or a pipe"):
+        prepare_yolo(source / "data.yaml", tmp_path / "other")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
@@ -13,23 +12,26 @@ from typing import Any
 
 from ultralytics.data.prepare import names as published_names
 from ultralytics.data.prepare.archive import is_archive
-from ultralytics.data.prepare.folder import PARTS, fingerprint, prepared
+from ultralytics.data.prepare.documents import is_finite, load_json
+from ultralytics.data.prepare.folder import PARTS, fingerprint, prepared, walk
+from ultralytics.data.prepare.recognise import judge_json
 from ultralytics.data.prepare.sources import PUBLISHED, archives, default_out, entry
 from ultralytics.data.prepare.write import (
     SPLIT_WORDS,
     SPLITS,
     Annotated,
     Converted,
+    Draw,
     annotated_upright,
     existing,
     from_corners,
     from_pixels,
+    full_path,
     in_threads,
     inner,
     look,
     make_dataset,
     opened,
-    stand_ins,
     turned,
 )
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError
@@ -46,6 +48,9 @@ def prepare_coco(
     images: str | Path | Sequence[str | Path] = "copy",
     download: bool = False,
     mirror: str = "",
+    val: float = 0.0,
+    test: float = 0.0,
+    seed: int = 0,
 ) -> Path:
     """Turn COCO instances into images, labels and a data set YAML. The source is not changed.
 
@@ -59,6 +64,7 @@ def prepare_coco(
         images: the folder of the images, which is looked for beside the JSON when it is not given; "copy", or "link"
         for hard links; or both, as [folder, "link"].
         download: fetch the published archives; mirror: a URL that holds them.
+        val, test: parts of the images to draw as these splits, where the source lacks them; seed: of that draw.
 
     Returns:
         The data set's YAML, OUT/data.yaml.
@@ -67,6 +73,7 @@ def prepare_coco(
         MissingFileError: no such file or layout; DatasetError: a JSON that is no instances file, nothing usable;
         ConfigError: a wrong value; UserError: it cannot be downloaded or written.
     """
+    draw = Draw(val, test, seed)
     given = [source] if isinstance(source, str | Path) else list(source or [])
     paths = [existing(s) for s in given]
     how, folder = _images(images)
@@ -79,6 +86,7 @@ def prepare_coco(
     options: dict[str, Any] = {PARTS: _parts(paths[0]) if paths else list(COCO_PARTS)}
     if not published:
         options = {"source": [str(p.absolute()) for p in paths], "images": folder and str(folder.absolute())}
+    options |= draw.options()
     mark = fingerprint(paths)
     done = prepared(target, "coco", options, mark)
     if done is not None:
@@ -107,14 +115,15 @@ def prepare_coco(
         roots = [folder] if folder else [f for top in folders for f in (top, inner(top))]
         return _read_all({s: _Json.load(p, None, roots) for s, p in jsons.items()}, folder, published)
 
-    return make_dataset(target, "coco", options, sources, read, how, [*paths, *([folder] if folder else [])], mark)
+    inside = [*paths, *([folder] if folder else [])]
+    return make_dataset(target, "coco", options, sources, read, how, inside, mark, draw)
 
 
 def _images(given: str | Path | Sequence[str | Path]) -> tuple[str, Path | None]:
     """How images are placed, and the folder they are in, None when it was not given."""
     words = [given] if isinstance(given, str | Path) else list(given)
     hows = [str(w) for w in words if w in ("copy", "link")]
-    folders = [user_path(w) for w in words if w not in ("copy", "link")]
+    folders = [full_path(w) for w in words if w not in ("copy", "link")]
     if len(hows) > 1 or len(folders) > 1:
         raise ConfigError(f"images={given} must be a folder, and copy or link")
     if folders and not folders[0].is_dir():
@@ -181,6 +190,8 @@ def _find(folders: Sequence[Path]) -> dict[str, Path]:
         if not files:
             continue
         found: dict[str, Path] = {}
+        if len({split_of(f) or "train" for f in files}) < len(files):  # others may lie there, such as notes.json
+            files = [f for f in files if judge_json(f) == "coco"] or files
         for file in files:
             split = split_of(file) or "train"
             if split in found:
@@ -199,15 +210,16 @@ class _Json:
 
     Attributes:
         images, annotations, categories: lists of mappings; other entries are named in `problems`.
-        roots: where images may lie.
+        roots: where images may lie; tops: folders below which they are looked for when they lie in none of these.
     """
 
     file: Path
     images: list[dict[str, Any]]
     annotations: list[dict[str, Any]]
-    categories: dict[int, str]
-    groups: set[int]
+    categories: dict[Key, str]
+    groups: set[Key]
     roots: list[Path]
+    tops: list[Path]
     problems: list[str] = field(default_factory=list)
 
     @classmethod
@@ -217,7 +229,7 @@ class _Json:
         Raises:
             DatasetError: it is no instances JSON.
         """
-        data = load_json(file)
+        data = load_json(file, _without_outlines)
         if not isinstance(data, dict):
             raise DatasetError("it is no instances file: a mapping with images, annotations and categories", str(file))
         for key in ("images", "annotations", "categories"):
@@ -233,7 +245,8 @@ class _Json:
                 top / sub for top in near for sub in (year, f"images/{year}", split, f"images/{split}", "images", "")
             ]
             roots = [file.parent, *roots] if file.name == BESIDE else roots
-        result = cls(file, [], [], {}, set(), [r for r in dict.fromkeys(roots) if r.is_dir()])
+        tops = [images] if images is not None else list(around)
+        result = cls(file, [], [], {}, set(), [r for r in dict.fromkeys(roots) if r.is_dir()], tops)
         for key in ("images", "annotations"):
             for number, item in enumerate(data[key]):
                 if isinstance(item, dict):
@@ -246,48 +259,57 @@ class _Json:
     def _read_categories(self, categories: list[Any]) -> None:
         above = {str(c.get("supercategory")) for c in categories if isinstance(c, dict)}
         for number, item in enumerate(categories):
-            if not isinstance(item, dict) or not _is_id(item.get("id")) or not str(item.get("name") or "").strip():
+            key = as_key(item.get("id")) if isinstance(item, dict) else None
+            if key is None or not str(item.get("name") or "").strip():
                 raise DatasetError(f"categories[{number}] has no id and name", str(self.file))
-            number, name = item["id"], str(item["name"]).strip().encode("utf-8", "backslashreplace").decode()
-            if self.categories.setdefault(number, name) != name:
-                raise DatasetError(f"category {number} is both {self.categories[number]} and {name}", str(self.file))
+            name = str(item["name"]).strip().encode("utf-8", "backslashreplace").decode()
+            if self.categories.setdefault(key, name) != name:
+                raise DatasetError(f"category {key} is both {self.categories[key]} and {name}", str(self.file))
             if self.file.name == BESIDE and str(item.get("supercategory")) == "none" and name in above:
-                self.groups.add(number)  # the export's own name for all classes, which no box has
-        self.groups -= {a.get("category_id") for a in self.annotations if _is_id(a.get("category_id"))}
+                self.groups.add(key)  # the export's own name for all classes, which no box has
+        self.groups -= {self.category_of(a) for a in self.annotations}
+
+    def category_of(self, annotation: Mapping[str, Any]) -> Key | None:
+        """The category of an annotation by its category_id, which may be the name of one; None where there is none."""
+        key = as_key(annotation.get("category_id"))
+        if key in self.categories:
+            return key
+        named = [k for k, name in self.categories.items() if name == key]
+        return named[0] if len(named) == 1 else None
 
 
 def _without_outlines(item: dict[str, Any]) -> dict[str, Any]:
-    """Most of an instances file is outlines, which nothing here reads: they are dropped while it is parsed."""
-    item.pop("segmentation", None)
+    """Most of an instances file is outlines: they are dropped while it is parsed, after they gave their box to an
+    annotation that has none."""
+    outline = item.pop("segmentation", None)
+    if outline and not item.get("bbox") and "image_id" in item and isinstance(outline, list):
+        values = [part if isinstance(part, list) else [part] for part in outline]
+        flat = [v for part in values for v in part]
+        if len(flat) >= 6 and all(map(is_finite, flat)) and not any(len(part) % 2 for part in values):
+            x, y = [v for part in values for v in part[::2]], [v for part in values for v in part[1::2]]
+            item["bbox"] = [min(x), min(y), max(x) - min(x), max(y) - min(y)]
     return item
 
 
-def load_json(file: Path) -> Any:
-    """The data in a JSON file.
-
-    Raises:
-        DatasetError: it cannot be read, or is no JSON (file and line).
-    """
-    try:
-        with open(file, encoding="utf-8-sig") as opened_file:
-            return json.load(opened_file, object_hook=_without_outlines)
-    except json.JSONDecodeError as e:
-        raise DatasetError(f"not valid JSON: {e.msg}", f"{file}:{e.lineno}") from None
-    except UnicodeDecodeError:
-        raise DatasetError("it is not UTF-8 text", str(file), "save it as UTF-8") from None
-    except RecursionError:
-        raise DatasetError("it is nested too deeply", str(file)) from None
-    except OSError as e:
-        raise DatasetError(f"it cannot be read: {e.strerror or e}", str(file)) from None
+Key = int | str  # an id, see `as_key`
 
 
-def _is_id(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def as_key(value: Any) -> Key | None:
+    """An id as it is compared: a number, also where it is written as text ("7") or with a point (7.0), else the text
+    itself; None for what is no id."""
+    if isinstance(value, str):
+        text = value.strip()
+        return int(text) if re.fullmatch(r"-?[0-9]{1,18}", text) else text or None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if isinstance(value, float):
+        return int(value) if math.isfinite(value) and value == int(value) else None
+    return value
 
 
 def _read_all(jsons: Mapping[str, _Json], folder: Path | None, published: bool = False) -> Converted:
     """All splits, with the classes of all of them."""
-    categories: dict[int, str] = {}
+    categories: dict[Key, str] = {}
     groups = set.intersection(*(j.groups for j in jsons.values()))
     for j in jsons.values():
         for number, name in j.categories.items():
@@ -295,11 +317,12 @@ def _read_all(jsons: Mapping[str, _Json], folder: Path | None, published: bool =
                 raise DatasetError(
                     f"category {number} is {name} here and {categories[number]} in another file", str(j.file)
                 )
-    order = [n for n in sorted(categories) if n not in groups]
+    # Ids that are numbers by size; ids that are text, which have no order of their own, behind them by name.
+    order = sorted((n for n in categories if n not in groups), key=lambda n: (isinstance(n, str), n))
     names = [categories[n] for n in order]
     if not names:
         raise DatasetError("it names no categories", ", ".join(str(j.file) for j in jsons.values()))
-    notes = [f"{categories[n]} is the name of a group of classes, not a class" for n in sorted(groups)]
+    notes = [f"{categories[n]} is the name of a group of classes, not a class" for n in sorted(groups, key=str)]
     if len(set(names)) < len(names):
         twice = sorted({n for n in names if names.count(n) > 1})
         notes.append(f"several categories are called {', '.join(twice)}; they stay apart")
@@ -308,9 +331,7 @@ def _read_all(jsons: Mapping[str, _Json], folder: Path | None, published: bool =
     ids = {n: i for i, n in enumerate(order)}
     splits = {s: _read(j, ids) for s, j in jsons.items()}
     problems = [p for j in jsons.values() for p in j.problems]
-    used, note = stand_ins(splits)
-    notes += note
-    return Converted(splits, names, used, notes, problems)
+    return Converted(splits, names, notes=notes, problems=problems)
 
 
 @dataclass
@@ -324,31 +345,34 @@ class _Entry:
     problem: str = ""
 
 
-def _read(j: _Json, ids: Mapping[int, int]) -> list[Annotated]:
-    entries: dict[int, _Entry] = {}
+def _read(j: _Json, ids: Mapping[Key, int]) -> list[Annotated]:
+    entries: dict[Key, _Entry] = {}
     by_name: dict[str, _Entry] = {}
     for number, item in enumerate(j.images):
-        if not _is_id(item.get("id")):
+        key = as_key(item.get("id"))
+        if key is None:
             j.problems.append(f"{j.file}: images[{number}] has no id; it is left out")
             continue
         image = _entry(item)
-        if item["id"] in entries:
-            j.problems.append(f"{j.file}: image id {item['id']} is used twice; {image.told} is left out")
+        if key in entries:
+            j.problems.append(f"{j.file}: image id {key} is used twice; {image.told} is left out")
             continue
         if image.name in by_name and not image.problem:
             j.problems.append(f"{j.file}: {image.told} is listed twice; its boxes are taken together")
             image = by_name[image.name]
-        entries[item["id"]] = by_name[image.name] = image
-    seen: set[int] = set()
+        entries[key] = by_name[image.name] = image
+    seen: set[Key] = set()
     for number, item in enumerate(j.annotations):
-        key = item.get("image_id")
-        if not _is_id(key) or key not in entries:
-            j.problems.append(f"{j.file}: {_called(item, number)}: there is no image {key}; it is dropped")
+        key = as_key(item.get("image_id"))
+        if key is None or key not in entries:
+            told = item.get("image_id")
+            j.problems.append(f"{j.file}: {_called(item, number)}: there is no image {told!s:.80}; it is dropped")
             continue
-        if _is_id(item.get("id")):
-            if item["id"] in seen:
+        own = as_key(item.get("id"))
+        if own is not None:
+            if own in seen:
                 j.problems.append(f"{j.file}: {_called(item, number)}: its id is used twice; both are kept")
-            seen.add(item["id"])
+            seen.add(own)
         entries[key].annotations.append(item)
     listed = list({id(e): e for e in entries.values()}.values())
     root = _root_of(j, listed)
@@ -356,17 +380,19 @@ def _read(j: _Json, ids: Mapping[int, int]) -> list[Annotated]:
 
 
 def _called(item: Mapping[str, Any], number: int) -> str:
-    return f"annotation {item['id']}" if _is_id(item.get("id")) else f"annotations[{number}]"
+    key = as_key(item.get("id"))
+    return f"annotations[{number}]" if key is None else f"annotation {key!s:.80}"
 
 
 def _entry(item: Mapping[str, Any]) -> _Entry:
     told = item.get("file_name")
     size = None
-    h, w = item.get("height"), item.get("width")
-    if isinstance(h, int | float) and isinstance(w, int | float) and min(h, w) > 0:
+    h, w = item.get("height", 0), item.get("width", 0)
+    if is_finite(h) and is_finite(w) and h > 0 and w > 0:
         size = (float(h), float(w))
     if not isinstance(told, str) or not told.strip():
-        return _Entry(f"image {item['id']}", told, size, problem=f"image {item['id']} has no file_name")
+        number = as_key(item["id"])
+        return _Entry(f"image {number}", told, size, problem=f"image {number} has no file_name")
     text = told.strip().replace("\\", "/")
     absolute = text.startswith("/") or re.match(r"^([A-Za-z]:|[a-z]+://)", text) is not None
     parts = [p for p in PurePosixPath(text).parts if p not in (".", "/")]
@@ -393,11 +419,15 @@ def _root_of(j: _Json, listed: Sequence[_Entry]) -> Path:
                 return root
     if not names:
         raise DatasetError("it lists no usable images", str(j.file))
+    below = (folder for top in j.tops for folder, _ in walk(top))
+    found = next((f for f in below if any(os.path.isfile(f / name) for name in names[:20])), None)
+    if found is not None:
+        return found
     tried = ", ".join(str(r.absolute()) for r in j.roots) or "no folder"
     raise MissingFileError(f"none of its images was found; tried {tried}", str(j.file), "images=FOLDER says where")
 
 
-def _convert(j: _Json, root: Path, image: _Entry, ids: Mapping[int, int]) -> Annotated:
+def _convert(j: _Json, root: Path, image: _Entry, ids: Mapping[Key, int]) -> Annotated:
     result = Annotated(image.name)
     if image.problem:
         result.problems.append(f"{j.file}: {image.problem}; it is left out")
@@ -414,15 +444,16 @@ def _convert(j: _Json, root: Path, image: _Entry, ids: Mapping[int, int]) -> Ann
     upright, note = annotated_upright(picture, image.size)
     if note:
         result.problems.append(f"{path}: {note}")
-    regions: set[Any] = set()
+    regions: set[Key] = set()
     for number, item in enumerate(image.annotations):
         where = f"{j.file}: {_called(item, number)} ({image.name})"
-        cls = ids.get(item["category_id"]) if _is_id(item.get("category_id")) else None
+        category = j.category_of(item)
+        cls = None if category is None else ids.get(category)
         if cls is None:
-            result.problems.append(f"{where}: there is no category {item.get('category_id')}; it is dropped")
+            result.problems.append(f"{where}: there is no category {item.get('category_id')!s:.80}; it is dropped")
             continue
         pixels = item.get("bbox")
-        if not isinstance(pixels, list) or len(pixels) != 4 or not all(_is_number(v) for v in pixels):
+        if not isinstance(pixels, list) or len(pixels) != 4 or not all(is_finite(v) for v in pixels):
             result.problems.append(f"{where}: bbox is not four numbers; it is dropped")
             continue
         x, y, w, h = map(float, pixels)
@@ -437,23 +468,14 @@ def _convert(j: _Json, root: Path, image: _Entry, ids: Mapping[int, int]) -> Ann
             result.problems.append(f"{where}: the box lies outside its picture; it is dropped")
             continue
         result.cut += cut
-        if item.get("iscrowd") != 1:
+        if item.get("iscrowd") is not True and as_key(item.get("iscrowd")) != 1:
             result.objects.append((cls, box))
             continue
         # Two marks of export-coco, for what the format cannot say.
-        region = item.get("any_class")
+        region = as_key(item.get("any_class"))
         if region is None:
             result.ignored.append((cls, box, item.get("difficult") != 1))
         elif region not in regions:
             regions.add(region)
             result.ignored.append((None, box, item.get("difficult") != 1))
     return result
-
-
-def _is_number(value: Any) -> bool:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return False
-    try:
-        return math.isfinite(value)
-    except OverflowError:
-        return False

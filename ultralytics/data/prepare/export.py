@@ -49,12 +49,12 @@ def export_coco(data: str | Path, out: str | Path, split: str = "val", overwrite
         raise ConfigError("it exists already", str(out), "give another out=, or overwrite=True")
     if not out.absolute().parent.is_dir():
         raise ConfigError("its folder does not exist", str(out.absolute()), "make it first")
-    spec = load_dataset(data)
+    spec = load_dataset(data, needs=[split])
     paths = spec.split(split)
     files = list_images(paths)
     root = Path(os.path.commonpath([os.path.abspath(p if p.is_dir() else p.parent) for p in _tops(paths, files)]))
     called = {f: os.path.relpath(f, root).replace(os.sep, "/") for f in files}
-    read = in_threads(lambda f: _read(f, called[f]), files, "Reading labels")
+    read = in_threads(lambda f: _read(f, called[f], spec.keypoints), files, "Reading labels")
     names = tuple(spec.names.values())
     ids = published_names.COCO_IDS if names == published_names.COCO else range(len(names))
     problems = [p for _, _, found in read for p in found]
@@ -69,7 +69,7 @@ def export_coco(data: str | Path, out: str | Path, split: str = "val", overwrite
         for cls, box, ignored, crowd in marks:
             if cls is not None and cls >= len(names):
                 raise DatasetError(
-                    f"class id {cls} is out of range: the data set has {len(names)} classes", label_file(file)
+                    f"class id {cls} is out of range: the data set has {counted(len(names), 'class')}", label_file(file)
                 )
             regions += cls is None
             pixels = [(box[0] - box[2] / 2) * w, (box[1] - box[3] / 2) * h, box[2] * w, box[3] * h]
@@ -119,14 +119,14 @@ def _numbers(files: list[str]) -> list[int]:
     return list(range(1, len(files) + 1))
 
 
-def _read(file: str, name: str) -> tuple[tuple[int, int] | None, list[_Mark], list[str]]:
+def _read(file: str, name: str, keypoints: int) -> tuple[tuple[int, int] | None, list[_Mark], list[str]]:
     """An image's size (None: it cannot be used), what is marked in it, and problems."""
     if not is_text(name):
         return None, [], [f"{file}: its name is no text, and JSON holds nothing else; rename it"]
     picture = look(file)
     if isinstance(picture, str):
         return None, [], [f"{file}: {picture}"]
-    labels, ignored = judge_labels(label_file(file)), judge_ignored(ignore_file(file))
+    labels, ignored = judge_labels(label_file(file), keypoints), judge_ignored(ignore_file(file))
     problems = told(label_file(file), labels) + told(ignore_file(file), ignored)
     if not labels.usable:
         return None, [], problems

@@ -17,13 +17,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+import yaml
+
 from ultralytics import __version__
 from ultralytics.data.labels import label_file
 from ultralytics.data.prepare.archive import SUFFIXES, is_archive
 from ultralytics.utils.errors import UserError
-from ultralytics.utils.files import is_at, lock, write_json
+from ultralytics.utils.files import is_at, lock, read_bytes, walk_files, write_json, write_text
 from ultralytics.utils.images import IMAGE_SUFFIXES
 from ultralytics.utils.log import LOGGER
+from ultralytics.utils.yaml import read_yaml
 
 FORMAT = 1  # of the manifest
 ANOTHER = "choose another out=, or remove it"
@@ -51,10 +54,12 @@ def fingerprint(paths: Iterable[Path]) -> str:
     for path in paths:
         for name in sorted(f for f in _files(path) if f.lower().endswith(TOLD)) if path.is_dir() else [""]:
             file = path / name
+            if not os.path.isfile(file):  # a link that leads nowhere, or a pipe
+                continue
             if name.lower().endswith(SUFFIXES) or (not name and is_archive(file)):
                 parts.append((file.name, *_ends(file)))
                 packed = True
-            elif os.path.isfile(file):  # no link that leads nowhere
+            else:
                 entry = os.stat(file)
                 parts.append((name or file.name, entry.st_size, entry.st_mtime_ns))
     digest = hashlib.sha256(repr(parts).encode()).hexdigest()
@@ -113,6 +118,37 @@ def prepared(out: Path, kind: str, options: Mapping[str, Any], mark: str = "") -
     return out / "data.yaml"
 
 
+def rename_classes(out: Path, kind: str, options: Mapping[str, Any], mark: str) -> None:
+    """Rename the classes of a prepared data set where that is all that differs: its source named none, its user does.
+    Labels hold ids, so only data.yaml and the manifest are written.
+
+    Args:
+        out, kind, options, mark: as in `prepared`, which says what else differs.
+
+    Raises:
+        UserError: the data set cannot be read or written.
+    """
+    if not all((out / name).is_file() for name in ("manifest.json", "data.yaml")):
+        return
+    manifest, names = read_manifest(out), list(options["names"])
+    there = {} if manifest is None else dict(manifest["options"])
+    if manifest is None or manifest["kind"] != kind or manifest.get("fingerprint") != mark:
+        return
+    if there.pop("names", 0) is not None or there != {k: v for k, v in options.items() if k != "names"}:
+        return
+    spec = read_yaml(out / "data.yaml", UserError).data
+    objects = manifest.get("objects")
+    if not isinstance(spec, dict) or not isinstance(objects, dict) or len(names) < len(objects):
+        return
+    spec["names"] = dict(enumerate(names))
+    write_text(out / "data.yaml", yaml.safe_dump(spec, sort_keys=False, allow_unicode=True), "out")
+    counts = [*objects.values(), *[0] * (len(names) - len(objects))]
+    manifest["options"]["names"] = names
+    manifest["objects"] = dict(zip(names, counts, strict=True))
+    write_json(out / "manifest.json", manifest, "out")
+    LOGGER.info("%s: its classes are now called %s", out, ", ".join(names))
+
+
 def _difference(key: str, there: Any, wanted: Any) -> str:
     """How an option differs; of PARTS, which of them."""
     if key == SOURCE:
@@ -151,7 +187,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
         UserError: it cannot be read.
     """
     try:
-        data = json.loads((folder / "manifest.json").read_text(encoding="utf-8", errors="surrogateescape"))
+        data = json.loads(read_bytes(folder / "manifest.json").decode("utf-8", "surrogateescape"))
     except OSError as e:
         raise UserError(f"it cannot be read: {e.strerror or e}", str(folder / "manifest.json")) from None
     except (ValueError, RecursionError):
@@ -162,10 +198,34 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     return data if shaped and all(isinstance(n, int) for n in data["splits"].values()) else None
 
 
+def walk(folder: Path, passed: list[str] | None = None) -> Iterator[tuple[Path, list[str]]]:
+    """Walk a folder and those below it as `walk_files` does, each real folder once.
+
+    Args:
+        folder: where to begin; what cannot be listed counts as empty.
+        passed: filled with "path: why" for every pipe, socket, device and repeated folder that was passed over.
+
+    Yields:
+        A folder and the names of its regular files (links to them too), sorted.
+    """
+    notes: list[str] = [] if passed is None else passed
+    skipped: list[str] = []
+    for here, names in walk_files(folder, skipped=skipped):
+        files: list[str] = []
+        for name in sorted(names):
+            path = os.path.join(here, name)
+            if os.path.isfile(path):
+                files.append(name)
+            elif os.path.exists(path):
+                notes.append(f"{path}: it is a pipe, a socket or a device; it is passed over")
+        yield Path(here), files
+    notes += [f"{link}: it leads to a folder that is read already, or holds it; it is read once" for link in skipped]
+
+
 def _files(folder: Path) -> Iterator[str]:
-    """Every file below a folder, relative to it, with "/" between its parts; in no order."""
-    for root, _, names in os.walk(folder, followlinks=True):
-        below = Path(root).relative_to(folder).as_posix()
+    """Every regular file below a folder, relative to it, with "/" between its parts; in no order."""
+    for root, names in walk(folder):
+        below = root.relative_to(folder).as_posix()
         yield from (name if below == "." else f"{below}/{name}" for name in names)
 
 
@@ -175,7 +235,7 @@ def labels_hash(folder: Path) -> str:
     labels = folder / "labels"
     for name in sorted(f for f in _files(labels) if f.endswith(".txt")):
         total.update(name.encode("utf-8", "surrogateescape") + b"\0")
-        total.update(hashlib.sha256((labels / name).read_bytes()).digest())
+        total.update(hashlib.sha256(read_bytes(labels / name)).digest())
     return total.hexdigest()
 
 

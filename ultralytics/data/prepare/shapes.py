@@ -23,6 +23,7 @@ from ultralytics.data.prepare.write import in_threads, storage_error
 from ultralytics.utils.files import user_path
 from ultralytics.utils.images import imwrite
 from ultralytics.utils.log import LOGGER
+from ultralytics.utils.text import counted
 from ultralytics.utils.types import Float64Array, UInt8Array
 
 NAMES = ("disc", "square", "triangle", "star", "ring", "cross")
@@ -172,11 +173,11 @@ def prepare_shapes(out: str | Path | None = None, seed: int = 0) -> Path:
             raise
         return done
     LOGGER.info(
-        "%s: %s, %d objects of %d classes",
+        "%s: %s, %s of %s",
         out,
-        ", ".join(f"{n} {s} images" for s, n in COUNTS.items()),
-        sum(objects.values()),
-        len(NAMES),
+        ", ".join(counted(n, f"{s} image") for s, n in COUNTS.items()),
+        counted(sum(objects.values()), "object"),
+        counted(len(NAMES), "class"),
     )
     return out / "data.yaml"
 
@@ -191,7 +192,7 @@ def _draw_all(out: Path, seed: int, options: Mapping[str, Any]) -> Counter[int]:
                     (folder / kind / split).mkdir(parents=True)
             drawn = in_threads(lambda which: _draw_file(folder, seed, *which), jobs, "Drawing shapes")
             spec = {"path": ".", **{s: f"images/{s}" for s in COUNTS}, "names": dict(enumerate(NAMES))}
-            (folder / "data.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
+            (folder / "data.yaml").write_text(yaml.safe_dump(spec, sort_keys=False), encoding="utf-8", newline="\n")
         except OSError as e:
             raise storage_error(e, folder, out) from None
         objects = Counter(c for classes in drawn for c in classes)
@@ -208,7 +209,7 @@ def _draw_file(folder: Path, seed: int, split: str, i: int) -> list[int]:
         f"{c} {(x1 + x2) / 2 / w:.6f} {(y1 + y2) / 2 / h:.6f} {(x2 - x1) / w:.6f} {(y2 - y1) / h:.6f}\n"
         for c, x1, y1, x2, y2 in boxes
     )
-    (folder / "labels" / split / f"{i:04d}.txt").write_text("".join(rows))
+    (folder / "labels" / split / f"{i:04d}.txt").write_text("".join(rows), encoding="utf-8", newline="\n")
     return [c for c, *_ in boxes]
 
 

@@ -12,6 +12,7 @@ from ultralytics.data.prepare.sources import PUBLISHED, archives, default_out, e
 from ultralytics.data.prepare.write import (
     Annotated,
     Converted,
+    Draw,
     check_how,
     existing,
     from_pixels,
@@ -19,7 +20,6 @@ from ultralytics.data.prepare.write import (
     look,
     make_dataset,
     opened,
-    stand_ins,
 )
 from ultralytics.utils.errors import DatasetError, MissingFileError
 from ultralytics.utils.files import read_text, user_path
@@ -35,6 +35,9 @@ def prepare_visdrone(
     images: str = "copy",
     download: bool = False,
     mirror: str = "",
+    val: float = 0.0,
+    test: float = 0.0,
+    seed: int = 0,
 ) -> Path:
     """Turn VisDrone2019-DET into images, labels and a data set YAML: categories 1 to 10 are classes 0 to 9; ignored
     regions and what is scored 0 go to ignore/, for any class. The source is not changed.
@@ -43,18 +46,22 @@ def prepare_visdrone(
         source: a folder with VisDrone2019-DET-train, -val and -test-dev, packed or not, or one of these.
         out: the folder to make, data/visdrone when None; images: "copy", or "link" for hard links.
         download: fetch the published archives; mirror: a URL that holds them.
+        val, test: parts of the images to draw as these splits, where the source lacks them; seed: of that draw.
 
     Returns:
         The data set's YAML, OUT/data.yaml.
 
     Raises:
-        MissingFileError: no such layout; DatasetError: nothing usable; UserError: it cannot be downloaded or written.
+        MissingFileError: no such layout; DatasetError: nothing usable; ConfigError: a wrong value; UserError: it cannot
+        be downloaded or written.
     """
     check_how(images)
+    draw = Draw(val, test, seed)
     out = default_out("visdrone") if out is None else user_path(out)
     folder = None if source is None else existing(source)
     found = list(FOLDERS) if folder is None else _parts(folder)
     options: dict[str, Any] = {PARTS: found} if found else {"source": str(folder and folder.absolute())}
+    options |= draw.options()
     given = [] if folder is None else [folder]
     mark = fingerprint(given)
     done = prepared(out, "visdrone", options, mark)
@@ -79,13 +86,11 @@ def prepare_visdrone(
             raise MissingFileError(f"there is none of its folders; tried {tried}", mend="source= is the folder of them")
         if found:
             options[PARTS] = list(parts)
-        used, notes = stand_ins(parts)
         absent = [name for s, name in FOLDERS.items() if s not in parts]
-        if absent:
-            notes.insert(0, f"missing: {', '.join(absent)}")
-        return Converted({s: _read_part(p) for s, p in parts.items()}, published_names.VISDRONE, used, notes)
+        notes = [f"missing: {', '.join(absent)}"] if absent else []
+        return Converted({s: _read_part(p) for s, p in parts.items()}, published_names.VISDRONE, notes=notes)
 
-    return make_dataset(out, "visdrone", options, sources, read, images, given, mark)
+    return make_dataset(out, "visdrone", options, sources, read, images, given, mark, draw)
 
 
 def _parts(source: Path) -> list[str]:
@@ -102,7 +107,7 @@ def _part(tops: list[Path], name: str) -> Path | None:
 
 
 def _read_part(part: Path) -> list[Annotated]:
-    files = sorted(p for p in (part / "images").iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+    files = sorted(p for p in (part / "images").iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
     return in_threads(lambda image: _read(part, image), files, f"Reading {part.name}")
 
 

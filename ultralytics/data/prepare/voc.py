@@ -14,35 +14,37 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
-from xml.parsers import expat
 
 from ultralytics.data.prepare import names as published_names
 from ultralytics.data.prepare.archive import is_archive
-from ultralytics.data.prepare.folder import PARTS, fingerprint, prepared
+from ultralytics.data.prepare.documents import parse_xml
+from ultralytics.data.prepare.folder import PARTS, fingerprint, prepared, walk
 from ultralytics.data.prepare.sources import PUBLISHED, archives, default_out, entry
+from ultralytics.data.prepare.tree import Tree, by_splits, split_of_folders
 from ultralytics.data.prepare.write import (
-    SPLIT_WORDS,
     SPLITS,
     Annotated,
     Converted,
     Corners,
+    Draw,
     Picture,
     annotated_upright,
     check_how,
-    draw_val,
+    class_order,
     existing,
     from_corners,
     in_threads,
-    inner,
     look,
     make_dataset,
     opened,
+    opened_folder,
     turned,
 )
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError
 from ultralytics.utils.files import read_text, user_path
 from ultralytics.utils.images import IMAGE_SUFFIXES
 from ultralytics.utils.log import LOGGER
+from ultralytics.utils.text import counted
 
 ANNOTATIONS, IMAGES = ("Annotations", "annotations"), ("JPEGImages", "images")
 YEARS = ("VOC2007", "VOC2012")
@@ -60,6 +62,7 @@ def prepare_voc(
     seed: int = 0,
     download: bool = False,
     mirror: str = "",
+    test: float = 0.0,
 ) -> Path:
     """Turn Pascal VOC into images, labels and a data set YAML. The source is not changed.
 
@@ -67,14 +70,15 @@ def prepare_voc(
     them.
 
     Args:
-        source: a folder or archive with Annotations, JPEGImages and (its own splits) ImageSets/Main; or one that holds
-        the published archives or VOCdevkit: train is then 2007 and 2012 trainval, val and test are 2007 test.
+        source: a folder or archive with Annotations, JPEGImages and (its own splits) ImageSets/Main; or one with
+        images and XML files in folders of any names, or in one; or one that holds the published archives or VOCdevkit:
+        train is then 2007 and 2012 trainval, val and test are 2007 test.
         out: the folder to make; data/VOC for the published layout when None.
         names: class names in the order of their ids; alphabetical, or VOC's own, when None.
         images: "copy", or "link" for hard links.
         one_based: whether pixels count from 1 (a box covers xmin − 1 to xmax, as VOC says) or from 0 (xmin to xmax);
         "auto": as the boxes at the pictures' edges say.
-        val: part of the images to draw as val, where the source has no val; seed: of that draw.
+        val, test: parts of the images to draw as these splits, where the source lacks them; seed: of that draw.
         download: fetch the published archives; mirror: a URL that holds them.
 
     Returns:
@@ -87,13 +91,13 @@ def prepare_voc(
     check_how(images)
     if one_based not in ("auto", True, False):
         raise ConfigError(f"one_based={one_based} must be auto, True or False")
-    if not 0 <= val < 1:
-        raise ConfigError(f"val={val} must be a part of the images, 0 or more and below 1")
+    draw = Draw(val, test, seed)
     source = None if source is None else existing(source)
     if source is None or is_published(source):
-        if val or one_based != "auto" or names:
+        if draw.parts() or one_based != "auto" or names:
             raise ConfigError(
-                "the published data set has its own classes, splits and corners", mend="leave names, val, one_based out"
+                "the published data set has its own classes, splits and corners",
+                mend="leave names, val, test, one_based out",
             )
         return _prepare_published(
             source, default_out("voc") if out is None else user_path(out), images, download, mirror
@@ -106,8 +110,9 @@ def prepare_voc(
         "one_based": one_based,
         "val": val,
         "seed": seed,
+        **draw.options(),
     }
-    return _prepare_folder("voc", source, user_path(out), options, names, images, one_based, val, seed)
+    return _prepare_folder("voc", source, user_path(out), options, names, images, one_based, draw)
 
 
 def prepare_bccd(
@@ -140,7 +145,7 @@ def prepare_bccd(
     if source is None:
         [(source, described)] = archives("bccd", out, download, mirror)
         sources = [described]
-    return _prepare_folder("bccd", source, out, {}, published_names.BCCD, images, "auto", 0.0, 0, sources, mark)
+    return _prepare_folder("bccd", source, out, {}, published_names.BCCD, images, "auto", Draw(), sources, mark)
 
 
 def _prepare_folder(
@@ -151,13 +156,10 @@ def _prepare_folder(
     names: Sequence[str] | None,
     images: str,
     one_based: bool | str,
-    val: float,
-    seed: int,
+    draw: Draw,
     sources: list[dict[str, Any]] | None = None,
     mark: str | None = None,
 ) -> Path:
-    if names and len(set(names)) != len(names):
-        raise ConfigError(f"names={list(names)} names a class twice")
     mark = fingerprint([source]) if mark is None else mark
     done = prepared(out, kind, options, mark)
     if done is not None:
@@ -167,17 +169,18 @@ def _prepare_folder(
         sources = [entry(source) if packed else {"name": source.absolute().name}]
 
     def read(scratch: Path) -> Converted:
-        return _read_folder(_Root.find(opened(source, scratch)), names, one_based, val, seed)
+        return _read_folder(_Root.find(opened_folder(source, scratch)), names, one_based, draw)
 
-    return make_dataset(out, kind, options, sources, read, images, [source], mark)
+    return make_dataset(out, kind, options, sources, read, images, [source], mark, draw)
 
 
 @dataclass
 class _Root:
     """A VOC folder: its folders of annotations and images, and the files in them by their names without suffix.
 
-    `own`: split → names, where the splits are folders in which annotations lie beside images; a name begins with its
-    folder.
+    Attributes:
+        own: split → names, where folders tell the splits; a name begins with its split then.
+        passed: what was passed over, with the reason.
     """
 
     folder: Path
@@ -185,50 +188,83 @@ class _Root:
     annotations: dict[str, Path]
     images: dict[str, list[Path]]
     own: dict[str, list[str]] | None = None
+    passed: list[str] = field(default_factory=list)
 
     @classmethod
     def find(cls, folder: Path) -> _Root:
-        """The VOC folder that a folder is, or that lies at most three folders below it; else a folder of splits.
+        """Find the VOC folder that a folder is, or that lies at most three folders below it; else XML files and images
+        in folders of any names.
 
         Raises:
-            MissingFileError: there is none.
+            MissingFileError: there is no XML file; DatasetError: there are several VOC folders with lists.
         """
         level = [folder]
         for _ in range(4):
-            for candidate in level:
-                places = _first(candidate, ANNOTATIONS), _first(candidate, IMAGES)
-                if places[0] is not None and places[1] is not None:
-                    xmls = {n: p[0] for n, p in _stems(places[0], frozenset((".xml",))).items()}
-                    return cls(candidate, (places[0], places[1]), xmls, _stems(places[1], IMAGE_SUFFIXES))
+            found = [c for c in level if _first(c, ANNOTATIONS) and _first(c, IMAGES)]
+            listed = [c for c in found if (c / "ImageSets" / "Main").is_dir()]
+            if len(listed) > 1:
+                several = ", ".join(str(c.relative_to(folder)) for c in listed)
+                raise DatasetError(f"it holds several VOC folders: {several}", str(folder), "give one of them")
+            if listed:
+                places = _first(listed[0], ANNOTATIONS), _first(listed[0], IMAGES)
+                assert places[0] is not None and places[1] is not None  # noqa: PT018  # for the type checker
+                xmls = {n: p[0] for n, p in _stems(places[0], frozenset((".xml",))).items()}
+                return cls(listed[0], (places[0], places[1]), xmls, _stems(places[1], IMAGE_SUFFIXES))
+            if len(found) == 1:
+                level = found
+            if found:
+                break
             level = [p for c in level if c.is_dir() for p in sorted(c.iterdir()) if p.is_dir()][:1000]
-        for candidate in dict.fromkeys((folder, inner(folder))) if folder.is_dir() else ():
-            beside = cls._beside(candidate)
-            if beside is not None:
-                return beside
-        lacks = next((n for n in (ANNOTATIONS, IMAGES) if not _first(folder, n)), ANNOTATIONS)[0]
-        raise MissingFileError(
-            f"there is no folder {lacks}; tried {(folder / lacks).absolute()}",
-            str(folder),
-            "source= is the VOC folder, or an archive of one, or holds train and valid with annotations beside images",
-        )
+        root = cls._by_contents(level[0] if len(level) == 1 else folder) if folder.is_dir() else None
+        if root is None:
+            lacks = next((n for n in (ANNOTATIONS, IMAGES) if not _first(folder, n)), ANNOTATIONS)[0]
+            raise MissingFileError(
+                f"there is no folder {lacks}; tried {(folder / lacks).absolute()}, and no XML file lies in the source",
+                str(folder),
+                "source= is a folder or an archive with images and XML files",
+            )
+        return root
 
     @classmethod
-    def _beside(cls, top: Path) -> _Root | None:
-        """A folder with train, valid and test, annotations beside images in each; None when it is none."""
-        found = {SPLIT_WORDS[p.name.lower()]: p for p in sorted(top.iterdir()) if p.name.lower() in SPLIT_WORDS}
-        found = {s: p for s, p in found.items() if p.is_dir() and any(p.glob("*.[xX][mM][lL]"))}
-        if not found:
+    def _by_contents(cls, top: Path) -> _Root | None:
+        """A folder with XML files and images anywhere below it; None where there is no XML file."""
+        tree = Tree.of(top, ".xml")
+        places = _first(top, ANNOTATIONS) or top, _first(top, IMAGES) or top
+        if places[0] != top != places[1]:  # such a folder may hold masks beside its images
+            tree.marks = [m for m in tree.marks if m.startswith(f"{places[0].name}/")]
+            tree.images = [i for i in tree.images if i.startswith(f"{places[1].name}/")]
+        if not tree.marks:
             return None
-        xmls: dict[str, Path] = {}
-        images: dict[str, list[Path]] = {}
-        own: dict[str, list[str]] = {}
-        for split, place in found.items():
-            here = {f"{place.name}/{n}": p[0] for n, p in _stems(place, frozenset((".xml",))).items()}
-            seen = {f"{place.name}/{n}": p for n, p in _stems(place, IMAGE_SUFFIXES).items()}
-            own[split] = sorted({*here, *seen})
-            xmls |= here
-            images |= seen
-        return cls(top, (top, top), xmls, images, own)
+        pairs = tree.pairs()
+        xml_of = {image: mark for mark, images in pairs.items() for image in images}
+        labelled = {os.path.dirname(i) for i in xml_of}
+        # Folders without a single annotated image are another thing, such as masks.
+        known = [i for i in tree.images if not labelled or os.path.dirname(i) in labelled]
+        others = len(tree.images) - len(known)
+        splits = by_splits(known, xml_of)
+        root = cls(top, places, {}, {}, {s: [] for s in splits} if len(splits) > 1 else None, tree.passed)
+        if others:
+            root.passed.append(f"{top}: {counted(others, 'image')} in folders without an annotated image; not used")
+        keys: dict[str, str] = {}
+        for split, names in splits.items():
+            for image, name in names.items():
+                key = os.path.splitext(name)[0]
+                keys[image] = key = f"{split}/{key}" if root.own is not None else key
+                root.images.setdefault(key, []).append(top / image)
+        for mark, images in pairs.items():
+            stem = os.path.splitext(mark)[0]
+            split = f"{split_of_folders(mark) or 'train'}/" if root.own is not None else ""
+            key = keys[images[0]] if images else split + os.path.basename(stem)
+            if key in root.annotations and not images:
+                key = split + stem
+            if key in root.annotations:
+                root.passed.append(f"{top / mark}: {root.annotations[key]} is of the same image; it is not used")
+                continue
+            root.annotations[key] = top / mark
+        if root.own is not None:
+            for key in sorted({*root.annotations, *root.images}):
+                root.own.setdefault(key.partition("/")[0], []).append(key)
+        return root
 
     def listed(self, split: str) -> list[str] | None:
         """The names in ImageSets/Main/SPLIT.txt, each once; None without that file.
@@ -266,9 +302,8 @@ def _first(folder: Path, names: Sequence[str]) -> Path | None:
 def _stems(folder: Path, suffixes: frozenset[str]) -> dict[str, list[Path]]:
     """Path inside a folder without its suffix → the files of these kinds, sorted."""
     found: dict[str, list[Path]] = {}
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        folders.sort()
-        for file in sorted(files):
+    for parent, files in walk(folder):
+        for file in files:
             stem, suffix = os.path.splitext(file)
             if suffix.lower() in suffixes and not file.startswith("."):
                 path = Path(parent, file)
@@ -276,14 +311,15 @@ def _stems(folder: Path, suffixes: frozenset[str]) -> dict[str, list[Path]]:
     return found
 
 
-def _read_folder(root: _Root, names: Sequence[str] | None, one_based: bool | str, val: float, seed: int) -> Converted:
-    splits, used, notes = _splits(root, val, seed)
+def _read_folder(root: _Root, names: Sequence[str] | None, one_based: bool | str, draw: Draw) -> Converted:
+    splits, used = _splits(root, draw)
+    notes: list[str] = []
     unique = sorted({name for listed in splits.values() for name in listed})
     read = in_threads(lambda n: _read(root, n), unique, "Reading annotations")
     listings = Counter(n for listed in splits.values() for n in listed)
     twice = [n for n in unique if listings[n] > 1]
     if twice:
-        notes.append(f"{len(twice)} images are in more than one split, such as {twice[0]}")
+        notes.append(f"in more than one split: {counted(len(twice), 'image')}, such as {twice[0]}")
     if one_based == "auto":
         one_based, note = _decide(read)
         notes += note
@@ -291,42 +327,23 @@ def _read_folder(root: _Root, names: Sequence[str] | None, one_based: bool | str
     if root.own is not None:  # without the folder, which is the split's
         for a in annotated.values():
             a.name = a.name.partition("/")[2]
-    order = _order(list(annotated.values()), names, root.folder)
+    order = class_order(list(annotated.values()), names, root.folder)
     converted = {s: [annotated[n] for n in listed] for s, listed in splits.items()}
     if not any(root.listed(s) for s in ("train", "val", "trainval")):  # a list may leave images out, a folder does not
         taken = {r.image for r in read}
         bare = sorted(n for n in root.images.keys() - annotated.keys() if not taken & set(root.images[n]))
         converted["train"] += [_fit(_read(root, n), one_based=True) for n in bare]
-    return Converted(converted, order, used, notes)
+    return Converted(converted, order, used, notes, root.passed)
 
 
-def _order(annotated: Sequence[Annotated], names: Sequence[str] | None, where: Path) -> list[str]:
-    """The class names in the order of their ids."""
-    found = {str(c) for a in annotated for c, _ in a.objects} | {str(c) for a in annotated for c, _, _ in a.ignored}
-    if not found:
-        problem = next((p for a in annotated for p in a.problems), "the annotations hold none")
-        raise DatasetError(f"no object could be read: {problem}", str(where))
-    order = list(names) if names else sorted(found)
-    missing = sorted(found - set(order))
-    if missing:
-        raise ConfigError(
-            f"names lacks {', '.join(missing)}, which the annotations use",
-            str(where),
-            "name every class, or leave names out",
-        )
-    return order
-
-
-def _splits(root: _Root, val: float, seed: int) -> tuple[dict[str, list[str]], dict[str, str], list[str]]:
-    """Split folder → names; split of the YAML → split folder; and what was decided."""
+def _splits(root: _Root, draw: Draw) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """Split folder → names, and split of the YAML → split folder."""
     lists = {s: root.listed(s) for s in (*SPLITS, "trainval")}
     own = {s: lists[s] or [] for s in SPLITS}
     main = root.folder / "ImageSets" / "Main" if root.own is None else root.folder
     if own["train"] and own["val"]:
-        if val:
-            raise ConfigError("the source has its own val split", str(main), "leave val= out")
-        return {s: own[s] for s in SPLITS if own[s]}, {}, []
-    if own["train"] and not val:
+        return {s: own[s] for s in SPLITS if own[s]}, {}
+    if own["train"] and not draw.val:
         raise DatasetError(
             "the val split is missing or empty",
             str(main / "val.txt") if root.own is None else str(main),
@@ -335,17 +352,11 @@ def _splits(root: _Root, val: float, seed: int) -> tuple[dict[str, list[str]], d
     if own["val"] and not lists["trainval"]:
         raise DatasetError("the train split is missing or empty", str(main / "train.txt"))
     whole = own["train"] or lists["trainval"] or []
-    what = "ImageSets/Main/trainval.txt" if lists["trainval"] else "all images" if not whole else "the train images"
     if not whole:
         test = set(own["test"])
         whole = sorted(n for n in root.annotations if n not in test)
     extra = {"test": own["test"]} if own["test"] else {}
-    if val:
-        train, drawn = draw_val(whole, val, seed)
-        return {"train": train, "val": drawn, **extra}, {}, [f"{what}: {len(drawn)} drawn as val (seed {seed})"]
-    used = {"train": "train", "val": "train", **{s: s for s in extra}}
-    note = f"the source has no val split: {what} are both train and val, so the figures of a validation say nothing "
-    return {"train": whole, **extra}, used, [f"{note}about new images (val=0.2 draws a split)"]
+    return {"train": whole, **extra}, {"train": "train", "val": "train", **{s: s for s in extra}}
 
 
 # The published layout
@@ -444,7 +455,7 @@ def _read_published(roots: Sequence[tuple[str, _Root]], where: Path) -> tuple[Co
     read = in_threads(lambda job: _read(*job), jobs, "Reading annotations")
     # VOC's development kit says that pixels count from 1.
     fitted = {(id(r), n): _fit(x, one_based=True) for (r, n), x in zip(jobs, read, strict=True)}
-    order = _order(list(fitted.values()), published_names.VOC, where)
+    order = class_order(list(fitted.values()), published_names.VOC, where)
     converted = {s: [fitted[id(r), n] for r, n in listed] for s, listed in splits.items()}
     return Converted(converted, order, used, notes), [part for part in wanted if part not in absent]
 
@@ -478,7 +489,9 @@ def _read(root: _Root, name: str) -> _Read:
     result = _Read(name, xml)
     if xml is None:
         what = f"{root.places[0] / name}.xml: there is no such annotation"
-        if name not in root.images:
+        if root.places[0] == root.places[1]:
+            what = f"{root.images[name][0]}: it has no annotation"
+        elif name not in root.images:
             what = f"{root.places[1] / name}.*: there is no such image, and no annotation"
         result.problems.append(what)
         return result
@@ -516,7 +529,10 @@ def _image_of(root: _Root, name: str, told: str, result: _Read) -> Path | None:
         head, slash, _ = name.rpartition("/")
         files = (root.images.get(f"{head}{slash}{stem}") or root.images.get(stem, [])) if stem else []
         if not files:
-            result.problems.append(f"{root.places[1] / name}.*: there is no such image")
+            by_name = root.places[0] != root.places[1]
+            image = f"{root.places[1] / name}.*"
+            lacks = f"{image}: there is no such image" if by_name else f"{xml}: there is no image of its name"
+            result.problems.append(lacks)
             return None
         result.problems.append(f"{xml}: it has no image of its own name; {files[0].name}, its <filename>, is taken")
     elif stem and stem != PurePosixPath(name).name:
@@ -533,7 +549,7 @@ def _read_object(result: _Read, number: int, item: ET.Element) -> None:
     where = f"{result.xml}: object {number} ({cls or 'no name'})"
     boxes = item.findall("bndbox")  # its own: those of its parts lie deeper
     if len(boxes) > 1:
-        result.problems.append(f"{where} has {len(boxes)} boxes; the first is taken")
+        result.problems.append(f"{where} has {len(boxes)} boxes; the first is taken")  # at least two
     try:
         x1, y1, x2, y2 = (float(_text(boxes[0], k)) for k in ("xmin", "ymin", "xmax", "ymax"))
     except (IndexError, ValueError):
@@ -565,12 +581,12 @@ def _decide(read: Sequence[_Read]) -> tuple[bool, list[str]]:
     r, o = zero[0]
     if len(zero) < one or STRAY * len(zero) < sum(len(r.objects) for r in read):
         return True, [
-            f"corners count from 1, where {one} boxes begin; {len(zero)} begin at 0, such as {r.xml}: object "
+            f"corners count from 1, as of {counted(one, 'box')}; {len(zero)} begin at 0, such as {r.xml}: object "
             f"{o.number}, and are cut by a pixel (one_based=False reads all of them from 0)"
         ]
     return False, [
-        f"corners count from 0: {len(zero)} boxes have a corner there, such as {r.xml}: object {o.number}; a box "
-        "covers xmin to xmax (one_based=True reads them as VOC does)"
+        f"corners count from 0: {counted(len(zero), 'box')} with a corner there, such as {r.xml}: object {o.number}; "
+        "a box covers xmin to xmax (one_based=True reads them as VOC does)"
     ]
 
 
@@ -607,74 +623,3 @@ def _size(tree: ET.Element) -> tuple[float, float] | None:
     except ValueError:
         return None
     return size if min(size) > 0 else None
-
-
-_DECLARED = re.compile(rb"<\?xml[^>]*\bencoding\s*=\s*[\"']([A-Za-z0-9._-]+)[\"']")
-
-
-def parse_xml(path: Path) -> ET.Element:
-    """An annotation, its tags without name spaces. Encodings that Python knows are read, with or without a byte-order
-    mark.
-
-    Raises:
-        DatasetError: "file:line: what". A document type is refused: nothing here needs one, and entities that hold
-        entities grow without bound.
-    """
-    try:
-        data = path.read_bytes()
-    except OSError as e:
-        raise DatasetError(f"it cannot be read: {e.strerror or e}", str(path)) from None
-    if not data.strip():
-        raise DatasetError("it is empty", str(path))
-    start = data.lstrip()
-    declared = _DECLARED.search(start[:200])
-    encoding = declared[1].decode() if declared else ""
-    reason, line = "", 0
-    # Expat knows few encodings; Python knows the rest.
-    for known in (True, False):
-        try:
-            return _parse(start, None) if known else _parse(start.decode(encoding).encode(), "utf-8")
-        except expat.ExpatError as e:
-            reason = reason or expat.ErrorString(e.code)
-            line = line or e.lineno + data[: len(data) - len(start)].count(b"\n")
-            if e.code != _UNKNOWN_ENCODING:
-                break
-        except _DoctypeError:
-            raise DatasetError("it declares a document type (DTD), which is not read", str(path), "remove it") from None
-        except (LookupError, ValueError) as e:  # an encoding; or what `_parse` refuses
-            reason = reason or str(e)
-    raise DatasetError(f"not valid XML: {reason}", f"{path}:{line}" if line else str(path))
-
-
-_UNKNOWN_ENCODING = expat.errors.codes[expat.errors.XML_ERROR_UNKNOWN_ENCODING]
-
-
-class _DoctypeError(Exception):
-    """A document type was declared."""
-
-
-def _parse(data: bytes, encoding: str | None) -> ET.Element:
-    builder = ET.TreeBuilder()
-    parser = expat.ParserCreate(encoding)
-    depth = 0
-
-    def start(tag: str, attributes: dict[str, str]) -> None:
-        nonlocal depth
-        depth += 1
-        if depth > 100:  # an annotation has five levels; Python would recurse through the tree
-            raise ValueError("elements are nested too deeply")
-        builder.start(tag.rpartition(":")[2], attributes)
-
-    def end(tag: str) -> None:
-        nonlocal depth
-        depth -= 1
-        builder.end(tag.rpartition(":")[2])
-
-    def refuse(*_: Any) -> None:
-        raise _DoctypeError
-
-    parser.StartElementHandler, parser.EndElementHandler = start, end
-    parser.CharacterDataHandler = builder.data
-    parser.StartDoctypeDeclHandler = refuse
-    parser.Parse(data, True)
-    return builder.close()

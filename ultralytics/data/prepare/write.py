@@ -17,24 +17,28 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, TypeVar
 
-import numpy as np
 import yaml
 
 from ultralytics.data.labels import ROUNDING, Unusable, judge_file, judge_picture, judge_shape
 from ultralytics.data.prepare.archive import is_archive, unpack
-from ultralytics.data.prepare.folder import TakenError, making, place_image, prepared, write_manifest
+from ultralytics.data.prepare.folder import TakenError, fingerprint, making, place_image, prepared, write_manifest
+from ultralytics.data.prepare.recognise import clearer
+from ultralytics.data.prepare.sources import entry
 from ultralytics.data.stratify import rank
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError, UserError
 from ultralytics.utils.files import user_path
-from ultralytics.utils.images import IMAGE_SUFFIXES, open_header
+from ultralytics.utils.images import IMAGE_SUFFIXES, open_header, read_image_file
 from ultralytics.utils.log import LOGGER, progress
-from ultralytics.utils.text import counted, likely_slips, one_line
+from ultralytics.utils.text import counted, escaped, likely_slips, one_line
 
 Box = tuple[float, float, float, float]  # centre x, centre y, width, height in 0..1 of the upright picture
 Corners = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels, 0 at the picture's edge
 
 SPLITS = ("train", "val", "test")
-SPLIT_WORDS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+SPLIT_WORDS = {
+    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
+    "testing": "test",
+}  # fmt: skip
 SHOWN_PROBLEMS = 20
 SHOWN_CLASSES = 10
 NO_VALIDATION = " train and val, so the figures of a validation say nothing about new images"
@@ -90,8 +94,10 @@ class Picture(NamedTuple):
 
 def look(path: str | Path) -> Picture | str:
     """A picture's size; or why training would leave it out. Only pictures that may be turned are decoded in full."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        return "is a pipe, a socket or a device"  # reading it might wait for ever
     try:
-        data = np.fromfile(path, np.uint8)
+        data = read_image_file(path)
     except OSError as e:
         return f"cannot be read: {e.strerror or e}"
     unusable = judge_file(data)
@@ -183,29 +189,111 @@ def in_threads(function: Callable[[S], T], items: Sequence[S], desc: str) -> lis
         return list(progress(pool.map(function, items), total=len(items), desc=desc))
 
 
-def draw_val(names: Iterable[str], part: float, seed: int) -> tuple[list[str], list[str]]:
-    """Split names into train and val, each in the order given: those of the lowest `rank` are val, so neither order nor
-    machine matters."""
-    listed = list(names)
-    count = min(max(round(len(listed) * part), 1), len(listed) - 1)
-    drawn = set(sorted(listed, key=lambda n: (rank(seed, n), n))[: max(count, 0)])
-    return [n for n in listed if n not in drawn], [n for n in listed if n in drawn]
+@dataclass(frozen=True)
+class Draw:
+    """The parts of the train images to draw as val and as test, 0 for none, and the seed of that draw.
+
+    Raises:
+        ConfigError: a part is not 0 or more and below 1, or both leave nothing to train on.
+    """
+
+    val: float = 0.0
+    test: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for split, part in self.parts(all_of_them=True).items():
+            if not (isinstance(part, int | float) and 0 <= part < 1):
+                raise ConfigError(f"{split}={part} must be a part of the images, 0 or more and below 1")
+        if self.val + self.test >= 1:
+            raise ConfigError(f"val={self.val} and test={self.test} leave no images to train on")
+
+    def parts(self, all_of_them: bool = False) -> dict[str, float]:
+        """Split → part, of those that are drawn."""
+        return {s: part for s, part in (("val", self.val), ("test", self.test)) if part or all_of_them}
+
+    def options(self) -> dict[str, Any]:
+        """What the manifest keeps of it; nothing where nothing is drawn."""
+        return {**self.parts(), "seed": self.seed} if self.parts() else {}
 
 
-def stand_ins(splits: Mapping[str, Any]) -> tuple[dict[str, str], list[str]]:
-    """Split of the YAML → split folder where a source lacks train or val, with a note; nothing where it has both."""
+def draw_parts(names: Sequence[str], parts: Sequence[float], seed: int) -> list[list[int]]:
+    """Divide names by the hash of the seed and each name, so that neither order nor machine matters.
+
+    Args:
+        names: of the images; parts: of them to draw, each at least one image.
+
+    Returns:
+        The indices of the rest, then those of each part, all in the order given. The first part is the same whether
+        others follow or not.
+
+    Raises:
+        DatasetError: the names are too few.
+    """
+    counts = [max(round(len(names) * part), 1) for part in parts]
+    if sum(counts) >= len(names):
+        raise DatasetError(
+            f"{counted(len(names), 'image')} {'is' if len(names) == 1 else 'are'} too few to draw splits of",
+            mend="leave val= and test= out",
+        )
+    order = sorted(range(len(names)), key=lambda i: (rank(seed, names[i]), names[i]))
+    drawn: list[list[int]] = []
+    for count in counts:
+        drawn.append(sorted(order[:count]))
+        order = order[count:]
+    return [sorted(order), *drawn]
+
+
+def divide(converted: Converted, draw: Draw) -> None:
+    """Draw the splits that are asked for from the images of train (or of the only split), and say which images stand
+    in for a split that is still missing.
+
+    Raises:
+        ConfigError: the source has such a split of its own; DatasetError: too few images.
+    """
+    there = [s for s in SPLITS if converted.splits.get(s)]
+    parts = draw.parts()
+    pool = there[0] if len(there) == 1 else "train"
+    for split in parts:
+        if split in there and split != pool:
+            raise ConfigError(f"the source has its own {split} split", mend=f"leave {split}= out")
+    if parts and pool in there:
+        listed = converted.splits.pop(pool)
+        usable = [i for i, a in enumerate(listed) if a.image is not None]
+        _, *drawn = draw_parts([_stem(listed[i].name) for i in usable], list(parts.values()), draw.seed)
+        taken = dict(zip(parts, drawn, strict=True))
+        for split, indices in taken.items():
+            converted.splits[split] = [listed[usable[i]] for i in indices]
+        chosen = {usable[i] for indices in drawn for i in indices}
+        converted.splits["train"] = [a for i, a in enumerate(listed) if i not in chosen]
+        converted.splits = {s: converted.splits[s] for s in SPLITS if s in converted.splits}
+        converted.used = {}
+        told = " and ".join(f"{len(indices)} as {split}" for split, indices in taken.items())
+        converted.notes.append(f"drawn of {counted(len(usable), 'image')}: {told} (seed {draw.seed})")
+    used = converted.used
+    if there and not used:
+        used = converted.used = stand_ins({s: a for s, a in converted.splits.items() if a})
+        if used.get("val") == "test" != used.get("train"):
+            converted.notes.append("the source has no val split: its test images are val as well")
+    if used and used["train"] == used["val"]:
+        converted.notes.append(f"the same images are both{NO_VALIDATION} (val=0.2 draws a split)")
+
+
+def _stem(name: str) -> str:
+    stem, suffix = os.path.splitext(name)
+    return stem if suffix.lower() in IMAGE_SUFFIXES else name
+
+
+def stand_ins(splits: Mapping[str, Any]) -> dict[str, str]:
+    """Split of the YAML → split folder where a source lacks train or val; nothing where it has both."""
     if "train" in splits and "val" in splits:
-        return {}, []
+        return {}
     first = next(s for s in SPLITS if s in splits)
     used = {
         "train": "train" if "train" in splits else first,
         "val": "val" if "val" in splits else "test" if "test" in splits else first,
     }
-    if "test" in splits:
-        used["test"] = "test"
-    if used["train"] != used["val"]:
-        return used, ["the source has no val split: its test images are val as well"]
-    return used, [f"the source has one split to train and validate with: the {first} images are both{NO_VALIDATION}"]
+    return used | ({"test": "test"} if "test" in splits else {})
 
 
 def check_how(images: str) -> str:
@@ -220,15 +308,23 @@ def check_how(images: str) -> str:
 
 
 def existing(source: str | Path) -> Path:
-    """A source the user gave.
+    """A source the user gave, as an absolute path.
 
     Raises:
         MissingFileError: it is not there.
     """
-    path = user_path(source)
-    if not path.exists():
-        raise MissingFileError("there is no such source", str(path.absolute()))
+    path = full_path(source)
+    if not os.path.exists(path):
+        raise MissingFileError("there is no such source", str(path))
+    if not (path.is_dir() or path.is_file()):
+        raise MissingFileError("it is a device or a pipe, and a source is a file or a folder", str(path))
     return path
+
+
+def full_path(given: str | Path) -> Path:
+    """The absolute path a user means: labels are found by the folders above an image, so these must be known."""
+    path = user_path(given).absolute()
+    return path.resolve() if ".." in path.parts else path
 
 
 def opened(source: Path, scratch: Path) -> Path:
@@ -241,6 +337,19 @@ def opened(source: Path, scratch: Path) -> Path:
     into.parent.mkdir(parents=True, exist_ok=True)
     unpack(source, into)
     return into
+
+
+def opened_folder(source: Path, scratch: Path) -> Path:
+    """`opened`, for sources of many files.
+
+    Raises:
+        MissingFileError: the source is one file.
+    """
+    folder = opened(source, scratch)
+    if not folder.is_dir():
+        what = "it is a file, and a source is a folder or an archive"
+        raise MissingFileError(what, str(source), f"its folder: source={source.parent}")
+    return folder
 
 
 def told_of(folder: Path, text: str) -> str:
@@ -270,6 +379,7 @@ def make_dataset(
     images: str = "copy",
     given: Iterable[Path] = (),
     mark: str = "",
+    draw: Draw | None = None,
 ) -> Path:
     """Make a data set in a folder beside OUT that becomes OUT when it is whole.
 
@@ -277,17 +387,18 @@ def make_dataset(
         out: not there, or empty; kind, options, sources: for the manifest; `read` may add to `sources`.
         read: is given a folder it may unpack archives into; images in it are moved, others copied or linked.
         given: the source, and folders its images are in: OUT may lie in none of them; mark: its `fingerprint`.
+        draw: the splits to draw.
 
     Raises:
         ConfigError: OUT lies in the source; UserError: of `read`; it cannot be written; nothing of OUT is left then.
     """
-    place = Path(os.path.realpath(out))
+    place, given = Path(os.path.realpath(out)), list(given)
     for folder in (Path(os.path.realpath(g)) for g in given):
         if folder.is_dir() and place.is_relative_to(folder):
             raise ConfigError("it lies in the source, which stays as it is", str(out), f"an out= beside {folder}")
     try:
         with making(out) as folder:
-            converted, written = _make(folder, out, kind, options, sources, read, images, mark)
+            converted, written = _make(folder, out, kind, options, sources, read, images, mark, draw or Draw(), given)
     except TakenError:
         done = prepared(out, kind, options, mark)  # another process may have made the same meanwhile
         if done is None:
@@ -306,10 +417,13 @@ def _make(
     read: Callable[[Path], Converted],
     images: str,
     mark: str,
+    draw: Draw,
+    given: Sequence[Path],
 ) -> tuple[Converted, Written]:
     """`make_dataset` in FOLDER, which will become OUT."""
     try:
         converted = read(folder / UNPACKED)
+        divide(converted, draw)
         converted.notes = [told_of(folder, note) for note in converted.notes]
         written = write_dataset(folder, converted, images)
         shutil.rmtree(folder / UNPACKED, ignore_errors=True)
@@ -325,7 +439,13 @@ def _make(
             mark=mark,
         )
     except UserError as e:
-        raise type(e)(*(told_of(folder, text) for text in (e.what, e.where, e.mend))) from None
+        error = e
+        if isinstance(e, DatasetError | MissingFileError):
+            scratch = folder / UNPACKED
+            error = clearer(kind, [scratch] if scratch.is_dir() else given, given, out, e)
+            if not error.where and given:
+                error = type(error)(error.what, str(given[0]), error.mend)
+        raise type(error)(*(told_of(folder, text) for text in (error.what, error.where, error.mend))) from None
     except OSError as e:
         raise storage_error(e, folder, out) from None
     return converted, written
@@ -418,6 +538,11 @@ def write_dataset(folder: Path, converted: Converted, images: str = "copy") -> W
             first = f": {problems[0]}" if problems else ""
             more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
             raise DatasetError(f"the {split} split has no image that can be used{first}{more}")
+    objects = Counter(_id(c, ids) for _, a, _ in jobs for c, _ in a.objects)
+    if not objects:
+        raise no_objects(everything, problems)
+    bare = [s for s in used if counts[used[s]] and not any(a.objects for split, a, _ in jobs if split == used[s])]
+    converted.notes += [f"the {split} split has no object" for split in bare]
     for split, target in {(split, target.parent) for split, _, target in jobs}:
         for kind in ("images", "labels"):
             (folder / kind / split / target).mkdir(parents=True, exist_ok=True)
@@ -443,13 +568,12 @@ def write_dataset(folder: Path, converted: Converted, images: str = "copy") -> W
     spec: dict[str, Any] = {
         "path": ".",
         **{s: f"images/{f}" for s, f in used.items() if counts[f]},
-        "names": dict(enumerate(converted.names)),
+        "names": {i: escaped(name) for i, name in enumerate(converted.names)},  # others cannot be read back
     }
     text = yaml.safe_dump(spec, sort_keys=False, allow_unicode=True)
     (folder / "data.yaml").write_text(text, encoding="utf-8")
     if problems:
         (folder / "problems.txt").write_text("".join(f"{p}\n" for p in problems), encoding="utf-8")
-    objects = Counter(_id(c, ids) for _, a, _ in jobs for c, _ in a.objects)
     return Written(
         {s: counts[s] for s in converted.splits if counts[s]},
         {name: objects[i] for i, name in enumerate(converted.names)},
@@ -458,6 +582,46 @@ def write_dataset(folder: Path, converted: Converted, images: str = "copy") -> W
         sum(a.cut for _, a, _ in jobs),
         problems,
     )
+
+
+def no_objects(everything: Iterable[Annotated], problems: Sequence[str] = (), where: str = "") -> DatasetError:
+    """The error for a data set without a single object to train on: why there is none, as far as it is known."""
+    listed = list(everything)
+    problems = problems or [p for a in listed for p in a.problems]
+    ignored = sum(len(a.ignored) for a in listed)
+    if problems:
+        more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
+        return DatasetError(f"no object could be read: {problems[0]}{more}", where)
+    if ignored:
+        return DatasetError(
+            f"no object is left to train on: {ignored} marked as crowd, difficult or to be ignored",
+            where,
+            "objects that count need iscrowd 0, or difficult 0",
+        )
+    return DatasetError("no object could be read: the labels hold none", where)
+
+
+def class_order(annotated: Sequence[Annotated], names: Sequence[str] | None, where: Path) -> list[str]:
+    """The class names in the order of their ids: as given, else alphabetical.
+
+    Raises:
+        DatasetError: there is no object; ConfigError: the names given lack one that is used, or hold one twice.
+    """
+    if names and len(set(names)) != len(names):
+        raise ConfigError(f"names={list(names)} names a class twice")
+    found = {str(c) for a in annotated for c, _ in a.objects}
+    found |= {str(c) for a in annotated for c, _, _ in a.ignored if c is not None}
+    if not found:
+        raise no_objects(annotated, where=str(where))
+    order = list(names) if names else sorted(found)
+    missing = sorted(found - set(order))
+    if missing:
+        raise ConfigError(
+            f"names lacks {', '.join(missing)}, which the annotations use",
+            str(where),
+            "name every class, or leave names out",
+        )
+    return order
 
 
 def _id(cls: str | int, ids: Mapping[str, int]) -> int:
@@ -497,3 +661,41 @@ def _targets(listed: Sequence[Annotated], problems: list[str]) -> list[PurePosix
         taken.add(str(tries[0]).casefold())
         result.append(final)
     return result
+
+
+def prepare_folder(
+    kind: str,
+    source: str | Path,
+    out: str | Path,
+    options: Mapping[str, Any],
+    read: Callable[[Path, Path], Converted],
+    images: str,
+    draw: Draw,
+) -> Path:
+    """Prepare a folder or an archive of the user's own.
+
+    Args:
+        kind: of the data set; out: the folder to make; options: of the manifest, beside the source and the draw.
+        read: is given the folder, or what the archive was unpacked to, and a folder it may write images into.
+        images: "copy" or "link"; draw: the splits to draw.
+
+    Returns:
+        The data set's YAML.
+
+    Raises:
+        UserError: what is wrong with the source, the options or OUT.
+    """
+    check_how(images)
+    place, target = existing(source), user_path(out)
+    options = {"source": str(place), **options, **draw.options()}
+    mark = fingerprint([place])
+    done = prepared(target, kind, options, mark)
+    if done is not None:
+        return done
+    packed = place.is_file() and is_archive(place)
+    described = entry(place) if packed else {"name": place.name}
+
+    def find(scratch: Path) -> Converted:
+        return read(opened_folder(place, scratch), scratch)
+
+    return make_dataset(target, kind, options, [described], find, images, [place], mark, draw)

@@ -2,36 +2,53 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-import yaml
+import numpy as np
 
-from ultralytics.cfg.dataset import load_dataset
-from ultralytics.data.labels import Judged, ignore_file, judge_ignored, judge_labels, label_file, list_images
+from ultralytics.cfg.dataset import DatasetSpec, load_dataset
+from ultralytics.data.labels import (
+    Judged,
+    glued_rows,
+    ignore_file,
+    judge_ignored,
+    judge_labels,
+    label_file,
+    list_images,
+)
 from ultralytics.data.prepare import names as published_names
 from ultralytics.data.prepare.archive import is_archive
-from ultralytics.data.prepare.folder import fingerprint, prepared
+from ultralytics.data.prepare.class_files import names_beside
+from ultralytics.data.prepare.folder import fingerprint, prepared, rename_classes, walk
 from ultralytics.data.prepare.sources import PUBLISHED, archives, default_out, entry
+from ultralytics.data.prepare.tree import Tree, by_splits
 from ultralytics.data.prepare.write import (
-    NO_VALIDATION,
     SPLIT_WORDS,
     SPLITS,
     Annotated,
     Converted,
+    Draw,
     check_how,
     existing,
     in_threads,
     inner,
     look,
     make_dataset,
+    no_objects,
     opened,
-    stand_ins,
 )
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError
-from ultralytics.utils.files import user_path
+from ultralytics.utils.files import read_text, user_path
+from ultralytics.utils.images import IMAGE_SUFFIXES
+from ultralytics.utils.text import counted
+from ultralytics.utils.yaml import read_yaml
+
+LISTS = {"train": "train", "valid": "val", "val": "val", "test": "test"}  # of obj.data
 
 
 def prepare_coco128(
@@ -40,12 +57,16 @@ def prepare_coco128(
     images: str = "copy",
     download: bool = False,
     mirror: str = "",
+    val: float = 0.0,
+    test: float = 0.0,
+    seed: int = 0,
 ) -> Path:
     """Prepare the first 128 images of COCO train2017, which are train and val.
 
     Args:
         source: coco128.zip or its folder; out: data/coco128 when None; images: "copy", or "link" for hard links;
         download: fetch the archive; mirror: a URL that holds it.
+        val, test: parts of the images to draw as these splits; seed: of that draw.
 
     Returns:
         The data set's YAML.
@@ -54,26 +75,41 @@ def prepare_coco128(
         as `prepare_yolo`; UserError: it cannot be downloaded.
     """
     out = default_out("coco128") if out is None else user_path(out)
-    return _prepare("coco128", source, out, {}, published_names.COCO, images, download, mirror)
+    draw = Draw(val, test, seed)
+    return _prepare("coco128", source, out, {}, published_names.COCO, images, draw, download, mirror)
 
 
-def prepare_yolo(source: str | Path, out: str | Path, names: Sequence[str] | None = None, images: str = "copy") -> Path:
+def prepare_yolo(
+    source: str | Path,
+    out: str | Path,
+    names: Sequence[str] | None = None,
+    images: str = "copy",
+    val: float = 0.0,
+    test: float = 0.0,
+    seed: int = 0,
+) -> Path:
     """Bring data with YOLO labels into the layout of this project. Labels that cannot be used are named; the source is
     not changed.
 
     Args:
-        source: a data set YAML, or a folder or archive with images/SPLIT or SPLIT/images; out: the folder to make.
-        names: class names in the order of their ids; those of the YAML in the source when None.
+        source: a data set YAML, or a folder or archive with images/SPLIT or SPLIT/images, with obj.data and its lists
+        (CVAT, darknet), or with images and label files in folders of any names, or in one.
+        out: the folder to make.
+        names: class names in the order of their ids; when None those of the YAML, or of classes.txt, obj.names,
+        notes.json and the like beside the labels.
         images: "copy", or "link" for hard links.
+        val, test: parts of the images to draw as these splits, where the source lacks them; seed: of that draw.
 
     Returns:
         The data set's YAML, OUT/data.yaml.
 
     Raises:
-        MissingFileError: no such source or layout; DatasetError: nothing usable; UserError: it cannot be written.
+        MissingFileError: no such source or layout; DatasetError: nothing usable; ConfigError: a wrong value; UserError:
+        it cannot be written.
     """
-    options = {"source": str(user_path(source).absolute()), "names": list(names) if names else None}
-    return _prepare("yolo", source, user_path(out), options, names, images)
+    draw = Draw(val, test, seed)
+    options = {"source": str(existing(source)), "names": list(names) if names else None, **draw.options()}
+    return _prepare("yolo", source, user_path(out), options, names, images, draw)
 
 
 def _prepare(
@@ -83,6 +119,7 @@ def _prepare(
     options: dict[str, Any],
     names: Sequence[str] | None,
     images: str,
+    draw: Draw,
     download: bool = False,
     mirror: str = "",
 ) -> Path:
@@ -91,117 +128,344 @@ def _prepare(
     packed = source is not None and source.is_file() and is_archive(source)
     inside: list[Path] = []
     if source is not None and not packed:
-        inside = [source, *(p for paths in _splits(source)[0].values() for p in paths)]
+        inside = [source, *_outside(source)]
     labels = [Path(label_file(str(p / "x.jpg"))).parent for p in inside if p.is_dir()]
     mark = fingerprint([source] if packed and source else list(dict.fromkeys(p for p in inside + labels if p.exists())))
+    if kind == "yolo" and names:
+        rename_classes(out, kind, options, mark)
     done = prepared(out, kind, options, mark)
     if done is not None:
         return done
     if source is None:
         [(source, described)] = archives(kind, out, download, mirror)
     else:
-        described = entry(source, PUBLISHED.get(kind, ())) if packed else {"name": source.absolute().name}
+        described = entry(source, PUBLISHED.get(kind, ())) if packed else {"name": source.name}
 
     def read(scratch: Path) -> Converted:
-        splits, found = _splits(opened(source, scratch))
-        return _read_all(splits, names or found)
+        return _read_all(_find(opened(source, scratch)), names)
 
-    return make_dataset(out, kind, options, [described], read, images, inside, mark)
+    return make_dataset(out, kind, options, [described], read, images, inside, mark, draw)
 
 
-def _splits(source: Path) -> tuple[dict[str, list[Path]], Sequence[str] | None]:
-    """Split → folders, lists or images, and the class names where a YAML says them."""
-    if source.is_file():
-        spec = load_dataset(source)
-        return {s: spec.split(s) for s in spec.splits}, list(spec.names.values())
+@dataclass(frozen=True)
+class _Job:
+    """An image, its name inside the split, and its label file."""
+
+    name: str
+    image: str
+    labels: str
+
+
+@dataclass
+class _Found:
+    """A data set as it lies in its folder.
+
+    Attributes:
+        splits: split → its images; names: class names, None where no file says them; notes, problems: as `Converted`'s.
+        keypoints: numbers behind the box of a row, see `parse_labels`.
+    """
+
+    splits: dict[str, list[_Job]]
     names: Sequence[str] | None = None
+    notes: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    keypoints: int = 0
+
+
+def _outside(source: Path) -> list[Path]:
+    """The folders that the YAML of a source names, and that of the labels where the source is a folder of images."""
+    spec = load_yaml(source) if source.is_file() else next((s for s in map(load_yaml, _yamls(source)) if s), None)
+    return [p for paths in (spec.splits.values() if spec else ()) for p in paths if os.path.exists(p)]
+
+
+def _yamls(source: Path) -> list[Path]:
+    """The YAML files at the top of a folder."""
+    tops = dict.fromkeys((source, inner(source)))
+    found = [f for top in tops for f in sorted([*top.glob("*.yaml"), *top.glob("*.yml")]) if f.is_file()]
+    return list(dict.fromkeys(found))
+
+
+def load_yaml(file: Path) -> DatasetSpec | None:
+    """A data set YAML, of which splits may be missing and paths may lead nowhere; `names` are empty where it has none.
+    None for another YAML.
+
+    Raises:
+        DatasetError: its names are wrong.
+    """
+    try:
+        data = read_yaml(file, DatasetError).data
+    except DatasetError:
+        return None
+    if not isinstance(data, dict) or not {*SPLITS, "names"} & data.keys():
+        return None
+    problems: list[DatasetError] = []
+    spec = load_dataset(file, problems)
+    wrong = [p for p in problems if not re.match("the key '(train|val|test)'", p.what)]
+    if "names" not in data:
+        spec.names = {}
+    elif wrong:
+        raise wrong[0]
+    return spec
+
+
+def _find(source: Path) -> _Found:
+    """What a source holds.
+
+    Raises:
+        MissingFileError: no images with labels.
+    """
+    if source.is_file():
+        spec = load_yaml(source)
+        if spec is None:
+            load_dataset(source)  # says what is wrong
+            raise DatasetError("it is no data set YAML", str(source))
+        found = _found({s: spec.split(s) for s in spec.splits}, list(spec.names.values()) or None)
+        if not found.splits:
+            raise DatasetError("it has neither train nor val", str(source), "give its folder as source=")
+        found.keypoints = spec.keypoints
+        return found if found.names else _with_names(found, [])
     tops = list(dict.fromkeys((source, inner(source))))
-    for file in (f for top in tops for f in sorted([*top.glob("*.yaml"), *top.glob("*.yml")])):
-        try:
-            spec = load_dataset(file)
-            names = list(spec.names.values())
-            return {s: spec.split(s) for s in spec.splits}, names
-        except (DatasetError, yaml.YAMLError):  # its paths are those of another machine, or it is another YAML
+    for file in _yamls(source):
+        spec = load_yaml(file)
+        if spec is None:
             continue
+        names = list(spec.names.values()) or None
+        there = {s: paths for s, paths in spec.splits.items() if all(map(os.path.exists, paths))}
+        if there and set(there) == set(spec.splits):
+            found = _found(there, names)
+        else:  # its paths are those of another machine
+            found = _find_folders(source, tops)
+        found.names, found.keypoints = names, spec.keypoints
+        return found if names else _with_names(found, tops)
+    return _with_names(_find_folders(source, tops), tops)
+
+
+def _found(paths: Mapping[str, Sequence[Path]], names: Sequence[str] | None = None) -> _Found:
+    """The images of splits.
+
+    Raises:
+        DatasetError: a split has none.
+    """
+    passed: list[str] = []
+    splits = {s: _jobs(p, passed) for s, p in paths.items()}
+    for split, jobs in splits.items():
+        if not jobs:
+            raise DatasetError(f"there are no {split} images", ", ".join(map(str, paths[split])))
+    return _Found(splits, names, problems=list(dict.fromkeys(passed)))
+
+
+def _with_names(found: _Found, tops: Sequence[Path]) -> _Found:
+    """The same with the class names of a file in one of these folders, or beside the labels."""
+    labels = dict.fromkeys(Path(job.labels).parent for jobs in found.splits.values() for job in jobs)
+    outside = [f for f in labels if not any(f.is_relative_to(top) for top in tops)]
+    found.names, files = names_beside([*tops, *outside])
+    if files:
+        found.notes.append(f"the class names are those of {files[0]}")
+    return found
+
+
+def _find_folders(source: Path, tops: Sequence[Path]) -> _Found:
     for top in tops:
-        found: dict[str, list[Path]] = {}
+        found = _lists(top)
+        if found is not None:
+            return found
+    for top in tops:
+        folders: dict[str, list[Path]] = {}
         # images/train2017, or train/images
         for folder in sorted([*top.glob("images/*"), *top.glob("*/images")]):
             name = folder.name if folder.parent.name == "images" else folder.parent.name
             split = SPLIT_WORDS.get(re.split(r"[^a-z]", name.lower())[0])
             if split and folder.is_dir():
-                found.setdefault(split, []).append(folder)
-        if not found and (top / "images").is_dir():
-            found = {"train": [top / "images"]}
-        if found:
-            return {s: found[s] for s in SPLITS if s in found}, names
-    raise MissingFileError(
-        f"there is no folder images; tried {', '.join(str((t / 'images').absolute()) for t in tops)}",
-        str(source),
-        "source= is a data set YAML, or a folder with images and labels",
-    )
+                folders.setdefault(split, []).append(folder)
+        if not folders and (top / "images").is_dir():
+            folders = {"train": [top / "images"]}
+        if folders:
+            found = _found({s: folders[s] for s in SPLITS if s in folders})
+            if any(os.path.isfile(job.labels) for jobs in found.splits.values() for job in jobs):
+                return found
+    beside = _beside(tops[-1])
+    if beside is not None:
+        return beside
+    hint = "source= is a data set YAML, or a folder with images and labels"
+    images = [Path(job.image) for job in _jobs([source])]
+    if not images:
+        tried = ", ".join(str(t / "images") for t in tops)
+        raise MissingFileError(
+            f"there is no folder images; tried {tried}, and no image lies elsewhere", str(source), hint
+        )
+    name, looked = images[0].with_suffix(".txt").name, dict.fromkeys([Path(label_file(str(images[0]))), images[0]])
+    tried = ", ".join(str(path.parent) for path in looked)
+    what = f"none of its {counted(len(images), 'image')} has a label file; {name} was looked for in {tried}"
+    raise MissingFileError(what, str(source), hint)
 
 
-def _read_all(splits: dict[str, list[Path]], names: Sequence[str] | None) -> Converted:
+def _beside(top: Path) -> _Found | None:
+    """Images and label files anywhere below a folder; None where no image has one."""
+    if top.name == "images" or f"{os.sep}images{os.sep}" in str(top):  # the labels may lie beside that folder
+        with_labels = [j for j in _jobs([top]) if os.path.isfile(j.labels)]
+        if with_labels:
+            return _Found({"train": _jobs([top])})
+    tree = Tree.of(top, ".txt")
+    pairs = {mark: images for mark, images in tree.pairs().items() if images}
+    label_of: dict[str, str] = {}
+    for mark, images in pairs.items():
+        for image in images:
+            if os.path.dirname(image) == os.path.dirname(images[0]):
+                label_of.setdefault(image, mark)
+    if not label_of:
+        return None
+    labelled = {os.path.dirname(i) for i in label_of}
+    known = [i for i in tree.images if os.path.dirname(i) in labelled]
+    found = _Found({}, problems=tree.passed)
+    if len(known) < len(tree.images):
+        others = counted(len(tree.images) - len(known), "image")
+        found.problems.append(f"{top}: {others} in folders without a labelled image; not used")
+    for split, names in by_splits(known, label_of).items():
+        found.splits[split] = [
+            _Job(name, str(top / i), str(top / label_of[i]) if i in label_of else label_file(str(top / i)))
+            for i, name in names.items()
+        ]
+    return found
+
+
+def _lists(top: Path) -> _Found | None:
+    """The images that the lists of an obj.data name (CVAT, darknet); None where there is none with such images."""
+    for file in (top / "obj.data", top / "data" / "obj.data"):
+        if not file.is_file():
+            continue
+        text = read_text(file, DatasetError, 1 << 20)
+        told = {key: value.strip() for key, value in re.findall(r"^\s*(\w+)\s*=(.*)$", text, re.MULTILINE)}
+        splits: dict[str, list[_Job]] = {}
+        problems: list[str] = []
+        for key, split in LISTS.items():
+            listed = _at(top, told[key]) if told.get(key) else None
+            if listed is None:
+                continue
+            lines = [line.strip() for line in read_text(listed, DatasetError).splitlines()]
+            paths = {line: _at(top, line) for line in lines if line}
+            problems += [f"{listed}: there is no image {line}" for line, path in paths.items() if path is None]
+            images = {str(p): p for p in paths.values() if p is not None and p.suffix.lower() in IMAGE_SUFFIXES}
+            below = by_splits([p.relative_to(top).as_posix() for p in images.values()]) if images else {}
+            names = {str(top / p): name for found in below.values() for p, name in found.items()}
+            if images:
+                splits[split] = [_Job(names[i], i, _labels_of(i)) for i in images]
+        if splits:
+            return _Found(splits, problems=problems)
+        if problems:
+            raise MissingFileError(
+                problems[0].partition(": ")[2], str(file), "export it with its images, or put them beside the labels"
+            )
+    return None
+
+
+def _at(top: Path, told: str) -> Path | None:
+    """A file that a list names: its path, or the end of it, below the list's folder."""
+    parts = [p for p in PurePosixPath(told.replace("\\", "/")).parts if p not in (".", "/")]
+    if ".." in parts or "\0" in told:
+        return None
+    tried = (top.joinpath(*parts[i:]) for i in range(len(parts)))
+    return next((p for p in tried if os.path.isfile(p)), None)
+
+
+def _read_all(found: _Found, names: Sequence[str] | None) -> Converted:
     # Splits that are the same images are written once.
-    folders: dict[str, list[Path]] = {}
+    folders: dict[str, list[_Job]] = {}
     used: dict[str, str] = {}
-    for split, paths in splits.items():
-        twin = next((s for s, p in folders.items() if p == paths), None)
+    for split, jobs in found.splits.items():
+        twin = next((s for s, j in folders.items() if {x.image for x in j} == {x.image for x in jobs}), None)
         used[split] = twin or split
         if twin is None:
-            folders[split] = paths
-    stands, notes = stand_ins(used)
-    used = {s: used[f] for s, f in stands.items()} or used
-    if used["train"] == used["val"] and not notes:
-        notes.append(f"the same images are both{NO_VALIDATION}")
-    read = {s: in_threads(lambda job: _read(*job), _jobs(paths), f"Reading {s}") for s, paths in folders.items()}
+            folders[split] = jobs
+    notes = found.notes
+    beside = [j for jobs in folders.values() for j in jobs if j.labels != label_file(j.image)]
+    if beside:
+        notes.append(f"read {counted(len(beside), 'label file')} beside the images or in folders of other names")
+    read: dict[str, list[Annotated]] = {}
+    for split, jobs in folders.items():
+        pairs = in_threads(lambda job: _read(job, found.keypoints), jobs, f"Reading {split}")
+        read[split] = [annotated for annotated, _ in pairs]
+        notes += _glued(split, jobs, [judged for _, judged in pairs])
     everything = [a for listed in read.values() for a in listed]
+    labels = {id(a): j.labels for s, jobs in folders.items() for a, j in zip(read[s], jobs, strict=True)}
     highest = [(max(_classes(a), default=-1), a) for a in everything]
     top, bad = max(highest, key=lambda pair: pair[0], default=(-1, None))
+    told = "names= has" if names else "the source names"
+    names = names or found.names
     if names is None:
         if top < 0:
-            raise DatasetError(
-                f"no object could be read: {next((p for a in everything for p in a.problems), 'the labels hold none')}"
-            )
+            raise no_objects(everything)
         names = [f"class_{i}" for i in range(top + 1)]
-        notes.append("the source names no classes: they are called class_0 and so on (names=[first,second] names them)")
+        notes.append(
+            "the source names no classes: they are called class_0 and so on (the same command with "
+            "names=[first,second] renames them)"
+        )
     if top >= len(names):
         raise ConfigError(
-            f"class id {top} is out of range: there are {len(names)} names",
-            label_file(str(bad.image)) if bad else "",
-            "name every class, or mend the labels",
+            f"class id {top} is out of range: {told} {counted(len(names), 'class')}",
+            labels[id(bad)] if bad else "",
+            "name every class by names=[first,second], or mend the labels",
         )
-    return Converted(read, names, used, notes)
+    twins = used if set(used) != set(folders) and {"train", "val"} <= set(used) else {}
+    return Converted(read, names, twins, notes, found.problems)
 
 
 def _classes(a: Annotated) -> list[int]:
     return [int(c) for c, _ in a.objects] + [int(c) for c, _, _ in a.ignored if c is not None]
 
 
-def _jobs(paths: Sequence[Path]) -> list[tuple[str, Path]]:
-    """Name inside the split and file of each image."""
-    jobs: dict[Path, str] = {}
+def _jobs(paths: Sequence[Path], passed: list[str] | None = None) -> list[_Job]:
+    """The images of folders, lists or single files; `passed` is filled with what was passed over."""
+    jobs: dict[str, str] = {}
     for path in paths:
-        for file in map(Path, list_images([path])):
-            jobs.setdefault(file, file.relative_to(path).as_posix() if path.is_dir() else file.name)
-    return [(name, file) for file, name in jobs.items()]
+        if path.is_dir():
+            found = (f / name for f, names in walk(path, passed) for name in names if _is_image(name))
+            jobs |= {str(f): f.relative_to(path).as_posix() for f in sorted(found) if str(f) not in jobs}
+        else:
+            jobs |= {f: os.path.basename(f) for f in list_images([path]) if f not in jobs}
+    return [_Job(name, file, _labels_of(file)) for file, name in jobs.items()]
 
 
-def _read(name: str, image: Path) -> Annotated:
-    result = Annotated(name)
-    picture = look(image)
+def _is_image(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+
+
+def _labels_of(image: str) -> str:
+    """An image's label file: where training looks for it, else beside the image."""
+    usual, beside = label_file(image), os.path.splitext(image)[0] + ".txt"
+    return beside if not os.path.isfile(usual) and os.path.isfile(beside) else usual
+
+
+def _glued(split: str, jobs: Sequence[_Job], read: Sequence[Judged | None]) -> Iterator[str]:
+    """What is to say of rows of a split that are probably several rows in one line."""
+    rows = [
+        (job, line, n)
+        for job, j in zip(jobs, read, strict=True)
+        if j is not None
+        for line, n in zip(j.lines, j.columns, strict=True)
+    ]
+    glued = np.flatnonzero(glued_rows(np.array([n for *_, n in rows], np.int32)))
+    if len(glued):
+        job, line, columns = rows[glued[0]]
+        where = f"{job.labels}:{line}"
+        told = f"{split}: {counted(len(glued), 'row')} of polygons among boxes, such as {where} ({columns} columns)"
+        yield f"{told}: several rows in one line? Read as polygons"
+
+
+def _read(job: _Job, keypoints: int) -> tuple[Annotated, Judged | None]:
+    """An image with what its label file says; None where the image is left out before that is read."""
+    result = Annotated(job.name)
+    picture = look(job.image)
     if isinstance(picture, str):
-        result.problems.append(f"{image}: {picture}")
-        return result
-    labels, ignored = judge_labels(label_file(str(image))), judge_ignored(ignore_file(str(image)))
-    result.problems += told(label_file(str(image)), labels) + told(ignore_file(str(image)), ignored)
+        result.problems.append(f"{job.image}: {picture}")
+        return result, None
+    labels, ignored = judge_labels(job.labels, keypoints), judge_ignored(ignore_file(job.image))
+    result.problems += told(job.labels, labels) + told(ignore_file(job.image), ignored)
     result.objects += [(int(cls), (x, y, w, h)) for cls, x, y, w, h in labels.rows.tolist()]
     for cls, x, y, w, h, crowd in ignored.rows.tolist():
         result.ignored.append((None if cls < 0 else int(cls), (x, y, w, h), bool(crowd)))
     if labels.usable:
-        result.image = image
-    return result
+        result.image = Path(job.image)
+    return result, labels
 
 
 def told(path: str | None, judged: Judged) -> list[str]:

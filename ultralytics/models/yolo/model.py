@@ -10,8 +10,9 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
-from ultralytics.cfg.config import MODE_DEFAULTS, Config, check_classes, get_cfg
+from ultralytics.cfg.config import MODE_DEFAULTS, Config, check_classes, get_cfg, without_effect
 from ultralytics.cfg.dataset import DatasetSpec, load_dataset
+from ultralytics.cfg.paths import data_hint
 from ultralytics.data.build import build_dataloader, build_yolo_dataset
 from ultralytics.engine.checkpoint import Checkpoint, load_checkpoint, portable, save_checkpoint
 from ultralytics.engine.device import select_device
@@ -26,9 +27,13 @@ from ultralytics.nn.plugins import load_plugins
 from ultralytics.nn.summary import ModelReport, explain
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.nn.transfer import TransferReport
-from ultralytics.utils.errors import CheckpointError, ConfigError, FinishedRunError, UserError
+from ultralytics.utils.errors import CheckpointError, ConfigError, FinishedRunError, MissingFileError, UserError
+from ultralytics.utils.files import user_path
+from ultralytics.utils.fonts import checked_font
 from ultralytics.utils.log import LOGGER, setup_console
 from ultralytics.utils.metrics import DetMetrics
+from ultralytics.utils.processes import leave_unguarded
+from ultralytics.utils.text import counted
 
 
 class YOLO:
@@ -152,7 +157,7 @@ class YOLO:
         before = self.ckpt.state.get("provenance") if self.ckpt else None
         made = {"provenance": provenance(self.device, before=before)}
         content = {"model": portable(self.model.yaml), "names": dict(self.names), "ema": self.model.state_dict()}
-        save_checkpoint(Path(filename), content | made)
+        save_checkpoint(user_path(filename), content | made)
 
     def to(self, device: str | int | torch.device) -> YOLO:
         """Move the model, and let later calls run there unless they name another device."""
@@ -183,7 +188,7 @@ class YOLO:
     def _config(self, mode: str, given: Mapping[str, Any], source: str = "argument", **defaults: Any) -> Config:
         """Defaults of the mode, then what the weights remember, then what the user gives."""
         cfg = given.get("cfg")
-        args = get_cfg(cfg, {k: v for k, v in given.items() if k != "cfg"}, source)
+        args = get_cfg(cfg, {k: v for k, v in given.items() if k != "cfg"}, source, mode)
         for key, value in {**self.overrides, **defaults}.items():
             if args.sources.get(key, "default") == "default":
                 args.set(key, value, "weights file" if key in self.overrides else f"{mode} default")
@@ -191,11 +196,14 @@ class YOLO:
             raise ConfigError(
                 f"batch={args.batch:g} finds a batch to train with", mend=f"give {mode} a number of images"
             )
+        for line in without_effect(args, mode):
+            LOGGER.warning(line)
         return args
 
     def train(self, cfg: str | Path | None = None, **kwargs: Any) -> DetMetrics:
         """Train, and go on with the best weights;
         keyword arguments are the keys of `python -m ultralytics train --help`."""
+        leave_unguarded()
         resume = kwargs.get("resume")
         begins = not resume or resume == "auto"  # else the run brings its own model and data
         remembered = ("data", "device") if begins else ("device",)
@@ -256,18 +264,28 @@ class YOLO:
     def val(self, **kwargs: Any) -> DetMetrics:
         """Validate on a split of a data set (`data`, `split`);
         returns the metrics and writes them to the run folder. Processes that torchrun has started share the batches."""
+        leave_unguarded()
         args = self._config("val", kwargs, kwargs.pop("_source", "argument"))
         team = join()
         device = select_device(team.device_name(args.device))
         team.bind(device)
         if not args.data:
-            raise ConfigError("no data set given", mend="data=data/shapes.yaml, or your own YAML")
-        data = load_dataset(args.data)
+            raise ConfigError("no data set given", mend=data_hint())
+        args.font = checked_font(args.font)
+        try:
+            data = load_dataset(args.data, needs=[args.split])
+        except MissingFileError as e:
+            if args.sources.get("data") != "weights file":
+                raise
+            told = "the weights were trained on it; where it has moved, name its new place: data=NEW_PLACE/data.yaml"
+            raise MissingFileError(e.what, e.where, told) from None
         check_classes(args.classes, self.model.nc, "the model")
         if args.single_cls:
             data.merge_classes()
         if data.nc > self.model.nc:
-            raise ConfigError(f"the data set has {data.nc} classes and the model {self.model.nc}", str(args.data))
+            raise ConfigError(
+                f"the data set has {counted(data.nc, 'class')} and the model {self.model.nc}", str(args.data)
+            )
         self._compare_names(args, data)
         stride = max(int(self.model.stride.max()), 32)
         rect = args.rect_val and (args.rect or args.sources.get("rect", "default") == "default")
@@ -285,10 +303,14 @@ class YOLO:
         workers, share = team.workers(args.workers), team.share(whole=True)
         loader = build_dataloader(dataset, args.batch, workers, shuffle=False, share=share)
         validator = DetectionValidator(loader, save_dir, args, data, team)
-        self.metrics = validator(self.model.to(device), plots=args.plots)
-        validator.log_table()
-        if team.leads:
-            validator.save_metrics()
+        with contextlib.closing(loader):
+            try:
+                self.metrics = validator(self.model.to(device), plots=args.plots)
+            except UserError:
+                with contextlib.suppress(OSError):  # not empty, as above
+                    save_dir.rmdir()
+                raise
+        validator.report()
         LOGGER.info("Results saved to %s", save_dir)
         return self.metrics
 
@@ -297,7 +319,7 @@ class YOLO:
         for i, name in data.names.items():
             mine = self.names.get(i, str(i))
             if mine not in (name, str(i)) and not args.single_cls:
-                told = "WARNING: %s: class %d is %r there and %r in the weights (%d and %d classes)"
+                told = "WARNING: %s: class %d is %r there and %r in the weights (classes: %d and %d)"
                 LOGGER.warning(told, args.data, i, name, mine, len(data.names), len(self.names))
                 return
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ultralytics.nn.modules.conv import Conv
+from ultralytics.nn.modules.conv import Conv, Size
 from ultralytics.nn.registry import block_like, register, repeated_block
 from ultralytics.utils.errors import ModelError
 
@@ -34,7 +34,7 @@ class Bottleneck(nn.Module):
     """Two convolutions with a residual where the channels agree: (B, c1, H, W) → (B, c2, H, W)."""
 
     def __init__(
-        self, c1: int, c2: int, shortcut: bool = True, g: int = 1, k: tuple[int, int] = (3, 3), e: float = 0.5
+        self, c1: int, c2: int, shortcut: bool = True, g: int = 1, k: tuple[Size, Size] = (3, 3), e: float = 0.5
     ) -> None:
         super().__init__()
         hidden = int(c2 * e)

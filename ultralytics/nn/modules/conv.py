@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ultralytics.nn.registry import concat, conv_like, register
 
+Size = int | tuple[int, int]  # one number, or one per axis
 
-def autopad(k: int, p: int | None = None, d: int = 1) -> int:
+
+def autopad(k: Size, p: Size | None = None, d: int = 1) -> Any:
     """Padding that keeps the size at stride 1, for kernel `k` and dilation `d`, unless `p` is given."""
-    return (d * (k - 1) + 1) // 2 if p is None else p
+    if p is not None:
+        return p
+    return (d * (k - 1) + 1) // 2 if isinstance(k, int) else tuple((d * (n - 1) + 1) // 2 for n in k)
 
 
 @register(conv_like)
@@ -27,9 +31,9 @@ class Conv(nn.Module):
         self,
         c1: int,
         c2: int,
-        k: int = 1,
-        s: int = 1,
-        p: int | None = None,
+        k: Size = 1,
+        s: Size = 1,
+        p: Size | None = None,
         g: int = 1,
         d: int = 1,
         act: bool | nn.Module = True,
@@ -63,7 +67,7 @@ class Conv(nn.Module):
 class DWConv(Conv):
     """Depth-wise convolution: as many groups as the two channel counts share."""
 
-    def __init__(self, c1: int, c2: int, k: int = 1, s: int = 1, d: int = 1, act: bool | nn.Module = True) -> None:
+    def __init__(self, c1: int, c2: int, k: Size = 1, s: Size = 1, d: int = 1, act: bool | nn.Module = True) -> None:
         super().__init__(c1, c2, k, s, g=math.gcd(c1, c2), d=d, act=act)
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,95 +12,165 @@ import torch
 
 from ultralytics.cfg.config import Config, check_classes
 from ultralytics.data.augment import LetterBox
+from ultralytics.engine import threads
 from ultralytics.engine.device import select_device
+from ultralytics.engine.outputs import CROPS, IMAGES, INCOMPLETE, LABELS, OutputNames
 from ultralytics.engine.results import Results
 from ultralytics.engine.rundir import new_run_dir
-from ultralytics.engine.sources import SourceItem, VideoSink, load_source
+from ultralytics.engine.sources import Source, SourceItem, VideoSink, is_video, load_source
 from ultralytics.nn.inference import inference_copy
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.boxes import scale_boxes
+from ultralytics.utils.fonts import checked_font
 from ultralytics.utils.images import imwrite
 from ultralytics.utils.log import LOGGER, progress
 from ultralytics.utils.nms import non_max_suppression
+from ultralytics.utils.types import UInt8Array
+
+LOOK_AHEAD = 4  # batches of images that may wait for others of their shape
+
+TRIAL_AFTER = 3  # batches: a source that has more is worth a trial with how many threads they take least
 
 
 class DetectionPredictor:
     """Run a detector over images and videos.
 
+    What is found in an image depends on the image alone: it is padded by its own shape, and a batch holds images that
+    are padded to one shape.
+
     Args:
         model: the detector; it is copied and fused, not changed.
         args: conf (0.25 when unset), iou, max_det, classes, agnostic_nms, imgsz, batch, half, device, vid_stride; save,
-        save_txt,
-            save_conf, save_crop, show_labels, show_conf, show_boxes, line_width; project, name, exist_ok.
+            save_txt, save_conf, save_crop, show_labels, show_conf, show_boxes, line_width, font; project, name,
+            exist_ok.
 
     Attributes:
+        frame: (height, width) that images are fitted into, multiples of the stride.
         save_dir: where pictures and labels go; None while nothing has been written.
+        incomplete: file → what is missing, of videos that could be read in part only.
     """
 
     def __init__(self, model: DetectionModel, args: Config) -> None:
         check_classes(args.classes, model.nc, "the model")
+        args.font = checked_font(args.font)
         self.args = args
         self.device = select_device(args.device, quiet=True)
         self.model = inference_copy(model, self.device, args.half)
         self.names = model.names
         self.stride = max(int(model.stride.max()), 32)
-        self.imgsz = -(-args.imgsz // self.stride) * self.stride
+        height, width = args.frame
+        self.frame = -(-height // self.stride) * self.stride, -(-width // self.stride) * self.stride
+        self.letterbox = LetterBox(self.frame, auto=True, stride=self.stride)
         self.save_dir: Path | None = None
-        self._sinks: dict[str, VideoSink] = {}
-        self._stems: set[str] = set()
+        self.incomplete: dict[str, str] = {}
+        self._shape: tuple[int, ...] = ()  # of the last batch
 
-    @property
-    def _writes(self) -> bool:
-        return self.args.save or self.args.save_txt or self.args.save_crop
+    def _settle_threads(self) -> None:
+        threads.settle(self.args, self.device, lambda most: threads.try_inference(self.model, self._shape, most))
 
     def __call__(self, source: Any) -> Iterator[Results]:
-        """Detect in a source, yielding one Results per image or frame;
+        """Detect in a source, yielding one Results per image or frame, in order;
         see `engine.sources.load_source` for what may be given."""
         items = load_source(source, vid_stride=self.args.vid_stride)
-        if self._writes:
+        writer = None
+        if self.args.save or self.args.save_txt or self.args.save_crop:
             self.save_dir = new_run_dir(self.args.project, self.args.name or "predict", self.args.exist_ok)
+            writer = _Writer(self.save_dir, items, self.args)
         count, spent = 0, dict.fromkeys(("preprocess", "inference", "postprocess"), 0.0)
+        program = torch.get_num_threads()
         try:
-            for group in _batches(progress(items, desc="Predicting"), max(self.args.batch, 1)):
-                for item, result in zip(group, self.detect([g.image for g in group]), strict=True):
-                    result.path, result.save_dir = item.path, str(self.save_dir) if self.save_dir else None
-                    count += 1
-                    for key in spent:
-                        spent[key] += result.speed[key] or 0.0
-                    if self.args.verbose:
-                        LOGGER.info(
-                            "%s: %dx%d %s%.1fms",
-                            item.label,
-                            *result.orig_shape,
-                            result.verbose(),
-                            result.speed["inference"],
-                        )
-                    if self._writes:
-                        self._write(item, result)
-                    yield result
+            for item, result in self._in_order(progress(items, desc="Predicting")):
+                result.path, result.save_dir = item.path, str(self.save_dir) if self.save_dir else None
+                count += 1
+                for key in spent:
+                    spent[key] += result.speed[key] or 0.0
+                if self.args.verbose:
+                    LOGGER.info(
+                        "%s: %dx%d %s%.1fms",
+                        item.label,
+                        *result.orig_shape,
+                        result.verbose(),
+                        result.speed["inference"],
+                    )
+                if writer is not None:
+                    writer.write(item, result)
+                yield result
         finally:
-            with contextlib.ExitStack() as stack:  # all are closed, even where one of them fails
-                while self._sinks:
-                    stack.callback(self._sinks.popitem()[1].close)
+            torch.set_num_threads(program)
+            self.incomplete = {items.paths[i]: what for i, what in items.incomplete.items()}
+            if writer is not None:
+                writer.close()
         if count and self.args.verbose:
             mean = (spent[k] / count for k in spent)
+            height, width = self.frame
             LOGGER.info(
-                "Speed: %.1fms preprocess, %.1fms inference, %.1fms postprocess per image at imgsz %d",
+                "Speed: %.1fms preprocess, %.1fms inference, %.1fms postprocess per image at imgsz %s",
                 *mean,
-                self.imgsz,
+                height if height == width else f"{height}×{width}",
             )
         if self.save_dir is not None:
             LOGGER.info("Results saved to %s", self.save_dir)
 
-    def detect(self, images: list[np.ndarray[Any, np.dtype[np.uint8]]]) -> list[Results]:
-        """Detect in BGR images (H, W, 3) of any sizes, as one batch."""
+    def _in_order(self, items: Iterable[SourceItem]) -> Iterator[tuple[SourceItem, Results]]:
+        """Detect in batches of one padded shape, and yield in the order of the items.
+
+        At most `batch` × LOOK_AHEAD images are held: then the shape of the first that waits is not waited for any
+        longer.
+        """
+        batch = max(self.args.batch, 1)
+        waiting: dict[tuple[int, int], list[int]] = {}  # padded shape → numbers of items
+        held: dict[int, tuple[SourceItem, Results | None]] = {}
+        first = batches = 0
+
+        def run(shape: tuple[int, int]) -> None:
+            nonlocal batches
+            if self.args.threads is not None or batches == TRIAL_AFTER:
+                self._settle_threads()
+            batches += 1
+            group = waiting.pop(shape)
+            for number, result in zip(group, self.detect([held[n][0].image for n in group]), strict=True):
+                held[number] = held[number][0], result
+
+        def ready() -> Iterator[tuple[SourceItem, Results]]:
+            nonlocal first
+            while first in held and held[first][1] is not None:
+                item, result = held.pop(first)
+                assert result is not None
+                first += 1
+                yield item, result
+
+        for number, item in enumerate(items):
+            shape = self.letterbox.padded_shape(item.image.shape)
+            held[number] = item, None
+            waiting.setdefault(shape, []).append(number)
+            if len(waiting[shape]) == batch:
+                run(shape)
+            yield from ready()
+            if len(held) >= batch * LOOK_AHEAD:
+                run(self.letterbox.padded_shape(held[first][0].image.shape))
+                yield from ready()
+        while waiting:
+            run(next(iter(waiting)))
+        yield from ready()
+
+    def detect(self, images: Sequence[UInt8Array]) -> list[Results]:
+        """Detect in BGR images (H, W, 3) of any sizes; those that are padded to one shape as one batch."""
+        groups: dict[tuple[int, int], list[int]] = {}
+        for i, image in enumerate(images):
+            groups.setdefault(self.letterbox.padded_shape(image.shape), []).append(i)
+        found: dict[int, Results] = {}
+        for group in groups.values():
+            found.update(zip(group, self._detect([images[i] for i in group]), strict=True))
+        return [found[i] for i in range(len(images))]
+
+    def _detect(self, images: Sequence[UInt8Array]) -> list[Results]:
+        """Detect in images that are padded to one shape."""
         args = self.args
         t0 = time.perf_counter()
-        # The smallest padded rectangle where all images agree on it, else a square.
-        letterbox = LetterBox((self.imgsz, self.imgsz), auto=len({i.shape for i in images}) == 1, stride=self.stride)
-        frames = np.stack([letterbox(image=i) for i in images])[..., ::-1]  # BGR to RGB
+        frames = np.stack([self.letterbox(image=i) for i in images])[..., ::-1]  # BGR to RGB
         batch = torch.from_numpy(np.ascontiguousarray(frames)).to(self.device)
         tensor = batch.permute(0, 3, 1, 2).to(next(self.model.parameters()).dtype) / 255  # channels last in memory
+        self._shape = tuple(tensor.shape)
         t1 = self._now()
         with torch.inference_mode():
             y = self.model(tensor)[0].float()
@@ -135,49 +204,74 @@ class DetectionPredictor:
             torch.cuda.synchronize(self.device)
         return time.perf_counter()
 
-    def _write(self, item: SourceItem, result: Results) -> None:
-        assert self.save_dir is not None
+
+class _Writer:
+    """Writes the pictures, videos, labels and crops of a prediction.
+
+    Args:
+        folder: of the run.
+        source: its items are those that are written.
+        args: see `DetectionPredictor`.
+    """
+
+    def __init__(self, folder: Path, source: Source, args: Config) -> None:
+        self.folder, self.source, self.args = folder, source, args
+        kinds = {IMAGES: args.save, LABELS: args.save_txt, CROPS: args.save_crop}
+        self.names = OutputNames(
+            folder,
+            [None if m else p for m, p in zip(source.in_memory, source.paths, strict=True)],
+            [Path(p).stem for p in source.paths],
+            [kind for kind, wanted in kinds.items() if wanted],
+            [is_video(p) for p in source.paths],
+            new=not args.exist_ok,
+        )
+        self._video: tuple[int, VideoSink] | None = None
+
+    def write(self, item: SourceItem, result: Results) -> None:
+        """Write what is wanted of an image or frame."""
+        if self._video is not None and self._video[0] != item.index:
+            self.close()
+        stem = self.names.stems[item.index]
+        if self.args.save:
+            self._draw(item, result, stem)
+        if self.args.save_txt:
+            frame = f"_{item.frame}" if item.is_video else ""
+            result.save_txt(self.folder / LABELS / f"{stem}{frame}.txt", save_conf=self.args.save_conf)
+        if self.args.save_crop:
+            names: dict[str, Iterator[str]] = {}
+            for folder, crop in result.crops():
+                stems = names.setdefault(folder, self.names.crops(item.index, item.frame))
+                imwrite(self.folder / CROPS / folder / f"{next(stems)}.jpg", crop)
+
+    def _draw(self, item: SourceItem, result: Results, stem: str) -> None:
         args = self.args
-        stem = self._stem(item)
-        if args.save:
-            drawn = result.plot(
-                conf=args.show_conf, labels=args.show_labels, boxes=args.show_boxes, line_width=args.line_width
-            )
-            if item.is_video:
-                if item.path not in self._sinks:
-                    self._sinks[item.path] = VideoSink(self.save_dir / f"{stem}.avi", item.fps, drawn.shape[:2])
-                self._sinks[item.path].write(drawn)
-            else:
-                suffix = Path(item.path).suffix.lower()
-                imwrite(
-                    self.save_dir
-                    / f"{stem}{suffix if suffix in ('.jpg', '.jpeg', '.png', '.bmp', '.webp') else '.jpg'}",
-                    drawn,
-                )
-        frame = f"_{item.frame}" if item.is_video else ""
-        if args.save_txt:
-            result.save_txt(self.save_dir / "labels" / f"{stem}{frame}.txt", save_conf=args.save_conf)
-        if args.save_crop:
-            result.save_crop(self.save_dir / "crops", file_name=f"{stem}{frame}")
-
-    def _stem(self, item: SourceItem) -> str:
-        """A file name for an item's results; two images of one name do not overwrite each other."""
-        stem = Path(item.path).stem or "image"
+        drawn = result.plot(
+            conf=args.show_conf,
+            labels=args.show_labels,
+            boxes=args.show_boxes,
+            line_width=args.line_width,
+            font=args.font,
+        )
         if item.is_video:
-            return stem
-        unique, n = stem, 2
-        while unique in self._stems:
-            unique, n = f"{stem}_{n}", n + 1
-        self._stems.add(unique)
-        return unique
+            if self._video is None:
+                self._video = item.index, VideoSink(self.folder / f"{stem}.avi", item.fps, drawn.shape[:2])
+            self._video[1].write(drawn)
+            return
+        suffix = Path(item.path).suffix.lower()
+        imwrite(self.folder / f"{stem}{suffix if suffix in _WRITTEN else '.jpg'}", drawn)
+
+    def close(self) -> None:
+        """Finish the video under way. Where its source was not read to the end, the name says so."""
+        if self._video is None:
+            return
+        index, sink = self._video
+        self._video = None
+        marked = sink.path.with_name(f"{sink.path.stem}{INCOMPLETE}.avi")
+        if index in self.source.whole:
+            sink.close()
+            marked.unlink(missing_ok=True)  # of an earlier call with the same source
+        else:
+            sink.close(marked)
 
 
-def _batches(items: Any, size: int) -> Iterator[list[SourceItem]]:
-    group: list[SourceItem] = []
-    for item in items:
-        group.append(item)
-        if len(group) == size:
-            yield group
-            group = []
-    if group:
-        yield group
+_WRITTEN = (".jpg", ".jpeg", ".png", ".bmp", ".webp")

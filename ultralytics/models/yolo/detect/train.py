@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,17 +12,21 @@ from torch import Tensor
 
 from ultralytics.cfg.config import check_classes
 from ultralytics.cfg.dataset import DatasetSpec, load_dataset
+from ultralytics.cfg.paths import MODEL_HINT, data_hint
 from ultralytics.data.build import build_dataloader, build_yolo_dataset
 from ultralytics.data.labels import scan
 from ultralytics.engine.checkpoint import Checkpoint, load_checkpoint, portable
 from ultralytics.engine.interrupt import Watched
+from ultralytics.engine.resume import check_names, resume_command
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.models.yolo.detect.val import DetectionValidator
+from ultralytics.nn.plugins import load_plugins
 from ultralytics.nn.tasks import DetectionModel
-from ultralytics.utils.errors import CheckpointError, ConfigError, ModelError
+from ultralytics.utils.errors import CheckpointError, ConfigError, MissingFileError, ModelError, UserError
+from ultralytics.utils.fonts import checked_font
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.loss import v8DetectionLoss
-from ultralytics.utils.plotting import plot_images, plot_labels, plot_results
+from ultralytics.utils.plotting import optional, plot_images, plot_labels, plot_results
 
 MOSAIC_IMAGES = 4
 EXPECTED_TRANSFER = 0.9  # a smaller part of a file's tensors than this is worth a warning
@@ -40,17 +45,35 @@ class DetectionTrainer(BaseTrainer):
         self._boxes: int | None = None
 
     def read_inputs(self) -> None:
-        """Find the data set."""
+        """Find the data set and the font."""
         if not self.args.data:
-            raise ConfigError("no data set given", mend="data=data/shapes.yaml, or your own YAML")
-        self.data: DatasetSpec = load_dataset(self.args.data)
+            raise ConfigError("no data set given", mend=data_hint())
+        try:
+            self.data: DatasetSpec = load_dataset(self.args.data)
+            for split in ("train", "val"):
+                self.data.split(split)
+        except UserError as e:
+            raise self._moved(e) from None
         # Remembered in full, so that the run can be resumed and its weights validated from any folder.
         self.args.set("data", str(self.data.yaml_file), self.args.sources.get("data", "argument"))
+        if self.args.font is not None:
+            self.args.set("font", checked_font(self.args.font), self.args.sources.get("font", "argument"))
         check_classes(self.args.classes, self.data.nc, "the data set")
-        for split in ("train", "val"):
-            self.data.split(split)
         if self.args.single_cls:
             self.data.merge_classes()
+        if self.resumed is not None:
+            check_names(self.resumed.names, self.data.names, str(self.data.yaml_file), self.resumed.path)
+
+    def _moved(self, error: UserError) -> UserError:
+        """The error for data that cannot be read; where a resumed run's data have gone, how to name their new place."""
+        data = getattr(self, "data", None)
+        paths = [] if data is None else [p for entries in data.splits.values() for p in entries]
+        gone = isinstance(error, MissingFileError) or any(not os.path.exists(p) for p in paths)
+        if self.resumption is None or "data" in self.resumption.changed or not gone:
+            return error
+        command = resume_command(self.resumption.folder, self.args.plugins)
+        mend = f"where the data set has moved, name its new place: {command} data=NEW_PLACE/data.yaml"
+        return type(error)(error.what, error.where, mend)
 
     # Model
 
@@ -66,8 +89,12 @@ class DetectionTrainer(BaseTrainer):
             model = model_of(source, nc=self.data.nc, verbose=args.verbose, scale=args.model_scale)
         else:
             if not args.model:
-                raise ConfigError("no model given", mend="model=cfg/models/yolov8n-fla.yaml, or a .pt file")
+                raise ConfigError("no model given", mend=MODEL_HINT)
             model = DetectionModel(args.model, nc=self.data.nc, verbose=args.verbose, scale=args.model_scale)
+            if model.spec.written_nc not in (None, model.nc) and self.team.leads:
+                LOGGER.info("nc: %d → %d, by the data", model.spec.written_nc, model.nc)
+        # Those that the model's YAML names too: a checkpoint does not bring them, so the command to go on must.
+        args.plugins = list(dict.fromkeys([*(args.plugins or []), *load_plugins(model.yaml.get("plugins"))])) or None
         if isinstance(args.pretrained, str):
             source = load_checkpoint(args.pretrained)
         elif not args.pretrained:
@@ -131,7 +158,7 @@ class DetectionTrainer(BaseTrainer):
     def _most_boxes(self) -> int:
         if self._boxes is None:
             args = self.args
-            labels = scan(self.data.split("train"), self.data.label_nc, args.fraction)
+            labels = scan(self.data.split("train"), self.data.label_nc, args.fraction, keypoints=self.data.keypoints)
             self._boxes = max((len(labels.boxes(i)[0]) for i in range(len(labels))), default=0)
         return self._boxes
 
@@ -153,10 +180,14 @@ class DetectionTrainer(BaseTrainer):
                 cache_dir=self.save_dir,
             )
         if training and args.plots and self.team.leads:
-            plot_labels(dataset.labels.bboxes, dataset.labels.cls, self.data.names, self.save_dir)
+            with optional(self.save_dir / "labels.jpg"):
+                labels = dataset.labels
+                plot_labels(labels.bboxes, labels.cls, self.data.names, self.save_dir, args.font)
         share = self.team.share(whole=not training)
         workers = self.team.workers(args.workers)
-        return build_dataloader(dataset, batch, workers, shuffle=training, seed=args.seed, share=share)
+        loader = build_dataloader(dataset, batch, workers, shuffle=training, seed=args.seed, share=share)
+        loader.attend = self.attend
+        return loader
 
     # Validation
 
@@ -182,9 +213,7 @@ class DetectionTrainer(BaseTrainer):
         metrics = self.validator(model, None if final else criterion, plots=final and args.plots, autocast=amp)
         self.metrics = metrics
         if final:
-            self.validator.log_table()
-            if self.team.leads:
-                self.validator.save_metrics()
+            self.validator.report()
         else:
             m = metrics.mean_results()
             LOGGER.info(
@@ -199,12 +228,14 @@ class DetectionTrainer(BaseTrainer):
 
     def draw_batch(self, batch: Mapping[str, Any], path: Path) -> None:
         """The images with their boxes."""
-        plot_images(batch, fname=path, names=self.data.names)
+        with optional(path):
+            plot_images(batch, path, self.data.names, font=self.args.font)
 
     def plot_run(self) -> None:
-        """results.png."""
+        """results.png and .pdf."""
         if self.args.plots and self.team.leads:
-            plot_results(self.save_dir / "results.csv", self.save_dir)
+            with optional(self.save_dir / "results.png"):
+                plot_results(self.save_dir / "results.csv", self.save_dir, self.args.font)
 
 
 def model_of(

@@ -15,8 +15,11 @@ from torch import Tensor
 
 from ultralytics.cfg.config import Config, get_cfg
 from ultralytics.cfg.dataset import DatasetSpec
+from ultralytics.engine import threads
 from ultralytics.engine.device import select_device
 from ultralytics.engine.distributed import Team
+from ultralytics.engine.outputs import LABELS, OutputNames
+from ultralytics.engine.pace import Pace
 from ultralytics.nn.inference import inference_copy
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.boxes import box_iou, scale_boxes, xywh2xyxy, xyxy2xywhn
@@ -30,11 +33,15 @@ from ultralytics.utils.metrics import (
     match_predictions,
 )
 from ultralytics.utils.nms import non_max_suppression
-from ultralytics.utils.plotting import plot_images
+from ultralytics.utils.ops import make_divisible
+from ultralytics.utils.plotting import optional, plot_images
+from ultralytics.utils.text import counted
+from ultralytics.utils.threads import kept_threads
 from ultralytics.utils.types import ANY_CLASS
 
 Criterion = Callable[[Any, Mapping[str, Any]], tuple[Tensor, Tensor]]
 PLOTTED_BATCHES = 3
+TRIAL_BATCHES = 4  # from so many on it is worth a trial with how many threads they take least
 PLOTTED_IMAGES = 16  # of a batch
 
 
@@ -44,8 +51,8 @@ class DetectionValidator:
     Args:
         dataloader: batches of `utils.types.Batch`, whose images letterbox the originals.
         save_dir: where pictures, labels and metrics.json go.
-        args: conf (0.001 when unset), iou, max_det, single_cls, agnostic_nms, classes, plots, save_txt, save_conf,
-        half, verbose.
+        args: conf (0.001 when unset), iou, max_det, single_cls, agnostic_nms, classes, plots, font, save_txt,
+        save_conf, half, verbose.
         data: the data set's names and paths.
         team: the ranks that share the loader's batches. Each evaluates whole batches as one process forms them, the
             leader puts them in order, and all get its metrics: they do not depend on the number of ranks.
@@ -69,8 +76,11 @@ class DetectionValidator:
         self.names = dict(data.names) if data else {}
         self.metrics = DetMetrics(save_dir=self.save_dir, names=self.names)
         self.loss: Tensor | None = None
+        self._stems: dict[str, str] = {}  # image file → stem of its label file
+        self._shown: list[tuple[int, tuple[dict[str, Any], list[Tensor]]]] = []  # batches by number
 
     @torch.inference_mode()
+    @kept_threads()
     def __call__(
         self,
         model: DetectionModel,
@@ -83,7 +93,7 @@ class DetectionValidator:
 
         Args:
             criterion: also compute the mean validation loss.
-            plots: draw curves, confusion matrix and the first batches.
+            plots: keep what `draw` needs.
             autocast: precision of the forward pass on a GPU; None for the weights' own.
         """
         args = self.args
@@ -95,13 +105,19 @@ class DetectionValidator:
         conf = 0.001 if args.conf is None else args.conf
         nc = model.nc
         names = self.names or model.names
+        threads.settle(args, device, lambda most: self._try_threads(net, most))  # in training they are settled
+        pace = Pace("batch", "other processes slow it down", "the images come late: more workers=, or cache=ram")
         confusion = ConfusionMatrix(nc=nc, conf=0.25 if args.conf in (None, 0.001) else args.conf) if plots else None
         mine = _Part(confusion)
         clock = _Clock(device, mine.spent)
+        if args.save_txt:
+            self._stems = self._name_labels()
         header = ("%22s" + "%11s" * 6) % ("Class", "Images", "Instances", "Box(P", "R", "mAP50", "mAP50-95)")
         numbers = getattr(self.dataloader, "numbers", range(len(self.dataloader)))
-        bar = progress(self.dataloader, desc=desc or header, total=len(self.dataloader))
+        bar = progress(self.dataloader, desc=desc or header, label="Validating", total=len(self.dataloader))
+        pace.rest()
         for number, batch in zip(numbers, bar, strict=True):
+            pace.arrived()
             with clock("preprocess"):
                 img = batch["img"].to(device, non_blocking=True)
                 img = img.to(dtype, memory_format=torch.channels_last) / 255
@@ -126,18 +142,25 @@ class DetectionValidator:
             mine.add(number, found, nc, sum(map(len, batch["ignored"])))
             if plots and number < PLOTTED_BATCHES:
                 mine.shown[number] = _shown(batch, detections)
+            pace.stepped(img[:, 0].numel())
         bar.close()
         mine.loss = {k: v.cpu() for k, v in mine.loss.items()}
         parts = self.team.gather(mine)
-        self.metrics, self.loss = self.team.lead(lambda: self._summarise(parts or [], names, nc, plots))
+        self.metrics, self.loss = self.team.lead(lambda: self._summarise(parts or [], names, nc))
+        self._shown = sorted((n, v) for p in parts or [] for n, v in p.shown.items())
         return self.metrics
 
-    def _summarise(
-        self, parts: Sequence[_Part], names: Mapping[int, str], nc: int, plots: bool
-    ) -> tuple[DetMetrics, Tensor | None]:
-        """Metrics and mean loss out of what the ranks have seen, as if one of them had seen it in the loader's order;
-        with `plots`, the pictures."""
-        metrics = DetMetrics(save_dir=self.save_dir, plot=plots, names=names)
+    def _try_threads(self, net: DetectionModel, most: int) -> threads.Choice | None:
+        """The number of threads for a validation that is worth a trial."""
+        if self.team.many or len(self.dataloader) < TRIAL_BATCHES:
+            return None
+        side = make_divisible(self.args.imgsz, int(net.stride.max()))
+        return threads.try_inference(net, (min(self.args.batch, TRIAL_BATCHES), 3, side, side), most)
+
+    def _summarise(self, parts: Sequence[_Part], names: Mapping[int, str], nc: int) -> tuple[DetMetrics, Tensor | None]:
+        """Metrics and mean loss out of what the ranks have seen, as if one of them had seen it in the loader's
+        order."""
+        metrics = DetMetrics(save_dir=self.save_dir, names=names)
         stats = {number: s for p in parts for number, s in p.stats.items()}
         losses = {number: v for p in parts for number, v in p.loss.items()}
         wide = np.zeros((0, len(IOU_THRESHOLDS)), np.bool_)
@@ -152,10 +175,6 @@ class DetectionValidator:
         if confusion is not None:
             confusion.matrix = sum((p.confusion.matrix for p in parts[1:] if p.confusion), confusion.matrix)
             metrics.confusion_matrix = confusion
-            for normalize in (True, False):
-                confusion.plot(normalize=normalize, save_dir=self.save_dir, names=tuple(names.values()))
-        for number, (batch, detections) in sorted((n, v) for p in parts for n, v in p.shown.items()):
-            self._plot(batch, detections, number)
         ordered = [losses[n] for n in sorted(losses)]
         return metrics, sum(ordered[1:], ordered[0]) / len(ordered) if ordered else None
 
@@ -186,12 +205,19 @@ class DetectionValidator:
             spared = ignored_predictions(boxes, classes, free, regions, [confusion.iou_thres])
             confusion.process_batch(detected, targets, target_cls, torch.from_numpy(spared[:, 0]))
         if self.args.save_txt:
-            self._save_txt(detected, original, Path(batch["im_file"][i]))
+            self._save_txt(detected, original, batch["im_file"][i])
         found = {"tp": tp, "conf": detected[:, 4], "pred_cls": detected[:, 5], "target_cls": target_cls}
         return found | {"ignored": torch.from_numpy(ignored)}
 
-    def _save_txt(self, detected: Tensor, shape: tuple[int, int], file: Path) -> None:
-        folder = self.save_dir / "labels"
+    def _name_labels(self) -> dict[str, str]:
+        """Name the label files of the whole split; every rank finds the same names."""
+        files = list(self.dataloader.dataset.labels.im_files)
+        return dict(
+            zip(files, OutputNames(self.save_dir, files, [Path(f).stem for f in files], [LABELS]).stems, strict=True)
+        )
+
+    def _save_txt(self, detected: Tensor, shape: tuple[int, int], file: str) -> None:
+        folder = self.save_dir / LABELS
         folder.mkdir(parents=True, exist_ok=True)
         boxes = xyxy2xywhn(detected[:, :4], w=shape[1], h=shape[0])
         lines = [
@@ -200,22 +226,48 @@ class DetectionValidator:
                 boxes.tolist(), detected[:, 4].tolist(), detected[:, 5].int().tolist(), strict=True
             )
         ]
-        (folder / f"{file.stem}.txt").write_text("".join(f"{line}\n" for line in lines))
+        text = "".join(f"{line}\n" for line in lines)
+        (folder / f"{self._stems[file]}.txt").write_text(text, encoding="utf-8", newline="\n")
 
-    def _plot(self, batch: Mapping[str, Any], detections: list[Tensor], number: int) -> None:
-        plot_images(batch, fname=self.save_dir / f"val_batch{number}_labels.jpg", names=self.names)
-        height, width = batch["img"].shape[2:]
-        top = [d[:30] for d in detections]
-        boxes = torch.cat([d[:, :4] for d in top])
-        predicted = {
-            "img": batch["img"],
-            "im_file": batch["im_file"],
-            "batch_idx": torch.cat([torch.full((len(d),), float(i)) for i, d in enumerate(top)]),
-            "cls": torch.cat([d[:, 5] for d in top]),
-            "conf": torch.cat([d[:, 4] for d in top]),
-            "bboxes": xyxy2xywhn(boxes, w=width, h=height),
-        }
-        plot_images(predicted, fname=self.save_dir / f"val_batch{number}_pred.jpg", names=self.names)
+    def report(self) -> None:
+        """Print the table, write metrics.json and, last, draw the figures and images that `plots` asked for: none of
+        them can cost the metrics."""
+        self.log_table()
+        if self.team.leads:
+            self.save_metrics()
+            self.draw()
+
+    def draw(self) -> None:
+        """Draw curves, confusion matrices and the first batches of an evaluation with `plots`; what cannot be drawn is
+        a warning."""
+        confusion, font = self.metrics.confusion_matrix, self.args.font
+        shown, self._shown = self._shown, []
+        if confusion is None:
+            return
+        self.metrics.plot_curves(font)
+        for normalize in (True, False):
+            confusion.plot(normalize, self.save_dir, tuple(self.metrics.names.values()), font=font)
+        for number, (batch, detections) in shown:
+            self._draw_batch(batch, detections, number)
+
+    def _draw_batch(self, batch: Mapping[str, Any], detections: list[Tensor], number: int) -> None:
+        names, font = self.metrics.names, self.args.font
+        path = self.save_dir / f"val_batch{number}_labels.jpg"
+        with optional(path):
+            plot_images(batch, path, names, font=font)
+        path = self.save_dir / f"val_batch{number}_pred.jpg"
+        with optional(path):
+            height, width = batch["img"].shape[2:]
+            top = [d[:30] for d in detections]
+            predicted = {
+                "img": batch["img"],
+                "im_file": batch["im_file"],
+                "batch_idx": torch.cat([torch.full((len(d),), float(i)) for i, d in enumerate(top)]),
+                "cls": torch.cat([d[:, 5] for d in top]),
+                "conf": torch.cat([d[:, 4] for d in top]),
+                "bboxes": xyxy2xywhn(torch.cat([d[:, :4] for d in top]), w=width, h=height),
+            }
+            plot_images(predicted, path, names, font=font)
 
     def log_table(self) -> None:
         """Print the table: all classes, then each class when there are several and `verbose`."""
@@ -227,7 +279,7 @@ class DetectionValidator:
             for i, c in enumerate(m.ap_class_index):
                 LOGGER.info(row % (m.names[int(c)][:22], m.nt_per_image[c], m.nt_per_class[c], *m.class_result(i)))
         if m.ignored:
-            LOGGER.info("%d regions were ignored: difficult objects and crowds count for nothing", m.ignored)
+            LOGGER.info("%s ignored: difficult objects and crowds count for nothing", counted(m.ignored, "region"))
         LOGGER.info(
             "Speed: %.1fms preprocess, %.1fms inference, %.1fms loss, %.1fms postprocess per image",
             *(m.speed[k] for k in ("preprocess", "inference", "loss", "postprocess")),
@@ -274,8 +326,8 @@ class _Part:
 
 def _shown(batch: Mapping[str, Any], detections: list[Tensor]) -> tuple[dict[str, Any], list[Tensor]]:
     """The images of a batch that a picture has room for, and their detections."""
-    kept = {k: batch[k] for k in ("batch_idx", "cls", "bboxes", "im_file", "ignored")}
-    kept["img"] = batch["img"][:PLOTTED_IMAGES]
+    kept = {k: batch[k] for k in ("batch_idx", "cls", "bboxes", "im_file", "ignored", "ratio_pad", "ori_shape")}
+    kept["img"] = batch["img"][:PLOTTED_IMAGES].clone()  # what a rank sends holds these alone
     return kept, [d.cpu() for d in detections]
 
 

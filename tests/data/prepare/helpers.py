@@ -1,0 +1,66 @@
+"""Small sources of every kind, and what became of them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from ultralytics.cfg.dataset import load_dataset
+from ultralytics.data.labels import label_file, list_images
+from ultralytics.data.prepare import export_coco, prepare_coco
+from ultralytics.utils.images import IMAGE_SUFFIXES, imwrite
+
+XML = (
+    "<annotation><object><name>{0}</name><bndbox><xmin>11</xmin><ymin>6</ymin><xmax>30</xmax><ymax>15</ymax></bndbox>"
+    "</object></annotation>"
+)
+KITTI = "{0} 0.00 0 -1.57 10 5 30 15 1.5 1.6 3.5 1.0 1.7 20.0 -1.6\n"
+BOX = [0.2, 0.2, 0.2, 0.2]  # of every row here: x 10 to 30, y 5 to 15 of 100x50
+
+
+def labelme(*shapes, **more):
+    """The text of a labelme JSON; a shape is a label, or a whole shape."""
+    listed = [
+        s
+        if isinstance(s, dict)
+        else {"label": s, "points": [[30, 5], [10, 15]], "shape_type": "rectangle", "group_id": None, "flags": {}}
+        for s in shapes
+    ]
+    data = {"version": "5.4.1", "flags": {}, "shapes": listed, "imagePath": "", "imageData": None}
+    return json.dumps(data | {"imageHeight": 50, "imageWidth": 100} | more)
+
+
+def tree(root, files):
+    """Images of 100x50 for names of images, each of its own grey; texts for the others. The folder."""
+    for number, (name, text) in enumerate(files.items()):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix.lower() in IMAGE_SUFFIXES and text is None:
+            imwrite(path, np.full((50, 100, 3), number, np.uint8))
+        elif isinstance(text, bytes):
+            path.write_bytes(text)
+        else:
+            path.write_text(text, encoding="utf-8")
+    return root
+
+
+def read(made):
+    """Split → name → label rows as (class name, x, y, w, h) of a prepared data set."""
+    spec = load_dataset(made)
+    found = {}
+    for split in spec.splits:
+        [top] = spec.split(split)
+        found[split] = {}
+        for file in list_images([top]):
+            rows = [line.split() for line in Path(label_file(file)).read_text().splitlines()]
+            name = Path(file).relative_to(top).as_posix()
+            found[split][name] = [(spec.names[int(c)], *map(float, box)) for c, *box in rows]
+    return found
+
+
+def there_and_back(made, top, split="train"):
+    """The label rows of a split, and what they are once exported as COCO and prepared again."""
+    [folder] = load_dataset(made).split(split)
+    out = export_coco(made, top / f"{split}.json", split)
+    again = prepare_coco(out, top / "there and back", folder)
+    return read(made)[split], read(again)["train"]

@@ -1,0 +1,108 @@
+"""Label files that lie where nobody reads them: training would take their images for backgrounds."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import NamedTuple
+
+from ultralytics.cfg.paths import program
+from ultralytics.utils.files import walk_files
+from ultralytics.utils.images import IMAGE_SUFFIXES
+from ultralytics.utils.text import counted
+
+SUFFIXES = (".txt", ".xml", ".json")
+_IMAGES = tuple(IMAGE_SUFFIXES)
+MOST_FOLDERS = 1000  # looked through; a dataset may lie in a folder of everything
+
+
+class Misplaced(NamedTuple):
+    """Label files of images that have none where labels are read.
+
+    folder: where they lie; suffix: as it is written; number: how many; expected: the folder they are read from.
+    """
+
+    folder: str
+    suffix: str
+    number: int
+    expected: str
+
+    @property
+    def what(self) -> str:
+        """One line without the folder."""
+        if self.suffix.lower() != ".txt":
+            kind = "voc" if self.suffix.lower() == ".xml" else "--help"
+            files = counted(self.number, f"{self.suffix} file")
+            how = f"{program('prepare', kind)} says how to convert them"
+            return f"{files} of images without labels, and only .txt is read ({how})"
+        files = counted(self.number, "label file")
+        if self.suffix != ".txt":
+            return f"{files} of images without labels end in {self.suffix}, and only .txt is read: rename them"
+        return f"{files} of images without labels, and labels are read from {self.expected} alone: move them there"
+
+    def __str__(self) -> str:
+        return f"{self.folder}: {self.what}"
+
+
+def misplaced_labels(unlabelled: Mapping[str, str], images: int) -> list[Misplaced]:
+    """Where label files lie that belong to images without one, judged by their names: beside the images, and, where at
+    least half of the images have none, anywhere in the dataset's folder. The most first.
+
+    Args:
+        unlabelled: image without a label file → where that file would be read; images: how many the split has.
+    """
+    stems: dict[str, dict[str, str]] = defaultdict(dict)  # folder of images → stem → folder where labels are read
+    for image, label in unlabelled.items():
+        folder, name = os.path.split(image)
+        stems[folder][os.path.splitext(name)[0]] = os.path.dirname(label)
+    found = [m for folder, own in stems.items() for m in _in_folder(folder, _names(folder), own)]
+    if not found and 2 * len(unlabelled) >= images and stems:
+        found = list(_elsewhere(stems))
+    return sorted(found, key=lambda m: (-m.number, m.folder, m.suffix))
+
+
+def _in_folder(folder: str, names: list[str], stems: Mapping[str, str]) -> Iterator[Misplaced]:
+    """Annotations in one folder that bear the names of images."""
+    counts: Counter[str] = Counter()
+    expected = ""
+    for name in names:
+        stem, suffix = os.path.splitext(name)
+        if suffix.lower() in SUFFIXES and stem in stems and not (suffix == ".txt" and stems[stem] == folder):
+            counts[suffix] += 1
+            expected = stems[stem]
+    for suffix, count in counts.items():
+        yield Misplaced(folder, suffix, count, expected)
+
+
+def _elsewhere(stems: Mapping[str, Mapping[str, str]]) -> Iterator[Misplaced]:
+    """Annotations in any folder of the dataset. Another split's labels are not taken for them, whatever their names."""
+    every = {stem: expected for own in stems.values() for stem, expected in own.items()}
+    for top in sorted({_dataset_folder(folder) for folder in stems}):
+        for folder, names in islice(walk_files(top), MOST_FOLDERS):
+            if folder not in stems:
+                read = _belongs_to_images(folder)
+                yield from (m for m in _in_folder(folder, names, every) if not (read and m.suffix == ".txt"))
+
+
+def _dataset_folder(folder: str) -> str:
+    """The folder that holds the last folder called images, or the images' own."""
+    head, images, _ = f"{folder}{os.sep}".rpartition(f"{os.sep}images{os.sep}")
+    return head if images and head else folder
+
+
+def _belongs_to_images(folder: str) -> bool:
+    """Return True for a folder of labels (or ignored regions) where they are read: images lie at its counterpart."""
+    for kind in ("labels", "ignore"):
+        head, found, tail = f"{folder}{os.sep}".rpartition(f"{os.sep}{kind}{os.sep}")
+        if found and any(name.lower().endswith(_IMAGES) for name in _names(f"{head}{os.sep}images{os.sep}{tail}")):
+            return True
+    return False
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:  # a folder that only a list names
+        return []

@@ -1,0 +1,64 @@
+"""The converter that a source needs, chosen by what it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ultralytics.data.prepare.archive import is_archive
+from ultralytics.data.prepare.coco import prepare_coco
+from ultralytics.data.prepare.kitti import prepare_kitti
+from ultralytics.data.prepare.labelme import prepare_labelme
+from ultralytics.data.prepare.recognise import KINDS, recognise
+from ultralytics.data.prepare.visdrone import prepare_visdrone
+from ultralytics.data.prepare.voc import prepare_voc
+from ultralytics.data.prepare.write import existing
+from ultralytics.data.prepare.yolo import prepare_yolo
+from ultralytics.utils.errors import DatasetError, MissingFileError
+from ultralytics.utils.log import LOGGER
+
+READERS: dict[str, Callable[..., Path]] = {
+    "yolo": prepare_yolo,
+    "coco": prepare_coco,
+    "voc": prepare_voc,
+    "labelme": prepare_labelme,
+    "kitti": prepare_kitti,
+    "visdrone": prepare_visdrone,
+}
+
+
+def prepare_auto(
+    source: str | Path,
+    out: str | Path,
+    images: str = "copy",
+    val: float = 0.0,
+    test: float = 0.0,
+    seed: int = 0,
+) -> Path:
+    """Prepare a source by the kind of annotations that it holds, and say which that is.
+
+    Args:
+        source: a folder, a data set YAML or a JSON; out, images, val, test, seed: as every kind takes them.
+
+    Returns:
+        The data set's YAML.
+
+    Raises:
+        MissingFileError: no such source, or no annotations in it; DatasetError: annotations that nothing here reads;
+        UserError: of the kind's own function.
+    """
+    place = existing(source)
+    if is_archive(place):
+        raise DatasetError("it is an archive", str(place), f"unpack it, or say the kind: {', '.join(READERS)}")
+    found = recognise([place])
+    if not found:
+        kinds = ", ".join(kind.what for kind in KINDS.values() if kind.prepare)
+        raise MissingFileError("it holds no annotations of a known kind", str(place), f"known: {kinds}")
+    readable = [name for name in found if KINDS[name].prepare]
+    if not readable:
+        name, file = next(iter(found.items()))
+        raise DatasetError(f"it holds {KINDS[name].what} ({file.name}), not read here", str(place), KINDS[name].hint)
+    kind = KINDS[readable[0]]
+    others = "".join(f"; it holds {KINDS[name].what} too" for name in readable[1:])
+    LOGGER.info("%s is read as %s%s", place, kind.what, others)
+    return READERS[kind.prepare](place, out, images=images, val=val, test=test, seed=seed)

@@ -1,0 +1,159 @@
+"""KITTI object labels → YOLO format: label_2 and image_2, or label files and images in folders of any names."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from ultralytics.data.prepare.recognise import is_kitti
+from ultralytics.data.prepare.tree import Tree, as_splits
+from ultralytics.data.prepare.write import (
+    Annotated,
+    Converted,
+    Draw,
+    class_order,
+    from_corners,
+    in_threads,
+    look,
+    prepare_folder,
+)
+from ultralytics.utils.errors import DatasetError, MissingFileError
+from ultralytics.utils.files import read_text
+from ultralytics.utils.text import counted
+
+DONT_CARE = "dontcare"
+LISTS = {"train": "train", "val": "val", "test": "test"}  # ImageSets/NAME.txt
+
+
+def prepare_kitti(
+    source: str | Path,
+    out: str | Path,
+    names: Sequence[str] | None = None,
+    images: str = "copy",
+    val: float = 0.0,
+    test: float = 0.0,
+    seed: int = 0,
+) -> Path:
+    """Turn KITTI object labels into images, labels and a data set YAML. The source is not changed.
+
+    Truncated and occluded objects are kept. DontCare regions go to ignore/ for any class: the evaluation neither
+    rewards nor punishes what lies in them.
+
+    Args:
+        source: a folder or archive with label files and images of the same names, such as training/label_2 and
+        training/image_2; ImageSets/train.txt and val.txt tell the splits where they are there.
+        out: the folder to make; names: class names in the order of their ids, alphabetical when None.
+        images: "copy", or "link" for hard links.
+        val, test: parts of the images to draw as these splits, where the source lacks them; seed: of that draw.
+
+    Returns:
+        The data set's YAML, OUT/data.yaml.
+
+    Raises:
+        MissingFileError: no such source or no label file; DatasetError: nothing usable; ConfigError: an unknown class
+        or a wrong value; UserError: it cannot be written.
+    """
+
+    def read(folder: Path, _: Path) -> Converted:
+        return _read_all(folder, names)
+
+    options = {"names": list(names) if names else None}
+    return prepare_folder("kitti", source, out, options, read, images, Draw(val, test, seed))
+
+
+def _read_all(top: Path, names: Sequence[str] | None) -> Converted:
+    tree = Tree.of(top, ".txt")
+    problems = tree.passed
+    pairs = {mark: images for mark, images in tree.pairs().items() if images}
+    if not pairs:
+        raise MissingFileError("no image has a label file of its name", str(top), "source= holds label_2 and image_2")
+    files: dict[str, str] = {}
+    for mark, images in pairs.items():
+        if len(images) > 1:
+            problems.append(f"{top / mark}: {' and '.join(images)} may be its image; {images[0]} is taken")
+        if files.setdefault(images[0], mark) != mark:
+            problems.append(f"{top / mark}: {files[images[0]]} is of the same image; it is not used")
+    labelled = {image.rpartition("/")[0] for image in files}
+    # The images of testing/ and of other cameras have no labels.
+    others = [i for i in tree.images if i.rpartition("/")[0] not in labelled]
+    if others:
+        problems.append(f"{top}: {counted(len(others), 'image')} in folders without a labelled image; not used")
+    jobs = [i for i in tree.images if i.rpartition("/")[0] in labelled]
+    read = in_threads(lambda i: _read(top / i, top / files[i] if i in files else None), jobs, "Reading labels")
+    listed = _lists(top, dict(zip(jobs, read, strict=True)))
+    splits = listed or as_splits(dict(zip(jobs, read, strict=True)))
+    return Converted(splits, class_order(read, names, top), problems=problems)
+
+
+def _lists(top: Path, read: dict[str, Annotated]) -> dict[str, list[Annotated]]:
+    """Split → images by the lists in ImageSets, of names without suffix; nothing where there are no two of them."""
+    by_stem = {i.rpartition("/")[2].rpartition(".")[0]: i for i in read}
+    splits: dict[str, list[Annotated]] = {}
+    if len(by_stem) < len(read):
+        return {}
+    for split, name in LISTS.items():
+        for file in (top / "ImageSets" / f"{name}.txt", top / "ImageSets" / "Main" / f"{name}.txt"):
+            if file.is_file():
+                stems = dict.fromkeys(line.strip() for line in read_text(file, DatasetError).splitlines())
+                found = [by_stem[s] for s in stems if s in by_stem]
+                if found:
+                    splits[split] = [read[i] for i in found]
+    if len(splits) < 2:
+        return {}
+    for image, annotated in read.items():
+        annotated.name = image.rpartition("/")[2]
+    return splits
+
+
+def _read(image: Path, file: Path | None) -> Annotated:
+    result = Annotated(image.name)
+    if file is None:
+        result.problems.append(f"{image}: it has no label file")
+        return result
+    picture = look(image)
+    if isinstance(picture, str):
+        result.problems.append(f"{image}: {picture}")
+        return result
+    try:
+        lines = read_text(file, DatasetError).splitlines()
+    except DatasetError as e:
+        result.problems.append(str(e))
+        return result
+    result.image = image
+    for number, line in enumerate(lines, 1):
+        words = line.split()
+        if not words:
+            continue
+        where = f"{file}:{number}"
+        if not is_kitti(words):
+            result.problems.append(f"{where}: a row is a class and 14 numbers; it is dropped")
+            continue
+        # Behind the name stand 14 numbers, or 15 with a score: a name may have several words, none of them a number.
+        first = len(words) - (15 if len(words) > 15 and _is_score(words) else 14)
+        name, values = " ".join(words[:first]), [float(w) for w in words[first:]]
+        corners = values[3], values[4], values[5], values[6]
+        if not all(map(math.isfinite, corners)):
+            result.problems.append(f"{where} ({name}): the box is not four numbers; it is dropped")
+            continue
+        box, cut = from_corners(corners, picture.shape)
+        if box is None:
+            inside = corners[2] > corners[0] and corners[3] > corners[1]
+            why = "lies outside its picture" if inside else "has no area"
+            result.problems.append(f"{where} ({name}): the box {why}; it is dropped")
+            continue
+        if name.replace(" ", "").lower() == DONT_CARE:
+            result.ignored.append((None, box, True))  # marked roughly: that it is cut says nothing
+            continue
+        result.cut += cut
+        result.objects.append((name, box))
+    return result
+
+
+def _is_score(words: Sequence[str]) -> bool:
+    """Whether the word before the last 14 is a number, so that these are behind by one."""
+    try:
+        float(words[-15])
+    except ValueError:
+        return False
+    return True

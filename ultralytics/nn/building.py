@@ -1,0 +1,67 @@
+"""Building one row's module: whatever its constructor does with its arguments ends in one line."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from ultralytics.utils.errors import ModelError
+
+MAX_ELEMENTS = 2**28  # parameters and buffers of a row: 1 GiB, four times a whole yolov8x
+
+
+def build(cls: type[nn.Module], args: Sequence[Any], keywords: Mapping[str, Any], repeats: int = 1) -> nn.Module:
+    """Make a module, or a Sequential of several.
+
+    Raises:
+        ModelError: the constructor refuses the arguments, or makes more than `MAX_ELEMENTS` elements.
+    """
+    try:
+        with _Scales():
+            copies = [cls(*args, **keywords) for _ in range(repeats)]
+    except ModelError:
+        raise
+    except _TooLargeError:
+        raise ModelError(f"it has more than {MAX_ELEMENTS:,} parameters", mend="are its arguments right?") from None
+    except Exception as e:  # whatever a module makes of arguments it was not written for
+        reason = (str(e).splitlines() or [""])[0].replace(f"{cls.__name__}.__init__()", "it")
+        if not isinstance(e, TypeError | ValueError | RuntimeError) or not reason:  # a KeyError's text is a key alone
+            reason = f"{type(e).__name__}: {reason}".removesuffix(": ")
+        told = ", ".join([*map(repr, args), *(f"{k}={v!r}" for k, v in keywords.items())])
+        raise ModelError(f"it cannot be built as {cls.__name__}({told}): {reason}", mend=takes(cls)) from None
+    return copies[0] if len(copies) == 1 else nn.Sequential(*copies)
+
+
+def takes(cls: type[nn.Module]) -> str:
+    """The constructor's arguments, as the mend of a wrong row."""
+    try:
+        parameters = list(inspect.signature(cls).parameters.values())
+    except (TypeError, ValueError):
+        return ""
+    return f"it takes {', '.join(str(p).split(':')[0].split('=')[0].strip() for p in parameters)}"
+
+
+class _Scales(TorchFunctionMode):
+    """Weighs new tensors before they are made; beyond `MAX_ELEMENTS` it stops the building."""
+
+    elements = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = getattr(func, "__name__", "")
+        if name in ("clone", "__deepcopy__"):
+            self.elements += args[0].numel()
+        elif name in ("empty", "zeros", "ones", "full", "rand", "randn", "eye", "arange"):
+            size = args[0] if args and isinstance(args[0], list | tuple) else args
+            self.elements += math.prod(n for n in size if isinstance(n, int))
+        if self.elements > MAX_ELEMENTS:
+            raise _TooLargeError
+        return func(*args, **(kwargs or {}))
+
+
+class _TooLargeError(BaseException):  # no constructor's own `except Exception` may hold it
+    pass

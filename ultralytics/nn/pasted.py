@@ -1,0 +1,327 @@
+"""Modules without a channel rule: classes that a reader of a tutorial has pasted and imported.
+
+Which of the constructor's arguments are channels is read off their names, and how the YAML's arguments fit them is
+tried: each reading is built and given a map. What comes out is measured, so neither a name nor a reading is believed.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ultralytics.nn.building import build
+from ultralytics.nn.registry import Built, Row, Rule
+from ultralytics.utils.errors import ModelError
+
+SIZES = (256, 640, 320, 224, 512)  # pixels of the trial images: the first that passes counts
+IMAGES = 2  # of one image, a channels-last map can be viewed in ways that a batch's cannot
+UNKNOWN_STRIDE = 8.0  # of a source whose stride is not known
+WIDTH = 64  # a first argument of so much or more is the width of a tutorial's map, and no option
+WIDEST_KERNEL = 63
+_CHANNEL = r"(c|ch|chs|chans?|channels?|planes?|dims?|dimensions?|features?|feats?|filters?|size|nc)"
+_IN = re.compile(rf"c1|inp|inc|cin|nin|in_?{_CHANNEL}|{_CHANNEL}_?(in|inp|input)|input_?{_CHANNEL}")
+_OUT = re.compile(rf"c2|oup|ouc|outc|cout|nout|out_?{_CHANNEL}|{_CHANNEL}_?(out|oup|output)|output_?{_CHANNEL}|planes")
+_ONE = re.compile(
+    rf"c|d_?model|nf|width|(n|num|gate|k|base|embed|hidden|model|token)_?{_CHANNEL}|{_CHANNEL}_?num|"
+    r"ch|chs|chans?|channels?|planes?|dims?|features?|feats?|filters?"
+)
+_REPEATS = re.compile(r"n|num_?(blocks?|repeats?|layers?)|n_?(blocks?|repeats?|layers?)|repeats?|depth")
+
+
+def is_foreign(cls: type[nn.Module]) -> bool:
+    """Whether a class comes from neither torch nor this project's own files."""
+    return not cls.__module__.startswith(("torch.", "ultralytics.nn.modules."))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a module makes of maps: outgoing channels, change of stride, and whether it takes contiguous maps alone."""
+
+    channels: int
+    stride: float
+    contiguous: bool = False
+
+
+class _UnfitError(Exception):
+    """Why a reading is not the right one."""
+
+
+def measure(layer: nn.Module, channels: Sequence[int], strides: Sequence[float | None]) -> Measured:
+    """Give a module maps as it would meet them in the network; its weights, statistics and random numbers stay.
+
+    Args:
+        channels, strides: of each source; several sources go in as a list.
+
+    Raises:
+        ModelError: it takes maps of none of the trial sizes, or gives no map.
+    """
+    reason = ""
+    training = layer.training
+    weights = [(p, p.data) for p in layer.parameters()]
+    layer.eval()
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            for size in SIZES:
+                for contiguous in (False, True):
+                    layout = torch.contiguous_format if contiguous else torch.channels_last
+                    for parameter, before in weights:
+                        parameter.data = before.contiguous(memory_format=layout) if before.dim() == 4 else before
+                    try:
+                        out, stride = _pass(layer, channels, strides, size, layout)
+                        return Measured(out, stride, contiguous)
+                    except ModelError:
+                        raise
+                    except Exception as e:  # whatever a module makes of a map it was not written for
+                        reason = reason or f"{type(e).__name__}: {(str(e).splitlines() or [''])[0]}"
+    finally:
+        for parameter, before in weights:
+            parameter.data = before
+        layer.train(training)
+    raise ModelError(f"its forward fails on maps of {', '.join(map(str, channels))} channels: {reason}")
+
+
+def _pass(
+    layer: nn.Module,
+    channels: Sequence[int],
+    strides: Sequence[float | None],
+    size: int,
+    layout: torch.memory_format,
+) -> tuple[int, float]:
+    """Outgoing channels and change of stride for an image of so many pixels."""
+    like = next(layer.parameters(), torch.zeros(0))
+    maps = []
+    for c, stride in zip(channels, strides, strict=True):
+        side = max(round(size / (stride or UNKNOWN_STRIDE)), 1)
+        maps.append(torch.rand(IMAGES, c, side, side).to(like.device, like.dtype).to(memory_format=layout))
+    out = layer(maps[0] if len(maps) == 1 else maps)
+    if not isinstance(out, Tensor) or out.dim() != 4:
+        what = f"a tensor of shape {tuple(out.shape)}" if isinstance(out, Tensor) else f"a {type(out).__name__}"
+        raise ModelError(f"it gives {what}, and a row gives one map (B, C, H, W)")
+    return int(out.shape[1]), maps[0].shape[2] / out.shape[2]
+
+
+def unsound(layer: nn.Module) -> str:
+    """What shows that arguments were taken for something else: parameters without elements, a kernel beyond any map;
+    "" when nothing does."""
+    for name, parameter in layer.named_parameters():
+        if parameter.numel() == 0:
+            return f"its parameter {name} has no elements, shape {tuple(parameter.shape)}"
+    for name, module in layer.named_modules():
+        if isinstance(module, nn.Conv1d | nn.Conv2d) and max(module.kernel_size) > WIDEST_KERNEL:
+            return f"its convolution {name} has a kernel of {max(module.kernel_size)}"
+    return ""
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """A way to understand a row: the constructor's arguments, the line that registers it, what it says of the first
+    YAML argument."""
+
+    args: list[Any]
+    rule: str
+    told: str
+    requested: int | None = None
+    scaled: int | None = None
+    repeats: int = 1
+
+
+def inferred(cls: type[nn.Module]) -> Rule:
+    """The channel rule of a class that was never registered."""
+
+    def rule(row: Row) -> Built:
+        failures: list[str] = []
+        fitting: list[tuple[_Reading, Measured]] = []
+        readings = list(_readings(cls, row))
+        for reading in readings:
+            try:
+                fitting.append((reading, _try(cls, reading, row)))
+            except _UnfitError as e:
+                failures.append(f"{_call(cls, reading, row.kwargs)}: {e}")
+            else:
+                if not _undecided(cls, row):
+                    break
+        if not fitting:
+            raise ModelError(f"no reading of its arguments fits: {'; '.join(failures)}", mend=_register_hint(cls))
+        if len(fitting) > 1 and not _same(cls, fitting[0][0], fitting[1][0]):
+            two = [f"{_call(cls, r, row.kwargs)} (@register({r.rule}))" for r, _ in fitting[:2]]
+            raise ModelError(
+                f"its first argument {row.args[0]} can be an option or the map's width: {' or '.join(two)}",
+                mend="write the @register line above the class, with `from ultralytics.nn.registry import register, "
+                f"{', '.join(sorted({r.rule for r, _ in fitting[:2]}))}`; or give the option by name: "
+                f"[{{{_names(cls)[1] if len(_names(cls)) > 1 else 'name'}: {row.args[0]}}}]",
+            )
+        reading, measured = fitting[0]
+        return Built(
+            reading.args,
+            measured.channels,
+            measured.stride,
+            reading.repeats,
+            requested=reading.requested,
+            scaled=reading.scaled,
+            inferred=f"{_call(cls, reading, row.kwargs)}, {reading.told}",
+            contiguous=measured.contiguous,
+        )
+
+    return rule
+
+
+def _try(cls: type[nn.Module], reading: _Reading, row: Row) -> Measured:
+    """Build a reading and measure it; the global random numbers stay where they are."""
+    with torch.random.fork_rng(devices=[]):
+        try:
+            layer = build(cls, reading.args, row.kwargs, reading.repeats)
+        except ModelError as e:
+            raise _UnfitError(e.what) from None
+        wrong = unsound(layer)
+        if wrong:
+            raise _UnfitError(wrong)
+        try:
+            return measure(layer, row.channels, row.strides)
+        except ModelError as e:
+            raise _UnfitError(e.what) from None
+
+
+def _parameters(cls: type[nn.Module]) -> list[inspect.Parameter]:
+    """The constructor's arguments by position, without self."""
+    try:
+        found = inspect.signature(cls).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    return [p for p in found if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+
+
+def _names(cls: type[nn.Module]) -> list[str]:
+    return [p.name for p in _parameters(cls)]
+
+
+def _readings(cls: type[nn.Module], row: Row) -> Iterator[_Reading]:
+    """Ways to understand a row, the likeliest first."""
+    if len(row.channels) > 1:
+        yield from _of_several(cls, row)
+        return
+    parameters = [p for p in _parameters(cls) if p.name not in row.kwargs]
+    names = [p.name.lower() for p in parameters]
+    c1 = row.channels[0]
+    args = row.args
+    first = names[0] if names else ""
+    takes_in = bool(_IN.fullmatch(first) or _ONE.fullmatch(first))
+    if takes_in and len(names) > 1 and _OUT.fullmatch(names[1]):
+        yield from _of_two(row, names, c1)
+        return
+    if takes_in or (parameters and parameters[0].default is inspect.Parameter.empty):
+        yield from _of_one(row, parameters, c1)
+        return
+    # No argument is called channels: the options as they are, or behind the width that a tutorial's row begins with.
+    plain = _Reading(args, "keep_channels", "arguments as they are", repeats=row.repeats)
+    behind = _Reading(args[1:], "keep_channels", "the first number is the map's width", repeats=row.repeats)
+    if _is_width(args):
+        yield behind
+        yield plain
+    else:
+        yield plain
+    yield from _of_one(row, parameters, c1)
+
+
+def _of_two(row: Row, names: list[str], c1: int) -> Iterator[_Reading]:
+    """Incoming and outgoing channels, as of a convolution."""
+    inside = len(names) > 2 and bool(_REPEATS.fullmatch(names[2]))
+    extra, copies = ([row.repeats], 1) if inside else ([], row.repeats)
+    rule = "repeated_block" if inside else "conv_like"
+    args = row.args
+    if args and type(args[0]) is int and args[0] > 0:
+        c2 = row.scaled(args[0])
+        told = f"{args[0]} outgoing channels, {c2} at this scale"
+        yield _Reading([c1, c2, *extra, *args[1:]], rule, told, args[0], c2, copies)
+    if _is_width(args):
+        told = "the first number follows the map's width"
+        yield _Reading([c1, c1, *extra, *args[1:]], rule, told, args[0], repeats=copies)
+    yield _Reading([c1, c1, *extra, *args], rule, "channels stay", repeats=copies)
+
+
+def _of_one(row: Row, parameters: list[inspect.Parameter], c1: int) -> Iterator[_Reading]:
+    """The width of the map and options, as of an attention."""
+    args = row.args
+    inside = len(parameters) > 1 and bool(_REPEATS.fullmatch(parameters[1].name.lower()))
+    extra, copies = ([row.repeats], 1) if inside else ([], row.repeats)
+    options = _Reading([c1, *extra, *args], "same_width", "at the map's width", repeats=copies)
+    width = _Reading(
+        [c1, *extra, *args[1:]], "attention_like", "the first number follows the map's width", repeats=copies
+    )
+    if args and type(args[0]) is int and args[0] > 0:
+        width = replace(width, requested=args[0])
+        yield from (width, options) if _is_width(args) else (options, width)
+    else:
+        yield options
+
+
+def _of_several(cls: type[nn.Module], row: Row) -> Iterator[_Reading]:
+    """A list of maps: without channels as of Concat, with the list of them, or with one number."""
+    listed = list(row.channels)
+    args = row.args
+    parameters = _parameters(cls)
+    first = parameters[0].name.lower() if parameters else ""
+    behind = args[1:] if _is_width(args) else args
+    plain = _Reading(args, "keep_channels", "arguments as they are")
+    named = _Reading([listed, *args], "keep_channels", "with the list of channels")
+    scaled = [row.scaled(args[0]), *args[1:]] if _is_width(args) else args
+    widths = _Reading([listed, *scaled], "keep_channels", "with the list of channels and the width at this scale")
+    one = _Reading([listed[0], *behind], "keep_channels", "at the first map's width")
+    total = _Reading([sum(listed), *scaled], "keep_channels", "at the width of all maps together")
+    takes = bool(_IN.fullmatch(first) or _ONE.fullmatch(first) or "list" in first)
+    seen: list[list[Any]] = []
+    for reading in (widths, named, one, total, plain) if takes else (plain, named, widths, one, total):
+        if reading.args not in seen:
+            seen.append(reading.args)
+            yield reading
+
+
+def _is_width(args: Sequence[Any]) -> bool:
+    return bool(args) and type(args[0]) is int and args[0] >= WIDTH
+
+
+def _undecided(cls: type[nn.Module], row: Row) -> bool:
+    """Whether a first argument below any width is so far from its option's default that the other reading counts as
+    well."""
+    parameters = _parameters(cls)
+    if len(row.channels) > 1 or _is_width(row.args) or not row.args or len(parameters) < 2:
+        return False
+    value, second = row.args[0], parameters[1]
+    if type(value) is not int or _OUT.fullmatch(second.name.lower()) or not _takes_width(parameters[0]):
+        return False
+    return type(second.default) is int and not second.default / 4 <= value <= second.default * 4
+
+
+def _takes_width(parameter: inspect.Parameter) -> bool:
+    name = parameter.name.lower()
+    return bool(_IN.fullmatch(name) or _ONE.fullmatch(name)) or parameter.default is inspect.Parameter.empty
+
+
+def _same(cls: type[nn.Module], one: _Reading, other: _Reading) -> bool:
+    """Whether two readings give equal arguments, defaults included."""
+    bound = []
+    for reading in (one, other):
+        try:
+            call = inspect.signature(cls).bind(*reading.args)
+        except (TypeError, ValueError):
+            return False
+        call.apply_defaults()
+        bound.append(call.arguments)
+    return bound[0] == bound[1]
+
+
+def _call(cls: type[nn.Module], reading: _Reading, keywords: Mapping[str, Any]) -> str:
+    names = _names(cls)
+    told = [f"{names[i]}={a!r}" if i < len(names) else repr(a) for i, a in enumerate(reading.args)]
+    told += [f"{k}={v!r}" for k, v in keywords.items()]
+    return f"{cls.__name__}({', '.join(told)})"
+
+
+def _register_hint(cls: type[nn.Module]) -> str:
+    takes = ", ".join(str(p).split(":")[0] for p in _parameters(cls))
+    return f"it takes ({takes}); @register(RULE) above the class says which are channels, see docs/model-yaml.md"
