@@ -6,7 +6,7 @@ memory can be limited and Python's audit events be seen:
 JOB: commands (each a list of words with FILE in it; "python" and "load" are the two ways of the Python interface),
 files (`only`: the first words of the commands that some of them are for), the folder that may be written, in which
 TMPDIR should be, and `control`, some MB. One JSON line per run: exit code, standard error, seconds of CPU, forbidden
-events, and `peak`, the MB that it held beyond what the imports take. The first line is of a run that does what is
+events, and `peak`, the MB that it held beyond what was held before. The first line is of a run that does what is
 forbidden and holds `control` MB, to show that both would be seen.
 """
 
@@ -120,7 +120,6 @@ def main() -> None:
         YOLO("yolov8n.yaml")
     taken = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (taken + MEMORY, resource.RLIM_INFINITY))
-    imports = resident()
     sys.addaudithook(hook)
     signal.signal(signal.SIGALRM, expired)
     for words in [["control"], *job["commands"]]:
@@ -130,6 +129,7 @@ def main() -> None:
             out, err = io.StringIO(), io.StringIO()
             events.clear()
             forget_peak()
+            held = resident()
             started = time.process_time()
             signal.alarm(SECONDS)
             watching = True
@@ -143,7 +143,7 @@ def main() -> None:
             signal.alarm(0)
             told = {"command": " ".join(words[:2]), "file": name, "code": code, "err": err.getvalue()[-6000:]}
             told |= {"seconds": round(time.process_time() - started, 3), "events": list(events)}
-            told["peak"] = resident(peak=True) - imports
+            told["peak"] = resident(peak=True) - held
             print(json.dumps(told), flush=True)
 
 

@@ -21,7 +21,7 @@ from ultralytics.utils.errors import UserError
 
 WATCH = Path(__file__).resolve().parents[1] / "watch.py"
 CLONE = WATCH.parents[1]
-MEMORY = 1300  # MB that a command may hold beyond what torch and our imports take
+MEMORY = 1300  # MB that a command may take; 1024 of them are the largest network that is made before it is refused
 CONTROL = 100  # MB that the control holds
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits and memory are read as on Linux")
 

@@ -443,3 +443,19 @@ def test_a_run_notices_that_its_data_are_others(elsewhere, monkeypatch, caplog):
     data.write_text(data.read_text(encoding="utf-8").replace("绿, red", "red"), encoding="utf-8")
     with pytest.raises(ConfigError, match="the data set has 2 classes, and the run has 3"):
         DetectionTrainer(overrides={"resume": str(last)})
+
+
+@pytest.mark.parametrize("key", ["model", "pretrained", "resume", "data", "cfg", "project"])
+def test_a_link_that_leads_to_itself_is_one_line(key, tmp_path, capsys, monkeypatch):
+    """Each Python: `Path.resolve` raises a RuntimeError before 3.13."""
+    monkeypatch.chdir(tmp_path)
+    loop = tmp_path / ("a.pt" if key in ("model", "pretrained", "resume") else "a.yaml")
+    try:
+        loop.symlink_to(loop)
+    except OSError:
+        pytest.skip("links are not to be had")
+    words = {"model": "yolov8n.yaml", "data": "gone.yaml"} | {key: str(loop)}
+    assert main(["train", *(f"{k}={v}" for k, v in words.items())]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: ")
+    assert told.count("\n") == 1

@@ -10,6 +10,7 @@ from ultralytics.utils.files import (
     open_regular,
     read_bytes,
     read_text,
+    real_path,
     remove_unfinished,
     walk_files,
     write_atomically,
@@ -122,3 +123,16 @@ def test_a_folder_that_cannot_be_read_is_told(tmp_path):
     errors = []
     assert len(list(walk_files(tmp_path, errors.append))) == 2
     assert errors[0].filename == str(tmp_path / "closed")
+
+
+def test_a_path_without_links_is_found_for_links_that_lead_nowhere_too(tmp_path):
+    for name, to in (("loop", "loop"), ("a", "b"), ("b", "a"), ("gone", "nothing"), ("good", ".")):
+        try:
+            (tmp_path / name).symlink_to(to)
+        except OSError:
+            pytest.skip("links are not to be had")
+    top = tmp_path.resolve()
+    assert real_path(tmp_path / "good" / "good" / "x") == top / "x"
+    assert real_path(tmp_path / "gone") == top / "nothing"
+    for name in ("loop", "a"):
+        assert real_path(tmp_path / name).parent == top

@@ -10,7 +10,7 @@ from typing import Any
 
 from ultralytics.cfg.paths import find_data_yaml, program
 from ultralytics.utils.errors import DatasetError, nearest
-from ultralytics.utils.files import user_path
+from ultralytics.utils.files import real_path, user_path
 from ultralytics.utils.text import counted, has_unsafe
 from ultralytics.utils.yaml import read_yaml
 
@@ -126,7 +126,7 @@ def load_dataset(
     except DatasetError as e:
         wrong(e)
         names = _likely_names(data, written["names"])
-    root = _real(file.parent / user_path((paths["path"] or ["."])[0]))
+    root = real_path(file.parent / user_path((paths["path"] or ["."])[0]))
     prepare = data.get("prepare")
     spec = DatasetSpec(file, root, {}, names, len(names), prepare.strip() if isinstance(prepare, str) else "")
     try:
@@ -158,17 +158,12 @@ def _is_path(text: str) -> bool:
     return True
 
 
-def _real(path: Path) -> Path:
-    """The path without links. Unlike `Path.resolve`, it takes a link that leads to itself for one that is not there."""
-    return Path(os.path.realpath(path))
-
-
 def _locate(spec: DatasetSpec, entry: str) -> Path:
-    path = _real(spec.root / user_path(entry))
+    path = real_path(spec.root / user_path(entry))
     candidates = [path]
     if entry.startswith("../"):
         # Exported archives often write ../train/images for a folder that lies beside the YAML.
-        candidates.append(_real(spec.root / entry[3:]))
+        candidates.append(real_path(spec.root / entry[3:]))
     # Unlike a Path, os.path takes a name that is too long for one that is not there.
     found = next((p for p in candidates if os.path.exists(p)), path)
     spec.tried[found] = candidates

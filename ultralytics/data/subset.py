@@ -35,7 +35,7 @@ from ultralytics.data.labels import (
 from ultralytics.data.prepare.folder import FORMAT, TakenError, check_whole, making, place_image, read_manifest
 from ultralytics.data.stratify import rank, stratify
 from ultralytics.utils.errors import ConfigError, DatasetError, UserError, nearest
-from ultralytics.utils.files import Checksums, user_path, write_atomically
+from ultralytics.utils.files import Checksums, real_path, user_path, write_atomically
 from ultralytics.utils.log import LOGGER, progress
 from ultralytics.utils.text import counted, is_text
 from ultralytics.utils.types import ANY_CLASS
@@ -204,7 +204,7 @@ def _begin(data: str | Path, out: str | Path, classes: Any, given: dict[str, Any
     spec = load_dataset(data)
     for split in spec.splits:
         for path in spec.split(split):
-            if path in (target.resolve(), *target.resolve().parents) and path.is_dir():
+            if path in (real_path(target), *real_path(target).parents) and path.is_dir():
                 raise ConfigError(f"the new images would lie among the {split} images of the source", str(out))
     for split in ("val", "test"):
         if given.get(f"{split}_n") is not None:

@@ -18,7 +18,7 @@ from ultralytics.engine.checkpoint import Checkpoint, load_checkpoint, load_newe
 from ultralytics.engine.distributed import LAUNCHED
 from ultralytics.engine.provenance import without_home
 from ultralytics.utils.errors import CheckpointError, ConfigError, FinishedRunError, UserError
-from ultralytics.utils.files import user_path
+from ultralytics.utils.files import real_path, user_path
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.text import counted, one_line
 from ultralytics.utils.yaml import read_yaml
@@ -138,7 +138,7 @@ def _in_full(key: str, value: Any) -> Any:
             path, letter = find_model_yaml(value)
     except UserError:  # it has gone
         path = Path(value)
-    return without_home(str(path.resolve())) + (f" {letter}" if letter else "")
+    return without_home(str(real_path(path))) + (f" {letter}" if letter else "")
 
 
 # What the args.yaml of a run holds in any case, and that of other programs does not.
@@ -175,7 +175,7 @@ def _find(args: Config) -> Path:
 
 
 def _placed(path: Path) -> Path:
-    return path if path.parent.name == "weights" else path.resolve()
+    return path if path.parent.name == "weights" else real_path(path)
 
 
 def _from_the_beginning(begun: Path, args: Config, again: bool) -> Resumption:
@@ -206,7 +206,7 @@ def _told_anew(
     """
     # Where the run is looked for, or found, is no wish for another place; its own weights are no other model.
     free = {"project", "name", "exist_ok"} if again or args.resume is True else set()
-    if args.model and user_path(args.model).resolve().parent == path.parent.resolve():
+    if args.model and real_path(user_path(args.model)).parent == real_path(path.parent):
         free.add("model")
     asked = asked_of(args)
     changing = [

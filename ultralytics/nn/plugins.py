@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ultralytics.nn.registry import offer
 from ultralytics.utils.errors import MissingFileError, ModelError, UserError
+from ultralytics.utils.files import real_path
 
 
 def load_plugins(files: str | Sequence[str | Path] | None) -> list[str]:
@@ -57,7 +58,7 @@ def _load(path: Path) -> None:
     if not path.is_file():
         raise MissingFileError("no such plugin file", str(path), "paths in a model YAML are relative to the YAML")
     # The name depends on the place: two plugins called attention.py do not meet.
-    name = f"ultralytics_plugin_{path.stem}_{hashlib.sha1(str(path.resolve()).encode()).hexdigest()[:8]}"
+    name = f"ultralytics_plugin_{path.stem}_{hashlib.sha1(str(real_path(path)).encode()).hexdigest()[:8]}"
     if name in sys.modules:
         offer(sys.modules[name])
         return

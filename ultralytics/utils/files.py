@@ -30,6 +30,11 @@ def user_path(name: str | Path) -> Path:
         raise MissingFileError("there is no such home folder", str(name)) from None
 
 
+def real_path(path: str | Path) -> Path:
+    """The path without links. A link that leads to itself stays as it is; `Path.resolve` raises before Python 3.13."""
+    return Path(os.path.realpath(path))
+
+
 def missing(kind: str, path: Path, mend: str = "", tried: str = "") -> MissingFileError:
     """The error for a file that is not there; a folder or a device in its place is called one."""
     if path.is_dir():

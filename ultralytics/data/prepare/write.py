@@ -26,7 +26,7 @@ from ultralytics.data.prepare.recognise import clearer
 from ultralytics.data.prepare.sources import entry
 from ultralytics.data.stratify import rank
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError, UserError
-from ultralytics.utils.files import user_path
+from ultralytics.utils.files import real_path, user_path
 from ultralytics.utils.images import IMAGE_SUFFIXES, open_header, read_image_file
 from ultralytics.utils.log import LOGGER, progress
 from ultralytics.utils.text import counted, escaped, likely_slips, one_line
@@ -324,7 +324,7 @@ def existing(source: str | Path) -> Path:
 def full_path(given: str | Path) -> Path:
     """The absolute path a user means: labels are found by the folders above an image, so these must be known."""
     path = user_path(given).absolute()
-    return path.resolve() if ".." in path.parts else path
+    return real_path(path) if ".." in path.parts else path
 
 
 def opened(source: Path, scratch: Path) -> Path:
