@@ -615,8 +615,8 @@ def test_a_run_whose_worker_is_killed_is_saved_and_ends_as_one_that_was_not(
     text = str(caught.value)
     assert "\n" not in text
     assert "was ended by SIGKILL" in text
-    # The batch after may have been there already.
-    assert re.search(rf"in epoch {epoch + 1} after [{batch}{batch + 1}] batches, and the run is saved", text)
+    # Batches after it may have been there already.
+    assert re.search(rf"in epoch {epoch + 1} after \d+ batch(es)?, and the run is saved", text)
     command = shlex.split(caplog.text.split("Go on with: ")[1].splitlines()[0])
     assert main([*command[command.index("train") :], "workers=0"]) == 0
     assert same(left(trainer.save_dir), whole)
