@@ -74,3 +74,27 @@ def test_a_few_images_without_labels_do_not_cost_a_search(tmp_path):
     assert found(files) == []
     (tmp_path / "3.txt").rename(tmp_path / "images/train/3.txt")
     assert [m.number for m in found(files)] == [1]
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "rename"),
+    [
+        ("imgs/train", "labels/train", "{0}/imgs to images"),
+        ("Images/train", "labels/train", "{0}/Images to images"),
+        ("train/img", "train/labels", "{0}/train/img to images"),
+        ("images/set/JPEGImages/a/b", "images/set/labels/a/b", "{0}/images/set/JPEGImages to images"),
+        ("imgs/train", "Labels/train", "{0}/imgs to images, and {0}/Labels to labels"),
+    ],
+)
+def test_a_folder_of_images_by_another_name_is_to_be_renamed(images, labels, rename, tmp_path, caplog, monkeypatch):
+    [one] = found(dataset(tmp_path, labels, images=images))
+    assert (one.folder, one.number, one.rename) == (str(tmp_path / labels), 4, rename.format(tmp_path))
+    monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
+    scan([tmp_path / images], 1)
+    assert f"replacing the last folder called images by labels; rename {one.rename}" in caplog.text
+    assert "is there a labels folder" not in caplog.text
+    # The labels of a real images folder are not taken for those of its neighbour.
+    real = labels.replace("Labels", "labels")
+    if real == labels:
+        dataset(tmp_path, None, images=real.replace("labels", "images"))
+        assert found([str(f) for f in (tmp_path / images).iterdir() if f.suffix == ".png"]) == []

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ultralytics.utils.errors import MissingFileError, nearest
 from ultralytics.utils.files import missing, user_path
+from ultralytics.utils.yaml import read_yaml
 
 PACKAGE = Path(__file__).resolve().parents[1]
 CLONE = PACKAGE.parent
@@ -21,6 +22,7 @@ CLONE = PACKAGE.parent
 MODEL_FOLDERS = (CLONE / "cfg" / "models", PACKAGE / "bundled" / "models")
 DATA_FOLDERS = (CLONE / "data", PACKAGE / "bundled" / "data")
 RECIPE_FOLDERS = (CLONE / "cfg" / "recipes", PACKAGE / "bundled" / "recipes")
+_ANY_LETTER = re.compile(r"(yolov\d+)([a-zA-Z])")
 _SCALE = re.compile(r"(yolov\d+)([nslmx])")  # whatever follows, as the reference has it
 
 
@@ -110,12 +112,44 @@ def find_model_yaml(name: str | Path) -> tuple[Path, str | None]:
     Looked for as given, then among the bundled models; a literal name wins over the one without its scale letter.
 
     Raises:
-        MissingFileError: listing every path tried.
+        MissingFileError: listing every path tried, or the scales of the file whose name lacks the letter alone.
     """
     given = user_path(name)
     plain, letter = split_scale(given.stem)
     names = [given.name] + ([plain + given.suffix] if letter else [])
-    return _find(given, names, MODEL_FOLDERS, "model YAML"), letter
+    try:
+        return _find(given, names, MODEL_FOLDERS, "model YAML"), letter
+    except MissingFileError:
+        if letter is None:
+            _refuse_letter(given)
+        raise
+
+
+def _refuse_letter(given: Path) -> None:
+    """Say which scales there are where only the letter in a model YAML's name is wrong: yolov8q.yaml, yolov8N.yaml.
+
+    Raises:
+        MissingFileError: with the letters.
+    """
+    match = _ANY_LETTER.search(given.stem)
+    if match is None:
+        return
+    start, end = given.stem[: match.start(2)], given.stem[match.end(2) :]
+    try:
+        file = _find(given, [f"{start}{end}{given.suffix}"], MODEL_FOLDERS, "model YAML")
+        data = read_yaml(file, MissingFileError).data
+    except MissingFileError:  # what it is called is not a model with another letter
+        return
+    scales = data.get("scales") if isinstance(data, dict) else None
+    known = [s for s in scales if isinstance(s, str)] if isinstance(scales, dict) else []
+    named = [s for s in known if _SCALE.match(f"yolov8{s}")]  # a name has no other letter
+    if not named or match[2] in known:
+        return
+    meant = match[2].lower() if match[2].lower() in named else named[0]
+    hint = f"did you mean {start}{meant}{end}{given.suffix}?" if meant == match[2].lower() else ""
+    hint = hint or f"such as {start}{meant}{end}{given.suffix}"
+    told = f"scale {match[2]!r} is not among its scales: {', '.join(known)}"
+    raise MissingFileError(f"there is no such file, and {told}", str(given), hint)
 
 
 def find_data_yaml(name: str | Path) -> Path:

@@ -632,11 +632,13 @@ def _findings_on_split(
         names = ", ".join(os.path.basename(r.path) for r in bare[:NAMED]) + (" …" if len(bare) > NAMED else "")
         what = f"{split}: {len(bare)} of {len(own)} images have no label file and count as backgrounds: {names}"
         yield Finding(NOTE, "unlabelled", os.path.dirname(bare[0].path), 0, what)
-    for m in misplaced_labels({r.path: r.label for r in bare}, len(own)):
+    misplaced = misplaced_labels({r.path: r.label for r in bare}, len(own))
+    for m in misplaced:
         yield Finding(WARNING, "label-misplaced", m.folder, 0, f"{split}: {m.what}")
     if not len(rows):
         looked = os.path.dirname(first.label)
-        why = "there are no label files" if len(bare) == len(own) else "the label files hold no box"
+        none = "no label file lies where labels are read" if misplaced else "there are no label files"
+        why = none if len(bare) == len(own) else "the label files hold no box"
         yield Finding(WARNING, "split-no-boxes", looked, 0, f"{split}: {why} for its {len(own)} images")
         return
     yield from _odd_rows(split, usable)

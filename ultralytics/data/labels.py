@@ -563,7 +563,7 @@ def scan(
         advice.append(
             f"{skipped[0]}{several}: the link leads to a folder that is read already, or holds it; passed over"
         )
-    _report(desc, labels, advice, yaml_file)
+    _report(desc, labels, advice, yaml_file, bool(misplaced))
     if not len(labels):
         more = f", and {len(labels.problems) - 1} more" if len(labels.problems) > 1 else ""
         raise DatasetError(
@@ -717,12 +717,14 @@ def _label_set(files: Sequence[str], entry: Entry, names: str) -> LabelSet:
     return labels if entry.usable.all() else labels.take(np.flatnonzero(entry.usable))
 
 
-def _report(desc: str, labels: LabelSet, advice: Sequence[str], yaml_file: Path | None) -> None:
+def _report(
+    desc: str, labels: LabelSet, advice: Sequence[str], yaml_file: Path | None, misplaced: bool = False
+) -> None:
     backgrounds = int((np.diff(labels.offsets) == 0).sum())
     LOGGER.info(
         "%s%s, %d without boxes, %d left out", desc, counted(len(labels), "image"), backgrounds, labels.left_out
     )
-    if len(labels) and backgrounds == len(labels):
+    if len(labels) and backgrounds == len(labels) and not misplaced:  # then the advice says where they lie
         LOGGER.warning("  no image has a box: is there a labels folder beside the images folder?")
     for line in advice:
         LOGGER.warning("  %s", one_line(line))

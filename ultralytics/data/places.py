@@ -15,19 +15,22 @@ from ultralytics.utils.text import counted
 
 SUFFIXES = (".txt", ".xml", ".json")
 _IMAGES = tuple(IMAGE_SUFFIXES)
+LABELS = ("labels", "Labels", "LABELS")
 MOST_FOLDERS = 1000  # looked through; a dataset may lie in a folder of everything
 
 
 class Misplaced(NamedTuple):
     """Label files of images that have none where labels are read.
 
-    folder: where they lie; suffix: as it is written; number: how many; expected: the folder they are read from.
+    folder: where they lie; suffix: as it is written; number: how many; expected: the folder they are read from;
+    rename: which folders to rename so that they are read where they lie, in words, "" where that does not help.
     """
 
     folder: str
     suffix: str
     number: int
     expected: str
+    rename: str = ""
 
     @property
     def what(self) -> str:
@@ -40,6 +43,9 @@ class Misplaced(NamedTuple):
         files = counted(self.number, "label file")
         if self.suffix != ".txt":
             return f"{files} of images without labels end in {self.suffix}, and only .txt is read: rename them"
+        if self.rename:
+            rule = "labels are looked for by replacing the last folder called images by labels"
+            return f"{files} of images without labels: {rule}; rename {self.rename}"
         return f"{files} of images without labels, and labels are read from {self.expected} alone: move them there"
 
     def __str__(self) -> str:
@@ -48,7 +54,8 @@ class Misplaced(NamedTuple):
 
 def misplaced_labels(unlabelled: Mapping[str, str], images: int) -> list[Misplaced]:
     """Where label files lie that belong to images without one, judged by their names: beside the images, and, where at
-    least half of the images have none, anywhere in the dataset's folder. The most first.
+    least half of the images have none, in a labels folder beside an images folder of another name, or anywhere in the
+    dataset's folder. The most first.
 
     Args:
         unlabelled: image without a label file → where that file would be read; images: how many the split has.
@@ -58,8 +65,9 @@ def misplaced_labels(unlabelled: Mapping[str, str], images: int) -> list[Misplac
         folder, name = os.path.split(image)
         stems[folder][os.path.splitext(name)[0]] = os.path.dirname(label)
     found = [m for folder, own in stems.items() for m in _in_folder(folder, _names(folder), own)]
-    if not found and 2 * len(unlabelled) >= images and stems:
-        found = list(_elsewhere(stems))
+    if 2 * len(unlabelled) >= images and stems:
+        found += _beside_other_names(stems)
+        found = found or list(_elsewhere(stems))
     return sorted(found, key=lambda m: (-m.number, m.folder, m.suffix))
 
 
@@ -74,6 +82,27 @@ def _in_folder(folder: str, names: list[str], stems: Mapping[str, str]) -> Itera
             expected = stems[stem]
     for suffix, count in counts.items():
         yield Misplaced(folder, suffix, count, expected)
+
+
+def _beside_other_names(stems: Mapping[str, Mapping[str, str]]) -> Iterator[Misplaced]:
+    """Label files where they would be read if the folder of images were called images: labels/train of imgs/train."""
+    for folder, own in stems.items():
+        head, tail = folder, ""
+        while True:
+            head, name = os.path.split(head)
+            if not name or name == "images":  # what is above the last folder called images has no part in it
+                break
+            for labels in LABELS:
+                place = os.path.join(head, labels, tail) if tail else os.path.join(head, labels)
+                if place in stems or not os.path.isdir(place):
+                    continue
+                inside = not tail and os.path.basename(head) == "images"  # images/labels beside images/train
+                if not inside and not _belongs_to_images(place):
+                    rename = f"{os.path.join(head, name)} to images"
+                    rename += f", and {os.path.join(head, labels)} to labels" if labels != "labels" else ""
+                    yield from (m._replace(rename=rename) for m in _in_folder(place, _names(place), own))
+                break  # where case makes no difference, the others are the same folder
+            tail = os.path.join(name, tail) if tail else name
 
 
 def _elsewhere(stems: Mapping[str, Mapping[str, str]]) -> Iterator[Misplaced]:

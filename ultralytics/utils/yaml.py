@@ -19,6 +19,7 @@ from ultralytics.utils.files import read_text
 
 MAX_BYTES = 2**20  # the names of 20,000 classes take a third of it
 MAX_DEPTH = 50
+MAX_DIGITS = 100  # of a whole number; Python takes 4,300 at most
 MAX_VALUES = 200_000  # those of an anchor counted wherever it is used
 _PREFIX = "tag:yaml.org,2002:"
 _TAGS = frozenset(_PREFIX + kind for kind in ("null", "bool", "int", "float", "str", "seq", "map", "merge"))
@@ -99,7 +100,7 @@ def parse_yaml(text: str, path: Path, error: type[UserError]) -> Document:
         raise error(f"not valid YAML: {getattr(e, 'problem', None) or str(e).splitlines()[0]}", where) from None
     except RecursionError:
         raise error(f"not valid YAML: nested more than {MAX_DEPTH} deep", str(path)) from None
-    except (ValueError, TypeError, KeyError, OverflowError, AttributeError) as e:  # a number of 5,000 digits
+    except (ValueError, TypeError, KeyError, OverflowError, AttributeError) as e:  # `1:a` tagged !!int
         raise error(f"not valid YAML: {e}", str(path)) from None
     finally:
         if loader is not None:
@@ -128,6 +129,8 @@ class _Check:
         if node.tag not in _TAGS:
             told = f"!!{node.tag.removeprefix(_PREFIX)}" if node.tag.startswith(_PREFIX) else node.tag
             raise self.refuse(node, f"the tag {told} is not understood", "plain values need no tag")
+        if node.tag == f"{_PREFIX}int" and isinstance(node, yaml.ScalarNode) and len(node.value) > MAX_DIGITS:
+            raise self.refuse(node, f"a number of {len(node.value):,} digits is too large", "put text in quotes")
         if isinstance(node, yaml.MappingNode):
             self.keys(node)
         self.within.add(id(node))

@@ -67,8 +67,6 @@ def test_an_image_that_is_missing_is_taken_out_of_its_json(tmp_path):
         (shape(points=((10, 15), (30, 5))), (10, 5, 30, 15)),
         (shape(points=((10, 9), (20, 5), (30, 8), (12, 15)), kind="polygon"), (10, 5, 30, 15)),
         (shape(points=((20, 10), (23, 14)), kind="circle"), (15, 5, 25, 15)),
-        (shape(kind="line"), (10, 5, 30, 15)),
-        (shape(kind="linestrip"), (10, 5, 30, 15)),
         (shape(kind="mask"), (10, 5, 30, 15)),
         ({"points": [[10, 5], [30, 15], [20, 10]]}, (10, 5, 30, 15)),
     ],
@@ -81,6 +79,9 @@ def test_the_box_around_a_shape(given, corners):
     ("given", "why"),
     [
         (shape(points=((10, 5),), kind="point"), "is a point"),
+        (shape(points=((10, 5), (30, 15)), kind="points"), "is points, which have no area"),
+        (shape(kind="line"), "is a line, which has no area; it is dropped"),
+        (shape(kind="linestrip"), "is a line, which has no area; it is dropped"),
         (shape(points=((10, 5),), kind="polygon"), "is a point"),
         (shape(points=((10, 5),), kind="circle"), "is a circle without"),
         (shape(points=()), "has no points"),

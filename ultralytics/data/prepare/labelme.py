@@ -33,7 +33,7 @@ from ultralytics.utils.images import open_header
 from ultralytics.utils.text import counted
 
 IGNORED = "__ignore__"  # labelme's own name for what is no object
-NO_AREA = ("point",)
+NO_AREA = {"point": "a point", "points": "points", "line": "a line", "linestrip": "a line"}
 SUFFIXES = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "BMP": ".bmp", "TIFF": ".tif", "WEBP": ".webp"}
 
 
@@ -242,7 +242,9 @@ def corners_of(shape: Mapping[str, Any]) -> tuple[Corners | None, str]:
         if not isinstance(point, list | tuple) or len(point) != 2 or not all(map(is_finite, point)):
             return None, "has a point that is not two numbers"
     xs, ys = [float(p[0]) for p in points], [float(p[1]) for p in points]
-    if kind in NO_AREA or (len(points) == 1 and kind != "circle"):
+    if kind in NO_AREA:
+        return None, f"is {NO_AREA[kind]}, which {'have' if kind == 'points' else 'has'} no area"
+    if len(points) == 1 and kind != "circle":
         return None, "is a point, which has no area"
     if kind == "circle":
         if len(points) < 2:
