@@ -13,7 +13,7 @@ from ultralytics.data.dataset import YOLODataset
 from ultralytics.models.yolo.detect import DetectionValidator
 from ultralytics.utils import plotting
 from ultralytics.utils.errors import ConfigError, DatasetError, LostWorkerError
-from ultralytics.utils.images import imread
+from ultralytics.utils.images import imread, imwrite
 from ultralytics.utils.metrics import ConfusionMatrix
 
 QUIET = {"workers": 0, "plots": False, "device": "cpu", "verbose": False}
@@ -73,6 +73,17 @@ def test_every_image_has_a_label_file_of_its_own(untrained, toy, tmp_path):
     assert (toy.parent / "labels" / "1.txt").read_text() == "mine"
     assert all(p.read_bytes() == data for p, data in before.items())
     assert len(list((toy.parent / "labels").glob("*.txt"))) == len(names) + len(beside)
+
+
+def test_label_files_are_named_by_the_images_whatever_their_shapes(untrained, toy, tmp_path, caplog):
+    val = toy.parent / "images" / "val"
+    for name, shape in (("a/x.png", (96, 40, 3)), ("b/x.png", (40, 96, 3))):  # sorted by shape, b/x comes first
+        imwrite(val / name, np.zeros(shape, np.uint8))
+    for rect in (True, False):
+        settings = {"data": str(toy), "imgsz": 64, "rect_val": rect, "save_txt": True, "name": f"v{rect}"}
+        caplog.clear()
+        untrained.val(project=str(tmp_path), **settings, **QUIET)
+        assert f"{val / 'b' / 'x.png'} → x_2" in caplog.text
 
 
 def test_a_split_is_all_that_val_needs(untrained, toy, tmp_path):

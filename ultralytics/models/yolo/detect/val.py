@@ -210,8 +210,9 @@ class DetectionValidator:
         return found | {"ignored": torch.from_numpy(ignored)}
 
     def _name_labels(self) -> dict[str, str]:
-        """Name the label files of the whole split; every rank finds the same names."""
-        files = list(self.dataloader.dataset.labels.im_files)
+        """Name the label files of the whole split, by its set of images alone: every rank finds the same names, with
+        rect_val or without."""
+        files = sorted(self.dataloader.dataset.labels.im_files)
         return dict(
             zip(files, OutputNames(self.save_dir, files, [Path(f).stem for f in files], [LABELS]).stems, strict=True)
         )
