@@ -157,8 +157,9 @@ def _opened(face: Face) -> Any:
     """A face as matplotlib reads it; None where it cannot. It holds a file handle, so it is not kept."""
     from matplotlib.ft2font import FT2Font  # `load_matplotlib` has imported it
 
+    reader: Any = FT2Font  # matplotlib's types are those of one version
     try:
-        return FT2Font(face.path, face_index=face.index) if _knows_faces() else FT2Font(face.path)
+        return reader(face.path, face_index=face.index) if _knows_faces() else reader(face.path)
     except (OSError, RuntimeError, ValueError):
         return None
 

@@ -721,7 +721,8 @@ def plot_confusion_matrix(
     margin = _inches(labels, size) + 0.35 if labels else 0.75
     figure, axes = _square(side, side, (margin, margin, 1.0, 0.4))
     top = values.max() if values.size and values.max() > 0 else 1.0
-    shown = np.ma.masked_less(values, 0.005)
+    masked: Any = np.ma  # has no types before numpy 2.3
+    shown = masked.masked_less(values, 0.005)
     drawn: Any
     if labels:
         edges = np.arange(count + 2) - 0.5
