@@ -39,7 +39,7 @@ def command(*words, cwd):
         (["train", "--nosuch"], "no key=value"),
         (["val", "data=shapes.yaml"], "no model given"),
         (["val", "model=gone.pt", "data=shapes.yaml"], "no such weights file"),
-        (["val", "model=yolov8q.yaml", "data=shapes.yaml"], "scale 'q' is not among its scales: n, s, m, l, x (such as"),
+        (["val", "model=yolov8q.yaml", "data=shapes.yaml"], "scale 'q' is not among its scales: n, s, m, l, x ("),
         (["info", "model=yolov8N-fla.yaml"], "among its scales: n, s, m, l, x (did you mean yolov8n-fla.yaml?)"),
         (["info", "model=yolov8tiny.yaml"], "no such model YAML; tried"),
         (["predict", "model=yolov8n.yaml"], "nothing to predict on"),
