@@ -115,6 +115,7 @@ PREPARE_KEYS = {
     "auto": {
         "source": "folder or file with annotations of any kind that is read here; which, is seen from its contents",
         "out": "folder to make",
+        "names": "class names in the order of their ids, as [a,b] (those of the source)",
         **_DRAWN,
         **_PLACED,
     },

@@ -100,7 +100,7 @@ def parse_yaml(text: str, path: Path, error: type[UserError]) -> Document:
         raise error(f"not valid YAML: {getattr(e, 'problem', None) or str(e).splitlines()[0]}", where) from None
     except RecursionError:
         raise error(f"not valid YAML: nested more than {MAX_DEPTH} deep", str(path)) from None
-    except (ValueError, TypeError, KeyError, OverflowError, AttributeError) as e:  # `1:a` tagged !!int
+    except (ValueError, TypeError, KeyError, OverflowError, AttributeError) as e:  # `!!int x`
         raise error(f"not valid YAML: {e}", str(path)) from None
     finally:
         if loader is not None:

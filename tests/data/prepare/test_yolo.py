@@ -5,7 +5,7 @@ import unicodedata
 import numpy as np
 import pytest
 
-from tests.data.prepare.helpers import BOX, read, tree
+from tests.data.prepare.helpers import BOX, XML, labelme, read, tree
 from ultralytics.cfg.dataset import load_dataset
 from ultralytics.data.labels import scan
 from ultralytics.data.prepare import prepare_coco128, prepare_yolo
@@ -315,3 +315,18 @@ def test_pipes_and_circles_of_links_are_passed_over(tmp_path, place):
     assert "here: it leads to a folder that is read already, or holds it; it is read once" in problems
     with pytest.raises(MissingFileError, match="a device or a pipe"):
         prepare_yolo(source / "data.yaml", tmp_path / "other")
+
+
+@pytest.mark.parametrize("folder", ["", "images/train/"])
+def test_images_with_annotations_of_another_kind_are_no_backgrounds(folder, tmp_path, told):
+    files = {f"{folder}{name}.jpg": None for name in "abcdef"}
+    labels = folder.replace("images", "labels")
+    files |= {f"{labels}a.txt": ROW, f"{labels}b.txt": ROW, f"{folder}c.xml": XML.format("x"), f"{labels}d.xml": "<"}
+    files |= {f"{folder}e.json": labelme("x"), f"{folder}f.json": "{}"}
+    made = prepare_yolo(tree(tmp_path / "s", files), tmp_path / "out", ["x", "y"])
+    assert {n[0]: len(rows) for n, rows in read(made)["train"].items()} == {"a": 1, "b": 1, "f": 0}
+    assert "2 images have XML annotations and no label file: left out; `prepare voc` reads them" in told.text
+    assert "1 image has labelme's JSON and no label file: left out; `prepare labelme` reads them" in told.text
+    problems = (made.parent / "problems.txt").read_text()
+    for name in "cde":
+        assert f"{name}.jpg: it has no label file, but " in problems

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from ultralytics.data.prepare.archive import is_archive
 from ultralytics.data.prepare.coco import prepare_coco
@@ -14,7 +16,7 @@ from ultralytics.data.prepare.visdrone import prepare_visdrone
 from ultralytics.data.prepare.voc import prepare_voc
 from ultralytics.data.prepare.write import existing
 from ultralytics.data.prepare.yolo import prepare_yolo
-from ultralytics.utils.errors import DatasetError, MissingFileError
+from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError
 from ultralytics.utils.log import LOGGER
 
 READERS: dict[str, Callable[..., Path]] = {
@@ -30,6 +32,7 @@ READERS: dict[str, Callable[..., Path]] = {
 def prepare_auto(
     source: str | Path,
     out: str | Path,
+    names: Sequence[str] | None = None,
     images: str = "copy",
     val: float = 0.0,
     test: float = 0.0,
@@ -39,6 +42,7 @@ def prepare_auto(
 
     Args:
         source: a folder, a data set YAML or a JSON; out, images, val, test, seed: as every kind takes them.
+        names: class names in the order of their ids, of a kind that takes them.
 
     Returns:
         The data set's YAML.
@@ -61,4 +65,10 @@ def prepare_auto(
     kind = KINDS[readable[0]]
     others = "".join(f"; it holds {KINDS[name].what} too" for name in readable[1:])
     LOGGER.info("%s is read as %s%s", place, kind.what, others)
-    return READERS[kind.prepare](place, out, images=images, val=val, test=test, seed=seed)
+    reader = READERS[kind.prepare]
+    options: dict[str, Any] = {"images": images, "val": val, "test": test, "seed": seed}
+    if names:
+        if "names" not in inspect.signature(reader).parameters:
+            raise ConfigError(f"{kind.what} brings its own class names", str(place), "leave names= out")
+        options["names"] = names
+    return reader(place, out, **options)

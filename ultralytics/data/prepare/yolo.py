@@ -25,6 +25,7 @@ from ultralytics.data.prepare import names as published_names
 from ultralytics.data.prepare.archive import is_archive
 from ultralytics.data.prepare.class_files import names_beside
 from ultralytics.data.prepare.folder import fingerprint, prepared, rename_classes, walk
+from ultralytics.data.prepare.recognise import judge_json
 from ultralytics.data.prepare.sources import PUBLISHED, archives, default_out, entry
 from ultralytics.data.prepare.tree import Tree, by_splits
 from ultralytics.data.prepare.write import (
@@ -385,6 +386,7 @@ def _read_all(found: _Found, names: Sequence[str] | None) -> Converted:
         pairs = in_threads(lambda job: _read(job, found.keypoints), jobs, f"Reading {split}")
         read[split] = [annotated for annotated, _ in pairs]
         notes += _glued(split, jobs, [judged for _, judged in pairs])
+    notes += _of_other_kinds([job for jobs in folders.values() for job in jobs])
     everything = [a for listed in read.values() for a in listed]
     labels = {id(a): j.labels for s, jobs in folders.items() for a, j in zip(read[s], jobs, strict=True)}
     highest = [(max(_classes(a), default=-1), a) for a in everything]
@@ -451,9 +453,35 @@ def _glued(split: str, jobs: Sequence[_Job], read: Sequence[Judged | None]) -> I
         yield f"{told}: several rows in one line? Read as polygons"
 
 
+def _annotation(job: _Job) -> str:
+    """The VOC or labelme annotation of an image without a label file, beside the image or where its labels would be: it
+    is no background. "" without one."""
+    if os.path.isfile(job.labels):
+        return ""
+    for stem in dict.fromkeys(os.path.splitext(p)[0] for p in (job.image, job.labels)):
+        for suffix in (".xml", ".XML", ".json", ".JSON"):
+            file = f"{stem}{suffix}"
+            if os.path.isfile(file) and (suffix.lower() == ".xml" or judge_json(Path(file)) == "labelme"):
+                return file
+    return ""
+
+
+def _of_other_kinds(jobs: Sequence[_Job]) -> Iterator[str]:
+    """How many images are left out because their annotations are of another kind."""
+    suffixes = [os.path.splitext(found)[1].lower() for found in map(_annotation, jobs) if found]
+    for suffix, what, kind in ((".xml", "XML annotations", "voc"), (".json", "labelme's JSON", "labelme")):
+        if number := suffixes.count(suffix):
+            has = "has" if number == 1 else "have"
+            yield f"{counted(number, 'image')} {has} {what} and no label file: left out; `prepare {kind}` reads them"
+
+
 def _read(job: _Job, keypoints: int) -> tuple[Annotated, Judged | None]:
     """An image with what its label file says; None where the image is left out before that is read."""
     result = Annotated(job.name)
+    other = _annotation(job)
+    if other:
+        result.problems.append(f"{job.image}: it has no label file, but {other}; it is left out")
+        return result, None
     picture = look(job.image)
     if isinstance(picture, str):
         result.problems.append(f"{job.image}: {picture}")
