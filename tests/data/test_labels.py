@@ -517,3 +517,24 @@ def test_a_word_alone_is_no_row():
     for text in ("crowd", "*", "* crowd"):
         _, _, [problem] = parse_ignored(text)
         assert not problem.fatal
+
+
+def test_links_in_a_split_are_told(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
+    train, val = tmp_path / "images" / "train", tmp_path / "images" / "val"
+    for i, file in enumerate([train / "a.png", train / "b.png", val / "c.png"]):
+        imwrite(file, np.full((16, 16, 3), 50 * i, np.uint8))
+    try:
+        (train / "again.png").symlink_to("b.png")
+        (train / "v").symlink_to(os.path.join("..", "val"))
+    except OSError as e:
+        pytest.skip(f"no links here: {e}")
+    for _ in range(2):  # the second time out of the memory
+        caplog.clear()
+        assert len(scan([train], 1)) == 4
+        again = f"{train / 'again.png'}: 1 image more than once in the split by links"
+        assert f"{again}, this one is {train / 'b.png'}" in caplog.text
+        assert f"{train / 'v'}: the link leads to {os.path.realpath(val)}, outside of the folder" in caplog.text
+    caplog.clear()
+    scan([val], 1)
+    assert "link" not in caplog.text

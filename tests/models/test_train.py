@@ -629,3 +629,25 @@ def test_a_class_count_of_the_yaml_that_the_data_override_is_told(tiny, toy, tmp
         assert DetectionTrainer(overrides={**keys, "model": str(file)}).get_model().nc == 3
         assert ("nc: 1 → 3, by the data" in caplog.text) is told
         assert ("by the data" in caplog.text) is told
+
+
+@pytest.mark.parametrize("kept", [None, "notes.txt"])
+def test_a_run_that_cannot_save_at_its_start_leaves_nothing_of_its_own(tiny, toy, tmp_path, monkeypatch, kept):
+    def full(*_):
+        raise UserError("cannot be written: No space left on device")
+
+    folder = tmp_path / "runs" / "full"
+    given = {"model": str(tiny), "data": str(toy), "epochs": 1, "imgsz": 64, "batch": 4, "device": "cpu", "workers": 0}
+    if kept:
+        folder.mkdir(parents=True)
+        (folder / kept).write_text("mine")
+    monkeypatch.setattr("ultralytics.engine.trainer.save_checkpoint", full)
+    trainer = DetectionTrainer(
+        overrides={**given, "project": str(folder.parent), "name": "full", "exist_ok": bool(kept)}
+    )
+    with pytest.raises(UserError, match="No space left"):
+        trainer.train()
+    assert folder.exists() == bool(kept)
+    if kept:
+        assert (folder / kept).read_text() == "mine"
+        assert not (folder / "args.yaml").exists()

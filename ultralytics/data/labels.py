@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from collections.abc import Iterator, Sequence
@@ -194,11 +195,13 @@ def _kept_offsets(offsets: Int64Array, kept: Any) -> Int64Array:
     return np.concatenate([[0], np.cumsum(kept)])[offsets].astype(np.int64)
 
 
-def list_images(paths: Sequence[Path], skipped: list[str] | None = None) -> list[str]:
+def list_images(
+    paths: Sequence[Path], skipped: list[str] | None = None, followed: list[str] | None = None
+) -> list[str]:
     """All pictures in folders (and folders below), .txt lists or given singly; absolute, sorted.
 
     Args:
-        skipped: filled with the links to folders that are not followed, see `walk_files`.
+        skipped, followed: filled with the links to folders, see `walk_files`.
 
     Raises:
         DatasetError: there are none.
@@ -206,7 +209,7 @@ def list_images(paths: Sequence[Path], skipped: list[str] | None = None) -> list
     found: set[str] = set()
     for path in (Path(os.path.abspath(p)) for p in paths):
         if path.is_dir():
-            for folder, files in walk_files(path, skipped=skipped):
+            for folder, files in walk_files(path, skipped=skipped, followed=followed):
                 head = os.path.join(folder, "")
                 found.update(head + f for f in files if f[f.rfind(".", 1) :].lower() in IMAGE_SUFFIXES)
         elif path.suffix.lower() == ".txt":
@@ -536,8 +539,8 @@ def scan(
     Raises:
         DatasetError: no images; a class id outside 0..nc−1 (file and line); nothing usable left.
     """
-    skipped: list[str] = []
-    files = list_images(paths, skipped)
+    skipped, followed = list[str](), list[str]()
+    files = list_images(paths, skipped, followed)
     files = files[: max(round(len(files) * fraction), 1)]
     memory = ScanCache(files, paths, fraction, cache_dir, keypoints)
     entry = memory.load(_signatures(files))
@@ -563,6 +566,10 @@ def scan(
         advice.append(
             f"{skipped[0]}{several}: the link leads to a folder that is read already, or holds it; passed over"
         )
+    if followed:
+        several = f" and {len(followed) - 1} more" if len(followed) > 1 else ""
+        leads = f"the link leads to {os.path.realpath(followed[0])}, outside of the folder of the split"
+        advice.append(f"{followed[0]}{several}: {leads}; its images are taken")
     _report(desc, labels, advice, yaml_file, bool(misplaced))
     if not len(labels):
         more = f", and {len(labels.problems) - 1} more" if len(labels.problems) > 1 else ""
@@ -602,6 +609,31 @@ def _advice(files: Sequence[str], entry: Entry) -> Iterator[str]:
     if pose:
         told = f"{place(entry.columns == pose)} of {pose} columns, whose first four numbers are a box around the others"
         yield f"{told}: {POSES_HINT}"
+    again = _linked_again(files, entry.signatures[:, 0])
+    if again:
+        copy, first = again[0]
+        yield f"{copy}: {counted(len(again), 'image')} more than once in the split by links, this one is {first}"
+
+
+def _linked_again(files: Sequence[str], signatures: Int64Array) -> list[tuple[str, str]]:
+    """Images that are one file with an earlier one of the split (by links to files or folders, hard links too), and
+    that one. Only files of one size and the same times, which links share, are looked at on the disk.
+
+    Args:
+        signatures: (n, 3), see `signature`.
+    """
+    _, group, counts = np.unique(signatures, axis=0, return_inverse=True, return_counts=True)
+    first: dict[tuple[int, int], str] = {}
+    found: list[tuple[str, str]] = []
+    # A file's own name comes before the links to it.
+    alike = [files[i] for i in np.flatnonzero((counts[group.ravel()] > 1) & signatures.any(1)).tolist()]
+    for file in sorted(alike, key=os.path.islink):
+        with contextlib.suppress(OSError):
+            stat = os.stat(file)
+            earlier = first.setdefault((stat.st_dev, stat.st_ino), file)
+            if earlier != file:
+                found.append((file, earlier))
+    return found
 
 
 def _signatures(files: Sequence[str]) -> Int64Array:

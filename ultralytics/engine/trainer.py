@@ -309,14 +309,21 @@ class BaseTrainer(ABC):
         if self.team.leads:
             for folder in (self.save_dir, self.wdir):
                 remove_unfinished(folder)
-            if self.resumption is None:
-                write_text(args_file, self.args.yaml_text())
+        ours = self.team.leads and not self._files()  # whatever comes to lie in an empty folder is this run's
+        if self.team.leads and self.resumption is None:
+            write_text(args_file, self.args.yaml_text())
         try:
             self._setup()
+            self._save_first(args_file)
         except BaseException:
             if self.team.leads and self.resumption is None and not self.last.exists():
-                args_file.unlink(missing_ok=True)
+                for file in self._files() if ours else [args_file]:
+                    if not file.is_dir():
+                        file.unlink(missing_ok=True)
             raise
+
+    def _save_first(self, args_file: Path) -> None:
+        """Tell where the run goes, and save it as it begins."""
         LOGGER.info(
             "Training %s of %s (%s, imgsz %d) in %s on %s; results go to %s",
             counted(self.epochs, "epoch"),
@@ -430,11 +437,16 @@ class BaseTrainer(ABC):
                 cls(overrides=keys, source=source)._setup()
         LOGGER.info("The run can begin.")
 
+    def _files(self) -> list[Path]:
+        """What lies in the run's folder and its weights folder, besides the lock."""
+        found = (*self.wdir.glob("*"), *self.save_dir.iterdir())
+        return [p for p in found if p != self.wdir and p.name != LOCK_FILE]
+
     def _remove_empty_folder(self) -> None:
         """A run that never began leaves no folder, unless something besides its lock is in it."""
         if not self.team.leads:
             return
-        if not any(p.name != LOCK_FILE for p in (*self.wdir.glob("*"), *self.save_dir.iterdir()) if p != self.wdir):
+        if not self._files():
             with contextlib.suppress(OSError):  # Windows removes no file that is open
                 (self.save_dir / LOCK_FILE).unlink()
         for folder in (self.wdir, self.save_dir):

@@ -97,7 +97,10 @@ def read_text(path: Path, error: type[UserError], longest: int | None = None) ->
 
 
 def walk_files(
-    top: str | Path, onerror: Callable[[OSError], object] | None = None, skipped: list[str] | None = None
+    top: str | Path,
+    onerror: Callable[[OSError], object] | None = None,
+    skipped: list[str] | None = None,
+    followed: list[str] | None = None,
 ) -> Iterator[tuple[str, list[str]]]:
     """Folders below a folder, itself first, and the names in each that are no folders.
 
@@ -107,6 +110,7 @@ def walk_files(
     Args:
         onerror: is given the error of a folder that cannot be read.
         skipped: filled with the links that are not followed.
+        followed: filled with those that are: each leads out of `top`.
     """
     real_top = os.path.realpath(top)
     seen = {real_top}
@@ -122,6 +126,8 @@ def walk_files(
                     skipped.append(folder)
                 continue
             seen.add(real)
+            if followed is not None:
+                followed.append(folder)
         files, folders, linked = [], [], []
         try:
             with os.scandir(folder) as entries:
