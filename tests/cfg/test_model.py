@@ -223,3 +223,11 @@ def test_the_class_count_that_the_file_says_is_remembered():
     data = content()
     del data["nc"]
     assert load_model_spec(data, scale="n", nc=3).written_nc is None
+
+
+@pytest.mark.parametrize("wrong", ["eighty", 0, True, 1.5, [3]])
+def test_a_wrong_class_count_is_told_even_where_the_data_sets_another(wrong):
+    data = {"nc": wrong, "backbone": [[-1, 1, "Conv", [16, 3, 2]]], "head": [[[-1], 1, "Detect", ["nc"]]]}
+    for nc in (None, 3):
+        with pytest.raises(ModelError, match="nc must be an integer of 1 or more"):
+            ModelSpec.from_dict(data, nc=nc)

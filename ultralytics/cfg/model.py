@@ -139,8 +139,9 @@ class ModelSpec:
             raise ModelError(f"more than {MAX_ROWS} rows", where)
         written_nc = data.get("nc")
         nc = data.get("nc", 80) if nc is None else nc
-        if isinstance(nc, bool) or not isinstance(nc, int) or nc < 1:
-            raise ModelError(f"nc must be an integer of 1 or more, not {nc!r}", where)
+        for count in (nc, 80 if written_nc is None else written_nc):  # a slip is told even where another number counts
+            if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+                raise ModelError(f"nc must be an integer of 1 or more, not {count!r}", where)
 
         scales = data.get("scales") or {}
         if not isinstance(scales, dict):
