@@ -36,6 +36,7 @@ from ultralytics.utils.errors import (
 )
 from ultralytics.utils.files import user_path
 from ultralytics.utils.log import LOGGER, setup_console
+from ultralytics.utils.processes import EndedError, ended_in_order
 from ultralytics.utils.text import one_line, printable
 from ultralytics.utils.yaml import parse_yaml
 
@@ -203,8 +204,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     setup_console(error=False)
+    # Training has its own way to stop; ranks are ended by what has started them.
+    training = _many() or not {"train", "train-as-rank"}.isdisjoint(words[:2])
     try:
-        return _dispatch(words)
+        with contextlib.nullcontext() if training else ended_in_order():
+            return _dispatch(words)
+    except EndedError as e:
+        console.say(f"ended by {e.signum.name}", error=True)
+        return 128 + e.signum
     except _ReaderLeftError:
         return 128 + 13  # as a process that SIGPIPE ended
     except FinishedRunError as e:

@@ -1,3 +1,6 @@
+import os
+import signal
+
 import numpy as np
 import pytest
 import torch
@@ -273,6 +276,28 @@ def test_a_video_that_nobody_reads_to_its_end_is_marked(yolo, tmp_path):
         next(stream)
     stream.close()
     assert sorted(p.name for p in (tmp_path / "r").iterdir()) == ["v.avi", "v_2.incomplete.avi"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such signals")
+@pytest.mark.parametrize("signum", [getattr(signal, n) for n in ("SIGTERM", "SIGHUP") if hasattr(signal, n)])
+def test_a_video_under_way_is_finished_when_a_signal_ends_the_command(tiny, tmp_path, monkeypatch, capsys, signum):
+    video, write, count = write_video(tmp_path / "v.avi", 6), VideoSink.write, 0
+
+    def ended(self, image):
+        nonlocal count
+        write(self, image)
+        count += 1
+        if count == 3:
+            os.kill(os.getpid(), signum)
+            os.kill(os.getpid(), signum)  # as `timeout` does
+
+    monkeypatch.setattr(VideoSink, "write", ended)
+    words = [f"project={tmp_path}", "name=r", "imgsz=64", "device=cpu", "batch=1", "verbose=False"]
+    assert main(["predict", f"model={tiny}", f"source={video}", *words]) == 128 + signum
+    assert capsys.readouterr().err.splitlines()[-1].endswith(f"ended by {signum.name}")
+    assert [p.name for p in (tmp_path / "r").iterdir()] == ["v.incomplete.avi"]
+    assert len(list(load_source(tmp_path / "r" / "v.incomplete.avi"))) == 3
+    assert signal.getsignal(signum) == signal.SIG_DFL
 
 
 def test_an_image_of_pillow_is_turned_as_its_file_is(yolo, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 import time
@@ -101,6 +102,45 @@ def spare_handles() -> int:
     except OSError:
         used = 0
     return max(int(soft) - used, 0)
+
+
+class EndedError(SystemExit):
+    """SIGTERM or SIGHUP has come; the exit code is that of a process that the signal ended.
+
+    Attributes:
+        signum: the signal.
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(128 + signum)
+        self.signum = signal.Signals(signum)
+
+
+@contextlib.contextmanager
+def ended_in_order() -> Iterator[None]:
+    """Within this, the first SIGTERM or SIGHUP raises EndedError, so that unfinished files are closed or removed;
+    further ones are passed over, as `timeout` sends two. Signals that someone handles or ignores are left alone."""
+    process, came = os.getpid(), list[int]()
+
+    def leave(signum: int, _: object) -> None:
+        if os.getpid() != process:  # a forked process, which has nothing of this one's to finish
+            signal.signal(signum, signal.SIG_DFL)
+            os.kill(os.getpid(), signum)
+        elif not came:
+            came.append(signum)
+            raise EndedError(signum)
+
+    signals = [getattr(signal, n) for n in ("SIGTERM", "SIGHUP") if hasattr(signal, n)]
+    if threading.current_thread() is not threading.main_thread():  # where Python allows no handlers
+        signals = []
+    ours = [s for s in signals if signal.getsignal(s) == signal.SIG_DFL]
+    try:
+        for signum in ours:
+            signal.signal(signum, leave)
+        yield
+    finally:
+        for signum in ours:
+            signal.signal(signum, signal.SIG_DFL)
 
 
 STOPPED = "stopped; kill -CONT {pid} lets it go on"
