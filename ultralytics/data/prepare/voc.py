@@ -207,7 +207,8 @@ class _Root:
                 raise DatasetError(f"it holds several VOC folders: {several}", str(folder), "give one of them")
             if listed:
                 places = _first(listed[0], ANNOTATIONS), _first(listed[0], IMAGES)
-                assert places[0] is not None and places[1] is not None  # noqa: PT018  # for the type checker
+                assert places[0] is not None
+                assert places[1] is not None
                 xmls = {n: p[0] for n, p in _stems(places[0], frozenset((".xml",))).items()}
                 return cls(listed[0], (places[0], places[1]), xmls, _stems(places[1], IMAGE_SUFFIXES))
             if len(found) == 1:
