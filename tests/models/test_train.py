@@ -41,6 +41,7 @@ def run(tmp_path, tiny, toy):
             "device": "cpu",
         }
         given |= {"project": str(tmp_path / "runs"), "name": name, "plots": False, "close_mosaic": 1, "verbose": False}
+        given["preflight"] = False  # a third of these runs' time; what it does is tested by itself
         trainer = DetectionTrainer(overrides=given | settings)
         trainer.train()
         return trainer
@@ -62,7 +63,7 @@ def equal(a, b):
 
 
 def test_a_run_leaves_everything_it_promises(run):
-    trainer = run(plots=True, save_period=1)
+    trainer = run(plots=True, preflight=True, save_period=1)
     left = {str(p.relative_to(trainer.save_dir)) for p in trainer.save_dir.rglob("*") if p.is_file()}
     promised = {
         "args.yaml", "results.csv", "results.png", "metrics.json", "labels.jpg", "confusion_matrix.png",
@@ -436,7 +437,7 @@ def test_a_plugin_that_would_break_the_run_is_named_before_it_begins(
     text = f"plugins: ['{breaking_plugins.as_posix()}']\n" + insert_rows(tiny, 9, module)
     (tmp_path / "mine.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(PreflightError, match=told) as caught:
-        run("broken", model=str(tmp_path / "mine.yaml"), batch=2)
+        run("broken", model=str(tmp_path / "mine.yaml"), batch=2, preflight=True)
     assert "\n" not in str(caught.value)
     assert "mine.yaml, line " in str(caught.value)
     assert not (tmp_path / "runs" / "broken").exists() or not list((tmp_path / "runs" / "broken").glob("weights/*"))
