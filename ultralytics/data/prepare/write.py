@@ -521,8 +521,9 @@ class Written:
             their, were = ("its", "was") if self.cut == 1 else ("their", "were")
             LOGGER.info("%s reached beyond %s picture and %s cut to it", counted(self.cut, "box"), their, were)
         if self.problems:
+            left_out = f"{counted(self.left_out, 'image')} left out; " if self.left_out else ""
             told = counted(len(self.problems), "problem")
-            LOGGER.warning("%s left out; %s, in %s:", counted(self.left_out, "image"), told, out / "problems.txt")
+            LOGGER.warning("%s%s, in %s:", left_out, told, out / "problems.txt")
             alike = list(_alike(self.problems).values())
             for same in alike[:SHOWN_PROBLEMS]:
                 more = f" (and {len(same) - 1} more like it in this file)" if len(same) > 1 else ""
