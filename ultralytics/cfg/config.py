@@ -170,6 +170,8 @@ class Config:
     iou: float = knob(0.7, "fraction", "overlap above which NMS drops a box", ALL)
     max_det: int = knob(300, "int", "most boxes per image", ALL, low=1)
     half: bool = knob(False, "bool", "fp16 weights (GPU)", VP)
+    coco: bool = knob(True, "bool", "COCO's figures in metrics.json (in train: of the best weights)", TV)
+    save_json: bool = knob(False, "bool", "write predictions.json, in COCO's results format", V)
     plots: bool = knob(True, "bool", "draw pictures and curves", TV)
     font: str | None = knob(
         None,
@@ -317,7 +319,7 @@ UNSUPPORTED: dict[str, str] = {
     "dnn": "ONNX models are not offered yet",
     **dict.fromkeys(("embed", "visualize"), "feature maps are not offered yet"),
     "augment": "test-time augmentation is not offered yet",
-    **dict.fromkeys(("save_json", "save_hybrid"), "use save_txt=True"),
+    "save_hybrid": "use save_txt=True",
 }
 _RENAMED = {"boxes": "show_boxes", "line_thickness": "line_width"}
 _NEGATED = {"hide_labels": "show_labels", "hide_conf": "show_conf"}
