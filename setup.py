@@ -19,6 +19,7 @@ INSTALL_REQUIRES = [
     "pillow>=10.1",
     "pyyaml>=6.0",
     "hotcoco>=1.3",
+    "scipy>=1.11",
     "tqdm>=4.66",
     "matplotlib>=3.8",
 ]
