@@ -62,7 +62,7 @@ CASES = [
     ("SPPELAN", (8, 16, 4), MAP8),
     ("CBLinear", (8, [4, 12]), MAP8),
     ("CBLinear", (8, [4, 12], 3, 2), MAP8),
-    ("CBFuse", ([0, 0],), ((2, 4, 3, 5), (2, 4, 12, 20), (2, 4, 6, 10))),
+    ("CBFuse", ([0, 1],), (((2, 4, 3, 5),), ((2, 2, 3, 5), (2, 4, 12, 20)), (2, 4, 6, 10))),
     ("RepVGGDW", (8,), MAP8),
     ("CIB", (8, 8, True, 0.5, True), MAP8),
     ("CIB", (8, 16), MAP8),
@@ -138,11 +138,11 @@ def seed(module):
     return module
 
 
-def maps(shapes):
-    """The inputs of one shape or several; in the list that some modules write into."""
-    shapes = shapes if isinstance(shapes[0], tuple) else (shapes,)
-    found = [torch.from_numpy(values(f"input {i}", s)) for i, s in enumerate(shapes)]
-    return found[0] if len(found) == 1 else found
+def maps(shapes, name="input"):
+    """The input of a shape, or a list of inputs."""
+    if isinstance(shapes[0], int):
+        return torch.from_numpy(values(name, shapes))
+    return [maps(s, f"{name} {i}") for i, s in enumerate(shapes)]
 
 
 def tensors(out):
@@ -184,10 +184,9 @@ def run(module, shapes):
         return module(maps(shapes))
 
 
-def network(detection_model, name, letter):
-    """A network of a model YAML, seeded, in evaluation."""
-    file = f"{name[:6]}{letter}{name[6:]}.yaml" if letter and name[6:7] != letter and "v10" not in name else f"{name}.yaml"
-    return detection_model(file, verbose=False)
+def file_of(name, letter):
+    """The name of a model YAML that asks for a scale."""
+    return f"{name[:6]}{letter}{name[6:]}.yaml" if letter and "v10" not in name else f"{name}.yaml"
 
 
 def image(size):
@@ -206,7 +205,8 @@ def record():
         told["modules"].append({"name": name, **digest(module), "out": figures(run(module, shapes))})
     for name, (letters, size) in MODELS.items():
         for letter in letters or [""]:
-            net = network(DetectionModel, name, letter)
+            modules.Conv.default_act = nn.SiLU()  # a network's own activation stays there for the next one
+            net = DetectionModel(file_of(name, letter), verbose=False)
             own = {**digest(net), "stride": net.stride.tolist()}
             if size and letter == (letters or [""])[0]:
                 with torch.no_grad():
