@@ -1,7 +1,7 @@
 """Modules and networks with weights that hang on their names alone, and the numbers that they give.
 
-`python tests/nn/reference.py OUT.json` records them with the `ultralytics` that it finds, without this project's files on
-the path: so the numbers of tests/nn/reference.json are those of 8.2.103, and a test compares ours.
+`python tests/nn/reference.py OUT.json` records them with the `ultralytics` that it finds, without this project's files
+on the path: so the numbers of tests/nn/reference.json are those of 8.2.103, and a test compares ours.
 """
 
 import hashlib

@@ -1,7 +1,5 @@
 """Modules and networks of the reference: equal state dicts, and with equal weights equal outputs."""
 
-import copy
-import inspect
 import json
 from pathlib import Path
 
@@ -14,7 +12,6 @@ from tests.nn.reference import CASES, MODELS, case_of, digest, figures, file_of,
 from ultralytics.cfg.model import load_model_spec
 from ultralytics.nn import modules
 from ultralytics.nn.tasks import DetectionModel, parse_model
-from ultralytics.utils.errors import ModelError
 
 RECORDED = json.loads((Path(__file__).parent / "reference.json").read_text(encoding="utf-8"))
 # What takes a second or more.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import math
 import re
@@ -29,6 +30,7 @@ from ultralytics.utils.text import counted
 from ultralytics.utils.threads import one_thread
 
 FOLDED = (Conv, ConvTranspose, RepConv, RepVGGDW)  # what `fuse` makes simpler
+LONGEST_VALUE = 100  # characters
 STRIDE_PROBE = 256  # pixels; a multiple of every stride in use
 
 
@@ -167,15 +169,16 @@ def wrong_channels(found: int, declared: int) -> ModelError:
 
 
 def _resolve(arg: Any, nc: int) -> Any:
-    """`nc` means the class count; the words None, True and False mean Python's values, as in the reference's YAMLs, and
-    so do numbers that YAML takes for text, such as 1e-4."""
-    words = {"nc": nc, "None": None, "True": True, "False": False}
-    if not isinstance(arg, str):
+    """`nc` means the class count; text that spells a value of Python's is that value, as in the reference's YAMLs:
+    None, True, 1e-4, which YAML takes for text, or "(3, 1)"."""
+    if not isinstance(arg, str) or len(arg) > LONGEST_VALUE:
         return arg
-    return float(arg) if _EXPONENT.fullmatch(arg) else words.get(arg, arg)
-
-
-_EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
+    if arg == "nc":
+        return nc
+    try:
+        return ast.literal_eval(arg)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # of a word, or of nonsense
+        return arg
 
 
 def _check_resolutions(
