@@ -12,6 +12,8 @@ from tests.nn.test_pasted import KEEPING, WIDENING
 from ultralytics import YOLO
 from ultralytics.engine.checkpoint import load_checkpoint
 from ultralytics.models.yolo.detect import DetectionTrainer
+from ultralytics.nn.inference import inference_copy
+from ultralytics.utils.errors import ModelError
 
 NN = Path(__file__).parents[1] / "nn"
 MODELS = Path(__file__).parents[2] / "cfg" / "models"
@@ -87,7 +89,8 @@ def test_one_epoch_val_predict_on_a_rectangle_save_load_resume(name, tmp_path, t
     metrics = model.val(data=str(toy), imgsz=64, batch=2, workers=0, device="cpu", plots=False, project=str(tmp_path))
     assert np.isfinite(metrics.box.map)
     rectangle = np.random.default_rng(0).integers(0, 255, (60, 150, 3), np.uint8)
-    [result] = model.predict(rectangle, imgsz=96, conf=0.0, device="cpu", save=False, verbose=False)
+    asked = {"imgsz": 96, "conf": 0.0, "device": "cpu", "save": False, "verbose": False}
+    [result] = model.predict(rectangle, **asked)
     assert len(result.boxes)
     boxes = result.boxes.xyxy
     assert (boxes[:, [0, 2]] <= 150).all()
@@ -101,3 +104,43 @@ def test_one_epoch_val_predict_on_a_rectangle_save_load_resume(name, tmp_path, t
     resumed = DetectionTrainer(overrides={"resume": str(trainer.save_dir), "epochs": 2, "plugins": plugins})
     resumed.train()
     assert load_checkpoint(resumed.last).state["epoch"] == 1
+
+
+@pytest.fixture
+def of_squares(tmp_path):
+    """A model YAML with a row that takes square maps alone."""
+    (tmp_path / "square.py").write_text(
+        "import torch\nfrom torch import nn\nclass SquareOnly(nn.Module):\n"
+        "    def __init__(self, dim):\n        super().__init__()\n        self.conv = nn.Conv2d(dim, dim, 1)\n"
+        "    def forward(self, x):\n        return self.conv(x) + x.transpose(2, 3)\n",
+        encoding="utf-8",
+    )
+    data = with_module("SquareOnly", []) | {"plugins": ["square.py"]}
+    (tmp_path / "square.yaml").write_text(yaml.safe_dump(data), encoding="utf-8")
+    return tmp_path / "square.yaml"
+
+
+def test_predict_and_val_name_the_row_that_a_rectangle_breaks(of_squares, toy, tmp_path):
+    model = YOLO(of_squares, verbose=False)
+    asked = {"imgsz": 64, "device": "cpu", "verbose": False}
+    square = np.zeros((64, 64, 3), np.uint8)
+    assert len(model.predict(square, save=False, **asked)) == 1
+    told = r"square\.yaml, line \d+: row 2 \(SquareOnly\): it fails on 32×64 images: RuntimeError: .*square images"
+    with pytest.raises(ModelError, match=told) as caught:
+        model.predict(np.zeros((30, 64, 3), np.uint8), save=False, **asked)
+    assert "\n" not in str(caught.value)
+    given = asked | {"data": str(toy), "batch": 2, "workers": 0, "plots": False, "project": str(tmp_path)}
+    with pytest.raises(ModelError, match=r"row 2 \(SquareOnly\): it fails on .* images.*rect_val=False in val"):
+        model.val(**given)
+    assert model.val(**given, rect_val=False)
+
+
+def test_no_memory_is_no_fault_of_a_row(of_squares):
+    model = inference_copy(YOLO(of_squares, verbose=False).model, torch.device("cpu"))
+
+    def fail(*_):
+        raise RuntimeError("CUDA out of memory")
+
+    model.model[2].forward = fail
+    with pytest.raises(RuntimeError, match=r"^CUDA out of memory"):
+        model(torch.zeros(1, 3, 64, 64))

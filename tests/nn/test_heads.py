@@ -59,7 +59,7 @@ def batch():
     }
 
 
-@pytest.mark.parametrize(("name", "args"), HEADS, ids=lambda v: str(v))
+@pytest.mark.parametrize(("name", "args"), HEADS, ids=str)
 def test_a_pasted_head_is_recognised_by_what_it_does(name, args):
     model = net(name, args)
     head = model.head

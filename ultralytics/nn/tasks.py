@@ -24,7 +24,7 @@ from ultralytics.nn.plugins import load_plugins
 from ultralytics.nn.registry import Built, Row, concat, lookup
 from ultralytics.nn.summary import PROBE, summarise
 from ultralytics.nn.transfer import Network, TransferReport, transfer
-from ultralytics.utils.errors import ModelError
+from ultralytics.utils.errors import ModelError, UserError
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.text import counted
 from ultralytics.utils.threads import one_thread
@@ -282,6 +282,7 @@ class DetectionModel(nn.Module):
                 module.eps, module.momentum = 1e-3, 0.03
         self.names: dict[int, str] = {i: str(i) for i in range(self.spec.nc)}
         self.args: dict[str, Any] = {}
+        self.names_rows = False  # in validation and prediction a row that fails is named
         self.stride = self._init_head()
         if verbose:
             self.info()
@@ -367,10 +368,26 @@ class DetectionModel(nn.Module):
                 source = out if layer.f == -1 else kept[layer.f]
             else:
                 source = [out if f == -1 else kept[f % layer.i] for f in layer.f]  # type: ignore[union-attr]  # a row's attribute
-            out = layer(_contiguous(source) if layer.contiguous else source)
+            try:
+                out = layer(_contiguous(source) if layer.contiguous else source)
+            except Exception as e:
+                if not self.names_rows or isinstance(e, UserError) or "out of memory" in str(e):
+                    raise
+                raise self._refused(layer, x, e) from e
             if layer.i in self.save:
                 kept[layer.i] = out  # type: ignore[index]  # a row's attribute
         return out
+
+    def _refused(self, layer: Any, x: Tensor, error: Exception) -> ModelError:
+        """The error for a row that does not take an image of this shape."""
+        row = self.spec.rows[layer.i]
+        reason = (str(error).splitlines() or [""])[0]
+        return ModelError(
+            f"it fails on {x.shape[2]}×{x.shape[3]} images: {type(error).__name__}: {reason}",
+            row.where or f"row {layer.i} ({row.module})",
+            "make it independent of H and W, or keep to a shape it takes: square images in predict, "
+            "rect_val=False in val; `check` tries the shapes of a run",
+        )
 
     def _apply(self, fn: Any, recurse: bool = True) -> DetectionModel:
         """As torch's; the weights of rows that take contiguous maps alone stay contiguous, or their convolutions would

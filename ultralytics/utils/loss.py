@@ -98,10 +98,9 @@ class v8DetectionLoss:
         self.nc, self.reg_max = nc, reg_max
         self.strides = [float(s) for s in strides]
         self.gains = (box, cls, dfl)
-        self.assigner, self.assigner_of_one = (
-            TaskAlignedAssigner(topk=k, num_classes=nc, alpha=0.5, beta=6.0) for k in (tal_topk, 1)
-        )
+        self.assigner = TaskAlignedAssigner(topk=tal_topk, num_classes=nc, alpha=0.5, beta=6.0)
         self.bbox_loss = BboxLoss(reg_max)
+        self.assigner_of_one = TaskAlignedAssigner(topk=1, num_classes=self.nc, alpha=0.5, beta=6.0)
 
     def __call__(self, preds: Any, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
         """The loss to differentiate (its parts' sum × B) and its parts (box, cls, dfl), detached, after the gains.

@@ -112,7 +112,7 @@ class Detect_Efficient(Detect):
 
     def bias_init(self):
         m = self
-        for a, b, s in zip(m.cv2, m.cv3, m.stride):
+        for a, b, s in zip(m.cv2, m.cv3, m.stride, strict=True):
             a.bias.data[:] = 1.0
             b.bias.data[: m.nc] = math.log(5 / m.nc / (640 / s) ** 2)
 
@@ -129,14 +129,14 @@ class Detect_ASFF(Detect):
         mixed = []
         for i, level in enumerate(x):
             size = level.shape[2:]
-            parts = [F.interpolate(to(m), size=size, mode="nearest") for to, m in zip(self.resize[i], x)]
+            parts = [F.interpolate(to(m), size=size, mode="nearest") for to, m in zip(self.resize[i], x, strict=True)]
             w = self.weight[i](torch.cat(parts, 1)).softmax(1)
             mixed.append(sum(p * w[:, k : k + 1] for k, p in enumerate(parts)))
         return super().forward(mixed)
 
 
 class Detect_DyHead(nn.Module):
-    """Scale attention over the levels, then spatial attention, `block_num` times, in nn.Module with its own branches."""
+    """Attention over the levels, then over places, `block_num` times; no subclass, with branches of its own."""
 
     shape = None
 
@@ -155,8 +155,8 @@ class Detect_DyHead(nn.Module):
         self.dfl = DFL(self.reg_max)
 
     def forward(self, x):
-        maps = [conv(m) for conv, m in zip(self.conv, x)]
-        for scale, space in zip(self.scale, self.space):
+        maps = [conv(m) for conv, m in zip(self.conv, x, strict=True)]
+        for scale, space in zip(self.scale, self.space, strict=True):
             mixed = []
             for i, m in enumerate(maps):
                 near = maps[max(i - 1, 0) : i + 2]
@@ -164,7 +164,7 @@ class Detect_DyHead(nn.Module):
                 weight = torch.stack([F.hardsigmoid(scale(p)) for p in parts])
                 mixed.append((parts * weight).mean(0) * space(m).sigmoid())
             maps = mixed
-        raw = [torch.cat((a(m), b(m)), 1) for a, b, m in zip(self.cv2, self.cv3, maps)]
+        raw = [torch.cat((a(m), b(m)), 1) for a, b, m in zip(self.cv2, self.cv3, maps, strict=True)]
         if self.training:
             return raw
         if self.shape != raw[0].shape:
