@@ -265,7 +265,7 @@ def _measure(net: Any, shape: tuple[int, ...]) -> tuple[list[int], list[int], li
 
     handles = [h for row in net.model for h in (row.register_forward_pre_hook(enter), row.register_forward_hook(leave))]
     holders = [m for m in net.modules() if isinstance(m, Conv | ConvTranspose | RepConv)]
-    folded = [m.bn for m in holders if isinstance(getattr(m, "bn", None), nn.BatchNorm2d)]
+    folded = [bn for bn in (getattr(m, "bn", None) for m in holders) if isinstance(bn, nn.BatchNorm2d)]
     handles += [m.register_forward_hook(norm) for m in folded]
     like = next(net.parameters())
     fast = torch.backends.mha.get_fastpath_enabled()
