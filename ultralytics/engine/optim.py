@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -26,9 +25,7 @@ class OptimizerChoice:
     momentum: float
 
 
-def choose_optimizer(
-    name: str, lr0: float, momentum: float, nc: int, images: int, batch: int, nbs: int, epochs: int
-) -> OptimizerChoice:
+def choose_optimizer(name: str, lr0: float, momentum: float, nc: int, steps: int) -> OptimizerChoice:
     """Resolve `optimizer=`. With "auto", SGD at lr 0.01 and momentum 0.9 for runs of over 10,000 steps, else AdamW at
     0.002·5/(4 + nc).
 
@@ -36,7 +33,6 @@ def choose_optimizer(
         ConfigError: an unknown name.
     """
     if name == "auto":
-        steps = math.ceil(images / max(batch, nbs)) * epochs
         return (
             OptimizerChoice("SGD", 0.01, 0.9)
             if steps > 10000
@@ -102,3 +98,10 @@ def build_optimizer(model: nn.Module, choice: OptimizerChoice, weight_decay: flo
     cls = getattr(torch.optim, choice.name)
     optimizer: torch.optim.Optimizer = cls(groups, lr=choice.lr, betas=(choice.momentum, 0.999))
     return optimizer
+
+
+def rates(optimizer: torch.optim.Optimizer, lr0: float) -> list[float]:
+    """Each group's initial learning rate as a multiple of the run's; groups of an own optimiser may differ."""
+    for group in optimizer.param_groups:
+        group.setdefault("initial_lr", group["lr"])
+    return [g["initial_lr"] / lr0 if lr0 and g["initial_lr"] != lr0 else 1.0 for g in optimizer.param_groups]
