@@ -113,12 +113,13 @@ def test_the_rule_above_can_fail(text, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("room_name", ["nn", "engine"])
 def test_rooms_know_nothing_of_what_is_not_theirs(room_name):
-    """The network knows no loss and no data; the engine knows no detector."""
+    """The network knows no loss, but for the one it names, and no data; the engine knows no detector."""
     banned = {"nn": ("utils.loss", "data"), "engine": ("nn.tasks", "utils.loss", "utils.nms", "data")}
     for file in (PACKAGE / room_name).rglob("*.py"):
         for node, module in imported(ast.parse(file.read_text(encoding="utf-8"))):
             for name in banned[room_name]:
-                assert not module.startswith(f"ultralytics.{name}"), f"{file}:{node.lineno} imports {module}"
+                allowed = name == "utils.loss" and file.name == "tasks.py"  # `init_criterion`, which scripts replace
+                assert allowed or not module.startswith(f"ultralytics.{name}"), f"{file}:{node.lineno} imports {module}"
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))

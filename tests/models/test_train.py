@@ -145,8 +145,8 @@ def test_a_stop_between_the_two_checkpoints_leaves_a_best_one(run, monkeypatch, 
 def rising(validate):
     """A validation whose fitness is the best of the run in its second epoch."""
 
-    def told(trainer, final=False):
-        figures, _ = validate(trainer, final)
+    def told(trainer):
+        figures, _ = validate(trainer)
         return figures, (0.1, 0.3, 0.2)[trainer.epoch]
 
     return told

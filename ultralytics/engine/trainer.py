@@ -223,20 +223,18 @@ class BaseTrainer(TrainerAliases, ABC):
     trainset: Any = None
     testset: Any = None
 
-    def read_inputs(self) -> None:  # noqa: B027  # a task may need nothing
+    def read_inputs(self) -> None:  # a task may need nothing
         """Read and check what the run is about, before its folder is made."""
 
     @abstractmethod
     def setup_model(self) -> None:
         """Make `model`, the model to train: with `stride`, on the CPU, pretrained weights in it."""
 
-    def set_model_attributes(self) -> None:  # noqa: B027  # a task may need nothing
+    def set_model_attributes(self) -> None:  # a task may need nothing
         """Tell the model what it is trained for."""
 
     @abstractmethod
-    def get_dataloader(
-        self, dataset_path: Any, batch_size: int = 16, rank: int = 0, mode: str = "train"
-    ) -> Any:
+    def get_dataloader(self, dataset_path: Any, batch_size: int = 16, rank: int = 0, mode: str = "train") -> Any:
         """A loader with `set_epoch`, `batch_at`, `close`, `len`, `dataset` and `own`: the images of a batch that are
         this rank's. While it waits for a batch it should call `attend` now and then."""
 
@@ -272,17 +270,17 @@ class BaseTrainer(TrainerAliases, ABC):
         """Labels of the fullest batch of so many images that the data set could give."""
         return {}
 
-    def draw_batch(self, batch: Mapping[str, Any], path: Path) -> None:  # noqa: B027  # a task may draw nothing
+    def draw_batch(self, batch: Mapping[str, Any], path: Path) -> None:  # a task may draw nothing
         """Draw a training batch into a file."""
 
     def plot_training_samples(self, batch: Mapping[str, Any], ni: int) -> None:
         """Draw batch `ni` of the run."""
         self.draw_batch(batch, self.save_dir / f"train_batch{ni}.jpg")
 
-    def plot_training_labels(self) -> None:  # noqa: B027  # a task may draw nothing
+    def plot_training_labels(self) -> None:  # a task may draw nothing
         """Draw the training labels."""
 
-    def plot_metrics(self) -> None:  # noqa: B027  # a task may draw nothing
+    def plot_metrics(self) -> None:  # a task may draw nothing
         """Draw the run's curves."""
 
     # The run

@@ -74,7 +74,8 @@ class v8DetectionLoss:
     """Loss of YOLOv8's raw maps against a batch of boxes.
 
     Args:
-        nc: classes.
+        nc: classes; or a detector, from which classes, strides, bins and, of its `args`, the gains are taken, as of the
+            reference's `v8DetectionLoss(model)`.
         strides: stride of each level, pixels.
         reg_max: bins per side.
         box, cls, dfl: gains of the three parts.
@@ -85,8 +86,8 @@ class v8DetectionLoss:
 
     def __init__(
         self,
-        nc: int,
-        strides: Sequence[float] | Tensor,
+        nc: int | nn.Module,
+        strides: Sequence[float] | Tensor = (),
         reg_max: int = 16,
         box: float = 7.5,
         cls: float = 0.5,
@@ -94,11 +95,18 @@ class v8DetectionLoss:
         tal_topk: int = 10,
         reduce: Callable[[Tensor], Tensor] = lambda t: t,
     ) -> None:
+        if isinstance(nc, nn.Module):
+            model: Any = nc
+            head, given = model.model[-1], model.args
+            given = given if isinstance(given, Mapping) else vars(given)
+            strides, reg_max = head.stride, head.reg_max
+            box, cls, dfl = (given.get(k, v) for k, v in (("box", box), ("cls", cls), ("dfl", dfl)))
+        classes: int = head.nc if isinstance(nc, nn.Module) else nc
         self.reduce = reduce
-        self.nc, self.reg_max = nc, reg_max
+        self.nc, self.reg_max = classes, reg_max
         self.strides = [float(s) for s in strides]
         self.gains = (box, cls, dfl)
-        self.assigner = TaskAlignedAssigner(topk=tal_topk, num_classes=nc, alpha=0.5, beta=6.0)
+        self.assigner = TaskAlignedAssigner(topk=tal_topk, num_classes=classes, alpha=0.5, beta=6.0)
         self.bbox_loss = BboxLoss(reg_max)
 
     def __call__(self, preds: Any, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:

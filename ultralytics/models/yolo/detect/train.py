@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ultralytics.cfg.config import check_classes
 from ultralytics.cfg.dataset import DatasetSpec, load_dataset
-from ultralytics.cfg.model import load_model_spec
+from ultralytics.cfg.model import ModelSpec, load_model_spec
 from ultralytics.cfg.paths import MODEL_HINT, data_hint
 from ultralytics.data.build import build_dataloader, build_yolo_dataset
 from ultralytics.data.labels import scan
@@ -24,9 +24,10 @@ from ultralytics.engine.interrupt import Watched
 from ultralytics.engine.resume import check_names, resume_command
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.models.yolo.detect.val import DetectionValidator
+from ultralytics.models.yolo.weights import naming_plugins
 from ultralytics.nn.plugins import load_plugins
 from ultralytics.nn.tasks import DetectionModel
-from ultralytics.utils.errors import CheckpointError, ConfigError, MissingFileError, ModelError, UserError
+from ultralytics.utils.errors import CheckpointError, ConfigError, MissingFileError, UserError
 from ultralytics.utils.fonts import checked_font
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.plotting import optional, plot_images, plot_labels, plot_results
@@ -84,6 +85,9 @@ class DetectionTrainer(BaseTrainer):
     def setup_model(self) -> None:
         """Build the model for the data set's classes, with pretrained weights in it."""
         cfg, weights = self.model_source()
+        own = type(self).get_model is not DetectionTrainer.get_model
+        if own and self.args.model_scale and self.resumed is None:
+            cfg = load_model_spec(cfg, self.args.model_scale)  # which one's own get_model knows nothing of
         self.model = self.get_model(cfg, weights, self.args.verbose)
 
     def model_source(self) -> tuple[Any, Checkpoint | None]:
@@ -97,8 +101,6 @@ class DetectionTrainer(BaseTrainer):
         if source is None and not args.model:
             raise ConfigError("no model given", mend=MODEL_HINT)
         cfg = source.spec if source is not None else args.model
-        if args.model_scale:
-            cfg = load_model_spec(cfg, args.model_scale)
         self._origin = source
         if isinstance(args.pretrained, str):
             source = load_checkpoint(args.pretrained)
@@ -116,7 +118,9 @@ class DetectionTrainer(BaseTrainer):
             cfg, weights = self.model_source()
         origin = self.resumed or self._origin
         with contextlib.nullcontext() if origin is None else naming_plugins(origin):
-            model = DetectionModel(cfg, nc=self.data.nc, verbose=args.verbose if verbose is None else verbose)
+            scale = None if self.resumed is not None or isinstance(cfg, ModelSpec) else args.model_scale
+            loud = args.verbose if verbose is None else verbose
+            model = DetectionModel(cfg, nc=self.data.nc, verbose=loud, scale=scale)
         if self.resumed is not None:
             return model
         if origin is None and model.spec.written_nc not in (None, model.nc) and self.team.leads:
@@ -205,7 +209,7 @@ class DetectionTrainer(BaseTrainer):
     # Data
 
     def build_dataset(self, img_path: Any, mode: str = "train", batch: int | None = None) -> Any:
-        """The data set of a split's paths: rectangles at validation unless `rect_val=False`, in training with `rect`."""
+        """A split's data set: rectangles at validation unless `rect_val=False`, in training with `rect`."""
         args = self.args
         return build_yolo_dataset(
             args,
@@ -256,9 +260,7 @@ class DetectionTrainer(BaseTrainer):
         metrics = validator.metrics
         self.metrics = Figures(figures, metrics)
         m = metrics.mean_results()
-        LOGGER.info(
-            ("%22s" + "%11i" * 2 + "%11.3g" * 4) % ("all", metrics.images, int(metrics.nt_per_class.sum()), *m)
-        )
+        LOGGER.info(("%22s" + "%11i" * 2 + "%11.3g" * 4) % ("all", metrics.images, int(metrics.nt_per_class.sum()), *m))
         return figures, fitness
 
     def final_eval(self) -> None:
@@ -303,54 +305,3 @@ class DetectionTrainer(BaseTrainer):
         if self.args.plots and self.team.leads:
             with optional(self.save_dir / "results.png"):
                 plot_results(self.save_dir / "results.csv", self.save_dir, self.args.font)
-
-
-@contextlib.contextmanager
-def naming_plugins(checkpoint: Checkpoint) -> Iterator[None]:
-    """Where a network cannot be built since a file's plugins are not loaded, name them.
-
-    Raises:
-        ModelError: it cannot be built.
-    """
-    try:
-        yield
-    except ModelError as e:
-        if checkpoint.plugins and "unknown module" in e.what:
-            files = ",".join(dict.fromkeys(checkpoint.plugins))
-            told = f"it was trained with plugins; if you trust them: plugins=[{files}]"
-            raise ModelError(e.what, str(checkpoint.path), told) from None
-        raise
-
-
-def model_of(checkpoint: Checkpoint) -> DetectionModel:
-    """The network of a weights file, without its weights.
-
-    Raises:
-        ModelError: it cannot be built; where the file was trained with plugins that are not loaded, they are named.
-    """
-    with naming_plugins(checkpoint):
-        return DetectionModel(checkpoint.spec, verbose=False)
-
-
-def load_trained(path: str | Path, device: torch.device | None = None) -> tuple[DetectionModel, Checkpoint]:
-    """The model of a weights file, ready to evaluate, and the file's content.
-
-    Raises:
-        CheckpointError: a file of this project that does not fill its network; one of the reference's only gets a
-            warning.
-    """
-    checkpoint = load_checkpoint(path)
-    model = model_of(checkpoint)
-    report = model.load(checkpoint.weights, checkpoint.spec)
-    strangers = len(report.mismatched) + len(report.new) + len(report.unused) + len(report.other_classes)
-    if strangers and checkpoint.source == "own":
-        raise CheckpointError(
-            f"its tensors are not those of its network: {len(report.loaded)} of {len(model.state_dict())} fit",
-            str(path),
-            "it was saved fused or by other code; use an earlier copy",
-        )
-    if report.mismatched or report.new:
-        for line in report.lines():
-            LOGGER.warning(line)
-    model.names = checkpoint.names or model.names
-    return model.to(device) if device is not None else model, checkpoint
