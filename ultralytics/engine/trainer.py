@@ -439,7 +439,7 @@ class BaseTrainer(TrainerAliases, ABC):
             return
         if not (self.over or self.stage or self.team.many):  # within a step, or of one rank: the last save stands
             self.save_sound()
-        if self.last.exists() and not self.over:
+        if self.last.exists() and not (self.save_dir / "metrics.json").exists():
             LOGGER.warning("The run is saved. Go on with: %s", resume_command(self.save_dir, self.args.plugins))
 
     def _tell_stop(self, begun: bool, agreed: bool) -> None:

@@ -21,6 +21,7 @@ from ultralytics.nn.plugins import load_plugins
 from ultralytics.nn.registry import Built, Row, concat, detect_head, lookup
 from ultralytics.nn.summary import PROBE, explain, summarise
 from ultralytics.nn.transfer import Network, TransferReport, transfer
+from ultralytics.utils.doors import door
 from ultralytics.utils.errors import ModelError
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.loss import v8DetectionLoss
@@ -458,3 +459,25 @@ class DetectionModel(nn.Module):
         for line in report.lines() if verbose else ():
             LOGGER.info(line)
         return report
+
+
+BaseModel = DetectionModel
+
+# What reads weights files lies further right.
+_LOADING = "ultralytics.models.yolo.weights"
+__getattr__ = door(
+    __name__,
+    {
+        name: f"{_LOADING}:{name}"
+        for name in (
+            "Ensemble",
+            "attempt_load_one_weight",
+            "attempt_load_weights",
+            "guess_model_scale",
+            "guess_model_task",
+            "intersect_dicts",
+            "torch_safe_load",
+            "yaml_model_load",
+        )
+    },
+)

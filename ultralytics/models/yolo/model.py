@@ -216,7 +216,7 @@ class YOLO(nn.Module):
         return self
 
     def _not_offered(self, what: str) -> NoReturn:
-        raise UserError(f"{what} is not offered", mend=_INSTEAD[what])
+        raise UserError(f"{what} is not offered yet", mend=_INSTEAD[what])
 
     def track(self, *_: Any, **__: Any) -> NoReturn:
         """Not offered.

@@ -318,8 +318,9 @@ class DetectionPredictor:
         )
         results = []
         for image, detected in zip(orig_imgs, detections, strict=True):
-            detected = detected.clone()  # a normal tensor, which the user may change
-            detected[:, :4] = scale_boxes(img.shape[2:], detected[:, :4], image.shape[:2])
+            with torch.inference_mode(False):
+                detected = detected.clone()  # a normal tensor, which the user may change
+                detected[:, :4] = scale_boxes(img.shape[2:], detected[:, :4], image.shape[:2])
             results.append(Results(image, path="", names=self.names, boxes=detected))
         return results
 
