@@ -1,6 +1,7 @@
 """Rules of docs/architecture.md that the code must keep."""
 
 import ast
+import importlib
 import re
 from pathlib import Path
 
@@ -128,6 +129,36 @@ def test_links_are_followed_by_real_path(file):
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "resolve":
             assert node.args or ast.unparse(node.func.value) == "Path(__file__)", f"{file}:{node.lineno}"
+
+
+DOORS = {"nn/tasks.py", "engine/model.py", "engine/validator.py", "engine/predictor.py", "data/build.py"}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
+def test_doors_are_few_and_lead_somewhere(file):
+    """A door is for names of the reference's that scripts import; nothing of ours goes through one."""
+    name = file.relative_to(PACKAGE).as_posix()
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    imports = [f"{m}:{a.name}" for n, m in imported(tree) if isinstance(n, ast.ImportFrom) for a in n.names]
+    assert ("ultralytics.utils.doors:door" in imports) == (name in DOORS)
+    behind = {f"ultralytics.engine.{n}" for n in ("model", "validator", "predictor")}
+    assert not behind & {i.split(":")[0] for i in imports}
+    called = {dotted(n.func) for n in ast.walk(tree) if isinstance(n, ast.Call)}
+    assert "importlib.import_module" not in called or name == "utils/doors.py"
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        *(("nn.tasks", n) for n in ("attempt_load_weights", "attempt_load_one_weight", "torch_safe_load", "Ensemble")),
+        *(("nn.tasks", n) for n in ("guess_model_scale", "guess_model_task", "yaml_model_load", "intersect_dicts")),
+        *(("engine.model", "Model"), ("engine.validator", "BaseValidator"), ("engine.predictor", "BasePredictor")),
+        *(("engine.trainer", "BaseTrainer"), ("engine.results", "Results"), ("engine.results", "Boxes")),
+        *(("data.build", "load_inference_source"), ("data", "load_inference_source")),
+    ],
+)
+def test_the_references_import_paths_are_there(module, name):
+    assert callable(getattr(importlib.import_module(f"ultralytics.{module}"), name))
 
 
 def test_every_key_of_the_configuration_is_read():

@@ -209,7 +209,10 @@ def test_every_event_of_a_training_comes_at_its_moment_with_what_scripts_read(ke
     assert trainer.lf(0) == 1.0
 
 
-@pytest.mark.parametrize("event", ["on_train_batch_end", "on_train_epoch_end", "on_val_end", "on_fit_epoch_end"])
+@pytest.mark.parametrize(
+    "event",
+    [*(pytest.param(e, marks=pytest.mark.slow) for e in ("on_train_batch_end", "on_val_end")), "on_fit_epoch_end"],
+)
 def test_stop_ends_the_run_after_the_epoch(keys, event):
     trainer = DetectionTrainer(overrides={**keys, "epochs": 5})
     trainer.add_callback(event, lambda owner: setattr(trainer, "stop", True))
@@ -230,7 +233,10 @@ def test_a_decay_of_ones_own_moves_the_learning_rate(keys):
     assert rates == [0.01, 0.005]
 
 
-@pytest.mark.parametrize("event", ["on_train_batch_end", "on_before_zero_grad", "on_fit_epoch_end"])
+@pytest.mark.parametrize(
+    "event",
+    ["on_train_batch_end", "on_before_zero_grad", pytest.param("on_fit_epoch_end", marks=pytest.mark.slow)],
+)
 def test_the_run_is_saved_when_a_callback_fails_and_goes_on(keys, event, caplog):
     calls = []
 

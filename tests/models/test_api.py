@@ -341,7 +341,7 @@ class Whole(DetectionModel):
         return 2 * loss, 2 * parts
 
 
-@pytest.mark.parametrize("kind", [Doubled, Whole])
+@pytest.mark.parametrize("kind", [Doubled, pytest.param(Whole, marks=pytest.mark.slow)])
 def test_a_models_own_loss_is_used(keys, kind):
     class Trainer(DetectionTrainer):
         def get_model(self, cfg=None, weights=None, verbose=True):

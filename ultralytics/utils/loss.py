@@ -6,6 +6,7 @@ Shapes: B images, A anchors of all levels, C classes, G boxes per image (padded)
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -99,8 +100,9 @@ class v8DetectionLoss:
             model: Any = nc
             head, given = model.model[-1], model.args
             given = given if isinstance(given, Mapping) else vars(given)
+            args = SimpleNamespace(**{"box": box, "cls": cls, "dfl": dfl, **given})
             strides, reg_max = head.stride, head.reg_max
-            box, cls, dfl = (given.get(k, v) for k, v in (("box", box), ("cls", cls), ("dfl", dfl)))
+            box, cls, dfl = args.box, args.cls, args.dfl
         classes: int = head.nc if isinstance(nc, nn.Module) else nc
         self.reduce = reduce
         self.nc, self.reg_max = classes, reg_max
