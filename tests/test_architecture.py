@@ -131,7 +131,7 @@ def test_links_are_followed_by_real_path(file):
             assert node.args or ast.unparse(node.func.value) == "Path(__file__)", f"{file}:{node.lineno}"
 
 
-DOORS = {"nn/tasks.py", "engine/model.py", "engine/validator.py", "engine/predictor.py", "data/build.py"}
+DOORS = {"nn/tasks.py", "engine/model.py", "engine/validator.py", "engine/predictor.py"}
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
@@ -154,7 +154,6 @@ def test_doors_are_few_and_lead_somewhere(file):
         *(("nn.tasks", n) for n in ("guess_model_scale", "guess_model_task", "yaml_model_load", "intersect_dicts")),
         *(("engine.model", "Model"), ("engine.validator", "BaseValidator"), ("engine.predictor", "BasePredictor")),
         *(("engine.trainer", "BaseTrainer"), ("engine.results", "Results"), ("engine.results", "Boxes")),
-        *(("data.build", "load_inference_source"), ("data", "load_inference_source")),
     ],
 )
 def test_the_references_import_paths_are_there(module, name):

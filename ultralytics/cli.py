@@ -624,18 +624,6 @@ def _show(given: dict[str, Any]) -> int:
     return 0
 
 
-def _export_coco(given: dict[str, Any]) -> int:
-    _known(given, EXPORT_COCO_KEYS, "export-coco")
-    for key in ("data", "out"):
-        if not given.get(key):
-            raise ConfigError(f"{key} is missing", mend=f"such as: {PROGRAM} {EXAMPLES['export-coco']}")
-    from ultralytics.data.prepare import export_coco  # OpenCV takes a moment to import
-
-    split = given.get("split") or "val"
-    LOGGER.info("written: %s", export_coco(given["data"], given["out"], split, given.get("overwrite", False)))
-    return 0
-
-
 def _export_weights(given: dict[str, Any]) -> int:
     _known(given, EXPORT_WEIGHTS_KEYS, "export-weights")
     for key in ("model", "out"):
@@ -647,6 +635,18 @@ def _export_weights(given: dict[str, Any]) -> int:
 
     load_plugins(given.pop("plugins", None))
     LOGGER.info("written: %s", export_weights(**{k: v for k, v in given.items() if v is not None}))
+    return 0
+
+
+def _export_coco(given: dict[str, Any]) -> int:
+    _known(given, EXPORT_COCO_KEYS, "export-coco")
+    for key in ("data", "out"):
+        if not given.get(key):
+            raise ConfigError(f"{key} is missing", mend=f"such as: {PROGRAM} {EXAMPLES['export-coco']}")
+    from ultralytics.data.prepare import export_coco  # OpenCV takes a moment to import
+
+    split = given.get("split") or "val"
+    LOGGER.info("written: %s", export_coco(given["data"], given["out"], split, given.get("overwrite", False)))
     return 0
 
 
@@ -696,7 +696,7 @@ def _overview() -> str:
         f"usage: {PROGRAM} MODE key=value …",
         "",
     ]
-    lines += [f"  {mode:14} {meaning}" for mode, meaning in MODES.items()]
+    lines += [f"  {mode:12} {meaning}" for mode, meaning in MODES.items()]
     lines += ["", f"`{PROGRAM} MODE --help` lists a mode's keys. Examples:", ""]
     return "\n".join(lines + [f"  {PROGRAM} {e}" for e in EXAMPLES.values()])
 

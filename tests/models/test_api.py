@@ -13,10 +13,10 @@ from tests.conftest import write_toy
 from tests.engine.test_callbacks import write_net
 from ultralytics import YOLO
 from ultralytics.data import build_dataloader
-from ultralytics.data.build import load_inference_source
 from ultralytics.engine.checkpoint import load_checkpoint
 from ultralytics.engine.model import Model
 from ultralytics.engine.predictor import BasePredictor
+from ultralytics.engine.sources import load_source
 from ultralytics.engine.validator import BaseValidator
 from ultralytics.models.yolo.detect import DetectionPredictor, DetectionTrainer, DetectionValidator
 from ultralytics.nn import tasks
@@ -415,7 +415,7 @@ def test_a_predictor_stands_by_itself(weights):
             return [r[:1] for r in super().postprocess(preds, img, orig_imgs)]
 
     yolo = YOLO(str(weights))
-    source = load_inference_source([image, image], batch=2)
+    source = load_source([image, image])
     found = yolo.predict(source, predictor=Top, conf=0.001, imgsz=64, threads=1, verbose=False)
     assert [len(r) for r in found] == [1, 1]
     assert type(yolo.predictor) is Top

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ultralytics.data.build import build_dataloader, build_yolo_dataset, load_inference_source
+    from ultralytics.data.build import build_dataloader, build_yolo_dataset
 
-__all__ = ["build_dataloader", "build_yolo_dataset", "load_inference_source"]
+__all__ = ["build_dataloader", "build_yolo_dataset"]
 
 
 def __getattr__(name: str) -> object:

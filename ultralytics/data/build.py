@@ -16,7 +16,6 @@ from ultralytics.cfg.dataset import DatasetSpec
 from ultralytics.data.cache import available_memory
 from ultralytics.data.dataset import YOLODataset
 from ultralytics.data.workers import FEW_HANDLES, HANDLES, NoWorkersError, Room, Workers
-from ultralytics.utils.doors import door
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.processes import leave_unguarded, spare_handles
 from ultralytics.utils.text import counted
@@ -317,6 +316,3 @@ def build_dataloader(
     """
     leave_unguarded()
     return Loader(dataset, min(batch, len(dataset)), workers, shuffle and not dataset.rect, seed, share)
-
-
-__getattr__ = door(__name__, {"load_inference_source": "ultralytics.engine.sources:load_inference_source"})

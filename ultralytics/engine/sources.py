@@ -54,13 +54,6 @@ class SourceItem:
     frame: int = 0
 
 
-def load_inference_source(source: Any = None, batch: int = 1, vid_stride: int = 1, buffer: bool = False) -> Source:
-    """`load_source` as the reference calls it; `buffer` is of its live streams, and not used."""
-    found = load_source(source, vid_stride)
-    found.bs = batch
-    return found
-
-
 def is_video(file: str) -> bool:
     """Return True if the name is that of a video."""
     return Path(file).suffix.lower() in VIDEO_SUFFIXES
