@@ -131,20 +131,11 @@ def test_links_are_followed_by_real_path(file):
             assert node.args or ast.unparse(node.func.value) == "Path(__file__)", f"{file}:{node.lineno}"
 
 
-DOORS = {"nn/tasks.py", "engine/model.py", "engine/validator.py", "engine/predictor.py"}
-
-
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
-def test_doors_are_few_and_lead_somewhere(file):
-    """A door is for names of the reference's that scripts import; nothing of ours goes through one."""
-    name = file.relative_to(PACKAGE).as_posix()
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    imports = [f"{m}:{a.name}" for n, m in imported(tree) if isinstance(n, ast.ImportFrom) for a in n.names]
-    assert ("ultralytics.utils.doors:door" in imports) == (name in DOORS)
+def test_nothing_of_ours_goes_through_a_door(file):
+    """Import paths of the reference's that lead to a room on the right are for scripts."""
     behind = {f"ultralytics.engine.{n}" for n in ("model", "validator", "predictor")}
-    assert not behind & {i.split(":")[0] for i in imports}
-    called = {dotted(n.func) for n in ast.walk(tree) if isinstance(n, ast.Call)}
-    assert "importlib.import_module" not in called or name == "utils/doors.py"
+    assert not behind & {module for _, module in imported(ast.parse(file.read_text(encoding="utf-8")))}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from ultralytics.utils.doors import door
+from ultralytics.utils.lazy import later
 
-__getattr__ = door(__name__, {"BasePredictor": "ultralytics.models.yolo.detect.predict:DetectionPredictor"})
+__getattr__ = later(__name__, {"BasePredictor": "ultralytics.models.yolo.detect.predict:DetectionPredictor"})

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from ultralytics.utils.doors import door
+from ultralytics.utils.lazy import later
 
-__getattr__ = door(__name__, {"BaseValidator": "ultralytics.models.yolo.detect.val:DetectionValidator"})
+__getattr__ = later(__name__, {"BaseValidator": "ultralytics.models.yolo.detect.val:DetectionValidator"})

@@ -21,8 +21,8 @@ from ultralytics.nn.plugins import load_plugins
 from ultralytics.nn.registry import Built, Row, concat, detect_head, lookup
 from ultralytics.nn.summary import PROBE, explain, summarise
 from ultralytics.nn.transfer import Network, TransferReport, transfer
-from ultralytics.utils.doors import door
 from ultralytics.utils.errors import ModelError
+from ultralytics.utils.lazy import later
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.loss import v8DetectionLoss
 from ultralytics.utils.text import counted
@@ -465,7 +465,7 @@ BaseModel = DetectionModel
 
 # What reads weights files lies further right.
 _LOADING = "ultralytics.models.yolo.weights"
-__getattr__ = door(
+__getattr__ = later(
     __name__,
     {
         name: f"{_LOADING}:{name}"
