@@ -52,6 +52,7 @@ MODES = {
     "check-data": "read a whole data set and report what is wrong with it, file by file",
     "prepare": "make a data set ready: draw the embedded one, fetch or convert others",
     "export-coco": "write a split of a data set as COCO's instances JSON",
+    "export-weights": "write weights as ultralytics 8.2.103 loads them, for its export, tracking and other tools",
     "subset": "draw some classes and images of a data set, or folds for cross-validation",
     "show": "draw images of a split with their boxes, before and after augmentation",
 }
@@ -67,6 +68,7 @@ EXAMPLES = {
     "check-data": "check-data data=data/shapes.yaml split=train,val",
     "prepare": "prepare shapes | prepare voc source=VOC_FOLDER out=data/mine",
     "export-coco": "export-coco data=data/shapes.yaml split=val out=shapes-val.json",
+    "export-weights": "export-weights model=best.pt format=ultralytics out=best-ultralytics.pt",
     "subset": "subset data=data/coco.yaml classes=person,car,bus n=2000 out=data/coco-traffic.yaml",
     "show": "show data=data/shapes.yaml split=train n=16 mosaic=0 degrees=10",
 }
@@ -170,6 +172,14 @@ EXPORT_COCO_KEYS = {
     "data": "data set YAML",
     "split": "split of it (val)",
     "out": "the JSON file",
+    "overwrite": "replace an existing file (False)",
+}
+EXPORT_WEIGHTS_KEYS = {
+    "model": "weights file",
+    "out": "the new weights file",
+    "format": "ultralytics, the only one (ultralytics)",
+    "half": "16-bit weights, as ultralytics writes them (True)",
+    "plugins": INFO_KEYS["plugins"],
     "overwrite": "replace an existing file (False)",
 }
 SUBSET_KEYS = {
@@ -324,6 +334,8 @@ def _dispatch(words: list[str]) -> int:
         return _check_data(given)
     if mode == "export-coco":
         return _export_coco(given)
+    if mode == "export-weights":
+        return _export_weights(given)
     if mode in EDIT_KEYS:
         return _edit(mode, given)
     if mode == "subset":
@@ -612,6 +624,20 @@ def _show(given: dict[str, Any]) -> int:
     return 0
 
 
+def _export_weights(given: dict[str, Any]) -> int:
+    _known(given, EXPORT_WEIGHTS_KEYS, "export-weights")
+    for key in ("model", "out"):
+        if not given.get(key):
+            raise ConfigError(f"{key} is missing", mend=f"such as: {PROGRAM} {EXAMPLES['export-weights']}")
+    check_switches(given, ("half",))
+    from ultralytics.models.yolo.export import export_weights  # torch takes seconds to import
+    from ultralytics.nn.plugins import load_plugins
+
+    load_plugins(given.pop("plugins", None))
+    LOGGER.info("written: %s", export_weights(**{k: v for k, v in given.items() if v is not None}))
+    return 0
+
+
 def _export_coco(given: dict[str, Any]) -> int:
     _known(given, EXPORT_COCO_KEYS, "export-coco")
     for key in ("data", "out"):
@@ -684,6 +710,7 @@ def _help(mode: str, rest: Sequence[str] = ()) -> str:
         "subset": SUBSET_KEYS,
         "show": SHOW_KEYS,
         "export-coco": EXPORT_COCO_KEYS,
+        "export-weights": EXPORT_WEIGHTS_KEYS,
         **EDIT_KEYS,
     }.get(mode)
     if short:

@@ -216,13 +216,14 @@ def trained(folder, name, norms, **more):
             trainer.model.double()
             trainer.ema.ema.double()
 
-    def preprocess(batch, iteration):
-        DetectionTrainer.preprocess(trainer, batch, iteration)
-        if name == "skipped" and iteration == 1 and trainer.team.rank == 1:
+    def preprocess(batch):
+        DetectionTrainer.preprocess_batch(trainer, batch)
+        if name == "skipped" and trainer.iteration == 1 and trainer.team.rank == 1:
             batch["img"].fill_(float("nan"))
         batch["img"] = batch["img"].to(next(trainer.model.parameters()).dtype)
+        return batch
 
-    trainer.preprocess = preprocess
+    trainer.preprocess_batch = preprocess
     torch.nn.utils.clip_grad_norm_ = record
     trainer.add_callback("on_train_start", begin)
     if name == "spoilt":

@@ -12,7 +12,7 @@ from torch import nn
 from ultralytics.cfg.config import get_cfg
 from ultralytics.engine.ema import DECAY, TAU, ModelEMA, window
 from ultralytics.engine.meter import Meter
-from ultralytics.engine.optim import OPTIMIZERS, OptimizerChoice, parameter_groups
+from ultralytics.engine.optim import OPTIMIZERS, OptimizerChoice, parameter_groups, rates
 from ultralytics.engine.rates import AUTO_GATE, AUTO_NEW, build_groups, describe, reach, role_of, settle_rates
 from ultralytics.engine.schedule import Schedule
 from ultralytics.nn.modules import FLABlock
@@ -90,17 +90,11 @@ def test_auto_factors_are_for_optimisers_whose_steps_do_not_follow_the_gradient(
     assert alone.lr_new is None
 
 
-def test_only_biases_that_were_trained_before_warm_up_from_their_own_rate():
-    _, _, groups = built(NEW)
-    schedule = Schedule(10, 20, 16, lr0=0.001, warmup_bias_lr=0.1)
-    now = schedule.at(0, 0)
-    rates = {(g.role, g.kind): g.lr(now) for g in groups}
-    assert rates["transferred", "bias"] == 0.1
-    assert rates["new", "bias"] == 0.0
-    later = schedule.at(150, 7)
-    assert {(g.role, g.kind): g.lr(later) / later.lr for g in groups} == pytest.approx(
-        {(g.role, g.kind): g.factor for g in groups}
-    )
+def test_the_optimiser_carries_the_factors_and_the_biases_trained_before_come_first():
+    for new in ([], NEW):
+        _, optimizer, groups = built(new, lr_transferred=0.5)
+        assert rates(optimizer, ADAMW.lr) == pytest.approx([g.factor for g in groups])
+        assert (groups[0].kind, groups[0].role, groups[0].factor) == ("bias", "transferred", 0.5)
 
 
 @given(

@@ -212,17 +212,16 @@ def test_a_long_prediction_tries_after_a_few_batches(tmp_path, monkeypatch):
     for given, expected in ((None, [2, 2, 2, 1, 1]), (1, [1] * 5)):
         used.clear()
         predictor = DetectionPredictor(
-            model,
-            get_cfg(
+            overrides=get_cfg(
                 None,
                 {"imgsz": 64, "verbose": False, "save": False} | ({"threads": given} if given else {}) | {"batch": 1},
             ),
         )
-        used += [torch.get_num_threads() for _ in predictor(images)]
+        used += [torch.get_num_threads() for _ in predictor(images, model, stream=True)]
         assert used == expected
         assert torch.get_num_threads() == 2
     assert tried == [((1, 3, 32, 64), 2)]
-    list(predictor(images[:3]))
+    predictor(images[:3])
     assert len(tried) == 1  # a short one is not worth it
 
 
@@ -235,7 +234,8 @@ def test_a_validation_keeps_one_number(tmp_path, monkeypatch, images, settings, 
     data = load_dataset(write_toy(tmp_path))
     dataset = build_yolo_dataset(args, data.split("val"), 1, data, mode="val")
     loader = Counted(build_dataloader(dataset, 1, 0, shuffle=False), images, used)
-    DetectionValidator(loader, tmp_path, args, data)(DetectionModel(str(write_tiny(tmp_path)), nc=3, verbose=False))
+    model = DetectionModel(str(write_tiny(tmp_path)), nc=3, verbose=False)
+    DetectionValidator(loader, tmp_path, args=args, data=data)(model=model)
     assert used == [expected] * images
     assert torch.get_num_threads() == 2
 

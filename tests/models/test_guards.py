@@ -42,13 +42,13 @@ def spoilt(given, epoch, batch, how, times=1, **settings):
         if how == "output":
             t.model.model[2].cv1.register_forward_hook(lambda m, x, y: y * math.nan if here() else None)
         if how == "gradient":
-            harmful, current, step = t.train_loader.batch_at(epoch, batch)["im_file"], [], t.loss
+            harmful, current, step = t.train_loader.batch_at(epoch, batch)["im_file"], [], t.batch_loss
 
             def remembering(given_batch):
                 current[:] = given_batch["im_file"]
                 return step(given_batch)
 
-            t.loss = remembering
+            t.batch_loss = remembering
             t.model.model[4].cv2.conv.weight.register_hook(
                 lambda g: g * math.inf if left[0] > 0 and trainer.epoch == epoch and current == harmful else None
             )

@@ -196,8 +196,7 @@ def test_a_signal_before_the_first_step_leaves_at_once(given, monkeypatch):
 @pytest.mark.slow
 def test_a_signal_while_the_best_weights_are_validated_lets_a_resumed_run_finish(given, whole, monkeypatch):
     trainer = DetectionTrainer(overrides=given)
-    validate = trainer.validate
-    monkeypatch.setattr(trainer, "validate", lambda final=False: interrupt() if final else validate(final))
+    monkeypatch.setattr(trainer, "final_eval", interrupt)
     with pytest.raises(KeyboardInterrupt):
         trainer.train()
     assert not (trainer.save_dir / "metrics.json").exists()
@@ -361,7 +360,7 @@ def test_a_run_that_stopped_early_is_over(given):
 
 def falling(validate):
     fitness = iter((0.5, 0.4, 0.3, 0.2))
-    return lambda final=False: (validate(final)[0], 0.0 if final else next(fitness))
+    return lambda: (validate()[0], next(fitness))
 
 
 # Data that have moved, and steps that have become slow

@@ -11,7 +11,7 @@ from ultralytics import YOLO
 from ultralytics.cfg.surgery import insert_rows
 from ultralytics.engine.checkpoint import load_checkpoint
 from ultralytics.models.yolo.detect import DetectionTrainer
-from ultralytics.models.yolo.detect.train import load_trained
+from ultralytics.models.yolo.weights import load_trained
 from ultralytics.nn.plugins import load_plugins
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.errors import MissingFileError, ModelError

@@ -587,6 +587,11 @@ def get_cfg(
     return config
 
 
+def as_mapping(args: Any) -> Mapping[str, Any] | None:
+    """Keys and values of a mapping, or of an object that holds them as attributes, as the reference's does."""
+    return args if args is None or isinstance(args, Mapping) else vars(args)
+
+
 def _apply(config: Config, values: Mapping[str, Any], source: str) -> None:
     for key, value in values.items():
         if key in _RENAMED or key in _NEGATED:

@@ -50,6 +50,24 @@ class DatasetSpec:
     def __post_init__(self) -> None:
         self.label_nc = self.label_nc or self.nc
 
+    # As the reference's mapping of the YAML
+
+    def to_dict(self) -> dict[str, Any]:
+        """names, nc, path, yaml_file and the splits, as the reference's trainers know a data set."""
+        splits = {k: [str(p) for p in v] for k, v in self.splits.items()}
+        paths = {k: v[0] if len(v) == 1 else v for k, v in splits.items()}
+        return {"path": self.root, **paths, "names": self.names, "nc": self.nc, "yaml_file": str(self.yaml_file)}
+
+    def __getitem__(self, key: str) -> Any:
+        return self.to_dict()[key]
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.to_dict()
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """An entry of `to_dict`."""
+        return self.to_dict().get(key, default)
+
     def merge_classes(self) -> None:
         """Treat all classes as one, called item (`single_cls`)."""
         self.names, self.nc = {0: "item"}, 1

@@ -56,6 +56,26 @@ class Checkpoint:
     plugins: list[str] = field(default_factory=list)
     share: float = 1.0
 
+    # What custom trainers for the reference do with the `weights` that their get_model is handed
+
+    @property
+    def yaml(self) -> dict[str, Any]:
+        """The spec."""
+        return self.spec
+
+    @property
+    def args(self) -> dict[str, Any]:
+        """The run's configuration."""
+        return self.train_args
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The weights."""
+        return self.weights
+
+    def float(self) -> Checkpoint:
+        """Itself: its weights are fp32."""
+        return self
+
 
 # The checksum is the archive's comment, its last bytes: to every reader of zip files the archive stays what it is.
 _MARK = b"ultralytics-fla sha256:"

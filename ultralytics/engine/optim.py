@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,9 +26,7 @@ class OptimizerChoice:
     momentum: float
 
 
-def choose_optimizer(
-    name: str, lr0: float, momentum: float, nc: int, images: int, batch: int, nbs: int, epochs: int
-) -> OptimizerChoice:
+def choose_optimizer(name: str, lr0: float, momentum: float, nc: int, steps: int) -> OptimizerChoice:
     """Resolve `optimizer=`. With "auto", SGD at lr 0.01 and momentum 0.9 for runs of over 10,000 steps, else AdamW at
     0.002·5/(4 + nc).
 
@@ -37,7 +34,6 @@ def choose_optimizer(
         ConfigError: an unknown name.
     """
     if name == "auto":
-        steps = math.ceil(images / max(batch, nbs)) * epochs
         return (
             OptimizerChoice("SGD", 0.01, 0.9)
             if steps > 10000
@@ -87,9 +83,9 @@ def parameter_groups(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Para
 
 
 def make_optimizer(groups: list[dict[str, Any]], choice: OptimizerChoice) -> torch.optim.Optimizer:
-    """The chosen optimiser for parameter groups of `params` and `weight_decay`."""
+    """The chosen optimiser for parameter groups of `params`, `weight_decay` and `lr`."""
     for group in groups:
-        group["initial_lr"] = choice.lr
+        group["initial_lr"] = group["lr"]
     if choice.name == "SGD":
         return torch.optim.SGD(groups, lr=choice.lr, momentum=choice.momentum, nesterov=choice.momentum > 0)
     if choice.name == "RMSProp":
@@ -97,3 +93,10 @@ def make_optimizer(groups: list[dict[str, Any]], choice: OptimizerChoice) -> tor
     cls = getattr(torch.optim, choice.name)
     optimizer: torch.optim.Optimizer = cls(groups, lr=choice.lr, betas=(choice.momentum, 0.999))
     return optimizer
+
+
+def rates(optimizer: torch.optim.Optimizer, lr0: float) -> list[float]:
+    """Each group's initial learning rate as a multiple of the run's; groups of an own optimiser may differ."""
+    for group in optimizer.param_groups:
+        group.setdefault("initial_lr", group["lr"])
+    return [g["initial_lr"] / lr0 if lr0 and g["initial_lr"] != lr0 else 1.0 for g in optimizer.param_groups]

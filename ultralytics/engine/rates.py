@@ -15,7 +15,7 @@ from torch import nn
 
 from ultralytics.cfg.config import Config
 from ultralytics.engine.optim import OptimizerChoice, make_optimizer, parameter_groups
-from ultralytics.engine.schedule import Schedule, Step
+from ultralytics.engine.schedule import Schedule
 
 GATE = "gate"  # the name of a block's gate, as in AttentionBlock
 AUTO_NEW, AUTO_GATE = 10.0, 50.0  # with optimisers of Adam's family, where a step's size does not follow the gradient's
@@ -36,10 +36,6 @@ class Group:
     role: str
     factor: float
     names: tuple[str, ...]
-
-    def lr(self, now: Step) -> float:
-        """The learning rate of a step. Only biases that were trained before warm up from `warmup_bias_lr`."""
-        return (now.lr_bias if self.kind == "bias" and self.role == "transferred" else now.lr) * self.factor
 
 
 def role_of(name: str, new: Collection[str]) -> str:
@@ -69,7 +65,8 @@ def build_groups(
     """The optimiser, and what each of its parameter groups is.
 
     Without new tensors there are the reference's three: biases, decayed weights, the undecayed rest. With some there
-    are as many for each role, as far as they hold parameters.
+    are as many for each role, as far as they hold parameters. The first group is that of the biases that were trained
+    before: they alone warm up from `warmup_bias_lr`.
 
     Args:
         args: its `lr_transferred`, `lr_new` and `lr_gate` are the factors; new: names of the new parameters.
@@ -85,7 +82,9 @@ def build_groups(
             if not mine and role != "transferred":
                 continue
             groups.append(Group(kind, role, factor, tuple(names[id(p)] for p in mine)))
-            settings.append({"params": mine, "weight_decay": weight_decay if kind == "weight" else 0.0})
+            settings.append(
+                {"params": mine, "weight_decay": weight_decay if kind == "weight" else 0.0, "lr": choice.lr * factor}
+            )
     return make_optimizer(settings, choice), groups
 
 

@@ -62,7 +62,8 @@ def _record(trainer: BaseTrainer, bad: BadStepError, batch: dict[str, Any], iter
         for k in (*gathered, number):
             again = batch if k == number else trainer.train_loader.batch_at(trainer.epoch, k)
             if k != number:
-                trainer.preprocess(again, batches * trainer.epoch + k)
+                trainer.iteration = batches * trainer.epoch + k
+                again.update(trainer.preprocess_batch(again))
             suspects.append((k, again))
     pending = [(p, p.grad) for p in trainer.model.parameters()]
     module, what, parts = "", "", torch.zeros(0)
@@ -73,7 +74,7 @@ def _record(trainer: BaseTrainer, bad: BadStepError, batch: dict[str, Any], iter
 
         def step(suspect: dict[str, Any] = batch) -> Tensor:
             nonlocal loss, parts
-            loss, parts = trainer.loss(suspect)
+            loss, parts = trainer.batch_loss(suspect)
             return loss
 
         if trainer.team.many and trainer.args.sync_bn:  # the ranks would have to fail in the same place
@@ -97,7 +98,7 @@ def _record(trainer: BaseTrainer, bad: BadStepError, batch: dict[str, Any], iter
         "module": module or None,
         "found": what,
         "loss": {n: v if math.isfinite(v) else str(v) for n, v in losses.items()},
-        "lr": trainer.optimizer.param_groups[1]["lr"],
+        "lr": trainer.optimizer.param_groups[-1]["lr"],
         "im_file": files,
     }
     where = trainer.save_dir / "nan"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 MIN_WARMUP = 100  # iterations; a warm-up is never shorter
@@ -40,7 +40,7 @@ class Schedule:
         batch, nbs: images per iteration, and per optimiser step aimed at.
         lr0, lrf, momentum: initial learning rate, final one as a multiple of it, momentum (β1 for the Adam family).
         warmup_epochs, warmup_momentum, warmup_bias_lr: where the warm-up ends, and where momentum and bias rate start.
-        cosine: cosine instead of linear decay.
+        cosine: cosine instead of linear decay; lf: another one, epoch → multiple of lr0.
     """
 
     epochs: int
@@ -54,6 +54,11 @@ class Schedule:
     warmup_momentum: float = 0.8
     warmup_bias_lr: float = 0.1
     cosine: bool = False
+    lf: Callable[[float], float] | None = None
+
+    def decay(self, epoch: float) -> float:
+        """Multiple of lr0 in an epoch counted from 0."""
+        return self.lf(epoch) if self.lf is not None else lr_factor(epoch, self.epochs, self.lrf, self.cosine)
 
     @property
     def warmup(self) -> int:
@@ -62,7 +67,7 @@ class Schedule:
 
     def at(self, iteration: int, epoch: int) -> Step:
         """Values for an iteration, counted from 0 over the whole run, in an epoch counted from 0."""
-        lr = self.lr0 * lr_factor(epoch, self.epochs, self.lrf, self.cosine)
+        lr = self.lr0 * self.decay(epoch)
         nw = self.warmup
         if iteration > nw:
             return Step(lr, lr, self.momentum, self._gathered(iteration))

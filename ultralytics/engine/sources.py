@@ -78,6 +78,7 @@ class Source:
         self.in_memory = [not isinstance(e, str) for e in self.entries]
         numbers = np.cumsum(self.in_memory)
         self.paths = [e if isinstance(e, str) else f"image{numbers[i] - 1}.jpg" for i, e in enumerate(self.entries)]
+        self.bs = 1  # images of a batch, as the reference's sources know it
         self.whole: set[int] = set()
         self.incomplete: dict[int, str] = {}
 

@@ -25,6 +25,8 @@ from torch import Tensor, nn
 
 from ultralytics.cfg.config import Config, get_cfg, without_effect
 from ultralytics.engine import memory, recovery, threads
+from ultralytics.engine.aliases import Figures, TrainerAliases
+from ultralytics.engine.callbacks import Callback, CallbackError, Callbacks
 from ultralytics.engine.checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -51,12 +53,12 @@ from ultralytics.engine.guard import (
 )
 from ultralytics.engine.interrupt import Interrupts, StopRequest
 from ultralytics.engine.meter import Meter
-from ultralytics.engine.optim import choose_optimizer
+from ultralytics.engine.optim import choose_optimizer, rates
 from ultralytics.engine.pace import Pace
 from ultralytics.engine.preflight import preflight
 from ultralytics.engine.probes import probes, rescaled
 from ultralytics.engine.provenance import describe_briefly, provenance
-from ultralytics.engine.rates import ADAMS, OPEN, build_groups, describe, reach, settle_rates
+from ultralytics.engine.rates import ADAMS, OPEN, Group, build_groups, describe, reach, settle_rates
 from ultralytics.engine.recovery import NonFiniteLossError
 from ultralytics.engine.resume import (
     Resumption,
@@ -107,24 +109,27 @@ class EarlyStopping:
         return stop
 
 
-class BaseTrainer(ABC):
+class BaseTrainer(TrainerAliases, ABC):
     """Train a model by the reference's recipe.
 
     Args:
         cfg: a Config or a YAML of keys; overrides: keys on top of it.
+        _callbacks: functions by event, besides those of plugin files.
         weights: a checkpoint to start from, already read; otherwise `model` and `pretrained` say what to load.
 
     Attributes:
         args: the configuration; asked: what of it the user gave, see `asked_of`.
         save_dir, wdir: run folder and its weights; best, last: checkpoint paths.
         model, ema, optimizer, schedule, stopper, epoch, rows: the state of the run.
-        metrics: what the last validation gave.
+        metrics: figures of the last validation; fitness: of it; validator: what made them.
+        loss, loss_items: of the last batch, what is differentiated and its parts; stop: set it to end after the epoch.
     """
 
     def __init__(
         self,
         cfg: Config | str | Path | None = None,
         overrides: Mapping[str, Any] | None = None,
+        _callbacks: Mapping[str, list[Callback]] | None = None,
         weights: Checkpoint | None = None,
         source: str = "argument",
     ) -> None:
@@ -149,6 +154,8 @@ class BaseTrainer(ABC):
             self.taken_up = stamp(self.resumption.folder / "weights" / "last.pt")
         self.resumed = self.resumption.checkpoint if self.resumption is not None else None
         self.args.plugins = load_plugins(self.args.plugins) or None
+        self.callbacks = Callbacks(_callbacks)
+        self.callbacks.take(self.args.plugins)
         self.device = select_device(self.team.device_name(self.args.device))
         self.team.bind(self.device)
         self.read_inputs()
@@ -165,7 +172,14 @@ class BaseTrainer(ABC):
         self.start_epoch = self.epoch = 0
         self.over = False
         self.rows: list[dict[str, float]] = []
-        self.metrics: Any = None
+        self.model: Any = self.args.model
+        self.validator: Any = None
+        self.val_loader: Any = None
+        self.metrics = Figures({})
+        self.loss: Tensor | None = None
+        self.loss_items: Tensor | None = None
+        self.stop = self.is_best = False
+        self.iteration = 0
         self.fitness: float | None = None
         self.last_opt_step = -1
         self.elapsed = 0.0  # seconds of training before `clock`
@@ -182,7 +196,7 @@ class BaseTrainer(ABC):
         self.loss_names: Sequence[str] = ()
         # Parameters beside those that pretrained weights gave; a task's `get_model` names them.
         self.new_tensors: list[str] = [] if self.resumed is None else self.resumed.state.get("new_tensors", [])
-        self.callbacks: dict[str, list[Callable[[BaseTrainer], object]]] = {}
+        self.groups: list[Group] = []
 
     def _find_resume(self) -> bool | str:
         """`resume=` with `auto`, and a start by torchrun after a rank's end, looked up: a run's folder, or False."""
@@ -211,25 +225,43 @@ class BaseTrainer(ABC):
 
     # What a task supplies
 
-    def read_inputs(self) -> None:  # noqa: B027  # a task may need nothing
+    trainset: Any = None
+    testset: Any = None
+
+    def read_inputs(self) -> None:  # a task may need nothing
         """Read and check what the run is about, before its folder is made."""
 
     @abstractmethod
-    def get_model(self) -> nn.Module:
-        """The model to train, with `stride`, on the CPU, pretrained weights in it."""
+    def setup_model(self) -> None:
+        """Make `model`, the model to train: with `stride`, on the CPU, pretrained weights in it."""
+
+    def set_model_attributes(self) -> None:  # a task may need nothing
+        """Tell the model what it is trained for."""
 
     @abstractmethod
-    def get_dataloader(self, split: str, batch: int) -> Any:
+    def get_dataloader(self, dataset_path: Any, batch_size: int = 16, rank: int = 0, mode: str = "train") -> Any:
         """A loader with `set_epoch`, `batch_at`, `close`, `len`, `dataset` and `own`: the images of a batch that are
         this rank's. While it waits for a batch it should call `attend` now and then."""
+
+    @abstractmethod
+    def get_validator(self) -> Any:
+        """What `validate` uses."""
 
     @abstractmethod
     def get_criterion(self) -> Callable[[Any, Mapping[str, Any]], tuple[Tensor, Tensor]]:
         """Outputs and batch → the loss to differentiate and its named parts."""
 
+    def loss_is_the_models(self) -> bool:
+        """Whether the model has a way of its own from a batch to its loss."""
+        return False
+
     @abstractmethod
-    def validate(self, final: bool = False) -> tuple[dict[str, float], float]:
-        """Validate the averaged model (at the end: best.pt); its figures by results.csv column, and the fitness."""
+    def validate(self) -> tuple[dict[str, float], float]:
+        """Validate the averaged model; its figures by results.csv column, and the fitness."""
+
+    @abstractmethod
+    def final_eval(self) -> None:
+        """Validate best.pt, and report."""
 
     @abstractmethod
     def describe_model(self) -> dict[str, Any]:
@@ -243,22 +275,18 @@ class BaseTrainer(ABC):
         """Labels of the fullest batch of so many images that the data set could give."""
         return {}
 
-    def draw_batch(self, batch: Mapping[str, Any], path: Path) -> None:  # noqa: B027  # a task may draw nothing
+    def draw_batch(self, batch: Mapping[str, Any], path: Path) -> None:  # a task may draw nothing
         """Draw a training batch into a file."""
 
-    def plot_run(self) -> None:  # noqa: B027  # a task may draw nothing
+    def plot_training_samples(self, batch: Mapping[str, Any], ni: int) -> None:
+        """Draw batch `ni` of the run."""
+        self.draw_batch(batch, self.save_dir / f"train_batch{ni}.jpg")
+
+    def plot_training_labels(self) -> None:  # a task may draw nothing
+        """Draw the training labels."""
+
+    def plot_metrics(self) -> None:  # a task may draw nothing
         """Draw the run's curves."""
-
-    # Callbacks
-
-    def add_callback(self, event: str, function: Callable[[BaseTrainer], object]) -> None:
-        """Call `function(trainer)` at an event: on_train_start, on_train_epoch_start, on_train_batch_end,
-        on_train_epoch_end, on_fit_epoch_end, on_model_save, on_train_end."""
-        self.callbacks.setdefault(event, []).append(function)
-
-    def _run(self, event: str) -> None:
-        for function in self.callbacks.get(event, ()):
-            function(self)
 
     # The run
 
@@ -290,7 +318,7 @@ class BaseTrainer(ABC):
             self._begin()
             begun = True
             with self.interrupts.deferred(), frozen_objects():
-                self._run("on_train_start")
+                self.run_callbacks("on_train_start")
                 self._train_epochs()
             self.interrupts.poll()
             self._finish()
@@ -299,12 +327,16 @@ class BaseTrainer(ABC):
             raise
         except LostWorkerError as e:
             self._lost_worker(e)
+        except CallbackError:
+            self._keep_what_is_done(begun)
+            raise
         except BaseException:
             if not begun:
                 self._remove_empty_folder()
             raise
-        self._run("on_train_end")
-        return self.metrics
+        self.run_callbacks("on_train_end")
+        self.run_callbacks("teardown")
+        return self.metrics.source
 
     def _begin(self) -> None:
         """Everything before the first step: from here on the run can be resumed."""
@@ -317,7 +349,10 @@ class BaseTrainer(ABC):
         if self.team.leads and self.resumption is None:
             write_text(args_file, self.args.yaml_text())
         try:
+            self.run_callbacks("on_pretrain_routine_start")
             self._setup()
+            self.callbacks.take(self.args.plugins)  # those that the model's YAML has named
+            self.run_callbacks("on_pretrain_routine_end")
             self._save_first(args_file)
         except BaseException:
             if self.team.leads and self.resumption is None and not self.last.exists():
@@ -402,6 +437,16 @@ class BaseTrainer(ABC):
         LOGGER.warning("Go on with: %s", resume_command(self.save_dir, self.args.plugins))
         raise LostWorkerError(f"{error.what} {place}", mend=error.mend) from None
 
+    def _keep_what_is_done(self, begun: bool) -> None:
+        """Save where a callback has failed, and say how to go on."""
+        if not begun:
+            self._remove_empty_folder()
+            return
+        if not (self.over or self.stage or self.team.many):  # within a step, or of one rank: the last save stands
+            self.save_sound()
+        if self.last.exists() and not (self.save_dir / "metrics.json").exists():
+            LOGGER.warning("The run is saved. Go on with: %s", resume_command(self.save_dir, self.args.plugins))
+
     def _tell_stop(self, begun: bool, agreed: bool) -> None:
         """Save where a signal stopped the run, and say how to go on."""
         if not begun:
@@ -462,8 +507,10 @@ class BaseTrainer(ABC):
         self._tell_idle_keys()
         seed_everything(args.seed, args.deterministic)
         with one_thread():  # it is not settled yet how many there are
-            model = self.get_model().to(self.device)
-        self.model: Any = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stubs lack it
+            self.setup_model()
+            self.model = self.model.to(self.device)
+        self.model = self.model.to(memory_format=torch.channels_last)
+        self.set_model_attributes()
         self._freeze()
         stride = max(int(self.model.stride.max()), 32)
         imgsz = math.ceil(args.imgsz / stride) * stride
@@ -473,10 +520,15 @@ class BaseTrainer(ABC):
         self.stride = stride
         self._settle_threads()
         self.criterion = self.get_criterion()
+        self.model_has_loss = self.loss_is_the_models()
         if args.batch < 1:
             memory.find_batch(self)
-        self.train_loader = self.get_dataloader("train", args.batch)
-        self.val_loader = self.get_dataloader("val", args.batch * 2) if args.val else None
+        self.train_loader = self.loader("train")
+        self.val_loader = self.loader("val") if args.val else None
+        if args.plots and self.team.leads:
+            self.plot_training_labels()
+        self.validator = self.get_validator()
+        self.metrics = Figures(dict.fromkeys(self.label_loss_items(prefix="val"), 0.0))
         images = len(self.train_loader.dataset)
         self.batch = min(args.batch, images)
         if self.batch < self.team.size:
@@ -487,39 +539,17 @@ class BaseTrainer(ABC):
 
         # A resumed run keeps its optimiser, even if its new length would make `auto` choose another.
         name = self.resumed.state["optimizer_name"] if self.resumed is not None else args.optimizer
-        choice = choose_optimizer(
-            name, args.lr0, args.momentum, self.model.nc, images, args.batch, args.nbs, self.epochs
-        )
-        if name == "auto":
-            for key, value in (("lr0", choice.lr), ("momentum", choice.momentum), ("warmup_bias_lr", 0.0)):
-                if args.sources.get(key) not in (None, "default") and getattr(args, key) != value:
-                    LOGGER.warning("%s=%s is not used: optimizer=auto sets it to %s", key, getattr(args, key), value)
-                args.set(key, value, "auto")
         accumulate = max(round(args.nbs / args.batch), 1)
         decay = args.weight_decay * args.batch * accumulate / args.nbs
-        settle_rates(args, choice.name, self.new_tensors)
-        self.optimizer, self.groups = build_groups(self.model, choice, decay, args, self.new_tensors)
-        bias, decayed, rest = (
-            sum(len(g.names) for g in self.groups if g.kind == kind) for kind in ("bias", "weight", "other")
-        )
-        LOGGER.info(
-            "optimizer: %s(lr=%g, momentum=%g), parameters: %d weight(decay=%g), %d bias and %d others (decay=0)",
-            choice.name,
-            choice.lr,
-            choice.momentum,
-            decayed,
-            decay,
-            bias,
-            rest,
-        )
-        for line in describe(self.groups):
-            LOGGER.info("  %s", line)
+        iterations = math.ceil(images / max(args.batch, args.nbs)) * self.epochs
+        self.optimizer = self.build_optimizer(self.model, name, args.lr0, args.momentum, decay, iterations)
+        self.group_rates = rates(self.optimizer, args.lr0)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp_dtype == torch.float16)
         self.stopper = EarlyStopping(args.patience)
-        self.make_schedule()
+        self._setup_scheduler()
         self.ema = ModelEMA(self.model, *window(args.ema, self.schedule))
         self.meter = Meter(self.ema.ema)
-        self._tell_closed_gates(choice.name)
+        self._tell_closed_gates(type(self.optimizer).__name__)
         before = self.resumed.state.get("provenance") if self.resumed is not None else None
         record = partial(provenance, self.device, args, self.describe_data(), self.command, before)
         self.provenance = self.team.lead(record)
@@ -535,6 +565,63 @@ class BaseTrainer(ABC):
             self._preflight(images)
         if self.team.many:
             self._join_ranks(images)
+
+    def loader(self, mode: str) -> Any:
+        """The loader of a split, train or val; a validation batch is twice as large.
+
+        Raises:
+            ConfigError: an own `get_dataloader` has made something else.
+        """
+        train, rank = mode == "train", self.team.rank if self.team.many else -1
+        size = int(self.args.batch) * (1 if train else 2)
+        made = self.get_dataloader(self.trainset if train else self.testset, batch_size=size, rank=rank, mode=mode)
+        if not hasattr(made, "set_epoch") or not hasattr(made, "own"):
+            raise ConfigError(
+                f"get_dataloader returns a {type(made).__name__}, with which a run cannot be resumed",
+                mend="make it with ultralytics.data.build_dataloader; build_dataset may return a data set of your own",
+            )
+        return made
+
+    def build_optimizer(
+        self,
+        model: nn.Module,
+        name: str = "auto",
+        lr: float = 0.001,
+        momentum: float = 0.9,
+        decay: float = 1e-5,
+        iterations: float = 1e5,
+    ) -> torch.optim.Optimizer:
+        """An optimiser for a model's parameters, with the weight decay for those that are decayed; `auto` chooses it by
+        the number of steps, and its settings become the run's."""
+        args = self.args
+        choice = choose_optimizer(name, lr, momentum, model.nc, int(iterations))  # type: ignore[arg-type]  # a detector's
+        if name == "auto":
+            for key, value in (("lr0", choice.lr), ("momentum", choice.momentum), ("warmup_bias_lr", 0.0)):
+                if args.sources.get(key) not in (None, "default") and getattr(args, key) != value:
+                    LOGGER.warning("%s=%s is not used: optimizer=auto sets it to %s", key, getattr(args, key), value)
+                args.set(key, value, "auto")
+        settle_rates(args, choice.name, self.new_tensors)
+        optimizer, self.groups = build_groups(model, choice, decay, args, self.new_tensors)
+        bias, decayed, rest = (
+            sum(len(g.names) for g in self.groups if g.kind == kind) for kind in ("bias", "weight", "other")
+        )
+        LOGGER.info(
+            "optimizer: %s(lr=%g, momentum=%g), parameters: %d weight(decay=%g), %d bias and %d others (decay=0)",
+            choice.name,
+            choice.lr,
+            choice.momentum,
+            decayed,
+            decay,
+            bias,
+            rest,
+        )
+        for line in describe(self.groups):
+            LOGGER.info("  %s", line)
+        return optimizer
+
+    def _setup_scheduler(self) -> None:
+        """Make the schedule; an own one may set `lf`."""
+        self.make_schedule()
 
     def _join_ranks(self, images: int) -> None:
         """All ranks begin with the leader's weights, on the same data."""
@@ -645,6 +732,7 @@ class BaseTrainer(ABC):
             a.warmup_momentum,
             a.warmup_bias_lr,
             a.cos_lr,
+            self.own_lf,
         )
 
     def _freeze(self) -> None:
@@ -665,7 +753,8 @@ class BaseTrainer(ABC):
     # One epoch
 
     def _train_epoch(self) -> None:
-        self._run("on_train_epoch_start")
+        self.run_callbacks("on_train_epoch_start")
+        self.epoch_loss = None
         self.model.train()
         for row in self.frozen:
             row.eval()
@@ -677,7 +766,7 @@ class BaseTrainer(ABC):
         self.train_loader.set_epoch(self.epoch, self.batches_done)
         batches = len(self.train_loader)
         if self.epoch == self.start_epoch:
-            LOGGER.info(("%11s" * (4 + len(self.loss_names))) % ("Epoch", "GPU_mem", *self.loss_names, "Boxes", "Size"))
+            LOGGER.info(self.progress_string())
         done = self.batches_done
         rest = self.train_loader if done < batches else ()
         bar = progress(enumerate(rest, done), total=batches, initial=done)
@@ -687,6 +776,7 @@ class BaseTrainer(ABC):
             self.pace.arrived()
             iteration = i + batches * self.epoch
             self.own = self.train_loader.own(i)
+            self.run_callbacks("on_train_batch_start")
             try:
                 parts = self.train_step(batch, iteration)
             except BadStepError as bad:
@@ -707,8 +797,8 @@ class BaseTrainer(ABC):
                 and self.team.leads
                 and (iteration < 3 or (closing and 0 <= iteration - batches * max(self.epochs - closing, 0) < 3))
             ):
-                self.draw_batch(batch, self.save_dir / f"train_batch{iteration}.jpg")
-            self._run("on_train_batch_end")
+                self.plot_training_samples(batch, iteration)
+            self.run_callbacks("on_train_batch_end")
             if self.args.save_every and self.team.agree(
                 self.team.leads and time.perf_counter() - self.saved_at >= self.args.save_every * 60
             ):
@@ -721,7 +811,7 @@ class BaseTrainer(ABC):
         # The state at an epoch's end is that of one process: it can be resumed with any number of ranks.
         self.team.collect_gradients(self.model)
         self._average_norms()
-        self._run("on_train_epoch_end")
+        self.run_callbacks("on_train_epoch_end")
 
     def train_step(self, batch: dict[str, Any], iteration: int) -> Tensor:
         """Forward, backward and, when enough images have gathered, an optimiser step; returns the loss parts.
@@ -730,17 +820,19 @@ class BaseTrainer(ABC):
             BadStepError: the loss or the gathered gradients are not finite; weights and statistics are as before.
         """
         now = self.schedule.at(iteration, self.epoch)
-        for group, which in zip(self.optimizer.param_groups, self.groups, strict=True):
-            group["lr"] = which.lr(now) * self.lr_factor
+        for j, (group, rate) in enumerate(zip(self.optimizer.param_groups, self.group_rates, strict=True)):
+            group["lr"] = (now.lr if j else now.lr_bias) * rate * self.lr_factor
             if "momentum" in group:
                 group["momentum"] = now.momentum
         self.guard.remember()
         since = self.images_since
         self.stage = "forward"
-        self.preprocess(batch, iteration)
-        loss, parts = self.loss(batch)
+        self.iteration = iteration
+        batch.update(self.preprocess_batch(batch))
+        loss, parts = self.batch_loss(batch)
         if self.own == 0:
             loss = loss * 0
+        self.loss, self.loss_items = loss.detach(), parts
         self.images_since += self.own
         try:
             self.guard.check(parts.sum() if self.team.many else loss, "loss")  # the parts are those of all ranks
@@ -748,6 +840,8 @@ class BaseTrainer(ABC):
             self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]  # torch's own
             if iteration - self.last_opt_step >= now.accumulate:
                 self.stage = "step"
+                self.team.sum_gradients(self.model)
+                self._average_norms()
                 self.optimizer_step()
                 self.last_opt_step = iteration
         except BadStepError as bad:
@@ -759,16 +853,17 @@ class BaseTrainer(ABC):
         self.stage = ""
         return parts
 
-    def loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+    def batch_loss(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
         """The loss to differentiate and its named parts, of a batch on the device."""
         with self.autocast():
+            if self.model_has_loss:
+                loss, parts = self.model(batch)
+                return loss, parts.detach()
             outputs = self.model(batch["img"])
         return self.criterion(outputs, batch)
 
     def optimizer_step(self) -> None:
-        """Add up the ranks' gradients, clip them, step, and let the average follow."""
-        self.team.sum_gradients(self.model)
-        self._average_norms()
+        """Clip the gradients, which are those of all ranks, step, and let the average follow."""
         self.scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), MAX_GRAD_NORM)
         if not self.scaler.is_enabled():  # with a scaler infinite gradients are part of finding the scale
@@ -777,8 +872,11 @@ class BaseTrainer(ABC):
         self.scaler.update()
         if self.scaler.is_enabled() and self.scaler.get_scale() < MIN_SCALE:
             raise BadStepError("gradient")
+        self.run_callbacks("optimizer_step")
+        self.run_callbacks("on_before_zero_grad")
         self.optimizer.zero_grad()
         self.ema.update(self.model)
+        self.run_callbacks("on_params_update")
 
     def reduce(self, tensor: Tensor) -> Tensor:
         """The sum of what the ranks have found in their part of a batch: what a criterion normalises by."""
@@ -803,15 +901,16 @@ class BaseTrainer(ABC):
         """The run's precision for a forward pass."""
         return torch.autocast(self.device.type, dtype=self.amp_dtype, enabled=self.amp_dtype is not None)
 
-    def preprocess(self, batch: dict[str, Any], iteration: int) -> None:
-        """Move a batch to the device: images 0..1, channels last, resized with `multi_scale`."""
+    def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Move a batch to the device, in place: images 0..1, channels last, resized with `multi_scale`."""
         for key in ("cls", "bboxes", "batch_idx"):
             batch[key] = batch[key].to(self.device, non_blocking=True)
         img = batch["img"].to(self.device, non_blocking=True)
         img = img.to(torch.float32, memory_format=torch.channels_last) / 255
         if self.args.multi_scale:
-            img = self.rescale(img, iteration)
+            img = self.rescale(img, self.iteration)
         batch["img"] = img
+        return batch
 
     def rescale(self, img: Tensor, iteration: int) -> Tensor:
         """A random size of 0.5 to 1.5 times imgsz for the longest side, each side a multiple of the stride."""
@@ -889,26 +988,34 @@ class BaseTrainer(ABC):
         self.fitness = None
         if args.val:
             figures, self.fitness = self.validate()
+            self.metrics = Figures(figures, self.metrics.source)
         improved = self.fitness is not None and self.fitness >= self.stopper.best_fitness
         stop = self.stopper(self.epoch, self.fitness)
-        if args.time and self.team.agree(self.spent() >= args.time * 3600):
+        if self.team.agree(self.stop) or (args.time and self.team.agree(self.spent() >= args.time * 3600)):
             stop = True
-        row = {"epoch": self.epoch + 1, "time": round(self.spent(), 2)}
-        row |= {f"train/{n}": v for n, v in zip(self.loss_names, self.mean_loss, strict=True)}
-        row |= figures
-        row |= {f"lr/pg{i}": g["lr"] for i, g in enumerate(self.optimizer.param_groups)}
-        row |= self.meter.row()
-        self.rows.append(row)
+        self.save_metrics({**self.label_loss_items(self.mean_loss), **figures, **self.lr, **self.meter.row()})
         self.finished, self.batches_done, self.loss_count = self.epoch + 1, 0, 0
-        self.loss_mean = torch.zeros_like(self.loss_mean)
-        self.over = final or stop
+        self.epoch_loss, self.loss_mean = self.loss_mean, torch.zeros_like(self.loss_mean)
+        self.over = self.stop = final or stop
+        self.is_best = improved or (final and not args.val)
         self._write_results()
-        self._run("on_fit_epoch_end")
         if args.save or self.over:
-            self._save(improved or (final and not args.val))
-            self._run("on_model_save")
+            self.save_model()
+            self.run_callbacks("on_model_save")
         elif args.on_nan == "rollback":
             self._save_position()
+        self.run_callbacks("on_fit_epoch_end")
+        if not self.over and self.team.agree(self.stop):
+            self.over, self.is_best = True, self.is_best and not args.save
+            self.save_model()
+
+    def save_metrics(self, metrics: Mapping[str, float]) -> None:
+        """Take an epoch's figures as the next row of results.csv."""
+        self.rows.append({"epoch": self.epoch + 1, "time": round(self.spent(), 2), **metrics})
+
+    def save_model(self) -> None:
+        """Write last.pt, and best.pt where the epoch is the best so far."""
+        self._save(self.is_best)
 
     def spent(self) -> float:
         """Seconds of training, those before a resumption included."""
@@ -1005,8 +1112,9 @@ class BaseTrainer(ABC):
 
     def _finish(self) -> None:
         if self.team.lead(self.best.exists):
-            self.validate(final=True)
-        self.plot_run()
+            self.final_eval()
+            self.run_callbacks("on_fit_epoch_end")
+        self.plot_metrics()
         for line in self.meter.verdict(self.rows):
             LOGGER.info(line)
         LOGGER.info("")

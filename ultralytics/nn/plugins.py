@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 
 from ultralytics.nn.registry import offer
 from ultralytics.utils.errors import MissingFileError, ModelError, UserError
@@ -37,6 +38,16 @@ def load_plugins(files: str | Sequence[str | Path] | None) -> list[str]:
     return [str(p) for p in paths]
 
 
+def plugin_modules(files: Sequence[str | Path]) -> list[ModuleType]:
+    """What running plugin files has made, see `load_plugins`: they are run where they have not been."""
+    return [sys.modules[_module_name(Path(path))] for path in load_plugins([str(f) for f in files])]
+
+
+def _module_name(path: Path) -> str:
+    """The name depends on the place: two plugins called attention.py do not meet."""
+    return f"ultralytics_plugin_{path.stem}_{hashlib.sha1(str(real_path(path)).encode()).hexdigest()[:8]}"
+
+
 @contextlib.contextmanager
 def _neighbours(folder: Path) -> Iterator[None]:
     """`import windows` finds the file beside the plugin. It is forgotten afterwards: the next plugin may lie beside
@@ -57,8 +68,7 @@ def _neighbours(folder: Path) -> Iterator[None]:
 def _load(path: Path) -> None:
     if not path.is_file():
         raise MissingFileError("no such plugin file", str(path), "paths in a model YAML are relative to the YAML")
-    # The name depends on the place: two plugins called attention.py do not meet.
-    name = f"ultralytics_plugin_{path.stem}_{hashlib.sha1(str(real_path(path)).encode()).hexdigest()[:8]}"
+    name = _module_name(path)
     if name in sys.modules:
         offer(sys.modules[name])
         return

@@ -22,10 +22,12 @@ from ultralytics.nn.modules.head import is_head, raw_maps
 from ultralytics.nn.pasted import inferred, is_foreign, measure, unsound
 from ultralytics.nn.plugins import load_plugins
 from ultralytics.nn.registry import Built, Row, concat, lookup
-from ultralytics.nn.summary import PROBE, summarise
+from ultralytics.nn.summary import PROBE, explain, summarise
 from ultralytics.nn.transfer import Network, TransferReport, transfer
 from ultralytics.utils.errors import ModelError, UserError
+from ultralytics.utils.lazy import later
 from ultralytics.utils.log import LOGGER
+from ultralytics.utils.loss import v8DetectionLoss
 from ultralytics.utils.text import counted
 from ultralytics.utils.threads import one_thread
 
@@ -86,6 +88,7 @@ def parse_model(
         except ModelError as e:
             raise ModelError(e.what, where, e.mend) from None
         joins = head is not None or lookup(row.module)[1] is concat  # these take a list, of one map too
+        layer.np = sum(p.numel() for p in layer.parameters())  # type: ignore[assignment]  # a row's attribute
         layer.i, layer.f = i, sources[0] if len(sources) == 1 and not joins else sources  # type: ignore[assignment]  # a row's attribute
         layer.type = f"{type(layer).__module__}.{type(layer).__qualname__}"  # type: ignore[assignment]  # a row's attribute
         layer.channels_read, layer.strides_read = incoming, scales  # type: ignore[assignment]  # a row's attributes
@@ -97,9 +100,8 @@ def parse_model(
         save.update(s % i for s in sources if s != -1)
         if verbose:
             n = spec.repeats(row)
-            params = sum(p.numel() for p in layer.parameters())
             note = f" read as {built.inferred}" if built.inferred else ""
-            LOGGER.info("%3d%20s%3d%10d  %-45s%-30s%s", i, layer.f, n, params, layer.type, args, note)
+            LOGGER.info("%3d%20s%3d%10d  %-45s%-30s%s", i, layer.f, n, layer.np, layer.type, args, note)
             if built.contiguous:
                 told = "it cannot read channels-last maps, so it is handed contiguous ones (a copy per pass)"
                 LOGGER.info("%s: %s", where, told)
@@ -248,6 +250,14 @@ def _replace_activation(model: nn.Module, name: str) -> None:
             module.act = act
 
 
+_INSTEAD = {
+    "profile": "`info` counts operations, and scripts/benchmark.sh measures times",
+    "visualize": "a forward hook on model.model[i] sees the maps of row i",
+    "augment": "flip or scale the images, and predict each",
+    "embed": "a forward hook on model.model[i] sees the maps of row i",
+}
+
+
 class DetectionModel(nn.Module):
     """A detector built from a model YAML.
 
@@ -281,8 +291,10 @@ class DetectionModel(nn.Module):
             if isinstance(module, nn.BatchNorm2d):
                 module.eps, module.momentum = 1e-3, 0.03
         self.names: dict[int, str] = {i: str(i) for i in range(self.spec.nc)}
-        self.args: dict[str, Any] = {}
+        self.args: Any = {}  # a mapping or a Config: the gains of the loss
         self.names_rows = False  # in validation and prediction a row that fails is named
+        self.criterion: Any = None
+        self.inplace, self.end2end, self.task = True, False, "detect"
         self.stride = self._init_head()
         if verbose:
             self.info()
@@ -296,6 +308,11 @@ class DetectionModel(nn.Module):
     def nc(self) -> int:
         """Classes."""
         return self.spec.nc
+
+    @nc.setter
+    def nc(self, nc: int) -> None:
+        if nc != self.spec.nc:
+            raise ModelError(f"it has {counted(self.spec.nc, 'class')}, and not {nc}", mend=f"build it with nc={nc}")
 
     @property
     def head(self) -> Any:
@@ -359,7 +376,37 @@ class DetectionModel(nn.Module):
         self.train(training)
         return head.stride  # type: ignore[no-any-return]  # a tensor, as just set
 
-    def forward(self, x: Tensor) -> Any:
+    def forward(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """The output for images; for a batch with its labels, a mapping, the loss: see `predict` and `loss`."""
+        return self.loss(x, *args, **kwargs) if isinstance(x, Mapping) else self.predict(x, *args, **kwargs)
+
+    def loss(self, batch: Mapping[str, Any], preds: Any = None) -> tuple[Tensor, Tensor]:
+        """The loss to differentiate and its parts (box, cls, dfl) of a batch: `img` (B, 3, H, W) RGB 0..1, `batch_idx`
+        (M,), `cls` (M,), `bboxes` (M, 4) xywh 0..1. `preds` is the model's output for it, where it is known."""
+        if self.criterion is None:
+            self.criterion = self.init_criterion()
+        loss, parts = self.criterion(self.predict(batch["img"]) if preds is None else preds, batch)
+        return loss, parts
+
+    def init_criterion(self) -> Any:
+        """The criterion to train with: outputs and batch → the loss to differentiate, and its parts."""
+        return v8DetectionLoss(self)
+
+    def predict(
+        self, x: Tensor, profile: bool = False, visualize: bool = False, augment: bool = False, embed: Any = None
+    ) -> Any:
+        """The output for images (B, ch, H, W).
+
+        Raises:
+            ModelError: one of the other arguments, which belong to what is not offered, is given.
+        """
+        asked = {"profile": profile, "visualize": visualize, "augment": augment, "embed": embed}
+        for name, value in asked.items():
+            if value:
+                raise ModelError(f"predict({name}={value!r}) is not offered", mend=_INSTEAD[name])
+        return self._predict_once(x)
+
+    def _predict_once(self, x: Tensor, *_: Any, **__: Any) -> Any:
         """Run the rows; outputs are kept only where a later row reads them."""
         kept: dict[int, Tensor] = {}
         out: Any = x
@@ -403,21 +450,29 @@ class DetectionModel(nn.Module):
                     parameter.data = parameter.data.clone(memory_format=torch.contiguous_format)
         return self
 
-    def fuse(self) -> DetectionModel:
+    def fuse(self, verbose: bool = False) -> DetectionModel:
         """Fold every batch norm into its convolution, and branches that are one convolution, in place, for inference.
         Copy the model first to go on training it."""
         for module in self.modules():
             if isinstance(module, FOLDED):
                 module.fuse()
+        if verbose:
+            self.info()
         return self
 
-    def is_fused(self) -> bool:
-        """Whether no convolution has a batch norm of its own left."""
+    def is_fused(self, thresh: int = 0) -> bool:
+        """Whether no convolution has a batch norm of its own left; `thresh` is the reference's, which counts norms."""
         return not any(isinstance(m, Conv | ConvTranspose) and isinstance(m.bn, nn.BatchNorm2d) for m in self.modules())
 
-    def info(self, imgsz: int = 640) -> dict[str, float]:
-        """Log and return layers, parameters, gradients and GFLOPs at `imgsz`, counted as the reference does."""
+    def info(self, detailed: bool = False, verbose: bool = True, imgsz: int = 640) -> dict[str, float]:
+        """Log and return layers, parameters, gradients and GFLOPs at `imgsz`, counted as the reference does; `detailed`
+        logs the rows too, and without `verbose` nothing is logged."""
         totals = summarise(self, imgsz)
+        if not verbose:
+            return totals
+        if detailed:
+            for line in explain(self, imgsz).lines():
+                LOGGER.info(line)
         stem = Path(self.spec.yaml_file).stem or "model"
         LOGGER.info(
             "%s summary%s: %s layers, %s parameters, %s gradients, %s",
@@ -432,21 +487,28 @@ class DetectionModel(nn.Module):
 
     def load(
         self,
-        weights: nn.Module | Mapping[str, Tensor],
-        spec: ModelSpec | dict[str, Any] | None = None,
+        weights: Any,
+        spec: ModelSpec | dict[str, Any] | bool | None = None,
         names: Mapping[int, str] | None = None,
         by_name: bool = False,
+        verbose: bool = False,
     ) -> TransferReport:
         """Copy another network's tensors to where its rows are here; the report says how many, and what did not fit.
 
         Args:
-            weights: a model or its state dict; spec, names: its rows and class names, where they are known (a
-                DetectionModel brings its own).
-            by_name: match by row number and shape instead, as the reference does.
+            weights: a model, a Checkpoint or a state dict; spec, names: its rows and class names, where they are known
+                (a DetectionModel and a Checkpoint bring their own).
+            by_name: match by row number and shape instead, as the reference does; verbose: log the report.
         """
-        if isinstance(weights, DetectionModel):
-            spec, names = spec or weights.spec, names or weights.names
-        state = weights.state_dict() if isinstance(weights, nn.Module) else weights
+        if isinstance(weights, Mapping) and isinstance(weights.get("model"), nn.Module):
+            weights = weights["model"]  # a checkpoint as the reference's custom trainers hand it on
+        if isinstance(spec, bool):
+            verbose, spec = spec, None  # the reference's second argument
+        if isinstance(weights, Mapping):
+            state: Mapping[str, Tensor] = weights
+        else:
+            state = weights.state_dict()
+            spec, names = spec or getattr(weights, "spec", None), names or getattr(weights, "names", None)
         if isinstance(spec, dict):
             spec = ModelSpec.from_dict(spec)
         source = Network(state, names=names or {})
@@ -455,4 +517,28 @@ class DetectionModel(nn.Module):
         target = Network(self.state_dict(), self.spec.rows, self.spec.width, self.names)
         tensors, report = transfer(target, source, by_name)
         self.load_state_dict(tensors, strict=False)
+        for line in report.lines() if verbose else ():
+            LOGGER.info(line)
         return report
+
+
+BaseModel = DetectionModel
+
+# What reads weights files lies further right.
+_LOADING = "ultralytics.models.yolo.weights"
+__getattr__ = later(
+    __name__,
+    {
+        name: f"{_LOADING}:{name}"
+        for name in (
+            "Ensemble",
+            "attempt_load_one_weight",
+            "attempt_load_weights",
+            "guess_model_scale",
+            "guess_model_task",
+            "intersect_dicts",
+            "torch_safe_load",
+            "yaml_model_load",
+        )
+    },
+)

@@ -6,6 +6,7 @@ Shapes: B images, A anchors of all levels, C classes, G boxes per image (padded)
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -74,7 +75,8 @@ class v8DetectionLoss:
     """Loss of YOLOv8's raw maps against a batch of boxes.
 
     Args:
-        nc: classes.
+        nc: classes; or a detector, from which classes, strides, bins and, of its `args`, the gains are taken, as of the
+            reference's `v8DetectionLoss(model)`.
         strides: stride of each level, pixels.
         reg_max: bins per side.
         box, cls, dfl: gains of the three parts.
@@ -85,8 +87,8 @@ class v8DetectionLoss:
 
     def __init__(
         self,
-        nc: int,
-        strides: Sequence[float] | Tensor,
+        nc: int | nn.Module,
+        strides: Sequence[float] | Tensor = (),
         reg_max: int = 16,
         box: float = 7.5,
         cls: float = 0.5,
@@ -94,11 +96,19 @@ class v8DetectionLoss:
         tal_topk: int = 10,
         reduce: Callable[[Tensor], Tensor] = lambda t: t,
     ) -> None:
+        if isinstance(nc, nn.Module):
+            model: Any = nc
+            head, given = model.model[-1], model.args
+            given = given if isinstance(given, Mapping) else vars(given)
+            args = SimpleNamespace(**{"box": box, "cls": cls, "dfl": dfl, **given})
+            strides, reg_max = head.stride, head.reg_max
+            box, cls, dfl = args.box, args.cls, args.dfl
+        classes: int = head.nc if isinstance(nc, nn.Module) else nc
         self.reduce = reduce
-        self.nc, self.reg_max = nc, reg_max
+        self.nc, self.reg_max = classes, reg_max
         self.strides = [float(s) for s in strides]
         self.gains = (box, cls, dfl)
-        self.assigner = TaskAlignedAssigner(topk=tal_topk, num_classes=nc, alpha=0.5, beta=6.0)
+        self.assigner = TaskAlignedAssigner(topk=tal_topk, num_classes=classes, alpha=0.5, beta=6.0)
         self.bbox_loss = BboxLoss(reg_max)
         self.assigner_of_one = TaskAlignedAssigner(topk=1, num_classes=self.nc, alpha=0.5, beta=6.0)
 

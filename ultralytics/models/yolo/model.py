@@ -2,42 +2,47 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ultralytics.cfg.config import MODE_DEFAULTS, Config, check_classes, get_cfg, without_effect
-from ultralytics.cfg.dataset import DatasetSpec, load_dataset
-from ultralytics.cfg.paths import data_hint
-from ultralytics.data.build import build_dataloader, build_yolo_dataset
+from ultralytics.cfg.config import MODE_DEFAULTS, Config, get_cfg, without_effect
+from ultralytics.engine.callbacks import Callback, Callbacks
 from ultralytics.engine.checkpoint import Checkpoint, load_checkpoint, portable, save_checkpoint
 from ultralytics.engine.device import select_device
-from ultralytics.engine.distributed import join, several_devices
+from ultralytics.engine.distributed import several_devices
 from ultralytics.engine.provenance import provenance
 from ultralytics.engine.results import Results
-from ultralytics.engine.rundir import new_run_dir
 from ultralytics.models.yolo.detect import DetectionPredictor, DetectionTrainer, DetectionValidator
 from ultralytics.models.yolo.detect.ranks import train_on_ranks
-from ultralytics.models.yolo.detect.train import load_trained
+from ultralytics.models.yolo.weights import load_trained
 from ultralytics.nn.plugins import load_plugins
 from ultralytics.nn.summary import ModelReport, explain
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.nn.transfer import TransferReport
-from ultralytics.utils.errors import CheckpointError, ConfigError, FinishedRunError, MissingFileError, UserError
+from ultralytics.utils.errors import CheckpointError, ConfigError, FinishedRunError, UserError
 from ultralytics.utils.files import user_path
-from ultralytics.utils.fonts import checked_font
 from ultralytics.utils.log import LOGGER, setup_console
 from ultralytics.utils.metrics import DetMetrics
 from ultralytics.utils.processes import leave_unguarded
-from ultralytics.utils.text import counted
+
+_INSTEAD = {
+    "track": "predict finds the objects of each frame; `export-weights` writes a file that ultralytics tracks with",
+    "export": "`export-weights` writes a file that ultralytics exports; torch.jit.trace and torch.onnx take yolo.model",
+    "tune": "run `train` with other keys; a script may train in a loop",
+    "benchmark": "scripts/benchmark.sh measures times",
+    "embed": "a forward hook on yolo.model.model[i] sees the maps of row i",
+}
 
 
-class YOLO:
+class YOLO(nn.Module):
     """A YOLOv8 detector, with or without attention.
+
+    As in the reference it is a torch module around `model`: `parameters`, `state_dict`, `half`, `cpu` and the like are
+    torch's.
 
     Args:
         model: a model YAML ("yolov8n-fla.yaml", "cfg/models/yolov8-fla.yaml" with `scale`) or a weights file (.pt, this
@@ -48,8 +53,11 @@ class YOLO:
 
     Attributes:
         model: the DetectionModel; ckpt: the weights file's content or None; overrides: settings remembered from it.
-        metrics: of the last validation; trainer, predictor: the last ones used.
+        metrics: of the last validation; trainer, predictor: the last ones used; callbacks: functions by event.
+        model_name, ckpt_path, cfg: the file it was made from, as weights, as a YAML.
     """
+
+    model: DetectionModel
 
     def __init__(
         self,
@@ -60,6 +68,7 @@ class YOLO:
         plugins: str | Sequence[str] | None = None,
         nc: int | None = None,
     ) -> None:
+        super().__init__()
         setup_console()
         self.plugins = load_plugins(plugins)
         if task not in (None, "detect"):
@@ -70,11 +79,13 @@ class YOLO:
         self.metrics: DetMetrics | None = None
         self.trainer: DetectionTrainer | None = None
         self.predictor: DetectionPredictor | None = None
-        self.callbacks: dict[str, list[Callable[..., object]]] = {}
+        self.callbacks = Callbacks()
+        self.callbacks.take(self.plugins)
+        self.session: None = None  # of the reference's platform
         self.scale = scale
         self._loaded: dict[str, Tensor] | None = None
         self._loaded_share = 1.0
-        name = str(model)
+        name = self.model_name = str(model)
         if name.endswith((".yaml", ".yml")):
             self.model = DetectionModel(model, nc=nc, verbose=verbose, scale=scale)
             self.cfg: str | None = name
@@ -101,6 +112,23 @@ class YOLO:
         return self.model.names
 
     @property
+    def transforms(self) -> None:
+        """Of the reference's classifiers; None."""
+        return None
+
+    @property
+    def task_map(self) -> dict[str, dict[str, type]]:
+        """The classes of each task."""
+        return {
+            "detect": {
+                "model": DetectionModel,
+                "trainer": DetectionTrainer,
+                "validator": DetectionValidator,
+                "predictor": DetectionPredictor,
+            }
+        }
+
+    @property
     def device(self) -> torch.device:
         """Where the model's weights lie."""
         return next(self.model.parameters()).device
@@ -113,10 +141,10 @@ class YOLO:
     def info(self, detailed: bool = False, verbose: bool = True, imgsz: int = 640) -> tuple[int, int, int, float]:
         """Log and return layers, parameters, gradients and GFLOPs as the reference counts them; `detailed` lists the
         rows as `explain` does."""
-        if detailed:
+        if detailed and verbose:
             for line in self.explain(imgsz).lines():
                 LOGGER.info(line)
-        totals = self.model.info(imgsz)
+        totals = self.model.info(verbose=verbose, imgsz=imgsz)
         return int(totals["layers"]), int(totals["parameters"]), int(totals["gradients"]), totals["gflops"]
 
     def explain(self, imgsz: int | tuple[int, int] = 640, batch: int = 1) -> ModelReport:
@@ -159,31 +187,101 @@ class YOLO:
         content = {"model": portable(self.model.yaml), "names": dict(self.names), "ema": self.model.state_dict()}
         save_checkpoint(user_path(filename), content | made)
 
-    def to(self, device: str | int | torch.device) -> YOLO:
-        """Move the model, and let later calls run there unless they name another device."""
+    def to(  # type: ignore[override]  # torch's own is overloaded
+        self, device: Any = None, *args: Any, **kwargs: Any
+    ) -> YOLO:
+        """Move the model, and let later calls run there unless they name another device; a type or further arguments
+        are torch's."""
+        if args or kwargs or device is None or isinstance(device, torch.dtype | Tensor):
+            super().to(*(() if device is None else (device,)), *args, **kwargs)
+            return self
         chosen = select_device(device, quiet=True)
         self.model.to(chosen)
         self.overrides["device"] = str(chosen)
         return self
 
-    def _not_offered(self, *_: Any, **__: Any) -> NoReturn:
-        """Of the reference; not offered yet.
+    def eval(self) -> YOLO:
+        """Put the model into evaluation mode."""
+        self.model.eval()
+        return self
+
+    @torch.no_grad()
+    def reset_weights(self) -> YOLO:
+        """Draw the model's weights anew, and let what was frozen be trained."""
+        fresh = DetectionModel(self.model.spec, verbose=False)
+        self.model.load_state_dict(fresh.state_dict())
+        for mine, theirs in zip(self.model.parameters(), fresh.parameters(), strict=True):
+            mine.requires_grad = theirs.requires_grad
+        self._loaded, self._loaded_share = dict(self.model.state_dict()), 1.0
+        return self
+
+    def _not_offered(self, what: str) -> NoReturn:
+        raise UserError(f"{what} is not offered yet", mend=_INSTEAD[what])
+
+    def track(self, *_: Any, **__: Any) -> NoReturn:
+        """Not offered.
 
         Raises:
             UserError: always.
         """
-        raise UserError("track, export, tune and benchmark are not offered yet", mend="what is: train, val, predict")
+        self._not_offered("track")
 
-    track = export = tune = benchmark = _not_offered
+    def export(self, *_: Any, **__: Any) -> NoReturn:
+        """Not offered.
+
+        Raises:
+            UserError: always.
+        """
+        self._not_offered("export")
+
+    def tune(self, *_: Any, **__: Any) -> NoReturn:
+        """Not offered.
+
+        Raises:
+            UserError: always.
+        """
+        self._not_offered("tune")
+
+    def benchmark(self, *_: Any, **__: Any) -> NoReturn:
+        """Not offered.
+
+        Raises:
+            UserError: always.
+        """
+        self._not_offered("benchmark")
+
+    def embed(self, *_: Any, **__: Any) -> NoReturn:
+        """Not offered.
+
+        Raises:
+            UserError: always.
+        """
+        self._not_offered("embed")
 
     def fuse(self) -> YOLO:
         """Fold the batch norms of the model in place, for inference."""
         self.model.fuse()
         return self
 
-    def add_callback(self, event: str, func: Callable[..., object]) -> None:
-        """Call `func(trainer)` at an event of training; see `BaseTrainer.add_callback`."""
-        self.callbacks.setdefault(event, []).append(func)
+    # Callbacks
+
+    def add_callback(self, event: str, func: Callback) -> None:
+        """Call a function at an event of training, validation or prediction, with the trainer, validator or predictor;
+        `engine.callbacks.EVENTS` lists the events.
+
+        Raises:
+            ConfigError: there is no such event.
+        """
+        self.callbacks.add(event, func)
+
+    def clear_callback(self, event: str) -> None:
+        """Forget the functions of an event."""
+        self.callbacks.drop(event)
+
+    def reset_callbacks(self) -> None:
+        """Forget the functions of all events but those of the plugins."""
+        self.callbacks = Callbacks()
+        self.callbacks.take(self.plugins)
 
     def _config(self, mode: str, given: Mapping[str, Any], source: str = "argument", **defaults: Any) -> Config:
         """Defaults of the mode, then what the weights remember, then what the user gives."""
@@ -200,10 +298,19 @@ class YOLO:
             LOGGER.warning(line)
         return args
 
-    def train(self, cfg: str | Path | None = None, **kwargs: Any) -> DetMetrics:
-        """Train, and go on with the best weights;
-        keyword arguments are the keys of `python -m ultralytics train --help`."""
+    def train(  # type: ignore[override]  # of a torch module it is a switch, of the reference's YOLO the training
+        self, trainer: type[DetectionTrainer] | str | Path | None = None, **kwargs: Any
+    ) -> DetMetrics:
+        """Train, and go on with the best weights; keyword arguments are the keys of `python -m ultralytics train
+        --help`.
+
+        Args:
+            trainer: a class of one's own, below DetectionTrainer.
+        """
         leave_unguarded()
+        cfg = kwargs.pop("cfg", None)
+        if isinstance(trainer, str | Path):  # a YAML of keys, the first argument before `trainer` was
+            trainer, cfg = None, cfg or trainer
         resume = kwargs.get("resume")
         begins = not resume or resume == "auto"  # else the run brings its own model and data
         remembered = ("data", "device") if begins else ("device",)
@@ -222,16 +329,15 @@ class YOLO:
             start = self.ckpt
         names = several_devices(get_cfg(cfg, overrides).device)
         if names:
-            return self._train_on(names, cfg, overrides, start)
+            return self._train_on(names, cfg, overrides, start, trainer)
         try:
-            self.trainer = DetectionTrainer(cfg, overrides, weights=start)
+            self.trainer = (trainer or DetectionTrainer)(
+                cfg=cfg, overrides=overrides, _callbacks=self.callbacks, weights=start
+            )
         except FinishedRunError as e:
             LOGGER.info("%s", e)
             self._go_on_with(Path(e.folder))
             return DetMetrics(save_dir=Path(e.folder), names=self.names)
-        for event, functions in self.callbacks.items():
-            for function in functions:
-                self.trainer.add_callback(event, function)
         self.metrics = self.trainer.train()
         self.trainer.team.wait()  # until the leader has written what is read now
         self._go_on_with(self.trainer.save_dir)
@@ -241,14 +347,20 @@ class YOLO:
         )
 
     def _train_on(
-        self, names: list[str], cfg: str | Path | None, overrides: Mapping[str, Any], start: Checkpoint | None
+        self,
+        names: list[str],
+        cfg: str | Path | None,
+        overrides: Mapping[str, Any],
+        start: Checkpoint | None,
+        trainer: type[DetectionTrainer] | None,
     ) -> DetMetrics:
         """Train in processes of their own, one per device."""
-        if self.callbacks:
-            raise ConfigError(
-                f"callbacks cannot follow to the processes that device={','.join(names)} starts",
-                mend="start your script with torchrun, without device",
-            )
+        for what, given in (("callbacks", self.callbacks.loose), ("a trainer", trainer is not None)):
+            if given:
+                raise ConfigError(
+                    f"{what} cannot follow to the processes that device={','.join(names)} starts",
+                    mend="callbacks can: in a file, plugins=[FILE.py]; or start it with torchrun, without device",
+                )
         save_dir, self.metrics = train_on_ranks(names, cfg, overrides, start)
         self._go_on_with(save_dir)
         return self.metrics if self.metrics is not None else DetMetrics(save_dir=save_dir, names=self.names)
@@ -261,76 +373,38 @@ class YOLO:
             self.cfg, self._loaded = None, None
             self.overrides = {k: self.ckpt.train_args[k] for k in ("imgsz", "data", "single_cls")}
 
-    def val(self, **kwargs: Any) -> DetMetrics:
+    def val(self, validator: type[DetectionValidator] | None = None, **kwargs: Any) -> DetMetrics:
         """Validate on a split of a data set (`data`, `split`);
-        returns the metrics and writes them to the run folder. Processes that torchrun has started share the batches."""
+        returns the metrics and writes them to the run folder. Processes that torchrun has started share the batches.
+
+        Args:
+            validator: a class of one's own, below DetectionValidator.
+        """
         leave_unguarded()
         args = self._config("val", kwargs, kwargs.pop("_source", "argument"))
-        team = join()
-        device = select_device(team.device_name(args.device))
-        team.bind(device)
-        if not args.data:
-            raise ConfigError("no data set given", mend=data_hint())
-        args.font = checked_font(args.font)
-        try:
-            data = load_dataset(args.data, needs=[args.split])
-        except MissingFileError as e:
-            if args.sources.get("data") != "weights file":
-                raise
-            told = "the weights were trained on it; where it has moved, name its new place: data=NEW_PLACE/data.yaml"
-            raise MissingFileError(e.what, e.where, told) from None
-        check_classes(args.classes, self.model.nc, "the model")
-        if args.single_cls:
-            data.merge_classes()
-        if data.nc > self.model.nc:
-            raise ConfigError(
-                f"the data set has {counted(data.nc, 'class')} and the model {self.model.nc}", str(args.data)
-            )
-        self._compare_names(args, data)
-        stride = max(int(self.model.stride.max()), 32)
-        rect = args.rect_val and (args.rect or args.sources.get("rect", "default") == "default")
-        images = data.split(args.split)
-        save_dir = team.lead(lambda: new_run_dir(args.project, args.name or "val", args.exist_ok))
-        try:
-            with team.first():
-                dataset = build_yolo_dataset(
-                    args, images, args.batch, data, mode="val", rect=rect, stride=stride, cache_dir=save_dir
-                )
-        except UserError:
-            with contextlib.suppress(OSError):  # not empty: an earlier run's, with exist_ok
-                save_dir.rmdir()
-            raise
-        workers, share = team.workers(args.workers), team.share(whole=True)
-        loader = build_dataloader(dataset, args.batch, workers, shuffle=False, share=share)
-        validator = DetectionValidator(loader, save_dir, args, data, team)
-        with contextlib.closing(loader):
-            try:
-                self.metrics = validator(self.model.to(device), plots=args.plots)
-            except UserError:
-                with contextlib.suppress(OSError):  # not empty, as above
-                    save_dir.rmdir()
-                raise
-        validator.report()
-        LOGGER.info("Results saved to %s", save_dir)
+        made = (validator or DetectionValidator)(args=args, _callbacks=self.callbacks)
+        made(model=self.model)
+        self.metrics = made.metrics
         return self.metrics
 
-    def _compare_names(self, args: Config, data: DatasetSpec) -> None:
-        """Say so when the data set's classes are not the model's."""
-        for i, name in data.names.items():
-            mine = self.names.get(i, str(i))
-            if mine not in (name, str(i)) and not args.single_cls:
-                told = "WARNING: %s: class %d is %r there and %r in the weights (classes: %d and %d)"
-                LOGGER.warning(told, args.data, i, name, mine, len(data.names), len(self.names))
-                return
-
-    def predict(self, source: Any = None, stream: bool = False, **kwargs: Any) -> list[Results] | Iterator[Results]:
+    def predict(
+        self,
+        source: Any = None,
+        stream: bool = False,
+        predictor: type[DetectionPredictor] | None = None,
+        **kwargs: Any,
+    ) -> list[Results] | Iterator[Results]:
         """Detect in images or videos; a list of Results, or an iterator with `stream=True`.
-        Files are written with `save=True`."""
+        Files are written with `save=True`.
+
+        Args:
+            predictor: a class of one's own, below DetectionPredictor.
+        """
         origin = kwargs.pop("_source", "argument")
         args = self._config("predict", kwargs, origin, batch=MODE_DEFAULTS["predict"]["batch"], save=False)
         source = args.source if source is None else source
         if source is None:
             raise ConfigError("nothing to predict on", mend="source=an image, a folder, a glob or a video")
-        self.predictor = DetectionPredictor(self.model, args)
-        results = self.predictor(source)
-        return results if stream else list(results)
+        self.predictor = (predictor or DetectionPredictor)(overrides=args, _callbacks=self.callbacks)
+        self.predictor.setup_model(self.model)
+        return self.predictor(source, stream=stream)

@@ -70,7 +70,7 @@ def run_job(path: str | Path) -> None:
     if weights is not None:
         weights.share = job["share"]
     try:
-        trainer = DetectionTrainer(job["cfg"], job["overrides"], weights, job["source"])
+        trainer = DetectionTrainer(job["cfg"], job["overrides"], weights=weights, source=job["source"])
     except FinishedRunError as e:
         if join().leads:
             _write_report(Path(job["report"]), Path(e.folder), None)
@@ -78,7 +78,7 @@ def run_job(path: str | Path) -> None:
     trainer.command = job["command"]  # what the user typed, and not what started this process
     trainer.train()
     if trainer.team.leads:
-        _write_report(Path(job["report"]), trainer.save_dir, trainer.metrics)
+        _write_report(Path(job["report"]), trainer.save_dir, trainer.metrics.source)
     leave(trainer.team)
 
 

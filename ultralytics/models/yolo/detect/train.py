@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,20 +14,22 @@ from torch import Tensor
 
 from ultralytics.cfg.config import check_classes
 from ultralytics.cfg.dataset import DatasetSpec, load_dataset
+from ultralytics.cfg.model import ModelSpec, load_model_spec
 from ultralytics.cfg.paths import MODEL_HINT, data_hint
 from ultralytics.data.build import build_dataloader, build_yolo_dataset
 from ultralytics.data.labels import scan
+from ultralytics.engine.aliases import Figures
 from ultralytics.engine.checkpoint import Checkpoint, load_checkpoint, portable
 from ultralytics.engine.interrupt import Watched
 from ultralytics.engine.resume import check_names, resume_command
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.models.yolo.detect.val import DetectionValidator
+from ultralytics.models.yolo.weights import naming_plugins
 from ultralytics.nn.plugins import load_plugins
 from ultralytics.nn.tasks import DetectionModel
-from ultralytics.utils.errors import CheckpointError, ConfigError, MissingFileError, ModelError, UserError
+from ultralytics.utils.errors import CheckpointError, ConfigError, MissingFileError, UserError
 from ultralytics.utils.fonts import checked_font
 from ultralytics.utils.log import LOGGER
-from ultralytics.utils.loss import v8DetectionLoss
 from ultralytics.utils.plotting import optional, plot_blocks, plot_images, plot_labels, plot_results
 
 MOSAIC_IMAGES = 4
@@ -42,8 +45,8 @@ class DetectionTrainer(BaseTrainer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.loss_names = type(self).loss_names
-        self.validator: DetectionValidator | None = None
         self._boxes: int | None = None
+        self._origin: Checkpoint | None = None
 
     def read_inputs(self) -> None:
         """Find the data set and the font."""
@@ -55,6 +58,7 @@ class DetectionTrainer(BaseTrainer):
                 self.data.split(split)
         except UserError as e:
             raise self._moved(e) from None
+        self.trainset, self.testset = self.data.split("train"), self.data.split("val")
         # Remembered in full, so that the run can be resumed and its weights validated from any folder.
         self.args.set("data", str(self.data.yaml_file), self.args.sources.get("data", "argument"))
         if self.args.font is not None:
@@ -78,37 +82,68 @@ class DetectionTrainer(BaseTrainer):
 
     # Model
 
-    def get_model(self) -> DetectionModel:
-        """Build the model for the data set's classes and transfer pretrained weights."""
+    def setup_model(self) -> None:
+        """Build the model for the data set's classes, with pretrained weights in it."""
+        cfg, weights = self.model_source()
+        own = type(self).get_model is not DetectionTrainer.get_model
+        if own and self.args.model_scale and self.resumed is None:
+            cfg = load_model_spec(cfg, self.args.model_scale)  # which one's own get_model knows nothing of
+        self.model = self.get_model(cfg, weights, self.args.verbose)
+
+    def model_source(self) -> tuple[Any, Checkpoint | None]:
+        """What the model is built from, and the weights that it starts with; a resumed run's come with its state."""
         args = self.args
         if self.resumed is not None:
-            return model_of(self.resumed, nc=self.data.nc)
+            return self.resumed.spec, None
         source = self.checkpoint
         if source is None and str(args.model or "").endswith(".pt"):
             source = load_checkpoint(str(args.model))
-        if source is not None:
-            model = model_of(source, nc=self.data.nc, verbose=args.verbose, scale=args.model_scale)
-        else:
-            if not args.model:
-                raise ConfigError("no model given", mend=MODEL_HINT)
-            model = DetectionModel(args.model, nc=self.data.nc, verbose=args.verbose, scale=args.model_scale)
-            if model.spec.written_nc not in (None, model.nc) and self.team.leads:
-                LOGGER.info("nc: %d → %d, by the data", model.spec.written_nc, model.nc)
-        # Those that the model's YAML names too: a checkpoint does not bring them, so the command to go on must.
-        args.plugins = list(dict.fromkeys([*(args.plugins or []), *load_plugins(model.yaml.get("plugins"))])) or None
+        if source is None and not args.model:
+            raise ConfigError("no model given", mend=MODEL_HINT)
+        cfg = source.spec if source is not None else args.model
+        self._origin = source
         if isinstance(args.pretrained, str):
             source = load_checkpoint(args.pretrained)
-        elif not args.pretrained:
-            source = None
+        return cfg, source if args.pretrained else None
+
+    def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool | None = None) -> DetectionModel:
+        """Build the model for the data set's classes and transfer pretrained weights.
+
+        Args:
+            cfg: a model YAML or its content, the run's own when None; weights: a Checkpoint, or a model.
+            verbose: print the rows while building.
+        """
+        args = self.args
+        if cfg is None:
+            cfg, weights = self.model_source()
+        origin = self.resumed or self._origin
+        with contextlib.nullcontext() if origin is None else naming_plugins(origin):
+            scale = None if self.resumed is not None or isinstance(cfg, ModelSpec) else args.model_scale
+            loud = args.verbose if verbose is None else verbose
+            model = DetectionModel(cfg, nc=self.data.nc, verbose=loud, scale=scale)
+        if self.resumed is not None:
+            return model
+        if origin is None and model.spec.written_nc not in (None, model.nc) and self.team.leads:
+            LOGGER.info("nc: %d → %d, by the data", model.spec.written_nc, model.nc)
+        # Those that the model's YAML names too: a checkpoint does not bring them, so the command to go on must.
+        args.plugins = list(dict.fromkeys([*(args.plugins or []), *load_plugins(model.yaml.get("plugins"))])) or None
         model.names = dict(self.data.names)
-        if source is not None:
-            self._transfer(model, source)
+        if isinstance(weights, Checkpoint):
+            self._transfer(model, weights)
+        elif weights is not None:
+            for line in model.load(weights).lines():
+                LOGGER.info(line)
         elif args.min_transfer:
             raise ConfigError(
                 f"min_transfer={args.min_transfer:g}, but there are no weights to start from",
                 mend="pretrained=WEIGHTS.pt",
             )
         return model
+
+    def set_model_attributes(self) -> None:
+        """Tell the model its classes and the run's settings, by which its loss is weighed."""
+        self.model.names = dict(self.data.names)
+        self.model.args = self.args
 
     def _transfer(self, model: DetectionModel, source: Checkpoint) -> None:
         """Let the pretrained weights follow their layers; too little is an error or, unless asked for, a warning.
@@ -134,9 +169,17 @@ class DetectionTrainer(BaseTrainer):
             LOGGER.warning("%s: only %s; min_transfer=0.9 would stop here", source.path, told)
 
     def get_criterion(self) -> Callable[[Any, Mapping[str, Any]], tuple[Tensor, Tensor]]:
-        """The detection loss with the run's gains."""
-        args, head = self.args, self.model.head
-        return v8DetectionLoss(head.nc, head.stride, head.reg_max, args.box, args.cls, args.dfl, reduce=self.reduce)
+        """The model's criterion, the detection loss with the run's gains unless a model of one's own has another."""
+        criterion = getattr(self.model, "criterion", None) or self.model.init_criterion()
+        if hasattr(criterion, "reduce"):
+            criterion.reduce = self.reduce
+        elif self.team.many:
+            LOGGER.warning("the model's own loss is normalised by each process for itself: it has no `reduce`")
+        return criterion  # type: ignore[no-any-return]  # a user's own
+
+    def loss_is_the_models(self) -> bool:
+        """Whether the model has a `loss` of its own."""
+        return getattr(type(self.model), "loss", DetectionModel.loss) is not DetectionModel.loss
 
     def describe_model(self) -> dict[str, Any]:
         """Spec and names."""
@@ -167,66 +210,85 @@ class DetectionTrainer(BaseTrainer):
 
     # Data
 
-    def get_dataloader(self, split: str, batch: int) -> Any:
-        """Batches of a split: rectangular at validation unless `rect_val=False`, in training with `rect`."""
+    def build_dataset(self, img_path: Any, mode: str = "train", batch: int | None = None) -> Any:
+        """A split's data set: rectangles at validation unless `rect_val=False`, in training with `rect`."""
         args = self.args
-        training = split == "train"
+        return build_yolo_dataset(
+            args,
+            img_path,
+            int(batch or args.batch),
+            self.data,
+            mode=mode,
+            rect=args.rect if mode == "train" else args.rect_val,
+            stride=self.stride,
+            cache_dir=self.save_dir,
+        )
+
+    def get_dataloader(self, dataset_path: Any, batch_size: int = 16, rank: int = 0, mode: str = "train") -> Any:
+        """Batches of a split's paths."""
+        args = self.args
+        training = mode == "train"
         with self.team.first():  # checks the pictures, and keeps what it found for the others
-            dataset = build_yolo_dataset(
-                args,
-                self.data.split(split),
-                batch,
-                self.data,
-                mode=split,
-                rect=args.rect if training else args.rect_val,
-                stride=self.stride,
-                cache_dir=self.save_dir,
-            )
-        if training and args.plots and self.team.leads:
-            with optional(self.save_dir / "labels.jpg"):
-                labels = dataset.labels
-                plot_labels(labels.bboxes, labels.cls, self.data.names, self.save_dir, args.font)
+            dataset = self.build_dataset(dataset_path, mode, batch_size)
         share = self.team.share(whole=not training)
         workers = self.team.workers(args.workers)
-        loader = build_dataloader(dataset, batch, workers, shuffle=training, seed=args.seed, share=share)
+        loader = build_dataloader(dataset, batch_size, workers, shuffle=training, seed=args.seed, share=share)
         loader.attend = self.attend
         return loader
 
     # Validation
 
-    def validate(self, final: bool = False) -> tuple[dict[str, float], float]:
-        """Validate the averaged model, or at the end best.pt with all plots."""
+    def get_validator(self) -> DetectionValidator:
+        """What validates the run."""
+        self.loss_names = type(self).loss_names
+        return DetectionValidator(self.val_loader, save_dir=self.save_dir, args=self.args, _callbacks=self.callbacks)
+
+    def _validator(self) -> DetectionValidator:
+        """The validator, made ready for this run."""
         if self.val_loader is None:
-            self.val_loader = self.get_dataloader("val", self.args.batch * 2)
-        if self.validator is None:
-            # Ranks validate different numbers of batches: they look for signals together, after the last.
-            loader = self.val_loader if self.team.many else Watched(self.val_loader, self.interrupts)
-            self.validator = DetectionValidator(loader, self.save_dir, self.args, self.data, self.team)
-        model: Any = self.ema.ema
-        if final:
-            best = self.team.lead(lambda: load_checkpoint(self.best))
-            LOGGER.info("Validating %s", best.path)
-            model = model_of(best)
-            model.load_state_dict(best.weights)
-            model = model.to(self.device)
-        amp = self.amp_dtype if self.device.type == "cuda" else None
-        # Whole batches are validated by one rank each, so their loss is nobody else's.
-        args, head = self.args, self.model.head
-        criterion = v8DetectionLoss(head.nc, head.stride, head.reg_max, args.box, args.cls, args.dfl)
-        with contextlib.nullcontext() if final else self.meter.watching():
-            metrics = self.validator(model, None if final else criterion, plots=final and args.plots, autocast=amp)
-        self.metrics = metrics
-        if final:
-            self.validator.report()
-        else:
-            m = metrics.mean_results()
-            LOGGER.info(
-                ("%22s" + "%11i" * 2 + "%11.3g" * 4) % ("all", metrics.images, int(metrics.nt_per_class.sum()), *m)
-            )
-        figures = {k: float(v) for k, v in metrics.results_dict.items() if k != "fitness"}
-        if self.validator.loss is not None:
-            figures |= {f"val/{n}": v for n, v in zip(self.loss_names, self.validator.loss.tolist(), strict=True)}
-        return figures, float(metrics.fitness)
+            self.val_loader = self.loader("val")
+        validator: DetectionValidator = self.validator
+        validator.team, validator.data, validator.names = self.team, self.data, dict(self.data.names)
+        validator.callbacks = self.callbacks
+        # Ranks validate different numbers of batches: they look for signals together, after the last.
+        validator.dataloader = self.val_loader if self.team.many else Watched(self.val_loader, self.interrupts)
+        return validator
+
+    def validate(self) -> tuple[dict[str, float], float]:
+        """Validate the averaged model."""
+        validator = self._validator()
+        with self.meter.watching():
+            figures = dict(validator(self))
+        fitness = float(figures.pop("fitness"))
+        metrics = validator.metrics
+        self.metrics = Figures(figures, metrics)
+        m = metrics.mean_results()
+        LOGGER.info(("%22s" + "%11i" * 2 + "%11.3g" * 4) % ("all", metrics.images, int(metrics.nt_per_class.sum()), *m))
+        return figures, fitness
+
+    def final_eval(self) -> None:
+        """Validate best.pt with all plots, and report."""
+        validator = self._validator()
+        best = self.team.lead(lambda: load_checkpoint(self.best))
+        LOGGER.info("Validating %s", best.path)
+        model: Any = copy.deepcopy(self.ema.ema)
+        model.load_state_dict(best.weights)
+        validator.training = False
+        metrics = validator.evaluate(model, plots=self.args.plots, autocast=self.validation_dtype)
+        self.metrics = Figures({k: float(v) for k, v in metrics.results_dict.items() if k != "fitness"}, metrics)
+        validator.report()
+
+    @property
+    def validation_dtype(self) -> torch.dtype | None:
+        """Precision of a validation's forward pass; None for the weights' own."""
+        return self.amp_dtype if self.device.type == "cuda" else None
+
+    def validation_criterion(self) -> Callable[[Any, Mapping[str, Any]], tuple[Tensor, Tensor]]:
+        """The criterion for whole batches, which are validated by one rank each: their loss is nobody else's."""
+        criterion = copy.copy(self.criterion)
+        if hasattr(criterion, "reduce"):
+            criterion.reduce = torch.Tensor.clone
+        return criterion
 
     # Pictures
 
@@ -235,7 +297,13 @@ class DetectionTrainer(BaseTrainer):
         with optional(path):
             plot_images(batch, path, self.data.names, font=self.args.font)
 
-    def plot_run(self) -> None:
+    def plot_training_labels(self) -> None:
+        """labels.jpg."""
+        with optional(self.save_dir / "labels.jpg"):
+            labels = self.train_loader.dataset.labels
+            plot_labels(labels.bboxes, labels.cls, self.data.names, self.save_dir, self.args.font)
+
+    def plot_metrics(self) -> None:
         """results.png and .pdf."""
         if self.args.plots and self.team.leads:
             with optional(self.save_dir / "results.png"):
@@ -243,45 +311,3 @@ class DetectionTrainer(BaseTrainer):
             if self.meter.blocks:
                 with optional(self.save_dir / "attention.png"):
                     plot_blocks(self.save_dir / "results.csv", self.meter.blocks, self.save_dir)
-
-
-def model_of(
-    checkpoint: Checkpoint, nc: int | None = None, verbose: bool = False, scale: str | None = None
-) -> DetectionModel:
-    """The network of a weights file, without its weights.
-
-    Raises:
-        ModelError: it cannot be built; where the file was trained with plugins that are not loaded, they are named.
-    """
-    try:
-        return DetectionModel(checkpoint.spec, nc=nc, verbose=verbose, scale=scale)
-    except ModelError as e:
-        if checkpoint.plugins and "unknown module" in e.what:
-            files = ",".join(dict.fromkeys(checkpoint.plugins))
-            told = f"it was trained with plugins; if you trust them: plugins=[{files}]"
-            raise ModelError(e.what, str(checkpoint.path), told) from None
-        raise
-
-
-def load_trained(path: str | Path, device: torch.device | None = None) -> tuple[DetectionModel, Checkpoint]:
-    """The model of a weights file, ready to evaluate, and the file's content.
-
-    Raises:
-        CheckpointError: a file of this project that does not fill its network; one of the reference's only gets a
-            warning.
-    """
-    checkpoint = load_checkpoint(path)
-    model = model_of(checkpoint)
-    report = model.load(checkpoint.weights, checkpoint.spec)
-    strangers = len(report.mismatched) + len(report.new) + len(report.unused) + len(report.other_classes)
-    if strangers and checkpoint.source == "own":
-        raise CheckpointError(
-            f"its tensors are not those of its network: {len(report.loaded)} of {len(model.state_dict())} fit",
-            str(path),
-            "it was saved fused or by other code; use an earlier copy",
-        )
-    if report.mismatched or report.new:
-        for line in report.lines():
-            LOGGER.warning(line)
-    model.names = checkpoint.names or model.names
-    return model.to(device) if device is not None else model, checkpoint

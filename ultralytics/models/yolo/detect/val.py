@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,19 +14,26 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ultralytics.cfg.config import Config, get_cfg
-from ultralytics.cfg.dataset import DatasetSpec
+from ultralytics.cfg.config import Config, as_mapping, check_classes, get_cfg
+from ultralytics.cfg.dataset import DatasetSpec, load_dataset
+from ultralytics.cfg.paths import data_hint, weights_hint
+from ultralytics.data.build import build_dataloader, build_yolo_dataset
 from ultralytics.data.prepare import names as published_names
 from ultralytics.engine import threads
+from ultralytics.engine.callbacks import Callback, Callbacks
 from ultralytics.engine.device import select_device
-from ultralytics.engine.distributed import Team
+from ultralytics.engine.distributed import Team, join
 from ultralytics.engine.outputs import LABELS, OutputNames
 from ultralytics.engine.pace import Pace
+from ultralytics.engine.rundir import new_run_dir
+from ultralytics.models.yolo.weights import network
 from ultralytics.nn.inference import inference_copy
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.boxes import box_iou, scale_boxes, xywh2xyxy, xyxy2xywhn
 from ultralytics.utils.coco import Seen, coco_figures, predictions
+from ultralytics.utils.errors import ConfigError, MissingFileError, UserError
 from ultralytics.utils.files import write_json
+from ultralytics.utils.fonts import checked_font
 from ultralytics.utils.log import LOGGER, progress
 from ultralytics.utils.metrics import (
     IOU_THRESHOLDS,
@@ -49,44 +57,175 @@ PLOTTED_IMAGES = 16  # of a batch
 
 
 class DetectionValidator:
-    """Run a detector over a loader and compute its metrics.
+    """Run a detector over a loader and compute its metrics: `DetectionValidator(args={"model": …, "data": …})()`.
 
     Args:
-        dataloader: batches of `utils.types.Batch`, whose images letterbox the originals.
-        save_dir: where pictures, labels and metrics.json go.
+        dataloader: batches of `utils.types.Batch`, whose images letterbox the originals; None: those of `args.data`.
+        save_dir: where pictures, labels and metrics.json go; a new run folder when None.
+        pbar: of the reference; not used.
         args: conf (0.001 when unset), iou, max_det, single_cls, agnostic_nms, classes, plots, font, save_txt,
-        save_conf, half, verbose.
+        save_conf, half, verbose; model, data, split, batch, imgsz where there is no loader.
+        _callbacks: functions by event.
         data: the data set's names and paths.
         team: the ranks that share the loader's batches. Each evaluates whole batches as one process forms them, the
             leader puts them in order, and all get its metrics: they do not depend on the number of ranks.
 
     Attributes:
-        metrics: a DetMetrics; loss: mean loss parts when a criterion was given.
+        metrics: a DetMetrics; loss: mean loss parts when a criterion was given; speed: milliseconds per image.
+        training: whether it validates a training's epoch; batch_i: number of the batch at work.
     """
 
     def __init__(
         self,
-        dataloader: Any,
-        save_dir: Path | None = None,
+        dataloader: Any = None,
+        save_dir: str | Path | None = None,
+        pbar: Any = None,
         args: Config | Mapping[str, Any] | None = None,
+        _callbacks: Mapping[str, list[Callback]] | None = None,
         data: DatasetSpec | None = None,
         team: Team | None = None,
     ) -> None:
         self.team = team or Team()
-        self.dataloader = dataloader
-        self.args = args if isinstance(args, Config) else get_cfg(None, args)
+        self.dataloader, self.pbar, self.data = dataloader, pbar, data
+        self.args = args if isinstance(args, Config) else get_cfg(None, as_mapping(args), mode="val")
+        self.callbacks = _callbacks if isinstance(_callbacks, Callbacks) else Callbacks(_callbacks)
         self.save_dir = Path(save_dir) if save_dir else Path()
+        self._placed = bool(save_dir)
         self.names = dict(data.names) if data else {}
         self.metrics = DetMetrics(save_dir=self.save_dir, names=self.names)
         self.loss: Tensor | None = None
+        self.training = True
+        self.batch_i: int | None = None
+        self.nc = len(self.names)
+        self.device: torch.device | None = None
+        self.iouv = torch.from_numpy(IOU_THRESHOLDS)
+        self.niou = len(IOU_THRESHOLDS)
+        self.plots: dict[str, Any] = {}
+        self.jdict: list[dict[str, Any]] = []
+        self.stride = 32
+        self._part: _Part | None = None
         self._stems: dict[str, str] = {}  # image file → stem of its label file
         self._keeps = False  # what COCO's figures need
         self._seen: list[Seen] = []
         self._shown: list[tuple[int, tuple[dict[str, Any], list[Tensor]]]] = []  # batches by number
 
+    def add_callback(self, event: str, function: Callback) -> None:
+        """Call `function(validator)` at an event; `engine.callbacks.EVENTS` lists them."""
+        self.callbacks.add(event, function)
+
+    def run_callbacks(self, event: str) -> None:
+        """Call what is to be called at an event."""
+        self.callbacks.run(event, self)
+
+    def __call__(self, trainer: Any = None, model: Any = None) -> dict[str, float]:
+        """Validate a trainer's averaged model, or a model by itself.
+
+        Args:
+            trainer: of the run whose epoch it is; model: a network, or the path of a weights file or YAML, `args.model`
+                when None.
+
+        Returns:
+            Figures by results.csv column, `fitness` among them.
+        """
+        self.training = trainer is not None
+        if trainer is not None:
+            criterion = trainer.validation_criterion()
+            metrics = self.evaluate(trainer.ema.ema, criterion, autocast=trainer.validation_dtype)
+            loss = {} if self.loss is None else trainer.label_loss_items(self.loss, prefix="val")
+            return {k: float(v) for k, v in metrics.results_dict.items()} | loss
+        model = self.args.model if model is None else model
+        if model is None:
+            raise ConfigError("no model given", mend=weights_hint())
+        net = model if isinstance(model, DetectionModel) else network(model)
+        if self.dataloader is None:
+            self._validate_split(net)
+        else:
+            self.evaluate(net, plots=self.args.plots)
+            self.report()
+        return {k: float(v) for k, v in self.metrics.results_dict.items()}
+
+    # On a data set's split
+
+    def _validate_split(self, net: DetectionModel) -> None:
+        """Make the loader of `args.split`, evaluate, and report into a run folder."""
+        args = self.args
+        self.team = team = join()
+        device = select_device(team.device_name(args.device))
+        team.bind(device)
+        if not args.data:
+            raise ConfigError("no data set given", mend=data_hint())
+        args.font = checked_font(args.font)
+        try:
+            self.data = data = load_dataset(args.data, needs=[args.split])
+        except MissingFileError as e:
+            if args.sources.get("data") != "weights file":
+                raise
+            told = "the weights were trained on it; where it has moved, name its new place: data=NEW_PLACE/data.yaml"
+            raise MissingFileError(e.what, e.where, told) from None
+        check_classes(args.classes, net.nc, "the model")
+        if args.single_cls:
+            data.merge_classes()
+        if data.nc > net.nc:
+            raise ConfigError(f"the data set has {counted(data.nc, 'class')} and the model {net.nc}", str(args.data))
+        self._compare_names(net, data)
+        self.stride = max(int(net.stride.max()), 32)
+        images = data.split(args.split)
+        if not self._placed:
+            self.save_dir = team.lead(lambda: new_run_dir(args.project, args.name or "val", args.exist_ok))
+        self.names = dict(data.names)
+        try:
+            loader = self.get_dataloader(images, args.batch)
+            with contextlib.closing(loader):
+                self.dataloader = loader
+                self.evaluate(net.to(device), plots=args.plots)
+        except UserError:
+            if not self._placed:
+                with contextlib.suppress(OSError):  # not empty: an earlier run's, with exist_ok
+                    self.save_dir.rmdir()
+            raise
+        finally:
+            self.dataloader = None
+        self.report()
+        LOGGER.info("Results saved to %s", self.save_dir)
+
+    def _compare_names(self, net: DetectionModel, data: DatasetSpec) -> None:
+        """Say so when the data set's classes are not the model's."""
+        for i, name in data.names.items():
+            mine = net.names.get(i, str(i))
+            if mine not in (name, str(i)) and not self.args.single_cls:
+                told = "WARNING: %s: class %d is %r there and %r in the weights (classes: %d and %d)"
+                LOGGER.warning(told, self.args.data, i, name, mine, len(data.names), len(net.names))
+                return
+
+    def build_dataset(self, img_path: Any, mode: str = "val", batch: int | None = None) -> Any:
+        """The data set of a split's paths."""
+        args = self.args
+        assert self.data is not None
+        rect = args.rect_val and (args.rect or args.sources.get("rect", "default") == "default")
+        return build_yolo_dataset(
+            args,
+            img_path,
+            int(batch or args.batch),
+            self.data,
+            mode=mode,
+            rect=rect,
+            stride=self.stride,
+            cache_dir=self.save_dir,
+        )
+
+    def get_dataloader(self, dataset_path: Any, batch_size: int) -> Any:
+        """Batches of a split's paths."""
+        team = self.team
+        with team.first():
+            dataset = self.build_dataset(dataset_path, batch=batch_size)
+        workers, share = team.workers(self.args.workers), team.share(whole=True)
+        return build_dataloader(dataset, batch_size, workers, shuffle=False, share=share)
+
+    # The evaluation
+
     @torch.inference_mode()
     @kept_threads()
-    def __call__(
+    def evaluate(
         self,
         model: DetectionModel,
         criterion: Criterion | None = None,
@@ -94,7 +233,7 @@ class DetectionValidator:
         autocast: torch.dtype | None = None,
         desc: str = "",
     ) -> DetMetrics:
-        """Evaluate a model; it is copied and fused, not changed.
+        """Evaluate a model on the loader; it is copied and fused, not changed.
 
         Args:
             criterion: also compute the mean validation loss.
@@ -106,27 +245,29 @@ class DetectionValidator:
         device = next(model.parameters()).device
         if args.device is not None and not self.team.many:
             device = select_device(args.device, quiet=True)
+        self.device = device
         net = inference_copy(model, device, args.half)
-        dtype = next(net.parameters()).dtype
-        conf = 0.001 if args.conf is None else args.conf
-        nc = model.nc
-        names = self.names or model.names
         threads.settle(args, device, lambda most: self._try_threads(net, most))  # in training they are settled
         pace = Pace("batch", "other processes slow it down", "the images come late: more workers=, or cache=ram")
+        self._part = None
+        self.run_callbacks("on_val_start")
+        nc = net.nc
         confusion = ConfusionMatrix(nc=nc, conf=0.25 if args.conf in (None, 0.001) else args.conf) if plots else None
-        mine = _Part(confusion)
+        self._part = mine = _Part(confusion)
+        self.init_metrics(net)
         clock = _Clock(device, mine.spent)
         if args.save_txt:
             self._stems = self._name_labels()
-        header = ("%22s" + "%11s" * 6) % ("Class", "Images", "Instances", "Box(P", "R", "mAP50", "mAP50-95)")
         numbers = getattr(self.dataloader, "numbers", range(len(self.dataloader)))
-        bar = progress(self.dataloader, desc=desc or header, label="Validating", total=len(self.dataloader))
+        bar = progress(self.dataloader, desc=desc or self.get_desc(), label="Validating", total=len(self.dataloader))
         pace.rest()
         for number, batch in zip(numbers, bar, strict=True):
             pace.arrived()
+            self.batch_i = number
+            self.run_callbacks("on_val_batch_start")
             with clock("preprocess"):
-                img = batch["img"].to(device, non_blocking=True)
-                img = img.to(dtype, memory_format=torch.channels_last) / 255
+                ready = self.preprocess(dict(batch))
+                img = ready["img"]
             with clock("inference"), torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
                 outputs = net(img)
             with clock("loss"):
@@ -134,29 +275,91 @@ class DetectionValidator:
                     on_device = {k: batch[k].to(device) for k in ("cls", "bboxes", "batch_idx")}
                     mine.loss[number] = criterion(outputs[1], on_device)[1]
             with clock("postprocess"):
-                detections = non_max_suppression(
-                    outputs[0].float(),
-                    conf,
-                    args.iou,
-                    args.classes,
-                    agnostic=args.single_cls or args.agnostic_nms,
-                    multi_label=nc > 1,
-                    max_det=args.max_det,
-                    nc=nc,
-                )
-            found = [self._compare(detected.cpu(), batch, i, confusion) for i, detected in enumerate(detections)]
-            mine.add(number, found, nc, sum(map(len, batch["ignored"])))
+                detections = self.postprocess(outputs)
+            self.update_metrics(detections, ready)
             if plots and number < PLOTTED_BATCHES:
                 mine.shown[number] = _shown(batch, detections)
+            self.run_callbacks("on_val_batch_end")
             pace.stepped(img[:, 0].numel())
         bar.close()
         mine.loss = {k: v.cpu() for k, v in mine.loss.items()}
         parts = self.team.gather(mine)
-        self.metrics, self.loss = self.team.lead(lambda: self._summarise(parts or [], names, nc))
+        self.metrics, self.loss = self.team.lead(lambda: self._summarise(parts or [], self.names or net.names, nc))
         self._shown = sorted((n, v) for p in parts or [] for n, v in p.shown.items())
         seen = {n: v for p in parts or [] for n, v in p.seen.items()}
         self._seen = [s for n in sorted(seen) for s in seen[n]]
+        self.run_callbacks("on_val_end")
         return self.metrics
+
+    # Its steps, which a subclass may replace
+
+    def init_metrics(self, model: DetectionModel) -> None:
+        """Begin with no image seen."""
+        self.nc = model.nc
+        self._dtype = next(model.parameters()).dtype
+
+    def get_desc(self) -> str:
+        """The head of the table."""
+        return ("%22s" + "%11s" * 6) % ("Class", "Images", "Instances", "Box(P", "R", "mAP50", "mAP50-95)")
+
+    def preprocess(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Move a batch's images to the device: 0..1, channels last. Labels stay where they are."""
+        img = batch["img"].to(self.device, non_blocking=True)
+        batch["img"] = img.to(self._dtype, memory_format=torch.channels_last) / 255
+        return batch
+
+    def postprocess(self, preds: Any) -> list[Tensor]:
+        """The model's output → (n, 6) detections of each image: xyxy pixels, score, class."""
+        args = self.args
+        return non_max_suppression(
+            preds[0].float(),
+            0.001 if args.conf is None else args.conf,
+            args.iou,
+            args.classes,
+            agnostic=args.single_cls or args.agnostic_nms,
+            multi_label=self.nc > 1,
+            max_det=args.max_det,
+            nc=self.nc,
+        )
+
+    def update_metrics(self, preds: list[Tensor], batch: Mapping[str, Any]) -> None:
+        """Take a batch's detections."""
+        mine = self._part
+        assert mine is not None
+        assert self.batch_i is not None
+        found = [self._compare(detected.cpu(), batch, i, mine.confusion) for i, detected in enumerate(preds)]
+        mine.add(self.batch_i, found, self.nc, sum(map(len, batch["ignored"])))
+
+    @property
+    def seen(self) -> int | None:
+        """Images seen; None before the first validation."""
+        return None if self._part is None else self._part.images
+
+    @property
+    def stats(self) -> dict[str, list[npt.NDArray[Any]]] | None:
+        """What has been compared so far, an array per batch: tp, conf, pred_cls, target_cls."""
+        if self._part is None:
+            return None
+        return {k: [s[k] for s in self._part.stats.values()] for k in _STATS}
+
+    @property
+    def confusion_matrix(self) -> ConfusionMatrix | None:
+        """With `plots`."""
+        return self.metrics.confusion_matrix or (self._part.confusion if self._part is not None else None)
+
+    @property
+    def speed(self) -> dict[str, float]:
+        """Milliseconds per image of each stage."""
+        return self.metrics.speed
+
+    @property
+    def metric_keys(self) -> list[str]:
+        """Columns of the figures."""
+        return self.metrics.keys
+
+    def get_stats(self) -> dict[str, float]:
+        """Figures by column."""
+        return {k: float(v) for k, v in self.metrics.results_dict.items()}
 
     def _try_threads(self, net: DetectionModel, most: int) -> threads.Choice | None:
         """The number of threads for a validation that is worth a trial."""
@@ -243,7 +446,7 @@ class DetectionValidator:
     def report(self) -> None:
         """Print the table, write metrics.json and, last, draw the figures and images that `plots` asked for: none of
         them can cost the metrics."""
-        self.log_table()
+        self.print_results()
         if self.team.leads:
             self.save_metrics()
             self.report_coco()
@@ -302,10 +505,10 @@ class DetectionValidator:
             }
             plot_images(predicted, path, names, font=font)
 
-    def log_table(self) -> None:
+    def print_results(self) -> None:
         """Print the table: all classes, then each class when there are several and `verbose`."""
         m = self.metrics
-        LOGGER.info(("%22s" + "%11s" * 6) % ("Class", "Images", "Instances", "Box(P", "R", "mAP50", "mAP50-95)"))
+        LOGGER.info(self.get_desc())
         row = "%22s" + "%11i" * 2 + "%11.3g" * 4
         LOGGER.info(row % ("all", m.images, int(m.nt_per_class.sum()), *m.mean_results()))
         if self.args.verbose and len(m.names) > 1:

@@ -1,0 +1,197 @@
+"""The names by which scripts for the reference know parts of a trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+
+from ultralytics.engine.callbacks import Callback, Callbacks
+from ultralytics.utils.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ultralytics.cfg.config import Config
+    from ultralytics.engine.schedule import Schedule
+    from ultralytics.engine.trainer import EarlyStopping
+
+
+class Figures(dict[str, float]):
+    """Figures of a validation by results.csv column; attributes are those of the metrics object they come from."""
+
+    def __init__(self, figures: Mapping[str, float], source: Any = None) -> None:
+        super().__init__(figures)
+        self.source = source
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "source" or name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self.source, name)
+
+
+class Scheduler:
+    """What scripts ask a torch scheduler for. Each step sets its own rate, see `engine.schedule`."""
+
+    def __init__(self, trainer: TrainerAliases) -> None:
+        self._trainer = trainer
+
+    @property
+    def last_epoch(self) -> int:
+        """The epoch at work, from 0."""
+        return self._trainer.epoch
+
+    @property
+    def base_lrs(self) -> list[float]:
+        """Each group's rate before the decay."""
+        return [float(g["initial_lr"]) for g in self._trainer.optimizer.param_groups]
+
+    def get_last_lr(self) -> list[float]:
+        """Each group's rate of the last step."""
+        return [float(g["lr"]) for g in self._trainer.optimizer.param_groups]
+
+    def step(self) -> None:
+        """Nothing: the run's schedule moves by itself."""
+
+
+class TrainerAliases:
+    """Names of the reference's trainer for what ours keeps elsewhere."""
+
+    args: Config
+    callbacks: Callbacks
+    optimizer: torch.optim.Optimizer
+    schedule: Schedule
+    stopper: EarlyStopping
+    loss_names: Sequence[str]
+    loss_mean: Tensor
+    loss_count: int
+    epoch: int
+    epochs: int
+    save_dir: Path
+    amp_dtype: torch.dtype | None
+    val_loader: Any
+    epoch_loss: Tensor | None = None
+    own_lf: Callable[[float], float] | None = None
+
+    # Callbacks
+
+    def add_callback(self, event: str, function: Callback) -> None:
+        """Call `function(trainer)` at an event; `engine.callbacks.EVENTS` lists them.
+
+        Raises:
+            ConfigError: there is no such event.
+        """
+        self.callbacks.add(event, function)
+
+    def set_callback(self, event: str, function: Callback) -> None:
+        """Call `function(trainer)` at an event instead of what was to be called."""
+        self.callbacks.replace(event, function)
+
+    def run_callbacks(self, event: str) -> None:
+        """Call what is to be called at an event."""
+        self.callbacks.run(event, self)
+
+    # The run
+
+    @property
+    def batch_size(self) -> int:
+        """Images of a batch, all processes together."""
+        return int(self.args.batch)
+
+    @property
+    def csv(self) -> Path:
+        """The table of results."""
+        return self.save_dir / "results.csv"
+
+    @property
+    def resume(self) -> bool:
+        """Whether the run goes on from a save."""
+        return bool(self.args.resume)
+
+    @property
+    def save_period(self) -> int:
+        """Epochs between numbered saves."""
+        return self.args.save_period
+
+    @property
+    def amp(self) -> bool:
+        """Whether it trains in mixed precision."""
+        return self.amp_dtype is not None
+
+    @property
+    def accumulate(self) -> int:
+        """Batches per optimiser step, after the warm-up."""
+        return max(round(self.args.nbs / self.args.batch), 1)
+
+    @property
+    def test_loader(self) -> Any:
+        """Batches of the validation split; None with val=False."""
+        return self.val_loader
+
+    @test_loader.setter
+    def test_loader(self, loader: Any) -> None:
+        self.val_loader = loader
+
+    @property
+    def best_fitness(self) -> float | None:
+        """Of the epochs so far; None before the first validation."""
+        best = self.stopper.best_fitness
+        return best if best > -float("inf") else None
+
+    @best_fitness.setter
+    def best_fitness(self, fitness: float | None) -> None:
+        self.stopper.best_fitness = -float("inf") if fitness is None else float(fitness)
+
+    # Losses and learning rates
+
+    @property
+    def tloss(self) -> Tensor | None:
+        """Mean of the loss parts over the epoch's batches so far, over all of them at its end; None before the first.
+        (parts,)."""
+        return self.loss_mean if self.loss_count else self.epoch_loss
+
+    def label_loss_items(self, loss_items: Any = None, prefix: str = "train") -> Any:
+        """Loss parts by column name, such as train/box_loss; the names alone without parts."""
+        keys = [f"{prefix}/{name}" for name in self.loss_names]
+        return keys if loss_items is None else dict(zip(keys, map(float, loss_items), strict=True))
+
+    def progress_string(self) -> str:
+        """The head of the table that is printed while training."""
+        return ("%11s" * (4 + len(self.loss_names))) % ("Epoch", "GPU_mem", *self.loss_names, "Boxes", "Size")
+
+    @property
+    def lr(self) -> dict[str, float]:
+        """Learning rate of each parameter group, by results.csv column."""
+        return {f"lr/pg{i}": g["lr"] for i, g in enumerate(self.optimizer.param_groups)}
+
+    @property
+    def lf(self) -> Callable[[float], float]:
+        """Epoch → multiple of lr0. Another function may be set before the training or during it."""
+        return self.own_lf or self.schedule.decay
+
+    @lf.setter
+    def lf(self, function: Callable[[float], float]) -> None:
+        self.own_lf = function
+        if hasattr(self, "schedule"):
+            self.make_schedule()
+
+    @property
+    def scheduler(self) -> Scheduler:
+        """What scripts ask torch's scheduler for."""
+        return Scheduler(self)
+
+    @scheduler.setter
+    def scheduler(self, scheduler: Any) -> None:
+        if not isinstance(scheduler, LambdaLR):
+            raise ConfigError(
+                f"a {type(scheduler).__name__} cannot replace the run's schedule, which resume repeats to the bit",
+                mend="set trainer.lf = a function of the epoch, the multiple of lr0",
+            )
+        decay: Any = scheduler.lr_lambdas[0]
+        self.lf = decay
+
+    def make_schedule(self) -> None:
+        """Make `schedule` anew from the arguments."""
+        raise NotImplementedError

@@ -1,0 +1,164 @@
+"""Networks out of weights files."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ultralytics.cfg.model import load_model_spec
+from ultralytics.engine.checkpoint import Checkpoint, load_checkpoint
+from ultralytics.engine.device import select_device
+from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils.errors import CheckpointError, ModelError
+from ultralytics.utils.log import LOGGER
+
+
+@contextlib.contextmanager
+def naming_plugins(checkpoint: Checkpoint) -> Iterator[None]:
+    """Where a network cannot be built since a file's plugins are not loaded, name them.
+
+    Raises:
+        ModelError: it cannot be built.
+    """
+    try:
+        yield
+    except ModelError as e:
+        if checkpoint.plugins and "unknown module" in e.what:
+            files = ",".join(dict.fromkeys(checkpoint.plugins))
+            told = f"it was trained with plugins; if you trust them: plugins=[{files}]"
+            raise ModelError(e.what, str(checkpoint.path), told) from None
+        raise
+
+
+def model_of(checkpoint: Checkpoint) -> DetectionModel:
+    """The network of a weights file, without its weights.
+
+    Raises:
+        ModelError: it cannot be built; where the file was trained with plugins that are not loaded, they are named.
+    """
+    with naming_plugins(checkpoint):
+        return DetectionModel(checkpoint.spec, verbose=False)
+
+
+def load_trained(path: str | Path, device: torch.device | None = None) -> tuple[DetectionModel, Checkpoint]:
+    """The model of a weights file, ready to evaluate, and the file's content.
+
+    Raises:
+        CheckpointError: a file of this project that does not fill its network; one of the reference's only gets a
+            warning.
+    """
+    checkpoint = load_checkpoint(path)
+    model = model_of(checkpoint)
+    report = model.load(checkpoint.weights, checkpoint.spec)
+    strangers = len(report.mismatched) + len(report.new) + len(report.unused) + len(report.other_classes)
+    if strangers and checkpoint.source == "own":
+        raise CheckpointError(
+            f"its tensors are not those of its network: {len(report.loaded)} of {len(model.state_dict())} fit",
+            str(path),
+            "it was saved fused or by other code; use an earlier copy",
+        )
+    if report.mismatched or report.new:
+        for line in report.lines():
+            LOGGER.warning(line)
+    model.names = checkpoint.names or model.names
+    return model.to(device) if device is not None else model, checkpoint
+
+
+def network(model: str | Path) -> DetectionModel:
+    """The model of a weights file or YAML."""
+    return load_trained(model)[0] if str(model).endswith(".pt") else DetectionModel(str(model), verbose=False)
+
+
+# Under the reference's names, in nn.tasks
+
+
+def attempt_load_one_weight(
+    weight: str | Path, device: Any = None, inplace: bool = True, fuse: bool = False
+) -> tuple[DetectionModel, dict[str, Any]]:
+    """The model of a weights file of either kind, fp32 in evaluation mode, and the file's content; nothing in the file
+    is run.
+
+    Args:
+        device: to put it on; inplace: of the reference, not used; fuse: fold the batch norms.
+    """
+    model, checkpoint = load_trained(weight, None if device is None else select_device(device, quiet=True))
+    model.inplace, model.task, model.pt_path = inplace, "detect", str(weight)  # type: ignore[assignment]  # the reference's
+    model.args = dict(checkpoint.train_args)
+    model.float().eval().requires_grad_(False)
+    return model.fuse() if fuse else model, _content(model, checkpoint)
+
+
+def attempt_load_weights(
+    weights: str | Path | Sequence[str | Path], device: Any = None, inplace: bool = True, fuse: bool = False
+) -> DetectionModel:
+    """The model of a weights file, see `attempt_load_one_weight`.
+
+    Raises:
+        CheckpointError: of several, an ensemble, which is not offered.
+    """
+    files = [weights] if isinstance(weights, str | Path) else list(weights)
+    if len(files) != 1:
+        raise CheckpointError(
+            f"an ensemble of {len(files)} weights files is not offered", mend="predict with each, and join the boxes"
+        )
+    return attempt_load_one_weight(files[0], device, inplace, fuse)[0]
+
+
+def torch_safe_load(weight: str | Path, safe_only: bool = False) -> tuple[dict[str, Any], str]:
+    """A weights file's content with its model under "model", and its path. Every load here is safe."""
+    model, checkpoint = load_trained(weight)
+    return _content(model, checkpoint), str(weight)
+
+
+def _content(model: DetectionModel, checkpoint: Checkpoint) -> dict[str, Any]:
+    """A checkpoint as the reference's scripts know it."""
+    kept = ("date", "version", "epoch", "best_fitness")
+    return {k: checkpoint.state.get(k) for k in kept} | {
+        "model": model,
+        "ema": None,
+        "updates": None,
+        "optimizer": None,
+        "train_args": dict(checkpoint.train_args),
+    }
+
+
+def yaml_model_load(path: str | Path) -> dict[str, Any]:
+    """A model YAML's content, with the scale that its name says."""
+    return load_model_spec(path).to_dict()
+
+
+def guess_model_scale(model_path: str | Path) -> str:
+    """The scale letter in a model YAML's name: "n" of yolov8n.yaml; "" without one."""
+    found = re.search(r"yolov\d+([nslmx])", Path(model_path).stem)
+    return found[1] if found else ""
+
+
+def guess_model_task(model: Any) -> str:
+    """ "detect", the only task."""
+    return "detect"
+
+
+def intersect_dicts(
+    da: Mapping[str, Tensor], db: Mapping[str, Tensor], exclude: Sequence[str] = ()
+) -> dict[str, Tensor]:
+    """Entries of `da` that `db` has with the same shape, without names that contain one of `exclude`."""
+    return {
+        k: v for k, v in da.items() if k in db and v.shape == db[k].shape and not any(word in k for word in exclude)
+    }
+
+
+class Ensemble(nn.ModuleList):
+    """Of the reference; not offered.
+
+    Raises:
+        CheckpointError: always.
+    """
+
+    def __init__(self, *_: Any) -> None:
+        raise CheckpointError("an ensemble is not offered", mend="predict with each model, and join the boxes")
