@@ -20,6 +20,7 @@ INSTALL_REQUIRES = [
     "pyyaml>=6.0",
     "tqdm>=4.66",
     "matplotlib>=3.8",
+    "einops>=0.8",
 ]
 BUNDLED = {"models": "cfg/models", "recipes": "cfg/recipes", "data": "data"}
 
