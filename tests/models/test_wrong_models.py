@@ -85,7 +85,7 @@ def test_a_mistake_is_one_line_with_the_row_and_the_mend(kind, toy, tmp_path, mo
         (
             "SPPF, [1024, 5]] # 9",
             "SPPF, [1024, 5]]\n  - [8, 1, SPPF, [1024, 5]]",
-            r"row 9 \(SPPF\).*it changes nothing",
+            r"row 9 \(SPPF\): no row reads its output",
         ),
     ],
     ids=["a head that was not raised", "a dead row"],
