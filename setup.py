@@ -22,6 +22,7 @@ INSTALL_REQUIRES = [
     "scipy>=1.11",
     "tqdm>=4.66",
     "matplotlib>=3.8",
+    "einops>=0.8",
 ]
 BUNDLED = {"models": "cfg/models", "recipes": "cfg/recipes", "data": "data"}
 

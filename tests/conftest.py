@@ -21,6 +21,7 @@ import torch
 import yaml
 from hypothesis import settings
 
+from ultralytics.nn import registry
 from ultralytics.utils.images import imwrite
 
 # Timings of a busy machine say nothing; and the same examples every time, so that a red suite is red again.
@@ -47,6 +48,12 @@ def fixtures(shared: Path) -> Path:
 @pytest.fixture(scope="session", autouse=True)
 def _quiet_threads() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _plugins_of_one_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Classes that a test's plugins bring go before ours of their names: the next test begins without them."""
+    monkeypatch.setattr(registry, "_OFFERED", [])
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -30,8 +30,6 @@ MISTAKES = {
     "maps of other strides": ("[[-1, 6], 1, Concat", "[[-1, 4], 1, Concat", r"row 12 .*different size.*row 4 .*stride 8"),
     "a head of equal strides": ("[[16, 19, 22], 1", "[[16, 19, 19], 1", r"no row reads|finest first"),
     "a head in the wrong order": ("[[16, 19, 22], 1", "[[22, 19, 16], 1", r"row 23 .*finest first.*\[16, 19, 22\]"),
-    "a head that was not raised": ("[[16, 19, 22], 1", "[[15, 18, 21], 1", r"\[16, 19, 22\] instead of \[15, 18, 21\]"),
-    "a dead row": ("[-1, 1, SPPF, [1024, 5]] # 9", "[-1, 1, SPPF, [1024, 5]]\n  - [8, 1, SPPF, [1024, 5]]", r"row 9 .*no row reads"),
     "heads that do not divide": ("Attention, [256]]", "Attention, [256, [20, 20], 7]]", r"row 10 .*7 heads.*valid counts"),
     "a wrong window": ("Attention, [256]]", "Attention, [256, 20]]", r"row 10 .*window_size"),
     "an even kernel": ("Attention, [256]]", "Attention, [256, {kernel_size: 4}]]", r"row 10 .*kernel_size must be odd"),
@@ -46,7 +44,7 @@ MISTAKES = {
     "a source as text": ("[-1, 1, SPPF", "['8', 1, SPPF", r"row 9 .*without quotes"),
     "a kernel the map cannot take": ("SPPF, [1024, 5]]", "SPPF, [1024, 4]]", r"row 9 .*kernel must be odd"),
     "a plugin that is not there": ("nc: 80", "plugins: [mine.py]\nnc: 80", r"mine\.py: no such plugin"),
-    "a head that is not last": ("# 23", "\n  - [22, 1, nn.Identity, []]", r"row 2[34].*(last row must be Detect|no row reads)"),
+    "a head that is not last": ("# 23", "\n  - [22, 1, nn.Identity, []]", r"row 23 .*the head must be the last row"),
     "classes of its own": ("Detect, [nc]", "Detect, [20]", r"row 23 .*20 classes, and the model 3.*as nc"),
     "a stride of 0": ("Conv, [256, 3, 2]] # 3", "Conv, [256, 3, 0]] # 3", r"row 3 .*stride must be 1 or more"),
     "a rule that does not hold": ("FocusedLinearAttention, [256]", "nn.Conv2d, [256, 128, 1]", r"row 10 .*gives 128 channels.*says 256"),
@@ -78,3 +76,25 @@ def test_a_mistake_is_one_line_with_the_row_and_the_mend(kind, toy, tmp_path, mo
     assert "yolov8n-mistake.yaml" in error or "mine.py" in error
     assert re.search(told, error), error
     assert not (tmp_path / "runs" / "train").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("[[16, 19, 22], 1", "[[15, 18, 21], 1", r"row 22 \(C2f\).*Detect meant to read \[16, 19, 22\] instead of"),
+        (
+            "SPPF, [1024, 5]] # 9",
+            "SPPF, [1024, 5]]\n  - [8, 1, SPPF, [1024, 5]]",
+            r"row 9 \(SPPF\): no row reads its output",
+        ),
+    ],
+    ids=["a head that was not raised", "a dead row"],
+)
+def test_a_row_that_nothing_reads_is_a_warning_with_what_was_probably_meant(old, new, told, tmp_path, capsys):
+    assert old in FLA
+    file = tmp_path / "yolov8n-dead.yaml"
+    file.write_text(FLA.replace(old, new, 1), encoding="utf-8")
+    assert main(["info", f"model={file}", "imgsz=64"]) == 0
+    printed = capsys.readouterr()
+    lines = [line for line in (printed.out + printed.err).splitlines() if "no row reads its output" in line]
+    assert [line for line in lines if re.search(told, line)], lines

@@ -229,3 +229,43 @@ def test_an_undecayed_parameter_exists():
         for module in block.modules():
             for name in getattr(module, "undecayed", ()):
                 assert isinstance(getattr(module, name), nn.Parameter)
+
+
+@pytest.mark.parametrize("name", sorted(BLOCKS))
+@pytest.mark.filterwarnings("ignore:.*:torch.jit.TracerWarning", "ignore:.*:DeprecationWarning")
+def test_a_traced_block_computes_the_same(name):
+    block = opened(BLOCKS[name](8, 3)).eval()
+    x = torch.randn(1, 8, 6, 9)
+    with torch.no_grad():
+        torch.testing.assert_close(torch.jit.trace(block, x)(x), block(x))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(BLOCKS))
+def test_an_exported_block_computes_the_same_at_other_sizes(name):
+    block = opened(BLOCKS[name](8, 3)).eval()
+    auto = torch.export.Dim.AUTO
+    exported = torch.export.export(block, (torch.randn(2, 8, 6, 9),), dynamic_shapes=({0: auto, 2: auto, 3: auto},))
+    x = torch.randn(3, 8, 10, 7)
+    with torch.no_grad():
+        torch.testing.assert_close(exported.module()(x), block(x))
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_named_patterns_give_what_plain_views_give(batch):
+    """Values, and the strides on which the rounding of kernels hangs, of a single image too."""
+    attention = FocusedLinearAttention(16, (5, 7), 4)
+    tokens = torch.randn(batch, 35, 48)[..., :16]
+    plain = tokens.reshape(batch, 35, 4, 4).transpose(1, 2)
+    named = attention.heads(tokens)
+    assert torch.equal(named, plain)
+    assert named.stride() == plain.stride()
+    back = attention.merge(named)
+    assert torch.equal(back, plain.transpose(1, 2).flatten(2))
+    assert back.stride() == plain.transpose(1, 2).flatten(2).stride()
+    kernel = attention.dwc.weight
+    v = torch.randn(batch, 35, 16)
+    padded = nn.functional.conv2d(
+        v.transpose(1, 2).reshape(-1, 16, 5, 7), kernel.repeat(4, 1, 1, 1), attention.dwc.bias.repeat(4), 1, 2, 1, 16
+    )
+    assert torch.equal(attention.convolve(v, (5, 7)), padded.flatten(2).transpose(1, 2))

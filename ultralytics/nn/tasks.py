@@ -430,7 +430,7 @@ class DetectionModel(nn.Module):
         row = self.spec.rows[layer.i]
         reason = (str(error).splitlines() or [""])[0]
         return ModelError(
-            f"it fails on {x.shape[2]}×{x.shape[3]} images: {type(error).__name__}: {reason}",
+            f"it fails on images of {x.shape[2]}×{x.shape[3]} pixels: {type(error).__name__}: {reason}",
             row.where or f"row {layer.i} ({row.module})",
             "make it independent of H and W, or keep to a shape it takes: square images in predict, "
             "rect_val=False in val; `check` tries the shapes of a run",

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F  # noqa: N812  # torch's customary name
+from einops import repeat
 from torch import Tensor, nn
 
 from ultralytics.nn.modules.attention import EPS, AttentionBlock, MapAttention, linear_attention
@@ -109,7 +110,7 @@ class FocusedLinearAttention(MapAttention):
         assert self.dwc.bias is not None
         h = self.num_heads
         v_map = v.transpose(1, 2).reshape(-1, self.dim, *size)
-        weight, bias = self.dwc.weight.repeat(h, 1, 1, 1), self.dwc.bias.repeat(h)
+        weight, bias = repeat(self.dwc.weight, "d 1 y x -> (h d) 1 y x", h=h), repeat(self.dwc.bias, "d -> (h d)", h=h)
         return F.conv2d(v_map, weight, bias, padding=self.dwc.padding, groups=self.dim).flatten(2).transpose(1, 2)
 
 

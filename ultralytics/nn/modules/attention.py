@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F  # noqa: N812  # torch's customary name
+from einops import rearrange
 from torch import Tensor, nn
 
 from ultralytics.nn.registry import register, same_width
@@ -112,6 +113,7 @@ class MapAttention(nn.Module, ABC):
 
     def forward(self, x: Tensor) -> Tensor:
         B, C, H, W = x.shape
+        # Of a single image `rearrange` gives the first axis another stride, and kernels then round otherwise.
         tokens = x.flatten(2).transpose(1, 2)  # (B, N, C)
         q, k, v = self.qkv(tokens).chunk(3, -1)
         with torch.autocast(x.device.type, enabled=False):
@@ -122,13 +124,12 @@ class MapAttention(nn.Module, ABC):
 
     def heads(self, tokens: Tensor) -> Tensor:
         """(B, N, C) → (B, h, N, d)."""
-        B, N, _ = tokens.shape
-        return tokens.reshape(B, N, self.num_heads, -1).transpose(1, 2)
+        return rearrange(tokens, "b n (h d) -> b h n d", h=self.num_heads)
 
     @staticmethod
     def merge(heads: Tensor) -> Tensor:
         """(B, h, N, d) → (B, N, C)."""
-        return heads.transpose(1, 2).flatten(2)
+        return rearrange(heads, "b h n d -> b n (h d)")
 
     def positions(self, H: int, W: int) -> Tensor:
         """The positional table on an H×W grid, (1, N, C):
@@ -136,10 +137,10 @@ class MapAttention(nn.Module, ABC):
         rows, cols = self.window_size
         if (rows, cols) == (H, W):
             return self.positional_encoding
-        table = self.positional_encoding.view(rows, cols, self.dim)
+        table = rearrange(self.positional_encoding, "1 (r c) d -> r c d", r=rows, c=cols)
         along_y, along_x = (interpolation_matrix(out, n, table) for out, n in ((H, rows), (W, cols)))
         grid = torch.einsum("yr,xc,rcd->yxd", along_y, along_x, table)
-        return grid.reshape(1, H * W, self.dim)
+        return rearrange(grid, "y x d -> 1 (y x) d")
 
 
 class SoftmaxAttention(MapAttention):
@@ -194,8 +195,7 @@ class ChannelNorm(nn.LayerNorm):
     """Layer normalisation over the channels of each place of a map (Ba et al. 2016): (B, C, H, W) → the same."""
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        return out
+        return rearrange(super().forward(rearrange(x, "b c h w -> b h w c")), "b h w c -> b c h w")
 
 
 class AttentionBlock(nn.Module):
