@@ -33,7 +33,14 @@ from ultralytics.cfg.config import (
 )
 from ultralytics.cfg.model import ModelSpec, load_model_spec
 from ultralytics.cfg.paths import MODEL_HINT, data_hint, weights_hint
-from ultralytics.cfg.reference import ABSENT_MODES, ABSENT_TASKS, SETTINGS, copy_default_cfg, default_text
+from ultralytics.cfg.reference import (
+    ABSENT_MODES,
+    ABSENT_TASKS,
+    SETTINGS,
+    copy_default_cfg,
+    default_text,
+    merge_equals_args,
+)
 from ultralytics.cfg.surgery import describe_change, insert_rows, remove_rows, replace_rows, set_plugins
 from ultralytics.utils import console
 from ultralytics.utils.errors import (
@@ -361,7 +368,7 @@ def _mode_first(words: list[str]) -> list[str]:
     Raises:
         ConfigError: a task or a mode that is not offered, or no mode.
     """
-    words = [_SHORT.get(w, w) for w in _joined(words)]
+    words = [_SHORT.get(w, w) for w in merge_equals_args(words)]
     if words and words[0] in MODES and words[0] not in RUN_MODES:
         return words
     kept: list[str] = []
@@ -720,22 +727,11 @@ def _sources(source: Any) -> Any:
     return source
 
 
-def _joined(words: list[str]) -> list[str]:
-    """Words as typed, `key = value` as one."""
-    joined: list[str] = []
-    for word in words:
-        if joined and (word.startswith("=") or joined[-1].endswith("=")):
-            joined[-1] += word
-        else:
-            joined.append(word)
-    return joined
-
-
 def _pairs(words: list[str], mode: str) -> dict[str, Any]:
     """key=value words as a mapping;
     `key = value` and a leading -- are understood, a bare word of a switch means True."""
     given: dict[str, Any] = {}
-    for word in _joined(words):
+    for word in merge_equals_args(words):
         key, equals, value = word.removeprefix("--").partition("=")
         if not equals:
             key = key.rstrip(",")

@@ -16,8 +16,8 @@ from pathlib import Path
 os.environ.update(YOLO_AUTOINSTALL="false", YOLO_OFFLINE="true", YOLO_VERBOSE="false")
 
 MODULES = """ultralytics ultralytics.cfg ultralytics.data ultralytics.data.augment ultralytics.data.base
-ultralytics.data.build ultralytics.data.converter ultralytics.data.dataset ultralytics.data.loaders ultralytics.data.utils
-ultralytics.engine.exporter ultralytics.engine.model ultralytics.engine.predictor ultralytics.engine.results
+ultralytics.data.build ultralytics.data.converter ultralytics.data.dataset ultralytics.data.loaders
+ultralytics.data.utils ultralytics.engine.exporter ultralytics.engine.model ultralytics.engine.predictor ultralytics.engine.results
 ultralytics.engine.trainer ultralytics.engine.tuner ultralytics.engine.validator ultralytics.hub ultralytics.models
 ultralytics.models.yolo ultralytics.models.yolo.detect ultralytics.models.yolo.detect.predict
 ultralytics.models.yolo.detect.train ultralytics.models.yolo.detect.val ultralytics.models.yolo.model ultralytics.nn
@@ -79,6 +79,7 @@ def objects(folder):
     import cv2
     import numpy as np
     from torch import nn
+
     from ultralytics import YOLO
 
     for split in ("train", "val"):
@@ -118,8 +119,9 @@ def objects(folder):
 
 def main():
     """Write the names."""
-    import ultralytics
     import yaml
+
+    import ultralytics
     from ultralytics.utils.callbacks.base import default_callbacks
 
     home = Path(ultralytics.__file__).parent / "cfg"

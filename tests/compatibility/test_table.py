@@ -7,7 +7,7 @@ from tests.compatibility.table import ABSENT, DIFFERS, DOCUMENT, NOTES, OPEN, WO
 
 @pytest.fixture(scope="module")
 def rows():
-    return {title: found for title, found in sections()}
+    return dict(sections())
 
 
 def test_no_name_is_left_without_a_sentence(rows):

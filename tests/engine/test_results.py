@@ -96,5 +96,5 @@ def test_what_other_tasks_have_is_none_and_no_window_opens(result):
     assert (result.masks, result.probs, result.keypoints, result.obb) == (None, None, None, None)
     assert (result.boxes.id, result.boxes.is_track) == (None, False)
     assert result.tojson() == result.to_json()
-    with pytest.raises(UserError, match="no window"):
-        result.show()
+    with pytest.raises(UserError, match="masks belong to another task"):
+        result.update(masks=torch.zeros(1, 2, 2))

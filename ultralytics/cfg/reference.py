@@ -9,10 +9,14 @@ from typing import Any
 
 import yaml
 
-from ultralytics.cfg.config import KNOBS, UNSUPPORTED, Config
+from ultralytics.cfg.config import KNOBS, UNSUPPORTED, Config, parse_value
 from ultralytics.cfg.paths import CLONE, PACKAGE
+from ultralytics.utils.environment import HELP_MSG
 from ultralytics.utils.errors import ConfigError, UserError, nearest
-from ultralytics.utils.helpers import IterableSimpleNamespace
+from ultralytics.utils.files import increment_path
+from ultralytics.utils.helpers import IterableSimpleNamespace, yaml_load
+from ultralytics.utils.lazy import resolve
+from ultralytics.utils.log import LOGGER
 
 TASKS = {"detect"}
 MODES = {"train", "val", "predict"}
@@ -146,11 +150,96 @@ SETTINGS = Settings(
 )
 
 
-def config_dict(cfg: str | Path | dict[str, Any] | SimpleNamespace | Config) -> dict[str, Any]:
+def cfg2dict(cfg: str | Path | dict[str, Any] | SimpleNamespace | Config) -> dict[str, Any]:
     """A configuration as a mapping: from a YAML, a namespace, a `Config`, or one as it is."""
     if isinstance(cfg, str | Path):
-        loaded = yaml.safe_load(Path(cfg).read_text(encoding="utf-8"))
-        return dict(loaded or {})
+        return yaml_load(cfg)
     if isinstance(cfg, Config):
         return cfg.to_dict()
     return dict(vars(cfg)) if isinstance(cfg, SimpleNamespace) else cfg
+
+
+def check_cfg(cfg: dict[str, Any], hard: bool = True) -> None:
+    """Check the values of keys; they are put into their type in place, as in the reference.
+
+    Raises:
+        ConfigError: with `hard`, a value that is not possible; without, the default takes its place.
+    """
+    for key, value in cfg.items():
+        if key not in KNOBS:
+            continue
+        try:
+            checked = Config()
+            checked.set(key, value, "argument")
+            cfg[key] = getattr(checked, key)
+        except ConfigError:
+            if hard:
+                raise
+            cfg[key] = KNOBS[key].default
+
+
+def check_dict_alignment(base: dict[str, Any], custom: dict[str, Any], e: BaseException | None = None) -> None:
+    """Refuse keys of `custom` that `base` has not.
+
+    Raises:
+        ConfigError: naming the nearest.
+    """
+    for key in custom:
+        if key not in base:
+            raise ConfigError(f"unknown key {key!r}", mend=nearest(key, base)) from e
+
+
+def merge_equals_args(args: list[str]) -> list[str]:
+    """Words of a command line, with `key = value` as one."""
+    joined: list[str] = []
+    for word in args:
+        if joined and (word.startswith("=") or joined[-1].endswith("=")):
+            joined[-1] += word
+        else:
+            joined.append(word)
+    return joined
+
+
+def parse_key_value_pair(pair: str = "key=value") -> tuple[str, Any]:
+    """`key=value` as the key and the value as data.
+
+    Raises:
+        ConfigError: there is no value.
+    """
+    key, _, value = pair.partition("=")
+    if not value.strip():
+        raise ConfigError(f"{key.strip()} needs a value", mend=f"{key.strip()}=VALUE")
+    return key.strip(), parse_value(value)
+
+
+def smart_value(v: str) -> Any:
+    """A word as data: none, true, false, numbers, lists, else text; nothing is evaluated."""
+    return parse_value(v)
+
+
+def get_save_dir(args: Any, name: str | None = None) -> Path:
+    """The folder a run of these keys would make: project/name, numbered where it exists."""
+    project = Path(args.project or "runs/detect")
+    return increment_path(project / (name or args.name or args.mode), exist_ok=args.exist_ok)
+
+
+def handle_yolo_settings(args: list[str]) -> None:
+    """Log the settings; words that would change one are refused.
+
+    Raises:
+        ConfigError: with what to use.
+    """
+    if args and args[0] == "reset":
+        SETTINGS.reset()
+    else:
+        SETTINGS.update(dict(parse_key_value_pair(word) for word in args))
+    LOGGER.info("%s", SETTINGS)
+
+
+def entrypoint(debug: str = "") -> int:
+    """The command line, of these words or of the process; returns the exit code."""
+    code: int = resolve("ultralytics.cli:main")(debug.split() or None)
+    return code
+
+
+CLI_HELP_MSG = HELP_MSG

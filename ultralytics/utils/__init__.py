@@ -27,6 +27,8 @@ __getattr__ = later(
         **{name: f"ultralytics.utils.helpers:{name}" for name in _HELPERS.split()},
         **{name: f"ultralytics.cfg.reference:{name}" for name in _SETTINGS.split()},
         "SettingsManager": "ultralytics.cfg.reference:Settings",
+        **{name: f"ultralytics.utils.patches:{name}" for name in ("imread", "imshow", "imwrite")},
+        **{name: f"ultralytics.utils.patches:{name}" for name in ("torch_load", "torch_save")},
         "__version__": "ultralytics:__version__",
     },
     {

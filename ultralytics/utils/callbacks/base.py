@@ -27,5 +27,5 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def _nothing(_: Any) -> None:
+def _nothing(*args: Any, **kwargs: Any) -> None:
     """Do nothing at an event."""

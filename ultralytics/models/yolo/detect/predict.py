@@ -140,6 +140,9 @@ class DetectionPredictor:
                 yield item, result
 
         for number, item in enumerate(items):
+            if item.as_is:
+                height, width = (-(-n // self.stride) * self.stride for n in item.image.shape[:2])
+                self.letterbox = LetterBox((height, width), auto=True, stride=self.stride)
             shape = self.letterbox.padded_shape(item.image.shape)
             held[number] = item, None
             waiting.setdefault(shape, []).append(number)
