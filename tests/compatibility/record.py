@@ -17,7 +17,8 @@ os.environ.update(YOLO_AUTOINSTALL="false", YOLO_OFFLINE="true", YOLO_VERBOSE="f
 
 MODULES = """ultralytics ultralytics.cfg ultralytics.data ultralytics.data.augment ultralytics.data.base
 ultralytics.data.build ultralytics.data.converter ultralytics.data.dataset ultralytics.data.loaders
-ultralytics.data.utils ultralytics.engine.exporter ultralytics.engine.model ultralytics.engine.predictor ultralytics.engine.results
+ultralytics.data.utils
+ultralytics.engine.exporter ultralytics.engine.model ultralytics.engine.predictor ultralytics.engine.results
 ultralytics.engine.trainer ultralytics.engine.tuner ultralytics.engine.validator ultralytics.hub ultralytics.models
 ultralytics.models.yolo ultralytics.models.yolo.detect ultralytics.models.yolo.detect.predict
 ultralytics.models.yolo.detect.train ultralytics.models.yolo.detect.val ultralytics.models.yolo.model ultralytics.nn
