@@ -51,7 +51,10 @@ def names(module):
     shared = set() if hub else set(dir(importlib.import_module("ultralytics.utils")))
     for name in dir(module):
         value = getattr(module, name)
-        if not hub and (name in shared or getattr(value, "__module__", module.__name__) != module.__name__):
+        home = getattr(value, "__module__", module.__name__)
+        if not hub and (
+            name in shared or home not in (module.__name__, "ultralytics.utils")
+        ):  # there are its decorators
             continue
         if (name.startswith("_") and name != "__version__") or name in TYPING or isinstance(value, types.ModuleType):
             continue

@@ -50,7 +50,7 @@ HEAD = """# What scripts and YAMLs of ultralytics 8.2.103 find here
 
 Every name, key, event, command and method of the reference that a detector's user meets. *works*: it is there, takes
 the same parameters and does the same; *differs*: it is there, and the sentence says what is other; *not offered*: the
-sentence is what the program says where it is used. Written by `pytest tests/compatibility --rewrite` from the code; a
+sentence says what to use, most of them where the name is used too. Written by `pytest tests/compatibility --rewrite` from the code; a
 test fails while the two differ.
 """
 
@@ -99,10 +99,9 @@ def imported(module: str) -> Iterator[Row]:
         ours = None
     for name, (_, theirs) in REFERENCE["modules"][module].items():
         key = f"{module}:{name}"
-        try:
-            value = getattr(ours, name)
-        except (AttributeError, ImportError):
-            yield noted(key, ABSENT)
+        value, refusal = look_up(ours, name)
+        if value is None and refusal is not None:
+            yield Row(name, ABSENT, refusal) if refusal else noted(key, ABSENT)
             continue
         instead = vars(value).get("not_offered") if inspect.isclass(value) else None
         if instead:
@@ -112,11 +111,28 @@ def imported(module: str) -> Iterator[Row]:
         yield noted(key, DIFFERS if lacks else WORKS, without(lacks))
 
 
+def look_up(module: Any, name: str) -> tuple[Any, str | None]:
+    """A module's name; or None and what its absence is answered with, "" for an AttributeError."""
+    try:
+        return getattr(module, name), None
+    except AttributeError:
+        return None, ""
+    except ImportError as e:
+        return None, str(e).removeprefix(f"{name} is not offered").strip(": ()")
+
+
+@functools.cache
+def instances() -> dict[str, Any]:
+    """Objects whose attributes are set from outside their class too."""
+    model = importlib.import_module("ultralytics").YOLO("yolov8n.yaml")
+    return {"YOLO": model, "DetectionModel": model.model, "Detect": model.model.model[-1]}
+
+
 def object_rows(kind: str) -> Iterator[Row]:
     """The attributes and methods of an object of the reference."""
     home, _, name = CLASSES[kind].partition(":")
     cls = getattr(importlib.import_module(home), name)
-    there, refused = attributes(cls), refusals(cls)
+    there, refused = attributes(cls) | set(dir(instances().get(kind))), refusals(cls)
     for name, theirs in REFERENCE["objects"][kind].items():
         key = f"{kind}:{name}"
         if name in refused:
@@ -150,7 +166,7 @@ def refusals(cls: type) -> dict[str, str]:
 def key_rows() -> Iterator[Row]:
     """The keys of its default.yaml."""
     for key, default in REFERENCE["keys"].items():
-        if key in KNOBS:
+        if key in KNOBS or key == "cfg":
             same = DEFAULT_CFG_DICT[key] == default or default == "None"
             yield noted(f"keys:{key}", WORKS if same else DIFFERS, "" if same else f"default {DEFAULT_CFG_DICT[key]}")
         else:
@@ -185,8 +201,9 @@ def model_rows() -> Iterator[Row]:
 def _module(name: str, tasks: Any) -> bool:
     if name.startswith("nn."):
         return hasattr(nn, name.removeprefix("nn."))
-    found = getattr(tasks, name, None) or getattr(importlib.import_module("ultralytics.nn.modules"), name, None)
-    return found is not None and "not_offered" not in vars(found)
+    places = (tasks, importlib.import_module("ultralytics.nn.modules"))
+    found = [value for value in (look_up(place, name)[0] for place in places) if value is not None]
+    return bool(found) and "not_offered" not in vars(found[0])
 
 
 def sections() -> Iterator[tuple[str, list[Row]]]:
