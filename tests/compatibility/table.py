@@ -50,8 +50,8 @@ HEAD = """# What scripts and YAMLs of ultralytics 8.2.103 find here
 
 Every name, key, event, command and method of the reference that a detector's user meets. *works*: it is there, takes
 the same parameters and does the same; *differs*: it is there, and the sentence says what is other; *not offered*: the
-sentence says what to use, most of them where the name is used too. Written by `pytest tests/compatibility --rewrite` from the code; a
-test fails while the two differ.
+sentence says what to use, most of them where the name is used too. Written by `pytest tests/compatibility --rewrite`
+from the code; a test fails while the two differ.
 """
 
 

@@ -33,7 +33,7 @@ __all__ = [
 _BOXES = "this project detects boxes: DetMetrics"
 __getattr__ = later(
     __name__,
-    {},
+    {name: f"ultralytics.utils.plotting:{name}" for name in ("plot_mc_curve", "plot_pr_curve")},
     {
         **dict.fromkeys(("ClassifyMetrics", "OBBMetrics", "PoseMetrics", "SegmentMetrics"), _BOXES),
         **dict.fromkeys(("batch_probiou", "probiou", "kpt_iou", "mask_iou", "OKS_SIGMA"), "box_iou compares boxes"),
