@@ -33,7 +33,7 @@ def imwrite(filename: str, img: UInt8Array, params: Any = None) -> bool:
     """Write an image, BGR; False where it cannot be written. `params` is of the reference."""
     try:
         write_image(filename, img)
-    except UserError:
+    except (UserError, OSError):
         return False
     return True
 
