@@ -1,5 +1,4 @@
 import json
-import logging
 import sys
 from types import SimpleNamespace
 from xml.etree import ElementTree
@@ -153,10 +152,10 @@ def test_arguments_of_plot_are_the_references(result, monkeypatch, caplog):
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     monkeypatch.setattr("ultralytics.engine.results.LINUX", True)
-    logging.getLogger("ultralytics").propagate = True
+    monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
     result.show(conf=False)
     result.plot(show=True)
-    assert caplog.text.count("there is no display") == 2
+    assert "b.jpg: it cannot be shown: there is no display" in caplog.text
     shown = []
     monkeypatch.setenv("DISPLAY", ":0")
     monkeypatch.setattr("PIL.Image.Image.show", lambda image, title: shown.append((image.size, title)))

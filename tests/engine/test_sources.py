@@ -1,4 +1,3 @@
-import logging
 import os
 import socket
 from pathlib import Path
@@ -376,14 +375,14 @@ def test_frames_of_another_size_are_kept(tmp_path):
     assert len(list(load_source(tmp_path / "v.avi"))) == 2
 
 
-def test_a_tensor_is_a_source_at_its_own_size(caplog):
+def test_a_tensor_is_a_source_at_its_own_size(monkeypatch, caplog):
     rgb = torch.zeros(2, 3, 32, 64)
     rgb[:, 0] = 1
     items = list(load_source(rgb))
     assert [i.path for i in items] == ["image0.jpg", "image1.jpg"]
     assert all(i.as_is and i.image.shape == (32, 64, 3) and i.image[0, 0].tolist() == [0, 0, 255] for i in items)
     assert len(load_source(rgb[0])) == 1
-    logging.getLogger("ultralytics").propagate = True
+    monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
     assert next(iter(load_source(rgb * 255))).image[0, 0].tolist() == [0, 0, 255]
     assert "divided by 255" in caplog.text
     wrong = [

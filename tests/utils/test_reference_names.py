@@ -1,6 +1,5 @@
 """Helpers that scripts for ultralytics 8.2.103 import, with the values that release gives."""
 
-import logging
 from pathlib import Path
 
 import numpy as np
@@ -86,10 +85,10 @@ def test_versions_texts_and_suffixes():
     assert checks.cuda_device_count() == torch.cuda.device_count()
 
 
-def test_requirements_are_named_and_never_installed(caplog):
+def test_requirements_are_named_and_never_installed(monkeypatch, caplog):
     assert checks.check_requirements("numpy")
     assert checks.check_requirements(("numpy>=1.0", "torch"))
-    logging.getLogger("ultralytics").propagate = True
+    monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
     assert not checks.check_requirements(("no-such-package-at-all>=3",))
     assert 'pip install "no-such-package-at-all>=3"' in caplog.text
     assert "numpy" in {r.name for r in checks.parse_requirements()}
