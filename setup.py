@@ -18,6 +18,8 @@ INSTALL_REQUIRES = [
     "opencv-python-headless>=4.10",
     "pillow>=10.1",
     "pyyaml>=6.0",
+    "hotcoco>=1.3",
+    "scipy>=1.11",
     "tqdm>=4.66",
     "matplotlib>=3.8",
 ]
@@ -57,6 +59,7 @@ setup(
             "pytest-timeout",
             "pytest-xdist",
             "hypothesis>=6.100",
+            "pycocotools",
             "ruff",
             "mypy",
             "types-PyYAML",

@@ -12,6 +12,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 # What a script puts into the background begins with Ctrl-C ignored; the tests, and the commands they start, send it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):  # nohup ignores it
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 import numpy as np
 import pytest

@@ -1,4 +1,5 @@
 import copy
+import re
 
 import pytest
 import yaml
@@ -111,15 +112,23 @@ def warnings(caplog, monkeypatch):
     return caplog
 
 
-def test_a_head_that_was_not_raised_after_an_insertion_is_noticed(tmp_path):
+def test_a_head_that_was_not_raised_after_an_insertion_is_noticed(tmp_path, warnings):
     """YOLOv8 with a row inserted at 10 and nothing else changed would build, on the wrong rows."""
     data = yaml.safe_load(find_model_yaml("yolov8.yaml")[0].read_text(encoding="utf-8"))
     data["backbone"].append([-1, 1, "FocusedLinearAttention", [256]])
     file = tmp_path / "yolov8n-shifted.yaml"
     file.write_text(yaml.safe_dump(data), encoding="utf-8")
-    with pytest.raises(ModelError, match=r"row \d+ \(\w+\): no row reads its output") as caught:
-        load_model_spec(file)
-    assert "Detect meant to read [16, 19, 22] instead of [15, 18, 21]" in str(caught.value)
+    load_model_spec(file)
+    [told] = [r.getMessage() for r in warnings.records]
+    assert re.search(r"yolov8n-shifted\.yaml, line \d+: row 22 \(C2f\): no row reads its output: ", told)
+    assert "Detect meant to read [16, 19, 22] instead of [15, 18, 21]" in told
+
+
+def test_anchors_are_ignored_with_a_line(warnings):
+    data = content() | {"anchors": [[10, 13, 16, 30, 33, 23]]}
+    assert load_model_spec(data).rows == load_model_spec(content()).rows
+    [told] = [r.getMessage() for r in warnings.records]
+    assert "`anchors` is ignored" in told
 
 
 @pytest.mark.parametrize("name", ["yolov8n.yaml", "yolov8x-fla.yaml"])

@@ -17,7 +17,7 @@ import torch
 
 from tests.conftest import CLONE
 from tests.data.test_build import epoch, loader, same
-from ultralytics.data import build, workers
+from ultralytics.data import build, handover, workers
 from ultralytics.data.dataset import YOLODataset
 from ultralytics.engine.interrupt import Interrupts, StopRequest
 from ultralytics.utils.errors import LostWorkerError, UserError
@@ -139,7 +139,7 @@ def test_a_worker_without_memory_to_hand_over_sends_bytes(two, wanted, told, mon
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(workers, "_nameless", full)
+    monkeypatch.setattr(handover, "_nameless", full)
     assert same(list(two), wanted)
     assert told == ["Batches go through pipes from now on, which is slower: No space left on device"]
     assert [b["img"].stride() for b in list(two)] == [b["img"].stride() for b in wanted]
@@ -147,13 +147,13 @@ def test_a_worker_without_memory_to_hand_over_sends_bytes(two, wanted, told, mon
 
 @forks
 def test_a_batch_whose_memory_does_not_arrive_is_made_here(two, wanted, told, monkeypatch):
-    received = workers._received
+    received = handover._received
 
     def lose(connection):
         os.close(received(connection))
         return -1
 
-    monkeypatch.setattr(workers, "_received", lose)
+    monkeypatch.setattr(handover, "_received", lose)
     assert same(list(two), wanted)
     assert told == ["Batches go through pipes from now on, which is slower: its memory did not arrive"]
     assert two.worker_pids
@@ -161,7 +161,7 @@ def test_a_batch_whose_memory_does_not_arrive_is_made_here(two, wanted, told, mo
 
 @forks
 def test_without_memory_of_no_name_torch_shares_it(two, wanted, told, monkeypatch):
-    monkeypatch.setattr(workers, "NAMELESS", False)
+    monkeypatch.setattr(handover, "NAMELESS", False)
     assert same(list(two), wanted)
     assert not told
 
@@ -169,7 +169,7 @@ def test_without_memory_of_no_name_torch_shares_it(two, wanted, told, monkeypatc
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux' memory without a name")
 def test_a_container_may_forbid_it(monkeypatch):
     monkeypatch.delattr(os, "memfd_create")
-    file = workers._nameless(1000)
+    file = handover._nameless(1000)
     assert os.fstat(file).st_size == 1000
     os.close(file)
 

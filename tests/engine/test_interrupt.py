@@ -32,13 +32,12 @@ def test_a_signal_stops_at_once_or_at_the_next_poll():
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="terminals of POSIX")
 def test_a_terminal_that_goes_away_stops_a_run_unless_it_was_to_be_ignored():
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may run under nohup
+    with Interrupts() as interrupts:
+        with pytest.raises(StopRequest):
+            send(signal.SIGHUP)
+        assert interrupts.pending == signal.SIGHUP
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
     try:
-        with Interrupts() as interrupts:
-            with pytest.raises(StopRequest):
-                send(signal.SIGHUP)
-            assert interrupts.pending == signal.SIGHUP
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
         with Interrupts() as interrupts:
             send(signal.SIGHUP)
             interrupts.poll()

@@ -1,7 +1,9 @@
 import pytest
 import torch
 
-from ultralytics.engine.optim import OPTIMIZERS, OptimizerChoice, build_optimizer, choose_optimizer, parameter_groups
+from ultralytics.cfg.config import get_cfg
+from ultralytics.engine.optim import OPTIMIZERS, OptimizerChoice, choose_optimizer, parameter_groups
+from ultralytics.engine.rates import build_groups
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.errors import ConfigError
 
@@ -80,7 +82,8 @@ def test_auto_follows_the_references_rule(images, batch, epochs, nc, want):
 @pytest.mark.parametrize("name", [n for n in OPTIMIZERS if n != "auto"])
 def test_every_optimiser_steps(name):
     model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.LayerNorm(2))
-    optimizer = build_optimizer(model, choose_optimizer(name.lower(), 0.01, 0.9, 1, 1, 1, 64, 1), 0.1)
+    choice = choose_optimizer(name.lower(), 0.01, 0.9, 1, 1, 1, 64, 1)
+    optimizer, _ = build_groups(model, choice, 0.1, get_cfg(), [])
     assert [g["weight_decay"] for g in optimizer.param_groups] == [0.0, 0.1, 0.0]
     before = model[0].weight.detach().clone()
     model(torch.ones(4, 3)).pow(2).sum().backward()

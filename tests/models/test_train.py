@@ -8,6 +8,7 @@ import pytest
 import torch
 import yaml
 
+from tests.conftest import CLONE
 from ultralytics import YOLO
 from ultralytics.cfg.config import get_cfg
 from ultralytics.cfg.surgery import insert_rows
@@ -41,6 +42,7 @@ def run(tmp_path, tiny, toy):
             "device": "cpu",
         }
         given |= {"project": str(tmp_path / "runs"), "name": name, "plots": False, "close_mosaic": 1, "verbose": False}
+        given["preflight"] = False  # a third of these runs' time; what it does is tested by itself
         trainer = DetectionTrainer(overrides=given | settings)
         trainer.train()
         return trainer
@@ -62,7 +64,7 @@ def equal(a, b):
 
 
 def test_a_run_leaves_everything_it_promises(run):
-    trainer = run(plots=True, save_period=1)
+    trainer = run(plots=True, preflight=True, save_period=1)
     left = {str(p.relative_to(trainer.save_dir)) for p in trainer.save_dir.rglob("*") if p.is_file()}
     promised = {
         "args.yaml", "results.csv", "results.png", "metrics.json", "labels.jpg", "confusion_matrix.png",
@@ -112,6 +114,64 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(run, settings):
     ours, theirs = ([{k: v for k, v in r.items() if k != "time"} for r in table(t)] for t in (whole, resumed))
     assert ours == theirs
     assert resumed.save_dir == stopped.save_dir
+
+
+@pytest.fixture
+def inserted(run, tmp_path):
+    """Settings of a run with a block inserted into a network that was trained without it."""
+    data = yaml.safe_load((CLONE / "cfg" / "models" / "yolov8.yaml").read_text(encoding="utf-8"))
+    data["scales"] = {"n": [0.1, 0.06, 256]}
+    plain = tmp_path / "plain.yaml"
+    plain.write_text(yaml.safe_dump(data), encoding="utf-8")
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(insert_rows(plain, 9, "FLABlock"), encoding="utf-8")
+    return {"model": str(mine), "pretrained": str(run("plain", model=str(plain), epochs=1).best), "nbs": 4}
+
+
+def test_new_tensors_learn_faster_and_the_run_says_what_the_block_does(run, inserted, caplog, monkeypatch):
+    monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
+    caplog.set_level("INFO", "ultralytics")
+    trainer = run("rates", **inserted, epochs=3, plots=True, ema="auto")
+    assert {g.role for g in trainer.groups} == {"transferred", "new", "gate"}
+    rates = {g.role: p["lr"] for g, p in zip(trainer.groups, trainer.optimizer.param_groups, strict=True)}
+    assert rates["new"] == pytest.approx(10 * rates["transferred"])
+    assert rates["gate"] == pytest.approx(50 * rates["transferred"])
+    assert any("gates of new blocks" in r.getMessage() for r in caplog.records)
+    rows = table(trainer)
+    assert all(float(r["block/10/share"]) > 0 for r in rows)
+    assert float(rows[-1]["block/10/gate_mean"]) == pytest.approx(
+        float(trainer.ema.ema.model[10].gate.abs().mean()), rel=1e-4
+    )
+    assert "row 10 (FLABlock) changes its map by " in caplog.text
+    assert all((trainer.save_dir / f"attention.{kind}").stat().st_size > 5000 for kind in ("png", "pdf"))
+    slow = run("slow", **inserted, epochs=3, lr_gate=0.01)
+    assert "can move a gate by" in caplog.text
+    assert float(table(slow)[-1]["block/10/share"]) < float(rows[-1]["block/10/share"])
+
+
+def test_a_resumed_run_keeps_its_rates_and_its_average(run, inserted):
+    whole = run("whole", **inserted, epochs=4, ema="auto")
+    stopped = DetectionTrainer(overrides={**whole.args.to_dict(), "name": "stopped", "exist_ok": True, "resume": False})
+
+    def kill(trainer):
+        if trainer.epoch == 2:
+            raise KilledError
+
+    stopped.add_callback("on_train_epoch_end", kill)
+    with pytest.raises(KilledError):
+        stopped.train()
+    resumed = DetectionTrainer(overrides={"resume": str(stopped.save_dir)})
+    resumed.train()
+    assert equal(weights(whole), weights(resumed))
+    assert equal(load_checkpoint(whole.last).state["ema"], load_checkpoint(resumed.last).state["ema"])
+    assert resumed.groups == whole.groups
+    assert (resumed.ema.decay_limit, resumed.ema.tau) == (whole.ema.decay_limit, whole.ema.tau) != (0.9999, 2000)
+
+
+def test_rates_of_new_tensors_without_any_are_reported(run, caplog, monkeypatch):
+    monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
+    run("none", epochs=1, lr_new=3.0)
+    assert "lr_new=3.0 has no effect: no tensor is new" in caplog.text
 
 
 @pytest.mark.parametrize("lost", ["last.pt", "best.pt"])
@@ -436,7 +496,7 @@ def test_a_plugin_that_would_break_the_run_is_named_before_it_begins(
     text = f"plugins: ['{breaking_plugins.as_posix()}']\n" + insert_rows(tiny, 9, module)
     (tmp_path / "mine.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(PreflightError, match=told) as caught:
-        run("broken", model=str(tmp_path / "mine.yaml"), batch=2)
+        run("broken", model=str(tmp_path / "mine.yaml"), batch=2, preflight=True)
     assert "\n" not in str(caught.value)
     assert "mine.yaml, line " in str(caught.value)
     assert not (tmp_path / "runs" / "broken").exists() or not list((tmp_path / "runs" / "broken").glob("weights/*"))

@@ -1,17 +1,20 @@
 import json
 import multiprocessing
 import os
+import sys
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from tests.utils.test_coco import same
 from ultralytics import YOLO
 from ultralytics.cli import main
 from ultralytics.data.dataset import YOLODataset
 from ultralytics.models.yolo.detect import DetectionValidator
 from ultralytics.utils import plotting
+from ultralytics.utils.coco import coco_figures
 from ultralytics.utils.errors import ConfigError, DatasetError, LostWorkerError
 from ultralytics.utils.images import imread, imwrite
 from ultralytics.utils.metrics import ConfusionMatrix
@@ -25,6 +28,55 @@ def yolo(tiny, toy, tmp_path):
     model = YOLO(str(tiny))
     model.train(data=str(toy), epochs=1, imgsz=64, batch=4, project=str(tmp_path / "train"), **QUIET)
     return model
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """What evaluations hand over for COCO's figures."""
+    kept = []
+
+    def figures(images, names):
+        kept.append((images, names))
+        return coco_figures(images, names)
+
+    monkeypatch.setattr("ultralytics.models.yolo.detect.val.coco_figures", figures)
+    return kept
+
+
+@pytest.mark.slow
+def test_coco_figures_of_real_weights_are_pycocotools(shared, tmp_path, seen):
+    data = str(shared / "data" / "coco128-val" / "coco128-val.yaml")
+    m = YOLO(shared / "weights" / "yolov8n.pt").val(data=data, imgsz=640, batch=16, project=str(tmp_path), plots=False)
+    [(images, names)] = seen
+    figures = same(images, names)
+    assert m.coco == figures | {"per_class": m.coco["per_class"]}
+    assert m.coco["AP"] == pytest.approx(m.box.map, abs=0.01)
+
+
+def test_coco_figures_and_predictions_are_written(yolo, toy, tmp_path, seen):
+    region = toy.parent / "ignore" / "val" / "1.txt"
+    region.parent.mkdir(parents=True)
+    region.write_text("* 0.5 0.5 0.2 0.2 crowd\n")
+    seen.clear()  # of the end of its training
+    m = yolo.val(project=str(tmp_path / "v"), conf=0.0001, save_json=True, **QUIET)
+    [(images, names)] = seen
+    figures = same(images, names)
+    written = json.loads((tmp_path / "v" / "val" / "metrics.json").read_text(encoding="utf-8"))
+    assert written["coco"] == m.coco == figures | {"per_class": m.coco["per_class"]}
+    rows = json.loads((tmp_path / "v" / "val" / "predictions.json").read_text(encoding="utf-8"))
+    assert len(rows) == sum(len(i.found) for i in images)
+    assert {r["category_id"] for r in rows} <= {1, 2, 3}
+    without = yolo.val(project=str(tmp_path / "v"), name="w", conf=0.0001, coco=False, **QUIET)
+    assert without.coco is None
+    assert "coco" not in json.loads((tmp_path / "v" / "w" / "metrics.json").read_text(encoding="utf-8"))
+
+
+def test_without_its_library_coco_figures_are_a_warning(yolo, tmp_path, monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "hotcoco", None)
+    monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
+    assert yolo.val(project=str(tmp_path / "v"), **QUIET).coco is None
+    assert "COCO's figures are left out" in caplog.text
+    assert (tmp_path / "v" / "val" / "metrics.json").exists()
 
 
 @pytest.mark.slow
@@ -196,7 +248,7 @@ def test_regions_to_ignore_are_not_held_against_the_model(shared, tmp_path, rect
 @pytest.mark.parametrize(("height", "counted"), [(4.7, 0), (4.4, 1)])
 def test_the_confusion_matrix_spares_by_its_own_threshold(height, counted):
     """It makes a pair from an IoU of 0.45, not 0.5; a detection of a difficult object is an invention below that."""
-    own = SimpleNamespace(args=SimpleNamespace(single_cls=False, save_txt=False))
+    own = SimpleNamespace(_keeps=False, args=SimpleNamespace(single_cls=False, save_txt=False))
     batch = {
         "batch_idx": torch.zeros(0), "cls": torch.zeros(0, 1), "bboxes": torch.zeros(0, 4),
         "resized_shape": [(100, 100)], "ori_shape": [(100, 100)], "ratio_pad": [((1.0, 1.0), (0.0, 0.0))],
@@ -204,6 +256,6 @@ def test_the_confusion_matrix_spares_by_its_own_threshold(height, counted):
     }  # fmt: skip
     confusion = ConfusionMatrix(nc=1)
     detected = torch.tensor([[50.0, 50, 60, 50 + height, 0.9, 0]])
-    found = DetectionValidator._compare(own, detected, batch, 0, confusion)
+    found, _ = DetectionValidator._compare(own, detected, batch, 0, confusion)
     assert confusion.matrix[0, 1] == counted
     assert not found["ignored"].any()  # average precision begins at 0.5

@@ -180,8 +180,8 @@ def test_a_pasted_file_that_nothing_imports_is_named(monkeypatch, tmp_path):
 def test_a_near_name_does_not_hide_how_to_bring_ones_own():
     with pytest.raises(ModelError, match=r"did you mean 'SEAttention'.*\?; a class of your own: .*plugins="):
         built([-1, 1, "SEAtention", []])
-    with pytest.raises(ModelError, match=r"unknown module 'C2'.*plugins="):
-        built([-1, 1, "C2", []])
+    with pytest.raises(ModelError, match=r"unknown module 'C4'.*plugins="):
+        built([-1, 1, "C4", []])
 
 
 def test_arguments_taken_for_something_else_are_named():

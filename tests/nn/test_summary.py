@@ -9,7 +9,7 @@ from ultralytics.cfg.model import ModelSpec
 from ultralytics.cfg.surgery import insert_rows
 from ultralytics.nn.modules import Conv
 from ultralytics.nn.registry import register, same_width
-from ultralytics.nn.summary import explain
+from ultralytics.nn.summary import explain, summarise
 from ultralytics.nn.tasks import DetectionModel
 
 SIZES = [(640, 640), (384, 640), (1088, 320)]
@@ -135,3 +135,32 @@ def test_the_report_is_plain_data_and_a_table():
     assert any("c2f4_flablock" in line and "Concat" in line for line in lines)
     assert "MACs" in lines[-2]
     assert "GFLOPs" in lines[-2]
+
+
+@pytest.mark.parametrize(
+    ("name", "layers", "gflops"),
+    [
+        ("yolov5n.yaml", 262, 7.839),
+        ("yolov6n.yaml", 195, 13.026),
+        ("yolov8n-ghost.yaml", 403, 5.803),
+        ("yolov9t.yaml", 917, 8.481),
+        ("yolov10n.yaml", 385, 8.738),
+    ],
+)
+def test_other_families_are_counted_as_the_reference_counts(name, layers, gflops):
+    totals = summarise(DetectionModel(name, verbose=False))
+    assert totals["layers"] == layers
+    assert totals["gflops"] == pytest.approx(gflops, abs=2e-3)
+
+
+def test_branches_that_fusing_joins_are_counted_once():
+    data = {"nc": 2, "backbone": [[-1, 1, "Conv", [8, 3, 2]], [-1, 1, "RepConv", [8]]]}
+    model = DetectionModel({**data, "head": [[[-1], 1, "Detect", ["nc"]]]}, verbose=False)
+    plain = DetectionModel(
+        {"nc": 2, "backbone": [data["backbone"][0], [-1, 1, "Conv", [8, 3]]], "head": [[[-1], 1, "Detect", ["nc"]]]},
+        verbose=False,
+    )
+    one, other = explain(model, 64), explain(plain, 64)
+    assert one.rows[1].macs == 32 * 32 * 8 * (8 * 9 + 8 + 2)  # both branches, and the norm of each
+    assert one.macs_fused == other.macs_fused
+    assert one.parameters_fused == other.parameters_fused

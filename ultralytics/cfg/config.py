@@ -170,6 +170,8 @@ class Config:
     iou: float = knob(0.7, "fraction", "overlap above which NMS drops a box", ALL)
     max_det: int = knob(300, "int", "most boxes per image", ALL, low=1)
     half: bool = knob(False, "bool", "fp16 weights (GPU)", VP)
+    coco: bool = knob(True, "bool", "COCO's figures in metrics.json (in train: of the best weights)", TV)
+    save_json: bool = knob(False, "bool", "write predictions.json, in COCO's results format", V)
     plots: bool = knob(True, "bool", "draw pictures and curves", TV)
     font: str | None = knob(
         None,
@@ -203,6 +205,36 @@ class Config:
     cls: float = knob(0.5, "float", "gain of the class loss", T, low=0, group="recipe")
     dfl: float = knob(1.5, "float", "gain of the distribution focal loss", T, low=0, group="recipe")
     nbs: int = knob(64, "int", "nominal batch: gradients gather up to so many images", T, low=1, group="recipe")
+    lr_transferred: float = knob(
+        1.0, "float", "times the learning rate: of tensors that came from pretrained weights", T, low=0, group="recipe"
+    )
+    lr_new: float | None = knob(
+        None,
+        "float",
+        "times the learning rate: of tensors that are new beside pretrained ones; auto: 10 with the Adams, else 1",
+        T,
+        low=0,
+        none="auto",
+        group="recipe",
+        positive=True,
+    )
+    lr_gate: float | None = knob(
+        None,
+        "float",
+        "times the learning rate: of the gates of new blocks; auto: 50 with the Adams, else 1",
+        T,
+        low=0,
+        none="auto",
+        group="recipe",
+        positive=True,
+    )
+    ema: float | str = knob(
+        2000.0,
+        "any",
+        "tau of the average of the weights, in optimiser steps; auto: by the run's length; 0: no average",
+        T,
+        group="recipe",
+    )
 
     hsv_h: float = knob(0.015, "fraction", "hue jitter", T, group="augmentation")
     hsv_s: float = knob(0.7, "fraction", "saturation jitter", T, group="augmentation")
@@ -286,7 +318,6 @@ _CLASSIFY = "it belongs to classification, and this project detects boxes"
 _POSE = "it belongs to pose estimation, and this project detects boxes"
 _EXPORT = "it belongs to export, which is not offered yet"
 _MAPS = "feature maps are not offered yet"
-_NO_JSON = "use save_txt=True"
 # Keys of the reference that do nothing here.
 UNSUPPORTED: dict[str, Inert] = {
     "overlap_mask": Inert(True, _SEGMENT),
@@ -318,8 +349,7 @@ UNSUPPORTED: dict[str, Inert] = {
     "embed": Inert(None, _MAPS),
     "visualize": Inert(False, _MAPS),
     "augment": Inert(False, "test-time augmentation is not offered yet"),
-    "save_json": Inert(False, _NO_JSON),
-    "save_hybrid": Inert(False, _NO_JSON),
+    "save_hybrid": Inert(False, "use save_txt=True"),
     "save_dir": Inert(None, "a run's folder is project/name: use project= and name="),
     "cfg": Inert(None, "a file of keys cannot name another one"),
 }
@@ -435,6 +465,12 @@ def _checked_any(key: str, value: Any, where: str, choices: tuple[Any, ...]) -> 
         if not isinstance(value, bool | str):
             raise ConfigError(f"{key}={value!r} must be True, False or a path", where)
         return value
+    if key == "ema":
+        if value == "auto":
+            return value
+        if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf:
+            return float(value)
+        raise ConfigError(f"ema={value!r} must be auto or a number of 0 or more", where)
     if key == "plugins":
         files = [value] if isinstance(value, str) else value
         if not isinstance(files, list) or not all(isinstance(f, str) and f for f in files):

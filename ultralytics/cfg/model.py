@@ -28,6 +28,7 @@ MODEL_KEYS = (
     "depth_multiple",
     "width_multiple",
     "inplace",
+    "anchors",
     "plugins",
     "yaml_file",
 )
@@ -132,6 +133,8 @@ class ModelSpec:
                     where,
                     nearest(str(key), MODEL_KEYS) or f"keys: {', '.join(MODEL_KEYS[:-1])}",
                 )
+        if data.get("anchors") is not None:
+            LOGGER.warning("%s: `anchors` is ignored: the heads here need none", where)
         for key in ("backbone", "head"):
             if not isinstance(data.get(key), list) or not data[key]:
                 raise ModelError(f"`{key}` must be a list of rows {ROW_FORM}", where)
@@ -307,7 +310,7 @@ def load_model_spec(
 
     Raises:
         MissingFileError: no such file; every path tried is listed.
-        ModelError: the file cannot be parsed, a row is wrong, or nothing reads a row's output.
+        ModelError: the file cannot be parsed, or a row is wrong. A row whose output nothing reads is a warning.
     """
     if isinstance(model, ModelSpec):
         model = model.to_dict()
@@ -326,9 +329,8 @@ def load_model_spec(
         told = f"no scale is given, taking {spec.scale}, the first of its scales (scale=LETTER chooses)"
         LOGGER.warning("%s: %s", path, told)
     for row, mend in _unread(spec):
-        raise ModelError(
-            "no row reads its output", row.where, mend or "take it out, or name it in a later row's `from`"
-        )
+        told = mend or "it changes nothing; take it out, or name it in a later row's `from`"
+        LOGGER.warning("%s: no row reads its output: %s", row.where, told)
     return spec
 
 

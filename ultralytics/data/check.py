@@ -630,7 +630,12 @@ def _findings_on_split(
     bare = [r for r in own if not r.labelled]
     if bare and len(rows):
         names = ", ".join(os.path.basename(r.path) for r in bare[:NAMED]) + (" …" if len(bare) > NAMED else "")
-        what = f"{split}: {len(bare)} of {len(own)} images have no label file and count as backgrounds: {names}"
+        count = (
+            "has no label file and counts as background"
+            if len(bare) == 1
+            else "have no label file and count as backgrounds"
+        )
+        what = f"{split}: {len(bare)} of {counted(len(own), 'image')} {count}: {names}"
         yield Finding(NOTE, "unlabelled", os.path.dirname(bare[0].path), 0, what)
     misplaced = misplaced_labels({r.path: r.label for r in bare}, len(own))
     for m in misplaced:

@@ -30,7 +30,7 @@ from ultralytics.utils.images import (
     undecodable,
 )
 from ultralytics.utils.log import LOGGER, progress
-from ultralytics.utils.text import counted, one_line
+from ultralytics.utils.text import counted, is_number, one_line
 from ultralytics.utils.types import ANY_CLASS, BoolArray, Float32Array, Float64Array, Int32Array, Int64Array, UInt8Array
 
 MIN_SIDE = 10  # pixels
@@ -397,7 +397,7 @@ def _parse_row(words: list[str], line: int, keypoints: int = 0) -> tuple[float, 
     try:
         cls, *values = map(float, words)
     except ValueError:
-        bad = next(w for w in words if not _is_number(w))
+        bad = next(w for w in words if not is_number(w))
         return Problem(line, "number", f"{bad!r} is no number", True)
     if not 0 <= cls < 2**31 or cls != int(cls):  # NaN and infinity as well
         return Problem(line, "class", f"the class id {words[0]} is no integer of 0 or more", True)
@@ -506,14 +506,6 @@ def _holds_points(values: list[float]) -> bool:
         return False
     points = [(px, py) for px, py in zip(values[4::2], values[5::2], strict=False) if px or py]
     return all(abs(px - x) <= w / 2 + 0.01 and abs(py - y) <= h / 2 + 0.01 for px, py in points)
-
-
-def _is_number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True
 
 
 def scan(

@@ -1,22 +1,18 @@
-"""Worker processes that make batches ahead of time, and a batch's way from one of them to the run.
+"""Worker processes that make batches ahead of time.
 
-A worker writes the images of a batch into memory that has no name (a memfd) and the run maps it: nothing is copied, and
-no folder such as /dev/shm can be too small for it. Where there is no such memory, or no file handle left, the batch
-goes through the worker's pipe. Every worker has a pipe of its own and sends from its main thread: so either a batch
-comes, or its error, or the run sees at once that the worker has ended. Nothing waits for a batch that cannot come.
+How the images of a batch are handed over is in handover.py. Every worker has a pipe of its own and sends from its main
+thread: so either a batch comes, or its error, or the run sees at once that the worker has ended. Nothing waits for a
+batch that cannot come.
 """
 
 from __future__ import annotations
 
 import contextlib
 import gc
-import mmap
 import multiprocessing
 import os
 import signal
-import socket
 import sys
-import tempfile
 import time
 import traceback
 import weakref
@@ -30,10 +26,10 @@ from multiprocessing.reduction import ForkingPickler
 from typing import Any, NoReturn, cast
 
 import cv2
-import numpy as np
 import torch
 from torch import Tensor
 
+from ultralytics.data.handover import Memory, brief, plain_room, taken
 from ultralytics.utils.errors import LostWorkerError, UserError
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.processes import GUARD, UNGUARDED, WORKER, doing, importable_main, leave_with
@@ -48,7 +44,6 @@ LOOK = 0.5  # seconds without a batch between two looks at signals
 REPORTED = 30.0  # seconds without a batch between two messages
 HEAP = 2**25 - 2**16  # bytes; the largest block that glibc takes for a sign, with room for its own head
 CLOSING = 3.0  # seconds that workers have to end on their own
-NAMELESS = sys.platform == "linux"  # there is memory without a name; elsewhere torch shares tensors by its own means
 HANDLES = 4  # files that the run keeps open for a worker: two pipes and its end of a third, and one while it starts
 LESS_MEMORY = "fewer workers=, a smaller batch=, or cache=False"
 FEW_HANDLES = "raise the limit on open files, ulimit -n"
@@ -167,7 +162,7 @@ class Workers:
             try:
                 kind, found, content = worker.connection.recv()
                 worker.ready = True
-                batch = _taken(worker.connection, kind, content)
+                batch = taken(worker.connection, kind, content)
             except (EOFError, ConnectionError):
                 self._raise_ended(worker)
             if found < 0:  # it has begun
@@ -183,7 +178,7 @@ class Workers:
             raise RuntimeError(f"a loader worker failed:\n{content}")
         if batch is None:
             self._use_pipes("its memory did not arrive")
-            return self.make(task, _plain_room)
+            return self.make(task, plain_room)
         if kind == "bytes" and content.reason:
             self._use_pipes(content.reason)
         return batch
@@ -249,7 +244,7 @@ class Workers:
             # cannot be sent to a worker: whatever it is, batches can be made without workers.
             if ours is not None:
                 ours.close()
-            raise NoWorkersError(f"loader workers cannot start: {_brief(e)}") from e
+            raise NoWorkersError(f"loader workers cannot start: {brief(e)}") from e
         finally:
             if theirs is not None:
                 theirs.close()
@@ -332,10 +327,6 @@ def _hint(code: int | None) -> str:
     return "" if code == -signal.SIGTERM else "workers=0 loads in the run itself, and shows where"
 
 
-def _brief(error: BaseException) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
-
-
 # What a worker does
 
 
@@ -374,7 +365,7 @@ def _work(connection: Connection, first: _First, run: int, served: bool) -> None
     cv2.setNumThreads(0)
     # glibc hands freed memory back to the system by batches, and has it zeroed page by page again for the next one,
     # until a large block has been freed once.
-    _plain_room(HEAP)
+    plain_room(HEAP)
     try:
         make = first.make or connection.recv()
         connection.send(("ready", -1, None))
@@ -396,7 +387,7 @@ def _leave_soon(*_: object) -> None:
 
 def _answer(connection: Connection, ticket: int, plain: bool, make: Make, task: Any) -> None:
     """Make one batch, and send it or its error."""
-    memory = _Memory(plain)
+    memory = Memory(plain)
     try:
         batch = make(task, memory.room)
     except UserError as e:
@@ -418,175 +409,7 @@ def _no_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or "can't allocate memory" in str(error)
 
 
-# A batch on its way
-
-
-@dataclass
-class _Parcel:
-    """What is told of a batch before its images come.
-
-    Attributes:
-        fields: all but the images; shape, strides, size: of the images, which are that many bytes; reason: why they do
-        not come as memory.
-    """
-
-    fields: dict[str, Any]
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-    size: int
-    reason: str = ""
-
-
-class _Memory:
-    """Where a worker puts the images of one batch: memory that can be handed over, or else its own.
-
-    Args:
-        plain: its own, whatever can be had.
-    """
-
-    def __init__(self, plain: bool) -> None:
-        self.plain, self.reason = plain, ""
-        self.file = -1
-        self.images: Tensor | None = None
-
-    def room(self, size: int) -> Tensor:
-        """A tensor of so many bytes."""
-        if not self.plain and NAMELESS:
-            try:
-                self.file = _nameless(size)
-                self.images = torch.frombuffer(_mapped(self.file, size), dtype=torch.uint8)
-                return self.images
-            except (OSError, ValueError) as e:
-                self.reason = _brief(e)
-                self.close()
-        self.images = _plain_room(size)
-        return self.images
-
-    def send(self, connection: Connection, ticket: int, batch: Batch) -> None:
-        """Send a batch: its images as this memory, as torch shares a tensor (where there is no such memory), or as
-        bytes."""
-        images, flat = batch["img"], self.images
-        fields = {k: v.numpy() if isinstance(v, Tensor) else v for k, v in batch.items() if k != "img"}
-        parcel = _Parcel(fields, tuple(images.shape), images.stride(), images.numel())
-        if flat is None or images.data_ptr() != flat.data_ptr() or len(flat) != images.numel():  # made elsewhere
-            self.close()
-            flat = images.contiguous().view(-1)
-            parcel.strides = images.contiguous().stride()
-        if self.file >= 0:
-            connection.send(("memory", ticket, parcel))
-            self._hand_over(connection)
-            return
-        if not self.plain and not self.reason:
-            try:
-                shared = ForkingPickler.dumps(flat)
-            except (OSError, RuntimeError) as e:
-                self.reason = _brief(e)
-            else:
-                connection.send(("torch", ticket, parcel))
-                connection.send_bytes(shared)
-                return
-        parcel.reason = self.reason
-        connection.send(("bytes", ticket, parcel))
-        connection.send_bytes(flat.numpy().data)
-
-    def _hand_over(self, connection: Connection) -> None:
-        with _socket_of(connection) as pipe:
-            try:
-                socket.send_fds(pipe, [b"m"], [self.file])
-            except ConnectionError:
-                raise
-            except OSError:  # too many are under way
-                pipe.sendall(b"-")
-
-    def close(self) -> None:
-        """Let go of this process's handle."""
-        if self.file >= 0:
-            os.close(self.file)
-        self.file = -1
-
-
-def _plain_room(size: int) -> Tensor:
-    return torch.empty(size, dtype=torch.uint8)
-
-
-def _nameless(size: int) -> int:
-    """An open file in memory, without a name and with room for so many bytes.
-
-    Raises:
-        OSError: there is no such memory, or none left.
-    """
-    try:
-        file = os.memfd_create("batch", os.MFD_CLOEXEC)
-    except (OSError, AttributeError):  # a container may forbid it
-        with tempfile.TemporaryFile(dir="/dev/shm") as opened:
-            file = os.dup(opened.fileno())
-    try:
-        os.posix_fallocate(file, 0, size)  # memory that is not there is told here, not by a signal later
-    except OSError:
-        os.close(file)
-        raise
-    return file
-
-
-def _mapped(file: int, size: int) -> mmap.mmap:
-    if sys.version_info >= (3, 13):
-        return mmap.mmap(file, size, trackfd=False)
-    return mmap.mmap(file, size)  # keeps a handle as long as it lives
-
-
-@contextlib.contextmanager
-def _socket_of(connection: Connection) -> Iterator[socket.socket]:
-    """A pipe as the socket it is, without a handle more."""
-    pipe = socket.socket(fileno=connection.fileno())
-    try:
-        pipe.setblocking(True)  # whatever the program has set as a default
-        yield pipe
-    finally:
-        pipe.detach()
-
-
-def _taken(connection: Connection, kind: str, parcel: Any) -> Batch | None:
-    """Read what follows a message, and put the batch together; None where its memory cannot be had.
-
-    Raises:
-        EOFError: the worker has ended.
-    """
-    if kind == "memory":
-        file = _received(connection)
-        if file < 0:
-            return None
-        try:
-            return _whole(torch.frombuffer(_mapped(file, parcel.size), dtype=torch.uint8), parcel)
-        except OSError:
-            return None
-        finally:
-            os.close(file)
-    if kind == "bytes":
-        images = _plain_room(parcel.size)
-        connection.recv_bytes_into(images.numpy())
-        return _whole(images, parcel)
-    if kind == "torch":
-        try:
-            return _whole(connection.recv(), parcel)
-        except ConnectionError:
-            raise
-        except (OSError, RuntimeError):
-            return None
-    return None
-
-
-def _received(connection: Connection) -> int:
-    """The handle of a memory that was sent, or -1."""
-    with _socket_of(connection) as pipe:
-        said, files, _, _ = socket.recv_fds(pipe, 1, 1)
-    if not said:
-        raise EOFError
-    return files[0] if files else -1
-
-
-def _whole(images: Tensor, parcel: _Parcel) -> Batch:
-    fields = {k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in parcel.fields.items()}
-    return cast(Batch, {"img": images.as_strided(parcel.shape, parcel.strides), **fields})
+# Page-locked memory
 
 
 def pinned(batch: Batch) -> Batch:

@@ -8,6 +8,24 @@ import math
 import torch
 from torch import nn
 
+from ultralytics.engine.schedule import Schedule
+
+DECAY, TAU = 0.9999, 2000.0  # the reference's
+
+
+def window(ema: float | str, schedule: Schedule) -> tuple[float, float]:
+    """(decay, tau) of the average by `ema=`.
+
+    Args:
+        ema: tau; 0 for no average; "auto": by the length of the run: it settles in a tenth of it, and in the end looks
+            back over a tenth of it, but no further than the reference's.
+        schedule: of the run, which says how many optimiser steps it has.
+    """
+    if ema == "auto":
+        updates = sum(1 for _ in schedule.steps())
+        return min(DECAY, 1 - 10 / max(updates, 20)), min(TAU, updates / 10)
+    return DECAY, float(ema)
+
 
 class ModelEMA:
     """A copy of a model whose floating-point state follows it: v ← d·v + (1 − d)·m, d(u) = decay · (1 − exp(−u / tau)).
@@ -21,12 +39,14 @@ class ModelEMA:
         ema: the averaged model, in evaluation mode, without gradients.
     """
 
-    def __init__(self, model: nn.Module, decay: float = 0.9999, tau: float = 2000, updates: int = 0) -> None:
+    def __init__(self, model: nn.Module, decay: float = DECAY, tau: float = TAU, updates: int = 0) -> None:
         self.ema = copy.deepcopy(model).eval().requires_grad_(False)
         self.decay_limit, self.tau, self.updates = decay, tau, updates
 
     def decay(self, updates: int) -> float:
-        """d(u)."""
+        """d(u); 0 with a tau of 0: no average."""
+        if not self.tau:
+            return 0.0
         return self.decay_limit * (1 - math.exp(-updates / self.tau))
 
     @torch.no_grad()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -85,14 +86,8 @@ def parameter_groups(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Para
     return bias, decayed, rest
 
 
-def build_optimizer(model: nn.Module, choice: OptimizerChoice, weight_decay: float) -> torch.optim.Optimizer:
-    """The optimiser with the groups in the reference's order: biases, decayed weights, undecayed rest."""
-    bias, decayed, rest = parameter_groups(model)
-    groups = [
-        {"params": bias, "weight_decay": 0.0},
-        {"params": decayed, "weight_decay": weight_decay},
-        {"params": rest, "weight_decay": 0.0},
-    ]
+def make_optimizer(groups: list[dict[str, Any]], choice: OptimizerChoice) -> torch.optim.Optimizer:
+    """The chosen optimiser for parameter groups of `params` and `weight_decay`."""
     for group in groups:
         group["initial_lr"] = choice.lr
     if choice.name == "SGD":

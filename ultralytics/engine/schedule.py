@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 MIN_WARMUP = 100  # iterations; a warm-up is never shorter
@@ -22,7 +23,7 @@ def interpolate(x: float, end: float, low: float, high: float) -> float:
 
 @dataclass(frozen=True)
 class Step:
-    """What an iteration trains with. Learning rates are of the parameter groups: biases, decayed weights, the rest."""
+    """What an iteration trains with; `lr_bias` is the learning rate of biases, `lr` that of all else."""
 
     lr_bias: float
     lr: float
@@ -62,13 +63,25 @@ class Schedule:
     def at(self, iteration: int, epoch: int) -> Step:
         """Values for an iteration, counted from 0 over the whole run, in an epoch counted from 0."""
         lr = self.lr0 * lr_factor(epoch, self.epochs, self.lrf, self.cosine)
-        accumulate = max(round(self.nbs / self.batch), 1)
         nw = self.warmup
         if iteration > nw:
-            return Step(lr, lr, self.momentum, accumulate)
+            return Step(lr, lr, self.momentum, self._gathered(iteration))
         return Step(
             lr_bias=interpolate(iteration, nw, self.warmup_bias_lr, lr),
             lr=interpolate(iteration, nw, 0.0, lr),
             momentum=interpolate(iteration, nw, self.warmup_momentum, self.momentum),
-            accumulate=max(1, round(interpolate(iteration, nw, 1, self.nbs / self.batch))),
+            accumulate=self._gathered(iteration),
         )
+
+    def steps(self) -> Iterator[int]:
+        """The iterations that end in an optimiser step."""
+        last = -1
+        for iteration in range(self.epochs * self.batches):
+            if iteration - last >= self._gathered(iteration):
+                last = iteration
+                yield iteration
+
+    def _gathered(self, iteration: int) -> int:
+        """Iterations that an optimiser step gathers."""
+        full = self.nbs / self.batch
+        return max(1, round(full if iteration > self.warmup else interpolate(iteration, self.warmup, 1, full)))

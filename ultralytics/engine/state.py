@@ -12,6 +12,7 @@ from torch import Tensor
 
 import ultralytics
 from ultralytics.engine.checkpoint import portable
+from ultralytics.engine.ema import DECAY, TAU
 from ultralytics.engine.provenance import without_home
 from ultralytics.engine.resume import random_state, restore_random_state
 from ultralytics.utils.log import LOGGER
@@ -48,6 +49,8 @@ def state_of(trainer: BaseTrainer) -> dict[str, Any]:
         "torch": str(torch.__version__),
         "weights": trainer.model.state_dict(),
         "updates": trainer.ema.updates,
+        "average": {"decay": trainer.ema.decay_limit, "tau": trainer.ema.tau},
+        "new_tensors": trainer.new_tensors,
         "optimizer_name": type(trainer.optimizer).__name__,
         "optimizer": trainer.optimizer.state_dict(),
         "scaler": trainer.scaler.state_dict(),
@@ -81,6 +84,8 @@ def restore(trainer: BaseTrainer, state: dict[str, Any]) -> None:
     trainer.model.load_state_dict(state["weights"])
     trainer.ema.ema.load_state_dict(state["ema"])
     trainer.ema.updates = state["updates"]
+    average = state.get("average", {"decay": DECAY, "tau": TAU})
+    trainer.ema.decay_limit, trainer.ema.tau = float(average["decay"]), float(average["tau"])
     _restore_optimizer(trainer.optimizer, state["optimizer"])
     trainer.scaler.load_state_dict(state["scaler"])
     trainer.stopper.best_fitness, trainer.stopper.best_epoch = state["best_fitness"], state["best_epoch"]

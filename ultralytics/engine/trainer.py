@@ -41,7 +41,7 @@ from ultralytics.engine.distributed import (
     reseed,
     synchronise_norms,
 )
-from ultralytics.engine.ema import ModelEMA
+from ultralytics.engine.ema import ModelEMA, window
 from ultralytics.engine.guard import (
     MAX_ROLLBACKS,
     MIN_SCALE,
@@ -50,11 +50,13 @@ from ultralytics.engine.guard import (
     Guard,
 )
 from ultralytics.engine.interrupt import Interrupts, StopRequest
-from ultralytics.engine.optim import build_optimizer, choose_optimizer
+from ultralytics.engine.meter import Meter
+from ultralytics.engine.optim import choose_optimizer
 from ultralytics.engine.pace import Pace
 from ultralytics.engine.preflight import preflight
 from ultralytics.engine.probes import probes, rescaled
 from ultralytics.engine.provenance import describe_briefly, provenance
+from ultralytics.engine.rates import ADAMS, OPEN, build_groups, describe, reach, settle_rates
 from ultralytics.engine.recovery import NonFiniteLossError
 from ultralytics.engine.resume import (
     Resumption,
@@ -178,6 +180,8 @@ class BaseTrainer(ABC):
             "the images come late; a disk or other processes slow them down: resume with more workers=, or cache=ram",
         )
         self.loss_names: Sequence[str] = ()
+        # Parameters beside those that pretrained weights gave; a task's `get_model` names them.
+        self.new_tensors: list[str] = [] if self.resumed is None else self.resumed.state.get("new_tensors", [])
         self.callbacks: dict[str, list[Callable[[BaseTrainer], object]]] = {}
 
     def _find_resume(self) -> bool | str:
@@ -493,8 +497,11 @@ class BaseTrainer(ABC):
                 args.set(key, value, "auto")
         accumulate = max(round(args.nbs / args.batch), 1)
         decay = args.weight_decay * args.batch * accumulate / args.nbs
-        self.optimizer = build_optimizer(self.model, choice, decay)
-        bias, decayed, rest = (len(g["params"]) for g in self.optimizer.param_groups)
+        settle_rates(args, choice.name, self.new_tensors)
+        self.optimizer, self.groups = build_groups(self.model, choice, decay, args, self.new_tensors)
+        bias, decayed, rest = (
+            sum(len(g.names) for g in self.groups if g.kind == kind) for kind in ("bias", "weight", "other")
+        )
         LOGGER.info(
             "optimizer: %s(lr=%g, momentum=%g), parameters: %d weight(decay=%g), %d bias and %d others (decay=0)",
             choice.name,
@@ -505,10 +512,14 @@ class BaseTrainer(ABC):
             bias,
             rest,
         )
+        for line in describe(self.groups):
+            LOGGER.info("  %s", line)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp_dtype == torch.float16)
-        self.ema = ModelEMA(self.model)
         self.stopper = EarlyStopping(args.patience)
         self.make_schedule()
+        self.ema = ModelEMA(self.model, *window(args.ema, self.schedule))
+        self.meter = Meter(self.ema.ema)
+        self._tell_closed_gates(choice.name)
         before = self.resumed.state.get("provenance") if self.resumed is not None else None
         record = partial(provenance, self.device, args, self.describe_data(), self.command, before)
         self.provenance = self.team.lead(record)
@@ -584,6 +595,23 @@ class BaseTrainer(ABC):
             unable |= dict.fromkeys(("pretrained", "transfer"), "no weights are named to start from")
         for line in without_effect(self.args, "train", unable):
             LOGGER.warning(line)
+
+    def _tell_closed_gates(self, optimizer: str) -> None:
+        """Say so where the planned steps are too few and too small to open the gate of a new block."""
+        gates = [g for g in self.groups if g.role == "gate"]
+        if not gates or optimizer not in ADAMS:
+            if not self.new_tensors:
+                for key in ("lr_new", "lr_gate"):
+                    if self.args.sources.get(key, "default") in ("argument", "command line"):
+                        LOGGER.warning("%s=%s has no effect: no tensor is new", key, getattr(self.args, key))
+            return
+        way = reach(self.schedule, gates[0].factor)
+        if way < OPEN:
+            LOGGER.warning(
+                "The planned optimiser steps can move a gate by %.2g at most, so the new block will hardly act: "
+                "more epochs=, a smaller nbs= or a larger lr_gate=",
+                way,
+            )
 
     def _settle_threads(self) -> None:
         """Compute with `threads=`, or what a resumed run has computed with so far, else with what a trial finds."""
@@ -702,8 +730,8 @@ class BaseTrainer(ABC):
             BadStepError: the loss or the gathered gradients are not finite; weights and statistics are as before.
         """
         now = self.schedule.at(iteration, self.epoch)
-        for group, lr in zip(self.optimizer.param_groups, (now.lr_bias, now.lr, now.lr), strict=True):
-            group["lr"] = lr * self.lr_factor
+        for group, which in zip(self.optimizer.param_groups, self.groups, strict=True):
+            group["lr"] = which.lr(now) * self.lr_factor
             if "momentum" in group:
                 group["momentum"] = now.momentum
         self.guard.remember()
@@ -869,6 +897,7 @@ class BaseTrainer(ABC):
         row |= {f"train/{n}": v for n, v in zip(self.loss_names, self.mean_loss, strict=True)}
         row |= figures
         row |= {f"lr/pg{i}": g["lr"] for i, g in enumerate(self.optimizer.param_groups)}
+        row |= self.meter.row()
         self.rows.append(row)
         self.finished, self.batches_done, self.loss_count = self.epoch + 1, 0, 0
         self.loss_mean = torch.zeros_like(self.loss_mean)
@@ -978,6 +1007,8 @@ class BaseTrainer(ABC):
         if self.team.lead(self.best.exists):
             self.validate(final=True)
         self.plot_run()
+        for line in self.meter.verdict(self.rows):
+            LOGGER.info(line)
         LOGGER.info("")
         for what, path in (
             ("weights", self.best if self.best.exists() else self.last),

@@ -21,5 +21,6 @@ def inference_copy(model: DetectionModel, device: torch.device, half: bool = Fal
     if half and device.type != "cuda":
         LOGGER.warning("half=True needs a GPU: going on in fp32")
     copied = copy.deepcopy(model).to(device).float().eval().requires_grad_(False).fuse()
+    copied.names_rows = True
     copied.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stubs lack it
     return copied.half() if half and device.type == "cuda" else copied

@@ -31,6 +31,8 @@ _ONE = re.compile(
     rf"c|d_?model|nf|width|(n|num|gate|k|base|embed|hidden|model|token)_?{_CHANNEL}|{_CHANNEL}_?num|"
     r"ch|chs|chans?|channels?|planes?|dims?|features?|feats?|filters?"
 )
+_CLASSES = re.compile(r"nc|n_?cls|n_?class(es)?|num_?class(es)?|classes")
+_CHANNELS = re.compile(r"chs?|channels?|in_?chs?|in_?channels?|ch_?list|channels?_?list")
 _REPEATS = re.compile(r"n|num_?(blocks?|repeats?|layers?)|n_?(blocks?|repeats?|layers?)|repeats?|depth")
 
 
@@ -41,10 +43,11 @@ def is_foreign(cls: type[nn.Module]) -> bool:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a module makes of maps: outgoing channels, change of stride, and whether it takes contiguous maps alone."""
+    """What a module makes of maps: outgoing channels, change of stride (None where it is no whole factor, as of a
+    convolution without padding), and whether it takes contiguous maps alone."""
 
     channels: int
-    stride: float
+    stride: float | None
     contiguous: bool = False
 
 
@@ -92,7 +95,7 @@ def _pass(
     strides: Sequence[float | None],
     size: int,
     layout: torch.memory_format,
-) -> tuple[int, float]:
+) -> tuple[int, float | None]:
     """Outgoing channels and change of stride for an image of so many pixels."""
     like = next(layer.parameters(), torch.zeros(0))
     maps = []
@@ -103,7 +106,8 @@ def _pass(
     if not isinstance(out, Tensor) or out.dim() != 4:
         what = f"a tensor of shape {tuple(out.shape)}" if isinstance(out, Tensor) else f"a {type(out).__name__}"
         raise ModelError(f"it gives {what}, and a row gives one map (B, C, H, W)")
-    return int(out.shape[1]), maps[0].shape[2] / out.shape[2]
+    stride = maps[0].shape[2] / out.shape[2]
+    return int(out.shape[1]), stride if stride.is_integer() or (1 / stride).is_integer() else None
 
 
 def unsound(layer: nn.Module) -> str:
@@ -135,6 +139,8 @@ def inferred(cls: type[nn.Module]) -> Rule:
     """The channel rule of a class that was never registered."""
 
     def rule(row: Row) -> Built:
+        if (place := _place_of_channels(cls)) is not None:
+            return _head(cls, row, place)
         failures: list[str] = []
         fitting: list[tuple[_Reading, Measured]] = []
         readings = list(_readings(cls, row))
@@ -169,6 +175,29 @@ def inferred(cls: type[nn.Module]) -> Rule:
         )
 
     return rule
+
+
+def _place_of_channels(cls: type[nn.Module]) -> int | None:
+    """Of a detection head the position of the list of channels among its constructor's arguments, which begin with the
+    class count; None for other modules."""
+    names = [name.lower() for name in _names(cls)]
+    if not names or not _CLASSES.fullmatch(names[0]):
+        return None
+    return next((i for i, name in enumerate(names) if i and _CHANNELS.fullmatch(name)), None)
+
+
+def _head(cls: type[nn.Module], row: Row, place: int) -> Built:
+    """`[nc, …]` of a head: the list of source channels goes where its constructor takes it."""
+    if len(row.args) > place:
+        told = f"its arguments reach up to {_names(cls)[place]}, the list of channels, which the sources give"
+        raise ModelError(told, mend=f"at most {place} arguments")
+    listed = list(row.channels)
+    here = len(row.args) == place
+    args = [*row.args, listed] if here else row.args
+    reading = _Reading(args, "detect_head", "a head, with the list of channels")
+    keywords = {} if here else {_names(cls)[place]: listed}
+    told = f"{_call(cls, reading, {**row.kwargs, **keywords})}, {reading.told}"
+    return Built(args, 0, kwargs=keywords, inferred=told)
 
 
 def _try(cls: type[nn.Module], reading: _Reading, row: Row) -> Measured:

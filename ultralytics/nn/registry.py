@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -36,6 +36,7 @@ class Row:
         width, max_channels: the scale's width multiple and cap.
         kwargs: keyword arguments, which go to the constructor as they are.
         strides: input pixels per cell of each source; None where it is not known.
+        maps: of each source that gives several maps the channels of each; empty for one map.
     """
 
     channels: list[int]
@@ -45,6 +46,7 @@ class Row:
     max_channels: float
     kwargs: dict[str, Any] = field(default_factory=dict)
     strides: list[float | None] = field(default_factory=list)
+    maps: list[list[int]] = field(default_factory=list)
 
     def argument(self, position: int, name: str, default: Any) -> Any:
         """An argument, by place or by name."""
@@ -64,6 +66,8 @@ class Row:
             raise ModelError(
                 f"it takes one source, and `from` names {len(self.channels)}", mend="join them with Concat first"
             )
+        if self.maps and self.maps[0]:
+            raise ModelError(f"its source gives {len(self.maps[0])} maps, which CBFuse alone can read")
         return self.channels[0]
 
 
@@ -73,7 +77,7 @@ class Built:
 
     `requested` and `scaled` are for the reader of `info`: the channels the YAML asks for, and what the scale makes of
     them; None where the row names none. `inferred` says how the arguments of a class without a rule were read;
-    `contiguous`: it cannot read channels-last maps.
+    `contiguous`: it cannot read channels-last maps. `maps`: the channels of each where it gives several, see CBFuse.
     """
 
     args: list[Any]
@@ -85,12 +89,34 @@ class Built:
     scaled: int | None = None
     inferred: str = ""
     contiguous: bool = False
+    maps: list[int] = field(default_factory=list)
 
 
 Rule = Callable[[Row], Built]
 M = TypeVar("M", bound=type[nn.Module])
 _MODULES: dict[str, tuple[type[nn.Module], Rule]] = {}
 _OFFERED: list[ModuleType] = []
+_TEXT = "it needs text, and this project detects classes of a data set"
+_DETR = "it is a part of RT-DETR; the heads here predict at every cell of a map"
+# Modules of the reference that a model YAML or an import may name, and why they are not here.
+NOT_OFFERED = {
+    "Segment": "it makes masks, and this project detects boxes: use Detect",
+    "Pose": "it finds key points, and this project detects boxes: use Detect",
+    "OBB": "it detects rotated boxes, and this project upright ones: use Detect",
+    "Classify": "it classifies whole images, and this project detects boxes: use Detect",
+    "WorldDetect": f"{_TEXT}: use Detect",
+    "C2fAttn": f"{_TEXT}: use C2f",
+    "ImagePoolingAttn": _TEXT,
+    "MaxSigmoidAttnBlock": _TEXT,
+    "ContrastiveHead": _TEXT,
+    "BNContrastiveHead": _TEXT,
+    "RTDETRDecoder": f"{_DETR}: use Detect",
+    "DeformableTransformerDecoder": _DETR,
+    "DeformableTransformerDecoderLayer": _DETR,
+    "MSDeformAttn": _DETR,
+}
+# Rows of YOLOv8 itself. Files of tutorials bring copies of these as helpers, which are not meant by a YAML's `Conv`.
+_OWN_ROWS = frozenset({"Bottleneck", "C2f", "Concat", "Conv", "DWConv", "Detect", "SPPF"})
 _IMPORTED_INTO = ("ultralytics.nn.tasks", "ultralytics.nn.modules")
 
 
@@ -101,12 +127,17 @@ def register(rule: Rule, name: str | None = None) -> Callable[[M], M]:
         key = name or cls.__name__
         known = _MODULES.get(key, (None,))[0]
         # The same class may come again, from a notebook's cell or a reloaded file; another one may not take its place.
-        if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
+        same = known is None or (known.__module__, known.__qualname__) == (cls.__module__, cls.__qualname__)
+        if not same and known is not None and (key in _OWN_ROWS or not _is_ours(known)):
             raise ModelError(f"the module name {key!r} is taken by {known.__module__}", mend="register(rule, name=…)")
         _MODULES[key] = (cls, rule)
         return cls
 
     return add
+
+
+def _is_ours(cls: type[nn.Module]) -> bool:
+    return cls.__module__.startswith("ultralytics.nn.modules.")
 
 
 def registered() -> list[str]:
@@ -125,19 +156,25 @@ def lookup(name: str) -> tuple[type[nn.Module], Rule | None]:
     """The class and rule of a YAML module name; `nn.Name` takes torch.nn's class and keeps the channels.
 
     A class without `@register` is found where a tutorial has its reader import it, in `ultralytics.nn.tasks` and
-    `ultralytics.nn.modules`, and in plugin files; its rule is None, see `nn/pasted.py`.
+    `ultralytics.nn.modules`, and in plugin files; its rule is None, see `nn/pasted.py`. It goes before a class of ours
+    of its name, unless that is a row of YOLOv8 itself.
     """
     if name.startswith(("nn.", "torch.nn.")):
         cls = getattr(nn, name.rsplit("nn.", 1)[1], None)
         if isinstance(cls, type) and issubclass(cls, nn.Module):
             return cls, _TORCH_RULES.get(cls, keep_channels)
         raise ModelError(f"torch.nn has no module {name!r}", mend=nearest(name[3:], dir(nn)))
-    if name in _MODULES:
-        return _MODULES[name]
+    known = _MODULES.get(name)
+    if known is not None and (name in _OWN_ROWS or not _is_ours(known[0])):
+        return known
     for module in (*reversed(_OFFERED), *(sys.modules[n] for n in _IMPORTED_INTO if n in sys.modules)):
-        cls = getattr(module, name, None)
+        cls = vars(module).get(name)
         if isinstance(cls, type) and issubclass(cls, nn.Module):
-            return cls, None
+            return known if known is not None and known[0] is cls else (cls, None)
+    if known is not None:
+        return known
+    if name in NOT_OFFERED:
+        raise ModelError(f"{name} is not offered: {NOT_OFFERED[name]}")
     raise ModelError(f"unknown module {name!r}", mend=_unknown(name))
 
 
@@ -161,9 +198,10 @@ def derived(one: str, other: str) -> bool:
     return len(pair) == 2 and (issubclass(pair[0], pair[1]) or issubclass(pair[1], pair[0]))
 
 
-def class_branch(name: str) -> str:
-    """The attribute of a head under which the tensors lie whose shape follows the class count; "" without one."""
-    return str(getattr(_MODULES[name][0], "class_branch", "")) if name in _MODULES else ""
+def class_branches(name: str) -> tuple[str, ...]:
+    """The attributes of a head under which the tensors lie whose shape follows the class count."""
+    found = getattr(_MODULES[name][0], "class_branch", ()) if name in _MODULES else ()
+    return (found,) if isinstance(found, str) else tuple(found)
 
 
 # Channel rules
@@ -189,6 +227,76 @@ def repeated_block(row: Row) -> Built:
     """`[c2, …]` of a block that repeats inside itself: (c1, c2, n, …)."""
     c1, c2 = row.only_source(), row.scaled(row.args[0] if row.args else None)
     return Built([c1, c2, row.repeats, *row.args[1:]], c2, requested=row.args[0], scaled=c2)
+
+
+def halving(row: Row) -> Built:
+    """`[c2, …]` of a block that halves the map: (c1, c2, …), c2 scaled by the width."""
+    return replace(block_like(row), stride=2.0)
+
+
+def focus_like(row: Row) -> Built:
+    """`[c2, k, s, …]` of a convolution over every second pixel: (c1, c2, k, s, …), c2 scaled by the width."""
+    built = conv_like(row)
+    return replace(built, stride=None if built.stride is None else 2 * built.stride)
+
+
+def transposed(row: Row) -> Built:
+    """`[c2, k, s, …]` of a transposed convolution: (c1, c2, k, s, …), c2 scaled by the width. What comes out depends
+    on kernel and padding too, so the change of size is measured."""
+    return replace(block_like(row), stride=None)
+
+
+def plain_block(row: Row) -> Built:
+    """`[cm, c2, …]` of a block of HGNet, with two channel counts that no scale changes: (c1, cm, c2, …)."""
+    if len(row.args) < 2:
+        raise ModelError("its arguments begin with two channel counts, [cm, c2]")
+    c2 = _count(row.args[1])
+    return Built([row.only_source(), *row.args], c2, None, row.repeats, requested=c2)
+
+
+def repeated_plain_block(row: Row) -> Built:
+    """`[cm, c2, k, …]` of a block of HGNet that repeats inside itself: (c1, cm, c2, k, n, …)."""
+    built = plain_block(row)
+    kernel = built.args[3:4] or [3]
+    return replace(built, args=[*built.args[:3], *kernel, row.repeats, *built.args[4:]], stride=1.0, repeats=1)
+
+
+def resnet_layer(row: Row) -> Built:
+    """`[c1, c2, s, is_first, n, e]` of a layer of ResNet, its channels as they are written."""
+    if len(row.args) < 2 or row.args[0] != row.only_source():
+        raise ModelError(f"its arguments begin with [c1, c2], and c1 is {row.only_source()} here")
+    c2, first = _count(row.args[1]), row.argument(3, "is_first", False)
+    return Built(row.args, c2 if first else c2 * row.argument(5, "e", 4), None, row.repeats, requested=c2)
+
+
+def several_maps(row: Row) -> Built:
+    """`[[c, …], …]` of a layer that gives a map for each of a list of channel counts, for CBFuse to choose from:
+    (c1, [c, …], …)."""
+    counts = row.args[0] if row.args else None
+    if not isinstance(counts, list) or not counts:
+        raise ModelError("its first argument is the list of channel counts, [[c, …]]")
+    return Built([row.only_source(), *row.args], 0, 1.0, maps=[_count(c) for c in counts])
+
+
+def chosen_sum(row: Row) -> Built:
+    """`[[index, …]]` of CBFuse: of each source but the last the map that is added to the last."""
+    chosen, last = row.args[0] if row.args else None, row.channels[-1]
+    if not isinstance(chosen, list) or len(chosen) != len(row.channels) - 1:
+        raise ModelError(f"its argument is a list of {len(row.channels) - 1} numbers, one per source but the last")
+    for number, index in enumerate(chosen):
+        offered = row.maps[number] or [row.channels[number]]
+        if type(index) is not int or not 0 <= index < len(offered):
+            raise ModelError(f"source {number} gives {len(offered)} maps, and {index!r} names none of them")
+        if offered[index] != last:
+            raise ModelError(f"map {index} of source {number} has {offered[index]} channels, and the last one {last}")
+    first, behind = row.strides[0], row.strides[-1]
+    return Built(row.args, last, behind / first if first is not None and behind is not None else None)
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or value < 1:
+        raise ModelError(f"a number of channels is an integer of 1 or more, not {value!r}")
+    return value
 
 
 def keep_channels(row: Row) -> Built:
@@ -238,4 +346,5 @@ _TORCH_RULES: dict[type[nn.Module], Rule] = {
     nn.Upsample: _upsample,
     nn.Identity: _identity,
     nn.BatchNorm2d: _batch_norm,
+    nn.ConvTranspose2d: transposed,
 }

@@ -17,8 +17,8 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 from torch.utils.weak import WeakIdKeyDictionary
 
-from ultralytics.nn.modules.block import DFL
-from ultralytics.nn.modules.conv import Conv
+from ultralytics.nn.modules.block import DFL, RepVGGDW
+from ultralytics.nn.modules.conv import Conv, Conv2, ConvTranspose, RepConv
 from ultralytics.utils.errors import ModelError
 from ultralytics.utils.text import counted
 
@@ -55,6 +55,8 @@ def multiply_adds(model: nn.Module, size: int) -> float:
         if isinstance(module, nn.Conv2d):
             kernel = module.kernel_size[0] * module.kernel_size[1]
             total += out.numel() * (module.in_channels // module.groups) * kernel
+        elif isinstance(module, nn.ConvTranspose2d):
+            total += inputs[0].numel() * module.weight[0].numel()
         elif isinstance(module, nn.Linear):
             total += out.numel() * module.in_features
         elif isinstance(module, nn.BatchNorm2d):
@@ -62,7 +64,7 @@ def multiply_adds(model: nn.Module, size: int) -> float:
         elif isinstance(module, DFL):  # its convolution is computed as a product
             total += out.numel() * module.c1
 
-    counted = (nn.Conv2d, nn.Linear, nn.BatchNorm2d, DFL)
+    counted = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.BatchNorm2d, DFL)
     hooks = [m.register_forward_hook(count) for m in model.modules() if isinstance(m, counted)]
     training = model.training
     parameter = next(model.parameters())
@@ -219,6 +221,10 @@ def explain(model: nn.Module, imgsz: int | tuple[int, int] = 640, batch: int = 1
             )
         )
     counts = summarise(net)
+    branched = any(isinstance(m, RepConv | RepVGGDW | Conv2) for m in net.modules())
+    fused = net.fuse()
+    if branched:  # branches become one convolution
+        products = _measure(fused, (1, spec.ch, *size))[0]
     return ModelReport(
         model=Path(spec.yaml_file).name or "model",
         scale=spec.scale,
@@ -227,7 +233,7 @@ def explain(model: nn.Module, imgsz: int | tuple[int, int] = 640, batch: int = 1
         batch=batch,
         layers=int(counts["layers"]),
         parameters=int(counts["parameters"]),
-        parameters_fused=sum(p.numel() for p in net.fuse().parameters()),
+        parameters_fused=sum(p.numel() for p in fused.parameters()),
         macs=total,
         macs_fused=batch * sum(products),
         flops=2 * total,
@@ -258,7 +264,8 @@ def _measure(net: Any, shape: tuple[int, ...]) -> tuple[list[int], list[int], li
         norms[current] += out.numel()
 
     handles = [h for row in net.model for h in (row.register_forward_pre_hook(enter), row.register_forward_hook(leave))]
-    folded = [m.bn for m in net.modules() if isinstance(m, Conv) and isinstance(m.bn, nn.BatchNorm2d)]
+    holders = [m for m in net.modules() if isinstance(m, Conv | ConvTranspose | RepConv)]
+    folded = [bn for bn in (getattr(m, "bn", None) for m in holders) if isinstance(bn, nn.BatchNorm2d)]
     handles += [m.register_forward_hook(norm) for m in folded]
     like = next(net.parameters())
     fast = torch.backends.mha.get_fastpath_enabled()

@@ -80,8 +80,8 @@ def _fed_otherwise(was: Feeds, now: Feeds, after: ModelSpec, where: str = "") ->
 
 def _feeds(model: DetectionModel) -> Feeds:
     """Stride and channels of each map the head reads."""
-    branches: Any = model.head.cv2
-    return [(float(s), b[0].conv.in_channels) for s, b in zip(model.stride, branches, strict=True)]
+    head: Any = model.head
+    return list(zip(model.stride.tolist(), head.channels_read, strict=True))
 
 
 def at(spec: ModelSpec, letter: str) -> ModelSpec:

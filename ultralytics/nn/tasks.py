@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import math
 import re
 from collections.abc import Mapping
@@ -15,18 +17,21 @@ from torch import Tensor, nn
 
 from ultralytics.cfg.model import MAX_REPEATS, ModelSpec, RowSpec, load_model_spec
 from ultralytics.nn.building import build, takes
-from ultralytics.nn.modules import Conv, Detect
+from ultralytics.nn.modules import Conv, ConvTranspose, RepConv, RepVGGDW
+from ultralytics.nn.modules.head import is_head, raw_maps
 from ultralytics.nn.pasted import inferred, is_foreign, measure, unsound
 from ultralytics.nn.plugins import load_plugins
-from ultralytics.nn.registry import Built, Row, concat, detect_head, lookup
+from ultralytics.nn.registry import Built, Row, concat, lookup
 from ultralytics.nn.summary import PROBE, summarise
 from ultralytics.nn.transfer import Network, TransferReport, transfer
-from ultralytics.utils.errors import ModelError
+from ultralytics.utils.errors import ModelError, UserError
 from ultralytics.utils.lazy import later
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.text import counted
 from ultralytics.utils.threads import one_thread
 
+FOLDED = (Conv, ConvTranspose, RepConv, RepVGGDW)  # what `fuse` makes simpler
+LONGEST_VALUE = 100  # characters
 STRIDE_PROBE = 256  # pixels; a multiple of every stride in use
 # What scripts for the reference import from here too.
 _MODULES = """AConv ADown AIFI Bottleneck BottleneckCSP C1 C2 C2f C2fAttn C2fCIB C3 C3Ghost C3TR C3x CBFuse CBLinear
@@ -35,6 +40,8 @@ ImagePoolingAttn OBB PSA Pose RTDETRDecoder RepC3 RepConv RepNCSPELAN4 RepVGGDW 
 Segment WorldDetect v10Detect"""
 _TORCH_UTILS = """fuse_conv_and_bn fuse_deconv_and_bn initialize_weights intersect_dicts model_info scale_img
 time_sync"""
+_LOADING = """Ensemble attempt_load_one_weight attempt_load_weights guess_model_scale guess_model_task torch_safe_load
+yaml_model_load"""
 _LOSSES = """E2EDetectLoss v8ClassificationLoss v8DetectionLoss v8OBBLoss v8PoseLoss v8SegmentationLoss"""
 _OTHER_TASKS = """ClassificationModel OBBModel PoseModel RTDETRDetectionModel SegmentationModel WorldModel"""
 __getattr__ = later(
@@ -43,6 +50,7 @@ __getattr__ = later(
         **{name: f"ultralytics.nn.modules:{name}" for name in _MODULES.split()},
         **{name: f"ultralytics.utils.torch_utils:{name}" for name in _TORCH_UTILS.split()},
         **{name: f"ultralytics.utils.loss:{name}" for name in _LOSSES.split()},
+        **{name: f"ultralytics.models.yolo.weights:{name}" for name in _LOADING.split()},
         **{name: f"ultralytics.utils.checks:{name}" for name in ("check_requirements", "check_suffix", "check_yaml")},
         **{name: f"ultralytics.utils:{name}" for name in ("colorstr", "emojis", "yaml_load")},
         **{name: f"ultralytics.cfg.reference:{name}" for name in ("DEFAULT_CFG_DICT", "DEFAULT_CFG_KEYS")},
@@ -79,6 +87,7 @@ def parse_model(
     layers: list[nn.Module] = []
     channels: list[int] = []
     strides: list[float | None] = []
+    maps: list[list[int]] = []  # the channels of each map of a row that gives several
     save: set[int] = set()
     # Tutorials for YOLOv8 have an `elif m is MyModule:` added here. There is no such chain and nothing to add:
     #   1. paste the class into ultralytics/nn/modules/X.py and import it at the top of this file; or
@@ -91,28 +100,29 @@ def parse_model(
         scales = [1.0 if i == 0 else strides[s] for s in sources]
         where = row.where or f"row {i} ({row.module})"
         try:
-            layer, built, args = _build_row(spec, row, incoming, scales)
+            several = [maps[s] if i else [] for s in sources]
+            layer, built, args = _build_row(spec, row, incoming, scales, several)
             if row.module == "Concat":
                 _check_resolutions(spec.rows, i, sources, scales, strides)
-            if isinstance(layer, Detect):
+            head: Any = layer if is_head(layer) else None
+            if head is not None:
                 _check_levels(spec.rows, i, sources, scales, strides)
-                if layer.nc != spec.nc:
+                if head.nc != spec.nc:
                     raise ModelError(
-                        f"it has {counted(layer.nc, 'class')}, and the model {spec.nc}", mend="write its argument as nc"
+                        f"it has {counted(head.nc, 'class')}, and the model {spec.nc}", mend="write its argument as nc"
                     )
                 if i + 1 < len(spec.rows):
-                    raise ModelError(
-                        "the head must be the last row, and rows follow", mend="keep one Detect, at the end"
-                    )
+                    raise ModelError("the head must be the last row, and rows follow", mend="keep one head, at the end")
         except ModelError as e:
             raise ModelError(e.what, where, e.mend) from None
-        joins = lookup(row.module)[1] in (concat, detect_head)  # these take a list, of one map too
+        joins = head is not None or lookup(row.module)[1] is concat  # these take a list, of one map too
         layer.i, layer.f = i, sources[0] if len(sources) == 1 and not joins else sources  # type: ignore[assignment]  # a row's attribute
         layer.type = f"{type(layer).__module__}.{type(layer).__qualname__}"  # type: ignore[assignment]  # a row's attribute
         layer.channels_read, layer.strides_read = incoming, scales  # type: ignore[assignment]  # a row's attributes
         layer.contiguous = built.contiguous  # type: ignore[assignment]  # a row's attribute
         layers.append(layer)
         channels.append(built.channels)
+        maps.append(built.maps)
         strides.append(scales[0] * built.stride if scales[0] is not None and built.stride is not None else None)
         save.update(s % i for s in sources if s != -1)
         if verbose:
@@ -130,7 +140,11 @@ def parse_model(
 
 
 def _build_row(
-    spec: ModelSpec, row: RowSpec, incoming: list[int], strides: list[float | None]
+    spec: ModelSpec,
+    row: RowSpec,
+    incoming: list[int],
+    strides: list[float | None],
+    maps: list[list[int]],
 ) -> tuple[nn.Module, Built, list[Any]]:
     cls, rule = lookup(row.module)
     args = [_resolve(a, spec.nc) for a in row.args]
@@ -140,7 +154,8 @@ def _build_row(
         told = f"it would repeat {repeats:,} times at this scale"  # at least two
         raise ModelError(told, mend=f"at most {MAX_REPEATS}")
     try:
-        built = (rule or inferred(cls))(Row(incoming, args, repeats, spec.width, spec.max_channels, given, strides))
+        read = Row(incoming, args, repeats, spec.width, spec.max_channels, given, strides, maps)
+        built = (rule or inferred(cls))(read)
     except ModelError:
         raise
     except Exception as e:  # whatever a rule makes of arguments it was not written for
@@ -150,6 +165,9 @@ def _build_row(
     layer = build(cls, built.args, keywords, built.repeats)
     if rule is not None and is_foreign(cls):
         built = _checked(layer, built, row, incoming, strides)
+    elif built.stride is None and not any(maps):
+        with contextlib.suppress(ModelError):  # the whole network's first pass tells
+            built = replace(built, stride=measure(layer, incoming, strides).stride)
     layer.built = built  # type: ignore[assignment]  # a row's attribute
     return layer, built, [*built.args, *([keywords] if keywords else [])]
 
@@ -166,7 +184,7 @@ def _checked(layer: nn.Module, built: Built, row: RowSpec, incoming: list[int], 
         return built  # the whole network's first pass will tell, or this row makes no map
     if measured.channels != built.channels:
         raise wrong_channels(measured.channels, built.channels)
-    if built.stride is not None and measured.stride != built.stride:
+    if built.stride is not None and measured.stride is not None and measured.stride != built.stride:
         told = "its channel rule says that the map's size is multiplied by %g, and it is by %g: that counts"
         LOGGER.warning(f"%s: {told}", row.where or row.module, 1 / built.stride, 1 / measured.stride)
     return replace(built, stride=measured.stride, contiguous=measured.contiguous)
@@ -181,15 +199,16 @@ def wrong_channels(found: int, declared: int) -> ModelError:
 
 
 def _resolve(arg: Any, nc: int) -> Any:
-    """`nc` means the class count; the words None, True and False mean Python's values, as in the reference's YAMLs, and
-    so do numbers that YAML takes for text, such as 1e-4."""
-    words = {"nc": nc, "None": None, "True": True, "False": False}
-    if not isinstance(arg, str):
+    """`nc` means the class count; text that spells a value of Python's is that value, as in the reference's YAMLs:
+    None, True, 1e-4, which YAML takes for text, or "(3, 1)"."""
+    if not isinstance(arg, str) or len(arg) > LONGEST_VALUE:
         return arg
-    return float(arg) if _EXPONENT.fullmatch(arg) else words.get(arg, arg)
-
-
-_EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
+    if arg == "nc":
+        return nc
+    try:
+        return ast.literal_eval(arg)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # of a word, or of nonsense
+        return arg
 
 
 def _check_resolutions(
@@ -223,6 +242,17 @@ def _check_levels(
         f"its maps must come finest first, each of another stride: {told}",
         mend=f"the last rows at strides 8, 16, 32 are {fine}" if len(fine) == 3 else "",
     )
+
+
+def _check_raw(raw: Any, head: Any, where: str) -> None:
+    """What a head gives in training must be what the loss reads."""
+    wanted = 4 * head.reg_max + head.nc
+    if not isinstance(raw, list | tuple) or not raw or not all(isinstance(m, Tensor) and m.dim() == 4 for m in raw):
+        raise ModelError("a head in training gives a list of maps, one per level", where)
+    found = [int(m.shape[1]) for m in raw]
+    if found != [wanted] * len(found):
+        told = f"its raw maps have {found} channels, and the loss reads 4·reg_max + nc = {wanted}"
+        raise ModelError(told, where, "boxes in 4·reg_max channels, then a channel per class")
 
 
 def _contiguous(source: Any) -> Any:
@@ -277,8 +307,12 @@ class DetectionModel(nn.Module):
         self.spec = load_model_spec(cfg, scale, nc, ch)
         load_plugins(self.spec.plugins)
         self.model, self.save = parse_model(self.spec, verbose=verbose)
+        for module in self.modules():  # as the reference, those of pasted classes too
+            if isinstance(module, nn.BatchNorm2d):
+                module.eps, module.momentum = 1e-3, 0.03
         self.names: dict[int, str] = {i: str(i) for i in range(self.spec.nc)}
         self.args: dict[str, Any] = {}
+        self.names_rows = False  # in validation and prediction a row that fails is named
         self.stride = self._init_head()
         if verbose:
             self.info()
@@ -294,12 +328,16 @@ class DetectionModel(nn.Module):
         return self.spec.nc
 
     @property
-    def head(self) -> Detect:
-        """The last row."""
+    def head(self) -> Any:
+        """The last row: Detect, or a head of the user's own with `nc`, `reg_max`, `stride` and raw maps in training."""
         head = self.model[-1]
-        if not isinstance(head, Detect):
+        if not is_head(head):
             rows = self.spec.rows
-            raise ModelError("the last row must be Detect", rows[-1].where or f"row {len(rows) - 1}")
+            raise ModelError(
+                "the last row must be Detect or another head",
+                rows[-1].where or f"row {len(rows) - 1}",
+                "a head of your own is built as (nc, …, ch) and has the attributes nc, reg_max and stride",
+            )
         return head
 
     @torch.no_grad()
@@ -338,11 +376,18 @@ class DetectionModel(nn.Module):
         finally:
             for hook in hooks:
                 hook.remove()
-        assert isinstance(maps, list)
-        head.stride = torch.tensor([STRIDE_PROBE / m.shape[-2] for m in maps])
-        head.bias_init()
+        where = self.spec.rows[-1].where or f"row {len(self.spec.rows) - 1}"
+        for raw in raw_maps(maps):
+            _check_raw(raw, head, where)
+        head.stride = torch.tensor([STRIDE_PROBE / m.shape[-2] for m in raw_maps(maps)[0]])
+        if hasattr(head, "bias_init"):
+            try:
+                head.bias_init()
+            except Exception as e:  # of a subclass whose branches are other ones
+                told = f"its bias_init fails: {type(e).__name__}: {(str(e).splitlines() or [''])[0]}"
+                raise ModelError(told, where, "write a bias_init of its own, or one that does nothing") from None
         self.train(training)
-        return head.stride
+        return head.stride  # type: ignore[no-any-return]  # a tensor, as just set
 
     def forward(self, x: Tensor) -> Any:
         """Run the rows; outputs are kept only where a later row reads them."""
@@ -353,15 +398,34 @@ class DetectionModel(nn.Module):
                 source = out if layer.f == -1 else kept[layer.f]
             else:
                 source = [out if f == -1 else kept[f % layer.i] for f in layer.f]  # type: ignore[union-attr]  # a row's attribute
-            out = layer(_contiguous(source) if layer.contiguous else source)
+            try:
+                out = layer(_contiguous(source) if layer.contiguous else source)
+            except Exception as e:
+                if not self.names_rows or isinstance(e, UserError) or "out of memory" in str(e):
+                    raise
+                raise self._refused(layer, x, e) from e
             if layer.i in self.save:
                 kept[layer.i] = out  # type: ignore[index]  # a row's attribute
         return out
+
+    def _refused(self, layer: Any, x: Tensor, error: Exception) -> ModelError:
+        """The error for a row that does not take an image of this shape."""
+        row = self.spec.rows[layer.i]
+        reason = (str(error).splitlines() or [""])[0]
+        return ModelError(
+            f"it fails on {x.shape[2]}×{x.shape[3]} images: {type(error).__name__}: {reason}",
+            row.where or f"row {layer.i} ({row.module})",
+            "make it independent of H and W, or keep to a shape it takes: square images in predict, "
+            "rect_val=False in val; `check` tries the shapes of a run",
+        )
 
     def _apply(self, fn: Any, recurse: bool = True) -> DetectionModel:
         """As torch's; the weights of rows that take contiguous maps alone stay contiguous, or their convolutions would
         hand on channels-last ones."""
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch's own
+        head: Any = self.model[-1]
+        if getattr(head, "shape", None) is not None:
+            head.shape = None  # grids that a head keeps are on the old device: the next pass makes new ones
         for layer in self.model:
             if layer.contiguous:
                 for parameter in layer.parameters():
@@ -370,16 +434,16 @@ class DetectionModel(nn.Module):
         return self
 
     def fuse(self) -> DetectionModel:
-        """Fold every batch norm into its convolution, in place, for inference.
+        """Fold every batch norm into its convolution, and branches that are one convolution, in place, for inference.
         Copy the model first to go on training it."""
         for module in self.modules():
-            if isinstance(module, Conv):
+            if isinstance(module, FOLDED):
                 module.fuse()
         return self
 
     def is_fused(self) -> bool:
         """Whether no convolution has a batch norm of its own left."""
-        return not any(isinstance(m, Conv) and isinstance(m.bn, nn.BatchNorm2d) for m in self.modules())
+        return not any(isinstance(m, Conv | ConvTranspose) and isinstance(m.bn, nn.BatchNorm2d) for m in self.modules())
 
     def info(self, imgsz: int = 640) -> dict[str, float]:
         """Log and return layers, parameters, gradients and GFLOPs at `imgsz`, counted as the reference does."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ultralytics.cfg.model import RowSpec
-from ultralytics.nn.registry import class_branch, derived
+from ultralytics.nn.registry import class_branches, derived
 
 _ROW_KEY = re.compile(r"model\.(\d+)\.(.+)")
 Shapes = dict[str, tuple[int, ...]]
@@ -221,10 +221,10 @@ def _class_tensors(target: Network, source: Network, origin: Mapping[str, str | 
     their classes and the rest of the shape agrees, None where nothing can be copied."""
     if not target.rows or not source.rows or target.rows[-1].module != source.rows[-1].module:
         return {}
-    branch = class_branch(target.rows[-1].module)
-    if not branch:
+    branches = class_branches(target.rows[-1].module)
+    if not branches:
         return {}
-    head = f"model.{len(target.rows) - 1}.{branch}."
+    head = tuple(f"model.{len(target.rows) - 1}.{branch}." for branch in branches)
     wanted, offered = target.class_index(), source.class_index()
     common = [name for name in wanted if name in offered]
     same = len(target.names) == len(source.names)

@@ -16,7 +16,7 @@ from typing import Any
 # How characters of our own messages are written where the encoding lacks them; others are escaped, as \u7ec6.
 _PLAIN = {
     "×": "x", "–": "-", "—": "-", "−": "-", "…": "...", "→": "->", "←": "<-", "↦": "->", "·": ".", "±": "+-",
-    "≥": ">=", "≤": "<=", "²": "2", "µ": "u", "°": " degrees", "“": '"', "”": '"', "‘": "'", "’": "'", "\xa0": " ",
+    "≥": ">=", "≤": "<=", "²": "^2", "µ": "u", "°": " degrees", "“": '"', "”": '"', "‘": "'", "’": "'", "\xa0": " ",
 }  # fmt: skip
 
 

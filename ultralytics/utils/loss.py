@@ -101,15 +101,27 @@ class v8DetectionLoss:
         self.gains = (box, cls, dfl)
         self.assigner = TaskAlignedAssigner(topk=tal_topk, num_classes=nc, alpha=0.5, beta=6.0)
         self.bbox_loss = BboxLoss(reg_max)
+        self.assigner_of_one = TaskAlignedAssigner(topk=1, num_classes=self.nc, alpha=0.5, beta=6.0)
 
     def __call__(self, preds: Any, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
         """The loss to differentiate (its parts' sum × B) and its parts (box, cls, dfl), detached, after the gains.
 
         Args:
-            preds: raw maps, a list of (B, 4·R + C, h, w); or the model's evaluation output (y, raw).
+            preds: raw maps, a list of (B, 4·R + C, h, w); those of both branches of an end-to-end head, which are
+                `{"one2many": raw, "one2one": raw}`; or the model's evaluation output (y, either).
             batch: `batch_idx` (M,), `cls` (M,) or (M, 1), `bboxes` (M, 4) xywh 0..1.
         """
-        feats: Sequence[Tensor] = preds[1] if isinstance(preds, tuple) else preds
+        preds = preds[1] if isinstance(preds, tuple) else preds
+        if not isinstance(preds, Mapping):
+            return self._loss(preds, batch, self.assigner)
+        many = self._loss(preds["one2many"], batch, self.assigner)
+        one = self._loss(preds["one2one"], batch, self.assigner_of_one)
+        return many[0] + one[0], many[1] + one[1]
+
+    def _loss(
+        self, feats: Sequence[Tensor], batch: Mapping[str, Any], assigner: TaskAlignedAssigner
+    ) -> tuple[Tensor, Tensor]:
+        """The loss of one branch."""
         B = feats[0].shape[0]
         device = feats[0].device
         # A copy in (B, A, channel) order, so that everything behind it reads memory in a row.
@@ -122,7 +134,7 @@ class v8DetectionLoss:
         gt_labels, gt_bboxes, mask_gt = self.targets(batch, B, torch.tensor([w, h, w, h], device=device))
         with torch.no_grad():
             pred_bboxes = self.decode(anchors, pred_dist)
-        _, target_bboxes, target_scores, fg_mask, _ = self.assigner(
+        _, target_bboxes, target_scores, fg_mask, _ = assigner(
             pred_logits.detach().sigmoid(), pred_bboxes * strides, anchors * strides, gt_labels, gt_bboxes, mask_gt
         )
         score_sum, images = self.reduce(torch.stack([target_scores.sum(), target_scores.new_full((), float(B))]))

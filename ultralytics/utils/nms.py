@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -94,7 +94,8 @@ def non_max_suppression(
     class, so nothing depends on the number of classes, the size of the image or half precision.
 
     Args:
-        prediction: (B, 4 + nc, A), boxes as centre, width, height; or the model's (y, raw).
+        prediction: (B, 4 + nc, A), boxes as centre, width, height; of an end-to-end head, with `nc` given,
+            (B, n, 6), which is filtered alone; or the model's (y, raw).
         conf_thres, iou_thres: lowest score kept, and overlap above which the worse box is dropped.
         classes: class ids to keep; agnostic: suppress across classes.
         multi_label: a box may carry every class above the threshold, instead of its best.
@@ -113,10 +114,13 @@ def non_max_suppression(
     if len(labels) or rotated:
         raise ValueError("labels to mix in (autolabelling) and rotated boxes are not offered")
     y: Tensor = prediction if isinstance(prediction, Tensor) else prediction[0]
-    nc = nc or y.shape[1] - 4
     wanted = None
     if classes is not None:
         wanted = torch.tensor([classes] if isinstance(classes, int) else list(classes), device=y.device)
+    both = not isinstance(prediction, Tensor) and len(prediction) > 1 and isinstance(prediction[1], Mapping)
+    if y.shape[-1] == 6 and (both or (nc and y.shape[1] != 4 + nc)):
+        return [_above(image.float(), conf_thres, wanted)[:max_det] for image in y]
+    nc = nc or y.shape[1] - 4
     # Anchors that may matter, before anything is copied; NaN is not above any threshold.
     candidate = y[:, 4 : 4 + nc].amax(1) > conf_thres
     output = []
@@ -141,3 +145,11 @@ def non_max_suppression(
         index = greedy_nms(boxes, score, iou_thres, max_det, None if agnostic else label)
         output.append(torch.cat((boxes[index], score[index, None], label[index, None].to(boxes.dtype)), 1))
     return output
+
+
+def _above(found: Tensor, conf_thres: float, wanted: Tensor | None) -> Tensor:
+    """Of detections (n, 6) that come without overlaps, best first, those above the threshold."""
+    keep = torch.isfinite(found).all(1) & (found[:, 4] > conf_thres)
+    if wanted is not None:
+        keep &= torch.isin(found[:, 5].long(), wanted)
+    return found[keep]

@@ -10,6 +10,7 @@ import csv
 import functools
 import inspect
 import io
+import itertools
 import math
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -69,6 +70,8 @@ PALETTE = (
     "#ad1457",
     "#6d4c41",
 )
+# Lines that the colour-blind can tell apart (Okabe & Ito 2008).
+_BLOCK_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 
 
 class Colors:
@@ -683,6 +686,34 @@ def plot_results(file: str | Path, save_dir: Path | None = None, font: str | Non
     if len(shown) and len(rows) > 8:
         axes[0].legend(fontsize=8)
     return figure, (save_dir or file.parent) / "results.png"
+
+
+@_chart(pdf=True)
+def plot_blocks(file: str | Path, blocks: Mapping[str, str], save_dir: Path | None = None) -> tuple[Figure, Path]:
+    """attention.png and .pdf: over the epochs, how much each inserted block changes its map, and its mean |gate|.
+
+    Args:
+        file: results.csv; blocks: column prefix → kind of module; save_dir: where to, beside the file when None.
+    """
+    file = Path(file)
+    with file.open(encoding="utf-8") as f:
+        rows = list(csv.DictReader(f))
+    figure = _figure((7.0, 2.9))
+    panels = (("share", "change of the map, ‖y − x‖ / ‖x‖"), ("gate_mean", "mean |gate|"))
+    for axis, (column, title) in zip(figure.subplots(1, 2), panels, strict=True):
+        for (prefix, kind), colour in zip(blocks.items(), itertools.cycle(_BLOCK_COLOURS)):  # as long as the blocks
+            key, label = f"{prefix}/{column}", f"{prefix.removeprefix('block/')} {kind}"
+            points = [(int(float(r["epoch"])), float(r[key])) for r in rows if r.get(key)]
+            x, y = [p[0] for p in points], [p[1] for p in points]
+            axis.plot(x, y, marker=".", linewidth=1.2, color=colour, label=label)
+        axis.set_title(title, fontsize=10)
+        axis.set_xlabel("epoch")
+        axis.set_ylim(bottom=0)
+        axis.tick_params(labelsize=8)
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        _grid(axis)
+        axis.legend(fontsize=8)
+    return figure, (save_dir or file.parent) / "attention.png"
 
 
 @_chart(pdf=True)

@@ -89,3 +89,12 @@ def safe_name(text: str) -> str:
 def _escaped(match: re.Match[str]) -> str:
     code = ord(match[0])
     return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+
+
+def is_number(word: str) -> bool:
+    """Return True if Python reads a word as a number."""
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True

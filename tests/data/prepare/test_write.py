@@ -14,7 +14,7 @@ from ultralytics.data.prepare import prepare_coco, prepare_visdrone, prepare_voc
 from ultralytics.data.prepare.write import (
     Annotated,
     Converted,
-    Draw,
+    Options,
     divide,
     existing,
     from_corners,
@@ -151,13 +151,13 @@ def test_a_split_without_objects_is_told(tmp_path):
 @pytest.mark.parametrize(
     ("splits", "draw", "counts"),
     [
-        ({"train": 10}, Draw(), {"train": 10}),
-        ({"train": 10}, Draw(0.2), {"train": 8, "val": 2}),
-        ({"val": 10}, Draw(0.2, 0.3), {"train": 5, "val": 2, "test": 3}),
-        ({"test": 10}, Draw(0.2), {"train": 8, "val": 2}),
-        ({"train": 10, "test": 3}, Draw(0.2), {"train": 8, "val": 2, "test": 3}),
-        ({"train": 10, "val": 3}, Draw(0, 0.1), {"train": 9, "val": 3, "test": 1}),
-        ({"train": 10, "test": 3}, Draw(), {"train": 10, "test": 3}),
+        ({"train": 10}, Options(), {"train": 10}),
+        ({"train": 10}, Options(val=0.2), {"train": 8, "val": 2}),
+        ({"val": 10}, Options(val=0.2, test=0.3), {"train": 5, "val": 2, "test": 3}),
+        ({"test": 10}, Options(val=0.2), {"train": 8, "val": 2}),
+        ({"train": 10, "test": 3}, Options(val=0.2), {"train": 8, "val": 2, "test": 3}),
+        ({"train": 10, "val": 3}, Options(val=0, test=0.1), {"train": 9, "val": 3, "test": 1}),
+        ({"train": 10, "test": 3}, Options(), {"train": 10, "test": 3}),
     ],
 )
 def test_splits_are_drawn_from_train_or_the_only_split(splits, draw, counts):
@@ -178,9 +178,9 @@ def test_splits_are_drawn_from_train_or_the_only_split(splits, draw, counts):
 @pytest.mark.parametrize(
     ("splits", "draw", "words"),
     [
-        (["train", "val"], Draw(0.2), "its own val split"),
-        (["train", "test"], Draw(0.2, 0.2), "its own test split"),
-        (["train"], Draw(0.6, 0.3), "2 images are too few"),
+        (["train", "val"], Options(val=0.2), "its own val split"),
+        (["train", "test"], Options(val=0.2, test=0.2), "its own test split"),
+        (["train"], Options(val=0.6, test=0.3), "2 images are too few"),
     ],
 )
 def test_splits_that_cannot_be_drawn(splits, draw, words):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ultralytics.data.prepare.archive import is_archive
 from ultralytics.data.prepare.coco import prepare_coco
@@ -18,6 +18,11 @@ from ultralytics.data.prepare.write import existing
 from ultralytics.data.prepare.yolo import prepare_yolo
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError
 from ultralytics.utils.log import LOGGER
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ultralytics.data.prepare.write import Keys
 
 READERS: dict[str, Callable[..., Path]] = {
     "yolo": prepare_yolo,
@@ -33,16 +38,13 @@ def prepare_auto(
     source: str | Path,
     out: str | Path,
     names: Sequence[str] | None = None,
-    images: str = "copy",
-    val: float = 0.0,
-    test: float = 0.0,
-    seed: int = 0,
+    **given: Unpack[Keys],
 ) -> Path:
     """Prepare a source by the kind of annotations that it holds, and say which that is.
 
     Args:
-        source: a folder, a data set YAML or a JSON; out, images, val, test, seed: as every kind takes them.
-        names: class names in the order of their ids, of a kind that takes them.
+        source: a folder, a data set YAML or a JSON; out: the folder to make.
+        names: class names in the order of their ids, of a kind that takes them; given: the fields of `Options`.
 
     Returns:
         The data set's YAML.
@@ -66,7 +68,7 @@ def prepare_auto(
     others = "".join(f"; it holds {KINDS[name].what} too" for name in readable[1:])
     LOGGER.info("%s is read as %s%s", place, kind.what, others)
     reader = READERS[kind.prepare]
-    options: dict[str, Any] = {"images": images, "val": val, "test": test, "seed": seed}
+    options: dict[str, Any] = dict(given)
     if names:
         if "names" not in inspect.signature(reader).parameters:
             raise ConfigError(f"{kind.what} brings its own class names", str(place), "leave names= out")

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ultralytics.data.prepare import names as published_names
 from ultralytics.data.prepare.archive import is_archive
@@ -21,7 +21,7 @@ from ultralytics.data.prepare.write import (
     SPLITS,
     Annotated,
     Converted,
-    Draw,
+    Options,
     annotated_upright,
     existing,
     from_corners,
@@ -38,6 +38,11 @@ from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError
 from ultralytics.utils.files import user_path
 from ultralytics.utils.images import IMAGE_SUFFIXES
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ultralytics.data.prepare.write import DrawKeys
+
 COCO_PARTS = ("train", "val")
 BESIDE = "_annotations.coco.json"  # lies among the images, in folders train, valid and test
 
@@ -48,9 +53,7 @@ def prepare_coco(
     images: str | Path | Sequence[str | Path] = "copy",
     download: bool = False,
     mirror: str = "",
-    val: float = 0.0,
-    test: float = 0.0,
-    seed: int = 0,
+    **drawn: Unpack[DrawKeys],
 ) -> Path:
     """Turn COCO instances into images, labels and a data set YAML. The source is not changed.
 
@@ -64,7 +67,7 @@ def prepare_coco(
         images: the folder of the images, which is looked for beside the JSON when it is not given; "copy", or "link"
         for hard links; or both, as [folder, "link"].
         download: fetch the published archives; mirror: a URL that holds them.
-        val, test: parts of the images to draw as these splits, where the source lacks them; seed: of that draw.
+        drawn: val, test and seed of `Options`.
 
     Returns:
         The data set's YAML, OUT/data.yaml.
@@ -73,10 +76,10 @@ def prepare_coco(
         MissingFileError: no such file or layout; DatasetError: a JSON that is no instances file, nothing usable;
         ConfigError: a wrong value; UserError: it cannot be downloaded or written.
     """
-    draw = Draw(val, test, seed)
+    how, folder = _images(images)
+    wanted = Options(how, **drawn)
     given = [source] if isinstance(source, str | Path) else list(source or [])
     paths = [existing(s) for s in given]
-    how, folder = _images(images)
     if len(paths) > 1 and not all(p.is_file() and not is_archive(p) for p in paths):
         raise ConfigError("several sources must be JSON files", ", ".join(map(str, paths)))
     published = not paths or (len(paths) == 1 and is_published(paths[0]))
@@ -86,7 +89,7 @@ def prepare_coco(
     options: dict[str, Any] = {PARTS: _parts(paths[0]) if paths else list(COCO_PARTS)}
     if not published:
         options = {"source": [str(p.absolute()) for p in paths], "images": folder and str(folder.absolute())}
-    options |= draw.options()
+    options |= wanted.drawn()
     mark = fingerprint(paths)
     done = prepared(target, "coco", options, mark)
     if done is not None:
@@ -116,7 +119,7 @@ def prepare_coco(
         return _read_all({s: _Json.load(p, None, roots) for s, p in jsons.items()}, folder, published)
 
     inside = [*paths, *([folder] if folder else [])]
-    return make_dataset(target, "coco", options, sources, read, how, inside, mark, draw)
+    return make_dataset(target, "coco", options, sources, read, wanted, inside, mark)
 
 
 def _images(given: str | Path | Sequence[str | Path]) -> tuple[str, Path | None]:

@@ -97,8 +97,9 @@ def export_coco(data: str | Path, out: str | Path, split: str = "val", overwrite
     )
     LOGGER.info("%s: %s, %s", out, counted(len(images), "image"), counted(len(annotations), "annotation"))
     if problems:
-        left_out = counted(len(files) - len(kept), "image")
-        LOGGER.warning("%s left out; %s:", left_out, counted(len(problems), "problem"))
+        gone = len(files) - len(kept)
+        left_out = f"{counted(gone, 'image')} left out; " if gone else ""
+        LOGGER.warning("%s%s:", left_out, counted(len(problems), "problem"))
         for problem in problems[:SHOWN_PROBLEMS]:
             LOGGER.warning("  %s", one_line(problem))
     return out

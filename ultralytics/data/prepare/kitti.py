@@ -5,22 +5,28 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ultralytics.data.prepare.recognise import is_kitti
 from ultralytics.data.prepare.tree import Tree, as_splits
 from ultralytics.data.prepare.write import (
     Annotated,
     Converted,
-    Draw,
+    Options,
     class_order,
     from_corners,
     in_threads,
-    look,
     prepare_folder,
+    read_rows,
 )
 from ultralytics.utils.errors import DatasetError, MissingFileError
 from ultralytics.utils.files import read_text
-from ultralytics.utils.text import counted
+from ultralytics.utils.text import counted, is_number
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ultralytics.data.prepare.write import Keys
 
 DONT_CARE = "dontcare"
 LISTS = {"train": "train", "val": "val", "test": "test"}  # ImageSets/NAME.txt
@@ -30,10 +36,7 @@ def prepare_kitti(
     source: str | Path,
     out: str | Path,
     names: Sequence[str] | None = None,
-    images: str = "copy",
-    val: float = 0.0,
-    test: float = 0.0,
-    seed: int = 0,
+    **given: Unpack[Keys],
 ) -> Path:
     """Turn KITTI object labels into images, labels and a data set YAML. The source is not changed.
 
@@ -44,8 +47,7 @@ def prepare_kitti(
         source: a folder or archive with label files and images of the same names, such as training/label_2 and
         training/image_2; ImageSets/train.txt and val.txt tell the splits where they are there.
         out: the folder to make; names: class names in the order of their ids, alphabetical when None.
-        images: "copy", or "link" for hard links.
-        val, test: parts of the images to draw as these splits, where the source lacks them; seed: of that draw.
+        given: the fields of `Options`.
 
     Returns:
         The data set's YAML, OUT/data.yaml.
@@ -59,7 +61,7 @@ def prepare_kitti(
         return _read_all(folder, names)
 
     options = {"names": list(names) if names else None}
-    return prepare_folder("kitti", source, out, options, read, images, Draw(val, test, seed))
+    return prepare_folder("kitti", source, out, options, read, Options(**given))
 
 
 def _read_all(top: Path, names: Sequence[str] | None) -> Converted:
@@ -111,16 +113,10 @@ def _read(image: Path, file: Path | None) -> Annotated:
     if file is None:
         result.problems.append(f"{image}: it has no label file")
         return result
-    picture = look(image)
-    if isinstance(picture, str):
-        result.problems.append(f"{image}: {picture}")
+    found = read_rows(result, image, file)
+    if found is None:
         return result
-    try:
-        lines = read_text(file, DatasetError).splitlines()
-    except DatasetError as e:
-        result.problems.append(str(e))
-        return result
-    result.image = image
+    picture, lines = found
     for number, line in enumerate(lines, 1):
         words = line.split()
         if not words:
@@ -130,7 +126,7 @@ def _read(image: Path, file: Path | None) -> Annotated:
             result.problems.append(f"{where}: a row is a class and 14 numbers; it is dropped")
             continue
         # Behind the name stand 14 numbers, or 15 with a score: a name may have several words, none of them a number.
-        first = len(words) - (15 if len(words) > 15 and _is_score(words) else 14)
+        first = len(words) - (15 if len(words) > 15 and is_number(words[-15]) else 14)
         name, values = " ".join(words[:first]), [float(w) for w in words[first:]]
         corners = values[3], values[4], values[5], values[6]
         if not all(map(math.isfinite, corners)):
@@ -148,12 +144,3 @@ def _read(image: Path, file: Path | None) -> Annotated:
         result.cut += cut
         result.objects.append((name, box))
     return result
-
-
-def _is_score(words: Sequence[str]) -> bool:
-    """Whether the word before the last 14 is a number, so that these are behind by one."""
-    try:
-        float(words[-15])
-    except ValueError:
-        return False
-    return True

@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from ultralytics.data.prepare.write import (
     Annotated,
     Converted,
     Corners,
-    Draw,
+    Options,
     annotated_upright,
     class_order,
     from_corners,
@@ -32,6 +32,11 @@ from ultralytics.utils.errors import DatasetError, MissingFileError
 from ultralytics.utils.images import open_header
 from ultralytics.utils.text import counted
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ultralytics.data.prepare.write import Keys
+
 IGNORED = "__ignore__"  # labelme's own name for what is no object
 NO_AREA = {"point": "a point", "points": "points", "line": "a line", "linestrip": "a line"}
 SUFFIXES = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "BMP": ".bmp", "TIFF": ".tif", "WEBP": ".webp"}
@@ -41,10 +46,7 @@ def prepare_labelme(
     source: str | Path,
     out: str | Path,
     names: Sequence[str] | None = None,
-    images: str = "copy",
-    val: float = 0.0,
-    test: float = 0.0,
-    seed: int = 0,
+    **given: Unpack[Keys],
 ) -> Path:
     """Turn labelme's JSON files into images, labels and a data set YAML. The source is not changed.
 
@@ -55,8 +57,7 @@ def prepare_labelme(
         source: a folder or archive with JSON files and images, in folders of any names; an image that is missing is
         taken out of its JSON where that holds it.
         out: the folder to make; names: class names in the order of their ids, alphabetical when None.
-        images: "copy", or "link" for hard links.
-        val, test: parts of the images to draw as these splits, where the source lacks them; seed: of that draw.
+        given: the fields of `Options`.
 
     Returns:
         The data set's YAML, OUT/data.yaml.
@@ -70,7 +71,7 @@ def prepare_labelme(
         return _read_all(folder, scratch / "0-embedded", names)
 
     options = {"names": list(names) if names else None}
-    return prepare_folder("labelme", source, out, options, read, images, Draw(val, test, seed))
+    return prepare_folder("labelme", source, out, options, read, Options(**given))
 
 
 @dataclass

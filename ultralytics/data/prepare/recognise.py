@@ -12,6 +12,7 @@ from ultralytics.cfg.paths import program
 from ultralytics.data.prepare.documents import load_json, parse_xml
 from ultralytics.data.prepare.folder import walk
 from ultralytics.utils.errors import DatasetError, UserError
+from ultralytics.utils.text import is_number
 
 SAMPLES = 5  # files of one suffix that are looked into
 LARGEST = 1 << 26  # bytes of a JSON that is parsed to see what it is
@@ -214,13 +215,13 @@ def _judge_row(line: str) -> str | None:
         return "dota"
     by_commas = [w.strip() for w in line.strip(",").split(",")]
     if len(by_commas) >= 8:
-        if not all(map(_is_number, by_commas)):
+        if not all(map(is_number, by_commas)):
             return None
         return "visdrone" if len(by_commas) == 8 else "mot"
     words = line.split()
     if is_kitti(words):
         return "kitti"
-    numbers = [_is_number(w) for w in words]
+    numbers = [is_number(w) for w in words]
     if len(words) == 10 and all(numbers[:8]) and not numbers[8]:
         return "dota"
     if not words[0].isdecimal() or not all(numbers):
@@ -232,12 +233,4 @@ def _judge_row(line: str) -> str | None:
 
 def is_kitti(words: list[str]) -> bool:
     """Whether a row is a class's name, of one word or several, and the 14 numbers (15 with a score) of KITTI."""
-    return len(words) >= 15 and not _is_number(words[0]) and all(map(_is_number, words[-14:]))
-
-
-def _is_number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True
+    return len(words) >= 15 and not is_number(words[0]) and all(map(is_number, words[-14:]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ultralytics.data.prepare import names as published_names
 from ultralytics.data.prepare.archive import is_archive
@@ -12,18 +12,22 @@ from ultralytics.data.prepare.sources import PUBLISHED, archives, default_out, e
 from ultralytics.data.prepare.write import (
     Annotated,
     Converted,
-    Draw,
-    check_how,
+    Options,
     existing,
     from_pixels,
     in_threads,
-    look,
     make_dataset,
     opened,
+    read_rows,
 )
-from ultralytics.utils.errors import DatasetError, MissingFileError
-from ultralytics.utils.files import read_text, user_path
+from ultralytics.utils.errors import MissingFileError
+from ultralytics.utils.files import user_path
 from ultralytics.utils.images import IMAGE_SUFFIXES
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ultralytics.data.prepare.write import Keys
 
 FOLDERS = {"train": "VisDrone2019-DET-train", "val": "VisDrone2019-DET-val", "test": "VisDrone2019-DET-test-dev"}
 REGION, OTHERS = 0, 11  # categories that are no class
@@ -32,21 +36,17 @@ REGION, OTHERS = 0, 11  # categories that are no class
 def prepare_visdrone(
     source: str | Path | None = None,
     out: str | Path | None = None,
-    images: str = "copy",
     download: bool = False,
     mirror: str = "",
-    val: float = 0.0,
-    test: float = 0.0,
-    seed: int = 0,
+    **given: Unpack[Keys],
 ) -> Path:
     """Turn VisDrone2019-DET into images, labels and a data set YAML: categories 1 to 10 are classes 0 to 9; ignored
     regions and what is scored 0 go to ignore/, for any class. The source is not changed.
 
     Args:
         source: a folder with VisDrone2019-DET-train, -val and -test-dev, packed or not, or one of these.
-        out: the folder to make, data/visdrone when None; images: "copy", or "link" for hard links.
-        download: fetch the published archives; mirror: a URL that holds them.
-        val, test: parts of the images to draw as these splits, where the source lacks them; seed: of that draw.
+        out: the folder to make, data/visdrone when None.
+        download: fetch the published archives; mirror: a URL that holds them; given: the fields of `Options`.
 
     Returns:
         The data set's YAML, OUT/data.yaml.
@@ -55,15 +55,14 @@ def prepare_visdrone(
         MissingFileError: no such layout; DatasetError: nothing usable; ConfigError: a wrong value; UserError: it cannot
         be downloaded or written.
     """
-    check_how(images)
-    draw = Draw(val, test, seed)
+    wanted = Options(**given)
     out = default_out("visdrone") if out is None else user_path(out)
     folder = None if source is None else existing(source)
     found = list(FOLDERS) if folder is None else _parts(folder)
     options: dict[str, Any] = {PARTS: found} if found else {"source": str(folder and folder.absolute())}
-    options |= draw.options()
-    given = [] if folder is None else [folder]
-    mark = fingerprint(given)
+    options |= wanted.drawn()
+    inside = [] if folder is None else [folder]
+    mark = fingerprint(inside)
     done = prepared(out, "visdrone", options, mark)
     if done is not None:
         return done
@@ -90,7 +89,7 @@ def prepare_visdrone(
         notes = [f"missing: {', '.join(absent)}"] if absent else []
         return Converted({s: _read_part(p) for s, p in parts.items()}, published_names.VISDRONE, notes=notes)
 
-    return make_dataset(out, "visdrone", options, sources, read, images, given, mark, draw)
+    return make_dataset(out, "visdrone", options, sources, read, wanted, inside, mark)
 
 
 def _parts(source: Path) -> list[str]:
@@ -113,20 +112,14 @@ def _read_part(part: Path) -> list[Annotated]:
 
 def _read(part: Path, image: Path) -> Annotated:
     result = Annotated(image.name)
-    picture = look(image)
-    if isinstance(picture, str):
-        result.problems.append(f"{image}: {picture}")
-        return result
     file = part / "annotations" / f"{image.stem}.txt"
     if not file.is_file():
         result.problems.append(f"{file}: there is no such annotation")
         return result
-    try:
-        lines = read_text(file, DatasetError).splitlines()
-    except DatasetError as e:
-        result.problems.append(str(e))
+    found = read_rows(result, image, file)
+    if found is None:
         return result
-    result.image = image
+    picture, lines = found
     for number, line in enumerate(lines, 1):
         words = [w.strip() for w in line.strip().strip(",").split(",")]
         if words == [""]:

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ultralytics.data.prepare import names as published_names
 from ultralytics.data.prepare.archive import is_archive
@@ -26,10 +26,9 @@ from ultralytics.data.prepare.write import (
     Annotated,
     Converted,
     Corners,
-    Draw,
+    Options,
     Picture,
     annotated_upright,
-    check_how,
     class_order,
     existing,
     from_corners,
@@ -46,6 +45,11 @@ from ultralytics.utils.images import IMAGE_SUFFIXES
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.text import counted
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ultralytics.data.prepare.write import Keys
+
 ANNOTATIONS, IMAGES = ("Annotations", "annotations"), ("JPEGImages", "images")
 YEARS = ("VOC2007", "VOC2012")
 STRAY = 1000
@@ -56,13 +60,10 @@ def prepare_voc(
     source: str | Path | None = None,
     out: str | Path | None = None,
     names: Sequence[str] | None = None,
-    images: str = "copy",
     one_based: bool | str = "auto",
-    val: float = 0.0,
-    seed: int = 0,
     download: bool = False,
     mirror: str = "",
-    test: float = 0.0,
+    **given: Unpack[Keys],
 ) -> Path:
     """Turn Pascal VOC into images, labels and a data set YAML. The source is not changed.
 
@@ -75,11 +76,9 @@ def prepare_voc(
         train is then 2007 and 2012 trainval, val and test are 2007 test.
         out: the folder to make; data/VOC for the published layout when None.
         names: class names in the order of their ids; alphabetical, or VOC's own, when None.
-        images: "copy", or "link" for hard links.
         one_based: whether pixels count from 1 (a box covers xmin − 1 to xmax, as VOC says) or from 0 (xmin to xmax);
         "auto": as the boxes at the pictures' edges say.
-        val, test: parts of the images to draw as these splits, where the source lacks them; seed: of that draw.
-        download: fetch the published archives; mirror: a URL that holds them.
+        download: fetch the published archives; mirror: a URL that holds them; given: the fields of `Options`.
 
     Returns:
         The data set's YAML, OUT/data.yaml.
@@ -88,19 +87,18 @@ def prepare_voc(
         MissingFileError: no such layout; DatasetError: nothing usable; ConfigError: an unknown class or a wrong value;
         UserError: it cannot be downloaded or written.
     """
-    check_how(images)
     if one_based not in ("auto", True, False):
         raise ConfigError(f"one_based={one_based} must be auto, True or False")
-    draw = Draw(val, test, seed)
+    wanted = Options(**given)
     source = None if source is None else existing(source)
     if source is None or is_published(source):
-        if draw.parts() or one_based != "auto" or names:
+        if wanted.parts() or one_based != "auto" or names:
             raise ConfigError(
                 "the published data set has its own classes, splits and corners",
                 mend="leave names, val, test, one_based out",
             )
         return _prepare_published(
-            source, default_out("voc") if out is None else user_path(out), images, download, mirror
+            source, default_out("voc") if out is None else user_path(out), wanted, download, mirror
         )
     if out is None:
         raise ConfigError("out is missing", mend="out=data/mine")
@@ -108,11 +106,11 @@ def prepare_voc(
         "source": str(source.absolute()),
         "names": list(names) if names else None,
         "one_based": one_based,
-        "val": val,
-        "seed": seed,
-        **draw.options(),
+        "val": wanted.val,
+        "seed": wanted.seed,
+        **wanted.drawn(),
     }
-    return _prepare_folder("voc", source, user_path(out), options, names, images, one_based, draw)
+    return _prepare_folder("voc", source, user_path(out), options, names, wanted, one_based)
 
 
 def prepare_bccd(
@@ -134,7 +132,7 @@ def prepare_bccd(
     Raises:
         as `prepare_voc`.
     """
-    check_how(images)
+    wanted = Options(images)
     out = default_out("bccd") if out is None else user_path(out)
     source = None if source is None else existing(source)
     mark = fingerprint([source] if source else [])
@@ -145,7 +143,7 @@ def prepare_bccd(
     if source is None:
         [(source, described)] = archives("bccd", out, download, mirror)
         sources = [described]
-    return _prepare_folder("bccd", source, out, {}, published_names.BCCD, images, "auto", Draw(), sources, mark)
+    return _prepare_folder("bccd", source, out, {}, published_names.BCCD, wanted, "auto", sources, mark)
 
 
 def _prepare_folder(
@@ -154,9 +152,8 @@ def _prepare_folder(
     out: Path,
     options: Mapping[str, Any],
     names: Sequence[str] | None,
-    images: str,
+    wanted: Options,
     one_based: bool | str,
-    draw: Draw,
     sources: list[dict[str, Any]] | None = None,
     mark: str | None = None,
 ) -> Path:
@@ -169,9 +166,9 @@ def _prepare_folder(
         sources = [entry(source) if packed else {"name": source.absolute().name}]
 
     def read(scratch: Path) -> Converted:
-        return _read_folder(_Root.find(opened_folder(source, scratch)), names, one_based, draw)
+        return _read_folder(_Root.find(opened_folder(source, scratch)), names, one_based, wanted.val)
 
-    return make_dataset(out, kind, options, sources, read, images, [source], mark, draw)
+    return make_dataset(out, kind, options, sources, read, wanted, [source], mark)
 
 
 @dataclass
@@ -312,8 +309,8 @@ def _stems(folder: Path, suffixes: frozenset[str]) -> dict[str, list[Path]]:
     return found
 
 
-def _read_folder(root: _Root, names: Sequence[str] | None, one_based: bool | str, draw: Draw) -> Converted:
-    splits, used = _splits(root, draw)
+def _read_folder(root: _Root, names: Sequence[str] | None, one_based: bool | str, val: float) -> Converted:
+    splits, used = _splits(root, val)
     notes: list[str] = []
     unique = sorted({name for listed in splits.values() for name in listed})
     read = in_threads(lambda n: _read(root, n), unique, "Reading annotations")
@@ -337,14 +334,14 @@ def _read_folder(root: _Root, names: Sequence[str] | None, one_based: bool | str
     return Converted(converted, order, used, notes, root.passed)
 
 
-def _splits(root: _Root, draw: Draw) -> tuple[dict[str, list[str]], dict[str, str]]:
-    """Split folder → names, and split of the YAML → split folder."""
+def _splits(root: _Root, val: float) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """Split folder → names, and split of the YAML → split folder; `val` is the part to draw as such."""
     lists = {s: root.listed(s) for s in (*SPLITS, "trainval")}
     own = {s: lists[s] or [] for s in SPLITS}
     main = root.folder / "ImageSets" / "Main" if root.own is None else root.folder
     if own["train"] and own["val"]:
         return {s: own[s] for s in SPLITS if own[s]}, {}
-    if own["train"] and not draw.val:
+    if own["train"] and not val:
         raise DatasetError(
             "the val split is missing or empty",
             str(main / "val.txt") if root.own is None else str(main),
@@ -379,7 +376,7 @@ def _devkits(folder: Path) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def _prepare_published(source: Path | None, out: Path, images: str, download: bool, mirror: str) -> Path:
+def _prepare_published(source: Path | None, out: Path, wanted: Options, download: bool, mirror: str) -> Path:
     options = {PARTS: list(VOC_PARTS) if source is None else _parts(source)}
     mark = fingerprint([source] if source else [])
     done = prepared(out, "voc", options, mark)
@@ -403,7 +400,7 @@ def _prepare_published(source: Path | None, out: Path, images: str, download: bo
         converted, options[PARTS] = _read_published([(kit.name, _Root.find(kit)) for kit in roots], source or out)
         return converted
 
-    return make_dataset(out, "voc", options, sources, read, images, [source] if source else [], mark)
+    return make_dataset(out, "voc", options, sources, read, wanted, [source] if source else [], mark)
 
 
 def _parts(source: Path) -> list[str]:

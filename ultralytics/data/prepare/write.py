@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypedDict, TypeVar
 
 import yaml
 
@@ -26,7 +26,7 @@ from ultralytics.data.prepare.recognise import clearer
 from ultralytics.data.prepare.sources import entry
 from ultralytics.data.stratify import rank
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError, UserError
-from ultralytics.utils.files import real_path, user_path
+from ultralytics.utils.files import read_text, real_path, user_path
 from ultralytics.utils.images import IMAGE_SUFFIXES, open_header, read_image_file
 from ultralytics.utils.log import LOGGER, progress
 from ultralytics.utils.text import counted, escaped, likely_slips, one_line
@@ -183,6 +183,28 @@ def from_pixels(x: float, y: float, w: float, h: float, shape: tuple[int, int]) 
     return ((x + w / 2) / width, (y + h / 2) / height, w / width, h / height), False
 
 
+def read_rows(result: Annotated, image: Path, file: Path) -> tuple[Picture, list[str]] | None:
+    """Look at an image and read the lines of its annotations.
+
+    Args:
+        result: becomes usable with `image`; where one of the two cannot be read, its problems say so.
+
+    Returns:
+        The image's header and the lines; None when one of the two cannot be read.
+    """
+    picture = look(image)
+    if isinstance(picture, str):
+        result.problems.append(f"{image}: {picture}")
+        return None
+    try:
+        lines = read_text(file, DatasetError).splitlines()
+    except DatasetError as e:
+        result.problems.append(str(e))
+        return None
+    result.image = image
+    return picture, lines
+
+
 def in_threads(function: Callable[[S], T], items: Sequence[S], desc: str) -> list[T]:
     """The results of a function that reads files, in order, with a progress bar."""
     with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 16)) as pool:
@@ -190,18 +212,26 @@ def in_threads(function: Callable[[S], T], items: Sequence[S], desc: str) -> lis
 
 
 @dataclass(frozen=True)
-class Draw:
-    """The parts of the train images to draw as val and as test, 0 for none, and the seed of that draw.
+class Options:
+    """What every kind of data set can be prepared with.
+
+    Attributes:
+        images: "copy", or "link" for hard links.
+        val, test: parts of the train images to draw as these splits, where the source lacks them; 0 for none.
+        seed: of that draw.
 
     Raises:
-        ConfigError: a part is not 0 or more and below 1, or both leave nothing to train on.
+        ConfigError: `images` is neither; a part is not 0 or more and below 1, or both leave nothing to train on.
     """
 
+    images: str = "copy"
     val: float = 0.0
     test: float = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if self.images not in ("copy", "link"):
+            raise ConfigError(f"images={self.images} must be copy or link")
         for split, part in self.parts(all_of_them=True).items():
             if not (isinstance(part, int | float) and 0 <= part < 1):
                 raise ConfigError(f"{split}={part} must be a part of the images, 0 or more and below 1")
@@ -212,9 +242,23 @@ class Draw:
         """Split → part, of those that are drawn."""
         return {s: part for s, part in (("val", self.val), ("test", self.test)) if part or all_of_them}
 
-    def options(self) -> dict[str, Any]:
-        """What the manifest keeps of it; nothing where nothing is drawn."""
+    def drawn(self) -> dict[str, Any]:
+        """What the manifest keeps of the draw; nothing where nothing is drawn."""
         return {**self.parts(), "seed": self.seed} if self.parts() else {}
+
+
+class DrawKeys(TypedDict, total=False):
+    """Keywords of the draw; see `Options`."""
+
+    val: float
+    test: float
+    seed: int
+
+
+class Keys(DrawKeys, total=False):
+    """The fields of `Options` as keywords."""
+
+    images: str
 
 
 def draw_parts(names: Sequence[str], parts: Sequence[float], seed: int) -> list[list[int]]:
@@ -244,7 +288,7 @@ def draw_parts(names: Sequence[str], parts: Sequence[float], seed: int) -> list[
     return [sorted(order), *drawn]
 
 
-def divide(converted: Converted, draw: Draw) -> None:
+def divide(converted: Converted, wanted: Options) -> None:
     """Draw the splits that are asked for from the images of train (or of the only split), and say which images stand
     in for a split that is still missing.
 
@@ -252,7 +296,7 @@ def divide(converted: Converted, draw: Draw) -> None:
         ConfigError: the source has such a split of its own; DatasetError: too few images.
     """
     there = [s for s in SPLITS if converted.splits.get(s)]
-    parts = draw.parts()
+    parts = wanted.parts()
     pool = there[0] if len(there) == 1 else "train"
     for split in parts:
         if split in there and split != pool:
@@ -260,7 +304,7 @@ def divide(converted: Converted, draw: Draw) -> None:
     if parts and pool in there:
         listed = converted.splits.pop(pool)
         usable = [i for i, a in enumerate(listed) if a.image is not None]
-        _, *drawn = draw_parts([_stem(listed[i].name) for i in usable], list(parts.values()), draw.seed)
+        _, *drawn = draw_parts([_stem(listed[i].name) for i in usable], list(parts.values()), wanted.seed)
         taken = dict(zip(parts, drawn, strict=True))
         for split, indices in taken.items():
             converted.splits[split] = [listed[usable[i]] for i in indices]
@@ -269,7 +313,7 @@ def divide(converted: Converted, draw: Draw) -> None:
         converted.splits = {s: converted.splits[s] for s in SPLITS if s in converted.splits}
         converted.used = {}
         told = " and ".join(f"{len(indices)} as {split}" for split, indices in taken.items())
-        converted.notes.append(f"drawn of {counted(len(usable), 'image')}: {told} (seed {draw.seed})")
+        converted.notes.append(f"drawn of {counted(len(usable), 'image')}: {told} (seed {wanted.seed})")
     used = converted.used
     if there and not used:
         used = converted.used = stand_ins({s: a for s, a in converted.splits.items() if a})
@@ -294,17 +338,6 @@ def stand_ins(splits: Mapping[str, Any]) -> dict[str, str]:
         "val": "val" if "val" in splits else "test" if "test" in splits else first,
     }
     return used | ({"test": "test"} if "test" in splits else {})
-
-
-def check_how(images: str) -> str:
-    """`images=` is copy or link.
-
-    Raises:
-        ConfigError: it is neither.
-    """
-    if images not in ("copy", "link"):
-        raise ConfigError(f"images={images} must be copy or link")
-    return images
 
 
 def existing(source: str | Path) -> Path:
@@ -376,10 +409,9 @@ def make_dataset(
     options: Mapping[str, Any],
     sources: list[dict[str, Any]],
     read: Callable[[Path], Converted],
-    images: str = "copy",
+    wanted: Options,
     given: Iterable[Path] = (),
     mark: str = "",
-    draw: Draw | None = None,
 ) -> Path:
     """Make a data set in a folder beside OUT that becomes OUT when it is whole.
 
@@ -387,7 +419,6 @@ def make_dataset(
         out: not there, or empty; kind, options, sources: for the manifest; `read` may add to `sources`.
         read: is given a folder it may unpack archives into; images in it are moved, others copied or linked.
         given: the source, and folders its images are in: OUT may lie in none of them; mark: its `fingerprint`.
-        draw: the splits to draw.
 
     Raises:
         ConfigError: OUT lies in the source; UserError: of `read`; it cannot be written; nothing of OUT is left then.
@@ -398,7 +429,7 @@ def make_dataset(
             raise ConfigError("it lies in the source, which stays as it is", str(out), f"an out= beside {folder}")
     try:
         with making(out) as folder:
-            converted, written = _make(folder, out, kind, options, sources, read, images, mark, draw or Draw(), given)
+            converted, written = _make(folder, out, kind, options, sources, read, wanted, mark, given)
     except TakenError:
         done = prepared(out, kind, options, mark)  # another process may have made the same meanwhile
         if done is None:
@@ -415,17 +446,16 @@ def _make(
     options: Mapping[str, Any],
     sources: list[dict[str, Any]],
     read: Callable[[Path], Converted],
-    images: str,
+    wanted: Options,
     mark: str,
-    draw: Draw,
     given: Sequence[Path],
 ) -> tuple[Converted, Written]:
     """`make_dataset` in FOLDER, which will become OUT."""
     try:
         converted = read(folder / UNPACKED)
-        divide(converted, draw)
+        divide(converted, wanted)
         converted.notes = [told_of(folder, note) for note in converted.notes]
-        written = write_dataset(folder, converted, images)
+        written = write_dataset(folder, converted, wanted.images)
         shutil.rmtree(folder / UNPACKED, ignore_errors=True)
         write_manifest(
             folder,
@@ -491,8 +521,9 @@ class Written:
             their, were = ("its", "was") if self.cut == 1 else ("their", "were")
             LOGGER.info("%s reached beyond %s picture and %s cut to it", counted(self.cut, "box"), their, were)
         if self.problems:
+            left_out = f"{counted(self.left_out, 'image')} left out; " if self.left_out else ""
             told = counted(len(self.problems), "problem")
-            LOGGER.warning("%s left out; %s, in %s:", counted(self.left_out, "image"), told, out / "problems.txt")
+            LOGGER.warning("%s%s, in %s:", left_out, told, out / "problems.txt")
             alike = list(_alike(self.problems).values())
             for same in alike[:SHOWN_PROBLEMS]:
                 more = f" (and {len(same) - 1} more like it in this file)" if len(same) > 1 else ""
@@ -669,15 +700,13 @@ def prepare_folder(
     out: str | Path,
     options: Mapping[str, Any],
     read: Callable[[Path, Path], Converted],
-    images: str,
-    draw: Draw,
+    wanted: Options,
 ) -> Path:
     """Prepare a folder or an archive of the user's own.
 
     Args:
         kind: of the data set; out: the folder to make; options: of the manifest, beside the source and the draw.
         read: is given the folder, or what the archive was unpacked to, and a folder it may write images into.
-        images: "copy" or "link"; draw: the splits to draw.
 
     Returns:
         The data set's YAML.
@@ -685,9 +714,8 @@ def prepare_folder(
     Raises:
         UserError: what is wrong with the source, the options or OUT.
     """
-    check_how(images)
     place, target = existing(source), user_path(out)
-    options = {"source": str(place), **options, **draw.options()}
+    options = {"source": str(place), **options, **wanted.drawn()}
     mark = fingerprint([place])
     done = prepared(target, kind, options, mark)
     if done is not None:
@@ -698,4 +726,4 @@ def prepare_folder(
     def find(scratch: Path) -> Converted:
         return read(opened_folder(place, scratch), scratch)
 
-    return make_dataset(target, kind, options, [described], find, images, [place], mark, draw)
+    return make_dataset(target, kind, options, [described], find, wanted, [place], mark)

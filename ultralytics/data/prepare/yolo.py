@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,8 +33,7 @@ from ultralytics.data.prepare.write import (
     SPLITS,
     Annotated,
     Converted,
-    Draw,
-    check_how,
+    Options,
     existing,
     in_threads,
     inner,
@@ -49,25 +48,26 @@ from ultralytics.utils.images import IMAGE_SUFFIXES
 from ultralytics.utils.text import counted
 from ultralytics.utils.yaml import read_yaml
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ultralytics.data.prepare.write import Keys
+
 LISTS = {"train": "train", "valid": "val", "val": "val", "test": "test"}  # of obj.data
 
 
 def prepare_coco128(
     source: str | Path | None = None,
     out: str | Path | None = None,
-    images: str = "copy",
     download: bool = False,
     mirror: str = "",
-    val: float = 0.0,
-    test: float = 0.0,
-    seed: int = 0,
+    **given: Unpack[Keys],
 ) -> Path:
     """Prepare the first 128 images of COCO train2017, which are train and val.
 
     Args:
-        source: coco128.zip or its folder; out: data/coco128 when None; images: "copy", or "link" for hard links;
-        download: fetch the archive; mirror: a URL that holds it.
-        val, test: parts of the images to draw as these splits; seed: of that draw.
+        source: coco128.zip or its folder; out: data/coco128 when None.
+        download: fetch the archive; mirror: a URL that holds it; given: the fields of `Options`.
 
     Returns:
         The data set's YAML.
@@ -76,18 +76,14 @@ def prepare_coco128(
         as `prepare_yolo`; UserError: it cannot be downloaded.
     """
     out = default_out("coco128") if out is None else user_path(out)
-    draw = Draw(val, test, seed)
-    return _prepare("coco128", source, out, {}, published_names.COCO, images, draw, download, mirror)
+    return _prepare("coco128", source, out, {}, published_names.COCO, Options(**given), download, mirror)
 
 
 def prepare_yolo(
     source: str | Path,
     out: str | Path,
     names: Sequence[str] | None = None,
-    images: str = "copy",
-    val: float = 0.0,
-    test: float = 0.0,
-    seed: int = 0,
+    **given: Unpack[Keys],
 ) -> Path:
     """Bring data with YOLO labels into the layout of this project. Labels that cannot be used are named; the source is
     not changed.
@@ -98,8 +94,7 @@ def prepare_yolo(
         out: the folder to make.
         names: class names in the order of their ids; when None those of the YAML, or of classes.txt, obj.names,
         notes.json and the like beside the labels.
-        images: "copy", or "link" for hard links.
-        val, test: parts of the images to draw as these splits, where the source lacks them; seed: of that draw.
+        given: the fields of `Options`.
 
     Returns:
         The data set's YAML, OUT/data.yaml.
@@ -108,9 +103,9 @@ def prepare_yolo(
         MissingFileError: no such source or layout; DatasetError: nothing usable; ConfigError: a wrong value; UserError:
         it cannot be written.
     """
-    draw = Draw(val, test, seed)
-    options = {"source": str(existing(source)), "names": list(names) if names else None, **draw.options()}
-    return _prepare("yolo", source, user_path(out), options, names, images, draw)
+    wanted = Options(**given)
+    options = {"source": str(existing(source)), "names": list(names) if names else None, **wanted.drawn()}
+    return _prepare("yolo", source, user_path(out), options, names, wanted)
 
 
 def _prepare(
@@ -119,12 +114,10 @@ def _prepare(
     out: Path,
     options: dict[str, Any],
     names: Sequence[str] | None,
-    images: str,
-    draw: Draw,
+    wanted: Options,
     download: bool = False,
     mirror: str = "",
 ) -> Path:
-    check_how(images)
     source = None if given is None else existing(given)
     packed = source is not None and source.is_file() and is_archive(source)
     inside: list[Path] = []
@@ -145,7 +138,7 @@ def _prepare(
     def read(scratch: Path) -> Converted:
         return _read_all(_find(opened(source, scratch)), names)
 
-    return make_dataset(out, kind, options, [described], read, images, inside, mark, draw)
+    return make_dataset(out, kind, options, [described], read, wanted, inside, mark)
 
 
 @dataclass(frozen=True)

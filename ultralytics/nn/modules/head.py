@@ -1,10 +1,11 @@
-"""The detection head. B images, A anchors of all levels, R = reg_max bins per side."""
+"""The detection heads. B images, A anchors of all levels, R = reg_max bins per side."""
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,11 @@ from ultralytics.nn.registry import detect_head, register
 from ultralytics.utils.tal import dist2bbox, make_anchors
 
 
+def is_head(module: nn.Module) -> bool:
+    """Whether a module is a detection head: it has `nc` classes, `reg_max` bins per side and a `stride` per level."""
+    return all(hasattr(module, name) for name in ("nc", "reg_max", "stride"))
+
+
 @register(detect_head)
 class Detect(nn.Module):
     """YOLOv8's anchor-free, decoupled head.
@@ -22,13 +28,23 @@ class Detect(nn.Module):
     In training it returns the raw maps, a list of (B, 4·R + nc, h, w); in evaluation `(y, raw)` with y (B, 4 + nc, A):
     boxes as centre, width and height in input pixels, then class scores 0..1. With `export` only y.
 
+    Heads written for the reference as subclasses find what they call there: `decode_bboxes`, `bias_init`, and
+    `shape`, `anchors`, `strides` and `dynamic` for grids that are kept from one pass to the next.
+
     Args:
         nc: classes.
         ch: channels of each source map, finest first.
     """
 
+    dynamic = False  # a subclass's: grids are made anew in every pass
     export = False
-    class_branch: ClassVar[str] = "cv3"  # its tensors' shapes follow nc
+    format: ClassVar[str | None] = None  # a subclass's: of an export, none here
+    end2end = False  # one prediction per object: nothing is left to suppress
+    max_det = 300
+    shape: Any = None
+    anchors = torch.empty(0)
+    strides = torch.empty(0)
+    class_branch: ClassVar[tuple[str, ...]] = ("cv3",)  # its tensors' shapes follow nc
 
     def __init__(self, nc: int = 80, ch: Sequence[int] = ()) -> None:
         super().__init__()
@@ -45,12 +61,17 @@ class Detect(nn.Module):
         self.cv3 = nn.ModuleList(nn.Sequential(Conv(c, c3, 3), Conv(c3, c3, 3), nn.Conv2d(c3, nc, 1)) for c in ch)
         self.dfl = DFL(self.reg_max)
 
-    def forward(self, x: list[Tensor]) -> list[Tensor] | Tensor | tuple[Tensor, list[Tensor]]:
-        raw = [torch.cat((box(m), score(m)), 1) for m, box, score in zip(x, self.cv2, self.cv3, strict=True)]
+    def forward(self, x: list[Tensor]) -> Any:
+        raw = self.raw(x, self.cv2, self.cv3)
         if self.training:
             return raw
         y = self.decode(raw)
         return y if self.export else (y, raw)
+
+    @staticmethod
+    def raw(x: Sequence[Tensor], boxes: nn.ModuleList, scores: nn.ModuleList) -> list[Tensor]:
+        """Raw maps of two branches."""
+        return [torch.cat((box(m), score(m)), 1) for m, box, score in zip(x, boxes, scores, strict=True)]
 
     def decode(self, raw: list[Tensor]) -> Tensor:
         """Raw maps → (B, 4 + nc, A), in fp32 at least: half types cannot hold a pixel position in a large image."""
@@ -58,12 +79,89 @@ class Detect(nn.Module):
         flat = flat.to(torch.promote_types(flat.dtype, torch.float32))
         anchors, strides = make_anchors([m.to(flat.dtype) for m in raw], self.stride)
         box, score = flat.tensor_split([4 * self.reg_max], 1)
-        boxes = dist2bbox(self.dfl(box), anchors.t().unsqueeze(0), xywh=True, dim=1) * strides.t()
+        boxes = self.decode_bboxes(self.dfl(box), anchors.t().unsqueeze(0)) * strides.t()
         return torch.cat((boxes, score.sigmoid()), 1)
+
+    def _inference(self, x: list[Tensor]) -> Tensor:
+        """As `decode`, under the reference's name."""
+        return self.decode(x)
+
+    def decode_bboxes(self, bboxes: Tensor, anchors: Tensor) -> Tensor:
+        """Distances (B, 4, A) from anchors (…, 2, A) → boxes (B, 4, A): centre, width, height, or corners of an
+        end-to-end head."""
+        return dist2bbox(bboxes, anchors, xywh=not self.end2end, dim=1)
 
     @torch.no_grad()
     def bias_init(self) -> None:
         """Start the class scores at the odds of 5 objects in a 640-pixel image. Needs the strides."""
-        for box, score, stride in zip(self.cv2, self.cv3, self.stride.tolist(), strict=True):
+        self._bias_init(self.cv2, self.cv3)
+
+    def _bias_init(self, boxes: nn.ModuleList, scores: nn.ModuleList) -> None:
+        for box, score, stride in zip(boxes, scores, self.stride.tolist(), strict=True):
             box[-1].bias.fill_(1.0)  # type: ignore[index]  # a convolution, by construction
             score[-1].bias[: self.nc] = math.log(5 / self.nc / (640 / stride) ** 2)  # type: ignore[index]  # a convolution, by construction
+
+
+@register(detect_head)
+class v10Detect(Detect):  # noqa: N801  # the reference's name
+    """YOLOv10's head: beside the branches that learn from several anchors per object, branches that learn from one
+    (Wang et al. 2024, §3.1), which predict without suppression.
+
+    In training it returns `{"one2many": raw, "one2one": raw}`, raw as Detect's; in evaluation `(y, that)` with y
+    (B, n, 6), the best n ≤ `max_det` predictions: corners in input pixels, score, class. With `export` only y.
+
+    Args: as `Detect`.
+    """
+
+    end2end = True
+    class_branch: ClassVar[tuple[str, ...]] = ("cv3", "one2one_cv3")
+
+    def __init__(self, nc: int = 80, ch: Sequence[int] = ()) -> None:
+        super().__init__(nc, ch)
+        c3 = max(ch[0], min(nc, 100))
+        self.cv3 = nn.ModuleList(
+            nn.Sequential(
+                nn.Sequential(Conv(c, c, 3, g=c), Conv(c, c3, 1)),
+                nn.Sequential(Conv(c3, c3, 3, g=c3), Conv(c3, c3, 1)),
+                nn.Conv2d(c3, nc, 1),
+            )
+            for c in ch
+        )
+        self.one2one_cv2 = copy.deepcopy(self.cv2)
+        self.one2one_cv3 = copy.deepcopy(self.cv3)
+
+    def forward(self, x: list[Tensor]) -> Any:
+        apart = [m.detach() for m in x]  # what learns from one anchor alone does not move the network
+        raw = {
+            "one2many": self.raw(x, self.cv2, self.cv3),
+            "one2one": self.raw(apart, self.one2one_cv2, self.one2one_cv3),
+        }
+        if self.training:
+            return raw
+        y = self.postprocess(self.decode(raw["one2one"]).transpose(1, 2), self.max_det, self.nc)
+        return y if self.export else (y, raw)
+
+    @staticmethod
+    def postprocess(preds: Tensor, max_det: int, nc: int = 80) -> Tensor:
+        """The best predictions: (B, A, 4 + nc) → (B, min(max_det, A), 6) boxes, score, class.
+
+        Anchors are chosen by their best class, then pairs of anchor and class by their score.
+        """
+        boxes, scores = preds.tensor_split([4], -1)
+        n = min(max_det, preds.shape[1])
+        anchor = scores.amax(-1).topk(n)[1].unsqueeze(-1)
+        boxes, scores = boxes.gather(1, anchor.expand(-1, -1, 4)), scores.gather(1, anchor.expand(-1, -1, nc))
+        score, pair = scores.flatten(1).topk(n)
+        boxes = boxes.gather(1, (pair // nc).unsqueeze(-1).expand(-1, -1, 4))
+        return torch.cat((boxes, score.unsqueeze(-1), (pair % nc).unsqueeze(-1).to(boxes.dtype)), -1)
+
+    @torch.no_grad()
+    def bias_init(self) -> None:
+        """As Detect's, for both kinds of branches."""
+        super().bias_init()
+        self._bias_init(self.one2one_cv2, self.one2one_cv3)
+
+
+def raw_maps(out: Any) -> list[list[Tensor]]:
+    """The raw maps of a head's output in training: one list, or one of each kind of an end-to-end head."""
+    return list(out.values()) if isinstance(out, Mapping) else [out]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -26,7 +27,7 @@ from ultralytics.utils.errors import CheckpointError, ConfigError, MissingFileEr
 from ultralytics.utils.fonts import checked_font
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.loss import v8DetectionLoss
-from ultralytics.utils.plotting import optional, plot_images, plot_labels, plot_results
+from ultralytics.utils.plotting import optional, plot_blocks, plot_images, plot_labels, plot_results
 
 MOSAIC_IMAGES = 4
 EXPECTED_TRANSFER = 0.9  # a smaller part of a file's tensors than this is worth a warning
@@ -119,6 +120,8 @@ class DetectionTrainer(BaseTrainer):
         report = model.load(source.weights, source.spec, source.names, by_name=self.args.transfer == "name")
         for line in report.lines():
             LOGGER.info(line)
+        parameters = {name for name, _ in model.named_parameters()}
+        self.new_tensors = [name for name in report.new if name in parameters] if report.loaded else []
         share = report.share * source.share
         told = f"{share:.0%} of the pretrained tensors found their place"
         if share < self.args.min_transfer:
@@ -210,7 +213,8 @@ class DetectionTrainer(BaseTrainer):
         # Whole batches are validated by one rank each, so their loss is nobody else's.
         args, head = self.args, self.model.head
         criterion = v8DetectionLoss(head.nc, head.stride, head.reg_max, args.box, args.cls, args.dfl)
-        metrics = self.validator(model, None if final else criterion, plots=final and args.plots, autocast=amp)
+        with contextlib.nullcontext() if final else self.meter.watching():
+            metrics = self.validator(model, None if final else criterion, plots=final and args.plots, autocast=amp)
         self.metrics = metrics
         if final:
             self.validator.report()
@@ -236,6 +240,9 @@ class DetectionTrainer(BaseTrainer):
         if self.args.plots and self.team.leads:
             with optional(self.save_dir / "results.png"):
                 plot_results(self.save_dir / "results.csv", self.save_dir, self.args.font)
+            if self.meter.blocks:
+                with optional(self.save_dir / "attention.png"):
+                    plot_blocks(self.save_dir / "results.csv", self.meter.blocks, self.save_dir)
 
 
 def model_of(

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ultralytics.cfg.config import Config, get_cfg
 from ultralytics.cfg.dataset import DatasetSpec
+from ultralytics.data.prepare import names as published_names
 from ultralytics.engine import threads
 from ultralytics.engine.device import select_device
 from ultralytics.engine.distributed import Team
@@ -23,6 +24,7 @@ from ultralytics.engine.pace import Pace
 from ultralytics.nn.inference import inference_copy
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.boxes import box_iou, scale_boxes, xywh2xyxy, xyxy2xywhn
+from ultralytics.utils.coco import Seen, coco_figures, predictions
 from ultralytics.utils.files import write_json
 from ultralytics.utils.log import LOGGER, progress
 from ultralytics.utils.metrics import (
@@ -41,6 +43,7 @@ from ultralytics.utils.types import ANY_CLASS
 
 Criterion = Callable[[Any, Mapping[str, Any]], tuple[Tensor, Tensor]]
 PLOTTED_BATCHES = 3
+SHOWN_FIGURES = ("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L", "AR_100")  # of COCO's, in the log
 TRIAL_BATCHES = 4  # from so many on it is worth a trial with how many threads they take least
 PLOTTED_IMAGES = 16  # of a batch
 
@@ -77,6 +80,8 @@ class DetectionValidator:
         self.metrics = DetMetrics(save_dir=self.save_dir, names=self.names)
         self.loss: Tensor | None = None
         self._stems: dict[str, str] = {}  # image file → stem of its label file
+        self._keeps = False  # what COCO's figures need
+        self._seen: list[Seen] = []
         self._shown: list[tuple[int, tuple[dict[str, Any], list[Tensor]]]] = []  # batches by number
 
     @torch.inference_mode()
@@ -97,6 +102,7 @@ class DetectionValidator:
             autocast: precision of the forward pass on a GPU; None for the weights' own.
         """
         args = self.args
+        self._keeps = criterion is None and (args.coco or args.save_json)  # not while a run trains
         device = next(model.parameters()).device
         if args.device is not None and not self.team.many:
             device = select_device(args.device, quiet=True)
@@ -126,7 +132,7 @@ class DetectionValidator:
             with clock("loss"):
                 if criterion is not None:
                     on_device = {k: batch[k].to(device) for k in ("cls", "bboxes", "batch_idx")}
-                    mine.loss[number] = criterion([m.float() for m in outputs[1]], on_device)[1]
+                    mine.loss[number] = criterion(outputs[1], on_device)[1]
             with clock("postprocess"):
                 detections = non_max_suppression(
                     outputs[0].float(),
@@ -148,6 +154,8 @@ class DetectionValidator:
         parts = self.team.gather(mine)
         self.metrics, self.loss = self.team.lead(lambda: self._summarise(parts or [], names, nc))
         self._shown = sorted((n, v) for p in parts or [] for n, v in p.shown.items())
+        seen = {n: v for p in parts or [] for n, v in p.seen.items()}
+        self._seen = [s for n in sorted(seen) for s in seen[n]]
         return self.metrics
 
     def _try_threads(self, net: DetectionModel, most: int) -> threads.Choice | None:
@@ -180,8 +188,9 @@ class DetectionValidator:
 
     def _compare(
         self, detected: Tensor, batch: Mapping[str, Any], i: int, confusion: ConfusionMatrix | None
-    ) -> dict[str, Tensor]:
-        """One image's detections against its labels, both in pixels of the original image."""
+    ) -> tuple[dict[str, Tensor], Seen | None]:
+        """One image's detections against its labels, both in pixels of the original image: what the metrics need of
+        it, and what COCO's figures do."""
         mine = batch["batch_idx"].view(-1) == i
         target_cls = batch["cls"].view(-1)[mine].cpu()
         frame, original, ratio_pad = batch["resized_shape"][i], batch["ori_shape"][i], batch["ratio_pad"][i]
@@ -199,6 +208,7 @@ class DetectionValidator:
         regions[:, 1:5] = xywh2xyxy(regions[:, 1:5]) * torch.tensor([*original[::-1], *original[::-1]])
         boxes, classes = detected[:, :4], detected[:, 5].numpy()
         ignored = ignored_predictions(boxes, classes, tp.numpy(), regions)
+        seen = _seen(batch["im_file"][i], original, detected, targets, target_cls, regions) if self._keeps else None
         if confusion is not None:
             regions[:, 0] = ANY_CLASS  # a pair is a pair whatever the classes
             free = np.zeros((len(detected), 1), np.bool_)
@@ -207,7 +217,7 @@ class DetectionValidator:
         if self.args.save_txt:
             self._save_txt(detected, original, batch["im_file"][i])
         found = {"tp": tp, "conf": detected[:, 4], "pred_cls": detected[:, 5], "target_cls": target_cls}
-        return found | {"ignored": torch.from_numpy(ignored)}
+        return found | {"ignored": torch.from_numpy(ignored)}, seen
 
     def _name_labels(self) -> dict[str, str]:
         """Name the label files of the whole split, by its set of images alone: every rank finds the same names, with
@@ -236,7 +246,29 @@ class DetectionValidator:
         self.log_table()
         if self.team.leads:
             self.save_metrics()
+            self.report_coco()
             self.draw()
+
+    def report_coco(self) -> None:
+        """Add COCO's figures to the log and to metrics.json, and write predictions.json, as `coco` and `save_json`
+        ask."""
+        seen, self._seen = self._seen, []
+        names = self.metrics.names
+        if self.args.save_json:
+            known = tuple(names.values()) == published_names.COCO
+            ids = published_names.COCO_IDS if known else range(1, len(names) + 1)
+            write_json(self.save_dir / "predictions.json", predictions(seen, ids))
+        if not self.args.coco or not seen:
+            return
+        try:
+            figures = coco_figures(seen, names)
+        except ImportError as e:
+            LOGGER.warning("COCO's figures are left out: %s (pip install hotcoco, or coco=False)", e)
+            return
+        told = [f"{k} {figures[k]:.3f}" for k in SHOWN_FIGURES if figures[k] is not None]
+        LOGGER.info("COCO's figures: %s", ", ".join(told) or "there are no objects")
+        self.metrics.coco = figures
+        self.save_metrics()
 
     def draw(self) -> None:
         """Draw curves, confusion matrices and the first batches of an evaluation with `plots`; what cannot be drawn is
@@ -300,7 +332,8 @@ class _Part:
 
     Attributes:
         confusion: of its images; stats: arrays of _STATS; loss: parts; shown: what the pictures need.
-        images: seen; regions: ignored ones in them; per_class: (nc,) images with labels of each class.
+        seen: what COCO's figures need; images: so many; regions: ignored ones in them; per_class: (nc,) images with
+            labels of each class.
         spent: seconds by stage.
     """
 
@@ -308,6 +341,7 @@ class _Part:
     stats: dict[int, dict[str, npt.NDArray[Any]]] = field(default_factory=dict)
     loss: dict[int, Tensor] = field(default_factory=dict)
     shown: dict[int, tuple[dict[str, Any], list[Tensor]]] = field(default_factory=dict)
+    seen: dict[int, list[Seen]] = field(default_factory=dict)
     images: int = 0
     regions: int = 0
     per_class: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -315,14 +349,29 @@ class _Part:
         default_factory=lambda: dict.fromkeys(("preprocess", "inference", "loss", "postprocess"), 0.0)
     )
 
-    def add(self, number: int, found: list[dict[str, Tensor]], nc: int, regions: int) -> None:
+    def add(self, number: int, compared: list[tuple[dict[str, Tensor], Seen | None]], nc: int, regions: int) -> None:
         """Take a batch's images and the count of their ignored regions."""
         self.regions += regions
+        found = [f for f, _ in compared]
+        self.seen[number] = [s for _, s in compared if s is not None]
         self.stats[number] = {k: torch.cat([f[k] for f in found]).numpy() for k in _STATS}
         self.images += len(found)
         self.per_class = np.zeros(nc, np.int64) + (self.per_class if len(self.per_class) else 0)
         for f in found:
             self.per_class += np.bincount(np.unique(f["target_cls"].long().numpy()), minlength=nc)
+
+
+def _seen(
+    file: str, shape: tuple[int, int], detected: Tensor, targets: Tensor, classes: Tensor, regions: Tensor
+) -> Seen:
+    """An image for COCO's figures. All is in pixels of the original: detections (n, 6) and targets (k, 4) begin with
+    x1, y1, x2, y2, and regions (r, 6) with their class, which these follow."""
+    found, objects, ignored = (t.double().numpy().copy() for t in (detected, targets, regions))
+    for corners in (found[:, :4], objects, ignored[:, 1:5]):
+        corners[:, 2:] -= corners[:, :2]
+    known = np.column_stack([objects, classes.double().numpy(), np.zeros(len(objects))])
+    spared = np.column_stack([ignored[:, 1:5], ignored[:, 0], np.ones(len(ignored))])
+    return Seen(file, shape, found, np.concatenate([known, spared]))
 
 
 def _shown(batch: Mapping[str, Any], detections: list[Tensor]) -> tuple[dict[str, Any], list[Tensor]]:

@@ -1,0 +1,189 @@
+"""Learning rates by what a parameter is to the run, the average by its length, and the meter of what a block does."""
+
+import copy
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from ultralytics.cfg.config import get_cfg
+from ultralytics.engine.ema import DECAY, TAU, ModelEMA, window
+from ultralytics.engine.meter import Meter
+from ultralytics.engine.optim import OPTIMIZERS, OptimizerChoice, parameter_groups
+from ultralytics.engine.rates import AUTO_GATE, AUTO_NEW, build_groups, describe, reach, role_of, settle_rates
+from ultralytics.engine.schedule import Schedule
+from ultralytics.nn.modules import FLABlock
+from ultralytics.utils.errors import ConfigError
+
+
+class Net(nn.Module):
+    """A convolution, an inserted block, and one more."""
+
+    def __init__(self):
+        super().__init__()
+        self.model = nn.Sequential(nn.Conv2d(3, 8, 1), FLABlock(8, num_heads=2, window_size=(4, 4)), nn.Conv2d(8, 4, 1))
+
+    def forward(self, x):
+        return self.model(x)
+
+
+NEW = [f"model.1.{n}" for n, _ in FLABlock(8, num_heads=2).named_parameters()]
+ADAMW = OptimizerChoice("AdamW", 0.001, 0.9)
+
+
+def built(new, **keys):
+    args = get_cfg(None, keys)
+    settle_rates(args, "AdamW", new)
+    net = Net()
+    optimizer, groups = build_groups(net, ADAMW, 0.0005, args, new)
+    return net, optimizer, groups
+
+
+def test_without_new_tensors_there_are_the_references_groups():
+    net, optimizer, groups = built([])
+    assert [(g.kind, g.role, g.factor) for g in groups] == [
+        ("bias", "transferred", 1.0),
+        ("weight", "transferred", 1.0),
+        ("other", "transferred", 1.0),
+    ]
+    assert describe(groups) == []
+    for group, expected in zip(optimizer.param_groups, parameter_groups(net), strict=True):
+        assert [id(p) for p in group["params"]] == [id(p) for p in expected]
+
+
+def test_new_tensors_and_gates_have_groups_of_their_own():
+    net, optimizer, groups = built(NEW)
+    of = {id(p): n for n, p in net.named_parameters()}
+    seen = [of[id(p)] for g in optimizer.param_groups for p in g["params"]]
+    assert sorted(seen) == sorted(of.values())
+    for group, which in zip(optimizer.param_groups, groups, strict=True):
+        assert [of[id(p)] for p in group["params"]] == list(which.names)
+        assert all(role_of(n, NEW) == which.role for n in which.names)
+        assert group["weight_decay"] == (0.0005 if which.kind == "weight" else 0.0)
+    factors = {n: g.factor for g in groups for n in g.names}
+    assert factors["model.0.weight"] == 1
+    assert factors["model.1.attn.qkv.weight"] == AUTO_NEW
+    assert factors["model.1.gate"] == AUTO_GATE
+    assert describe(groups) == [
+        "learning rate x 1: 4 transferred",
+        f"learning rate x 10: {len(NEW) - 1} new",
+        "learning rate x 50: 1 gates of new blocks",
+    ]
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_auto_factors_are_for_optimisers_whose_steps_do_not_follow_the_gradient(name):
+    if name == "auto":
+        pytest.skip("no optimiser")
+    args = get_cfg(None, {})
+    settle_rates(args, name, NEW)
+    assert (args.lr_new, args.lr_gate) == ((10.0, 50.0) if "Adam" in name else (1.0, 1.0))
+    assert args.sources["lr_new"] == "auto"
+    asked = get_cfg(None, {"lr_new": 3, "lr_gate": 4.0})
+    settle_rates(asked, name, NEW)
+    assert (asked.lr_new, asked.lr_gate) == (3.0, 4.0)
+    alone = get_cfg(None, {})
+    settle_rates(alone, name, [])
+    assert alone.lr_new is None
+
+
+def test_only_biases_that_were_trained_before_warm_up_from_their_own_rate():
+    _, _, groups = built(NEW)
+    schedule = Schedule(10, 20, 16, lr0=0.001, warmup_bias_lr=0.1)
+    now = schedule.at(0, 0)
+    rates = {(g.role, g.kind): g.lr(now) for g in groups}
+    assert rates["transferred", "bias"] == 0.1
+    assert rates["new", "bias"] == 0.0
+    later = schedule.at(150, 7)
+    assert {(g.role, g.kind): g.lr(later) / later.lr for g in groups} == pytest.approx(
+        {(g.role, g.kind): g.factor for g in groups}
+    )
+
+
+@given(
+    epochs=st.integers(1, 12),
+    batches=st.integers(1, 40),
+    batch=st.integers(1, 64),
+    nbs=st.integers(1, 128),
+    warmup=st.sampled_from([0.0, 1.0, 3.0]),
+)
+def test_planned_steps_are_those_that_a_run_makes(epochs, batches, batch, nbs, warmup):
+    schedule = Schedule(epochs, batches, batch, nbs, warmup_epochs=warmup)
+    last, made = -1, []
+    for iteration in range(epochs * batches):  # as BaseTrainer.train_step decides
+        if iteration - last >= schedule.at(iteration, iteration // batches).accumulate:
+            last = iteration
+            made.append(iteration)
+    assert list(schedule.steps()) == made
+
+
+def test_no_step_of_adam_goes_further_than_it_is_told():
+    schedule = Schedule(5, 30, 16, nbs=16, lr0=0.01)
+    gate = nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.AdamW([gate], lr=0.01, weight_decay=0.0)
+    for i in schedule.steps():
+        optimizer.param_groups[0]["lr"] = schedule.at(i, i // 30).lr * 5
+        gate.grad = torch.ones(1)  # always the same way: as far as it can go
+        optimizer.step()
+    assert float(-gate.detach()) == pytest.approx(reach(schedule, 5.0), rel=1e-3)
+
+
+def test_the_average_by_the_length_of_a_run():
+    long = Schedule(300, 1000, 64)
+    assert window("auto", long) == (DECAY, TAU) == window(2000.0, long)
+    short = Schedule(30, 13, 16, nbs=16)
+    decay, tau = window("auto", short)
+    assert (decay, tau) == (pytest.approx(1 - 10 / 390), 39.0)
+    ema = ModelEMA(nn.Linear(2, 2), decay, tau)
+    assert ema.decay(0) == 0
+    assert ema.decay(390) == pytest.approx(decay, abs=1e-3)
+    assert window("auto", Schedule(1, 1, 16))[0] == 0.5
+
+
+def test_no_average_at_all():
+    model = nn.Linear(2, 2)
+    ema = ModelEMA(model, *window(0.0, Schedule(3, 3, 16)))
+    with torch.no_grad():
+        model.weight.fill_(3)
+    ema.update(model)
+    assert torch.equal(ema.ema.weight, model.weight)
+
+
+@pytest.mark.parametrize("value", ["short", True, -1, math.nan, math.inf, [1]])
+def test_what_is_no_average(value):
+    with pytest.raises(ConfigError, match="ema="):
+        get_cfg(None, {"ema": value})
+
+
+def test_the_meter_measures_the_first_batch_of_a_copy():
+    net = Net().eval()
+    meter = Meter(net)
+    assert meter.blocks == {"block/1": "FLABlock"}
+    assert meter.row() == {"block/1/gate_mean": 0.0, "block/1/gate_max": 0.0}
+    with torch.no_grad():
+        net.model[1].gate.uniform_(-0.5, 0.25)
+        first, second = torch.randn(2, 3, 9, 7), torch.randn(2, 3, 9, 7)
+        with meter.watching():
+            copied = copy.deepcopy(net)
+            copied(first)
+            copied(second)
+        x = net.model[0](first)
+        share = float((net.model[1](x) - x).norm() / x.norm())
+    row = meter.row()
+    assert row["block/1/share"] == pytest.approx(share, rel=1e-5)
+    assert row["block/1/gate_max"] == pytest.approx(float(net.model[1].gate.abs().max()))
+    assert not net.model[1]._forward_hooks
+
+
+@pytest.mark.parametrize(("share", "told"), [(0.2, "it was learned"), (0.05, "begun to act"), (0.01, "hardly trained")])
+def test_the_verdict(share, told):
+    meter = Meter(Net())
+    row = {"block/1/gate_mean": 0.1, "block/1/gate_max": 0.2, "block/1/share": share}
+    [line] = meter.verdict([{}, row])
+    assert told in line
+    assert line.startswith("row 1 (FLABlock) changes its map by ")
+    assert meter.verdict([]) == []
+    assert Meter(nn.Linear(1, 1)).verdict([row]) == []

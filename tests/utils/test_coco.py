@@ -1,0 +1,131 @@
+"""COCO's figures against pycocotools, on made-up sets of every kind."""
+
+import contextlib
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ultralytics.data.prepare.names import COCO_IDS
+from ultralytics.utils.coco import FIGURES, Seen, coco_figures, predictions
+from ultralytics.utils.types import ANY_CLASS
+
+
+def oracle(seen, names):
+    """The twelve figures and each class' AP by pycocotools."""
+    pycocotools = pytest.importorskip("pycocotools")
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    assert pycocotools
+    annotations, results = [], []
+    for i, s in enumerate(seen, 1):
+        for x, y, w, h, cls, crowd in s.truths.tolist():
+            for c in sorted(names) if cls == ANY_CLASS else [int(cls)]:
+                annotations.append(
+                    {
+                        "id": len(annotations) + 1, "image_id": i, "category_id": c, "bbox": [x, y, w, h],
+                        "area": w * h, "iscrowd": int(crowd),
+                    }
+                )  # fmt: skip
+        results += [
+            {"image_id": i, "category_id": int(c), "bbox": [x, y, w, h], "score": score}
+            for x, y, w, h, score, c in s.found.tolist()
+        ]
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO()
+        truth.dataset = {
+            "images": [{"id": i, "height": s.shape[0], "width": s.shape[1]} for i, s in enumerate(seen, 1)],
+            "annotations": annotations,
+            "categories": [{"id": c, "name": n} for c, n in names.items()],
+        }
+        truth.createIndex()
+        found = COCO()
+        found.dataset = {**truth.dataset, "annotations": []}
+        found.createIndex()
+        evaluation = COCOeval(truth, truth.loadRes(results) if results else found, "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    precision = evaluation.eval["precision"][:, :, :, 0, -1]
+    per_class = {}
+    for k, c in enumerate(sorted(names)):
+        known = precision[:, :, k][precision[:, :, k] > -1]
+        per_class[names[c]] = known.mean() if known.size else None
+    return {k: (None if v < 0 else v) for k, v in zip(FIGURES, evaluation.stats.tolist(), strict=True)}, per_class
+
+
+def same(seen, names):
+    ours = coco_figures(seen, names)
+    per_class = ours.pop("per_class")
+    theirs, theirs_per_class = oracle(seen, names)
+    assert list(ours) == list(FIGURES)
+    assert ours == pytest.approx(theirs, abs=1e-9)
+    assert per_class == pytest.approx(theirs_per_class, abs=1e-9)
+    return ours
+
+
+def made(seed, images=6, nc=3, objects=8, detections=12, crowds=0.0, whole=False):
+    """Images with objects, detections near some of them, and others by chance; with `whole` numbers there are ties."""
+    rng = np.random.default_rng(seed)
+    seen = []
+    for i in range(images):
+        n, m = int(rng.integers(0, objects + 1)), int(rng.integers(0, detections + 1))
+        boxes = np.column_stack([rng.uniform(0, 300, (n, 2)), rng.choice([8, 31, 32, 33, 95, 96, 97, 200], (n, 2))])
+        truths = np.column_stack([boxes, rng.integers(0, nc, n), rng.random(n) < crowds]).astype(float)
+        truths[(truths[:, 5] == 1) & (rng.random(n) < 0.3), 4] = ANY_CLASS
+        near = boxes[rng.integers(0, n, m)] + rng.normal(0, 4, (m, 4)) if n else rng.uniform(1, 90, (m, 4))
+        near[:, 2:] = near[:, 2:].clip(1)
+        scores = rng.integers(0, 5, m) / 5 if whole else rng.random(m)
+        classes = truths[rng.integers(0, n, m), 4].clip(0) if n else rng.integers(0, nc, m)
+        found = np.column_stack([near, scores, classes]).astype(float)
+        seen.append(Seen(f"{i:04d}.jpg", (400, 500), found.round() if whole else found, truths))
+    return seen
+
+
+NAMES = {0: "a", 1: "b", 2: "c"}
+
+
+@settings(max_examples=25)
+@given(seed=st.integers(0, 10**6), crowds=st.sampled_from([0.0, 0.3]), whole=st.booleans())
+def test_they_are_pycocotools(seed, crowds, whole):
+    same(made(seed, crowds=crowds, whole=whole), NAMES)
+
+
+@pytest.mark.parametrize(
+    ("seen", "names"),
+    [
+        (made(1, nc=1), {0: "only"}),
+        (made(2, images=3, detections=300, objects=40), NAMES),
+        (made(3, objects=0), NAMES),
+        (made(4, detections=0), NAMES),
+        (made(5, images=1), {**NAMES, 7: "never seen"}),
+    ],
+    ids=["one class", "300 detections", "no objects", "no detections", "a class without objects"],
+)
+def test_odd_sets(seen, names):
+    figures = same(seen, names)
+    assert all(v is None or 0 <= v <= 1 for v in figures.values())
+
+
+def test_perfect_detections():
+    box = [10.0, 20.0, 50.0, 40.0]
+    seen = [Seen("a.jpg", (100, 100), np.array([[*box, 0.9, 0]]), np.array([[*box, 0, 0]]))]
+    figures = coco_figures(seen, {0: "a"})
+    assert (figures["AP"], figures["AP_M"], figures["AP_S"]) == (pytest.approx(1), pytest.approx(1), None)
+    assert figures["per_class"] == {"a": pytest.approx(1)}
+
+
+def test_predictions_are_what_coco_reads():
+    seen = [
+        Seen("x/000000000139.jpg", (9, 9), np.array([[1, 2, 3, 4, 0.123456, 79.0]]), np.zeros((0, 6))),
+        Seen("x/b c.jpg", (9, 9), np.array([[1.00049, 2, 3, 4, 1, 0.0]]), np.zeros((0, 6))),
+    ]
+    first, second = predictions(seen, COCO_IDS)
+    assert first == {
+        "image_id": 139, "file_name": "000000000139.jpg", "category_id": 90, "bbox": [1, 2, 3, 4], "score": 0.12346,
+    }  # fmt: skip
+    assert (second["image_id"], second["category_id"], second["bbox"][0]) == ("b c", 1, 1.0)
+    assert predictions(seen, range(1, 81))[0]["category_id"] == 80

@@ -1,0 +1,1 @@
+"""Studies: arms × seeds under one recipe, and what their figures can show."""
