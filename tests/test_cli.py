@@ -511,7 +511,7 @@ def test_the_references_ways_to_say_a_mode(words, monkeypatch):
     given.pop("task", None)
     assert mode == "train"
     assert given.pop("epochs", 3) == 3
-    assert given == {"data": "a.yaml,", "amp": True, "lr0": 0.1}
+    assert given == {"data": "a.yaml", "amp": True, "lr0": 0.1}
 
 
 def test_keys_of_other_modes_pass_at_their_defaults(monkeypatch, tmp_path, tiny):
@@ -542,6 +542,7 @@ def test_the_references_special_words(tmp_path, monkeypatch, capsys):
         (["copy-cfg"], "written: "),
         (["checks"], "torch"),
         (["help"], "copy-cfg"),
+        (["-v"], "8.2.103"),
         (["settings", "help"], "usage: python -m ultralytics settings"),
         (["version"], "8.2.103"),
         (["train", "help"], "epochs"),
@@ -549,3 +550,17 @@ def test_the_references_special_words(tmp_path, monkeypatch, capsys):
         assert main(words) == 0
         assert told in capsys.readouterr().out, words
     assert (tmp_path / "default_copy.yaml").is_file()
+
+
+def test_a_file_of_keys_may_say_the_mode(monkeypatch, tmp_path, capsys):
+    """As `copy-cfg` is used in the reference: cfg=default_copy.yaml imgsz=320."""
+    taken = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("ultralytics.cli._run", lambda mode, given: taken.append((mode, given)) or 0)
+    assert main(["copy-cfg"]) == 0
+    assert main(["cfg=default_copy.yaml", "imgsz=320"]) == 0
+    assert main(["predict", "cfg=default_copy.yaml"]) == 0
+    assert [mode for mode, _ in taken] == ["train", "predict"]
+    (tmp_path / "none.yaml").write_text("imgsz: 64\n")
+    assert main(["cfg=none.yaml"]) == 2
+    assert "no mode given" in capsys.readouterr().err

@@ -312,7 +312,7 @@ def _answer(text: str) -> None:
 def _dispatch(words: list[str]) -> int:
     wants_help = any(w in ("-h", "--help", "help") for w in words)
     words = [w for w in words if w not in ("-h", "--help", "help")]
-    if any(w in ("--version", "-V", "version") for w in words):
+    if any(w in ("--version", "-V", "-v", "version") for w in words):
         _answer(f"{__version__} (interface of ultralytics {REFERENCE_VERSION})")
         return 0
     if words and words[0] == "train-as-rank":
@@ -388,6 +388,10 @@ def _mode_first(words: list[str]) -> list[str]:
     if len(modes) > 1:
         raise ConfigError(f"two modes given: {' and '.join(modes)}", mend="one at a time")
     if not modes and kept and all("=" in word for word in kept):
+        files = [word.partition("=")[2].strip("'\"") for word in kept if word.removeprefix("--").startswith("cfg=")]
+        config = get_cfg(files[-1]) if files else None
+        if config is not None and "mode" in config.sources:  # as the file says
+            return [config.mode, *kept]
         raise ConfigError("no mode given", mend=f"such as: {PROGRAM} predict {' '.join(kept[:3])}")
     return modes + kept
 
@@ -748,6 +752,8 @@ def _pairs(words: list[str], mode: str) -> dict[str, Any]:
             )
         if (mode, key) in (("subset", "classes"), ("prepare", "names")):
             given[key] = value.strip() or None
+        elif mode in RUN_MODES and value.endswith(",") and not os.path.lexists(user_path(value)):
+            given[key] = parse_word(key, value[:-1])  # as between arguments of a call
         elif key in _TEXTS or (key in KNOBS and mode in RUN_MODES):
             given[key] = parse_word(key, value)
         else:
@@ -774,7 +780,7 @@ def _overview() -> str:
         f"usage: {PROGRAM} MODE key=value …",
         "",
     ]
-    lines += [f"  {mode:12} {meaning}" for mode, meaning in {**MODES, **SPECIALS}.items()]
+    lines += [f"  {mode:14} {meaning}" for mode, meaning in {**MODES, **SPECIALS}.items()]
     lines += ["", f"`{PROGRAM} MODE --help` lists a mode's keys. Examples:", ""]
     return "\n".join(lines + [f"  {PROGRAM} {e}" for e in EXAMPLES.values()])
 
