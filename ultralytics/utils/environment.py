@@ -172,7 +172,8 @@ def get_git_origin_url() -> str | None:
 def get_user_config_dir(sub_dir: str = "Ultralytics") -> Path:
     """Where the reference keeps settings; nothing is kept there, and the folder is not made."""
     base = {"Windows": "AppData/Roaming", "Darwin": "Library/Application Support"}.get(platform.system(), ".config")
-    return Path(os.environ.get("YOLO_CONFIG_DIR") or Path.home() / base / sub_dir)
+    home = os.path.expanduser("~")  # "~" itself where there is no home folder; Path.home would raise
+    return Path(os.environ.get("YOLO_CONFIG_DIR") or Path(home) / base / sub_dir)
 
 
 ENVIRONMENT = (
