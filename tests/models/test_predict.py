@@ -322,3 +322,9 @@ def test_a_tensor_is_predicted_at_its_own_size(tiny):
     assert (by_tensor.orig_shape, by_tensor.path) == ((64, 96), "image0.jpg")
     assert np.array_equal(by_tensor.orig_img, image)
     assert len(model.predict(tensor[..., :50, :70], conf=1e-4)) == 1
+    predictor = model.predictor
+    assert predictor is not None
+    list(predictor(tensor))
+    [again] = list(predictor(image))
+    [fresh] = model.predict(image, conf=1e-4)
+    assert torch.equal(again.boxes.data, fresh.boxes.data)  # a tensor's size is of that tensor alone

@@ -140,8 +140,9 @@ class DetectionPredictor:
                 yield item, result
 
         for number, item in enumerate(items):
-            if item.as_is:
-                height, width = (-(-n // self.stride) * self.stride for n in item.image.shape[:2])
+            height, width = item.image.shape[:2] if item.as_is else self.frame
+            height, width = (-(-n // self.stride) * self.stride for n in (height, width))
+            if (height, width) != self.letterbox.new_shape:
                 self.letterbox = LetterBox((height, width), auto=True, stride=self.stride)
             shape = self.letterbox.padded_shape(item.image.shape)
             held[number] = item, None
