@@ -32,6 +32,10 @@ CLONE = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("ULTRALYTICS_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--rewrite", action="store_true", help="write the generated files anew: default.yaml, the docs")
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder with the reference's numbers, weights and real data; tests that need it are skipped without it."""

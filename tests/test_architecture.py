@@ -13,7 +13,18 @@ from ultralytics.cfg.config import KNOBS
 PACKAGE = Path(ultralytics.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 # A room may import from itself and from rooms of a lower number.
-ROOMS = {"utils": 0, "cfg": 1, "nn": 2, "data": 3, "engine": 4, "models": 5, "study": 6, "cli": 7, "__main__": 8}
+ROOMS = {
+    "utils": 0,
+    "cfg": 1,
+    "nn": 2,
+    "data": 3,
+    "engine": 4,
+    "models": 5,
+    "study": 6,
+    "cli": 7,
+    "__main__": 8,
+    **dict.fromkeys(("hub", "solutions", "trackers"), 0),  # names of the reference that are not offered
+}
 
 
 def room(parts):

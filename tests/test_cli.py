@@ -32,6 +32,22 @@ def command(*words, cwd):
     ("words", "told"),
     [
         (["trian"], "did you mean 'train'"),
+        (["track", "model=x.pt"], "'track' is not offered"),
+        (["mode=export", "model=x.pt"], "'export' is not offered (`export-weights`"),
+        (["benchmark"], "'benchmark' is not offered"),
+        (["tune", "data=x.yaml"], "'tune' is not offered"),
+        (["hub", "login"], "'hub' is not offered"),
+        (["explorer"], "'explorer' is not offered"),
+        (["train", "segment", "data=x.yaml"], "task 'segment' is not offered"),
+        (["task=pose", "mode=train"], "task 'pose' is not offered"),
+        (["obb", "predict"], "task 'obb' is not offered"),
+        (["train", "val"], "two modes given: train and val"),
+        (["model=x.pt", "source=a.jpg"], "no mode given (such as: python -m ultralytics predict model=x.pt"),
+        (["settings", "runs_dir=/x"], "the setting runs_dir=/x is not kept"),
+        (["settings", "runs=/x"], "did you mean 'runs_dir'"),
+        (["cfg", "now"], "cfg takes nothing more"),
+        (["predict", "model=yolov8n.yaml", "source=x.jpg", "show"], "'show' has no effect"),
+        (["val", "model=yolov8n.yaml", "save_hybrid=True"], "'save_hybrid' has no effect"),
         (["train", "epohcs=3"], "did you mean 'epochs'"),
         (["train", "epochs"], "epochs=VALUE"),
         (["train", "data=x.yaml", "model=yolov8n.yaml", "epochs=-1"], "epochs=-1 is out of range"),
@@ -476,3 +492,75 @@ PUBLIC = {
 def test_public_names_are_where_the_reference_has_them(module):
     found = importlib.import_module(module)
     assert not [name for name in PUBLIC[module].split() if not hasattr(found, name)]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "train detect", "detect train", "task=detect mode=train", "mode=train", "--mode=train",
+        "train task=detect mode=train",
+        "mode = train", "epochs=3, train", "task=detect, train",
+    ],
+)  # fmt: skip
+def test_the_references_ways_to_say_a_mode(words, monkeypatch):
+    taken = []
+    monkeypatch.setattr("ultralytics.cli._run", lambda mode, given: taken.append((mode, given)) or 0)
+    assert main([*words.split(), "data=a.yaml,", "amp", "lr0=0.1,"]) == 0
+    [(mode, given)] = taken
+    given.pop("mode", None)
+    given.pop("task", None)
+    assert mode == "train"
+    assert given.pop("epochs", 3) == 3
+    assert given == {"data": "a.yaml", "amp": True, "lr0": 0.1}
+
+
+def test_keys_of_other_modes_pass_at_their_defaults(monkeypatch, tmp_path, tiny):
+    """What a script builds from all keys of the reference is taken by every mode."""
+    from tests.cfg.test_config import REFERENCE_DEFAULTS  # for this test alone
+
+    monkeypatch.chdir(tmp_path)
+    words = [f"{k}={v}" for k, v in REFERENCE_DEFAULTS.items() if k not in ("mode", "model", "source")]
+    assert main(["predict", f"model={tiny}", "source=none.jpg", *words]) == 2
+
+
+def test_sources_in_brackets_are_a_list(tiny, toy, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(toy.parent / "images" / "val")
+    names = sorted(p.name for p in Path().iterdir())
+    words = ["predict", f"model={tiny}", "imgsz=64", "device=cpu", f"project={tmp_path / 'out'}", "exist_ok"]
+    assert main([*words, f"source=[{names[0]}, '{names[1]}']"]) == 0
+    assert {p.name for p in (tmp_path / "out" / "predict").glob("*.png")} == set(names[:2])
+    assert main([*words, f"source=[{names[0]},gone.png]"]) == 2
+    assert "gone.png" in capsys.readouterr().err
+
+
+def test_the_references_special_words(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for words, told in (
+        (["settings"], '"runs_dir": "runs"'),
+        (["settings", "reset"], "nothing to reset"),
+        (["cfg"], "mosaic: 1.0 # chance of a mosaic"),
+        (["copy-cfg"], "written: "),
+        (["checks"], "torch"),
+        (["help"], "copy-cfg"),
+        (["-v"], "8.2.103"),
+        (["settings", "help"], "usage: python -m ultralytics settings"),
+        (["version"], "8.2.103"),
+        (["train", "help"], "epochs"),
+    ):
+        assert main(words) == 0
+        assert told in capsys.readouterr().out, words
+    assert (tmp_path / "default_copy.yaml").is_file()
+
+
+def test_a_file_of_keys_may_say_the_mode(monkeypatch, tmp_path, capsys):
+    """As `copy-cfg` is used in the reference: cfg=default_copy.yaml imgsz=320."""
+    taken = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("ultralytics.cli._run", lambda mode, given: taken.append((mode, given)) or 0)
+    assert main(["copy-cfg"]) == 0
+    assert main(["cfg=default_copy.yaml", "imgsz=320"]) == 0
+    assert main(["predict", "cfg=default_copy.yaml"]) == 0
+    assert [mode for mode, _ in taken] == ["train", "predict"]
+    (tmp_path / "none.yaml").write_text("imgsz: 64\n")
+    assert main(["cfg=none.yaml"]) == 2
+    assert "no mode given" in capsys.readouterr().err

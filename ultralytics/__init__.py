@@ -20,9 +20,28 @@ __all__ = ["REFERENCE_VERSION", "YOLO", "__version__"]
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", "500000000")
 
 
-def __getattr__(name: str) -> object:
-    if name == "YOLO":
-        from ultralytics.models.yolo.model import YOLO  # torch takes seconds to import
+_SAM = "it segments, and this project detects boxes: YOLO(model)"
+_HOMES = {
+    "YOLO": "ultralytics.models.yolo.model:YOLO",
+    "ASSETS": "ultralytics.utils.environment:ASSETS",
+    "SETTINGS": "ultralytics.cfg.reference:SETTINGS",
+    "settings": "ultralytics.cfg.reference:SETTINGS",
+    "checks": "ultralytics.utils.checks:check_yolo",
+}
+_NOT_OFFERED = {
+    "Explorer": "`show` draws images of a data set, `check-data` examines it",
+    "FastSAM": _SAM,
+    "NAS": "YOLO(model) detects with YOLOv8 and its relatives",
+    "RTDETR": "YOLO(model) detects with YOLOv8 and its relatives",
+    "SAM": _SAM,
+    "YOLOWorld": "classes are those of the training: YOLO(model)",
+    "download": "fetch the file with a browser or curl, and give its path; data sets: `prepare KIND download=True`",
+}
 
-        return YOLO
-    raise AttributeError(f"module 'ultralytics' has no attribute {name!r}")
+
+def __getattr__(name: str) -> object:
+    if name.startswith("__"):
+        raise AttributeError(f"module 'ultralytics' has no attribute {name!r}")
+    from ultralytics.utils.lazy import later  # `import ultralytics` alone imports nothing
+
+    return later("ultralytics", _HOMES, _NOT_OFFERED)(name)

@@ -20,9 +20,27 @@ from pathlib import Path
 from typing import Any
 
 from ultralytics import REFERENCE_VERSION, __version__
-from ultralytics.cfg.config import KNOBS, MODE_DEFAULTS, check_switches, get_cfg, parse_value, parse_word, unknown_key
+from ultralytics.cfg.config import (
+    KNOBS,
+    MODE_DEFAULTS,
+    UNSUPPORTED,
+    asks_nothing,
+    check_switches,
+    get_cfg,
+    parse_value,
+    parse_word,
+    unknown_key,
+)
 from ultralytics.cfg.model import ModelSpec, load_model_spec
 from ultralytics.cfg.paths import MODEL_HINT, data_hint, weights_hint
+from ultralytics.cfg.reference import (
+    ABSENT_MODES,
+    ABSENT_TASKS,
+    SETTINGS,
+    copy_default_cfg,
+    default_text,
+    merge_equals_args,
+)
 from ultralytics.cfg.surgery import describe_change, insert_rows, remove_rows, replace_rows, set_plugins
 from ultralytics.utils import console
 from ultralytics.utils.errors import (
@@ -304,7 +322,7 @@ def _answer(text: str) -> None:
 def _dispatch(words: list[str]) -> int:
     wants_help = any(w in ("-h", "--help", "help") for w in words)
     words = [w for w in words if w not in ("-h", "--help", "help")]
-    if any(w in ("--version", "-V", "version") for w in words):
+    if any(w in ("--version", "-V", "-v", "version") for w in words):
         _answer(f"{__version__} (interface of ultralytics {REFERENCE_VERSION})")
         return 0
     if words and words[0] == "train-as-rank":
@@ -312,12 +330,13 @@ def _dispatch(words: list[str]) -> int:
 
         run_job(words[1])
         return 0
-    if words and words[0] == "detect":  # the reference's TASK word; this project has one task
-        words = words[1:]
+    words = _mode_first(words)
     if not words:
         _answer(_overview())
         return 0
     mode, rest = words[0], words[1:]
+    if mode in SPECIALS and mode not in MODES:
+        return _special(mode, rest, wants_help)
     if mode not in MODES:
         raise ConfigError(f"unknown mode {mode!r}", mend=nearest(mode, MODES) or f"one of {', '.join(MODES)}")
     if wants_help:
@@ -345,15 +364,93 @@ def _dispatch(words: list[str]) -> int:
     return _run(mode, given)
 
 
+SPECIALS = {
+    "checks": "print versions, hardware and whether the packages fit",
+    "settings": "print the settings: fixed here, as nothing depends on a file in the home folder",
+    "cfg": "print every key with its default",
+    "copy-cfg": "write default_copy.yaml, every key with its default, to change and give as cfg=",
+}
+_SHORT = {"-s": "settings", "--settings": "settings", "setting": "settings", "--checks": "checks", "--cfg": "cfg"}
+
+
+def _mode_first(words: list[str]) -> list[str]:
+    """The words with the mode in front and without those of the reference that say the task: `detect train …`,
+    `train detect …`, `task=detect mode=train …`, `model=x.pt predict`.
+
+    Raises:
+        ConfigError: a task or a mode that is not offered, or no mode.
+    """
+    words = [_SHORT.get(w, w) for w in merge_equals_args(words)]
+    if words and words[0] in MODES and words[0] not in RUN_MODES:
+        return words
+    kept: list[str] = []
+    modes: list[str] = []
+    for word in words:
+        key, equals, value = word.removeprefix("--").removesuffix(",").partition("=")
+        task = value if equals and key == "task" else word if not equals else ""
+        if task in ABSENT_TASKS:
+            raise ConfigError(f"task {task!r} is not offered", mend=ABSENT_TASKS[task])
+        mode = value if equals and key == "mode" else word if not equals else ""
+        if mode in ABSENT_MODES:
+            raise ConfigError(f"{mode!r} is not offered", mend=ABSENT_MODES[mode])
+        if mode in RUN_MODES and not (modes and equals):  # after a mode, mode= is a key that may contradict it
+            modes.append(mode)
+        elif task != "detect":
+            kept.append(word)
+    if len(modes) > 1:
+        raise ConfigError(f"two modes given: {' and '.join(modes)}", mend="one at a time")
+    if not modes and kept and all("=" in word for word in kept):
+        files = [word.partition("=")[2].strip("'\"") for word in kept if word.removeprefix("--").startswith("cfg=")]
+        config = get_cfg(files[-1]) if files else None
+        if config is not None and "mode" in config.sources:  # as the file says
+            return [config.mode, *kept]
+        raise ConfigError("no mode given", mend=f"such as: {PROGRAM} predict {' '.join(kept[:3])}")
+    return modes + kept
+
+
+def _special(word: str, rest: list[str], wants_help: bool) -> int:
+    """The reference's words that are no modes."""
+    if wants_help:
+        _answer(f"usage: {PROGRAM} {word}\n\n{SPECIALS[word]}.")
+        return 0
+    if word == "settings":
+        if rest and rest[0] == "reset":
+            _answer("there is nothing to reset: settings are fixed, and nothing depends on a file in the home folder")
+            return 0
+        given = {key: parse_value(value) for key, _, value in (w.partition("=") for w in rest)}
+        SETTINGS.update(given)
+        _answer(str(SETTINGS))
+        return 0
+    if rest:
+        raise ConfigError(f"{word} takes nothing more, and {rest[0]!r} was given", mend="leave it out")
+    if word == "cfg":
+        _answer(default_text().rstrip())
+    elif word == "copy-cfg":
+        target = copy_default_cfg()
+        _answer(f"written: {target}\nchange it and give it: {PROGRAM} train {shlex.quote(f'cfg={target.name}')}")
+    else:
+        from ultralytics.utils.checks import collect_system_info  # torch takes seconds to import
+
+        collect_system_info()
+    return 0
+
+
 def _run(mode: str, given: dict[str, Any]) -> int:
-    for key in given:
-        if key != "cfg" and key not in KNOBS and key not in RENAMED:
+    for key, value in given.items():
+        if key != "cfg" and key not in KNOBS and key not in RENAMED and not asks_nothing(key, value):
             raise unknown_key(key)
-    for key in given:  # a recipe may hold the keys of every mode; what is typed is meant for this one
+    given = {key: value for key, value in given.items() if key in KNOBS or not asks_nothing(key, value)}
+    for key, value in list(given.items()):
+        # A recipe may hold the keys of every mode; what is typed is meant for this one, unless it is the default.
         modes = KNOBS[key].metadata["modes"] if key in KNOBS else (mode,)
-        if ("train" if mode == "check" else mode) not in modes and not (key == "scale" and isinstance(given[key], str)):
+        if ("train" if mode == "check" else mode) in modes or (key == "scale" and isinstance(value, str)):
+            continue
+        if value != KNOBS[key].default:
             raise ConfigError(f"{key} is a key of {' and '.join(modes)}, not of {mode}", mend="leave it out")
+        del given[key]
     model = given.get("model")
+    if mode in ("val", "predict") and not model and given.get("cfg"):
+        model = given["model"] = get_cfg(None, given, "command line", mode).model
     if mode not in ("train", "check") and not model:
         raise ConfigError("no model given", mend=weights_hint())
     if given.get("mode") not in (None, mode, "train" if mode == "check" else mode):
@@ -381,6 +478,7 @@ def _run(mode: str, given: dict[str, Any]) -> int:
         yolo.val(_source="command line", **given)
         return 0
     given.setdefault("save", True)
+    given["source"] = _sources(given.get("source"))
     for _ in yolo.predict(stream=True, _source="command line", **given):
         pass
     assert yolo.predictor is not None
@@ -650,24 +748,27 @@ def _export_coco(given: dict[str, Any]) -> int:
     return 0
 
 
+def _sources(source: Any) -> Any:
+    """`source=[a,b]` as a list. One name in brackets is a glob, and a file or folder is meant by its very name."""
+    if not isinstance(source, str) or not (source.startswith("[") and source.endswith("]")):
+        return source
+    if ("," in source or source[1:2] in ("'", '"')) and not os.path.lexists(source):
+        return _words(source)
+    return source
+
+
 def _pairs(words: list[str], mode: str) -> dict[str, Any]:
     """key=value words as a mapping;
     `key = value` and a leading -- are understood, a bare word of a switch means True."""
-    joined: list[str] = []
-    for word in words:
-        if joined and (word.startswith("=") or joined[-1].endswith("=")):
-            joined[-1] += word
-        else:
-            joined.append(word)
     given: dict[str, Any] = {}
-    for word in joined:
+    for word in merge_equals_args(words):
         key, equals, value = word.removeprefix("--").partition("=")
         if not equals:
             key = key.rstrip(",")
             if key == "json" and mode in ("info", "check-data"):
                 given[key] = True
                 continue
-            if key in KNOBS and KNOBS[key].metadata["kind"] == "bool" and mode in RUN_MODES:
+            if mode in RUN_MODES and _is_switch(key):
                 given[key] = True
                 continue
             if key in KNOBS:
@@ -677,11 +778,20 @@ def _pairs(words: list[str], mode: str) -> dict[str, Any]:
             )
         if (mode, key) in (("subset", "classes"), ("prepare", "names")):
             given[key] = value.strip() or None
+        elif mode in RUN_MODES and value.endswith(",") and not os.path.lexists(user_path(value)):
+            given[key] = parse_word(key, value[:-1])  # as between arguments of a call
         elif key in _TEXTS or (key in KNOBS and mode in RUN_MODES):
             given[key] = parse_word(key, value)
         else:
             given[key] = parse_value(value.rstrip(","))
     return given
+
+
+def _is_switch(key: str) -> bool:
+    """Whether a key is True where its bare word stands; so is one of the reference that does nothing here."""
+    if key in UNSUPPORTED:
+        return isinstance(UNSUPPORTED[key].off, bool)
+    return key in KNOBS and (KNOBS[key].metadata["kind"] == "bool" or isinstance(KNOBS[key].default, bool))
 
 
 SWITCHES = ("copy", "download", "json", "near", "overwrite")  # of the other modes
@@ -696,7 +806,7 @@ def _overview() -> str:
         f"usage: {PROGRAM} MODE key=value …",
         "",
     ]
-    lines += [f"  {mode:12} {meaning}" for mode, meaning in MODES.items()]
+    lines += [f"  {mode:14} {meaning}" for mode, meaning in {**MODES, **SPECIALS}.items()]
     lines += ["", f"`{PROGRAM} MODE --help` lists a mode's keys. Examples:", ""]
     return "\n".join(lines + [f"  {PROGRAM} {e}" for e in EXAMPLES.values()])
 

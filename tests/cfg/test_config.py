@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import yaml
 from hypothesis import given
@@ -14,7 +16,11 @@ from ultralytics.cfg.config import (
     parse_word,
     without_effect,
 )
-from ultralytics.utils.errors import ConfigError, MissingFileError
+from ultralytics.cfg.reference import DEFAULT_CFG_DICT, DEFAULT_CFG_PATH, SETTINGS, copy_default_cfg, default_text
+from ultralytics.utils.errors import ConfigError, MissingFileError, UserError
+
+# Keys and defaults of ultralytics 8.2.103, as its default.yaml has them.
+REFERENCE_DEFAULTS = yaml.safe_load((Path(__file__).parent / "reference_defaults.yaml").read_text(encoding="utf-8"))
 
 
 def test_defaults_are_the_references():
@@ -63,7 +69,36 @@ def test_a_wrong_key_or_value_is_told_in_one_line(key, value, told):
 def test_keys_of_the_reference_that_do_nothing_say_why(key):
     assert key not in KNOBS
     with pytest.raises(ConfigError, match=key):
-        get_cfg(None, {key: 1})
+        Config().set(key, 2, "argument")
+
+
+def test_the_references_keys_are_taken_at_their_defaults(tmp_path):
+    """All 105, as its default.yaml has them and in what means the same; in a file, typed, and one by one."""
+    assert len(REFERENCE_DEFAULTS) == 105
+    for key, value in REFERENCE_DEFAULTS.items():
+        get_cfg(None, {key: value})
+        if key in UNSUPPORTED:
+            for same in (None, "", *(["None", str(value)] if key != "cfg" else []), *([] if value else [False])):
+                get_cfg(None, {key: same})
+    file = tmp_path / "default.yaml"
+    file.write_text(yaml.safe_dump(REFERENCE_DEFAULTS))
+    for config in (get_cfg(file), get_cfg(REFERENCE_DEFAULTS), get_cfg(None, REFERENCE_DEFAULTS)):
+        assert config.to_dict() == Config().to_dict()
+    file.write_text("save_dir: runs/detect/train\nmodel: a.pt\nproject: null\nfreeze: None\ntracker: botsort.yaml\n")
+    config = get_cfg(file)
+    assert (config.model, config.project, config.freeze) == ("a.pt", None, None)
+    assert "project" not in config.sources  # left open says nothing
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("show", True), ("dropout", 0.1), ("overlap_mask", False), ("tracker", "x.yaml"), ("embed", [3]),
+     ("cfg", "a.yaml"), ("auto_augment", "augmix"), ("opset", 17),
+     ("save_dir", "here"), ("simplify", "False"), ("mask_ratio", 1)],
+)  # fmt: skip
+def test_another_value_of_a_key_that_does_nothing_is_told(key, value):
+    with pytest.raises(ConfigError, match=f"the key '{key}' has no effect"):
+        Config().set(key, value, "argument")
 
 
 def test_a_letter_is_the_models_scale_and_a_number_the_zoom():
@@ -241,3 +276,36 @@ def test_the_word_for_none_is_understood_everywhere():
     assert parse_word("threads", "2") == 2
     with pytest.raises(ConfigError, match="threads='none' must be an integer"):
         get_cfg(None, {"threads": "none"})
+
+
+def test_the_bundled_default_yaml_says_what_the_code_says(request):
+    """`pytest --rewrite` writes it."""
+    if request.config.getoption("--rewrite"):
+        DEFAULT_CFG_PATH.write_text(default_text(), encoding="utf-8")
+    assert DEFAULT_CFG_PATH.read_text(encoding="utf-8") == default_text()
+    assert yaml.safe_load(default_text()) == DEFAULT_CFG_DICT
+    assert get_cfg("default.yaml").to_dict() == Config().to_dict()
+    assert DEFAULT_CFG_DICT.keys() >= REFERENCE_DEFAULTS.keys()
+    wrong = {k: (v, DEFAULT_CFG_DICT[k]) for k, v in REFERENCE_DEFAULTS.items() if DEFAULT_CFG_DICT[k] != v}
+    assert wrong == {"freeze": ("None", None)}  # text, as its file has it
+
+
+def test_a_copy_of_the_defaults_is_not_lost(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    copy = copy_default_cfg()
+    assert copy == tmp_path / "default_copy.yaml"
+    assert copy_default_cfg() == copy  # the same text
+    copy.write_text("epochs: 3\n")
+    with pytest.raises(UserError, match="it exists already"):
+        copy_default_cfg()
+
+
+def test_settings_are_read_only():
+    assert SETTINGS["runs_dir"] == "runs"
+    SETTINGS.update({"runs_dir": "runs"})
+    SETTINGS.reset()
+    for change in (lambda: SETTINGS.update(runs_dir="x"), lambda: SETTINGS.__setitem__("wandb", True)):
+        with pytest.raises(ConfigError, match="is not kept"):
+            change()
+    with pytest.raises(ConfigError, match="did you mean 'runs_dir'"):
+        SETTINGS["run_dir"] = 3

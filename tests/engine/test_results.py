@@ -1,4 +1,7 @@
 import json
+import sys
+from types import SimpleNamespace
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -96,5 +99,77 @@ def test_what_other_tasks_have_is_none_and_no_window_opens(result):
     assert (result.masks, result.probs, result.keypoints, result.obb) == (None, None, None, None)
     assert (result.boxes.id, result.boxes.is_track) == (None, False)
     assert result.tojson() == result.to_json()
-    with pytest.raises(UserError, match="no window"):
-        result.show()
+    with pytest.raises(UserError, match="masks belong to another task"):
+        result.update(masks=torch.zeros(1, 2, 2))
+
+
+def test_tables_are_the_references(fixtures):
+    """CSV and summaries of 8.2.103, equal to the letter; XML holds the same."""
+    recorded = json.loads((fixtures / "results_api.json").read_text(encoding="utf-8"))
+    names = {int(k): v for k, v in recorded["names"].items()}
+    h, w = recorded["orig_shape"]
+    for case in ("detect", "empty"):
+        said = recorded[case]
+        boxes = torch.tensor(said["inputs"]["boxes"]).reshape(-1, 6)
+        result = Results(np.zeros((h, w, 3), np.uint8), "a.jpg", names, boxes)
+        assert result.summary() == said["summary"]
+        assert result.summary(normalize=True) == said["summary_normalized"]
+        assert result.to_csv() == said.get("to_csv", '""\n')
+        assert result.to_json() == said["to_json"]
+        assert (result.verbose(), len(result)) == (said["verbose"], said["length"])
+        for key, value in said["boxes"].items():
+            got = getattr(result.boxes, key)
+            assert (
+                got is value if value in (None, False) else np.allclose(np.asarray(got), np.reshape(value, got.shape))
+            )
+        rows = ElementTree.fromstring(result.to_xml().split("\n", 1)[1]).findall("row")
+        assert [row.findtext("name") for row in rows] == [row["name"] for row in said["summary"]]
+        assert [float(row.findtext("confidence")) for row in rows] == [row["confidence"] for row in said["summary"]]
+
+
+def test_pandas_is_asked_for_where_it_is_needed(result, monkeypatch):
+    class Frame(list):
+        def to_csv(self, *args, **kwargs):
+            return args, kwargs
+
+        to_xml = to_csv
+
+    monkeypatch.setitem(sys.modules, "pandas", SimpleNamespace(DataFrame=Frame))
+    assert result.to_df(decimals=2) == result.summary(decimals=2)
+    assert result.to_csv(False, 5, "a.csv", index=False) == (("a.csv",), {"index": False})
+    assert result.to_xml(False, 5, "a.xml") == (("a.xml",), {})
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(UserError, match="to_df needs pandas"):
+        result.to_df()
+    assert result.to_csv().count("\n") == len(result) + 1
+
+
+def test_arguments_of_plot_are_the_references(result, monkeypatch, caplog):
+    plain = result.plot()
+    same = result.plot(True, None, None, "Arial.ttf", True, None, torch.zeros(3, 4, 4), 5, True, True, True, True, True)
+    assert np.array_equal(plain, same)
+    assert np.array_equal(result.plot(boxes=False), result.orig_img)
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.setattr("ultralytics.engine.results.LINUX", True)
+    monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
+    result.show(conf=False)
+    result.plot(show=True)
+    assert "b.jpg: it cannot be shown: there is no display" in caplog.text
+    shown = []
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr("PIL.Image.Image.show", lambda image, title: shown.append((image.size, title)))
+    result.show()
+    assert shown == [((100, 80), "b.jpg")]
+
+
+def test_a_result_prints_itself_and_refuses_other_tasks(result):
+    assert "orig_shape: (80, 100)" in str(result)
+    assert "orig_shape: (80, 100)" in repr(result.boxes)
+    for given in ({"masks": torch.zeros(1, 2, 2)}, {"probs": torch.zeros(3)}, {"obb": torch.zeros(1, 7)}):
+        with pytest.raises(UserError, match=f"{next(iter(given))} belong to another task"):
+            Results(result.orig_img, "a.jpg", {0: "a"}, None, **given)
+    from ultralytics.engine.results import Masks  # as scripts do
+
+    with pytest.raises(UserError, match="Masks is not offered"):
+        Masks(None, (1, 1))

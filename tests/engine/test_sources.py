@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from ultralytics.engine.sources import VideoSink, load_source
@@ -372,3 +373,25 @@ def test_frames_of_another_size_are_kept(tmp_path):
         sink.write(np.zeros((*shape, 3), np.uint8))
     sink.close()
     assert len(list(load_source(tmp_path / "v.avi"))) == 2
+
+
+def test_a_tensor_is_a_source_at_its_own_size(monkeypatch, caplog):
+    rgb = torch.zeros(2, 3, 32, 64)
+    rgb[:, 0] = 1
+    items = list(load_source(rgb))
+    assert [i.path for i in items] == ["image0.jpg", "image1.jpg"]
+    assert all(i.as_is and i.image.shape == (32, 64, 3) and i.image[0, 0].tolist() == [0, 0, 255] for i in items)
+    assert len(load_source(rgb[0])) == 1
+    monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
+    assert next(iter(load_source(rgb * 255))).image[0, 0].tolist() == [0, 0, 255]
+    assert "divided by 255" in caplog.text
+    wrong = [
+        (torch.zeros(1, 4, 8, 8), "shape"), (torch.zeros(8, 8), "shape"), (torch.zeros(0, 3, 8, 8), "shape"),
+        (torch.zeros(1, 3, 8, 8, dtype=torch.uint8), "which value is white"), (rgb - 1, "below 0"),
+        (rgb * float("nan"), "not finite"),
+    ]  # fmt: skip
+    for tensor, told in wrong:
+        with pytest.raises(UserError, match=told):
+            load_source(tensor)
+    with pytest.raises(UserError, match=r"torch\.stack"):
+        load_source([rgb[0]])

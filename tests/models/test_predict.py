@@ -308,3 +308,23 @@ def test_an_image_of_pillow_is_turned_as_its_file_is(yolo, tmp_path):
     a, b = yolo.predict(file, **QUIET)[0], yolo.predict(Image.open(file), **QUIET)[0]
     assert a.orig_shape == b.orig_shape == (64, 40)
     assert torch.equal(a.boxes.data, b.boxes.data)
+
+
+def test_a_tensor_is_predicted_at_its_own_size(tiny):
+    """What an image of the same pixels gives at that size, whatever imgsz is; a size that fits no stride is padded."""
+    model = YOLO(tiny)
+    image = np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8)
+    tensor = torch.from_numpy(image[..., ::-1].copy()).permute(2, 0, 1)[None] / 255
+    [by_tensor] = model.predict(tensor, conf=1e-4, imgsz=320)
+    [by_image] = model.predict(image, conf=1e-4, imgsz=(64, 96))
+    assert len(by_image) > 0
+    assert torch.equal(by_tensor.boxes.data, by_image.boxes.data)
+    assert (by_tensor.orig_shape, by_tensor.path) == ((64, 96), "image0.jpg")
+    assert np.array_equal(by_tensor.orig_img, image)
+    assert len(model.predict(tensor[..., :50, :70], conf=1e-4)) == 1
+    predictor = model.predictor
+    assert predictor is not None
+    list(predictor(tensor))
+    [again] = list(predictor(image))
+    [fresh] = model.predict(image, conf=1e-4)
+    assert torch.equal(again.boxes.data, fresh.boxes.data)  # a tensor's size is of that tensor alone

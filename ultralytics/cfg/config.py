@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -268,6 +268,8 @@ class Config:
         """
         if key == "scale" and isinstance(value, str):
             key = "model_scale"
+        if asks_nothing(key, value):
+            return
         if key not in KNOBS:
             raise unknown_key(key, source)
         if key == "imgsz":
@@ -298,29 +300,71 @@ class Config:
 
 KNOBS: dict[str, dataclasses.Field[Any]] = {f.name: f for f in dataclasses.fields(Config) if f.metadata}
 
+
+class Inert(NamedTuple):
+    """A key of the reference that does nothing here.
+
+    Attributes:
+        off: its default there, which asks for nothing and is accepted.
+        why: what any other value is answered with.
+    """
+
+    off: Any
+    why: str
+
+
 _SEGMENT = "it belongs to segmentation, and this project detects boxes"
 _CLASSIFY = "it belongs to classification, and this project detects boxes"
+_POSE = "it belongs to pose estimation, and this project detects boxes"
 _EXPORT = "it belongs to export, which is not offered yet"
-# Keys of the reference that do nothing here, and why.
-UNSUPPORTED: dict[str, str] = {
-    **dict.fromkeys(("overlap_mask", "mask_ratio", "retina_masks"), _SEGMENT),
-    **dict.fromkeys(("dropout", "auto_augment", "erasing", "crop_fraction"), _CLASSIFY),
-    **dict.fromkeys(
-        ("format", "keras", "optimize", "int8", "dynamic", "simplify", "opset", "workspace", "nms"), _EXPORT
-    ),
-    **dict.fromkeys(("pose", "kobj"), "it belongs to pose estimation, and this project detects boxes"),
-    "copy_paste": "it needs polygons, and this project reads boxes",
-    "label_smoothing": "the reference never reads it either",
-    "tracker": "tracking is not offered",
-    "show": "no window is opened: use save=True and look at the pictures",
-    "save_frames": "use save=True, which writes an annotated video",
-    "stream_buffer": "live streams are not offered",
-    "profile": "use scripts/benchmark.sh",
-    "dnn": "ONNX models are not offered yet",
-    **dict.fromkeys(("embed", "visualize"), "feature maps are not offered yet"),
-    "augment": "test-time augmentation is not offered yet",
-    "save_hybrid": "use save_txt=True",
+_MAPS = "feature maps are not offered yet"
+# Keys of the reference that do nothing here.
+UNSUPPORTED: dict[str, Inert] = {
+    "overlap_mask": Inert(True, _SEGMENT),
+    "mask_ratio": Inert(4, _SEGMENT),
+    "retina_masks": Inert(False, _SEGMENT),
+    "dropout": Inert(0.0, _CLASSIFY),
+    "auto_augment": Inert("randaugment", _CLASSIFY),
+    "erasing": Inert(0.4, _CLASSIFY),
+    "crop_fraction": Inert(1.0, _CLASSIFY),
+    "format": Inert("torchscript", _EXPORT),
+    "keras": Inert(False, _EXPORT),
+    "optimize": Inert(False, _EXPORT),
+    "int8": Inert(False, _EXPORT),
+    "dynamic": Inert(False, _EXPORT),
+    "simplify": Inert(True, _EXPORT),
+    "opset": Inert(None, _EXPORT),
+    "workspace": Inert(4, _EXPORT),
+    "nms": Inert(False, _EXPORT),
+    "pose": Inert(12.0, _POSE),
+    "kobj": Inert(1.0, _POSE),
+    "copy_paste": Inert(0.0, "it needs polygons, and this project reads boxes"),
+    "label_smoothing": Inert(0.0, "the reference never reads it either"),
+    "tracker": Inert("botsort.yaml", "tracking is not offered"),
+    "show": Inert(False, "no window is opened: use save=True and look at the pictures"),
+    "save_frames": Inert(False, "use save=True, which writes an annotated video"),
+    "stream_buffer": Inert(False, "live streams are not offered"),
+    "profile": Inert(False, "use scripts/benchmark.sh"),
+    "dnn": Inert(False, "ONNX models are not offered yet"),
+    "embed": Inert(None, _MAPS),
+    "visualize": Inert(False, _MAPS),
+    "augment": Inert(False, "test-time augmentation is not offered yet"),
+    "save_hybrid": Inert(False, "use save_txt=True"),
+    "save_dir": Inert(None, "a run's folder is project/name: use project= and name="),
+    "cfg": Inert(None, "a file of keys cannot name another one"),
 }
+
+
+def asks_nothing(key: str, value: Any) -> bool:
+    """Whether a key does nothing here and its value does not ask for more: the reference's default, or its equal."""
+    if key not in UNSUPPORTED:
+        return False
+    off = UNSUPPORTED[key].off
+    if isinstance(value, str):
+        value = parse_value(value)
+    return value is None or bool(value == off) or not (value or off)
+
+
 _RENAMED = {"boxes": "show_boxes", "line_thickness": "line_width"}
 _NEGATED = {"hide_labels": "show_labels", "hide_conf": "show_conf"}
 
@@ -328,7 +372,9 @@ _NEGATED = {"hide_labels": "show_labels", "hide_conf": "show_conf"}
 def unknown_key(key: str, source: str = "") -> ConfigError:
     """The error for a key that is no knob."""
     if key in UNSUPPORTED:
-        return ConfigError(f"the key {key!r} has no effect in this project: {UNSUPPORTED[key]}", mend="leave it out")
+        return ConfigError(
+            f"the key {key!r} has no effect in this project: {UNSUPPORTED[key].why}", mend="leave it out"
+        )
     where = source if source.endswith((".yaml", ".yml")) else ""
     return ConfigError(
         f"unknown key {key!r}", where, nearest(key, KNOBS) or "`python -m ultralytics train --help` lists the keys"
@@ -341,7 +387,7 @@ def _checked(key: str, value: Any, source: str) -> Any:
     kind, low, high, choices = m["kind"], m["low"], m["high"], m["choices"]
     where = source if source.endswith((".yaml", ".yml")) else ""
     key = "scale" if key == "model_scale" else key  # what users write
-    if value is None:
+    if value is None or (value == "None" and kind not in ("str", "path")):  # text is what the reference's files have
         if m["none"]:
             return None
         raise ConfigError(f"{key}=None is not possible", where, f"default {KNOBS[key].default}")
@@ -605,7 +651,13 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     data = read_yaml(path, ConfigError).data
     if not isinstance(data, dict):
         raise ConfigError("a recipe is a mapping of keys to values", str(path))
-    # YAML reads 1e-3 as text; on a command line it is a number, so it is one here too.
-    return {
-        k: parse_word(k, v) if k in KNOBS and isinstance(v, str) and _FLOAT.fullmatch(v) else v for k, v in data.items()
-    }
+    values = {}
+    for key, value in data.items():
+        knob = KNOBS.get(key)
+        if key == "save_dir":  # of the run that wrote the file
+            continue
+        if knob and knob.metadata["none"] and value in (None, "None") and knob.default is None:
+            continue  # the reference's files hold all keys; what is left open says nothing
+        # YAML reads 1e-3 as text; on a command line it is a number, so it is one here too.
+        values[key] = parse_word(key, value) if knob and isinstance(value, str) and _FLOAT.fullmatch(value) else value
+    return values

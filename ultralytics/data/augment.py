@@ -19,8 +19,24 @@ import cv2
 import numpy as np
 import torch
 
+from ultralytics.utils.lazy import later
 from ultralytics.utils.types import Float32Array, Float64Array, Int64Array, UInt8Array
 
+_KEYS = "the augmentation is set by keys of training, and Augmentation applies it"
+_CLASSES = "it belongs to classification, and this project detects boxes"
+__getattr__ = later(
+    __name__,
+    {},
+    {
+        **dict.fromkeys(("Albumentations", "BaseMixTransform", "BaseTransform", "Compose", "Format"), _KEYS),
+        **dict.fromkeys(("ToTensor", "v8_transforms"), _KEYS),
+        **dict.fromkeys(("CenterCrop", "ClassifyLetterBox", "classify_augmentations", "classify_transforms"), _CLASSES),
+        **dict.fromkeys(("DEFAULT_CROP_FRACTION", "DEFAULT_MEAN", "DEFAULT_STD"), _CLASSES),
+        "CopyPaste": "it needs polygons, and this project reads boxes",
+        "RandomLoadText": "classes are those of the training",
+    },
+)
+TORCHVISION_0_10 = TORCHVISION_0_11 = TORCHVISION_0_13 = True
 FILL = 114  # grey of pixels outside every picture
 Generator = np.random.Generator
 
@@ -49,6 +65,7 @@ class LetterBox:
         self.new_shape = (
             (new_shape, new_shape) if isinstance(new_shape, int) else (int(new_shape[0]), int(new_shape[1]))
         )
+        self.scaleFill = scaleFill  # for scripts that know it
         self.auto, self.scale_fill, self.scaleup, self.center, self.stride = auto, scaleFill, scaleup, center, stride
 
     def geometry(self, shape: Sequence[int]) -> tuple[tuple[int, int], tuple[int, int, int, int], tuple[float, float]]:

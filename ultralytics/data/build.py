@@ -16,6 +16,7 @@ from ultralytics.cfg.dataset import DatasetSpec
 from ultralytics.data.cache import available_memory
 from ultralytics.data.dataset import YOLODataset
 from ultralytics.data.workers import FEW_HANDLES, HANDLES, NoWorkersError, Room, Workers
+from ultralytics.utils.lazy import later
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.processes import leave_unguarded, spare_handles
 from ultralytics.utils.text import counted
@@ -23,6 +24,21 @@ from ultralytics.utils.types import Batch, Int64Array, SampleKey, Share
 
 # Where a sample's partners come from: the whole split when it is small, else the batches that the same worker has just
 # loaded.
+_UTILS = ("IMG_FORMATS", "PIN_MEMORY", "VID_FORMATS")
+__getattr__ = later(
+    __name__,
+    {
+        "LOADERS": "ultralytics.data.loaders:LOADERS",
+        "load_inference_source": "ultralytics.data.loaders:load_inference_source",
+        **{name: f"ultralytics.data.utils:{name}" for name in _UTILS},
+    },
+    {
+        "InfiniteDataLoader": "build_dataloader(dataset, batch, workers) loads batches",
+        "build_grounding": "classes are those of the training: build_yolo_dataset",
+        "check_source": "load_inference_source(source) says what a source is",
+        "seed_worker": "a sample is a function of its seed: workers need none",
+    },
+)
 WHOLE_SPLIT = 512  # images
 PARTNER_IMAGES = 128
 WORKER_CYCLE = 8  # batches this far apart go to one worker, be there 1, 2, 4 or 8

@@ -233,7 +233,7 @@ class Report:
         if self.sizes.get("images"):
             common = ", ".join(f"{w}x{h} ({n})" for w, h, n in self.sizes["images"][:3])
             yield f"image sizes (width x height): {common}" + (
-                f" and {self.sizes['different'] - 3} others" if self.sizes["different"] > 3 else ""
+                f" and {counted(self.sizes['different'] - 3, 'other')}" if self.sizes["different"] > 3 else ""
             )
         t = self.timing
         if t.get("images"):
@@ -755,5 +755,5 @@ def _conflicts(same: Sequence[Record]) -> Iterator[Finding]:
 
     for r in others:
         if content(r) != content(first):
-            what = f"{counted(len(r.rows), 'box')}, and {len(first.rows)} others in {_short(first.label)}"
+            what = f"{counted(len(r.rows), 'box')}, and {counted(len(first.rows), 'other')} in {_short(first.label)}"
             yield Finding(WARNING, "duplicate-labels", r.label, 0, f"for one and the same picture {what}")

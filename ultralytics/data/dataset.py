@@ -16,7 +16,23 @@ from ultralytics.data.cache import RecentImages, cached
 from ultralytics.data.labels import LabelSet, scan
 from ultralytics.utils.errors import DatasetError
 from ultralytics.utils.images import imread
+from ultralytics.utils.lazy import later
 from ultralytics.utils.types import Batch, Float32Array, Int64Array, Sample, SampleKey, UInt8Array
+
+_BOXES = "this project detects boxes: YOLODataset"
+__getattr__ = later(
+    __name__,
+    {"HELP_URL": "ultralytics.data.utils:HELP_URL"},
+    {
+        **dict.fromkeys(("ClassificationDataset", "SemanticDataset"), _BOXES),
+        **dict.fromkeys(
+            ("GroundingDataset", "YOLOMultiModalDataset"), "classes are those of the training: YOLODataset"
+        ),
+        "YOLOConcatDataset": "a data set YAML may list several folders: train: [a, b]",
+        "DATASET_CACHE_VERSION": "what a scan remembers is kept by contents and code",
+    },
+)
+TORCHVISION_0_18 = True
 
 
 class YOLODataset:

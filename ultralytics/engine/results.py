@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
+import csv
 import functools
+import io
 import json
 import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from ultralytics.engine.outputs import distinct, free_path
 from ultralytics.utils.boxes import clip_boxes, xyxy2xywh
+from ultralytics.utils.environment import LINUX, is_jupyter
 from ultralytics.utils.errors import UserError
+from ultralytics.utils.helpers import SimpleClass
 from ultralytics.utils.images import imwrite
+from ultralytics.utils.lazy import later
+from ultralytics.utils.log import LOGGER
 from ultralytics.utils.plotting import Annotator, colors
 from ultralytics.utils.text import safe_name
 from ultralytics.utils.types import UInt8Array
 
+_BOXES = "this project detects boxes: result.boxes"
+__getattr__ = later(__name__, {}, dict.fromkeys(("Keypoints", "Masks", "OBB", "Probs"), _BOXES))
 CROP_GAIN, CROP_PAD = 1.02, 10  # crops are a little larger than their box: factor, then pixels
 
 
-class Boxes:
+class Boxes(SimpleClass):
     """Detected boxes of one picture.
 
     Args:
@@ -111,12 +121,18 @@ class Boxes:
         return Boxes(self.data.cpu().numpy() if isinstance(self.data, Tensor) else self.data, self.orig_shape)
 
 
-class Results:
+BaseTensor = Boxes  # of which the reference makes other kinds too
+
+
+class Results(SimpleClass):
     """Detections in one picture or frame.
 
     Args:
         orig_img: BGR uint8 (H, W, 3); path: where it came from; names: class names by id; boxes: (n, 6), see `Boxes`.
-        speed: milliseconds of preprocess, inference, postprocess.
+        speed: milliseconds of preprocess, inference, postprocess. masks, probs, keypoints, obb: None; of other tasks.
+
+    Raises:
+        UserError: something of another task.
 
     Attributes:
         masks, probs, keypoints, obb: of the reference's other tasks; None here.
@@ -133,8 +149,13 @@ class Results:
         path: str,
         names: dict[int, str],
         boxes: Any = None,
+        masks: None = None,
+        probs: None = None,
+        keypoints: None = None,
+        obb: None = None,
         speed: dict[str, float | None] | None = None,
     ) -> None:
+        _refuse(masks=masks, probs=probs, keypoints=keypoints, obb=obb)
         self.orig_img, self.path, self.names = orig_img, path, names
         self.orig_shape: tuple[int, int] = (int(orig_img.shape[0]), int(orig_img.shape[1]))
         self.boxes = Boxes(torch.zeros((0, 6)) if boxes is None else boxes, self.orig_shape)
@@ -148,7 +169,7 @@ class Results:
         return self._with(self.boxes[index].data)
 
     def _with(self, boxes: Any) -> Results:
-        other = Results(self.orig_img, self.path, self.names, boxes, self.speed)
+        other = Results(self.orig_img, self.path, self.names, boxes, speed=self.speed)
         other.save_dir = self.save_dir
         return other
 
@@ -156,8 +177,13 @@ class Results:
         """The same picture without boxes."""
         return self._with(None)
 
-    def update(self, boxes: Any = None) -> None:
-        """Replace the boxes by (n, 6) others, cut to the picture."""
+    def update(self, boxes: Any = None, masks: None = None, probs: None = None, obb: None = None) -> None:
+        """Replace the boxes by (n, 6) others, cut to the picture.
+
+        Raises:
+            UserError: something of another task.
+        """
+        _refuse(masks=masks, probs=probs, obb=obb)
         if boxes is not None:
             corners = clip_boxes(boxes[:, :4], self.orig_shape)
             join = torch.cat if isinstance(boxes, Tensor) else np.concatenate
@@ -185,9 +211,16 @@ class Results:
         line_width: float | None = None,
         font_size: float | None = None,
         font: str | None = None,
+        pil: bool = False,
         img: UInt8Array | None = None,
+        im_gpu: Tensor | None = None,
+        kpt_radius: int = 5,
+        kpt_line: bool = True,
         labels: bool = True,
         boxes: bool = True,
+        masks: bool = True,
+        probs: bool = True,
+        show: bool = False,
         save: bool = False,
         filename: str | Path | None = None,
         color_mode: str = "class",
@@ -197,11 +230,13 @@ class Results:
         Args:
             conf: write scores; labels: write names; boxes: draw at all; line_width, font_size: pixels, by the picture's
             size when None; font: a font file, or the name of an installed one, to prefer.
-            img: draw on this picture instead; save: also write it to `filename`, see `save`; color_mode: a colour per
-            "class" or "instance".
+            img: draw on this picture instead; show: see `show`; save: also write it to `filename`, see `save`;
+            color_mode: a colour per "class" or "instance".
+            pil, im_gpu, kpt_radius, kpt_line, masks, probs: of the reference; there are boxes alone to draw, and they
+            are drawn alike.
         """
         annotator = Annotator(
-            self.orig_img if img is None else img, line_width, font_size, font, "".join(self.names.values())
+            self.orig_img if img is None else img, line_width, font_size, font, example="".join(self.names.values())
         )
         if boxes:
             rows = self.boxes.numpy().data
@@ -212,6 +247,8 @@ class Results:
                     rows[i, :4], " ".join(words), colors(int(i) if color_mode == "instance" else c, bgr=True)
                 )
         drawn = annotator.result()
+        if show:
+            _show(drawn, self.path)
         if save:
             imwrite(self._target(filename), drawn)
         return drawn
@@ -293,13 +330,75 @@ class Results:
 
     tojson = to_json  # the reference has both names
 
-    def show(self, *_: Any, **__: Any) -> None:
-        """Not offered: this project opens no window.
+    def to_df(self, normalize: bool = False, decimals: int = 5) -> Any:
+        """`summary` as a pandas DataFrame.
 
         Raises:
-            UserError: always.
+            UserError: pandas is not installed.
         """
-        raise UserError("show() is not offered: no window is opened", mend="save(filename) or plot() and look at it")
+        try:
+            import pandas  # optional: of this method alone
+        except ImportError:
+            raise UserError(
+                "to_df needs pandas", mend="pip install pandas; summary() and to_csv() do without"
+            ) from None
+        return pandas.DataFrame(self.summary(normalize, decimals))
+
+    def to_csv(self, normalize: bool = False, decimals: int = 5, *args: Any, **kwargs: Any) -> Any:
+        """`summary` as CSV with numbered rows. Further arguments, such as a path, are those of pandas'
+        DataFrame.to_csv."""
+        if args or kwargs:
+            return self.to_df(normalize, decimals).to_csv(*args, **kwargs)
+        rows = self.summary(normalize, decimals)
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(["", *(rows[0] if rows else ())])
+        for i, row in enumerate(rows):
+            table.writerow([i, *row.values()])
+        return text.getvalue()
+
+    def to_xml(self, normalize: bool = False, decimals: int = 5, *args: Any, **kwargs: Any) -> Any:
+        """`summary` as XML, a `row` per detection. Further arguments are those of pandas' DataFrame.to_xml."""
+        if args or kwargs:
+            return self.to_df(normalize, decimals).to_xml(*args, **kwargs)
+        rows = self.summary(normalize, decimals)
+        data = ElementTree.Element("data" if rows else "root")
+        for i, row in enumerate(rows):
+            element = ElementTree.SubElement(data, "row")
+            for key, value in {"index": i, **row}.items():
+                ElementTree.SubElement(element, key).text = str(value)
+        ElementTree.indent(data)
+        body = ElementTree.tostring(data, encoding="unicode", short_empty_elements=False)
+        return f'<?xml version="1.0" encoding="utf-8"?>\n{body}'
+
+    def show(self, *args: Any, **kwargs: Any) -> None:
+        """Show the drawn picture in a notebook, or in the system's viewer; where there is neither, a line says so.
+        Arguments are those of `plot`."""
+        self.plot(*args, **{**kwargs, "show": True})
+
+
+def _show(image: UInt8Array, path: str) -> None:
+    """Show an image (BGR), see `Results.show`."""
+    picture = Image.fromarray(np.ascontiguousarray(image[..., ::-1]))
+    if is_jupyter():
+        from IPython.display import display  # there is one in a notebook
+
+        display(picture)
+    elif LINUX and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        LOGGER.warning("%s: it cannot be shown: there is no display (save(filename), and look at it)", path)
+    else:
+        picture.show(Path(path).name)
+
+
+def _refuse(**others: Any) -> None:
+    """Refuse what belongs to other tasks.
+
+    Raises:
+        UserError: naming the first.
+    """
+    for name, value in others.items():
+        if value is not None:
+            raise UserError(f"{name} belong to another task, and this project detects boxes", mend="give boxes")
 
 
 @functools.lru_cache(8)

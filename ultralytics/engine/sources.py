@@ -14,6 +14,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import torch
 from PIL import Image
 
 from ultralytics.utils.errors import DatasetError, MissingFileError, UserError
@@ -43,6 +44,7 @@ class SourceItem:
         label: how messages call it.
         index: place of the image or video in the source.
         is_video, fps, frame: of a video; frames count from 1.
+        as_is: it goes in at its own size, as a tensor does.
     """
 
     path: str
@@ -52,6 +54,7 @@ class SourceItem:
     is_video: bool = False
     fps: float = 0.0
     frame: int = 0
+    as_is: bool = False
 
 
 def is_video(file: str) -> bool:
@@ -64,7 +67,7 @@ class Source:
 
     Args:
         entries: paths of files, and images in memory.
-        vid_stride: take every so many frames.
+        vid_stride: take every so many frames; as_is: images in memory go in at their own size.
 
     Attributes:
         paths: of each entry; image0.jpg, image1.jpg, … in memory.
@@ -73,8 +76,8 @@ class Source:
         incomplete: place → what is missing, of videos that could be read in part, filled while iterating.
     """
 
-    def __init__(self, entries: Sequence[str | UInt8Array], vid_stride: int = 1) -> None:
-        self.entries, self.vid_stride = list(entries), vid_stride
+    def __init__(self, entries: Sequence[str | UInt8Array], vid_stride: int = 1, as_is: bool = False) -> None:
+        self.entries, self.vid_stride, self.as_is = list(entries), vid_stride, as_is
         self.in_memory = [not isinstance(e, str) for e in self.entries]
         numbers = np.cumsum(self.in_memory)
         self.paths = [e if isinstance(e, str) else f"image{numbers[i] - 1}.jpg" for i, e in enumerate(self.entries)]
@@ -90,7 +93,7 @@ class Source:
         for index, (entry, path) in enumerate(zip(self.entries, self.paths, strict=True)):
             place = f"{index + 1}/{total}"
             if not isinstance(entry, str):
-                items: Iterable[SourceItem] = [SourceItem(path, entry, f"image {place}", index)]
+                items: Iterable[SourceItem] = [SourceItem(path, entry, f"image {place}", index, as_is=self.as_is)]
             elif is_video(entry):
                 items = self._frames(entry, index, f"video {place}")
             else:
@@ -255,7 +258,8 @@ def load_source(source: Any, vid_stride: int = 1) -> Source:
 
     Args:
         source: a path of an image, video, folder (not those below it), .txt list or glob; an array BGR uint8 (H, W, 3)
-            or grey (H, W); a Pillow image; a list of these.
+            or grey (H, W); a Pillow image; a list of these; a tensor RGB 0..1 (B, 3, H, W) or (3, H, W), which is not
+            resized.
         vid_stride: take every so many frames.
 
     Raises:
@@ -263,6 +267,8 @@ def load_source(source: Any, vid_stride: int = 1) -> Source:
         DatasetError: nothing that could be read.
         UserError: an unknown kind of source, or one that is not offered: a URL, a stream, a camera, the screen.
     """
+    if isinstance(source, torch.Tensor):
+        return Source(_images_of(source), as_is=True)
     entries: list[str | UInt8Array] = []
     for one in source if isinstance(source, list | tuple) else [source]:
         if isinstance(one, str | Path):
@@ -271,6 +277,8 @@ def load_source(source: Any, vid_stride: int = 1) -> Source:
             entries.append(from_pillow(one))
         elif isinstance(one, np.ndarray):
             entries.append(_bgr(one))
+        elif isinstance(one, torch.Tensor):
+            raise UserError("a list of sources cannot hold tensors", mend="give one tensor: torch.stack(tensors)")
         elif isinstance(one, int | np.integer) and not isinstance(one, bool):
             raise _not_offered("a camera", str(one), _HINTS["camera"])
         else:
@@ -280,6 +288,29 @@ def load_source(source: Any, vid_stride: int = 1) -> Source:
     if not entries:
         raise DatasetError("the list of sources is empty")
     return Source(entries, vid_stride)
+
+
+def _images_of(batch: torch.Tensor) -> list[str | UInt8Array]:
+    """The images of a tensor, BGR uint8.
+
+    Raises:
+        UserError: it holds none.
+    """
+    wanted = "give RGB in 0..1, shape (B, 3, H, W)"
+    if batch.ndim == 3:
+        batch = batch[None]
+    if batch.ndim != 4 or batch.shape[1] != 3 or 0 in batch.shape:
+        raise UserError(f"images cannot be a tensor of shape {tuple(batch.shape)}", mend=wanted)
+    if not batch.is_floating_point():
+        raise UserError(f"images cannot be a tensor of {batch.dtype}: which value is white?", mend=f"{wanted}: x / 255")
+    batch = batch.detach().float().cpu()
+    if not bool(batch.isfinite().all()) or float(batch.min()) < -1e-3:
+        raise UserError("images cannot be a tensor with values below 0 or not finite", mend=wanted)
+    if float(batch.max()) > 1 + 1e-3:
+        LOGGER.warning("the tensor has values above 1, and is divided by 255")
+        batch = batch / 255
+    pixels = (batch * 255).round().clamp(0, 255).to(torch.uint8).flip(1).permute(0, 2, 3, 1).contiguous().numpy()
+    return list(pixels)
 
 
 def _bgr(array: Any) -> UInt8Array:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ultralytics.utils.lazy import later
+
 if TYPE_CHECKING:
     from ultralytics.nn.tasks import DetectionModel
 
 __all__ = ["DetectionModel"]
-
-
-def __getattr__(name: str) -> object:
-    if name in __all__:
-        from ultralytics.nn import tasks  # torch takes seconds to import, and parts of this room do without it
-
-        return getattr(tasks, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+_TASKS = """BaseModel ClassificationModel DetectionModel SegmentationModel attempt_load_one_weight attempt_load_weights
+guess_model_scale guess_model_task parse_model torch_safe_load yaml_model_load"""
+# torch takes seconds to import, and parts of this room do without it
+__getattr__ = later(__name__, {name: f"ultralytics.nn.tasks:{name}" for name in _TASKS.split()})

@@ -34,6 +34,35 @@ from ultralytics.utils.threads import one_thread
 FOLDED = (Conv, ConvTranspose, RepConv, RepVGGDW)  # what `fuse` makes simpler
 LONGEST_VALUE = 100  # characters
 STRIDE_PROBE = 256  # pixels; a multiple of every stride in use
+# What scripts for the reference import from here too.
+_MODULES = """AConv ADown AIFI Bottleneck BottleneckCSP C1 C2 C2f C2fAttn C2fCIB C3 C3Ghost C3TR C3x CBFuse CBLinear
+Classify Concat Conv2 ConvTranspose DWConv DWConvTranspose2d Detect ELAN1 Focus GhostBottleneck GhostConv HGBlock HGStem
+ImagePoolingAttn OBB PSA Pose RTDETRDecoder RepC3 RepConv RepNCSPELAN4 RepVGGDW ResNetLayer SCDown SPP SPPELAN SPPF
+Segment WorldDetect v10Detect"""
+_TORCH_UTILS = """fuse_conv_and_bn fuse_deconv_and_bn initialize_weights intersect_dicts model_info scale_img
+time_sync"""
+_LOADING = """Ensemble attempt_load_one_weight attempt_load_weights guess_model_scale guess_model_task torch_safe_load
+yaml_model_load"""
+_LOSSES = """E2EDetectLoss v8ClassificationLoss v8DetectionLoss v8OBBLoss v8PoseLoss v8SegmentationLoss"""
+_OTHER_TASKS = """ClassificationModel OBBModel PoseModel RTDETRDetectionModel SegmentationModel WorldModel"""
+__getattr__ = later(
+    __name__,
+    {
+        **{name: f"ultralytics.nn.modules:{name}" for name in _MODULES.split()},
+        **{name: f"ultralytics.utils.torch_utils:{name}" for name in _TORCH_UTILS.split()},
+        **{name: f"ultralytics.utils.loss:{name}" for name in _LOSSES.split()},
+        **{name: f"ultralytics.models.yolo.weights:{name}" for name in _LOADING.split()},
+        **{name: f"ultralytics.utils.checks:{name}" for name in ("check_requirements", "check_suffix", "check_yaml")},
+        **{name: f"ultralytics.utils:{name}" for name in ("colorstr", "emojis", "yaml_load")},
+        **{name: f"ultralytics.cfg.reference:{name}" for name in ("DEFAULT_CFG_DICT", "DEFAULT_CFG_KEYS")},
+        "feature_visualization": "ultralytics.utils.plotting:feature_visualization",
+        "make_divisible": "ultralytics.utils.ops:make_divisible",
+    },
+    {
+        **dict.fromkeys(_OTHER_TASKS.split(), "this project detects boxes: DetectionModel"),
+        **dict.fromkeys(("SafeClass", "SafeUnpickler", "temporary_modules"), "no pickle is run: torch_safe_load"),
+    },
+)
 
 
 @one_thread()

@@ -46,6 +46,26 @@ def xyxy2xywhn(x: Boxes, w: float = 640, h: float = 640, clip: bool = False, eps
     return _join((y[..., 0:1] / w, y[..., 1:2] / h, y[..., 2:3] / w, y[..., 3:4] / h), x)
 
 
+def xyxy2ltwh(x: Boxes) -> Boxes:
+    """Corners → left, top, width, height."""
+    return _join((x[..., :2], x[..., 2:] - x[..., :2]), x)
+
+
+def ltwh2xyxy(x: Boxes) -> Boxes:
+    """Left, top, width, height → corners."""
+    return _join((x[..., :2], x[..., :2] + x[..., 2:]), x)
+
+
+def xywh2ltwh(x: Boxes) -> Boxes:
+    """Centre, width, height → left, top, width, height."""
+    return _join((x[..., :2] - x[..., 2:] / 2, x[..., 2:]), x)
+
+
+def ltwh2xywh(x: Boxes) -> Boxes:
+    """Left, top, width, height → centre, width, height."""
+    return _join((x[..., :2] + x[..., 2:] / 2, x[..., 2:]), x)
+
+
 def clip_boxes(boxes: Boxes, shape: Sequence[float]) -> Boxes:
     """Corners limited to a frame of shape (h, w); a new array."""
     h, w = shape[:2]

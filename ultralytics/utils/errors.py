@@ -68,6 +68,10 @@ class LostRankError(Exception):
     """A process of a run on several devices has ended before its time; one line."""
 
 
+class HUBModelError(UserError):
+    """Of the reference's service, which nothing here asks: never raised, for scripts that catch it."""
+
+
 def nearest(word: str, known: Iterable[str], n: int = 3) -> str:
     """Say which known words are closest: "did you mean 'imgsz'?", or "" when none is near."""
     close = difflib.get_close_matches(word, list(known), n=n, cutoff=0.6)

@@ -9,11 +9,13 @@ import json
 import os
 import re
 import secrets
+import shutil
 import stat
+import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 from ultralytics.utils.errors import MissingFileError, UserError
 
@@ -351,3 +353,90 @@ def stamp(path: Path) -> tuple[int, ...] | None:
     except OSError:
         return None
     return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+# What scripts written for the reference import.
+
+
+class WorkingDirectory(contextlib.ContextDecorator):
+    """Another working folder for a block or a function."""
+
+    def __init__(self, new_dir: str | Path) -> None:
+        self.dir, self.cwd = new_dir, Path.cwd()
+
+    def __enter__(self) -> None:
+        self.cwd = Path.cwd()
+        os.chdir(self.dir)
+
+    def __exit__(self, *_: object) -> None:
+        os.chdir(self.cwd)
+
+
+@contextlib.contextmanager
+def spaces_in_path(path: str | Path) -> Iterator[str | Path]:
+    """A copy of a file or folder under a path without spaces, copied back when the block ends."""
+    if " " not in str(path):
+        yield path
+        return
+    original = Path(path)
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / original.name.replace(" ", "_")
+        if original.is_dir():
+            shutil.copytree(original, copy)
+        elif original.is_file():
+            shutil.copy2(original, copy)
+        yield copy
+        if copy.is_dir():
+            shutil.copytree(copy, original, dirs_exist_ok=True)
+        elif copy.exists():
+            shutil.copy2(copy, original)
+
+
+def increment_path(path: str | Path, exist_ok: bool = False, sep: str = "", mkdir: bool = False) -> Path:
+    """A path that is not there yet: runs/exp, runs/exp2, runs/exp3, …; a file's number stands before its suffix.
+
+    Args:
+        exist_ok: take it where it is there; sep: between name and number; mkdir: make the folder.
+    """
+    path = Path(path)
+    if path.exists() and not exist_ok:
+        stem, suffix = (path.with_suffix(""), path.suffix) if path.is_file() else (path, "")
+        path = next(p for n in range(2, 10**6) if not os.path.lexists(p := Path(f"{stem}{sep}{n}{suffix}")))
+    if mkdir:
+        path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def file_age(path: str | Path = __file__) -> int:
+    """Whole days since a file was changed."""
+    return int((time.time() - Path(path).stat().st_mtime) // 86400)
+
+
+def file_date(path: str | Path = __file__) -> str:
+    """The day a file was changed, such as 2024-9-5."""
+    day = time.localtime(Path(path).stat().st_mtime)
+    return f"{day.tm_year}-{day.tm_mon}-{day.tm_mday}"
+
+
+def file_size(path: str | Path) -> float:
+    """MiB of a file, or of all files of a folder; 0 where there is none."""
+    path = Path(path)
+    files = [path] if path.is_file() else [f for f in path.glob("**/*") if f.is_file()] if path.is_dir() else []
+    return sum(f.stat().st_size for f in files) / 2**20
+
+
+def get_latest_run(search_dir: str | Path = ".") -> str:
+    """The newest last*.pt below a folder, "" without any."""
+    found = list(Path(search_dir).glob("**/last*.pt"))
+    return str(max(found, key=lambda p: p.stat().st_mtime)) if found else ""
+
+
+def update_models(
+    model_names: Sequence[str] = ("yolov8n.pt",), source_dir: str | Path = ".", update_names: bool = False
+) -> NoReturn:
+    """Not offered: weights of either kind are read as they are.
+
+    Raises:
+        UserError: always.
+    """
+    raise UserError("update_models is not offered", mend="load weights as they are: YOLO(file)")

@@ -14,6 +14,7 @@ import torch.nn.functional as F  # noqa: N812  # torch's customary name
 from torch import Tensor, nn
 
 from ultralytics.utils.boxes import bbox_iou, xywh2xyxy
+from ultralytics.utils.lazy import later
 from ultralytics.utils.tal import TaskAlignedAssigner, bbox2dist, dist2bbox, make_anchors
 
 
@@ -184,3 +185,40 @@ class v8DetectionLoss:
             bins = torch.arange(self.reg_max, dtype=pred_dist.dtype, device=pred_dist.device)
             pred_dist = pred_dist.view(*pred_dist.shape[:-1], 4, self.reg_max).softmax(-1).matmul(bins)
         return dist2bbox(pred_dist, anchors, xywh=False)
+
+
+class VarifocalLoss(nn.Module):
+    """Varifocal loss (VarifocalNet, CVPR 2021, eq. 2): positives weigh their target score, negatives α·p^γ."""
+
+    def forward(
+        self, pred_score: Tensor, gt_score: Tensor, label: Tensor, alpha: float = 0.75, gamma: float = 2.0
+    ) -> Tensor:
+        """Logits, target scores and labels (n, C) → the mean over the classes, summed."""
+        weight = alpha * pred_score.sigmoid().pow(gamma) * (1 - label) + gt_score * label
+        with torch.autocast(pred_score.device.type, enabled=False):
+            loss = F.binary_cross_entropy_with_logits(pred_score.float(), gt_score.float(), reduction="none")
+            return (loss * weight).mean(1).sum()
+
+
+class FocalLoss(nn.Module):
+    """Focal loss (ICCV 2017, eq. 5)."""
+
+    @staticmethod
+    def forward(pred: Tensor, label: Tensor, gamma: float = 1.5, alpha: float = 0.25) -> Tensor:
+        """Logits and labels (n, C) → the mean over the classes, summed; alpha=0 weighs both sides alike."""
+        loss = F.binary_cross_entropy_with_logits(pred, label, reduction="none")
+        p = pred.sigmoid()
+        loss = loss * (1 - (label * p + (1 - label) * (1 - p))).pow(gamma)
+        if alpha > 0:
+            loss = loss * (label * alpha + (1 - label) * (1 - alpha))
+        return loss.mean(1).sum()
+
+
+_OTHERS = """E2EDetectLoss KeypointLoss OKS_SIGMA RotatedBboxLoss v8ClassificationLoss v8OBBLoss v8PoseLoss
+v8SegmentationLoss"""
+_BOXES = "this project detects boxes: v8DetectionLoss"
+__getattr__ = later(
+    __name__,
+    {},
+    dict.fromkeys(_OTHERS.split(), _BOXES),
+)

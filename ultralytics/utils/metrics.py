@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from ultralytics.utils.boxes import bbox_iou, box_iou
+from ultralytics.utils.lazy import later
+from ultralytics.utils.log import LOGGER
 from ultralytics.utils.types import ANY_CLASS
 
 __all__ = [
@@ -19,13 +21,24 @@ __all__ = [
     "DetMetrics",
     "Metric",
     "ap_per_class",
+    "bbox_ioa",
     "bbox_iou",
     "box_iou",
     "compute_ap",
     "match_predictions",
     "smooth",
+    "smooth_BCE",
 ]
 
+_BOXES = "this project detects boxes: DetMetrics"
+__getattr__ = later(
+    __name__,
+    {name: f"ultralytics.utils.plotting:{name}" for name in ("plot_mc_curve", "plot_pr_curve")},
+    {
+        **dict.fromkeys(("ClassifyMetrics", "OBBMetrics", "PoseMetrics", "SegmentMetrics"), _BOXES),
+        **dict.fromkeys(("batch_probiou", "probiou", "kpt_iou", "mask_iou", "OKS_SIGMA"), "box_iou compares boxes"),
+    },
+)
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 CURVE_POINTS = 1000
 F64 = npt.NDArray[np.float64]
@@ -104,6 +117,23 @@ def ignored_predictions(
     best = overlap.max(0).values.numpy()
     thresholds = IOU_THRESHOLDS if iouv is None else np.asarray(iouv)
     return (best[:, None] >= thresholds.astype(best.dtype)) & ~correct
+
+
+def bbox_ioa(box1: npt.NDArray[Any], box2: npt.NDArray[Any], iou: bool = False, eps: float = 1e-7) -> npt.NDArray[Any]:
+    """The part of each box of (m, 4) that each of (n, 4) covers, corners → (n, m); with `iou` their overlap."""
+    low = np.maximum(box1[:, None, :2], box2[None, :, :2])
+    high = np.minimum(box1[:, None, 2:], box2[None, :, 2:])
+    inter = (high - low).clip(0).prod(2)
+    area = (box2[:, 2:] - box2[:, :2]).prod(1)
+    if iou:
+        area = area + (box1[:, 2:] - box1[:, :2]).prod(1)[:, None] - inter
+    part: npt.NDArray[Any] = inter / (area + eps)
+    return part
+
+
+def smooth_BCE(eps: float = 0.1) -> tuple[float, float]:  # noqa: N802  # the reference's name
+    """Targets of a positive and a negative with smoothed labels."""
+    return 1.0 - 0.5 * eps, 0.5 * eps
 
 
 def smooth(y: F64, f: float = 0.05) -> F64:
@@ -299,6 +329,21 @@ class Metric:
         """0.1·mAP50 + 0.9·mAP50-95: what "best" means."""
         return 0.1 * self.map50 + 0.9 * self.map
 
+    @property
+    def curves(self) -> list[str]:
+        """No names: `DetMetrics.curves` has them."""
+        return []
+
+    @property
+    def curves_results(self) -> list[list[Any]]:
+        """For each curve: x, y per class, and the names of both axes."""
+        return [
+            [self.px, self.prec_values, "Recall", "Precision"],
+            [self.px, self.f1_curve, "Confidence", "F1"],
+            [self.px, self.p_curve, "Confidence", "Precision"],
+            [self.px, self.r_curve, "Confidence", "Recall"],
+        ]
+
     def update(self, results: Sequence[Any]) -> None:
         """Take what `ap_per_class` returns, from its third entry on."""
         (
@@ -422,13 +467,7 @@ class DetMetrics:
     @property
     def curves_results(self) -> list[list[Any]]:
         """For each curve: x, y per class, and the names of both axes."""
-        b = self.box
-        return [
-            [b.px, b.prec_values, "Recall", "Precision"],
-            [b.px, b.f1_curve, "Confidence", "F1"],
-            [b.px, b.p_curve, "Confidence", "Precision"],
-            [b.px, b.r_curve, "Confidence", "Recall"],
-        ]
+        return self.box.curves_results
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for metrics.json."""
@@ -498,6 +537,11 @@ class ConfusionMatrix:
         alone = np.delete(np.arange(len(predicted)), found)
         np.add.at(self.matrix[:, self.nc], predicted[alone[~spared[alone]]], 1)
         np.add.at(self.matrix[self.nc], np.delete(true, labels), 1)
+
+    def print(self) -> None:
+        """Log the counts, a line for each predicted class."""
+        for row in self.matrix:
+            LOGGER.info("%s", " ".join(f"{value:g}" for value in row))
 
     def tp_fp(self) -> tuple[F64, F64]:
         """True and false positives per class."""

@@ -19,12 +19,16 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image, ImageDraw
 
+from ultralytics.utils.boxes import clip_boxes, xywh2xyxy, xyxy2xywh
 from ultralytics.utils.errors import UserError
+from ultralytics.utils.files import increment_path
 from ultralytics.utils.fonts import Lettering, faces, families, fit_for_type_42, load_matplotlib, quiet, reason
 from ultralytics.utils.images import imwrite, write_image
+from ultralytics.utils.lazy import later, no_such_member
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.text import counted, one_line
 from ultralytics.utils.types import Float32Array, Float64Array, RatioPad, UInt8Array
@@ -33,6 +37,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+__getattr__ = later(
+    __name__,
+    {"pil_version": "PIL:__version__"},
+    {
+        "output_to_rotated_target": "rotated boxes are not offered: output_to_target takes upright ones",
+        "plot_tune_results": "run train with several values and compare their results.csv",
+        "plt_color_scatter": "matplotlib's scatter(x, y, c=density) draws it",
+    },
+)
 P = ParamSpec("P")
 DPI = 150
 PALETTE = (
@@ -65,8 +78,14 @@ class Colors:
     """A colour per class id, repeating after twenty."""
 
     def __init__(self) -> None:
-        self.palette = [tuple(int(h[i : i + 2], 16) for i in (1, 3, 5)) for h in PALETTE]
+        self.palette = [self.hex2rgb(h) for h in PALETTE]
         self.n = len(self.palette)
+
+    @staticmethod
+    def hex2rgb(h: str) -> tuple[int, int, int]:
+        """ "#FF8000" as (255, 128, 0)."""
+        r, g, b = (int(h[i : i + 2], 16) for i in (1, 3, 5))
+        return r, g, b
 
     def __call__(self, i: int, bgr: bool = False) -> tuple[int, int, int]:
         """RGB, or BGR."""
@@ -77,12 +96,21 @@ class Colors:
 colors = Colors()
 
 
+_ELSEWHERE = "draw it with OpenCV on result()"
+_SOLUTIONS = """circle_label display_analytics display_objects_labels draw_centroid_and_tracks draw_region
+draw_specific_points estimate_pose_angle plot_angle_and_count_and_stage plot_distance_and_line queue_counts_display
+seg_bbox text_label visioneye masks kpts dark_colors light_colors kpt_color limb_color skeleton get_txt_color"""
+_REFERENCE_FONTS = ("Arial.ttf", "Arial.Unicode.ttf")  # its defaults, which it would fetch
+
+
 class Annotator:
     """Draw boxes and names on a picture.
 
     Args:
-        im: BGR uint8 (H, W, 3); copied. line_width: pixels, by the picture's size when None. font_size: pixels.
+        im: BGR uint8 (H, W, 3), or a Pillow image; copied. line_width: pixels, by the picture's size when None.
+        font_size: pixels.
         font: a font file, or the name of an installed one, to prefer; letters it lacks are taken from others.
+        pil: of the reference; boxes are drawn alike.
         example: all names that are written, joined; together with the text their letters choose the fonts.
 
     Raises:
@@ -91,17 +119,24 @@ class Annotator:
 
     def __init__(
         self,
-        im: UInt8Array,
+        im: UInt8Array | Image.Image,
         line_width: float | None = None,
         font_size: float | None = None,
         font: str | None = None,
+        pil: bool = False,
         example: str = "abc",
     ) -> None:
+        if isinstance(im, Image.Image):
+            im = np.asarray(im.convert("RGB"))[..., ::-1]  # BGR
+        font = None if font in _REFERENCE_FONTS else font
         self.lw = max(int(line_width or round(sum(im.shape[:2]) / 2 * 0.003)), 1 if line_width else 2)
         self.size = int(font_size or max(round(sum(im.shape[:2]) / 2 * 0.035 * 0.55), 11))
         self.font, self.example = font, example
-        self.im = Image.fromarray(np.ascontiguousarray(im[..., ::-1]))
-        self.draw = ImageDraw.Draw(self.im)
+        self.pil = True  # how it is drawn
+        self.sf = self.size / 32
+        self.fromarray(im)
+
+    __getattr__ = no_such_member(dict.fromkeys(_SOLUTIONS.split(), _ELSEWHERE))
 
     def text_font(self, text: str) -> Lettering:
         """How a text is written: built-in letters for Latin ones, installed fonts for others."""
@@ -197,9 +232,36 @@ class Annotator:
         self.draw.rectangle((x + left - 2, y + top - 2, x + right + 2, y + bottom + 2), fill=(40, 40, 40))
         font.draw(self.draw, xy, text, txt_color[::-1])
 
+    def rectangle(self, xy: Any, fill: Any = None, outline: Any = None, width: int = 1) -> None:
+        """A rectangle (xyxy, pixels) as Pillow draws it; colours are RGB."""
+        self.draw.rectangle(xy, fill, outline, width)
+
+    def fromarray(self, im: UInt8Array) -> None:
+        """Draw on another picture, BGR uint8, from now on."""
+        self.im = Image.fromarray(np.ascontiguousarray(im[..., ::-1]))
+        self.draw = ImageDraw.Draw(self.im)
+
     def result(self) -> UInt8Array:
         """The picture, BGR uint8."""
         return np.ascontiguousarray(np.asarray(self.im)[..., ::-1])
+
+    def save(self, filename: str | Path = "image.jpg") -> None:
+        """Write the picture."""
+        imwrite(filename, self.result())
+
+    def show(self, title: str | None = None) -> None:
+        """Not offered.
+
+        Raises:
+            UserError: always.
+        """
+        raise UserError("Annotator.show is not offered", mend="save(filename), and look at it")
+
+    @staticmethod
+    def get_bbox_dimension(bbox: Sequence[float]) -> tuple[float, float, float]:
+        """Width, height and area of a box (xyxy)."""
+        width, height = bbox[2] - bbox[0], bbox[3] - bbox[1]
+        return width, height, width * height
 
 
 def _covered(place: Sequence[float], boxes: Float64Array) -> float:
@@ -310,7 +372,7 @@ def _tile(
     smaller letters."""
     h, w = picture.shape[:2]
     side = min(h, w)
-    annotator = Annotator(picture, 1 if side < 200 else 2, min(max(round(side * 0.04), 8), 13), font, example)
+    annotator = Annotator(picture, 1 if side < 200 else 2, min(max(round(side * 0.04), 8), 13), font, example=example)
     annotator.draw.rectangle((0, 0, w - 1, h - 1), outline=(255, 255, 255), width=1)
     taken: list[tuple[float, ...]] = []
     corners = [(b[0] * w, b[1] * h, min(b[2] * w, w - 1), min(b[3] * h, h - 1)) for b, _, _, _ in boxes]
@@ -780,3 +842,67 @@ def plot_confusion_matrix(
     wide, high = figure.get_size_inches()
     figure.colorbar(drawn, cax=figure.add_axes((1 - 0.85 / wide, margin / high, 0.2 / wide, side / high)))
     return figure, Path(save_path)
+
+
+def save_one_box(
+    xyxy: Any,
+    im: UInt8Array,
+    file: str | Path = "im.jpg",
+    gain: float = 1.02,
+    pad: float = 10,
+    square: bool = False,
+    BGR: bool = False,
+    save: bool = True,
+) -> UInt8Array:
+    """The part of an image that a box (xyxy, pixels) covers, a little enlarged; it is written to a new file.
+
+    Args:
+        im: BGR uint8 (H, W, 3); file: numbered so that it is new, its folders are made; gain, pad: how much larger,
+        a factor, then pixels; square: as high as wide; BGR: return BGR, else RGB; save: write it.
+    """
+    box = torch.as_tensor(xyxy).reshape(-1, 4).float()
+    x, y, w, h = xyxy2xywh(box)[0].tolist()
+    w, h = (max(w, h),) * 2 if square else (w, h)
+    w, h = w * gain + pad, h * gain + pad
+    corners = clip_boxes(xywh2xyxy(torch.tensor([[x, y, w, h]])).long(), im.shape)[0].tolist()
+    crop = im[corners[1] : corners[3], corners[0] : corners[2], :: 1 if BGR else -1]
+    if save:
+        target = increment_path(Path(file)).with_suffix(".jpg")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        imwrite(target, np.ascontiguousarray(crop if BGR else crop[..., ::-1]))
+    return crop
+
+
+def output_to_target(
+    output: Sequence[Any], max_det: int = 300
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
+    """Detections of a batch, (n, 6) for each image, as image numbers, classes, boxes (xywh, pixels) and scores."""
+    parts = [
+        torch.cat([torch.full((len(found[:max_det]), 1), float(i)), found[:max_det].cpu().float()], 1)
+        for i, found in enumerate(output)
+    ]
+    rows = torch.cat(parts) if parts else torch.zeros(0, 7)
+    return rows[:, 0].numpy(), rows[:, 6].numpy(), xyxy2xywh(rows[:, 1:5]).numpy(), rows[:, 5].numpy()
+
+
+def feature_visualization(
+    x: Any, module_type: str, stage: int, n: int = 32, save_dir: str | Path = "runs/detect/exp"
+) -> None:
+    """Write the first `n` channels of the first image's maps as a picture, and all of them as .npy.
+
+    Args:
+        x: (B, C, H, W); maps of 1×1 and what a head gives are left out. module_type, stage: of the row, for the name.
+    """
+    if "Detect" in module_type or not isinstance(x, torch.Tensor) or x.ndim != 4 or min(x.shape[2:]) < 2:
+        return
+    maps = x[0].detach().float().cpu()
+    low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
+    grey = ((maps - low) / (high - low).clamp(min=1e-12) * 255).byte()[:n].numpy()
+    columns = min(8, len(grey))
+    grey = np.pad(grey, ((0, -len(grey) % columns), (0, 2), (0, 2)), constant_values=255)
+    grid = np.concatenate([np.concatenate(list(line), 1) for line in grey.reshape(-1, columns, *grey.shape[1:])], 0)
+    folder = Path(save_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"stage{stage}_{module_type.split('.')[-1]}_features"
+    imwrite(folder / f"{name}.png", cv2.applyColorMap(grid, cv2.COLORMAP_VIRIDIS))  # type: ignore[arg-type]  # uint8
+    np.save(folder / f"{name}.npy", maps.numpy())

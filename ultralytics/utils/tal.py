@@ -11,6 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from ultralytics.utils.boxes import bbox_iou
+from ultralytics.utils.lazy import later
+
+_UPRIGHT = "boxes are upright: TaskAlignedAssigner and dist2bbox"
+__getattr__ = later(__name__, {}, dict.fromkeys(("RotatedTaskAlignedAssigner", "dist2rbox"), _UPRIGHT))
+TORCH_1_10 = True
 
 
 def make_anchors(

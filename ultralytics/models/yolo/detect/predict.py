@@ -218,6 +218,10 @@ class DetectionPredictor:
                 yield item, *found
 
         for number, item in enumerate(items):
+            height, width = item.image.shape[:2] if item.as_is else self.frame
+            height, width = (-(-n // self.stride) * self.stride for n in (height, width))
+            if (height, width) != self.letterbox.new_shape:
+                self.letterbox = LetterBox((height, width), auto=True, stride=self.stride)
             shape = self.letterbox.padded_shape(item.image.shape)
             held[number] = item, None
             waiting.setdefault(shape, []).append(number)

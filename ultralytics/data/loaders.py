@@ -1,0 +1,100 @@
+"""Sources of prediction under the reference's names; `engine.sources` reads them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ultralytics.data.utils import FORMATS_HELP_MSG, IMG_FORMATS, VID_FORMATS
+from ultralytics.utils.lazy import later, resolve
+from ultralytics.utils.types import UInt8Array
+
+__all__ = ["FORMATS_HELP_MSG", "IMG_FORMATS", "VID_FORMATS"]
+_RECORD = "record a video or save a screenshot first, and give its path"
+__getattr__ = later(
+    __name__,
+    {},
+    {
+        "LoadStreams": _RECORD,
+        "LoadScreenshots": _RECORD,
+        "get_best_youtube_url": "download the video first, and give its path",
+    },
+)
+
+
+@dataclass
+class SourceTypes:
+    """What a source is; streams and the screen are not offered."""
+
+    stream: bool = False
+    screenshot: bool = False
+    from_img: bool = False
+    tensor: bool = False
+
+
+class LoadImagesAndVideos:
+    """Iterate over a source in batches: paths, BGR images (H, W, 3), and how messages call them.
+
+    Args:
+        path: what `engine.sources.load_source` takes; batch: images or frames at a time; vid_stride: take every so many
+        frames of a video.
+
+    Attributes:
+        files: paths of the images and videos; nf: their number; bs: the batch.
+    """
+
+    def __init__(self, path: Any, batch: int = 1, vid_stride: int = 1) -> None:
+        self.source = resolve("ultralytics.engine.sources:load_source")(path, vid_stride)
+        self.files: list[str] = self.source.paths
+        self.nf, self.bs, self.vid_stride, self.mode = len(self.files), batch, vid_stride, "image"
+        self.source_type = SourceTypes()
+
+    def __len__(self) -> int:
+        return math.ceil(self.nf / self.bs)
+
+    def __iter__(self) -> Iterator[tuple[list[str], list[UInt8Array], list[str]]]:
+        paths: list[str] = []
+        images: list[UInt8Array] = []
+        told: list[str] = []
+        for item in self.source:
+            self.mode = "video" if item.is_video else "image"
+            paths, images, told = [*paths, item.path], [*images, item.image], [*told, f"{item.label}: "]
+            if len(paths) == self.bs:
+                yield paths, images, told
+                paths, images, told = [], [], []
+        if paths:
+            yield paths, images, told
+
+
+class LoadPilAndNumpy(LoadImagesAndVideos):
+    """Iterate over images in memory, all in one batch; see `LoadImagesAndVideos`."""
+
+    def __init__(self, im0: Any) -> None:
+        images = im0 if isinstance(im0, list | tuple) else [im0]
+        super().__init__(list(images), batch=max(len(images), 1))
+        self.source_type = SourceTypes(from_img=True)
+
+
+class LoadTensor(LoadImagesAndVideos):
+    """Iterate over the images of a tensor RGB 0..1 (B, 3, H, W), all in one batch; see `LoadImagesAndVideos`."""
+
+    def __init__(self, im0: Any) -> None:
+        super().__init__(im0, batch=len(im0) if im0.ndim == 4 else 1)
+        self.source_type = SourceTypes(tensor=True)
+
+
+LOADERS = (LoadPilAndNumpy, LoadImagesAndVideos, LoadTensor)
+
+
+def autocast_list(source: list[Any]) -> list[UInt8Array]:
+    """Images, paths of images or Pillow images as BGR images (H, W, 3)."""
+    return [item.image for item in resolve("ultralytics.engine.sources:load_source")(source)]
+
+
+def load_inference_source(
+    source: Any = None, batch: int = 1, vid_stride: int = 1, buffer: bool = False
+) -> LoadImagesAndVideos:
+    """A source in batches, see `LoadImagesAndVideos`; `buffer` is of live streams."""
+    return LoadImagesAndVideos(source, batch, vid_stride)

@@ -1,0 +1,5 @@
+"""The reference's name for a search of hyper-parameters."""
+
+from ultralytics.utils.lazy import later
+
+__getattr__ = later(__name__, {}, {"Tuner": "run train with several values and compare their results.csv"})

@@ -1,0 +1,17 @@
+"""The reference's names for benchmarks of exported models."""
+
+from ultralytics.utils.lazy import later
+
+_TASKS = ("TASK2DATA", "TASK2METRIC")
+__getattr__ = later(
+    __name__,
+    {
+        **{name: f"ultralytics.cfg.reference:{name}" for name in _TASKS},
+        "IS_PYTHON_3_12": "ultralytics.utils.environment:IS_PYTHON_3_12",
+    },
+    {
+        "benchmark": "scripts/benchmark.sh times training and prediction",
+        "ProfileModels": "scripts/benchmark.sh times prediction, YOLO(...).info() counts operations",
+        "RF100Benchmark": "fetch the data sets, and train on each",
+    },
+)

@@ -1,0 +1,197 @@
+"""What the program runs on and in, under the reference's names. Nothing here asks the network."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]  # the package
+CLONE = ROOT.parent
+FILE = ROOT / "utils" / "__init__.py"
+ASSETS = ROOT / "assets"
+DATASETS_DIR, WEIGHTS_DIR, RUNS_DIR = Path("datasets"), Path("weights"), Path("runs")
+RANK = int(os.environ.get("RANK", "-1"))
+LOCAL_RANK = int(os.environ.get("LOCAL_RANK", "-1"))
+NUM_THREADS = min(8, max(1, (os.cpu_count() or 1) - 1))
+ARGV = sys.argv
+VERBOSE = os.environ.get("YOLO_VERBOSE", "true").lower() == "true"
+AUTOINSTALL = ONLINE = False  # nothing is installed, and nothing is looked up on the network
+LOGGING_NAME = "ultralytics"
+MACOS, LINUX, WINDOWS = (platform.system() == name for name in ("Darwin", "Linux", "Windows"))
+ARM64 = platform.machine().lower() in ("arm64", "aarch64")
+PYTHON_VERSION = platform.python_version()
+IS_PYTHON_MINIMUM_3_10 = True
+IS_PYTHON_3_12 = sys.version_info[:2] == (3, 12)
+TQDM_BAR_FORMAT = "{l_bar}{bar:10}{r_bar}"
+HELP_MSG = "`python -m ultralytics --help` lists the modes; README.md shows the calls"
+
+
+def package_version(name: str) -> str:
+    """The installed version of a package, "" without it."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+TORCH_VERSION = package_version("torch")
+TORCHVISION_VERSION = package_version("torchvision")
+
+
+def _os_release() -> dict[str, str]:
+    try:
+        return platform.freedesktop_os_release()
+    except OSError:  # no Linux, or one without such a file
+        return {}
+
+
+def is_ubuntu() -> bool:
+    """Whether the system is Ubuntu."""
+    return _os_release().get("ID") == "ubuntu"
+
+
+def get_ubuntu_version() -> str | None:
+    """Ubuntu's version, such as "22.04"; None elsewhere."""
+    return _os_release().get("VERSION_ID") if is_ubuntu() else None
+
+
+def is_colab() -> bool:
+    """Whether a Google Colab notebook runs this."""
+    return "COLAB_RELEASE_TAG" in os.environ or "COLAB_BACKEND_VERSION" in os.environ
+
+
+def is_kaggle() -> bool:
+    """Whether a Kaggle notebook runs this."""
+    return "KAGGLE_URL_BASE" in os.environ
+
+
+def is_jupyter() -> bool:
+    """Whether the kernel of a notebook runs this."""
+    return "ipykernel" in sys.modules
+
+
+def is_docker() -> bool:
+    """Whether this runs in a Docker container."""
+    return Path("/.dockerenv").exists()
+
+
+def is_github_action_running() -> bool:
+    """Whether a GitHub action runs this."""
+    return {"GITHUB_ACTIONS", "GITHUB_WORKFLOW", "RUNNER_OS"} <= os.environ.keys()
+
+
+def is_pytest_running() -> bool:
+    """Whether a test of pytest runs this."""
+    return "PYTEST_CURRENT_TEST" in os.environ or "pytest" in sys.modules
+
+
+def is_online() -> bool:
+    """False: nothing is looked up on the network, whether there is one or not."""
+    return ONLINE
+
+
+def read_device_model() -> str:
+    """What the device tree of a small computer says of its model, lower case; "" elsewhere."""
+    try:
+        return Path("/proc/device-tree/model").read_text(encoding="utf-8").lower().strip("\0")
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def is_raspberrypi() -> bool:
+    """Whether this is a Raspberry Pi."""
+    return "raspberry pi" in read_device_model()
+
+
+def is_jetson() -> bool:
+    """Whether this is an NVIDIA Jetson."""
+    model = read_device_model()
+    return "nvidia" in model or "jetson" in model
+
+
+def is_pip_package(filepath: str = "ultralytics") -> bool:
+    """Whether a module lies among the installed packages, not in a clone."""
+    return "site-packages" in ROOT.parts if filepath.startswith("ultralytics") else package_version(filepath) != ""
+
+
+def is_dir_writeable(dir_path: str | Path) -> bool:
+    """Whether files can be written into a folder."""
+    return os.access(str(dir_path), os.W_OK)
+
+
+def get_git_dir() -> Path | None:
+    """The clone this package is in, None where it is installed."""
+    return CLONE if (CLONE / ".git").exists() else None
+
+
+def is_git_dir() -> bool:
+    """Whether this package is in a clone."""
+    return get_git_dir() is not None
+
+
+def _git_folder() -> Path | None:
+    """`.git`, or where the file `.git` of a worktree leads to."""
+    clone = get_git_dir()
+    place = None if clone is None else clone / ".git"
+    if place is not None and place.is_file():
+        place = CLONE / place.read_text(encoding="utf-8").partition(": ")[2].strip()
+    return place
+
+
+def get_git_branch() -> str | None:
+    """The branch of the clone, None outside one or between branches."""
+    folder = _git_folder()
+    try:
+        head = (folder / "HEAD").read_text(encoding="utf-8").strip() if folder else ""
+    except OSError:
+        return None
+    return head.removeprefix("ref: refs/heads/") if head.startswith("ref: ") else None
+
+
+def get_git_origin_url() -> str | None:
+    """Where the clone comes from, None outside one or without an origin."""
+    folder = _git_folder()
+    try:
+        common = folder / "commondir" if folder else Path()
+        home = folder / common.read_text(encoding="utf-8").strip() if folder and common.is_file() else folder
+        lines = (home / "config").read_text(encoding="utf-8").splitlines() if home else []
+    except OSError:
+        return None
+    inside = False
+    for line in lines:
+        line = line.strip()
+        inside = line == '[remote "origin"]' if line.startswith("[") else inside
+        if inside and line.startswith("url"):
+            return line.partition("=")[2].strip()
+    return None
+
+
+def get_user_config_dir(sub_dir: str = "Ultralytics") -> Path:
+    """Where the reference keeps settings; nothing is kept there, and the folder is not made."""
+    base = {"Windows": "AppData/Roaming", "Darwin": "Library/Application Support"}.get(platform.system(), ".config")
+    home = os.path.expanduser("~")  # "~" itself where there is no home folder; Path.home would raise
+    return Path(os.environ.get("YOLO_CONFIG_DIR") or Path(home) / base / sub_dir)
+
+
+ENVIRONMENT = (
+    "Colab"
+    if is_colab()
+    else "Kaggle"
+    if is_kaggle()
+    else "Jupyter"
+    if is_jupyter()
+    else "Docker"
+    if is_docker()
+    else platform.system()
+)
+GIT_DIR = get_git_dir()
+IS_COLAB, IS_KAGGLE, IS_JUPYTER, IS_DOCKER = is_colab(), is_kaggle(), is_jupyter(), is_docker()
+IS_GIT_DIR, IS_PIP_PACKAGE = is_git_dir(), is_pip_package()
+IS_JETSON, IS_RASPBERRYPI, IS_VSCODE = is_jetson(), is_raspberrypi(), os.environ.get("TERM_PROGRAM") == "vscode"
+PROC_DEVICE_MODEL = read_device_model()
+TESTS_RUNNING = is_pytest_running()
+USER_CONFIG_DIR = get_user_config_dir()
+SETTINGS_FILE = USER_CONFIG_DIR / "settings.json"
