@@ -552,22 +552,3 @@ class DetectionModel(nn.Module):
 
 
 BaseModel = DetectionModel
-
-# What reads weights files lies further right.
-_LOADING = "ultralytics.models.yolo.weights"
-__getattr__ = later(
-    __name__,
-    {
-        name: f"{_LOADING}:{name}"
-        for name in (
-            "Ensemble",
-            "attempt_load_one_weight",
-            "attempt_load_weights",
-            "guess_model_scale",
-            "guess_model_task",
-            "intersect_dicts",
-            "torch_safe_load",
-            "yaml_model_load",
-        )
-    },
-)
