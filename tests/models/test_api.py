@@ -76,6 +76,7 @@ def test_yolo_is_a_torch_module_around_its_model(net):
         None,
         None,
     )
+    assert yolo.overrides == {"model": net, "task": "detect", "device": "cpu"}
     assert yolo.task_map["detect"]["trainer"] is DetectionTrainer
     copied = copy.deepcopy(yolo)
     assert copied.model is not yolo.model

@@ -267,7 +267,7 @@ class DetectionValidator:
             with clock("loss"):
                 if criterion is not None:
                     on_device = {k: batch[k].to(device) for k in ("cls", "bboxes", "batch_idx")}
-                    mine.loss[number] = criterion([m.float() for m in outputs[1]], on_device)[1]
+                    mine.loss[number] = criterion(outputs[1], on_device)[1]
             with clock("postprocess"):
                 detections = self.postprocess(outputs)
             self.update_metrics(detections, ready)
