@@ -207,6 +207,9 @@ def test_every_event_of_a_training_comes_at_its_moment_with_what_scripts_read(ke
     assert trainer.data["names"] == trainer.model.names
     assert trainer.scheduler.get_last_lr() == list(trainer.lr.values())
     assert trainer.lf(0) == 1.0
+    assert trainer.read_results_csv()["epoch"] == [1, 2]
+    assert trainer.get_dataset() == (trainer.data.split("train"), trainer.data.split("val"))
+    assert 0 <= trainer.epoch_time <= trainer.rows[-1]["time"]
 
 
 @pytest.mark.parametrize(

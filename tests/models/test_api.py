@@ -12,6 +12,7 @@ from torch import nn
 from tests.conftest import write_toy
 from tests.engine.test_callbacks import write_net
 from ultralytics import YOLO
+from ultralytics.cfg.config import get_cfg
 from ultralytics.data import build_dataloader
 from ultralytics.engine.checkpoint import load_checkpoint
 from ultralytics.engine.model import Model
@@ -76,6 +77,7 @@ def test_yolo_is_a_torch_module_around_its_model(net):
         None,
         None,
     )
+    assert yolo.overrides == {"model": net, "task": "detect", "device": "cpu"}
     assert yolo.task_map["detect"]["trainer"] is DetectionTrainer
     copied = copy.deepcopy(yolo)
     assert copied.model is not yolo.model
@@ -421,3 +423,43 @@ def test_a_predictor_stands_by_itself(weights):
     assert type(yolo.predictor) is Top
     with pytest.raises(ConfigError, match="nothing to predict on"):
         predictor()
+
+
+# Subjects of the reference's own tests
+
+
+def test_a_trainer_a_validator_and_a_predictor_one_after_another(keys, monkeypatch):
+    def func(*_):
+        """Nothing."""
+
+    trainer = DetectionTrainer(overrides={**keys, "save": False})
+    trainer.add_callback("on_train_start", func)
+    assert func in trainer.callbacks["on_train_start"]
+    trainer.train()
+    cfg = get_cfg(None, {"workers": 0, "threads": 1, "plots": False, "verbose": False, "project": keys["project"]})
+    cfg.data, cfg.imgsz = keys["data"], 32
+    validator = DetectionValidator(args=cfg)
+    validator.add_callback("on_val_start", func)
+    assert func in validator.callbacks["on_val_start"]
+    assert validator(model=trainer.best)["fitness"] >= 0
+    predictor = DetectionPredictor(overrides={"imgsz": [64, 64], "save": False, "verbose": False, "threads": 1})
+    predictor.add_callback("on_predict_start", func)
+    assert func in predictor.callbacks["on_predict_start"]
+    monkeypatch.setattr("sys.argv", [])
+    assert len(predictor(source=str(trainer.data.split("val")[0]), model=str(trainer.best))) == 6
+    with pytest.raises(UserError, match="nothing is left"):
+        DetectionTrainer(overrides={"resume": str(trainer.last)})
+
+
+def test_methods_of_a_model(weights, net):
+    model = YOLO(str(weights))
+    totals = model.info(verbose=True, detailed=True, imgsz=64)
+    assert totals[1] == sum(p.numel() for p in model.parameters())
+    model = model.reset_weights().load(weights)
+    model.to("cpu").fuse()
+    model.clear_callback("on_train_start")
+    model.reset_callbacks()
+    assert model.names == {0: "a", 1: "b", 2: "c"}
+    assert YOLO(net)(np.zeros((32, 32, 3), np.uint8), imgsz=32, verbose=False)[0].boxes.shape[1] == 6
+    with pytest.raises(UserError):
+        model(source=None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,6 +73,10 @@ class TrainerAliases:
     save_dir: Path
     amp_dtype: torch.dtype | None
     val_loader: Any
+    rows: list[dict[str, float]]
+    trainset: Any = None
+    testset: Any = None
+    hub_session: None = None  # of the reference's platform
     epoch_loss: Tensor | None = None
     own_lf: Callable[[float], float] | None = None
 
@@ -124,6 +129,30 @@ class TrainerAliases:
     def accumulate(self) -> int:
         """Batches per optimiser step, after the warm-up."""
         return max(round(self.args.nbs / self.args.batch), 1)
+
+    @property
+    def epoch_time(self) -> float | None:
+        """Seconds of the last epoch; None before its end."""
+        times = [0.0, *(row["time"] for row in self.rows)]
+        return times[-1] - times[-2] if self.rows else None
+
+    @property
+    def train_time_start(self) -> float:
+        """When the training began, had it never been interrupted; seconds since 1970."""
+        return time.time() - self.spent()
+
+    def get_dataset(self) -> tuple[Any, Any]:
+        """Paths of the training and the validation images."""
+        return self.trainset, self.testset
+
+    def read_results_csv(self) -> dict[str, list[float | None]]:
+        """The table of results by column."""
+        columns = list(dict.fromkeys(k for row in self.rows for k in row))
+        return {c: [row.get(c) for row in self.rows] for c in columns}
+
+    def spent(self) -> float:
+        """Seconds of training."""
+        raise NotImplementedError
 
     @property
     def test_loader(self) -> Any:

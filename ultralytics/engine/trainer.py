@@ -225,9 +225,6 @@ class BaseTrainer(TrainerAliases, ABC):
 
     # What a task supplies
 
-    trainset: Any = None
-    testset: Any = None
-
     def read_inputs(self) -> None:  # a task may need nothing
         """Read and check what the run is about, before its folder is made."""
 

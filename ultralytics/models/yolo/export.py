@@ -46,7 +46,7 @@ _ATTRIBUTES: dict[str, dict[str, tuple[str, ...]]] = {
         "AIFI": ("normalize_before",),
         "TransformerEncoderLayer": ("normalize_before",),
     },
-    "head": {"Detect": ("nc", "nl", "reg_max", "no", "stride")},
+    "head": dict.fromkeys(("Detect", "v10Detect"), ("nc", "nl", "reg_max", "no", "stride")),
 }
 _PACKAGE = "ultralytics.nn.modules"
 KNOWN = {f"{_PACKAGE}.{file}.{name}": names for file, some in _ATTRIBUTES.items() for name, names in some.items()}
@@ -152,7 +152,7 @@ class _Recorder:
                 "save": list(net.save),
                 "names": dict(net.names),
                 "inplace": True,
-                "end2end": False,
+                "end2end": bool(getattr(net.model[-1], "end2end", False)),
                 "stride": net.stride.clone(),
                 "nc": net.nc,
                 "args": dict(args),
@@ -171,7 +171,7 @@ class _Recorder:
         own = [k for k in own if k not in _OF_A_ROW and k not in module._modules]
         state = self._common(module) | {k: self._value(getattr(module, k)) for k in own}
         state |= {k: v for k, v in vars(module).items() if k in ("i", "f", "type")}
-        if path.endswith(".Detect"):
+        if path.startswith(f"{_PACKAGE}.head."):
             state["inplace"] = True
         self._made[id(module)] = record = Record(path, state=state)
         return record

@@ -75,7 +75,7 @@ class YOLO(nn.Module):
             raise ConfigError(f"task={task} is not offered", mend="this project detects: leave task out")
         self.task = "detect"
         self.ckpt: Checkpoint | None = None
-        self.overrides: dict[str, Any] = {}
+        self.overrides: dict[str, Any] = {"model": str(model), "task": "detect"}
         self.metrics: DetMetrics | None = None
         self.trainer: DetectionTrainer | None = None
         self.predictor: DetectionPredictor | None = None
@@ -96,9 +96,7 @@ class YOLO(nn.Module):
                 )
             self.model, self.ckpt = load_trained(model)
             self.cfg = None
-            self.overrides = {
-                k: self.ckpt.train_args[k] for k in ("imgsz", "data", "single_cls") if k in self.ckpt.train_args
-            }
+            self._remember()
         else:
             raise ConfigError(f"model={name} is neither a model YAML nor a weights file", mend="give a .yaml or a .pt")
 
@@ -110,6 +108,16 @@ class YOLO(nn.Module):
     def names(self) -> dict[int, str]:
         """Class names."""
         return self.model.names
+
+    @staticmethod
+    def is_hub_model(model: str) -> bool:
+        """Whether a name is of the reference's platform, with which nothing here speaks."""
+        return False
+
+    @staticmethod
+    def is_triton_model(model: str) -> bool:
+        """Whether a name is of a model server, with which nothing here speaks."""
+        return False
 
     @property
     def transforms(self) -> None:
@@ -371,7 +379,16 @@ class YOLO(nn.Module):
         if found:
             self.model, self.ckpt = load_trained(found[0])
             self.cfg, self._loaded = None, None
-            self.overrides = {k: self.ckpt.train_args[k] for k in ("imgsz", "data", "single_cls")}
+            self._remember()
+
+    def _remember(self) -> None:
+        """Take the settings that a weights file brings."""
+        assert self.ckpt is not None
+        given: dict[str, Any] = {
+            k: self.ckpt.train_args[k] for k in ("imgsz", "data", "single_cls") if k in self.ckpt.train_args
+        }
+        self.overrides = {"model": str(self.ckpt.path), "task": "detect", **given}
+        self.model.args = dict(self.ckpt.train_args)
 
     def val(self, validator: type[DetectionValidator] | None = None, **kwargs: Any) -> DetMetrics:
         """Validate on a split of a data set (`data`, `split`);
