@@ -416,7 +416,7 @@ def test_a_run_that_becomes_slow_says_why(given, monkeypatch, caplog, late):
     trainer = DetectionTrainer(overrides={**given, "val": False})
 
     def begin(t):
-        owner, name = (type(t.train_loader.dataset), "__getitem__") if late else (type(t), "preprocess")
+        owner, name = (type(t.train_loader.dataset), "__getitem__") if late else (type(t), "preprocess_batch")
         real = getattr(owner, name)
 
         def slow(*args):
