@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ultralytics.cfg.model import load_model_spec
 from ultralytics.engine.checkpoint import Checkpoint, load_checkpoint
@@ -142,15 +142,6 @@ def guess_model_scale(model_path: str | Path) -> str:
 def guess_model_task(model: Any) -> str:
     """ "detect", the only task."""
     return "detect"
-
-
-def intersect_dicts(
-    da: Mapping[str, Tensor], db: Mapping[str, Tensor], exclude: Sequence[str] = ()
-) -> dict[str, Tensor]:
-    """Entries of `da` that `db` has with the same shape, without names that contain one of `exclude`."""
-    return {
-        k: v for k, v in da.items() if k in db and v.shape == db[k].shape and not any(word in k for word in exclude)
-    }
 
 
 class Ensemble(nn.ModuleList):
