@@ -423,6 +423,7 @@ def test_a_wrong_edit_is_told_in_one_line(words, told, tmp_path, monkeypatch, ca
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_commands_from_another_folder(tiny, toy, tmp_path):
     """Train, resume, validate and predict as a user would, each in a process of its own."""
     work = tmp_path / "some folder"
