@@ -112,6 +112,7 @@ def test_arguments_that_are_mistaken_for_the_quickstart_are_not(tmp_path, tiny, 
     assert "quickstart" not in args
 
 
+@pytest.mark.slow
 def test_the_benchmark_prints_json_lines(tmp_path):
     done = bash(
         CLONE / "scripts" / "benchmark.sh", "step", "model=yolov8n.yaml", "imgsz=32", "batch=2", "steps=1", cwd=tmp_path

@@ -172,6 +172,7 @@ def test_rates_of_new_tensors_without_any_are_reported(run, caplog, monkeypatch)
     assert "lr_new=3.0 has no effect: no tensor is new" in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", ["last.pt", "best.pt"])
 def test_a_stop_between_the_two_checkpoints_leaves_a_best_one(run, monkeypatch, lost):
     """Killed while one of an epoch's two files is written, in either order, or best.pt deleted by hand."""
@@ -318,6 +319,7 @@ def relabel(toy, text):
             label.write_text(text, encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_data_set_without_a_single_box_trains(run, toy):
     relabel(toy, "")
     trainer = run(plots=True)
@@ -363,6 +365,7 @@ def test_any_number_of_classes_trains(run, toy, nc):
     assert trainer.metrics.maps.shape == (nc,)
 
 
+@pytest.mark.slow
 def test_odd_pictures_and_boxes_train(run, toy):
     import cv2  # only to write a 16-bit picture
     from PIL import Image  # only to write CMYK and a turned picture
