@@ -16,6 +16,7 @@ import torch.nn.functional as F  # noqa: N812  # torch's customary name
 from torch import Tensor, nn
 
 from ultralytics.utils.environment import TORCHVISION_VERSION
+from ultralytics.utils.fold import folded
 from ultralytics.utils.lazy import later, resolve
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.text import counted
@@ -163,7 +164,7 @@ def fuse_conv_and_bn(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> nn.Conv2d:
         conv.groups,
         bias=True,
     )
-    _fold(conv, bn, fused, (-1, 1, 1, 1))
+    _set(fused, *folded(conv.weight, bn, conv.bias))
     return fused.to(conv.weight.device)
 
 
@@ -180,24 +181,14 @@ def fuse_deconv_and_bn(deconv: nn.ConvTranspose2d, bn: nn.BatchNorm2d) -> nn.Con
         bias=True,
         dilation=deconv.dilation,  # type: ignore[arg-type]
     )
-    _fold(deconv, bn, fused, (1, -1, 1, 1))
+    _set(fused, *folded(deconv.weight, bn, deconv.bias, transposed=True, groups=deconv.groups))
     return fused.to(deconv.weight.device)
 
 
 @torch.no_grad()
-def _fold(conv: Any, bn: nn.BatchNorm2d, fused: Any, shape: tuple[int, ...]) -> None:
-    """Weights of `fused`: those of a convolution times the norm's gain, whose place among the axes is -1 in `shape`."""
-    assert bn.running_var is not None
-    assert bn.running_mean is not None
-    gain = bn.weight / torch.sqrt(bn.running_var + bn.eps)
-    if conv.groups > 1 and shape[0] == 1:  # (in, out / groups, …): each group's inputs with its own outputs
-        per_group = gain.view(conv.groups, 1, -1, 1, 1)
-        weight = (conv.weight.view(conv.groups, -1, *conv.weight.shape[1:]) * per_group).view_as(conv.weight)
-    else:
-        weight = conv.weight * gain.view(shape)
-    bias = bn.running_mean.new_zeros(len(gain)) if conv.bias is None else conv.bias
+def _set(fused: nn.Conv2d | nn.ConvTranspose2d, weight: Tensor, bias: Tensor) -> None:
     fused.weight = nn.Parameter(weight.clone(), requires_grad=False)
-    fused.bias = nn.Parameter((bias - bn.running_mean) * gain + bn.bias, requires_grad=False)
+    fused.bias = nn.Parameter(bias, requires_grad=False)
 
 
 def initialize_weights(model: nn.Module) -> None:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812  # torch's customary name
 from torch import Tensor, nn
 
-from ultralytics.nn.modules.conv import Conv, DWConv, GhostConv, LightConv, RepConv, Size, folded
+from ultralytics.nn.modules.conv import Conv, DWConv, GhostConv, LightConv, RepConv, Size
 from ultralytics.nn.modules.transformer import TransformerBlock
 from ultralytics.nn.registry import (
     block_like,
@@ -23,6 +23,7 @@ from ultralytics.nn.registry import (
     several_maps,
 )
 from ultralytics.utils.errors import ModelError
+from ultralytics.utils.fold import folded
 
 
 class DFL(nn.Module):

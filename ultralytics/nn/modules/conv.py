@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ultralytics.nn.registry import concat, conv_like, focus_like, register, transposed
 from ultralytics.utils.errors import ModelError
+from ultralytics.utils.fold import folded
 
 Size = int | tuple[int, int]  # one number, or one per axis
 
@@ -63,20 +64,6 @@ class Conv(nn.Module):
         self.conv.weight = nn.Parameter(weight.contiguous(memory_format=torch.channels_last), requires_grad=False)
         self.conv.bias = nn.Parameter(bias, requires_grad=False)
         self.bn = nn.Identity()
-
-
-def folded(weight: Tensor, bn: nn.Module, bias: Tensor | None = None, dim: int = 0) -> tuple[Tensor, Tensor]:
-    """Weight and bias of a convolution that a batch norm follows, with its running statistics folded in.
-
-    Args:
-        dim: of the weight's outgoing channels.
-    """
-    assert isinstance(bn, nn.BatchNorm2d)
-    assert bn.running_var is not None
-    assert bn.running_mean is not None
-    gain = bn.weight / torch.sqrt(bn.running_var + bn.eps)
-    mean = bn.running_mean if bias is None else bn.running_mean - bias
-    return weight * gain.view([-1 if i == dim else 1 for i in range(4)]), bn.bias - mean * gain
 
 
 @register(conv_like)
@@ -178,7 +165,7 @@ class ConvTranspose(nn.Module):
         if not isinstance(self.bn, nn.BatchNorm2d):
             return
         conv = self.conv_transpose
-        weight, bias = folded(conv.weight, self.bn, conv.bias, dim=1)
+        weight, bias = folded(conv.weight, self.bn, conv.bias, transposed=True)
         conv.weight = nn.Parameter(weight, requires_grad=False)
         conv.bias = nn.Parameter(bias, requires_grad=False)
         self.bn = nn.Identity()
