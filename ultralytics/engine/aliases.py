@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,7 +58,7 @@ class Scheduler:
         """Nothing: the run's schedule moves by itself."""
 
 
-class TrainerAliases:
+class TrainerAliases(ABC):
     """Names of the reference's trainer for what ours keeps elsewhere."""
 
     args: Config
@@ -150,9 +151,9 @@ class TrainerAliases:
         columns = list(dict.fromkeys(k for row in self.rows for k in row))
         return {c: [row.get(c) for row in self.rows] for c in columns}
 
+    @abstractmethod
     def spent(self) -> float:
         """Seconds of training."""
-        raise NotImplementedError
 
     @property
     def test_loader(self) -> Any:
@@ -221,6 +222,6 @@ class TrainerAliases:
         decay: Any = scheduler.lr_lambdas[0]
         self.lf = decay
 
+    @abstractmethod
     def make_schedule(self) -> None:
         """Make `schedule` anew from the arguments."""
-        raise NotImplementedError

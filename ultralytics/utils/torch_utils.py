@@ -158,9 +158,9 @@ def fuse_conv_and_bn(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> nn.Conv2d:
         conv.in_channels,
         conv.out_channels,
         conv.kernel_size,  # type: ignore[arg-type]  # as torch keeps it
-        conv.stride,  # type: ignore[arg-type]
-        conv.padding,  # type: ignore[arg-type]
-        conv.dilation,  # type: ignore[arg-type]
+        conv.stride,  # type: ignore[arg-type]  # as torch keeps it
+        conv.padding,  # type: ignore[arg-type]  # as torch keeps it
+        conv.dilation,  # type: ignore[arg-type]  # as torch keeps it
         conv.groups,
         bias=True,
     )
@@ -174,12 +174,12 @@ def fuse_deconv_and_bn(deconv: nn.ConvTranspose2d, bn: nn.BatchNorm2d) -> nn.Con
         deconv.in_channels,
         deconv.out_channels,
         deconv.kernel_size,  # type: ignore[arg-type]  # as torch keeps it
-        deconv.stride,  # type: ignore[arg-type]
-        deconv.padding,  # type: ignore[arg-type]
-        deconv.output_padding,  # type: ignore[arg-type]
+        deconv.stride,  # type: ignore[arg-type]  # as torch keeps it
+        deconv.padding,  # type: ignore[arg-type]  # as torch keeps it
+        deconv.output_padding,  # type: ignore[arg-type]  # as torch keeps it
         deconv.groups,
         bias=True,
-        dilation=deconv.dilation,  # type: ignore[arg-type]
+        dilation=deconv.dilation,  # type: ignore[arg-type]  # as torch keeps it
     )
     _set(fused, *folded(deconv.weight, bn, deconv.bias, transposed=True, groups=deconv.groups))
     return fused.to(deconv.weight.device)
