@@ -119,16 +119,16 @@ def test_a_head_that_was_not_raised_after_an_insertion_is_noticed(tmp_path, warn
     file = tmp_path / "yolov8n-shifted.yaml"
     file.write_text(yaml.safe_dump(data), encoding="utf-8")
     load_model_spec(file)
-    [told] = [r.getMessage() for r in warnings.records]
-    assert re.search(r"yolov8n-shifted\.yaml, line \d+: row 22 \(C2f\): no row reads its output: ", told)
-    assert "Detect meant to read [16, 19, 22] instead of [15, 18, 21]" in told
+    [message] = [r.getMessage() for r in warnings.records]
+    assert re.search(r"yolov8n-shifted\.yaml, line \d+: row 22 \(C2f\): no row reads its output: ", message)
+    assert "Detect meant to read [16, 19, 22] instead of [15, 18, 21]" in message
 
 
 def test_anchors_are_ignored_with_a_line(warnings):
     data = content() | {"anchors": [[10, 13, 16, 30, 33, 23]]}
     assert load_model_spec(data).rows == load_model_spec(content()).rows
-    [told] = [r.getMessage() for r in warnings.records]
-    assert "`anchors` is ignored" in told
+    [message] = [r.getMessage() for r in warnings.records]
+    assert "`anchors` is ignored" in message
 
 
 @pytest.mark.parametrize("name", ["yolov8n.yaml", "yolov8x-fla.yaml"])
