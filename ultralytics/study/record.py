@@ -1,0 +1,99 @@
+"""What a study keeps of its runs: plain data, from which every table and figure can be drawn again without training.
+
+    OUT/study.yaml          the study as it was resolved
+    OUT/ARM-SEED/           a training run's folder
+    OUT/ARM-SEED/test/      its validation on the test split, with seen.npz
+    OUT/ARM-SEED/run.json   a RunRecord, once the run has finished or failed
+    OUT/study.json          all records, the arms' costs, and the comparison
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ultralytics.utils.coco import Seen
+from ultralytics.utils.errors import ConfigError
+
+FINISHED, FAILED = "finished", "failed"
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run of a study.
+
+    Attributes:
+        arm, seed: which one it is; state: FINISHED or FAILED; error: the line of a failed run.
+        folder: of the run, relative to the study's.
+        figures: on the test split, 0..1: mAP50-95, mAP50, mAP75, precision, recall (the reference's), AP, AP50, AP75,
+            AP_S, … (COCO's); None where there is nothing to measure it by.
+        per_class: class name → AP (COCO's).
+        facts: what must be equal for runs to be comparable: digests of the data, optimiser steps, epochs planned and
+            run, how the epoch was selected, the evaluator, the share of the pretrained weights that was transferred, …
+        keys: configuration keys that are not at their default, with their values.
+        blocks: row → share, gate_mean, gate_max of the meter at the end; cost: parameters, flops (fused, at the
+            study's size), epoch seconds.
+    """
+
+    arm: str
+    seed: int
+    state: str
+    folder: str
+    error: str = ""
+    figures: Mapping[str, float | None] = field(default_factory=dict)
+    per_class: Mapping[str, float | None] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    keys: Mapping[str, Any] = field(default_factory=dict)
+    blocks: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    cost: Mapping[str, float] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], where: str = "") -> RunRecord:
+        """Read what `to_dict` wrote.
+
+        Raises:
+            ConfigError: a field is missing.
+        """
+        missing = [name for name in ("arm", "seed", "state", "folder") if name not in data]
+        if missing:
+            raise ConfigError(f"{missing[0]} is missing", where, "the file was not written by a study")
+        known = {f.name for f in fields(cls)}
+        return cls(**{k: v for k, v in data.items() if k in known})
+
+
+def write_seen(path: Path, seen: Sequence[Seen]) -> None:
+    """Write what an evaluation has seen, image by image, as arrays (`read_seen` reads it)."""
+    rows = {
+        "files": np.array([s.file for s in seen], np.str_),
+        "shapes": np.array([s.shape for s in seen], np.int64).reshape(-1, 2),
+    }
+    for name in ("found", "truths"):
+        parts = [getattr(s, name) for s in seen]
+        rows[name] = np.concatenate([np.zeros((0, 6)), *parts])
+        rows[f"{name}_counts"] = np.array([len(p) for p in parts], np.int64)
+    with open(path, "wb") as file:
+        np.savez_compressed(file, **rows)
+
+
+def read_seen(path: Path) -> list[Seen]:
+    """Read what `write_seen` wrote; nothing in it is executed.
+
+    Raises:
+        ConfigError: it is no such file.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as rows:
+            found = np.split(rows["found"], np.cumsum(rows["found_counts"])[:-1])
+            truths = np.split(rows["truths"], np.cumsum(rows["truths_counts"])[:-1])
+            shapes = [(int(h), int(w)) for h, w in rows["shapes"]]
+            return [Seen(*row) for row in zip(map(str, rows["files"]), shapes, found, truths, strict=False)]
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        raise ConfigError(f"it cannot be read: {e}", str(path), "run the study again: it validates the run anew") from e
