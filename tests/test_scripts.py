@@ -101,6 +101,7 @@ def test_the_environment_check_names_what_is_missing(tmp_path):
     assert "no-such-package" in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_arguments_that_are_mistaken_for_the_quickstart_are_not(tmp_path, tiny, toy):
     done = bash(
         CLONE / "scripts" / "train.sh", f"model={tiny}", f"data={toy}", "epochs=1", "imgsz=64",

@@ -131,7 +131,9 @@ def inserted(run, tmp_path):
 def test_new_tensors_learn_faster_and_the_run_says_what_the_block_does(run, inserted, caplog, monkeypatch):
     monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
     caplog.set_level("INFO", "ultralytics")
-    trainer = run("rates", **inserted, epochs=2, plots=True, ema="auto")
+    trainer = run("rates", **inserted, epochs=2, ema="auto")
+    trainer.args.plots = True
+    trainer.plot_metrics()
     assert {g.role for g in trainer.groups} == {"transferred", "new", "gate"}
     rates = {g.role: p["lr"] for g, p in zip(trainer.groups, trainer.optimizer.param_groups, strict=True)}
     assert rates["new"] == pytest.approx(10 * rates["transferred"])

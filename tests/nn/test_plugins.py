@@ -93,6 +93,7 @@ def test_a_plugin_that_is_not_there(tmp_path):
         load_plugins([tmp_path / "gone.py"])
 
 
+@pytest.mark.slow
 def test_a_weights_file_never_runs_what_it_names(tmp_path, tiny, toy):
     """Its plugins are told, and only those that the user names are run."""
     mine = plugin(tmp_path, "Trained")

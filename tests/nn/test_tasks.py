@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from ultralytics.cfg.model import load_model_spec
 from ultralytics.engine.checkpoint import load_checkpoint
 from ultralytics.nn.inference import inference_copy
 from ultralytics.nn.registry import conv_like, register
@@ -122,9 +123,11 @@ def check_runs(scale, size, dtype, batch):
 @pytest.mark.parametrize("scale", rows_of_sizes())
 def test_both_yamls_build_at_every_scale(scale):
     for name in ("yolov8", "yolov8-fla"):
-        by_name = DetectionModel(f"{name.replace('8', '8' + scale, 1)}.yaml", nc=1, verbose=False)
-        by_key = DetectionModel(f"{name}.yaml", nc=1, verbose=False, scale=scale)
-        assert [p.shape for p in by_name.parameters()] == [p.shape for p in by_key.parameters()]
+        by_name = load_model_spec(f"{name.replace('8', '8' + scale, 1)}.yaml", nc=1)
+        by_key = load_model_spec(f"{name}.yaml", scale, nc=1)
+        assert (by_name.scale, by_name.rows) == (scale, by_key.rows)
+        assert (by_name.depth, by_name.width, by_name.max_channels) == (by_key.depth, by_key.width, by_key.max_channels)
+    assert DetectionModel(by_key, verbose=False).yaml["scale"] == scale
 
 
 def test_train_mode_gives_the_maps_and_the_strides_leave_no_trace():
