@@ -15,8 +15,9 @@ from ultralytics.data.build import build_dataloader, build_yolo_dataset
 from ultralytics.engine import threads
 from ultralytics.engine.checkpoint import load_checkpoint
 from ultralytics.engine.distributed import Team
-from ultralytics.engine.threads import Choice, candidates, fastest, settle, trace, try_training
+from ultralytics.engine.threads import Choice, candidates, fastest, settle, trace, try_inference, try_training
 from ultralytics.models.yolo.detect import DetectionPredictor, DetectionTrainer, DetectionValidator
+from ultralytics.nn.inference import inference_copy
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.threads import kept_threads, one_thread
@@ -123,6 +124,16 @@ def test_a_slow_step_is_broken_off_in_both_passes():
     quick = trace(net, lambda: net(torch.ones(1, 2)), 1)
     assert len(quick) == 5
     assert quick == sorted(quick)
+
+
+def test_a_slow_prediction_is_broken_off(tmp_path, free, monkeypatch):
+    """With the network as prediction runs it, which names the row of an exception."""
+    monkeypatch.setattr(threads, "STEP_SECONDS", 0.0)
+    net = inference_copy(DetectionModel(str(write_tiny(tmp_path)), nc=3, verbose=False), CPU)
+    assert net.names_rows
+    found = try_inference(net, (1, 3, 32, 32), 2)
+    assert found is not None
+    assert set(found.ratios) == {1, 2}
 
 
 def test_a_trial_leaves_the_run_as_it_is(tmp_path):
