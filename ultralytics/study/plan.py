@@ -130,7 +130,7 @@ def read_study(name: str | Path) -> Study:
     Raises:
         UserError: what is wrong, with file and line.
     """
-    file = find_study(name)
+    file = find_study(name).absolute()
     document = read_yaml(file, ConfigError)
     return _Reader(file, document).study()
 
