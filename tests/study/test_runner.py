@@ -261,6 +261,22 @@ def children(pid):
     return found
 
 
+def epochs_done(out):
+    return sum(len(f.read_text(encoding="utf-8").splitlines()) - 1 for f in out.glob("*/results.csv"))
+
+
+def wait_for_epochs(out, more):
+    until = epochs_done(out) + more
+    wait_for(lambda: epochs_done(out) >= until)
+
+
+def wait_for(happened, seconds=300):
+    until = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < until, "it does not happen"
+        time.sleep(0.05)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked for in /proc")
@@ -271,22 +287,26 @@ def test_a_study_that_was_killed_five_times_ends_as_one_that_was_not(tmp_path, t
     told = [p.communicate(timeout=900)[0] for p in both]
     assert [p.returncode for p in both] == [0, 0], told
     assert sorted(re.findall(r"begins: +(\S+)", "".join(told))) == ["fla-0", "fla-1", "plain-0", "plain-1"]
-    # Killed at random moments, by turns the study's process and that of its run.
+    # Killed at random moments: after up to three more epochs, and a part of one.
     chance = random.Random(0)
-    kills = 0
     out = tmp_path / "killed"
-    while kills < 5:
+    for _ in range(5):
         process = started(file, out)
-        time.sleep(chance.uniform(3, 9))
+        wait_for_epochs(out, chance.randint(0, 3))
+        time.sleep(chance.uniform(0, 5))
         assert process.poll() is None, process.communicate()
         run = children(process.pid)
         process.kill()
         process.communicate()
-        kills += 1
-        until = time.monotonic() + 20
-        while any(Path("/proc", str(p)).exists() for p in run) and time.monotonic() < until:
-            time.sleep(0.1)
-        assert not [p for p in run if Path("/proc", str(p)).exists()], "a run outlives its study"
+        wait_for(lambda run=run: not any(Path("/proc", str(p)).exists() for p in run), 20)
+    # Then a run's own process, which the study survives: the run has failed, and the next call goes on with it.
+    process = started(file, out)
+    wait_for_epochs(out, 1)
+    wait_for(lambda: children(process.pid))
+    os.kill(children(process.pid)[0], signal.SIGKILL)
+    told = process.communicate(timeout=900)[0]
+    assert process.returncode == 2, told
+    assert "its process was killed" in told
     process = started(file, out)
     told = process.communicate(timeout=900)[0]
     assert process.returncode == 0, told
@@ -306,9 +326,7 @@ def test_a_study_of_real_runs(tmp_path, toy, tiny):
     """Stopped by SIGTERM, gone on with, one run of it failing; what is recorded, and that the test is `val`'s."""
     file = write_study(tmp_path, toy, tiny, epochs=6, more=", freeze: [99]")
     process = started(file, tmp_path / "out")
-    until = time.monotonic() + 120
-    while not (tmp_path / "out" / "plain-0" / "results.csv").exists() and time.monotonic() < until:
-        time.sleep(0.05)
+    wait_for_epochs(tmp_path / "out", 1)
     process.send_signal(signal.SIGTERM)
     told = process.communicate(timeout=120)[0]
     assert process.returncode == 143, told
@@ -324,7 +342,7 @@ def test_a_study_of_real_runs(tmp_path, toy, tiny):
     facts = plain.facts
     assert (facts["test split"], facts["selection and test"]) == ("val", "on the same split")
     assert (facts["epochs planned"], facts["epochs run"]) == (6, 6)
-    assert facts["steps done"] == facts["steps planned"] == 18
+    assert facts["steps done"] == facts["steps planned"] == 9
     assert set(plain.blocks) == {"10"}
     assert plain.cost["parameters"] > 0
     metrics = json.loads((tmp_path / "out" / "plain-0" / "test" / "metrics.json").read_text(encoding="utf-8"))

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from ultralytics.study.record import FINISHED, RunRecord
+from ultralytics.utils.text import counted
 
 SHOWN = 60  # characters of a value
 # Said in one line, since the second follows from the first.
@@ -54,7 +55,10 @@ def _pair(mine: RunRecord, theirs: RunRecord, declared: Collection[str]) -> dict
 
 
 def _early(mine: RunRecord, theirs: RunRecord) -> str:
-    told = [f"{r.facts.get('epochs run')} epochs, {r.facts.get('steps done')} steps" for r in (mine, theirs)]
+    told = []
+    for run in (mine, theirs):
+        epochs, steps = int(run.facts.get("epochs run", 0)), int(run.facts.get("steps done", 0))
+        told.append(f"{counted(epochs, 'epoch')}, {counted(steps, 'step')}")
     return f"early stopping made the training unequal: {told[0]} and {told[1]}; patience=0 switches it off"
 
 
