@@ -166,12 +166,26 @@ def test_runs_at_a_time_share_the_cores(study, tmp_path, monkeypatch):
     starts = Starts()
     Runner(study(), tmp_path, [None] * 4, start=starts).run()
     assert starts.devices == [(None, None, 2)] * 4
-    made = runner._with_threads(study(), tmp_path / "new", 4, on_gpu=False)
-    assert made.base["threads"] == 2
+
+
+def test_the_number_of_threads_is_the_studys(study, tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "cores", lambda: 8)
+    monkeypatch.setattr(runner.torch, "get_num_threads", lambda: 8)
+    monkeypatch.setattr(runner.torch.cuda, "is_available", lambda: False)
+
+    def threads(slots, extra=""):
+        return runner._with_threads(study(extra), tmp_path, slots).base.get("threads")
+
+    assert threads([None] * 4) == 2
+    assert threads(["0"]) is None
+    assert threads([None], ", threads: 3") == 3
+    made = runner._with_threads(study(), tmp_path, [None] * 4)
     (tmp_path / "study.yaml").write_text(made.yaml_text(), encoding="utf-8")
-    assert runner._with_threads(study(), tmp_path, 1, on_gpu=False).base["threads"] == 2  # as it began
-    assert "threads" not in runner._with_threads(study(), tmp_path / "new", 4, on_gpu=True).base
-    assert runner._with_threads(study(", threads: 3"), tmp_path, 1, on_gpu=False).base["threads"] == 3
+    assert threads([None]) == 2  # as it began
+    (tmp_path / "study.yaml").unlink()
+    monkeypatch.setattr(runner.torch.cuda, "is_available", lambda: True)
+    assert threads([None]) is None
+    assert threads([None], ", device: cpu") == 8
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ processes, on one machine or on several that share a disk, can work at one study
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -20,6 +21,7 @@ from typing import Any, Protocol
 import torch
 
 from ultralytics.cfg.paths import PACKAGE, program
+from ultralytics.engine.provenance import provenance
 from ultralytics.engine.rundir import RunLock
 from ultralytics.engine.threads import cores
 from ultralytics.study.fairness import differences
@@ -31,9 +33,10 @@ from ultralytics.utils.files import read_text, stamp, user_path, write_json, wri
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.processes import EndedError, ended_in_order
 from ultralytics.utils.text import counted
+from ultralytics.utils.yaml import read_yaml
 
 LOCK = ".study.lock"
-PLAN, RESULTS, LOG = "study.yaml", "study.json", "train.log"
+PLAN, RESULTS, LOG, ENVIRONMENT = "study.yaml", "study.json", "train.log", "environment.json"
 PAUSE = 0.2  # seconds between two looks at the processes
 PATIENCE = 120.0  # seconds that a run has to save after a stop was asked for
 
@@ -111,15 +114,41 @@ def run_study(
     study = read_study(cfg)
     folder = (user_path(out) if out else Path("runs") / "study" / study.name).absolute()
     slots = _slots(devices, jobs)
-    study = _with_threads(study, folder, len(slots), on_gpu=slots[0] not in (None, "cpu"))
+    study = _with_threads(study, folder, slots)
     words = [f"cfg={study.file.absolute()}", f"out={folder}"]
     words += [f"devices={_comma(devices)}"] if devices is not None else []
     words += [f"jobs={jobs}"] if jobs is not None else []
     words += [] if fair else ["fair=False"]
     runner = Runner(study, folder, slots, program("study", *words, anywhere=True))
     with ended_in_order():
+        runner.check()
+        _note(folder)
         runner.run()
     return report(study, folder, fair)
+
+
+def _note(folder: Path) -> None:
+    """Write into environment.json what the study is run with, by which command and when; earlier calls stay in it."""
+    make_folder(folder)
+    file = folder / ENVIRONMENT
+    before = None
+    if file.is_file():
+        with contextlib.suppress(ValueError):  # damaged, and no result
+            before = json.loads(read_text(file, ConfigError))
+    command = sys.argv[1:] if sys.argv[1:2] == ["study"] else []
+    write_json(file, provenance(torch.device("cpu"), command=command, before=before), key="out")
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for results.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise UserError(f"cannot make it: {e.strerror or e}", str(folder), "choose another out=") from None
 
 
 def _comma(value: Any) -> str:
@@ -137,16 +166,19 @@ def _slots(devices: Any, jobs: int | None) -> list[str | None]:
     return [names[i % len(names)] for i in range(count)]
 
 
-def _with_threads(study: Study, folder: Path, jobs: int, on_gpu: bool) -> Study:
-    """The study with a number of threads for all its runs. Each by itself might choose another, and sums that are
-    rounded otherwise are a difference between arms. A study that goes on keeps its number, whatever `jobs` is now."""
-    if "threads" in study.base or all("threads" in keys for keys in study.arms.values()):
-        return study
-    if on_gpu or torch.cuda.is_available():
+def _with_threads(study: Study, folder: Path, slots: Sequence[str | None]) -> Study:
+    """The study with a number of threads for all its runs on a CPU. Each by itself might choose another, and sums that
+    are rounded otherwise are a difference between arms. A study that goes on keeps its number, whatever `jobs` is."""
+    device = slots[0] if slots[0] is not None else study.base.get("device")
+    on_cpu = device == "cpu" or (device in (None, "auto") and not torch.cuda.is_available())
+    given = "threads" in study.base or all("threads" in keys for keys in study.arms.values())
+    if given or not on_cpu:
         return study
     begun = folder / PLAN
-    kept = read_study(begun).base.get("threads") if begun.is_file() else None
-    threads = kept or max(min(torch.get_num_threads(), cores()) // jobs, 1)
+    before = read_yaml(begun, ConfigError).data if begun.is_file() else None
+    base = before.get("base") if isinstance(before, dict) else None
+    kept = base.get("threads") if isinstance(base, dict) else None
+    threads = kept or max(min(torch.get_num_threads(), cores()) // len(slots), 1)
     return replace(study, base={**study.base, "threads": threads})
 
 
@@ -207,10 +239,7 @@ class Runner:
             KeyboardInterrupt, EndedError: a stop was asked for; the runs under way are saved.
         """
         self.check()
-        try:
-            self.out.mkdir(parents=True, exist_ok=True)
-        except OSError as e:
-            raise UserError(f"cannot make it: {e.strerror or e}", str(self.out), "choose another out=") from None
+        make_folder(self.out)
         write_text(self.out / PLAN, self.study.yaml_text(), key="out")
         done = sum(self._is_done(r) for r in self.runs)
         parts = [counted(len(self.study.arms), "arm"), counted(len(self.study.seeds), "seed")]
@@ -244,7 +273,7 @@ class Runner:
     def _take(self, run: Run) -> None:
         """Start a run, unless another process works at it or has done it."""
         folder = self.folder(run)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         try:
             lock = RunLock(folder, LOCK)
         except ConfigError as e:
