@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
+import signal
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -71,6 +72,9 @@ def run_job(file: Path, parent: int) -> int:
     by a UserError, 1 by anything else. Both failures are in run.json then, with their line."""
     if os.name == "posix":
         leave_with(parent, WATCHED)
+    for name in ("SIGUSR1", "SIGUSR2"):  # by which clusters tell a whole job that its time is up: the study's to answer
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     job = Job.from_dict(json.loads(file.read_text(encoding="utf-8")))
     folder = file.parent
     try:

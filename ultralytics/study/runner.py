@@ -31,7 +31,7 @@ from ultralytics.study.record import FAILED, FINISHED, RECORD, TIMES, RunRecord,
 from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.files import read_text, stamp, user_path, write_json, write_text
 from ultralytics.utils.log import LOGGER
-from ultralytics.utils.processes import EndedError, ended_in_order
+from ultralytics.utils.processes import ended_in_order
 from ultralytics.utils.text import counted
 from ultralytics.utils.yaml import read_yaml
 
@@ -112,7 +112,7 @@ def run_study(
             in the records. KeyboardInterrupt, EndedError: it was stopped; the runs under way are saved.
     """
     study = read_study(cfg)
-    folder = (user_path(out) if out else Path("runs") / "study" / study.name).absolute()
+    folder = study_folder(study, out)
     slots = _slots(devices, jobs)
     study = _with_threads(study, folder, slots)
     words = [f"cfg={study.file.absolute()}", f"out={folder}"]
@@ -125,6 +125,11 @@ def run_study(
         _note(folder)
         runner.run()
     return report(study, folder, fair)
+
+
+def study_folder(study: Study, out: str | Path | None) -> Path:
+    """Where a study's results go."""
+    return (user_path(out) if out else Path("runs") / "study" / study.name).absolute()
 
 
 def _note(folder: Path) -> None:
@@ -253,7 +258,7 @@ class Runner:
                 self._look()
                 if self._working:
                     time.sleep(PAUSE)
-        except (KeyboardInterrupt, EndedError):
+        except (KeyboardInterrupt, SystemExit):  # such as EndedError
             self._stop()
             raise
         except BaseException:
