@@ -257,10 +257,20 @@ def command(file, out):
     return [sys.executable, str(CLONE / "ultralytics"), "study", f"cfg={file}", f"out={out}"]
 
 
-def started(file, out):
-    return subprocess.Popen(
-        command(file, out), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
+@pytest.fixture
+def started():
+    """Starts studies; none outlives its test."""
+    found = []
+
+    def start(file, out):
+        words, pipe = command(file, out), subprocess.PIPE
+        found.append(subprocess.Popen(words, stdout=pipe, stderr=subprocess.STDOUT, text=True, start_new_session=True))
+        return found[-1]
+
+    yield start
+    for process in found:
+        process.kill()  # its runs leave with it
+        process.communicate()
 
 
 def children(pid):
@@ -294,7 +304,7 @@ def wait_for(happened, seconds=300):
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked for in /proc")
-def test_a_study_that_was_killed_five_times_ends_as_one_that_was_not(tmp_path, toy, tiny):
+def test_a_study_that_was_killed_five_times_ends_as_one_that_was_not(tmp_path, toy, tiny, started):
     file = write_study(tmp_path, toy, tiny, epochs=8, more=", lr0: 0.02, optimizer: SGD")
     # Never killed, and shared by two processes: each run is begun by one of them.
     both = [started(file, tmp_path / "whole") for _ in range(2)]
@@ -336,7 +346,7 @@ def test_a_study_that_was_killed_five_times_ends_as_one_that_was_not(tmp_path, t
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_study_of_real_runs(tmp_path, toy, tiny):
+def test_a_study_of_real_runs(tmp_path, toy, tiny, started):
     """Stopped by SIGTERM, gone on with, one run of it failing; what is recorded, and that the test is `val`'s."""
     file = write_study(tmp_path, toy, tiny, epochs=6, more=", freeze: [99]")
     process = started(file, tmp_path / "out")

@@ -30,7 +30,7 @@ from ultralytics.study.plan import FREE, Run, Study, read_study
 from ultralytics.study.record import FAILED, FINISHED, RECORD, TIMES, RunRecord, read_record, write_record
 from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.files import read_text, stamp, user_path, write_json, write_text
-from ultralytics.utils.log import LOGGER
+from ultralytics.utils.log import LOGGER, setup_console
 from ultralytics.utils.processes import ended_in_order
 from ultralytics.utils.text import counted
 from ultralytics.utils.yaml import read_yaml
@@ -111,6 +111,7 @@ def run_study(
         UserError: the study cannot be run, or a run's folder holds another one. A run that fails is no error: it is
             in the records. KeyboardInterrupt, EndedError: it was stopped; the runs under way are saved.
     """
+    setup_console()
     study = read_study(cfg)
     folder = study_folder(study, out)
     slots = _slots(devices, jobs)

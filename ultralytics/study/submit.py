@@ -13,7 +13,7 @@ from ultralytics.cfg.paths import CLONE
 from ultralytics.study.plan import read_study
 from ultralytics.study.runner import complaint, run_study, study_folder
 from ultralytics.utils.errors import ConfigError
-from ultralytics.utils.log import LOGGER
+from ultralytics.utils.log import LOGGER, setup_console
 
 CLUSTERS = ("slurm", "local")
 HOURS = 24.0
@@ -80,6 +80,7 @@ def submit_study(
     Raises:
         UserError: submitit is not there, or the study cannot be run.
     """
+    setup_console()
     try:
         import submitit  # an extra
     except ImportError:
