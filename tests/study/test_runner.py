@@ -68,6 +68,7 @@ class Starts:
 @pytest.fixture
 def study(tmp_path, toy, tiny, monkeypatch):
     monkeypatch.setattr(runner, "PAUSE", 0)
+    monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
 
     def read(extra="", seeds=2):
         text = f"base: {{data: {toy}, imgsz: 64{extra}}}\nseeds: {seeds}\n"

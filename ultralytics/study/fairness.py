@@ -14,6 +14,8 @@ from ultralytics.utils.text import counted
 SHOWN = 60  # characters of a value
 # Said in one line, since the second follows from the first.
 _STOPPED = ("epochs run", "steps done")
+# Facts that are the value of the key of their name, and may differ where that is declared.
+_KEYS = ("optimizer", "imgsz", "batch")
 
 
 def differences(records: Sequence[RunRecord], control: str, declared: Collection[str]) -> list[str]:
@@ -46,6 +48,7 @@ def _pair(mine: RunRecord, theirs: RunRecord, declared: Collection[str]) -> dict
             a, b = (_shown(r.keys[key]) if key in r.keys else "its default" for r in (mine, theirs))
             found[key] = f"the key {key} is {a} and {b}, and is not declared under arms"
     facts = [k for k in dict.fromkeys([*mine.facts, *theirs.facts]) if mine.facts.get(k) != theirs.facts.get(k)]
+    facts = [k for k in facts if k not in _KEYS or k not in declared]
     for fact in facts:
         if fact in _STOPPED and "steps planned" not in facts and "epochs planned" not in facts:
             found["early stop"] = _early(mine, theirs)

@@ -219,7 +219,7 @@ def _facts(best: Path, state: Mapping[str, Any], trained: Mapping[str, Any], val
     }
 
 
-_TESTED = ("imgsz", "conf", "iou", "max_det", "rect_val", "half", "single_cls", "agnostic_nms", "classes")
+_TESTED = ("conf", "iou", "max_det", "rect_val", "half", "single_cls", "agnostic_nms", "classes")
 
 
 def evaluator() -> str:
