@@ -73,6 +73,7 @@ MODES = {
     "export-weights": "write weights as ultralytics 8.2.103 loads them, for its export, tracking and other tools",
     "subset": "draw some classes and images of a data set, or folds for cross-validation",
     "show": "draw images of a split with their boxes, before and after augmentation",
+    "study": "train several networks with several seeds under one recipe, and test them; goes on where it was stopped",
 }
 EXAMPLES = {
     "train": "train model=cfg/models/yolov8n-fla.yaml data=data/shapes.yaml epochs=50 imgsz=320",
@@ -89,6 +90,7 @@ EXAMPLES = {
     "export-weights": "export-weights model=best.pt format=ultralytics out=best-ultralytics.pt",
     "subset": "subset data=data/coco.yaml classes=person,car,bus n=2000 out=data/coco-traffic.yaml",
     "show": "show data=data/shapes.yaml split=train n=16 mosaic=0 degrees=10",
+    "study": "study cfg=cfg/studies/quick.yaml",
 }
 INFO_KEYS = {
     "model": "model YAML or weights file",
@@ -223,6 +225,13 @@ SHOW_KEYS = {
     "out": "the picture, .jpg or .png (runs/show/DATA-SPLIT.jpg, numbered)",
     "overwrite": "replace an existing file (False)",
 }
+STUDY_KEYS = {
+    "cfg": "the study: a YAML of arms, seeds and the keys of their runs (docs/studies.md)",
+    "out": "its folder (runs/study/NAME)",
+    "devices": "GPUs, one run at a time on each, as 0,1 (the runs' own device)",
+    "jobs": "runs at a time, each in a process of its own (1, or one for each device)",
+    "fair": "make no table of arms that were not treated alike; False: make it, and say so above it (True)",
+}
 PROGRAM = "python -m ultralytics"
 # A full or write-protected disk, wherever it is noticed.
 STORAGE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG)
@@ -233,7 +242,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     setup_console(error=False)
     # Training has its own way to stop; ranks are ended by what has started them.
-    training = _many() or not {"train", "train-as-rank"}.isdisjoint(words[:2])
+    training = _many() or not {"train", "train-as-rank", "study-run"}.isdisjoint(words[:2])
     try:
         with contextlib.nullcontext() if training else ended_in_order():
             return _dispatch(words)
@@ -330,6 +339,10 @@ def _dispatch(words: list[str]) -> int:
 
         run_job(words[1])
         return 0
+    if words and words[0] == "study-run":
+        from ultralytics.study.job import run_job as run_of_a_study  # as above
+
+        return run_of_a_study(Path(words[1]), int(words[2]))
     words = _mode_first(words)
     if not words:
         _answer(_overview())
@@ -361,6 +374,8 @@ def _dispatch(words: list[str]) -> int:
         return _subset(given)
     if mode == "show":
         return _show(given)
+    if mode == "study":
+        return _study(given)
     return _run(mode, given)
 
 
@@ -722,6 +737,20 @@ def _show(given: dict[str, Any]) -> int:
     return 0
 
 
+def _study(given: dict[str, Any]) -> int:
+    """Exit code 2 when a run has failed."""
+    _known(given, STUDY_KEYS, "study")
+    if not given.get("cfg"):
+        raise ConfigError("no study given", mend=f"such as: {PROGRAM} {EXAMPLES['study']}")
+    from ultralytics.study.runner import complaint, run_study  # torch takes seconds to import
+
+    given = {k: v for k, v in given.items() if v is not None}
+    error = complaint(run_study(str(given.pop("cfg")), **given))
+    if error is not None:
+        raise error
+    return 0
+
+
 def _export_weights(given: dict[str, Any]) -> int:
     _known(given, EXPORT_WEIGHTS_KEYS, "export-weights")
     for key in ("model", "out"):
@@ -794,7 +823,7 @@ def _is_switch(key: str) -> bool:
     return key in KNOBS and (KNOBS[key].metadata["kind"] == "bool" or isinstance(KNOBS[key].default, bool))
 
 
-SWITCHES = ("copy", "download", "json", "near", "overwrite")  # of the other modes
+SWITCHES = ("copy", "download", "fair", "json", "near", "overwrite")  # of the other modes
 RUN_MODES = ("train", "val", "predict", "check")
 _TEXTS = ("cfg", "model", "module", "source", "out", "data", "split", "images", "mirror", "font")
 
@@ -819,6 +848,7 @@ def _help(mode: str, rest: Sequence[str] = ()) -> str:
         "check-data": CHECK_DATA_KEYS,
         "subset": SUBSET_KEYS,
         "show": SHOW_KEYS,
+        "study": STUDY_KEYS,
         "export-coco": EXPORT_COCO_KEYS,
         "export-weights": EXPORT_WEIGHTS_KEYS,
         **EDIT_KEYS,

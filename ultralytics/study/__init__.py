@@ -1,1 +1,5 @@
 """Studies: arms × seeds under one recipe, and what their figures can show."""
+
+from ultralytics.utils.lazy import later
+
+__getattr__ = later(__name__, {"run_study": "ultralytics.study.runner:run_study"})
