@@ -74,6 +74,7 @@ MODES = {
     "subset": "draw some classes and images of a data set, or folds for cross-validation",
     "show": "draw images of a split with their boxes, before and after augmentation",
     "study": "train several networks with several seeds under one recipe, and test them; goes on where it was stopped",
+    "compare": "validate finished runs, compare them by image and by seed, and write tables and figures",
 }
 EXAMPLES = {
     "train": "train model=cfg/models/yolov8n-fla.yaml data=data/shapes.yaml epochs=50 imgsz=320",
@@ -90,7 +91,8 @@ EXAMPLES = {
     "export-weights": "export-weights model=best.pt format=ultralytics out=best-ultralytics.pt",
     "subset": "subset data=data/coco.yaml classes=person,car,bus n=2000 out=data/coco-traffic.yaml",
     "show": "show data=data/shapes.yaml split=train n=16 mosaic=0 degrees=10",
-    "study": "study cfg=cfg/studies/quick.yaml",
+    "study": "study cfg=cfg/studies/quick.yaml | study report runs/study/quick",
+    "compare": "compare runs=[runs/detect/plain,runs/detect/fla] data=data/shapes.yaml",
 }
 INFO_KEYS = {
     "model": "model YAML or weights file",
@@ -236,6 +238,15 @@ STUDY_KEYS = {
     "gpus": "with submit: of each task (1)",
     "hours": "with submit: after which a task is stopped, saved and queued again (24)",
 }
+COMPARE_KEYS = {
+    "runs": "folders of finished runs, or weights files, as [a,b]; those that differ in the seed alone make an arm",
+    "control": "the run, or arm, that the others are compared with (the first)",
+    "out": "folder of the report (runs/compare, numbered)",
+    "split": "to validate on (test, or val where there is none)",
+    "data": "data set YAML (that of the first run)",
+    "plugins": INFO_KEYS["plugins"],
+    "fair": "make no table where the runs differ in more than the network; False: say so above it (False)",
+}
 PROGRAM = "python -m ultralytics"
 # A full or write-protected disk, wherever it is noticed.
 STORAGE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG)
@@ -352,6 +363,8 @@ def _dispatch(words: list[str]) -> int:
         _answer(_overview())
         return 0
     mode, rest = words[0], words[1:]
+    if (mode, *rest[:1]) == ("study", "report") and not wants_help:
+        return _study_report(rest[1:])
     if mode in SPECIALS and mode not in MODES:
         return _special(mode, rest, wants_help)
     if mode not in MODES:
@@ -380,6 +393,8 @@ def _dispatch(words: list[str]) -> int:
         return _show(given)
     if mode == "study":
         return _study(given)
+    if mode == "compare":
+        return _compare(given)
     return _run(mode, given)
 
 
@@ -764,6 +779,32 @@ def _study(given: dict[str, Any]) -> int:
     return 0
 
 
+def _study_report(words: list[str]) -> int:
+    """`study report OUT [fair=False]`."""
+    folders = [w for w in words if w.startswith("out=") or "=" not in w]
+    if len(folders) != 1:
+        raise ConfigError("study report takes one folder", mend=f"such as: {PROGRAM} study report runs/study/quick")
+    given = _pairs([w for w in words if w not in folders], "study")
+    _known(given, ("fair",), "study report")
+    check_switches(given, SWITCHES)
+    from ultralytics.study.report import write_report  # torch takes seconds to import
+
+    write_report(user_path(folders[0].removeprefix("out=")), **{k: v for k, v in given.items() if v is not None})
+    return 0
+
+
+def _compare(given: dict[str, Any]) -> int:
+    _known(given, COMPARE_KEYS, "compare")
+    if not given.get("runs"):
+        raise ConfigError("runs is missing", mend=f"such as: {PROGRAM} {EXAMPLES['compare']}")
+    given = {k: v for k, v in given.items() if v is not None}
+    runs = given.pop("runs")
+    from ultralytics.study.comparing import compare_runs  # torch takes seconds to import
+
+    compare_runs(_words(runs) if isinstance(runs, str) else list(runs), **given)
+    return 0
+
+
 def _export_weights(given: dict[str, Any]) -> int:
     _known(given, EXPORT_WEIGHTS_KEYS, "export-weights")
     for key in ("model", "out"):
@@ -838,7 +879,7 @@ def _is_switch(key: str) -> bool:
 
 SWITCHES = ("copy", "download", "fair", "json", "near", "overwrite")  # of the other modes
 RUN_MODES = ("train", "val", "predict", "check")
-_TEXTS = ("cfg", "model", "module", "source", "out", "data", "split", "images", "mirror", "font")
+_TEXTS = ("cfg", "model", "module", "source", "out", "data", "split", "images", "mirror", "font", "runs", "control")
 
 
 def _overview() -> str:
@@ -862,6 +903,7 @@ def _help(mode: str, rest: Sequence[str] = ()) -> str:
         "subset": SUBSET_KEYS,
         "show": SHOW_KEYS,
         "study": STUDY_KEYS,
+        "compare": COMPARE_KEYS,
         "export-coco": EXPORT_COCO_KEYS,
         "export-weights": EXPORT_WEIGHTS_KEYS,
         **EDIT_KEYS,

@@ -2,4 +2,11 @@
 
 from ultralytics.utils.lazy import later
 
-__getattr__ = later(__name__, {"run_study": "ultralytics.study.runner:run_study"})
+__getattr__ = later(
+    __name__,
+    {
+        "run_study": "ultralytics.study.runner:run_study",
+        "compare_runs": "ultralytics.study.comparing:compare_runs",
+        "write_report": "ultralytics.study.report:write_report",
+    },
+)
