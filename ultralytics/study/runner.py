@@ -28,6 +28,7 @@ from ultralytics.study.fairness import differences
 from ultralytics.study.job import JOB, JOB_FILE, Job, failed
 from ultralytics.study.plan import FREE, Run, Study, read_study
 from ultralytics.study.record import FAILED, FINISHED, RECORD, TIMES, RunRecord, read_record, write_record
+from ultralytics.study.report import write_report
 from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.files import read_text, stamp, user_path, write_json, write_text
 from ultralytics.utils.log import LOGGER, setup_console
@@ -36,7 +37,7 @@ from ultralytics.utils.text import counted
 from ultralytics.utils.yaml import read_yaml
 
 LOCK = ".study.lock"
-PLAN, RESULTS, LOG, ENVIRONMENT = "study.yaml", "study.json", "train.log", "environment.json"
+PLAN, RESULTS, LOG, CALLS = "study.yaml", "study.json", "train.log", "calls.json"
 PAUSE = 0.2  # seconds between two looks at the processes
 PATIENCE = 120.0  # seconds that a run has to save after a stop was asked for
 
@@ -125,7 +126,7 @@ def run_study(
         runner.check()
         _note(folder)
         runner.run()
-    return report(study, folder, fair)
+    return finish(study, folder, fair)
 
 
 def study_folder(study: Study, out: str | Path | None) -> Path:
@@ -134,9 +135,9 @@ def study_folder(study: Study, out: str | Path | None) -> Path:
 
 
 def _note(folder: Path) -> None:
-    """Write into environment.json what the study is run with, by which command and when; earlier calls stay in it."""
+    """Write into calls.json what the study is run with, by which command and when; earlier calls stay in it."""
     make_folder(folder)
-    file = folder / ENVIRONMENT
+    file = folder / CALLS
     before = None
     if file.is_file():
         with contextlib.suppress(ValueError):  # damaged, and no result
@@ -403,14 +404,13 @@ def collect(study: Study, out: Path) -> dict[str, Any]:
     return {"study": study.to_dict(), "records": plain, "differences": unequal, "times": times}
 
 
-def report(study: Study, out: Path, fair: bool) -> list[RunRecord]:
-    """Write study.json, and say which runs have failed; returns the records."""
+def finish(study: Study, out: Path, fair: bool) -> list[RunRecord]:
+    """Write study.json and, of what has finished, the report; returns the records."""
     data = collect(study, out)
     write_json(out / RESULTS, data, key="out")
     records = [RunRecord.from_dict(r) for r in data["records"]]
-    for line in data["differences"]:
-        LOGGER.warning("not alike: %s", line)
-    LOGGER.info("study    %s", out / RESULTS)
+    if any(r.state == FINISHED for r in records):
+        write_report(out, fair)
     return records
 
 
