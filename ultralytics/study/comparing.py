@@ -186,7 +186,7 @@ def _stamp(weights: Path) -> str:
 def _validate(run: _Run, arm: str, place: Path, data: str, split: str) -> RunRecord:
     """Validate a run's weights and keep what was seen."""
     trained = run.checkpoint.train_args
-    keys = {k: trained[k] for k in ("imgsz", "single_cls") if k in trained}
+    keys: dict[str, Any] = {k: trained[k] for k in ("imgsz", "single_cls") if k in trained}
     args = get_cfg(None, {**keys, **TEST_KEYS, "split": split, "data": data, "model": str(run.weights)}, mode="val")
     (place / "test").mkdir(exist_ok=True)
     validator = _Witness(save_dir=place / "test", args=args)

@@ -67,7 +67,7 @@ def _spread(arm: Arm, key: str) -> str:
 
 def signed(value: float) -> str:
     """With its sign, and a minus of the width of a plus."""
-    return f"{value:+.4f}".replace("-", "−")
+    return f"{round(value, 4) + 0.0:+.4f}".replace("-", "−")  # no −0
 
 
 def _difference(arm: Arm) -> str:
