@@ -20,6 +20,7 @@ from ultralytics.study.report import write_report
 from ultralytics.study.statistics import holm
 from ultralytics.study.tables import columns, markdown, tex, verdicts
 from ultralytics.utils.errors import UserError
+from ultralytics.utils.text import has_unsafe
 
 NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), max_size=30)
 ARMS = {"plain": 0.5, "conv_1": 0.52, "注意力 & 50% #1": 0.9}
@@ -84,9 +85,8 @@ def test_the_order_of_images_does_not_matter(tmp_path):
 
 
 def test_missing_seeds_failed_runs_and_lost_files(tmp_path, undrawn):
-    out = write_study(
-        tmp_path, {"plain": 0.5, "fla": 0.8, "gone": 0.5}, seeds=3, lost=[("fla", 1), *(("gone", i) for i in range(3))]
-    )
+    lost = [("gone", seed) for seed in range(3)]
+    out = write_study(tmp_path, {"plain": 0.5, "fla": 0.8, "gone": 0.5}, seeds=3, lost=[("fla", 1), *lost])
     (out / "0-2" / "test" / "seen.npz").unlink()
     a = write_report(out)
     fla, gone = a.arms[1:]
@@ -169,9 +169,8 @@ def check_tex(latex, folder):
     if shutil.which("pdflatex"):
         ascii_only = latex.encode("ascii", "replace").decode()
         packages = r"\usepackage[T1]{fontenc}\usepackage{textcomp,booktabs,graphicx}"
-        (folder / "t.tex").write_text(
-            rf"\documentclass{{article}}{packages}\begin{{document}}{ascii_only}\end{{document}}"
-        )
+        text = [r"\documentclass{article}", packages, r"\begin{document}", ascii_only, r"\end{document}"]
+        (folder / "t.tex").write_text("\n".join(text))
         done = subprocess.run(["pdflatex", "-interaction=batchmode", "t.tex"], cwd=folder, check=False, timeout=60)
         assert done.returncode == 0
     code = "\n".join(line for line in latex.splitlines() if not line.startswith("%"))
@@ -198,10 +197,8 @@ def test_names_are_escaped_for_latex(name):
 @given(NAMES)
 def test_names_are_escaped_for_markdown(name):
     out = markdown(name)
-    assert "\n" not in out
-    assert (
-        re.sub(r"\\([^\w\s])", r"\1", out) == re.sub(r"\s*[\r\n\t\v\f]\s*", " ", name) or "\\u" in out or "\\x" in out
-    )
+    if not has_unsafe(name):
+        assert re.sub(r"\\(.)", r"\1", out) == name
     assert not re.search(r"(?<!\\)(\\\\)*[|*_<`]", out)
 
 
