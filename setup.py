@@ -55,6 +55,7 @@ setup(
     package_data={"ultralytics": ["py.typed"]},
     install_requires=INSTALL_REQUIRES,
     extras_require={
+        "slurm": ["submitit>=1.5"],
         "dev": [
             "pytest>=8",
             "pytest-timeout",

@@ -233,6 +233,10 @@ STUDY_KEYS = {
     "devices": "GPUs, one run at a time on each, as 0,1 (the runs' own device)",
     "jobs": "runs at a time, each in a process of its own (1, or one for each device)",
     "fair": "make no table of arms that were not treated alike; False: make it, and say so above it (True)",
+    "submit": "slurm: let tasks of a cluster work at it, jobs= at a time; needs the package submitit (this machine)",
+    "partition": "with submit: of the cluster (its own)",
+    "gpus": "with submit: of each task (1)",
+    "hours": "with submit: after which a task is stopped, saved and queued again (24)",
 }
 COMPARE_KEYS = {
     "runs": "folders of finished runs, or weights files, as [a,b]; those that differ in the seed alone make an arm",
@@ -757,9 +761,18 @@ def _study(given: dict[str, Any]) -> int:
     _known(given, STUDY_KEYS, "study")
     if not given.get("cfg"):
         raise ConfigError("no study given", mend=f"such as: {PROGRAM} {EXAMPLES['study']}")
-    from ultralytics.study.runner import complaint, run_study  # torch takes seconds to import
-
     given = {k: v for k, v in given.items() if v is not None}
+    idle = ("devices",) if "submit" in given else ("partition", "gpus", "hours")
+    for key in idle:
+        if key in given:
+            told = "a task has the GPUs it is given" if "submit" in given else "it needs submit=slurm"
+            raise ConfigError(f"{key}={given[key]} has no effect: {told}", mend="leave it out")
+    from ultralytics.study.runner import complaint, run_study  # torch takes seconds to import
+    from ultralytics.study.submit import submit_study
+
+    if "submit" in given:
+        submit_study(str(given.pop("cfg")), cluster=str(given.pop("submit")), **given)
+        return 0
     error = complaint(run_study(str(given.pop("cfg")), **given))
     if error is not None:
         raise error

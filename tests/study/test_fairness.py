@@ -66,3 +66,10 @@ def test_seeds_of_an_arm_must_share_code_and_data():
 def test_failed_runs_and_seeds_without_a_partner_are_passed_over():
     records = [record("plain"), record("fla", state=FAILED, torch="1"), record("fla", 1, threads=7)]
     assert differences(records, "plain", {"model"}) == []
+
+
+def test_what_follows_from_a_declared_key_is_no_difference():
+    records = study(optimizer="SGD", imgsz=640)
+    assert len(differences(records, "plain", {"model"})) == 2
+    assert differences(records, "plain", {"model", "optimizer", "imgsz"}) == []
+    assert len(differences(study(**{"steps planned": 9}), "plain", {"model", "batch"})) == 1

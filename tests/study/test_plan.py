@@ -3,7 +3,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ultralytics.cfg.config import KNOBS
@@ -63,6 +63,7 @@ def test_an_arm_may_have_a_recipe_of_its_own(study, tmp_path):
     assert "imgsz" not in made.declared
 
 
+@settings(max_examples=30)
 @given(arms=st.integers(1, 6), seeds=st.integers(1, 7))
 def test_every_beginning_of_a_study_is_balanced(arms, seeds):
     keys = {f"a{i}": {"model": "m.yaml"} for i in range(arms)}

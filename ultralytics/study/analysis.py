@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ultralytics.study.record import FINISHED, RunRecord
+from ultralytics.study.record import FINISHED, TIMES, RunRecord
 from ultralytics.study.resampling import Detections, draw, mean_over_classes
 from ultralytics.study.statistics import SHOWN, Difference, compare, holm
 from ultralytics.utils.coco import Seen
@@ -128,7 +128,7 @@ def _plain(arm: Arm) -> dict[str, Any]:
                      "p_holm": c.difference.p, "verdict": c.difference.verdict}
             for c in arm.classes
         },
-        "cost": dict(arm.cost),
+        "cost": {k: v for k, v in arm.cost.items() if not k.endswith(TIMES)},
         "share": dict(arm.share),
     }  # fmt: skip
 

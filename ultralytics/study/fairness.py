@@ -9,10 +9,13 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from ultralytics.study.record import FINISHED, RunRecord
+from ultralytics.utils.text import counted
 
 SHOWN = 60  # characters of a value
 # Said in one line, since the second follows from the first.
 _STOPPED = ("epochs run", "steps done")
+# Facts that are the value of the key of their name, and may differ where that is declared.
+_KEYS = ("optimizer", "imgsz", "batch")
 
 
 def differences(records: Sequence[RunRecord], control: str, declared: Collection[str]) -> list[str]:
@@ -45,6 +48,7 @@ def _pair(mine: RunRecord, theirs: RunRecord, declared: Collection[str]) -> dict
             a, b = (_shown(r.keys[key]) if key in r.keys else "its default" for r in (mine, theirs))
             found[key] = f"the key {key} is {a} and {b}, and is not declared under arms"
     facts = [k for k in dict.fromkeys([*mine.facts, *theirs.facts]) if mine.facts.get(k) != theirs.facts.get(k)]
+    facts = [k for k in facts if k not in _KEYS or k not in declared]
     for fact in facts:
         if fact in _STOPPED and "steps planned" not in facts and "epochs planned" not in facts:
             found["early stop"] = _early(mine, theirs)
@@ -54,7 +58,10 @@ def _pair(mine: RunRecord, theirs: RunRecord, declared: Collection[str]) -> dict
 
 
 def _early(mine: RunRecord, theirs: RunRecord) -> str:
-    told = [f"{r.facts.get('epochs run')} epochs, {r.facts.get('steps done')} steps" for r in (mine, theirs)]
+    told = []
+    for run in (mine, theirs):
+        epochs, steps = int(run.facts.get("epochs run", 0)), int(run.facts.get("steps done", 0))
+        told.append(f"{counted(epochs, 'epoch')}, {counted(steps, 'step')}")
     return f"early stopping made the training unequal: {told[0]} and {told[1]}; patience=0 switches it off"
 
 

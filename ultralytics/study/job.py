@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
+import signal
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ from ultralytics.study.plan import FREE, Run
 from ultralytics.study.record import FAILED, FINISHED, RunRecord, write_record, write_seen
 from ultralytics.utils.coco import FIGURES, Seen
 from ultralytics.utils.errors import FinishedRunError, UserError
-from ultralytics.utils.files import Checksums, user_path, write_json
+from ultralytics.utils.files import Checksums, remove_unfinished, user_path, write_json
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.processes import leave_with
 from ultralytics.utils.text import one_line
@@ -71,6 +72,9 @@ def run_job(file: Path, parent: int) -> int:
     by a UserError, 1 by anything else. Both failures are in run.json then, with their line."""
     if os.name == "posix":
         leave_with(parent, WATCHED)
+    for name in ("SIGUSR1", "SIGUSR2"):  # by which clusters tell a whole job that its time is up: the study's to answer
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     job = Job.from_dict(json.loads(file.read_text(encoding="utf-8")))
     folder = file.parent
     try:
@@ -138,13 +142,15 @@ def test(job: Job, folder: Path) -> RunRecord:
     best = weights / "best.pt" if (weights / "best.pt").exists() else weights / "last.pt"
     trained = last.train_args
     inherited = {k: v for k, v in job.run.keys.items() if k != "model_scale" and "val" in KNOBS[k].metadata["modes"]}
-    inherited |= {k: trained[k] for k in ("data", "imgsz", "single_cls")}
+    inherited |= {k: trained[k] for k in ("data", "imgsz", "single_cls", "batch")}
     keys = {**inherited, **TEST_KEYS, **job.run.test, "model": str(best)}
     if keys["split"] not in load_dataset(keys["data"]).splits:
         keys["split"] = "val"
     args = get_cfg(None, keys, job.study, "val")
     place = folder / "test"
     place.mkdir(exist_ok=True)
+    for made in (folder, place):
+        remove_unfinished(made)
     validator = _Witness(save_dir=place, args=args)
     LOGGER.info("Testing %s on the split %s", best, args.split)
     validator()
@@ -181,7 +187,8 @@ def _facts(best: Path, state: Mapping[str, Any], trained: Mapping[str, Any], val
     data = record.get("data", {})
     steps = Schedule(trained["epochs"], state["batches"], trained["batch"], trained["nbs"],
                      warmup_epochs=trained["warmup_epochs"]).steps()  # fmt: skip
-    split = validator.args.split
+    tested = validator.args
+    split = tested.split
     selection = "best epoch by fitness on val" if trained["val"] else "last epoch"
     same = split == "val" and trained["val"]
     device = validator.device.type if validator.device is not None else None
@@ -203,7 +210,8 @@ def _facts(best: Path, state: Mapping[str, Any], trained: Mapping[str, Any], val
         "pretrained weights": digest,
         "transferred share": share,
         "evaluator": evaluator(),
-        "test settings": {k: getattr(validator.args, k) for k in _TESTED},
+        "test settings": {k: getattr(tested, k) for k in _TESTED}
+        | ({"batch": tested.batch} if tested.rect_val else {}),
         "code": record.get("code"),
         "torch": str(torch.__version__),
         "device": device,
@@ -211,7 +219,7 @@ def _facts(best: Path, state: Mapping[str, Any], trained: Mapping[str, Any], val
     }
 
 
-_TESTED = ("imgsz", "conf", "iou", "max_det", "rect_val", "half", "single_cls", "agnostic_nms", "classes", "batch")
+_TESTED = ("conf", "iou", "max_det", "rect_val", "half", "single_cls", "agnostic_nms", "classes")
 
 
 def evaluator() -> str:

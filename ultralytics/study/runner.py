@@ -6,6 +6,7 @@ processes, on one machine or on several that share a disk, can work at one study
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -20,20 +21,23 @@ from typing import Any, Protocol
 import torch
 
 from ultralytics.cfg.paths import PACKAGE, program
+from ultralytics.engine.provenance import provenance
 from ultralytics.engine.rundir import RunLock
 from ultralytics.engine.threads import cores
 from ultralytics.study.fairness import differences
 from ultralytics.study.job import JOB, JOB_FILE, Job, failed
 from ultralytics.study.plan import FREE, Run, Study, read_study
 from ultralytics.study.record import FAILED, FINISHED, RECORD, TIMES, RunRecord, read_record, write_record
+from ultralytics.study.report import write_report
 from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.files import read_text, stamp, user_path, write_json, write_text
-from ultralytics.utils.log import LOGGER
-from ultralytics.utils.processes import EndedError, ended_in_order
+from ultralytics.utils.log import LOGGER, setup_console
+from ultralytics.utils.processes import ended_in_order
 from ultralytics.utils.text import counted
+from ultralytics.utils.yaml import read_yaml
 
 LOCK = ".study.lock"
-PLAN, RESULTS, LOG = "study.yaml", "study.json", "train.log"
+PLAN, RESULTS, LOG, CALLS = "study.yaml", "study.json", "train.log", "calls.json"
 PAUSE = 0.2  # seconds between two looks at the processes
 PATIENCE = 120.0  # seconds that a run has to save after a stop was asked for
 
@@ -108,18 +112,50 @@ def run_study(
         UserError: the study cannot be run, or a run's folder holds another one. A run that fails is no error: it is
             in the records. KeyboardInterrupt, EndedError: it was stopped; the runs under way are saved.
     """
+    setup_console()
     study = read_study(cfg)
-    folder = (user_path(out) if out else Path("runs") / "study" / study.name).absolute()
+    folder = study_folder(study, out)
     slots = _slots(devices, jobs)
-    study = _with_threads(study, folder, len(slots), on_gpu=slots[0] not in (None, "cpu"))
+    study = _with_threads(study, folder, slots)
     words = [f"cfg={study.file.absolute()}", f"out={folder}"]
     words += [f"devices={_comma(devices)}"] if devices is not None else []
     words += [f"jobs={jobs}"] if jobs is not None else []
     words += [] if fair else ["fair=False"]
     runner = Runner(study, folder, slots, program("study", *words, anywhere=True))
     with ended_in_order():
+        runner.check()
+        _note(folder)
         runner.run()
-    return report(study, folder, fair)
+    return finish(study, folder, fair)
+
+
+def study_folder(study: Study, out: str | Path | None) -> Path:
+    """Where a study's results go."""
+    return (user_path(out) if out else Path("runs") / "study" / study.name).absolute()
+
+
+def _note(folder: Path) -> None:
+    """Write into calls.json what the study is run with, by which command and when; earlier calls stay in it."""
+    make_folder(folder)
+    file = folder / CALLS
+    before = None
+    if file.is_file():
+        with contextlib.suppress(ValueError):  # damaged, and no result
+            before = json.loads(read_text(file, ConfigError))
+    command = sys.argv[1:] if sys.argv[1:2] == ["study"] else []
+    write_json(file, provenance(torch.device("cpu"), command=command, before=before), key="out")
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for results.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise UserError(f"cannot make it: {e.strerror or e}", str(folder), "choose another out=") from None
 
 
 def _comma(value: Any) -> str:
@@ -137,16 +173,19 @@ def _slots(devices: Any, jobs: int | None) -> list[str | None]:
     return [names[i % len(names)] for i in range(count)]
 
 
-def _with_threads(study: Study, folder: Path, jobs: int, on_gpu: bool) -> Study:
-    """The study with a number of threads for all its runs. Each by itself might choose another, and sums that are
-    rounded otherwise are a difference between arms. A study that goes on keeps its number, whatever `jobs` is now."""
-    if "threads" in study.base or all("threads" in keys for keys in study.arms.values()):
-        return study
-    if on_gpu or torch.cuda.is_available():
+def _with_threads(study: Study, folder: Path, slots: Sequence[str | None]) -> Study:
+    """The study with a number of threads for all its runs on a CPU. Each by itself might choose another, and sums that
+    are rounded otherwise are a difference between arms. A study that goes on keeps its number, whatever `jobs` is."""
+    device = slots[0] if slots[0] is not None else study.base.get("device")
+    on_cpu = device == "cpu" or (device in (None, "auto") and not torch.cuda.is_available())
+    given = "threads" in study.base or all("threads" in keys for keys in study.arms.values())
+    if given or not on_cpu:
         return study
     begun = folder / PLAN
-    kept = read_study(begun).base.get("threads") if begun.is_file() else None
-    threads = kept or max(min(torch.get_num_threads(), cores()) // jobs, 1)
+    before = read_yaml(begun, ConfigError).data if begun.is_file() else None
+    base = before.get("base") if isinstance(before, dict) else None
+    kept = base.get("threads") if isinstance(base, dict) else None
+    threads = kept or max(min(torch.get_num_threads(), cores()) // len(slots), 1)
     return replace(study, base={**study.base, "threads": threads})
 
 
@@ -207,10 +246,7 @@ class Runner:
             KeyboardInterrupt, EndedError: a stop was asked for; the runs under way are saved.
         """
         self.check()
-        try:
-            self.out.mkdir(parents=True, exist_ok=True)
-        except OSError as e:
-            raise UserError(f"cannot make it: {e.strerror or e}", str(self.out), "choose another out=") from None
+        make_folder(self.out)
         write_text(self.out / PLAN, self.study.yaml_text(), key="out")
         done = sum(self._is_done(r) for r in self.runs)
         parts = [counted(len(self.study.arms), "arm"), counted(len(self.study.seeds), "seed")]
@@ -224,7 +260,7 @@ class Runner:
                 self._look()
                 if self._working:
                     time.sleep(PAUSE)
-        except (KeyboardInterrupt, EndedError):
+        except (KeyboardInterrupt, SystemExit):  # such as EndedError
             self._stop()
             raise
         except BaseException:
@@ -244,7 +280,7 @@ class Runner:
     def _take(self, run: Run) -> None:
         """Start a run, unless another process works at it or has done it."""
         folder = self.folder(run)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         try:
             lock = RunLock(folder, LOCK)
         except ConfigError as e:
@@ -368,14 +404,13 @@ def collect(study: Study, out: Path) -> dict[str, Any]:
     return {"study": study.to_dict(), "records": plain, "differences": unequal, "times": times}
 
 
-def report(study: Study, out: Path, fair: bool) -> list[RunRecord]:
-    """Write study.json, and say which runs have failed; returns the records."""
+def finish(study: Study, out: Path, fair: bool) -> list[RunRecord]:
+    """Write study.json and, of what has finished, the report; returns the records."""
     data = collect(study, out)
     write_json(out / RESULTS, data, key="out")
     records = [RunRecord.from_dict(r) for r in data["records"]]
-    for line in data["differences"]:
-        LOGGER.warning("not alike: %s", line)
-    LOGGER.info("study    %s", out / RESULTS)
+    if any(r.state == FINISHED for r in records):
+        write_report(out, fair)
     return records
 
 
