@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.study.made import FACTS, seen_of, write_study
@@ -28,7 +28,7 @@ ARMS = {"plain": 0.5, "conv_1": 0.52, "注意力 & 50% #1": 0.9}
 
 @pytest.fixture(autouse=True)
 def _few_draws(monkeypatch):
-    monkeypatch.setattr(analysis, "DRAWS", 30)
+    monkeypatch.setattr(analysis, "DRAWS", 12)
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def records_of(out):
 
 
 def test_arms_are_compared_by_seed_on_the_same_images(tmp_path):
-    out = write_study(tmp_path, {**ARMS, "twin": 0.5}, seeds=8)
+    out = write_study(tmp_path, {**ARMS, "twin": 0.5}, seeds=8, nc=1)
     records = records_of(out)
     twin = [r for r in records if r.arm == "twin"]
     for r in twin:  # the very same detections: a tie of every seed
@@ -133,12 +133,13 @@ def test_few_classes_and_classes_without_objects(tmp_path, undrawn, nc, wanting)
 
 def test_design_that_can_show_nothing_is_told(tmp_path):
     assert [fewest_seeds(n) for n in (1, 2, 3, 4)] == [6, 7, 7, 8]
-    out = write_study(tmp_path, ARMS, seeds=6)
+    out = write_study(tmp_path, ARMS, seeds=6, nc=1)
     a = analyse(records_of(out), reading(out), "plain")
     assert any("7 seeds are the fewest" in n for n in a.notes)
     assert not any(x.shown for x in a.arms)
 
 
+@pytest.mark.slow
 def test_report_is_idempotent_and_complete(tmp_path):
     out = write_study(tmp_path, ARMS, seeds=7)
     write_report(out)
@@ -185,6 +186,7 @@ def check_tex(latex, folder):
     assert ampersands == {len(columns) - 1}
 
 
+@settings(max_examples=40)
 @given(NAMES)
 def test_names_are_escaped_for_latex(name):
     out = tex(name)
@@ -194,6 +196,7 @@ def test_names_are_escaped_for_latex(name):
     assert tex("a_b & 5%--") == r"a\_b \& 5\%{-}{-}"
 
 
+@settings(max_examples=40)
 @given(NAMES)
 def test_names_are_escaped_for_markdown(name):
     out = markdown(name)
