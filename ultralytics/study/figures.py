@@ -105,18 +105,18 @@ def read_curves(files: Sequence[Path]) -> list[list[tuple[int, float]]]:
     return found
 
 
-def short(name: str) -> str:
+def short(name: str, longest: int = LETTERS) -> str:
     """A name in one line and, where it is long, without its middle: names of arms often differ at their end alone."""
     name = one_line(name)
-    if sum(map(_letters, name)) <= LETTERS:
+    if sum(map(_letters, name)) <= longest:
         return name
     head, tail = "", ""
     for i in range(len(name)):
         more = head + name[i], name[-1 - i] + tail
-        if sum(map(_letters, more[0] + tail)) >= LETTERS:
+        if sum(map(_letters, more[0] + tail)) >= longest:
             break
         head = more[0]
-        if sum(map(_letters, head + more[1])) >= LETTERS:
+        if sum(map(_letters, head + more[1])) >= longest:
             break
         tail = more[1]
     return f"{head}…{tail}"
@@ -169,7 +169,8 @@ def _legend(figure: Figure, handles: Sequence[Any], names: Sequence[str], top: f
     _, high = figure.get_size_inches()
     legend = figure.legend(
         handles, ["…"] * len(names), loc="upper center", bbox_to_anchor=(0.5, top / high), ncols=2, fontsize=SIZE,
-        frameon=False, borderaxespad=0, labelspacing=0.35, columnspacing=1.2, handlelength=2.2,
+        frameon=False, borderaxespad=0, labelspacing=0.35, columnspacing=0.8, handlelength=1.7,
+        handletextpad=0.4,
     )  # fmt: skip
     for text, name in zip(legend.get_texts(), _shorts(names), strict=True):
         text.set_text(name)  # matplotlib leaves out what is labelled "_…"
@@ -297,7 +298,7 @@ def plot_classes(analysis: Analysis, arm: Arm, path: Path, names: Sequence[str])
     _few_ticks(axes.xaxis, 5)
     axes.set_xlabel(f"difference of {METRIC}, 95 % interval", fontsize=SIZE, labelpad=2)
     more = f"the {len(shown)} largest of {counted(len(arm.classes), 'class')}" if len(arm.classes) > len(shown) else ""
-    told = f"{short(arm.name)} − {short(str(analysis.control))}"
+    told = f"{short(arm.name, 26)} − {short(str(analysis.control), 26)}"
     figure.text(
         0.5, 1 - 0.05 / (high + 0.72), told + (f"\n{more}" if more else ""), fontsize=SIZE, ha="center", va="top"
     )

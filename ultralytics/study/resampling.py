@@ -100,7 +100,7 @@ class Detections:
     def _ap(self, mine: npt.NDArray[np.int64], of_image: Float64Array, objects: Float64Array) -> Float64Array:
         """(R,) mean AP over the thresholds of a class's detections, in the order of falling scores, each of the weight
         (R, n) of its image."""
-        ap = np.zeros(len(of_image))
+        ap: Float64Array = np.zeros(len(of_image))
         seen = np.cumsum(of_image, 1)
         for j in range(self.correct.shape[1] if len(mine) else 0):
             correct, ignored = self.correct[mine, j], self.ignored[mine, j]
@@ -109,7 +109,8 @@ class Detections:
                 ap += _average_precision(correct[~ignored], kept, np.cumsum(kept, 1), objects)
             else:
                 ap += _average_precision(correct, of_image, seen, objects)
-        return ap / self.correct.shape[1]
+        ap /= self.correct.shape[1]
+        return ap
 
     def precision_over_recall(self, recalls: Float64Array) -> Float64Array:
         """Precision at IoU 0.5 over recall, mean over the classes, as the reference draws it.
