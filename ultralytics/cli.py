@@ -785,7 +785,7 @@ def _study_report(words: list[str]) -> int:
     if len(folders) != 1:
         raise ConfigError("study report takes one folder", mend=f"such as: {PROGRAM} study report runs/study/quick")
     given = _pairs([w for w in words if w not in folders], "study")
-    _known(given, ("fair",), "study report")
+    _known(given, {"fair": STUDY_KEYS["fair"]}, "study report")
     check_switches(given, SWITCHES)
     from ultralytics.study.report import write_report  # torch takes seconds to import
 

@@ -26,7 +26,7 @@ from ultralytics.study.record import FINISHED, RECORD, RunRecord, read_record, w
 from ultralytics.study.report import COMPARED, SEEN, STUDY, write_report
 from ultralytics.utils.coco import FIGURES
 from ultralytics.utils.errors import ConfigError, MissingFileError, UserError, nearest
-from ultralytics.utils.files import user_path, write_json
+from ultralytics.utils.files import real_path, user_path, write_json
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.text import safe_name
 
@@ -87,7 +87,7 @@ def compare_runs(
     if len(runs) < 2:
         raise ConfigError("runs: there is nothing to compare", mend="at least two folders: runs=[a,b]")
     found = [_open(user_path(r)) for r in runs]
-    folders = [r.weights.resolve() for r in found]
+    folders = [real_path(r.weights) for r in found]
     twice = next((r for r, f in zip(found, folders, strict=True) if folders.count(f) > 1), None)
     if twice is not None:
         raise ConfigError("this run is given twice", str(twice.folder), "leave one out")
@@ -143,7 +143,7 @@ def _arms(runs: Sequence[_Run]) -> list[str]:
         groups.setdefault((run.configuration, k), []).append(run)
     names = []
     for members in groups.values():
-        name = members[0].folder.resolve().name
+        name = real_path(members[0].folder).name
         if len(members) > 1:
             name = re.sub(r"[-_. ]?(seed|s)?[-_. ]?\d+$", "", name) or name
         names.append(safe_name(name))
@@ -157,9 +157,9 @@ def _control(given: str | Path | None, runs: Sequence[_Run], arms: Sequence[str]
         return arms[0]
     if str(given) in arms:
         return str(given)
-    path = user_path(given).resolve()
+    path = real_path(user_path(given))
     for run, arm in zip(runs, arms, strict=True):
-        if path in (run.folder.resolve(), run.weights.resolve()):
+        if path in (real_path(run.folder), real_path(run.weights)):
             return arm
     hint = nearest(str(given), arms) or f"one of the runs, or of the arms {', '.join(dict.fromkeys(arms))}"
     raise ConfigError(f"control: {given} is none of the runs", mend=hint)
@@ -180,13 +180,13 @@ def _kept(place: Path, arm: str, run: _Run, split: str, data: str) -> RunRecord 
 
 def _stamp(weights: Path) -> str:
     status = weights.stat()
-    return f"{weights.resolve()}, {status.st_size} bytes, {status.st_mtime_ns}"
+    return f"{real_path(weights)}, {status.st_size} bytes, {status.st_mtime_ns}"
 
 
 def _validate(run: _Run, arm: str, place: Path, data: str, split: str) -> RunRecord:
     """Validate a run's weights and keep what was seen."""
     trained = run.checkpoint.train_args
-    keys = {k: trained[k] for k in ("imgsz", "single_cls") if k in trained}
+    keys: dict[str, Any] = {k: trained[k] for k in ("imgsz", "single_cls") if k in trained}
     args = get_cfg(None, {**keys, **TEST_KEYS, "split": split, "data": data, "model": str(run.weights)}, mode="val")
     (place / "test").mkdir(exist_ok=True)
     validator = _Witness(save_dir=place / "test", args=args)

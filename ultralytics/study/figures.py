@@ -4,15 +4,17 @@ can tell apart, and a marker or dash of its own for every arm."""
 from __future__ import annotations
 
 import csv
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ultralytics.engine.outputs import distinct
 from ultralytics.study.analysis import METRIC, RECALLS, Analysis, Arm
-from ultralytics.utils.plotting import _BLOCK_COLOURS, _chart, _figure, _grid, _tick, optional
-from ultralytics.utils.text import counted
+from ultralytics.utils.plotting import _BLOCK_COLOURS, _chart, _figure, _grid, optional
+from ultralytics.utils.text import counted, one_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 WIDTH = 8.5 / 2.54  # inches
 SIZE = 7  # points
 DPI = 300
+LETTERS = 20  # of a name, as wide as Latin ones
 MOST = 30  # classes in a figure
 RANGES = 4  # arms up to which the range of their seeds is drawn too
 COLUMN = "metrics/mAP50-95(B)"  # of results.csv
@@ -102,6 +105,32 @@ def read_curves(files: Sequence[Path]) -> list[list[tuple[int, float]]]:
     return found
 
 
+def short(name: str, longest: int = LETTERS) -> str:
+    """A name in one line and, where it is long, without its middle: names of arms often differ at their end alone."""
+    name = one_line(name)
+    if sum(map(_letters, name)) <= longest:
+        return name
+    head, tail = "", ""
+    for i in range(len(name)):
+        more = head + name[i], name[-1 - i] + tail
+        if sum(map(_letters, more[0] + tail)) >= longest:
+            break
+        head = more[0]
+        if sum(map(_letters, head + more[1])) >= longest:
+            break
+        tail = more[1]
+    return f"{head}…{tail}"
+
+
+def _letters(letter: str) -> int:
+    return 2 if unicodedata.east_asian_width(letter) in "WF" else 1
+
+
+def _shorts(names: Sequence[str]) -> list[str]:
+    """Short names, numbered where two would look alike."""
+    return distinct(map(short, names))
+
+
 def _panel(figure: Figure, box: tuple[float, float, float, float]) -> Axes:
     """A panel of (left, bottom, width, height) inches."""
     wide, high = figure.get_size_inches()
@@ -111,16 +140,16 @@ def _panel(figure: Figure, box: tuple[float, float, float, float]) -> Axes:
     return axes
 
 
-def _few_ticks(axis: Any, most: int) -> None:
+def _few_ticks(axis: Any, most: int, integer: bool = False) -> None:
     from matplotlib.ticker import MaxNLocator  # as in utils.plotting: only where a figure is drawn
 
-    axis.set_major_locator(MaxNLocator(most))
+    axis.set_major_locator(MaxNLocator(most, integer=integer))
 
 
 def _rows(axes: Axes, names: Sequence[str]) -> None:
     """Name the rows of a panel, the first on top."""
     axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.set_yticks(range(len(names)), [_tick(n) for n in names], fontsize=SIZE)
+    axes.set_yticks(range(len(names)), _shorts(names), fontsize=SIZE)
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")
 
@@ -128,7 +157,7 @@ def _rows(axes: Axes, names: Sequence[str]) -> None:
 def _widest(figure: Figure, names: Sequence[str]) -> float:
     """Inches of the longest name as it is drawn."""
     renderer: Any = figure.canvas.get_renderer()  # type: ignore[attr-defined]  # Agg's
-    texts = [figure.text(0, 0, _tick(n), fontsize=SIZE) for n in names]
+    texts = [figure.text(0, 0, n, fontsize=SIZE) for n in _shorts(names)]
     width = max((t.get_window_extent(renderer).width for t in texts), default=0.0) / figure.dpi
     for text in texts:
         text.remove()
@@ -140,10 +169,11 @@ def _legend(figure: Figure, handles: Sequence[Any], names: Sequence[str], top: f
     _, high = figure.get_size_inches()
     legend = figure.legend(
         handles, ["…"] * len(names), loc="upper center", bbox_to_anchor=(0.5, top / high), ncols=2, fontsize=SIZE,
-        frameon=False, borderaxespad=0, labelspacing=0.35, columnspacing=1.2, handlelength=2.2,
+        frameon=False, borderaxespad=0, labelspacing=0.35, columnspacing=0.8, handlelength=1.7,
+        handletextpad=0.4,
     )  # fmt: skip
-    for text, name in zip(legend.get_texts(), names, strict=True):
-        text.set_text(_tick(name))  # matplotlib leaves out what is labelled "_…"
+    for text, name in zip(legend.get_texts(), _shorts(names), strict=True):
+        text.set_text(name)  # matplotlib leaves out what is labelled "_…"
 
 
 def _legend_height(count: int) -> float:
@@ -185,9 +215,10 @@ def plot_arms(analysis: Analysis, arms: Sequence[Arm], path: Path, names: Sequen
             axes.plot([d.low, d.high], [y, y], color=style.colour(arm), linewidth=1.4, solid_capstyle="butt")
             face = style.colour(arm) if arm.shown else "white"
             axes.plot(d.mean, y, marker="o", markersize=4, color=style.colour(arm), markerfacecolor=face)
-        _rows(axes, [""] * len(arms))
+        axes.set_ylim(len(arms) - 0.5, -0.5)
+        axes.set_yticks([])
         _few_ticks(axes.xaxis, 3)
-        axes.set_xlabel("difference, 95 % interval", fontsize=SIZE, labelpad=2)
+        axes.set_xlabel("difference, 95 % CI", fontsize=SIZE, labelpad=2)
     return figure, path
 
 
@@ -239,7 +270,7 @@ def plot_training(
         mark = {"marker": style.marker(arm), "markersize": 3} if len(epochs) == 1 else {}
         means = [float(np.mean(v)) for v in values]
         handles += axes.plot(epochs, means, color=colour, linestyle=style.dash(arm), linewidth=1.1, **mark)  # type: ignore[arg-type]  # of a marker
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    _few_ticks(axes.xaxis, 6, integer=True)
     axes.set_xlabel("epoch", fontsize=SIZE, labelpad=2)
     axes.set_ylabel(f"{METRIC} on val", fontsize=SIZE, labelpad=2)
     _legend(figure, handles, [a.name for a in drawn], below)
@@ -267,7 +298,7 @@ def plot_classes(analysis: Analysis, arm: Arm, path: Path, names: Sequence[str])
     _few_ticks(axes.xaxis, 5)
     axes.set_xlabel(f"difference of {METRIC}, 95 % interval", fontsize=SIZE, labelpad=2)
     more = f"the {len(shown)} largest of {counted(len(arm.classes), 'class')}" if len(arm.classes) > len(shown) else ""
-    told = f"{_tick(arm.name)} − {_tick(str(analysis.control))}"
+    told = f"{short(arm.name, 26)} − {short(str(analysis.control), 26)}"
     figure.text(
         0.5, 1 - 0.05 / (high + 0.72), told + (f"\n{more}" if more else ""), fontsize=SIZE, ha="center", va="top"
     )
@@ -297,7 +328,7 @@ def plot_costs(
         for arm in drawn:
             if arm.name in x:
                 line = axes.errorbar(
-                    x[arm.name], arm.mean(METRIC), arm.deviation(METRIC), marker=style.marker(arm), markersize=4,
+                    x[arm.name], arm.mean(METRIC) or 0.0, arm.deviation(METRIC), marker=style.marker(arm), markersize=4,
                     color=style.colour(arm), linewidth=0, elinewidth=0.8, alpha=0.9,
                 )  # fmt: skip
                 handles[arm.name] = line.lines[0]

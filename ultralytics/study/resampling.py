@@ -19,7 +19,7 @@ from ultralytics.utils.metrics import IOU_THRESHOLDS, compute_ap, ignored_predic
 from ultralytics.utils.types import BoolArray, Float64Array
 
 RECALLS = np.linspace(0, 1, 101)
-CHUNK = 64  # resamples at a time: memory for detections × CHUNK numbers
+NUMBERS = 500_000  # in memory at a time: detections of a class × resamples
 
 
 @dataclass(frozen=True)
@@ -84,27 +84,33 @@ class Detections:
         Returns:
             (R, C), 0..1; nan where a resample has no object of the class.
         """
-        chunks = [self._class_ap(weights[i : i + CHUNK]) for i in range(0, len(weights), CHUNK)]
-        return np.concatenate([np.zeros((0, len(self.classes))), *chunks])
-
-    def _class_ap(self, weights: Float64Array) -> Float64Array:
         order = np.argsort(-self.conf, kind="stable")
         out = np.full((len(weights), len(self.classes)), np.nan)
         for k, c in enumerate(self.classes):
-            objects = weights[:, self.target_image[self.target_cls == c]].sum(1)
+            targets = self.target_image[self.target_cls == c]
             mine = order[self.cls[order] == c]
-            of_image = weights[:, self.image[mine]]
-            seen = np.cumsum(of_image, 1)
-            ap = np.zeros(len(weights))
-            for j in range(self.correct.shape[1] if len(mine) else 0):
-                correct, ignored = self.correct[mine, j], self.ignored[mine, j]
-                if ignored.any():
-                    kept = of_image[:, ~ignored]
-                    ap += _average_precision(correct[~ignored], kept, np.cumsum(kept, 1), objects)
-                else:
-                    ap += _average_precision(correct, of_image, seen, objects)
-            out[:, k] = np.where(objects > 0, ap / self.correct.shape[1], np.nan)
+            step = max(NUMBERS // max(len(mine), len(RECALLS)), 1)
+            for i in range(0, len(weights), step):
+                some = weights[i : i + step]
+                objects = some[:, targets].sum(1)
+                ap = self._ap(mine, some[:, self.image[mine]], objects)
+                out[i : i + step, k] = np.where(objects > 0, ap, np.nan)
         return out
+
+    def _ap(self, mine: npt.NDArray[np.int64], of_image: Float64Array, objects: Float64Array) -> Float64Array:
+        """(R,) mean AP over the thresholds of a class's detections, in the order of falling scores, each of the weight
+        (R, n) of its image."""
+        ap: Float64Array = np.zeros(len(of_image))
+        seen = np.cumsum(of_image, 1)
+        for j in range(self.correct.shape[1] if len(mine) else 0):
+            correct, ignored = self.correct[mine, j], self.ignored[mine, j]
+            if ignored.any():
+                kept = of_image[:, ~ignored]
+                ap += _average_precision(correct[~ignored], kept, np.cumsum(kept, 1), objects)
+            else:
+                ap += _average_precision(correct, of_image, seen, objects)
+        ap /= self.correct.shape[1]
+        return ap
 
     def precision_over_recall(self, recalls: Float64Array) -> Float64Array:
         """Precision at IoU 0.5 over recall, mean over the classes, as the reference draws it.

@@ -26,6 +26,7 @@ from ultralytics.engine.rundir import RunLock
 from ultralytics.engine.threads import cores
 from ultralytics.study.fairness import differences
 from ultralytics.study.job import JOB, JOB_FILE, Job, failed
+from ultralytics.study.latency import measure
 from ultralytics.study.plan import FREE, Run, Study, read_study
 from ultralytics.study.record import FAILED, FINISHED, RECORD, TIMES, RunRecord, read_record, write_record
 from ultralytics.study.report import write_report
@@ -410,6 +411,7 @@ def finish(study: Study, out: Path, fair: bool) -> list[RunRecord]:
     write_json(out / RESULTS, data, key="out")
     records = [RunRecord.from_dict(r) for r in data["records"]]
     if any(r.state == FINISHED for r in records):
+        measure(out, records)
         write_report(out, fair)
     return records
 

@@ -67,7 +67,7 @@ def _spread(arm: Arm, key: str) -> str:
 
 def signed(value: float) -> str:
     """With its sign, and a minus of the width of a plus."""
-    return f"{value:+.4f}".replace("-", "−")
+    return f"{round(value, 4) + 0.0:+.4f}".replace("-", "−")  # no −0
 
 
 def _difference(arm: Arm) -> str:
@@ -170,14 +170,14 @@ def markdown_table(
     for i, arm in enumerate(analysis.arms):
         cells = [f"**{c.cells[i]}**" if c.strong and arm.shown else c.cells[i] for c in shown]
         lines.append(f"| {markdown(arm.name)} | {' | '.join(cells)} |")
-    lines += ["", markdown(told), ""]
+    lines += ["", markdown_line(told), ""]
     lines += [f"- {markdown_line(line)}" for line in (*verdicts(analysis), *analysis.notes)]
     return "\n".join(lines).rstrip() + "\n"
 
 
 def markdown_line(text: str) -> str:
     """A sentence of ours with names of the user's in it."""
-    return _MARKED.sub(r"\\\1", one_line(text, 2000))
+    return _MARKED.sub(r"\\\1", one_line(text))
 
 
 def refusal(unfair: Sequence[str]) -> str:
