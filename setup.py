@@ -24,7 +24,7 @@ INSTALL_REQUIRES = [
     "matplotlib>=3.8",
     "einops>=0.8",
 ]
-BUNDLED = {"models": "cfg/models", "recipes": "cfg/recipes", "data": "data"}
+BUNDLED = {"models": "cfg/models", "recipes": "cfg/recipes", "studies": "cfg/studies", "data": "data"}
 
 
 class BuildWithYamls(build_py):
@@ -55,6 +55,7 @@ setup(
     package_data={"ultralytics": ["py.typed"]},
     install_requires=INSTALL_REQUIRES,
     extras_require={
+        "slurm": ["submitit>=1.5"],
         "dev": [
             "pytest>=8",
             "pytest-timeout",

@@ -73,6 +73,8 @@ MODES = {
     "export-weights": "write weights as ultralytics 8.2.103 loads them, for its export, tracking and other tools",
     "subset": "draw some classes and images of a data set, or folds for cross-validation",
     "show": "draw images of a split with their boxes, before and after augmentation",
+    "study": "train several networks with several seeds under one recipe, and test them; goes on where it was stopped",
+    "compare": "validate finished runs, compare them by image and by seed, and write tables and figures",
 }
 EXAMPLES = {
     "train": "train model=cfg/models/yolov8n-fla.yaml data=data/shapes.yaml epochs=50 imgsz=320",
@@ -89,6 +91,8 @@ EXAMPLES = {
     "export-weights": "export-weights model=best.pt format=ultralytics out=best-ultralytics.pt",
     "subset": "subset data=data/coco.yaml classes=person,car,bus n=2000 out=data/coco-traffic.yaml",
     "show": "show data=data/shapes.yaml split=train n=16 mosaic=0 degrees=10",
+    "study": "study cfg=cfg/studies/quick.yaml | study report runs/study/quick",
+    "compare": "compare runs=[runs/detect/plain,runs/detect/fla] data=data/shapes.yaml",
 }
 INFO_KEYS = {
     "model": "model YAML or weights file",
@@ -223,6 +227,26 @@ SHOW_KEYS = {
     "out": "the picture, .jpg or .png (runs/show/DATA-SPLIT.jpg, numbered)",
     "overwrite": "replace an existing file (False)",
 }
+STUDY_KEYS = {
+    "cfg": "the study: a YAML of arms, seeds and the keys of their runs (docs/studies.md)",
+    "out": "its folder (runs/study/NAME)",
+    "devices": "GPUs, one run at a time on each, as 0,1 (the runs' own device)",
+    "jobs": "runs at a time, each in a process of its own (1, or one for each device)",
+    "fair": "make no table of arms that were not treated alike; False: make it, and say so above it (True)",
+    "submit": "slurm: let tasks of a cluster work at it, jobs= at a time; needs the package submitit (this machine)",
+    "partition": "with submit: of the cluster (its own)",
+    "gpus": "with submit: of each task (1)",
+    "hours": "with submit: after which a task is stopped, saved and queued again (24)",
+}
+COMPARE_KEYS = {
+    "runs": "folders of finished runs, or weights files, as [a,b]; those that differ in the seed alone make an arm",
+    "control": "the run, or arm, that the others are compared with (the first)",
+    "out": "folder of the report (runs/compare, numbered)",
+    "split": "to validate on (test, or val where there is none)",
+    "data": "data set YAML (that of the first run)",
+    "plugins": INFO_KEYS["plugins"],
+    "fair": "make no table where the runs differ in more than the network; False: say so above it (False)",
+}
 PROGRAM = "python -m ultralytics"
 # A full or write-protected disk, wherever it is noticed.
 STORAGE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG)
@@ -233,7 +257,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     setup_console(error=False)
     # Training has its own way to stop; ranks are ended by what has started them.
-    training = _many() or not {"train", "train-as-rank"}.isdisjoint(words[:2])
+    training = _many() or not {"train", "train-as-rank", "study-run"}.isdisjoint(words[:2])
     try:
         with contextlib.nullcontext() if training else ended_in_order():
             return _dispatch(words)
@@ -330,11 +354,17 @@ def _dispatch(words: list[str]) -> int:
 
         run_job(words[1])
         return 0
+    if words and words[0] == "study-run":
+        from ultralytics.study.job import run_job as run_of_a_study  # as above
+
+        return run_of_a_study(Path(words[1]), int(words[2]))
     words = _mode_first(words)
     if not words:
         _answer(_overview())
         return 0
     mode, rest = words[0], words[1:]
+    if (mode, *rest[:1]) == ("study", "report") and not wants_help:
+        return _study_report(rest[1:])
     if mode in SPECIALS and mode not in MODES:
         return _special(mode, rest, wants_help)
     if mode not in MODES:
@@ -361,6 +391,10 @@ def _dispatch(words: list[str]) -> int:
         return _subset(given)
     if mode == "show":
         return _show(given)
+    if mode == "study":
+        return _study(given)
+    if mode == "compare":
+        return _compare(given)
     return _run(mode, given)
 
 
@@ -722,6 +756,55 @@ def _show(given: dict[str, Any]) -> int:
     return 0
 
 
+def _study(given: dict[str, Any]) -> int:
+    """Exit code 2 when a run has failed."""
+    _known(given, STUDY_KEYS, "study")
+    if not given.get("cfg"):
+        raise ConfigError("no study given", mend=f"such as: {PROGRAM} {EXAMPLES['study']}")
+    given = {k: v for k, v in given.items() if v is not None}
+    idle = ("devices",) if "submit" in given else ("partition", "gpus", "hours")
+    for key in idle:
+        if key in given:
+            told = "a task has the GPUs it is given" if "submit" in given else "it needs submit=slurm"
+            raise ConfigError(f"{key}={given[key]} has no effect: {told}", mend="leave it out")
+    from ultralytics.study.runner import complaint, run_study  # torch takes seconds to import
+    from ultralytics.study.submit import submit_study
+
+    if "submit" in given:
+        submit_study(str(given.pop("cfg")), cluster=str(given.pop("submit")), **given)
+        return 0
+    error = complaint(run_study(str(given.pop("cfg")), **given))
+    if error is not None:
+        raise error
+    return 0
+
+
+def _study_report(words: list[str]) -> int:
+    """`study report OUT [fair=False]`."""
+    folders = [w for w in words if w.startswith("out=") or "=" not in w]
+    if len(folders) != 1:
+        raise ConfigError("study report takes one folder", mend=f"such as: {PROGRAM} study report runs/study/quick")
+    given = _pairs([w for w in words if w not in folders], "study")
+    _known(given, {"fair": STUDY_KEYS["fair"]}, "study report")
+    check_switches(given, SWITCHES)
+    from ultralytics.study.report import write_report  # torch takes seconds to import
+
+    write_report(user_path(folders[0].removeprefix("out=")), **{k: v for k, v in given.items() if v is not None})
+    return 0
+
+
+def _compare(given: dict[str, Any]) -> int:
+    _known(given, COMPARE_KEYS, "compare")
+    if not given.get("runs"):
+        raise ConfigError("runs is missing", mend=f"such as: {PROGRAM} {EXAMPLES['compare']}")
+    given = {k: v for k, v in given.items() if v is not None}
+    runs = given.pop("runs")
+    from ultralytics.study.comparing import compare_runs  # torch takes seconds to import
+
+    compare_runs(_words(runs) if isinstance(runs, str) else list(runs), **given)
+    return 0
+
+
 def _export_weights(given: dict[str, Any]) -> int:
     _known(given, EXPORT_WEIGHTS_KEYS, "export-weights")
     for key in ("model", "out"):
@@ -794,9 +877,9 @@ def _is_switch(key: str) -> bool:
     return key in KNOBS and (KNOBS[key].metadata["kind"] == "bool" or isinstance(KNOBS[key].default, bool))
 
 
-SWITCHES = ("copy", "download", "json", "near", "overwrite")  # of the other modes
+SWITCHES = ("copy", "download", "fair", "json", "near", "overwrite")  # of the other modes
 RUN_MODES = ("train", "val", "predict", "check")
-_TEXTS = ("cfg", "model", "module", "source", "out", "data", "split", "images", "mirror", "font")
+_TEXTS = ("cfg", "model", "module", "source", "out", "data", "split", "images", "mirror", "font", "runs", "control")
 
 
 def _overview() -> str:
@@ -819,6 +902,8 @@ def _help(mode: str, rest: Sequence[str] = ()) -> str:
         "check-data": CHECK_DATA_KEYS,
         "subset": SUBSET_KEYS,
         "show": SHOW_KEYS,
+        "study": STUDY_KEYS,
+        "compare": COMPARE_KEYS,
         "export-coco": EXPORT_COCO_KEYS,
         "export-weights": EXPORT_WEIGHTS_KEYS,
         **EDIT_KEYS,

@@ -22,6 +22,7 @@ CLONE = PACKAGE.parent
 MODEL_FOLDERS = (CLONE / "cfg" / "models", PACKAGE / "bundled" / "models")
 DATA_FOLDERS = (CLONE / "data", PACKAGE / "bundled" / "data")
 RECIPE_FOLDERS = (CLONE / "cfg" / "recipes", PACKAGE / "bundled" / "recipes")
+STUDY_FOLDERS = (CLONE / "cfg" / "studies", PACKAGE / "bundled" / "studies")
 _ANY_LETTER = re.compile(r"(yolov\d+)([a-zA-Z])")
 _SCALE = re.compile(r"(yolov\d+)([nslmx])")  # whatever follows, as the reference has it
 
@@ -170,6 +171,16 @@ def find_recipe(name: str | Path) -> Path:
     """
     given = user_path(name)
     return _find(given, [given.name], RECIPE_FOLDERS, "recipe")
+
+
+def find_study(name: str | Path) -> Path:
+    """The file of a study: as given, then among the bundled ones.
+
+    Raises:
+        MissingFileError: listing every path tried.
+    """
+    given = user_path(name)
+    return _find(given, [given.name], STUDY_FOLDERS, "study")
 
 
 def _find(given: Path, names: list[str], folders: tuple[Path, ...], kind: str) -> Path:

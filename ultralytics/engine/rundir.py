@@ -63,13 +63,14 @@ class RunLock:
 
     Args:
         folder: of the run; a hidden file is made in it.
+        name: of that file; locks of other names hold at the same time.
 
     Raises:
         ConfigError: another process, or another trainer of this one, holds it.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / LOCK_FILE
+    def __init__(self, folder: Path, name: str = "") -> None:
+        self.path = folder / (name or LOCK_FILE)
         self._file: IO[bytes] | None = None
         while self._file is None:
             file = self._open()

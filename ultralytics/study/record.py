@@ -1,14 +1,15 @@
 """What a study keeps of its runs: plain data, from which every table and figure can be drawn again without training.
 
-    OUT/study.yaml          the study as it was resolved
-    OUT/ARM-SEED/           a training run's folder
-    OUT/ARM-SEED/test/      its validation on the test split, with seen.npz
-    OUT/ARM-SEED/run.json   a RunRecord, once the run has finished or failed
-    OUT/study.json          all records, the arms' costs, and the comparison
+OUT/study.yaml          the study as it was resolved
+OUT/ARM-SEED/           a training run's folder
+OUT/ARM-SEED/test/      its validation on the test split, with seen.npz
+OUT/ARM-SEED/run.json   a RunRecord, once the run has finished or failed
+OUT/study.json          all records, the arms' costs, and the comparison
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -18,8 +19,11 @@ import numpy as np
 
 from ultralytics.utils.coco import Seen
 from ultralytics.utils.errors import ConfigError
+from ultralytics.utils.files import read_text, write_atomically, write_json
 
 FINISHED, FAILED = "finished", "failed"
+RECORD = "run.json"
+TIMES = "_seconds"  # how the names of costs end that another run of the same would not have
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class RunRecord:
             run, how the epoch was selected, the evaluator, the share of the pretrained weights that was transferred, …
         keys: configuration keys that are not at their default, with their values.
         blocks: row → share, gate_mean, gate_max of the meter at the end; cost: parameters, flops (fused, at the
-            study's size), epoch seconds.
+            study's size), epoch_seconds.
     """
 
     arm: str
@@ -69,9 +73,34 @@ class RunRecord:
         return cls(**{k: v for k, v in data.items() if k in known})
 
 
+def write_record(folder: Path, record: RunRecord) -> None:
+    """Write a run's record into its folder."""
+    write_json(folder / RECORD, record.to_dict(), key="out")
+
+
+def read_record(folder: Path) -> RunRecord | None:
+    """The record of a run's folder; None where there is none yet.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    file = folder / RECORD
+    if not file.is_file():
+        return None
+    try:
+        data = json.loads(read_text(file, ConfigError))
+    except ValueError as e:
+        if isinstance(e, ConfigError):
+            raise
+        raise ConfigError(f"not valid JSON: {e}", str(file), "remove it, and the run is tested again") from None
+    if not isinstance(data, dict):
+        raise ConfigError("it holds no record", str(file), "remove it, and the run is tested again")
+    return RunRecord.from_dict(data, str(file))
+
+
 def write_seen(path: Path, seen: Sequence[Seen]) -> None:
     """Write what an evaluation has seen, image by image, as arrays (`read_seen` reads it)."""
-    rows = {
+    rows: dict[str, Any] = {
         "files": np.array([s.file for s in seen], np.str_),
         "shapes": np.array([s.shape for s in seen], np.int64).reshape(-1, 2),
     }
@@ -79,8 +108,7 @@ def write_seen(path: Path, seen: Sequence[Seen]) -> None:
         parts = [getattr(s, name) for s in seen]
         rows[name] = np.concatenate([np.zeros((0, 6)), *parts])
         rows[f"{name}_counts"] = np.array([len(p) for p in parts], np.int64)
-    with open(path, "wb") as file:
-        np.savez_compressed(file, **rows)
+    write_atomically(path, lambda file: np.savez_compressed(file, **rows), key="out")
 
 
 def read_seen(path: Path) -> list[Seen]:

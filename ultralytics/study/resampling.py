@@ -6,15 +6,20 @@ for sets of images that are drawn with repetition. Here an image that was drawn 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
+from ultralytics.utils.boxes import box_iou
+from ultralytics.utils.coco import CROWD, Seen
+from ultralytics.utils.metrics import IOU_THRESHOLDS, compute_ap, ignored_predictions, match_predictions
 from ultralytics.utils.types import BoolArray, Float64Array
 
 RECALLS = np.linspace(0, 1, 101)
-CHUNK = 64  # resamples at a time: memory for detections × CHUNK numbers
+NUMBERS = 500_000  # in memory at a time: detections of a class × resamples
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,30 @@ class Detections:
     target_image: npt.NDArray[np.int64]
     images: int
 
+    @classmethod
+    def from_seen(cls, seen: Sequence[Seen]) -> Detections:
+        """Match what an evaluation has seen by the reference's rules, in the precision it was matched in there: the
+        figures are those that the evaluation reported. Image i is the i-th of `seen`."""
+        parts = [_matched(s) for s in seen]
+        wide = np.zeros((0, len(IOU_THRESHOLDS)), np.bool_)
+        found = np.concatenate([np.zeros((0, 6)), *(s.found for s in seen)])
+        objects = [s.truths[s.truths[:, 5] == 0, 4] for s in seen]
+        return cls(
+            conf=found[:, 4],
+            cls=found[:, 5].astype(np.int64),
+            image=np.repeat(np.arange(len(seen)), [len(s.found) for s in seen]).astype(np.int64),
+            correct=np.concatenate([wide, *(correct for correct, _ in parts)]),
+            ignored=np.concatenate([wide, *(ignored for _, ignored in parts)]),
+            target_cls=np.concatenate([np.zeros(0), *objects]).astype(np.int64),
+            target_image=np.repeat(np.arange(len(seen)), [len(o) for o in objects]).astype(np.int64),
+            images=len(seen),
+        )
+
+    @property
+    def classes(self) -> npt.NDArray[np.int64]:
+        """(C,) ids of the classes that the split has objects of, rising."""
+        return np.unique(self.target_cls)
+
     def mean_ap(self, weights: Float64Array) -> Float64Array:
         """mAP over the IoU thresholds and the classes, by the reference's convention.
 
@@ -47,29 +76,86 @@ class Detections:
         Returns:
             (R,), 0..1.
         """
-        return np.concatenate([self._mean_ap(weights[i : i + CHUNK]) for i in range(0, len(weights), CHUNK)])
+        return mean_over_classes(self.class_ap(weights))
 
-    def _mean_ap(self, weights: Float64Array) -> Float64Array:
+    def class_ap(self, weights: Float64Array) -> Float64Array:
+        """AP of each of `classes`, mean over the IoU thresholds; arguments as of `mean_ap`.
+
+        Returns:
+            (R, C), 0..1; nan where a resample has no object of the class.
+        """
         order = np.argsort(-self.conf, kind="stable")
-        total = np.zeros(len(weights))
-        classes = np.zeros(len(weights))
-        for c in np.unique(self.target_cls):
-            objects = weights[:, self.target_image[self.target_cls == c]].sum(1)
+        out = np.full((len(weights), len(self.classes)), np.nan)
+        for k, c in enumerate(self.classes):
+            targets = self.target_image[self.target_cls == c]
             mine = order[self.cls[order] == c]
-            of_image = weights[:, self.image[mine]]
-            seen = np.cumsum(of_image, 1)
-            ap = np.zeros(len(weights))
-            for j in range(self.correct.shape[1] if len(mine) else 0):
-                correct, ignored = self.correct[mine, j], self.ignored[mine, j]
-                if ignored.any():
-                    kept = of_image[:, ~ignored]
-                    ap += _average_precision(correct[~ignored], kept, np.cumsum(kept, 1), objects)
-                else:
-                    ap += _average_precision(correct, of_image, seen, objects)
-            there = objects > 0
-            total += np.where(there, ap / self.correct.shape[1], 0)
-            classes += there
-        return total / np.maximum(classes, 1)
+            step = max(NUMBERS // max(len(mine), len(RECALLS)), 1)
+            for i in range(0, len(weights), step):
+                some = weights[i : i + step]
+                objects = some[:, targets].sum(1)
+                ap = self._ap(mine, some[:, self.image[mine]], objects)
+                out[i : i + step, k] = np.where(objects > 0, ap, np.nan)
+        return out
+
+    def _ap(self, mine: npt.NDArray[np.int64], of_image: Float64Array, objects: Float64Array) -> Float64Array:
+        """(R,) mean AP over the thresholds of a class's detections, in the order of falling scores, each of the weight
+        (R, n) of its image."""
+        ap: Float64Array = np.zeros(len(of_image))
+        seen = np.cumsum(of_image, 1)
+        for j in range(self.correct.shape[1] if len(mine) else 0):
+            correct, ignored = self.correct[mine, j], self.ignored[mine, j]
+            if ignored.any():
+                kept = of_image[:, ~ignored]
+                ap += _average_precision(correct[~ignored], kept, np.cumsum(kept, 1), objects)
+            else:
+                ap += _average_precision(correct, of_image, seen, objects)
+        ap /= self.correct.shape[1]
+        return ap
+
+    def precision_over_recall(self, recalls: Float64Array) -> Float64Array:
+        """Precision at IoU 0.5 over recall, mean over the classes, as the reference draws it.
+
+        Args:
+            recalls: (n,) rising, 0..1.
+
+        Returns:
+            (n,), 0..1.
+        """
+        total = np.zeros(len(recalls))
+        for c in self.classes:
+            mine = np.flatnonzero(self.cls == c)
+            mine = mine[np.argsort(-self.conf[mine], kind="stable")]
+            correct = self.correct[mine, 0][~self.ignored[mine, 0]]
+            if len(correct):
+                hits = correct.cumsum().astype(np.float64)
+                recall = hits / (self.target_cls == c).sum()
+                _, envelope, r = compute_ap(recall, hits / np.arange(1, len(hits) + 1))
+                total += np.interp(recalls, r, envelope)
+        return total / max(len(self.classes), 1)
+
+
+def mean_over_classes(ap: Float64Array) -> Float64Array:
+    """(R, C) of `Detections.class_ap` → (R,): the mean over the classes that a resample has; 0 where it has none."""
+    known = ~np.isnan(ap)
+    return np.asarray(np.where(known, ap, 0).sum(1) / np.maximum(known.sum(1), 1))
+
+
+def _matched(seen: Seen) -> tuple[BoolArray, BoolArray]:
+    """(n, thresholds) which detections of an image are correct, and which are ignored."""
+    found = torch.from_numpy(_corners(seen.found)).float()
+    truths = torch.from_numpy(_corners(seen.truths)).float()
+    objects, regions = truths[seen.truths[:, 5] == 0], truths[seen.truths[:, 5] > 0]
+    cls = found[:, 5].numpy()
+    correct = match_predictions(cls, objects[:, 4].numpy(), box_iou(objects[:, :4], found[:, :4]).numpy())
+    spared = torch.cat([regions[:, 4:5], regions[:, :4], (regions[:, 5:6] == CROWD).float()], 1)
+    return correct, ignored_predictions(found[:, :4], cls, correct, spared)
+
+
+def _corners(rows: Float64Array) -> Float64Array:
+    """Rows that begin with x, y, width, height, with the corners instead."""
+    rows = rows.astype(np.float64, copy=True)
+    rows[:, 2:4] += rows[:, :2]
+    return rows
 
 
 def _average_precision(

@@ -51,7 +51,7 @@ class Difference:
             return "gains"
         if self.p <= SHOWN and self.high < 0:
             return "costs"
-        return f"no difference of more than {max(-self.low, self.high):.4f} shown"
+        return f"no difference of more than {max(0.0, -self.low, self.high):.4f} shown"
 
 
 def compare(

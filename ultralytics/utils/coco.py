@@ -22,6 +22,7 @@ FIGURES = {
     "AP": "AP", "AP50": "AP50", "AP75": "AP75", "AP_S": "APs", "AP_M": "APm", "AP_L": "APl",
     "AR_1": "AR1", "AR_10": "AR10", "AR_100": "AR100", "AR_S": "ARs", "AR_M": "ARm", "AR_L": "ARl",
 }  # fmt: skip
+CROWD, DIFFICULT = 1, 2  # COCO's figures treat both alike; the reference's go by area in a crowd, else by IoU
 
 
 class Seen(NamedTuple):
@@ -30,8 +31,8 @@ class Seen(NamedTuple):
     Attributes:
         file: of the image; shape: its (height, width).
         found: (n, 6) detections: x, y (top left), width, height, score, class.
-        truths: (k, 6) objects: x, y, width, height, class (ANY_CLASS for a region that holds for all), and 1 for one
-        that is ignored.
+        truths: (k, 6) objects: x, y, width, height, class (ANY_CLASS for a region that holds for all), and 0, or
+        CROWD or DIFFICULT for one that is ignored.
     """
 
     file: str
@@ -65,7 +66,7 @@ def coco_figures(seen: Sequence[Seen], names: Mapping[int, str]) -> dict[str, An
     with contextlib.redirect_stdout(io.StringIO()):  # the library reports as pycocotools does
         truth = COCO.from_arrays(
             images, categories, objects[:, 0].astype(int), objects[:, 5].astype(int), objects[:, 1:5],
-            iscrowd=objects[:, 6].astype(int),
+            iscrowd=(objects[:, 6] > 0).astype(int),
         )  # fmt: skip
         evaluation = COCOeval(truth, truth.load_res(np.concatenate([empty, *found])), "bbox")
         evaluation.run()

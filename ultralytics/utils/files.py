@@ -269,7 +269,7 @@ def remove_unfinished(folder: Path) -> None:
             file.unlink(missing_ok=True)
 
 
-_UNFINISHED = re.compile(r"\..+\.(pt|csv|json|yaml)\.[a-z0-9_]{8}")
+_UNFINISHED = re.compile(r"\..+\.(pt|csv|json|npz|yaml)\.[a-z0-9_]{8}")
 
 
 def _os_error(error: BaseException | None) -> OSError | None:

@@ -30,7 +30,7 @@ from ultralytics.models.yolo.weights import network
 from ultralytics.nn.inference import inference_copy
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.boxes import box_iou, scale_boxes, xywh2xyxy, xyxy2xywhn
-from ultralytics.utils.coco import Seen, coco_figures, predictions
+from ultralytics.utils.coco import CROWD, DIFFICULT, Seen, coco_figures, predictions
 from ultralytics.utils.errors import ConfigError, MissingFileError, UserError
 from ultralytics.utils.files import write_json
 from ultralytics.utils.fonts import checked_font
@@ -568,12 +568,13 @@ def _seen(
     file: str, shape: tuple[int, int], detected: Tensor, targets: Tensor, classes: Tensor, regions: Tensor
 ) -> Seen:
     """An image for COCO's figures. All is in pixels of the original: detections (n, 6) and targets (k, 4) begin with
-    x1, y1, x2, y2, and regions (r, 6) with their class, which these follow."""
+    x1, y1, x2, y2, and regions (r, 6) with their class, which these follow; then 1 for a crowd."""
     found, objects, ignored = (t.double().numpy().copy() for t in (detected, targets, regions))
     for corners in (found[:, :4], objects, ignored[:, 1:5]):
         corners[:, 2:] -= corners[:, :2]
     known = np.column_stack([objects, classes.double().numpy(), np.zeros(len(objects))])
-    spared = np.column_stack([ignored[:, 1:5], ignored[:, 0], np.ones(len(ignored))])
+    kinds = np.where(ignored[:, 5] > 0, CROWD, DIFFICULT)
+    spared = np.column_stack([ignored[:, 1:5], ignored[:, 0], kinds])
     return Seen(file, shape, found, np.concatenate([known, spared]))
 
 

@@ -1,0 +1,65 @@
+import json
+
+import numpy as np
+
+from ultralytics.cfg.config import KNOBS
+from ultralytics.study import job
+from ultralytics.study.job import TEST_KEYS, Job, failed
+from ultralytics.study.plan import Run
+from ultralytics.study.record import FAILED, FINISHED, RunRecord, read_record, read_seen, write_record, write_seen
+from ultralytics.utils.coco import Seen
+
+RUN = Run("fla", 3, {"model": "m.yaml", "epochs": 100, "lr0": 0.02, "seed": 3, "device": "0"}, {"split": "test"})
+
+
+def test_a_job_is_read_as_it_was_written():
+    made = Job(RUN, "study.yaml")
+    assert Job.from_dict(json.loads(json.dumps(made.to_dict()))) == made
+    assert RUN.name == "fla-3"
+
+
+def test_a_record_names_what_is_not_at_its_default():
+    record = failed(RUN, "no memory")
+    assert (record.state, record.error, record.folder) == (FAILED, "no memory", "fla-3")
+    assert record.keys == {"model": "m.yaml", "lr0": 0.02}
+
+
+def test_what_the_meter_has_read_is_kept_by_row():
+    rows = [{"epoch": 1, "block/10/share": 0.5}, {"epoch": 2, "block/10/share": 0.1, "block/15.m.0/gate_max": 0.2}]
+    assert job._blocks(rows) == {"10": {"share": 0.1}, "15.m.0": {"gate_max": 0.2}}
+    assert job._blocks([]) == {}
+
+
+def test_keys_of_a_test_are_keys_of_val():
+    assert all("val" in KNOBS[key].metadata["modes"] for key in TEST_KEYS)
+
+
+def test_a_failure_is_recorded_with_its_line(tmp_path, monkeypatch):
+    def train(_, folder):
+        raise MemoryError("no more\nof it")
+
+    monkeypatch.setattr(job, "train", train)
+    monkeypatch.setattr(job, "leave_with", lambda *_: None)
+    monkeypatch.setattr(job.signal, "signal", lambda *_: None)
+    (tmp_path / "job.json").write_text(json.dumps(Job(RUN, "s.yaml").to_dict()), encoding="utf-8")
+    assert job.run_job(tmp_path / "job.json", 0) == 1
+    assert read_record(tmp_path).error == "MemoryError: no more of it (train.log holds more)"
+
+
+def test_a_record_is_read_as_it_was_written(tmp_path):
+    assert read_record(tmp_path) is None
+    what = {"figures": {"AP": None}, "blocks": {"4": {"share": 0.1}}, "per_class": {"绿": 1.0}}
+    record = RunRecord("a", 0, FINISHED, "a-0", **what)
+    write_record(tmp_path, record)
+    assert read_record(tmp_path) == record
+
+
+def test_what_was_seen_is_read_as_it_was_written(tmp_path):
+    none, one = np.zeros((0, 6)), np.ones((1, 6))
+    seen = [Seen("a.png", (3, 4), np.ones((2, 6)), none), Seen("图.png", (5, 6), none, one)]
+    write_seen(tmp_path / "seen.npz", seen)
+    for a, b in zip(read_seen(tmp_path / "seen.npz"), seen, strict=True):
+        assert (a.file, a.shape) == (b.file, b.shape)
+        assert (a.found == b.found).all()
+        assert (a.truths == b.truths).all()
+    assert [p.name for p in tmp_path.iterdir()] == ["seen.npz"]

@@ -1,0 +1,292 @@
+"""A study's report, out of records and arrays that no training has made."""
+
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.study.made import FACTS, seen_of, write_study
+from ultralytics.cli import main
+from ultralytics.study import analysis, figures
+from ultralytics.study.analysis import analyse, fewest_seeds
+from ultralytics.study.record import FAILED, FINISHED, RunRecord, read_record, read_seen, write_record
+from ultralytics.study.report import write_report
+from ultralytics.study.statistics import holm
+from ultralytics.study.tables import columns, markdown, tex, verdicts
+from ultralytics.utils.errors import UserError
+from ultralytics.utils.text import has_unsafe
+
+NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), max_size=30)
+ARMS = {"plain": 0.5, "conv_1": 0.52, "注意力 & 50% #1": 0.9}
+
+
+@pytest.fixture(autouse=True)
+def _few_draws(monkeypatch):
+    monkeypatch.setattr(analysis, "DRAWS", 12)
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Figures take most of a report's time."""
+    monkeypatch.setattr("ultralytics.study.report.draw_all", lambda *_: [])
+
+
+def reading(out):
+    return lambda r: read_seen(out / r.folder / "test" / "seen.npz")
+
+
+def records_of(out):
+    return [r for f in sorted(out.glob("*/run.json")) if (r := read_record(f.parent))]
+
+
+def test_arms_are_compared_by_seed_on_the_same_images(tmp_path):
+    out = write_study(tmp_path, {**ARMS, "twin": 0.5}, seeds=8, nc=1)
+    records = records_of(out)
+    twin = [r for r in records if r.arm == "twin"]
+    for r in twin:  # the very same detections: a tie of every seed
+        mine = next(c for c in records if c.arm == "plain" and c.seed == r.seed)
+        records[records.index(r)] = replace(mine, arm="twin")
+    a = analyse(records, reading(out), "plain")
+    by = {x.name: x for x in a.arms}
+    assert by["plain"].difference is None
+    gain = by["注意力 & 50% #1"]
+    values = [np.array([r.figures["mAP50-95"] for r in records if r.arm == n]) for n in (gain.name, "plain")]
+    assert gain.difference.mean == pytest.approx((values[0] - values[1]).mean())
+    assert gain.difference.seeds == 8
+    assert gain.difference.images == 12
+    assert gain.verdict == "gains"
+    assert {n: x.p for n, x in by.items() if x.difference} == holm(
+        {n: x.difference.p for n, x in by.items() if x.difference}
+    )
+    same = by["twin"].difference
+    assert (same.mean, same.low, same.high, by["twin"].p) == (0, 0, 0, 1)
+    assert by["twin"].verdict == "no difference of more than 0.0000 shown"
+    assert gain.mean("AP_S") is None
+    assert gain.deviation("mAP50-95") == pytest.approx(values[0].std(ddof=1))
+
+
+def test_the_order_of_images_does_not_matter(tmp_path):
+    out = write_study(tmp_path, {"plain": 0.5, "fla": 0.8}, seeds=2)
+    read = reading(out)
+
+    def shuffled(r):
+        seen = list(read(r))
+        order = np.random.default_rng(r.seed).permutation(len(seen)) if r.arm == "fla" else range(len(seen))
+        return [seen[i]._replace(file=f"C:\\other\\{i}.jpg") for i in order]
+
+    ours, theirs = (analyse(records_of(out), f, "plain").arms[1].difference for f in (read, shuffled))
+    assert ours == theirs
+
+
+def test_missing_seeds_failed_runs_and_lost_files(tmp_path, undrawn):
+    lost = [("gone", seed) for seed in range(3)]
+    out = write_study(tmp_path, {"plain": 0.5, "fla": 0.8, "gone": 0.5}, seeds=3, lost=[("fla", 1), *lost])
+    (out / "0-2" / "test" / "seen.npz").unlink()
+    a = write_report(out)
+    fla, gone = a.arms[1:]
+    assert fla.seeds == (0, 2)
+    assert fla.failed == {1: "no memory"}
+    assert fla.difference.seeds == 1
+    assert fla.unpaired == (1, 2)
+    assert gone.difference is None
+    assert gone.mean("mAP50-95") is None
+    text = (out / "table.md").read_text(encoding="utf-8")
+    assert "seed 1\\) and is left out" in text
+    assert "is lost" in text
+    assert "p cannot be computed" in text
+    data = json.loads((out / "study.json").read_text(encoding="utf-8"))["analysis"]
+    assert data["arms"]["fla"]["failed"] == {"1": "no memory"}
+    assert data["arms"]["gone"]["difference"] is None
+
+
+def test_other_images_are_not_compared(tmp_path):
+    out = write_study(tmp_path, {"plain": 0.5, "fla": 0.8}, seeds=2)
+    read = reading(out)
+    a = analyse(records_of(out), lambda r: read(r)[: 9 if (r.arm, r.seed) == ("fla", 1) else 12], "plain")
+    assert a.arms[1].difference.seeds == 1
+    assert any("other images" in n for n in a.notes)
+
+
+@pytest.mark.parametrize("control", [None, "nobody"])
+def test_without_a_control_nothing_is_compared(tmp_path, undrawn, control):
+    out = write_study(tmp_path, {"plain": 0.5, "fla": 0.8}, seeds=2, control=control)
+    a = write_report(out)
+    assert all(x.difference is None for x in a.arms)
+    text = (out / "table.md").read_text(encoding="utf-8")
+    assert "difference" not in text
+    assert "no control" in text or "no finished run" in text
+
+
+@pytest.mark.parametrize(("nc", "wanting"), [(1, ()), (3, (1,)), (2, (0, 1))])
+def test_few_classes_and_classes_without_objects(tmp_path, undrawn, nc, wanting):
+    out = write_study(tmp_path, {"plain": 0.5, "fla": 0.8}, seeds=2, nc=nc, wanting=wanting)
+    arm = write_report(out).arms[1]
+    assert [c.name for c in arm.classes] == [f"class{i}" for i in range(nc) if i not in wanting]
+    assert np.isfinite([arm.difference.low, arm.difference.high]).all()
+
+
+def test_design_that_can_show_nothing_is_told(tmp_path):
+    assert [fewest_seeds(n) for n in (1, 2, 3, 4)] == [6, 7, 7, 8]
+    out = write_study(tmp_path, ARMS, seeds=6, nc=1)
+    a = analyse(records_of(out), reading(out), "plain")
+    assert any("7 seeds are the fewest" in n for n in a.notes)
+    assert not any(x.shown for x in a.arms)
+
+
+@pytest.mark.slow
+def test_report_is_idempotent_and_complete(tmp_path):
+    out = write_study(tmp_path, ARMS, seeds=7)
+    write_report(out)
+    first = {f.relative_to(out): f.read_bytes() for f in out.rglob("*") if f.is_file()}
+    write_report(out)
+    assert first == {f.relative_to(out): f.read_bytes() for f in out.rglob("*") if f.is_file()}
+    for name in ("arms", "pr", "training", "costs", "classes-1", "classes-2"):
+        for kind, magic in (("png", b"\x89PNG"), ("pdf", b"%PDF")):
+            assert (out / "figures" / f"{name}.{kind}").read_bytes().startswith(magic)
+    text = (out / "table.md").read_text(encoding="utf-8")
+    strong = next(line for line in text.splitlines() if line.startswith("| 注意力"))
+    assert strong.count("**") == 4
+    assert not any("**" in line for line in text.splitlines() if line.startswith(("| plain", "| conv")))
+    for part in ("test split", "12 images", "7 seeds", "hotcoco", "small", "30 epochs", "Holm", "best epoch"):
+        assert part in text, part
+    rows = (out / "table.csv").read_text(encoding="utf-8").splitlines()
+    assert len(rows) == 4
+    assert "p50_ms" in rows[0]
+    assert rows[3].startswith("注意力 & 50% #1,7,0,")
+    latex = (out / "table.tex").read_text(encoding="utf-8")
+    assert r"注意力 \& 50\% \#1" in latex
+    assert latex.count(r"\textbf{") == 2
+    check_tex(latex, tmp_path)
+
+
+def check_tex(latex, folder):
+    """It compiles; where there is no LaTeX, braces and environments are balanced and rows are equally long."""
+    if shutil.which("pdflatex"):
+        ascii_only = latex.encode("ascii", "replace").decode()
+        packages = r"\usepackage[T1]{fontenc}\usepackage{textcomp,booktabs,graphicx}"
+        text = [r"\documentclass{article}", packages, r"\begin{document}", ascii_only, r"\end{document}"]
+        (folder / "t.tex").write_text("\n".join(text))
+        done = subprocess.run(["pdflatex", "-interaction=batchmode", "t.tex"], cwd=folder, check=False, timeout=60)
+        assert done.returncode == 0
+    code = "\n".join(line for line in latex.splitlines() if not line.startswith("%"))
+    plain = re.sub(r"\\[\\{}&%#_$]", "", code)
+    assert plain.count("{") == plain.count("}")
+    assert plain.count("$") % 2 == 0
+    for kind in ("begin", "end"):
+        assert len(re.findall(rf"\\{kind}{{(table|tabular)}}", code)) == 2
+    body = plain[plain.index(r"\toprule") : plain.index(r"\bottomrule")]
+    ampersands = {line.count("&") for line in body.splitlines() if "&" in line}
+    columns = re.search(r"begin{tabular}{(l r*|lr*)}", code)[1]
+    assert ampersands == {len(columns) - 1}
+
+
+@settings(max_examples=40)
+@given(NAMES)
+def test_names_are_escaped_for_latex(name):
+    out = tex(name)
+    plain = re.sub(r"\\(text[a-z]+\{\}|[\\{}&%#_$])", "", out)
+    assert not set(plain.replace("{-}", "")) & set("\\{}&%#_$~^<>|\"`'")
+    assert tex("") == ""
+    assert tex("a_b & 5%--") == r"a\_b \& 5\%{-}{-}"
+
+
+@settings(max_examples=40)
+@given(NAMES)
+def test_names_are_escaped_for_markdown(name):
+    out = markdown(name)
+    if not has_unsafe(name):
+        assert re.sub(r"\\(.)", r"\1", out) == name
+    assert not re.search(r"(?<!\\)(\\\\)*[|*_<`]", out)
+
+
+def test_arms_that_were_treated_unlike_have_no_table(tmp_path, undrawn):
+    out = write_study(tmp_path, {"plain": 0.5, "fla": 0.8}, seeds=2, keys={"fla": {"epochs": 60}})
+    record = read_record(out / "1-0")
+    write_record(out / "1-0", replace(record, facts={**FACTS, "steps planned": 600}))
+    write_report(out, fair=False)
+    text = (out / "table.md").read_text(encoding="utf-8")
+    assert text.startswith("**The arms were not treated alike:**")
+    assert "| fla |" in text
+    assert "steps planned" in text
+    assert "epochs" in text
+    assert "not treated alike" in (out / "table.tex").read_text(encoding="utf-8")
+    write_report(out)
+    text = (out / "table.md").read_text(encoding="utf-8")
+    assert text.startswith("There is no table")
+    assert "| fla |" not in text
+    assert "steps planned" in text
+    assert not (out / "table.tex").exists()
+    assert not (out / "table.csv").exists()
+
+
+def test_a_figure_that_fails_is_a_warning(tmp_path, monkeypatch, caplog):
+    out = write_study(tmp_path, {"plain": 0.5}, seeds=1)
+
+    def broken(*_, **__):
+        raise ValueError("no ink")
+
+    for name in ("plot_arms", "plot_pr", "plot_training", "plot_costs"):
+        monkeypatch.setattr(figures, name, broken)
+    write_report(out)
+    assert (out / "table.md").is_file()
+    assert sum("no ink" in r.message for r in caplog.records) in (0, 4)  # the logger may not propagate
+
+
+def test_command_line(tmp_path, undrawn, capsys):
+    out = write_study(tmp_path / "study", {"plain": 0.5, "fla": 0.8}, seeds=2)
+    assert main(["study", "report", str(out)]) == 0
+    assert (out / "table.md").is_file()
+    assert main(["study", "report", str(out), "fair=False"]) == 0
+    for words, told in (
+        ([], "one folder"),
+        ([str(tmp_path / "none")], "no such folder"),
+        ([str(tmp_path)], "no run of a study"),
+        ([str(out), "fair=perhaps"], "fair"),
+        ([str(out), "fare=True"], "fare"),
+    ):
+        capsys.readouterr()
+        assert main(["study", "report", *words]) == 2
+        assert told in capsys.readouterr().err
+
+
+def test_verdicts_and_columns_of_nothing():
+    record = RunRecord("plain", 0, FAILED, "plain-0", error="x")
+    a = analyse([record], lambda _: None, "plain")
+    assert verdicts(a) == []
+    assert columns(a, {}) == []
+
+
+def test_names_in_figures_are_short_and_differ():
+    names = ["arm number 1 with a long name", "arm number 2 with a long name", "注意力注意力注意力注意力", "", "a"]
+    shorts = figures._shorts(names)
+    assert len(set(shorts)) == 5
+    assert shorts[-1] == "a"
+    assert all(sum(map(figures._letters, s)) <= figures.LETTERS + 3 for s in shorts)
+
+
+def test_one_seed_in_words(tmp_path):
+    out = write_study(tmp_path, {"plain": 0.2, "fla": 0.99}, seeds=1)
+    a = analyse(records_of(out), reading(out), "plain")
+    assert not a.arms[1].shown
+    assert "no p with one seed" in verdicts(a)[0]
+
+
+def test_damaged_files_are_told(tmp_path, undrawn):
+    out = write_study(tmp_path, {"plain": 0.5}, seeds=1)
+    (out / "0-0" / "test" / "seen.npz").write_bytes(b"nothing")
+    with pytest.raises(UserError, match="cannot be read"):
+        write_report(out)
+    (out / "study.json").write_text("{", encoding="utf-8")
+    with pytest.raises(UserError, match="not valid JSON"):
+        write_report(out)
+
+
+def test_made_studies_have_objects():
+    assert sum(len(s.truths) for s in seen_of(0.5, 0)) > 10
+    assert FINISHED

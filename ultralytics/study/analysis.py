@@ -1,0 +1,299 @@
+"""What a study's records show: each arm against the control, with the same seeds and on the same images.
+
+The verdict needs the interval and p together, and p is corrected for the number of arms (Holm): a study of many arms
+would find a difference by chance otherwise. A sign-flip test cannot give a p below 2^(1 − seeds), so a study of several
+arms needs more seeds than one of two; `fewest_seeds` says how many.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+
+from ultralytics.study.record import FINISHED, TIMES, RunRecord
+from ultralytics.study.resampling import Detections, draw, mean_over_classes
+from ultralytics.study.statistics import SHOWN, Difference, compare, holm
+from ultralytics.utils.coco import Seen
+from ultralytics.utils.text import counted
+from ultralytics.utils.types import Float64Array
+
+METRIC = "mAP50-95"  # what is compared
+DRAWS = 500  # of the test images: the interval is known to about 2 % of its width
+RECALLS = np.linspace(0, 1, 201)  # of the curves
+
+Read = Callable[[RunRecord], Sequence[Seen] | None]
+
+
+@dataclass(frozen=True)
+class ClassDifference:
+    """A class's AP against the control's; p is corrected for the number of classes."""
+
+    name: str
+    difference: Difference
+
+
+@dataclass(frozen=True)
+class Arm:
+    """An arm of a study.
+
+    Attributes:
+        name: of the arm; seeds: that finished, rising; failed: seeds that failed, with their line.
+        figures: name → the figure of each of `seeds`; None where there is nothing to measure it by.
+        unpaired: seeds that finished here or with the control, and not with both.
+        difference: against the control; None for the control, and where no seed is common. Its p is as tested.
+        p: corrected for the number of arms; verdict: in words, by the corrected p.
+        classes: per class, where there are several seeds or one; curve: precision at RECALLS, mean over the seeds.
+        cost: name → mean over the seeds; share: ‖gate ⊙ A‖ / ‖x‖ by block, mean over the seeds.
+    """
+
+    name: str
+    seeds: tuple[int, ...]
+    failed: Mapping[int, str]
+    figures: Mapping[str, tuple[float | None, ...]]
+    unpaired: tuple[int, ...] = ()
+    difference: Difference | None = None
+    p: float = 1.0
+    verdict: str = ""
+    classes: tuple[ClassDifference, ...] = ()
+    curve: Float64Array | None = None
+    cost: Mapping[str, float] = field(default_factory=dict)
+    share: Mapping[str, float] = field(default_factory=dict)
+
+    def mean(self, figure: str) -> float | None:
+        """Over the seeds that have it."""
+        known = self._known(figure)
+        return float(np.mean(known)) if known else None
+
+    def deviation(self, figure: str) -> float | None:
+        """Standard deviation over the seeds; None for fewer than two."""
+        known = self._known(figure)
+        return float(np.std(known, ddof=1)) if len(known) > 1 else None
+
+    def _known(self, figure: str) -> list[float]:
+        return [v for v in self.figures.get(figure, ()) if v is not None]
+
+    @property
+    def shown(self) -> bool:
+        """Whether a difference is shown."""
+        return self.verdict in ("gains", "costs")
+
+    @property
+    def wins(self) -> tuple[list[str], list[str]]:
+        """Classes that gain, and that lose, by their corrected p and interval."""
+        return tuple([c.name for c in self.classes if c.difference.verdict == v] for v in ("gains", "costs"))  # type: ignore[return-value]  # two
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """A study's result.
+
+    Attributes:
+        control: the arm that the others are compared with; None where there is none.
+        arms: in the study's order; images: of the test split; notes: sentences about what a reader must know.
+    """
+
+    control: str | None
+    arms: tuple[Arm, ...]
+    images: int
+    notes: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for study.json."""
+        return {
+            "metric": METRIC,
+            "control": self.control,
+            "images": self.images,
+            "draws": DRAWS,
+            "notes": list(self.notes),
+            "arms": {a.name: _plain(a) for a in self.arms},
+        }
+
+
+def _plain(arm: Arm) -> dict[str, Any]:
+    d = arm.difference
+    return {
+        "seeds": list(arm.seeds),
+        "failed": {str(k): v for k, v in arm.failed.items()},
+        "unpaired": list(arm.unpaired),
+        "figures": {k: {"mean": arm.mean(k), "deviation": arm.deviation(k)} for k in arm.figures},
+        "difference": None if d is None else vars(d) | {"per_seed": list(d.per_seed), "p_holm": arm.p},
+        "verdict": arm.verdict or None,
+        "classes": {
+            c.name: {"mean": c.difference.mean, "low": c.difference.low, "high": c.difference.high,
+                     "p_holm": c.difference.p, "verdict": c.difference.verdict}
+            for c in arm.classes
+        },
+        "cost": {k: v for k, v in arm.cost.items() if not k.endswith(TIMES)},
+        "share": dict(arm.share),
+    }  # fmt: skip
+
+
+def fewest_seeds(comparisons: int) -> int:
+    """Seeds from which on a study of so many arms beside the control can show a difference at all."""
+    return 1 + math.ceil(math.log2(max(comparisons, 1) / SHOWN) - 1e-9)
+
+
+def analyse(records: Sequence[RunRecord], read: Read, control: str | None = None) -> Analysis:
+    """Compare every arm with the control.
+
+    Args:
+        records: of all runs, in the study's order of arms; read: what a run's test has seen, None where it is lost.
+        control: the arm to compare with; without one, or where it has no finished run, nothing is compared.
+
+    Returns:
+        The analysis; all arms are resampled by the same draws of images.
+    """
+    notes: list[str] = []
+    done = [r for r in records if r.state == FINISHED]
+    tested = _tested(done, read, notes)
+    images = len(next(iter(tested.values())).order) if tested else 0
+    weights = draw(images, DRAWS, np.random.default_rng(0)) if images else np.zeros((DRAWS, 0))
+    resampled = {key: t.detections.class_ap(weights[:, t.order]) for key, t in tested.items()}
+    whole = {key: t.detections.class_ap(np.ones((1, images))) for key, t in tested.items()}
+    arms = [_arm(name, records, tested) for name in dict.fromkeys(r.arm for r in records)]
+    for arm in arms:
+        if arm.failed:
+            lost = ", ".join(map(str, arm.failed))
+            notes.append(f"{arm.name}: {counted(len(arm.failed), 'run')} failed (seed {lost}) and is left out")
+    if control is None or not any(a.name == control and a.seeds for a in arms):
+        if len(arms) > 1:
+            notes.append("there is no control to compare with" if control is None else f"{control} has no finished run")
+        return Analysis(control, tuple(arms), images, tuple(notes))
+    figures = {(r.arm, r.seed): r.figures.get(METRIC) for r in done}
+    names = _class_names(done)
+    compared = []
+    for arm in arms:
+        if arm.name == control:
+            compared.append(arm)
+            continue
+        seeds = [s for s in arm.seeds if (arm.name, s) in tested and (control, s) in tested]
+        seeds = [s for s in seeds if figures[arm.name, s] is not None and figures[control, s] is not None]
+        theirs = next(a.seeds for a in arms if a.name == control)
+        unpaired = tuple(sorted((set(arm.seeds) | set(theirs)) - set(seeds)))
+        if unpaired:
+            lacking = f"seed {', '.join(map(str, unpaired))}"
+            notes.append(f"{arm.name}: {lacking} did not finish with it and with {control} both, and is not compared")
+        if not seeds:
+            compared.append(replace(arm, unpaired=unpaired))
+            continue
+        pairs = [((arm.name, s), (control, s)) for s in seeds]
+        difference = compare(
+            np.array([figures[a] for a, _ in pairs], np.float64),
+            np.array([figures[c] for _, c in pairs], np.float64),
+            np.stack([mean_over_classes(resampled[a]) for a, _ in pairs]),
+            np.stack([mean_over_classes(resampled[c]) for _, c in pairs]),
+            images,
+        )
+        ids = tested[pairs[0][0]].detections.classes
+        classes = _classes([names.get(int(i), str(i)) for i in ids], pairs, whole, resampled, images)
+        compared.append(replace(arm, unpaired=unpaired, difference=difference, classes=classes))
+    corrected = holm({a.name: a.difference.p for a in compared if a.difference is not None})
+    final = [
+        a if a.difference is None else replace(
+            a, p=corrected[a.name], verdict=replace(a.difference, p=corrected[a.name]).verdict
+        )
+        for a in compared
+    ]  # fmt: skip
+    notes += _limits(final)
+    return Analysis(control, tuple(final), images, tuple(notes))
+
+
+def _limits(arms: Sequence[Arm]) -> list[str]:
+    """What the design could not have shown, whatever the truth."""
+    compared = [a for a in arms if a.difference is not None]
+    seeds = [a.difference.seeds for a in compared if a.difference is not None]
+    if not seeds:
+        return []
+    told = []
+    if min(seeds) == 1:
+        told.append("with one seed the interval is of the images alone: p cannot be computed, and nothing is shown")
+    need = fewest_seeds(len(compared))
+    if max(seeds) < need:
+        arms_told = f"{counted(len(compared), 'comparison')} with {counted(max(seeds), 'paired seed')}"
+        told.append(f"{arms_told} cannot reach p = {SHOWN}: {need} seeds are the fewest that can")
+    return told
+
+
+@dataclass(frozen=True)
+class _Tested:
+    """Detections of a run, and the place of each of its images among those of the study."""
+
+    detections: Detections
+    order: Sequence[int]
+
+
+def _tested(done: Sequence[RunRecord], read: Read, notes: list[str]) -> dict[tuple[str, int], _Tested]:
+    found: dict[tuple[str, int], _Tested] = {}
+    places: dict[str, int] | None = None
+    objects: Any = None
+    for r in done:
+        seen = read(r)
+        if seen is None:
+            notes.append(f"{r.arm}, seed {r.seed}: what its test has seen is lost, and it is not compared")
+            continue
+        files = _file_names(seen)
+        if places is None:
+            places = {name: i for i, name in enumerate(sorted(files))}
+        detections = Detections.from_seen(seen)
+        mine = detections.classes.tolist(), len(detections.target_cls)
+        if set(files) != set(places) or (objects is not None and mine != objects):
+            notes.append(f"{r.arm}, seed {r.seed}: it was tested on other images or labels, and is not compared")
+            continue
+        objects = mine
+        found[r.arm, r.seed] = _Tested(detections, [places[f] for f in files])
+    return found
+
+
+def _file_names(seen: Sequence[Seen]) -> list[str]:
+    """Names of the images: without their folders, which differ between machines, where that tells them apart."""
+    short = [PurePath(s.file.replace("\\", "/")).name for s in seen]
+    return short if len(set(short)) == len(short) else [s.file for s in seen]
+
+
+def _class_names(done: Sequence[RunRecord]) -> dict[int, str]:
+    """Class id → name: `per_class` has all of them in the order of their ids."""
+    return dict(enumerate(next((r.per_class for r in done if r.per_class), ())))
+
+
+def _arm(name: str, records: Sequence[RunRecord], tested: Mapping[tuple[str, int], _Tested]) -> Arm:
+    mine = sorted((r for r in records if r.arm == name), key=lambda r: r.seed)
+    done = [r for r in mine if r.state == FINISHED]
+    curves = [tested[name, r.seed].detections.precision_over_recall(RECALLS) for r in done if (name, r.seed) in tested]
+    costs = dict.fromkeys(k for r in done for k in r.cost)
+    blocks = dict.fromkeys(b for r in done for b in r.blocks if "share" in r.blocks[b])
+    return Arm(
+        name=name,
+        seeds=tuple(r.seed for r in done),
+        failed={r.seed: r.error for r in mine if r.state != FINISHED},
+        figures={k: tuple(r.figures.get(k) for r in done) for k in dict.fromkeys(k for r in done for k in r.figures)},
+        curve=np.mean(curves, 0) if curves else None,
+        cost={k: float(np.mean([r.cost[k] for r in done if k in r.cost])) for k in costs},
+        share={
+            b: float(np.mean([r.blocks[b]["share"] for r in done if "share" in r.blocks.get(b, {})])) for b in blocks
+        },
+    )
+
+
+def _classes(
+    names: Sequence[str],
+    pairs: Sequence[tuple[tuple[str, int], tuple[str, int]]],
+    whole: Mapping[tuple[str, int], Float64Array],
+    resampled: Mapping[tuple[str, int], Float64Array],
+    images: int,
+) -> tuple[ClassDifference, ...]:
+    """Each class against the control's; a resample without an object of the class says nothing about it."""
+    found = []
+    for k, name in enumerate(names):
+        arm, control = (np.stack([resampled[pair[side]][:, k] for pair in pairs]) for side in (0, 1))
+        known = ~np.isnan(arm[0])
+        if known.sum() < 2:
+            continue
+        ap = [np.array([whole[pair[side]][0, k] for pair in pairs]) for side in (0, 1)]
+        found.append((name, compare(ap[0], ap[1], arm[:, known], control[:, known], images)))
+    corrected = holm({str(i): d.p for i, (_, d) in enumerate(found)})
+    return tuple(ClassDifference(n, replace(d, p=corrected[str(i)])) for i, (n, d) in enumerate(found))

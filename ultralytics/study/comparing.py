@@ -1,0 +1,218 @@
+"""`compare`: the report of a study for runs that no study has planned."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ultralytics.cfg.config import KNOBS, get_cfg
+from ultralytics.cfg.dataset import load_dataset
+from ultralytics.cfg.paths import data_hint
+from ultralytics.engine.checkpoint import Checkpoint, load_checkpoint
+from ultralytics.engine.outputs import distinct
+from ultralytics.engine.rundir import new_run_dir
+from ultralytics.models.yolo.weights import load_trained
+from ultralytics.nn.plugins import load_plugins
+from ultralytics.nn.summary import explain
+from ultralytics.study import latency as timing
+from ultralytics.study.analysis import Analysis
+from ultralytics.study.job import TEST_KEYS, _Witness, evaluator
+from ultralytics.study.plan import FREE
+from ultralytics.study.record import FINISHED, RECORD, RunRecord, read_record, write_record, write_seen
+from ultralytics.study.report import COMPARED, SEEN, STUDY, write_report
+from ultralytics.utils.coco import FIGURES
+from ultralytics.utils.errors import ConfigError, MissingFileError, UserError, nearest
+from ultralytics.utils.files import real_path, user_path, write_json
+from ultralytics.utils.log import LOGGER
+from ultralytics.utils.text import safe_name
+
+WEIGHTS = ("weights/best.pt", "best.pt", "weights/last.pt", "last.pt")
+# What makes no arm of its own, beside what no figure depends on.
+_NO_ARM = ("seed", "project", "name", "exist_ok", "resume", "mode", "task", *FREE)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A run that was given: its folder, its weights and what they say of its training."""
+
+    folder: Path
+    weights: Path
+    checkpoint: Checkpoint
+
+    @property
+    def seed(self) -> int:
+        seed = self.checkpoint.train_args.get("seed", 0)
+        return seed if type(seed) is int else 0
+
+    @property
+    def keys(self) -> dict[str, Any]:
+        """Keys of its configuration that are not at their default."""
+        trained = self.checkpoint.train_args
+        return {k: v for k, v in trained.items() if k in KNOBS and k not in _NO_ARM and v != KNOBS[k].default}
+
+    @property
+    def configuration(self) -> str:
+        """What runs of one arm have in common: all but the seed."""
+        return json.dumps([self.keys, self.checkpoint.spec], sort_keys=True, default=str)
+
+
+def compare_runs(
+    runs: Sequence[str | Path],
+    control: str | Path | None = None,
+    out: str | Path | None = None,
+    split: str | None = None,
+    data: str | None = None,
+    plugins: Any = None,
+    fair: bool = False,
+) -> Analysis:
+    """Report on finished runs as on a study: each is validated on one split, and compared with the control.
+
+    Args:
+        runs: their folders, or weights files. Runs of one configuration but for the seed make an arm.
+        control: one of the runs, or an arm's name; the first run when None.
+        out: folder of the report, runs/compare (numbered) when None; one that was made before goes on: runs that were
+            validated for it are not validated again.
+        split: test, or val where there is no test split, when None; data: the data set YAML, that of the first run
+            when None; plugins: Python files with the networks' modules.
+        fair: refuse the table where runs differ in their data, their steps or the like.
+
+    Raises:
+        UserError: a run cannot be read or validated.
+    """
+    load_plugins(plugins)
+    if len(runs) < 2:
+        raise ConfigError("runs: there is nothing to compare", mend="at least two folders: runs=[a,b]")
+    found = [_open(user_path(r)) for r in runs]
+    folders = [real_path(r.weights) for r in found]
+    twice = next((r for r, f in zip(found, folders, strict=True) if folders.count(f) > 1), None)
+    if twice is not None:
+        raise ConfigError("this run is given twice", str(twice.folder), "leave one out")
+    arms = _arms(found)
+    chosen = _control(control, found, arms)
+    data = data or found[0].checkpoint.train_args.get("data")
+    if not data:
+        raise ConfigError("the weights name no data set", str(found[0].weights), data_hint())
+    splits = load_dataset(str(data)).splits
+    split = split or ("test" if "test" in splits else "val")
+    given = user_path(out) if out else Path("runs") / "compare"
+    folder = new_run_dir(given.parent, given.name, exist_ok=bool(out)).absolute()
+    records = []
+    for run, arm in zip(found, arms, strict=True):
+        place = folder / f"{safe_name(arm)}-{run.seed}"
+        record = _kept(place, arm, run, split, str(data))
+        if record is None:
+            place.mkdir(exist_ok=True)
+            LOGGER.info("Validating %s on the split %s", run.weights, split)
+            record = _validate(run, arm, place, str(data), split)
+            write_record(place, record)
+        records.append(record)
+    names = {r.folder for r in records}
+    strangers = [f.parent for f in folder.glob(f"*/{RECORD}") if f.parent.name not in names]
+    if strangers:
+        raise ConfigError("it holds a run that is not compared", str(strangers[0]), "choose another out=")
+    plan = {"arms": {a: {} for a in dict.fromkeys(arms)}, "control": chosen}
+    write_json(folder / STUDY, {"study": plan, COMPARED: True}, key="out")
+    timing.measure(folder, records, {a: r.weights for a, r in reversed(list(zip(arms, found, strict=True)))})
+    return write_report(folder, fair)
+
+
+def _open(path: Path) -> _Run:
+    if path.is_file():
+        folder = path.parent.parent if path.parent.name == "weights" else path.parent
+        return _Run(folder, path, load_checkpoint(path))
+    if not path.is_dir():
+        raise MissingFileError("no such run", str(path), "give the folder of a finished run, or its best.pt")
+    weights = next((path / name for name in WEIGHTS if (path / name).is_file()), None)
+    if weights is None:
+        told = "it holds no weights" + (", only figures" if (path / "metrics.json").is_file() else "")
+        raise ConfigError(told, str(path), "give the folder of a finished run; it is validated anew, image by image")
+    return _Run(path, weights, load_checkpoint(weights))
+
+
+def _arms(runs: Sequence[_Run]) -> list[str]:
+    """The arm of each run: those of one configuration belong together, but for a seed that is there twice."""
+    groups: dict[tuple[str, int], list[_Run]] = {}
+    for run in runs:
+        k = 0
+        while any(r.seed == run.seed for r in groups.get((run.configuration, k), ())):
+            k += 1
+        groups.setdefault((run.configuration, k), []).append(run)
+    names = []
+    for members in groups.values():
+        name = real_path(members[0].folder).name
+        if len(members) > 1:
+            name = re.sub(r"[-_. ]?(seed|s)?[-_. ]?\d+$", "", name) or name
+        names.append(safe_name(name))
+    names = distinct(names)
+    of = {id(r): name for name, members in zip(names, groups.values(), strict=True) for r in members}
+    return [of[id(r)] for r in runs]
+
+
+def _control(given: str | Path | None, runs: Sequence[_Run], arms: Sequence[str]) -> str:
+    if given is None:
+        return arms[0]
+    if str(given) in arms:
+        return str(given)
+    path = real_path(user_path(given))
+    for run, arm in zip(runs, arms, strict=True):
+        if path in (real_path(run.folder), real_path(run.weights)):
+            return arm
+    hint = nearest(str(given), arms) or f"one of the runs, or of the arms {', '.join(dict.fromkeys(arms))}"
+    raise ConfigError(f"control: {given} is none of the runs", mend=hint)
+
+
+def _kept(place: Path, arm: str, run: _Run, split: str, data: str) -> RunRecord | None:
+    """The record of an earlier call, where it is of these weights on this split."""
+    try:
+        record = read_record(place)
+    except UserError:
+        return None
+    if record is None or not (place / SEEN).is_file():
+        return None
+    asked = {"weights": _stamp(run.weights), "test split": split, "data": data}
+    same = all(record.facts.get(k) == v for k, v in asked.items())
+    return replace(record, arm=arm) if same else None
+
+
+def _stamp(weights: Path) -> str:
+    status = weights.stat()
+    return f"{real_path(weights)}, {status.st_size} bytes, {status.st_mtime_ns}"
+
+
+def _validate(run: _Run, arm: str, place: Path, data: str, split: str) -> RunRecord:
+    """Validate a run's weights and keep what was seen."""
+    trained = run.checkpoint.train_args
+    keys: dict[str, Any] = {k: trained[k] for k in ("imgsz", "single_cls") if k in trained}
+    args = get_cfg(None, {**keys, **TEST_KEYS, "split": split, "data": data, "model": str(run.weights)}, mode="val")
+    (place / "test").mkdir(exist_ok=True)
+    validator = _Witness(save_dir=place / "test", args=args)
+    validator()
+    write_seen(place / SEEN, validator.kept)
+    box, coco = validator.metrics.box, validator.metrics.coco or {}
+    report = explain(load_trained(run.weights)[0], args.imgsz)
+    facts: Mapping[str, Any] = {
+        "weights": _stamp(run.weights),
+        "data": data,
+        "test data": validator.digest,
+        "test split": split,
+        "imgsz": args.imgsz,
+        "epochs planned": trained.get("epochs"),
+        "batch": trained.get("batch"),
+        "evaluator": evaluator(),
+    }
+    figures = {"mAP50-95": box.map, "mAP50": box.map50, "mAP75": box.map75, "precision": box.mp, "recall": box.mr}
+    return RunRecord(
+        arm=arm,
+        seed=run.seed,
+        state=FINISHED,
+        folder=place.name,
+        figures={k: float(v) for k, v in figures.items()} | {k: coco.get(k) for k in FIGURES},
+        per_class=dict(coco.get("per_class", {})),
+        facts=facts,
+        keys=run.keys,
+        cost={"parameters": report.parameters_fused, "flops": report.flops_fused},
+    )

@@ -1,0 +1,266 @@
+"""One run of a study, in a process of its own: train, or go on training, then test the best weights, then record.
+
+Everything in the record is read from the run's folder, so that it is the same however often the run was stopped.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import signal
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ultralytics.cfg.config import KNOBS, get_cfg
+from ultralytics.cfg.dataset import load_dataset
+from ultralytics.engine.checkpoint import load_checkpoint, load_newest
+from ultralytics.engine.distributed import several_devices
+from ultralytics.engine.provenance import readable
+from ultralytics.engine.resume import previous_of
+from ultralytics.engine.schedule import Schedule
+from ultralytics.models.yolo.detect import DetectionTrainer, DetectionValidator
+from ultralytics.models.yolo.detect.ranks import train_on_ranks
+from ultralytics.models.yolo.weights import load_trained
+from ultralytics.nn.plugins import load_plugins
+from ultralytics.nn.summary import explain
+from ultralytics.study.plan import FREE, Run
+from ultralytics.study.record import FAILED, FINISHED, RunRecord, write_record, write_seen
+from ultralytics.utils.coco import FIGURES, Seen
+from ultralytics.utils.errors import FinishedRunError, UserError
+from ultralytics.utils.files import Checksums, remove_unfinished, user_path, write_json
+from ultralytics.utils.log import LOGGER
+from ultralytics.utils.processes import leave_with
+from ultralytics.utils.text import one_line
+
+JOB = "study-run"  # the command of a run's process; no user types it
+WATCHED = 0.2  # seconds between two looks at whether the study's own process is still there
+JOB_FILE = "job.json"
+# Of a validation on the test split: square images, so that no figure depends on `batch`.
+TEST_KEYS: dict[str, Any] = {"split": "test", "rect_val": False, "plots": False, "coco": True}
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a run's process is told, and what its folder is compared with when the study goes on.
+
+    Attributes:
+        run: which one; study: the YAML's path, for messages.
+    """
+
+    run: Run
+    study: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        r = self.run
+        return {"study": self.study, "arm": r.arm, "seed": r.seed, "keys": dict(r.keys), "test": dict(r.test)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Job:
+        """Read what `to_dict` made."""
+        return cls(Run(data["arm"], data["seed"], data["keys"], data["test"]), data["study"])
+
+
+def run_job(file: Path, parent: int) -> int:
+    """What a run's process does; it ends when the process `parent` does. Returns the exit code: 0 finished, 2 failed
+    by a UserError, 1 by anything else. Both failures are in run.json then, with their line."""
+    if os.name == "posix":
+        leave_with(parent, WATCHED)
+    for name in ("SIGUSR1", "SIGUSR2"):  # by which clusters tell a whole job that its time is up: the study's to answer
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    job = Job.from_dict(json.loads(file.read_text(encoding="utf-8")))
+    folder = file.parent
+    try:
+        train(job, folder)
+        write_record(folder, test(job, folder))
+    except UserError as e:
+        LOGGER.error("error: %s", e)
+        write_record(folder, failed(job.run, str(e)))
+        return 2
+    except Exception as e:
+        LOGGER.error("%s", traceback.format_exc())
+        write_record(folder, failed(job.run, f"{type(e).__name__}: {one_line(str(e), 300)} (train.log holds more)"))
+        return 1
+    return 0
+
+
+def failed(run: Run, line: str) -> RunRecord:
+    """The record of a run that failed."""
+    return RunRecord(run.arm, run.seed, FAILED, run.name, error=line, keys=_told(run.keys))
+
+
+def _told(keys: Mapping[str, Any]) -> dict[str, Any]:
+    """Keys that are not at their default, without the seed and those that no figure depends on."""
+    return {k: v for k, v in keys.items() if k not in ("seed", *FREE) and v != KNOBS[k].default}
+
+
+def train(job: Job, folder: Path) -> None:
+    """Train the run, or go on where it was stopped; a run that is trained is left alone."""
+    overrides = {**job.run.keys, "project": str(folder.parent), "name": folder.name, "resume": "auto"}
+    names = several_devices(get_cfg(None, overrides).device)
+    try:
+        if names:
+            train_on_ranks(names, None, overrides, source=job.study)
+        else:
+            DetectionTrainer(overrides=overrides, source=job.study).train()
+    except FinishedRunError as e:
+        LOGGER.info("%s", e)
+
+
+class _Witness(DetectionValidator):
+    """Keeps what it has seen, and the digest of the images.
+
+    Attributes:
+        kept: image by image; digest: of the split's names, images and labels.
+    """
+
+    kept: list[Seen]
+    digest = ""
+
+    def get_dataloader(self, dataset_path: Any, batch_size: int) -> Any:
+        loader = super().get_dataloader(dataset_path, batch_size)
+        self.digest = loader.dataset.labels.digest
+        return loader
+
+    def report_coco(self) -> None:
+        self.kept = self._seen
+        super().report_coco()
+
+
+def test(job: Job, folder: Path) -> RunRecord:
+    """Validate the best weights on the test split, write seen.npz beside the figures, and make the record."""
+    load_plugins(job.run.keys.get("plugins"))
+    weights = folder / "weights"
+    last = load_newest(weights / "last.pt", previous_of(weights / "last.pt"))
+    best = weights / "best.pt" if (weights / "best.pt").exists() else weights / "last.pt"
+    trained = last.train_args
+    inherited = {k: v for k, v in job.run.keys.items() if k != "model_scale" and "val" in KNOBS[k].metadata["modes"]}
+    inherited |= {k: trained[k] for k in ("data", "imgsz", "single_cls", "batch")}
+    keys = {**inherited, **TEST_KEYS, **job.run.test, "model": str(best)}
+    if keys["split"] not in load_dataset(keys["data"]).splits:
+        keys["split"] = "val"
+    args = get_cfg(None, keys, job.study, "val")
+    place = folder / "test"
+    place.mkdir(exist_ok=True)
+    for made in (folder, place):
+        remove_unfinished(made)
+    validator = _Witness(save_dir=place, args=args)
+    LOGGER.info("Testing %s on the split %s", best, args.split)
+    validator()
+    write_seen(place / "seen.npz", validator.kept)
+    write_json(folder / "environment.json", readable(last.state.get("provenance")))
+    m = validator.metrics
+    coco = m.coco or {}
+    box = m.box
+    figures: dict[str, float | None] = {
+        "mAP50-95": float(box.map),
+        "mAP50": float(box.map50),
+        "mAP75": float(box.map75),
+        "precision": float(box.mp),
+        "recall": float(box.mr),
+        **{k: coco.get(k) for k in FIGURES},
+    }
+    return RunRecord(
+        arm=job.run.arm,
+        seed=job.run.seed,
+        state=FINISHED,
+        folder=job.run.name,
+        figures=figures,
+        per_class=dict(coco.get("per_class", {})),
+        facts=_facts(best, last.state, trained, validator),
+        keys=_told(job.run.keys),
+        blocks=_blocks(last.state["results"]),
+        cost=_cost(best, last.state["results"], int(trained["imgsz"])),
+    )
+
+
+def _facts(best: Path, state: Mapping[str, Any], trained: Mapping[str, Any], validator: _Witness) -> dict[str, Any]:
+    """What must be equal for runs to be comparable; plain, and by the names that a reader is told."""
+    record = readable(state.get("provenance"))
+    data = record.get("data", {})
+    steps = Schedule(trained["epochs"], state["batches"], trained["batch"], trained["nbs"],
+                     warmup_epochs=trained["warmup_epochs"]).steps()  # fmt: skip
+    tested = validator.args
+    split = tested.split
+    selection = "best epoch by fitness on val" if trained["val"] else "last epoch"
+    same = split == "val" and trained["val"]
+    device = validator.device.type if validator.device is not None else None
+    share, digest = _transferred(best, trained)
+    return {
+        "train data": data.get("train", {}).get("digest"),
+        "val data": data.get("val", {}).get("digest"),
+        "test data": validator.digest,
+        "test split": split,
+        "selection": selection,
+        "selection and test": "on the same split" if same else "on different splits",
+        "epochs planned": trained["epochs"],
+        "epochs run": state["epoch"] + 1,
+        "steps planned": sum(1 for _ in steps),
+        "steps done": state["updates"],
+        "batch": trained["batch"],
+        "imgsz": trained["imgsz"],
+        "optimizer": state["optimizer_name"],
+        "pretrained weights": digest,
+        "transferred share": share,
+        "evaluator": evaluator(),
+        "test settings": {k: getattr(tested, k) for k in _TESTED}
+        | ({"batch": tested.batch} if tested.rect_val else {}),
+        "code": record.get("code"),
+        "torch": str(torch.__version__),
+        "device": device,
+        "threads": trained["threads"] if device == "cpu" else None,
+    }
+
+
+_TESTED = ("conf", "iou", "max_det", "rect_val", "half", "single_cls", "agnostic_nms", "classes")
+
+
+def evaluator() -> str:
+    """What the figures were computed by, with versions."""
+    try:
+        coco = f"hotcoco {importlib.metadata.version('hotcoco')}"
+    except importlib.metadata.PackageNotFoundError:
+        coco = "none"
+    return f"mAP: this project, as ultralytics 8.2.103; COCO's figures: {coco}"
+
+
+def _transferred(weights: Path, trained: Mapping[str, Any]) -> tuple[float | None, str | None]:
+    """The share of the pretrained weights that found their place, of those tensors that both networks have, and the
+    file's digest. It is worked out anew: what a transfer does depends on nothing but the two networks."""
+    source = trained["pretrained"]
+    if source is True:
+        source = trained["model"] if str(trained["model"]).endswith(".pt") else False
+    if not source:
+        return None, None
+    path = user_path(str(source))
+    if not path.is_file():
+        return None, None
+    checkpoint = load_checkpoint(path)
+    by_name = trained["transfer"] == "name"
+    report = load_trained(weights)[0].load(checkpoint.weights, checkpoint.spec, checkpoint.names, by_name=by_name)
+    return report.share * checkpoint.share, Checksums.of(path, md5=False).hexdigests["sha256"]
+
+
+def _blocks(rows: list[Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """What the meter has read in the last epoch: row → share, gate_mean, gate_max."""
+    found: dict[str, dict[str, float]] = {}
+    for column, value in rows[-1].items() if rows else ():
+        if column.startswith("block/"):
+            _, row, what = column.split("/")
+            found.setdefault(row, {})[what] = value
+    return found
+
+
+def _cost(weights: Path, rows: list[Mapping[str, float]], imgsz: int) -> dict[str, float]:
+    """Parameters and operations, fused, at the study's size; seconds of an epoch, its validation included."""
+    model, _ = load_trained(weights)
+    report = explain(model, imgsz)
+    seconds = {"epoch_seconds": rows[-1]["time"] / len(rows)} if rows else {}
+    return {"parameters": report.parameters_fused, "flops": report.flops_fused, **seconds}

@@ -1,0 +1,304 @@
+"""A study's YAML: which arms are trained with which seeds, under what, and on what they are tested.
+
+    name: bccd-placements
+    base: {data: data/bccd.yaml, pretrained: yolov8n.pt, imgsz: 320, cfg: cfg/recipes/small.yaml}
+    arms:
+      plain: {model: yolov8n.yaml}
+      fla: {model: yolov8n-fla-sppf.yaml}
+    control: plain
+    seeds: 6
+    test: {split: test}
+
+`base` and the arms hold keys of `train`, `test` those of `val`. A path is meant from the YAML's folder, where there is
+such a file, else from the working folder, else among the bundled ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ultralytics.cfg.config import KNOBS, Config, asks_nothing, get_cfg, parse_word, unknown_key
+from ultralytics.cfg.paths import find_data_yaml, find_model_yaml, find_recipe, find_study
+from ultralytics.utils.errors import ConfigError, MissingFileError, UserError, nearest
+from ultralytics.utils.files import missing, user_path
+from ultralytics.utils.text import safe_name
+from ultralytics.utils.yaml import Document, read_yaml
+
+KEYS = ("name", "base", "arms", "control", "seeds", "test")
+# What belongs to the study itself, by the key that a user might give.
+OWN = {
+    **dict.fromkeys(("project", "name", "exist_ok"), "the study names its folders: out=FOLDER"),
+    "seed": "the study gives each run its seed: seeds",
+    "resume": "the study goes on by itself where a run was stopped",
+    **dict.fromkeys(("mode", "task"), "leave it out"),
+}
+OWN_TEST = {"model": "each run is tested with its best weights", "coco": "the study needs COCO's figures"}
+# What may be otherwise when a study goes on: no figure depends on it.
+FREE = (
+    "cache", "device", "font", "plots", "preflight", "save_every", "save_period", "verbose", "workers"
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a study.
+
+    Attributes:
+        arm, seed: which one; keys: the configuration, recipe included, as far as it was given; test: that of its
+            validation on the test split, as far as it was given.
+    """
+
+    arm: str
+    seed: int
+    keys: Mapping[str, Any]
+    test: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Of its folder."""
+        return f"{self.arm}-{self.seed}"
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a study's YAML says, its paths resolved.
+
+    Attributes:
+        file: the YAML; name: of the study; base: keys of every run; arms: name → keys that it adds or replaces.
+        control: the arm that the others are compared with; seeds: of the runs of each arm; test: keys of the test.
+    """
+
+    file: Path
+    name: str
+    base: Mapping[str, Any]
+    arms: Mapping[str, Mapping[str, Any]]
+    control: str
+    seeds: Sequence[int]
+    test: Mapping[str, Any]
+
+    @property
+    def declared(self) -> set[str]:
+        """Keys in which arms may differ: those under `arms`, and those of recipes that are named there."""
+        found = {key for keys in self.arms.values() for key in keys}
+        for keys in self.arms.values():
+            if "cfg" in keys:
+                for recipe in (keys["cfg"], self.base.get("cfg")):
+                    found |= {k for k, s in get_cfg(recipe).sources.items() if s != "default"}
+        return found | ({"model_scale"} if "scale" in found else set())
+
+    def run(self, arm: str, seed: int) -> Run:
+        """The run of an arm with a seed."""
+        keys = {"plots": False, **self.base, **self.arms[arm], "seed": seed}
+        config = get_cfg(keys.pop("cfg", None), keys, str(self.file))
+        given = {k: getattr(config, k) for k, s in config.sources.items() if s != "default"}
+        return Run(arm, seed, {k: v for k, v in given.items() if k not in ("mode", "task")}, self.test)
+
+    def runs(self) -> list[Run]:
+        """All runs, in an order of which every beginning holds about as many of each arm: seed by seed, and the arm
+        that is first moves on with the seed."""
+        arms = list(self.arms)
+        return [
+            self.run(arm, seed)
+            for i, seed in enumerate(self.seeds)
+            for arm in arms[i % len(arms) :] + arms[: i % len(arms)]
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, with the keys of the YAML."""
+        return {
+            "name": self.name,
+            "base": dict(self.base),
+            "arms": {name: dict(keys) for name, keys in self.arms.items()},
+            "control": self.control,
+            "seeds": list(self.seeds),
+            "test": dict(self.test),
+        }
+
+    def yaml_text(self) -> str:
+        """The study as a YAML that `read_study` reads."""
+        return yaml.safe_dump(self.to_dict(), allow_unicode=True, sort_keys=False, width=120)
+
+
+def read_study(name: str | Path) -> Study:
+    """Read a study and check it, each key of each run and every file it names included.
+
+    Raises:
+        UserError: what is wrong, with file and line.
+    """
+    file = find_study(name).absolute()
+    document = read_yaml(file, ConfigError)
+    return _Reader(file, document).study()
+
+
+class _Reader:
+    """Checks a study's parts; messages name the line."""
+
+    def __init__(self, file: Path, document: Document) -> None:
+        self.file, self.document = file, document
+
+    def where(self, *path: str) -> str:
+        """File and line of a value, as deep as the path leads."""
+        node, line = self.document.root, 1
+        for name in path:
+            pairs = node.value if isinstance(node, yaml.MappingNode) else []
+            found = next(((k, v) for k, v in pairs if isinstance(k, yaml.ScalarNode) and k.value == name), None)
+            if found is None:
+                break
+            line, node = found[0].start_mark.line + 1, found[1]
+        return f"{self.file}, line {line}"
+
+    def error(self, what: str, *path: str, mend: str = "") -> ConfigError:
+        return ConfigError(what, self.where(*path), mend)
+
+    def study(self) -> Study:
+        data = self.document.data
+        if not isinstance(data, dict):
+            raise ConfigError("a study is a mapping of keys to values", str(self.file), f"keys: {', '.join(KEYS)}")
+        for key in data:
+            if key not in KEYS:
+                hint = nearest(str(key), KEYS) or f"a study has the keys {', '.join(KEYS)}"
+                if str(key) in KNOBS:
+                    hint = f"keys of all runs stand under base, those of an arm under arms: base: {{{key}: …}}"
+                raise self.error(f"unknown key {str(key)!r}", str(key), mend=hint)
+        base = self.keys(data.get("base"), "base")
+        arms = self.arms(data.get("arms"))
+        study = Study(
+            file=self.file,
+            name=self.name(data.get("name")),
+            base=base,
+            arms=arms,
+            control=self.control(data.get("control"), arms),
+            seeds=self.seeds(data.get("seeds", 1)),
+            test=self.keys(data.get("test"), "test"),
+        )
+        self.check_runs(study)
+        return study
+
+    def name(self, value: Any) -> str:
+        name = self.file.stem if value is None else str(value)
+        if safe_name(name) != name:
+            raise self.error(f"name: {name!r} cannot be a folder's name", "name", mend=f"such as {safe_name(name)}")
+        return name
+
+    def arms(self, value: Any) -> dict[str, dict[str, Any]]:
+        if not isinstance(value, dict) or not value:
+            raise self.error("arms must be a mapping: name → keys", "arms", mend="such as plain: {model: yolov8n.yaml}")
+        arms: dict[str, dict[str, Any]] = {}
+        for name, keys in value.items():
+            arm = str(name)
+            if safe_name(arm) != arm:
+                raise self.error(f"{arm!r} cannot be a folder's name", "arms", arm, mend=f"such as {safe_name(arm)}")
+            same = next((a for a in arms if a.casefold() == arm.casefold()), None)
+            if same is not None:
+                raise self.error(f"the arms {same!r} and {arm!r} would share a folder", "arms", arm, mend="rename one")
+            arms[arm] = self.keys(keys, "arms", arm)
+        return arms
+
+    def control(self, value: Any, arms: Mapping[str, Any]) -> str:
+        control = next(iter(arms)) if value is None else str(value)
+        if control not in arms:
+            hint = nearest(control, arms) or f"the arms are {', '.join(arms)}"
+            raise self.error(f"control: no arm is called {control!r}", "control", mend=hint)
+        return control
+
+    def seeds(self, value: Any) -> list[int]:
+        seeds = list(range(value)) if type(value) is int else value
+        whole = isinstance(seeds, list) and all(type(s) is int and s >= 0 for s in seeds)
+        if not whole or not seeds or len(set(seeds)) < len(seeds):
+            raise self.error(
+                f"seeds: {value} must be how many, or a list of different integers of 0 or more",
+                "seeds",
+                mend="such as 6, or [0, 1, 2]",
+            )
+        return list(seeds)
+
+    def keys(self, value: Any, *place: str) -> dict[str, Any]:
+        """Keys of the configuration, each by itself of the right kind; paths resolved."""
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            raise self.error(f"{place[-1]} must be a mapping of keys to values", *place)
+        testing = place == ("test",)
+        own, mode = OWN | (OWN_TEST if testing else {}), "val" if testing else "train"
+        config, found = Config(), dict[str, Any]()
+        for key, given in value.items():
+            key = str(key)
+            try:
+                if key in own:
+                    raise ConfigError(f"{key} is not a key of a study's runs", mend=own[key])
+                if key == "cfg" and not testing:
+                    found[key] = self.file_of(key, given)
+                    continue
+                if key not in KNOBS and not asks_nothing(key, given):
+                    raise unknown_key(key)
+                if key in KNOBS and mode not in KNOBS[key].metadata["modes"]:
+                    modes = " and ".join(KNOBS[key].metadata["modes"])
+                    raise ConfigError(f"{key} is a key of {modes}, not of {mode}", mend="leave it out")
+                if (
+                    isinstance(given, str)
+                    and key in KNOBS
+                    and KNOBS[key].metadata["kind"] in ("int", "float", "fraction")
+                ):
+                    given = parse_word(key, given)  # YAML reads 1e-3 as text
+                known = self.file_of(key, given)
+                config.set(key, known, "argument")
+            except UserError as e:
+                named = not e.where or str(given) in e.what
+                raise type(e)(
+                    e.what if named else f"{key}={given}: {e.what}", self.where(*place, key), e.mend
+                ) from None
+            found[key] = known
+        return found
+
+    def file_of(self, key: str, value: Any) -> Any:
+        """A value with the paths in it in full, as far as files lie beside the YAML or in the working folder.
+
+        Raises:
+            MissingFileError: there is no such file.
+        """
+        if isinstance(value, list):
+            return [self.file_of(key, v) for v in value]
+        if not isinstance(value, str) or not Path(value).suffix or key in ("imgsz", "name"):
+            return value
+        given = user_path(value)
+        for path in (self.file.parent / given, Path.cwd() / given):
+            if self.is_there(key, path):
+                return str(path)
+        if key == "model" and given.suffix in (".yaml", ".yml"):
+            find_model_yaml(given)
+        elif key == "data":
+            find_data_yaml(given)
+        elif key == "cfg":
+            find_recipe(given)
+        elif given.suffix in (".pt", ".py", ".yaml", ".yml"):
+            kind = "weights file" if given.suffix == ".pt" else "file"
+            folders = " and ".join(dict.fromkeys(map(str, (self.file.parent, Path.cwd()))))
+            raise missing(kind, given, f"looked for in {folders}; nothing is downloaded")
+        return value
+
+    @staticmethod
+    def is_there(key: str, path: Path) -> bool:
+        if key != "model" or path.suffix not in (".yaml", ".yml"):
+            return path.is_file()
+        try:
+            find_model_yaml(path)  # a scale letter may be in the name
+        except MissingFileError:
+            return False
+        return True
+
+    def check_runs(self, study: Study) -> None:
+        """Resolve a run of each arm, its recipe included."""
+        for arm in study.arms:
+            try:
+                keys = study.run(arm, study.seeds[0]).keys
+            except UserError as e:
+                raise type(e)(e.what, e.where or self.where("arms", arm), e.mend) from None
+            for key, hint in (("model", "model: yolov8n.yaml"), ("data", "data: data/mine.yaml")):
+                if not keys.get(key):
+                    told = f"the arm {arm!r} has no {key}, and base has none"
+                    raise self.error(told, "arms", arm, mend=f"such as {hint}")

@@ -1,0 +1,157 @@
+"""A study's report, out of what lies in its folder: no training, and no network.
+
+OUT/study.json          with the analysis
+OUT/table.md, .csv, .tex
+OUT/figures/            PNG and PDF
+OUT/environment.json    versions, hardware and commands
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ultralytics.engine.provenance import code_digest, device_name, versions
+from ultralytics.study import latency as timing
+from ultralytics.study.analysis import Analysis, analyse
+from ultralytics.study.fairness import differences
+from ultralytics.study.figures import draw_all
+from ultralytics.study.plan import Study
+from ultralytics.study.record import FINISHED, RECORD, RunRecord, read_record, read_seen
+from ultralytics.study.tables import (
+    caption,
+    csv_table,
+    latex_table,
+    markdown_table,
+    refusal,
+    verdicts,
+)
+from ultralytics.utils.coco import Seen
+from ultralytics.utils.errors import ConfigError, MissingFileError, UserError
+from ultralytics.utils.files import read_text, write_json, write_text
+from ultralytics.utils.log import LOGGER
+from ultralytics.utils.yaml import read_yaml
+
+STUDY, PLAN, ENVIRONMENT, FIGURES = "study.json", "study.yaml", "environment.json", "figures"
+SEEN = "test/seen.npz"
+TABLES = ("table.md", "table.csv", "table.tex")
+COMPARED = "compared"  # in study.json: runs that no study has planned, whose keys may all differ
+
+
+def write_report(out: Path, fair: bool = True) -> Analysis:
+    """Write the analysis, the tables and the figures of a study, from its folder alone. The same folder gives the same
+    files, byte for byte.
+
+    Args:
+        out: the study's folder; fair: refuse a table of arms that were not treated alike; False: make it, and say so
+            above it.
+
+    Raises:
+        UserError: the folder holds no run of a study, or a file of it cannot be read or written.
+    """
+    data = _study(out)
+    plan = data.get("study") or {}
+    records = _records(out, list(plan.get("arms") or ()))
+    control = plan.get("control")
+    unfair = _differences(records, out, data, control)
+    analysis = analyse(records, lambda r: _seen(out / r.folder / SEEN), control)
+    times = {name: t for name, t in timing.read(out).items() if name in {a.name for a in analysis.arms}}
+    data |= {"analysis": analysis.to_dict(), "differences": unfair}
+    data["times"] = {**data.get("times", {}), "latency": times}
+    write_json(out / STUDY, data, key="out")
+    write_json(out / ENVIRONMENT, _environment(out, records), key="out")
+    told = caption(analysis, _about(records, plan), times)
+    if unfair and fair:
+        for name in TABLES[1:]:
+            (out / name).unlink(missing_ok=True)
+        write_text(out / TABLES[0], refusal(unfair), key="out")
+    else:
+        write_text(out / TABLES[0], markdown_table(analysis, told, times, unfair), key="out")
+        write_text(out / TABLES[1], csv_table(analysis, times), key="out")
+        write_text(out / TABLES[2], latex_table(analysis, told, times, unfair), key="out")
+    results = {a.name: [out / r.folder / "results.csv" for r in _of(records, a.name)] for a in analysis.arms}
+    drawn = draw_all(analysis, out / FIGURES, results, times)
+    for line in unfair:
+        LOGGER.warning("not alike: %s", line)
+    if not (unfair and fair):
+        for line in (*verdicts(analysis), *analysis.notes):
+            LOGGER.info("%s", line)
+    LOGGER.info("report   %s%s", out / TABLES[0], f", {len(drawn)} figures in {out / FIGURES}" if drawn else "")
+    return analysis
+
+
+def _of(records: Sequence[RunRecord], arm: str) -> list[RunRecord]:
+    return [r for r in records if r.arm == arm and r.state == FINISHED]
+
+
+def _study(out: Path) -> dict[str, Any]:
+    """study.json as far as there is one, else the plan: a study that was stopped can be reported too."""
+    if not out.is_dir():
+        raise MissingFileError("no such folder", str(out), "the out= of a study")
+    file = out / STUDY
+    if file.is_file():
+        try:
+            data = json.loads(read_text(file, ConfigError))
+        except json.JSONDecodeError as e:
+            raise ConfigError(f"not valid JSON: {e}", str(file), "remove it: it is made anew") from None
+        if not isinstance(data, dict):
+            raise ConfigError("it holds no study", str(file), "remove it: it is made anew")
+        return data
+    file = out / PLAN
+    plan = read_yaml(file, ConfigError).data if file.is_file() else None
+    return {"study": plan} if isinstance(plan, dict) else {}
+
+
+def _records(out: Path, arms: Sequence[str]) -> list[RunRecord]:
+    """All records, by the study's order of arms and then by seed."""
+    found = [r for file in sorted(out.glob(f"*/{RECORD}")) if (r := read_record(file.parent)) is not None]
+    if not found:
+        raise ConfigError("no run of a study lies in it", str(out), f"a folder with RUN/{RECORD}, as `study` makes it")
+    names = [*arms, *sorted({r.arm for r in found} - set(arms))]
+    return sorted(found, key=lambda r: (names.index(r.arm), r.seed))
+
+
+def _differences(records: Sequence[RunRecord], out: Path, data: Mapping[str, Any], control: str | None) -> list[str]:
+    """What differs between the arms beside what the study is about."""
+    plan = data.get("study")
+    if control is None or not isinstance(plan, Mapping):
+        return []
+    if data.get(COMPARED):
+        plain = [replace(r, facts={k: v for k, v in r.facts.items() if k != "weights"}) for r in records]
+        return differences(plain, control, ("model", "model_scale"))
+    try:
+        return differences(records, control, Study(file=out / PLAN, **plan).declared)
+    except (UserError, TypeError):  # a recipe that is no longer there
+        return list(data.get("differences", []))
+
+
+def _seen(file: Path) -> Sequence[Seen] | None:
+    return read_seen(file) if file.is_file() else None
+
+
+def _about(records: Sequence[RunRecord], plan: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts that all finished runs have in common, and the recipe's name."""
+    done = [r.facts for r in records if r.state == FINISHED]
+    first = done[0] if done else {}
+    common = {k: v for k, v in first.items() if all(f.get(k) == v for f in done)}
+    recipe = (plan.get("base") or {}).get("cfg")
+    return common | ({"recipe": Path(str(recipe)).name} if recipe else {})
+
+
+def _environment(out: Path, records: Sequence[RunRecord]) -> dict[str, Any]:
+    """What the runs were made with, and what the report was."""
+    runs = {}
+    for r in records:
+        file = out / r.folder / ENVIRONMENT
+        if file.is_file():
+            try:
+                runs[r.folder] = json.loads(read_text(file, ConfigError))
+            except json.JSONDecodeError:
+                LOGGER.warning("WARNING: %s: not valid JSON, left out of the report", file)
+    mine = {"versions": versions(), "code": code_digest(), "device": device_name(torch.device("cpu"))}
+    return {"command": f"python -m ultralytics study report {out.name}", "report": mine, "runs": runs}
