@@ -40,6 +40,7 @@ def test_a_failure_is_recorded_with_its_line(tmp_path, monkeypatch):
 
     monkeypatch.setattr(job, "train", train)
     monkeypatch.setattr(job, "leave_with", lambda *_: None)
+    monkeypatch.setattr(job.signal, "signal", lambda *_: None)
     (tmp_path / "job.json").write_text(json.dumps(Job(RUN, "s.yaml").to_dict()), encoding="utf-8")
     assert job.run_job(tmp_path / "job.json", 0) == 1
     assert read_record(tmp_path).error == "MemoryError: no more of it (train.log holds more)"

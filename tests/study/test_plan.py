@@ -107,7 +107,7 @@ def test_seeds_are_a_number_or_a_list(study):
         ("    batch: 4", "    name: x", 9, "out=FOLDER"),
         ("    batch: 4", "    split: test", 9, "is a key of val"),
         ("    batch: 4", "    teacher: gone.pt", 9, ""),
-        ("    batch: 4", "    pretrained: gone.pt", 9, "no such weights file"),
+        ("    batch: 4", "    pretrained: gone.pt", 9, "pretrained=gone.pt: no such weights file"),
         ("    batch: 4", "    cfg: gone.yaml", 9, "no such recipe"),
         ("model: tiny-fla.yaml", "model: tiny-fla2.yaml", 7, "no such model YAML"),
         ("max_det: 100", "model: best.pt", 12, "best weights"),

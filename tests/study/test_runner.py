@@ -270,8 +270,9 @@ def started():
 
     yield start
     for process in found:
-        process.kill()  # its runs leave with it
-        process.communicate()
+        if process.poll() is None:
+            process.kill()  # its runs leave with it
+            process.communicate()
 
 
 def children(pid):

@@ -248,7 +248,10 @@ class _Reader:
                 known = self.file_of(key, given)
                 config.set(key, known, "argument")
             except UserError as e:
-                raise type(e)(e.what, self.where(*place, key), e.mend) from None
+                named = not e.where or str(given) in e.what
+                raise type(e)(
+                    e.what if named else f"{key}={given}: {e.what}", self.where(*place, key), e.mend
+                ) from None
             found[key] = known
         return found
 
@@ -274,7 +277,8 @@ class _Reader:
             find_recipe(given)
         elif given.suffix in (".pt", ".py", ".yaml", ".yml"):
             kind = "weights file" if given.suffix == ".pt" else "file"
-            raise missing(kind, given, f"looked for in {self.file.parent} and {Path.cwd()}")
+            folders = " and ".join(dict.fromkeys(map(str, (self.file.parent, Path.cwd()))))
+            raise missing(kind, given, f"looked for in {folders}; nothing is downloaded")
         return value
 
     @staticmethod
