@@ -201,7 +201,7 @@ def latex_table(
     if unfair:
         told = f"The arms were not treated alike: {'; '.join(unfair)}. {told}"
     lines = [
-        r"% \usepackage[T1]{fontenc}\usepackage{booktabs,graphicx,textcomp}; Chinese names: XeLaTeX and \usepackage{ctex}",
+        r"% \usepackage[T1]{fontenc}\usepackage{booktabs,graphicx,textcomp}; Chinese: XeLaTeX, \usepackage{ctex}",
         r"\begin{table}",
         r"\centering",
         rf"\caption{{{_sentence(told)}}}",
