@@ -123,7 +123,8 @@ def _differences(records: Sequence[RunRecord], out: Path, data: Mapping[str, Any
         return []
     if data.get(COMPARED):
         plain = [replace(r, facts={k: v for k, v in r.facts.items() if k != "weights"}) for r in records]
-        return differences(plain, control, ("model", "model_scale"))
+        found = differences(plain, control, ("model", "model_scale"))
+        return [line.replace(", and is not declared under arms", "") for line in found]  # nothing was declared
     try:
         return differences(records, control, Study(file=out / PLAN, **plan).declared)
     except (UserError, TypeError):  # a recipe that is no longer there

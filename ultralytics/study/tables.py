@@ -196,12 +196,12 @@ def _items(lines: Sequence[str]) -> list[str]:
 def latex_table(
     analysis: Analysis, told: str, latency: Mapping[str, Mapping[str, Any]], unfair: Sequence[str] = ()
 ) -> str:
-    r"""table.tex: needs \usepackage{booktabs,graphicx} and, before TeX Live 2020, \usepackage{textcomp}."""
+    """table.tex: needs the packages that its first line names."""
     shown = columns(analysis, latency)
     if unfair:
         told = f"The arms were not treated alike: {'; '.join(unfair)}. {told}"
     lines = [
-        r"% \usepackage{booktabs,graphicx}; names in Chinese: XeLaTeX with \usepackage{ctex}",
+        r"% \usepackage[T1]{fontenc}\usepackage{booktabs,graphicx,textcomp}; Chinese: XeLaTeX, \usepackage{ctex}",
         r"\begin{table}",
         r"\centering",
         rf"\caption{{{_sentence(told)}}}",
