@@ -8,8 +8,10 @@ import pytest
 
 from tests.conftest import write_tiny, write_toy
 from ultralytics import YOLO
+from ultralytics.cfg.paths import data_hint, find_data_yaml
 from ultralytics.cli import main
 from ultralytics.models.yolo.detect import DetectionTrainer
+from ultralytics.utils.errors import MissingFileError
 
 NAME = "my 数据 [1] 'a', b"
 PLUGIN = "from torch import nn\n"
@@ -127,3 +129,16 @@ def test_what_is_written(what, form, here, capsys):
     assert main([w.replace("PATH", FORMS[form](path)) for w in words]) == 0, capsys.readouterr().err
     assert (here / result).exists()
     assert not (here / "~").exists()
+
+
+def test_data_that_is_there_is_named_first_and_a_suffix_is_no_likeness(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b", "c", "ready"):
+        (tmp_path / f"{name}.yaml").write_text(f"path: {name}\ntrain: images\nval: images\nnames: [x]\n")
+    (tmp_path / "ready" / "images").mkdir(parents=True)
+    assert data_hint().startswith("data=ready.yaml or ")
+    with pytest.raises(MissingFileError) as caught:
+        find_data_yaml("nix.yaml")
+    assert "did you mean" not in str(caught.value)
+    with pytest.raises(MissingFileError, match=r"did you mean 'coco\.yaml'"):
+        find_data_yaml("cocco.yaml")

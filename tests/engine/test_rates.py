@@ -172,7 +172,7 @@ def test_the_meter_measures_the_first_batch_of_a_copy():
     assert not net.model[1]._forward_hooks
 
 
-@pytest.mark.parametrize(("share", "told"), [(0.2, "it was learned"), (0.05, "begun to act"), (0.01, "hardly trained")])
+@pytest.mark.parametrize(("share", "told"), [(0.2, "has learned"), (0.05, "learned little"), (0.01, "hardly learned")])
 def test_the_verdict(share, told):
     meter = Meter(Net())
     row = {"block/1/gate_mean": 0.1, "block/1/gate_max": 0.2, "block/1/share": share}

@@ -11,10 +11,11 @@ import torch
 
 from tests.conftest import write_tiny, write_toy
 from ultralytics.cfg.config import get_cfg
+from ultralytics.cfg.paths import CLONE
 from ultralytics.cli import main
 from ultralytics.engine.checkpoint import load_checkpoint, save_checkpoint
 from ultralytics.engine.provenance import provenance, readable, without_home
-from ultralytics.engine.resume import asked_of, changed_data, changed_plugins, check_names, read_resume
+from ultralytics.engine.resume import RESUMABLE, asked_of, changed_data, changed_plugins, check_names, read_resume
 from ultralytics.engine.rundir import named_run_dir
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils.errors import CheckpointError, ConfigError, FinishedRunError, MissingFileError, UserError
@@ -459,3 +460,9 @@ def test_a_link_that_leads_to_itself_is_one_line(key, tmp_path, capsys, monkeypa
     told = capsys.readouterr().err
     assert told.startswith("error: ")
     assert told.count("\n") == 1
+
+
+def test_the_page_lists_what_resume_takes():
+    text = (CLONE / "docs" / "resume.md").read_text(encoding="utf-8")
+    listed = re.findall(r"`resume` takes new values for `([^`]+)`", text)
+    assert [set(words.split()) for words in listed] == [set(RESUMABLE)]

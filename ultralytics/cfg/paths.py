@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib.metadata
 import os
 import re
@@ -12,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ultralytics.utils.errors import MissingFileError, nearest
+from ultralytics.utils.errors import MissingFileError, UserError, nearest
 from ultralytics.utils.files import missing, user_path
 from ultralytics.utils.yaml import read_yaml
 
@@ -74,6 +75,7 @@ def weights_hint() -> str:
 def data_hint() -> str:
     """`data=` with the data set YAMLs of the working folder and its data/, or with the bundled ones."""
     found = [p for place in (Path(), Path("data")) for p in sorted(place.glob("*.y*ml")) if _is_data(p)]
+    found.sort(key=lambda p: not _is_ready(p))  # those with images first
     if found:
         return " or ".join(shlex.quote(f"data={p}") for p in found[:SHOWN]) + (", …" if len(found) > SHOWN else "")
     return f"data= your YAML, or a bundled one: {', '.join(bundled(DATA_FOLDERS))}"
@@ -99,6 +101,16 @@ def _is_data(file: Path) -> bool:
     except OSError:
         return False
     return b"names" in found and len(set(found)) > 1
+
+
+def _is_ready(file: Path) -> bool:
+    """Whether the train images of a data set's YAML are there."""
+    try:
+        data = read_yaml(file, MissingFileError).data
+        root = file.parent / user_path(str(data.get("path") or ""))
+        return (root / str(data["train"])).exists()
+    except (UserError, OSError, ValueError, TypeError, KeyError, AttributeError):
+        return False
 
 
 def split_scale(stem: str) -> tuple[str, str | None]:
@@ -199,5 +211,7 @@ def _find(given: Path, names: list[str], folders: tuple[Path, ...], kind: str) -
     tried = ", ".join(dict.fromkeys(str(p.absolute()) for p in candidates))
     known = bundled(folders)
     beside = [p.name for p in given.parent.glob("*.y*ml")] if given.parent.is_dir() else []
-    hint = nearest(given.name, [*beside, *known]) or (f"bundled: {', '.join(known)}" if known else "")
+    stems = {Path(n).stem: n for n in [*known, *beside]}  # the suffix alone makes any two names alike
+    close = difflib.get_close_matches(given.stem, stems, n=3, cutoff=0.6)
+    hint = nearest(given.name, [stems[s] for s in close]) or (f"bundled: {', '.join(known)}" if known else "")
     raise MissingFileError(f"no such {kind}; tried {tried}", str(given), hint)

@@ -68,18 +68,18 @@ class Meter:
         return found
 
     def verdict(self, rows: Sequence[Mapping[str, float]]) -> list[str]:
-        """A sentence per block on whether it was learned, by the last row of results.csv."""
+        """A sentence per block on whether the block has learned, by the last row of results.csv."""
         lines = []
         for prefix, kind in self.blocks.items() if rows else ():
             share = rows[-1].get(f"{prefix}/share")
             if share is None:
                 continue
             if share >= LEARNED:
-                told = "it was learned"
+                told = "the block has learned"
             elif share >= BEGUN:
-                told = "it has begun to act; more optimiser steps would show what it can do"
+                told = "the block has learned little; give it more optimiser steps"
             else:
-                told = "it was hardly trained, so the figures are those of the network without it"
+                told = "the block has hardly learned, so the figures are those of the network without it"
             gates = "mean |gate| {:.3g}, largest {:.3g}".format(
                 rows[-1][f"{prefix}/gate_mean"], rows[-1][f"{prefix}/gate_max"]
             )

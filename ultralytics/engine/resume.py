@@ -109,9 +109,11 @@ def read_resume(args: Config, again: bool = False) -> Resumption:
     _refuse_fewer_epochs(loaded, new, path)
     _refuse_finished(loaded, resumed, changed, path, again)
     done, batches = loaded.state["epoch"] + 1, loaded.state.get("batches_done", 0)
-    part = f" and {batches} of {loaded.state['batches']} batches" if batches else ""
+    place = f"after epoch {done} of {resumed.epochs}"
+    if batches:
+        place = f"in epoch {done + 1} of {resumed.epochs}, after {batches} of {loaded.state['batches']} batches"
     told = f", with {', '.join(f'{k}={v}' for k, v in new.items())}" if new else ""
-    LOGGER.info("Resuming %s after epoch %d%s of %d%s", loaded.path.absolute(), done, part, resumed.epochs, told)
+    LOGGER.info("Resuming %s %s%s", loaded.path.absolute(), place, told)
     asked = asked_of(args)
     return Resumption(resumed, folder, loaded, changed, {**before, **{k: asked[k] for k in new}})
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ultralytics.cfg.model import RowSpec
 from ultralytics.nn.registry import class_branches, derived
+from ultralytics.utils.text import counted
 
 _ROW_KEY = re.compile(r"model\.(\d+)\.(.+)")
 Shapes = dict[str, tuple[int, ...]]
@@ -93,7 +94,7 @@ def _by_row(names: Mapping[str, object] | list[str]) -> str:
         key = ".".join(parts[:3] if len(parts) > 3 else parts[:2])
         counts[key] = counts.get(key, 0) + 1
     shown = [f"{k} ({n})" for k, n in list(counts.items())[:8]]
-    return ", ".join(shown) + (f" and {len(counts) - 8} more places" if len(counts) > 8 else "")
+    return ", ".join(shown) + (f" and {counted(len(counts) - 8, 'more place')}" if len(counts) > 8 else "")
 
 
 @dataclass
