@@ -184,11 +184,25 @@ def test_names_are_the_text_that_is_written(tmp_path):
         ("['off', \"010\", 'it''s']", ("off", "010", "it's")),
         ("{0: off, '1': no, 02: on}", ("off", "no", "on")),
         ("&a [off]\nother: *a", ("off",)),
+        ("[<<, =, +, '-', <, '>']", ("<<", "=", "+", "-", "<", ">")),  # signs of mathematics
     ):
         spec = load_dataset(write(tmp_path, f"train: a\nval: b\nnames: {names}\n"))
         assert tuple(spec.names.values()) == wanted
     merged = write(tmp_path, "base: &b {0: off, 1: x}\ntrain: a\nval: b\nnames:\n  <<: *b\n  1: no\n")
     assert load_dataset(merged).names == {0: "off", 1: "no"}
+
+
+@pytest.mark.parametrize("names", ["", "[]", "{}"])
+def test_a_yaml_that_names_no_class_says_so(tmp_path, names):
+    with pytest.raises(DatasetError, match="it names no classes"):
+        load_dataset(write(tmp_path, f"train: a\nval: b\nnames: {names}\n"))
+
+
+@pytest.mark.parametrize("val", ["", "val:\n"])
+def test_without_a_val_split_the_command_that_draws_one_is_said(tmp_path, val):
+    with pytest.raises(DatasetError, match="the key 'val' ") as error:
+        load_dataset(write(tmp_path, f"train: a\n{val}names: [x]\n"))
+    assert f"prepare yolo source={tmp_path} val=0.2 out=" in error.value.mend
 
 
 def test_paths_are_the_text_that_is_written(tmp_path):

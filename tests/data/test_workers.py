@@ -117,6 +117,68 @@ def test_a_signal_does_not_wait_for_a_batch(two, monkeypatch):
             os.kill(pid, 0)
 
 
+def stop_midway(monkeypatch, kind):
+    """From its second batch on each worker stops (SIGSTOP) before a message, in its head, in its middle or before the
+    memory that follows it, and goes on with what is left."""
+    send = handover.Memory.send
+
+    def stop():
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+    class Halting:
+        def __init__(self, connection):
+            self.connection, self.fileno = connection, connection.fileno
+
+        def send(self, message):
+            content = workers.ForkingPickler.dumps(message)
+            framed = len(content).to_bytes(4, "big") + bytes(content)
+            part = {"head": 2, "middle": 4 + len(content) // 2, "memory": len(framed), "bytes": len(framed)}[kind]
+            os.write(self.fileno(), framed[:part])
+            stop()
+            os.write(self.fileno(), framed[part:])
+
+        def send_bytes(self, content):
+            self.connection.send_bytes(content)
+
+    def halting(self, connection, ticket, batch):
+        self.plain = kind == "bytes"
+        send(self, connection if ticket < 2 else Halting(connection), ticket, batch)
+
+    monkeypatch.setattr(handover.Memory, "send", halting)
+
+
+@forks
+@pytest.mark.parametrize("kind", ["head", "middle", "memory", "bytes"])
+def test_a_worker_that_stops_midway_through_a_batch_is_reported_and_goes_on(two, wanted, told, monkeypatch, kind):
+    monkeypatch.setattr(workers, "LOOK", 0.02)
+    monkeypatch.setattr(workers, "REPORTED", 0.02)
+    stop_midway(monkeypatch, kind)
+    two.attend = lambda waited: [os.kill(pid, signal.SIGCONT) for pid in two.worker_pids if waited > 0.03]
+    assert same(list(two), wanted)
+    assert any("Waiting for a batch of loader worker 0" in line for line in told)
+
+
+@forks
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
+def test_a_batch_that_ends_midway_holds_nothing_up(two, monkeypatch, signum):
+    monkeypatch.setattr(workers, "CLOSING", 0.2)
+    monkeypatch.setattr(workers, "LOOK", 0.02)
+    stop_midway(monkeypatch, "middle")
+    begun = time.monotonic()
+    with Interrupts(quiet=True) as interrupts, interrupts.deferred():
+
+        def attend(waited):
+            if waited > 0.05:  # the run is asked to leave, or the worker is killed
+                os.kill(os.getpid() if signum == signal.SIGTERM else two.worker_pids[0], signum)
+            interrupts.attend(waited)
+
+        two.attend = attend
+        with pytest.raises(StopRequest if signum == signal.SIGTERM else LostWorkerError):
+            list(two)
+    assert time.monotonic() - begun < 5
+    assert not two.worker_pids
+
+
 # Faults and shortages in workers
 
 
@@ -317,7 +379,8 @@ def test_a_script_without_a_guard_gets_one_line_and_does_its_work_once(tmp_path,
     assert "workers 0" in done.stdout
     lines = [line for line in (done.stdout + done.stderr).splitlines() if "__main__" in line]
     assert len(lines) == 1
-    assert "script.py starts anew in every worker that imports it" in lines[0]
+    assert "script.py, line " in lines[0]
+    assert "would start anew in every worker that imports it" in lines[0]
     assert "Traceback" not in done.stderr
 
 

@@ -66,6 +66,8 @@ def test_nothing_is_written_over_without_being_named(result, tmp_path, monkeypat
     for name in (result.path, "results_b.jpg", "link.jpg"):
         with pytest.raises(UserError, match="the image that was predicted on"):
             result.save(name)
+        with pytest.raises(UserError, match="the image that was predicted on"):
+            result.save_txt(name)
     assert (tmp_path / "results_b.jpg").read_bytes() == before
 
 

@@ -421,8 +421,9 @@ def test_a_predictor_stands_by_itself(weights):
     found = yolo.predict(source, predictor=Top, conf=0.001, imgsz=64, threads=1, verbose=False)
     assert [len(r) for r in found] == [1, 1]
     assert type(yolo.predictor) is Top
-    with pytest.raises(ConfigError, match="nothing to predict on"):
-        predictor()
+    for nothing in (None, "", " "):  # as of an unset variable of a shell, not the working folder
+        with pytest.raises(ConfigError, match="nothing to predict on"):
+            predictor(nothing)
 
 
 # Subjects of the reference's own tests

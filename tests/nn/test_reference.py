@@ -227,7 +227,7 @@ def test_maps_of_cblinear_are_chosen_by_cbfuse():
         ([-1, 1, "CBLinear", [64]], "the list of channel counts"),
         ([-1, 1, "HGStem", [8]], "two channel counts"),
         ([-1, 1, "ResNetLayer", [64, 16]], "c1 is 16 here"),
-        ([-1, 1, "SPP", [64, 4]], "a list of odd numbers"),
+        ([-1, 1, "SPP", [64, 4]], "a list, each a whole number"),
         ([-1, 1, "RepConv", [64, 5]], "its kernel is 3"),
     ]:
         with pytest.raises(ModelError, match=told):

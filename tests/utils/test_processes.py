@@ -1,5 +1,6 @@
 import multiprocessing
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -7,11 +8,12 @@ import types
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.conftest import CLONE
 from ultralytics.utils import processes
 from ultralytics.utils.errors import ConfigError
-from ultralytics.utils.processes import WORKER, doing, importable_main, leave_unguarded, spare_handles
+from ultralytics.utils.processes import WORKER, doing, importable_main, leave_unguarded, spare_handles, unguarded_line
 
 orphans = pytest.mark.skipif(os.name != "posix", reason="orphans keep their parent's number")
 ENV = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
@@ -113,6 +115,44 @@ def test_work_that_begins_while_a_process_imports_a_script_is_refused(monkeypatc
     finally:
         process.name = name
     assert ended == [processes.UNGUARDED]
+
+
+START = "run()\n"
+GUARDED = 'if __name__ == "__main__":\n    run()\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (START, 1),
+        ("import torch\n\nfor _ in range(2):\n    run()\n", 4),
+        ("def main():\n    run()\n\nmain()\n", 4),
+        ("import logging\nlog = logging.getLogger(__name__)\nrun()\n", 3),
+        (f"import torch.multiprocessing as mp\nmp.set_start_method('spawn')\n{GUARDED}", 2),
+        (f"from multiprocessing import *\nset_start_method(method='forkserver')\n{GUARDED}", 2),
+        (f"import multiprocessing as mp\nmp.set_start_method('spawn', force=True)\n{GUARDED}", 0),
+        (GUARDED, 0),
+        ("if '__main__' == __name__:\n    import multiprocessing as mp\n    mp.set_start_method\n    run()\n", 0),
+        ("import multiprocessing as mp\nif mp.parent_process() is None:\n    run()\n", 0),
+    ],
+)
+def test_a_main_script_without_a_guard_is_seen_before_a_worker_imports_it(tmp_path, monkeypatch, text, line):
+    script, found = tmp_path / "my script.py", []
+    script.write_text(text)
+    monkeypatch.setattr(multiprocessing, "set_start_method", lambda *_, **__: None)
+    monkeypatch.setattr(torch.multiprocessing, "set_start_method", lambda *_, **__: None)
+    runpy.run_path(str(script), {"run": lambda: found.append(unguarded_line())}, "__main__")
+    assert set(found) == {f"{script}, line {line}" if line else ""}
+
+
+def test_a_main_module_that_no_worker_imports_needs_no_guard(monkeypatch, tmp_path):
+    main = types.ModuleType("__main__")
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    assert unguarded_line() == ""  # a notebook
+    main.__file__ = str(tmp_path / "gone.py")
+    assert unguarded_line() == ""
+    main.__spec__ = types.SimpleNamespace(name="package.__main__")
+    assert unguarded_line() == ""
 
 
 def test_a_main_module_of_no_file_is_not_looked_for(monkeypatch):

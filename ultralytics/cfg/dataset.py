@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -134,10 +135,13 @@ def load_dataset(
     for key in ("train", "val"):
         if key not in needs:
             continue
+        mend = "give a folder of images"
+        if key == "val":
+            mend += f", or draw one: prepare yolo {shlex.quote(f'source={file.parent}')} val=0.2 out=NEW_FOLDER"
         if key in data and not data[key]:
-            wrong(DatasetError(f"the key {key!r} has no value", where, "give a folder of images"))
+            wrong(DatasetError(f"the key {key!r} has no value", where, mend))
         if key not in data:
-            near = nearest(key, map(str, data)) or "give a folder of images"
+            near = nearest(key, map(str, data)) or mend
             wrong(DatasetError(f"the key {key!r} is missing", where, near))
     try:
         names = _names(data, written["names"], where)
@@ -225,7 +229,7 @@ def _likely_names(data: dict[Any, Any], written: Any) -> dict[int, str]:
 def _names(data: dict[Any, Any], written: Any, where: str) -> dict[int, str]:
     """The names, as they are written: `off`, `010` and `1:30` are text."""
     names, nc = data.get("names"), data.get("nc")
-    if names is None and nc is None:
+    if nc is None and (names is None or names == [] or names == {}):
         raise DatasetError("it names no classes", where, "add names: [first, second], or nc")
     if nc is not None and (not isinstance(nc, int) or isinstance(nc, bool) or nc < 1):
         raise DatasetError(f"nc: {nc} must be an integer of 1 or more", where)

@@ -13,7 +13,7 @@ import os
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler
@@ -42,6 +42,25 @@ class Parcel:
     strides: tuple[int, ...]
     size: int
     reason: str = ""
+
+
+class Patient(Connection):
+    """A run's end of a worker's pipe. It reads what is there alone, and calls `until` for more: a worker may be stopped
+    in the middle of a message, and a system call that reads the rest could not be left.
+
+    Attributes:
+        until: returns once there is something to read. It may raise; then a message may be half read, and the pipe is
+            of no more use.
+    """
+
+    until: Callable[[], object] = int
+
+    def _recv(self, size: int, read: Any = os.read) -> Any:
+        def later(handle: int, count: int) -> Any:
+            self.until()
+            return read(handle, count)
+
+        return super()._recv(size, later)  # type: ignore[misc]  # of every Python, and not in the stubs
 
 
 class Memory:
@@ -184,6 +203,8 @@ def taken(connection: Connection, kind: str, parcel: Any) -> Batch | None:
 
 def _received(connection: Connection) -> int:
     """The handle of a memory that was sent, or -1."""
+    if isinstance(connection, Patient):
+        connection.until()
     with _socket_of(connection) as pipe:
         said, files, _, _ = socket.recv_fds(pipe, 1, 1)
     if not said:

@@ -29,10 +29,10 @@ import cv2
 import torch
 from torch import Tensor
 
-from ultralytics.data.handover import Memory, brief, plain_room, taken
+from ultralytics.data.handover import Memory, Patient, brief, plain_room, taken
 from ultralytics.utils.errors import LostWorkerError, UserError
 from ultralytics.utils.log import LOGGER
-from ultralytics.utils.processes import GUARD, UNGUARDED, WORKER, doing, importable_main, leave_with
+from ultralytics.utils.processes import GUARD, UNGUARDED, WORKER, doing, importable_main, leave_with, unguarded_line
 from ultralytics.utils.types import Batch
 
 Room = Callable[[int], Tensor]  # bytes → a uint8 tensor of so many, to put the images of a batch in
@@ -56,7 +56,7 @@ class NoWorkersError(UserError):
 @dataclass
 class _Worker:
     process: Any
-    connection: Connection
+    connection: Any  # a Patient connection, or Windows' own class
     ready: bool = False  # it has begun to work
     waiting: deque[tuple[int, Any]] = field(default_factory=deque)  # tickets and tasks it has not been given yet
     given: int = 0  # tasks it has been given and not answered
@@ -87,6 +87,8 @@ class Workers:
         self.make, self.ahead, self.attend = make, ahead, attend
         self.method = method or multiprocessing.get_start_method()
         self.told = "" if rank is None else f"rank {rank}: "
+        if self.method != "fork":
+            _UNGUARDED[:] = _UNGUARDED or _unguarded()
         if _UNGUARDED and self.method != "fork":
             raise NoWorkersError(*_UNGUARDED)
         self._plain = False  # memory cannot be handed over: let the bytes come through the pipe
@@ -159,12 +161,18 @@ class Workers:
         worker = self._workers[number]
         while ticket not in self._kept:
             self._wait(worker)
+            worker.connection.until = lambda: self._wait(worker)
             try:
                 kind, found, content = worker.connection.recv()
                 worker.ready = True
                 batch = taken(worker.connection, kind, content)
             except (EOFError, ConnectionError):
                 self._raise_ended(worker)
+            except BaseException:  # a signal asked the run to leave in the middle of a message
+                self.close()
+                raise
+            finally:
+                worker.connection.until = int  # what held it would hold the workers
             if found < 0:  # it has begun
                 continue
             worker.given -= 1
@@ -229,6 +237,9 @@ class Workers:
         ours = theirs = None
         try:
             ours, theirs = context.Pipe()
+            if isinstance(ours, Connection):  # not on Windows, where pipes are another class
+                plain, ours = ours, Patient(os.dup(ours.fileno()))
+                plain.close()
             first = _First(self.make)
             arguments = theirs, first, os.getpid(), self.method == "forkserver"
             process = context.Process(target=_work, args=arguments, daemon=True, name=f"{WORKER} {number}")
@@ -284,6 +295,15 @@ class Workers:
 
 
 _UNGUARDED: list[str] = []  # the error, once workers could not import the main script: it has no guard, or fails
+
+
+def _unguarded() -> list[str]:
+    """The error for a main script that would fail or start anew where a worker imports it, and print a traceback; empty
+    where that cannot be seen from here."""
+    where = unguarded_line()
+    return [f"{where}: this would start anew in every worker that imports it", "", GUARD] if where else []
+
+
 # A forked process must not hold the run's ends of the pipes: workers would not see that the run has ended.
 _ENDS: weakref.WeakSet[Connection] = weakref.WeakSet()
 

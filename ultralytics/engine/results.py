@@ -269,6 +269,14 @@ class Results(SimpleClass):
     def _target(self, filename: str | Path | None) -> Path:
         if not filename:
             return free_path(Path(f"results_{Path(self.path).stem or 'image'}.jpg"))
+        return self._not_source(filename)
+
+    def _not_source(self, filename: str | Path) -> Path:
+        """A name to write to.
+
+        Raises:
+            UserError: it is the file that was predicted on, by whatever link.
+        """
         target = Path(filename)
         if target.exists() and os.path.exists(self.path) and target.samefile(self.path):
             raise UserError("it is the image that was predicted on", str(filename), "give another name to save as")
@@ -283,12 +291,16 @@ class Results(SimpleClass):
 
     def save_txt(self, txt_file: str | Path, save_conf: bool = False) -> str:
         """Write a line `class x y w h [score]` per box, centre and size in 0..1;
-        the file is replaced, so running twice changes nothing."""
+        the file is replaced, so running twice changes nothing.
+
+        Raises:
+            UserError: it is the file that was predicted on.
+        """
         boxes = self.boxes.cpu()
         lines = []
         for xywh, score, cls in zip(boxes.xywhn.tolist(), boxes.conf.tolist(), boxes.cls.tolist(), strict=True):
             lines.append(" ".join(f"{v:g}" for v in (int(cls), *xywh, *([score] if save_conf else []))))
-        path = Path(txt_file)
+        path = self._not_source(txt_file)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         return str(path)

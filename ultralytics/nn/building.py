@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from torch import nn
 from torch.overrides import TorchFunctionMode
@@ -13,6 +14,9 @@ from torch.overrides import TorchFunctionMode
 from ultralytics.utils.errors import ModelError
 
 MAX_ELEMENTS = 2**28  # parameters and buffers of a row: 1 GiB, four times a whole yolov8x
+LARGEST = 2**31 - 1  # what torch takes for a size
+_COUNTS = ("k", "s", "g", "d", "kernel_size", "stride", "dilation", "groups", "num_heads")  # none may be below 1
+_WORDS = {int: "a whole number", float: "a number", bool: "True or False", str: "text", type(None): "None"}
 
 
 def build(cls: type[nn.Module], args: Sequence[Any], keywords: Mapping[str, Any], repeats: int = 1) -> nn.Module:
@@ -21,6 +25,8 @@ def build(cls: type[nn.Module], args: Sequence[Any], keywords: Mapping[str, Any]
     Raises:
         ModelError: the constructor refuses the arguments, or makes more than `MAX_ELEMENTS` elements.
     """
+    if cls.__module__.startswith(("ultralytics.", "torch.nn.")):
+        _check_arguments(cls, args, keywords)
     try:
         with _Scales():
             copies = [cls(*args, **keywords) for _ in range(repeats)]
@@ -35,6 +41,73 @@ def build(cls: type[nn.Module], args: Sequence[Any], keywords: Mapping[str, Any]
         told = ", ".join([*map(repr, args), *(f"{k}={v!r}" for k, v in keywords.items())])
         raise ModelError(f"it cannot be built as {cls.__name__}({told}): {reason}", mend=takes(cls)) from None
     return copies[0] if len(copies) == 1 else nn.Sequential(*copies)
+
+
+def _check_arguments(cls: type[nn.Module], args: Sequence[Any], keywords: Mapping[str, Any]) -> None:
+    """Compare arguments with the constructor's annotations: it would take text for a number, or torch would refuse it
+    at the first pass, without the argument's name.
+
+    Raises:
+        ModelError: one is of another type, below 1 where it counts something, or too large for torch.
+    """
+    try:
+        signature = inspect.signature(cls)
+        given = signature.bind(*args, **keywords).arguments
+        hints = get_type_hints(cls.__init__)
+    except (TypeError, ValueError, NameError):  # the constructor tells what is wrong with their number
+        return
+    for name, value in given.items():
+        if signature.parameters[name].kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
+            continue
+        told = ""
+        if not _fits(value, hints.get(name, Any)):
+            told = _described(hints[name])
+        elif any(abs(n) > LARGEST for n in _numbers(value)):
+            told = f"at most {LARGEST:,}"
+        elif name in _COUNTS and any(n < 1 for n in _numbers(value)):
+            told = "1 or more"
+        if told:
+            raise ModelError(f"its argument {name} must be {told}, not {value!r}"[:300], mend=takes(cls))
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value of a YAML is one that an annotation allows; what cannot be said is allowed."""
+    origin, inner = get_origin(hint), [a for a in get_args(hint) if a is not Ellipsis]
+    if origin in (Union, UnionType):
+        return any(_fits(value, a) for a in inner)
+    if isinstance(origin, type) and issubclass(origin, Sequence):
+        if not isinstance(value, list | tuple) or (_fixed(hint) and len(value) != len(inner)):
+            return False
+        return all(any(_fits(v, a) for a in inner) for v in value)
+    if hint in (int, bool):
+        return isinstance(value, int)
+    if hint is float:
+        return isinstance(value, int | float)
+    return hint is Any or not isinstance(hint, type) or isinstance(value, hint)
+
+
+def _described(hint: Any) -> str:
+    """An annotation in words: "a whole number or a list of whole numbers"."""
+    origin, inner = get_origin(hint), [a for a in get_args(hint) if a is not Ellipsis]
+    if origin in (Union, UnionType):
+        spoken = [a for a in inner if a in _WORDS or get_origin(a)] or inner  # a YAML holds no module
+        return " or ".join(dict.fromkeys(_described(a) for a in spoken))
+    if isinstance(origin, type) and issubclass(origin, Sequence):
+        count = f" of {len(inner)}" if _fixed(hint) else ""
+        return f"a list{count}, each {' or '.join(dict.fromkeys(_described(a) for a in inner))}"
+    return _WORDS.get(hint) or f"a {getattr(hint, '__name__', hint)}"
+
+
+def _fixed(hint: Any) -> bool:
+    """Whether an annotation is a tuple of a fixed length."""
+    return get_origin(hint) is tuple and Ellipsis not in get_args(hint)
+
+
+def _numbers(value: Any) -> list[float]:
+    """The numbers that an argument holds, but not True and False."""
+    if isinstance(value, list | tuple):
+        return [n for v in value for n in _numbers(v)]
+    return [value] if isinstance(value, int | float) and not isinstance(value, bool) else []
 
 
 def takes(cls: type[nn.Module]) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
+import inspect
 import multiprocessing
 import os
 import signal
@@ -67,6 +69,39 @@ def leave_unguarded() -> None:
     if process.name.startswith(WORKER):
         os._exit(UNGUARDED)
     raise ConfigError("a worker process started this by importing the main script", mend=GUARD)
+
+
+def unguarded_line() -> str:
+    """Where the main script has no main guard although this call comes from its top level, or sets the start method
+    outside its guard: "FILE, line N". "" where all is well, or it cannot be said."""
+    main = sys.modules.get("__main__")
+    file, spec = getattr(main, "__file__", None), getattr(main, "__spec__", None)
+    if file is None or (spec is not None and spec.name.rpartition(".")[2] == "__main__"):  # which nobody imports
+        return ""
+    try:
+        tree = ast.parse(Path(file).read_bytes())
+    except (OSError, SyntaxError, ValueError, RecursionError):
+        return ""
+    nodes = list(ast.walk(tree))
+    asked = {n.attr for n in nodes if isinstance(n, ast.Attribute)} | {n.id for n in nodes if isinstance(n, ast.Name)}
+    guarded = any(isinstance(n, ast.Compare) and _mentions(n, "__name__") for n in nodes)
+    if not guarded and not asked & {"current_process", "parent_process"}:
+        frame = inspect.currentframe()
+        while frame is not None:
+            if frame.f_code.co_name == "<module>" and frame.f_globals is vars(main):
+                return f"{file}, line {frame.f_lineno}"
+            frame = frame.f_back
+    for node in tree.body:  # in a worker the method is set already, so this raises
+        call = node.value if isinstance(node, ast.Expr) else None
+        if not isinstance(call, ast.Call) or not _mentions(call.func, "set_start_method"):
+            continue
+        if len(call.args) < 2 and not any(k.arg == "force" for k in call.keywords):
+            return f"{file}, line {node.lineno}"
+    return ""
+
+
+def _mentions(tree: ast.AST, name: str) -> bool:
+    return any(name in (getattr(n, "id", ""), getattr(n, "attr", "")) for n in ast.walk(tree))
 
 
 @contextlib.contextmanager

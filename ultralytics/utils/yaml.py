@@ -33,6 +33,7 @@ _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag in _TAGS]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+_Loader.add_constructor(f"{_PREFIX}merge", lambda _, node: node.value)  # `<<` merges as a key, else it is text
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,31 @@ def test_several_files_are_splits(tmp_path, names, splits):
     assert sorted(s["name"] for s in manifest["sources"]) == sorted(names)
 
 
+def test_numbers_written_as_text_are_numbers(tmp_path):
+    told = {**image(1, "a.jpg"), "width": "100", "height": "50"}
+    source = write(tmp_path / "s", [told], [box(1, 1, bbox=["10", "5", "20.0", "10"])])
+    prepare_coco(source, tmp_path / "out")
+    assert (tmp_path / "out" / "labels" / "train" / "a.txt").read_text() == "0 0.2 0.2 0.2 0.2\n"
+
+
+@pytest.mark.parametrize("top", ["/home/me/set", "C:\\set\\images", "https://host/set"])
+def test_images_of_one_name_in_two_absolute_folders_stay_two(tmp_path, top):
+    gap = "\\" if "\\" in top else "/"
+    names = [gap.join([top, "x", "a.jpg"]), gap.join([top, "y", "a.jpg"])]
+    source = write(tmp_path / "s", [image(i, n) for i, n in enumerate(names)], [box(1, 0), box(2, 1)], draw=False)
+    for folder in ("x", "y"):
+        picture(tmp_path / "s" / "images" / folder / "a.jpg")
+    prepare_coco(source, tmp_path / "out")
+    rows = [p.read_text() for p in sorted((tmp_path / "out" / "labels").rglob("a*.txt"))]
+    assert rows == ["0 0.2 0.2 0.2 0.2\n"] * 2
+
+
+def test_a_file_without_usable_images_says_why(tmp_path):
+    source = write(tmp_path / "s", [image(1, "../a.jpg")], [box(1, 1)], draw=False)
+    with pytest.raises(DatasetError, match=r"it lists no usable images: '\.\./a\.jpg' leaves the folder of images"):
+        prepare_coco(source, tmp_path / "out")
+
+
 def test_the_split_of_a_file():
     told = {
         "instances_train2017.json": "train", "x/val.json": "val", "test/instances_default.json": "test",
@@ -110,7 +135,7 @@ def test_the_split_of_a_file():
         (box(1, 1, bbox=(float("nan"), 1, 2, 3)), "bbox is not four numbers"),
         (box(1, 1, bbox=(1, 1, float("inf"), 3)), "bbox is not four numbers"),
         (box(1, 1, bbox=(1, 1, 10**400, 3)), "bbox is not four numbers"),
-        (box(1, 1, bbox=(1, 1, "2", 3)), "bbox is not four numbers"),
+        (box(1, 1, bbox=(1, 1, "two", 3)), "bbox is not four numbers"),
         (box(1, 1, bbox=(1, 1, 2)), "bbox is not four numbers"),
         ({"id": 1, "image_id": 1, "category_id": 3}, "bbox is not four numbers"),
         (box(1, 1, bbox=(5, 5, -2, 3)), "the box has no area (-2x3)"),

@@ -89,7 +89,7 @@ def test_the_box_around_a_shape(given, corners):
         (shape() | {"points": {"x": 1}}, "has no points"),
         (shape() | {"points": [[1, 2, 3], [1, 2]]}, "has a point that is not two numbers"),
         (shape() | {"points": [[1, float("nan")], [1, 2]]}, "has a point that is not two numbers"),
-        (shape() | {"points": [["1", 2], [1, 2]]}, "has a point that is not two numbers"),
+        (shape() | {"points": [["one", 2], [1, 2]]}, "has a point that is not two numbers"),
         (shape() | {"points": [7]}, "has a point that is not two numbers"),
     ],
 )

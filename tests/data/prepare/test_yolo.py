@@ -264,6 +264,24 @@ def test_names_given_afterwards_rename_the_classes(tmp_path, told):
         prepare_yolo(source, tmp_path / "out", ["dog", "cell"])
 
 
+@pytest.mark.parametrize("file", [{"classes.txt": "dog\n"}, {"data.yaml": "names: [dog]\n"}])
+def test_names_that_replace_those_of_the_source_are_not_said_to_be_its_own(tmp_path, told, file):
+    source = tree(tmp_path / "s", {"a.jpg": None, "a.txt": LABEL, **file})
+    prepare_yolo(source, tmp_path / "out", ["cell"])
+    assert "the class names are those of names=, not those of " in told.text
+    assert "(dog)" in told.text
+    told.clear()
+    prepare_yolo(source, tmp_path / "same", ["dog"])
+    assert "not those of" not in told.text
+
+
+def test_nobody_is_told_to_remove_the_source(tmp_path):
+    source = tree(tmp_path / "s", {"a.jpg": None, "a.txt": LABEL})
+    with pytest.raises(UserError, match="something else than a prepared data set") as error:
+        prepare_yolo(source, source)
+    assert "remove" not in error.value.mend
+
+
 def test_too_few_names_are_told_with_the_label_file(tmp_path):
     source = tree(tmp_path / "s", {"a.jpg": None, "a.txt": "1 0.5 0.5 0.1 0.1\n", "classes.txt": "cell\n"})
     with pytest.raises(ConfigError, match=r"a\.txt: class id 1 is out of range: the source names 1 class"):

@@ -7,12 +7,13 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from ultralytics.data.prepare import names as published_names
 from ultralytics.data.prepare.archive import is_archive
-from ultralytics.data.prepare.documents import is_finite, load_json
+from ultralytics.data.prepare.documents import as_number, is_finite, load_json
 from ultralytics.data.prepare.folder import PARTS, fingerprint, prepared, walk
 from ultralytics.data.prepare.recognise import judge_json
 from ultralytics.data.prepare.sources import PUBLISHED, archives, default_out, entry
@@ -351,12 +352,13 @@ class _Entry:
 def _read(j: _Json, ids: Mapping[Key, int]) -> list[Annotated]:
     entries: dict[Key, _Entry] = {}
     by_name: dict[str, _Entry] = {}
+    shared = _shared(j.images)
     for number, item in enumerate(j.images):
         key = as_key(item.get("id"))
         if key is None:
             j.problems.append(f"{j.file}: images[{number}] has no id; it is left out")
             continue
-        image = _entry(item)
+        image = _entry(item, shared)
         if key in entries:
             j.problems.append(f"{j.file}: image id {key} is used twice; {image.told} is left out")
             continue
@@ -387,20 +389,35 @@ def _called(item: Mapping[str, Any], number: int) -> str:
     return f"annotations[{number}]" if key is None else f"annotation {key!s:.80}"
 
 
-def _entry(item: Mapping[str, Any]) -> _Entry:
+def _absolute(name: object) -> list[str]:
+    """The parts of a file name that begins at a root, a drive or a host, without that; none for any other."""
+    text = name.strip().replace("\\", "/") if isinstance(name, str) else ""
+    match = re.match(r"^([A-Za-z]:|[a-z]+://|/)", text)
+    return [] if match is None else [p for p in PurePosixPath(text[match.end() :]).parts if p not in (".", "/")]
+
+
+def _shared(images: Sequence[Mapping[str, Any]]) -> int:
+    """How many leading parts of absolute file names say nothing here: all but the last, unless images of several
+    folders have one name; then those that all of them share."""
+    told = {tuple(p) for item in images if (p := _absolute(item.get("file_name")))}
+    if len({p[-1].lower() for p in told}) == len(told):
+        return -1
+    return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, zip(*(p[:-1] for p in told), strict=False)))
+
+
+def _entry(item: Mapping[str, Any], shared: int = -1) -> _Entry:
+    """Read an image; `shared` parts of an absolute file name are dropped, -1 for all but the last."""
     told = item.get("file_name")
     size = None
-    h, w = item.get("height", 0), item.get("width", 0)
-    if is_finite(h) and is_finite(w) and h > 0 and w > 0:
-        size = (float(h), float(w))
+    h, w = as_number(item.get("height")), as_number(item.get("width"))
+    if h is not None and w is not None and h > 0 and w > 0:
+        size = (h, w)
     if not isinstance(told, str) or not told.strip():
         number = as_key(item["id"])
         return _Entry(f"image {number}", told, size, problem=f"image {number} has no file_name")
     text = told.strip().replace("\\", "/")
-    absolute = text.startswith("/") or re.match(r"^([A-Za-z]:|[a-z]+://)", text) is not None
-    parts = [p for p in PurePosixPath(text).parts if p not in (".", "/")]
-    if absolute:  # the place it had where it was annotated
-        parts = parts[-1:]
+    # An absolute name is the place it had where it was annotated.
+    parts = _absolute(told)[shared:] or [p for p in PurePosixPath(text).parts if p not in (".", "/")]
     if ".." in parts or "\0" in text or not parts:
         return _Entry(told, told, size, problem=f"{told!r} leaves the folder of images")
     name = "/".join(parts)
@@ -421,7 +438,8 @@ def _root_of(j: _Json, listed: Sequence[_Entry]) -> Path:
             if any(os.path.isfile(root / name) for name in sample):
                 return root
     if not names:
-        raise DatasetError("it lists no usable images", str(j.file))
+        why = next((f": {e.problem}" for e in listed if e.problem), "")
+        raise DatasetError(f"it lists no usable images{why}", str(j.file))
     below = (folder for top in j.tops for folder, _ in walk(top))
     found = next((f for f in below if any(os.path.isfile(f / name) for name in names[:20])), None)
     if found is not None:
@@ -456,10 +474,11 @@ def _convert(j: _Json, root: Path, image: _Entry, ids: Mapping[Key, int]) -> Ann
             result.problems.append(f"{where}: there is no category {item.get('category_id')!s:.80}; it is dropped")
             continue
         pixels = item.get("bbox")
-        if not isinstance(pixels, list) or len(pixels) != 4 or not all(is_finite(v) for v in pixels):
+        numbers = [*map(as_number, pixels)] if isinstance(pixels, list) else []
+        x, y, w, h = (n or 0.0 for n in numbers) if len(numbers) == 4 else [0.0] * 4
+        if len(numbers) != 4 or None in numbers:
             result.problems.append(f"{where}: bbox is not four numbers; it is dropped")
             continue
-        x, y, w, h = map(float, pixels)
         if not (w > 0 and h > 0):
             result.problems.append(f"{where}: the box has no area ({w:g}x{h:g}); it is dropped")
             continue

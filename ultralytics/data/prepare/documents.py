@@ -13,6 +13,7 @@ from xml.parsers import expat
 
 from ultralytics.utils.errors import DatasetError
 from ultralytics.utils.files import read_bytes
+from ultralytics.utils.text import is_number
 
 LONGEST_NUMBER = 1000  # characters; no number of more is meant
 
@@ -55,6 +56,13 @@ def load_json(file: Path, hook: Callable[[dict[str, Any]], Any] | None = None) -
         raise DatasetError("it is nested too deeply", str(file)) from None
     except OSError as e:
         raise DatasetError(f"it cannot be read: {e.strerror or e}", str(file)) from None
+
+
+def as_number(value: Any) -> float | None:
+    """A finite number, or text that is one ("12.5", as some exports write them), as a float; None for anything else."""
+    if isinstance(value, str) and len(value) < 40 and is_number(value):
+        value = float(value)
+    return float(value) if is_finite(value) else None
 
 
 def is_finite(value: Any) -> bool:

@@ -95,7 +95,8 @@ def prepared(out: Path, kind: str, options: Mapping[str, Any], mark: str = "") -
         if not out.is_dir():
             raise UserError("it is a file, and a data set is a folder", where, "choose another out=")
         if not (out / "manifest.json").is_file():
-            raise UserError("the folder holds something else than a prepared data set", where, ANOTHER)
+            # Whatever it is, perhaps the source itself, nobody is told to remove it.
+            raise UserError("the folder holds something else than a prepared data set", where, "choose another out=")
     except OSError as e:
         raise UserError(f"it cannot be read: {e.strerror or e}", str(e.filename or out)) from None
     manifest = read_manifest(out)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ultralytics.data.prepare.documents import is_finite, load_json
+from ultralytics.data.prepare.documents import as_number, load_json
 from ultralytics.data.prepare.tree import Tree, as_splits
 from ultralytics.data.prepare.write import (
     Annotated,
@@ -137,8 +137,8 @@ def _read(top: Path, embedded: Path, job: _Job) -> tuple[str, Annotated]:
         result.problems.append(f"{image}: {picture}")
         return key, result
     result.image = image
-    h, w = data.get("imageHeight", 0), data.get("imageWidth", 0)
-    declared = (float(h), float(w)) if is_finite(h) and is_finite(w) and min(h, w) > 0 else None
+    h, w = as_number(data.get("imageHeight")), as_number(data.get("imageWidth"))
+    declared = (h, w) if h is not None and w is not None and min(h, w) > 0 else None
     upright, note = annotated_upright(picture, declared)
     if note:
         result.problems.append(f"{image}: {note}")
@@ -240,9 +240,9 @@ def corners_of(shape: Mapping[str, Any]) -> tuple[Corners | None, str]:
     if not isinstance(points, list) or not points:
         return None, "has no points"
     for point in points:
-        if not isinstance(point, list | tuple) or len(point) != 2 or not all(map(is_finite, point)):
+        if not isinstance(point, list | tuple) or len(point) != 2 or None in map(as_number, point):
             return None, "has a point that is not two numbers"
-    xs, ys = [float(p[0]) for p in points], [float(p[1]) for p in points]
+    xs, ys = [as_number(p[0]) or 0.0 for p in points], [as_number(p[1]) or 0.0 for p in points]
     if kind in NO_AREA:
         return None, f"is {NO_AREA[kind]}, which {'have' if kind == 'points' else 'has'} no area"
     if len(points) == 1 and kind != "circle":

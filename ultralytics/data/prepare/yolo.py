@@ -45,7 +45,7 @@ from ultralytics.data.prepare.write import (
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError
 from ultralytics.utils.files import read_text, user_path
 from ultralytics.utils.images import IMAGE_SUFFIXES
-from ultralytics.utils.text import counted
+from ultralytics.utils.text import counted, one_line
 from ultralytics.utils.yaml import read_yaml
 
 if TYPE_CHECKING:
@@ -157,6 +157,7 @@ class _Found:
     Attributes:
         splits: split → its images; names: class names, None where no file says them; notes, problems: as `Converted`'s.
         keypoints: numbers behind the box of a row, see `parse_labels`.
+        names_file: the file that says the names, where it is no YAML.
     """
 
     splits: dict[str, list[_Job]]
@@ -164,6 +165,7 @@ class _Found:
     notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     keypoints: int = 0
+    names_file: str = ""
 
 
 def _outside(source: Path) -> list[Path]:
@@ -254,7 +256,7 @@ def _with_names(found: _Found, tops: Sequence[Path]) -> _Found:
     outside = [f for f in labels if not any(f.is_relative_to(top) for top in tops)]
     found.names, files = names_beside([*tops, *outside])
     if files:
-        found.notes.append(f"the class names are those of {files[0]}")
+        found.names_file = str(files[0])
     return found
 
 
@@ -385,6 +387,11 @@ def _read_all(found: _Found, names: Sequence[str] | None) -> Converted:
     highest = [(max(_classes(a), default=-1), a) for a in everything]
     top, bad = max(highest, key=lambda pair: pair[0], default=(-1, None))
     told = "names= has" if names else "the source names"
+    if names and found.names and list(names) != list(found.names):
+        own = one_line(", ".join(map(str, found.names)), 80)
+        notes.append(f"the class names are those of names=, not those of {found.names_file or 'the source'} ({own})")
+    elif found.names_file:
+        notes.append(f"the class names are those of {found.names_file}")
     names = names or found.names
     if names is None:
         if top < 0:

@@ -420,7 +420,7 @@ class YOLO(nn.Module):
         origin = kwargs.pop("_source", "argument")
         args = self._config("predict", kwargs, origin, batch=MODE_DEFAULTS["predict"]["batch"], save=False)
         source = args.source if source is None else source
-        if source is None:
+        if source is None or (isinstance(source, str) and not source.strip()):  # an unset variable of a shell
             raise ConfigError("nothing to predict on", mend="source=an image, a folder, a glob or a video")
         self.predictor = (predictor or DetectionPredictor)(overrides=args, _callbacks=self.callbacks)
         self.predictor.setup_model(self.model)

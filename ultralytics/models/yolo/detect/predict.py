@@ -143,7 +143,7 @@ class DetectionPredictor:
         if self.model is None or model is not None:
             self.setup_model(model)
         source = self.args.source if source is None else source
-        if source is None:
+        if source is None or (isinstance(source, str) and not source.strip()):  # an unset variable of a shell
             raise ConfigError("nothing to predict on", mend="source=an image, a folder, a glob or a video")
         self.setup_source(source)
         items = self.dataset

@@ -1,0 +1,54 @@
+"""Arguments of rows, compared with what their constructors are annotated with."""
+
+import pytest
+from torch import nn
+
+from ultralytics.nn.building import build
+from ultralytics.nn.modules import SPP, Bottleneck, C2f, Conv, Detect, FLABlock, HGBlock
+from ultralytics.utils.errors import ModelError
+
+
+@pytest.mark.parametrize(
+    ("cls", "args", "told"),
+    [
+        (Conv, [8, 16, 3, "two"], "argument s must be a whole number or a list of 2, each a whole number, not 'two'"),
+        (Conv, [8, 16, 3, [2, "b"]], "argument s must .* not \\[2, 'b'\\]"),
+        (Conv, [8, 16, 3, [2, 2, 2]], "argument s must be a whole number or a list of 2"),
+        (Conv, [8, 16, 3, 2.5], "argument s must be a whole number .* not 2.5"),
+        (Conv, [8, 16, 3, None], "argument s must be a whole number .* not None"),
+        (Conv, [8, 16, float("nan")], "argument k must be a whole number"),
+        (Conv, [8, 16, 0], "argument k must be 1 or more, not 0"),
+        (Conv, [8, 16, 3, 10**20], "argument s must be at most 2,147,483,647"),
+        (Conv, [8, 16, 3, 1, None, 1, 1, "nn.ReLU()"], "argument act must be True or False, not 'nn.ReLU\\(\\)'"),
+        (C2f, [8, 16, 1, "two"], "argument shortcut must be True or False, not 'two'"),
+        (Bottleneck, [8, 16, True, 1, [3, "b"]], "argument k must be a list of 2"),
+        (SPP, [8, 16, [5, "x"]], "argument k must be a list, each a whole number"),
+        (FLABlock, [16, "x"], "argument num_heads must be a whole number, not 'x'"),
+        (nn.Upsample, [None, "two", "nearest"], "argument scale_factor must be a number .* not 'two'"),
+        (nn.MaxPool2d, ["a"], "argument kernel_size must be a whole number .* not 'a'"),
+    ],
+)
+def test_an_argument_of_another_type_is_named(cls, args, told):
+    with pytest.raises(ModelError, match=told) as error:
+        build(cls, args, {})
+    assert "it takes" in error.value.mend
+    assert "\n" not in str(error.value)
+
+
+def test_an_argument_given_by_name_is_compared_too():
+    with pytest.raises(ModelError, match="its argument s must be"):
+        build(Conv, [8, 16], {"k": 3, "s": "two"})
+
+
+def test_arguments_that_are_right_are_let_through():
+    for cls, args, keywords in [
+        (Conv, [8, 16, [3, 1], (2, 1), None, 8], {"act": nn.ReLU()}),
+        (Conv, [8, 16, 3, 1], {"act": False}),
+        (C2f, [8, 16, 2, 1], {}),  # 1 for True
+        (HGBlock, [8, 8, 16, 3, 2, True], {}),
+        (FLABlock, [16, 4], {"kernel_size": 3}),
+        (nn.Upsample, [None, 2, "nearest"], {}),
+        (nn.Conv2d, [8, 16, 3], {"padding": "same"}),
+        (Detect, [3, [16, 16]], {}),
+    ]:
+        assert isinstance(build(cls, args, keywords), cls)
