@@ -3,7 +3,8 @@
 import pytest
 from torch import nn
 
-from ultralytics.nn.building import build
+from ultralytics.nn import tasks
+from ultralytics.nn.building import build, check_arguments
 from ultralytics.nn.modules import SPP, Bottleneck, C2f, Conv, Detect, FLABlock, HGBlock
 from ultralytics.utils.errors import ModelError
 
@@ -30,14 +31,14 @@ from ultralytics.utils.errors import ModelError
 )
 def test_an_argument_of_another_type_is_named(cls, args, told):
     with pytest.raises(ModelError, match=told) as error:
-        build(cls, args, {})
+        check_arguments(cls, args, {})
     assert "it takes" in error.value.mend
     assert "\n" not in str(error.value)
 
 
 def test_an_argument_given_by_name_is_compared_too():
     with pytest.raises(ModelError, match="its argument s must be"):
-        build(Conv, [8, 16], {"k": 3, "s": "two"})
+        check_arguments(Conv, [8, 16], {"k": 3, "s": "two"})
 
 
 def test_arguments_that_are_right_are_let_through():
@@ -51,4 +52,23 @@ def test_arguments_that_are_right_are_let_through():
         (nn.Conv2d, [8, 16, 3], {"padding": "same"}),
         (Detect, [3, [16, 16]], {}),
     ]:
+        check_arguments(cls, args, keywords)
         assert isinstance(build(cls, args, keywords), cls)
+
+
+def test_annotations_of_a_pasted_class_bind_nobody(monkeypatch):
+    """Tutorials annotate loosely: what torch takes is right."""
+
+    class Pasted(nn.Module):
+        def __init__(self, c1: int, k: int = 3):
+            super().__init__()
+            self.cv = nn.Conv2d(c1, c1, k, padding="same")
+
+        def forward(self, x):
+            return self.cv(x)
+
+    Pasted.__module__ = "ultralytics.nn.modules.conv"
+    monkeypatch.setattr(tasks, "Pasted", Pasted, raising=False)
+    rows = {"nc": 1, "backbone": [[-1, 1, "Conv", [8, 3, 2]], [-1, 1, "Pasted", [[3, 5]]]], "head": []}
+    rows["head"] = [[[-1], 1, "Detect", ["nc"]]]
+    assert tuple(tasks.DetectionModel(rows, verbose=False).model[1].cv.kernel_size) == (3, 5)

@@ -25,8 +25,6 @@ def build(cls: type[nn.Module], args: Sequence[Any], keywords: Mapping[str, Any]
     Raises:
         ModelError: the constructor refuses the arguments, or makes more than `MAX_ELEMENTS` elements.
     """
-    if cls.__module__.startswith(("ultralytics.", "torch.nn.")):
-        _check_arguments(cls, args, keywords)
     try:
         with _Scales():
             copies = [cls(*args, **keywords) for _ in range(repeats)]
@@ -43,7 +41,7 @@ def build(cls: type[nn.Module], args: Sequence[Any], keywords: Mapping[str, Any]
     return copies[0] if len(copies) == 1 else nn.Sequential(*copies)
 
 
-def _check_arguments(cls: type[nn.Module], args: Sequence[Any], keywords: Mapping[str, Any]) -> None:
+def check_arguments(cls: type[nn.Module], args: Sequence[Any], keywords: Mapping[str, Any]) -> None:
     """Compare arguments with the constructor's annotations: it would take text for a number, or torch would refuse it
     at the first pass, without the argument's name.
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ultralytics.cfg.model import MAX_REPEATS, ModelSpec, RowSpec, load_model_spec
-from ultralytics.nn.building import build, takes
+from ultralytics.nn.building import build, check_arguments, takes
 from ultralytics.nn.modules import Conv, ConvTranspose, RepConv, RepVGGDW
 from ultralytics.nn.modules.head import is_head, raw_maps
 from ultralytics.nn.pasted import inferred, is_foreign, measure, unsound
@@ -163,6 +163,8 @@ def _build_row(
         told = f"its channel rule cannot be applied to {args}: {type(e).__name__}: {e}"
         raise ModelError(told, mend=takes(cls)) from None
     keywords = {**given, **built.kwargs}
+    if not built.inferred and cls.__module__.startswith(("ultralytics.", "torch.nn.")):  # others annotate as they like
+        check_arguments(cls, built.args, keywords)
     layer = build(cls, built.args, keywords, built.repeats)
     if rule is not None and is_foreign(cls):
         built = _checked(layer, built, row, incoming, strides)
