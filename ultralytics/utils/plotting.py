@@ -410,8 +410,9 @@ def optional(picture: str | Path) -> Iterator[None]:
         LOGGER.warning("WARNING: not drawn: %s", told)
 
 
-def _chart(pdf: bool = False) -> Callable[[Callable[P, tuple[Figure, Path]]], Callable[P, None]]:
-    """Decorator: write the figure that a function draws to the file it names, and with `pdf` as vectors too.
+def _chart(pdf: bool = False, dpi: int = DPI) -> Callable[[Callable[P, tuple[Figure, Path]]], Callable[P, None]]:
+    """Decorator: write the figure that a function draws to the file it names, at `dpi` pixels per inch, and with `pdf`
+    as vectors too.
 
     The function's arguments `names` (class names) and `font` choose fonts. The figure does not depend on the settings
     of the user's matplotlib.
@@ -436,21 +437,21 @@ def _chart(pdf: bool = False) -> Callable[[Callable[P, tuple[Figure, Path]]], Ca
                 for text in figure.findobj(matplotlib.text.Text):
                     if hasattr(text, "set_fontfeatures"):  # matplotlib 3.11: a second font in the PDF, for "fi" alone
                         text.set_fontfeatures(("-liga",))
-                _save(figure, path)
+                _save(figure, path, dpi)
                 if pdf:
-                    _save(figure, path.with_suffix(".pdf"), metadata={"CreationDate": None})
+                    _save(figure, path.with_suffix(".pdf"), dpi, metadata={"CreationDate": None})
 
         return drawn
 
     return decorate
 
 
-def _save(figure: Figure, path: Path, **options: Any) -> None:
+def _save(figure: Figure, path: Path, dpi: int, **options: Any) -> None:
     file = io.BytesIO()
     kind = path.suffix[1:].lower()
     if kind == "png":
         options["pil_kwargs"] = {"compress_level": 4}  # half the time for a few per cent of the size
-    figure.savefig(file, format=kind, dpi=DPI, **options)
+    figure.savefig(file, format=kind, dpi=dpi, **options)
     write_image(path, file.getbuffer())
 
 

@@ -1,0 +1,293 @@
+"""Figures that explain a network, as wide as a column of 8.5 cm, in letters of 7 points and more."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import cv2
+import numpy as np
+
+from ultralytics.utils.attribution import PARTS
+from ultralytics.utils.plotting import Annotator, _chart, _figure, colors
+from ultralytics.utils.types import Float64Array, UInt8Array
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WIDTH = 8.5 / 2.54  # inches
+PRINT_DPI = 300
+POINTS = 7  # of letters
+COLOURS = "cividis"  # alike for all kinds of colour vision, and from dark to light in grey (Nuñez et al. 2018)
+COLUMNS = 3  # panels beside each other
+EDGE, BAR, NUMBERS = 0.04, 0.08, 0.42  # inches: margin, colour bar, room for its numbers
+LINE = 0.135  # inches that a line of text takes
+
+
+@dataclass(frozen=True)
+class WeightPanel:
+    """The weights with which a block mixes the tokens, for some pixels.
+
+    Attributes:
+        title: one line; maps: (P, H, W), per pixel, times the number of tokens, so that 1 is an even mixture.
+    """
+
+    title: str
+    maps: Float64Array
+
+
+class Field(NamedTuple):
+    """An effective receptive field.
+
+    Attributes:
+        title, when: of which map, "before" or "after" a block; gradient: (H, W); sides, areas: of the squares that hold
+        `PARTS` of it; centre: (y, x).
+    """
+
+    title: str
+    when: str
+    gradient: Float64Array
+    sides: Float64Array
+    areas: Float64Array
+    centre: tuple[float, float]
+
+
+def _over_image(image: UInt8Array, heat: Float64Array) -> Any:
+    """A map of values in 0..1 over an image, (H, W, 3) RGB in 0..1: the image is grey and dimmed, so that what is light
+    is hot in grey print too."""
+    grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY).astype(np.float64)[..., None] / 255
+    ground = 0.08 + 0.5 * grey
+    alpha = 0.75 * np.sqrt(heat.clip(0, 1))[..., None]
+    return (1 - alpha) * ground + alpha * _colour_map()(heat)[..., :3]
+
+
+def _colour_map() -> Any:
+    from matplotlib import colormaps  # as in plotting._figure
+
+    return colormaps[COLOURS]
+
+
+def _fitted(image: UInt8Array, width: int) -> UInt8Array:
+    """An image at a width in pixels."""
+    h, w = image.shape[:2]
+    size = width, max(round(h * width / w), 1)
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if width < w else cv2.INTER_LINEAR)  # type: ignore[return-value]  # uint8 stays uint8
+
+
+def _panel_size(shape: Sequence[int], width: float, highest: float) -> tuple[float, float]:
+    """Width and height in inches of a panel for an image (h, w) in a room."""
+    high = width * shape[0] / shape[1]
+    return (width, high) if high <= highest else (highest * shape[1] / shape[0], highest)
+
+
+def _bar(figure: Figure, place: tuple[float, float, float, float], drawn: Any, label: str = "") -> Any:
+    """A colour bar at x, y, width, height in inches."""
+    wide, high = figure.get_size_inches()
+    x, y, w, h = place
+    axis = figure.add_axes((x / wide, y / high, w / wide, h / high))
+    bar = figure.colorbar(drawn, cax=axis)
+    bar.outline.set_linewidth(0.5)
+    axis.tick_params(labelsize=POINTS, length=2, width=0.5, pad=1.5)
+    if label:
+        bar.set_label(label, fontsize=POINTS, labelpad=2)
+    return bar
+
+
+def _panel(figure: Figure, place: tuple[float, float, float, float]) -> Axes:
+    """A panel without ticks at x, y, width, height in inches."""
+    wide, high = figure.get_size_inches()
+    x, y, w, h = place
+    axes = figure.add_axes((x / wide, y / high, w / wide, h / high))
+    axes.set(xticks=[], yticks=[])
+    for spine in axes.spines.values():
+        spine.set_linewidth(0.4)
+    return axes
+
+
+def _scale(low: float, high: float) -> Any:
+    from matplotlib.cm import ScalarMappable  # as in plotting._figure
+    from matplotlib.colors import Normalize
+
+    return ScalarMappable(Normalize(low, high if high > low else low + 1), COLOURS)
+
+
+@_chart(dpi=PRINT_DPI)
+def plot_cam(
+    image: UInt8Array,
+    heat: Float64Array,
+    boxes: Any,
+    names: Mapping[int, str],
+    save_path: str | Path,
+    title: str = "",
+    font: str | None = None,
+) -> tuple[Figure, Path]:
+    """A class activation map over its image, the boxes on top, as .png.
+
+    Args:
+        image: BGR (H, W, 3); heat: (H, W), 0 or more; boxes: (n, 6) corners in pixels, score, class; names: class names
+        by id; title: one line above; font: see `Annotator`.
+    """
+    room = WIDTH - 2 * EDGE - BAR - NUMBERS
+    wide, high = _panel_size(image.shape, room, 1.6 * room)
+    above = LINE + EDGE if title else EDGE
+    figure = _figure((wide + WIDTH - room, high + EDGE + above), None)
+    gain = round(wide * PRINT_DPI) / image.shape[1]
+    shown = _fitted(image, round(wide * PRINT_DPI))
+    top = float(heat.max(initial=0))
+    relative = cv2.resize(heat / top if top > 0 else heat, shown.shape[1::-1])
+    rgb = (_over_image(shown, np.asarray(relative, np.float64)) * 255).round().astype(np.uint8)
+    size = math.ceil(POINTS * PRINT_DPI / 72)
+    annotator = Annotator(np.ascontiguousarray(rgb[..., ::-1]), 2, size, font, example="".join(names.values()))
+    rows = np.asarray(boxes, np.float64).reshape(-1, 6)
+    corners = rows[:, :4] * gain
+    for box, cls in zip(corners, rows[:, 5], strict=True):
+        annotator.box(box, colors(int(cls), bgr=True))
+    taken: list[tuple[float, ...]] = []
+    for box, (score, cls) in zip(corners, rows[:, 4:], strict=True):
+        label = f"{names.get(int(cls), str(int(cls)))} {score:.2f}"
+        annotator.caption(box, label, colors(int(cls), bgr=True), taken, corners)
+    if not len(rows):
+        annotator.text((8, 8), "no detection")
+    axes = _panel(figure, (EDGE, EDGE, wide, high))
+    axes.imshow(annotator.result()[..., ::-1], interpolation="none", aspect="auto")
+    if title:
+        axes.set_title(title, fontsize=POINTS, pad=2, loc="left")
+    bar = _bar(figure, (2 * EDGE + wide, EDGE, BAR, high), _scale(0, 1))
+    bar.set_ticks([0, 0.5, 1], labels=["0", "0.5", "1"])
+    return figure, Path(save_path)
+
+
+@_chart(pdf=True, dpi=PRINT_DPI)
+def plot_attention(
+    image: UInt8Array,
+    panels: Sequence[WeightPanel],
+    points: Sequence[Sequence[float]],
+    place: tuple[float, float, float, float],
+    names: Sequence[str],
+    save_path: str | Path,
+    notes: Sequence[str] = (),
+    font: str | None = None,
+) -> tuple[Figure, Path]:
+    """The weights of attention for some pixels over the image, as .png and .pdf.
+
+    Args:
+        image: BGR (H, W, 3); panels: a group of panels each; points: (P, 2) x and y in its pixels;
+        place: left, top, right and bottom of the maps' frame in pixels of the image, borders included;
+        names: a caption per pixel; notes: lines below.
+    """
+    count = len(points)
+    columns = min(count, COLUMNS)
+    lines = math.ceil(count / columns)
+    gap = 0.05
+    room = (WIDTH - 2 * EDGE - BAR - NUMBERS - (columns - 1) * gap) / columns
+    wide, high = _panel_size(image.shape, room, 1.6 * room)
+    block = LINE + 0.06 + lines * (high + LINE)  # a title, and a caption below each panel
+    width = columns * wide + (columns - 1) * gap + 2 * EDGE + BAR + NUMBERS
+    titles = max((len(p.title) for p in panels), default=0) * POINTS * 0.56 / 72 + 2 * EDGE
+    told = max((len(n) for n in notes), default=0) * POINTS * 0.56 / 72 + 2 * EDGE
+    width = min(max(width, titles, told), max(WIDTH, width))
+    below = len(notes) * LINE + EDGE
+    total = len(panels) * block + below + EDGE
+    figure = _figure((width, total), None)
+    h, w = image.shape[:2]
+    for k, panel in enumerate(panels):
+        low, top = float(panel.maps.min()), float(panel.maps.max())
+        upper = total - EDGE - k * block
+        figure.text(EDGE / width, (upper - LINE + 0.03) / total, panel.title, fontsize=POINTS, va="bottom")
+        for j, (point, values) in enumerate(zip(points, panel.maps, strict=True)):
+            line, column = divmod(j, columns)
+            x = EDGE + column * (wide + gap)
+            y = upper - LINE - 0.06 - (line + 1) * high - line * LINE
+            axes = _panel(figure, (x, y, wide, high))
+            relative = (values - low) / (top - low) if top > low else np.zeros_like(values)
+            shown = _fitted(image, max(round(wide * PRINT_DPI), 1))
+            heat = _sampled(relative, place, (h, w), shown.shape[:2])
+            axes.imshow(_over_image(shown, heat), extent=(0, w, h, 0), interpolation="none", aspect="auto")
+            for colour, thick, size in (("black", 2.0, 7), ("white", 1.0, 6)):
+                axes.plot(*point, marker="+", color=colour, markersize=size, markeredgewidth=thick, clip_on=False)
+            axes.set(xlim=(0, w), ylim=(h, 0))
+            axes.set_xlabel(names[j], fontsize=POINTS, labelpad=1.5)
+        middle = upper - LINE - 0.06 - lines * high - (lines - 1) * LINE
+        drawn = _scale(low, top)
+        bar = _bar(
+            figure, (2 * EDGE + columns * wide + (columns - 1) * gap, middle, BAR, upper - LINE - 0.06 - middle), drawn
+        )
+        ticks = [low, (low + top) / 2, top] if top > low else [low]
+        bar.set_ticks(ticks, labels=[f"{t:.3g}" for t in ticks])
+    for k, note in enumerate(notes):
+        figure.text(EDGE / width, (below - (k + 1) * LINE) / total, note, fontsize=POINTS, va="bottom")
+    return figure, Path(save_path)
+
+
+def _sampled(
+    values: Float64Array, place: tuple[float, float, float, float], shape: tuple[int, int], size: Sequence[int]
+) -> Float64Array:
+    """The cells of a map as pixels (h, w) of an image: each pixel has the value of the cell that it lies in.
+
+    Args:
+        values: (H, W); place: the map's frame in pixels of the image; shape: (h, w) of that; size: (h, w) to give.
+    """
+    left, top, right, bottom = place
+    y = ((np.arange(size[0]) + 0.5) * shape[0] / size[0] - top) / (bottom - top) * values.shape[0]
+    x = ((np.arange(size[1]) + 0.5) * shape[1] / size[1] - left) / (right - left) * values.shape[1]
+    rows, cols = (np.clip(np.floor(v).astype(int), 0, n - 1) for v, n in zip((y, x), values.shape, strict=True))
+    found: Float64Array = values[rows[:, None], cols[None]]
+    return found
+
+
+@_chart(pdf=True, dpi=PRINT_DPI)
+def plot_erf(
+    fields: Sequence[Field],
+    save_path: str | Path,
+    notes: Sequence[str] = (),
+    names: Sequence[str] = (),
+    decades: float = 4,
+) -> tuple[Figure, Path]:
+    """Effective receptive fields, log-scaled, as .png and .pdf.
+
+    Args:
+        fields: a panel each, two beside each other; notes: lines below;
+        names: texts, for the fonts; decades: powers of ten that are told apart.
+    """
+    columns = min(len(fields), 2)
+    gap = 0.1
+    room = (WIDTH - 2 * EDGE - BAR - NUMBERS - gap) / 2
+    lines = math.ceil(len(fields) / columns)
+    high = room * max(f[2].shape[0] / f[2].shape[1] for f in fields)
+    text = 3 * LINE  # parts and areas, in two lines, and a gap
+    block = 2 * LINE + high + text
+    below = len(notes) * LINE + EDGE
+    total = lines * block + below
+    figure = _figure((WIDTH, total), None)
+    for k, (title, when, gradient, sides, areas, centre) in enumerate(fields):
+        line, column = divmod(k, columns)
+        x, y = EDGE + column * (room + gap), total - line * block - 2 * LINE - high
+        axes = _panel(figure, (x, y, room, high))
+        top = float(gradient.max(initial=0))
+        with np.errstate(divide="ignore"):
+            values = np.log10(gradient / top) if top > 0 else np.full(gradient.shape, -np.inf)
+        h, w = gradient.shape
+        axes.imshow(values.clip(-decades, 0), cmap=COLOURS, vmin=-decades, vmax=0, extent=(0, w, h, 0), aspect="auto")
+        for side in sides[np.isfinite(sides)]:
+            near, far = np.array(centre) + 0.5 - side / 2, np.array(centre) + 0.5 + side / 2
+            corners = (near[1], far[1], far[1], near[1], near[1]), (near[0], near[0], far[0], far[0], near[0])
+            axes.plot(*corners, color="black", linewidth=1.2)
+            axes.plot(*corners, color="white", linewidth=0.6)
+        axes.set(xlim=(0, w), ylim=(h, 0))
+        axes.set_title("\n".join(t for t in (title, when) if t), fontsize=POINTS, pad=2, linespacing=1.1)
+        told = [
+            f"{part:.0%} in {area:.2%}" if area < 0.1 else f"{part:.0%} in {area:.1%}"
+            for part, area in zip(PARTS, areas, strict=True)
+        ]
+        rows = "\n".join("  ".join(told[i : i + 2]) for i in range(0, len(told), 2))
+        axes.set_xlabel(rows, fontsize=POINTS, labelpad=2, linespacing=1.1)
+        if column == columns - 1 or k == len(fields) - 1:
+            bar = _bar(figure, (x + room + EDGE, y, BAR, high), axes.images[0])
+            bar.set_ticks(range(-int(decades), 1), labels=[f"1e{t}" if t else "1" for t in range(-int(decades), 1)])
+    for k, note in enumerate(notes):
+        figure.text(EDGE / WIDTH, (below - (k + 1) * LINE) / total, note, fontsize=POINTS, va="bottom")
+    return figure, Path(save_path)
