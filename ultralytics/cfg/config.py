@@ -599,6 +599,7 @@ def check_switches(given: Mapping[str, Any], keys: Iterable[str] | None = None) 
 
 _MIXED = ("mosaic", "mixup")
 _DRAWN = ("show_labels", "show_conf", "show_boxes", "line_width")
+_OF_BOXES = ("conf", "iou", "max_det", "classes", "agnostic_nms", "single_cls")
 _YAML = (".yaml", ".yml")
 
 
@@ -615,7 +616,7 @@ WITHOUT_EFFECT: tuple[tuple[tuple[str, ...], tuple[str, ...], Callable[[Config],
     (("val", "predict"), ("save_conf",), lambda c: c.save_conf and not c.save_txt, "save_txt=False"),
     (X, ("points", "heads"), lambda c: c.kind != "attention", "kind={c.kind}"),
     (X, ("max_images",), lambda c: c.kind != "erf", "kind={c.kind}"),
-    (X, ("conf", "iou", "max_det", "classes"), lambda c: c.kind == "erf", "kind=erf asks for no boxes"),
+    (X, _OF_BOXES, lambda c: c.kind == "erf", "kind=erf asks for no boxes"),
     (P, _DRAWN, lambda c: not c.save, "save=False, so nothing is drawn"),
     (ALL, ("agnostic_nms",), lambda c: c.agnostic_nms and c.single_cls, "single_cls=True leaves one class"),
 )  # fmt: skip

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from ultralytics.utils.attribution import PARTS
-from ultralytics.utils.plotting import Annotator, _chart, _figure, colors
+from ultralytics.utils.plotting import CAPTIONS, Annotator, _chart, _figure, colors
 from ultralytics.utils.types import Float64Array, UInt8Array
 
 if TYPE_CHECKING:
@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 WIDTH = 8.5 / 2.54  # inches
 PRINT_DPI = 300
 POINTS = 7  # of letters
-COLOURS = "cividis"  # alike for all kinds of colour vision, and from dark to light in grey (Nuñez et al. 2018)
+COLOURS = "viridis"  # even for all kinds of colour vision, from dark to light in grey, and never grey itself
 COLUMNS = 3  # panels beside each other
-EDGE, BAR, NUMBERS = 0.04, 0.08, 0.42  # inches: margin, colour bar, room for its numbers
+EDGE, BAR, NUMBERS = 0.05, 0.08, 0.34  # inches: margin, colour bar, room for its numbers
+HOT = 0.2  # part of the largest value from which on no name may hide a map
 LINE = 0.135  # inches that a line of text takes
 
 
@@ -60,8 +61,8 @@ def _over_image(image: UInt8Array, heat: Float64Array) -> Any:
     """A map of values in 0..1 over an image, (H, W, 3) RGB in 0..1: the image is grey and dimmed, so that what is light
     is hot in grey print too."""
     grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY).astype(np.float64)[..., None] / 255
-    ground = 0.08 + 0.5 * grey
-    alpha = 0.75 * np.sqrt(heat.clip(0, 1))[..., None]
+    ground = 0.12 + 0.6 * grey
+    alpha = 0.85 * np.sqrt(heat.clip(0, 1))[..., None]
     return (1 - alpha) * ground + alpha * _colour_map()(heat)[..., :3]
 
 
@@ -131,7 +132,8 @@ def plot_cam(
         image: BGR (H, W, 3); heat: (H, W), 0 or more; boxes: (n, 6) corners in pixels, score, class; names: class names
         by id; title: one line above; font: see `Annotator`.
     """
-    room = WIDTH - 2 * EDGE - BAR - NUMBERS
+    numbers = 0.25
+    room = WIDTH - 3 * EDGE - BAR - numbers
     wide, high = _panel_size(image.shape, room, 1.6 * room)
     above = LINE + EDGE if title else EDGE
     figure = _figure((wide + WIDTH - room, high + EDGE + above), None)
@@ -146,10 +148,12 @@ def plot_cam(
     corners = rows[:, :4] * gain
     for box, cls in zip(corners, rows[:, 5], strict=True):
         annotator.box(box, colors(int(cls), bgr=True))
-    taken: list[tuple[float, ...]] = []
-    for box, (score, cls) in zip(corners, rows[:, 4:], strict=True):
-        label = f"{names.get(int(cls), str(int(cls)))} {score:.2f}"
-        annotator.caption(box, label, colors(int(cls), bgr=True), taken, corners)
+    taken = _hot_places(np.asarray(relative))
+    before = len(taken)
+    for box, cls in zip(corners, rows[:, 5], strict=True):
+        annotator.caption(box, names.get(int(cls), str(int(cls))), colors(int(cls), bgr=True), taken, corners)
+        if sum((x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in taken[before:]) > CAPTIONS * shown.shape[0] * shown.shape[1]:
+            break  # more names would hide the image
     if not len(rows):
         annotator.text((8, 8), "no detection")
     axes = _panel(figure, (EDGE, EDGE, wide, high))
@@ -159,6 +163,12 @@ def plot_cam(
     bar = _bar(figure, (2 * EDGE + wide, EDGE, BAR, high), _scale(0, 1))
     bar.set_ticks([0, 0.5, 1], labels=["0", "0.5", "1"])
     return figure, Path(save_path)
+
+
+def _hot_places(heat: Any) -> list[tuple[float, ...]]:
+    """Rectangles (xyxy) around the parts of a map in 0..1 that are to be seen."""
+    _, _, found, _ = cv2.connectedComponentsWithStats((heat > HOT).astype(np.uint8))
+    return [(x, y, x + w, y + h) for x, y, w, h, _ in found[1:].tolist()]  # the first is the ground
 
 
 @_chart(pdf=True, dpi=PRINT_DPI)
@@ -180,7 +190,7 @@ def plot_attention(
         names: a caption per pixel; notes: lines below.
     """
     count = len(points)
-    columns = min(count, COLUMNS)
+    columns = 2 if count == 4 else min(count, COLUMNS)
     lines = math.ceil(count / columns)
     gap = 0.05
     room = (WIDTH - 2 * EDGE - BAR - NUMBERS - (columns - 1) * gap) / columns
@@ -197,11 +207,11 @@ def plot_attention(
     for k, panel in enumerate(panels):
         low, top = float(panel.maps.min()), float(panel.maps.max())
         upper = total - EDGE - k * block
-        figure.text(EDGE / width, (upper - LINE + 0.03) / total, panel.title, fontsize=POINTS, va="bottom")
+        figure.text(EDGE / width, (upper - LINE) / total, panel.title, fontsize=POINTS, va="bottom")
         for j, (point, values) in enumerate(zip(points, panel.maps, strict=True)):
             line, column = divmod(j, columns)
             x = EDGE + column * (wide + gap)
-            y = upper - LINE - 0.06 - (line + 1) * high - line * LINE
+            y = upper - LINE - 0.03 - (line + 1) * high - line * LINE
             axes = _panel(figure, (x, y, wide, high))
             relative = (values - low) / (top - low) if top > low else np.zeros_like(values)
             shown = _fitted(image, max(round(wide * PRINT_DPI), 1))
@@ -211,16 +221,21 @@ def plot_attention(
                 axes.plot(*point, marker="+", color=colour, markersize=size, markeredgewidth=thick, clip_on=False)
             axes.set(xlim=(0, w), ylim=(h, 0))
             axes.set_xlabel(names[j], fontsize=POINTS, labelpad=1.5)
-        middle = upper - LINE - 0.06 - lines * high - (lines - 1) * LINE
+        middle = upper - LINE - 0.03 - lines * high - (lines - 1) * LINE
         drawn = _scale(low, top)
         bar = _bar(
-            figure, (2 * EDGE + columns * wide + (columns - 1) * gap, middle, BAR, upper - LINE - 0.06 - middle), drawn
+            figure, (2 * EDGE + columns * wide + (columns - 1) * gap, middle, BAR, upper - LINE - 0.03 - middle), drawn
         )
         ticks = [low, (low + top) / 2, top] if top > low else [low]
-        bar.set_ticks(ticks, labels=[f"{t:.3g}" for t in ticks])
+        bar.set_ticks(ticks, labels=[_number(t, top) for t in ticks])
     for k, note in enumerate(notes):
         figure.text(EDGE / width, (below - (k + 1) * LINE) / total, note, fontsize=POINTS, va="bottom")
     return figure, Path(save_path)
+
+
+def _number(value: float, largest: float) -> str:
+    """A number at a colour bar, short."""
+    return "0" if abs(value) < largest / 1000 else f"{value:.2g}" if value < 100 else f"{value:.0f}"
 
 
 def _sampled(
@@ -253,18 +268,23 @@ def plot_erf(
         fields: a panel each, two beside each other; notes: lines below;
         names: texts, for the fonts; decades: powers of ten that are told apart.
     """
-    columns = min(len(fields), 2)
+    # What is before a block stands on the left, and what is after it on the right.
+    paired = any(f.when == "before" for f in fields)
+    places: list[int] = []
+    for f in fields:
+        free = places[-1] + 1 if places else 0
+        places.append(free + (free % 2 != (f.when == "after")) if paired else free)
     gap = 0.1
     room = (WIDTH - 2 * EDGE - BAR - NUMBERS - gap) / 2
-    lines = math.ceil(len(fields) / columns)
+    lines = places[-1] // 2 + 1
     high = room * max(f[2].shape[0] / f[2].shape[1] for f in fields)
-    text = 3 * LINE  # parts and areas, in two lines, and a gap
+    text = 2.5 * LINE  # parts and areas, in two lines, and a gap
     block = 2 * LINE + high + text
     below = len(notes) * LINE + EDGE
     total = lines * block + below
     figure = _figure((WIDTH, total), None)
-    for k, (title, when, gradient, sides, areas, centre) in enumerate(fields):
-        line, column = divmod(k, columns)
+    for k, (title, when, gradient, sides, areas, centre) in zip(places, fields, strict=True):
+        line, column = divmod(k, 2)
         x, y = EDGE + column * (room + gap), total - line * block - 2 * LINE - high
         axes = _panel(figure, (x, y, room, high))
         top = float(gradient.max(initial=0))
@@ -279,13 +299,10 @@ def plot_erf(
             axes.plot(*corners, color="white", linewidth=0.6)
         axes.set(xlim=(0, w), ylim=(h, 0))
         axes.set_title("\n".join(t for t in (title, when) if t), fontsize=POINTS, pad=2, linespacing=1.1)
-        told = [
-            f"{part:.0%} in {area:.2%}" if area < 0.1 else f"{part:.0%} in {area:.1%}"
-            for part, area in zip(PARTS, areas, strict=True)
-        ]
+        told = [f"{part:.0%} in {area:.{1 if area >= 0.01 else 2}%}" for part, area in zip(PARTS, areas, strict=True)]
         rows = "\n".join("  ".join(told[i : i + 2]) for i in range(0, len(told), 2))
         axes.set_xlabel(rows, fontsize=POINTS, labelpad=2, linespacing=1.1)
-        if column == columns - 1 or k == len(fields) - 1:
+        if column == 1 or k + 1 not in places:
             bar = _bar(figure, (x + room + EDGE, y, BAR, high), axes.images[0])
             bar.set_ticks(range(-int(decades), 1), labels=[f"1e{t}" if t else "1" for t in range(-int(decades), 1)])
     for k, note in enumerate(notes):

@@ -437,21 +437,21 @@ def _chart(pdf: bool = False, dpi: int = DPI) -> Callable[[Callable[P, tuple[Fig
                 for text in figure.findobj(matplotlib.text.Text):
                     if hasattr(text, "set_fontfeatures"):  # matplotlib 3.11: a second font in the PDF, for "fi" alone
                         text.set_fontfeatures(("-liga",))
-                _save(figure, path, dpi)
+                _save(figure, path, dpi=dpi)
                 if pdf:
-                    _save(figure, path.with_suffix(".pdf"), dpi, metadata={"CreationDate": None})
+                    _save(figure, path.with_suffix(".pdf"), dpi=dpi, metadata={"CreationDate": None})
 
         return drawn
 
     return decorate
 
 
-def _save(figure: Figure, path: Path, dpi: int, **options: Any) -> None:
+def _save(figure: Figure, path: Path, **options: Any) -> None:
     file = io.BytesIO()
     kind = path.suffix[1:].lower()
     if kind == "png":
         options["pil_kwargs"] = {"compress_level": 4}  # half the time for a few per cent of the size
-    figure.savefig(file, format=kind, dpi=dpi, **options)
+    figure.savefig(file, format=kind, **options)
     write_image(path, file.getbuffer())
 
 
