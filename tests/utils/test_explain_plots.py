@@ -39,7 +39,7 @@ def check(figure):
     return texts
 
 
-@pytest.mark.parametrize("shape", [(60, 90), (400, 80), (30, 300)], ids=str)
+@pytest.mark.parametrize("shape", [(60, 90), (400, 80)], ids=str)
 def test_a_map_over_its_image_is_legible(figures, shape):
     image = RNG.integers(0, 255, (*shape, 3), np.uint8)
     boxes = np.array([[2, 2, 25, 28, 0.9, 0], [5, 8, 60, 29, 0.5, 1]])
@@ -62,8 +62,7 @@ def test_an_image_without_detections_says_so(figures, monkeypatch):
     assert told == ["no detection"]
 
 
-@pytest.mark.parametrize("count", [1, 3, 4, 7])
-@pytest.mark.parametrize("shape", [(60, 90), (90, 30)], ids=str)
+@pytest.mark.parametrize(("count", "shape"), [(1, (60, 90)), (3, (90, 30)), (4, (60, 90))], ids=str)
 def test_weights_of_every_number_of_points_are_legible(figures, count, shape):
     image = RNG.integers(0, 255, (*shape, 3), np.uint8)
     points = [[float(3 * i), float(i)] for i in range(count)]
@@ -90,18 +89,18 @@ def test_each_pixel_has_the_weight_of_the_cell_it_lies_in():
     assert shown[19, 0] == values[1, 0]
 
 
-@pytest.mark.parametrize(
-    "whens", [("before", "after"), ("before", "after", "after"), ("after",), ("after",) * 3], ids=str
-)
+@pytest.mark.parametrize("whens", [("before", "after", "after"), ("after",) * 2], ids=str)
 def test_receptive_fields_stand_before_beside_after(figures, whens):
     fields = []
     for i, when in enumerate(whens):
         field = RNG.random((32, 32))
-        fields.append(Field(f"row {10 + i} FLABlock", when, field, np.array([3.0, 5, 9, 31]), np.array([0.009, 0.5, 1, 1]), (16.0, 16.0)))  # fmt: skip
-    plot_erf(fields, "a.png", ["|∂ centre / ∂ pixel|, mean of 50 images at 640, relative", "squares and lines below: part of the gradient in part of the area"])  # fmt: skip
+        sides, areas = np.array([3.0, 5, 9, 31]), np.array([0.009, 0.5, 1, 1])
+        fields.append(Field(f"row {10 + i} FLABlock", when, field, sides, areas, (16.0, 16.0)))
+    notes = ["|∂ centre / ∂ pixel|, mean of 50 images at 640, relative"]
+    plot_erf(fields, "a.png", [*notes, "squares and lines below: part of the gradient in part of the area"])
     figure = figures[0][0]
     texts = [t.get_text() for t in check(figure)]
-    assert "20% in 0.90%  30% in 50.0%\n50% in 100.0%  99% in 100.0%" in texts
+    assert "20% in 0.90%  30% in 50%\n50% in 100%  99% in 100%" in texts
     if "before" in whens:
         for axes in figure.axes:
             if axes.get_title():

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from ultralytics.utils.attribution import PARTS
-from ultralytics.utils.plotting import CAPTIONS, Annotator, _chart, _figure, colors
+from ultralytics.utils.plotting import CAPTIONS, Annotator, _chart, _figure, _inches, colors
 from ultralytics.utils.types import Float64Array, UInt8Array
 
 if TYPE_CHECKING:
@@ -85,17 +85,30 @@ def _panel_size(shape: Sequence[int], width: float, highest: float) -> tuple[flo
     return (width, high) if high <= highest else (highest * shape[1] / shape[0], highest)
 
 
-def _bar(figure: Figure, place: tuple[float, float, float, float], drawn: Any, label: str = "") -> Any:
-    """A colour bar at x, y, width, height in inches."""
+def _bar(
+    figure: Figure, place: tuple[float, float, float, float], drawn: Any, ticks: Sequence[float], labels: Sequence[str]
+) -> None:
+    """A colour bar at x, y, width, height in inches, and numbers beside it, no higher and no lower than itself."""
     wide, high = figure.get_size_inches()
     x, y, w, h = place
     axis = figure.add_axes((x / wide, y / high, w / wide, h / high))
     bar = figure.colorbar(drawn, cax=axis)
     bar.outline.set_linewidth(0.5)
+    bar.set_ticks(ticks, labels=labels)
     axis.tick_params(labelsize=POINTS, length=2, width=0.5, pad=1.5)
-    if label:
-        bar.set_label(label, fontsize=POINTS, labelpad=2)
-    return bar
+    texts = axis.get_yticklabels()
+    if len(texts) > 1:
+        texts[0].set_verticalalignment("bottom")
+        texts[-1].set_verticalalignment("top")
+
+
+def _cut(text: str, width: float) -> str:
+    """A text that takes so many inches at most, with "…" at its end where something is left out."""
+    if _inches([text], POINTS) <= width:
+        return text
+    while text and _inches([f"{text}…"], POINTS) > width:
+        text = text[:-1]
+    return f"{text}…"
 
 
 def _panel(figure: Figure, place: tuple[float, float, float, float]) -> Axes:
@@ -160,8 +173,7 @@ def plot_cam(
     axes.imshow(annotator.result()[..., ::-1], interpolation="none", aspect="auto")
     if title:
         axes.set_title(title, fontsize=POINTS, pad=2, loc="left")
-    bar = _bar(figure, (2 * EDGE + wide, EDGE, BAR, high), _scale(0, 1))
-    bar.set_ticks([0, 0.5, 1], labels=["0", "0.5", "1"])
+    _bar(figure, (2 * EDGE + wide, EDGE, BAR, high), _scale(0, 1), [0, 0.5, 1], ["0", "0.5", "1"])
     return figure, Path(save_path)
 
 
@@ -195,8 +207,11 @@ def plot_attention(
     gap = 0.05
     room = (WIDTH - 2 * EDGE - BAR - NUMBERS - (columns - 1) * gap) / columns
     wide, high = _panel_size(image.shape, room, 1.6 * room)
+    # A narrow image gets no more room than its caption needs.
+    names = [_cut(name, room) for name in names]
+    pitch = min(max(wide, _inches(names, POINTS)), room) + gap
     block = LINE + 0.06 + lines * (high + LINE)  # a title, and a caption below each panel
-    width = columns * wide + (columns - 1) * gap + 2 * EDGE + BAR + NUMBERS
+    width = columns * pitch - gap + 2 * EDGE + BAR + NUMBERS
     titles = max((len(p.title) for p in panels), default=0) * POINTS * 0.56 / 72 + 2 * EDGE
     told = max((len(n) for n in notes), default=0) * POINTS * 0.56 / 72 + 2 * EDGE
     width = min(max(width, titles, told), max(WIDTH, width))
@@ -210,7 +225,7 @@ def plot_attention(
         figure.text(EDGE / width, (upper - LINE) / total, panel.title, fontsize=POINTS, va="bottom")
         for j, (point, values) in enumerate(zip(points, panel.maps, strict=True)):
             line, column = divmod(j, columns)
-            x = EDGE + column * (wide + gap)
+            x = EDGE + column * pitch + (pitch - gap - wide) / 2
             y = upper - LINE - 0.03 - (line + 1) * high - line * LINE
             axes = _panel(figure, (x, y, wide, high))
             relative = (values - low) / (top - low) if top > low else np.zeros_like(values)
@@ -222,12 +237,10 @@ def plot_attention(
             axes.set(xlim=(0, w), ylim=(h, 0))
             axes.set_xlabel(names[j], fontsize=POINTS, labelpad=1.5)
         middle = upper - LINE - 0.03 - lines * high - (lines - 1) * LINE
-        drawn = _scale(low, top)
-        bar = _bar(
-            figure, (2 * EDGE + columns * wide + (columns - 1) * gap, middle, BAR, upper - LINE - 0.03 - middle), drawn
-        )
         ticks = [low, (low + top) / 2, top] if top > low else [low]
-        bar.set_ticks(ticks, labels=[_number(t, top) for t in ticks])
+        right = 2 * EDGE + columns * pitch - gap
+        bar = (right, middle, BAR, upper - LINE - 0.03 - middle)
+        _bar(figure, bar, _scale(low, top), ticks, [_number(t, top) for t in ticks])
     for k, note in enumerate(notes):
         figure.text(EDGE / width, (below - (k + 1) * LINE) / total, note, fontsize=POINTS, va="bottom")
     return figure, Path(save_path)
@@ -235,7 +248,13 @@ def plot_attention(
 
 def _number(value: float, largest: float) -> str:
     """A number at a colour bar, short."""
-    return "0" if abs(value) < largest / 1000 else f"{value:.2g}" if value < 100 else f"{value:.0f}"
+    return (
+        "0"
+        if abs(value) < largest / 1000
+        else f"{value:.{1 if abs(value) < 0.01 else 2}g}"
+        if value < 100
+        else f"{value:.0f}"
+    )
 
 
 def _sampled(
@@ -252,6 +271,11 @@ def _sampled(
     rows, cols = (np.clip(np.floor(v).astype(int), 0, n - 1) for v, n in zip((y, x), values.shape, strict=True))
     found: Float64Array = values[rows[:, None], cols[None]]
     return found
+
+
+def _share(area: float) -> str:
+    """A part of an area in two digits or so."""
+    return f"{area:.{0 if area >= 0.0995 else 1 if area >= 0.00995 else 2}%}"
 
 
 @_chart(pdf=True, dpi=PRINT_DPI)
@@ -299,12 +323,13 @@ def plot_erf(
             axes.plot(*corners, color="white", linewidth=0.6)
         axes.set(xlim=(0, w), ylim=(h, 0))
         axes.set_title("\n".join(t for t in (title, when) if t), fontsize=POINTS, pad=2, linespacing=1.1)
-        told = [f"{part:.0%} in {area:.{1 if area >= 0.01 else 2}%}" for part, area in zip(PARTS, areas, strict=True)]
+        told = [f"{part:.0%} in {_share(area)}" for part, area in zip(PARTS, areas, strict=True)]
         rows = "\n".join("  ".join(told[i : i + 2]) for i in range(0, len(told), 2))
         axes.set_xlabel(rows, fontsize=POINTS, labelpad=2, linespacing=1.1)
         if column == 1 or k + 1 not in places:
-            bar = _bar(figure, (x + room + EDGE, y, BAR, high), axes.images[0])
-            bar.set_ticks(range(-int(decades), 1), labels=[f"1e{t}" if t else "1" for t in range(-int(decades), 1)])
+            ticks = range(-int(decades), 1)
+            labels = [f"1e{t}" if t else "1" for t in ticks]
+            _bar(figure, (x + room + EDGE, y, BAR, high), axes.images[0], ticks, labels)
     for k, note in enumerate(notes):
         figure.text(EDGE / WIDTH, (below - (k + 1) * LINE) / total, note, fontsize=POINTS, va="bottom")
     return figure, Path(save_path)
