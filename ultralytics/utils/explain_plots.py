@@ -111,6 +111,27 @@ def _cut(text: str, width: float) -> str:
     return f"{text}…"
 
 
+def _wrapped(texts: Sequence[str]) -> list[str]:
+    """Texts in lines that are no wider than the figure; a word that is, is cut."""
+    lines: list[str] = []
+    for text in texts:
+        lines.append("")
+        for word in text.split():
+            longer = f"{lines[-1]} {word}".strip()
+            if lines[-1] and _inches([longer], POINTS) > WIDTH - 2 * EDGE:
+                lines.append(word)
+            else:
+                lines[-1] = longer
+    return [_cut(line, WIDTH - 2 * EDGE) for line in lines]
+
+
+def _text(figure: Figure, lines: Sequence[str], top: float) -> None:
+    """Lines at the left edge, from so many inches above the bottom downwards."""
+    wide, high = figure.get_size_inches()
+    for k, line in enumerate(lines):
+        figure.text(EDGE / wide, (top - (k + 1) * LINE) / high, line, fontsize=POINTS, va="bottom")
+
+
 def _panel(figure: Figure, place: tuple[float, float, float, float]) -> Axes:
     """A panel without ticks at x, y, width, height in inches."""
     wide, high = figure.get_size_inches()
@@ -210,23 +231,23 @@ def plot_attention(
     # A narrow image gets no more room than its caption needs.
     names = [_cut(name, room) for name in names]
     pitch = min(max(wide, _inches(names, POINTS)), room) + gap
-    block = LINE + 0.06 + lines * (high + LINE)  # a title, and a caption below each panel
-    width = columns * pitch - gap + 2 * EDGE + BAR + NUMBERS
-    titles = max((len(p.title) for p in panels), default=0) * POINTS * 0.56 / 72 + 2 * EDGE
-    told = max((len(n) for n in notes), default=0) * POINTS * 0.56 / 72 + 2 * EDGE
-    width = min(max(width, titles, told), max(WIDTH, width))
+    block = 0.06 + lines * (high + LINE)  # a caption below each panel, and room; titles come on top
+    titles = [_wrapped([panel.title]) for panel in panels]
+    notes = _wrapped(notes)
     below = len(notes) * LINE + EDGE
-    total = len(panels) * block + below + EDGE
-    figure = _figure((width, total), None)
+    total = len(panels) * block + sum(map(len, titles)) * LINE + below + EDGE
+    figure = _figure((WIDTH, total), None)
     h, w = image.shape[:2]
-    for k, panel in enumerate(panels):
+    lower = total - EDGE  # of what is drawn so far
+    for panel, title in zip(panels, titles, strict=True):
         low, top = float(panel.maps.min()), float(panel.maps.max())
-        upper = total - EDGE - k * block
-        figure.text(EDGE / width, (upper - LINE) / total, panel.title, fontsize=POINTS, va="bottom")
+        _text(figure, title, lower)
+        upper = lower - len(title) * LINE - 0.03
+        lower -= len(title) * LINE + block
         for j, (point, values) in enumerate(zip(points, panel.maps, strict=True)):
             line, column = divmod(j, columns)
             x = EDGE + column * pitch + (pitch - gap - wide) / 2
-            y = upper - LINE - 0.03 - (line + 1) * high - line * LINE
+            y = upper - (line + 1) * high - line * LINE
             axes = _panel(figure, (x, y, wide, high))
             relative = (values - low) / (top - low) if top > low else np.zeros_like(values)
             shown = _fitted(image, max(round(wide * PRINT_DPI), 1))
@@ -236,13 +257,12 @@ def plot_attention(
                 axes.plot(*point, marker="+", color=colour, markersize=size, markeredgewidth=thick, clip_on=False)
             axes.set(xlim=(0, w), ylim=(h, 0))
             axes.set_xlabel(names[j], fontsize=POINTS, labelpad=1.5)
-        middle = upper - LINE - 0.03 - lines * high - (lines - 1) * LINE
+        middle = upper - lines * high - (lines - 1) * LINE
         ticks = [low, (low + top) / 2, top] if top > low else [low]
         right = 2 * EDGE + columns * pitch - gap
-        bar = (right, middle, BAR, upper - LINE - 0.03 - middle)
+        bar = (right, middle, BAR, upper - middle)
         _bar(figure, bar, _scale(low, top), ticks, [_number(t, top) for t in ticks])
-    for k, note in enumerate(notes):
-        figure.text(EDGE / width, (below - (k + 1) * LINE) / total, note, fontsize=POINTS, va="bottom")
+    _text(figure, notes, below)
     return figure, Path(save_path)
 
 
@@ -304,6 +324,7 @@ def plot_erf(
     high = room * max(f[2].shape[0] / f[2].shape[1] for f in fields)
     text = 2.5 * LINE  # parts and areas, in two lines, and a gap
     block = 2 * LINE + high + text
+    notes = _wrapped(notes)
     below = len(notes) * LINE + EDGE
     total = lines * block + below
     figure = _figure((WIDTH, total), None)
@@ -322,7 +343,10 @@ def plot_erf(
             axes.plot(*corners, color="black", linewidth=1.2)
             axes.plot(*corners, color="white", linewidth=0.6)
         axes.set(xlim=(0, w), ylim=(h, 0))
-        axes.set_title("\n".join(t for t in (title, when) if t), fontsize=POINTS, pad=2, linespacing=1.1)
+        shown = [_cut(title, room), when] if not paired else [when]
+        axes.set_title("\n".join(t for t in shown if t), fontsize=POINTS, pad=2, linespacing=1.1)
+        if paired and (column == 0 or k - 1 not in places):
+            _text(figure, [_cut(title, WIDTH - 2 * EDGE)], total - line * block)
         told = [f"{part:.0%} in {_share(area)}" for part, area in zip(PARTS, areas, strict=True)]
         rows = "\n".join("  ".join(told[i : i + 2]) for i in range(0, len(told), 2))
         axes.set_xlabel(rows, fontsize=POINTS, labelpad=2, linespacing=1.1)
@@ -330,6 +354,5 @@ def plot_erf(
             ticks = range(-int(decades), 1)
             labels = [f"1e{t}" if t else "1" for t in ticks]
             _bar(figure, (x + room + EDGE, y, BAR, high), axes.images[0], ticks, labels)
-    for k, note in enumerate(notes):
-        figure.text(EDGE / WIDTH, (below - (k + 1) * LINE) / total, note, fontsize=POINTS, va="bottom")
+    _text(figure, notes, below)
     return figure, Path(save_path)
