@@ -475,8 +475,8 @@ class DetectionExplainer:
         file = self.save_dir / f"{name}.png"
         side = "×".join(str(n) for n in dict.fromkeys(fields[0].gradient.shape))
         notes = [
-            f"|∂ centre / ∂ pixel|, mean of {counted(len(used), 'image')} at {side}, relative",
-            "squares and lines below: part of the gradient in part of the area",
+            f"|∂ centre / ∂ pixel|, mean of {counted(len(used), 'image')} at {side}",
+            "squares: part of the gradient in part of the area",
         ]
         plot_erf(fields, file, notes)
         return [self._written("", name, arrays, [".png", ".pdf"])]
