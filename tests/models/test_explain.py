@@ -257,6 +257,18 @@ def test_a_field_is_the_mean_absolute_gradient_of_the_centre(net, tmp_path, undr
     ]
 
 
+def test_a_field_of_the_same_images_is_replaced_with_exist_ok(net, tmp_path, undrawn):
+    for name in "ab":
+        imwrite(tmp_path / f"{name}.png", IMAGE)
+
+    def made(source):
+        keys = {"kind": "erf", "rows": 1, "exist_ok": True}
+        (found,) = explained(net, str(tmp_path / source), tmp_path, **keys)
+        return found.files[-1].name
+
+    assert [made("a.png"), made("a.png"), made("b.png"), made("a.png")] == ["erf.npz"] * 2 + ["erf_2.npz", "erf.npz"]
+
+
 def test_the_field_of_a_convolution_is_its_kernel(net, tmp_path, undrawn):
     (found,) = explained(net, [IMAGE, IMAGE, IMAGE], tmp_path, kind="erf", rows=[0], max_images=2)
     assert len(found.arrays["images"]) == 2

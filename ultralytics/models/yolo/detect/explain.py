@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -434,7 +436,10 @@ class DetectionExplainer:
 
     def _erf(self, images: Source) -> list[Explanation]:
         """Mean absolute gradient of the centres of maps with respect to the images."""
-        name = self._outputs([None], ["erf"])[0]
+        # All images together are the source: with exist_ok=True the same ones replace their figure.
+        together = hashlib.sha256("\0".join(map(os.path.abspath, images.paths)).encode(errors="surrogateescape"))
+        owner = None if any(images.in_memory) else f"erf of {together.hexdigest()}"
+        name = self._outputs([owner], ["erf"])[0]
         sums: dict[str, Float64Array] = {}
         centres: dict[str, tuple[float, float]] = {}
         used: list[str] = []
