@@ -81,6 +81,17 @@ def test_weights_of_every_number_of_points_are_legible(figures, count, shape):
     assert all(text in together for text in (*notes, *(p.title for p in panels)))
 
 
+def test_an_even_mixture_looks_even_and_its_numbers_differ(figures):
+    image = RNG.integers(0, 255, (60, 90, 3), np.uint8)
+    panel = WeightPanel("row 10 FLABlock", 1 + 1e-5 * RNG.random((1, 4, 6)))
+    plot_attention(image, [panel], [[3, 4]], (0, 0, 90, 60), ["a"], "a.png")
+    texts = [t.get_text() for t in check(figures[0][0])]
+    assert {"0.99", "1", "1.01"} <= set(texts)
+    panel = WeightPanel("row 10 FLABlock", np.linspace(0.85, 0.89, 24).reshape(1, 4, 6))
+    plot_attention(image, [panel], [[3, 4]], (0, 0, 90, 60), ["a"], "b.png")
+    assert {"0.85", "0.87", "0.89"} <= {t.get_text() for t in check(figures[2][0])}
+
+
 def test_each_pixel_has_the_weight_of_the_cell_it_lies_in():
     values = np.arange(6.0).reshape(2, 3)
     # A frame of 60 × 40 pixels over an image of 60 × 20, the borders above and below.

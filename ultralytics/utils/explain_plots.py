@@ -25,6 +25,7 @@ POINTS = 7  # of letters
 COLOURS = "viridis"  # even for all kinds of colour vision, from dark to light in grey, and never grey itself
 COLUMNS = 3  # panels beside each other
 EDGE, BAR, NUMBERS = 0.05, 0.08, 0.34  # inches: margin, colour bar, room for its numbers
+EVEN = 0.02  # values that differ by less, as a part of them, look alike
 HOT = 0.2  # part of the largest value from which on no name may hide a map
 LINE = 0.135  # inches that a line of text takes
 
@@ -240,7 +241,7 @@ def plot_attention(
     h, w = image.shape[:2]
     lower = total - EDGE  # of what is drawn so far
     for panel, title in zip(panels, titles, strict=True):
-        low, top = float(panel.maps.min()), float(panel.maps.max())
+        low, top = _range(panel.maps)
         _text(figure, title, lower)
         upper = lower - len(title) * LINE - 0.03
         lower -= len(title) * LINE + block
@@ -261,20 +262,25 @@ def plot_attention(
         ticks = [low, (low + top) / 2, top] if top > low else [low]
         right = 2 * EDGE + columns * pitch - gap
         bar = (right, middle, BAR, upper - middle)
-        _bar(figure, bar, _scale(low, top), ticks, [_number(t, top) for t in ticks])
+        _bar(figure, bar, _scale(low, top), ticks, [_number(t, top, top - low) for t in ticks])
     _text(figure, notes, below)
     return figure, Path(save_path)
 
 
-def _number(value: float, largest: float) -> str:
-    """A number at a colour bar, short."""
-    return (
-        "0"
-        if abs(value) < largest / 1000
-        else f"{value:.{1 if abs(value) < 0.01 else 2}g}"
-        if value < 100
-        else f"{value:.0f}"
-    )
+def _range(values: Float64Array) -> tuple[float, float]:
+    """The ends of a scale for values; what differs by less than `EVEN` is not blown up."""
+    low, top = float(values.min()), float(values.max())
+    middle = (low + top) / 2
+    half = max((top - low) / 2, EVEN / 2 * abs(middle))
+    return middle - half, middle + half
+
+
+def _number(value: float, largest: float, spread: float) -> str:
+    """A number at a colour bar from `largest - spread` to `largest`, short."""
+    if abs(value) < largest / 1000:
+        return "0"
+    digits = 3 if spread < 0.2 * largest else 1 if abs(value) < 0.01 else 2
+    return f"{value:.{digits}g}" if abs(value) < 100 else f"{value:.0f}"
 
 
 def _sampled(
