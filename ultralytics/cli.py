@@ -480,7 +480,8 @@ def _run(mode: str, given: dict[str, Any]) -> int:
         yolo.val(_source="command line", **given)
         return 0
     if mode == "explain":
-        yolo.explain(_sources(given.pop("source", None)), _source="command line", **given)
+        for _ in yolo.explain(_sources(given.pop("source", None)), stream=True, _source="command line", **given):
+            pass
         return 0
     given.setdefault("save", True)
     given["source"] = _sources(given.get("source"))

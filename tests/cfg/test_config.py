@@ -261,6 +261,13 @@ def test_a_key_that_does_nothing_beside_others_is_told(mode, given, told, tmp_pa
     assert mode != "train" or not without_effect(get_cfg(None, given, "command line"), other)
 
 
+def test_pixels_are_read_as_pairs():
+    for word in ("[[1,2],[3.5, 4]]", "[1,2], [3.5,4]"):
+        assert parse_value(f"[{word}]" if word.startswith("[1") else word) == [[1, 2], [3.5, 4]]
+    assert get_cfg(None, {"points": parse_value("[1,2]")}).points == [[1.0, 2.0]]
+    assert parse_value("['a,b',c[0],[d]]") == ["a,b", "c[0]", ["d"]]
+
+
 def test_every_rule_of_the_table_is_tried():
     tried = {told.split("=")[0] for _, _, told in IDLE if told}
     assert {k for _, keys, _, _ in WITHOUT_EFFECT for k in keys} - {"show_conf", "show_boxes", "line_width"} == tried

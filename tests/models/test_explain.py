@@ -339,6 +339,10 @@ def test_yolo_explains(tiny, tmp_path, undrawn):
     assert found.arrays["points"].tolist() == [[5, 6]]
     assert found.files[-1] == tmp_path / "explain" / "image0.npz"
     assert found.files[-1].exists()
+    several = yolo.explain([IMAGE, IMAGE], kind="cam", stream=True, project=str(tmp_path), **KEYS)
+    assert next(several).path == "image0.jpg"
+    assert not (tmp_path / "explain2" / "image1.npz").exists()
+    assert [f.path for f in several] == ["image1.jpg"]
     with pytest.raises(ConfigError, match="nothing to explain"):
         yolo.explain()
     with pytest.raises(ConfigError, match=r"explain\(640\) names no image \(source=an image; rows: report"):

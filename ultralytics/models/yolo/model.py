@@ -432,12 +432,15 @@ class YOLO(nn.Module):
         self.predictor.setup_model(self.model)
         return self.predictor(source, stream=stream)
 
-    def explain(self, source: Any = None, kind: str | None = None, **kwargs: Any) -> list[Explanation]:
+    def explain(
+        self, source: Any = None, kind: str | None = None, stream: bool = False, **kwargs: Any
+    ) -> list[Explanation] | Iterator[Explanation]:
         """Draw what the detector's output rests on, and return the arrays too; keyword arguments are the keys of
         `python -m ultralytics explain --help`. `report` tells channels, shapes and operations of the rows.
 
         Args:
             source: images as in `predict`; no videos. kind: "cam", "attention" or "erf".
+            stream: return an iterator, which keeps nothing of the images that are done.
         """
         if isinstance(source, int | tuple) and not isinstance(source, bool):
             raise ConfigError(f"explain({source!r}) names no image", mend="source=an image; rows: report(imgsz)")
@@ -446,4 +449,5 @@ class YOLO(nn.Module):
         source = args.source if source is None else source
         if source is None:
             raise ConfigError("nothing to explain", mend="source=an image, a folder or a glob")
-        return DetectionExplainer(args)(source, self.model)
+        explainer = DetectionExplainer(args)
+        return explainer.stream(source, self.model) if stream else explainer(source, self.model)

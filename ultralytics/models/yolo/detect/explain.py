@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import io
 import os
@@ -108,7 +109,11 @@ class DetectionExplainer:
         self.predictor = DetectionPredictor(overrides=args)
 
     def __call__(self, source: Any, model: DetectionModel | str | Path | None = None) -> list[Explanation]:
-        """Explain each image of a source; of kind erf one thing for all.
+        """Explain each image of a source; of kind erf one thing for all. See `stream`."""
+        return list(self.stream(source, model))
+
+    def stream(self, source: Any, model: DetectionModel | str | Path | None = None) -> Iterator[Explanation]:
+        """Explain a source, image by image, and keep nothing of those that are done.
 
         Raises:
             ConfigError: rows, points or heads that there are not. ModelError: the network passes no gradient, or has
@@ -123,12 +128,10 @@ class DetectionExplainer:
         if self.args.threads is not None:
             torch.set_num_threads(self.args.threads)
         try:
-            with torch.enable_grad():
-                found = explain(images)
+            yield from explain(images)
         finally:
             torch.set_num_threads(threads)
         LOGGER.info("Results saved to %s", self.save_dir)
-        return found
 
     # Which parts of the network
 
@@ -228,7 +231,8 @@ class DetectionExplainer:
 
     # Class activation maps
 
-    def _cam(self, images: Source) -> list[Explanation]:
+    @torch.enable_grad()
+    def _cam(self, images: Source) -> Iterator[Explanation]:
         """LayerCAM of the kept boxes, one for an image, or for each class that is asked for."""
         args = self.args
         classes = [args.classes] if isinstance(args.classes, int) else args.classes
@@ -237,7 +241,6 @@ class DetectionExplainer:
         several = len(groups) > 1
         stems = [Path(p).stem + (f"_{c}" if several else "") for p in images.paths for c in groups]
         names = self._outputs(paths, stems)
-        found = []
         for item in progress(images, desc="Explaining"):
             heats, boxes = self._heat(item, groups)
             for k, (group, (heat, levels)) in enumerate(zip(groups, heats, strict=True)):
@@ -249,11 +252,11 @@ class DetectionExplainer:
                     for c in {*mine[:, 5], *([] if group is None else [group])}
                 }
                 file = self.save_dir / f"{stem}.png"
-                plot_cam(item.image, heat, mine, shown, file, name, args.font)
                 arrays = {"heat": heat.astype(np.float32), "boxes": mine} | levels
-                found.append(self._written(item.path, stem, arrays, [".png"]))
+                made = self._written(item.path, stem, arrays, [".png"])
+                plot_cam(item.image, heat, mine, shown, file, name, args.font)
                 self._tell("%s: %s%s → %s", item.label, f"{name}, " if name else "", counted(len(mine), "box"), file)
-        return found
+                yield made
 
     def _heat(
         self, item: SourceItem, groups: list[int | None]
@@ -333,13 +336,12 @@ class DetectionExplainer:
     # Weights of attention
 
     @torch.no_grad()
-    def _attention(self, images: Source) -> list[Explanation]:
+    def _attention(self, images: Source) -> Iterator[Explanation]:
         """The weights of every block for some pixels, and the rank of the whole map."""
         self._check_heads()
         stems = [Path(p).stem for p in images.paths]
         paths = [None if m else p for m, p in zip(images.in_memory, images.paths, strict=True)]
         names = self._outputs(paths, stems)
-        found = []
         for item in progress(images, desc="Explaining"):
             stem = names[item.index]
             given, points, captions = self._watched(item)
@@ -350,7 +352,8 @@ class DetectionExplainer:
             arrays: dict[str, npt.NDArray[Any]] = {"points": np.array(points)}
             panels, branches = [], []
             for block in self.blocks:
-                mixer, x = block.mixer, given[block.place]
+                x = given[block.place]
+                mixer = copy.deepcopy(block.mixer).cpu()  # not every device has fp64
                 rows, cols = x.shape[2:]
                 at = [
                     (
@@ -359,9 +362,9 @@ class DetectionExplainer:
                     )
                     for px, py in points
                 ]
-                q, k, _ = mixer.project(x)
-                q, k = q.double(), k.double()
-                tokens = torch.tensor([r * cols + c for r, c in at], device=x.device)
+                q, k, _ = block.mixer.project(x)
+                q, k = q.cpu().double(), k.cpu().double()
+                tokens = torch.tensor([r * cols + c for r, c in at])
                 weights = mixer.weights(q[:, tokens], k)[0].reshape(mixer.num_heads, len(at), rows, cols).cpu().numpy()
                 values, rank = _rank(mixer, q, k)
                 place = block.place
@@ -375,10 +378,10 @@ class DetectionExplainer:
             notes = ["weight × tokens; 1: as much as in an even mixture"]
             notes += [f"not part of the weights: {b}" for b in dict.fromkeys(branches)]
             file = self.save_dir / f"{stem}.png"
+            made = self._written(item.path, stem, arrays, [".png", ".pdf"])
             plot_attention(item.image, panels, points, border, captions, file, notes, self.args.font)
-            found.append(self._written(item.path, stem, arrays, [".png", ".pdf"]))
             self._tell("%s: %s → %s", item.label, counted(len(points), "point"), file)
-        return found
+            yield made
 
     def _check_heads(self) -> None:
         heads = self.args.heads
@@ -434,7 +437,8 @@ class DetectionExplainer:
 
     # Effective receptive fields
 
-    def _erf(self, images: Source) -> list[Explanation]:
+    @torch.enable_grad()
+    def _erf(self, images: Source) -> Iterator[Explanation]:
         """Mean absolute gradient of the centres of maps with respect to the images."""
         # All images together are the source: with exist_ok=True the same ones replace their figure.
         together = hashlib.sha256("\0".join(map(os.path.abspath, images.paths)).encode(errors="surrogateescape"))
@@ -453,7 +457,7 @@ class DetectionExplainer:
                     place = key.partition(" ")[0]
                     raise ModelError(f"row {place} passes no gradient to the image", mend="give other rows=")
                 gradient = torch.autograd.grad(value, x, retain_graph=True)[0]
-                mean = gradient[0].abs().mean(0).double().cpu().numpy()
+                mean = gradient[0].abs().mean(0).cpu().double().numpy()
                 if key in sums and sums[key].shape != mean.shape:
                     raise UserError("images of several sizes as tensors have no common centre", item.path)
                 sums[key] = sums.get(key, 0) + mean
@@ -483,8 +487,9 @@ class DetectionExplainer:
             f"|∂ centre / ∂ pixel|, mean of {counted(len(used), 'image')} at {side}",
             "squares: part of the gradient in part of the area",
         ]
+        made = self._written("", name, arrays, [".png", ".pdf"])
         plot_erf(fields, file, notes)
-        return [self._written("", name, arrays, [".png", ".pdf"])]
+        yield made
 
     def _centres(self, x: Tensor) -> dict[str, tuple[Tensor, tuple[tuple[int, int], tuple[int, int]]]]:
         """For each map, by "PLACE before" and "PLACE after", the sum over channels at its centre, its size (H, W) and
