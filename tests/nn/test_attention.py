@@ -20,6 +20,7 @@ from ultralytics.nn.modules import (
     ReLULinearBlock,
     SoftmaxAttention,
 )
+from ultralytics.nn.modules.attention import EPS
 from ultralytics.utils.errors import ModelError
 
 # Every block a YAML may use, at C channels.
@@ -289,10 +290,12 @@ def test_weights_are_those_with_which_the_tokens_are_mixed(name, H, W, seed):
     q, k, v = mixer.project(torch.randn(2, 16, H, W, dtype=torch.float64))
     weights = mixer.weights(q, k)
     assert weights.shape == (2, 4, H * W, H * W)
-    # Only ReLU alone may leave a token nothing to look at, and then ε is all there is.
-    sums = weights.sum(-1)
-    assert (sums < 1 + 1e-9).all()
-    assert name == "ReLULinearAttention" or (sums > 1 - 1e-4).all()
+    whole = torch.ones(())
+    if not isinstance(mixer, SoftmaxAttention | MagnitudeAwareLinearAttention):
+        phi = mixer.features(q, k) if isinstance(mixer, FocusedLinearAttention) else (q.relu(), k.relu())
+        products = (mixer.heads(phi[0]) @ mixer.heads(phi[1]).transpose(-2, -1)).sum(-1)
+        whole = products / (products + EPS)  # ReLU may leave a token nothing to look at; then ε is all there is
+    torch.testing.assert_close(weights.sum(-1), whole.double().expand(2, 4, H * W), rtol=1e-4, atol=1e-9)
     added = mixer.convolve(v, (H, W)) if mixer.besides else 0
     torch.testing.assert_close(
         mixer.merge(weights @ mixer.heads(v)) + added, mixer.mix(q, k, v, (H, W)), rtol=1e-9, atol=1e-9

@@ -147,7 +147,7 @@ class MapAttention(nn.Module, ABC):
 
     def weights(self, q: Tensor, k: Tensor) -> Tensor:
         """a_ij, how much token j adds to token i: mix_i = Σ_j a_ij v_j, but for what `besides` names. Each row sums to
-        1, to rounding.
+        1, but for ε.
 
         Args: as `factors`, of which a linear attention gives the product.
 
