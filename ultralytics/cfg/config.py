@@ -194,7 +194,7 @@ class Config:
     kind: str = knob(
         "cam",
         "str",
-        "cam: what the boxes' scores rest on; attention: whose tokens a pixel's are mixed with; "
+        "cam: what the boxes' scores rest on; attention: with which tokens a pixel's is mixed; "
         "erf: which pixels reach a map's centre",
         X,
         choices=("cam", "attention", "erf"),
