@@ -62,6 +62,7 @@ MODES = {
     "train": "train a detector, then validate its best weights",
     "val": "validate weights on a split of a data set",
     "predict": "detect in pictures and videos",
+    "explain": "draw what a detector's output rests on: activation maps, attention, receptive fields",
     "info": "print a model's rows: channels, shapes, parameters and operations",
     "check": "try a model at every shape a training run would meet, without training",
     "insert": "put a module after rows of a model YAML; references and row numbers follow",
@@ -80,6 +81,7 @@ EXAMPLES = {
     "train": "train model=cfg/models/yolov8n-fla.yaml data=data/shapes.yaml epochs=50 imgsz=320",
     "val": "val model=runs/detect/train/weights/best.pt data=data/shapes.yaml",
     "predict": "predict model=runs/detect/train/weights/best.pt source=images/",
+    "explain": "explain model=runs/detect/train/weights/best.pt source=images/ kind=cam",
     "info": "info model=cfg/models/yolov8n-fla.yaml imgsz=640",
     "check": "check model=cfg/models/yolov8n-fla.yaml data=data/shapes.yaml imgsz=320",
     "insert": "insert model=cfg/models/yolov8.yaml after=9 module=FLABlock out=my.yaml",
@@ -483,7 +485,7 @@ def _run(mode: str, given: dict[str, Any]) -> int:
             raise ConfigError(f"{key} is a key of {' and '.join(modes)}, not of {mode}", mend="leave it out")
         del given[key]
     model = given.get("model")
-    if mode in ("val", "predict") and not model and given.get("cfg"):
+    if mode in ("val", "predict", "explain") and not model and given.get("cfg"):
         model = given["model"] = get_cfg(None, given, "command line", mode).model
     if mode not in ("train", "check") and not model:
         raise ConfigError("no model given", mend=weights_hint())
@@ -510,6 +512,10 @@ def _run(mode: str, given: dict[str, Any]) -> int:
     yolo = YOLO(given.pop("model"), scale=given.pop("scale", None), plugins=given.get("plugins"))
     if mode == "val":
         yolo.val(_source="command line", **given)
+        return 0
+    if mode == "explain":
+        for _ in yolo.explain(_sources(given.pop("source", None)), stream=True, _source="command line", **given):
+            pass
         return 0
     given.setdefault("save", True)
     given["source"] = _sources(given.get("source"))
@@ -544,7 +550,7 @@ def _info(given: dict[str, Any]) -> int:
     setup_console(verbose=not as_json, error=as_json)
     model = YOLO(str(given["model"]), scale=given.get("scale"), plugins=given.get("plugins"), nc=nc)
     setup_console(verbose=not as_json)
-    report = model.explain((size[0], size[1]), batch)
+    report = model.report((size[0], size[1]), batch)
     record = readable(model.ckpt.state.get("provenance")) if model.ckpt else {}
     if as_json:
         _answer(json.dumps(report.to_dict() | ({"provenance": record} if record else {})))
@@ -878,7 +884,7 @@ def _is_switch(key: str) -> bool:
 
 
 SWITCHES = ("copy", "download", "fair", "json", "near", "overwrite")  # of the other modes
-RUN_MODES = ("train", "val", "predict", "check")
+RUN_MODES = ("train", "val", "predict", "check", "explain")
 _TEXTS = ("cfg", "model", "module", "source", "out", "data", "split", "images", "mirror", "font", "runs", "control")
 
 

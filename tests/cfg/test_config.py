@@ -209,7 +209,9 @@ def test_imgsz_is_a_pair_in_predict_only():
         assert (config.imgsz, config.frame) == (640, (320, 640))
         assert get_cfg(config, mode="predict").frame == (320, 640)
         for mode in ("train", "val"):
-            with pytest.raises(ConfigError, match=r"imgsz=\[320,640\]: a pair is possible in predict only.*imgsz=640"):
+            with pytest.raises(
+                ConfigError, match=r"imgsz=\[320,640\]: a pair is possible in predict and explain only.*imgsz=640"
+            ):
                 get_cfg(None, {"imgsz": pair}, mode=mode)
     for one in ([640, 640], [640], 640.0, "640,640"):
         assert get_cfg(None, {"imgsz": one}).frame == (640, 640)
@@ -220,6 +222,7 @@ def test_imgsz_is_a_pair_in_predict_only():
             get_cfg(None, {"imgsz": wrong}, mode="predict")
 
 
+OF_BOXES = {"conf": 0.5, "iou": 0.5, "max_det": 3, "classes": 1, "agnostic_nms": True, "single_cls": True}
 IDLE = [
     ("train", {"patience": 5, "val": False}, "patience=5 has no effect: val=False, so no progress is measured"),
     ("train", {"patience": 0, "val": False}, ""),
@@ -241,6 +244,11 @@ IDLE = [
     ("predict", {"show_labels": False, "save": False}, "show_labels=False has no effect: save=False"),
     ("predict", {"line_width": 3, "save": True}, ""),
     ("predict", {"agnostic_nms": True, "single_cls": True}, "agnostic_nms=True has no effect: single_cls=True"),
+    ("explain", {"points": [[3, 4]]}, "points=[[3.0, 4.0]] has no effect: kind=cam"),
+    ("explain", {"heads": "all", "kind": "erf"}, "heads=all has no effect: kind=erf"),
+    ("explain", {"heads": 0, "points": [3, 4], "kind": "attention"}, ""),
+    ("explain", {"max_images": 3}, "max_images=3 has no effect: kind=cam"),
+    *(("explain", {k: v, "kind": "erf"}, f"{k}={v} has no effect: kind=erf") for k, v in OF_BOXES.items()),
 ]
 
 
@@ -251,6 +259,13 @@ def test_a_key_that_does_nothing_beside_others_is_told(mode, given, told, tmp_pa
     assert not told or lines[0].startswith(told)
     other = "predict" if mode == "train" else "train"
     assert mode != "train" or not without_effect(get_cfg(None, given, "command line"), other)
+
+
+def test_pixels_are_read_as_pairs():
+    for word in ("[[1,2],[3.5, 4]]", "[1,2], [3.5,4]"):
+        assert parse_value(f"[{word}]" if word.startswith("[1") else word) == [[1, 2], [3.5, 4]]
+    assert get_cfg(None, {"points": parse_value("[1,2]")}).points == [[1.0, 2.0]]
+    assert parse_value("['a,b',c[0],[d]]") == ["a,b", "c[0]", ["d"]]
 
 
 def test_every_rule_of_the_table_is_tried():

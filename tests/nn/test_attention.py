@@ -20,6 +20,7 @@ from ultralytics.nn.modules import (
     ReLULinearBlock,
     SoftmaxAttention,
 )
+from ultralytics.nn.modules.attention import EPS
 from ultralytics.utils.errors import ModelError
 
 # Every block a YAML may use, at C channels.
@@ -269,3 +270,70 @@ def test_named_patterns_give_what_plain_views_give(batch):
         v.transpose(1, 2).reshape(-1, 16, 5, 7), kernel.repeat(4, 1, 1, 1), attention.dwc.bias.repeat(4), 1, 2, 1, 16
     )
     assert torch.equal(attention.convolve(v, (5, 7)), padded.flatten(2).transpose(1, 2))
+
+
+MIXERS = {
+    "FocusedLinearAttention": lambda C, **o: FocusedLinearAttention(C, (5, 7), 4, **o),
+    "without DWC": lambda C: FocusedLinearAttention(C, (5, 7), 4, kernel_size=0, focusing_factor=1),
+    "SoftmaxAttention": lambda C: SoftmaxAttention(C, (5, 7), 4),
+    "ReLULinearAttention": lambda C: ReLULinearAttention(C, (5, 7), 4),
+    "MagnitudeAwareLinearAttention": lambda C: MagnitudeAwareLinearAttention(C, (5, 7), 4),
+}
+
+
+@pytest.mark.parametrize("name", MIXERS)
+@settings(max_examples=6)
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 99))
+def test_weights_are_those_with_which_the_tokens_are_mixed(name, H, W, seed):
+    torch.manual_seed(seed)
+    mixer = opened(MIXERS[name](16)).double().eval()
+    q, k, v = mixer.project(torch.randn(2, 16, H, W, dtype=torch.float64))
+    weights = mixer.weights(q, k)
+    assert weights.shape == (2, 4, H * W, H * W)
+    whole = torch.ones(())
+    if not isinstance(mixer, SoftmaxAttention | MagnitudeAwareLinearAttention):
+        phi = mixer.features(q, k) if isinstance(mixer, FocusedLinearAttention) else (q.relu(), k.relu())
+        products = (mixer.heads(phi[0]) @ mixer.heads(phi[1]).transpose(-2, -1)).sum(-1)
+        whole = products / (products + EPS)  # ReLU may leave a token nothing to look at; then ε is all there is
+    torch.testing.assert_close(weights.sum(-1), whole.double().expand(2, 4, H * W), rtol=1e-4, atol=1e-9)
+    added = mixer.convolve(v, (H, W)) if mixer.besides else 0
+    torch.testing.assert_close(
+        mixer.merge(weights @ mixer.heads(v)) + added, mixer.mix(q, k, v, (H, W)), rtol=1e-9, atol=1e-9
+    )
+    some = torch.tensor([0, H * W - 1])
+    torch.testing.assert_close(mixer.weights(q[:, some], k), weights[:, :, some])  # of some tokens alone
+
+
+def test_the_rank_of_linear_attention_is_at_most_its_heads_width():
+    x = torch.randn(1, 16, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    for name, most in (("FocusedLinearAttention", 4), ("MagnitudeAwareLinearAttention", 5)):
+        mixer = opened(MIXERS[name](16)).double()
+        q, k, _ = mixer.project(x)
+        ranks = torch.linalg.matrix_rank(mixer.weights(q, k))
+        assert ranks.max() <= most
+        assert mixer.factors(q, k)[0].shape[-1] == most
+    mixer = opened(MIXERS["SoftmaxAttention"](16)).double()
+    assert torch.linalg.matrix_rank(mixer.weights(*mixer.project(x)[:2])).min() > 5
+
+
+def test_what_is_not_part_of_the_weights_is_named():
+    assert MIXERS["FocusedLinearAttention"](16).besides == "the depth-wise 5×5 branch"
+    assert MIXERS["without DWC"](16).besides == ""
+    assert MIXERS["SoftmaxAttention"](16).besides == ""
+
+
+def test_a_mix_of_its_own_does_not_take_the_weights_of_another():
+    class Own(FocusedLinearAttention):
+        def mix(self, q, k, v, size):
+            return v
+
+    class Named(FocusedLinearAttention):
+        pass
+
+    assert Named.offers_weights()
+    assert SoftmaxAttention.offers_weights()
+    assert not Own.offers_weights()
+    with pytest.raises(ModelError, match="Own does not offer its weights"):
+        Own(16).weights(torch.zeros(1, 4, 16), torch.zeros(1, 4, 16))
+    with pytest.raises(ModelError, match="as two factors"):
+        SoftmaxAttention(16).factors(torch.zeros(1, 4, 16), torch.zeros(1, 4, 16))

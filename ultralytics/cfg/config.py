@@ -22,12 +22,17 @@ from ultralytics.utils.log import LOGGER
 from ultralytics.utils.text import one_line
 from ultralytics.utils.yaml import read_yaml
 
-ALL = ("train", "val", "predict")
+ALL = ("train", "val", "predict", "explain")
 T, V, P = ("train",), ("val",), ("predict",)
 TV, VP = ("train", "val"), ("val", "predict")
+PX, X = ("predict", "explain"), ("explain",)
 OPTIMIZERS = ("auto", "SGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSProp")
 # Defaults that a mode has of its own; a None of `Config` is told apart in the knob's `none`.
-MODE_DEFAULTS: dict[str, dict[str, Any]] = {"val": {"conf": 0.001, "rect": True}, "predict": {"batch": 1, "conf": 0.25}}
+MODE_DEFAULTS: dict[str, dict[str, Any]] = {
+    "val": {"conf": 0.001, "rect": True},
+    "predict": {"batch": 1, "conf": 0.25},
+    "explain": {"conf": 0.25},
+}
 INT_MAX = 2**31 - 1  # no number of anything here is larger
 
 
@@ -69,7 +74,7 @@ class Config:
     """The resolved configuration of a run; `sources[key]` says where a value came from."""
 
     task: str = knob("detect", "str", "the task; this project detects", choices=("detect",))
-    mode: str = knob("train", "str", "train, val or predict", choices=("train", "val", "predict"))
+    mode: str = knob("train", "str", "train, val, predict or explain", choices=ALL)
     model: str | None = knob(
         None, "str", "model YAML (a scale letter may be in its name) or weights file (.pt)", none=True
     )
@@ -84,12 +89,15 @@ class Config:
     )
     patience: int = knob(100, "int", "stop after so many epochs without progress (0: never)", T, low=0)
     batch: int = knob(  # a trainer turns -1 and fractions into a number before anything else reads it
-        16, "int", "images per step; in train also -1 or 0.1 to 0.9: what fits that part of the GPU's memory (-1: 0.6)"
+        16,
+        "int",
+        "images per step; in train also -1 or 0.1 to 0.9: what fits that part of the GPU's memory (-1: 0.6)",
+        ("train", "val", "predict"),
     )
     imgsz: int = knob(
         640,
         "int",
-        "longest side of the input, pixels (predict: also [height,width]); weights remember theirs",
+        "longest side of the input, pixels (predict, explain: also [height,width]); weights remember theirs",
         ALL,
         low=32,
         high=8192,
@@ -166,7 +174,7 @@ class Config:
     val: bool = knob(True, "bool", "validate after every epoch", T)
 
     split: str = knob("val", "str", "split to validate on", V, choices=("train", "val", "test"))
-    conf: float | None = knob(None, "fraction", "lowest score kept", ALL, none="0.001; in predict 0.25")
+    conf: float | None = knob(None, "fraction", "lowest score kept", ALL, none="0.001; in predict and explain 0.25")
     iou: float = knob(0.7, "fraction", "overlap above which NMS drops a box", ALL)
     max_det: int = knob(300, "int", "most boxes per image", ALL, low=1)
     half: bool = knob(False, "bool", "fp16 weights (GPU)", VP)
@@ -182,7 +190,33 @@ class Config:
     agnostic_nms: bool = knob(False, "bool", "NMS across classes", ALL)
     classes: int | list[int] | None = knob(None, "any", "keep these class ids only", ALL, none="all")
 
-    source: str | None = knob(None, "str", "image, folder, glob, list (.txt) or video", P, none=True)
+    source: str | None = knob(None, "str", "image, folder, glob, list (.txt) or video (not in explain)", PX, none=True)
+    kind: str = knob(
+        "cam",
+        "str",
+        "cam: what the boxes' scores rest on; attention: with which tokens a pixel's is mixed; "
+        "erf: which pixels reach a map's centre",
+        X,
+        choices=("cam", "attention", "erf"),
+    )
+    rows: int | str | list[int | str] | None = knob(
+        None,
+        "any",
+        "rows to look at, by number or name, as [4,6]; auto: cam: those the head reads; else those with attention",
+        X,
+        none="auto",
+    )
+    points: list[list[float]] | None = knob(
+        None,
+        "any",
+        "attention: pixels of the image, as [[x,y],[x,y]]; auto: centres of the best boxes",
+        X,
+        none="auto",
+    )
+    heads: int | list[int] | str | None = knob(
+        None, "any", "attention: heads to draw, as [0,3], or all; auto: their mean", X, none="auto"
+    )
+    max_images: int = knob(50, "int", "erf: most images of the source to average over", X, low=1)
     vid_stride: int = knob(1, "int", "take every so many frames of a video", P, low=1)
     show_labels: bool = knob(True, "bool", "draw class names", P)
     show_conf: bool = knob(True, "bool", "draw scores", P)
@@ -447,7 +481,7 @@ def _side_and_pair(value: Any, source: str) -> tuple[Any, tuple[int, int] | None
     if len(sides) == 1:
         return sides[0], None
     if len(sides) != 2:
-        raise ConfigError(f"imgsz={value} must be one number, or in predict [height,width]")
+        raise ConfigError(f"imgsz={value} must be one number, or in predict and explain [height,width]")
     height, width = (int(_checked("imgsz", side, source)) for side in sides)
     return max(height, width), (height, width) if height != width else None
 
@@ -481,17 +515,41 @@ def _checked_any(key: str, value: Any, where: str, choices: tuple[Any, ...]) -> 
         if not all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in numbers):
             raise ConfigError(f"{key}={value!r} must be an integer of 0 or more, or a list of them", where)
         return value
+    if key in ("rows", "points", "heads"):
+        return _checked_place(key, value, where)
     if key == "device" and (isinstance(value, bool) or not isinstance(value, int | str | list)):
         raise ConfigError(f"device={value!r} must be cpu, mps or the number of a GPU", where)
     return value
+
+
+def _checked_place(key: str, value: Any, where: str) -> Any:
+    """Which rows, pixels or heads to look at."""
+    parts = value if isinstance(value, list) else [value]
+    numbers = all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in parts)
+    if key == "heads":
+        if not (value == "all" or (parts and numbers)):
+            raise ConfigError(f"heads={value!r} must be all, an integer of 0 or more, or a list of them", where)
+        return value
+    if key == "rows":
+        words = all((isinstance(n, str) and n) or (isinstance(n, int) and not isinstance(n, bool)) for n in parts)
+        if not parts or not words:
+            raise ConfigError(f"rows={value!r} must be numbers or names of rows, as [4,6]", where)
+        return value
+    pairs = parts if all(isinstance(p, list | tuple) for p in parts) else [parts]
+    for pair in pairs:
+        if len(pair) != 2 or not all(isinstance(n, int | float) and not isinstance(n, bool) and n >= 0 for n in pair):
+            raise ConfigError(f"points={value!r} must be pixels, as [[x,y],[x,y]]", where)
+    if not pairs:
+        raise ConfigError("points=[] names no pixel", where, "leave it out for the centres of the best boxes")
+    return [[float(n) for n in pair] for pair in pairs]
 
 
 _INT = re.compile(r"[-+]?\d+")
 _FLOAT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 
-# Between commas; those in quotes that a part begins with separate nothing.
-_PART = re.compile(r"""\s*"[^"]*"\s*(?=,|$)|\s*'[^']*'\s*(?=,|$)|[^,]+""")
+# Between commas; those in quotes that a part begins with, or in a list within the list, separate nothing.
+_PART = re.compile(r"""\s*\[[^][]*\]\s*(?=,|$)|\s*"[^"]*"\s*(?=,|$)|\s*'[^']*'\s*(?=,|$)|[^,]+""")
 
 
 def parse_value(text: str) -> Any:
@@ -541,6 +599,7 @@ def check_switches(given: Mapping[str, Any], keys: Iterable[str] | None = None) 
 
 _MIXED = ("mosaic", "mixup")
 _DRAWN = ("show_labels", "show_conf", "show_boxes", "line_width")
+_OF_BOXES = ("conf", "iou", "max_det", "classes", "agnostic_nms", "single_cls")
 _YAML = (".yaml", ".yml")
 
 
@@ -555,6 +614,9 @@ WITHOUT_EFFECT: tuple[tuple[tuple[str, ...], tuple[str, ...], Callable[[Config],
     (T, ("warmup_momentum", "warmup_bias_lr"), lambda c: not c.warmup_epochs, "warmup_epochs=0"),
     (T, ("epochs",), lambda c: c.time is not None, "time={c.time:g} decides how many there are"),
     (("val", "predict"), ("save_conf",), lambda c: c.save_conf and not c.save_txt, "save_txt=False"),
+    (X, ("points", "heads"), lambda c: c.kind != "attention", "kind={c.kind}"),
+    (X, ("max_images",), lambda c: c.kind != "erf", "kind={c.kind}"),
+    (X, _OF_BOXES, lambda c: c.kind == "erf", "kind=erf asks for no boxes"),
     (P, _DRAWN, lambda c: not c.save, "save=False, so nothing is drawn"),
     (ALL, ("agnostic_nms",), lambda c: c.agnostic_nms and c.single_cls, "single_cls=True leaves one class"),
 )  # fmt: skip
@@ -606,7 +668,7 @@ def get_cfg(
         cfg: a YAML of keys (a path or a bundled recipe's name), a mapping, or a Config to start from.
         overrides: keys that win over it; a `cfg` among them is such a YAML.
         source: what to call the overrides' origin: "argument", "command line", "checkpoint".
-        mode: what it is for; imgsz may be a pair in predict only.
+        mode: what it is for; imgsz may be a pair in predict and explain only.
 
     Raises:
         ConfigError, MissingFileError.
@@ -624,10 +686,10 @@ def get_cfg(
         path = find_recipe(cfg)
         _apply(config, _read_yaml(path), str(path))
     _apply(config, overrides, source)
-    if config.pair and mode != "predict":
+    if config.pair and mode not in PX:
         height, width = config.pair
         raise ConfigError(
-            f"imgsz=[{height},{width}]: a pair is possible in predict only",
+            f"imgsz=[{height},{width}]: a pair is possible in predict and explain only",
             mend=f"train and val take one number, such as imgsz={config.imgsz}, and rect=True for smaller borders",
         )
     return config

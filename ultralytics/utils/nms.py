@@ -26,6 +26,7 @@ def greedy_nms(
         max_keep: stop after so many.
         labels: (n,) class ids; only boxes of one class suppress each other. None: all do.
     """
+    boxes = boxes.detach()  # indices have no gradient, and what is written in place below could not pass one on
     order = scores.argsort(descending=True, stable=True)
     boxes = boxes[order] if boxes.dtype.itemsize >= 4 and boxes.is_floating_point() else boxes[order].float()
     labels = None if labels is None else labels[order]

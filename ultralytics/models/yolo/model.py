@@ -16,7 +16,13 @@ from ultralytics.engine.device import select_device
 from ultralytics.engine.distributed import several_devices
 from ultralytics.engine.provenance import provenance
 from ultralytics.engine.results import Results
-from ultralytics.models.yolo.detect import DetectionPredictor, DetectionTrainer, DetectionValidator
+from ultralytics.models.yolo.detect import (
+    DetectionExplainer,
+    DetectionPredictor,
+    DetectionTrainer,
+    DetectionValidator,
+    Explanation,
+)
 from ultralytics.models.yolo.detect.ranks import train_on_ranks
 from ultralytics.models.yolo.weights import load_trained
 from ultralytics.nn.plugins import load_plugins
@@ -148,14 +154,14 @@ class YOLO(nn.Module):
 
     def info(self, detailed: bool = False, verbose: bool = True, imgsz: int = 640) -> tuple[int, int, int, float]:
         """Log and return layers, parameters, gradients and GFLOPs as the reference counts them; `detailed` lists the
-        rows as `explain` does."""
+        rows as `report` does."""
         if detailed and verbose:
-            for line in self.explain(imgsz).lines():
+            for line in self.report(imgsz).lines():
                 LOGGER.info(line)
         totals = self.model.info(verbose=verbose, imgsz=imgsz)
         return int(totals["layers"]), int(totals["parameters"]), int(totals["gradients"]), totals["gflops"]
 
-    def explain(self, imgsz: int | tuple[int, int] = 640, batch: int = 1) -> ModelReport:
+    def report(self, imgsz: int | tuple[int, int] = 640, batch: int = 1) -> ModelReport:
         """Channels, shapes, parameters and true operations of every row, at a size in pixels or (height, width)."""
         sides = (imgsz,) if isinstance(imgsz, int) else imgsz
         stride = int(self.model.stride.max())
@@ -425,3 +431,23 @@ class YOLO(nn.Module):
         self.predictor = (predictor or DetectionPredictor)(overrides=args, _callbacks=self.callbacks)
         self.predictor.setup_model(self.model)
         return self.predictor(source, stream=stream)
+
+    def explain(
+        self, source: Any = None, kind: str | None = None, stream: bool = False, **kwargs: Any
+    ) -> list[Explanation] | Iterator[Explanation]:
+        """Draw what the detector's output rests on, and return the arrays too; keyword arguments are the keys of
+        `python -m ultralytics explain --help`. `report` tells channels, shapes and operations of the rows.
+
+        Args:
+            source: images as in `predict`; no videos. kind: "cam", "attention" or "erf".
+            stream: return an iterator, which keeps nothing of the images that are done.
+        """
+        if isinstance(source, int | tuple) and not isinstance(source, bool):
+            raise ConfigError(f"explain({source!r}) names no image", mend="source=an image; rows: report(imgsz)")
+        origin = kwargs.pop("_source", "argument")
+        args = self._config("explain", kwargs if kind is None else kwargs | {"kind": kind}, origin)
+        source = args.source if source is None else source
+        if source is None:
+            raise ConfigError("nothing to explain", mend="source=an image, a folder or a glob")
+        explainer = DetectionExplainer(args)
+        return explainer.stream(source, self.model) if stream else explainer(source, self.model)

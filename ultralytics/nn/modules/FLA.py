@@ -14,7 +14,7 @@ import torch.nn.functional as F  # noqa: N812  # torch's customary name
 from einops import repeat
 from torch import Tensor, nn
 
-from ultralytics.nn.modules.attention import EPS, AttentionBlock, MapAttention, linear_attention
+from ultralytics.nn.modules.attention import EPS, AttentionBlock, MapAttention, linear_attention, normalised
 from ultralytics.nn.modules.block import C2f
 from ultralytics.nn.registry import attention_like, register, repeated_block, same_width
 from ultralytics.utils.errors import ModelError
@@ -98,10 +98,25 @@ class FocusedLinearAttention(MapAttention):
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, size: tuple[int, int]) -> Tensor:
         with torch.autocast(v.device.type, enabled=False):
-            sigma = F.softplus(self.scale.to(k.dtype))
-            phi_q, phi_k = (focus((F.relu(u.to(k.dtype)) + EPS) / sigma, self.focusing_factor) for u in (q, k))
-            out = self.merge(linear_attention(*(self.heads(t) for t in (phi_q, phi_k, v.to(k.dtype))))).to(v.dtype)
+            features = self.features(q, k)
+            out = self.merge(linear_attention(*(self.heads(t) for t in (*features, v.to(k.dtype))))).to(v.dtype)
         return out if self.dwc is None else out + self.convolve(v, size)
+
+    def features(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+        """φ_p(u_q) and φ_p(u_k), (B, ·, C), in k's precision."""
+        sigma = F.softplus(self.scale.to(k.dtype))
+        phi_q, phi_k = (focus((F.relu(u.to(k.dtype)) + EPS) / sigma, self.focusing_factor) for u in (q, k))
+        return phi_q, phi_k
+
+    def factors(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.autocast(k.device.type, enabled=False):
+            phi_q, phi_k = (self.heads(t) for t in self.features(q, k))
+            return normalised(phi_q, phi_k)
+
+    @property
+    def besides(self) -> str:  # type: ignore[override]  # of most classes it is a constant
+        """DWC(v) is added to the weighted sum."""
+        return "" if self.dwc is None else f"the depth-wise {self.dwc.kernel_size[0]}×{self.dwc.kernel_size[1]} branch"
 
     def convolve(self, v: Tensor, size: tuple[int, int]) -> Tensor:
         """DWC(v), (B, N, C). Every head is convolved with the same kernel: one depth-wise convolution over all C

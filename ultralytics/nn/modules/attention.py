@@ -33,6 +33,11 @@ def linear_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return (q @ state) / weight
 
 
+def normalised(q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+    """The weights that `linear_attention` gives v, as factors: q_i / (Σ_j q_i·k_j + ε) and k_j, both (B, h, ·, d)."""
+    return q / ((q * k.sum(-2, keepdim=True)).sum(-1, keepdim=True) + EPS), k
+
+
 def interpolation_matrix(n_out: int, n_in: int, like: Tensor) -> Tensor:
     """(n_out, n_in): linear interpolation of n_in samples at n_out equally spread places; the identity when they are
     equal.
@@ -65,6 +70,7 @@ class MapAttention(nn.Module, ABC):
     """
 
     undecayed: ClassVar[tuple[str, ...]] = ("positional_encoding",)  # own parameters that weight decay leaves alone
+    besides: str = ""  # what `mix` adds to the weighted sum of v, in words
 
     def __init__(
         self,
@@ -113,14 +119,60 @@ class MapAttention(nn.Module, ABC):
 
     def forward(self, x: Tensor) -> Tensor:
         B, C, H, W = x.shape
+        mixed: Tensor = self.proj_drop(self.proj(self.mix(*self.project(x), (H, W))))
+        return mixed.transpose(1, 2).reshape(B, C, H, W)
+
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """q, k and v (B, N, C) of a map (B, C, H, W), k with positions: what `mix` takes."""
         # Of a single image `rearrange` gives the first axis another stride, and kernels then round otherwise.
         tokens = x.flatten(2).transpose(1, 2)  # (B, N, C)
         q, k, v = self.qkv(tokens).chunk(3, -1)
         with torch.autocast(x.device.type, enabled=False):
             wide = torch.promote_types(k.dtype, torch.float32)
-            k = k.to(wide) + self.positions(H, W).to(wide)
-        mixed: Tensor = self.proj_drop(self.proj(self.mix(q, k, v, (H, W))))
-        return mixed.transpose(1, 2).reshape(B, C, H, W)
+            return q, k.to(wide) + self.positions(*x.shape[2:]).to(wide), v
+
+    def factors(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+        """The weights of a linear attention as a product of two narrow matrices, in k's precision.
+
+        Args:
+            q: (B, n, C), of all tokens or of some; k: (B, N, C) with positions, of all.
+
+        Returns:
+            left (B, h, n, r) and right (B, h, N, r) with weights = left rightᵀ, so that their rank is at most r.
+
+        Raises:
+            ModelError: this attention is not linear.
+        """
+        raise ModelError(f"{type(self).__name__} does not have its weights as two factors")
+
+    def weights(self, q: Tensor, k: Tensor) -> Tensor:
+        """a_ij, how much token j adds to token i: mix_i = Σ_j a_ij v_j, but for what `besides` names. Each row sums to
+        1, but for ε.
+
+        Args: as `factors`, of which a linear attention gives the product.
+
+        Returns:
+            (B, h, n, N), in k's precision.
+
+        Raises:
+            ModelError: the class does not offer it.
+        """
+        if not self.offers_weights():
+            raise ModelError(
+                f"{type(self).__name__} does not offer its weights",
+                mend="a class with a mix of its own brings weights(q, k), or factors(q, k) where it is linear",
+            )
+        left, right = self.factors(q, k)
+        return left @ right.transpose(-2, -1)
+
+    @classmethod
+    def offers_weights(cls) -> bool:
+        """Whether the class that defines `mix` says its weights too: those it inherits would be of another mixing."""
+        for kind in cls.__mro__:
+            own = vars(kind)
+            if "mix" in own or "weights" in own or "factors" in own:
+                return kind is not MapAttention and ("weights" in own or "factors" in own)
+        return False
 
     def heads(self, tokens: Tensor) -> Tensor:
         """(B, N, C) → (B, h, N, d)."""
@@ -156,6 +208,12 @@ class SoftmaxAttention(MapAttention):
             q, k, wide_v = (self.heads(t.to(dtype)) for t in (q, k, v))
             return self.merge(F.scaled_dot_product_attention(q, k, wide_v)).to(v.dtype)
 
+    def weights(self, q: Tensor, k: Tensor) -> Tensor:
+        with torch.autocast(k.device.type, enabled=False):
+            q, k = self.heads(q.to(k.dtype)), self.heads(k)
+            weights: Tensor = (q @ k.transpose(-2, -1) / k.shape[-1] ** 0.5).softmax(-1)
+            return weights
+
 
 class ReLULinearAttention(MapAttention):
     """ReLU linear attention: mix_i = Σ_j (r_i·s_j) v_j / (Σ_j r_i·s_j + ε) with r = ReLU(q), s = ReLU(k), O(N·d²)
@@ -165,6 +223,10 @@ class ReLULinearAttention(MapAttention):
         with torch.autocast(v.device.type, enabled=False):
             q, k, wide_v = (self.heads(t) for t in (F.relu(q.to(k.dtype)), F.relu(k), v.to(k.dtype)))
             return self.merge(linear_attention(q, k, wide_v)).to(v.dtype)
+
+    def factors(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.autocast(k.device.type, enabled=False):
+            return normalised(self.heads(F.relu(q.to(k.dtype))), self.heads(F.relu(k)))
 
 
 class MagnitudeAwareLinearAttention(MapAttention):
@@ -189,6 +251,16 @@ class MagnitudeAwareLinearAttention(MapAttention):
             state = k.transpose(-2, -1) @ (wide_v / N)  # (B, h, d, d)
             out = (1 + 1 / (z + EPS)) * (q @ state) - z * wide_v.mean(-2, keepdim=True)
             return self.merge(out).to(v.dtype)
+
+    def factors(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.autocast(k.device.type, enabled=False):
+            q, k = self.heads(F.elu(q.to(k.dtype)) + 1), self.heads(F.elu(k) + 1)
+            N, d = k.shape[-2:]
+            q = q / d**0.5
+            z = (q * k.mean(-2, keepdim=True)).sum(-1, keepdim=True)
+            # −γ_i is one more column, times 1 of every token: the rank is at most d + 1.
+            left = torch.cat(((1 + 1 / (z + EPS)) * q / N, -z / N), -1)
+            return left, F.pad(k, (0, 1), value=1.0)
 
 
 class ChannelNorm(nn.LayerNorm):

@@ -131,7 +131,8 @@ class v10Detect(Detect):  # noqa: N801  # the reference's name
         self.one2one_cv3 = copy.deepcopy(self.cv3)
 
     def forward(self, x: list[Tensor]) -> Any:
-        apart = [m.detach() for m in x]  # what learns from one anchor alone does not move the network
+        # What learns from one anchor alone does not move the network; where nothing learns, gradients are for a reader.
+        apart = [m.detach() for m in x] if self.training else x
         raw = {
             "one2many": self.raw(x, self.cv2, self.cv3),
             "one2one": self.raw(apart, self.one2one_cv2, self.one2one_cv3),

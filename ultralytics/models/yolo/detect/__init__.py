@@ -1,7 +1,8 @@
-"""Detection: trainer, validator, predictor."""
+"""Detection: trainer, validator, predictor, explainer."""
 
+from ultralytics.models.yolo.detect.explain import DetectionExplainer, Explanation
 from ultralytics.models.yolo.detect.predict import DetectionPredictor
 from ultralytics.models.yolo.detect.train import DetectionTrainer
 from ultralytics.models.yolo.detect.val import DetectionValidator
 
-__all__ = ["DetectionPredictor", "DetectionTrainer", "DetectionValidator"]
+__all__ = ["DetectionExplainer", "DetectionPredictor", "DetectionTrainer", "DetectionValidator", "Explanation"]

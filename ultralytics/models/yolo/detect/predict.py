@@ -218,10 +218,7 @@ class DetectionPredictor:
                 yield item, *found
 
         for number, item in enumerate(items):
-            height, width = item.image.shape[:2] if item.as_is else self.frame
-            height, width = (-(-n // self.stride) * self.stride for n in (height, width))
-            if (height, width) != self.letterbox.new_shape:
-                self.letterbox = LetterBox((height, width), auto=True, stride=self.stride)
+            self.fit(item)
             shape = self.letterbox.padded_shape(item.image.shape)
             held[number] = item, None
             waiting.setdefault(shape, []).append(number)
@@ -234,6 +231,13 @@ class DetectionPredictor:
         while waiting:
             run(next(iter(waiting)))
         yield from ready()
+
+    def fit(self, item: SourceItem, auto: bool = True) -> None:
+        """Choose the letterbox of an item: of images that go in at their own size, theirs; `auto`: see `LetterBox`."""
+        height, width = item.image.shape[:2] if item.as_is else self.frame
+        height, width = (-(-n // self.stride) * self.stride for n in (height, width))
+        if ((height, width), auto) != (self.letterbox.new_shape, self.letterbox.auto):
+            self.letterbox = LetterBox((height, width), auto=auto, stride=self.stride)
 
     def _batch(self, items: Sequence[SourceItem]) -> list[tuple[Results, Any]]:
         """What is found in a batch, and what the callbacks have made of it."""
