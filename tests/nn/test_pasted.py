@@ -10,6 +10,7 @@ from torch import nn
 
 import ultralytics.nn.tasks
 from ultralytics.nn.building import Bounded
+from ultralytics.nn.inference import inference_copy
 from ultralytics.nn.modules import C3
 from ultralytics.nn.pasted import Measured, measure
 from ultralytics.nn.plugins import load_plugins
@@ -324,6 +325,15 @@ def test_a_rules_stride_is_checked_at_its_own_row(caplog, monkeypatch):
         "row 5 (RegisteredUp): its channel rule says that the map's size is multiplied by 1, and it is by 2"
         in caplog.text
     )
+
+
+def test_weights_of_five_dimensions_are_left_as_they_are():
+    model = DetectionModel(rows([-1, 1, "CondConv", [256]], [[-1, 4], 1, "ScaleSequence", [256]]), verbose=False)
+    copied = inference_copy(model, torch.device("cpu"))
+    assert copied.model[0].conv.weight.is_contiguous(memory_format=torch.channels_last)
+    assert copied.model[5].weight.is_contiguous()
+    x = torch.rand(1, 3, 64, 96)
+    torch.testing.assert_close(copied(x)[0], model.eval()(x)[0], atol=1e-3, rtol=1e-3)
 
 
 @pytest.mark.parametrize("name", ["ShuffleAttention", "SpatialGroupEnhance", "DySample"])

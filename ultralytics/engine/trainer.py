@@ -73,6 +73,7 @@ from ultralytics.engine.resume import (
 from ultralytics.engine.rundir import DEFAULT_PROJECT, LOCK_FILE, RunLock, named_run_dir, new_run_dir
 from ultralytics.engine.schedule import Schedule
 from ultralytics.engine.state import restore, state_of
+from ultralytics.nn.building import channels_last
 from ultralytics.nn.plugins import load_plugins
 from ultralytics.utils.errors import ConfigError, LostWorkerError, UserError
 from ultralytics.utils.files import remove_unfinished, stamp, user_path, write_text
@@ -506,7 +507,7 @@ class BaseTrainer(TrainerAliases, ABC):
         with one_thread():  # it is not settled yet how many there are
             self.setup_model()
             self.model = self.model.to(self.device)
-        self.model = self.model.to(memory_format=torch.channels_last)
+        channels_last(self.model)
         self.set_model_attributes()
         self._freeze()
         stride = max(int(self.model.stride.max()), 32)

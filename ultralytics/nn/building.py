@@ -51,12 +51,18 @@ def takes(cls: type[nn.Module]) -> str:
     return f"it takes {', '.join(str(p).split(':')[0].split('=')[0].strip() for p in parameters)}"
 
 
-class Bounded(TorchDispatchMode):
+def channels_last(model: nn.Module) -> None:
+    """Lay out a model's 4-dimensional weights as convolutions on channels-last maps read them. torch's own
+    `.to(memory_format=…)` fails on the 5-dimensional ones of a Conv3d or of a bank of kernels."""
+    model._apply(lambda t: t.to(memory_format=torch.channels_last) if t.dim() == 4 else t)  # type: ignore[no-untyped-call]  # torch's own
+
+
+class Bounded(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
     """Stops a trial pass before a product of matrices takes more than so many elements: attention over all the cells of
     a large map would fill the memory, at a size that the run may never see."""
 
     def __init__(self, elements: int = MAX_ELEMENTS) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's own
         self.elements = elements
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
