@@ -545,8 +545,9 @@ class BaseTrainer(TrainerAliases, ABC):
         self.optimizer = self.build_optimizer(self.model, name, args.lr0, args.momentum, decay, iterations)
         self.group_rates = rates(self.optimizer, args.lr0)
         if self.new_tensors and not self.groups:
-            told = "%d new tensors learn at the rate of all others: an own build_optimizer has no lr_new, lr_gate"
-            LOGGER.warning(told, len(self.new_tensors))
+            count = len(self.new_tensors)
+            told = f"{counted(count, 'new tensor')} {'learns' if count == 1 else 'learn'} at the rate of all others"
+            LOGGER.warning("%s: an own build_optimizer has no lr_new, lr_gate", told)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp_dtype == torch.float16)
         self.stopper = EarlyStopping(args.patience)
         self._setup_scheduler()
