@@ -227,8 +227,26 @@ class Deformed(nn.Module):
         return torch.ops.torchvision.mine(x)
 
 
+def a_backbone():
+    """As `fasternet_t0()` of a tutorial."""
+    return Stages()
+
+
+class HiddenFirst(nn.Module):
+    def __init__(self, inp, hidden_dim, oup):
+        super().__init__()
+        self.convs = nn.Sequential(nn.Conv2d(inp, hidden_dim, 1), nn.Conv2d(hidden_dim, oup, 1))
+
+    def forward(self, x):
+        return self.convs(x)
+
+
 @pytest.mark.usefixtures("brought")
 def test_what_no_row_can_be_is_told():
+    with pytest.raises(ModelError, match=r"row 5 \(a_backbone\): a_backbone is a function .*a row for each of its"):
+        built([-1, 1, "a_backbone", []])
+    [layer] = built([-1, 1, "HiddenFirst", [64, 96]])
+    assert layer.built.inferred.endswith("at the map's width; 96 channels come out")
     for name, told in (("Stages", "a backbone of several maps becomes a row for each"), ("Lazy", "open until the")):
         with pytest.raises(ModelError, match=told) as caught:
             built([-1, 1, name, []] if name == "Stages" else [-1, 1, name, [64]])

@@ -192,6 +192,9 @@ def inferred(cls: type[nn.Module]) -> Rule:
                 f"[{{{_names(cls)[1] if len(_names(cls)) > 1 else 'name'}: {row.args[0]}}}]",
             )
         reading, measured = fitting[0]
+        told = f"{_call(cls, reading, row.kwargs)}, {reading.told}"
+        if len(row.channels) == 1 and not reading.scaled and measured.channels != row.channels[0]:
+            told += f"; {measured.channels} channels come out"
         return Built(
             reading.args,
             measured.channels,
@@ -199,7 +202,7 @@ def inferred(cls: type[nn.Module]) -> Rule:
             reading.repeats,
             requested=reading.requested,
             scaled=reading.scaled,
-            inferred=f"{_call(cls, reading, row.kwargs)}, {reading.told}",
+            inferred=told,
             contiguous=measured.contiguous,
         )
 
