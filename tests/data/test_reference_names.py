@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from ultralytics.data import converter, loaders, utils
+from ultralytics.cfg import get_cfg
+from ultralytics.data import build_dataloader, build_yolo_dataset, converter, loaders, utils
 from ultralytics.utils.errors import DatasetError, MissingFileError, UserError
 from ultralytics.utils.images import imread, imwrite
 
@@ -36,6 +37,23 @@ def test_data_sets_and_label_files(images):
     with pytest.raises(DatasetError, match="not one YAML"):
         utils.find_dataset_yaml(images / "images")
     assert utils.get_hash(["/nowhere/a"]) == utils.get_hash(["/nowhere/a"]) != utils.get_hash(["/nowhere/b"])
+
+
+def test_a_script_builds_the_data_set_and_its_batches(images):
+    data = utils.check_det_dataset(images / "d.yaml")
+    cfg = get_cfg(overrides={"imgsz": 64})
+    made = build_yolo_dataset(cfg, data["train"], 2, data, mode="train", rect=False, stride=32)
+    assert (len(made), made.ni, made[0]["img"].shape) == (3, 3, (3, 64, 64))
+    loader = build_dataloader(made, 2, 0, True, -1)
+    assert (len(loader), loader.batch_size) == (2, 2)
+    assert sum(len(batch["im_file"]) for batch in loader) == 3
+    made.close_mosaic(hyp=cfg)
+    assert made.mosaic_closed
+    both = build_yolo_dataset(cfg, data["val"], 2, {"names": ["a", "b"]}, mode="val")
+    assert len(both) == 6
+    assert both[0]["cls"].tolist() == [0.0]
+    with pytest.raises(DatasetError, match="class"):
+        build_yolo_dataset(cfg, data["val"], 2, {"names": []}, mode="val")
 
 
 def test_images_and_labels_are_judged(images):

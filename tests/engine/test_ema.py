@@ -28,6 +28,26 @@ def test_equals_the_reference(fixtures):
         np.testing.assert_allclose(ema.ema.norm.running_mean, z[f"ema_rm{step}"], rtol=1e-7, atol=1e-7)
 
 
+def test_complex_weights_are_averaged_too():
+    model = nn.ParameterList([torch.ones(2, dtype=torch.complex64)])
+    ema = ModelEMA(model, tau=1.0)
+    with torch.no_grad():
+        model[0].mul_(3j)
+    ema.update(model)
+    d = ema.decay(1)
+    torch.testing.assert_close(ema.ema[0], torch.full((2,), d + (1 - d) * 3j, dtype=torch.complex64))
+
+
+def test_attributes_follow_when_asked():
+    model = Tiny()
+    ema = ModelEMA(model)
+    model.names, model.other, model._own = {0: "red"}, 1, 2
+    ema.update_attr(model, include=["names"])
+    assert (ema.enabled, ema.ema.names, hasattr(ema.ema, "other")) == (True, {0: "red"}, False)
+    ema.update_attr(model, exclude=("names",))
+    assert (ema.ema.other, hasattr(ema.ema, "_own")) == (1, False)
+
+
 def test_integers_stay_and_no_gradients():
     model = Tiny()
     ema = ModelEMA(model)

@@ -16,6 +16,7 @@ from ultralytics.utils.errors import CheckpointError
 DTYPES = [
     *(torch.float32, torch.float64, torch.float16, torch.bfloat16),
     *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool),
+    *(torch.complex64, torch.complex128),
 ]
 
 

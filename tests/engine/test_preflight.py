@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from ultralytics.engine import preflight as module
-from ultralytics.engine.preflight import Memory, PreflightError, PreflightReport, preflight
+from ultralytics.engine.preflight import Memory, PreflightError, PreflightReport, check_copies, preflight
 from ultralytics.engine.probes import Probe, probes
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.nn.tasks import DetectionModel
@@ -317,7 +317,7 @@ def test_a_tensor_kept_from_the_forward_pass():
         return row.last[0]
 
     message = fails(net(keep))
-    assert "row 1 (Row): it cannot be copied after a training step: self.last holds on" in message
+    assert "row 1 (Row): it cannot be copied: self.last holds on" in message
     assert ".detach()" in message
 
     def keep_detached(row, x):
@@ -325,6 +325,13 @@ def test_a_tensor_kept_from_the_forward_pass():
         return x * 2
 
     assert fly(net(keep_detached)).warnings == []
+
+
+def test_a_tensor_computed_in_the_constructor():
+    model = net(lambda _, x: x)
+    model.model[1].scale = model.model[0][0].weight * 2
+    with pytest.raises(PreflightError, match=r"row 1 \(Row\): it cannot be copied: self\.scale holds .*in forward"):
+        check_copies(model, model)
 
 
 def test_what_cannot_be_copied_at_all():

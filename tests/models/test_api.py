@@ -297,6 +297,17 @@ class MyValidator(DetectionValidator):
         """Nothing: it takes seconds."""
 
 
+def test_a_checkpoints_entries_are_read_as_those_of_a_mapping(weights):
+    ckpt = YOLO(str(weights)).ckpt
+    assert ckpt["train_args"] == ckpt.args
+    assert "epoch" in ckpt
+    assert "optimizer_state" not in ckpt
+    assert ckpt.get("epoch", 1) is None
+    assert ckpt.get("nothing", 1) == 1
+    assert YOLO("yolov10n.yaml").model.end2end
+    assert not YOLO(str(weights)).model.end2end
+
+
 def test_every_method_of_a_trainer_of_ones_own_is_called(keys, weights):
     Mine.calls = []
     yolo = YOLO(str(weights))

@@ -66,6 +66,8 @@ MODULES |= {
     "SPDConv": ([64],),
     "space_to_depth": ([1],),
     "BiFPN_Concat2": ([1], [-1, 1]),
+    "CondConv": ([64],),
+    "ScaleSequence": ([64], [-1, 1]),
 }
 FAMILIES = ["yolov8-p6", "yolov8-ghost-p2", "yolov5", "yolov6", "yolov9t", "yolov9e"]
 

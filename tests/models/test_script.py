@@ -73,7 +73,7 @@ def check(report):
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("pandas") is None, reason="the script's to_df needs pandas")
 def test_a_script_for_the_reference_runs_here(tmp_path):
-    check(run(sys.executable, tmp_path, str(CLONE)))
+    check(run(sys.executable, tmp_path, os.pathsep.join([str(CLONE), *sys.path[1:]])))
 
 
 @pytest.mark.slow

@@ -168,6 +168,24 @@ def test_a_resumed_run_keeps_its_rates_and_its_average(run, inserted):
     assert (resumed.ema.decay_limit, resumed.ema.tau) == (whole.ema.decay_limit, whole.ema.tau) != (0.9999, 2000)
 
 
+def test_an_own_optimiser_without_the_rates_of_new_tensors_says_so(tiny, toy, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
+
+    class Mine(DetectionTrainer):
+        def setup_model(self):
+            super().setup_model()
+            self.new_tensors = ["model.0.conv.weight"]
+
+        def build_optimizer(self, model, *args, **kwargs):
+            return torch.optim.SGD(model.parameters(), lr=0.01)
+
+    few = {"epochs": 1, "imgsz": 32, "workers": 0, "plots": False, "verbose": False, "val": False, "preflight": False}
+    trainer = Mine(overrides=few | {"model": str(tiny), "data": str(toy), "project": str(tmp_path), "threads": 1})
+    assert (trainer.best_fitness, trainer.lf, trainer.ema) == (None, None, None)  # before anything is made
+    trainer.train()
+    assert "1 new tensor learns at the rate of all others" in caplog.text
+
+
 def test_rates_of_new_tensors_without_any_are_reported(run, caplog, monkeypatch):
     monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
     run("none", epochs=1, lr_new=3.0)

@@ -9,7 +9,10 @@ import torch
 from torch import nn
 
 import ultralytics.nn.tasks
-from ultralytics.nn.pasted import measure
+from ultralytics.nn.building import Bounded
+from ultralytics.nn.inference import inference_copy
+from ultralytics.nn.modules import C3
+from ultralytics.nn.pasted import Measured, measure
 from ultralytics.nn.plugins import load_plugins
 from ultralytics.nn.registry import lookup, register, same_width
 from ultralytics.nn.summary import explain
@@ -94,6 +97,60 @@ def test_outgoing_channels_are_scaled(name):
         assert layer.built.channels == C1[scale]
 
 
+class PartialBlock(nn.Module):
+    """A partial convolution and a pointwise one (Chen et al. 2023); its outgoing channels are called `dim`."""
+
+    def __init__(self, inc, dim, n_div=4):
+        super().__init__()
+        self.fit, self.part = nn.Conv2d(inc, dim, 1), nn.Conv2d(dim // n_div, dim // n_div, 3, padding=1)
+
+    def forward(self, x):
+        x = self.fit(x)
+        n = self.part.in_channels
+        return x + torch.cat((self.part(x[:, :n]), x[:, n:]), 1)
+
+
+class Unnamed(nn.Module):
+    """Arguments that say nothing."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__()
+        self.conv = nn.Conv2d(args[0], args[1], args[2], padding=args[2] // 2, **kwargs)
+
+    def forward(self, x):
+        return self.conv(x)
+
+
+class C3Star(C3):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+
+
+@pytest.fixture
+def brought():
+    """The classes of this file, as those of a plugin."""
+    ultralytics.nn.registry.offer(sys.modules[__name__])
+
+
+@pytest.mark.usefixtures("brought")
+@pytest.mark.parametrize("args", [[512, 3], [256, 3], [32, 3]], ids=str)
+@pytest.mark.parametrize("name", ["PartialBlock", "Unnamed"])
+def test_a_second_number_that_comes_out_is_the_outgoing_channels_whatever_its_name(name, args):
+    for scale, width in (("n", 0.25), ("m", 0.75)):
+        if name == "PartialBlock":
+            args = [args[0]]
+        [layer] = built([-1, 1, name, args], scale=scale)
+        c2 = int(args[0] * width)
+        assert (layer.built.channels, layer.built.scaled, layer.built.args[:2]) == (c2, c2, [C1[scale], c2])
+
+
+@pytest.mark.usefixtures("brought")
+def test_what_hands_its_arguments_on_is_read_as_what_takes_them():
+    [layer] = built([-1, 3, "C3Star", [512, True]], scale="x")
+    assert layer.built.inferred.startswith("C3Star(c1=640, c2=640, n=3, shortcut=True)")
+    assert len(layer.m) == 3
+
+
 def test_repeats_go_inside_where_the_constructor_takes_them():
     [inside] = built([-1, 3, "C3Ghost", [1024, True]], scale="x")
     assert len(inside.m) == 3
@@ -147,6 +204,70 @@ def test_two_readings_are_told_with_the_line_that_decides():
 def test_no_reading_is_told_with_each_reason():
     with pytest.raises(ModelError, match=r"row 5 \(LSKA\): no reading.*KeyError.*it takes \(dim, k_size=7\)"):
         built([-1, 1, "LSKA", [1024, 9]])
+
+
+class Stages(nn.Module):
+    def forward(self, x):
+        return [x, x]
+
+
+class Lazy(nn.Module):
+    def __init__(self, c2):
+        super().__init__()
+        self.conv = nn.LazyConv2d(c2, 1)
+
+    def forward(self, x):
+        return self.conv(x)
+
+
+class Deformed(nn.Module):
+    """Uses an operator of torchvision's without importing it, as code does that was written where it had been."""
+
+    def forward(self, x):
+        return torch.ops.torchvision.mine(x)
+
+
+def a_backbone():
+    """As `fasternet_t0()` of a tutorial."""
+    return Stages()
+
+
+class HiddenFirst(nn.Module):
+    def __init__(self, inp, hidden_dim, oup):
+        super().__init__()
+        self.convs = nn.Sequential(nn.Conv2d(inp, hidden_dim, 1), nn.Conv2d(hidden_dim, oup, 1))
+
+    def forward(self, x):
+        return self.convs(x)
+
+
+@pytest.mark.usefixtures("brought")
+def test_what_no_row_can_be_is_told():
+    with pytest.raises(ModelError, match=r"row 5 \(a_backbone\): a_backbone is a function .*a row for each of its"):
+        built([-1, 1, "a_backbone", []])
+    [layer] = built([-1, 1, "HiddenFirst", [64, 96]])
+    assert layer.built.inferred.endswith("at the map's width; 96 channels come out")
+    for name, told in (("Stages", "a backbone of several maps becomes a row for each"), ("Lazy", "open until the")):
+        with pytest.raises(ModelError, match=told) as caught:
+            built([-1, 1, name, []] if name == "Stages" else [-1, 1, name, [64]])
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("brought")
+def test_operators_of_torchvision_are_there_when_they_are_asked_for(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "torchvision", raising=False)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # the file is written twice within a second
+    file = tmp_path / "torchvision.py"
+    file.write_text("raise RuntimeError('other torch')\n", encoding="utf-8")
+    with pytest.raises(ModelError, match="torchvision, which cannot be imported: RuntimeError: other torch"):
+        built([-1, 1, "Deformed", []])
+    file.write_text("import torch\ntorch.ops.torchvision.mine = torch.relu\n", encoding="utf-8")
+    try:
+        assert built([-1, 1, "Deformed", []])[0].built.channels == 256
+    finally:
+        sys.modules.pop("torchvision", None)
+        vars(torch.ops.torchvision).pop("mine", None)
 
 
 def test_a_pasted_and_imported_class_is_found(monkeypatch):
@@ -224,6 +345,15 @@ def test_a_rules_stride_is_checked_at_its_own_row(caplog, monkeypatch):
     )
 
 
+def test_weights_of_five_dimensions_are_left_as_they_are():
+    model = DetectionModel(rows([-1, 1, "CondConv", [256]], [[-1, 4], 1, "ScaleSequence", [256]]), verbose=False)
+    copied = inference_copy(model, torch.device("cpu"))
+    assert copied.model[0].conv.weight.is_contiguous(memory_format=torch.channels_last)
+    assert copied.model[5].weight.is_contiguous()
+    x = torch.rand(1, 3, 64, 96)
+    torch.testing.assert_close(copied(x)[0], model.eval()(x)[0], atol=1e-3, rtol=1e-3)
+
+
 @pytest.mark.parametrize("name", ["ShuffleAttention", "SpatialGroupEnhance", "DySample"])
 def test_what_views_its_map_is_handed_contiguous_ones(name):
     """Convolutions hand on channels-last maps, which such code cannot view; inside it, too, maps stay contiguous."""
@@ -251,6 +381,21 @@ def test_measuring_leaves_weights_statistics_and_random_numbers():
     assert all(torch.equal(v, before[k]) for k, v in layer.state_dict().items())
     assert layer.training
     assert layer[0].weight.is_contiguous()
+
+
+class Everywhere(nn.Module):
+    """Attention of every cell to every other."""
+
+    def forward(self, x):
+        cells = x.flatten(2)
+        return (cells @ (cells.transpose(1, 2) @ cells).softmax(-1)).view_as(x)
+
+
+def test_a_trial_does_not_fill_the_memory():
+    """16,384 cells at 256 pixels and stride 2: a gigabyte an image, and forty at 640. Small images pass."""
+    assert measure(Everywhere(), [1], [2.0]) == Measured(1, 1.0)
+    with pytest.raises(MemoryError, match="1,600 elements"), Bounded(1599):
+        Everywhere()(torch.rand(1, 1, 4, 10))
 
 
 def test_inference_draws_what_a_registered_class_draws():

@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 import torch
 
+from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.loss import v8DetectionLoss
+from ultralytics.utils.tal import make_anchors
 
 
 @pytest.mark.parametrize("case", "abc")
@@ -60,3 +62,49 @@ def test_gains_scale_their_part():
     one = v8DetectionLoss(1, [8, 16, 32])(outputs, batch)[1]
     two = v8DetectionLoss(1, [8, 16, 32], box=15.0, cls=0.5, dfl=3.0)(outputs, batch)[1]
     torch.testing.assert_close(two, one * torch.tensor([2.0, 1.0, 2.0]))
+
+
+class OfAScript(v8DetectionLoss):
+    """A loss computed anew from the parts that such scripts use, as they are called there."""
+
+    def __call__(self, preds, batch):
+        feats = preds[1] if isinstance(preds, tuple) else preds
+        count = feats[0].shape[0]
+        rows = torch.cat([m.view(count, self.no, -1) for m in feats], 2).permute(0, 2, 1).contiguous()
+        dist, scores = rows.split((4 * self.reg_max, self.nc), 2)
+        sides = torch.tensor(feats[0].shape[2:], device=self.device, dtype=scores.dtype) * self.stride[0]
+        points, steps = make_anchors(feats, self.stride, 0.5)
+        columns = batch["batch_idx"].view(-1, 1), batch["cls"].view(-1, 1), batch["bboxes"]
+        targets = self.preprocess(torch.cat(columns, 1).to(self.device), count, scale_tensor=sides[[1, 0, 1, 0]])
+        labels, boxes = targets.split((1, 4), 2)
+        mask = boxes.sum(2, keepdim=True).gt_(0)
+        found = self.bbox_decode(points, dist)
+        known = scores.detach().sigmoid(), (found.detach() * steps).type(boxes.dtype), points * steps
+        _, wanted, aimed, chosen, _ = self.assigner(*known, labels, boxes, mask)
+        total = max(aimed.sum(), 1)
+        loss = torch.zeros(3, device=self.device)
+        loss[1] = self.bce(scores, aimed.to(scores.dtype)).sum() / total
+        wanted /= steps
+        loss[0], loss[2] = self.bbox_loss(dist, found, points, wanted, aimed, total, chosen)
+        assert self.use_dfl
+        assert self.proj.tolist() == list(range(self.reg_max))
+        loss *= torch.tensor([self.hyp.box, self.hyp.cls, self.hyp.dfl])
+        return loss.sum() * count, loss.detach()
+
+
+def test_a_loss_of_a_scripts_own_finds_the_parts_it_uses(tiny):
+    torch.manual_seed(0)
+    model = DetectionModel(str(tiny), nc=3, verbose=False)
+    model.args = {"box": 5.0, "cls": 2.0}
+    batch = {
+        "batch_idx": torch.tensor([0.0, 2.0, 2.0]),
+        "cls": torch.tensor([[1.0], [0.0], [2.0]]),
+        "bboxes": torch.tensor([[0.5, 0.5, 0.4, 0.4], [0.3, 0.3, 0.2, 0.3], [0.7, 0.6, 0.5, 0.2]]),
+    }
+    maps = [m.contiguous(memory_format=torch.channels_last) for m in model.train()(torch.rand(3, 3, 64, 96))]
+    ours, parts = v8DetectionLoss(model)(maps, batch)
+    own, own_parts = OfAScript(model)(maps, batch)
+    torch.testing.assert_close(own, ours)
+    torch.testing.assert_close(own_parts, parts)
+    assert v8DetectionLoss(model).hyp.dfl == 1.5
+    assert v8DetectionLoss(3, [8, 16]).stride.tolist() == [8, 16]

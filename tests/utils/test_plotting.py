@@ -43,6 +43,23 @@ def test_any_box_is_drawn(box):
     assert out.any()
 
 
+def test_an_array_shows_what_is_drawn_on_it_at_once():
+    """Scripts draw on a frame and then show the frame."""
+    frame, kept = np.zeros((60, 80, 3), np.uint8), np.zeros((60, 80, 3), np.uint8)
+    annotator, own = Annotator(frame, line_width=3), Annotator(kept, line_width=3, pil=True)
+    for drawing in (annotator, own):
+        drawing.box_label((5, 20, 40, 50), "red", (0, 0, 255))
+        drawing.box_label((-20, -20, 500, 500), "x")
+        drawing.text((3, 30), "some text")
+        drawing.rectangle([50, 5, 70, 9], outline=(1, 2, 3))
+    assert frame.any()
+    assert (frame == annotator.result()).all()
+    assert not kept.any()
+    assert (own.result() == frame).all()
+    frame.flags.writeable = False
+    Annotator(frame).box_label((5, 5, 9, 9))
+
+
 def test_a_boxs_edge_is_where_the_box_is():
     annotator = Annotator(np.zeros((60, 60, 3), np.uint8), line_width=1)
     annotator.box_label((10, 20, 40, 50), "", (0, 255, 0))

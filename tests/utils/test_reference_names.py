@@ -11,7 +11,7 @@ from torch import nn
 
 import ultralytics
 from ultralytics.cfg import check_cfg, check_dict_alignment, get_save_dir, merge_equals_args, smart_value
-from ultralytics.utils import checks, downloads, environment, files, helpers, lazy, loss, metrics, ops, plotting
+from ultralytics.utils import boxes, checks, downloads, environment, files, helpers, lazy, loss, metrics, ops, plotting
 from ultralytics.utils import torch_utils as tu
 from ultralytics.utils.errors import ConfigError, MissingFileError, UserError
 from ultralytics.utils.patches import imread, imwrite
@@ -382,3 +382,17 @@ def test_what_is_not_offered_can_be_imported_and_says_what_to_use():
     for name in (Exporter, login, AutoBackend, ObjectCounter, BYTETracker):
         with pytest.raises(UserError, match="is not offered"):
             name()
+
+
+@pytest.mark.parametrize("make", [torch.tensor, np.array], ids=["tensor", "array"])
+def test_boxes_are_clipped_and_scaled_in_place_as_scripts_rely_on(make):
+    """`ops.scale_boxes(shape, det[:, :4], …)` without taking what it returns; columns behind the box stay."""
+    rows = [[-5.0, 10.0, 700.0, 500.0, 0.9, 1.0], [20.0, 90.0, 100.0, 170.0, 0.8, 2.0]]
+    det = make(rows)
+    assert ops.clip_boxes(det, (480, 640)) is det
+    assert close(det[0], [0, 10, 640, 480, 0.9, 1.0])
+    det = make(rows)
+    assert ops.scale_boxes((640, 640), det, (480, 640)) is det
+    expected = boxes.scale_boxes((640, 640), make(rows)[:, :4], (480, 640))
+    assert det[:, :4].tolist() == expected.tolist()
+    assert close(det[:, 4:], [r[4:] for r in rows])

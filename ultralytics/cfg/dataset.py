@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,23 @@ class DatasetSpec:
         """names, nc, path, yaml_file and the splits, as the reference's trainers know a data set."""
         splits = {k: [str(p) for p in v] for k, v in self.splits.items()}
         paths = {k: v[0] if len(v) == 1 else v for k, v in splits.items()}
-        return {"path": self.root, **paths, "names": self.names, "nc": self.nc, "yaml_file": str(self.yaml_file)}
+        named = {"names": self.names, "nc": self.nc, "yaml_file": str(self.yaml_file)}
+        points = {"kpt_shape": list(self.kpt_shape)} if self.kpt_shape else {}
+        return {"path": self.root, **paths, **named, **points}
+
+    @classmethod
+    def of(cls, data: DatasetSpec | Mapping[str, Any]) -> DatasetSpec:
+        """What a mapping as of `to_dict` says: names, and what else is there."""
+        if isinstance(data, cls):
+            return data
+        names = data["names"]
+        named = dict(enumerate(names)) if isinstance(names, list | tuple) else dict(names)
+        given = {k: data[k] if isinstance(data[k], list) else [data[k]] for k in SPLITS if data.get(k)}
+        splits = {k: [Path(p) for p in paths] for k, paths in given.items()}
+        points = data.get("kpt_shape")
+        spec = cls(Path(data.get("yaml_file") or ""), Path(data.get("path") or ""), splits, named, len(named))
+        spec.kpt_shape = (int(points[0]), int(points[1])) if points else None
+        return spec
 
     def __getitem__(self, key: str) -> Any:
         return self.to_dict()[key]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -48,9 +48,9 @@ SPARE_HANDLES = 20  # files that are left for all else: images, checkpoints, fon
 
 def build_yolo_dataset(
     cfg: Config,
-    img_path: Sequence[Path],
+    img_path: str | Path | Sequence[str | Path],
     batch: int,
-    data: DatasetSpec,
+    data: DatasetSpec | Mapping[str, Any],
     mode: str = "train",
     rect: bool = False,
     stride: int = 32,
@@ -61,15 +61,18 @@ def build_yolo_dataset(
 
     Args:
         cfg: imgsz, cache, single_cls, classes, fraction and the augmentation's keys; img_path: the split's paths.
+        data: what the YAML says, or the mapping that `check_det_dataset` makes of it.
         batch: images that share a rectangle; rect: rectangular batches; stride: of the model.
         cache_dir: folder for what the scan remembers where the data cannot be written to.
         prefix: what messages call the split; the mode when empty.
     """
     training = mode == "train"
+    spec = DatasetSpec.of(data)
+    paths = [img_path] if isinstance(img_path, str | Path) else img_path
     return YOLODataset(
-        img_path,
+        [Path(path) for path in paths],
         imgsz=-(-cfg.imgsz // stride) * stride,
-        nc=data.label_nc,
+        nc=spec.label_nc,
         augment=training,
         hyp=cfg,
         rect=rect,
@@ -82,8 +85,8 @@ def build_yolo_dataset(
         fraction=cfg.fraction if training else 1.0,
         prefix=f"{prefix or mode}: ",
         cache_dir=cache_dir,
-        yaml_file=data.yaml_file,
-        keypoints=data.keypoints,
+        yaml_file=spec.yaml_file,
+        keypoints=spec.keypoints,
     )
 
 
@@ -161,7 +164,8 @@ class Loader:
     workers cannot be started, one message says why and batches are made in this process.
 
     Attributes:
-        num_workers: processes; start_method: how they start (fork, spawn, forkserver; None: as Python does).
+        batch_size: images of a batch; num_workers: processes; start_method: how they start (fork, spawn, forkserver;
+        None: as Python does).
         attend: is called every half second while no batch comes, with the seconds waited; it may raise.
     """
 
@@ -174,7 +178,7 @@ class Loader:
         seed: int,
         share: Share = Share(),  # noqa: B008  # frozen
     ) -> None:
-        self.dataset = dataset
+        self.dataset, self.batch_size = dataset, batch
         self.sampler = EpochSampler(dataset, batch, shuffle, seed, share)
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
         self.num_workers = min(workers, cores, len(self.sampler))
@@ -321,6 +325,7 @@ def build_dataloader(
     batch: int,
     workers: int,
     shuffle: bool = True,
+    rank: int = -1,
     seed: int = 0,
     share: Share = Share(),  # noqa: B008  # frozen
 ) -> Loader:
@@ -328,7 +333,8 @@ def build_dataloader(
 
     Args:
         batch: images per batch, the last may be smaller; workers: processes, 0 loads in this one; shuffle: not with
-        rectangles; seed: of the run; share: the part of the epoch that is loaded here.
+        rectangles; rank: of the reference, `share` is here; seed: of the run; share: the part of the epoch that is
+        loaded here.
     """
     leave_unguarded()
     return Loader(dataset, min(batch, len(dataset)), workers, shuffle and not dataset.rect, seed, share)

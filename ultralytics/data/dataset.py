@@ -107,9 +107,15 @@ class YOLODataset:
         a = self.augmentation
         return a is not None and not self.rect and not self.mosaic_closed and bool(a.mosaic_p or a.mixup_p)
 
-    def close_mosaic(self, closed: bool = True) -> None:
-        """Draw samples of single images from now on, or with `closed=False` mixed ones again."""
-        self.mosaic_closed = closed
+    @property
+    def ni(self) -> int:
+        """Number of images."""
+        return len(self)
+
+    def close_mosaic(self, closed: Any = True, hyp: Any = None) -> None:
+        """Draw samples of single images from now on, or with `closed=False` mixed ones again; settings, which scripts
+        for the reference hand over here, close it."""
+        self.mosaic_closed = bool(closed)
 
     def _decode(self, index: int) -> UInt8Array:
         """An image, its longer side `imgsz`."""

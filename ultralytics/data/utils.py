@@ -55,10 +55,9 @@ def check_det_dataset(dataset: str | Path, autodownload: bool = True) -> dict[st
         MissingFileError, DatasetError: what is wrong in it, or missing.
     """
     spec = load_dataset(dataset)
-    paths = {name: [str(path) for path in spec.split(name)] for name in spec.splits}
-    splits = {name: found[0] if len(found) == 1 else found for name, found in paths.items()}
-    named = {"names": dict(spec.names), "yaml_file": str(spec.yaml_file), "nc": spec.nc}
-    return {"path": spec.root, **splits, **named}
+    for name in spec.splits:
+        spec.split(name)
+    return spec.to_dict()
 
 
 def find_dataset_yaml(path: str | Path) -> Path:

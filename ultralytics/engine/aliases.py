@@ -80,6 +80,7 @@ class TrainerAliases(ABC):
     hub_session: None = None  # of the reference's platform
     epoch_loss: Tensor | None = None
     own_lf: Callable[[float], float] | None = None
+    ema: Any = None
 
     # Callbacks
 
@@ -167,7 +168,7 @@ class TrainerAliases(ABC):
     @property
     def best_fitness(self) -> float | None:
         """Of the epochs so far; None before the first validation."""
-        best = self.stopper.best_fitness
+        best = self.stopper.best_fitness if hasattr(self, "stopper") else -float("inf")
         return best if best > -float("inf") else None
 
     @best_fitness.setter
@@ -197,9 +198,10 @@ class TrainerAliases(ABC):
         return {f"lr/pg{i}": g["lr"] for i, g in enumerate(self.optimizer.param_groups)}
 
     @property
-    def lf(self) -> Callable[[float], float]:
-        """Epoch → multiple of lr0. Another function may be set before the training or during it."""
-        return self.own_lf or self.schedule.decay
+    def lf(self) -> Callable[[float], float] | None:
+        """Epoch → multiple of lr0; None before the schedule is made. Another function may be set before the training or
+        during it."""
+        return self.own_lf or (self.schedule.decay if hasattr(self, "schedule") else None)
 
     @lf.setter
     def lf(self, function: Callable[[float], float]) -> None:

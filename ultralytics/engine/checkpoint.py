@@ -72,6 +72,21 @@ class Checkpoint:
         """The weights."""
         return self.weights
 
+    def content(self) -> dict[str, Any]:
+        """What scripts for the reference read in a weights file, but for the model."""
+        kept = {k: self.state.get(k) for k in ("date", "version", "epoch", "best_fitness")}
+        return kept | {"train_args": dict(self.train_args)}
+
+    def __getitem__(self, key: str) -> Any:
+        return self.content()[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.content()
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """An entry of `content`."""
+        return self.content().get(key, default)
+
     def float(self) -> Checkpoint:
         """Itself: its weights are fp32."""
         return self

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import nn
 
 from ultralytics.engine.schedule import Schedule
+from ultralytics.utils.torch_utils import copy_attr
 
 DECAY, TAU = 0.9999, 2000.0  # the reference's
 
@@ -43,6 +45,8 @@ class ModelEMA:
         self.ema = copy.deepcopy(model).eval().requires_grad_(False)
         self.decay_limit, self.tau, self.updates = decay, tau, updates
 
+    enabled = True  # of the reference's
+
     def decay(self, updates: int) -> float:
         """d(u); 0 with a tau of 0: no average."""
         if not self.tau:
@@ -54,8 +58,15 @@ class ModelEMA:
         """Take one step towards the model."""
         self.updates += 1
         source = model.state_dict()
-        pairs = [(v, source[k].detach()) for k, v in self.ema.state_dict().items() if v.dtype.is_floating_point]
+        state = self.ema.state_dict().items()
+        pairs = [(v, source[k].detach()) for k, v in state if v.is_floating_point() or v.is_complex()]
         for same in {v.dtype for v, _ in pairs}:
             averaged = [v for v, _ in pairs if v.dtype == same]
             current = [m for v, m in pairs if v.dtype == same]
             torch._foreach_lerp_(averaged, current, 1 - self.decay(self.updates))
+
+    def update_attr(
+        self, model: nn.Module, include: Sequence[str] = (), exclude: Sequence[str] = ("process_group", "reducer")
+    ) -> None:
+        """Copy a model's attributes: those of `include`, or all but private ones and those of `exclude`."""
+        copy_attr(self.ema, model, include, exclude)

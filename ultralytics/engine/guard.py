@@ -184,7 +184,7 @@ def _described(model: nn.Module, name: str) -> str:
 
 
 def _finite(tensor: Tensor) -> bool:
-    return not tensor.is_floating_point() or bool(torch.isfinite(tensor).all())
+    return not (tensor.is_floating_point() or tensor.is_complex()) or bool(torch.isfinite(tensor).all())
 
 
 def _tensors(value: Any) -> Sequence[Tensor]:

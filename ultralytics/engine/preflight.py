@@ -16,7 +16,7 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import torch
@@ -122,6 +122,28 @@ def preflight(
         trial.warnings += _does_not_fit(memory, device)
     seconds = time.perf_counter() - started
     return PreflightReport(passed, seconds, memory, amp_dtype, deterministic, trial.warnings)
+
+
+def check_copies(model: nn.Module, net: nn.Module) -> None:
+    """A row must be copyable, before a training pass and after it, as the average and the validator copy it.
+
+    Args:
+        model: names the rows; net: itself, or its copy that has trained.
+
+    Raises:
+        PreflightError: a row is not.
+    """
+    for k, row in enumerate(_rows(net)):
+        try:
+            copy.deepcopy(row)
+        except Exception as e:  # whatever a module holds
+            names = _attached(row)
+            if names:
+                what = f"it cannot be copied: self.{names[0]} holds on to the graph of its gradient"
+                mend = "compute it in forward, or store it with .detach(); weights: nn.utils.parametrizations"
+            else:
+                what, mend = f"it cannot be copied: {_reason(e)}", "keep only tensors, modules and plain data in it"
+            raise PreflightError(what, row_label(model, k), mend) from None
 
 
 class _FailureError(Exception):
@@ -272,7 +294,7 @@ class _Trial:
             untouched = none if untouched is None else untouched & none
             if self.reference is None:
                 self.reference, cuts = probe, tape.cuts
-                self._check_copy(net)
+                check_copies(self.model, net)
                 if deterministic:
                     self._check_repeats(net, probe, tape)
             passed.append(probe)
@@ -300,7 +322,7 @@ class _Trial:
         try:
             return copy.deepcopy(self.model).to(self.device)
         except Exception as e:  # whatever a module holds
-            self._check_copy(self.model)
+            check_copies(self.model, self.model)
             raise PreflightError(f"the model cannot be copied: {_reason(e)}") from None
 
     def run(self, net: nn.Module, probe: Probe, amp: torch.dtype | None, digests: bool = False) -> _Tape:
@@ -468,23 +490,6 @@ class _Trial:
             return ""
         return ", ".join(n for n, p in _rows(self.model)[row].named_parameters() if not _finite(p))
 
-    def _check_copy(self, net: nn.Module) -> None:
-        """After a training pass a row must still be copyable, as the average and the validator copy it."""
-        for k, row in enumerate(_rows(net)):
-            try:
-                copy.deepcopy(row)
-            except Exception as e:  # whatever a module holds
-                self._not_copyable(k, row, e)
-
-    def _not_copyable(self, k: int, row: nn.Module, error: Exception) -> NoReturn:
-        names = _attached(row)
-        if names:
-            what = f"it cannot be copied after a training step: self.{names[0]} holds on to the graph of its gradient"
-            mend = "keep it as a local variable, or store it with .detach()"
-        else:
-            what, mend = f"it cannot be copied: {_reason(error)}", "keep only tensors, modules and plain data in it"
-        raise PreflightError(what, row_label(self.model, k), mend) from None
-
     def _check_repeats(self, net: nn.Module, probe: Probe, first: _Tape) -> None:
         """Two equal passes must agree bit for bit."""
         told = sorted({(k if k is not None else -1, op) for k, op in first.alerts})
@@ -610,7 +615,7 @@ def _operations(outputs: Sequence[Tensor], sources: Sequence[Any]) -> set[str]:
 
 
 def _finite(tensor: Tensor) -> bool:
-    return not tensor.is_floating_point() or bool(torch.isfinite(tensor).all())
+    return not (tensor.is_floating_point() or tensor.is_complex()) or bool(torch.isfinite(tensor).all())
 
 
 def _digest(tensor: Tensor) -> bytes:

@@ -235,9 +235,9 @@ class Results(SimpleClass):
             pil, im_gpu, kpt_radius, kpt_line, masks, probs: of the reference; there are boxes alone to draw, and they
             are drawn alike.
         """
-        annotator = Annotator(
-            self.orig_img if img is None else img, line_width, font_size, font, example="".join(self.names.values())
-        )
+        drawn_on = self.orig_img if img is None else img
+        example = "".join(self.names.values())
+        annotator = Annotator(drawn_on, line_width, font_size, font, pil=True, example=example)
         if boxes:
             rows = self.boxes.numpy().data
             for i in np.argsort(rows[:, 4], kind="stable"):  # the surest on top

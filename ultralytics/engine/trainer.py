@@ -55,7 +55,7 @@ from ultralytics.engine.interrupt import Interrupts, StopRequest
 from ultralytics.engine.meter import Meter
 from ultralytics.engine.optim import choose_optimizer, rates
 from ultralytics.engine.pace import Pace
-from ultralytics.engine.preflight import preflight
+from ultralytics.engine.preflight import check_copies, preflight
 from ultralytics.engine.probes import probes, rescaled
 from ultralytics.engine.provenance import describe_briefly, provenance
 from ultralytics.engine.rates import ADAMS, OPEN, Group, build_groups, describe, reach, settle_rates
@@ -73,6 +73,7 @@ from ultralytics.engine.resume import (
 from ultralytics.engine.rundir import DEFAULT_PROJECT, LOCK_FILE, RunLock, named_run_dir, new_run_dir
 from ultralytics.engine.schedule import Schedule
 from ultralytics.engine.state import restore, state_of
+from ultralytics.nn.building import channels_last
 from ultralytics.nn.plugins import load_plugins
 from ultralytics.utils.errors import ConfigError, LostWorkerError, UserError
 from ultralytics.utils.files import remove_unfinished, stamp, user_path, write_text
@@ -91,6 +92,7 @@ class EarlyStopping:
         self.patience = patience
         self.best_fitness = -math.inf
         self.best_epoch = 0
+        self.possible_stop = False  # whether the next epoch may be the last
 
     def __call__(self, epoch: int, fitness: float | None) -> bool:
         """Take an epoch's fitness (None: not validated); true when it is time to stop.
@@ -100,6 +102,7 @@ class EarlyStopping:
         if fitness >= self.best_fitness:
             self.best_epoch, self.best_fitness = epoch, fitness
         stop = bool(self.patience) and epoch - self.best_epoch >= self.patience
+        self.possible_stop = bool(self.patience) and epoch - self.best_epoch >= self.patience - 1
         if stop:
             LOGGER.info(
                 "No progress in the last %s: stopping. The best epoch was %d (patience=0 switches this off).",
@@ -506,7 +509,7 @@ class BaseTrainer(TrainerAliases, ABC):
         with one_thread():  # it is not settled yet how many there are
             self.setup_model()
             self.model = self.model.to(self.device)
-        self.model = self.model.to(memory_format=torch.channels_last)
+        channels_last(self.model)
         self.set_model_attributes()
         self._freeze()
         stride = max(int(self.model.stride.max()), 32)
@@ -541,10 +544,18 @@ class BaseTrainer(TrainerAliases, ABC):
         iterations = math.ceil(images / max(args.batch, args.nbs)) * self.epochs
         self.optimizer = self.build_optimizer(self.model, name, args.lr0, args.momentum, decay, iterations)
         self.group_rates = rates(self.optimizer, args.lr0)
+        if self.new_tensors and not self.groups:
+            count = len(self.new_tensors)
+            told = f"{counted(count, 'new tensor')} {'learns' if count == 1 else 'learn'} at the rate of all others"
+            LOGGER.warning("%s: an own build_optimizer has no lr_new, lr_gate", told)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp_dtype == torch.float16)
         self.stopper = EarlyStopping(args.patience)
         self._setup_scheduler()
-        self.ema = ModelEMA(self.model, *window(args.ema, self.schedule))
+        try:
+            self.ema = ModelEMA(self.model, *window(args.ema, self.schedule))
+        except Exception:  # whatever a module holds
+            check_copies(self.model, self.model)
+            raise
         self.meter = Meter(self.ema.ema)
         self._tell_closed_gates(type(self.optimizer).__name__)
         before = self.resumed.state.get("provenance") if self.resumed is not None else None

@@ -8,8 +8,11 @@ from collections.abc import Mapping, Sequence
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ultralytics.utils.errors import ModelError
 
@@ -38,6 +41,8 @@ def build(cls: type[nn.Module], args: Sequence[Any], keywords: Mapping[str, Any]
             reason = f"{type(e).__name__}: {reason}".removesuffix(": ")
         told = ", ".join([*map(repr, args), *(f"{k}={v!r}" for k, v in keywords.items())])
         raise ModelError(f"it cannot be built as {cls.__name__}({told}): {reason}", mend=takes(cls)) from None
+    if any(is_lazy(p) for m in copies for p in (*m.parameters(), *m.buffers())):
+        raise ModelError("its channels are open until the first pass (nn.Lazy…)", mend="give them to its constructor")
     return copies[0] if len(copies) == 1 else nn.Sequential(*copies)
 
 
@@ -115,6 +120,37 @@ def takes(cls: type[nn.Module]) -> str:
     except (TypeError, ValueError):
         return ""
     return f"it takes {', '.join(str(p).split(':')[0].split('=')[0].strip() for p in parameters)}"
+
+
+def channels_last(model: nn.Module) -> None:
+    """Lay out a model's 4-dimensional weights as convolutions on channels-last maps read them. torch's own
+    `.to(memory_format=…)` fails on the 5-dimensional ones of a Conv3d or of a bank of kernels."""
+    model._apply(lambda t: t.to(memory_format=torch.channels_last) if t.dim() == 4 else t)  # type: ignore[no-untyped-call]  # torch's own
+
+
+class Bounded(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
+    """Stops a trial pass before a product of matrices takes more than so many elements: attention over all the cells of
+    a large map would fill the memory, at a size that the run may never see."""
+
+    def __init__(self, elements: int = MAX_ELEMENTS) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's own
+        self.elements = elements
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in _PRODUCTS:
+            one, other = args[-2:]
+            made = one.shape[:-1].numel() * other.shape[-1]
+            if made > self.elements:
+                raise MemoryError(f"a product of matrices of {made:,} elements is too large for a trial")
+        return func(*args, **(kwargs or {}))
+
+
+_PRODUCTS = (
+    torch.ops.aten.mm.default,
+    torch.ops.aten.bmm.default,
+    torch.ops.aten.addmm.default,
+    torch.ops.aten.baddbmm.default,
+)
 
 
 class _Scales(TorchFunctionMode):

@@ -6,6 +6,7 @@ import copy
 
 import torch
 
+from ultralytics.nn.building import channels_last
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.threads import one_thread
@@ -22,5 +23,5 @@ def inference_copy(model: DetectionModel, device: torch.device, half: bool = Fal
         LOGGER.warning("half=True needs a GPU: going on in fp32")
     copied = copy.deepcopy(model).to(device).float().eval().requires_grad_(False).fuse()
     copied.names_rows = True
-    copied.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stubs lack it
+    channels_last(copied)
     return copied.half() if half and device.type == "cuda" else copied

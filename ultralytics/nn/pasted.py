@@ -6,8 +6,11 @@ tried: each reading is built and given a map. What comes out is measured, so nei
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import inspect
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,11 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ultralytics.nn.building import build
+from ultralytics.nn.building import Bounded, build
 from ultralytics.nn.registry import Built, Row, Rule
 from ultralytics.utils.errors import ModelError
 
-SIZES = (256, 640, 320, 224, 512)  # pixels of the trial images: the first that passes counts
+SIZES = (256, 640, 320, 224, 512, 64)  # pixels of the trial images: the first that passes counts
 IMAGES = 2  # of one image, a channels-last map can be viewed in ways that a batch's cannot
 UNKNOWN_STRIDE = 8.0  # of a source whose stride is not known
 WIDTH = 64  # a first argument of so much or more is the width of a tutorial's map, and no option
@@ -76,7 +79,8 @@ def measure(layer: nn.Module, channels: Sequence[int], strides: Sequence[float |
                     for parameter, before in weights:
                         parameter.data = before.contiguous(memory_format=layout) if before.dim() == 4 else before
                     try:
-                        out, stride = _pass(layer, channels, strides, size, layout)
+                        with Bounded():
+                            out, stride = _pass(layer, channels, strides, size, layout)
                         return Measured(out, stride, contiguous)
                     except ModelError:
                         raise
@@ -102,12 +106,34 @@ def _pass(
     for c, stride in zip(channels, strides, strict=True):
         side = max(round(size / (stride or UNKNOWN_STRIDE)), 1)
         maps.append(torch.rand(IMAGES, c, side, side).to(like.device, like.dtype).to(memory_format=layout))
-    out = layer(maps[0] if len(maps) == 1 else maps)
+    given = maps[0] if len(maps) == 1 else maps
+    try:
+        out = layer(given)
+    except AttributeError as e:
+        if "torchvision" not in str(e) or "torchvision" in sys.modules:
+            raise
+        _bring_torchvision()
+        out = layer(given)
     if not isinstance(out, Tensor) or out.dim() != 4:
         what = f"a tensor of shape {tuple(out.shape)}" if isinstance(out, Tensor) else f"a {type(out).__name__}"
-        raise ModelError(f"it gives {what}, and a row gives one map (B, C, H, W)")
+        stages = ": a backbone of several maps becomes a row for each" if isinstance(out, list | tuple) else ""
+        raise ModelError(f"it gives {what}, and a row gives one map (B, C, H, W){stages}")
     stride = maps[0].shape[2] / out.shape[2]
     return int(out.shape[1]), stride if stride.is_integer() or (1 / stride).is_integer() else None
+
+
+def _bring_torchvision() -> None:
+    """Import what registers `torch.ops.torchvision`: published code uses it without an import of its own, as the
+    reference has made it.
+
+    Raises:
+        ModelError: it cannot be imported.
+    """
+    try:
+        importlib.import_module("torchvision")
+    except Exception as e:  # of another torch's torchvision a RuntimeError
+        reason = (str(e).splitlines() or [""])[0]
+        raise ModelError(f"it needs torchvision, which cannot be imported: {type(e).__name__}: {reason}") from None
 
 
 def unsound(layer: nn.Module) -> str:
@@ -143,10 +169,13 @@ def inferred(cls: type[nn.Module]) -> Rule:
             return _head(cls, row, place)
         failures: list[str] = []
         fitting: list[tuple[_Reading, Measured]] = []
-        readings = list(_readings(cls, row))
-        for reading in readings:
+        tried: list[tuple[list[Any], int]] = []
+        for reading in _readings(cls, row):
+            if (reading.args, reading.repeats) in tried:
+                continue
+            tried.append((reading.args, reading.repeats))
             try:
-                fitting.append((reading, _try(cls, reading, row)))
+                fitting.append(_widened(cls, row, reading, _try(cls, reading, row)))
             except _UnfitError as e:
                 failures.append(f"{_call(cls, reading, row.kwargs)}: {e}")
             else:
@@ -163,6 +192,9 @@ def inferred(cls: type[nn.Module]) -> Rule:
                 f"[{{{_names(cls)[1] if len(_names(cls)) > 1 else 'name'}: {row.args[0]}}}]",
             )
         reading, measured = fitting[0]
+        told = f"{_call(cls, reading, row.kwargs)}, {reading.told}"
+        if len(row.channels) == 1 and not reading.scaled and measured.channels != row.channels[0]:
+            told += f"; {measured.channels} channels come out"
         return Built(
             reading.args,
             measured.channels,
@@ -170,7 +202,7 @@ def inferred(cls: type[nn.Module]) -> Rule:
             reading.repeats,
             requested=reading.requested,
             scaled=reading.scaled,
-            inferred=f"{_call(cls, reading, row.kwargs)}, {reading.told}",
+            inferred=told,
             contiguous=measured.contiguous,
         )
 
@@ -216,13 +248,33 @@ def _try(cls: type[nn.Module], reading: _Reading, row: Row) -> Measured:
             raise _UnfitError(e.what) from None
 
 
+def _widened(cls: type[nn.Module], row: Row, reading: _Reading, measured: Measured) -> tuple[_Reading, Measured]:
+    """A reading as it fits; where what comes out is the number in the second place, whatever that is called, it is the
+    count of outgoing channels, and the scale counts."""
+    first = row.args[0] if row.args else None
+    if len(row.channels) > 1 or len(reading.args) < 2 or reading.scaled or measured.channels != reading.args[1]:
+        return reading, measured
+    if type(reading.args[1]) is not int or type(first) is not int or first < 1:
+        return reading, measured
+    wider = next(_of_two(row, [name.lower() for name in _names(cls)], row.channels[0]))
+    with contextlib.suppress(_UnfitError):
+        found = _try(cls, wider, row)
+        if found.channels == wider.scaled:
+            return wider, found
+    return reading, measured
+
+
 def _parameters(cls: type[nn.Module]) -> list[inspect.Parameter]:
-    """The constructor's arguments by position, without self."""
-    try:
-        found = inspect.signature(cls).parameters.values()
-    except (TypeError, ValueError):
-        return []
-    return [p for p in found if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    """The constructor's arguments by position, without self; of one that hands on whatever it is given, `(*args,
+    **kwargs)`, those of the class that it hands them to."""
+    for base in cls.__mro__[: cls.__mro__.index(nn.Module)]:
+        if "__init__" not in vars(base):
+            continue
+        found = list(inspect.signature(vars(base)["__init__"]).parameters.values())[1:]
+        named = [p for p in found if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        if named or not any(p.kind is p.VAR_POSITIONAL for p in found):
+            return named
+    return []
 
 
 def _names(cls: type[nn.Module]) -> list[str]:

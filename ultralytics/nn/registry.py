@@ -175,6 +175,9 @@ def lookup(name: str) -> tuple[type[nn.Module], Rule | None]:
         return known
     if name in NOT_OFFERED:
         raise ModelError(f"{name} is not offered: {NOT_OFFERED[name]}")
+    if any(callable(vars(module).get(name)) for module in _OFFERED):
+        mend = "write a class that calls it; of a backbone of several maps, a row for each of its stages"
+        raise ModelError(f"{name} is a function or another class, and a row names a torch.nn.Module", mend=mend)
     raise ModelError(f"unknown module {name!r}", mend=_unknown(name))
 
 

@@ -17,12 +17,14 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 from torch.utils.weak import WeakIdKeyDictionary
 
+from ultralytics.nn.building import Bounded
 from ultralytics.nn.modules.block import DFL, RepVGGDW
 from ultralytics.nn.modules.conv import Conv, Conv2, ConvTranspose, RepConv
 from ultralytics.utils.errors import ModelError
 from ultralytics.utils.text import counted
 
 PROBE = 32  # pixels of the reference's probe
+LARGEST = 2**30  # elements of a product of matrices: beyond it the figure is left out
 
 
 def summarise(model: nn.Module, imgsz: int = 640) -> dict[str, float]:
@@ -34,7 +36,10 @@ def summarise(model: nn.Module, imgsz: int = 640) -> dict[str, float]:
     """
     gflops = math.nan
     for size in (PROBE, imgsz):
-        with contextlib.suppress(Exception):  # whatever a module makes of a map it was not written for
+        with (
+            contextlib.suppress(Exception),
+            Bounded(LARGEST),
+        ):  # whatever a module makes of a map it was not written for
             gflops = 2 * multiply_adds(model, size) / 1e9 * (imgsz / size) ** 2
             break
     return {

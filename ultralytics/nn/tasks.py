@@ -325,8 +325,9 @@ class DetectionModel(nn.Module):
         self.args: Any = {}  # a mapping or a Config: the gains of the loss
         self.names_rows = False  # in validation and prediction a row that fails is named
         self.criterion: Any = None
-        self.inplace, self.end2end, self.task = True, False, "detect"
+        self.inplace, self.task = True, "detect"
         self.stride = self._init_head()
+        self.end2end = bool(getattr(self.head, "end2end", False))
         if verbose:
             self.info()
 

@@ -104,7 +104,9 @@ class v8DetectionLoss:
             args = SimpleNamespace(**{"box": box, "cls": cls, "dfl": dfl, **given})
             strides, reg_max = head.stride, head.reg_max
             box, cls, dfl = args.box, args.cls, args.dfl
-        classes: int = head.nc if isinstance(nc, nn.Module) else nc
+            classes, self.device = head.nc, next(nc.parameters()).device
+        else:
+            args, classes, self.device = SimpleNamespace(box=box, cls=cls, dfl=dfl), nc, torch.device("cpu")
         self.reduce = reduce
         self.nc, self.reg_max = classes, reg_max
         self.strides = [float(s) for s in strides]
@@ -112,6 +114,11 @@ class v8DetectionLoss:
         self.assigner = TaskAlignedAssigner(topk=tal_topk, num_classes=classes, alpha=0.5, beta=6.0)
         self.bbox_loss = BboxLoss(reg_max)
         self.assigner_of_one = TaskAlignedAssigner(topk=1, num_classes=self.nc, alpha=0.5, beta=6.0)
+        # What a `__call__` of one's own that was written for the reference reads, besides.
+        self.hyp, self.bce = args, nn.BCEWithLogitsLoss(reduction="none")
+        self.no, self.use_dfl = classes + 4 * reg_max, reg_max > 1
+        self.stride = torch.tensor(self.strides, device=self.device)
+        self.proj = torch.arange(reg_max, dtype=torch.float, device=self.device)
 
     def __call__(self, preds: Any, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
         """The loss to differentiate (its parts' sum × B) and its parts (box, cls, dfl), detached, after the gains.
@@ -178,6 +185,15 @@ class v8DetectionLoss:
         gt_labels[image, slot, 0] = labels.float()
         gt_bboxes[image, slot] = boxes
         return gt_labels, gt_bboxes, gt_bboxes.sum(-1, keepdim=True) > 0
+
+    def preprocess(self, targets: Tensor, batch_size: int, scale_tensor: Tensor) -> Tensor:
+        """The reference's form of `targets`: rows (M, 6) of image, class, xywh 0..1 → (B, G, 5) class, xyxy pixels."""
+        batch = {"batch_idx": targets[:, 0], "cls": targets[:, 1], "bboxes": targets[:, 2:]}
+        return torch.cat(self.targets(batch, batch_size, scale_tensor)[:2], 2)
+
+    def bbox_decode(self, anchor_points: Tensor, pred_dist: Tensor) -> Tensor:
+        """The reference's name of `decode`."""
+        return self.decode(anchor_points, pred_dist)
 
     def decode(self, anchors: Tensor, pred_dist: Tensor) -> Tensor:
         """Logits (…, 4·R) at anchors (…, 2) → boxes (…, 4) xyxy in grid units."""

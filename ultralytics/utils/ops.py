@@ -15,11 +15,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ultralytics.utils import boxes as unchanged
 from ultralytics.utils.boxes import (
-    clip_boxes,
     ltwh2xywh,
     ltwh2xyxy,
-    scale_boxes,
     xywh2ltwh,
     xywh2xyxy,
     xywhn2xyxy,
@@ -90,6 +89,26 @@ class Profile(contextlib.ContextDecorator):
         if self.cuda:
             torch.cuda.synchronize(self.device)
         return time.perf_counter()
+
+
+def clip_boxes(boxes: Points, shape: Sequence[float]) -> Points:
+    """Boxes (…, 4 or more), corners first, limited to a frame of shape (h, w); in place, as in the reference."""
+    boxes[..., :4] = unchanged.clip_boxes(boxes[..., :4], shape)
+    return boxes
+
+
+def scale_boxes(
+    img1_shape: Sequence[int],
+    boxes: Points,
+    img0_shape: Sequence[int],
+    ratio_pad: Any = None,
+    padding: bool = True,
+    xywh: bool = False,
+) -> Points:
+    """Boxes (…, 4 or more) of a letterboxed frame → boxes of the original image, clipped to it; in place, as in the
+    reference. The arguments are those of `utils.boxes.scale_boxes`."""
+    boxes[..., :4] = unchanged.scale_boxes(img1_shape, boxes[..., :4], img0_shape, ratio_pad, padding, xywh)
+    return boxes
 
 
 def clip_coords(coords: Points, shape: Sequence[float]) -> Points:

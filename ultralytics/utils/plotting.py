@@ -107,10 +107,11 @@ class Annotator:
     """Draw boxes and names on a picture.
 
     Args:
-        im: BGR uint8 (H, W, 3), or a Pillow image; copied. line_width: pixels, by the picture's size when None.
+        im: BGR uint8 (H, W, 3), or a Pillow image. line_width: pixels, by the picture's size when None.
         font_size: pixels.
         font: a font file, or the name of an installed one, to prefer; letters it lacks are taken from others.
-        pil: of the reference; boxes are drawn alike.
+        pil: draw on a copy, which `result` gives; else an array that can be written to shows what `box_label`, `text`
+        and `rectangle` draw at once, as in the reference.
         example: all names that are written, joined; together with the text their letters choose the fonts.
 
     Raises:
@@ -127,13 +128,14 @@ class Annotator:
         example: str = "abc",
     ) -> None:
         if isinstance(im, Image.Image):
-            im = np.asarray(im.convert("RGB"))[..., ::-1]  # BGR
+            im, pil = np.asarray(im.convert("RGB"))[..., ::-1], True  # BGR
         font = None if font in _REFERENCE_FONTS else font
         self.lw = max(int(line_width or round(sum(im.shape[:2]) / 2 * 0.003)), 1 if line_width else 2)
         self.size = int(font_size or max(round(sum(im.shape[:2]) / 2 * 0.035 * 0.55), 11))
         self.font, self.example = font, example
         self.pil = True  # how it is drawn
         self.sf = self.size / 32
+        self._shown = None if pil else im
         self.fromarray(im)
 
     __getattr__ = no_such_member(dict.fromkeys(_SOLUTIONS.split(), _ELSEWHERE))
@@ -153,6 +155,7 @@ class Annotator:
         x1, y1, x2, y2 = (float(v) for v in box)
         rgb = color[::-1]
         self.draw.rectangle((x1, y1, max(x1, x2), max(y1, y2)), outline=rgb, width=self.lw)
+        self._show(x1, y1, max(x1, x2), max(y1, y2))
         if not label:
             return
         label = one_line(label, 100)
@@ -163,6 +166,7 @@ class Annotator:
         y = y1 - h if y1 >= h else y1
         self.draw.rectangle((x, y, x + w, y + h), fill=rgb)
         font.draw(self.draw, (x + 2 - left, y + 1), label, txt_color[::-1])
+        self._show(x, y, x + w, y + h)
 
     def box(self, box: Sequence[float], color: tuple[int, int, int], dashed: bool = False) -> None:
         """The outline of a box (xyxy, pixels). Colour is BGR."""
@@ -229,12 +233,26 @@ class Annotator:
         font = self.text_font(text)
         left, top, right, bottom = font.getbbox(text)
         x, y = xy
-        self.draw.rectangle((x + left - 2, y + top - 2, x + right + 2, y + bottom + 2), fill=(40, 40, 40))
+        ground = x + left - 2, y + top - 2, x + right + 2, y + bottom + 2
+        self.draw.rectangle(ground, fill=(40, 40, 40))
         font.draw(self.draw, xy, text, txt_color[::-1])
+        self._show(*ground)
 
     def rectangle(self, xy: Any, fill: Any = None, outline: Any = None, width: int = 1) -> None:
         """A rectangle (xyxy, pixels) as Pillow draws it; colours are RGB."""
         self.draw.rectangle(xy, fill, outline, width)
+        self._show(*np.asarray(xy, float).ravel())
+
+    def _show(self, x1: float, y1: float, x2: float, y2: float) -> None:
+        """Copy a part of what is drawn to the array that the user handed over."""
+        if self._shown is None or not self._shown.flags.writeable:
+            return
+        height, width = self._shown.shape[:2]
+        left, top = max(math.floor(x1) - self.lw, 0), max(math.floor(y1) - self.lw, 0)
+        right, bottom = min(math.ceil(x2) + self.lw + 1, width), min(math.ceil(y2) + self.lw + 1, height)
+        if left < right and top < bottom:
+            part = np.asarray(self.im.crop((left, top, right, bottom)))
+            self._shown[top:bottom, left:right] = part[..., ::-1]
 
     def fromarray(self, im: UInt8Array) -> None:
         """Draw on another picture, BGR uint8, from now on."""
@@ -372,7 +390,8 @@ def _tile(
     smaller letters."""
     h, w = picture.shape[:2]
     side = min(h, w)
-    annotator = Annotator(picture, 1 if side < 200 else 2, min(max(round(side * 0.04), 8), 13), font, example=example)
+    size = min(max(round(side * 0.04), 8), 13)
+    annotator = Annotator(picture, 1 if side < 200 else 2, size, font, pil=True, example=example)
     annotator.draw.rectangle((0, 0, w - 1, h - 1), outline=(255, 255, 255), width=1)
     taken: list[tuple[float, ...]] = []
     corners = [(b[0] * w, b[1] * h, min(b[2] * w, w - 1), min(b[3] * h, h - 1)) for b, _, _, _ in boxes]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
 import platform
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F  # noqa: N812  # torch's customary name
@@ -41,6 +42,7 @@ __getattr__ = later(
 TORCH_1_9 = TORCH_1_13 = TORCH_2_0 = True
 TORCH_2_4 = tuple(int(n) for n in re.findall(r"\d+", torch.__version__)[:2]) >= (2, 4)
 TORCHVISION_0_10 = TORCHVISION_0_11 = TORCHVISION_0_13 = TORCHVISION_0_18 = bool(TORCHVISION_VERSION)
+Convolution = TypeVar("Convolution", nn.Conv2d, nn.ConvTranspose2d)
 
 
 def select_device(device: Any = "", batch: int = 0, newline: bool = False, verbose: bool = True) -> torch.device:
@@ -154,41 +156,21 @@ def model_info(
 
 def fuse_conv_and_bn(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> nn.Conv2d:
     """One convolution that does what a convolution and the batch norm behind it do, for inference."""
-    fused = nn.Conv2d(
-        conv.in_channels,
-        conv.out_channels,
-        conv.kernel_size,  # type: ignore[arg-type]  # as torch keeps it
-        conv.stride,  # type: ignore[arg-type]  # as torch keeps it
-        conv.padding,  # type: ignore[arg-type]  # as torch keeps it
-        conv.dilation,  # type: ignore[arg-type]  # as torch keeps it
-        conv.groups,
-        bias=True,
-    )
-    _set(fused, *folded(conv.weight, bn, conv.bias))
-    return fused.to(conv.weight.device)
+    return _with_weights(conv, *folded(conv.weight, bn, conv.bias))
 
 
 def fuse_deconv_and_bn(deconv: nn.ConvTranspose2d, bn: nn.BatchNorm2d) -> nn.ConvTranspose2d:
     """As `fuse_conv_and_bn`, of a transposed convolution."""
-    fused = nn.ConvTranspose2d(
-        deconv.in_channels,
-        deconv.out_channels,
-        deconv.kernel_size,  # type: ignore[arg-type]  # as torch keeps it
-        deconv.stride,  # type: ignore[arg-type]  # as torch keeps it
-        deconv.padding,  # type: ignore[arg-type]  # as torch keeps it
-        deconv.output_padding,  # type: ignore[arg-type]  # as torch keeps it
-        deconv.groups,
-        bias=True,
-        dilation=deconv.dilation,  # type: ignore[arg-type]  # as torch keeps it
-    )
-    _set(fused, *folded(deconv.weight, bn, deconv.bias, transposed=True, groups=deconv.groups))
-    return fused.to(deconv.weight.device)
+    return _with_weights(deconv, *folded(deconv.weight, bn, deconv.bias, transposed=True, groups=deconv.groups))
 
 
 @torch.no_grad()
-def _set(fused: nn.Conv2d | nn.ConvTranspose2d, weight: Tensor, bias: Tensor) -> None:
-    fused.weight = nn.Parameter(weight.clone(), requires_grad=False)
-    fused.bias = nn.Parameter(bias, requires_grad=False)
+def _with_weights(conv: Convolution, weight: Tensor, bias: Tensor) -> Convolution:
+    """A copy of a convolution with other weights, which are not trained."""
+    copied = copy.deepcopy(conv)
+    copied.weight = nn.Parameter(weight.clone(), requires_grad=False)
+    copied.bias = nn.Parameter(bias, requires_grad=False)
+    return copied
 
 
 def initialize_weights(model: nn.Module) -> None:

@@ -200,3 +200,34 @@ class AsymmetricConv(nn.Module):
 
     def forward(self, x):
         return self.b(self.a(x))
+
+
+class CondConv(nn.Module):
+    """A convolution with a mixture of kernels for each image (Yang et al. 2019): weights of five dimensions."""
+
+    def __init__(self, in_planes, out_planes, kernel_size=3, num_experts=3):
+        super().__init__()
+        self.route = nn.Linear(in_planes, num_experts)
+        self.weight = nn.Parameter(torch.randn(num_experts, out_planes, in_planes, kernel_size, kernel_size) * 0.02)
+
+    def forward(self, x):
+        share = self.route(x.mean((2, 3))).sigmoid().to(self.weight.dtype)
+        kernels = torch.einsum("be,eoikl->boikl", share, self.weight)
+        pad = self.weight.shape[-1] // 2
+        return torch.cat([torch.conv2d(one[None], kernel, padding=pad) for one, kernel in zip(x, kernels, strict=True)])
+
+
+class ScaleSequence(nn.Module):
+    """Maps of several scales as the frames of a video, a convolution over them, and their maximum (ASF-YOLO, Kang et
+    al. 2023)."""
+
+    def __init__(self, inc, channel):
+        super().__init__()
+        self.fit = nn.ModuleList(nn.Conv2d(c, channel, 1) for c in inc)
+        self.conv3d = nn.Conv3d(channel, channel, (1, 1, 1))
+        self.bn = nn.BatchNorm3d(channel)
+
+    def forward(self, x):
+        size = x[0].shape[2:]
+        frames = [nn.functional.interpolate(fit(m), size=size) for fit, m in zip(self.fit, x, strict=True)]
+        return self.bn(self.conv3d(torch.stack(frames, 2))).relu().amax(2)

@@ -118,14 +118,7 @@ def torch_safe_load(weight: str | Path, safe_only: bool = False) -> tuple[dict[s
 
 def _content(model: DetectionModel, checkpoint: Checkpoint) -> dict[str, Any]:
     """A checkpoint as the reference's scripts know it."""
-    kept = ("date", "version", "epoch", "best_fitness")
-    return {k: checkpoint.state.get(k) for k in kept} | {
-        "model": model,
-        "ema": None,
-        "updates": None,
-        "optimizer": None,
-        "train_args": dict(checkpoint.train_args),
-    }
+    return checkpoint.content() | {"model": model, "ema": None, "updates": None, "optimizer": None}
 
 
 def yaml_model_load(path: str | Path) -> dict[str, Any]:

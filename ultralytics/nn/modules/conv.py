@@ -22,6 +22,11 @@ def autopad(k: Size, p: Size | None = None, d: int = 1) -> Any:
     return (d * (k - 1) + 1) // 2 if isinstance(k, int) else tuple((d * (n - 1) + 1) // 2 for n in k)
 
 
+def _activation(act: bool | nn.Module, default: nn.Module) -> nn.Module:
+    """The default one for True, a module as it is, none for anything else."""
+    return default if act is True else act if isinstance(act, nn.Module) else nn.Identity()
+
+
 @register(conv_like)
 class Conv(nn.Module):
     """Convolution without bias, batch norm, activation: (B, c1, H, W) → (B, c2, H/s, W/s)."""
@@ -43,7 +48,7 @@ class Conv(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(c1, c2, k, s, autopad(k, p, d), dilation=d, groups=g, bias=False)
         self.bn: nn.Module = nn.BatchNorm2d(c2, eps=1e-3, momentum=0.03)
-        self.act: nn.Module = self.default_act if act is True else act if isinstance(act, nn.Module) else nn.Identity()
+        self.act = _activation(act, self.default_act)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.act(self.bn(self.conv(x)))
@@ -148,7 +153,7 @@ class ConvTranspose(nn.Module):
         super().__init__()
         self.conv_transpose = nn.ConvTranspose2d(c1, c2, k, s, p, bias=not bn)
         self.bn: nn.Module = nn.BatchNorm2d(c2, eps=1e-3, momentum=0.03) if bn else nn.Identity()
-        self.act: nn.Module = self.default_act if act is True else act if isinstance(act, nn.Module) else nn.Identity()
+        self.act = _activation(act, self.default_act)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.act(self.bn(self.conv_transpose(x)))
@@ -235,7 +240,7 @@ class RepConv(nn.Module):
         if k != 3 or p != 1:
             raise ModelError(f"its kernel is 3 with a padding of 1, not {k} with {p}")
         self.g, self.c1, self.c2 = g, c1, c2
-        self.act: nn.Module = self.default_act if act is True else act if isinstance(act, nn.Module) else nn.Identity()
+        self.act = _activation(act, self.default_act)
         self.bn = nn.BatchNorm2d(c1, eps=1e-3, momentum=0.03) if bn and c2 == c1 and s == 1 else None
         self.conv1 = Conv(c1, c2, k, s, p=p, g=g, act=False)
         self.conv2 = Conv(c1, c2, 1, s, p=p - k // 2, g=g, act=False)

@@ -93,6 +93,7 @@ def _write_report(path: Path, save_dir: Path, metrics: DetMetrics | None) -> Non
         arrays |= {f"box_{k}": getattr(metrics.box, k) for k in _BOX}
         arrays |= {"per_class": metrics.nt_per_class, "per_image": metrics.nt_per_image, "images": metrics.images}
         arrays |= {"ids": list(metrics.names), "names": np.array(list(metrics.names.values()))}
+        arrays |= {"ignored": metrics.ignored, "coco": np.array(json.dumps(metrics.coco))}
         arrays |= {"stages": np.array(list(metrics.speed)), "speed": list(metrics.speed.values())}
         if metrics.confusion_matrix is not None:
             arrays |= {"confusion": metrics.confusion_matrix.matrix, "confusion_conf": metrics.confusion_matrix.conf}
@@ -109,7 +110,8 @@ def _read_report(path: Path) -> tuple[Path, DetMetrics | None]:
     metrics = DetMetrics(save_dir=save_dir, names=names)
     metrics.box.update([arrays[f"box_{k}"] for k in _BOX])
     metrics.nt_per_class, metrics.nt_per_image = arrays["per_class"], arrays["per_image"]
-    metrics.images = int(arrays["images"])
+    metrics.images, metrics.ignored = int(arrays["images"]), int(arrays["ignored"])
+    metrics.coco = json.loads(str(arrays["coco"]))
     metrics.speed = {str(k): float(v) for k, v in zip(arrays["stages"], arrays["speed"], strict=True)}
     if "confusion" in arrays:
         metrics.confusion_matrix = ConfusionMatrix(len(names), conf=float(arrays["confusion_conf"]))
