@@ -448,3 +448,24 @@ def test_of_two_plugins_with_one_name_the_later_counts():
         module.TwiceThere = type("TwiceThere", (nn.Identity,), {"number": k})
         ultralytics.nn.registry.offer(module)
     assert lookup("TwiceThere")[0].number == 2
+
+
+class OnlyChannels(nn.Module):
+    """What takes nothing else."""
+
+    def __init__(self, c1, c2):
+        super().__init__()
+        self.cv = nn.Conv2d(c1, c2, 1)
+
+    def forward(self, x):
+        return self.cv(x)
+
+
+@pytest.mark.usefixtures("brought")
+def test_too_many_arguments_are_said_once_and_without_self():
+    with pytest.raises(ModelError, match=r"OnlyChannels\(c1=.*\): too many positional arguments; ") as caught:
+        built([-1, 1, "OnlyChannels", [64, 64]])
+    assert "cannot be built as" not in str(caught.value)
+    assert caught.value.mend == "it takes (c1, c2), of which the row before gives the first"
+    [layer] = built([-1, 1, "OnlyChannels", [64]])
+    assert layer.built.channels == 16

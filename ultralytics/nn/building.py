@@ -39,11 +39,28 @@ def build(cls: type[nn.Module], args: Sequence[Any], keywords: Mapping[str, Any]
         reason = (str(e).splitlines() or [""])[0].replace(f"{cls.__name__}.__init__()", "it")
         if not isinstance(e, TypeError | ValueError | RuntimeError) or not reason:  # a KeyError's text is a key alone
             reason = f"{type(e).__name__}: {reason}".removesuffix(": ")
-        told = ", ".join([*map(repr, args), *(f"{k}={v!r}" for k, v in keywords.items())])
-        raise ModelError(f"it cannot be built as {cls.__name__}({told}): {reason}", mend=takes(cls)) from None
+        reason = _unbound(cls, args, keywords) or reason
+        raise ModelError(f"{as_called(cls, args, keywords)}{reason}", mend=takes(cls)) from None
     if any(is_lazy(p) for m in copies for p in (*m.parameters(), *m.buffers())):
         raise ModelError("its channels are open until the first pass (nn.Lazy…)", mend="give them to its constructor")
     return copies[0] if len(copies) == 1 else nn.Sequential(*copies)
+
+
+def as_called(cls: type[nn.Module], args: Sequence[Any], keywords: Mapping[str, Any]) -> str:
+    """How an error of the constructor begins."""
+    told = ", ".join([*map(repr, args), *(f"{k}={v!r}" for k, v in keywords.items())])
+    return f"it cannot be built as {cls.__name__}({told}): "
+
+
+def _unbound(cls: type[nn.Module], args: Sequence[Any], keywords: Mapping[str, Any]) -> str:
+    """Why arguments do not go with a signature; "" where they do. The constructor's own error counts `self` too."""
+    try:
+        inspect.signature(cls).bind(*args, **keywords)
+    except TypeError as e:
+        return str(e)
+    except ValueError:  # it has none
+        pass
+    return ""
 
 
 def check_arguments(cls: type[nn.Module], args: Sequence[Any], keywords: Mapping[str, Any]) -> None:

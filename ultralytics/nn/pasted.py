@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ultralytics.nn.building import Bounded, build
+from ultralytics.nn.building import Bounded, as_called, build
 from ultralytics.nn.registry import Built, Row, Rule
 from ultralytics.utils.errors import ModelError
 
@@ -182,7 +182,10 @@ def inferred(cls: type[nn.Module]) -> Rule:
                 if not _undecided(cls, row):
                     break
         if not fitting:
-            raise ModelError(f"no reading of its arguments fits: {'; '.join(failures)}", mend=_register_hint(cls))
+            hint = _register_hint(cls)
+            if all("too many positional arguments" in f for f in failures):
+                hint = f"it takes ({', '.join(_names(cls))}), of which the row before gives the first"
+            raise ModelError(f"no reading of its arguments fits: {'; '.join(failures)}", mend=hint)
         if len(fitting) > 1 and not _same(cls, fitting[0][0], fitting[1][0]):
             two = [f"{_call(cls, r, row.kwargs)} (@register({r.rule}))" for r, _ in fitting[:2]]
             raise ModelError(
@@ -238,7 +241,7 @@ def _try(cls: type[nn.Module], reading: _Reading, row: Row) -> Measured:
         try:
             layer = build(cls, reading.args, row.kwargs, reading.repeats)
         except ModelError as e:
-            raise _UnfitError(e.what) from None
+            raise _UnfitError(e.what.removeprefix(as_called(cls, reading.args, row.kwargs))) from None
         wrong = unsound(layer)
         if wrong:
             raise _UnfitError(wrong)
