@@ -11,6 +11,7 @@ from torch import nn
 from ultralytics.nn.modules import (
     C2f,
     C2f_FLA,
+    ConvBlock,
     FLABlock,
     FocusedLinearAttention,
     MagnitudeAwareLinearAttention,
@@ -31,6 +32,7 @@ BLOCKS = {
     "PSABlock": lambda C, p: PSABlock(C, 4, (5, 7)),
     "ReLULinearBlock": lambda C, p: ReLULinearBlock(C, 4, (5, 7)),
     "MALABlock": lambda C, p: MALABlock(C, 4, (5, 7)),
+    "ConvBlock": lambda C, p: ConvBlock(C, 4, (5, 7)),
 }
 FRAMED = [FLABlock, PSABlock, ReLULinearBlock, MALABlock]
 
@@ -115,11 +117,13 @@ def test_low_precision_is_near_fp64(name, dtype, bound):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("cls", FRAMED)
+@pytest.mark.parametrize("cls", [*FRAMED, ConvBlock])
 def test_a_new_block_passes_its_input_on_to_the_bit(cls, dtype):
     block = cls(32).to(dtype)
     x = (torch.randn(2, 32, 6, 9) * 50).to(dtype)
     assert torch.equal(block(x), x)
+    if cls is ConvBlock and dtype is torch.float16:
+        return  # torch has no batch norm on a CPU for a bf16 map and fp16 weights
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(block(x), x)
         assert block(x).dtype == dtype
@@ -202,6 +206,23 @@ def test_c2f_fla_with_the_weights_of_a_c2f_computes_the_same():
     assert all(k.startswith("attn.") for k in keys.missing_keys)
     x = torch.randn(2, 24, 9, 6)
     assert torch.equal(attended(x), plain(x))
+
+
+@pytest.mark.parametrize("dim", [64, 96, 128, 192, 256, 320, 384, 512, 576, 640])  # P3–P5 of n, s, m, l, x
+@pytest.mark.parametrize("arguments", [{}, {"num_heads": 4, "window_size": (40, 40), "kernel_size": 0}])
+def test_the_plain_convolutions_have_the_parameters_of_the_attention(dim, arguments):
+    with torch.device("meta"):
+        ours, want = (sum(p.numel() for p in cls(dim, **arguments).parameters()) for cls in (ConvBlock, FLABlock))
+    assert ours == pytest.approx(want, rel=0.02)
+
+
+def test_the_plain_convolutions_take_what_the_attention_takes():
+    with pytest.raises(ModelError, match="5 heads do not divide"):
+        ConvBlock(16, 5)
+    state = torch.get_rng_state()
+    with torch.device("meta"):
+        ConvBlock(64)
+    assert torch.equal(torch.get_rng_state(), state)  # counting draws no random numbers
 
 
 def test_without_the_convolution_there_is_none():

@@ -77,9 +77,17 @@ def test_an_insertion_after_any_row_changes_nothing_with_real_weights(shared):
         check_insertion(base, "n", row)
 
 
-@pytest.mark.parametrize("name", ["sppf", "p3", "p4", "p5", "p345", "c2f-backbone", "c2f-neck"])
+PLACEMENTS = [
+    *(f"fla-{name}" for name in ("sppf", "p3", "p4", "p5", "p345", "c2f-backbone", "c2f-neck")),
+    "conv-sppf",
+    "conv-p345",
+    "psa",
+]
+
+
+@pytest.mark.parametrize("name", PLACEMENTS)
 def test_bundled_placements_compute_what_yolov8_computes(nano, name):
-    model = DetectionModel(f"yolov8n-fla-{name}.yaml", nc=3, verbose=False).eval()
+    model = DetectionModel(f"yolov8n-{name}.yaml", nc=3, verbose=False).eval()
     report = model.load(nano)
     assert report.share == 1
     x = torch.rand(1, 3, 64, 96)

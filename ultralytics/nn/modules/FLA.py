@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ultralytics.nn.modules.attention import EPS, AttentionBlock, MapAttention, linear_attention
 from ultralytics.nn.modules.block import C2f
+from ultralytics.nn.modules.conv import Conv
 from ultralytics.nn.registry import attention_like, register, repeated_block, same_width
 from ultralytics.utils.errors import ModelError
 from ultralytics.utils.log import LOGGER
@@ -126,6 +127,39 @@ class FLABlock(AttentionBlock):
     """
 
     mixing = FocusedLinearAttention
+
+
+class MatchedConvolution(nn.Sequential):
+    """Two 3×3 convolutions with as many parameters as a FocusedLinearAttention: (B, C, H, W) → (B, C, H, W).
+
+        A(x) = Conv2d(SiLU(BN(Conv2d(x, C → n))), n → C)
+
+    The last one is linear with a bias, as the last projection of attention. The middle width n is the one with which
+    9·C·n + 2·n + 9·n·C + C comes nearest to the attention's count, the positional table included, which at n = 64
+    channels is more than half of it. A step of n is 18·C + 2 parameters: from 64 channels on the two differ by at most
+    1.4 %, and by less the wider the map. Operations are not matched: the table costs none, a kernel costs some at every
+    place.
+
+    Args: those of the `FocusedLinearAttention` whose parameters are counted.
+    """
+
+    def __init__(self, dim: int, **options: Any) -> None:
+        with torch.device("meta"):  # counted, not made
+            count = sum(p.numel() for p in FocusedLinearAttention(dim, **options).parameters())
+        middle = max(round((count - dim) / (18 * dim + 2)), 1)
+        super().__init__(Conv(dim, middle, 3), nn.Conv2d(middle, dim, 3, padding=1))
+
+
+@register(same_width)
+class ConvBlock(AttentionBlock):
+    """Plain convolutions in FLABlock's frame with FLABlock's number of parameters: y = x + gate ⊙
+    MatchedConvolution(norm(x)), (B, C, H, W) → the same. The control that tells what attention gains from what more
+    parameters gain.
+
+    Args: those of the FLABlock that it is compared with; they decide its number of parameters.
+    """
+
+    mixing = MatchedConvolution
 
 
 @register(repeated_block)

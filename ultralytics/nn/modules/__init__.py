@@ -64,7 +64,7 @@ from ultralytics.nn.modules.conv import (
     SpatialAttention,
     autopad,
 )
-from ultralytics.nn.modules.FLA import C2f_FLA, FLABlock, FocusedLinearAttention
+from ultralytics.nn.modules.FLA import C2f_FLA, ConvBlock, FLABlock, FocusedLinearAttention, MatchedConvolution
 from ultralytics.nn.modules.head import Detect, v10Detect
 from ultralytics.nn.modules.transformer import (
     AIFI,
@@ -109,6 +109,7 @@ __all__ = [
     "Concat",
     "Conv",
     "Conv2",
+    "ConvBlock",
     "ConvTranspose",
     "DWConv",
     "DWConvTranspose2d",
@@ -126,6 +127,7 @@ __all__ = [
     "MLPBlock",
     "MagnitudeAwareLinearAttention",
     "MapAttention",
+    "MatchedConvolution",
     "PSABlock",
     "Proto",
     "ReLULinearAttention",

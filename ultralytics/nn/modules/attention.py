@@ -206,7 +206,8 @@ class AttentionBlock(nn.Module):
     `norm` normalises over the channels of each place, `gate` is a number per channel that starts at zero: LayerScale
     (Touvron et al. 2021) in the spirit of ReZero (Bachlechner et al. 2020). So an inserted block passes its input on
     unchanged, to the bit: a pretrained network computes what it computed, and the block comes in as far as training
-    opens its gate. Subclasses name A, and differ in nothing else.
+    opens its gate. Subclasses name A, `mixing`, and differ in nothing else; A is a `MapAttention`, or a module of the
+    same arguments and maps that stands in its place as a control.
 
     Args:
         dim: channels C; the row before gives them.
@@ -215,7 +216,7 @@ class AttentionBlock(nn.Module):
         options: what the mixing operation takes besides.
     """
 
-    mixing: ClassVar[type[MapAttention]]
+    mixing: ClassVar[type[nn.Module]]
     undecayed: ClassVar[tuple[str, ...]] = ("gate",)
 
     def __init__(self, dim: int, num_heads: int = 8, window_size: Sequence[int] = (20, 20), **options: Any) -> None:
