@@ -35,6 +35,7 @@ PLACEMENTS = {
     "p345": ("yolov8-fla-p345.yaml", "structure"),
     "c2f-backbone": ("yolov8-fla-c2f-backbone.yaml", "structure"),
     "c2f-neck": ("yolov8-fla-c2f-neck.yaml", "structure"),
+    "amd": ("yolov8-fla-amd.yaml", "structure"),
     "conv": ("yolov8-conv-sppf.yaml", "structure"),
     "conv-p345": ("yolov8-conv-p345.yaml", "structure"),
     "psa": ("yolov8-psa.yaml", "structure"),

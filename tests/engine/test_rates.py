@@ -15,7 +15,7 @@ from ultralytics.engine.meter import Meter
 from ultralytics.engine.optim import OPTIMIZERS, OptimizerChoice, parameter_groups, rates
 from ultralytics.engine.rates import AUTO_GATE, AUTO_NEW, build_groups, describe, reach, role_of, settle_rates
 from ultralytics.engine.schedule import Schedule
-from ultralytics.nn.modules import ConvBlock, FLABlock
+from ultralytics.nn.modules import ConvBlock, FLABlock, GatedAdd
 from ultralytics.utils.errors import ConfigError
 
 
@@ -178,6 +178,23 @@ def test_the_meter_measures_the_first_batch_of_a_copy(kind):
     assert row["block/1/share"] == pytest.approx(share, rel=1e-5)
     assert row["block/1/gate_max"] == pytest.approx(float(net.model[1].gate.abs().max()))
     assert not net.model[1]._forward_hooks
+
+
+def test_the_meter_measures_what_a_gated_sum_adds():
+    class Branch(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = nn.Sequential(GatedAdd(4))
+
+        def forward(self, x):
+            return self.model([x, x.flip(-1)])
+
+    net, x = Branch(), torch.randn(1, 4, 3, 5)
+    nn.init.constant_(net.model[0].gate, -0.5)
+    meter = Meter(net)
+    with meter.watching():
+        net(x)
+    assert meter.row()["block/0/share"] == pytest.approx(0.5, rel=1e-5)
 
 
 @pytest.mark.parametrize(("share", "told"), [(0.2, "it was learned"), (0.05, "begun to act"), (0.01, "hardly trained")])

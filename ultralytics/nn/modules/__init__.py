@@ -4,10 +4,13 @@ from typing import NoReturn
 
 from ultralytics.nn.modules.attention import (
     AttentionBlock,
+    GatedAdd,
     MagnitudeAwareLinearAttention,
     MALABlock,
     MapAttention,
     PSABlock,
+    RALABlock,
+    RankAugmentedLinearAttention,
     ReLULinearAttention,
     ReLULinearBlock,
     SoftmaxAttention,
@@ -64,7 +67,14 @@ from ultralytics.nn.modules.conv import (
     SpatialAttention,
     autopad,
 )
-from ultralytics.nn.modules.FLA import C2f_FLA, ConvBlock, FLABlock, FocusedLinearAttention, MatchedConvolution
+from ultralytics.nn.modules.FLA import (
+    C2f_FLA,
+    ConvBlock,
+    FLABlock,
+    FLALayer,
+    FocusedLinearAttention,
+    MatchedConvolution,
+)
 from ultralytics.nn.modules.head import Detect, v10Detect
 from ultralytics.nn.modules.transformer import (
     AIFI,
@@ -115,8 +125,10 @@ __all__ = [
     "DWConvTranspose2d",
     "Detect",
     "FLABlock",
+    "FLALayer",
     "Focus",
     "FocusedLinearAttention",
+    "GatedAdd",
     "GhostBottleneck",
     "GhostConv",
     "HGBlock",
@@ -130,6 +142,8 @@ __all__ = [
     "MatchedConvolution",
     "PSABlock",
     "Proto",
+    "RALABlock",
+    "RankAugmentedLinearAttention",
     "ReLULinearAttention",
     "ReLULinearBlock",
     "RepBottleneck",
