@@ -12,13 +12,15 @@ from tests.conftest import CLONE
 from ultralytics import YOLO
 from ultralytics.cfg.config import get_cfg
 from ultralytics.cfg.surgery import insert_rows
+from ultralytics.cli import main
+from ultralytics.engine.adapter import read_adapter
 from ultralytics.engine.checkpoint import load_checkpoint, save_checkpoint
 from ultralytics.engine.preflight import PreflightError
 from ultralytics.engine.recovery import NonFiniteLossError
 from ultralytics.engine.trainer import EarlyStopping
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn.tasks import DetectionModel
-from ultralytics.utils.errors import CheckpointError, ConfigError, DatasetError, UserError
+from ultralytics.utils.errors import CheckpointError, ConfigError, DatasetError, MissingFileError, UserError
 from ultralytics.utils.images import imwrite
 
 COLUMNS = (
@@ -164,6 +166,66 @@ def test_a_resumed_run_keeps_its_rates_and_its_average(run, inserted):
     assert equal(load_checkpoint(whole.last).state["ema"], load_checkpoint(resumed.last).state["ema"])
     assert resumed.groups == whole.groups
     assert (resumed.ema.decay_limit, resumed.ema.tau) == (whole.ema.decay_limit, whole.ema.tau) != (0.9999, 2000)
+
+
+@pytest.mark.slow
+def test_blocks_trained_alone_go_into_another_network_as_an_adapter(run, inserted, tmp_path, caplog, monkeypatch):
+    """train_only=new leaves the host as it was, statistics included; resumed it is bit-equal; its adapter fills."""
+    monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
+    caplog.set_level("INFO", "ultralytics")
+    host = load_checkpoint(inserted["pretrained"]).weights
+    whole = run("whole", **inserted, epochs=3, train_only="new", preflight=True)
+    for held in (weights(whole), load_checkpoint(whole.best).weights, load_checkpoint(whole.last).state["ema"]):
+        for name, tensor in held.items():
+            _, row, rest = name.split(".", 2)
+            if int(row) != 10:
+                assert torch.equal(tensor, host[f"model.{int(row) - (int(row) > 10)}.{rest}"]), name
+    assert (whole.ema.ema.model[10].gate != 0).any()
+    stopped = DetectionTrainer(overrides={**whole.args.to_dict(), "name": "stopped", "exist_ok": True, "resume": False})
+
+    def kill(trainer):
+        if trainer.epoch == 1:
+            raise KilledError
+
+    stopped.add_callback("on_train_epoch_end", kill)
+    with pytest.raises(KilledError):
+        stopped.train()
+    resumed = DetectionTrainer(overrides={"resume": str(stopped.save_dir)})
+    resumed.train()
+    assert equal(weights(whole), weights(resumed))
+
+    out = tmp_path / "block.pt"
+    assert main(["save-adapter", f"model={whole.best}", f"out={out}"]) == 0
+    assert main(["save-adapter", f"model={whole.best}", f"out={out}"]) == 2
+    chosen = tmp_path / "chosen.pt"
+    assert main(["save-adapter", f"model={whole.best}", f"out={chosen}", "rows=[10]"]) == 0
+    assert main(["save-adapter", f"model={whole.best}", f"out={chosen}", "rows=[99]", "overwrite=True"]) == 2
+    assert read_adapter(chosen)[0].tensors.keys() == read_adapter(out)[0].tensors.keys()
+    monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)  # commands set up logging of their own
+    caplog.set_level("INFO", "ultralytics")
+    filled = run("filled", **inserted, epochs=1, adapter=str(out), lr0=0.0, optimizer="SGD", warmup_bias_lr=0.0)
+    assert f"Adapter {out}: " in caplog.text
+    assert {g.role for g in filled.groups} == {"transferred"}  # from a file, so at the rate of what is from a file
+    assert load_checkpoint(filled.best).state["provenance"]["adapter"]["digest"].startswith("sha256:")
+    block = {n: t for n, t in load_checkpoint(whole.best).weights.items() if n.startswith("model.10.")}
+    assert all(torch.equal(weights(filled)[n], t) for n, t in block.items())
+    assert load_checkpoint(filled.best).state["inserted"] == load_checkpoint(whole.best).state["inserted"]
+    again = run("again", **inserted, epochs=2, adapter=str(out))
+    twin = DetectionTrainer(overrides={**again.args.to_dict(), "name": "twin", "exist_ok": True, "resume": False})
+    twin.add_callback("on_train_epoch_end", lambda t: (_ for _ in ()).throw(KilledError) if t.epoch == 1 else None)
+    with pytest.raises(KilledError):
+        twin.train()
+    out.unlink()  # a resumed run has its weights from its own file
+    resumed = DetectionTrainer(overrides={"resume": str(twin.save_dir)})
+    resumed.train()
+    assert equal(weights(again), weights(resumed))
+
+
+def test_nothing_new_to_train_or_to_fill(run, toy):
+    with pytest.raises(ConfigError, match="train_only=new, and nothing is new"):
+        run("nothing", train_only="new")
+    with pytest.raises(MissingFileError, match="adapter file"):
+        run("none", adapter="none.pt")
 
 
 def test_rates_of_new_tensors_without_any_are_reported(run, caplog, monkeypatch):

@@ -137,6 +137,16 @@ class Config:
         choices=("structure", "name"),
     )
     min_transfer: float = knob(0.0, "fraction", "stop when a smaller part of the pretrained tensors transfers", T)
+    adapter: str | None = knob(
+        None, "str", "file of save-adapter: fills new rows of the same kind and width", T, none="none"
+    )
+    train_only: str = knob(
+        "all",
+        "str",
+        "new: freeze what came from the pretrained weights, batch norms too, and train the rest",
+        T,
+        choices=("all", "new"),
+    )
     preflight: bool = knob(True, "bool", "try the model at every shape of the run before it begins", T)
     optimizer: str = knob("auto", "str", "auto: by the length of the run", T, choices=OPTIMIZERS)
     plugins: str | list[str] | None = knob(

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from ultralytics.cfg.config import Config, get_cfg, without_effect
 from ultralytics.engine import memory, recovery, threads
+from ultralytics.engine.adapter import freeze_all_but
 from ultralytics.engine.aliases import Figures, TrainerAliases
 from ultralytics.engine.callbacks import Callback, CallbackError, Callbacks
 from ultralytics.engine.checkpoint import (
@@ -194,9 +195,14 @@ class BaseTrainer(TrainerAliases, ABC):
             "the images come late; a disk or other processes slow them down: resume with more workers=, or cache=ram",
         )
         self.loss_names: Sequence[str] = ()
-        # Parameters beside those that pretrained weights gave; a task's `get_model` names them.
-        self.new_tensors: list[str] = [] if self.resumed is None else self.resumed.state.get("new_tensors", [])
+        # Parameters, named by a task's `get_model`: of rows that the pretrained weights do not have; of those the ones
+        # that start from nothing, not from an adapter; and all that did not come whole from pretrained weights.
+        kept = {} if self.resumed is None else self.resumed.state
+        self.inserted, self.new_tensors, self.untransferred = (
+            list(kept.get(key, [])) for key in ("inserted", "new_tensors", "untransferred")
+        )
         self.groups: list[Group] = []
+        self.files: dict[str, Any] = {}  # what the record of the run says of weights that it reads besides its own
 
     def _find_resume(self) -> bool | str:
         """`resume=` with `auto`, and a start by torchrun after a rank's end, looked up: a run's folder, or False."""
@@ -549,7 +555,7 @@ class BaseTrainer(TrainerAliases, ABC):
         self._tell_closed_gates(type(self.optimizer).__name__)
         before = self.resumed.state.get("provenance") if self.resumed is not None else None
         record = partial(provenance, self.device, args, self.describe_data(), self.command, before)
-        self.provenance = self.team.lead(record)
+        self.provenance = {**self.team.lead(record), **self.files}
         self.guard = Guard(self.model, self.device)
         self.loss_mean = torch.zeros(len(self.loss_names), device=self.device)
         reseed(self.team, args.seed)
@@ -744,6 +750,8 @@ class BaseTrainer(TrainerAliases, ABC):
         self.frozen = [self.model.model[i] for i in rows]
         if rows:
             LOGGER.info("Frozen rows: %s", ", ".join(map(str, rows)))
+        if self.args.train_only == "new":
+            self.frozen += freeze_all_but(self.model, self.untransferred)
         if not any(p.requires_grad for p in self.model.parameters()):
             raise ConfigError(f"freeze={freeze} leaves nothing to train")
 
@@ -1152,6 +1160,7 @@ _PORTABLE = (
     "fitness",
     "best_fitness",
     "train_args",
+    "inserted",
     "provenance",
     "version",
     "date",

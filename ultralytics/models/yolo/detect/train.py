@@ -18,8 +18,9 @@ from ultralytics.cfg.model import ModelSpec, load_model_spec
 from ultralytics.cfg.paths import MODEL_HINT, data_hint
 from ultralytics.data.build import build_dataloader, build_yolo_dataset
 from ultralytics.data.labels import scan
+from ultralytics.engine.adapter import fill, read_adapter
 from ultralytics.engine.aliases import Figures
-from ultralytics.engine.checkpoint import Checkpoint, load_checkpoint, portable
+from ultralytics.engine.checkpoint import Checkpoint, digest_of, load_checkpoint, portable
 from ultralytics.engine.interrupt import Watched
 from ultralytics.engine.resume import check_names, resume_command
 from ultralytics.engine.trainer import BaseTrainer
@@ -138,6 +139,12 @@ class DetectionTrainer(BaseTrainer):
                 f"min_transfer={args.min_transfer:g}, but there are no weights to start from",
                 mend="pretrained=WEIGHTS.pt",
             )
+        if args.adapter:
+            filled, lines = fill(model, read_adapter(args.adapter), self.inserted, args.adapter)
+            self.new_tensors = [name for name in self.new_tensors if name not in filled]
+            self.files["adapter"] = {"file": Path(args.adapter).name, "digest": digest_of(args.adapter)}
+            for line in lines:
+                LOGGER.info(line)
         return model
 
     def set_model_attributes(self) -> None:
@@ -156,7 +163,10 @@ class DetectionTrainer(BaseTrainer):
         for line in report.lines():
             LOGGER.info(line)
         parameters = {name for name, _ in model.named_parameters()}
-        self.new_tensors = [name for name in report.new if name in parameters] if report.loaded else []
+        if report.loaded:
+            self.inserted = [name for name in report.new if name in parameters]
+            self.new_tensors = self.inserted
+            self.untransferred = [name for name in model.state_dict() if name in parameters - set(report.loaded)]
         share = report.share * source.share
         told = f"{share:.0%} of the pretrained tensors found their place"
         if share < self.args.min_transfer:
