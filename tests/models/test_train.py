@@ -13,6 +13,7 @@ from ultralytics import YOLO
 from ultralytics.cfg.config import get_cfg
 from ultralytics.cfg.surgery import insert_rows
 from ultralytics.cli import main
+from ultralytics.engine import memory
 from ultralytics.engine.adapter import read_adapter
 from ultralytics.engine.checkpoint import load_checkpoint, save_checkpoint
 from ultralytics.engine.preflight import PreflightError
@@ -219,6 +220,86 @@ def test_blocks_trained_alone_go_into_another_network_as_an_adapter(run, inserte
     resumed = DetectionTrainer(overrides={"resume": str(twin.save_dir)})
     resumed.train()
     assert equal(weights(again), weights(resumed))
+
+
+@pytest.fixture
+def teacher(tmp_path):
+    """A weights file of another small network for five classes."""
+    data = yaml.safe_load((CLONE / "cfg" / "models" / "yolov8.yaml").read_text(encoding="utf-8"))
+    data["scales"] = {"n": [0.1, 0.08, 256]}
+    file = tmp_path / "larger.yaml"
+    file.write_text(yaml.safe_dump(data), encoding="utf-8")
+    torch.manual_seed(1)
+    model = DetectionModel(str(file), nc=5, verbose=False)
+    out = tmp_path / "larger.pt"
+    names = {i: f"class {i}" for i in range(5)}
+    save_checkpoint(out, {"model": model.yaml, "names": names, "ema": model.state_dict()})
+    return out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["feature", "cwd"])
+def test_a_run_with_a_teacher_resumes_to_the_bit(run, teacher, form):
+    whole = run("whole", epochs=3, teacher=str(teacher), distill=form, preflight=True, plots=True, nbs=8)
+    rows = table(whole)
+    assert all(float(r["train/distill_loss"]) > 0 for r in rows)
+    assert "val/distill_loss" not in rows[0]
+    best, last = load_checkpoint(whole.best), load_checkpoint(whole.last)
+    assert not any("distiller" in name for name in (*best.state["ema"], *last.state["ema"]))
+    assert any(name.startswith("distiller.") for name in last.state["weights"])
+    assert last.state["provenance"]["teacher"]["digest"].startswith("sha256:")
+    assert YOLO(str(whole.best)).model.nc == 3
+    for epoch, event in ((1, "on_train_epoch_end"), (0, "on_train_batch_end")):
+        given = {**whole.args.to_dict(), "name": f"stopped{epoch}", "exist_ok": True, "resume": False}
+        stopped = DetectionTrainer(overrides=given | {"save_every": 0.0001})
+
+        def kill(trainer, epoch=epoch):
+            if trainer.epoch == epoch and trainer.batches_done >= 2:
+                raise KilledError
+
+        stopped.add_callback(event, kill)
+        with pytest.raises(KilledError):
+            stopped.train()
+        resumed = DetectionTrainer(overrides={"resume": str(stopped.save_dir)})
+        resumed.train()
+        ours, theirs = load_checkpoint(whole.last).state, load_checkpoint(resumed.last).state
+        assert equal(ours["weights"], theirs["weights"])
+        assert equal(ours["ema"], theirs["ema"])
+        columns = [[{k: v for k, v in r.items() if k != "time"} for r in table(t)] for t in (whole, resumed)]
+        assert columns[0] == columns[1]
+    content = torch.load(teacher, weights_only=True)
+    stopped = DetectionTrainer(overrides={**whole.args.to_dict(), "name": "other", "resume": False})
+    stopped.add_callback("on_train_epoch_end", lambda t: (_ for _ in ()).throw(KilledError))
+    with pytest.raises(KilledError):
+        stopped.train()
+    save_checkpoint(teacher, content | {"ema": {k: v + 1 for k, v in content["ema"].items()}})
+    with pytest.raises(ConfigError, match="the teacher is another file than the run was saved with"):
+        DetectionTrainer(overrides={"resume": str(stopped.save_dir)}).train()
+
+
+@pytest.mark.slow
+def test_a_teacher_of_the_same_classes_shows_its_scores(run, teacher, inserted, monkeypatch):
+    """distill=logits, of a teacher trained on the data; in a trial for memory; with a frozen host as well."""
+    trained = run("teacher", epochs=1)
+    student = run("scores", epochs=1, teacher=str(trained.best), distill="logits", distill_gain=2)
+    assert float(table(student)[0]["train/distill_loss"]) >= 0
+    seen = []
+    student.distillation.teacher.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape))
+    monkeypatch.setattr(memory, "peak_memory", lambda step, _: step() or 1)
+    with student.by_itself():
+        assert memory.peak(student, 3) == 1
+    assert seen == [(3, 3, 64, 64)]
+    host = load_checkpoint(inserted["pretrained"]).weights
+    alone = run("alone", **inserted, epochs=1, teacher=str(teacher), train_only="new")
+    kept = weights(alone)
+    assert all(torch.equal(kept[n], t) for n, t in host.items() if int(n.split(".")[1]) < 10)
+
+
+def test_a_teacher_that_does_not_fit_is_one_line(run, teacher):
+    with pytest.raises(ConfigError, match="distill=logits needs a teacher of the data set's classes"):
+        run("logits", teacher=str(teacher), distill="logits")
+    with pytest.raises(MissingFileError, match="weights file"):
+        run("none", teacher="none.pt")
 
 
 def test_nothing_new_to_train_or_to_fill(run, toy):

@@ -147,6 +147,17 @@ class Config:
         T,
         choices=("all", "new"),
     )
+    teacher: str | None = knob(None, "str", "weights file of a larger network to learn from", T, none="none")
+    distill: str = knob(
+        "feature",
+        "str",
+        "what to learn from the teacher: the maps its head reads (feature; cwd: channel by channel), or class logits",
+        T,
+        choices=("feature", "cwd", "logits"),
+    )
+    distill_gain: float | None = knob(
+        None, "float", "gain of the loss to the teacher; auto: feature 6, cwd 50, logits 1", T, low=0, none="auto"
+    )
     preflight: bool = knob(True, "bool", "try the model at every shape of the run before it begins", T)
     optimizer: str = knob("auto", "str", "auto: by the length of the run", T, choices=OPTIMIZERS)
     plugins: str | list[str] | None = knob(
@@ -563,6 +574,7 @@ WITHOUT_EFFECT: tuple[tuple[tuple[str, ...], tuple[str, ...], Callable[[Config],
     (T, ("close_mosaic",), lambda c: c.close_mosaic > 0 and c.rect, "rect=True, so there is no mosaic"),
     (T, ("close_mosaic",), lambda c: c.close_mosaic > 0 and not (c.rect or c.mosaic or c.mixup), "mosaic=0, mixup=0"),
     (T, ("warmup_momentum", "warmup_bias_lr"), lambda c: not c.warmup_epochs, "warmup_epochs=0"),
+    (T, ("distill", "distill_gain"), lambda c: c.teacher is None, "there is no teacher="),
     (T, ("epochs",), lambda c: c.time is not None, "time={c.time:g} decides how many there are"),
     (("val", "predict"), ("save_conf",), lambda c: c.save_conf and not c.save_txt, "save_txt=False"),
     (P, _DRAWN, lambda c: not c.save, "save=False, so nothing is drawn"),

@@ -196,7 +196,7 @@ def load_newest(path: Path, previous: Path) -> Checkpoint:
 def portable(settings: dict[str, Any]) -> dict[str, Any]:
     """Settings or a model spec as a file takes them: of the paths that this project has made absolute, those below the
     home folder begin with "~", and a model YAML keeps its name alone. So shared weights do not tell whose they were."""
-    made = {k: without_home(v) if k in ("data", "plugins") else v for k, v in settings.items()}
+    made = {k: without_home(v) if k in ("data", "plugins", "teacher") else v for k, v in settings.items()}
     return made | ({"yaml_file": Path(made["yaml_file"]).name} if made.get("yaml_file") else {})
 
 
