@@ -242,8 +242,8 @@ def teacher(tmp_path):
 def test_a_run_with_a_teacher_resumes_to_the_bit(run, teacher, form):
     whole = run("whole", epochs=3, teacher=str(teacher), distill=form, preflight=True, plots=True, nbs=8)
     rows = table(whole)
-    assert all(float(r["train/distill_loss"]) > 0 for r in rows)
-    assert "val/distill_loss" not in rows[0]
+    assert all(float(r["train/kd_loss"]) > 0 for r in rows)
+    assert "val/kd_loss" not in rows[0]
     best, last = load_checkpoint(whole.best), load_checkpoint(whole.last)
     assert not any("distiller" in name for name in (*best.state["ema"], *last.state["ema"]))
     assert any(name.startswith("distiller.") for name in last.state["weights"])
@@ -282,7 +282,7 @@ def test_a_teacher_of_the_same_classes_shows_its_scores(run, teacher, inserted, 
     """distill=logits, of a teacher trained on the data; in a trial for memory; with a frozen host as well."""
     trained = run("teacher", epochs=1)
     student = run("scores", epochs=1, teacher=str(trained.best), distill="logits", distill_gain=2)
-    assert float(table(student)[0]["train/distill_loss"]) >= 0
+    assert float(table(student)[0]["train/kd_loss"]) >= 0
     seen = []
     student.distillation.teacher.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape))
     monkeypatch.setattr(memory, "peak_memory", lambda step, _: step() or 1)

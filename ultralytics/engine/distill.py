@@ -18,7 +18,7 @@ from torch import Tensor, nn
 FORMS = ("feature", "cwd", "logits")
 GAINS = {"feature": 6.0, "cwd": 50.0, "logits": 1.0}  # what distill_gain=auto means
 TAU = 4.0  # temperature of channel-wise distillation
-LOSS_NAME = "distill_loss"
+LOSS_NAME = "kd_loss"
 PROJECTORS = "distiller"  # the attribute of the model under which its projectors lie while it is trained
 
 
