@@ -72,6 +72,7 @@ MODES = {
     "prepare": "make a data set ready: draw the embedded one, fetch or convert others",
     "export-coco": "write a split of a data set as COCO's instances JSON",
     "export-weights": "write weights as ultralytics 8.2.103 loads them, for its export, tracking and other tools",
+    "save-adapter": "write the tensors of inserted rows, to fill other networks with: adapter=FILE",
     "subset": "draw some classes and images of a data set, or folds for cross-validation",
     "show": "draw images of a split with their boxes, before and after augmentation",
     "study": "train several networks with several seeds under one recipe, and test them; goes on where it was stopped",
@@ -91,6 +92,7 @@ EXAMPLES = {
     "prepare": "prepare shapes | prepare voc source=VOC_FOLDER out=data/mine",
     "export-coco": "export-coco data=data/shapes.yaml split=val out=shapes-val.json",
     "export-weights": "export-weights model=best.pt format=ultralytics out=best-ultralytics.pt",
+    "save-adapter": "save-adapter model=runs/detect/train/weights/best.pt out=fla-n.pt",
     "subset": "subset data=data/coco.yaml classes=person,car,bus n=2000 out=data/coco-traffic.yaml",
     "show": "show data=data/shapes.yaml split=train n=16 mosaic=0 degrees=10",
     "study": "study cfg=cfg/studies/quick.yaml | study report runs/study/quick",
@@ -203,6 +205,13 @@ EXPORT_WEIGHTS_KEYS = {
     "out": "the new weights file",
     "format": "ultralytics, the only one (ultralytics)",
     "half": "16-bit weights, as ultralytics writes them (True)",
+    "plugins": INFO_KEYS["plugins"],
+    "overwrite": "replace an existing file (False)",
+}
+SAVE_ADAPTER_KEYS = {
+    "model": "weights file of a run, such as best.pt",
+    "out": "the new file, .pt",
+    "rows": "row numbers, as [10,16] (those that the pretrained weights of the run did not have)",
     "plugins": INFO_KEYS["plugins"],
     "overwrite": "replace an existing file (False)",
 }
@@ -387,6 +396,8 @@ def _dispatch(words: list[str]) -> int:
         return _export_coco(given)
     if mode == "export-weights":
         return _export_weights(given)
+    if mode == "save-adapter":
+        return _save_adapter(given)
     if mode in EDIT_KEYS:
         return _edit(mode, given)
     if mode == "subset":
@@ -825,6 +836,19 @@ def _export_weights(given: dict[str, Any]) -> int:
     return 0
 
 
+def _save_adapter(given: dict[str, Any]) -> int:
+    _known(given, SAVE_ADAPTER_KEYS, "save-adapter")
+    for key in ("model", "out"):
+        if not given.get(key):
+            raise ConfigError(f"{key} is missing", mend=f"such as: {PROGRAM} {EXAMPLES['save-adapter']}")
+    from ultralytics.models.yolo.adapter import save_adapter  # torch takes seconds to import
+    from ultralytics.nn.plugins import load_plugins
+
+    load_plugins(given.pop("plugins", None))
+    LOGGER.info("written: %s", save_adapter(**{k: v for k, v in given.items() if v is not None}))
+    return 0
+
+
 def _export_coco(given: dict[str, Any]) -> int:
     _known(given, EXPORT_COCO_KEYS, "export-coco")
     for key in ("data", "out"):
@@ -912,6 +936,7 @@ def _help(mode: str, rest: Sequence[str] = ()) -> str:
         "compare": COMPARE_KEYS,
         "export-coco": EXPORT_COCO_KEYS,
         "export-weights": EXPORT_WEIGHTS_KEYS,
+        "save-adapter": SAVE_ADAPTER_KEYS,
         **EDIT_KEYS,
     }.get(mode)
     if short:

@@ -55,7 +55,7 @@ def test_what_a_parameter_is_decides_and_not_its_name():
     assert set(rest) == {id(p) for p in (odd.weight, odd.gain, odd.table, odd.norm.weight)}
 
 
-@pytest.mark.parametrize("name", ["yolov8n-fla-p345.yaml", "yolov8n-fla-c2f-neck.yaml", "yolov8n-psa.yaml"])
+@pytest.mark.parametrize("name", ["yolov8n-fla-p345.yaml", "yolov8n-fla-c2f-neck.yaml", "yolov8n-conv-sppf.yaml"])
 def test_gates_tables_scales_and_norms_of_every_block_are_not_decayed(name):
     model = DetectionModel(name, nc=1, verbose=False)
     decayed = {id(p) for p in parameter_groups(model)[1]}

@@ -15,16 +15,16 @@ from ultralytics.engine.meter import Meter
 from ultralytics.engine.optim import OPTIMIZERS, OptimizerChoice, parameter_groups, rates
 from ultralytics.engine.rates import AUTO_GATE, AUTO_NEW, build_groups, describe, reach, role_of, settle_rates
 from ultralytics.engine.schedule import Schedule
-from ultralytics.nn.modules import FLABlock
+from ultralytics.nn.modules import ConvBlock, FLABlock, GatedAdd
 from ultralytics.utils.errors import ConfigError
 
 
 class Net(nn.Module):
     """A convolution, an inserted block, and one more."""
 
-    def __init__(self):
+    def __init__(self, kind=FLABlock):
         super().__init__()
-        self.model = nn.Sequential(nn.Conv2d(3, 8, 1), FLABlock(8, num_heads=2, window_size=(4, 4)), nn.Conv2d(8, 4, 1))
+        self.model = nn.Sequential(nn.Conv2d(3, 8, 1), kind(8, num_heads=2, window_size=(4, 4)), nn.Conv2d(8, 4, 1))
 
     def forward(self, x):
         return self.model(x)
@@ -72,6 +72,13 @@ def test_new_tensors_and_gates_have_groups_of_their_own():
         f"learning rate x 10: {len(NEW) - 1} new",
         "learning rate x 50: 1 gates of new blocks",
     ]
+
+
+def test_the_convolution_control_has_a_gate_as_the_attention_has():
+    new = [f"model.1.{n}" for n, _ in ConvBlock(8, num_heads=2).named_parameters()]
+    _, groups = build_groups(Net(ConvBlock), ADAMW, 0.0005, get_cfg(None, {"lr_new": 10.0, "lr_gate": 50.0}), new)
+    factors = {n: g.factor for g in groups for n in g.names}
+    assert {n: f for n, f in factors.items() if f != 1} == {n: 50 if n == "model.1.gate" else 10 for n in new}
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -152,10 +159,11 @@ def test_what_is_no_average(value):
         get_cfg(None, {"ema": value})
 
 
-def test_the_meter_measures_the_first_batch_of_a_copy():
-    net = Net().eval()
+@pytest.mark.parametrize("kind", [FLABlock, ConvBlock])
+def test_the_meter_measures_the_first_batch_of_a_copy(kind):
+    net = Net(kind).eval()
     meter = Meter(net)
-    assert meter.blocks == {"block/1": "FLABlock"}
+    assert meter.blocks == {"block/1": kind.__name__}
     assert meter.row() == {"block/1/gate_mean": 0.0, "block/1/gate_max": 0.0}
     with torch.no_grad():
         net.model[1].gate.uniform_(-0.5, 0.25)
@@ -170,6 +178,23 @@ def test_the_meter_measures_the_first_batch_of_a_copy():
     assert row["block/1/share"] == pytest.approx(share, rel=1e-5)
     assert row["block/1/gate_max"] == pytest.approx(float(net.model[1].gate.abs().max()))
     assert not net.model[1]._forward_hooks
+
+
+def test_the_meter_measures_what_a_gated_sum_adds():
+    class Branch(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = nn.Sequential(GatedAdd(4))
+
+        def forward(self, x):
+            return self.model([x, x.flip(-1)])
+
+    net, x = Branch(), torch.randn(1, 4, 3, 5)
+    nn.init.constant_(net.model[0].gate, -0.5)
+    meter = Meter(net)
+    with meter.watching():
+        net(x)
+    assert meter.row()["block/0/share"] == pytest.approx(0.5, rel=1e-5)
 
 
 @pytest.mark.parametrize(("share", "told"), [(0.2, "has learned"), (0.05, "learned little"), (0.01, "hardly learned")])

@@ -12,13 +12,16 @@ from tests.conftest import CLONE
 from ultralytics import YOLO
 from ultralytics.cfg.config import get_cfg
 from ultralytics.cfg.surgery import insert_rows
+from ultralytics.cli import main
+from ultralytics.engine import memory
+from ultralytics.engine.adapter import read_adapter
 from ultralytics.engine.checkpoint import load_checkpoint, save_checkpoint
 from ultralytics.engine.preflight import PreflightError
 from ultralytics.engine.recovery import NonFiniteLossError
 from ultralytics.engine.trainer import EarlyStopping
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn.tasks import DetectionModel
-from ultralytics.utils.errors import CheckpointError, ConfigError, DatasetError, UserError
+from ultralytics.utils.errors import CheckpointError, ConfigError, DatasetError, MissingFileError, UserError
 from ultralytics.utils.images import imwrite
 
 COLUMNS = (
@@ -184,6 +187,146 @@ def test_an_own_optimiser_without_the_rates_of_new_tensors_says_so(tiny, toy, tm
     assert (trainer.best_fitness, trainer.lf, trainer.ema) == (None, None, None)  # before anything is made
     trainer.train()
     assert "1 new tensor learns at the rate of all others" in caplog.text
+
+
+@pytest.mark.slow
+def test_blocks_trained_alone_go_into_another_network_as_an_adapter(run, inserted, tmp_path, caplog, monkeypatch):
+    """train_only=new leaves the host as it was, statistics included; resumed it is bit-equal; its adapter fills."""
+    monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
+    caplog.set_level("INFO", "ultralytics")
+    host = load_checkpoint(inserted["pretrained"]).weights
+    whole = run("whole", **inserted, epochs=3, train_only="new", preflight=True)
+    for held in (weights(whole), load_checkpoint(whole.best).weights, load_checkpoint(whole.last).state["ema"]):
+        for name, tensor in held.items():
+            _, row, rest = name.split(".", 2)
+            if int(row) != 10:
+                assert torch.equal(tensor, host[f"model.{int(row) - (int(row) > 10)}.{rest}"]), name
+    assert (whole.ema.ema.model[10].gate != 0).any()
+    stopped = DetectionTrainer(overrides={**whole.args.to_dict(), "name": "stopped", "exist_ok": True, "resume": False})
+
+    def kill(trainer):
+        if trainer.epoch == 1:
+            raise KilledError
+
+    stopped.add_callback("on_train_epoch_end", kill)
+    with pytest.raises(KilledError):
+        stopped.train()
+    resumed = DetectionTrainer(overrides={"resume": str(stopped.save_dir)})
+    resumed.train()
+    assert equal(weights(whole), weights(resumed))
+
+    out = tmp_path / "block.pt"
+    assert main(["save-adapter", f"model={whole.best}", f"out={out}"]) == 0
+    assert main(["save-adapter", f"model={whole.best}", f"out={out}"]) == 2
+    chosen = tmp_path / "chosen.pt"
+    assert main(["save-adapter", f"model={whole.best}", f"out={chosen}", "rows=[10]"]) == 0
+    assert main(["save-adapter", f"model={whole.best}", f"out={chosen}", "rows=[99]", "overwrite=True"]) == 2
+    assert read_adapter(chosen)[0].tensors.keys() == read_adapter(out)[0].tensors.keys()
+    monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)  # commands set up logging of their own
+    caplog.set_level("INFO", "ultralytics")
+    filled = run("filled", **inserted, epochs=1, adapter=str(out), lr0=0.0, optimizer="SGD", warmup_bias_lr=0.0)
+    assert f"Adapter {out}: " in caplog.text
+    assert {g.role for g in filled.groups} == {"transferred"}  # from a file, so at the rate of what is from a file
+    assert load_checkpoint(filled.best).state["provenance"]["adapter"]["digest"].startswith("sha256:")
+    block = {n: t for n, t in load_checkpoint(whole.best).weights.items() if n.startswith("model.10.")}
+    assert all(torch.equal(weights(filled)[n], t) for n, t in block.items())
+    assert load_checkpoint(filled.best).state["inserted"] == load_checkpoint(whole.best).state["inserted"]
+    again = run("again", **inserted, epochs=2, adapter=str(out))
+    twin = DetectionTrainer(overrides={**again.args.to_dict(), "name": "twin", "exist_ok": True, "resume": False})
+    twin.add_callback("on_train_epoch_end", lambda t: (_ for _ in ()).throw(KilledError) if t.epoch == 1 else None)
+    with pytest.raises(KilledError):
+        twin.train()
+    out.unlink()  # a resumed run has its weights from its own file
+    resumed = DetectionTrainer(overrides={"resume": str(twin.save_dir)})
+    resumed.train()
+    assert equal(weights(again), weights(resumed))
+
+
+@pytest.fixture
+def teacher(tmp_path):
+    """A weights file of another small network for five classes."""
+    data = yaml.safe_load((CLONE / "cfg" / "models" / "yolov8.yaml").read_text(encoding="utf-8"))
+    data["scales"] = {"n": [0.1, 0.08, 256]}
+    file = tmp_path / "larger.yaml"
+    file.write_text(yaml.safe_dump(data), encoding="utf-8")
+    torch.manual_seed(1)
+    model = DetectionModel(str(file), nc=5, verbose=False)
+    out = tmp_path / "larger.pt"
+    names = {i: f"class {i}" for i in range(5)}
+    save_checkpoint(out, {"model": model.yaml, "names": names, "ema": model.state_dict()})
+    return out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["feature", "cwd"])
+def test_a_run_with_a_teacher_resumes_to_the_bit(run, teacher, form):
+    whole = run("whole", epochs=3, teacher=str(teacher), distill=form, preflight=True, plots=True, nbs=8)
+    rows = table(whole)
+    assert all(float(r["train/kd_loss"]) > 0 for r in rows)
+    assert "val/kd_loss" not in rows[0]
+    best, last = load_checkpoint(whole.best), load_checkpoint(whole.last)
+    assert not any("distiller" in name for name in (*best.state["ema"], *last.state["ema"]))
+    assert any(name.startswith("distiller.") for name in last.state["weights"])
+    assert last.state["provenance"]["teacher"]["digest"].startswith("sha256:")
+    assert YOLO(str(whole.best)).model.nc == 3
+    for epoch, event in ((1, "on_train_epoch_end"), (0, "on_train_batch_end")):
+        given = {**whole.args.to_dict(), "name": f"stopped{epoch}", "exist_ok": True, "resume": False}
+        stopped = DetectionTrainer(overrides=given | {"save_every": 0.0001})
+
+        def kill(trainer, epoch=epoch):
+            if trainer.epoch == epoch and trainer.batches_done >= 2:
+                raise KilledError
+
+        stopped.add_callback(event, kill)
+        with pytest.raises(KilledError):
+            stopped.train()
+        resumed = DetectionTrainer(overrides={"resume": str(stopped.save_dir)})
+        resumed.train()
+        ours, theirs = load_checkpoint(whole.last).state, load_checkpoint(resumed.last).state
+        assert equal(ours["weights"], theirs["weights"])
+        assert equal(ours["ema"], theirs["ema"])
+        columns = [[{k: v for k, v in r.items() if k != "time"} for r in table(t)] for t in (whole, resumed)]
+        assert columns[0] == columns[1]
+    content = torch.load(teacher, weights_only=True)
+    stopped = DetectionTrainer(overrides={**whole.args.to_dict(), "name": "other", "resume": False})
+    stopped.add_callback("on_train_epoch_end", lambda t: (_ for _ in ()).throw(KilledError))
+    with pytest.raises(KilledError):
+        stopped.train()
+    save_checkpoint(teacher, content | {"ema": {k: v + 1 for k, v in content["ema"].items()}})
+    with pytest.raises(ConfigError, match="the teacher is another file than the run was saved with"):
+        DetectionTrainer(overrides={"resume": str(stopped.save_dir)}).train()
+
+
+@pytest.mark.slow
+def test_a_teacher_of_the_same_classes_shows_its_scores(run, teacher, inserted, monkeypatch):
+    """distill=logits, of a teacher trained on the data; in a trial for memory; with a frozen host as well."""
+    trained = run("teacher", epochs=1)
+    student = run("scores", epochs=1, teacher=str(trained.best), distill="logits", distill_gain=2)
+    assert float(table(student)[0]["train/kd_loss"]) >= 0
+    seen = []
+    student.distillation.teacher.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape))
+    monkeypatch.setattr(memory, "peak_memory", lambda step, _: step() or 1)
+    with student.by_itself():
+        assert memory.peak(student, 3) == 1
+    assert seen == [(3, 3, 64, 64)]
+    host = load_checkpoint(inserted["pretrained"]).weights
+    alone = run("alone", **inserted, epochs=1, teacher=str(teacher), train_only="new")
+    kept = weights(alone)
+    assert all(torch.equal(kept[n], t) for n, t in host.items() if int(n.split(".")[1]) < 10)
+
+
+def test_a_teacher_that_does_not_fit_is_one_line(run, teacher):
+    with pytest.raises(ConfigError, match="distill=logits needs a teacher of the data set's classes"):
+        run("logits", teacher=str(teacher), distill="logits")
+    with pytest.raises(MissingFileError, match="weights file"):
+        run("none", teacher="none.pt")
+
+
+def test_nothing_new_to_train_or_to_fill(run, toy):
+    with pytest.raises(ConfigError, match="train_only=new, and nothing is new"):
+        run("nothing", train_only="new")
+    with pytest.raises(MissingFileError, match="adapter file"):
+        run("none", adapter="none.pt")
 
 
 def test_rates_of_new_tensors_without_any_are_reported(run, caplog, monkeypatch):

@@ -11,16 +11,22 @@ from torch import nn
 from ultralytics.nn.modules import (
     C2f,
     C2f_FLA,
+    ConvBlock,
     FLABlock,
+    FLALayer,
     FocusedLinearAttention,
+    GatedAdd,
     MagnitudeAwareLinearAttention,
     MALABlock,
     PSABlock,
+    RALABlock,
+    RankAugmentedLinearAttention,
     ReLULinearAttention,
     ReLULinearBlock,
     SoftmaxAttention,
 )
 from ultralytics.nn.modules.attention import EPS
+from ultralytics.nn.registry import Row, gated_sum
 from ultralytics.utils.errors import ModelError
 
 # Every block a YAML may use, at C channels.
@@ -32,8 +38,11 @@ BLOCKS = {
     "PSABlock": lambda C, p: PSABlock(C, 4, (5, 7)),
     "ReLULinearBlock": lambda C, p: ReLULinearBlock(C, 4, (5, 7)),
     "MALABlock": lambda C, p: MALABlock(C, 4, (5, 7)),
+    "RALABlock": lambda C, p: RALABlock(C, 4, (5, 7)),
+    "FLALayer": lambda C, p: FLALayer(C, 4, (5, 7), focusing_factor=p),
+    "ConvBlock": lambda C, p: ConvBlock(C, 4, (5, 7)),
 }
-FRAMED = [FLABlock, PSABlock, ReLULinearBlock, MALABlock]
+FRAMED = [FLABlock, PSABlock, ReLULinearBlock, MALABlock, RALABlock]
 
 
 def opened(block):
@@ -116,11 +125,13 @@ def test_low_precision_is_near_fp64(name, dtype, bound):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("cls", FRAMED)
+@pytest.mark.parametrize("cls", [*FRAMED, ConvBlock])
 def test_a_new_block_passes_its_input_on_to_the_bit(cls, dtype):
     block = cls(32).to(dtype)
     x = (torch.randn(2, 32, 6, 9) * 50).to(dtype)
     assert torch.equal(block(x), x)
+    if cls is ConvBlock and dtype is torch.float16:
+        return  # torch has no batch norm on a CPU for a bf16 map and fp16 weights
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(block(x), x)
         assert block(x).dtype == dtype
@@ -141,8 +152,8 @@ def test_the_gate_opens_with_training():
 @pytest.mark.parametrize("cls", FRAMED)
 def test_framed_blocks_differ_in_the_mixing_alone(cls):
     """The frame's tensors have equal names and shapes in every block."""
-    block = cls(32, 4, (5, 5))
-    shapes = {n: tuple(p.shape) for n, p in block.named_parameters() if not n.startswith(("attn.dwc", "attn.scale"))}
+    block, own = cls(32, 4, (5, 5)), ("attn.dwc", "attn.scale", "attn.phi")
+    shapes = {n: tuple(p.shape) for n, p in block.named_parameters() if not n.startswith(own)}
     want = {n: tuple(p.shape) for n, p in PSABlock(32, 4, (5, 5)).named_parameters()}
     assert shapes == want
 
@@ -157,6 +168,12 @@ def naive(layer, q, k, v):
     elif isinstance(layer, ReLULinearAttention):
         s = q.relu() @ k.relu().transpose(-2, -1)
         weights = s / (s.sum(-1, keepdim=True) + 1e-6)
+    elif isinstance(layer, RankAugmentedLinearAttention):
+        q, k = nn.functional.elu(q) + 1, nn.functional.elu(k) + 1
+        alpha = N * (q.mean(-2, keepdim=True) @ k.transpose(-2, -1) / d**0.5).softmax(-1)  # (B, h, 1, N)
+        torch.testing.assert_close(alpha.sum(-1), torch.full_like(alpha[..., 0], N))
+        s = alpha * (q @ k.transpose(-2, -1))
+        weights = s / (s.sum(-1, keepdim=True) + 1e-6)
     else:
         s = (nn.functional.elu(q) + 1) @ (nn.functional.elu(k) + 1).transpose(-2, -1) / (N * d**0.5)
         z = s.sum(-1, keepdim=True)
@@ -165,7 +182,9 @@ def naive(layer, q, k, v):
     return (weights @ v).transpose(1, 2).reshape(B, N, C)
 
 
-@pytest.mark.parametrize("cls", [SoftmaxAttention, ReLULinearAttention, MagnitudeAwareLinearAttention])
+@pytest.mark.parametrize(
+    "cls", [SoftmaxAttention, ReLULinearAttention, MagnitudeAwareLinearAttention, RankAugmentedLinearAttention]
+)
 def test_mixing_equals_its_matrix_form_gradients_included(cls):
     torch.manual_seed(0)
     layer = cls(12, (3, 5), 3).double()
@@ -195,6 +214,45 @@ def test_magnitude_awareness_sharpens_with_the_query():
     assert spread[ReLULinearAttention] == pytest.approx(1, abs=1e-3)
 
 
+def test_rank_augmentation_gates_its_output_and_raises_its_rank():
+    """out = Linear(φ(x) ⊙ mix), and the map of weights that alone tells tokens apart has a higher rank with φ."""
+    torch.manual_seed(0)
+    layer = RankAugmentedLinearAttention(32, (4, 6), 8).double()
+    x = torch.randn(1, 32, 4, 6, dtype=torch.float64)
+    tokens = x.flatten(2).transpose(1, 2)
+    q, k, v = layer.qkv(tokens).chunk(3, -1)
+    mixed = naive(layer, q, k, v)
+    want = layer.proj(layer.phi(tokens) * mixed).transpose(1, 2).reshape(x.shape)
+    torch.testing.assert_close(layer(x), want, atol=1e-10, rtol=1e-10)
+    v = v[..., :1].expand_as(v)  # every head mixes one number per token
+    mixed = layer.mix(q, k, v, (4, 6))
+    ranks = [int(torch.linalg.matrix_rank(t[0], rtol=1e-9)) for t in (mixed, layer.modulate(mixed, x))]
+    assert ranks[0] == 8
+    assert ranks[1] == 24
+
+
+def test_a_gated_sum_is_its_first_source_until_it_opens():
+    block, x, z = GatedAdd(8), torch.randn(2, 8, 3, 5) * 50, torch.randn(2, 8, 3, 5)
+    assert torch.equal(block([x, z]), x)
+    assert torch.equal(block.half()([x.half(), z]), x.half())
+    block = GatedAdd(8)
+    nn.init.normal_(block.gate)
+    torch.testing.assert_close(block([x, z]), x + block.gate[None, :, None, None] * z)
+
+
+@pytest.mark.parametrize(
+    ("channels", "strides", "told"),
+    [
+        ([8], [16.0], "adds one map to another, and `from` names 1"),
+        ([8, 16], [16.0, 16.0], "its two sources have 8 and 16 channels"),
+        ([8, 8], [16.0, 32.0], "its two sources are at strides 16 and 32"),
+    ],
+)
+def test_a_gated_sum_of_maps_that_do_not_fit(channels, strides, told):
+    with pytest.raises(ModelError, match=told):
+        gated_sum(Row(channels, [], 1, 1.0, 1024, strides=strides))
+
+
 def test_c2f_fla_with_the_weights_of_a_c2f_computes_the_same():
     torch.manual_seed(0)
     plain, attended = C2f(24, 32, 2, True).eval(), C2f_FLA(24, 32, 2, True).eval()
@@ -203,6 +261,23 @@ def test_c2f_fla_with_the_weights_of_a_c2f_computes_the_same():
     assert all(k.startswith("attn.") for k in keys.missing_keys)
     x = torch.randn(2, 24, 9, 6)
     assert torch.equal(attended(x), plain(x))
+
+
+@pytest.mark.parametrize("dim", [64, 96, 128, 192, 256, 320, 384, 512, 576, 640])  # P3–P5 of n, s, m, l, x
+@pytest.mark.parametrize("arguments", [{}, {"num_heads": 4, "window_size": (40, 40), "kernel_size": 0}])
+def test_the_plain_convolutions_have_the_parameters_of_the_attention(dim, arguments):
+    with torch.device("meta"):
+        ours, want = (sum(p.numel() for p in cls(dim, **arguments).parameters()) for cls in (ConvBlock, FLABlock))
+    assert ours == pytest.approx(want, rel=0.02)
+
+
+def test_the_plain_convolutions_take_what_the_attention_takes():
+    with pytest.raises(ModelError, match="5 heads do not divide"):
+        ConvBlock(16, 5)
+    state = torch.get_rng_state()
+    with torch.device("meta"):
+        ConvBlock(64)
+    assert torch.equal(torch.get_rng_state(), state)  # counting draws no random numbers
 
 
 def test_without_the_convolution_there_is_none():
@@ -217,6 +292,7 @@ def test_without_the_convolution_there_is_none():
         (lambda: MALABlock(16, 4, 20), "window_size must be"),
         (lambda: FLABlock(16, proj_drop=2), "proj_drop must lie in 0..1"),
         (lambda: FLABlock(16, kernel_size=4), "kernel_size must be odd, or 0"),
+        (lambda: FLALayer(16, ratio=0), "ratio must be a number above 0 and up to 16, not 0"),
     ],
 )
 def test_wrong_arguments_are_named(make, told):
@@ -226,7 +302,7 @@ def test_wrong_arguments_are_named(make, told):
 
 def test_an_undecayed_parameter_exists():
     """`undecayed` names parameters; a misspelt one would be decayed without a word."""
-    for block in (FLABlock(16), PSABlock(16)):
+    for block in (FLABlock(16), PSABlock(16), GatedAdd(16)):
         for module in block.modules():
             for name in getattr(module, "undecayed", ()):
                 assert isinstance(getattr(module, name), nn.Parameter)

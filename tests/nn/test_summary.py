@@ -43,6 +43,7 @@ def test_attention_is_counted_to_the_last_flop_at_the_true_size(size, batch):
         ("ReLULinearBlock(8)", lambda N, C: 4 * N * C * (C // 8)),
         ("MALABlock(8)", lambda N, C: 4 * N * C * (C // 8)),
         ("PSABlock(8)", lambda N, C: 4 * N * N * C),
+        ("RALABlock(8)", lambda N, C: 4 * N * C * (C // 8) + 2 * N * C * C),
     ],
 )
 def test_every_mixing_operation_is_counted(module, core):

@@ -77,14 +77,39 @@ def test_an_insertion_after_any_row_changes_nothing_with_real_weights(shared):
         check_insertion(base, "n", row)
 
 
-@pytest.mark.parametrize("name", ["sppf", "p3", "p4", "p5", "p345", "c2f-backbone", "c2f-neck"])
+PLACEMENTS = [
+    *(f"fla-{name}" for name in ("sppf", "p3", "p4", "p5", "p345", "c2f-backbone", "c2f-neck", "amd")),
+    "conv-sppf",
+    "conv-p345",
+    "psa",
+]
+
+
+@pytest.mark.parametrize("name", PLACEMENTS)
 def test_bundled_placements_compute_what_yolov8_computes(nano, name):
-    model = DetectionModel(f"yolov8n-fla-{name}.yaml", nc=3, verbose=False).eval()
+    model = DetectionModel(f"yolov8n-{name}.yaml", nc=3, verbose=False).eval()
     report = model.load(nano)
     assert report.share == 1
     x = torch.rand(1, 3, 64, 96)
     with torch.inference_mode():
         assert torch.equal(model(x)[0], nano(x)[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scale", "smlx")
+def test_the_placement_of_seven_places_computes_what_yolov8_computes_at_every_scale(scale):
+    plain = DetectionModel("yolov8.yaml", nc=3, verbose=False, scale=scale).eval()
+    model = DetectionModel("yolov8-fla-amd.yaml", nc=3, verbose=False, scale=scale).eval()
+    report = model.load(plain)
+    assert report.share == 1
+    assert report.moved == {10: 11, 11: 12, 12: 25} | {i: i + 14 for i in (13, 14, 15)} | {
+        i: i + 15 for i in (16, 17, 18)
+    } | {i: i + 16 for i in (19, 20, 21)} | {22: 39}
+    assert sum(n.endswith("gate") for n in report.new) == 7
+    for size in ((64, 96), (160, 64)):
+        x = torch.rand(1, 3, *size)
+        with torch.inference_mode():
+            assert torch.equal(model(x)[0], plain(x)[0])
 
 
 def test_an_edit_is_described():

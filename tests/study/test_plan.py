@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ultralytics.cfg.config import KNOBS
+from ultralytics.cfg.paths import STUDY_FOLDERS, bundled
 from ultralytics.cli import main
 from ultralytics.study.plan import FREE, Study, read_study
 from ultralytics.utils.errors import UserError
@@ -147,3 +148,18 @@ def test_the_command_names_what_is_missing(capsys, tmp_path, monkeypatch):
     ):
         assert main(["study", *words]) == 2
         assert told in capsys.readouterr().err
+
+
+def test_every_bundled_study_is_read(tmp_path, monkeypatch):
+    """With stand-ins of the files that its first lines ask for."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "yolov8n.pt").touch()
+    (tmp_path / "data" / "cards").mkdir(parents=True)
+    (tmp_path / "data" / "cards" / "data.yaml").touch()
+    names = bundled(STUDY_FOLDERS)
+    assert len(names) >= 4
+    for name in names:
+        study = read_study(name)
+        assert study.control in study.arms
+        assert name.startswith(study.name)
+        assert name == "quick.yaml" or len(study.seeds) >= (7 if len(study.arms) > 2 else 6)  # else p cannot be low

@@ -145,6 +145,27 @@ class Config:
         choices=("structure", "name"),
     )
     min_transfer: float = knob(0.0, "fraction", "stop when a smaller part of the pretrained tensors transfers", T)
+    adapter: str | None = knob(
+        None, "str", "file of save-adapter: fills new rows of the same kind and width", T, none="none"
+    )
+    train_only: str = knob(
+        "all",
+        "str",
+        "new: freeze what came from the pretrained weights, batch norms too, and train the rest",
+        T,
+        choices=("all", "new"),
+    )
+    teacher: str | None = knob(None, "str", "weights file of a larger network to learn from", T, none="none")
+    distill: str = knob(
+        "feature",
+        "str",
+        "what to learn from the teacher: the maps its head reads (feature; cwd: channel by channel), or class logits",
+        T,
+        choices=("feature", "cwd", "logits"),
+    )
+    distill_gain: float | None = knob(
+        None, "float", "gain of the loss to the teacher; auto: feature 6, cwd 50, logits 1", T, low=0, none="auto"
+    )
     preflight: bool = knob(True, "bool", "try the model at every shape of the run before it begins", T)
     optimizer: str = knob("auto", "str", "auto: by the length of the run", T, choices=OPTIMIZERS)
     plugins: str | list[str] | None = knob(
@@ -612,6 +633,7 @@ WITHOUT_EFFECT: tuple[tuple[tuple[str, ...], tuple[str, ...], Callable[[Config],
     (T, ("close_mosaic",), lambda c: c.close_mosaic > 0 and c.rect, "rect=True, so there is no mosaic"),
     (T, ("close_mosaic",), lambda c: c.close_mosaic > 0 and not (c.rect or c.mosaic or c.mixup), "mosaic=0, mixup=0"),
     (T, ("warmup_momentum", "warmup_bias_lr"), lambda c: not c.warmup_epochs, "warmup_epochs=0"),
+    (T, ("distill", "distill_gain"), lambda c: c.teacher is None, "there is no teacher="),
     (T, ("epochs",), lambda c: c.time is not None, "time={c.time:g} decides how many there are"),
     (("val", "predict"), ("save_conf",), lambda c: c.save_conf and not c.save_txt, "save_txt=False"),
     (X, ("points", "heads"), lambda c: c.kind != "attention", "kind={c.kind}"),

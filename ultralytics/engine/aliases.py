@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from ultralytics.engine.callbacks import Callback, Callbacks
+from ultralytics.engine.distill import LOSS_NAME
 from ultralytics.utils.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -185,7 +186,8 @@ class TrainerAliases(ABC):
 
     def label_loss_items(self, loss_items: Any = None, prefix: str = "train") -> Any:
         """Loss parts by column name, such as train/box_loss; the names alone without parts."""
-        keys = [f"{prefix}/{name}" for name in self.loss_names]
+        # A teacher is there in training alone.
+        keys = [f"{prefix}/{name}" for name in self.loss_names if prefix == "train" or name != LOSS_NAME]
         return keys if loss_items is None else dict(zip(keys, map(float, loss_items), strict=True))
 
     def progress_string(self) -> str:

@@ -28,6 +28,7 @@ from ultralytics.utils.log import LOGGER
 from ultralytics.utils.text import one_line
 
 FORMAT = "ultralytics-fla"
+ADAPTER = "ultralytics-fla-adapter"  # see engine/adapter.py
 FORMAT_VERSION = 1
 
 
@@ -175,6 +176,15 @@ def verify_checksum(path: Path) -> bool:
     return True
 
 
+def digest_of(path: str | Path) -> str:
+    """sha256: and the digest of a file's bytes."""
+    digest = hashlib.sha256()
+    with open(user_path(path), "rb") as file:
+        while part := file.read(2**20):
+            digest.update(part)
+    return f"sha256:{digest.hexdigest()}"
+
+
 def _damaged(path: Path) -> CheckpointError:
     return CheckpointError("damaged: it does not match its checksum", str(path), "use an earlier copy")
 
@@ -201,7 +211,7 @@ def load_newest(path: Path, previous: Path) -> Checkpoint:
 def portable(settings: dict[str, Any]) -> dict[str, Any]:
     """Settings or a model spec as a file takes them: of the paths that this project has made absolute, those below the
     home folder begin with "~", and a model YAML keeps its name alone. So shared weights do not tell whose they were."""
-    made = {k: without_home(v) if k in ("data", "plugins") else v for k, v in settings.items()}
+    made = {k: without_home(v) if k in ("data", "plugins", "teacher") else v for k, v in settings.items()}
     return made | ({"yaml_file": Path(made["yaml_file"]).name} if made.get("yaml_file") else {})
 
 
@@ -221,6 +231,46 @@ def restoring(path: Path) -> Iterator[None]:
         raise CheckpointError(told, str(path), "use an earlier copy, or train from its weights with model=") from e
 
 
+def _read(path: Path, kind: str) -> Any:
+    """The content of a whole file, whatever it is.
+
+    Raises:
+        MissingFileError, CheckpointError: with the path and the reason.
+    """
+    if not path.is_file():
+        beside = [p.name for p in path.parent.glob("*.pt")] if path.parent.is_dir() else []
+        here = weights_here()
+        mend = nearest(path.name, beside) or (
+            f"there is {' and '.join(here)}" if here else "give the path of a .pt file"
+        )
+        raise missing(kind, path, f"{mend}; nothing is downloaded")
+    verify_checksum(path)
+    if not _is_zip(path):
+        raise CheckpointError(
+            "not a PyTorch weights file, or cut short", str(path), "use the .pt as it was saved, or an earlier copy"
+        )
+    return read_inert(path)
+
+
+def read_own(path: Path, kind: str) -> Any:
+    """The content of a file of tensors and plain data, written by `save_checkpoint`.
+
+    Args:
+        kind: what to call it where it is missing.
+
+    Raises:
+        MissingFileError, CheckpointError: with the path and the reason.
+    """
+    data = _read(path, kind)
+    version = data.get("format_version") if isinstance(data, dict) else None
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise CheckpointError(f"written by a later version (format {version})", str(path), "update the code")
+    try:
+        return plain(data)
+    except NotPlainError as e:
+        raise CheckpointError(f"damaged: it holds {e}, which no file of this project does", str(path)) from None
+
+
 def load_checkpoint(path: str | Path) -> Checkpoint:
     """Read a weights file of either kind.
 
@@ -228,21 +278,11 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         MissingFileError, CheckpointError: with the path and the reason.
     """
     path = user_path(path)
-    if not path.is_file():
-        beside = [p.name for p in path.parent.glob("*.pt")] if path.parent.is_dir() else []
-        here = weights_here()
-        mend = nearest(path.name, beside) or (
-            f"there is {' and '.join(here)}" if here else "give the path of a .pt file"
-        )
-        raise missing("weights file", path, f"{mend}; nothing is downloaded")
-    verify_checksum(path)
-    if not _is_zip(path):
-        raise CheckpointError(
-            "not a PyTorch weights file, or cut short", str(path), "use the .pt as it was saved, or an earlier copy"
-        )
-    data = read_inert(path)
+    data = _read(path, "weights file")
     if isinstance(data, dict) and data.get("format") == FORMAT:
         return _from_own(path, data)
+    if isinstance(data, dict) and data.get("format") == ADAPTER:
+        raise CheckpointError("an adapter, tensors of inserted rows alone", str(path), "name it with adapter=")
     if isinstance(data, dict) and data and all(isinstance(v, Tensor) for v in data.values()):
         raise CheckpointError(
             "a bare state dict without its model",
@@ -284,6 +324,10 @@ def _names(value: Any) -> bool:
     return words and sorted(value) == list(range(len(value)))
 
 
+def _words(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(v, str) for v in value)
+
+
 def _rows(value: Any) -> bool:
     return isinstance(value, list) and all(_mapping(row) and all(map(_number, row.values())) for row in value)
 
@@ -317,6 +361,7 @@ _ENTRIES: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("fitness", "pace"), lambda v: v is None or _number(v)),
     **dict.fromkeys(("best_fitness", "elapsed", "lr_factor"), _number),
     "loss_mean": lambda v: isinstance(v, Tensor),
+    **dict.fromkeys(("new_tensors", "inserted", "untransferred"), _words),
     "over": lambda v: isinstance(v, bool),
     "optimizer": _optimizer,
     "results": _rows,

@@ -151,11 +151,15 @@ def peak(trainer: BaseTrainer, images: int, extra: int = 0) -> int | None:
     train_size, val_size = worst_sizes(trainer)
 
     def forward(img: Tensor) -> Any:
+        if trainer.distillation is not None and trainer.model.training:
+            return img  # its loss needs the images
         with trainer.autocast():
             return trainer.model(img)
 
     def loss(outputs: Any, n: int) -> Tensor:
         labels = {k: v.to(trainer.device) for k, v in trainer.trial_labels(n).items()}
+        if trainer.distillation is not None:
+            return trainer.batch_loss({**labels, "img": outputs})[0]
         return trainer.criterion(outputs, labels)[0]
 
     def step() -> None:

@@ -49,9 +49,11 @@ class Meter:
 
         def measure(_: nn.Module, given: Any, out: Any) -> None:
             x = given[0] if given else None
+            x = x[0] if isinstance(x, list | tuple) and x else x  # of a block that adds: the map it adds to
             if prefix not in shares and isinstance(x, Tensor) and isinstance(out, Tensor) and x.shape == out.shape:
                 size = torch.linalg.vector_norm(x.float())
-                shares[prefix] = float(torch.linalg.vector_norm(out.float() - x.float()) / size.clamp(min=1e-12))
+                change = torch.linalg.vector_norm(out.float() - x.float())
+                shares[prefix] = float((change / size.clamp(min=1e-12)).detach())
 
         return measure
 

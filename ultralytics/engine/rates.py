@@ -101,4 +101,4 @@ def describe(groups: Collection[Group]) -> list[str]:
         return []
     counts = {r: sum(len(g.names) for g in groups if g.role == r) for r in roles}
     words = {"transferred": "transferred", "new": "new", "gate": "gates of new blocks"}
-    return [f"learning rate x {factor:g}: {counts[r]} {words[r]}" for r, factor in roles.items()]
+    return [f"learning rate x {factor:g}: {counts[r]} {words[r]}" for r, factor in roles.items() if counts[r]]

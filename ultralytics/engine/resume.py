@@ -129,7 +129,7 @@ def _in_full(key: str, value: Any) -> Any:
     """A path that names the same file from every folder; anything else as it is."""
     if key == "plugins" and isinstance(value, list):
         return [_in_full("", v) for v in value]
-    if not isinstance(value, str) or key not in ("", "model", "data", "pretrained", "project"):
+    if not isinstance(value, str) or key not in ("", "model", "data", "pretrained", "adapter", "teacher", "project"):
         return value
     letter: str | None = None
     try:

@@ -51,6 +51,8 @@ def state_of(trainer: BaseTrainer) -> dict[str, Any]:
         "updates": trainer.ema.updates,
         "average": {"decay": trainer.ema.decay_limit, "tau": trainer.ema.tau},
         "new_tensors": trainer.new_tensors,
+        "inserted": trainer.inserted,
+        "untransferred": trainer.untransferred,
         "optimizer_name": type(trainer.optimizer).__name__,
         "optimizer": trainer.optimizer.state_dict(),
         "scaler": trainer.scaler.state_dict(),

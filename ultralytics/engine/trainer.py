@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from ultralytics.cfg.config import Config, get_cfg, without_effect
 from ultralytics.engine import memory, recovery, threads
+from ultralytics.engine.adapter import freeze_all_but
 from ultralytics.engine.aliases import Figures, TrainerAliases
 from ultralytics.engine.callbacks import Callback, CallbackError, Callbacks
 from ultralytics.engine.checkpoint import (
@@ -35,6 +36,7 @@ from ultralytics.engine.checkpoint import (
     save_checkpoint,
 )
 from ultralytics.engine.device import mixed_precision, seed_everything, select_device
+from ultralytics.engine.distill import LOSS_NAME, Distillation, changed_teacher
 from ultralytics.engine.distributed import (
     Team,
     interrupted_run,
@@ -197,9 +199,15 @@ class BaseTrainer(TrainerAliases, ABC):
             "the images come late; a disk or other processes slow them down: resume with more workers=, or cache=ram",
         )
         self.loss_names: Sequence[str] = ()
-        # Parameters beside those that pretrained weights gave; a task's `get_model` names them.
-        self.new_tensors: list[str] = [] if self.resumed is None else self.resumed.state.get("new_tensors", [])
+        # Parameters, named by a task's `get_model`: of rows that the pretrained weights do not have; of those the ones
+        # that start from nothing, not from an adapter; and all that did not come whole from pretrained weights.
+        kept = {} if self.resumed is None else self.resumed.state
+        self.inserted, self.new_tensors, self.untransferred = (
+            list(kept.get(key, [])) for key in ("inserted", "new_tensors", "untransferred")
+        )
         self.groups: list[Group] = []
+        self.distillation: Distillation | None = None
+        self.files: dict[str, Any] = {}  # what the record of the run says of weights that it reads besides its own
 
     def _find_resume(self) -> bool | str:
         """`resume=` with `auto`, and a start by torchrun after a rank's end, looked up: a run's folder, or False."""
@@ -250,6 +258,14 @@ class BaseTrainer(TrainerAliases, ABC):
     @abstractmethod
     def get_criterion(self) -> Callable[[Any, Mapping[str, Any]], tuple[Tensor, Tensor]]:
         """Outputs and batch → the loss to differentiate and its named parts."""
+
+    def get_distillation(self) -> Distillation:
+        """What `teacher=` adds to the loss.
+
+        Raises:
+            ConfigError: the task has none, or the teacher does not fit.
+        """
+        raise ConfigError("this trainer has no distillation", mend="leave out teacher=")
 
     def loss_is_the_models(self) -> bool:
         """Whether the model has a way of its own from a batch to its loss."""
@@ -521,6 +537,11 @@ class BaseTrainer(TrainerAliases, ABC):
         self._settle_threads()
         self.criterion = self.get_criterion()
         self.model_has_loss = self.loss_is_the_models()
+        if args.teacher and self.model_has_loss:
+            raise ConfigError("a model with a loss of its own learns from no teacher", mend="leave out teacher=")
+        self.distillation = self.get_distillation() if args.teacher else None
+        if self.distillation is not None:
+            self.distillation.attach(self.model)
         if args.batch < 1:
             memory.find_batch(self)
         self.train_loader = self.loader("train")
@@ -529,6 +550,8 @@ class BaseTrainer(TrainerAliases, ABC):
             self.plot_training_labels()
         self.validator = self.get_validator()
         self.metrics = Figures(dict.fromkeys(self.label_loss_items(prefix="val"), 0.0))
+        if self.distillation is not None:
+            self.loss_names = (*self.loss_names, LOSS_NAME)
         images = len(self.train_loader.dataset)
         self.batch = min(args.batch, images)
         if self.batch < self.team.size:
@@ -556,11 +579,19 @@ class BaseTrainer(TrainerAliases, ABC):
         except Exception:  # whatever a module holds
             check_copies(self.model, self.model)
             raise
+        if self.distillation is not None:
+            self.distillation.detach(self.ema.ema)
         self.meter = Meter(self.ema.ema)
         self._tell_closed_gates(type(self.optimizer).__name__)
         before = self.resumed.state.get("provenance") if self.resumed is not None else None
         record = partial(provenance, self.device, args, self.describe_data(), self.command, before)
-        self.provenance = self.team.lead(record)
+        self.provenance = {**self.team.lead(record), **self.files}
+        if changed_teacher(before or {}, self.provenance):
+            raise ConfigError(
+                "the teacher is another file than the run was saved with",
+                str(args.teacher),
+                "restore it, or begin anew",
+            )
         self.guard = Guard(self.model, self.device)
         self.loss_mean = torch.zeros(len(self.loss_names), device=self.device)
         reseed(self.team, args.seed)
@@ -755,6 +786,8 @@ class BaseTrainer(TrainerAliases, ABC):
         self.frozen = [self.model.model[i] for i in rows]
         if rows:
             LOGGER.info("Frozen rows: %s", ", ".join(map(str, rows)))
+        if self.args.train_only == "new":
+            self.frozen += freeze_all_but(self.model, self.untransferred)
         if not any(p.requires_grad for p in self.model.parameters()):
             raise ConfigError(f"freeze={freeze} leaves nothing to train")
 
@@ -867,8 +900,14 @@ class BaseTrainer(TrainerAliases, ABC):
             if self.model_has_loss:
                 loss, parts = self.model(batch)
                 return loss, parts.detach()
-            outputs = self.model(batch["img"])
-        return self.criterion(outputs, batch)
+            if self.distillation is None:
+                outputs = self.model(batch["img"])
+            else:
+                with self.distillation.watching(self.model) as maps:
+                    outputs = self.model(batch["img"])
+                extra, value = self.distillation.loss(self.model, maps, outputs, batch["img"])
+        loss, parts = self.criterion(outputs, batch)
+        return (loss, parts) if self.distillation is None else (loss + extra, torch.cat([parts, value[None]]))
 
     def optimizer_step(self) -> None:
         """Clip the gradients, which are those of all ranks, step, and let the average follow."""
@@ -1163,6 +1202,7 @@ _PORTABLE = (
     "fitness",
     "best_fitness",
     "train_args",
+    "inserted",
     "provenance",
     "version",
     "date",

@@ -326,6 +326,23 @@ def concat(row: Row) -> Built:
     return Built(row.args, sum(row.channels))
 
 
+def gated_sum(row: Row) -> Built:
+    """`[]` of a block that adds its second source to its first: (c1,); both have equal channels and strides."""
+    if len(row.channels) != 2 or any(row.maps):
+        raise ModelError(
+            f"it adds one map to another, and `from` names {len(row.channels)}", mend="write [[map, added], …]"
+        )
+    if row.channels[0] != row.channels[1]:
+        raise ModelError(
+            f"its two sources have {row.channels[0]} and {row.channels[1]} channels",
+            mend="bring the second one to the channels of the first with a 1×1 Conv",
+        )
+    first, second = row.strides or (None, None)
+    if None not in (first, second) and first != second:
+        raise ModelError(f"its two sources are at strides {first:g} and {second:g}", mend="resize the second one first")
+    return Built([row.channels[0], *row.args], row.channels[0])
+
+
 def detect_head(row: Row) -> Built:
     """`[nc, …]`: the list of source channels is appended."""
     return Built([*row.args, list(row.channels)], 0)

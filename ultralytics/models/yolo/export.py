@@ -55,7 +55,8 @@ _OF_A_MODULE = tuple(vars(nn.Module()))  # what torch keeps in every module
 # Keys of a run here that the reference does not know.
 OWN_KEYS = (
     *("transfer", "min_transfer", "preflight", "plugins", "threads", "font", "rect_val", "on_nan", "save_every"),
-    *("sync_bn", "model_scale", "cfg"),
+    *("sync_bn", "model_scale", "cfg", "lr_transferred", "lr_new", "lr_gate", "ema", "coco", "adapter", "train_only"),
+    *("teacher", "distill", "distill_gain"),
 )
 
 

@@ -14,8 +14,16 @@ import torch.nn.functional as F  # noqa: N812  # torch's customary name
 from einops import repeat
 from torch import Tensor, nn
 
-from ultralytics.nn.modules.attention import EPS, AttentionBlock, MapAttention, linear_attention, normalised
+from ultralytics.nn.modules.attention import (
+    EPS,
+    AttentionBlock,
+    ChannelNorm,
+    MapAttention,
+    linear_attention,
+    normalised,
+)
 from ultralytics.nn.modules.block import C2f
+from ultralytics.nn.modules.conv import Conv
 from ultralytics.nn.registry import attention_like, register, repeated_block, same_width
 from ultralytics.utils.errors import ModelError
 from ultralytics.utils.log import LOGGER
@@ -141,6 +149,78 @@ class FLABlock(AttentionBlock):
     """
 
     mixing = FocusedLinearAttention
+
+
+@register(same_width)
+class FLALayer(nn.Module):
+    """A layer of focused linear attention with its feed-forward part, for rows of its own: (B, C, H, W) → the same.
+
+        y = x + FocusedLinearAttention(norm(x)),   out = y + BN(Conv1×1(SiLU(BN(Conv1×1(y)))))
+
+    It has no gate: it is meant for a branch that comes into the network by a `GatedAdd`. A second gate in front of that
+    would wait for the first one to open. The feed-forward part is YOLOv12's (Tian et al. 2025): convolutions with batch
+    norm, and narrow.
+
+    Args:
+        dim: channels C; the row before gives them.
+        num_heads, window_size: as in `FLABlock`.
+        ratio: channels between the two convolutions as a multiple of C, more than 0.
+        options: further arguments of `FocusedLinearAttention`.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int = 8,
+        window_size: Sequence[int] = (20, 20),
+        ratio: float = 1.5,
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        if isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 0 < ratio <= 16:
+            raise ModelError(f"ratio must be a number above 0 and up to 16, not {ratio!r}")
+        middle = max(int(dim * ratio), 1)
+        self.norm = ChannelNorm(dim)
+        self.attn = FocusedLinearAttention(dim, window_size=window_size, num_heads=num_heads, **options)
+        self.ffn = nn.Sequential(Conv(dim, middle, 1), Conv(middle, dim, 1, act=False))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attn(self.norm(x)).to(x.dtype)
+        out: Tensor = x + self.ffn(x)
+        return out
+
+
+class MatchedConvolution(nn.Sequential):
+    """Two 3×3 convolutions with as many parameters as a FocusedLinearAttention: (B, C, H, W) → (B, C, H, W).
+
+        A(x) = Conv2d(SiLU(BN(Conv2d(x, C → n))), n → C)
+
+    The last one is linear with a bias, as the last projection of attention. The middle width n is the one with which
+    9·C·n + 2·n + 9·n·C + C comes nearest to the attention's count, the positional table included, which at n = 64
+    channels is more than half of it. A step of n is 18·C + 2 parameters: from 64 channels on the two differ by at most
+    1.4 %, and by less the wider the map. Operations are not matched: the table costs none, a kernel costs some at every
+    place.
+
+    Args: those of the `FocusedLinearAttention` whose parameters are counted.
+    """
+
+    def __init__(self, dim: int, **options: Any) -> None:
+        with torch.device("meta"):  # counted, not made
+            count = sum(p.numel() for p in FocusedLinearAttention(dim, **options).parameters())
+        middle = max(round((count - dim) / (18 * dim + 2)), 1)
+        super().__init__(Conv(dim, middle, 3), nn.Conv2d(middle, dim, 3, padding=1))
+
+
+@register(same_width)
+class ConvBlock(AttentionBlock):
+    """Plain convolutions in FLABlock's frame with FLABlock's number of parameters: y = x + gate ⊙
+    MatchedConvolution(norm(x)), (B, C, H, W) → the same. The control that tells what attention gains from what more
+    parameters gain.
+
+    Args: those of the FLABlock that it is compared with; they decide its number of parameters.
+    """
+
+    mixing = MatchedConvolution
 
 
 @register(repeated_block)

@@ -4,10 +4,13 @@ from typing import NoReturn
 
 from ultralytics.nn.modules.attention import (
     AttentionBlock,
+    GatedAdd,
     MagnitudeAwareLinearAttention,
     MALABlock,
     MapAttention,
     PSABlock,
+    RALABlock,
+    RankAugmentedLinearAttention,
     ReLULinearAttention,
     ReLULinearBlock,
     SoftmaxAttention,
@@ -64,7 +67,14 @@ from ultralytics.nn.modules.conv import (
     SpatialAttention,
     autopad,
 )
-from ultralytics.nn.modules.FLA import C2f_FLA, FLABlock, FocusedLinearAttention
+from ultralytics.nn.modules.FLA import (
+    C2f_FLA,
+    ConvBlock,
+    FLABlock,
+    FLALayer,
+    FocusedLinearAttention,
+    MatchedConvolution,
+)
 from ultralytics.nn.modules.head import Detect, v10Detect
 from ultralytics.nn.modules.transformer import (
     AIFI,
@@ -109,13 +119,16 @@ __all__ = [
     "Concat",
     "Conv",
     "Conv2",
+    "ConvBlock",
     "ConvTranspose",
     "DWConv",
     "DWConvTranspose2d",
     "Detect",
     "FLABlock",
+    "FLALayer",
     "Focus",
     "FocusedLinearAttention",
+    "GatedAdd",
     "GhostBottleneck",
     "GhostConv",
     "HGBlock",
@@ -126,8 +139,11 @@ __all__ = [
     "MLPBlock",
     "MagnitudeAwareLinearAttention",
     "MapAttention",
+    "MatchedConvolution",
     "PSABlock",
     "Proto",
+    "RALABlock",
+    "RankAugmentedLinearAttention",
     "ReLULinearAttention",
     "ReLULinearBlock",
     "RepBottleneck",

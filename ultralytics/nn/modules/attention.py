@@ -15,7 +15,7 @@ import torch.nn.functional as F  # noqa: N812  # torch's customary name
 from einops import rearrange
 from torch import Tensor, nn
 
-from ultralytics.nn.registry import register, same_width
+from ultralytics.nn.registry import gated_sum, register, same_width
 from ultralytics.utils.errors import ModelError
 
 EPS = 1e-6  # keeps a token whose every channel is negative from vanishing, and the normaliser from dividing by zero
@@ -119,7 +119,7 @@ class MapAttention(nn.Module, ABC):
 
     def forward(self, x: Tensor) -> Tensor:
         B, C, H, W = x.shape
-        mixed: Tensor = self.proj_drop(self.proj(self.mix(*self.project(x), (H, W))))
+        mixed: Tensor = self.proj_drop(self.proj(self.modulate(self.mix(*self.project(x), (H, W)), x)))
         return mixed.transpose(1, 2).reshape(B, C, H, W)
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -173,6 +173,14 @@ class MapAttention(nn.Module, ABC):
             if "mix" in own or "weights" in own or "factors" in own:
                 return kind is not MapAttention and ("weights" in own or "factors" in own)
         return False
+
+    def modulate(self, mixed: Tensor, x: Tensor) -> Tensor:
+        """What happens between mixing and the last projection: nothing, unless a subclass says so.
+
+        Args:
+            mixed: (B, N, C), what `mix` returned; x: (B, C, H, W), the layer's input.
+        """
+        return mixed
 
     def heads(self, tokens: Tensor) -> Tensor:
         """(B, N, C) → (B, h, N, d)."""
@@ -263,6 +271,44 @@ class MagnitudeAwareLinearAttention(MapAttention):
             return left, F.pad(k, (0, 1), value=1.0)
 
 
+class RankAugmentedLinearAttention(MapAttention):
+    """RALA (Fan et al., "Breaking the Low-Rank Dilemma of Linear Attention", CVPR 2025, arXiv 2411.07635), O(N·d²).
+
+        κ = ELU + 1,   q̄ = Σ_i κ(q_i) / N,   α_j = N · softmax_j(q̄·κ(k_j) / √d), so that Σ_j α_j = N
+        mix_i = κ(q_i) Σ_j α_j κ(k_j)ᵀ v_j / (κ(q_i)·Σ_j α_j κ(k_j) + ε),   out = Linear(φ(x) ⊙ mix)
+
+    The sum over keys and values has a low rank, since all tokens come into it alike; weights by a global query q̄ let
+    those that matter stand out, which raises it. The output is gated by channels: φ is a linear map of the token, as in
+    the authors' code, and raises the rank of the output. φ has C² + C parameters more than the layer's siblings have.
+    The paper's rotary positions and its depth-wise convolution on v are left out, so that positions and the rest are
+    those of the siblings.
+
+    Args: as `MapAttention`.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        window_size: Sequence[int] = (20, 20),
+        num_heads: int = 8,
+        qkv_bias: bool = True,
+        proj_drop: float = 0.0,
+    ) -> None:
+        super().__init__(dim, window_size, num_heads, qkv_bias, proj_drop)
+        self.phi = nn.Linear(dim, dim)
+
+    def mix(self, q: Tensor, k: Tensor, v: Tensor, size: tuple[int, int]) -> Tensor:
+        with torch.autocast(v.device.type, enabled=False):
+            q, k, wide_v = (self.heads(t) for t in (F.elu(q.to(k.dtype)) + 1, F.elu(k) + 1, v.to(k.dtype)))
+            N, d = k.shape[-2:]
+            alpha = N * ((q.mean(-2, keepdim=True) * k).sum(-1, keepdim=True) / d**0.5).softmax(-2)  # (B, h, N, 1)
+            return self.merge(linear_attention(q, alpha * k, wide_v)).to(v.dtype)
+
+    def modulate(self, mixed: Tensor, x: Tensor) -> Tensor:
+        out: Tensor = mixed * self.phi(x.flatten(2).transpose(1, 2))
+        return out
+
+
 class ChannelNorm(nn.LayerNorm):
     """Layer normalisation over the channels of each place of a map (Ba et al. 2016): (B, C, H, W) → the same."""
 
@@ -278,7 +324,8 @@ class AttentionBlock(nn.Module):
     `norm` normalises over the channels of each place, `gate` is a number per channel that starts at zero: LayerScale
     (Touvron et al. 2021) in the spirit of ReZero (Bachlechner et al. 2020). So an inserted block passes its input on
     unchanged, to the bit: a pretrained network computes what it computed, and the block comes in as far as training
-    opens its gate. Subclasses name A, and differ in nothing else.
+    opens its gate. Subclasses name A, `mixing`, and differ in nothing else; A is a `MapAttention`, or a module of the
+    same arguments and maps that stands in its place as a control.
 
     Args:
         dim: channels C; the row before gives them.
@@ -287,7 +334,7 @@ class AttentionBlock(nn.Module):
         options: what the mixing operation takes besides.
     """
 
-    mixing: ClassVar[type[MapAttention]]
+    mixing: ClassVar[type[nn.Module]]
     undecayed: ClassVar[tuple[str, ...]] = ("gate",)
 
     def __init__(self, dim: int, num_heads: int = 8, window_size: Sequence[int] = (20, 20), **options: Any) -> None:
@@ -322,3 +369,32 @@ class MALABlock(AttentionBlock):
     """Magnitude-aware linear attention in the shared frame: y = x + gate ⊙ MagnitudeAwareLinearAttention(norm(x))."""
 
     mixing = MagnitudeAwareLinearAttention
+
+
+@register(same_width)
+class RALABlock(AttentionBlock):
+    """Rank-augmented linear attention in the shared frame: y = x + gate ⊙ RankAugmentedLinearAttention(norm(x))."""
+
+    mixing = RankAugmentedLinearAttention
+
+
+@register(gated_sum)
+class GatedAdd(nn.Module):
+    """Bring what was mixed elsewhere into a map: [x, z], both (B, C, H, W) → y = x + gate ⊙ z, (B, C, H, W).
+
+    `gate` is a number per channel that starts at zero, as in `AttentionBlock`: at the start x is passed on unchanged,
+    to the bit.
+
+    Args:
+        dim: channels C.
+    """
+
+    undecayed: ClassVar[tuple[str, ...]] = ("gate",)
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.gate = nn.Parameter(torch.zeros(dim))
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        x, z = maps
+        return x + (self.gate.view(1, -1, 1, 1) * z).to(x.dtype)

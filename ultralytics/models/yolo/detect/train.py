@@ -18,13 +18,15 @@ from ultralytics.cfg.model import ModelSpec, load_model_spec
 from ultralytics.cfg.paths import MODEL_HINT, data_hint
 from ultralytics.data.build import build_dataloader, build_yolo_dataset
 from ultralytics.data.labels import scan
+from ultralytics.engine.adapter import fill, read_adapter
 from ultralytics.engine.aliases import Figures
-from ultralytics.engine.checkpoint import Checkpoint, load_checkpoint, portable
+from ultralytics.engine.checkpoint import Checkpoint, digest_of, load_checkpoint, portable
+from ultralytics.engine.distill import Distillation, gain_of
 from ultralytics.engine.interrupt import Watched
 from ultralytics.engine.resume import check_names, resume_command
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.models.yolo.detect.val import DetectionValidator
-from ultralytics.models.yolo.weights import naming_plugins
+from ultralytics.models.yolo.weights import load_trained, naming_plugins
 from ultralytics.nn.plugins import load_plugins
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.errors import CheckpointError, ConfigError, MissingFileError, UserError
@@ -138,6 +140,12 @@ class DetectionTrainer(BaseTrainer):
                 f"min_transfer={args.min_transfer:g}, but there are no weights to start from",
                 mend="pretrained=WEIGHTS.pt",
             )
+        if args.adapter:
+            filled, lines = fill(model, read_adapter(args.adapter), self.inserted, args.adapter)
+            self.new_tensors = [name for name in self.new_tensors if name not in filled]
+            self.files["adapter"] = {"file": Path(args.adapter).name, "digest": digest_of(args.adapter)}
+            for line in lines:
+                LOGGER.info(line)
         return model
 
     def set_model_attributes(self) -> None:
@@ -156,7 +164,10 @@ class DetectionTrainer(BaseTrainer):
         for line in report.lines():
             LOGGER.info(line)
         parameters = {name for name, _ in model.named_parameters()}
-        self.new_tensors = [name for name in report.new if name in parameters] if report.loaded else []
+        if report.loaded:
+            self.inserted = [name for name in report.new if name in parameters]
+            self.new_tensors = self.inserted
+            self.untransferred = [name for name in model.state_dict() if name in parameters - set(report.loaded)]
         share = report.share * source.share
         told = f"{share:.0%} of the pretrained tensors found their place"
         if share < self.args.min_transfer:
@@ -177,6 +188,43 @@ class DetectionTrainer(BaseTrainer):
             LOGGER.warning("the model's own loss is normalised by each process for itself: it has no `reduce`")
         found: Callable[[Any, Mapping[str, Any]], tuple[Tensor, Tensor]] = criterion
         return found
+
+    def get_distillation(self) -> Distillation:
+        """The network of `teacher=`, compared at the maps that enter the head, or by its class logits.
+
+        Raises:
+            ConfigError: its head reads other strides, or its classes are others where logits are compared.
+        """
+        args = self.args
+        teacher, checkpoint = load_trained(str(args.teacher), self.device)
+        path = str(checkpoint.path)
+        strides = [[float(s) for s in net.stride] for net in (self.model, teacher)]
+        if strides[0] != strides[1]:
+            told = " and ".join(", ".join(f"{s:g}" for s in found) for found in strides)
+            raise ConfigError(f"the teacher reads other strides: {told}", path, "a teacher of the same strides")
+        if args.distill == "logits" and checkpoint.names != dict(self.data.names):
+            raise ConfigError(
+                f"distill=logits needs a teacher of the data set's classes, and its {teacher.nc} are others",
+                path,
+                "distill=feature or distill=cwd, which compare maps, or a teacher trained on these classes",
+            )
+
+        def head(net: Any) -> Any:
+            return net.model[-1]
+
+        def logits(net: Any, outputs: Any) -> list[Tensor]:
+            maps = outputs[1] if isinstance(outputs, tuple) else outputs
+            maps = maps["one2many"] if isinstance(maps, Mapping) else maps
+            return [m[:, -head(net).nc :] for m in maps]
+
+        self.files["teacher"] = {"file": checkpoint.path.name, "digest": digest_of(checkpoint.path)}
+        args.set("teacher", str(checkpoint.path.absolute()), args.sources.get("teacher", "argument"))
+        gain = gain_of(args.distill, args.distill_gain)
+        LOGGER.info("Teacher: %s, %s classes, distill=%s, gain %g", path, teacher.nc, args.distill, gain)
+        channels = list(zip(head(self.model).channels_read, head(teacher).channels_read, strict=True))
+        made = Distillation(teacher, head, logits, channels, args.distill, gain, self.reduce)
+        made.projectors.to(self.device)
+        return made
 
     def loss_is_the_models(self) -> bool:
         """Whether the model has a `loss` of its own."""

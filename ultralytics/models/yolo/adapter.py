@@ -1,0 +1,43 @@
+"""The adapter of a weights file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ultralytics.engine.adapter import write_adapter
+from ultralytics.models.yolo.weights import load_trained
+from ultralytics.utils.errors import ConfigError, UserError
+from ultralytics.utils.files import user_path
+from ultralytics.utils.log import LOGGER
+
+
+def save_adapter(
+    model: str | Path, out: str | Path, rows: int | Sequence[int] | None = None, overwrite: bool = False
+) -> Path:
+    """Write the tensors of the rows that a run has inserted into its network.
+
+    Args:
+        model: best.pt, or any weights file of this project; out: the new file, .pt.
+        rows: numbers of the rows to write; None: those that the pretrained weights of its run did not have.
+        overwrite: replace an existing file.
+
+    Raises:
+        UserError: nothing was inserted, there is no such row, or the file is there already.
+    """
+    path = user_path(out)
+    if path.suffix != ".pt":
+        raise ConfigError(f"out={out} is no weights file", mend="a name that ends in .pt")
+    if path.exists() and not overwrite:
+        raise UserError("the file exists", str(path), "another out=, or overwrite=True")
+    net, checkpoint = load_trained(model)
+    inserted = checkpoint.state.get("inserted", [])
+    if rows is not None:
+        chosen = [rows] if isinstance(rows, int) else list(rows)
+        for row in chosen:
+            if not isinstance(row, int) or not 0 <= row < len(net.model):
+                raise ConfigError(f"rows={rows}: there is no row {row}", str(model), f"0 to {len(net.model) - 1}")
+        inserted = [f"model.{row}.{name}" for row in chosen for name, _ in net.model[row].named_parameters()]
+    for held in write_adapter(path, net, checkpoint, inserted):
+        LOGGER.info("row %d, %s: %d tensors", held.row, held, len(held.tensors))
+    return path
