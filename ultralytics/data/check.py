@@ -25,6 +25,7 @@ from ultralytics.data.labels import (
     BOX_COLUMNS,
     MAX_LIST_BYTES,
     POSES_HINT,
+    areas_file,
     glued_rows,
     ignore_file,
     judge_labels,
@@ -469,6 +470,7 @@ def _structure(spec: DatasetSpec, chosen: Sequence[str], listed: Mapping[str, _L
     images = list(dict.fromkeys(f for one in listed.values() for f in one.files))
     yield from _without_image(spec, chosen, listed, images, "label", label_file)
     yield from _without_image(spec, chosen, listed, images, "ignore", ignore_file)
+    yield from _without_image(spec, chosen, listed, images, "areas", areas_file)
 
 
 def _collisions(files: Iterable[str]) -> Iterator[Finding]:
@@ -516,7 +518,7 @@ def _without_image(
                 yield Finding(WARNING, "label-name", file, 0, what)
             elif os.path.splitext(name)[0] in stems.get(folder, ()):
                 unlisted.append(file)
-            elif kind == "ignore" or folder not in folders:
+            elif kind != "label" or folder not in folders:
                 yield Finding(WARNING, f"{kind}-orphan", file, 0, "there is no image of this name")
             elif _is_label(file):  # beside the images there are texts of other kinds
                 yield Finding(WARNING, "label-orphan", file, 0, "there is no image of this name")

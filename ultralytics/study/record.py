@@ -1,10 +1,10 @@
 """What a study keeps of its runs: plain data, from which every table and figure can be drawn again without training.
 
-    OUT/study.yaml          the study as it was resolved
-    OUT/ARM-SEED/           a training run's folder
-    OUT/ARM-SEED/test/      its validation on the test split, with seen.npz
-    OUT/ARM-SEED/run.json   a RunRecord, once the run has finished or failed
-    OUT/study.json          all records, the arms' costs, and the comparison
+OUT/study.yaml          the study as it was resolved
+OUT/ARM-SEED/           a training run's folder
+OUT/ARM-SEED/test/      its validation on the test split, with seen.npz
+OUT/ARM-SEED/run.json   a RunRecord, once the run has finished or failed
+OUT/study.json          all records, the arms' costs, and the comparison
 """
 
 from __future__ import annotations
