@@ -100,7 +100,8 @@ def _sizes(seen: Sequence[Seen], names: Mapping[int, str]) -> list[dict[str, Any
     # Half open, unlike COCO's: every object is in one of them.
     ends = [*(float(np.nextafter(v, 0)) for v in own[1:-1]), largest]
     buckets += [(f"Q{i}", low, high) for i, (low, high) in enumerate(zip(own[:-1], ends, strict=True), 1)]
-    evaluation = evaluated(seen, names, [(low, high) for _, low, high in buckets])
+    ranges = list(dict.fromkeys((low, high) for _, low, high in buckets))  # of two alike the library fills one
+    evaluation = evaluated(seen, names, ranges)
     precision, recall = (np.asarray(evaluation.eval[k]) for k in ("precision", "recall"))
     return [
         {
@@ -112,7 +113,8 @@ def _sizes(seen: Sequence[Seen], names: Mapping[int, str]) -> list[dict[str, Any
             "AP50": mean_known(precision[0, :, :, i, -1]),
             "AR_100": mean_known(recall[:, :, i, -1]),
         }
-        for i, (name, low, high) in enumerate(buckets)
+        for name, low, high in buckets
+        for i in [ranges.index((low, high))]
     ]
 
 

@@ -97,7 +97,7 @@ def sheet(
     _write(annotator, (GAP, GAP), f"{kind}: {KINDS[kind]}", INK, wide - 2 * GAP)
     x = GAP
     for label, colour in (("detection", WRONG), ("object (dashed)", TRUE)):
-        if kind != "Miss" or colour is TRUE:
+        if any((m.box if colour is WRONG else m.truth) is not None for m in found):
             annotator.draw.rectangle((x, GAP + LINE + 4, x + 12, GAP + LINE + 12), fill=colour[::-1])
             _write(annotator, (x + 18, GAP + LINE), label, FAINT, wide)
             x += 40 + int(annotator.text_font(label).getlength(label))
@@ -244,6 +244,7 @@ def plot_calibration(figures: Mapping[str, Any], path: Path) -> tuple[Figure, Pa
     lower.bar([(b["low"] + b["high"]) / 2 for b in bins], [b["count"] for b in bins], width=0.08, color=FIRST)
     if filled:
         lower.set_yscale("log")
+        lower.set_ylim(bottom=0.7)  # one detection is seen
         lower.yaxis.set_major_formatter(lambda value, _: f"{value:g}")  # no formula, which are not set
         lower.minorticks_off()
     lower.set_ylabel("count", fontsize=8)
