@@ -52,7 +52,8 @@ def test_every_kind_by_hand():
     # Class 0 finds one of three first (recall up to 1/3 at precision 1: 34 of 101 points); class 1 none of one.
     base = 34 / 101 / 2
     assert figures["AP50"] == pytest.approx(base, abs=1e-12)
-    # Moved onto its object, the fourth detection finds the third: two of three, the second at precision 2/4 (33 points).
+    # Moved onto its object, the fourth detection finds the third: two of three, the second at precision 2/4 (33
+    # points).
     assert figures["errors"]["Loc"]["dAP"] == pytest.approx(33 / 101 * 0.5 / 2, abs=1e-12)
     # Given its object's class, the third finds that of class 1, first of its class: AP 1 there.
     assert figures["errors"]["Cls"]["dAP"] == pytest.approx(0.5, abs=1e-12)
@@ -88,6 +89,7 @@ def test_kinds_are_the_librarys(seed, crowds, whole, masks):
         assert own[name] == pytest.approx(whole_set[f"AP_{name}"], abs=1e-9)
     quantiles = [b["objects"] for b in figures["sizes"] if b["name"].startswith("Q")]
     assert sum(quantiles) == sum(len(countable(s).truths) for s in seen)
+    assert all(quantiles)
     json.dumps(figures, allow_nan=False)
 
 
@@ -180,7 +182,7 @@ def test_a_bucket_of_its_own_may_be_one_of_cocos():
     box = [0.0, 0, 100, 100]
     seen = [
         Seen(str(i), (200, 200), np.array([[*box, 0.9, 0]]), np.array([[*box, 0, 0]]), np.array([area]))
-        for i, area in enumerate((100.0, 9216.0, 9216.0, 9216.0, 9300.0))
+        for i, area in enumerate((100.0, 100.0, 9216.0, 9216.0, 9216.0, 9300.0))
     ]
     figures = {b["name"]: b for b in analyse(seen, {0: "a"})["sizes"]}
     assert figures["L"]["AP"] == figures["Q2"]["AP"] == pytest.approx(1)

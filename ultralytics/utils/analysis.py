@@ -95,7 +95,7 @@ def _sizes(seen: Sequence[Seen], names: Mapping[int, str]) -> list[dict[str, Any
     largest = 1e10  # COCO's
     edges = [0.0, *SIZE_BORDERS, largest]
     buckets = list(zip(COCO_SIZES, edges[:-1], edges[1:], strict=True))
-    inner = np.unique(np.quantile(areas, np.linspace(0, 1, QUANTILES + 1)[1:-1]))
+    inner = np.unique(np.quantile(areas, np.linspace(0, 1, QUANTILES + 1)[1:-1], method="lower"))
     own = [0.0, *inner[inner > areas.min()].tolist(), largest]
     # Half open, unlike COCO's: every object is in one of them.
     ends = [*(float(np.nextafter(v, 0)) for v in own[1:-1]), largest]
