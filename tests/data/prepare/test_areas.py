@@ -10,6 +10,7 @@ import torch
 from tests.data.prepare.test_coco import CATEGORIES, box, image, write
 from tests.utils.test_coco import summarised
 from ultralytics.cfg.dataset import load_dataset
+from ultralytics.cli import main
 from ultralytics.data.check import check_data
 from ultralytics.data.dataset import YOLODataset
 from ultralytics.data.labels import areas_file, judge_areas, judge_labels, scan
@@ -164,3 +165,12 @@ def test_sets_without_areas_have_none(tmp_path):
     data = prepare_coco(write(tmp_path / "s", [image(1, "a.jpg")], rows, categories=CATEGORIES), tmp_path / "out")
     assert not (tmp_path / "out" / "areas").exists()
     assert scan(load_dataset(data).split("train"), 2).areas is None
+
+
+def test_subsets_and_prepared_copies_keep_them(tmp_path):
+    rows = [box(1, 1, 3, area=111.0), box(2, 1, 7, (1, 1, 20, 20), area=122.0), box(3, 2, 7, (1, 1, 20, 20))]
+    data = prepare_coco(write(tmp_path / "s", [image(1, "a.jpg"), image(2, "b.png")], rows), tmp_path / "out")
+    assert main(["subset", f"data={data}", "classes=cat", "copy=True", f"out={tmp_path / 'cats.yaml'}"]) == 0
+    assert {f.read_text() for f in tmp_path.glob("cats/areas/*/*.txt")} == {"122.0\n"}  # b has none
+    assert main(["prepare", "yolo", f"source={tmp_path / 'out'}", f"out={tmp_path / 'twin'}"]) == 0
+    assert {f.read_text() for f in tmp_path.glob("twin/areas/*/a.txt")} == {"111.0\n122.0\n"}
