@@ -430,7 +430,7 @@ def _contents(image: _Image, ids: Mapping[int, int], keypoints: int) -> _Written
     labels = "".join(f"{ids[c]} {rest}\n" for c, rest in _texts(judged) if c in ids)
     areas, _ = judge_areas(areas_file(image.file), judged)
     kept = [] if areas is None else [v for v, (c, _) in zip(areas.tolist(), _texts(judged), strict=True) if c in ids]
-    sizes = "".join(f"{v!r}\n" if v > 0 else "-\n" for v in kept)
+    sizes = "".join(f"{v!r}\n" if v > 0 else "-\n" for v in kept) if any(v > 0 for v in kept) else ""
     rows = [(c, rest) for c, rest in _texts(judge_ignored(ignore_file(image.file))) if c == ANY_CLASS or c in ids]
     ignore = "".join(f"{'*' if c == ANY_CLASS else ids[c]} {rest}\n" for c, rest in rows)
     try:
@@ -440,7 +440,7 @@ def _contents(image: _Image, ids: Mapping[int, int], keypoints: int) -> _Written
     digests = {"image": own, "labels": hashlib.sha256(labels.encode()).hexdigest()}
     if ignore:
         digests["ignore"] = hashlib.sha256(ignore.encode()).hexdigest()
-    if any(v > 0 for v in kept):
+    if sizes:
         digests["areas"] = hashlib.sha256(sizes.encode()).hexdigest()
     return _Written(labels, ignore, sizes, digests)
 
