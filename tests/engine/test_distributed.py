@@ -658,7 +658,7 @@ def test_val_under_torchrun_is_that_of_one_process(tiny, toy, tmp_path):
     yolo = YOLO(str(tiny), nc=3)
     yolo.save(tmp_path / "m.pt")
     keys = {"model": tmp_path / "m.pt", "data": toy, "imgsz": 64, "batch": 4, "workers": 0, "device": "cpu"}
-    keys |= {"project": tmp_path / "r", "plots": False}
+    keys |= {"project": tmp_path / "r", "plots": False, "conf": 1e-5, "analyse": True, "gallery": 2}
     told = []
     for name, agent in (("one", []), ("two", ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"])):
         command = [sys.executable, *agent, "-m", "ultralytics", "val", *words(keys | {"name": name})]
@@ -668,6 +668,9 @@ def test_val_under_torchrun_is_that_of_one_process(tiny, toy, tmp_path):
         del metrics["speed_ms_per_image"]
     assert told[0] == told[1]
     assert told[0]["images"] == 6
+    assert told[0]["analysis"]["errors"]["Bkg"]["count"] > 0
+    galleries = [(tmp_path / "r" / name / "gallery.json").read_bytes() for name in ("one", "two")]
+    assert galleries[0] == galleries[1]
 
 
 STUCK = """

@@ -12,6 +12,7 @@ from tests.utils.test_coco import same
 from ultralytics import YOLO
 from ultralytics.cli import main
 from ultralytics.data.dataset import YOLODataset
+from ultralytics.data.prepare import prepare_bccd
 from ultralytics.models.yolo.detect import DetectionValidator
 from ultralytics.utils import plotting
 from ultralytics.utils.coco import coco_figures
@@ -71,12 +72,59 @@ def test_coco_figures_and_predictions_are_written(yolo, toy, tmp_path, seen):
     assert "coco" not in json.loads((tmp_path / "v" / "w" / "metrics.json").read_text(encoding="utf-8"))
 
 
+@pytest.mark.parametrize("options", [{}, {"single_cls": True}, {"classes": [0], "rect_val": False}])
+def test_an_analysis_is_written(yolo, tmp_path, options):
+    here = tmp_path / "v" / "val"
+    m = yolo.val(project=str(tmp_path / "v"), conf=0.0001, coco=False, analyse=True, gallery=0, **options, **QUIET)
+    written = json.loads((here / "metrics.json").read_text(encoding="utf-8"))
+    assert written["analysis"] == m.analysis
+    assert set(m.analysis["errors"]) == {"Cls", "Loc", "Both", "Dupe", "Bkg", "Miss"}
+    assert m.coco is None
+    if "single_cls" in options:
+        assert m.analysis["errors"]["Cls"]["count"] == 0
+        assert set(m.analysis["calibration"]["per_class"]) == {"item"}
+    objects = sum(b["objects"] for b in m.analysis["sizes"] if b["name"].startswith("Q"))
+    assert objects == m.nt_per_class.sum()
+    assert not list(here.glob("gallery*"))
+
+
+def test_areas_of_masks_reach_the_figures(yolo, toy, tmp_path, seen):
+    file = next((toy.parent / "labels" / "val").glob("*.txt"))
+    rows = file.read_text().splitlines()
+    areas = toy.parent / "areas" / "val" / file.name
+    areas.parent.mkdir(parents=True)
+    areas.write_text("7.5\n" * len(rows))
+    seen.clear()
+    for options in ({}, {"rect_val": False, "single_cls": True}):
+        yolo.val(project=str(tmp_path / "v"), **options, **QUIET)
+    for images, names in seen:
+        [own] = [s.areas for s in images if s.areas is not None and (s.areas > 0).any()]
+        assert own.tolist() == [7.5] * len(rows)
+        same(images, names)
+
+
 def test_without_its_library_coco_figures_are_a_warning(yolo, tmp_path, monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "hotcoco", None)
     monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
     assert yolo.val(project=str(tmp_path / "v"), **QUIET).coco is None
     assert "COCO's figures are left out" in caplog.text
+    assert yolo.val(project=str(tmp_path / "w"), coco=False, analyse=True, **QUIET).analysis is None
+    assert "the analysis is left out" in caplog.text
     assert (tmp_path / "v" / "val" / "metrics.json").exists()
+
+
+@pytest.mark.slow
+def test_coco_figures_of_blood_cells_are_pycocotools(shared, tmp_path, seen):
+    data = prepare_bccd(shared / "data" / "bccd", tmp_path / "bccd", images="link")
+    model = YOLO("yolov8n.yaml", nc=3)
+    model.load(str(shared / "weights" / "yolov8n.pt"))
+    model.train(data=str(data), epochs=1, imgsz=160, batch=32, fraction=0.3, project=str(tmp_path / "t"), **QUIET)
+    seen.clear()
+    model.val(data=str(data), imgsz=160, project=str(tmp_path / "v"), **QUIET)
+    [(images, names)] = seen
+    assert sum(len(i.found) for i in images) > 100
+    figures = same(images, names)
+    assert figures["AP"] is not None
 
 
 @pytest.mark.slow

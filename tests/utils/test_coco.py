@@ -13,42 +13,48 @@ from ultralytics.utils.coco import FIGURES, Seen, coco_figures, predictions
 from ultralytics.utils.types import ANY_CLASS
 
 
-def oracle(seen, names):
-    """The twelve figures and each class' AP by pycocotools."""
-    pycocotools = pytest.importorskip("pycocotools")
+def summarised(document, results):
+    """pycocotools' evaluation of an instances document and results."""
+    pytest.importorskip("pycocotools")
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    assert pycocotools
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth, found = COCO(), COCO()
+        truth.dataset = document
+        truth.createIndex()
+        found.dataset = {**document, "annotations": []}
+        found.createIndex()
+        evaluation = COCOeval(truth, truth.loadRes(results) if results else found, "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return evaluation
+
+
+def oracle(seen, names):
+    """The twelve figures and each class' AP by pycocotools."""
     annotations, results = [], []
     for i, s in enumerate(seen, 1):
-        for x, y, w, h, cls, crowd in s.truths.tolist():
+        areas = s.truths[:, 2] * s.truths[:, 3] if s.areas is None else s.areas
+        for (x, y, w, h, cls, crowd), area in zip(s.truths.tolist(), areas.tolist(), strict=True):
             for c in sorted(names) if cls == ANY_CLASS else [int(cls)]:
                 annotations.append(
                     {
                         "id": len(annotations) + 1, "image_id": i, "category_id": c, "bbox": [x, y, w, h],
-                        "area": w * h, "iscrowd": int(crowd),
+                        "area": area if area > 0 else w * h, "iscrowd": int(crowd),
                     }
                 )  # fmt: skip
         results += [
             {"image_id": i, "category_id": int(c), "bbox": [x, y, w, h], "score": score}
             for x, y, w, h, score, c in s.found.tolist()
         ]
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO()
-        truth.dataset = {
-            "images": [{"id": i, "height": s.shape[0], "width": s.shape[1]} for i, s in enumerate(seen, 1)],
-            "annotations": annotations,
-            "categories": [{"id": c, "name": n} for c, n in names.items()],
-        }
-        truth.createIndex()
-        found = COCO()
-        found.dataset = {**truth.dataset, "annotations": []}
-        found.createIndex()
-        evaluation = COCOeval(truth, truth.loadRes(results) if results else found, "bbox")
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
+    document = {
+        "images": [{"id": i, "height": s.shape[0], "width": s.shape[1]} for i, s in enumerate(seen, 1)],
+        "annotations": annotations,
+        "categories": [{"id": c, "name": n} for c, n in names.items()],
+    }
+    evaluation = summarised(document, results)
     precision = evaluation.eval["precision"][:, :, :, 0, -1]
     per_class = {}
     for k, c in enumerate(sorted(names)):
@@ -67,7 +73,7 @@ def same(seen, names):
     return ours
 
 
-def made(seed, images=6, nc=3, objects=8, detections=12, crowds=0.0, whole=False):
+def made(seed, images=6, nc=3, objects=8, detections=12, crowds=0.0, whole=False, masks=False):
     """Images with objects, detections near some of them, and others by chance; with `whole` numbers there are ties."""
     rng = np.random.default_rng(seed)
     seen = []
@@ -82,6 +88,9 @@ def made(seed, images=6, nc=3, objects=8, detections=12, crowds=0.0, whole=False
         classes = truths[rng.integers(0, n, m), 4].clip(0) if n else rng.integers(0, nc, m)
         found = np.column_stack([near, scores, classes]).astype(float)
         seen.append(Seen(f"{i:04d}.jpg", (400, 500), found.round() if whole else found, truths))
+        if masks:
+            areas = rng.choice([1023.9999, 1024.0, 1024.0001, 9215.9, 9216.0, 9217.0, -1.0, 5.0], n)
+            seen[-1] = seen[-1]._replace(areas=areas)
     return seen
 
 
@@ -89,9 +98,29 @@ NAMES = {0: "a", 1: "b", 2: "c"}
 
 
 @settings(max_examples=25)
-@given(seed=st.integers(0, 10**6), crowds=st.sampled_from([0.0, 0.3]), whole=st.booleans())
-def test_they_are_pycocotools(seed, crowds, whole):
-    same(made(seed, crowds=crowds, whole=whole), NAMES)
+@given(
+    seed=st.integers(0, 10**6), crowds=st.sampled_from([0.0, 0.3]), whole=st.booleans(), masks=st.booleans(),
+)  # fmt: skip
+def test_they_are_pycocotools(seed, crowds, whole, masks):
+    same(made(seed, crowds=crowds, whole=whole, masks=masks), NAMES)
+
+
+def test_areas_at_the_borders_count_on_both_sides():
+    """As COCO's: an object of exactly 32² is small and medium, one of 96² medium and large."""
+    for area, sizes in ((1024.0, "SM"), (9216.0, "ML"), (1023.99, "S"), (9216.01, "L")):
+        row = [0.0, 0, 60, 60]
+        found = np.array([[*row, 0.9, 0]])
+        seen = [Seen("a.jpg", (100, 100), found, np.array([[*row, 0, 0]]), np.array([area]))]
+        figures = same(seen, {0: "a"})
+        assert "".join(k for k in "SML" if figures[f"AP_{k}"] is not None) == sizes
+
+
+def test_score_ties_and_empty_images():
+    seen = made(11, images=8, objects=10, detections=60, whole=True)
+    seen[2] = seen[2]._replace(truths=np.zeros((0, 6)))
+    seen[5] = Seen("empty.jpg", (10, 10), np.zeros((0, 6)), np.zeros((0, 6)))
+    assert len(np.unique(np.concatenate([s.found[:, 4] for s in seen]))) <= 5
+    same(seen, NAMES)
 
 
 @pytest.mark.parametrize(

@@ -200,6 +200,8 @@ class Config:
     max_det: int = knob(300, "int", "most boxes per image", ALL, low=1)
     half: bool = knob(False, "bool", "fp16 weights (GPU)", VP)
     coco: bool = knob(True, "bool", "COCO's figures in metrics.json (in train: of the best weights)", TV)
+    analyse: bool = knob(False, "bool", "kinds of errors, figures by size, calibration, and a gallery of the worst", V)
+    gallery: int = knob(12, "int", "most images of each kind of error in the gallery of analyse=True", V, low=0)
     save_json: bool = knob(False, "bool", "write predictions.json, in COCO's results format", V)
     plots: bool = knob(True, "bool", "draw pictures and curves", TV)
     font: str | None = knob(

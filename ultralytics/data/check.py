@@ -25,6 +25,7 @@ from ultralytics.data.labels import (
     BOX_COLUMNS,
     MAX_LIST_BYTES,
     POSES_HINT,
+    areas_file,
     glued_rows,
     ignore_file,
     judge_labels,
@@ -113,10 +114,17 @@ KINDS = {
     "ignore-duplicate": "ignore rows written twice",
     "ignore-link": "ignore links that lead nowhere",
     "ignore-orphan": "ignore files without image",
+    "areas-unreadable": "files of areas that cannot be read",
+    "areas-text": "files of areas that are no UTF-8 text",
+    "areas-number": "areas that are no number above 0",
+    "areas-columns": "files of areas that do not fit their labels",
+    "areas-link": "links to areas that lead nowhere",
+    "areas-orphan": "files of areas without image",
     "class-unused": "classes without a box",
     "unlabelled": "images without a label file: backgrounds",
     "label-unlisted": "label files of images that no split lists",
     "ignore-unlisted": "ignore files of images that no split lists",
+    "areas-unlisted": "files of areas of images that no split lists",
     "label-mixed": "polygons and boxes in one file",
     "box-tiny": "boxes that are hardly seen",
     "box-whole": "boxes that cover the whole image",
@@ -469,6 +477,7 @@ def _structure(spec: DatasetSpec, chosen: Sequence[str], listed: Mapping[str, _L
     images = list(dict.fromkeys(f for one in listed.values() for f in one.files))
     yield from _without_image(spec, chosen, listed, images, "label", label_file)
     yield from _without_image(spec, chosen, listed, images, "ignore", ignore_file)
+    yield from _without_image(spec, chosen, listed, images, "areas", areas_file)
 
 
 def _collisions(files: Iterable[str]) -> Iterator[Finding]:
@@ -516,7 +525,7 @@ def _without_image(
                 yield Finding(WARNING, "label-name", file, 0, what)
             elif os.path.splitext(name)[0] in stems.get(folder, ()):
                 unlisted.append(file)
-            elif kind == "ignore" or folder not in folders:
+            elif kind != "label" or folder not in folders:
                 yield Finding(WARNING, f"{kind}-orphan", file, 0, "there is no image of this name")
             elif _is_label(file):  # beside the images there are texts of other kinds
                 yield Finding(WARNING, "label-orphan", file, 0, "there is no image of this name")

@@ -165,6 +165,7 @@ class YOLODataset:
             resized_shape=(shape[1], shape[2]),
             ratio_pad=ratio_pad,
             ignored=self.labels.ignored(index) if ratio_pad is not None else _NOTHING_IGNORED,
+            areas=self.labels.areas_of(index) if ratio_pad is not None else None,
         )
 
     @staticmethod
@@ -185,6 +186,7 @@ class YOLODataset:
             resized_shape=[s["resized_shape"] for s in samples],
             ratio_pad=[s["ratio_pad"] for s in samples],
             ignored=[s["ignored"] for s in samples],
+            areas=[s["areas"] for s in samples],
         )
 
 

@@ -14,7 +14,9 @@ import numpy as np
 from ultralytics.data.labels import (
     BOX_COLUMNS,
     Unusable,
+    areas_file,
     ignore_file,
+    judge_areas,
     judge_ignored,
     judge_labels,
     judge_picture,
@@ -117,6 +119,7 @@ def examine(path: str, nc: int, near: bool = True, keypoints: int = 0) -> Record
     # A class out of range stops the whole training, which then keeps nothing: here the rest is still counted.
     record.usable = not lost and not any(f.severity == ERROR and f.kind != "label-class-range" for f in add)
     add += _ignored(record)
+    add += _areas(record, keypoints)
     return record
 
 
@@ -327,3 +330,12 @@ def _ignored(record: Record) -> Iterator[Finding]:
     record.ignored = len(judged.rows)
     for p in judged.problems:
         yield Finding(ERROR if p.fatal else WARNING, f"ignore-{p.kind}", path, p.line, p.what)
+
+
+def _areas(record: Record, keypoints: int) -> Iterator[Finding]:
+    path = areas_file(record.path)
+    if path is None or not os.path.lexists(path):
+        return
+    yield from _dead_link(path, "areas")
+    for p in judge_areas(path, judge_labels(record.label, keypoints))[1]:
+        yield Finding(WARNING, f"areas-{p.kind}", path, p.line, p.what)

@@ -31,7 +31,16 @@ from ultralytics.utils.images import (
 )
 from ultralytics.utils.log import LOGGER, progress
 from ultralytics.utils.text import counted, is_number, one_line
-from ultralytics.utils.types import ANY_CLASS, BoolArray, Float32Array, Float64Array, Int32Array, Int64Array, UInt8Array
+from ultralytics.utils.types import (
+    ANY_CLASS,
+    UNKNOWN_AREA,
+    BoolArray,
+    Float32Array,
+    Float64Array,
+    Int32Array,
+    Int64Array,
+    UInt8Array,
+)
 
 MIN_SIDE = 10  # pixels
 SHOWN_PROBLEMS = 10
@@ -113,6 +122,8 @@ class LabelSet:
         contents: (n, 16) bytes, digests of the image files.
         digest: of names, image contents and labels of the whole split, 64 hexadecimal digits.
         problems: "file:line: what" for every image or row left out; left_out: number of images left out.
+        areas: (M,) of the objects' masks, pixels² of the original image, UNKNOWN_AREA for a row without; None where
+            none is known.
     """
 
     im_files: FileNames
@@ -126,6 +137,7 @@ class LabelSet:
     digest: str = ""
     problems: list[str] = field(default_factory=list)
     left_out: int = 0
+    areas: Float64Array | None = None
 
     def __len__(self) -> int:
         return len(self.im_files)
@@ -138,6 +150,10 @@ class LabelSet:
     def ignored(self, i: int) -> Float32Array:
         """Ignored regions (k, 6) of an image; a view."""
         return self.ignore[self.ignore_offsets[i] : self.ignore_offsets[i + 1]]
+
+    def areas_of(self, i: int) -> Float64Array | None:
+        """Areas (m,) of an image's objects, see `areas`; a view."""
+        return None if self.areas is None else self.areas[self.offsets[i] : self.offsets[i + 1]]
 
     def take(self, order: Sequence[int] | Int64Array) -> LabelSet:
         """The same set, its images in another order or fewer."""
@@ -157,6 +173,7 @@ class LabelSet:
             self.digest,
             self.problems,
             self.left_out,
+            None if self.areas is None else self.areas[rows],
         )
 
     def keep_classes(self, classes: Sequence[int]) -> LabelSet:
@@ -175,6 +192,7 @@ class LabelSet:
             self.digest,
             self.problems,
             self.left_out,
+            None if self.areas is None else self.areas[kept],
         )
 
     def merge_classes(self) -> None:
@@ -235,6 +253,12 @@ def ignore_file(image: str) -> str | None:
     """Where the regions are that evaluation ignores: the last folder named images becomes ignore, the suffix .txt; None
     without such a folder."""
     return _beside_images(image, "ignore")
+
+
+def areas_file(image: str) -> str | None:
+    """Where the areas of an image's objects are: the last folder named images becomes areas, the suffix .txt; None
+    without such a folder."""
+    return _beside_images(image, "areas")
 
 
 def _beside_images(image: str, folder: str) -> str | None:
@@ -369,6 +393,33 @@ def judge_ignored(path: str | None) -> Judged:
         unused = problem._replace(fatal=False, what=f"{problem.what}; the file is not used")
         return Judged(np.zeros((0, 6)), [], [unused], None)
     return Judged(*parse_ignored(text or ""), text)
+
+
+def judge_areas(path: str | None, labels: Judged) -> tuple[Float64Array | None, list[Problem]]:
+    """Read the areas of a label file's rows: (m,) pixels², None without a file; and what is wrong with it.
+
+    A line belongs to the same line of the label file, and is a number above 0, or `-` for an object without a mask. A
+    file that does not fit its labels is not used.
+    """
+    text, problem = _read(path) if path is not None else (None, None)
+    if problem is not None:
+        return None, [problem._replace(fatal=False, what=f"{problem.what}; the file is not used")]
+    if text is None or not len(labels.rows):
+        return None, []
+    lines, wanted = text.splitlines(), len((labels.text or "").splitlines())
+    if len(lines) != wanted:
+        what = f"{counted(len(lines), 'area')} for {counted(wanted, 'line')} of labels; the file is not used"
+        return None, [Problem(0, "columns", what, False)]
+    areas = np.full(len(labels.rows), UNKNOWN_AREA)
+    for i, number in enumerate(labels.lines):
+        word = lines[number - 1].strip()
+        if word == "-":
+            continue
+        if not is_number(word) or not 0 < float(word) < math.inf:
+            what = f"{word!r} is no area, a number above 0 or -; the file is not used"
+            return None, [Problem(number, "number", what, False)]
+        areas[i] = float(word)
+    return (areas if (areas > 0).any() else None), []
 
 
 def _read(path: str) -> tuple[str | None, Problem | None]:
@@ -629,21 +680,21 @@ def _linked_again(files: Sequence[str], signatures: Int64Array) -> list[tuple[st
 
 
 def _signatures(files: Sequence[str]) -> Int64Array:
-    """(n, 3, 3): size and times of change of every image, its label file and its ignore file; zeros where there is
+    """(n, 4, 3): size and times of change of every image and its label, ignore and areas files; zeros where there is
     none."""
-    beside: dict[str, list[str]] = {}  # folder of images → its folders of label and ignore files, "" where missing
+    beside: dict[str, list[str]] = {}  # folder of images → its folders of the other files, "" where missing
     found: list[int] = []
     for file in files:
         folder, _, name = file.rpartition(os.sep)
         if folder not in beside:
-            paths = (path(f"{folder}{os.sep}x.jpg") for path in (label_file, ignore_file))
+            paths = (path(f"{folder}{os.sep}x.jpg") for path in (label_file, ignore_file, areas_file))
             places = [os.path.dirname(p) if p else "" for p in paths]
             beside[folder] = [p + os.sep if os.path.isdir(p) else "" for p in places]
         stem = os.path.splitext(name)[0]  # a list may name a file without suffix
         found += signature(file)
         for place in beside[folder]:
             found += signature(f"{place}{stem}.txt") if place else NO_FILE
-    return np.array(found, np.int64).reshape(-1, 3, 3)
+    return np.array(found, np.int64).reshape(-1, 4, 3)
 
 
 def _check_all(files: Sequence[str], memory: ScanCache, desc: str, keypoints: int) -> Entry:
@@ -654,9 +705,13 @@ def _check_all(files: Sequence[str], memory: ScanCache, desc: str, keypoints: in
         return Entry.join(list(progress(results, total=len(files), desc=f"{desc}Checking images")))
 
 
+def _files_of(image: str) -> tuple[str | None, ...]:
+    return image, label_file(image), ignore_file(image), areas_file(image)
+
+
 def _check(image: str, known: Seen | None, keypoints: int) -> Seen:
     """Check an image and its labels. One whose content an earlier run has decoded is not decoded again."""
-    seen = Seen(signatures=tuple(signature(p) for p in (image, label_file(image), ignore_file(image))))
+    seen = Seen(signatures=tuple(signature(p) for p in _files_of(image)))
     try:
         data = read_image_file(image)
     except OSError as e:
@@ -679,6 +734,9 @@ def _check(image: str, known: Seen | None, keypoints: int) -> Seen:
     if seen.usable:
         seen.rows, seen.columns, seen.over = labels.rows.astype(np.float32), labels.columns, labels.over
     seen.ignored = ignored.rows.astype(np.float32)
+    if seen.usable:
+        seen.areas, problems = judge_areas(areas_file(image), labels)
+        seen.problems += [("areas", p.line, p.what) for p in problems]
     return seen
 
 
@@ -721,7 +779,7 @@ def judge_shape(shape: tuple[int, int]) -> Unusable | None:
 
 def _label_set(files: Sequence[str], entry: Entry, names: str) -> LabelSet:
     """What was found, in absolute paths, without the images that cannot be used."""
-    paths = {"image": lambda f: f, "label": label_file, "ignore": ignore_file}
+    paths = {"image": lambda f: f, "label": label_file, "ignore": ignore_file, "areas": areas_file}
     problems = []
     for i, what, line, text in entry.problems:
         problems.append(f"{paths[what](files[i])}{f':{line}' if line else ''}: {text}")
@@ -737,6 +795,7 @@ def _label_set(files: Sequence[str], entry: Entry, names: str) -> LabelSet:
         entry.digest(names),
         problems,
         int((~entry.usable).sum()),
+        entry.areas if len(entry.areas) else None,
     )
     return labels if entry.usable.all() else labels.take(np.flatnonzero(entry.usable))
 

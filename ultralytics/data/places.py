@@ -122,8 +122,8 @@ def _dataset_folder(folder: str) -> str:
 
 
 def _belongs_to_images(folder: str) -> bool:
-    """Return True for a folder of labels (or ignored regions) where they are read: images lie at its counterpart."""
-    for kind in ("labels", "ignore"):
+    """Return True for a folder of labels, ignored regions or areas where they are read: images lie at its twin."""
+    for kind in ("labels", "ignore", "areas"):
         head, found, tail = f"{folder}{os.sep}".rpartition(f"{os.sep}{kind}{os.sep}")
         if found and any(name.lower().endswith(_IMAGES) for name in _names(f"{head}{os.sep}images{os.sep}{tail}")):
             return True

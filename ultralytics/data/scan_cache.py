@@ -23,7 +23,15 @@ import numpy as np
 
 from ultralytics.utils.errors import UserError
 from ultralytics.utils.files import open_regular, write_atomically
-from ultralytics.utils.types import BoolArray, Float32Array, Int32Array, Int64Array, UInt8Array
+from ultralytics.utils.types import (
+    UNKNOWN_AREA,
+    BoolArray,
+    Float32Array,
+    Float64Array,
+    Int32Array,
+    Int64Array,
+    UInt8Array,
+)
 
 Signature = tuple[int, int, int]  # size in bytes, times of change of content and of the file's entry in ns
 NO_FILE: Signature = (0, 0, 0)
@@ -52,9 +60,10 @@ def digest_of(data: UInt8Array) -> bytes:
 class Seen:
     """One image as a scan saw it.
 
-    signatures: of the image, its label file and its ignore file; content: digest of the image file, empty when unread;
-    shape: height and width, (0, 0) when it is no picture; usable: picture and labels are good; rows: (m, 5);
-    columns, over: (m,), see `labels.Judged`; ignored: (k, 6); problems: (image, label or ignore; line or 0; what).
+    signatures: of the image and its label, ignore and areas files; content: digest of the image file, empty when
+    unread; shape: height and width, (0, 0) when it is no picture; usable: picture and labels are good; rows: (m, 5);
+    columns, over: (m,), see `labels.Judged`; ignored: (k, 6);
+    areas: (m,) pixels², None where there are none; problems: (image, label, ignore or areas; line or 0; what).
     """
 
     signatures: tuple[Signature, ...]
@@ -65,6 +74,7 @@ class Seen:
     columns: Int32Array = field(default_factory=lambda: np.zeros(0, np.int32))
     over: Float32Array = field(default_factory=lambda: np.zeros(0, np.float32))
     ignored: Float32Array = field(default_factory=lambda: np.zeros((0, 6), np.float32))
+    areas: Float64Array | None = None
     problems: list[tuple[str, int, str]] = field(default_factory=list)
 
 
@@ -72,7 +82,7 @@ class Seen:
 class Entry:
     """All images of a split, in flat arrays; see `Seen`. problems: (image number, which file, line, what)."""
 
-    signatures: Int64Array  # (n, 3, 3)
+    signatures: Int64Array  # (n, 4, 3)
     contents: UInt8Array  # (n, DIGEST_BYTES)
     shapes: Int64Array  # (n, 2)
     usable: BoolArray  # (n,)
@@ -82,6 +92,7 @@ class Entry:
     over: Float32Array  # (M,)
     ignore_offsets: Int64Array  # (n + 1,)
     ignored: Float32Array  # (K, 6)
+    areas: Float64Array  # (M,) UNKNOWN_AREA where there is none; (0,) where none is known
     problems: list[tuple[int, str, int, str]]
 
     @classmethod
@@ -89,7 +100,7 @@ class Entry:
         """One entry of what was seen."""
         contents = b"".join(s.content.ljust(DIGEST_BYTES, b"\0") for s in seen)
         return cls(
-            np.array([s.signatures for s in seen], np.int64).reshape(-1, 3, 3),
+            np.array([s.signatures for s in seen], np.int64).reshape(-1, 4, 3),
             np.frombuffer(contents, np.uint8).reshape(-1, DIGEST_BYTES),
             np.array([s.shape for s in seen], np.int64).reshape(-1, 2),
             np.array([s.usable for s in seen], np.bool_),
@@ -99,6 +110,7 @@ class Entry:
             np.concatenate([np.zeros(0, np.float32), *(s.over for s in seen)]),
             np.cumsum([0, *(len(s.ignored) for s in seen)], dtype=np.int64),
             np.concatenate([np.zeros((0, 6), np.float32), *(s.ignored for s in seen)]),
+            _joined_areas(seen),
             [(i, *p) for i, s in enumerate(seen) for p in s.problems],
         )
 
@@ -114,27 +126,32 @@ class Entry:
             self.columns[own],
             self.over[own],
             self.ignored[self.ignore_offsets[i] : self.ignore_offsets[i + 1]],
+            _some_areas(self.areas[own]),
             list(problems),
         )
 
     def digest(self, names: str) -> str:
-        """SHA-256 of names, contents and labels, in hexadecimal digits."""
+        """SHA-256 of names, contents, labels and areas, in hexadecimal digits."""
         state = hashlib.sha256(os.fsencode(names))
         for array in (self.contents, self.usable, self.offsets, self.rows, self.ignore_offsets, self.ignored):
             state.update(np.ascontiguousarray(array).data)
+        if len(self.areas):  # sets without keep the digest they had
+            state.update(np.ascontiguousarray(self.areas).data)
         return state.hexdigest()
 
     def sound(self, n: int) -> bool:
         """Whether the arrays fit together, for n images."""
         k, m = len(self.ignored), len(self.rows)
         return (
-            self.signatures.shape == (n, 3, 3)
+            self.signatures.shape == (n, 4, 3)
             and self.contents.shape == (n, DIGEST_BYTES)
             and self.shapes.shape == (n, 2)
             and self.usable.shape == (n,)
             and self.rows.shape == (m, 5)
             and self.columns.shape == self.over.shape == (m,)
             and self.ignored.shape == (k, 6)
+            and self.areas.shape in ((m,), (0,))
+            and bool(((self.areas > 0) | (self.areas == UNKNOWN_AREA)).all())
             and all(
                 o.shape == (n + 1,) and o[0] == 0 and o[-1] == count and bool((np.diff(o) >= 0).all())
                 for o, count in ((self.offsets, m), (self.ignore_offsets, k))
@@ -143,8 +160,19 @@ class Entry:
             and bool(((self.rows[:, 1:] >= 0) & (self.rows[:, 1:] <= 1)).all())
             and bool(((self.ignored[:, 1:] >= 0) & (self.ignored[:, 1:] <= 1)).all())
             and bool((self.shapes[self.usable] > 0).all())
-            and all(0 <= p[0] < n and p[1] in ("image", "label", "ignore") for p in self.problems)
+            and all(0 <= p[0] < n and p[1] in ("image", "label", "ignore", "areas") for p in self.problems)
         )
+
+
+def _joined_areas(seen: Sequence[Seen]) -> Float64Array:
+    """Areas of all rows, where any is known."""
+    if all(s.areas is None for s in seen):
+        return np.zeros(0)
+    return np.concatenate([np.full(len(s.rows), UNKNOWN_AREA) if s.areas is None else s.areas for s in seen])
+
+
+def _some_areas(areas: Float64Array) -> Float64Array | None:
+    return areas if len(areas) else None
 
 
 _ARRAYS = {
@@ -158,6 +186,7 @@ _ARRAYS = {
     "over": np.float32,
     "ignore_offsets": np.int64,
     "ignored": np.float32,
+    "areas": np.float64,
 }
 
 
@@ -197,13 +226,13 @@ class ScanCache:
         self._known: Entry | None = None
         self._numbers: list[int | None] = []  # of this split's images in the entry known
         self._problems: dict[int, list[tuple[str, int, str]]] = {}
-        self._now: Int64Array = np.zeros((0, 3, 3), np.int64)
+        self._now: Int64Array = np.zeros((0, 4, 3), np.int64)
 
     def load(self, signatures: Int64Array) -> Entry | None:
         """What is remembered, when all of it still holds.
 
         Args:
-            signatures: (n, 3, 3) of images, label files and ignore files, as they are now.
+            signatures: (n, 4, 3) of images, label, ignore and areas files, as they are now.
         """
         self._now = signatures
         for place in self.places:

@@ -25,7 +25,9 @@ from ultralytics.cfg.config import check_switches
 from ultralytics.cfg.dataset import DatasetSpec, load_dataset
 from ultralytics.data.labels import (
     Judged,
+    areas_file,
     ignore_file,
+    judge_areas,
     judge_ignored,
     judge_labels,
     label_file,
@@ -419,12 +421,16 @@ class _Written:
 
     labels: str
     ignore: str
+    areas: str
     digests: dict[str, str]
 
 
 def _contents(image: _Image, ids: Mapping[int, int], keypoints: int) -> _Written:
     judged = judge_labels(label_file(image.file), keypoints)
     labels = "".join(f"{ids[c]} {rest}\n" for c, rest in _texts(judged) if c in ids)
+    areas, _ = judge_areas(areas_file(image.file), judged)
+    kept = [] if areas is None else [v for v, (c, _) in zip(areas.tolist(), _texts(judged), strict=True) if c in ids]
+    sizes = "".join(f"{v!r}\n" if v > 0 else "-\n" for v in kept) if any(v > 0 for v in kept) else ""
     rows = [(c, rest) for c, rest in _texts(judge_ignored(ignore_file(image.file))) if c == ANY_CLASS or c in ids]
     ignore = "".join(f"{'*' if c == ANY_CLASS else ids[c]} {rest}\n" for c, rest in rows)
     try:
@@ -434,7 +440,9 @@ def _contents(image: _Image, ids: Mapping[int, int], keypoints: int) -> _Written
     digests = {"image": own, "labels": hashlib.sha256(labels.encode()).hexdigest()}
     if ignore:
         digests["ignore"] = hashlib.sha256(ignore.encode()).hexdigest()
-    return _Written(labels, ignore, digests)
+    if sizes:
+        digests["areas"] = hashlib.sha256(sizes.encode()).hexdigest()
+    return _Written(labels, ignore, sizes, digests)
 
 
 def choice_hash(names: Sequence[str], files: Mapping[str, Mapping[str, Mapping[str, str]]], folds: Any) -> str:
@@ -578,12 +586,13 @@ def _yaml(choice: _Choice, folder: str, digest: str, fold: int) -> str:
 def _write(
     folder: Path, jobs: Sequence[tuple[str, _Image]], contents: Sequence[_Written], choice: _Choice, copy: bool
 ) -> None:
-    """Images, labels, ignored regions and the folds' lists."""
+    """Images, labels, ignored regions, areas and the folds' lists."""
     for (split, image), content in progress(list(zip(jobs, contents, strict=True)), desc="Writing"):
         file = folder.joinpath("images", split, *image.name.split("/"))
         file.parent.mkdir(parents=True, exist_ok=True)
         place_image(image.file, file, "copy" if copy else "link")
         texts = {label_file(str(file)): content.labels, str(ignore_file(str(file))): content.ignore}
+        texts[str(areas_file(str(file)))] = content.areas
         for path, text in texts.items():
             if text or path == label_file(str(file)):
                 Path(path).parent.mkdir(parents=True, exist_ok=True)

@@ -20,6 +20,7 @@ import numpy as np
 from ultralytics.utils.coco import Seen
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.files import read_text, write_atomically, write_json
+from ultralytics.utils.types import UNKNOWN_AREA
 
 FINISHED, FAILED = "finished", "failed"
 RECORD = "run.json"
@@ -108,6 +109,8 @@ def write_seen(path: Path, seen: Sequence[Seen]) -> None:
         parts = [getattr(s, name) for s in seen]
         rows[name] = np.concatenate([np.zeros((0, 6)), *parts])
         rows[f"{name}_counts"] = np.array([len(p) for p in parts], np.int64)
+    areas = [np.full(len(s.truths), UNKNOWN_AREA) if s.areas is None else s.areas for s in seen]
+    rows["areas"] = np.concatenate([np.zeros(0), *areas])
     write_atomically(path, lambda file: np.savez_compressed(file, **rows), key="out")
 
 
@@ -120,8 +123,10 @@ def read_seen(path: Path) -> list[Seen]:
     try:
         with np.load(path, allow_pickle=False) as rows:
             found = np.split(rows["found"], np.cumsum(rows["found_counts"])[:-1])
-            truths = np.split(rows["truths"], np.cumsum(rows["truths_counts"])[:-1])
+            ends = np.cumsum(rows["truths_counts"])[:-1]
+            truths, areas = np.split(rows["truths"], ends), np.split(rows["areas"], ends)
             shapes = [(int(h), int(w)) for h, w in rows["shapes"]]
-            return [Seen(*row) for row in zip(map(str, rows["files"]), shapes, found, truths, strict=False)]
+            own = [a if (a > 0).any() else None for a in areas]
+            return [Seen(*row) for row in zip(map(str, rows["files"]), shapes, found, truths, own, strict=False)]
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise ConfigError(f"it cannot be read: {e}", str(path), "run the study again: it validates the run anew") from e

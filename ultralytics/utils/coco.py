@@ -24,6 +24,9 @@ FIGURES = {
 }  # fmt: skip
 CROWD, DIFFICULT = 1, 2  # COCO's figures treat both alike; the reference's go by area in a crowd, else by IoU
 
+SIZE_BORDERS = (32.0**2, 96.0**2)  # between small, medium and large, pixels²
+CLASS_DETECTIONS = 100  # of a class and image that count
+
 
 class Seen(NamedTuple):
     """What an evaluation has seen of an image, in pixels of the original.
@@ -33,20 +36,22 @@ class Seen(NamedTuple):
         found: (n, 6) detections: x, y (top left), width, height, score, class.
         truths: (k, 6) objects: x, y, width, height, class (ANY_CLASS for a region that holds for all), and 0, or
         CROWD or DIFFICULT for one that is ignored.
+        areas: (k,) of the objects' masks, pixels², 0 or less for one without; None where none has one.
     """
 
     file: str
     shape: tuple[int, int]
     found: Float64Array
     truths: Float64Array
+    areas: Float64Array | None = None
 
 
 def coco_figures(seen: Sequence[Seen], names: Mapping[int, str]) -> dict[str, Any]:
     """COCO's figures of a split.
 
     What is ignored (crowds, difficult objects, regions of no class) counts as COCO's crowds do: a detection that lies
-    in it and has no object of its own is neither right nor wrong. Sizes are by the boxes' areas: below 32², from there
-    to 96², above.
+    in it and has no object of its own is neither right nor wrong. Sizes are by the areas of the masks where they are
+    known, else of the boxes: below 32², from there to 96², above.
 
     Args:
         seen: the images; names: class id → name.
@@ -55,28 +60,53 @@ def coco_figures(seen: Sequence[Seen], names: Mapping[int, str]) -> dict[str, An
         The keys of FIGURES, each 0..1, or None where there is no object it could be measured by, and `per_class`: name
         → AP.
     """
+    evaluation = evaluated(seen, names)
+    figures = evaluation.get_results()
+    precision = np.asarray(evaluation.eval["precision"])[:, :, :, 0, -1]  # IoU, recall, class; all sizes, 100 found
+    per_class = {name: mean_known(precision[:, :, k]) for k, (_, name) in enumerate(sorted(names.items()))}
+    return {ours: known(figures[theirs]) for ours, theirs in FIGURES.items()} | {"per_class": per_class}
+
+
+def evaluated(
+    seen: Sequence[Seen], names: Mapping[int, str], areas: Sequence[tuple[float, float]] | None = None
+) -> Any:
+    """The library's evaluation of a split, run.
+
+    Args:
+        areas: different ranges of areas (pixels², ends included) instead of COCO's four; then it has no summary.
+    """
     from hotcoco import COCO, COCOeval  # a quarter of a second: only where it is asked for
 
     images = [{"id": i, "width": s.shape[1], "height": s.shape[0]} for i, s in enumerate(seen, 1)]
     categories = [{"id": i, "name": name} for i, name in sorted(names.items())]
-    truths = [np.column_stack([np.full(len(s.truths), i), s.truths]) for i, s in enumerate(seen, 1)]
-    found = [np.column_stack([np.full(len(s.found), i), s.found]) for i, s in enumerate(seen, 1)]
-    empty = np.zeros((0, 7))
-    objects = _for_all(np.concatenate([empty, *truths]), sorted(names))
+    empty = np.zeros((0, 6))
+    truths, found = (np.concatenate([empty, *rows]) for rows in ([s.truths for s in seen], [s.found for s in seen]))
+    own = np.concatenate([np.zeros(0), *(areas_of(s) for s in seen)])
+    numbers = np.arange(1, len(seen) + 1)
+    of_truths = np.repeat(numbers, [len(s.truths) for s in seen])
+    of_found = np.repeat(numbers, [len(s.found) for s in seen])
+    objects = _for_all(np.column_stack([of_truths, truths, own]), sorted(names))
     with contextlib.redirect_stdout(io.StringIO()):  # the library reports as pycocotools does
         truth = COCO.from_arrays(
             images, categories, objects[:, 0].astype(int), objects[:, 5].astype(int), objects[:, 1:5],
-            iscrowd=(objects[:, 6] > 0).astype(int),
+            area=objects[:, 7], iscrowd=(objects[:, 6] > 0).astype(int),
         )  # fmt: skip
-        evaluation = COCOeval(truth, truth.load_res(np.concatenate([empty, *found])), "bbox")
-        evaluation.run()
-    figures = evaluation.get_results()
+        evaluation = COCOeval(truth, truth.load_res(np.column_stack([of_found, found])), "bbox")
+        if areas is None:
+            evaluation.run()
+        else:
+            evaluation.params.area_rng = [list(r) for r in areas]
+            evaluation.params.area_rng_lbl = [str(i) for i in range(len(areas))]
+            evaluation.evaluate()
+            evaluation.accumulate()
     assert evaluation.eval is not None
-    precision = np.asarray(evaluation.eval["precision"])[
-        :, :, :, 0, -1
-    ]  # IoU, recall, class; all sizes, 100 detections
-    per_class = {name: _mean(precision[:, :, k]) for k, (_, name) in enumerate(sorted(names.items()))}
-    return {ours: _known(figures[theirs]) for ours, theirs in FIGURES.items()} | {"per_class": per_class}
+    return evaluation
+
+
+def areas_of(seen: Seen) -> Float64Array:
+    """The areas (k,) of an image's objects: their own, else their boxes'."""
+    boxes: Float64Array = seen.truths[:, 2] * seen.truths[:, 3]
+    return boxes if seen.areas is None else np.where(seen.areas > 0, seen.areas, boxes)
 
 
 def _for_all(objects: Float64Array, classes: Sequence[int]) -> Float64Array:
@@ -87,12 +117,14 @@ def _for_all(objects: Float64Array, classes: Sequence[int]) -> Float64Array:
     return np.concatenate([objects[~every], copies])
 
 
-def _mean(precision: Float64Array) -> float | None:
-    known = precision[precision > -1]
-    return float(known.mean()) if known.size else None
+def mean_known(figures: Float64Array) -> float | None:
+    """The mean of what could be measured; None where nothing could."""
+    measured = figures[figures > -1]
+    return float(measured.mean()) if measured.size else None
 
 
-def _known(figure: float) -> float | None:
+def known(figure: float) -> float | None:
+    """A figure of the library's, or None where it stands for nothing to measure."""
     return None if figure < 0 else float(figure)
 
 

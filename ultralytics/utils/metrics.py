@@ -374,7 +374,7 @@ class DetMetrics:
         box: a Metric; speed: milliseconds per image by stage; images: images seen.
         nt_per_class, nt_per_image: labels, and images with labels, of each class id.
         ignored: regions that the evaluation ignored (difficult objects, crowds).
-        coco: COCO's own figures, see `utils.coco`; None where they were not computed.
+        coco: COCO's own figures, see `utils.coco`; None where they were not computed; analysis: see `utils.analysis`.
     """
 
     def __init__(
@@ -394,6 +394,7 @@ class DetMetrics:
         self.nt_per_image: npt.NDArray[np.int_] = np.zeros(len(self.names), dtype=int)
         self.ignored = 0
         self.coco: dict[str, Any] | None = None
+        self.analysis: dict[str, Any] | None = None
         self.confusion_matrix: ConfusionMatrix | None = None
 
     def process(
@@ -499,6 +500,7 @@ class DetMetrics:
             "speed_ms_per_image": dict(self.speed),
             "classes": classes,
             **({"coco": self.coco} if self.coco is not None else {}),
+            **({"analysis": self.analysis} if self.analysis is not None else {}),
         }
 
 

@@ -19,6 +19,7 @@ Int64Array = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
 ANY_CLASS = -1  # class of an ignored region: detections of every class are ignored there
+UNKNOWN_AREA = -1.0  # of an object without a mask: the evaluation takes its box's
 
 # ((gain_h, gain_w), (pad_left, pad_top)): resized = original * gain + pad
 RatioPad = tuple[tuple[float, float], tuple[float, float]]
@@ -36,6 +37,7 @@ class Sample(TypedDict):
     resized_shape: tuple[int, int]  # (H, W) of img
     ratio_pad: RatioPad | None  # validation only; None where the frame is a mosaic
     ignored: Float32Array  # (k, 6) of the file: class (-1 for all), xywh in 0..1, 1 for a crowd; training has none
+    areas: Float64Array | None  # (m,) of the objects' masks, pixels² of the file, -1 unknown; validation only
 
 
 class Batch(TypedDict):
@@ -51,6 +53,7 @@ class Batch(TypedDict):
     resized_shape: list[tuple[int, int]]
     ratio_pad: list[RatioPad | None]
     ignored: list[Float32Array]
+    areas: list[Float64Array | None]
 
 
 class SampleKey(NamedTuple):

@@ -35,6 +35,7 @@ from ultralytics.data.prepare.write import (
     opened,
     turned,
 )
+from ultralytics.utils.coco import SIZE_BORDERS
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError
 from ultralytics.utils.files import user_path
 from ultralytics.utils.images import IMAGE_SUFFIXES
@@ -59,7 +60,8 @@ def prepare_coco(
     """Turn COCO instances into images, labels and a data set YAML. The source is not changed.
 
     Classes are the categories in the order of their ids. Crowds go to ignore/: training does not see them, the
-    evaluation neither rewards nor punishes what lies in them.
+    evaluation neither rewards nor punishes what lies in them. The annotations' own areas (COCO's: of the masks) go to
+    areas/, so that the evaluation sorts objects by size as pycocotools does.
 
     Args:
         source: a folder or archive with the published layout (train2017, val2017, annotations, packed or not), one with
@@ -492,6 +494,7 @@ def _convert(j: _Json, root: Path, image: _Entry, ids: Mapping[Key, int]) -> Ann
         result.cut += cut
         if item.get("iscrowd") is not True and as_key(item.get("iscrowd")) != 1:
             result.objects.append((cls, box))
+            result.areas.append(_area(item, w * h))
             continue
         # Two marks of export-coco, for what the format cannot say.
         region = as_key(item.get("any_class"))
@@ -501,3 +504,13 @@ def _convert(j: _Json, root: Path, image: _Entry, ids: Mapping[Key, int]) -> Ann
             regions.add(region)
             result.ignored.append((None, box, item.get("difficult") != 1))
     return result
+
+
+def _area(item: Mapping[str, Any], box: float) -> float | None:
+    """The area an annotation has of its own; None where it is missing, or its box's. Near COCO's borders between sizes
+    it is kept in any case: a box read back from its label may lie on the other side."""
+    area: Any = item.get("area")
+    if not is_finite(area) or not area > 0:
+        return None
+    near = any(math.isclose(area, border, rel_tol=1e-3) for border in SIZE_BORDERS)
+    return float(area) if near or not math.isclose(area, box, rel_tol=1e-9) else None

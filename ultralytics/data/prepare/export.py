@@ -12,7 +12,15 @@ import numpy as np
 
 from ultralytics.cfg.config import check_switches
 from ultralytics.cfg.dataset import load_dataset
-from ultralytics.data.labels import ignore_file, judge_ignored, judge_labels, label_file, list_images
+from ultralytics.data.labels import (
+    areas_file,
+    ignore_file,
+    judge_areas,
+    judge_ignored,
+    judge_labels,
+    label_file,
+    list_images,
+)
 from ultralytics.data.prepare import names as published_names
 from ultralytics.data.prepare.write import SHOWN_PROBLEMS, Box, in_threads, look
 from ultralytics.data.prepare.yolo import told
@@ -21,8 +29,8 @@ from ultralytics.utils.files import user_path, write_atomically
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.text import counted, is_text, one_line
 
-# class (None: any), box, ignored, crowd
-_Mark = tuple[int | None, Box, bool, bool]
+# class (None: any), box, ignored, crowd, area (pixels²; None: its box's)
+_Mark = tuple[int | None, Box, bool, bool, float | None]
 
 
 def export_coco(data: str | Path, out: str | Path, split: str = "val", overwrite: bool = False) -> Path:
@@ -30,8 +38,8 @@ def export_coco(data: str | Path, out: str | Path, split: str = "val", overwrite
 
     A box is x, y, width, height in pixels. Ids of images are their names where all are different numbers, else 1, 2, …;
     ids of categories are class ids, or COCO's own where the names are its 80. What the evaluation ignores is a crowd
-    (iscrowd 1); "difficult": 1 marks what is matched by IoU, "any_class" a region of every class, which stands once per
-    category.
+    (iscrowd 1); areas are those of areas/, else of the boxes; "difficult": 1 marks what is matched by IoU, "any_class"
+    a region of every class, which stands once per category.
 
     Args:
         data: the data set's YAML; out: the file; split: a split of the YAML; overwrite: replace the file.
@@ -66,7 +74,7 @@ def export_coco(data: str | Path, out: str | Path, split: str = "val", overwrite
     regions = 0
     for number, (file, (h, w), marks) in zip(_numbers([f for f, _, _ in kept]), kept, strict=True):
         images.append({"id": number, "file_name": called[file], "width": w, "height": h})
-        for cls, box, ignored, crowd in marks:
+        for cls, box, ignored, crowd, area in marks:
             if cls is not None and cls >= len(names):
                 raise DatasetError(
                     f"class id {cls} is out of range: the data set has {counted(len(names), 'class')}", label_file(file)
@@ -80,7 +88,7 @@ def export_coco(data: str | Path, out: str | Path, split: str = "val", overwrite
                         "image_id": number,
                         "category_id": ids[each],
                         "bbox": pixels,
-                        "area": pixels[2] * pixels[3],
+                        "area": pixels[2] * pixels[3] if area is None else area,
                         "iscrowd": int(ignored),
                         **({"difficult": 1} if ignored and not crowd else {}),
                         **({"any_class": regions} if cls is None else {}),
@@ -128,12 +136,18 @@ def _read(file: str, name: str, keypoints: int) -> tuple[tuple[int, int] | None,
     if isinstance(picture, str):
         return None, [], [f"{file}: {picture}"]
     labels, ignored = judge_labels(label_file(file), keypoints), judge_ignored(ignore_file(file))
-    problems = told(label_file(file), labels) + told(ignore_file(file), ignored)
+    problems = told(label_file(file), labels.problems) + told(ignore_file(file), ignored.problems)
     if not labels.usable:
         return None, [], problems
-    marks: list[_Mark] = [(int(cls), _lasting(box), False, False) for cls, *box in labels.rows.tolist()]
+    areas, unfit = judge_areas(areas_file(file), labels)
+    problems += told(areas_file(file), unfit)
+    own = [None] * len(labels.rows) if areas is None else [v if v > 0 else None for v in areas.tolist()]
+    marks: list[_Mark] = [
+        (int(cls), _lasting(box), False, False, area)
+        for (cls, *box), area in zip(labels.rows.tolist(), own, strict=True)
+    ]
     for cls, *box, crowd in ignored.rows.tolist():
-        marks.append((None if cls < 0 else int(cls), _lasting(box), True, bool(crowd)))
+        marks.append((None if cls < 0 else int(cls), _lasting(box), True, bool(crowd), None))
     return picture.shape, marks, problems
 
 

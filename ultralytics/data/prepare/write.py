@@ -1,8 +1,8 @@
 """The one writer of prepared data sets, and what every converter needs before it: how large a picture is, which way up,
 and a box cut to it.
 
-A prepared data set is a folder with images/SPLIT, labels/SPLIT, ignore/SPLIT, data.yaml and manifest.json; see
-docs/datasets.md.
+A prepared data set is a folder with images/SPLIT, labels/SPLIT, ignore/SPLIT, areas/SPLIT, data.yaml and manifest.json;
+see docs/datasets.md.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ class Annotated:
         image: the file; None when it cannot be used, for which `problems` says why.
         objects: class (its name, or its id) and box.
         ignored: class (None: any), box, and whether it is a crowd: matched by the part of a detection inside it.
+        areas: of the objects' masks, pixels², None for one without; empty where the source has none.
         problems: "file: what", each one line; cut: boxes that reached beyond the picture.
     """
 
@@ -63,6 +64,7 @@ class Annotated:
     image: Path | None = None
     objects: list[tuple[str | int, Box]] = field(default_factory=list)
     ignored: list[tuple[str | int | None, Box, bool]] = field(default_factory=list)
+    areas: list[float | None] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     cut: int = 0
 
@@ -594,6 +596,12 @@ def write_dataset(folder: Path, converted: Converted, images: str = "copy") -> W
                 for c, box, crowd in a.ignored
             )
             file.write_text("".join(rows), encoding="utf-8")
+        if any(area is not None for area in a.areas):
+            assert len(a.areas) == len(a.objects), a.name
+            file = folder / "areas" / split / target.with_suffix(".txt")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            # In full: COCO compares them with 32² and 96².
+            file.write_text("".join("-\n" if v is None else f"{v!r}\n" for v in a.areas), encoding="utf-8")
 
     in_threads(job, jobs, "Writing")
     spec: dict[str, Any] = {

@@ -14,8 +14,11 @@ import numpy as np
 from ultralytics.cfg.dataset import DatasetSpec, load_dataset
 from ultralytics.data.labels import (
     Judged,
+    Problem,
+    areas_file,
     glued_rows,
     ignore_file,
+    judge_areas,
     judge_ignored,
     judge_labels,
     label_file,
@@ -487,8 +490,12 @@ def _read(job: _Job, keypoints: int) -> tuple[Annotated, Judged | None]:
         result.problems.append(f"{job.image}: {picture}")
         return result, None
     labels, ignored = judge_labels(job.labels, keypoints), judge_ignored(ignore_file(job.image))
-    result.problems += told(job.labels, labels) + told(ignore_file(job.image), ignored)
+    areas, unfit = judge_areas(areas_file(job.image), labels)
+    result.problems += told(job.labels, labels.problems) + told(ignore_file(job.image), ignored.problems)
+    result.problems += told(areas_file(job.image), unfit)
     result.objects += [(int(cls), (x, y, w, h)) for cls, x, y, w, h in labels.rows.tolist()]
+    if areas is not None:
+        result.areas = [v if v > 0 else None for v in areas.tolist()]
     for cls, x, y, w, h, crowd in ignored.rows.tolist():
         result.ignored.append((None if cls < 0 else int(cls), (x, y, w, h), bool(crowd)))
     if labels.usable:
@@ -496,6 +503,6 @@ def _read(job: _Job, keypoints: int) -> tuple[Annotated, Judged | None]:
     return result, labels
 
 
-def told(path: str | None, judged: Judged) -> list[str]:
+def told(path: str | None, problems: Sequence[Problem]) -> list[str]:
     """The problems of a file, with file and line."""
-    return [f"{path}:{p.line}: {p.what}" if p.line else f"{path}: {p.what}" for p in judged.problems]
+    return [f"{path}:{p.line}: {p.what}" if p.line else f"{path}: {p.what}" for p in problems]

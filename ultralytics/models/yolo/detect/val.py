@@ -29,11 +29,13 @@ from ultralytics.engine.rundir import new_run_dir
 from ultralytics.models.yolo.weights import network
 from ultralytics.nn.inference import inference_copy
 from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils.analysis import analyse, told
 from ultralytics.utils.boxes import box_iou, scale_boxes, xywh2xyxy, xyxy2xywhn
 from ultralytics.utils.coco import CROWD, DIFFICULT, Seen, coco_figures, predictions
 from ultralytics.utils.errors import ConfigError, MissingFileError, UserError
 from ultralytics.utils.files import write_json
 from ultralytics.utils.fonts import checked_font
+from ultralytics.utils.gallery import draw_analysis
 from ultralytics.utils.log import LOGGER, progress
 from ultralytics.utils.metrics import (
     IOU_THRESHOLDS,
@@ -47,7 +49,7 @@ from ultralytics.utils.ops import make_divisible
 from ultralytics.utils.plotting import optional, plot_images
 from ultralytics.utils.text import counted
 from ultralytics.utils.threads import kept_threads
-from ultralytics.utils.types import ANY_CLASS
+from ultralytics.utils.types import ANY_CLASS, UNKNOWN_AREA, Float64Array
 
 Criterion = Callable[[Any, Mapping[str, Any]], tuple[Tensor, Tensor]]
 PLOTTED_BATCHES = 3
@@ -241,7 +243,7 @@ class DetectionValidator:
             autocast: precision of the forward pass on a GPU; None for the weights' own.
         """
         args = self.args
-        self._keeps = criterion is None and (args.coco or args.save_json)  # not while a run trains
+        self._keeps = criterion is None and (args.coco or args.save_json or args.analyse)  # not while a run trains
         device = next(model.parameters()).device
         if args.device is not None and not self.team.many:
             device = select_device(args.device, quiet=True)
@@ -411,7 +413,10 @@ class DetectionValidator:
         regions[:, 1:5] = xywh2xyxy(regions[:, 1:5]) * torch.tensor([*original[::-1], *original[::-1]])
         boxes, classes = detected[:, :4], detected[:, 5].numpy()
         ignored = ignored_predictions(boxes, classes, tp.numpy(), regions)
-        seen = _seen(batch["im_file"][i], original, detected, targets, target_cls, regions) if self._keeps else None
+        seen = None
+        if self._keeps:
+            areas = batch["areas"][i] if "areas" in batch else None
+            seen = _seen(batch["im_file"][i], original, detected, targets, target_cls, regions, areas)
         if confusion is not None:
             regions[:, 0] = ANY_CLASS  # a pair is a pair whatever the classes
             free = np.zeros((len(detected), 1), np.bool_)
@@ -450,13 +455,14 @@ class DetectionValidator:
         if self.team.leads:
             self.save_metrics()
             self.report_coco()
+            self.report_analysis()
+            self._seen = []
             self.draw()
 
     def report_coco(self) -> None:
         """Add COCO's figures to the log and to metrics.json, and write predictions.json, as `coco` and `save_json`
         ask."""
-        seen, self._seen = self._seen, []
-        names = self.metrics.names
+        seen, names = self._seen, self.metrics.names
         if self.args.save_json:
             known = tuple(names.values()) == published_names.COCO
             ids = published_names.COCO_IDS if known else range(1, len(names) + 1)
@@ -472,6 +478,22 @@ class DetectionValidator:
         LOGGER.info("COCO's figures: %s", ", ".join(told) or "there are no objects")
         self.metrics.coco = figures
         self.save_metrics()
+
+    def report_analysis(self) -> None:
+        """With `analyse`: add kinds of errors, figures by size and calibration to the log and to metrics.json, and draw
+        them and the worst mistakes."""
+        seen, names, font = self._seen, self.metrics.names, self.args.font
+        if not self.args.analyse or not seen:
+            return
+        try:
+            self.metrics.analysis = figures = analyse(seen, names)
+        except ImportError as e:
+            LOGGER.warning("the analysis is left out: %s (pip install hotcoco, or analyse=False)", e)
+            return
+        self.save_metrics()
+        for line in told(figures):
+            LOGGER.info("%s", line)
+        draw_analysis(figures, seen, names, self.save_dir, self.args.gallery, font)
 
     def draw(self) -> None:
         """Draw curves, confusion matrices and the first batches of an evaluation with `plots`; what cannot be drawn is
@@ -565,17 +587,25 @@ class _Part:
 
 
 def _seen(
-    file: str, shape: tuple[int, int], detected: Tensor, targets: Tensor, classes: Tensor, regions: Tensor
+    file: str,
+    shape: tuple[int, int],
+    detected: Tensor,
+    targets: Tensor,
+    classes: Tensor,
+    regions: Tensor,
+    areas: Float64Array | None,
 ) -> Seen:
     """An image for COCO's figures. All is in pixels of the original: detections (n, 6) and targets (k, 4) begin with
-    x1, y1, x2, y2, and regions (r, 6) with their class, which these follow; then 1 for a crowd."""
+    x1, y1, x2, y2, and regions (r, 6) with their class, which these follow, and then 1 for a crowd; areas (k,) are of
+    the targets' masks."""
     found, objects, ignored = (t.double().numpy().copy() for t in (detected, targets, regions))
     for corners in (found[:, :4], objects, ignored[:, 1:5]):
         corners[:, 2:] -= corners[:, :2]
     known = np.column_stack([objects, classes.double().numpy(), np.zeros(len(objects))])
     kinds = np.where(ignored[:, 5] > 0, CROWD, DIFFICULT)
     spared = np.column_stack([ignored[:, 1:5], ignored[:, 0], kinds])
-    return Seen(file, shape, found, np.concatenate([known, spared]))
+    own = None if areas is None else np.concatenate([areas, np.full(len(ignored), UNKNOWN_AREA)])
+    return Seen(file, shape, found, np.concatenate([known, spared]), own)
 
 
 def _shown(batch: Mapping[str, Any], detections: list[Tensor]) -> tuple[dict[str, Any], list[Tensor]]:
