@@ -129,6 +129,7 @@ def test_a_slow_step_is_broken_off_in_both_passes():
 def test_a_slow_prediction_is_broken_off(tmp_path, free, monkeypatch):
     """With the network as prediction runs it, which names the row of an exception."""
     monkeypatch.setattr(threads, "STEP_SECONDS", 0.0)
+    monkeypatch.setattr(threads, "TRIAL_SECONDS", 0.0)
     net = inference_copy(DetectionModel(str(write_tiny(tmp_path)), nc=3, verbose=False), CPU)
     assert net.names_rows
     found = try_inference(net, (1, 3, 32, 32), 2)

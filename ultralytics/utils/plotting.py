@@ -455,16 +455,16 @@ def _chart(pdf: bool = False, dpi: int = DPI) -> Callable[[Callable[P, tuple[Fig
                 for text in figure.findobj(matplotlib.text.Text):
                     if hasattr(text, "set_fontfeatures"):  # matplotlib 3.11: a second font in the PDF, for "fi" alone
                         text.set_fontfeatures(("-liga",))
-                _save(figure, path, dpi)
+                _save(figure, path, dpi=dpi)
                 if pdf:
-                    _save(figure, path.with_suffix(".pdf"), dpi, metadata={"CreationDate": None})
+                    _save(figure, path.with_suffix(".pdf"), dpi=dpi, metadata={"CreationDate": None})
 
         return drawn
 
     return decorate
 
 
-def _save(figure: Figure, path: Path, dpi: int, **options: Any) -> None:
+def _save(figure: Figure, path: Path, *, dpi: int, **options: Any) -> None:
     file = io.BytesIO()
     kind = path.suffix[1:].lower()
     if kind == "png":
