@@ -152,19 +152,31 @@ def test_new_tensors_learn_faster_and_the_run_says_what_the_block_does(run, inse
     assert "can move a gate by" in caplog.text
 
 
-def test_a_resumed_run_keeps_its_rates_and_its_average(run, inserted):
-    whole = run("whole", **inserted, epochs=3, ema="auto")
-    stopped = DetectionTrainer(overrides={**whole.args.to_dict(), "name": "stopped", "exist_ok": True, "resume": False})
+def stopped_twin(whole, epoch=1, event="on_train_epoch_end", **changed):
+    """The same run again, killed at an event of an epoch (from 0), after two batches of it at least."""
+    given = {**whole.args.to_dict(), "name": "stopped", "exist_ok": True, "resume": False}
+    twin = DetectionTrainer(overrides=given | changed)
 
     def kill(trainer):
-        if trainer.epoch == 1:
+        if trainer.epoch == epoch and trainer.batches_done >= 2:
             raise KilledError
 
-    stopped.add_callback("on_train_epoch_end", kill)
+    twin.add_callback(event, kill)
     with pytest.raises(KilledError):
-        stopped.train()
+        twin.train()
+    return twin
+
+
+def resumed_from(stopped):
+    """A stopped run, resumed to its end."""
     resumed = DetectionTrainer(overrides={"resume": str(stopped.save_dir)})
     resumed.train()
+    return resumed
+
+
+def test_a_resumed_run_keeps_its_rates_and_its_average(run, inserted):
+    whole = run("whole", **inserted, epochs=3, ema="auto")
+    resumed = resumed_from(stopped_twin(whole))
     assert equal(weights(whole), weights(resumed))
     assert equal(load_checkpoint(whole.last).state["ema"], load_checkpoint(resumed.last).state["ema"])
     assert resumed.groups == whole.groups
@@ -202,17 +214,7 @@ def test_blocks_trained_alone_go_into_another_network_as_an_adapter(run, inserte
             if int(row) != 10:
                 assert torch.equal(tensor, host[f"model.{int(row) - (int(row) > 10)}.{rest}"]), name
     assert (whole.ema.ema.model[10].gate != 0).any()
-    stopped = DetectionTrainer(overrides={**whole.args.to_dict(), "name": "stopped", "exist_ok": True, "resume": False})
-
-    def kill(trainer):
-        if trainer.epoch == 1:
-            raise KilledError
-
-    stopped.add_callback("on_train_epoch_end", kill)
-    with pytest.raises(KilledError):
-        stopped.train()
-    resumed = DetectionTrainer(overrides={"resume": str(stopped.save_dir)})
-    resumed.train()
+    resumed = resumed_from(stopped_twin(whole))
     assert equal(weights(whole), weights(resumed))
 
     out = tmp_path / "block.pt"
@@ -232,14 +234,9 @@ def test_blocks_trained_alone_go_into_another_network_as_an_adapter(run, inserte
     assert all(torch.equal(weights(filled)[n], t) for n, t in block.items())
     assert load_checkpoint(filled.best).state["inserted"] == load_checkpoint(whole.best).state["inserted"]
     again = run("again", **inserted, epochs=2, adapter=str(out))
-    twin = DetectionTrainer(overrides={**again.args.to_dict(), "name": "twin", "exist_ok": True, "resume": False})
-    twin.add_callback("on_train_epoch_end", lambda t: (_ for _ in ()).throw(KilledError) if t.epoch == 1 else None)
-    with pytest.raises(KilledError):
-        twin.train()
+    twin = stopped_twin(again)
     out.unlink()  # a resumed run has its weights from its own file
-    resumed = DetectionTrainer(overrides={"resume": str(twin.save_dir)})
-    resumed.train()
-    assert equal(weights(again), weights(resumed))
+    assert equal(weights(again), weights(resumed_from(twin)))
 
 
 @pytest.fixture
@@ -270,31 +267,17 @@ def test_a_run_with_a_teacher_resumes_to_the_bit(run, teacher, form):
     assert last.state["provenance"]["teacher"]["digest"].startswith("sha256:")
     assert YOLO(str(whole.best)).model.nc == 3
     for epoch, event in ((1, "on_train_epoch_end"), (0, "on_train_batch_end")):
-        given = {**whole.args.to_dict(), "name": f"stopped{epoch}", "exist_ok": True, "resume": False}
-        stopped = DetectionTrainer(overrides=given | {"save_every": 0.0001})
-
-        def kill(trainer, epoch=epoch):
-            if trainer.epoch == epoch and trainer.batches_done >= 2:
-                raise KilledError
-
-        stopped.add_callback(event, kill)
-        with pytest.raises(KilledError):
-            stopped.train()
-        resumed = DetectionTrainer(overrides={"resume": str(stopped.save_dir)})
-        resumed.train()
+        resumed = resumed_from(stopped_twin(whole, epoch, event, save_every=0.0001))
         ours, theirs = load_checkpoint(whole.last).state, load_checkpoint(resumed.last).state
         assert equal(ours["weights"], theirs["weights"])
         assert equal(ours["ema"], theirs["ema"])
         columns = [[{k: v for k, v in r.items() if k != "time"} for r in table(t)] for t in (whole, resumed)]
         assert columns[0] == columns[1]
     content = torch.load(teacher, weights_only=True)
-    stopped = DetectionTrainer(overrides={**whole.args.to_dict(), "name": "other", "resume": False})
-    stopped.add_callback("on_train_epoch_end", lambda t: (_ for _ in ()).throw(KilledError))
-    with pytest.raises(KilledError):
-        stopped.train()
+    stopped = stopped_twin(whole)
     save_checkpoint(teacher, content | {"ema": {k: v + 1 for k, v in content["ema"].items()}})
     with pytest.raises(ConfigError, match="the teacher is another file than the run was saved with"):
-        DetectionTrainer(overrides={"resume": str(stopped.save_dir)}).train()
+        resumed_from(stopped)
 
 
 @pytest.mark.slow
