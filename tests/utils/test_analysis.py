@@ -165,7 +165,7 @@ def test_what_cannot_be_drawn_costs_nothing(tmp_path, monkeypatch, caplog):
     seen, names = [by_hand()], {0: "a", 1: "b"}
     gallery.draw_analysis(analyse(seen, names), seen, names, tmp_path, 3)
     assert [p.name for p in tmp_path.iterdir()] == ["gallery.json"]
-    assert caplog.text.count("not drawn") == 3 + len(KINDS)
+    assert len({r.getMessage() for r in caplog.records if "not drawn" in r.getMessage()}) == 3 + len(KINDS)
 
 
 def test_charts_are_legible_in_a_column():
