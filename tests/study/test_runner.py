@@ -319,7 +319,7 @@ def test_a_study_that_was_killed_five_times_ends_as_one_that_was_not(tmp_path, t
     for _ in range(5):
         process = started(file, out)
         wait_for_epochs(out, chance.randint(0, 3))
-        time.sleep(chance.uniform(0, 5))
+        time.sleep(chance.uniform(0, 1))
         assert process.poll() is None, process.communicate()
         run = children(process.pid)
         process.kill()
