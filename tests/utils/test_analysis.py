@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.utils.test_coco import NAMES, made, same
 from ultralytics.utils import gallery
-from ultralytics.utils.analysis import KINDS, analyse, countable, mistakes, told, worst
+from ultralytics.utils.analysis import KINDS, analyse, countable, mistakes, table_lines, worst
 from ultralytics.utils.coco import Seen, coco_figures
 from ultralytics.utils.images import imread, imwrite
 from ultralytics.utils.types import ANY_CLASS
@@ -116,7 +116,7 @@ def test_crowds_are_spared_as_the_figures_spare_them():
 def test_odd_sets(seen, names):
     figures = analyse(seen, names)
     json.dumps(figures, allow_nan=False)
-    assert all(told(figures))
+    assert all(table_lines(figures))
     counts = Counter(m.kind for m in mistakes(seen))
     assert {k: v["count"] for k, v in figures["errors"].items()} == {k: counts[k] for k in KINDS}
     same(seen, names)

@@ -85,7 +85,8 @@ class Arm:
     @property
     def wins(self) -> tuple[list[str], list[str]]:
         """Classes that gain, and that lose, by their corrected p and interval."""
-        return tuple([c.name for c in self.classes if c.difference.verdict == v] for v in ("gains", "costs"))  # type: ignore[return-value]  # two
+        gain, lose = ([c.name for c in self.classes if c.difference.verdict == v] for v in ("gains", "costs"))
+        return gain, lose
 
 
 @dataclass(frozen=True)

@@ -156,9 +156,8 @@ def _rows(axes: Axes, names: Sequence[str]) -> None:
 
 def _widest(figure: Figure, names: Sequence[str]) -> float:
     """Inches of the longest name as it is drawn."""
-    renderer: Any = figure.canvas.get_renderer()  # type: ignore[attr-defined]  # Agg's
     texts = [figure.text(0, 0, n, fontsize=SIZE) for n in _shorts(names)]
-    width = max((t.get_window_extent(renderer).width for t in texts), default=0.0) / figure.dpi
+    width = max((t.get_window_extent().width for t in texts), default=0.0) / figure.dpi
     for text in texts:
         text.remove()
     return float(width)
@@ -267,9 +266,9 @@ def plot_training(
         if len(drawn) <= RANGES:
             low, high = [min(v) for v in values], [max(v) for v in values]
             axes.fill_between(epochs, low, high, color=colour, alpha=0.15, linewidth=0)
-        mark = {"marker": style.marker(arm), "markersize": 3} if len(epochs) == 1 else {}
+        mark: dict[str, Any] = {"marker": style.marker(arm), "markersize": 3} if len(epochs) == 1 else {}
         means = [float(np.mean(v)) for v in values]
-        handles += axes.plot(epochs, means, color=colour, linestyle=style.dash(arm), linewidth=1.1, **mark)  # type: ignore[arg-type]  # of a marker
+        handles += axes.plot(epochs, means, color=colour, linestyle=style.dash(arm), linewidth=1.1, **mark)
     _few_ticks(axes.xaxis, 6, integer=True)
     axes.set_xlabel("epoch", fontsize=SIZE, labelpad=2)
     axes.set_ylabel(f"{METRIC} on val", fontsize=SIZE, labelpad=2)

@@ -250,7 +250,7 @@ def worst(found: Sequence[Mistake], n: int) -> dict[str, list[Mistake]]:
     return result
 
 
-def told(figures: Mapping[str, Any]) -> list[str]:
+def table_lines(figures: Mapping[str, Any]) -> list[str]:
     """The lines of a short table of what `analyse` gives."""
 
     def number(value: float | None) -> str:

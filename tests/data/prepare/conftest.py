@@ -1,4 +1,4 @@
-"""What the log was told."""
+"""What was logged."""
 
 import logging
 
@@ -6,7 +6,7 @@ import pytest
 
 
 @pytest.fixture
-def told(caplog, monkeypatch):
+def log(caplog, monkeypatch):
     """The messages of a command; `.text`."""
     monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
     caplog.set_level(logging.INFO, "ultralytics")

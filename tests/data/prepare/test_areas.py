@@ -137,7 +137,7 @@ def test_areas_follow_their_rows(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reason"),
     [
         ("1\nx\n", "'x' is no area"),
         ("1\n-1\n", "'-1' is no area"),
@@ -148,7 +148,7 @@ def test_areas_follow_their_rows(tmp_path):
         (b"\xff\n1\n", "not UTF-8"),
     ],
 )
-def test_a_file_that_does_not_fit_is_not_used(tmp_path, text, told):
+def test_a_file_that_does_not_fit_is_not_used(tmp_path, text, reason):
     for kind, content in (("labels", "0 .5 .5 .1 .1\n0 .2 .2 .1 .1\n"), ("areas", text)):
         (tmp_path / kind).mkdir()
         content = content if isinstance(content, bytes) else content.encode()
@@ -156,7 +156,7 @@ def test_a_file_that_does_not_fit_is_not_used(tmp_path, text, told):
     labels = judge_labels(str(tmp_path / "labels" / "a.txt"))
     areas, [problem] = judge_areas(areas_file(str(tmp_path / "images" / "a.jpg")), labels)
     assert areas is None
-    assert told in problem.what
+    assert reason in problem.what
     assert not problem.fatal
 
 

@@ -43,7 +43,7 @@ def write(folder, images, annotations, name="instances_train.json", categories=C
     return folder / name
 
 
-def test_classes_follow_the_ids_of_the_categories(tmp_path, told):
+def test_classes_follow_the_ids_of_the_categories(tmp_path, log):
     source = write(tmp_path / "s", [image(1, "a.jpg"), image(2, "b.png")], [box(1, 1), box(2, 1, 7), box(3, 1, 3)])
     spec = load_dataset(prepare_coco(source, tmp_path / "out"))
     assert spec.names == {0: "dog", 1: "cat"}
@@ -52,10 +52,10 @@ def test_classes_follow_the_ids_of_the_categories(tmp_path, told):
     )
     assert (tmp_path / "out" / "labels" / "train" / "b.txt").read_text() == ""
     assert spec.split("val") == spec.split("train")
-    assert "are both train and val" in told.text
+    assert "are both train and val" in log.text
 
 
-def test_an_export_with_a_json_beside_the_images_of_each_split(tmp_path, told):
+def test_an_export_with_a_json_beside_the_images_of_each_split(tmp_path, log):
     categories = [
         {"id": 0, "name": "cells", "supercategory": "none"},
         {"id": 1, "name": "RBC", "supercategory": "cells"},
@@ -71,7 +71,7 @@ def test_an_export_with_a_json_beside_the_images_of_each_split(tmp_path, told):
         spec = load_dataset(prepare_coco(source, tmp_path / f"out-{Path(source).name}"))
         assert spec.names == {0: "RBC", 1: "WBC"}
         assert {s: scan(spec.split(s), 2).cls.tolist() for s in spec.splits} == {"train": [1], "val": [1], "test": [1]}
-    assert "cells is the name of a group of classes" in told.text
+    assert "cells is the name of a group of classes" in log.text
 
 
 @pytest.mark.parametrize(
@@ -93,8 +93,8 @@ def test_several_files_are_splits(tmp_path, names, splits):
 
 
 def test_numbers_written_as_text_are_numbers(tmp_path):
-    told = {**image(1, "a.jpg"), "width": "100", "height": "50"}
-    source = write(tmp_path / "s", [told], [box(1, 1, bbox=["10", "5", "20.0", "10"])])
+    entry = {**image(1, "a.jpg"), "width": "100", "height": "50"}
+    source = write(tmp_path / "s", [entry], [box(1, 1, bbox=["10", "5", "20.0", "10"])])
     prepare_coco(source, tmp_path / "out")
     assert (tmp_path / "out" / "labels" / "train" / "a.txt").read_text() == "0 0.2 0.2 0.2 0.2\n"
 
@@ -118,12 +118,12 @@ def test_a_file_without_usable_images_says_why(tmp_path):
 
 
 def test_the_split_of_a_file():
-    told = {
+    split_by_path = {
         "instances_train2017.json": "train", "x/val.json": "val", "test/instances_default.json": "test",
         "valid/_annotations.coco.json": "val", "train2017/a.json": "train", "x/restraint.json": None,
         "test_of_mine/a.json": None,
     }  # fmt: skip
-    assert {f: split_of(Path(f)) for f in told} == told
+    assert {f: split_of(Path(f)) for f in split_by_path} == split_by_path
 
 
 @pytest.mark.parametrize(
@@ -145,11 +145,11 @@ def test_the_split_of_a_file():
         ("text", "annotations[0] is no mapping"),
     ],
 )
-def test_an_annotation_that_cannot_be_used_is_named_and_dropped(tmp_path, told, entry, words):
+def test_an_annotation_that_cannot_be_used_is_named_and_dropped(tmp_path, log, entry, words):
     source = write(tmp_path / "s", [image(1, "a.jpg")], [entry, box(2, 1)])
     prepare_coco(source, tmp_path / "out")
-    assert words in told.text
-    assert "instances_train.json: " in told.text
+    assert words in log.text
+    assert "instances_train.json: " in log.text
     assert (tmp_path / "out" / "labels" / "train" / "a.txt").read_text() == "0 0.2 0.2 0.2 0.2\n"
 
 
@@ -172,18 +172,18 @@ def test_an_annotation_that_cannot_be_used_is_named_and_dropped(tmp_path, told, 
         (7, "images[1] is no mapping"),
     ],
 )
-def test_an_image_that_cannot_be_used_is_named_and_left_out(tmp_path, told, entry, words):
+def test_an_image_that_cannot_be_used_is_named_and_left_out(tmp_path, log, entry, words):
     source = write(tmp_path / "s", [image(1, "a.jpg"), entry], [box(1, 1), box(2, 2)], draw=False)
     for path in ("images/a.jpg", "images/b.jpg", "secret.jpg"):
         picture(tmp_path / "s" / path)
     (tmp_path / "s" / "images" / "bad.jpg").write_text("no picture")
     prepare_coco(source, tmp_path / "out")
-    assert words in told.text
+    assert words in log.text
     written = [p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out" / "images").rglob("*.*")]
     assert written == ["images/train/a.jpg"]
 
 
-def test_names_with_folders_stay_inside_and_apart(tmp_path, told):
+def test_names_with_folders_stay_inside_and_apart(tmp_path, log):
     """An absolute name means its file; folders are kept, and one called images does not mislead the labels."""
     names = ["day/a.jpg", "night/a.jpg", "images/b.jpg", "C:\\cam\\c.jpg", "/data/d.jpg", "./e.jpg", "e.png"]
     source = write(
@@ -196,11 +196,11 @@ def test_names_with_folders_stay_inside_and_apart(tmp_path, told):
     assert len(labels) == len(labels.cls) == 7
     names = sorted(Path(f).relative_to(spec.split("train")[0]).as_posix() for f in labels.im_files)
     assert names == ["b.jpg", "c.jpg", "d.jpg", "day/a.jpg", "e-png.png", "e.jpg", "night/a.jpg"]
-    assert "e.png: another image of its split has the name e; it is written as e-png.png" in told.text
+    assert "e.png: another image of its split has the name e; it is written as e-png.png" in log.text
     assert (tmp_path / "out/images/train/d.jpg").samefile(tmp_path / "s/images/d.jpg")
 
 
-def test_other_oddities_are_handled_and_told(tmp_path, told):
+def test_other_oddities_are_handled_and_told(tmp_path, log):
     images = [image(1, "a.jpg", width=640), image(2, "a.jpg"), image(3, "b.jpg"), image(4, "turned.jpg")]
     images[3] |= {"width": 60, "height": 40}
     annotations = [box(1, 1), box(1, 2, 7), box(3, 3, bbox=(-5, 5, 20, 10)), box(4, 3, iscrowd=1), box(5, 4)]
@@ -220,7 +220,7 @@ def test_other_oddities_are_handled_and_told(tmp_path, told):
         "annotation 1: its id is used twice; both are kept", "1 box reached beyond its picture",
         "turned.jpg: the boxes were drawn on the picture as it is stored",
     ):  # fmt: skip
-        assert words in told.text
+        assert words in log.text
 
 
 @pytest.mark.parametrize(
@@ -276,11 +276,11 @@ def test_what_is_missing_or_contradicts_itself_is_told(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_running_it_again_does_nothing_and_other_options_are_refused(tmp_path, told):
+def test_running_it_again_does_nothing_and_other_options_are_refused(tmp_path, log):
     source = write(tmp_path / "s", [image(1, "a.jpg")], [box(1, 1)])
     made = prepare_coco(source, tmp_path / "out")
     assert prepare_coco(source, tmp_path / "out") == made
-    assert "is there already" in told.text
+    assert "is there already" in log.text
     other = write(tmp_path / "t", [image(1, "a.jpg")], [box(1, 1)])
     with pytest.raises(UserError, match="source"):
         prepare_coco(other, tmp_path / "out")
@@ -393,7 +393,7 @@ def test_an_outline_gives_its_box_where_there_is_none(tmp_path):
     assert (made.parent / "problems.txt").read_text().count("bbox is not four numbers") == 3
 
 
-def test_numbers_that_no_program_holds(tmp_path, told):
+def test_numbers_that_no_program_holds(tmp_path, log):
     data = json.loads(write(tmp_path / "s", [image(1, "a.jpg")], [box(1, 1)]).read_text())
     data["annotations"] += [
         box(2, 1, bbox=[1, 1, "DIGITS", 5]),
@@ -407,7 +407,7 @@ def test_numbers_that_no_program_holds(tmp_path, told):
     made = prepare_coco(tmp_path / "s" / "train.json", tmp_path / "out")
     assert (made.parent / "labels" / "train" / "a.txt").read_text() == "0 0.2 0.2 0.2 0.2\n" * 2
     for words in ("bbox is not four numbers", "there is no image inf", "there is no category inf"):
-        assert words in told.text
+        assert words in log.text
 
 
 def test_draws_and_relative_paths(tmp_path, monkeypatch):

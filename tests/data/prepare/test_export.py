@@ -136,7 +136,7 @@ def test_numbers_are_names_where_these_are_numbers(tmp_path):
     assert [i["id"] for i in document["images"]] == [1, 2]
 
 
-def test_what_cannot_be_exported_is_told(tmp_path, told):
+def test_what_cannot_be_exported_is_told(tmp_path, log):
     images = {"a.bmp": (20, 20, "9 0.5 0.5 0.1 0.1\n", None), "b.bmp": (20, 20, "0 x 0.5 0.1 0.1\n", None)}
     data = dataset(tmp_path / "s", images)
     with pytest.raises(DatasetError, match=r"a\.txt: class id 9 is out of range"):
@@ -146,8 +146,8 @@ def test_what_cannot_be_exported_is_told(tmp_path, told):
     (tmp_path / "s" / "images" / "val" / "c.jpg").write_text("no picture")
     document = json.loads(export_coco(data, tmp_path / "o.json").read_text())
     assert len(document["images"]) == 1
-    assert "b.txt:1: 'x' is no number" in told.text
-    assert "c.jpg: cannot be decoded" in told.text
+    assert "b.txt:1: 'x' is no number" in log.text
+    assert "c.jpg: cannot be decoded" in log.text
     with pytest.raises(ConfigError, match="exists already"):
         export_coco(data, tmp_path / "o.json")
     export_coco(data, tmp_path / "o.json", overwrite=True)
@@ -165,14 +165,14 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     assert "written: o.json" in capsys.readouterr().out
     assert main(["prepare", "coco", "source=[o.json]", "images=[s/images/val,link]", "out=again"]) == 0
     assert "ready: data=again/data.yaml" in capsys.readouterr().out
-    for words, told in (
+    for words, message in (
         (["data=s/data.yaml"], "out is missing"),
         (["out=p.json"], "data is missing"),
         (["data=s/data.yaml", "out=o.json"], "exists already"),
         (["data=s/data.yaml", "out=p.json", "spilt=val"], "did you mean 'split'"),
     ):
         assert main(["export-coco", *words]) == 2
-        assert told in capsys.readouterr().err
+        assert message in capsys.readouterr().err
     assert main(["export-coco", "--help"]) == 0
     assert "overwrite" in capsys.readouterr().out
 
@@ -186,7 +186,7 @@ def test_numbers_between_two_floats_do_not_slip(tmp_path):
     assert_equal(*again(dataset(tmp_path / "s", images), tmp_path))
 
 
-def test_a_name_that_is_no_text_is_left_out_and_named(tmp_path, told):
+def test_a_name_that_is_no_text_is_left_out_and_named(tmp_path, log):
     rows = "0 0.5 0.5 0.5 0.5\n"
     file = dataset(tmp_path / os.fsdecode(b"d\xff"), {"a.jpg": (20, 30, rows, None)})
     odd = file.parent / "images" / "val" / os.fsdecode(b"b\xff.jpg")
@@ -196,7 +196,7 @@ def test_a_name_that_is_no_text_is_left_out_and_named(tmp_path, told):
         pytest.skip("this file system refuses such names")
     out = export_coco(file, tmp_path / "v.json")
     assert [i["file_name"] for i in json.loads(out.read_text(encoding="utf-8"))["images"]] == ["a.jpg"]
-    assert "b\\udcff.jpg: its name is no text" in told.text
+    assert "b\\udcff.jpg: its name is no text" in log.text
     assert main(["export-coco", f"data={file}", f"out={tmp_path / 'w.json'}"]) == 0
 
 

@@ -26,7 +26,7 @@ def test_the_image_of_a_label_file_is_found(tmp_path, label, image):
     assert len({str(rows) for rows in there_and_back(made, tmp_path)}) == 1
 
 
-def test_rows(tmp_path, told):
+def test_rows(tmp_path, log):
     rows = [
         KITTI.format("Car"), KITTI.format("DontCare").replace("0.00 0 -1.57", "-1 -1 -10"),
         KITTI.format("Van").replace("0.00 0", "0.90 3"), KITTI.format("Person sitting"),

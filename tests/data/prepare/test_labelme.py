@@ -93,11 +93,11 @@ def test_the_box_around_a_shape(given, corners):
         (shape() | {"points": [7]}, "has a point that is not two numbers"),
     ],
 )
-def test_a_shape_without_a_box_is_named(tmp_path, told, given, why):
+def test_a_shape_without_a_box_is_named(tmp_path, log, given, why):
     tree(tmp_path / "s", {"a.jpg": None, "a.json": labelme("dog", given)})
     made = prepare_labelme(tmp_path / "s", tmp_path / "out")
     assert [r[0] for r in read(made)["train"]["a.jpg"]] == ["dog"]
-    assert f"a.json: shapes[1] (cell) {why}" in told.text
+    assert f"a.json: shapes[1] (cell) {why}" in log.text
 
 
 def test_groups_difficult_and_ignored(tmp_path):
@@ -121,7 +121,7 @@ def test_groups_difficult_and_ignored(tmp_path):
     assert "lies outside" in (made.parent / "problems.txt").read_text()
 
 
-def test_splits_classes_and_files_of_other_kinds(tmp_path, told):
+def test_splits_classes_and_files_of_other_kinds(tmp_path, log):
     files = {f"{i}.jpg": None for i in range(10)} | {f"{i}.json": labelme("ab"[i % 2]) for i in range(9)}
     tree(tmp_path / "s", files | {"coco.json": json.dumps({"images": []}), "broken.json": "{", "masks/0.png": None})
     made = prepare_labelme(tmp_path / "s", tmp_path / "out", ["b", "a"], val=0.2, test=0.1, seed=3)
@@ -132,7 +132,7 @@ def test_splits_classes_and_files_of_other_kinds(tmp_path, told):
         "9.jpg: it has no JSON", "coco.json: it is no JSON of labelme", "broken.json:1: not valid JSON",
         "1 image in folders without an annotated image", "drawn of 9 images: 2 as val and 1 as test (seed 3)",
     ):  # fmt: skip
-        assert words in told.text
+        assert words in log.text
     with pytest.raises(ConfigError, match="names lacks b"):
         prepare_labelme(tmp_path / "s", tmp_path / "other", ["a"])
     with pytest.raises(MissingFileError, match="no JSON file"):

@@ -121,7 +121,7 @@ def fits_bundled(made, name, monkeypatch):
     return own
 
 
-def test_voc_from_a_server_in_its_published_layout(tmp_path, server, monkeypatch, told):
+def test_voc_from_a_server_in_its_published_layout(tmp_path, server, monkeypatch, log):
     folders = devkit(tmp_path / "kit")
     tars(tmp_path / "served", folders)
     url = server("voc")
@@ -137,7 +137,7 @@ def test_voc_from_a_server_in_its_published_layout(tmp_path, server, monkeypatch
     assert [s["url"] for s in manifest["sources"]] == [f"{url}/{f.name}.tar" for f in folders]
     assert manifest["splits"] == {"train": 4, "test": 2}
     assert manifest["ignored"] == 6
-    assert str(tmp_path / "data" / "downloads") in told.text
+    assert str(tmp_path / "data" / "downloads") in log.text
     assert sorted(p.name for p in (tmp_path / "data").iterdir()) == ["VOC", "VOC.yaml", "downloads"]
     shutil.rmtree(tmp_path / "data" / "downloads")
     assert prepare_voc(out=tmp_path / "data" / "VOC", download=True) == made  # nothing is fetched for nothing
@@ -169,7 +169,7 @@ def test_a_mirror_is_asked_instead(tmp_path, server, monkeypatch):
 
 
 @pytest.mark.parametrize("packed", [True, False])
-def test_voc_from_local_archives_or_folders(tmp_path, packed, told):
+def test_voc_from_local_archives_or_folders(tmp_path, packed, log):
     folders = devkit(tmp_path / "kit")
     source = tars(tmp_path / "tars", folders) if packed else tmp_path / "joined"
     if not packed:
@@ -180,8 +180,8 @@ def test_voc_from_local_archives_or_folders(tmp_path, packed, told):
         "train": 4,
         "test": 2,
     }
-    assert ("its checksum is not that of the published archive" in told.text) == packed
-    assert "missing" not in told.text
+    assert ("its checksum is not that of the published archive" in log.text) == packed
+    assert "missing" not in log.text
 
 
 @pytest.mark.parametrize(
@@ -193,15 +193,15 @@ def test_voc_from_local_archives_or_folders(tmp_path, packed, told):
         ((2,), {"train": 1, "val": 1}, "missing: VOC2007 trainval, VOC2007 test; train and val are"),
     ],
 )
-def test_parts_of_voc_that_are_missing_are_told(tmp_path, told, parts, counts, words):
+def test_parts_of_voc_that_are_missing_are_told(tmp_path, log, parts, counts, words):
     folders = devkit(tmp_path / "kit")
     spec = load_dataset(prepare_voc(tars(tmp_path / "tars", [folders[i] for i in parts]), tmp_path / "out"))
     assert {s: len(scan(spec.split(s), 20)) for s in spec.splits} == counts
-    assert words in told.text
+    assert words in log.text
 
 
 @pytest.mark.parametrize("packed", [True, False])
-def test_a_part_of_voc_is_not_taken_for_the_whole(tmp_path, told, packed):
+def test_a_part_of_voc_is_not_taken_for_the_whole(tmp_path, log, packed):
     folders = devkit(tmp_path / "kit")
     some, whole = (tmp_path / name for name in ("some", "whole"))
     for place, parts in ((some, folders[:1]), (whole, folders)):
@@ -323,7 +323,7 @@ def test_coco_in_its_published_layout(tmp_path, server, monkeypatch, how):
     assert (cls, crowd) == (0, 1)
 
 
-def test_coco128_in_its_published_layout(tmp_path, server, monkeypatch, told):
+def test_coco128_in_its_published_layout(tmp_path, server, monkeypatch, log):
     top = tmp_path / "parts" / "coco128"
     for i in range(3):
         picture(top / "images" / "train2017" / f"{i:012d}.jpg")
@@ -382,15 +382,15 @@ def visdrone_parts(top):
 
 
 @pytest.mark.parametrize("how", ["folders", "server", "one"])
-def test_visdrone_in_its_published_layout(tmp_path, server, monkeypatch, told, how):
+def test_visdrone_in_its_published_layout(tmp_path, server, monkeypatch, log, how):
     source = visdrone_parts(tmp_path / "parts")
     out = tmp_path / "data" / "visdrone"
     if how == "folders":
         made = prepare_visdrone(source, out)
     elif how == "one":
         made = prepare_visdrone(source / "VisDrone2019-DET-val", out)
-        assert "missing: VisDrone2019-DET-train, VisDrone2019-DET-test-dev" in told.text
-        assert "are both train and val" in told.text
+        assert "missing: VisDrone2019-DET-train, VisDrone2019-DET-test-dev" in log.text
+        assert "are both train and val" in log.text
     else:
         parts = {f"VisDrone2019-DET-{s}.zip": f"VisDrone2019-DET-{s}" for s in ("train", "val", "test-dev")}
         zips(tmp_path / "served", source, parts)
@@ -408,7 +408,7 @@ def test_visdrone_in_its_published_layout(tmp_path, server, monkeypatch, told, h
         "0000000.txt:8: there is no category 12",
         "0000000.txt:9: a row is",
     ):
-        assert words in told.text
+        assert words in log.text
 
 
 def test_a_failed_conversion_leaves_nothing(tmp_path, monkeypatch):

@@ -62,7 +62,7 @@ def test_boxes_splits_and_classes_are_kept(tmp_path):
     assert load_dataset(tmp_path / "named" / "data.yaml").names == {0: "dog", 1: "cat"}
 
 
-def test_problems_are_named_and_the_rest_goes_on(tmp_path, told):
+def test_problems_are_named_and_the_rest_goes_on(tmp_path, log):
     source = voc(
         tmp_path / "voc",
         {"a": [("dog", 5, 5, 20, 20, 0), ("dog", "x", 20, 5, 5, 0)], "bad": [("dog", 1, 1, 9, 9, 0)], "v": [], "n": []},
@@ -77,12 +77,12 @@ def test_problems_are_named_and_the_rest_goes_on(tmp_path, told):
         "n.xml: there is no such annotation",
         "a.xml: object 2 (dog) has no usable box",
     ):
-        assert words in told.text
+        assert words in log.text
     assert len(list((tmp_path / "out" / "images" / "train").iterdir())) == 1
     assert (tmp_path / "out" / "problems.txt").read_text().count("\n") == 4
 
 
-def test_an_image_that_no_annotation_is_for_is_named(tmp_path, told):
+def test_an_image_that_no_annotation_is_for_is_named(tmp_path, log):
     source = voc(tmp_path / "voc", {n: [("dog", 1, 1, 9, 9, 0)] for n in ("a", "b", "bare", "of_c")}, {})
     for name in ("bare", "of_c"):
         (source / "Annotations" / f"{name}.xml").unlink()
@@ -91,7 +91,7 @@ def test_an_image_that_no_annotation_is_for_is_named(tmp_path, told):
     problems = (tmp_path / "out" / "problems.txt").read_text()
     assert "bare.xml: there is no such annotation" in problems
     assert "of_c.xml: there" not in problems  # another annotation's <filename>
-    assert "1 image left out" in told.text
+    assert "1 image left out" in log.text
     assert json.loads((tmp_path / "out" / "manifest.json").read_text())["left_out"] == 1
     prepare_voc(source, tmp_path / "drawn", val=0.5)
     assert "bare.xml" in (tmp_path / "drawn" / "problems.txt").read_text()
@@ -100,7 +100,7 @@ def test_an_image_that_no_annotation_is_for_is_named(tmp_path, told):
     assert not (tmp_path / "listed" / "problems.txt").exists()
 
 
-def test_problems_in_an_archive_are_called_by_its_name(tmp_path, told):
+def test_problems_in_an_archive_are_called_by_its_name(tmp_path, log):
     source = voc(
         tmp_path / "voc", {"a": [("dog", 0, 1, 9, 9, 0)], "b": [("", 1, 1, 9, 9, 0)]}, {"trainval": ["a", "b"]}
     )
@@ -108,34 +108,34 @@ def test_problems_in_an_archive_are_called_by_its_name(tmp_path, told):
     prepare_voc(archive, tmp_path / "out")
     line = f"my cells.zip{os.sep}voc{os.sep}Annotations{os.sep}b.xml: object 1 has no name; it is dropped\n"
     assert (tmp_path / "out" / "problems.txt").read_text() == line
-    assert f"my cells.zip{os.sep}voc{os.sep}Annotations{os.sep}a.xml: object 1" in told.text  # the note on corners
+    assert f"my cells.zip{os.sep}voc{os.sep}Annotations{os.sep}a.xml: object 1" in log.text  # the note on corners
     (source / "Annotations" / "a.xml").write_text("<annotation></annotation>")
     archive = shutil.make_archive(str(tmp_path / "none"), "zip", tmp_path, "voc")
     with pytest.raises(DatasetError, match=r"none\.zip.voc") as caught:
         prepare_voc(archive, tmp_path / "other")
     assert ".making" not in str(caught.value)
-    assert ".making" not in told.text
+    assert ".making" not in log.text
 
 
-def test_classes_of_nearly_one_name_are_pointed_out(tmp_path, told):
+def test_classes_of_nearly_one_name_are_pointed_out(tmp_path, log):
     source = voc(tmp_path / "voc", {"a": [("RBC", 1, 1, 9, 9, 0)] * 3 + [("rbc ", 1, 1, 9, 9, 0)]}, {"trainval": ["a"]})
     prepare_voc(source, tmp_path / "out")
-    assert "the classes 'rbc' (1) and 'RBC' (3) have nearly the same name: is it a slip?" in told.text
+    assert "the classes 'rbc' (1) and 'RBC' (3) have nearly the same name: is it a slip?" in log.text
 
 
-def test_one_file_does_not_flood_the_log(tmp_path, told):
+def test_one_file_does_not_flood_the_log(tmp_path, log):
     bad = [("dog", 200 + i, 1, 210 + i, 9, 0) for i in range(30)]
     source = voc(
         tmp_path / "voc", {"a": bad, "b": [("dog", 1, 1, 9, 9, 0), ("", 1, 1, 9, 9, 0)]}, {"trainval": ["a", "b"]}
     )
     prepare_voc(source, tmp_path / "out")
-    assert told.text.count("a.xml") == 1
-    assert "object 1 (dog) lies outside its picture; it is dropped (and 29 more like it in this file)" in told.text
-    assert "b.xml: object 2 has no name; it is dropped\n" in told.text
+    assert log.text.count("a.xml") == 1
+    assert "object 1 (dog) lies outside its picture; it is dropped (and 29 more like it in this file)" in log.text
+    assert "b.xml: object 2 has no name; it is dropped\n" in log.text
     assert (tmp_path / "out" / "problems.txt").read_text().count("\n") == 31
 
 
-def test_the_slower_of_two_at_once_is_ready_too(tmp_path, monkeypatch, told):
+def test_the_slower_of_two_at_once_is_ready_too(tmp_path, monkeypatch, log):
     source = voc(tmp_path / "voc", {"a": [("dog", 1, 1, 9, 9, 0)], "b": []}, {"trainval": ["a", "b"]})
     original, other = write.write_dataset, []
 
@@ -147,7 +147,7 @@ def test_the_slower_of_two_at_once_is_ready_too(tmp_path, monkeypatch, told):
     monkeypatch.setattr(write, "write_dataset", slow)
     other.append({})
     assert prepare_voc(source, tmp_path / "out") == tmp_path / "out" / "data.yaml"
-    assert "is there already" in told.text
+    assert "is there already" in log.text
     shutil.rmtree(tmp_path / "out")
     other.append({"names": ["dog", "cat"]})
     with pytest.raises(UserError, match="it was made with names="):
@@ -155,11 +155,11 @@ def test_the_slower_of_two_at_once_is_ready_too(tmp_path, monkeypatch, told):
     assert [p.name for p in tmp_path.iterdir() if "making" in p.name] == []
 
 
-def test_another_or_changed_source_is_noticed(tmp_path, told):
+def test_another_or_changed_source_is_noticed(tmp_path, log):
     source = voc(tmp_path / "voc", {"a": [("dog", 1, 1, 9, 9, 0)], "b": []}, {"trainval": ["a", "b"]})
     prepare_voc(source, tmp_path / "out")
     prepare_voc(source, tmp_path / "out")
-    assert "is there already" in told.text
+    assert "is there already" in log.text
     with pytest.raises(UserError, match=r"it was made from another source: .*voc, not .*JPEGImages"):
         prepare_voc(source / "JPEGImages", tmp_path / "out", one_based=True)
     with pytest.raises(UserError, match=r"it was made from another source: .*voc, not the published set"):
@@ -269,9 +269,9 @@ def annotation(objects, size=(100, 50), filename="", extra=""):
         "</bndbox></object>"
         for c, x1, y1, x2, y2, more in objects
     )
-    told = f"<filename>{filename}</filename>" if filename else ""
-    told += f"<size><width>{size[0]}</width><height>{size[1]}</height></size>" if size else ""
-    return f"<annotation>{told}{extra}{body}</annotation>"
+    head = f"<filename>{filename}</filename>" if filename else ""
+    head += f"<size><width>{size[0]}</width><height>{size[1]}</height></size>" if size else ""
+    return f"<annotation>{head}{extra}{body}</annotation>"
 
 
 def single(tmp_path, xml, name="a", suffix=".jpg", image=None, **keys):
@@ -326,11 +326,11 @@ def xyxy(row):
         ),
     ],
 )  # fmt: skip
-def test_corners_in_the_wild(tmp_path, told, objects, keys, wanted, words):
+def test_corners_in_the_wild(tmp_path, log, objects, keys, wanted, words):
     [row], ignored = single(tmp_path, annotation(objects), **keys)
     assert xyxy(row) == wanted
     assert not ignored
-    assert words in told.text
+    assert words in log.text
 
 
 def test_the_base_of_the_corners_is_decided_for_the_whole_set(tmp_path):
@@ -364,12 +364,12 @@ def test_the_base_of_the_corners_is_decided_for_the_whole_set(tmp_path):
         (("<?xml version='1.0' encoding='latin-1'?>" + annotation([("é", 3, 5, 9, 9, "")])).encode("latin-1"), "é"),
     ],
 )
-def test_annotations_in_the_wild(tmp_path, told, xml, words):
+def test_annotations_in_the_wild(tmp_path, log, xml, words):
     [row], _ = single(tmp_path, xml)
     assert xyxy(row) == [2, 4, 9, 9]
-    assert words in told.text
+    assert words in log.text
     if not words:
-        assert "problems" not in told.text
+        assert "problems" not in log.text
 
 
 @pytest.mark.parametrize("difficult", ["<difficult>1</difficult>", "<difficult> 1\n</difficult>"])
@@ -396,7 +396,7 @@ def test_a_list_names_images_with_spaces_and_with_suffixes(tmp_path):
     assert [n for n, *_ in boxes_of(tmp_path / "out", "val")] == ["c", "d"]
 
 
-def test_an_image_is_found_by_its_file_name_and_two_of_a_name_are_told(tmp_path, told):
+def test_an_image_is_found_by_its_file_name_and_two_of_a_name_are_told(tmp_path, log):
     source = voc(tmp_path / "voc", {n: [("dog", 2, 2, 9, 9, 0)] for n in "abc"}, {"train": ["a", "b"], "val": ["c"]})
     (source / "JPEGImages" / "a.jpg").rename(source / "JPEGImages" / "IMG_1.jpg")
     (source / "Annotations" / "a.xml").write_text(annotation([("dog", 2, 2, 9, 9, "")], filename="x/IMG_1.jpg"))
@@ -404,8 +404,8 @@ def test_an_image_is_found_by_its_file_name_and_two_of_a_name_are_told(tmp_path,
     imwrite(source / "JPEGImages" / "b.png", np.zeros((50, 100, 3), np.uint8))
     prepare_voc(source, tmp_path / "out")
     assert (tmp_path / "out" / "images" / "train" / "b.png").is_file()
-    assert "it has no image of its own name; IMG_1.jpg, its <filename>, is taken" in told.text
-    assert "b.jpg and b.png have its name; b.png is taken" in told.text
+    assert "it has no image of its own name; IMG_1.jpg, its <filename>, is taken" in log.text
+    assert "b.jpg and b.png have its name; b.png is taken" in log.text
 
 
 @pytest.mark.parametrize(
@@ -430,11 +430,11 @@ def test_an_image_is_found_by_its_file_name_and_two_of_a_name_are_told(tmp_path,
     ],
     ids=range(8),
 )
-def test_an_annotation_that_is_not_read_is_named(tmp_path, told, xml, words):
+def test_an_annotation_that_is_not_read_is_named(tmp_path, log, xml, words):
     source = voc(tmp_path / "voc", {n: [("dog", 2, 2, 9, 9, 0)] for n in "abc"}, {"train": ["a", "b"], "val": ["c"]})
     (source / "Annotations" / "a.xml").write_bytes(xml)
     prepare_voc(source, tmp_path / "out")
-    assert words in told.text
+    assert words in log.text
     assert [p.name for p in (tmp_path / "out" / "images" / "train").iterdir()] == ["b.jpg"]
 
 
@@ -465,7 +465,7 @@ def exif(orientation):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_boxes_follow_a_picture_that_is_turned(tmp_path, told, orientation):
+def test_boxes_follow_a_picture_that_is_turned(tmp_path, log, orientation):
     """A box drawn on the stored picture covers the same pixels after the picture is shown upright."""
     stored = np.zeros((40, 60, 3), np.uint8)
     stored[5:15, 10:30] = 255
@@ -477,29 +477,29 @@ def test_boxes_follow_a_picture_that_is_turned(tmp_path, told, orientation):
     xml = annotation([("a", 11, 6, 30, 15, "")], size=(60, 40))
     [row], _ = single(tmp_path, xml, image=file.getvalue())
     if orientation in (2, 3, 4):
-        assert "turned by its EXIF tag" in told.text
+        assert "turned by its EXIF tag" in log.text
         assert xyxy(row) == [10, 5, 30, 15]
         return
     shown = imread(tmp_path / "out" / "images" / "train" / "a.jpg").max(-1) > 128
     ys, xs = np.nonzero(shown)
     assert xyxy(row) == [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
-    assert ("they are turned with it" in told.text) == (orientation > 4)
+    assert ("they are turned with it" in log.text) == (orientation > 4)
 
 
-def test_boxes_on_the_upright_picture_stay(tmp_path, told):
+def test_boxes_on_the_upright_picture_stay(tmp_path, log):
     [row], _ = single(tmp_path, annotation([("a", 11, 6, 30, 15, "")], size=(40, 60)), image=exif(6))
     assert xyxy(row) == [10, 5, 30, 15]
-    assert "problems" not in told.text
+    assert "problems" not in log.text
 
 
 @pytest.mark.parametrize("keys", [{}, {"val": 0.25, "seed": 1}])
-def test_without_lists_all_images_are_used(tmp_path, told, keys):
+def test_without_lists_all_images_are_used(tmp_path, log, keys):
     source = voc(tmp_path / "voc", {f"{i:02d}": [("dog", 2, 2, 9, 9, 0)] for i in range(12)}, {})
     spec = load_dataset(prepare_voc(source, tmp_path / "out", **keys))
     counts = {s: len(scan(spec.split(s), 1)) for s in ("train", "val")}
     if keys:
         assert counts == {"train": 9, "val": 3}
-        assert "drawn of 12 images: 3 as val (seed 1)" in told.text
+        assert "drawn of 12 images: 3 as val (seed 1)" in log.text
         shutil.copytree(source, tmp_path / "elsewhere")
         prepare_voc(tmp_path / "elsewhere", tmp_path / "again", **keys)
         prepare_voc(source, tmp_path / "other", val=0.25, seed=2)
@@ -507,29 +507,29 @@ def test_without_lists_all_images_are_used(tmp_path, told, keys):
         assert drawn[0] == drawn[1] != drawn[2]
     else:
         assert counts == {"train": 12, "val": 12}
-        assert "the same images are both train and val" in told.text
+        assert "the same images are both train and val" in log.text
         assert not (tmp_path / "out" / "images" / "val").exists()
 
 
-def test_an_image_in_two_splits_is_told_and_kept_in_both(tmp_path, told):
+def test_an_image_in_two_splits_is_told_and_kept_in_both(tmp_path, log):
     source = voc(tmp_path / "voc", {n: [("dog", 2, 2, 9, 9, 0)] for n in "ab"}, {"train": ["a", "b"], "val": ["b"]})
     packed = shutil.make_archive(str(tmp_path / "mine"), "tar", tmp_path, "voc")
     for i, either in enumerate((source, packed)):
         spec = load_dataset(prepare_voc(either, tmp_path / f"{i}"))
         assert [len(scan(spec.split(s), 1)) for s in spec.splits] == [2, 1]
-    assert "in more than one split: 1 image, such as b" in told.text
+    assert "in more than one split: 1 image, such as b" in log.text
 
 
-def test_trainval_alone_is_told(tmp_path, told):
+def test_trainval_alone_is_told(tmp_path, log):
     source = voc(
         tmp_path / "voc", {n: [("dog", 2, 2, 9, 9, 0)] for n in "abc"}, {"trainval": ["a", "b"], "test": ["c"]}
     )
     spec = load_dataset(prepare_voc(source, tmp_path / "out"))
     assert {s: len(scan(spec.split(s), 1)) for s in spec.splits} == {"train": 2, "val": 2, "test": 1}
-    assert "the same images are both train and val" in told.text
+    assert "the same images are both train and val" in log.text
 
 
-def test_an_archive_is_unpacked_and_the_second_time_nothing_is_done(tmp_path, told):
+def test_an_archive_is_unpacked_and_the_second_time_nothing_is_done(tmp_path, log):
     source = voc(tmp_path / "voc", {n: [("dog", 2, 2, 9, 9, 0)] for n in "ab"}, {"train": ["a"], "val": ["b"]})
     packed = shutil.make_archive(str(tmp_path / "mine"), "zip", tmp_path, "voc")
     shutil.rmtree(source)
@@ -539,7 +539,7 @@ def test_an_archive_is_unpacked_and_the_second_time_nothing_is_done(tmp_path, to
     assert entry["sha256"] == hashlib.sha256(Path(packed).read_bytes()).hexdigest()
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*")}
     assert prepare_voc(packed, tmp_path / "out") == made
-    assert "is there already" in told.text
+    assert "is there already" in log.text
     assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*")}
     with pytest.raises(UserError, match="one_based"):
         prepare_voc(packed, tmp_path / "out", one_based=False)
@@ -587,13 +587,13 @@ def test_names_that_are_no_text_are_drawn_and_written(tmp_path):
     assert [len(scan(load_dataset(made).split(s), 1)) for s in ("train", "val")] == [3, 1]
 
 
-def test_a_stray_corner_moves_no_other_box(tmp_path, told):
+def test_a_stray_corner_moves_no_other_box(tmp_path, log):
     """Of many boxes at the pictures' edges, those that begin at 0 must be no fewer than those at 1."""
     objects = [("a", 1, 1, 9, 9, ""), ("a", 1, 5, 9, 9, ""), ("a", 0, 5, 9, 9, "")]
     rows, _ = single(tmp_path, annotation(objects))
     assert [xyxy(r) for r in rows] == [[0, 0, 9, 9], [0, 4, 9, 9], [0, 4, 9, 9]]
-    assert "corners count from 1, as of 2 boxes; 1 begin at 0, such as" in told.text
-    assert "object 3, and are cut by a pixel (one_based=False" in told.text
+    assert "corners count from 1, as of 2 boxes; 1 begin at 0, such as" in log.text
+    assert "object 3, and are cut by a pixel (one_based=False" in log.text
 
 
 @pytest.mark.parametrize(("zeros", "one_based"), [(1, True), (2, True), (3, False)])
@@ -605,7 +605,7 @@ def test_a_corner_among_thousands_is_a_stray(zeros, one_based):
     assert f"{zeros} b" in note
 
 
-def test_annotations_beside_the_images_of_each_split(tmp_path, told):
+def test_annotations_beside_the_images_of_each_split(tmp_path, log):
     """As Roboflow exports them; two splits may have images of one name."""
     top = tmp_path / "s" / "export"
     for folder, names in (("train", ["a", "b"]), ("valid", ["a"]), ("test", ["c"])):
@@ -623,7 +623,7 @@ def test_annotations_beside_the_images_of_each_split(tmp_path, told):
         found = {s: [Path(f).name for f in scan(spec.split(s), 4).im_files] for s in spec.splits}
         assert found == {"train": ["B2.jpg", "a.jpg"], "val": ["a.jpg"], "test": ["c.jpg"]}
         assert (made.parent / "images" / "train" / "a.jpg").is_file()
-    assert "bare.jpg: it has no annotation" in told.text
+    assert "bare.jpg: it has no annotation" in log.text
     shutil.rmtree(top / "valid")
     with pytest.raises(DatasetError, match="the val split is missing"):
         prepare_voc(top, tmp_path / "o")
@@ -660,7 +660,7 @@ def test_folders_of_any_names(tmp_path, files, splits):
     assert {s: again[s] for s in splits} == found
 
 
-def test_what_is_in_folders_of_any_names_and_is_not_used_is_told(tmp_path, told):
+def test_what_is_in_folders_of_any_names_and_is_not_used_is_told(tmp_path, log):
     files = {"xmls/a.xml": XML.format("cell"), "imgs/a.jpg": None, "imgs/bare.jpg": None,
              "xmls/gone.xml": XML.format("x"),
              "other/a.xml": XML.format("cell"), "thumbs/b.jpg": None,
@@ -670,7 +670,7 @@ def test_what_is_in_folders_of_any_names_and_is_not_used_is_told(tmp_path, told)
     assert sorted(read(made)["train"]) == ["0001.jpg", "a.jpg"]
     for words in ("bare.jpg: it has no annotation", "gone.xml: there is no image of its name", "is of the same image",
                   "1 image in folders without an annotated image"):  # fmt: skip
-        assert words in told.text
+        assert words in log.text
 
 
 def test_several_folders_with_lists_are_not_read_as_one(tmp_path):

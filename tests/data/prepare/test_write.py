@@ -83,9 +83,9 @@ def test_boxes_are_cut_to_the_picture():
 
 
 def damaged(folder):
-    """Pictures cut off near their end, whose headers are whole, and one too small; name → what is told of it."""
-    told = {"jpg": "the JPEG is cut off before its end", "png": "the PNG is cut off before its end"}
-    for suffix in told:
+    """Pictures cut off near their end, whose headers are whole, and one too small; name → what is said of it."""
+    reasons = {"jpg": "the JPEG is cut off before its end", "png": "the PNG is cut off before its end"}
+    for suffix in reasons:
         imwrite(folder / f"cut.{suffix}", np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8))
         data = (folder / f"cut.{suffix}").read_bytes()
         (folder / f"cut.{suffix}").write_bytes(data[: len(data) * 9 // 10])
@@ -94,11 +94,16 @@ def damaged(folder):
     (folder / "empty.jpg").write_bytes(b"")
     imwrite(folder / "fine.jpg", np.zeros((60, 80, 3), np.uint8))
     small = "40x9 pixels, and a side needs 10"
-    return {"cutjpg.jpg": told["jpg"], "cutpng.png": told["png"], "small.png": small, "empty.jpg": "the file is empty"}
+    return {
+        "cutjpg.jpg": reasons["jpg"],
+        "cutpng.png": reasons["png"],
+        "small.png": small,
+        "empty.jpg": "the file is empty",
+    }
 
 
 @pytest.mark.parametrize("kind", ["yolo", "voc", "coco", "visdrone"])
-def test_what_training_would_leave_out_is_left_out_and_named(tmp_path, told, kind):
+def test_what_training_would_leave_out_is_left_out_and_named(tmp_path, log, kind):
     """With one judgement, and the same words."""
     source = tmp_path / "VisDrone2019-DET-val"
     folder = source / ("JPEGImages" if kind == "voc" else "images")

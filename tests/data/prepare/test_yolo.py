@@ -44,7 +44,7 @@ def test_layouts(tmp_path, files):
     assert prepare_yolo(spec.yaml_file, tmp_path / "third").read_text() == spec.yaml_file.read_text()
 
 
-def test_one_split_without_names(tmp_path, told):
+def test_one_split_without_names(tmp_path, log):
     source = tree(
         tmp_path / "s",
         {
@@ -58,11 +58,11 @@ def test_one_split_without_names(tmp_path, told):
     assert spec.names == {0: "class_0", 1: "class_1"}
     assert spec.split("train") == spec.split("val")
     assert sorted(scan(spec.split("train"), 2).cls.tolist()) == [0, 1]
-    assert "are both train and val" in told.text
-    assert "names no classes" in told.text
+    assert "are both train and val" in log.text
+    assert "names no classes" in log.text
 
 
-def test_what_is_ignored_stays_ignored_and_problems_are_named(tmp_path, told):
+def test_what_is_ignored_stays_ignored_and_problems_are_named(tmp_path, log):
     files = {
         "images/train/a.jpg": None, "labels/train/a.txt": ROW + "0 0.5 0.5 0 0.1\n" + ROW,
         "ignore/train/a.txt": "* 0.5 0.5 0.25 0.5 crowd\n0 0.5 0.5 0.25 0.5\n0 x\n",
@@ -78,7 +78,7 @@ def test_what_is_ignored_stays_ignored_and_problems_are_named(tmp_path, told):
     for words in ("a.txt:2: the box has no area", "a.txt:3: a duplicate of an earlier row; the row is dropped",
                       "b.txt:1: the coordinate 1.5",
                   "bad.jpg: cannot be decoded", "a.txt:3: 'x' is no number"):  # fmt: skip
-        assert words in told.text
+        assert words in log.text
 
 
 def test_labels_that_changed_are_noticed(tmp_path):
@@ -96,23 +96,23 @@ def test_labels_that_changed_are_noticed(tmp_path):
             prepare_yolo(source, out)
 
 
-def test_train_that_is_val_is_warned_of(tmp_path, told):
+def test_train_that_is_val_is_warned_of(tmp_path, log):
     imwrite(tmp_path / "s" / "images" / "a.png", np.zeros((40, 60, 3), np.uint8))
     yaml = tmp_path / "s" / "data.yaml"
     yaml.write_text("train: images\nval: images\nnames: [x]\n")
     (tmp_path / "s" / "labels").mkdir()
     (tmp_path / "s" / "labels" / "a.txt").write_text("0 .5 .5 .1 .1")
     prepare_yolo(yaml, tmp_path / "out")
-    assert "the same images are both train and val, so the figures of a validation say nothing" in told.text
+    assert "the same images are both train and val, so the figures of a validation say nothing" in log.text
 
 
-def test_many_classes_are_told_in_short(tmp_path, told):
+def test_many_classes_are_told_in_short(tmp_path, log):
     tree(
         tmp_path / "s", {"images/train/a.jpg": None, "images/val/b.jpg": None, "labels/train/a.txt": "70 .5 .5 .1 .1\n"}
     )
     prepare_yolo(tmp_path / "s", tmp_path / "out", [f"thing{i}" for i in range(80)])
-    assert "objects: thing70 1, " in told.text
-    assert ", … 70 more classes" in told.text
+    assert "objects: thing70 1, " in log.text
+    assert ", … 70 more classes" in log.text
 
 
 def test_what_does_not_fit_is_told(tmp_path):
@@ -246,10 +246,10 @@ def test_what_is_missing_is_told_as_it_is(tmp_path):
     assert read(made)["train"] == {"a.jpg": [("cell", *BOX)], "b.jpg": []}
 
 
-def test_names_given_afterwards_rename_the_classes(tmp_path, told):
+def test_names_given_afterwards_rename_the_classes(tmp_path, log):
     source = tree(tmp_path / "s", {"a.jpg": None, "a.txt": LABEL + "1 0.5 0.5 0.1 0.1\n", "b.jpg": None})
     made = prepare_yolo(source, tmp_path / "out")
-    assert "the same command with names=[first,second] renames them" in told.text
+    assert "the same command with names=[first,second] renames them" in log.text
     before = (made.parent / "manifest.json").read_text()
     assert prepare_yolo(source, tmp_path / "out", ["dog", "cell"]) == made
     assert [r[0] for r in read(made)["train"]["a.jpg"]] == ["dog", "cell"]
@@ -265,14 +265,14 @@ def test_names_given_afterwards_rename_the_classes(tmp_path, told):
 
 
 @pytest.mark.parametrize("file", [{"classes.txt": "dog\n"}, {"data.yaml": "names: [dog]\n"}])
-def test_names_that_replace_those_of_the_source_are_not_said_to_be_its_own(tmp_path, told, file):
+def test_names_that_replace_those_of_the_source_are_not_said_to_be_its_own(tmp_path, log, file):
     source = tree(tmp_path / "s", {"a.jpg": None, "a.txt": LABEL, **file})
     prepare_yolo(source, tmp_path / "out", ["cell"])
-    assert "the class names are those of names=, not those of " in told.text
-    assert "(dog)" in told.text
-    told.clear()
+    assert "the class names are those of names=, not those of " in log.text
+    assert "(dog)" in log.text
+    log.clear()
     prepare_yolo(source, tmp_path / "same", ["dog"])
-    assert "not those of" not in told.text
+    assert "not those of" not in log.text
 
 
 def test_nobody_is_told_to_remove_the_source(tmp_path):
@@ -336,15 +336,15 @@ def test_pipes_and_circles_of_links_are_passed_over(tmp_path, place):
 
 
 @pytest.mark.parametrize("folder", ["", "images/train/"])
-def test_images_with_annotations_of_another_kind_are_no_backgrounds(folder, tmp_path, told):
+def test_images_with_annotations_of_another_kind_are_no_backgrounds(folder, tmp_path, log):
     files = {f"{folder}{name}.jpg": None for name in "abcdef"}
     labels = folder.replace("images", "labels")
     files |= {f"{labels}a.txt": ROW, f"{labels}b.txt": ROW, f"{folder}c.xml": XML.format("x"), f"{labels}d.xml": "<"}
     files |= {f"{folder}e.json": labelme("x"), f"{folder}f.json": "{}"}
     made = prepare_yolo(tree(tmp_path / "s", files), tmp_path / "out", ["x", "y"])
     assert {n[0]: len(rows) for n, rows in read(made)["train"].items()} == {"a": 1, "b": 1, "f": 0}
-    assert "2 images have XML annotations and no label file: left out; `prepare voc` reads them" in told.text
-    assert "1 image has labelme's JSON and no label file: left out; `prepare labelme` reads them" in told.text
+    assert "2 images have XML annotations and no label file: left out; `prepare voc` reads them" in log.text
+    assert "1 image has labelme's JSON and no label file: left out; `prepare labelme` reads them" in log.text
     problems = (made.parent / "problems.txt").read_text()
     for name in "cde":
         assert f"{name}.jpg: it has no label file, but " in problems

@@ -23,7 +23,7 @@ from ultralytics.data.labels import (
 )
 from ultralytics.data.prepare import names as published_names
 from ultralytics.data.prepare.write import SHOWN_PROBLEMS, Box, in_threads, look
-from ultralytics.data.prepare.yolo import told
+from ultralytics.data.prepare.yolo import problem_lines
 from ultralytics.utils.errors import ConfigError, DatasetError
 from ultralytics.utils.files import user_path, write_atomically
 from ultralytics.utils.log import LOGGER
@@ -136,11 +136,11 @@ def _read(file: str, name: str, keypoints: int) -> tuple[tuple[int, int] | None,
     if isinstance(picture, str):
         return None, [], [f"{file}: {picture}"]
     labels, ignored = judge_labels(label_file(file), keypoints), judge_ignored(ignore_file(file))
-    problems = told(label_file(file), labels.problems) + told(ignore_file(file), ignored.problems)
+    problems = problem_lines(label_file(file), labels.problems) + problem_lines(ignore_file(file), ignored.problems)
     if not labels.usable:
         return None, [], problems
     areas, unfit = judge_areas(areas_file(file), labels)
-    problems += told(areas_file(file), unfit)
+    problems += problem_lines(areas_file(file), unfit)
     own = [None] * len(labels.rows) if areas is None else [v if v > 0 else None for v in areas.tolist()]
     marks: list[_Mark] = [
         (int(cls), _lasting(box), False, False, area)

@@ -491,8 +491,9 @@ def _read(job: _Job, keypoints: int) -> tuple[Annotated, Judged | None]:
         return result, None
     labels, ignored = judge_labels(job.labels, keypoints), judge_ignored(ignore_file(job.image))
     areas, unfit = judge_areas(areas_file(job.image), labels)
-    result.problems += told(job.labels, labels.problems) + told(ignore_file(job.image), ignored.problems)
-    result.problems += told(areas_file(job.image), unfit)
+    result.problems += problem_lines(job.labels, labels.problems)
+    result.problems += problem_lines(ignore_file(job.image), ignored.problems)
+    result.problems += problem_lines(areas_file(job.image), unfit)
     result.objects += [(int(cls), (x, y, w, h)) for cls, x, y, w, h in labels.rows.tolist()]
     if areas is not None:
         result.areas = [v if v > 0 else None for v in areas.tolist()]
@@ -503,6 +504,6 @@ def _read(job: _Job, keypoints: int) -> tuple[Annotated, Judged | None]:
     return result, labels
 
 
-def told(path: str | None, problems: Sequence[Problem]) -> list[str]:
+def problem_lines(path: str | None, problems: Sequence[Problem]) -> list[str]:
     """The problems of a file, with file and line."""
     return [f"{path}:{p.line}: {p.what}" if p.line else f"{path}: {p.what}" for p in problems]

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ultralytics.engine.adapter import write_adapter
-from ultralytics.models.yolo.weights import load_trained
-from ultralytics.utils.errors import ConfigError, UserError
-from ultralytics.utils.files import user_path
+from ultralytics.models.yolo.weights import load_trained, new_weights_file
+from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.log import LOGGER
 
 
@@ -25,11 +24,7 @@ def save_adapter(
     Raises:
         UserError: nothing was inserted, there is no such row, or the file is there already.
     """
-    path = user_path(out)
-    if path.suffix != ".pt":
-        raise ConfigError(f"out={out} is no weights file", mend="a name that ends in .pt")
-    if path.exists() and not overwrite:
-        raise UserError("the file exists", str(path), "another out=, or overwrite=True")
+    path = new_weights_file(out, overwrite)
     net, checkpoint = load_trained(model)
     inserted = checkpoint.state.get("inserted", [])
     if rows is not None:

@@ -13,10 +13,10 @@ from ultralytics import REFERENCE_VERSION
 from ultralytics.engine.checkpoint import Checkpoint
 from ultralytics.engine.inert import Record
 from ultralytics.engine.pickled import write_pickled
-from ultralytics.models.yolo.weights import load_trained
+from ultralytics.models.yolo.weights import load_trained, new_weights_file
 from ultralytics.nn.tasks import DetectionModel
-from ultralytics.utils.errors import ConfigError, ModelError, UserError
-from ultralytics.utils.files import user_path, write_atomically
+from ultralytics.utils.errors import ConfigError, ModelError
+from ultralytics.utils.files import write_atomically
 from ultralytics.utils.text import counted
 
 # The reference's modules for detectors, by the file below ultralytics/nn/modules that holds them, and the attributes of
@@ -75,11 +75,7 @@ def export_weights(
     """
     if format != "ultralytics":
         raise ConfigError(f"format={format} is not offered", mend="format=ultralytics, whose tools export to others")
-    target = user_path(out)
-    if target.suffix != ".pt":
-        raise ConfigError(f"out={out} is no weights file", mend="give it the ending .pt")
-    if target.exists() and not overwrite:
-        raise UserError("it exists already", str(target), "overwrite=True replaces it")
+    target = new_weights_file(out, overwrite)
     net, checkpoint = load_trained(model)
     content = reference_checkpoint(net, checkpoint, half)
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -15,8 +15,23 @@ from ultralytics.cfg.model import load_model_spec
 from ultralytics.engine.checkpoint import Checkpoint, load_checkpoint
 from ultralytics.engine.device import select_device
 from ultralytics.nn.tasks import DetectionModel
-from ultralytics.utils.errors import CheckpointError, ModelError
+from ultralytics.utils.errors import CheckpointError, ConfigError, ModelError, UserError
+from ultralytics.utils.files import user_path
 from ultralytics.utils.log import LOGGER
+
+
+def new_weights_file(out: str | Path, overwrite: bool) -> Path:
+    """The path of a weights file that a command is to write.
+
+    Raises:
+        ConfigError: its name is not that of a weights file. UserError: it is there, and may not be replaced.
+    """
+    path = user_path(out)
+    if path.suffix != ".pt":
+        raise ConfigError(f"out={out} is no weights file", mend="give it the ending .pt")
+    if path.exists() and not overwrite:
+        raise UserError("it exists already", str(path), "overwrite=True replaces it")
+    return path
 
 
 @contextlib.contextmanager

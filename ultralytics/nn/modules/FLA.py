@@ -102,6 +102,7 @@ class FocusedLinearAttention(MapAttention):
         self.focusing_factor = focusing_factor
         head = dim // num_heads
         self.dwc = nn.Conv2d(head, head, kernel_size, padding=kernel_size // 2, groups=head) if kernel_size else None
+        self.besides = f"the depth-wise {kernel_size}×{kernel_size} branch" if kernel_size else ""
         self.scale = nn.Parameter(torch.zeros(1, 1, dim))
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, size: tuple[int, int]) -> Tensor:
@@ -120,11 +121,6 @@ class FocusedLinearAttention(MapAttention):
         with torch.autocast(k.device.type, enabled=False):
             phi_q, phi_k = (self.heads(t) for t in self.features(q, k))
             return normalised(phi_q, phi_k)
-
-    @property
-    def besides(self) -> str:  # type: ignore[override]  # of most classes it is a constant
-        """DWC(v) is added to the weighted sum."""
-        return "" if self.dwc is None else f"the depth-wise {self.dwc.kernel_size[0]}×{self.dwc.kernel_size[1]} branch"
 
     def convolve(self, v: Tensor, size: tuple[int, int]) -> Tensor:
         """DWC(v), (B, N, C). Every head is convolved with the same kernel: one depth-wise convolution over all C

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import hashlib
-import io
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -36,7 +35,7 @@ from ultralytics.utils.attribution import (
 from ultralytics.utils.boxes import scale_boxes
 from ultralytics.utils.errors import ConfigError, ModelError, UserError
 from ultralytics.utils.explain_plots import Field, WeightPanel, plot_attention, plot_cam, plot_erf
-from ultralytics.utils.images import write_image
+from ultralytics.utils.files import write_atomically
 from ultralytics.utils.log import LOGGER, progress
 from ultralytics.utils.nms import non_max_suppression
 from ultralytics.utils.text import counted, one_line
@@ -212,9 +211,8 @@ class DetectionExplainer:
 
     def _written(self, path: str, stem: str, arrays: dict[str, npt.NDArray[Any]], suffixes: list[str]) -> Explanation:
         """Write the arrays beside the figure."""
-        file = io.BytesIO()
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # the stubs take the keywords for allow_pickle
-        write_image(self.save_dir / f"{stem}.npz", file.getbuffer())
+        kept: dict[str, Any] = dict(arrays)
+        write_atomically(self.save_dir / f"{stem}.npz", lambda file: np.savez_compressed(file, **kept))
         return Explanation(path, [self.save_dir / f"{stem}{s}" for s in (*suffixes, ".npz")], arrays)
 
     def _tell(self, line: str, *words: Any) -> None:
@@ -226,8 +224,8 @@ class DetectionExplainer:
         args = self.args
         conf = 0.25 if args.conf is None else args.conf
         agnostic = args.agnostic_nms or args.single_cls
-        wanted = {"max_det": args.max_det, "nc": self.model.nc}
-        return non_max_suppression(y.float(), conf, args.iou, args.classes, agnostic, **wanted)[0]  # type: ignore[arg-type]  # both are numbers
+        most, nc = args.max_det, self.model.nc
+        return non_max_suppression(y.float(), conf, args.iou, args.classes, agnostic, max_det=most, nc=nc)[0]
 
     # Class activation maps
 

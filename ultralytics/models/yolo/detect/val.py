@@ -29,7 +29,7 @@ from ultralytics.engine.rundir import new_run_dir
 from ultralytics.models.yolo.weights import network
 from ultralytics.nn.inference import inference_copy
 from ultralytics.nn.tasks import DetectionModel
-from ultralytics.utils.analysis import analyse, told
+from ultralytics.utils.analysis import analyse, table_lines
 from ultralytics.utils.boxes import box_iou, scale_boxes, xywh2xyxy, xyxy2xywhn
 from ultralytics.utils.coco import CROWD, DIFFICULT, Seen, coco_figures, predictions
 from ultralytics.utils.errors import ConfigError, MissingFileError, UserError
@@ -491,7 +491,7 @@ class DetectionValidator:
             LOGGER.warning("the analysis is left out: %s (pip install hotcoco, or analyse=False)", e)
             return
         self.save_metrics()
-        for line in told(figures):
+        for line in table_lines(figures):
             LOGGER.info("%s", line)
         draw_analysis(figures, seen, names, self.save_dir, self.args.gallery, font)
 
