@@ -37,7 +37,7 @@ from ultralytics.cfg.dataset import load_dataset
 from ultralytics.data.build import build_dataloader, build_yolo_dataset
 from ultralytics.data.dataset import YOLODataset
 from ultralytics.data.labels import scan
-from ultralytics.engine.device import mixed_precision, select_device
+from ultralytics.engine.ranks.device import mixed_precision, select_device
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.console import say

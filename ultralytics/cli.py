@@ -314,7 +314,7 @@ def _many() -> bool:
 def _tell(error: Exception, line: str) -> None:
     """Print an error; of several processes, the one that fails first prints it, with its rank."""
     if _many():
-        from ultralytics.engine.distributed import LAUNCHED, leave_trace  # torch: one process needs it not for an error
+        from ultralytics.engine.ranks.team import LAUNCHED, leave_trace  # torch: one process needs it not for an error
 
         line = f"rank {os.environ.get('RANK', '?')}: {line}"
         if not leave_trace(error, line) or LAUNCHED in os.environ:
@@ -326,7 +326,7 @@ def _fault(error: Exception) -> int:
     """A fault of ours: a traceback, of several processes that of the first to fail."""
     if not _many():
         raise error
-    from ultralytics.engine.distributed import leave_trace  # as above
+    from ultralytics.engine.ranks.team import leave_trace  # as above
 
     rank = os.environ.get("RANK", "?")
     if leave_trace(error, f"rank {rank}: {type(error).__name__}: {' '.join(str(error).split())}"):
@@ -502,7 +502,7 @@ def _run(mode: str, given: dict[str, Any]) -> int:
         raise ConfigError("no model given", mend=weights_hint())
     if given.get("mode") not in (None, mode, "train" if mode == "check" else mode):
         raise ConfigError(f"mode={given['mode']} contradicts the command {mode}")
-    from ultralytics.engine.distributed import leave, several_devices  # torch takes seconds to import: not for --help
+    from ultralytics.engine.ranks.team import leave, several_devices  # torch takes seconds to import: not for --help
     from ultralytics.models.yolo.detect.ranks import train_on_ranks
     from ultralytics.models.yolo.detect.train import DetectionTrainer
     from ultralytics.models.yolo.model import YOLO
@@ -554,7 +554,7 @@ def _info(given: dict[str, Any]) -> int:
         raise ConfigError(f"imgsz={imgsz} must be pixels of 32 or more, or [height,width]")
     if type(batch) is not int or batch < 1:
         raise ConfigError(f"batch={batch} must be an integer of 1 or more")
-    from ultralytics.engine.provenance import describe, readable  # torch takes seconds to import
+    from ultralytics.engine.run.provenance import describe, readable  # torch takes seconds to import
     from ultralytics.models.yolo.model import YOLO
 
     as_json = bool(given.get("json"))
@@ -578,8 +578,8 @@ def _check_data(given: dict[str, Any]) -> int:
     splits = _words(str(given["split"])) if given.get("split") else None
     setup_console(error=bool(given.get("json")))
     out = user_path(given["out"]) if given.get("out") else None
-    from ultralytics.data.check import check_data, check_place  # OpenCV takes a moment to import
-    from ultralytics.engine.rundir import new_run_dir
+    from ultralytics.data.check.check import check_data, check_place  # OpenCV takes a moment to import
+    from ultralytics.engine.run.folder import new_run_dir
     from ultralytics.utils.fonts import checked_font
     from ultralytics.utils.plotting import optional, plot_dataset
 
@@ -731,7 +731,7 @@ def _subset(given: dict[str, Any]) -> int:
     given = {k: v for k, v in given.items() if v is not None}
     if "classes" in given:
         given["classes"] = _class_words(given["classes"])
-    from ultralytics.data.subset import kfold, subset  # numpy and OpenCV take a moment to import
+    from ultralytics.data.subset.subset import kfold, subset  # numpy and OpenCV take a moment to import
 
     folds = given.pop("kfold", None)
     if folds is None:

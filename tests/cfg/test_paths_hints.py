@@ -7,7 +7,7 @@ import pytest
 
 from ultralytics.cfg import paths
 from ultralytics.cli import main
-from ultralytics.engine.checkpoint import load_checkpoint
+from ultralytics.engine.weights.checkpoint import load_checkpoint
 from ultralytics.utils.errors import MissingFileError
 
 

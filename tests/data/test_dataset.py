@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ultralytics.cfg.config import get_cfg
-from ultralytics.data.cache import RamImages, RecentImages, available_memory, cached
+from ultralytics.data.cache.images import RamImages, RecentImages, available_memory, cached
 from ultralytics.data.dataset import YOLODataset
 from ultralytics.utils.errors import DatasetError
 
@@ -129,14 +129,14 @@ def test_memory_that_does_not_suffice_is_said(toy, caplog, monkeypatch):
     load, rest = dataset._decode, (dataset.labels, dataset.sizes, "k")
     assert isinstance(cached(load, "ram", *rest), RamImages)
     assert cached(load, False, *rest) is load
-    monkeypatch.setattr("ultralytics.data.cache.available_memory", lambda: 1000)
+    monkeypatch.setattr("ultralytics.data.cache.images.available_memory", lambda: 1000)
     assert cached(load, "ram", *rest) is load
     assert "going on without" in caplog.text
 
 
 def test_the_memory_that_can_be_had_ends_at_a_containers_limit(tmp_path, monkeypatch):
     limit, used = tmp_path / "max", tmp_path / "current"
-    monkeypatch.setattr("ultralytics.data.cache._CONTAINER", ((limit, used),))
+    monkeypatch.setattr("ultralytics.data.cache.images._CONTAINER", ((limit, used),))
     unlimited = available_memory()
     assert unlimited > 2**24
     used.write_text("1000\n")

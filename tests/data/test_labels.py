@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ultralytics.data import scan_cache
+from ultralytics.data.cache import scan as scan_cache
 from ultralytics.data.labels import (
     FileNames,
     glued_rows,

@@ -9,10 +9,10 @@ from ultralytics.cfg.config import get_cfg
 from ultralytics.cfg.dataset import load_dataset
 from ultralytics.data import show as module
 from ultralytics.data.build import EpochSampler, build_yolo_dataset
-from ultralytics.data.check import check_data
+from ultralytics.data.check.check import check_data
 from ultralytics.data.prepare import export_coco, prepare_voc
 from ultralytics.data.show import show
-from ultralytics.data.subset import kfold, subset
+from ultralytics.data.subset.subset import kfold, subset
 from ultralytics.utils.errors import ConfigError, DatasetError, UserError
 from ultralytics.utils.images import imread
 from ultralytics.utils.plotting import _GREY

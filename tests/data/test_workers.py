@@ -19,7 +19,7 @@ from tests.conftest import CLONE
 from tests.data.test_build import epoch, loader, same
 from ultralytics.data import build, handover, workers
 from ultralytics.data.dataset import YOLODataset
-from ultralytics.engine.interrupt import Interrupts, StopRequest
+from ultralytics.engine.safety.interrupt import Interrupts, StopRequest
 from ultralytics.utils.errors import LostWorkerError, UserError
 
 forks = pytest.mark.skipif(

@@ -7,7 +7,7 @@ import pytest
 from tests.conftest import write_toy
 from ultralytics import YOLO
 from ultralytics.engine.callbacks import EVENTS, CallbackError, Callbacks
-from ultralytics.engine.checkpoint import load_checkpoint
+from ultralytics.engine.weights.checkpoint import load_checkpoint
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils.errors import ConfigError, UserError
 

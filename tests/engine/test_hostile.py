@@ -14,7 +14,7 @@ import torch
 
 from tests.hostile import hostile
 from ultralytics.cfg.config import get_cfg
-from ultralytics.engine.checkpoint import save_checkpoint
+from ultralytics.engine.weights.checkpoint import save_checkpoint
 from ultralytics.models.yolo.weights import load_trained
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.errors import UserError

@@ -14,11 +14,11 @@ from tests.engine.test_callbacks import write_net
 from ultralytics import YOLO
 from ultralytics.cfg.config import get_cfg
 from ultralytics.data import build_dataloader
-from ultralytics.engine.checkpoint import load_checkpoint
 from ultralytics.engine.model import Model
 from ultralytics.engine.predictor import BasePredictor
 from ultralytics.engine.sources import load_source
 from ultralytics.engine.validator import BaseValidator
+from ultralytics.engine.weights.checkpoint import load_checkpoint
 from ultralytics.models.yolo.detect import DetectionPredictor, DetectionTrainer, DetectionValidator
 from ultralytics.nn import tasks
 from ultralytics.nn.tasks import DetectionModel, attempt_load_one_weight, attempt_load_weights, torch_safe_load

@@ -11,8 +11,8 @@ import torch
 from tests.conftest import write_toy
 from ultralytics import REFERENCE_VERSION, YOLO
 from ultralytics.cli import main
-from ultralytics.engine.checkpoint import load_checkpoint
-from ultralytics.engine.inert import Record, read_inert
+from ultralytics.engine.weights.checkpoint import load_checkpoint
+from ultralytics.engine.weights.inert import Record, read_inert
 from ultralytics.models.yolo.export import KNOWN, export_weights
 from ultralytics.nn.tasks import DetectionModel
 

@@ -20,7 +20,7 @@ import torch
 from tests.conftest import write_tiny, write_toy
 from ultralytics import YOLO
 from ultralytics.cli import main
-from ultralytics.engine.checkpoint import load_checkpoint
+from ultralytics.engine.weights.checkpoint import load_checkpoint
 
 FILE = Path(__file__).with_name("golden.json")
 RUNS = {

@@ -9,9 +9,9 @@ import torch
 
 from tests.models.test_resume import settings_of
 from ultralytics.cli import main
-from ultralytics.engine import memory
-from ultralytics.engine.checkpoint import load_checkpoint
-from ultralytics.engine.recovery import NonFiniteLossError
+from ultralytics.engine.safety import memory
+from ultralytics.engine.safety.recovery import NonFiniteLossError
+from ultralytics.engine.weights.checkpoint import load_checkpoint
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils.errors import ConfigError
 

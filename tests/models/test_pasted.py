@@ -10,7 +10,7 @@ import yaml
 
 from tests.nn.test_pasted import KEEPING, WIDENING
 from ultralytics import YOLO
-from ultralytics.engine.checkpoint import load_checkpoint
+from ultralytics.engine.weights.checkpoint import load_checkpoint
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn.inference import inference_copy
 from ultralytics.utils.errors import ModelError

@@ -23,8 +23,8 @@ import yaml
 from tests.conftest import write_tiny, write_toy
 from ultralytics.cli import main
 from ultralytics.engine import trainer as module
-from ultralytics.engine.checkpoint import load_checkpoint
-from ultralytics.engine.rundir import RunLock
+from ultralytics.engine.run.folder import RunLock
+from ultralytics.engine.weights.checkpoint import load_checkpoint
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.models.yolo.detect import val as validator_module
 from ultralytics.utils import files
@@ -412,7 +412,7 @@ def test_a_run_whose_data_change_goes_on_and_says_so(given, monkeypatch, caplog)
 def test_a_run_that_becomes_slow_says_why(given, monkeypatch, caplog, late):
     monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
     for name, value in (("SKIPPED", 1), ("BEGINNING", 5), ("LATELY", 3)):
-        monkeypatch.setattr(f"ultralytics.engine.pace.{name}", value)
+        monkeypatch.setattr(f"ultralytics.engine.safety.pace.{name}", value)
     trainer = DetectionTrainer(overrides={**given, "val": False})
 
     def begin(t):

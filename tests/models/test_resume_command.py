@@ -13,8 +13,8 @@ import yaml
 import ultralytics
 from tests.conftest import write_tiny, write_toy
 from ultralytics.cli import _pairs
-from ultralytics.engine import resume
-from ultralytics.engine.resume import resume_command
+from ultralytics.engine.run import resume
+from ultralytics.engine.run.resume import resume_command
 
 CLONE = Path(ultralytics.__file__).parents[1]
 PLUGIN = (

@@ -13,12 +13,12 @@ from ultralytics import YOLO
 from ultralytics.cfg.config import get_cfg
 from ultralytics.cfg.surgery import insert_rows
 from ultralytics.cli import main
-from ultralytics.engine import memory
-from ultralytics.engine.adapter import read_adapter
-from ultralytics.engine.checkpoint import load_checkpoint, save_checkpoint
-from ultralytics.engine.preflight import PreflightError
-from ultralytics.engine.recovery import NonFiniteLossError
+from ultralytics.engine.preflight.trial import PreflightError
+from ultralytics.engine.safety import memory
+from ultralytics.engine.safety.recovery import NonFiniteLossError
 from ultralytics.engine.trainer import EarlyStopping
+from ultralytics.engine.weights.adapter import read_adapter
+from ultralytics.engine.weights.checkpoint import load_checkpoint, save_checkpoint
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.errors import CheckpointError, ConfigError, DatasetError, MissingFileError, UserError

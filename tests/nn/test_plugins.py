@@ -9,7 +9,7 @@ import yaml
 
 from ultralytics import YOLO
 from ultralytics.cfg.surgery import insert_rows
-from ultralytics.engine.checkpoint import load_checkpoint
+from ultralytics.engine.weights.checkpoint import load_checkpoint
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.models.yolo.weights import load_trained
 from ultralytics.nn.plugins import load_plugins

@@ -6,7 +6,7 @@ import yaml
 
 from ultralytics.cfg.model import ModelSpec, load_model_spec
 from ultralytics.cfg.surgery import insert_rows, replace_rows
-from ultralytics.engine.checkpoint import load_checkpoint
+from ultralytics.engine.weights.checkpoint import load_checkpoint
 from ultralytics.nn.surgery import check_edit, settle
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.errors import ModelError

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ultralytics.cfg.model import load_model_spec
-from ultralytics.engine.checkpoint import load_checkpoint
+from ultralytics.engine.weights.checkpoint import load_checkpoint
 from ultralytics.nn.inference import inference_copy
 from ultralytics.nn.registry import conv_like, register
 from ultralytics.nn.tasks import DetectionModel, parse_model

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ultralytics.engine.rundir import RunLock
+from ultralytics.engine.run.folder import RunLock
 from ultralytics.study import runner
 from ultralytics.study.job import JOB_FILE, Job
 from ultralytics.study.plan import read_study

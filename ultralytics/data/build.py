@@ -13,7 +13,7 @@ import torch
 
 from ultralytics.cfg.config import Config
 from ultralytics.cfg.dataset import DatasetSpec
-from ultralytics.data.cache import available_memory
+from ultralytics.data.cache.images import available_memory
 from ultralytics.data.dataset import YOLODataset
 from ultralytics.data.workers import FEW_HANDLES, HANDLES, NoWorkersError, Room, Workers
 from ultralytics.utils.lazy import later

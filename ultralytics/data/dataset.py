@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ultralytics.data.augment import Augmentation, Picture, letterboxed_sample
-from ultralytics.data.cache import RecentImages, cached
+from ultralytics.data.cache.images import RecentImages, cached
 from ultralytics.data.labels import LabelSet, scan
 from ultralytics.utils.errors import DatasetError
 from ultralytics.utils.images import imread

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 
 from ultralytics.cfg.paths import program
+from ultralytics.data.cache.scan import NO_FILE, Entry, ScanCache, Seen, digest_of, signature
 from ultralytics.data.places import misplaced_labels
-from ultralytics.data.scan_cache import NO_FILE, Entry, ScanCache, Seen, digest_of, signature
 from ultralytics.utils.errors import DatasetError
 from ultralytics.utils.files import read_bytes, read_text, walk_files
 from ultralytics.utils.images import (

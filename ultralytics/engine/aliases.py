@@ -13,12 +13,12 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from ultralytics.engine.callbacks import Callback, Callbacks
-from ultralytics.engine.distill import LOSS_NAME
+from ultralytics.engine.step.distill import LOSS_NAME
 from ultralytics.utils.errors import ConfigError
 
 if TYPE_CHECKING:
     from ultralytics.cfg.config import Config
-    from ultralytics.engine.schedule import Schedule
+    from ultralytics.engine.step.schedule import Schedule
     from ultralytics.engine.trainer import EarlyStopping
 
 

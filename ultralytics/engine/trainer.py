@@ -24,20 +24,12 @@ import torch.nn.functional as F  # noqa: N812  # torch's customary name
 from torch import Tensor, nn
 
 from ultralytics.cfg.config import Config, get_cfg, without_effect
-from ultralytics.engine import memory, recovery, threads
-from ultralytics.engine.adapter import freeze_all_but
 from ultralytics.engine.aliases import Figures, TrainerAliases
 from ultralytics.engine.callbacks import Callback, CallbackError, Callbacks
-from ultralytics.engine.checkpoint import (
-    Checkpoint,
-    load_checkpoint,
-    load_newest,
-    restoring,
-    save_checkpoint,
-)
-from ultralytics.engine.device import mixed_precision, seed_everything, select_device
-from ultralytics.engine.distill import LOSS_NAME, Distillation, changed_teacher
-from ultralytics.engine.distributed import (
+from ultralytics.engine.preflight.probes import probes, rescaled
+from ultralytics.engine.preflight.trial import check_copies, preflight
+from ultralytics.engine.ranks.device import mixed_precision, seed_everything, select_device
+from ultralytics.engine.ranks.team import (
     Team,
     interrupted_run,
     join,
@@ -45,24 +37,9 @@ from ultralytics.engine.distributed import (
     reseed,
     synchronise_norms,
 )
-from ultralytics.engine.ema import ModelEMA, window
-from ultralytics.engine.guard import (
-    MAX_ROLLBACKS,
-    MIN_SCALE,
-    ROLLBACK_FACTOR,
-    BadStepError,
-    Guard,
-)
-from ultralytics.engine.interrupt import Interrupts, StopRequest
-from ultralytics.engine.meter import Meter
-from ultralytics.engine.optim import choose_optimizer, rates
-from ultralytics.engine.pace import Pace
-from ultralytics.engine.preflight import check_copies, preflight
-from ultralytics.engine.probes import probes, rescaled
-from ultralytics.engine.provenance import describe_briefly, provenance
-from ultralytics.engine.rates import ADAMS, OPEN, Group, build_groups, describe, reach, settle_rates
-from ultralytics.engine.recovery import NonFiniteLossError
-from ultralytics.engine.resume import (
+from ultralytics.engine.run.folder import DEFAULT_PROJECT, LOCK_FILE, RunLock, named_run_dir, new_run_dir
+from ultralytics.engine.run.provenance import describe_briefly, provenance
+from ultralytics.engine.run.resume import (
     Resumption,
     asked_of,
     changed_data,
@@ -72,9 +49,32 @@ from ultralytics.engine.resume import (
     read_resume,
     resume_command,
 )
-from ultralytics.engine.rundir import DEFAULT_PROJECT, LOCK_FILE, RunLock, named_run_dir, new_run_dir
-from ultralytics.engine.schedule import Schedule
-from ultralytics.engine.state import restore, state_of
+from ultralytics.engine.run.state import restore, state_of
+from ultralytics.engine.safety import memory, recovery, threads
+from ultralytics.engine.safety.guard import (
+    MAX_ROLLBACKS,
+    MIN_SCALE,
+    ROLLBACK_FACTOR,
+    BadStepError,
+    Guard,
+)
+from ultralytics.engine.safety.interrupt import Interrupts, StopRequest
+from ultralytics.engine.safety.pace import Pace
+from ultralytics.engine.safety.recovery import NonFiniteLossError
+from ultralytics.engine.step.distill import LOSS_NAME, Distillation, changed_teacher
+from ultralytics.engine.step.ema import ModelEMA, window
+from ultralytics.engine.step.meter import Meter
+from ultralytics.engine.step.optim import choose_optimizer, rates
+from ultralytics.engine.step.rates import ADAMS, OPEN, Group, build_groups, describe, reach, settle_rates
+from ultralytics.engine.step.schedule import Schedule
+from ultralytics.engine.weights.adapter import freeze_all_but
+from ultralytics.engine.weights.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    load_newest,
+    restoring,
+    save_checkpoint,
+)
 from ultralytics.nn.building import channels_last
 from ultralytics.nn.plugins import load_plugins
 from ultralytics.utils.errors import ConfigError, LostWorkerError, UserError

@@ -12,9 +12,9 @@ from typing import Any
 from ultralytics.cfg.config import KNOBS, get_cfg
 from ultralytics.cfg.dataset import load_dataset
 from ultralytics.cfg.paths import data_hint
-from ultralytics.engine.checkpoint import Checkpoint, load_checkpoint
 from ultralytics.engine.outputs import distinct
-from ultralytics.engine.rundir import new_run_dir
+from ultralytics.engine.run.folder import new_run_dir
+from ultralytics.engine.weights.checkpoint import Checkpoint, load_checkpoint
 from ultralytics.models.yolo.weights import load_trained
 from ultralytics.nn.plugins import load_plugins
 from ultralytics.nn.summary import explain

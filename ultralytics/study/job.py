@@ -19,11 +19,11 @@ import torch
 
 from ultralytics.cfg.config import KNOBS, get_cfg
 from ultralytics.cfg.dataset import load_dataset
-from ultralytics.engine.checkpoint import load_checkpoint, load_newest
-from ultralytics.engine.distributed import several_devices
-from ultralytics.engine.provenance import readable
-from ultralytics.engine.resume import previous_of
-from ultralytics.engine.schedule import Schedule
+from ultralytics.engine.ranks.team import several_devices
+from ultralytics.engine.run.provenance import readable
+from ultralytics.engine.run.resume import previous_of
+from ultralytics.engine.step.schedule import Schedule
+from ultralytics.engine.weights.checkpoint import load_checkpoint, load_newest
 from ultralytics.models.yolo.detect import DetectionTrainer, DetectionValidator
 from ultralytics.models.yolo.detect.ranks import train_on_ranks
 from ultralytics.models.yolo.weights import load_trained

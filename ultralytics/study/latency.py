@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ultralytics.engine.provenance import device_name
+from ultralytics.engine.run.provenance import device_name
 from ultralytics.models.yolo.weights import load_trained
 from ultralytics.nn.inference import inference_copy
 from ultralytics.nn.tasks import DetectionModel

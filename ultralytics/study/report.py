@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from ultralytics.engine.provenance import code_digest, device_name, versions
+from ultralytics.engine.run.provenance import code_digest, device_name, versions
 from ultralytics.study import latency as timing
 from ultralytics.study.analysis import Analysis, analyse
 from ultralytics.study.fairness import differences

@@ -21,9 +21,9 @@ from typing import Any, Protocol
 import torch
 
 from ultralytics.cfg.paths import PACKAGE, program
-from ultralytics.engine.provenance import provenance
-from ultralytics.engine.rundir import RunLock
-from ultralytics.engine.threads import cores
+from ultralytics.engine.run.folder import RunLock
+from ultralytics.engine.run.provenance import provenance
+from ultralytics.engine.safety.threads import cores
 from ultralytics.study.fairness import differences
 from ultralytics.study.job import JOB, JOB_FILE, Job, failed
 from ultralytics.study.latency import measure

@@ -240,7 +240,7 @@ def check_font(font: str = "Arial.ttf") -> str | None:
 def check_amp(model: torch.nn.Module) -> bool:
     """Whether mixed precision is used on the model's device."""
     device = next(model.parameters()).device
-    return resolve("ultralytics.engine.device:mixed_precision")(device, True) is not None
+    return resolve("ultralytics.engine.ranks.device:mixed_precision")(device, True) is not None
 
 
 def check_imshow(warn: bool = False) -> bool:

@@ -25,7 +25,7 @@ from ultralytics.utils.text import counted
 __getattr__ = later(
     __name__,
     {
-        "ModelEMA": "ultralytics.engine.ema:ModelEMA",
+        "ModelEMA": "ultralytics.engine.step.ema:ModelEMA",
         "EarlyStopping": "ultralytics.engine.trainer:EarlyStopping",
         "PYTHON_VERSION": "ultralytics.utils.environment:PYTHON_VERSION",
         "NUM_THREADS": "ultralytics.utils.environment:NUM_THREADS",
@@ -47,13 +47,13 @@ Convolution = TypeVar("Convolution", nn.Conv2d, nn.ConvTranspose2d)
 
 def select_device(device: Any = "", batch: int = 0, newline: bool = False, verbose: bool = True) -> torch.device:
     """The torch device of a name; see `engine.device.select_device`. `batch` and `newline` are of the reference."""
-    chosen: torch.device = resolve("ultralytics.engine.device:select_device")(device, quiet=not verbose)
+    chosen: torch.device = resolve("ultralytics.engine.ranks.device:select_device")(device, quiet=not verbose)
     return chosen
 
 
 def init_seeds(seed: int = 0, deterministic: bool = False) -> None:
     """Seed Python, NumPy and torch; `deterministic` chooses deterministic algorithms."""
-    resolve("ultralytics.engine.device:seed_everything")(seed, deterministic)
+    resolve("ultralytics.engine.ranks.device:seed_everything")(seed, deterministic)
 
 
 def time_sync() -> float:
@@ -240,16 +240,16 @@ def strip_optimizer(
     Raises:
         CheckpointError: no weights file.
     """
-    checkpoint = resolve("ultralytics.engine.checkpoint:load_checkpoint")(f)
+    checkpoint = resolve("ultralytics.engine.weights.checkpoint:load_checkpoint")(f)
     content = {
-        "model": resolve("ultralytics.engine.checkpoint:portable")(checkpoint.spec),
+        "model": resolve("ultralytics.engine.weights.checkpoint:portable")(checkpoint.spec),
         "names": dict(checkpoint.names),
         "ema": dict(checkpoint.weights),
         "train_args": dict(checkpoint.train_args),
         **({"provenance": checkpoint.state["provenance"]} if "provenance" in checkpoint.state else {}),
         **(updates or {}),
     }
-    resolve("ultralytics.engine.checkpoint:save_checkpoint")(Path(s or f), content)
+    resolve("ultralytics.engine.weights.checkpoint:save_checkpoint")(Path(s or f), content)
     return content
 
 

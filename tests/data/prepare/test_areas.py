@@ -11,7 +11,7 @@ from tests.data.prepare.test_coco import CATEGORIES, box, image, write
 from tests.utils.test_coco import summarised
 from ultralytics.cfg.dataset import load_dataset
 from ultralytics.cli import main
-from ultralytics.data.check import check_data
+from ultralytics.data.check.check import check_data
 from ultralytics.data.dataset import YOLODataset
 from ultralytics.data.labels import areas_file, judge_areas, judge_labels, scan
 from ultralytics.data.prepare import export_coco, prepare_coco

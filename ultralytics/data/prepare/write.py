@@ -24,7 +24,7 @@ from ultralytics.data.prepare.archive import is_archive, unpack
 from ultralytics.data.prepare.folder import TakenError, fingerprint, making, place_image, prepared, write_manifest
 from ultralytics.data.prepare.recognise import clearer
 from ultralytics.data.prepare.sources import entry
-from ultralytics.data.stratify import rank
+from ultralytics.data.subset.stratify import rank
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError, UserError
 from ultralytics.utils.files import read_text, real_path, user_path
 from ultralytics.utils.images import IMAGE_SUFFIXES, open_header, read_image_file

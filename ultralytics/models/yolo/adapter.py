@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ultralytics.engine.adapter import write_adapter
+from ultralytics.engine.weights.adapter import write_adapter
 from ultralytics.models.yolo.weights import load_trained, new_weights_file
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.log import LOGGER

@@ -10,9 +10,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from ultralytics import REFERENCE_VERSION
-from ultralytics.engine.checkpoint import Checkpoint
-from ultralytics.engine.inert import Record
-from ultralytics.engine.pickled import write_pickled
+from ultralytics.engine.weights.checkpoint import Checkpoint
+from ultralytics.engine.weights.inert import Record
+from ultralytics.engine.weights.pickled import write_pickled
 from ultralytics.models.yolo.weights import load_trained, new_weights_file
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.errors import ConfigError, ModelError

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from ultralytics.cfg.model import load_model_spec
-from ultralytics.engine.checkpoint import Checkpoint, load_checkpoint
-from ultralytics.engine.device import select_device
+from ultralytics.engine.ranks.device import select_device
+from ultralytics.engine.weights.checkpoint import Checkpoint, load_checkpoint
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.errors import CheckpointError, ConfigError, ModelError, UserError
 from ultralytics.utils.files import user_path

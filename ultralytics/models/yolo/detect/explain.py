@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ultralytics.cfg.config import Config
 from ultralytics.engine.outputs import IMAGES, OutputNames
-from ultralytics.engine.rundir import new_run_dir
+from ultralytics.engine.run.folder import new_run_dir
 from ultralytics.engine.sources import Source, SourceItem, is_video, load_source
 from ultralytics.models.yolo.detect.predict import DetectionPredictor
 from ultralytics.nn.modules.attention import AttentionBlock, MapAttention

@@ -14,12 +14,12 @@ from torch import Tensor
 from ultralytics.cfg.config import MODE_DEFAULTS, Config, as_mapping, check_classes, get_cfg
 from ultralytics.cfg.paths import weights_hint
 from ultralytics.data.augment import LetterBox
-from ultralytics.engine import threads
 from ultralytics.engine.callbacks import Callback, CallbackError, Callbacks
-from ultralytics.engine.device import select_device
 from ultralytics.engine.outputs import CROPS, IMAGES, INCOMPLETE, LABELS, OutputNames
+from ultralytics.engine.ranks.device import select_device
 from ultralytics.engine.results import Results
-from ultralytics.engine.rundir import new_run_dir
+from ultralytics.engine.run.folder import new_run_dir
+from ultralytics.engine.safety import threads
 from ultralytics.engine.sources import Source, SourceItem, VideoSink, is_video, load_source
 from ultralytics.models.yolo.weights import network
 from ultralytics.nn.inference import inference_copy

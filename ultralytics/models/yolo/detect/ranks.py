@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ultralytics.engine.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from ultralytics.engine.distributed import join, launch, leave, leave_with_agent
+from ultralytics.engine.ranks.team import join, launch, leave, leave_with_agent
+from ultralytics.engine.weights.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ultralytics.models.yolo.detect.train import DetectionTrainer
 from ultralytics.utils.errors import FinishedRunError
 from ultralytics.utils.files import write_atomically

@@ -18,13 +18,13 @@ from ultralytics.cfg.model import ModelSpec, load_model_spec
 from ultralytics.cfg.paths import MODEL_HINT, data_hint
 from ultralytics.data.build import build_dataloader, build_yolo_dataset
 from ultralytics.data.labels import scan
-from ultralytics.engine.adapter import fill, read_adapter
 from ultralytics.engine.aliases import Figures
-from ultralytics.engine.checkpoint import Checkpoint, digest_of, load_checkpoint, portable
-from ultralytics.engine.distill import Distillation, gain_of
-from ultralytics.engine.interrupt import Watched
-from ultralytics.engine.resume import check_names, resume_command
+from ultralytics.engine.run.resume import check_names, resume_command
+from ultralytics.engine.safety.interrupt import Watched
+from ultralytics.engine.step.distill import Distillation, gain_of
 from ultralytics.engine.trainer import BaseTrainer
+from ultralytics.engine.weights.adapter import fill, read_adapter
+from ultralytics.engine.weights.checkpoint import Checkpoint, digest_of, load_checkpoint, portable
 from ultralytics.models.yolo.detect.val import DetectionValidator
 from ultralytics.models.yolo.weights import load_trained, naming_plugins
 from ultralytics.nn.plugins import load_plugins

@@ -19,13 +19,13 @@ from ultralytics.cfg.dataset import DatasetSpec, load_dataset
 from ultralytics.cfg.paths import data_hint, weights_hint
 from ultralytics.data.build import build_dataloader, build_yolo_dataset
 from ultralytics.data.prepare import names as published_names
-from ultralytics.engine import threads
 from ultralytics.engine.callbacks import Callback, Callbacks
-from ultralytics.engine.device import select_device
-from ultralytics.engine.distributed import Team, join
 from ultralytics.engine.outputs import LABELS, OutputNames
-from ultralytics.engine.pace import Pace
-from ultralytics.engine.rundir import new_run_dir
+from ultralytics.engine.ranks.device import select_device
+from ultralytics.engine.ranks.team import Team, join
+from ultralytics.engine.run.folder import new_run_dir
+from ultralytics.engine.safety import threads
+from ultralytics.engine.safety.pace import Pace
 from ultralytics.models.yolo.weights import network
 from ultralytics.nn.inference import inference_copy
 from ultralytics.nn.tasks import DetectionModel

@@ -1,0 +1,493 @@
+import hashlib
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+import ultralytics
+from ultralytics.cfg.dataset import load_dataset
+from ultralytics.data.labels import label_file, list_images, scan
+from ultralytics.data.subset import subset as subset_module
+from ultralytics.data.subset.subset import choice_hash, class_ids, kfold, relative_names, subset
+from ultralytics.utils.errors import ConfigError, DatasetError, UserError
+
+NAMES = ["person", "traffic light", "bus", "车"]
+PNG = cv2.imencode(".png", np.full((16, 16, 3), 90, np.uint8))[1].tobytes()
+
+
+@pytest.fixture
+def told(caplog, monkeypatch):
+    """What is logged."""
+    monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
+    caplog.set_level("INFO", logger="ultralytics")
+    return caplog
+
+
+def write(root, split, name, rows=(), ignored=(), picture=PNG):
+    image = root / "images" / split / name
+    for file, text in (
+        (image, picture),
+        (root / "labels" / split / f"{name[:-4]}.txt", "".join(f"{r}\n" for r in rows).encode()),
+        (root / "ignore" / split / f"{name[:-4]}.txt", "".join(f"{r}\n" for r in ignored).encode()),
+    ):
+        if text or "labels" in file.parts:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(text)
+    return image
+
+
+@pytest.fixture
+def source(tmp_path):
+    """60 train, 20 val and 10 test images of four classes; a tenth without boxes."""
+    root = tmp_path / "source"
+    draw = random.Random(0)
+    for split, n in (("train", 60), ("val", 20), ("test", 10)):
+        for i in range(n):
+            chosen = draw.choices(range(4), [8, 4, 2, 1], k=draw.randint(1, 4)) if i % 10 else []
+            rows = [f"{c} 0.5 0.5 0.{k + 1}00 0.{i + 10}" for k, c in enumerate(chosen)]
+            write(root, split, f"{i:03d} é.png" if i % 7 == 0 else f"{i:03d}.png", rows, picture=PNG + bytes([i]))
+    spec = {"path": ".", "train": "images/train", "val": "images/val", "test": "images/test", "names": NAMES}
+    (root / "all.yaml").write_text(yaml.safe_dump(spec, allow_unicode=True), encoding="utf-8")
+    return root / "all.yaml"
+
+
+def manifest(out):
+    return json.loads((out.with_suffix("") / "manifest.json").read_text(encoding="utf-8"))
+
+
+def labels_of(out, split="train"):
+    spec = load_dataset(out)
+    return scan(spec.split(split), spec.nc)
+
+
+def test_classes_are_chosen_in_the_order_given(source, tmp_path):
+    out = subset(source, tmp_path / "new" / "traffic.yaml", ["bus", 0, "车"], n=20, val_n=5)
+    spec = load_dataset(out)
+    assert spec.names == {0: "bus", 1: "person", 2: "车"}
+    assert yaml.safe_load(out.read_text(encoding="utf-8"))["path"] == "traffic"
+    train = labels_of(out)
+    assert len(train) == 20
+    assert set(train.cls) <= {0, 1, 2}
+    assert all(len(train.boxes(i)[0]) for i in range(20))
+    assert len(labels_of(out, "val")) == 5
+    told = manifest(out)
+    assert told["splits"] == {"train": 20, "val": 5, "test": len(labels_of(out, "test"))}
+    assert sum(told["objects"].values()) == sum(len(labels_of(out, s).cls) for s in spec.splits)
+    ids = {0: 2, 1: 0, 2: 3}
+    for image in train.im_files:
+        original = source.parent / "images" / "train" / Path(image).name
+        before = [r.split(" ", 1) for r in Path(label_file(str(original))).read_text().splitlines()]
+        after = [r.split(" ", 1) for r in Path(label_file(image)).read_text().splitlines()]
+        assert [(ids[int(c)], rest) for c, rest in after] == [(int(c), rest) for c, rest in before if c != "1"]
+
+
+def test_without_numbers_all_that_have_a_class_are_taken(source, tmp_path):
+    whole = {s: [i for i, c in enumerate(np.diff(labels_of(source, s).offsets)) if c] for s in ("train", "val", "test")}
+    out = subset(source, tmp_path / "all.yaml")
+    assert manifest(out)["splits"] == {s: len(w) for s, w in whole.items()}
+    buses = subset(source, tmp_path / "buses.yaml", "bus")
+    train = labels_of(source)
+    assert manifest(buses)["splits"]["train"] == sum(2 in train.boxes(i)[0] for i in range(len(train)))
+
+
+def test_backgrounds_have_none_of_the_classes(source, tmp_path, told):
+    write(source.parent, "train", "x.png", ["3 .5 .5 .1 .1"], ["* .5 .5 .2 .2 crowd"])
+    write(source.parent, "train", "y.png", [], ["2 .5 .5 .2 .2"])
+    write(source.parent, "train", "z.png", [], ["1 .5 .5 .2 .2"])
+    out = subset(source, tmp_path / "b.yaml", ["bus"], n=10, backgrounds=0.4)
+    train = labels_of(out)
+    empty = [Path(f) for i, f in enumerate(train.im_files) if not len(train.boxes(i)[0])]
+    assert (len(train), len(empty)) == (10, 4)
+    assert "train: 4 backgrounds drawn, of " in told.text
+    for image in empty:
+        assert Path(label_file(str(image))).read_text() == ""
+        original = source.parent / "images" / "train" / image.name
+        assert not any(r.startswith("2 ") for r in Path(label_file(str(original))).read_text().splitlines())
+    every = subset(source, tmp_path / "every.yaml", ["bus"], backgrounds=0.8)
+    names = {Path(f).name for f in labels_of(every).im_files}
+    assert "z.png" in names  # what is ignored there is another class
+    assert not names & {"x.png", "y.png"}  # a bus may be in what is ignored
+
+
+def test_ignored_regions_and_polygons_keep_their_text(tmp_path):
+    rows = [
+        "0 0.123456789012 0.5 0.25 0.25",
+        "1 0.1 0.1 0.9 0.1 0.5 0.9000",
+        "2  .5\t.5 1e-1 .1",
+        "",
+        "2.0 .5 .5 .2 .2",
+    ]
+    image = write(tmp_path / "s", "train", "a b.png", rows, ["0 .1 .1 .1 .1 crowd", "1 .5 .5 .1 .1", "* .9 .9 .1 .1"])
+    write(tmp_path / "s", "val", "a b.png", rows[:2])
+    file = tmp_path / "s" / "d.yaml"
+    file.write_text("train: images/train\nval: images/val\nnames: [a, b, c]\n")
+    out = subset(file, tmp_path / "o.yaml", ["c", "b"])
+    made = tmp_path / "o" / "images" / "train" / "a b.png"
+    assert os.path.samefile(made, image)
+    text = "1 0.1 0.1 0.9 0.1 0.5 0.9000\n0 .5 .5 1e-1 .1\n0 .5 .5 .2 .2\n"
+    assert (tmp_path / "o" / "labels" / "train" / "a b.txt").read_text() == text
+    assert (tmp_path / "o" / "ignore" / "train" / "a b.txt").read_text() == "1 .5 .5 .1 .1\n* .9 .9 .1 .1\n"
+    assert not (tmp_path / "o" / "ignore" / "val").exists()
+    told = manifest(out)
+    assert told["ignored"] == 2
+    digests = told["files"]["train"]["a b.png"]
+    assert digests["labels"] == hashlib.sha256(text.encode()).hexdigest()
+    assert digests["image"] == hashlib.sha256(PNG).hexdigest()
+    assert told["hash"] == choice_hash(told["names"], told["files"], told["folds"])
+
+
+def test_images_are_linked_or_copied_and_never_symbolic(source, tmp_path, monkeypatch):
+    def inodes(out):
+        return {os.stat(f).st_ino for f in labels_of(out).im_files}
+
+    originals = {os.stat(f).st_ino for f in labels_of(source).im_files}
+    linked, copied = subset(source, tmp_path / "l.yaml", n=9), subset(source, tmp_path / "c.yaml", n=9, copy=True)
+    assert inodes(linked) < originals
+    assert not inodes(copied) & originals
+    monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(18, "another disk")))
+    unlinked = subset(source, tmp_path / "u.yaml", n=9)
+    assert not inodes(unlinked) & originals
+    assert len({manifest(o)["hash"] for o in (linked, copied, unlinked)}) == 1
+    assert not any(f.is_symlink() for o in "lcu" for f in (tmp_path / o).rglob("*"))
+
+
+@pytest.mark.parametrize("folds", [None, 3])
+def test_equal_seeds_give_equal_hashes_everywhere(source, tmp_path, folds):
+    """In another folder, with another number of threads, another process, another order of the file system."""
+
+    def draw(data, out, **more):
+        options = {"classes": ["bus", "person"], "n": 15, "backgrounds": 0.2, **more}
+        made = kfold(data, out, folds, **options)[0] if folds else subset(data, out, **options)
+        return json.loads((made.parent / out.stem / "manifest.json").read_text(encoding="utf-8"))["hash"]
+
+    first = draw(source, tmp_path / "a.yaml", workers=1)
+    assert draw(source, tmp_path / "elsewhere" / "b.yaml", workers=7) == first
+    moved = tmp_path / "moved" / "far"
+    moved.mkdir(parents=True)
+    for file in sorted(source.parent.rglob("*"), reverse=True):
+        if file.is_file():
+            target = moved / file.relative_to(source.parent)
+            target = target.with_name(target.name.replace("\u00e9", "e\u0301"))  # as another system composes it
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target)
+    assert draw(moved / "all.yaml", tmp_path / "c.yaml") == first
+    assert draw(source, tmp_path / "d.yaml", seed=1) != first
+    if folds is None:
+        words = [f"data={source}", "out=e.yaml", "classes=bus,person", "n=15", "backgrounds=.2", "workers=2"]
+        done = subprocess.run(
+            [sys.executable, "-m", "ultralytics", "subset", *words],
+            cwd=tmp_path,
+            env={"PYTHONPATH": str(Path(ultralytics.__file__).parents[1]), "PYTHONHASHSEED": "7"},
+            capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert f"hash {first[:12]}" in done.stdout
+        assert json.loads((tmp_path / "e" / "manifest.json").read_text())["hash"] == first
+    (source.parent / "labels" / "train" / "001.txt").write_text("2 .5 .5 .3 .3\n0 .5 .5 .2 .2\n")
+    everything = {"n": None, "backgrounds": 0.0}
+    changed = draw(source, tmp_path / "f.yaml", **everything)
+    assert changed != draw(moved / "all.yaml", tmp_path / "g.yaml", **everything)
+
+
+def test_folds_are_disjoint_and_cover_the_pool(source, tmp_path):
+    outs = kfold(source, tmp_path / "k.yaml", 3)
+    assert [o.name for o in outs] == ["k-fold0.yaml", "k-fold1.yaml", "k-fold2.yaml"]
+    held = []
+    for out in outs:
+        spec = load_dataset(out)
+        train, val = (set(list_images(spec.split(s))) for s in ("train", "val"))
+        assert not train & val
+        assert len(train | val) == 80
+        assert len(list_images(spec.split("test"))) == 10
+        assert scan(spec.split("val"), spec.nc).cls.size
+        held.append(val)
+    assert sorted(map(len, held)) == [26, 27, 27]
+    assert len(set.union(*held)) == 80
+    assert (tmp_path / "k" / "folds" / "0" / "val.txt").read_text().startswith("../../images/pool/")
+    pool = scan([tmp_path / "k" / "images" / "pool"], 4)
+    for c in range(4):
+        having = {f for i, f in enumerate(pool.im_files) if c in pool.boxes(i)[0]}
+        assert max(len(having & h) for h in held) - min(len(having & h) for h in held) <= 3
+    shutil.move(tmp_path / "k", tmp_path / "moved" / "k")
+    shutil.copy(outs[0], tmp_path / "moved" / "k.yaml")
+    assert len(list_images(load_dataset(tmp_path / "moved" / "k.yaml").split("train"))) == 53
+
+
+def test_folds_of_some_classes_and_images(source, tmp_path):
+    outs = kfold(source, tmp_path / "k.yaml", 2, classes=["bus"], n=11, backgrounds=0.2)
+    spec = load_dataset(outs[1])
+    assert spec.names == {0: "bus"}
+    assert [len(list_images(spec.split(s))) for s in ("train", "val")] == [6, 5]
+    with pytest.raises(ConfigError, match="kfold=9: there are only 5 images"):
+        kfold(source, tmp_path / "few.yaml", 9, n=5)
+
+
+def test_an_image_in_train_and_val_counts_once_in_the_folds(tmp_path):
+    for i in range(6):
+        write(tmp_path, "all", f"{i}.png", ["0 .5 .5 .1 .1"])
+    (tmp_path / "d.yaml").write_text("train: images/all\nval: images/all\nnames: [a]\n")
+    outs = kfold(tmp_path / "d.yaml", tmp_path / "k.yaml", 2)
+    sets = [set(list_images(load_dataset(outs[0]).split(s))) for s in ("train", "val")]
+    assert [len(s) for s in sets] == [3, 3]
+    assert not sets[0] & sets[1]
+
+
+def test_equal_names_of_several_folders_stay_apart(tmp_path):
+    for folder in ("a", "b"):
+        write(tmp_path, folder, "x/0.png", [f"{'ab'.index(folder)} .5 .5 .1 .1"])
+    write(tmp_path, "val", "0.png", ["0 .5 .5 .1 .1"])
+    text = "train: [images/a, images/b]\nval: images/val\nnames: [a, b]\n"
+    (tmp_path / "d.yaml").write_text(text)
+    out = subset(tmp_path / "d.yaml", tmp_path / "o.yaml")
+    assert list(manifest(out)["files"]["train"]) == ["a/x/0.png", "b/x/0.png"]
+    assert sorted(labels_of(out).cls) == [0, 1]
+
+
+def test_names_within_a_split(tmp_path):
+    def names(*paths):
+        return sorted(relative_names([tmp_path / p for p in paths]).values())
+
+    for folder in ("one/images", "two/images", "three"):
+        for name in ("0.png", "d/1.png"):
+            file = tmp_path / folder / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(PNG)
+    (tmp_path / "list.txt").write_text("three/0.png\nthree/d/1.png\n")
+    assert names("three") == names("list.txt") == ["0.png", "d/1.png"]
+    assert names("one/images", "two/images") == ["0/0.png", "0/d/1.png", "1/0.png", "1/d/1.png"]
+    assert names("three", "one") == ["one/images/0.png", "one/images/d/1.png", "three/0.png", "three/d/1.png"]
+    assert names("three", "three/d") == ["three/0.png", "three/d/1.png"]
+    assert names("three/0.png", "three/d/1.png") == ["0.png", "d/1.png"]
+    (tmp_path / "three" / "\u00e9.png").write_bytes(PNG)
+    (tmp_path / "three" / "e\u0301.png").write_bytes(PNG)
+    if len(list((tmp_path / "three").iterdir())) == 4:  # some file systems take both names for one
+        with pytest.raises(DatasetError, match="when normalised"):
+            names("three")
+
+
+def test_folders_called_images_inside_a_split_keep_their_labels(tmp_path):
+    for part in ("x", "y"):
+        for split in ("train", "val"):
+            write(tmp_path / split / part, ".", "0.png", [f"{'xy'.index(part)} .5 .5 .1 .1"])
+    (tmp_path / "d.yaml").write_text("train: train\nval: val\nnames: [a, b]\n")
+    out = subset(tmp_path / "d.yaml", tmp_path / "o.yaml")
+    assert sorted(labels_of(out).cls) == [0, 1]
+
+
+def test_what_cannot_be_used_is_left_out_and_named(source, tmp_path, told):
+    root = source.parent
+    write(root, "train", "cut.png", ["0 .5 .5 .1 .1"], picture=PNG[:40])
+    write(root, "train", "word.png", ["0 .5 .5 .1 .1", "0 half .5 .1 .1"])
+    write(root, "train", "odd.png", ["0 .5 .5 .1 .1"], ["?? .5 .5 .1 .1", "0 .2 .2 .1 .1"])
+    write(root, "train", "twice.png", ["3 .5 .5 .1 .1", "3 .5 .5 .1 .1", "3 .5 .5 0 .1", "3 .6 .5 .1 .1"])
+    out = subset(source, tmp_path / "o.yaml")
+    made = manifest(out)
+    assert made["left_out"] == 2
+    assert not {"cut.png", "word.png"} & set(made["files"]["train"])
+    assert (tmp_path / "o" / "ignore" / "train" / "odd.txt").read_text() == "0 .2 .2 .1 .1\n"
+    for what in ("cut.png", "word.txt:2", "odd.txt:1"):
+        assert what in told.text
+    assert (tmp_path / "o" / "labels" / "train" / "twice.txt").read_text() == "3 .5 .5 .1 .1\n3 .6 .5 .1 .1\n"
+
+
+def test_running_it_again_does_nothing_and_another_choice_is_refused(source, tmp_path, told):
+    out = tmp_path / "o.yaml"
+    subset(source, out, n=10)
+    before = {f: f.stat().st_mtime_ns for f in tmp_path.rglob("*") if source.parent not in f.parents}
+    told.clear()
+    assert subset(source, out, n=10) == out
+    assert "is there already" in told.text
+    assert before == {f: f.stat().st_mtime_ns for f in before}
+    with pytest.raises(UserError, match="made with copy=False"):
+        subset(source, out, n=10, copy=True)
+    with pytest.raises(UserError, match="made with another n and seed"):
+        subset(source, out, n=11, seed=3)
+    with pytest.raises(UserError, match="made with another"):
+        kfold(source, out, 2, n=10)
+    out.unlink()  # as if the process had ended before it wrote the YAML
+    assert subset(source, out, n=10).is_file()
+    write(source.parent, "train", Path(labels_of(out).im_files[0]).name, ["0 .4 .4 .1 .1"])
+    with pytest.raises(UserError, match="source has changed"):
+        subset(source, out, n=10)
+    shutil.rmtree(out.with_suffix(""))
+    with pytest.raises(UserError, match="exists already"):
+        subset(source, out, n=10)
+    out.unlink()
+    out.with_suffix("").mkdir()
+    with pytest.raises(UserError, match="is no subset"):
+        subset(source, out, n=10)
+
+
+def test_classes_that_are_not_drawn_are_one_line(tmp_path, told):
+    names = [f"c{i}" for i in range(80)]
+    for i in range(80):
+        write(tmp_path / "s", "train", f"{i}.png", [f"{i} .5 .5 .1 .1"], picture=PNG + bytes([i]))
+    file = tmp_path / "s" / "d.yaml"
+    file.write_text(json.dumps({"train": "images/train", "val": "images/train", "names": names}))
+    subset(file, tmp_path / "o.yaml", n=3, val_n=80)
+    lines = [r.getMessage() for r in told.records if "no image was drawn" in r.getMessage()]
+    assert len(lines) == 1
+    assert lines[0].endswith("and 65 more")
+
+
+def test_a_subset_whose_files_are_gone_is_not_there_already(source, tmp_path):
+    out = tmp_path / "o.yaml"
+    subset(source, out, n=10)
+    folder = out.with_suffix("")
+    image = next((folder / "images" / "train").iterdir())
+    Path(label_file(str(image))).unlink()
+    with pytest.raises(UserError, match="1 of its 10 train label files are missing"):
+        subset(source, out, n=10)
+    image.unlink()
+    with pytest.raises(UserError, match="1 of its 10 train images are missing"):
+        subset(source, out, n=10)
+    shutil.rmtree(folder)
+    out.unlink()
+    assert subset(source, out, n=10).is_file()
+
+    folds = kfold(source, tmp_path / "k.yaml", 2)
+    assert kfold(source, tmp_path / "k.yaml", 2) == folds
+    (tmp_path / "k" / "folds" / "1" / "val.txt").unlink()
+    with pytest.raises(UserError, match=r"folds/1/val.txt is missing"):
+        kfold(source, tmp_path / "k.yaml", 2)
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", "[" * 100_000, '{"format": 1, "kind": "subset", "options": 3}', "\xff"])
+def test_a_manifest_that_is_none_is_told(source, tmp_path, text):
+    (tmp_path / "o").mkdir()
+    (tmp_path / "o" / "manifest.json").write_text(text, encoding="latin-1")
+    with pytest.raises(UserError, match="is no subset"):
+        subset(source, tmp_path / "o.yaml", n=10)
+
+
+def test_nothing_half_made_is_left(source, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(UserError, match=r"could not be written.*out="):
+        subset(source, tmp_path / "o.yaml", n=10, copy=True)
+    assert {f.name for f in tmp_path.iterdir()} == {"source"}
+
+
+def test_more_than_there_is_takes_all_and_says_so(source, tmp_path, told):
+    out = subset(source, tmp_path / "o.yaml", ["车"], n=1000, backgrounds=0.1)
+    assert "all are used" in told.text
+    train = labels_of(out)
+    having = sum(bool(len(train.boxes(i)[0])) for i in range(len(train)))
+    assert len(train) - having == round(having / 9)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"classes": ["pers"]}, "did you mean 'person'"),
+        ({"classes": [4]}, "ids are 0 to 3"),
+        ({"classes": ["bus", 2]}, "given twice"),
+        ({"classes": []}, "names no class"),
+        ({"n": 0}, "n=0 must be an integer of 1 or more"),
+        ({"n": 2.5}, "n=2.5"),
+        ({"val_n": True}, "val_n=True"),
+        ({"seed": -1}, "seed=-1"),
+        ({"backgrounds": 1.0}, "0 to below 1"),
+        ({"workers": 0}, "workers=0"),
+        ({"out": "o.txt"}, "must end in .yaml"),
+        ({"out": "source/images/train/o.yaml"}, "among the train images"),
+        ({"out": "source/all.yaml"}, "exists already"),
+        ({"data": "source/gone.yaml"}, "no such data set YAML"),
+        ({"data": "source/two.yaml", "test_n": 3}, "no split 'test'"),
+        ({"data": "source/two.yaml", "classes": ["never"]}, "no train image has a box of never"),
+    ],
+    ids=str,
+)
+def test_a_wrong_choice_is_one_line_and_leaves_nothing(options, told, source, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    spec = {"train": "images/train", "val": "images/val", "names": [*NAMES, "never"]}
+    (source.parent / "two.yaml").write_text(yaml.safe_dump(spec, allow_unicode=True), encoding="utf-8")
+    before = set(tmp_path.rglob("*"))
+    with pytest.raises(UserError) as e:
+        subset(**{"data": source, "out": "o.yaml", **options})
+    assert told in str(e.value)
+    assert "\n" not in str(e.value)
+    assert {f for f in set(tmp_path.rglob("*")) - before if not f.name.startswith(".")} == set()
+
+
+def test_names_that_are_no_text(tmp_path):
+    """A subset takes any name; a list of images cannot."""
+    for i, name in enumerate(["a.png", "b\n.png", os.fsdecode(b"c\xff.png")]):
+        try:
+            write(tmp_path / "s", "all", name, ["0 .5 .5 .1 .1"], picture=PNG + bytes([i]))
+        except OSError:
+            pytest.skip("this file system refuses such names")
+    file = tmp_path / "s" / "d.yaml"
+    file.write_text("train: images/all\nval: images/all\nnames: [a]\n")
+    for _ in range(2):
+        out = subset(file, tmp_path / "o.yaml")
+    assert len(labels_of(out)) == 3
+    with pytest.raises(DatasetError, match="cannot stand in a list") as e:
+        kfold(file, tmp_path / "k.yaml", 2)
+    assert "\n" not in str(e.value)
+    str(e.value).encode()
+
+
+def test_classes_by_name_and_id():
+    names = {0: "a", 1: "1", 2: "b", 3: "b"}
+    assert class_ids(names, None) == [0, 1, 2, 3]
+    assert class_ids(names, ["1", 0]) == [1, 0]
+    assert class_ids(names, [3, "2"]) == [3, 2]
+    with pytest.raises(ConfigError, match=r"classes \[2, 3\].*give the id"):
+        class_ids(names, "b")
+
+
+def test_real_photographs(shared, tmp_path):
+    source = shared / "data" / "coco128-val" / "coco128-val.yaml"
+    out = subset(source, tmp_path / "t.yaml", ["car", "person", "traffic light"], n=30, seed=0)
+    train = labels_of(out)
+    counts = np.bincount(train.cls.astype(int))
+    assert len(train) == 30
+    assert counts / counts.sum() == pytest.approx(np.array([24, 350, 13]) / 387, abs=0.015)
+
+
+def overtaken(monkeypatch, other):
+    """Let another command begin and end while the next one writes its folder."""
+    write_folder = subset_module._write
+
+    def late(*args):
+        monkeypatch.setattr(subset_module, "_write", write_folder)
+        other()
+        write_folder(*args)
+
+    monkeypatch.setattr(subset_module, "_write", late)
+
+
+def test_a_subset_that_another_process_makes_meanwhile_is_there(source, tmp_path, told, monkeypatch):
+    out = tmp_path / "o.yaml"
+    overtaken(monkeypatch, lambda: subset(source, out, n=10))
+    assert subset(source, out, n=10) == out
+    assert "o is there already: 10 train images" in told.text
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["o", "o.yaml", "source"]
+    overtaken(monkeypatch, lambda: subset(source, tmp_path / "p.yaml", n=11))
+    with pytest.raises(UserError, match="made with another n"):
+        subset(source, tmp_path / "p.yaml", n=10)
+    overtaken(monkeypatch, lambda: kfold(source, tmp_path / "k.yaml", 2, n=10))
+    folds = kfold(source, tmp_path / "k.yaml", 2, n=10)
+    assert [f.is_file() for f in folds] == [True, True]
+
+
+def test_a_subset_of_a_pose_dataset_is_one(tmp_path):
+    root = tmp_path / "source"
+    for i in range(3):
+        write(root, "train", f"{i}.png", [f"0 .5 .5 .2 .{i + 2} .4 .4 .6 .6"])
+    (root / "d.yaml").write_text("train: images/train\nval: images/train\nkpt_shape: [2, 2]\nnames: [a]\n")
+    spec = load_dataset(subset(root / "d.yaml", tmp_path / "o.yaml"))
+    assert spec.kpt_shape == (2, 2)
+    labels = scan(spec.split("train"), 1, keypoints=spec.keypoints)
+    np.testing.assert_allclose(labels.bboxes[:, 3], [0.2, 0.3, 0.4], rtol=1e-6)

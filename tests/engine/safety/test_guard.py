@@ -1,0 +1,116 @@
+"""Where a step turns bad."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from ultralytics.engine.safety.guard import MAX_RECORDS, BadStepError, Guard, first_bad_module, record_batch
+
+CPU = torch.device("cpu")
+
+
+class Root(nn.Module):
+    """Finite forwards, an infinite gradient at zero."""
+
+    def forward(self, x):
+        return (x * 0).sqrt()
+
+
+class Divide(nn.Module):
+    def forward(self, x):
+        return x / (x - x)
+
+
+class Rows(nn.Module):
+    def __init__(self, *rows):
+        super().__init__()
+        self.model = nn.Sequential(*rows)
+
+    def forward(self, x):
+        return self.model(x)
+
+
+def conv():
+    return nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3))
+
+
+def blame(*rows, loss=lambda y: y.square().mean()):
+    torch.manual_seed(0)
+    net = Rows(*rows)
+    return first_bad_module(net, lambda: loss(net(torch.rand(2, 3, 4, 4))))
+
+
+def test_the_first_module_with_a_bad_output_is_named():
+    where, what = blame(conv(), nn.Sequential(conv(), Divide()), conv())
+    assert where == "row 1 (Sequential) (1)"
+    assert what == "its output is not finite"
+
+
+def test_weights_that_are_bad_already_are_named():
+    bad = conv()
+    bad[0].weight.data[0, 0] = float("inf")
+    where, what = blame(conv(), bad, Divide())
+    assert where == "row 1 (Sequential) (0)"
+    assert what == "its weight is not finite"
+
+
+def test_a_module_with_a_bad_gradient_is_named():
+    where, what = blame(conv(), Root(), conv())
+    assert where == "row 1 (Root)"
+    assert what == "its gradient is not finite"
+
+
+def test_a_bad_loss_is_told_from_a_bad_model():
+    assert blame(conv(), loss=lambda y: y.mean() / 0)[0] == "the loss"
+    where, what = blame(conv(), loss=lambda y: (y * 0).sqrt().sum())
+    assert where.startswith("row 0 (Sequential)")
+    assert what == "the gradient that reaches its output is not finite"
+    assert blame(conv(), conv())[0] == ""
+
+
+def test_a_careful_guard_raises_and_puts_statistics_back():
+    net = Rows(conv())
+    guard = Guard(net, CPU)
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    guard.remember()
+    net(torch.full((2, 3, 4, 4), float("nan")))
+    with pytest.raises(BadStepError):
+        guard.check(torch.tensor(float("nan")), "loss")
+    guard.undo()
+    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+    guard.check(torch.tensor(1.0), "loss")
+    assert not guard.spoilt()
+
+
+def test_a_guard_that_is_not_careful_only_notes():
+    guard = Guard(Rows(conv()), CPU)
+    guard.careful = False
+    guard.check(torch.tensor(1.0), "loss")
+    assert not guard.spoilt()
+    guard.check(torch.tensor(float("inf")), "gradient")
+    guard.check(torch.tensor(1.0), "loss")
+    assert guard.spoilt()
+    guard.reset()
+    assert not guard.spoilt()
+
+
+def test_a_guard_waits_for_no_gpu(monkeypatch):
+    """Nothing between two looks reads a value from the device."""
+    guard = Guard(Rows(conv()), torch.device("meta"))
+    value = torch.ones((), device="meta")  # reading it raises
+    assert not guard.careful
+    guard.check(value, "loss")
+    with pytest.raises(RuntimeError, match="meta"):
+        guard.spoilt()
+
+
+def test_records_are_safe_and_not_endless(tmp_path):
+    batch = {"img": torch.rand(1, 3, 4, 4), "im_file": ["a.png"]}
+    for i in range(MAX_RECORDS + 2):
+        made = record_batch(tmp_path / "nan", f"e{i}", {"batch": i}, batch, lambda path: path.write_bytes(b"jpg"))
+        assert (made is None) == (i >= MAX_RECORDS)
+    assert json.loads((tmp_path / "nan" / "e3.json").read_text()) == {"batch": 3}
+    assert torch.equal(torch.load(tmp_path / "nan" / "e3.pt", weights_only=True)["img"], batch["img"])
+    assert len(list((tmp_path / "nan").iterdir())) == 3 * MAX_RECORDS

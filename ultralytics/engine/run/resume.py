@@ -1,0 +1,390 @@
+"""Where a stopped run goes on: its newest whole checkpoint, what it may be told anew, and the random streams."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ultralytics.cfg.config import Config, get_cfg
+from ultralytics.cfg.paths import find_data_yaml, find_model_yaml, program
+from ultralytics.engine.ranks.team import LAUNCHED
+from ultralytics.engine.run.provenance import without_home
+from ultralytics.engine.weights.checkpoint import Checkpoint, load_checkpoint, load_newest
+from ultralytics.utils.errors import CheckpointError, ConfigError, FinishedRunError, UserError
+from ultralytics.utils.files import real_path, user_path
+from ultralytics.utils.log import LOGGER
+from ultralytics.utils.text import counted, one_line
+from ultralytics.utils.yaml import read_yaml
+
+# What a resumed run may be told anew; everything else comes from its checkpoint.
+RESUMABLE = (
+    "data",
+    "epochs",
+    "batch",
+    "imgsz",
+    "device",
+    "workers",
+    "threads",
+    "cache",
+    "patience",
+    "save_period",
+    "save_every",
+    "on_nan",
+    "plots",
+    "font",
+    "verbose",
+    "val",
+    "close_mosaic",
+    "plugins",
+    "preflight",
+)
+
+
+def previous_of(last: Path) -> Path:
+    """last.pt → last.prev.pt, the save before it."""
+    return last.with_name(f"{last.stem}.prev{last.suffix}")
+
+
+_NEEDED = ("epoch", "optimizer_name", "weights", "ema", "train_args")
+
+
+@dataclass
+class Resumption:
+    """What a run goes on from.
+
+    Attributes:
+        args: the run's configuration with what was told anew; folder: of the run.
+        checkpoint: None when the run was stopped before its first save, and begins again.
+        changed: keys told anew, and their values before; asked: all that was asked for, see `asked_of`.
+    """
+
+    args: Config
+    folder: Path
+    checkpoint: Checkpoint | None
+    changed: dict[str, Any]
+    asked: dict[str, Any]
+
+
+def read_resume(args: Config, again: bool = False) -> Resumption:
+    """Find and read what `resume=` names.
+
+    Args:
+        args: as the command gives it; again: the command may be the one that began the run: it names the run's folder
+            by its name, or the ranks were started anew.
+
+    Raises:
+        UserError: there is nothing to resume, or a key that cannot change was given.
+    """
+    path = _find(args)
+    previous = previous_of(path)
+    folder = path.parent.parent
+    if not path.is_file() and not previous.is_file() and path.name == "last.pt" and is_run(folder, path):
+        return _from_the_beginning(folder / "args.yaml", args, again)
+    loaded = load_newest(path, previous) if path.name == "last.pt" else load_checkpoint(path)
+    if "optimizer" not in loaded.state:
+        raise CheckpointError(
+            "it holds weights alone, no training to resume", str(path), "resume from weights/last.pt of a run"
+        )
+    absent = [k for k in _NEEDED if k not in loaded.state]
+    if absent:
+        raise CheckpointError(f"incomplete: no {', '.join(absent)}", str(path), "use an earlier copy")
+    if not is_run(folder, path):
+        told = "it does not lie in a run's folder, beside whose args.yaml the results would go"
+        raise ConfigError(told, str(path), "resume=RUN, with RUN/args.yaml and RUN/weights/last.pt")
+    kept = {k: v for k, v in loaded.train_args.items() if k not in ("resume", "mode")}
+    before = loaded.state.get("asked", {})
+    new, changed = _told_anew(kept, before, args, path, again)
+    resumed = get_cfg(None, {**kept, **new}, "checkpoint")
+    sources = loaded.state.get("sources")
+    if sources is not None:  # files of earlier code have none
+        resumed.sources = {k: sources.get(k, "default") for k in resumed.sources}
+    resumed.sources |= {k: args.sources[k] for k in new}
+    _refuse_fewer_epochs(loaded, new, path)
+    _refuse_finished(loaded, resumed, changed, path, again)
+    done, batches = loaded.state["epoch"] + 1, loaded.state.get("batches_done", 0)
+    place = f"after epoch {done} of {resumed.epochs}"
+    if batches:
+        place = f"in epoch {done + 1} of {resumed.epochs}, after {batches} of {loaded.state['batches']} batches"
+    told = f", with {', '.join(f'{k}={v}' for k, v in new.items())}" if new else ""
+    LOGGER.info("Resuming %s %s%s", loaded.path.absolute(), place, told)
+    asked = asked_of(args)
+    return Resumption(resumed, folder, loaded, changed, {**before, **{k: asked[k] for k in new}})
+
+
+def asked_of(args: Config) -> dict[str, Any]:
+    """The keys that a command and its recipe give, and their values before anything is resolved, paths in full: what
+    the same command gives again, from whatever folder."""
+    given = [k for k, source in args.sources.items() if source != "default" and k not in ("resume", "mode")]
+    return {k: _in_full(k, getattr(args, k)) for k in given}
+
+
+def _in_full(key: str, value: Any) -> Any:
+    """A path that names the same file from every folder; anything else as it is."""
+    if key == "plugins" and isinstance(value, list):
+        return [_in_full("", v) for v in value]
+    if not isinstance(value, str) or key not in ("", "model", "data", "pretrained", "adapter", "teacher", "project"):
+        return value
+    letter: str | None = None
+    try:
+        path = user_path(value)
+        if key == "data":
+            path = find_data_yaml(value)
+        elif key == "model" and path.suffix in (".yaml", ".yml"):
+            path, letter = find_model_yaml(value)
+    except UserError:  # it has gone
+        path = Path(value)
+    return without_home(str(real_path(path))) + (f" {letter}" if letter else "")
+
+
+# What the args.yaml of a run holds in any case, and that of other programs does not.
+_OURS = {"model", "data", "epochs", "on_nan", "save_every"}
+
+
+def is_run(folder: Path, file: Path | None = None) -> bool:
+    """Whether a folder is that of a run of this project: its args.yaml says so. A `file` must lie in its weights/."""
+    if file is not None and (file.parent.name != "weights" or file.parent.parent != folder):
+        return False
+    try:
+        data = read_yaml(folder / "args.yaml", ConfigError).data
+    except (UserError, OSError):
+        return False
+    return isinstance(data, dict) and set(data) >= _OURS
+
+
+def _find(args: Config) -> Path:
+    """The path of the last.pt that is meant; where it lies in no folder weights/, what it is a link to."""
+    resume = args.resume
+    if resume is not True:
+        path = user_path(str(resume))
+        return path / "weights" / "last.pt" if path.is_dir() else _placed(path)
+    if str(args.model or "").endswith(".pt"):
+        return _placed(user_path(str(args.model)))
+    root = user_path(args.project or "runs")
+    found = [p for name in ("last.pt", "last.prev.pt") for p in root.glob(f"**/weights/{name}")]
+    found = [p for p in found if is_run(p.parent.parent)]
+    if not found:
+        raise ConfigError(
+            f"resume=True, but there is no last.pt below {root.absolute()}", mend="give resume=RUN_FOLDER"
+        )
+    return max(found, key=lambda p: p.stat().st_mtime).with_name("last.pt")
+
+
+def _placed(path: Path) -> Path:
+    return path if path.parent.name == "weights" else real_path(path)
+
+
+def _from_the_beginning(begun: Path, args: Config, again: bool) -> Resumption:
+    """A run that was stopped before its first save: its args.yaml says all there is. Plugins are code, which the user
+    names anew. The command that began it is taken by its word: args.yaml may hold what was found in its place."""
+    kept = {k: v for k, v in get_cfg(begun).to_dict().items() if k not in ("resume", "mode", "plugins")}
+    asked = asked_of(args)
+    same = {k: v for k, v in asked.items() if k not in ("model", "data")}
+    new, changed = _told_anew(kept, same if again else {}, args, begun, again)
+    if again:
+        new = {k: getattr(args, k) for k in asked}
+    resumed = get_cfg(None, {**kept, **new}, str(begun))
+    unsaid = get_cfg().to_dict()
+    resumed.sources = {k: "default" if getattr(resumed, k) == unsaid[k] else s for k, s in resumed.sources.items()}
+    resumed.sources |= {k: args.sources[k] for k in new}
+    LOGGER.info("%s was stopped before its first save: it begins again", begun.parent.absolute())
+    return Resumption(resumed, begun.parent, None, changed, {k: asked[k] for k in new})
+
+
+def _told_anew(
+    kept: Mapping[str, Any], before: Mapping[str, Any], args: Config, path: Path, again: bool
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The keys that change, and their values before. What was asked for `before` is no change, whatever it was
+    resolved to.
+
+    Raises:
+        ConfigError: one of them cannot change.
+    """
+    # Where the run is looked for, or found, is no wish for another place; its own weights are no other model.
+    free = {"project", "name", "exist_ok"} if again or args.resume is True else set()
+    if args.model and real_path(user_path(args.model)).parent == real_path(path.parent):
+        free.add("model")
+    asked = asked_of(args)
+    changing = [
+        k
+        for k, v in asked.items()
+        if k not in kept or (v != _in_full(k, kept[k]) and not (k in before and v == before[k]))
+    ]
+    # Of a command that begins runs, other data or another model may mean another run.
+    changeable = [k for k in RESUMABLE if not (again and k == "data")]
+    refused = [k for k in changing if k not in changeable and k not in free]
+    if refused:
+        told = f"{', '.join(refused)} cannot change when a run is resumed"
+        mend = f"what can: {', '.join(changeable)}{'; choose another name= for another run' if again else ''}"
+        raise ConfigError(told, str(path), mend)
+    new = {k: getattr(args, k) for k in changing if k in RESUMABLE}
+    return new, {k: kept.get(k) for k in new}
+
+
+def is_over(state: Mapping[str, Any], epochs: int, changed: Mapping[str, Any]) -> bool:
+    """Whether a run's epochs are done, or it stopped before them and nothing that it was told anew changes that."""
+    stopped = state.get("over", False) and not {"epochs", "patience"} & set(changed)
+    return stopped or (state["epoch"] + 1 >= epochs and not state.get("batches_done"))
+
+
+def _refuse_fewer_epochs(loaded: Checkpoint, new: Mapping[str, Any], path: Path) -> None:
+    done, batches = loaded.state["epoch"] + 1, loaded.state.get("batches_done", 0)
+    least = done + bool(batches)
+    if "epochs" in new and new["epochs"] < least:
+        told = (
+            f"the run is in epoch {least}"
+            if batches
+            else f"{counted(done, 'epoch')} of the run {'is' if done == 1 else 'are'} done"
+        )
+        raise ConfigError(f"epochs={new['epochs']}, but {told}", str(path), f"epochs={least} or more")
+
+
+def _refuse_finished(
+    loaded: Checkpoint, args: Config, changed: Mapping[str, Any], path: Path, again: bool = False
+) -> None:
+    """A run that is over and has validated its best weights is left alone; one that was stopped in between is not.
+
+    Raises:
+        FinishedRunError: with `again`, for a job that was started once more. ConfigError: without.
+    """
+    if not is_over(loaded.state, args.epochs, changed):
+        return
+    folder = path.parent.parent
+    if (path.parent / "best.pt").exists() and not (folder / "metrics.json").exists():
+        return
+    done = loaded.state["epoch"] + 1
+    told = (
+        f"its {counted(args.epochs, 'epoch')} {'is' if args.epochs == 1 else 'are'} done"
+        if done >= args.epochs
+        else f"it stopped early, after epoch {done}"
+    )
+    mend = "give more epochs=, or train from best.pt" if done >= args.epochs else "give a larger patience=, or epochs="
+    told = f"{told}, nothing is left to resume"
+    if again:
+        finished = FinishedRunError(told, str(folder))
+        finished.folder = str(folder.absolute())
+        raise finished
+    raise ConfigError(told, str(path), mend)
+
+
+def changed_data(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What is to say of data that are not those a run was saved with, one line for each split.
+
+    Args:
+        before, now: records of provenance. Splits that one of them does not hold are not compared.
+    """
+    told = []
+    consequences = {
+        "train": "the result will not equal the run that was never stopped",
+        "val": "figures from here on, and which epoch is the best, compare with those of other images",
+    }
+    for split, consequence in consequences.items():
+        then, here = (_mapping(_mapping(r.get("data")).get(split)) for r in (before, now))
+        if not then or not here or then.get("digest") == here.get("digest"):
+            continue
+        numbers = [r.get("images") for r in (then, here)]
+        then_had = counted(numbers[0], "image") if isinstance(numbers[0], int) else "other images"
+        what = f"{then_had} then, {numbers[1]} now"
+        if numbers[0] == numbers[1]:
+            what = f"{then_had} as then, but other names, contents or labels"
+            if before.get("code") != now.get("code"):
+                what += ", or this version of the code reads them otherwise"
+        told.append(f"the {split} data have changed since the run was saved ({what}): {consequence}")
+    return told
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    """What a file holds where a mapping belongs; an empty one in place of anything else."""
+    return value if isinstance(value, dict) else {}
+
+
+def changed_plugins(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Names of the plugin files that are not those a run was saved with; before, now: records of provenance."""
+    then, here = (_mapping(r.get("plugins")) for r in (before, now))
+    known = {Path(file).name: digest for file, digest in then.items()}
+    return [file for file, digest in here.items() if known.get(Path(file).name, digest) != digest]
+
+
+def check_names(before: Mapping[int, str], now: Mapping[int, str], where: str, weights: Path) -> None:
+    """Refuse classes that are not those of the run: its weights would get the wrong names, and keep them.
+
+    Args:
+        before: of the checkpoint; now: of the data set; where: its YAML; weights: the run's, for the message.
+
+    Raises:
+        ConfigError: what has changed.
+    """
+    named = {i: one_line(name, 200) for i, name in now.items()}  # as a checkpoint is read
+    if named == before:
+        return
+    mend = f"restore them, or begin a new run from the weights: model={weights}"
+    if len(named) != len(before):
+        told = f"the data set has {counted(len(named), 'class')}, and the run has {len(before)}"
+        raise ConfigError(f"{told}; a resumed run cannot change them", where, mend)
+    differ = [i for i in before if named.get(i) != before[i]]
+    permuted = sorted(named.values()) == sorted(before.values())
+    what = "the order of the class names has" if permuted else "the class names have"
+    some = ", ".join(f"class {i} is {named.get(i)!r} and was {before[i]!r}" for i in differ[:3])
+    more = f", and {len(differ) - 3} more" if len(differ) > 3 else ""
+    raise ConfigError(f"{what} changed since the run began: {some}{more}", where, mend)
+
+
+def resume_command(folder: Path, plugins: object = None) -> str:
+    """What to type to go on, in any folder. Plugins are code, and a checkpoint does not bring its own."""
+    files = [plugins] if isinstance(plugins, str) else list(plugins) if isinstance(plugins, list | tuple) else []
+    listed = ",".join(f'"{f}"' if "," in f else f for f in (str(Path(f).absolute()) for f in files))
+    words = [f"resume={folder.absolute()}"] + ([f"plugins=[{listed}]"] if files else [])
+    launcher: list[str] = []
+    if os.environ.get("WORLD_SIZE", "1") != "1" and LAUNCHED not in os.environ:  # the user's own torchrun
+        launcher = ["-m", "torch.distributed.run", f"--nproc_per_node={os.environ.get('LOCAL_WORLD_SIZE', '1')}"]
+    return program("train", *words, anywhere=True, launcher=launcher)
+
+
+def random_state(device: torch.device | None = None) -> dict[str, Any]:
+    """The generators of Python, NumPy, torch and its GPUs (of one `device`), as tensors and plain data."""
+    version, words, gauss = random.getstate()
+    kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # type: ignore[misc, unused-ignore]
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": _cuda_states(device),
+        "python": {"version": version, "words": torch.tensor(words), "gauss": gauss},
+        "numpy": {
+            "kind": str(kind),
+            "keys": torch.from_numpy(np.asarray(keys, dtype=np.int64)),
+            "position": int(position),
+            "has_gauss": int(has_gauss),
+            "cached": float(cached),
+        },
+    }
+
+
+def _cuda_states(device: torch.device | None) -> list[torch.Tensor]:
+    if not torch.cuda.is_available() or (device is not None and device.type != "cuda"):
+        return []
+    # A rank keeps away from the GPUs of others: to ask for their state would start them.
+    return torch.cuda.get_rng_state_all() if device is None else [torch.cuda.get_rng_state(device)]
+
+
+def restore_random_state(state: Mapping[str, Any], device: torch.device | None = None) -> None:
+    """Put the generators where they were; those that an older file does not hold stay."""
+    torch.set_rng_state(state["torch"])
+    if device is not None and device.type == "cuda" and len(state["cuda"]) == 1:
+        torch.cuda.set_rng_state(state["cuda"][0], device)
+    elif device is None and torch.cuda.is_available() and state["cuda"]:
+        if len(state["cuda"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all(state["cuda"])
+        else:
+            LOGGER.warning("The run had %d GPUs: their random streams begin anew", len(state["cuda"]))
+    if "python" in state:
+        p = state["python"]
+        random.setstate((p["version"], tuple(p["words"].tolist()), p["gauss"]))
+    if "numpy" in state:
+        n = state["numpy"]
+        keys = n["keys"].numpy().astype(np.uint32)
+        np.random.set_state((n["kind"], keys, n["position"], n["has_gauss"], n["cached"]))
