@@ -309,16 +309,16 @@ def main(words: list[str]) -> int:
     try:
         what = words[0] if words else ""
         if what not in DEFAULTS:
-            raise ConfigError("benchmark what?", mend=f"one of {', '.join(DEFAULTS)}")
+            raise ConfigError("benchmark what?", hint=f"one of {', '.join(DEFAULTS)}")
         options = dict(DEFAULTS[what])
         for word in words[1:]:
             key, equals, value = word.partition("=")
             if not equals or key not in options:
-                raise ConfigError(f"{word!r} is no option", mend=f"{what} takes {', '.join(options)}")
+                raise ConfigError(f"{word!r} is no option", hint=f"{what} takes {', '.join(options)}")
             options[key] = parse_value(value)
         missing = [k for k, v in options.items() if v is None]
         if missing:
-            raise ConfigError(f"{missing[0]} is missing", mend=f"{missing[0]}=…")
+            raise ConfigError(f"{missing[0]} is missing", hint=f"{missing[0]}=…")
         kinds: dict[str, Callable[..., dict[str, Any]]]
         kinds = {"step": step, "loader": loader, "val": val, "labels": labels, "safety": safety}
         result = kinds[what](**options)

@@ -19,8 +19,8 @@ def run() -> int:
     except ModuleNotFoundError as e:
         if (e.name or "ultralytics").split(".")[0] == "ultralytics":
             raise
-        mend = "source .venv/bin/activate, which scripts/train.sh makes, or pip install -r requirements.txt"
-        print(f"error: the package {e.name} is missing in {sys.executable} ({mend})", file=sys.stderr)
+        hint = "source .venv/bin/activate, which scripts/train.sh makes, or pip install -r requirements.txt"
+        print(f"error: the package {e.name} is missing in {sys.executable} ({hint})", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         if os.environ.get("RANK", "0") == "0" and "ULTRALYTICS_LAUNCHED" not in os.environ:

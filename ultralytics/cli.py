@@ -293,8 +293,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 2
         if e.errno not in STORAGE_ERRORS:
             return _fault(e)
-        mend = "" if e.errno == errno.ENAMETOOLONG else " (free some space or choose another project=)"
-        _tell(e, f"{one_line(str(e.filename or 'a file'))}: {e.strerror}{mend}")
+        hint = "" if e.errno == errno.ENAMETOOLONG else " (free some space or choose another project=)"
+        _tell(e, f"{one_line(str(e.filename or 'a file'))}: {e.strerror}{hint}")
         return 2
     except KeyboardInterrupt:
         if os.environ.get("RANK", "0") == "0" and "ULTRALYTICS_LAUNCHED" not in os.environ:
@@ -379,7 +379,7 @@ def _dispatch(words: list[str]) -> int:
     if mode in SPECIALS and mode not in MODES:
         return _special(mode, rest, wants_help)
     if mode not in MODES:
-        raise ConfigError(f"unknown mode {mode!r}", mend=nearest(mode, MODES) or f"one of {', '.join(MODES)}")
+        raise ConfigError(f"unknown mode {mode!r}", hint=nearest(mode, MODES) or f"one of {', '.join(MODES)}")
     if wants_help:
         _answer(_help(mode, rest))
         return 0
@@ -436,22 +436,22 @@ def _mode_first(words: list[str]) -> list[str]:
         key, equals, value = word.removeprefix("--").removesuffix(",").partition("=")
         task = value if equals and key == "task" else word if not equals else ""
         if task in ABSENT_TASKS:
-            raise ConfigError(f"task {task!r} is not offered", mend=ABSENT_TASKS[task])
+            raise ConfigError(f"task {task!r} is not offered", hint=ABSENT_TASKS[task])
         mode = value if equals and key == "mode" else word if not equals else ""
         if mode in ABSENT_MODES:
-            raise ConfigError(f"{mode!r} is not offered", mend=ABSENT_MODES[mode])
+            raise ConfigError(f"{mode!r} is not offered", hint=ABSENT_MODES[mode])
         if mode in RUN_MODES and not (modes and equals):  # after a mode, mode= is a key that may contradict it
             modes.append(mode)
         elif task != "detect":
             kept.append(word)
     if len(modes) > 1:
-        raise ConfigError(f"two modes given: {' and '.join(modes)}", mend="one at a time")
+        raise ConfigError(f"two modes given: {' and '.join(modes)}", hint="one at a time")
     if not modes and kept and all("=" in word for word in kept):
         files = [word.partition("=")[2].strip("'\"") for word in kept if word.removeprefix("--").startswith("cfg=")]
         config = get_cfg(files[-1]) if files else None
         if config is not None and "mode" in config.sources:  # as the file says
             return [config.mode, *kept]
-        raise ConfigError("no mode given", mend=f"such as: {PROGRAM} predict {' '.join(kept[:3])}")
+        raise ConfigError("no mode given", hint=f"such as: {PROGRAM} predict {' '.join(kept[:3])}")
     return modes + kept
 
 
@@ -469,7 +469,7 @@ def _special(word: str, rest: list[str], wants_help: bool) -> int:
         _answer(str(SETTINGS))
         return 0
     if rest:
-        raise ConfigError(f"{word} takes nothing more, and {rest[0]!r} was given", mend="leave it out")
+        raise ConfigError(f"{word} takes nothing more, and {rest[0]!r} was given", hint="leave it out")
     if word == "cfg":
         _answer(default_text().rstrip())
     elif word == "copy-cfg":
@@ -493,13 +493,13 @@ def _run(mode: str, given: dict[str, Any]) -> int:
         if ("train" if mode == "check" else mode) in modes or (key == "scale" and isinstance(value, str)):
             continue
         if value != KNOBS[key].default:
-            raise ConfigError(f"{key} is a key of {' and '.join(modes)}, not of {mode}", mend="leave it out")
+            raise ConfigError(f"{key} is a key of {' and '.join(modes)}, not of {mode}", hint="leave it out")
         del given[key]
     model = given.get("model")
     if mode in ("val", "predict", "explain") and not model and given.get("cfg"):
         model = given["model"] = get_cfg(None, given, "command line", mode).model
     if mode not in ("train", "check") and not model:
-        raise ConfigError("no model given", mend=weights_hint())
+        raise ConfigError("no model given", hint=weights_hint())
     if given.get("mode") not in (None, mode, "train" if mode == "check" else mode):
         raise ConfigError(f"mode={given['mode']} contradicts the command {mode}")
     from ultralytics.engine.ranks.team import leave, several_devices  # torch takes seconds to import: not for --help
@@ -547,7 +547,7 @@ RENAMED = ("boxes", "line_thickness", "hide_labels", "hide_conf")
 def _info(given: dict[str, Any]) -> int:
     _known(given, INFO_KEYS, "info")
     if not given.get("model"):
-        raise ConfigError("no model given", mend=MODEL_HINT)
+        raise ConfigError("no model given", hint=MODEL_HINT)
     imgsz, batch, nc = given.get("imgsz", 640), given.get("batch", 1), given.get("nc")
     size = imgsz if isinstance(imgsz, list) else [imgsz, imgsz]
     if len(size) != 2 or not all(type(n) is int and n >= 32 for n in size):
@@ -574,7 +574,7 @@ def _check_data(given: dict[str, Any]) -> int:
     """Exit code 1 when something would stop a training, or cost it an image."""
     _known(given, CHECK_DATA_KEYS, "check-data")
     if not given.get("data"):
-        raise ConfigError("no data set given", mend=data_hint())
+        raise ConfigError("no data set given", hint=data_hint())
     splits = _words(str(given["split"])) if given.get("split") else None
     setup_console(error=bool(given.get("json")))
     out = user_path(given["out"]) if given.get("out") else None
@@ -606,9 +606,9 @@ def _edit(mode: str, given: dict[str, Any]) -> int:
     _known(given, EDIT_KEYS[mode], mode)
     for key in EDIT_KEYS[mode]:
         if key not in _EDIT_KEYS and given.get(key) in (None, "", []):
-            raise ConfigError(f"{key} is missing", mend=f"such as: {PROGRAM} {EXAMPLES[mode]}")
+            raise ConfigError(f"{key} is missing", hint=f"such as: {PROGRAM} {EXAMPLES[mode]}")
     if not given.get("out"):
-        raise ConfigError("out is missing", mend="out=my.yaml")
+        raise ConfigError("out is missing", hint="out=my.yaml")
     model, out = str(given["model"]), user_path(str(given["out"]))
     if out.exists() and not given.get("overwrite"):
         raise ConfigError("it exists already", str(out), "give another out=, or overwrite=True")
@@ -663,14 +663,14 @@ def _modules(text: str) -> str | list[str]:
 def _known(given: dict[str, Any], keys: Mapping[str, str], what: str) -> None:
     for key in given:
         if key not in keys:
-            raise ConfigError(f"unknown key {key!r}", mend=nearest(key, keys) or f"{what} takes {', '.join(keys)}")
+            raise ConfigError(f"unknown key {key!r}", hint=nearest(key, keys) or f"{what} takes {', '.join(keys)}")
 
 
 def _prepare(words: list[str]) -> int:
     kinds = ", ".join(PREPARE_KEYS)
     if not words or words[0] not in PREPARE_KEYS:
         what = f"unknown kind of data {words[0]!r}" if words else "prepare what?"
-        raise ConfigError(what, mend=f"one of {kinds}; such as: {PROGRAM} {EXAMPLES['prepare'].split(' | ')[1]}")
+        raise ConfigError(what, hint=f"one of {kinds}; such as: {PROGRAM} {EXAMPLES['prepare'].split(' | ')[1]}")
     kind, given = words[0], _pairs(words[1:], "prepare")
     _known(given, PREPARE_KEYS[kind], f"prepare {kind}")
     check_switches(given, SWITCHES)
@@ -682,9 +682,9 @@ def _prepare(words: list[str]) -> int:
         raise ConfigError(f"seed={given['seed']} must be an integer of 0 or more")
     given = {k: v for k, v in given.items() if v is not None}
     if given.get("download") and "source" in given:
-        raise ConfigError("source and download contradict each other", mend="leave one of them out")
+        raise ConfigError("source and download contradict each other", hint="leave one of them out")
     if "mirror" in given and not given.get("download"):
-        raise ConfigError("mirror is where to download from", mend="add download=True")
+        raise ConfigError("mirror is where to download from", hint="add download=True")
     if "names" in given:
         given["names"] = _words(given["names"])
     if kind == "coco":
@@ -694,7 +694,7 @@ def _prepare(words: list[str]) -> int:
             raise MissingFileError("there is no such source", str(user_path(path).absolute()))
     for key in ("source", "out") if kind in ("auto", "yolo", "labelme", "kitti") else ():
         if not given.get(key):
-            raise ConfigError(f"{key} is missing", mend=f"{PROGRAM} prepare {kind} source=FOLDER out=data/mine")
+            raise ConfigError(f"{key} is missing", hint=f"{PROGRAM} prepare {kind} source=FOLDER out=data/mine")
     from ultralytics.data import prepare  # OpenCV takes a moment to import
 
     made = getattr(prepare, f"prepare_{kind}")(**given)
@@ -727,7 +727,7 @@ def _subset(given: dict[str, Any]) -> int:
     _known(given, SUBSET_KEYS, "subset")
     for key in ("data", "out"):
         if not given.get(key):
-            raise ConfigError(f"{key} is missing", mend=f"such as: {PROGRAM} {EXAMPLES['subset']}")
+            raise ConfigError(f"{key} is missing", hint=f"such as: {PROGRAM} {EXAMPLES['subset']}")
     given = {k: v for k, v in given.items() if v is not None}
     if "classes" in given:
         given["classes"] = _class_words(given["classes"])
@@ -738,7 +738,7 @@ def _subset(given: dict[str, Any]) -> int:
         LOGGER.info(_ready(subset(**given)))
         return 0
     if "val_n" in given:
-        raise ConfigError("val_n has no meaning with kfold, which pools train and val", mend="leave it out")
+        raise ConfigError("val_n has no meaning with kfold, which pools train and val", hint="leave it out")
     for made in kfold(k=folds, **given):
         LOGGER.info(_ready(made))
     return 0
@@ -760,10 +760,10 @@ def _show(given: dict[str, Any]) -> int:
     for key in given:
         if key not in SHOW_KEYS and (key not in KNOBS or KNOBS[key].metadata["group"] != "augmentation"):
             known = [*SHOW_KEYS, *(k for k, f in KNOBS.items() if f.metadata["group"] == "augmentation")]
-            mend = nearest(key, known) or "keys of show and of the augmentation: see `show --help`"
-            raise ConfigError(f"unknown key {key!r}", mend=mend)
+            hint = nearest(key, known) or "keys of show and of the augmentation: see `show --help`"
+            raise ConfigError(f"unknown key {key!r}", hint=hint)
     if not given.get("data"):
-        raise ConfigError("data is missing", mend=f"such as: {PROGRAM} {EXAMPLES['show']}")
+        raise ConfigError("data is missing", hint=f"such as: {PROGRAM} {EXAMPLES['show']}")
     from ultralytics.data.show import show  # torch takes seconds to import
 
     own = {k: v for k, v in given.items() if k in SHOW_KEYS and v is not None}
@@ -777,13 +777,13 @@ def _study(given: dict[str, Any]) -> int:
     """Exit code 2 when a run has failed."""
     _known(given, STUDY_KEYS, "study")
     if not given.get("cfg"):
-        raise ConfigError("no study given", mend=f"such as: {PROGRAM} {EXAMPLES['study']}")
+        raise ConfigError("no study given", hint=f"such as: {PROGRAM} {EXAMPLES['study']}")
     given = {k: v for k, v in given.items() if v is not None}
     idle = ("devices",) if "submit" in given else ("partition", "gpus", "hours")
     for key in idle:
         if key in given:
             told = "a task has the GPUs it is given" if "submit" in given else "it needs submit=slurm"
-            raise ConfigError(f"{key}={given[key]} has no effect: {told}", mend="leave it out")
+            raise ConfigError(f"{key}={given[key]} has no effect: {told}", hint="leave it out")
     from ultralytics.study.runner import complaint, run_study  # torch takes seconds to import
     from ultralytics.study.submit import submit_study
 
@@ -800,7 +800,7 @@ def _study_report(words: list[str]) -> int:
     """`study report OUT [fair=False]`."""
     folders = [w for w in words if w.startswith("out=") or "=" not in w]
     if len(folders) != 1:
-        raise ConfigError("study report takes one folder", mend=f"such as: {PROGRAM} study report runs/study/quick")
+        raise ConfigError("study report takes one folder", hint=f"such as: {PROGRAM} study report runs/study/quick")
     given = _pairs([w for w in words if w not in folders], "study")
     _known(given, {"fair": STUDY_KEYS["fair"]}, "study report")
     check_switches(given, SWITCHES)
@@ -813,7 +813,7 @@ def _study_report(words: list[str]) -> int:
 def _compare(given: dict[str, Any]) -> int:
     _known(given, COMPARE_KEYS, "compare")
     if not given.get("runs"):
-        raise ConfigError("runs is missing", mend=f"such as: {PROGRAM} {EXAMPLES['compare']}")
+        raise ConfigError("runs is missing", hint=f"such as: {PROGRAM} {EXAMPLES['compare']}")
     given = {k: v for k, v in given.items() if v is not None}
     runs = given.pop("runs")
     from ultralytics.study.comparing import compare_runs  # torch takes seconds to import
@@ -826,7 +826,7 @@ def _export_weights(given: dict[str, Any]) -> int:
     _known(given, EXPORT_WEIGHTS_KEYS, "export-weights")
     for key in ("model", "out"):
         if not given.get(key):
-            raise ConfigError(f"{key} is missing", mend=f"such as: {PROGRAM} {EXAMPLES['export-weights']}")
+            raise ConfigError(f"{key} is missing", hint=f"such as: {PROGRAM} {EXAMPLES['export-weights']}")
     check_switches(given, ("half",))
     from ultralytics.models.yolo.export import export_weights  # torch takes seconds to import
     from ultralytics.nn.plugins import load_plugins
@@ -840,7 +840,7 @@ def _save_adapter(given: dict[str, Any]) -> int:
     _known(given, SAVE_ADAPTER_KEYS, "save-adapter")
     for key in ("model", "out"):
         if not given.get(key):
-            raise ConfigError(f"{key} is missing", mend=f"such as: {PROGRAM} {EXAMPLES['save-adapter']}")
+            raise ConfigError(f"{key} is missing", hint=f"such as: {PROGRAM} {EXAMPLES['save-adapter']}")
     from ultralytics.models.yolo.adapter import save_adapter  # torch takes seconds to import
     from ultralytics.nn.plugins import load_plugins
 
@@ -853,7 +853,7 @@ def _export_coco(given: dict[str, Any]) -> int:
     _known(given, EXPORT_COCO_KEYS, "export-coco")
     for key in ("data", "out"):
         if not given.get(key):
-            raise ConfigError(f"{key} is missing", mend=f"such as: {PROGRAM} {EXAMPLES['export-coco']}")
+            raise ConfigError(f"{key} is missing", hint=f"such as: {PROGRAM} {EXAMPLES['export-coco']}")
     from ultralytics.data.prepare import export_coco  # OpenCV takes a moment to import
 
     split = given.get("split") or "val"
@@ -885,9 +885,9 @@ def _pairs(words: list[str], mode: str) -> dict[str, Any]:
                 given[key] = True
                 continue
             if key in KNOBS:
-                raise ConfigError(f"{key} needs a value", mend=f"{key}=VALUE")
+                raise ConfigError(f"{key} needs a value", hint=f"{key}=VALUE")
             raise ConfigError(
-                f"{word!r} is no key=value", mend=nearest(key, KNOBS) or f"`{PROGRAM} {mode} --help` lists the keys"
+                f"{word!r} is no key=value", hint=nearest(key, KNOBS) or f"`{PROGRAM} {mode} --help` lists the keys"
             )
         if (mode, key) in (("subset", "classes"), ("prepare", "names")):
             given[key] = value.strip() or None

@@ -202,7 +202,7 @@ def test_a_yaml_that_names_no_class_says_so(tmp_path, names):
 def test_without_a_val_split_the_command_that_draws_one_is_said(tmp_path, val):
     with pytest.raises(DatasetError, match="the key 'val' ") as error:
         load_dataset(write(tmp_path, f"train: a\n{val}names: [x]\n"))
-    assert f"prepare yolo source={tmp_path} val=0.2 out=" in error.value.mend
+    assert f"prepare yolo source={tmp_path} val=0.2 out=" in error.value.hint
 
 
 def test_paths_are_the_text_that_is_written(tmp_path):

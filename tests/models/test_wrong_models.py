@@ -1,4 +1,4 @@
-"""Mistakes in a model YAML: one line with the row and the mend, before any data is read."""
+"""Mistakes in a model YAML: one line with the row and the hint, before any data is read."""
 
 import re
 from pathlib import Path

@@ -32,7 +32,7 @@ from ultralytics.utils.errors import ModelError
 def test_an_argument_of_another_type_is_named(cls, args, told):
     with pytest.raises(ModelError, match=told) as error:
         check_arguments(cls, args, {})
-    assert "it takes" in error.value.mend
+    assert "it takes" in error.value.hint
     assert "\n" not in str(error.value)
 
 

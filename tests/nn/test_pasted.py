@@ -466,6 +466,6 @@ def test_too_many_arguments_are_said_once_and_without_self():
     with pytest.raises(ModelError, match=r"OnlyChannels\(c1=.*\): too many positional arguments; ") as caught:
         built([-1, 1, "OnlyChannels", [64, 64]])
     assert "cannot be built as" not in str(caught.value)
-    assert caught.value.mend == "it takes (c1, c2), of which the row before gives the first"
+    assert caught.value.hint == "it takes (c1, c2), of which the row before gives the first"
     [layer] = built([-1, 1, "OnlyChannels", [64]])
     assert layer.built.channels == 16

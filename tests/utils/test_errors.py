@@ -4,7 +4,7 @@ from ultralytics.utils.errors import ConfigError, MissingFileError, UserError, n
 
 
 def test_one_line_with_what_where_and_the_mend():
-    assert str(UserError("it broke", "file:3", "mend it")) == "file:3: it broke (mend it)"
+    assert str(UserError("it broke", "file:3", "hint it")) == "file:3: it broke (hint it)"
     assert str(UserError("it broke")) == "it broke"
     assert str(MissingFileError("no such file", "a.txt")) == "a.txt: no such file"
 

@@ -60,7 +60,7 @@ def test_messages_and_errors_are_escaped(capsys):
     assert "\x1b" not in out
     assert "name \\x1b[2J" in out
     assert "two\nlines" in out
-    error = UserError(f"a{CLEAR}\nb", "where\n", "mend\x00")
+    error = UserError(f"a{CLEAR}\nb", "where\n", "hint\x00")
     assert str(error).isprintable()
 
 

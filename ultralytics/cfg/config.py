@@ -430,7 +430,7 @@ def unknown_key(key: str, source: str = "") -> ConfigError:
     """The error for a key that is no knob."""
     if key in UNSUPPORTED:
         return ConfigError(
-            f"the key {key!r} has no effect in this project: {UNSUPPORTED[key].why}", mend="leave it out"
+            f"the key {key!r} has no effect in this project: {UNSUPPORTED[key].why}", hint="leave it out"
         )
     where = source if source.endswith((".yaml", ".yml")) else ""
     return ConfigError(
@@ -677,7 +677,7 @@ def check_classes(classes: int | list[int] | None, nc: int, whose: str) -> None:
     numbers = [] if classes is None else classes if isinstance(classes, list) else [classes]
     for number in numbers:
         if number >= nc:
-            raise ConfigError(f"classes={classes}: there is no class {number}", mend=f"{whose} has 0 to {nc - 1}")
+            raise ConfigError(f"classes={classes}: there is no class {number}", hint=f"{whose} has 0 to {nc - 1}")
 
 
 def get_cfg(
@@ -714,7 +714,7 @@ def get_cfg(
         height, width = config.pair
         raise ConfigError(
             f"imgsz=[{height},{width}]: a pair is possible in predict and explain only",
-            mend=f"train and val take one number, such as imgsz={config.imgsz}, and rect=True for smaller borders",
+            hint=f"train and val take one number, such as imgsz={config.imgsz}, and rect=True for smaller borders",
         )
     return config
 

@@ -100,8 +100,8 @@ class DatasetSpec:
         for path in self.splits[name]:
             if not os.path.exists(path):
                 tried = ", ".join(str(p) for p in self.tried.get(path, [path]))
-                mend = self._how_to_make() or "paths in the YAML are relative to the YAML's own folder"
-                raise DatasetError(f"the {name} images are missing; tried {tried}", str(self.yaml_file), mend)
+                hint = self._how_to_make() or "paths in the YAML are relative to the YAML's own folder"
+                raise DatasetError(f"the {name} images are missing; tried {tried}", str(self.yaml_file), hint)
         return self.splits[name]
 
     def _how_to_make(self) -> str:
@@ -151,13 +151,13 @@ def load_dataset(
     for key in ("train", "val"):
         if key not in needs:
             continue
-        mend = "give a folder of images"
+        hint = "give a folder of images"
         if key == "val":
-            mend += f", or draw one: prepare yolo {shlex.quote(f'source={file.parent}')} val=0.2 out=NEW_FOLDER"
+            hint += f", or draw one: prepare yolo {shlex.quote(f'source={file.parent}')} val=0.2 out=NEW_FOLDER"
         if key in data and not data[key]:
-            wrong(DatasetError(f"the key {key!r} has no value", where, mend))
+            wrong(DatasetError(f"the key {key!r} has no value", where, hint))
         if key not in data:
-            near = nearest(key, map(str, data)) or mend
+            near = nearest(key, map(str, data)) or hint
             wrong(DatasetError(f"the key {key!r} is missing", where, near))
     try:
         names = _names(data, written["names"], where)

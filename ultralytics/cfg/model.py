@@ -123,7 +123,7 @@ class ModelSpec:
             lines: the line of each row in the file, for messages.
 
         Raises:
-            ModelError: with the row and the mend.
+            ModelError: with the row and the hint.
         """
         where = str(data.get("yaml_file") or "model YAML")
         for key in data:
@@ -272,9 +272,9 @@ def _check_sources(spec: ModelSpec) -> None:
             if 0 <= target < number or (number == 0 and source == -1):
                 continue
             if number == 0:
-                mend = "the first row reads the image: write -1"
+                hint = "the first row reads the image: write -1"
             else:
-                mend = f"rows 0 to {number - 1} can be named here; {_guess(rows, number, source)}"
+                hint = f"rows 0 to {number - 1} can be named here; {_guess(rows, number, source)}"
             problem = (
                 "does not exist"
                 if source < 0 or source >= len(rows)
@@ -282,7 +282,7 @@ def _check_sources(spec: ModelSpec) -> None:
                 if source > number
                 else "is itself"
             )
-            raise ModelError(f"`from` names row {source}, which {problem}", row.where, mend)
+            raise ModelError(f"`from` names row {source}, which {problem}", row.where, hint)
 
 
 def _guess(rows: list[RowSpec], number: int, source: int) -> str:
@@ -328,8 +328,8 @@ def load_model_spec(
     if len(spec.scales) > 1 and not (scale or letter or data.get("scale")):
         told = f"no scale is given, taking {spec.scale}, the first of its scales (scale=LETTER chooses)"
         LOGGER.warning("%s: %s", path, told)
-    for row, mend in _unread(spec):
-        told = mend or "it changes nothing; take it out, or name it in a later row's `from`"
+    for row, hint in _unread(spec):
+        told = hint or "it changes nothing; take it out, or name it in a later row's `from`"
         LOGGER.warning("%s: no row reads its output: %s", row.where, told)
     return spec
 
@@ -389,8 +389,8 @@ def _unread(spec: ModelSpec) -> list[tuple[RowSpec, str]]:
     read = {number + s if s < 0 else s for number, row in enumerate(rows) for s in row.sources}
     last = rows[-1]
     ends = _level_ends(rows, len(rows) - 1)[-len(last.sources) :]
-    mend = f"is {last.module} meant to read {ends} instead of {last.sources}?" if ends != last.sources else ""
-    return [(row, mend) for number, row in enumerate(rows[:-1]) if number not in read]
+    hint = f"is {last.module} meant to read {ends} instead of {last.sources}?" if ends != last.sources else ""
+    return [(row, hint) for number, row in enumerate(rows[:-1]) if number not in read]
 
 
 def _row_lines(root: yaml.Node | None) -> list[int] | None:

@@ -122,9 +122,9 @@ class Settings(dict[str, Any]):
 
     def __setitem__(self, key: str, value: Any) -> None:
         if key not in self:
-            raise ConfigError(f"unknown setting {key!r}", mend=nearest(key, self) or f"settings: {', '.join(self)}")
+            raise ConfigError(f"unknown setting {key!r}", hint=nearest(key, self) or f"settings: {', '.join(self)}")
         if self[key] != value:
-            raise ConfigError(f"the setting {key}={value} is not kept: there is no settings file", mend=self.hint(key))
+            raise ConfigError(f"the setting {key}={value} is not kept: there is no settings file", hint=self.hint(key))
 
     def reset(self) -> None:
         """Nothing is kept, so there is nothing to reset."""
@@ -186,7 +186,7 @@ def check_dict_alignment(base: dict[str, Any], custom: dict[str, Any], e: BaseEx
     """
     for key in custom:
         if key not in base:
-            raise ConfigError(f"unknown key {key!r}", mend=nearest(key, base)) from e
+            raise ConfigError(f"unknown key {key!r}", hint=nearest(key, base)) from e
 
 
 def merge_equals_args(args: list[str]) -> list[str]:
@@ -208,7 +208,7 @@ def parse_key_value_pair(pair: str = "key=value") -> tuple[str, Any]:
     """
     key, _, value = pair.partition("=")
     if not value.strip():
-        raise ConfigError(f"{key.strip()} needs a value", mend=f"{key.strip()}=VALUE")
+        raise ConfigError(f"{key.strip()} needs a value", hint=f"{key.strip()}=VALUE")
     return key.strip(), parse_value(value)
 
 

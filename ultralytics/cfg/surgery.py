@@ -163,7 +163,7 @@ def parse_module(text: str) -> Module:
         ConfigError: anything but a name and literals.
     """
     if not isinstance(text, str) or not text.strip():
-        raise ConfigError("no module given", mend=f"module is {EXAMPLE}")
+        raise ConfigError("no module given", hint=f"module is {EXAMPLE}")
     where = f"module {' '.join(text.split())}"
     try:
         tree = ast.parse(text.strip(), mode="eval").body
@@ -310,9 +310,9 @@ def _numbers(file: _File, rows: int | str | Sequence[int | str]) -> list[int]:
         if isinstance(number, str) and number in names:
             number = names[number]
         if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < len(file.rows):
-            mend = nearest(number, names) if isinstance(number, str) else ""
+            hint = nearest(number, names) if isinstance(number, str) else ""
             told = f"; named rows: {', '.join(names)}" if names else ""
-            raise ConfigError(f"no row {number!r}", str(file.path), mend or _range(file, 0) + told)
+            raise ConfigError(f"no row {number!r}", str(file.path), hint or _range(file, 0) + told)
         if number in numbers:
             raise ConfigError(f"row {number} ({file.rows[number].spec.module}) is given twice", str(file.path))
         numbers.append(number)
@@ -330,7 +330,7 @@ def _modules(module: str | Sequence[str], numbers: list[int]) -> list[Module]:
     given = [module] if isinstance(module, str) else list(module or [""])
     if len(given) not in (1, len(numbers)):
         raise ConfigError(
-            f"{counted(len(given), 'module')} for {counted(len(numbers), 'row')}", mend="give one, or one for each row"
+            f"{counted(len(given), 'module')} for {counted(len(numbers), 'row')}", hint="give one, or one for each row"
         )
     parsed = [parse_module(text) for text in given]
     return parsed * len(numbers) if len(parsed) == 1 else parsed
@@ -349,8 +349,8 @@ def _literal(node: ast.expr, where: str) -> Any:
         return _plain(ast.literal_eval(node))
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
         told = ast.unparse(node)
-        mend = "write numbers, 'text', True, False, None, lists and mappings"
-        raise ConfigError(f"argument {told} is not a literal of a YAML", where, mend) from None
+        hint = "write numbers, 'text', True, False, None, lists and mappings"
+        raise ConfigError(f"argument {told} is not a literal of a YAML", where, hint) from None
 
 
 def _plain(value: Any) -> Any:

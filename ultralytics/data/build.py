@@ -196,7 +196,7 @@ class Loader:
         handles = spare_handles()
         count = min(self.num_workers, max(handles - SPARE_HANDLES, 0) // HANDLES)
         if not count:
-            raise NoWorkersError(f"only {handles} more files can be opened", mend=FEW_HANDLES)
+            raise NoWorkersError(f"only {handles} more files can be opened", hint=FEW_HANDLES)
         # Ranks of one machine share its memory; how many of them are on others is not asked.
         memory, size = available_memory() // 2 // share.ranks, self.largest_batch()
         ahead = min(max(memory // (size * count), 1), AHEAD)

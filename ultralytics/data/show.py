@@ -68,9 +68,9 @@ def show(
         if key not in KNOBS:
             raise unknown_key(key)
         if key not in AUGMENTATION:
-            raise ConfigError(f"{key} is no key of the augmentation", mend=f"those are {', '.join(AUGMENTATION)}")
+            raise ConfigError(f"{key} is no key of the augmentation", hint=f"those are {', '.join(AUGMENTATION)}")
         if key == "scale" and isinstance(value, str):
-            raise ConfigError(f"scale={value} must be a number", mend="a letter is the scale of a model")
+            raise ConfigError(f"scale={value} must be a number", hint="a letter is the scale of a model")
     font = checked_font(font)
     cfg = get_cfg(overrides={**(overrides or {}), "imgsz": imgsz}, source=source)
     spec = load_dataset(data, needs=[split])

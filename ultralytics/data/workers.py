@@ -276,7 +276,7 @@ class Workers:
             told = f"loader workers cannot start: they end with code {code} (see above) where they import {main}"
             _UNGUARDED[:] = told, "", GUARD
             raise NoWorkersError(*_UNGUARDED)
-        raise LostWorkerError(f"{self.told}loader worker {number} (process {pid}) {_how(code)}", mend=_hint(code))
+        raise LostWorkerError(f"{self.told}loader worker {number} (process {pid}) {_how(code)}", hint=_hint(code))
 
     # Page-locked memory
 
@@ -414,7 +414,7 @@ def _answer(connection: Connection, ticket: int, plain: bool, make: Make, task: 
         connection.send(("error", ticket, e))
     except Exception as e:
         if _no_memory(e):
-            connection.send(("error", ticket, UserError("a loader worker had no memory left", mend=LESS_MEMORY)))
+            connection.send(("error", ticket, UserError("a loader worker had no memory left", hint=LESS_MEMORY)))
         else:
             connection.send(("fault", ticket, traceback.format_exc()))
     else:

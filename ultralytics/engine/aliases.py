@@ -221,7 +221,7 @@ class TrainerAliases(ABC):
         if not isinstance(scheduler, LambdaLR):
             raise ConfigError(
                 f"a {type(scheduler).__name__} cannot replace the run's schedule, which resume repeats to the bit",
-                mend="set trainer.lf = a function of the epoch, the multiple of lr0",
+                hint="set trainer.lf = a function of the epoch, the multiple of lr0",
             )
         decay: Any = scheduler.lr_lambdas[0]
         self.lf = decay

@@ -71,7 +71,7 @@ class Callbacks(dict[str, list[Callback]]):
 
     def __missing__(self, event: str) -> list[Callback]:
         raise ConfigError(
-            f"there is no event {str(event)!r}", mend=nearest(str(event), self) or f"one of {', '.join(EVENTS)}"
+            f"there is no event {str(event)!r}", hint=nearest(str(event), self) or f"one of {', '.join(EVENTS)}"
         )
 
     def add(self, event: str, function: Callback) -> None:
@@ -82,7 +82,7 @@ class Callbacks(dict[str, list[Callback]]):
         """
         functions = self[event]
         if not callable(function):
-            raise ConfigError(f"the callback of {event} is {function!r}, and no function", mend="give its name alone")
+            raise ConfigError(f"the callback of {event} is {function!r}, and no function", hint="give its name alone")
         if event in NEVER:
             LOGGER.warning("the callback of %s is never called: %s", event, NEVER[event])
         functions.append(function)

@@ -352,7 +352,7 @@ class Results(SimpleClass):
             import pandas  # optional: of this method alone
         except ImportError:
             raise UserError(
-                "to_df needs pandas", mend="pip install pandas; summary() and to_csv() do without"
+                "to_df needs pandas", hint="pip install pandas; summary() and to_csv() do without"
             ) from None
         return pandas.DataFrame(self.summary(normalize, decimals))
 
@@ -410,7 +410,7 @@ def _refuse(**others: Any) -> None:
     """
     for name, value in others.items():
         if value is not None:
-            raise UserError(f"{name} belong to another task, and this project detects boxes", mend="give boxes")
+            raise UserError(f"{name} belong to another task, and this project detects boxes", hint="give boxes")
 
 
 @functools.lru_cache(8)

@@ -278,12 +278,12 @@ def load_source(source: Any, vid_stride: int = 1) -> Source:
         elif isinstance(one, np.ndarray):
             entries.append(_bgr(one))
         elif isinstance(one, torch.Tensor):
-            raise UserError("a list of sources cannot hold tensors", mend="give one tensor: torch.stack(tensors)")
+            raise UserError("a list of sources cannot hold tensors", hint="give one tensor: torch.stack(tensors)")
         elif isinstance(one, int | np.integer) and not isinstance(one, bool):
             raise _not_offered("a camera", str(one), _HINTS["camera"])
         else:
             raise UserError(
-                f"a source cannot be a {type(one).__name__}", mend="give paths, arrays (BGR uint8) or Pillow images"
+                f"a source cannot be a {type(one).__name__}", hint="give paths, arrays (BGR uint8) or Pillow images"
             )
     if not entries:
         raise DatasetError("the list of sources is empty")
@@ -300,12 +300,12 @@ def _images_of(batch: torch.Tensor) -> list[str | UInt8Array]:
     if batch.ndim == 3:
         batch = batch[None]
     if batch.ndim != 4 or batch.shape[1] != 3 or 0 in batch.shape:
-        raise UserError(f"images cannot be a tensor of shape {tuple(batch.shape)}", mend=wanted)
+        raise UserError(f"images cannot be a tensor of shape {tuple(batch.shape)}", hint=wanted)
     if not batch.is_floating_point():
-        raise UserError(f"images cannot be a tensor of {batch.dtype}: which value is white?", mend=f"{wanted}: x / 255")
+        raise UserError(f"images cannot be a tensor of {batch.dtype}: which value is white?", hint=f"{wanted}: x / 255")
     batch = batch.detach().float().cpu()
     if not bool(batch.isfinite().all()) or float(batch.min()) < -1e-3:
-        raise UserError("images cannot be a tensor with values below 0 or not finite", mend=wanted)
+        raise UserError("images cannot be a tensor with values below 0 or not finite", hint=wanted)
     if float(batch.max()) > 1 + 1e-3:
         LOGGER.warning("the tensor has values above 1, and is divided by 255")
         batch = batch / 255
@@ -322,9 +322,9 @@ def _bgr(array: Any) -> UInt8Array:
             wanted += "; of (3, H, W): image.transpose(1, 2, 0)"
         elif array.ndim == 4:
             wanted += "; of a batch: list(images)"
-        raise UserError(f"an image cannot be an array of shape {array.shape}", mend=wanted)
+        raise UserError(f"an image cannot be an array of shape {array.shape}", hint=wanted)
     if array.dtype != np.uint8:
-        raise UserError(f"an image cannot be an array of {array.dtype}: which value is white?", mend=wanted)
+        raise UserError(f"an image cannot be an array of {array.dtype}: which value is white?", hint=wanted)
     if array.ndim == 2 or array.shape[2] == 1:
         array = cv2.cvtColor(np.ascontiguousarray(array), cv2.COLOR_GRAY2BGR)
     image: UInt8Array = array

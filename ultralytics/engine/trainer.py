@@ -212,7 +212,7 @@ class BaseTrainer(TrainerAliases, ABC):
     def _find_resume(self) -> bool | str:
         """`resume=` with `auto`, and a start by torchrun after a rank's end, looked up: a run's folder, or False."""
         if self.automatic and not self.args.name:
-            raise ConfigError("resume=auto finds a run by its name, and none is given", mend="name=NAME")
+            raise ConfigError("resume=auto finds a run by its name, and none is given", hint="name=NAME")
         interrupted = interrupted_run()
         if interrupted is not None and (interrupted / "args.yaml").is_file():
             return str(interrupted)
@@ -265,7 +265,7 @@ class BaseTrainer(TrainerAliases, ABC):
         Raises:
             ConfigError: the task has none, or the teacher does not fit.
         """
-        raise ConfigError("this trainer has no distillation", mend="leave out teacher=")
+        raise ConfigError("this trainer has no distillation", hint="leave out teacher=")
 
     def loss_is_the_models(self) -> bool:
         """Whether the model has a way of its own from a batch to its loss."""
@@ -451,7 +451,7 @@ class BaseTrainer(TrainerAliases, ABC):
             place += ", and the run is saved"
         # A line of its own, which can be copied.
         LOGGER.warning("Go on with: %s", resume_command(self.save_dir, self.args.plugins))
-        raise LostWorkerError(f"{error.what} {place}", mend=error.mend) from None
+        raise LostWorkerError(f"{error.what} {place}", hint=error.hint) from None
 
     def _keep_what_is_done(self, begun: bool) -> None:
         """Save where a callback has failed, and say how to go on."""
@@ -538,7 +538,7 @@ class BaseTrainer(TrainerAliases, ABC):
         self.criterion = self.get_criterion()
         self.model_has_loss = self.loss_is_the_models()
         if args.teacher and self.model_has_loss:
-            raise ConfigError("a model with a loss of its own learns from no teacher", mend="leave out teacher=")
+            raise ConfigError("a model with a loss of its own learns from no teacher", hint="leave out teacher=")
         self.distillation = self.get_distillation() if args.teacher else None
         if self.distillation is not None:
             self.distillation.attach(self.model)
@@ -557,7 +557,7 @@ class BaseTrainer(TrainerAliases, ABC):
         if self.batch < self.team.size:
             raise ConfigError(
                 f"batch={self.batch} is for all processes together, and there are {self.team.size}",
-                mend="a larger batch, or fewer processes",
+                hint="a larger batch, or fewer processes",
             )
 
         # A resumed run keeps its optimiser, even if its new length would make `auto` choose another.
@@ -617,7 +617,7 @@ class BaseTrainer(TrainerAliases, ABC):
         if not hasattr(made, "set_epoch") or not hasattr(made, "own"):
             raise ConfigError(
                 f"get_dataloader returns a {type(made).__name__}, with which a run cannot be resumed",
-                mend="make it with ultralytics.data.build_dataloader; build_dataset may return a data set of your own",
+                hint="make it with ultralytics.data.build_dataloader; build_dataset may return a data set of your own",
             )
         return made
 
@@ -992,7 +992,7 @@ class BaseTrainer(TrainerAliases, ABC):
         """
         if not self.team.lead(self.last.exists):
             raise NonFiniteLossError(
-                f"the loss is not finite in epoch {self.epoch + 1}", mend="try a lower lr0, or amp=False"
+                f"the loss is not finite in epoch {self.epoch + 1}", hint="try a lower lr0, or amp=False"
             )
         place = self.finished, self.batches_done
         kept = self.lr_factor, self.rollbacks, self.skipped, self.elapsed

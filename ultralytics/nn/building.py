@@ -34,15 +34,15 @@ def build(cls: type[nn.Module], args: Sequence[Any], keywords: Mapping[str, Any]
     except ModelError:
         raise
     except _TooLargeError:
-        raise ModelError(f"it has more than {MAX_ELEMENTS:,} parameters", mend="are its arguments right?") from None
+        raise ModelError(f"it has more than {MAX_ELEMENTS:,} parameters", hint="are its arguments right?") from None
     except Exception as e:  # whatever a module makes of arguments it was not written for
         reason = (str(e).splitlines() or [""])[0].replace(f"{cls.__name__}.__init__()", "it")
         if not isinstance(e, TypeError | ValueError | RuntimeError) or not reason:  # a KeyError's text is a key alone
             reason = f"{type(e).__name__}: {reason}".removesuffix(": ")
         reason = _unbound(cls, args, keywords) or reason
-        raise ModelError(f"{as_called(cls, args, keywords)}{reason}", mend=takes(cls)) from None
+        raise ModelError(f"{as_called(cls, args, keywords)}{reason}", hint=takes(cls)) from None
     if any(is_lazy(p) for m in copies for p in (*m.parameters(), *m.buffers())):
-        raise ModelError("its channels are open until the first pass (nn.Lazy…)", mend="give them to its constructor")
+        raise ModelError("its channels are open until the first pass (nn.Lazy…)", hint="give them to its constructor")
     return copies[0] if len(copies) == 1 else nn.Sequential(*copies)
 
 
@@ -87,7 +87,7 @@ def check_arguments(cls: type[nn.Module], args: Sequence[Any], keywords: Mapping
         elif name in _COUNTS and any(n < 1 for n in _numbers(value)):
             told = "1 or more"
         if told:
-            raise ModelError(f"its argument {name} must be {told}, not {value!r}"[:300], mend=takes(cls))
+            raise ModelError(f"its argument {name} must be {told}, not {value!r}"[:300], hint=takes(cls))
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -131,7 +131,7 @@ def _numbers(value: Any) -> list[float]:
 
 
 def takes(cls: type[nn.Module]) -> str:
-    """The constructor's arguments, as the mend of a wrong row."""
+    """The constructor's arguments, as the hint of a wrong row."""
     try:
         parameters = list(inspect.signature(cls).parameters.values())
     except (TypeError, ValueError):

@@ -185,12 +185,12 @@ def inferred(cls: type[nn.Module]) -> Rule:
             hint = _register_hint(cls)
             if all("too many positional arguments" in f for f in failures):
                 hint = f"it takes ({', '.join(_names(cls))}), of which the row before gives the first"
-            raise ModelError(f"no reading of its arguments fits: {'; '.join(failures)}", mend=hint)
+            raise ModelError(f"no reading of its arguments fits: {'; '.join(failures)}", hint=hint)
         if len(fitting) > 1 and not _same(cls, fitting[0][0], fitting[1][0]):
             two = [f"{_call(cls, r, row.kwargs)} (@register({r.rule}))" for r, _ in fitting[:2]]
             raise ModelError(
                 f"its first argument {row.args[0]} can be an option or the map's width: {' or '.join(two)}",
-                mend="write the @register line above the class, with `from ultralytics.nn.registry import register, "
+                hint="write the @register line above the class, with `from ultralytics.nn.registry import register, "
                 f"{', '.join(sorted({r.rule for r, _ in fitting[:2]}))}`; or give the option by name: "
                 f"[{{{_names(cls)[1] if len(_names(cls)) > 1 else 'name'}: {row.args[0]}}}]",
             )
@@ -225,7 +225,7 @@ def _head(cls: type[nn.Module], row: Row, place: int) -> Built:
     """`[nc, …]` of a head: the list of source channels goes where its constructor takes it."""
     if len(row.args) > place:
         told = f"its arguments reach up to {_names(cls)[place]}, the list of channels, which the sources give"
-        raise ModelError(told, mend=f"at most {place} arguments")
+        raise ModelError(told, hint=f"at most {place} arguments")
     listed = list(row.channels)
     here = len(row.args) == place
     args = [*row.args, listed] if here else row.args

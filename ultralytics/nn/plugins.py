@@ -83,7 +83,7 @@ def _load(path: Path) -> None:
             spec.loader.exec_module(module)
     except UserError as e:
         del sys.modules[name]
-        raise ModelError(e.what, str(path), e.mend) from e
+        raise ModelError(e.what, str(path), e.hint) from e
     except Exception as e:
         del sys.modules[name]
         lines = [f.lineno for f in traceback.extract_tb(e.__traceback__) if f.filename == str(path)]

@@ -64,7 +64,7 @@ class Row:
         """Channels of the single source; an error when there are several."""
         if len(self.channels) != 1:
             raise ModelError(
-                f"it takes one source, and `from` names {len(self.channels)}", mend="join them with Concat first"
+                f"it takes one source, and `from` names {len(self.channels)}", hint="join them with Concat first"
             )
         if self.maps and self.maps[0]:
             raise ModelError(f"its source gives {len(self.maps[0])} maps, which CBFuse alone can read")
@@ -129,7 +129,7 @@ def register(rule: Rule, name: str | None = None) -> Callable[[M], M]:
         # The same class may come again, from a notebook's cell or a reloaded file; another one may not take its place.
         same = known is None or (known.__module__, known.__qualname__) == (cls.__module__, cls.__qualname__)
         if not same and known is not None and (key in _OWN_ROWS or not _is_ours(known)):
-            raise ModelError(f"the module name {key!r} is taken by {known.__module__}", mend="register(rule, name=…)")
+            raise ModelError(f"the module name {key!r} is taken by {known.__module__}", hint="register(rule, name=…)")
         _MODULES[key] = (cls, rule)
         return cls
 
@@ -163,7 +163,7 @@ def lookup(name: str) -> tuple[type[nn.Module], Rule | None]:
         cls = getattr(nn, name.rsplit("nn.", 1)[1], None)
         if isinstance(cls, type) and issubclass(cls, nn.Module):
             return cls, _TORCH_RULES.get(cls, keep_channels)
-        raise ModelError(f"torch.nn has no module {name!r}", mend=nearest(name[3:], dir(nn)))
+        raise ModelError(f"torch.nn has no module {name!r}", hint=nearest(name[3:], dir(nn)))
     known = _MODULES.get(name)
     if known is not None and (name in _OWN_ROWS or not _is_ours(known[0])):
         return known
@@ -176,9 +176,9 @@ def lookup(name: str) -> tuple[type[nn.Module], Rule | None]:
     if name in NOT_OFFERED:
         raise ModelError(f"{name} is not offered: {NOT_OFFERED[name]}")
     if any(callable(vars(module).get(name)) for module in _OFFERED):
-        mend = "write a class that calls it; of a backbone of several maps, a row for each of its stages"
-        raise ModelError(f"{name} is a function or another class, and a row names a torch.nn.Module", mend=mend)
-    raise ModelError(f"unknown module {name!r}", mend=_unknown(name))
+        hint = "write a class that calls it; of a backbone of several maps, a row for each of its stages"
+        raise ModelError(f"{name} is a function or another class, and a row names a torch.nn.Module", hint=hint)
+    raise ModelError(f"unknown module {name!r}", hint=_unknown(name))
 
 
 def _unknown(name: str) -> str:
@@ -322,7 +322,7 @@ def same_width(row: Row) -> Built:
 def concat(row: Row) -> Built:
     """`[dimension]`: the channels of all sources together."""
     if row.args and row.args[0] not in (1, -3):
-        raise ModelError(f"maps are joined along their channels, dimension 1, not {row.args[0]!r}", mend="write [1]")
+        raise ModelError(f"maps are joined along their channels, dimension 1, not {row.args[0]!r}", hint="write [1]")
     return Built(row.args, sum(row.channels))
 
 
@@ -330,16 +330,16 @@ def gated_sum(row: Row) -> Built:
     """`[]` of a block that adds its second source to its first: (c1,); both have equal channels and strides."""
     if len(row.channels) != 2 or any(row.maps):
         raise ModelError(
-            f"it adds one map to another, and `from` names {len(row.channels)}", mend="write [[map, added], …]"
+            f"it adds one map to another, and `from` names {len(row.channels)}", hint="write [[map, added], …]"
         )
     if row.channels[0] != row.channels[1]:
         raise ModelError(
             f"its two sources have {row.channels[0]} and {row.channels[1]} channels",
-            mend="bring the second one to the channels of the first with a 1×1 Conv",
+            hint="bring the second one to the channels of the first with a 1×1 Conv",
         )
     first, second = row.strides or (None, None)
     if None not in (first, second) and first != second:
-        raise ModelError(f"its two sources are at strides {first:g} and {second:g}", mend="resize the second one first")
+        raise ModelError(f"its two sources are at strides {first:g} and {second:g}", hint="resize the second one first")
     return Built([row.channels[0], *row.args], row.channels[0])
 
 

@@ -110,12 +110,12 @@ def parse_model(
                 _check_levels(spec.rows, i, sources, scales, strides)
                 if head.nc != spec.nc:
                     raise ModelError(
-                        f"it has {counted(head.nc, 'class')}, and the model {spec.nc}", mend="write its argument as nc"
+                        f"it has {counted(head.nc, 'class')}, and the model {spec.nc}", hint="write its argument as nc"
                     )
                 if i + 1 < len(spec.rows):
-                    raise ModelError("the head must be the last row, and rows follow", mend="keep one head, at the end")
+                    raise ModelError("the head must be the last row, and rows follow", hint="keep one head, at the end")
         except ModelError as e:
-            raise ModelError(e.what, where, e.mend) from None
+            raise ModelError(e.what, where, e.hint) from None
         joins = head is not None or lookup(row.module)[1] is concat  # these take a list, of one map too
         layer.np = sum(p.numel() for p in layer.parameters())  # type: ignore[assignment]  # a row's attribute
         layer.i, layer.f = i, sources[0] if len(sources) == 1 and not joins else sources  # type: ignore[assignment]  # a row's attribute
@@ -153,7 +153,7 @@ def _build_row(
     repeats = spec.repeats(row)
     if repeats > MAX_REPEATS:
         told = f"it would repeat {repeats:,} times at this scale"  # at least two
-        raise ModelError(told, mend=f"at most {MAX_REPEATS}")
+        raise ModelError(told, hint=f"at most {MAX_REPEATS}")
     try:
         read = Row(incoming, args, repeats, spec.width, spec.max_channels, given, strides, maps)
         built = (rule or inferred(cls))(read)
@@ -161,7 +161,7 @@ def _build_row(
         raise
     except Exception as e:  # whatever a rule makes of arguments it was not written for
         told = f"its channel rule cannot be applied to {args}: {type(e).__name__}: {e}"
-        raise ModelError(told, mend=takes(cls)) from None
+        raise ModelError(told, hint=takes(cls)) from None
     keywords = {**given, **built.kwargs}
     if not built.inferred and cls.__module__.startswith(("ultralytics.", "torch.nn.")):  # others annotate as they like
         check_arguments(cls, built.args, keywords)
@@ -180,7 +180,7 @@ def _checked(layer: nn.Module, built: Built, row: RowSpec, incoming: list[int], 
     strides the measured one is taken."""
     wrong = unsound(layer)
     if wrong:
-        raise ModelError(f"{wrong}: {type(layer).__name__} was built with {built.args}", mend=takes(type(layer)))
+        raise ModelError(f"{wrong}: {type(layer).__name__} was built with {built.args}", hint=takes(type(layer)))
     try:
         measured = measure(layer, incoming, strides)
     except ModelError:
@@ -197,7 +197,7 @@ def wrong_channels(found: int, declared: int) -> ModelError:
     """The error for a rule that does not fit its class."""
     return ModelError(
         f"it gives {found} channels, and its channel rule says {declared}",
-        mend="register it with the rule that fits, see docs/model-yaml.md",
+        hint="register it with the rule that fits, see docs/model-yaml.md",
     )
 
 
@@ -227,8 +227,8 @@ def _check_resolutions(
         if k is not None
     )
     fits = [r for r in range(i - 1) if strides[r] == scales[0] and (r + 1 >= i or strides[r + 1] != strides[r])]
-    mend = f"the last rows at stride {scales[0]:g} are {', '.join(map(str, fits[-3:]))}" if fits else ""
-    raise ModelError(f"it joins maps of different size: {told}", mend=mend)
+    hint = f"the last rows at stride {scales[0]:g} are {', '.join(map(str, fits[-3:]))}" if fits else ""
+    raise ModelError(f"it joins maps of different size: {told}", hint=hint)
 
 
 def _check_levels(
@@ -243,7 +243,7 @@ def _check_levels(
     fine = [ends[s] for s in sorted(k for k in ends if k is not None) if s in (8, 16, 32)]
     raise ModelError(
         f"its maps must come finest first, each of another stride: {told}",
-        mend=f"the last rows at strides 8, 16, 32 are {fine}" if len(fine) == 3 else "",
+        hint=f"the last rows at strides 8, 16, 32 are {fine}" if len(fine) == 3 else "",
     )
 
 
@@ -344,7 +344,7 @@ class DetectionModel(nn.Module):
     @nc.setter
     def nc(self, nc: int) -> None:
         if nc != self.spec.nc:
-            raise ModelError(f"it has {counted(self.spec.nc, 'class')}, and not {nc}", mend=f"build it with nc={nc}")
+            raise ModelError(f"it has {counted(self.spec.nc, 'class')}, and not {nc}", hint=f"build it with nc={nc}")
 
     @property
     def head(self) -> Any:
@@ -386,7 +386,7 @@ class DetectionModel(nn.Module):
             reason = (str(e).splitlines() or [type(e).__name__])[0]
             where = self.spec.rows[reached].where or self.spec.yaml_file
             if isinstance(e, ModelError):
-                raise ModelError(e.what, where, e.mend) from None
+                raise ModelError(e.what, where, e.hint) from None
             raise ModelError(
                 f"a {STRIDE_PROBE}×{STRIDE_PROBE} image does not pass through: {reason}",
                 where,
@@ -435,7 +435,7 @@ class DetectionModel(nn.Module):
         asked = {"profile": profile, "visualize": visualize, "augment": augment, "embed": embed}
         for name, value in asked.items():
             if value:
-                raise ModelError(f"predict({name}={value!r}) is not offered", mend=_INSTEAD[name])
+                raise ModelError(f"predict({name}={value!r}) is not offered", hint=_INSTEAD[name])
         return self._predict_once(x)
 
     def _predict_once(self, x: Tensor, *_: Any, **__: Any) -> Any:

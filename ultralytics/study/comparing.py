@@ -85,7 +85,7 @@ def compare_runs(
     """
     load_plugins(plugins)
     if len(runs) < 2:
-        raise ConfigError("runs: there is nothing to compare", mend="at least two folders: runs=[a,b]")
+        raise ConfigError("runs: there is nothing to compare", hint="at least two folders: runs=[a,b]")
     found = [_open(user_path(r)) for r in runs]
     folders = [real_path(r.weights) for r in found]
     twice = next((r for r, f in zip(found, folders, strict=True) if folders.count(f) > 1), None)
@@ -162,7 +162,7 @@ def _control(given: str | Path | None, runs: Sequence[_Run], arms: Sequence[str]
         if path in (real_path(run.folder), real_path(run.weights)):
             return arm
     hint = nearest(str(given), arms) or f"one of the runs, or of the arms {', '.join(dict.fromkeys(arms))}"
-    raise ConfigError(f"control: {given} is none of the runs", mend=hint)
+    raise ConfigError(f"control: {given} is none of the runs", hint=hint)
 
 
 def _kept(place: Path, arm: str, run: _Run, split: str, data: str) -> RunRecord | None:

@@ -152,8 +152,8 @@ class _Reader:
             line, node = found[0].start_mark.line + 1, found[1]
         return f"{self.file}, line {line}"
 
-    def error(self, what: str, *path: str, mend: str = "") -> ConfigError:
-        return ConfigError(what, self.where(*path), mend)
+    def error(self, what: str, *path: str, hint: str = "") -> ConfigError:
+        return ConfigError(what, self.where(*path), hint)
 
     def study(self) -> Study:
         data = self.document.data
@@ -164,7 +164,7 @@ class _Reader:
                 hint = nearest(str(key), KEYS) or f"a study has the keys {', '.join(KEYS)}"
                 if str(key) in KNOBS:
                     hint = f"keys of all runs stand under base, those of an arm under arms: base: {{{key}: …}}"
-                raise self.error(f"unknown key {str(key)!r}", str(key), mend=hint)
+                raise self.error(f"unknown key {str(key)!r}", str(key), hint=hint)
         base = self.keys(data.get("base"), "base")
         arms = self.arms(data.get("arms"))
         study = Study(
@@ -182,20 +182,20 @@ class _Reader:
     def name(self, value: Any) -> str:
         name = self.file.stem if value is None else str(value)
         if safe_name(name) != name:
-            raise self.error(f"name: {name!r} cannot be a folder's name", "name", mend=f"such as {safe_name(name)}")
+            raise self.error(f"name: {name!r} cannot be a folder's name", "name", hint=f"such as {safe_name(name)}")
         return name
 
     def arms(self, value: Any) -> dict[str, dict[str, Any]]:
         if not isinstance(value, dict) or not value:
-            raise self.error("arms must be a mapping: name → keys", "arms", mend="such as plain: {model: yolov8n.yaml}")
+            raise self.error("arms must be a mapping: name → keys", "arms", hint="such as plain: {model: yolov8n.yaml}")
         arms: dict[str, dict[str, Any]] = {}
         for name, keys in value.items():
             arm = str(name)
             if safe_name(arm) != arm:
-                raise self.error(f"{arm!r} cannot be a folder's name", "arms", arm, mend=f"such as {safe_name(arm)}")
+                raise self.error(f"{arm!r} cannot be a folder's name", "arms", arm, hint=f"such as {safe_name(arm)}")
             same = next((a for a in arms if a.casefold() == arm.casefold()), None)
             if same is not None:
-                raise self.error(f"the arms {same!r} and {arm!r} would share a folder", "arms", arm, mend="rename one")
+                raise self.error(f"the arms {same!r} and {arm!r} would share a folder", "arms", arm, hint="rename one")
             arms[arm] = self.keys(keys, "arms", arm)
         return arms
 
@@ -203,7 +203,7 @@ class _Reader:
         control = next(iter(arms)) if value is None else str(value)
         if control not in arms:
             hint = nearest(control, arms) or f"the arms are {', '.join(arms)}"
-            raise self.error(f"control: no arm is called {control!r}", "control", mend=hint)
+            raise self.error(f"control: no arm is called {control!r}", "control", hint=hint)
         return control
 
     def seeds(self, value: Any) -> list[int]:
@@ -213,7 +213,7 @@ class _Reader:
             raise self.error(
                 f"seeds: {value} must be how many, or a list of different integers of 0 or more",
                 "seeds",
-                mend="such as 6, or [0, 1, 2]",
+                hint="such as 6, or [0, 1, 2]",
             )
         return list(seeds)
 
@@ -230,7 +230,7 @@ class _Reader:
             key = str(key)
             try:
                 if key in own:
-                    raise ConfigError(f"{key} is not a key of a study's runs", mend=own[key])
+                    raise ConfigError(f"{key} is not a key of a study's runs", hint=own[key])
                 if key == "cfg" and not testing:
                     found[key] = self.file_of(key, given)
                     continue
@@ -238,7 +238,7 @@ class _Reader:
                     raise unknown_key(key)
                 if key in KNOBS and mode not in KNOBS[key].metadata["modes"]:
                     modes = " and ".join(KNOBS[key].metadata["modes"])
-                    raise ConfigError(f"{key} is a key of {modes}, not of {mode}", mend="leave it out")
+                    raise ConfigError(f"{key} is a key of {modes}, not of {mode}", hint="leave it out")
                 if (
                     isinstance(given, str)
                     and key in KNOBS
@@ -250,7 +250,7 @@ class _Reader:
             except UserError as e:
                 named = not e.where or str(given) in e.what
                 raise type(e)(
-                    e.what if named else f"{key}={given}: {e.what}", self.where(*place, key), e.mend
+                    e.what if named else f"{key}={given}: {e.what}", self.where(*place, key), e.hint
                 ) from None
             found[key] = known
         return found
@@ -297,8 +297,8 @@ class _Reader:
             try:
                 keys = study.run(arm, study.seeds[0]).keys
             except UserError as e:
-                raise type(e)(e.what, e.where or self.where("arms", arm), e.mend) from None
+                raise type(e)(e.what, e.where or self.where("arms", arm), e.hint) from None
             for key, hint in (("model", "model: yolov8n.yaml"), ("data", "data: data/mine.yaml")):
                 if not keys.get(key):
                     told = f"the arm {arm!r} has no {key}, and base has none"
-                    raise self.error(told, "arms", arm, mend=f"such as {hint}")
+                    raise self.error(told, "arms", arm, hint=f"such as {hint}")

@@ -167,7 +167,7 @@ def _slots(devices: Any, jobs: int | None) -> list[str | None]:
     """The device of each run that may be under way at a time; None: the run's own."""
     names: list[str | None] = [w.strip() for w in _comma(devices).split(",")] if devices is not None else [None]
     if not all(n is None or n.isdecimal() or n in ("cpu", "mps") for n in names) or len(set(names)) < len(names):
-        raise ConfigError(f"devices={_comma(devices)} must be numbers of GPUs, each once", mend="such as devices=0,1")
+        raise ConfigError(f"devices={_comma(devices)} must be numbers of GPUs, each once", hint="such as devices=0,1")
     if jobs is not None and (type(jobs) is not int or jobs < 1):
         raise ConfigError(f"jobs={jobs} must be an integer of 1 or more")
     count = len(names) if jobs is None else jobs
@@ -237,8 +237,8 @@ class Runner:
                 raise ConfigError(told, str(file), "another out=, or remove the folder") from None
             told = _changed(before.keys, run.keys) or _changed(before.test, run.test, "test: ")
             if told:
-                mend = "another out= for another study, or remove this folder to run it anew"
-                raise ConfigError(f"the run there has {told}", str(self.folder(run)), mend)
+                hint = "another out= for another study, or remove this folder to run it anew"
+                raise ConfigError(f"the run there has {told}", str(self.folder(run)), hint)
 
     def run(self) -> None:
         """Run what is not finished; returns when nothing is left for this process.
@@ -423,4 +423,4 @@ def complaint(records: Sequence[RunRecord]) -> UserError | None:
         return None
     names = ", ".join(f"{r.arm}-{r.seed}" for r in lost)
     told = f"{counted(len(lost), 'run')} of {len(records)} failed: {names}"
-    return UserError(f"{told}; {lost[0].arm}-{lost[0].seed}: {lost[0].error}", mend="the same command tries again")
+    return UserError(f"{told}; {lost[0].arm}-{lost[0].seed}: {lost[0].error}", hint="the same command tries again")

@@ -84,9 +84,9 @@ def submit_study(
     try:
         import submitit  # an extra
     except ImportError:
-        raise ConfigError("submit= needs the package submitit", mend="pip install submitit") from None
+        raise ConfigError("submit= needs the package submitit", hint="pip install submitit") from None
     if cluster not in CLUSTERS:
-        raise ConfigError(f"submit={cluster} is not possible", mend=f"one of {', '.join(CLUSTERS)}")
+        raise ConfigError(f"submit={cluster} is not possible", hint=f"one of {', '.join(CLUSTERS)}")
     if jobs is not None and (type(jobs) is not int or jobs < 1):
         raise ConfigError(f"jobs={jobs} must be an integer of 1 or more")
     if type(gpus) is not int or gpus < 0:

@@ -107,7 +107,7 @@ def check_version(
     if not good:
         told = f"{name} {required} is required, and {current or 'none'} is installed"
         if hard:
-            raise UserError(told, mend=msg)
+            raise UserError(told, hint=msg)
         if verbose:
             LOGGER.warning("%s%s", told, f" ({msg})" if msg else "")
     return good

@@ -1,4 +1,4 @@
-"""Errors a user can cause, each told in one line: what is wrong, where, and the mend.
+"""Errors a user can cause, each told in one line: what is wrong, where, and the hint.
 
 The command line prints them as `error: …` and leaves with exit code 2 (a FinishedRunError: without `error:`, 0); any
 other exception is a fault of ours (exit code 1).
@@ -18,13 +18,13 @@ class UserError(Exception):
     Args:
         what: what is wrong, e.g. "class id 3 is out of range".
         where: the file and line, the YAML row or the key it concerns; empty when `what` says it.
-        mend: what to do about it; empty when there is nothing to add.
+        hint: what to do about it; empty when there is nothing to add.
     """
 
-    def __init__(self, what: str, where: str = "", mend: str = "") -> None:
-        what, where, mend = one_line(what), one_line(where), one_line(mend)
-        self.what, self.where, self.mend = what, where, mend
-        super().__init__(": ".join(p for p in (where, what) if p) + (f" ({mend})" if mend else ""))
+    def __init__(self, what: str, where: str = "", hint: str = "") -> None:
+        what, where, hint = one_line(what), one_line(where), one_line(hint)
+        self.what, self.where, self.hint = what, where, hint
+        super().__init__(": ".join(p for p in (where, what) if p) + (f" ({hint})" if hint else ""))
 
 
 class ConfigError(UserError, ValueError):

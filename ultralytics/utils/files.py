@@ -37,13 +37,13 @@ def real_path(path: str | Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-def missing(kind: str, path: Path, mend: str = "", tried: str = "") -> MissingFileError:
+def missing(kind: str, path: Path, hint: str = "", tried: str = "") -> MissingFileError:
     """The error for a file that is not there; a folder or a device in its place is called one."""
     if path.is_dir():
-        return MissingFileError(f"it is a folder, and a {kind} is a file", str(path.absolute()), mend)
+        return MissingFileError(f"it is a folder, and a {kind} is a file", str(path.absolute()), hint)
     if path.exists():
-        return MissingFileError(f"it is a device or a pipe, and a {kind} is a file", str(path.absolute()), mend)
-    return MissingFileError(f"no such {kind}{tried}", str(path if tried else path.absolute()), mend)
+        return MissingFileError(f"it is a device or a pipe, and a {kind} is a file", str(path.absolute()), hint)
+    return MissingFileError(f"no such {kind}{tried}", str(path if tried else path.absolute()), hint)
 
 
 def open_regular(path: str | Path) -> IO[bytes]:
@@ -439,4 +439,4 @@ def update_models(
     Raises:
         UserError: always.
     """
-    raise UserError("update_models is not offered", mend="load weights as they are: YOLO(file)")
+    raise UserError("update_models is not offered", hint="load weights as they are: YOLO(file)")

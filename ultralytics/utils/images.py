@@ -103,7 +103,7 @@ def from_pillow(image: Image.Image) -> UInt8Array:
         elif image.mode in ("I", "F"):
             kind = "floats" if image.mode == "F" else "32-bit integers"
             raise UserError(
-                f"an image of {kind} (mode {image.mode}) does not say which value is white", mend="convert it to 8 bits"
+                f"an image of {kind} (mode {image.mode}) does not say which value is white", hint="convert it to 8 bits"
             )
         elif image.mode == "CMYK" and image.format == "JPEG":  # OpenCV's arithmetic, which rounds otherwise
             cmyk = 255 - np.asarray(image).astype(np.int32)

@@ -52,7 +52,7 @@ def absent(name: str, instead: str, module: str = "ultralytics") -> type:
     """
 
     def refuse(cls: type, *_: Any, **__: Any) -> NoReturn:
-        raise UserError(f"{name} is not offered", mend=instead)
+        raise UserError(f"{name} is not offered", hint=instead)
 
     told = f"Not offered: {instead}."
     return type(name, (), {"__new__": refuse, "__module__": module, "__doc__": told, "not_offered": instead})

@@ -273,7 +273,7 @@ class Annotator:
         Raises:
             UserError: always.
         """
-        raise UserError("Annotator.show is not offered", mend="save(filename), and look at it")
+        raise UserError("Annotator.show is not offered", hint="save(filename), and look at it")
 
     @staticmethod
     def get_bbox_dimension(bbox: Sequence[float]) -> tuple[float, float, float]:

@@ -68,7 +68,7 @@ def leave_unguarded() -> None:
         return
     if process.name.startswith(WORKER):
         os._exit(UNGUARDED)
-    raise ConfigError("a worker process started this by importing the main script", mend=GUARD)
+    raise ConfigError("a worker process started this by importing the main script", hint=GUARD)
 
 
 def unguarded_line() -> str:

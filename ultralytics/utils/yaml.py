@@ -116,8 +116,8 @@ class _Check:
         self.values = 0
         self.within: set[int] = set()  # the nodes that the walk is in, by id
 
-    def refuse(self, node: yaml.Node, what: str, mend: str = "") -> UserError:
-        return self.error(what, f"{self.path}, line {node.start_mark.line + 1}", mend)
+    def refuse(self, node: yaml.Node, what: str, hint: str = "") -> UserError:
+        return self.error(what, f"{self.path}, line {node.start_mark.line + 1}", hint)
 
     def node(self, node: yaml.Node, depth: int) -> None:
         self.values += 1

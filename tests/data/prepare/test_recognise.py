@@ -74,7 +74,7 @@ def test_every_kind_names_every_other_and_its_command(tmp_path, kind):
                 prepare(source, tmp_path / "other")
             assert f"it holds {KINDS[kind].what} (" in str(caught.value)
             assert f"not {KINDS[other].what}" in str(caught.value)
-            assert f"{kind} source=" in caught.value.mend
+            assert f"{kind} source=" in caught.value.hint
     assert read(prepare_auto(source, tmp_path / "auto")) == read(tmp_path / "out" / "data.yaml")
 
 
@@ -99,7 +99,7 @@ def test_what_is_not_read_is_called_what_it_is(tmp_path, name, text, kind):
         with pytest.raises(DatasetError) as caught:
             prepare(source, tmp_path / "out")
         assert f"it holds {KINDS[kind].what} (" in str(caught.value), prepare
-        assert caught.value.mend == KINDS[kind].hint
+        assert caught.value.hint == KINDS[kind].hint
 
 
 def test_an_archive_and_what_lies_beside(tmp_path):

@@ -279,7 +279,7 @@ def test_nobody_is_told_to_remove_the_source(tmp_path):
     source = tree(tmp_path / "s", {"a.jpg": None, "a.txt": LABEL})
     with pytest.raises(UserError, match="something else than a prepared data set") as error:
         prepare_yolo(source, source)
-    assert "remove" not in error.value.mend
+    assert "remove" not in error.value.hint
 
 
 def test_too_few_names_are_told_with_the_label_file(tmp_path):

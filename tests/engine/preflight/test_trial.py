@@ -72,7 +72,7 @@ def fails(model, *args, **more):
     with pytest.raises(PreflightError) as caught:
         fly(model, *args, **more)
     assert "\n" not in str(caught.value)
-    assert caught.value.mend
+    assert caught.value.hint
     return str(caught.value)
 
 

@@ -278,7 +278,7 @@ def check_data(data: str | Path, splits: Sequence[str] | None = None, near: bool
     report.findings += _names(spec, text)
     unknown = [s for s in splits or () if s not in spec.splits]
     if unknown:
-        raise ConfigError(f"split={unknown[0]} is not in {spec.yaml_file}", mend=f"it has {', '.join(spec.splits)}")
+        raise ConfigError(f"split={unknown[0]} is not in {spec.yaml_file}", hint=f"it has {', '.join(spec.splits)}")
     listed = {split: _list(spec, split, text, report.findings) for split in spec.splits}
     chosen = [s for s in spec.splits if not splits or s in splits]
     report.findings += _leaks_of_files(spec, {s: listed[s] for s in chosen}, text)
@@ -322,7 +322,7 @@ def check_place(out: Path, overwrite: bool = False) -> None:
 
 
 def _told(e: DatasetError) -> str:
-    return e.what + (f" ({e.mend})" if e.mend else "")
+    return e.what + (f" ({e.hint})" if e.hint else "")
 
 
 def _short(path: str) -> str:

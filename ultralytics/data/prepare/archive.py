@@ -411,8 +411,8 @@ def _write(archive: _Archive, plan: list[_Member], into: Path) -> None:
                 path.unlink() if path not in folders else path.rmdir()
         if isinstance(e, OSError):
             what = f"could not be written: {e.strerror or e}"
-            mend = f"{NOTHING}; free some space, or choose another folder"
-            raise UserError(what, str(e.filename or into), mend) from None
+            hint = f"{NOTHING}; free some space, or choose another folder"
+            raise UserError(what, str(e.filename or into), hint) from None
         raise
 
 

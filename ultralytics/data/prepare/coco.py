@@ -87,7 +87,7 @@ def prepare_coco(
         raise ConfigError("several sources must be JSON files", ", ".join(map(str, paths)))
     published = not paths or (len(paths) == 1 and is_published(paths[0]))
     if out is None and not published:
-        raise ConfigError("out is missing", mend="out=data/mine")
+        raise ConfigError("out is missing", hint="out=data/mine")
     target = default_out("coco") if out is None else user_path(out)
     options: dict[str, Any] = {PARTS: _parts(paths[0]) if paths else list(COCO_PARTS)}
     if not published:
@@ -207,7 +207,7 @@ def _find(folders: Sequence[Path]) -> dict[str, Path]:
             found[split] = file
         return {s: found[s] for s in SPLITS if s in found}
     tried = ", ".join(str(f.absolute()) for f in folders)
-    raise MissingFileError(f"there is no instances JSON; tried {tried}", mend="source=FILE.json, or a folder with one")
+    raise MissingFileError(f"there is no instances JSON; tried {tried}", hint="source=FILE.json, or a folder with one")
 
 
 @dataclass

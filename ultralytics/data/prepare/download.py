@@ -414,8 +414,8 @@ class _Download:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         host = urlsplit(self.remote.url).hostname
         if isinstance(reason, ssl.SSLCertVerificationError):
-            mend = "check this computer's clock and certificates"
-            return UserError(f"{host} cannot prove who it is: {reason.verify_message}", self.remote.url, mend)
+            hint = "check this computer's clock and certificates"
+            return UserError(f"{host} cannot prove who it is: {reason.verify_message}", self.remote.url, hint)
         if isinstance(reason, socket.gaierror) and not self.reached:
             return UserError(f"the host {host} is not found: {reason.strerror}", self.remote.url, "is there a network?")
         if isinstance(reason, http.client.InvalidURL):

@@ -170,15 +170,15 @@ def check_whole(out: Path, splits: Mapping[str, int]) -> None:
     Raises:
         UserError: some are missing.
     """
-    mend = "remove it, to make it anew"
+    hint = "remove it, to make it anew"
     for split, expected in splits.items():
         folder = os.path.abspath(out / "images" / split)
         images = [f for f in _files(Path(folder)) if os.path.splitext(f)[1].lower() in IMAGE_SUFFIXES]
         if len(images) < expected:
-            raise UserError(f"{expected - len(images)} of its {expected} {split} images are missing", str(out), mend)
+            raise UserError(f"{expected - len(images)} of its {expected} {split} images are missing", str(out), hint)
         bare = sum(not os.path.isfile(label_file(os.path.join(folder, *f.split("/")))) for f in images)
         if bare:
-            raise UserError(f"{bare} of its {len(images)} {split} label files are missing", str(out), mend)
+            raise UserError(f"{bare} of its {len(images)} {split} label files are missing", str(out), hint)
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:

@@ -82,7 +82,7 @@ def prepare_visdrone(
         parts = {s: p for s, name in FOLDERS.items() if (p := _part(tops, name)) is not None}
         if not parts:
             tried = ", ".join(str((t / FOLDERS["train"]).absolute()) for t in tops)
-            raise MissingFileError(f"there is none of its folders; tried {tried}", mend="source= is the folder of them")
+            raise MissingFileError(f"there is none of its folders; tried {tried}", hint="source= is the folder of them")
         if found:
             options[PARTS] = list(parts)
         absent = [name for s, name in FOLDERS.items() if s not in parts]

@@ -95,13 +95,13 @@ def prepare_voc(
         if wanted.parts() or one_based != "auto" or names:
             raise ConfigError(
                 "the published data set has its own classes, splits and corners",
-                mend="leave names, val, test, one_based out",
+                hint="leave names, val, test, one_based out",
             )
         return _prepare_published(
             source, default_out("voc") if out is None else user_path(out), wanted, download, mirror
         )
     if out is None:
-        raise ConfigError("out is missing", mend="out=data/mine")
+        raise ConfigError("out is missing", hint="out=data/mine")
     options = {
         "source": str(source.absolute()),
         "names": list(names) if names else None,

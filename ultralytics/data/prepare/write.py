@@ -280,7 +280,7 @@ def draw_parts(names: Sequence[str], parts: Sequence[float], seed: int) -> list[
     if sum(counts) >= len(names):
         raise DatasetError(
             f"{counted(len(names), 'image')} {'is' if len(names) == 1 else 'are'} too few to draw splits of",
-            mend="leave val= and test= out",
+            hint="leave val= and test= out",
         )
     order = sorted(range(len(names)), key=lambda i: (rank(seed, names[i]), names[i]))
     drawn: list[list[int]] = []
@@ -302,7 +302,7 @@ def divide(converted: Converted, wanted: Options) -> None:
     pool = there[0] if len(there) == 1 else "train"
     for split in parts:
         if split in there and split != pool:
-            raise ConfigError(f"the source has its own {split} split", mend=f"leave {split}= out")
+            raise ConfigError(f"the source has its own {split} split", hint=f"leave {split}= out")
     if parts and pool in there:
         listed = converted.splits.pop(pool)
         usable = [i for i, a in enumerate(listed) if a.image is not None]
@@ -476,8 +476,8 @@ def _make(
             scratch = folder / UNPACKED
             error = clearer(kind, [scratch] if scratch.is_dir() else given, given, out, e)
             if not error.where and given:
-                error = type(error)(error.what, str(given[0]), error.mend)
-        raise type(error)(*(told_of(folder, text) for text in (error.what, error.where, error.mend))) from None
+                error = type(error)(error.what, str(given[0]), error.hint)
+        raise type(error)(*(told_of(folder, text) for text in (error.what, error.where, error.hint))) from None
     except OSError as e:
         raise storage_error(e, folder, out) from None
     return converted, written

@@ -140,18 +140,18 @@ def check_copies(model: nn.Module, net: nn.Module) -> None:
             names = _attached(row)
             if names:
                 what = f"it cannot be copied: self.{names[0]} holds on to the graph of its gradient"
-                mend = "compute it in forward, or store it with .detach(); weights: nn.utils.parametrizations"
+                hint = "compute it in forward, or store it with .detach(); weights: nn.utils.parametrizations"
             else:
-                what, mend = f"it cannot be copied: {_reason(e)}", "keep only tensors, modules and plain data in it"
-            raise PreflightError(what, row_label(model, k), mend) from None
+                what, hint = f"it cannot be copied: {_reason(e)}", "keep only tensors, modules and plain data in it"
+            raise PreflightError(what, row_label(model, k), hint) from None
 
 
 class _FailureError(Exception):
     """A pass that went wrong: in which row (None: outside of the rows), on which input, how."""
 
-    def __init__(self, row: int | None, what: str, shape: str = "", mend: str = "", kind: str = "error") -> None:
+    def __init__(self, row: int | None, what: str, shape: str = "", hint: str = "", kind: str = "error") -> None:
         super().__init__(what)
-        self.row, self.what, self.shape, self.mend, self.kind = row, what, shape, mend, kind
+        self.row, self.what, self.shape, self.hint, self.kind = row, what, shape, hint, kind
 
 
 class _Tape:
@@ -346,7 +346,7 @@ class _Trial:
                         raise _FailureError(
                             row,
                             "it cuts the gradient, and nothing would be trained",
-                            mend="no .detach() or no_grad there",
+                            hint="no .detach() or no_grad there",
                             kind="cut",
                         )
                     backward = True
@@ -359,12 +359,12 @@ class _Trial:
             shape = tape.shapes.get(row, "") if row is not None else ""
             if _out_of_memory(e):
                 raise _FailureError(row, "memory runs out", shape, kind="memory") from e
-            mend = e.mend if isinstance(e, UserError) else ""
+            hint = e.hint if isinstance(e, UserError) else ""
             if backward:
                 inplace = "inplace" in str(e) or "in-place" in str(e)
-                mend = "change no tensor in place there, nor in a row that reads its output" if inplace else mend
-                raise _FailureError(row, f"its backward pass fails: {_reason(e)}", shape, mend, "backward") from e
-            raise _FailureError(row, _reason(e), shape, mend) from e
+                hint = "change no tensor in place there, nor in a row that reads its output" if inplace else hint
+                raise _FailureError(row, f"its backward pass fails: {_reason(e)}", shape, hint, "backward") from e
+            raise _FailureError(row, _reason(e), shape, hint) from e
         for k, name, parameter in _trainable(net):
             if parameter.grad is not None:
                 tape.take_gradient(k, name, parameter.grad)
@@ -456,34 +456,34 @@ class _Trial:
         told = what if failure.kind != "error" else "it fails"
         if amp is not None and self._passes(probe, None):
             name = _precision(amp)
-            mend = failure.mend or (
+            hint = failure.hint or (
                 "bring its tensors to one type" if failure.kind == "error" else "compute that part with .float()"
             )
-            return PreflightError(f"in {name} only, not in fp32: {told} {at}", where, f"{mend}, or use amp=False")
+            return PreflightError(f"in {name} only, not in fp32: {told} {at}", where, f"{hint}, or use amp=False")
         if "more than 1 value per channel" in what:
-            mend = "batch norm needs two values per channel: a larger imgsz, or a batch that leaves no image alone"
-            mend += f", or {probe.avoid}" if probe.avoid else ""
-            return PreflightError(f"{told} {at}", where, mend)
+            hint = "batch norm needs two values per channel: a larger imgsz, or a batch that leaves no image alone"
+            hint += f", or {probe.avoid}" if probe.avoid else ""
+            return PreflightError(f"{told} {at}", where, hint)
         reference = self.reference
-        mend = failure.mend or (
+        hint = failure.hint or (
             "guard divisions, roots and logarithms"
             if failure.kind in ("output", "gradient")
             else "its forward must take it"
         )
         if reference is None:
-            return PreflightError(f"{told} {at}", where, mend)
+            return PreflightError(f"{told} {at}", where, hint)
         like = times(reference.size)
         if probe.size != reference.size and self._passes(_variant(probe, probe.batch, reference.size), amp):
-            mend = failure.mend or "make it independent of H and W"
-            mend += f", or use {probe.avoid}" if probe.avoid else ""
+            hint = failure.hint or "make it independent of H and W"
+            hint += f", or use {probe.avoid}" if probe.avoid else ""
             if probe.required and failure.kind == "error":
-                return PreflightError(f"it is locked to {like} images: {told} {at}", where, mend)
-            return PreflightError(f"{told} {at}; {like} images pass", where, mend)
+                return PreflightError(f"it is locked to {like} images: {told} {at}", where, hint)
+            return PreflightError(f"{told} {at}; {like} images pass", where, hint)
         if probe.batch != reference.batch and self._passes(_variant(probe, reference.batch, reference.size), amp):
-            return PreflightError(f"{told} {at}; {_count(reference.batch)} at {like} pass", where, mend)
+            return PreflightError(f"{told} {at}; {_count(reference.batch)} at {like} pass", where, hint)
         if not probe.train:
-            return PreflightError(f"it trains, but cannot be evaluated: {told} {at}", where, mend)
-        return PreflightError(f"{told} {at}", where, mend)
+            return PreflightError(f"it trains, but cannot be evaluated: {told} {at}", where, hint)
+        return PreflightError(f"{told} {at}", where, hint)
 
     def _bad_weights(self, row: int | None) -> str:
         if row is None:
@@ -526,7 +526,7 @@ class _Trial:
             raise PreflightError(
                 f"it fails when it runs once more: {failure.what} {at}",
                 row_label(self.model, failure.row),
-                failure.mend,
+                failure.hint,
             ) from None
 
     def _untrained(self, untouched: set[tuple[int, str]], cuts: Sequence[int]) -> list[str]:

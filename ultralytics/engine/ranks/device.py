@@ -38,27 +38,27 @@ def select_device(device: str | int | Sequence[int] | torch.device | None, quiet
         chosen = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
         if name == "cuda" and chosen.type != "cuda":
             raise ConfigError(
-                "device=cuda, but PyTorch sees no GPU", mend="use device=cpu, or install a CUDA build of PyTorch"
+                "device=cuda, but PyTorch sees no GPU", hint="use device=cpu, or install a CUDA build of PyTorch"
             )
     elif name in ("cpu", "mps"):
         if name == "mps" and not torch.backends.mps.is_available():
-            raise ConfigError("device=mps, but there is no Apple GPU here", mend="use device=cpu")
+            raise ConfigError("device=mps, but there is no Apple GPU here", hint="use device=cpu")
         chosen = torch.device(name)
     elif name.isdigit():
         count = torch.cuda.device_count()
         if int(name) >= count:
             have = f"there are {count} GPUs, numbered from 0" if count else "PyTorch sees no GPU"
             raise ConfigError(
-                f"device={name}, but {have}", mend="use device=cpu" if not count else f"use device=0 to {count - 1}"
+                f"device={name}, but {have}", hint="use device=cpu" if not count else f"use device=0 to {count - 1}"
             )
         chosen = torch.device("cuda", int(name))
     elif "," in name:
         raise ConfigError(
             f"device={name} names several devices, and this is one process",
-            mend=f"`train` of the command line and of YOLO starts one for each; else device={name.split(',')[0]}",
+            hint=f"`train` of the command line and of YOLO starts one for each; else device={name.split(',')[0]}",
         )
     else:
-        raise ConfigError(f"device={device} is unknown", mend="use cpu, mps or the number of a GPU, such as 0")
+        raise ConfigError(f"device={device} is unknown", hint="use cpu, mps or the number of a GPU, such as 0")
     if not quiet:
         LOGGER.info(describe(chosen, asked=name not in ("", "none", "auto")))
     return chosen

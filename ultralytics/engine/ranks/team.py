@@ -101,13 +101,13 @@ class Team:
                 raise ConfigError(
                     f"device={','.join(names)} names {len(names)} devices, and there are {self.local_size} processes",
                     # at least two
-                    mend="leave device out: each process takes the GPU of its number",
+                    hint="leave device out: each process takes the GPU of its number",
                 )
             return names[self.local_rank]
         if names and names[0].isdigit() and self.local_size > 1:
             raise ConfigError(
                 f"device={names[0]} is one GPU, and there are {self.local_size} processes",  # at least two
-                mend="leave device out: each process takes the GPU of its number",
+                hint="leave device out: each process takes the GPU of its number",
             )
         if names and names[0] not in ("auto", "cuda"):
             return asked
@@ -117,7 +117,7 @@ class Team:
         if count < self.local_size:
             raise ConfigError(
                 f"{self.local_size} processes and {counted(count, 'GPU')}",  # at least two
-                mend=f"start it with --nproc_per_node={count}",
+                hint=f"start it with --nproc_per_node={count}",
             )
         return str(self.local_rank)
 
@@ -133,7 +133,7 @@ class Team:
             if "OMP_NUM_THREADS" not in os.environ:
                 torch.set_num_threads(max(torch.get_num_threads() // self.local_size, 1))
         else:
-            raise ConfigError(f"several processes cannot share device={device.type}", mend="use GPUs, or device=cpu")
+            raise ConfigError(f"several processes cannot share device={device.type}", hint="use GPUs, or device=cpu")
 
     # Plain data
 
@@ -182,7 +182,7 @@ class Team:
         values = self.gather(value)
         other = self.lead(lambda: next((r for r, v in enumerate(values or ()) if v != value), None))
         if other is not None:
-            raise ConfigError(f"rank {other} has other {what} than rank 0", mend="all machines must see the same files")
+            raise ConfigError(f"rank {other} has other {what} than rank 0", hint="all machines must see the same files")
 
     @contextlib.contextmanager
     def first(self) -> Iterator[None]:
@@ -340,7 +340,7 @@ def world_size() -> int:
     """How many processes this one was started as part of."""
     text = os.environ.get("WORLD_SIZE", "1")
     if not text.isdigit() or not int(text):
-        raise ConfigError(f"WORLD_SIZE={text} is no number of processes", mend="start it with torchrun")
+        raise ConfigError(f"WORLD_SIZE={text} is no number of processes", hint="start it with torchrun")
     return int(text)
 
 
@@ -358,7 +358,7 @@ def join() -> Team:
         needed = [k for k in ("RANK", "MASTER_ADDR", "MASTER_PORT") if k not in os.environ]
         if needed:
             raise ConfigError(
-                f"WORLD_SIZE={size} without {', '.join(needed)}", mend="start several processes with torchrun"
+                f"WORLD_SIZE={size} without {', '.join(needed)}", hint="start several processes with torchrun"
             )
         kept = store(PATIENCE)
         if kept is None:

@@ -171,7 +171,7 @@ def _find(args: Config) -> Path:
     found = [p for p in found if is_run(p.parent.parent)]
     if not found:
         raise ConfigError(
-            f"resume=True, but there is no last.pt below {root.absolute()}", mend="give resume=RUN_FOLDER"
+            f"resume=True, but there is no last.pt below {root.absolute()}", hint="give resume=RUN_FOLDER"
         )
     return max(found, key=lambda p: p.stat().st_mtime).with_name("last.pt")
 
@@ -221,8 +221,8 @@ def _told_anew(
     refused = [k for k in changing if k not in changeable and k not in free]
     if refused:
         told = f"{', '.join(refused)} cannot change when a run is resumed"
-        mend = f"what can: {', '.join(changeable)}{'; choose another name= for another run' if again else ''}"
-        raise ConfigError(told, str(path), mend)
+        hint = f"what can: {', '.join(changeable)}{'; choose another name= for another run' if again else ''}"
+        raise ConfigError(told, str(path), hint)
     new = {k: getattr(args, k) for k in changing if k in RESUMABLE}
     return new, {k: kept.get(k) for k in new}
 
@@ -264,13 +264,13 @@ def _refuse_finished(
         if done >= args.epochs
         else f"it stopped early, after epoch {done}"
     )
-    mend = "give more epochs=, or train from best.pt" if done >= args.epochs else "give a larger patience=, or epochs="
+    hint = "give more epochs=, or train from best.pt" if done >= args.epochs else "give a larger patience=, or epochs="
     told = f"{told}, nothing is left to resume"
     if again:
         finished = FinishedRunError(told, str(folder))
         finished.folder = str(folder.absolute())
         raise finished
-    raise ConfigError(told, str(path), mend)
+    raise ConfigError(told, str(path), hint)
 
 
 def changed_data(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -323,16 +323,16 @@ def check_names(before: Mapping[int, str], now: Mapping[int, str], where: str, w
     named = {i: one_line(name, 200) for i, name in now.items()}  # as a checkpoint is read
     if named == before:
         return
-    mend = f"restore them, or begin a new run from the weights: model={weights}"
+    hint = f"restore them, or begin a new run from the weights: model={weights}"
     if len(named) != len(before):
         told = f"the data set has {counted(len(named), 'class')}, and the run has {len(before)}"
-        raise ConfigError(f"{told}; a resumed run cannot change them", where, mend)
+        raise ConfigError(f"{told}; a resumed run cannot change them", where, hint)
     differ = [i for i in before if named.get(i) != before[i]]
     permuted = sorted(named.values()) == sorted(before.values())
     what = "the order of the class names has" if permuted else "the class names have"
     some = ", ".join(f"class {i} is {named.get(i)!r} and was {before[i]!r}" for i in differ[:3])
     more = f", and {len(differ) - 3} more" if len(differ) > 3 else ""
-    raise ConfigError(f"{what} changed since the run began: {some}{more}", where, mend)
+    raise ConfigError(f"{what} changed since the run began: {some}{more}", where, hint)
 
 
 def resume_command(folder: Path, plugins: object = None) -> str:

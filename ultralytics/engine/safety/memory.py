@@ -190,7 +190,7 @@ def find_batch(trainer: BaseTrainer) -> None:
     if not found:
         raise ConfigError(
             f"batch={asked:g}: not even one image of imgsz={trainer.args.imgsz} fits into {fraction:.0%} of the GPU",
-            mend="a smaller imgsz or network",
+            hint="a smaller imgsz or network",
         )
     LOGGER.info("batch=%d: the largest whose worst step takes %.0f%% of the GPU's memory", found, fraction * 100)
     trainer.args.set("batch", found, "auto")
@@ -208,7 +208,7 @@ def out_of_memory(trainer: BaseTrainer, error: BaseException) -> NoReturn:
         raise GpuMemoryError(
             f"CUDA out of memory at batch={trainer.args.batch} on {trainer.team.size} GPUs, "
             f"imgsz={trainer.args.imgsz} in {place}; {trainer.last} holds the last save",
-            mend=f"{resume_command(trainer.save_dir, trainer.args.plugins)} with a smaller batch=",
+            hint=f"{resume_command(trainer.save_dir, trainer.args.plugins)} with a smaller batch=",
         ) from None
     traceback.clear_frames(error.__traceback__)  # they hold the tensors that were too many
     whole = trainer.stage in ("", "forward")
@@ -230,8 +230,8 @@ def out_of_memory(trainer: BaseTrainer, error: BaseException) -> NoReturn:
     total = torch.cuda.get_device_properties(trainer.device).total_memory
     fits = largest_batch(lambda n: peak(trainer, n), total, args.batch - 1) if args.batch > 1 else 0
     told = f"batch={fits} fits (tried)" if fits else "not even one image fits"
-    mend = f"{resume_command(trainer.save_dir, args.plugins)} batch={fits}" if fits else "a smaller imgsz or network"
+    hint = f"{resume_command(trainer.save_dir, args.plugins)} batch={fits}" if fits else "a smaller imgsz or network"
     where = "" if saved or not trainer.last.exists() else f"; {trainer.last} holds the last save"
     raise GpuMemoryError(
-        f"CUDA out of memory at batch={args.batch}, imgsz={args.imgsz} in {place}: {told}{where}", mend=mend
+        f"CUDA out of memory at batch={args.batch}, imgsz={args.imgsz} in {place}: {told}{where}", hint=hint
     ) from None

@@ -49,7 +49,7 @@ def bad_step(trainer: BaseTrainer, bad: BadStepError, batch: dict[str, Any], ite
             raise bad
         told += f"; the run was rolled back {counted(trainer.rollbacks, 'time')} before"
     kept = f"{trainer.last} holds the last save" if saved else "nothing was saved"
-    raise NonFiniteLossError(told, mend=f"try a lower lr0, amp=False or on_nan=rollback; {kept}")
+    raise NonFiniteLossError(told, hint=f"try a lower lr0, amp=False or on_nan=rollback; {kept}")
 
 
 def _record(trainer: BaseTrainer, bad: BadStepError, batch: dict[str, Any], iteration: int) -> str:

@@ -43,7 +43,7 @@ def choose_optimizer(name: str, lr0: float, momentum: float, nc: int, steps: int
         if known.lower() == name.lower():
             return OptimizerChoice(known, lr0, momentum)
     raise ConfigError(
-        f"optimizer={name} is unknown", mend=nearest(name, OPTIMIZERS) or f"one of {', '.join(OPTIMIZERS)}"
+        f"optimizer={name} is unknown", hint=nearest(name, OPTIMIZERS) or f"one of {', '.join(OPTIMIZERS)}"
     )
 
 

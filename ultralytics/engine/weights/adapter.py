@@ -180,7 +180,7 @@ def freeze_all_but(model: nn.Module, names: Collection[str]) -> list[nn.Module]:
     if not names:
         raise ConfigError(
             "train_only=new, and nothing is new: all tensors came from the pretrained weights, or none did",
-            mend="insert a block, and start from weights without it: model=NEW.yaml pretrained=WEIGHTS.pt",
+            hint="insert a block, and start from weights without it: model=NEW.yaml pretrained=WEIGHTS.pt",
         )
     kept = set(names)
     total = trained = 0

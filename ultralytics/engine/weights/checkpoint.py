@@ -240,10 +240,10 @@ def _read(path: Path, kind: str) -> Any:
     if not path.is_file():
         beside = [p.name for p in path.parent.glob("*.pt")] if path.parent.is_dir() else []
         here = weights_here()
-        mend = nearest(path.name, beside) or (
+        hint = nearest(path.name, beside) or (
             f"there is {' and '.join(here)}" if here else "give the path of a .pt file"
         )
-        raise missing(kind, path, f"{mend}; nothing is downloaded")
+        raise missing(kind, path, f"{hint}; nothing is downloaded")
     verify_checksum(path)
     if not _is_zip(path):
         raise CheckpointError(

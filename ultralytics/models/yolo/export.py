@@ -74,7 +74,7 @@ def export_weights(
         not know; their rows are named.
     """
     if format != "ultralytics":
-        raise ConfigError(f"format={format} is not offered", mend="format=ultralytics, whose tools export to others")
+        raise ConfigError(f"format={format} is not offered", hint="format=ultralytics, whose tools export to others")
     target = new_weights_file(out, overwrite)
     net, checkpoint = load_trained(model)
     content = reference_checkpoint(net, checkpoint, half)

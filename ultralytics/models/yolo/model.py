@@ -78,7 +78,7 @@ class YOLO(nn.Module):
         setup_console()
         self.plugins = load_plugins(plugins)
         if task not in (None, "detect"):
-            raise ConfigError(f"task={task} is not offered", mend="this project detects: leave task out")
+            raise ConfigError(f"task={task} is not offered", hint="this project detects: leave task out")
         self.task = "detect"
         self.ckpt: Checkpoint | None = None
         self.overrides: dict[str, Any] = {"model": str(model), "task": "detect"}
@@ -98,13 +98,13 @@ class YOLO(nn.Module):
         elif name.endswith(".pt"):
             if scale is not None:
                 raise ConfigError(
-                    f"scale={scale} belongs to a model YAML, and {name} has its size", mend="leave it out"
+                    f"scale={scale} belongs to a model YAML, and {name} has its size", hint="leave it out"
                 )
             self.model, self.ckpt = load_trained(model)
             self.cfg = None
             self._remember()
         else:
-            raise ConfigError(f"model={name} is neither a model YAML nor a weights file", mend="give a .yaml or a .pt")
+            raise ConfigError(f"model={name} is neither a model YAML nor a weights file", hint="give a .yaml or a .pt")
 
     def __call__(self, source: Any = None, stream: bool = False, **kwargs: Any) -> list[Results] | Iterator[Results]:
         """The same as `predict`."""
@@ -166,7 +166,7 @@ class YOLO(nn.Module):
         sides = (imgsz,) if isinstance(imgsz, int) else imgsz
         stride = int(self.model.stride.max())
         if any(n < stride or n % stride for n in sides):
-            raise ConfigError(f"imgsz={imgsz} must be a multiple of the model's stride", mend=f"multiples of {stride}")
+            raise ConfigError(f"imgsz={imgsz} must be a multiple of the model's stride", hint=f"multiples of {stride}")
         return explain(self.model, imgsz, batch)
 
     def load(self, weights: str | Path | Mapping[str, Tensor]) -> YOLO:
@@ -230,7 +230,7 @@ class YOLO(nn.Module):
         return self
 
     def _not_offered(self, what: str) -> NoReturn:
-        raise UserError(f"{what} is not offered yet", mend=_INSTEAD[what])
+        raise UserError(f"{what} is not offered yet", hint=_INSTEAD[what])
 
     def track(self, *_: Any, **__: Any) -> NoReturn:
         """Not offered.
@@ -306,7 +306,7 @@ class YOLO(nn.Module):
                 args.set(key, value, "weights file" if key in self.overrides else f"{mode} default")
         if args.batch < 1:
             raise ConfigError(
-                f"batch={args.batch:g} finds a batch to train with", mend=f"give {mode} a number of images"
+                f"batch={args.batch:g} finds a batch to train with", hint=f"give {mode} a number of images"
             )
         for line in without_effect(args, mode):
             LOGGER.warning(line)
@@ -373,7 +373,7 @@ class YOLO(nn.Module):
             if given:
                 raise ConfigError(
                     f"{what} cannot follow to the processes that device={','.join(names)} starts",
-                    mend="callbacks can: in a file, plugins=[FILE.py]; or start it with torchrun, without device",
+                    hint="callbacks can: in a file, plugins=[FILE.py]; or start it with torchrun, without device",
                 )
         save_dir, self.metrics = train_on_ranks(names, cfg, overrides, start)
         self._go_on_with(save_dir)
@@ -427,7 +427,7 @@ class YOLO(nn.Module):
         args = self._config("predict", kwargs, origin, batch=MODE_DEFAULTS["predict"]["batch"], save=False)
         source = args.source if source is None else source
         if source is None or (isinstance(source, str) and not source.strip()):  # an unset variable of a shell
-            raise ConfigError("nothing to predict on", mend="source=an image, a folder, a glob or a video")
+            raise ConfigError("nothing to predict on", hint="source=an image, a folder, a glob or a video")
         self.predictor = (predictor or DetectionPredictor)(overrides=args, _callbacks=self.callbacks)
         self.predictor.setup_model(self.model)
         return self.predictor(source, stream=stream)
@@ -443,11 +443,11 @@ class YOLO(nn.Module):
             stream: return an iterator, which keeps nothing of the images that are done.
         """
         if isinstance(source, int | tuple) and not isinstance(source, bool):
-            raise ConfigError(f"explain({source!r}) names no image", mend="source=an image; rows: report(imgsz)")
+            raise ConfigError(f"explain({source!r}) names no image", hint="source=an image; rows: report(imgsz)")
         origin = kwargs.pop("_source", "argument")
         args = self._config("explain", kwargs if kind is None else kwargs | {"kind": kind}, origin)
         source = args.source if source is None else source
         if source is None:
-            raise ConfigError("nothing to explain", mend="source=an image, a folder or a glob")
+            raise ConfigError("nothing to explain", hint="source=an image, a folder or a glob")
         explainer = DetectionExplainer(args)
         return explainer.stream(source, self.model) if stream else explainer(source, self.model)

@@ -28,7 +28,7 @@ def new_weights_file(out: str | Path, overwrite: bool) -> Path:
     """
     path = user_path(out)
     if path.suffix != ".pt":
-        raise ConfigError(f"out={out} is no weights file", mend="give it the ending .pt")
+        raise ConfigError(f"out={out} is no weights file", hint="give it the ending .pt")
     if path.exists() and not overwrite:
         raise UserError("it exists already", str(path), "overwrite=True replaces it")
     return path
@@ -120,7 +120,7 @@ def attempt_load_weights(
     files = [weights] if isinstance(weights, str | Path) else list(weights)
     if len(files) != 1:
         raise CheckpointError(
-            f"an ensemble of {len(files)} weights files is not offered", mend="predict with each, and join the boxes"
+            f"an ensemble of {len(files)} weights files is not offered", hint="predict with each, and join the boxes"
         )
     return attempt_load_one_weight(files[0], device, inplace, fuse)[0]
 
@@ -160,4 +160,4 @@ class Ensemble(nn.ModuleList):
     """
 
     def __init__(self, *_: Any) -> None:
-        raise CheckpointError("an ensemble is not offered", mend="predict with each model, and join the boxes")
+        raise CheckpointError("an ensemble is not offered", hint="predict with each model, and join the boxes")

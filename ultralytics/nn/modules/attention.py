@@ -84,7 +84,7 @@ class MapAttention(nn.Module, ABC):
         if type(num_heads) is not int or num_heads < 1 or dim % num_heads:
             valid = [n for n in range(1, dim + 1) if dim % n == 0]
             raise ModelError(
-                f"{num_heads} heads do not divide {dim} channels", mend=f"valid counts: {', '.join(map(str, valid))}"
+                f"{num_heads} heads do not divide {dim} channels", hint=f"valid counts: {', '.join(map(str, valid))}"
             )
         if (
             not isinstance(window_size, Sequence)
@@ -160,7 +160,7 @@ class MapAttention(nn.Module, ABC):
         if not self.offers_weights():
             raise ModelError(
                 f"{type(self).__name__} does not offer its weights",
-                mend="a class with a mix of its own brings weights(q, k), or factors(q, k) where it is linear",
+                hint="a class with a mix of its own brings weights(q, k), or factors(q, k) where it is linear",
             )
         left, right = self.factors(q, k)
         return left @ right.transpose(-2, -1)

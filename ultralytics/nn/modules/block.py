@@ -608,7 +608,7 @@ class PSA(nn.Module):
             raise ModelError(f"it keeps its channels, and is asked to make {c2} of {c1}")
         self.c = int(c1 * e)
         if self.c < 64:
-            raise ModelError(f"its heads are 64 wide, and {self.c} channels are too few for one", mend="another scale")
+            raise ModelError(f"its heads are 64 wide, and {self.c} channels are too few for one", hint="another scale")
         self.cv1 = Conv(c1, 2 * self.c, 1, 1)
         self.cv2 = Conv(2 * self.c, c1, 1)
         self.attn = Attention(self.c, attn_ratio=0.5, num_heads=self.c // 64)

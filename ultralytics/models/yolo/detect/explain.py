@@ -160,18 +160,18 @@ class DetectionExplainer:
         if not blocks:
             raise ModelError(
                 "the model has no attention over maps whose weights could be shown",
-                mend="kind=cam and kind=erf take any model",
+                hint="kind=cam and kind=erf take any model",
             )
         for row in rows or []:
             if not any(f"{b.place}.".startswith(f"{row.place}.") for b in blocks):
-                raise ConfigError(f"rows: {row.title} has no attention over a map", mend=f"there is some in {there}")
+                raise ConfigError(f"rows: {row.title} has no attention over a map", hint=f"there is some in {there}")
         chosen = [b for b in blocks if rows is None or any(f"{b.place}.".startswith(f"{row.place}.") for row in rows)]
         offered = [b for b in chosen if b.mixer.offers_weights()]
         for block in chosen:
             if block not in offered:
                 told = f"{block.title}: {type(block.mixer).__name__} does not offer its weights"
                 if not offered or rows is not None:
-                    raise ModelError(told, mend="kind=erf takes any row")
+                    raise ModelError(told, hint="kind=erf takes any row")
                 LOGGER.warning("%s; left out", told)
         return offered
 
@@ -196,9 +196,9 @@ class DetectionExplainer:
             number = int(named)
         if not 0 <= number < len(rows):
             known = f"the model has rows 0 to {len(rows) - 1}" + (f", named {', '.join(names)}" if names else "")
-            raise ConfigError(f"rows: there is no row {named}", mend=known)
+            raise ConfigError(f"rows: there is no row {named}", hint=known)
         if number == len(rows) - 1:
-            raise ConfigError(f"rows: row {number} is the head, which gives no map", mend="give the rows it reads")
+            raise ConfigError(f"rows: row {number} is the head, which gives no map", hint="give the rows it reads")
         return Block(str(number), rows[number].module.rpartition(".")[2], self.model.model[number])
 
     # What all kinds share
@@ -268,7 +268,7 @@ class DetectionExplainer:
         if len(kept) and not kept.requires_grad:
             kind = type(self.model.head).__name__
             raise ModelError(
-                f"the head {kind} passes no gradient from its scores to its maps", mend="kind=erf takes it"
+                f"the head {kind} passes no gradient from its scores to its maps", hint="kind=erf takes it"
             )
         frame = (int(x.shape[2]), int(x.shape[3]))
         # A class logit moves by 1 / (s (1 − s)) as its score moves by 1; so heads may decode as they like.
@@ -282,7 +282,7 @@ class DetectionExplainer:
             if len(chosen):
                 gradients = list(torch.autograd.grad(chosen.sum(), maps, retain_graph=True, allow_unused=True))
             if len(chosen) and all(g is None for g in gradients):
-                raise ModelError("no score depends on these rows", mend="leave rows= out for the maps the head reads")
+                raise ModelError("no score depends on these rows", hint="leave rows= out for the maps the head reads")
             cams = [
                 torch.zeros(m.shape[2:]) if g is None else layer_cam(m.detach()[0], g[0]).cpu()
                 for m, g in zip(maps, gradients, strict=True)
@@ -387,7 +387,7 @@ class DetectionExplainer:
             for block in self.blocks:
                 if n >= block.mixer.num_heads:
                     told = f"{block.title} has heads 0 to {block.mixer.num_heads - 1}"
-                    raise ConfigError(f"heads={heads}: there is no head {n}", mend=told)
+                    raise ConfigError(f"heads={heads}: there is no head {n}", hint=told)
 
     def _panels(self, block: Block, weights: Float64Array, rank: npt.NDArray[Any]) -> list[WeightPanel]:
         """The heads that are asked for, or their mean."""
@@ -453,7 +453,7 @@ class DetectionExplainer:
             for key, (value, cell) in self._centres(x).items():
                 if not value.requires_grad:
                     place = key.partition(" ")[0]
-                    raise ModelError(f"row {place} passes no gradient to the image", mend="give other rows=")
+                    raise ModelError(f"row {place} passes no gradient to the image", hint="give other rows=")
                 gradient = torch.autograd.grad(value, x, retain_graph=True)[0]
                 mean = gradient[0].abs().mean(0).cpu().double().numpy()
                 if key in sums and sums[key].shape != mean.shape:
@@ -541,7 +541,7 @@ def _map_of(out: Any, block: Block) -> Tensor:
         ModelError: it gives something else.
     """
     if not isinstance(out, Tensor) or out.dim() != 4:
-        raise ModelError(f"{block.title} gives no map", mend="give other rows=")
+        raise ModelError(f"{block.title} gives no map", hint="give other rows=")
     return out
 
 

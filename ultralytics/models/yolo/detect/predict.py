@@ -99,7 +99,7 @@ class DetectionPredictor:
         None."""
         model = self.args.model if model is None else model
         if model is None:
-            raise ConfigError("no model given", mend=weights_hint())
+            raise ConfigError("no model given", hint=weights_hint())
         net = model if isinstance(model, DetectionModel) else network(model)
         check_classes(self.args.classes, net.nc, "the model")
         self.device = select_device(self.args.device, quiet=True)
@@ -144,7 +144,7 @@ class DetectionPredictor:
             self.setup_model(model)
         source = self.args.source if source is None else source
         if source is None or (isinstance(source, str) and not source.strip()):  # an unset variable of a shell
-            raise ConfigError("nothing to predict on", mend="source=an image, a folder, a glob or a video")
+            raise ConfigError("nothing to predict on", hint="source=an image, a folder, a glob or a video")
         self.setup_source(source)
         items = self.dataset
         writer = None

@@ -53,7 +53,7 @@ class DetectionTrainer(BaseTrainer):
     def read_inputs(self) -> None:
         """Find the data set and the font."""
         if not self.args.data:
-            raise ConfigError("no data set given", mend=data_hint())
+            raise ConfigError("no data set given", hint=data_hint())
         try:
             self.data: DatasetSpec = load_dataset(self.args.data)
             for split in ("train", "val"):
@@ -79,8 +79,8 @@ class DetectionTrainer(BaseTrainer):
         if self.resumption is None or "data" in self.resumption.changed or not gone:
             return error
         command = resume_command(self.resumption.folder, self.args.plugins)
-        mend = f"where the data set has moved, name its new place: {command} data=NEW_PLACE/data.yaml"
-        return type(error)(error.what, error.where, mend)
+        hint = f"where the data set has moved, name its new place: {command} data=NEW_PLACE/data.yaml"
+        return type(error)(error.what, error.where, hint)
 
     # Model
 
@@ -101,7 +101,7 @@ class DetectionTrainer(BaseTrainer):
         if source is None and str(args.model or "").endswith(".pt"):
             source = load_checkpoint(str(args.model))
         if source is None and not args.model:
-            raise ConfigError("no model given", mend=MODEL_HINT)
+            raise ConfigError("no model given", hint=MODEL_HINT)
         cfg = source.spec if source is not None else args.model
         self._origin = source
         if isinstance(args.pretrained, str):
@@ -138,7 +138,7 @@ class DetectionTrainer(BaseTrainer):
         elif args.min_transfer:
             raise ConfigError(
                 f"min_transfer={args.min_transfer:g}, but there are no weights to start from",
-                mend="pretrained=WEIGHTS.pt",
+                hint="pretrained=WEIGHTS.pt",
             )
         if args.adapter:
             filled, lines = fill(model, read_adapter(args.adapter), self.inserted, args.adapter)

@@ -137,7 +137,7 @@ class DetectionValidator:
             return {k: float(v) for k, v in metrics.results_dict.items()} | loss
         model = self.args.model if model is None else model
         if model is None:
-            raise ConfigError("no model given", mend=weights_hint())
+            raise ConfigError("no model given", hint=weights_hint())
         net = model if isinstance(model, DetectionModel) else network(model)
         if self.dataloader is None:
             self._validate_split(net)
@@ -155,7 +155,7 @@ class DetectionValidator:
         device = select_device(team.device_name(args.device))
         team.bind(device)
         if not args.data:
-            raise ConfigError("no data set given", mend=data_hint())
+            raise ConfigError("no data set given", hint=data_hint())
         args.font = checked_font(args.font)
         try:
             self.data = data = load_dataset(args.data, needs=[args.split])
