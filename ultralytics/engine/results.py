@@ -297,12 +297,9 @@ class Results(SimpleClass):
             UserError: it is the file that was predicted on.
         """
         boxes = self.boxes.cpu()
-        lines = []
-        for xywh, score, cls in zip(boxes.xywhn.tolist(), boxes.conf.tolist(), boxes.cls.tolist(), strict=True):
-            lines.append(" ".join(f"{v:g}" for v in (int(cls), *xywh, *([score] if save_conf else []))))
         path = self._not_source(txt_file)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        path.write_text(label_rows(boxes.cls, boxes.xywhn, boxes.conf if save_conf else None), encoding="utf-8")
         return str(path)
 
     def save_crop(self, save_dir: str | Path, file_name: str | Path = "im.jpg") -> None:
@@ -387,6 +384,19 @@ class Results(SimpleClass):
         """Show the drawn picture in a notebook, or in the system's viewer; where there is neither, a line says so.
         Arguments are those of `plot`."""
         self.plot(*args, **{**kwargs, "show": True})
+
+
+def label_rows(classes: Any, boxes: Any, scores: Any = None) -> str:
+    """Return a line `class x y w h [score]` per box.
+
+    Args:
+        classes: (n,) ids; a tensor or an array, as the others.
+        boxes: (n, 4) centre, width and height in 0..1.
+        scores: (n,).
+    """
+    ends = [()] * len(classes) if scores is None else [(s,) for s in scores.tolist()]
+    rows = zip(classes.tolist(), boxes.tolist(), ends, strict=True)
+    return "".join(" ".join(f"{v:g}" for v in (int(c), *box, *end)) + "\n" for c, box, end in rows)
 
 
 def _show(image: UInt8Array, path: str) -> None:

@@ -130,7 +130,7 @@ class _Witness(DetectionValidator):
         return loader
 
     def report_coco(self) -> None:
-        self.kept = self._seen
+        self.kept = self.seen_images()
         super().report_coco()
 
 

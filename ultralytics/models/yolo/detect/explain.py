@@ -21,6 +21,7 @@ from ultralytics.cfg.config import Config
 from ultralytics.engine.outputs import IMAGES, OutputNames
 from ultralytics.engine.run.folder import new_run_dir
 from ultralytics.engine.sources import Source, SourceItem, is_video, load_source
+from ultralytics.models.yolo.detect.postprocess import PREDICT_CONF, detections
 from ultralytics.models.yolo.detect.predict import DetectionPredictor
 from ultralytics.nn.modules.attention import AttentionBlock, MapAttention
 from ultralytics.nn.tasks import DetectionModel
@@ -37,7 +38,6 @@ from ultralytics.utils.errors import ConfigError, ModelError, UserError
 from ultralytics.utils.explain_plots import Field, WeightPanel, plot_attention, plot_cam, plot_erf
 from ultralytics.utils.files import write_atomically
 from ultralytics.utils.log import LOGGER, progress
-from ultralytics.utils.nms import non_max_suppression
 from ultralytics.utils.text import counted, one_line
 from ultralytics.utils.types import Float64Array, UInt8Array
 
@@ -119,7 +119,7 @@ class DetectionExplainer:
             no attention with weights to show. UserError: the source is a video.
         """
         self.predictor.setup_model(model)
-        self.model: DetectionModel = self.predictor.model
+        self.model: DetectionModel = self.predictor.model.model
         explain = {"cam": self._cam, "attention": self._attention, "erf": self._erf}[self.args.kind]
         images = _images(load_source(source))
         self.blocks = self._chosen()
@@ -221,11 +221,7 @@ class DetectionExplainer:
 
     def _detections(self, y: Tensor) -> Tensor:
         """The boxes (n, 6) that are kept of an output for one image, in pixels of the frame, with gradients."""
-        args = self.args
-        conf = 0.25 if args.conf is None else args.conf
-        agnostic = args.agnostic_nms or args.single_cls
-        most, nc = args.max_det, self.model.nc
-        return non_max_suppression(y.float(), conf, args.iou, args.classes, agnostic, max_det=most, nc=nc)[0]
+        return detections(y, self.args, self.model.nc, PREDICT_CONF)[0]
 
     # Class activation maps
 
