@@ -53,7 +53,7 @@ def distinct(names: Iterable[str]) -> list[str]:
 
 
 def _key(name: str) -> str:
-    """What two names share that some file system takes for one: case and Unicode form do not tell names apart."""
+    """Return what two names share that some file system takes for one: case and Unicode form do not tell them apart."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
@@ -69,7 +69,7 @@ class OutputNames:
         sources: files; None for an image in memory, which is never the same twice.
         stems: the name of each source without its suffix.
         kinds: which of IMAGES, LABELS and CROPS are written.
-        videos: for each source, whether it is one: its frames are called STEM_1, STEM_2, …
+        videos: for each source, True if it is one: its frames are called STEM_1, STEM_2, …
         new: the folder was made for this call, and holds nothing yet; then there is no need of a record.
 
     Attributes:
@@ -114,8 +114,8 @@ class OutputNames:
         changed = [f"{p} → {s}" for p, w, s in zip(sources, wanted, self.stems, strict=True) if p and w != s]
         if changed:
             more = ", …" if len(changed) > SHOWN else ""
-            told = counted(len(changed), "output")
-            LOGGER.info("%s numbered, as the name is taken: %s%s", told, ", ".join(changed[:SHOWN]), more)
+            names = ", ".join(changed[:SHOWN]) + more
+            LOGGER.info("%s numbered, as the name is taken: %s", counted(len(changed), "output"), names)
 
     def crops(self, index: int, frame: int = 0) -> Iterator[str]:
         """Yield stems for the crops of one class of a source: STEM, STEM_2, …; of a video STEM_FRAME, STEM_FRAME_2, …
@@ -170,7 +170,7 @@ class OutputNames:
 
 
 def _base(key: str) -> str:
-    """A key without the number at its end, "" where it has none."""
+    """Return a key without the number at its end, "" where it has none."""
     match = re.fullmatch(r"(.+)_\d+", key, re.DOTALL)
     return match[1] if match else ""
 
@@ -182,7 +182,7 @@ def _shortened(stem: str) -> str:
 
 
 def _files_by_key(folder: Path, kind: str) -> dict[str, list[str]]:
-    """Files of one kind that a run's folder holds, by the key of their stem, and by "KEY_#" for a number at its end."""
+    """Return the files of one kind in a run's folder by the key of their stem, and by "KEY_#" if a number ends it."""
     found: dict[str, list[str]] = {}
     for each in [folder / kind, *(_entries(folder / kind) if kind == CROPS else ())]:
         for file in _entries(each):
@@ -203,7 +203,7 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _identity(file: str) -> tuple[int, int] | None:
-    """What tells a file whatever it is called: links lead to it too."""
+    """Return what tells a file whatever it is called: links lead to it too."""
     try:
         status = os.stat(file)
     except OSError:
@@ -225,7 +225,7 @@ def _open_record(folder: Path) -> Iterator[IO[bytes]]:
 
 
 def _read_record(file: IO[bytes]) -> dict[str, str]:
-    """What earlier calls have recorded; nothing where it cannot be read, and then no file counts as ours."""
+    """Return what earlier calls have recorded; nothing where it cannot be read, and then no file counts as ours."""
     file.seek(0)
     try:
         record = json.loads(file.read() or b"{}")

@@ -1,4 +1,4 @@
-"""What can be predicted on: images and videos, by path, folder, glob or list, or images in memory."""
+"""Sources of a prediction: images and videos, by path, folder, glob or list, or images in memory."""
 
 from __future__ import annotations
 
@@ -67,11 +67,12 @@ class Source:
 
     Args:
         entries: paths of files, and images in memory.
-        vid_stride: take every so many frames; as_is: images in memory go in at their own size.
+        vid_stride: take every so many frames.
+        as_is: images in memory go in at their own size.
 
     Attributes:
         paths: of each entry; image0.jpg, image1.jpg, … in memory.
-        in_memory: for each entry, whether it has no file.
+        in_memory: for each entry, True if it has no file.
         whole: places of what was read to its end, filled while iterating.
         incomplete: place → what is missing, of videos that could be read in part, filled while iterating.
     """
@@ -242,7 +243,7 @@ class VideoSink:
         self.part.replace(path or self.path)
 
     def _whole(self) -> bool:
-        """Whether the finished file has all frames and its last one can be decoded."""
+        """Return True if the finished file has all frames and its last one can be decoded."""
         video = cv2.VideoCapture(str(self.part))
         try:
             if not video.isOpened() or int(video.get(cv2.CAP_PROP_FRAME_COUNT)) != self.frames:
@@ -291,7 +292,7 @@ def load_source(source: Any, vid_stride: int = 1) -> Source:
 
 
 def _images_of(batch: torch.Tensor) -> list[str | UInt8Array]:
-    """The images of a tensor, BGR uint8.
+    """Return the images of a tensor, BGR uint8.
 
     Raises:
         UserError: it holds none.

@@ -136,7 +136,7 @@ class BaseValidator:  # size: the reference's names, which scripts read and subc
         current: what this rank has seen in the validation at work or the last one, on the leader all ranks.
     """
 
-    metrics: Any
+    metrics: Metrics
 
     def __init__(
         self,
@@ -178,7 +178,7 @@ class BaseValidator:  # size: the reference's names, which scripts read and subc
 
         Args:
             trainer: of the run whose epoch it is.
-            model: a network, or the path of a weights file or YAML; `args.model` when None.
+            model: a network, a Backend, or the path of a weights file or YAML; `args.model` when None.
 
         Returns:
             Figures by results.csv column, `fitness` among them.
@@ -191,7 +191,7 @@ class BaseValidator:  # size: the reference's names, which scripts read and subc
         model = self.args.model if model is None else model
         if model is None:
             raise ConfigError("no model given", hint=weights_hint())
-        net = model if isinstance(model, nn.Module) else self.load_network(model)
+        net = self.load_network(model) if isinstance(model, str | Path) else model
         if self.dataloader is None:
             self._validate_split(net)
         else:
@@ -209,7 +209,7 @@ class BaseValidator:  # size: the reference's names, which scripts read and subc
         team.bind(device)
         self.data = data = self._read_data(net)
         args.font = checked_font(args.font)
-        self.stride = max(int(net.stride.max()), 32)
+        self.stride = max(int(torch.as_tensor(net.stride).max()), 32)
         images = data.split(args.split)
         if not self._placed:
             self.save_dir = team.lead(lambda: new_run_dir(args.project, args.name or "val", args.exist_ok))
@@ -218,7 +218,7 @@ class BaseValidator:  # size: the reference's names, which scripts read and subc
             loader = self.get_dataloader(images, args.batch)
             with contextlib.closing(loader):
                 self.dataloader = loader
-                self.evaluate(net.to(device), plots=args.plots)
+                self.evaluate(net.to(device) if isinstance(net, nn.Module) else net, plots=args.plots)
         except UserError:
             if not self._placed:
                 with contextlib.suppress(OSError):  # not empty: an earlier run's, with exist_ok
@@ -354,11 +354,11 @@ class BaseValidator:  # size: the reference's names, which scripts read and subc
         side = make_divisible(self.args.imgsz, net.stride)
         return threads.try_inference(net, (min(self.args.batch, TRIAL_BATCHES), 3, side, side), most)
 
-    def _summarise(self) -> tuple[Any, Tensor | None]:
+    def _summarise(self) -> tuple[Metrics, Tensor | None]:
         """Return the metrics and the mean loss of what all ranks have seen."""
         seen = self.current
         assert seen is not None
-        metrics: Any = seen.evaluators[0].result() if seen.evaluators else self.metrics
+        metrics: Metrics = seen.evaluators[0].result() if seen.evaluators else self.metrics
         metrics.save_dir = self.save_dir
         metrics.speed = {k: v / max(seen.images, 1) * 1e3 for k, v in seen.elapsed.items()}
         return metrics, seen.mean_loss()
@@ -435,14 +435,12 @@ class BaseValidator:  # size: the reference's names, which scripts read and subc
     @property
     def speed(self) -> dict[str, float]:
         """Milliseconds per image of each stage."""
-        speed: dict[str, float] = self.metrics.speed
-        return speed
+        return self.metrics.speed
 
     @property
     def metric_keys(self) -> list[str]:
         """Columns of the figures."""
-        keys: list[str] = self.metrics.keys
-        return keys
+        return self.metrics.keys
 
     def get_stats(self) -> dict[str, float]:
         """Return figures by column."""
@@ -470,7 +468,7 @@ class BaseValidator:  # size: the reference's names, which scripts read and subc
         write_json(self.save_dir / "metrics.json", self.metrics.to_dict())
 
 
-def _labels_on(device: torch.device, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+def _labels_on(device: torch.device, batch: Batch) -> dict[str, Tensor]:
     """Return the label tensors of a batch, on a device."""
     return {k: v.to(device) for k, v in batch.items() if isinstance(v, Tensor) and k != "img"}
 

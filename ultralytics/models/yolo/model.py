@@ -150,7 +150,7 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
 
     @property
     def device(self) -> torch.device:
-        """Where the model's weights lie."""
+        """The device of the model's weights."""
         return next(self.model.parameters()).device
 
     @property
@@ -382,7 +382,8 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
         `python -m ultralytics explain --help`. `report` tells channels, shapes and operations of the rows.
 
         Args:
-            source: images as in `predict`; no videos. kind: "cam", "attention" or "erf".
+            source: images as in `predict`; no videos.
+            kind: "cam", "attention" or "erf".
             stream: return an iterator, which keeps nothing of the images that are done.
         """
         if isinstance(source, int | tuple) and not isinstance(source, bool):

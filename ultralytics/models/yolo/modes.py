@@ -35,7 +35,7 @@ def train(
     overrides: Mapping[str, Any],
     source: str = "argument",
     weights: Checkpoint | None = None,
-    trainer: type[Any] | None = None,
+    kind: type[Any] | None = None,
     callbacks: Callbacks | None = None,
     begun: Callable[[Any], object] = lambda _: None,
     task: str = "detect",
@@ -47,7 +47,7 @@ def train(
         overrides: keys on top of it.
         source: of the keys, for messages and args.yaml.
         weights: to start from.
-        trainer: instead of the task's; as callbacks, it cannot follow to other processes.
+        kind: a trainer instead of the task's; as callbacks, it cannot follow to other processes.
         callbacks: functions by event.
         begun: called with the trainer before it trains.
         task: a key of TASKS.
@@ -57,14 +57,14 @@ def train(
     """
     names = several_devices(get_cfg(cfg, overrides, source).device)
     if names:
-        for what, given in (("callbacks", callbacks and callbacks.loose), ("a trainer", trainer is not None)):
+        for what, given in (("callbacks", callbacks and callbacks.loose), ("a trainer", kind is not None)):
             if given:
                 raise ConfigError(
                     f"{what} cannot follow to the processes that device={','.join(names)} starts",
                     hint="callbacks can: in a file, plugins=[FILE.py]; or start it with torchrun, without device",
                 )
         return Trained(*train_on_ranks(names, cfg, overrides, weights, source), None)
-    made = (trainer or TASKS[task].trainer)(
+    made = (kind or TASKS[task].trainer)(
         cfg=cfg, overrides=overrides, _callbacks=callbacks, weights=weights, source=source
     )
     begun(made)
