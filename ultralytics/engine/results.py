@@ -262,9 +262,9 @@ class Results(_Movable):
                 annotator.box_label(found.xyxy[i], " ".join(words), color)
         drawn = annotator.result()
         if show:
-            _show(drawn, self.path)
+            _show_drawn(drawn, self.path)
         if save:
-            imwrite(self._target(filename), drawn)
+            imwrite(_target(filename, self.path), drawn)
         return drawn
 
     def save(self, filename: str | Path | None = None, **kwargs: Any) -> str:
@@ -276,25 +276,9 @@ class Results(_Movable):
         Raises:
             UserError: it is the file that was predicted on, or cannot be written.
         """
-        target = self._target(filename)
+        target = _target(filename, self.path)
         self.plot(save=True, filename=target, **kwargs)
         return str(target)
-
-    def _target(self, filename: str | Path | None) -> Path:
-        if not filename:
-            return free_path(Path(f"results_{Path(self.path).stem or 'image'}.jpg"))
-        return self._not_source(filename)
-
-    def _not_source(self, filename: str | Path) -> Path:
-        """A name to write to.
-
-        Raises:
-            UserError: it is the file that was predicted on, by whatever link.
-        """
-        target = Path(filename)
-        if target.exists() and os.path.exists(self.path) and target.samefile(self.path):
-            raise UserError("it is the image that was predicted on", str(filename), "give another name to save as")
-        return target
 
     def verbose(self) -> str:
         """Counts per class, such as "4 persons, 1 bus, "; "(no detections), " without any."""
@@ -311,7 +295,7 @@ class Results(_Movable):
             UserError: it is the file that was predicted on.
         """
         boxes = self.boxes.cpu()
-        path = self._not_source(txt_file)
+        path = _not_source(txt_file, self.path)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(label_rows(boxes.cls, boxes.xywhn, boxes.conf if save_conf else None), encoding="utf-8")
         return str(path)
@@ -400,6 +384,25 @@ class Results(_Movable):
         self.plot(*args, **{**kwargs, "show": True})
 
 
+def _target(filename: str | Path | None, source: str) -> Path:
+    """Return where to write an image: without a name, beside nothing that is there."""
+    if not filename:
+        return free_path(Path(f"results_{Path(source).stem or 'image'}.jpg"))
+    return _not_source(filename, source)
+
+
+def _not_source(filename: str | Path, source: str) -> Path:
+    """Return a name to write to.
+
+    Raises:
+        UserError: it is the file that was predicted on, by whatever link.
+    """
+    target = Path(filename)
+    if target.exists() and os.path.exists(source) and target.samefile(source):
+        raise UserError("it is the image that was predicted on", str(filename), "give another name to save as")
+    return target
+
+
 def label_rows(classes: Any, boxes: Any, scores: Any = None) -> str:
     """Return a line `class x y w h [score]` per box.
 
@@ -413,7 +416,7 @@ def label_rows(classes: Any, boxes: Any, scores: Any = None) -> str:
     return "".join(" ".join(f"{v:g}" for v in (int(c), *box, *end)) + "\n" for c, box, end in rows)
 
 
-def _show(image: UInt8Array, path: str) -> None:
+def _show_drawn(image: UInt8Array, path: str) -> None:
     """Show an image (BGR), see `Results.show`."""
     shown = Image.fromarray(np.ascontiguousarray(image[..., ::-1]))
     if is_jupyter():

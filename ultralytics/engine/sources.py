@@ -387,7 +387,7 @@ def _expand(name: str, below: Path | None = None) -> list[str]:
             names = sorted(os.listdir(path))
         except OSError as e:
             raise DatasetError(f"the folder cannot be read: {e.strerror or e}", name) from None
-        found = _usable(os.path.join(path, n) for n in names)
+        found = _keep_usable(os.path.join(path, n) for n in names)
     elif path.suffix.lower() == ".streams":
         raise _not_offered("a list of live streams", name, _HINTS["camera"])
     elif os.path.isfile(path) and path.suffix.lower() == ".txt":
@@ -409,7 +409,7 @@ def _expand(name: str, below: Path | None = None) -> list[str]:
             raise MissingFileError(f"it is {problem}, and a source is a file", str(path.absolute()))
         if not any(c in name for c in "*?["):
             raise MissingFileError(f"no such source; tried {path.absolute()}", name)
-        found = _usable(_glob(str(path)))
+        found = _keep_usable(_glob(str(path)))
         if not found:
             raise MissingFileError(f"no image or video matches; tried {path.absolute()}", name)
     if not found:
@@ -417,7 +417,7 @@ def _expand(name: str, below: Path | None = None) -> list[str]:
     return sorted(found, key=lambda f: (is_video(f), f))
 
 
-def _usable(files: Iterable[str]) -> list[str]:
+def _keep_usable(files: Iterable[str]) -> list[str]:
     """Return the images and videos among files. What bears such a name and is no file is named and passed over."""
     found = []
     for file in files:

@@ -40,10 +40,10 @@ def run(mode: str, given: Mapping[str, Any], source: str = "command line") -> No
         for _ in yolo.explain(stream=True, _source=source, **keys):
             pass
     else:
-        _predict(yolo, {"save": True} | keys, source)
+        _run_predict(yolo, {"save": True} | keys, source)
 
 
-def _predict(yolo: YOLO, keys: Mapping[str, Any], source: str) -> None:
+def _run_predict(yolo: YOLO, keys: Mapping[str, Any], source: str) -> None:
     """Predict, keep no results, and say which video is incomplete."""
     for _ in yolo.predict(stream=True, _source=source, **keys):
         pass

@@ -155,7 +155,7 @@ class SeenEvaluator:
 
     def update(self, number: int, pairs: Sequence[Pair]) -> None:
         """Take a batch's images."""
-        self.seen[number] = [_seen(p) for p in pairs]
+        self.seen[number] = [_as_seen(p) for p in pairs]
 
     def merge(self, other: SeenEvaluator) -> None:
         """Take what another rank has seen."""
@@ -166,7 +166,7 @@ class SeenEvaluator:
         return [s for n in sorted(self.seen) for s in self.seen[n]]
 
 
-def _seen(p: Pair) -> Seen:
+def _as_seen(p: Pair) -> Seen:
     """Return an image as COCO's figures take it: corners become a corner and a size."""
     found, objects, ignored = (t.double().numpy().copy() for t in (p.detected, p.targets, p.regions))
     for corners in (found[:, :4], objects, ignored[:, 1:5]):

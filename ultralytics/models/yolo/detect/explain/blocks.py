@@ -56,7 +56,7 @@ def chosen_blocks(model: DetectionModel, kind: str, requested: Any) -> list[Bloc
     """
     rows = None
     if requested is not None:
-        rows = [_row(model, n) for n in (requested if isinstance(requested, list) else [requested])]
+        rows = [_find_row(model, n) for n in (requested if isinstance(requested, list) else [requested])]
     if kind == "attention":
         return _with_weights(model, rows)
     if rows is not None or kind == "cam":
@@ -66,9 +66,9 @@ def chosen_blocks(model: DetectionModel, kind: str, requested: Any) -> list[Bloc
     # A row whose module brings no channel rule is a class of the user's own that was measured.
     layers: Any = model.model[:-1]
     pasted = [str(i) for i, layer in enumerate(layers) if layer.built.inferred]
-    found = blocks + [_row(model, n) for n in pasted if n not in inside]
+    found = blocks + [_find_row(model, n) for n in pasted if n not in inside]
     # Of a plain network the maps that its head reads.
-    return found or [_row(model, n % len(model.model)) for n in head_sources(model)]
+    return found or [_find_row(model, n % len(model.model)) for n in head_sources(model)]
 
 
 def head_sources(model: DetectionModel) -> list[int]:
@@ -103,7 +103,7 @@ def _with_weights(model: DetectionModel, rows: list[Block] | None) -> list[Block
     return offered
 
 
-def _row(model: DetectionModel, named: int | str) -> Block:
+def _find_row(model: DetectionModel, named: int | str) -> Block:
     """Return a row by its number or name.
 
     Raises:

@@ -71,7 +71,7 @@ class Explainer(ABC):
         """Explain a source, see `DetectionExplainer.stream`."""
         self.predictor.setup_model(model)
         self.model = self.predictor.model.model
-        images = _images(load_source(source))
+        images = _without_videos(load_source(source))
         self.blocks = chosen_blocks(self.model, self.args.kind, self.args.rows)
         threads = torch.get_num_threads()
         if self.args.threads is not None:
@@ -106,7 +106,7 @@ class Explainer(ABC):
         return detections(y, self.args, self.model.nc, PREDICT_CONF)[0]
 
 
-def _images(source: Source) -> Source:
+def _without_videos(source: Source) -> Source:
     """Return the images of a source.
 
     Raises:
