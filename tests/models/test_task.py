@@ -1,6 +1,5 @@
 """The seams: a table of tasks, backends that run a network, evaluators that measure a split, one way into a mode."""
 
-import copy
 import pickle
 
 import numpy as np
@@ -18,7 +17,7 @@ from ultralytics.models.yolo import task as tasks
 from ultralytics.models.yolo.detect import DetectionPredictor, DetectionValidator
 from ultralytics.models.yolo.detect.evaluate import BoxEvaluator, Pair, SeenEvaluator
 from ultralytics.models.yolo.run import run
-from ultralytics.models.yolo.task import TASKS, Task, task_of
+from ultralytics.models.yolo.task import TASKS, Task, head_of, task_of
 from ultralytics.nn.backend import TorchBackend, backend_of
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.images import imread
@@ -89,11 +88,10 @@ def test_a_task_of_the_table_is_used(yolo, tiny, monkeypatch):
 
     parts = {k: getattr(TASKS["detect"], k) for k in Task.__dataclass_fields__}
     monkeypatch.setitem(tasks.TASKS, "mine", Task(**parts | {"head": Segment, "predictor": Mine}))
-    assert task_of(yolo.model.spec) == "detect"
-    spec = copy.deepcopy(yolo.model.spec)
-    spec.rows[-1].module = "nn.modules.Segment"
-    assert task_of(spec) == "mine"
-    other = YOLO(str(tiny), task="mine")
+    assert task_of(head_of(str(tiny))) == yolo.task == "detect"
+    assert task_of("nn.modules.Segment") == "mine"
+    monkeypatch.setattr("ultralytics.models.yolo.model.head_of", lambda _: "Segment")
+    other = YOLO(str(tiny))
     del other.overrides["task"]  # the key has choices of its own, in cfg
     other.predict(np.zeros((64, 64, 3), np.uint8), imgsz=64, verbose=False)
     assert type(other.predictor) is Mine

@@ -18,7 +18,7 @@ from ultralytics.engine.run.provenance import provenance
 from ultralytics.engine.weights.checkpoint import Checkpoint, load_checkpoint, portable, save_checkpoint
 from ultralytics.models.yolo.detect import DetectionPredictor, DetectionTrainer, DetectionValidator, Explanation
 from ultralytics.models.yolo.modes import settings, train
-from ultralytics.models.yolo.task import TASKS, Task, task_of
+from ultralytics.models.yolo.task import TASKS, Task, head_of, task_of
 from ultralytics.models.yolo.weights import load_trained
 from ultralytics.nn.plugins import load_plugins
 from ultralytics.nn.summary import ModelReport, explain
@@ -98,7 +98,8 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
         self._share: float | None = None  # of the tensors that `load` has found a place for; None: nothing is loaded
         name = self.model_name = str(model)
         if name.endswith((".yaml", ".yml")):
-            network: Any = TASKS[task or "detect"].network
+            self.task = task or task_of(head_of(name))
+            network: Any = self._task.network
             self.model = network(model, nc=nc, verbose=verbose, scale=scale)
             self.cfg: str | None = name
         elif name.endswith(".pt"):
@@ -107,12 +108,12 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
                     f"scale={scale} belongs to a model YAML, and {name} has its size", hint="leave it out"
                 )
             self.model, self.ckpt = load_trained(model)
+            self.task = task or task_of(self.model.spec.rows[-1].module)
             self.cfg = None
+            self._remember()
         else:
             raise ConfigError(f"model={name} is neither a model YAML nor a weights file", hint="give a .yaml or a .pt")
-        self.task = self.overrides["task"] = task or task_of(self.model.spec)
-        if self.ckpt is not None:
-            self._remember()
+        self.overrides["task"] = self.task
 
     def __call__(self, source: Any = None, stream: bool = False, **kwargs: Any) -> list[Results] | Iterator[Results]:
         """The same as `predict`."""
@@ -299,16 +300,8 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
             tensors = dict(self.model.state_dict())
             start = Checkpoint(Path("the loaded weights"), self.model.yaml, self.names, tensors, share=self._share)
         try:
-            trained = train(
-                cfg,
-                overrides,
-                "argument",
-                start,
-                trainer,
-                self.callbacks,
-                lambda t: setattr(self, "trainer", t),
-                self.task,
-            )
+            choice: dict[str, Any] = {"weights": start, "kind": trainer, "callbacks": self.callbacks, "task": self.task}
+            trained = train(cfg, overrides, begun=self._take_trainer, **choice)
         except FinishedRunError as e:
             LOGGER.info("%s", e)
             self._go_on_with(Path(e.folder))
@@ -319,6 +312,9 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
             assert self.metrics is not None or not trained.trainer.args.val
         self._go_on_with(trained.save_dir)
         return self.metrics if self.metrics is not None else DetMetrics(save_dir=trained.save_dir, names=self.names)
+
+    def _take_trainer(self, made: Any) -> None:
+        self.trainer = made
 
     def _go_on_with(self, save_dir: Path) -> None:
         """Take a run's weights."""

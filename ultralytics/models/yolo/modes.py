@@ -64,9 +64,8 @@ def train(
                     hint="callbacks can: in a file, plugins=[FILE.py]; or start it with torchrun, without device",
                 )
         return Trained(*train_on_ranks(names, cfg, overrides, weights, source), None)
-    made = (kind or TASKS[task].trainer)(
-        cfg=cfg, overrides=overrides, _callbacks=callbacks, weights=weights, source=source
-    )
+    parts: dict[str, Any] = {"cfg": cfg, "overrides": overrides, "_callbacks": callbacks, "weights": weights}
+    made: Any = TASKS[task].trainer(**parts, source=source) if kind is None else kind(**parts)
     begun(made)
     metrics = made.train()
     return Trained(made.save_dir, metrics, made)

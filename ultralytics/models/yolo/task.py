@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ultralytics.cfg.model import ModelSpec
+from ultralytics.cfg.paths import find_model_yaml
 from ultralytics.engine.predictor import BasePredictor
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.engine.validator import BaseValidator, Metrics
@@ -18,7 +18,9 @@ from ultralytics.models.yolo.detect import (
 )
 from ultralytics.nn.modules import Detect
 from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils.errors import ModelError
 from ultralytics.utils.metrics import DetMetrics
+from ultralytics.utils.yaml import read_yaml
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,15 @@ TASKS = {
 }
 
 
-def task_of(spec: ModelSpec) -> str:
-    """Return the task of a model, by the name of its head; a head of the user's own detects."""
-    head = spec.rows[-1].module.rpartition(".")[2]
-    return next((name for name, task in TASKS.items() if task.head.__name__ == head), "detect")
+def task_of(head: str) -> str:
+    """Return the task that a head is of, by the name of its class; one of the user's own detects."""
+    name = head.rpartition(".")[2]
+    return next((key for key, task in TASKS.items() if task.head.__name__ == name), "detect")
+
+
+def head_of(model: str) -> str:
+    """Return the module of the last row of a model YAML; "" where it has none: building it says what is wrong."""
+    data = read_yaml(find_model_yaml(model)[0], ModelError).data
+    rows = data.get("head") if isinstance(data, dict) else None
+    last = rows[-1] if isinstance(rows, list) and rows else None
+    return str(last[2]) if isinstance(last, list) and len(last) > 2 else ""
