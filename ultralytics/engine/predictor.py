@@ -30,6 +30,7 @@ from ultralytics.utils.types import UInt8Array
 STAGES = ("preprocess", "inference", "postprocess")
 LOOK_AHEAD = 4  # batches of images that may wait for others of their shape
 TRIAL_AFTER = 3  # batches: a source that has more is worth a trial with how many threads they take least
+Given = nn.Module | Backend | str | Path | None  # a network, what runs one, or the file of one
 _WRITTEN = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 
@@ -88,7 +89,7 @@ class BasePredictor:  # size: the reference's names, which callbacks read and su
         """Call what is to be called at an event."""
         self.callbacks.run(event, self)
 
-    def setup_model(self, model: nn.Module | Backend | str | Path | None, verbose: bool = True) -> None:
+    def setup_model(self, model: Given, verbose: bool = True) -> None:
         """Take a model: a network, which is copied and fused, not changed; a Backend; a path of a weights file; or
         `args.model` when None."""
         model = self.args.model if model is None else model
@@ -124,21 +125,19 @@ class BasePredictor:  # size: the reference's names, which callbacks read and su
         )
 
     def __call__(
-        self, source: Any = None, model: nn.Module | Backend | str | Path | None = None, stream: bool = False
+        self, source: Any = None, model: Given = None, stream: bool = False
     ) -> list[Results] | Iterator[Results]:
         """Predict on a source: a list of Results, one per image or frame, in order; an iterator with `stream`."""
         self.stream = stream
         results = self.stream_inference(source, model)
         return results if stream else list(results)
 
-    def predict_cli(self, source: Any = None, model: nn.Module | Backend | str | Path | None = None) -> None:
+    def predict_cli(self, source: Any = None, model: Given = None) -> None:
         """Predict on a source, and keep no results."""
         for _ in self.stream_inference(source, model):
             pass
 
-    def stream_inference(
-        self, source: Any = None, model: nn.Module | Backend | str | Path | None = None
-    ) -> Iterator[Results]:
+    def stream_inference(self, source: Any = None, model: Given = None) -> Iterator[Results]:
         """Predict on a source, yielding one Results per image or frame, in order."""
         if self.model is None or model is not None:
             self.setup_model(model)

@@ -34,7 +34,7 @@ from ultralytics.utils.text import counted
 from ultralytics.utils.threads import kept_threads
 from ultralytics.utils.types import Batch
 
-Criterion = Callable[[Any, Mapping[str, Any]], tuple[Tensor, Tensor]]
+Criterion = Callable[[Any, Batch], tuple[Tensor, Tensor]]
 STAGES = ("preprocess", "inference", "loss", "postprocess")
 PLOTTED_BATCHES = 3
 PLOTTED_IMAGES = 16  # of a batch
@@ -468,9 +468,10 @@ class BaseValidator:  # size: the reference's names, which scripts read and subc
         write_json(self.save_dir / "metrics.json", self.metrics.to_dict())
 
 
-def _labels_on(device: torch.device, batch: Batch) -> dict[str, Tensor]:
-    """Return the label tensors of a batch, on a device."""
-    return {k: v.to(device) for k, v in batch.items() if isinstance(v, Tensor) and k != "img"}
+def _labels_on(device: torch.device, batch: Batch) -> Batch:
+    """Return a batch of its label tensors alone, on a device."""
+    labels: Any = {k: v.to(device) for k, v in batch.items() if isinstance(v, Tensor) and k != "img"}
+    return labels  # type: ignore[no-any-return]  # the part of a Batch that a criterion reads
 
 
 def _to_draw(batch: Batch, preds: list[Tensor]) -> tuple[Batch, list[Tensor]]:

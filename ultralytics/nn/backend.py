@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+import copy
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from ultralytics.nn.inference import inference_copy
+from ultralytics.nn.building import channels_last
+from ultralytics.utils.log import LOGGER
+from ultralytics.utils.threads import one_thread
+
+N = TypeVar("N", bound=nn.Module)
 
 
 class Backend(Protocol):
@@ -34,7 +39,7 @@ class TorchBackend(nn.Module):
     """A network of PyTorch's; it is copied and fused, not changed.
 
     Args:
-        model: it has `names`, `nc` and `stride`.
+        model: it has `names`, `nc`, `stride` and `fuse`.
         device: to run on; where its weights lie when None.
         half: fp16 weights (CUDA only).
 
@@ -44,13 +49,13 @@ class TorchBackend(nn.Module):
 
     def __init__(self, model: nn.Module, device: torch.device | None = None, half: bool = False) -> None:
         super().__init__()
-        device = device or next(model.parameters()).device
-        copied: Any = inference_copy(model, device, half)  # type: ignore[arg-type]  # any network that can be fused
+        self.device = device or next(model.parameters()).device
+        copied: Any = inference_copy(model, self.device, half)
         self.model = copied
         self.names: dict[int, str] = copied.names
         self.nc: int = copied.nc
         self.stride = int(copied.stride.max())
-        self.device, self.dtype = device, next(copied.parameters()).dtype
+        self.dtype = next(copied.parameters()).dtype
         self.training = False
 
     def forward(self, images: Tensor) -> Any:
@@ -63,3 +68,22 @@ def backend_of(model: nn.Module | Backend, device: torch.device | None = None, h
     if isinstance(model, TorchBackend) or not isinstance(model, nn.Module):
         return model
     return TorchBackend(model, device, half)
+
+
+@one_thread()
+def inference_copy(model: N, device: torch.device, half: bool = False) -> N:
+    """Return a fused copy in evaluation mode, channels last, on the device; the model itself is left as it is.
+
+    Args:
+        model: a network that can be fused.
+        device: for the copy.
+        half: fp16 weights (CUDA only).
+    """
+    if half and device.type != "cuda":
+        LOGGER.warning("half=True needs a GPU: going on in fp32")
+    copied: Any = copy.deepcopy(model).to(device).float().eval().requires_grad_(False)
+    copied = copied.fuse()
+    copied.names_rows = True
+    channels_last(copied)
+    found: N = copied.half() if half and device.type == "cuda" else copied
+    return found
