@@ -145,6 +145,11 @@ def test_run_does_what_a_command_says(tiny, toy, tmp_path):
     assert len(list((tmp_path / "p").glob("*.png"))) == 6
     run("explain", {**here, "source": str(toy.parent / "images" / "val" / "1.png"), "name": "e", "kind": "cam"})
     assert (tmp_path / "e" / "1.png").is_file()
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(f"model: {tiny}\n", encoding="utf-8")
+    run("val", {**keys, "cfg": str(recipe), "data": str(toy), "project": str(tmp_path), "name": "v"})
+    with pytest.raises(ConfigError, match="no model given"):
+        run("val", {"data": str(toy)})
 
 
 def test_a_training_begins_before_it_ends(tiny, toy, tmp_path):

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ultralytics.cfg.config import get_cfg
+from ultralytics.cfg.paths import weights_hint
 from ultralytics.engine.ranks.team import leave
 from ultralytics.models.yolo.model import YOLO
 from ultralytics.models.yolo.modes import train
 from ultralytics.models.yolo.task import TASKS
-from ultralytics.utils.errors import UserError
+from ultralytics.utils.errors import ConfigError, UserError
 
 
 def run(mode: str, given: Mapping[str, Any], source: str = "command line") -> None:
@@ -17,7 +19,7 @@ def run(mode: str, given: Mapping[str, Any], source: str = "command line") -> No
 
     Args:
         mode: train, check, val, predict or explain.
-        given: keys of the mode, `model` among them where it does not train; predict saves by default.
+        given: keys of the mode; `cfg`, a YAML of keys, may name the model. predict saves by default.
         source: of the keys, for messages and args.yaml.
 
     Raises:
@@ -33,7 +35,10 @@ def run(mode: str, given: Mapping[str, Any], source: str = "command line") -> No
         TASKS[keys.get("task") or "detect"].trainer.check(keys, source=source)
         return
     keys.pop("mode", None)
-    yolo = YOLO(keys.pop("model"), scale=keys.pop("scale", None), plugins=keys.get("plugins"))
+    model = keys.pop("model", None) or (keys.get("cfg") and get_cfg(None, keys, source, mode).model)
+    if not model:
+        raise ConfigError("no model given", hint=weights_hint())
+    yolo = YOLO(model, scale=keys.pop("scale", None), plugins=keys.get("plugins"))
     if mode == "val":
         yolo.val(_source=source, **keys)
     elif mode == "explain":
