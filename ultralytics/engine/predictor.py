@@ -48,7 +48,8 @@ class BasePredictor:  # size: the reference's names, which callbacks read and su
         model: the Backend at work.
         frame: (height, width) that images are fitted into, multiples of the stride.
         dataset: the source.
-        batch: paths, images (BGR) and labels of the batch at work; results: what was found in it.
+        batch: paths, images (BGR) and labels of the batch at work.
+        results: what was found in it.
         seen: images so far.
         save_dir: where images and labels go; None while nothing has been written.
         incomplete: file → what is missing, of videos that could be read in part only.

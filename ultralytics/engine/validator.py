@@ -131,8 +131,10 @@ class BaseValidator:  # size: the reference's names, which scripts read and subc
         team: the ranks that share the loader's batches; all get the leader's figures.
 
     Attributes:
-        metrics: figures; loss: mean loss parts when a criterion was given.
-        training: True if it validates a training's epoch; batch_i: number of the batch at work.
+        metrics: figures.
+        loss: mean loss parts when a criterion was given.
+        training: True if it validates a training's epoch.
+        batch_i: number of the batch at work.
         current: what this rank has seen in the validation at work or the last one, on the leader all ranks.
     """
 
@@ -335,7 +337,7 @@ class BaseValidator:  # size: the reference's names, which scripts read and subc
         with watch["postprocess"]:
             predictions = self.postprocess(outputs)
         self.update_metrics(predictions, ready)
-        seen.images += len(predictions)
+        seen.images += len(ready["img"])
         return predictions, ready["img"].shape
 
     def _open(self, model: nn.Module | Backend) -> Backend:
