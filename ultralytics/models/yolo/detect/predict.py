@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,6 @@ from ultralytics.engine.results import Results
 from ultralytics.engine.sources import SourceItem
 from ultralytics.models.yolo.detect.postprocess import PREDICT_CONF, detections
 from ultralytics.models.yolo.weights import network
-from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.boxes import scale_boxes
 from ultralytics.utils.ops import make_divisible
 from ultralytics.utils.types import UInt8Array
@@ -36,14 +34,12 @@ class DetectionPredictor(BasePredictor):
         letterbox: what fits images into the frame.
     """
 
+    load_network = staticmethod(network)
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if self.args.conf is None:
             self.args.set("conf", PREDICT_CONF, "predict default")
-
-    def load_network(self, model: str | Path) -> DetectionModel:
-        """Return the network of a weights file or YAML."""
-        return network(model)
 
     def setup_model(self, model: Any, verbose: bool = True) -> None:
         """Take a detector, and letterbox images into its frame; see `BasePredictor.setup_model`."""

@@ -18,7 +18,6 @@ from ultralytics.models.yolo.detect.evaluate import STATS, BoxEvaluator, Pair, S
 from ultralytics.models.yolo.detect.postprocess import VAL_CONF, detections
 from ultralytics.models.yolo.weights import network
 from ultralytics.nn.backend import Backend
-from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.analysis import analyse, table_lines
 from ultralytics.utils.boxes import xyxy2xywhn
 from ultralytics.utils.coco import Seen, coco_figures, predictions
@@ -46,6 +45,7 @@ class DetectionValidator(BaseValidator):
     """
 
     metrics: DetMetrics
+    load_network = staticmethod(network)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -54,10 +54,6 @@ class DetectionValidator(BaseValidator):
         self.niou = len(IOU_THRESHOLDS)
         self.jdict: list[dict[str, Any]] = []
         self._stems: dict[str, str] = {}  # image file → stem of its label file
-
-    def load_network(self, model: str | Path) -> DetectionModel:
-        """Return the network of a weights file or YAML."""
-        return network(model)
 
     # Data
 

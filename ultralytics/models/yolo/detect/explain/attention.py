@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -101,22 +103,16 @@ class AttentionExplainer(Explainer):
         """Return what each block's attention is given, by the block's place, the points to look at, and their
         captions."""
         given: dict[str, Tensor] = {}
-        handles: list[Any] = []
 
-        def watch(place: str) -> Callable[[nn.Module, Any], None]:
-            def hook(_: nn.Module, args: Any) -> None:
-                given.setdefault(place, args[0])
-
-            return hook
+        def watch(place: str, _: nn.Module, args: Any) -> None:
+            given.setdefault(place, args[0])
 
         self.predictor.fit(item)
-        try:
-            handles += [b.mixer.register_forward_pre_hook(watch(b.place)) for b in self.blocks]
+        with contextlib.ExitStack() as hooks:
+            for block in self.blocks:
+                hooks.enter_context(block.mixer.register_forward_pre_hook(partial(watch, block.place)))
             x = self.predictor.preprocess([item.image])
             kept = self.detections(self.model(x)[0])
-        finally:
-            for handle in handles:
-                handle.remove()
         h, w = item.image.shape[:2]
         if self.args.points is not None:
             for px, py in self.args.points:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,6 @@ class CamExplainer(Explainer):
         """Yield the maps for which gradients are wanted, by the number of their row, filled while the model runs: those
         that the head reads, each by itself, or the outputs of the chosen rows, with all that follows of them."""
         found: dict[str, Tensor] = {}
-        handles: list[Any] = []
 
         def held(name: str, x: Tensor, apart: bool) -> Tensor:
             found[name] = x if x.requires_grad and not apart else x.detach().requires_grad_()
@@ -108,20 +108,15 @@ class CamExplainer(Explainer):
             maps = [held(n, m, True) for n, m in zip(sources, given[0], strict=True)]
             return (maps, *given[1:])
 
-        def leave(block: Block) -> Callable[[nn.Module, Any, Any], Tensor]:
-            def hook(_: nn.Module, __: Any, out: Any) -> Tensor:
-                return held(block.place, map_of(out, block), False)
+        def leave(block: Block, _: nn.Module, __: Any, out: Any) -> Tensor:
+            return held(block.place, map_of(out, block), False)
 
-            return hook
-
-        try:
-            handles += [b.module.register_forward_hook(leave(b)) for b in self.blocks]
+        with contextlib.ExitStack() as hooks:
+            for block in self.blocks:
+                hooks.enter_context(block.module.register_forward_hook(partial(leave, block)))
             if not self.blocks:
-                handles.append(self.model.head.register_forward_pre_hook(enter))
+                hooks.enter_context(self.model.head.register_forward_pre_hook(enter))
             yield found
-        finally:
-            for handle in handles:
-                handle.remove()
 
     def _on_image(self, values: Tensor, image: UInt8Array) -> Float64Array:
         """Turn a map of the frame into one of the image: without borders, at the image's size."""

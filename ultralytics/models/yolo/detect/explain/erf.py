@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -90,19 +92,15 @@ class ErfExplainer(Explainer):
                 place = rows // 2, cols // 2
                 found.setdefault(key, (m[0, :, place[0], place[1]].sum(), ((rows, cols), place)))
 
-        def watch(block: Block) -> list[Any]:
-            def enter(_: nn.Module, args: Any) -> None:
-                keep(f"{block.place} before", args[0] if args else None)
+        def enter(block: Block, _: nn.Module, args: Any) -> None:
+            keep(f"{block.place} before", args[0] if args else None)
 
-            def leave(_: nn.Module, __: Any, out: Any) -> None:
-                keep(f"{block.place} after", map_of(out, block))
+        def leave(block: Block, _: nn.Module, __: Any, out: Any) -> None:
+            keep(f"{block.place} after", map_of(out, block))
 
-            return [block.module.register_forward_pre_hook(enter), block.module.register_forward_hook(leave)]
-
-        handles = [h for block in self.blocks for h in watch(block)]
-        try:
+        with contextlib.ExitStack() as hooks:
+            for block in self.blocks:
+                hooks.enter_context(block.module.register_forward_pre_hook(partial(enter, block)))
+                hooks.enter_context(block.module.register_forward_hook(partial(leave, block)))
             self.model(x)
-        finally:
-            for handle in handles:
-                handle.remove()
         return found
