@@ -264,7 +264,7 @@ class Results(_Movable):
         if show:
             _show_drawn(drawn, self.path)
         if save:
-            imwrite(_target(filename, self.path), drawn)
+            imwrite(_target_of(filename, self.path), drawn)
         return drawn
 
     def save(self, filename: str | Path | None = None, **kwargs: Any) -> str:
@@ -276,7 +276,7 @@ class Results(_Movable):
         Raises:
             UserError: it is the file that was predicted on, or cannot be written.
         """
-        target = _target(filename, self.path)
+        target = _target_of(filename, self.path)
         self.plot(save=True, filename=target, **kwargs)
         return str(target)
 
@@ -384,7 +384,7 @@ class Results(_Movable):
         self.plot(*args, **{**kwargs, "show": True})
 
 
-def _target(filename: str | Path | None, source: str) -> Path:
+def _target_of(filename: str | Path | None, source: str) -> Path:
     """Return where to write an image: without a name, beside nothing that is there."""
     if not filename:
         return free_path(Path(f"results_{Path(source).stem or 'image'}.jpg"))
