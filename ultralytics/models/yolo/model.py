@@ -35,13 +35,9 @@ def _not_offered(name: str, instead: str) -> Callable[..., NoReturn]:
     """Make a method of the reference's that says what to use instead."""
 
     def refuse(self: YOLO, *_: Any, **__: Any) -> NoReturn:
-        """Not offered.
-
-        Raises:
-            UserError: always.
-        """
         raise UserError(f"{name} is not offered yet", hint=instead)
 
+    refuse.__name__, refuse.__doc__ = name, f"Not offered: {instead}.\n\nRaises:\n    UserError: always."
     return refuse
 
 
