@@ -36,7 +36,7 @@ def train_on_ranks(
         names: the devices, as in `overrides`; the rest as `DetectionTrainer` takes it.
 
     Raises:
-        UserError, LostRankError: see `engine.ranks.team.launch`.
+        UserError, LostRankError: see `engine.ranks.launch.launch`.
     """
     with tempfile.TemporaryDirectory(prefix="job_") as folder:
         job, report = Path(folder) / "job.json", Path(folder) / "report.npz"
