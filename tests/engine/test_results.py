@@ -175,3 +175,16 @@ def test_a_result_prints_itself_and_refuses_other_tasks(result):
 
     with pytest.raises(UserError, match="Masks is not offered"):
         Masks(None, (1, 1))
+
+
+@pytest.mark.parametrize("kind", [torch.tensor, np.array])
+def test_boxes_of_a_tracker_have_ids(kind):
+    rows = kind([[1.0, 2, 30, 40, 7, 0.5, 1], [5, 5, 9, 9, 8, 0.25, 0]])
+    result = Results(np.zeros((64, 64, 3), np.uint8), "a.jpg", {0: "cat", 1: "dog"}, rows)
+    assert (result.boxes.is_track, result.boxes.id.tolist()) == (True, [7, 8])
+    assert (result.boxes.conf.tolist(), result.boxes.cls.tolist()) == ([0.5, 0.25], [1, 0])
+    assert result[1].numpy().boxes.id.tolist() == [8]
+    assert [d["name"] for d in result.summary()] == ["dog", "cat"]
+    plain = Results(result.orig_img, "a.jpg", result.names, rows[:, [0, 1, 2, 3, 5, 6]])
+    assert (plain.boxes.is_track, plain.boxes.id) == (False, None)
+    assert np.array_equal(result.plot(), plain.plot())

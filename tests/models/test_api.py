@@ -105,7 +105,9 @@ def test_what_is_absent_says_what_to_use(net, name, hint):
 
 
 def test_the_import_paths_lead_to_ours():
-    assert (Model, BaseValidator, BasePredictor) == (YOLO, DetectionValidator, DetectionPredictor)
+    assert Model is YOLO
+    assert issubclass(DetectionValidator, BaseValidator)
+    assert issubclass(DetectionPredictor, BasePredictor)
     assert tasks.BaseModel is DetectionModel
     assert not hasattr(tasks, "attempt_load")
 

@@ -12,8 +12,7 @@ from ultralytics.cfg.config import get_cfg
 from ultralytics.cli import main
 from ultralytics.data.augment import LetterBox
 from ultralytics.models.yolo.detect import DetectionExplainer
-from ultralytics.models.yolo.detect import explain as module
-from ultralytics.models.yolo.detect.explain import attention_blocks
+from ultralytics.models.yolo.detect.explain import attention, attention_blocks, cam, erf
 from ultralytics.nn.modules import MapAttention
 from ultralytics.nn.registry import register, same_width
 from ultralytics.nn.tasks import DetectionModel
@@ -31,7 +30,8 @@ BOXES = {"conf": 0.0, "iou": 0.5, "max_det": 4}
 def undrawn(monkeypatch):
     """The arguments of the figures, which are not drawn."""
     drawn = []
-    for name in ("plot_cam", "plot_attention", "plot_erf"):
+    for module in (attention, cam, erf):
+        name = f"plot_{module.__name__.rpartition('.')[2]}"
         monkeypatch.setattr(module, name, lambda *args, name=name: drawn.append((name, args)))
     return drawn
 
@@ -101,7 +101,7 @@ def test_a_cam_is_that_of_the_class_logits_of_the_kept_boxes(net, tmp_path, undr
 
 
 def test_a_map_lies_over_the_image_in_the_letterboxs_geometry():
-    explainer = DetectionExplainer(get_cfg(None, KEYS, mode="explain"))
+    explainer = cam.CamExplainer(get_cfg(None, KEYS, mode="explain"))
     explainer.predictor.letterbox = LetterBox((64, 64))
     frame = torch.zeros(64, 64)
     frame[12 + 7, 33] = 1

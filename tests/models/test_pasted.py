@@ -12,7 +12,7 @@ from tests.nn.test_pasted import KEEPING, WIDENING
 from ultralytics import YOLO
 from ultralytics.engine.weights.checkpoint import load_checkpoint
 from ultralytics.models.yolo.detect import DetectionTrainer
-from ultralytics.nn.inference import inference_copy
+from ultralytics.nn.backend import inference_copy
 from ultralytics.utils.errors import ModelError
 
 NN = Path(__file__).parents[1] / "nn"

@@ -70,7 +70,7 @@ def test_batches_hold_one_shape_and_few_images_wait(yolo, monkeypatch):
                 given.append(item.index)
                 yield item
 
-    monkeypatch.setattr("ultralytics.models.yolo.detect.predict.load_source", lambda *_, **__: Watched(images))
+    monkeypatch.setattr("ultralytics.engine.predictor.load_source", lambda *_, **__: Watched(images))
     for n, result in enumerate(yolo.predict(images, batch=2, stream=True, **QUIET)):
         assert result.orig_shape == shapes[n]
         assert len(given) - n <= 8

@@ -26,7 +26,7 @@ from ultralytics.engine import trainer as module
 from ultralytics.engine.run.folder import RunLock
 from ultralytics.engine.weights.checkpoint import load_checkpoint
 from ultralytics.models.yolo.detect import DetectionTrainer
-from ultralytics.models.yolo.detect import val as validator_module
+from ultralytics.models.yolo.detect import postprocess as detections
 from ultralytics.utils import files
 from ultralytics.utils.errors import CheckpointError, ConfigError, LostWorkerError, MissingFileError, UserError
 
@@ -155,7 +155,7 @@ def test_skipped_batches_are_not_even_loaded(given, monkeypatch):
 
 @pytest.mark.slow
 def test_a_signal_in_validation_or_saving_loses_nothing(given, whole, monkeypatch):
-    nms, save = validator_module.non_max_suppression, module.save_checkpoint
+    nms, save = detections.non_max_suppression, module.save_checkpoint
     left_to_stop = [1, 1]
 
     def slow(*args, **kwargs):
@@ -170,7 +170,7 @@ def test_a_signal_in_validation_or_saving_loses_nothing(given, whole, monkeypatc
             interrupt(signal.SIGTERM)
         save(path, *args)
 
-    monkeypatch.setattr(validator_module, "non_max_suppression", slow)
+    monkeypatch.setattr(detections, "non_max_suppression", slow)
     trainer = DetectionTrainer(overrides=given)
     with pytest.raises(SystemExit) as left_with:
         trainer.train()

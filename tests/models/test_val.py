@@ -2,7 +2,6 @@ import json
 import multiprocessing
 import os
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from ultralytics import YOLO
 from ultralytics.cli import main
 from ultralytics.data.dataset import YOLODataset
 from ultralytics.data.prepare import prepare_bccd
-from ultralytics.models.yolo.detect import DetectionValidator
+from ultralytics.models.yolo.detect.evaluate import BoxEvaluator, pair
 from ultralytics.utils import plotting
 from ultralytics.utils.coco import coco_figures
 from ultralytics.utils.errors import ConfigError, DatasetError, LostWorkerError
@@ -296,14 +295,14 @@ def test_regions_to_ignore_are_not_held_against_the_model(shared, tmp_path, rect
 @pytest.mark.parametrize(("height", "counted"), [(4.7, 0), (4.4, 1)])
 def test_the_confusion_matrix_spares_by_its_own_threshold(height, counted):
     """It makes a pair from an IoU of 0.45, not 0.5; a detection of a difficult object is an invention below that."""
-    own = SimpleNamespace(_keeps=False, args=SimpleNamespace(single_cls=False, save_txt=False))
     batch = {
         "batch_idx": torch.zeros(0), "cls": torch.zeros(0, 1), "bboxes": torch.zeros(0, 4),
         "resized_shape": [(100, 100)], "ori_shape": [(100, 100)], "ratio_pad": [((1.0, 1.0), (0.0, 0.0))],
+        "im_file": ["a"],
         "ignored": [np.array([[0, 0.55, 0.55, 0.1, 0.1, 0]], np.float32)],
     }  # fmt: skip
-    confusion = ConfusionMatrix(nc=1)
+    evaluator = BoxEvaluator({0: "a"}, 1, ConfusionMatrix(nc=1))
     detected = torch.tensor([[50.0, 50, 60, 50 + height, 0.9, 0]])
-    found, _ = DetectionValidator._compare(own, detected, batch, 0, confusion)
-    assert confusion.matrix[0, 1] == counted
-    assert not found["ignored"].any()  # average precision begins at 0.5
+    evaluator.update(0, [pair(detected, batch, 0)])
+    assert evaluator.confusion.matrix[0, 1] == counted
+    assert not evaluator.stats[0]["ignored"].any()  # average precision begins at 0.5

@@ -9,7 +9,7 @@ from torch import nn
 
 from tests.nn.reference import tensors
 from ultralytics.nn import modules
-from ultralytics.nn.inference import inference_copy
+from ultralytics.nn.backend import inference_copy
 from ultralytics.nn.modules import Detect, v10Detect
 from ultralytics.nn.plugins import load_plugins
 from ultralytics.nn.registry import detect_head, lookup, register

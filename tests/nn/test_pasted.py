@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 import ultralytics.nn.tasks
+from ultralytics.nn.backend import inference_copy
 from ultralytics.nn.building import Bounded
-from ultralytics.nn.inference import inference_copy
 from ultralytics.nn.modules import C3
 from ultralytics.nn.pasted import Measured, measure
 from ultralytics.nn.plugins import load_plugins

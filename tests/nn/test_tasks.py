@@ -8,7 +8,7 @@ from torch import nn
 
 from ultralytics.cfg.model import load_model_spec
 from ultralytics.engine.weights.checkpoint import load_checkpoint
-from ultralytics.nn.inference import inference_copy
+from ultralytics.nn.backend import inference_copy
 from ultralytics.nn.registry import conv_like, register
 from ultralytics.nn.tasks import DetectionModel, parse_model
 from ultralytics.utils.errors import ModelError

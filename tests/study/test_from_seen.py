@@ -36,7 +36,7 @@ class Keeping(DetectionValidator):
         return self._img
 
     def report_coco(self):
-        self.kept = self._seen
+        self.kept = self.seen_images()
         super().report_coco()
 
 

@@ -43,17 +43,17 @@ def distinct(names: Iterable[str]) -> list[str]:
     result = list(names)
     first: dict[str, int] = {}
     for i, name in enumerate(result):
-        first.setdefault(_key(name), i)
+        first.setdefault(_name_key(name), i)
     taken = set(first)
     for i, name in enumerate(result):
-        if first[_key(name)] != i:
-            result[i] = next(n for n in numbered(name) if _key(n) not in taken)
-            taken.add(_key(result[i]))
+        if first[_name_key(name)] != i:
+            result[i] = next(n for n in numbered(name) if _name_key(n) not in taken)
+            taken.add(_name_key(result[i]))
     return result
 
 
-def _key(name: str) -> str:
-    """What two names share that some file system takes for one: case and Unicode form do not tell names apart."""
+def _name_key(name: str) -> str:
+    """Return what two names share that some file system takes for one: case and Unicode form do not tell them apart."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
@@ -69,7 +69,7 @@ class OutputNames:
         sources: files; None for an image in memory, which is never the same twice.
         stems: the name of each source without its suffix.
         kinds: which of IMAGES, LABELS and CROPS are written.
-        videos: for each source, whether it is one: its frames are called STEM_1, STEM_2, …
+        videos: for each source, True if it is one: its frames are called STEM_1, STEM_2, …
         new: the folder was made for this call, and holds nothing yet; then there is no need of a record.
 
     Attributes:
@@ -97,7 +97,7 @@ class OutputNames:
         self._bases: set[str] = set()  # what is left of the images' keys without a number at their end
         self._there = {kind: _files_by_key(folder, kind) for kind in kinds}
         owners = self._owners if any(self._there.values()) else []
-        self._source_ids = {_identity(o) for o in owners if o} - {None}
+        self._source_ids = {_file_identity(o) for o in owners if o} - {None}
         self._earlier: dict[str, str] = {}
         wanted = [_shortened(s) or "image" for s in stems]
         with contextlib.ExitStack() as stack:
@@ -105,7 +105,7 @@ class OutputNames:
             self._earlier = _read_record(file) if file else {}
             self._assign(wanted)
             mine = {
-                f"{kind}/{_key(stem)}": owner or ""
+                f"{kind}/{_name_key(stem)}": owner or ""
                 for stem, owner in zip(self.stems, self._owners, strict=True)
                 for kind in kinds
             }
@@ -114,18 +114,18 @@ class OutputNames:
         changed = [f"{p} → {s}" for p, w, s in zip(sources, wanted, self.stems, strict=True) if p and w != s]
         if changed:
             more = ", …" if len(changed) > SHOWN else ""
-            told = counted(len(changed), "output")
-            LOGGER.info("%s numbered, as the name is taken: %s%s", told, ", ".join(changed[:SHOWN]), more)
+            names = ", ".join(changed[:SHOWN]) + more
+            LOGGER.info("%s numbered, as the name is taken: %s", counted(len(changed), "output"), names)
 
     def crops(self, index: int, frame: int = 0) -> Iterator[str]:
         """Yield stems for the crops of one class of a source: STEM, STEM_2, …; of a video STEM_FRAME, STEM_FRAME_2, …
 
         Numbers are left out where they would make the name of another source's crop."""
         stem = self.stems[index] + (f"_{frame}" if frame else "")
-        repeated = self._earlier.get(f"{CROPS}/{_key(self.stems[index])}", "") == self._owners[index]
+        repeated = self._earlier.get(f"{CROPS}/{_name_key(self.stems[index])}", "") == self._owners[index]
         # The frames of another video may be called STEM_FRAME_2, …
-        for name in numbered(stem, "-" if frame and _key(stem) in self._framed else "_"):
-            key = _key(name)
+        for name in numbered(stem, "-" if frame and _name_key(stem) in self._framed else "_"):
+            key = _name_key(name)
             if name != stem and (self._taken.get(key, index) != index or f"{CROPS}/{key}" in self._earlier):
                 continue
             files = self._there[CROPS].get(key, [])
@@ -144,7 +144,7 @@ class OutputNames:
 
     def _take(self, index: int, stem: str) -> bool:
         """Give a source a stem, if that is free."""
-        key, owner = _key(stem), self._owners[index]
+        key, owner = _name_key(stem), self._owners[index]
         framed = self._videos[index] and self._kinds != [IMAGES]
         if key in self._taken or (framed and key in self._bases):
             return False
@@ -162,15 +162,15 @@ class OutputNames:
         if framed:
             self._framed.add(key)
         elif not self._videos[index]:
-            self._bases.add(_base(key))
+            self._bases.add(_unnumbered(key))
         return True
 
     def _hold_a_source(self, files: Iterable[str]) -> bool:
-        return any(_identity(f) in self._source_ids for f in files)
+        return any(_file_identity(f) in self._source_ids for f in files)
 
 
-def _base(key: str) -> str:
-    """A key without the number at its end, "" where it has none."""
+def _unnumbered(key: str) -> str:
+    """Return a key without the number at its end, "" where it has none."""
     match = re.fullmatch(r"(.+)_\d+", key, re.DOTALL)
     return match[1] if match else ""
 
@@ -182,28 +182,28 @@ def _shortened(stem: str) -> str:
 
 
 def _files_by_key(folder: Path, kind: str) -> dict[str, list[str]]:
-    """Files of one kind that a run's folder holds, by the key of their stem, and by "KEY_#" for a number at its end."""
+    """Return the files of one kind in a run's folder by the key of their stem, and by "KEY_#" if a number ends it."""
     found: dict[str, list[str]] = {}
-    for each in [folder / kind, *(_entries(folder / kind) if kind == CROPS else ())]:
-        for file in _entries(each):
+    for each in [folder / kind, *(_list_folder(folder / kind) if kind == CROPS else ())]:
+        for file in _list_folder(each):
             if file.name == RECORD or (kind == IMAGES and file.name in (LABELS, CROPS)):
                 continue
-            key = _key(file.stem)
+            key = _name_key(file.stem)
             found.setdefault(key, []).append(str(file))
-            if base := _base(key):
+            if base := _unnumbered(key):
                 found.setdefault(f"{base}_#", []).append(str(file))
     return found
 
 
-def _entries(folder: Path) -> list[Path]:
+def _list_folder(folder: Path) -> list[Path]:
     try:
         return list(folder.iterdir())
     except OSError:  # not there yet, or no folder
         return []
 
 
-def _identity(file: str) -> tuple[int, int] | None:
-    """What tells a file whatever it is called: links lead to it too."""
+def _file_identity(file: str) -> tuple[int, int] | None:
+    """Return what tells a file whatever it is called: links lead to it too."""
     try:
         status = os.stat(file)
     except OSError:
@@ -225,7 +225,7 @@ def _open_record(folder: Path) -> Iterator[IO[bytes]]:
 
 
 def _read_record(file: IO[bytes]) -> dict[str, str]:
-    """What earlier calls have recorded; nothing where it cannot be read, and then no file counts as ours."""
+    """Return what earlier calls have recorded; nothing where it cannot be read, and then no file counts as ours."""
     file.seek(0)
     try:
         record = json.loads(file.read() or b"{}")

@@ -1,7 +1,379 @@
-"""The reference's import path of BasePredictor."""
+"""The loop of every prediction, and what it writes. A task fills in the steps."""
 
 from __future__ import annotations
 
-from ultralytics.utils.lazy import later
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-__getattr__ = later(__name__, {"BasePredictor": "ultralytics.models.yolo.detect.predict:DetectionPredictor"})
+import torch
+from torch import Tensor, nn
+
+from ultralytics.cfg.config import MODE_DEFAULTS, Config, as_mapping, check_classes, get_cfg
+from ultralytics.cfg.paths import weights_hint
+from ultralytics.engine.callbacks import Callback, CallbackError, Callbacks
+from ultralytics.engine.outputs import CROPS, IMAGES, INCOMPLETE, LABELS, OutputNames
+from ultralytics.engine.ranks.device import select_device
+from ultralytics.engine.results import Results
+from ultralytics.engine.run.folder import new_run_dir
+from ultralytics.engine.safety import threads
+from ultralytics.engine.sources import Source, SourceItem, VideoSink, is_video, load_source
+from ultralytics.nn.backend import Backend, backend_of
+from ultralytics.utils.errors import ConfigError
+from ultralytics.utils.fonts import checked_font
+from ultralytics.utils.images import imwrite
+from ultralytics.utils.log import LOGGER, progress
+from ultralytics.utils.ops import Profile, make_divisible
+from ultralytics.utils.text import counted
+from ultralytics.utils.types import UInt8Array
+
+STAGES = ("preprocess", "inference", "postprocess")
+LOOK_AHEAD = 4  # batches of images that may wait for others of their shape
+TRIAL_AFTER = 3  # batches: a source that has more is worth a trial with how many threads they take least
+Given = nn.Module | Backend | str | Path | None  # a network, what runs one, or the file of one
+_WRITTEN = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+
+
+class BasePredictor:  # size: the reference's names, which callbacks read and subclasses replace
+    """Run a model over images and videos: `Predictor(overrides={"imgsz": 320})(source, model)`.
+
+    A batch holds images of one padded shape. A task has `load_network`, `padded_shape`, `preprocess` and `postprocess`.
+
+    Args:
+        cfg: a Config or a YAML of keys.
+        overrides: keys on top of it.
+        _callbacks: functions by event.
+
+    Attributes:
+        model: the Backend at work.
+        frame: (height, width) that images are fitted into, multiples of the stride.
+        dataset: the source.
+        batch: paths, images (BGR) and labels of the batch at work.
+        results: what was found in it.
+        seen: images so far.
+        save_dir: where images and labels go; None while nothing has been written.
+        incomplete: file → what is missing, of videos that could be read in part only.
+    """
+
+    model: Any  # a Backend; of scripts, whatever they make of it
+
+    def __init__(
+        self,
+        cfg: Config | str | Path | Mapping[str, Any] | None = None,
+        overrides: Config | Mapping[str, Any] | None = None,
+        _callbacks: Mapping[str, list[Callback]] | None = None,
+    ) -> None:
+        if isinstance(overrides, Config):
+            self.args = overrides
+        else:
+            cfg = cfg if cfg is None or isinstance(cfg, Config | str | Path) else as_mapping(cfg)
+            self.args = get_cfg(cfg, as_mapping(overrides), mode="predict")
+            if self.args.sources.get("batch", "default") == "default":
+                self.args.set("batch", MODE_DEFAULTS["predict"]["batch"], "predict default")
+        self.callbacks = _callbacks if isinstance(_callbacks, Callbacks) else Callbacks(_callbacks)
+        self.args.font = checked_font(self.args.font)
+        self.model = None
+        self.save_dir: Path | None = None
+        self.incomplete: dict[str, str] = {}
+        self.dataset: Any = None
+        self.batch: tuple[list[str], list[UInt8Array], list[str]] | None = None
+        self.results: Any = None
+        self.seen = 0
+        self.stream = False
+        self._shape: tuple[int, ...] = ()  # of the last batch
+
+    def add_callback(self, event: str, func: Callback) -> None:
+        """Call `func(predictor)` at an event; `engine.callbacks.EVENTS` lists them."""
+        self.callbacks.add(event, func)
+
+    def run_callbacks(self, event: str) -> None:
+        """Call what is to be called at an event."""
+        self.callbacks.run(event, self)
+
+    def setup_model(self, model: Given, verbose: bool = True) -> None:
+        """Take a model: a network, which is copied and fused, not changed; a Backend; a path of a weights file; or
+        `args.model` when None."""
+        model = self.args.model if model is None else model
+        if model is None:
+            raise ConfigError("no model given", hint=weights_hint())
+        net: Any = self.load_network(model) if isinstance(model, str | Path) else model
+        check_classes(self.args.classes, net.nc, "the model")
+        self.device = select_device(self.args.device, quiet=True)
+        self.model = backend_of(net, self.device, self.args.half)
+        self.device = self.model.device
+        self.names: dict[int, str] = self.model.names
+        self.stride = max(self.model.stride, 32)
+        height, width = self.args.frame
+        self.frame = make_divisible(height, self.stride), make_divisible(width, self.stride)
+
+    @property
+    def imgsz(self) -> list[int]:
+        """[height, width] that images are fitted into."""
+        return list(self.frame)
+
+    def setup_source(self, source: Any) -> None:
+        """Find the images and videos, see `engine.sources.load_source`."""
+        self.dataset = source if isinstance(source, Source) else load_source(source, vid_stride=self.args.vid_stride)
+        self.dataset.bs = max(self.args.batch, 1)
+
+    def _settle_threads(self) -> None:
+        """Settle the number of threads; only a network of PyTorch's is tried."""
+        net = self.model
+        threads.settle(
+            self.args,
+            self.device,
+            lambda most: threads.try_inference(net, self._shape, most) if isinstance(net, nn.Module) else None,
+        )
+
+    def __call__(
+        self, source: Any = None, model: Given = None, stream: bool = False
+    ) -> list[Results] | Iterator[Results]:
+        """Predict on a source: a list of Results, one per image or frame, in order; an iterator with `stream`."""
+        self.stream = stream
+        results = self.stream_inference(source, model)
+        return results if stream else list(results)
+
+    def predict_cli(self, source: Any = None, model: Given = None) -> None:
+        """Predict on a source, and keep no results."""
+        for _ in self.stream_inference(source, model):
+            pass
+
+    def stream_inference(self, source: Any = None, model: Given = None) -> Iterator[Results]:
+        """Predict on a source, yielding one Results per image or frame, in order."""
+        if self.model is None or model is not None:
+            self.setup_model(model)
+        source = self.args.source if source is None else source
+        if source is None or (isinstance(source, str) and not source.strip()):  # an unset variable of a shell
+            raise ConfigError("nothing to predict on", hint="source=an image, a folder, a glob or a video")
+        self.setup_source(source)
+        items = self.dataset
+        writer = None
+        if self.args.save or self.args.save_txt or self.args.save_crop:
+            self.save_dir = new_run_dir(self.args.project, self.args.name or "predict", self.args.exist_ok)
+            writer = Writer(self.save_dir, items, self.args)
+        self.seen, self.batch, elapsed = 0, None, dict.fromkeys(STAGES, 0.0)
+        count = 0
+        program = torch.get_num_threads()
+        self.run_callbacks("on_predict_start")
+        try:
+            for item, result, given in self._in_order(progress(items, desc="Predicting")):
+                count += 1
+                for key in elapsed:
+                    elapsed[key] += result.speed[key] or 0.0
+                if self.args.verbose:
+                    LOGGER.info(
+                        "%s: %dx%d %s%.1fms",
+                        item.label,
+                        *result.orig_shape,
+                        result.verbose(),
+                        result.speed["inference"] or 0.0,
+                    )
+                if writer is not None:
+                    writer.write(item, result)
+                yield given
+        finally:
+            torch.set_num_threads(program)
+            self.incomplete = {items.paths[i]: what for i, what in items.incomplete.items()}
+            if writer is not None:
+                writer.close()
+        if count and self.args.verbose:
+            mean = (elapsed[k] / count for k in elapsed)
+            height, width = self.frame
+            LOGGER.info(
+                "Speed: %.1fms preprocess, %.1fms inference, %.1fms postprocess per image at imgsz %s",
+                *mean,
+                height if height == width else f"{height}×{width}",
+            )
+        if self.save_dir is not None:
+            LOGGER.info("Results saved to %s", self.save_dir)
+        self.run_callbacks("on_predict_end")
+
+    def _in_order(self, items: Iterable[SourceItem]) -> Iterator[tuple[SourceItem, Results, Any]]:
+        """Predict in batches of one padded shape, and yield in the order of the items: what was found, and what the
+        callbacks have made of it.
+
+        At most `batch` × LOOK_AHEAD images are held: then the shape of the first that waits is not waited for any
+        longer.
+        """
+        batch = max(self.args.batch, 1)
+        waiting: dict[tuple[int, int], list[int]] = {}  # padded shape → numbers of items
+        held: dict[int, tuple[SourceItem, tuple[Results, Any] | None]] = {}
+        first = batches = 0
+
+        def run(shape: tuple[int, int]) -> None:
+            nonlocal batches
+            if self.args.threads is not None or batches == TRIAL_AFTER:
+                self._settle_threads()
+            batches += 1
+            group = waiting.pop(shape)
+            for number, found in zip(group, self._predict_batch([held[n][0] for n in group]), strict=True):
+                held[number] = held[number][0], found
+
+        def ready() -> Iterator[tuple[SourceItem, Results, Any]]:
+            nonlocal first
+            while first in held and held[first][1] is not None:
+                item, found = held.pop(first)
+                assert found is not None
+                first += 1
+                yield item, *found
+
+        for number, item in enumerate(items):
+            self.fit(item)
+            shape = self.padded_shape(item.image)
+            held[number] = item, None
+            waiting.setdefault(shape, []).append(number)
+            if len(waiting[shape]) == batch:
+                run(shape)
+            yield from ready()
+            if len(held) >= batch * LOOK_AHEAD:
+                run(self.padded_shape(held[first][0].image))
+                yield from ready()
+        while waiting:
+            run(next(iter(waiting)))
+        yield from ready()
+
+    def _predict_batch(self, items: Sequence[SourceItem]) -> list[tuple[Results, Any]]:
+        """Predict on a batch; return what was found in each image, and what the callbacks have made of it."""
+        images = [i.image for i in items]
+        self.batch = [i.path for i in items], images, [i.label for i in items]
+        self.run_callbacks("on_predict_batch_start")
+        self.results = self.detect(images)
+        for item, result in zip(items, self.results, strict=True):
+            result.path, result.save_dir = item.path, str(self.save_dir) if self.save_dir else None
+        self.run_callbacks("on_predict_postprocess_end")
+        found = self._results_after("on_predict_postprocess_end", items)
+        self.seen += len(items)
+        self.run_callbacks("on_predict_batch_end")
+        return list(zip(found, self._results_after("on_predict_batch_end", items), strict=True))
+
+    def _results_after(self, event: str, items: Sequence[SourceItem]) -> list[Any]:
+        """Return the results as a callback has left them.
+
+        Raises:
+            CallbackError: there are more or fewer than images.
+        """
+        self.results = list(self.results)
+        if len(self.results) != len(items):
+            n, images = counted(len(self.results), "result"), counted(len(items), "image")
+            raise CallbackError(f"a callback of {event} has left {n} for {images} in predictor.results")
+        found: list[Any] = self.results
+        return found
+
+    def detect(self, images: Sequence[UInt8Array]) -> list[Results]:
+        """Predict on BGR images (H, W, 3) of any sizes; those that are padded to one shape as one batch."""
+        groups: dict[tuple[int, int], list[int]] = {}
+        for i, image in enumerate(images):
+            groups.setdefault(self.padded_shape(image), []).append(i)
+        found: dict[int, Results] = {}
+        for group in groups.values():
+            found.update(zip(group, self._detect([images[i] for i in group]), strict=True))
+        return [found[i] for i in range(len(images))]
+
+    def _detect(self, images: Sequence[UInt8Array]) -> list[Results]:
+        """Predict on images that are padded to one shape."""
+        watch = {stage: Profile(device=self.device) for stage in STAGES}
+        with watch["preprocess"]:
+            tensor = self.preprocess(images)
+        self._shape = tuple(tensor.shape)
+        with torch.inference_mode():
+            with watch["inference"]:
+                preds = self.inference(tensor)
+            with watch["postprocess"]:
+                results = self.postprocess(preds, tensor, images)
+        for result in results:
+            result.speed = {stage: block.t / len(images) * 1e3 for stage, block in watch.items()}
+        return results
+
+    # The steps, which a task or a subclass replaces
+
+    def load_network(self, model: str | Path) -> Any:
+        """Return the network of a weights file or YAML."""
+        raise NotImplementedError
+
+    def fit(self, item: SourceItem) -> None:
+        """Choose how the images that follow are fitted: by an item, before its batch is made up."""
+
+    def padded_shape(self, image: UInt8Array) -> tuple[int, int]:
+        """Return the (height, width) that an image goes in with: a batch holds images of one."""
+        return self.frame
+
+    def preprocess(self, im: Sequence[UInt8Array]) -> Tensor:
+        """Turn BGR images into (B, 3, h, w) RGB 0..1 on the device."""
+        raise NotImplementedError
+
+    def inference(self, im: Tensor) -> Any:
+        """Return the model's output."""
+        return self.model(im)
+
+    def postprocess(self, preds: Any, img: Tensor, orig_imgs: Sequence[UInt8Array]) -> list[Results]:
+        """Turn the model's output into a Results for each image."""
+        raise NotImplementedError
+
+
+class Writer:
+    """Writes the images, videos, labels and crops of a prediction.
+
+    Args:
+        folder: of the run.
+        source: its items are those that are written.
+        args: see `DetectionPredictor`.
+    """
+
+    def __init__(self, folder: Path, source: Source, args: Config) -> None:
+        self.folder, self.source, self.args = folder, source, args
+        kinds = {IMAGES: args.save, LABELS: args.save_txt, CROPS: args.save_crop}
+        self.names = OutputNames(
+            folder,
+            [None if m else p for m, p in zip(source.in_memory, source.paths, strict=True)],
+            [Path(p).stem for p in source.paths],
+            [kind for kind, wanted in kinds.items() if wanted],
+            [is_video(p) for p in source.paths],
+            new=not args.exist_ok,
+        )
+        self._video: tuple[int, VideoSink] | None = None
+
+    def write(self, item: SourceItem, result: Results) -> None:
+        """Write what is wanted of an image or frame."""
+        if self._video is not None and self._video[0] != item.index:
+            self.close()
+        stem = self.names.stems[item.index]
+        if self.args.save:
+            self._draw(item, result, stem)
+        if self.args.save_txt:
+            frame = f"_{item.frame}" if item.is_video else ""
+            result.save_txt(self.folder / LABELS / f"{stem}{frame}.txt", save_conf=self.args.save_conf)
+        if self.args.save_crop:
+            names: dict[str, Iterator[str]] = {}
+            for folder, crop in result.crops():
+                stems = names.setdefault(folder, self.names.crops(item.index, item.frame))
+                imwrite(self.folder / CROPS / folder / f"{next(stems)}.jpg", crop)
+
+    def _draw(self, item: SourceItem, result: Results, stem: str) -> None:
+        args = self.args
+        drawn = result.plot(
+            conf=args.show_conf,
+            labels=args.show_labels,
+            boxes=args.show_boxes,
+            line_width=args.line_width,
+            font=args.font,
+        )
+        if item.is_video:
+            if self._video is None:
+                self._video = item.index, VideoSink(self.folder / f"{stem}.avi", item.fps, drawn.shape[:2])
+            self._video[1].write(drawn)
+            return
+        suffix = Path(item.path).suffix.lower()
+        imwrite(self.folder / f"{stem}{suffix if suffix in _WRITTEN else '.jpg'}", drawn)
+
+    def close(self) -> None:
+        """Finish the video under way. Where its source was not read to the end, the name says so."""
+        if self._video is None:
+            return
+        index, sink = self._video
+        self._video = None
+        marked = sink.path.with_name(f"{sink.path.stem}{INCOMPLETE}.avi")
+        if index in self.source.whole:
+            sink.close()
+            marked.unlink(missing_ok=True)  # of an earlier call with the same source
+        else:
+            sink.close(marked)

@@ -1,4 +1,4 @@
-"""What a prediction gives: boxes of one picture, ready to draw, save or take apart."""
+"""Results of a prediction: boxes of one image, ready to draw, save or take apart."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from xml.etree import ElementTree
 
 import numpy as np
@@ -35,31 +35,62 @@ __getattr__ = later(__name__, {}, dict.fromkeys(("Keypoints", "Masks", "OBB", "P
 CROP_GAIN, CROP_PAD = 1.02, 10  # crops are a little larger than their box: factor, then pixels
 
 
-class Boxes(SimpleClass):
-    """Detected boxes of one picture.
+class _Movable(SimpleClass):
+    """Boxes, or what holds some: they may lie elsewhere or be of another type."""
+
+    data: Any
+
+    def _with(self: M, data: Any) -> M:
+        """Return the same with other boxes."""
+        raise NotImplementedError
+
+    def to(self: M, *args: Any, **kwargs: Any) -> M:
+        """Return the same on another device or of another type."""
+        return self._with(torch.as_tensor(self.data).to(*args, **kwargs))
+
+    def cpu(self: M) -> M:
+        """Return the same in main memory."""
+        return self._with(self.data.cpu() if isinstance(self.data, Tensor) else self.data)
+
+    def cuda(self: M) -> M:
+        """Return the same on the GPU."""
+        return self.to("cuda")
+
+    def numpy(self: M) -> M:
+        """Return the same as an array."""
+        return self._with(self.data.cpu().numpy() if isinstance(self.data, Tensor) else self.data)
+
+
+M = TypeVar("M", bound=_Movable)
+
+
+class Boxes(_Movable):
+    """Detected boxes of one image.
 
     Args:
-        boxes: (n, 6) x1, y1, x2, y2 in pixels, score, class; a tensor or an array.
-        orig_shape: (height, width) of the picture.
+        boxes: (n, 6) x1, y1, x2, y2 in pixels, score, class; or (n, 7), as a tracker has them, with an id before the
+            score; a tensor or an array.
+        orig_shape: (height, width) of the image.
 
     Attributes:
-        id, is_track: of the reference's tracked boxes; there are none here.
+        is_track: True if they have ids.
     """
-
-    id: None = None
-    is_track = False
 
     def __init__(self, boxes: Any, orig_shape: tuple[int, int]) -> None:
         if boxes.ndim == 1:
             boxes = boxes[None, :]
-        assert boxes.shape[-1] == 6, f"boxes need 6 columns, not {boxes.shape[-1]}"
+        assert boxes.shape[-1] in (6, 7), f"boxes need 6 columns, or 7 with ids, not {boxes.shape[-1]}"
         self.data, self.orig_shape = boxes, orig_shape
+        self.is_track = boxes.shape[-1] == 7
 
     def __len__(self) -> int:
         return len(self.data)
 
+    def _with(self, data: Any) -> Boxes:
+        return Boxes(data, self.orig_shape)
+
     def __getitem__(self, index: Any) -> Boxes:
-        return Boxes(self.data[index], self.orig_shape)
+        return self._with(self.data[index])
 
     @property
     def shape(self) -> Any:
@@ -74,12 +105,17 @@ class Boxes(SimpleClass):
     @property
     def conf(self) -> Any:
         """(n,) scores, 0..1."""
-        return self.data[:, 4]
+        return self.data[:, -2]
 
     @property
     def cls(self) -> Any:
         """(n,) class ids."""
-        return self.data[:, 5]
+        return self.data[:, -1]
+
+    @property
+    def id(self) -> Any:
+        """(n,) ids of tracks; None without them."""
+        return self.data[:, -3] if self.is_track else None
 
     @property
     def xywh(self) -> Any:
@@ -104,32 +140,20 @@ class Boxes(SimpleClass):
             else np.array([w, h, w, h], self.data.dtype)
         )
 
-    def to(self, *args: Any, **kwargs: Any) -> Boxes:
-        """The boxes on another device or of another type."""
-        return Boxes(torch.as_tensor(self.data).to(*args, **kwargs), self.orig_shape)
-
-    def cpu(self) -> Boxes:
-        """The boxes in main memory."""
-        return Boxes(self.data.cpu() if isinstance(self.data, Tensor) else self.data, self.orig_shape)
-
-    def cuda(self) -> Boxes:
-        """The boxes on the GPU."""
-        return self.to("cuda")
-
-    def numpy(self) -> Boxes:
-        """The boxes as an array."""
-        return Boxes(self.data.cpu().numpy() if isinstance(self.data, Tensor) else self.data, self.orig_shape)
-
 
 BaseTensor = Boxes  # of which the reference makes other kinds too
 
 
-class Results(SimpleClass):
-    """Detections in one picture or frame.
+class Results(_Movable):
+    """Detections in one image or frame.
 
     Args:
-        orig_img: BGR uint8 (H, W, 3); path: where it came from; names: class names by id; boxes: (n, 6), see `Boxes`.
-        speed: milliseconds of preprocess, inference, postprocess. masks, probs, keypoints, obb: None; of other tasks.
+        orig_img: BGR uint8 (H, W, 3).
+        path: of the image.
+        names: class names by id.
+        boxes: (n, 6), see `Boxes`.
+        speed: milliseconds of preprocess, inference, postprocess.
+        masks, probs, keypoints, obb: None; of other tasks.
 
     Raises:
         UserError: something of another task.
@@ -168,17 +192,22 @@ class Results(SimpleClass):
     def __getitem__(self, index: Any) -> Results:
         return self._with(self.boxes[index].data)
 
-    def _with(self, boxes: Any) -> Results:
-        other = Results(self.orig_img, self.path, self.names, boxes, speed=self.speed)
+    @property
+    def data(self) -> Any:
+        """The rows of the boxes."""
+        return self.boxes.data
+
+    def _with(self, data: Any) -> Results:
+        other = Results(self.orig_img, self.path, self.names, data, speed=self.speed)
         other.save_dir = self.save_dir
         return other
 
     def new(self) -> Results:
-        """The same picture without boxes."""
+        """The same image without boxes."""
         return self._with(None)
 
     def update(self, boxes: Any = None, masks: None = None, probs: None = None, obb: None = None) -> None:
-        """Replace the boxes by (n, 6) others, cut to the picture.
+        """Replace the boxes by (n, 6) others, cut to the image.
 
         Raises:
             UserError: something of another task.
@@ -188,22 +217,6 @@ class Results(SimpleClass):
             corners = clip_boxes(boxes[:, :4], self.orig_shape)
             join = torch.cat if isinstance(boxes, Tensor) else np.concatenate
             self.boxes = Boxes(join([corners, boxes[:, 4:]], 1), self.orig_shape)
-
-    def to(self, *args: Any, **kwargs: Any) -> Results:
-        """The result with its boxes on another device or of another type."""
-        return self._with(self.boxes.to(*args, **kwargs).data)
-
-    def cpu(self) -> Results:
-        """The result with its boxes in main memory."""
-        return self._with(self.boxes.cpu().data)
-
-    def cuda(self) -> Results:
-        """The result with its boxes on the GPU."""
-        return self._with(self.boxes.cuda().data)
-
-    def numpy(self) -> Results:
-        """The result with its boxes as an array."""
-        return self._with(self.boxes.numpy().data)
 
     def plot(
         self,
@@ -225,36 +238,37 @@ class Results(SimpleClass):
         filename: str | Path | None = None,
         color_mode: str = "class",
     ) -> UInt8Array:
-        """The picture with its boxes, BGR uint8.
+        """Draw the boxes on the image; BGR uint8.
 
         Args:
-            conf: write scores; labels: write names; boxes: draw at all; line_width, font_size: pixels, by the picture's
-            size when None; font: a font file, or the name of an installed one, to prefer.
-            img: draw on this picture instead; show: see `show`; save: also write it to `filename`, see `save`;
+            conf, labels: write scores, and names.
+            boxes: draw at all.
+            line_width, font_size: pixels, by the image's size when None.
+            font: a font file, or the name of an installed one, to prefer.
+            img: draw on this image instead.
+            show, save: see `show`; also write it to `filename`, see `save`.
             color_mode: a colour per "class" or "instance".
-            pil, im_gpu, kpt_radius, kpt_line, masks, probs: of the reference; there are boxes alone to draw, and they
-            are drawn alike.
+            pil, im_gpu, kpt_radius, kpt_line, masks, probs: of the reference; boxes alone are drawn, and all alike.
         """
         drawn_on = self.orig_img if img is None else img
         example = "".join(self.names.values())
         annotator = Annotator(drawn_on, line_width, font_size, font, pil=True, example=example)
         if boxes:
-            rows = self.boxes.numpy().data
-            for i in np.argsort(rows[:, 4], kind="stable"):  # the surest on top
-                c = int(rows[i, 5])
-                words = [self.names.get(c, str(c))] * labels + [f"{rows[i, 4]:.2f}"] * (conf and labels)
-                annotator.box_label(
-                    rows[i, :4], " ".join(words), colors(int(i) if color_mode == "instance" else c, bgr=True)
-                )
+            found = self.boxes.numpy()
+            for i in np.argsort(found.conf, kind="stable"):  # the surest on top
+                c = int(found.cls[i])
+                words = [self.names.get(c, str(c))] * labels + [f"{found.conf[i]:.2f}"] * (conf and labels)
+                color = colors(int(i) if color_mode == "instance" else c, bgr=True)
+                annotator.box_label(found.xyxy[i], " ".join(words), color)
         drawn = annotator.result()
         if show:
-            _show(drawn, self.path)
+            _show_drawn(drawn, self.path)
         if save:
-            imwrite(self._target(filename), drawn)
+            imwrite(_target_of(filename, self.path), drawn)
         return drawn
 
     def save(self, filename: str | Path | None = None, **kwargs: Any) -> str:
-        """Write the drawn picture and return its path; keywords as of `plot`.
+        """Write the drawn image, and return its path; keywords as of `plot`.
 
         Args:
             filename: replaced where it exists; without one results_NAME.jpg, numbered so that it is new.
@@ -262,25 +276,9 @@ class Results(SimpleClass):
         Raises:
             UserError: it is the file that was predicted on, or cannot be written.
         """
-        target = self._target(filename)
+        target = _target_of(filename, self.path)
         self.plot(save=True, filename=target, **kwargs)
         return str(target)
-
-    def _target(self, filename: str | Path | None) -> Path:
-        if not filename:
-            return free_path(Path(f"results_{Path(self.path).stem or 'image'}.jpg"))
-        return self._not_source(filename)
-
-    def _not_source(self, filename: str | Path) -> Path:
-        """A name to write to.
-
-        Raises:
-            UserError: it is the file that was predicted on, by whatever link.
-        """
-        target = Path(filename)
-        if target.exists() and os.path.exists(self.path) and target.samefile(self.path):
-            raise UserError("it is the image that was predicted on", str(filename), "give another name to save as")
-        return target
 
     def verbose(self) -> str:
         """Counts per class, such as "4 persons, 1 bus, "; "(no detections), " without any."""
@@ -297,16 +295,13 @@ class Results(SimpleClass):
             UserError: it is the file that was predicted on.
         """
         boxes = self.boxes.cpu()
-        lines = []
-        for xywh, score, cls in zip(boxes.xywhn.tolist(), boxes.conf.tolist(), boxes.cls.tolist(), strict=True):
-            lines.append(" ".join(f"{v:g}" for v in (int(cls), *xywh, *([score] if save_conf else []))))
-        path = self._not_source(txt_file)
+        path = _not_source(txt_file, self.path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        path.write_text(label_rows(boxes.cls, boxes.xywhn, boxes.conf if save_conf else None), encoding="utf-8")
         return str(path)
 
     def save_crop(self, save_dir: str | Path, file_name: str | Path = "im.jpg") -> None:
-        """Write every box as a picture, SAVE_DIR/CLASS/NAME.jpg, numbered so that it is new."""
+        """Write every box as a image, SAVE_DIR/CLASS/NAME.jpg, numbered so that it is new."""
         stem = Path(file_name).name.removesuffix(".jpg")
         for folder, image in self.crops():
             imwrite(free_path(Path(save_dir) / folder / f"{stem}.jpg"), image)
@@ -384,22 +379,54 @@ class Results(SimpleClass):
         return f'<?xml version="1.0" encoding="utf-8"?>\n{body}'
 
     def show(self, *args: Any, **kwargs: Any) -> None:
-        """Show the drawn picture in a notebook, or in the system's viewer; where there is neither, a line says so.
+        """Show the drawn image in a notebook, or in the system's viewer; where there is neither, a line says so.
         Arguments are those of `plot`."""
         self.plot(*args, **{**kwargs, "show": True})
 
 
-def _show(image: UInt8Array, path: str) -> None:
+def _target_of(filename: str | Path | None, source: str) -> Path:
+    """Return where to write an image: without a name, beside nothing that is there."""
+    if not filename:
+        return free_path(Path(f"results_{Path(source).stem or 'image'}.jpg"))
+    return _not_source(filename, source)
+
+
+def _not_source(filename: str | Path, source: str) -> Path:
+    """Return a name to write to.
+
+    Raises:
+        UserError: it is the file that was predicted on, by whatever link.
+    """
+    target = Path(filename)
+    if target.exists() and os.path.exists(source) and target.samefile(source):
+        raise UserError("it is the image that was predicted on", str(filename), "give another name to save as")
+    return target
+
+
+def label_rows(classes: Any, boxes: Any, scores: Any = None) -> str:
+    """Return a line `class x y w h [score]` per box.
+
+    Args:
+        classes: (n,) ids; a tensor or an array, as the others.
+        boxes: (n, 4) centre, width and height in 0..1.
+        scores: (n,).
+    """
+    ends = [()] * len(classes) if scores is None else [(s,) for s in scores.tolist()]
+    rows = zip(classes.tolist(), boxes.tolist(), ends, strict=True)
+    return "".join(" ".join(f"{v:g}" for v in (int(c), *box, *end)) + "\n" for c, box, end in rows)
+
+
+def _show_drawn(image: UInt8Array, path: str) -> None:
     """Show an image (BGR), see `Results.show`."""
-    picture = Image.fromarray(np.ascontiguousarray(image[..., ::-1]))
+    shown = Image.fromarray(np.ascontiguousarray(image[..., ::-1]))
     if is_jupyter():
         from IPython.display import display  # there is one in a notebook
 
-        display(picture)
+        display(shown)
     elif LINUX and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         LOGGER.warning("%s: it cannot be shown: there is no display (save(filename), and look at it)", path)
     else:
-        picture.show(Path(path).name)
+        shown.show(Path(path).name)
 
 
 def _refuse(**others: Any) -> None:

@@ -1,4 +1,4 @@
-"""What can be predicted on: images and videos, by path, folder, glob or list, or images in memory."""
+"""Sources of a prediction: images and videos, by path, folder, glob or list, or images in memory."""
 
 from __future__ import annotations
 
@@ -67,11 +67,12 @@ class Source:
 
     Args:
         entries: paths of files, and images in memory.
-        vid_stride: take every so many frames; as_is: images in memory go in at their own size.
+        vid_stride: take every so many frames.
+        as_is: images in memory go in at their own size.
 
     Attributes:
         paths: of each entry; image0.jpg, image1.jpg, … in memory.
-        in_memory: for each entry, whether it has no file.
+        in_memory: for each entry, True if it has no file.
         whole: places of what was read to its end, filled while iterating.
         incomplete: place → what is missing, of videos that could be read in part, filled while iterating.
     """
@@ -242,7 +243,7 @@ class VideoSink:
         self.part.replace(path or self.path)
 
     def _whole(self) -> bool:
-        """Whether the finished file has all frames and its last one can be decoded."""
+        """Return True if the finished file has all frames and its last one can be decoded."""
         video = cv2.VideoCapture(str(self.part))
         try:
             if not video.isOpened() or int(video.get(cv2.CAP_PROP_FRAME_COUNT)) != self.frames:
@@ -291,7 +292,7 @@ def load_source(source: Any, vid_stride: int = 1) -> Source:
 
 
 def _images_of(batch: torch.Tensor) -> list[str | UInt8Array]:
-    """The images of a tensor, BGR uint8.
+    """Return the images of a tensor, BGR uint8.
 
     Raises:
         UserError: it holds none.
@@ -386,7 +387,7 @@ def _expand(name: str, below: Path | None = None) -> list[str]:
             names = sorted(os.listdir(path))
         except OSError as e:
             raise DatasetError(f"the folder cannot be read: {e.strerror or e}", name) from None
-        found = _usable(os.path.join(path, n) for n in names)
+        found = _keep_usable(os.path.join(path, n) for n in names)
     elif path.suffix.lower() == ".streams":
         raise _not_offered("a list of live streams", name, _HINTS["camera"])
     elif os.path.isfile(path) and path.suffix.lower() == ".txt":
@@ -408,7 +409,7 @@ def _expand(name: str, below: Path | None = None) -> list[str]:
             raise MissingFileError(f"it is {problem}, and a source is a file", str(path.absolute()))
         if not any(c in name for c in "*?["):
             raise MissingFileError(f"no such source; tried {path.absolute()}", name)
-        found = _usable(_glob(str(path)))
+        found = _keep_usable(_glob(str(path)))
         if not found:
             raise MissingFileError(f"no image or video matches; tried {path.absolute()}", name)
     if not found:
@@ -416,7 +417,7 @@ def _expand(name: str, below: Path | None = None) -> list[str]:
     return sorted(found, key=lambda f: (is_video(f), f))
 
 
-def _usable(files: Iterable[str]) -> list[str]:
+def _keep_usable(files: Iterable[str]) -> list[str]:
     """Return the images and videos among files. What bears such a name and is no file is named and passed over."""
     found = []
     for file in files:

@@ -19,13 +19,12 @@ import torch
 
 from ultralytics.cfg.config import KNOBS, get_cfg
 from ultralytics.cfg.dataset import load_dataset
-from ultralytics.engine.ranks.team import several_devices
 from ultralytics.engine.run.provenance import readable
 from ultralytics.engine.run.resume import previous_of
 from ultralytics.engine.step.schedule import Schedule
 from ultralytics.engine.weights.checkpoint import load_checkpoint, load_newest
-from ultralytics.models.yolo.detect import DetectionTrainer, DetectionValidator
-from ultralytics.models.yolo.detect.ranks import train_on_ranks
+from ultralytics.models.yolo import modes
+from ultralytics.models.yolo.detect import DetectionValidator
 from ultralytics.models.yolo.weights import load_trained
 from ultralytics.nn.plugins import load_plugins
 from ultralytics.nn.summary import explain
@@ -104,12 +103,8 @@ def _told(keys: Mapping[str, Any]) -> dict[str, Any]:
 def train(job: Job, folder: Path) -> None:
     """Train the run, or go on where it was stopped; a run that is trained is left alone."""
     overrides = {**job.run.keys, "project": str(folder.parent), "name": folder.name, "resume": "auto"}
-    names = several_devices(get_cfg(None, overrides).device)
     try:
-        if names:
-            train_on_ranks(names, None, overrides, source=job.study)
-        else:
-            DetectionTrainer(overrides=overrides, source=job.study).train()
+        modes.train(None, overrides, job.study)
     except FinishedRunError as e:
         LOGGER.info("%s", e)
 
@@ -130,7 +125,7 @@ class _Witness(DetectionValidator):
         return loader
 
     def report_coco(self) -> None:
-        self.kept = self._seen
+        self.kept = self.seen_images()
         super().report_coco()
 
 

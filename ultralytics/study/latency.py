@@ -13,7 +13,7 @@ import torch
 
 from ultralytics.engine.run.provenance import device_name
 from ultralytics.models.yolo.weights import load_trained
-from ultralytics.nn.inference import inference_copy
+from ultralytics.nn.backend import inference_copy
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.study.record import FINISHED, RunRecord
 from ultralytics.utils.errors import UserError

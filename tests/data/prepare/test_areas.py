@@ -1,7 +1,6 @@
 """Areas of masks: kept by `prepare coco`, read by the scan, used by COCO's figures, written back by `export-coco`."""
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +14,7 @@ from ultralytics.data.check.check import check_data
 from ultralytics.data.dataset import YOLODataset
 from ultralytics.data.labels import areas_file, judge_areas, judge_labels, scan
 from ultralytics.data.prepare import export_coco, prepare_coco
-from ultralytics.models.yolo.detect import DetectionValidator
+from ultralytics.models.yolo.detect.evaluate import SeenEvaluator, pair
 from ultralytics.utils.boxes import xywh2xyxy
 from ultralytics.utils.coco import FIGURES, coco_figures
 from ultralytics.utils.images import imwrite
@@ -57,14 +56,13 @@ def looked_at(data, seed, imgsz=160, classes=None):
     """What an evaluation of made-up detections near the labels has seen."""
     spec = load_dataset(data)
     dataset = YOLODataset(spec.split("val"), imgsz=imgsz, augment=False, nc=spec.nc, classes=classes)
-    own = SimpleNamespace(_keeps=True, args=SimpleNamespace(single_cls=False, save_txt=False))
-    rng, seen = np.random.default_rng(seed), []
+    rng, evaluator = np.random.default_rng(seed), SeenEvaluator()
     for i in range(len(dataset)):
         batch = YOLODataset.collate_fn([dataset[i]])
         boxes = batch["bboxes"].repeat(2, 1) * imgsz + torch.from_numpy(rng.normal(0, 4, (2 * len(batch["cls"]), 4)))
         found = torch.cat([xywh2xyxy(boxes), torch.rand(len(boxes), 1), batch["cls"].view(-1, 1).repeat(2, 1)], 1)
-        seen.append(DetectionValidator._compare(own, found.float(), batch, 0, None)[1])
-    return spec, seen
+        evaluator.update(i, [pair(found.float(), batch, 0)])
+    return spec, evaluator.result()
 
 
 @pytest.mark.parametrize("seed", range(4))

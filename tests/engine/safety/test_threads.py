@@ -17,7 +17,7 @@ from ultralytics.engine.safety import threads
 from ultralytics.engine.safety.threads import Choice, candidates, fastest, settle, trace, try_inference, try_training
 from ultralytics.engine.weights.checkpoint import load_checkpoint
 from ultralytics.models.yolo.detect import DetectionPredictor, DetectionTrainer, DetectionValidator
-from ultralytics.nn.inference import inference_copy
+from ultralytics.nn.backend import inference_copy
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.threads import kept_threads, one_thread

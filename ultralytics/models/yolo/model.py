@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
 
-from ultralytics.cfg.config import MODE_DEFAULTS, Config, get_cfg, without_effect
+from ultralytics.cfg.config import MODE_DEFAULTS
 from ultralytics.engine.callbacks import Callback, Callbacks
+from ultralytics.engine.predictor import BasePredictor
 from ultralytics.engine.ranks.device import select_device
-from ultralytics.engine.ranks.team import several_devices
 from ultralytics.engine.results import Results
 from ultralytics.engine.run.provenance import provenance
 from ultralytics.engine.weights.checkpoint import Checkpoint, load_checkpoint, portable, save_checkpoint
-from ultralytics.models.yolo.detect import (
-    DetectionExplainer,
-    DetectionPredictor,
-    DetectionTrainer,
-    DetectionValidator,
-    Explanation,
-)
-from ultralytics.models.yolo.detect.ranks import train_on_ranks
+from ultralytics.models.yolo.detect import DetectionPredictor, DetectionTrainer, DetectionValidator, Explanation
+from ultralytics.models.yolo.modes import settings, train
+from ultralytics.models.yolo.task import TASKS, Task, head_of, task_of
 from ultralytics.models.yolo.weights import load_trained
 from ultralytics.nn.plugins import load_plugins
 from ultralytics.nn.summary import ModelReport, explain
@@ -35,16 +30,18 @@ from ultralytics.utils.log import LOGGER, setup_console
 from ultralytics.utils.metrics import DetMetrics
 from ultralytics.utils.processes import leave_unguarded
 
-_INSTEAD = {
-    "track": "predict finds the objects of each frame; `export-weights` writes a file that ultralytics tracks with",
-    "export": "`export-weights` writes a file that ultralytics exports; torch.jit.trace and torch.onnx take yolo.model",
-    "tune": "run `train` with other keys; a script may train in a loop",
-    "benchmark": "scripts/benchmark.sh measures times",
-    "embed": "a forward hook on yolo.model.model[i] sees the maps of row i",
-}
+
+def _not_offered(name: str, instead: str) -> Callable[..., NoReturn]:
+    """Make a method of the reference's that says what to use instead."""
+
+    def refuse(self: YOLO, *_: Any, **__: Any) -> NoReturn:
+        raise UserError(f"{name} is not offered yet", hint=instead)
+
+    refuse.__name__, refuse.__doc__ = name, f"Not offered: {instead}.\n\nRaises:\n    UserError: always."
+    return refuse
 
 
-class YOLO(nn.Module):
+class YOLO(nn.Module):  # size: the reference's names, most of them a line or two
     """A YOLOv8 detector, with or without attention.
 
     As in the reference it is a torch module around `model`: `parameters`, `state_dict`, `half`, `cpu` and the like are
@@ -52,17 +49,24 @@ class YOLO(nn.Module):
 
     Args:
         model: a model YAML ("yolov8n-fla.yaml", "cfg/models/yolov8-fla.yaml" with `scale`) or a weights file (.pt, this
-        project's or
-            the reference's).
-        task: "detect", the only task; verbose: print the rows while building; scale: the scale letter, for any YAML.
-        plugins: Python files that register modules of the model; nc: class count, for a YAML.
+            project's or the reference's).
+        task: a key of TASKS, the model's own.
+        verbose: print the rows while building.
+        scale: the scale letter, for any YAML.
+        plugins: Python files that register modules of the model.
+        nc: class count, for a YAML.
 
     Attributes:
-        model: the DetectionModel; ckpt: the weights file's content or None; overrides: settings remembered from it.
-        metrics: of the last validation; trainer, predictor: the last ones used; callbacks: functions by event.
+        model: the network.
+        ckpt: the weights file's content or None.
+        overrides: settings remembered from it.
+        metrics: of the last validation.
+        trainer, predictor: the last ones used.
+        callbacks: functions by event.
         model_name, ckpt_path, cfg: the file it was made from, as weights, as a YAML.
     """
 
+    session: None = None  # of the reference's platform
     model: DetectionModel
 
     def __init__(
@@ -77,23 +81,22 @@ class YOLO(nn.Module):
         super().__init__()
         setup_console()
         self.plugins = load_plugins(plugins)
-        if task not in (None, "detect"):
+        if task is not None and task not in TASKS:
             raise ConfigError(f"task={task} is not offered", hint="this project detects: leave task out")
-        self.task = "detect"
         self.ckpt: Checkpoint | None = None
-        self.overrides: dict[str, Any] = {"model": str(model), "task": "detect"}
+        self.overrides: dict[str, Any] = {"model": str(model)}
         self.metrics: DetMetrics | None = None
         self.trainer: DetectionTrainer | None = None
-        self.predictor: DetectionPredictor | None = None
+        self.predictor: BasePredictor | None = None
         self.callbacks = Callbacks()
         self.callbacks.take(self.plugins)
-        self.session: None = None  # of the reference's platform
         self.scale = scale
-        self._loaded: dict[str, Tensor] | None = None
-        self._loaded_share = 1.0
+        self._share: float | None = None  # of the tensors that `load` has found a place for; None: nothing is loaded
         name = self.model_name = str(model)
         if name.endswith((".yaml", ".yml")):
-            self.model = DetectionModel(model, nc=nc, verbose=verbose, scale=scale)
+            self.task = task or task_of(head_of(name))
+            network: Any = self._task.network
+            self.model = network(model, nc=nc, verbose=verbose, scale=scale)
             self.cfg: str | None = name
         elif name.endswith(".pt"):
             if scale is not None:
@@ -101,10 +104,12 @@ class YOLO(nn.Module):
                     f"scale={scale} belongs to a model YAML, and {name} has its size", hint="leave it out"
                 )
             self.model, self.ckpt = load_trained(model)
+            self.task = task or task_of(self.model.spec.rows[-1].module)
             self.cfg = None
             self._remember()
         else:
             raise ConfigError(f"model={name} is neither a model YAML nor a weights file", hint="give a .yaml or a .pt")
+        self.overrides["task"] = self.task
 
     def __call__(self, source: Any = None, stream: bool = False, **kwargs: Any) -> list[Results] | Iterator[Results]:
         """The same as `predict`."""
@@ -117,12 +122,12 @@ class YOLO(nn.Module):
 
     @staticmethod
     def is_hub_model(model: str) -> bool:
-        """Whether a name is of the reference's platform, with which nothing here speaks."""
+        """Return False: nothing here speaks with the reference's platform."""
         return False
 
     @staticmethod
     def is_triton_model(model: str) -> bool:
-        """Whether a name is of a model server, with which nothing here speaks."""
+        """Return False: nothing here speaks with a model server."""
         return False
 
     @property
@@ -133,18 +138,16 @@ class YOLO(nn.Module):
     @property
     def task_map(self) -> dict[str, dict[str, type]]:
         """The classes of each task."""
-        return {
-            "detect": {
-                "model": DetectionModel,
-                "trainer": DetectionTrainer,
-                "validator": DetectionValidator,
-                "predictor": DetectionPredictor,
-            }
-        }
+        parts = {"model": "network", "trainer": "trainer", "validator": "validator", "predictor": "predictor"}
+        return {name: {k: getattr(task, v) for k, v in parts.items()} for name, task in TASKS.items()}
+
+    @property
+    def _task(self) -> Task:
+        return TASKS[self.task]
 
     @property
     def device(self) -> torch.device:
-        """Where the model's weights lie."""
+        """The device of the model's weights."""
         return next(self.model.parameters()).device
 
     @property
@@ -181,7 +184,7 @@ class YOLO(nn.Module):
             report = self.model.load(checkpoint.weights, checkpoint.spec, checkpoint.names)
         for line in report.lines():
             LOGGER.info(line)
-        self._loaded, self._loaded_share = dict(self.model.state_dict()), report.share
+        self._share = report.share
         return self
 
     def save(self, filename: str | Path = "model.pt") -> None:
@@ -222,55 +225,23 @@ class YOLO(nn.Module):
     @torch.no_grad()
     def reset_weights(self) -> YOLO:
         """Draw the model's weights anew, and let what was frozen be trained."""
-        fresh = DetectionModel(self.model.spec, verbose=False)
+        fresh = type(self.model)(self.model.spec, verbose=False)
         self.model.load_state_dict(fresh.state_dict())
         for mine, theirs in zip(self.model.parameters(), fresh.parameters(), strict=True):
             mine.requires_grad = theirs.requires_grad
-        self._loaded, self._loaded_share = dict(self.model.state_dict()), 1.0
+        self._share = 1.0
         return self
 
-    def _not_offered(self, what: str) -> NoReturn:
-        raise UserError(f"{what} is not offered yet", hint=_INSTEAD[what])
-
-    def track(self, *_: Any, **__: Any) -> NoReturn:
-        """Not offered.
-
-        Raises:
-            UserError: always.
-        """
-        self._not_offered("track")
-
-    def export(self, *_: Any, **__: Any) -> NoReturn:
-        """Not offered.
-
-        Raises:
-            UserError: always.
-        """
-        self._not_offered("export")
-
-    def tune(self, *_: Any, **__: Any) -> NoReturn:
-        """Not offered.
-
-        Raises:
-            UserError: always.
-        """
-        self._not_offered("tune")
-
-    def benchmark(self, *_: Any, **__: Any) -> NoReturn:
-        """Not offered.
-
-        Raises:
-            UserError: always.
-        """
-        self._not_offered("benchmark")
-
-    def embed(self, *_: Any, **__: Any) -> NoReturn:
-        """Not offered.
-
-        Raises:
-            UserError: always.
-        """
-        self._not_offered("embed")
+    track = _not_offered(
+        "track", "predict finds the objects of each frame; `export-weights` writes a file that ultralytics tracks with"
+    )
+    export = _not_offered(
+        "export",
+        "`export-weights` writes a file that ultralytics exports; torch.jit.trace and torch.onnx take yolo.model",
+    )
+    tune = _not_offered("tune", "run `train` with other keys; a script may train in a loop")
+    benchmark = _not_offered("benchmark", "scripts/benchmark.sh measures times")
+    embed = _not_offered("embed", "a forward hook on yolo.model.model[i] sees the maps of row i")
 
     def fuse(self) -> YOLO:
         """Fold the batch norms of the model in place, for inference."""
@@ -297,21 +268,6 @@ class YOLO(nn.Module):
         self.callbacks = Callbacks()
         self.callbacks.take(self.plugins)
 
-    def _config(self, mode: str, given: Mapping[str, Any], source: str = "argument", **defaults: Any) -> Config:
-        """Defaults of the mode, then what the weights remember, then what the user gives."""
-        cfg = given.get("cfg")
-        args = get_cfg(cfg, {k: v for k, v in given.items() if k != "cfg"}, source, mode)
-        for key, value in {**self.overrides, **defaults}.items():
-            if args.sources.get(key, "default") == "default":
-                args.set(key, value, "weights file" if key in self.overrides else f"{mode} default")
-        if args.batch < 1:
-            raise ConfigError(
-                f"batch={args.batch:g} finds a batch to train with", hint=f"give {mode} a number of images"
-            )
-        for line in without_effect(args, mode):
-            LOGGER.warning(line)
-        return args
-
     def train(  # type: ignore[override]  # of a torch module it is a switch, of the reference's YOLO the training
         self, trainer: type[DetectionTrainer] | str | Path | None = None, **kwargs: Any
     ) -> DetMetrics:
@@ -335,56 +291,33 @@ class YOLO(nn.Module):
             overrides["model_scale"] = self.scale
         if self.plugins:
             overrides.setdefault("plugins", self.plugins)
-        start = None
-        if self._loaded is not None:
-            spec, loaded = self.model.yaml, self._loaded
-            start = Checkpoint(Path("the loaded weights"), spec, self.names, loaded, share=self._loaded_share)
-        elif self.ckpt is not None and not kwargs.get("resume"):
-            start = self.ckpt
-        names = several_devices(get_cfg(cfg, overrides).device)
-        if names:
-            return self._train_on(names, cfg, overrides, start, trainer)
+        start = None if kwargs.get("resume") else self.ckpt
+        if self._share is not None:
+            tensors = dict(self.model.state_dict())
+            start = Checkpoint(Path("the loaded weights"), self.model.yaml, self.names, tensors, share=self._share)
         try:
-            self.trainer = (trainer or DetectionTrainer)(
-                cfg=cfg, overrides=overrides, _callbacks=self.callbacks, weights=start
-            )
+            choice: dict[str, Any] = {"weights": start, "kind": trainer, "callbacks": self.callbacks, "task": self.task}
+            trained = train(cfg, overrides, begun=self._take_trainer, **choice)
         except FinishedRunError as e:
             LOGGER.info("%s", e)
             self._go_on_with(Path(e.folder))
             return DetMetrics(save_dir=Path(e.folder), names=self.names)
-        self.metrics = self.trainer.train()
-        self.trainer.team.wait()  # until the leader has written what is read now
-        self._go_on_with(self.trainer.save_dir)
-        assert self.metrics is not None or not self.trainer.args.val
-        return (
-            self.metrics if self.metrics is not None else DetMetrics(save_dir=self.trainer.save_dir, names=self.names)
-        )
+        self.metrics = trained.metrics
+        if trained.trainer is not None:
+            trained.trainer.team.wait()  # until the leader has written what is read now
+            assert self.metrics is not None or not trained.trainer.args.val
+        self._go_on_with(trained.save_dir)
+        return self.metrics if self.metrics is not None else DetMetrics(save_dir=trained.save_dir, names=self.names)
 
-    def _train_on(
-        self,
-        names: list[str],
-        cfg: str | Path | None,
-        overrides: Mapping[str, Any],
-        start: Checkpoint | None,
-        trainer: type[DetectionTrainer] | None,
-    ) -> DetMetrics:
-        """Train in processes of their own, one per device."""
-        for what, given in (("callbacks", self.callbacks.loose), ("a trainer", trainer is not None)):
-            if given:
-                raise ConfigError(
-                    f"{what} cannot follow to the processes that device={','.join(names)} starts",
-                    hint="callbacks can: in a file, plugins=[FILE.py]; or start it with torchrun, without device",
-                )
-        save_dir, self.metrics = train_on_ranks(names, cfg, overrides, start)
-        self._go_on_with(save_dir)
-        return self.metrics if self.metrics is not None else DetMetrics(save_dir=save_dir, names=self.names)
+    def _take_trainer(self, made: Any) -> None:
+        self.trainer = made
 
     def _go_on_with(self, save_dir: Path) -> None:
         """Take a run's weights."""
         found = [p for p in (save_dir / "weights" / n for n in ("best.pt", "last.pt")) if p.exists()]
         if found:
             self.model, self.ckpt = load_trained(found[0])
-            self.cfg, self._loaded = None, None
+            self.cfg, self._share = None, None
             self._remember()
 
     def _remember(self) -> None:
@@ -393,22 +326,23 @@ class YOLO(nn.Module):
         given: dict[str, Any] = {
             k: self.ckpt.train_args[k] for k in ("imgsz", "data", "single_cls") if k in self.ckpt.train_args
         }
-        self.overrides = {"model": str(self.ckpt.path), "task": "detect", **given}
+        self.overrides = {"model": str(self.ckpt.path), "task": self.task, **given}
         self.model.args = dict(self.ckpt.train_args)
 
     def val(self, validator: type[DetectionValidator] | None = None, **kwargs: Any) -> DetMetrics:
-        """Validate on a split of a data set (`data`, `split`);
+        """Validate on a split of a dataset (`data`, `split`);
         returns the metrics and writes them to the run folder. Processes that torchrun has started share the batches.
 
         Args:
             validator: a class of one's own, below DetectionValidator.
         """
         leave_unguarded()
-        args = self._config("val", kwargs, kwargs.pop("_source", "argument"))
-        made = (validator or DetectionValidator)(args=args, _callbacks=self.callbacks)
+        args = settings("val", kwargs, self.overrides, kwargs.pop("_source", "argument"))
+        made: Any = (validator or self._task.validator)(args=args, _callbacks=self.callbacks)
         made(model=self.model)
-        self.metrics = made.metrics
-        return self.metrics
+        metrics: DetMetrics = made.metrics
+        self.metrics = metrics
+        return metrics
 
     def predict(
         self,
@@ -424,11 +358,12 @@ class YOLO(nn.Module):
             predictor: a class of one's own, below DetectionPredictor.
         """
         origin = kwargs.pop("_source", "argument")
-        args = self._config("predict", kwargs, origin, batch=MODE_DEFAULTS["predict"]["batch"], save=False)
+        batch = MODE_DEFAULTS["predict"]["batch"]
+        args = settings("predict", kwargs, self.overrides, origin, batch=batch, save=False)
         source = args.source if source is None else source
         if source is None or (isinstance(source, str) and not source.strip()):  # an unset variable of a shell
             raise ConfigError("nothing to predict on", hint="source=an image, a folder, a glob or a video")
-        self.predictor = (predictor or DetectionPredictor)(overrides=args, _callbacks=self.callbacks)
+        self.predictor = (predictor or self._task.predictor)(overrides=args, _callbacks=self.callbacks)
         self.predictor.setup_model(self.model)
         return self.predictor(source, stream=stream)
 
@@ -439,15 +374,16 @@ class YOLO(nn.Module):
         `python -m ultralytics explain --help`. `report` tells channels, shapes and operations of the rows.
 
         Args:
-            source: images as in `predict`; no videos. kind: "cam", "attention" or "erf".
+            source: images as in `predict`; no videos.
+            kind: "cam", "attention" or "erf".
             stream: return an iterator, which keeps nothing of the images that are done.
         """
         if isinstance(source, int | tuple) and not isinstance(source, bool):
             raise ConfigError(f"explain({source!r}) names no image", hint="source=an image; rows: report(imgsz)")
         origin = kwargs.pop("_source", "argument")
-        args = self._config("explain", kwargs if kind is None else kwargs | {"kind": kind}, origin)
+        args = settings("explain", kwargs if kind is None else kwargs | {"kind": kind}, self.overrides, origin)
         source = args.source if source is None else source
         if source is None:
             raise ConfigError("nothing to explain", hint="source=an image, a folder or a glob")
-        explainer = DetectionExplainer(args)
+        explainer = self._task.explainer(args)
         return explainer.stream(source, self.model) if stream else explainer(source, self.model)

@@ -36,7 +36,7 @@ def train_on_ranks(
         names: the devices, as in `overrides`; the rest as `DetectionTrainer` takes it.
 
     Raises:
-        UserError, LostRankError: see `engine.distributed.launch`.
+        UserError, LostRankError: see `engine.ranks.launch.launch`.
     """
     with tempfile.TemporaryDirectory(prefix="job_") as folder:
         job, report = Path(folder) / "job.json", Path(folder) / "report.npz"
@@ -62,7 +62,7 @@ def train_on_ranks(
 
 
 def run_job(path: str | Path) -> None:
-    """What each rank does."""
+    """Train as a rank: what each process that `train_on_ranks` starts does."""
     # The folder is the launching process's to remove; where that was killed, its ranks do it.
     leave_with_agent(partial(shutil.rmtree, Path(path).parent, ignore_errors=True))
     job = json.loads(Path(path).read_text(encoding="utf-8"))

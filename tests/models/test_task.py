@@ -1,0 +1,165 @@
+"""The seams: a table of tasks, backends that run a network, evaluators that measure a split, one way into a mode."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ultralytics import YOLO
+from ultralytics.engine.predictor import BasePredictor
+from ultralytics.engine.trainer import BaseTrainer
+from ultralytics.engine.validator import BaseValidator
+from ultralytics.models.yolo import modes
+from ultralytics.models.yolo import task as tasks
+from ultralytics.models.yolo.detect import DetectionPredictor, DetectionValidator
+from ultralytics.models.yolo.detect.evaluate import BoxEvaluator, Pair, SeenEvaluator
+from ultralytics.models.yolo.run import run
+from ultralytics.models.yolo.task import TASKS, Task, head_of, task_of
+from ultralytics.nn.backend import TorchBackend, backend_of
+from ultralytics.utils.errors import ConfigError
+from ultralytics.utils.images import imread
+from ultralytics.utils.metrics import ConfusionMatrix
+
+QUIET = {"imgsz": 64, "workers": 0, "plots": False, "device": "cpu", "verbose": False, "threads": 1, "conf": 0.0001}
+
+
+class Exported:
+    """A network that is no module, as one in an exported file is."""
+
+    def __init__(self, model):
+        self.run = TorchBackend(model)
+        self.names, self.nc, self.stride = self.run.names, self.run.nc, self.run.stride
+        self.device, self.dtype = torch.device("cpu"), torch.float32
+        self.shapes = []
+
+    def __call__(self, images):
+        self.shapes.append(tuple(images.shape))
+        return self.run(images)
+
+
+@pytest.fixture
+def yolo(tiny):
+    torch.manual_seed(0)
+    return YOLO(str(tiny), nc=3)
+
+
+def test_a_backend_that_is_no_module_is_validated(yolo, toy, tmp_path):
+    net, figures = Exported(yolo.model), []
+    for model in (yolo.model, net):
+        keys = {**QUIET, "data": str(toy), "batch": 4, "project": str(tmp_path)}
+        validator = DetectionValidator(args=keys)
+        figures.append((validator(model=model), np.concatenate(validator.stats["conf"]).tolist()))
+    assert figures[0] == figures[1]
+    assert figures[0][1]
+    assert sum(s[0] for s in net.shapes) == 6
+
+
+def test_a_backend_that_is_no_module_predicts(yolo, toy):
+    images = [imread(p) for p in sorted((toy.parent / "images" / "val").glob("*.png"))]
+    keys = {k: v for k, v in QUIET.items() if k not in ("workers", "plots")} | {"batch": 2}
+    plain = DetectionPredictor(overrides=keys)(images, yolo.model)
+    net = Exported(yolo.model)
+    for a, b in zip(plain, DetectionPredictor(overrides=keys)(images, net), strict=True):
+        assert torch.equal(a.boxes.data, b.boxes.data)
+    assert net.shapes[0] == (2, 3, 64, 64)
+    assert backend_of(net) is net
+
+
+def test_every_task_fills_in_the_loops():
+    for name, task in TASKS.items():
+        assert callable(task.network.init_criterion)
+        for kind, base in (("trainer", BaseTrainer), ("validator", BaseValidator), ("predictor", BasePredictor)):
+            assert issubclass(getattr(task, kind), base), name
+        for step in ("load_network", "get_dataloader", "get_evaluators", "postprocess", "compare", "draw_batch"):
+            assert getattr(task.validator, step) is not getattr(BaseValidator, step), f"{name}: {step}"
+        for step in ("load_network", "padded_shape", "preprocess", "postprocess"):
+            assert getattr(task.predictor, step) is not getattr(BasePredictor, step), f"{name}: {step}"
+
+
+def test_a_task_of_the_table_is_used(yolo, tiny, monkeypatch):
+    class Segment(torch.nn.Module):
+        pass
+
+    class Mine(DetectionPredictor):
+        pass
+
+    parts = {k: getattr(TASKS["detect"], k) for k in Task.__dataclass_fields__}
+    monkeypatch.setitem(tasks.TASKS, "mine", Task(**parts | {"head": Segment, "predictor": Mine}))
+    assert task_of(head_of(str(tiny))) == yolo.task == "detect"
+    assert task_of("nn.modules.Segment") == "mine"
+    monkeypatch.setattr("ultralytics.models.yolo.model.head_of", lambda _: "Segment")
+    other = YOLO(str(tiny))
+    del other.overrides["task"]  # the key has choices of its own, in cfg
+    other.predict(np.zeros((64, 64, 3), np.uint8), imgsz=64, verbose=False)
+    assert type(other.predictor) is Mine
+    assert other.task_map["mine"]["predictor"] is Mine
+    with pytest.raises(ConfigError, match="task=yours"):
+        YOLO(str(tiny), task="yours")
+
+
+def pairs_of(rng, count):
+    """Images with detections near their labels."""
+    for i in range(count):
+        n, extra = int(rng.integers(0, 4)), int(rng.integers(0, 3))
+        corners = torch.from_numpy(rng.random((n, 2)) * 80).float()
+        targets = torch.cat([corners, corners + 20], 1)
+        boxes = torch.cat([targets + torch.from_numpy(rng.normal(0, 2, (n, 4))).float(), targets[:extra] + 1])
+        scores = torch.from_numpy(rng.random((len(boxes), 1))).float()
+        classes = torch.from_numpy(rng.integers(0, 2, n)).float()
+        found = torch.cat([boxes, scores, torch.cat([classes, classes[:extra]])[:, None]], 1)
+        yield Pair(f"{i}.jpg", (100, 100), found, targets, classes, torch.zeros(0, 6), None)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 2**16), st.integers(1, 3))
+def test_figures_do_not_depend_on_who_has_seen_a_batch(seed, ranks):
+    """As ranks do it: each takes every so many batches, and what it has seen is sent."""
+    batches = list(enumerate([list(pairs_of(np.random.default_rng(seed + i), 2)) for i in range(5)]))
+    made = []
+    for shares in ([batches], [batches[r::ranks] for r in range(ranks)]):
+        parts = []
+        for share in shares:
+            mine = [BoxEvaluator({0: "a", 1: "b"}, 2, ConfusionMatrix(nc=2)), SeenEvaluator()]
+            for number, pairs in share:
+                for evaluator in mine:
+                    evaluator.update(number, pairs)
+            parts.append(pickle.loads(pickle.dumps(mine)))
+        for part in parts[1:]:
+            for a, b in zip(parts[0], part, strict=True):
+                a.merge(b)
+        made.append([e.result() for e in parts[0]])
+    (one, seen), (many, seen_by_many) = made
+    assert one.to_dict() == many.to_dict()
+    assert (one.confusion_matrix.matrix == many.confusion_matrix.matrix).all()
+    assert [s.file for s in seen] == [s.file for s in seen_by_many]
+    assert all((a.found == b.found).all() for a, b in zip(seen, seen_by_many, strict=True))
+
+
+def test_run_does_what_a_command_says(tiny, toy, tmp_path):
+    keys = {k: v for k, v in QUIET.items() if k not in ("conf", "workers", "plots")}
+    here = {**keys, "model": str(tiny), "project": str(tmp_path)}
+    run("predict", {**here, "source": str(toy.parent / "images" / "val"), "name": "p", "plugins": None})
+    assert len(list((tmp_path / "p").glob("*.png"))) == 6
+    run("explain", {**here, "source": str(toy.parent / "images" / "val" / "1.png"), "name": "e", "kind": "cam"})
+    assert (tmp_path / "e" / "1.png").is_file()
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(f"model: {tiny}\n", encoding="utf-8")
+    run("val", {**keys, "cfg": str(recipe), "data": str(toy), "project": str(tmp_path), "name": "v"})
+    with pytest.raises(ConfigError, match="no model given"):
+        run("val", {"data": str(toy)})
+
+
+def test_a_training_begins_before_it_ends(tiny, toy, tmp_path):
+    keys = {**QUIET, "model": str(tiny), "data": str(toy), "epochs": 1, "batch": 4, "project": str(tmp_path)}
+    del keys["conf"]
+    begun = []
+    with pytest.raises(KeyboardInterrupt):
+        modes.train(None, keys, begun=lambda trainer: begun.append(trainer) or interrupted())
+    assert not begun[0].last.exists()
+
+
+def interrupted():
+    raise KeyboardInterrupt

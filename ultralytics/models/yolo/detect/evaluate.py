@@ -1,0 +1,178 @@
+"""What is measured of a detector: the reference's figures for boxes, and what COCO's need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ultralytics.utils.boxes import box_iou, scale_boxes, xywh2xyxy
+from ultralytics.utils.coco import CROWD, DIFFICULT, Seen
+from ultralytics.utils.metrics import (
+    IOU_THRESHOLDS,
+    ConfusionMatrix,
+    DetMetrics,
+    ignored_predictions,
+    match_predictions,
+)
+from ultralytics.utils.types import ANY_CLASS, UNKNOWN_AREA, Batch, Float64Array
+
+STATS = ("tp", "conf", "pred_cls", "target_cls", "ignored")
+
+
+class Pair(NamedTuple):
+    """An image's detections beside its labels, in pixels of the original image.
+
+    Attributes:
+        file: of the image.
+        shape: its (height, width).
+        detected: (n, 6) corners, score, class.
+        targets: (m, 4) corners of the objects.
+        classes: (m,) of the objects.
+        regions: (k, 6) ignored ones: class or ANY_CLASS, corners, 1 for a crowd.
+        areas: (m,) of the objects' masks; None where none has one.
+    """
+
+    file: str
+    shape: tuple[int, int]
+    detected: Tensor
+    targets: Tensor
+    classes: Tensor
+    regions: Tensor
+    areas: Float64Array | None
+
+
+def pair(detected: Tensor, batch: Batch, i: int, single_cls: bool = False) -> Pair:
+    """Put the detections (n, 6) of a batch's image, in pixels of its frame, beside its labels.
+
+    Args:
+        detected: on the CPU; left as it is.
+        batch: the labels.
+        i: number of the image in it.
+        single_cls: take all detections for one class.
+    """
+    mine = batch["batch_idx"].view(-1) == i
+    frame, original, ratio_pad = batch["resized_shape"][i], batch["ori_shape"][i], batch["ratio_pad"][i]
+    height, width = frame
+    targets = xywh2xyxy(batch["bboxes"][mine].cpu().float()) * torch.tensor([width, height, width, height])
+    detected = detected.clone()
+    if single_cls:
+        detected[:, 5] = 0
+    detected[:, :4] = scale_boxes(frame, detected[:, :4], original, ratio_pad=ratio_pad)
+    regions = torch.tensor(batch["ignored"][i])
+    regions[:, 1:5] = xywh2xyxy(regions[:, 1:5]) * torch.tensor([*original[::-1], *original[::-1]])
+    return Pair(
+        batch["im_file"][i],
+        original,
+        detected,
+        scale_boxes(frame, targets, original, ratio_pad=ratio_pad),
+        batch["cls"].view(-1)[mine].cpu(),
+        regions,
+        batch["areas"][i] if "areas" in batch else None,
+    )
+
+
+@dataclass
+class BoxEvaluator:
+    """The reference's figures for boxes.
+
+    Attributes:
+        names: class names by id.
+        nc: classes of the model.
+        confusion: of the images so far; None: not counted.
+        stats: arrays of STATS, by the batch's number.
+        images, regions: how many, the latter ignored ones.
+        per_class: (nc,) images with labels of each class.
+    """
+
+    names: Mapping[int, str]
+    nc: int
+    confusion: ConfusionMatrix | None = None
+    stats: dict[int, dict[str, npt.NDArray[Any]]] = field(default_factory=dict)
+    images: int = 0
+    regions: int = 0
+    per_class: npt.NDArray[np.int64] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.per_class = np.zeros(self.nc, np.int64)
+
+    def update(self, number: int, pairs: Sequence[Pair]) -> None:
+        """Match the detections of a batch's images with their labels."""
+        found = [self._match(p) for p in pairs]
+        self.stats[number] = {k: np.concatenate([f[k] for f in found]) for k in STATS}
+        self.images += len(pairs)
+        for p in pairs:
+            self.regions += len(p.regions)
+            self.per_class += np.bincount(np.unique(p.classes.long().numpy()), minlength=self.nc)
+
+    def _match(self, p: Pair) -> dict[str, npt.NDArray[Any]]:
+        boxes, classes, targets = p.detected[:, :4], p.detected[:, 5].numpy(), p.classes.numpy()
+        tp = match_predictions(classes, targets, box_iou(p.targets, boxes).numpy())
+        ignored = ignored_predictions(boxes, classes, tp, p.regions)
+        if self.confusion is not None:
+            regions = p.regions.clone()
+            regions[:, 0] = ANY_CLASS  # a pair is a pair whatever the classes
+            free = np.zeros((len(boxes), 1), np.bool_)
+            spared = ignored_predictions(boxes, classes, free, regions, [self.confusion.iou_thres])
+            self.confusion.process_batch(p.detected, p.targets, p.classes, torch.from_numpy(spared[:, 0]))
+        return dict(zip(STATS, (tp, p.detected[:, 4].numpy(), classes, targets, ignored), strict=True))
+
+    def merge(self, other: BoxEvaluator) -> None:
+        """Take what another rank has seen."""
+        self.stats |= other.stats
+        self.images += other.images
+        self.regions += other.regions
+        self.per_class = self.per_class + other.per_class
+        if self.confusion is not None and other.confusion is not None:
+            self.confusion.matrix = self.confusion.matrix + other.confusion.matrix
+
+    def result(self) -> DetMetrics:
+        """Return the metrics of all images, as if they had been seen in the loader's order."""
+        metrics = DetMetrics(names=self.names)
+        wide = np.zeros((0, len(IOU_THRESHOLDS)), np.bool_)
+        empty = {k: wide if k in ("tp", "ignored") else np.zeros(0, np.float32) for k in STATS}
+        ordered = [self.stats[n] for n in sorted(self.stats)] or [empty]
+        metrics.process(**{k: np.concatenate([s[k] for s in ordered]) for k in STATS})
+        metrics.images, metrics.ignored, metrics.nt_per_image = self.images, self.regions, self.per_class
+        metrics.confusion_matrix = self.confusion
+        return metrics
+
+
+@dataclass
+class SeenEvaluator:
+    """What COCO's figures and an analysis need.
+
+    Attributes:
+        seen: images, by the batch's number.
+    """
+
+    seen: dict[int, list[Seen]] = field(default_factory=dict)
+
+    def update(self, number: int, pairs: Sequence[Pair]) -> None:
+        """Take a batch's images."""
+        self.seen[number] = [_as_seen(p) for p in pairs]
+
+    def merge(self, other: SeenEvaluator) -> None:
+        """Take what another rank has seen."""
+        self.seen |= other.seen
+
+    def result(self) -> list[Seen]:
+        """Return the images in the loader's order."""
+        return [s for n in sorted(self.seen) for s in self.seen[n]]
+
+
+def _as_seen(p: Pair) -> Seen:
+    """Return an image as COCO's figures take it: corners become a corner and a size."""
+    found, objects, ignored = (t.double().numpy().copy() for t in (p.detected, p.targets, p.regions))
+    for corners in (found[:, :4], objects, ignored[:, 1:5]):
+        corners[:, 2:] -= corners[:, :2]
+    known = np.column_stack([objects, p.classes.double().numpy(), np.zeros(len(objects))])
+    kinds = np.where(ignored[:, 5] > 0, CROWD, DIFFICULT)
+    spared = np.column_stack([ignored[:, 1:5], ignored[:, 0], kinds])
+    areas = None if p.areas is None else np.concatenate([p.areas, np.full(len(ignored), UNKNOWN_AREA)])
+    return Seen(p.file, p.shape, found, np.concatenate([known, spared]), areas)

@@ -1,0 +1,86 @@
+"""What both front doors, `YOLO` and the command line, go through: the keys of a mode, and where a training runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ultralytics.cfg.config import Config, get_cfg, without_effect
+from ultralytics.engine.callbacks import Callbacks
+from ultralytics.engine.ranks.team import several_devices
+from ultralytics.engine.weights.checkpoint import Checkpoint
+from ultralytics.models.yolo.detect.ranks import train_on_ranks
+from ultralytics.models.yolo.task import TASKS
+from ultralytics.utils.errors import ConfigError
+from ultralytics.utils.log import LOGGER
+
+
+class Trained(NamedTuple):
+    """A training that has ended.
+
+    Attributes:
+        save_dir: the run's folder.
+        metrics: of its last validation; None without one.
+        trainer: None where other processes trained.
+    """
+
+    save_dir: Path
+    metrics: Any
+    trainer: Any
+
+
+def train(
+    cfg: str | Path | None,
+    overrides: Mapping[str, Any],
+    source: str = "argument",
+    weights: Checkpoint | None = None,
+    kind: type[Any] | None = None,
+    callbacks: Callbacks | None = None,
+    begun: Callable[[Any], object] = lambda _: None,
+    task: str = "detect",
+) -> Trained:
+    """Train here, or in a process for each of several devices.
+
+    Args:
+        cfg: a YAML of keys.
+        overrides: keys on top of it.
+        source: of the keys, for messages and args.yaml.
+        weights: to start from.
+        kind: a trainer instead of the task's; as callbacks, it cannot follow to other processes.
+        callbacks: functions by event.
+        begun: called with the trainer before it trains.
+        task: a key of TASKS.
+
+    Raises:
+        UserError: what keeps the run from beginning or going on; FinishedRunError: nothing is left to do.
+    """
+    names = several_devices(get_cfg(cfg, overrides, source).device)
+    if names:
+        for what, given in (("callbacks", callbacks and callbacks.loose), ("a trainer", kind is not None)):
+            if given:
+                raise ConfigError(
+                    f"{what} cannot follow to the processes that device={','.join(names)} starts",
+                    hint="callbacks can: in a file, plugins=[FILE.py]; or start it with torchrun, without device",
+                )
+        return Trained(*train_on_ranks(names, cfg, overrides, weights, source), None)
+    parts: dict[str, Any] = {"cfg": cfg, "overrides": overrides, "_callbacks": callbacks, "weights": weights}
+    made: Any = TASKS[task].trainer(**parts, source=source) if kind is None else kind(**parts)
+    begun(made)
+    metrics = made.train()
+    return Trained(made.save_dir, metrics, made)
+
+
+def settings(
+    mode: str, given: Mapping[str, Any], remembered: Mapping[str, Any], source: str = "argument", **defaults: Any
+) -> Config:
+    """Return the keys of a mode that does not train: its defaults, what the weights remember, what the user gives."""
+    args = get_cfg(given.get("cfg"), {k: v for k, v in given.items() if k != "cfg"}, source, mode)
+    for key, value in {**remembered, **defaults}.items():
+        if args.sources.get(key, "default") == "default":
+            args.set(key, value, "weights file" if key in remembered else f"{mode} default")
+    if args.batch < 1:
+        raise ConfigError(f"batch={args.batch:g} finds a batch to train with", hint=f"give {mode} a number of images")
+    for line in without_effect(args, mode):
+        LOGGER.warning(line)
+    return args

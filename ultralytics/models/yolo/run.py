@@ -1,0 +1,60 @@
+"""A command, run to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ultralytics.cfg.config import get_cfg
+from ultralytics.cfg.paths import weights_hint
+from ultralytics.engine.ranks.team import leave
+from ultralytics.models.yolo.model import YOLO
+from ultralytics.models.yolo.modes import train
+from ultralytics.models.yolo.task import TASKS
+from ultralytics.utils.errors import ConfigError, UserError
+
+
+def run(mode: str, given: Mapping[str, Any], source: str = "command line") -> None:
+    """Do what a command says, and keep nothing but what it writes.
+
+    Args:
+        mode: train, check, val, predict or explain.
+        given: keys of the mode; `cfg`, a YAML of keys, may name the model. predict saves by default.
+        source: of the keys, for messages and args.yaml.
+
+    Raises:
+        UserError: it cannot be done; or, after all is predicted, a video could be read in part only.
+    """
+    keys = dict(given)
+    if mode == "train":
+        trainer = train(None, keys, source).trainer
+        if trainer is not None:
+            leave(trainer.team)
+        return
+    if mode == "check":
+        TASKS[keys.get("task") or "detect"].trainer.check(keys, source=source)
+        return
+    keys.pop("mode", None)
+    model = keys.pop("model", None) or (keys.get("cfg") and get_cfg(None, keys, source, mode).model)
+    if not model:
+        raise ConfigError("no model given", hint=weights_hint())
+    yolo = YOLO(model, scale=keys.pop("scale", None), plugins=keys.get("plugins"))
+    if mode == "val":
+        yolo.val(_source=source, **keys)
+    elif mode == "explain":
+        for _ in yolo.explain(stream=True, _source=source, **keys):
+            pass
+    else:
+        _run_predict(yolo, {"save": True} | keys, source)
+
+
+def _run_predict(yolo: YOLO, keys: Mapping[str, Any], source: str) -> None:
+    """Predict, keep no results, and say which video is incomplete."""
+    for _ in yolo.predict(stream=True, _source=source, **keys):
+        pass
+    assert yolo.predictor is not None
+    incomplete = yolo.predictor.incomplete
+    if incomplete:
+        file, what = next(iter(incomplete.items()))
+        more = f", and {len(incomplete) - 1} more as named above" if len(incomplete) > 1 else ""
+        raise UserError(f"{what}{more}", file, "everything that could be read is done")

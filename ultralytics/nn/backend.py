@@ -1,0 +1,89 @@
+"""A network that is ready to run, whatever runs it: validation and prediction know nothing else of one."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from ultralytics.nn.building import channels_last
+from ultralytics.utils.log import LOGGER
+from ultralytics.utils.threads import one_thread
+
+N = TypeVar("N", bound=nn.Module)
+
+
+class Backend(Protocol):
+    """Runs a network on images.
+
+    Attributes:
+        names: class names by id.
+        nc: classes.
+        stride: the largest, in pixels: heights and widths of the images are multiples of it.
+        device, dtype: of the images that it takes.
+    """
+
+    names: dict[int, str]
+    nc: int
+    stride: int
+    device: torch.device
+    dtype: torch.dtype
+
+    def __call__(self, images: Tensor) -> Any:
+        """Return the head's output in evaluation for images (B, 3, H, W), RGB 0..1: for a detector see `Detect`."""
+
+
+class TorchBackend(nn.Module):
+    """A network of PyTorch's; it is copied and fused, not changed.
+
+    Args:
+        model: it has `names`, `nc`, `stride` and `fuse`.
+        device: to run on; where its weights lie when None.
+        half: fp16 weights (CUDA only).
+
+    Attributes:
+        model: the copy; the others as of a `Backend`.
+    """
+
+    def __init__(self, model: nn.Module, device: torch.device | None = None, half: bool = False) -> None:
+        super().__init__()
+        self.device = device or next(model.parameters()).device
+        copied: Any = inference_copy(model, self.device, half)
+        self.model = copied
+        self.names: dict[int, str] = copied.names
+        self.nc: int = copied.nc
+        self.stride = int(copied.stride.max())
+        self.dtype = next(copied.parameters()).dtype
+        self.training = False
+
+    def forward(self, images: Tensor) -> Any:
+        """Run the copy."""
+        return self.model(images)
+
+
+def backend_of(model: nn.Module | Backend, device: torch.device | None = None, half: bool = False) -> Backend:
+    """Return what runs a model: itself, where it is a backend."""
+    if isinstance(model, TorchBackend) or not isinstance(model, nn.Module):
+        return model
+    return TorchBackend(model, device, half)
+
+
+@one_thread()
+def inference_copy(model: N, device: torch.device, half: bool = False) -> N:
+    """Return a fused copy in evaluation mode, channels last, on the device; the model itself is left as it is.
+
+    Args:
+        model: a network that can be fused.
+        device: for the copy.
+        half: fp16 weights (CUDA only).
+    """
+    if half and device.type != "cuda":
+        LOGGER.warning("half=True needs a GPU: going on in fp32")
+    copied: Any = copy.deepcopy(model).to(device).float().eval().requires_grad_(False)
+    copied = copied.fuse()
+    copied.names_rows = True
+    channels_last(copied)
+    found: N = copied.half() if half and device.type == "cuda" else copied
+    return found
