@@ -55,7 +55,7 @@ __getattr__ = later(
         **{name: f"ultralytics.utils.checks:{name}" for name in ("check_requirements", "check_suffix", "check_yaml")},
         **{name: f"ultralytics.utils:{name}" for name in ("colorstr", "emojis", "yaml_load")},
         **{name: f"ultralytics.cfg.reference:{name}" for name in ("DEFAULT_CFG_DICT", "DEFAULT_CFG_KEYS")},
-        "feature_visualization": "ultralytics.utils.plotting:feature_visualization",
+        "feature_visualization": "ultralytics.utils.annotate:feature_visualization",
         "make_divisible": "ultralytics.utils.ops:make_divisible",
     },
     {

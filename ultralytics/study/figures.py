@@ -13,7 +13,7 @@ import numpy as np
 
 from ultralytics.engine.outputs import distinct
 from ultralytics.study.analysis import METRIC, RECALLS, Analysis, Arm
-from ultralytics.utils.plotting import _BLOCK_COLOURS, _chart, _figure, _grid, optional
+from ultralytics.utils.charts import BLOCK_COLOURS, add_grid, chart, new_figure, optional
 from ultralytics.utils.text import counted, one_line
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ LETTERS = 20  # of a name, as wide as Latin ones
 MOST = 30  # classes in a figure
 RANGES = 4  # arms up to which the range of their seeds is drawn too
 COLUMN = "metrics/mAP50-95(B)"  # of results.csv
-_COLOURS = tuple(c for c in _BLOCK_COLOURS if c != "#000000")  # black is the control
+_COLOURS = tuple(c for c in BLOCK_COLOURS if c != "#000000")  # black is the control
 _MARKERS = "osD^vP*X<>hp"
 _DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
 
@@ -136,12 +136,12 @@ def _panel(figure: Figure, box: tuple[float, float, float, float]) -> Axes:
     wide, high = figure.get_size_inches()
     axes = figure.add_axes((box[0] / wide, box[1] / high, box[2] / wide, box[3] / high))
     axes.tick_params(labelsize=SIZE, length=2, pad=2)
-    _grid(axes)
+    add_grid(axes)
     return axes
 
 
 def _few_ticks(axis: Any, most: int, integer: bool = False) -> None:
-    from matplotlib.ticker import MaxNLocator  # as in utils.plotting: only where a figure is drawn
+    from matplotlib.ticker import MaxNLocator  # as in utils.charts: only where a figure is drawn
 
     axis.set_major_locator(MaxNLocator(most, integer=integer))
 
@@ -179,13 +179,13 @@ def _legend_height(count: int) -> float:
     return 0.155 * -(-count // 2) + 0.08
 
 
-@_chart(pdf=True, dpi=DPI)
+@chart(pdf=True, dpi=DPI)
 def plot_arms(analysis: Analysis, arms: Sequence[Arm], path: Path, names: Sequence[str]) -> tuple[Figure, Path]:
     """The figure of each seed (dots, joined by seed) with the mean (bar), and the differences with their intervals."""
     style = _Style(analysis)
     differ = any(a.difference is not None for a in arms)
     high = 0.24 * len(arms) + 0.1
-    figure = _figure((WIDTH, high + 0.62), None)
+    figure = new_figure((WIDTH, high + 0.62), None)
     left = _widest(figure, [a.name for a in arms]) + 0.1
     room = WIDTH - left - 0.12
     first = (room - 0.16) * 0.5 if differ else room
@@ -221,12 +221,12 @@ def plot_arms(analysis: Analysis, arms: Sequence[Arm], path: Path, names: Sequen
     return figure, path
 
 
-@_chart(pdf=True, dpi=DPI)
+@chart(pdf=True, dpi=DPI)
 def plot_pr(analysis: Analysis, arms: Sequence[Arm], path: Path, names: Sequence[str]) -> tuple[Figure, Path]:
     """Precision over recall at IoU 0.5, mean over classes and seeds, of every arm."""
     style = _Style(analysis)
     below = _legend_height(len(arms))
-    figure = _figure((WIDTH, 2.2 + 0.5 + below), None)
+    figure = new_figure((WIDTH, 2.2 + 0.5 + below), None)
     axes = _panel(figure, (0.42, 0.4 + below, WIDTH - 0.54, 2.2))
     handles = [
         axes.plot(RECALLS, a.curve, color=style.colour(a), linestyle=style.dash(a), linewidth=1.1)[0]
@@ -240,7 +240,7 @@ def plot_pr(analysis: Analysis, arms: Sequence[Arm], path: Path, names: Sequence
     return figure, path
 
 
-@_chart(pdf=True, dpi=DPI)
+@chart(pdf=True, dpi=DPI)
 def plot_training(
     analysis: Analysis,
     arms: Sequence[Arm],
@@ -252,7 +252,7 @@ def plot_training(
     style = _Style(analysis)
     drawn = [a for a in arms if curves.get(a.name)]
     below = _legend_height(len(drawn))
-    figure = _figure((WIDTH, 2.0 + 0.5 + below), None)
+    figure = new_figure((WIDTH, 2.0 + 0.5 + below), None)
     axes = _panel(figure, (0.46, 0.4 + below, WIDTH - 0.58, 2.0))
     handles = []
     for arm in drawn:
@@ -276,14 +276,14 @@ def plot_training(
     return figure, path
 
 
-@_chart(pdf=True, dpi=DPI)
+@chart(pdf=True, dpi=DPI)
 def plot_classes(analysis: Analysis, arm: Arm, path: Path, names: Sequence[str]) -> tuple[Figure, Path]:
     """The difference of each class's AP with its interval; of many classes those with the largest differences."""
     style = _Style(analysis)
     shown = sorted(arm.classes, key=lambda c: -abs(c.difference.mean))[:MOST]
     shown = sorted(shown, key=lambda c: -c.difference.mean)
     high = 0.16 * len(shown) + 0.12
-    figure = _figure((WIDTH, high + 0.72), None)
+    figure = new_figure((WIDTH, high + 0.72), None)
     left = _widest(figure, [c.name for c in shown]) + 0.1
     axes = _panel(figure, (left, 0.4, WIDTH - left - 0.12, high))
     axes.axvline(0, color="#666666", linewidth=0.8)
@@ -304,7 +304,7 @@ def plot_classes(analysis: Analysis, arm: Arm, path: Path, names: Sequence[str])
     return figure, path
 
 
-@_chart(pdf=True, dpi=DPI)
+@chart(pdf=True, dpi=DPI)
 def plot_costs(
     analysis: Analysis,
     arms: Sequence[Arm],
@@ -318,7 +318,7 @@ def plot_costs(
     drawn = [a for a in arms if a.name in timed or a.name in sized]
     panels = [(x, told) for x, told in ((timed, "latency p50, ms"), (sized, "parameters, M")) if x]
     below = _legend_height(len(drawn))
-    figure = _figure((WIDTH, 1.5 + 0.5 + below), None)
+    figure = new_figure((WIDTH, 1.5 + 0.5 + below), None)
     wide = (WIDTH - 0.58 - 0.16 * (len(panels) - 1)) / len(panels)
     handles: dict[str, Any] = {}
     drawn_on = []

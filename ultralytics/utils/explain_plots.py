@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import cv2
 import numpy as np
 
+from ultralytics.utils.annotate import CAPTIONS, Annotator
 from ultralytics.utils.attribution import PARTS
-from ultralytics.utils.plotting import CAPTIONS, Annotator, _chart, _figure, _inches, colors
+from ultralytics.utils.charts import chart, new_figure, text_inches
+from ultralytics.utils.colors import colors
 from ultralytics.utils.types import Float64Array, UInt8Array
 
 if TYPE_CHECKING:
@@ -68,7 +70,7 @@ def _over_image(image: UInt8Array, heat: Float64Array) -> Any:
 
 
 def _colour_map() -> Any:
-    from matplotlib import colormaps  # as in plotting._figure
+    from matplotlib import colormaps  # as in charts.new_figure
 
     return colormaps[COLOURS]
 
@@ -105,9 +107,9 @@ def _bar(
 
 def _cut(text: str, width: float) -> str:
     """A text that takes so many inches at most, with "…" at its end where something is left out."""
-    if _inches([text], POINTS) <= width:
+    if text_inches([text], POINTS) <= width:
         return text
-    while text and _inches([f"{text}…"], POINTS) > width:
+    while text and text_inches([f"{text}…"], POINTS) > width:
         text = text[:-1]
     return f"{text}…"
 
@@ -119,7 +121,7 @@ def _wrapped(texts: Sequence[str]) -> list[str]:
         lines.append("")
         for word in text.split():
             longer = f"{lines[-1]} {word}".strip()
-            if lines[-1] and _inches([longer], POINTS) > WIDTH - 2 * EDGE:
+            if lines[-1] and text_inches([longer], POINTS) > WIDTH - 2 * EDGE:
                 lines.append(word)
             else:
                 lines[-1] = longer
@@ -145,13 +147,13 @@ def _panel(figure: Figure, place: tuple[float, float, float, float]) -> Axes:
 
 
 def _scale(low: float, high: float) -> Any:
-    from matplotlib.cm import ScalarMappable  # as in plotting._figure
+    from matplotlib.cm import ScalarMappable  # as in charts.new_figure
     from matplotlib.colors import Normalize
 
     return ScalarMappable(Normalize(low, high if high > low else low + 1), COLOURS)
 
 
-@_chart(dpi=PRINT_DPI)
+@chart(dpi=PRINT_DPI)
 def plot_cam(
     image: UInt8Array,
     heat: Float64Array,
@@ -171,7 +173,7 @@ def plot_cam(
     room = WIDTH - 3 * EDGE - BAR - numbers
     wide, high = _panel_size(image.shape, room, 1.6 * room)
     above = LINE + EDGE if title else EDGE
-    figure = _figure((wide + WIDTH - room, high + EDGE + above), None)
+    figure = new_figure((wide + WIDTH - room, high + EDGE + above), None)
     gain = round(wide * PRINT_DPI) / image.shape[1]
     shown = _fitted(image, round(wide * PRINT_DPI))
     top = float(heat.max(initial=0))
@@ -205,7 +207,7 @@ def _hot_places(heat: Any) -> list[tuple[float, ...]]:
     return [(x, y, x + w, y + h) for x, y, w, h, _ in found[1:].tolist()]  # the first is the ground
 
 
-@_chart(pdf=True, dpi=PRINT_DPI)
+@chart(pdf=True, dpi=PRINT_DPI)
 def plot_attention(
     image: UInt8Array,
     panels: Sequence[WeightPanel],
@@ -231,13 +233,13 @@ def plot_attention(
     wide, high = _panel_size(image.shape, room, 1.6 * room)
     # A narrow image gets no more room than its caption needs.
     names = [_cut(name, room) for name in names]
-    pitch = min(max(wide, _inches(names, POINTS)), room) + gap
+    pitch = min(max(wide, text_inches(names, POINTS)), room) + gap
     block = 0.06 + lines * (high + LINE)  # a caption below each panel, and room; titles come on top
     titles = [_wrapped([panel.title]) for panel in panels]
     notes = _wrapped(notes)
     below = len(notes) * LINE + EDGE
     total = len(panels) * block + sum(map(len, titles)) * LINE + below + EDGE
-    figure = _figure((WIDTH, total), None)
+    figure = new_figure((WIDTH, total), None)
     h, w = image.shape[:2]
     lower = total - EDGE  # of what is drawn so far
     for panel, title in zip(panels, titles, strict=True):
@@ -304,7 +306,7 @@ def _share(area: float) -> str:
     return f"{area:.{0 if area >= 0.0995 else 1 if area >= 0.00995 else 2}%}"
 
 
-@_chart(pdf=True, dpi=PRINT_DPI)
+@chart(pdf=True, dpi=PRINT_DPI)
 def plot_erf(
     fields: Sequence[Field],
     save_path: str | Path,
@@ -333,7 +335,7 @@ def plot_erf(
     notes = _wrapped(notes)
     below = len(notes) * LINE + EDGE
     total = lines * block + below
-    figure = _figure((WIDTH, total), None)
+    figure = new_figure((WIDTH, total), None)
     for k, (title, when, gradient, sides, areas, centre) in zip(places, fields, strict=True):
         line, column = divmod(k, 2)
         x, y = EDGE + column * (room + gap), total - line * block - 2 * LINE - high

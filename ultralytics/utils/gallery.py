@@ -13,10 +13,11 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ultralytics.utils.analysis import KINDS, Mistake, mistakes, span, worst
+from ultralytics.utils.annotate import Annotator
+from ultralytics.utils.charts import add_grid, chart, new_figure, optional
 from ultralytics.utils.coco import Seen
 from ultralytics.utils.files import write_json
 from ultralytics.utils.images import imread, imwrite
-from ultralytics.utils.plotting import Annotator, _chart, _figure, _grid, optional
 from ultralytics.utils.text import one_line
 from ultralytics.utils.types import UInt8Array
 
@@ -175,10 +176,10 @@ def _outline(draw: ImageDraw.ImageDraw, corners: list[float], colour: tuple[int,
                 draw.line(line, fill=colour, width=2)
 
 
-@_chart(pdf=True)
+@chart(pdf=True)
 def plot_errors(figures: Mapping[str, Any], path: Path) -> tuple[Figure, Path]:
     """Bars of what AP50 would gain without each kind of error, with their counts; .png and .pdf."""
-    figure = _figure((COLUMN, 2.2))
+    figure = new_figure((COLUMN, 2.2))
     axes = figure.subplots()
     kinds = list(KINDS)
     gains = [figures["errors"][k]["dAP"] or 0.0 for k in kinds]
@@ -188,11 +189,11 @@ def plot_errors(figures: Mapping[str, Any], path: Path) -> tuple[Figure, Path]:
     return figure, path
 
 
-@_chart(pdf=True)
+@chart(pdf=True)
 def plot_sizes(figures: Mapping[str, Any], path: Path) -> tuple[Figure, Path]:
     """AP of COCO's sizes, and over the set's own; .png and .pdf."""
     buckets = figures["sizes"]
-    figure = _figure((COLUMN, 2.6))
+    figure = new_figure((COLUMN, 2.6))
     axes = figure.subplots()
     own = [b["name"].startswith("Q") for b in buckets]
     places = [i + 0.6 * o for i, o in enumerate(own)]  # a gap between COCO's buckets and the set's own
@@ -220,15 +221,15 @@ def _bars(
     axes.set(xlim=(0, max([*values, 0.01]) * 1.5), ylim=(max([*places, 0]) + 0.5, -0.5))
     axes.tick_params(axis="x", labelsize=7)
     axes.set_axisbelow(True)
-    _grid(axes)
+    add_grid(axes)
 
 
-@_chart(pdf=True)
+@chart(pdf=True)
 def plot_calibration(figures: Mapping[str, Any], path: Path) -> tuple[Figure, Path]:
     """Precision over score, above the number of detections; .png and .pdf."""
     calibration = figures["calibration"]
     bins = calibration["bins"]
-    figure = _figure((COLUMN, 3.2))
+    figure = new_figure((COLUMN, 3.2))
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     upper.plot([0, 1], [0, 1], color="#555555", linestyle="--", linewidth=1, label="calibrated")
     filled = [b for b in bins if b["count"]]
@@ -252,5 +253,5 @@ def plot_calibration(figures: Mapping[str, Any], path: Path) -> tuple[Figure, Pa
     for axes in (upper, lower):
         axes.tick_params(labelsize=7)
         axes.set_axisbelow(True)
-        _grid(axes)
+        add_grid(axes)
     return figure, path

@@ -33,7 +33,7 @@ __all__ = [
 _BOXES = "this project detects boxes: DetMetrics"
 __getattr__ = later(
     __name__,
-    {name: f"ultralytics.utils.plotting:{name}" for name in ("plot_mc_curve", "plot_pr_curve")},
+    {name: f"ultralytics.utils.charts:{name}" for name in ("plot_mc_curve", "plot_pr_curve")},
     {
         **dict.fromkeys(("ClassifyMetrics", "OBBMetrics", "PoseMetrics", "SegmentMetrics"), _BOXES),
         **dict.fromkeys(("batch_probiou", "probiou", "kpt_iou", "mask_iou", "OKS_SIGMA"), "box_iou compares boxes"),
@@ -247,7 +247,7 @@ def _plot_curves(
     font: str | None = None,
 ) -> None:
     """Draw the curves; one that cannot be drawn is a warning."""
-    from ultralytics.utils.plotting import optional, plot_mc_curve, plot_pr_curve  # PIL and OpenCV: for drawing alone
+    from ultralytics.utils.charts import optional, plot_mc_curve, plot_pr_curve  # PIL and OpenCV: for drawing alone
 
     shown = {i: names.get(int(c), str(int(c))) for i, c in enumerate(classes)}
     for name, curve, label in (("PR", pr, ""), ("F1", f1, "F1"), ("P", p, "Precision"), ("R", r, "Recall")):
@@ -565,7 +565,7 @@ class ConfusionMatrix:
             names: of the classes; further ones of the model are shown where they have counts, and all without names.
             font: a font file or the name of an installed one.
         """
-        from ultralytics.utils.plotting import optional, plot_confusion_matrix  # as above
+        from ultralytics.utils.charts import optional, plot_confusion_matrix  # as above
 
         path = Path(save_dir) / f"confusion_matrix{'_normalized' if normalize else ''}.png"
         with optional(path):
