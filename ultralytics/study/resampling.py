@@ -15,7 +15,8 @@ import torch
 
 from ultralytics.utils.boxes import box_iou
 from ultralytics.utils.coco import CROWD, Seen
-from ultralytics.utils.metrics import IOU_THRESHOLDS, compute_ap, ignored_predictions, match_predictions
+from ultralytics.utils.matching import IOU_THRESHOLDS, ignored_predictions, match_predictions
+from ultralytics.utils.metrics import compute_ap
 from ultralytics.utils.types import BoolArray, Float64Array
 
 RECALLS = np.linspace(0, 1, 101)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ultralytics.utils.coco import CLASS_DETECTIONS, SIZE_BORDERS, Seen, areas_of, evaluated, known, mean_known
-from ultralytics.utils.metrics import bbox_ioa
+from ultralytics.utils.matching import bbox_ioa
 from ultralytics.utils.types import ANY_CLASS, BoolArray, Float64Array, Int64Array
 
 FOREGROUND, BACKGROUND = 0.5, 0.1  # TIDE's t_f and t_b: a match from this IoU on; background up to that
