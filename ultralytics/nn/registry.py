@@ -73,23 +73,35 @@ class Row:
 
 @dataclass(frozen=True)
 class Built:
-    """What a rule decides: constructor arguments, outgoing channels, stride factor (None where it cannot be known).
+    """A row as a rule decides it: how it is built, what comes out, and how it is fed.
 
-    `requested` and `scaled` are for the reader of `info`: the channels the YAML asks for, and what the scale makes of
-    them; None where the row names none. `inferred` says how the arguments of a class without a rule were read;
-    `contiguous`: it cannot read channels-last maps. `maps`: the channels of each where it gives several, see CBFuse.
+    Attributes:
+        args: the constructor's arguments.
+        channels: that come out.
+        stride: the factor by which the map gets smaller; None where it cannot be known.
+        repeats: above 1, the parser stacks that many copies in a Sequential.
+        kwargs: the constructor's keyword arguments.
+        requested: the channels that the YAML asks for, for `info`; None where it names none.
+        scaled: what the scale makes of them.
+        inferred: how the arguments of a class without a rule were read.
+        contiguous: it cannot read channels-last maps.
+        maps: the channels of each where it gives several, see CBFuse.
+        takes_list: it is called with a list of maps, also where it has one source, as heads are.
+        one_stride: its sources must have one stride; the error names the rows that were probably meant.
     """
 
     args: list[Any]
     channels: int
     stride: float | None = 1.0
-    repeats: int = 1  # above 1: the parser stacks that many copies in a Sequential
+    repeats: int = 1
     kwargs: dict[str, Any] = field(default_factory=dict)
     requested: int | None = None
     scaled: int | None = None
     inferred: str = ""
     contiguous: bool = False
     maps: list[int] = field(default_factory=list)
+    takes_list: bool = False
+    one_stride: bool = False
 
 
 Rule = Callable[[Row], Built]
@@ -320,10 +332,15 @@ def same_width(row: Row) -> Built:
 
 
 def concat(row: Row) -> Built:
-    """`[dimension]`: the channels of all sources together."""
+    """`[dimension]`: the channels of all sources together, whatever their sizes."""
     if row.args and row.args[0] not in (1, -3):
         raise ModelError(f"maps are joined along their channels, dimension 1, not {row.args[0]!r}", hint="write [1]")
-    return Built(row.args, sum(row.channels))
+    return Built(row.args, sum(row.channels), takes_list=True)
+
+
+def concat_of_one_stride(row: Row) -> Built:
+    """As `concat`, of maps of one size."""
+    return replace(concat(row), one_stride=True)
 
 
 def gated_sum(row: Row) -> Built:
@@ -345,7 +362,7 @@ def gated_sum(row: Row) -> Built:
 
 def detect_head(row: Row) -> Built:
     """`[nc, …]`: the list of source channels is appended."""
-    return Built([*row.args, list(row.channels)], 0)
+    return Built([*row.args, list(row.channels)], 0, takes_list=True)
 
 
 def _upsample(row: Row) -> Built:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ultralytics.nn.registry import concat, conv_like, focus_like, register, transposed
+from ultralytics.nn.registry import concat_of_one_stride, conv_like, focus_like, register, transposed
 from ultralytics.utils.errors import ModelError
 from ultralytics.utils.fold import folded
 
@@ -339,7 +339,7 @@ class CBAM(nn.Module):
         return out
 
 
-@register(concat)
+@register(concat_of_one_stride)
 class Concat(nn.Module):
     """Join maps along one dimension (channels by default)."""
 
