@@ -13,7 +13,7 @@ from ultralytics import YOLO
 from ultralytics.cfg.config import get_cfg
 from ultralytics.cfg.surgery import insert_rows
 from ultralytics.cli import main
-from ultralytics.engine.preflight.trial import PreflightError
+from ultralytics.engine.preflight.report import PreflightError
 from ultralytics.engine.safety import memory
 from ultralytics.engine.safety.recovery import NonFiniteLossError
 from ultralytics.engine.trainer import EarlyStopping
