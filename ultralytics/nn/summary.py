@@ -18,8 +18,9 @@ from torch.utils.flop_counter import flop_registry
 from torch.utils.weak import WeakIdKeyDictionary
 
 from ultralytics.nn.building import Bounded
-from ultralytics.nn.modules.block import DFL, RepVGGDW
+from ultralytics.nn.modules.cib import RepVGGDW
 from ultralytics.nn.modules.conv import Conv, Conv2, ConvTranspose, RepConv
+from ultralytics.nn.modules.csp import DFL
 from ultralytics.utils.errors import ModelError
 from ultralytics.utils.text import counted
 

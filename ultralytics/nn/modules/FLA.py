@@ -22,8 +22,8 @@ from ultralytics.nn.modules.attention import (
     linear_attention,
     normalised,
 )
-from ultralytics.nn.modules.block import C2f
 from ultralytics.nn.modules.conv import Conv
+from ultralytics.nn.modules.csp import C2f
 from ultralytics.nn.registry import attention_like, register, repeated_block, same_width
 from ultralytics.utils.errors import ModelError
 from ultralytics.utils.log import LOGGER

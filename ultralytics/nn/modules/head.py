@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ultralytics.nn.modules.block import DFL
 from ultralytics.nn.modules.conv import Conv
+from ultralytics.nn.modules.csp import DFL
 from ultralytics.nn.registry import detect_head, register
 from ultralytics.utils.tal import dist2bbox, make_anchors
 
