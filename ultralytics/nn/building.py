@@ -47,9 +47,9 @@ def build(cls: type[nn.Module], args: Sequence[Any], keywords: Mapping[str, Any]
 
 
 def as_called(cls: type[nn.Module], args: Sequence[Any], keywords: Mapping[str, Any]) -> str:
-    """How an error of the constructor begins."""
-    told = ", ".join([*map(repr, args), *(f"{k}={v!r}" for k, v in keywords.items())])
-    return f"it cannot be built as {cls.__name__}({told}): "
+    """Return the beginning of an error of the constructor."""
+    arguments = ", ".join([*map(repr, args), *(f"{k}={v!r}" for k, v in keywords.items())])
+    return f"it cannot be built as {cls.__name__}({arguments}): "
 
 
 def _unbound(cls: type[nn.Module], args: Sequence[Any], keywords: Mapping[str, Any]) -> str:
@@ -79,19 +79,19 @@ def check_arguments(cls: type[nn.Module], args: Sequence[Any], keywords: Mapping
     for name, value in given.items():
         if signature.parameters[name].kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
             continue
-        told = ""
+        wanted = ""
         if not _fits(value, hints.get(name, Any)):
-            told = _described(hints[name])
+            wanted = _described(hints[name])
         elif any(abs(n) > LARGEST for n in _numbers(value)):
-            told = f"at most {LARGEST:,}"
+            wanted = f"at most {LARGEST:,}"
         elif name in _COUNTS and any(n < 1 for n in _numbers(value)):
-            told = "1 or more"
-        if told:
-            raise ModelError(f"its argument {name} must be {told}, not {value!r}"[:300], hint=takes(cls))
+            wanted = "1 or more"
+        if wanted:
+            raise ModelError(f"its argument {name} must be {wanted}, not {value!r}"[:300], hint=takes(cls))
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value of a YAML is one that an annotation allows; what cannot be said is allowed."""
+    """Return True if a value of a YAML is one that an annotation allows; what cannot be said is allowed."""
     origin, inner = get_origin(hint), [a for a in get_args(hint) if a is not Ellipsis]
     if origin in (Union, UnionType):
         return any(_fits(value, a) for a in inner)
@@ -119,7 +119,7 @@ def _described(hint: Any) -> str:
 
 
 def _fixed(hint: Any) -> bool:
-    """Whether an annotation is a tuple of a fixed length."""
+    """Return True if an annotation is a tuple of a fixed length."""
     return get_origin(hint) is tuple and Ellipsis not in get_args(hint)
 
 

@@ -107,35 +107,39 @@ def _build_row(
     maps: list[list[int]],
 ) -> tuple[nn.Module, Built, list[Any]]:
     cls, rule = lookup(row.module)
-    args = [_resolve(a, spec.nc) for a in row.args]
-    given = {k: _resolve(v, spec.nc) for k, v in args.pop().items()} if args and isinstance(args[-1], dict) else {}
+    args = [_resolve_argument(a, spec.nc) for a in row.args]
+    given = (
+        {k: _resolve_argument(v, spec.nc) for k, v in args.pop().items()} if args and isinstance(args[-1], dict) else {}
+    )
     repeats = spec.repeats(row)
     if repeats > MAX_REPEATS:
-        told = f"it would repeat {repeats:,} times at this scale"  # at least two
-        raise ModelError(told, hint=f"at most {MAX_REPEATS}")
+        message = f"it would repeat {repeats:,} times at this scale"  # at least two
+        raise ModelError(message, hint=f"at most {MAX_REPEATS}")
     try:
         read = Row(incoming, args, repeats, spec.width, spec.max_channels, given, strides, maps)
         built = (rule or inferred(cls))(read)
     except ModelError:
         raise
     except Exception as e:  # whatever a rule makes of arguments it was not written for
-        told = f"its channel rule cannot be applied to {args}: {type(e).__name__}: {e}"
-        raise ModelError(told, hint=takes(cls)) from None
+        message = f"its channel rule cannot be applied to {args}: {type(e).__name__}: {e}"
+        raise ModelError(message, hint=takes(cls)) from None
     keywords = {**given, **built.kwargs}
     if not built.inferred and cls.__module__.startswith(("ultralytics.", "torch.nn.")):  # others annotate as they like
         check_arguments(cls, built.args, keywords)
     layer = build(cls, built.args, keywords, built.repeats)
     if rule is not None and is_foreign(cls):
-        built = _checked(layer, built, row, incoming, strides)
+        built = _check_rule(layer, built, row, incoming, strides)
     elif built.stride is None and not any(maps):
         with contextlib.suppress(ModelError):  # the whole network's first pass tells
             built = replace(built, stride=measure(layer, incoming, strides).stride)
     return layer, built, [*built.args, *([keywords] if keywords else [])]
 
 
-def _checked(layer: nn.Module, built: Built, row: RowSpec, incoming: list[int], strides: list[float | None]) -> Built:
-    """What a reader's own rule says, beside what the module does with a map: the channels must agree, and of two
-    strides the measured one is taken."""
+def _check_rule(
+    layer: nn.Module, built: Built, row: RowSpec, incoming: list[int], strides: list[float | None]
+) -> Built:
+    """Compare a user's own rule with what the module does with a map: the channels must agree, and of two strides the
+    measured one is taken."""
     wrong = unsound(layer)
     if wrong:
         raise ModelError(f"{wrong}: {type(layer).__name__} was built with {built.args}", hint=takes(type(layer)))
@@ -146,8 +150,8 @@ def _checked(layer: nn.Module, built: Built, row: RowSpec, incoming: list[int], 
     if measured.channels != built.channels:
         raise wrong_channels(measured.channels, built.channels)
     if built.stride is not None and measured.stride is not None and measured.stride != built.stride:
-        told = "its channel rule says that the map's size is multiplied by %g, and it is by %g: that counts"
-        LOGGER.warning(f"%s: {told}", row.where or row.module, 1 / built.stride, 1 / measured.stride)
+        message = "its channel rule says that the map's size is multiplied by %g, and it is by %g: that counts"
+        LOGGER.warning(f"%s: {message}", row.where or row.module, 1 / built.stride, 1 / measured.stride)
     return replace(built, stride=measured.stride, contiguous=measured.contiguous)
 
 
@@ -159,7 +163,7 @@ def wrong_channels(found: int, declared: int) -> ModelError:
     )
 
 
-def _resolve(arg: Any, nc: int) -> Any:
+def _resolve_argument(arg: Any, nc: int) -> Any:
     """`nc` means the class count; text that spells a value of Python's is that value, as in the reference's YAMLs:
     None, True, 1e-4, which YAML takes for text, or "(3, 1)"."""
     if not isinstance(arg, str) or len(arg) > LONGEST_VALUE:
@@ -179,14 +183,14 @@ def _check_resolutions(
     known = [s for s in scales if s is not None]
     if len(set(known)) < 2:
         return
-    told = ", ".join(
+    named = ", ".join(
         f"row {s % i} ({rows[s % i].module}) stride {k:g}"
         for s, k in zip(sources, scales, strict=True)
         if k is not None
     )
     fits = [r for r in range(i - 1) if strides[r] == scales[0] and (r + 1 >= i or strides[r + 1] != strides[r])]
     hint = f"the last rows at stride {scales[0]:g} are {', '.join(map(str, fits[-3:]))}" if fits else ""
-    raise ModelError(f"it joins maps of different size: {told}", hint=hint)
+    raise ModelError(f"it joins maps of different size: {named}", hint=hint)
 
 
 def _check_levels(
@@ -196,11 +200,11 @@ def _check_levels(
     known = [s for s in scales if s is not None]
     if len(known) < len(scales) or all(a < b for a, b in pairwise(known)):
         return
-    told = ", ".join(f"row {s % i} stride {k:g}" for s, k in zip(sources, known, strict=True))
+    named = ", ".join(f"row {s % i} stride {k:g}" for s, k in zip(sources, known, strict=True))
     ends = {strides[r]: r for r in range(i) if strides[r] is not None}  # the last row of each stride
     fine = [ends[s] for s in sorted(k for k in ends if k is not None) if s in (8, 16, 32)]
     raise ModelError(
-        f"its maps must come finest first, each of another stride: {told}",
+        f"its maps must come finest first, each of another stride: {named}",
         hint=f"the last rows at strides 8, 16, 32 are {fine}" if len(fine) == 3 else "",
     )
 

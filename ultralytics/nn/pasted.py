@@ -40,7 +40,7 @@ _REPEATS = re.compile(r"n|num_?(blocks?|repeats?|layers?)|n_?(blocks?|repeats?|l
 
 
 def is_foreign(cls: type[nn.Module]) -> bool:
-    """Whether a class comes from neither torch nor this project's own files."""
+    """Return True if a class comes from neither torch nor this project's own files."""
     return not cls.__module__.startswith(("torch.", "ultralytics.nn.modules."))
 
 
@@ -137,8 +137,8 @@ def _bring_torchvision() -> None:
 
 
 def unsound(layer: nn.Module) -> str:
-    """What shows that arguments were taken for something else: parameters without elements, a kernel beyond any map;
-    "" when nothing does."""
+    """Say what shows that arguments were taken for something else: parameters without elements, a kernel beyond any
+    map; "" when nothing does."""
     for name, parameter in layer.named_parameters():
         if parameter.numel() == 0:
             return f"its parameter {name} has no elements, shape {tuple(parameter.shape)}"
@@ -155,7 +155,7 @@ class _Reading:
 
     args: list[Any]
     rule: str
-    told: str
+    meaning: str
     requested: int | None = None
     scaled: int | None = None
     repeats: int = 1
@@ -195,9 +195,9 @@ def inferred(cls: type[nn.Module]) -> Rule:
                 f"[{{{_names(cls)[1] if len(_names(cls)) > 1 else 'name'}: {row.args[0]}}}]",
             )
         reading, measured = fitting[0]
-        told = f"{_call(cls, reading, row.kwargs)}, {reading.told}"
+        meaning = f"{_call(cls, reading, row.kwargs)}, {reading.meaning}"
         if len(row.channels) == 1 and not reading.scaled and measured.channels != row.channels[0]:
-            told += f"; {measured.channels} channels come out"
+            meaning += f"; {measured.channels} channels come out"
         return Built(
             reading.args,
             measured.channels,
@@ -205,7 +205,7 @@ def inferred(cls: type[nn.Module]) -> Rule:
             reading.repeats,
             requested=reading.requested,
             scaled=reading.scaled,
-            inferred=told,
+            inferred=meaning,
             contiguous=measured.contiguous,
         )
 
@@ -224,15 +224,15 @@ def _place_of_channels(cls: type[nn.Module]) -> int | None:
 def _head(cls: type[nn.Module], row: Row, place: int) -> Built:
     """`[nc, …]` of a head: the list of source channels goes where its constructor takes it."""
     if len(row.args) > place:
-        told = f"its arguments reach up to {_names(cls)[place]}, the list of channels, which the sources give"
-        raise ModelError(told, hint=f"at most {place} arguments")
+        message = f"its arguments reach up to {_names(cls)[place]}, the list of channels, which the sources give"
+        raise ModelError(message, hint=f"at most {place} arguments")
     listed = list(row.channels)
     here = len(row.args) == place
     args = [*row.args, listed] if here else row.args
     reading = _Reading(args, "detect_head", "a head, with the list of channels")
     keywords = {} if here else {_names(cls)[place]: listed}
-    told = f"{_call(cls, reading, {**row.kwargs, **keywords})}, {reading.told}"
-    return Built(args, 0, kwargs=keywords, inferred=told)
+    meaning = f"{_call(cls, reading, {**row.kwargs, **keywords})}, {reading.meaning}"
+    return Built(args, 0, kwargs=keywords, inferred=meaning)
 
 
 def _try(cls: type[nn.Module], reading: _Reading, row: Row) -> Measured:
@@ -320,11 +320,11 @@ def _of_two(row: Row, names: list[str], c1: int) -> Iterator[_Reading]:
     args = row.args
     if args and type(args[0]) is int and args[0] > 0:
         c2 = row.scaled(args[0])
-        told = f"{args[0]} outgoing channels, {c2} at this scale"
-        yield _Reading([c1, c2, *extra, *args[1:]], rule, told, args[0], c2, copies)
+        meaning = f"{args[0]} outgoing channels, {c2} at this scale"
+        yield _Reading([c1, c2, *extra, *args[1:]], rule, meaning, args[0], c2, copies)
     if _is_width(args):
-        told = "the first number follows the map's width"
-        yield _Reading([c1, c1, *extra, *args[1:]], rule, told, args[0], repeats=copies)
+        meaning = "the first number follows the map's width"
+        yield _Reading([c1, c1, *extra, *args[1:]], rule, meaning, args[0], repeats=copies)
     yield _Reading([c1, c1, *extra, *args], rule, "channels stay", repeats=copies)
 
 
@@ -370,8 +370,8 @@ def _is_width(args: Sequence[Any]) -> bool:
 
 
 def _undecided(cls: type[nn.Module], row: Row) -> bool:
-    """Whether a first argument below any width is so far from its option's default that the other reading counts as
-    well."""
+    """Return True if a first argument below any width is so far from its option's default that the other reading counts
+    as well."""
     parameters = _parameters(cls)
     if len(row.channels) > 1 or _is_width(row.args) or not row.args or len(parameters) < 2:
         return False
@@ -387,7 +387,7 @@ def _takes_width(parameter: inspect.Parameter) -> bool:
 
 
 def _same(cls: type[nn.Module], one: _Reading, other: _Reading) -> bool:
-    """Whether two readings give equal arguments, defaults included."""
+    """Return True if two readings give equal arguments, defaults included."""
     bound = []
     for reading in (one, other):
         try:
@@ -401,9 +401,9 @@ def _same(cls: type[nn.Module], one: _Reading, other: _Reading) -> bool:
 
 def _call(cls: type[nn.Module], reading: _Reading, keywords: Mapping[str, Any]) -> str:
     names = _names(cls)
-    told = [f"{names[i]}={a!r}" if i < len(names) else repr(a) for i, a in enumerate(reading.args)]
-    told += [f"{k}={v!r}" for k, v in keywords.items()]
-    return f"{cls.__name__}({', '.join(told)})"
+    words = [f"{names[i]}={a!r}" if i < len(names) else repr(a) for i, a in enumerate(reading.args)]
+    words += [f"{k}={v!r}" for k, v in keywords.items()]
+    return f"{cls.__name__}({', '.join(words)})"
 
 
 def _register_hint(cls: type[nn.Module]) -> str:

@@ -108,7 +108,7 @@ Rule = Callable[[Row], Built]
 M = TypeVar("M", bound=type[nn.Module])
 _MODULES: dict[str, tuple[type[nn.Module], Rule]] = {}
 _OFFERED: list[ModuleType] = []
-_TEXT = "it needs text, and this project detects classes of a data set"
+_TEXT = "it needs text, and this project detects classes of a dataset"
 _DETR = "it is a part of RT-DETR; the heads here predict at every cell of a map"
 # Modules of the reference that a model YAML or an import may name, and why they are not here.
 NOT_OFFERED = {
@@ -199,8 +199,8 @@ def _unknown(name: str) -> str:
     for file in sorted(folder.rglob("*.py")):
         if re.search(rf"^class {re.escape(name)}\b", file.read_text(encoding="utf-8", errors="replace"), re.MULTILINE):
             path = ".".join(file.relative_to(folder).with_suffix("").parts)
-            told = f"from ultralytics.nn.modules.{path} import {name}"
-            return f"it is in {file}, which nothing imports: write `{told}` in ultralytics/nn/tasks.py"
+            line = f"from ultralytics.nn.modules.{path} import {name}"
+            return f"it is in {file}, which nothing imports: write `{line}` in ultralytics/nn/tasks.py"
     offered = [n for m in _OFFERED for n, c in vars(m).items() if isinstance(c, type) and issubclass(c, nn.Module)]
     near = nearest(name, [*registered(), *offered])
     own = "a class of your own: import it in ultralytics/nn/tasks.py, or name its file in plugins=[FILE.py]"
@@ -208,7 +208,7 @@ def _unknown(name: str) -> str:
 
 
 def derived(one: str, other: str) -> bool:
-    """Whether one module is a kind of the other."""
+    """Return True if one module is a kind of the other."""
     pair = [_MODULES[name][0] for name in (one, other) if name in _MODULES]
     return len(pair) == 2 and (issubclass(pair[0], pair[1]) or issubclass(pair[1], pair[0]))
 

@@ -67,7 +67,7 @@ __getattr__ = later(
 
 
 def _check_raw(raw: Any, head: Any, where: str) -> None:
-    """What a head gives in training must be what the loss reads."""
+    """Check that a head gives in training what the loss reads."""
     wanted = 4 * head.reg_max + head.nc
     if not isinstance(raw, list | tuple) or not raw or not all(isinstance(m, Tensor) and m.dim() == 4 for m in raw):
         raise ModelError("a head in training gives a list of maps, one per level", where)

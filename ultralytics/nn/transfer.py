@@ -200,7 +200,7 @@ def align(target: Network, source: Network) -> dict[int, int]:
 
 
 def _worth(target: Network, source: Network, i: int, j: int, new: Shapes, old: Shapes) -> float:
-    """What pairing target row i with source row j is worth; 0 for rows that are not the same thing."""
+    """Score the pair of target row i and source row j; 0 for rows that are not the same thing."""
     fitting = sum(old.get(name) == shape for name, shape in new.items())
     whole = bool(fitting) and fitting == min(len(new), len(old))
     a = target.rows[i] if i < len(target.rows) else None
@@ -251,7 +251,7 @@ def _class_tensors(target: Network, source: Network, origin: Mapping[str, str | 
 
 
 def _is_output(name: str, target: Network, source: Network, origin: Mapping[str, str | None]) -> bool:
-    """Whether a tensor belongs to a convolution that gives one channel per class, with equal inputs on both sides."""
+    """Return True if a tensor is of a convolution that gives one channel per class, with equal inputs on both sides."""
     weight = f"{name.rsplit('.', 1)[0]}.weight"
     old = origin.get(weight)
     if weight not in target.state or old is None or old not in source.state:

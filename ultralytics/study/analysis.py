@@ -79,7 +79,7 @@ class Arm:
 
     @property
     def shown(self) -> bool:
-        """Whether a difference is shown."""
+        """Return True if a difference is shown."""
         return self.verdict in ("gains", "costs")
 
     @property
@@ -205,19 +205,19 @@ def analyse(records: Sequence[RunRecord], read: Read, control: str | None = None
 
 
 def _limits(arms: Sequence[Arm]) -> list[str]:
-    """What the design could not have shown, whatever the truth."""
+    """Say what the design could not have shown, whatever the truth."""
     compared = [a for a in arms if a.difference is not None]
     seeds = [a.difference.seeds for a in compared if a.difference is not None]
     if not seeds:
         return []
-    told = []
+    found = []
     if min(seeds) == 1:
-        told.append("with one seed the interval is of the images alone: p cannot be computed, and nothing is shown")
+        found.append("with one seed the interval is of the images alone: p cannot be computed, and nothing is shown")
     need = fewest_seeds(len(compared))
     if max(seeds) < need:
-        arms_told = f"{counted(len(compared), 'comparison')} with {counted(max(seeds), 'paired seed')}"
-        told.append(f"{arms_told} cannot reach p = {SHOWN}: {need} seeds are the fewest that can")
-    return told
+        compared_with = f"{counted(len(compared), 'comparison')} with {counted(max(seeds), 'paired seed')}"
+        found.append(f"{compared_with} cannot reach p = {SHOWN}: {need} seeds are the fewest that can")
+    return found
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ class _Run:
 
     @property
     def configuration(self) -> str:
-        """What runs of one arm have in common: all but the seed."""
+        """Return what runs of one arm have in common: all but the seed."""
         return json.dumps([self.keys, self.checkpoint.spec], sort_keys=True, default=str)
 
 
@@ -76,7 +76,7 @@ def compare_runs(
         control: one of the runs, or an arm's name; the first run when None.
         out: folder of the report, runs/compare (numbered) when None; one that was made before goes on: runs that were
             validated for it are not validated again.
-        split: test, or val where there is no test split, when None; data: the data set YAML, that of the first run
+        split: test, or val where there is no test split, when None; data: the dataset YAML, that of the first run
             when None; plugins: Python files with the networks' modules.
         fair: refuse the table where runs differ in their data, their steps or the like.
 
@@ -95,7 +95,7 @@ def compare_runs(
     chosen = _control(control, found, arms)
     data = data or found[0].checkpoint.train_args.get("data")
     if not data:
-        raise ConfigError("the weights name no data set", str(found[0].weights), data_hint())
+        raise ConfigError("the weights name no dataset", str(found[0].weights), data_hint())
     splits = load_dataset(str(data)).splits
     split = split or ("test" if "test" in splits else "val")
     given = user_path(out) if out else Path("runs") / "compare"
@@ -128,8 +128,8 @@ def _open(path: Path) -> _Run:
         raise MissingFileError("no such run", str(path), "give the folder of a finished run, or its best.pt")
     weights = next((path / name for name in WEIGHTS if (path / name).is_file()), None)
     if weights is None:
-        told = "it holds no weights" + (", only figures" if (path / "metrics.json").is_file() else "")
-        raise ConfigError(told, str(path), "give the folder of a finished run; it is validated anew, image by image")
+        message = "it holds no weights" + (", only figures" if (path / "metrics.json").is_file() else "")
+        raise ConfigError(message, str(path), "give the folder of a finished run; it is validated anew, image by image")
     return _Run(path, weights, load_checkpoint(weights))
 
 

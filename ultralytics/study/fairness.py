@@ -1,4 +1,4 @@
-"""Whether the arms of a study were treated alike: what differs between them besides what the study is about.
+"""Return True if the arms of a study were treated alike: what differs between them besides what the study is about.
 
 Runs are compared by pairs, as the statistics do it: an arm and the control with the same seed.
 """
@@ -19,7 +19,7 @@ _KEYS = ("optimizer", "imgsz", "batch")
 
 
 def differences(records: Sequence[RunRecord], control: str, declared: Collection[str]) -> list[str]:
-    """What differs between the arms besides the declared keys, a line for each fact or key and arm.
+    """List what differs between the arms besides the declared keys, a line for each fact or key and arm.
 
     Args:
         records: of a study, those of failed runs are passed over; control: the arm to compare with.
@@ -41,7 +41,7 @@ def differences(records: Sequence[RunRecord], control: str, declared: Collection
 
 
 def _pair(mine: RunRecord, theirs: RunRecord, declared: Collection[str]) -> dict[str, str]:
-    """What differs between an arm's run and the control's."""
+    """List what differs between an arm's run and the control's."""
     found: dict[str, str] = {}
     for key in dict.fromkeys([*mine.keys, *theirs.keys]):
         if key not in declared and mine.keys.get(key) != theirs.keys.get(key):
@@ -58,11 +58,11 @@ def _pair(mine: RunRecord, theirs: RunRecord, declared: Collection[str]) -> dict
 
 
 def _early(mine: RunRecord, theirs: RunRecord) -> str:
-    told = []
+    lengths = []
     for run in (mine, theirs):
         epochs, steps = int(run.facts.get("epochs run", 0)), int(run.facts.get("steps done", 0))
-        told.append(f"{counted(epochs, 'epoch')}, {counted(steps, 'step')}")
-    return f"early stopping made the training unequal: {told[0]} and {told[1]}; patience=0 switches it off"
+        lengths.append(f"{counted(epochs, 'epoch')}, {counted(steps, 'step')}")
+    return f"early stopping made the training unequal: {lengths[0]} and {lengths[1]}; patience=0 switches it off"
 
 
 # What may not differ between seeds either: the seeds' spread would be of other things than seeds.
@@ -80,7 +80,7 @@ _CONSTANT = (
 
 
 def _between_seeds(records: Sequence[RunRecord]) -> list[str]:
-    """What differs between the runs of one arm."""
+    """List what differs between the runs of one arm."""
     lines = []
     for arm in dict.fromkeys(r.arm for r in records):
         mine = [r for r in records if r.arm == arm]

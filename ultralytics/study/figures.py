@@ -297,9 +297,9 @@ def plot_classes(analysis: Analysis, arm: Arm, path: Path, names: Sequence[str])
     _few_ticks(axes.xaxis, 5)
     axes.set_xlabel(f"difference of {METRIC}, 95 % interval", fontsize=SIZE, labelpad=2)
     more = f"the {len(shown)} largest of {counted(len(arm.classes), 'class')}" if len(arm.classes) > len(shown) else ""
-    told = f"{short(arm.name, 26)} − {short(str(analysis.control), 26)}"
+    label = f"{short(arm.name, 26)} − {short(str(analysis.control), 26)}"
     figure.text(
-        0.5, 1 - 0.05 / (high + 0.72), told + (f"\n{more}" if more else ""), fontsize=SIZE, ha="center", va="top"
+        0.5, 1 - 0.05 / (high + 0.72), label + (f"\n{more}" if more else ""), fontsize=SIZE, ha="center", va="top"
     )
     return figure, path
 
@@ -316,13 +316,13 @@ def plot_costs(
     """The figure against latency and against parameters; the bars are a standard deviation over the seeds."""
     style = _Style(analysis)
     drawn = [a for a in arms if a.name in timed or a.name in sized]
-    panels = [(x, told) for x, told in ((timed, "latency p50, ms"), (sized, "parameters, M")) if x]
+    panels = [(x, label) for x, label in ((timed, "latency p50, ms"), (sized, "parameters, M")) if x]
     below = _legend_height(len(drawn))
     figure = new_figure((WIDTH, 1.5 + 0.5 + below), None)
     wide = (WIDTH - 0.58 - 0.16 * (len(panels) - 1)) / len(panels)
     handles: dict[str, Any] = {}
     drawn_on = []
-    for k, (x, told) in enumerate(panels):
+    for k, (x, label) in enumerate(panels):
         axes = _panel(figure, (0.46 + k * (wide + 0.16), 0.4 + below, wide, 1.5))
         for arm in drawn:
             if arm.name in x:
@@ -334,7 +334,7 @@ def plot_costs(
         drawn_on.append(axes)
         axes.margins(x=0.15)
         _few_ticks(axes.xaxis, 4)
-        axes.set_xlabel(told, fontsize=SIZE, labelpad=2)
+        axes.set_xlabel(label, fontsize=SIZE, labelpad=2)
         if k:
             axes.tick_params(labelleft=False)
         else:

@@ -300,5 +300,5 @@ class _Reader:
                 raise type(e)(e.what, e.where or self.where("arms", arm), e.hint) from None
             for key, hint in (("model", "model: yolov8n.yaml"), ("data", "data: data/mine.yaml")):
                 if not keys.get(key):
-                    told = f"the arm {arm!r} has no {key}, and base has none"
-                    raise self.error(told, "arms", arm, hint=f"such as {hint}")
+                    message = f"the arm {arm!r} has no {key}, and base has none"
+                    raise self.error(message, "arms", arm, hint=f"such as {hint}")

@@ -65,15 +65,15 @@ def write_report(out: Path, fair: bool = True) -> Analysis:
     data["times"] = {**data.get("times", {}), "latency": times}
     write_json(out / STUDY, data, key="out")
     write_json(out / ENVIRONMENT, _environment(out, records), key="out")
-    told = caption(analysis, _about(records, plan), times)
+    text = caption(analysis, _about(records, plan), times)
     if unfair and fair:
         for name in TABLES[1:]:
             (out / name).unlink(missing_ok=True)
         write_text(out / TABLES[0], refusal(unfair), key="out")
     else:
-        write_text(out / TABLES[0], markdown_table(analysis, told, times, unfair), key="out")
+        write_text(out / TABLES[0], markdown_table(analysis, text, times, unfair), key="out")
         write_text(out / TABLES[1], csv_table(analysis, times), key="out")
-        write_text(out / TABLES[2], latex_table(analysis, told, times, unfair), key="out")
+        write_text(out / TABLES[2], latex_table(analysis, text, times, unfair), key="out")
     results = {a.name: [out / r.folder / "results.csv" for r in _of(records, a.name)] for a in analysis.arms}
     drawn = draw_all(analysis, out / FIGURES, results, times)
     for line in unfair:
@@ -117,7 +117,7 @@ def _records(out: Path, arms: Sequence[str]) -> list[RunRecord]:
 
 
 def _differences(records: Sequence[RunRecord], out: Path, data: Mapping[str, Any], control: str | None) -> list[str]:
-    """What differs between the arms beside what the study is about."""
+    """List what differs between the arms beside what the study is about."""
     plan = data.get("study")
     if control is None or not isinstance(plan, Mapping):
         return []
@@ -145,7 +145,7 @@ def _about(records: Sequence[RunRecord], plan: Mapping[str, Any]) -> dict[str, A
 
 
 def _environment(out: Path, records: Sequence[RunRecord]) -> dict[str, Any]:
-    """What the runs were made with, and what the report was."""
+    """Return what the runs were made with, and what the report was."""
     runs = {}
     for r in records:
         file = out / r.folder / ENVIRONMENT

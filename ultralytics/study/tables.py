@@ -92,16 +92,16 @@ def _latency(times: Mapping[str, float] | None) -> str:
 
 
 def verdicts(analysis: Analysis) -> list[str]:
-    """What each comparison shows, in a sentence."""
+    """Say what each comparison shows, a sentence each."""
     lines = []
     for arm in analysis.arms:
         d = arm.difference
         if d is None:
             continue
-        told = f"{arm.verdict} {signed(d.mean)}" if arm.shown else arm.verdict
+        verdict = f"{arm.verdict} {signed(d.mean)}" if arm.shown else arm.verdict
         p = f"p {arm.p:.3f} after Holm" if d.seeds > 1 else "no p with one seed"
         line = (
-            f"{arm.name} against {analysis.control}: {told} ({signed(d.mean)}, 95 % interval {signed(d.low)} to "
+            f"{arm.name} against {analysis.control}: {verdict} ({signed(d.mean)}, 95 % interval {signed(d.low)} to "
             f"{signed(d.high)}, {p}, {counted(d.seeds, 'paired seed')}, {counted(d.images, 'image')}); this design "
             f"finds a true difference of {d.detectable:.4f} in four of five cases"
         )
@@ -121,7 +121,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def caption(analysis: Analysis, about: Mapping[str, Any], latency: Mapping[str, Mapping[str, Any]]) -> str:
-    """What a reader must know to read the table: figures, split, images, seeds, test, recipe, evaluator, timing.
+    """Write what a reader must know to read the table: figures, split, images, seeds, test, recipe, evaluator, timing.
 
     Args:
         about: facts of the runs, by the names of `RunRecord.facts`, and the "recipe".
@@ -160,7 +160,7 @@ def caption(analysis: Analysis, about: Mapping[str, Any], latency: Mapping[str, 
 
 
 def markdown_table(
-    analysis: Analysis, told: str, latency: Mapping[str, Mapping[str, Any]], unfair: Sequence[str] = ()
+    analysis: Analysis, text: str, latency: Mapping[str, Mapping[str, Any]], unfair: Sequence[str] = ()
 ) -> str:
     """table.md: what differs between the arms beside what is compared, the table, its caption, and what it shows."""
     shown = columns(analysis, latency)
@@ -170,7 +170,7 @@ def markdown_table(
     for i, arm in enumerate(analysis.arms):
         cells = [f"**{c.cells[i]}**" if c.strong and arm.shown else c.cells[i] for c in shown]
         lines.append(f"| {markdown(arm.name)} | {' | '.join(cells)} |")
-    lines += ["", markdown_line(told), ""]
+    lines += ["", markdown_line(text), ""]
     lines += [f"- {markdown_line(line)}" for line in (*verdicts(analysis), *analysis.notes)]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -194,17 +194,17 @@ def _items(lines: Sequence[str]) -> list[str]:
 
 
 def latex_table(
-    analysis: Analysis, told: str, latency: Mapping[str, Mapping[str, Any]], unfair: Sequence[str] = ()
+    analysis: Analysis, text: str, latency: Mapping[str, Mapping[str, Any]], unfair: Sequence[str] = ()
 ) -> str:
     """table.tex: needs the packages that its first line names."""
     shown = columns(analysis, latency)
     if unfair:
-        told = f"The arms were not treated alike: {'; '.join(unfair)}. {told}"
+        text = f"The arms were not treated alike: {'; '.join(unfair)}. {text}"
     lines = [
         r"% \usepackage[T1]{fontenc}\usepackage{booktabs,graphicx,textcomp}; Chinese: XeLaTeX, \usepackage{ctex}",
         r"\begin{table}",
         r"\centering",
-        rf"\caption{{{_sentence(told)}}}",
+        rf"\caption{{{_sentence(text)}}}",
         r"\resizebox{\linewidth}{!}{%",
         rf"\begin{{tabular}}{{l{'r' * len(shown)}}}",
         r"\toprule",

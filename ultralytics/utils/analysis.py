@@ -119,8 +119,8 @@ def _sizes(seen: Sequence[Seen], names: Mapping[int, str]) -> list[dict[str, Any
 
 
 def _calibration(evaluation: Any) -> dict[str, Any]:
-    """How far scores are the shares of detections that are right."""
-    told = evaluation.calibration(n_bins=BINS, iou_threshold=FOREGROUND)
+    """Measure how far scores are the shares of detections that are right."""
+    measured = evaluation.calibration(n_bins=BINS, iou_threshold=FOREGROUND)
     bins = [
         {
             "low": b["bin_lower"],
@@ -129,15 +129,15 @@ def _calibration(evaluation: Any) -> dict[str, Any]:
             "score": b["avg_confidence"] if b["count"] else None,
             "precision": b["avg_accuracy"] if b["count"] else None,
         }
-        for b in told["bins"]
+        for b in measured["bins"]
     ]
-    some = told["num_detections"] > 0
+    some = measured["num_detections"] > 0
     return {
-        "ece": _number(told["ece"]) if some else None,
-        "mce": _number(told["mce"]) if some else None,
-        "detections": told["num_detections"],
+        "ece": _number(measured["ece"]) if some else None,
+        "mce": _number(measured["mce"]) if some else None,
+        "detections": measured["num_detections"],
         "bins": bins,
-        "per_class": dict(sorted(told["per_category"].items())),
+        "per_class": dict(sorted(measured["per_category"].items())),
     }
 
 
@@ -147,7 +147,7 @@ def mistakes(seen: Sequence[Seen]) -> list[Mistake]:
 
 
 def countable(s: Seen) -> Seen:
-    """What of an image TIDE looks at: no ignored regions, no detection that they spare, and of each class the
+    """Select what of an image TIDE looks at: no ignored regions, no detection that they spare, and of each class the
     CLASS_DETECTIONS best, by falling score. Average precision at IoU 0.5 is the same."""
     found = s.found[_kept(s.found)]
     mine, regions = s.truths[:, 5] == 0, s.truths[s.truths[:, 5] > 0]

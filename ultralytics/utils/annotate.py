@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -21,7 +21,7 @@ from ultralytics.utils.fonts import Lettering, faces
 from ultralytics.utils.images import imwrite
 from ultralytics.utils.lazy import no_such_member
 from ultralytics.utils.text import one_line
-from ultralytics.utils.types import Float32Array, Float64Array, RatioPad, UInt8Array
+from ultralytics.utils.types import Batch, Float32Array, Float64Array, RatioPad, UInt8Array
 
 _ELSEWHERE = "draw it with OpenCV on result()"
 _SOLUTIONS = """circle_label display_analytics display_objects_labels draw_centroid_and_tracks draw_region
@@ -31,14 +31,15 @@ _REFERENCE_FONTS = ("Arial.ttf", "Arial.Unicode.ttf")  # its defaults, which it 
 
 
 class Annotator:
-    """Draw boxes and names on a picture.
+    """Draw boxes and names on an image.
 
     Args:
-        im: BGR uint8 (H, W, 3), or a Pillow image. line_width: pixels, by the picture's size when None.
+        im: BGR uint8 (H, W, 3), or a Pillow image.
+        line_width: pixels, by the image's size when None.
         font_size: pixels.
         font: a font file, or the name of an installed one, to prefer; letters it lacks are taken from others.
         pil: draw on a copy, which `result` gives; else an array that can be written to shows what `box_label`, `text`
-        and `rectangle` draw at once, as in the reference.
+            and `rectangle` draw at once, as in the reference.
         example: all names that are written, joined; together with the text their letters choose the fonts.
 
     Raises:
@@ -68,7 +69,7 @@ class Annotator:
     __getattr__ = no_such_member(dict.fromkeys(_SOLUTIONS.split(), _ELSEWHERE))
 
     def text_font(self, text: str) -> Lettering:
-        """How a text is written: built-in letters for Latin ones, installed fonts for others."""
+        """Return the lettering of a text: built-in letters for Latin ones, installed fonts for others."""
         return Lettering(self.size, faces(text + self.example, self.font))
 
     def box_label(
@@ -78,7 +79,7 @@ class Annotator:
         color: tuple[int, int, int] = (128, 128, 128),
         txt_color: tuple[int, int, int] = (255, 255, 255),
     ) -> None:
-        """A box (xyxy, pixels) with a caption above it, or inside it at the picture's upper edge. Colours are BGR."""
+        """A box (xyxy, pixels) with a caption above it, or inside it at the image's upper edge. Colours are BGR."""
         x1, y1, x2, y2 = (float(v) for v in box)
         rgb = color[::-1]
         self.draw.rectangle((x1, y1, max(x1, x2), max(y1, y2)), outline=rgb, width=self.lw)
@@ -122,11 +123,14 @@ class Annotator:
         """A caption above its box, else inside or below it, where there is room for it; left out where there is none.
 
         Args:
-            box: xyxy, pixels; color: of the ground, BGR; taken: rectangles to stay clear of, to which the new one is
-            added; boxes: all of the picture (its own too), of none of which it covers more than a third.
+            box: xyxy, pixels.
+            label: the text.
+            color: of the ground, BGR.
+            taken: rectangles to stay clear of, to which the new one is added.
+            boxes: all of the image (its own too), of none of which it covers more than a third.
 
         Returns:
-            Whether it was written.
+            True if it was written.
         """
         label = one_line(label, 100)
         font = self.text_font(label)
@@ -182,16 +186,16 @@ class Annotator:
             self._shown[top:bottom, left:right] = part[..., ::-1]
 
     def fromarray(self, im: UInt8Array) -> None:
-        """Draw on another picture, BGR uint8, from now on."""
+        """Draw on another image, BGR uint8, from now on."""
         self.im = Image.fromarray(np.ascontiguousarray(im[..., ::-1]))
         self.draw = ImageDraw.Draw(self.im)
 
     def result(self) -> UInt8Array:
-        """The picture, BGR uint8."""
+        """The image, BGR uint8."""
         return np.ascontiguousarray(np.asarray(self.im)[..., ::-1])
 
     def save(self, filename: str | Path = "image.jpg") -> None:
-        """Write the picture."""
+        """Write the image."""
         imwrite(filename, self.result())
 
     def show(self, title: str | None = None) -> None:
@@ -217,12 +221,12 @@ def _covered(place: Sequence[float], boxes: Float64Array) -> float:
 
 
 def _touch(a: Sequence[float], b: Sequence[float]) -> bool:
-    """Whether two rectangles (xyxy) overlap."""
+    """Return True if two rectangles (xyxy) overlap."""
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def plot_images(
-    batch: Mapping[str, Any],
+    batch: Mapping[str, object],
     fname: str | Path = "images.jpg",
     names: Mapping[int, str] | None = None,
     max_subplots: int = 16,
@@ -233,24 +237,29 @@ def plot_images(
     group: int = 1,
     font: str | None = None,
 ) -> None:
-    """Draw a batch as a grid of pictures with boxes and file names. What belongs to a picture stays inside it, and a
-    class name that would cover another, or hide the picture together with others, is left out: the largest boxes come
-    first.
+    """Draw a batch as a grid of images with boxes and file names. What belongs to an image stays inside it, and a class
+    name that would cover another, or hide the image together with others, is left out: the largest boxes come first.
 
     Args:
         batch: img (B, 3, H, W) RGB, uint8 or 0..1; batch_idx, cls, bboxes (xywh, 0..1), im_file; with `conf`, boxes
-        below `conf_thres` are left out, and a picture without any
-        says so; with `ignored`, `ratio_pad` and `ori_shape`, ignored regions are dashed and grey.
-        fname: .jpg or .png; names: class names; max_subplots: pictures drawn; max_size: longest side of the grid,
-        pixels.
-        columns: pictures in a row; as many as rows when None. captions: below each picture, its file name when None.
-        group: so many pictures in a row belong together; a gap follows them. font: see `Annotator`.
+            below `conf_thres` are left out, and an image without any says so; with `ignored`, `ratio_pad` and
+            `ori_shape`, ignored regions are dashed and grey.
+        fname: .jpg or .png.
+        names: class names.
+        max_subplots: images drawn.
+        max_size: longest side of the grid, pixels.
+        conf_thres: lowest score drawn.
+        columns: images in a row; as many as rows when None.
+        captions: below each image, its file name when None.
+        group: so many images in a row belong together; a gap follows them.
+        font: see `Annotator`.
     """
-    images = batch["img"][:max_subplots].detach().cpu()
+    drawn = cast("_Drawn", batch)
+    images = drawn["img"][:max_subplots].detach().cpu()
     if images.is_floating_point():
         images = (images.float() * 255).round().clamp(0, 255).to(torch.uint8)
-    pictures = images.permute(0, 2, 3, 1).numpy()[..., ::-1]
-    count, h, w = pictures.shape[:3]
+    frames = images.permute(0, 2, 3, 1).numpy()[..., ::-1]
+    count, h, w = frames.shape[:3]
     columns = columns or math.ceil(math.sqrt(count))
     lines = math.ceil(count / columns)
     gap = GAP if group > 1 else 0
@@ -260,27 +269,35 @@ def plot_images(
     grid = np.full((lines * tile_h + gaps[1], columns * tile_w + gaps[0], 3), 255, np.uint8)
     names = names or {}
     example = "".join(names.values())
-    of_picture = _boxes_of(batch, count, names, conf_thres)
-    for i, picture in enumerate(pictures):
-        picture = np.ascontiguousarray(picture)
-        tile = cv2.resize(picture, (tile_w, tile_h), interpolation=cv2.INTER_AREA) if gain < 1 else picture
-        text = Path(batch["im_file"][i]).name if captions is None else captions[i]
+    boxes_of = _boxes_of(drawn, count, names, conf_thres)
+    for i, frame in enumerate(frames):
+        frame = np.ascontiguousarray(frame)
+        tile = cv2.resize(frame, (tile_w, tile_h), interpolation=cv2.INTER_AREA) if gain < 1 else frame
+        text = Path(drawn["im_file"][i]).name if captions is None else captions[i]
         line, column = divmod(i, columns)
         y, x = line * (tile_h + gap), column * tile_w + column // group * gap
-        note = "" if of_picture[i] or "conf" not in batch else f"no detection above {conf_thres:g}"
-        grid[y : y + tile_h, x : x + tile_w] = _tile(tile, of_picture[i], text, example, note, font)  # type: ignore[arg-type]  # uint8 stays uint8
+        note = "" if boxes_of[i] or "conf" not in batch else f"no detection above {conf_thres:g}"
+        grid[y : y + tile_h, x : x + tile_w] = _tile(tile, boxes_of[i], text, example, note, font)  # type: ignore[arg-type]  # uint8 stays uint8
     imwrite(fname, grid)
 
 
-GAP = 8  # pixels between groups of pictures
-CAPTIONS = 0.15  # part of a picture that class names may cover
+GAP = 8  # pixels between groups of images
+CAPTIONS = 0.15  # part of an image that class names may cover
 _GREY = (170, 170, 170)
-# A box of a picture: xyxy in 0..1, caption, colour (BGR), whether it is dashed.
+
+
+class _Drawn(Batch, total=False):
+    """A batch of labels, or of detections with their scores; what is missing is not drawn."""
+
+    conf: torch.Tensor
+
+
+# A box of an image: xyxy in 0..1, caption, colour (BGR), True if it is dashed.
 _Box = tuple[tuple[float, float, float, float], str, tuple[int, int, int], bool]
 
 
-def _boxes_of(batch: Mapping[str, Any], count: int, names: Mapping[int, str], conf_thres: float) -> list[list[_Box]]:
-    """The boxes to draw on each picture, the largest first."""
+def _boxes_of(batch: _Drawn, count: int, names: Mapping[int, str], conf_thres: float) -> list[list[_Box]]:
+    """The boxes to draw on each image, the largest first."""
     found: list[list[_Box]] = [[] for _ in range(count)]
     cls = batch["cls"].view(-1).cpu().long().tolist()
     conf = batch["conf"].view(-1).cpu().tolist() if "conf" in batch else None
@@ -290,8 +307,9 @@ def _boxes_of(batch: Mapping[str, Any], count: int, names: Mapping[int, str], co
             label = names.get(cls[j], str(cls[j])) + ("" if conf is None else f" {conf[j]:.2f}")
             found[i].append((_cut(cx, cy, w, h), label, colors(cls[j], bgr=True), False))
     for i, regions in enumerate(batch.get("ignored", ())[:count]):
-        if len(regions) and batch["ratio_pad"][i] is not None:  # None: a mosaic
-            framed = _framed(regions[:, 1:5], batch["ratio_pad"][i], batch["ori_shape"][i], batch["img"].shape[2:])
+        ratio_pad = batch["ratio_pad"][i]
+        if len(regions) and ratio_pad is not None:  # None: a mosaic
+            framed = _framed(regions[:, 1:5], ratio_pad, batch["ori_shape"][i], batch["img"].shape[2:])
             found[i] += [(_cut(*box), "ignored", _GREY, True) for box in framed.tolist()]
     for listed in found:
         listed.sort(key=lambda b: (b[0][0] - b[0][2]) * (b[0][3] - b[0][1]))
@@ -299,7 +317,7 @@ def _boxes_of(batch: Mapping[str, Any], count: int, names: Mapping[int, str], co
 
 
 def _cut(cx: float, cy: float, w: float, h: float) -> tuple[float, float, float, float]:
-    """Centre, width, height → corners inside the picture; all in 0..1."""
+    """Centre, width, height → corners inside the image; all in 0..1."""
     return max(cx - w / 2, 0.0), max(cy - h / 2, 0.0), min(cx + w / 2, 1.0), min(cy + h / 2, 1.0)
 
 
@@ -311,14 +329,14 @@ def _framed(boxes: Float32Array, ratio_pad: RatioPad, original: tuple[int, int],
 
 
 def _tile(
-    picture: UInt8Array, boxes: Sequence[_Box], text: str, example: str, note: str = "", font: str | None = None
+    frame: UInt8Array, boxes: Sequence[_Box], text: str, example: str, note: str = "", font: str | None = None
 ) -> UInt8Array:
-    """A picture with its boxes, a text at its lower edge and a note at its upper one; a small one has thinner lines and
+    """An image with its boxes, a text at its lower edge and a note at its upper one; a small one has thinner lines and
     smaller letters."""
-    h, w = picture.shape[:2]
+    h, w = frame.shape[:2]
     side = min(h, w)
     size = min(max(round(side * 0.04), 8), 13)
-    annotator = Annotator(picture, 1 if side < 200 else 2, size, font, pil=True, example=example)
+    annotator = Annotator(frame, 1 if side < 200 else 2, size, font, pil=True, example=example)
     annotator.draw.rectangle((0, 0, w - 1, h - 1), outline=(255, 255, 255), width=1)
     taken: list[tuple[float, ...]] = []
     corners = [(b[0] * w, b[1] * h, min(b[2] * w, w - 1), min(b[3] * h, h - 1)) for b, _, _, _ in boxes]
@@ -336,7 +354,7 @@ def _tile(
     for box, (_, label, color, _) in zip(corners, boxes, strict=True):
         annotator.caption(box, label, color, taken, corners)
         if sum((x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in taken[written:]) > CAPTIONS * w * h:
-            break  # more names would hide the picture
+            break  # more names would hide the image
     return annotator.result()
 
 
@@ -350,11 +368,17 @@ def save_one_box(
     BGR: bool = False,
     save: bool = True,
 ) -> UInt8Array:
-    """The part of an image that a box (xyxy, pixels) covers, a little enlarged; it is written to a new file.
+    """Cut out the part of an image that a box (xyxy, pixels) covers, a little enlarged, and write it to a new file.
 
     Args:
-        im: BGR uint8 (H, W, 3); file: numbered so that it is new, its folders are made; gain, pad: how much larger,
-        a factor, then pixels; square: as high as wide; BGR: return BGR, else RGB; save: write it.
+        xyxy: the box.
+        im: BGR uint8 (H, W, 3).
+        file: numbered so that it is new, its folders are made.
+        gain: how much larger, a factor.
+        pad: and then pixels.
+        square: as high as wide.
+        BGR: return BGR, else RGB.
+        save: write it.
     """
     box = torch.as_tensor(xyxy).reshape(-1, 4).float()
     x, y, w, h = xyxy2xywh(box)[0].tolist()
@@ -384,7 +408,7 @@ def output_to_target(
 def feature_visualization(
     x: Any, module_type: str, stage: int, n: int = 32, save_dir: str | Path = "runs/detect/exp"
 ) -> None:
-    """Write the first `n` channels of the first image's maps as a picture, and all of them as .npy.
+    """Write the first `n` channels of the first image's maps as an image, and all of them as .npy.
 
     Args:
         x: (B, C, H, W); maps of 1×1 and what a head gives are left out. module_type, stage: of the row, for the name.

@@ -38,16 +38,16 @@ BLOCK_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00
 
 
 @contextlib.contextmanager
-def optional(picture: str | Path) -> Iterator[None]:
-    """For a picture that a run can do without: whatever prevents it is a warning of one line, and the run goes on.
+def optional(plot: str | Path) -> Iterator[None]:
+    """Guard a plot that a run can do without: whatever prevents it is a warning of one line, and the run goes on.
 
     Ctrl-C and requests to stop pass.
     """
     try:
         yield
     except Exception as e:
-        told = str(e) if isinstance(e, UserError) else f"{picture}: {reason(e)}"
-        LOGGER.warning("WARNING: not drawn: %s", told)
+        message = str(e) if isinstance(e, UserError) else f"{plot}: {reason(e)}"
+        LOGGER.warning("WARNING: not drawn: %s", message)
 
 
 def chart(pdf: bool = False, dpi: int = DPI) -> Callable[[Callable[P, tuple[Figure, Path]]], Callable[P, None]]:
@@ -276,8 +276,8 @@ def plot_pr_curve(
     """
     py, ap = np.asarray(py).reshape(-1, len(px)), np.asarray(ap)
     labels = [f"{tick_label(name)} {value:.3f}" for name, value in zip((names or {}).values(), ap[:, 0], strict=False)]
-    told = f"all classes {ap[:, 0].mean():.3f} mAP@0.5" if len(py) else ""
-    return _curves(px, py, labels, told, "Recall", "Precision", "Precision-Recall curve"), Path(save_path)
+    summary = f"all classes {ap[:, 0].mean():.3f} mAP@0.5" if len(py) else ""
+    return _curves(px, py, labels, summary, "Recall", "Precision", "Precision-Recall curve"), Path(save_path)
 
 
 @chart(pdf=True)
@@ -297,15 +297,15 @@ def plot_mc_curve(
     """
     py = np.asarray(py).reshape(-1, len(px))
     labels = [tick_label(name) for name in (names or {}).values()]
-    told = ""
+    summary = ""
     if len(py):
         mean = py.mean(0)
-        told = f"all classes {mean.max():.2f} at {np.asarray(px)[mean.argmax()]:.3f}"
-    return _curves(px, py, labels, told, xlabel, ylabel, f"{ylabel}-{xlabel} curve"), Path(save_path)
+        summary = f"all classes {mean.max():.2f} at {np.asarray(px)[mean.argmax()]:.3f}"
+    return _curves(px, py, labels, summary, xlabel, ylabel, f"{ylabel}-{xlabel} curve"), Path(save_path)
 
 
 def _curves(
-    px: Any, py: Float64Array, labels: Sequence[str], told: str, xlabel: str, ylabel: str, title: str
+    px: Any, py: Float64Array, labels: Sequence[str], summary: str, xlabel: str, ylabel: str, title: str
 ) -> Figure:
     """A curve per class and their mean; the legend lies beside them and covers none. Many classes are grey, unnamed
     and, where a PDF would have a million points, pixels there too."""
@@ -313,7 +313,7 @@ def _curves(
 
     named = len(py) <= len(PALETTE) and len(labels) == len(py)
     size = 9 if len(py) <= 12 else 8
-    side = text_inches([*labels, told], size) + 0.7 if named and len(py) else 0.15
+    side = text_inches([*labels, summary], size) + 0.7 if named and len(py) else 0.15
     figure, axes = _one_panel(6.6, 5.0, (0.7, 0.6 if named else 0.9, side, 0.4))
     drawn: list[Any] = []
     if named:
@@ -330,7 +330,7 @@ def _curves(
             if named
             else {"loc": "upper center", "bbox_to_anchor": (0.5, -0.11), "ncols": 2}
         )
-        texts = [*labels, told]
+        texts = [*labels, summary]
         legend = axes.legend(drawn, ["…"] * len(drawn), fontsize=size, frameon=False, borderaxespad=0, **place)
         for text, label in zip(legend.get_texts(), texts, strict=True):
             text.set_text(label)  # matplotlib leaves out what is labelled "_…"

@@ -35,7 +35,7 @@ __getattr__ = later(__name__, {name: f"ultralytics.utils.environment:{name}" for
 
 
 def is_ascii(s: object) -> bool:
-    """Whether a value's text, of a list or mapping that of all values, is ASCII."""
+    """Return True if a value's text, of a list or mapping that of all values, is ASCII."""
     values = s.values() if isinstance(s, Mapping) else s if isinstance(s, list | tuple | set) else [s]
     return all(str(value).isascii() for value in values)
 
@@ -82,7 +82,7 @@ def check_version(
     verbose: bool = False,
     msg: str = "",
 ) -> bool:
-    """Whether a version lies in a range.
+    """Return True if a version lies in a range.
 
     Args:
         current: a version, or a package's name; required: ">=8.0,<9", or a version for "at least".
@@ -105,16 +105,16 @@ def check_version(
             sign, have >= want
         )
     if not good:
-        told = f"{name} {required} is required, and {current or 'none'} is installed"
+        message = f"{name} {required} is required, and {current or 'none'} is installed"
         if hard:
-            raise UserError(told, hint=msg)
+            raise UserError(message, hint=msg)
         if verbose:
-            LOGGER.warning("%s%s", told, f" ({msg})" if msg else "")
+            LOGGER.warning("%s%s", message, f" ({msg})" if msg else "")
     return good
 
 
 def check_python(minimum: str = "3.8.0", hard: bool = True) -> bool:
-    """Whether this Python is recent enough; see `check_version`."""
+    """Return True if this Python is recent enough; see `check_version`."""
     return check_version(PYTHON_VERSION, minimum, "Python", hard)
 
 
@@ -140,7 +140,7 @@ def check_requirements(
     install: bool = True,
     cmds: str = "",
 ) -> bool:
-    """Whether packages are installed; those that are missing are named with the command to install them.
+    """Return True if packages are installed; those that are missing are named with the command to install them.
 
     Args:
         requirements: a requirements file, "numpy>=1.26", or a list of such; exclude: names to leave out.
@@ -238,7 +238,7 @@ def check_font(font: str = "Arial.ttf") -> str | None:
 
 
 def check_amp(model: torch.nn.Module) -> bool:
-    """Whether mixed precision is used on the model's device."""
+    """Return True if mixed precision is used on the model's device."""
     device = next(model.parameters()).device
     return resolve("ultralytics.engine.ranks.device:mixed_precision")(device, True) is not None
 
@@ -251,7 +251,7 @@ def check_imshow(warn: bool = False) -> bool:
 
 
 def check_is_path_safe(basedir: str | Path, path: str | Path) -> bool:
-    """Whether a path is that of a file inside a folder, links followed."""
+    """Return True if a path is that of a file inside a folder, links followed."""
     base, target = os.path.realpath(basedir), os.path.realpath(path)
     return os.path.isfile(target) and os.path.commonpath([base, target]) == base
 
@@ -272,12 +272,12 @@ def cuda_device_count() -> int:
 
 
 def cuda_is_available() -> bool:
-    """Whether PyTorch sees a GPU."""
+    """Return True if PyTorch sees a GPU."""
     return cuda_device_count() > 0
 
 
 def git_describe(path: str | Path = ROOT) -> str:
-    """What git calls the commit of a folder, "" outside a clone."""
+    """Return the name that git gives the commit of a folder, "" outside a clone."""
     git = shutil.which("git")
     if git is None:
         return ""

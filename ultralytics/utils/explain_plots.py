@@ -318,7 +318,7 @@ def plot_erf(
 
     Args:
         fields: a panel each, two beside each other; notes: lines below;
-        names: texts, for the fonts; decades: powers of ten that are told apart.
+        names: texts, for the fonts; decades: powers of ten that are distinguished.
     """
     # What is before a block stands on the left, and what is after it on the right.
     paired = any(f.when == "before" for f in fields)
@@ -355,8 +355,8 @@ def plot_erf(
         axes.set_title("\n".join(t for t in shown if t), fontsize=POINTS, pad=2, linespacing=1.1)
         if paired and (column == 0 or k - 1 not in places):
             _text(figure, [_cut(title, WIDTH - 2 * EDGE)], total - line * block)
-        told = [f"{part:.0%} in {_share(area)}" for part, area in zip(PARTS, areas, strict=True)]
-        rows = "\n".join("  ".join(told[i : i + 2]) for i in range(0, len(told), 2))
+        parts = [f"{part:.0%} in {_share(area)}" for part, area in zip(PARTS, areas, strict=True)]
+        rows = "\n".join("  ".join(parts[i : i + 2]) for i in range(0, len(parts), 2))
         axes.set_xlabel(rows, fontsize=POINTS, labelpad=2, linespacing=1.1)
         if column == 1 or k + 1 not in places:
             ticks = range(-int(decades), 1)

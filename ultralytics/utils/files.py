@@ -187,7 +187,7 @@ class Checksums:
             self.md5.update(data)
 
     def read(self, file: IO[bytes], took: Callable[[int], object] = lambda _: None) -> None:
-        """Take in the rest of an open file; `took` is told the bytes of each part."""
+        """Take in the rest of an open file; `took` is called with the bytes of each part."""
         while data := file.read(1 << 20):
             self.update(data)
             took(len(data))
@@ -339,7 +339,7 @@ _AGAIN = 0.1  # seconds between two tries
 
 
 def is_at(file: IO[bytes], path: Path) -> bool:
-    """Whether an open file is the one at the path: another process may have renamed or removed it."""
+    """Return True if an open file is the one at the path: another process may have renamed or removed it."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.lstat())
     except OSError:
@@ -347,7 +347,7 @@ def is_at(file: IO[bytes], path: Path) -> bool:
 
 
 def stamp(path: Path) -> tuple[int, ...] | None:
-    """What differs once a file was replaced or written to; None where there is none."""
+    """Return what differs once a file was replaced or written to; None where there is none."""
     try:
         found = path.stat()
     except OSError:

@@ -97,7 +97,7 @@ def load_matplotlib() -> Any:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """No remarks of matplotlib and fontTools about fonts, folders and letters: what matters of them is told here."""
+    """No remarks of matplotlib and fontTools about fonts, folders and letters: what matters of them is logged here."""
     loggers = [logging.getLogger(name) for name in ("matplotlib", "matplotlib.font_manager", "fontTools")]
     levels = [logger.level for logger in loggers]
     try:
@@ -166,7 +166,7 @@ def _opened(face: Face) -> Any:
 
 @functools.cache
 def _knows_faces() -> bool:
-    """Whether this matplotlib (3.11 and newer) draws with any face of a collection."""
+    """Return True if this matplotlib (3.11 and newer) draws with any face of a collection."""
     return hasattr(load_matplotlib().font_manager.FontEntry(), "index")
 
 
@@ -227,7 +227,7 @@ def checked_font(font: str | None) -> str | None:
 def faces(text: str, font: str | None = None) -> tuple[Face, ...]:
     """The faces to write a text with: each letter in the first that has it. Empty where built-in Latin letters do.
 
-    Letters that no installed font has are drawn as boxes, which is told once with the package to install.
+    Letters that no installed font has are drawn as boxes, which is logged once with the package to install.
 
     Args:
         text: all texts that should look alike, together; font: a file or family to prefer.
@@ -284,7 +284,7 @@ _TOLD: set[str] = set()
 
 
 def _is_drawn(letter: str) -> bool:
-    """Whether a letter needs a glyph: joiners and variation selectors need none."""
+    """Return True if a letter needs a glyph: joiners and variation selectors need none."""
     return unicodedata.category(letter) not in ("Cf", "Cc", "Cs", "Zs") and not "\ufe00" <= letter <= "\ufe0f"
 
 
@@ -320,8 +320,8 @@ def reason(error: BaseException) -> str:
 
 
 def fit_for_type_42(text: str, font: str | None = None) -> bool:
-    """Whether the faces for a text have TrueType outlines; those of others, such as Noto CJK's, make no valid PDF font
-    of type 42."""
+    """Return True if the faces for a text have TrueType outlines; others, such as Noto CJK's, make no valid PDF font of
+    type 42."""
     return not any(map(_is_cff, faces(text, font)))
 
 

@@ -54,8 +54,8 @@ def absent(name: str, instead: str, module: str = "ultralytics") -> type:
     def refuse(cls: type, *_: Any, **__: Any) -> NoReturn:
         raise UserError(f"{name} is not offered", hint=instead)
 
-    told = f"Not offered: {instead}."
-    return type(name, (), {"__new__": refuse, "__module__": module, "__doc__": told, "not_offered": instead})
+    doc = f"Not offered: {instead}."
+    return type(name, (), {"__new__": refuse, "__module__": module, "__doc__": doc, "not_offered": instead})
 
 
 def resolve(place: str) -> Any:

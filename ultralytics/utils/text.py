@@ -22,7 +22,7 @@ def printable(text: str) -> str:
 
 
 def escaped(text: str) -> str:
-    """The text with unsafe characters escaped, line breaks and tabs too: one line from which the text can be told."""
+    """Escape unsafe characters, line breaks and tabs too: one line from which the text can be recovered."""
     return _UNSAFE.sub(_escaped, text)
 
 
@@ -71,12 +71,12 @@ def _one_letter_apart(a: str, b: str) -> bool:
 
 
 def has_unsafe(text: str) -> bool:
-    """Whether there are characters that `printable` would escape, or line breaks or tabs."""
+    """Return True if there are characters that `printable` would escape, or line breaks or tabs."""
     return _UNSAFE.search(text) is not None
 
 
 def is_text(text: str) -> bool:
-    """Whether it can be written as UTF-8: a file name of other bytes holds lone surrogates."""
+    """Return True if it can be written as UTF-8: a file name of other bytes holds lone surrogates."""
     return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 

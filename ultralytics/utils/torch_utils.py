@@ -137,9 +137,9 @@ def model_info(
     if detailed:
         for i, (name, p) in enumerate(model.named_parameters()):
             spread = float(p.float().std()) if p.numel() > 1 else 0.0
-            told = "%5d %-40s %-9s %12d %-20s mean %10.3g, spread %10.3g, %s"
+            line = "%5d %-40s %-9s %12d %-20s mean %10.3g, spread %10.3g, %s"
             trained = "trained" if p.requires_grad else "frozen"
-            LOGGER.info(told, i, name, trained, p.numel(), list(p.shape), float(p.float().mean()), spread, p.dtype)
+            LOGGER.info(line, i, name, trained, p.numel(), list(p.shape), float(p.float().mean()), spread, p.dtype)
     layers, parameters, gradients = len(list(model.modules())), get_num_params(model), get_num_gradients(model)
     gflops = get_flops(model, imgsz)
     said = "" if math.isnan(gflops) else f", {gflops:.1f} GFLOPs"
@@ -209,7 +209,7 @@ def intersect_dicts(
 
 
 def is_parallel(model: nn.Module) -> bool:
-    """Whether a model is wrapped for several devices."""
+    """Return True if a model is wrapped for several devices."""
     return isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel)
 
 

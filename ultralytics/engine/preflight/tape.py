@@ -53,7 +53,7 @@ class Alerts:
 
 class Tape:
     """Watches one pass row by row. In training every row reads its inputs through views of its own, so that the
-    gradient it sends back is told apart from those of other readers.
+    gradient it sends back is distinguished from those of other readers.
 
     Attributes:
         row: the row at work.

@@ -163,7 +163,7 @@ class C3(nn.Module):
         self.m = self.blocks(hidden, n, shortcut, g)
 
     def blocks(self, c: int, n: int, shortcut: bool, g: int) -> nn.Module:
-        """What one of the branches goes through: (B, c, H, W) → the same."""
+        """Build one of the branches: (B, c, H, W) → the same."""
         return nn.Sequential(*(Bottleneck(c, c, shortcut, g, k=((1, 1), (3, 3)), e=1.0) for _ in range(n)))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from ultralytics.utils.tal import dist2bbox, make_anchors
 
 
 def is_head(module: nn.Module) -> bool:
-    """Whether a module is a detection head: it has `nc` classes, `reg_max` bins per side and a `stride` per level."""
+    """Return True for a detection head: it has `nc` classes, `reg_max` bins per side and a `stride` per level."""
     return all(hasattr(module, name) for name in ("nc", "reg_max", "stride"))
 
 
