@@ -81,10 +81,10 @@ def check_arguments(cls: type[nn.Module], args: Sequence[Any], keywords: Mapping
             continue
         wanted = ""
         if not _fits(value, hints.get(name, Any)):
-            wanted = _described(hints[name])
-        elif any(abs(n) > LARGEST for n in _numbers(value)):
+            wanted = _describe_hint(hints[name])
+        elif any(abs(n) > LARGEST for n in _numbers_in(value)):
             wanted = f"at most {LARGEST:,}"
-        elif name in _COUNTS and any(n < 1 for n in _numbers(value)):
+        elif name in _COUNTS and any(n < 1 for n in _numbers_in(value)):
             wanted = "1 or more"
         if wanted:
             raise ModelError(f"its argument {name} must be {wanted}, not {value!r}"[:300], hint=takes(cls))
@@ -106,15 +106,15 @@ def _fits(value: Any, hint: Any) -> bool:
     return hint is Any or not isinstance(hint, type) or isinstance(value, hint)
 
 
-def _described(hint: Any) -> str:
+def _describe_hint(hint: Any) -> str:
     """An annotation in words: "a whole number or a list of whole numbers"."""
     origin, inner = get_origin(hint), [a for a in get_args(hint) if a is not Ellipsis]
     if origin in (Union, UnionType):
         spoken = [a for a in inner if a in _WORDS or get_origin(a)] or inner  # a YAML holds no module
-        return " or ".join(dict.fromkeys(_described(a) for a in spoken))
+        return " or ".join(dict.fromkeys(_describe_hint(a) for a in spoken))
     if isinstance(origin, type) and issubclass(origin, Sequence):
         count = f" of {len(inner)}" if _fixed(hint) else ""
-        return f"a list{count}, each {' or '.join(dict.fromkeys(_described(a) for a in inner))}"
+        return f"a list{count}, each {' or '.join(dict.fromkeys(_describe_hint(a) for a in inner))}"
     return _WORDS.get(hint) or f"a {getattr(hint, '__name__', hint)}"
 
 
@@ -123,10 +123,10 @@ def _fixed(hint: Any) -> bool:
     return get_origin(hint) is tuple and Ellipsis not in get_args(hint)
 
 
-def _numbers(value: Any) -> list[float]:
+def _numbers_in(value: Any) -> list[float]:
     """The numbers that an argument holds, but not True and False."""
     if isinstance(value, list | tuple):
-        return [n for v in value for n in _numbers(v)]
+        return [n for v in value for n in _numbers_in(v)]
     return [value] if isinstance(value, int | float) and not isinstance(value, bool) else []
 
 

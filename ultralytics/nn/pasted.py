@@ -177,25 +177,25 @@ def inferred(cls: type[nn.Module]) -> Rule:
             try:
                 fitting.append(_widened(cls, row, reading, _try(cls, reading, row)))
             except _UnfitError as e:
-                failures.append(f"{_call(cls, reading, row.kwargs)}: {e}")
+                failures.append(f"{_format_call(cls, reading, row.kwargs)}: {e}")
             else:
                 if not _undecided(cls, row):
                     break
         if not fitting:
             hint = _register_hint(cls)
             if all("too many positional arguments" in f for f in failures):
-                hint = f"it takes ({', '.join(_names(cls))}), of which the row before gives the first"
+                hint = f"it takes ({', '.join(_argument_names(cls))}), of which the row before gives the first"
             raise ModelError(f"no reading of its arguments fits: {'; '.join(failures)}", hint=hint)
         if len(fitting) > 1 and not _same(cls, fitting[0][0], fitting[1][0]):
-            two = [f"{_call(cls, r, row.kwargs)} (@register({r.rule}))" for r, _ in fitting[:2]]
+            two = [f"{_format_call(cls, r, row.kwargs)} (@register({r.rule}))" for r, _ in fitting[:2]]
             raise ModelError(
                 f"its first argument {row.args[0]} can be an option or the map's width: {' or '.join(two)}",
                 hint="write the @register line above the class, with `from ultralytics.nn.registry import register, "
                 f"{', '.join(sorted({r.rule for r, _ in fitting[:2]}))}`; or give the option by name: "
-                f"[{{{_names(cls)[1] if len(_names(cls)) > 1 else 'name'}: {row.args[0]}}}]",
+                f"[{{{_argument_names(cls)[1] if len(_argument_names(cls)) > 1 else 'name'}: {row.args[0]}}}]",
             )
         reading, measured = fitting[0]
-        meaning = f"{_call(cls, reading, row.kwargs)}, {reading.meaning}"
+        meaning = f"{_format_call(cls, reading, row.kwargs)}, {reading.meaning}"
         if len(row.channels) == 1 and not reading.scaled and measured.channels != row.channels[0]:
             meaning += f"; {measured.channels} channels come out"
         return Built(
@@ -215,7 +215,7 @@ def inferred(cls: type[nn.Module]) -> Rule:
 def _place_of_channels(cls: type[nn.Module]) -> int | None:
     """Of a detection head the position of the list of channels among its constructor's arguments, which begin with the
     class count; None for other modules."""
-    names = [name.lower() for name in _names(cls)]
+    names = [name.lower() for name in _argument_names(cls)]
     if not names or not _CLASSES.fullmatch(names[0]):
         return None
     return next((i for i, name in enumerate(names) if i and _CHANNELS.fullmatch(name)), None)
@@ -224,14 +224,16 @@ def _place_of_channels(cls: type[nn.Module]) -> int | None:
 def _head(cls: type[nn.Module], row: Row, place: int) -> Built:
     """`[nc, …]` of a head: the list of source channels goes where its constructor takes it."""
     if len(row.args) > place:
-        message = f"its arguments reach up to {_names(cls)[place]}, the list of channels, which the sources give"
+        message = (
+            f"its arguments reach up to {_argument_names(cls)[place]}, the list of channels, which the sources give"
+        )
         raise ModelError(message, hint=f"at most {place} arguments")
     listed = list(row.channels)
     here = len(row.args) == place
     args = [*row.args, listed] if here else row.args
     reading = _Reading(args, "detect_head", "a head, with the list of channels")
-    keywords = {} if here else {_names(cls)[place]: listed}
-    meaning = f"{_call(cls, reading, {**row.kwargs, **keywords})}, {reading.meaning}"
+    keywords = {} if here else {_argument_names(cls)[place]: listed}
+    meaning = f"{_format_call(cls, reading, {**row.kwargs, **keywords})}, {reading.meaning}"
     return Built(args, 0, kwargs=keywords, inferred=meaning)
 
 
@@ -259,7 +261,7 @@ def _widened(cls: type[nn.Module], row: Row, reading: _Reading, measured: Measur
         return reading, measured
     if type(reading.args[1]) is not int or type(first) is not int or first < 1:
         return reading, measured
-    wider = next(_of_two(row, [name.lower() for name in _names(cls)], row.channels[0]))
+    wider = next(_of_two(row, [name.lower() for name in _argument_names(cls)], row.channels[0]))
     with contextlib.suppress(_UnfitError):
         found = _try(cls, wider, row)
         if found.channels == wider.scaled:
@@ -280,7 +282,7 @@ def _parameters(cls: type[nn.Module]) -> list[inspect.Parameter]:
     return []
 
 
-def _names(cls: type[nn.Module]) -> list[str]:
+def _argument_names(cls: type[nn.Module]) -> list[str]:
     return [p.name for p in _parameters(cls)]
 
 
@@ -399,8 +401,8 @@ def _same(cls: type[nn.Module], one: _Reading, other: _Reading) -> bool:
     return bound[0] == bound[1]
 
 
-def _call(cls: type[nn.Module], reading: _Reading, keywords: Mapping[str, Any]) -> str:
-    names = _names(cls)
+def _format_call(cls: type[nn.Module], reading: _Reading, keywords: Mapping[str, Any]) -> str:
+    names = _argument_names(cls)
     words = [f"{names[i]}={a!r}" if i < len(names) else repr(a) for i, a in enumerate(reading.args)]
     words += [f"{k}={v!r}" for k, v in keywords.items()]
     return f"{cls.__name__}({', '.join(words)})"

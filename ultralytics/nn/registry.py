@@ -265,7 +265,7 @@ def plain_block(row: Row) -> Built:
     """`[cm, c2, …]` of a block of HGNet, with two channel counts that no scale changes: (c1, cm, c2, …)."""
     if len(row.args) < 2:
         raise ModelError("its arguments begin with two channel counts, [cm, c2]")
-    c2 = _count(row.args[1])
+    c2 = _check_count(row.args[1])
     return Built([row.only_source(), *row.args], c2, None, row.repeats, requested=c2)
 
 
@@ -280,7 +280,7 @@ def resnet_layer(row: Row) -> Built:
     """`[c1, c2, s, is_first, n, e]` of a layer of ResNet, its channels as they are written."""
     if len(row.args) < 2 or row.args[0] != row.only_source():
         raise ModelError(f"its arguments begin with [c1, c2], and c1 is {row.only_source()} here")
-    c2, first = _count(row.args[1]), row.argument(3, "is_first", False)
+    c2, first = _check_count(row.args[1]), row.argument(3, "is_first", False)
     return Built(row.args, c2 if first else c2 * row.argument(5, "e", 4), None, row.repeats, requested=c2)
 
 
@@ -290,7 +290,7 @@ def several_maps(row: Row) -> Built:
     counts = row.args[0] if row.args else None
     if not isinstance(counts, list) or not counts:
         raise ModelError("its first argument is the list of channel counts, [[c, …]]")
-    return Built([row.only_source(), *row.args], 0, 1.0, maps=[_count(c) for c in counts])
+    return Built([row.only_source(), *row.args], 0, 1.0, maps=[_check_count(c) for c in counts])
 
 
 def chosen_sum(row: Row) -> Built:
@@ -308,7 +308,7 @@ def chosen_sum(row: Row) -> Built:
     return Built(row.args, last, behind / first if first is not None and behind is not None else None)
 
 
-def _count(value: Any) -> int:
+def _check_count(value: Any) -> int:
     if type(value) is not int or value < 1:
         raise ModelError(f"a number of channels is an integer of 1 or more, not {value!r}")
     return value
@@ -370,7 +370,7 @@ def _upsample(row: Row) -> Built:
     return Built(row.args, row.only_source(), 1 / factor if isinstance(factor, int | float) else None, row.repeats)
 
 
-def _identity(row: Row) -> Built:
+def _keep_map(row: Row) -> Built:
     return Built(row.args, row.only_source(), 1.0, row.repeats)
 
 
@@ -381,7 +381,7 @@ def _batch_norm(row: Row) -> Built:
 
 _TORCH_RULES: dict[type[nn.Module], Rule] = {
     nn.Upsample: _upsample,
-    nn.Identity: _identity,
+    nn.Identity: _keep_map,
     nn.BatchNorm2d: _batch_norm,
     nn.ConvTranspose2d: transposed,
 }

@@ -86,7 +86,7 @@ def compare_runs(
     load_plugins(plugins)
     if len(runs) < 2:
         raise ConfigError("runs: there is nothing to compare", hint="at least two folders: runs=[a,b]")
-    found = [_open(user_path(r)) for r in runs]
+    found = [_open_run(user_path(r)) for r in runs]
     folders = [real_path(r.weights) for r in found]
     twice = next((r for r, f in zip(found, folders, strict=True) if folders.count(f) > 1), None)
     if twice is not None:
@@ -103,7 +103,7 @@ def compare_runs(
     records = []
     for run, arm in zip(found, arms, strict=True):
         place = folder / f"{safe_name(arm)}-{run.seed}"
-        record = _kept(place, arm, run, split, str(data))
+        record = _read_earlier(place, arm, run, split, str(data))
         if record is None:
             place.mkdir(exist_ok=True)
             LOGGER.info("Validating %s on the split %s", run.weights, split)
@@ -120,7 +120,7 @@ def compare_runs(
     return write_report(folder, fair)
 
 
-def _open(path: Path) -> _Run:
+def _open_run(path: Path) -> _Run:
     if path.is_file():
         folder = path.parent.parent if path.parent.name == "weights" else path.parent
         return _Run(folder, path, load_checkpoint(path))
@@ -165,7 +165,7 @@ def _control(given: str | Path | None, runs: Sequence[_Run], arms: Sequence[str]
     raise ConfigError(f"control: {given} is none of the runs", hint=hint)
 
 
-def _kept(place: Path, arm: str, run: _Run, split: str, data: str) -> RunRecord | None:
+def _read_earlier(place: Path, arm: str, run: _Run, split: str, data: str) -> RunRecord | None:
     """The record of an earlier call, where it is of these weights on this split."""
     try:
         record = read_record(place)

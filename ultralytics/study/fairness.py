@@ -45,7 +45,7 @@ def _pair(mine: RunRecord, theirs: RunRecord, declared: Collection[str]) -> dict
     found: dict[str, str] = {}
     for key in dict.fromkeys([*mine.keys, *theirs.keys]):
         if key not in declared and mine.keys.get(key) != theirs.keys.get(key):
-            a, b = (_shown(r.keys[key]) if key in r.keys else "its default" for r in (mine, theirs))
+            a, b = (_show_value(r.keys[key]) if key in r.keys else "its default" for r in (mine, theirs))
             found[key] = f"the key {key} is {a} and {b}, and is not declared under arms"
     facts = [k for k in dict.fromkeys([*mine.facts, *theirs.facts]) if mine.facts.get(k) != theirs.facts.get(k)]
     facts = [k for k in facts if k not in _KEYS or k not in declared]
@@ -53,7 +53,7 @@ def _pair(mine: RunRecord, theirs: RunRecord, declared: Collection[str]) -> dict
         if fact in _STOPPED and "steps planned" not in facts and "epochs planned" not in facts:
             found["early stop"] = _early(mine, theirs)
             continue
-        found[fact] = f"{fact}: {_shown(mine.facts.get(fact))} and {_shown(theirs.facts.get(fact))}"
+        found[fact] = f"{fact}: {_show_value(mine.facts.get(fact))} and {_show_value(theirs.facts.get(fact))}"
     return found
 
 
@@ -87,7 +87,7 @@ def _between_seeds(records: Sequence[RunRecord]) -> list[str]:
         for fact in _CONSTANT:
             other = next((r for r in mine[1:] if r.facts.get(fact) != mine[0].facts.get(fact)), None)
             if other is not None:
-                a, b = (f"{_shown(r.facts.get(fact))} with seed {r.seed}" for r in (mine[0], other))
+                a, b = (f"{_show_value(r.facts.get(fact))} with seed {r.seed}" for r in (mine[0], other))
                 lines.append(f"{arm}: {fact}: {a} and {b}")
     return lines
 
@@ -96,7 +96,7 @@ def _seeds(seeds: Sequence[int]) -> str:
     return f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, sorted(seeds)))}"
 
 
-def _shown(value: Any) -> str:
+def _show_value(value: Any) -> str:
     if isinstance(value, Mapping):
         value = ", ".join(f"{k}={v}" for k, v in value.items())
     text = "none" if value is None else str(value)

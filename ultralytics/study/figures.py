@@ -131,7 +131,7 @@ def _shorts(names: Sequence[str]) -> list[str]:
     return distinct(map(short, names))
 
 
-def _panel(figure: Figure, box: tuple[float, float, float, float]) -> Axes:
+def _add_panel(figure: Figure, box: tuple[float, float, float, float]) -> Axes:
     """A panel of (left, bottom, width, height) inches."""
     wide, high = figure.get_size_inches()
     axes = figure.add_axes((box[0] / wide, box[1] / high, box[2] / wide, box[3] / high))
@@ -146,7 +146,7 @@ def _few_ticks(axis: Any, most: int, integer: bool = False) -> None:
     axis.set_major_locator(MaxNLocator(most, integer=integer))
 
 
-def _rows(axes: Axes, names: Sequence[str]) -> None:
+def _name_rows(axes: Axes, names: Sequence[str]) -> None:
     """Name the rows of a panel, the first on top."""
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_yticks(range(len(names)), _shorts(names), fontsize=SIZE)
@@ -189,7 +189,7 @@ def plot_arms(analysis: Analysis, arms: Sequence[Arm], path: Path, names: Sequen
     left = _widest(figure, [a.name for a in arms]) + 0.1
     room = WIDTH - left - 0.12
     first = (room - 0.16) * 0.5 if differ else room
-    axes = _panel(figure, (left, 0.38, first, high))
+    axes = _add_panel(figure, (left, 0.38, first, high))
     of_seed: dict[int, list[tuple[float, int]]] = {}
     for y, arm in enumerate(arms):
         for seed, value in zip(arm.seeds, arm.figures.get(METRIC, ()), strict=False):
@@ -201,11 +201,11 @@ def plot_arms(analysis: Analysis, arms: Sequence[Arm], path: Path, names: Sequen
             axes.plot([mean, mean], [y - 0.34, y + 0.34], color=style.colour(arm), linewidth=1.6, zorder=3)
     for points in of_seed.values():
         axes.plot([p[0] for p in points], [p[1] for p in points], color="#9aa3b2", linewidth=0.5, zorder=1)
-    _rows(axes, [a.name for a in arms])
+    _name_rows(axes, [a.name for a in arms])
     _few_ticks(axes.xaxis, 3 if differ else 6)
     axes.set_xlabel(METRIC, fontsize=SIZE, labelpad=2)
     if differ:
-        axes = _panel(figure, (left + first + 0.16, 0.38, first, high))
+        axes = _add_panel(figure, (left + first + 0.16, 0.38, first, high))
         axes.axvline(0, color="#666666", linewidth=0.8)
         for y, arm in enumerate(arms):
             d = arm.difference
@@ -227,7 +227,7 @@ def plot_pr(analysis: Analysis, arms: Sequence[Arm], path: Path, names: Sequence
     style = _Style(analysis)
     below = _legend_height(len(arms))
     figure = new_figure((WIDTH, 2.2 + 0.5 + below), None)
-    axes = _panel(figure, (0.42, 0.4 + below, WIDTH - 0.54, 2.2))
+    axes = _add_panel(figure, (0.42, 0.4 + below, WIDTH - 0.54, 2.2))
     handles = [
         axes.plot(RECALLS, a.curve, color=style.colour(a), linestyle=style.dash(a), linewidth=1.1)[0]
         for a in arms
@@ -253,7 +253,7 @@ def plot_training(
     drawn = [a for a in arms if curves.get(a.name)]
     below = _legend_height(len(drawn))
     figure = new_figure((WIDTH, 2.0 + 0.5 + below), None)
-    axes = _panel(figure, (0.46, 0.4 + below, WIDTH - 0.58, 2.0))
+    axes = _add_panel(figure, (0.46, 0.4 + below, WIDTH - 0.58, 2.0))
     handles = []
     for arm in drawn:
         by_epoch: dict[int, list[float]] = {}
@@ -285,7 +285,7 @@ def plot_classes(analysis: Analysis, arm: Arm, path: Path, names: Sequence[str])
     high = 0.16 * len(shown) + 0.12
     figure = new_figure((WIDTH, high + 0.72), None)
     left = _widest(figure, [c.name for c in shown]) + 0.1
-    axes = _panel(figure, (left, 0.4, WIDTH - left - 0.12, high))
+    axes = _add_panel(figure, (left, 0.4, WIDTH - left - 0.12, high))
     axes.axvline(0, color="#666666", linewidth=0.8)
     colour = style.colour(arm)
     for y, c in enumerate(shown):
@@ -293,7 +293,7 @@ def plot_classes(analysis: Analysis, arm: Arm, path: Path, names: Sequence[str])
         axes.plot([d.low, d.high], [y, y], color=colour, linewidth=1.2, solid_capstyle="butt")
         face = colour if d.verdict in ("gains", "costs") else "white"
         axes.plot(d.mean, y, marker="o", markersize=3.5, color=colour, markerfacecolor=face)
-    _rows(axes, [c.name for c in shown])
+    _name_rows(axes, [c.name for c in shown])
     _few_ticks(axes.xaxis, 5)
     axes.set_xlabel(f"difference of {METRIC}, 95 % interval", fontsize=SIZE, labelpad=2)
     more = f"the {len(shown)} largest of {counted(len(arm.classes), 'class')}" if len(arm.classes) > len(shown) else ""
@@ -323,7 +323,7 @@ def plot_costs(
     handles: dict[str, Any] = {}
     drawn_on = []
     for k, (x, label) in enumerate(panels):
-        axes = _panel(figure, (0.46 + k * (wide + 0.16), 0.4 + below, wide, 1.5))
+        axes = _add_panel(figure, (0.46 + k * (wide + 0.16), 0.4 + below, wide, 1.5))
         for arm in drawn:
             if arm.name in x:
                 line = axes.errorbar(

@@ -54,12 +54,12 @@ def write_report(out: Path, fair: bool = True) -> Analysis:
     Raises:
         UserError: the folder holds no run of a study, or a file of it cannot be read or written.
     """
-    data = _study(out)
+    data = _read_result(out)
     plan = data.get("study") or {}
     records = _records(out, list(plan.get("arms") or ()))
     control = plan.get("control")
     unfair = _differences(records, out, data, control)
-    analysis = analyse(records, lambda r: _seen(out / r.folder / SEEN), control)
+    analysis = analyse(records, lambda r: _read_test(out / r.folder / SEEN), control)
     times = {name: t for name, t in timing.read(out).items() if name in {a.name for a in analysis.arms}}
     data |= {"analysis": analysis.to_dict(), "differences": unfair}
     data["times"] = {**data.get("times", {}), "latency": times}
@@ -89,7 +89,7 @@ def _of(records: Sequence[RunRecord], arm: str) -> list[RunRecord]:
     return [r for r in records if r.arm == arm and r.state == FINISHED]
 
 
-def _study(out: Path) -> dict[str, Any]:
+def _read_result(out: Path) -> dict[str, Any]:
     """study.json as far as there is one, else the plan: a study that was stopped can be reported too."""
     if not out.is_dir():
         raise MissingFileError("no such folder", str(out), "the out= of a study")
@@ -131,7 +131,7 @@ def _differences(records: Sequence[RunRecord], out: Path, data: Mapping[str, Any
         return list(data.get("differences", []))
 
 
-def _seen(file: Path) -> Sequence[Seen] | None:
+def _read_test(file: Path) -> Sequence[Seen] | None:
     return read_seen(file) if file.is_file() else None
 
 

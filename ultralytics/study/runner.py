@@ -323,7 +323,7 @@ class Runner:
             folder = self.folder(w.run)
             record = read_record(folder)
             if record is None:  # it could not tell any more
-                record = failed(w.run, _how(code))
+                record = failed(w.run, _exit_reason(code))
                 write_record(folder, record)
             w.lock.release()
             self._spent.append(time.monotonic() - w.since)
@@ -376,7 +376,7 @@ def _changed(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = ""
     return ", ".join(f"{prefix}{k}={before.get(k)}, and the study says {now.get(k)}" for k in keys)
 
 
-def _how(code: int) -> str:
+def _exit_reason(code: int) -> str:
     """Say how a process ended that left no record."""
     if code == -getattr(signal, "SIGKILL", 9):
         return f"its process was killed (no memory left?); {LOG} holds what it said"

@@ -48,11 +48,11 @@ def columns(analysis: Analysis, latency: Mapping[str, Mapping[str, float]]) -> l
         for key, head in ((METRIC, METRIC), ("mAP50", "mAP50"), ("AP", "AP (COCO)"))
     ]
     found += [
-        Column(f"difference [95 % interval], {METRIC}", [_difference(a) for a in arms], True),
+        Column(f"difference [95 % interval], {METRIC}", [_difference_cell(a) for a in arms], True),
         Column("p (Holm)", ["" if a.difference is None or a.difference.seeds < 2 else f"{a.p:.3f}" for a in arms]),
-        Column("‖gate ⊙ A‖/‖x‖", [_share(a) for a in arms]),
-        Column("parameters, M", [_number(a.cost.get("parameters"), 1e6, 3) for a in arms]),
-        Column("GFLOPs", [_number(a.cost.get("flops"), 1e9, 2) for a in arms]),
+        Column("‖gate ⊙ A‖/‖x‖", [_share_cell(a) for a in arms]),
+        Column("parameters, M", [_format_value(a.cost.get("parameters"), 1e6, 3) for a in arms]),
+        Column("GFLOPs", [_format_value(a.cost.get("flops"), 1e9, 2) for a in arms]),
         Column("latency p50 / p95, ms", [_latency(latency.get(a.name)) for a in arms]),
     ]
     return [c for c in found if any(c.cells)]
@@ -70,12 +70,12 @@ def signed(value: float) -> str:
     return f"{round(value, 4) + 0.0:+.4f}".replace("-", "−")  # no −0
 
 
-def _difference(arm: Arm) -> str:
+def _difference_cell(arm: Arm) -> str:
     d = arm.difference
     return "" if d is None else f"{signed(d.mean)} [{signed(d.low)}, {signed(d.high)}]"
 
 
-def _share(arm: Arm) -> str:
+def _share_cell(arm: Arm) -> str:
     shares = sorted(arm.share.values())
     if not shares:
         return ""
@@ -83,7 +83,7 @@ def _share(arm: Arm) -> str:
     return low if low == high else f"{low}–{high}"
 
 
-def _number(value: float | None, unit: float, digits: int) -> str:
+def _format_value(value: float | None, unit: float, digits: int) -> str:
     return "" if value is None else f"{value / unit:.{digits}f}"
 
 
@@ -108,12 +108,12 @@ def verdicts(analysis: Analysis) -> list[str]:
         gained, lost = arm.wins
         if d.seeds > 1 and len(arm.classes) > 1:
             of = counted(len(arm.classes), "class")
-            line += f"; of {of} {_some(gained)} gain and {_some(lost)} lose, after Holm over the classes"
+            line += f"; of {of} {_list_names(gained)} gain and {_list_names(lost)} lose, after Holm over the classes"
         lines.append(line + ".")
     return lines
 
 
-def _some(names: Sequence[str]) -> str:
+def _list_names(names: Sequence[str]) -> str:
     if not names:
         return "none"
     shown = ", ".join(names[:5])

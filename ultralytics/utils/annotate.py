@@ -141,7 +141,7 @@ class Annotator:
         for y in (box[1] - h, box[1], box[3] - h, box[3]):
             place = (x, y, x + w, y + h)
             inside = x >= 0 and y >= 0 and y + h <= self.im.height
-            if inside and not any(_touch(place, other) for other in taken) and _covered(place, corners) <= 1 / 3:
+            if inside and not any(_touch(place, other) for other in taken) and _largest_cover(place, corners) <= 1 / 3:
                 taken.append(place)
                 self.draw.rectangle(place, fill=color[::-1])
                 font.draw(self.draw, (x + 2 - left, y + 1), label, (255, 255, 255))
@@ -213,7 +213,7 @@ class Annotator:
         return width, height, width * height
 
 
-def _covered(place: Sequence[float], boxes: Float64Array) -> float:
+def _largest_cover(place: Sequence[float], boxes: Float64Array) -> float:
     """The largest part of a box (n, 4) xyxy that a rectangle covers."""
     inner = np.minimum(boxes[:, 2:], place[2:]) - np.maximum(boxes[:, :2], place[:2])
     area = (boxes[:, 2:] - boxes[:, :2]).clip(1).prod(1)
@@ -305,18 +305,18 @@ def _boxes_of(batch: _Drawn, count: int, names: Mapping[int, str], conf_thres: f
     for j, (i, (cx, cy, w, h)) in enumerate(zip(batch["batch_idx"].view(-1).cpu().long().tolist(), boxes, strict=True)):
         if i < count and (conf is None or conf[j] >= conf_thres):
             label = names.get(cls[j], str(cls[j])) + ("" if conf is None else f" {conf[j]:.2f}")
-            found[i].append((_cut(cx, cy, w, h), label, colors(cls[j], bgr=True), False))
+            found[i].append((_cut_box(cx, cy, w, h), label, colors(cls[j], bgr=True), False))
     for i, regions in enumerate(batch.get("ignored", ())[:count]):
         ratio_pad = batch["ratio_pad"][i]
         if len(regions) and ratio_pad is not None:  # None: a mosaic
             framed = _framed(regions[:, 1:5], ratio_pad, batch["ori_shape"][i], batch["img"].shape[2:])
-            found[i] += [(_cut(*box), "ignored", _GREY, True) for box in framed.tolist()]
+            found[i] += [(_cut_box(*box), "ignored", _GREY, True) for box in framed.tolist()]
     for listed in found:
         listed.sort(key=lambda b: (b[0][0] - b[0][2]) * (b[0][3] - b[0][1]))
     return found
 
 
-def _cut(cx: float, cy: float, w: float, h: float) -> tuple[float, float, float, float]:
+def _cut_box(cx: float, cy: float, w: float, h: float) -> tuple[float, float, float, float]:
     """Centre, width, height → corners inside the image; all in 0..1."""
     return max(cx - w / 2, 0.0), max(cy - h / 2, 0.0), min(cx + w / 2, 1.0), min(cy + h / 2, 1.0)
 

@@ -105,7 +105,7 @@ def _bar(
         texts[-1].set_verticalalignment("top")
 
 
-def _cut(text: str, width: float) -> str:
+def _cut_text(text: str, width: float) -> str:
     """A text that takes so many inches at most, with "…" at its end where something is left out."""
     if text_inches([text], POINTS) <= width:
         return text
@@ -125,17 +125,17 @@ def _wrapped(texts: Sequence[str]) -> list[str]:
                 lines.append(word)
             else:
                 lines[-1] = longer
-    return [_cut(line, WIDTH - 2 * EDGE) for line in lines]
+    return [_cut_text(line, WIDTH - 2 * EDGE) for line in lines]
 
 
-def _text(figure: Figure, lines: Sequence[str], top: float) -> None:
+def _write_lines(figure: Figure, lines: Sequence[str], top: float) -> None:
     """Lines at the left edge, from so many inches above the bottom downwards."""
     wide, high = figure.get_size_inches()
     for k, line in enumerate(lines):
         figure.text(EDGE / wide, (top - (k + 1) * LINE) / high, line, fontsize=POINTS, va="bottom")
 
 
-def _panel(figure: Figure, place: tuple[float, float, float, float]) -> Axes:
+def _add_image_panel(figure: Figure, place: tuple[float, float, float, float]) -> Axes:
     """A panel without ticks at x, y, width, height in inches."""
     wide, high = figure.get_size_inches()
     x, y, w, h = place
@@ -193,7 +193,7 @@ def plot_cam(
             break  # more names would hide the image
     if not len(rows):
         annotator.text((8, 8), "no detection")
-    axes = _panel(figure, (EDGE, EDGE, wide, high))
+    axes = _add_image_panel(figure, (EDGE, EDGE, wide, high))
     axes.imshow(annotator.result()[..., ::-1], interpolation="none", aspect="auto")
     if title:
         axes.set_title(title, fontsize=POINTS, pad=2, loc="left")
@@ -232,7 +232,7 @@ def plot_attention(
     room = (WIDTH - 2 * EDGE - BAR - NUMBERS - (columns - 1) * gap) / columns
     wide, high = _panel_size(image.shape, room, 1.6 * room)
     # A narrow image gets no more room than its caption needs.
-    names = [_cut(name, room) for name in names]
+    names = [_cut_text(name, room) for name in names]
     pitch = min(max(wide, text_inches(names, POINTS)), room) + gap
     block = 0.06 + lines * (high + LINE)  # a caption below each panel, and room; titles come on top
     titles = [_wrapped([panel.title]) for panel in panels]
@@ -243,15 +243,15 @@ def plot_attention(
     h, w = image.shape[:2]
     lower = total - EDGE  # of what is drawn so far
     for panel, title in zip(panels, titles, strict=True):
-        low, top = _range(panel.maps)
-        _text(figure, title, lower)
+        low, top = _scale_ends(panel.maps)
+        _write_lines(figure, title, lower)
         upper = lower - len(title) * LINE - 0.03
         lower -= len(title) * LINE + block
         for j, (point, values) in enumerate(zip(points, panel.maps, strict=True)):
             line, column = divmod(j, columns)
             x = EDGE + column * pitch + (pitch - gap - wide) / 2
             y = upper - (line + 1) * high - line * LINE
-            axes = _panel(figure, (x, y, wide, high))
+            axes = _add_image_panel(figure, (x, y, wide, high))
             relative = (values - low) / (top - low) if top > low else np.zeros_like(values)
             shown = _fitted(image, max(round(wide * PRINT_DPI), 1))
             heat = _sampled(relative, place, (h, w), shown.shape[:2])
@@ -264,12 +264,12 @@ def plot_attention(
         ticks = [low, (low + top) / 2, top] if top > low else [low]
         right = 2 * EDGE + columns * pitch - gap
         bar = (right, middle, BAR, upper - middle)
-        _bar(figure, bar, _scale(low, top), ticks, [_number(t, top, top - low) for t in ticks])
-    _text(figure, notes, below)
+        _bar(figure, bar, _scale(low, top), ticks, [_format_number(t, top, top - low) for t in ticks])
+    _write_lines(figure, notes, below)
     return figure, Path(save_path)
 
 
-def _range(values: Float64Array) -> tuple[float, float]:
+def _scale_ends(values: Float64Array) -> tuple[float, float]:
     """The ends of a scale for values; what differs by less than `EVEN` is not blown up."""
     low, top = float(values.min()), float(values.max())
     middle = (low + top) / 2
@@ -277,7 +277,7 @@ def _range(values: Float64Array) -> tuple[float, float]:
     return middle - half, middle + half
 
 
-def _number(value: float, largest: float, spread: float) -> str:
+def _format_number(value: float, largest: float, spread: float) -> str:
     """A number at a colour bar from `largest - spread` to `largest`, short."""
     if abs(value) < largest / 1000:
         return "0"
@@ -301,7 +301,7 @@ def _sampled(
     return found
 
 
-def _share(area: float) -> str:
+def _format_share(area: float) -> str:
     """A part of an area in two digits or so."""
     return f"{area:.{0 if area >= 0.0995 else 1 if area >= 0.00995 else 2}%}"
 
@@ -339,7 +339,7 @@ def plot_erf(
     for k, (title, when, gradient, sides, areas, centre) in zip(places, fields, strict=True):
         line, column = divmod(k, 2)
         x, y = EDGE + column * (room + gap), total - line * block - 2 * LINE - high
-        axes = _panel(figure, (x, y, room, high))
+        axes = _add_image_panel(figure, (x, y, room, high))
         top = float(gradient.max(initial=0))
         with np.errstate(divide="ignore"):
             values = np.log10(gradient / top) if top > 0 else np.full(gradient.shape, -np.inf)
@@ -351,16 +351,16 @@ def plot_erf(
             axes.plot(*corners, color="black", linewidth=1.2)
             axes.plot(*corners, color="white", linewidth=0.6)
         axes.set(xlim=(0, w), ylim=(h, 0))
-        shown = [_cut(title, room), when] if not paired else [when]
+        shown = [_cut_text(title, room), when] if not paired else [when]
         axes.set_title("\n".join(t for t in shown if t), fontsize=POINTS, pad=2, linespacing=1.1)
         if paired and (column == 0 or k - 1 not in places):
-            _text(figure, [_cut(title, WIDTH - 2 * EDGE)], total - line * block)
-        parts = [f"{part:.0%} in {_share(area)}" for part, area in zip(PARTS, areas, strict=True)]
+            _write_lines(figure, [_cut_text(title, WIDTH - 2 * EDGE)], total - line * block)
+        parts = [f"{part:.0%} in {_format_share(area)}" for part, area in zip(PARTS, areas, strict=True)]
         rows = "\n".join("  ".join(parts[i : i + 2]) for i in range(0, len(parts), 2))
         axes.set_xlabel(rows, fontsize=POINTS, labelpad=2, linespacing=1.1)
         if column == 1 or k + 1 not in places:
             ticks = range(-int(decades), 1)
             labels = [f"1e{t}" if t else "1" for t in ticks]
             _bar(figure, (x + room + EDGE, y, BAR, high), axes.images[0], ticks, labels)
-    _text(figure, notes, below)
+    _write_lines(figure, notes, below)
     return figure, Path(save_path)

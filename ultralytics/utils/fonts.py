@@ -115,7 +115,7 @@ def quiet() -> Iterator[None]:
 
 
 @functools.cache
-def _installed() -> tuple[_Known, ...]:
+def _installed_faces() -> tuple[_Known, ...]:
     """All faces of the system and of matplotlib, plain ones first."""
     manager = load_matplotlib().font_manager
     found: dict[Face, _Known] = {}
@@ -185,11 +185,11 @@ def find(font: str) -> Face:
     """
     path = user_path(font)
     if path.is_file():
-        return _usable(font, str(path.absolute()))
+        return _can_load(font, str(path.absolute()))
     if path.name != font:
         raise ConfigError("no such font file", f"font={font}", "give a .ttf, .otf or .ttc file, or a family's name")
     try:
-        known = _installed()
+        known = _installed_faces()
     except Exception as e:
         raise ConfigError(f"cannot list the installed fonts: {reason(e)}", f"font={font}", "give a file") from None
     wanted = font.casefold()
@@ -204,7 +204,7 @@ def find(font: str) -> Face:
     )
 
 
-def _usable(font: str, path: str) -> Face:
+def _can_load(font: str, path: str) -> Face:
     try:
         ImageFont.truetype(path, 12)
     except (OSError, ValueError) as e:
@@ -248,14 +248,14 @@ def _faces(letters: frozenset[str], font: str | None) -> tuple[Face, ...]:
         with quiet():
             found = _search(letters, first)
     except Exception as e:  # matplotlib is missing or broken
-        _tell(f"Letters such as {one_line(min(letters))!r} are drawn as boxes: {reason(e)}")
+        _warn_once(f"Letters such as {one_line(min(letters))!r} are drawn as boxes: {reason(e)}")
         return first
     return first + found
 
 
 def _search(letters: frozenset[str], first: tuple[Face, ...]) -> tuple[Face, ...]:
     """As few installed faces as have the letters that `first` has not."""
-    known = _installed()
+    known = _installed_faces()
     missing = set(letters) - _NOWHERE
     for face in first:
         missing -= _letters_of(face, missing)
@@ -296,14 +296,14 @@ def _tell_missing(letters: set[str]) -> None:
         by_package.setdefault(_PACKAGES.get(script, _PACKAGES[kind]), []).append(letter)
     for package, some in by_package.items():
         shown = "".join(some[:8]) + "…" * (len(some) > 8)
-        _tell(
+        _warn_once(
             f"No installed font has {shown} of the class names, drawn as boxes: install one "
             f"(Debian, Ubuntu: apt install {package}) or name one with font=FILE.ttf",
             package,
         )
 
 
-def _tell(line: str, key: str = "") -> None:
+def _warn_once(line: str, key: str = "") -> None:
     """A warning, once in a process for each key."""
     if key not in _TOLD:
         _TOLD.add(key)

@@ -60,14 +60,14 @@ def draw_analysis(
         return
     chosen = worst(mistakes(seen), most)
     with optional(folder / "gallery.json"):
-        write_json(folder / "gallery.json", {k: [_row(m, seen, names) for m in v] for k, v in chosen.items()})
+        write_json(folder / "gallery.json", {k: [_mistake_row(m, seen, names) for m in v] for k, v in chosen.items()})
     for kind, found in chosen.items():
         path = folder / f"gallery_{kind}.jpg"
         with optional(path):
             imwrite(path, sheet(kind, found, seen, names, font), quality=90)
 
 
-def _row(m: Mistake, seen: Sequence[Seen], names: Mapping[int, str]) -> dict[str, Any]:
+def _mistake_row(m: Mistake, seen: Sequence[Seen], names: Mapping[int, str]) -> dict[str, Any]:
     """A mistake for gallery.json; boxes are x, y, width, height in pixels."""
     return {
         "file": seen[m.image].file,
@@ -95,17 +95,17 @@ def sheet(
         canvas[y : y + TILE, x : x + TILE] = _crop(m, seen[m.image])
     example = "".join(names.values())
     annotator = Annotator(canvas, 1, LETTERS, font, example=example)
-    _write(annotator, (GAP, GAP), f"{kind}: {KINDS[kind]}", INK, wide - 2 * GAP)
+    _write_text(annotator, (GAP, GAP), f"{kind}: {KINDS[kind]}", INK, wide - 2 * GAP)
     x = GAP
     for label, colour in (("detection", WRONG), ("object (dashed)", TRUE)):
         if any((m.box if colour is WRONG else m.truth) is not None for m in found):
             annotator.draw.rectangle((x, GAP + LINE + 4, x + 12, GAP + LINE + 12), fill=colour[::-1])
-            _write(annotator, (x + 18, GAP + LINE), label, FAINT, wide)
+            _write_text(annotator, (x + 18, GAP + LINE), label, FAINT, wide)
             x += 40 + int(annotator.text_font(label).getlength(label))
     for number, m in enumerate(found):
         y, x = head + number // columns * (high + GAP) + TILE, GAP + number % columns * (TILE + GAP)
         for i, (text, colour) in enumerate(_caption(m, seen, names)):
-            _write(annotator, (x, y + 3 + i * LINE), text, colour, TILE)
+            _write_text(annotator, (x, y + 3 + i * LINE), text, colour, TILE)
     return annotator.result()
 
 
@@ -121,7 +121,9 @@ def _caption(m: Mistake, seen: Sequence[Seen], names: Mapping[int, str]) -> Iter
     yield os.path.basename(seen[m.image].file), FAINT
 
 
-def _write(annotator: Annotator, xy: tuple[int, int], text: str, colour: tuple[int, int, int], room: float) -> None:
+def _write_text(
+    annotator: Annotator, xy: tuple[int, int], text: str, colour: tuple[int, int, int], room: float
+) -> None:
     """A text, cut to its room, in pixels."""
     text = annotator.fit(one_line(text, 200), room)
     annotator.text_font(text).draw(annotator.draw, xy, text, colour[::-1])

@@ -91,8 +91,8 @@ def non_max_suppression(
 ) -> list[Tensor]:
     """Return the detections of each image in a model's evaluation output; the arguments stand in the reference's order.
 
-    There is no time limit: every image gets its full result. Boxes are compared as they are, never shifted by their
-    class, so nothing depends on the number of classes, the size of the image or half precision.
+    There is no time limit. Boxes are compared as they are, never shifted by their class, so nothing depends on the
+    number of classes, the size of the image or half precision.
 
     Args:
         prediction: (B, 4 + nc, A), boxes as centre, width, height; of an end-to-end head, with `nc` given,
@@ -118,19 +118,16 @@ def non_max_suppression(
     if len(labels) or rotated:
         raise ValueError("labels to mix in (autolabelling) and rotated boxes are not offered")
     y: Tensor = prediction if isinstance(prediction, Tensor) else prediction[0]
-    wanted = None
-    if classes is not None:
-        wanted = torch.tensor([classes] if isinstance(classes, int) else list(classes), device=y.device)
+    ids = [classes] if isinstance(classes, int) else classes
+    wanted = None if ids is None else torch.tensor(list(ids), device=y.device)
     both = not isinstance(prediction, Tensor) and len(prediction) > 1 and isinstance(prediction[1], Mapping)
     if y.shape[-1] == 6 and (both or (nc and y.shape[1] != 4 + nc)):
         return [_filter_final(image.float(), conf_thres, wanted)[:max_det] for image in y]
     nc = nc or y.shape[1] - 4
     # Anchors that may matter, before anything is copied; NaN is not above any threshold.
-    candidate = y[:, 4 : 4 + nc].amax(1) > conf_thres
-    output = []
+    candidate, output = y[:, 4 : 4 + nc].amax(1) > conf_thres, []
     for image, mask in zip(y, candidate, strict=True):
-        rows = image[: 4 + nc, mask].t()
-        boxes, score, label = _above_threshold(rows, conf_thres, wanted, multi_label and nc > 1)
+        boxes, score, label = _above_threshold(image[: 4 + nc, mask].t(), conf_thres, wanted, multi_label and nc > 1)
         order = score.argsort(descending=True, stable=True)[:max_nms]
         boxes, score, label = boxes[order], score[order], label[order]
         index = greedy_nms(boxes, score, iou_thres, max_det, None if agnostic else label)
