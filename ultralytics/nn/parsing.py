@@ -100,11 +100,7 @@ def _log_row(layer: Any, repeats: int, args: list[Any], where: str) -> None:
 
 
 def _build_row(
-    spec: ModelSpec,
-    row: RowSpec,
-    incoming: list[int],
-    strides: list[float | None],
-    maps: list[list[int]],
+    spec: ModelSpec, row: RowSpec, incoming: list[int], strides: list[float | None], maps: list[list[int]]
 ) -> tuple[nn.Module, Built, list[Any]]:
     cls, rule = lookup(row.module)
     args = [_resolve_argument(a, spec.nc) for a in row.args]

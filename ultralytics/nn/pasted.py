@@ -94,11 +94,7 @@ def measure(layer: nn.Module, channels: Sequence[int], strides: Sequence[float |
 
 
 def _pass(
-    layer: nn.Module,
-    channels: Sequence[int],
-    strides: Sequence[float | None],
-    size: int,
-    layout: torch.memory_format,
+    layer: nn.Module, channels: Sequence[int], strides: Sequence[float | None], size: int, layout: torch.memory_format
 ) -> tuple[int, float | None]:
     """Outgoing channels and change of stride for an image of so many pixels."""
     like = next(layer.parameters(), torch.zeros(0))

@@ -94,7 +94,7 @@ def multiply_adds(model: nn.Module, size: int) -> float:
 
 
 @dataclass(frozen=True)
-class RowReport:
+class RowReport:  # size: a row of `info`'s table, a field a column
     """A row at one image size.
 
     Attributes:

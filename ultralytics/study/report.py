@@ -23,14 +23,7 @@ from ultralytics.study.fairness import differences
 from ultralytics.study.figures import draw_all
 from ultralytics.study.plan import Study
 from ultralytics.study.record import FINISHED, RECORD, RunRecord, read_record, read_seen
-from ultralytics.study.tables import (
-    caption,
-    csv_table,
-    latex_table,
-    markdown_table,
-    refusal,
-    verdicts,
-)
+from ultralytics.study.tables import caption, csv_table, latex_table, markdown_table, refusal, verdicts
 from ultralytics.utils.coco import Seen
 from ultralytics.utils.errors import ConfigError, MissingFileError, UserError
 from ultralytics.utils.files import read_text, write_json, write_text

@@ -237,8 +237,4 @@ class FocalLoss(nn.Module):
 _OTHERS = """E2EDetectLoss KeypointLoss OKS_SIGMA RotatedBboxLoss v8ClassificationLoss v8OBBLoss v8PoseLoss
 v8SegmentationLoss"""
 _BOXES = "this project detects boxes: v8DetectionLoss"
-__getattr__ = later(
-    __name__,
-    {},
-    dict.fromkeys(_OTHERS.split(), _BOXES),
-)
+__getattr__ = later(__name__, {}, dict.fromkeys(_OTHERS.split(), _BOXES))

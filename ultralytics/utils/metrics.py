@@ -279,7 +279,7 @@ def _mean(values: Float64Array) -> float:
     return float(values.mean()) if values.size else 0.0
 
 
-class DetMetrics:
+class DetMetrics:  # size: what a validation reports, under the reference's names
     """Metrics of a validation.
 
     Args:

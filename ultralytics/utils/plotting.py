@@ -1,12 +1,6 @@
 """The reference's names for what draws: `colors`, `annotate` and `charts` hold it."""
 
-from ultralytics.utils.annotate import (
-    Annotator,
-    feature_visualization,
-    output_to_target,
-    plot_images,
-    save_one_box,
-)
+from ultralytics.utils.annotate import Annotator, feature_visualization, output_to_target, plot_images, save_one_box
 from ultralytics.utils.charts import (
     optional,
     plot_blocks,

@@ -165,12 +165,7 @@ class FLALayer(nn.Module):
     """
 
     def __init__(
-        self,
-        dim: int,
-        num_heads: int = 8,
-        window_size: Sequence[int] = (20, 20),
-        ratio: float = 1.5,
-        **options: Any,
+        self, dim: int, num_heads: int = 8, window_size: Sequence[int] = (20, 20), ratio: float = 1.5, **options: Any
     ) -> None:
         super().__init__()
         if isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 0 < ratio <= 16:
@@ -230,14 +225,7 @@ class C2f_FLA(C2f):
     """
 
     def __init__(
-        self,
-        c1: int,
-        c2: int,
-        n: int = 1,
-        shortcut: bool = False,
-        g: int = 1,
-        e: float = 0.5,
-        **options: Any,
+        self, c1: int, c2: int, n: int = 1, shortcut: bool = False, g: int = 1, e: float = 0.5, **options: Any
     ) -> None:
         super().__init__(c1, c2, n, shortcut, g, e)
         self.attn = FLABlock(self.c, **options)

@@ -7,12 +7,7 @@ import torch.nn.functional as F  # noqa: N812  # torch's customary name
 from torch import Tensor, nn
 
 from ultralytics.nn.modules.conv import Conv, LightConv
-from ultralytics.nn.registry import (
-    plain_block,
-    register,
-    repeated_plain_block,
-    resnet_layer,
-)
+from ultralytics.nn.registry import plain_block, register, repeated_plain_block, resnet_layer
 
 
 @register(plain_block)

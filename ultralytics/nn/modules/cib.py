@@ -8,12 +8,7 @@ from torch import Tensor, nn
 
 from ultralytics.nn.modules.conv import Conv
 from ultralytics.nn.modules.csp import C2f
-from ultralytics.nn.registry import (
-    block_like,
-    conv_like,
-    register,
-    repeated_block,
-)
+from ultralytics.nn.registry import block_like, conv_like, register, repeated_block
 from ultralytics.utils.errors import ModelError
 from ultralytics.utils.fold import folded
 

@@ -9,12 +9,7 @@ from torch import Tensor, nn
 
 from ultralytics.nn.modules.conv import Conv, DWConv, GhostConv, RepConv, Size
 from ultralytics.nn.modules.transformer import TransformerBlock
-from ultralytics.nn.registry import (
-    block_like,
-    conv_like,
-    register,
-    repeated_block,
-)
+from ultralytics.nn.registry import block_like, conv_like, register, repeated_block
 from ultralytics.utils.errors import ModelError
 
 

@@ -10,13 +10,7 @@ from torch import Tensor, nn
 
 from ultralytics.nn.modules.conv import Conv, RepConv, Size
 from ultralytics.nn.modules.csp import C3, Bottleneck
-from ultralytics.nn.registry import (
-    block_like,
-    chosen_sum,
-    halving,
-    register,
-    several_maps,
-)
+from ultralytics.nn.registry import block_like, chosen_sum, halving, register, several_maps
 
 
 class RepBottleneck(Bottleneck):
