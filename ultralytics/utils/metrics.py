@@ -17,20 +17,9 @@ from ultralytics.utils.matching import IOU_THRESHOLDS, bbox_ioa, ignored_predict
 from ultralytics.utils.types import Float64Array
 
 __all__ = [
-    "IOU_THRESHOLDS",
-    "ConfusionMatrix",
-    "DetMetrics",
-    "Metric",
-    "ap_per_class",
-    "bbox_ioa",
-    "bbox_iou",
-    "box_iou",
-    "compute_ap",
-    "ignored_predictions",
-    "match_predictions",
-    "smooth",
-    "smooth_BCE",
-]
+    "IOU_THRESHOLDS", "ConfusionMatrix", "DetMetrics", "Metric", "ap_per_class", "bbox_ioa", "bbox_iou", "box_iou",
+    "compute_ap", "ignored_predictions", "match_predictions", "smooth", "smooth_BCE",
+]  # fmt: skip
 
 _BOXES = "this project detects boxes: DetMetrics"
 __getattr__ = later(

@@ -31,19 +31,9 @@ from ultralytics.utils.nms import non_max_suppression
 from ultralytics.utils.types import UInt8Array
 
 __all__ = [
-    "clip_boxes",
-    "ltwh2xywh",
-    "ltwh2xyxy",
-    "make_divisible",
-    "non_max_suppression",
-    "scale_boxes",
-    "xywh2ltwh",
-    "xywh2xyxy",
-    "xywhn2xyxy",
-    "xyxy2ltwh",
-    "xyxy2xywh",
-    "xyxy2xywhn",
-]
+    "clip_boxes", "ltwh2xywh", "ltwh2xyxy", "make_divisible", "non_max_suppression", "scale_boxes", "xywh2ltwh",
+    "xywh2xyxy", "xywhn2xyxy", "xyxy2ltwh", "xyxy2xywh", "xyxy2xywhn",
+]  # fmt: skip
 _MASKS = "masks belong to segmentation, and this project detects boxes"
 __getattr__ = later(
     __name__,

@@ -14,21 +14,10 @@ from ultralytics.utils.colors import Colors, colors
 from ultralytics.utils.lazy import later
 
 __all__ = [
-    "Annotator",
-    "Colors",
-    "colors",
-    "feature_visualization",
-    "optional",
-    "output_to_target",
-    "plot_blocks",
-    "plot_confusion_matrix",
-    "plot_images",
-    "plot_labels",
-    "plot_mc_curve",
-    "plot_pr_curve",
-    "plot_results",
+    "Annotator", "Colors", "colors", "feature_visualization", "optional", "output_to_target", "plot_blocks",
+    "plot_confusion_matrix", "plot_images", "plot_labels", "plot_mc_curve", "plot_pr_curve", "plot_results",
     "save_one_box",
-]
+]  # fmt: skip
 __getattr__ = later(
     __name__,
     {"pil_version": "PIL:__version__"},

@@ -8,21 +8,22 @@ import torch
 from torch import nn
 
 from ultralytics.engine.preflight.probes import Probe, times
-from ultralytics.engine.preflight.report import PreflightError, precision_name
+from ultralytics.engine.preflight.report import precision_name
 from ultralytics.engine.preflight.tape import FailureError, is_finite
 from ultralytics.nn.rows import row_label, row_name, rows_of, trainable
+from ultralytics.utils.text import counted
 
 Passes = Callable[[Probe, "torch.dtype | None"], bool]  # a pass at a probe, in a precision: does it end well?
 
 
-def explain(
+def find_cause(
     failure: FailureError,
     probe: Probe,
     amp: torch.dtype | None,
     model: nn.Module,
     reference: Probe | None,
     passes: Passes,
-) -> PreflightError:
+) -> tuple[str, str]:
     """Find out by further passes what a failure hangs on: memory, precision, size, number of images or mode.
 
     Args:
@@ -32,22 +33,12 @@ def explain(
         model: names the rows.
         reference: a probe that passed in training, if any has.
         passes: tries a fresh copy.
+
+    Returns:
+        What is wrong, and the hint.
     """
-    what, hint = _find_cause(failure, probe, amp, model, reference, passes)
-    return PreflightError(what, row_label(model, failure.row), hint)
-
-
-def _find_cause(
-    failure: FailureError,
-    probe: Probe,
-    amp: torch.dtype | None,
-    model: nn.Module,
-    reference: Probe | None,
-    passes: Passes,
-) -> tuple[str, str]:
-    """Return the message and the hint of `explain`."""
     is_error = failure.kind == "error"
-    at = f"at {probe}, {count_images(probe.batch)}{'' if probe.train else ', in evaluation'}"
+    at = f"at {probe}, {counted(probe.batch, 'image')}{'' if probe.train else ', in evaluation'}"
     at += f", on an input of {failure.shape}" if failure.shape else ""
     at += f": {failure.what}" if is_error else ""
     if failure.kind == "memory":
@@ -74,7 +65,7 @@ def _find_cause(
             return f"it is locked to {like} images: {fails} {at}", hint
         return f"{fails} {at}; {like} images pass", hint
     if probe.batch != reference.batch and passes(_vary(probe, reference.batch, reference.size), amp):
-        return f"{fails} {at}; {count_images(reference.batch)} at {like} pass", hint
+        return f"{fails} {at}; {counted(reference.batch, 'image')} at {like} pass", hint
     return ("" if probe.train else "it trains, but cannot be evaluated: ") + f"{fails} {at}", hint
 
 
@@ -86,11 +77,6 @@ def _bad_weights(model: nn.Module, row: int | None) -> str:
 
 def _vary(probe: Probe, batch: int, size: tuple[int, int]) -> Probe:
     return Probe(probe.name, batch, size, probe.train)
-
-
-def count_images(images: int) -> str:
-    """Return "1 image" or "2 images"."""
-    return f"{images} image{'s' * (images != 1)}"
 
 
 def warn_untrained(model: nn.Module, untouched: set[tuple[int, str]], cuts: Sequence[int]) -> list[str]:

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ultralytics.engine.preflight.explain import explain, warn_untrained
+from ultralytics.engine.preflight.explain import find_cause, warn_untrained
 from ultralytics.engine.preflight.probes import Probe
 from ultralytics.engine.preflight.report import Memory, PreflightError, PreflightReport, does_not_fit
 from ultralytics.engine.preflight.tape import FailureError, Tape, is_finite, tensors_in
@@ -249,7 +249,8 @@ class Trial:
         try:
             return self.run(net, probe, amp, digests)
         except FailureError as failure:
-            error = explain(failure, probe, amp, self.model, self.reference, self._passes)
+            what, hint = find_cause(failure, probe, amp, self.model, self.reference, self._passes)
+            error = PreflightError(what, row_label(self.model, failure.row), hint)
         if probe.required:
             raise error
         self.warnings.append(str(error))
