@@ -107,7 +107,7 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def _describe_hint(hint: Any) -> str:
-    """An annotation in words: "a whole number or a list of whole numbers"."""
+    """Return an annotation in words: "a whole number or a list of whole numbers"."""
     origin, inner = get_origin(hint), [a for a in get_args(hint) if a is not Ellipsis]
     if origin in (Union, UnionType):
         spoken = [a for a in inner if a in _WORDS or get_origin(a)] or inner  # a YAML holds no module
@@ -124,14 +124,14 @@ def _fixed(hint: Any) -> bool:
 
 
 def _numbers_in(value: Any) -> list[float]:
-    """The numbers that an argument holds, but not True and False."""
+    """Return the numbers that an argument holds, but not True and False."""
     if isinstance(value, list | tuple):
         return [n for v in value for n in _numbers_in(v)]
     return [value] if isinstance(value, int | float) and not isinstance(value, bool) else []
 
 
 def takes(cls: type[nn.Module]) -> str:
-    """The constructor's arguments, as the hint of a wrong row."""
+    """Return the constructor's arguments, as the hint of a wrong row."""
     try:
         parameters = list(inspect.signature(cls).parameters.values())
     except (TypeError, ValueError):

@@ -152,7 +152,7 @@ def _check_rule(
 
 
 def wrong_channels(found: int, declared: int) -> ModelError:
-    """The error for a rule that does not fit its class."""
+    """Return the error for a rule that does not fit its class."""
     return ModelError(
         f"it gives {found} channels, and its channel rule says {declared}",
         hint="register it with the rule that fits, see docs/model-yaml.md",

@@ -158,7 +158,7 @@ class _Reading:
 
 
 def inferred(cls: type[nn.Module]) -> Rule:
-    """The channel rule of a class that was never registered."""
+    """Return the channel rule of a class that was never registered."""
 
     def rule(row: Row) -> Built:
         if (place := _place_of_channels(cls)) is not None:
@@ -266,7 +266,7 @@ def _widened(cls: type[nn.Module], row: Row, reading: _Reading, measured: Measur
 
 
 def _parameters(cls: type[nn.Module]) -> list[inspect.Parameter]:
-    """The constructor's arguments by position, without self; of one that hands on whatever it is given, `(*args,
+    """Return the constructor's arguments by position, without self; of one that hands on whatever it is given, `(*args,
     **kwargs)`, those of the class that it hands them to."""
     for base in cls.__mro__[: cls.__mro__.index(nn.Module)]:
         if "__init__" not in vars(base):

@@ -44,7 +44,7 @@ def plugin_modules(files: Sequence[str | Path]) -> list[ModuleType]:
 
 
 def _module_name(path: Path) -> str:
-    """The name depends on the place: two plugins called attention.py do not meet."""
+    """Make a name that depends on the place: two plugins called attention.py do not meet."""
     return f"ultralytics_plugin_{path.stem}_{hashlib.sha1(str(real_path(path)).encode()).hexdigest()[:8]}"
 
 

@@ -49,7 +49,7 @@ class Row:
     maps: list[list[int]] = field(default_factory=list)
 
     def argument(self, position: int, name: str, default: Any) -> Any:
-        """An argument, by place or by name."""
+        """Return an argument, by place or by name."""
         return self.args[position] if len(self.args) > position else self.kwargs.get(name, default)
 
     def scaled(self, requested: Any) -> int:
@@ -165,7 +165,7 @@ def offer(module: ModuleType) -> None:
 
 
 def lookup(name: str) -> tuple[type[nn.Module], Rule | None]:
-    """The class and rule of a YAML module name; `nn.Name` takes torch.nn's class and keeps the channels.
+    """Return the class and rule of a YAML module name; `nn.Name` takes torch.nn's class and keeps the channels.
 
     A class without `@register` is found where a tutorial has its reader import it, in `ultralytics.nn.tasks` and
     `ultralytics.nn.modules`, and in plugin files; its rule is None, see `nn/pasted.py`. It goes before a class of ours
@@ -214,7 +214,7 @@ def derived(one: str, other: str) -> bool:
 
 
 def class_branches(name: str) -> tuple[str, ...]:
-    """The attributes of a head under which the tensors lie whose shape follows the class count."""
+    """Return the attributes of a head under which the tensors lie whose shape follows the class count."""
     found = getattr(_MODULES[name][0], "class_branch", ()) if name in _MODULES else ()
     return (found,) if isinstance(found, str) else tuple(found)
 

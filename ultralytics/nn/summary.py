@@ -149,7 +149,7 @@ class ModelReport:
         return asdict(self)
 
     def lines(self) -> list[str]:
-        """The table for a reader."""
+        """Return the table for a reader."""
         names = any(r.name for r in self.rows)
         head = ["#", *(["name"] if names else []), "from", "n", "module", "channels", "output", "stride", "parameters"]
         table = [[*head, "MFLOPs", "share"]]

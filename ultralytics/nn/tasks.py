@@ -186,7 +186,7 @@ class DetectionModel(nn.Module):
         return head.stride  # type: ignore[no-any-return]  # a tensor, as just set
 
     def forward(self, x: Any, *args: Any, **kwargs: Any) -> Any:
-        """The output for images; for a batch with its labels, a mapping, the loss: see `predict` and `loss`."""
+        """Compute the output for images; for a batch with its labels, a mapping, the loss: see `predict` and `loss`."""
         is_batch = isinstance(x, Mapping)
         return self.loss(x, *args, **kwargs) if is_batch else self.predict(x, *args, **kwargs)
 
@@ -199,13 +199,13 @@ class DetectionModel(nn.Module):
         return loss, parts
 
     def init_criterion(self) -> Any:
-        """The criterion to train with: outputs and batch → the loss to differentiate, and its parts."""
+        """Return the criterion to train with: outputs and batch → the loss to differentiate, and its parts."""
         return v8DetectionLoss(self)
 
     def predict(
         self, x: Tensor, profile: bool = False, visualize: bool = False, augment: bool = False, embed: Any = None
     ) -> Any:
-        """The output for images (B, ch, H, W).
+        """Compute the output for images (B, ch, H, W).
 
         Raises:
             ModelError: one of the other arguments, which belong to what is not offered, is given.
@@ -236,7 +236,7 @@ class DetectionModel(nn.Module):
         return out
 
     def _refused(self, layer: Any, x: Tensor, error: Exception) -> ModelError:
-        """The error for a row that does not take an image of this shape."""
+        """Return the error for a row that does not take an image of this shape."""
         row = self.spec.rows[layer.i]
         reason = (str(error).splitlines() or [""])[0]
         return ModelError(

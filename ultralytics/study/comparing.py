@@ -134,7 +134,7 @@ def _open_run(path: Path) -> _Run:
 
 
 def _arms(runs: Sequence[_Run]) -> list[str]:
-    """The arm of each run: those of one configuration belong together, but for a seed that is there twice."""
+    """Name the arm of each run: those of one configuration belong together, but for a seed that is there twice."""
     groups: dict[tuple[str, int], list[_Run]] = {}
     for run in runs:
         k = 0
@@ -166,7 +166,7 @@ def _control(given: str | Path | None, runs: Sequence[_Run], arms: Sequence[str]
 
 
 def _read_earlier(place: Path, arm: str, run: _Run, split: str, data: str) -> RunRecord | None:
-    """The record of an earlier call, where it is of these weights on this split."""
+    """Return the record of an earlier call, where it is of these weights on this split."""
     try:
         record = read_record(place)
     except UserError:

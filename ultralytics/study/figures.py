@@ -3,7 +3,6 @@ can tell apart, and a marker or dash of its own for every arm."""
 
 from __future__ import annotations
 
-import csv
 import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 
 from ultralytics.engine.outputs import distinct
 from ultralytics.study.analysis import METRIC, RECALLS, Analysis, Arm
-from ultralytics.utils.charts import BLOCK_COLOURS, add_grid, chart, new_figure, optional
+from ultralytics.utils.charts import BLOCK_COLOURS, add_grid, chart, new_figure, optional, read_results
 from ultralytics.utils.text import counted, one_line
 
 if TYPE_CHECKING:
@@ -97,8 +96,7 @@ def read_curves(files: Sequence[Path]) -> list[list[tuple[int, float]]]:
     for file in files:
         if not file.is_file():
             continue
-        with file.open(encoding="utf-8") as f:
-            rows = [{k.strip(): (v or "").strip() for k, v in row.items() if k} for row in csv.DictReader(f)]
+        rows = read_results(file)
         points = [(int(float(r["epoch"])), float(r[COLUMN])) for r in rows if r.get("epoch") and r.get(COLUMN)]
         if points:
             found.append(points)
@@ -132,7 +130,7 @@ def _shorts(names: Sequence[str]) -> list[str]:
 
 
 def _add_panel(figure: Figure, box: tuple[float, float, float, float]) -> Axes:
-    """A panel of (left, bottom, width, height) inches."""
+    """Add a panel of (left, bottom, width, height) inches."""
     wide, high = figure.get_size_inches()
     axes = figure.add_axes((box[0] / wide, box[1] / high, box[2] / wide, box[3] / high))
     axes.tick_params(labelsize=SIZE, length=2, pad=2)

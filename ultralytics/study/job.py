@@ -95,7 +95,7 @@ def run_job(file: Path, parent: int) -> int:
 
 
 def failed(run: Run, line: str) -> RunRecord:
-    """The record of a run that failed."""
+    """Return the record of a run that failed."""
     return RunRecord(run.arm, run.seed, FAILED, run.name, error=line, keys=_plain_keys(run.keys))
 
 

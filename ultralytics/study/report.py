@@ -101,7 +101,7 @@ def _read_result(out: Path) -> dict[str, Any]:
 
 
 def _records(out: Path, arms: Sequence[str]) -> list[RunRecord]:
-    """All records, by the study's order of arms and then by seed."""
+    """Return all records, by the study's order of arms and then by seed."""
     found = [r for file in sorted(out.glob(f"*/{RECORD}")) if (r := read_record(file.parent)) is not None]
     if not found:
         raise ConfigError("no run of a study lies in it", str(out), f"a folder with RUN/{RECORD}, as `study` makes it")

@@ -49,7 +49,7 @@ class Process(Protocol):
     pid: int
 
     def poll(self) -> int | None:
-        """The exit code once it has ended, below 0 by a signal."""
+        """Return the exit code once it has ended, below 0 by a signal."""
 
     def terminate(self) -> None:
         """Ask it to save and leave."""
@@ -164,7 +164,7 @@ def _comma(value: Any) -> str:
 
 
 def _slots(devices: Any, jobs: int | None) -> list[str | None]:
-    """The device of each run that may be under way at a time; None: the run's own."""
+    """Return the device of each run that may be under way at a time; None: the run's own."""
     names: list[str | None] = [w.strip() for w in _comma(devices).split(",")] if devices is not None else [None]
     if not all(n is None or n.isdecimal() or n in ("cpu", "mps") for n in names) or len(set(names)) < len(names):
         raise ConfigError(f"devices={_comma(devices)} must be numbers of GPUs, each once", hint="such as devices=0,1")
@@ -371,7 +371,7 @@ class Runner:
 
 
 def _changed(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> str:
-    """The keys that differ, and how; "" where none does that matters."""
+    """Return the keys that differ, and how; "" where none does that matters."""
     keys = [k for k in dict.fromkeys([*before, *now]) if k not in FREE and before.get(k) != now.get(k)]
     return ", ".join(f"{prefix}{k}={before.get(k)}, and the study says {now.get(k)}" for k in keys)
 
@@ -417,7 +417,7 @@ def finish(study: Study, out: Path, fair: bool) -> list[RunRecord]:
 
 
 def complaint(records: Sequence[RunRecord]) -> UserError | None:
-    """The error of a study in which runs have failed: which, and why the first one did."""
+    """Return the error of a study in which runs have failed: which, and why the first one did."""
     lost = [r for r in records if r.state == FAILED]
     if not lost:
         return None

@@ -21,12 +21,12 @@ _MARKED = re.compile(r"([\\`*_{}\[\]()#+!|<>~$&-])")
 
 
 def tex(text: str) -> str:
-    """A name as LaTeX prints it; letters outside ASCII stay (Chinese needs XeLaTeX and ctex)."""
+    """Return a name as LaTeX prints it; letters outside ASCII stay (Chinese needs XeLaTeX and ctex)."""
     return "".join(_TEX.get(c, c) for c in one_line(text, 200))
 
 
 def markdown(text: str) -> str:
-    """A name as Markdown shows it, in a table's cell too."""
+    """Return a name as Markdown shows it, in a table's cell too."""
     return _MARKED.sub(r"\\\1", one_line(text, 200))
 
 
@@ -176,7 +176,7 @@ def markdown_table(
 
 
 def markdown_line(text: str) -> str:
-    """A sentence of ours with names of the user's in it."""
+    """Return a sentence of ours with names of the user's in it."""
     return _MARKED.sub(r"\\\1", one_line(text))
 
 

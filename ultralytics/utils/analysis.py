@@ -83,7 +83,7 @@ def analyse(seen: Sequence[Seen], names: Mapping[int, str]) -> dict[str, Any]:
 
 
 def _measured_or_none(value: Any) -> float | None:
-    """A figure; None for what could not be measured."""
+    """Return a figure; None for what could not be measured."""
     return None if value is None or not math.isfinite(value) else known(float(value))
 
 
@@ -166,7 +166,7 @@ def _overlaps(found: Float64Array, objects: Float64Array) -> tuple[Float64Array,
 
 
 def _of_image(number: int, s: Seen) -> list[Mistake]:
-    """The mistakes of an image, see `countable`."""
+    """Return the mistakes of an image, see `countable`."""
     found, objects = s.found, s.truths
     iou, same = _overlaps(found, objects)
     matched, owner = _match_greedily(iou, same)
@@ -242,7 +242,7 @@ def _box_corners(rows: Float64Array) -> Float64Array:
 
 
 def worst(found: Sequence[Mistake], n: int) -> dict[str, list[Mistake]]:
-    """The n worst of each kind that there are: the false positives of the highest scores, the largest misses."""
+    """Return the n worst of each kind that there are: the false positives of the highest scores, the largest misses."""
     result = {}
     for kind in KINDS:
         mine = [m for m in found if m.kind == kind]
@@ -253,7 +253,7 @@ def worst(found: Sequence[Mistake], n: int) -> dict[str, list[Mistake]]:
 
 
 def table_lines(figures: Mapping[str, Any]) -> list[str]:
-    """The lines of a short table of what `analyse` gives."""
+    """Return the lines of a short table of what `analyse` gives."""
 
     def number(value: float | None) -> str:
         return "-" if value is None else f"{value:.3f}"
@@ -274,6 +274,6 @@ def table_lines(figures: Mapping[str, Any]) -> list[str]:
 
 
 def span(bucket: Mapping[str, Any]) -> str:
-    """The sizes of a bucket, √area in pixels."""
+    """Return the sizes of a bucket, √area in pixels."""
     low, high = bucket["low"], bucket["high"]
     return f"≥{low:.0f}" if high is None else f"<{high:.0f}" if low == 0 else f"{low:.0f}-{high:.0f}"

@@ -149,7 +149,7 @@ class Annotator:
         return False
 
     def fit(self, text: str, width: float) -> str:
-        """The text, cut and with "…" at its end where it is wider than `width` pixels; "" where nothing fits."""
+        """Return the text, cut and with "…" at its end where it is wider than `width` pixels; "" where nothing fits."""
         text = one_line(text, 200)
         font = self.text_font(text)
         if font.getlength(text) <= width:
@@ -191,7 +191,7 @@ class Annotator:
         self.draw = ImageDraw.Draw(self.im)
 
     def result(self) -> UInt8Array:
-        """The image, BGR uint8."""
+        """Return the image, BGR uint8."""
         return np.ascontiguousarray(np.asarray(self.im)[..., ::-1])
 
     def save(self, filename: str | Path = "image.jpg") -> None:
@@ -214,7 +214,7 @@ class Annotator:
 
 
 def _largest_cover(place: Sequence[float], boxes: Float64Array) -> float:
-    """The largest part of a box (n, 4) xyxy that a rectangle covers."""
+    """Return the largest part of a box (n, 4) xyxy that a rectangle covers."""
     inner = np.minimum(boxes[:, 2:], place[2:]) - np.maximum(boxes[:, :2], place[:2])
     area = (boxes[:, 2:] - boxes[:, :2]).clip(1).prod(1)
     return float((inner.clip(0).prod(1) / area).max(initial=0))
@@ -297,7 +297,7 @@ _Box = tuple[tuple[float, float, float, float], str, tuple[int, int, int], bool]
 
 
 def _boxes_of(batch: _Drawn, count: int, names: Mapping[int, str], conf_thres: float) -> list[list[_Box]]:
-    """The boxes to draw on each image, the largest first."""
+    """Return the boxes to draw on each image, the largest first."""
     found: list[list[_Box]] = [[] for _ in range(count)]
     cls = batch["cls"].view(-1).cpu().long().tolist()
     conf = batch["conf"].view(-1).cpu().tolist() if "conf" in batch else None

@@ -59,7 +59,7 @@ def numerical_rank(values: Tensor, tokens: int) -> Tensor:
 def square_shares(
     gradient: Float64Array, centre: tuple[float, float], parts: Sequence[float] = PARTS
 ) -> tuple[Float64Array, Float64Array]:
-    """The smallest squares around a centre that hold parts of a gradient's sum.
+    """Return the smallest squares around a centre that hold parts of a gradient's sum.
 
     Args:
         gradient: (H, W), 0 or more; centre: (y, x), pixels, whole numbers are centres of pixels.

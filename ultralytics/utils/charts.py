@@ -178,8 +178,14 @@ def plot_labels(
 
 
 def _rgb(i: int) -> tuple[float, ...]:
-    """The colour of a class as matplotlib takes it."""
+    """Return the colour of a class as matplotlib takes it."""
     return tuple(v / 255 for v in colors(i))
+
+
+def read_results(file: Path) -> list[dict[str, str]]:
+    """Return the rows of a results.csv as text by column; a row that was cut short has columns without a value."""
+    with file.open(encoding="utf-8") as f:
+        return [{k.strip(): (v or "").strip() for k, v in row.items() if k} for row in csv.DictReader(f)]
 
 
 @chart(pdf=True)
@@ -190,9 +196,7 @@ def plot_results(file: str | Path, save_dir: Path | None = None, font: str | Non
         file: results.csv; save_dir: where to, beside the file when None.
     """
     file = Path(file)
-    with file.open(encoding="utf-8") as f:
-        # A row that was cut short has columns without a value.
-        rows = [{k.strip(): (v or "").strip() for k, v in row.items() if k} for row in csv.DictReader(f)]
+    rows = read_results(file)
     order = ["train/box_loss", "train/cls_loss", "train/dfl_loss", "metrics/precision(B)", "metrics/recall(B)"]
     order += ["val/box_loss", "val/cls_loss", "val/dfl_loss", "metrics/mAP50(B)", "metrics/mAP50-95(B)"]
     shown = [c for c in order if rows and c in rows[0]]
@@ -240,8 +244,7 @@ def plot_blocks(file: str | Path, blocks: Mapping[str, str], save_dir: Path | No
         file: results.csv; blocks: column prefix → kind of module; save_dir: where to, beside the file when None.
     """
     file = Path(file)
-    with file.open(encoding="utf-8") as f:
-        rows = list(csv.DictReader(f))
+    rows = read_results(file)
     figure = new_figure((7.0, 2.9))
     panels = (("share", "change of the map, ‖y − x‖ / ‖x‖"), ("gate_mean", "mean |gate|"))
     for axis, (column, title) in zip(figure.subplots(1, 2), panels, strict=True):

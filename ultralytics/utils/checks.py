@@ -43,7 +43,7 @@ def is_ascii(s: object) -> bool:
 def check_imgsz(
     imgsz: int | str | Sequence[int], stride: Any = 32, min_dim: int = 1, max_dim: int = 2, floor: int = 0
 ) -> int | list[int]:
-    """A size rounded up to a multiple of the stride: one number, or two with `min_dim=2`.
+    """Return a size rounded up to a multiple of the stride: one number, or two with `min_dim=2`.
 
     Args:
         imgsz: pixels, or [height, width]; stride: or a tensor of them, the largest counts; floor: pixels at least;
@@ -70,7 +70,7 @@ def check_imgsz(
 
 
 def parse_version(version: str = "0.0.0") -> tuple[int, ...]:
-    """The first three numbers of a version: "2.0.1+cpu" → (2, 0, 1)."""
+    """Return the first three numbers of a version: "2.0.1+cpu" → (2, 0, 1)."""
     return tuple(int(n) for n in re.findall(r"\d+", version)[:3])
 
 
@@ -187,7 +187,7 @@ def check_file(
     download_dir: str = ".",
     hard: bool = True,
 ) -> Any:
-    """The path of a file: as given, or of a bundled YAML by its name; [] where it is missing and not `hard`.
+    """Return the path of a file: as given, or of a bundled YAML by its name; [] where it is missing and not `hard`.
 
     Args:
         suffix: see `check_suffix`; download, download_dir: of the reference; nothing is fetched.
@@ -211,17 +211,17 @@ def check_file(
 
 
 def check_yaml(file: str | Path, suffix: Sequence[str] = (".yaml", ".yml"), hard: bool = True) -> Any:
-    """The path of a YAML; see `check_file`."""
+    """Return the path of a YAML; see `check_file`."""
     return check_file(file, suffix, hard=hard)
 
 
 def check_model_file_from_stem(model: str | Path = "yolov8n") -> str | Path:
-    """A published model's name with .pt where it has no suffix, any other name as it is."""
+    """Return a published model's name with .pt where it has no suffix, any other name as it is."""
     return Path(model).with_suffix(".pt") if model and _STEMS.fullmatch(str(model)) else model
 
 
 def check_yolov5u_filename(file: str, verbose: bool = True) -> str:
-    """The name with "u" of the reference's YOLOv3 and YOLOv5 weights: yolov5n.pt → yolov5nu.pt."""
+    """Return the name with "u" of the reference's YOLOv3 and YOLOv5 weights: yolov5n.pt → yolov5nu.pt."""
     new = re.sub(r"(yolov5[nsmlx]6?|yolov3(?:-tiny|-spp)?)(\.pt)", r"\1u\2", file) if "u." not in file else file
     if new != file and verbose:
         LOGGER.info("%s is %s in ultralytics 8.2.103", file, new)
@@ -229,7 +229,7 @@ def check_yolov5u_filename(file: str, verbose: bool = True) -> str:
 
 
 def check_font(font: str = "Arial.ttf") -> str | None:
-    """The path or name of a font that is here; None where it is not, and another is used."""
+    """Return the path or name of a font that is here; None where it is not, and another is used."""
     try:
         return checked_font(font)
     except ConfigError as e:

@@ -47,7 +47,7 @@ def is_url(url: str | Path, check: bool = False) -> bool:
 def attempt_download_asset(
     file: str | Path, repo: str = GITHUB_ASSETS_REPO, release: str = "v8.2.0", **kwargs: Any
 ) -> str:
-    """The path of a file that is here.
+    """Return the path of a file that is here.
 
     Raises:
         MissingFileError: it is not, and nothing is fetched.

@@ -30,7 +30,7 @@ HELP_MSG = "`python -m ultralytics --help` lists the modes; README.md shows the 
 
 
 def package_version(name: str) -> str:
-    """The installed version of a package, "" without it."""
+    """Return the installed version of a package, "" without it."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
@@ -123,7 +123,7 @@ def is_dir_writeable(dir_path: str | Path) -> bool:
 
 
 def get_git_dir() -> Path | None:
-    """The clone this package is in, None where it is installed."""
+    """Return the clone this package is in, None where it is installed."""
     return CLONE if (CLONE / ".git").exists() else None
 
 
@@ -142,7 +142,7 @@ def _git_folder() -> Path | None:
 
 
 def get_git_branch() -> str | None:
-    """The branch of the clone, None outside one or between branches."""
+    """Return the branch of the clone, None outside one or between branches."""
     folder = _git_folder()
     try:
         head = (folder / "HEAD").read_text(encoding="utf-8").strip() if folder else ""

@@ -76,7 +76,7 @@ def _colour_map() -> Any:
 
 
 def _fitted(image: UInt8Array, width: int) -> UInt8Array:
-    """An image at a width in pixels."""
+    """Return an image at a width in pixels."""
     h, w = image.shape[:2]
     size = width, max(round(h * width / w), 1)
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA if width < w else cv2.INTER_LINEAR)  # type: ignore[return-value]  # uint8 stays uint8
@@ -106,7 +106,7 @@ def _bar(
 
 
 def _cut_text(text: str, width: float) -> str:
-    """A text that takes so many inches at most, with "…" at its end where something is left out."""
+    """Return a text that takes so many inches at most, with "…" at its end where something is left out."""
     if text_inches([text], POINTS) <= width:
         return text
     while text and text_inches([f"{text}…"], POINTS) > width:
@@ -136,7 +136,7 @@ def _write_lines(figure: Figure, lines: Sequence[str], top: float) -> None:
 
 
 def _add_image_panel(figure: Figure, place: tuple[float, float, float, float]) -> Axes:
-    """A panel without ticks at x, y, width, height in inches."""
+    """Add a panel without ticks at x, y, width, height in inches."""
     wide, high = figure.get_size_inches()
     x, y, w, h = place
     axes = figure.add_axes((x / wide, y / high, w / wide, h / high))
@@ -270,7 +270,7 @@ def plot_attention(
 
 
 def _scale_ends(values: Float64Array) -> tuple[float, float]:
-    """The ends of a scale for values; what differs by less than `EVEN` is not blown up."""
+    """Return the ends of a scale for values; what differs by less than `EVEN` is not blown up."""
     low, top = float(values.min()), float(values.max())
     middle = (low + top) / 2
     half = max((top - low) / 2, EVEN / 2 * abs(middle))
@@ -278,7 +278,7 @@ def _scale_ends(values: Float64Array) -> tuple[float, float]:
 
 
 def _format_number(value: float, largest: float, spread: float) -> str:
-    """A number at a colour bar from `largest - spread` to `largest`, short."""
+    """Return a number at a colour bar from `largest - spread` to `largest`, short."""
     if abs(value) < largest / 1000:
         return "0"
     digits = 3 if spread < 0.2 * largest else 1 if abs(value) < 0.01 else 2
@@ -288,7 +288,7 @@ def _format_number(value: float, largest: float, spread: float) -> str:
 def _sampled(
     values: Float64Array, place: tuple[float, float, float, float], shape: tuple[int, int], size: Sequence[int]
 ) -> Float64Array:
-    """The cells of a map as pixels (h, w) of an image: each pixel has the value of the cell that it lies in.
+    """Return the cells of a map as pixels (h, w) of an image: each pixel has the value of the cell that it lies in.
 
     Args:
         values: (H, W); place: the map's frame in pixels of the image; shape: (h, w) of that; size: (h, w) to give.
@@ -302,7 +302,7 @@ def _sampled(
 
 
 def _format_share(area: float) -> str:
-    """A part of an area in two digits or so."""
+    """Return a part of an area in two digits or so."""
     return f"{area:.{0 if area >= 0.0995 else 1 if area >= 0.00995 else 2}%}"
 
 

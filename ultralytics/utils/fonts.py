@@ -116,7 +116,7 @@ def quiet() -> Iterator[None]:
 
 @functools.cache
 def _installed_faces() -> tuple[_Known, ...]:
-    """All faces of the system and of matplotlib, plain ones first."""
+    """Return all faces of the system and of matplotlib, plain ones first."""
     manager = load_matplotlib().font_manager
     found: dict[Face, _Known] = {}
     for entry in manager.fontManager.ttflist:
@@ -154,7 +154,7 @@ def _letters_of(face: Face, wanted: frozenset[str] | set[str]) -> set[str]:
 
 
 def _opened(face: Face) -> Any:
-    """A face as matplotlib reads it; None where it cannot. It holds a file handle, so it is not kept."""
+    """Return a face as matplotlib reads it; None where it cannot. It holds a file handle, so it is not kept."""
     from matplotlib.ft2font import FT2Font  # `load_matplotlib` has imported it
 
     reader: Any = FT2Font  # matplotlib's types are those of one version
@@ -172,13 +172,13 @@ def _knows_faces() -> bool:
 
 @functools.lru_cache(maxsize=64)
 def _charmap(face: Face) -> frozenset[str]:
-    """All letters of a face."""
+    """Return all letters of a face."""
     opened = _opened(face)
     return frozenset() if opened is None else frozenset(map(chr, opened.get_charmap()))
 
 
 def find(font: str) -> Face:
-    """The face that a user names: a file, the name of an installed file, or a family.
+    """Return the face that a user names: a file, the name of an installed file, or a family.
 
     Raises:
         ConfigError: there is none.
@@ -311,7 +311,7 @@ def _warn_once(line: str, key: str = "") -> None:
 
 
 def reason(error: BaseException) -> str:
-    """An exception in one line."""
+    """Return an exception in one line."""
     text = one_line(str(error), 300).strip()
     return text if isinstance(error, OSError) and text else f"{type(error).__name__}{': ' if text else ''}{text}"
 
@@ -375,7 +375,7 @@ class Lettering:
         self.ascent = max(font.getmetrics()[0] for font in self.fonts)
 
     def runs(self, text: str) -> list[tuple[Any, str]]:
-        """The parts of a text that one font writes, and that font."""
+        """Return the parts of a text that one font writes, and that font."""
         if not self._has:
             return [(self.fonts[0], text)]
         parts: list[tuple[Any, str]] = []

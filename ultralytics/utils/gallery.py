@@ -68,7 +68,7 @@ def draw_analysis(
 
 
 def _mistake_row(m: Mistake, seen: Sequence[Seen], names: Mapping[int, str]) -> dict[str, Any]:
-    """A mistake for gallery.json; boxes are x, y, width, height in pixels."""
+    """Return a mistake for gallery.json; boxes are x, y, width, height in pixels."""
     return {
         "file": seen[m.image].file,
         "score": m.score,
@@ -83,7 +83,7 @@ def _mistake_row(m: Mistake, seen: Sequence[Seen], names: Mapping[int, str]) -> 
 def sheet(
     kind: str, found: Sequence[Mistake], seen: Sequence[Seen], names: Mapping[int, str], font: str | None = None
 ) -> UInt8Array:
-    """The crops of some mistakes of one kind, BGR: detections in vermilion, objects in blue and dashed."""
+    """Draw the crops of some mistakes of one kind, BGR: detections in vermilion, objects in blue and dashed."""
     columns = min(COLUMNS, len(found))
     rows = math.ceil(len(found) / columns)
     high = TILE + 3 * LINE
@@ -130,7 +130,7 @@ def _write_text(
 
 
 def _crop(m: Mistake, s: Seen) -> UInt8Array:
-    """A square of the image around a mistake's boxes, enlarged or reduced to TILE; grey outside the image."""
+    """Cut a square of the image around a mistake's boxes, enlarged or reduced to TILE; grey outside the image."""
     image = imread(s.file)
     if image is None:
         return np.full((TILE, TILE, 3), 200, np.uint8)

@@ -36,7 +36,7 @@ MAX_BYTES = 2**31 - 1  # OpenCV's decoder takes no more
 
 
 def read_image_file(path: str | Path) -> UInt8Array:
-    """The content of an image's file.
+    """Return the content of an image's file.
 
     Raises:
         OSError: it cannot be read, is no regular file, or is longer than can be decoded; `strerror` says which.
@@ -170,7 +170,7 @@ _READERS = (
 
 
 def open_header(data: UInt8Array) -> ImageFile | None:
-    """An image in memory with its header read; None when that says nothing that can be read.
+    """Return an image in memory with its header read; None when that says nothing that can be read.
 
     By the kind's own reader, because Pillow's Image.open refuses large images that OpenCV reads.
     """

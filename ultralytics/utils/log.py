@@ -142,7 +142,7 @@ class Lines:
 
 
 def progress(iterable: Iterable[T] | None = None, *, desc: str = "", label: str = "", **kwargs: Any) -> Any:
-    """A tqdm bar that shows time left; where standard error is no terminal, a line of the log every minute.
+    """Return a tqdm bar that shows time left; where standard error is no terminal, a line of the log every minute.
 
     Args:
         desc: what the bar begins with; label: what a line begins with, `desc` when empty; kwargs: tqdm's.

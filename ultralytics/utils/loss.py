@@ -196,7 +196,7 @@ class v8DetectionLoss:  # size: half of the attributes are what losses written f
         return torch.cat(padded[:2], 2)
 
     def bbox_decode(self, anchor_points: Tensor, pred_dist: Tensor) -> Tensor:
-        """The reference's name of `decode`."""
+        """Decode, under the reference's name."""
         return self.decode(anchor_points, pred_dist)
 
     def decode(self, anchors: Tensor, pred_dist: Tensor) -> Tensor:

@@ -90,7 +90,7 @@ def ignored_predictions(
 
 
 def bbox_ioa(box1: npt.NDArray[Any], box2: npt.NDArray[Any], iou: bool = False, eps: float = 1e-7) -> npt.NDArray[Any]:
-    """The part of each box of (m, 4) that each of (n, 4) covers, corners → (n, m); with `iou` their overlap."""
+    """Return the part of each box of (m, 4) that each of (n, 4) covers, corners → (n, m); with `iou` their overlap."""
     low = np.maximum(box1[:, None, :2], box2[None, :, :2])
     high = np.minimum(box1[:, None, 2:], box2[None, :, 2:])
     inter = (high - low).clip(0).prod(2)

@@ -17,7 +17,7 @@ _LONGEST_NAME = 120  # bytes; file systems take 255, and a number and a suffix f
 
 
 def printable(text: str) -> str:
-    """The text with unsafe characters escaped, as \\x1b; line breaks and tabs stay."""
+    """Return the text with unsafe characters escaped, as \\x1b; line breaks and tabs stay."""
     return _UNSAFE_BUT_LAYOUT.sub(_escaped, text)
 
 
@@ -27,14 +27,14 @@ def escaped(text: str) -> str:
 
 
 def one_line(text: str, longest: int = 4000) -> str:
-    """The text in one line without unsafe characters, and cut in the middle when it is longer than `longest`."""
+    """Return the text in one line without unsafe characters, and cut in the middle when it is longer than `longest`."""
     if len(text) > longest:
         text = f"{text[: longest // 2]} … {text[-longest // 4 :]}"
     return _UNSAFE.sub(_escaped, re.sub(r"\s*[\r\n\t\v\f]\s*", " ", text))
 
 
 def counted(n: int, noun: str) -> str:
-    """A number and what it counts: "1 image", "2 images", "2 boxes", "2 epochs"."""
+    """Return a number and what it counts: "1 image", "2 images", "2 boxes", "2 epochs"."""
     if n == 1:
         return f"1 {noun}"
     hissing = noun.endswith(("s", "x", "ch")) and not noun.endswith("epoch")
@@ -81,7 +81,7 @@ def is_text(text: str) -> bool:
 
 
 def safe_name(text: str) -> str:
-    """The text as the name of one file or folder: no separators, not hidden, neither empty nor too long."""
+    """Return the text as the name of one file or folder: no separators, not hidden, neither empty nor too long."""
     name = _IN_FILE_NAMES.sub("_", _UNSAFE.sub("_", text)).strip(" .")
     return name.encode()[:_LONGEST_NAME].decode(errors="ignore").rstrip(" .") or "_"
 

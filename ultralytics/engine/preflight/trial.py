@@ -142,7 +142,7 @@ class Trial:
     # One pass
 
     def copy(self) -> nn.Module:
-        """A fresh copy on the device."""
+        """Return a fresh copy on the device."""
         try:
             return copy.deepcopy(self.model).to(self.device)
         except Exception as e:  # whatever a module holds
@@ -369,7 +369,7 @@ def _out_of_memory(error: Exception) -> bool:
 
 
 def _first_line(error: Exception) -> str:
-    """An exception's first line, shortened."""
+    """Return an exception's first line, shortened."""
     text = error.what if isinstance(error, UserError) else str(error)
     line = (text.strip().splitlines() or [""])[0]
     line = line if len(line) <= 200 else f"{line[:199]}…"

@@ -30,7 +30,7 @@ from ultralytics.utils.log import LOGGER
 
 
 def focus(u: Tensor, p: float) -> Tensor:
-    """The focusing function φ_p(u) = u^p · ‖u‖ / ‖u^p‖ (paper, eq. 5-6), norms over the last dimension.
+    """Return the focusing function φ_p(u) = u^p · ‖u‖ / ‖u^p‖ (paper, eq. 5-6), norms over the last dimension.
 
     φ is unchanged when its argument is scaled by the token's maximum before the power and back afterwards; that keeps
     u^p finite for every p. Needs u > 0.
@@ -231,6 +231,6 @@ class C2f_FLA(C2f):
         self.attn = FLABlock(self.c, **options)
 
     def maps(self, x: Tensor) -> list[Tensor]:
-        """The maps of C2f, the last one attended."""
+        """Return the maps of C2f, the last one attended."""
         maps = super().maps(x)
         return [*maps[:-1], self.attn(maps[-1])]

@@ -132,7 +132,7 @@ class MapAttention(nn.Module, ABC):
             return q, k.to(wide) + self.positions(*x.shape[2:]).to(wide), v
 
     def factors(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
-        """The weights of a linear attention as a product of two narrow matrices, in k's precision.
+        """Return the weights of a linear attention as a product of two narrow matrices, in k's precision.
 
         Args:
             q: (B, n, C), of all tokens or of some; k: (B, N, C) with positions, of all.
@@ -192,7 +192,7 @@ class MapAttention(nn.Module, ABC):
         return rearrange(heads, "b h n d -> b n (h d)")
 
     def positions(self, H: int, W: int) -> Tensor:
-        """The positional table on an H×W grid, (1, N, C):
+        """Return the positional table on an H×W grid, (1, N, C):
         bilinear between the window's cells, itself at the window's size."""
         rows, cols = self.window_size
         if (rows, cols) == (H, W):

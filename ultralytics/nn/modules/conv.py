@@ -23,7 +23,7 @@ def autopad(k: Size, p: Size | None = None, d: int = 1) -> Any:
 
 
 def _activation(act: bool | nn.Module, default: nn.Module) -> nn.Module:
-    """The default one for True, a module as it is, none for anything else."""
+    """Choose the default one for True, a module as it is, none for anything else."""
     return default if act is True else act if isinstance(act, nn.Module) else nn.Identity()
 
 

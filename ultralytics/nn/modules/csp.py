@@ -62,7 +62,7 @@ class C2f(nn.Module):
         self.m = nn.ModuleList(Bottleneck(self.c, self.c, shortcut, g, k=(3, 3), e=1.0) for _ in range(n))
 
     def maps(self, x: Tensor) -> list[Tensor]:
-        """The maps that are joined: both halves of the first convolution, then each bottleneck's output."""
+        """Return the maps that are joined: both halves of the first convolution, then each bottleneck's output."""
         maps = list(self.cv1(x).chunk(2, 1))
         for block in self.m:
             maps.append(block(maps[-1]))

@@ -144,7 +144,7 @@ class v10Detect(Detect):  # noqa: N801  # the reference's name
 
     @staticmethod
     def postprocess(preds: Tensor, max_det: int, nc: int = 80) -> Tensor:
-        """The best predictions: (B, A, 4 + nc) → (B, min(max_det, A), 6) boxes, score, class.
+        """Return the best predictions: (B, A, 4 + nc) → (B, min(max_det, A), 6) boxes, score, class.
 
         Anchors are chosen by their best class, then pairs of anchor and class by their score.
         """
@@ -164,5 +164,5 @@ class v10Detect(Detect):  # noqa: N801  # the reference's name
 
 
 def raw_maps(out: Any) -> list[list[Tensor]]:
-    """The raw maps of a head's output in training: one list, or one of each kind of an end-to-end head."""
+    """Return the raw maps of a head's output in training: one list, or one of each kind of an end-to-end head."""
     return list(out.values()) if isinstance(out, Mapping) else [out]
