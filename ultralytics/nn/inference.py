@@ -14,7 +14,7 @@ from ultralytics.utils.threads import one_thread
 
 @one_thread()
 def inference_copy(model: DetectionModel, device: torch.device, half: bool = False) -> DetectionModel:
-    """Return a fused copy in evaluation mode, channels last, on the device; the model itself is left as it is.
+    """A fused copy in evaluation mode, channels last, on the device; the model itself is left as it is.
 
     Args:
         half: fp16 weights (CUDA only).

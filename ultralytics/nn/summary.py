@@ -123,7 +123,7 @@ class RowReport:  # size: a row of `info`'s table, a field a column
 
 
 @dataclass(frozen=True)
-class ModelReport:
+class ModelReport:  # size: what `info` prints and writes as JSON, a field a figure
     """What `explain` found. Counted are convolutions, linear layers and every matrix product that depends on the
     image, those inside attention too, at the true size, for the whole batch; unfused also batch norms, a multiply-add
     per element. Not counted are activations, other normalisations, pooling and further element-wise work. FLOPs are
