@@ -9,8 +9,9 @@ from torch import nn
 
 from ultralytics.engine.preflight.probes import Probe, times
 from ultralytics.engine.preflight.report import precision_name
-from ultralytics.engine.preflight.tape import FailureError, is_finite
+from ultralytics.engine.preflight.tape import FailureError
 from ultralytics.nn.rows import row_label, row_name, rows_of, trainable
+from ultralytics.utils.tensors import is_finite
 from ultralytics.utils.text import counted
 
 Passes = Callable[[Probe, "torch.dtype | None"], bool]  # a pass at a probe, in a precision: does it end well?

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ultralytics.engine.preflight.probes import times
 from ultralytics.nn.rows import rows_of
+from ultralytics.utils.tensors import is_finite, tensors_in
 
 _ALERT = re.compile(r"^(\S.*?) does not have a deterministic implementation")
 
@@ -157,15 +158,6 @@ class Tape:
         return (max(rows), "gradient") if rows else None
 
 
-def tensors_in(value: Any) -> list[Tensor]:
-    """List the tensors of a nested output."""
-    if isinstance(value, Tensor):
-        return [value]
-    if isinstance(value, dict):
-        value = list(value.values())
-    return [t for v in value for t in tensors_in(v)] if isinstance(value, list | tuple) else []
-
-
 def _backward_operations(outputs: Sequence[Tensor], sources: Sequence[Any]) -> set[str]:
     """Name the backward operations between a row's outputs and its inputs, as torch's warnings spell them."""
     seen, names = set(sources), set()
@@ -178,11 +170,6 @@ def _backward_operations(outputs: Sequence[Tensor], sources: Sequence[Any]) -> s
         names.add(node.name().lower().rstrip("0123456789"))
         queue += [n for n, _ in node.next_functions]
     return names
-
-
-def is_finite(tensor: Tensor) -> bool:
-    """Return True if no element is NaN or infinite."""
-    return not (tensor.is_floating_point() or tensor.is_complex()) or bool(torch.isfinite(tensor).all())
 
 
 def _digest_bytes(tensor: Tensor) -> bytes:

@@ -21,9 +21,10 @@ from torch import Tensor, nn
 from ultralytics.engine.preflight.explain import find_cause, warn_untrained
 from ultralytics.engine.preflight.probes import Probe
 from ultralytics.engine.preflight.report import Memory, PreflightError, PreflightReport, does_not_fit
-from ultralytics.engine.preflight.tape import FailureError, Tape, is_finite, tensors_in
+from ultralytics.engine.preflight.tape import FailureError, Tape
 from ultralytics.nn.rows import row_label, rows_of, trainable
 from ultralytics.utils.errors import UserError
+from ultralytics.utils.tensors import is_finite, tensors_in
 
 SEED = 0
 
