@@ -94,7 +94,7 @@ def here(made, monkeypatch):
     monkeypatch.setenv("HOME", str(made.parent))
     monkeypatch.setenv("USERPROFILE", str(made.parent))
     monkeypatch.setattr(DetectionTrainer, "train", lambda self: self.get_model())
-    monkeypatch.setattr("ultralytics.utils.plotting.plot_dataset", lambda *_: None)
+    monkeypatch.setattr("ultralytics.data.check.chart.plot_dataset", lambda *_: None)
     before = set(made.iterdir())
     yield made
     for path in set(made.iterdir()) - before:

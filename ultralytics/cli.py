@@ -578,10 +578,11 @@ def _check_data(given: dict[str, Any]) -> int:
     splits = _words(str(given["split"])) if given.get("split") else None
     setup_console(error=bool(given.get("json")))
     out = user_path(given["out"]) if given.get("out") else None
-    from ultralytics.data.check.check import check_data, check_place  # OpenCV takes a moment to import
+    from ultralytics.data.check.chart import plot_dataset  # OpenCV takes a moment to import
+    from ultralytics.data.check.check import check_data, check_place
     from ultralytics.engine.run.folder import new_run_dir
+    from ultralytics.utils.charts import optional
     from ultralytics.utils.fonts import checked_font
-    from ultralytics.utils.plotting import optional, plot_dataset
 
     font = checked_font(given.get("font"))
     if out is not None:

@@ -13,9 +13,9 @@ from ultralytics.data.check.check import check_data
 from ultralytics.data.prepare import export_coco, prepare_voc
 from ultralytics.data.show import show
 from ultralytics.data.subset.subset import kfold, subset
+from ultralytics.utils.annotate import _GREY
 from ultralytics.utils.errors import ConfigError, DatasetError, UserError
 from ultralytics.utils.images import imread
-from ultralytics.utils.plotting import _GREY
 
 
 @pytest.fixture

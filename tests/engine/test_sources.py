@@ -60,7 +60,7 @@ def test_what_cannot_be_decoded_is_passed_over_and_named(folder, caplog, monkeyp
     (folder / "b.jpg").write_bytes(b"nothing")
     (folder / "v.mp4").write_bytes(b"nothing")
     assert names(folder) == ["a 图.png", "c[1].jpg"]
-    assert "b.jpg: cannot be decoded as a picture" in caplog.text
+    assert "b.jpg: cannot be decoded as an image" in caplog.text
     assert "v.mp4: cannot be decoded as a video" in caplog.text
     with pytest.raises(DatasetError, match="none of the 1 files"):
         names(folder / "b.jpg")
@@ -126,8 +126,8 @@ def test_float_pictures_are_named_as_such(tmp_path, caplog, monkeypatch, capfd):
     (tmp_path / "v.mp4").write_bytes(b"no video")
     with pytest.raises(DatasetError):
         list(load_source(tmp_path))
-    assert "f.tif: is a picture of 32-bit floats, which is not supported" in caplog.text
-    assert "broken.tif: cannot be decoded as a picture" in caplog.text
+    assert "f.tif: is an image of 32-bit floats, which is not supported" in caplog.text
+    assert "broken.tif: cannot be decoded as an image" in caplog.text
     assert capfd.readouterr().err == ""  # nothing of OpenCV's own
 
 

@@ -13,7 +13,7 @@ from ultralytics import YOLO
 from ultralytics.cfg.config import get_cfg
 from ultralytics.cfg.surgery import insert_rows
 from ultralytics.cli import main
-from ultralytics.engine.preflight.trial import PreflightError
+from ultralytics.engine.preflight.report import PreflightError
 from ultralytics.engine.safety import memory
 from ultralytics.engine.safety.recovery import NonFiniteLossError
 from ultralytics.engine.trainer import EarlyStopping
@@ -481,8 +481,8 @@ def test_no_picture_costs_a_run(run, toy, monkeypatch, caplog):
     def broken(*_):
         raise MemoryError
 
-    monkeypatch.setattr("ultralytics.utils.plotting.load_matplotlib", broken)
-    monkeypatch.setattr("ultralytics.utils.plotting._tile", broken)
+    monkeypatch.setattr("ultralytics.utils.charts.load_matplotlib", broken)
+    monkeypatch.setattr("ultralytics.utils.annotate._tile", broken)
     with caplog.at_level("WARNING", "ultralytics"):
         trainer = run(plots=True, epochs=1)
     assert (trainer.save_dir / "metrics.json").is_file()

@@ -13,7 +13,7 @@ from ultralytics.cli import main
 from ultralytics.data.dataset import YOLODataset
 from ultralytics.data.prepare import prepare_bccd
 from ultralytics.models.yolo.detect.evaluate import BoxEvaluator, pair
-from ultralytics.utils import plotting
+from ultralytics.utils import charts
 from ultralytics.utils.coco import coco_figures
 from ultralytics.utils.errors import ConfigError, DatasetError, LostWorkerError
 from ultralytics.utils.images import imread, imwrite
@@ -214,7 +214,9 @@ def test_metrics_are_there_before_anything_is_drawn_and_ignored_regions_are_draw
         region.parent.mkdir(parents=True, exist_ok=True)
         region.write_text("* 0.5 0.5 0.8 0.8 crowd\n")
     here, order = tmp_path / "v" / "val", []
-    monkeypatch.setattr(plotting, "_save", lambda _, path, **__: order.append((path.name, len(list(here.iterdir())))))
+    monkeypatch.setattr(
+        charts, "_save_figure", lambda _, path, **__: order.append((path.name, len(list(here.iterdir()))))
+    )
     m = yolo.val(project=str(tmp_path / "v"), **QUIET | {"plots": True})
     assert m.ignored == 6
     assert order[0] == ("PR_curve.png", 1)  # beside metrics.json

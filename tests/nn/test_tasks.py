@@ -8,6 +8,7 @@ from torch import nn
 
 from ultralytics.cfg.model import load_model_spec
 from ultralytics.engine.weights.checkpoint import load_checkpoint
+from ultralytics.nn import registry
 from ultralytics.nn.backend import inference_copy
 from ultralytics.nn.registry import conv_like, register
 from ultralytics.nn.tasks import DetectionModel, parse_model
@@ -253,3 +254,24 @@ def test_half_precision_on_a_cpu_is_said_not_to_happen(caplog, monkeypatch):
     copied = inference_copy(model, torch.device("cpu"), half=True)
     assert next(copied.parameters()).dtype == torch.float32
     assert "half=True needs a GPU" in caplog.text
+
+
+def test_what_a_rule_says_of_a_row_decides_how_it_is_fed(monkeypatch):
+    """No module's name is asked: a list where the rule says so, and one stride where it says so."""
+    monkeypatch.setattr(registry, "_MODULES", dict(registry._MODULES))
+
+    class Resizes(nn.Module):
+        def forward(self, x):
+            return torch.cat([nn.functional.adaptive_avg_pool2d(m, x[0].shape[2:]) for m in x], 1)
+
+    class Stacks(Resizes):
+        pass
+
+    registry.register(registry.concat)(Resizes)
+    registry.register(registry.concat_of_one_stride)(Stacks)
+    rows = [[-1, 1, "Conv", [64, 3, 2]], [-1, 1, "Conv", [64, 3, 2]]]
+    layers, _ = parse_model(spec([*rows, [[-1, 0], 1, "Resizes", []], [-1, 1, "Stacks", []]]))
+    assert layers[-1].f == [-1]
+    assert layers[-2].f == [-1, 0]
+    with pytest.raises(ModelError, match="different size"):
+        parse_model(spec([*rows, [[-1, 0], 1, "Stacks", []]]))

@@ -160,7 +160,7 @@ def test_the_gallery(tmp_path):
 
 def test_what_cannot_be_drawn_costs_nothing(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
-    monkeypatch.setattr(gallery, "_figure", lambda *_: 1 / 0)
+    monkeypatch.setattr(gallery, "new_figure", lambda *_: 1 / 0)
     monkeypatch.setattr(gallery, "_crop", lambda *_: 1 / 0)
     seen, names = [by_hand()], {0: "a", 1: "b"}
     gallery.draw_analysis(analyse(seen, names), seen, names, tmp_path, 3)

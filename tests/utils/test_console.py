@@ -109,7 +109,7 @@ def test_help_messages_and_errors_on_any_console(encoding, monkeypatch, tmp_path
 def test_json_is_alone_on_standard_output(toy, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(log, "EVERY", 0.0)
-    monkeypatch.setattr("ultralytics.utils.plotting.plot_dataset", lambda *_: None)
+    monkeypatch.setattr("ultralytics.data.check.chart.plot_dataset", lambda *_: None)
     main(["check-data", f"data={toy}", "near=False", "--json"])
     done = capsys.readouterr()
     assert json.loads(done.out)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.text import Text
 
-from ultralytics.utils import explain_plots, plotting
+from ultralytics.utils import annotate, charts, explain_plots
 from ultralytics.utils.explain_plots import Field, WeightPanel, plot_attention, plot_cam, plot_erf
 
 RNG = np.random.default_rng(0)
@@ -15,7 +15,7 @@ NAMES = {0: "红细胞", 1: "a class of a rather long name", 2: "c"}
 def figures(monkeypatch):
     """The figures that are drawn, which are not written."""
     kept = []
-    monkeypatch.setattr(plotting, "_save", lambda figure, path, **_: kept.append((figure, path)))
+    monkeypatch.setattr(charts, "_save_figure", lambda figure, path, **_: kept.append((figure, path)))
     return kept
 
 
@@ -57,7 +57,7 @@ def test_names_leave_open_what_is_hot():
 
 def test_an_image_without_detections_says_so(figures, monkeypatch):
     told = []
-    monkeypatch.setattr(plotting.Annotator, "text", lambda self, xy, text: told.append(text))
+    monkeypatch.setattr(annotate.Annotator, "text", lambda self, xy, text: told.append(text))
     plot_cam(RNG.integers(0, 255, (60, 90, 3), np.uint8), np.zeros((60, 90)), np.zeros((0, 6)), {}, "a.png")
     assert told == ["no detection"]
 

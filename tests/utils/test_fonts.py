@@ -20,7 +20,7 @@ def fresh():
     """No answer of an earlier test, and none kept for a later one."""
 
     def forget():
-        for cached in (fonts._installed, fonts._faces, fonts._charmap, fonts._register):
+        for cached in (fonts._installed_faces, fonts._faces, fonts._charmap, fonts._register):
             cached.cache_clear()
         fonts._NOWHERE.clear()
         fonts._TOLD.clear()
@@ -200,6 +200,6 @@ def test_outlines_that_make_no_font_of_type_42_are_told_apart(tmp_path):
 def test_a_font_file_that_is_gone_is_no_error(fresh, tmp_path):
     made = make_font(tmp_path / "made.ttf", CHINESE)
     only(made)
-    fonts._installed()
+    fonts._installed_faces()
     shutil.move(made, tmp_path / "elsewhere")
     assert faces(CHINESE) == ()

@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -9,20 +8,8 @@ from ultralytics.utils.metrics import (
     DetMetrics,
     ap_per_class,
     compute_ap,
-    ignored_predictions,
-    match_predictions,
     smooth,
 )
-
-
-def test_matching_equals_the_reference(fixtures):
-    z = np.load(fixtures / "matching.npz")
-    cases = [k[3:] for k in z if k.startswith("iou")]
-    assert cases
-    for i in cases:
-        np.testing.assert_array_equal(
-            match_predictions(z[f"pred_cls{i}"], z[f"true_cls{i}"], z[f"iou{i}"]), z[f"correct{i}"]
-        )
 
 
 def test_average_precision_equals_the_reference(fixtures):
@@ -79,61 +66,12 @@ def test_smoothing_keeps_length_and_constants():
     np.testing.assert_allclose(smooth(np.full(1000, 0.3), 0.1), np.full(1000, 0.3))
 
 
-def boxes(*rows):
-    return torch.tensor(rows, dtype=torch.float32).reshape(-1, 4)
-
-
-def detections(*rows):
-    return torch.tensor(rows, dtype=torch.float32).reshape(-1, 6)
-
-
-def test_confusion_matrix_counts_pairs_misses_and_inventions():
-    c = ConfusionMatrix(nc=2)
-    c.process_batch(
-        detections([0, 0, 10, 10, 0.9, 1], [50, 50, 60, 60, 0.8, 0], [0, 0, 10, 10, 0.1, 0]),
-        boxes([0, 0, 10, 10], [100, 100, 110, 110]),
-        torch.tensor([0.0, 1.0]),
-    )
-    assert c.matrix.tolist() == [[0, 0, 1], [1, 0, 0], [0, 1, 0]]  # the detection below the threshold does not count
-    tp, fp = c.tp_fp()
-    assert tp.tolist() == [0, 0]
-    assert fp.tolist() == [1, 1]
-
-
-def test_confusion_matrix_counts_inventions_where_nothing_matches():
-    """The reference counts neither of these."""
-    c = ConfusionMatrix(nc=1)
-    found = detections([0, 0, 5, 5, 0.9, 0], [20, 20, 30, 30, 0.9, 0])
-    c.process_batch(found, boxes([100, 100, 110, 110]), torch.zeros(1))  # labels, but no match
-    c.process_batch(found, boxes(), torch.zeros(0))  # no labels
-    c.process_batch(None, boxes([0, 0, 5, 5]), torch.zeros(1))  # no detections
-    assert c.matrix.tolist() == [[0, 4], [2, 0]]
-
-
 def test_curves_and_matrix_are_drawn(tmp_path):
     metrics = DetMetrics(save_dir=tmp_path, plot=True, names={0: "a", 1: "细胞"})
     metrics.process(np.eye(2, 10, dtype=bool), np.array([0.9, 0.8]), np.array([0, 1]), np.array([0, 1]))
     ConfusionMatrix(nc=2).plot(save_dir=tmp_path, names=("a", "b"))
     for name in ("PR_curve", "F1_curve", "P_curve", "R_curve", "confusion_matrix_normalized"):
         assert (tmp_path / f"{name}.png").stat().st_size > 5000
-
-
-def test_difficult_objects_and_crowds_take_detections_out_of_the_count():
-    regions = torch.tensor([[0.0, 0, 0, 10, 10, 0], [1.0, 100, 100, 200, 200, 1], [-1.0, 300, 300, 400, 400, 1]])
-    boxes = torch.tensor([
-        [0.0, 0, 10, 10], [0, 0, 10, 6], [0, 0, 10, 10], [110, 110, 120, 120], [195, 100, 205, 110],
-        [310, 310, 320, 320], [500, 500, 510, 510],
-    ])  # fmt: skip
-    classes = np.array([0, 0, 1, 1, 1, 0, 0])
-    nothing = np.zeros((7, 10), bool)
-    ignored = ignored_predictions(boxes, classes, nothing, regions)
-    # The object itself; IoU 0.6; another class; inside the crowd; half in it; a region of every class; far away.
-    assert ignored.sum(1).tolist() == [10, 3, 0, 10, 1, 10, 0]
-    correct = nothing.copy()
-    correct[0, :5] = True  # what has a label of its own is a true positive
-    assert ignored_predictions(boxes, classes, correct, regions)[0].tolist() == [False] * 5 + [True] * 5
-    assert not ignored_predictions(boxes, classes, nothing, regions[:0]).any()
-    assert ignored_predictions(boxes[:0], classes[:0], nothing[:0], regions).shape == (0, 10)
 
 
 @settings(max_examples=40)
@@ -149,16 +87,6 @@ def test_an_ignored_detection_counts_as_if_it_had_not_been_made(seed, n, nc):
     without = ap_per_class(tp[kept], conf[kept], pred[kept], target)
     for a, b in zip(with_it, without, strict=True):
         np.testing.assert_array_equal(a, b)
-
-
-def test_the_confusion_matrix_spares_ignored_detections():
-    detections = torch.tensor([[0.0, 0, 10, 10, 0.9, 0], [50, 50, 60, 60, 0.9, 0], [80, 80, 90, 90, 0.1, 0]])
-    true, cls = torch.tensor([[0.0, 0, 10, 10]]), torch.tensor([0.0])
-    matrix = ConfusionMatrix(nc=1)
-    matrix.process_batch(detections, true, cls, torch.tensor([True, True, False]))
-    assert matrix.matrix.tolist() == [[1, 0], [0, 0]]
-    matrix.process_batch(detections, true, cls)
-    assert matrix.matrix.tolist() == [[2, 1], [0, 0]]
 
 
 @settings(max_examples=40)

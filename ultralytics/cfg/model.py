@@ -1,5 +1,5 @@
 """The model YAML as plain data: rows, scales, class count.
-It is parsed and checked here, and built in `nn/tasks.py`."""
+It is parsed and checked here, and built in `nn/parsing.py`."""
 
 from __future__ import annotations
 

@@ -47,9 +47,9 @@ def build(cls: type[nn.Module], args: Sequence[Any], keywords: Mapping[str, Any]
 
 
 def as_called(cls: type[nn.Module], args: Sequence[Any], keywords: Mapping[str, Any]) -> str:
-    """How an error of the constructor begins."""
-    told = ", ".join([*map(repr, args), *(f"{k}={v!r}" for k, v in keywords.items())])
-    return f"it cannot be built as {cls.__name__}({told}): "
+    """Return the beginning of an error of the constructor."""
+    arguments = ", ".join([*map(repr, args), *(f"{k}={v!r}" for k, v in keywords.items())])
+    return f"it cannot be built as {cls.__name__}({arguments}): "
 
 
 def _unbound(cls: type[nn.Module], args: Sequence[Any], keywords: Mapping[str, Any]) -> str:
@@ -79,19 +79,19 @@ def check_arguments(cls: type[nn.Module], args: Sequence[Any], keywords: Mapping
     for name, value in given.items():
         if signature.parameters[name].kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
             continue
-        told = ""
+        wanted = ""
         if not _fits(value, hints.get(name, Any)):
-            told = _described(hints[name])
-        elif any(abs(n) > LARGEST for n in _numbers(value)):
-            told = f"at most {LARGEST:,}"
-        elif name in _COUNTS and any(n < 1 for n in _numbers(value)):
-            told = "1 or more"
-        if told:
-            raise ModelError(f"its argument {name} must be {told}, not {value!r}"[:300], hint=takes(cls))
+            wanted = _describe_hint(hints[name])
+        elif any(abs(n) > LARGEST for n in _numbers_in(value)):
+            wanted = f"at most {LARGEST:,}"
+        elif name in _COUNTS and any(n < 1 for n in _numbers_in(value)):
+            wanted = "1 or more"
+        if wanted:
+            raise ModelError(f"its argument {name} must be {wanted}, not {value!r}"[:300], hint=takes(cls))
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value of a YAML is one that an annotation allows; what cannot be said is allowed."""
+    """Return True if a value of a YAML is one that an annotation allows; what cannot be said is allowed."""
     origin, inner = get_origin(hint), [a for a in get_args(hint) if a is not Ellipsis]
     if origin in (Union, UnionType):
         return any(_fits(value, a) for a in inner)
@@ -106,32 +106,32 @@ def _fits(value: Any, hint: Any) -> bool:
     return hint is Any or not isinstance(hint, type) or isinstance(value, hint)
 
 
-def _described(hint: Any) -> str:
-    """An annotation in words: "a whole number or a list of whole numbers"."""
+def _describe_hint(hint: Any) -> str:
+    """Return an annotation in words: "a whole number or a list of whole numbers"."""
     origin, inner = get_origin(hint), [a for a in get_args(hint) if a is not Ellipsis]
     if origin in (Union, UnionType):
         spoken = [a for a in inner if a in _WORDS or get_origin(a)] or inner  # a YAML holds no module
-        return " or ".join(dict.fromkeys(_described(a) for a in spoken))
+        return " or ".join(dict.fromkeys(_describe_hint(a) for a in spoken))
     if isinstance(origin, type) and issubclass(origin, Sequence):
         count = f" of {len(inner)}" if _fixed(hint) else ""
-        return f"a list{count}, each {' or '.join(dict.fromkeys(_described(a) for a in inner))}"
+        return f"a list{count}, each {' or '.join(dict.fromkeys(_describe_hint(a) for a in inner))}"
     return _WORDS.get(hint) or f"a {getattr(hint, '__name__', hint)}"
 
 
 def _fixed(hint: Any) -> bool:
-    """Whether an annotation is a tuple of a fixed length."""
+    """Return True if an annotation is a tuple of a fixed length."""
     return get_origin(hint) is tuple and Ellipsis not in get_args(hint)
 
 
-def _numbers(value: Any) -> list[float]:
-    """The numbers that an argument holds, but not True and False."""
+def _numbers_in(value: Any) -> list[float]:
+    """Return the numbers that an argument holds, but not True and False."""
     if isinstance(value, list | tuple):
-        return [n for v in value for n in _numbers(v)]
+        return [n for v in value for n in _numbers_in(v)]
     return [value] if isinstance(value, int | float) and not isinstance(value, bool) else []
 
 
 def takes(cls: type[nn.Module]) -> str:
-    """The constructor's arguments, as the hint of a wrong row."""
+    """Return the constructor's arguments, as the hint of a wrong row."""
     try:
         parameters = list(inspect.signature(cls).parameters.values())
     except (TypeError, ValueError):

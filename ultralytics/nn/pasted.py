@@ -40,7 +40,7 @@ _REPEATS = re.compile(r"n|num_?(blocks?|repeats?|layers?)|n_?(blocks?|repeats?|l
 
 
 def is_foreign(cls: type[nn.Module]) -> bool:
-    """Whether a class comes from neither torch nor this project's own files."""
+    """Return True if a class comes from neither torch nor this project's own files."""
     return not cls.__module__.startswith(("torch.", "ultralytics.nn.modules."))
 
 
@@ -94,11 +94,7 @@ def measure(layer: nn.Module, channels: Sequence[int], strides: Sequence[float |
 
 
 def _pass(
-    layer: nn.Module,
-    channels: Sequence[int],
-    strides: Sequence[float | None],
-    size: int,
-    layout: torch.memory_format,
+    layer: nn.Module, channels: Sequence[int], strides: Sequence[float | None], size: int, layout: torch.memory_format
 ) -> tuple[int, float | None]:
     """Outgoing channels and change of stride for an image of so many pixels."""
     like = next(layer.parameters(), torch.zeros(0))
@@ -137,8 +133,8 @@ def _bring_torchvision() -> None:
 
 
 def unsound(layer: nn.Module) -> str:
-    """What shows that arguments were taken for something else: parameters without elements, a kernel beyond any map;
-    "" when nothing does."""
+    """Say what shows that arguments were taken for something else: parameters without elements, a kernel beyond any
+    map; "" when nothing does."""
     for name, parameter in layer.named_parameters():
         if parameter.numel() == 0:
             return f"its parameter {name} has no elements, shape {tuple(parameter.shape)}"
@@ -155,14 +151,14 @@ class _Reading:
 
     args: list[Any]
     rule: str
-    told: str
+    meaning: str
     requested: int | None = None
     scaled: int | None = None
     repeats: int = 1
 
 
 def inferred(cls: type[nn.Module]) -> Rule:
-    """The channel rule of a class that was never registered."""
+    """Return the channel rule of a class that was never registered."""
 
     def rule(row: Row) -> Built:
         if (place := _place_of_channels(cls)) is not None:
@@ -177,27 +173,27 @@ def inferred(cls: type[nn.Module]) -> Rule:
             try:
                 fitting.append(_widened(cls, row, reading, _try(cls, reading, row)))
             except _UnfitError as e:
-                failures.append(f"{_call(cls, reading, row.kwargs)}: {e}")
+                failures.append(f"{_format_call(cls, reading, row.kwargs)}: {e}")
             else:
                 if not _undecided(cls, row):
                     break
         if not fitting:
             hint = _register_hint(cls)
             if all("too many positional arguments" in f for f in failures):
-                hint = f"it takes ({', '.join(_names(cls))}), of which the row before gives the first"
+                hint = f"it takes ({', '.join(_argument_names(cls))}), of which the row before gives the first"
             raise ModelError(f"no reading of its arguments fits: {'; '.join(failures)}", hint=hint)
         if len(fitting) > 1 and not _same(cls, fitting[0][0], fitting[1][0]):
-            two = [f"{_call(cls, r, row.kwargs)} (@register({r.rule}))" for r, _ in fitting[:2]]
+            two = [f"{_format_call(cls, r, row.kwargs)} (@register({r.rule}))" for r, _ in fitting[:2]]
             raise ModelError(
                 f"its first argument {row.args[0]} can be an option or the map's width: {' or '.join(two)}",
                 hint="write the @register line above the class, with `from ultralytics.nn.registry import register, "
                 f"{', '.join(sorted({r.rule for r, _ in fitting[:2]}))}`; or give the option by name: "
-                f"[{{{_names(cls)[1] if len(_names(cls)) > 1 else 'name'}: {row.args[0]}}}]",
+                f"[{{{_argument_names(cls)[1] if len(_argument_names(cls)) > 1 else 'name'}: {row.args[0]}}}]",
             )
         reading, measured = fitting[0]
-        told = f"{_call(cls, reading, row.kwargs)}, {reading.told}"
+        meaning = f"{_format_call(cls, reading, row.kwargs)}, {reading.meaning}"
         if len(row.channels) == 1 and not reading.scaled and measured.channels != row.channels[0]:
-            told += f"; {measured.channels} channels come out"
+            meaning += f"; {measured.channels} channels come out"
         return Built(
             reading.args,
             measured.channels,
@@ -205,7 +201,7 @@ def inferred(cls: type[nn.Module]) -> Rule:
             reading.repeats,
             requested=reading.requested,
             scaled=reading.scaled,
-            inferred=told,
+            inferred=meaning,
             contiguous=measured.contiguous,
         )
 
@@ -215,7 +211,7 @@ def inferred(cls: type[nn.Module]) -> Rule:
 def _place_of_channels(cls: type[nn.Module]) -> int | None:
     """Of a detection head the position of the list of channels among its constructor's arguments, which begin with the
     class count; None for other modules."""
-    names = [name.lower() for name in _names(cls)]
+    names = [name.lower() for name in _argument_names(cls)]
     if not names or not _CLASSES.fullmatch(names[0]):
         return None
     return next((i for i, name in enumerate(names) if i and _CHANNELS.fullmatch(name)), None)
@@ -224,15 +220,17 @@ def _place_of_channels(cls: type[nn.Module]) -> int | None:
 def _head(cls: type[nn.Module], row: Row, place: int) -> Built:
     """`[nc, …]` of a head: the list of source channels goes where its constructor takes it."""
     if len(row.args) > place:
-        told = f"its arguments reach up to {_names(cls)[place]}, the list of channels, which the sources give"
-        raise ModelError(told, hint=f"at most {place} arguments")
+        message = (
+            f"its arguments reach up to {_argument_names(cls)[place]}, the list of channels, which the sources give"
+        )
+        raise ModelError(message, hint=f"at most {place} arguments")
     listed = list(row.channels)
     here = len(row.args) == place
     args = [*row.args, listed] if here else row.args
     reading = _Reading(args, "detect_head", "a head, with the list of channels")
-    keywords = {} if here else {_names(cls)[place]: listed}
-    told = f"{_call(cls, reading, {**row.kwargs, **keywords})}, {reading.told}"
-    return Built(args, 0, kwargs=keywords, inferred=told)
+    keywords = {} if here else {_argument_names(cls)[place]: listed}
+    meaning = f"{_format_call(cls, reading, {**row.kwargs, **keywords})}, {reading.meaning}"
+    return Built(args, 0, kwargs=keywords, inferred=meaning)
 
 
 def _try(cls: type[nn.Module], reading: _Reading, row: Row) -> Measured:
@@ -259,7 +257,7 @@ def _widened(cls: type[nn.Module], row: Row, reading: _Reading, measured: Measur
         return reading, measured
     if type(reading.args[1]) is not int or type(first) is not int or first < 1:
         return reading, measured
-    wider = next(_of_two(row, [name.lower() for name in _names(cls)], row.channels[0]))
+    wider = next(_of_two(row, [name.lower() for name in _argument_names(cls)], row.channels[0]))
     with contextlib.suppress(_UnfitError):
         found = _try(cls, wider, row)
         if found.channels == wider.scaled:
@@ -268,7 +266,7 @@ def _widened(cls: type[nn.Module], row: Row, reading: _Reading, measured: Measur
 
 
 def _parameters(cls: type[nn.Module]) -> list[inspect.Parameter]:
-    """The constructor's arguments by position, without self; of one that hands on whatever it is given, `(*args,
+    """Return the constructor's arguments by position, without self; of one that hands on whatever it is given, `(*args,
     **kwargs)`, those of the class that it hands them to."""
     for base in cls.__mro__[: cls.__mro__.index(nn.Module)]:
         if "__init__" not in vars(base):
@@ -280,7 +278,7 @@ def _parameters(cls: type[nn.Module]) -> list[inspect.Parameter]:
     return []
 
 
-def _names(cls: type[nn.Module]) -> list[str]:
+def _argument_names(cls: type[nn.Module]) -> list[str]:
     return [p.name for p in _parameters(cls)]
 
 
@@ -320,11 +318,11 @@ def _of_two(row: Row, names: list[str], c1: int) -> Iterator[_Reading]:
     args = row.args
     if args and type(args[0]) is int and args[0] > 0:
         c2 = row.scaled(args[0])
-        told = f"{args[0]} outgoing channels, {c2} at this scale"
-        yield _Reading([c1, c2, *extra, *args[1:]], rule, told, args[0], c2, copies)
+        meaning = f"{args[0]} outgoing channels, {c2} at this scale"
+        yield _Reading([c1, c2, *extra, *args[1:]], rule, meaning, args[0], c2, copies)
     if _is_width(args):
-        told = "the first number follows the map's width"
-        yield _Reading([c1, c1, *extra, *args[1:]], rule, told, args[0], repeats=copies)
+        meaning = "the first number follows the map's width"
+        yield _Reading([c1, c1, *extra, *args[1:]], rule, meaning, args[0], repeats=copies)
     yield _Reading([c1, c1, *extra, *args], rule, "channels stay", repeats=copies)
 
 
@@ -370,8 +368,8 @@ def _is_width(args: Sequence[Any]) -> bool:
 
 
 def _undecided(cls: type[nn.Module], row: Row) -> bool:
-    """Whether a first argument below any width is so far from its option's default that the other reading counts as
-    well."""
+    """Return True if a first argument below any width is so far from its option's default that the other reading counts
+    as well."""
     parameters = _parameters(cls)
     if len(row.channels) > 1 or _is_width(row.args) or not row.args or len(parameters) < 2:
         return False
@@ -387,7 +385,7 @@ def _takes_width(parameter: inspect.Parameter) -> bool:
 
 
 def _same(cls: type[nn.Module], one: _Reading, other: _Reading) -> bool:
-    """Whether two readings give equal arguments, defaults included."""
+    """Return True if two readings give equal arguments, defaults included."""
     bound = []
     for reading in (one, other):
         try:
@@ -399,11 +397,11 @@ def _same(cls: type[nn.Module], one: _Reading, other: _Reading) -> bool:
     return bound[0] == bound[1]
 
 
-def _call(cls: type[nn.Module], reading: _Reading, keywords: Mapping[str, Any]) -> str:
-    names = _names(cls)
-    told = [f"{names[i]}={a!r}" if i < len(names) else repr(a) for i, a in enumerate(reading.args)]
-    told += [f"{k}={v!r}" for k, v in keywords.items()]
-    return f"{cls.__name__}({', '.join(told)})"
+def _format_call(cls: type[nn.Module], reading: _Reading, keywords: Mapping[str, Any]) -> str:
+    names = _argument_names(cls)
+    words = [f"{names[i]}={a!r}" if i < len(names) else repr(a) for i, a in enumerate(reading.args)]
+    words += [f"{k}={v!r}" for k, v in keywords.items()]
+    return f"{cls.__name__}({', '.join(words)})"
 
 
 def _register_hint(cls: type[nn.Module]) -> str:

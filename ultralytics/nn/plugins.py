@@ -39,12 +39,12 @@ def load_plugins(files: str | Sequence[str | Path] | None) -> list[str]:
 
 
 def plugin_modules(files: Sequence[str | Path]) -> list[ModuleType]:
-    """What running plugin files has made, see `load_plugins`: they are run where they have not been."""
+    """Return the modules of plugin files, see `load_plugins`: they are run where they have not been."""
     return [sys.modules[_module_name(Path(path))] for path in load_plugins([str(f) for f in files])]
 
 
 def _module_name(path: Path) -> str:
-    """The name depends on the place: two plugins called attention.py do not meet."""
+    """Make a name that depends on the place: two plugins called attention.py do not meet."""
     return f"ultralytics_plugin_{path.stem}_{hashlib.sha1(str(real_path(path)).encode()).hexdigest()[:8]}"
 
 

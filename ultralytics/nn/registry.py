@@ -49,7 +49,7 @@ class Row:
     maps: list[list[int]] = field(default_factory=list)
 
     def argument(self, position: int, name: str, default: Any) -> Any:
-        """An argument, by place or by name."""
+        """Return an argument, by place or by name."""
         return self.args[position] if len(self.args) > position else self.kwargs.get(name, default)
 
     def scaled(self, requested: Any) -> int:
@@ -73,30 +73,42 @@ class Row:
 
 @dataclass(frozen=True)
 class Built:
-    """What a rule decides: constructor arguments, outgoing channels, stride factor (None where it cannot be known).
+    """A row as a rule decides it: how it is built, what comes out, and how it is fed.
 
-    `requested` and `scaled` are for the reader of `info`: the channels the YAML asks for, and what the scale makes of
-    them; None where the row names none. `inferred` says how the arguments of a class without a rule were read;
-    `contiguous`: it cannot read channels-last maps. `maps`: the channels of each where it gives several, see CBFuse.
+    Attributes:
+        args: the constructor's arguments.
+        channels: that come out.
+        stride: the factor by which the map gets smaller; None where it cannot be known.
+        repeats: above 1, the parser stacks that many copies in a Sequential.
+        kwargs: the constructor's keyword arguments.
+        requested: the channels that the YAML asks for, for `info`; None where it names none.
+        scaled: what the scale makes of them.
+        inferred: how the arguments of a class without a rule were read.
+        contiguous: it cannot read channels-last maps.
+        maps: the channels of each where it gives several, see CBFuse.
+        takes_list: it is called with a list of maps, also where it has one source, as heads are.
+        one_stride: its sources must have one stride; the error names the rows that were probably meant.
     """
 
     args: list[Any]
     channels: int
     stride: float | None = 1.0
-    repeats: int = 1  # above 1: the parser stacks that many copies in a Sequential
+    repeats: int = 1
     kwargs: dict[str, Any] = field(default_factory=dict)
     requested: int | None = None
     scaled: int | None = None
     inferred: str = ""
     contiguous: bool = False
     maps: list[int] = field(default_factory=list)
+    takes_list: bool = False
+    one_stride: bool = False
 
 
 Rule = Callable[[Row], Built]
 M = TypeVar("M", bound=type[nn.Module])
 _MODULES: dict[str, tuple[type[nn.Module], Rule]] = {}
 _OFFERED: list[ModuleType] = []
-_TEXT = "it needs text, and this project detects classes of a data set"
+_TEXT = "it needs text, and this project detects classes of a dataset"
 _DETR = "it is a part of RT-DETR; the heads here predict at every cell of a map"
 # Modules of the reference that a model YAML or an import may name, and why they are not here.
 NOT_OFFERED = {
@@ -153,7 +165,7 @@ def offer(module: ModuleType) -> None:
 
 
 def lookup(name: str) -> tuple[type[nn.Module], Rule | None]:
-    """The class and rule of a YAML module name; `nn.Name` takes torch.nn's class and keeps the channels.
+    """Return the class and rule of a YAML module name; `nn.Name` takes torch.nn's class and keeps the channels.
 
     A class without `@register` is found where a tutorial has its reader import it, in `ultralytics.nn.tasks` and
     `ultralytics.nn.modules`, and in plugin files; its rule is None, see `nn/pasted.py`. It goes before a class of ours
@@ -187,8 +199,8 @@ def _unknown(name: str) -> str:
     for file in sorted(folder.rglob("*.py")):
         if re.search(rf"^class {re.escape(name)}\b", file.read_text(encoding="utf-8", errors="replace"), re.MULTILINE):
             path = ".".join(file.relative_to(folder).with_suffix("").parts)
-            told = f"from ultralytics.nn.modules.{path} import {name}"
-            return f"it is in {file}, which nothing imports: write `{told}` in ultralytics/nn/tasks.py"
+            line = f"from ultralytics.nn.modules.{path} import {name}"
+            return f"it is in {file}, which nothing imports: write `{line}` in ultralytics/nn/tasks.py"
     offered = [n for m in _OFFERED for n, c in vars(m).items() if isinstance(c, type) and issubclass(c, nn.Module)]
     near = nearest(name, [*registered(), *offered])
     own = "a class of your own: import it in ultralytics/nn/tasks.py, or name its file in plugins=[FILE.py]"
@@ -196,13 +208,13 @@ def _unknown(name: str) -> str:
 
 
 def derived(one: str, other: str) -> bool:
-    """Whether one module is a kind of the other."""
+    """Return True if one module is a kind of the other."""
     pair = [_MODULES[name][0] for name in (one, other) if name in _MODULES]
     return len(pair) == 2 and (issubclass(pair[0], pair[1]) or issubclass(pair[1], pair[0]))
 
 
 def class_branches(name: str) -> tuple[str, ...]:
-    """The attributes of a head under which the tensors lie whose shape follows the class count."""
+    """Return the attributes of a head under which the tensors lie whose shape follows the class count."""
     found = getattr(_MODULES[name][0], "class_branch", ()) if name in _MODULES else ()
     return (found,) if isinstance(found, str) else tuple(found)
 
@@ -253,7 +265,7 @@ def plain_block(row: Row) -> Built:
     """`[cm, c2, …]` of a block of HGNet, with two channel counts that no scale changes: (c1, cm, c2, …)."""
     if len(row.args) < 2:
         raise ModelError("its arguments begin with two channel counts, [cm, c2]")
-    c2 = _count(row.args[1])
+    c2 = _check_count(row.args[1])
     return Built([row.only_source(), *row.args], c2, None, row.repeats, requested=c2)
 
 
@@ -268,7 +280,7 @@ def resnet_layer(row: Row) -> Built:
     """`[c1, c2, s, is_first, n, e]` of a layer of ResNet, its channels as they are written."""
     if len(row.args) < 2 or row.args[0] != row.only_source():
         raise ModelError(f"its arguments begin with [c1, c2], and c1 is {row.only_source()} here")
-    c2, first = _count(row.args[1]), row.argument(3, "is_first", False)
+    c2, first = _check_count(row.args[1]), row.argument(3, "is_first", False)
     return Built(row.args, c2 if first else c2 * row.argument(5, "e", 4), None, row.repeats, requested=c2)
 
 
@@ -278,7 +290,7 @@ def several_maps(row: Row) -> Built:
     counts = row.args[0] if row.args else None
     if not isinstance(counts, list) or not counts:
         raise ModelError("its first argument is the list of channel counts, [[c, …]]")
-    return Built([row.only_source(), *row.args], 0, 1.0, maps=[_count(c) for c in counts])
+    return Built([row.only_source(), *row.args], 0, 1.0, maps=[_check_count(c) for c in counts])
 
 
 def chosen_sum(row: Row) -> Built:
@@ -296,7 +308,7 @@ def chosen_sum(row: Row) -> Built:
     return Built(row.args, last, behind / first if first is not None and behind is not None else None)
 
 
-def _count(value: Any) -> int:
+def _check_count(value: Any) -> int:
     if type(value) is not int or value < 1:
         raise ModelError(f"a number of channels is an integer of 1 or more, not {value!r}")
     return value
@@ -320,10 +332,15 @@ def same_width(row: Row) -> Built:
 
 
 def concat(row: Row) -> Built:
-    """`[dimension]`: the channels of all sources together."""
+    """`[dimension]`: the channels of all sources together, whatever their sizes."""
     if row.args and row.args[0] not in (1, -3):
         raise ModelError(f"maps are joined along their channels, dimension 1, not {row.args[0]!r}", hint="write [1]")
-    return Built(row.args, sum(row.channels))
+    return Built(row.args, sum(row.channels), takes_list=True)
+
+
+def concat_of_one_stride(row: Row) -> Built:
+    """As `concat`, of maps of one size."""
+    return replace(concat(row), one_stride=True)
 
 
 def gated_sum(row: Row) -> Built:
@@ -345,7 +362,7 @@ def gated_sum(row: Row) -> Built:
 
 def detect_head(row: Row) -> Built:
     """`[nc, …]`: the list of source channels is appended."""
-    return Built([*row.args, list(row.channels)], 0)
+    return Built([*row.args, list(row.channels)], 0, takes_list=True)
 
 
 def _upsample(row: Row) -> Built:
@@ -353,7 +370,7 @@ def _upsample(row: Row) -> Built:
     return Built(row.args, row.only_source(), 1 / factor if isinstance(factor, int | float) else None, row.repeats)
 
 
-def _identity(row: Row) -> Built:
+def _keep_map(row: Row) -> Built:
     return Built(row.args, row.only_source(), 1.0, row.repeats)
 
 
@@ -364,7 +381,7 @@ def _batch_norm(row: Row) -> Built:
 
 _TORCH_RULES: dict[type[nn.Module], Rule] = {
     nn.Upsample: _upsample,
-    nn.Identity: _identity,
+    nn.Identity: _keep_map,
     nn.BatchNorm2d: _batch_norm,
     nn.ConvTranspose2d: transposed,
 }

@@ -18,8 +18,9 @@ from torch.utils.flop_counter import flop_registry
 from torch.utils.weak import WeakIdKeyDictionary
 
 from ultralytics.nn.building import Bounded
-from ultralytics.nn.modules.block import DFL, RepVGGDW
+from ultralytics.nn.modules.cib import RepVGGDW
 from ultralytics.nn.modules.conv import Conv, Conv2, ConvTranspose, RepConv
+from ultralytics.nn.modules.csp import DFL
 from ultralytics.utils.errors import ModelError
 from ultralytics.utils.text import counted
 
@@ -93,7 +94,7 @@ def multiply_adds(model: nn.Module, size: int) -> float:
 
 
 @dataclass(frozen=True)
-class RowReport:
+class RowReport:  # size: a row of `info`'s table, a field a column
     """A row at one image size.
 
     Attributes:
@@ -122,7 +123,7 @@ class RowReport:
 
 
 @dataclass(frozen=True)
-class ModelReport:
+class ModelReport:  # size: what `info` prints and writes as JSON, a field a figure
     """What `explain` found. Counted are convolutions, linear layers and every matrix product that depends on the
     image, those inside attention too, at the true size, for the whole batch; unfused also batch norms, a multiply-add
     per element. Not counted are activations, other normalisations, pooling and further element-wise work. FLOPs are
@@ -148,7 +149,7 @@ class ModelReport:
         return asdict(self)
 
     def lines(self) -> list[str]:
-        """The table for a reader."""
+        """Return the table for a reader."""
         names = any(r.name for r in self.rows)
         head = ["#", *(["name"] if names else []), "from", "n", "module", "channels", "output", "stride", "parameters"]
         table = [[*head, "MFLOPs", "share"]]

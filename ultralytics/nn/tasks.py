@@ -1,27 +1,26 @@
-"""From a model spec to a network: `parse_model` and `DetectionModel`."""
+"""`DetectionModel`: the rows of a model YAML as a network. `nn/parsing.py` builds them."""
 
 from __future__ import annotations
 
-import ast
-import contextlib
 import math
-import re
 from collections.abc import Mapping
-from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ultralytics.cfg.model import MAX_REPEATS, ModelSpec, RowSpec, load_model_spec
-from ultralytics.nn.building import build, check_arguments, takes
+from ultralytics.cfg.model import ModelSpec, load_model_spec
 from ultralytics.nn.modules import Conv, ConvTranspose, RepConv, RepVGGDW
 from ultralytics.nn.modules.head import is_head, raw_maps
-from ultralytics.nn.pasted import inferred, is_foreign, measure, unsound
+
+# Tutorials for YOLOv8 have an `elif m is MyModule:` added to parse_model. There is no such chain and nothing to add:
+#   1. paste the class into ultralytics/nn/modules/X.py and import it at the top of this file; or
+#   2. leave the tree alone, and name the file with the class in the model YAML: `plugins: [x.py]`.
+# Either way the YAML may then use it by its name; `@register(rule)` above the class (nn/registry.py) is needed
+# only where its arguments can be read in two ways, and the error says so.
+from ultralytics.nn.parsing import parse_model, wrong_channels
 from ultralytics.nn.plugins import load_plugins
-from ultralytics.nn.registry import Built, Row, concat, lookup
 from ultralytics.nn.summary import PROBE, explain, summarise
 from ultralytics.nn.transfer import Network, TransferReport, transfer
 from ultralytics.utils.errors import ModelError, UserError
@@ -30,9 +29,11 @@ from ultralytics.utils.log import LOGGER
 from ultralytics.utils.loss import v8DetectionLoss
 from ultralytics.utils.text import counted
 from ultralytics.utils.threads import one_thread
+from ultralytics.utils.types import Batch
+
+__all__ = ["BaseModel", "DetectionModel", "parse_model"]
 
 FOLDED = (Conv, ConvTranspose, RepConv, RepVGGDW)  # what `fuse` makes simpler
-LONGEST_VALUE = 100  # characters
 STRIDE_PROBE = 256  # pixels; a multiple of every stride in use
 # What scripts for the reference import from here too.
 _MODULES = """AConv ADown AIFI Bottleneck BottleneckCSP C1 C2 C2f C2fAttn C2fCIB C3 C3Ghost C3TR C3x CBFuse CBLinear
@@ -55,7 +56,7 @@ __getattr__ = later(
         **{name: f"ultralytics.utils.checks:{name}" for name in ("check_requirements", "check_suffix", "check_yaml")},
         **{name: f"ultralytics.utils:{name}" for name in ("colorstr", "emojis", "yaml_load")},
         **{name: f"ultralytics.cfg.reference:{name}" for name in ("DEFAULT_CFG_DICT", "DEFAULT_CFG_KEYS")},
-        "feature_visualization": "ultralytics.utils.plotting:feature_visualization",
+        "feature_visualization": "ultralytics.utils.annotate:feature_visualization",
         "make_divisible": "ultralytics.utils.ops:make_divisible",
     },
     {
@@ -65,220 +66,19 @@ __getattr__ = later(
 )
 
 
-@one_thread()
-def parse_model(
-    spec: ModelSpec | dict[str, Any], ch: int | None = None, verbose: bool = False
-) -> tuple[nn.Sequential, list[int]]:
-    """Build a spec's rows.
-
-    Args:
-        spec: the model as data; ch: input channels, instead of the spec's own.
-
-    Returns:
-        The rows as a Sequential (each with `.i` number, `.f` sources, `.type` class path), and the numbers of the rows
-        whose output a later row reads.
-
-    Raises:
-        ModelError: naming the row: unknown module, wrong arguments, channels or resolutions that do not fit.
-    """
-    if not isinstance(spec, ModelSpec):
-        spec = ModelSpec.from_dict(spec)
-    if verbose:
-        LOGGER.info("%3s%20s%3s%10s  %-45s%-30s", "", "from", "n", "params", "module", "arguments")
-    layers: list[nn.Module] = []
-    channels: list[int] = []
-    strides: list[float | None] = []
-    maps: list[list[int]] = []  # the channels of each map of a row that gives several
-    save: set[int] = set()
-    # Tutorials for YOLOv8 have an `elif m is MyModule:` added here. There is no such chain and nothing to add:
-    #   1. paste the class into ultralytics/nn/modules/X.py and import it at the top of this file; or
-    #   2. leave the tree alone, and name the file with the class in the model YAML: `plugins: [x.py]`.
-    # Either way the YAML may then use it by its name; `@register(rule)` above the class (nn/registry.py) is needed
-    # only where its arguments can be read in two ways, and the error says so.
-    for i, row in enumerate(spec.rows):
-        sources = [s if s == -1 else i + s if s < 0 else s for s in row.sources]
-        incoming = [(ch or spec.ch) if i == 0 else channels[s] for s in sources]
-        scales = [1.0 if i == 0 else strides[s] for s in sources]
-        where = row.where or f"row {i} ({row.module})"
-        try:
-            several = [maps[s] if i else [] for s in sources]
-            layer, built, args = _build_row(spec, row, incoming, scales, several)
-            if row.module == "Concat":
-                _check_resolutions(spec.rows, i, sources, scales, strides)
-            head: Any = layer if is_head(layer) else None
-            if head is not None:
-                _check_levels(spec.rows, i, sources, scales, strides)
-                if head.nc != spec.nc:
-                    raise ModelError(
-                        f"it has {counted(head.nc, 'class')}, and the model {spec.nc}", hint="write its argument as nc"
-                    )
-                if i + 1 < len(spec.rows):
-                    raise ModelError("the head must be the last row, and rows follow", hint="keep one head, at the end")
-        except ModelError as e:
-            raise ModelError(e.what, where, e.hint) from None
-        joins = head is not None or lookup(row.module)[1] is concat  # these take a list, of one map too
-        layer.np = sum(p.numel() for p in layer.parameters())  # type: ignore[assignment]  # a row's attribute
-        layer.i, layer.f = i, sources[0] if len(sources) == 1 and not joins else sources  # type: ignore[assignment]  # a row's attribute
-        layer.type = f"{type(layer).__module__}.{type(layer).__qualname__}"  # type: ignore[assignment]  # a row's attribute
-        layer.channels_read, layer.strides_read = incoming, scales  # type: ignore[assignment]  # a row's attributes
-        layer.contiguous = built.contiguous  # type: ignore[assignment]  # a row's attribute
-        layers.append(layer)
-        channels.append(built.channels)
-        maps.append(built.maps)
-        strides.append(scales[0] * built.stride if scales[0] is not None and built.stride is not None else None)
-        save.update(s % i for s in sources if s != -1)
-        if verbose:
-            n = spec.repeats(row)
-            note = f" read as {built.inferred}" if built.inferred else ""
-            LOGGER.info("%3d%20s%3d%10d  %-45s%-30s%s", i, layer.f, n, layer.np, layer.type, args, note)
-            if built.contiguous:
-                told = "it cannot read channels-last maps, so it is handed contiguous ones (a copy per pass)"
-                LOGGER.info("%s: %s", where, told)
-    model = nn.Sequential(*layers)
-    if spec.activation:
-        _replace_activation(model, spec.activation)
-    return model, sorted(save)
-
-
-def _build_row(
-    spec: ModelSpec,
-    row: RowSpec,
-    incoming: list[int],
-    strides: list[float | None],
-    maps: list[list[int]],
-) -> tuple[nn.Module, Built, list[Any]]:
-    cls, rule = lookup(row.module)
-    args = [_resolve(a, spec.nc) for a in row.args]
-    given = {k: _resolve(v, spec.nc) for k, v in args.pop().items()} if args and isinstance(args[-1], dict) else {}
-    repeats = spec.repeats(row)
-    if repeats > MAX_REPEATS:
-        told = f"it would repeat {repeats:,} times at this scale"  # at least two
-        raise ModelError(told, hint=f"at most {MAX_REPEATS}")
-    try:
-        read = Row(incoming, args, repeats, spec.width, spec.max_channels, given, strides, maps)
-        built = (rule or inferred(cls))(read)
-    except ModelError:
-        raise
-    except Exception as e:  # whatever a rule makes of arguments it was not written for
-        told = f"its channel rule cannot be applied to {args}: {type(e).__name__}: {e}"
-        raise ModelError(told, hint=takes(cls)) from None
-    keywords = {**given, **built.kwargs}
-    if not built.inferred and cls.__module__.startswith(("ultralytics.", "torch.nn.")):  # others annotate as they like
-        check_arguments(cls, built.args, keywords)
-    layer = build(cls, built.args, keywords, built.repeats)
-    if rule is not None and is_foreign(cls):
-        built = _checked(layer, built, row, incoming, strides)
-    elif built.stride is None and not any(maps):
-        with contextlib.suppress(ModelError):  # the whole network's first pass tells
-            built = replace(built, stride=measure(layer, incoming, strides).stride)
-    layer.built = built  # type: ignore[assignment]  # a row's attribute
-    return layer, built, [*built.args, *([keywords] if keywords else [])]
-
-
-def _checked(layer: nn.Module, built: Built, row: RowSpec, incoming: list[int], strides: list[float | None]) -> Built:
-    """What a reader's own rule says, beside what the module does with a map: the channels must agree, and of two
-    strides the measured one is taken."""
-    wrong = unsound(layer)
-    if wrong:
-        raise ModelError(f"{wrong}: {type(layer).__name__} was built with {built.args}", hint=takes(type(layer)))
-    try:
-        measured = measure(layer, incoming, strides)
-    except ModelError:
-        return built  # the whole network's first pass will tell, or this row makes no map
-    if measured.channels != built.channels:
-        raise wrong_channels(measured.channels, built.channels)
-    if built.stride is not None and measured.stride is not None and measured.stride != built.stride:
-        told = "its channel rule says that the map's size is multiplied by %g, and it is by %g: that counts"
-        LOGGER.warning(f"%s: {told}", row.where or row.module, 1 / built.stride, 1 / measured.stride)
-    return replace(built, stride=measured.stride, contiguous=measured.contiguous)
-
-
-def wrong_channels(found: int, declared: int) -> ModelError:
-    """The error for a rule that does not fit its class."""
-    return ModelError(
-        f"it gives {found} channels, and its channel rule says {declared}",
-        hint="register it with the rule that fits, see docs/model-yaml.md",
-    )
-
-
-def _resolve(arg: Any, nc: int) -> Any:
-    """`nc` means the class count; text that spells a value of Python's is that value, as in the reference's YAMLs:
-    None, True, 1e-4, which YAML takes for text, or "(3, 1)"."""
-    if not isinstance(arg, str) or len(arg) > LONGEST_VALUE:
-        return arg
-    if arg == "nc":
-        return nc
-    try:
-        return ast.literal_eval(arg)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # of a word, or of nonsense
-        return arg
-
-
-def _check_resolutions(
-    rows: list[RowSpec], i: int, sources: list[int], scales: list[float | None], strides: list[float | None]
-) -> None:
-    """Maps that are joined must have one stride; name both sources and the row that was probably meant."""
-    known = [s for s in scales if s is not None]
-    if len(set(known)) < 2:
-        return
-    told = ", ".join(
-        f"row {s % i} ({rows[s % i].module}) stride {k:g}"
-        for s, k in zip(sources, scales, strict=True)
-        if k is not None
-    )
-    fits = [r for r in range(i - 1) if strides[r] == scales[0] and (r + 1 >= i or strides[r + 1] != strides[r])]
-    hint = f"the last rows at stride {scales[0]:g} are {', '.join(map(str, fits[-3:]))}" if fits else ""
-    raise ModelError(f"it joins maps of different size: {told}", hint=hint)
-
-
-def _check_levels(
-    rows: list[RowSpec], i: int, sources: list[int], scales: list[float | None], strides: list[float | None]
-) -> None:
-    """A head's maps come finest first, each of another stride."""
-    known = [s for s in scales if s is not None]
-    if len(known) < len(scales) or all(a < b for a, b in pairwise(known)):
-        return
-    told = ", ".join(f"row {s % i} stride {k:g}" for s, k in zip(sources, known, strict=True))
-    ends = {strides[r]: r for r in range(i) if strides[r] is not None}  # the last row of each stride
-    fine = [ends[s] for s in sorted(k for k in ends if k is not None) if s in (8, 16, 32)]
-    raise ModelError(
-        f"its maps must come finest first, each of another stride: {told}",
-        hint=f"the last rows at strides 8, 16, 32 are {fine}" if len(fine) == 3 else "",
-    )
-
-
 def _check_raw(raw: Any, head: Any, where: str) -> None:
-    """What a head gives in training must be what the loss reads."""
+    """Check that a head gives in training what the loss reads."""
     wanted = 4 * head.reg_max + head.nc
     if not isinstance(raw, list | tuple) or not raw or not all(isinstance(m, Tensor) and m.dim() == 4 for m in raw):
         raise ModelError("a head in training gives a list of maps, one per level", where)
     found = [int(m.shape[1]) for m in raw]
     if found != [wanted] * len(found):
-        told = f"its raw maps have {found} channels, and the loss reads 4·reg_max + nc = {wanted}"
-        raise ModelError(told, where, "boxes in 4·reg_max channels, then a channel per class")
+        reason = f"its raw maps have {found} channels, and the loss reads 4·reg_max + nc = {wanted}"
+        raise ModelError(reason, where, "boxes in 4·reg_max channels, then a channel per class")
 
 
 def _contiguous(source: Any) -> Any:
     return [m.contiguous() for m in source] if isinstance(source, list) else source.contiguous()
-
-
-def _replace_activation(model: nn.Module, name: str) -> None:
-    """Give every Conv with the default activation another one:
-    "nn.ReLU()" or "nn.LeakyReLU(0.1)"; nothing is evaluated."""
-    match = re.fullmatch(r"(?:torch\.)?(?:nn\.)?(\w+)\(([\d.]*)\)", name.strip())
-    cls = getattr(nn, match[1], None) if match else None
-    if match is None or not (isinstance(cls, type) and issubclass(cls, nn.Module)):
-        raise ModelError(f"activation {name!r} is not of the form nn.Name() or nn.Name(number)")
-    if cls is not nn.Identity and cls.__module__ != nn.SiLU.__module__:
-        raise ModelError(f"activation {name!r} is no activation")
-    try:
-        act = cls(float(match[2])) if match[2] else cls()
-        act(torch.zeros(1, 8, 2, 2))
-    except Exception:
-        raise ModelError(f"activation {name!r} is no activation: it cannot be applied to a map") from None
-    for module in model.modules():
-        if isinstance(module, Conv) and module.act is Conv.default_act:
-            module.act = act
 
 
 _INSTEAD = {
@@ -297,13 +97,17 @@ class DetectionModel(nn.Module):
 
     Args:
         cfg: a YAML's path or bundled name (the letter in "yolov8n-fla.yaml" is the scale), its content, or a ModelSpec.
-        ch: input channels; nc: classes; each replaces the YAML's when given.
+        ch: input channels, instead of the YAML's.
+        nc: classes, instead of the YAML's.
         verbose: print the rows while building.
         scale: the scale letter, for any file name.
 
     Attributes:
-        model: the rows; save: rows kept for later ones; stride: (levels,) tensor; names: class names; yaml: the spec as
-        plain data.
+        model: the rows.
+        save: numbers of the rows that later ones read.
+        stride: (levels,) input pixels per cell of each of the head's maps.
+        names: class names by id.
+        yaml: the spec as plain data.
     """
 
     def __init__(
@@ -367,52 +171,26 @@ class DetectionModel(nn.Module):
         head, training = self.head, self.training
         self.eval()
         head.training = True  # the flag of the head alone: raw maps come out, no statistics move
-        reached = 0
-
-        def enter(layer: Any, _: Any) -> None:
-            nonlocal reached
-            reached = layer.i
-
-        def leave(layer: Any, _: Any, out: Any) -> None:
-            declared = layer.built.channels
-            if isinstance(out, Tensor) and out.dim() == 4 and out.shape[1] != declared:
-                raise wrong_channels(int(out.shape[1]), declared)
-
-        hooks = [layer.register_forward_pre_hook(enter) for layer in self.model]
-        hooks += [layer.register_forward_hook(leave) for layer in self.model]
-        try:
-            maps = self.forward(torch.zeros(1, self.spec.ch, STRIDE_PROBE, STRIDE_PROBE))
-        except Exception as e:  # whatever a module makes of a map it was not written for
-            reason = (str(e).splitlines() or [type(e).__name__])[0]
-            where = self.spec.rows[reached].where or self.spec.yaml_file
-            if isinstance(e, ModelError):
-                raise ModelError(e.what, where, e.hint) from None
-            raise ModelError(
-                f"a {STRIDE_PROBE}×{STRIDE_PROBE} image does not pass through: {reason}",
-                where,
-                "`python -m ultralytics info` on a model that works shows what each row receives",
-            ) from None
-        finally:
-            for hook in hooks:
-                hook.remove()
+        branches = raw_maps(_first_pass(self))
         where = self.spec.rows[-1].where or f"row {len(self.spec.rows) - 1}"
-        for raw in raw_maps(maps):
+        for raw in branches:
             _check_raw(raw, head, where)
-        head.stride = torch.tensor([STRIDE_PROBE / m.shape[-2] for m in raw_maps(maps)[0]])
+        head.stride = torch.tensor([STRIDE_PROBE / m.shape[-2] for m in branches[0]])
         if hasattr(head, "bias_init"):
             try:
                 head.bias_init()
             except Exception as e:  # of a subclass whose branches are other ones
-                told = f"its bias_init fails: {type(e).__name__}: {(str(e).splitlines() or [''])[0]}"
-                raise ModelError(told, where, "write a bias_init of its own, or one that does nothing") from None
+                reason = f"its bias_init fails: {type(e).__name__}: {(str(e).splitlines() or [''])[0]}"
+                raise ModelError(reason, where, "write a bias_init of its own, or one that does nothing") from None
         self.train(training)
         return head.stride  # type: ignore[no-any-return]  # a tensor, as just set
 
     def forward(self, x: Any, *args: Any, **kwargs: Any) -> Any:
-        """The output for images; for a batch with its labels, a mapping, the loss: see `predict` and `loss`."""
-        return self.loss(x, *args, **kwargs) if isinstance(x, Mapping) else self.predict(x, *args, **kwargs)
+        """Compute the output for images; for a batch with its labels, a mapping, the loss: see `predict` and `loss`."""
+        is_batch = isinstance(x, Mapping)
+        return self.loss(x, *args, **kwargs) if is_batch else self.predict(x, *args, **kwargs)
 
-    def loss(self, batch: Mapping[str, Any], preds: Any = None) -> tuple[Tensor, Tensor]:
+    def loss(self, batch: Batch, preds: Any = None) -> tuple[Tensor, Tensor]:
         """The loss to differentiate and its parts (box, cls, dfl) of a batch: `img` (B, 3, H, W) RGB 0..1, `batch_idx`
         (M,), `cls` (M,), `bboxes` (M, 4) xywh 0..1. `preds` is the model's output for it, where it is known."""
         if self.criterion is None:
@@ -421,19 +199,19 @@ class DetectionModel(nn.Module):
         return loss, parts
 
     def init_criterion(self) -> Any:
-        """The criterion to train with: outputs and batch → the loss to differentiate, and its parts."""
+        """Return the criterion to train with: outputs and batch → the loss to differentiate, and its parts."""
         return v8DetectionLoss(self)
 
     def predict(
         self, x: Tensor, profile: bool = False, visualize: bool = False, augment: bool = False, embed: Any = None
     ) -> Any:
-        """The output for images (B, ch, H, W).
+        """Compute the output for images (B, ch, H, W).
 
         Raises:
             ModelError: one of the other arguments, which belong to what is not offered, is given.
         """
-        asked = {"profile": profile, "visualize": visualize, "augment": augment, "embed": embed}
-        for name, value in asked.items():
+        refused = {"profile": profile, "visualize": visualize, "augment": augment, "embed": embed}
+        for name, value in refused.items():
             if value:
                 raise ModelError(f"predict({name}={value!r}) is not offered", hint=_INSTEAD[name])
         return self._predict_once(x)
@@ -458,7 +236,7 @@ class DetectionModel(nn.Module):
         return out
 
     def _refused(self, layer: Any, x: Tensor, error: Exception) -> ModelError:
-        """The error for a row that does not take an image of this shape."""
+        """Return the error for a row that does not take an image of this shape."""
         row = self.spec.rows[layer.i]
         reason = (str(error).splitlines() or [""])[0]
         return ModelError(
@@ -493,7 +271,7 @@ class DetectionModel(nn.Module):
         return self
 
     def is_fused(self, thresh: int = 0) -> bool:
-        """Whether no convolution has a batch norm of its own left; `thresh` is the reference's, which counts norms."""
+        """Return True if no convolution has a batch norm left; `thresh` is the reference's, which counts norms."""
         return not any(isinstance(m, Conv | ConvTranspose) and isinstance(m.bn, nn.BatchNorm2d) for m in self.modules())
 
     def info(self, detailed: bool = False, verbose: bool = True, imgsz: int = 640) -> dict[str, float]:
@@ -528,9 +306,11 @@ class DetectionModel(nn.Module):
         """Copy another network's tensors to where its rows are here; the report says how many, and what did not fit.
 
         Args:
-            weights: a model, a Checkpoint or a state dict; spec, names: its rows and class names, where they are known
-                (a DetectionModel and a Checkpoint bring their own).
-            by_name: match by row number and shape instead, as the reference does; verbose: log the report.
+            weights: a model, a Checkpoint or a state dict.
+            spec: its rows; a DetectionModel and a Checkpoint have theirs.
+            names: its class names; as above.
+            by_name: match by row number and shape instead, as the reference does.
+            verbose: log the report.
         """
         if isinstance(weights, Mapping) and isinstance(weights.get("model"), nn.Module):
             weights = weights["model"]  # a checkpoint as the reference's custom trainers hand it on
@@ -552,6 +332,42 @@ class DetectionModel(nn.Module):
         for line in report.lines() if verbose else ():
             LOGGER.info(line)
         return report
+
+
+def _first_pass(model: DetectionModel) -> Any:
+    """Pass zeros through a new network, and compare the channels of each row with those its rule declares.
+
+    Raises:
+        ModelError: naming the row that does not take its input, or gives other channels.
+    """
+    reached = 0
+
+    def enter(layer: Any, _: Any) -> None:
+        nonlocal reached
+        reached = layer.i
+
+    def leave(layer: Any, _: Any, out: Any) -> None:
+        declared = layer.built.channels
+        if isinstance(out, Tensor) and out.dim() == 4 and out.shape[1] != declared:
+            raise wrong_channels(int(out.shape[1]), declared)
+
+    hooks = [layer.register_forward_pre_hook(enter) for layer in model.model]
+    hooks += [layer.register_forward_hook(leave) for layer in model.model]
+    try:
+        return model.forward(torch.zeros(1, model.spec.ch, STRIDE_PROBE, STRIDE_PROBE))
+    except Exception as e:  # whatever a module makes of a map it was not written for
+        where = model.spec.rows[reached].where or model.spec.yaml_file
+        if isinstance(e, ModelError):
+            raise ModelError(e.what, where, e.hint) from None
+        reason = (str(e).splitlines() or [type(e).__name__])[0]
+        raise ModelError(
+            f"a {STRIDE_PROBE}×{STRIDE_PROBE} image does not pass through: {reason}",
+            where,
+            "`python -m ultralytics info` on a model that works shows what each row receives",
+        ) from None
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 BaseModel = DetectionModel

@@ -56,7 +56,7 @@ class TransferReport:
         return len(self.loaded) / self.possible if self.possible else 0.0
 
     def lines(self) -> list[str]:
-        """The report for a reader: the count, then what moved, what is new and what did not fit, by row."""
+        """Return the report for a reader: the count, then what moved, what is new and what did not fit, by row."""
         out = [f"Transferred {len(self.loaded)} of {self.possible} pretrained tensors ({self.share:.0%})"]
         if self.moved:
             out.append(f"  moved with their rows: {', '.join(_spans(self.moved))}")
@@ -165,7 +165,7 @@ def transfer(target: Network, source: Network, by_name: bool = False) -> tuple[d
 
 
 def _moved_name(name: str, pairs: Mapping[int, int]) -> str | None:
-    """A target tensor's name in the source; None where its row has no counterpart."""
+    """Return a target tensor's name in the source; None where its row has no counterpart."""
     match = _ROW_KEY.fullmatch(name)
     if match is None:
         return name
@@ -174,7 +174,7 @@ def _moved_name(name: str, pairs: Mapping[int, int]) -> str | None:
 
 
 def align(target: Network, source: Network) -> dict[int, int]:
-    """The rows of two networks that are the same, target number → source number, in order on both sides.
+    """Align the rows of two networks that are the same, target number → source number, in order on both sides.
 
     The alignment of largest value (dynamic programming, as for two sequences): a pair is worth the tensors it carries
     over where all of them fit, and a little for the same kind of row and the same arguments.
@@ -200,7 +200,7 @@ def align(target: Network, source: Network) -> dict[int, int]:
 
 
 def _worth(target: Network, source: Network, i: int, j: int, new: Shapes, old: Shapes) -> float:
-    """What pairing target row i with source row j is worth; 0 for rows that are not the same thing."""
+    """Score the pair of target row i and source row j; 0 for rows that are not the same thing."""
     fitting = sum(old.get(name) == shape for name, shape in new.items())
     whole = bool(fitting) and fitting == min(len(new), len(old))
     a = target.rows[i] if i < len(target.rows) else None
@@ -251,7 +251,7 @@ def _class_tensors(target: Network, source: Network, origin: Mapping[str, str | 
 
 
 def _is_output(name: str, target: Network, source: Network, origin: Mapping[str, str | None]) -> bool:
-    """Whether a tensor belongs to a convolution that gives one channel per class, with equal inputs on both sides."""
+    """Return True if a tensor is of a convolution that gives one channel per class, with equal inputs on both sides."""
     weight = f"{name.rsplit('.', 1)[0]}.weight"
     old = origin.get(weight)
     if weight not in target.state or old is None or old not in source.state:

@@ -79,7 +79,7 @@ class Arm:
 
     @property
     def shown(self) -> bool:
-        """Whether a difference is shown."""
+        """Return True if a difference is shown."""
         return self.verdict in ("gains", "costs")
 
     @property
@@ -111,11 +111,11 @@ class Analysis:
             "images": self.images,
             "draws": DRAWS,
             "notes": list(self.notes),
-            "arms": {a.name: _plain(a) for a in self.arms},
+            "arms": {a.name: _to_plain(a) for a in self.arms},
         }
 
 
-def _plain(arm: Arm) -> dict[str, Any]:
+def _to_plain(arm: Arm) -> dict[str, Any]:
     d = arm.difference
     return {
         "seeds": list(arm.seeds),
@@ -155,7 +155,6 @@ def analyse(records: Sequence[RunRecord], read: Read, control: str | None = None
     images = len(next(iter(tested.values())).order) if tested else 0
     weights = draw(images, DRAWS, np.random.default_rng(0)) if images else np.zeros((DRAWS, 0))
     resampled = {key: t.detections.class_ap(weights[:, t.order]) for key, t in tested.items()}
-    whole = {key: t.detections.class_ap(np.ones((1, images))) for key, t in tested.items()}
     arms = [_arm(name, records, tested) for name in dict.fromkeys(r.arm for r in records)]
     for arm in arms:
         if arm.failed:
@@ -165,34 +164,9 @@ def analyse(records: Sequence[RunRecord], read: Read, control: str | None = None
         if len(arms) > 1:
             notes.append("there is no control to compare with" if control is None else f"{control} has no finished run")
         return Analysis(control, tuple(arms), images, tuple(notes))
-    figures = {(r.arm, r.seed): r.figures.get(METRIC) for r in done}
-    names = _class_names(done)
-    compared = []
-    for arm in arms:
-        if arm.name == control:
-            compared.append(arm)
-            continue
-        seeds = [s for s in arm.seeds if (arm.name, s) in tested and (control, s) in tested]
-        seeds = [s for s in seeds if figures[arm.name, s] is not None and figures[control, s] is not None]
-        theirs = next(a.seeds for a in arms if a.name == control)
-        unpaired = tuple(sorted((set(arm.seeds) | set(theirs)) - set(seeds)))
-        if unpaired:
-            lacking = f"seed {', '.join(map(str, unpaired))}"
-            notes.append(f"{arm.name}: {lacking} did not finish with it and with {control} both, and is not compared")
-        if not seeds:
-            compared.append(replace(arm, unpaired=unpaired))
-            continue
-        pairs = [((arm.name, s), (control, s)) for s in seeds]
-        difference = compare(
-            np.array([figures[a] for a, _ in pairs], np.float64),
-            np.array([figures[c] for _, c in pairs], np.float64),
-            np.stack([mean_over_classes(resampled[a]) for a, _ in pairs]),
-            np.stack([mean_over_classes(resampled[c]) for _, c in pairs]),
-            images,
-        )
-        ids = tested[pairs[0][0]].detections.classes
-        classes = _classes([names.get(int(i), str(i)) for i in ids], pairs, whole, resampled, images)
-        compared.append(replace(arm, unpaired=unpaired, difference=difference, classes=classes))
+    compared = [
+        arm if arm.name == control else _compare_arm(arm, control, done, tested, resampled, notes) for arm in arms
+    ]
     corrected = holm({a.name: a.difference.p for a in compared if a.difference is not None})
     final = [
         a if a.difference is None else replace(
@@ -200,24 +174,59 @@ def analyse(records: Sequence[RunRecord], read: Read, control: str | None = None
         )
         for a in compared
     ]  # fmt: skip
-    notes += _limits(final)
+    notes += _name_limits(final)
     return Analysis(control, tuple(final), images, tuple(notes))
 
 
-def _limits(arms: Sequence[Arm]) -> list[str]:
-    """What the design could not have shown, whatever the truth."""
+def _compare_arm(
+    arm: Arm,
+    control: str,
+    done: Sequence[RunRecord],
+    tested: Mapping[tuple[str, int], _Tested],
+    resampled: Mapping[tuple[str, int], Float64Array],
+    notes: list[str],
+) -> Arm:
+    """Compare an arm with the control on the seeds that both have; those that one lacks become a note."""
+    figures = {(r.arm, r.seed): r.figures.get(METRIC) for r in done}
+    usable = {key for key in tested if figures[key] is not None}
+    seeds = [s for s in arm.seeds if {(arm.name, s), (control, s)} <= usable]
+    theirs = {r.seed for r in done if r.arm == control}
+    unpaired = tuple(sorted((set(arm.seeds) | theirs) - set(seeds)))
+    if unpaired:
+        lacking = f"seed {', '.join(map(str, unpaired))}"
+        notes.append(f"{arm.name}: {lacking} did not finish with it and with {control} both, and is not compared")
+    if not seeds:
+        return replace(arm, unpaired=unpaired)
+    pairs = [((arm.name, s), (control, s)) for s in seeds]
+    images = len(tested[pairs[0][0]].order)
+    difference = compare(
+        np.array([figures[a] for a, _ in pairs], np.float64),
+        np.array([figures[c] for _, c in pairs], np.float64),
+        np.stack([mean_over_classes(resampled[a]) for a, _ in pairs]),
+        np.stack([mean_over_classes(resampled[c]) for _, c in pairs]),
+        images,
+    )
+    names = _class_names(done)
+    ids = tested[pairs[0][0]].detections.classes
+    whole = {key: tested[key].detections.class_ap(np.ones((1, images))) for pair in pairs for key in pair}
+    classes = _compare_classes([names.get(int(i), str(i)) for i in ids], pairs, whole, resampled, images)
+    return replace(arm, unpaired=unpaired, difference=difference, classes=classes)
+
+
+def _name_limits(arms: Sequence[Arm]) -> list[str]:
+    """Say what the design could not have shown, whatever the truth."""
     compared = [a for a in arms if a.difference is not None]
     seeds = [a.difference.seeds for a in compared if a.difference is not None]
     if not seeds:
         return []
-    told = []
+    found = []
     if min(seeds) == 1:
-        told.append("with one seed the interval is of the images alone: p cannot be computed, and nothing is shown")
+        found.append("with one seed the interval is of the images alone: p cannot be computed, and nothing is shown")
     need = fewest_seeds(len(compared))
     if max(seeds) < need:
-        arms_told = f"{counted(len(compared), 'comparison')} with {counted(max(seeds), 'paired seed')}"
-        told.append(f"{arms_told} cannot reach p = {SHOWN}: {need} seeds are the fewest that can")
-    return told
+        compared_with = f"{counted(len(compared), 'comparison')} with {counted(max(seeds), 'paired seed')}"
+        found.append(f"{compared_with} cannot reach p = {SHOWN}: {need} seeds are the fewest that can")
+    return found
 
 
 @dataclass(frozen=True)
@@ -280,7 +289,7 @@ def _arm(name: str, records: Sequence[RunRecord], tested: Mapping[tuple[str, int
     )
 
 
-def _classes(
+def _compare_classes(
     names: Sequence[str],
     pairs: Sequence[tuple[tuple[str, int], tuple[str, int]]],
     whole: Mapping[tuple[str, int], Float64Array],

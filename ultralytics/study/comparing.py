@@ -56,7 +56,7 @@ class _Run:
 
     @property
     def configuration(self) -> str:
-        """What runs of one arm have in common: all but the seed."""
+        """Return what runs of one arm have in common: all but the seed."""
         return json.dumps([self.keys, self.checkpoint.spec], sort_keys=True, default=str)
 
 
@@ -76,7 +76,7 @@ def compare_runs(
         control: one of the runs, or an arm's name; the first run when None.
         out: folder of the report, runs/compare (numbered) when None; one that was made before goes on: runs that were
             validated for it are not validated again.
-        split: test, or val where there is no test split, when None; data: the data set YAML, that of the first run
+        split: test, or val where there is no test split, when None; data: the dataset YAML, that of the first run
             when None; plugins: Python files with the networks' modules.
         fair: refuse the table where runs differ in their data, their steps or the like.
 
@@ -86,7 +86,7 @@ def compare_runs(
     load_plugins(plugins)
     if len(runs) < 2:
         raise ConfigError("runs: there is nothing to compare", hint="at least two folders: runs=[a,b]")
-    found = [_open(user_path(r)) for r in runs]
+    found = [_open_run(user_path(r)) for r in runs]
     folders = [real_path(r.weights) for r in found]
     twice = next((r for r, f in zip(found, folders, strict=True) if folders.count(f) > 1), None)
     if twice is not None:
@@ -95,7 +95,7 @@ def compare_runs(
     chosen = _control(control, found, arms)
     data = data or found[0].checkpoint.train_args.get("data")
     if not data:
-        raise ConfigError("the weights name no data set", str(found[0].weights), data_hint())
+        raise ConfigError("the weights name no dataset", str(found[0].weights), data_hint())
     splits = load_dataset(str(data)).splits
     split = split or ("test" if "test" in splits else "val")
     given = user_path(out) if out else Path("runs") / "compare"
@@ -103,7 +103,7 @@ def compare_runs(
     records = []
     for run, arm in zip(found, arms, strict=True):
         place = folder / f"{safe_name(arm)}-{run.seed}"
-        record = _kept(place, arm, run, split, str(data))
+        record = _read_earlier(place, arm, run, split, str(data))
         if record is None:
             place.mkdir(exist_ok=True)
             LOGGER.info("Validating %s on the split %s", run.weights, split)
@@ -120,7 +120,7 @@ def compare_runs(
     return write_report(folder, fair)
 
 
-def _open(path: Path) -> _Run:
+def _open_run(path: Path) -> _Run:
     if path.is_file():
         folder = path.parent.parent if path.parent.name == "weights" else path.parent
         return _Run(folder, path, load_checkpoint(path))
@@ -128,13 +128,13 @@ def _open(path: Path) -> _Run:
         raise MissingFileError("no such run", str(path), "give the folder of a finished run, or its best.pt")
     weights = next((path / name for name in WEIGHTS if (path / name).is_file()), None)
     if weights is None:
-        told = "it holds no weights" + (", only figures" if (path / "metrics.json").is_file() else "")
-        raise ConfigError(told, str(path), "give the folder of a finished run; it is validated anew, image by image")
+        message = "it holds no weights" + (", only figures" if (path / "metrics.json").is_file() else "")
+        raise ConfigError(message, str(path), "give the folder of a finished run; it is validated anew, image by image")
     return _Run(path, weights, load_checkpoint(weights))
 
 
 def _arms(runs: Sequence[_Run]) -> list[str]:
-    """The arm of each run: those of one configuration belong together, but for a seed that is there twice."""
+    """Name the arm of each run: those of one configuration belong together, but for a seed that is there twice."""
     groups: dict[tuple[str, int], list[_Run]] = {}
     for run in runs:
         k = 0
@@ -165,8 +165,8 @@ def _control(given: str | Path | None, runs: Sequence[_Run], arms: Sequence[str]
     raise ConfigError(f"control: {given} is none of the runs", hint=hint)
 
 
-def _kept(place: Path, arm: str, run: _Run, split: str, data: str) -> RunRecord | None:
-    """The record of an earlier call, where it is of these weights on this split."""
+def _read_earlier(place: Path, arm: str, run: _Run, split: str, data: str) -> RunRecord | None:
+    """Return the record of an earlier call, where it is of these weights on this split."""
     try:
         record = read_record(place)
     except UserError:

@@ -1,4 +1,4 @@
-"""Whether the arms of a study were treated alike: what differs between them besides what the study is about.
+"""Return True if the arms of a study were treated alike: what differs between them besides what the study is about.
 
 Runs are compared by pairs, as the statistics do it: an arm and the control with the same seed.
 """
@@ -19,7 +19,7 @@ _KEYS = ("optimizer", "imgsz", "batch")
 
 
 def differences(records: Sequence[RunRecord], control: str, declared: Collection[str]) -> list[str]:
-    """What differs between the arms besides the declared keys, a line for each fact or key and arm.
+    """List what differs between the arms besides the declared keys, a line for each fact or key and arm.
 
     Args:
         records: of a study, those of failed runs are passed over; control: the arm to compare with.
@@ -41,11 +41,11 @@ def differences(records: Sequence[RunRecord], control: str, declared: Collection
 
 
 def _pair(mine: RunRecord, theirs: RunRecord, declared: Collection[str]) -> dict[str, str]:
-    """What differs between an arm's run and the control's."""
+    """List what differs between an arm's run and the control's."""
     found: dict[str, str] = {}
     for key in dict.fromkeys([*mine.keys, *theirs.keys]):
         if key not in declared and mine.keys.get(key) != theirs.keys.get(key):
-            a, b = (_shown(r.keys[key]) if key in r.keys else "its default" for r in (mine, theirs))
+            a, b = (_show_value(r.keys[key]) if key in r.keys else "its default" for r in (mine, theirs))
             found[key] = f"the key {key} is {a} and {b}, and is not declared under arms"
     facts = [k for k in dict.fromkeys([*mine.facts, *theirs.facts]) if mine.facts.get(k) != theirs.facts.get(k)]
     facts = [k for k in facts if k not in _KEYS or k not in declared]
@@ -53,16 +53,16 @@ def _pair(mine: RunRecord, theirs: RunRecord, declared: Collection[str]) -> dict
         if fact in _STOPPED and "steps planned" not in facts and "epochs planned" not in facts:
             found["early stop"] = _early(mine, theirs)
             continue
-        found[fact] = f"{fact}: {_shown(mine.facts.get(fact))} and {_shown(theirs.facts.get(fact))}"
+        found[fact] = f"{fact}: {_show_value(mine.facts.get(fact))} and {_show_value(theirs.facts.get(fact))}"
     return found
 
 
 def _early(mine: RunRecord, theirs: RunRecord) -> str:
-    told = []
+    lengths = []
     for run in (mine, theirs):
         epochs, steps = int(run.facts.get("epochs run", 0)), int(run.facts.get("steps done", 0))
-        told.append(f"{counted(epochs, 'epoch')}, {counted(steps, 'step')}")
-    return f"early stopping made the training unequal: {told[0]} and {told[1]}; patience=0 switches it off"
+        lengths.append(f"{counted(epochs, 'epoch')}, {counted(steps, 'step')}")
+    return f"early stopping made the training unequal: {lengths[0]} and {lengths[1]}; patience=0 switches it off"
 
 
 # What may not differ between seeds either: the seeds' spread would be of other things than seeds.
@@ -80,14 +80,14 @@ _CONSTANT = (
 
 
 def _between_seeds(records: Sequence[RunRecord]) -> list[str]:
-    """What differs between the runs of one arm."""
+    """List what differs between the runs of one arm."""
     lines = []
     for arm in dict.fromkeys(r.arm for r in records):
         mine = [r for r in records if r.arm == arm]
         for fact in _CONSTANT:
             other = next((r for r in mine[1:] if r.facts.get(fact) != mine[0].facts.get(fact)), None)
             if other is not None:
-                a, b = (f"{_shown(r.facts.get(fact))} with seed {r.seed}" for r in (mine[0], other))
+                a, b = (f"{_show_value(r.facts.get(fact))} with seed {r.seed}" for r in (mine[0], other))
                 lines.append(f"{arm}: {fact}: {a} and {b}")
     return lines
 
@@ -96,7 +96,7 @@ def _seeds(seeds: Sequence[int]) -> str:
     return f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, sorted(seeds)))}"
 
 
-def _shown(value: Any) -> str:
+def _show_value(value: Any) -> str:
     if isinstance(value, Mapping):
         value = ", ".join(f"{k}={v}" for k, v in value.items())
     text = "none" if value is None else str(value)

@@ -3,7 +3,6 @@ can tell apart, and a marker or dash of its own for every arm."""
 
 from __future__ import annotations
 
-import csv
 import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 
 from ultralytics.engine.outputs import distinct
 from ultralytics.study.analysis import METRIC, RECALLS, Analysis, Arm
-from ultralytics.utils.plotting import _BLOCK_COLOURS, _chart, _figure, _grid, optional
+from ultralytics.utils.charts import BLOCK_COLOURS, add_grid, chart, new_figure, optional, read_results
 from ultralytics.utils.text import counted, one_line
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ LETTERS = 20  # of a name, as wide as Latin ones
 MOST = 30  # classes in a figure
 RANGES = 4  # arms up to which the range of their seeds is drawn too
 COLUMN = "metrics/mAP50-95(B)"  # of results.csv
-_COLOURS = tuple(c for c in _BLOCK_COLOURS if c != "#000000")  # black is the control
+_COLOURS = tuple(c for c in BLOCK_COLOURS if c != "#000000")  # black is the control
 _MARKERS = "osD^vP*X<>hp"
 _DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
 
@@ -97,8 +96,7 @@ def read_curves(files: Sequence[Path]) -> list[list[tuple[int, float]]]:
     for file in files:
         if not file.is_file():
             continue
-        with file.open(encoding="utf-8") as f:
-            rows = [{k.strip(): (v or "").strip() for k, v in row.items() if k} for row in csv.DictReader(f)]
+        rows = read_results(file)
         points = [(int(float(r["epoch"])), float(r[COLUMN])) for r in rows if r.get("epoch") and r.get(COLUMN)]
         if points:
             found.append(points)
@@ -131,22 +129,22 @@ def _shorts(names: Sequence[str]) -> list[str]:
     return distinct(map(short, names))
 
 
-def _panel(figure: Figure, box: tuple[float, float, float, float]) -> Axes:
-    """A panel of (left, bottom, width, height) inches."""
+def _add_panel(figure: Figure, box: tuple[float, float, float, float]) -> Axes:
+    """Add a panel of (left, bottom, width, height) inches."""
     wide, high = figure.get_size_inches()
     axes = figure.add_axes((box[0] / wide, box[1] / high, box[2] / wide, box[3] / high))
     axes.tick_params(labelsize=SIZE, length=2, pad=2)
-    _grid(axes)
+    add_grid(axes)
     return axes
 
 
 def _few_ticks(axis: Any, most: int, integer: bool = False) -> None:
-    from matplotlib.ticker import MaxNLocator  # as in utils.plotting: only where a figure is drawn
+    from matplotlib.ticker import MaxNLocator  # as in utils.charts: only where a figure is drawn
 
     axis.set_major_locator(MaxNLocator(most, integer=integer))
 
 
-def _rows(axes: Axes, names: Sequence[str]) -> None:
+def _name_rows(axes: Axes, names: Sequence[str]) -> None:
     """Name the rows of a panel, the first on top."""
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_yticks(range(len(names)), _shorts(names), fontsize=SIZE)
@@ -179,17 +177,17 @@ def _legend_height(count: int) -> float:
     return 0.155 * -(-count // 2) + 0.08
 
 
-@_chart(pdf=True, dpi=DPI)
+@chart(pdf=True, dpi=DPI)
 def plot_arms(analysis: Analysis, arms: Sequence[Arm], path: Path, names: Sequence[str]) -> tuple[Figure, Path]:
     """The figure of each seed (dots, joined by seed) with the mean (bar), and the differences with their intervals."""
     style = _Style(analysis)
     differ = any(a.difference is not None for a in arms)
     high = 0.24 * len(arms) + 0.1
-    figure = _figure((WIDTH, high + 0.62), None)
+    figure = new_figure((WIDTH, high + 0.62), None)
     left = _widest(figure, [a.name for a in arms]) + 0.1
     room = WIDTH - left - 0.12
     first = (room - 0.16) * 0.5 if differ else room
-    axes = _panel(figure, (left, 0.38, first, high))
+    axes = _add_panel(figure, (left, 0.38, first, high))
     of_seed: dict[int, list[tuple[float, int]]] = {}
     for y, arm in enumerate(arms):
         for seed, value in zip(arm.seeds, arm.figures.get(METRIC, ()), strict=False):
@@ -201,11 +199,11 @@ def plot_arms(analysis: Analysis, arms: Sequence[Arm], path: Path, names: Sequen
             axes.plot([mean, mean], [y - 0.34, y + 0.34], color=style.colour(arm), linewidth=1.6, zorder=3)
     for points in of_seed.values():
         axes.plot([p[0] for p in points], [p[1] for p in points], color="#9aa3b2", linewidth=0.5, zorder=1)
-    _rows(axes, [a.name for a in arms])
+    _name_rows(axes, [a.name for a in arms])
     _few_ticks(axes.xaxis, 3 if differ else 6)
     axes.set_xlabel(METRIC, fontsize=SIZE, labelpad=2)
     if differ:
-        axes = _panel(figure, (left + first + 0.16, 0.38, first, high))
+        axes = _add_panel(figure, (left + first + 0.16, 0.38, first, high))
         axes.axvline(0, color="#666666", linewidth=0.8)
         for y, arm in enumerate(arms):
             d = arm.difference
@@ -221,13 +219,13 @@ def plot_arms(analysis: Analysis, arms: Sequence[Arm], path: Path, names: Sequen
     return figure, path
 
 
-@_chart(pdf=True, dpi=DPI)
+@chart(pdf=True, dpi=DPI)
 def plot_pr(analysis: Analysis, arms: Sequence[Arm], path: Path, names: Sequence[str]) -> tuple[Figure, Path]:
     """Precision over recall at IoU 0.5, mean over classes and seeds, of every arm."""
     style = _Style(analysis)
     below = _legend_height(len(arms))
-    figure = _figure((WIDTH, 2.2 + 0.5 + below), None)
-    axes = _panel(figure, (0.42, 0.4 + below, WIDTH - 0.54, 2.2))
+    figure = new_figure((WIDTH, 2.2 + 0.5 + below), None)
+    axes = _add_panel(figure, (0.42, 0.4 + below, WIDTH - 0.54, 2.2))
     handles = [
         axes.plot(RECALLS, a.curve, color=style.colour(a), linestyle=style.dash(a), linewidth=1.1)[0]
         for a in arms
@@ -240,7 +238,7 @@ def plot_pr(analysis: Analysis, arms: Sequence[Arm], path: Path, names: Sequence
     return figure, path
 
 
-@_chart(pdf=True, dpi=DPI)
+@chart(pdf=True, dpi=DPI)
 def plot_training(
     analysis: Analysis,
     arms: Sequence[Arm],
@@ -252,8 +250,8 @@ def plot_training(
     style = _Style(analysis)
     drawn = [a for a in arms if curves.get(a.name)]
     below = _legend_height(len(drawn))
-    figure = _figure((WIDTH, 2.0 + 0.5 + below), None)
-    axes = _panel(figure, (0.46, 0.4 + below, WIDTH - 0.58, 2.0))
+    figure = new_figure((WIDTH, 2.0 + 0.5 + below), None)
+    axes = _add_panel(figure, (0.46, 0.4 + below, WIDTH - 0.58, 2.0))
     handles = []
     for arm in drawn:
         by_epoch: dict[int, list[float]] = {}
@@ -276,16 +274,16 @@ def plot_training(
     return figure, path
 
 
-@_chart(pdf=True, dpi=DPI)
+@chart(pdf=True, dpi=DPI)
 def plot_classes(analysis: Analysis, arm: Arm, path: Path, names: Sequence[str]) -> tuple[Figure, Path]:
     """The difference of each class's AP with its interval; of many classes those with the largest differences."""
     style = _Style(analysis)
     shown = sorted(arm.classes, key=lambda c: -abs(c.difference.mean))[:MOST]
     shown = sorted(shown, key=lambda c: -c.difference.mean)
     high = 0.16 * len(shown) + 0.12
-    figure = _figure((WIDTH, high + 0.72), None)
+    figure = new_figure((WIDTH, high + 0.72), None)
     left = _widest(figure, [c.name for c in shown]) + 0.1
-    axes = _panel(figure, (left, 0.4, WIDTH - left - 0.12, high))
+    axes = _add_panel(figure, (left, 0.4, WIDTH - left - 0.12, high))
     axes.axvline(0, color="#666666", linewidth=0.8)
     colour = style.colour(arm)
     for y, c in enumerate(shown):
@@ -293,18 +291,18 @@ def plot_classes(analysis: Analysis, arm: Arm, path: Path, names: Sequence[str])
         axes.plot([d.low, d.high], [y, y], color=colour, linewidth=1.2, solid_capstyle="butt")
         face = colour if d.verdict in ("gains", "costs") else "white"
         axes.plot(d.mean, y, marker="o", markersize=3.5, color=colour, markerfacecolor=face)
-    _rows(axes, [c.name for c in shown])
+    _name_rows(axes, [c.name for c in shown])
     _few_ticks(axes.xaxis, 5)
     axes.set_xlabel(f"difference of {METRIC}, 95 % interval", fontsize=SIZE, labelpad=2)
     more = f"the {len(shown)} largest of {counted(len(arm.classes), 'class')}" if len(arm.classes) > len(shown) else ""
-    told = f"{short(arm.name, 26)} − {short(str(analysis.control), 26)}"
+    label = f"{short(arm.name, 26)} − {short(str(analysis.control), 26)}"
     figure.text(
-        0.5, 1 - 0.05 / (high + 0.72), told + (f"\n{more}" if more else ""), fontsize=SIZE, ha="center", va="top"
+        0.5, 1 - 0.05 / (high + 0.72), label + (f"\n{more}" if more else ""), fontsize=SIZE, ha="center", va="top"
     )
     return figure, path
 
 
-@_chart(pdf=True, dpi=DPI)
+@chart(pdf=True, dpi=DPI)
 def plot_costs(
     analysis: Analysis,
     arms: Sequence[Arm],
@@ -316,14 +314,14 @@ def plot_costs(
     """The figure against latency and against parameters; the bars are a standard deviation over the seeds."""
     style = _Style(analysis)
     drawn = [a for a in arms if a.name in timed or a.name in sized]
-    panels = [(x, told) for x, told in ((timed, "latency p50, ms"), (sized, "parameters, M")) if x]
+    panels = [(x, label) for x, label in ((timed, "latency p50, ms"), (sized, "parameters, M")) if x]
     below = _legend_height(len(drawn))
-    figure = _figure((WIDTH, 1.5 + 0.5 + below), None)
+    figure = new_figure((WIDTH, 1.5 + 0.5 + below), None)
     wide = (WIDTH - 0.58 - 0.16 * (len(panels) - 1)) / len(panels)
     handles: dict[str, Any] = {}
     drawn_on = []
-    for k, (x, told) in enumerate(panels):
-        axes = _panel(figure, (0.46 + k * (wide + 0.16), 0.4 + below, wide, 1.5))
+    for k, (x, label) in enumerate(panels):
+        axes = _add_panel(figure, (0.46 + k * (wide + 0.16), 0.4 + below, wide, 1.5))
         for arm in drawn:
             if arm.name in x:
                 line = axes.errorbar(
@@ -334,7 +332,7 @@ def plot_costs(
         drawn_on.append(axes)
         axes.margins(x=0.15)
         _few_ticks(axes.xaxis, 4)
-        axes.set_xlabel(told, fontsize=SIZE, labelpad=2)
+        axes.set_xlabel(label, fontsize=SIZE, labelpad=2)
         if k:
             axes.tick_params(labelleft=False)
         else:

@@ -46,7 +46,7 @@ TEST_KEYS: dict[str, Any] = {"split": "test", "rect_val": False, "plots": False,
 
 @dataclass(frozen=True)
 class Job:
-    """What a run's process is told, and what its folder is compared with when the study goes on.
+    """The order for a run's process, with which its folder is compared when the study goes on.
 
     Attributes:
         run: which one; study: the YAML's path, for messages.
@@ -67,8 +67,11 @@ class Job:
 
 
 def run_job(file: Path, parent: int) -> int:
-    """What a run's process does; it ends when the process `parent` does. Returns the exit code: 0 finished, 2 failed
-    by a UserError, 1 by anything else. Both failures are in run.json then, with their line."""
+    """Do the work of a run's process; it ends when the process `parent` does.
+
+    Returns:
+        The exit code: 0 finished, 2 failed by a UserError, 1 by anything else. Failures are in run.json, a line each.
+    """
     if os.name == "posix":
         leave_with(parent, WATCHED)
     for name in ("SIGUSR1", "SIGUSR2"):  # by which clusters tell a whole job that its time is up: the study's to answer
@@ -91,11 +94,11 @@ def run_job(file: Path, parent: int) -> int:
 
 
 def failed(run: Run, line: str) -> RunRecord:
-    """The record of a run that failed."""
-    return RunRecord(run.arm, run.seed, FAILED, run.name, error=line, keys=_told(run.keys))
+    """Return the record of a run that failed."""
+    return RunRecord(run.arm, run.seed, FAILED, run.name, error=line, keys=_plain_keys(run.keys))
 
 
-def _told(keys: Mapping[str, Any]) -> dict[str, Any]:
+def _plain_keys(keys: Mapping[str, Any]) -> dict[str, Any]:
     """Keys that are not at their default, without the seed and those that no figure depends on."""
     return {k: v for k, v in keys.items() if k not in ("seed", *FREE) and v != KNOBS[k].default}
 
@@ -170,14 +173,14 @@ def test(job: Job, folder: Path) -> RunRecord:
         figures=figures,
         per_class=dict(coco.get("per_class", {})),
         facts=_facts(best, last.state, trained, validator),
-        keys=_told(job.run.keys),
+        keys=_plain_keys(job.run.keys),
         blocks=_blocks(last.state["results"]),
         cost=_cost(best, last.state["results"], int(trained["imgsz"])),
     )
 
 
 def _facts(best: Path, state: Mapping[str, Any], trained: Mapping[str, Any], validator: _Witness) -> dict[str, Any]:
-    """What must be equal for runs to be comparable; plain, and by the names that a reader is told."""
+    """Return what must be equal for runs to be comparable: plain data, by the names that a reader sees."""
     record = readable(state.get("provenance"))
     data = record.get("data", {})
     steps = Schedule(trained["epochs"], state["batches"], trained["batch"], trained["nbs"],
@@ -218,7 +221,7 @@ _TESTED = ("conf", "iou", "max_det", "rect_val", "half", "single_cls", "agnostic
 
 
 def evaluator() -> str:
-    """What the figures were computed by, with versions."""
+    """Return what the figures were computed by, with versions."""
     try:
         coco = f"hotcoco {importlib.metadata.version('hotcoco')}"
     except importlib.metadata.PackageNotFoundError:
@@ -244,7 +247,7 @@ def _transferred(weights: Path, trained: Mapping[str, Any]) -> tuple[float | Non
 
 
 def _blocks(rows: list[Mapping[str, float]]) -> dict[str, dict[str, float]]:
-    """What the meter has read in the last epoch: row → share, gate_mean, gate_max."""
+    """Return what the meter has read in the last epoch: row → share, gate_mean, gate_max."""
     found: dict[str, dict[str, float]] = {}
     for column, value in rows[-1].items() if rows else ():
         if column.startswith("block/"):

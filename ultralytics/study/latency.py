@@ -46,12 +46,12 @@ def latency(
                 net(image)
                 if i >= warmup:
                     spent[name].append((_now(device) - start) * 1e3)
-    told = {
+    facts = {
         "imgsz": imgsz, "batch": 1, "precision": "fp32", "device": device_name(device), "torch": str(torch.__version__),
         "threads": torch.get_num_threads() if device.type == "cpu" else None, "warmup": warmup, "repeats": repeats,
     }  # fmt: skip
     return {
-        name: {"p50_ms": float(np.percentile(ms, 50)), "p95_ms": float(np.percentile(ms, 95)), **told}
+        name: {"p50_ms": float(np.percentile(ms, 50)), "p95_ms": float(np.percentile(ms, 95)), **facts}
         for name, ms in spent.items()
     }
 
@@ -83,7 +83,7 @@ def measure(out: Path, records: Sequence[RunRecord], weights: Mapping[str, Path]
 
 
 def read(out: Path) -> dict[str, dict[str, Any]]:
-    """What was measured, by arm; empty where nothing was."""
+    """Return what was measured, by arm; empty where nothing was."""
     try:
         found = json.loads((out / FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -92,7 +92,7 @@ class Study:
         return found | ({"model_scale"} if "scale" in found else set())
 
     def run(self, arm: str, seed: int) -> Run:
-        """The run of an arm with a seed."""
+        """Return the run of an arm with a seed."""
         keys = {"plots": False, **self.base, **self.arms[arm], "seed": seed}
         config = get_cfg(keys.pop("cfg", None), keys, str(self.file))
         given = {k: getattr(config, k) for k, s in config.sources.items() if s != "default"}
@@ -120,7 +120,7 @@ class Study:
         }
 
     def yaml_text(self) -> str:
-        """The study as a YAML that `read_study` reads."""
+        """Return the study as a YAML that `read_study` reads."""
         return yaml.safe_dump(self.to_dict(), allow_unicode=True, sort_keys=False, width=120)
 
 
@@ -256,7 +256,7 @@ class _Reader:
         return found
 
     def file_of(self, key: str, value: Any) -> Any:
-        """A value with the paths in it in full, as far as files lie beside the YAML or in the working folder.
+        """Return a value with the paths in it in full, as far as files lie beside the YAML or in the working folder.
 
         Raises:
             MissingFileError: there is no such file.
@@ -300,5 +300,5 @@ class _Reader:
                 raise type(e)(e.what, e.where or self.where("arms", arm), e.hint) from None
             for key, hint in (("model", "model: yolov8n.yaml"), ("data", "data: data/mine.yaml")):
                 if not keys.get(key):
-                    told = f"the arm {arm!r} has no {key}, and base has none"
-                    raise self.error(told, "arms", arm, hint=f"such as {hint}")
+                    message = f"the arm {arm!r} has no {key}, and base has none"
+                    raise self.error(message, "arms", arm, hint=f"such as {hint}")

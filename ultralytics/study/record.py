@@ -80,7 +80,7 @@ def write_record(folder: Path, record: RunRecord) -> None:
 
 
 def read_record(folder: Path) -> RunRecord | None:
-    """The record of a run's folder; None where there is none yet.
+    """Return the record of a run's folder; None where there is none yet.
 
     Raises:
         ConfigError: it cannot be read.

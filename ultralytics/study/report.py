@@ -23,14 +23,7 @@ from ultralytics.study.fairness import differences
 from ultralytics.study.figures import draw_all
 from ultralytics.study.plan import Study
 from ultralytics.study.record import FINISHED, RECORD, RunRecord, read_record, read_seen
-from ultralytics.study.tables import (
-    caption,
-    csv_table,
-    latex_table,
-    markdown_table,
-    refusal,
-    verdicts,
-)
+from ultralytics.study.tables import caption, csv_table, latex_table, markdown_table, refusal, verdicts
 from ultralytics.utils.coco import Seen
 from ultralytics.utils.errors import ConfigError, MissingFileError, UserError
 from ultralytics.utils.files import read_text, write_json, write_text
@@ -54,26 +47,26 @@ def write_report(out: Path, fair: bool = True) -> Analysis:
     Raises:
         UserError: the folder holds no run of a study, or a file of it cannot be read or written.
     """
-    data = _study(out)
+    data = _read_result(out)
     plan = data.get("study") or {}
     records = _records(out, list(plan.get("arms") or ()))
     control = plan.get("control")
     unfair = _differences(records, out, data, control)
-    analysis = analyse(records, lambda r: _seen(out / r.folder / SEEN), control)
+    analysis = analyse(records, lambda r: _read_test(out / r.folder / SEEN), control)
     times = {name: t for name, t in timing.read(out).items() if name in {a.name for a in analysis.arms}}
     data |= {"analysis": analysis.to_dict(), "differences": unfair}
     data["times"] = {**data.get("times", {}), "latency": times}
     write_json(out / STUDY, data, key="out")
     write_json(out / ENVIRONMENT, _environment(out, records), key="out")
-    told = caption(analysis, _about(records, plan), times)
+    text = caption(analysis, _about(records, plan), times)
     if unfair and fair:
         for name in TABLES[1:]:
             (out / name).unlink(missing_ok=True)
         write_text(out / TABLES[0], refusal(unfair), key="out")
     else:
-        write_text(out / TABLES[0], markdown_table(analysis, told, times, unfair), key="out")
+        write_text(out / TABLES[0], markdown_table(analysis, text, times, unfair), key="out")
         write_text(out / TABLES[1], csv_table(analysis, times), key="out")
-        write_text(out / TABLES[2], latex_table(analysis, told, times, unfair), key="out")
+        write_text(out / TABLES[2], latex_table(analysis, text, times, unfair), key="out")
     results = {a.name: [out / r.folder / "results.csv" for r in _of(records, a.name)] for a in analysis.arms}
     drawn = draw_all(analysis, out / FIGURES, results, times)
     for line in unfair:
@@ -89,7 +82,7 @@ def _of(records: Sequence[RunRecord], arm: str) -> list[RunRecord]:
     return [r for r in records if r.arm == arm and r.state == FINISHED]
 
 
-def _study(out: Path) -> dict[str, Any]:
+def _read_result(out: Path) -> dict[str, Any]:
     """study.json as far as there is one, else the plan: a study that was stopped can be reported too."""
     if not out.is_dir():
         raise MissingFileError("no such folder", str(out), "the out= of a study")
@@ -108,7 +101,7 @@ def _study(out: Path) -> dict[str, Any]:
 
 
 def _records(out: Path, arms: Sequence[str]) -> list[RunRecord]:
-    """All records, by the study's order of arms and then by seed."""
+    """Return all records, by the study's order of arms and then by seed."""
     found = [r for file in sorted(out.glob(f"*/{RECORD}")) if (r := read_record(file.parent)) is not None]
     if not found:
         raise ConfigError("no run of a study lies in it", str(out), f"a folder with RUN/{RECORD}, as `study` makes it")
@@ -117,7 +110,7 @@ def _records(out: Path, arms: Sequence[str]) -> list[RunRecord]:
 
 
 def _differences(records: Sequence[RunRecord], out: Path, data: Mapping[str, Any], control: str | None) -> list[str]:
-    """What differs between the arms beside what the study is about."""
+    """List what differs between the arms beside what the study is about."""
     plan = data.get("study")
     if control is None or not isinstance(plan, Mapping):
         return []
@@ -131,7 +124,7 @@ def _differences(records: Sequence[RunRecord], out: Path, data: Mapping[str, Any
         return list(data.get("differences", []))
 
 
-def _seen(file: Path) -> Sequence[Seen] | None:
+def _read_test(file: Path) -> Sequence[Seen] | None:
     return read_seen(file) if file.is_file() else None
 
 
@@ -145,7 +138,7 @@ def _about(records: Sequence[RunRecord], plan: Mapping[str, Any]) -> dict[str, A
 
 
 def _environment(out: Path, records: Sequence[RunRecord]) -> dict[str, Any]:
-    """What the runs were made with, and what the report was."""
+    """Return what the runs were made with, and what the report was."""
     runs = {}
     for r in records:
         file = out / r.folder / ENVIRONMENT

@@ -15,7 +15,8 @@ import torch
 
 from ultralytics.utils.boxes import box_iou
 from ultralytics.utils.coco import CROWD, Seen
-from ultralytics.utils.metrics import IOU_THRESHOLDS, compute_ap, ignored_predictions, match_predictions
+from ultralytics.utils.matching import IOU_THRESHOLDS, ignored_predictions, match_predictions
+from ultralytics.utils.metrics import compute_ap
 from ultralytics.utils.types import BoolArray, Float64Array
 
 RECALLS = np.linspace(0, 1, 101)
@@ -45,7 +46,7 @@ class Detections:
     def from_seen(cls, seen: Sequence[Seen]) -> Detections:
         """Match what an evaluation has seen by the reference's rules, in the precision it was matched in there: the
         figures are those that the evaluation reported. Image i is the i-th of `seen`."""
-        parts = [_matched(s) for s in seen]
+        parts = [_match_image(s) for s in seen]
         wide = np.zeros((0, len(IOU_THRESHOLDS)), np.bool_)
         found = np.concatenate([np.zeros((0, 6)), *(s.found for s in seen)])
         objects = [s.truths[s.truths[:, 5] == 0, 4] for s in seen]
@@ -140,10 +141,10 @@ def mean_over_classes(ap: Float64Array) -> Float64Array:
     return np.asarray(np.where(known, ap, 0).sum(1) / np.maximum(known.sum(1), 1))
 
 
-def _matched(seen: Seen) -> tuple[BoolArray, BoolArray]:
+def _match_image(seen: Seen) -> tuple[BoolArray, BoolArray]:
     """(n, thresholds) which detections of an image are correct, and which are ignored."""
-    found = torch.from_numpy(_corners(seen.found)).float()
-    truths = torch.from_numpy(_corners(seen.truths)).float()
+    found = torch.from_numpy(_with_corners(seen.found)).float()
+    truths = torch.from_numpy(_with_corners(seen.truths)).float()
     objects, regions = truths[seen.truths[:, 5] == 0], truths[seen.truths[:, 5] > 0]
     cls = found[:, 5].numpy()
     correct = match_predictions(cls, objects[:, 4].numpy(), box_iou(objects[:, :4], found[:, :4]).numpy())
@@ -151,7 +152,7 @@ def _matched(seen: Seen) -> tuple[BoolArray, BoolArray]:
     return correct, ignored_predictions(found[:, :4], cls, correct, spared)
 
 
-def _corners(rows: Float64Array) -> Float64Array:
+def _with_corners(rows: Float64Array) -> Float64Array:
     """Rows that begin with x, y, width, height, with the corners instead."""
     rows = rows.astype(np.float64, copy=True)
     rows[:, 2:4] += rows[:, :2]

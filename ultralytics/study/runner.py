@@ -49,7 +49,7 @@ class Process(Protocol):
     pid: int
 
     def poll(self) -> int | None:
-        """The exit code once it has ended, below 0 by a signal."""
+        """Return the exit code once it has ended, below 0 by a signal."""
 
     def terminate(self) -> None:
         """Ask it to save and leave."""
@@ -131,7 +131,7 @@ def run_study(
 
 
 def study_folder(study: Study, out: str | Path | None) -> Path:
-    """Where a study's results go."""
+    """Return the folder of a study's results."""
     return (user_path(out) if out else Path("runs") / "study" / study.name).absolute()
 
 
@@ -164,7 +164,7 @@ def _comma(value: Any) -> str:
 
 
 def _slots(devices: Any, jobs: int | None) -> list[str | None]:
-    """The device of each run that may be under way at a time; None: the run's own."""
+    """Return the device of each run that may be under way at a time; None: the run's own."""
     names: list[str | None] = [w.strip() for w in _comma(devices).split(",")] if devices is not None else [None]
     if not all(n is None or n.isdecimal() or n in ("cpu", "mps") for n in names) or len(set(names)) < len(names):
         raise ConfigError(f"devices={_comma(devices)} must be numbers of GPUs, each once", hint="such as devices=0,1")
@@ -233,12 +233,12 @@ class Runner:
             try:
                 before = Job.from_dict(json.loads(read_text(file, ConfigError))).run
             except (ValueError, KeyError, TypeError) as e:
-                told = f"it is no job of a study: {type(e).__name__}: {e}"
-                raise ConfigError(told, str(file), "another out=, or remove the folder") from None
-            told = _changed(before.keys, run.keys) or _changed(before.test, run.test, "test: ")
-            if told:
+                message = f"it is no job of a study: {type(e).__name__}: {e}"
+                raise ConfigError(message, str(file), "another out=, or remove the folder") from None
+            changes = _changed(before.keys, run.keys) or _changed(before.test, run.test, "test: ")
+            if changes:
                 hint = "another out= for another study, or remove this folder to run it anew"
-                raise ConfigError(f"the run there has {told}", str(self.folder(run)), hint)
+                raise ConfigError(f"the run there has {changes}", str(self.folder(run)), hint)
 
     def run(self) -> None:
         """Run what is not finished; returns when nothing is left for this process.
@@ -272,7 +272,7 @@ class Runner:
                 LOGGER.info("%s is left to another process: %s", name, who)
 
     def _is_done(self, run: Run) -> bool:
-        """Whether a run has finished, or failed since this process began."""
+        """Return True if a run has finished, or failed since this process began."""
         record = read_record(self.folder(run))
         if record is None or record.state == FINISHED:
             return record is not None
@@ -323,7 +323,7 @@ class Runner:
             folder = self.folder(w.run)
             record = read_record(folder)
             if record is None:  # it could not tell any more
-                record = failed(w.run, _how(code))
+                record = failed(w.run, _exit_reason(code))
                 write_record(folder, record)
             w.lock.release()
             self._spent.append(time.monotonic() - w.since)
@@ -339,7 +339,7 @@ class Runner:
         LOGGER.info("finished: %s%s in %s%s", name, shown, _duration(self._spent[-1]), self._left())
 
     def _left(self) -> str:
-        """How many runs are left, and about how long they take."""
+        """Say how many runs are left, and about how long they take."""
         left = sum(not self._is_done(r) and r.name not in self._elsewhere for r in self.runs)
         if not left:
             return ""
@@ -371,13 +371,13 @@ class Runner:
 
 
 def _changed(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> str:
-    """The keys that differ, and how; "" where none does that matters."""
+    """Return the keys that differ, and how; "" where none does that matters."""
     keys = [k for k in dict.fromkeys([*before, *now]) if k not in FREE and before.get(k) != now.get(k)]
     return ", ".join(f"{prefix}{k}={before.get(k)}, and the study says {now.get(k)}" for k in keys)
 
 
-def _how(code: int) -> str:
-    """How a process ended that left no record."""
+def _exit_reason(code: int) -> str:
+    """Say how a process ended that left no record."""
     if code == -getattr(signal, "SIGKILL", 9):
         return f"its process was killed (no memory left?); {LOG} holds what it said"
     if code < 0:
@@ -392,8 +392,8 @@ def _duration(seconds: float) -> str:
 
 
 def collect(study: Study, out: Path) -> dict[str, Any]:
-    """What study.json holds: the study, its records in the study's order, and apart from them what another run of the
-    same study would not have, its times."""
+    """Return the content of study.json: the study, its records in the study's order, and apart from them what another
+    run of the same study would not have, its times."""
     found = [read_record(out / f"{arm}-{seed}") for seed in study.seeds for arm in study.arms]
     records = [r for r in found if r is not None]
     plain, times = [], dict[str, dict[str, float]]()
@@ -417,10 +417,10 @@ def finish(study: Study, out: Path, fair: bool) -> list[RunRecord]:
 
 
 def complaint(records: Sequence[RunRecord]) -> UserError | None:
-    """The error of a study in which runs have failed: which, and why the first one did."""
+    """Return the error of a study in which runs have failed: which, and why the first one did."""
     lost = [r for r in records if r.state == FAILED]
     if not lost:
         return None
     names = ", ".join(f"{r.arm}-{r.seed}" for r in lost)
-    told = f"{counted(len(lost), 'run')} of {len(records)} failed: {names}"
-    return UserError(f"{told}; {lost[0].arm}-{lost[0].seed}: {lost[0].error}", hint="the same command tries again")
+    message = f"{counted(len(lost), 'run')} of {len(records)} failed: {names}"
+    return UserError(f"{message}; {lost[0].arm}-{lost[0].seed}: {lost[0].error}", hint="the same command tries again")

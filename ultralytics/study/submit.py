@@ -36,7 +36,7 @@ class Task:
         return str(complaint(run_study(self.cfg, self.out, fair=self.fair)) or "")
 
     def checkpoint(self) -> Any:
-        """What the cluster is to start when the task's time is up: the same, which goes on."""
+        """Say what the cluster is to start when the task's time is up: the same, which goes on."""
         from submitit.helpers import DelayedSubmission  # an extra
 
         return DelayedSubmission(self)
@@ -93,7 +93,7 @@ def submit_study(
         raise ConfigError(f"gpus={gpus} must be an integer of 0 or more")
     if isinstance(hours, bool) or not isinstance(hours, int | float) or not 0 < hours <= 24 * 365:
         raise ConfigError(f"hours={hours} must be a number above 0")
-    study = read_study(cfg)  # a mistake is told here, not by each task
+    study = read_study(cfg)  # a mistake is reported here, not by each task
     folder = study_folder(study, out)
     count = min(jobs or len(study.runs()), len(study.runs()))
     executor = submitit.AutoExecutor(folder=folder / "tasks", cluster=cluster)

@@ -21,12 +21,12 @@ _MARKED = re.compile(r"([\\`*_{}\[\]()#+!|<>~$&-])")
 
 
 def tex(text: str) -> str:
-    """A name as LaTeX prints it; letters outside ASCII stay (Chinese needs XeLaTeX and ctex)."""
+    """Return a name as LaTeX prints it; letters outside ASCII stay (Chinese needs XeLaTeX and ctex)."""
     return "".join(_TEX.get(c, c) for c in one_line(text, 200))
 
 
 def markdown(text: str) -> str:
-    """A name as Markdown shows it, in a table's cell too."""
+    """Return a name as Markdown shows it, in a table's cell too."""
     return _MARKED.sub(r"\\\1", one_line(text, 200))
 
 
@@ -48,11 +48,11 @@ def columns(analysis: Analysis, latency: Mapping[str, Mapping[str, float]]) -> l
         for key, head in ((METRIC, METRIC), ("mAP50", "mAP50"), ("AP", "AP (COCO)"))
     ]
     found += [
-        Column(f"difference [95 % interval], {METRIC}", [_difference(a) for a in arms], True),
+        Column(f"difference [95 % interval], {METRIC}", [_difference_cell(a) for a in arms], True),
         Column("p (Holm)", ["" if a.difference is None or a.difference.seeds < 2 else f"{a.p:.3f}" for a in arms]),
-        Column("‖gate ⊙ A‖/‖x‖", [_share(a) for a in arms]),
-        Column("parameters, M", [_number(a.cost.get("parameters"), 1e6, 3) for a in arms]),
-        Column("GFLOPs", [_number(a.cost.get("flops"), 1e9, 2) for a in arms]),
+        Column("‖gate ⊙ A‖/‖x‖", [_share_cell(a) for a in arms]),
+        Column("parameters, M", [_format_value(a.cost.get("parameters"), 1e6, 3) for a in arms]),
+        Column("GFLOPs", [_format_value(a.cost.get("flops"), 1e9, 2) for a in arms]),
         Column("latency p50 / p95, ms", [_latency(latency.get(a.name)) for a in arms]),
     ]
     return [c for c in found if any(c.cells)]
@@ -70,12 +70,12 @@ def signed(value: float) -> str:
     return f"{round(value, 4) + 0.0:+.4f}".replace("-", "−")  # no −0
 
 
-def _difference(arm: Arm) -> str:
+def _difference_cell(arm: Arm) -> str:
     d = arm.difference
     return "" if d is None else f"{signed(d.mean)} [{signed(d.low)}, {signed(d.high)}]"
 
 
-def _share(arm: Arm) -> str:
+def _share_cell(arm: Arm) -> str:
     shares = sorted(arm.share.values())
     if not shares:
         return ""
@@ -83,7 +83,7 @@ def _share(arm: Arm) -> str:
     return low if low == high else f"{low}–{high}"
 
 
-def _number(value: float | None, unit: float, digits: int) -> str:
+def _format_value(value: float | None, unit: float, digits: int) -> str:
     return "" if value is None else f"{value / unit:.{digits}f}"
 
 
@@ -92,28 +92,28 @@ def _latency(times: Mapping[str, float] | None) -> str:
 
 
 def verdicts(analysis: Analysis) -> list[str]:
-    """What each comparison shows, in a sentence."""
+    """Say what each comparison shows, a sentence each."""
     lines = []
     for arm in analysis.arms:
         d = arm.difference
         if d is None:
             continue
-        told = f"{arm.verdict} {signed(d.mean)}" if arm.shown else arm.verdict
+        verdict = f"{arm.verdict} {signed(d.mean)}" if arm.shown else arm.verdict
         p = f"p {arm.p:.3f} after Holm" if d.seeds > 1 else "no p with one seed"
         line = (
-            f"{arm.name} against {analysis.control}: {told} ({signed(d.mean)}, 95 % interval {signed(d.low)} to "
+            f"{arm.name} against {analysis.control}: {verdict} ({signed(d.mean)}, 95 % interval {signed(d.low)} to "
             f"{signed(d.high)}, {p}, {counted(d.seeds, 'paired seed')}, {counted(d.images, 'image')}); this design "
             f"finds a true difference of {d.detectable:.4f} in four of five cases"
         )
         gained, lost = arm.wins
         if d.seeds > 1 and len(arm.classes) > 1:
             of = counted(len(arm.classes), "class")
-            line += f"; of {of} {_some(gained)} gain and {_some(lost)} lose, after Holm over the classes"
+            line += f"; of {of} {_list_names(gained)} gain and {_list_names(lost)} lose, after Holm over the classes"
         lines.append(line + ".")
     return lines
 
 
-def _some(names: Sequence[str]) -> str:
+def _list_names(names: Sequence[str]) -> str:
     if not names:
         return "none"
     shown = ", ".join(names[:5])
@@ -121,7 +121,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def caption(analysis: Analysis, about: Mapping[str, Any], latency: Mapping[str, Mapping[str, Any]]) -> str:
-    """What a reader must know to read the table: figures, split, images, seeds, test, recipe, evaluator, timing.
+    """Write what a reader must know to read the table: figures, split, images, seeds, test, recipe, evaluator, timing.
 
     Args:
         about: facts of the runs, by the names of `RunRecord.facts`, and the "recipe".
@@ -160,7 +160,7 @@ def caption(analysis: Analysis, about: Mapping[str, Any], latency: Mapping[str, 
 
 
 def markdown_table(
-    analysis: Analysis, told: str, latency: Mapping[str, Mapping[str, Any]], unfair: Sequence[str] = ()
+    analysis: Analysis, text: str, latency: Mapping[str, Mapping[str, Any]], unfair: Sequence[str] = ()
 ) -> str:
     """table.md: what differs between the arms beside what is compared, the table, its caption, and what it shows."""
     shown = columns(analysis, latency)
@@ -170,13 +170,13 @@ def markdown_table(
     for i, arm in enumerate(analysis.arms):
         cells = [f"**{c.cells[i]}**" if c.strong and arm.shown else c.cells[i] for c in shown]
         lines.append(f"| {markdown(arm.name)} | {' | '.join(cells)} |")
-    lines += ["", markdown_line(told), ""]
+    lines += ["", markdown_line(text), ""]
     lines += [f"- {markdown_line(line)}" for line in (*verdicts(analysis), *analysis.notes)]
     return "\n".join(lines).rstrip() + "\n"
 
 
 def markdown_line(text: str) -> str:
-    """A sentence of ours with names of the user's in it."""
+    """Return a sentence of ours with names of the user's in it."""
     return _MARKED.sub(r"\\\1", one_line(text))
 
 
@@ -194,17 +194,17 @@ def _items(lines: Sequence[str]) -> list[str]:
 
 
 def latex_table(
-    analysis: Analysis, told: str, latency: Mapping[str, Mapping[str, Any]], unfair: Sequence[str] = ()
+    analysis: Analysis, text: str, latency: Mapping[str, Mapping[str, Any]], unfair: Sequence[str] = ()
 ) -> str:
     """table.tex: needs the packages that its first line names."""
     shown = columns(analysis, latency)
     if unfair:
-        told = f"The arms were not treated alike: {'; '.join(unfair)}. {told}"
+        text = f"The arms were not treated alike: {'; '.join(unfair)}. {text}"
     lines = [
         r"% \usepackage[T1]{fontenc}\usepackage{booktabs,graphicx,textcomp}; Chinese: XeLaTeX, \usepackage{ctex}",
         r"\begin{table}",
         r"\centering",
-        rf"\caption{{{_sentence(told)}}}",
+        rf"\caption{{{_sentence(text)}}}",
         r"\resizebox{\linewidth}{!}{%",
         rf"\begin{{tabular}}{{l{'r' * len(shown)}}}",
         r"\toprule",

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ultralytics.utils.coco import CLASS_DETECTIONS, SIZE_BORDERS, Seen, areas_of, evaluated, known, mean_known
-from ultralytics.utils.metrics import bbox_ioa
+from ultralytics.utils.matching import bbox_ioa
 from ultralytics.utils.types import ANY_CLASS, BoolArray, Float64Array, Int64Array
 
 FOREGROUND, BACKGROUND = 0.5, 0.1  # TIDE's t_f and t_b: a match from this IoU on; background up to that
@@ -69,25 +69,25 @@ def analyse(seen: Sequence[Seen], names: Mapping[int, str]) -> dict[str, Any]:
     tide = evaluation.tide_errors(pos_thr=FOREGROUND, bg_thr=BACKGROUND)
     return {
         "errors": {
-            kind: {"count": int(tide["counts"].get(kind, 0)), "dAP": _number(tide["delta_ap"].get(kind))}
+            kind: {"count": int(tide["counts"].get(kind, 0)), "dAP": _measured_or_none(tide["delta_ap"].get(kind))}
             for kind in KINDS
         },
-        "false_positives": _number(tide["delta_ap"].get("FP")),
-        "false_negatives": _number(tide["delta_ap"].get("FN")),
-        "AP50": _number(tide["ap_base"]),
+        "false_positives": _measured_or_none(tide["delta_ap"].get("FP")),
+        "false_negatives": _measured_or_none(tide["delta_ap"].get("FN")),
+        "AP50": _measured_or_none(tide["ap_base"]),
         "foreground": FOREGROUND,
         "background": BACKGROUND,
-        "sizes": _sizes(seen, names),
+        "sizes": _by_size(seen, names),
         "calibration": _calibration(evaluation),
     }
 
 
-def _number(value: Any) -> float | None:
-    """A figure; None for what could not be measured."""
+def _measured_or_none(value: Any) -> float | None:
+    """Return a figure; None for what could not be measured."""
     return None if value is None or not math.isfinite(value) else known(float(value))
 
 
-def _sizes(seen: Sequence[Seen], names: Mapping[int, str]) -> list[dict[str, Any]]:
+def _by_size(seen: Sequence[Seen], names: Mapping[int, str]) -> list[dict[str, Any]]:
     """Figures of each bucket of sizes."""
     areas = np.concatenate([np.zeros(0), *(areas_of(s)[s.truths[:, 5] == 0] for s in seen)])
     if not len(areas):
@@ -119,8 +119,8 @@ def _sizes(seen: Sequence[Seen], names: Mapping[int, str]) -> list[dict[str, Any
 
 
 def _calibration(evaluation: Any) -> dict[str, Any]:
-    """How far scores are the shares of detections that are right."""
-    told = evaluation.calibration(n_bins=BINS, iou_threshold=FOREGROUND)
+    """Measure how far scores are the shares of detections that are right."""
+    measured = evaluation.calibration(n_bins=BINS, iou_threshold=FOREGROUND)
     bins = [
         {
             "low": b["bin_lower"],
@@ -129,15 +129,15 @@ def _calibration(evaluation: Any) -> dict[str, Any]:
             "score": b["avg_confidence"] if b["count"] else None,
             "precision": b["avg_accuracy"] if b["count"] else None,
         }
-        for b in told["bins"]
+        for b in measured["bins"]
     ]
-    some = told["num_detections"] > 0
+    some = measured["num_detections"] > 0
     return {
-        "ece": _number(told["ece"]) if some else None,
-        "mce": _number(told["mce"]) if some else None,
-        "detections": told["num_detections"],
+        "ece": _measured_or_none(measured["ece"]) if some else None,
+        "mce": _measured_or_none(measured["mce"]) if some else None,
+        "detections": measured["num_detections"],
         "bins": bins,
-        "per_class": dict(sorted(told["per_category"].items())),
+        "per_class": dict(sorted(measured["per_category"].items())),
     }
 
 
@@ -147,27 +147,29 @@ def mistakes(seen: Sequence[Seen]) -> list[Mistake]:
 
 
 def countable(s: Seen) -> Seen:
-    """What of an image TIDE looks at: no ignored regions, no detection that they spare, and of each class the
+    """Select what of an image TIDE looks at: no ignored regions, no detection that they spare, and of each class the
     CLASS_DETECTIONS best, by falling score. Average precision at IoU 0.5 is the same."""
-    found = s.found[_kept(s.found)]
+    found = s.found[_keep_best(s.found)]
     mine, regions = s.truths[:, 5] == 0, s.truths[s.truths[:, 5] > 0]
     objects = s.truths[mine]
     if len(regions):
-        _, owner = _matched(*_overlaps(found, objects))
-        found = found[(owner >= 0) | ~_spared(_corners(found), found[:, 5], regions)]
+        _, owner = _match_greedily(*_overlaps(found, objects))
+        found = found[(owner >= 0) | ~_spared(_box_corners(found), found[:, 5], regions)]
     return s._replace(found=found, truths=objects, areas=None if s.areas is None else s.areas[mine])
 
 
 def _overlaps(found: Float64Array, objects: Float64Array) -> tuple[Float64Array, BoolArray]:
     """IoU (n, k) of detections and objects, and whether their classes are the same."""
-    return bbox_ioa(_corners(found), _corners(objects), iou=True, eps=0), found[:, 5, None] == objects[None, :, 4]
+    return bbox_ioa(_box_corners(found), _box_corners(objects), iou=True, eps=0), found[:, 5, None] == objects[
+        None, :, 4
+    ]
 
 
 def _of_image(number: int, s: Seen) -> list[Mistake]:
-    """The mistakes of an image, see `countable`."""
+    """Return the mistakes of an image, see `countable`."""
     found, objects = s.found, s.truths
     iou, same = _overlaps(found, objects)
-    matched, owner = _matched(iou, same)
+    matched, owner = _match_greedily(iou, same)
     right, other = np.where(same, iou, -1.0), np.where(same, -1.0, iou)
     used = np.where(matched[None], right, -1.0)
     result, explained = list[Mistake](), np.zeros(len(objects), np.bool_)
@@ -203,7 +205,7 @@ def _of_image(number: int, s: Seen) -> list[Mistake]:
     return result
 
 
-def _kept(found: Float64Array) -> Int64Array:
+def _keep_best(found: Float64Array) -> Int64Array:
     """Detections by falling score, the best CLASS_DETECTIONS of each class."""
     order = np.argsort(-found[:, 4], kind="stable")
     kept = np.ones(len(order), np.bool_)
@@ -212,7 +214,7 @@ def _kept(found: Float64Array) -> Int64Array:
     return order[kept]
 
 
-def _matched(iou: Float64Array, same: BoolArray) -> tuple[BoolArray, Int64Array]:
+def _match_greedily(iou: Float64Array, same: BoolArray) -> tuple[BoolArray, Int64Array]:
     """Which objects (k,) are found, and for each detection (n,), best first, the object it finds, or -1."""
     taken, owner = np.zeros(iou.shape[1], np.bool_), np.full(len(iou), -1, np.int64)
     candidates = np.where(same & (iou >= FOREGROUND), iou, -1.0)
@@ -228,19 +230,19 @@ def _spared(boxes: Float64Array, classes: Float64Array, regions: Float64Array) -
     """Which detections (n,) lie in an ignored region of their class, or of every class."""
     if not len(boxes) or not len(regions):
         return np.zeros(len(boxes), np.bool_)
-    share = bbox_ioa(_corners(regions), boxes, eps=0)
+    share = bbox_ioa(_box_corners(regions), boxes, eps=0)
     ours = (regions[:, None, 4] == classes[None]) | (regions[:, None, 4] == ANY_CLASS)
     spared: BoolArray = ((share >= FOREGROUND) & ours).any(0)
     return spared
 
 
-def _corners(rows: Float64Array) -> Float64Array:
+def _box_corners(rows: Float64Array) -> Float64Array:
     """(n, 4) x1, y1, x2, y2 of rows that begin with x, y, width, height."""
     return np.column_stack([rows[:, :2], rows[:, :2] + rows[:, 2:4]])
 
 
 def worst(found: Sequence[Mistake], n: int) -> dict[str, list[Mistake]]:
-    """The n worst of each kind that there are: the false positives of the highest scores, the largest misses."""
+    """Return the n worst of each kind that there are: the false positives of the highest scores, the largest misses."""
     result = {}
     for kind in KINDS:
         mine = [m for m in found if m.kind == kind]
@@ -251,7 +253,7 @@ def worst(found: Sequence[Mistake], n: int) -> dict[str, list[Mistake]]:
 
 
 def table_lines(figures: Mapping[str, Any]) -> list[str]:
-    """The lines of a short table of what `analyse` gives."""
+    """Return the lines of a short table of what `analyse` gives."""
 
     def number(value: float | None) -> str:
         return "-" if value is None else f"{value:.3f}"
@@ -272,6 +274,6 @@ def table_lines(figures: Mapping[str, Any]) -> list[str]:
 
 
 def span(bucket: Mapping[str, Any]) -> str:
-    """The sizes of a bucket, √area in pixels."""
+    """Return the sizes of a bucket, √area in pixels."""
     low, high = bucket["low"], bucket["high"]
     return f"≥{low:.0f}" if high is None else f"<{high:.0f}" if low == 0 else f"{low:.0f}-{high:.0f}"

@@ -51,7 +51,7 @@ def singular_values(left: Tensor, right: Tensor | None = None) -> Tensor:
 
 
 def numerical_rank(values: Tensor, tokens: int) -> Tensor:
-    """How many singular values (…, r), largest first, exceed tokens·ε times the largest, ε of their type: what rounding
+    """Count the singular values (…, r), largest first, above tokens·ε times the largest, ε of their type: what rounding
     alone would leave of a smaller rank lies below that (Golub & Van Loan, §5.5.8; as `numpy.linalg.matrix_rank`)."""
     return (values > tokens * torch.finfo(values.dtype).eps * values[..., :1]).sum(-1)
 
@@ -59,7 +59,7 @@ def numerical_rank(values: Tensor, tokens: int) -> Tensor:
 def square_shares(
     gradient: Float64Array, centre: tuple[float, float], parts: Sequence[float] = PARTS
 ) -> tuple[Float64Array, Float64Array]:
-    """The smallest squares around a centre that hold parts of a gradient's sum.
+    """Return the smallest squares around a centre that hold parts of a gradient's sum.
 
     Args:
         gradient: (H, W), 0 or more; centre: (y, x), pixels, whole numbers are centres of pixels.

@@ -12,6 +12,6 @@ __getattr__ = later(
     {
         "benchmark": "scripts/benchmark.sh times training and prediction",
         "ProfileModels": "scripts/benchmark.sh times prediction, YOLO(...).info() counts operations",
-        "RF100Benchmark": "fetch the data sets, and train on each",
+        "RF100Benchmark": "fetch the datasets, and train on each",
     },
 )

@@ -35,7 +35,7 @@ __getattr__ = later(__name__, {name: f"ultralytics.utils.environment:{name}" for
 
 
 def is_ascii(s: object) -> bool:
-    """Whether a value's text, of a list or mapping that of all values, is ASCII."""
+    """Return True if a value's text, of a list or mapping that of all values, is ASCII."""
     values = s.values() if isinstance(s, Mapping) else s if isinstance(s, list | tuple | set) else [s]
     return all(str(value).isascii() for value in values)
 
@@ -43,7 +43,7 @@ def is_ascii(s: object) -> bool:
 def check_imgsz(
     imgsz: int | str | Sequence[int], stride: Any = 32, min_dim: int = 1, max_dim: int = 2, floor: int = 0
 ) -> int | list[int]:
-    """A size rounded up to a multiple of the stride: one number, or two with `min_dim=2`.
+    """Return a size rounded up to a multiple of the stride: one number, or two with `min_dim=2`.
 
     Args:
         imgsz: pixels, or [height, width]; stride: or a tensor of them, the largest counts; floor: pixels at least;
@@ -70,7 +70,7 @@ def check_imgsz(
 
 
 def parse_version(version: str = "0.0.0") -> tuple[int, ...]:
-    """The first three numbers of a version: "2.0.1+cpu" → (2, 0, 1)."""
+    """Return the first three numbers of a version: "2.0.1+cpu" → (2, 0, 1)."""
     return tuple(int(n) for n in re.findall(r"\d+", version)[:3])
 
 
@@ -82,7 +82,7 @@ def check_version(
     verbose: bool = False,
     msg: str = "",
 ) -> bool:
-    """Whether a version lies in a range.
+    """Return True if a version lies in a range.
 
     Args:
         current: a version, or a package's name; required: ">=8.0,<9", or a version for "at least".
@@ -105,16 +105,16 @@ def check_version(
             sign, have >= want
         )
     if not good:
-        told = f"{name} {required} is required, and {current or 'none'} is installed"
+        message = f"{name} {required} is required, and {current or 'none'} is installed"
         if hard:
-            raise UserError(told, hint=msg)
+            raise UserError(message, hint=msg)
         if verbose:
-            LOGGER.warning("%s%s", told, f" ({msg})" if msg else "")
+            LOGGER.warning("%s%s", message, f" ({msg})" if msg else "")
     return good
 
 
 def check_python(minimum: str = "3.8.0", hard: bool = True) -> bool:
-    """Whether this Python is recent enough; see `check_version`."""
+    """Return True if this Python is recent enough; see `check_version`."""
     return check_version(PYTHON_VERSION, minimum, "Python", hard)
 
 
@@ -140,7 +140,7 @@ def check_requirements(
     install: bool = True,
     cmds: str = "",
 ) -> bool:
-    """Whether packages are installed; those that are missing are named with the command to install them.
+    """Return True if packages are installed; those that are missing are named with the command to install them.
 
     Args:
         requirements: a requirements file, "numpy>=1.26", or a list of such; exclude: names to leave out.
@@ -187,7 +187,7 @@ def check_file(
     download_dir: str = ".",
     hard: bool = True,
 ) -> Any:
-    """The path of a file: as given, or of a bundled YAML by its name; [] where it is missing and not `hard`.
+    """Return the path of a file: as given, or of a bundled YAML by its name; [] where it is missing and not `hard`.
 
     Args:
         suffix: see `check_suffix`; download, download_dir: of the reference; nothing is fetched.
@@ -211,17 +211,17 @@ def check_file(
 
 
 def check_yaml(file: str | Path, suffix: Sequence[str] = (".yaml", ".yml"), hard: bool = True) -> Any:
-    """The path of a YAML; see `check_file`."""
+    """Return the path of a YAML; see `check_file`."""
     return check_file(file, suffix, hard=hard)
 
 
 def check_model_file_from_stem(model: str | Path = "yolov8n") -> str | Path:
-    """A published model's name with .pt where it has no suffix, any other name as it is."""
+    """Return a published model's name with .pt where it has no suffix, any other name as it is."""
     return Path(model).with_suffix(".pt") if model and _STEMS.fullmatch(str(model)) else model
 
 
 def check_yolov5u_filename(file: str, verbose: bool = True) -> str:
-    """The name with "u" of the reference's YOLOv3 and YOLOv5 weights: yolov5n.pt → yolov5nu.pt."""
+    """Return the name with "u" of the reference's YOLOv3 and YOLOv5 weights: yolov5n.pt → yolov5nu.pt."""
     new = re.sub(r"(yolov5[nsmlx]6?|yolov3(?:-tiny|-spp)?)(\.pt)", r"\1u\2", file) if "u." not in file else file
     if new != file and verbose:
         LOGGER.info("%s is %s in ultralytics 8.2.103", file, new)
@@ -229,7 +229,7 @@ def check_yolov5u_filename(file: str, verbose: bool = True) -> str:
 
 
 def check_font(font: str = "Arial.ttf") -> str | None:
-    """The path or name of a font that is here; None where it is not, and another is used."""
+    """Return the path or name of a font that is here; None where it is not, and another is used."""
     try:
         return checked_font(font)
     except ConfigError as e:
@@ -238,7 +238,7 @@ def check_font(font: str = "Arial.ttf") -> str | None:
 
 
 def check_amp(model: torch.nn.Module) -> bool:
-    """Whether mixed precision is used on the model's device."""
+    """Return True if mixed precision is used on the model's device."""
     device = next(model.parameters()).device
     return resolve("ultralytics.engine.ranks.device:mixed_precision")(device, True) is not None
 
@@ -251,7 +251,7 @@ def check_imshow(warn: bool = False) -> bool:
 
 
 def check_is_path_safe(basedir: str | Path, path: str | Path) -> bool:
-    """Whether a path is that of a file inside a folder, links followed."""
+    """Return True if a path is that of a file inside a folder, links followed."""
     base, target = os.path.realpath(basedir), os.path.realpath(path)
     return os.path.isfile(target) and os.path.commonpath([base, target]) == base
 
@@ -272,12 +272,12 @@ def cuda_device_count() -> int:
 
 
 def cuda_is_available() -> bool:
-    """Whether PyTorch sees a GPU."""
+    """Return True if PyTorch sees a GPU."""
     return cuda_device_count() > 0
 
 
 def git_describe(path: str | Path = ROOT) -> str:
-    """What git calls the commit of a folder, "" outside a clone."""
+    """Return the name that git gives the commit of a folder, "" outside a clone."""
     git = shutil.which("git")
     if git is None:
         return ""

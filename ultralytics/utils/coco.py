@@ -70,7 +70,7 @@ def coco_figures(seen: Sequence[Seen], names: Mapping[int, str]) -> dict[str, An
 def evaluated(
     seen: Sequence[Seen], names: Mapping[int, str], areas: Sequence[tuple[float, float]] | None = None
 ) -> Any:
-    """The library's evaluation of a split, run.
+    """Run the library's evaluation of a split.
 
     Args:
         areas: different ranges of areas (pixels², ends included) instead of COCO's four; then it has no summary.
@@ -104,7 +104,7 @@ def evaluated(
 
 
 def areas_of(seen: Seen) -> Float64Array:
-    """The areas (k,) of an image's objects: their own, else their boxes'."""
+    """Return the areas (k,) of an image's objects: their own, else their boxes'."""
     boxes: Float64Array = seen.truths[:, 2] * seen.truths[:, 3]
     return boxes if seen.areas is None else np.where(seen.areas > 0, seen.areas, boxes)
 
@@ -118,13 +118,13 @@ def _for_all(objects: Float64Array, classes: Sequence[int]) -> Float64Array:
 
 
 def mean_known(figures: Float64Array) -> float | None:
-    """The mean of what could be measured; None where nothing could."""
+    """Return the mean of what could be measured; None where nothing could."""
     measured = figures[figures > -1]
     return float(measured.mean()) if measured.size else None
 
 
 def known(figure: float) -> float | None:
-    """A figure of the library's, or None where it stands for nothing to measure."""
+    """Return a figure of the library's, or None where it stands for nothing to measure."""
     return None if figure < 0 else float(figure)
 
 

@@ -21,7 +21,7 @@ _PLAIN = {
 
 
 def _replaced(error: UnicodeError) -> tuple[str, int]:
-    """A codec's error handler: replace the characters that it cannot encode."""
+    """Return a codec's error handler: replace the characters that it cannot encode."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     lacking = error.object[error.start : error.end]
@@ -33,7 +33,7 @@ codecs.register_error(_REPLACING, _replaced)
 
 
 def showable(text: str, encoding: object) -> str:
-    """The text as an encoding can write it; as it is where there is no encoding (a stream in memory)."""
+    """Return the text as an encoding can write it; as it is where there is no encoding (a stream in memory)."""
     if not isinstance(encoding, str) or text.isascii():
         return text
     try:

@@ -16,7 +16,7 @@ TORCH_1_9 = True
 
 
 def find_free_network_port() -> int:
-    """A port of this machine that nobody uses."""
+    """Return a port of this machine that nobody uses."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])

@@ -30,7 +30,7 @@ HELP_MSG = "`python -m ultralytics --help` lists the modes; README.md shows the 
 
 
 def package_version(name: str) -> str:
-    """The installed version of a package, "" without it."""
+    """Return the installed version of a package, "" without it."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
@@ -49,7 +49,7 @@ def _os_release() -> dict[str, str]:
 
 
 def is_ubuntu() -> bool:
-    """Whether the system is Ubuntu."""
+    """Return True if the system is Ubuntu."""
     return _os_release().get("ID") == "ubuntu"
 
 
@@ -59,32 +59,32 @@ def get_ubuntu_version() -> str | None:
 
 
 def is_colab() -> bool:
-    """Whether a Google Colab notebook runs this."""
+    """Return True if a Google Colab notebook runs this."""
     return "COLAB_RELEASE_TAG" in os.environ or "COLAB_BACKEND_VERSION" in os.environ
 
 
 def is_kaggle() -> bool:
-    """Whether a Kaggle notebook runs this."""
+    """Return True if a Kaggle notebook runs this."""
     return "KAGGLE_URL_BASE" in os.environ
 
 
 def is_jupyter() -> bool:
-    """Whether the kernel of a notebook runs this."""
+    """Return True if the kernel of a notebook runs this."""
     return "ipykernel" in sys.modules
 
 
 def is_docker() -> bool:
-    """Whether this runs in a Docker container."""
+    """Return True if this runs in a Docker container."""
     return Path("/.dockerenv").exists()
 
 
 def is_github_action_running() -> bool:
-    """Whether a GitHub action runs this."""
+    """Return True if a GitHub action runs this."""
     return {"GITHUB_ACTIONS", "GITHUB_WORKFLOW", "RUNNER_OS"} <= os.environ.keys()
 
 
 def is_pytest_running() -> bool:
-    """Whether a test of pytest runs this."""
+    """Return True if a test of pytest runs this."""
     return "PYTEST_CURRENT_TEST" in os.environ or "pytest" in sys.modules
 
 
@@ -94,7 +94,7 @@ def is_online() -> bool:
 
 
 def read_device_model() -> str:
-    """What the device tree of a small computer says of its model, lower case; "" elsewhere."""
+    """Read the model of a small computer from its device tree, lower case; "" elsewhere."""
     try:
         return Path("/proc/device-tree/model").read_text(encoding="utf-8").lower().strip("\0")
     except (OSError, UnicodeDecodeError):
@@ -102,33 +102,33 @@ def read_device_model() -> str:
 
 
 def is_raspberrypi() -> bool:
-    """Whether this is a Raspberry Pi."""
+    """Return True if this is a Raspberry Pi."""
     return "raspberry pi" in read_device_model()
 
 
 def is_jetson() -> bool:
-    """Whether this is an NVIDIA Jetson."""
+    """Return True if this is an NVIDIA Jetson."""
     model = read_device_model()
     return "nvidia" in model or "jetson" in model
 
 
 def is_pip_package(filepath: str = "ultralytics") -> bool:
-    """Whether a module lies among the installed packages, not in a clone."""
+    """Return True if a module lies among the installed packages, not in a clone."""
     return "site-packages" in ROOT.parts if filepath.startswith("ultralytics") else package_version(filepath) != ""
 
 
 def is_dir_writeable(dir_path: str | Path) -> bool:
-    """Whether files can be written into a folder."""
+    """Return True if files can be written into a folder."""
     return os.access(str(dir_path), os.W_OK)
 
 
 def get_git_dir() -> Path | None:
-    """The clone this package is in, None where it is installed."""
+    """Return the clone this package is in, None where it is installed."""
     return CLONE if (CLONE / ".git").exists() else None
 
 
 def is_git_dir() -> bool:
-    """Whether this package is in a clone."""
+    """Return True if this package is in a clone."""
     return get_git_dir() is not None
 
 
@@ -142,7 +142,7 @@ def _git_folder() -> Path | None:
 
 
 def get_git_branch() -> str | None:
-    """The branch of the clone, None outside one or between branches."""
+    """Return the branch of the clone, None outside one or between branches."""
     folder = _git_folder()
     try:
         head = (folder / "HEAD").read_text(encoding="utf-8").strip() if folder else ""
@@ -152,7 +152,7 @@ def get_git_branch() -> str | None:
 
 
 def get_git_origin_url() -> str | None:
-    """Where the clone comes from, None outside one or without an origin."""
+    """Return the address the clone comes from, None outside one or without an origin."""
     folder = _git_folder()
     try:
         common = folder / "commondir" if folder else Path()
@@ -170,7 +170,7 @@ def get_git_origin_url() -> str | None:
 
 
 def get_user_config_dir(sub_dir: str = "Ultralytics") -> Path:
-    """Where the reference keeps settings; nothing is kept there, and the folder is not made."""
+    """Return the folder where the reference keeps settings; nothing is kept there, and the folder is not made."""
     base = {"Windows": "AppData/Roaming", "Darwin": "Library/Application Support"}.get(platform.system(), ".config")
     home = os.path.expanduser("~")  # "~" itself where there is no home folder; Path.home would raise
     return Path(os.environ.get("YOLO_CONFIG_DIR") or Path(home) / base / sub_dir)

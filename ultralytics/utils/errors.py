@@ -1,4 +1,4 @@
-"""Errors a user can cause, each told in one line: what is wrong, where, and the hint.
+"""Errors a user can cause, each reported in one line: what is wrong, where, and the hint.
 
 The command line prints them as `error: …` and leaves with exit code 2 (a FinishedRunError: without `error:`, 0); any
 other exception is a fault of ours (exit code 1).
@@ -39,7 +39,7 @@ class MissingFileError(UserError, FileNotFoundError):
 
 
 class DatasetError(UserError, ValueError):
-    """A data set that cannot be used: no images, bad YAML, an empty split."""
+    """A dataset that cannot be used: no images, bad YAML, an empty split."""
 
 
 class ModelError(UserError, ValueError):

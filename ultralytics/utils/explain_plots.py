@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import cv2
 import numpy as np
 
+from ultralytics.utils.annotate import CAPTIONS, Annotator
 from ultralytics.utils.attribution import PARTS
-from ultralytics.utils.plotting import CAPTIONS, Annotator, _chart, _figure, _inches, colors
+from ultralytics.utils.charts import chart, new_figure, text_inches
+from ultralytics.utils.colors import colors
 from ultralytics.utils.types import Float64Array, UInt8Array
 
 if TYPE_CHECKING:
@@ -68,13 +70,13 @@ def _over_image(image: UInt8Array, heat: Float64Array) -> Any:
 
 
 def _colour_map() -> Any:
-    from matplotlib import colormaps  # as in plotting._figure
+    from matplotlib import colormaps  # as in charts.new_figure
 
     return colormaps[COLOURS]
 
 
 def _fitted(image: UInt8Array, width: int) -> UInt8Array:
-    """An image at a width in pixels."""
+    """Return an image at a width in pixels."""
     h, w = image.shape[:2]
     size = width, max(round(h * width / w), 1)
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA if width < w else cv2.INTER_LINEAR)  # type: ignore[return-value]  # uint8 stays uint8
@@ -103,11 +105,11 @@ def _bar(
         texts[-1].set_verticalalignment("top")
 
 
-def _cut(text: str, width: float) -> str:
-    """A text that takes so many inches at most, with "…" at its end where something is left out."""
-    if _inches([text], POINTS) <= width:
+def _cut_text(text: str, width: float) -> str:
+    """Return a text that takes so many inches at most, with "…" at its end where something is left out."""
+    if text_inches([text], POINTS) <= width:
         return text
-    while text and _inches([f"{text}…"], POINTS) > width:
+    while text and text_inches([f"{text}…"], POINTS) > width:
         text = text[:-1]
     return f"{text}…"
 
@@ -119,22 +121,22 @@ def _wrapped(texts: Sequence[str]) -> list[str]:
         lines.append("")
         for word in text.split():
             longer = f"{lines[-1]} {word}".strip()
-            if lines[-1] and _inches([longer], POINTS) > WIDTH - 2 * EDGE:
+            if lines[-1] and text_inches([longer], POINTS) > WIDTH - 2 * EDGE:
                 lines.append(word)
             else:
                 lines[-1] = longer
-    return [_cut(line, WIDTH - 2 * EDGE) for line in lines]
+    return [_cut_text(line, WIDTH - 2 * EDGE) for line in lines]
 
 
-def _text(figure: Figure, lines: Sequence[str], top: float) -> None:
+def _write_lines(figure: Figure, lines: Sequence[str], top: float) -> None:
     """Lines at the left edge, from so many inches above the bottom downwards."""
     wide, high = figure.get_size_inches()
     for k, line in enumerate(lines):
         figure.text(EDGE / wide, (top - (k + 1) * LINE) / high, line, fontsize=POINTS, va="bottom")
 
 
-def _panel(figure: Figure, place: tuple[float, float, float, float]) -> Axes:
-    """A panel without ticks at x, y, width, height in inches."""
+def _add_image_panel(figure: Figure, place: tuple[float, float, float, float]) -> Axes:
+    """Add a panel without ticks at x, y, width, height in inches."""
     wide, high = figure.get_size_inches()
     x, y, w, h = place
     axes = figure.add_axes((x / wide, y / high, w / wide, h / high))
@@ -145,13 +147,13 @@ def _panel(figure: Figure, place: tuple[float, float, float, float]) -> Axes:
 
 
 def _scale(low: float, high: float) -> Any:
-    from matplotlib.cm import ScalarMappable  # as in plotting._figure
+    from matplotlib.cm import ScalarMappable  # as in charts.new_figure
     from matplotlib.colors import Normalize
 
     return ScalarMappable(Normalize(low, high if high > low else low + 1), COLOURS)
 
 
-@_chart(dpi=PRINT_DPI)
+@chart(dpi=PRINT_DPI)
 def plot_cam(
     image: UInt8Array,
     heat: Float64Array,
@@ -171,7 +173,7 @@ def plot_cam(
     room = WIDTH - 3 * EDGE - BAR - numbers
     wide, high = _panel_size(image.shape, room, 1.6 * room)
     above = LINE + EDGE if title else EDGE
-    figure = _figure((wide + WIDTH - room, high + EDGE + above), None)
+    figure = new_figure((wide + WIDTH - room, high + EDGE + above), None)
     gain = round(wide * PRINT_DPI) / image.shape[1]
     shown = _fitted(image, round(wide * PRINT_DPI))
     top = float(heat.max(initial=0))
@@ -191,7 +193,7 @@ def plot_cam(
             break  # more names would hide the image
     if not len(rows):
         annotator.text((8, 8), "no detection")
-    axes = _panel(figure, (EDGE, EDGE, wide, high))
+    axes = _add_image_panel(figure, (EDGE, EDGE, wide, high))
     axes.imshow(annotator.result()[..., ::-1], interpolation="none", aspect="auto")
     if title:
         axes.set_title(title, fontsize=POINTS, pad=2, loc="left")
@@ -205,7 +207,7 @@ def _hot_places(heat: Any) -> list[tuple[float, ...]]:
     return [(x, y, x + w, y + h) for x, y, w, h, _ in found[1:].tolist()]  # the first is the ground
 
 
-@_chart(pdf=True, dpi=PRINT_DPI)
+@chart(pdf=True, dpi=PRINT_DPI)
 def plot_attention(
     image: UInt8Array,
     panels: Sequence[WeightPanel],
@@ -230,26 +232,26 @@ def plot_attention(
     room = (WIDTH - 2 * EDGE - BAR - NUMBERS - (columns - 1) * gap) / columns
     wide, high = _panel_size(image.shape, room, 1.6 * room)
     # A narrow image gets no more room than its caption needs.
-    names = [_cut(name, room) for name in names]
-    pitch = min(max(wide, _inches(names, POINTS)), room) + gap
+    names = [_cut_text(name, room) for name in names]
+    pitch = min(max(wide, text_inches(names, POINTS)), room) + gap
     block = 0.06 + lines * (high + LINE)  # a caption below each panel, and room; titles come on top
     titles = [_wrapped([panel.title]) for panel in panels]
     notes = _wrapped(notes)
     below = len(notes) * LINE + EDGE
     total = len(panels) * block + sum(map(len, titles)) * LINE + below + EDGE
-    figure = _figure((WIDTH, total), None)
+    figure = new_figure((WIDTH, total), None)
     h, w = image.shape[:2]
     lower = total - EDGE  # of what is drawn so far
     for panel, title in zip(panels, titles, strict=True):
-        low, top = _range(panel.maps)
-        _text(figure, title, lower)
+        low, top = _scale_ends(panel.maps)
+        _write_lines(figure, title, lower)
         upper = lower - len(title) * LINE - 0.03
         lower -= len(title) * LINE + block
         for j, (point, values) in enumerate(zip(points, panel.maps, strict=True)):
             line, column = divmod(j, columns)
             x = EDGE + column * pitch + (pitch - gap - wide) / 2
             y = upper - (line + 1) * high - line * LINE
-            axes = _panel(figure, (x, y, wide, high))
+            axes = _add_image_panel(figure, (x, y, wide, high))
             relative = (values - low) / (top - low) if top > low else np.zeros_like(values)
             shown = _fitted(image, max(round(wide * PRINT_DPI), 1))
             heat = _sampled(relative, place, (h, w), shown.shape[:2])
@@ -262,21 +264,21 @@ def plot_attention(
         ticks = [low, (low + top) / 2, top] if top > low else [low]
         right = 2 * EDGE + columns * pitch - gap
         bar = (right, middle, BAR, upper - middle)
-        _bar(figure, bar, _scale(low, top), ticks, [_number(t, top, top - low) for t in ticks])
-    _text(figure, notes, below)
+        _bar(figure, bar, _scale(low, top), ticks, [_format_number(t, top, top - low) for t in ticks])
+    _write_lines(figure, notes, below)
     return figure, Path(save_path)
 
 
-def _range(values: Float64Array) -> tuple[float, float]:
-    """The ends of a scale for values; what differs by less than `EVEN` is not blown up."""
+def _scale_ends(values: Float64Array) -> tuple[float, float]:
+    """Return the ends of a scale for values; what differs by less than `EVEN` is not blown up."""
     low, top = float(values.min()), float(values.max())
     middle = (low + top) / 2
     half = max((top - low) / 2, EVEN / 2 * abs(middle))
     return middle - half, middle + half
 
 
-def _number(value: float, largest: float, spread: float) -> str:
-    """A number at a colour bar from `largest - spread` to `largest`, short."""
+def _format_number(value: float, largest: float, spread: float) -> str:
+    """Return a number at a colour bar from `largest - spread` to `largest`, short."""
     if abs(value) < largest / 1000:
         return "0"
     digits = 3 if spread < 0.2 * largest else 1 if abs(value) < 0.01 else 2
@@ -286,7 +288,7 @@ def _number(value: float, largest: float, spread: float) -> str:
 def _sampled(
     values: Float64Array, place: tuple[float, float, float, float], shape: tuple[int, int], size: Sequence[int]
 ) -> Float64Array:
-    """The cells of a map as pixels (h, w) of an image: each pixel has the value of the cell that it lies in.
+    """Return the cells of a map as pixels (h, w) of an image: each pixel has the value of the cell that it lies in.
 
     Args:
         values: (H, W); place: the map's frame in pixels of the image; shape: (h, w) of that; size: (h, w) to give.
@@ -299,12 +301,12 @@ def _sampled(
     return found
 
 
-def _share(area: float) -> str:
-    """A part of an area in two digits or so."""
+def _format_share(area: float) -> str:
+    """Return a part of an area in two digits or so."""
     return f"{area:.{0 if area >= 0.0995 else 1 if area >= 0.00995 else 2}%}"
 
 
-@_chart(pdf=True, dpi=PRINT_DPI)
+@chart(pdf=True, dpi=PRINT_DPI)
 def plot_erf(
     fields: Sequence[Field],
     save_path: str | Path,
@@ -316,7 +318,7 @@ def plot_erf(
 
     Args:
         fields: a panel each, two beside each other; notes: lines below;
-        names: texts, for the fonts; decades: powers of ten that are told apart.
+        names: texts, for the fonts; decades: powers of ten that are distinguished.
     """
     # What is before a block stands on the left, and what is after it on the right.
     paired = any(f.when == "before" for f in fields)
@@ -333,11 +335,11 @@ def plot_erf(
     notes = _wrapped(notes)
     below = len(notes) * LINE + EDGE
     total = lines * block + below
-    figure = _figure((WIDTH, total), None)
+    figure = new_figure((WIDTH, total), None)
     for k, (title, when, gradient, sides, areas, centre) in zip(places, fields, strict=True):
         line, column = divmod(k, 2)
         x, y = EDGE + column * (room + gap), total - line * block - 2 * LINE - high
-        axes = _panel(figure, (x, y, room, high))
+        axes = _add_image_panel(figure, (x, y, room, high))
         top = float(gradient.max(initial=0))
         with np.errstate(divide="ignore"):
             values = np.log10(gradient / top) if top > 0 else np.full(gradient.shape, -np.inf)
@@ -349,16 +351,16 @@ def plot_erf(
             axes.plot(*corners, color="black", linewidth=1.2)
             axes.plot(*corners, color="white", linewidth=0.6)
         axes.set(xlim=(0, w), ylim=(h, 0))
-        shown = [_cut(title, room), when] if not paired else [when]
+        shown = [_cut_text(title, room), when] if not paired else [when]
         axes.set_title("\n".join(t for t in shown if t), fontsize=POINTS, pad=2, linespacing=1.1)
         if paired and (column == 0 or k - 1 not in places):
-            _text(figure, [_cut(title, WIDTH - 2 * EDGE)], total - line * block)
-        told = [f"{part:.0%} in {_share(area)}" for part, area in zip(PARTS, areas, strict=True)]
-        rows = "\n".join("  ".join(told[i : i + 2]) for i in range(0, len(told), 2))
+            _write_lines(figure, [_cut_text(title, WIDTH - 2 * EDGE)], total - line * block)
+        parts = [f"{part:.0%} in {_format_share(area)}" for part, area in zip(PARTS, areas, strict=True)]
+        rows = "\n".join("  ".join(parts[i : i + 2]) for i in range(0, len(parts), 2))
         axes.set_xlabel(rows, fontsize=POINTS, labelpad=2, linespacing=1.1)
         if column == 1 or k + 1 not in places:
             ticks = range(-int(decades), 1)
             labels = [f"1e{t}" if t else "1" for t in ticks]
             _bar(figure, (x + room + EDGE, y, BAR, high), axes.images[0], ticks, labels)
-    _text(figure, notes, below)
+    _write_lines(figure, notes, below)
     return figure, Path(save_path)

@@ -21,7 +21,7 @@ from ultralytics.utils.errors import MissingFileError, UserError
 
 
 def user_path(name: str | Path) -> Path:
-    """The path a user means, "~" included.
+    """Return the path a user means, "~" included.
 
     Raises:
         MissingFileError: "~" or "~someone" has no home folder.
@@ -38,7 +38,7 @@ def real_path(path: str | Path) -> Path:
 
 
 def missing(kind: str, path: Path, hint: str = "", tried: str = "") -> MissingFileError:
-    """The error for a file that is not there; a folder or a device in its place is called one."""
+    """Return the error for a file that is not there; a folder or a device in its place is called one."""
     if path.is_dir():
         return MissingFileError(f"it is a folder, and a {kind} is a file", str(path.absolute()), hint)
     if path.exists():
@@ -79,7 +79,7 @@ def read_bytes(path: str | Path, longest: int | None = None) -> bytes:
 
 
 def read_text(path: Path, error: type[UserError], longest: int | None = None) -> str:
-    """The content of a UTF-8 file, without a byte-order mark; line breaks become \\n.
+    """Return the content of a UTF-8 file, without a byte-order mark; line breaks become \\n.
 
     Args:
         longest: bytes it may have.
@@ -187,7 +187,7 @@ class Checksums:
             self.md5.update(data)
 
     def read(self, file: IO[bytes], took: Callable[[int], object] = lambda _: None) -> None:
-        """Take in the rest of an open file; `took` is told the bytes of each part."""
+        """Take in the rest of an open file; `took` is called with the bytes of each part."""
         while data := file.read(1 << 20):
             self.update(data)
             took(len(data))
@@ -273,7 +273,7 @@ _UNFINISHED = re.compile(r"\..+\.(pt|csv|json|npz|yaml)\.[a-z0-9_]{8}")
 
 
 def _os_error(error: BaseException | None) -> OSError | None:
-    """The system's error behind an exception: torch reports a failed write as a RuntimeError about positions."""
+    """Return the system's error behind an exception: torch reports a failed write as a RuntimeError about positions."""
     while error is not None and not isinstance(error, OSError):
         error = error.__cause__ or error.__context__
     return error
@@ -339,7 +339,7 @@ _AGAIN = 0.1  # seconds between two tries
 
 
 def is_at(file: IO[bytes], path: Path) -> bool:
-    """Whether an open file is the one at the path: another process may have renamed or removed it."""
+    """Return True if an open file is the one at the path: another process may have renamed or removed it."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.lstat())
     except OSError:
@@ -347,7 +347,7 @@ def is_at(file: IO[bytes], path: Path) -> bool:
 
 
 def stamp(path: Path) -> tuple[int, ...] | None:
-    """What differs once a file was replaced or written to; None where there is none."""
+    """Return what differs once a file was replaced or written to; None where there is none."""
     try:
         found = path.stat()
     except OSError:
@@ -393,7 +393,7 @@ def spaces_in_path(path: str | Path) -> Iterator[str | Path]:
 
 
 def increment_path(path: str | Path, exist_ok: bool = False, sep: str = "", mkdir: bool = False) -> Path:
-    """A path that is not there yet: runs/exp, runs/exp2, runs/exp3, …; a file's number stands before its suffix.
+    """Return a path that is not there yet: runs/exp, runs/exp2, runs/exp3, …; a file's number stands before its suffix.
 
     Args:
         exist_ok: take it where it is there; sep: between name and number; mkdir: make the folder.
@@ -413,7 +413,7 @@ def file_age(path: str | Path = __file__) -> int:
 
 
 def file_date(path: str | Path = __file__) -> str:
-    """The day a file was changed, such as 2024-9-5."""
+    """Return the day a file was changed, such as 2024-9-5."""
     day = time.localtime(Path(path).stat().st_mtime)
     return f"{day.tm_year}-{day.tm_mon}-{day.tm_mday}"
 
@@ -426,7 +426,7 @@ def file_size(path: str | Path) -> float:
 
 
 def get_latest_run(search_dir: str | Path = ".") -> str:
-    """The newest last*.pt below a folder, "" without any."""
+    """Return the newest last*.pt below a folder, "" without any."""
     found = list(Path(search_dir).glob("**/last*.pt"))
     return str(max(found, key=lambda p: p.stat().st_mtime)) if found else ""
 

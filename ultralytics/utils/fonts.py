@@ -97,7 +97,7 @@ def load_matplotlib() -> Any:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """No remarks of matplotlib and fontTools about fonts, folders and letters: what matters of them is told here."""
+    """No remarks of matplotlib and fontTools about fonts, folders and letters: what matters of them is logged here."""
     loggers = [logging.getLogger(name) for name in ("matplotlib", "matplotlib.font_manager", "fontTools")]
     levels = [logger.level for logger in loggers]
     try:
@@ -115,8 +115,8 @@ def quiet() -> Iterator[None]:
 
 
 @functools.cache
-def _installed() -> tuple[_Known, ...]:
-    """All faces of the system and of matplotlib, plain ones first."""
+def _installed_faces() -> tuple[_Known, ...]:
+    """Return all faces of the system and of matplotlib, plain ones first."""
     manager = load_matplotlib().font_manager
     found: dict[Face, _Known] = {}
     for entry in manager.fontManager.ttflist:
@@ -154,7 +154,7 @@ def _letters_of(face: Face, wanted: frozenset[str] | set[str]) -> set[str]:
 
 
 def _opened(face: Face) -> Any:
-    """A face as matplotlib reads it; None where it cannot. It holds a file handle, so it is not kept."""
+    """Return a face as matplotlib reads it; None where it cannot. It holds a file handle, so it is not kept."""
     from matplotlib.ft2font import FT2Font  # `load_matplotlib` has imported it
 
     reader: Any = FT2Font  # matplotlib's types are those of one version
@@ -166,30 +166,30 @@ def _opened(face: Face) -> Any:
 
 @functools.cache
 def _knows_faces() -> bool:
-    """Whether this matplotlib (3.11 and newer) draws with any face of a collection."""
+    """Return True if this matplotlib (3.11 and newer) draws with any face of a collection."""
     return hasattr(load_matplotlib().font_manager.FontEntry(), "index")
 
 
 @functools.lru_cache(maxsize=64)
 def _charmap(face: Face) -> frozenset[str]:
-    """All letters of a face."""
+    """Return all letters of a face."""
     opened = _opened(face)
     return frozenset() if opened is None else frozenset(map(chr, opened.get_charmap()))
 
 
 def find(font: str) -> Face:
-    """The face that a user names: a file, the name of an installed file, or a family.
+    """Return the face that a user names: a file, the name of an installed file, or a family.
 
     Raises:
         ConfigError: there is none.
     """
     path = user_path(font)
     if path.is_file():
-        return _usable(font, str(path.absolute()))
+        return _can_load(font, str(path.absolute()))
     if path.name != font:
         raise ConfigError("no such font file", f"font={font}", "give a .ttf, .otf or .ttc file, or a family's name")
     try:
-        known = _installed()
+        known = _installed_faces()
     except Exception as e:
         raise ConfigError(f"cannot list the installed fonts: {reason(e)}", f"font={font}", "give a file") from None
     wanted = font.casefold()
@@ -204,7 +204,7 @@ def find(font: str) -> Face:
     )
 
 
-def _usable(font: str, path: str) -> Face:
+def _can_load(font: str, path: str) -> Face:
     try:
         ImageFont.truetype(path, 12)
     except (OSError, ValueError) as e:
@@ -227,7 +227,7 @@ def checked_font(font: str | None) -> str | None:
 def faces(text: str, font: str | None = None) -> tuple[Face, ...]:
     """The faces to write a text with: each letter in the first that has it. Empty where built-in Latin letters do.
 
-    Letters that no installed font has are drawn as boxes, which is told once with the package to install.
+    Letters that no installed font has are drawn as boxes, which is logged once with the package to install.
 
     Args:
         text: all texts that should look alike, together; font: a file or family to prefer.
@@ -248,14 +248,14 @@ def _faces(letters: frozenset[str], font: str | None) -> tuple[Face, ...]:
         with quiet():
             found = _search(letters, first)
     except Exception as e:  # matplotlib is missing or broken
-        _tell(f"Letters such as {one_line(min(letters))!r} are drawn as boxes: {reason(e)}")
+        _warn_once(f"Letters such as {one_line(min(letters))!r} are drawn as boxes: {reason(e)}")
         return first
     return first + found
 
 
 def _search(letters: frozenset[str], first: tuple[Face, ...]) -> tuple[Face, ...]:
     """As few installed faces as have the letters that `first` has not."""
-    known = _installed()
+    known = _installed_faces()
     missing = set(letters) - _NOWHERE
     for face in first:
         missing -= _letters_of(face, missing)
@@ -284,7 +284,7 @@ _TOLD: set[str] = set()
 
 
 def _is_drawn(letter: str) -> bool:
-    """Whether a letter needs a glyph: joiners and variation selectors need none."""
+    """Return True if a letter needs a glyph: joiners and variation selectors need none."""
     return unicodedata.category(letter) not in ("Cf", "Cc", "Cs", "Zs") and not "\ufe00" <= letter <= "\ufe0f"
 
 
@@ -296,14 +296,14 @@ def _tell_missing(letters: set[str]) -> None:
         by_package.setdefault(_PACKAGES.get(script, _PACKAGES[kind]), []).append(letter)
     for package, some in by_package.items():
         shown = "".join(some[:8]) + "…" * (len(some) > 8)
-        _tell(
+        _warn_once(
             f"No installed font has {shown} of the class names, drawn as boxes: install one "
             f"(Debian, Ubuntu: apt install {package}) or name one with font=FILE.ttf",
             package,
         )
 
 
-def _tell(line: str, key: str = "") -> None:
+def _warn_once(line: str, key: str = "") -> None:
     """A warning, once in a process for each key."""
     if key not in _TOLD:
         _TOLD.add(key)
@@ -311,7 +311,7 @@ def _tell(line: str, key: str = "") -> None:
 
 
 def reason(error: BaseException) -> str:
-    """An exception in one line."""
+    """Return an exception in one line."""
     text = one_line(str(error), 300).strip()
     return text if isinstance(error, OSError) and text else f"{type(error).__name__}{': ' if text else ''}{text}"
 
@@ -320,8 +320,8 @@ def reason(error: BaseException) -> str:
 
 
 def fit_for_type_42(text: str, font: str | None = None) -> bool:
-    """Whether the faces for a text have TrueType outlines; those of others, such as Noto CJK's, make no valid PDF font
-    of type 42."""
+    """Return True if the faces for a text have TrueType outlines; others, such as Noto CJK's, make no valid PDF font of
+    type 42."""
     return not any(map(_is_cff, faces(text, font)))
 
 
@@ -375,7 +375,7 @@ class Lettering:
         self.ascent = max(font.getmetrics()[0] for font in self.fonts)
 
     def runs(self, text: str) -> list[tuple[Any, str]]:
-        """The parts of a text that one font writes, and that font."""
+        """Return the parts of a text that one font writes, and that font."""
         if not self._has:
             return [(self.fonts[0], text)]
         parts: list[tuple[Any, str]] = []

@@ -13,10 +13,11 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ultralytics.utils.analysis import KINDS, Mistake, mistakes, span, worst
+from ultralytics.utils.annotate import Annotator
+from ultralytics.utils.charts import add_grid, chart, new_figure, optional
 from ultralytics.utils.coco import Seen
 from ultralytics.utils.files import write_json
 from ultralytics.utils.images import imread, imwrite
-from ultralytics.utils.plotting import Annotator, _chart, _figure, _grid, optional
 from ultralytics.utils.text import one_line
 from ultralytics.utils.types import UInt8Array
 
@@ -59,15 +60,15 @@ def draw_analysis(
         return
     chosen = worst(mistakes(seen), most)
     with optional(folder / "gallery.json"):
-        write_json(folder / "gallery.json", {k: [_row(m, seen, names) for m in v] for k, v in chosen.items()})
+        write_json(folder / "gallery.json", {k: [_mistake_row(m, seen, names) for m in v] for k, v in chosen.items()})
     for kind, found in chosen.items():
         path = folder / f"gallery_{kind}.jpg"
         with optional(path):
             imwrite(path, sheet(kind, found, seen, names, font), quality=90)
 
 
-def _row(m: Mistake, seen: Sequence[Seen], names: Mapping[int, str]) -> dict[str, Any]:
-    """A mistake for gallery.json; boxes are x, y, width, height in pixels."""
+def _mistake_row(m: Mistake, seen: Sequence[Seen], names: Mapping[int, str]) -> dict[str, Any]:
+    """Return a mistake for gallery.json; boxes are x, y, width, height in pixels."""
     return {
         "file": seen[m.image].file,
         "score": m.score,
@@ -82,7 +83,7 @@ def _row(m: Mistake, seen: Sequence[Seen], names: Mapping[int, str]) -> dict[str
 def sheet(
     kind: str, found: Sequence[Mistake], seen: Sequence[Seen], names: Mapping[int, str], font: str | None = None
 ) -> UInt8Array:
-    """The crops of some mistakes of one kind, BGR: detections in vermilion, objects in blue and dashed."""
+    """Draw the crops of some mistakes of one kind, BGR: detections in vermilion, objects in blue and dashed."""
     columns = min(COLUMNS, len(found))
     rows = math.ceil(len(found) / columns)
     high = TILE + 3 * LINE
@@ -94,17 +95,17 @@ def sheet(
         canvas[y : y + TILE, x : x + TILE] = _crop(m, seen[m.image])
     example = "".join(names.values())
     annotator = Annotator(canvas, 1, LETTERS, font, example=example)
-    _write(annotator, (GAP, GAP), f"{kind}: {KINDS[kind]}", INK, wide - 2 * GAP)
+    _write_text(annotator, (GAP, GAP), f"{kind}: {KINDS[kind]}", INK, wide - 2 * GAP)
     x = GAP
     for label, colour in (("detection", WRONG), ("object (dashed)", TRUE)):
         if any((m.box if colour is WRONG else m.truth) is not None for m in found):
             annotator.draw.rectangle((x, GAP + LINE + 4, x + 12, GAP + LINE + 12), fill=colour[::-1])
-            _write(annotator, (x + 18, GAP + LINE), label, FAINT, wide)
+            _write_text(annotator, (x + 18, GAP + LINE), label, FAINT, wide)
             x += 40 + int(annotator.text_font(label).getlength(label))
     for number, m in enumerate(found):
         y, x = head + number // columns * (high + GAP) + TILE, GAP + number % columns * (TILE + GAP)
         for i, (text, colour) in enumerate(_caption(m, seen, names)):
-            _write(annotator, (x, y + 3 + i * LINE), text, colour, TILE)
+            _write_text(annotator, (x, y + 3 + i * LINE), text, colour, TILE)
     return annotator.result()
 
 
@@ -120,14 +121,16 @@ def _caption(m: Mistake, seen: Sequence[Seen], names: Mapping[int, str]) -> Iter
     yield os.path.basename(seen[m.image].file), FAINT
 
 
-def _write(annotator: Annotator, xy: tuple[int, int], text: str, colour: tuple[int, int, int], room: float) -> None:
+def _write_text(
+    annotator: Annotator, xy: tuple[int, int], text: str, colour: tuple[int, int, int], room: float
+) -> None:
     """A text, cut to its room, in pixels."""
     text = annotator.fit(one_line(text, 200), room)
     annotator.text_font(text).draw(annotator.draw, xy, text, colour[::-1])
 
 
 def _crop(m: Mistake, s: Seen) -> UInt8Array:
-    """A square of the image around a mistake's boxes, enlarged or reduced to TILE; grey outside the image."""
+    """Cut a square of the image around a mistake's boxes, enlarged or reduced to TILE; grey outside the image."""
     image = imread(s.file)
     if image is None:
         return np.full((TILE, TILE, 3), 200, np.uint8)
@@ -175,10 +178,10 @@ def _outline(draw: ImageDraw.ImageDraw, corners: list[float], colour: tuple[int,
                 draw.line(line, fill=colour, width=2)
 
 
-@_chart(pdf=True)
+@chart(pdf=True)
 def plot_errors(figures: Mapping[str, Any], path: Path) -> tuple[Figure, Path]:
     """Bars of what AP50 would gain without each kind of error, with their counts; .png and .pdf."""
-    figure = _figure((COLUMN, 2.2))
+    figure = new_figure((COLUMN, 2.2))
     axes = figure.subplots()
     kinds = list(KINDS)
     gains = [figures["errors"][k]["dAP"] or 0.0 for k in kinds]
@@ -188,11 +191,11 @@ def plot_errors(figures: Mapping[str, Any], path: Path) -> tuple[Figure, Path]:
     return figure, path
 
 
-@_chart(pdf=True)
+@chart(pdf=True)
 def plot_sizes(figures: Mapping[str, Any], path: Path) -> tuple[Figure, Path]:
     """AP of COCO's sizes, and over the set's own; .png and .pdf."""
     buckets = figures["sizes"]
-    figure = _figure((COLUMN, 2.6))
+    figure = new_figure((COLUMN, 2.6))
     axes = figure.subplots()
     own = [b["name"].startswith("Q") for b in buckets]
     places = [i + 0.6 * o for i, o in enumerate(own)]  # a gap between COCO's buckets and the set's own
@@ -220,15 +223,15 @@ def _bars(
     axes.set(xlim=(0, max([*values, 0.01]) * 1.5), ylim=(max([*places, 0]) + 0.5, -0.5))
     axes.tick_params(axis="x", labelsize=7)
     axes.set_axisbelow(True)
-    _grid(axes)
+    add_grid(axes)
 
 
-@_chart(pdf=True)
+@chart(pdf=True)
 def plot_calibration(figures: Mapping[str, Any], path: Path) -> tuple[Figure, Path]:
     """Precision over score, above the number of detections; .png and .pdf."""
     calibration = figures["calibration"]
     bins = calibration["bins"]
-    figure = _figure((COLUMN, 3.2))
+    figure = new_figure((COLUMN, 3.2))
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     upper.plot([0, 1], [0, 1], color="#555555", linestyle="--", linewidth=1, label="calibrated")
     filled = [b for b in bins if b["count"]]
@@ -252,5 +255,5 @@ def plot_calibration(figures: Mapping[str, Any], path: Path) -> tuple[Figure, Pa
     for axes in (upper, lower):
         axes.tick_params(labelsize=7)
         axes.set_axisbelow(True)
-        _grid(axes)
+        add_grid(axes)
     return figure, path

@@ -48,23 +48,23 @@ PREFIX = colorstr("Ultralytics: ")
 
 
 def emojis(string: str = "") -> str:
-    """The text, on every system: the console takes what it can show."""
+    """Return the text, on every system: the console takes what it can show."""
     return string
 
 
 def clean_url(url: str) -> str:
-    """An address without its query, readable."""
+    """Return an address without its query, readable."""
     text = Path(url).as_posix().replace(":/", "://")
     return urllib.parse.unquote(text).split("?")[0]
 
 
 def url2file(url: str) -> str:
-    """The file's name of an address."""
+    """Return the file's name of an address."""
     return Path(clean_url(url)).name
 
 
 def yaml_load(file: str | Path = "data.yaml", append_filename: bool = False) -> dict[str, Any]:
-    """A YAML file as a mapping, empty for an empty file; its name as `yaml_file` with `append_filename`.
+    """Return a YAML file as a mapping, empty for an empty file; its name as `yaml_file` with `append_filename`.
 
     Raises:
         MissingFileError, ConfigError: it is not there, or no YAML.
@@ -102,7 +102,7 @@ class IterableSimpleNamespace(SimpleNamespace):
         return "\n".join(f"{k}={v}" for k, v in vars(self).items())
 
     def get(self, key: str, default: Any = None) -> Any:
-        """The value of a name, `default` where there is none."""
+        """Return the value of a name, `default` where there is none."""
         return getattr(self, key, default)
 
 
@@ -213,7 +213,7 @@ def plt_settings(rcparams: Any = None, backend: str = "Agg") -> Callable[[F], F]
 
 
 def get_default_args(func: Callable[..., Any]) -> dict[str, Any]:
-    """The defaults of a function's parameters by name."""
+    """Return the defaults of a function's parameters by name."""
     parameters = inspect.signature(func).parameters
     return {k: p.default for k, p in parameters.items() if p.default is not inspect.Parameter.empty}
 

@@ -30,7 +30,7 @@ def _png(data: memoryview) -> Size | None:
 
 
 def _jpeg(data: memoryview) -> Size | None:
-    """The first frame header's, which is the one that decoders go by."""
+    """Read the first frame header's, which is the one that decoders go by."""
     at, end = 2, len(data) - 9
     while at <= end:
         if data[at] != 0xFF:  # decoders skip what is no marker
@@ -65,7 +65,7 @@ def _gif(data: memoryview) -> Size | None:
 
 
 def _tiff(data: memoryview) -> Size | None:
-    """The first directory's; later ones are not decoded."""
+    """Read the first directory's; later ones are not decoded."""
     order = "<" if data[0] == ord("I") else ">"
     if unpack_from(f"{order}H", data, 2)[0] == 43:  # BigTIFF
         at = unpack_from(f"{order}Q", data, 8)[0]

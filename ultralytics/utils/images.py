@@ -1,4 +1,4 @@
-"""Reading and writing pictures: any file name, any bit depth, EXIF turned upright."""
+"""Reading and writing images: any file name, any bit depth, EXIF turned upright."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ultralytics.utils.files import read_bytes
 from ultralytics.utils.image_header import declared_shape
 from ultralytics.utils.types import UInt8Array
 
-# What cannot be decoded is told in our own words, beside which theirs on standard error are noise.
+# What cannot be decoded is reported in our own words, beside which theirs on standard error are noise.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 if "OPENCV_LOG_LEVEL" not in os.environ:
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -36,7 +36,7 @@ MAX_BYTES = 2**31 - 1  # OpenCV's decoder takes no more
 
 
 def read_image_file(path: str | Path) -> UInt8Array:
-    """The content of an image's file.
+    """Return the content of an image's file.
 
     Raises:
         OSError: it cannot be read, is no regular file, or is longer than can be decoded; `strerror` says which.
@@ -45,10 +45,10 @@ def read_image_file(path: str | Path) -> UInt8Array:
 
 
 def imread(path: str | Path) -> UInt8Array | None:
-    """Decode a picture as BGR uint8 (H, W, 3), turned by its EXIF tag; None when it cannot be read or decoded, or has
+    """Decode an image as BGR uint8 (H, W, 3), turned by its EXIF tag; None when it cannot be read or decoded, or has
     more than MAX_PIXELS.
 
-    Grey, 16-bit, palette, transparent and CMYK pictures become 8-bit BGR. The name may hold any characters.
+    Grey, 16-bit, palette, transparent and CMYK images become 8-bit BGR. The name may hold any characters.
     """
     try:
         return decode(read_image_file(path))
@@ -57,7 +57,7 @@ def imread(path: str | Path) -> UInt8Array | None:
 
 
 def decode(data: UInt8Array) -> UInt8Array | None:
-    """Decode a picture held in memory; see `imread`."""
+    """Decode an image held in memory; see `imread`."""
     if not data.size or too_large(data):
         return None
     if data[:2].tobytes() in (b"II", b"MM"):
@@ -69,13 +69,13 @@ def decode(data: UInt8Array) -> UInt8Array | None:
             except UserError:
                 return None
     try:
-        return cv2.imdecode(data, cv2.IMREAD_COLOR)  # type: ignore[return-value]  # None when it is no picture
+        return cv2.imdecode(data, cv2.IMREAD_COLOR)  # type: ignore[return-value]  # None when it is no image
     except cv2.error:
         return None
 
 
 def too_large(data: UInt8Array, most: int | None = None) -> str:
-    """Why a picture is too large to decode, as its header tells; "" when it is not.
+    """Why an image is too large to decode, as its header tells; "" when it is not.
 
     Args:
         most: pixels; MAX_PIXELS when None.
@@ -152,11 +152,11 @@ def undecodable(source: str | Path | UInt8Array) -> tuple[str, str]:
         raw = None
     if raw is not None and (raw.dtype.kind == "f" or raw.dtype.itemsize > 2):
         kind = "floats" if raw.dtype.kind == "f" else "integers"
-        told = (
-            f"is a picture of {raw.dtype.itemsize * 8}-bit {kind}, which is not supported; convert it to 8 or 16 bits"
+        message = (
+            f"is an image of {raw.dtype.itemsize * 8}-bit {kind}, which is not supported; convert it to 8 or 16 bits"
         )
-        return "float", told
-    return "undecodable", "cannot be decoded as a picture"
+        return "float", message
+    return "undecodable", "cannot be decoded as an image"
 
 
 _READERS = (
@@ -170,9 +170,9 @@ _READERS = (
 
 
 def open_header(data: UInt8Array) -> ImageFile | None:
-    """A picture in memory with its header read; None when that says nothing that can be read.
+    """Return an image in memory with its header read; None when that says nothing that can be read.
 
-    By the kind's own reader, because Pillow's Image.open refuses large pictures that OpenCV reads.
+    By the kind's own reader, because Pillow's Image.open refuses large images that OpenCV reads.
     """
     head = data[:16].tobytes()
     reader = next((reader for start, reader in _READERS if head.startswith(start)), None)
@@ -185,13 +185,13 @@ def open_header(data: UInt8Array) -> ImageFile | None:
 
 
 def truncated_jpeg(data: UInt8Array) -> bool:
-    """Whether a JPEG lacks its end marker, so that decoding invents the rest. Padding after the marker is harmless."""
+    """Return True if a JPEG lacks its end marker: decoding invents the rest. Padding after the marker is harmless."""
     head = data[:2].tobytes() == b"\xff\xd8"
     return head and b"\xff\xd9" not in data[-4096:].tobytes()
 
 
 def truncated_png(data: UInt8Array) -> bool:
-    """Whether a PNG lacks its last chunk, so that decoding invents the rest. What follows that chunk is harmless."""
+    """Return True if a PNG lacks its last chunk: decoding invents the rest. What follows that chunk is harmless."""
     if data[:8].tobytes() != b"\x89PNG\r\n\x1a\n":
         return False
     at = 8
@@ -204,7 +204,7 @@ def truncated_png(data: UInt8Array) -> bool:
 
 
 def imwrite(path: str | Path, image: UInt8Array, quality: int = 95) -> None:
-    """Encode a BGR uint8 picture by its suffix and write it; the name may hold any characters.
+    """Encode a BGR uint8 image by its suffix and write it; the name may hold any characters.
 
     Raises:
         UserError: it cannot be written.
@@ -217,7 +217,7 @@ def imwrite(path: str | Path, image: UInt8Array, quality: int = 95) -> None:
 
 
 def write_image(path: Path, data: bytes | memoryview) -> None:
-    """Write an encoded picture, whole or not at all; its folder is made.
+    """Write an encoded image, whole or not at all; its folder is made.
 
     Raises:
         UserError: it cannot be written.
@@ -230,7 +230,7 @@ def write_image(path: Path, data: bytes | memoryview) -> None:
             file.write(data)
     except OSError as e:
         if opened and path.is_file():
-            path.unlink()  # half a picture
+            path.unlink()  # half an image
         raise UserError(
             f"could not be written: {e.strerror or e}", str(path), "free some space or choose another project="
         ) from None

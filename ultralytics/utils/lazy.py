@@ -13,7 +13,7 @@ from ultralytics.utils.errors import UserError
 
 
 def later(module: str, places: Mapping[str, str], not_offered: Mapping[str, str] | None = None) -> Callable[[str], Any]:
-    """The `__getattr__` of a module.
+    """Return the `__getattr__` of a module.
 
     Args:
         module: its name; submodules of a package are found as well.
@@ -45,7 +45,7 @@ def _is_submodule(module: str, name: str) -> bool:
 
 @functools.cache
 def absent(name: str, instead: str, module: str = "ultralytics") -> type:
-    """A name that is not offered: it can be imported and used in `isinstance`, and a call says what to use.
+    """Return a name that is not offered: it can be imported and used in `isinstance`, and a call says what to use.
 
     Attributes of the class:
         not_offered: what to use instead.
@@ -54,18 +54,18 @@ def absent(name: str, instead: str, module: str = "ultralytics") -> type:
     def refuse(cls: type, *_: Any, **__: Any) -> NoReturn:
         raise UserError(f"{name} is not offered", hint=instead)
 
-    told = f"Not offered: {instead}."
-    return type(name, (), {"__new__": refuse, "__module__": module, "__doc__": told, "not_offered": instead})
+    doc = f"Not offered: {instead}."
+    return type(name, (), {"__new__": refuse, "__module__": module, "__doc__": doc, "not_offered": instead})
 
 
 def resolve(place: str) -> Any:
-    """The object at "module:name", of a later room where a call needs it."""
+    """Return the object at "module:name", of a later room where a call needs it."""
     home, _, attribute = place.partition(":")
     return getattr(importlib.import_module(home), attribute)
 
 
 def no_such_member(members: Mapping[str, str]) -> Callable[[Any, str], NoReturn]:
-    """The `__getattr__` of a class of the reference that lacks some of its members here.
+    """Return the `__getattr__` of a class of the reference that lacks some of its members here.
 
     Args:
         members: name → what to use instead.

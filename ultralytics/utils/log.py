@@ -124,11 +124,11 @@ class Lines:
         done, left = (f"{{n_fmt}}{self._unit}", "")
         if self._total is not None:
             done, left = f"{{n_fmt}} of {{total_fmt}}{self._unit}", ", {remaining} left"
-        told = self._format(self.n, self._total or 0, elapsed, bar_format=f"{done}, {{elapsed}} passed{left}")
-        return f"{self._desc}: {told}" if self._desc else told
+        text = self._format(self.n, self._total or 0, elapsed, bar_format=f"{done}, {{elapsed}} passed{left}")
+        return f"{self._desc}: {text}" if self._desc else text
 
     def set_description(self, desc: str) -> None:
-        """What the next line begins with."""
+        """Set the beginning of the next line."""
         self._desc = desc
 
     def close(self) -> None:
@@ -142,7 +142,7 @@ class Lines:
 
 
 def progress(iterable: Iterable[T] | None = None, *, desc: str = "", label: str = "", **kwargs: Any) -> Any:
-    """A tqdm bar that shows time left; where standard error is no terminal, a line of the log every minute.
+    """Return a tqdm bar that shows time left; where standard error is no terminal, a line of the log every minute.
 
     Args:
         desc: what the bar begins with; label: what a line begins with, `desc` when empty; kwargs: tqdm's.

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ultralytics.utils.boxes import bbox_iou, xywh2xyxy
 from ultralytics.utils.lazy import later
 from ultralytics.utils.tal import TaskAlignedAssigner, bbox2dist, dist2bbox, make_anchors
+from ultralytics.utils.types import Batch
 
 
 class DFLoss(nn.Module):
@@ -72,7 +73,7 @@ class BboxLoss(nn.Module):
         return loss_iou, loss_dfl.sum() / target_scores_sum
 
 
-class v8DetectionLoss:
+class v8DetectionLoss:  # size: half of the attributes are what losses written for the reference read
     """Loss of YOLOv8's raw maps against a batch of boxes.
 
     Args:
@@ -120,7 +121,7 @@ class v8DetectionLoss:
         self.stride = torch.tensor(self.strides, device=self.device)
         self.proj = torch.arange(reg_max, dtype=torch.float, device=self.device)
 
-    def __call__(self, preds: Any, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+    def __call__(self, preds: Any, batch: Batch) -> tuple[Tensor, Tensor]:
         """The loss to differentiate (its parts' sum × B) and its parts (box, cls, dfl), detached, after the gains.
 
         Args:
@@ -135,10 +136,8 @@ class v8DetectionLoss:
         one = self._loss(preds["one2one"], batch, self.assigner_of_one)
         return many[0] + one[0], many[1] + one[1]
 
-    def _loss(
-        self, feats: Sequence[Tensor], batch: Mapping[str, Any], assigner: TaskAlignedAssigner
-    ) -> tuple[Tensor, Tensor]:
-        """The loss of one branch."""
+    def _loss(self, feats: Sequence[Tensor], batch: Batch, assigner: TaskAlignedAssigner) -> tuple[Tensor, Tensor]:
+        """Compute the loss of one branch."""
         B = feats[0].shape[0]
         device = feats[0].device
         # A copy in (B, A, channel) order, so that everything behind it reads memory in a row.
@@ -148,7 +147,9 @@ class v8DetectionLoss:
         anchors, strides = make_anchors([f.detach().float() for f in feats], self.strides)
 
         h, w = (s * self.strides[0] for s in feats[0].shape[2:])
-        gt_labels, gt_bboxes, mask_gt = self.targets(batch, B, torch.tensor([w, h, w, h], device=device))
+        gt_labels, gt_bboxes, mask_gt = self.targets(
+            batch["batch_idx"], batch["cls"], batch["bboxes"], B, torch.tensor([w, h, w, h], device=device)
+        )
         with torch.no_grad():
             pred_bboxes = self.decode(anchors, pred_dist)
         _, target_bboxes, target_scores, fg_mask, _ = assigner(
@@ -169,12 +170,15 @@ class v8DetectionLoss:
         )
         return parts.sum() * images, self.reduce(parts.detach())
 
-    def targets(self, batch: Mapping[str, Any], batch_size: int, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Boxes of each image, padded to the longest: labels (B, G, 1), boxes (B, G, 4) xyxy pixels, mask (B, G, 1)."""
+    @staticmethod
+    def targets(
+        batch_idx: Tensor, cls: Tensor, bboxes: Tensor, batch_size: int, scale: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Pad the boxes of each image to the longest: labels (B, G, 1), boxes (B, G, 4) xyxy pixels, mask (B, G, 1)."""
         device = scale.device
-        image = batch["batch_idx"].to(device).view(-1).long()
-        labels = batch["cls"].to(device).view(-1)
-        boxes = xywh2xyxy(batch["bboxes"].to(device, torch.float32).view(-1, 4) * scale)
+        image = batch_idx.to(device).view(-1).long()
+        labels = cls.to(device).view(-1)
+        boxes = xywh2xyxy(bboxes.to(device, torch.float32).view(-1, 4) * scale)
         order = image.argsort(stable=True)
         image, labels, boxes = image[order], labels[order], boxes[order]
         counts = torch.bincount(image, minlength=batch_size)
@@ -187,12 +191,12 @@ class v8DetectionLoss:
         return gt_labels, gt_bboxes, gt_bboxes.sum(-1, keepdim=True) > 0
 
     def preprocess(self, targets: Tensor, batch_size: int, scale_tensor: Tensor) -> Tensor:
-        """The reference's form of `targets`: rows (M, 6) of image, class, xywh 0..1 → (B, G, 5) class, xyxy pixels."""
-        batch = {"batch_idx": targets[:, 0], "cls": targets[:, 1], "bboxes": targets[:, 2:]}
-        return torch.cat(self.targets(batch, batch_size, scale_tensor)[:2], 2)
+        """Pad rows (M, 6) of image, class, xywh 0..1 as `targets`: (B, G, 5) class, xyxy pixels; as the reference."""
+        padded = self.targets(targets[:, 0], targets[:, 1], targets[:, 2:], batch_size, scale_tensor)
+        return torch.cat(padded[:2], 2)
 
     def bbox_decode(self, anchor_points: Tensor, pred_dist: Tensor) -> Tensor:
-        """The reference's name of `decode`."""
+        """Decode, under the reference's name."""
         return self.decode(anchor_points, pred_dist)
 
     def decode(self, anchors: Tensor, pred_dist: Tensor) -> Tensor:
@@ -233,8 +237,4 @@ class FocalLoss(nn.Module):
 _OTHERS = """E2EDetectLoss KeypointLoss OKS_SIGMA RotatedBboxLoss v8ClassificationLoss v8OBBLoss v8PoseLoss
 v8SegmentationLoss"""
 _BOXES = "this project detects boxes: v8DetectionLoss"
-__getattr__ = later(
-    __name__,
-    {},
-    dict.fromkeys(_OTHERS.split(), _BOXES),
-)
+__getattr__ = later(__name__, {}, dict.fromkeys(_OTHERS.split(), _BOXES))

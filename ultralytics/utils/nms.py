@@ -89,18 +89,21 @@ def non_max_suppression(
     in_place: bool = True,
     rotated: bool = False,
 ) -> list[Tensor]:
-    """Detections of each image from a model's evaluation output; the arguments stand in the reference's order.
+    """Return the detections of each image in a model's evaluation output; the arguments stand in the reference's order.
 
-    There is no time limit: every image gets its full result. Boxes are compared as they are, never shifted by their
-    class, so nothing depends on the number of classes, the size of the image or half precision.
+    There is no time limit. Boxes are compared as they are, never shifted by their class, so nothing depends on the
+    number of classes, the size of the image or half precision.
 
     Args:
         prediction: (B, 4 + nc, A), boxes as centre, width, height; of an end-to-end head, with `nc` given,
             (B, n, 6), which is filtered alone; or the model's (y, raw).
-        conf_thres, iou_thres: lowest score kept, and overlap above which the worse box is dropped.
-        classes: class ids to keep; agnostic: suppress across classes.
+        conf_thres: lowest score kept.
+        iou_thres: overlap above which the worse box is dropped.
+        classes: class ids to keep.
+        agnostic: suppress across classes.
         multi_label: a box may carry every class above the threshold, instead of its best.
-        max_det: most detections per image; nc: classes, all behind the boxes when 0.
+        max_det: most detections per image.
+        nc: classes, all behind the boxes when 0.
         max_nms: most candidates considered.
         max_time_img, max_wh, in_place: of the reference, without effect: nothing is cut short, no box is shifted, and
             the input never changes.
@@ -115,32 +118,16 @@ def non_max_suppression(
     if len(labels) or rotated:
         raise ValueError("labels to mix in (autolabelling) and rotated boxes are not offered")
     y: Tensor = prediction if isinstance(prediction, Tensor) else prediction[0]
-    wanted = None
-    if classes is not None:
-        wanted = torch.tensor([classes] if isinstance(classes, int) else list(classes), device=y.device)
+    ids = [classes] if isinstance(classes, int) else classes
+    wanted = None if ids is None else torch.tensor(list(ids), device=y.device)
     both = not isinstance(prediction, Tensor) and len(prediction) > 1 and isinstance(prediction[1], Mapping)
     if y.shape[-1] == 6 and (both or (nc and y.shape[1] != 4 + nc)):
-        return [_above(image.float(), conf_thres, wanted)[:max_det] for image in y]
+        return [_filter_final(image.float(), conf_thres, wanted)[:max_det] for image in y]
     nc = nc or y.shape[1] - 4
     # Anchors that may matter, before anything is copied; NaN is not above any threshold.
-    candidate = y[:, 4 : 4 + nc].amax(1) > conf_thres
-    output = []
+    candidate, output = y[:, 4 : 4 + nc].amax(1) > conf_thres, []
     for image, mask in zip(y, candidate, strict=True):
-        rows = image[: 4 + nc, mask].t()
-        if rows.dtype.itemsize < 4:
-            rows = rows.float()
-        boxes, scores = xywh2xyxy(rows[:, :4]), rows[:, 4:]
-        if multi_label and nc > 1:
-            anchor, label = (scores > conf_thres).nonzero(as_tuple=True)
-            score = scores[anchor, label]
-            boxes = boxes[anchor]
-        else:
-            score, label = scores.max(1) if len(rows) else (scores.new_zeros(0), mask.new_zeros(0, dtype=torch.long))
-        keep = torch.isfinite(boxes).all(1) & (score > conf_thres)
-        if wanted is not None:
-            keep &= torch.isin(label, wanted)
-        if not bool(keep.all()):
-            boxes, score, label = boxes[keep], score[keep], label[keep]
+        boxes, score, label = _above_threshold(image[: 4 + nc, mask].t(), conf_thres, wanted, multi_label and nc > 1)
         order = score.argsort(descending=True, stable=True)[:max_nms]
         boxes, score, label = boxes[order], score[order], label[order]
         index = greedy_nms(boxes, score, iou_thres, max_det, None if agnostic else label)
@@ -148,8 +135,27 @@ def non_max_suppression(
     return output
 
 
-def _above(found: Tensor, conf_thres: float, wanted: Tensor | None) -> Tensor:
-    """Of detections (n, 6) that come without overlaps, best first, those above the threshold."""
+def _above_threshold(
+    rows: Tensor, conf_thres: float, wanted: Tensor | None, multi_label: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Turn rows (n, 4 + nc) of an image into boxes (m, 4) xyxy, scores and classes (m,) above the threshold."""
+    rows = rows.float() if rows.dtype.itemsize < 4 else rows
+    boxes, scores = xywh2xyxy(rows[:, :4]), rows[:, 4:]
+    if multi_label:
+        anchor, label = (scores > conf_thres).nonzero(as_tuple=True)
+        boxes, score = boxes[anchor], scores[anchor, label]
+    elif len(rows):
+        score, label = scores.max(1)
+    else:
+        score, label = scores.new_zeros(0), torch.zeros(0, dtype=torch.long, device=rows.device)
+    keep = torch.isfinite(boxes).all(1) & (score > conf_thres)
+    if wanted is not None:
+        keep &= torch.isin(label, wanted)
+    return (boxes, score, label) if bool(keep.all()) else (boxes[keep], score[keep], label[keep])
+
+
+def _filter_final(found: Tensor, conf_thres: float, wanted: Tensor | None) -> Tensor:
+    """Return those of an end-to-end head's detections (n, 6), best first, that are above the threshold."""
     keep = torch.isfinite(found).all(1) & (found[:, 4] > conf_thres)
     if wanted is not None:
         keep &= torch.isin(found[:, 5].long(), wanted)

@@ -31,19 +31,9 @@ from ultralytics.utils.nms import non_max_suppression
 from ultralytics.utils.types import UInt8Array
 
 __all__ = [
-    "clip_boxes",
-    "ltwh2xywh",
-    "ltwh2xyxy",
-    "make_divisible",
-    "non_max_suppression",
-    "scale_boxes",
-    "xywh2ltwh",
-    "xywh2xyxy",
-    "xywhn2xyxy",
-    "xyxy2ltwh",
-    "xyxy2xywh",
-    "xyxy2xywhn",
-]
+    "clip_boxes", "ltwh2xywh", "ltwh2xyxy", "make_divisible", "non_max_suppression", "scale_boxes", "xywh2ltwh",
+    "xywh2xyxy", "xywhn2xyxy", "xyxy2ltwh", "xyxy2xywh", "xyxy2xywhn",
+]  # fmt: skip
 _MASKS = "masks belong to segmentation, and this project detects boxes"
 __getattr__ = later(
     __name__,
@@ -57,7 +47,7 @@ Points = TypeVar("Points", Tensor, npt.NDArray[Any])
 
 
 def make_divisible(x: float, divisor: int | Tensor = 8) -> int:
-    """The smallest multiple of `divisor`, of a tensor its largest number, that is not below `x`."""
+    """Return the smallest multiple of `divisor`, of a tensor its largest number, that is not below `x`."""
     step = int(divisor.max()) if isinstance(divisor, Tensor) else divisor
     return math.ceil(x / step) * step
 
@@ -162,7 +152,7 @@ def scale_image(masks: npt.NDArray[Any], im0_shape: Sequence[int], ratio_pad: An
 
 
 def segment2box(segment: npt.NDArray[Any], width: float = 640, height: float = 640) -> npt.NDArray[Any]:
-    """The box (4,) xyxy of those points (n, 2) of a polygon that lie in a frame; zeros without any."""
+    """Return the box (4,) xyxy of those points (n, 2) of a polygon that lie in a frame; zeros without any."""
     x, y = segment.T
     inside = (x >= 0) & (y >= 0) & (x <= width) & (y <= height)
     x, y = x[inside], y[inside]
@@ -172,7 +162,7 @@ def segment2box(segment: npt.NDArray[Any], width: float = 640, height: float = 6
 
 
 def segments2boxes(segments: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
-    """The boxes (n, 4) xywh of polygons (k, 2)."""
+    """Return the boxes (n, 4) xywh of polygons (k, 2)."""
     corners = [[*points.min(0), *points.max(0)] for points in segments]
     return xyxy2xywh(np.array(corners))
 
@@ -226,5 +216,5 @@ def convert_torch2numpy_batch(batch: Tensor) -> UInt8Array:
 
 
 def clean_str(s: str) -> str:
-    """A text with "_" for what paths and addresses read as something else."""
+    """Return a text with "_" for what paths and addresses read as something else."""
     return re.sub("[|@#!¡·$€%&()=?¿^*;:,¨´><+]", "_", s)

@@ -24,7 +24,7 @@ __getattr__ = later(
 
 
 def imread(filename: str, flags: int = cv2.IMREAD_COLOR) -> UInt8Array | None:
-    """An image as OpenCV decodes it, BGR; None where it cannot."""
+    """Return an image as OpenCV decodes it, BGR; None where it cannot."""
     image: UInt8Array | None = cv2.imdecode(np.fromfile(filename, np.uint8), flags)  # type: ignore[assignment]  # uint8
     return image
 

@@ -72,8 +72,8 @@ def leave_unguarded() -> None:
 
 
 def unguarded_line() -> str:
-    """Where the main script has no main guard although this call comes from its top level, or sets the start method
-    outside its guard: "FILE, line N". "" where all is well, or it cannot be said."""
+    """Find the line at which the main script, without a main guard, makes this call at its top level or sets the
+    start method: "FILE, line N". "" where all is well, or it cannot be said."""
     main = sys.modules.get("__main__")
     file, spec = getattr(main, "__file__", None), getattr(main, "__spec__", None)
     if file is None or (spec is not None and spec.name.rpartition(".")[2] == "__main__"):  # which nobody imports
@@ -121,7 +121,7 @@ def importable_main() -> Iterator[None]:
 
 
 def spare_handles() -> int:
-    """How many more files, pipes and sockets this process may open. A low soft limit is raised first."""
+    """Count how many more files, pipes and sockets this process may open. A low soft limit is raised first."""
     if resource is None:
         return UNLIMITED
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -183,8 +183,8 @@ _STATES = {"T": STOPPED, "t": STOPPED, "D": "waits for a disk or a network", "Z"
 
 
 def doing(pid: int) -> str:
-    """What a process of this machine is doing: "stopped; kill -CONT 7 lets it go on", "runs", "sleeps"; "" where the
-    system does not tell (no /proc) or there is no such process."""
+    """Say what a process of this machine is doing: "stopped; kill -CONT 7 lets it go on", "runs", "sleeps"; "" where
+    the system does not say (no /proc) or there is no such process."""
     try:
         state = Path("/proc", str(pid), "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     except OSError:

@@ -17,24 +17,24 @@ _LONGEST_NAME = 120  # bytes; file systems take 255, and a number and a suffix f
 
 
 def printable(text: str) -> str:
-    """The text with unsafe characters escaped, as \\x1b; line breaks and tabs stay."""
+    """Return the text with unsafe characters escaped, as \\x1b; line breaks and tabs stay."""
     return _UNSAFE_BUT_LAYOUT.sub(_escaped, text)
 
 
 def escaped(text: str) -> str:
-    """The text with unsafe characters escaped, line breaks and tabs too: one line from which the text can be told."""
+    """Escape unsafe characters, line breaks and tabs too: one line from which the text can be recovered."""
     return _UNSAFE.sub(_escaped, text)
 
 
 def one_line(text: str, longest: int = 4000) -> str:
-    """The text in one line without unsafe characters, and cut in the middle when it is longer than `longest`."""
+    """Return the text in one line without unsafe characters, and cut in the middle when it is longer than `longest`."""
     if len(text) > longest:
         text = f"{text[: longest // 2]} … {text[-longest // 4 :]}"
     return _UNSAFE.sub(_escaped, re.sub(r"\s*[\r\n\t\v\f]\s*", " ", text))
 
 
 def counted(n: int, noun: str) -> str:
-    """A number and what it counts: "1 image", "2 images", "2 boxes", "2 epochs"."""
+    """Return a number and what it counts: "1 image", "2 images", "2 boxes", "2 epochs"."""
     if n == 1:
         return f"1 {noun}"
     hissing = noun.endswith(("s", "x", "ch")) and not noun.endswith("epoch")
@@ -71,17 +71,17 @@ def _one_letter_apart(a: str, b: str) -> bool:
 
 
 def has_unsafe(text: str) -> bool:
-    """Whether there are characters that `printable` would escape, or line breaks or tabs."""
+    """Return True if there are characters that `printable` would escape, or line breaks or tabs."""
     return _UNSAFE.search(text) is not None
 
 
 def is_text(text: str) -> bool:
-    """Whether it can be written as UTF-8: a file name of other bytes holds lone surrogates."""
+    """Return True if it can be written as UTF-8: a file name of other bytes holds lone surrogates."""
     return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def safe_name(text: str) -> str:
-    """The text as the name of one file or folder: no separators, not hidden, neither empty nor too long."""
+    """Return the text as the name of one file or folder: no separators, not hidden, neither empty nor too long."""
     name = _IN_FILE_NAMES.sub("_", _UNSAFE.sub("_", text)).strip(" .")
     return name.encode()[:_LONGEST_NAME].decode(errors="ignore").rstrip(" .") or "_"
 

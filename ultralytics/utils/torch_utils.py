@@ -85,7 +85,7 @@ def torch_distributed_zero_first(local_rank: int) -> Iterator[None]:
 
 
 def get_cpu_info() -> str:
-    """The CPU's name."""
+    """Return the CPU's name."""
     try:
         found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
     except OSError:
@@ -137,9 +137,9 @@ def model_info(
     if detailed:
         for i, (name, p) in enumerate(model.named_parameters()):
             spread = float(p.float().std()) if p.numel() > 1 else 0.0
-            told = "%5d %-40s %-9s %12d %-20s mean %10.3g, spread %10.3g, %s"
+            line = "%5d %-40s %-9s %12d %-20s mean %10.3g, spread %10.3g, %s"
             trained = "trained" if p.requires_grad else "frozen"
-            LOGGER.info(told, i, name, trained, p.numel(), list(p.shape), float(p.float().mean()), spread, p.dtype)
+            LOGGER.info(line, i, name, trained, p.numel(), list(p.shape), float(p.float().mean()), spread, p.dtype)
     layers, parameters, gradients = len(list(model.modules())), get_num_params(model), get_num_gradients(model)
     gflops = get_flops(model, imgsz)
     said = "" if math.isnan(gflops) else f", {gflops:.1f} GFLOPs"
@@ -166,7 +166,7 @@ def fuse_deconv_and_bn(deconv: nn.ConvTranspose2d, bn: nn.BatchNorm2d) -> nn.Con
 
 @torch.no_grad()
 def _with_weights(conv: Convolution, weight: Tensor, bias: Tensor) -> Convolution:
-    """A copy of a convolution with other weights, which are not trained."""
+    """Return a copy of a convolution with other weights, which are not trained."""
     copied = copy.deepcopy(conv)
     copied.weight = nn.Parameter(weight.clone(), requires_grad=False)
     copied.bias = nn.Parameter(bias, requires_grad=False)
@@ -209,12 +209,12 @@ def intersect_dicts(
 
 
 def is_parallel(model: nn.Module) -> bool:
-    """Whether a model is wrapped for several devices."""
+    """Return True if a model is wrapped for several devices."""
     return isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel)
 
 
 def de_parallel(model: nn.Module) -> Any:
-    """The model itself, out of a wrapper for several devices."""
+    """Return the model itself, out of a wrapper for several devices."""
     return model.module if is_parallel(model) else model
 
 
@@ -224,7 +224,7 @@ def one_cycle(y1: float = 0.0, y2: float = 1.0, steps: int = 100) -> Callable[[f
 
 
 def convert_optimizer_state_dict_to_fp16(state_dict: dict[str, Any]) -> dict[str, Any]:
-    """An optimiser's state with its fp32 tensors, but for the step, in half precision; in place."""
+    """Convert an optimiser's fp32 tensors, but for the step, to half precision, in place."""
     for state in state_dict["state"].values():
         for name, value in state.items():
             if name != "step" and isinstance(value, Tensor) and value.dtype is torch.float32:

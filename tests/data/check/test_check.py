@@ -713,7 +713,7 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     data = good(tmp_path)
     assert main(["check-data", f"data={data}"]) == 0
     assert "0 errors, 0 warnings, 0 notes" in capsys.readouterr().out
-    monkeypatch.setattr("ultralytics.utils.plotting.plot_dataset", lambda *_: None)  # drawn once
+    monkeypatch.setattr("ultralytics.data.check.chart.plot_dataset", lambda *_: None)  # drawn once
     for i in range(7):
         put(tmp_path, f"x{i}.png", "0 .5 .5 .1\n")
     assert main(["check-data", f"data={data}", "out=told"]) == 1
@@ -735,7 +735,7 @@ def test_a_chart_that_fails_costs_no_report(tmp_path, capsys, monkeypatch):
     def broken():
         raise ImportError("no such library")
 
-    monkeypatch.setattr("ultralytics.utils.plotting.load_matplotlib", broken)
+    monkeypatch.setattr("ultralytics.utils.charts.load_matplotlib", broken)
     data = good(tmp_path)
     assert main(["check-data", f"data={data}", f"out={tmp_path / 'r'}", "--json"]) == 0
     told = capsys.readouterr()
@@ -747,7 +747,7 @@ def test_a_chart_that_fails_costs_no_report(tmp_path, capsys, monkeypatch):
 
 def test_a_report_replaces_nothing_but_a_report(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("ultralytics.utils.plotting.plot_dataset", lambda *_: None)
+    monkeypatch.setattr("ultralytics.data.check.chart.plot_dataset", lambda *_: None)
     good(tmp_path)
     command = ["check-data", "data=data.yaml", "out=mine"]
     assert main(command) == 0
@@ -797,7 +797,7 @@ def test_a_wrong_command_is_one_line_and_code_2(words, told, tmp_path, capsys, m
 
 def test_a_yaml_that_is_none_is_a_finding_of_the_command(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("ultralytics.utils.plotting.plot_dataset", lambda *_: None)
+    monkeypatch.setattr("ultralytics.data.check.chart.plot_dataset", lambda *_: None)
     (tmp_path / "bad.yaml").write_text("train: {\n")
     assert main(["check-data", "data=bad.yaml", "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["findings"][0]["kind"] == "yaml"

@@ -13,9 +13,9 @@ import pytest
 import torch
 from torch import nn
 
-from ultralytics.engine.preflight import trial as module
 from ultralytics.engine.preflight.probes import Probe, probes
-from ultralytics.engine.preflight.trial import Memory, PreflightError, PreflightReport, check_copies, preflight
+from ultralytics.engine.preflight.report import Memory, PreflightError, PreflightReport, does_not_fit
+from ultralytics.engine.preflight.trial import check_copies, preflight
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.nn.tasks import DetectionModel
 
@@ -467,10 +467,10 @@ def test_a_batch_that_does_not_fit_is_told_with_one_that_does(monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (7 * gib, 8 * gib))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: gib)
     fits = Memory(gib, gib, gib, gib, gib, 4)
-    assert module._does_not_fit(fits, torch.device("cuda", 0)) == []
-    (warning,) = module._does_not_fit(Memory(gib, gib, gib, gib, gib, 16), torch.device("cuda", 0))
+    assert does_not_fit(fits, torch.device("cuda", 0)) == []
+    (warning,) = does_not_fit(Memory(gib, gib, gib, gib, gib, 16), torch.device("cuda", 0))
     assert warning == "training needs about 20.0 GiB at batch 16, and the GPU has 8.0 GiB: batch=4 would fit"
-    (warning,) = module._does_not_fit(Memory(9 * gib, 0, 0, 0, gib, 1), torch.device("cuda", 0))
+    (warning,) = does_not_fit(Memory(9 * gib, 0, 0, 0, gib, 1), torch.device("cuda", 0))
     assert "not even one image" in warning
 
 

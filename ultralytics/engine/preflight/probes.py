@@ -41,7 +41,7 @@ def probes(
     val_shapes: Sequence[tuple[int, int]],
     train_shapes: Sequence[tuple[int, int]] = (),
 ) -> list[Probe]:
-    """The shapes of a run, each once, the training size first.
+    """List the shapes of a run, each once, the training size first.
 
     Args:
         imgsz: of the run; rounded up to the stride; stride: the model's largest; batch: images per step; images: of the
@@ -91,7 +91,7 @@ def probes(
 
 
 def _extremes(shapes: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The tallest and the widest shape, the larger of equals; nothing of nothing."""
+    """Return the tallest and the widest shape, the larger of equals; nothing of nothing."""
     if not shapes:
         return []
     return [max(shapes, key=lambda s: (s[k] / s[1 - k], math.prod(s))) for k in (0, 1)]
@@ -104,7 +104,7 @@ def multi_scale_sizes(imgsz: int, stride: int) -> range:
 
 
 def rescaled(shape: tuple[int, int], size: int, stride: int) -> tuple[int, int]:
-    """A batch's shape when its longest side becomes `size`, each side rounded up to the stride."""
+    """Return a batch's shape when its longest side becomes `size`, each side rounded up to the stride."""
     factor = size / max(shape)
     h, w = (n if factor == 1 else math.ceil(n * factor / stride) * stride for n in shape)
     return h, w

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ultralytics.engine.preflight.trial import row_label
+from ultralytics.nn.rows import row_label
 from ultralytics.utils.files import write_atomically, write_json
 
 MAX_SKIPS = 10  # batches one after another

@@ -24,8 +24,9 @@ import torch
 from torch import Tensor, nn
 
 from ultralytics.cfg.config import Config
-from ultralytics.engine.preflight.trial import kept_random_state, tensors_in
+from ultralytics.engine.preflight.trial import kept_random_state
 from ultralytics.utils.log import LOGGER
+from ultralytics.utils.tensors import tensors_in
 from ultralytics.utils.text import counted
 from ultralytics.utils.threads import kept_threads
 

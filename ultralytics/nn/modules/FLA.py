@@ -22,15 +22,15 @@ from ultralytics.nn.modules.attention import (
     linear_attention,
     normalised,
 )
-from ultralytics.nn.modules.block import C2f
 from ultralytics.nn.modules.conv import Conv
+from ultralytics.nn.modules.csp import C2f
 from ultralytics.nn.registry import attention_like, register, repeated_block, same_width
 from ultralytics.utils.errors import ModelError
 from ultralytics.utils.log import LOGGER
 
 
 def focus(u: Tensor, p: float) -> Tensor:
-    """The focusing function φ_p(u) = u^p · ‖u‖ / ‖u^p‖ (paper, eq. 5-6), norms over the last dimension.
+    """Return the focusing function φ_p(u) = u^p · ‖u‖ / ‖u^p‖ (paper, eq. 5-6), norms over the last dimension.
 
     φ is unchanged when its argument is scaled by the token's maximum before the power and back afterwards; that keeps
     u^p finite for every p. Needs u > 0.
@@ -165,12 +165,7 @@ class FLALayer(nn.Module):
     """
 
     def __init__(
-        self,
-        dim: int,
-        num_heads: int = 8,
-        window_size: Sequence[int] = (20, 20),
-        ratio: float = 1.5,
-        **options: Any,
+        self, dim: int, num_heads: int = 8, window_size: Sequence[int] = (20, 20), ratio: float = 1.5, **options: Any
     ) -> None:
         super().__init__()
         if isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 0 < ratio <= 16:
@@ -230,19 +225,12 @@ class C2f_FLA(C2f):
     """
 
     def __init__(
-        self,
-        c1: int,
-        c2: int,
-        n: int = 1,
-        shortcut: bool = False,
-        g: int = 1,
-        e: float = 0.5,
-        **options: Any,
+        self, c1: int, c2: int, n: int = 1, shortcut: bool = False, g: int = 1, e: float = 0.5, **options: Any
     ) -> None:
         super().__init__(c1, c2, n, shortcut, g, e)
         self.attn = FLABlock(self.c, **options)
 
     def maps(self, x: Tensor) -> list[Tensor]:
-        """The maps of C2f, the last one attended."""
+        """Return the maps of C2f, the last one attended."""
         maps = super().maps(x)
         return [*maps[:-1], self.attn(maps[-1])]

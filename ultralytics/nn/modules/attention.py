@@ -132,7 +132,7 @@ class MapAttention(nn.Module, ABC):
             return q, k.to(wide) + self.positions(*x.shape[2:]).to(wide), v
 
     def factors(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
-        """The weights of a linear attention as a product of two narrow matrices, in k's precision.
+        """Return the weights of a linear attention as a product of two narrow matrices, in k's precision.
 
         Args:
             q: (B, n, C), of all tokens or of some; k: (B, N, C) with positions, of all.
@@ -167,7 +167,7 @@ class MapAttention(nn.Module, ABC):
 
     @classmethod
     def offers_weights(cls) -> bool:
-        """Whether the class that defines `mix` says its weights too: those it inherits would be of another mixing."""
+        """Return True if the class that defines `mix` defines its weights too: inherited ones are of another mixing."""
         for kind in cls.__mro__:
             own = vars(kind)
             if "mix" in own or "weights" in own or "factors" in own:
@@ -175,7 +175,7 @@ class MapAttention(nn.Module, ABC):
         return False
 
     def modulate(self, mixed: Tensor, x: Tensor) -> Tensor:
-        """What happens between mixing and the last projection: nothing, unless a subclass says so.
+        """Change what was mixed, before the last projection: not at all, unless a subclass says so.
 
         Args:
             mixed: (B, N, C), what `mix` returned; x: (B, C, H, W), the layer's input.
@@ -192,7 +192,7 @@ class MapAttention(nn.Module, ABC):
         return rearrange(heads, "b h n d -> b n (h d)")
 
     def positions(self, H: int, W: int) -> Tensor:
-        """The positional table on an H×W grid, (1, N, C):
+        """Return the positional table on an H×W grid, (1, N, C):
         bilinear between the window's cells, itself at the window's size."""
         rows, cols = self.window_size
         if (rows, cols) == (H, W):
@@ -244,7 +244,7 @@ class MagnitudeAwareLinearAttention(MapAttention):
         β_i = 1 + 1/Σ_m s_im,   γ_i = Σ_m s_im / N,   so that Σ_j a_ij = 1;   mix_i = Σ_j a_ij v_j
 
     In linear attention the length of a query cancels, in focused linear attention too, since φ_p is homogeneous. Here
-    it sharpens the weights, as in softmax attention. Of the linear attentions that mend this, MALA is the one that
+    it sharpens the weights, as in softmax attention. Of the linear attentions that correct this, MALA is the one that
     changes the
     weights alone: PolaFormer (ICLR 2025) learns powers and coefficients of its own, and InLine (NeurIPS 2024) brings
     a local attention with it, so that either would differ from its neighbours here in more than the mixing.

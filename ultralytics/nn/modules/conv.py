@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ultralytics.nn.registry import concat, conv_like, focus_like, register, transposed
+from ultralytics.nn.registry import concat_of_one_stride, conv_like, focus_like, register, transposed
 from ultralytics.utils.errors import ModelError
 from ultralytics.utils.fold import folded
 
@@ -23,7 +23,7 @@ def autopad(k: Size, p: Size | None = None, d: int = 1) -> Any:
 
 
 def _activation(act: bool | nn.Module, default: nn.Module) -> nn.Module:
-    """The default one for True, a module as it is, none for anything else."""
+    """Choose the default one for True, a module as it is, none for anything else."""
     return default if act is True else act if isinstance(act, nn.Module) else nn.Identity()
 
 
@@ -339,7 +339,7 @@ class CBAM(nn.Module):
         return out
 
 
-@register(concat)
+@register(concat_of_one_stride)
 class Concat(nn.Module):
     """Join maps along one dimension (channels by default)."""
 

@@ -10,14 +10,14 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ultralytics.nn.modules.block import DFL
 from ultralytics.nn.modules.conv import Conv
+from ultralytics.nn.modules.csp import DFL
 from ultralytics.nn.registry import detect_head, register
 from ultralytics.utils.tal import dist2bbox, make_anchors
 
 
 def is_head(module: nn.Module) -> bool:
-    """Whether a module is a detection head: it has `nc` classes, `reg_max` bins per side and a `stride` per level."""
+    """Return True for a detection head: it has `nc` classes, `reg_max` bins per side and a `stride` per level."""
     return all(hasattr(module, name) for name in ("nc", "reg_max", "stride"))
 
 
@@ -144,7 +144,7 @@ class v10Detect(Detect):  # noqa: N801  # the reference's name
 
     @staticmethod
     def postprocess(preds: Tensor, max_det: int, nc: int = 80) -> Tensor:
-        """The best predictions: (B, A, 4 + nc) → (B, min(max_det, A), 6) boxes, score, class.
+        """Return the best predictions: (B, A, 4 + nc) → (B, min(max_det, A), 6) boxes, score, class.
 
         Anchors are chosen by their best class, then pairs of anchor and class by their score.
         """
@@ -164,5 +164,5 @@ class v10Detect(Detect):  # noqa: N801  # the reference's name
 
 
 def raw_maps(out: Any) -> list[list[Tensor]]:
-    """The raw maps of a head's output in training: one list, or one of each kind of an end-to-end head."""
+    """Return the raw maps of a head's output in training: one list, or one of each kind of an end-to-end head."""
     return list(out.values()) if isinstance(out, Mapping) else [out]

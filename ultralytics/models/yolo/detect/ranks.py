@@ -18,7 +18,7 @@ from ultralytics.engine.weights.checkpoint import Checkpoint, load_checkpoint, s
 from ultralytics.models.yolo.detect.train import DetectionTrainer
 from ultralytics.utils.errors import FinishedRunError
 from ultralytics.utils.files import write_atomically
-from ultralytics.utils.metrics import ConfusionMatrix, DetMetrics
+from ultralytics.utils.metrics import FIGURES, ConfusionMatrix, DetMetrics
 
 JOB = "train-as-rank"  # the command of a rank; no user types it
 
@@ -82,15 +82,10 @@ def run_job(path: str | Path) -> None:
     leave(trainer.team)
 
 
-_BOX = (
-    "p", "r", "f1", "all_ap", "ap_class_index", "p_curve", "r_curve", "f1_curve", "px", "prec_values"
-)  # fmt: skip
-
-
 def _write_report(path: Path, save_dir: Path, metrics: DetMetrics | None) -> None:
     arrays: dict[str, Any] = {"save_dir": np.array(str(save_dir.absolute()))}
     if metrics is not None:
-        arrays |= {f"box_{k}": getattr(metrics.box, k) for k in _BOX}
+        arrays |= {f"box_{k}": getattr(metrics.box, k) for k in FIGURES}
         arrays |= {"per_class": metrics.nt_per_class, "per_image": metrics.nt_per_image, "images": metrics.images}
         arrays |= {"ids": list(metrics.names), "names": np.array(list(metrics.names.values()))}
         arrays |= {"ignored": metrics.ignored, "coco": np.array(json.dumps(metrics.coco))}
@@ -108,7 +103,7 @@ def _read_report(path: Path) -> tuple[Path, DetMetrics | None]:
         return save_dir, None
     names = {int(i): str(n) for i, n in zip(arrays["ids"], arrays["names"], strict=True)}
     metrics = DetMetrics(save_dir=save_dir, names=names)
-    metrics.box.update([arrays[f"box_{k}"] for k in _BOX])
+    metrics.box.update([arrays[f"box_{k}"] for k in FIGURES])
     metrics.nt_per_class, metrics.nt_per_image = arrays["per_class"], arrays["per_image"]
     metrics.images, metrics.ignored = int(arrays["images"]), int(arrays["ignored"])
     metrics.coco = json.loads(str(arrays["coco"]))
