@@ -1,5 +1,7 @@
 import os
 import shutil
+import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -8,17 +10,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from ultralytics.cfg.paths import PACKAGE
+from ultralytics.data import scan as scan_module
 from ultralytics.data.cache import scan as scan_cache
-from ultralytics.data.labels import (
-    FileNames,
-    glued_rows,
-    ignore_file,
-    label_file,
-    list_images,
-    parse_ignored,
-    parse_labels,
-    scan,
-)
+from ultralytics.data.images import list_images
+from ultralytics.data.labels import glued_rows, ignore_file, label_file, parse_ignored, parse_labels
+from ultralytics.data.labelset import FileNames
+from ultralytics.data.scan import scan
 from ultralytics.utils.errors import DatasetError
 from ultralytics.utils.images import imwrite
 
@@ -208,11 +206,11 @@ def test_bytes_that_are_no_text_are_named(tmp_path):
 
 def decoded(monkeypatch):
     """Files that are decoded from now on."""
-    from ultralytics.data import labels  # its decoder is watched
+    from ultralytics.data import images  # its decoder is watched
 
     seen = []
-    real = labels.decode
-    monkeypatch.setattr(labels, "decode", lambda data: (seen.append(1), real(data))[1])
+    real = images.decode
+    monkeypatch.setattr(images, "decode", lambda data: (seen.append(1), real(data))[1])
     return seen
 
 
@@ -266,6 +264,27 @@ def test_another_code_scans_anew(tmp_path, monkeypatch):
     monkeypatch.setattr(scan_cache, "_code", lambda: "another")
     scan([tmp_path / "images"], nc=1)
     assert seen
+
+
+def test_the_memory_depends_on_every_file_that_judges(tmp_path):
+    """A file of ours that runs while an image is checked is in the key, unless it only reads bytes or words text."""
+    whole = picture(tmp_path, "a.jpg", "0 .5 .5 .2 .2\n0 .9 .9 .3 .3\n0 .1 .1 .2 .1 .2 .3\n0 .5 .5 2 2\n")
+    cut = whole.with_name("b.jpg")
+    cut.write_bytes(whole.read_bytes()[:-20])
+    for folder, text in (("ignore", "* .5 .5 .1 .1 crowd\n"), ("areas", "5\n")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.txt").write_text(text)
+    ran = set()
+    sys.setprofile(lambda frame, *_: ran.add(frame.f_code.co_filename))
+    try:
+        for image in (whole, cut):
+            scan_module._check(str(image), None, 0)
+    finally:
+        sys.setprofile(None)
+    ours = {Path(f).relative_to(PACKAGE).as_posix() for f in ran if f.startswith(str(PACKAGE))}
+    assert ours - set(scan_cache.SOURCES) <= {"utils/files.py", "utils/text.py"}
+    assert set(scan_cache.SOURCES) <= ours | {"utils/image_header.py"}
+    assert all((PACKAGE / source).is_file() for source in scan_cache.SOURCES)
 
 
 def test_splits_of_one_folder_have_memories_of_their_own(tmp_path, monkeypatch):

@@ -13,7 +13,8 @@ import torch
 
 from ultralytics.data.augment import Augmentation, Picture, letterboxed_sample
 from ultralytics.data.cache.images import RecentImages, cached
-from ultralytics.data.labels import LabelSet, scan
+from ultralytics.data.labelset import LabelSet
+from ultralytics.data.scan import scan
 from ultralytics.utils.errors import DatasetError
 from ultralytics.utils.images import imread
 from ultralytics.utils.lazy import later

@@ -13,8 +13,8 @@ from ultralytics.cfg.config import KNOBS, Config, check_switches, get_cfg, unkno
 from ultralytics.cfg.dataset import DatasetSpec, load_dataset
 from ultralytics.data.build import WHOLE_SPLIT, build_yolo_dataset
 from ultralytics.data.dataset import YOLODataset
+from ultralytics.data.names import listable, relative_names
 from ultralytics.data.subset.stratify import rank
-from ultralytics.data.subset.subset import listable, relative_names
 from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.files import user_path
 from ultralytics.utils.fonts import checked_font

@@ -14,7 +14,8 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from ultralytics.cfg.dataset import load_dataset
-from ultralytics.data.labels import Unusable, judge_labels, judge_picture, label_file
+from ultralytics.data.images import Unusable, judge_picture
+from ultralytics.data.labels import judge_labels, label_file
 from ultralytics.utils.errors import DatasetError, MissingFileError
 from ultralytics.utils.files import read_bytes
 from ultralytics.utils.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES, imread, imwrite

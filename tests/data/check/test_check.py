@@ -23,7 +23,7 @@ from PIL import Image
 from ultralytics.cfg.dataset import load_dataset
 from ultralytics.cli import main
 from ultralytics.data.check.check import KINDS, _Listed, _structure, check_data
-from ultralytics.data.labels import scan
+from ultralytics.data.scan import scan
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError
 from ultralytics.utils.images import imwrite
 
@@ -471,7 +471,7 @@ def agrees_with_training(report, data):
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp"])
 def test_a_picture_too_large_to_decode_is_left_out_by_training_as_well(tmp_path, monkeypatch, suffix):
     """One that the decoder would take."""
-    monkeypatch.setattr("ultralytics.data.labels.MAX_PIXELS", 200 * 300 - 1)
+    monkeypatch.setattr("ultralytics.data.images.MAX_PIXELS", 200 * 300 - 1)
     data = good(tmp_path)
     put(tmp_path, f"x{suffix}", image=noise(9, (200, 300)))
     report = check_data(data)

@@ -13,7 +13,7 @@ import numpy as np
 
 from ultralytics.data.cache.scan import short_digest
 from ultralytics.data.cache.shared_memory import SharedBytes
-from ultralytics.data.labels import LabelSet
+from ultralytics.data.labelset import LabelSet
 from ultralytics.utils.files import open_regular
 from ultralytics.utils.log import LOGGER, progress
 from ultralytics.utils.types import Int64Array, UInt8Array

@@ -37,6 +37,15 @@ from ultralytics.utils.types import (
 Signature = tuple[int, int, int]  # size in bytes, times of change of content and of the file's entry in ns
 NO_FILE: Signature = (0, 0, 0)
 DIGEST_BYTES = 16
+# The files that judge an image and its labels: what is remembered holds as long as they are what they were.
+SOURCES = (
+    "data/cache/scan.py",
+    "data/images.py",
+    "data/labels.py",
+    "data/scan.py",
+    "utils/image_header.py",
+    "utils/images.py",
+)
 ABANDONED = 3600  # seconds after which an unfinished file is nobody's
 
 
@@ -304,11 +313,9 @@ def _read(place: Path) -> tuple[str, Entry] | None:
 @functools.lru_cache(maxsize=1)
 def _code() -> str:
     """What the outcome of a scan depends on besides the data: this project's code and the decoder's version."""
-    utils = PACKAGE / "utils"
-    sources = (PACKAGE / "data" / "labels.py", Path(__file__), utils / "images.py", utils / "image_header.py")
     state = hashlib.sha256(f"opencv {cv2.__version__}".encode())
-    for source in sources:
-        state.update(source.read_bytes())
+    for source in SOURCES:
+        state.update((PACKAGE / source).read_bytes())
     return state.hexdigest()
 
 

@@ -22,16 +22,15 @@ from ultralytics.cfg.config import check_switches
 from ultralytics.cfg.dataset import DatasetSpec, load_dataset
 from ultralytics.data.check.duplicates import near_groups
 from ultralytics.data.check.examine import ERROR, NOTE, WARNING, Finding, Record, corner_rows, examine
+from ultralytics.data.images import MAX_LIST_BYTES, list_images
 from ultralytics.data.labels import (
     BOX_COLUMNS,
-    MAX_LIST_BYTES,
     POSES_HINT,
     areas_file,
     glued_rows,
     ignore_file,
     judge_labels,
     label_file,
-    list_images,
     pose_columns,
 )
 from ultralytics.data.places import misplaced_labels

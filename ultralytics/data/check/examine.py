@@ -13,15 +13,14 @@ import numpy as np
 
 from ultralytics.data.cache.scan import digest_of
 from ultralytics.data.check.duplicates import UInt64Array, fingerprint
+from ultralytics.data.images import Unusable, judge_picture
 from ultralytics.data.labels import (
     BOX_COLUMNS,
-    Unusable,
     areas_file,
     ignore_file,
     judge_areas,
     judge_ignored,
     judge_labels,
-    judge_picture,
     label_file,
 )
 from ultralytics.utils.images import open_header, read_image_file

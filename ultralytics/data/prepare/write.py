@@ -19,7 +19,8 @@ from typing import Any, NamedTuple, TypedDict, TypeVar
 
 import yaml
 
-from ultralytics.data.labels import ROUNDING, Unusable, judge_file, judge_picture, judge_shape
+from ultralytics.data.images import Unusable, judge_file, judge_picture, judge_shape
+from ultralytics.data.labels import ROUNDING
 from ultralytics.data.prepare.archive import is_archive, unpack
 from ultralytics.data.prepare.folder import TakenError, fingerprint, making, place_image, prepared, write_manifest
 from ultralytics.data.prepare.recognise import clearer
