@@ -62,7 +62,7 @@ class Unusable(NamedTuple):
     what: str
 
 
-def judge_picture(data: UInt8Array) -> UInt8Array | Unusable:
+def judge_image(data: UInt8Array) -> UInt8Array | Unusable:
     """The picture that an image file's content is, upright; or why training cannot use it."""
     unusable = judge_file(data)
     if unusable is not None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from ultralytics.cfg.paths import program
 from ultralytics.data.cache.scan import NO_FILE, Entry, ScanCache, Seen, digest_of, signature
-from ultralytics.data.images import Unusable, judge_picture, list_images
+from ultralytics.data.images import Unusable, judge_image, list_images
 from ultralytics.data.labels import (
     BOX_COLUMNS,
     POSES_HINT,
@@ -199,7 +199,7 @@ def _check(image: str, known: Seen | None, keypoints: int) -> Seen:
     if known is not None and known.content == seen.content and known.shape != (0, 0):
         seen.shape = known.shape
     else:
-        judged = judge_picture(data)
+        judged = judge_image(data)
         if isinstance(judged, Unusable):
             seen.problems.append(("image", 0, judged.what))
             return seen

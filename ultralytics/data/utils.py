@@ -14,7 +14,7 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from ultralytics.cfg.dataset import load_dataset
-from ultralytics.data.images import Unusable, judge_picture
+from ultralytics.data.images import Unusable, judge_image
 from ultralytics.data.labels import judge_labels, label_file
 from ultralytics.utils.errors import DatasetError, MissingFileError
 from ultralytics.utils.files import read_bytes
@@ -124,7 +124,7 @@ def verify_image_label(args: Sequence[Any]) -> list[Any]:
 
 def _decoded(file: str) -> Any:
     """An image, or why it cannot be used."""
-    return judge_picture(np.frombuffer(read_bytes(file), np.uint8))
+    return judge_image(np.frombuffer(read_bytes(file), np.uint8))
 
 
 def autosplit(
