@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
 import torch
 
-from ultralytics.data.augment import Augmentation, Picture, letterboxed_sample
+from ultralytics.data.augment import Augmentation, Labelled, letterboxed_sample
 from ultralytics.data.cache.images import RecentImages, cached
+from ultralytics.data.instances import FIELDS
 from ultralytics.data.labelset import LabelSet
 from ultralytics.data.scan import scan
 from ultralytics.utils.errors import DatasetError
@@ -34,6 +35,8 @@ __getattr__ = later(
     },
 )
 TORCHVISION_0_18 = True
+# What a batch lists image by image.
+PER_IMAGE = ("im_file", "index", "ori_shape", "resized_shape", "ratio_pad", "ignored", "areas")
 
 
 class YOLODataset:
@@ -131,9 +134,9 @@ class YOLODataset:
             return image
         return cv2.resize(image, (w, h), interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]  # uint8 stays uint8
 
-    def picture(self, index: int) -> Picture:
-        """An image, its longer side `imgsz`, and its labels."""
-        return Picture(self._image(index), *self.labels.boxes(index))
+    def labelled(self, index: int) -> Labelled:
+        """Load an image, its longer side `imgsz`, and its objects."""
+        return Labelled(self._image(index), self.labels.labelled(index))
 
     def __getitem__(self, key: int | SampleKey) -> Sample:
         """A sample. A plain index draws with a generator seeded by it, and takes partners from the whole split."""
@@ -148,26 +151,27 @@ class YOLODataset:
         if self.augmentation is not None:
             rng = np.random.Generator(np.random.PCG64(key.seed))
             rectangle = frame if self.rect else None
-            tensors = self.augmentation(index, key.partners, self.picture, rng, mix=bool(key.partners), frame=rectangle)
+            tensors = self.augmentation(
+                index, key.partners, self.labelled, rng, mix=bool(key.partners), frame=rectangle
+            )
         else:
-            picture = self.picture(index)
-            loaded = picture.image.shape
+            source = self.labelled(index)
+            loaded = source.image.shape
             original = self.labels.shapes[index]
             gain = float(loaded[0] / original[0]), float(loaded[1] / original[1])
-            tensors, ratio_pad = letterboxed_sample(picture, frame, gain)
+            tensors, ratio_pad = letterboxed_sample(source, frame, gain)
         shape = tensors["img"].shape
-        return Sample(
-            img=tensors["img"],
-            cls=tensors["cls"],
-            bboxes=tensors["bboxes"],
-            im_file=self.im_files[index],
-            index=index,
-            ori_shape=(int(self.labels.shapes[index, 0]), int(self.labels.shapes[index, 1])),
-            resized_shape=(shape[1], shape[2]),
-            ratio_pad=ratio_pad,
-            ignored=self.labels.ignored(index) if ratio_pad is not None else _NOTHING_IGNORED,
-            areas=self.labels.areas_of(index) if ratio_pad is not None else None,
-        )
+        drawn = {
+            **tensors,
+            "im_file": self.im_files[index],
+            "index": index,
+            "ori_shape": (int(self.labels.shapes[index, 0]), int(self.labels.shapes[index, 1])),
+            "resized_shape": (shape[1], shape[2]),
+            "ratio_pad": ratio_pad,
+            "ignored": self.labels.ignored(index) if ratio_pad is not None else _NOTHING_IGNORED,
+            "areas": self.labels.areas_of(index) if ratio_pad is not None else None,
+        }
+        return cast(Sample, drawn)
 
     @staticmethod
     def collate_fn(samples: list[Sample], room: Callable[[int], torch.Tensor] | None = None) -> Batch:
@@ -176,19 +180,13 @@ class YOLODataset:
         frames = [s["img"].permute(1, 2, 0) for s in samples]
         shape = (len(frames), *frames[0].shape)
         stacked = torch.stack(frames, out=None if room is None else room(math.prod(shape)).view(shape))
-        return Batch(
-            img=stacked.permute(0, 3, 1, 2),
-            cls=torch.cat([s["cls"] for s in samples]),
-            bboxes=torch.cat([s["bboxes"] for s in samples]),
-            batch_idx=torch.cat([torch.full((len(s["cls"]),), float(i)) for i, s in enumerate(samples)]),
-            im_file=[s["im_file"] for s in samples],
-            index=[s["index"] for s in samples],
-            ori_shape=[s["ori_shape"] for s in samples],
-            resized_shape=[s["resized_shape"] for s in samples],
-            ratio_pad=[s["ratio_pad"] for s in samples],
-            ignored=[s["ignored"] for s in samples],
-            areas=[s["areas"] for s in samples],
-        )
+        batch = {
+            "img": stacked.permute(0, 3, 1, 2),
+            **{field: torch.cat([s[field] for s in samples]) for field in FIELDS},  # type: ignore[literal-required]
+            "batch_idx": torch.cat([torch.full((len(s["cls"]),), float(i)) for i, s in enumerate(samples)]),
+            **{key: [s[key] for s in samples] for key in PER_IMAGE},  # type: ignore[literal-required]
+        }
+        return cast(Batch, batch)
 
 
 _NOTHING_IGNORED: Float32Array = np.zeros((0, 6), np.float32)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, overload
 
 import numpy as np
 
+from ultralytics.data.instances import FloatArray, Instances
 from ultralytics.utils.types import ANY_CLASS, Float32Array, Float64Array, Int64Array, UInt8Array
 
 
@@ -73,8 +74,7 @@ class LabelSet:
     im_files: FileNames
     shapes: Int64Array
     offsets: Int64Array
-    cls: Float32Array
-    bboxes: Float32Array
+    instances: Instances
     ignore_offsets: Int64Array
     ignore: Float32Array
     contents: UInt8Array
@@ -86,57 +86,58 @@ class LabelSet:
     def __len__(self) -> int:
         return len(self.im_files)
 
-    def boxes(self, i: int) -> tuple[Float32Array, Float32Array]:
-        """Class ids (m,) and boxes (m, 4) of an image; views."""
-        rows = slice(self.offsets[i], self.offsets[i + 1])
-        return self.cls[rows], self.bboxes[rows]
+    @property
+    def cls(self) -> Float32Array:
+        """(M,) class ids."""
+        return self.instances.cls
+
+    @property
+    def bboxes(self) -> FloatArray:
+        """(M, 4) centre, width, height in 0..1."""
+        return self.instances.bboxes
+
+    def labelled(self, i: int) -> Instances:
+        """Return the objects of an image; views."""
+        return self.instances.keep(slice(self.offsets[i], self.offsets[i + 1]))
+
+    def boxes(self, i: int) -> tuple[Float32Array, FloatArray]:
+        """Return class ids (m,) and boxes (m, 4) of an image; views."""
+        return (one := self.labelled(i)).cls, one.bboxes
 
     def ignored(self, i: int) -> Float32Array:
-        """Ignored regions (k, 6) of an image; a view."""
+        """Return the ignored regions (k, 6) of an image; a view."""
         return self.ignore[self.ignore_offsets[i] : self.ignore_offsets[i + 1]]
 
     def areas_of(self, i: int) -> Float64Array | None:
-        """Areas (m,) of an image's objects, see `areas`; a view."""
+        """Return the areas (m,) of an image's objects, see `areas`; a view."""
         return None if self.areas is None else self.areas[self.offsets[i] : self.offsets[i + 1]]
 
     def take(self, order: Sequence[int] | Int64Array) -> LabelSet:
-        """The same set, its images in another order or fewer."""
+        """Return the same set, its images in another order or fewer."""
         order = np.asarray(order, np.int64)
         names = list(self.im_files)
         offsets, rows = _gather(self.offsets, order)
         ignore_offsets, ignored = _gather(self.ignore_offsets, order)
-        return LabelSet(
-            FileNames([names[i] for i in order]),
-            self.shapes[order],
-            offsets,
-            self.cls[rows],
-            self.bboxes[rows],
-            ignore_offsets,
-            self.ignore[ignored],
-            self.contents[order],
-            self.digest,
-            self.problems,
-            self.left_out,
-            None if self.areas is None else self.areas[rows],
-        )
+        taken = self._with_rows(offsets, rows, ignore_offsets, ignored)
+        files = FileNames([names[i] for i in order])
+        return replace(taken, im_files=files, shapes=self.shapes[order], contents=self.contents[order])
 
     def keep_classes(self, classes: Sequence[int]) -> LabelSet:
-        """The same images with the boxes of some classes only, and the regions ignored for them."""
+        """Return the same images with the boxes of some classes only, and the regions ignored for them."""
         kept = np.isin(self.cls, np.asarray(classes, np.float32))
-        kept_ignore = np.isin(self.ignore[:, 0], np.asarray([ANY_CLASS, *classes], np.float32))
-        return LabelSet(
-            self.im_files,
-            self.shapes,
-            _kept_offsets(self.offsets, kept),
-            self.cls[kept],
-            self.bboxes[kept],
-            _kept_offsets(self.ignore_offsets, kept_ignore),
-            self.ignore[kept_ignore],
-            self.contents,
-            self.digest,
-            self.problems,
-            self.left_out,
-            None if self.areas is None else self.areas[kept],
+        ignored = np.isin(self.ignore[:, 0], np.asarray([ANY_CLASS, *classes], np.float32))
+        return self._with_rows(
+            _kept_offsets(self.offsets, kept), kept, _kept_offsets(self.ignore_offsets, ignored), ignored
+        )
+
+    def _with_rows(self, offsets: Int64Array, rows: Any, ignore_offsets: Int64Array, ignored: Any) -> LabelSet:
+        return replace(
+            self,
+            offsets=offsets,
+            instances=self.instances.keep(rows),
+            areas=None if self.areas is None else self.areas[rows],
+            ignore_offsets=ignore_offsets,
+            ignore=self.ignore[ignored],
         )
 
     def merge_classes(self) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from ultralytics.cfg.paths import program
 from ultralytics.data.cache.scan import NO_FILE, Entry, ScanCache, Seen, digest_of, signature
 from ultralytics.data.images import Unusable, judge_image, list_images
+from ultralytics.data.instances import Instances
 from ultralytics.data.labels import (
     BOX_COLUMNS,
     POSES_HINT,
@@ -228,8 +229,7 @@ def _label_set(files: Sequence[str], entry: Entry, names: str) -> LabelSet:
         FileNames(files),
         entry.shapes,
         entry.offsets,
-        np.ascontiguousarray(entry.rows[:, 0]),
-        np.ascontiguousarray(entry.rows[:, 1:]),
+        Instances(np.ascontiguousarray(entry.rows[:, 0]), np.ascontiguousarray(entry.rows[:, 1:])),
         entry.ignore_offsets,
         entry.ignored,
         entry.contents,
