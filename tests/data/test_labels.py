@@ -261,7 +261,7 @@ def test_another_code_scans_anew(tmp_path, monkeypatch):
     picture(tmp_path, "a.jpg")
     scan([tmp_path / "images"], nc=1)
     seen = decoded(monkeypatch)
-    monkeypatch.setattr(scan_cache, "_code", lambda: "another")
+    monkeypatch.setattr(scan_cache, "_digest_code", lambda: "another")
     scan([tmp_path / "images"], nc=1)
     assert seen
 
@@ -278,7 +278,7 @@ def test_the_memory_depends_on_every_file_that_judges(tmp_path):
     sys.setprofile(lambda frame, *_: ran.add(frame.f_code.co_filename))
     try:
         for image in (whole, cut):
-            scan_module._check(str(image), None, 0)
+            scan_module._check_image(str(image), None, 0)
     finally:
         sys.setprofile(None)
     ours = {Path(f).relative_to(PACKAGE).as_posix() for f in ran if f.startswith(str(PACKAGE))}

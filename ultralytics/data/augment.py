@@ -1,8 +1,8 @@
-"""Training augmentation and the letterbox, on BGR uint8 pictures and boxes in pixels.
+"""Training augmentation and the letterbox, on BGR uint8 images and boxes in pixels.
 
-A training sample is drawn in three steps: a `Layout` says which part of which picture lies where on a canvas (a mosaic
-of four, or one picture letterboxed); `RandomPerspective` renders it through a random transform; colour and flips
-follow. Where the transform only scales and shifts (the default recipe), each picture is resized straight into its place
+A training sample is drawn in three steps: a `Layout` says which part of which image lies where on a canvas (a mosaic
+of four, or one image letterboxed); `RandomPerspective` renders it through a random transform; colour and flips
+follow. Where the transform only scales and shifts (the default recipe), each image is resized straight into its place
 in the result: the canvas, four times as large, is never drawn.
 
 Every random number comes from the generator passed in, so a sample is a function of its seed.
@@ -44,13 +44,13 @@ Generator = np.random.Generator
 
 
 class Scratch:
-    """Memory for a picture that is drawn over at every call: taking fresh pages costs as much as the drawing."""
+    """Memory for an image that is drawn over at every call: taking fresh pages costs as much as the drawing."""
 
     def __init__(self) -> None:
         self._memory = np.empty(0, np.uint8)
 
     def __call__(self, height: int, width: int) -> UInt8Array:
-        """A picture (height, width, 3) of undefined content, valid until the next call."""
+        """Return an image (height, width, 3) of undefined content, valid until the next call."""
         size = height * width * 3
         if self._memory.size < size:
             self._memory = np.empty(size, np.uint8)
@@ -95,7 +95,7 @@ def letterbox_layout(source: Labelled, frame: tuple[int, int]) -> Layout:
 
 
 class Mosaic:
-    """Four pictures around a random point of a canvas of twice the size (YOLOv4, arXiv:2004.10934, section 3.3).
+    """Four images around a random point of a canvas of twice the size (YOLOv4, arXiv:2004.10934, section 3.3).
 
     Args:
         imgsz: side of the frame, pixels; the canvas has 2·imgsz.
@@ -126,7 +126,7 @@ class RandomPerspective:
     Args:
         degrees, translate, scale, shear, perspective: ranges, as the keys of the configuration.
 
-    A drawn picture is valid until the second call after it, so two can be blended.
+    A drawn image is valid until the second call after it, so two can be blended.
     """
 
     def __init__(
@@ -147,7 +147,7 @@ class RandomPerspective:
         self._scratch = Scratch(), Scratch()
 
     def matrix(self, canvas: tuple[int, int], frame: tuple[int, int], rng: Generator) -> tuple[Float64Array, float]:
-        """A random transform of canvas pixels to frame pixels, and its scale."""
+        """Draw a random transform of canvas pixels to frame pixels, and its scale."""
         c, p, r, s, t = (np.eye(3) for _ in range(5))
         c[:2, 2] = -canvas[1] / 2, -canvas[0] / 2
         p[2, :2] = rng.uniform(-self.perspective, self.perspective, 2)
@@ -198,7 +198,7 @@ def _draw_scaled(layout: Layout, gain: float, dx: float, dy: float, image: UInt8
         kx, ky = (x2 - x1) / (sx2 - sx1), (y2 - y1) / (sy2 - sy1)
         maps[i] = kx, ky, x1 - kx * (sx1 + tile.x), y1 - ky * (sy1 + tile.y)
     placed, which = _place_tiles(layout)
-    return _finish(image, placed, placed.scale(maps[which, :2]).shift(maps[which, 2:]), gain)
+    return _keep_objects(image, placed, placed.scale(maps[which, :2]).shift(maps[which, 2:]), gain)
 
 
 def _place(
@@ -231,10 +231,10 @@ def _draw_warped(layout: Layout, m: Float64Array, gain: float, image: UInt8Array
     else:
         cv2.warpAffine(canvas, m[:2], size, dst=image, borderValue=border)
     placed, _ = _place_tiles(layout)
-    return _finish(image, placed, placed.warp(m), gain)
+    return _keep_objects(image, placed, placed.warp(m), gain)
 
 
-def _finish(image: UInt8Array, before: Instances, after: Instances, gain: float) -> Labelled:
+def _keep_objects(image: UInt8Array, before: Instances, after: Instances, gain: float) -> Labelled:
     """Return what was drawn, with the objects worth keeping; see `RandomPerspective`."""
     after = after.clip((0, 0), image.shape[1::-1])
     return Labelled(image, after.keep(after.worth_keeping(before, gain)))
@@ -244,7 +244,7 @@ class MixUp:
     """Blend two samples with a weight from Beta(32, 32), boxes of both kept (arXiv:1710.09412)."""
 
     def __call__(self, a: Labelled, b: Labelled, rng: Generator) -> Labelled:
-        """The blend of two samples of one size."""
+        """Blend two samples of one size."""
         r = rng.beta(32.0, 32.0)
         image = (a.image * r + b.image * (1 - r)).astype(np.uint8)
         return Labelled(image, Instances.concatenate([a.instances, b.instances]))
@@ -262,13 +262,13 @@ class RandomHSV:
         self._scratch = Scratch()
 
     def __call__(self, image: UInt8Array, rng: Generator) -> UInt8Array:
-        """A BGR picture, jittered, as RGB in memory of its own."""
+        """Jitter a BGR image, and return it as RGB in memory of its own."""
         if not self.gains.any():
             return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]  # uint8 stays uint8
         return self.apply(image, rng.uniform(-1, 1, 3) * self.gains + 1)
 
     def apply(self, image: UInt8Array, gains: Float64Array) -> UInt8Array:
-        """A BGR picture with hue, saturation and value multiplied by `gains` (3,), as RGB."""
+        """Multiply hue, saturation and value of a BGR image by `gains` (3,), and return it as RGB."""
         hsv = cv2.cvtColor(image, cv2.COLOR_BGR2HSV, dst=self._scratch(*image.shape[:2]))
         if 179 * gains[0] < 255:
             # Saturation and value end at 255 by themselves, and the way back takes a hue beyond 180 as the hue modulo
@@ -290,7 +290,7 @@ class RandomFlip:
         self._scratch = Scratch()
 
     def __call__(self, drawn: Labelled, rng: Generator) -> Labelled:
-        """Perhaps mirrored; the picture is valid until the next call."""
+        """Mirror, or not; the image is valid until the next call."""
         if not self.p or rng.random() >= self.p:
             return drawn
         axis = 0 if self.direction == "horizontal" else 1

@@ -30,7 +30,7 @@ __getattr__ = later(
         **dict.fromkeys(
             ("GroundingDataset", "YOLOMultiModalDataset"), "classes are those of the training: YOLODataset"
         ),
-        "YOLOConcatDataset": "a data set YAML may list several folders: train: [a, b]",
+        "YOLOConcatDataset": "a dataset YAML may list several folders: train: [a, b]",
         "DATASET_CACHE_VERSION": "what a scan remembers is kept by contents and code",
     },
 )
@@ -53,7 +53,7 @@ class YOLODataset:
         cache: False, "ram" or "disk"; single_cls: all classes become 0; classes: keep these only; fraction: part of the
         images to use.
         prefix: put before messages; cache_dir: folder for what the scan remembers where the data cannot be written to;
-        yaml_file: of the data set, for messages; keypoints: numbers behind the box in a row of a pose dataset.
+        yaml_file: of the dataset, for messages; keypoints: numbers behind the box in a row of a pose dataset.
 
     Attributes:
         labels: the LabelSet; im_files: its paths; rectangles: (number of batches, 2) height and width with `rect`.
@@ -107,7 +107,7 @@ class YOLODataset:
 
     @property
     def uses_partners(self) -> bool:
-        """Whether samples mix several images."""
+        """True if samples mix several images."""
         a = self.augmentation
         return a is not None and not self.rect and not self.mosaic_closed and bool(a.mosaic_p or a.mixup_p)
 
@@ -122,7 +122,7 @@ class YOLODataset:
         self.mosaic_closed = bool(closed)
 
     def _decode(self, index: int) -> UInt8Array:
-        """An image, its longer side `imgsz`."""
+        """Decode an image, its longer side `imgsz`."""
         file = self.im_files[index]
         image = imread(file)
         if image is None:
@@ -139,7 +139,7 @@ class YOLODataset:
         return Labelled(self._image(index), self.labels.labelled(index))
 
     def __getitem__(self, key: int | SampleKey) -> Sample:
-        """A sample. A plain index draws with a generator seeded by it, and takes partners from the whole split."""
+        """Draw a sample. A plain index draws with a generator seeded by it, and takes partners from the whole split."""
         if not isinstance(key, SampleKey):
             key = SampleKey(int(key), (0, 0, int(key)), tuple(range(len(self))) if self.uses_partners else ())
         index = key.index
@@ -175,8 +175,8 @@ class YOLODataset:
 
     @staticmethod
     def collate_fn(samples: list[Sample], room: Callable[[int], torch.Tensor] | None = None) -> Batch:
-        """Samples of one size → a batch; its images stay channels-last in memory: in what `room` gives, which is asked
-        for a uint8 tensor of so many bytes."""
+        """Collate samples of one size to a batch; its images stay channels-last in memory: in what `room` gives, which
+        is asked for a uint8 tensor of so many bytes."""
         frames = [s["img"].permute(1, 2, 0) for s in samples]
         shape = (len(frames), *frames[0].shape)
         stacked = torch.stack(frames, out=None if room is None else room(math.prod(shape)).view(shape))
@@ -193,7 +193,7 @@ _NOTHING_IGNORED: Float32Array = np.zeros((0, 6), np.float32)
 
 
 def _rectangles(labels: LabelSet, imgsz: int, batch: int, stride: int, pad: float) -> tuple[LabelSet, Int64Array]:
-    """The images by rising height/width, and the (height, width) that holds each batch of them."""
+    """Sort the images by height/width, and the (height, width) that holds each batch of them."""
     ratios = labels.shapes[:, 0] / labels.shapes[:, 1]
     order = ratios.argsort()  # equal ratios in the order of the reference, whose padding of a batch depends on it
     ratios = ratios[order]

@@ -27,7 +27,7 @@ MAX_LIST_BYTES = 2**30
 def list_images(
     paths: Sequence[Path], skipped: list[str] | None = None, followed: list[str] | None = None
 ) -> list[str]:
-    """All pictures in folders (and folders below), .txt lists or given singly; absolute, sorted.
+    """List all images in folders (and folders below), .txt lists or given singly; absolute, sorted.
 
     Args:
         skipped, followed: filled with the links to folders, see `walk_files`.
@@ -56,14 +56,14 @@ def list_images(
 
 
 class Unusable(NamedTuple):
-    """Why training leaves a picture out. kind: empty, huge, truncated, float, undecodable or small; what: in words."""
+    """Why training leaves an image out. kind: empty, huge, truncated, float, undecodable or small; what: in words."""
 
     kind: str
     what: str
 
 
 def judge_image(data: UInt8Array) -> UInt8Array | Unusable:
-    """The picture that an image file's content is, upright; or why training cannot use it."""
+    """Decode the content of an image file, upright, or say why training cannot use it."""
     unusable = judge_file(data)
     if unusable is not None:
         return unusable
@@ -74,7 +74,7 @@ def judge_image(data: UInt8Array) -> UInt8Array | Unusable:
 
 
 def judge_file(data: UInt8Array) -> Unusable | None:
-    """Why a picture cannot be used, as far as its file tells undecoded."""
+    """Say why an image cannot be used, as far as its file shows without decoding it."""
     if not data.size:
         return Unusable("empty", "the file is empty")
     if why := too_large(data, MAX_PIXELS):
@@ -87,6 +87,6 @@ def judge_file(data: UInt8Array) -> Unusable | None:
 
 
 def judge_shape(shape: tuple[int, int]) -> Unusable | None:
-    """Whether training can use a picture of (height, width), and why not."""
+    """Say why training cannot use an image of (height, width); None where it can."""
     h, w = shape
     return None if min(h, w) >= MIN_SIDE else Unusable("small", f"{w}x{h} pixels, and a side needs {MIN_SIDE}")

@@ -62,24 +62,24 @@ class Judged(NamedTuple):
 
     @property
     def usable(self) -> bool:
-        """Whether training keeps the image."""
+        """True if training keeps the image."""
         return not any(p.fatal for p in self.problems)
 
 
 def label_file(image: str) -> str:
-    """Where an image's labels are: the last folder named images becomes labels, the suffix .txt."""
+    """Return where an image's labels are: the last folder named images becomes labels, the suffix .txt."""
     return _beside_images(image, "labels") or os.path.splitext(image)[0] + ".txt"
 
 
 def ignore_file(image: str) -> str | None:
-    """Where the regions are that evaluation ignores: the last folder named images becomes ignore, the suffix .txt; None
-    without such a folder."""
+    """Return where the regions are that evaluation ignores: the last folder named images becomes ignore, the suffix
+    .txt; None without such a folder."""
     return _beside_images(image, "ignore")
 
 
 def areas_file(image: str) -> str | None:
-    """Where the areas of an image's objects are: the last folder named images becomes areas, the suffix .txt; None
-    without such a folder."""
+    """Return where the areas of an image's objects are: the last folder named images becomes areas, the suffix .txt;
+    None without such a folder."""
     return _beside_images(image, "areas")
 
 
@@ -89,8 +89,8 @@ def _beside_images(image: str, folder: str) -> str | None:
 
 
 def parse_labels(text: str, keypoints: int = 0) -> tuple[Float64Array, list[int], list[Problem]]:
-    """Rows of a label file, in the precision they are written with: (m, 5) class, centre, width, height in 0..1; the
-    line of each; every problem of the file.
+    """Parse the rows of a label file, in the precision they are written with: (m, 5) class, centre, width, height in
+    0..1; the line of each; every problem of the file.
 
     A row is `class x y w h` in 0..1, or a polygon `class x1 y1 x2 y2 x3 y3 …`, which becomes its bounding box. What of
     a polygon reaches over the image's edge is cut off. The centre of a row's box may lie OVER_EDGE of the image outside
@@ -99,7 +99,7 @@ def parse_labels(text: str, keypoints: int = 0) -> tuple[Float64Array, list[int]
     Args:
         keypoints: numbers that follow the box in a row of a pose dataset, which then has no polygons; 0 of others.
     """
-    parsed = _parse(text, keypoints)
+    parsed = _parse_text(text, keypoints)
     return parsed.rows, parsed.lines, parsed.problems
 
 
@@ -113,7 +113,7 @@ class _Parsed(NamedTuple):
     over: Float32Array
 
 
-def _parse(text: str, keypoints: int) -> _Parsed:
+def _parse_text(text: str, keypoints: int) -> _Parsed:
     rows: list[tuple[float, ...]] = []
     numbers: list[int] = []
     columns: list[int] = []
@@ -148,8 +148,8 @@ def _parse(text: str, keypoints: int) -> _Parsed:
 
 
 def parse_ignored(text: str) -> tuple[Float64Array, list[int], list[Problem]]:
-    """Rows of an ignore file, in the precision they are written with: (k, 6) class, centre, width, height in 0..1,
-    crowd; the line of each; every problem of the file.
+    """Parse the rows of an ignore file, in the precision they are written with: (k, 6) class, centre, width, height in
+    0..1, crowd; the line of each; every problem of the file.
 
     A row is `class x y w h`, an object that counts for nothing, or `class x y w h crowd`, a region of many; a class of
     `*` stands for all of them.
@@ -179,16 +179,16 @@ def parse_ignored(text: str) -> tuple[Float64Array, list[int], list[Problem]]:
 
 def judge_labels(path: str, keypoints: int = 0) -> Judged:
     """Read a label file; without one the image is a background. `keypoints`: see `parse_labels`."""
-    text, problem = _read(path)
+    text, problem = _read_label_text(path)
     if problem is not None:
         return Judged(np.zeros((0, 5)), [], [problem], None)
-    rows, lines, problems, columns, over = _parse(text or "", keypoints)
+    rows, lines, problems, columns, over = _parse_text(text or "", keypoints)
     return Judged(rows, lines, problems, text, columns, over)
 
 
 def judge_ignored(path: str | None) -> Judged:
     """Read an ignore file; one that cannot be read is not used, and costs no image."""
-    text, problem = _read(path) if path is not None else (None, None)
+    text, problem = _read_label_text(path) if path is not None else (None, None)
     if problem is not None:
         unused = problem._replace(fatal=False, what=f"{problem.what}; the file is not used")
         return Judged(np.zeros((0, 6)), [], [unused], None)
@@ -201,7 +201,7 @@ def judge_areas(path: str | None, labels: Judged) -> tuple[Float64Array | None, 
     A line belongs to the same line of the label file, and is a number above 0, or `-` for an object without a mask. A
     file that does not fit its labels is not used.
     """
-    text, problem = _read(path) if path is not None else (None, None)
+    text, problem = _read_label_text(path) if path is not None else (None, None)
     if problem is not None:
         return None, [problem._replace(fatal=False, what=f"{problem.what}; the file is not used")]
     if text is None or not len(labels.rows):
@@ -222,8 +222,8 @@ def judge_areas(path: str | None, labels: Judged) -> tuple[Float64Array | None, 
     return (areas if (areas > 0).any() else None), []
 
 
-def _read(path: str) -> tuple[str | None, Problem | None]:
-    """The text of a file, None where there is none; or why it cannot be read."""
+def _read_label_text(path: str) -> tuple[str | None, Problem | None]:
+    """Read the text of a file, None where there is none, or say why it cannot be read."""
     try:
         data = read_bytes(path, MAX_LABEL_BYTES)
     except FileNotFoundError:
@@ -274,7 +274,7 @@ def _bounds(values: list[float]) -> tuple[float, float, float, float]:
 
 
 def _at_the_edge(cls: float, values: list[float], line: int, polygon: bool) -> tuple[float, ...] | _Cut | Problem:
-    """A row with a number outside 0..1: its box is cut at the image's edge, unless it is an error."""
+    """Judge a row with a number outside 0..1: its box is cut at the image's edge, unless it is an error."""
     box, x1, x2, y1, y2 = values, 0.0, 0.0, 0.0, 0.0
     finite = math.isfinite(sum(values))
     if polygon and finite:
@@ -297,7 +297,7 @@ def _at_the_edge(cls: float, values: list[float], line: int, polygon: bool) -> t
 
 
 def _wrong_columns(words: list[str], keypoints: int) -> str:
-    """What is wrong with the number of columns of a row that is no box; "" when nothing is."""
+    """Say what is wrong with the number of columns of a row that is no box; "" when nothing is."""
     n = len(words)
     if keypoints:
         wanted = BOX_COLUMNS + keypoints
@@ -313,10 +313,10 @@ def _wrong_columns(words: list[str], keypoints: int) -> str:
 
 
 def glued_rows(columns: Int32Array) -> BoolArray:
-    """Which rows of a split are probably several rows in one line: `0 .5 .5 .2 .2` and `0 .7 .7 .1 .1` without the line
-    break between them are the nine words of a polygon of four points.
+    """Tell which rows of a split are probably several rows in one line: `0 .5 .5 .2 .2` and `0 .7 .7 .1 .1` without the
+    line break between them are the nine words of a polygon of four points.
 
-    In a split of polygons nothing can be told. Where most rows are boxes, those of 9, 13, 15, 17, … columns are named,
+    Of a split of polygons nothing can be said. Where most rows are boxes, those of 9, 13, 15, 17, … columns are named,
     unless many polygons have other numbers of points, and are too many to be slips.
 
     Args:
@@ -330,8 +330,8 @@ def glued_rows(columns: Int32Array) -> BoolArray:
 
 
 def pose_columns(files: Sequence[str], offsets: Int64Array, columns: Int32Array) -> int:
-    """The number of columns that the rows of a split have, where they read as poses: all rows have it, and the first
-    four numbers are a box that holds all the points behind it; else 0.
+    """Return the number of columns that the rows of a split have, where they read as poses: all rows have it, and the
+    first four numbers are a box that holds all the points behind it; else 0.
 
     Args:
         files: n images; offsets: (n + 1,) of their rows; columns: (M,) number of columns of each row.

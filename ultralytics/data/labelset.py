@@ -147,7 +147,7 @@ class LabelSet:
 
 
 def _gather(offsets: Int64Array, order: Int64Array) -> tuple[Int64Array, Int64Array]:
-    """Offsets of the images taken, and the rows that are theirs."""
+    """Return the offsets of the images taken, and the rows that are theirs."""
     counts = np.diff(offsets)[order]
     taken = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     rows = np.repeat(offsets[order] - taken[:-1], counts) + np.arange(taken[-1])

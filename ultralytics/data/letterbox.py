@@ -10,17 +10,17 @@ import numpy as np
 
 from ultralytics.utils.types import UInt8Array
 
-FILL = 114  # grey of pixels outside every picture
+FILL = 114  # grey of pixels outside every image
 
 
 class LetterBox:
-    """Fit a picture into a frame, keeping its proportions, with grey borders.
+    """Fit an image into a frame, keeping its proportions, with grey borders.
 
     Args:
         new_shape: (height, width) of the frame.
         auto: the smallest border that makes the sides multiples of `stride`, instead of the whole frame.
         scaleFill: stretch to the frame instead of keeping proportions.
-        scaleup: enlarge pictures smaller than the frame as well.
+        scaleup: enlarge images smaller than the frame as well.
         center: borders on both sides; otherwise only right and below.
         stride: see `auto`.
     """
@@ -41,8 +41,8 @@ class LetterBox:
         self.auto, self.scale_fill, self.scaleup, self.center, self.stride = auto, scaleFill, scaleup, center, stride
 
     def geometry(self, shape: Sequence[int]) -> tuple[tuple[int, int], tuple[int, int, int, int], tuple[float, float]]:
-        """For a picture of (h, w): its new (h, w); the borders top, bottom, left, right;
-        the gains of height and width."""
+        """Fit an image of (h, w). Return its new (h, w); the borders top, bottom, left, right; the gains of height and
+        width."""
         (h, w), (frame_h, frame_w) = shape[:2], self.new_shape
         r = min(frame_h / h, frame_w / w)
         if not self.scaleup:
@@ -62,7 +62,7 @@ class LetterBox:
         return (new_h, new_w), (top, round(dh + 0.1), left, round(dw + 0.1)), gains
 
     def padded_shape(self, shape: Sequence[int]) -> tuple[int, int]:
-        """(height, width) of the frame that a picture of (h, w) gets, its borders included."""
+        """Return (height, width) of the frame that an image of (h, w) gets, its borders included."""
         (h, w), (top, bottom, left, right), _ = self.geometry(shape)
         return h + top + bottom, w + left + right
 
@@ -80,20 +80,20 @@ class LetterBox:
             return LetterBox(
                 labels.pop("rect_shape"), self.auto, self.scale_fill, self.scaleup, self.center, self.stride
             )(labels)
-        picture = labels["img"] if image is None else image
-        _, (top, _, left, _), (gain_h, gain_w) = self.geometry(picture.shape)
-        labels["img"] = self.render(picture)
+        image = labels["img"] if image is None else image
+        _, (top, _, left, _), (gain_h, gain_w) = self.geometry(image.shape)
+        labels["img"] = self.render(image)
         labels["resized_shape"] = labels["img"].shape[:2]
         earlier = labels.get("ratio_pad", ((1.0, 1.0), (0, 0)))[0]
         labels["ratio_pad"] = ((earlier[0] * gain_h, earlier[1] * gain_w), (left, top))
         if "bboxes" in labels:
-            # Where the picture really lies: the border in whole pixels.
+            # Where the image really lies: the border in whole pixels.
             gain, shift = (np.array(pair * 2, np.float32) for pair in ((gain_w, gain_h), (left, top)))
             labels["bboxes"] = labels["bboxes"] * gain + shift
         return labels
 
     def render(self, image: UInt8Array) -> UInt8Array:
-        """The picture in its frame."""
+        """Draw the image in its frame."""
         (h, w), (top, bottom, left, right), _ = self.geometry(image.shape)
         if not any((top, bottom, left, right)):
             return image if image.shape[:2] == (h, w) else _resize(image, (h, w))

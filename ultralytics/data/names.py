@@ -13,8 +13,8 @@ from ultralytics.utils.text import is_text
 
 
 def relative_names(paths: Sequence[Path]) -> dict[str, str]:
-    """The images of a split and what to call each: its path below its folder, or below the folder that holds all images
-    of its list. Several folders or lists go before it by name, or by number where names are equal.
+    """Name the images of a split, path → name: its path below its folder, or below the folder that holds all images of
+    its list. Several folders or lists go before it by name, or by number where names are equal.
 
     Raises:
         DatasetError: there are no images, or two of one name.
@@ -22,7 +22,7 @@ def relative_names(paths: Sequence[Path]) -> dict[str, str]:
     singles = [p for p in paths if not p.is_dir() and p.suffix.lower() != ".txt"]
     groups = [[p] for p in paths if p not in singles] + ([singles] if singles else [])
     heads = [g[0].parent.name if g is singles else g[0].stem if g[0].is_file() else g[0].name for g in groups]
-    if len({_nfc(h).casefold() for h in heads}) < len(heads) or any(h in ("", "images", "labels") for h in heads):
+    if len({nfc(h).casefold() for h in heads}) < len(heads) or any(h in ("", "images", "labels") for h in heads):
         heads = [str(i) for i in range(len(groups))]
     names: dict[str, str] = {}
     owner: dict[str, str] = {}
@@ -38,9 +38,9 @@ def relative_names(paths: Sequence[Path]) -> dict[str, str]:
             except ValueError:
                 raise DatasetError("its images lie on several drives", str(group[0]), "copy them to one") from None
         for file in files:
-            name = _nfc(PurePath(os.path.relpath(file, base)).as_posix())
+            name = nfc(PurePath(os.path.relpath(file, base)).as_posix())
             if len(groups) > 1:
-                name = f"{_nfc(head)}/{name}"
+                name = f"{nfc(head)}/{name}"
             if name in owner:
                 raise DatasetError(f"its name is that of {owner[name]} when normalised", file, "rename one of them")
             names[file], owner[name] = name, file
@@ -48,9 +48,9 @@ def relative_names(paths: Sequence[Path]) -> dict[str, str]:
 
 
 def listable(name: str) -> bool:
-    """Whether a .txt list of images can hold a name: one line of UTF-8."""
+    """Return True if a .txt list of images can hold a name: one line of UTF-8."""
     return name.splitlines() == [name.strip()] and is_text(name)
 
 
-def _nfc(text: str) -> str:
+def nfc(text: str) -> str:
     return unicodedata.normalize("NFC", text)

@@ -70,16 +70,7 @@ def scan(
         entry = _check_all(files, memory, desc, keypoints)
         memory.keep(entry)
     labels = _label_set(files, entry, memory.names)
-    wrong = np.flatnonzero(labels.cls >= nc)
-    if len(wrong):
-        image = labels.im_files[int(np.searchsorted(labels.offsets, wrong[0], side="right")) - 1]
-        ids = f"0 to {nc - 1}" if nc > 1 else "0 alone"
-        line = next((n for row, n in _rows_of(image, keypoints) if row[0] >= nc), 0)
-        raise DatasetError(
-            f"class id {labels.cls[wrong[0]]:.0f} is out of range: the data set has {counted(nc, 'class')}",
-            f"{label_file(image)}:{line}",
-            f"valid: {ids}",
-        )
+    _check_classes(labels, nc, keypoints)
     bare = [files[i] for i in np.flatnonzero((entry.signatures[:, 1] == 0).all(1))]
     misplaced = misplaced_labels({f: label_file(f) for f in bare}, len(files))
     advice = [*_advice(files, entry), *map(str, misplaced)]
@@ -101,14 +92,21 @@ def scan(
     return labels
 
 
-def _rows_of(image: str, keypoints: int = 0) -> list[tuple[list[float], int]]:
-    """The rows of an image's label file, and the line of each."""
-    judged = judge_labels(label_file(image), keypoints)
-    return list(zip(judged.rows.tolist(), judged.lines, strict=True))
+def _check_classes(labels: LabelSet, nc: int, keypoints: int) -> None:
+    wrong = np.flatnonzero(labels.cls >= nc)
+    if len(wrong):
+        image = labels.im_files[int(np.searchsorted(labels.offsets, wrong[0], side="right")) - 1]
+        judged = judge_labels(label_file(image), keypoints)
+        line = next((n for cls, n in zip(judged.rows[:, 0], judged.lines, strict=True) if cls >= nc), 0)
+        raise DatasetError(
+            f"class id {labels.cls[wrong[0]]:.0f} is out of range: the dataset has {counted(nc, 'class')}",
+            f"{label_file(image)}:{line}",
+            f"valid: {f'0 to {nc - 1}' if nc > 1 else '0 alone'}",
+        )
 
 
 def _advice(files: Sequence[str], entry: Entry) -> Iterator[str]:
-    """What training takes as it is, and may not be meant so; one line of a kind for the whole split."""
+    """Name what training takes as it is, and may not be meant so; one line of a kind for the whole split."""
 
     def place(rows: BoolArray) -> str:
         """File and line of the first row, and how many there are."""
@@ -129,8 +127,8 @@ def _advice(files: Sequence[str], entry: Entry) -> Iterator[str]:
         yield f"{place(over)} up to {entry.over.max():.1%} over the edge of the image: cut off there"
     pose = pose_columns(files, entry.offsets, entry.columns)
     if pose:
-        told = f"{place(entry.columns == pose)} of {pose} columns, whose first four numbers are a box around the others"
-        yield f"{told}: {POSES_HINT}"
+        text = f"{place(entry.columns == pose)} of {pose} columns, whose first four numbers are a box around the others"
+        yield f"{text}: {POSES_HINT}"
     again = _linked_again(files, entry.signatures[:, 0])
     if again:
         copy, first = again[0]
@@ -138,8 +136,8 @@ def _advice(files: Sequence[str], entry: Entry) -> Iterator[str]:
 
 
 def _linked_again(files: Sequence[str], signatures: Int64Array) -> list[tuple[str, str]]:
-    """Images that are one file with an earlier one of the split (by links to files or folders, hard links too), and
-    that one. Only files of one size and the same times, which links share, are looked at on the disk.
+    """Find images that are one file with an earlier one of the split (by links to files or folders, hard links too),
+    and that one. Only files of one size and the same times, which links share, are looked at on the disk.
 
     Args:
         signatures: (n, 3), see `signature`.
@@ -159,8 +157,8 @@ def _linked_again(files: Sequence[str], signatures: Int64Array) -> list[tuple[st
 
 
 def _signatures(files: Sequence[str]) -> Int64Array:
-    """(n, 4, 3): size and times of change of every image and its label, ignore and areas files; zeros where there is
-    none."""
+    """Return (n, 4, 3) size and times of change of every image and its label, ignore and areas files; zeros where there
+    is none."""
     beside: dict[str, list[str]] = {}  # folder of images → its folders of the other files, "" where missing
     found: list[int] = []
     for file in files:
@@ -179,7 +177,7 @@ def _signatures(files: Sequence[str]) -> Int64Array:
 def _check_all(files: Sequence[str], memory: ScanCache, desc: str, keypoints: int) -> Entry:
     """Check what the memory does not know, with all cores: decoding releases the interpreter's lock."""
     with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 16)) as pool:
-        check = partial(_check, keypoints=keypoints)
+        check = partial(_check_image, keypoints=keypoints)
         results = pool.map(lambda i: memory.recall(i) or check(files[i], memory.known(i)), range(len(files)))
         return Entry.join(list(progress(results, total=len(files), desc=f"{desc}Checking images")))
 
@@ -188,7 +186,7 @@ def _files_of(image: str) -> tuple[str | None, ...]:
     return image, label_file(image), ignore_file(image), areas_file(image)
 
 
-def _check(image: str, known: Seen | None, keypoints: int) -> Seen:
+def _check_image(image: str, known: Seen | None, keypoints: int) -> Seen:
     """Check an image and its labels. One whose content an earlier run has decoded is not decoded again."""
     seen = Seen(signatures=tuple(signature(p) for p in _files_of(image)))
     try:
@@ -220,7 +218,7 @@ def _check(image: str, known: Seen | None, keypoints: int) -> Seen:
 
 
 def _label_set(files: Sequence[str], entry: Entry, names: str) -> LabelSet:
-    """What was found, in absolute paths, without the images that cannot be used."""
+    """Return what was found, in absolute paths, without the images that cannot be used."""
     paths = {"image": lambda f: f, "label": label_file, "ignore": ignore_file, "areas": areas_file}
     problems = []
     for i, what, line, text in entry.problems:

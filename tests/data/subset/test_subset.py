@@ -463,14 +463,14 @@ def test_real_photographs(shared, tmp_path):
 
 def overtaken(monkeypatch, other):
     """Let another command begin and end while the next one writes its folder."""
-    write_folder = write_module._write
+    write_folder = write_module.write_folder
 
     def late(*args):
-        monkeypatch.setattr(write_module, "_write", write_folder)
+        monkeypatch.setattr(write_module, "write_folder", write_folder)
         other()
         write_folder(*args)
 
-    monkeypatch.setattr(write_module, "_write", late)
+    monkeypatch.setattr(write_module, "write_folder", late)
 
 
 def test_a_subset_that_another_process_makes_meanwhile_is_there(source, tmp_path, told, monkeypatch):

@@ -192,11 +192,11 @@ def conflicts(data: Checked) -> Iterator[Finding]:
         if group.kind != "near":
             first, *others = (c.record for c in group.copies)
             for r in others:
-                if _content(r) != _content(first):
+                if _rounded_rows(r) != _rounded_rows(first):
                     there = f"{counted(len(first.rows), 'other')} in {short(first.label)}"
                     what = f"for one and the same image {counted(len(r.rows), 'box')}, and {there}"
                     yield Finding("duplicate-labels", r.label, 0, what)
 
 
-def _content(record: Record) -> list[list[float]]:
+def _rounded_rows(record: Record) -> list[list[float]]:
     return sorted(np.round(record.rows, 4).tolist())

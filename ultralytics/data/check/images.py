@@ -112,7 +112,7 @@ class Look:
     """
 
     def __init__(self, path: str, nc: int, keypoints: int = 0) -> None:
-        self.path, self.nc, self.keypoints = path, nc, keypoints
+        self.path, self.nc = path, nc
         self.label, self.size, self.seconds = label_file(path), 0, 0.0
         self.image: UInt8Array | Unusable | None = None
         self.header: Header | None = None

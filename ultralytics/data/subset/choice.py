@@ -20,7 +20,7 @@ from ultralytics.utils.types import ANY_CLASS
 
 
 @dataclass
-class _Image:
+class SourceImage:
     """An image of the source. name: within its split, "/" between folders, NFC; counts: boxes by new class id."""
 
     name: str
@@ -30,13 +30,13 @@ class _Image:
 
 
 @dataclass
-class _Choice:
+class Choice:
     """What is going to be written. `splits` by folder name; `folds`: the names in the val list of each."""
 
     options: dict[str, Any]
     source: DatasetSpec
     ids: dict[int, int]  # source id → new id
-    splits: dict[str, list[_Image]] = field(default_factory=dict)
+    splits: dict[str, list[SourceImage]] = field(default_factory=dict)
     folds: list[list[str]] = field(default_factory=list)
     left_out: int = 0
 
@@ -45,8 +45,8 @@ class _Choice:
         return [self.source.names[c] for c in self.ids]
 
 
-def _begin(data: str | Path, out: str | Path, classes: Any, given: dict[str, Any]) -> tuple[_Choice, Path, Path]:
-    """The source and the options; the new YAML; the new folder."""
+def begin(data: str | Path, out: str | Path, classes: Any, given: dict[str, Any]) -> tuple[Choice, Path, Path]:
+    """Check and collect the source and the options. Return the choice; the new YAML; the new folder."""
     out = user_path(out)
     if out.suffix.lower() not in (".yaml", ".yml"):
         raise ConfigError("out is the new YAML, and its name must end in .yaml", str(out), f"out={out}.yaml")
@@ -61,13 +61,13 @@ def _begin(data: str | Path, out: str | Path, classes: Any, given: dict[str, Any
             spec.split(split)
     ids = class_ids(spec.names, classes, str(spec.yaml_file))
     options = {"classes": None if classes is None else [spec.names[c] for c in ids], **given}
-    return _Choice(options, spec, {c: i for i, c in enumerate(ids)}), out, target
+    return Choice(options, spec, {c: i for i, c in enumerate(ids)}), out, target
 
 
 def class_ids(
-    names: Mapping[int, str], classes: int | str | Sequence[int | str] | None, where: str = "the data set"
+    names: Mapping[int, str], classes: int | str | Sequence[int | str] | None, where: str = "the dataset"
 ) -> list[int]:
-    """The ids of classes given by name or id, in the order given; all when None.
+    """Return the ids of classes given by name or id, in the order given; all when None.
 
     Raises:
         ConfigError: there is no such class (the nearest is named), a name of several classes, a class given twice.
@@ -82,7 +82,7 @@ def class_ids(
         if not ids:
             number = isinstance(word, int) or word.isdecimal()
             near = f"its ids are 0 to {len(names) - 1}" if number else nearest(str(word), names.values())
-            raise ConfigError(f"there is no class {word!r}", where, near or f"it has {_some(list(names.values()))}")
+            raise ConfigError(f"there is no class {word!r}", where, near or f"it has {some_of(list(names.values()))}")
         if len(ids) > 1:
             raise ConfigError(f"{word!r} is the name of the classes {ids}", where, "give the id")
         if ids[0] in found:
@@ -93,14 +93,14 @@ def class_ids(
     return found
 
 
-def _some(words: Sequence[str], most: int = 12) -> str:
+def some_of(words: Sequence[str], most: int = 12) -> str:
     return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")
 
 
-def _read(choice: _Choice, splits: Sequence[str]) -> list[_Image]:
-    """The usable images of some splits, by name; of several splits, the split's name goes before, and an image in two
-    of them counts once."""
-    images: list[_Image] = []
+def read_images(choice: Choice, splits: Sequence[str]) -> list[SourceImage]:
+    """Read the usable images of some splits, by name; of several splits, the split's name goes before, and an image in
+    two of them counts once."""
+    images: list[SourceImage] = []
     seen: set[str] = set()
     twice = 0
     for split in splits:
@@ -120,7 +120,7 @@ def _read(choice: _Choice, splits: Sequence[str]) -> list[_Image]:
             counts = {choice.ids[c]: m for c, m in boxes.items() if c in choice.ids}
             name = names[file] if len(splits) == 1 else f"{split}/{names[file]}"
             unsure = any(c == ANY_CLASS or c in choice.ids for c in labels.ignored(i)[:, 0])
-            images.append(_Image(name, file, counts, unsure))
+            images.append(SourceImage(name, file, counts, unsure))
     if twice:
         several = f"{counted(twice, 'image')} {'is' if twice == 1 else 'are'} in several of {' and '.join(splits)}"
         LOGGER.info("%s and %s once", several, "counts" if twice == 1 else "count")

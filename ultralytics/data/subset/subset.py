@@ -1,4 +1,4 @@
-"""Smaller data sets from larger ones: some classes, some images, or folds for cross-validation.
+"""Smaller datasets from larger ones: some classes, some images, or folds for cross-validation.
 
 What is drawn is a function of the options and of the images' names within their split: not of paths, the order of a
 file system, or the number of processes. The manifest's hash says whether two choices are the same.
@@ -13,9 +13,9 @@ from typing import Any
 
 from ultralytics.cfg.config import check_switches
 from ultralytics.data.names import listable
-from ultralytics.data.subset.choice import _begin, _Choice, _Image, _read, _some
+from ultralytics.data.subset.choice import Choice, SourceImage, begin, read_images, some_of
 from ultralytics.data.subset.stratify import rank, stratify
-from ultralytics.data.subset.write import _build, _kept
+from ultralytics.data.subset.write import build, read_earlier
 from ultralytics.utils.errors import ConfigError, DatasetError
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.text import counted
@@ -33,7 +33,7 @@ def subset(
     copy: bool = False,
     workers: int | None = None,
 ) -> Path:
-    """Draw a stratified subset of a data set.
+    """Draw a stratified subset of a dataset.
 
     Written are OUT without its suffix as a folder (images, labels, ignore, manifest.json) and then the YAML. Where they
     hold the same choice already, nothing is done.
@@ -55,17 +55,17 @@ def subset(
         UserError: `out` is something else already, or cannot be written.
     """
     check_switches({"copy": copy})
-    given = _checked(n=n, val_n=val_n, test_n=test_n, seed=seed, backgrounds=backgrounds, workers=workers)
-    choice, out, target = _begin(data, out, classes, given)
-    kept = _kept(target, [out], choice, copy)
+    given = _check_options(n=n, val_n=val_n, test_n=test_n, seed=seed, backgrounds=backgrounds, workers=workers)
+    choice, out, target = begin(data, out, classes, given)
+    kept = read_earlier(target, [out], choice, copy)
     for split in choice.source.splits:
-        images = _read(choice, [split])
+        images = read_images(choice, [split])
         _all_found(choice, images, split, asked=classes is not None)
         wanted = given[{"train": "n"}.get(split, f"{split}_n")]
         choice.splits[split] = _draw(images, wanted, backgrounds, seed, split)
         if split == "train" or wanted is not None:
             _table(choice.names, images, choice.splits[split], split)
-    _build(choice, target, [out], kept, copy, workers)
+    build(choice, target, [out], kept, copy, workers)
     return out
 
 
@@ -81,7 +81,7 @@ def kfold(
     copy: bool = False,
     workers: int | None = None,
 ) -> list[Path]:
-    """Divide the train and val images of a data set into folds for cross-validation.
+    """Divide the train and val images of a dataset into folds for cross-validation.
 
     Every image is validated on by one fold and trained on by the others. The folds differ by at most one image, and
     each has its share of every class. The images lie once in the new folder; a fold is two lists. An image that is both
@@ -101,13 +101,13 @@ def kfold(
     check_switches({"copy": copy})
     if type(k) is not int or k < 2:
         raise ConfigError(f"kfold={k} must be an integer of 2 or more")
-    given = _checked(n=n, test_n=test_n, seed=seed, backgrounds=backgrounds, workers=workers) | {"kfold": k}
-    choice, out, target = _begin(data, out, classes, given)
+    given = _check_options(n=n, test_n=test_n, seed=seed, backgrounds=backgrounds, workers=workers) | {"kfold": k}
+    choice, out, target = begin(data, out, classes, given)
     outs = [out.with_name(f"{out.stem}-fold{i}{out.suffix}") for i in range(k)]
-    kept = _kept(target, outs, choice, copy)
+    kept = read_earlier(target, outs, choice, copy)
     everything = classes is None and n is None and backgrounds is None
     share = backgrounds or 0.0
-    pool = _read(choice, ["train", "val"])
+    pool = read_images(choice, ["train", "val"])
     _all_found(choice, pool, "train or val", asked=classes is not None)
     drawn = pool if everything else _draw(pool, n, share, seed, "train and val")
     if len(drawn) < k:
@@ -123,16 +123,16 @@ def kfold(
         _table(choice.names, pool, drawn, "train and val")
     _fold_table(choice.names, drawn, part, k)
     if "test" in choice.source.splits:
-        images = _read(choice, ["test"])
+        images = read_images(choice, ["test"])
         choice.splits["test"] = images if everything else _draw(images, test_n, share, seed, "test")
     elif test_n is not None:
         choice.source.split("test")
-    _build(choice, target, outs, kept, copy, workers)
+    build(choice, target, outs, kept, copy, workers)
     return outs
 
 
-def _checked(**given: Any) -> dict[str, Any]:
-    """The options, each in its range."""
+def _check_options(**given: Any) -> dict[str, Any]:
+    """Check that each option is in its range."""
     for key, low in (("n", 1), ("val_n", 1), ("test_n", 1), ("seed", 0), ("workers", 1)):
         value = given.get(key)
         if not (type(value) is int and value >= low) and (value is not None or key == "seed"):
@@ -143,7 +143,7 @@ def _checked(**given: Any) -> dict[str, Any]:
     return {k: v for k, v in given.items() if k != "workers"}
 
 
-def _draw(images: Sequence[_Image], n: int | None, share: float, seed: int, split: str) -> list[_Image]:
+def _draw(images: Sequence[SourceImage], n: int | None, share: float, seed: int, split: str) -> list[SourceImage]:
     """Draw n images, of which a share are backgrounds; by name."""
     having = [i for i in images if i.counts]
     empty = sorted((i for i in images if not i.counts and not i.unsure), key=lambda i: rank(seed, i.name))
@@ -163,26 +163,26 @@ def _draw(images: Sequence[_Image], n: int | None, share: float, seed: int, spli
         part = stratify([i.counts for i in having], ranks, [most, len(having) - most])
         having = [i for i, p in zip(having, part, strict=True) if p == 0]
     if wanted:
-        told = counted(wanted, "background")
-        LOGGER.info("%s: %s drawn, of %d images with none of the classes", split, told, len(empty))
+        text = counted(wanted, "background")
+        LOGGER.info("%s: %s drawn, of %d images with none of the classes", split, text, len(empty))
     return sorted(having + empty[:wanted], key=lambda i: i.name)
 
 
-def _all_found(choice: _Choice, images: Sequence[_Image], split: str, asked: bool) -> None:
-    """Every class that was asked for is in the split to train on, and any class in every split."""
+def _all_found(choice: Choice, images: Sequence[SourceImage], split: str, asked: bool) -> None:
+    """Check that every class that was asked for is in the split to train on, and any class in every split."""
     found = {c for i in images for c in i.counts}
     missing = [name for c, name in enumerate(choice.names) if c not in found]
     where = str(choice.source.yaml_file)
     if not found:
-        raise DatasetError(f"no {split} image has a box of {_some(choice.names)}", where)
+        raise DatasetError(f"no {split} image has a box of {some_of(choice.names)}", where)
     if missing and asked and split != "val" and split != "test":
-        raise DatasetError(f"no {split} image has a box of {_some(missing)}", where, "leave the class out")
+        raise DatasetError(f"no {split} image has a box of {some_of(missing)}", where, "leave the class out")
     if missing:
-        LOGGER.warning("%s: no image has a box of %s", split, _some(missing))
+        LOGGER.warning("%s: no image has a box of %s", split, some_of(missing))
 
 
-def _table(names: Sequence[str], before: Sequence[_Image], after: Sequence[_Image], split: str) -> None:
-    """Boxes and images per class, before and after."""
+def _table(names: Sequence[str], before: Sequence[SourceImage], after: Sequence[SourceImage], split: str) -> None:
+    """Log boxes and images per class, before and after."""
     counts = [(Counter[int](), Counter[int]()) for _ in range(2)]
     for (boxes, images), listed in zip(counts, (before, after), strict=True):
         for image in listed:
@@ -200,11 +200,11 @@ def _table(names: Sequence[str], before: Sequence[_Image], after: Sequence[_Imag
         if boxes[c] and not drawn_boxes[c]:
             lost.append(name)
     if lost:
-        LOGGER.warning("%s: no image was drawn with %s", split, _some(lost))
+        LOGGER.warning("%s: no image was drawn with %s", split, some_of(lost))
 
 
-def _fold_table(names: Sequence[str], images: Sequence[_Image], part: Sequence[int], k: int) -> None:
-    """Boxes per class, in all and in the val list of each fold."""
+def _fold_table(names: Sequence[str], images: Sequence[SourceImage], part: Sequence[int], k: int) -> None:
+    """Log boxes per class, in all and in the val list of each fold."""
     folds = [Counter[int]() for _ in range(k)]
     for image, p in zip(images, part, strict=True):
         folds[p].update(image.counts)

@@ -25,9 +25,9 @@ from ultralytics.data.labels import (
     judge_labels,
     label_file,
 )
-from ultralytics.data.names import _nfc
+from ultralytics.data.names import nfc
 from ultralytics.data.prepare.folder import FORMAT, TakenError, check_whole, making, place_image, read_manifest
-from ultralytics.data.subset.choice import _Choice, _Image
+from ultralytics.data.subset.choice import Choice, SourceImage
 from ultralytics.utils.errors import DatasetError, UserError
 from ultralytics.utils.files import Checksums, write_atomically
 from ultralytics.utils.log import LOGGER, progress
@@ -39,7 +39,7 @@ ELSEWHERE = "choose another out=, or remove it first"
 
 
 @dataclass
-class _Written:
+class Written:
     """Texts of an image's files, and the SHA-256 of each file."""
 
     labels: str
@@ -48,7 +48,7 @@ class _Written:
     digests: dict[str, str]
 
 
-def _contents(image: _Image, ids: Mapping[int, int], keypoints: int) -> _Written:
+def _contents(image: SourceImage, ids: Mapping[int, int], keypoints: int) -> Written:
     judged = judge_labels(label_file(image.file), keypoints)
     labels = "".join(f"{ids[c]} {rest}\n" for c, rest in _texts(judged) if c in ids)
     areas, _ = judge_areas(areas_file(image.file), judged)
@@ -65,33 +65,33 @@ def _contents(image: _Image, ids: Mapping[int, int], keypoints: int) -> _Written
         digests["ignore"] = hashlib.sha256(ignore.encode()).hexdigest()
     if sizes:
         digests["areas"] = hashlib.sha256(sizes.encode()).hexdigest()
-    return _Written(labels, ignore, sizes, digests)
+    return Written(labels, ignore, sizes, digests)
 
 
 def _texts(judged: Judged) -> list[tuple[int, str]]:
-    """Class id, or ANY_CLASS, and the rest, as it is written, of each usable row of a label or ignore file."""
+    """Return class id, or ANY_CLASS, and the rest, as it is written, of each usable row of a label or ignore file."""
     lines = (judged.text or "").splitlines()
     return [(int(row[0]), _rest(lines[n - 1])) for row, n in zip(judged.rows, judged.lines, strict=True)]
 
 
 def _rest(line: str) -> str:
-    """A row without its class, one space between its words."""
+    """Return a row without its class, one space between its words."""
     return " ".join(line.split()[1:])
 
 
 def choice_hash(names: Sequence[str], files: Mapping[str, Mapping[str, Mapping[str, str]]], folds: Any) -> str:
-    """The hash of a choice: SHA-256 over the class names, every image's name and digests, and the folds.
+    """Return the hash of a choice: SHA-256 over the class names, every image's name and digests, and the folds.
 
     Args:
         names: of the classes, by id; files: by split and name, the SHA-256 of each file; folds: names by fold.
     """
-    whole = {"names": [_nfc(n) for n in names], "files": files, "folds": folds}
+    whole = {"names": [nfc(n) for n in names], "files": files, "folds": folds}
     text = json.dumps(whole, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _kept(target: Path, outs: Sequence[Path], choice: _Choice, copy: bool) -> dict[str, Any] | None:
-    """The manifest of an earlier run with the same options; None when there is nothing yet.
+def read_earlier(target: Path, outs: Sequence[Path], choice: Choice, copy: bool) -> dict[str, Any] | None:
+    """Read the manifest of an earlier run with the same options; None when there is nothing yet.
 
     Raises:
         UserError: there is something else.
@@ -121,8 +121,8 @@ def _kept(target: Path, outs: Sequence[Path], choice: _Choice, copy: bool) -> di
     return manifest
 
 
-def _build(
-    choice: _Choice,
+def build(
+    choice: Choice,
     target: Path,
     outs: Sequence[Path],
     kept: Mapping[str, Any] | None,
@@ -143,35 +143,18 @@ def _build(
     if kept is not None and all(o.exists() for o in outs):
         LOGGER.info("%s is there already: %s, hash %s", target, counts, digest[:12])
         return
-    objects = Counter[int]()
-    for _, image in jobs:
-        objects.update(image.counts)
-    manifest = {
-        "format": FORMAT,
-        "kind": KIND,
-        "created_by": __version__,
-        "options": choice.options,
-        "copy": copy,
-        "source": choice.source.yaml_file.name,
-        "names": choice.names,
-        "splits": {split: len(images) for split, images in choice.splits.items()},
-        "objects": {name: objects[c] for c, name in enumerate(choice.names)},
-        "ignored": sum(c.ignore.count("\n") for c in contents),
-        "left_out": choice.left_out,
-        "hash": digest,
-        "files": files,
-        "folds": choice.folds,
-    }
+    ignored = sum(c.ignore.count("\n") for c in contents)
     try:
         if kept is None:
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
                 with making(target) as folder:
-                    _write(folder, jobs, contents, choice, copy)
-                    text = json.dumps(manifest, indent=1, ensure_ascii=False)
+                    write_folder(folder, jobs, contents, choice, copy)
+                    manifest = {**_describe(choice, copy), "ignored": ignored, "hash": digest, "files": files}
+                    text = json.dumps({**manifest, "folds": choice.folds}, indent=1, ensure_ascii=False)
                     (folder / "manifest.json").write_text(text, encoding="utf-8", errors="surrogateescape")
             except TakenError:
-                kept = _kept(target, outs, choice, copy)  # another process may have made the same meanwhile
+                kept = read_earlier(target, outs, choice, copy)  # another process may have made the same meanwhile
                 if kept is None:
                     raise
                 _refuse_changed(kept, digest, target)
@@ -189,6 +172,25 @@ def _build(
     LOGGER.info("%s%s: %s, hash %s", target, there, counts, digest[:12])
 
 
+def _describe(choice: Choice, copy: bool) -> dict[str, Any]:
+    """Return what the manifest says of a choice before its files are read."""
+    objects = Counter[int]()
+    for image in (image for images in choice.splits.values() for image in images):
+        objects.update(image.counts)
+    return {
+        "format": FORMAT,
+        "kind": KIND,
+        "created_by": __version__,
+        "options": choice.options,
+        "copy": copy,
+        "source": choice.source.yaml_file.name,
+        "names": choice.names,
+        "splits": {split: len(images) for split, images in choice.splits.items()},
+        "objects": {name: objects[c] for c, name in enumerate(choice.names)},
+        "left_out": choice.left_out,
+    }
+
+
 def _refuse_changed(kept: Mapping[str, Any] | None, digest: str, target: Path) -> None:
     if kept is not None and kept.get("hash") != digest:
         raise UserError("it exists already, and the source has changed since", str(target), ELSEWHERE)
@@ -199,12 +201,12 @@ def _put(data: bytes, file: IO[bytes]) -> None:
 
 
 def _fold_list(fold: int, split: str) -> str:
-    """A fold's list, inside the folder."""
+    """Return a fold's list, inside the folder."""
     return f"folds/{fold}/{split}.txt"
 
 
-def _yaml(choice: _Choice, folder: str, digest: str, fold: int) -> str:
-    """The text of a YAML."""
+def _yaml(choice: Choice, folder: str, digest: str, fold: int) -> str:
+    """Return the text of a YAML."""
     spec: dict[str, Any] = {"path": folder}
     if choice.folds:
         spec |= {split: _fold_list(fold, split) for split in ("train", "val")}
@@ -217,10 +219,10 @@ def _yaml(choice: _Choice, folder: str, digest: str, fold: int) -> str:
     return header + yaml.safe_dump(spec, sort_keys=False, allow_unicode=True)
 
 
-def _write(
-    folder: Path, jobs: Sequence[tuple[str, _Image]], contents: Sequence[_Written], choice: _Choice, copy: bool
+def write_folder(
+    folder: Path, jobs: Sequence[tuple[str, SourceImage]], contents: Sequence[Written], choice: Choice, copy: bool
 ) -> None:
-    """Images, labels, ignored regions, areas and the folds' lists."""
+    """Write images, labels, ignored regions, areas and the folds' lists."""
     for (split, image), content in progress(list(zip(jobs, contents, strict=True)), desc="Writing"):
         file = folder.joinpath("images", split, *image.name.split("/"))
         file.parent.mkdir(parents=True, exist_ok=True)
