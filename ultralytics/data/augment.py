@@ -137,13 +137,8 @@ class RandomPerspective:
         shear: float = 0.0,
         perspective: float = 0.0,
     ) -> None:
-        self.degrees, self.translate, self.scale, self.shear, self.perspective = (
-            degrees,
-            translate,
-            scale,
-            shear,
-            perspective,
-        )
+        self.degrees, self.translate, self.scale = degrees, translate, scale
+        self.shear, self.perspective = shear, perspective
         self._scratch = Scratch(), Scratch()
 
     def matrix(self, canvas: tuple[int, int], frame: tuple[int, int], rng: Generator) -> tuple[Float64Array, float]:
@@ -334,9 +329,11 @@ class Augmentation:
         """Draw a sample.
 
         Args:
-            index: the image; partners: images that mosaic and mixup take at random, `index` alone when empty.
+            index: the image.
+            partners: images that mosaic and mixup take at random, `index` alone when empty.
             load: decodes an image, its longer side imgsz.
-            mix: mosaic and mixup are on; frame: (height, width) of a rectangular sample, which has neither.
+            mix: mosaic and mixup are on.
+            frame: (height, width) of a rectangular sample, which has neither.
         """
         mix = mix and frame is None
         pool = partners or (index,)

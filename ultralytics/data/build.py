@@ -60,9 +60,12 @@ def build_yolo_dataset(
     """Build the dataset of a split: augmented in mode "train", letterboxed otherwise.
 
     Args:
-        cfg: imgsz, cache, single_cls, classes, fraction and the augmentation's keys; img_path: the split's paths.
+        cfg: imgsz, cache, single_cls, classes, fraction and the augmentation's keys.
+        img_path: the split's paths.
         data: what the YAML says, or the mapping that `check_det_dataset` makes of it.
-        batch: images that share a rectangle; rect: rectangular batches; stride: of the model.
+        batch: images that share a rectangle.
+        rect: rectangular batches.
+        stride: of the model.
         cache_dir: folder for what the scan remembers where the data cannot be written to.
         prefix: what messages call the split; the mode when empty.
     """
@@ -94,12 +97,16 @@ class EpochSampler:
     """Batches of an epoch as lists of SampleKey: order, seeds and partners are functions of (seed, epoch) alone.
 
     Args:
-        dataset: the dataset; batch: images per batch (the last may be smaller); shuffle: a new order every epoch;
-        seed: of the run; share: the part of a rank. Its keys are those of the whole batch, so a rank loads exactly what
-            a single process would have at its places.
+        dataset: the dataset.
+        batch: images per batch (the last may be smaller).
+        shuffle: a new order every epoch.
+        seed: of the run.
+        share: the part of a rank. Its keys are those of the whole batch, so a rank loads exactly what a single process
+            would have at its places.
 
     Attributes:
-        epoch: whose batches come; start: the first batch that comes: those before it are not even drawn.
+        epoch: whose batches come.
+        start: the first batch that comes: those before it are not even drawn.
     """
 
     def __init__(
@@ -165,8 +172,9 @@ class Loader:
     workers cannot be started, one message says why and batches are made in this process.
 
     Attributes:
-        batch_size: images of a batch; num_workers: processes; start_method: how they start (fork, spawn, forkserver;
-        None: as Python does).
+        batch_size: images of a batch.
+        num_workers: processes.
+        start_method: how they start (fork, spawn, forkserver; None: as Python does).
         attend: is called every half second while no batch comes, with the seconds waited; it may raise.
     """
 
@@ -333,9 +341,12 @@ def build_dataloader(
     """Build a loader with at most one worker process per core.
 
     Args:
-        batch: images per batch, the last may be smaller; workers: processes, 0 loads in this one; shuffle: not with
-        rectangles; rank: of the reference, `share` is here; seed: of the run; share: the part of the epoch that is
-        loaded here.
+        batch: images per batch, the last may be smaller.
+        workers: processes, 0 loads in this one.
+        shuffle: not with rectangles.
+        rank: of the reference, `share` is here.
+        seed: of the run.
+        share: the part of the epoch that is loaded here.
     """
     leave_unguarded()
     return Loader(dataset, min(batch, len(dataset)), workers, shuffle and not dataset.rect, seed, share)

@@ -33,8 +33,9 @@ class Parcel:
     """What is said of a batch before its images come.
 
     Attributes:
-        fields: all but the images; shape, strides, size: of the images, which are that many bytes; reason: why they do
-        not come as memory.
+        fields: all but the images.
+        shape, strides, size: of the images, which are that many bytes.
+        reason: why they do not come as memory.
     """
 
     fields: dict[str, Any]

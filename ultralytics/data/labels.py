@@ -334,7 +334,9 @@ def pose_columns(files: Sequence[str], offsets: Int64Array, columns: Int32Array)
     first four numbers are a box that holds all the points behind it; else 0.
 
     Args:
-        files: n images; offsets: (n + 1,) of their rows; columns: (M,) number of columns of each row.
+        files: n images.
+        offsets: (n + 1,) of their rows.
+        columns: (M,) number of columns of each row.
     """
     # Oriented boxes, which have nine, are often all found where this holds by chance.
     if len(columns) < FEWEST_POSES or columns[0] <= BOX_COLUMNS + 4 or (columns != columns[0]).any():

@@ -60,13 +60,17 @@ class LabelSet:
     images.
 
     Attributes:
-        im_files: n paths; shapes: (n, 2) height and width, pixels, upright.
-        offsets: (n + 1,); cls: (M,) class ids; bboxes: (M, 4) centre, width, height in 0..1.
-        ignore_offsets: (n + 1,); ignore: (K, 6) regions that the evaluator neither rewards nor punishes: class
-            (ANY_CLASS for every one), centre, width, height in 0..1, and 1 where it holds a crowd.
+        im_files: n paths.
+        shapes: (n, 2) height and width, pixels, upright.
+        offsets: (n + 1,) of the images' objects.
+        instances: M objects as they are labelled.
+        ignore_offsets: (n + 1,) of the images' regions.
+        ignore: (K, 6) regions that the evaluator neither rewards nor punishes: class (ANY_CLASS for every one), centre,
+            width, height in 0..1, and 1 where it holds a crowd.
         contents: (n, 16) bytes, digests of the image files.
         digest: of names, image contents and labels of the whole split, 64 hexadecimal digits.
-        problems: "file:line: what" for every image or row left out; left_out: number of images left out.
+        problems: "file:line: what" for every image or row left out.
+        left_out: number of images left out.
         areas: (M,) of the objects' masks, pixels² of the original image, UNKNOWN_AREA for a row without; None where
             none is known.
     """

@@ -38,11 +38,14 @@ class LoadImagesAndVideos:
     """Iterate over a source in batches: paths, BGR images (H, W, 3), and how messages call them.
 
     Args:
-        path: what `engine.sources.load_source` takes; batch: images or frames at a time; vid_stride: take every so many
-        frames of a video.
+        path: what `engine.sources.load_source` takes.
+        batch: images or frames at a time.
+        vid_stride: take every so many frames of a video.
 
     Attributes:
-        files: paths of the images and videos; nf: their number; bs: the batch.
+        files: paths of the images and videos.
+        nf: their number.
+        bs: the batch.
     """
 
     def __init__(self, path: Any, batch: int = 1, vid_stride: int = 1) -> None:

@@ -58,7 +58,8 @@ def misplaced_labels(unlabelled: Mapping[str, str], images: int) -> list[Misplac
     anywhere in the dataset's folder. The most first.
 
     Args:
-        unlabelled: image without a label file → where that file would be read; images: how many the split has.
+        unlabelled: image without a label file → where that file would be read.
+        images: how many the split has.
     """
     stems: dict[str, dict[str, str]] = defaultdict(dict)  # folder of images → stem → folder where labels are read
     for image, label in unlabelled.items():

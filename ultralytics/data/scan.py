@@ -55,7 +55,9 @@ def scan(
     reads only what is new or changed.
 
     Args:
-        nc: number of classes; fraction: part of the sorted images to use; yaml_file: where all problems can be seen.
+        nc: number of classes.
+        fraction: part of the sorted images to use.
+        yaml_file: where all problems can be seen.
         keypoints: see `parse_labels`.
 
     Raises:

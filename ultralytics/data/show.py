@@ -72,11 +72,10 @@ def show(
     given = None if out is None else _checked_place(out, overwrite)
     names = relative_names(spec.split(split))
     after = _training_set(cfg, spec, split, names, max(WHOLE_SPLIT, n), seed)
-    before = YOLODataset(after.labels, after.imgsz, spec.label_nc)
     chosen = sorted(range(len(after)), key=lambda i: rank(seed, names[after.im_files[i]]))[:n]
     if len(chosen) < n:
         LOGGER.info("%s wanted, and %d can be shown", counted(n, "image"), len(chosen))
-    batch = _load_pairs(before, after, chosen, seed)
+    batch = _load_pairs(after, chosen, seed)
     captions = [text for i in chosen for text in (names[after.im_files[i]], "augmented")]
     shape: dict[str, Any] = {"columns": 2 * math.ceil(math.sqrt(len(chosen))), "captions": captions, "group": 2}
     file = given or _new_file(f"{name}-{split}")
@@ -105,8 +104,9 @@ def _check_keys(n: int, seed: int, overwrite: bool, overrides: Mapping[str, Any]
             raise ConfigError(f"scale={value} must be a number", hint="a letter is the scale of a model")
 
 
-def _load_pairs(before: YOLODataset, after: YOLODataset, chosen: Sequence[int], seed: int) -> Batch:
+def _load_pairs(after: YOLODataset, chosen: Sequence[int], seed: int) -> Batch:
     """Make a batch of each image as it is and as a training sample, in turn."""
+    before = YOLODataset(after.labels, after.imgsz)
     partners = tuple(range(len(after))) if after.uses_partners else ()
     samples: list[Sample] = []
     for position, i in enumerate(chosen):

@@ -372,8 +372,10 @@ def _work(connection: Connection, first: _First, run: int, served: bool) -> None
     """Make batches until the run closes the pipe.
 
     Args:
-        connection: tasks come, and batches go; first: makes them; run: process id; served: a fork server stands
-            between.
+        connection: tasks come, and batches go.
+        first: makes them.
+        run: process id.
+        served: a fork server stands between.
     """
     # A run that is killed before the pipe's other end is closed everywhere would leave this process waiting for ever.
     leave_with(run, ALONE, served=served)

@@ -49,7 +49,9 @@ class RamImages:
     """All images decoded beforehand, one copy per machine: shared by workers, ranks and other runs on the same data.
 
     Args:
-        load: decodes an image; sizes: (n, 2) height and width of each; key: equal keys, equal images.
+        load: decodes an image.
+        sizes: (n, 2) height and width of each.
+        key: equal keys, equal images.
     """
 
     def __init__(self, load: Loader, sizes: Int64Array, key: str, desc: str = "") -> None:
@@ -132,8 +134,9 @@ def cached(load: Loader, cache: bool | str, labels: LabelSet, sizes: Int64Array,
     """Return the loader behind a cache: "ram", "disk" or False. One that is not possible is left out, and said so.
 
     Args:
-        load: decodes an image; sizes: (n, 2) height and width of each decoded; key: everything besides the image's
-            file that the decoded image depends on.
+        load: decodes an image.
+        sizes: (n, 2) height and width of each decoded.
+        key: everything besides the image's file that the decoded image depends on.
     """
     if cache == "ram":
         needed, free = int(sizes.prod(1).sum() * 3), available_memory()

@@ -207,8 +207,11 @@ class ScanCache:
     `cache_dir`.
 
     Args:
-        files: the images, absolute and sorted; paths: where the split's YAML says they are; fraction: part of them in
-            use; cache_dir: folder to write to instead; keypoints: how rows are read, see `labels.parse_labels`.
+        files: the images, absolute and sorted.
+        paths: where the split's YAML says they are.
+        fraction: part of them in use.
+        cache_dir: folder to write to instead.
+        keypoints: how rows are read, see `labels.parse_labels`.
     """
 
     def __init__(

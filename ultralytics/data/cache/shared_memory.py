@@ -39,10 +39,12 @@ class SharedBytes:
     """Writable bytes under a name.
 
     Args:
-        key: says what the bytes are: equal keys, equal bytes; size: how many.
+        key: says what the bytes are: equal keys, equal bytes.
+        size: how many.
 
     Attributes:
-        array: (size,) uint8; fresh: nobody has filled them yet: fill them and call `finish`.
+        array: (size,) uint8.
+        fresh: nobody has filled them yet: fill them and call `finish`.
         alone: why other runs and ranks cannot share them; "" where they can.
 
     Raises:

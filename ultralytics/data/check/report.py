@@ -26,14 +26,18 @@ SMALL, MEDIUM = 32**2, 96**2  # pixels²: COCO's bounds of small, medium and lar
 
 @dataclass
 class Report:
-    """What a check found.
+    """What a check found. Boxes, per_image and shapes are drawn, and not part of the JSON.
 
     Attributes:
         findings: errors, warnings (leakage first), notes; by kind and file within.
-        splits: split → counts; classes: name → split → boxes and images; groups: images that are the same or nearly.
-        sizes: of images and boxes; timing: of reading.
-        boxes: split → (M, 5) class, and of each box x, y, width, height, native pixels; per_image: split → (n,) boxes;
-        shapes: split → (n, 2) height and width. They are drawn, and not part of the JSON.
+        splits: split → counts.
+        classes: name → split → boxes and images.
+        groups: images that are the same or nearly.
+        sizes: of images and boxes.
+        timing: of reading.
+        boxes: split → (M, 5) class, and of each box x, y, width, height, native pixels.
+        per_image: split → (n,) boxes.
+        shapes: split → (n, 2) height and width.
     """
 
     yaml_file: str

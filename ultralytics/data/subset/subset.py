@@ -39,7 +39,8 @@ def subset(
     hold the same choice already, nothing is done.
 
     Args:
-        data: the source's YAML; out: the new YAML.
+        data: the source's YAML.
+        out: the new YAML.
         classes: names or ids in the order of their new ids; all when None.
         n, val_n, test_n: images to draw from a split; when None, all that have one of the classes.
         seed: of the drawing.
@@ -88,7 +89,8 @@ def kfold(
     in train and in val counts once. The test split is kept as `subset` keeps it.
 
     Args:
-        k: number of folds; n: images to draw before dividing.
+        k: number of folds.
+        n: images to draw before dividing.
         backgrounds: as in `subset`; when None and neither `classes` nor `n` is given, all images without boxes stay.
         Others: as in `subset`.
 

@@ -83,7 +83,9 @@ def choice_hash(names: Sequence[str], files: Mapping[str, Mapping[str, Mapping[s
     """Return the hash of a choice: SHA-256 over the class names, every image's name and digests, and the folds.
 
     Args:
-        names: of the classes, by id; files: by split and name, the SHA-256 of each file; folds: names by fold.
+        names: of the classes, by id.
+        files: by split and name, the SHA-256 of each file.
+        folds: names by fold.
     """
     whole = {"names": [nfc(n) for n in names], "files": files, "folds": folds}
     text = json.dumps(whole, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
