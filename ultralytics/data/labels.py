@@ -99,52 +99,38 @@ def parse_labels(text: str, keypoints: int = 0) -> tuple[Float64Array, list[int]
     Args:
         keypoints: numbers that follow the box in a row of a pose dataset, which then has no polygons; 0 of others.
     """
-    parsed = _parse_text(text, keypoints)
-    return parsed.rows, parsed.lines, parsed.problems
+    judged = _parse_text(text, keypoints)
+    return judged.rows, judged.lines, judged.problems
 
 
-class _Parsed(NamedTuple):
-    """See `Judged`."""
-
-    rows: Float64Array
-    lines: list[int]
-    problems: list[Problem]
-    columns: Int32Array
-    over: Float32Array
-
-
-def _parse_text(text: str, keypoints: int) -> _Parsed:
+def _parse_text(text: str, keypoints: int) -> Judged:
     rows: list[tuple[float, ...]] = []
     numbers: list[int] = []
     columns: list[int] = []
-    over: dict[int, float] = {}
+    cut: list[float] = []
     problems: list[Problem] = []
     seen: set[tuple[float, ...]] = set()
     for number, line in enumerate(text.splitlines(), 1):
         words = line.split()
         if not words:
             continue
-        row = _parse_row(words, number, keypoints)
-        if isinstance(row, Problem):
-            problems.append(row)
+        judged = _parse_row(words, number, keypoints)
+        if isinstance(judged, Problem):
+            problems.append(judged)
             continue
-        if isinstance(row, _Cut):
-            over[len(rows)], row = row.over, row.row
+        row, over = judged
         if row[3] <= 0 or row[4] <= 0:
-            over.pop(len(rows), None)
             problems.append(Problem(number, "area", "the box has no area; the row is dropped", False))
         elif row in seen:
-            over.pop(len(rows), None)
             problems.append(Problem(number, "duplicate", "a duplicate of an earlier row; the row is dropped", False))
         else:
             seen.add(row)
             rows.append(row)
             numbers.append(number)
-            columns.append(len(words))
-    far = np.zeros(len(rows), np.float32)
-    far[list(over)] = list(over.values())
-    widths = np.full(len(rows), BOX_COLUMNS, np.int32) if keypoints else np.asarray(columns, np.int32)
-    return _Parsed(np.asarray(rows, np.float64).reshape(-1, 5), numbers, problems, widths, far)
+            columns.append(BOX_COLUMNS if keypoints else len(words))
+            cut.append(over)
+    arrays = np.asarray(rows, np.float64).reshape(-1, 5), np.asarray(columns, np.int32), np.asarray(cut, np.float32)
+    return Judged(arrays[0], numbers, problems, text, *arrays[1:])
 
 
 def parse_ignored(text: str) -> tuple[Float64Array, list[int], list[Problem]]:
@@ -164,11 +150,11 @@ def parse_ignored(text: str) -> tuple[Float64Array, list[int], list[Problem]]:
         crowd = words[-1] == "crowd" and len(words) > 1
         words = words[:-1] if crowd else words
         everything = words[:1] == ["*"]
-        row = _parse_row(["0", *words[1:]] if everything else words, number)
-        if isinstance(row, Problem):
-            problems.append(row._replace(fatal=False, what=f"{row.what}; the row is dropped"))
+        judged = _parse_row(["0", *words[1:]] if everything else words, number)
+        if isinstance(judged, Problem):
+            problems.append(judged._replace(fatal=False, what=f"{judged.what}; the row is dropped"))
             continue
-        row = row.row if isinstance(row, _Cut) else row
+        row, _ = judged
         if row[3] <= 0 or row[4] <= 0:
             problems.append(Problem(number, "area", "the region has no area; the row is dropped", False))
         else:
@@ -182,8 +168,7 @@ def judge_labels(path: str, keypoints: int = 0) -> Judged:
     text, problem = _read_label_text(path)
     if problem is not None:
         return Judged(np.zeros((0, 5)), [], [problem], None)
-    rows, lines, problems, columns, over = _parse_text(text or "", keypoints)
-    return Judged(rows, lines, problems, text, columns, over)
+    return _parse_text(text or "", keypoints)._replace(text=text)
 
 
 def judge_ignored(path: str | None) -> Judged:
@@ -237,14 +222,10 @@ def _read_label_text(path: str) -> tuple[str | None, Problem | None]:
         return None, Problem(line, "text", f"not UTF-8 text: byte 0x{data[e.start]:02x}", True)
 
 
-class _Cut(NamedTuple):
-    """A row whose box was cut at the image's edge, over which it reached by a part of the image."""
-
-    row: tuple[float, ...]
-    over: float
+Row = tuple[tuple[float, ...], float]  # class, box; over how much of the image it reached over the edge and was cut
 
 
-def _parse_row(words: list[str], line: int, keypoints: int = 0) -> tuple[float, ...] | _Cut | Problem:
+def _parse_row(words: list[str], line: int, keypoints: int = 0) -> Row | Problem:
     try:
         cls, *values = map(float, words)
     except ValueError:
@@ -265,7 +246,7 @@ def _parse_row(words: list[str], line: int, keypoints: int = 0) -> tuple[float, 
         if polygon:
             x1, x2, y1, y2 = _bounds(values)
             values = [(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1]
-        return (cls, *values)
+        return (cls, *values), 0.0
     return _at_the_edge(cls, values, line, polygon)
 
 
@@ -273,7 +254,7 @@ def _bounds(values: list[float]) -> tuple[float, float, float, float]:
     return min(values[::2]), max(values[::2]), min(values[1::2]), max(values[1::2])
 
 
-def _at_the_edge(cls: float, values: list[float], line: int, polygon: bool) -> tuple[float, ...] | _Cut | Problem:
+def _at_the_edge(cls: float, values: list[float], line: int, polygon: bool) -> Row | Problem:
     """Judge a row with a number outside 0..1: its box is cut at the image's edge, unless it is an error."""
     box, x1, x2, y1, y2 = values, 0.0, 0.0, 0.0, 0.0
     finite = math.isfinite(sum(values))
@@ -287,13 +268,13 @@ def _at_the_edge(cls: float, values: list[float], line: int, polygon: bool) -> t
         return Problem(line, "coordinate", what, True)
     if not polygon:
         if min(values) >= -ROUNDING and max(values) <= 1 + ROUNDING:
-            return (cls, *(min(max(v, 0.0), 1.0) for v in values))
+            return (cls, *(min(max(v, 0.0), 1.0) for v in values)), 0.0
         x, y, w, h = values
         x1, x2, y1, y2 = x - w / 2, x + w / 2, y - h / 2, y + h / 2
     over = max(-x1, x2 - 1, -y1, y2 - 1)
     x1, x2, y1, y2 = (min(max(v, 0.0), 1.0) for v in (x1, x2, y1, y2))
     row = (cls, (x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1)
-    return _Cut(row, over) if over > ROUNDING else row
+    return row, over if over > ROUNDING else 0.0
 
 
 def _wrong_columns(words: list[str], keypoints: int) -> str:

@@ -114,11 +114,7 @@ def kfold(
     drawn = pool if everything else _draw(pool, n, share, seed, "train and val")
     if len(drawn) < k:
         raise ConfigError(f"kfold={k}: there are only {counted(len(drawn), 'image')}", str(choice.source.yaml_file))
-    odd = next((i.file for i in drawn if not listable(i.name)), None)
-    if odd is not None:
-        raise DatasetError("its name cannot stand in a list of images", repr(odd)[1:-1], "rename it")
-    sizes = [len(drawn) // k + (i < len(drawn) % k) for i in range(k)]
-    part = stratify([i.counts for i in drawn], [rank(seed, i.name) for i in drawn], sizes)
+    part = _divide(drawn, k, seed)
     choice.folds = [sorted(i.name for i, p in zip(drawn, part, strict=True) if p == fold) for fold in range(k)]
     choice.splits["pool"] = drawn
     if len(drawn) < len(pool):
@@ -131,6 +127,15 @@ def kfold(
         choice.source.split("test")
     build(choice, target, outs, kept, copy, workers)
     return outs
+
+
+def _divide(drawn: Sequence[SourceImage], k: int, seed: int) -> list[int]:
+    """Return the fold of each image."""
+    odd = next((i.file for i in drawn if not listable(i.name)), None)
+    if odd is not None:
+        raise DatasetError("its name cannot stand in a list of images", repr(odd)[1:-1], "rename it")
+    sizes = [len(drawn) // k + (i < len(drawn) % k) for i in range(k)]
+    return stratify([i.counts for i in drawn], [rank(seed, i.name) for i in drawn], sizes)
 
 
 def _check_options(**given: Any) -> dict[str, Any]:
