@@ -7,7 +7,7 @@ is a field here, and what each method does to it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -38,12 +38,12 @@ class Instances:
 
     def keep(self, rows: Any) -> Instances:
         """Take the rows that a slice, a mask (m,) or numbers choose."""
-        return Instances(self.cls[rows], self.bboxes[rows])
+        return Instances(*(getattr(self, field)[rows] for field in FIELDS))
 
     @staticmethod
     def concatenate(parts: Sequence[Instances]) -> Instances:
         """Join the objects of several images, which are placed in one frame."""
-        return Instances(np.concatenate([p.cls for p in parts]), np.concatenate([p.bboxes for p in parts]))
+        return Instances(*(np.concatenate([getattr(p, field) for p in parts]) for field in FIELDS))
 
     # Labelled → placed
 
@@ -56,28 +56,28 @@ class Instances:
         """
         boxes, size = self.bboxes.astype(np.float64), np.asarray(size)
         centre, half = boxes[:, :2] * size + corner, boxes[:, 2:] * size / 2
-        return Instances(self.cls, np.concatenate([centre - half, centre + half], 1))
+        return replace(self, bboxes=np.concatenate([centre - half, centre + half], 1))
 
     def in_pixels(self, width: int, height: int) -> Instances:
         """Place labelled objects in their own image, in single precision as the evaluation has them."""
         boxes = np.empty_like(self.bboxes)
         boxes[:, :2] = (self.bboxes[:, :2] - self.bboxes[:, 2:] / 2) * (width, height)
         boxes[:, 2:] = (self.bboxes[:, :2] + self.bboxes[:, 2:] / 2) * (width, height)
-        return Instances(self.cls, boxes)
+        return replace(self, bboxes=boxes)
 
     # In a frame
 
     def scale(self, gain: Pair) -> Instances:
         """Multiply x and y."""
-        return Instances(self.cls, self.bboxes * _twice(np.asarray(gain, self.bboxes.dtype)))
+        return replace(self, bboxes=self.bboxes * _twice(np.asarray(gain, self.bboxes.dtype)))
 
     def shift(self, by: Pair) -> Instances:
         """Add to x and y."""
-        return Instances(self.cls, self.bboxes + _twice(np.asarray(by, self.bboxes.dtype)))
+        return replace(self, bboxes=self.bboxes + _twice(np.asarray(by, self.bboxes.dtype)))
 
     def clip(self, low: Pair, high: Pair) -> Instances:
         """Cut objects to a rectangle from `low` to `high`."""
-        return Instances(self.cls, np.clip(self.bboxes, _twice(np.asarray(low)), _twice(np.asarray(high))))
+        return replace(self, bboxes=np.clip(self.bboxes, _twice(np.asarray(low)), _twice(np.asarray(high))))
 
     def warp(self, matrix: Float64Array) -> Instances:
         """Apply a matrix (3, 3) to the points (x, y, 1); a box becomes the upright box around its corners."""
@@ -85,13 +85,13 @@ class Instances:
         corners[:, :, :2] = self.bboxes[:, [0, 1, 2, 3, 0, 3, 2, 1]].reshape(-1, 4, 2)
         moved = corners @ matrix.T
         points = moved[:, :, :2] / moved[:, :, 2:]
-        return Instances(self.cls, np.concatenate([points.min(1), points.max(1)], 1))
+        return replace(self, bboxes=np.concatenate([points.min(1), points.max(1)], 1))
 
     def flip(self, size: int, axis: int) -> Instances:
         """Mirror along x (axis 0) or y (axis 1) in a frame of that width or height."""
         boxes = self.bboxes.copy()
         boxes[:, axis], boxes[:, axis + 2] = size - self.bboxes[:, axis + 2], size - self.bboxes[:, axis]
-        return Instances(self.cls, boxes)
+        return replace(self, bboxes=boxes)
 
     def worth_keeping(self, before: Instances, gain: float) -> BoolArray:
         """Tell which objects (m,) enough is left of, after a transform that scales by `gain` and a cut to the frame."""
@@ -108,10 +108,8 @@ class Instances:
         boxes = np.empty((len(self), 4), np.float32)
         boxes[:, :2] = (self.bboxes[:, :2] + self.bboxes[:, 2:]) / 2 / (width, height)
         boxes[:, 2:] = (self.bboxes[:, 2:] - self.bboxes[:, :2]) / (width, height)
-        return {
-            "cls": torch.from_numpy(np.ascontiguousarray(self.cls, np.float32)),
-            "bboxes": torch.from_numpy(boxes),
-        }
+        labelled = replace(self, bboxes=boxes)
+        return {f: torch.from_numpy(np.ascontiguousarray(getattr(labelled, f), np.float32)) for f in FIELDS}
 
 
 FIELDS = tuple(f.name for f in fields(Instances))  # each is a tensor of a sample, and joined in a batch
