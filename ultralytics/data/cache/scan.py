@@ -126,17 +126,17 @@ class Entry:
 
     def image(self, i: int, problems: Sequence[tuple[str, int, str]] = ()) -> Seen:
         """Image i again, with its problems."""
-        own = slice(self.offsets[i], self.offsets[i + 1])
+        rows = slice(self.offsets[i], self.offsets[i + 1])
         return Seen(
             tuple((int(a), int(b), int(c)) for a, b, c in self.signatures[i]),
             self.contents[i].tobytes(),
             (int(self.shapes[i, 0]), int(self.shapes[i, 1])),
             bool(self.usable[i]),
-            self.rows[own],
-            self.columns[own],
-            self.over[own],
+            self.rows[rows],
+            self.columns[rows],
+            self.over[rows],
             self.ignored[self.ignore_offsets[i] : self.ignore_offsets[i + 1]],
-            _some_areas(self.areas[own]),
+            _some_areas(self.areas[rows]),
             list(problems),
         )
 

@@ -58,15 +58,15 @@ def subset(
     check_switches({"copy": copy})
     given = _check_options(n=n, val_n=val_n, test_n=test_n, seed=seed, backgrounds=backgrounds, workers=workers)
     choice, out, target = begin(data, out, classes, given)
-    kept = read_earlier(target, [out], choice, copy)
+    earlier = read_earlier(target, [out], choice, copy)
     for split in choice.source.splits:
         images = read_images(choice, [split])
-        _all_found(choice, images, split, asked=classes is not None)
+        _all_found(choice, images, split, requested=classes is not None)
         wanted = given[{"train": "n"}.get(split, f"{split}_n")]
         choice.splits[split] = _draw(images, wanted, backgrounds, seed, split)
         if split == "train" or wanted is not None:
             _table(choice.names, images, choice.splits[split], split)
-    build(choice, target, [out], kept, copy, workers)
+    build(choice, target, [out], earlier, copy, workers)
     return out
 
 
@@ -86,7 +86,7 @@ def kfold(
 
     Every image is validated on by one fold and trained on by the others. The folds differ by at most one image, and
     each has its share of every class. The images lie once in the new folder; a fold is two lists. An image that is both
-    in train and in val counts once. The test split is kept as `subset` keeps it.
+    in train and in val counts once. The test split is drawn as `subset` draws it.
 
     Args:
         k: number of folds.
@@ -106,11 +106,11 @@ def kfold(
     given = _check_options(n=n, test_n=test_n, seed=seed, backgrounds=backgrounds, workers=workers) | {"kfold": k}
     choice, out, target = begin(data, out, classes, given)
     outs = [out.with_name(f"{out.stem}-fold{i}{out.suffix}") for i in range(k)]
-    kept = read_earlier(target, outs, choice, copy)
+    earlier = read_earlier(target, outs, choice, copy)
     everything = classes is None and n is None and backgrounds is None
     share = backgrounds or 0.0
     pool = read_images(choice, ["train", "val"])
-    _all_found(choice, pool, "train or val", asked=classes is not None)
+    _all_found(choice, pool, "train or val", requested=classes is not None)
     drawn = pool if everything else _draw(pool, n, share, seed, "train and val")
     if len(drawn) < k:
         raise ConfigError(f"kfold={k}: there are only {counted(len(drawn), 'image')}", str(choice.source.yaml_file))
@@ -125,7 +125,7 @@ def kfold(
         choice.splits["test"] = images if everything else _draw(images, test_n, share, seed, "test")
     elif test_n is not None:
         choice.source.split("test")
-    build(choice, target, outs, kept, copy, workers)
+    build(choice, target, outs, earlier, copy, workers)
     return outs
 
 
@@ -175,14 +175,14 @@ def _draw(images: Sequence[SourceImage], n: int | None, share: float, seed: int,
     return sorted(having + empty[:wanted], key=lambda i: i.name)
 
 
-def _all_found(choice: Choice, images: Sequence[SourceImage], split: str, asked: bool) -> None:
-    """Check that every class that was asked for is in the split to train on, and any class in every split."""
+def _all_found(choice: Choice, images: Sequence[SourceImage], split: str, requested: bool) -> None:
+    """Check that every class that was requested is in the split to train on, and any class in every split."""
     found = {c for i in images for c in i.counts}
     missing = [name for c, name in enumerate(choice.names) if c not in found]
     where = str(choice.source.yaml_file)
     if not found:
         raise DatasetError(f"no {split} image has a box of {some_of(choice.names)}", where)
-    if missing and asked and split != "val" and split != "test":
+    if missing and requested and split != "val" and split != "test":
         raise DatasetError(f"no {split} image has a box of {some_of(missing)}", where, "leave the class out")
     if missing:
         LOGGER.warning("%s: no image has a box of %s", split, some_of(missing))

@@ -57,10 +57,10 @@ def _contents(image: SourceImage, ids: Mapping[int, int], keypoints: int) -> Wri
     rows = [(c, rest) for c, rest in _texts(judge_ignored(ignore_file(image.file))) if c == ANY_CLASS or c in ids]
     ignore = "".join(f"{'*' if c == ANY_CLASS else ids[c]} {rest}\n" for c, rest in rows)
     try:
-        own = Checksums.of(image.file, md5=False).sha256.hexdigest()
+        digest = Checksums.of(image.file, md5=False).sha256.hexdigest()
     except OSError as e:
         raise DatasetError(f"cannot be read: {e.strerror or e}", image.file) from None
-    digests = {"image": own, "labels": hashlib.sha256(labels.encode()).hexdigest()}
+    digests = {"image": digest, "labels": hashlib.sha256(labels.encode()).hexdigest()}
     if ignore:
         digests["ignore"] = hashlib.sha256(ignore.encode()).hexdigest()
     if sizes:
@@ -127,7 +127,7 @@ def build(
     choice: Choice,
     target: Path,
     outs: Sequence[Path],
-    kept: Mapping[str, Any] | None,
+    earlier: Mapping[str, Any] | None,
     copy: bool,
     workers: int | None,
 ) -> None:
@@ -140,14 +140,14 @@ def build(
     for (split, image), content in zip(jobs, contents, strict=True):
         files[split][image.name] = content.digests
     digest = choice_hash(choice.names, files, choice.folds)
-    _refuse_changed(kept, digest, target)
+    _refuse_changed(earlier, digest, target)
     counts = ", ".join(counted(len(images), f"{split} image") for split, images in choice.splits.items())
-    if kept is not None and all(o.exists() for o in outs):
+    if earlier is not None and all(o.exists() for o in outs):
         LOGGER.info("%s is there already: %s, hash %s", target, counts, digest[:12])
         return
     ignored = sum(c.ignore.count("\n") for c in contents)
     try:
-        if kept is None:
+        if earlier is None:
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
                 with making(target) as folder:
@@ -156,10 +156,10 @@ def build(
                     text = json.dumps({**manifest, "folds": choice.folds}, indent=1, ensure_ascii=False)
                     (folder / "manifest.json").write_text(text, encoding="utf-8", errors="surrogateescape")
             except TakenError:
-                kept = read_earlier(target, outs, choice, copy)  # another process may have made the same meanwhile
-                if kept is None:
+                earlier = read_earlier(target, outs, choice, copy)  # another process may have made the same meanwhile
+                if earlier is None:
                     raise
-                _refuse_changed(kept, digest, target)
+                _refuse_changed(earlier, digest, target)
         for i, out in enumerate(outs):
             if not out.exists():
                 data = _yaml(choice, target.name, digest, i).encode()
@@ -170,7 +170,7 @@ def build(
             str(e.filename2 or e.filename or target),
             "free some space or choose another out=",
         ) from None
-    there = "" if kept is None else " is there already"
+    there = "" if earlier is None else " is there already"
     LOGGER.info("%s%s: %s, hash %s", target, there, counts, digest[:12])
 
 
@@ -193,8 +193,8 @@ def _describe(choice: Choice, copy: bool) -> dict[str, Any]:
     }
 
 
-def _refuse_changed(kept: Mapping[str, Any] | None, digest: str, target: Path) -> None:
-    if kept is not None and kept.get("hash") != digest:
+def _refuse_changed(earlier: Mapping[str, Any] | None, digest: str, target: Path) -> None:
+    if earlier is not None and earlier.get("hash") != digest:
         raise UserError("it exists already, and the source has changed since", str(target), ELSEWHERE)
 
 
