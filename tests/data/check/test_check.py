@@ -837,7 +837,7 @@ def test_nothing_but_json_is_written_to_standard_output(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "ultralytics", "check-data", f"data={data}", "--json"],
         cwd=tmp_path, capture_output=True, text=True, check=False,
-        env={"PYTHONPATH": str(Path(__file__).parents[2]), "PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1"},
+        env={"PYTHONPATH": str(Path(__file__).parents[3]), "PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (1, "")
     assert json.loads(done.stdout)["counts"]["error"] == 1
