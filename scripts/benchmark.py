@@ -36,7 +36,7 @@ from ultralytics.cfg.config import get_cfg, parse_value
 from ultralytics.cfg.dataset import load_dataset
 from ultralytics.data.build import build_dataloader, build_yolo_dataset
 from ultralytics.data.dataset import YOLODataset
-from ultralytics.data.labels import scan
+from ultralytics.data.scan import scan
 from ultralytics.engine.ranks.device import mixed_precision, select_device
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn.tasks import DetectionModel

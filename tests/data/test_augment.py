@@ -1,3 +1,5 @@
+"""Training samples: images and boxes move alike, and chance comes from the seed."""
+
 import math
 
 import cv2
@@ -10,19 +12,19 @@ from ultralytics.cfg.config import get_cfg
 from ultralytics.data import augment
 from ultralytics.data.augment import (
     Augmentation,
-    Drawn,
-    LetterBox,
+    Labelled,
     MixUp,
     Mosaic,
-    Picture,
     RandomFlip,
     RandomHSV,
     RandomPerspective,
     letterbox_layout,
 )
-from ultralytics.utils.boxes import scale_boxes
+from ultralytics.data.instances import Instances
 
 BOXES = np.array([[0.5, 0.5, 0.4, 0.3], [0.2, 0.8, 0.2, 0.2]], np.float32)
+
+
 CLASSES = np.array([3, 7], np.float32)
 
 
@@ -37,43 +39,7 @@ def smooth_image(h, w, seed=0):
 
 
 def picture(h=120, w=160, seed=0):
-    return Picture(smooth_image(h, w, seed), CLASSES, BOXES)
-
-
-def test_letterbox_equals_the_reference(fixtures):
-    import torch  # only this test turns boxes back
-
-    z = np.load(fixtures / "letterbox.npz")
-    cases = sorted(k[2:] for k in z if k.startswith("in"))
-    assert cases
-    for i in cases:
-        box = LetterBox(tuple(z[f"new_shape{i}"].tolist()), auto=bool(z[f"auto{i}"]), scaleup=bool(z[f"scaleup{i}"]))
-        out = box(image=z[f"in{i}"])
-        assert out.shape[:2] == tuple(z[f"shape{i}"])
-        np.testing.assert_allclose(out.mean((0, 1)), z[f"out_mean{i}"], atol=1e-9)
-        np.testing.assert_array_equal(out[::37, ::41], z[f"out_corner{i}"])
-        back = scale_boxes(out.shape[:2], torch.from_numpy(z[f"boxes{i}"].copy()), z[f"in{i}"].shape[:2])
-        np.testing.assert_allclose(back, z[f"rescaled{i}"], atol=1e-4)
-
-
-@given(st.integers(1, 300), st.integers(1, 300), st.integers(32, 256), st.booleans(), st.booleans())
-def test_letterbox_fits_any_picture(h, w, size, auto, scaleup):
-    out = LetterBox((size, size), auto=auto, scaleup=scaleup)(image=np.zeros((h, w, 3), np.uint8))
-    if auto:
-        assert max(out.shape[:2]) <= max(size, 32) + 32
-    else:
-        assert out.shape == (size, size, 3)
-
-
-def test_letterbox_moves_boxes_with_the_picture():
-    image = np.zeros((50, 100, 3), np.uint8)
-    image[10:30, 20:60] = 255
-    labels = LetterBox((200, 200))({"img": image, "bboxes": np.array([[20, 10, 60, 30]], np.float32)})
-    x1, y1, x2, y2 = labels["bboxes"][0].astype(int)
-    inside = labels["img"][y1 + 2 : y2 - 2, x1 + 2 : x2 - 2]
-    assert inside.min() == 255
-    assert labels["img"][y1 - 3, x1:x2].max() == 0
-    assert labels["ratio_pad"] == ((2.0, 2.0), (0, 50))
+    return Labelled(smooth_image(h, w, seed), Instances(CLASSES, BOXES))
 
 
 @given(st.integers(0, 10**6))
@@ -87,17 +53,19 @@ def test_resizing_into_place_equals_warping_the_canvas(seed):
     full = augment._draw_warped(layout, m, gain, np.empty((160, 160, 3), np.uint8))
     difference = np.abs(short.image.astype(int) - full.image.astype(int)).max(-1)
     assert np.mean(difference > 24) < 0.06  # only the tiles' edges differ
-    every = {tuple(np.round(b).astype(int)): c for b, c in zip(full.boxes, full.cls, strict=True)}
+    every = {tuple(np.round(b).astype(int)): c for b, c in zip(full.instances.bboxes, full.instances.cls, strict=True)}
     matched = sum(
         any(c == k and np.abs(b - np.array(o)).max() <= 2 for o, k in every.items())
-        for b, c in zip(short.boxes, short.cls, strict=True)
+        for b, c in zip(short.instances.bboxes, short.instances.cls, strict=True)
     )
-    assert matched >= len(short.boxes) - 1  # one at the limit of what is kept may fall on the other side
-    assert abs(len(short.boxes) - len(full.boxes)) <= 1
+    assert matched >= len(short.instances.bboxes) - 1  # one at the limit of what is kept may fall on the other side
+    assert abs(len(short.instances.bboxes) - len(full.instances.bboxes)) <= 1
 
 
 def test_a_mosaic_shows_four_pictures_around_a_point():
-    pictures = [Picture(np.full((100, 100, 3), v, np.uint8), CLASSES[:1], BOXES[:1]) for v in (10, 60, 110, 160)]
+    pictures = [
+        Labelled(np.full((100, 100, 3), v, np.uint8), Instances(CLASSES[:1], BOXES[:1])) for v in (10, 60, 110, 160)
+    ]
     layout = Mosaic(100)(pictures, rng(3))
     canvas = augment._draw_warped(layout, np.eye(3), 1.0, np.empty((100, 100, 3), np.uint8))
     xc, yc = layout.tiles[3].x, layout.tiles[3].y
@@ -113,12 +81,12 @@ def test_boxes_follow_a_rotation():
     image = np.zeros((200, 200, 3), np.uint8)
     cv2.rectangle(image, (60, 80), (119, 99), (255, 255, 255), -1)
     layout = letterbox_layout(
-        Picture(image, np.zeros(1, np.float32), np.array([[0.45, 0.45, 0.3, 0.1]], np.float32)), (200, 200)
+        Labelled(image, Instances(np.zeros(1, np.float32), np.array([[0.45, 0.45, 0.3, 0.1]], np.float32))), (200, 200)
     )
     perspective = RandomPerspective(degrees=45, translate=0, scale=0, shear=5)
     drawn = perspective(layout, rng(5))
     ys, xs = np.nonzero(drawn.image[..., 0] == 255)
-    box = drawn.boxes[0]
+    box = drawn.instances.bboxes[0]
     assert box[0] - 2 <= xs.min()
     assert xs.max() <= box[2] + 2
     assert abs(xs.min() - box[0]) < 3
@@ -138,9 +106,9 @@ def test_boxes_stay_inside_whatever_the_transform(seed, degrees, translate, scal
         letterbox_layout(picture(), (160, 160)), rng(seed)
     )
     assert drawn.image.shape == (160, 160, 3)
-    assert ((drawn.boxes >= 0) & (drawn.boxes <= 160)).all()
-    assert (drawn.boxes[:, 2:] - drawn.boxes[:, :2] > 2).all()
-    assert len(drawn.cls) == len(drawn.boxes)
+    assert ((drawn.instances.bboxes >= 0) & (drawn.instances.bboxes <= 160)).all()
+    assert (drawn.instances.bboxes[:, 2:] - drawn.instances.bboxes[:, :2] > 2).all()
+    assert len(drawn.instances.cls) == len(drawn.instances.bboxes)
 
 
 def test_hsv_by_matrix_equals_hsv_by_table():
@@ -176,9 +144,11 @@ def test_no_jitter_leaves_the_colours():
 
 @pytest.mark.parametrize("direction", ["horizontal", "vertical"])
 def test_flips_move_picture_and_boxes(direction):
-    drawn = Drawn(rng().integers(0, 255, (20, 30, 3), np.uint8), CLASSES[:1], np.array([[2.0, 3.0, 10.0, 8.0]]))
+    drawn = Labelled(
+        rng().integers(0, 255, (20, 30, 3), np.uint8), Instances(CLASSES[:1], np.array([[2.0, 3.0, 10.0, 8.0]]))
+    )
     once = RandomFlip(1.0, direction)(drawn, rng())
-    x1, y1, x2, y2 = once.boxes[0].astype(int)
+    x1, y1, x2, y2 = once.instances.bboxes[0].astype(int)
     patch = once.image[y1:y2, x1:x2]
     want = drawn.image[3:8, 2:10]
     np.testing.assert_array_equal(patch, want[:, ::-1] if direction == "horizontal" else want[::-1])
@@ -186,11 +156,11 @@ def test_flips_move_picture_and_boxes(direction):
 
 
 def test_mixup_keeps_both():
-    a = Drawn(np.full((4, 4, 3), 100, np.uint8), CLASSES, np.zeros((2, 4)))
-    b = Drawn(np.full((4, 4, 3), 200, np.uint8), CLASSES[:1], np.ones((1, 4)))
+    a = Labelled(np.full((4, 4, 3), 100, np.uint8), Instances(CLASSES, np.zeros((2, 4))))
+    b = Labelled(np.full((4, 4, 3), 200, np.uint8), Instances(CLASSES[:1], np.ones((1, 4))))
     out = MixUp()(a, b, rng())
     assert 120 < out.image.mean() < 180
-    assert out.cls.tolist() == [3, 7, 3]
+    assert out.instances.cls.tolist() == [3, 7, 3]
 
 
 SETTINGS = [
@@ -223,7 +193,7 @@ def test_partners_are_drawn_evenly_when_there_are_none():
 
 
 def test_an_image_without_boxes_is_a_sample():
-    empty = Picture(smooth_image(64, 64), np.zeros(0, np.float32), np.zeros((0, 4), np.float32))
+    empty = Labelled(smooth_image(64, 64), Instances(np.zeros(0, np.float32), np.zeros((0, 4), np.float32)))
     for settings in SETTINGS:
         out = Augmentation(get_cfg(None, settings), 64)(0, (), lambda _: empty, rng())
         assert out["bboxes"].shape == (0, 4)

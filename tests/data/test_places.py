@@ -3,8 +3,9 @@ import os
 import numpy as np
 import pytest
 
-from ultralytics.data.labels import label_file, scan
+from ultralytics.data.labels import label_file
 from ultralytics.data.places import misplaced_labels
+from ultralytics.data.scan import scan
 from ultralytics.utils.images import imwrite
 
 LABELS = "labels/train"

@@ -1,8 +1,8 @@
-"""Training augmentation and the letterbox, on BGR uint8 pictures and boxes in pixels.
+"""Training augmentation and the letterbox, on BGR uint8 images and boxes in pixels.
 
-A training sample is drawn in three steps: a `Layout` says which part of which picture lies where on a canvas (a mosaic
-of four, or one picture letterboxed); `RandomPerspective` renders it through a random transform; colour and flips
-follow. Where the transform only scales and shifts (the default recipe), each picture is resized straight into its place
+A training sample is drawn in three steps: a `Layout` says which part of which image lies where on a canvas (a mosaic
+of four, or one image letterboxed); `RandomPerspective` renders it through a random transform; colour and flips
+follow. Where the transform only scales and shifts (the default recipe), each image is resized straight into its place
 in the result: the canvas, four times as large, is never drawn.
 
 Every random number comes from the generator passed in, so a sample is a function of its seed.
@@ -19,8 +19,11 @@ import cv2
 import numpy as np
 import torch
 
+from ultralytics.data.instances import Instances
+from ultralytics.data.letterbox import FILL, _resize
+from ultralytics.data.letterbox import LetterBox as LetterBox
 from ultralytics.utils.lazy import later
-from ultralytics.utils.types import Float32Array, Float64Array, Int64Array, UInt8Array
+from ultralytics.utils.types import Float64Array, Int64Array, RatioPad, UInt8Array
 
 _KEYS = "the augmentation is set by keys of training, and Augmentation applies it"
 _CLASSES = "it belongs to classification, and this project detects boxes"
@@ -37,136 +40,37 @@ __getattr__ = later(
     },
 )
 TORCHVISION_0_10 = TORCHVISION_0_11 = TORCHVISION_0_13 = True
-FILL = 114  # grey of pixels outside every picture
 Generator = np.random.Generator
 
 
-class LetterBox:
-    """Fit a picture into a frame, keeping its proportions, with grey borders.
-
-    Args:
-        new_shape: (height, width) of the frame.
-        auto: the smallest border that makes the sides multiples of `stride`, instead of the whole frame.
-        scaleFill: stretch to the frame instead of keeping proportions.
-        scaleup: enlarge pictures smaller than the frame as well.
-        center: borders on both sides; otherwise only right and below.
-        stride: see `auto`.
-    """
-
-    def __init__(
-        self,
-        new_shape: tuple[int, int] | int = (640, 640),
-        auto: bool = False,
-        scaleFill: bool = False,  # the reference's name
-        scaleup: bool = True,
-        center: bool = True,
-        stride: int = 32,
-    ) -> None:
-        self.new_shape = (
-            (new_shape, new_shape) if isinstance(new_shape, int) else (int(new_shape[0]), int(new_shape[1]))
-        )
-        self.scaleFill = scaleFill  # for scripts that know it
-        self.auto, self.scale_fill, self.scaleup, self.center, self.stride = auto, scaleFill, scaleup, center, stride
-
-    def geometry(self, shape: Sequence[int]) -> tuple[tuple[int, int], tuple[int, int, int, int], tuple[float, float]]:
-        """For a picture of (h, w): its new (h, w); the borders top, bottom, left, right;
-        the gains of height and width."""
-        (h, w), (frame_h, frame_w) = shape[:2], self.new_shape
-        r = min(frame_h / h, frame_w / w)
-        if not self.scaleup:
-            r = min(r, 1.0)
-        gains = (r, r)
-        new_w, new_h = max(round(w * r), 1), max(round(h * r), 1)
-        dw: float = frame_w - new_w
-        dh: float = frame_h - new_h
-        if self.auto:
-            dw, dh = dw % self.stride, dh % self.stride
-        elif self.scale_fill:
-            dw = dh = 0
-            new_w, new_h, gains = frame_w, frame_h, (frame_h / h, frame_w / w)
-        if self.center:
-            dw, dh = dw / 2, dh / 2
-        top, left = (round(dh - 0.1), round(dw - 0.1)) if self.center else (0, 0)
-        return (new_h, new_w), (top, round(dh + 0.1), left, round(dw + 0.1)), gains
-
-    def padded_shape(self, shape: Sequence[int]) -> tuple[int, int]:
-        """(height, width) of the frame that a picture of (h, w) gets, its borders included."""
-        (h, w), (top, bottom, left, right), _ = self.geometry(shape)
-        return h + top + bottom, w + left + right
-
-    def __call__(self, labels: dict[str, Any] | None = None, image: UInt8Array | None = None) -> Any:
-        """Letterbox `image` and return it; or `labels["img"]` with `labels["bboxes"]` (xyxy, pixels) following, and
-        return the mapping.
-
-        With labels, `labels["ratio_pad"]` becomes ((gain_h, gain_w), (left, top)). A `rect_shape` among them replaces
-        the frame.
-        """
-        if labels is None:
-            assert image is not None, "give an image or labels"
-            return self.render(image)
-        if labels.get("rect_shape") is not None:
-            return LetterBox(
-                labels.pop("rect_shape"), self.auto, self.scale_fill, self.scaleup, self.center, self.stride
-            )(labels)
-        picture = labels["img"] if image is None else image
-        _, (top, _, left, _), (gain_h, gain_w) = self.geometry(picture.shape)
-        labels["img"] = self.render(picture)
-        labels["resized_shape"] = labels["img"].shape[:2]
-        earlier = labels.get("ratio_pad", ((1.0, 1.0), (0, 0)))[0]
-        labels["ratio_pad"] = ((earlier[0] * gain_h, earlier[1] * gain_w), (left, top))
-        if "bboxes" in labels:
-            # Where the picture really lies: the border in whole pixels.
-            gain, shift = (np.array(pair * 2, np.float32) for pair in ((gain_w, gain_h), (left, top)))
-            labels["bboxes"] = labels["bboxes"] * gain + shift
-        return labels
-
-    def render(self, image: UInt8Array) -> UInt8Array:
-        """The picture in its frame."""
-        (h, w), (top, bottom, left, right), _ = self.geometry(image.shape)
-        if not any((top, bottom, left, right)):
-            return image if image.shape[:2] == (h, w) else _resize(image, (h, w))
-        frame = np.full((h + top + bottom, w + left + right, image.shape[2]), FILL, np.uint8)
-        place = frame[top : top + h, left : left + w]
-        if image.shape[:2] == (h, w):
-            place[...] = image
-        else:
-            cv2.resize(image, (w, h), dst=place, interpolation=cv2.INTER_LINEAR)
-        return frame
-
-
-def _resize(image: UInt8Array, shape: tuple[int, int]) -> UInt8Array:
-    return cv2.resize(image, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]  # uint8 stays uint8
-
-
 class Scratch:
-    """Memory for a picture that is drawn over at every call: taking fresh pages costs as much as the drawing."""
+    """Memory for an image that is drawn over at every call: taking fresh pages costs as much as the drawing."""
 
     def __init__(self) -> None:
         self._memory = np.empty(0, np.uint8)
 
     def __call__(self, height: int, width: int) -> UInt8Array:
-        """A picture (height, width, 3) of undefined content, valid until the next call."""
+        """Return an image (height, width, 3) of undefined content, valid until the next call."""
         size = height * width * 3
         if self._memory.size < size:
             self._memory = np.empty(size, np.uint8)
         return self._memory[:size].reshape(height, width, 3)
 
 
-@dataclass
-class Picture:
-    """A decoded image and its labels. image: BGR (h, w, 3); cls: (m,); bboxes: (m, 4) xywh in 0..1."""
+@dataclass(slots=True)
+class Labelled:
+    """An image, BGR (h, w, 3), and its objects: labelled where it was loaded, placed inside the frame once drawn."""
 
     image: UInt8Array
-    cls: Float32Array
-    bboxes: Float32Array
+    instances: Instances
 
 
 @dataclass
 class Tile:
-    """A picture on the canvas: its top-left corner at (x, y),
+    """An image on the canvas: its top-left corner at (x, y),
     visible inside the canvas rectangle `seen` (x1, y1, x2, y2); pixels."""
 
-    picture: Picture
+    source: Labelled
     x: int
     y: int
     seen: tuple[int, int, int, int]
@@ -182,25 +86,16 @@ class Layout:
     frame: tuple[int, int]
 
 
-@dataclass
-class Drawn:
-    """A sample in the making. image: BGR (h, w, 3); cls: (m,); boxes: (m, 4) xyxy, pixels, inside the frame."""
-
-    image: UInt8Array
-    cls: Float32Array
-    boxes: Float64Array
-
-
-def letterbox_layout(picture: Picture, frame: tuple[int, int]) -> Layout:
-    """One picture, fitted to the frame and centred."""
-    (h, w), (top, _, left, _), _ = LetterBox(frame).geometry(picture.image.shape)
-    if (h, w) != picture.image.shape[:2]:
-        picture = Picture(_resize(picture.image, (h, w)), picture.cls, picture.bboxes)
-    return Layout([Tile(picture, left, top, (left, top, left + w, top + h))], frame, frame)
+def letterbox_layout(source: Labelled, frame: tuple[int, int]) -> Layout:
+    """Lay out one image, fitted to the frame and centred."""
+    (h, w), (top, _, left, _), _ = LetterBox(frame).geometry(source.image.shape)
+    if (h, w) != source.image.shape[:2]:
+        source = Labelled(_resize(source.image, (h, w)), source.instances)
+    return Layout([Tile(source, left, top, (left, top, left + w, top + h))], frame, frame)
 
 
 class Mosaic:
-    """Four pictures around a random point of a canvas of twice the size (YOLOv4, arXiv:2004.10934, section 3.3).
+    """Four images around a random point of a canvas of twice the size (YOLOv4, arXiv:2004.10934, section 3.3).
 
     Args:
         imgsz: side of the frame, pixels; the canvas has 2·imgsz.
@@ -209,15 +104,15 @@ class Mosaic:
     def __init__(self, imgsz: int = 640) -> None:
         self.imgsz = imgsz
 
-    def __call__(self, pictures: Sequence[Picture], rng: Generator) -> Layout:
-        """Lay out four pictures: above left, above right, below left, below right of the point."""
+    def __call__(self, sources: Sequence[Labelled], rng: Generator) -> Layout:
+        """Lay out four images: above left, above right, below left, below right of the point."""
         s = self.imgsz
         yc, xc = (int(rng.uniform(s / 2, 3 * s / 2)) for _ in range(2))
         tiles = []
-        for i, picture in enumerate(pictures):
-            h, w = picture.image.shape[:2]
+        for i, source in enumerate(sources):
+            h, w = source.image.shape[:2]
             x, y = (xc - w, xc)[i % 2], (yc - h, yc)[i // 2]
-            tiles.append(Tile(picture, x, y, (max(x, 0), max(y, 0), min(x + w, 2 * s), min(y + h, 2 * s))))
+            tiles.append(Tile(source, x, y, (max(x, 0), max(y, 0), min(x + w, 2 * s), min(y + h, 2 * s))))
         return Layout(tiles, (2 * s, 2 * s), (s, s))
 
 
@@ -231,7 +126,7 @@ class RandomPerspective:
     Args:
         degrees, translate, scale, shear, perspective: ranges, as the keys of the configuration.
 
-    A drawn picture is valid until the second call after it, so two can be blended.
+    A drawn image is valid until the second call after it, so two can be blended.
     """
 
     def __init__(
@@ -242,17 +137,12 @@ class RandomPerspective:
         shear: float = 0.0,
         perspective: float = 0.0,
     ) -> None:
-        self.degrees, self.translate, self.scale, self.shear, self.perspective = (
-            degrees,
-            translate,
-            scale,
-            shear,
-            perspective,
-        )
+        self.degrees, self.translate, self.scale = degrees, translate, scale
+        self.shear, self.perspective = shear, perspective
         self._scratch = Scratch(), Scratch()
 
     def matrix(self, canvas: tuple[int, int], frame: tuple[int, int], rng: Generator) -> tuple[Float64Array, float]:
-        """A random transform of canvas pixels to frame pixels, and its scale."""
+        """Draw a random transform of canvas pixels to frame pixels, and its scale."""
         c, p, r, s, t = (np.eye(3) for _ in range(5))
         c[:2, 2] = -canvas[1] / 2, -canvas[0] / 2
         p[2, :2] = rng.uniform(-self.perspective, self.perspective, 2)
@@ -263,7 +153,7 @@ class RandomPerspective:
         t[:2, 2] = rng.uniform(0.5 - self.translate, 0.5 + self.translate, 2) * (frame[1], frame[0])
         return t @ s @ r @ p @ c, gain
 
-    def __call__(self, layout: Layout, rng: Generator) -> Drawn:
+    def __call__(self, layout: Layout, rng: Generator) -> Labelled:
         """Draw a layout."""
         m, gain = self.matrix(layout.canvas, layout.frame, rng)
         self._scratch = self._scratch[::-1]
@@ -273,21 +163,18 @@ class RandomPerspective:
         return _draw_warped(layout, m, gain, out)
 
 
-def _tile_boxes(layout: Layout) -> tuple[Float32Array, Float64Array, Int64Array]:
-    """Classes, boxes xyxy in canvas pixels cut to what is seen of their tile, and the tile of each."""
-    cls = [t.picture.cls for t in layout.tiles]
-    boxes = np.concatenate([t.picture.bboxes for t in layout.tiles]).astype(np.float64)
-    which = np.repeat(np.arange(len(cls)), [len(c) for c in cls])
-    sizes = np.array([(t.picture.image.shape[1], t.picture.image.shape[0]) for t in layout.tiles], np.float64)[which]
-    corner = np.array([(t.x, t.y) for t in layout.tiles], np.float64)[which]
-    seen = np.array([t.seen for t in layout.tiles], np.float64)[which]
-    centre, half = boxes[:, :2] * sizes + corner, boxes[:, 2:] * sizes / 2
-    low = np.clip(centre - half, seen[:, :2], seen[:, 2:])
-    high = np.clip(centre + half, seen[:, :2], seen[:, 2:])
-    return np.concatenate(cls), np.concatenate([low, high], 1), which
+def _place_tiles(layout: Layout) -> tuple[Instances, Int64Array]:
+    """Place the objects of all tiles on the canvas, cut to what is seen of their tile; the tile of each."""
+    tiles = layout.tiles
+    which = np.repeat(np.arange(len(tiles)), [len(t.source.instances) for t in tiles])
+    sizes = np.array([(t.source.image.shape[1], t.source.image.shape[0]) for t in tiles], np.float64)[which]
+    corner = np.array([(t.x, t.y) for t in tiles], np.float64)[which]
+    seen = np.array([t.seen for t in tiles], np.float64)[which]
+    placed = Instances.concatenate([t.source.instances for t in tiles]).place(sizes, corner)
+    return placed.clip(seen[:, :2], seen[:, 2:]), which
 
 
-def _draw_scaled(layout: Layout, gain: float, dx: float, dy: float, image: UInt8Array) -> Drawn:
+def _draw_scaled(layout: Layout, gain: float, dx: float, dy: float, image: UInt8Array) -> Labelled:
     """Draw a layout into `image` through x ↦ gain·x + (dx, dy): every tile is resized straight into its place.
 
     A tile's place is rounded to whole pixels, at most half a pixel off; its boxes follow the rounded place.
@@ -301,13 +188,12 @@ def _draw_scaled(layout: Layout, gain: float, dx: float, dy: float, image: UInt8
         if across is None or down is None:
             continue
         (sx1, sx2, x1, x2), (sy1, sy2, y1, y2) = across, down
-        source, place = tile.picture.image[sy1:sy2, sx1:sx2], image[y1:y2, x1:x2]
+        source, place = tile.source.image[sy1:sy2, sx1:sx2], image[y1:y2, x1:x2]
         cv2.resize(source, (x2 - x1, y2 - y1), dst=place, interpolation=cv2.INTER_LINEAR)
         kx, ky = (x2 - x1) / (sx2 - sx1), (y2 - y1) / (sy2 - sy1)
         maps[i] = kx, ky, x1 - kx * (sx1 + tile.x), y1 - ky * (sy1 + tile.y)
-    cls, boxes, which = _tile_boxes(layout)
-    mine = maps[which]
-    return _kept(image, cls, boxes, boxes * mine[:, [0, 1, 0, 1]] + mine[:, [2, 3, 2, 3]], gain)
+    placed, which = _place_tiles(layout)
+    return _keep_objects(image, placed, placed.scale(maps[which, :2]).shift(maps[which, 2:]), gain)
 
 
 def _place(
@@ -327,45 +213,36 @@ def _place(
     return s1, s2, low, high
 
 
-def _draw_warped(layout: Layout, m: Float64Array, gain: float, image: UInt8Array) -> Drawn:
+def _draw_warped(layout: Layout, m: Float64Array, gain: float, image: UInt8Array) -> Labelled:
     """Draw a layout into `image` through any matrix, by way of the whole canvas."""
     canvas = np.full((*layout.canvas, 3), FILL, np.uint8)
     for tile in layout.tiles:
         x1, y1, x2, y2 = tile.seen
         if x2 > x1 and y2 > y1:
-            canvas[y1:y2, x1:x2] = tile.picture.image[y1 - tile.y : y2 - tile.y, x1 - tile.x : x2 - tile.x]
+            canvas[y1:y2, x1:x2] = tile.source.image[y1 - tile.y : y2 - tile.y, x1 - tile.x : x2 - tile.x]
     size, border = (layout.frame[1], layout.frame[0]), (FILL, FILL, FILL)
     if m[2, 0] or m[2, 1]:
         cv2.warpPerspective(canvas, m, size, dst=image, borderValue=border)
     else:
         cv2.warpAffine(canvas, m[:2], size, dst=image, borderValue=border)
-    cls, boxes, _ = _tile_boxes(layout)
-    corners = np.ones((len(boxes), 4, 3))
-    corners[:, :, :2] = boxes[:, [0, 1, 2, 3, 0, 3, 2, 1]].reshape(-1, 4, 2)
-    moved = corners @ m.T
-    points = moved[:, :, :2] / moved[:, :, 2:]
-    return _kept(image, cls, boxes, np.concatenate([points.min(1), points.max(1)], 1), gain)
+    placed, _ = _place_tiles(layout)
+    return _keep_objects(image, placed, placed.warp(m), gain)
 
 
-def _kept(image: UInt8Array, cls: Float32Array, before: Float64Array, after: Float64Array, gain: float) -> Drawn:
-    """The sample with the boxes worth keeping; see `RandomPerspective`."""
-    after = np.clip(after, 0, (image.shape[1], image.shape[0]) * 2)
-    old, new = before[:, 2:] - before[:, :2], after[:, 2:] - after[:, :2]
-    w, h = new[:, 0], new[:, 1]
-    aspect = np.maximum(w / (h + 1e-16), h / (w + 1e-16))
-    share = w * h / (old[:, 0] * old[:, 1] * gain**2 + 1e-16)
-    keep = (w > 2) & (h > 2) & (share > 0.1) & (aspect < 100) & (old > 0).all(1)
-    return Drawn(image, cls[keep], after[keep])
+def _keep_objects(image: UInt8Array, before: Instances, after: Instances, gain: float) -> Labelled:
+    """Return what was drawn, with the objects worth keeping; see `RandomPerspective`."""
+    after = after.clip((0, 0), image.shape[1::-1])
+    return Labelled(image, after.keep(after.worth_keeping(before, gain)))
 
 
 class MixUp:
     """Blend two samples with a weight from Beta(32, 32), boxes of both kept (arXiv:1710.09412)."""
 
-    def __call__(self, a: Drawn, b: Drawn, rng: Generator) -> Drawn:
-        """The blend of two samples of one size."""
+    def __call__(self, a: Labelled, b: Labelled, rng: Generator) -> Labelled:
+        """Blend two samples of one size."""
         r = rng.beta(32.0, 32.0)
         image = (a.image * r + b.image * (1 - r)).astype(np.uint8)
-        return Drawn(image, np.concatenate([a.cls, b.cls]), np.concatenate([a.boxes, b.boxes]))
+        return Labelled(image, Instances.concatenate([a.instances, b.instances]))
 
 
 class RandomHSV:
@@ -380,13 +257,13 @@ class RandomHSV:
         self._scratch = Scratch()
 
     def __call__(self, image: UInt8Array, rng: Generator) -> UInt8Array:
-        """A BGR picture, jittered, as RGB in memory of its own."""
+        """Jitter a BGR image, and return it as RGB in memory of its own."""
         if not self.gains.any():
             return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]  # uint8 stays uint8
         return self.apply(image, rng.uniform(-1, 1, 3) * self.gains + 1)
 
     def apply(self, image: UInt8Array, gains: Float64Array) -> UInt8Array:
-        """A BGR picture with hue, saturation and value multiplied by `gains` (3,), as RGB."""
+        """Multiply hue, saturation and value of a BGR image by `gains` (3,), and return it as RGB."""
         hsv = cv2.cvtColor(image, cv2.COLOR_BGR2HSV, dst=self._scratch(*image.shape[:2]))
         if 179 * gains[0] < 255:
             # Saturation and value end at 255 by themselves, and the way back takes a hue beyond 180 as the hue modulo
@@ -407,31 +284,20 @@ class RandomFlip:
         self.p, self.direction = p, direction
         self._scratch = Scratch()
 
-    def __call__(self, drawn: Drawn, rng: Generator) -> Drawn:
-        """Perhaps mirrored; the picture is valid until the next call."""
+    def __call__(self, drawn: Labelled, rng: Generator) -> Labelled:
+        """Mirror, or not; the image is valid until the next call."""
         if not self.p or rng.random() >= self.p:
             return drawn
-        horizontal = self.direction == "horizontal"
-        boxes = drawn.boxes.copy()
-        low, high = (0, 2) if horizontal else (1, 3)
-        size = drawn.image.shape[1 if horizontal else 0]
-        boxes[:, low], boxes[:, high] = size - drawn.boxes[:, high], size - drawn.boxes[:, low]
-        out = cv2.flip(drawn.image, 1 if horizontal else 0, dst=self._scratch(*drawn.image.shape[:2]))
-        return Drawn(out, drawn.cls, boxes)  # type: ignore[arg-type]  # uint8 stays uint8
+        axis = 0 if self.direction == "horizontal" else 1
+        out = cv2.flip(drawn.image, 1 - axis, dst=self._scratch(*drawn.image.shape[:2]))
+        # uint8 stays uint8
+        return Labelled(out, drawn.instances.flip(drawn.image.shape[1 - axis], axis))  # type: ignore[arg-type]
 
 
-def to_sample(rgb: UInt8Array, cls: Float32Array, boxes: Float64Array | Float32Array) -> dict[str, torch.Tensor]:
-    """Tensors of a sample: `img` (3, H, W) uint8, a channels-last view of the RGB picture; `cls` (m,);
-    `bboxes` (m, 4) xywh in 0..1."""
+def to_sample(rgb: UInt8Array, instances: Instances) -> dict[str, torch.Tensor]:
+    """Return a sample's tensors: `img` (3, H, W) uint8, a channels-last view of the RGB image, and the objects'."""
     h, w = rgb.shape[:2]
-    xywh = np.empty((len(boxes), 4), np.float32)
-    xywh[:, :2] = (boxes[:, :2] + boxes[:, 2:]) / 2 / (w, h)
-    xywh[:, 2:] = (boxes[:, 2:] - boxes[:, :2]) / (w, h)
-    return {
-        "img": torch.from_numpy(rgb).permute(2, 0, 1),
-        "cls": torch.from_numpy(np.ascontiguousarray(cls, np.float32)),
-        "bboxes": torch.from_numpy(xywh),
-    }
+    return {"img": torch.from_numpy(rgb).permute(2, 0, 1), **instances.tensors(w, h)}
 
 
 class Augmentation:
@@ -455,7 +321,7 @@ class Augmentation:
         self,
         index: int,
         partners: Sequence[int],
-        load: Callable[[int], Picture],
+        load: Callable[[int], Labelled],
         rng: Generator,
         mix: bool = True,
         frame: tuple[int, int] | None = None,
@@ -463,9 +329,11 @@ class Augmentation:
         """Draw a sample.
 
         Args:
-            index: the image; partners: images that mosaic and mixup take at random, `index` alone when empty.
+            index: the image.
+            partners: images that mosaic and mixup take at random, `index` alone when empty.
             load: decodes an image, its longer side imgsz.
-            mix: mosaic and mixup are on; frame: (height, width) of a rectangular sample, which has neither.
+            mix: mosaic and mixup are on.
+            frame: (height, width) of a rectangular sample, which has neither.
         """
         mix = mix and frame is None
         pool = partners or (index,)
@@ -478,17 +346,17 @@ class Augmentation:
         rgb = self.hsv(drawn.image, rng)
         if self.bgr_p and rng.random() < self.bgr_p:
             rgb = np.ascontiguousarray(rgb[..., ::-1])
-        return to_sample(rgb, drawn.cls, drawn.boxes)
+        return to_sample(rgb, drawn.instances)
 
     def _draw(
         self,
         index: int,
         pool: Sequence[int],
-        load: Callable[[int], Picture],
+        load: Callable[[int], Labelled],
         rng: Generator,
         mix: bool,
         frame: tuple[int, int] | None,
-    ) -> Drawn:
+    ) -> Labelled:
         if mix and self.mosaic_p and rng.random() < self.mosaic_p:
             chosen = [index, *(int(pool[i]) for i in rng.integers(len(pool), size=3))]
             return self.perspective(self.mosaic([load(i) for i in chosen], rng), rng)
@@ -496,14 +364,19 @@ class Augmentation:
 
 
 def letterboxed_sample(
-    picture: Picture, frame: tuple[int, int], gain: tuple[float, float]
-) -> tuple[dict[str, torch.Tensor], Any]:
-    """The validation sample: letterboxed without enlarging.
-    `gain` (h, w) is what loading already scaled; also returns the ratio_pad."""
-    h, w = picture.image.shape[:2]
-    boxes = np.empty_like(picture.bboxes)
-    boxes[:, :2] = (picture.bboxes[:, :2] - picture.bboxes[:, 2:] / 2) * (w, h)
-    boxes[:, 2:] = (picture.bboxes[:, :2] + picture.bboxes[:, 2:] / 2) * (w, h)
-    labels = LetterBox(frame, scaleup=False)({"img": picture.image, "bboxes": boxes, "ratio_pad": (gain, (0, 0))})
-    rgb = cv2.cvtColor(labels["img"], cv2.COLOR_BGR2RGB)
-    return to_sample(rgb, picture.cls, labels["bboxes"]), labels["ratio_pad"]
+    source: Labelled, frame: tuple[int, int], gain: tuple[float, float]
+) -> tuple[dict[str, torch.Tensor], RatioPad]:
+    """Draw the validation sample: letterboxed without enlarging.
+
+    Args:
+        gain: (h, w) by which loading has already scaled.
+
+    Returns:
+        The tensors; gain and pad of the whole way from the file.
+    """
+    box, (h, w) = LetterBox(frame, scaleup=False), source.image.shape[:2]
+    _, (top, _, left, _), (gain_h, gain_w) = box.geometry((h, w))
+    rgb = cv2.cvtColor(box.render(source.image), cv2.COLOR_BGR2RGB)
+    placed = source.instances.in_pixels(w, h).scale((gain_w, gain_h)).shift((left, top))
+    # uint8 stays uint8
+    return to_sample(rgb, placed), ((gain[0] * gain_h, gain[1] * gain_w), (left, top))  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The reference's name for what its data sets share."""
+"""The reference's name for what its datasets share."""
 
 from ultralytics.utils.lazy import later
 

@@ -1,4 +1,4 @@
-"""Data sets and loaders from a configuration."""
+"""Datasets and loaders from a configuration."""
 
 from __future__ import annotations
 
@@ -57,12 +57,15 @@ def build_yolo_dataset(
     cache_dir: Path | None = None,
     prefix: str = "",
 ) -> YOLODataset:
-    """The data set of a split: augmented in mode "train", letterboxed otherwise.
+    """Build the dataset of a split: augmented in mode "train", letterboxed otherwise.
 
     Args:
-        cfg: imgsz, cache, single_cls, classes, fraction and the augmentation's keys; img_path: the split's paths.
+        cfg: imgsz, cache, single_cls, classes, fraction and the augmentation's keys.
+        img_path: the split's paths.
         data: what the YAML says, or the mapping that `check_det_dataset` makes of it.
-        batch: images that share a rectangle; rect: rectangular batches; stride: of the model.
+        batch: images that share a rectangle.
+        rect: rectangular batches.
+        stride: of the model.
         cache_dir: folder for what the scan remembers where the data cannot be written to.
         prefix: what messages call the split; the mode when empty.
     """
@@ -94,12 +97,16 @@ class EpochSampler:
     """Batches of an epoch as lists of SampleKey: order, seeds and partners are functions of (seed, epoch) alone.
 
     Args:
-        dataset: the data set; batch: images per batch (the last may be smaller); shuffle: a new order every epoch;
-        seed: of the run; share: the part of a rank. Its keys are those of the whole batch, so a rank loads exactly what
-            a single process would have at its places.
+        dataset: the dataset.
+        batch: images per batch (the last may be smaller).
+        shuffle: a new order every epoch.
+        seed: of the run.
+        share: the part of a rank. Its keys are those of the whole batch, so a rank loads exactly what a single process
+            would have at its places.
 
     Attributes:
-        epoch: whose batches come; start: the first batch that comes: those before it are not even drawn.
+        epoch: whose batches come.
+        start: the first batch that comes: those before it are not even drawn.
     """
 
     def __init__(
@@ -124,11 +131,12 @@ class EpochSampler:
         return len(self.share.batches(self.batches))
 
     def own(self, number: int) -> range:
-        """Which images of a batch are this rank's; empty where it only lends a hand with one that is another's."""
+        """Return the places of a batch whose images are this rank's; empty where it only lends a hand with one that is
+        another's."""
         return self.share.images(min(self.batch, len(self.dataset) - number * self.batch))
 
     def keys(self, number: int) -> list[SampleKey]:
-        """What the epoch's batch of that number is made of, here."""
+        """Return what the epoch's batch of that number is made of, here."""
         order, size = self._order(), self.batch
         partners: tuple[int, ...] = ()
         if self.dataset.uses_partners:
@@ -158,14 +166,15 @@ class EpochSampler:
 
 
 class Loader:
-    """Batches of a data set, loaded by worker processes that live as long as it does.
+    """Batches of a dataset, loaded by worker processes that live as long as it does.
 
     A batch is the same for any number of workers. `set_epoch` chooses the order; iterate anew for every epoch. Where
     workers cannot be started, one message says why and batches are made in this process.
 
     Attributes:
-        batch_size: images of a batch; num_workers: processes; start_method: how they start (fork, spawn, forkserver;
-        None: as Python does).
+        batch_size: images of a batch.
+        num_workers: processes.
+        start_method: how they start (fork, spawn, forkserver; None: as Python does).
         attend: is called every half second while no batch comes, with the seconds waited; it may raise.
     """
 
@@ -187,7 +196,7 @@ class Loader:
         self._workers: Workers | None = None
 
     def _start(self) -> Workers:
-        """The workers, as many as this machine has memory and file handles for.
+        """Start the workers, as many as this machine has memory and file handles for.
 
         Raises:
             NoWorkersError: not even one.
@@ -224,7 +233,7 @@ class Loader:
         self.attend(waited)
 
     def largest_batch(self) -> int:
-        """Bytes of the largest batch of images."""
+        """Return the bytes of the largest batch of images."""
         sides, side = self.dataset.rectangles, self.dataset.imgsz
         pixels = side * side if sides is None else int(sides.prod(1).max())
         return 3 * pixels * max(len(self.sampler.own(0)), 1)
@@ -243,7 +252,7 @@ class Loader:
         return [] if self._workers is None else self._workers.pids
 
     def own(self, number: int) -> int:
-        """How many images of an epoch's batch count here; 0 where a rank has none of its own in it."""
+        """Count the images of an epoch's batch that count here; 0 where a rank has none of its own in it."""
         return len(self.sampler.own(number))
 
     def __iter__(self) -> Iterator[Batch]:
@@ -275,7 +284,7 @@ class Loader:
         self.sampler.epoch, self.sampler.start = epoch, start
 
     def batch_at(self, epoch: int, number: int) -> Batch:
-        """One batch, made here and now, as an iteration of that epoch gives it.
+        """Make one batch here and now, as an iteration of that epoch gives it.
 
         Raises:
             UserError: an image can no longer be read.
@@ -309,7 +318,7 @@ class _Task(NamedTuple):
 
 
 class _Maker:
-    """Makes batches of a data set; workers have a copy of it, and learn from each task what it depends on."""
+    """Makes batches of a dataset; workers have a copy of it, and learn from each task what it depends on."""
 
     def __init__(self, dataset: YOLODataset, sampler: EpochSampler) -> None:
         self.dataset, self.sampler = dataset, sampler
@@ -329,12 +338,15 @@ def build_dataloader(
     seed: int = 0,
     share: Share = Share(),  # noqa: B008  # frozen
 ) -> Loader:
-    """A loader with at most one worker process per core.
+    """Build a loader with at most one worker process per core.
 
     Args:
-        batch: images per batch, the last may be smaller; workers: processes, 0 loads in this one; shuffle: not with
-        rectangles; rank: of the reference, `share` is here; seed: of the run; share: the part of the epoch that is
-        loaded here.
+        batch: images per batch, the last may be smaller.
+        workers: processes, 0 loads in this one.
+        shuffle: not with rectangles.
+        rank: of the reference, `share` is here.
+        seed: of the run.
+        share: the part of the epoch that is loaded here.
     """
     leave_unguarded()
     return Loader(dataset, min(batch, len(dataset)), workers, shuffle and not dataset.rect, seed, share)

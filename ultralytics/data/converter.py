@@ -1,4 +1,4 @@
-"""Conversions of data sets under the reference's names; `data.prepare` has ours."""
+"""Conversions of datasets under the reference's names; `data.prepare` has ours."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ __getattr__ = later(
         "yolo_bbox2segment": "it needs SAM, and this project detects boxes",
     },
 )
-_GAPS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91)  # ids of COCO's paper that its data sets do not have
+_GAPS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91)  # ids of COCO's paper that its datasets do not have
 
 
 def coco80_to_coco91_class() -> list[int]:
-    """COCO's category id of each of the 80 classes."""
+    """Return COCO's category id of each of the 80 classes."""
     return [i for i in range(1, 92) if i not in _GAPS]
 
 
 def coco91_to_coco80_class() -> list[int | None]:
-    """The class of each of COCO's category ids, from 1; None of those that its data sets do not have."""
+    """Return the class of each of COCO's category ids, from 1; None of those that its datasets do not have."""
     known = coco80_to_coco91_class()
     return [known.index(i) if i in known else None for i in range(1, 92)]

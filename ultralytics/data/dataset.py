@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
 import torch
 
-from ultralytics.data.augment import Augmentation, Picture, letterboxed_sample
+from ultralytics.data.augment import Augmentation, Labelled, letterboxed_sample
 from ultralytics.data.cache.images import RecentImages, cached
-from ultralytics.data.labels import LabelSet, scan
+from ultralytics.data.instances import FIELDS
+from ultralytics.data.labelset import LabelSet
+from ultralytics.data.scan import scan
 from ultralytics.utils.errors import DatasetError
 from ultralytics.utils.images import imread
 from ultralytics.utils.lazy import later
@@ -28,11 +30,13 @@ __getattr__ = later(
         **dict.fromkeys(
             ("GroundingDataset", "YOLOMultiModalDataset"), "classes are those of the training: YOLODataset"
         ),
-        "YOLOConcatDataset": "a data set YAML may list several folders: train: [a, b]",
+        "YOLOConcatDataset": "a dataset YAML may list several folders: train: [a, b]",
         "DATASET_CACHE_VERSION": "what a scan remembers is kept by contents and code",
     },
 )
 TORCHVISION_0_18 = True
+# What a batch lists image by image.
+PER_IMAGE = ("im_file", "index", "ori_shape", "resized_shape", "ratio_pad", "ignored", "areas")
 
 
 class YOLODataset:
@@ -46,13 +50,19 @@ class YOLODataset:
         hyp: ranges of the augmentation (`cfg.config.Config`).
         rect: sort by aspect ratio and give each batch its own rectangle; `batch_size` images share one.
         stride, pad: of the rectangles: sides are multiples of `stride`, with `pad` strides to spare.
-        cache: False, "ram" or "disk"; single_cls: all classes become 0; classes: keep these only; fraction: part of the
-        images to use.
-        prefix: put before messages; cache_dir: folder for what the scan remembers where the data cannot be written to;
-        yaml_file: of the data set, for messages; keypoints: numbers behind the box in a row of a pose dataset.
+        cache: False, "ram" or "disk".
+        single_cls: all classes become 0.
+        classes: keep these only.
+        fraction: part of the images to use.
+        prefix: put before messages.
+        cache_dir: folder for what the scan remembers where the data cannot be written to.
+        yaml_file: of the dataset, for messages.
+        keypoints: numbers behind the box in a row of a pose dataset.
 
     Attributes:
-        labels: the LabelSet; im_files: its paths; rectangles: (number of batches, 2) height and width with `rect`.
+        labels: the LabelSet.
+        im_files: its paths.
+        rectangles: (number of batches, 2) height and width with `rect`.
         mosaic_closed: mosaic and mixup are off.
     """
 
@@ -103,7 +113,7 @@ class YOLODataset:
 
     @property
     def uses_partners(self) -> bool:
-        """Whether samples mix several images."""
+        """True if samples mix several images."""
         a = self.augmentation
         return a is not None and not self.rect and not self.mosaic_closed and bool(a.mosaic_p or a.mixup_p)
 
@@ -118,7 +128,7 @@ class YOLODataset:
         self.mosaic_closed = bool(closed)
 
     def _decode(self, index: int) -> UInt8Array:
-        """An image, its longer side `imgsz`."""
+        """Decode an image, its longer side `imgsz`."""
         file = self.im_files[index]
         image = imread(file)
         if image is None:
@@ -130,12 +140,12 @@ class YOLODataset:
             return image
         return cv2.resize(image, (w, h), interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]  # uint8 stays uint8
 
-    def picture(self, index: int) -> Picture:
-        """An image, its longer side `imgsz`, and its labels."""
-        return Picture(self._image(index), *self.labels.boxes(index))
+    def labelled(self, index: int) -> Labelled:
+        """Load an image, its longer side `imgsz`, and its objects."""
+        return Labelled(self._image(index), self.labels.labelled(index))
 
     def __getitem__(self, key: int | SampleKey) -> Sample:
-        """A sample. A plain index draws with a generator seeded by it, and takes partners from the whole split."""
+        """Draw a sample. A plain index draws with a generator seeded by it, and takes partners from the whole split."""
         if not isinstance(key, SampleKey):
             key = SampleKey(int(key), (0, 0, int(key)), tuple(range(len(self))) if self.uses_partners else ())
         index = key.index
@@ -147,54 +157,49 @@ class YOLODataset:
         if self.augmentation is not None:
             rng = np.random.Generator(np.random.PCG64(key.seed))
             rectangle = frame if self.rect else None
-            tensors = self.augmentation(index, key.partners, self.picture, rng, mix=bool(key.partners), frame=rectangle)
+            tensors = self.augmentation(
+                index, key.partners, self.labelled, rng, mix=bool(key.partners), frame=rectangle
+            )
         else:
-            picture = self.picture(index)
-            loaded = picture.image.shape
+            source = self.labelled(index)
+            loaded = source.image.shape
             original = self.labels.shapes[index]
             gain = float(loaded[0] / original[0]), float(loaded[1] / original[1])
-            tensors, ratio_pad = letterboxed_sample(picture, frame, gain)
+            tensors, ratio_pad = letterboxed_sample(source, frame, gain)
         shape = tensors["img"].shape
-        return Sample(
-            img=tensors["img"],
-            cls=tensors["cls"],
-            bboxes=tensors["bboxes"],
-            im_file=self.im_files[index],
-            index=index,
-            ori_shape=(int(self.labels.shapes[index, 0]), int(self.labels.shapes[index, 1])),
-            resized_shape=(shape[1], shape[2]),
-            ratio_pad=ratio_pad,
-            ignored=self.labels.ignored(index) if ratio_pad is not None else _NOTHING_IGNORED,
-            areas=self.labels.areas_of(index) if ratio_pad is not None else None,
-        )
+        drawn = {
+            **tensors,
+            "im_file": self.im_files[index],
+            "index": index,
+            "ori_shape": (int(self.labels.shapes[index, 0]), int(self.labels.shapes[index, 1])),
+            "resized_shape": (shape[1], shape[2]),
+            "ratio_pad": ratio_pad,
+            "ignored": self.labels.ignored(index) if ratio_pad is not None else _NOTHING_IGNORED,
+            "areas": self.labels.areas_of(index) if ratio_pad is not None else None,
+        }
+        return cast(Sample, drawn)
 
     @staticmethod
     def collate_fn(samples: list[Sample], room: Callable[[int], torch.Tensor] | None = None) -> Batch:
-        """Samples of one size → a batch; its images stay channels-last in memory: in what `room` gives, which is asked
-        for a uint8 tensor of so many bytes."""
+        """Collate samples of one size to a batch; its images stay channels-last in memory: in what `room` gives, which
+        is asked for a uint8 tensor of so many bytes."""
         frames = [s["img"].permute(1, 2, 0) for s in samples]
         shape = (len(frames), *frames[0].shape)
         stacked = torch.stack(frames, out=None if room is None else room(math.prod(shape)).view(shape))
-        return Batch(
-            img=stacked.permute(0, 3, 1, 2),
-            cls=torch.cat([s["cls"] for s in samples]),
-            bboxes=torch.cat([s["bboxes"] for s in samples]),
-            batch_idx=torch.cat([torch.full((len(s["cls"]),), float(i)) for i, s in enumerate(samples)]),
-            im_file=[s["im_file"] for s in samples],
-            index=[s["index"] for s in samples],
-            ori_shape=[s["ori_shape"] for s in samples],
-            resized_shape=[s["resized_shape"] for s in samples],
-            ratio_pad=[s["ratio_pad"] for s in samples],
-            ignored=[s["ignored"] for s in samples],
-            areas=[s["areas"] for s in samples],
-        )
+        batch = {
+            "img": stacked.permute(0, 3, 1, 2),
+            **{field: torch.cat([s[field] for s in samples]) for field in FIELDS},  # type: ignore[literal-required]
+            "batch_idx": torch.cat([torch.full((len(s["cls"]),), float(i)) for i, s in enumerate(samples)]),
+            **{key: [s[key] for s in samples] for key in PER_IMAGE},  # type: ignore[literal-required]
+        }
+        return cast(Batch, batch)
 
 
 _NOTHING_IGNORED: Float32Array = np.zeros((0, 6), np.float32)
 
 
 def _rectangles(labels: LabelSet, imgsz: int, batch: int, stride: int, pad: float) -> tuple[LabelSet, Int64Array]:
-    """The images by rising height/width, and the (height, width) that holds each batch of them."""
+    """Sort the images by height/width, and the (height, width) that holds each batch of them."""
     ratios = labels.shapes[:, 0] / labels.shapes[:, 1]
     order = ratios.argsort()  # equal ratios in the order of the reference, whose padding of a batch depends on it
     ratios = ratios[order]

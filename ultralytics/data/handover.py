@@ -30,11 +30,12 @@ NAMELESS = sys.platform == "linux"  # there is memory without a name; elsewhere 
 
 @dataclass
 class Parcel:
-    """What is told of a batch before its images come.
+    """What is said of a batch before its images come.
 
     Attributes:
-        fields: all but the images; shape, strides, size: of the images, which are that many bytes; reason: why they do
-        not come as memory.
+        fields: all but the images.
+        shape, strides, size: of the images, which are that many bytes.
+        reason: why they do not come as memory.
     """
 
     fields: dict[str, Any]
@@ -76,7 +77,7 @@ class Memory:
         self.images: Tensor | None = None
 
     def room(self, size: int) -> Tensor:
-        """A tensor of so many bytes."""
+        """Make a tensor of so many bytes."""
         if not self.plain and NAMELESS:
             try:
                 self.file = _nameless(size)
@@ -136,7 +137,7 @@ def plain_room(size: int) -> Tensor:
 
 
 def _nameless(size: int) -> int:
-    """An open file in memory, without a name and with room for so many bytes.
+    """Open a file in memory, without a name and with room for so many bytes.
 
     Raises:
         OSError: there is no such memory, or none left.
@@ -147,7 +148,7 @@ def _nameless(size: int) -> int:
         with tempfile.TemporaryFile(dir="/dev/shm") as opened:
             file = os.dup(opened.fileno())
     try:
-        os.posix_fallocate(file, 0, size)  # memory that is not there is told here, not by a signal later
+        os.posix_fallocate(file, 0, size)  # a lack of memory is an error here, not a signal later
     except OSError:
         os.close(file)
         raise
@@ -162,7 +163,7 @@ def _mapped(file: int, size: int) -> mmap.mmap:
 
 @contextlib.contextmanager
 def _socket_of(connection: Connection) -> Iterator[socket.socket]:
-    """A pipe as the socket it is, without a handle more."""
+    """Yield a pipe as the socket it is, without a handle more."""
     pipe = socket.socket(fileno=connection.fileno())
     try:
         pipe.setblocking(True)  # whatever the program has set as a default
@@ -202,7 +203,7 @@ def taken(connection: Connection, kind: str, parcel: Any) -> Batch | None:
 
 
 def _received(connection: Connection) -> int:
-    """The handle of a memory that was sent, or -1."""
+    """Receive the handle of a memory that was sent, or -1."""
     if isinstance(connection, Patient):
         connection.until()
     with _socket_of(connection) as pipe:
@@ -218,5 +219,5 @@ def _whole(images: Tensor, parcel: Parcel) -> Batch:
 
 
 def brief(error: BaseException) -> str:
-    """What an error says, in a few words."""
+    """Say in a few words what went wrong."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

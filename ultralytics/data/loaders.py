@@ -38,11 +38,14 @@ class LoadImagesAndVideos:
     """Iterate over a source in batches: paths, BGR images (H, W, 3), and how messages call them.
 
     Args:
-        path: what `engine.sources.load_source` takes; batch: images or frames at a time; vid_stride: take every so many
-        frames of a video.
+        path: what `engine.sources.load_source` takes.
+        batch: images or frames at a time.
+        vid_stride: take every so many frames of a video.
 
     Attributes:
-        files: paths of the images and videos; nf: their number; bs: the batch.
+        files: paths of the images and videos.
+        nf: their number.
+        bs: the batch.
     """
 
     def __init__(self, path: Any, batch: int = 1, vid_stride: int = 1) -> None:
@@ -57,15 +60,15 @@ class LoadImagesAndVideos:
     def __iter__(self) -> Iterator[tuple[list[str], list[UInt8Array], list[str]]]:
         paths: list[str] = []
         images: list[UInt8Array] = []
-        told: list[str] = []
+        labels: list[str] = []
         for item in self.source:
             self.mode = "video" if item.is_video else "image"
-            paths, images, told = [*paths, item.path], [*images, item.image], [*told, f"{item.label}: "]
+            paths, images, labels = [*paths, item.path], [*images, item.image], [*labels, f"{item.label}: "]
             if len(paths) == self.bs:
-                yield paths, images, told
-                paths, images, told = [], [], []
+                yield paths, images, labels
+                paths, images, labels = [], [], []
         if paths:
-            yield paths, images, told
+            yield paths, images, labels
 
 
 class LoadPilAndNumpy(LoadImagesAndVideos):
@@ -89,12 +92,12 @@ LOADERS = (LoadPilAndNumpy, LoadImagesAndVideos, LoadTensor)
 
 
 def autocast_list(source: list[Any]) -> list[UInt8Array]:
-    """Images, paths of images or Pillow images as BGR images (H, W, 3)."""
+    """Read images, paths of images or Pillow images as BGR images (H, W, 3)."""
     return [item.image for item in resolve("ultralytics.engine.sources:load_source")(source)]
 
 
 def load_inference_source(
     source: Any = None, batch: int = 1, vid_stride: int = 1, buffer: bool = False
 ) -> LoadImagesAndVideos:
-    """A source in batches, see `LoadImagesAndVideos`; `buffer` is of live streams."""
+    """Return a source in batches, see `LoadImagesAndVideos`; `buffer` is of live streams."""
     return LoadImagesAndVideos(source, batch, vid_stride)

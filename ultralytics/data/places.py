@@ -53,18 +53,19 @@ class Misplaced(NamedTuple):
 
 
 def misplaced_labels(unlabelled: Mapping[str, str], images: int) -> list[Misplaced]:
-    """Where label files lie that belong to images without one, judged by their names: beside the images, and, where at
-    least half of the images have none, in a labels folder beside an images folder of another name, or anywhere in the
-    dataset's folder. The most first.
+    """Find label files that belong to images without one where they are read, judged by their names: beside the images,
+    and, where at least half of the images have none, in a labels folder beside an images folder of another name, or
+    anywhere in the dataset's folder. The most first.
 
     Args:
-        unlabelled: image without a label file → where that file would be read; images: how many the split has.
+        unlabelled: image without a label file → where that file would be read.
+        images: how many the split has.
     """
     stems: dict[str, dict[str, str]] = defaultdict(dict)  # folder of images → stem → folder where labels are read
     for image, label in unlabelled.items():
         folder, name = os.path.split(image)
         stems[folder][os.path.splitext(name)[0]] = os.path.dirname(label)
-    found = [m for folder, own in stems.items() for m in _in_folder(folder, _names(folder), own)]
+    found = [m for folder, own in stems.items() for m in _in_folder(folder, _names_in(folder), own)]
     if 2 * len(unlabelled) >= images and stems:
         found += _beside_other_names(stems)
         found = found or list(_elsewhere(stems))
@@ -72,7 +73,7 @@ def misplaced_labels(unlabelled: Mapping[str, str], images: int) -> list[Misplac
 
 
 def _in_folder(folder: str, names: list[str], stems: Mapping[str, str]) -> Iterator[Misplaced]:
-    """Annotations in one folder that bear the names of images."""
+    """Find annotations in one folder that bear the names of images."""
     counts: Counter[str] = Counter()
     expected = ""
     for name in names:
@@ -100,13 +101,14 @@ def _beside_other_names(stems: Mapping[str, Mapping[str, str]]) -> Iterator[Misp
                 if not inside and not _belongs_to_images(place):
                     rename = f"{os.path.join(head, name)} to images"
                     rename += f", and {os.path.join(head, labels)} to labels" if labels != "labels" else ""
-                    yield from (m._replace(rename=rename) for m in _in_folder(place, _names(place), own))
+                    yield from (m._replace(rename=rename) for m in _in_folder(place, _names_in(place), own))
                 break  # where case makes no difference, the others are the same folder
             tail = os.path.join(name, tail) if tail else name
 
 
 def _elsewhere(stems: Mapping[str, Mapping[str, str]]) -> Iterator[Misplaced]:
-    """Annotations in any folder of the dataset. Another split's labels are not taken for them, whatever their names."""
+    """Find annotations in any folder of the dataset. Another split's labels are not taken for them, whatever their
+    names."""
     every = {stem: expected for own in stems.values() for stem, expected in own.items()}
     for top in sorted({_dataset_folder(folder) for folder in stems}):
         for folder, names in islice(walk_files(top), MOST_FOLDERS):
@@ -116,7 +118,7 @@ def _elsewhere(stems: Mapping[str, Mapping[str, str]]) -> Iterator[Misplaced]:
 
 
 def _dataset_folder(folder: str) -> str:
-    """The folder that holds the last folder called images, or the images' own."""
+    """Return the folder that holds the last folder called images, or the images' own."""
     head, images, _ = f"{folder}{os.sep}".rpartition(f"{os.sep}images{os.sep}")
     return head if images and head else folder
 
@@ -125,12 +127,12 @@ def _belongs_to_images(folder: str) -> bool:
     """Return True for a folder of labels, ignored regions or areas where they are read: images lie at its twin."""
     for kind in ("labels", "ignore", "areas"):
         head, found, tail = f"{folder}{os.sep}".rpartition(f"{os.sep}{kind}{os.sep}")
-        if found and any(name.lower().endswith(_IMAGES) for name in _names(f"{head}{os.sep}images{os.sep}{tail}")):
+        if found and any(name.lower().endswith(_IMAGES) for name in _names_in(f"{head}{os.sep}images{os.sep}{tail}")):
             return True
     return False
 
 
-def _names(folder: str) -> list[str]:
+def _names_in(folder: str) -> list[str]:
     try:
         return os.listdir(folder)
     except OSError:  # a folder that only a list names

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,17 +13,17 @@ from ultralytics.cfg.config import KNOBS, Config, check_switches, get_cfg, unkno
 from ultralytics.cfg.dataset import DatasetSpec, load_dataset
 from ultralytics.data.build import WHOLE_SPLIT, build_yolo_dataset
 from ultralytics.data.dataset import YOLODataset
+from ultralytics.data.names import listable, relative_names
 from ultralytics.data.subset.stratify import rank
-from ultralytics.data.subset.subset import listable, relative_names
 from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.files import user_path
 from ultralytics.utils.fonts import checked_font
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.plotting import plot_images
 from ultralytics.utils.text import counted
-from ultralytics.utils.types import Sample, SampleKey
+from ultralytics.utils.types import Batch, Sample, SampleKey
 
-MOST = 64  # pairs of pictures on a sheet
+MOST = 64  # pairs of images on a sheet
 SHEET = 2560  # longest side, pixels
 AUGMENTATION = tuple(k for k, f in KNOBS.items() if f.metadata["group"] == "augmentation")
 
@@ -40,37 +40,31 @@ def show(
     source: str = "argument",
     font: str | None = None,
 ) -> Path:
-    """Draw pairs of pictures of a split with their boxes: letterboxed, and as a training sample.
+    """Draw pairs of images of a split with their boxes: letterboxed, and as a training sample.
 
     The samples are those of a training run's first epoch with this seed and these settings, made by the same code.
     Which images are drawn depends on the seed and their names. Of a large split only 512 images are read, from which
     mosaics take their partners.
 
     Args:
-        data: the data set's YAML; n: pairs; imgsz: side of a sample, pixels.
+        data: the dataset's YAML.
+        n: pairs.
+        imgsz: side of a sample, pixels.
         out: .jpg or .png to write; when None, runs/show/DATA-SPLIT.jpg, numbered so that it is new.
         overwrite: replace an existing `out`.
-        overrides: keys of the training's augmentation; source: what to call their origin.
+        overrides: keys of the training's augmentation.
+        source: what to call their origin.
         font: a font file, or the name of an installed one, for class names.
 
     Returns:
-        The picture's file.
+        The image's file.
 
     Raises:
-        ConfigError: a key that is not possible; DatasetError: no such split, or nothing usable in it; UserError: the
-        picture cannot be written.
+        ConfigError: a key that is not possible.
+        DatasetError: no such split, or nothing usable in it.
+        UserError: the image cannot be written.
     """
-    check_switches({"overwrite": overwrite})
-    for key, value, low, high in (("n", n, 1, MOST), ("seed", seed, 0, 2**63 - 1)):
-        if type(value) is not int or not low <= value <= high:
-            raise ConfigError(f"{key}={value} must be an integer of {low} to {high}")
-    for key, value in (overrides or {}).items():
-        if key not in KNOBS:
-            raise unknown_key(key)
-        if key not in AUGMENTATION:
-            raise ConfigError(f"{key} is no key of the augmentation", hint=f"those are {', '.join(AUGMENTATION)}")
-        if key == "scale" and isinstance(value, str):
-            raise ConfigError(f"scale={value} must be a number", hint="a letter is the scale of a model")
+    _check_keys(n, seed, overwrite, overrides or {})
     font = checked_font(font)
     cfg = get_cfg(overrides={**(overrides or {}), "imgsz": imgsz}, source=source)
     spec = load_dataset(data, needs=[split])
@@ -78,34 +72,52 @@ def show(
     given = None if out is None else _checked_place(out, overwrite)
     names = relative_names(spec.split(split))
     after = _training_set(cfg, spec, split, names, max(WHOLE_SPLIT, n), seed)
-    before = YOLODataset(after.labels, after.imgsz, spec.label_nc)
     chosen = sorted(range(len(after)), key=lambda i: rank(seed, names[after.im_files[i]]))[:n]
     if len(chosen) < n:
-        LOGGER.info("%s wanted, and %d can be shown", counted(n, "picture"), len(chosen))
-    partners = tuple(range(len(after))) if after.uses_partners else ()
-    samples: list[Sample] = []
-    for position, i in enumerate(chosen):
-        samples += [before[i], after[SampleKey(i, (seed, 0, position), partners)]]
-    batch = YOLODataset.collate_fn(samples)
+        LOGGER.info("%s wanted, and %d can be shown", counted(n, "image"), len(chosen))
+    batch = _load_pairs(after, chosen, seed)
     captions = [text for i in chosen for text in (names[after.im_files[i]], "augmented")]
-    columns = 2 * math.ceil(math.sqrt(len(chosen)))
+    shape: dict[str, Any] = {"columns": 2 * math.ceil(math.sqrt(len(chosen))), "captions": captions, "group": 2}
     file = given or _new_file(f"{name}-{split}")
     try:
-        shape: dict[str, Any] = {"columns": columns, "captions": captions, "group": 2, "font": font}
-        plot_images(batch, file, spec.names, len(samples), SHEET, **shape)
+        plot_images(batch, file, spec.names, len(captions), SHEET, font=font, **shape)
     except UserError as e:
         if given is None:
             file.unlink(missing_ok=True)
         raise UserError(e.what, e.where, "free some space or choose another out=") from None
-    told = counted(len(chosen), "image")
-    LOGGER.info("%s of %s%s before and after augmentation: %s", told, split, ", each" * (len(chosen) > 1), file)
+    shown = f"{counted(len(chosen), 'image')} of {split}{', each' * (len(chosen) > 1)}"
+    LOGGER.info("%s before and after augmentation: %s", shown, file)
     return file
+
+
+def _check_keys(n: int, seed: int, overwrite: bool, overrides: Mapping[str, Any]) -> None:
+    check_switches({"overwrite": overwrite})
+    for key, value, low, high in (("n", n, 1, MOST), ("seed", seed, 0, 2**63 - 1)):
+        if type(value) is not int or not low <= value <= high:
+            raise ConfigError(f"{key}={value} must be an integer of {low} to {high}")
+    for key, value in overrides.items():
+        if key not in KNOBS:
+            raise unknown_key(key)
+        if key not in AUGMENTATION:
+            raise ConfigError(f"{key} is no key of the augmentation", hint=f"those are {', '.join(AUGMENTATION)}")
+        if key == "scale" and isinstance(value, str):
+            raise ConfigError(f"scale={value} must be a number", hint="a letter is the scale of a model")
+
+
+def _load_pairs(after: YOLODataset, chosen: Sequence[int], seed: int) -> Batch:
+    """Make a batch of each image as it is and as a training sample, in turn."""
+    before = YOLODataset(after.labels, after.imgsz)
+    partners = tuple(range(len(after))) if after.uses_partners else ()
+    samples: list[Sample] = []
+    for position, i in enumerate(chosen):
+        samples += [before[i], after[SampleKey(i, (seed, 0, position), partners)]]
+    return YOLODataset.collate_fn(samples)
 
 
 def _training_set(
     cfg: Config, spec: DatasetSpec, split: str, names: Mapping[str, str], most: int, seed: int
 ) -> YOLODataset:
-    """The data set of a split as a training builds it, of `most` of its images."""
+    """Build the dataset of a split as a training does, of `most` of its images."""
     if len(names) <= most:
         return build_yolo_dataset(cfg, spec.split(split), 1, spec, prefix=split)
     listed = sorted(filter(listable, names), key=lambda f: rank(seed, names[f]))[:most]
@@ -116,7 +128,7 @@ def _training_set(
 
 
 def _new_file(name: str) -> Path:
-    """A new, empty file in runs/show, which is this process's: others that run meanwhile take another."""
+    """Make a new, empty file in runs/show, which is this process's: others that run meanwhile take another."""
     folder = Path("runs") / "show"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -130,14 +142,14 @@ def _new_file(name: str) -> Path:
 
 
 def _checked_place(out: str | Path, overwrite: bool) -> Path:
-    """The file to write, when it may be."""
+    """Return the file to write, when it may be."""
     file = user_path(out)
     if file.suffix.lower() not in (".jpg", ".jpeg", ".png"):
         raise ConfigError(
-            "out is a picture, and its name must end in .jpg or .png", str(file), f"out={file.with_suffix('.jpg')}"
+            "out is an image, and its name must end in .jpg or .png", str(file), f"out={file.with_suffix('.jpg')}"
         )
     if file.is_dir():
-        raise ConfigError("it is a folder", str(file), "give the name of a picture in it")
+        raise ConfigError("it is a folder", str(file), "give the name of an image in it")
     if file.exists() and not overwrite:
         raise ConfigError("it exists already", str(file), "give another out=, or overwrite=True")
     return file

@@ -1,4 +1,4 @@
-"""Helpers around data sets under the reference's names."""
+"""Helpers around datasets under the reference's names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from ultralytics.cfg.dataset import load_dataset
-from ultralytics.data.labels import Unusable, judge_labels, judge_picture, label_file
+from ultralytics.data.images import Unusable, judge_image
+from ultralytics.data.labels import judge_labels, label_file
 from ultralytics.utils.errors import DatasetError, MissingFileError
 from ultralytics.utils.files import read_bytes
 from ultralytics.utils.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES, imread, imwrite
@@ -24,14 +25,14 @@ from ultralytics.utils.log import LOGGER
 IMG_FORMATS = {suffix.removeprefix(".") for suffix in IMAGE_SUFFIXES}
 VID_FORMATS = {suffix.removeprefix(".") for suffix in VIDEO_SUFFIXES}
 FORMATS_HELP_MSG = f"kinds of images: {', '.join(sorted(IMG_FORMATS))}; of videos: {', '.join(sorted(VID_FORMATS))}"
-HELP_URL = "docs/datasets.md says how a data set looks"
+HELP_URL = "docs/datasets.md says how a dataset looks"
 PIN_MEMORY = True
 _POLYGONS = "polygons become boxes here: `prepare` and training read them"
 __getattr__ = later(
     __name__,
     {},
     {
-        "HUBDatasetStats": "`check-data` counts what a data set holds",
+        "HUBDatasetStats": "`check-data` counts what a dataset holds",
         "check_cls_dataset": "this project detects boxes: check_det_dataset",
         "load_dataset_cache_file": "what a scan remembers is read by the scan alone",
         "save_dataset_cache_file": "what a scan remembers is written by the scan alone",
@@ -41,15 +42,15 @@ __getattr__ = later(
 
 
 def img2label_paths(img_paths: Sequence[str]) -> list[str]:
-    """Where the labels of images are: the last folder named images becomes labels, the suffix .txt."""
+    """Return where the labels of images are: the last folder named images becomes labels, the suffix .txt."""
     return [label_file(str(path)) for path in img_paths]
 
 
 def check_det_dataset(dataset: str | Path, autodownload: bool = True) -> dict[str, Any]:
-    """A data set's YAML as a mapping, with paths that are there: path, train, val, test, names, nc, yaml_file.
+    """Read a dataset's YAML as a mapping, with paths that are there: path, train, val, test, names, nc, yaml_file.
 
     Args:
-        autodownload: of the reference; nothing is fetched, and the line says how to make the data set.
+        autodownload: of the reference; nothing is fetched, and the line says how to make the dataset.
 
     Raises:
         MissingFileError, DatasetError: what is wrong in it, or missing.
@@ -61,7 +62,7 @@ def check_det_dataset(dataset: str | Path, autodownload: bool = True) -> dict[st
 
 
 def find_dataset_yaml(path: str | Path) -> Path:
-    """The YAML of a data set's folder.
+    """Find the YAML of a dataset's folder.
 
     Raises:
         DatasetError: there is none, or several without one of the folder's name.
@@ -76,7 +77,7 @@ def find_dataset_yaml(path: str | Path) -> Path:
 
 
 def get_hash(paths: Sequence[str]) -> str:
-    """A digest of paths and the sum of their sizes."""
+    """Return a digest of paths and the sum of their sizes."""
     size = sum(os.path.getsize(p) for p in paths if os.path.exists(p))
     return hashlib.sha256(str(size).encode() + "".join(paths).encode()).hexdigest()
 
@@ -88,7 +89,7 @@ def exif_size(img: Image.Image) -> tuple[int, int]:
 
 
 def verify_image(args: tuple[tuple[str, Any], str]) -> tuple[tuple[str, Any], int, int, str]:
-    """Whether an image can be used: ((file, class), prefix) → (file, class), 1 or 0 usable, 0 or 1 not, message."""
+    """Check that an image can be used: ((file, class), prefix) → (file, class), 1 or 0 usable, 0 or 1 not, message."""
     (file, cls), prefix = args
     judged = _decoded(file)
     if isinstance(judged, Unusable):
@@ -97,7 +98,7 @@ def verify_image(args: tuple[tuple[str, Any], str]) -> tuple[tuple[str, Any], in
 
 
 def verify_image_label(args: Sequence[Any]) -> list[Any]:
-    """What an image and its label file hold.
+    """Read an image and its label file.
 
     Args:
         args: image file, label file, prefix of messages, key points or not, classes, points of a pose, numbers of each.
@@ -122,8 +123,8 @@ def verify_image_label(args: Sequence[Any]) -> list[Any]:
 
 
 def _decoded(file: str) -> Any:
-    """An image, or why it cannot be used."""
-    return judge_picture(np.frombuffer(read_bytes(file), np.uint8))
+    """Decode an image, or say why it cannot be used."""
+    return judge_image(np.frombuffer(read_bytes(file), np.uint8))
 
 
 def autosplit(

@@ -86,7 +86,7 @@ class Workers:
     ) -> None:
         self.make, self.ahead, self.attend = make, ahead, attend
         self.method = method or multiprocessing.get_start_method()
-        self.told = "" if rank is None else f"rank {rank}: "
+        self.prefix = "" if rank is None else f"rank {rank}: "
         if self.method != "fork":
             _UNGUARDED[:] = _UNGUARDED or _unguarded()
         if _UNGUARDED and self.method != "fork":
@@ -117,7 +117,7 @@ class Workers:
             self._thread.shutdown(wait=False)
 
     def batches(self, tasks: Sequence[Any]) -> Iterator[Batch]:
-        """The batches of tasks, in their order: number i comes from worker i modulo their count.
+        """Yield the batches of tasks, in their order: number i comes from worker i modulo their count.
 
         Raises:
             UserError: of a batch. LostWorkerError: a worker has ended. NoWorkersError: one could not begin.
@@ -154,7 +154,7 @@ class Workers:
         while worker.waiting and worker.given < self.ahead:
             ticket, task = worker.waiting.popleft()
             worker.given += 1
-            with contextlib.suppress(OSError):  # the worker has ended, which is told when its batch is due
+            with contextlib.suppress(OSError):  # the worker has ended, which is said when its batch is due
                 worker.connection.send((ticket, self._plain, task))
 
     def _receive(self, number: int, ticket: int, task: Any) -> Batch:
@@ -192,14 +192,14 @@ class Workers:
         return batch
 
     def _wait(self, worker: _Worker) -> None:
-        """Until a worker has something to say.
+        """Wait until a worker has something to say.
 
         Raises:
             LostWorkerError, NoWorkersError: one of them has ended.
         """
         ends = {w.process.sentinel: w for w in self._workers}
         begun = time.monotonic()
-        told = 0.0
+        reported = 0.0
         while True:
             ready = wait([worker.connection, *ends], LOOK)
             for end in ready:
@@ -209,12 +209,12 @@ class Workers:
                 return
             waited = time.monotonic() - begun
             self.attend(waited)
-            if waited - told >= REPORTED:
-                told = waited
+            if waited - reported >= REPORTED:
+                reported = waited
                 state = doing(worker.process.pid)
                 LOGGER.error(  # a warning of a rank that does not lead would not be seen
                     "%sWaiting for a batch of loader worker %d (process %d%s) for %.0f s",
-                    self.told,
+                    self.prefix,
                     self._workers.index(worker),
                     worker.process.pid,
                     f", {state}" if state else "",
@@ -223,7 +223,7 @@ class Workers:
 
     def _use_pipes(self, reason: str) -> None:
         if not self._plain:
-            LOGGER.warning("%sBatches go through pipes from now on, which is slower: %s", self.told, reason)
+            LOGGER.warning("%sBatches go through pipes from now on, which is slower: %s", self.prefix, reason)
         self._plain = True
 
     # The start and the end of a worker
@@ -248,7 +248,7 @@ class Workers:
                 process.start()
             theirs.close()
             if first.content:
-                with contextlib.suppress(OSError):  # it has ended, which is told when its first batch is due
+                with contextlib.suppress(OSError):  # it has ended, which is said when its first batch is due
                     ours.send_bytes(first.content)
         except Exception as e:
             # No processes, handles or memory left; a daemon, which may have no children; something of the user's that
@@ -273,10 +273,12 @@ class Workers:
             raise NoWorkersError(*_UNGUARDED)
         if not worker.ready and not forked and (code is None or code >= 0):
             main = getattr(sys.modules["__main__"], "__file__", None) or "the main script"
-            told = f"loader workers cannot start: they end with code {code} (see above) where they import {main}"
-            _UNGUARDED[:] = told, "", GUARD
+            text = f"loader workers cannot start: they end with code {code} (see above) where they import {main}"
+            _UNGUARDED[:] = text, "", GUARD
             raise NoWorkersError(*_UNGUARDED)
-        raise LostWorkerError(f"{self.told}loader worker {number} (process {pid}) {_how(code)}", hint=_hint(code))
+        raise LostWorkerError(
+            f"{self.prefix}loader worker {number} (process {pid}) {_how_ended(code)}", hint=_hint(code)
+        )
 
     # Page-locked memory
 
@@ -284,7 +286,7 @@ class Workers:
         return batch if self._thread is None else self._thread.submit(pinned, batch).result()
 
     def _early(self, number: int, ticket: int, task: Any) -> Future[Batch]:
-        """A batch that is there already, being put into page-locked memory while the one before it is used."""
+        """Put a batch that is there already into page-locked memory while the one before it is used."""
         assert self._thread is not None
         try:
             return self._thread.submit(pinned, self._receive(number, ticket, task))
@@ -298,8 +300,8 @@ _UNGUARDED: list[str] = []  # the error, once workers could not import the main 
 
 
 def _unguarded() -> list[str]:
-    """The error for a main script that would fail or start anew where a worker imports it, and print a traceback; empty
-    where that cannot be seen from here."""
+    """Return the error for a main script that would fail or start anew where a worker imports it, and print a
+    traceback; empty where that cannot be seen from here."""
     where = unguarded_line()
     return [f"{where}: this would start anew in every worker that imports it", "", GUARD] if where else []
 
@@ -331,7 +333,7 @@ def _end(workers: list[_Worker], owner: int) -> None:
             w.process.join()
 
 
-def _how(code: int | None) -> str:
+def _how_ended(code: int | None) -> str:
     if code is None or code >= 0:
         return f"ended with code {code}"
     try:
@@ -370,8 +372,10 @@ def _work(connection: Connection, first: _First, run: int, served: bool) -> None
     """Make batches until the run closes the pipe.
 
     Args:
-        connection: tasks come, and batches go; first: makes them; run: process id; served: a fork server stands
-            between.
+        connection: tasks come, and batches go.
+        first: makes them.
+        run: process id.
+        served: a fork server stands between.
     """
     # A run that is killed before the pipe's other end is closed everywhere would leave this process waiting for ever.
     leave_with(run, ALONE, served=served)
@@ -391,7 +395,7 @@ def _work(connection: Connection, first: _First, run: int, served: bool) -> None
         connection.send(("ready", -1, None))
         while True:
             ticket, plain, task = connection.recv()
-            _answer(connection, ticket, plain, make, task)
+            _answer_task(connection, ticket, plain, make, task)
     except (EOFError, ConnectionError):  # the run needs no more, or has gone
         return
 
@@ -405,7 +409,7 @@ def _leave_soon(*_: object) -> None:
         sys.exit(0)
 
 
-def _answer(connection: Connection, ticket: int, plain: bool, make: Make, task: Any) -> None:
+def _answer_task(connection: Connection, ticket: int, plain: bool, make: Make, task: Any) -> None:
     """Make one batch, and send it or its error."""
     memory = Memory(plain)
     try:
@@ -433,7 +437,7 @@ def _no_memory(error: BaseException) -> bool:
 
 
 def pinned(batch: Batch) -> Batch:
-    """The batch in page-locked memory, or as it is where none can be had."""
+    """Put a batch into page-locked memory, or leave it as it is where none can be had."""
     try:
         return cast(Batch, {k: v.pin_memory() if isinstance(v, Tensor) else v for k, v in batch.items()})
     except RuntimeError:
@@ -445,6 +449,6 @@ def _gpu() -> tuple[int, ...]:
 
 
 def _use_gpu(*number: int) -> None:
-    """A thread begins with the first GPU, and would take memory of it."""
+    """Begin a thread on its GPU: by itself it would take memory of the first."""
     for n in number:
         torch.cuda.set_device(n)

@@ -26,13 +26,13 @@ RatioPad = tuple[tuple[float, float], tuple[float, float]]
 
 
 class Sample(TypedDict):
-    """One image as a data set returns it."""
+    """One image as a dataset returns it."""
 
     img: torch.Tensor  # uint8 (3, H, W) RGB
     cls: torch.Tensor  # float32 (m,)
     bboxes: torch.Tensor  # float32 (m, 4) xywh, centre, 0..1 of the frame H×W
     im_file: str
-    index: int  # position in the data set
+    index: int  # position in the dataset
     ori_shape: tuple[int, int]  # (h, w) of the file
     resized_shape: tuple[int, int]  # (H, W) of img
     ratio_pad: RatioPad | None  # validation only; None where the frame is a mosaic
@@ -57,7 +57,7 @@ class Batch(TypedDict):
 
 
 class SampleKey(NamedTuple):
-    """What a training sampler asks of a data set: everything random about a sample is a function of it alone.
+    """What a training sampler asks of a dataset: everything random about a sample is a function of it alone.
 
     So a batch does not depend on the number of workers, and a resumed epoch repeats exactly.
     """

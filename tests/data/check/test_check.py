@@ -22,13 +22,33 @@ from PIL import Image
 
 from ultralytics.cfg.dataset import load_dataset
 from ultralytics.cli import main
-from ultralytics.data.check.check import KINDS, _Listed, _structure, check_data
-from ultralytics.data.labels import scan
+from ultralytics.data.check import rules
+from ultralytics.data.check.check import check_data
+from ultralytics.data.check.dataset import Checked, orphans
+from ultralytics.data.check.rules import KINDS
+from ultralytics.data.check.splits import Split
+from ultralytics.data.scan import scan
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError
 from ultralytics.utils.images import imwrite
 
 ROWS = "0 .5 .5 .4 .4\n1 .3 .3 .2 .2\n"
 YAML = "train: images/train\nval: images/val\nnames: [a, b]\n"
+
+
+@pytest.fixture(autouse=True)
+def rows_name_their_rules(monkeypatch):
+    """Fail where a rule finds something of a kind whose row in the table names another rule."""
+
+    def watched(rule):
+        def found(subject):
+            for finding in rule(subject):
+                assert KINDS[finding.kind].find is rule, finding
+                yield finding
+
+        return found
+
+    finders = {of: tuple(map(watched, found)) for of, found in rules._FINDERS.items()}
+    monkeypatch.setattr(rules, "_FINDERS", finders)
 
 
 def noise(seed, size=(60, 80)):
@@ -232,50 +252,50 @@ CASES: list[tuple[str, str, str, str, int, Callable]] = [
         yaml(YAML.replace("images/train", "[images/train, images/train/good1.png]")),
     ),
     ("twice by a link", W, "listed-twice", "images/train/x.png", 0, lambda r: link(r, "good0.png")),
-    ("listed, not there", E, "picture-missing", "list.txt", 4, listing("images/train/gone.png")),
-    ("listed without suffix", E, "picture-missing", "list.txt", 4, listing("images/train/gone")),
+    ("listed, not there", E, "image-missing", "list.txt", 4, listing("images/train/gone.png")),
+    ("listed without suffix", E, "image-missing", "list.txt", 4, listing("images/train/gone")),
     (
         "a folder for a picture",
         E,
-        "picture-unreadable",
+        "image-unreadable",
         "images/train/folder.png",
         0,
         listing("images/train/folder.png"),
     ),
-    ("a pipe", E, "picture-unreadable", "images/train/x.jpg", 0, lambda r: os.mkfifo(r / "images/train/x.jpg")),
-    ("a device", E, "picture-unreadable", "images/train/x.png", 0, lambda r: link(r, "/dev/zero")),
+    ("a pipe", E, "image-unreadable", "images/train/x.jpg", 0, lambda r: os.mkfifo(r / "images/train/x.jpg")),
+    ("a device", E, "image-unreadable", "images/train/x.png", 0, lambda r: link(r, "/dev/zero")),
     ("a pipe for labels", E, "label-unreadable", LABEL, 0, both(labels(None), lambda r: os.mkfifo(r / LABEL))),
     ("a link to the folder above", W, "folder-link", "images/train/up", 0, lambda r: link(r, "..", "images/train/up")),
-    ("a link to nowhere", E, "picture-link", "images/train/x.png", 0, lambda r: link(r, "gone.png")),
-    ("empty file", E, "picture-empty", "images/train/x.jpg", 0, picture("x.jpg", b"")),
-    ("text", E, "picture-undecodable", "images/train/x.jpg", 0, picture("x.jpg", b"<html>404</html>")),
+    ("a link to nowhere", E, "image-link", "images/train/x.png", 0, lambda r: link(r, "gone.png")),
+    ("empty file", E, "image-empty", "images/train/x.jpg", 0, picture("x.jpg", b"")),
+    ("text", E, "image-undecodable", "images/train/x.jpg", 0, picture("x.jpg", b"<html>404</html>")),
     (
         "JPEG cut off",
         E,
-        "picture-truncated",
+        "image-truncated",
         "images/train/x.jpg",
         0,
         picture("x.jpg", jpeg(noise(9, (200, 200)))[:-900]),
     ),
-    ("PNG cut off", E, "picture-truncated", "images/train/x.png", 0, picture("x.png", png(noise(9, (200, 200)))[:-15])),
-    ("floats", E, "picture-float", "images/train/x.tif", 0, floats),
-    ("small", E, "picture-small", "images/train/x.png", 0, picture("x.png", noise(1, (9, 60)))),
-    ("huge", E, "picture-huge", "images/train/x.png", 0, picture("x.png", huge_png())),
+    ("PNG cut off", E, "image-truncated", "images/train/x.png", 0, picture("x.png", png(noise(9, (200, 200)))[:-15])),
+    ("floats", E, "image-float", "images/train/x.tif", 0, floats),
+    ("small", E, "image-small", "images/train/x.png", 0, picture("x.png", noise(1, (9, 60)))),
+    ("huge", E, "image-huge", "images/train/x.png", 0, picture("x.png", huge_png())),
     (
         "large",
         W,
-        "picture-large",
+        "image-large",
         "images/train/x.png",
         0,
         picture("x.png", lambda: np.zeros((5000, 8001, 3), np.uint8)),
     ),
-    ("long", N, "picture-aspect", "images/train/x.png", 0, picture("x.png", noise(1, (20, 300)))),
-    ("wrong suffix", N, "picture-suffix", "images/train/x.png", 0, picture("x.png", jpeg(noise(1)))),
-    ("grey", N, "picture-channels", "images/train/x.png", 0, picture("x.png", grey)),
+    ("long", N, "image-aspect", "images/train/x.png", 0, picture("x.png", noise(1, (20, 300)))),
+    ("wrong suffix", N, "image-suffix", "images/train/x.png", 0, picture("x.png", jpeg(noise(1)))),
+    ("grey", N, "image-channels", "images/train/x.png", 0, picture("x.png", grey)),
     (
         "alpha",
         N,
-        "picture-channels",
+        "image-channels",
         "images/train/x.png",
         0,
         picture("x.png", lambda: Image.fromarray(np.dstack([noise(1), noise(1)[..., 0]]))),
@@ -283,7 +303,7 @@ CASES: list[tuple[str, str, str, str, int, Callable]] = [
     (
         "CMYK",
         N,
-        "picture-channels",
+        "image-channels",
         "images/train/x.jpg",
         0,
         picture("x.jpg", lambda: Image.fromarray(noise(1)).convert("CMYK")),
@@ -291,13 +311,13 @@ CASES: list[tuple[str, str, str, str, int, Callable]] = [
     (
         "16 bits",
         N,
-        "picture-channels",
+        "image-channels",
         "images/train/x.png",
         0,
         picture("x.png", lambda: png(noise(1).astype(np.uint16) * 257)),
     ),
-    ("turned", N, "picture-exif", "images/train/x.jpg", 0, turned),
-    ("pages", N, "picture-frames", "images/train/x.tif", 0, pages),
+    ("turned", N, "image-exif", "images/train/x.jpg", 0, turned),
+    ("pages", N, "image-frames", "images/train/x.tif", 0, pages),
     (
         "another kind",
         N,
@@ -471,12 +491,12 @@ def agrees_with_training(report, data):
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp"])
 def test_a_picture_too_large_to_decode_is_left_out_by_training_as_well(tmp_path, monkeypatch, suffix):
     """One that the decoder would take."""
-    monkeypatch.setattr("ultralytics.data.labels.MAX_PIXELS", 200 * 300 - 1)
+    monkeypatch.setattr("ultralytics.data.images.MAX_PIXELS", 200 * 300 - 1)
     data = good(tmp_path)
     put(tmp_path, f"x{suffix}", image=noise(9, (200, 300)))
     report = check_data(data)
     assert [(f.kind, Path(f.path).name) for f in report.findings if f.severity == "error"] == [
-        ("picture-huge", f"x{suffix}")
+        ("image-huge", f"x{suffix}")
     ]
     agrees_with_training(report, data)
 
@@ -546,6 +566,11 @@ def test_every_kind_is_explained_and_tried():
     assert len(CASES) >= 40
 
 
+def test_each_kind_is_one_row():
+    assert len(KINDS) == len(rules.RULES)
+    assert {rule.severity for rule in rules.RULES} == {E, W, N}
+
+
 def test_pixels_for_fractions_are_called_so(tmp_path):
     data = good(tmp_path)
     put(tmp_path, "x.png", "0 40 30 20 10\n")
@@ -591,7 +616,7 @@ def test_nothing_usable(tmp_path):
         file.write_bytes(b"")
     report = check_data(data)
     assert [f.kind for f in report.findings if f.severity == "error"] == [
-        "split-unusable", "picture-empty", "picture-empty",
+        "split-unusable", "image-empty", "image-empty",
     ]  # fmt: skip
     assert report.splits["train"]["usable"] == 3
 
@@ -606,11 +631,9 @@ def test_labels_without_image_are_told_in_no_time(tmp_path):
     (tmp_path / "d.yaml").write_text("train: images/train\nval: images/val\nnames: [a]\n")
     images = {str(tmp_path / "images" / "train" / f"x{i}.jpg"): None for i in range(6000)}
     began = time.process_time()
-    found = [
-        *_structure(
-            load_dataset(tmp_path / "d.yaml", []), ["train", "val"], {"train": _Listed(images)} | {"val": _Listed()}
-        )
-    ]
+    splits = {"train": Split("train", images), "val": Split("val")}
+    spec = load_dataset(tmp_path / "d.yaml", [])
+    found = list(orphans(Checked(spec, "", [], splits, list(splits.values()), False, {}, {})))
     assert time.process_time() - began < 2
     assert [f.kind for f in found] == ["label-orphan"] * 2000
 
@@ -814,7 +837,7 @@ def test_nothing_but_json_is_written_to_standard_output(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "ultralytics", "check-data", f"data={data}", "--json"],
         cwd=tmp_path, capture_output=True, text=True, check=False,
-        env={"PYTHONPATH": str(Path(__file__).parents[2]), "PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1"},
+        env={"PYTHONPATH": str(Path(__file__).parents[3]), "PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (1, "")
     assert json.loads(done.stdout)["counts"]["error"] == 1

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from ultralytics.cfg.dataset import load_dataset
-from ultralytics.data.labels import label_file, list_images
+from ultralytics.data.images import list_images
+from ultralytics.data.labels import label_file
 from ultralytics.data.prepare import export_coco, prepare_coco
 from ultralytics.utils.images import IMAGE_SUFFIXES, imwrite
 

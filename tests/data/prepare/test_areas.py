@@ -12,8 +12,9 @@ from ultralytics.cfg.dataset import load_dataset
 from ultralytics.cli import main
 from ultralytics.data.check.check import check_data
 from ultralytics.data.dataset import YOLODataset
-from ultralytics.data.labels import areas_file, judge_areas, judge_labels, scan
+from ultralytics.data.labels import areas_file, judge_areas, judge_labels
 from ultralytics.data.prepare import export_coco, prepare_coco
+from ultralytics.data.scan import scan
 from ultralytics.models.yolo.detect.evaluate import SeenEvaluator, pair
 from ultralytics.utils.boxes import xywh2xyxy
 from ultralytics.utils.coco import FIGURES, coco_figures

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from tests.data.prepare.test_voc import exif
 from ultralytics.cfg.dataset import load_dataset
-from ultralytics.data.labels import scan
 from ultralytics.data.prepare import prepare_coco
 from ultralytics.data.prepare.coco import split_of
+from ultralytics.data.scan import scan
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError, UserError
 from ultralytics.utils.images import imwrite
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from ultralytics.cfg.dataset import load_dataset
 from ultralytics.cli import main
-from ultralytics.data.labels import scan
 from ultralytics.data.prepare import export_coco, names, prepare_bccd, prepare_coco
+from ultralytics.data.scan import scan
 from ultralytics.utils.errors import ConfigError, DatasetError, UserError
 from ultralytics.utils.images import imwrite
 

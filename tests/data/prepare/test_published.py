@@ -14,7 +14,6 @@ import pytest
 
 from tests.data.prepare.test_voc import annotation, boxes_in, boxes_of, equal_boxes
 from ultralytics.cfg.dataset import load_dataset
-from ultralytics.data.labels import scan
 from ultralytics.data.prepare import (
     names,
     prepare_bccd,
@@ -27,6 +26,7 @@ from ultralytics.data.prepare import (
 )
 from ultralytics.data.prepare.download import Remote
 from ultralytics.data.prepare.voc import VOC_PARTS
+from ultralytics.data.scan import scan
 from ultralytics.utils.errors import ConfigError, MissingFileError, UserError
 from ultralytics.utils.images import imread, imwrite
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ultralytics.cfg.dataset import load_dataset
-from ultralytics.data.labels import scan
 from ultralytics.data.prepare import prepare_shapes, shapes
+from ultralytics.data.scan import scan
 from ultralytics.utils.errors import UserError
 
 

@@ -16,10 +16,10 @@ from PIL import Image
 
 from tests.data.prepare.helpers import BOX, XML, read, tree
 from ultralytics.cfg.dataset import load_dataset
-from ultralytics.data.labels import scan
 from ultralytics.data.prepare import prepare_bccd, prepare_voc, write
 from ultralytics.data.prepare.documents import parse_xml
 from ultralytics.data.prepare.voc import _decide, _Object, _Read
+from ultralytics.data.scan import scan
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError, UserError
 from ultralytics.utils.images import imread, imwrite
 

@@ -9,7 +9,7 @@ from tests.data.prepare.helpers import read, tree
 from tests.data.prepare.test_recognise import READERS, YOURS
 from tests.data.prepare.test_voc import annotation
 from ultralytics.cfg.dataset import load_dataset
-from ultralytics.data.labels import label_file, scan
+from ultralytics.data.labels import label_file
 from ultralytics.data.prepare import prepare_coco, prepare_visdrone, prepare_voc, prepare_yolo
 from ultralytics.data.prepare.write import (
     Annotated,
@@ -21,6 +21,7 @@ from ultralytics.data.prepare.write import (
     from_pixels,
     write_dataset,
 )
+from ultralytics.data.scan import scan
 from ultralytics.utils.errors import DatasetError, MissingFileError, UserError
 from ultralytics.utils.images import imwrite
 

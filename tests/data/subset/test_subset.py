@@ -14,9 +14,14 @@ import yaml
 
 import ultralytics
 from ultralytics.cfg.dataset import load_dataset
-from ultralytics.data.labels import label_file, list_images, scan
-from ultralytics.data.subset import subset as subset_module
-from ultralytics.data.subset.subset import choice_hash, class_ids, kfold, relative_names, subset
+from ultralytics.data.images import list_images
+from ultralytics.data.labels import label_file
+from ultralytics.data.names import relative_names
+from ultralytics.data.scan import scan
+from ultralytics.data.subset import write as write_module
+from ultralytics.data.subset.choice import class_ids
+from ultralytics.data.subset.subset import kfold, subset
+from ultralytics.data.subset.write import choice_hash
 from ultralytics.utils.errors import ConfigError, DatasetError, UserError
 
 NAMES = ["person", "traffic light", "bus", "车"]
@@ -458,14 +463,14 @@ def test_real_photographs(shared, tmp_path):
 
 def overtaken(monkeypatch, other):
     """Let another command begin and end while the next one writes its folder."""
-    write_folder = subset_module._write
+    write_folder = write_module.write_folder
 
     def late(*args):
-        monkeypatch.setattr(subset_module, "_write", write_folder)
+        monkeypatch.setattr(write_module, "write_folder", write_folder)
         other()
         write_folder(*args)
 
-    monkeypatch.setattr(subset_module, "_write", late)
+    monkeypatch.setattr(write_module, "write_folder", late)
 
 
 def test_a_subset_that_another_process_makes_meanwhile_is_there(source, tmp_path, told, monkeypatch):

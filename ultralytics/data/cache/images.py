@@ -13,12 +13,12 @@ import numpy as np
 
 from ultralytics.data.cache.scan import short_digest
 from ultralytics.data.cache.shared_memory import SharedBytes
-from ultralytics.data.labels import LabelSet
+from ultralytics.data.labelset import LabelSet
 from ultralytics.utils.files import open_regular
 from ultralytics.utils.log import LOGGER, progress
 from ultralytics.utils.types import Int64Array, UInt8Array
 
-Loader = Callable[[int], UInt8Array]  # number of an image in its data set → the image, BGR (h, w, 3)
+Loader = Callable[[int], UInt8Array]  # number of an image in its dataset → the image, BGR (h, w, 3)
 # Decoded images a process keeps for mosaics to use again: so many bytes, and no more images than partners come from.
 RECENT_BYTES = 384 * 2**20
 RECENT_IMAGES = 1024
@@ -33,7 +33,7 @@ class RecentImages:
         self.bytes = 0
 
     def __call__(self, i: int) -> UInt8Array:
-        """The image, decoded at most once while it stays."""
+        """Return the image, decoded at most once while it stays."""
         image = self.images.get(i)
         if image is not None:
             self.images.move_to_end(i)
@@ -49,7 +49,9 @@ class RamImages:
     """All images decoded beforehand, one copy per machine: shared by workers, ranks and other runs on the same data.
 
     Args:
-        load: decodes an image; sizes: (n, 2) height and width of each; key: equal keys, equal images.
+        load: decodes an image.
+        sizes: (n, 2) height and width of each.
+        key: equal keys, equal images.
     """
 
     def __init__(self, load: Loader, sizes: Int64Array, key: str, desc: str = "") -> None:
@@ -58,8 +60,8 @@ class RamImages:
         with SharedBytes(key, int(self.starts[-1])) as memory:
             self.memory: SharedBytes | None = memory
             if memory.alone:
-                told = "%scache=ram: %s; this run keeps %.1f MB of its own, which other runs and ranks cannot share"
-                LOGGER.warning(told, desc, memory.alone, memory.size / 1e6)
+                text = "%scache=ram: %s; this run keeps %.1f MB of its own, which other runs and ranks cannot share"
+                LOGGER.warning(text, desc, memory.alone, memory.size / 1e6)
             if memory.fresh:
                 with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 16)) as pool:
                     jobs = pool.map(self._fill, range(len(sizes)))
@@ -75,7 +77,7 @@ class RamImages:
         return self.memory.array[self.starts[i] : self.starts[i + 1]].reshape(h, w, 3)
 
     def __call__(self, i: int) -> UInt8Array:
-        """The image; read-only."""
+        """Return the image; read-only."""
         return self.load(i) if self.memory is None else self._place(i)
 
     def __getstate__(self) -> dict[str, object]:
@@ -84,8 +86,8 @@ class RamImages:
 
 
 class DiskImages:
-    """Images decoded once and kept as .npy files in a folder, named by the digest of the picture's file: a changed
-    picture has another name, a moved or renamed one keeps its own.
+    """Images decoded once and kept as .npy files in a folder, named by the digest of the image's file: a changed
+    image has another name, a moved or renamed one keeps its own.
     """
 
     def __init__(self, load: Loader, labels: LabelSet, sizes: Int64Array, folder: Path, key: str) -> None:
@@ -93,7 +95,7 @@ class DiskImages:
         self.folder, self.key = folder, short_digest(key)
 
     def __call__(self, i: int) -> UInt8Array:
-        """The image, from the folder when it is there."""
+        """Return the image, from the folder when it is there."""
         path = self.folder / f"{self.contents[i].tobytes().hex()}-{self.key}.npy"
         try:
             with open_regular(path) as file:
@@ -118,8 +120,8 @@ class DiskImages:
                 Path(temporary).unlink(missing_ok=True)
 
 
-def _beside(labels: LabelSet) -> Path:
-    """A hidden folder beside the one that holds all images: .NAME.cache."""
+def _cache_folder(labels: LabelSet) -> Path:
+    """Return a hidden folder beside the one that holds all images: .NAME.cache."""
     folders = {f.rpartition(os.sep)[0] for f in labels.im_files}
     try:
         folder = Path(os.path.commonpath(folders))
@@ -129,11 +131,12 @@ def _beside(labels: LabelSet) -> Path:
 
 
 def cached(load: Loader, cache: bool | str, labels: LabelSet, sizes: Int64Array, key: str, desc: str = "") -> Loader:
-    """The loader behind the cache asked for: "ram", "disk" or False. One that is not possible is left out, and said so.
+    """Return the loader behind a cache: "ram", "disk" or False. One that is not possible is left out, and said so.
 
     Args:
-        load: decodes an image; sizes: (n, 2) height and width of each decoded; key: everything besides the picture's
-            file that the decoded image depends on.
+        load: decodes an image.
+        sizes: (n, 2) height and width of each decoded.
+        key: everything besides the image's file that the decoded image depends on.
     """
     if cache == "ram":
         needed, free = int(sizes.prod(1).sum() * 3), available_memory()
@@ -149,7 +152,7 @@ def cached(load: Loader, cache: bool | str, labels: LabelSet, sizes: Int64Array,
             LOGGER.warning("%scache=ram: %s: going on without", desc, getattr(e, "strerror", None) or "no memory left")
             return load
     if cache == "disk":
-        folder = _beside(labels)
+        folder = _cache_folder(labels)
         try:
             folder.mkdir(exist_ok=True)
             with tempfile.TemporaryFile(dir=folder):
@@ -162,8 +165,8 @@ def cached(load: Loader, cache: bool | str, labels: LabelSet, sizes: Int64Array,
 
 
 def available_memory() -> int:
-    """Bytes of main memory that can be had: what the system says, and what the container's limit leaves; unlimited
-    where neither is told."""
+    """Return the bytes of main memory that can be had: what the system says, and what the container's limit leaves;
+    unlimited where neither says."""
     return min(_of_system(), *(_of_container(*files) for files in _CONTAINER))
 
 

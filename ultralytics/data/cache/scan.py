@@ -37,11 +37,20 @@ from ultralytics.utils.types import (
 Signature = tuple[int, int, int]  # size in bytes, times of change of content and of the file's entry in ns
 NO_FILE: Signature = (0, 0, 0)
 DIGEST_BYTES = 16
+# The files that judge an image and its labels: what is remembered holds as long as they are what they were.
+SOURCES = (
+    "data/cache/scan.py",
+    "data/images.py",
+    "data/labels.py",
+    "data/scan.py",
+    "utils/image_header.py",
+    "utils/images.py",
+)
 ABANDONED = 3600  # seconds after which an unfinished file is nobody's
 
 
 def signature(path: str | None) -> Signature:
-    """What tells a changed file from an unchanged one without reading it; zeros where there is none.
+    """Return what tells a changed file from an unchanged one without reading it; zeros where there is none.
 
     The time of change of the entry is the system's own: unlike that of the content it cannot be set back.
     """
@@ -53,7 +62,7 @@ def signature(path: str | None) -> Signature:
 
 
 def digest_of(data: UInt8Array) -> bytes:
-    """The digest of a file's content."""
+    """Return the digest of a file's content."""
     return hashlib.blake2b(data.data, digest_size=DIGEST_BYTES).digest()
 
 
@@ -62,7 +71,7 @@ class Seen:
     """One image as a scan saw it.
 
     signatures: of the image and its label, ignore and areas files; content: digest of the image file, empty when
-    unread; shape: height and width, (0, 0) when it is no picture; usable: picture and labels are good; rows: (m, 5);
+    unread; shape: height and width, (0, 0) when it is no image; usable: image and labels are good; rows: (m, 5);
     columns, over: (m,), see `labels.Judged`; ignored: (k, 6);
     areas: (m,) pixels², None where there are none; problems: (image, label, ignore or areas; line or 0; what).
     """
@@ -98,7 +107,7 @@ class Entry:
 
     @classmethod
     def join(cls, seen: Sequence[Seen]) -> Entry:
-        """One entry of what was seen."""
+        """Join what was seen to one entry."""
         contents = b"".join(s.content.ljust(DIGEST_BYTES, b"\0") for s in seen)
         return cls(
             np.array([s.signatures for s in seen], np.int64).reshape(-1, 4, 3),
@@ -117,17 +126,17 @@ class Entry:
 
     def image(self, i: int, problems: Sequence[tuple[str, int, str]] = ()) -> Seen:
         """Image i again, with its problems."""
-        own = slice(self.offsets[i], self.offsets[i + 1])
+        rows = slice(self.offsets[i], self.offsets[i + 1])
         return Seen(
             tuple((int(a), int(b), int(c)) for a, b, c in self.signatures[i]),
             self.contents[i].tobytes(),
             (int(self.shapes[i, 0]), int(self.shapes[i, 1])),
             bool(self.usable[i]),
-            self.rows[own],
-            self.columns[own],
-            self.over[own],
+            self.rows[rows],
+            self.columns[rows],
+            self.over[rows],
             self.ignored[self.ignore_offsets[i] : self.ignore_offsets[i + 1]],
-            _some_areas(self.areas[own]),
+            _some_areas(self.areas[rows]),
             list(problems),
         )
 
@@ -141,7 +150,7 @@ class Entry:
         return state.hexdigest()
 
     def sound(self, n: int) -> bool:
-        """Whether the arrays fit together, for n images."""
+        """Return True if the arrays fit together, for n images."""
         k, m = len(self.ignored), len(self.rows)
         return (
             self.signatures.shape == (n, 4, 3)
@@ -166,7 +175,7 @@ class Entry:
 
 
 def _joined_areas(seen: Sequence[Seen]) -> Float64Array:
-    """Areas of all rows, where any is known."""
+    """Return areas of all rows, where any is known."""
     if all(s.areas is None for s in seen):
         return np.zeros(0)
     return np.concatenate([np.full(len(s.rows), UNKNOWN_AREA) if s.areas is None else s.areas for s in seen])
@@ -198,8 +207,11 @@ class ScanCache:
     `cache_dir`.
 
     Args:
-        files: the images, absolute and sorted; paths: where the split's YAML says they are; fraction: part of them in
-            use; cache_dir: folder to write to instead; keypoints: how rows are read, see `labels.parse_labels`.
+        files: the images, absolute and sorted.
+        paths: where the split's YAML says they are.
+        fraction: part of them in use.
+        cache_dir: folder to write to instead.
+        keypoints: how rows are read, see `labels.parse_labels`.
     """
 
     def __init__(
@@ -219,25 +231,25 @@ class ScanCache:
         places = [Path(os.path.abspath(p)) for p in paths]
         several = [os.path.relpath(p, places[0]) if root else str(p) for p in places[1:]]
         options = [several, fraction, *([keypoints] if keypoints else [])]
-        told = "" if options == [[], 1] else f".{short_digest(json.dumps(options))}"
-        name = f".{places[0].name or 'images'}{told}.scan.npz"
+        options_digest = "" if options == [[], 1] else f".{short_digest(json.dumps(options))}"
+        name = f".{places[0].name or 'images'}{options_digest}.scan.npz"
         self.places = [places[0].with_name(name) if places[0].name else places[0] / name]
         if cache_dir is not None:
-            self.places.append(cache_dir / f".{short_digest(str(places[0]))}{told}.scan.npz")
+            self.places.append(cache_dir / f".{short_digest(str(places[0]))}{options_digest}.scan.npz")
         self._known: Entry | None = None
         self._numbers: list[int | None] = []  # of this split's images in the entry known
         self._problems: dict[int, list[tuple[str, int, str]]] = {}
         self._now: Int64Array = np.zeros((0, 4, 3), np.int64)
 
     def load(self, signatures: Int64Array) -> Entry | None:
-        """What is remembered, when all of it still holds.
+        """Return what is remembered, when all of it still holds.
 
         Args:
             signatures: (n, 4, 3) of images, label, ignore and areas files, as they are now.
         """
         self._now = signatures
         for place in self.places:
-            found = _read(place)
+            found = _read_entry(place)
             if found is None:
                 continue
             names, entry = found
@@ -269,7 +281,7 @@ class ScanCache:
         for name, text in (
             ("names", self.names),
             ("problems", json.dumps(entry.problems)),
-            ("code", _code()),
+            ("code", _digest_code()),
         ):
             arrays[name] = np.frombuffer(os.fsencode(text), np.uint8)
         for place in self.places:
@@ -281,14 +293,14 @@ class ScanCache:
                 return
 
 
-def _read(place: Path) -> tuple[str, Entry] | None:
-    """Names and entry of a file; None when it is missing, damaged, foreign, or other code wrote it."""
+def _read_entry(place: Path) -> tuple[str, Entry] | None:
+    """Read names and entry of a file; None when it is missing, damaged, foreign, or other code wrote it."""
     try:
         with open_regular(place) as file, zipfile.ZipFile(file) as archive:  # arrays as they are: nothing to blow up
             if any(m.compress_type != zipfile.ZIP_STORED or m.file_size > m.compress_size for m in archive.infolist()):
                 return None
         with open_regular(place) as file, np.load(file, allow_pickle=False) as data:
-            if os.fsdecode(data["code"].tobytes()) != _code():
+            if os.fsdecode(data["code"].tobytes()) != _digest_code():
                 return None
             names = os.fsdecode(data["names"].tobytes())
             arrays = {name: data[name] for name in _ARRAYS}
@@ -302,18 +314,16 @@ def _read(place: Path) -> tuple[str, Entry] | None:
 
 
 @functools.lru_cache(maxsize=1)
-def _code() -> str:
-    """What the outcome of a scan depends on besides the data: this project's code and the decoder's version."""
-    utils = PACKAGE / "utils"
-    sources = (PACKAGE / "data" / "labels.py", Path(__file__), utils / "images.py", utils / "image_header.py")
+def _digest_code() -> str:
+    """Digest what the outcome of a scan depends on besides the data: our code and the decoder's version."""
     state = hashlib.sha256(f"opencv {cv2.__version__}".encode())
-    for source in sources:
-        state.update(source.read_bytes())
+    for source in SOURCES:
+        state.update((PACKAGE / source).read_bytes())
     return state.hexdigest()
 
 
 def short_digest(*parts: str | bytes, length: int = 8) -> str:
-    """The first hexadecimal digits of the parts' SHA-256."""
+    """Return the first hexadecimal digits of the parts' SHA-256."""
     state = hashlib.sha256()
     for part in parts:
         state.update(os.fsencode(part))

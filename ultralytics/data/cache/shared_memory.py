@@ -39,10 +39,12 @@ class SharedBytes:
     """Writable bytes under a name.
 
     Args:
-        key: says what the bytes are: equal keys, equal bytes; size: how many.
+        key: says what the bytes are: equal keys, equal bytes.
+        size: how many.
 
     Attributes:
-        array: (size,) uint8; fresh: nobody has filled them yet: fill them and call `finish`.
+        array: (size,) uint8.
+        fresh: nobody has filled them yet: fill them and call `finish`.
         alone: why other runs and ranks cannot share them; "" where they can.
 
     Raises:
@@ -58,7 +60,7 @@ class SharedBytes:
         self.array: UInt8Array = np.frombuffer(self._map, np.uint8, size, _HEAD)
 
     def _shared(self) -> mmap.mmap | None:
-        """The bytes in the place for all; None, and `alone` says why, where that cannot be."""
+        """Map the bytes in the place for all; return None, and say why in `alone`, where that cannot be."""
         if fcntl is None:
             self.alone = "this system shares no memory"
         elif not FOLDER.is_dir():
@@ -104,7 +106,7 @@ class SharedBytes:
         return FOLDER / f"ultralytics-{os.getuid()}-{self.key}"
 
     def finish(self) -> None:
-        """The bytes are filled: let the others use them."""
+        """Let the others use the bytes, which are filled now."""
         self._map[0] = _WHOLE
         self.fresh = False
         self.array.flags.writeable = False
@@ -135,7 +137,7 @@ class SharedBytes:
                     try:
                         os.ftruncate(file, 0)
                         _leave_room(total)
-                        os.posix_fallocate(file, 0, total)  # a full /dev/shm is told here, not by a signal later
+                        os.posix_fallocate(file, 0, total)  # a full /dev/shm is an error here, not a signal later
                     except OSError:
                         self.path.unlink(missing_ok=True)
                         raise
@@ -157,7 +159,7 @@ class SharedBytes:
 
 
 def _leave_room(size: int) -> None:
-    """See that something is left of the place when so many bytes are taken.
+    """Make sure that something is left of the place when so many bytes are taken.
 
     Raises:
         OSError: it is not.
@@ -165,8 +167,8 @@ def _leave_room(size: int) -> None:
     place = os.statvfs(FOLDER)
     whole, free = place.f_blocks * place.f_frsize, place.f_bavail * place.f_frsize
     if whole and free - size < min(whole // 4, SPARE):  # a size of 0: no limit
-        told = f"{free / 1e6:.1f} of {whole / 1e6:.1f} MB are free, too few for {size / 1e6:.1f} (Docker: --shm-size=)"
-        raise OSError(errno.ENOSPC, told)
+        text = f"{free / 1e6:.1f} of {whole / 1e6:.1f} MB are free, too few for {size / 1e6:.1f} (Docker: --shm-size=)"
+        raise OSError(errno.ENOSPC, text)
 
 
 def _close(file: int, process: int) -> None:
@@ -176,12 +178,12 @@ def _close(file: int, process: int) -> None:
 
 
 def _is_whole(file: int, size: int) -> bool:
-    """Whether an open file has been filled, with so many bytes."""
+    """Return True if an open file has been filled, with so many bytes."""
     return os.fstat(file).st_size == size and os.pread(file, 1, 0) == bytes([_WHOLE])
 
 
 def _still_there(file: int, path: Path) -> bool:
-    """Whether an open file is still the one of that name."""
+    """Return True if an open file is still the one of that name."""
     try:
         return os.path.samestat(os.fstat(file), os.stat(path))
     except OSError:

@@ -1,7 +1,7 @@
-"""Pictures that are the same, or nearly: re-encoded, resized, brightened, cropped a little.
+"""Images that are the same, or nearly: re-encoded, resized, brightened, cropped a little.
 
-A picture's hash is 64 signs of the lowest frequencies of its grey miniature (a DCT), which coding, size and brightness
-hardly touch. A crop moves them, so a picture also has the hashes of its own slight crops: of two pictures, one of which
+An image's hash is 64 signs of the lowest frequencies of its grey miniature (a DCT), which coding, size and brightness
+hardly touch. A crop moves them, so an image also has the hashes of its own slight crops: of two images, one of which
 is a crop of the other, the whole of the one is near a crop of the other. Pairs within MAX_DISTANCE bits are found by an
 index and confirmed on thumbnails.
 """
@@ -42,7 +42,7 @@ _POPCOUNT = np.array([bin(i).count("1") for i in range(2**16)], np.uint8)
 
 
 def fingerprint(image: UInt8Array) -> tuple[UInt64Array, UInt8Array]:
-    """Hashes (len(CROPS),) of a BGR picture and of its crops, and its grey thumbnail (THUMB, THUMB)."""
+    """Return the hashes (len(CROPS),) of a BGR image and of its crops, and its grey thumbnail (THUMB, THUMB)."""
     small = cv2.cvtColor(cv2.resize(image, (MINIATURE, MINIATURE), interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2GRAY)
     thumbs = [cv2.resize(small[y1:y2, x1:x2], (THUMB, THUMB), interpolation=cv2.INTER_AREA) for x1, y1, x2, y2 in CROPS]
     signs = np.array([cv2.dct(t.astype(np.float32))[_ROWS, _COLUMNS] > 0 for t in thumbs])
@@ -50,16 +50,16 @@ def fingerprint(image: UInt8Array) -> tuple[UInt64Array, UInt8Array]:
 
 
 def distance(a: UInt64Array, b: UInt64Array) -> npt.NDArray[np.uint8]:
-    """Number of bits in which hashes differ."""
+    """Count the bits in which hashes differ."""
     parts = np.ascontiguousarray(a ^ b).view(np.uint16).reshape(-1, 4)
     return _POPCOUNT[parts].sum(1, dtype=np.uint8)  # type: ignore[no-any-return]  # uint8, as asked for
 
 
 def near_groups(hashes: UInt64Array, thumbs: UInt8Array) -> list[list[int]]:
-    """Groups of two or more pictures that show the same; members and groups in order.
+    """Group images that show the same, two or more; members and groups in order.
 
     The index is a table per band of 16 bits; a query looks up its own value and those with one bit changed, which finds
-    every hash within MAX_DISTANCE. Buckets of more than WINDOW entries are searched around the query only. Pictures
+    every hash within MAX_DISTANCE. Buckets of more than WINDOW entries are searched around the query only. Images
     that are in one group already are not compared again.
 
     Args:
@@ -116,7 +116,7 @@ class Groups:
             self.parent = above
 
     def apart(self, a: Int64Array, b: Int64Array) -> BoolArray:
-        """(k,) whether pairs are in different groups."""
+        """Tell which pairs (k,) are in different groups."""
         if not len(a):
             return np.zeros(0, np.bool_)
         root = self._flatten()
@@ -142,7 +142,7 @@ class _Band:
         self.starts = np.concatenate([[0], np.cumsum(sizes)])
 
     def _rotate(self, hashes: UInt64Array) -> UInt64Array:
-        """The band's bits on top, the others in turn below."""
+        """Turn the band's bits to the top, the others in turn below."""
         up = np.uint64(48) - self.shift
         if not up:
             return hashes
@@ -175,7 +175,7 @@ class _Likeness:
         self.contrast = np.array([t.std() for t in thumbs], np.float32).reshape(-1)
 
     def __call__(self, cropped: Int64Array, whole: Int64Array, crop: int) -> Float32Array:
-        """(k,) −1..1."""
+        """Correlate pairs, (k,) in −1..1."""
         x1, y1, x2, y2 = (v * THUMB / MINIATURE for v in CROPS[crop])
         sx, sy = (x2 - x1) / THUMB, (y2 - y1) / THUMB
         # Pixel centres of the crop's own thumbnail, in the whole thumbnail.
@@ -186,15 +186,17 @@ class _Likeness:
             moved = cv2.warpAffine(
                 t.astype(np.float32), move, (THUMB, THUMB), flags=flags, borderMode=cv2.BORDER_REPLICATE
             )
-            return _flat(moved)  # type: ignore[arg-type]  # float32 stays float32
+            return _flat_detail(moved)  # type: ignore[arg-type]  # float32 stays float32
 
         a = np.array([cut(self.thumbs[i]) for i in cropped], np.float32).reshape(-1, THUMB * THUMB)
-        b = np.array([_flat(self.thumbs[i].astype(np.float32)) for i in whole], np.float32).reshape(-1, THUMB * THUMB)
+        b = np.array([_flat_detail(self.thumbs[i].astype(np.float32)) for i in whole], np.float32).reshape(
+            -1, THUMB * THUMB
+        )
         return (a * b).sum(1)  # type: ignore[no-any-return]  # of two float32 arrays
 
 
-def _flat(thumb: Float32Array) -> Float32Array:
-    """A thumbnail's detail as a vector (THUMB², ) of length 1."""
+def _flat_detail(thumb: Float32Array) -> Float32Array:
+    """Return a thumbnail's detail as a vector (THUMB², ) of length 1."""
     detail: npt.NDArray[Any] = (thumb - cv2.GaussianBlur(thumb, (0, 0), 4)).ravel()
     detail -= detail.mean()
     return np.asarray(detail / (np.linalg.norm(detail) + np.float32(1e-6)), np.float32)

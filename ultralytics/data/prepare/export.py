@@ -12,15 +12,8 @@ import numpy as np
 
 from ultralytics.cfg.config import check_switches
 from ultralytics.cfg.dataset import load_dataset
-from ultralytics.data.labels import (
-    areas_file,
-    ignore_file,
-    judge_areas,
-    judge_ignored,
-    judge_labels,
-    label_file,
-    list_images,
-)
+from ultralytics.data.images import list_images
+from ultralytics.data.labels import areas_file, ignore_file, judge_areas, judge_ignored, judge_labels, label_file
 from ultralytics.data.prepare import names as published_names
 from ultralytics.data.prepare.write import SHOWN_PROBLEMS, Box, in_threads, look
 from ultralytics.data.prepare.yolo import problem_lines

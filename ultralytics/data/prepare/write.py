@@ -19,7 +19,8 @@ from typing import Any, NamedTuple, TypedDict, TypeVar
 
 import yaml
 
-from ultralytics.data.labels import ROUNDING, Unusable, judge_file, judge_picture, judge_shape
+from ultralytics.data.images import Unusable, judge_file, judge_image, judge_shape
+from ultralytics.data.labels import ROUNDING
 from ultralytics.data.prepare.archive import is_archive, unpack
 from ultralytics.data.prepare.folder import TakenError, fingerprint, making, place_image, prepared, write_manifest
 from ultralytics.data.prepare.recognise import clearer
@@ -118,7 +119,7 @@ def look(path: str | Path) -> Picture | str:
     if stored is not None and plain and orientation == 1:
         unusable = judge_shape(stored)
         return unusable.what if unusable else Picture(stored, stored, 1)
-    decoded = judge_picture(data)
+    decoded = judge_image(data)
     if isinstance(decoded, Unusable):
         return decoded.what
     shape = (decoded.shape[0], decoded.shape[1])

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ultralytics.cfg.dataset import DatasetSpec, load_dataset
+from ultralytics.data.images import list_images
 from ultralytics.data.labels import (
     Judged,
     Problem,
@@ -22,7 +23,6 @@ from ultralytics.data.labels import (
     judge_ignored,
     judge_labels,
     label_file,
-    list_images,
 )
 from ultralytics.data.prepare import names as published_names
 from ultralytics.data.prepare.archive import is_archive

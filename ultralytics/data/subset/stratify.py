@@ -15,7 +15,7 @@ NEAR = 32  # partners an image is compared with at a time
 
 
 def rank(seed: int, name: str) -> bytes:
-    """An image's place in the random order of a seed: SHA-256 of the seed and the name, normalised to NFC."""
+    """Return an image's place in the random order of a seed: SHA-256 of the seed and the name, normalised to NFC."""
     text = f"{seed}\n{unicodedata.normalize('NFC', name)}"
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()  # a name may be no UTF-8
 
@@ -92,11 +92,12 @@ class _Table:
             self.excess[f][part] += sign * m * self.n
 
     def lacks(self, c: int, part: int) -> tuple[int, int]:
-        """Images and boxes of a class that a part lacks, times n."""
+        """Return images and boxes of a class that a part lacks, times n."""
         return -self.excess[2 * c][part], -self.excess[2 * c + 1][part]
 
     def change(self, a: int, b: int, p: int, q: int) -> int:
-        """What exchanging image a of part p with image b of part q adds to the weighted squares of the excesses."""
+        """Return what exchanging image a of part p with image b of part q adds to the weighted squares of the
+        excesses."""
         moved = dict(self.features[b])
         for f, m in self.features[a]:
             moved[f] = moved.get(f, 0) - m

@@ -17,7 +17,7 @@ from ultralytics.cfg.dataset import DatasetSpec, load_dataset
 from ultralytics.cfg.model import ModelSpec, load_model_spec
 from ultralytics.cfg.paths import MODEL_HINT, data_hint
 from ultralytics.data.build import build_dataloader, build_yolo_dataset
-from ultralytics.data.labels import scan
+from ultralytics.data.scan import scan
 from ultralytics.engine.aliases import Figures
 from ultralytics.engine.run.resume import check_names, resume_command
 from ultralytics.engine.safety.interrupt import Watched
