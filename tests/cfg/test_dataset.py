@@ -9,7 +9,7 @@ import pytest
 import ultralytics
 from ultralytics.cfg import paths
 from ultralytics.cfg.dataset import load_dataset
-from ultralytics.cli import PREPARE_KEYS
+from ultralytics.cli import COMMANDS
 from ultralytics.data.prepare.sources import default_out
 from ultralytics.utils.errors import DatasetError, MissingFileError
 
@@ -108,8 +108,8 @@ def test_the_command_for_a_missing_data_set_can_be_pasted(tmp_path):
         words = shlex.split(command)
         words[0:1] = ["python"]  # by whatever path
         assert words[:4] == ["python", "-m", "ultralytics", "prepare"]
-        assert words[4] in PREPARE_KEYS
-        downloads = ["download=True"] if "download" in PREPARE_KEYS[words[4]] else []
+        assert f"prepare {words[4]}" in COMMANDS
+        downloads = ["download=True"] if "download" in COMMANDS[f"prepare {words[4]}"].knobs() else []
         assert words[5:] == [*downloads, f"out={spec.root}"]
         assert spec.root.name == default_out(words[4]).name
         header = (folder / name).read_text().split("path:")[0]

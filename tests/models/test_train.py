@@ -806,7 +806,7 @@ def test_weights_of_ours_that_are_not_whole_are_refused(tiny, tmp_path, harm):
 
 
 def test_missing_arguments_are_told(tiny, toy):
-    with pytest.raises(ConfigError, match="no data set given"):
+    with pytest.raises(ConfigError, match="no dataset given"):
         DetectionTrainer(overrides={"model": str(tiny), "project": str(toy.parent / "runs")})
     trainer = DetectionTrainer(overrides={"data": str(toy), "project": str(toy.parent / "runs")})
     with pytest.raises(ConfigError, match="no model given"):

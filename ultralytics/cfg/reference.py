@@ -48,10 +48,10 @@ COPY_NAME = "default_copy.yaml"
 INERT_DEFAULTS: dict[str, Any] = {k: v.off for k, v in UNSUPPORTED.items() if k != "save_dir"}
 DEFAULT_CFG_DICT: dict[str, Any] = {**{k: f.default for k, f in KNOBS.items()}, **INERT_DEFAULTS}
 DEFAULT_CFG_KEYS = DEFAULT_CFG_DICT.keys()
-CFG_FLOAT_KEYS = {k for k, f in KNOBS.items() if f.metadata["kind"] == "float"}
-CFG_FRACTION_KEYS = {k for k, f in KNOBS.items() if f.metadata["kind"] == "fraction"}
-CFG_INT_KEYS = {k for k, f in KNOBS.items() if f.metadata["kind"] == "int"}
-CFG_BOOL_KEYS = {k for k, f in KNOBS.items() if f.metadata["kind"] == "bool"}
+CFG_FLOAT_KEYS = {k for k, f in KNOBS.items() if f.kind == "float"}
+CFG_FRACTION_KEYS = {k for k, f in KNOBS.items() if f.kind == "fraction"}
+CFG_INT_KEYS = {k for k, f in KNOBS.items() if f.kind == "int"}
+CFG_BOOL_KEYS = {k for k, f in KNOBS.items() if f.kind == "bool"}
 
 
 DEFAULT_CFG = IterableSimpleNamespace(**DEFAULT_CFG_DICT)
@@ -62,7 +62,7 @@ def default_text() -> str:
     lines = [
         "# Every key with its default. Change a copy and give it as cfg=: `copy-cfg` makes one.",
         "",
-        *(_line(k, f.default, f.metadata["help"]) for k, f in KNOBS.items()),
+        *(_line(k, f.default, f.help) for k, f in KNOBS.items()),
         "",
         "# Keys of ultralytics 8.2.103 that do nothing here; other values are refused.",
         *(_line(k, v, UNSUPPORTED[k].why) for k, v in INERT_DEFAULTS.items()),

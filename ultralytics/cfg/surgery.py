@@ -74,10 +74,7 @@ class _File:
 
 
 def insert_rows(
-    model: str | Path,
-    after: int | str | Sequence[int | str],
-    module: str | Sequence[str],
-    scale: str | None = None,
+    model: str | Path, after: int | str | Sequence[int | str], module: str | Sequence[str], scale: str | None = None
 ) -> str:
     """A model YAML's text with a new row `[-1, 1, MODULE, ARGS]` after each of some rows.
 
@@ -124,10 +121,7 @@ def remove_rows(model: str | Path, rows: int | str | Sequence[int | str], scale:
 
 
 def replace_rows(
-    model: str | Path,
-    rows: int | str | Sequence[int | str],
-    module: str | Sequence[str],
-    scale: str | None = None,
+    model: str | Path, rows: int | str | Sequence[int | str], module: str | Sequence[str], scale: str | None = None
 ) -> str:
     """A model YAML's text with another module in some rows; `from`, repeats and name stay.
 

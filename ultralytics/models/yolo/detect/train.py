@@ -53,7 +53,7 @@ class DetectionTrainer(BaseTrainer):
     def read_inputs(self) -> None:
         """Find the data set and the font."""
         if not self.args.data:
-            raise ConfigError("no data set given", hint=data_hint())
+            raise ConfigError("no dataset given", hint=data_hint())
         try:
             self.data: DatasetSpec = load_dataset(self.args.data)
             for split in ("train", "val"):
