@@ -1,7 +1,7 @@
 """An option: its type, default, range and meaning, how a word is read for it and how a value is checked.
 
-The keys of a run (`cfg.keys.Config`) and the options of each command (`cli.commands`) are fields of a dataclass that
-`knob` declares; the annotation says the type.
+The keys of a run (`cfg.keys.Config`) and the options of each command (`cli.commands`) are what `knob` declares in a
+class; the annotation says the type.
 """
 
 from __future__ import annotations
@@ -185,15 +185,18 @@ class Knob:  # size: a field for each thing that a declaration can say
 
 
 def knob(default: Any, help: str, modes: tuple[str, ...] = ALL, **more: Any) -> Any:  # help: as option parsers call it
-    """Declare a field of a dataclass as an option; `more` are the fields of `Knob`."""
+    """Declare an option; `more` are the fields of `Knob`."""
     return dataclasses.field(default=default, metadata={"knob": Knob(default, help, modes, **more)})
 
 
 def knobs_of(options: type[Any]) -> dict[str, Knob]:
-    """Return the options that a dataclass declares, by their names."""
+    """Return the options that a class and its bases declare, by their names; those of a base come first."""
     hints = get_type_hints(options, include_extras=True)
-    declared = [f for f in dataclasses.fields(options) if "knob" in f.metadata]
-    return {f.name: _with_type(f.metadata["knob"], f.name, hints[f.name]) for f in declared}
+    fields: dict[str, Any] = {}
+    for base in reversed(options.__mro__):
+        fields |= vars(base).get("__dataclass_fields__") or vars(base)
+    declared = {k: f.metadata["knob"] for k, f in fields.items() if "knob" in getattr(f, "metadata", ())}
+    return {key: _with_type(knob, key, hints[key]) for key, knob in declared.items()}
 
 
 def _with_type(declared: Knob, key: str, hint: Any) -> Knob:

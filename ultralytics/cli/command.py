@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from functools import cache
 from typing import Any, ClassVar
@@ -14,7 +13,6 @@ from ultralytics.utils.errors import ConfigError, nearest
 PROGRAM = "python -m ultralytics"
 
 
-@dataclasses.dataclass(eq=False)
 class Command:
     """A command: a subclass with a name is one. The first line of its docstring is its help; its fields are its
     options, declared by `knob` as the keys of a run are.
@@ -33,13 +31,16 @@ class Command:
     mode: ClassVar[str] = ""
     more: ClassVar[Mapping[str, Knob]] = {}
     positional: ClassVar[str] = ""
-    given: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def __init_subclass__(cls, name: str = "") -> None:
-        dataclasses.dataclass(eq=False)(cls)
         cls.name = name
         if name:
             COMMANDS[name] = cls
+
+    def __init__(self, given: dict[str, Any]) -> None:
+        self.given = given
+        for key in self.knobs().keys() - self.more.keys() if not self.mode else ():
+            setattr(self, key, given.get(key, self.knobs()[key].default))
 
     def run(self) -> int:
         """Do it; returns the exit code."""
@@ -86,7 +87,7 @@ class Command:
         for key, knob in knobs.items():
             if knob.needed and given.get(key) in (None, "", []):
                 raise cls.missing(key)
-        return cls(given, **{k: v for k, v in given.items() if k not in cls.more})
+        return cls(given)
 
     @classmethod
     def _checked(cls, key: str, value: Any) -> Any:

@@ -7,16 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from ultralytics.cfg.knob import knob
-from ultralytics.cfg.model import ModelSpec, load_model_spec
 from ultralytics.cfg.paths import MODEL_HINT
-from ultralytics.cfg.surgery import describe_change, insert_rows, remove_rows, replace_rows, set_plugins
 from ultralytics.cli.answer import answer
 from ultralytics.cli.command import Command
 from ultralytics.cli.words import listed, read_modules
 from ultralytics.utils.errors import ConfigError, ModelError
 from ultralytics.utils.files import user_path
 from ultralytics.utils.log import LOGGER, setup_console
-from ultralytics.utils.yaml import parse_yaml
 
 PLUGINS = "Python files that register your own modules, as [a.py,b.py]"
 OVERWRITE = "replace an existing file"
@@ -83,8 +80,11 @@ class Edit(Command):
             raise ConfigError("it exists already", str(out), "give another out=, or overwrite=True")
         if not out.absolute().parent.is_dir():
             raise ConfigError("its folder does not exist", str(out.absolute()), "make it first")
-        from ultralytics.nn.plugins import load_plugins  # torch takes seconds to import
+        from ultralytics.cfg.model import ModelSpec, load_model_spec  # torch takes seconds to import, these a moment
+        from ultralytics.cfg.surgery import describe_change, set_plugins
+        from ultralytics.nn.plugins import load_plugins
         from ultralytics.nn.surgery import check_edit
+        from ultralytics.utils.yaml import parse_yaml
 
         named = load_plugins(self.plugins)
         text = self.edited()
@@ -112,6 +112,8 @@ class Insert(Edit, name="insert"):
     module: str | list[str] = knob("", _MODULE, needed="module is missing", read=read_modules)
 
     def edited(self) -> str:
+        from ultralytics.cfg.surgery import insert_rows  # as in `run`
+
         return insert_rows(self.model, listed(self.after), self.module, self.scale)
 
 
@@ -123,6 +125,8 @@ class Replace(Edit, name="replace"):
     module: str | list[str] = knob("", _MODULE, needed="module is missing", read=read_modules)
 
     def edited(self) -> str:
+        from ultralytics.cfg.surgery import replace_rows  # as in `run`
+
         return replace_rows(self.model, listed(self.rows), self.module, self.scale)
 
 
@@ -133,6 +137,8 @@ class Remove(Edit, name="remove"):
     rows: int | str | list[int | str] = knob("", _ROWS, needed="rows is missing")
 
     def edited(self) -> str:
+        from ultralytics.cfg.surgery import remove_rows  # as in `run`
+
         return remove_rows(self.model, listed(self.rows), self.scale)
 
 

@@ -45,7 +45,7 @@ class Run(Command):
             given[key] = value
         if given.get("mode") not in (None, cls.name, cls.mode):
             raise ConfigError(f"mode={given['mode']} contradicts the command {cls.name}")
-        return cls(given=given)
+        return cls(given)
 
     def load_model(self) -> YOLO:
         """Load the model that the keys or their file name; takes out of the keys what is the model's."""
