@@ -121,14 +121,14 @@ def test_a_command_can_be_pasted_in_any_folder(tmp_path, monkeypatch):
     clone = tmp_path / "my clone"
     clone.mkdir()
     monkeypatch.setattr(paths, "CLONE", clone)
-    monkeypatch.setattr(paths, "_installed", lambda: False)
+    monkeypatch.setattr(paths, "_is_installed", lambda: False)
     monkeypatch.chdir(clone)
-    monkeypatch.setattr(paths, "_python", lambda: "/my env/python")
+    monkeypatch.setattr(paths, "_interpreter", lambda: "/my env/python")
     assert paths.program("prepare", "voc", "out=a b") == "'/my env/python' -m ultralytics prepare voc 'out=a b'"
     assert paths.program("prepare", "voc", anywhere=True) == f"'/my env/python' '{clone}/ultralytics' prepare voc"
     monkeypatch.chdir(tmp_path)
     assert paths.program("prepare", "voc") == f"'/my env/python' '{clone}/ultralytics' prepare voc"
-    monkeypatch.setattr(paths, "_installed", lambda: True)
+    monkeypatch.setattr(paths, "_is_installed", lambda: True)
     assert paths.program("prepare", "voc") == "'/my env/python' -m ultralytics prepare voc"
 
 

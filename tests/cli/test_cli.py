@@ -165,7 +165,7 @@ def test_what_could_not_be_read_is_one_line_too(words, told, capsys, toy, tmp_pa
     [
         (["subset", "data=toy/toy.yaml"], "out is missing"),
         (["subset", "out=x.yaml"], "data is missing"),
-        (["subset", "data=gone.yaml", "out=x.yaml"], "no such data set YAML"),
+        (["subset", "data=gone.yaml", "out=x.yaml"], "no such dataset YAML"),
         (["subset", "data=toy/toy.yaml", "out=x.yaml", "class=red"], "did you mean 'classes'"),
         (["subset", "data=toy/toy.yaml", "out=x.yaml", "classes=[red, bleu]"], "did you mean 'blue'"),
         (["subset", "data=toy/toy.yaml", "out=x.yaml", "classes=7"], "its ids are 0 to 2"),

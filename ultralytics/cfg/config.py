@@ -83,11 +83,11 @@ def get_cfg(
             config.set(key, getattr(cfg, key), cfg.sources.get(key, "default"))
         config.pair = cfg.pair
     elif isinstance(cfg, Mapping):
-        _apply(config, cfg, "argument")
+        _set_keys(config, cfg, "argument")
     elif cfg is not None:
         path = find_recipe(cfg)
-        _apply(config, _read_yaml(path), str(path))
-    _apply(config, overrides, source)
+        _set_keys(config, _read_yaml(path), str(path))
+    _set_keys(config, overrides, source)
     if config.pair and mode not in PX:
         height, width = config.pair
         raise ConfigError(
@@ -102,7 +102,7 @@ def as_mapping(args: Any) -> Mapping[str, Any] | None:
     return args if args is None or isinstance(args, Mapping) else vars(args)
 
 
-def _apply(config: Config, values: Mapping[str, Any], source: str) -> None:
+def _set_keys(config: Config, values: Mapping[str, Any], source: str) -> None:
     for key, value in values.items():
         if key in RENAMED or key in NEGATED:
             new = RENAMED.get(key) or NEGATED[key]

@@ -161,7 +161,7 @@ def load_dataset(
         spec.kpt_shape = _read_kpt_shape(data, where)
     except DatasetError as e:
         report(e)
-    spec.splits = {split: [_locate(spec, e) for e in entries] for split in SPLITS if (entries := paths[split])}
+    spec.splits = {split: [_locate_path(spec, e) for e in entries] for split in SPLITS if (entries := paths[split])}
     return spec
 
 
@@ -169,7 +169,7 @@ def _read_paths(
     data: dict[Any, Any], written: dict[str, Any], where: str, report: Callable[[DatasetError], None]
 ) -> dict[str, list[str] | None]:
     """Return the paths of `path` and of each split, as they are written; None where they are no paths."""
-    paths = {key: _entries(written[key]) if data.get(key) else [] for key in ("path", *SPLITS)}
+    paths = {key: _as_paths(written[key]) if data.get(key) else [] for key in ("path", *SPLITS)}
     for key, entries in paths.items():
         if entries is None or (key == "path" and isinstance(data.get(key), list)):
             kind = "a folder" if key == "path" else "a folder of images, or a list of them"
@@ -192,7 +192,7 @@ def _missing_split(data: dict[Any, Any], key: str, file: Path) -> DatasetError:
 check_det_dataset = load_dataset
 
 
-def _entries(value: Any) -> list[str] | None:
+def _as_paths(value: Any) -> list[str] | None:
     """Return the paths of a key, as they are written; None where there are mappings or lists among them."""
     entries = value if isinstance(value, list) else [value]
     return entries if all(isinstance(entry, str) for entry in entries) else None
@@ -206,7 +206,7 @@ def _is_path(text: str) -> bool:
     return True
 
 
-def _locate(spec: DatasetSpec, entry: str) -> Path:
+def _locate_path(spec: DatasetSpec, entry: str) -> Path:
     path = real_path(spec.root / user_path(entry))
     candidates = [path]
     if entry.startswith("../"):

@@ -29,7 +29,7 @@ MODE_DEFAULTS: dict[str, dict[str, Any]] = {
 _NUMBERS = "an integer of 0 or more, or a list of them"
 
 
-def _whole(value: Any) -> bool:
+def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
@@ -56,7 +56,7 @@ def _check_files(value: Any) -> list[str]:
 
 
 def _check_numbers(value: Any) -> Any:
-    _require(all(_whole(n) and n >= 0 for n in (value if isinstance(value, list) else [value])))
+    _require(all(_is_whole(n) and n >= 0 for n in (value if isinstance(value, list) else [value])))
     return value
 
 
@@ -69,7 +69,7 @@ def _check_average(value: Any) -> Any:
 
 def _check_rows(value: Any) -> Any:
     parts = value if isinstance(value, list) else [value]
-    _require(bool(parts) and all(_whole(n) or (isinstance(n, str) and n) for n in parts))
+    _require(bool(parts) and all(_is_whole(n) or (isinstance(n, str) and n) for n in parts))
     return value
 
 
@@ -328,7 +328,7 @@ class Config:  # size: every key of a run, each declared once
 
     @property
     def frame(self) -> tuple[int, int]:
-        """(height, width) that images are fitted into, pixels."""
+        """Return (height, width) that images are fitted into, pixels."""
         return self.pair or (self.imgsz, self.imgsz)
 
     def set(self, key: str, value: Any, source: str) -> None:

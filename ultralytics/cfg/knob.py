@@ -82,7 +82,7 @@ class Knob:  # size: a field for each thing that a declaration can say
 
     @property
     def bounds(self) -> str:
-        """The range in words: "0 to 1", "1 or more"; "" without one."""
+        """Return the range in words: "0 to 1", "1 or more"; "" without one."""
         if self.what:
             return self.what
         if self.low is None:
@@ -91,7 +91,7 @@ class Knob:  # size: a field for each thing that a declaration can say
 
     @property
     def valid(self) -> str:
-        """What a value must be, in words: "an integer of 0 or more"."""
+        """Return what a value must be, in words: "an integer of 0 or more"."""
         if self.what or self.choices:
             return self.what or " or ".join(map(str, self.choices))
         return _MEANINGS[self.kind] + (f" of {self.bounds}" if self.bounds else "")
@@ -150,7 +150,7 @@ class Knob:  # size: a field for each thing that a declaration can say
 
     @property
     def shown(self) -> str:
-        """The name that users write."""
+        """Return the name that users write."""
         return "scale" if self.key == "model_scale" else self.key
 
     def _in_type(self, value: Any, where: str) -> Any:

@@ -132,16 +132,16 @@ class ModelSpec:  # size: a field for each thing that the YAML says
         written = data.get("nc")
         classes = data.get("nc", 80) if nc is None else nc
         for count in (classes, 80 if written is None else written):  # a slip counts even where another number is taken
-            _require(_is_count(count), f"nc must be an integer of 1 or more, not {count!r}", where)
+            _demand(_is_count(count), f"nc must be an integer of 1 or more, not {count!r}", where)
         channels = data.get("ch", 3) if ch is None else ch
         most = f"`ch` must be an integer of 1 to {MAX_CHANNELS}, not {channels!r}"
-        _require(_is_count(channels) and channels <= MAX_CHANNELS, most, where)
+        _demand(_is_count(channels) and channels <= MAX_CHANNELS, most, where)
         activation = data.get("activation")
         text = f"`activation` must be text such as nn.ReLU(), not {activation!r}"
-        _require(activation is None or isinstance(activation, str), text, where)
+        _demand(activation is None or isinstance(activation, str), text, where)
         letter = _chosen_scale(data, scale, where)
-        depth, width, max_channels = _multiples(data, letter, where)
-        rows = _rows(data, lines, where)
+        depth, width, max_channels = _scale_multiples(data, letter, where)
+        rows = _read_rows(data, lines, where)
         spec = cls(
             nc=classes,
             backbone=rows[: len(data["backbone"])],
@@ -161,7 +161,7 @@ class ModelSpec:  # size: a field for each thing that the YAML says
         return spec
 
 
-def _require(possible: bool, what: str, where: str) -> None:
+def _demand(possible: bool, what: str, where: str) -> None:
     if not possible:
         raise ModelError(what, where)
 
@@ -179,24 +179,24 @@ def _check_parts(data: dict[str, Any], where: str) -> None:
     if data.get("anchors") is not None:
         LOGGER.warning("%s: `anchors` is ignored: the heads here need none", where)
     for key in ("backbone", "head"):
-        _require(isinstance(data.get(key), list) and data[key], f"`{key}` must be a list of rows {ROW_FORM}", where)
-    _require(len(data["backbone"]) + len(data["head"]) <= MAX_ROWS, f"more than {MAX_ROWS} rows", where)
+        _demand(isinstance(data.get(key), list) and data[key], f"`{key}` must be a list of rows {ROW_FORM}", where)
+    _demand(len(data["backbone"]) + len(data["head"]) <= MAX_ROWS, f"more than {MAX_ROWS} rows", where)
 
 
 def _chosen_scale(data: dict[str, Any], scale: str | None, where: str) -> str:
     """Return the letter in force: the one that is asked for, the file's own, or the first; "" without scales."""
     scales = data.get("scales") or {}
     form = "`scales` must be a mapping of letters to [depth, width, max_channels]"
-    _require(isinstance(scales, dict), form, where)
-    _require(isinstance(data.get("scale") or "", str), f"`scale` must be a letter, not {data.get('scale')!r}", where)
+    _demand(isinstance(scales, dict), form, where)
+    _demand(isinstance(data.get("scale") or "", str), f"`scale` must be a letter, not {data.get('scale')!r}", where)
     letter = scale or data.get("scale") or next(iter(scales), "")
     known = ", ".join(map(str, scales))
-    _require(not scales or letter in scales, f"scale {letter!r} is not among its scales: {known}", where)
-    _require(bool(scales) or not scale, f"it has no `scales`, so scale={scale} cannot be chosen", where)
+    _demand(not scales or letter in scales, f"scale {letter!r} is not among its scales: {known}", where)
+    _demand(bool(scales) or not scale, f"it has no `scales`, so scale={scale} cannot be chosen", where)
     return str(letter)
 
 
-def _multiples(data: dict[str, Any], letter: str, where: str) -> tuple[float, float, float]:
+def _scale_multiples(data: dict[str, Any], letter: str, where: str) -> tuple[float, float, float]:
     """Return depth, width and most channels at a scale."""
     if data.get("scales"):
         given = next(v for k, v in data["scales"].items() if str(k) == letter)
@@ -215,7 +215,7 @@ def _multiples(data: dict[str, Any], letter: str, where: str) -> tuple[float, fl
     return multiples[0], multiples[1], float("inf")
 
 
-def _rows(data: dict[str, Any], lines: list[int] | None, where: str) -> list[RowSpec]:
+def _read_rows(data: dict[str, Any], lines: list[int] | None, where: str) -> list[RowSpec]:
     """Return the rows of backbone and head."""
     raw = [*data["backbone"], *data["head"]]
     numbers = _number_names(raw)

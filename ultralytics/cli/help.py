@@ -44,7 +44,7 @@ def help_of(command: type[Command]) -> str:
 
 def options_table(command: type[Command]) -> str:
     """Return the options as a table of Markdown."""
-    rows = [f"| `{knob.key}` | {knob.help} | {_default(knob)} |" for knob in _needed_first(command)]
+    rows = [f"| `{knob.key}` | {knob.help} | {_shown_default(knob)} |" for knob in _needed_first(command)]
     return "\n".join(["| key | meaning | default |", "|---|---|---|", *rows])
 
 
@@ -55,7 +55,7 @@ def _option_lines(command: type[Command]) -> list[str]:
         if knob.group != group:
             group = knob.group
             lines += ["", f"{group}:"]
-        default = _default(knob)
+        default = _shown_default(knob)
         lines.append(f"  {knob.key:14} {knob.help}" + (f" ({default})" if default else ""))
     return lines
 
@@ -64,7 +64,7 @@ def _needed_first(command: type[Command]) -> list[Knob]:
     return sorted(command.knobs().values(), key=lambda knob: not knob.needed)
 
 
-def _default(knob: Knob) -> str:
+def _shown_default(knob: Knob) -> str:
     return "" if knob.needed else knob.none if knob.default is None else str(knob.default)
 
 

@@ -52,19 +52,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             console.say(str(e))
         return 0
     except UserError as e:
-        _report(e, " ".join(str(e).split()))
+        _print_error(e, " ".join(str(e).split()))
         return 2
     except LostRankError as e:
-        _report(e, str(e))
+        _print_error(e, str(e))
         return 1
     except OSError as e:
         if e.errno in (errno.EMFILE, errno.ENFILE):
-            _report(e, "no more files can be opened (raise the limit: ulimit -n)")
+            _print_error(e, "no more files can be opened (raise the limit: ulimit -n)")
             return 2
         if e.errno not in STORAGE_ERRORS:
             return _raise_fault(e)
         hint = "" if e.errno == errno.ENAMETOOLONG else " (free some space or choose another project=)"
-        _report(e, f"{one_line(str(e.filename or 'a file'))}: {e.strerror}{hint}")
+        _print_error(e, f"{one_line(str(e.filename or 'a file'))}: {e.strerror}{hint}")
         return 2
     except KeyboardInterrupt:
         if os.environ.get("RANK", "0") == "0" and "ULTRALYTICS_LAUNCHED" not in os.environ:
@@ -81,7 +81,7 @@ def _is_one_of_many() -> bool:
     return os.environ.get("WORLD_SIZE", "1") != "1"
 
 
-def _report(error: Exception, line: str) -> None:
+def _print_error(error: Exception, line: str) -> None:
     """Print an error; of several processes, the one that fails first prints it, with its rank."""
     if _is_one_of_many():
         from ultralytics.engine.ranks.team import LAUNCHED, leave_trace  # torch: one process needs it not for an error
@@ -130,10 +130,10 @@ def _dispatch(words: list[str]) -> int:
     if wants_help:
         answer(help_of(command))
         return 0
-    return _run(command, rest)
+    return _run_command(command, rest)
 
 
-def _run(command: type[Command], words: list[str]) -> int:
+def _run_command(command: type[Command], words: list[str]) -> int:
     """Run a command with the words behind its name; returns the exit code."""
     if command.kinds() and not command.knobs():
         what = f"unknown kind of data {words[0]!r}" if words else f"{command.name} what?"

@@ -68,7 +68,7 @@ def read_pairs(words: list[str], command: type[Command]) -> dict[str, Any]:
     for word in merge_equals_args(words):
         key, equals, value = word.removeprefix("--").partition("=")
         if equals:
-            given[key] = _parsed(command, key, value)
+            given[key] = _parse_word(command, key, value)
         elif command.positional and command.positional not in given:
             given[command.positional] = word
         elif _is_switch(command, key.rstrip(",")):
@@ -78,7 +78,7 @@ def read_pairs(words: list[str], command: type[Command]) -> dict[str, Any]:
     return given
 
 
-def _parsed(command: type[Command], key: str, value: str) -> Any:
+def _parse_word(command: type[Command], key: str, value: str) -> Any:
     if command.mode and value.endswith(",") and not os.path.lexists(user_path(value)):
         value = value[:-1]  # as between arguments of a call
     knob = KNOBS.get(key) if command.mode else command.knobs().get(key)
