@@ -93,7 +93,10 @@ class Subset(Command, name="subset"):
     data: str = knob("", "dataset YAML to draw from", needed="data is missing")
     out: str = knob("", "the new YAML; all else goes into a folder of its name beside it", needed="out is missing")
     classes: list[int | str] | None = knob(
-        None, "names or ids, as a,b or [a,b]; their order is that of the new ids", none="all", read=read_classes
+        None,
+        "names or ids, as a,b or [a,b] (quote the word where a name has spaces), in the order of their new ids",
+        none="all",
+        read=read_classes,
     )
     n: int | None = knob(None, "images to draw from train; with kfold from train and val", none=_ALL)
     val_n: int | None = knob(None, "images to draw from val", none=_ALL)
@@ -101,7 +104,7 @@ class Subset(Command, name="subset"):
     backgrounds: float = knob(0, "part of the images of each split, 0 to below 1, that have none of the classes")
     seed: int = knob(0, "of the drawing", high=SEED_MAX)
     kfold: int | None = knob(None, "number of folds: OUT-fold0.yaml and so on, made of train and val", none="none")
-    copy: bool = knob(False, "copy the images; otherwise they are hard links where the disk has them")
+    copy: bool = knob(False, "copy the images; otherwise hard links where the disk has them, never symbolic links")
     workers: int | None = knob(None, "threads that read; they change nothing but the time", none="all cores")
 
     @classmethod
