@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ MODE_DEFAULTS: dict[str, dict[str, Any]] = {
     "predict": {"batch": 1, "conf": 0.25},
     "explain": {"conf": 0.25},
 }
+recipe, augment = partial(knob, modes=T, group="recipe"), partial(knob, modes=T, group="augmentation")
 _NUMBERS = "an integer of 0 or more, or a list of them"
 
 
@@ -268,60 +270,52 @@ class Config:  # size: every key of a run, each declared once
     save_conf: bool = knob(False, "add the score to save_txt", VP)
     save_crop: bool = knob(False, "write each box as an image", P)
 
-    lr0: Fraction = knob(0.01, "initial learning rate", T, group="recipe")
-    lrf: Fraction = knob(0.01, "final learning rate as a fraction of lr0", T, group="recipe")
-    momentum: Fraction = knob(0.937, "SGD momentum, or beta1 of Adam", T, group="recipe")
-    weight_decay: Fraction = knob(0.0005, "at the nominal batch nbs", T, group="recipe")
-    warmup_epochs: float = knob(3.0, "epochs of warm-up, at least 100 steps (0: none)", T, low=0, group="recipe")
-    warmup_momentum: Fraction = knob(0.8, "momentum at the start", T, group="recipe")
-    warmup_bias_lr: Fraction = knob(0.1, "learning rate of biases at the start", T, group="recipe")
-    box: float = knob(7.5, "gain of the box loss", T, low=0, group="recipe")
-    cls: float = knob(0.5, "gain of the class loss", T, low=0, group="recipe")
-    dfl: float = knob(1.5, "gain of the distribution focal loss", T, low=0, group="recipe")
-    nbs: int = knob(64, "nominal batch: gradients gather up to so many images", T, low=1, group="recipe")
-    lr_transferred: float = knob(
-        1.0, "times the learning rate: of tensors that came from pretrained weights", T, low=0, group="recipe"
-    )
-    lr_new: float | None = knob(
+    lr0: Fraction = recipe(0.01, "initial learning rate")
+    lrf: Fraction = recipe(0.01, "final learning rate as a fraction of lr0")
+    momentum: Fraction = recipe(0.937, "SGD momentum, or beta1 of Adam")
+    weight_decay: Fraction = recipe(0.0005, "at the nominal batch nbs")
+    warmup_epochs: float = recipe(3.0, "epochs of warm-up, at least 100 steps (0: none)", low=0)
+    warmup_momentum: Fraction = recipe(0.8, "momentum at the start")
+    warmup_bias_lr: Fraction = recipe(0.1, "learning rate of biases at the start")
+    box: float = recipe(7.5, "gain of the box loss", low=0)
+    cls: float = recipe(0.5, "gain of the class loss", low=0)
+    dfl: float = recipe(1.5, "gain of the distribution focal loss", low=0)
+    nbs: int = recipe(64, "nominal batch: gradients gather up to so many images", low=1)
+    lr_transferred: float = recipe(1.0, "times the learning rate: of tensors that came from pretrained weights", low=0)
+    lr_new: float | None = recipe(
         None,
         "times the learning rate: of tensors that are new beside pretrained ones; auto: 10 with the Adams, else 1",
-        T,
         low=0,
         none="auto",
-        group="recipe",
         positive=True,
     )
-    lr_gate: float | None = knob(
+    lr_gate: float | None = recipe(
         None,
         "times the learning rate: of the gates of new blocks; auto: 50 with the Adams, else 1",
-        T,
         low=0,
         none="auto",
-        group="recipe",
         positive=True,
     )
-    ema: float | str = knob(
+    ema: float | str = recipe(
         2000.0,
         "tau of the average of the weights, in optimiser steps; auto: by the run's length; 0: no average",
-        T,
         check=_check_average,
         what="auto or a number of 0 or more",
-        group="recipe",
     )
 
-    hsv_h: Fraction = knob(0.015, "hue jitter", T, group="augmentation")
-    hsv_s: Fraction = knob(0.7, "saturation jitter", T, group="augmentation")
-    hsv_v: Fraction = knob(0.4, "brightness jitter", T, group="augmentation")
-    degrees: float = knob(0.0, "rotation, +/- degrees", T, low=0, high=180, group="augmentation")
-    translate: Fraction = knob(0.1, "shift, +/- part of the size", T, group="augmentation")
-    scale: Fraction = knob(0.5, "zoom, 1 +/- gain; a letter chooses the model's scale instead", T, group="augmentation")
-    shear: float = knob(0.0, "shear, +/- degrees", T, low=0, high=90, group="augmentation")
-    perspective: Fraction = knob(0.0, "perspective, +/- (0 to 0.001 is usual)", T, group="augmentation")
-    flipud: Fraction = knob(0.0, "chance of an up-down flip", T, group="augmentation")
-    fliplr: Fraction = knob(0.5, "chance of a left-right flip", T, group="augmentation")
-    bgr: Fraction = knob(0.0, "chance of swapped red and blue", T, group="augmentation")
-    mosaic: Fraction = knob(1.0, "chance of a mosaic of four images", T, group="augmentation")
-    mixup: Fraction = knob(0.0, "chance of blending two samples", T, group="augmentation")
+    hsv_h: Fraction = augment(0.015, "hue jitter")
+    hsv_s: Fraction = augment(0.7, "saturation jitter")
+    hsv_v: Fraction = augment(0.4, "brightness jitter")
+    degrees: float = augment(0.0, "rotation, +/- degrees", low=0, high=180)
+    translate: Fraction = augment(0.1, "shift, +/- part of the size")
+    scale: Fraction = augment(0.5, "zoom, 1 +/- gain; a letter chooses the model's scale instead")
+    shear: float = augment(0.0, "shear, +/- degrees", low=0, high=90)
+    perspective: Fraction = augment(0.0, "perspective, +/- (0 to 0.001 is usual)")
+    flipud: Fraction = augment(0.0, "chance of an up-down flip")
+    fliplr: Fraction = augment(0.5, "chance of a left-right flip")
+    bgr: Fraction = augment(0.0, "chance of swapped red and blue")
+    mosaic: Fraction = augment(1.0, "chance of a mosaic of four images")
+    mixup: Fraction = augment(0.0, "chance of blending two samples")
 
     sources: dict[str, str] = field(default_factory=dict, repr=False)
     pair: tuple[int, int] | None = field(default=None, repr=False)  # (height, width), where imgsz was given as a pair

@@ -10,7 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ultralytics.utils.errors import MissingFileError, UserError, nearest
@@ -167,34 +167,22 @@ def _refuse_letter(given: Path) -> None:
     raise MissingFileError(f"there is no such file, and {reason}", str(given), hint)
 
 
-def find_data_yaml(name: str | Path) -> Path:
-    """Find the file of a dataset's YAML: as given, then among the bundled ones.
+def _finder(folders: tuple[Path, ...], kind: str) -> Callable[[str | Path], Path]:
+    def find(name: str | Path) -> Path:
+        """Find a file: as given, then among the bundled ones.
 
-    Raises:
-        MissingFileError: listing every path tried.
-    """
-    given = user_path(name)
-    return _find_file(given, [given.name], DATA_FOLDERS, "dataset YAML")
+        Raises:
+            MissingFileError: listing every path tried.
+        """
+        given = user_path(name)
+        return _find_file(given, [given.name], folders, kind)
 
-
-def find_recipe(name: str | Path) -> Path:
-    """Find the file of a recipe, a YAML of keys: as given, then among the bundled ones.
-
-    Raises:
-        MissingFileError: listing every path tried.
-    """
-    given = user_path(name)
-    return _find_file(given, [given.name], RECIPE_FOLDERS, "recipe")
+    return find
 
 
-def find_study(name: str | Path) -> Path:
-    """Find the file of a study: as given, then among the bundled ones.
-
-    Raises:
-        MissingFileError: listing every path tried.
-    """
-    given = user_path(name)
-    return _find_file(given, [given.name], STUDY_FOLDERS, "study")
+find_data_yaml = _finder(DATA_FOLDERS, "dataset YAML")
+find_recipe = _finder(RECIPE_FOLDERS, "recipe")
+find_study = _finder(STUDY_FOLDERS, "study")
 
 
 def _find_file(given: Path, names: list[str], folders: tuple[Path, ...], kind: str) -> Path:
