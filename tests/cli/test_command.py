@@ -28,7 +28,7 @@ def greeting():
         times: int = knob(1, "how often", low=1)
         loud: bool = knob(False, "louder")
         gain: Fraction | None = knob(None, "how loud", none="by the room")
-        taken: ClassVar = []
+        taken: ClassVar[list] = []
 
         def run(self):
             self.taken.append((self.who, self.times, self.loud, self.gain, self.given))

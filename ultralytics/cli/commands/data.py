@@ -6,11 +6,12 @@ import contextlib
 import json
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 from ultralytics.cfg.keys import KNOBS
-from ultralytics.cfg.knob import knob
+from ultralytics.cfg.knob import Knob, knob
 from ultralytics.cfg.paths import data_hint
 from ultralytics.cli.answer import answer
 from ultralytics.cli.command import Command
@@ -126,7 +127,7 @@ class Show(Command, name="show"):
     """Draw images of a split with their boxes, before and after augmentation."""
 
     example = "show data=data/shapes.yaml split=train n=16 mosaic=0 degrees=10"
-    more: ClassVar = {k: v for k, v in KNOBS.items() if v.group == "augmentation"}
+    more: ClassVar[Mapping[str, Knob]] = {k: v for k, v in KNOBS.items() if v.group == "augmentation"}
     data: str = knob("", _DATA, needed="data is missing")
     split: str = knob("train", "train, val or test")
     n: int = knob(16, "images, 1 to 64")
