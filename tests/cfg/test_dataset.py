@@ -9,7 +9,7 @@ import pytest
 import ultralytics
 from ultralytics.cfg import paths
 from ultralytics.cfg.dataset import load_dataset
-from ultralytics.cli import PREPARE_KEYS
+from ultralytics.cli import COMMANDS
 from ultralytics.data.prepare.sources import default_out
 from ultralytics.utils.errors import DatasetError, MissingFileError
 
@@ -108,8 +108,8 @@ def test_the_command_for_a_missing_data_set_can_be_pasted(tmp_path):
         words = shlex.split(command)
         words[0:1] = ["python"]  # by whatever path
         assert words[:4] == ["python", "-m", "ultralytics", "prepare"]
-        assert words[4] in PREPARE_KEYS
-        downloads = ["download=True"] if "download" in PREPARE_KEYS[words[4]] else []
+        assert f"prepare {words[4]}" in COMMANDS
+        downloads = ["download=True"] if "download" in COMMANDS[f"prepare {words[4]}"].knobs() else []
         assert words[5:] == [*downloads, f"out={spec.root}"]
         assert spec.root.name == default_out(words[4]).name
         header = (folder / name).read_text().split("path:")[0]
@@ -121,14 +121,14 @@ def test_a_command_can_be_pasted_in_any_folder(tmp_path, monkeypatch):
     clone = tmp_path / "my clone"
     clone.mkdir()
     monkeypatch.setattr(paths, "CLONE", clone)
-    monkeypatch.setattr(paths, "_installed", lambda: False)
+    monkeypatch.setattr(paths, "_is_installed", lambda: False)
     monkeypatch.chdir(clone)
-    monkeypatch.setattr(paths, "_python", lambda: "/my env/python")
+    monkeypatch.setattr(paths, "_interpreter", lambda: "/my env/python")
     assert paths.program("prepare", "voc", "out=a b") == "'/my env/python' -m ultralytics prepare voc 'out=a b'"
     assert paths.program("prepare", "voc", anywhere=True) == f"'/my env/python' '{clone}/ultralytics' prepare voc"
     monkeypatch.chdir(tmp_path)
     assert paths.program("prepare", "voc") == f"'/my env/python' '{clone}/ultralytics' prepare voc"
-    monkeypatch.setattr(paths, "_installed", lambda: True)
+    monkeypatch.setattr(paths, "_is_installed", lambda: True)
     assert paths.program("prepare", "voc") == "'/my env/python' -m ultralytics prepare voc"
 
 

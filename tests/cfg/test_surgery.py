@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ultralytics.cfg.model import ModelSpec, load_model_spec
+from ultralytics.cfg.module_text import parse_module
 from ultralytics.cfg.paths import find_model_yaml
-from ultralytics.cfg.surgery import describe_change, insert_rows, parse_module, remove_rows, replace_rows
+from ultralytics.cfg.surgery import describe_change, insert_rows, remove_rows, replace_rows
 from ultralytics.utils.errors import ConfigError, MissingFileError, ModelError, UserError
 
 BUNDLED = {"yolov8.yaml": 23, "yolov8-fla.yaml": 24}

@@ -12,7 +12,8 @@ import yaml
 
 import ultralytics
 from tests.conftest import write_tiny, write_toy
-from ultralytics.cli import _pairs
+from ultralytics.cli import COMMANDS
+from ultralytics.cli.words import read_pairs
 from ultralytics.engine.run import resume
 from ultralytics.engine.run.resume import resume_command
 
@@ -29,9 +30,9 @@ def test_the_shell_hands_over_what_is_meant(name, tmp_path):
     words = shlex.split(resume_command(folder, plugins))
     assert words[0] in ("python", sys.executable)
     at = words.index("train")
-    given = _pairs(words[at + 1 :], "train")
+    given = read_pairs(words[at + 1 :], COMMANDS["train"])
     assert given == {"resume": str(folder), "plugins": plugins}
-    assert _pairs(shlex.split(resume_command(folder))[at + 1 :], "train") == {"resume": str(folder)}
+    assert read_pairs(shlex.split(resume_command(folder))[at + 1 :], COMMANDS["train"]) == {"resume": str(folder)}
 
 
 def test_relative_plugins_are_named_in_full(tmp_path, monkeypatch):

@@ -31,7 +31,7 @@ def test_what_the_meter_has_read_is_kept_by_row():
 
 
 def test_keys_of_a_test_are_keys_of_val():
-    assert all("val" in KNOBS[key].metadata["modes"] for key in TEST_KEYS)
+    assert all("val" in KNOBS[key].modes for key in TEST_KEYS)
 
 
 def test_a_failure_is_recorded_with_its_line(tmp_path, monkeypatch):

@@ -216,7 +216,7 @@ def test_no_file_gets_the_number_of_a_closed_stream(redirection, tmp_path):
 @pytest.mark.parametrize("redirection", ["> /dev/full 2>&1", ">&- 2>&-"])
 def test_an_end_with_unwritten_prints_of_others_is_no_failure(redirection, tmp_path):
     code = (
-        "import sys; from ultralytics.__main__ import run; import ultralytics.cli as cli\n"
+        "import sys; from ultralytics.__main__ import run; import ultralytics.cli.program as cli\n"
         "cli._dispatch = lambda words: print('a plugin prints') or 0\n"
         "sys.exit(run())"
     )

@@ -18,7 +18,7 @@ __getattr__ = later(
     },
     {
         "MODELS": "TASK2MODEL has the model of each task",
-        "handle_explorer": "`show` draws images of a data set, `check-data` examines it",
+        "handle_explorer": "`show` draws images of a dataset, `check-data` examines it",
         "handle_streamlit_inference": "predict source=FOLDER writes annotated images",
         "handle_yolo_hub": "nothing is uploaded: runs lie in runs/detect",
     },

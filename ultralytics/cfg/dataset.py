@@ -1,10 +1,10 @@
-"""A data set's YAML: where the images of each split lie, and what the classes are called."""
+"""A dataset's YAML: where the images of each split lie, and what the classes are called."""
 
 from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,14 @@ MAX_POINTS = 10_000  # of a pose
 
 @dataclass
 class DatasetSpec:
-    """What a data set's YAML says.
+    """What a dataset's YAML says.
 
     Attributes:
-        yaml_file: the file; root: its folder joined with the key `path`.
+        yaml_file: the file.
+        root: its folder joined with the key `path`.
         splits: split name → folders of images, .txt lists or images, as absolute paths.
-        names: class id → name; nc: their number.
+        names: class id → name.
+        nc: their number.
         label_nc: number of class ids in the label files; more than `nc` after `merge_classes`.
         prepare: the command that makes the images in `root`, when the YAML names one.
         kpt_shape: points and numbers of each that follow the box in a label row of a pose dataset; None of others.
@@ -45,7 +47,7 @@ class DatasetSpec:
 
     @property
     def keypoints(self) -> int:
-        """Numbers that follow the box in a label row."""
+        """Count the numbers that follow the box in a label row."""
         return self.kpt_shape[0] * self.kpt_shape[1] if self.kpt_shape else 0
 
     def __post_init__(self) -> None:
@@ -54,7 +56,7 @@ class DatasetSpec:
     # As the reference's mapping of the YAML
 
     def to_dict(self) -> dict[str, Any]:
-        """names, nc, path, yaml_file and the splits, as the reference's trainers know a data set."""
+        """Return names, nc, path, yaml_file and the splits, as the reference's trainers know a dataset."""
         splits = {k: [str(p) for p in v] for k, v in self.splits.items()}
         paths = {k: v[0] if len(v) == 1 else v for k, v in splits.items()}
         named = {"names": self.names, "nc": self.nc, "yaml_file": str(self.yaml_file)}
@@ -63,7 +65,7 @@ class DatasetSpec:
 
     @classmethod
     def of(cls, data: DatasetSpec | Mapping[str, Any]) -> DatasetSpec:
-        """What a mapping as of `to_dict` says: names, and what else is there."""
+        """Read a mapping as of `to_dict`: names, and what else is there."""
         if isinstance(data, cls):
             return data
         names = data["names"]
@@ -82,7 +84,7 @@ class DatasetSpec:
         return key in self.to_dict()
 
     def get(self, key: str, default: Any = None) -> Any:
-        """An entry of `to_dict`."""
+        """Return an entry of `to_dict`."""
         return self.to_dict().get(key, default)
 
     def merge_classes(self) -> None:
@@ -90,7 +92,7 @@ class DatasetSpec:
         self.names, self.nc = {0: "item"}, 1
 
     def split(self, name: str) -> list[Path]:
-        """The paths of a split, all of which exist.
+        """Return the paths of a split, all of which exist.
 
         Raises:
             DatasetError: the YAML has no such split, or a path is missing; every path tried is listed.
@@ -105,7 +107,7 @@ class DatasetSpec:
         return self.splits[name]
 
     def _how_to_make(self) -> str:
-        """The command of the YAML that makes the images in `root`; "" without one."""
+        """Return the command of the YAML that makes the images in `root`; "" without one."""
         if not self.prepare:
             return ""
         words = self.prepare.removeprefix("python -m ultralytics ").split()
@@ -116,74 +118,82 @@ class DatasetSpec:
 def load_dataset(
     dataset: str | Path, problems: list[DatasetError] | None = None, needs: Sequence[str] = ("train", "val")
 ) -> DatasetSpec:
-    """Read a data set's YAML. Paths in it are relative to its own folder (or to its `path`, itself relative to that
+    """Read a dataset's YAML. Paths in it are relative to its own folder (or to its `path`, itself relative to that
     folder).
 
     Args:
+        dataset: the YAML's path, or the name of a bundled one.
         problems: filled with what is wrong in it, instead of raising the first; what is right is then returned.
         needs: splits it must have; any other may be missing or empty.
 
     Raises:
-        MissingFileError: no such YAML; DatasetError: what is wrong in it (with `problems`: it is no YAML mapping).
+        MissingFileError: no such YAML.
+        DatasetError: what is wrong in it (with `problems`: it is no YAML mapping).
     """
-
-    def wrong(error: DatasetError) -> None:
-        if problems is None:
-            raise error
-        problems.append(error)
-
     file = find_data_yaml(dataset).absolute()
     where = str(file)
     document = read_yaml(file, DatasetError)
     data = document.data
     if not isinstance(data, dict):
-        raise DatasetError("a data set YAML is a mapping with train, val and names", where)
+        raise DatasetError("a dataset YAML is a mapping with train, val and names", where)
     written = {key: document.written(key) for key in ("path", *SPLITS, "names")}
     if "val" not in data and "validation" in data:
         data["val"], written["val"] = data.pop("validation"), document.written("validation")
-    paths = {key: _entries(written[key]) if data.get(key) else [] for key in ("path", *SPLITS)}
-    for key, entries in paths.items():
-        if entries is None or (key == "path" and isinstance(data.get(key), list)):
-            kind = "a folder" if key == "path" else "a folder of images, or a list of them"
-            wrong(DatasetError(f"the key {key!r} must be {kind}", where))
-        elif any("\0" in entry or not _is_path(entry) for entry in entries):
-            raise DatasetError(f"the key {key!r} holds a zero byte, or what is no text", where, "give a folder")
+
+    def report(error: DatasetError) -> None:
+        if problems is None:
+            raise error
+        problems.append(error)
+
+    paths = _read_paths(data, written, where, report)
     for key in ("train", "val"):
-        if key not in needs:
-            continue
-        hint = "give a folder of images"
-        if key == "val":
-            hint += f", or draw one: prepare yolo {shlex.quote(f'source={file.parent}')} val=0.2 out=NEW_FOLDER"
-        if key in data and not data[key]:
-            wrong(DatasetError(f"the key {key!r} has no value", where, hint))
-        if key not in data:
-            near = nearest(key, map(str, data)) or hint
-            wrong(DatasetError(f"the key {key!r} is missing", where, near))
+        if key in needs and not data.get(key):
+            report(_missing_split(data, key, file))
     try:
-        names = _names(data, written["names"], where)
+        names = _read_names(data, written["names"], where)
     except DatasetError as e:
-        wrong(e)
+        report(e)
         names = _likely_names(data, written["names"])
     root = real_path(file.parent / user_path((paths["path"] or ["."])[0]))
     prepare = data.get("prepare")
     spec = DatasetSpec(file, root, {}, names, len(names), prepare.strip() if isinstance(prepare, str) else "")
     try:
-        spec.kpt_shape = _kpt_shape(data, where)
+        spec.kpt_shape = _read_kpt_shape(data, where)
     except DatasetError as e:
-        wrong(e)
-    for split in SPLITS:
-        entries = paths[split]
-        if entries:
-            spec.splits[split] = [_locate(spec, entry) for entry in entries]
+        report(e)
+    spec.splits = {split: [_locate_path(spec, e) for e in entries] for split in SPLITS if (entries := paths[split])}
     return spec
+
+
+def _read_paths(
+    data: dict[Any, Any], written: dict[str, Any], where: str, report: Callable[[DatasetError], None]
+) -> dict[str, list[str] | None]:
+    """Return the paths of `path` and of each split, as they are written; None where they are no paths."""
+    paths = {key: _as_paths(written[key]) if data.get(key) else [] for key in ("path", *SPLITS)}
+    for key, entries in paths.items():
+        if entries is None or (key == "path" and isinstance(data.get(key), list)):
+            kind = "a folder" if key == "path" else "a folder of images, or a list of them"
+            report(DatasetError(f"the key {key!r} must be {kind}", where))
+        elif any("\0" in entry or not _is_path(entry) for entry in entries):
+            raise DatasetError(f"the key {key!r} holds a zero byte, or what is no text", where, "give a folder")
+    return paths
+
+
+def _missing_split(data: dict[Any, Any], key: str, file: Path) -> DatasetError:
+    hint = "give a folder of images"
+    if key == "val":
+        hint += f", or draw one: prepare yolo {shlex.quote(f'source={file.parent}')} val=0.2 out=NEW_FOLDER"
+    if key in data:
+        return DatasetError(f"the key {key!r} has no value", str(file), hint)
+    return DatasetError(f"the key {key!r} is missing", str(file), nearest(key, map(str, data)) or hint)
 
 
 # The reference's name for it; what it returns is a DatasetSpec.
 check_det_dataset = load_dataset
 
 
-def _entries(value: Any) -> list[str] | None:
-    """The paths of a key, as they are written; None where there are mappings or lists among them."""
+def _as_paths(value: Any) -> list[str] | None:
+    """Return the paths of a key, as they are written; None where there are mappings or lists among them."""
     entries = value if isinstance(value, list) else [value]
     return entries if all(isinstance(entry, str) for entry in entries) else None
 
@@ -196,7 +206,7 @@ def _is_path(text: str) -> bool:
     return True
 
 
-def _locate(spec: DatasetSpec, entry: str) -> Path:
+def _locate_path(spec: DatasetSpec, entry: str) -> Path:
     path = real_path(spec.root / user_path(entry))
     candidates = [path]
     if entry.startswith("../"):
@@ -208,7 +218,7 @@ def _locate(spec: DatasetSpec, entry: str) -> Path:
     return found
 
 
-def _kpt_shape(data: dict[Any, Any], where: str) -> tuple[int, int] | None:
+def _read_kpt_shape(data: dict[Any, Any], where: str) -> tuple[int, int] | None:
     shape = data.get("kpt_shape")
     if shape is None:
         return None
@@ -219,8 +229,8 @@ def _kpt_shape(data: dict[Any, Any], where: str) -> tuple[int, int] | None:
     raise DatasetError(f"kpt_shape: {shape} must be [points, 2 or 3], such as [17, 3]", where)
 
 
-def _pairs(names: Any) -> list[tuple[str, Any]]:
-    """Class ids and names, both as they are written."""
+def _named_ids(names: Any) -> list[tuple[str, Any]]:
+    """Return class ids and names, both as they are written."""
     if isinstance(names, list):
         return [(str(i), name) for i, name in enumerate(names)]
     return list(names.items()) if isinstance(names, dict) else []
@@ -231,10 +241,10 @@ def _class_id(text: str) -> int | None:
 
 
 def _likely_names(data: dict[Any, Any], written: Any) -> dict[int, str]:
-    """As many names as a faulty YAML may mean."""
+    """Return as many names as a faulty YAML may mean."""
     nc = data.get("nc")
     found: dict[int, str] = {}
-    for key, name in _pairs(written):
+    for key, name in _named_ids(written):
         i = _class_id(key)
         if i is not None and i < MAX_CLASSES and isinstance(name, str):
             found[i] = name
@@ -242,8 +252,8 @@ def _likely_names(data: dict[Any, Any], written: Any) -> dict[int, str]:
     return {i: found.get(i, f"class_{i}") for i in range(count)}
 
 
-def _names(data: dict[Any, Any], written: Any, where: str) -> dict[int, str]:
-    """The names, as they are written: `off`, `010` and `1:30` are text."""
+def _read_names(data: dict[Any, Any], written: Any, where: str) -> dict[int, str]:
+    """Return the names, as they are written: `off`, `010` and `1:30` are text."""
     names, nc = data.get("names"), data.get("nc")
     if nc is None and (names is None or names == [] or names == {}):
         raise DatasetError("it names no classes", where, "add names: [first, second], or nc")
@@ -253,20 +263,20 @@ def _names(data: dict[Any, Any], written: Any, where: str) -> dict[int, str]:
         raise DatasetError(f"nc: {nc} is too large", where, f"at most {MAX_CLASSES}")
     if names is None:
         return {i: f"class_{i}" for i in range(int(nc or 0))}
-    pairs = _pairs(written)
+    pairs = _named_ids(written)
     if not pairs:
         raise DatasetError("names must be a list, or a mapping of class ids to names", where)
     result: dict[int, str] = {}
     for key, name in pairs:
         i = _class_id(key)
         if i is None:
-            told = f"the keys of names must be class ids, not {key!r}"
-            raise DatasetError(told, where, f"0 to {len(pairs) - 1}")
+            reason = f"the keys of names must be class ids, not {key!r}"
+            raise DatasetError(reason, where, f"0 to {len(pairs) - 1}")
         if i in result:
             raise DatasetError(f"class {i} is named twice: {result[i]!r} and {name!r}", where, "keep one of them")
         if not isinstance(name, str):
-            told = "is not written" if name is None else "is a list or a mapping, and must be text"
-            raise DatasetError(f"the name of class {i} {told}", where)
+            reason = "is not written" if name is None else "is a list or a mapping, and must be text"
+            raise DatasetError(f"the name of class {i} {reason}", where)
         if has_unsafe(name):
             raise DatasetError(f"the name of class {i} holds control characters: {name!r}", where, "take them out")
         result[i] = name

@@ -51,13 +51,13 @@ class RowSpec:
     where: str = ""
 
     def to_list(self) -> list[Any]:
-        """The row as the YAML writes it."""
+        """Return the row as the YAML writes it."""
         sources = self.sources[0] if len(self.sources) == 1 else list(self.sources)
         return [sources, self.repeats, self.module, self.args, *([self.name] if self.name else [])]
 
 
 @dataclass
-class ModelSpec:
+class ModelSpec:  # size: a field for each thing that the YAML says
     """A whole model YAML with its scale chosen.
 
     Attributes:
@@ -84,16 +84,16 @@ class ModelSpec:
     written_nc: int | None = None
 
     def repeats(self, row: RowSpec) -> int:
-        """How often a row's block repeats at this scale."""
+        """Return how often a row's block repeats at this scale."""
         return max(round(row.repeats * self.depth), 1) if row.repeats > 1 else row.repeats
 
     @property
     def rows(self) -> list[RowSpec]:
-        """All rows in the order of their numbers."""
+        """Return all rows in the order of their numbers."""
         return [*self.backbone, *self.head]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data that `ModelSpec.from_dict` and the YAML understand."""
+        """Return plain data that `ModelSpec.from_dict` and the YAML understand."""
         data: dict[str, Any] = {"nc": self.nc, "ch": self.ch}
         if self.scales:
             data |= {"scales": copy.deepcopy(self.scales), "scale": self.scale}
@@ -118,101 +118,120 @@ class ModelSpec:
         """Check a model YAML's content and choose the scale.
 
         Args:
+            data: its content.
             scale: letter that overrides the file's own `scale`; without either the first of `scales` is taken.
-            nc: class count that overrides the file's; ch: input channels likewise.
+            nc: class count that overrides the file's.
+            ch: input channels likewise.
             lines: the line of each row in the file, for messages.
 
         Raises:
             ModelError: with the row and the hint.
         """
         where = str(data.get("yaml_file") or "model YAML")
-        for key in data:
-            if key not in MODEL_KEYS:
-                raise ModelError(
-                    f"unknown key {key!r}",
-                    where,
-                    nearest(str(key), MODEL_KEYS) or f"keys: {', '.join(MODEL_KEYS[:-1])}",
-                )
-        if data.get("anchors") is not None:
-            LOGGER.warning("%s: `anchors` is ignored: the heads here need none", where)
-        for key in ("backbone", "head"):
-            if not isinstance(data.get(key), list) or not data[key]:
-                raise ModelError(f"`{key}` must be a list of rows {ROW_FORM}", where)
-        if len(data["backbone"]) + len(data["head"]) > MAX_ROWS:
-            raise ModelError(f"more than {MAX_ROWS} rows", where)
-        written_nc = data.get("nc")
-        nc = data.get("nc", 80) if nc is None else nc
-        for count in (nc, 80 if written_nc is None else written_nc):  # a slip is told even where another number counts
-            if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-                raise ModelError(f"nc must be an integer of 1 or more, not {count!r}", where)
-
-        scales = data.get("scales") or {}
-        if not isinstance(scales, dict):
-            raise ModelError("`scales` must be a mapping of letters to [depth, width, max_channels]", where)
-        if not isinstance(data.get("scale") or "", str):
-            raise ModelError(f"`scale` must be a letter, not {data['scale']!r}", where)
-        activation = data.get("activation")
-        if activation is not None and not isinstance(activation, str):
-            raise ModelError(f"`activation` must be text such as nn.ReLU(), not {activation!r}", where)
+        _check_parts(data, where)
+        written = data.get("nc")
+        classes = data.get("nc", 80) if nc is None else nc
+        for count in (classes, 80 if written is None else written):  # a slip counts even where another number is taken
+            _demand(_is_count(count), f"nc must be an integer of 1 or more, not {count!r}", where)
         channels = data.get("ch", 3) if ch is None else ch
-        if isinstance(channels, bool) or not isinstance(channels, int) or not 1 <= channels <= MAX_CHANNELS:
-            raise ModelError(f"`ch` must be an integer of 1 to {MAX_CHANNELS}, not {channels!r}", where)
-        letter = scale or data.get("scale") or (next(iter(scales)) if scales else "")
-        if scales and letter not in scales:
-            raise ModelError(f"scale {letter!r} is not among its scales: {', '.join(map(str, scales))}", where)
-        if scale and not scales:
-            raise ModelError(f"it has no `scales`, so scale={scale} cannot be chosen", where)
-        if scales:
-            try:
-                depth, width, max_channels = (_positive(v) for v in scales[letter])
-            except (TypeError, ValueError, OverflowError):
-                raise ModelError(
-                    f"scale {letter!r} must be [depth, width, max_channels], not {scales[letter]!r}", where
-                ) from None
-        else:
-            multiples = []
-            for key in ("depth_multiple", "width_multiple"):
-                try:
-                    multiples.append(_positive(data.get(key, 1)))
-                except (TypeError, ValueError, OverflowError):
-                    raise ModelError(f"`{key}` must be a number above 0, not {data[key]!r}", where) from None
-            depth, width = multiples
-            max_channels = float("inf")
-
+        most = f"`ch` must be an integer of 1 to {MAX_CHANNELS}, not {channels!r}"
+        _demand(_is_count(channels) and channels <= MAX_CHANNELS, most, where)
+        activation = data.get("activation")
+        text = f"`activation` must be text such as nn.ReLU(), not {activation!r}"
+        _demand(activation is None or isinstance(activation, str), text, where)
+        letter = _chosen_scale(data, scale, where)
+        depth, width, max_channels = _scale_multiples(data, letter, where)
+        rows = _read_rows(data, lines, where)
         spec = cls(
-            nc=nc,
-            backbone=[],
-            head=[],
+            nc=classes,
+            backbone=rows[: len(data["backbone"])],
+            head=rows[len(data["backbone"]) :],
             ch=channels,
-            scales=scales,
-            scale=str(letter),
+            scales=data.get("scales") or {},
+            scale=letter,
             depth=depth,
             width=width,
             max_channels=max_channels,
             activation=activation,
-            plugins=_plugins(data, where),
+            plugins=_plugin_files(data, where),
             yaml_file=str(data.get("yaml_file") or ""),
-            written_nc=written_nc if type(written_nc) is int else None,
+            written_nc=written if type(written) is int else None,
         )
-        raw = [*data["backbone"], *data["head"]]
-        numbers = _names(raw)
-        for number, row in enumerate(raw):
-            line = f", line {lines[number]}" if lines else ""
-            part = spec.backbone if number < len(data["backbone"]) else spec.head
-            part.append(_row(row, number, numbers, f"{where}{line}: row {number}"))
         _check_sources(spec)
         return spec
 
 
-def _positive(value: Any) -> float:
+def _demand(possible: bool, what: str, where: str) -> None:
+    if not possible:
+        raise ModelError(what, where)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _check_parts(data: dict[str, Any], where: str) -> None:
+    """Refuse keys that there are not, and parts that are no lists of rows."""
+    for key in data:
+        if key not in MODEL_KEYS:
+            hint = nearest(str(key), MODEL_KEYS) or f"keys: {', '.join(MODEL_KEYS[:-1])}"
+            raise ModelError(f"unknown key {key!r}", where, hint)
+    if data.get("anchors") is not None:
+        LOGGER.warning("%s: `anchors` is ignored: the heads here need none", where)
+    for key in ("backbone", "head"):
+        _demand(isinstance(data.get(key), list) and data[key], f"`{key}` must be a list of rows {ROW_FORM}", where)
+    _demand(len(data["backbone"]) + len(data["head"]) <= MAX_ROWS, f"more than {MAX_ROWS} rows", where)
+
+
+def _chosen_scale(data: dict[str, Any], scale: str | None, where: str) -> str:
+    """Return the letter in force: the one that is asked for, the file's own, or the first; "" without scales."""
+    scales = data.get("scales") or {}
+    form = "`scales` must be a mapping of letters to [depth, width, max_channels]"
+    _demand(isinstance(scales, dict), form, where)
+    _demand(isinstance(data.get("scale") or "", str), f"`scale` must be a letter, not {data.get('scale')!r}", where)
+    letter = scale or data.get("scale") or next(iter(scales), "")
+    known = ", ".join(map(str, scales))
+    _demand(not scales or letter in scales, f"scale {letter!r} is not among its scales: {known}", where)
+    _demand(bool(scales) or not scale, f"it has no `scales`, so scale={scale} cannot be chosen", where)
+    return str(letter)
+
+
+def _scale_multiples(data: dict[str, Any], letter: str, where: str) -> tuple[float, float, float]:
+    """Return depth, width and most channels at a scale."""
+    if data.get("scales"):
+        given = next(v for k, v in data["scales"].items() if str(k) == letter)
+        try:
+            depth, width, most = (_positive_number(v) for v in given)
+        except (TypeError, ValueError, OverflowError):
+            form = "must be [depth, width, max_channels]"
+            raise ModelError(f"scale {letter!r} {form}, not {given!r}", where) from None
+        return depth, width, most
+    multiples = []
+    for key in ("depth_multiple", "width_multiple"):
+        try:
+            multiples.append(_positive_number(data.get(key, 1)))
+        except (TypeError, ValueError, OverflowError):
+            raise ModelError(f"`{key}` must be a number above 0, not {data[key]!r}", where) from None
+    return multiples[0], multiples[1], float("inf")
+
+
+def _read_rows(data: dict[str, Any], lines: list[int] | None, where: str) -> list[RowSpec]:
+    """Return the rows of backbone and head."""
+    raw = [*data["backbone"], *data["head"]]
+    numbers = _number_names(raw)
+    places = [f"{where}{f', line {lines[i]}' if lines else ''}: row {i}" for i in range(len(raw))]
+    return [_read_row(row, i, numbers, places[i]) for i, row in enumerate(raw)]
+
+
+def _positive_number(value: Any) -> float:
     number = float(value)
     if not 0 < number <= MAX_MULTIPLE:  # NaN as well
         raise ValueError
     return number
 
 
-def _names(rows: list[Any]) -> dict[str, int]:
-    """Row names and their numbers; of rows that share a name the first, and the second is refused in `_row`."""
+def _number_names(rows: list[Any]) -> dict[str, int]:
+    """Return row names and their numbers; of rows that share a name the first, as `_read_row` refuses the second."""
     numbers: dict[str, int] = {}
     for number, row in enumerate(rows):
         if isinstance(row, list) and len(row) == 5 and isinstance(row[4], str):
@@ -220,7 +239,7 @@ def _names(rows: list[Any]) -> dict[str, int]:
     return numbers
 
 
-def _row(row: Any, number: int, numbers: dict[str, int], where: str) -> RowSpec:
+def _read_row(row: Any, number: int, numbers: dict[str, int], where: str) -> RowSpec:
     if not isinstance(row, list) or len(row) not in (4, 5):
         raise ModelError(f"a row is {ROW_FORM}, not {row!r}", where)
     sources, repeats, module, args = row[:4]
@@ -235,7 +254,7 @@ def _row(row: Any, number: int, numbers: dict[str, int], where: str) -> RowSpec:
     sources = sources if isinstance(sources, list) else [sources]
     if not sources or any(isinstance(s, bool) or not isinstance(s, int | str) for s in sources):
         raise ModelError(f"`from` must be a row's number or name, or a list of them, not {row[0]!r}", where)
-    resolved = [_number(s, numbers, where) if isinstance(s, str) else s for s in sources]
+    resolved = [_resolve_name(s, numbers, where) if isinstance(s, str) else s for s in sources]
     if isinstance(repeats, bool) or not isinstance(repeats, int) or not 1 <= repeats <= MAX_REPEATS:
         raise ModelError(f"`repeats` must be an integer of 1 to {MAX_REPEATS}, not {repeats!r}", where)
     args = args if isinstance(args, list) else [args]
@@ -244,7 +263,7 @@ def _row(row: Any, number: int, numbers: dict[str, int], where: str) -> RowSpec:
     return RowSpec(resolved, repeats, module, list(args), name, where)
 
 
-def _number(name: str, numbers: dict[str, int], where: str) -> int:
+def _resolve_name(name: str, numbers: dict[str, int], where: str) -> int:
     if name in numbers:
         return numbers[name]
     if name.lstrip("-").isdigit():
@@ -253,8 +272,8 @@ def _number(name: str, numbers: dict[str, int], where: str) -> int:
     raise ModelError(f"`from` names row {name!r}, and no row is called that", where, nearest(name, numbers) or known)
 
 
-def _plugins(data: dict[str, Any], where: str) -> list[str]:
-    """The plugin files, relative to the YAML that names them."""
+def _plugin_files(data: dict[str, Any], where: str) -> list[str]:
+    """Return the plugin files, relative to the YAML that names them."""
     plugins = data.get("plugins") or []
     plugins = [plugins] if isinstance(plugins, str) else plugins
     if not isinstance(plugins, list) or not all(isinstance(p, str) and p for p in plugins):
@@ -264,7 +283,7 @@ def _plugins(data: dict[str, Any], where: str) -> list[str]:
 
 
 def _check_sources(spec: ModelSpec) -> None:
-    """Every `from` must name an earlier row."""
+    """Refuse a `from` that names no earlier row."""
     rows = spec.rows
     for number, row in enumerate(rows):
         for source in row.sources:
@@ -274,7 +293,7 @@ def _check_sources(spec: ModelSpec) -> None:
             if number == 0:
                 hint = "the first row reads the image: write -1"
             else:
-                hint = f"rows 0 to {number - 1} can be named here; {_guess(rows, number, source)}"
+                hint = f"rows 0 to {number - 1} can be named here; {_guess_source(rows, number, source)}"
             problem = (
                 "does not exist"
                 if source < 0 or source >= len(rows)
@@ -285,8 +304,8 @@ def _check_sources(spec: ModelSpec) -> None:
             raise ModelError(f"`from` names row {source}, which {problem}", row.where, hint)
 
 
-def _guess(rows: list[RowSpec], number: int, source: int) -> str:
-    """What a wrong source probably meant: for a head, the rows that end its levels; else the row before."""
+def _guess_source(rows: list[RowSpec], number: int, source: int) -> str:
+    """Return what a wrong source probably meant: for a head, the rows that end its levels; else the row before."""
     row = rows[number]
     if len(row.sources) > 1 and number == len(rows) - 1:
         return f"probably {_level_ends(rows, number)[-len(row.sources) :]}"
@@ -296,7 +315,7 @@ def _guess(rows: list[RowSpec], number: int, source: int) -> str:
 
 
 def _level_ends(rows: list[RowSpec], head: int) -> list[int]:
-    """Levels of a neck end where a row is followed by a change of resolution or by the head."""
+    """Return the rows that end a level of a neck, a change of resolution or the head follows."""
     return [i for i in range(head) if i + 1 == head or rows[i + 1].module in ("Conv", "nn.Upsample")]
 
 
@@ -326,19 +345,21 @@ def load_model_spec(
     letter = None if scale else asked_scale(model, path, letter, data.get("scales"))
     spec = ModelSpec.from_dict(data, scale or letter, nc, ch, _row_lines(document.root))
     if len(spec.scales) > 1 and not (scale or letter or data.get("scale")):
-        told = f"no scale is given, taking {spec.scale}, the first of its scales (scale=LETTER chooses)"
-        LOGGER.warning("%s: %s", path, told)
-    for row, hint in _unread(spec):
-        told = hint or "it changes nothing; take it out, or name it in a later row's `from`"
-        LOGGER.warning("%s: no row reads its output: %s", row.where, told)
+        message = "%s: no scale is given, taking %s, the first of its scales (scale=LETTER chooses)"
+        LOGGER.warning(message, path, spec.scale)
+    for row, hint in _unread_rows(spec):
+        hint = hint or "it changes nothing; take it out, or name it in a later row's `from`"
+        LOGGER.warning("%s: no row reads its output: %s", row.where, hint)
     return spec
 
 
 def asked_scale(model: str | Path, path: Path, letter: str | None, scales: Any) -> str | None:
-    """The scale that a model YAML's name asks for; None where it asks for none.
+    """Return the scale that a model YAML's name asks for; None where it asks for none.
 
     Args:
-        model: the name as it was given; path: the file found; letter: what reads as a scale in the name.
+        model: the name as it was given.
+        path: the file found.
+        letter: what reads as a scale in the name.
         scales: of the file.
 
     Raises:
@@ -361,7 +382,7 @@ def asked_scale(model: str | Path, path: Path, letter: str | None, scales: Any) 
 
 def rows_as_written(data: Any, root: yaml.Node | None) -> None:
     """Make the names of rows the text that is written: YAML makes False of a row called `off`."""
-    parts = _parts(root)
+    parts = _values_by_key(root)
     for key in ("backbone", "head"):
         rows, nodes = data.get(key) if isinstance(data, dict) else None, parts.get(key)
         if not isinstance(rows, list) or not isinstance(nodes, yaml.SequenceNode):
@@ -379,12 +400,12 @@ def rows_as_written(data: Any, root: yaml.Node | None) -> None:
 
 
 def _text_of(value: Any, node: yaml.Node) -> Any:
-    """A truth value or nothing as it is written, anything else as it is."""
+    """Return a truth value or nothing as it is written, anything else as it is."""
     return as_written(node) if value is None or isinstance(value, bool) else value
 
 
-def _unread(spec: ModelSpec) -> list[tuple[RowSpec, str]]:
-    """Rows whose output goes nowhere: a row was inserted, and the numbers below it were not raised."""
+def _unread_rows(spec: ModelSpec) -> list[tuple[RowSpec, str]]:
+    """Return rows whose output goes nowhere: a row was inserted, and the numbers below it were not raised."""
     rows = spec.rows
     read = {number + s if s < 0 else s for number, row in enumerate(rows) for s in row.sources}
     last = rows[-1]
@@ -394,15 +415,15 @@ def _unread(spec: ModelSpec) -> list[tuple[RowSpec, str]]:
 
 
 def _row_lines(root: yaml.Node | None) -> list[int] | None:
-    """The line of each row of backbone and head, counted from 1."""
-    parts = _parts(root)
+    """Return the line of each row of backbone and head, counted from 1."""
+    parts = _values_by_key(root)
     nodes = [parts.get("backbone"), parts.get("head")]
     if not all(isinstance(n, yaml.SequenceNode) for n in nodes):
         return None
     return [row.start_mark.line + 1 for node in nodes if node is not None for row in node.value]
 
 
-def _parts(root: yaml.Node | None) -> dict[str, yaml.Node]:
-    """The values of the outermost mapping by key."""
+def _values_by_key(root: yaml.Node | None) -> dict[str, yaml.Node]:
+    """Return the values of the outermost mapping by key."""
     pairs = root.value if isinstance(root, yaml.MappingNode) else ()
     return {key.value: value for key, value in pairs if isinstance(key, yaml.ScalarNode)}

@@ -10,7 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ultralytics.utils.errors import MissingFileError, UserError, nearest
@@ -29,26 +29,28 @@ _SCALE = re.compile(r"(yolov\d+)([nslmx])")  # whatever follows, as the referenc
 
 
 def program(mode: str, *words: str, anywhere: bool = False, launcher: Sequence[str] = ()) -> str:
-    """A command as it can be pasted into a shell. `python -m ultralytics` would not be found where nothing is installed
-    and the working folder is not the clone; the package's folder is run then, which needs no environment.
+    """Return a command as it can be pasted into a shell. Where nothing is installed and the working folder is not the
+    clone, `python -m ultralytics` would not be found; the package's folder is run then, which needs no environment.
 
     Args:
-        mode, words: the command; anywhere: it works in every folder, not in this one alone.
+        mode: the command.
+        words: its options.
+        anywhere: it works in every folder, not in this one alone.
         launcher: what stands between Python and the program, as `-m torch.distributed.run`.
     """
     here = not anywhere and Path.cwd() == CLONE
-    start = ["-m", "ultralytics"] if here or _installed() else [str(CLONE / PACKAGE.name)]
-    command = [_python(), *launcher, *start, mode, *words]
+    start = ["-m", "ultralytics"] if here or _is_installed() else [str(CLONE / PACKAGE.name)]
+    command = [_interpreter(), *launcher, *start, mode, *words]
     return subprocess.list2cmdline(command) if os.name == "nt" else shlex.join(command)
 
 
-def _python() -> str:
-    """What to type for the interpreter in use: "python" where that means it."""
+def _interpreter() -> str:
+    """Return what to type for the interpreter in use: "python" where that means it."""
     found = shutil.which("python")
     return "python" if found and os.path.abspath(found) == sys.executable else sys.executable or "python"
 
 
-def _installed() -> bool:
+def _is_installed() -> bool:
     try:
         importlib.metadata.distribution("ultralytics-fla")
     except importlib.metadata.PackageNotFoundError:
@@ -60,20 +62,20 @@ def _installed() -> bool:
 
 
 def weights_here() -> list[str]:
-    """The newest weights of the working folder and of the runs in it."""
+    """Return the newest weights of the working folder and of the runs in it."""
     here = Path()
     found = [p for pattern in ("*.pt", "runs/*/*/weights/best.pt") for p in here.glob(pattern) if p.is_file()]
     return [str(p) for p in sorted(found, key=lambda p: p.stat().st_mtime, reverse=True)[:SHOWN]]
 
 
 def weights_hint() -> str:
-    """`model=` with the newest weights there are."""
-    told = " or ".join(shlex.quote(f"model={p}") for p in weights_here())
-    return told or f"model=WEIGHTS.pt; there are none in {Path.cwd()} and its runs/"
+    """Return `model=` with the newest weights there are."""
+    found = " or ".join(shlex.quote(f"model={p}") for p in weights_here())
+    return found or f"model=WEIGHTS.pt; there are none in {Path.cwd()} and its runs/"
 
 
 def data_hint() -> str:
-    """`data=` with the data set YAMLs of the working folder and its data/, or with the bundled ones."""
+    """Return `data=` with the dataset YAMLs of the working folder and its data/, or with the bundled ones."""
     found = [p for place in (Path(), Path("data")) for p in sorted(place.glob("*.y*ml")) if _is_data(p)]
     found.sort(key=lambda p: not _is_ready(p))  # those with images first
     if found:
@@ -82,7 +84,7 @@ def data_hint() -> str:
 
 
 def bundled(folders: Sequence[Path]) -> list[str]:
-    """Names of the YAMLs in folders of the project."""
+    """Return the names of the YAMLs in folders of the project."""
     return sorted({p.name for folder in folders if folder.is_dir() for p in folder.glob("*.yaml")})
 
 
@@ -92,7 +94,7 @@ _DATA_KEYS = re.compile(rb"^(train|val|test|names)[ \t]*:", re.MULTILINE)
 
 
 def _is_data(file: Path) -> bool:
-    """Whether a YAML looks like that of a data set."""
+    """Return True if a YAML looks like that of a dataset."""
     if not file.is_file():  # to open a pipe would wait for ever
         return False
     try:
@@ -104,7 +106,7 @@ def _is_data(file: Path) -> bool:
 
 
 def _is_ready(file: Path) -> bool:
-    """Whether the train images of a data set's YAML are there."""
+    """Return True if the train images of a dataset's YAML are there."""
     try:
         data = read_yaml(file, MissingFileError).data
         root = file.parent / user_path(str(data.get("path") or ""))
@@ -114,13 +116,13 @@ def _is_ready(file: Path) -> bool:
 
 
 def split_scale(stem: str) -> tuple[str, str | None]:
-    """A model's file stem without its scale letter, and the letter: "yolov8sMine" → ("yolov8Mine", "s")."""
+    """Return a model's file stem without its scale letter, and the letter: "yolov8sMine" → ("yolov8Mine", "s")."""
     match = _SCALE.search(stem)
     return (stem, None) if match is None else (stem[: match.start(2)] + stem[match.end(2) :], match[2])
 
 
 def find_model_yaml(name: str | Path) -> tuple[Path, str | None]:
-    """The file of a model YAML and the scale letter in its name, None without one.
+    """Find the file of a model YAML and the scale letter in its name, None without one.
 
     Looked for as given, then among the bundled models; a literal name wins over the one without its scale letter.
 
@@ -131,7 +133,7 @@ def find_model_yaml(name: str | Path) -> tuple[Path, str | None]:
     plain, letter = split_scale(given.stem)
     names = [given.name] + ([plain + given.suffix] if letter else [])
     try:
-        return _find(given, names, MODEL_FOLDERS, "model YAML"), letter
+        return _find_file(given, names, MODEL_FOLDERS, "model YAML"), letter
     except MissingFileError:
         if letter is None:
             _refuse_letter(given)
@@ -149,7 +151,7 @@ def _refuse_letter(given: Path) -> None:
         return
     start, end = given.stem[: match.start(2)], given.stem[match.end(2) :]
     try:
-        file = _find(given, [f"{start}{end}{given.suffix}"], MODEL_FOLDERS, "model YAML")
+        file = _find_file(given, [f"{start}{end}{given.suffix}"], MODEL_FOLDERS, "model YAML")
         data = read_yaml(file, MissingFileError).data
     except MissingFileError:  # what it is called is not a model with another letter
         return
@@ -161,41 +163,29 @@ def _refuse_letter(given: Path) -> None:
     meant = match[2].lower() if match[2].lower() in named else named[0]
     hint = f"did you mean {start}{meant}{end}{given.suffix}?" if meant == match[2].lower() else ""
     hint = hint or f"such as {start}{meant}{end}{given.suffix}"
-    told = f"scale {match[2]!r} is not among its scales: {', '.join(known)}"
-    raise MissingFileError(f"there is no such file, and {told}", str(given), hint)
+    reason = f"scale {match[2]!r} is not among its scales: {', '.join(known)}"
+    raise MissingFileError(f"there is no such file, and {reason}", str(given), hint)
 
 
-def find_data_yaml(name: str | Path) -> Path:
-    """The file of a data set's YAML: as given, then among the bundled ones.
+def _finder(folders: tuple[Path, ...], kind: str) -> Callable[[str | Path], Path]:
+    def find(name: str | Path) -> Path:
+        """Find a file: as given, then among the bundled ones.
 
-    Raises:
-        MissingFileError: listing every path tried.
-    """
-    given = user_path(name)
-    return _find(given, [given.name], DATA_FOLDERS, "data set YAML")
+        Raises:
+            MissingFileError: listing every path tried.
+        """
+        given = user_path(name)
+        return _find_file(given, [given.name], folders, kind)
 
-
-def find_recipe(name: str | Path) -> Path:
-    """The file of a recipe, a YAML of keys: as given, then among the bundled ones.
-
-    Raises:
-        MissingFileError: listing every path tried.
-    """
-    given = user_path(name)
-    return _find(given, [given.name], RECIPE_FOLDERS, "recipe")
+    return find
 
 
-def find_study(name: str | Path) -> Path:
-    """The file of a study: as given, then among the bundled ones.
-
-    Raises:
-        MissingFileError: listing every path tried.
-    """
-    given = user_path(name)
-    return _find(given, [given.name], STUDY_FOLDERS, "study")
+find_data_yaml = _finder(DATA_FOLDERS, "dataset YAML")
+find_recipe = _finder(RECIPE_FOLDERS, "recipe")
+find_study = _finder(STUDY_FOLDERS, "study")
 
 
-def _find(given: Path, names: list[str], folders: tuple[Path, ...], kind: str) -> Path:
+def _find_file(given: Path, names: list[str], folders: tuple[Path, ...], kind: str) -> Path:
     if not given.name:  # "." and "/" name nothing that another name could stand beside
         raise missing(kind, given)
     candidates = [given.with_name(n) for n in names]

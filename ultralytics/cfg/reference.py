@@ -35,7 +35,7 @@ ABSENT_MODES = {
     "hub": "nothing is uploaded: runs lie in runs/detect",
     "login": "nothing is uploaded: runs lie in runs/detect",
     "logout": "nothing is uploaded: runs lie in runs/detect",
-    "explorer": "`show` draws images of a data set, `check-data` examines it",
+    "explorer": "`show` draws images of a dataset, `check-data` examines it",
     "streamlit-predict": "predict source=FOLDER writes annotated images",
     "solutions": "predict save_txt=True writes what can be counted",
 }
@@ -48,29 +48,29 @@ COPY_NAME = "default_copy.yaml"
 INERT_DEFAULTS: dict[str, Any] = {k: v.off for k, v in UNSUPPORTED.items() if k != "save_dir"}
 DEFAULT_CFG_DICT: dict[str, Any] = {**{k: f.default for k, f in KNOBS.items()}, **INERT_DEFAULTS}
 DEFAULT_CFG_KEYS = DEFAULT_CFG_DICT.keys()
-CFG_FLOAT_KEYS = {k for k, f in KNOBS.items() if f.metadata["kind"] == "float"}
-CFG_FRACTION_KEYS = {k for k, f in KNOBS.items() if f.metadata["kind"] == "fraction"}
-CFG_INT_KEYS = {k for k, f in KNOBS.items() if f.metadata["kind"] == "int"}
-CFG_BOOL_KEYS = {k for k, f in KNOBS.items() if f.metadata["kind"] == "bool"}
+CFG_FLOAT_KEYS = {k for k, f in KNOBS.items() if f.kind == "float"}
+CFG_FRACTION_KEYS = {k for k, f in KNOBS.items() if f.kind == "fraction"}
+CFG_INT_KEYS = {k for k, f in KNOBS.items() if f.kind == "int"}
+CFG_BOOL_KEYS = {k for k, f in KNOBS.items() if f.kind == "bool"}
 
 
 DEFAULT_CFG = IterableSimpleNamespace(**DEFAULT_CFG_DICT)
 
 
 def default_text() -> str:
-    """Every key with its default and meaning, as YAML: what cfg/recipes/default.yaml holds."""
+    """Return every key with its default and meaning, as YAML: what cfg/recipes/default.yaml holds."""
     lines = [
         "# Every key with its default. Change a copy and give it as cfg=: `copy-cfg` makes one.",
         "",
-        *(_line(k, f.default, f.metadata["help"]) for k, f in KNOBS.items()),
+        *(_default_line(k, f.default, f.help) for k, f in KNOBS.items()),
         "",
         "# Keys of ultralytics 8.2.103 that do nothing here; other values are refused.",
-        *(_line(k, v, UNSUPPORTED[k].why) for k, v in INERT_DEFAULTS.items()),
+        *(_default_line(k, v, UNSUPPORTED[k].why) for k, v in INERT_DEFAULTS.items()),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _line(key: str, value: Any, meaning: str) -> str:
+def _default_line(key: str, value: Any, meaning: str) -> str:
     text = yaml.safe_dump({key: value}, default_flow_style=True, width=10**6).strip()[1:-1]
     return f"{text} # {meaning}"
 
@@ -92,7 +92,7 @@ def copy_default_cfg() -> Path:
 _LOGGERS = ("clearml", "comet", "dvc", "hub", "mlflow", "neptune", "raytune", "tensorboard", "wandb", "vscode_msg")
 # What would be done with a setting of the reference.
 _SETTING_HINTS = {
-    "datasets_dir": "paths in a data set YAML are relative to the YAML itself",
+    "datasets_dir": "paths in a dataset YAML are relative to the YAML itself",
     "weights_dir": "give weights by their path",
     "runs_dir": "use project=FOLDER",
     "sync": "nothing is sent anywhere",
@@ -112,7 +112,7 @@ class Settings(dict[str, Any]):
     """
 
     def update(self, *args: Any, **kwargs: Any) -> None:
-        """Settings are not kept: the line says what to use.
+        """Refuse to keep settings: the line says what to use.
 
         Raises:
             ConfigError: always, unless nothing would change.
@@ -127,10 +127,10 @@ class Settings(dict[str, Any]):
             raise ConfigError(f"the setting {key}={value} is not kept: there is no settings file", hint=self.hint(key))
 
     def reset(self) -> None:
-        """Nothing is kept, so there is nothing to reset."""
+        """Do nothing: nothing is kept."""
 
     def hint(self, key: str) -> str:
-        """What to use instead of a setting."""
+        """Return what to use instead of a setting."""
         return _SETTING_HINTS[key]
 
     def __str__(self) -> str:
@@ -151,7 +151,7 @@ SETTINGS = Settings(
 
 
 def cfg2dict(cfg: str | Path | dict[str, Any] | SimpleNamespace | Config) -> dict[str, Any]:
-    """A configuration as a mapping: from a YAML, a namespace, a `Config`, or one as it is."""
+    """Return a configuration as a mapping: from a YAML, a namespace, a `Config`, or one as it is."""
     if isinstance(cfg, str | Path):
         return yaml_load(cfg)
     if isinstance(cfg, Config):
@@ -190,7 +190,7 @@ def check_dict_alignment(base: dict[str, Any], custom: dict[str, Any], e: BaseEx
 
 
 def merge_equals_args(args: list[str]) -> list[str]:
-    """Words of a command line, with `key = value` as one."""
+    """Return the words of a command line, with `key = value` as one."""
     joined: list[str] = []
     for word in args:
         if joined and (word.startswith("=") or joined[-1].endswith("=")):
@@ -201,7 +201,7 @@ def merge_equals_args(args: list[str]) -> list[str]:
 
 
 def parse_key_value_pair(pair: str = "key=value") -> tuple[str, Any]:
-    """`key=value` as the key and the value as data.
+    """Read `key=value` as the key and the value as data.
 
     Raises:
         ConfigError: there is no value.
@@ -213,12 +213,12 @@ def parse_key_value_pair(pair: str = "key=value") -> tuple[str, Any]:
 
 
 def smart_value(v: str) -> Any:
-    """A word as data: none, true, false, numbers, lists, else text; nothing is evaluated."""
+    """Read a word as data: none, true, false, numbers, lists, else text; nothing is evaluated."""
     return parse_value(v)
 
 
 def get_save_dir(args: Any, name: str | None = None) -> Path:
-    """The folder a run of these keys would make: project/name, numbered where it exists."""
+    """Return the folder a run of these keys would make: project/name, numbered where it exists."""
     project = Path(args.project or "runs/detect")
     return increment_path(project / (name or args.name or args.mode), exist_ok=args.exist_ok)
 
@@ -237,7 +237,7 @@ def handle_yolo_settings(args: list[str]) -> None:
 
 
 def entrypoint(debug: str = "") -> int:
-    """The command line, of these words or of the process; returns the exit code."""
+    """Run the command line, of these words or of the process; returns the exit code."""
     code: int = resolve("ultralytics.cli:main")(debug.split() or None)
     return code
 

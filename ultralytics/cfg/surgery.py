@@ -7,7 +7,6 @@ file's line ends, so write it with `newline=""`.
 
 from __future__ import annotations
 
-import ast
 import os
 import re
 from collections import Counter
@@ -20,12 +19,12 @@ from typing import Any
 import yaml
 
 from ultralytics.cfg.model import ModelSpec, RowSpec, asked_scale, rows_as_written
+from ultralytics.cfg.module_text import Module, parse_module
 from ultralytics.cfg.paths import find_model_yaml
 from ultralytics.utils.errors import ConfigError, ModelError, nearest
 from ultralytics.utils.text import counted
 from ultralytics.utils.yaml import parse_yaml, read_yaml
 
-EXAMPLE = "FLABlock, or FLABlock(4, window_size=[10, 10])"
 IMAGE = -1  # the target of the first row
 _BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 _COMMENT = re.compile("[ \t]*,?[ \t]*(#[^\r\n\x85\u2028\u2029]*)")
@@ -34,7 +33,6 @@ _LEVEL = re.compile(r"(?<!\w)[Pp]\d(?!\w)")
 
 Key = tuple[int, int]  # (i, 0): row i of the old file; (i, 1): the row inserted after it
 Edit = tuple[int, int, str]  # text[start:end] becomes that
-Module = tuple[str, list[Any] | None]
 
 
 @dataclass
@@ -60,7 +58,7 @@ class _File:
     newline: str
 
     def end_of(self, node: yaml.Node) -> int:
-        """Where a node's own text ends; a block collection's end mark lies behind the comments that follow it."""
+        """Return where a node's own text ends; the end mark of a block collection lies behind comments."""
         if isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
             last = node.value[-1]
             return self.end_of(last[1] if isinstance(last, tuple) else last)
@@ -68,18 +66,15 @@ class _File:
         return start + len(self.text[start : node.end_mark.index].rstrip())
 
     def line_end(self, at: int) -> int:
-        """The end of the line, without its break."""
+        """Return the end of the line, without its break."""
         match = _BREAK.search(self.text, at)
         return match.start() if match else len(self.text)
 
 
 def insert_rows(
-    model: str | Path,
-    after: int | str | Sequence[int | str],
-    module: str | Sequence[str],
-    scale: str | None = None,
+    model: str | Path, after: int | str | Sequence[int | str], module: str | Sequence[str], scale: str | None = None
 ) -> str:
-    """A model YAML's text with a new row `[-1, 1, MODULE, ARGS]` after each of some rows.
+    """Return a model YAML's text with a new row `[-1, 1, MODULE, ARGS]` after each of some rows.
 
     Whatever read the old row reads the new one. Rows that others refer to by number get a name, and so do new rows.
 
@@ -93,43 +88,42 @@ def insert_rows(
         ConfigError: no such row, one twice, the last one, or a module that is none.
         ModelError: the file is wrong, or written in a form that cannot be edited.
     """
-    file = _read(model, scale)
-    numbers = _numbers(file, after)
+    file = _read_file(model, scale)
+    numbers = _row_numbers(file, after)
     if numbers[-1:] and max(numbers) == len(file.rows) - 1:
         last = file.rows[-1].spec
-        raise ConfigError(f"row {max(numbers)} ({last.module}) is the last one", str(file.path), _range(file, 1))
-    return _rewire(file, dict(zip(numbers, _modules(module, numbers), strict=True)), set())
+        raise ConfigError(
+            f"row {max(numbers)} ({last.module}) is the last one", str(file.path), _possible_rows(file, 1)
+        )
+    return _rewire_rows(file, dict(zip(numbers, _read_modules(module, numbers), strict=True)), set())
 
 
 def remove_rows(model: str | Path, rows: int | str | Sequence[int | str], scale: str | None = None) -> str:
-    """A model YAML's text without some rows, each of one source; whatever read them reads their source.
+    """Return a model YAML's text without some rows, each of one source; whatever read them reads their source.
 
     Raises:
         ConfigError: no such row, one twice, the last one, one of several sources.
         ModelError: the file is wrong, or written in a form that cannot be edited.
     """
-    file = _read(model, scale)
-    numbers = _numbers(file, rows)
+    file = _read_file(model, scale)
+    numbers = _row_numbers(file, rows)
     for number in numbers:
         row = file.rows[number].spec
         if number == len(file.rows) - 1:
-            raise ConfigError(f"row {number} ({row.module}) is the last one", str(file.path), _range(file, 1))
+            raise ConfigError(f"row {number} ({row.module}) is the last one", str(file.path), _possible_rows(file, 1))
         if len(row.sources) > 1:
             raise ConfigError(
                 f"row {number} ({row.module}) has {len(row.sources)} sources", str(file.path), "only rows of one can go"
             )
     if set(range(len(file.spec.backbone))) <= set(numbers):
         raise ConfigError("no row of `backbone` would be left", str(file.path), "keep one")
-    return _rewire(file, {}, set(numbers))
+    return _rewire_rows(file, {}, set(numbers))
 
 
 def replace_rows(
-    model: str | Path,
-    rows: int | str | Sequence[int | str],
-    module: str | Sequence[str],
-    scale: str | None = None,
+    model: str | Path, rows: int | str | Sequence[int | str], module: str | Sequence[str], scale: str | None = None
 ) -> str:
-    """A model YAML's text with another module in some rows; `from`, repeats and name stay.
+    """Return a model YAML's text with another module in some rows; `from`, repeats and name stay.
 
     Arguments of the module text take the place of the row's; a module text without parentheses leaves them.
 
@@ -137,56 +131,23 @@ def replace_rows(
         ConfigError: no such row, one twice, or a module that is none.
         ModelError: the file is wrong, or written in a form that cannot be edited.
     """
-    file = _read(model, scale)
-    numbers = _numbers(file, rows)
-    wanted = _graph(file.spec)
+    file = _read_file(model, scale)
+    numbers = _row_numbers(file, rows)
+    wanted = _rows_as_lists(file.spec)
     edits: list[Edit] = []
-    for number, (name, args) in zip(numbers, _modules(module, numbers), strict=True):
+    for number, (name, args) in zip(numbers, _read_modules(module, numbers), strict=True):
         node = file.rows[number].node
         wanted[number][2] = name
-        edits.append((node.value[2].start_mark.index, file.end_of(node.value[2]), _flow(name)))
+        edits.append((node.value[2].start_mark.index, file.end_of(node.value[2]), _in_flow_style(name)))
         if args is not None:
             wanted[number][3] = args
             start, end = node.value[3].start_mark.index, file.end_of(node.value[3])
-            edits.append((start, end, (" " if start == end else "") + _flow(args)))
-    return _finish(file, edits, wanted)
-
-
-def parse_module(text: str) -> Module:
-    """A module's name and arguments from "FLABlock", "nn.Identity" or "FLABlock(4, window_size=[10, 10])".
-
-    Returns:
-        The name, and the arguments as a row has them: keyword arguments are a mapping at the end; None without
-        parentheses.
-
-    Raises:
-        ConfigError: anything but a name and literals.
-    """
-    if not isinstance(text, str) or not text.strip():
-        raise ConfigError("no module given", hint=f"module is {EXAMPLE}")
-    where = f"module {' '.join(text.split())}"
-    try:
-        tree = ast.parse(text.strip(), mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise ConfigError("not a module's name or a call", where, f"such as {EXAMPLE}") from None
-    name = _dotted(tree.func if isinstance(tree, ast.Call) else tree)
-    if not name:
-        raise ConfigError("not a module's name or a call", where, f"such as {EXAMPLE}")
-    if not isinstance(tree, ast.Call):
-        return name, None
-    args = [_literal(a, where) for a in tree.args]
-    if any(isinstance(a, dict) for a in args):
-        raise ConfigError("a mapping cannot be a positional argument", where, "write NAME={…}")
-    given: dict[str, Any] = {}
-    for keyword in tree.keywords:
-        if keyword.arg is None or keyword.arg in given:
-            raise ConfigError(f"argument {keyword.arg or '**'} is repeated or unpacked", where, "write NAME=VALUE once")
-        given[keyword.arg] = _literal(keyword.value, where)
-    return name, [*args, *([given] if given else [])]
+            edits.append((start, end, (" " if start == end else "") + _in_flow_style(args)))
+    return _apply_edits(file, edits, wanted)
 
 
 def describe_change(old: ModelSpec, new: ModelSpec) -> list[str]:
-    """What became of the rows: those that are new, gone, replaced, and runs of those that have another number."""
+    """Return a line for each row that is new, gone or replaced, and for each run of rows with another number."""
     a, b = old.rows, new.rows
     signs = [[repr((r.repeats, r.module, r.args)) for r in rows] for rows in (a, b)]
     matcher = SequenceMatcher(a=signs[0], b=signs[1], autojunk=False)
@@ -207,7 +168,7 @@ def describe_change(old: ModelSpec, new: ModelSpec) -> list[str]:
 
 
 def set_plugins(text: str, files: Sequence[str], folder: str | Path) -> str:
-    """The text with `plugins:` naming these files as seen from the folder the text will lie in."""
+    """Return the text with `plugins:` naming these files as seen from the folder the text will lie in."""
     absolute = os.path.abspath(folder)
     names = []
     for file in files:
@@ -232,17 +193,17 @@ def set_plugins(text: str, files: Sequence[str], folder: str | Path) -> str:
 # Reading
 
 
-def _read(model: str | Path, scale: str | None) -> _File:
+def _read_file(model: str | Path, scale: str | None) -> _File:
     if Path(model).suffix in (".pt", ".pth"):
         raise ConfigError("a weights file has no text to edit", str(model), "name the model YAML")
     path, letter = find_model_yaml(model)
     data = read_yaml(path, ModelError).data  # what it refuses is refused here as well
     letter = None if scale or not isinstance(data, dict) else asked_scale(model, path, letter, data.get("scales"))
     text = path.read_bytes().decode("utf-8")  # reading as text would turn CRLF into LF
-    return _parse(path, text, scale, letter)
+    return _parse_file(path, text, scale, letter)
 
 
-def _parse(path: Path, text: str, scale: str | None, letter: str | None = None) -> _File:
+def _parse_file(path: Path, text: str, scale: str | None, letter: str | None = None) -> _File:
     document = parse_yaml(text, path, ModelError)
     data, root = document.data, document.root
     tokens = list(yaml.scan(text, Loader=yaml.SafeLoader))
@@ -265,43 +226,45 @@ def _parse(path: Path, text: str, scale: str | None, letter: str | None = None) 
         own = [d for d in own if d.column == own[0].column]
         for node in part.value:
             number = len(file.rows)
-            dash = None if part.flow_style else max((d for d in own if d.index < node.start_mark.index), key=_index)
-            file.rows.append(_row(file, number, node, dash))
+            dash = (
+                None if part.flow_style else max((d for d in own if d.index < node.start_mark.index), key=_mark_index)
+            )
+            file.rows.append(_find_row(file, number, node, dash))
     return file
 
 
-def _row(file: _File, number: int, node: yaml.SequenceNode, dash: yaml.Mark | None) -> _Row:
+def _find_row(file: _File, number: int, node: yaml.SequenceNode, dash: yaml.Mark | None) -> _Row:
     spec = file.spec.rows[number]
     count = len(file.data["backbone"])
     raw = file.data["backbone"][number] if number < count else file.data["head"][number - count]
     written = raw[0] if isinstance(raw[0], list) else [raw[0]]
     # A row over several lines may carry its comment on the first one.
     end, first = file.end_of(node), file.line_end(node.start_mark.index)
-    places = dict.fromkeys((end, max((e for e in _ends(file, node) if e <= first), default=end)))
+    places = dict.fromkeys((end, max((e for e in _inner_ends(file, node) if e <= first), default=end)))
     found = [_COMMENT.match(file.text, at) for at in places]
-    targets = [_target(number, s) for s in spec.sources]
+    targets = [_row_target(number, s) for s in spec.sources]
     return _Row(spec, written, targets, node, dash, [(m.start(1), m[1]) for m in found if m])
 
 
-def _ends(file: _File, node: yaml.Node) -> list[int]:
-    """Where the nodes inside a node end."""
+def _inner_ends(file: _File, node: yaml.Node) -> list[int]:
+    """Return where the nodes inside a node end."""
     inner = [file.end_of(node)]
     for child in node.value if isinstance(node, yaml.CollectionNode) else []:
         for part in child if isinstance(child, tuple) else (child,):
-            inner += _ends(file, part)
+            inner += _inner_ends(file, part)
     return inner
 
 
-def _index(mark: yaml.Mark) -> int:
+def _mark_index(mark: yaml.Mark) -> int:
     return mark.index
 
 
-def _target(number: int, source: int) -> int:
+def _row_target(number: int, source: int) -> int:
     return number + source if source < 0 else source  # row 0 reads −1, the image
 
 
-def _numbers(file: _File, rows: int | str | Sequence[int | str]) -> list[int]:
-    """The rows a user names, as numbers."""
+def _row_numbers(file: _File, rows: int | str | Sequence[int | str]) -> list[int]:
+    """Return the rows a user names, as numbers."""
     given = [rows] if isinstance(rows, int | str) else list(rows)
     names = {row.spec.name: i for i, row in enumerate(file.rows) if row.spec.name}
     numbers: list[int] = []
@@ -311,22 +274,22 @@ def _numbers(file: _File, rows: int | str | Sequence[int | str]) -> list[int]:
             number = names[number]
         if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < len(file.rows):
             hint = nearest(number, names) if isinstance(number, str) else ""
-            told = f"; named rows: {', '.join(names)}" if names else ""
-            raise ConfigError(f"no row {number!r}", str(file.path), hint or _range(file, 0) + told)
+            named = f"; named rows: {', '.join(names)}" if names else ""
+            raise ConfigError(f"no row {number!r}", str(file.path), hint or _possible_rows(file, 0) + named)
         if number in numbers:
             raise ConfigError(f"row {number} ({file.rows[number].spec.module}) is given twice", str(file.path))
         numbers.append(number)
     if not numbers:
-        raise ConfigError("no row given", str(file.path), _range(file, 0))
+        raise ConfigError("no row given", str(file.path), _possible_rows(file, 0))
     return numbers
 
 
-def _range(file: _File, without: int) -> str:
+def _possible_rows(file: _File, without: int) -> str:
     return f"rows 0 to {len(file.rows) - 1 - without} can be given"
 
 
-def _modules(module: str | Sequence[str], numbers: list[int]) -> list[Module]:
-    """One module for each of the rows."""
+def _read_modules(module: str | Sequence[str], numbers: list[int]) -> list[Module]:
+    """Return one module for each of the rows."""
     given = [module] if isinstance(module, str) else list(module or [""])
     if len(given) not in (1, len(numbers)):
         raise ConfigError(
@@ -336,111 +299,106 @@ def _modules(module: str | Sequence[str], numbers: list[int]) -> list[Module]:
     return parsed * len(numbers) if len(parsed) == 1 else parsed
 
 
-def _dotted(node: ast.AST) -> str:
-    """`a.b.c` of names, "" for anything else."""
-    if isinstance(node, ast.Attribute):
-        inner = _dotted(node.value)
-        return f"{inner}.{node.attr}" if inner else ""
-    return node.id if isinstance(node, ast.Name) else ""
-
-
-def _literal(node: ast.expr, where: str) -> Any:
-    try:
-        return _plain(ast.literal_eval(node))
-    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
-        told = ast.unparse(node)
-        hint = "write numbers, 'text', True, False, None, lists and mappings"
-        raise ConfigError(f"argument {told} is not a literal of a YAML", where, hint) from None
-
-
-def _plain(value: Any) -> Any:
-    """A literal as a YAML holds it; ValueError where it cannot, on one line."""
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    if isinstance(value, dict):
-        return {_plain(k): _plain(v) for k, v in value.items()}
-    if value is None or isinstance(value, bool | int | float) or (isinstance(value, str) and value.isprintable()):
-        return value
-    raise ValueError
-
-
 # Writing
 
 
-def _flow(value: Any) -> str:
-    """A value in flow style, on one line."""
+def _in_flow_style(value: Any) -> str:
+    """Return a value in flow style, on one line."""
     # In a list: a scalar by itself would be dumped with a document's end.
     text = yaml.safe_dump([value], default_flow_style=True, width=2**31, allow_unicode=True, sort_keys=False)
     return text.strip()[1:-1]
 
 
-def _rewire(file: _File, inserted: dict[int, Module], removed: set[int]) -> str:
-    """The text with rows put in and taken out, every reader led to the row it now reads."""
-    rows = file.rows
-    order = [
-        key for i in range(len(rows)) for key in ((i, 0), (i, 1)) if (i in inserted if key[1] else i not in removed)
-    ]
-    place = {key: n for n, key in enumerate(order)}
+Source = tuple[Key | None, int | Key | None]  # who is read (None: the image); and as what: as written, a number, a row
 
-    def heir(target: int) -> Key | None:
-        """Who is read in a row's place; None is the image."""
-        while target in removed:
-            target = rows[target].targets[0]
-        return None if target == IMAGE else (target, int(target in inserted))
 
-    # What stands in `from`: the written text (None), a number, or the row to name.
-    sources: dict[Key, list[tuple[Key | None, int | Key | None]]] = {}
-    for i, j in order:
-        if j:
-            sources[i, j] = [((i, 0), -1)]
-            continue
-        sources[i, j] = []
-        for written, target in zip(rows[i].written, rows[i].targets, strict=True):
-            key = heir(target)
-            if key is None and place[i, j] > 0:
-                told = f"row {i} ({rows[i].spec.module}) would read the image, which the first row alone can do"
-                raise ConfigError(told, str(file.path), f"keep row {target}")
-            away = place[i, j] - (IMAGE if key is None else place[key])
-            if isinstance(written, int) and written == -away:
-                sources[i, j].append((key, None))
-            elif key is None or (isinstance(written, int) and written < 0 and away == 1):
-                sources[i, j].append((key, -1))
-            else:
-                sources[i, j].append((key, key))
-    names = _name(file, inserted, {key for row in sources.values() for _, key in row if isinstance(key, tuple)})
+@dataclass
+class _Plan:
+    """The rows of the new file in their order.
 
+    Attributes:
+        place: the number of each.
+        sources: what each reads.
+        names: of the rows that have one or need one.
+    """
+
+    place: dict[Key, int]
+    sources: dict[Key, list[Source]]
+    names: dict[Key, str]
+
+
+def _rewire_rows(file: _File, inserted: dict[int, Module], removed: set[int]) -> str:
+    """Return the text with rows put in and taken out, every reader led to the row it now reads."""
+    plan = _plan_rows(file, inserted, removed)
     edits: list[Edit] = []
     wanted: list[list[Any]] = []
-    for i, j in order:
-        targets = [IMAGE if key is None else place[key] for key, _ in sources[i, j]]
-        spec, name = rows[i].spec, names.get((i, j), "")
+    for (i, j), number in plan.place.items():
+        targets = [IMAGE if key is None else plan.place[key] for key, _ in plan.sources[i, j]]
+        spec, name = file.rows[i].spec, plan.names.get((i, j), "")
         if j:
             module, args = inserted[i][0], inserted[i][1] or []
             wanted.append([targets, 1, module, args, name])
-            edits.append(_new_row(file, rows[i], module, args, name, place[i, j]))
-            continue
-        wanted.append([targets, spec.repeats, spec.module, spec.args, name])
-        node = rows[i].node
-        marks = node.value[0].value if isinstance(node.value[0], yaml.SequenceNode) else [node.value[0]]
-        for mark, written, (_, text) in zip(marks, rows[i].written, sources[i, j], strict=True):
-            new = names[text] if isinstance(text, tuple) else text
-            if new not in (None, written):
-                edits.append((mark.start_mark.index, file.end_of(mark), _flow(new)))
-        if name and not spec.name:
-            at = file.end_of(node.value[3])
-            before = ", " if node.flow_style else f"{file.newline}{' ' * node.start_mark.column}- "
-            edits.append((at, at, before + _flow(name)))
-        for start, comment in rows[i].comments:
-            number = _NUMBER.match(comment)
-            if number and int(number[1]) == i != place[i, j]:
-                edits.append((start + number.start(1), start + number.end(1), str(place[i, j])))
-                break
-    edits += [cut for number in removed if (cut := _cut(file, number, removed))]
-    return _finish(file, edits, wanted)
+            edits.append(_new_row(file, file.rows[i], module, args, name, number))
+        else:
+            wanted.append([targets, spec.repeats, spec.module, spec.args, name])
+            edits += _row_edits(file, i, plan)
+    edits += [cut for number in removed if (cut := _removed_text(file, number, removed))]
+    return _apply_edits(file, edits, wanted)
 
 
-def _name(file: _File, inserted: dict[int, Module], needed: set[Key]) -> dict[Key, str]:
-    """Names of all rows that have one or need one."""
+def _plan_rows(file: _File, inserted: dict[int, Module], removed: set[int]) -> _Plan:
+    """Find the order of the rows, what each reads, and the names that this takes."""
+    keys = [(i, j) for i in range(len(file.rows)) for j in (0, 1)]
+    order = [(i, j) for i, j in keys if (i in inserted if j else i not in removed)]
+    place = {key: n for n, key in enumerate(order)}
+
+    def heir(target: int) -> Key | None:
+        """Return who is read in a row's place; None is the image."""
+        while target in removed:
+            target = file.rows[target].targets[0]
+        return None if target == IMAGE else (target, int(target in inserted))
+
+    sources: dict[Key, list[Source]] = {}
+    for i, j in order:
+        row = file.rows[i]
+        pairs = [] if j else zip(row.written, row.targets, strict=True)
+        sources[i, j] = [((i, 0), -1)] if j else []
+        for written, target in pairs:
+            key = heir(target)
+            if key is None and place[i, j] > 0:
+                reason = f"row {i} ({row.spec.module}) would read the image, which the first row alone can do"
+                raise ConfigError(reason, str(file.path), f"keep row {target}")
+            away = place[i, j] - (IMAGE if key is None else place[key])
+            as_written = isinstance(written, int) and written == -away
+            before = key is None or (isinstance(written, int) and written < 0 and away == 1)
+            sources[i, j].append((key, None if as_written else -1 if before else key))
+    named = {text for row in sources.values() for _, text in row if isinstance(text, tuple)}
+    return _Plan(place, sources, _name_rows(file, inserted, named))
+
+
+def _row_edits(file: _File, i: int, plan: _Plan) -> list[Edit]:
+    """Return what changes within a row that stays: what it reads, its name, and the number in its comment."""
+    row, edits = file.rows[i], list[Edit]()
+    nodes = row.node.value[0].value if isinstance(row.node.value[0], yaml.SequenceNode) else [row.node.value[0]]
+    for node, written, (_, text) in zip(nodes, row.written, plan.sources[i, 0], strict=True):
+        new = plan.names[text] if isinstance(text, tuple) else text
+        if new not in (None, written):
+            edits.append((node.start_mark.index, file.end_of(node), _in_flow_style(new)))
+    name = plan.names.get((i, 0), "")
+    if name and not row.spec.name:
+        at = file.end_of(row.node.value[3])
+        before = ", " if row.node.flow_style else f"{file.newline}{' ' * row.node.start_mark.column}- "
+        edits.append((at, at, before + _in_flow_style(name)))
+    for start, comment in row.comments:
+        number = _NUMBER.match(comment)
+        if number and int(number[1]) == i != plan.place[i, 0]:
+            edits.append((start + number.start(1), start + number.end(1), str(plan.place[i, 0])))
+            break
+    return edits
+
+
+def _name_rows(file: _File, inserted: dict[int, Module], needed: set[Key]) -> dict[Key, str]:
+    """Return the names of all rows that have one or need one."""
     names: dict[Key, str] = {(i, 0): row.spec.name for i, row in enumerate(file.rows) if row.spec.name}
     taken = set(names.values())
     missing = sorted({(i, 0) for i, _ in needed} - set(names))
@@ -458,36 +416,36 @@ def _name(file: _File, inserted: dict[int, Module], needed: set[Key]) -> dict[Ke
     for i, j in missing:
         level = next(iter(levels[i])) if len(levels[i]) == 1 else ""
         unique = level and count[level] == 1 and level not in taken
-        names[i, j] = free(level if unique else f"{_word(file.rows[i].spec.module)}{i}")
+        names[i, j] = free(level if unique else f"{_name_start(file.rows[i].spec.module)}{i}")
     for i, j in sorted(k for k in needed if k[1]):
-        names[i, j] = free(f"{names[i, 0]}_{_word(inserted[i][0])}")
+        names[i, j] = free(f"{names[i, 0]}_{_name_start(inserted[i][0])}")
     return names
 
 
-def _word(module: str) -> str:
-    """A module's name as the beginning of a row's: `nn.Upsample` → upsample."""
+def _name_start(module: str) -> str:
+    """Return a module's name as the beginning of a row's: `nn.Upsample` → upsample."""
     word = re.sub(r"\W", "", module.rsplit(".", 1)[-1]).lower()
     return word if re.match(r"[A-Za-z_]", word) else f"row{word}"
 
 
 def _new_row(file: _File, row: _Row, module: str, args: list[Any], name: str, number: int) -> Edit:
-    text = f"[-1, 1, {_flow(module)}, {_flow(args)}{', ' + _flow(name) if name else ''}]"
+    text = f"[-1, 1, {_in_flow_style(module)}, {_in_flow_style(args)}{', ' + _in_flow_style(name) if name else ''}]"
     end = file.end_of(row.node)
     if row.dash is None:
         return end, end, f", {text}"
-    gaps = (text for r in (row, *file.rows) if (text := _gap(file, r)))
+    gaps = (text for r in (row, *file.rows) if (text := _comment_gap(file, r)))
     at = file.line_end(end)
     return at, at, f"{file.newline}{' ' * row.dash.column}- {text}{next(gaps, ' ')}# {number}"
 
 
-def _gap(file: _File, row: _Row) -> str:
-    """The blanks between a row and its comment, "" without one."""
+def _comment_gap(file: _File, row: _Row) -> str:
+    """Return the blanks between a row and its comment, "" without one."""
     end = file.end_of(row.node)
     return next((file.text[end:start].strip(",") for start, _ in row.comments if start >= end), "")
 
 
-def _cut(file: _File, number: int, removed: set[int]) -> Edit | None:
-    """The text that goes with a row: its lines; in a flow-style list, up to the next row or back to the last kept."""
+def _removed_text(file: _File, number: int, removed: set[int]) -> Edit | None:
+    """Return the text that goes with a row: its lines; in a flow-style list, up to the next or back to the last row."""
     row = file.rows[number]
     if row.dash is not None:
         after = _BREAK.search(file.text, file.line_end(file.end_of(row.node)))
@@ -501,15 +459,15 @@ def _cut(file: _File, number: int, removed: set[int]) -> Edit | None:
     return row.node.start_mark.index, file.rows[number + 1].node.start_mark.index, ""
 
 
-def _graph(spec: ModelSpec) -> list[list[Any]]:
-    """Rows as [targets, repeats, module, args, name]."""
+def _rows_as_lists(spec: ModelSpec) -> list[list[Any]]:
+    """Return rows as [targets, repeats, module, args, name]."""
     return [
-        [[_target(i, s) for s in row.sources], row.repeats, row.module, row.args, row.name]
+        [[_row_target(i, s) for s in row.sources], row.repeats, row.module, row.args, row.name]
         for i, row in enumerate(spec.rows)
     ]
 
 
-def _finish(file: _File, edits: list[Edit], wanted: list[list[Any]]) -> str:
+def _apply_edits(file: _File, edits: list[Edit], wanted: list[list[Any]]) -> str:
     """Apply the edits, and see that the text says what is wanted and nothing else has changed."""
     pieces: list[str] = []
     at = 0
@@ -518,10 +476,10 @@ def _finish(file: _File, edits: list[Edit], wanted: list[list[Any]]) -> str:
         at = end
     text = "".join([*pieces, file.text[at:]])
     try:
-        done = _parse(file.path, text, file.scale)
+        done = _parse_file(file.path, text, file.scale)
         rest = [{k: v for k, v in f.data.items() if k not in ("backbone", "head")} for f in (file, done)]
         # repr: a .nan does not equal itself
-        if repr(_graph(done.spec)) == repr(wanted) and repr(rest[0]) == repr(rest[1]):
+        if repr(_rows_as_lists(done.spec)) == repr(wanted) and repr(rest[0]) == repr(rest[1]):
             return text
     except ModelError:
         pass

@@ -25,7 +25,7 @@ from ultralytics.utils.types import Batch, Sample, SampleKey
 
 MOST = 64  # pairs of images on a sheet
 SHEET = 2560  # longest side, pixels
-AUGMENTATION = tuple(k for k, f in KNOBS.items() if f.metadata["group"] == "augmentation")
+AUGMENTATION = tuple(k for k, f in KNOBS.items() if f.group == "augmentation")
 
 
 def show(

@@ -26,13 +26,13 @@ def check_edit(before: ModelSpec, after: ModelSpec) -> list[str]:
     """
     for letter in after.scales or [after.scale]:
         with torch.device("meta"):  # shapes alone
-            was, now = (_declared(parse_model(at(spec, letter))[0][-1]) for spec in (before, after))
+            was, now = (_declared_feeds(parse_model(at(spec, letter))[0][-1]) for spec in (before, after))
         if was != now:
             raise _fed_otherwise(was, now, after, f" at scale {letter}" if letter else "")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         old, new = DetectionModel(before, verbose=False).eval(), DetectionModel(after, verbose=False).eval()
-        feeds = [_feeds(m) for m in (old, new)]
+        feeds = [_measured_feeds(m) for m in (old, new)]
         if feeds[0] != feeds[1]:
             raise _fed_otherwise(feeds[0], feeds[1], after)
         settle(old)
@@ -67,23 +67,23 @@ def settle(model: DetectionModel) -> DetectionModel:
 Feeds = list[tuple[float | None, int]]  # stride and channels of each map a head reads
 
 
-def _declared(head: Any) -> Feeds:
-    """What the rules of the rows say the head reads; a stride is None where a rule does not know it."""
+def _declared_feeds(head: Any) -> Feeds:
+    """Return what the rows' rules say the head reads; a stride is None where a rule does not know it."""
     return list(zip(head.strides_read, head.channels_read, strict=True))
 
 
 def _fed_otherwise(was: Feeds, now: Feeds, after: ModelSpec, where: str = "") -> ModelError:
-    told, want = (", ".join(f"{c} channels at stride {s or '?'}" for s, c in feeds) for feeds in (now, was))
-    told, want = told.replace(".0", ""), want.replace(".0", "")
-    return ModelError(f"after the edit the head would read {told}{where}", after.rows[-1].where, f"it read {want}")
+    new, old = (", ".join(f"{c} channels at stride {s or '?'}" for s, c in feeds) for feeds in (now, was))
+    new, old = new.replace(".0", ""), old.replace(".0", "")
+    return ModelError(f"after the edit the head would read {new}{where}", after.rows[-1].where, f"it read {old}")
 
 
-def _feeds(model: DetectionModel) -> Feeds:
-    """Stride and channels of each map the head reads."""
+def _measured_feeds(model: DetectionModel) -> Feeds:
+    """Return stride and channels of each map the head reads."""
     head: Any = model.head
     return list(zip(model.stride.tolist(), head.channels_read, strict=True))
 
 
 def at(spec: ModelSpec, letter: str) -> ModelSpec:
-    """The same model at another of its scales."""
+    """Return the same model at another of its scales."""
     return ModelSpec.from_dict(spec.to_dict(), letter) if spec.scales else spec

@@ -139,7 +139,7 @@ def test(job: Job, folder: Path) -> RunRecord:
     last = load_newest(weights / "last.pt", previous_of(weights / "last.pt"))
     best = weights / "best.pt" if (weights / "best.pt").exists() else weights / "last.pt"
     trained = last.train_args
-    inherited = {k: v for k, v in job.run.keys.items() if k != "model_scale" and "val" in KNOBS[k].metadata["modes"]}
+    inherited = {k: v for k, v in job.run.keys.items() if k != "model_scale" and "val" in KNOBS[k].modes}
     inherited |= {k: trained[k] for k in ("data", "imgsz", "single_cls", "batch")}
     keys = {**inherited, **TEST_KEYS, **job.run.test, "model": str(best)}
     if keys["split"] not in load_dataset(keys["data"]).splits:

@@ -236,14 +236,10 @@ class _Reader:
                     continue
                 if key not in KNOBS and not asks_nothing(key, given):
                     raise unknown_key(key)
-                if key in KNOBS and mode not in KNOBS[key].metadata["modes"]:
-                    modes = " and ".join(KNOBS[key].metadata["modes"])
+                if key in KNOBS and mode not in KNOBS[key].modes:
+                    modes = " and ".join(KNOBS[key].modes)
                     raise ConfigError(f"{key} is a key of {modes}, not of {mode}", hint="leave it out")
-                if (
-                    isinstance(given, str)
-                    and key in KNOBS
-                    and KNOBS[key].metadata["kind"] in ("int", "float", "fraction")
-                ):
+                if isinstance(given, str) and key in KNOBS and KNOBS[key].kind in ("int", "float", "fraction"):
                     given = parse_word(key, given)  # YAML reads 1e-3 as text
                 known = self.file_of(key, given)
                 config.set(key, known, "argument")

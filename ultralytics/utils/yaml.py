@@ -41,7 +41,8 @@ class Document:
     """A YAML file.
 
     Attributes:
-        data: its content as plain data; root: the same with the place of each value, None of an empty file.
+        data: its content as plain data.
+        root: the same with the place of each value, None of an empty file.
         text: as it was read.
     """
 
@@ -50,8 +51,8 @@ class Document:
     text: str
 
     def written(self, key: str) -> Any:
-        """The value of a key of the outermost mapping, every scalar in it as the text it is written with: YAML would
-        make False of `off`, 8 of `010` and 90 of `1:30`. None without the key.
+        """Return the value of a key of the outermost mapping, every scalar in it as written; None without the key.
+        YAML would make False of `off`, 8 of `010` and 90 of `1:30`.
         """
         value = None
         for name, node in self.root.value if isinstance(self.root, yaml.MappingNode) else ():
@@ -61,7 +62,7 @@ class Document:
 
 
 def as_written(node: yaml.Node) -> Any:
-    """A value with every scalar in it as the text it is written with; None where nothing is written."""
+    """Return a value with every scalar in it as the text it is written with; None where nothing is written."""
     if isinstance(node, yaml.MappingNode):
         return {k.value: as_written(v) for k, v in node.value}
     if isinstance(node, yaml.SequenceNode):
@@ -128,19 +129,19 @@ class _Check:
         if self.values > MAX_VALUES:
             raise self.refuse(node, f"more than {MAX_VALUES:,} values, those of aliases (*) counted")
         if node.tag not in _TAGS:
-            told = f"!!{node.tag.removeprefix(_PREFIX)}" if node.tag.startswith(_PREFIX) else node.tag
-            raise self.refuse(node, f"the tag {told} is not understood", "plain values need no tag")
+            tag = f"!!{node.tag.removeprefix(_PREFIX)}" if node.tag.startswith(_PREFIX) else node.tag
+            raise self.refuse(node, f"the tag {tag} is not understood", "plain values need no tag")
         if node.tag == f"{_PREFIX}int" and isinstance(node, yaml.ScalarNode) and len(node.value) > MAX_DIGITS:
             raise self.refuse(node, f"a number of {len(node.value):,} digits is too large", "put text in quotes")
         if isinstance(node, yaml.MappingNode):
             self.keys(node)
         self.within.add(id(node))
-        for child in _children(node):
+        for child in _child_nodes(node):
             self.node(child, depth + 1)
         self.within.discard(id(node))
 
     def keys(self, node: yaml.MappingNode) -> None:
-        """A key may stand once."""
+        """Refuse a key that stands twice."""
         first: dict[tuple[str, str], yaml.Node] = {}
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
@@ -149,11 +150,11 @@ class _Check:
                 continue
             known = first.setdefault((key.tag, key.value), key)
             if known is not key:
-                told = f"the key {key.value!r} stands in line {known.start_mark.line + 1} already"
-                raise self.refuse(key, told, "keep one of them")
+                what = f"the key {key.value!r} stands in line {known.start_mark.line + 1} already"
+                raise self.refuse(key, what, "keep one of them")
 
 
-def _children(node: yaml.Node) -> Iterator[yaml.Node]:
+def _child_nodes(node: yaml.Node) -> Iterator[yaml.Node]:
     for child in node.value if isinstance(node, yaml.CollectionNode) else ():
         if isinstance(child, tuple):
             yield from child

@@ -801,8 +801,8 @@ def test_a_report_replaces_nothing_but_a_report(tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ([], "no data set given"),
-        (["data=gone.yaml"], "no such data set YAML"),
+        ([], "no dataset given"),
+        (["data=gone.yaml"], "no such dataset YAML"),
         (["data=data.yaml", "split=vall"], "split=vall"),
         (["data=data.yaml", "near=2"], "near=2"),
         (["data=data.yaml", "spilt=val"], "did you mean 'split'"),

@@ -407,7 +407,7 @@ def test_more_than_there_is_takes_all_and_says_so(source, tmp_path, told):
         ({"out": "o.txt"}, "must end in .yaml"),
         ({"out": "source/images/train/o.yaml"}, "among the train images"),
         ({"out": "source/all.yaml"}, "exists already"),
-        ({"data": "source/gone.yaml"}, "no such data set YAML"),
+        ({"data": "source/gone.yaml"}, "no such dataset YAML"),
         ({"data": "source/two.yaml", "test_n": 3}, "no split 'test'"),
         ({"data": "source/two.yaml", "classes": ["never"]}, "no train image has a box of never"),
     ],

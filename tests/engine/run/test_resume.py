@@ -418,7 +418,7 @@ def test_data_that_have_moved_are_named_anew(elsewhere, tmp_path, monkeypatch, c
         DetectionTrainer(overrides={"resume": str(last)})
     (data.parent / "images" / "gone").rename(data.parent / "images" / "train")
     data.parent.rename(tmp_path / "new place")
-    with pytest.raises(MissingFileError, match=f"no such data set YAML.* name its new place: .*{command}$") as told:
+    with pytest.raises(MissingFileError, match=f"no such dataset YAML.* name its new place: .*{command}$") as told:
         DetectionTrainer(overrides={"resume": str(last)})
     assert "bccd" not in str(told.value)
     with pytest.raises(MissingFileError) as told:  # the new place is wrong: the usual hint

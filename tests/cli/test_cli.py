@@ -13,7 +13,7 @@ from ultralytics.__main__ import run
 from ultralytics.cfg.config import KNOBS
 from ultralytics.cfg.dataset import load_dataset
 from ultralytics.cfg.model import load_model_spec
-from ultralytics.cli import MODES, main
+from ultralytics.cli import COMMANDS, MODES, main
 
 CLONE = Path(ultralytics.__file__).parents[1]
 
@@ -165,7 +165,7 @@ def test_what_could_not_be_read_is_one_line_too(words, told, capsys, toy, tmp_pa
     [
         (["subset", "data=toy/toy.yaml"], "out is missing"),
         (["subset", "out=x.yaml"], "data is missing"),
-        (["subset", "data=gone.yaml", "out=x.yaml"], "no such data set YAML"),
+        (["subset", "data=gone.yaml", "out=x.yaml"], "no such dataset YAML"),
         (["subset", "data=toy/toy.yaml", "out=x.yaml", "class=red"], "did you mean 'classes'"),
         (["subset", "data=toy/toy.yaml", "out=x.yaml", "classes=[red, bleu]"], "did you mean 'blue'"),
         (["subset", "data=toy/toy.yaml", "out=x.yaml", "classes=7"], "its ids are 0 to 2"),
@@ -226,7 +226,7 @@ def test_a_fault_of_ours_is_not_hidden(monkeypatch):
     def broken(_):
         raise RuntimeError("ours")
 
-    monkeypatch.setattr("ultralytics.cli._dispatch", broken)
+    monkeypatch.setattr("ultralytics.cli.program._dispatch", broken)
     with pytest.raises(RuntimeError, match="ours"):
         main(["train"])
 
@@ -235,7 +235,7 @@ def test_too_few_open_files_are_one_line(monkeypatch, capsys):
     def full(*_):
         raise OSError(errno.EMFILE, "Too many open files")
 
-    monkeypatch.setattr("ultralytics.cli._dispatch", full)
+    monkeypatch.setattr("ultralytics.cli.program._dispatch", full)
     assert main(["val"]) == 2
     assert capsys.readouterr().err == "error: no more files can be opened (raise the limit: ulimit -n)\n"
 
@@ -244,7 +244,7 @@ def test_a_full_disk_is_one_line_wherever_it_is_noticed(monkeypatch, capsys):
     def full(_):
         raise OSError(errno.ENOSPC, "No space left on device", "runs/results.png")
 
-    monkeypatch.setattr("ultralytics.cli._dispatch", full)
+    monkeypatch.setattr("ultralytics.cli.program._dispatch", full)
     assert main(["train"]) == 2
     assert capsys.readouterr().err.startswith("error: runs/results.png: No space left on device")
 
@@ -255,7 +255,7 @@ def test_help_lists_every_key_of_a_mode(mode, capsys):
     out = capsys.readouterr().out
     assert "usage:" in out
     for key, field in KNOBS.items():
-        if mode in field.metadata["modes"] and key not in ("mode", "task", "model_scale"):
+        if mode in field.modes and key not in ("mode", "task", "model_scale"):
             assert f"  {key} " in out, key
 
 
@@ -495,6 +495,14 @@ def test_public_names_are_where_the_reference_has_them(module):
     assert not [name for name in PUBLIC[module].split() if not hasattr(found, name)]
 
 
+def commands_taken(monkeypatch):
+    """The names and keys of the commands that are given from now on; none is run."""
+    taken = []
+    for command in COMMANDS.values():
+        monkeypatch.setattr(command, "run", lambda self: taken.append((self.name, self.given)) or 0)
+    return taken
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -504,8 +512,7 @@ def test_public_names_are_where_the_reference_has_them(module):
     ],
 )  # fmt: skip
 def test_the_references_ways_to_say_a_mode(words, monkeypatch):
-    taken = []
-    monkeypatch.setattr("ultralytics.cli._run", lambda mode, given: taken.append((mode, given)) or 0)
+    taken = commands_taken(monkeypatch)
     assert main([*words.split(), "data=a.yaml,", "amp", "lr0=0.1,"]) == 0
     [(mode, given)] = taken
     given.pop("mode", None)
@@ -555,9 +562,8 @@ def test_the_references_special_words(tmp_path, monkeypatch, capsys):
 
 def test_a_file_of_keys_may_say_the_mode(monkeypatch, tmp_path, capsys):
     """As `copy-cfg` is used in the reference: cfg=default_copy.yaml imgsz=320."""
-    taken = []
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("ultralytics.cli._run", lambda mode, given: taken.append((mode, given)) or 0)
+    taken = commands_taken(monkeypatch)
     assert main(["copy-cfg"]) == 0
     assert main(["cfg=default_copy.yaml", "imgsz=320"]) == 0
     assert main(["predict", "cfg=default_copy.yaml"]) == 0

@@ -1,0 +1,395 @@
+"""Every key of a run, once: name, type, default, range, meaning. Names and defaults are the reference's."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ultralytics.cfg.knob import ALL, Fraction, knob, knobs_of
+from ultralytics.cfg.unsupported import UNSUPPORTED, asks_nothing
+from ultralytics.utils.errors import ConfigError, nearest
+from ultralytics.utils.text import one_line
+
+T, V, P = ("train",), ("val",), ("predict",)
+TV, VP = ("train", "val"), ("val", "predict")
+PX, X = ("predict", "explain"), ("explain",)
+OPTIMIZERS = ("auto", "SGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSProp")
+# Defaults that a mode has of its own; what the None of a key means is the `none` of its knob.
+MODE_DEFAULTS: dict[str, dict[str, Any]] = {
+    "val": {"conf": 0.001, "rect": True},
+    "predict": {"batch": 1, "conf": 0.25},
+    "explain": {"conf": 0.25},
+}
+recipe, augment = partial(knob, modes=T, group="recipe"), partial(knob, modes=T, group="augmentation")
+_NUMBERS = "an integer of 0 or more, or a list of them"
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _require(possible: bool) -> None:
+    if not possible:
+        raise ValueError
+
+
+def _check_cache(value: Any) -> Any:
+    value = value.lower() if isinstance(value, str) else value
+    _require(isinstance(value, bool) or value in ("ram", "disk"))
+    return "ram" if value is True else value
+
+
+def _check_device(value: Any) -> Any:
+    _require(isinstance(value, int | str | list) and not isinstance(value, bool))
+    return value
+
+
+def _check_files(value: Any) -> list[str]:
+    files = [value] if isinstance(value, str) else value
+    _require(isinstance(files, list) and all(isinstance(f, str) and f for f in files))
+    return list(files)
+
+
+def _check_numbers(value: Any) -> Any:
+    _require(all(_is_whole(n) and n >= 0 for n in (value if isinstance(value, list) else [value])))
+    return value
+
+
+def _check_average(value: Any) -> Any:
+    if value == "auto":
+        return value
+    _require(isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf)
+    return float(value)
+
+
+def _check_rows(value: Any) -> Any:
+    parts = value if isinstance(value, list) else [value]
+    _require(bool(parts) and all(_is_whole(n) or (isinstance(n, str) and n) for n in parts))
+    return value
+
+
+def _check_heads(value: Any) -> Any:
+    _require(value != [])
+    return value if value == "all" else _check_numbers(value)
+
+
+def _check_points(value: Any) -> list[list[float]]:
+    parts = value if isinstance(value, list) else [value]
+    pairs = parts if all(isinstance(p, list | tuple) for p in parts) else [parts]
+    numbers = [n for pair in pairs for n in pair]
+    if not pairs:
+        raise ConfigError("points=[] names no pixel", hint="leave it out for the centres of the best boxes")
+    _require(all(len(pair) == 2 for pair in pairs))
+    _require(all(isinstance(n, int | float) and not isinstance(n, bool) and n >= 0 for n in numbers))
+    return [[float(n) for n in pair] for pair in pairs]
+
+
+# ruff: noqa: RUF009  # `knob` is dataclasses.field with our metadata
+@dataclass
+class Config:  # size: every key of a run, each declared once
+    """The resolved configuration of a run; `sources[key]` says where a value came from."""
+
+    task: str = knob("detect", "the task; this project detects", choices=("detect",))
+    mode: str = knob("train", "train, val, predict or explain", choices=ALL)
+    model: str | None = knob(None, "model YAML (a scale letter may be in its name) or weights file (.pt)")
+    model_scale: str | None = knob(
+        None, "scale letter of the model YAML, written scale=n", choices=("n", "s", "m", "l", "x")
+    )
+    data: str | None = knob(None, "dataset YAML; its paths are relative to itself", TV)
+
+    epochs: int = knob(100, "passes over the training images", T, low=1)
+    time: float | None = knob(None, "hours to train; overrides epochs", T, low=0, none="no limit", positive=True)
+    patience: int = knob(100, "stop after so many epochs without progress (0: never)", T, low=0)
+    batch: int = knob(  # a trainer turns -1 and fractions into a number before anything else reads it
+        16,
+        "images per step; in train also -1 or 0.1 to 0.9: what fits that part of the GPU's memory (-1: 0.6)",
+        ("train", "val", "predict"),
+        low=1,
+        also=lambda n: n == -1 or 0 < n < 1,
+        what="1 or more; -1 or 0.1 to 0.9: what fits",
+    )
+    imgsz: int = knob(
+        640,
+        "longest side of the input, pixels (predict, explain: also [height,width]); weights remember theirs",
+        ALL,
+        low=32,
+        high=8192,
+    )
+    save: bool = knob(
+        True,
+        "train: write checkpoints (False: only where a stop, save_every or on_nan needs one); predict: write images",
+        ("train", "predict"),
+    )
+    save_period: int = knob(-1, "also keep epochN.pt every so many epochs (-1: no)", T, low=-1)
+    save_every: float | None = knob(
+        30.0, "minutes between saves within an epoch (0: only at its end)", T, low=0, none="0"
+    )
+    on_nan: str = knob(
+        "stop",
+        "a loss or gradient that is not finite: stop, skip the batch, or rollback to the last save at half the rate",
+        T,
+        choices=("stop", "skip", "rollback"),
+    )
+    cache: bool | str = knob(
+        False, "keep decoded images: False, ram or disk", TV, check=_check_cache, what="False, ram or disk"
+    )
+    device: str | int | list[int] | None = knob(
+        None,
+        "cpu, mps or a GPU's number; train: several as 0,1; auto: the first GPU, else the CPU",
+        none="auto",
+        check=_check_device,
+        what="cpu, mps or the number of a GPU",
+    )
+    workers: int = knob(8, "processes that load images, at most one per core (0: none)", TV, low=0)
+    threads: int | None = knob(
+        None, "of a CPU that compute; auto: one per core, fewer where they are clearly faster", low=1, none="auto"
+    )
+    project: str | None = knob(None, "folder of runs", none="runs/detect")
+    name: str | None = knob(None, "name of the run, numbered when it exists", none="the mode")
+    exist_ok: bool = knob(False, "write into an existing run folder")
+    pretrained: bool | str = knob(True, "weights file to start from; False: start a .pt model from scratch", T)
+    transfer: str = knob(
+        "structure",
+        "how pretrained tensors find their layer: by structure, or by name (row number), as the reference does",
+        T,
+        choices=("structure", "name"),
+    )
+    min_transfer: Fraction = knob(0.0, "stop when a smaller part of the pretrained tensors transfers", T)
+    adapter: str | None = knob(None, "file of save-adapter: fills new rows of the same kind and width", T, none="none")
+    train_only: str = knob(
+        "all",
+        "new: freeze what came from the pretrained weights, batch norms too, and train the rest",
+        T,
+        choices=("all", "new"),
+    )
+    teacher: str | None = knob(None, "weights file of a larger network to learn from", T, none="none")
+    distill: str = knob(
+        "feature",
+        "what to learn from the teacher: the maps its head reads (feature; cwd: channel by channel), or class logits",
+        T,
+        choices=("feature", "cwd", "logits"),
+    )
+    distill_gain: float | None = knob(
+        None, "gain of the loss to the teacher; auto: feature 6, cwd 50, logits 1", T, low=0, none="auto"
+    )
+    preflight: bool = knob(True, "try the model at every shape of the run before it begins", T)
+    optimizer: str = knob("auto", "auto: by the length of the run", T, choices=OPTIMIZERS)
+    plugins: str | list[str] | None = knob(
+        None,
+        "Python files that register your own modules, as [a.py,b.py]",
+        none="none",
+        check=_check_files,
+        what="a Python file or a list of them",
+    )
+    verbose: bool = knob(True, "print rows, classes and images one by one")
+    seed: int = knob(0, "of everything random", T, low=0, high=2**63 - 1)
+    deterministic: bool = knob(
+        True, "only deterministic algorithms: equal seeds (on a CPU also equal threads) give equal weights", T
+    )
+    single_cls: bool = knob(False, "treat all classes as one", ALL)
+    rect: bool = knob(False, "rectangular batches; in training they are neither shuffled nor mosaicked", TV)
+    rect_val: bool = knob(True, "rectangular batches at validation; False: square ones", TV)
+    cos_lr: bool = knob(False, "cosine instead of linear learning-rate decay", T)
+    close_mosaic: int = knob(10, "last epochs without mosaic and mixup (0: none)", T, low=0)
+    resume: bool | str = knob(
+        False, "go on with a stopped run: its folder or last.pt, True for the newest, auto: where there is one", T
+    )
+    amp: bool = knob(True, "mixed precision where the hardware has it (bf16, else fp16 on GPUs)", T)
+    sync_bn: bool = knob(False, "batch norms see the images of all GPUs, not of their own alone", T)
+    fraction: Fraction = knob(1.0, "part of the training images to use", T, positive=True)
+    freeze: int | list[int] | None = knob(
+        None, "first rows to freeze, or a list of rows", T, none="none", check=_check_numbers, what=_NUMBERS
+    )
+    multi_scale: bool = knob(False, "vary the size by 0.5 to 1.5 from batch to batch", T)
+    val: bool = knob(True, "validate after every epoch", T)
+
+    split: str = knob("val", "split to validate on", V, choices=("train", "val", "test"))
+    conf: Fraction | None = knob(None, "lowest score kept", ALL, none="0.001; in predict and explain 0.25")
+    iou: Fraction = knob(0.7, "overlap above which NMS drops a box", ALL)
+    max_det: int = knob(300, "most boxes per image", ALL, low=1)
+    half: bool = knob(False, "fp16 weights (GPU)", VP)
+    coco: bool = knob(True, "COCO's figures in metrics.json (in train: of the best weights)", TV)
+    analyse: bool = knob(False, "kinds of errors, figures by size, calibration, and a gallery of the worst", V)
+    gallery: int = knob(12, "most images of each kind of error in the gallery of analyse=True", V, low=0)
+    save_json: bool = knob(False, "write predictions.json, in COCO's results format", V)
+    plots: bool = knob(True, "draw plots", TV)
+    font: str | None = knob(
+        None, "for class names: a font file, or an installed one's name; auto: one that has the letters", none="auto"
+    )
+    agnostic_nms: bool = knob(False, "NMS across classes", ALL)
+    classes: int | list[int] | None = knob(
+        None, "keep these class ids only", ALL, none="all", check=_check_numbers, what=_NUMBERS
+    )
+
+    source: str | None = knob(None, "image, folder, glob, list (.txt) or video (not in explain)", PX)
+    kind: str = knob(
+        "cam",
+        "cam: what the boxes' scores rest on; attention: with which tokens a pixel's is mixed; "
+        "erf: which pixels reach a map's centre",
+        X,
+        choices=("cam", "attention", "erf"),
+    )
+    rows: int | str | list[int | str] | None = knob(
+        None,
+        "rows to look at, by number or name, as [4,6]; auto: cam: those the head reads; else those with attention",
+        X,
+        none="auto",
+        check=_check_rows,
+        what="numbers or names of rows, as [4,6]",
+    )
+    points: list[list[float]] | None = knob(
+        None,
+        "attention: pixels of the image, as [[x,y],[x,y]]; auto: centres of the best boxes",
+        X,
+        none="auto",
+        check=_check_points,
+        what="pixels, as [[x,y],[x,y]]",
+    )
+    heads: int | list[int] | str | None = knob(
+        None,
+        "attention: heads to draw, as [0,3], or all; auto: their mean",
+        X,
+        none="auto",
+        check=_check_heads,
+        what=f"all, {_NUMBERS}",
+    )
+    max_images: int = knob(50, "erf: most images of the source to average over", X, low=1)
+    vid_stride: int = knob(1, "take every so many frames of a video", P, low=1)
+    show_labels: bool = knob(True, "draw class names", P)
+    show_conf: bool = knob(True, "draw scores", P)
+    show_boxes: bool = knob(True, "draw boxes", P)
+    line_width: int | None = knob(None, "of drawn boxes, pixels; auto: by image size", P, low=1, none="auto")
+    save_txt: bool = knob(False, "write boxes as labels/NAME.txt", VP)
+    save_conf: bool = knob(False, "add the score to save_txt", VP)
+    save_crop: bool = knob(False, "write each box as an image", P)
+
+    lr0: Fraction = recipe(0.01, "initial learning rate")
+    lrf: Fraction = recipe(0.01, "final learning rate as a fraction of lr0")
+    momentum: Fraction = recipe(0.937, "SGD momentum, or beta1 of Adam")
+    weight_decay: Fraction = recipe(0.0005, "at the nominal batch nbs")
+    warmup_epochs: float = recipe(3.0, "epochs of warm-up, at least 100 steps (0: none)", low=0)
+    warmup_momentum: Fraction = recipe(0.8, "momentum at the start")
+    warmup_bias_lr: Fraction = recipe(0.1, "learning rate of biases at the start")
+    box: float = recipe(7.5, "gain of the box loss", low=0)
+    cls: float = recipe(0.5, "gain of the class loss", low=0)
+    dfl: float = recipe(1.5, "gain of the distribution focal loss", low=0)
+    nbs: int = recipe(64, "nominal batch: gradients gather up to so many images", low=1)
+    lr_transferred: float = recipe(1.0, "times the learning rate: of tensors that came from pretrained weights", low=0)
+    lr_new: float | None = recipe(
+        None,
+        "times the learning rate: of tensors that are new beside pretrained ones; auto: 10 with the Adams, else 1",
+        low=0,
+        none="auto",
+        positive=True,
+    )
+    lr_gate: float | None = recipe(
+        None,
+        "times the learning rate: of the gates of new blocks; auto: 50 with the Adams, else 1",
+        low=0,
+        none="auto",
+        positive=True,
+    )
+    ema: float | str = recipe(
+        2000.0,
+        "tau of the average of the weights, in optimiser steps; auto: by the run's length; 0: no average",
+        check=_check_average,
+        what="auto or a number of 0 or more",
+    )
+
+    hsv_h: Fraction = augment(0.015, "hue jitter")
+    hsv_s: Fraction = augment(0.7, "saturation jitter")
+    hsv_v: Fraction = augment(0.4, "brightness jitter")
+    degrees: float = augment(0.0, "rotation, +/- degrees", low=0, high=180)
+    translate: Fraction = augment(0.1, "shift, +/- part of the size")
+    scale: Fraction = augment(0.5, "zoom, 1 +/- gain; a letter chooses the model's scale instead")
+    shear: float = augment(0.0, "shear, +/- degrees", low=0, high=90)
+    perspective: Fraction = augment(0.0, "perspective, +/- (0 to 0.001 is usual)")
+    flipud: Fraction = augment(0.0, "chance of an up-down flip")
+    fliplr: Fraction = augment(0.5, "chance of a left-right flip")
+    bgr: Fraction = augment(0.0, "chance of swapped red and blue")
+    mosaic: Fraction = augment(1.0, "chance of a mosaic of four images")
+    mixup: Fraction = augment(0.0, "chance of blending two samples")
+
+    sources: dict[str, str] = field(default_factory=dict, repr=False)
+    pair: tuple[int, int] | None = field(default=None, repr=False)  # (height, width), where imgsz was given as a pair
+
+    @property
+    def frame(self) -> tuple[int, int]:
+        """Return (height, width) that images are fitted into, pixels."""
+        return self.pair or (self.imgsz, self.imgsz)
+
+    def set(self, key: str, value: Any, source: str) -> None:
+        """Check a value and take it; `source` says where it comes from.
+
+        Raises:
+            ConfigError: unknown key (the nearest is named), wrong type, out of range.
+        """
+        if key == "scale" and isinstance(value, str):
+            key = "model_scale"
+        if asks_nothing(key, value):
+            return
+        if key not in KNOBS:
+            raise unknown_key(key, source)
+        if key == "imgsz":
+            value, self.pair = _side_and_pair(value, source)
+        setattr(self, key, KNOBS[key].checked(value, file_of(source)))
+        self.sources[key] = source
+
+    def to_dict(self) -> dict[str, Any]:
+        """Keys and values, as plain data."""
+        return {key: getattr(self, key) for key in KNOBS}
+
+    def yaml_text(self, head: Sequence[str] = ()) -> str:
+        """The values, each with its source when it is not the default; `cfg=` reads a file of it back. `head` are lines
+        of comment above them."""
+        lines = [f"# {one_line(line)}" for line in head]
+        for key in KNOBS:
+            text = yaml.safe_dump(
+                {key: getattr(self, key)}, allow_unicode=True, default_flow_style=True, width=10**6
+            ).strip()[1:-1]
+            source = self.sources.get(key, "default")
+            lines.append(text if source == "default" else f"{text}  # {one_line(source)}")
+        return "\n".join(lines) + "\n"
+
+    def save_yaml(self, path: str | Path, head: Sequence[str] = ()) -> None:
+        """Write `yaml_text` to a file."""
+        Path(path).write_text(self.yaml_text(head), encoding="utf-8")
+
+
+KNOBS = knobs_of(Config)
+
+
+def file_of(source: str) -> str:
+    """Return the YAML that a value comes from, "" where it comes from none."""
+    return source if source.endswith((".yaml", ".yml")) else ""
+
+
+def unknown_key(key: str, source: str = "") -> ConfigError:
+    """Return the error for a key that there is not."""
+    if key in UNSUPPORTED:
+        reason = UNSUPPORTED[key].why
+        return ConfigError(f"the key {key!r} has no effect in this project: {reason}", hint="leave it out")
+    hint = nearest(key, KNOBS) or "`python -m ultralytics train --help` lists the keys"
+    return ConfigError(f"unknown key {key!r}", file_of(source), hint)
+
+
+_PAIR = re.compile(r"[\[(]?\s*(\d{1,9})\s*[,x×]\s*(\d{1,9})\s*[\])]?")
+
+
+def _side_and_pair(value: Any, source: str) -> tuple[Any, tuple[int, int] | None]:
+    """Return the longer side of an imgsz, and the (height, width) that it was given as: [h, w], (h, w) or "h,w"."""
+    written = _PAIR.fullmatch(value.strip()) if isinstance(value, str) else None
+    sides = [*map(int, written.groups())] if written else list(value) if isinstance(value, list | tuple) else [value]
+    if len(sides) == 1:
+        return sides[0], None
+    if len(sides) != 2:
+        raise ConfigError(f"imgsz={value} must be one number, or in predict and explain [height,width]")
+    height, width = (int(KNOBS["imgsz"].checked(side, file_of(source))) for side in sides)
+    return max(height, width), (height, width) if height != width else None

@@ -1,0 +1,75 @@
+"""Keys of the reference that do nothing here, and those that have another name."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from ultralytics.cfg.words import parse_value
+
+
+class Inert(NamedTuple):
+    """A key of the reference that does nothing here.
+
+    Attributes:
+        off: its default there, which asks for nothing and is accepted.
+        why: the answer to any other value.
+    """
+
+    off: Any
+    why: str
+
+
+_SEGMENT = "it belongs to segmentation, and this project detects boxes"
+_CLASSIFY = "it belongs to classification, and this project detects boxes"
+_POSE = "it belongs to pose estimation, and this project detects boxes"
+_EXPORT = "it belongs to export, which is not offered yet"
+_MAPS = "feature maps are not offered yet"
+# Keys of the reference that do nothing here.
+UNSUPPORTED: dict[str, Inert] = {
+    "overlap_mask": Inert(True, _SEGMENT),
+    "mask_ratio": Inert(4, _SEGMENT),
+    "retina_masks": Inert(False, _SEGMENT),
+    "dropout": Inert(0.0, _CLASSIFY),
+    "auto_augment": Inert("randaugment", _CLASSIFY),
+    "erasing": Inert(0.4, _CLASSIFY),
+    "crop_fraction": Inert(1.0, _CLASSIFY),
+    "format": Inert("torchscript", _EXPORT),
+    "keras": Inert(False, _EXPORT),
+    "optimize": Inert(False, _EXPORT),
+    "int8": Inert(False, _EXPORT),
+    "dynamic": Inert(False, _EXPORT),
+    "simplify": Inert(True, _EXPORT),
+    "opset": Inert(None, _EXPORT),
+    "workspace": Inert(4, _EXPORT),
+    "nms": Inert(False, _EXPORT),
+    "pose": Inert(12.0, _POSE),
+    "kobj": Inert(1.0, _POSE),
+    "copy_paste": Inert(0.0, "it needs polygons, and this project reads boxes"),
+    "label_smoothing": Inert(0.0, "the reference never reads it either"),
+    "tracker": Inert("botsort.yaml", "tracking is not offered"),
+    "show": Inert(False, "no window is opened: use save=True and look at the images"),
+    "save_frames": Inert(False, "use save=True, which writes an annotated video"),
+    "stream_buffer": Inert(False, "live streams are not offered"),
+    "profile": Inert(False, "use scripts/benchmark.sh"),
+    "dnn": Inert(False, "ONNX models are not offered yet"),
+    "embed": Inert(None, _MAPS),
+    "visualize": Inert(False, _MAPS),
+    "augment": Inert(False, "test-time augmentation is not offered yet"),
+    "save_hybrid": Inert(False, "use save_txt=True"),
+    "save_dir": Inert(None, "a run's folder is project/name: use project= and name="),
+    "cfg": Inert(None, "a file of keys cannot name another one"),
+}
+
+
+def asks_nothing(key: str, value: Any) -> bool:
+    """Return True if a key does nothing here and its value asks for nothing: the reference's default, or its equal."""
+    if key not in UNSUPPORTED:
+        return False
+    off = UNSUPPORTED[key].off
+    if isinstance(value, str):
+        value = parse_value(value)
+    return value is None or bool(value == off) or not (value or off)
+
+
+RENAMED = {"boxes": "show_boxes", "line_thickness": "line_width"}
+NEGATED = {"hide_labels": "show_labels", "hide_conf": "show_conf"}

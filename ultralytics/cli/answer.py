@@ -1,0 +1,32 @@
+"""What a command was asked for, on standard output."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+
+from ultralytics.utils import console
+from ultralytics.utils.errors import UserError
+from ultralytics.utils.text import printable
+
+
+class ReaderLeftError(Exception):
+    """Whoever read the output has closed it (`… | head`)."""
+
+
+def answer(text: str) -> None:
+    """Print an answer. Unlike a message it must arrive.
+
+    Raises:
+        ReaderLeftError: nobody wants it any more.
+        UserError: it cannot be written.
+    """
+    try:
+        console.write(f"{printable(text)}\n", sys.stdout)
+    except BrokenPipeError:
+        raise ReaderLeftError from None
+    except OSError as e:
+        if os.name == "nt" and e.errno == errno.EINVAL:  # how Windows reports a closed pipe
+            raise ReaderLeftError from None
+        raise UserError(f"it cannot be written: {e.strerror or e}", "standard output") from None

@@ -1,0 +1,5 @@
+"""The commands: what is imported here is there, and `--help` lists it in this order."""
+
+from ultralytics.cli.commands import runs, models, data, prepare, studies  # isort: skip
+
+__all__ = ["data", "models", "prepare", "runs", "studies"]

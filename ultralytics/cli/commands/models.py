@@ -1,0 +1,190 @@
+"""Commands on networks and their files: info, insert, replace, remove, export-weights, save-adapter."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ultralytics.cfg.knob import knob
+from ultralytics.cfg.paths import MODEL_HINT
+from ultralytics.cli.answer import answer
+from ultralytics.cli.command import Command
+from ultralytics.cli.words import listed, read_modules
+from ultralytics.utils.errors import ConfigError, ModelError
+from ultralytics.utils.files import user_path
+from ultralytics.utils.log import LOGGER, setup_console
+
+PLUGINS = "Python files that register your own modules, as [a.py,b.py]"
+OVERWRITE = "replace an existing file"
+
+
+def _height_and_width(imgsz: Any) -> tuple[int, int]:
+    size = imgsz if isinstance(imgsz, list | tuple) else [imgsz, imgsz]
+    if len(size) != 2 or not all(type(n) is int and n >= 32 for n in size):
+        raise ValueError
+    return size[0], size[1]
+
+
+_SIZE = "pixels of 32 or more, or [height,width]"
+
+
+class Info(Command, name="info"):
+    """Print a model's rows: channels, shapes, parameters and operations."""
+
+    example = "info model=cfg/models/yolov8n-fla.yaml imgsz=640"
+    model: str = knob("", "model YAML or weights file", needed=lambda: ConfigError("no model given", hint=MODEL_HINT))
+    scale: str | None = knob(None, "scale letter of the model YAML: n, s, m, l, x")
+    imgsz: Any = knob(640, "pixels of the image: one number, or [height,width]", check=_height_and_width, what=_SIZE)
+    batch: int = knob(1, "images", low=1)
+    nc: int | None = knob(None, "number of classes", none="the YAML's own", low=1)
+    plugins: str | list[str] | None = knob(None, PLUGINS)
+    json: bool = knob(False, "print JSON for programs; also written --json")
+
+    def run(self) -> int:
+        from ultralytics.engine.run.provenance import describe, readable  # torch takes seconds to import
+        from ultralytics.models.yolo.model import YOLO
+
+        setup_console(verbose=not self.json, error=self.json)
+        model = YOLO(self.model, scale=self.scale, plugins=self.plugins, nc=self.nc)
+        setup_console(verbose=not self.json)
+        report = model.report(_height_and_width(self.imgsz), self.batch)
+        record = readable(model.ckpt.state.get("provenance")) if model.ckpt else {}
+        if self.json:
+            answer(json.dumps(report.to_dict() | ({"provenance": record} if record else {})))
+        else:
+            answer("\n".join([*report.lines(), *(["", "Provenance"] if record else []), *describe(record)]))
+        return 0
+
+
+_MODULE = 'a registered module, or a call: "FLABlock(4, focusing_factor=1)"; several as [A,B]'
+_ROWS = "row number or name in that file; several as [4,6,sppf]"
+
+
+class Edit(Command):
+    """An edit of a model YAML."""
+
+    model: str = knob("", "model YAML to start from", needed="model is missing")
+    out: str = knob("", "the new YAML", needed="out is missing")
+    scale: str | None = knob(None, "scale to try the new network at", none="n")
+    plugins: str | list[str] | None = knob(None, PLUGINS)
+    overwrite: bool = knob(False, OVERWRITE)
+
+    def edited(self) -> str:
+        """Return the text of the new YAML."""
+        raise NotImplementedError
+
+    def run(self) -> int:
+        out = user_path(self.out)
+        if out.exists() and not self.overwrite:
+            raise ConfigError("it exists already", str(out), "give another out=, or overwrite=True")
+        if not out.absolute().parent.is_dir():
+            raise ConfigError("its folder does not exist", str(out.absolute()), "make it first")
+        from ultralytics.cfg.model import ModelSpec, load_model_spec  # torch takes seconds to import, these a moment
+        from ultralytics.cfg.surgery import describe_change, set_plugins
+        from ultralytics.nn.plugins import load_plugins
+        from ultralytics.nn.surgery import check_edit
+        from ultralytics.utils.yaml import parse_yaml
+
+        named = load_plugins(self.plugins)
+        text = self.edited()
+        before = load_model_spec(self.model, self.scale)
+        load_plugins(before.plugins)
+        plugins = list(dict.fromkeys([*before.plugins, *named]))
+        if plugins:
+            text = set_plugins(text, plugins, out.absolute().parent)
+        data = parse_yaml(text, out, ModelError).data | {"yaml_file": str(out)}
+        after = ModelSpec.from_dict(data, before.scale or None)
+        notes = check_edit(before, after)
+        with open(out, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+        LOGGER.info("written: %s", out)
+        for line in [*describe_change(before, after), *notes]:
+            LOGGER.info("  %s", line)
+        return 0
+
+
+class Insert(Edit, name="insert"):
+    """Put a module after rows of a model YAML; references and row numbers follow."""
+
+    example = "insert model=cfg/models/yolov8.yaml after=9 module=FLABlock out=my.yaml"
+    after: int | str | list[int | str] = knob("", _ROWS, needed="after is missing")
+    module: str | list[str] = knob("", _MODULE, needed="module is missing", read=read_modules)
+
+    def edited(self) -> str:
+        from ultralytics.cfg.surgery import insert_rows  # as in `run`
+
+        return insert_rows(self.model, listed(self.after), self.module, self.scale)
+
+
+class Replace(Edit, name="replace"):
+    """Put another module in the place of rows of a model YAML."""
+
+    example = "replace model=cfg/models/yolov8.yaml rows=[6,8] module=C2f_FLA out=my.yaml"
+    rows: int | str | list[int | str] = knob("", _ROWS, needed="rows is missing")
+    module: str | list[str] = knob("", _MODULE, needed="module is missing", read=read_modules)
+
+    def edited(self) -> str:
+        from ultralytics.cfg.surgery import replace_rows  # as in `run`
+
+        return replace_rows(self.model, listed(self.rows), self.module, self.scale)
+
+
+class Remove(Edit, name="remove"):
+    """Take rows out of a model YAML."""
+
+    example = "remove model=cfg/models/yolov8-fla.yaml rows=10 out=my.yaml"
+    rows: int | str | list[int | str] = knob("", _ROWS, needed="rows is missing")
+
+    def edited(self) -> str:
+        from ultralytics.cfg.surgery import remove_rows  # as in `run`
+
+        return remove_rows(self.model, listed(self.rows), self.scale)
+
+
+class Weights(Command):
+    """A weights file that is written from another."""
+
+    def written(self) -> Path:
+        """Write the file; returns its path."""
+        raise NotImplementedError
+
+    def run(self) -> int:
+        from ultralytics.nn.plugins import load_plugins  # torch takes seconds to import
+
+        load_plugins(self.given.pop("plugins", None))
+        LOGGER.info("written: %s", self.written())
+        return 0
+
+
+class ExportWeights(Weights, name="export-weights"):
+    """Write weights as ultralytics 8.2.103 loads them, for its export, tracking and other tools."""
+
+    example = "export-weights model=best.pt format=ultralytics out=best-ultralytics.pt"
+    model: str = knob("", "weights file", needed="model is missing")
+    out: str = knob("", "the new weights file", needed="out is missing")
+    format: str = knob("ultralytics", "ultralytics, the only one")
+    half: bool = knob(True, "16-bit weights, as ultralytics writes them")
+    plugins: str | list[str] | None = knob(None, PLUGINS)
+    overwrite: bool = knob(False, OVERWRITE)
+
+    def written(self) -> Path:
+        from ultralytics.models.yolo.export import export_weights  # torch takes seconds to import
+
+        return export_weights(**self.given)
+
+
+class SaveAdapter(Weights, name="save-adapter"):
+    """Write the tensors of inserted rows, to fill other networks with: adapter=FILE."""
+
+    example = "save-adapter model=runs/detect/train/weights/best.pt out=fla-n.pt"
+    model: str = knob("", "weights file of a run, such as best.pt", needed="model is missing")
+    out: str = knob("", "the new file, .pt", needed="out is missing")
+    rows: Any = knob(None, "row numbers, as [10,16]", none="those that the pretrained weights of the run did not have")
+    plugins: str | list[str] | None = knob(None, PLUGINS)
+    overwrite: bool = knob(False, OVERWRITE)
+
+    def written(self) -> Path:
+        from ultralytics.models.yolo.adapter import save_adapter  # torch takes seconds to import
+
+        return save_adapter(**self.given)

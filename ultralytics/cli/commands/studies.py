@@ -1,0 +1,97 @@
+"""Commands on several runs: study, study report, compare."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ultralytics.cfg.knob import knob
+from ultralytics.cli.command import Command
+from ultralytics.cli.commands.models import PLUGINS
+from ultralytics.cli.words import read_names
+from ultralytics.utils.errors import ConfigError
+from ultralytics.utils.files import user_path
+
+_FAIR = "make no table of arms that were not treated alike; False: make it, and say so above it"
+
+
+class Study(Command, name="study"):
+    """Train several networks with several seeds under one recipe, and test them; goes on where it was stopped."""
+
+    example = "study cfg=cfg/studies/quick.yaml | study report runs/study/quick"
+    cfg: str = knob(
+        "", "the study: a YAML of arms, seeds and the keys of their runs (docs/studies.md)", needed="no study given"
+    )
+    out: str | None = knob(None, "its folder", none="runs/study/NAME")
+    devices: Any = knob(None, "GPUs, one run at a time on each, as 0,1", none="the runs' own device")
+    jobs: int | None = knob(None, "runs at a time, each in a process of its own", none="1, or one for each device")
+    fair: bool = knob(True, _FAIR)
+    submit: str | None = knob(
+        None,
+        "slurm: let tasks of a cluster work at it, jobs= at a time; needs the package submitit",
+        none="this machine",
+    )
+    partition: str | None = knob(None, "with submit: of the cluster", none="its own")
+    gpus: int = knob(1, "with submit: of each task")
+    hours: Any = knob(24, "with submit: after which a task is stopped, saved and queued again")
+
+    @classmethod
+    def check(cls, given: dict[str, Any]) -> None:
+        """Refuse what has no effect with, or without, a cluster."""
+        submitted = "submit" in given
+        reason = "a task has the GPUs it is given" if submitted else "it needs submit=slurm"
+        for key in ("devices",) if submitted else ("partition", "gpus", "hours"):
+            if key in given:
+                raise ConfigError(f"{key}={given[key]} has no effect: {reason}", hint="leave it out")
+
+    def run(self) -> int:
+        """Run the study. Exit code 2 when a run has failed."""
+        from ultralytics.study.runner import complaint, run_study  # torch takes seconds to import
+        from ultralytics.study.submit import submit_study
+
+        given = {k: v for k, v in self.given.items() if k not in ("cfg", "submit")}
+        if self.submit is not None:
+            submit_study(self.cfg, cluster=self.submit, **given)
+            return 0
+        error = complaint(run_study(self.cfg, **given))
+        if error is not None:
+            raise error
+        return 0
+
+
+class StudyReport(Command, name="study report"):
+    """Write the report of a study from its folder."""
+
+    example = "study report runs/study/quick"
+    positional = "out"
+    out: str = knob("", "folder of the study", needed="study report takes one folder")
+    fair: bool = knob(True, _FAIR)
+
+    def run(self) -> int:
+        from ultralytics.study.report import write_report  # torch takes seconds to import
+
+        write_report(user_path(self.out), fair=self.fair)
+        return 0
+
+
+class Compare(Command, name="compare"):
+    """Validate finished runs, compare them by image and by seed, and write tables and figures."""
+
+    example = "compare runs=[runs/detect/plain,runs/detect/fla] data=data/shapes.yaml"
+    runs: list[str] | None = knob(
+        None,
+        "folders of finished runs, or weights files, as [a,b]; those that differ in the seed alone make an arm",
+        needed="runs is missing",
+        read=read_names,
+    )
+    control: str | None = knob(None, "the run, or arm, that the others are compared with", none="the first")
+    out: str | None = knob(None, "folder of the report", none="runs/compare, numbered")
+    split: str | None = knob(None, "to validate on", none="test, or val where there is none")
+    data: str | None = knob(None, "dataset YAML", none="that of the first run")
+    plugins: str | list[str] | None = knob(None, PLUGINS)
+    fair: bool = knob(False, "make no table where the runs differ in more than the network; False: say so above it")
+
+    def run(self) -> int:
+        from ultralytics.study.comparing import compare_runs  # torch takes seconds to import
+
+        compare_runs(**self.given)
+        return 0
