@@ -17,9 +17,10 @@ from PIL import Image
 from tests.data.prepare.helpers import BOX, XML, read, tree
 from ultralytics.cfg.dataset import load_dataset
 from ultralytics.data.labels import scan
-from ultralytics.data.prepare import prepare_bccd, prepare_voc, write
+from ultralytics.data.prepare import format as preparing
+from ultralytics.data.prepare import prepare_bccd, prepare_voc
 from ultralytics.data.prepare.documents import parse_xml
-from ultralytics.data.prepare.voc import _decide, _Object, _Read
+from ultralytics.data.prepare.voc_xml import VocAnnotation, VocObject, decide_one_based
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError, UserError
 from ultralytics.utils.images import imread, imwrite
 
@@ -137,14 +138,14 @@ def test_one_file_does_not_flood_the_log(tmp_path, log):
 
 def test_the_slower_of_two_at_once_is_ready_too(tmp_path, monkeypatch, log):
     source = voc(tmp_path / "voc", {"a": [("dog", 1, 1, 9, 9, 0)], "b": []}, {"trainval": ["a", "b"]})
-    original, other = write.write_dataset, []
+    original, other = preparing.write_dataset, []
 
     def slow(*args):
         if other:
             prepare_voc(source, tmp_path / "out", **other.pop())
         return original(*args)
 
-    monkeypatch.setattr(write, "write_dataset", slow)
+    monkeypatch.setattr(preparing, "write_dataset", slow)
     other.append({})
     assert prepare_voc(source, tmp_path / "out") == tmp_path / "out" / "data.yaml"
     assert "is there already" in log.text
@@ -599,8 +600,8 @@ def test_a_stray_corner_moves_no_other_box(tmp_path, log):
 @pytest.mark.parametrize(("zeros", "one_based"), [(1, True), (2, True), (3, False)])
 def test_a_corner_among_thousands_is_a_stray(zeros, one_based):
     """Where no box is known to begin at 1."""
-    boxes = [_Object(i, "a", False, (0.0 if i < zeros else 7.0, 5.0, 9.0, 9.0)) for i in range(3000)]
-    decided, [note] = _decide([_Read("a", Path("a.xml"), objects=boxes)])
+    boxes = [VocObject(i, "a", False, (0.0 if i < zeros else 7.0, 5.0, 9.0, 9.0)) for i in range(3000)]
+    decided, [note] = decide_one_based([VocAnnotation("a", Path("a.xml"), objects=boxes)])
     assert decided == one_based
     assert f"{zeros} b" in note
 

@@ -9,7 +9,7 @@ from tests.data.prepare.helpers import BOX, XML, labelme, read, tree
 from ultralytics.cfg.dataset import load_dataset
 from ultralytics.data.labels import scan
 from ultralytics.data.prepare import prepare_coco128, prepare_yolo
-from ultralytics.data.prepare.write import draw_parts
+from ultralytics.data.prepare.divide import draw_parts
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError, UserError
 from ultralytics.utils.images import imwrite
 

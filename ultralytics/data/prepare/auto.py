@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics.data.prepare.archive import is_archive
 from ultralytics.data.prepare.coco import prepare_coco
+from ultralytics.data.prepare.format import existing
 from ultralytics.data.prepare.kitti import prepare_kitti
 from ultralytics.data.prepare.labelme import prepare_labelme
 from ultralytics.data.prepare.recognise import KINDS, recognise
 from ultralytics.data.prepare.visdrone import prepare_visdrone
 from ultralytics.data.prepare.voc import prepare_voc
-from ultralytics.data.prepare.write import existing
 from ultralytics.data.prepare.yolo import prepare_yolo
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError
 from ultralytics.utils.log import LOGGER
@@ -22,7 +22,7 @@ from ultralytics.utils.log import LOGGER
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from ultralytics.data.prepare.write import Keys
+    from ultralytics.data.prepare.divide import Keys
 
 READERS: dict[str, Callable[..., Path]] = {
     "yolo": prepare_yolo,

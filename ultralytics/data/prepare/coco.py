@@ -12,29 +12,15 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from ultralytics.data.prepare import names as published_names
+from ultralytics.data.prepare.annotated import SPLIT_WORDS, SPLITS, Annotated, Converted, in_threads
 from ultralytics.data.prepare.archive import is_archive
+from ultralytics.data.prepare.boxes import annotated_upright, from_corners, from_pixels, look, turned
+from ultralytics.data.prepare.divide import Options
 from ultralytics.data.prepare.documents import as_number, is_finite, load_json
 from ultralytics.data.prepare.folder import PARTS, fingerprint, prepared, walk
+from ultralytics.data.prepare.format import existing, full_path, inner, make_dataset, opened
 from ultralytics.data.prepare.recognise import judge_json
 from ultralytics.data.prepare.sources import PUBLISHED, archives, default_out, entry
-from ultralytics.data.prepare.write import (
-    SPLIT_WORDS,
-    SPLITS,
-    Annotated,
-    Converted,
-    Options,
-    annotated_upright,
-    existing,
-    from_corners,
-    from_pixels,
-    full_path,
-    in_threads,
-    inner,
-    look,
-    make_dataset,
-    opened,
-    turned,
-)
 from ultralytics.utils.coco import SIZE_BORDERS
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError
 from ultralytics.utils.files import user_path
@@ -43,7 +29,7 @@ from ultralytics.utils.images import IMAGE_SUFFIXES
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from ultralytics.data.prepare.write import DrawKeys
+    from ultralytics.data.prepare.divide import DrawKeys
 
 COCO_PARTS = ("train", "val")
 BESIDE = "_annotations.coco.json"  # lies among the images, in folders train, valid and test

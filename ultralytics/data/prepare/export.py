@@ -22,7 +22,9 @@ from ultralytics.data.labels import (
     list_images,
 )
 from ultralytics.data.prepare import names as published_names
-from ultralytics.data.prepare.write import SHOWN_PROBLEMS, Box, in_threads, look
+from ultralytics.data.prepare.annotated import in_threads
+from ultralytics.data.prepare.boxes import Box, look
+from ultralytics.data.prepare.write import SHOWN_PROBLEMS
 from ultralytics.data.prepare.yolo import problem_lines
 from ultralytics.utils.errors import ConfigError, DatasetError
 from ultralytics.utils.files import user_path, write_atomically

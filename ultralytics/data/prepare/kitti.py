@@ -7,18 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ultralytics.data.prepare.annotated import Annotated, Converted, class_order, in_threads, read_rows
+from ultralytics.data.prepare.boxes import from_corners
+from ultralytics.data.prepare.divide import Options
+from ultralytics.data.prepare.format import prepare_folder
 from ultralytics.data.prepare.recognise import is_kitti
 from ultralytics.data.prepare.tree import Tree, as_splits
-from ultralytics.data.prepare.write import (
-    Annotated,
-    Converted,
-    Options,
-    class_order,
-    from_corners,
-    in_threads,
-    prepare_folder,
-    read_rows,
-)
 from ultralytics.utils.errors import DatasetError, MissingFileError
 from ultralytics.utils.files import read_text
 from ultralytics.utils.text import counted, is_number
@@ -26,7 +20,7 @@ from ultralytics.utils.text import counted, is_number
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from ultralytics.data.prepare.write import Keys
+    from ultralytics.data.prepare.divide import Keys
 
 DONT_CARE = "dontcare"
 LISTS = {"train": "train", "val": "val", "test": "test"}  # ImageSets/NAME.txt

@@ -13,21 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ultralytics.data.prepare.annotated import Annotated, Converted, class_order, in_threads
+from ultralytics.data.prepare.boxes import Corners, annotated_upright, from_corners, look, turned
+from ultralytics.data.prepare.divide import Options
 from ultralytics.data.prepare.documents import as_number, load_json
+from ultralytics.data.prepare.format import prepare_folder
 from ultralytics.data.prepare.tree import Tree, as_splits
-from ultralytics.data.prepare.write import (
-    Annotated,
-    Converted,
-    Corners,
-    Options,
-    annotated_upright,
-    class_order,
-    from_corners,
-    in_threads,
-    look,
-    prepare_folder,
-    turned,
-)
 from ultralytics.utils.errors import DatasetError, MissingFileError
 from ultralytics.utils.images import open_header
 from ultralytics.utils.text import counted
@@ -35,7 +26,7 @@ from ultralytics.utils.text import counted
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from ultralytics.data.prepare.write import Keys
+    from ultralytics.data.prepare.divide import Keys
 
 IGNORED = "__ignore__"  # labelme's own name for what is no object
 NO_AREA = {"point": "a point", "points": "points", "line": "a line", "linestrip": "a line"}

@@ -17,9 +17,10 @@ import cv2
 import numpy as np
 import yaml
 
+from ultralytics.data.prepare.annotated import in_threads
 from ultralytics.data.prepare.folder import TakenError, making, prepared, write_manifest
+from ultralytics.data.prepare.format import storage_error
 from ultralytics.data.prepare.sources import default_out
-from ultralytics.data.prepare.write import in_threads, storage_error
 from ultralytics.utils.files import user_path
 from ultralytics.utils.images import imwrite
 from ultralytics.utils.log import LOGGER

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ultralytics.data.prepare.annotated import SPLIT_WORDS, SPLITS, Annotated
 from ultralytics.data.prepare.folder import walk
-from ultralytics.data.prepare.write import SPLIT_WORDS, SPLITS, Annotated
 from ultralytics.utils.images import IMAGE_SUFFIXES
 
 

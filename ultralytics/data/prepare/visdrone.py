@@ -6,20 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics.data.prepare import names as published_names
+from ultralytics.data.prepare.annotated import Annotated, Converted, in_threads, read_rows
 from ultralytics.data.prepare.archive import is_archive
+from ultralytics.data.prepare.boxes import from_pixels
+from ultralytics.data.prepare.divide import Options
 from ultralytics.data.prepare.folder import PARTS, fingerprint, prepared
+from ultralytics.data.prepare.format import existing, make_dataset, opened
 from ultralytics.data.prepare.sources import PUBLISHED, archives, default_out, entry
-from ultralytics.data.prepare.write import (
-    Annotated,
-    Converted,
-    Options,
-    existing,
-    from_pixels,
-    in_threads,
-    make_dataset,
-    opened,
-    read_rows,
-)
 from ultralytics.utils.errors import MissingFileError
 from ultralytics.utils.files import user_path
 from ultralytics.utils.images import IMAGE_SUFFIXES
@@ -27,7 +20,7 @@ from ultralytics.utils.images import IMAGE_SUFFIXES
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from ultralytics.data.prepare.write import Keys
+    from ultralytics.data.prepare.divide import Keys
 
 FOLDERS = {"train": "VisDrone2019-DET-train", "val": "VisDrone2019-DET-val", "test": "VisDrone2019-DET-test-dev"}
 REGION, OTHERS = 0, 11  # categories that are no class

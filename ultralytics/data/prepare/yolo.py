@@ -25,26 +25,16 @@ from ultralytics.data.labels import (
     list_images,
 )
 from ultralytics.data.prepare import names as published_names
+from ultralytics.data.prepare.annotated import SPLIT_WORDS, SPLITS, Annotated, Converted, in_threads, no_objects
 from ultralytics.data.prepare.archive import is_archive
+from ultralytics.data.prepare.boxes import look
 from ultralytics.data.prepare.class_files import names_beside
+from ultralytics.data.prepare.divide import Options
 from ultralytics.data.prepare.folder import fingerprint, prepared, rename_classes, walk
+from ultralytics.data.prepare.format import existing, inner, make_dataset, opened
 from ultralytics.data.prepare.recognise import judge_json
 from ultralytics.data.prepare.sources import PUBLISHED, archives, default_out, entry
 from ultralytics.data.prepare.tree import Tree, by_splits
-from ultralytics.data.prepare.write import (
-    SPLIT_WORDS,
-    SPLITS,
-    Annotated,
-    Converted,
-    Options,
-    existing,
-    in_threads,
-    inner,
-    look,
-    make_dataset,
-    no_objects,
-    opened,
-)
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError
 from ultralytics.utils.files import read_text, user_path
 from ultralytics.utils.images import IMAGE_SUFFIXES
@@ -54,7 +44,7 @@ from ultralytics.utils.yaml import read_yaml
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from ultralytics.data.prepare.write import Keys
+    from ultralytics.data.prepare.divide import Keys
 
 LISTS = {"train": "train", "valid": "val", "val": "val", "test": "test"}  # of obj.data
 
