@@ -17,13 +17,12 @@ from ultralytics.data.prepare.archive import is_archive
 from ultralytics.data.prepare.boxes import annotated_upright, from_corners, from_pixels, look, turned
 from ultralytics.data.prepare.divide import Options
 from ultralytics.data.prepare.documents import as_number, is_finite, load_json
-from ultralytics.data.prepare.folder import PARTS, fingerprint, prepared, walk
-from ultralytics.data.prepare.format import existing, full_path, inner, make_dataset, opened
+from ultralytics.data.prepare.folder import PARTS, SOURCE, walk
+from ultralytics.data.prepare.format import Format, Source, existing, full_path, inner, prepare
 from ultralytics.data.prepare.recognise import judge_json
-from ultralytics.data.prepare.sources import PUBLISHED, archives, default_out, entry
+from ultralytics.data.prepare.sources import PUBLISHED
 from ultralytics.utils.coco import SIZE_BORDERS
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError
-from ultralytics.utils.files import user_path
 from ultralytics.utils.images import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
@@ -66,49 +65,12 @@ def prepare_coco(
         ConfigError: a wrong value; UserError: it cannot be downloaded or written.
     """
     how, folder = _images(images)
-    wanted = Options(how, **drawn)
     given = [source] if isinstance(source, str | Path) else list(source or [])
     paths = [existing(s) for s in given]
     if len(paths) > 1 and not all(p.is_file() and not is_archive(p) for p in paths):
         raise ConfigError("several sources must be JSON files", ", ".join(map(str, paths)))
-    published = not paths or (len(paths) == 1 and is_published(paths[0]))
-    if out is None and not published:
-        raise ConfigError("out is missing", hint="out=data/mine")
-    target = default_out("coco") if out is None else user_path(out)
-    options: dict[str, Any] = {PARTS: _parts(paths[0]) if paths else list(COCO_PARTS)}
-    if not published:
-        options = {"source": [str(p.absolute()) for p in paths], "images": folder and str(folder.absolute())}
-    options |= wanted.drawn()
-    mark = fingerprint(paths)
-    done = prepared(target, "coco", options, mark)
-    if done is not None:
-        return done
-    if not paths:
-        got = archives("coco", target, download, mirror)
-        packed, sources = [p for p, _ in got], [d for _, d in got]
-    else:
-        remotes = PUBLISHED["coco"]
-        packed = [p for p in paths if p.is_file() and is_archive(p)]
-        if paths[0].is_dir():
-            packed = [p for r in remotes if (p := paths[0] / r.name).is_file()]
-        sources = [entry(p, remotes) for p in packed] or [
-            entry(p) if p.is_file() else {"name": p.absolute().name} for p in paths
-        ]
-
-    def read(scratch: Path) -> Converted:
-        unpacked = [opened(p, scratch) for p in packed]
-        if not packed and paths and paths[0].is_file():
-            jsons = _named_splits(paths)
-            return _read_all({s: _Json.load(p, folder) for s, p in jsons.items()}, folder)
-        folders = [*unpacked, *(p for p in paths if p.is_dir())]
-        jsons = _find(folders)
-        if published:
-            options[PARTS] = [s for s in COCO_PARTS if s in jsons]
-        roots = [folder] if folder else [f for top in folders for f in (top, inner(top))]
-        return _read_all({s: _Json.load(p, None, roots) for s, p in jsons.items()}, folder, published)
-
-    inside = [*paths, *([folder] if folder else [])]
-    return make_dataset(target, "coco", options, sources, read, wanted, inside, mark)
+    own = {SOURCE: list(map(str, paths)), "images": folder and str(folder.absolute())}
+    return prepare(COCO, paths, out, Options(how, **drawn), own, images=folder, download=download, mirror=mirror)
 
 
 def _images(given: str | Path | Sequence[str | Path]) -> tuple[str, Path | None]:
@@ -123,22 +85,20 @@ def _images(given: str | Path | Sequence[str | Path]) -> tuple[str, Path | None]
     return hows[0] if hows else "copy", folders[0] if folders else None
 
 
-def is_published(source: Path) -> bool:
-    """Whether a folder holds COCO 2017, packed or not, or a file is one of its archives."""
-    archives_ = {r.name for r in PUBLISHED["coco"]}
-    if source.is_file():
-        return source.name in archives_
-    held = any((source / name).is_file() for name in archives_)
-    return held or any((source / "annotations" / f"instances_{s}2017.json").is_file() for s in ("train", "val"))
-
-
-def _parts(source: Path) -> list[str]:
-    """The splits of the published data set that a source seems to hold, without unpacking it."""
+def _parts(source: Path | None) -> list[str] | None:
+    """Return the splits of the published dataset that a source seems to hold, without unpacking it; None where it is
+    another one."""
+    archives = {r.name for r in PUBLISHED["coco"]}
+    if source is None:
+        return list(COCO_PARTS)
     names = {source.name} if source.is_file() else {p.name for p in source.iterdir()}
+    files = {s: f"instances_{s}2017.json" for s in COCO_PARTS}
+    beside = [s for s, f in files.items() if (source / "annotations" / f).is_file()]
+    if not (names & archives or beside):
+        return None
     if PUBLISHED["coco"][2].name in names:
         return list(COCO_PARTS)
-    files = {s: f"instances_{s}2017.json" for s in COCO_PARTS}
-    return [s for s, f in files.items() if f in names or (source / "annotations" / f).is_file()]
+    return [s for s, f in files.items() if f in names or s in beside]
 
 
 def split_of(file: Path) -> str | None:
@@ -299,8 +259,16 @@ def as_key(value: Any) -> Key | None:
     return value
 
 
-def _read_all(jsons: Mapping[str, _Json], folder: Path | None, published: bool = False) -> Converted:
-    """All splits, with the classes of all of them."""
+def _read_source(source: Source) -> Converted:
+    """Read all splits, with the classes of all of them."""
+    places = source.places()
+    if places[0].is_file():
+        jsons = {s: _Json.load(p, source.images) for s, p in _named_splits(places).items()}
+    else:
+        around = [source.images] if source.images else [f for top in places for f in (top, inner(top))]
+        jsons = {s: _Json.load(p, None, around) for s, p in _find(places).items()}
+    if source.published:
+        source.options[PARTS] = [s for s in COCO_PARTS if s in jsons]
     categories: dict[Key, str] = {}
     groups = set.intersection(*(j.groups for j in jsons.values()))
     for j in jsons.values():
@@ -318,7 +286,7 @@ def _read_all(jsons: Mapping[str, _Json], folder: Path | None, published: bool =
     if len(set(names)) < len(names):
         twice = sorted({n for n in names if names.count(n) > 1})
         notes.append(f"several categories are called {', '.join(twice)}; they stay apart")
-    if published and tuple(names) != published_names.COCO:
+    if source.published and tuple(names) != published_names.COCO:
         notes.append("the categories are not COCO's 80; the data set's own data.yaml has them")
     ids = {n: i for i, n in enumerate(order)}
     splits = {s: _read(j, ids) for s, j in jsons.items()}
@@ -500,3 +468,6 @@ def _area(item: Mapping[str, Any], box: float) -> float | None:
         return None
     near = any(math.isclose(area, border, rel_tol=1e-3) for border in SIZE_BORDERS)
     return float(area) if near or not math.isclose(area, box, rel_tol=1e-9) else None
+
+
+COCO = Format("coco", _read_source, _parts, documents=True)

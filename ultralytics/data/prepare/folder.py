@@ -12,10 +12,10 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import yaml
 
@@ -36,6 +36,9 @@ TOLD = (".xml", ".json", ".txt", ".yaml", ".yml", *SUFFIXES)  # of a source's fi
 END = 1 << 20  # bytes
 TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+T = TypeVar("T")
 
 
 class TakenError(UserError):
@@ -310,6 +313,30 @@ def making(out: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         _let_go(held, _lock_file(folder))
+
+
+def make_once(out: Path, kind: str, options: Mapping[str, Any], mark: str, fill: Callable[[Path], T]) -> T | None:
+    """Make OUT by `fill`, which is given the folder that becomes it; where another process made the same meanwhile,
+    that is taken.
+
+    Args:
+        out, kind, options, mark: as in `prepared`.
+        fill: writes the dataset.
+
+    Returns:
+        What `fill` returned, None where its work was not needed.
+
+    Raises:
+        TakenError: OUT came to hold something else.
+        UserError: of `fill` and `making`.
+    """
+    try:
+        with making(out) as folder:
+            return fill(folder)
+    except TakenError:
+        if prepared(out, kind, options, mark) is None:
+            raise
+        return None
 
 
 def _refuse_content(out: Path) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ultralytics.data.prepare.annotated import Annotated, Converted, class_order, in_threads, read_rows
 from ultralytics.data.prepare.boxes import from_corners
 from ultralytics.data.prepare.divide import Options
-from ultralytics.data.prepare.format import prepare_folder
+from ultralytics.data.prepare.format import Format, Source, prepare
 from ultralytics.data.prepare.recognise import is_kitti
 from ultralytics.data.prepare.tree import Tree, as_splits
 from ultralytics.utils.errors import DatasetError, MissingFileError
@@ -50,15 +50,11 @@ def prepare_kitti(
         MissingFileError: no such source or no label file; DatasetError: nothing usable; ConfigError: an unknown class
         or a wrong value; UserError: it cannot be written.
     """
-
-    def read(folder: Path, _: Path) -> Converted:
-        return _read_all(folder, names)
-
-    options = {"names": list(names) if names else None}
-    return prepare_folder("kitti", source, out, options, read, Options(**given))
+    return prepare(KITTI, [source], out, Options(**given), {"names": list(names) if names else None})
 
 
-def _read_all(top: Path, names: Sequence[str] | None) -> Converted:
+def _read_source(source: Source) -> Converted:
+    top = source.folder()
     tree = Tree.of(top, ".txt")
     problems = tree.passed
     pairs = {mark: images for mark, images in tree.pairs().items() if images}
@@ -79,7 +75,7 @@ def _read_all(top: Path, names: Sequence[str] | None) -> Converted:
     read = in_threads(lambda i: _read(top / i, top / files[i] if i in files else None), jobs, "Reading labels")
     listed = _lists(top, dict(zip(jobs, read, strict=True)))
     splits = listed or as_splits(dict(zip(jobs, read, strict=True)))
-    return Converted(splits, class_order(read, names, top), problems=problems)
+    return Converted(splits, class_order(read, source.options["names"], top), problems=problems)
 
 
 def _lists(top: Path, read: dict[str, Annotated]) -> dict[str, list[Annotated]]:
@@ -138,3 +134,6 @@ def _read(image: Path, file: Path | None) -> Annotated:
         result.cut += cut
         result.objects.append((name, box))
     return result
+
+
+KITTI = Format("kitti", _read_source)

@@ -17,7 +17,7 @@ from ultralytics.data.prepare.annotated import Annotated, Converted, class_order
 from ultralytics.data.prepare.boxes import Corners, annotated_upright, from_corners, look, turned
 from ultralytics.data.prepare.divide import Options
 from ultralytics.data.prepare.documents import as_number, load_json
-from ultralytics.data.prepare.format import prepare_folder
+from ultralytics.data.prepare.format import Format, Source, prepare
 from ultralytics.data.prepare.tree import Tree, as_splits
 from ultralytics.utils.errors import DatasetError, MissingFileError
 from ultralytics.utils.images import open_header
@@ -57,12 +57,7 @@ def prepare_labelme(
         MissingFileError: no such source or no JSON of labelme; DatasetError: nothing usable; ConfigError: an unknown
         class or a wrong value; UserError: it cannot be written.
     """
-
-    def read(folder: Path, scratch: Path) -> Converted:
-        return _read_all(folder, scratch / "0-embedded", names)
-
-    options = {"names": list(names) if names else None}
-    return prepare_folder("labelme", source, out, options, read, Options(**given))
+    return prepare(LABELME, [source], out, Options(**given), {"names": list(names) if names else None})
 
 
 @dataclass
@@ -74,7 +69,8 @@ class _Job:
     by_name: Mapping[str, list[str]]  # file name → images of the source
 
 
-def _read_all(top: Path, embedded: Path, names: Sequence[str] | None) -> Converted:
+def _read_source(source: Source) -> Converted:
+    top, embedded = source.folder(), source.scratch / "0-embedded"
     tree = Tree.of(top, ".json")
     if not tree.marks:
         raise MissingFileError("there is no JSON file", str(top), "source= is a folder with labelme's JSON files")
@@ -101,7 +97,7 @@ def _read_all(top: Path, embedded: Path, names: Sequence[str] | None) -> Convert
             without += 1
     if without:
         problems.append(f"{top}: {counted(without, 'image')} in folders without an annotated image; not used")
-    order = class_order(list(found.values()), names, top)
+    order = class_order(list(found.values()), source.options["names"], top)
     return Converted(as_splits(found), order, problems=problems)
 
 
@@ -244,3 +240,6 @@ def corners_of(shape: Mapping[str, Any]) -> tuple[Corners | None, str]:
         radius = math.hypot(xs[1] - xs[0], ys[1] - ys[0])
         return (xs[0] - radius, ys[0] - radius, xs[0] + radius, ys[0] + radius), ""
     return (min(xs), min(ys), max(xs), max(ys)), ""
+
+
+LABELME = Format("labelme", _read_source)

@@ -18,7 +18,7 @@ import numpy as np
 import yaml
 
 from ultralytics.data.prepare.annotated import in_threads
-from ultralytics.data.prepare.folder import TakenError, making, prepared, write_manifest
+from ultralytics.data.prepare.folder import make_once, prepared, write_manifest
 from ultralytics.data.prepare.format import storage_error
 from ultralytics.data.prepare.sources import default_out
 from ultralytics.utils.files import user_path
@@ -166,13 +166,9 @@ def prepare_shapes(out: str | Path | None = None, seed: int = 0) -> Path:
     done = prepared(out, "shapes", options)
     if done is not None:
         return done
-    try:
-        objects = _draw_all(out, seed, options)
-    except TakenError:
-        done = prepared(out, "shapes", options)  # another process may have drawn the same meanwhile
-        if done is None:
-            raise
-        return done
+    objects = make_once(out, "shapes", options, "", lambda folder: _draw_all(folder, out, seed, options))
+    if objects is None:
+        return out / "data.yaml"
     LOGGER.info(
         "%s: %s, %s of %s",
         out,
@@ -183,21 +179,20 @@ def prepare_shapes(out: str | Path | None = None, seed: int = 0) -> Path:
     return out / "data.yaml"
 
 
-def _draw_all(out: Path, seed: int, options: Mapping[str, Any]) -> Counter[int]:
-    """Make the whole folder; objects per class."""
+def _draw_all(folder: Path, out: Path, seed: int, options: Mapping[str, Any]) -> Counter[int]:
+    """Fill a folder that will become OUT, and count the objects of each class."""
     jobs = [(split, i) for split, count in COUNTS.items() for i in range(count)]
-    with making(out) as folder:
-        try:
-            for split in COUNTS:
-                for kind in ("images", "labels"):
-                    (folder / kind / split).mkdir(parents=True)
-            drawn = in_threads(lambda which: _draw_file(folder, seed, *which), jobs, "Drawing shapes")
-            spec = {"path": ".", **{s: f"images/{s}" for s in COUNTS}, "names": dict(enumerate(NAMES))}
-            (folder / "data.yaml").write_text(yaml.safe_dump(spec, sort_keys=False), encoding="utf-8", newline="\n")
-        except OSError as e:
-            raise storage_error(e, folder, out) from None
-        objects = Counter(c for classes in drawn for c in classes)
-        write_manifest(folder, "shapes", options, [], COUNTS, {name: objects[i] for i, name in enumerate(NAMES)})
+    try:
+        for split in COUNTS:
+            for kind in ("images", "labels"):
+                (folder / kind / split).mkdir(parents=True)
+        drawn = in_threads(lambda which: _draw_file(folder, seed, *which), jobs, "Drawing shapes")
+        spec = {"path": ".", **{s: f"images/{s}" for s in COUNTS}, "names": dict(enumerate(NAMES))}
+        (folder / "data.yaml").write_text(yaml.safe_dump(spec, sort_keys=False), encoding="utf-8", newline="\n")
+    except OSError as e:
+        raise storage_error(e, folder, out) from None
+    objects = Counter(c for classes in drawn for c in classes)
+    write_manifest(folder, "shapes", options, [], COUNTS, {name: objects[i] for i, name in enumerate(NAMES)})
     return objects
 
 

@@ -53,19 +53,12 @@ PUBLISHED: dict[str, tuple[Remote, ...]] = {
     "bccd": (Remote("https://github.com/Shenggan/BCCD_Dataset/archive/refs/heads/master.zip"),),
     "visdrone": tuple(Remote(f"{_ASSETS}/VisDrone2019-DET-{s}.zip") for s in ("train", "val", "test-dev")),
 }
-FOLDERS = {
-    "shapes": "shapes",
-    "voc": "VOC",
-    "coco": "coco",
-    "coco128": "coco128",
-    "bccd": "bccd",
-    "visdrone": "visdrone",
-}
+FOLDERS = {"voc": "VOC"}  # folders of data/ that are not called as the kind is
 
 
 def default_out(kind: str) -> Path:
     """Where a data set is made unless told: beside its YAML in the clone; in an installed package data/NAME here."""
-    name = FOLDERS[kind]
+    name = FOLDERS.get(kind, kind)
     return (CLONE / "data" if (CLONE / "data" / f"{name}.yaml").is_file() else Path("data")) / name
 
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ultralytics.data.prepare import names as published_names
 from ultralytics.data.prepare.annotated import Annotated, Converted, in_threads, read_rows
-from ultralytics.data.prepare.archive import is_archive
 from ultralytics.data.prepare.boxes import from_pixels
 from ultralytics.data.prepare.divide import Options
-from ultralytics.data.prepare.folder import PARTS, fingerprint, prepared
-from ultralytics.data.prepare.format import existing, make_dataset, opened
-from ultralytics.data.prepare.sources import PUBLISHED, archives, default_out, entry
+from ultralytics.data.prepare.folder import PARTS
+from ultralytics.data.prepare.format import Format, Source, prepare
+from ultralytics.data.prepare.sources import default_out
 from ultralytics.utils.errors import MissingFileError
-from ultralytics.utils.files import user_path
 from ultralytics.utils.images import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
@@ -48,48 +46,31 @@ def prepare_visdrone(
         MissingFileError: no such layout; DatasetError: nothing usable; ConfigError: a wrong value; UserError: it cannot
         be downloaded or written.
     """
-    wanted = Options(**given)
-    out = default_out("visdrone") if out is None else user_path(out)
-    folder = None if source is None else existing(source)
-    found = list(FOLDERS) if folder is None else _parts(folder)
-    options: dict[str, Any] = {PARTS: found} if found else {"source": str(folder and folder.absolute())}
-    options |= wanted.drawn()
-    inside = [] if folder is None else [folder]
-    mark = fingerprint(inside)
-    done = prepared(out, "visdrone", options, mark)
-    if done is not None:
-        return done
-    if folder is None:
-        got = archives("visdrone", out, download, mirror)
-        packed, sources = [p for p, _ in got], [d for _, d in got]
-    else:
-        name = folder.absolute().name
-        if folder.is_file() and is_archive(folder):
-            packed, folder = [folder], None
-        else:
-            packed = [p for part in FOLDERS.values() if (p := folder / f"{part}.zip").is_file()]
-        sources = [entry(p, PUBLISHED["visdrone"]) for p in packed] or [{"name": name}]
-
-    def read(scratch: Path) -> Converted:
-        tops = [opened(p, scratch) for p in packed] + ([folder] if folder else [])
-        parts = {s: p for s, name in FOLDERS.items() if (p := _part(tops, name)) is not None}
-        if not parts:
-            tried = ", ".join(str((t / FOLDERS["train"]).absolute()) for t in tops)
-            raise MissingFileError(f"there is none of its folders; tried {tried}", hint="source= is the folder of them")
-        if found:
-            options[PARTS] = list(parts)
-        absent = [name for s, name in FOLDERS.items() if s not in parts]
-        notes = [f"missing: {', '.join(absent)}"] if absent else []
-        return Converted({s: _read_part(p) for s, p in parts.items()}, published_names.VISDRONE, notes=notes)
-
-    return make_dataset(out, "visdrone", options, sources, read, wanted, inside, mark)
+    given_ = [] if source is None else [source]
+    out = default_out("visdrone") if out is None else out  # of archives of other names too
+    return prepare(VISDRONE, given_, out, Options(**given), download=download, mirror=mirror)
 
 
-def _parts(source: Path) -> list[str]:
-    """The splits that a source seems to hold, without unpacking it."""
+def _read_source(source: Source) -> Converted:
+    tops = source.places()
+    parts = {s: p for s, name in FOLDERS.items() if (p := _part(tops, name)) is not None}
+    if not parts:
+        tried = ", ".join(str((t / FOLDERS["train"]).absolute()) for t in tops)
+        raise MissingFileError(f"there is none of its folders; tried {tried}", hint="source= is the folder of them")
+    if source.published:
+        source.options[PARTS] = list(parts)
+    absent = [name for s, name in FOLDERS.items() if s not in parts]
+    notes = [f"missing: {', '.join(absent)}"] if absent else []
+    return Converted({s: _read_part(p) for s, p in parts.items()}, published_names.VISDRONE, notes=notes)
+
+
+def _parts(source: Path | None) -> list[str] | None:
+    """Return the splits that a source seems to hold, without unpacking it; None where it seems to hold none."""
+    if source is None:
+        return list(FOLDERS)
     if source.is_file():
-        return [s for s, name in FOLDERS.items() if source.name == f"{name}.zip"]
-    return [s for s, name in FOLDERS.items() if (source / f"{name}.zip").is_file() or _part([source], name)]
+        return [s for s, name in FOLDERS.items() if source.name == f"{name}.zip"] or None
+    return [s for s, name in FOLDERS.items() if (source / f"{name}.zip").is_file() or _part([source], name)] or None
 
 
 def _part(tops: list[Path], name: str) -> Path | None:
@@ -136,3 +117,6 @@ def _read(part: Path, image: Path) -> Annotated:
         else:
             result.objects.append((int(category) - 1, box))
     return result
+
+
+VISDRONE = Format("visdrone", _read_source, _parts)

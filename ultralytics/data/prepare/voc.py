@@ -6,21 +6,19 @@ docs/datasets.md tells every rule for what is found in such annotations.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ultralytics.data.prepare import names as published_names
 from ultralytics.data.prepare.annotated import SPLITS, Converted, class_order, in_threads
-from ultralytics.data.prepare.archive import is_archive
 from ultralytics.data.prepare.divide import Options
-from ultralytics.data.prepare.folder import PARTS, fingerprint, prepared
-from ultralytics.data.prepare.format import existing, make_dataset, opened, opened_folder
-from ultralytics.data.prepare.sources import PUBLISHED, archives, default_out, entry
+from ultralytics.data.prepare.folder import PARTS
+from ultralytics.data.prepare.format import Format, Source, existing, prepare
+from ultralytics.data.prepare.sources import PUBLISHED
 from ultralytics.data.prepare.voc_root import Root, list_lines
 from ultralytics.data.prepare.voc_xml import decide_one_based, fit, read_annotation
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError
-from ultralytics.utils.files import user_path
 from ultralytics.utils.text import counted
 
 if TYPE_CHECKING:
@@ -66,27 +64,15 @@ def prepare_voc(
     if one_based not in ("auto", True, False):
         raise ConfigError(f"one_based={one_based} must be auto, True or False")
     wanted = Options(**given)
-    source = None if source is None else existing(source)
-    if source is None or is_published(source):
-        if wanted.parts() or one_based != "auto" or names:
-            raise ConfigError(
-                "the published data set has its own classes, splits and corners",
-                hint="leave names, val, test, one_based out",
-            )
-        return _prepare_published(
-            source, default_out("voc") if out is None else user_path(out), wanted, download, mirror
+    published = source is None or _parts(existing(source)) is not None
+    if published and (wanted.parts() or one_based != "auto" or names):
+        raise ConfigError(
+            "the published dataset has its own classes, splits and corners",
+            hint="leave names, val, test, one_based out",
         )
-    if out is None:
-        raise ConfigError("out is missing", hint="out=data/mine")
-    options = {
-        "source": str(source.absolute()),
-        "names": list(names) if names else None,
-        "one_based": one_based,
-        "val": wanted.val,
-        "seed": wanted.seed,
-        **wanted.drawn(),
-    }
-    return _prepare_folder("voc", source, user_path(out), options, names, wanted, one_based)
+    own = {"names": list(names) if names else None, "one_based": one_based, "val": wanted.val, "seed": wanted.seed}
+    paths = [] if source is None else [source]
+    return prepare(VOC, paths, out, wanted, own, download=download, mirror=mirror)
 
 
 def prepare_bccd(
@@ -108,47 +94,23 @@ def prepare_bccd(
     Raises:
         as `prepare_voc`.
     """
-    wanted = Options(images)
-    out = default_out("bccd") if out is None else user_path(out)
-    source = None if source is None else existing(source)
-    mark = fingerprint([source] if source else [])
-    done = prepared(out, "bccd", {}, mark)
-    if done is not None:
-        return done
-    sources = None
-    if source is None:
-        [(source, described)] = archives("bccd", out, download, mirror)
-        sources = [described]
-    return _prepare_folder("bccd", source, out, {}, published_names.BCCD, wanted, "auto", sources, mark)
+    paths = [] if source is None else [source]
+    return prepare(BCCD, paths, out, Options(images), download=download, mirror=mirror)
 
 
-def _prepare_folder(
-    kind: str,
-    source: Path,
-    out: Path,
-    options: Mapping[str, Any],
-    names: Sequence[str] | None,
-    wanted: Options,
-    one_based: bool | str,
-    sources: list[dict[str, Any]] | None = None,
-    mark: str | None = None,
-) -> Path:
-    mark = fingerprint([source]) if mark is None else mark
-    done = prepared(out, kind, options, mark)
-    if done is not None:
-        return done
-    if sources is None:
-        packed = source.is_file() and is_archive(source)
-        sources = [entry(source) if packed else {"name": source.absolute().name}]
-
-    def read(scratch: Path) -> Converted:
-        return _read_folder(Root.find(opened_folder(source, scratch)), names, one_based, wanted.val)
-
-    return make_dataset(out, kind, options, sources, read, wanted, [source], mark)
+def _read_voc(source: Source) -> Converted:
+    if source.published:
+        return _read_published(source)
+    return _read_folder(source, source.options["names"], source.options["one_based"])
 
 
-def _read_folder(root: Root, names: Sequence[str] | None, one_based: bool | str, val: float) -> Converted:
-    splits, used = _splits(root, val)
+def _read_bccd(source: Source) -> Converted:
+    return _read_folder(source, published_names.BCCD, "auto")
+
+
+def _read_folder(source: Source, names: Sequence[str] | None, one_based: bool | str) -> Converted:
+    root = Root.find(source.folder())
+    splits, used = _splits(root, source.wanted.val)
     notes: list[str] = []
     unique = sorted({name for listed in splits.values() for name in listed})
     read = in_threads(lambda n: read_annotation(root, n), unique, "Reading annotations")
@@ -198,13 +160,6 @@ def _splits(root: Root, val: float) -> tuple[dict[str, list[str]], dict[str, str
 # The published layout
 
 
-def is_published(source: Path) -> bool:
-    """Whether a folder holds VOC2007 or VOC2012, packed or not, or a file is one of their archives."""
-    if source.is_file():
-        return source.name in {r.name for r in PUBLISHED["voc"]}
-    return bool(_devkits(source)) or any((source / r.name).is_file() for r in PUBLISHED["voc"])
-
-
 def _devkits(folder: Path) -> list[Path]:
     """The folders VOC2007 and VOC2012 in a folder, in its VOCdevkit, or one folder further down."""
     if folder.name in YEARS and (folder / "ImageSets").is_dir() and (folder / "Annotations").is_dir():
@@ -214,48 +169,30 @@ def _devkits(folder: Path) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def _prepare_published(source: Path | None, out: Path, wanted: Options, download: bool, mirror: str) -> Path:
-    options = {PARTS: list(VOC_PARTS) if source is None else _parts(source)}
-    mark = fingerprint([source] if source else [])
-    done = prepared(out, "voc", options, mark)
-    if done is not None:
-        return done
-    remotes = PUBLISHED["voc"]
+def _parts(source: Path | None) -> list[str] | None:
+    """Return the parts of the published dataset that a source seems to hold, without unpacking or reading it all; None
+    where it is another one."""
     if source is None:
-        got = archives("voc", out, download, mirror)
-        packed, sources = [path for path, _ in got], [described for _, described in got]
-    else:
-        packed = [source] if source.is_file() else [p for r in remotes if (p := source / r.name).is_file()]
-        sources = [entry(path, remotes) for path in packed]
-        if not packed:
-            sources = [{"name": p.name} for p in _devkits(source)]
-
-    def read(scratch: Path) -> Converted:
-        folders = [opened(path, scratch) for path in packed]
-        if source is not None and source.is_dir():
-            folders.append(source)
-        roots = [kit for folder in folders for kit in _devkits(folder)]
-        converted, options[PARTS] = _read_published([(kit.name, Root.find(kit)) for kit in roots], source or out)
-        return converted
-
-    return make_dataset(out, "voc", options, sources, read, wanted, [source] if source else [], mark)
-
-
-def _parts(source: Path) -> list[str]:
-    """The parts of the published data set that a source seems to hold, without unpacking or reading it all."""
+        return list(VOC_PARTS)
     names = {source.name} if source.is_file() else {p.name for p in source.iterdir()}
-    found = {part for part, remote in zip(VOC_PARTS, PUBLISHED["voc"], strict=True) if remote.name in names}
-    for kit in _devkits(source) if source.is_dir() else ():
+    packed = {part for part, remote in zip(VOC_PARTS, PUBLISHED["voc"], strict=True) if remote.name in names}
+    kits = _devkits(source) if source.is_dir() else []
+    found = set(packed)
+    for kit in kits:
         for split in ("trainval", "test"):
             lines = list_lines(kit, split) or []
             # The lists of VOC2007's test may come without the archive they belong to.
             if any((kit / "Annotations" / f"{line.split()[0]}.xml").is_file() for line in lines):
                 found.add(f"{kit.name} {split}")
-    return [part for part in VOC_PARTS if part in found]
+    return [part for part in VOC_PARTS if part in found] if packed or kits else None
 
 
-def _read_published(roots: Sequence[tuple[str, Root]], where: Path) -> tuple[Converted, list[str]]:
-    """The data set, and which of VOC_PARTS it is made of."""
+def _read_published(source: Source) -> Converted:
+    kits = [kit for folder in source.places() for kit in _devkits(folder)]
+    if not source.packed:
+        source.described = [{"name": kit.name} for kit in kits]
+    roots = [(kit.name, Root.find(kit)) for kit in kits]
+    where = (source.paths or source.packed)[0]
 
     def listed(year: str, split: str) -> list[tuple[Root, str]]:
         """Each name with the folder that has it: an archive's lists may name images of another one."""
@@ -293,7 +230,9 @@ def _read_published(roots: Sequence[tuple[str, Root]], where: Path) -> tuple[Con
     fitted = {(id(r), n): fit(x, one_based=True) for (r, n), x in zip(jobs, read, strict=True)}
     order = class_order(list(fitted.values()), published_names.VOC, where)
     converted = {s: [fitted[id(r), n] for r, n in listed] for s, listed in splits.items()}
-    return Converted(converted, order, used, notes), [part for part in wanted if part not in absent]
+    source.options[PARTS] = [part for part in wanted if part not in absent]
+    return Converted(converted, order, used, notes)
 
 
-# One annotation
+VOC = Format("voc", _read_voc, _parts)
+BCCD = Format("bccd", _read_bccd)

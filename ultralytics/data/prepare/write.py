@@ -29,7 +29,7 @@ SHOWN_CLASSES = 10
 UNPACKED = ".unpacked"  # inside the folder being made
 
 
-def told_of(folder: Path, text: str) -> str:
+def in_archive(folder: Path, text: str) -> str:
     """A message in one line; what lies in an unpacked archive is called by the archive's name and the path in it.
 
     Args:
@@ -110,7 +110,7 @@ def write_dataset(folder: Path, converted: Converted, images: str = "copy") -> W
         jobs += [(split, a, target) for a, target in zip(listed, targets, strict=True) if target is not None]
     everything = [a for listed in converted.splits.values() for a in listed]
     problems += [p for a in {id(a): a for a in everything}.values() for p in a.problems]
-    problems = [told_of(folder, p) for p in problems]
+    problems = [in_archive(folder, p) for p in problems]
     counts = Counter(split for split, _, _ in jobs)
     for split, source in used.items():
         if not counts[source] and split != "test":

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -30,13 +30,12 @@ from ultralytics.data.prepare.archive import is_archive
 from ultralytics.data.prepare.boxes import look
 from ultralytics.data.prepare.class_files import names_beside
 from ultralytics.data.prepare.divide import Options
-from ultralytics.data.prepare.folder import fingerprint, prepared, rename_classes, walk
-from ultralytics.data.prepare.format import existing, inner, make_dataset, opened
+from ultralytics.data.prepare.folder import walk
+from ultralytics.data.prepare.format import Format, Source, existing, inner, prepare
 from ultralytics.data.prepare.recognise import judge_json
-from ultralytics.data.prepare.sources import PUBLISHED, archives, default_out, entry
 from ultralytics.data.prepare.tree import Tree, by_splits
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError
-from ultralytics.utils.files import read_text, user_path
+from ultralytics.utils.files import read_text
 from ultralytics.utils.images import IMAGE_SUFFIXES
 from ultralytics.utils.text import counted, one_line
 from ultralytics.utils.yaml import read_yaml
@@ -68,8 +67,8 @@ def prepare_coco128(
     Raises:
         as `prepare_yolo`; UserError: it cannot be downloaded.
     """
-    out = default_out("coco128") if out is None else user_path(out)
-    return _prepare("coco128", source, out, {}, published_names.COCO, Options(**given), download, mirror)
+    paths, beside = ([], []) if source is None else _listed_places(source)
+    return prepare(COCO128, paths, out, Options(**given), beside=beside, download=download, mirror=mirror)
 
 
 def prepare_yolo(
@@ -96,42 +95,19 @@ def prepare_yolo(
         MissingFileError: no such source or layout; DatasetError: nothing usable; ConfigError: a wrong value; UserError:
         it cannot be written.
     """
-    wanted = Options(**given)
-    options = {"source": str(existing(source)), "names": list(names) if names else None, **wanted.drawn()}
-    return _prepare("yolo", source, user_path(out), options, names, wanted)
+    paths, beside = _listed_places(source)
+    return prepare(YOLO, paths, out, Options(**given), {"names": list(names) if names else None}, beside=beside)
 
 
-def _prepare(
-    kind: str,
-    given: str | Path | None,
-    out: Path,
-    options: dict[str, Any],
-    names: Sequence[str] | None,
-    wanted: Options,
-    download: bool = False,
-    mirror: str = "",
-) -> Path:
-    source = None if given is None else existing(given)
-    packed = source is not None and source.is_file() and is_archive(source)
-    inside: list[Path] = []
-    if source is not None and not packed:
-        inside = [source, *_outside(source)]
-    labels = [Path(label_file(str(p / "x.jpg"))).parent for p in inside if p.is_dir()]
-    mark = fingerprint([source] if packed and source else list(dict.fromkeys(p for p in inside + labels if p.exists())))
-    if kind == "yolo" and names:
-        rename_classes(out, kind, options, mark)
-    done = prepared(out, kind, options, mark)
-    if done is not None:
-        return done
-    if source is None:
-        [(source, described)] = archives(kind, out, download, mirror)
-    else:
-        described = entry(source, PUBLISHED.get(kind, ())) if packed else {"name": source.name}
-
-    def read(scratch: Path) -> Converted:
-        return _read_all(_find(opened(source, scratch)), names)
-
-    return make_dataset(out, kind, options, [described], read, wanted, inside, mark)
+def _listed_places(given: str | Path) -> tuple[list[Path], list[Path]]:
+    """Return the source, and the files and folders outside it that belong to it: those that its YAML names, and the
+    folders of labels."""
+    source = existing(given)
+    if source.is_file() and is_archive(source):
+        return [source], []
+    outside = _outside(source)
+    labels = [Path(label_file(str(p / "x.jpg"))).parent for p in [source, *outside] if p.is_dir()]
+    return [source], [*outside, *labels]
 
 
 @dataclass(frozen=True)
@@ -356,7 +332,8 @@ def _at(top: Path, told: str) -> Path | None:
     return next((p for p in tried if os.path.isfile(p)), None)
 
 
-def _read_all(found: _Found, names: Sequence[str] | None) -> Converted:
+def _read_source(source: Source, names: Sequence[str] | None) -> Converted:
+    found = _find(source.places()[0])
     # Splits that are the same images are written once.
     folders: dict[str, list[_Job]] = {}
     used: dict[str, str] = {}
@@ -497,3 +474,7 @@ def _read(job: _Job, keypoints: int) -> tuple[Annotated, Judged | None]:
 def problem_lines(path: str | None, problems: Sequence[Problem]) -> list[str]:
     """The problems of a file, with file and line."""
     return [f"{path}:{p.line}: {p.what}" if p.line else f"{path}: {p.what}" for p in problems]
+
+
+YOLO = Format("yolo", lambda source: _read_source(source, source.options["names"]), by_id=True)
+COCO128 = Format("coco128", lambda source: _read_source(source, published_names.COCO))
