@@ -90,14 +90,19 @@ def in_threads(function: Callable[[S], T], items: Sequence[S], desc: str) -> lis
         return list(progress(pool.map(function, items), total=len(items), desc=desc))
 
 
+def first_of(problems: Sequence[str]) -> str:
+    """Return the first of some problems and the number of the others, to put behind a message."""
+    more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
+    return f": {problems[0]}{more}" if problems else ""
+
+
 def no_objects(everything: Iterable[Annotated], problems: Sequence[str] = (), where: str = "") -> DatasetError:
     """The error for a data set without a single object to train on: why there is none, as far as it is known."""
     listed = list(everything)
     problems = problems or [p for a in listed for p in a.problems]
     ignored = sum(len(a.ignored) for a in listed)
     if problems:
-        more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
-        return DatasetError(f"no object could be read: {problems[0]}{more}", where)
+        return DatasetError(f"no object could be read{first_of(problems)}", where)
     if ignored:
         return DatasetError(
             f"no object is left to train on: {ignored} marked as crowd, difficult or to be ignored",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,30 +64,59 @@ def export_coco(data: str | Path, out: str | Path, split: str = "val", overwrite
     paths = spec.split(split)
     files = list_images(paths)
     root = Path(os.path.commonpath([os.path.abspath(p if p.is_dir() else p.parent) for p in _tops(paths, files)]))
-    called = {f: os.path.relpath(f, root).replace(os.sep, "/") for f in files}
-    read = in_threads(lambda f: _read(f, called[f], spec.keypoints), files, "Reading labels")
-    names = tuple(spec.names.values())
-    ids = published_names.COCO_IDS if names == published_names.COCO else range(len(names))
+    names = {f: os.path.relpath(f, root).replace(os.sep, "/") for f in files}
+    read = in_threads(lambda f: _read_marks(f, names[f], spec.keypoints), files, "Reading labels")
     problems = [p for _, _, found in read for p in found]
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    kept = [(file, shape, marks) for file, (shape, marks, _) in zip(files, read, strict=True) if shape is not None]
-    if not kept:
+    usable = [(file, shape, marks) for file, (shape, marks, _) in zip(files, read, strict=True) if shape is not None]
+    if not usable:
         raise DatasetError(f"none of its {len(files)} images can be used: {problems[0]}", str(spec.yaml_file))
+    numbers = _numbers_of([file for file, _, _ in usable])
+    images = [
+        {"id": number, "file_name": names[file], "width": w, "height": h}
+        for number, (file, (h, w), _) in zip(numbers, usable, strict=True)
+    ]
+    classes = tuple(spec.names.values())
+    ids = published_names.COCO_IDS if classes == published_names.COCO else range(len(classes))
+    annotations = _annotations(numbers, usable, ids)
+    document = {
+        "info": {"description": f"{spec.yaml_file.name}, {split}"},
+        "images": images,
+        "annotations": annotations,
+        "categories": [{"id": ids[i], "name": name} for i, name in enumerate(classes)],
+    }
+    text = json.dumps(document, ensure_ascii=False).encode("utf-8", "backslashreplace")
+    write_atomically(out, lambda f: f.write(text), "out")
+    LOGGER.info("%s: %s, %s", out, counted(len(images), "image"), counted(len(annotations), "annotation"))
+    if problems:
+        gone = len(files) - len(usable)
+        left_out = f"{counted(gone, 'image')} left out; " if gone else ""
+        LOGGER.warning("%s%s:", left_out, counted(len(problems), "problem"))
+        for problem in problems[:SHOWN_PROBLEMS]:
+            LOGGER.warning("  %s", one_line(problem))
+    return out
+
+
+def _annotations(
+    numbers: Sequence[int], images: Sequence[tuple[str, tuple[int, int], list[_Mark]]], ids: Sequence[int]
+) -> list[dict[str, Any]]:
+    """Return the annotations of images, by file, (height, width) and marks; `ids` are those of the categories.
+
+    Raises:
+        DatasetError: a class id is out of range.
+    """
+    found: list[dict[str, Any]] = []
     regions = 0
-    for number, (file, (h, w), marks) in zip(_numbers([f for f, _, _ in kept]), kept, strict=True):
-        images.append({"id": number, "file_name": called[file], "width": w, "height": h})
+    for number, (file, (h, w), marks) in zip(numbers, images, strict=True):
         for cls, box, ignored, crowd, area in marks:
-            if cls is not None and cls >= len(names):
-                raise DatasetError(
-                    f"class id {cls} is out of range: the data set has {counted(len(names), 'class')}", label_file(file)
-                )
+            if cls is not None and cls >= len(ids):
+                what = f"class id {cls} is out of range: the dataset has {counted(len(ids), 'class')}"
+                raise DatasetError(what, label_file(file))
             regions += cls is None
             pixels = [(box[0] - box[2] / 2) * w, (box[1] - box[3] / 2) * h, box[2] * w, box[3] * h]
-            for each in range(len(names)) if cls is None else (cls,):
-                annotations.append(
+            for each in range(len(ids)) if cls is None else (cls,):
+                found.append(
                     {
-                        "id": len(annotations) + 1,
+                        "id": len(found) + 1,
                         "image_id": number,
                         "category_id": ids[each],
                         "bbox": pixels,
@@ -96,23 +126,7 @@ def export_coco(data: str | Path, out: str | Path, split: str = "val", overwrite
                         **({"any_class": regions} if cls is None else {}),
                     }
                 )
-    document = {
-        "info": {"description": f"{spec.yaml_file.name}, {split}"},
-        "images": images,
-        "annotations": annotations,
-        "categories": [{"id": ids[i], "name": name} for i, name in enumerate(names)],
-    }
-    write_atomically(
-        out, lambda f: f.write(json.dumps(document, ensure_ascii=False).encode("utf-8", "backslashreplace")), "out"
-    )
-    LOGGER.info("%s: %s, %s", out, counted(len(images), "image"), counted(len(annotations), "annotation"))
-    if problems:
-        gone = len(files) - len(kept)
-        left_out = f"{counted(gone, 'image')} left out; " if gone else ""
-        LOGGER.warning("%s%s:", left_out, counted(len(problems), "problem"))
-        for problem in problems[:SHOWN_PROBLEMS]:
-            LOGGER.warning("  %s", one_line(problem))
-    return out
+    return found
 
 
 def _tops(paths: list[Path], files: list[str]) -> list[Path]:
@@ -121,7 +135,7 @@ def _tops(paths: list[Path], files: list[str]) -> list[Path]:
     return listed if len(listed) == len(paths) else [*listed, *(Path(f) for f in files)]
 
 
-def _numbers(files: list[str]) -> list[int]:
+def _numbers_of(files: list[str]) -> list[int]:
     stems = [os.path.splitext(os.path.basename(f))[0] for f in files]
     if all(s.isascii() and s.isdigit() and len(s) < 16 for s in stems):
         numbers = [int(s) for s in stems]
@@ -130,7 +144,7 @@ def _numbers(files: list[str]) -> list[int]:
     return list(range(1, len(files) + 1))
 
 
-def _read(file: str, name: str, keypoints: int) -> tuple[tuple[int, int] | None, list[_Mark], list[str]]:
+def _read_marks(file: str, name: str, keypoints: int) -> tuple[tuple[int, int] | None, list[_Mark], list[str]]:
     """An image's size (None: it cannot be used), what is marked in it, and problems."""
     if not is_text(name):
         return None, [], [f"{file}: its name is no text, and JSON holds nothing else; rename it"]

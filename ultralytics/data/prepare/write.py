@@ -12,11 +12,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
-from ultralytics.data.prepare.annotated import SPLITS, Annotated, Converted, in_threads, no_objects
+from ultralytics.data.prepare.annotated import SPLITS, Annotated, Converted, first_of, in_threads, no_objects
 from ultralytics.data.prepare.boxes import Box
 from ultralytics.data.prepare.folder import place_image
 from ultralytics.utils.errors import DatasetError
@@ -91,65 +91,55 @@ def _alike(problems: Sequence[str]) -> dict[tuple[str, str], list[str]]:
     return found
 
 
+class _Job(NamedTuple):
+    """An image to write: its split folder, what is known of it, and its path inside the split."""
+
+    split: str
+    image: Annotated
+    target: PurePosixPath
+
+
 def write_dataset(folder: Path, converted: Converted, images: str = "copy") -> Written:
     """Write images, labels, ignore files, data.yaml, and problems.txt where there are any.
 
     Args:
-        folder: exists; images: "copy", or "link" for hard links where the file system can. An image below
-        FOLDER/.unpacked is moved.
+        folder: exists.
+        converted: what was read.
+        images: "copy", or "link" for hard links where the file system can. An image below FOLDER/.unpacked is moved.
 
     Raises:
-        DatasetError: nothing usable, or an empty train or val split; OSError: it cannot be written.
+        DatasetError: nothing usable, or an empty train or val split.
+        OSError: it cannot be written.
     """
-    used = converted.used or {s: s for s in SPLITS if s in converted.splits}
-    ids = {name: i for i, name in enumerate(converted.names)}
     problems = list(converted.problems)
-    jobs: list[tuple[str, Annotated, PurePosixPath]] = []
+    jobs: list[_Job] = []
     for split, listed in converted.splits.items():
         targets = _targets(listed, problems)
-        jobs += [(split, a, target) for a, target in zip(listed, targets, strict=True) if target is not None]
+        jobs += [_Job(split, a, target) for a, target in zip(listed, targets, strict=True) if target is not None]
     everything = [a for listed in converted.splits.values() for a in listed]
     problems += [p for a in {id(a): a for a in everything}.values() for p in a.problems]
     problems = [in_archive(folder, p) for p in problems]
-    counts = Counter(split for split, _, _ in jobs)
-    for split, source in used.items():
-        if not counts[source] and split != "test":
-            first = f": {problems[0]}" if problems else ""
-            more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
-            raise DatasetError(f"the {split} split has no image that can be used{first}{more}")
-    objects = Counter(_id(c, ids) for _, a, _ in jobs for c, _ in a.objects)
+    used = converted.used or {s: s for s in SPLITS if s in converted.splits}
+    counts = Counter(job.split for job in jobs)
+    ids = {name: i for i, name in enumerate(converted.names)}
+    objects = Counter(_class_id(c, ids) for job in jobs for c, _ in job.image.objects)
+    _refuse_empty(used, counts, problems)
     if not objects:
         raise no_objects(everything, problems)
-    bare = [s for s in used if counts[used[s]] and not any(a.objects for split, a, _ in jobs if split == used[s])]
-    converted.notes += [f"the {split} split has no object" for split in bare]
-    for split, target in {(split, target.parent) for split, _, target in jobs}:
+    filled = {job.split for job in jobs if job.image.objects}
+    converted.notes += [f"the {s} split has no object" for s in used if counts[used[s]] and used[s] not in filled]
+    for split, target in {(job.split, job.target.parent) for job in jobs}:
         for kind in ("images", "labels"):
             (folder / kind / split / target).mkdir(parents=True, exist_ok=True)
-    times = Counter(a.image for _, a, _ in jobs)
+    times = Counter(job.image.image for job in jobs)
 
-    def job(which: tuple[str, Annotated, PurePosixPath]) -> None:
-        split, a, target = which
-        assert a.image is not None
-        move = a.image.is_relative_to(folder / UNPACKED) and times[a.image] == 1
-        place_image(a.image, folder / "images" / split / target, "move" if move else images)
-        rows = (f"{_id(c, ids)} {_numbers(box)}\n" for c, box in a.objects)
-        (folder / "labels" / split / target.with_suffix(".txt")).write_text("".join(rows), encoding="utf-8")
-        if a.ignored:
-            file = folder / "ignore" / split / target.with_suffix(".txt")
-            file.parent.mkdir(parents=True, exist_ok=True)
-            rows = (
-                f"{'*' if c is None else _id(c, ids)} {_numbers(box)}{' crowd' if crowd else ''}\n"
-                for c, box, crowd in a.ignored
-            )
-            file.write_text("".join(rows), encoding="utf-8")
-        if any(area is not None for area in a.areas):
-            assert len(a.areas) == len(a.objects), a.name
-            file = folder / "areas" / split / target.with_suffix(".txt")
-            file.parent.mkdir(parents=True, exist_ok=True)
-            # In full: COCO compares them with 32² and 96².
-            file.write_text("".join("-\n" if v is None else f"{v!r}\n" for v in a.areas), encoding="utf-8")
+    def write_one(job: _Job) -> None:
+        assert job.image.image is not None
+        move = job.image.image.is_relative_to(folder / UNPACKED) and times[job.image.image] == 1
+        place_image(job.image.image, folder / "images" / job.split / job.target, "move" if move else images)
+        _write_marks(folder, job, ids)
 
-    in_threads(job, jobs, "Writing")
+    in_threads(write_one, jobs, "Writing")
     spec: dict[str, Any] = {
         "path": ".",
         **{s: f"images/{f}" for s, f in used.items() if counts[f]},
@@ -162,19 +152,50 @@ def write_dataset(folder: Path, converted: Converted, images: str = "copy") -> W
     return Written(
         {s: counts[s] for s in converted.splits if counts[s]},
         {name: objects[i] for i, name in enumerate(converted.names)},
-        sum(len(a.ignored) for _, a, _ in jobs),
+        sum(len(job.image.ignored) for job in jobs),
         sum(a.image is None for a in everything),
-        sum(a.cut for _, a, _ in jobs),
+        sum(job.image.cut for job in jobs),
         problems,
     )
 
 
-def _id(cls: str | int, ids: Mapping[str, int]) -> int:
+def _refuse_empty(used: Mapping[str, str], counts: Mapping[str, int], problems: Sequence[str]) -> None:
+    """Refuse a dataset whose train or val split has no image.
+
+    Raises:
+        DatasetError: it has none.
+    """
+    for split, source in used.items():
+        if not counts[source] and split != "test":
+            raise DatasetError(f"the {split} split has no image that can be used{first_of(problems)}")
+
+
+def _write_marks(folder: Path, job: _Job, ids: Mapping[str, int]) -> None:
+    """Write the labels of an image, and what is to be ignored in it and the areas of its objects where there are any."""
+    a = job.image
+    rows = {"labels": [f"{_class_id(c, ids)} {_numbers(box)}" for c, box in a.objects]}
+    if a.ignored:
+        rows["ignore"] = [
+            f"{'*' if c is None else _class_id(c, ids)} {_numbers(box)}{' crowd' if crowd else ''}"
+            for c, box, crowd in a.ignored
+        ]
+    if any(area is not None for area in a.areas):
+        assert len(a.areas) == len(a.objects), a.name
+        # In full: COCO compares them with 32² and 96².
+        rows["areas"] = ["-" if v is None else f"{v!r}" for v in a.areas]
+    for kind, lines in rows.items():
+        file = folder / kind / job.split / job.target.with_suffix(".txt")
+        if kind != "labels":
+            file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def _class_id(cls: str | int, ids: Mapping[str, int]) -> int:
     return cls if isinstance(cls, int) else ids[cls]
 
 
 def _numbers(box: Box) -> str:
-    """Ten significant digits: a pixel of a picture 10,000 wide keeps six decimals."""
+    """Return ten significant digits: a pixel of an image 10,000 wide keeps six decimals."""
     return " ".join(f"{v:.10g}" for v in box)
 
 
