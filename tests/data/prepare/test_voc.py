@@ -131,7 +131,7 @@ def test_one_file_does_not_flood_the_log(tmp_path, log):
     )
     prepare_voc(source, tmp_path / "out")
     assert log.text.count("a.xml") == 1
-    assert "object 1 (dog) lies outside its picture; it is dropped (and 29 more like it in this file)" in log.text
+    assert "object 1 (dog) lies outside its image; it is dropped (and 29 more like it in this file)" in log.text
     assert "b.xml: object 2 has no name; it is dropped\n" in log.text
     assert (tmp_path / "out" / "problems.txt").read_text().count("\n") == 31
 
@@ -307,12 +307,12 @@ def xyxy(row):
     [
         ([("a", 1, 1, 9, 9, "")], {}, [0, 0, 9, 9], "corners count from 1"),
         ([("a", 0, 5, 9, 9, "")], {}, [0, 5, 9, 9], "corners count from 0: 1 box with a corner there, such as"),
-        ([("a", 0, 5, 9, 9, "")], {"one_based": True}, [0, 4, 9, 9], "1 box reached beyond its picture"),
+        ([("a", 0, 5, 9, 9, "")], {"one_based": True}, [0, 4, 9, 9], "1 box reached beyond its image"),
         ([("a", 3, 5, 9, 9, "")], {"one_based": False}, [3, 5, 9, 9], ""),
         ([("a", 3.25, "5.5e0", 9.75, " 9 ", "")], {}, [2.25, 4.5, 9.75, 9], ""),
-        ([("a", -20, 5, 130, 9, "")], {}, [0, 4, 100, 9], "1 box reached beyond its picture and was cut"),
+        ([("a", -20, 5, 130, 9, "")], {}, [0, 4, 100, 9], "1 box reached beyond its image and was cut"),
         ([("a", 9, 8, 3, 5, "")], {}, [2, 4, 9, 8], "object 1 (a) has its corners swapped (9 8 3 5)"),
-        ([("a", 3, 5, 9, 9, ""), ("a", 101, 5, 120, 9, "")], {}, [2, 4, 9, 9], "object 2 (a) lies outside its picture"),
+        ([("a", 3, 5, 9, 9, ""), ("a", 101, 5, 120, 9, "")], {}, [2, 4, 9, 9], "object 2 (a) lies outside its image"),
         ([("a", 3, 5, 9, 9, ""), ("a", "nan", 5, 12, 9, "")], {}, [2, 4, 9, 9], "object 2 (a) has no usable box"),
         ([("a", 3, 5, 9, 9, ""), ("a", "", 5, 12, 9, "")], {}, [2, 4, 9, 9], "object 2 (a) has no usable box"),
         ([("a", 3, 5, 9, 9, ""), ("", 2, 5, 12, 9, "")], {}, [2, 4, 9, 9], "object 2 has no name; it is dropped"),
@@ -348,7 +348,7 @@ def test_the_base_of_the_corners_is_decided_for_the_whole_set(tmp_path):
     ("xml", "words"),
     [
         (annotation([("a", 3, 5, 9, 9, "")], filename="other.jpg"), "its <filename> is other.jpg; a.jpg"),
-        (annotation([("a", 3, 5, 9, 9, "")], size=(640, 480)), "the size is given as 640x480, the picture has 100x50"),
+        (annotation([("a", 3, 5, 9, 9, "")], size=(640, 480)), "the size is given as 640x480, the image has 100x50"),
         (annotation([("a", 3, 5, 9, 9, "")], size=None), ""),
         (annotation([("a", 3, 5, 9, 9, "")], size=(0, 0)), ""),
         ("\ufeff" + annotation([("a", 3, 5, 9, 9, "")]), ""),

@@ -277,7 +277,7 @@ def test_names_that_replace_those_of_the_source_are_not_said_to_be_its_own(tmp_p
 
 def test_nobody_is_told_to_remove_the_source(tmp_path):
     source = tree(tmp_path / "s", {"a.jpg": None, "a.txt": LABEL})
-    with pytest.raises(UserError, match="something else than a prepared data set") as error:
+    with pytest.raises(UserError, match="something else than a prepared dataset") as error:
         prepare_yolo(source, source)
     assert "remove" not in error.value.hint
 

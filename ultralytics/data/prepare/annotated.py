@@ -1,4 +1,4 @@
-"""What a converter reads: images with their boxes, and a data set of them."""
+"""What a converter reads: images with their boxes, and a dataset of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from ultralytics.data.prepare.boxes import Box, Picture, look
+from ultralytics.data.prepare.boxes import Box, Header, look
 from ultralytics.utils.errors import ConfigError, DatasetError
 from ultralytics.utils.files import read_text
 from ultralytics.utils.log import progress
@@ -33,7 +33,8 @@ class Annotated:
         objects: class (its name, or its id) and box.
         ignored: class (None: any), box, and whether it is a crowd: matched by the part of a detection inside it.
         areas: of the objects' masks, pixels², None for one without; empty where the source has none.
-        problems: "file: what", each one line; cut: boxes that reached beyond the picture.
+        problems: "file: what", each one line.
+        cut: boxes that reached beyond the image.
     """
 
     name: str
@@ -47,11 +48,13 @@ class Annotated:
 
 @dataclass
 class Converted:
-    """A data set as a converter read it.
+    """A dataset as a converter read it.
 
     Attributes:
-        splits: split folder → its images; names: class names in the order of their ids.
-        used: split of the YAML → split folder, where these differ; notes: what was decided, for the log.
+        splits: split folder → its images.
+        names: class names in the order of their ids.
+        used: split of the YAML → split folder, where these differ.
+        notes: what was decided, for the log.
         problems: those that belong to no single image.
     """
 
@@ -62,7 +65,7 @@ class Converted:
     problems: list[str] = field(default_factory=list)
 
 
-def read_rows(result: Annotated, image: Path, file: Path) -> tuple[Picture, list[str]] | None:
+def read_rows(result: Annotated, image: Path, file: Path) -> tuple[Header, list[str]] | None:
     """Look at an image and read the lines of its annotations.
 
     Args:
@@ -71,9 +74,9 @@ def read_rows(result: Annotated, image: Path, file: Path) -> tuple[Picture, list
     Returns:
         The image's header and the lines; None when one of the two cannot be read.
     """
-    picture = look(image)
-    if isinstance(picture, str):
-        result.problems.append(f"{image}: {picture}")
+    header = look(image)
+    if isinstance(header, str):
+        result.problems.append(f"{image}: {header}")
         return None
     try:
         lines = read_text(file, DatasetError).splitlines()
@@ -81,11 +84,11 @@ def read_rows(result: Annotated, image: Path, file: Path) -> tuple[Picture, list
         result.problems.append(str(e))
         return None
     result.image = image
-    return picture, lines
+    return header, lines
 
 
 def in_threads(function: Callable[[S], T], items: Sequence[S], desc: str) -> list[T]:
-    """The results of a function that reads files, in order, with a progress bar."""
+    """Return the results of a function that reads files, in order, with a progress bar."""
     with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 16)) as pool:
         return list(progress(pool.map(function, items), total=len(items), desc=desc))
 
@@ -97,7 +100,7 @@ def first_of(problems: Sequence[str]) -> str:
 
 
 def no_objects(everything: Iterable[Annotated], problems: Sequence[str] = (), where: str = "") -> DatasetError:
-    """The error for a data set without a single object to train on: why there is none, as far as it is known."""
+    """Return the error for a dataset without a single object to train on: why there is none, as far as it is known."""
     listed = list(everything)
     problems = problems or [p for a in listed for p in a.problems]
     ignored = sum(len(a.ignored) for a in listed)
@@ -113,10 +116,11 @@ def no_objects(everything: Iterable[Annotated], problems: Sequence[str] = (), wh
 
 
 def class_order(annotated: Sequence[Annotated], names: Sequence[str] | None, where: Path) -> list[str]:
-    """The class names in the order of their ids: as given, else alphabetical.
+    """Return the class names in the order of their ids: as given, else alphabetical.
 
     Raises:
-        DatasetError: there is no object; ConfigError: the names given lack one that is used, or hold one twice.
+        DatasetError: there is no object.
+        ConfigError: the names given lack one that is used, or hold one twice.
     """
     if names and len(set(names)) != len(names):
         raise ConfigError(f"names={list(names)} names a class twice")

@@ -43,14 +43,17 @@ def prepare_auto(
     """Prepare a source by the kind of annotations that it holds, and say which that is.
 
     Args:
-        source: a folder, a data set YAML or a JSON; out: the folder to make.
-        names: class names in the order of their ids, of a kind that takes them; given: the fields of `Options`.
+        source: a folder, a dataset YAML or a JSON.
+        out: the folder to make.
+        names: class names in the order of their ids, of a kind that takes them.
+        given: the fields of `Options`.
 
     Returns:
-        The data set's YAML.
+        The dataset's YAML.
 
     Raises:
-        MissingFileError: no such source, or no annotations in it; DatasetError: annotations that nothing here reads;
+        MissingFileError: no such source, or no annotations in it.
+        DatasetError: annotations that nothing here reads.
         UserError: of the kind's own function.
     """
     place = existing(source)

@@ -1,4 +1,4 @@
-"""A picture's size and which way up it is, and boxes cut to it."""
+"""An image's size and which way up it is, and boxes cut to it."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from typing import NamedTuple
 from ultralytics.data.labels import ROUNDING, Unusable, judge_file, judge_picture, judge_shape
 from ultralytics.utils.images import open_header, read_image_file
 
-Box = tuple[float, float, float, float]  # centre x, centre y, width, height in 0..1 of the upright picture
-Corners = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels, 0 at the picture's edge
+Box = tuple[float, float, float, float]  # centre x, centre y, width, height in 0..1 of the upright image
+Corners = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels, 0 at the image's edge
 
 
-class Picture(NamedTuple):
-    """Height and width of a picture as it is shown and as it is stored, and its EXIF orientation (1 to 8)."""
+class Header(NamedTuple):
+    """Height and width of an image as it is shown and as it is stored, and its EXIF orientation (1 to 8)."""
 
     shape: tuple[int, int]
     stored: tuple[int, int]
     orientation: int
 
 
-def look(path: str | Path) -> Picture | str:
-    """A picture's size; or why training would leave it out. Only pictures that may be turned are decoded in full."""
+def look(path: str | Path) -> Header | str:
+    """Return an image's size; or why training would leave it out. Only images that may be turned are decoded in
+    full."""
     if os.path.exists(path) and not os.path.isfile(path):
         return "is a pipe, a socket or a device"  # reading it might wait for ever
     try:
@@ -44,35 +45,35 @@ def look(path: str | Path) -> Picture | str:
         stored = None
     if stored is not None and plain and orientation == 1:
         unusable = judge_shape(stored)
-        return unusable.what if unusable else Picture(stored, stored, 1)
+        return unusable.what if unusable else Header(stored, stored, 1)
     decoded = judge_picture(data)
     if isinstance(decoded, Unusable):
         return decoded.what
     shape = (decoded.shape[0], decoded.shape[1])
-    return Picture(shape, stored or shape, orientation if orientation in range(1, 9) else 1)
+    return Header(shape, stored or shape, orientation if orientation in range(1, 9) else 1)
 
 
-def annotated_upright(picture: Picture, declared: tuple[float, float] | None) -> tuple[bool, str]:
-    """Whether boxes were drawn on the upright picture, by the (height, width) an annotation declares; and a note when
-    that is not what the file says."""
-    shown, stored = (declared in (None, size) for size in (picture.shape, picture.stored))
+def annotated_upright(header: Header, declared: tuple[float, float] | None) -> tuple[bool, str]:
+    """Return True if boxes were drawn on the upright image, by the (height, width) an annotation declares; and a note
+    when that is not what the file says."""
+    shown, stored = (declared in (None, size) for size in (header.shape, header.stored))
     if shown:
-        if picture.orientation != 1 and picture.shape == picture.stored:
+        if header.orientation != 1 and header.shape == header.stored:
             return True, (
-                f"the picture is turned by its EXIF tag ({picture.orientation}) and its size does not tell whether the "
-                "boxes are; they are read on the picture as it is shown"
+                f"the image is turned by its EXIF tag ({header.orientation}) and its size does not tell whether the "
+                "boxes are; they are read on the image as it is shown"
             )
         return True, ""
     if stored:
-        return False, "the boxes were drawn on the picture as it is stored; they are turned with it"
+        return False, "the boxes were drawn on the image as it is stored; they are turned with it"
     assert declared is not None
-    h, w = picture.shape
-    return True, f"the size is given as {declared[1]:g}x{declared[0]:g}, the picture has {w}x{h}; the picture decides"
+    h, w = header.shape
+    return True, f"the size is given as {declared[1]:g}x{declared[0]:g}, the image has {w}x{h}; the image decides"
 
 
-def turned(corners: Corners, picture: Picture) -> Corners:
-    """Corners on the stored picture, moved to where its EXIF tag shows them."""
-    h, w = picture.stored
+def turned(corners: Corners, header: Header) -> Corners:
+    """Return corners on the stored image, moved to where its EXIF tag shows them."""
+    h, w = header.stored
 
     def point(x: float, y: float) -> tuple[float, float]:
         return {
@@ -83,15 +84,15 @@ def turned(corners: Corners, picture: Picture) -> Corners:
             6: (h - y, x),
             7: (h - y, w - x),
             8: (y, w - x),
-        }.get(picture.orientation, (x, y))
+        }.get(header.orientation, (x, y))
 
     (ax, ay), (bx, by) = point(*corners[:2]), point(*corners[2:])
     return min(ax, bx), min(ay, by), max(ax, bx), max(ay, by)
 
 
 def from_corners(corners: Corners, shape: tuple[int, int]) -> tuple[Box | None, bool]:
-    """A box cut to a picture of (height, width), None when nothing of it is inside (or a corner is NaN); and whether
-    any of it was cut off."""
+    """Return a box cut to an image of (height, width), None when nothing of it is inside (or a corner is NaN); and
+    whether any of it was cut off."""
     h, w = shape
     x1, y1, x2, y2 = max(corners[0], 0.0), max(corners[1], 0.0), min(corners[2], float(w)), min(corners[3], float(h))
     cut = (x1, y1, x2, y2) != tuple(corners)
@@ -101,8 +102,8 @@ def from_corners(corners: Corners, shape: tuple[int, int]) -> tuple[Box | None, 
 
 
 def from_pixels(x: float, y: float, w: float, h: float, shape: tuple[int, int]) -> tuple[Box | None, bool]:
-    """A box given by a corner and its size, as `from_corners`. One that leaves the picture by no more than rounding is
-    kept as it is, so that its numbers survive."""
+    """Return a box given by a corner and its size, as `from_corners`. One that leaves the image by no more than
+    rounding is kept as it is, so that its numbers survive."""
     height, width = shape
     if not (w > 0 and h > 0):
         return None, False

@@ -42,7 +42,7 @@ def prepare_coco(
     mirror: str = "",
     **drawn: Unpack[DrawKeys],
 ) -> Path:
-    """Turn COCO instances into images, labels and a data set YAML. The source is not changed.
+    """Turn COCO instances into images, labels and a dataset YAML. The source is not changed.
 
     Classes are the categories in the order of their ids. Crowds go to ignore/: training does not see them, the
     evaluation neither rewards nor punishes what lies in them. The annotations' own areas (COCO's: of the masks) go to
@@ -54,15 +54,18 @@ def prepare_coco(
         out: the folder to make; data/coco for the published layout when None.
         images: the folder of the images, which is looked for beside the JSON when it is not given; "copy", or "link"
         for hard links; or both, as [folder, "link"].
-        download: fetch the published archives; mirror: a URL that holds them.
+        download: fetch the published archives.
+        mirror: a URL that holds them.
         drawn: val, test and seed of `Options`.
 
     Returns:
-        The data set's YAML, OUT/data.yaml.
+        The dataset's YAML, OUT/data.yaml.
 
     Raises:
-        MissingFileError: no such file or layout; DatasetError: a JSON that is no instances file, nothing usable;
-        ConfigError: a wrong value; UserError: it cannot be downloaded or written.
+        MissingFileError: no such file or layout.
+        DatasetError: a JSON that is no instances file, nothing usable.
+        ConfigError: a wrong value.
+        UserError: it cannot be downloaded or written.
     """
     how, folder = _images(images)
     given = [source] if isinstance(source, str | Path) else list(source or [])
@@ -74,7 +77,7 @@ def prepare_coco(
 
 
 def _images(given: str | Path | Sequence[str | Path]) -> tuple[str, Path | None]:
-    """How images are placed, and the folder they are in, None when it was not given."""
+    """Return how images are placed, and the folder they are in, None when it was not given."""
     words = [given] if isinstance(given, str | Path) else list(given)
     hows = [str(w) for w in words if w in ("copy", "link")]
     folders = [full_path(w) for w in words if w not in ("copy", "link")]
@@ -102,22 +105,22 @@ def _parts(source: Path | None) -> list[str] | None:
 
 
 def split_of(file: Path) -> str | None:
-    """The split a JSON's name has a word of, else the split its folder is called; None when neither says."""
+    """Return the split a JSON's name has a word of, else the split its folder is called; None when neither says."""
     words = re.split(r"[^a-z]+", file.stem.lower()) if file.name != BESIDE else []
     words.append(file.absolute().parent.name.lower().removesuffix("2017"))
     return next((SPLIT_WORDS[w] for w in words if w in SPLIT_WORDS), None)
 
 
 def _named_splits(files: Sequence[Path]) -> dict[str, Path]:
-    """Split → JSON file: by their names, else in the order train, val, test; one file without a name is train.
+    """Return split → JSON file: by their names, else in the order train, val, test; one file without a name is train.
 
     Raises:
         ConfigError: the names tell some of several files, not all.
     """
-    told = [split_of(f) for f in files]
-    if len(files) == 1 or (not any(told) and len(files) <= len(SPLITS)):
-        told = [t or s for t, s in zip(told, SPLITS, strict=False)]
-    found = {s: f for s, f in zip(told, files, strict=True) if s}
+    splits = [split_of(f) for f in files]
+    if len(files) == 1 or (not any(splits) and len(files) <= len(SPLITS)):
+        splits = [known or s for known, s in zip(splits, SPLITS, strict=False)]
+    found = {s: f for s, f in zip(splits, files, strict=True) if s}
     if len(found) < len(files):
         raise ConfigError(
             "the names do not tell train, val and test apart",
@@ -128,10 +131,11 @@ def _named_splits(files: Sequence[Path]) -> dict[str, Path]:
 
 
 def _find(folders: Sequence[Path]) -> dict[str, Path]:
-    """Split → JSON file in a folder or an unpacked archive.
+    """Return split → JSON file in a folder or an unpacked archive.
 
     Raises:
-        MissingFileError: there is none; DatasetError: two are of one split.
+        MissingFileError: there is none.
+        DatasetError: two are of one split.
     """
     tops = list(dict.fromkeys(f for folder in folders for f in (folder, inner(folder))))
     for pattern in (
@@ -162,7 +166,8 @@ class _Json:
 
     Attributes:
         images, annotations, categories: lists of mappings; other entries are named in `problems`.
-        roots: where images may lie; tops: folders below which they are looked for when they lie in none of these.
+        roots: where images may lie.
+        tops: folders below which they are looked for when they lie in none of these.
     """
 
     file: Path
@@ -222,7 +227,8 @@ class _Json:
         self.groups -= {self.category_of(a) for a in self.annotations}
 
     def category_of(self, annotation: Mapping[str, Any]) -> Key | None:
-        """The category of an annotation by its category_id, which may be the name of one; None where there is none."""
+        """Return the category of an annotation by its category_id, which may be the name of one; None where there is
+        none."""
         key = as_key(annotation.get("category_id"))
         if key in self.categories:
             return key
@@ -231,8 +237,8 @@ class _Json:
 
 
 def _without_outlines(item: dict[str, Any]) -> dict[str, Any]:
-    """Most of an instances file is outlines: they are dropped while it is parsed, after they gave their box to an
-    annotation that has none."""
+    """Drop an annotation's outline, after it gave its box to one that has none: outlines are most of an instances
+    file."""
     outline = item.pop("segmentation", None)
     if outline and not item.get("bbox") and "image_id" in item and isinstance(outline, list):
         values = [part if isinstance(part, list) else [part] for part in outline]
@@ -247,8 +253,8 @@ Key = int | str  # an id, see `as_key`
 
 
 def as_key(value: Any) -> Key | None:
-    """An id as it is compared: a number, also where it is written as text ("7") or with a point (7.0), else the text
-    itself; None for what is no id."""
+    """Return an id as it is compared: a number, also where it is written as text ("7") or with a point (7.0), else the
+    text itself; None for what is no id."""
     if isinstance(value, str):
         text = value.strip()
         return int(text) if re.fullmatch(r"-?[0-9]{1,18}", text) else text or None
@@ -287,7 +293,7 @@ def _read_source(source: Source) -> Converted:
         twice = sorted({n for n in names if names.count(n) > 1})
         notes.append(f"several categories are called {', '.join(twice)}; they stay apart")
     if source.published and tuple(names) != published_names.COCO:
-        notes.append("the categories are not COCO's 80; the data set's own data.yaml has them")
+        notes.append("the categories are not COCO's 80; the dataset's own data.yaml has them")
     ids = {n: i for i, n in enumerate(order)}
     splits = {s: _read(j, ids) for s, j in jsons.items()}
     problems = [p for j in jsons.values() for p in j.problems]
@@ -299,7 +305,7 @@ class _Entry:
     """An image of a JSON and its annotations."""
 
     name: str
-    told: Any  # its file_name
+    file_name: Any  # as it is written
     size: tuple[float, float] | None
     annotations: list[dict[str, Any]] = field(default_factory=list)
     problem: str = ""
@@ -316,18 +322,18 @@ def _read(j: _Json, ids: Mapping[Key, int]) -> list[Annotated]:
             continue
         image = _entry(item, shared)
         if key in entries:
-            j.problems.append(f"{j.file}: image id {key} is used twice; {image.told} is left out")
+            j.problems.append(f"{j.file}: image id {key} is used twice; {image.file_name} is left out")
             continue
         if image.name in by_name and not image.problem:
-            j.problems.append(f"{j.file}: {image.told} is listed twice; its boxes are taken together")
+            j.problems.append(f"{j.file}: {image.file_name} is listed twice; its boxes are taken together")
             image = by_name[image.name]
         entries[key] = by_name[image.name] = image
     seen: set[Key] = set()
     for number, item in enumerate(j.annotations):
         key = as_key(item.get("image_id"))
         if key is None or key not in entries:
-            told = item.get("image_id")
-            j.problems.append(f"{j.file}: {_called(item, number)}: there is no image {told!s:.80}; it is dropped")
+            missing = item.get("image_id")
+            j.problems.append(f"{j.file}: {_called(item, number)}: there is no image {missing!s:.80}; it is dropped")
             continue
         own = as_key(item.get("id"))
         if own is not None:
@@ -346,44 +352,44 @@ def _called(item: Mapping[str, Any], number: int) -> str:
 
 
 def _absolute(name: object) -> list[str]:
-    """The parts of a file name that begins at a root, a drive or a host, without that; none for any other."""
+    """Return the parts of a file name that begins at a root, a drive or a host, without that; none for any other."""
     text = name.strip().replace("\\", "/") if isinstance(name, str) else ""
     match = re.match(r"^([A-Za-z]:|[a-z]+://|/)", text)
     return [] if match is None else [p for p in PurePosixPath(text[match.end() :]).parts if p not in (".", "/")]
 
 
 def _shared(images: Sequence[Mapping[str, Any]]) -> int:
-    """How many leading parts of absolute file names say nothing here: all but the last, unless images of several
+    """Count the leading parts of absolute file names that say nothing here: all but the last, unless images of several
     folders have one name; then those that all of them share."""
-    told = {tuple(p) for item in images if (p := _absolute(item.get("file_name")))}
-    if len({p[-1].lower() for p in told}) == len(told):
+    known = {tuple(p) for item in images if (p := _absolute(item.get("file_name")))}
+    if len({p[-1].lower() for p in known}) == len(known):
         return -1
-    return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, zip(*(p[:-1] for p in told), strict=False)))
+    return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, zip(*(p[:-1] for p in known), strict=False)))
 
 
 def _entry(item: Mapping[str, Any], shared: int = -1) -> _Entry:
     """Read an image; `shared` parts of an absolute file name are dropped, -1 for all but the last."""
-    told = item.get("file_name")
+    file_name = item.get("file_name")
     size = None
     h, w = as_number(item.get("height")), as_number(item.get("width"))
     if h is not None and w is not None and h > 0 and w > 0:
         size = (h, w)
-    if not isinstance(told, str) or not told.strip():
+    if not isinstance(file_name, str) or not file_name.strip():
         number = as_key(item["id"])
-        return _Entry(f"image {number}", told, size, problem=f"image {number} has no file_name")
-    text = told.strip().replace("\\", "/")
+        return _Entry(f"image {number}", file_name, size, problem=f"image {number} has no file_name")
+    text = file_name.strip().replace("\\", "/")
     # An absolute name is the place it had where it was annotated.
-    parts = _absolute(told)[shared:] or [p for p in PurePosixPath(text).parts if p not in (".", "/")]
+    parts = _absolute(file_name)[shared:] or [p for p in PurePosixPath(text).parts if p not in (".", "/")]
     if ".." in parts or "\0" in text or not parts:
-        return _Entry(told, told, size, problem=f"{told!r} leaves the folder of images")
+        return _Entry(file_name, file_name, size, problem=f"{file_name!r} leaves the folder of images")
     name = "/".join(parts)
     if PurePosixPath(name).suffix.lower() not in IMAGE_SUFFIXES:
-        return _Entry(name, told, size, problem=f"{told} is no kind of picture that is read")
-    return _Entry(name, told, size)
+        return _Entry(name, file_name, size, problem=f"{file_name} is no kind of image that is read")
+    return _Entry(name, file_name, size)
 
 
 def _root_of(j: _Json, listed: Sequence[_Entry]) -> Path:
-    """The folder the images lie in: the first that holds one of them.
+    """Return the folder the images lie in: the first that holds one of them.
 
     Raises:
         MissingFileError: none does; every folder tried is named.
@@ -413,12 +419,12 @@ def _convert(j: _Json, root: Path, image: _Entry, ids: Mapping[Key, int]) -> Ann
     if not os.path.isfile(path):  # unlike Path's, for names that no file can have
         result.problems.append(f"{path}: there is no such image")
         return result
-    picture = look(path)
-    if isinstance(picture, str):
-        result.problems.append(f"{path}: {picture}")
+    header = look(path)
+    if isinstance(header, str):
+        result.problems.append(f"{path}: {header}")
         return result
     result.image = path
-    upright, note = annotated_upright(picture, image.size)
+    upright, note = annotated_upright(header, image.size)
     if note:
         result.problems.append(f"{path}: {note}")
     regions: set[Key] = set()
@@ -439,11 +445,11 @@ def _convert(j: _Json, root: Path, image: _Entry, ids: Mapping[Key, int]) -> Ann
             result.problems.append(f"{where}: the box has no area ({w:g}x{h:g}); it is dropped")
             continue
         if upright:
-            box, cut = from_pixels(x, y, w, h, picture.shape)
+            box, cut = from_pixels(x, y, w, h, header.shape)
         else:
-            box, cut = from_corners(turned((x, y, x + w, y + h), picture), picture.shape)
+            box, cut = from_corners(turned((x, y, x + w, y + h), header), header.shape)
         if box is None:
-            result.problems.append(f"{where}: the box lies outside its picture; it is dropped")
+            result.problems.append(f"{where}: the box lies outside its image; it is dropped")
             continue
         result.cut += cut
         if item.get("iscrowd") is not True and as_key(item.get("iscrowd")) != 1:
@@ -461,8 +467,8 @@ def _convert(j: _Json, root: Path, image: _Entry, ids: Mapping[Key, int]) -> Ann
 
 
 def _area(item: Mapping[str, Any], box: float) -> float | None:
-    """The area an annotation has of its own; None where it is missing, or its box's. Near COCO's borders between sizes
-    it is kept in any case: a box read back from its label may lie on the other side."""
+    """Return the area an annotation has of its own; None where it is missing, or its box's. Near COCO's borders between
+    sizes it is kept in any case: a box read back from its label may lie on the other side."""
     area: Any = item.get("area")
     if not is_finite(area) or not area > 0:
         return None

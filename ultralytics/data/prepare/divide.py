@@ -1,4 +1,4 @@
-"""Options of every kind of data set, and the splits that are drawn from others."""
+"""Options of every kind of dataset, and the splits that are drawn from others."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NO_VALIDATION = " train and val, so the figures of a validation say nothing abou
 
 @dataclass(frozen=True)
 class Options:
-    """What every kind of data set can be prepared with.
+    """What every kind of dataset can be prepared with.
 
     Attributes:
         images: "copy", or "link" for hard links.
@@ -44,11 +44,11 @@ class Options:
             raise ConfigError(f"val={self.val} and test={self.test} leave no images to train on")
 
     def parts(self, all_of_them: bool = False) -> dict[str, float]:
-        """Split → part, of those that are drawn."""
+        """Return split → part, of those that are drawn."""
         return {s: part for s, part in (("val", self.val), ("test", self.test)) if part or all_of_them}
 
     def drawn(self) -> dict[str, Any]:
-        """What the manifest keeps of the draw; nothing where nothing is drawn."""
+        """Return what the manifest keeps of the draw; nothing where nothing is drawn."""
         return {**self.parts(), "seed": self.seed} if self.parts() else {}
 
 
@@ -70,7 +70,8 @@ def draw_parts(names: Sequence[str], parts: Sequence[float], seed: int) -> list[
     """Divide names by the hash of the seed and each name, so that neither order nor machine matters.
 
     Args:
-        names: of the images; parts: of them to draw, each at least one image.
+        names: of the images.
+        parts: of them to draw, each at least one image.
 
     Returns:
         The indices of the rest, then those of each part, all in the order given. The first part is the same whether
@@ -94,11 +95,12 @@ def draw_parts(names: Sequence[str], parts: Sequence[float], seed: int) -> list[
 
 
 def divide(converted: Converted, wanted: Options) -> None:
-    """Draw the splits that are asked for from the images of train (or of the only split), and say which images stand
-    in for a split that is still missing.
+    """Draw the splits that are asked for from the images of train (or of the only split), and say which images stand in
+    for a split that is still missing.
 
     Raises:
-        ConfigError: the source has such a split of its own; DatasetError: too few images.
+        ConfigError: the source has such a split of its own.
+        DatasetError: too few images.
     """
     there = [s for s in SPLITS if converted.splits.get(s)]
     parts = wanted.parts()
@@ -117,8 +119,8 @@ def divide(converted: Converted, wanted: Options) -> None:
         converted.splits["train"] = [a for i, a in enumerate(listed) if i not in chosen]
         converted.splits = {s: converted.splits[s] for s in SPLITS if s in converted.splits}
         converted.used = {}
-        told = " and ".join(f"{len(indices)} as {split}" for split, indices in taken.items())
-        converted.notes.append(f"drawn of {counted(len(usable), 'image')}: {told} (seed {wanted.seed})")
+        shares = " and ".join(f"{len(indices)} as {split}" for split, indices in taken.items())
+        converted.notes.append(f"drawn of {counted(len(usable), 'image')}: {shares} (seed {wanted.seed})")
     used = converted.used
     if there and not used:
         used = converted.used = stand_ins({s: a for s, a in converted.splits.items() if a})
@@ -134,7 +136,7 @@ def _stem(name: str) -> str:
 
 
 def stand_ins(splits: Mapping[str, Any]) -> dict[str, str]:
-    """Split of the YAML → split folder where a source lacks train or val; nothing where it has both."""
+    """Return split of the YAML → split folder where a source lacks train or val; nothing where it has both."""
     if "train" in splits and "val" in splits:
         return {}
     first = next(s for s in SPLITS if s in splits)

@@ -55,7 +55,7 @@ class Remote:
 
     @property
     def name(self) -> str:
-        """The last part of the URL's path; "" where it is no name for a file."""
+        """Return the last part of the URL's path; "" where it is no name for a file."""
         try:
             name = unquote(urlsplit(self.url).path.rpartition("/")[2])
         except ValueError:
@@ -64,7 +64,7 @@ class Remote:
 
     @property
     def published(self) -> tuple[str, str]:
-        """The strongest checksum: its kind and value; two empty strings where there is none."""
+        """Return the strongest checksum: its kind and value; two empty strings where there is none."""
         for kind in ("sha256", "md5"):
             if value := getattr(self, kind).strip().lower():
                 return kind, value

@@ -1,4 +1,4 @@
-"""A data set of this project → COCO's instances JSON, for evaluation elsewhere."""
+"""A dataset of this project → COCO's instances JSON, for evaluation elsewhere."""
 
 from __future__ import annotations
 
@@ -45,13 +45,17 @@ def export_coco(data: str | Path, out: str | Path, split: str = "val", overwrite
     a region of every class, which stands once per category.
 
     Args:
-        data: the data set's YAML; out: the file; split: a split of the YAML; overwrite: replace the file.
+        data: the dataset's YAML.
+        out: the file.
+        split: a split of the YAML.
+        overwrite: replace the file.
 
     Returns:
         The file.
 
     Raises:
-        ConfigError: OUT exists, or its folder does not; DatasetError: no such split, or a class id out of range;
+        ConfigError: OUT exists, or its folder does not.
+        DatasetError: no such split, or a class id out of range.
         UserError: it cannot be written.
     """
     check_switches({"overwrite": overwrite})
@@ -89,8 +93,7 @@ def export_coco(data: str | Path, out: str | Path, split: str = "val", overwrite
     LOGGER.info("%s: %s, %s", out, counted(len(images), "image"), counted(len(annotations), "annotation"))
     if problems:
         gone = len(files) - len(usable)
-        left_out = f"{counted(gone, 'image')} left out; " if gone else ""
-        LOGGER.warning("%s%s:", left_out, counted(len(problems), "problem"))
+        LOGGER.warning("%s%s:", f"{counted(gone, 'image')} left out; " * bool(gone), counted(len(problems), "problem"))
         for problem in problems[:SHOWN_PROBLEMS]:
             LOGGER.warning("  %s", one_line(problem))
     return out
@@ -130,7 +133,7 @@ def _annotations(
 
 
 def _tops(paths: list[Path], files: list[str]) -> list[Path]:
-    """What file names are relative to: the folders of a split, and the folders of what it lists singly."""
+    """Return what file names are relative to: the folders of a split, and the folders of what it lists singly."""
     listed = [p for p in paths if p.is_dir()]
     return listed if len(listed) == len(paths) else [*listed, *(Path(f) for f in files)]
 
@@ -145,12 +148,12 @@ def _numbers_of(files: list[str]) -> list[int]:
 
 
 def _read_marks(file: str, name: str, keypoints: int) -> tuple[tuple[int, int] | None, list[_Mark], list[str]]:
-    """An image's size (None: it cannot be used), what is marked in it, and problems."""
+    """Return an image's size (None: it cannot be used), what is marked in it, and problems."""
     if not is_text(name):
         return None, [], [f"{file}: its name is no text, and JSON holds nothing else; rename it"]
-    picture = look(file)
-    if isinstance(picture, str):
-        return None, [], [f"{file}: {picture}"]
+    header = look(file)
+    if isinstance(header, str):
+        return None, [], [f"{file}: {header}"]
     labels, ignored = judge_labels(label_file(file), keypoints), judge_ignored(ignore_file(file))
     problems = problem_lines(label_file(file), labels.problems) + problem_lines(ignore_file(file), ignored.problems)
     if not labels.usable:
@@ -164,11 +167,11 @@ def _read_marks(file: str, name: str, keypoints: int) -> tuple[tuple[int, int] |
     ]
     for cls, *box, crowd in ignored.rows.tolist():
         marks.append((None if cls < 0 else int(cls), _lasting(box), True, bool(crowd), None))
-    return picture.shape, marks, problems
+    return header.shape, marks, problems
 
 
 def _lasting(box: list[float]) -> Box:
-    """A box that keeps its float32 values when it is prepared again, which writes ten digits."""
+    """Return a box that keeps its float32 values when it is prepared again, which writes ten digits."""
     x, y, w, h = map(_lasting_number, box)
     return x, y, w, h
 

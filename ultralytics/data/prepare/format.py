@@ -54,7 +54,7 @@ class Source:
 
     @property
     def published(self) -> bool:
-        """It is a published dataset, or a part of one."""
+        """Return True for a published dataset, or a part of one."""
         return PARTS in self.options
 
     def places(self) -> list[Path]:
@@ -103,7 +103,7 @@ class Format:
 
     @property
     def archives(self) -> tuple[Remote, ...]:
-        """The published archives."""
+        """Return the published archives."""
         return PUBLISHED.get(self.name, ())
 
     def manifest_options(self, paths: Sequence[Path], own: Mapping[str, Any], wanted: Options) -> dict[str, Any]:
@@ -120,6 +120,20 @@ class Format:
         if self.archives and self.parts is None:
             return wanted.drawn()
         return {SOURCE: str(paths[0]), **own, **wanted.drawn()}
+
+    def packed(
+        self, paths: Sequence[Path], published: bool, out: Path, download: bool, mirror: str
+    ) -> tuple[list[Path], list[dict[str, Any]]]:
+        """Find the archives of a source, or download the published ones; and describe the source for the manifest."""
+        if not paths:
+            got = archives(self.name, out, download, mirror)
+            return [path for path, _ in got], [described for _, described in got]
+        found = [p for p in paths if p.is_file() and is_archive(p)]
+        if published and paths[0].is_dir():
+            found = [p for r in self.archives if (p := paths[0] / r.name).is_file()]
+        described = [entry(p, self.archives) for p in found]
+        plain = [entry(p) if self.documents and p.is_file() else {"name": p.name} for p in paths if not found]
+        return found, described or plain
 
 
 def prepare(
@@ -167,22 +181,13 @@ def prepare(
     done = prepared(target, form.name, options, mark)
     if done is not None:
         return done
-    if paths:
-        packed = [p for p in paths if p.is_file() and is_archive(p)]
-        if PARTS in options and paths[0].is_dir():
-            packed = [p for r in form.archives if (p := paths[0] / r.name).is_file()]
-        described = [entry(p, form.archives) for p in packed]
-        described = described or [entry(p) if form.documents and p.is_file() else {"name": p.name} for p in paths]
-    else:
-        got = archives(form.name, target, download, mirror)
-        packed, described = [p for p, _ in got], [d for _, d in got]
-
-    inside = [*paths, *beside, *([images] if images else [])]
-    _refuse_inside(target, inside)
+    packed, described = form.packed(paths, PARTS in options, target, download, mirror)
+    places = [*paths, *beside, *([images] if images else [])]
+    _refuse_inside(target, places)
 
     def fill(folder: Path) -> tuple[Converted, Written]:
         source = Source(paths, packed, images, described, options, wanted, folder / UNPACKED)
-        return _fill(folder, target, form, source, mark, inside)
+        return _fill(folder, target, form, source, mark, places)
 
     made = make_once(target, form.name, options, mark, fill)
     if made is not None:

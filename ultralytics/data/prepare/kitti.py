@@ -32,7 +32,7 @@ def prepare_kitti(
     names: Sequence[str] | None = None,
     **given: Unpack[Keys],
 ) -> Path:
-    """Turn KITTI object labels into images, labels and a data set YAML. The source is not changed.
+    """Turn KITTI object labels into images, labels and a dataset YAML. The source is not changed.
 
     Truncated and occluded objects are kept. DontCare regions go to ignore/ for any class: the evaluation neither
     rewards nor punishes what lies in them.
@@ -40,15 +40,18 @@ def prepare_kitti(
     Args:
         source: a folder or archive with label files and images of the same names, such as training/label_2 and
         training/image_2; ImageSets/train.txt and val.txt tell the splits where they are there.
-        out: the folder to make; names: class names in the order of their ids, alphabetical when None.
+        out: the folder to make.
+        names: class names in the order of their ids, alphabetical when None.
         given: the fields of `Options`.
 
     Returns:
-        The data set's YAML, OUT/data.yaml.
+        The dataset's YAML, OUT/data.yaml.
 
     Raises:
-        MissingFileError: no such source or no label file; DatasetError: nothing usable; ConfigError: an unknown class
-        or a wrong value; UserError: it cannot be written.
+        MissingFileError: no such source or no label file.
+        DatasetError: nothing usable.
+        ConfigError: an unknown class or a wrong value.
+        UserError: it cannot be written.
     """
     return prepare(KITTI, [source], out, Options(**given), {"names": list(names) if names else None})
 
@@ -79,7 +82,8 @@ def _read_source(source: Source) -> Converted:
 
 
 def _lists(top: Path, read: dict[str, Annotated]) -> dict[str, list[Annotated]]:
-    """Split → images by the lists in ImageSets, of names without suffix; nothing where there are no two of them."""
+    """Return split → images by the lists in ImageSets, of names without suffix; nothing where there are no two of
+    them."""
     by_stem = {i.rpartition("/")[2].rpartition(".")[0]: i for i in read}
     splits: dict[str, list[Annotated]] = {}
     if len(by_stem) < len(read):
@@ -106,7 +110,7 @@ def _read(image: Path, file: Path | None) -> Annotated:
     found = read_rows(result, image, file)
     if found is None:
         return result
-    picture, lines = found
+    header, lines = found
     for number, line in enumerate(lines, 1):
         words = line.split()
         if not words:
@@ -122,10 +126,10 @@ def _read(image: Path, file: Path | None) -> Annotated:
         if not all(map(math.isfinite, corners)):
             result.problems.append(f"{where} ({name}): the box is not four numbers; it is dropped")
             continue
-        box, cut = from_corners(corners, picture.shape)
+        box, cut = from_corners(corners, header.shape)
         if box is None:
             inside = corners[2] > corners[0] and corners[3] > corners[1]
-            why = "lies outside its picture" if inside else "has no area"
+            why = "lies outside its image" if inside else "has no area"
             result.problems.append(f"{where} ({name}): the box {why}; it is dropped")
             continue
         if name.replace(" ", "").lower() == DONT_CARE:

@@ -39,7 +39,7 @@ def prepare_labelme(
     names: Sequence[str] | None = None,
     **given: Unpack[Keys],
 ) -> Path:
-    """Turn labelme's JSON files into images, labels and a data set YAML. The source is not changed.
+    """Turn labelme's JSON files into images, labels and a dataset YAML. The source is not changed.
 
     A shape becomes the box around it; shapes of one label and one group become one object. What is marked difficult
     goes to ignore/: training does not see it, the evaluation neither rewards nor punishes it.
@@ -47,15 +47,18 @@ def prepare_labelme(
     Args:
         source: a folder or archive with JSON files and images, in folders of any names; an image that is missing is
         taken out of its JSON where that holds it.
-        out: the folder to make; names: class names in the order of their ids, alphabetical when None.
+        out: the folder to make.
+        names: class names in the order of their ids, alphabetical when None.
         given: the fields of `Options`.
 
     Returns:
-        The data set's YAML, OUT/data.yaml.
+        The dataset's YAML, OUT/data.yaml.
 
     Raises:
-        MissingFileError: no such source or no JSON of labelme; DatasetError: nothing usable; ConfigError: an unknown
-        class or a wrong value; UserError: it cannot be written.
+        MissingFileError: no such source or no JSON of labelme.
+        DatasetError: nothing usable.
+        ConfigError: an unknown class or a wrong value.
+        UserError: it cannot be written.
     """
     return prepare(LABELME, [source], out, Options(**given), {"names": list(names) if names else None})
 
@@ -102,7 +105,7 @@ def _read_source(source: Source) -> Converted:
 
 
 def _read(top: Path, embedded: Path, job: _Job) -> tuple[str, Annotated]:
-    """An annotation and its place among the images of the source."""
+    """Read an annotation and its place among the images of the source."""
     file = top / job.mark
     result = Annotated(job.mark)
     try:
@@ -119,21 +122,21 @@ def _read(top: Path, embedded: Path, job: _Job) -> tuple[str, Annotated]:
     if image is None:
         return job.mark, result
     result.name = key = key or f"{os.path.splitext(job.mark)[0]}{image.suffix}"
-    picture = look(image)
-    if isinstance(picture, str):
-        result.problems.append(f"{image}: {picture}")
+    header = look(image)
+    if isinstance(header, str):
+        result.problems.append(f"{image}: {header}")
         return key, result
     result.image = image
     h, w = as_number(data.get("imageHeight")), as_number(data.get("imageWidth"))
     declared = (h, w) if h is not None and w is not None and min(h, w) > 0 else None
-    upright, note = annotated_upright(picture, declared)
+    upright, note = annotated_upright(header, declared)
     if note:
         result.problems.append(f"{image}: {note}")
     for label, corners, ignored in _objects(file, shapes, result):
-        box, cut = from_corners(corners if upright else turned(corners, picture), picture.shape)
+        box, cut = from_corners(corners if upright else turned(corners, header), header.shape)
         if box is None:
             area = corners[2] > corners[0] and corners[3] > corners[1]
-            why = "lies outside its picture" if area else "has no area"
+            why = "lies outside its image" if area else "has no area"
             result.problems.append(f"{file}: {label} {why}; it is dropped")
             continue
         result.cut += cut
@@ -146,14 +149,16 @@ def _read(top: Path, embedded: Path, job: _Job) -> tuple[str, Annotated]:
     return key, result
 
 
-def _image_of(top: Path, job: _Job, told: str, result: Annotated) -> str | None:
-    """The image of a JSON: that of its own name, else that of its imagePath; None where there is neither.
+def _image_of(top: Path, job: _Job, image_path: str, result: Annotated) -> str | None:
+    """Return the image of a JSON: that of its own name, else that of its imagePath; None where there is neither.
 
     Only images below the source are read, wherever imagePath leads.
     """
-    told = told.replace("\\", "/")
-    base = os.path.basename(told)
-    wanted = os.path.normpath(os.path.join(os.path.dirname(job.mark), told)).replace(os.sep, "/") if told else ""
+    image_path = image_path.replace("\\", "/")
+    base = os.path.basename(image_path)
+    wanted = ""
+    if image_path:
+        wanted = os.path.normpath(os.path.join(os.path.dirname(job.mark), image_path)).replace(os.sep, "/")
     if wanted in job.by_name.get(base, []):
         named = [wanted]
     else:
@@ -163,16 +168,18 @@ def _image_of(top: Path, job: _Job, told: str, result: Annotated) -> str | None:
         return None
     if len(images) > 1:
         chosen = next((i for i in images if i in named), images[0])
-        told_of = " and ".join(images)
-        result.problems.append(f"{top / job.mark}: {told_of} may be its image; {chosen} is taken")
+        several = " and ".join(images)
+        result.problems.append(f"{top / job.mark}: {several} may be its image; {chosen} is taken")
         return chosen
     if job.images and base and named and images[0] not in named:
-        result.problems.append(f"{top / job.mark}: its imagePath is {told}; {images[0]}, which has its name, is taken")
+        result.problems.append(
+            f"{top / job.mark}: its imagePath is {image_path}; {images[0]}, which has its name, is taken"
+        )
     return images[0]
 
 
 def _embedded(folder: Path, mark: str, data: Any, result: Annotated) -> Path | None:
-    """The image in a JSON, written to a file; None where it holds none."""
+    """Write the image in a JSON to a file; None where it holds none."""
     if not isinstance(data, str) or not data:
         result.problems.append(f"{mark}: its image is not there, and it does not hold it (imageData)")
         return None
@@ -192,7 +199,8 @@ def _embedded(folder: Path, mark: str, data: Any, result: Annotated) -> Path | N
 
 
 def _objects(file: Path, shapes: Sequence[Any], result: Annotated) -> list[tuple[str, Corners, bool]]:
-    """Label, corners in pixels, and whether it is difficult, of each object: a shape, or all of one label and group."""
+    """Return label, corners in pixels, and whether it is difficult, of each object: a shape, or all of one label and
+    group."""
     found: dict[Any, tuple[str, Corners, bool]] = {}
     for number, shape in enumerate(shapes):
         where = f"{file}: shapes[{number}]"
@@ -221,7 +229,7 @@ def _objects(file: Path, shapes: Sequence[Any], result: Annotated) -> list[tuple
 
 
 def corners_of(shape: Mapping[str, Any]) -> tuple[Corners | None, str]:
-    """The corners of the box around a shape, in pixels; or None and why there is none."""
+    """Return the corners of the box around a shape, in pixels; or None and why there is none."""
     kind = str(shape.get("shape_type") or "polygon")
     points = shape.get("points")
     if not isinstance(points, list) or not points:

@@ -1,4 +1,4 @@
-"""A small detection data set drawn by program: polygons with textures on textured grounds, boxes exact.
+"""A small detection dataset drawn by program: polygons with textures on textured grounds, boxes exact.
 
 Every image is a function of its seed. A class is a shape; size, angle, colour and texture are no hint to it.
 """
@@ -36,7 +36,7 @@ HIDDEN = 0.5  # no object covers more of an earlier one than this part of its bo
 
 
 def outline(kind: str, centre: tuple[float, float], radius: float, angle: float) -> list[Float64Array]:
-    """The contours of a shape, (k, 2) x and y in pixels each; the ring has an inner one."""
+    """Return the contours of a shape, (k, 2) x and y in pixels each; the ring has an inner one."""
 
     def polygon(angles: Any, radii: Any) -> Float64Array:
         a = np.asarray(angles) + angle
@@ -67,13 +67,13 @@ def outline(kind: str, centre: tuple[float, float], radius: float, angle: float)
 
 
 def _noise(rng: np.random.Generator, h: int, w: int, cell: int) -> Float64Array:
-    """Smooth noise of (h, w) in −1..1 with features of about `cell` pixels."""
+    """Return smooth noise of (h, w) in −1..1 with features of about `cell` pixels."""
     coarse = rng.uniform(-1, 1, (h // cell + 3, w // cell + 3))
     return cv2.resize(coarse, (w, h), interpolation=cv2.INTER_CUBIC)  # type: ignore[return-value]  # float64 stays float64
 
 
 def _texture(rng: np.random.Generator, h: int, w: int, strength: float) -> Float64Array:
-    """A pattern of (h, w), about −strength..strength: noise, stripes, checks or a slope."""
+    """Return a pattern of (h, w), about −strength..strength: noise, stripes, checks or a slope."""
     y, x = np.mgrid[:h, :w]
     kind = rng.integers(4)
     period, angle = rng.uniform(6, 30), rng.uniform(0, math.pi)
@@ -91,12 +91,12 @@ def _texture(rng: np.random.Generator, h: int, w: int, strength: float) -> Float
 
 
 def _paint(rng: np.random.Generator, colour: Float64Array, h: int, w: int, strength: float) -> Float64Array:
-    """A textured patch of (h, w, 3)."""
+    """Return a textured patch of (h, w, 3)."""
     return colour + _texture(rng, h, w, strength)[..., None] * rng.uniform(0.5, 1.0, 3) + rng.normal(0, 4, (h, w, 1))
 
 
 def draw(seed: tuple[int, ...]) -> tuple[UInt8Array, list[tuple[int, float, float, float, float]]]:
-    """An image, BGR uint8 (H, W, 3), and its boxes: class, x1, y1, x2, y2 in pixels, cut to the image."""
+    """Draw an image, BGR uint8 (H, W, 3), and its boxes: class, x1, y1, x2, y2 in pixels, cut to the image."""
     rng = np.random.Generator(np.random.PCG64(seed))
     h, w = SIZES[rng.integers(len(SIZES))]
     ground = rng.uniform(40, 215, 3)
@@ -125,8 +125,8 @@ def draw(seed: tuple[int, ...]) -> tuple[UInt8Array, list[tuple[int, float, floa
 
 
 def _covered(below: tuple[float, ...], above: tuple[float, ...]) -> float:
-    """The part of a box that another hides;
-    the smaller of both counts, so nothing small vanishes behind or before something large."""
+    """Return the part of a box that another hides; the smaller of both counts, so nothing small vanishes behind or
+    before something large."""
     w = min(below[2], above[2]) - max(below[0], above[0])
     h = min(below[3], above[3]) - max(below[1], above[1])
     area = min((b[2] - b[0]) * (b[3] - b[1]) for b in (below, above))
@@ -134,8 +134,8 @@ def _covered(below: tuple[float, ...], above: tuple[float, ...]) -> float:
 
 
 def _blend(image: Float64Array, contours: list[Float64Array], paint: Float64Array) -> tuple[float, float, float, float]:
-    """Paint a shape, its edge weighted by the part of each pixel it covers;
-    the corners of what is inside the frame, to 1/4 pixel."""
+    """Paint a shape, its edge weighted by the part of each pixel it covers; the corners of what is inside the frame, to
+    1/4 pixel."""
     h, w = image.shape[:2]
     mask = np.zeros((h * OVERSAMPLE, w * OVERSAMPLE), np.uint8)
     # A pixel's centre lies half a pixel from its corner; 4 bits of the coordinates are fractions.
@@ -149,13 +149,14 @@ def _blend(image: Float64Array, contours: list[Float64Array], paint: Float64Arra
 
 
 def prepare_shapes(out: str | Path | None = None, seed: int = 0) -> Path:
-    """Draw the data set into a folder; nothing is done when it is there already.
+    """Draw the dataset into a folder; nothing is done when it is there already.
 
     Args:
-        out: the folder, data/shapes when None; seed: of the drawing.
+        out: the folder, data/shapes when None.
+        seed: of the drawing.
 
     Returns:
-        The data set's YAML, OUT/data.yaml.
+        The dataset's YAML, OUT/data.yaml.
 
     Raises:
         UserError: the folder holds something else, or cannot be written.
@@ -214,10 +215,10 @@ def _remove_outdated(out: Path, seed: int) -> None:
     Before there was a manifest, done.json said so."""
     for name, key in (("manifest.json", "options"), ("done.json", None)):
         try:
-            told = json.loads((out / name).read_text(encoding="utf-8"))
+            found = json.loads((out / name).read_text(encoding="utf-8"))
             if key is not None:
-                told = told[key] if told["kind"] == "shapes" else {}
-            if told["seed"] != seed or (key is not None and told["version"] == VERSION):
+                found = found[key] if found["kind"] == "shapes" else {}
+            if found["seed"] != seed or (key is not None and found["version"] == VERSION):
                 return
         except (OSError, ValueError, KeyError, TypeError):
             continue

@@ -31,20 +31,24 @@ def prepare_visdrone(
     mirror: str = "",
     **given: Unpack[Keys],
 ) -> Path:
-    """Turn VisDrone2019-DET into images, labels and a data set YAML: categories 1 to 10 are classes 0 to 9; ignored
+    """Turn VisDrone2019-DET into images, labels and a dataset YAML: categories 1 to 10 are classes 0 to 9; ignored
     regions and what is scored 0 go to ignore/, for any class. The source is not changed.
 
     Args:
         source: a folder with VisDrone2019-DET-train, -val and -test-dev, packed or not, or one of these.
         out: the folder to make, data/visdrone when None.
-        download: fetch the published archives; mirror: a URL that holds them; given: the fields of `Options`.
+        download: fetch the published archives.
+        mirror: a URL that holds them.
+        given: the fields of `Options`.
 
     Returns:
-        The data set's YAML, OUT/data.yaml.
+        The dataset's YAML, OUT/data.yaml.
 
     Raises:
-        MissingFileError: no such layout; DatasetError: nothing usable; ConfigError: a wrong value; UserError: it cannot
-        be downloaded or written.
+        MissingFileError: no such layout.
+        DatasetError: nothing usable.
+        ConfigError: a wrong value.
+        UserError: it cannot be downloaded or written.
     """
     given_ = [] if source is None else [source]
     out = default_out("visdrone") if out is None else out  # of archives of other names too
@@ -74,7 +78,7 @@ def _parts(source: Path | None) -> list[str] | None:
 
 
 def _part(tops: list[Path], name: str) -> Path | None:
-    """The folder of a split: one of that name, or a top itself when it is called so."""
+    """Return the folder of a split: one of that name, or a top itself when it is called so."""
     candidates = [p for top in tops for p in (top / name, top / name / name, *([top] if top.name == name else []))]
     return next((p for p in candidates if (p / "images").is_dir()), None)
 
@@ -93,7 +97,7 @@ def _read(part: Path, image: Path) -> Annotated:
     found = read_rows(result, image, file)
     if found is None:
         return result
-    picture, lines = found
+    header, lines = found
     for number, line in enumerate(lines, 1):
         words = [w.strip() for w in line.strip().strip(",").split(",")]
         if words == [""]:
@@ -106,9 +110,9 @@ def _read(part: Path, image: Path) -> Annotated:
         if category != int(category) or not REGION <= category <= OTHERS:
             result.problems.append(f"{file}:{number}: there is no category {words[5]}; it is dropped")
             continue
-        box, cut = from_pixels(x, y, w, h, picture.shape)
+        box, cut = from_pixels(x, y, w, h, header.shape)
         if box is None:
-            why = "lies outside its picture" if w > 0 and h > 0 else "has no area"
+            why = "lies outside its image" if w > 0 and h > 0 else "has no area"
             result.problems.append(f"{file}:{number}: the box {why}; it is dropped")
             continue
         result.cut += cut

@@ -39,26 +39,30 @@ def prepare_voc(
     mirror: str = "",
     **given: Unpack[Keys],
 ) -> Path:
-    """Turn Pascal VOC into images, labels and a data set YAML. The source is not changed.
+    """Turn Pascal VOC into images, labels and a dataset YAML. The source is not changed.
 
     Objects marked difficult go to ignore/: training does not see them, the evaluation neither rewards nor punishes
     them.
 
     Args:
-        source: a folder or archive with Annotations, JPEGImages and (its own splits) ImageSets/Main; or one with
-        images and XML files in folders of any names, or in one; or one that holds the published archives or VOCdevkit:
-        train is then 2007 and 2012 trainval, val and test are 2007 test.
+        source: a folder or archive with Annotations, JPEGImages and (its own splits) ImageSets/Main; or one with images
+        and XML files in folders of any names, or in one; or one that holds the published archives or VOCdevkit: train
+        is then 2007 and 2012 trainval, val and test are 2007 test.
         out: the folder to make; data/VOC for the published layout when None.
         names: class names in the order of their ids; alphabetical, or VOC's own, when None.
         one_based: whether pixels count from 1 (a box covers xmin − 1 to xmax, as VOC says) or from 0 (xmin to xmax);
-        "auto": as the boxes at the pictures' edges say.
-        download: fetch the published archives; mirror: a URL that holds them; given: the fields of `Options`.
+        "auto": as the boxes at the images' edges say.
+        download: fetch the published archives.
+        mirror: a URL that holds them.
+        given: the fields of `Options`.
 
     Returns:
-        The data set's YAML, OUT/data.yaml.
+        The dataset's YAML, OUT/data.yaml.
 
     Raises:
-        MissingFileError: no such layout; DatasetError: nothing usable; ConfigError: an unknown class or a wrong value;
+        MissingFileError: no such layout.
+        DatasetError: nothing usable.
+        ConfigError: an unknown class or a wrong value.
         UserError: it cannot be downloaded or written.
     """
     if one_based not in ("auto", True, False):
@@ -85,11 +89,12 @@ def prepare_bccd(
     """Prepare BCCD, blood cells with the splits of its authors.
 
     Args:
-        source: a clone of its repository, the archive of one, or the folder BCCD in it; out: data/bccd when None;
+        source: a clone of its repository, the archive of one, or the folder BCCD in it.
+        out: data/bccd when None.
         images, download, mirror: as in `prepare_voc`.
 
     Returns:
-        The data set's YAML.
+        The dataset's YAML.
 
     Raises:
         as `prepare_voc`.
@@ -135,7 +140,7 @@ def _read_folder(source: Source, names: Sequence[str] | None, one_based: bool | 
 
 
 def _splits(root: Root, val: float) -> tuple[dict[str, list[str]], dict[str, str]]:
-    """Split folder → names, and split of the YAML → split folder; `val` is the part to draw as such."""
+    """Return split folder → names, and split of the YAML → split folder; `val` is the part to draw as such."""
     lists = {s: root.listed(s) for s in (*SPLITS, "trainval")}
     own = {s: lists[s] or [] for s in SPLITS}
     main = root.folder / "ImageSets" / "Main" if root.own is None else root.folder
@@ -161,7 +166,7 @@ def _splits(root: Root, val: float) -> tuple[dict[str, list[str]], dict[str, str
 
 
 def _devkits(folder: Path) -> list[Path]:
-    """The folders VOC2007 and VOC2012 in a folder, in its VOCdevkit, or one folder further down."""
+    """Return the folders VOC2007 and VOC2012 in a folder, in its VOCdevkit, or one folder further down."""
     if folder.name in YEARS and (folder / "ImageSets").is_dir() and (folder / "Annotations").is_dir():
         return [folder]
     patterns = [f"{above}{year}" for year in YEARS for above in ("", "VOCdevkit/", "*/VOCdevkit/", "*/")]
@@ -195,7 +200,7 @@ def _read_published(source: Source) -> Converted:
     where = (source.paths or source.packed)[0]
 
     def listed(year: str, split: str) -> list[tuple[Root, str]]:
-        """Each name with the folder that has it: an archive's lists may name images of another one."""
+        """Return each name with the folder that has it: an archive's lists may name images of another one."""
         here = [root for y, root in roots if y == year]
         names = dict.fromkeys(n for root in here for n in root.listed(split) or [])
         return [(next((r for r in here if n in r.annotations), here[0]), n) for n in names]

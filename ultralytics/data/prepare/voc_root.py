@@ -40,7 +40,8 @@ class Root:
         in folders of any names.
 
         Raises:
-            MissingFileError: there is no XML file; DatasetError: there are several VOC folders with lists.
+            MissingFileError: there is no XML file.
+            DatasetError: there are several VOC folders with lists.
         """
         level = [folder]
         for _ in range(4):
@@ -72,7 +73,7 @@ class Root:
 
     @classmethod
     def _by_contents(cls, top: Path) -> Root | None:
-        """A folder with XML files and images anywhere below it; None where there is no XML file."""
+        """Return a folder with XML files and images anywhere below it; None where there is no XML file."""
         tree = Tree.of(top, ".xml")
         places = _first(top, ANNOTATIONS) or top, _first(top, IMAGES) or top
         if places[0] != top != places[1]:  # such a folder may hold masks beside its images
@@ -112,7 +113,7 @@ class Root:
         return root
 
     def listed(self, split: str) -> list[str] | None:
-        """The names in ImageSets/Main/SPLIT.txt, each once; None without that file.
+        """Return the names in ImageSets/Main/SPLIT.txt, each once; None without that file.
 
         A line is a name, which may hold spaces, or "name 1" as in the lists of single classes.
         """
@@ -132,7 +133,7 @@ class Root:
 
 
 def list_lines(folder: Path, split: str) -> list[str] | None:
-    """What is in a VOC folder's ImageSets/Main/SPLIT.txt; None without that file."""
+    """Return what is in a VOC folder's ImageSets/Main/SPLIT.txt; None without that file."""
     file = folder / "ImageSets" / "Main" / f"{split}.txt"
     if not file.is_file():
         return None
@@ -145,7 +146,7 @@ def _first(folder: Path, names: Sequence[str]) -> Path | None:
 
 
 def _stems(folder: Path, suffixes: frozenset[str]) -> dict[str, list[Path]]:
-    """Path inside a folder without its suffix → the files of these kinds, sorted."""
+    """Return path inside a folder without its suffix → the files of these kinds, sorted."""
     found: dict[str, list[Path]] = {}
     for parent, files in walk(folder):
         for file in files:

@@ -1,4 +1,4 @@
-"""One annotation of Pascal VOC: an XML file and the picture beside it."""
+"""One annotation of Pascal VOC: an XML file and the image beside it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from ultralytics.data.prepare.annotated import Annotated
-from ultralytics.data.prepare.boxes import Corners, Picture, annotated_upright, from_corners, look, turned
+from ultralytics.data.prepare.boxes import Corners, Header, annotated_upright, from_corners, look, turned
 from ultralytics.data.prepare.documents import parse_xml
 from ultralytics.data.prepare.voc_root import Root
 from ultralytics.utils.errors import DatasetError
@@ -29,12 +29,12 @@ class VocObject:
 
 @dataclass
 class VocAnnotation:
-    """An annotation as it is written, beside its picture."""
+    """An annotation as it is written, beside its image."""
 
     name: str
     xml: Path | None = None
     image: Path | None = None
-    picture: Picture | None = None
+    header: Header | None = None
     upright: bool = True
     objects: list[VocObject] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -57,18 +57,18 @@ def read_annotation(root: Root, name: str) -> VocAnnotation:
         result.problems.append(str(e))
         return result
     if _text(tree, "filename"):
-        told = PurePosixPath(_text(tree, "filename").replace("\\", "/")).name
+        filename = PurePosixPath(_text(tree, "filename").replace("\\", "/")).name
     else:
-        told = ""
-    result.image = image = _image_of(root, name, told, result)
+        filename = ""
+    result.image = image = _image_of(root, name, filename, result)
     if image is None:
         return result
-    picture = look(image)
-    if isinstance(picture, str):
-        result.problems.append(f"{image}: {picture}")
+    header = look(image)
+    if isinstance(header, str):
+        result.problems.append(f"{image}: {header}")
         return result
-    result.picture = picture
-    result.upright, note = annotated_upright(result.picture, _size(tree))
+    result.header = header
+    result.upright, note = annotated_upright(result.header, _size(tree))
     if note:
         result.problems.append(f"{xml}: {note}")
     for number, item in enumerate(tree.findall("object"), 1):
@@ -76,11 +76,11 @@ def read_annotation(root: Root, name: str) -> VocAnnotation:
     return result
 
 
-def _image_of(root: Root, name: str, told: str, result: VocAnnotation) -> Path | None:
-    """The picture beside an annotation: that of its own name, else that of its <filename>."""
+def _image_of(root: Root, name: str, filename: str, result: VocAnnotation) -> Path | None:
+    """Return the image beside an annotation: that of its own name, else that of its <filename>."""
     xml = result.xml
     files = root.images.get(name, [])
-    stem = os.path.splitext(told)[0] if os.path.splitext(told)[1].lower() in IMAGE_SUFFIXES else told
+    stem = os.path.splitext(filename)[0] if os.path.splitext(filename)[1].lower() in IMAGE_SUFFIXES else filename
     if not files:
         head, slash, _ = name.rpartition("/")
         files = (root.images.get(f"{head}{slash}{stem}") or root.images.get(stem, [])) if stem else []
@@ -92,9 +92,9 @@ def _image_of(root: Root, name: str, told: str, result: VocAnnotation) -> Path |
             return None
         result.problems.append(f"{xml}: it has no image of its own name; {files[0].name}, its <filename>, is taken")
     elif stem and stem != PurePosixPath(name).name:
-        result.problems.append(f"{xml}: its <filename> is {told}; {files[0].name}, which has its name, is taken")
+        result.problems.append(f"{xml}: its <filename> is {filename}; {files[0].name}, which has its name, is taken")
     if len(files) > 1:
-        chosen = next((f for f in files if f.name == told), files[0])
+        chosen = next((f for f in files if f.name == filename), files[0])
         result.problems.append(f"{xml}: {' and '.join(f.name for f in files)} have its name; {chosen.name} is taken")
         return chosen
     return files[0]
@@ -123,9 +123,9 @@ def _read_object(result: VocAnnotation, number: int, item: ET.Element) -> None:
 
 
 def decide_one_based(read: Sequence[VocAnnotation]) -> tuple[bool, list[str]]:
-    """Whether pixels count from 1, with a note when it is not that or not beyond doubt.
+    """Return True if pixels count from 1, with a note when it is not that or not beyond doubt.
 
-    A data set has many boxes that begin at a picture's edge, at 0 or at 1. They count from 0 when at least as many
+    A dataset has many boxes that begin at an image's edge, at 0 or at 1. They count from 0 when at least as many
     begin at 0 (or below 1) as at 1 (or below 2), and no fewer than one in STRAY of all boxes: a stray corner moves no
     other box.
     """
@@ -147,18 +147,18 @@ def decide_one_based(read: Sequence[VocAnnotation]) -> tuple[bool, list[str]]:
 
 
 def fit(read: VocAnnotation, one_based: bool) -> Annotated:
-    """Boxes in parts of the upright picture, cut to it."""
-    usable = read.picture is not None
+    """Return boxes in parts of the upright image, cut to it."""
+    usable = read.header is not None
     name = f"{read.name}{read.image.suffix}" if read.image is not None else read.name
     result = Annotated(name, read.image if usable else None, problems=list(read.problems))
-    if read.picture is None:
+    if read.header is None:
         return result
     for o in read.objects:
         x1, y1, x2, y2 = o.corners
         corners = (x1 - one_based, y1 - one_based, x2, y2)
-        box, cut = from_corners(corners if read.upright else turned(corners, read.picture), read.picture.shape)
+        box, cut = from_corners(corners if read.upright else turned(corners, read.header), read.header.shape)
         if box is None:
-            why = "lies outside its picture" if x2 > x1 and y2 > y1 else "has no area"
+            why = "lies outside its image" if x2 > x1 and y2 > y1 else "has no area"
             result.problems.append(f"{read.xml}: object {o.number} ({o.cls}) {why}; it is dropped")
         elif o.difficult:
             result.ignored.append((o.cls, box, False))
@@ -173,7 +173,7 @@ def _text(item: ET.Element, path: str) -> str:
 
 
 def _size(tree: ET.Element) -> tuple[float, float] | None:
-    """The (height, width) an annotation declares; None when it does not, or with zeros."""
+    """Return the (height, width) an annotation declares; None when it does not, or with zeros."""
     try:
         size = float(_text(tree, "size/height")), float(_text(tree, "size/width"))
     except ValueError:

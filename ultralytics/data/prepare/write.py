@@ -1,6 +1,6 @@
-"""The one writer of prepared data sets.
+"""The one writer of prepared datasets.
 
-A prepared data set is a folder with images/SPLIT, labels/SPLIT, ignore/SPLIT, areas/SPLIT, data.yaml and manifest.json;
+A prepared dataset is a folder with images/SPLIT, labels/SPLIT, ignore/SPLIT, areas/SPLIT, data.yaml and manifest.json;
 see docs/datasets.md.
 """
 
@@ -30,10 +30,11 @@ UNPACKED = ".unpacked"  # inside the folder being made
 
 
 def in_archive(folder: Path, text: str) -> str:
-    """A message in one line; what lies in an unpacked archive is called by the archive's name and the path in it.
+    """Return a message in one line; what lies in an unpacked archive is called by the archive's name and the path in
+    it.
 
     Args:
-        folder: the data set that is being made.
+        folder: the dataset that is being made.
     """
     return one_line(re.sub(rf"{re.escape(str(folder / UNPACKED) + os.sep)}\d+-", "", text))
 
@@ -50,7 +51,7 @@ class Written:
     problems: list[str]
 
     def report(self, out: Path, converted: Converted) -> None:
-        """Tell the log."""
+        """Write to the log what was made."""
         LOGGER.info("%s: %s", out, ", ".join(counted(n, f"{s} image") for s, n in self.images.items()))
         shown, more = list(self.objects.items()), ""
         if len(shown) > SHOWN_CLASSES + 1:
@@ -61,17 +62,17 @@ class Written:
             pair = f"{slip!r} ({self.objects[slip]}) and {meant!r} ({self.objects[meant]})"
             LOGGER.warning("the classes %s have nearly the same name: is it a slip?", pair)
         if self.ignored:
-            told = f"{counted(self.ignored, 'object')} {'is' if self.ignored == 1 else 'are'}"
-            LOGGER.info("%s neither rewarded nor punished by the evaluation: %s", told, out / "ignore")
+            ignored = f"{counted(self.ignored, 'object')} {'is' if self.ignored == 1 else 'are'}"
+            LOGGER.info("%s neither rewarded nor punished by the evaluation: %s", ignored, out / "ignore")
         for note in converted.notes:
             LOGGER.warning("%s", note)
         if self.cut:
             their, were = ("its", "was") if self.cut == 1 else ("their", "were")
-            LOGGER.info("%s reached beyond %s picture and %s cut to it", counted(self.cut, "box"), their, were)
+            LOGGER.info("%s reached beyond %s image and %s cut to it", counted(self.cut, "box"), their, were)
         if self.problems:
             left_out = f"{counted(self.left_out, 'image')} left out; " if self.left_out else ""
-            told = counted(len(self.problems), "problem")
-            LOGGER.warning("%s%s, in %s:", left_out, told, out / "problems.txt")
+            found = counted(len(self.problems), "problem")
+            LOGGER.warning("%s%s, in %s:", left_out, found, out / "problems.txt")
             alike = list(_alike(self.problems).values())
             for same in alike[:SHOWN_PROBLEMS]:
                 more = f" (and {len(same) - 1} more like it in this file)" if len(same) > 1 else ""
@@ -81,7 +82,7 @@ class Written:
 
 
 def _alike(problems: Sequence[str]) -> dict[tuple[str, str], list[str]]:
-    """Problems by their file and what they say apart from numbers, names and lines."""
+    """Return problems by their file and what they say apart from numbers, names and lines."""
     found: dict[tuple[str, str], list[str]] = {}
     for problem in problems:
         file, _, what = problem.partition(": ")
@@ -171,7 +172,8 @@ def _refuse_empty(used: Mapping[str, str], counts: Mapping[str, int], problems: 
 
 
 def _write_marks(folder: Path, job: _Job, ids: Mapping[str, int]) -> None:
-    """Write the labels of an image, and what is to be ignored in it and the areas of its objects where there are any."""
+    """Write the labels of an image, and what is to be ignored in it and the areas of its objects where there are
+    any."""
     a = job.image
     rows = {"labels": [f"{_class_id(c, ids)} {_numbers(box)}" for c, box in a.objects]}
     if a.ignored:
@@ -200,8 +202,8 @@ def _numbers(box: Box) -> str:
 
 
 def _targets(listed: Sequence[Annotated], problems: list[str]) -> list[PurePosixPath | None]:
-    """Where each image goes inside its split; None for those left out. Two images never share a label file, on any
-    file system."""
+    """Return where each image goes inside its split; None for those left out. Two images never share a label file, on
+    any file system."""
     taken: set[str] = set()
     result: list[PurePosixPath | None] = []
     for a in listed:

@@ -58,14 +58,18 @@ def prepare_coco128(
     """Prepare the first 128 images of COCO train2017, which are train and val.
 
     Args:
-        source: coco128.zip or its folder; out: data/coco128 when None.
-        download: fetch the archive; mirror: a URL that holds it; given: the fields of `Options`.
+        source: coco128.zip or its folder.
+        out: data/coco128 when None.
+        download: fetch the archive.
+        mirror: a URL that holds it.
+        given: the fields of `Options`.
 
     Returns:
-        The data set's YAML.
+        The dataset's YAML.
 
     Raises:
-        as `prepare_yolo`; UserError: it cannot be downloaded.
+        as `prepare_yolo`.
+        UserError: it cannot be downloaded.
     """
     paths, beside = ([], []) if source is None else _listed_places(source)
     return prepare(COCO128, paths, out, Options(**given), beside=beside, download=download, mirror=mirror)
@@ -81,7 +85,7 @@ def prepare_yolo(
     not changed.
 
     Args:
-        source: a data set YAML, or a folder or archive with images/SPLIT or SPLIT/images, with obj.data and its lists
+        source: a dataset YAML, or a folder or archive with images/SPLIT or SPLIT/images, with obj.data and its lists
         (CVAT, darknet), or with images and label files in folders of any names, or in one.
         out: the folder to make.
         names: class names in the order of their ids; when None those of the YAML, or of classes.txt, obj.names,
@@ -89,11 +93,13 @@ def prepare_yolo(
         given: the fields of `Options`.
 
     Returns:
-        The data set's YAML, OUT/data.yaml.
+        The dataset's YAML, OUT/data.yaml.
 
     Raises:
-        MissingFileError: no such source or layout; DatasetError: nothing usable; ConfigError: a wrong value; UserError:
-        it cannot be written.
+        MissingFileError: no such source or layout.
+        DatasetError: nothing usable.
+        ConfigError: a wrong value.
+        UserError: it cannot be written.
     """
     paths, beside = _listed_places(source)
     return prepare(YOLO, paths, out, Options(**given), {"names": list(names) if names else None}, beside=beside)
@@ -121,10 +127,12 @@ class _Job:
 
 @dataclass
 class _Found:
-    """A data set as it lies in its folder.
+    """A dataset as it lies in its folder.
 
     Attributes:
-        splits: split → its images; names: class names, None where no file says them; notes, problems: as `Converted`'s.
+        splits: split → its images.
+        names: class names, None where no file says them.
+        notes, problems: as `Converted`'s.
         keypoints: numbers behind the box of a row, see `parse_labels`.
         names_file: the file that says the names, where it is no YAML.
     """
@@ -138,21 +146,22 @@ class _Found:
 
 
 def _outside(source: Path) -> list[Path]:
-    """The folders that the YAML of a source names, and that of the labels where the source is a folder of images."""
+    """Return the folders that the YAML of a source names, and that of the labels where the source is a folder of
+    images."""
     spec = load_yaml(source) if source.is_file() else next((s for s in map(load_yaml, _yamls(source)) if s), None)
     return [p for paths in (spec.splits.values() if spec else ()) for p in paths if os.path.exists(p)]
 
 
 def _yamls(source: Path) -> list[Path]:
-    """The YAML files at the top of a folder."""
+    """Return the YAML files at the top of a folder."""
     tops = dict.fromkeys((source, inner(source)))
     found = [f for top in tops for f in sorted([*top.glob("*.yaml"), *top.glob("*.yml")]) if f.is_file()]
     return list(dict.fromkeys(found))
 
 
 def load_yaml(file: Path) -> DatasetSpec | None:
-    """A data set YAML, of which splits may be missing and paths may lead nowhere; `names` are empty where it has none.
-    None for another YAML.
+    """Read a dataset YAML, of which splits may be missing and paths may lead nowhere; `names` are empty where it has
+    none. None for another YAML.
 
     Raises:
         DatasetError: its names are wrong.
@@ -174,7 +183,7 @@ def load_yaml(file: Path) -> DatasetSpec | None:
 
 
 def _find(source: Path) -> _Found:
-    """What a source holds.
+    """Find the images and labels of a source.
 
     Raises:
         MissingFileError: no images with labels.
@@ -183,7 +192,7 @@ def _find(source: Path) -> _Found:
         spec = load_yaml(source)
         if spec is None:
             load_dataset(source)  # says what is wrong
-            raise DatasetError("it is no data set YAML", str(source))
+            raise DatasetError("it is no dataset YAML", str(source))
         found = _found({s: spec.split(s) for s in spec.splits}, list(spec.names.values()) or None)
         if not found.splits:
             raise DatasetError("it has neither train nor val", str(source), "give its folder as source=")
@@ -206,7 +215,7 @@ def _find(source: Path) -> _Found:
 
 
 def _found(paths: Mapping[str, Sequence[Path]], names: Sequence[str] | None = None) -> _Found:
-    """The images of splits.
+    """Return the images of splits.
 
     Raises:
         DatasetError: a split has none.
@@ -220,7 +229,7 @@ def _found(paths: Mapping[str, Sequence[Path]], names: Sequence[str] | None = No
 
 
 def _with_names(found: _Found, tops: Sequence[Path]) -> _Found:
-    """The same with the class names of a file in one of these folders, or beside the labels."""
+    """Return the same with the class names of a file in one of these folders, or beside the labels."""
     labels = dict.fromkeys(Path(job.labels).parent for jobs in found.splits.values() for job in jobs)
     outside = [f for f in labels if not any(f.is_relative_to(top) for top in tops)]
     found.names, files = names_beside([*tops, *outside])
@@ -251,7 +260,7 @@ def _find_folders(source: Path, tops: Sequence[Path]) -> _Found:
     beside = _beside(tops[-1])
     if beside is not None:
         return beside
-    hint = "source= is a data set YAML, or a folder with images and labels"
+    hint = "source= is a dataset YAML, or a folder with images and labels"
     images = [Path(job.image) for job in _jobs([source])]
     if not images:
         tried = ", ".join(str(t / "images") for t in tops)
@@ -265,7 +274,7 @@ def _find_folders(source: Path, tops: Sequence[Path]) -> _Found:
 
 
 def _beside(top: Path) -> _Found | None:
-    """Images and label files anywhere below a folder; None where no image has one."""
+    """Return images and label files anywhere below a folder; None where no image has one."""
     if top.name == "images" or f"{os.sep}images{os.sep}" in str(top):  # the labels may lie beside that folder
         with_labels = [j for j in _jobs([top]) if os.path.isfile(j.labels)]
         if with_labels:
@@ -294,16 +303,17 @@ def _beside(top: Path) -> _Found | None:
 
 
 def _lists(top: Path) -> _Found | None:
-    """The images that the lists of an obj.data name (CVAT, darknet); None where there is none with such images."""
+    """Return the images that the lists of an obj.data name (CVAT, darknet); None where there is none with such
+    images."""
     for file in (top / "obj.data", top / "data" / "obj.data"):
         if not file.is_file():
             continue
         text = read_text(file, DatasetError, 1 << 20)
-        told = {key: value.strip() for key, value in re.findall(r"^\s*(\w+)\s*=(.*)$", text, re.MULTILINE)}
+        keys = {key: value.strip() for key, value in re.findall(r"^\s*(\w+)\s*=(.*)$", text, re.MULTILINE)}
         splits: dict[str, list[_Job]] = {}
         problems: list[str] = []
         for key, split in LISTS.items():
-            listed = _at(top, told[key]) if told.get(key) else None
+            listed = _at(top, keys[key]) if keys.get(key) else None
             if listed is None:
                 continue
             lines = [line.strip() for line in read_text(listed, DatasetError).splitlines()]
@@ -323,10 +333,10 @@ def _lists(top: Path) -> _Found | None:
     return None
 
 
-def _at(top: Path, told: str) -> Path | None:
-    """A file that a list names: its path, or the end of it, below the list's folder."""
-    parts = [p for p in PurePosixPath(told.replace("\\", "/")).parts if p not in (".", "/")]
-    if ".." in parts or "\0" in told:
+def _at(top: Path, listed: str) -> Path | None:
+    """Return a file that a list names: its path, or the end of it, below the list's folder."""
+    parts = [p for p in PurePosixPath(listed.replace("\\", "/")).parts if p not in (".", "/")]
+    if ".." in parts or "\0" in listed:
         return None
     tried = (top.joinpath(*parts[i:]) for i in range(len(parts)))
     return next((p for p in tried if os.path.isfile(p)), None)
@@ -356,7 +366,7 @@ def _read_source(source: Source, names: Sequence[str] | None) -> Converted:
     labels = {id(a): j.labels for s, jobs in folders.items() for a, j in zip(read[s], jobs, strict=True)}
     highest = [(max(_classes(a), default=-1), a) for a in everything]
     top, bad = max(highest, key=lambda pair: pair[0], default=(-1, None))
-    told = "names= has" if names else "the source names"
+    holder = "names= has" if names else "the source names"
     if names and found.names and list(names) != list(found.names):
         own = one_line(", ".join(map(str, found.names)), 80)
         notes.append(f"the class names are those of names=, not those of {found.names_file or 'the source'} ({own})")
@@ -373,9 +383,9 @@ def _read_source(source: Source, names: Sequence[str] | None) -> Converted:
         )
     if top >= len(names):
         raise ConfigError(
-            f"class id {top} is out of range: {told} {counted(len(names), 'class')}",
+            f"class id {top} is out of range: {holder} {counted(len(names), 'class')}",
             labels[id(bad)] if bad else "",
-            "name every class by names=[first,second], or mend the labels",
+            "name every class by names=[first,second], or correct the labels",
         )
     twins = used if set(used) != set(folders) and {"train", "val"} <= set(used) else {}
     return Converted(read, names, twins, notes, found.problems)
@@ -386,7 +396,7 @@ def _classes(a: Annotated) -> list[int]:
 
 
 def _jobs(paths: Sequence[Path], passed: list[str] | None = None) -> list[_Job]:
-    """The images of folders, lists or single files; `passed` is filled with what was passed over."""
+    """Return the images of folders, lists or single files; `passed` is filled with what was passed over."""
     jobs: dict[str, str] = {}
     for path in paths:
         if path.is_dir():
@@ -402,13 +412,13 @@ def _is_image(name: str) -> bool:
 
 
 def _labels_of(image: str) -> str:
-    """An image's label file: where training looks for it, else beside the image."""
+    """Return an image's label file: where training looks for it, else beside the image."""
     usual, beside = label_file(image), os.path.splitext(image)[0] + ".txt"
     return beside if not os.path.isfile(usual) and os.path.isfile(beside) else usual
 
 
 def _glued(split: str, jobs: Sequence[_Job], read: Sequence[Judged | None]) -> Iterator[str]:
-    """What is to say of rows of a split that are probably several rows in one line."""
+    """Describe rows of a split that are probably several rows in one line."""
     rows = [
         (job, line, n)
         for job, j in zip(jobs, read, strict=True)
@@ -419,13 +429,13 @@ def _glued(split: str, jobs: Sequence[_Job], read: Sequence[Judged | None]) -> I
     if len(glued):
         job, line, columns = rows[glued[0]]
         where = f"{job.labels}:{line}"
-        told = f"{split}: {counted(len(glued), 'row')} of polygons among boxes, such as {where} ({columns} columns)"
-        yield f"{told}: several rows in one line? Read as polygons"
+        what = f"{split}: {counted(len(glued), 'row')} of polygons among boxes, such as {where} ({columns} columns)"
+        yield f"{what}: several rows in one line? Read as polygons"
 
 
 def _annotation(job: _Job) -> str:
-    """The VOC or labelme annotation of an image without a label file, beside the image or where its labels would be: it
-    is no background. "" without one."""
+    """Return the VOC or labelme annotation of an image without a label file, beside the image or where its labels would
+    be: it is no background. "" without one."""
     if os.path.isfile(job.labels):
         return ""
     for stem in dict.fromkeys(os.path.splitext(p)[0] for p in (job.image, job.labels)):
@@ -437,7 +447,7 @@ def _annotation(job: _Job) -> str:
 
 
 def _of_other_kinds(jobs: Sequence[_Job]) -> Iterator[str]:
-    """How many images are left out because their annotations are of another kind."""
+    """Count the images that are left out because their annotations are of another kind."""
     suffixes = [os.path.splitext(found)[1].lower() for found in map(_annotation, jobs) if found]
     for suffix, what, kind in ((".xml", "XML annotations", "voc"), (".json", "labelme's JSON", "labelme")):
         if number := suffixes.count(suffix):
@@ -446,15 +456,15 @@ def _of_other_kinds(jobs: Sequence[_Job]) -> Iterator[str]:
 
 
 def _read(job: _Job, keypoints: int) -> tuple[Annotated, Judged | None]:
-    """An image with what its label file says; None where the image is left out before that is read."""
+    """Read an image with what its label file says; None where the image is left out before that is read."""
     result = Annotated(job.name)
     other = _annotation(job)
     if other:
         result.problems.append(f"{job.image}: it has no label file, but {other}; it is left out")
         return result, None
-    picture = look(job.image)
-    if isinstance(picture, str):
-        result.problems.append(f"{job.image}: {picture}")
+    header = look(job.image)
+    if isinstance(header, str):
+        result.problems.append(f"{job.image}: {header}")
         return result, None
     labels, ignored = judge_labels(job.labels, keypoints), judge_ignored(ignore_file(job.image))
     areas, unfit = judge_areas(areas_file(job.image), labels)
@@ -472,7 +482,7 @@ def _read(job: _Job, keypoints: int) -> tuple[Annotated, Judged | None]:
 
 
 def problem_lines(path: str | None, problems: Sequence[Problem]) -> list[str]:
-    """The problems of a file, with file and line."""
+    """Return the problems of a file, with file and line."""
     return [f"{path}:{p.line}: {p.what}" if p.line else f"{path}: {p.what}" for p in problems]
 
 
