@@ -45,6 +45,15 @@ class Annotated:
     problems: list[str] = field(default_factory=list)
     cut: int = 0
 
+    def take(self, image: Path) -> Header | None:
+        """Look at the image and make this one of it; where it cannot be used, say so and return None."""
+        header = look(image)
+        if isinstance(header, str):
+            self.problems.append(f"{image}: {header}")
+            return None
+        self.image = image
+        return header
+
 
 @dataclass
 class Converted:
@@ -74,16 +83,15 @@ def read_rows(result: Annotated, image: Path, file: Path) -> tuple[Header, list[
     Returns:
         The image's header and the lines; None when one of the two cannot be read.
     """
-    header = look(image)
-    if isinstance(header, str):
-        result.problems.append(f"{image}: {header}")
+    header = result.take(image)
+    if header is None:
         return None
     try:
         lines = read_text(file, DatasetError).splitlines()
     except DatasetError as e:
+        result.image = None
         result.problems.append(str(e))
         return None
-    result.image = image
     return header, lines
 
 

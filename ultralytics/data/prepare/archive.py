@@ -53,7 +53,7 @@ class _Member:
         size: bytes of a file, else 0.
         modified: seconds, or None.
         target: the member a link leads to.
-        open: opens a file's content.
+        content: opens what a file holds.
     """
 
     name: str
@@ -62,7 +62,7 @@ class _Member:
     size: int = 0
     modified: float | None = None
     target: Parts = ()
-    open: Callable[[], IO[bytes] | None] = lambda: None
+    content: Callable[[], IO[bytes] | None] = lambda: None
 
 
 def is_archive(path: Path) -> bool:
@@ -360,7 +360,7 @@ def _content(archive: Path, member: _Member) -> Iterator[bytes]:
     """
     done = 0
     with _reading(archive):
-        source = member.open()
+        source = member.content()
         assert source is not None
         with source:
             while data := source.read(CHUNK):

@@ -101,6 +101,11 @@ def from_corners(corners: Corners, shape: tuple[int, int]) -> tuple[Box | None, 
     return ((x1 + x2) / 2 / w, (y1 + y2) / 2 / h, (x2 - x1) / w, (y2 - y1) / h), cut
 
 
+def outside(x1: float, y1: float, x2: float, y2: float) -> str:
+    """Return why nothing of a box with these corners is inside its image."""
+    return "lies outside its image" if x2 > x1 and y2 > y1 else "has no area"
+
+
 def from_pixels(x: float, y: float, w: float, h: float, shape: tuple[int, int]) -> tuple[Box | None, bool]:
     """Return a box given by a corner and its size, as `from_corners`. One that leaves the image by no more than
     rounding is kept as it is, so that its numbers survive."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ultralytics.data.prepare import names as published_names
 from ultralytics.data.prepare.annotated import SPLIT_WORDS, SPLITS, Annotated, Converted, in_threads
 from ultralytics.data.prepare.archive import is_archive
-from ultralytics.data.prepare.boxes import annotated_upright, from_corners, from_pixels, look, turned
+from ultralytics.data.prepare.boxes import annotated_upright, from_corners, from_pixels, turned
 from ultralytics.data.prepare.divide import Options
 from ultralytics.data.prepare.documents import as_number, is_finite, load_json
 from ultralytics.data.prepare.folder import PARTS, SOURCE, walk
@@ -58,14 +58,7 @@ def prepare_coco(
         mirror: a URL that holds them.
         drawn: val, test and seed of `Options`.
 
-    Returns:
-        The dataset's YAML, OUT/data.yaml.
-
-    Raises:
-        MissingFileError: no such file or layout.
-        DatasetError: a JSON that is no instances file, nothing usable.
-        ConfigError: a wrong value.
-        UserError: it cannot be downloaded or written.
+    Returns and errors are those of `prepare`.
     """
     how, folder = _images(images)
     given = [source] if isinstance(source, str | Path) else list(source or [])
@@ -419,11 +412,9 @@ def _convert(j: _Json, root: Path, image: _Entry, ids: Mapping[Key, int]) -> Ann
     if not os.path.isfile(path):  # unlike Path's, for names that no file can have
         result.problems.append(f"{path}: there is no such image")
         return result
-    header = look(path)
-    if isinstance(header, str):
-        result.problems.append(f"{path}: {header}")
+    header = result.take(path)
+    if header is None:
         return result
-    result.image = path
     upright, note = annotated_upright(header, image.size)
     if note:
         result.problems.append(f"{path}: {note}")

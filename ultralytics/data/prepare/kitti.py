@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ultralytics.data.prepare.annotated import Annotated, Converted, class_order, in_threads, read_rows
-from ultralytics.data.prepare.boxes import from_corners
+from ultralytics.data.prepare.boxes import from_corners, outside
 from ultralytics.data.prepare.divide import Options
 from ultralytics.data.prepare.format import Format, Source, prepare
 from ultralytics.data.prepare.recognise import is_kitti
@@ -44,14 +44,7 @@ def prepare_kitti(
         names: class names in the order of their ids, alphabetical when None.
         given: the fields of `Options`.
 
-    Returns:
-        The dataset's YAML, OUT/data.yaml.
-
-    Raises:
-        MissingFileError: no such source or no label file.
-        DatasetError: nothing usable.
-        ConfigError: an unknown class or a wrong value.
-        UserError: it cannot be written.
+    Returns and errors are those of `prepare`.
     """
     return prepare(KITTI, [source], out, Options(**given), {"names": list(names) if names else None})
 
@@ -128,9 +121,7 @@ def _read(image: Path, file: Path | None) -> Annotated:
             continue
         box, cut = from_corners(corners, header.shape)
         if box is None:
-            inside = corners[2] > corners[0] and corners[3] > corners[1]
-            why = "lies outside its image" if inside else "has no area"
-            result.problems.append(f"{where} ({name}): the box {why}; it is dropped")
+            result.problems.append(f"{where} ({name}): the box {outside(*corners)}; it is dropped")
             continue
         if name.replace(" ", "").lower() == DONT_CARE:
             result.ignored.append((None, box, True))  # marked roughly: that it is cut says nothing

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ultralytics.data.prepare.annotated import Annotated, Converted, class_order, in_threads
-from ultralytics.data.prepare.boxes import Corners, annotated_upright, from_corners, look, turned
+from ultralytics.data.prepare.boxes import Corners, annotated_upright, from_corners, outside, turned
 from ultralytics.data.prepare.divide import Options
 from ultralytics.data.prepare.documents import as_number, load_json
 from ultralytics.data.prepare.format import Format, Source, prepare
@@ -51,14 +51,7 @@ def prepare_labelme(
         names: class names in the order of their ids, alphabetical when None.
         given: the fields of `Options`.
 
-    Returns:
-        The dataset's YAML, OUT/data.yaml.
-
-    Raises:
-        MissingFileError: no such source or no JSON of labelme.
-        DatasetError: nothing usable.
-        ConfigError: an unknown class or a wrong value.
-        UserError: it cannot be written.
+    Returns and errors are those of `prepare`.
     """
     return prepare(LABELME, [source], out, Options(**given), {"names": list(names) if names else None})
 
@@ -122,11 +115,9 @@ def _read(top: Path, embedded: Path, job: _Job) -> tuple[str, Annotated]:
     if image is None:
         return job.mark, result
     result.name = key = key or f"{os.path.splitext(job.mark)[0]}{image.suffix}"
-    header = look(image)
-    if isinstance(header, str):
-        result.problems.append(f"{image}: {header}")
+    header = result.take(image)
+    if header is None:
         return key, result
-    result.image = image
     h, w = as_number(data.get("imageHeight")), as_number(data.get("imageWidth"))
     declared = (h, w) if h is not None and w is not None and min(h, w) > 0 else None
     upright, note = annotated_upright(header, declared)
@@ -135,9 +126,7 @@ def _read(top: Path, embedded: Path, job: _Job) -> tuple[str, Annotated]:
     for label, corners, ignored in _objects(file, shapes, result):
         box, cut = from_corners(corners if upright else turned(corners, header), header.shape)
         if box is None:
-            area = corners[2] > corners[0] and corners[3] > corners[1]
-            why = "lies outside its image" if area else "has no area"
-            result.problems.append(f"{file}: {label} {why}; it is dropped")
+            result.problems.append(f"{file}: {label} {outside(*corners)}; it is dropped")
             continue
         result.cut += cut
         if label == IGNORED:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ultralytics.data.prepare import names as published_names
 from ultralytics.data.prepare.annotated import Annotated, Converted, in_threads, read_rows
-from ultralytics.data.prepare.boxes import from_pixels
+from ultralytics.data.prepare.boxes import from_pixels, outside
 from ultralytics.data.prepare.divide import Options
 from ultralytics.data.prepare.folder import PARTS
 from ultralytics.data.prepare.format import Format, Source, prepare
@@ -41,14 +41,7 @@ def prepare_visdrone(
         mirror: a URL that holds them.
         given: the fields of `Options`.
 
-    Returns:
-        The dataset's YAML, OUT/data.yaml.
-
-    Raises:
-        MissingFileError: no such layout.
-        DatasetError: nothing usable.
-        ConfigError: a wrong value.
-        UserError: it cannot be downloaded or written.
+    Returns and errors are those of `prepare`.
     """
     given_ = [] if source is None else [source]
     out = default_out("visdrone") if out is None else out  # of archives of other names too
@@ -112,8 +105,7 @@ def _read(part: Path, image: Path) -> Annotated:
             continue
         box, cut = from_pixels(x, y, w, h, header.shape)
         if box is None:
-            why = "lies outside its image" if w > 0 and h > 0 else "has no area"
-            result.problems.append(f"{file}:{number}: the box {why}; it is dropped")
+            result.problems.append(f"{file}:{number}: the box {outside(0, 0, w, h)}; it is dropped")
             continue
         result.cut += cut
         if score == 0 or category in (REGION, OTHERS):

@@ -56,14 +56,7 @@ def prepare_voc(
         mirror: a URL that holds them.
         given: the fields of `Options`.
 
-    Returns:
-        The dataset's YAML, OUT/data.yaml.
-
-    Raises:
-        MissingFileError: no such layout.
-        DatasetError: nothing usable.
-        ConfigError: an unknown class or a wrong value.
-        UserError: it cannot be downloaded or written.
+    Returns and errors are those of `prepare`.
     """
     if one_based not in ("auto", True, False):
         raise ConfigError(f"one_based={one_based} must be auto, True or False")
@@ -93,11 +86,7 @@ def prepare_bccd(
         out: data/bccd when None.
         images, download, mirror: as in `prepare_voc`.
 
-    Returns:
-        The dataset's YAML.
-
-    Raises:
-        as `prepare_voc`.
+    Returns and errors are those of `prepare`.
     """
     paths = [] if source is None else [source]
     return prepare(BCCD, paths, out, Options(images), download=download, mirror=mirror)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from ultralytics.data.prepare.annotated import Annotated
-from ultralytics.data.prepare.boxes import Corners, Header, annotated_upright, from_corners, look, turned
+from ultralytics.data.prepare.boxes import Corners, Header, annotated_upright, from_corners, look, outside, turned
 from ultralytics.data.prepare.documents import parse_xml
 from ultralytics.data.prepare.voc_root import Root
 from ultralytics.utils.errors import DatasetError
@@ -56,10 +56,7 @@ def read_annotation(root: Root, name: str) -> VocAnnotation:
     except DatasetError as e:
         result.problems.append(str(e))
         return result
-    if _text(tree, "filename"):
-        filename = PurePosixPath(_text(tree, "filename").replace("\\", "/")).name
-    else:
-        filename = ""
+    filename = PurePosixPath(_text(tree, "filename").replace("\\", "/")).name
     result.image = image = _image_of(root, name, filename, result)
     if image is None:
         return result
@@ -158,8 +155,7 @@ def fit(read: VocAnnotation, one_based: bool) -> Annotated:
         corners = (x1 - one_based, y1 - one_based, x2, y2)
         box, cut = from_corners(corners if read.upright else turned(corners, read.header), read.header.shape)
         if box is None:
-            why = "lies outside its image" if x2 > x1 and y2 > y1 else "has no area"
-            result.problems.append(f"{read.xml}: object {o.number} ({o.cls}) {why}; it is dropped")
+            result.problems.append(f"{read.xml}: object {o.number} ({o.cls}) {outside(*o.corners)}; it is dropped")
         elif o.difficult:
             result.ignored.append((o.cls, box, False))
         else:

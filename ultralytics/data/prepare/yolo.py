@@ -27,7 +27,6 @@ from ultralytics.data.labels import (
 from ultralytics.data.prepare import names as published_names
 from ultralytics.data.prepare.annotated import SPLIT_WORDS, SPLITS, Annotated, Converted, in_threads, no_objects
 from ultralytics.data.prepare.archive import is_archive
-from ultralytics.data.prepare.boxes import look
 from ultralytics.data.prepare.class_files import names_beside
 from ultralytics.data.prepare.divide import Options
 from ultralytics.data.prepare.folder import walk
@@ -64,12 +63,7 @@ def prepare_coco128(
         mirror: a URL that holds it.
         given: the fields of `Options`.
 
-    Returns:
-        The dataset's YAML.
-
-    Raises:
-        as `prepare_yolo`.
-        UserError: it cannot be downloaded.
+    Returns and errors are those of `prepare`.
     """
     paths, beside = ([], []) if source is None else _listed_places(source)
     return prepare(COCO128, paths, out, Options(**given), beside=beside, download=download, mirror=mirror)
@@ -92,14 +86,7 @@ def prepare_yolo(
         notes.json and the like beside the labels.
         given: the fields of `Options`.
 
-    Returns:
-        The dataset's YAML, OUT/data.yaml.
-
-    Raises:
-        MissingFileError: no such source or layout.
-        DatasetError: nothing usable.
-        ConfigError: a wrong value.
-        UserError: it cannot be written.
+    Returns and errors are those of `prepare`.
     """
     paths, beside = _listed_places(source)
     return prepare(YOLO, paths, out, Options(**given), {"names": list(names) if names else None}, beside=beside)
@@ -462,9 +449,7 @@ def _read(job: _Job, keypoints: int) -> tuple[Annotated, Judged | None]:
     if other:
         result.problems.append(f"{job.image}: it has no label file, but {other}; it is left out")
         return result, None
-    header = look(job.image)
-    if isinstance(header, str):
-        result.problems.append(f"{job.image}: {header}")
+    if result.take(Path(job.image)) is None:
         return result, None
     labels, ignored = judge_labels(job.labels, keypoints), judge_ignored(ignore_file(job.image))
     areas, unfit = judge_areas(areas_file(job.image), labels)
@@ -476,8 +461,8 @@ def _read(job: _Job, keypoints: int) -> tuple[Annotated, Judged | None]:
         result.areas = [v if v > 0 else None for v in areas.tolist()]
     for cls, x, y, w, h, crowd in ignored.rows.tolist():
         result.ignored.append((None if cls < 0 else int(cls), (x, y, w, h), bool(crowd)))
-    if labels.usable:
-        result.image = Path(job.image)
+    if not labels.usable:
+        result.image = None
     return result, labels
 
 
