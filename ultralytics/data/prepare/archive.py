@@ -103,14 +103,14 @@ def unpack(archive: Path, into: Path, max_bytes: int | None = None, max_files: i
     if there and any(into.iterdir()):
         raise UserError(f"the folder is not empty, and {archive.name} is to be unpacked there", str(into), NOTHING)
     with ExitStack() as stack:
-        with _reading(archive):
+        with _reading_archive(archive):
             raw = stack.enter_context(open(archive, "rb"))
             head = raw.read(6)
             if head[:2] == b"PK" or archive.name.lower().endswith(".zip"):
                 members = _zip_members(archive, zipfile.ZipFile(raw))
             else:
                 members = _tar_members(archive, raw, head)
-            plan = _judge(archive, members, _size_limit(archive, into, max_bytes), max_files)
+            plan = _judge_members(archive, members, _size_limit(archive, into, max_bytes), max_files)
         top = next((p for p in (*reversed(into.parents), into) if not p.exists()), into)
         try:
             _write_members(archive, plan, into)
@@ -124,13 +124,13 @@ def unpack(archive: Path, into: Path, max_bytes: int | None = None, max_files: i
             raise
 
 
-def _refusal(archive: Path, name: str, what: str) -> DatasetError:
+def _bad_member(archive: Path, name: str, what: str) -> DatasetError:
     shown = ascii(name if len(name) <= 200 else name[:200] + "…")
     return DatasetError(f"refused, since its member {shown} {what}", str(archive), NOTHING)
 
 
 @contextmanager
-def _reading(archive: Path) -> Iterator[None]:
+def _reading_archive(archive: Path) -> Iterator[None]:
     """Turn whatever tarfile, zipfile and the decompressors raise on broken data into one line.
 
     Raises:
@@ -166,20 +166,20 @@ def _split_name(archive: Path, name: str) -> Parts:
         DatasetError: that could be elsewhere than below the folder.
     """
     if "\0" in name:
-        raise _refusal(archive, name, "has a zero byte in its name")
+        raise _bad_member(archive, name, "has a zero byte in its name")
     if len(name) > LONGEST_NAME:
-        raise _refusal(archive, name, f"has a name of {len(name)} characters")
+        raise _bad_member(archive, name, f"has a name of {len(name)} characters")
     if "\\" in name:
-        raise _refusal(archive, name, "has a backslash in its name")
+        raise _bad_member(archive, name, "has a backslash in its name")
     if re.match(r"/|[A-Za-z]:", name):
-        raise _refusal(archive, name, "has an absolute path")
+        raise _bad_member(archive, name, "has an absolute path")
     parts = tuple(p for p in name.split("/") if p not in ("", "."))
     if ".." in parts:
-        raise _refusal(archive, name, "leads out of the folder")
+        raise _bad_member(archive, name, "leads out of the folder")
     return parts
 
 
-def _link(archive: Path, name: str, parts: Parts, base: Parts, target: str) -> _Member:
+def _link_member(archive: Path, name: str, parts: Parts, base: Parts, target: str) -> _Member:
     """Return a link; `base` is what its target is relative to.
 
     Raises:
@@ -194,7 +194,7 @@ def _link(archive: Path, name: str, parts: Parts, base: Parts, target: str) -> _
         elif part not in ("", "."):
             found.append(part)
     if outside:
-        raise _refusal(archive, name, f"is a link out of the folder, to {target[:200]!a}")
+        raise _bad_member(archive, name, f"is a link out of the folder, to {target[:200]!a}")
     return _Member(name, parts, "link", target=tuple(found))
 
 
@@ -204,15 +204,15 @@ def _zip_members(archive: Path, file: zipfile.ZipFile) -> Iterator[_Member]:
         mode = stat.S_IFMT(entry.external_attr >> 16)
         parts = _split_name(archive, name)
         if mode not in (0, stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK):
-            raise _refusal(archive, name, "is a device, a pipe or a socket")
+            raise _bad_member(archive, name, "is a device, a pipe or a socket")
         if entry.flag_bits & 1:
-            raise _refusal(archive, name, "is encrypted")
+            raise _bad_member(archive, name, "is encrypted")
         if entry.compress_type not in ZIP_METHODS:
-            raise _refusal(archive, name, f"is compressed by method {entry.compress_type}, which is not known here")
+            raise _bad_member(archive, name, f"is compressed by method {entry.compress_type}, which is not known here")
         if mode == stat.S_IFLNK:
             with file.open(entry) as content:
                 target = content.read(LONGEST_NAME).decode("utf-8", "surrogateescape")
-            yield _link(archive, name, parts, parts[:-1], target)
+            yield _link_member(archive, name, parts, parts[:-1], target)
         elif name.endswith("/") or mode == stat.S_IFDIR:
             yield _Member(name, parts, "folder")
         else:
@@ -263,16 +263,16 @@ def _tar_members(archive: Path, raw: IO[bytes], head: bytes) -> Iterator[_Member
         for entry in tar:
             name, parts = entry.name, _split_name(archive, entry.name)
             if entry.size < 0:
-                raise _refusal(archive, name, f"has {entry.size} bytes")
+                raise _bad_member(archive, name, f"has {entry.size} bytes")
             if entry.issym() or entry.islnk():
-                yield _link(archive, name, parts, parts[:-1] if entry.issym() else (), entry.linkname)
+                yield _link_member(archive, name, parts, parts[:-1] if entry.issym() else (), entry.linkname)
             elif entry.isdir():
                 yield _Member(name, parts, "folder")
             elif entry.isreg():
                 stream.most += entry.size
                 yield _Member(name, parts, "file", entry.size, entry.mtime, (), partial(tar.extractfile, entry))
             else:
-                raise _refusal(archive, name, "is a device, a pipe or something unknown")
+                raise _bad_member(archive, name, "is a device, a pipe or something unknown")
             bar.update(raw.tell() - bar.n)
         # tarfile takes a broken header for the end, and looks at no checksum of the compression's.
         stream.seek(tar.offset)
@@ -283,7 +283,7 @@ def _tar_members(archive: Path, raw: IO[bytes], head: bytes) -> Iterator[_Member
             bar.update(raw.tell() - bar.n)
 
 
-def _judge(archive: Path, members: Iterable[_Member], limits: tuple[int, str], max_files: int) -> list[_Member]:
+def _judge_members(archive: Path, members: Iterable[_Member], limits: tuple[int, str], max_files: int) -> list[_Member]:
     """Return the members to write, in the archive's order; of a file that is there twice, the last.
 
     Raises:
@@ -297,31 +297,31 @@ def _judge(archive: Path, members: Iterable[_Member], limits: tuple[int, str], m
         total += size
         if total > limits[0]:
             what = f"makes it {total} bytes unpacked, and {limits[0]} is {limits[1]}"
-            raise _refusal(archive, member.name, what)
+            raise _bad_member(archive, member.name, what)
 
     for number, member in enumerate(members, 1):
         if number > max_files:
-            raise _refusal(archive, member.name, f"is one more than the {max_files} it may have")
+            raise _bad_member(archive, member.name, f"is one more than the {max_files} it may have")
         count(member, member.size)
         before = places.pop(member.parts, None)
         if before is not None and (before.kind != member.kind or member.kind == "link"):
-            raise _refusal(archive, member.name, "is there twice, one of them no file")
+            raise _bad_member(archive, member.name, "is there twice, one of them no file")
         if not member.parts and member.kind != "folder":
-            raise _refusal(archive, member.name, "has no name")
+            raise _bad_member(archive, member.name, "has no name")
         places[member.parts] = member
     folders: set[Parts] = {()}
     for member in places.values():
         above = member.parts[:-1]
         while above not in folders:
             if above in places and places[above].kind != "folder":
-                raise _refusal(archive, member.name, f"goes through {'/'.join(above)!a}, which is no folder")
+                raise _bad_member(archive, member.name, f"goes through {'/'.join(above)!a}, which is no folder")
             folders.add(above)
             above = above[:-1]
         if member.kind == "link":
             target = places.get(member.target)
             if target is None or target.kind != "file":
                 what = f"is a link to {'/'.join(member.target)!a}, which is none of its files"
-                raise _refusal(archive, member.name, what)
+                raise _bad_member(archive, member.name, what)
             count(member, target.size)
     return list(places.values())
 
@@ -344,7 +344,7 @@ def _write_members(archive: Path, plan: list[_Member], into: Path) -> None:
             if member.kind != "file":
                 continue
             with open(path, "xb") as file:
-                for data in _content(archive, member):
+                for data in _read_content(archive, member):
                     file.write(data)
                     bar.update(len(data))
             if member.modified is not None:
@@ -352,21 +352,21 @@ def _write_members(archive: Path, plan: list[_Member], into: Path) -> None:
                     os.utime(path, (member.modified, member.modified))
 
 
-def _content(archive: Path, member: _Member) -> Iterator[bytes]:
+def _read_content(archive: Path, member: _Member) -> Iterator[bytes]:
     """Read a file in pieces.
 
     Raises:
         DatasetError: it is damaged, or not of the size that the archive says.
     """
     done = 0
-    with _reading(archive):
+    with _reading_archive(archive):
         source = member.content()
         assert source is not None
         with source:
             while data := source.read(CHUNK):
                 done += len(data)
                 if done > member.size:
-                    raise _refusal(archive, member.name, f"holds more than the {member.size} bytes it claims")
+                    raise _bad_member(archive, member.name, f"holds more than the {member.size} bytes it claims")
                 yield data
         if done < member.size:
             raise EOFError(f"{member.name!a} ends at {done} of {member.size} bytes")

@@ -60,7 +60,7 @@ def prepare_coco(
 
     Returns and errors are those of `prepare`.
     """
-    how, folder = _images(images)
+    how, folder = _image_options(images)
     given = [source] if isinstance(source, str | Path) else list(source or [])
     paths = [existing(s) for s in given]
     if len(paths) > 1 and not all(p.is_file() and not is_archive(p) for p in paths):
@@ -69,7 +69,7 @@ def prepare_coco(
     return prepare(COCO, paths, out, Options(how, **drawn), own, images=folder, download=download, mirror=mirror)
 
 
-def _images(given: str | Path | Sequence[str | Path]) -> tuple[str, Path | None]:
+def _image_options(given: str | Path | Sequence[str | Path]) -> tuple[str, Path | None]:
     """Return how images are placed, and the folder they are in, None when it was not given."""
     words = [given] if isinstance(given, str | Path) else list(given)
     hows = [str(w) for w in words if w in ("copy", "link")]
@@ -81,7 +81,7 @@ def _images(given: str | Path | Sequence[str | Path]) -> tuple[str, Path | None]
     return hows[0] if hows else "copy", folders[0] if folders else None
 
 
-def _parts(source: Path | None) -> list[str] | None:
+def _published_parts(source: Path | None) -> list[str] | None:
     """Return the splits of the published dataset that a source seems to hold, without unpacking it; None where it is
     another one."""
     archives = {r.name for r in PUBLISHED["coco"]}
@@ -123,7 +123,7 @@ def _named_splits(files: Sequence[Path]) -> dict[str, Path]:
     return {s: found[s] for s in SPLITS if s in found}
 
 
-def _find(folders: Sequence[Path]) -> dict[str, Path]:
+def _find_jsons(folders: Sequence[Path]) -> dict[str, Path]:
     """Return split → JSON file in a folder or an unpacked archive.
 
     Raises:
@@ -265,7 +265,7 @@ def _read_source(source: Source) -> Converted:
         jsons = {s: _Json.load(p, source.images) for s, p in _named_splits(places).items()}
     else:
         around = [source.images] if source.images else [f for top in places for f in (top, inner(top))]
-        jsons = {s: _Json.load(p, None, around) for s, p in _find(places).items()}
+        jsons = {s: _Json.load(p, None, around) for s, p in _find_jsons(places).items()}
     if source.published:
         source.options[PARTS] = [s for s in COCO_PARTS if s in jsons]
     categories: dict[Key, str] = {}
@@ -288,7 +288,7 @@ def _read_source(source: Source) -> Converted:
     if source.published and tuple(names) != published_names.COCO:
         notes.append("the categories are not COCO's 80; the dataset's own data.yaml has them")
     ids = {n: i for i, n in enumerate(order)}
-    splits = {s: _read(j, ids) for s, j in jsons.items()}
+    splits = {s: _read_images(j, ids) for s, j in jsons.items()}
     problems = [p for j in jsons.values() for p in j.problems]
     return Converted(splits, names, notes=notes, problems=problems)
 
@@ -304,16 +304,16 @@ class _Entry:
     problem: str = ""
 
 
-def _read(j: _Json, ids: Mapping[Key, int]) -> list[Annotated]:
+def _read_images(j: _Json, ids: Mapping[Key, int]) -> list[Annotated]:
     entries: dict[Key, _Entry] = {}
     by_name: dict[str, _Entry] = {}
-    shared = _shared(j.images)
+    shared = _shared_parts(j.images)
     for number, item in enumerate(j.images):
         key = as_key(item.get("id"))
         if key is None:
             j.problems.append(f"{j.file}: images[{number}] has no id; it is left out")
             continue
-        image = _entry(item, shared)
+        image = _read_entry(item, shared)
         if key in entries:
             j.problems.append(f"{j.file}: image id {key} is used twice; {image.file_name} is left out")
             continue
@@ -326,41 +326,41 @@ def _read(j: _Json, ids: Mapping[Key, int]) -> list[Annotated]:
         key = as_key(item.get("image_id"))
         if key is None or key not in entries:
             missing = item.get("image_id")
-            j.problems.append(f"{j.file}: {_called(item, number)}: there is no image {missing!s:.80}; it is dropped")
+            j.problems.append(f"{j.file}: {_item_name(item, number)}: there is no image {missing!s:.80}; it is dropped")
             continue
         own = as_key(item.get("id"))
         if own is not None:
             if own in seen:
-                j.problems.append(f"{j.file}: {_called(item, number)}: its id is used twice; both are kept")
+                j.problems.append(f"{j.file}: {_item_name(item, number)}: its id is used twice; both are kept")
             seen.add(own)
         entries[key].annotations.append(item)
     listed = list({id(e): e for e in entries.values()}.values())
     root = _root_of(j, listed)
-    return in_threads(lambda e: _convert(j, root, e, ids), listed, "Reading images")
+    return in_threads(lambda e: _read_annotations(j, root, e, ids), listed, "Reading images")
 
 
-def _called(item: Mapping[str, Any], number: int) -> str:
+def _item_name(item: Mapping[str, Any], number: int) -> str:
     key = as_key(item.get("id"))
     return f"annotations[{number}]" if key is None else f"annotation {key!s:.80}"
 
 
-def _absolute(name: object) -> list[str]:
+def _absolute_parts(name: object) -> list[str]:
     """Return the parts of a file name that begins at a root, a drive or a host, without that; none for any other."""
     text = name.strip().replace("\\", "/") if isinstance(name, str) else ""
     match = re.match(r"^([A-Za-z]:|[a-z]+://|/)", text)
     return [] if match is None else [p for p in PurePosixPath(text[match.end() :]).parts if p not in (".", "/")]
 
 
-def _shared(images: Sequence[Mapping[str, Any]]) -> int:
+def _shared_parts(images: Sequence[Mapping[str, Any]]) -> int:
     """Count the leading parts of absolute file names that say nothing here: all but the last, unless images of several
     folders have one name; then those that all of them share."""
-    known = {tuple(p) for item in images if (p := _absolute(item.get("file_name")))}
+    known = {tuple(p) for item in images if (p := _absolute_parts(item.get("file_name")))}
     if len({p[-1].lower() for p in known}) == len(known):
         return -1
     return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, zip(*(p[:-1] for p in known), strict=False)))
 
 
-def _entry(item: Mapping[str, Any], shared: int = -1) -> _Entry:
+def _read_entry(item: Mapping[str, Any], shared: int = -1) -> _Entry:
     """Read an image; `shared` parts of an absolute file name are dropped, -1 for all but the last."""
     file_name = item.get("file_name")
     size = None
@@ -372,7 +372,7 @@ def _entry(item: Mapping[str, Any], shared: int = -1) -> _Entry:
         return _Entry(f"image {number}", file_name, size, problem=f"image {number} has no file_name")
     text = file_name.strip().replace("\\", "/")
     # An absolute name is the place it had where it was annotated.
-    parts = _absolute(file_name)[shared:] or [p for p in PurePosixPath(text).parts if p not in (".", "/")]
+    parts = _absolute_parts(file_name)[shared:] or [p for p in PurePosixPath(text).parts if p not in (".", "/")]
     if ".." in parts or "\0" in text or not parts:
         return _Entry(file_name, file_name, size, problem=f"{file_name!r} leaves the folder of images")
     name = "/".join(parts)
@@ -403,7 +403,7 @@ def _root_of(j: _Json, listed: Sequence[_Entry]) -> Path:
     raise MissingFileError(f"none of its images was found; tried {tried}", str(j.file), "images=FOLDER says where")
 
 
-def _convert(j: _Json, root: Path, image: _Entry, ids: Mapping[Key, int]) -> Annotated:
+def _read_annotations(j: _Json, root: Path, image: _Entry, ids: Mapping[Key, int]) -> Annotated:
     result = Annotated(image.name)
     if image.problem:
         result.problems.append(f"{j.file}: {image.problem}; it is left out")
@@ -420,7 +420,7 @@ def _convert(j: _Json, root: Path, image: _Entry, ids: Mapping[Key, int]) -> Ann
         result.problems.append(f"{path}: {note}")
     regions: set[Key] = set()
     for number, item in enumerate(image.annotations):
-        where = f"{j.file}: {_called(item, number)} ({image.name})"
+        where = f"{j.file}: {_item_name(item, number)} ({image.name})"
         category = j.category_of(item)
         cls = None if category is None else ids.get(category)
         if cls is None:
@@ -445,7 +445,7 @@ def _convert(j: _Json, root: Path, image: _Entry, ids: Mapping[Key, int]) -> Ann
         result.cut += cut
         if item.get("iscrowd") is not True and as_key(item.get("iscrowd")) != 1:
             result.objects.append((cls, box))
-            result.areas.append(_area(item, w * h))
+            result.areas.append(_own_area(item, w * h))
             continue
         # Two marks of export-coco, for what the format cannot say.
         region = as_key(item.get("any_class"))
@@ -457,7 +457,7 @@ def _convert(j: _Json, root: Path, image: _Entry, ids: Mapping[Key, int]) -> Ann
     return result
 
 
-def _area(item: Mapping[str, Any], box: float) -> float | None:
+def _own_area(item: Mapping[str, Any], box: float) -> float | None:
     """Return the area an annotation has of its own; None where it is missing, or its box's. Near COCO's borders between
     sizes it is kept in any case: a box read back from its label may lie on the other side."""
     area: Any = item.get("area")
@@ -467,4 +467,4 @@ def _area(item: Mapping[str, Any], box: float) -> float | None:
     return float(area) if near or not math.isclose(area, box, rel_tol=1e-9) else None
 
 
-COCO = Format("coco", _read_source, _parts, documents=True)
+COCO = Format("coco", _read_source, _published_parts, documents=True)

@@ -111,7 +111,7 @@ def divide(converted: Converted, wanted: Options) -> None:
     if parts and pool in there:
         listed = converted.splits.pop(pool)
         usable = [i for i, a in enumerate(listed) if a.image is not None]
-        _, *drawn = draw_parts([_stem(listed[i].name) for i in usable], list(parts.values()), wanted.seed)
+        _, *drawn = draw_parts([_image_stem(listed[i].name) for i in usable], list(parts.values()), wanted.seed)
         taken = dict(zip(parts, drawn, strict=True))
         for split, indices in taken.items():
             converted.splits[split] = [listed[usable[i]] for i in indices]
@@ -130,7 +130,7 @@ def divide(converted: Converted, wanted: Options) -> None:
         converted.notes.append(f"the same images are both{NO_VALIDATION} (val=0.2 draws a split)")
 
 
-def _stem(name: str) -> str:
+def _image_stem(name: str) -> str:
     stem, suffix = os.path.splitext(name)
     return stem if suffix.lower() in IMAGE_SUFFIXES else name
 

@@ -117,24 +117,24 @@ def fetch(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         while True:
-            if (there := _present(remote, path)) is not None:
+            if (there := _find_present(remote, path)) is not None:
                 return there
-            with open(_beside(path, ".part"), "ab+", buffering=0) as file:
+            with open(_with_suffix(path, ".part"), "ab+", buffering=0) as file:
                 if lock(file) is False:
                     LOGGER.info("%s: another process is downloading it; waiting", path)
                     lock(file, wait=True)
                 # The process before may have finished, and renamed what is locked here.
-                if is_at(file, _beside(path, ".part")):
+                if is_at(file, _with_suffix(path, ".part")):
                     return _Download(remote, path, file, timeout).run(retries, pause)
     except OSError as e:
         raise UserError(
             f"could not be written: {e.strerror or e}",
-            str(e.filename or _beside(path, ".part")),
+            str(e.filename or _with_suffix(path, ".part")),
             "free some space, or choose another folder; what came is kept",
         ) from None
 
 
-def _beside(path: Path, suffix: str) -> Path:
+def _with_suffix(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
 
 
@@ -145,7 +145,7 @@ def _hash_rest(sums: Checksums, file: IO[bytes], name: str) -> None:
         sums.read(file, bar.update)
 
 
-def _difference(remote: Remote, sums: Checksums) -> str:
+def _unlike_published(remote: Remote, sums: Checksums) -> str:
     """Return what differs from what is published, "" when nothing does."""
     if remote.size is not None and sums.size != remote.size:
         return f"{sums.size} bytes came, expected {remote.size}"
@@ -154,7 +154,7 @@ def _difference(remote: Remote, sums: Checksums) -> str:
     return f"its {kind} is {got}, expected {expected}" if got != expected else ""
 
 
-def _fetched(path: Path, remote: Remote, sums: Checksums) -> Fetched:
+def _as_fetched(path: Path, remote: Remote, sums: Checksums) -> Fetched:
     return Fetched(path, sums.size, url=remote.url, **sums.hexdigests)
 
 
@@ -180,7 +180,7 @@ def _check_address(remote: Remote) -> None:
         raise UserError("the address names no file", remote.url)
 
 
-def _present(remote: Remote, path: Path) -> Fetched | None:
+def _find_present(remote: Remote, path: Path) -> Fetched | None:
     """Return the file where an earlier download left it, when it is what was published."""
     if path.is_dir():
         raise UserError("it is a folder, and a file is to be downloaded there", str(path), "choose another folder")
@@ -191,10 +191,10 @@ def _present(remote: Remote, path: Path) -> Fetched | None:
     if remote.size in (None, path.stat().st_size):
         with open(path, "rb") as file:
             _hash_rest(sums, file, path.name)
-        fault = _difference(remote, sums)
+        fault = _unlike_published(remote, sums)
     if not fault:
         LOGGER.info("%s is there already", path)
-        return _fetched(path, remote, sums)
+        return _as_fetched(path, remote, sums)
     LOGGER.warning("%s is there, but it is not what was published (%s); downloading it anew", path, fault)
     return None
 
@@ -211,7 +211,7 @@ class _Download:
 
     def run(self, retries: int, pause: Callable[[float], None]) -> Fetched:
         """Attempt until the file is whole, and give it its name."""
-        part, note = _beside(self.path, ".part"), _beside(self.path, ".part.json")
+        part, note = _with_suffix(self.path, ".part"), _with_suffix(self.path, ".part.json")
         try:
             self._recall()
             self._attempts(retries, pause)
@@ -229,7 +229,7 @@ class _Download:
                 with suppress(OSError):
                     part.unlink(missing_ok=True)
                     note.unlink(missing_ok=True)
-        return _fetched(self.path, self.remote, self.sums)
+        return _as_fetched(self.path, self.remote, self.sums)
 
     def _attempts(self, retries: int, pause: Callable[[float], None]) -> None:
         furthest, vain, wrong = self.sums.size, 0, 0
@@ -237,7 +237,7 @@ class _Download:
             try:
                 if not self.sums.size or self.sums.size != self._expected():
                     self._stream()
-                if fault := _difference(self.remote, self.sums):
+                if fault := _unlike_published(self.remote, self.sums):
                     self._restart()
                     raise _WrongError(fault)
                 return
@@ -264,7 +264,7 @@ class _Download:
 
     def _recall(self) -> None:
         """Take over what an earlier process left, where it is known to be a part of this file."""
-        note = _read_note(_beside(self.path, ".part.json"))
+        note = _read_note(_with_suffix(self.path, ".part.json"))
         known = note.get("etag") or note.get("modified") or self.remote.published[0]
         size = os.fstat(self.file.fileno()).st_size
         self.note = note if note.get("url") == self.remote.url and known else {}
@@ -295,7 +295,7 @@ class _Download:
                     try:
                         data = response.read1(CHUNK if end is None else min(CHUNK, end - self.sums.size))
                     except (OSError, http.client.HTTPException) as e:
-                        reason = f"the connection broke at {self.sums.size} bytes: {_reason(e, self.timeout)}"
+                        reason = f"the connection broke at {self.sums.size} bytes: {_connection_fault(e, self.timeout)}"
                         raise _BrokenOffError(reason) from None
                     if not data:
                         break
@@ -342,7 +342,7 @@ class _Download:
         if response.status == 200 or (total is not None and self.note.get("size") is None):
             # What the part is of, before its first byte.
             self.note = {"url": self.remote.url, **version, "size": total}
-            write_json(_beside(self.path, ".part.json"), self.note, "out")
+            write_json(_with_suffix(self.path, ".part.json"), self.note, "out")
         return end
 
     def _check_room(self, total: int | None) -> None:
@@ -401,7 +401,7 @@ class _Download:
             return UserError(f"the host {host} is not found: {reason.strerror}", self.remote.url, "is there a network?")
         if isinstance(reason, http.client.InvalidURL):
             return UserError(f"not a usable address: {reason}", self.remote.url)
-        return _BrokenOffError(f"no connection to {host}: {_reason(reason, self.timeout)}")
+        return _BrokenOffError(f"no connection to {host}: {_connection_fault(reason, self.timeout)}")
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
@@ -417,7 +417,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _reason(error: object, timeout: float) -> str:
+def _connection_fault(error: object, timeout: float) -> str:
     if isinstance(error, TimeoutError):
         return f"nothing came for {timeout:g} seconds"
     if isinstance(error, http.client.IncompleteRead):

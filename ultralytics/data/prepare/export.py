@@ -67,7 +67,7 @@ def export_coco(data: str | Path, out: str | Path, split: str = "val", overwrite
     spec = load_dataset(data, needs=[split])
     paths = spec.split(split)
     files = list_images(paths)
-    root = Path(os.path.commonpath([os.path.abspath(p if p.is_dir() else p.parent) for p in _tops(paths, files)]))
+    root = Path(os.path.commonpath([os.path.abspath(p if p.is_dir() else p.parent) for p in _tops_of(paths, files)]))
     names = {f: os.path.relpath(f, root).replace(os.sep, "/") for f in files}
     read = in_threads(lambda f: _read_marks(f, names[f], spec.keypoints), files, "Reading labels")
     problems = [p for _, _, found in read for p in found]
@@ -81,13 +81,10 @@ def export_coco(data: str | Path, out: str | Path, split: str = "val", overwrite
     ]
     classes = tuple(spec.names.values())
     ids = published_names.COCO_IDS if classes == published_names.COCO else range(len(classes))
-    annotations = _annotations(numbers, usable, ids)
-    document = {
-        "info": {"description": f"{spec.yaml_file.name}, {split}"},
-        "images": images,
-        "annotations": annotations,
-        "categories": [{"id": ids[i], "name": name} for i, name in enumerate(classes)],
-    }
+    annotations = _build_annotations(numbers, usable, ids)
+    categories = [{"id": ids[i], "name": name} for i, name in enumerate(classes)]
+    info = {"description": f"{spec.yaml_file.name}, {split}"}
+    document = {"info": info, "images": images, "annotations": annotations, "categories": categories}
     text = json.dumps(document, ensure_ascii=False).encode("utf-8", "backslashreplace")
     write_atomically(out, lambda f: f.write(text), "out")
     LOGGER.info("%s: %s, %s", out, counted(len(images), "image"), counted(len(annotations), "annotation"))
@@ -99,7 +96,7 @@ def export_coco(data: str | Path, out: str | Path, split: str = "val", overwrite
     return out
 
 
-def _annotations(
+def _build_annotations(
     numbers: Sequence[int], images: Sequence[tuple[str, tuple[int, int], list[_Mark]]], ids: Sequence[int]
 ) -> list[dict[str, Any]]:
     """Return the annotations of images, by file, (height, width) and marks; `ids` are those of the categories.
@@ -132,7 +129,7 @@ def _annotations(
     return found
 
 
-def _tops(paths: list[Path], files: list[str]) -> list[Path]:
+def _tops_of(paths: list[Path], files: list[str]) -> list[Path]:
     """Return what file names are relative to: the folders of a split, and the folders of what it lists singly."""
     listed = [p for p in paths if p.is_dir()]
     return listed if len(listed) == len(paths) else [*listed, *(Path(f) for f in files)]
@@ -162,15 +159,15 @@ def _read_marks(file: str, name: str, keypoints: int) -> tuple[tuple[int, int] |
     problems += problem_lines(areas_file(file), unfit)
     own = [None] * len(labels.rows) if areas is None else [v if v > 0 else None for v in areas.tolist()]
     marks: list[_Mark] = [
-        (int(cls), _lasting(box), False, False, area)
+        (int(cls), _lasting_box(box), False, False, area)
         for (cls, *box), area in zip(labels.rows.tolist(), own, strict=True)
     ]
     for cls, *box, crowd in ignored.rows.tolist():
-        marks.append((None if cls < 0 else int(cls), _lasting(box), True, bool(crowd), None))
+        marks.append((None if cls < 0 else int(cls), _lasting_box(box), True, bool(crowd), None))
     return header.shape, marks, problems
 
 
-def _lasting(box: list[float]) -> Box:
+def _lasting_box(box: list[float]) -> Box:
     """Return a box that keeps its float32 values when it is prepared again, which writes ten digits."""
     x, y, w, h = map(_lasting_number, box)
     return x, y, w, h

@@ -55,12 +55,12 @@ def fingerprint(paths: Iterable[Path]) -> str:
     parts: list[tuple[object, ...]] = []
     packed = False
     for path in paths:
-        for name in sorted(f for f in _files(path) if f.lower().endswith(HASHED)) if path.is_dir() else [""]:
+        for name in sorted(f for f in _list_files(path) if f.lower().endswith(HASHED)) if path.is_dir() else [""]:
             file = path / name
             if not os.path.isfile(file):  # a link that leads nowhere, or a pipe
                 continue
             if name.lower().endswith(SUFFIXES) or (not name and is_archive(file)):
-                parts.append((file.name, *_ends(file)))
+                parts.append((file.name, *_hash_ends(file)))
                 packed = True
             else:
                 entry = os.stat(file)
@@ -69,7 +69,7 @@ def fingerprint(paths: Iterable[Path]) -> str:
     return f"{'packed' if packed else 'plain'}:{digest}" if parts else ""
 
 
-def _ends(path: Path) -> tuple[object, ...]:
+def _hash_ends(path: Path) -> tuple[object, ...]:
     """Return a file's size and the SHA-256 of its first and last bytes."""
     with open(path, "rb") as file:
         size = file.seek(0, os.SEEK_END)
@@ -113,7 +113,7 @@ def prepared(out: Path, kind: str, options: Mapping[str, Any], mark: str = "") -
     # Options differ in number where the source is of another kind: that is reported, not what it brings with it.
     for key in sorted({*wanted, *there}, key=lambda k: (k not in (SOURCE, PARTS), k != SOURCE, k)):
         if wanted.get(key) != there.get(key):
-            raise UserError(_difference(key, there.get(key), wanted.get(key)), where, ANOTHER)
+            raise UserError(_describe_difference(key, there.get(key), wanted.get(key)), where, ANOTHER)
     before = manifest.get("fingerprint") or mark  # earlier versions did not write it down
     if mark != before and mark.partition(":")[0] == str(before).partition(":")[0]:
         raise UserError("its source is another one, or has changed since it was made", where, ANOTHER)
@@ -155,7 +155,7 @@ def rename_classes(out: Path, kind: str, options: Mapping[str, Any], mark: str) 
     LOGGER.info("%s: its classes are now called %s", out, ", ".join(names))
 
 
-def _difference(key: str, there: Any, wanted: Any) -> str:
+def _describe_difference(key: str, there: Any, wanted: Any) -> str:
     """Return how an option differs; of PARTS, which of them."""
     if key == SOURCE:
         before, now = (
@@ -179,7 +179,7 @@ def check_whole(out: Path, splits: Mapping[str, int]) -> None:
     hint = "remove it, to make it anew"
     for split, expected in splits.items():
         folder = os.path.abspath(out / "images" / split)
-        images = [f for f in _files(Path(folder)) if os.path.splitext(f)[1].lower() in IMAGE_SUFFIXES]
+        images = [f for f in _list_files(Path(folder)) if os.path.splitext(f)[1].lower() in IMAGE_SUFFIXES]
         if len(images) < expected:
             raise UserError(f"{expected - len(images)} of its {expected} {split} images are missing", str(out), hint)
         bare = sum(not os.path.isfile(label_file(os.path.join(folder, *f.split("/")))) for f in images)
@@ -229,7 +229,7 @@ def walk(folder: Path, passed: list[str] | None = None) -> Iterator[tuple[Path, 
     notes += [f"{link}: it leads to a folder that is read already, or holds it; it is read once" for link in skipped]
 
 
-def _files(folder: Path) -> Iterator[str]:
+def _list_files(folder: Path) -> Iterator[str]:
     """List every regular file below a folder, relative to it, with "/" between its parts; in no order."""
     for root, names in walk(folder):
         below = root.relative_to(folder).as_posix()
@@ -241,7 +241,7 @@ def labels_hash(folder: Path) -> str:
     SHA-256."""
     total = hashlib.sha256()
     labels = folder / "labels"
-    for name in sorted(f for f in _files(labels) if f.endswith(".txt")):
+    for name in sorted(f for f in _list_files(labels) if f.endswith(".txt")):
         total.update(name.encode("utf-8", "surrogateescape") + b"\0")
         total.update(hashlib.sha256(read_bytes(labels / name)).digest())
     return total.hexdigest()
@@ -305,7 +305,7 @@ def making(out: Path) -> Iterator[Path]:
         out.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(out)
         _refuse_content(out)
-        folder, held = _temporary(out)
+        folder, held = _temporary_folder(out)
     except OSError as e:
         raise UserError(
             f"could not be written: {e.strerror or e}", str(e.filename or out), "choose another out="
@@ -359,7 +359,7 @@ def _lock_file(folder: Path) -> Path:
     return folder.with_name(folder.name + ".lock")
 
 
-def _temporary(out: Path) -> tuple[Path, IO[bytes]]:
+def _temporary_folder(out: Path) -> tuple[Path, IO[bytes]]:
     """Make a new folder and its lock file, which is there and locked for as long as the folder is in use."""
     while True:
         folder = out.with_name(f".{out.name}.{secrets.token_hex(4)}.making")

@@ -187,7 +187,7 @@ def prepare(
 
     def fill(folder: Path) -> tuple[Converted, Written]:
         source = Source(paths, packed, images, described, options, wanted, folder / UNPACKED)
-        return _fill(folder, target, form, source, mark, places)
+        return _fill_folder(folder, target, form, source, mark, places)
 
     made = make_once(target, form.name, options, mark, fill)
     if made is not None:
@@ -237,7 +237,7 @@ def _refuse_inside(out: Path, given: Iterable[Path]) -> None:
             raise ConfigError("it lies in the source, which stays as it is", str(out), f"an out= beside {folder}")
 
 
-def _fill(
+def _fill_folder(
     folder: Path, out: Path, form: Format, source: Source, mark: str, given: Sequence[Path]
 ) -> tuple[Converted, Written]:
     """Read a source and write the dataset to FOLDER, which will become OUT; messages name the archives, not FOLDER."""

@@ -68,13 +68,13 @@ def _read_source(source: Source) -> Converted:
     if others:
         problems.append(f"{top}: {counted(len(others), 'image')} in folders without a labelled image; not used")
     jobs = [i for i in tree.images if i.rpartition("/")[0] in labelled]
-    read = in_threads(lambda i: _read(top / i, top / files[i] if i in files else None), jobs, "Reading labels")
-    listed = _lists(top, dict(zip(jobs, read, strict=True)))
+    read = in_threads(lambda i: _read_labels(top / i, top / files[i] if i in files else None), jobs, "Reading labels")
+    listed = _image_sets(top, dict(zip(jobs, read, strict=True)))
     splits = listed or as_splits(dict(zip(jobs, read, strict=True)))
     return Converted(splits, class_order(read, source.options["names"], top), problems=problems)
 
 
-def _lists(top: Path, read: dict[str, Annotated]) -> dict[str, list[Annotated]]:
+def _image_sets(top: Path, read: dict[str, Annotated]) -> dict[str, list[Annotated]]:
     """Return split → images by the lists in ImageSets, of names without suffix; nothing where there are no two of
     them."""
     by_stem = {i.rpartition("/")[2].rpartition(".")[0]: i for i in read}
@@ -95,7 +95,7 @@ def _lists(top: Path, read: dict[str, Annotated]) -> dict[str, list[Annotated]]:
     return splits
 
 
-def _read(image: Path, file: Path | None) -> Annotated:
+def _read_labels(image: Path, file: Path | None) -> Annotated:
     result = Annotated(image.name)
     if file is None:
         result.problems.append(f"{image}: it has no label file")

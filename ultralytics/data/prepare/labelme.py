@@ -74,7 +74,7 @@ def _read_source(source: Source) -> Converted:
     for image in tree.images:
         by_name.setdefault(os.path.basename(image), []).append(image)
     jobs = [_Job(mark, images, by_name) for mark, images in tree.pairs().items()]
-    read = in_threads(lambda job: _read(top, embedded, job), jobs, "Reading annotations")
+    read = in_threads(lambda job: _read_json(top, embedded, job), jobs, "Reading annotations")
     problems = tree.passed
     found: dict[str, Annotated] = {}
     for key, annotated in read:
@@ -97,7 +97,7 @@ def _read_source(source: Source) -> Converted:
     return Converted(as_splits(found), order, problems=problems)
 
 
-def _read(top: Path, embedded: Path, job: _Job) -> tuple[str, Annotated]:
+def _read_json(top: Path, embedded: Path, job: _Job) -> tuple[str, Annotated]:
     """Read an annotation and its place among the images of the source."""
     file = top / job.mark
     result = Annotated(job.mark)
@@ -111,7 +111,7 @@ def _read(top: Path, embedded: Path, job: _Job) -> tuple[str, Annotated]:
         result.problems.append(f"{file}: it is no JSON of labelme: it has no list of shapes; it is not used")
         return job.mark, result
     key = _image_of(top, job, str(data.get("imagePath") or ""), result)
-    image = top / key if key else _embedded(embedded, job.mark, data.get("imageData"), result)
+    image = top / key if key else _write_embedded(embedded, job.mark, data.get("imageData"), result)
     if image is None:
         return job.mark, result
     result.name = key = key or f"{os.path.splitext(job.mark)[0]}{image.suffix}"
@@ -123,7 +123,7 @@ def _read(top: Path, embedded: Path, job: _Job) -> tuple[str, Annotated]:
     upright, note = annotated_upright(header, declared)
     if note:
         result.problems.append(f"{image}: {note}")
-    for label, corners, ignored in _objects(file, shapes, result):
+    for label, corners, ignored in _read_shapes(file, shapes, result):
         box, cut = from_corners(corners if upright else turned(corners, header), header.shape)
         if box is None:
             result.problems.append(f"{file}: {label} {outside(*corners)}; it is dropped")
@@ -167,7 +167,7 @@ def _image_of(top: Path, job: _Job, image_path: str, result: Annotated) -> str |
     return images[0]
 
 
-def _embedded(folder: Path, mark: str, data: Any, result: Annotated) -> Path | None:
+def _write_embedded(folder: Path, mark: str, data: Any, result: Annotated) -> Path | None:
     """Write the image in a JSON to a file; None where it holds none."""
     if not isinstance(data, str) or not data:
         result.problems.append(f"{mark}: its image is not there, and it does not hold it (imageData)")
@@ -187,7 +187,7 @@ def _embedded(folder: Path, mark: str, data: Any, result: Annotated) -> Path | N
     return path
 
 
-def _objects(file: Path, shapes: Sequence[Any], result: Annotated) -> list[tuple[str, Corners, bool]]:
+def _read_shapes(file: Path, shapes: Sequence[Any], result: Annotated) -> list[tuple[str, Corners, bool]]:
     """Return label, corners in pixels, and whether it is difficult, of each object: a shape, or all of one label and
     group."""
     found: dict[Any, tuple[str, Corners, bool]] = {}

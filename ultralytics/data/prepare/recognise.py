@@ -79,7 +79,7 @@ def recognise(sources: Iterable[Path]) -> dict[str, Path]:
     for suffix, paths in files.items():
         found = [p for p in paths if suffix not in (".txt", ".json") or p.name not in _SIDE][: 50 * SAMPLES]
         for path in found[:: max(len(found) // SAMPLES, 1)]:
-            kind = _BY_NAME.get(suffix) or _judge(path, suffix)
+            kind = _BY_NAME.get(suffix) or _judge_file(path, suffix)
             if kind is not None:
                 # A single list or table beside many labels is no evidence against them.
                 votes.setdefault(kind, []).append(path)
@@ -116,7 +116,7 @@ def clearer(kind: str, read: Sequence[Path], given: Sequence[Path], out: Path, e
     return DatasetError(f"it holds {what} ({file.name}), not {ours}", str(given[0]), hint)
 
 
-def _judge(path: Path, suffix: str) -> str | None:
+def _judge_file(path: Path, suffix: str) -> str | None:
     try:
         if suffix == ".xml":
             return _judge_xml(path)

@@ -66,20 +66,20 @@ def outline(kind: str, centre: tuple[float, float], radius: float, angle: float)
     return [polygon(np.arctan2(points[:, 1], points[:, 0]), np.hypot(points[:, 0], points[:, 1]))]
 
 
-def _noise(rng: np.random.Generator, h: int, w: int, cell: int) -> Float64Array:
+def _smooth_noise(rng: np.random.Generator, h: int, w: int, cell: int) -> Float64Array:
     """Return smooth noise of (h, w) in −1..1 with features of about `cell` pixels."""
     coarse = rng.uniform(-1, 1, (h // cell + 3, w // cell + 3))
     return cv2.resize(coarse, (w, h), interpolation=cv2.INTER_CUBIC)  # type: ignore[return-value]  # float64 stays float64
 
 
-def _texture(rng: np.random.Generator, h: int, w: int, strength: float) -> Float64Array:
+def _draw_grain(rng: np.random.Generator, h: int, w: int, strength: float) -> Float64Array:
     """Return a pattern of (h, w), about −strength..strength: noise, stripes, checks or a slope."""
     y, x = np.mgrid[:h, :w]
     kind = rng.integers(4)
     period, angle = rng.uniform(6, 30), rng.uniform(0, math.pi)
     along = x * math.cos(angle) + y * math.sin(angle)
     if kind == 0:
-        pattern = 0.6 * _noise(rng, h, w, 24) + 0.4 * _noise(rng, h, w, 6)
+        pattern = 0.6 * _smooth_noise(rng, h, w, 24) + 0.4 * _smooth_noise(rng, h, w, 6)
     elif kind == 1:
         pattern = np.sin(along * 2 * math.pi / period)
     elif kind == 2:
@@ -90,9 +90,9 @@ def _texture(rng: np.random.Generator, h: int, w: int, strength: float) -> Float
     return strength * np.asarray(pattern, np.float64)
 
 
-def _paint(rng: np.random.Generator, colour: Float64Array, h: int, w: int, strength: float) -> Float64Array:
+def _draw_fill(rng: np.random.Generator, colour: Float64Array, h: int, w: int, strength: float) -> Float64Array:
     """Return a textured patch of (h, w, 3)."""
-    return colour + _texture(rng, h, w, strength)[..., None] * rng.uniform(0.5, 1.0, 3) + rng.normal(0, 4, (h, w, 1))
+    return colour + _draw_grain(rng, h, w, strength)[..., None] * rng.uniform(0.5, 1.0, 3) + rng.normal(0, 4, (h, w, 1))
 
 
 def draw(seed: tuple[int, ...]) -> tuple[UInt8Array, list[tuple[int, float, float, float, float]]]:
@@ -100,7 +100,7 @@ def draw(seed: tuple[int, ...]) -> tuple[UInt8Array, list[tuple[int, float, floa
     rng = np.random.Generator(np.random.PCG64(seed))
     h, w = SIZES[rng.integers(len(SIZES))]
     ground = rng.uniform(40, 215, 3)
-    image = _paint(rng, ground, h, w, rng.uniform(8, 28))
+    image = _draw_fill(rng, ground, h, w, rng.uniform(8, 28))
     boxes: list[tuple[int, float, float, float, float]] = []
     for _ in range(int(rng.integers(2, 11))):
         for _ in range(20):  # attempts to find a place
@@ -111,20 +111,20 @@ def draw(seed: tuple[int, ...]) -> tuple[UInt8Array, list[tuple[int, float, floa
             (x1, y1), (x2, y2) = contours[0].min(0), contours[0].max(0)
             box = (max(x1, 0.0), max(y1, 0.0), min(x2, float(w)), min(y2, float(h)))
             shown = (box[2] - box[0]) * (box[3] - box[1]) / ((x2 - x1) * (y2 - y1))
-            if shown > 0.5 and all(_covered(b[1:], box) < HIDDEN for b in boxes):
+            if shown > 0.5 and all(_covered_part(b[1:], box) < HIDDEN for b in boxes):
                 break
         else:
             continue
         colour = rng.uniform(20, 235, 3)
         while np.abs(colour - ground).max() < 60:
             colour = rng.uniform(20, 235, 3)
-        visible = _blend(image, contours, _paint(rng, colour, h, w, rng.uniform(4, 22)))
+        visible = _fill_in(image, contours, _draw_fill(rng, colour, h, w, rng.uniform(4, 22)))
         # Of a shape cut by the frame, the part that is left may end before the cut box does.
         boxes.append((cls, *(visible if shown < 1 else (float(v) for v in box))))
     return np.clip(image, 0, 255).astype(np.uint8), boxes
 
 
-def _covered(below: tuple[float, ...], above: tuple[float, ...]) -> float:
+def _covered_part(below: tuple[float, ...], above: tuple[float, ...]) -> float:
     """Return the part of a box that another hides; the smaller of both counts, so nothing small vanishes behind or
     before something large."""
     w = min(below[2], above[2]) - max(below[0], above[0])
@@ -133,7 +133,9 @@ def _covered(below: tuple[float, ...], above: tuple[float, ...]) -> float:
     return max(w, 0.0) * max(h, 0.0) / area
 
 
-def _blend(image: Float64Array, contours: list[Float64Array], paint: Float64Array) -> tuple[float, float, float, float]:
+def _fill_in(
+    image: Float64Array, contours: list[Float64Array], paint: Float64Array
+) -> tuple[float, float, float, float]:
     """Paint a shape, its edge weighted by the part of each pixel it covers; the corners of what is inside the frame, to
     1/4 pixel."""
     h, w = image.shape[:2]

@@ -84,7 +84,7 @@ def pair(marks: Sequence[str], images: Sequence[str]) -> dict[str, list[str]]:
             found[mark] = by_folder[folder][stem]
             continue
         if folder not in nearness:
-            nearness[folder] = sorted((_distance(folder, f), f) for f in by_folder)
+            nearness[folder] = sorted((_folder_distance(folder, f), f) for f in by_folder)
         best: tuple[int, int] | None = None
         for score, other in nearness[folder]:
             if best is not None and score > best:
@@ -95,17 +95,17 @@ def pair(marks: Sequence[str], images: Sequence[str]) -> dict[str, list[str]]:
     return found
 
 
-def _distance(a: str, b: str) -> tuple[int, int]:
+def _folder_distance(a: str, b: str) -> tuple[int, int]:
     """Return how different two folders are called: less the more folders they begin and end with alike; then less where
     both end in one number, as label_2 and image_2 do."""
     ours, theirs = a.split("/") if a else [], b.split("/") if b else []
-    head = _common(ours, theirs)
+    head = _common_start(ours, theirs)
     numbers = [re.search(r"\d*$", path) for path in (a, b)]
     same_number = len({m[0] for m in numbers if m is not None}) == 1
-    return -head - _common(ours[head:][::-1], theirs[head:][::-1]), -int(same_number)
+    return -head - _common_start(ours[head:][::-1], theirs[head:][::-1]), -int(same_number)
 
 
-def _common(a: Sequence[str], b: Sequence[str]) -> int:
+def _common_start(a: Sequence[str], b: Sequence[str]) -> int:
     return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
@@ -127,7 +127,7 @@ def by_splits(paths: Iterable[str], marks: Mapping[str, str] | None = None) -> d
     found: dict[str, list[str]] = {}
     for path, split in splits.items():
         found.setdefault(split or "train", []).append(path)
-    return {s: _inside(found[s]) for s in SPLITS if s in found}
+    return {s: _names_inside(found[s]) for s in SPLITS if s in found}
 
 
 def split_of_folders(path: str) -> str | None:
@@ -139,7 +139,7 @@ def split_of_folders(path: str) -> str | None:
     return None
 
 
-def _inside(paths: Sequence[str]) -> dict[str, str]:
+def _names_inside(paths: Sequence[str]) -> dict[str, str]:
     """Return paths → the same below the folder that holds them all."""
     shared = os.path.commonpath([os.path.dirname(p) for p in paths])
     return {p: p[len(shared) + 1 :] if shared else p for p in paths}

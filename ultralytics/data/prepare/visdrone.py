@@ -50,7 +50,7 @@ def prepare_visdrone(
 
 def _read_source(source: Source) -> Converted:
     tops = source.places()
-    parts = {s: p for s, name in FOLDERS.items() if (p := _part(tops, name)) is not None}
+    parts = {s: p for s, name in FOLDERS.items() if (p := _part_in(tops, name)) is not None}
     if not parts:
         tried = ", ".join(str((t / FOLDERS["train"]).absolute()) for t in tops)
         raise MissingFileError(f"there is none of its folders; tried {tried}", hint="source= is the folder of them")
@@ -61,16 +61,16 @@ def _read_source(source: Source) -> Converted:
     return Converted({s: _read_part(p) for s, p in parts.items()}, published_names.VISDRONE, notes=notes)
 
 
-def _parts(source: Path | None) -> list[str] | None:
+def _published_parts(source: Path | None) -> list[str] | None:
     """Return the splits that a source seems to hold, without unpacking it; None where it seems to hold none."""
     if source is None:
         return list(FOLDERS)
     if source.is_file():
         return [s for s, name in FOLDERS.items() if source.name == f"{name}.zip"] or None
-    return [s for s, name in FOLDERS.items() if (source / f"{name}.zip").is_file() or _part([source], name)] or None
+    return [s for s, name in FOLDERS.items() if (source / f"{name}.zip").is_file() or _part_in([source], name)] or None
 
 
-def _part(tops: list[Path], name: str) -> Path | None:
+def _part_in(tops: list[Path], name: str) -> Path | None:
     """Return the folder of a split: one of that name, or a top itself when it is called so."""
     candidates = [p for top in tops for p in (top / name, top / name / name, *([top] if top.name == name else []))]
     return next((p for p in candidates if (p / "images").is_dir()), None)
@@ -78,10 +78,10 @@ def _part(tops: list[Path], name: str) -> Path | None:
 
 def _read_part(part: Path) -> list[Annotated]:
     files = sorted(p for p in (part / "images").iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
-    return in_threads(lambda image: _read(part, image), files, f"Reading {part.name}")
+    return in_threads(lambda image: _read_rows(part, image), files, f"Reading {part.name}")
 
 
-def _read(part: Path, image: Path) -> Annotated:
+def _read_rows(part: Path, image: Path) -> Annotated:
     result = Annotated(image.name)
     file = part / "annotations" / f"{image.stem}.txt"
     if not file.is_file():
@@ -115,4 +115,4 @@ def _read(part: Path, image: Path) -> Annotated:
     return result
 
 
-VISDRONE = Format("visdrone", _read_source, _parts)
+VISDRONE = Format("visdrone", _read_source, _published_parts)

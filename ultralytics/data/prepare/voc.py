@@ -61,7 +61,7 @@ def prepare_voc(
     if one_based not in ("auto", True, False):
         raise ConfigError(f"one_based={one_based} must be auto, True or False")
     wanted = Options(**given)
-    published = source is None or _parts(existing(source)) is not None
+    published = source is None or _published_parts(existing(source)) is not None
     if published and (wanted.parts() or one_based != "auto" or names):
         raise ConfigError(
             "the published dataset has its own classes, splits and corners",
@@ -104,7 +104,7 @@ def _read_bccd(source: Source) -> Converted:
 
 def _read_folder(source: Source, names: Sequence[str] | None, one_based: bool | str) -> Converted:
     root = Root.find(source.folder())
-    splits, used = _splits(root, source.wanted.val)
+    splits, used = _choose_splits(root, source.wanted.val)
     notes: list[str] = []
     unique = sorted({name for listed in splits.values() for name in listed})
     read = in_threads(lambda n: read_annotation(root, n), unique, "Reading annotations")
@@ -128,7 +128,7 @@ def _read_folder(source: Source, names: Sequence[str] | None, one_based: bool | 
     return Converted(converted, order, used, notes, root.passed)
 
 
-def _splits(root: Root, val: float) -> tuple[dict[str, list[str]], dict[str, str]]:
+def _choose_splits(root: Root, val: float) -> tuple[dict[str, list[str]], dict[str, str]]:
     """Return split folder → names, and split of the YAML → split folder; `val` is the part to draw as such."""
     lists = {s: root.listed(s) for s in (*SPLITS, "trainval")}
     own = {s: lists[s] or [] for s in SPLITS}
@@ -154,7 +154,7 @@ def _splits(root: Root, val: float) -> tuple[dict[str, list[str]], dict[str, str
 # The published layout
 
 
-def _devkits(folder: Path) -> list[Path]:
+def _find_devkits(folder: Path) -> list[Path]:
     """Return the folders VOC2007 and VOC2012 in a folder, in its VOCdevkit, or one folder further down."""
     if folder.name in YEARS and (folder / "ImageSets").is_dir() and (folder / "Annotations").is_dir():
         return [folder]
@@ -163,14 +163,14 @@ def _devkits(folder: Path) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def _parts(source: Path | None) -> list[str] | None:
+def _published_parts(source: Path | None) -> list[str] | None:
     """Return the parts of the published dataset that a source seems to hold, without unpacking or reading it all; None
     where it is another one."""
     if source is None:
         return list(VOC_PARTS)
     names = {source.name} if source.is_file() else {p.name for p in source.iterdir()}
     packed = {part for part, remote in zip(VOC_PARTS, PUBLISHED["voc"], strict=True) if remote.name in names}
-    kits = _devkits(source) if source.is_dir() else []
+    kits = _find_devkits(source) if source.is_dir() else []
     found = set(packed)
     for kit in kits:
         for split in ("trainval", "test"):
@@ -182,7 +182,7 @@ def _parts(source: Path | None) -> list[str] | None:
 
 
 def _read_published(source: Source) -> Converted:
-    kits = [kit for folder in source.places() for kit in _devkits(folder)]
+    kits = [kit for folder in source.places() for kit in _find_devkits(folder)]
     if not source.packed:
         source.described = [{"name": kit.name} for kit in kits]
     roots = [(kit.name, Root.find(kit)) for kit in kits]
@@ -228,5 +228,5 @@ def _read_published(source: Source) -> Converted:
     return Converted(converted, order, used, notes)
 
 
-VOC = Format("voc", _read_voc, _parts)
+VOC = Format("voc", _read_voc, _published_parts)
 BCCD = Format("bccd", _read_bccd)

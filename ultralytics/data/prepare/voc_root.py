@@ -45,17 +45,17 @@ class Root:
         """
         level = [folder]
         for _ in range(4):
-            found = [c for c in level if _first(c, ANNOTATIONS) and _first(c, IMAGES)]
+            found = [c for c in level if _first_folder(c, ANNOTATIONS) and _first_folder(c, IMAGES)]
             listed = [c for c in found if (c / "ImageSets" / "Main").is_dir()]
             if len(listed) > 1:
                 several = ", ".join(str(c.relative_to(folder)) for c in listed)
                 raise DatasetError(f"it holds several VOC folders: {several}", str(folder), "give one of them")
             if listed:
-                places = _first(listed[0], ANNOTATIONS), _first(listed[0], IMAGES)
+                places = _first_folder(listed[0], ANNOTATIONS), _first_folder(listed[0], IMAGES)
                 assert places[0] is not None
                 assert places[1] is not None
-                xmls = {n: p[0] for n, p in _stems(places[0], frozenset((".xml",))).items()}
-                return cls(listed[0], (places[0], places[1]), xmls, _stems(places[1], IMAGE_SUFFIXES))
+                xmls = {n: p[0] for n, p in _files_by_stem(places[0], frozenset((".xml",))).items()}
+                return cls(listed[0], (places[0], places[1]), xmls, _files_by_stem(places[1], IMAGE_SUFFIXES))
             if len(found) == 1:
                 level = found
             if found:
@@ -63,7 +63,7 @@ class Root:
             level = [p for c in level if c.is_dir() for p in sorted(c.iterdir()) if p.is_dir()][:1000]
         root = cls._by_contents(level[0] if len(level) == 1 else folder) if folder.is_dir() else None
         if root is None:
-            lacks = next((n for n in (ANNOTATIONS, IMAGES) if not _first(folder, n)), ANNOTATIONS)[0]
+            lacks = next((n for n in (ANNOTATIONS, IMAGES) if not _first_folder(folder, n)), ANNOTATIONS)[0]
             raise MissingFileError(
                 f"there is no folder {lacks}; tried {(folder / lacks).absolute()}, and no XML file lies in the source",
                 str(folder),
@@ -75,7 +75,7 @@ class Root:
     def _by_contents(cls, top: Path) -> Root | None:
         """Return a folder with XML files and images anywhere below it; None where there is no XML file."""
         tree = Tree.of(top, ".xml")
-        places = _first(top, ANNOTATIONS) or top, _first(top, IMAGES) or top
+        places = _first_folder(top, ANNOTATIONS) or top, _first_folder(top, IMAGES) or top
         if places[0] != top != places[1]:  # such a folder may hold masks beside its images
             tree.marks = [m for m in tree.marks if m.startswith(f"{places[0].name}/")]
             tree.images = [i for i in tree.images if i.startswith(f"{places[1].name}/")]
@@ -141,11 +141,11 @@ def list_lines(folder: Path, split: str) -> list[str] | None:
     return [line for line in lines if line]
 
 
-def _first(folder: Path, names: Sequence[str]) -> Path | None:
+def _first_folder(folder: Path, names: Sequence[str]) -> Path | None:
     return next((folder / n for n in names if (folder / n).is_dir()), None)
 
 
-def _stems(folder: Path, suffixes: frozenset[str]) -> dict[str, list[Path]]:
+def _files_by_stem(folder: Path, suffixes: frozenset[str]) -> dict[str, list[Path]]:
     """Return path inside a folder without its suffix → the files of these kinds, sorted."""
     found: dict[str, list[Path]] = {}
     for parent, files in walk(folder):

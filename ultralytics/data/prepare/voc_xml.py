@@ -56,7 +56,7 @@ def read_annotation(root: Root, name: str) -> VocAnnotation:
     except DatasetError as e:
         result.problems.append(str(e))
         return result
-    filename = PurePosixPath(_text(tree, "filename").replace("\\", "/")).name
+    filename = PurePosixPath(_text_of(tree, "filename").replace("\\", "/")).name
     result.image = image = _image_of(root, name, filename, result)
     if image is None:
         return result
@@ -65,7 +65,7 @@ def read_annotation(root: Root, name: str) -> VocAnnotation:
         result.problems.append(f"{image}: {header}")
         return result
     result.header = header
-    result.upright, note = annotated_upright(result.header, _size(tree))
+    result.upright, note = annotated_upright(result.header, _declared_size(tree))
     if note:
         result.problems.append(f"{xml}: {note}")
     for number, item in enumerate(tree.findall("object"), 1):
@@ -98,13 +98,13 @@ def _image_of(root: Root, name: str, filename: str, result: VocAnnotation) -> Pa
 
 
 def _read_object(result: VocAnnotation, number: int, item: ET.Element) -> None:
-    cls = _text(item, "name")
+    cls = _text_of(item, "name")
     where = f"{result.xml}: object {number} ({cls or 'no name'})"
     boxes = item.findall("bndbox")  # its own: those of its parts lie deeper
     if len(boxes) > 1:
         result.problems.append(f"{where} has {len(boxes)} boxes; the first is taken")  # at least two
     try:
-        x1, y1, x2, y2 = (float(_text(boxes[0], k)) for k in ("xmin", "ymin", "xmax", "ymax"))
+        x1, y1, x2, y2 = (float(_text_of(boxes[0], k)) for k in ("xmin", "ymin", "xmax", "ymax"))
     except (IndexError, ValueError):
         x1 = x2 = y1 = y2 = math.nan
     if not all(map(math.isfinite, (x1, y1, x2, y2))):
@@ -115,7 +115,7 @@ def _read_object(result: VocAnnotation, number: int, item: ET.Element) -> None:
         return
     if x1 > x2 or y1 > y2:
         result.problems.append(f"{where} has its corners swapped ({x1:g} {y1:g} {x2:g} {y2:g}); they are put in order")
-    difficult = _text(item, "difficult").lower() in ("1", "true", "yes")
+    difficult = _text_of(item, "difficult").lower() in ("1", "true", "yes")
     result.objects.append(VocObject(number, cls, difficult, (min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2))))
 
 
@@ -164,14 +164,14 @@ def fit(read: VocAnnotation, one_based: bool) -> Annotated:
     return result
 
 
-def _text(item: ET.Element, path: str) -> str:
+def _text_of(item: ET.Element, path: str) -> str:
     return (item.findtext(path) or "").strip()
 
 
-def _size(tree: ET.Element) -> tuple[float, float] | None:
+def _declared_size(tree: ET.Element) -> tuple[float, float] | None:
     """Return the (height, width) an annotation declares; None when it does not, or with zeros."""
     try:
-        size = float(_text(tree, "size/height")), float(_text(tree, "size/width"))
+        size = float(_text_of(tree, "size/height")), float(_text_of(tree, "size/width"))
     except ValueError:
         return None
     return size if min(size) > 0 else None

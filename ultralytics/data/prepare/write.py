@@ -73,7 +73,7 @@ class Written:
             left_out = f"{counted(self.left_out, 'image')} left out; " if self.left_out else ""
             found = counted(len(self.problems), "problem")
             LOGGER.warning("%s%s, in %s:", left_out, found, out / "problems.txt")
-            alike = list(_alike(self.problems).values())
+            alike = list(_group_alike(self.problems).values())
             for same in alike[:SHOWN_PROBLEMS]:
                 more = f" (and {len(same) - 1} more like it in this file)" if len(same) > 1 else ""
                 LOGGER.warning("  %s%s", same[0], more)
@@ -81,7 +81,7 @@ class Written:
                 LOGGER.warning("  … and %d more", sum(map(len, alike[SHOWN_PROBLEMS:])))
 
 
-def _alike(problems: Sequence[str]) -> dict[tuple[str, str], list[str]]:
+def _group_alike(problems: Sequence[str]) -> dict[tuple[str, str], list[str]]:
     """Return problems by their file and what they say apart from numbers, names and lines."""
     found: dict[tuple[str, str], list[str]] = {}
     for problem in problems:
@@ -115,7 +115,7 @@ def write_dataset(folder: Path, converted: Converted, images: str = "copy") -> W
     problems = list(converted.problems)
     jobs: list[_Job] = []
     for split, listed in converted.splits.items():
-        targets = _targets(listed, problems)
+        targets = _choose_targets(listed, problems)
         jobs += [_Job(split, a, target) for a, target in zip(listed, targets, strict=True) if target is not None]
     everything = [a for listed in converted.splits.values() for a in listed]
     problems += [p for a in {id(a): a for a in everything}.values() for p in a.problems]
@@ -175,10 +175,10 @@ def _write_marks(folder: Path, job: _Job, ids: Mapping[str, int]) -> None:
     """Write the labels of an image, and what is to be ignored in it and the areas of its objects where there are
     any."""
     a = job.image
-    rows = {"labels": [f"{_class_id(c, ids)} {_numbers(box)}" for c, box in a.objects]}
+    rows = {"labels": [f"{_class_id(c, ids)} {_box_text(box)}" for c, box in a.objects]}
     if a.ignored:
         rows["ignore"] = [
-            f"{'*' if c is None else _class_id(c, ids)} {_numbers(box)}{' crowd' if crowd else ''}"
+            f"{'*' if c is None else _class_id(c, ids)} {_box_text(box)}{' crowd' if crowd else ''}"
             for c, box, crowd in a.ignored
         ]
     if any(area is not None for area in a.areas):
@@ -196,12 +196,12 @@ def _class_id(cls: str | int, ids: Mapping[str, int]) -> int:
     return cls if isinstance(cls, int) else ids[cls]
 
 
-def _numbers(box: Box) -> str:
+def _box_text(box: Box) -> str:
     """Return ten significant digits: a pixel of an image 10,000 wide keeps six decimals."""
     return " ".join(f"{v:.10g}" for v in box)
 
 
-def _targets(listed: Sequence[Annotated], problems: list[str]) -> list[PurePosixPath | None]:
+def _choose_targets(listed: Sequence[Annotated], problems: list[str]) -> list[PurePosixPath | None]:
     """Return where each image goes inside its split; None for those left out. Two images never share a label file, on
     any file system."""
     taken: set[str] = set()

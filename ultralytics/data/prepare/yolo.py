@@ -98,7 +98,7 @@ def _listed_places(given: str | Path) -> tuple[list[Path], list[Path]]:
     source = existing(given)
     if source.is_file() and is_archive(source):
         return [source], []
-    outside = _outside(source)
+    outside = _outside_places(source)
     labels = [Path(label_file(str(p / "x.jpg"))).parent for p in [source, *outside] if p.is_dir()]
     return [source], [*outside, *labels]
 
@@ -132,14 +132,14 @@ class _Found:
     names_file: str = ""
 
 
-def _outside(source: Path) -> list[Path]:
+def _outside_places(source: Path) -> list[Path]:
     """Return the folders that the YAML of a source names, and that of the labels where the source is a folder of
     images."""
-    spec = load_yaml(source) if source.is_file() else next((s for s in map(load_yaml, _yamls(source)) if s), None)
+    spec = load_yaml(source) if source.is_file() else next((s for s in map(load_yaml, _list_yamls(source)) if s), None)
     return [p for paths in (spec.splits.values() if spec else ()) for p in paths if os.path.exists(p)]
 
 
-def _yamls(source: Path) -> list[Path]:
+def _list_yamls(source: Path) -> list[Path]:
     """Return the YAML files at the top of a folder."""
     tops = dict.fromkeys((source, inner(source)))
     found = [f for top in tops for f in sorted([*top.glob("*.yaml"), *top.glob("*.yml")]) if f.is_file()]
@@ -169,7 +169,7 @@ def load_yaml(file: Path) -> DatasetSpec | None:
     return spec
 
 
-def _find(source: Path) -> _Found:
+def _find_dataset(source: Path) -> _Found:
     """Find the images and labels of a source.
 
     Raises:
@@ -180,20 +180,20 @@ def _find(source: Path) -> _Found:
         if spec is None:
             load_dataset(source)  # says what is wrong
             raise DatasetError("it is no dataset YAML", str(source))
-        found = _found({s: spec.split(s) for s in spec.splits}, list(spec.names.values()) or None)
+        found = _images_of_splits({s: spec.split(s) for s in spec.splits}, list(spec.names.values()) or None)
         if not found.splits:
             raise DatasetError("it has neither train nor val", str(source), "give its folder as source=")
         found.keypoints = spec.keypoints
         return found if found.names else _with_names(found, [])
     tops = list(dict.fromkeys((source, inner(source))))
-    for file in _yamls(source):
+    for file in _list_yamls(source):
         spec = load_yaml(file)
         if spec is None:
             continue
         names = list(spec.names.values()) or None
         there = {s: paths for s, paths in spec.splits.items() if all(map(os.path.exists, paths))}
         if there and set(there) == set(spec.splits):
-            found = _found(there, names)
+            found = _images_of_splits(there, names)
         else:  # its paths are those of another machine
             found = _find_folders(source, tops)
         found.names, found.keypoints = names, spec.keypoints
@@ -201,14 +201,14 @@ def _find(source: Path) -> _Found:
     return _with_names(_find_folders(source, tops), tops)
 
 
-def _found(paths: Mapping[str, Sequence[Path]], names: Sequence[str] | None = None) -> _Found:
+def _images_of_splits(paths: Mapping[str, Sequence[Path]], names: Sequence[str] | None = None) -> _Found:
     """Return the images of splits.
 
     Raises:
         DatasetError: a split has none.
     """
     passed: list[str] = []
-    splits = {s: _jobs(p, passed) for s, p in paths.items()}
+    splits = {s: _list_jobs(p, passed) for s, p in paths.items()}
     for split, jobs in splits.items():
         if not jobs:
             raise DatasetError(f"there are no {split} images", ", ".join(map(str, paths[split])))
@@ -227,7 +227,7 @@ def _with_names(found: _Found, tops: Sequence[Path]) -> _Found:
 
 def _find_folders(source: Path, tops: Sequence[Path]) -> _Found:
     for top in tops:
-        found = _lists(top)
+        found = _read_lists(top)
         if found is not None:
             return found
     for top in tops:
@@ -241,14 +241,14 @@ def _find_folders(source: Path, tops: Sequence[Path]) -> _Found:
         if not folders and (top / "images").is_dir():
             folders = {"train": [top / "images"]}
         if folders:
-            found = _found({s: folders[s] for s in SPLITS if s in folders})
+            found = _images_of_splits({s: folders[s] for s in SPLITS if s in folders})
             if any(os.path.isfile(job.labels) for jobs in found.splits.values() for job in jobs):
                 return found
-    beside = _beside(tops[-1])
+    beside = _find_beside(tops[-1])
     if beside is not None:
         return beside
     hint = "source= is a dataset YAML, or a folder with images and labels"
-    images = [Path(job.image) for job in _jobs([source])]
+    images = [Path(job.image) for job in _list_jobs([source])]
     if not images:
         tried = ", ".join(str(t / "images") for t in tops)
         raise MissingFileError(
@@ -260,12 +260,12 @@ def _find_folders(source: Path, tops: Sequence[Path]) -> _Found:
     raise MissingFileError(what, str(source), hint)
 
 
-def _beside(top: Path) -> _Found | None:
+def _find_beside(top: Path) -> _Found | None:
     """Return images and label files anywhere below a folder; None where no image has one."""
     if top.name == "images" or f"{os.sep}images{os.sep}" in str(top):  # the labels may lie beside that folder
-        with_labels = [j for j in _jobs([top]) if os.path.isfile(j.labels)]
+        with_labels = [j for j in _list_jobs([top]) if os.path.isfile(j.labels)]
         if with_labels:
-            return _Found({"train": _jobs([top])})
+            return _Found({"train": _list_jobs([top])})
     tree = Tree.of(top, ".txt")
     pairs = {mark: images for mark, images in tree.pairs().items() if images}
     label_of: dict[str, str] = {}
@@ -289,7 +289,7 @@ def _beside(top: Path) -> _Found | None:
     return found
 
 
-def _lists(top: Path) -> _Found | None:
+def _read_lists(top: Path) -> _Found | None:
     """Return the images that the lists of an obj.data name (CVAT, darknet); None where there is none with such
     images."""
     for file in (top / "obj.data", top / "data" / "obj.data"):
@@ -300,11 +300,11 @@ def _lists(top: Path) -> _Found | None:
         splits: dict[str, list[_Job]] = {}
         problems: list[str] = []
         for key, split in LISTS.items():
-            listed = _at(top, keys[key]) if keys.get(key) else None
+            listed = _listed_file(top, keys[key]) if keys.get(key) else None
             if listed is None:
                 continue
             lines = [line.strip() for line in read_text(listed, DatasetError).splitlines()]
-            paths = {line: _at(top, line) for line in lines if line}
+            paths = {line: _listed_file(top, line) for line in lines if line}
             problems += [f"{listed}: there is no image {line}" for line, path in paths.items() if path is None]
             images = {str(p): p for p in paths.values() if p is not None and p.suffix.lower() in IMAGE_SUFFIXES}
             below = by_splits([p.relative_to(top).as_posix() for p in images.values()]) if images else {}
@@ -320,7 +320,7 @@ def _lists(top: Path) -> _Found | None:
     return None
 
 
-def _at(top: Path, listed: str) -> Path | None:
+def _listed_file(top: Path, listed: str) -> Path | None:
     """Return a file that a list names: its path, or the end of it, below the list's folder."""
     parts = [p for p in PurePosixPath(listed.replace("\\", "/")).parts if p not in (".", "/")]
     if ".." in parts or "\0" in listed:
@@ -330,7 +330,7 @@ def _at(top: Path, listed: str) -> Path | None:
 
 
 def _read_source(source: Source, names: Sequence[str] | None) -> Converted:
-    found = _find(source.places()[0])
+    found = _find_dataset(source.places()[0])
     # Splits that are the same images are written once.
     folders: dict[str, list[_Job]] = {}
     used: dict[str, str] = {}
@@ -345,13 +345,13 @@ def _read_source(source: Source, names: Sequence[str] | None) -> Converted:
         notes.append(f"read {counted(len(beside), 'label file')} beside the images or in folders of other names")
     read: dict[str, list[Annotated]] = {}
     for split, jobs in folders.items():
-        pairs = in_threads(lambda job: _read(job, found.keypoints), jobs, f"Reading {split}")
+        pairs = in_threads(lambda job: _read_labels(job, found.keypoints), jobs, f"Reading {split}")
         read[split] = [annotated for annotated, _ in pairs]
-        notes += _glued(split, jobs, [judged for _, judged in pairs])
+        notes += _describe_glued(split, jobs, [judged for _, judged in pairs])
     notes += _of_other_kinds([job for jobs in folders.values() for job in jobs])
     everything = [a for listed in read.values() for a in listed]
     labels = {id(a): j.labels for s, jobs in folders.items() for a, j in zip(read[s], jobs, strict=True)}
-    highest = [(max(_classes(a), default=-1), a) for a in everything]
+    highest = [(max(_class_ids(a), default=-1), a) for a in everything]
     top, bad = max(highest, key=lambda pair: pair[0], default=(-1, None))
     holder = "names= has" if names else "the source names"
     if names and found.names and list(names) != list(found.names):
@@ -378,11 +378,11 @@ def _read_source(source: Source, names: Sequence[str] | None) -> Converted:
     return Converted(read, names, twins, notes, found.problems)
 
 
-def _classes(a: Annotated) -> list[int]:
+def _class_ids(a: Annotated) -> list[int]:
     return [int(c) for c, _ in a.objects] + [int(c) for c, _, _ in a.ignored if c is not None]
 
 
-def _jobs(paths: Sequence[Path], passed: list[str] | None = None) -> list[_Job]:
+def _list_jobs(paths: Sequence[Path], passed: list[str] | None = None) -> list[_Job]:
     """Return the images of folders, lists or single files; `passed` is filled with what was passed over."""
     jobs: dict[str, str] = {}
     for path in paths:
@@ -404,7 +404,7 @@ def _labels_of(image: str) -> str:
     return beside if not os.path.isfile(usual) and os.path.isfile(beside) else usual
 
 
-def _glued(split: str, jobs: Sequence[_Job], read: Sequence[Judged | None]) -> Iterator[str]:
+def _describe_glued(split: str, jobs: Sequence[_Job], read: Sequence[Judged | None]) -> Iterator[str]:
     """Describe rows of a split that are probably several rows in one line."""
     rows = [
         (job, line, n)
@@ -420,7 +420,7 @@ def _glued(split: str, jobs: Sequence[_Job], read: Sequence[Judged | None]) -> I
         yield f"{what}: several rows in one line? Read as polygons"
 
 
-def _annotation(job: _Job) -> str:
+def _other_annotation(job: _Job) -> str:
     """Return the VOC or labelme annotation of an image without a label file, beside the image or where its labels would
     be: it is no background. "" without one."""
     if os.path.isfile(job.labels):
@@ -435,17 +435,17 @@ def _annotation(job: _Job) -> str:
 
 def _of_other_kinds(jobs: Sequence[_Job]) -> Iterator[str]:
     """Count the images that are left out because their annotations are of another kind."""
-    suffixes = [os.path.splitext(found)[1].lower() for found in map(_annotation, jobs) if found]
+    suffixes = [os.path.splitext(found)[1].lower() for found in map(_other_annotation, jobs) if found]
     for suffix, what, kind in ((".xml", "XML annotations", "voc"), (".json", "labelme's JSON", "labelme")):
         if number := suffixes.count(suffix):
             has = "has" if number == 1 else "have"
             yield f"{counted(number, 'image')} {has} {what} and no label file: left out; `prepare {kind}` reads them"
 
 
-def _read(job: _Job, keypoints: int) -> tuple[Annotated, Judged | None]:
+def _read_labels(job: _Job, keypoints: int) -> tuple[Annotated, Judged | None]:
     """Read an image with what its label file says; None where the image is left out before that is read."""
     result = Annotated(job.name)
-    other = _annotation(job)
+    other = _other_annotation(job)
     if other:
         result.problems.append(f"{job.image}: it has no label file, but {other}; it is left out")
         return result, None
