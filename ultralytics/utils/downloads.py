@@ -1,6 +1,6 @@
 """The reference's names for downloads. Nothing is fetched by a name here: a line says how to get a file.
 
-`python -m ultralytics prepare KIND download=True` fetches published datasets, with checksums.
+`python -m ultralytics prepare KIND download=True` fetches published data sets, with checksums.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ GITHUB_ASSETS_NAMES = [
     *(f"yolov3{k}u.pt" for k in ("", "-spp", "-tiny")),
 ]
 GITHUB_ASSETS_STEMS = [Path(name).stem for name in GITHUB_ASSETS_NAMES]
-_FETCH = "fetch the file with a browser or curl, and give its path; datasets: `prepare KIND download=True`"
+_FETCH = "fetch the file with a browser or curl, and give its path; data sets: `prepare KIND download=True`"
 __getattr__ = later(
     __name__,
     {},
@@ -39,7 +39,7 @@ _JUNK = (".DS_Store", "__MACOSX")
 
 
 def is_url(url: str | Path, check: bool = False) -> bool:
-    """Return True for an address of the web; `check` would ask it, and nothing is asked: False then."""
+    """Whether a text is an address of the web; `check` would ask it, and nothing is asked: False then."""
     parts = urlparse(str(url))
     return bool(parts.scheme and parts.netloc) and not check
 
