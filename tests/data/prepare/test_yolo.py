@@ -138,6 +138,15 @@ def test_real_labels_are_kept(shared, tmp_path):
     assert load_dataset(prepare_coco128(source, tmp_path / "128")).nc == 80
 
 
+def test_coco128_drawn_otherwise_is_not_taken_for_this_one(tmp_path):
+    source = tree(tmp_path / "s", {f"images/train2017/{i}.jpg": None for i in range(4)})
+    tree(source, {f"labels/train2017/{i}.txt": ROW for i in range(4)})
+    prepare_coco128(source, tmp_path / "out", val=0.25)
+    assert prepare_coco128(source, tmp_path / "out", val=0.25) == tmp_path / "out" / "data.yaml"
+    with pytest.raises(UserError, match=r"it was made with val=0.25, not val=0.5"):
+        prepare_coco128(source, tmp_path / "out", val=0.5)
+
+
 def test_the_draw_depends_on_names_and_seed_alone():
     names = [f"{i}" for i in range(100)]
 
