@@ -38,6 +38,12 @@ RATIO, FLOOR = 100, 1 << 30  # an archive may unpack to so many times its own by
 LONGEST_NAME, LONGEST_HEADER = 4096, 1 << 24  # bytes; of a name and of all that a tar says about a member
 ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 DECOMPRESSORS: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
+NAME_FAULTS = {
+    r"\0": "has a zero byte in its name",
+    r"\\": "has a backslash in its name",
+    r"\A(/|[A-Za-z]:)": "has an absolute path",
+    r"(\A|/)\.\.(/|\Z)": "leads out of the folder",
+}
 NOTHING = "nothing was unpacked"
 
 Parts = tuple[str, ...]  # the folders of a member and its name, below the folder it is unpacked into
@@ -165,18 +171,12 @@ def _split_name(archive: Path, name: str) -> Parts:
     Raises:
         DatasetError: that could be elsewhere than below the folder.
     """
-    if "\0" in name:
-        raise _bad_member(archive, name, "has a zero byte in its name")
+    for pattern, what in NAME_FAULTS.items():
+        if re.search(pattern, name):
+            raise _bad_member(archive, name, what)
     if len(name) > LONGEST_NAME:
         raise _bad_member(archive, name, f"has a name of {len(name)} characters")
-    if "\\" in name:
-        raise _bad_member(archive, name, "has a backslash in its name")
-    if re.match(r"/|[A-Za-z]:", name):
-        raise _bad_member(archive, name, "has an absolute path")
-    parts = tuple(p for p in name.split("/") if p not in ("", "."))
-    if ".." in parts:
-        raise _bad_member(archive, name, "leads out of the folder")
-    return parts
+    return tuple(p for p in name.split("/") if p not in ("", "."))
 
 
 def _link_member(archive: Path, name: str, parts: Parts, base: Parts, target: str) -> _Member:

@@ -138,7 +138,7 @@ class Format:
 
 def prepare(
     form: Format,
-    given: Sequence[str | Path],
+    given: str | Path | Sequence[str | Path] | None,
     out: str | Path | None,
     wanted: Options,
     own: Mapping[str, Any] | None = None,
@@ -152,7 +152,7 @@ def prepare(
 
     Args:
         form: the format.
-        given: the source; several files where the format takes them.
+        given: the source, if any; several files where the format takes them.
         out: the folder to make; the usual one of a published dataset when None.
         wanted: what every format takes.
         own: the format's own options, for its reader and the manifest.
@@ -170,7 +170,7 @@ def prepare(
         ConfigError: a wrong option, or OUT lies in the source.
         UserError: OUT holds something else; it cannot be downloaded or written.
     """
-    paths = [existing(path) for path in given]
+    paths = [existing(path) for path in ([given] if isinstance(given, str | Path) else given or ())]
     options = form.manifest_options(paths, own or {}, wanted)
     if out is None and SOURCE in options:
         raise ConfigError("out is missing", hint="out=data/mine")

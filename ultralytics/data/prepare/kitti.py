@@ -46,7 +46,7 @@ def prepare_kitti(
 
     Returns and errors are those of `prepare`.
     """
-    return prepare(KITTI, [source], out, Options(**given), {"names": list(names) if names else None})
+    return prepare(KITTI, source, out, Options(**given), {"names": list(names) if names else None})
 
 
 def _read_source(source: Source) -> Converted:

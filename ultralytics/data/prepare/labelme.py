@@ -53,7 +53,7 @@ def prepare_labelme(
 
     Returns and errors are those of `prepare`.
     """
-    return prepare(LABELME, [source], out, Options(**given), {"names": list(names) if names else None})
+    return prepare(LABELME, source, out, Options(**given), {"names": list(names) if names else None})
 
 
 @dataclass

@@ -43,9 +43,8 @@ def prepare_visdrone(
 
     Returns and errors are those of `prepare`.
     """
-    given_ = [] if source is None else [source]
     out = default_out("visdrone") if out is None else out  # of archives of other names too
-    return prepare(VISDRONE, given_, out, Options(**given), download=download, mirror=mirror)
+    return prepare(VISDRONE, source, out, Options(**given), download=download, mirror=mirror)
 
 
 def _read_source(source: Source) -> Converted:

@@ -68,8 +68,7 @@ def prepare_voc(
             hint="leave names, val, test, one_based out",
         )
     own = {"names": list(names) if names else None, "one_based": one_based, "val": wanted.val, "seed": wanted.seed}
-    paths = [] if source is None else [source]
-    return prepare(VOC, paths, out, wanted, own, download=download, mirror=mirror)
+    return prepare(VOC, source, out, wanted, own, download=download, mirror=mirror)
 
 
 def prepare_bccd(
@@ -88,8 +87,7 @@ def prepare_bccd(
 
     Returns and errors are those of `prepare`.
     """
-    paths = [] if source is None else [source]
-    return prepare(BCCD, paths, out, Options(images), download=download, mirror=mirror)
+    return prepare(BCCD, source, out, Options(images), download=download, mirror=mirror)
 
 
 def _read_voc(source: Source) -> Converted:

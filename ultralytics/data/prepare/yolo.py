@@ -65,8 +65,8 @@ def prepare_coco128(
 
     Returns and errors are those of `prepare`.
     """
-    paths, beside = ([], []) if source is None else _listed_places(source)
-    return prepare(COCO128, paths, out, Options(**given), beside=beside, download=download, mirror=mirror)
+    beside = [] if source is None else _places_beside(source)
+    return prepare(COCO128, source, out, Options(**given), beside=beside, download=download, mirror=mirror)
 
 
 def prepare_yolo(
@@ -88,19 +88,19 @@ def prepare_yolo(
 
     Returns and errors are those of `prepare`.
     """
-    paths, beside = _listed_places(source)
-    return prepare(YOLO, paths, out, Options(**given), {"names": list(names) if names else None}, beside=beside)
+    own = {"names": list(names) if names else None}
+    return prepare(YOLO, source, out, Options(**given), own, beside=_places_beside(source))
 
 
-def _listed_places(given: str | Path) -> tuple[list[Path], list[Path]]:
-    """Return the source, and the files and folders outside it that belong to it: those that its YAML names, and the
-    folders of labels."""
+def _places_beside(given: str | Path) -> list[Path]:
+    """Return the files and folders outside a source that belong to it: those that its YAML names, and the folders of
+    labels."""
     source = existing(given)
     if source.is_file() and is_archive(source):
-        return [source], []
+        return []
     outside = _outside_places(source)
     labels = [Path(label_file(str(p / "x.jpg"))).parent for p in [source, *outside] if p.is_dir()]
-    return [source], [*outside, *labels]
+    return [*outside, *labels]
 
 
 @dataclass(frozen=True)
