@@ -46,7 +46,7 @@ def tree(root, files):
 
 
 def read(made):
-    """Split → name → label rows as (class name, x, y, w, h) of a prepared data set."""
+    """Split → name → label rows as (class name, x, y, w, h) of a prepared dataset."""
     spec = load_dataset(made)
     found = {}
     for split in spec.splits:

@@ -34,7 +34,7 @@ def image(number, name, **more):
 
 
 def write(folder, images, annotations, name="instances_train.json", categories=CATEGORIES, draw=True):
-    """An instances JSON and its pictures in FOLDER/images; the JSON."""
+    """An instances JSON and its images in FOLDER/images; the JSON."""
     folder.mkdir(parents=True, exist_ok=True)
     for entry in images if draw else ():
         picture(folder / "images" / entry["file_name"])
@@ -140,8 +140,8 @@ def test_the_split_of_a_file():
         ({"id": 1, "image_id": 1, "category_id": 3}, "bbox is not four numbers"),
         (box(1, 1, bbox=(5, 5, -2, 3)), "the box has no area (-2x3)"),
         (box(1, 1, bbox=(5, 5, 2, 0)), "the box has no area (2x0)"),
-        (box(1, 1, bbox=(105, 5, 2, 3)), "the box lies outside its picture"),
-        (box(1, 1, bbox=(-30, 5, 20, 3)), "the box lies outside its picture"),
+        (box(1, 1, bbox=(105, 5, 2, 3)), "the box lies outside its image"),
+        (box(1, 1, bbox=(-30, 5, 20, 3)), "the box lies outside its image"),
         ("text", "annotations[0] is no mapping"),
     ],
 )
@@ -160,7 +160,7 @@ def test_an_annotation_that_cannot_be_used_is_named_and_dropped(tmp_path, log, e
         (image(2, "../secret.jpg"), "'../secret.jpg' leaves the folder of images"),
         (image(2, "x/../../secret.jpg"), "leaves the folder of images"),
         (image(2, "..\\secret.jpg"), "leaves the folder of images"),
-        (image(2, "clip.gif"), "clip.gif is no kind of picture"),
+        (image(2, "clip.gif"), "clip.gif is no kind of image"),
         (image(2, f"{'x' * 300}.jpg"), "xxx.jpg: there is no such image"),
         (image(2, "\ud800.jpg"), "\\ud800.jpg: there is no such image"),
         (image(2, "a\0.jpg"), "leaves the folder of images"),
@@ -216,9 +216,9 @@ def test_other_oddities_are_handled_and_told(tmp_path, log):
     _, *values = map(float, (out / "labels/train/turned.txt").read_text().split())
     np.testing.assert_allclose(values, [30 / 40, 20 / 60, 10 / 40, 20 / 60], rtol=1e-9)
     for words in (
-        "the size is given as 640x50, the picture has 100x50", "a.jpg is listed twice; its boxes are taken together",
-        "annotation 1: its id is used twice; both are kept", "1 box reached beyond its picture",
-        "turned.jpg: the boxes were drawn on the picture as it is stored",
+        "the size is given as 640x50, the image has 100x50", "a.jpg is listed twice; its boxes are taken together",
+        "annotation 1: its id is used twice; both are kept", "1 box reached beyond its image",
+        "turned.jpg: the boxes were drawn on the image as it is stored",
     ):  # fmt: skip
         assert words in log.text
 

@@ -604,8 +604,7 @@ def test_an_empty_file(server, tmp_path):
 
 
 def test_what_a_server_says_cannot_break_the_line(server, tmp_path):
-    error = urllib.error.HTTPError(server.url, 404, "No\r\n\x1b[31mway", {}, None)
     with open(tmp_path / "file.tar.part", "ab+") as part:
         running = download._Download(published(server), tmp_path / "file.tar", part, 1)
         with pytest.raises(UserError, match=r"the server answers 404 No \\x1b\[31mway"):
-            running._refused(error, 0)
+            running._refuse(404, "No\r\n\x1b[31mway")

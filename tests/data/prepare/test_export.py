@@ -17,7 +17,7 @@ from ultralytics.utils.images import imwrite
 
 
 def dataset(root, images, classes=("a", "b", "c")):
-    """name → (height, width, label text, ignore text); the data set's YAML, all of it val."""
+    """name → (height, width, label text, ignore text); the dataset's YAML, all of it val."""
     for name, (h, w, labels, ignored) in images.items():
         imwrite(root / "images" / "val" / name, np.zeros((h, w, 3), np.uint8))
         for kind, text in (("labels", labels), ("ignore", ignored)):

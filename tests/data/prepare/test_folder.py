@@ -14,7 +14,7 @@ OPTIONS = {"names": ["a", "图"], "years": (2007, 2012), "seed": None}
 
 
 def fill(folder, labels="0 0.5 0.5 1 1\n", options=OPTIONS, kind="voc"):
-    """A data set of two images."""
+    """A dataset of two images."""
     for name in ("a.jpg", "sub/b.PNG"):
         image = folder / "images" / "train" / name
         image.parent.mkdir(parents=True, exist_ok=True)
@@ -88,7 +88,7 @@ def test_the_hash_is_of_names_and_contents(tmp_path):
 @pytest.mark.parametrize(
     ("kind", "options", "match"),
     [
-        ("coco", OPTIONS, "another kind of data set: 'voc', not 'coco'"),
+        ("coco", OPTIONS, "another kind of dataset: 'voc', not 'coco'"),
         ("voc", {**OPTIONS, "seed": 1}, "made with seed=None, not seed=1"),
         ("voc", {**OPTIONS, "split": "x"}, "made with split=None, not split='x'"),
         ("voc", {}, "made with names="),
@@ -173,7 +173,7 @@ def test_a_full_disk_is_told(tmp_path):
 
 
 def killed_in_the_middle(out):
-    """A process that makes OUT and is killed with SIGKILL when the data set is half there."""
+    """A process that makes OUT and is killed with SIGKILL when the dataset is half there."""
     child = os.fork()
     if not child:
         try:

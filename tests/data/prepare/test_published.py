@@ -1,4 +1,4 @@
-"""The published data sets in their own layouts, as miniatures: from folders, archives, and a local server."""
+"""The published datasets in their own layouts, as miniatures: from folders, archives, and a local server."""
 
 import http.server
 import json
@@ -84,7 +84,7 @@ def tars(top, folders):
 
 @pytest.fixture
 def server(tmp_path, monkeypatch):
-    """Serves tmp_path/served; `server(kind)` makes it the source of a published data set, checksums included."""
+    """Serves tmp_path/served; `server(kind)` makes it the source of a published dataset, checksums included."""
     folder = tmp_path / "served"
 
     class Quiet(http.server.SimpleHTTPRequestHandler):

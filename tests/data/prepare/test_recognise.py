@@ -110,6 +110,8 @@ def test_an_archive_and_what_lies_beside(tmp_path):
     ) as caught:
         prepare_voc(packed, tmp_path / "out")
     assert ".making" not in str(caught.value)
+    with pytest.raises(DatasetError, match=r"packed\.zip: it holds labelme JSON \(a\.json\), not YOLO labels"):
+        prepare_yolo(packed, tmp_path / "out")
     with pytest.raises(DatasetError, match="it is an archive"):
         prepare_auto(packed, tmp_path / "out")
     with pytest.raises(MissingFileError, match="no annotations of a known kind"):

@@ -85,7 +85,7 @@ def test_boxes_are_exact(seed, kind, radius, angle):
     centre = tuple(rng.uniform(55, 145, 2))
     contours = shapes.outline(kind, centre, radius, angle)
     image = np.zeros((200, 200, 3))
-    shapes._blend(image, contours, np.full((200, 200, 3), 255.0))
+    shapes._fill_in(image, contours, np.full((200, 200, 3), 255.0))
     ys, xs = np.nonzero(image[..., 0] > 8)
     (x1, y1), (x2, y2) = contours[0].min(0), contours[0].max(0)
     assert abs(xs.min() - x1) <= 1.5

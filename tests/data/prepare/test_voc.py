@@ -16,9 +16,10 @@ from PIL import Image
 
 from tests.data.prepare.helpers import BOX, XML, read, tree
 from ultralytics.cfg.dataset import load_dataset
-from ultralytics.data.prepare import prepare_bccd, prepare_voc, write
+from ultralytics.data.prepare import format as preparing
+from ultralytics.data.prepare import prepare_bccd, prepare_voc
 from ultralytics.data.prepare.documents import parse_xml
-from ultralytics.data.prepare.voc import _decide, _Object, _Read
+from ultralytics.data.prepare.voc_xml import VocAnnotation, VocObject, decide_one_based
 from ultralytics.data.scan import scan
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError, UserError
 from ultralytics.utils.images import imread, imwrite
@@ -130,21 +131,21 @@ def test_one_file_does_not_flood_the_log(tmp_path, log):
     )
     prepare_voc(source, tmp_path / "out")
     assert log.text.count("a.xml") == 1
-    assert "object 1 (dog) lies outside its picture; it is dropped (and 29 more like it in this file)" in log.text
+    assert "object 1 (dog) lies outside its image; it is dropped (and 29 more like it in this file)" in log.text
     assert "b.xml: object 2 has no name; it is dropped\n" in log.text
     assert (tmp_path / "out" / "problems.txt").read_text().count("\n") == 31
 
 
 def test_the_slower_of_two_at_once_is_ready_too(tmp_path, monkeypatch, log):
     source = voc(tmp_path / "voc", {"a": [("dog", 1, 1, 9, 9, 0)], "b": []}, {"trainval": ["a", "b"]})
-    original, other = write.write_dataset, []
+    original, other = preparing.write_dataset, []
 
     def slow(*args):
         if other:
             prepare_voc(source, tmp_path / "out", **other.pop())
         return original(*args)
 
-    monkeypatch.setattr(write, "write_dataset", slow)
+    monkeypatch.setattr(preparing, "write_dataset", slow)
     other.append({})
     assert prepare_voc(source, tmp_path / "out") == tmp_path / "out" / "data.yaml"
     assert "is there already" in log.text
@@ -306,12 +307,12 @@ def xyxy(row):
     [
         ([("a", 1, 1, 9, 9, "")], {}, [0, 0, 9, 9], "corners count from 1"),
         ([("a", 0, 5, 9, 9, "")], {}, [0, 5, 9, 9], "corners count from 0: 1 box with a corner there, such as"),
-        ([("a", 0, 5, 9, 9, "")], {"one_based": True}, [0, 4, 9, 9], "1 box reached beyond its picture"),
+        ([("a", 0, 5, 9, 9, "")], {"one_based": True}, [0, 4, 9, 9], "1 box reached beyond its image"),
         ([("a", 3, 5, 9, 9, "")], {"one_based": False}, [3, 5, 9, 9], ""),
         ([("a", 3.25, "5.5e0", 9.75, " 9 ", "")], {}, [2.25, 4.5, 9.75, 9], ""),
-        ([("a", -20, 5, 130, 9, "")], {}, [0, 4, 100, 9], "1 box reached beyond its picture and was cut"),
+        ([("a", -20, 5, 130, 9, "")], {}, [0, 4, 100, 9], "1 box reached beyond its image and was cut"),
         ([("a", 9, 8, 3, 5, "")], {}, [2, 4, 9, 8], "object 1 (a) has its corners swapped (9 8 3 5)"),
-        ([("a", 3, 5, 9, 9, ""), ("a", 101, 5, 120, 9, "")], {}, [2, 4, 9, 9], "object 2 (a) lies outside its picture"),
+        ([("a", 3, 5, 9, 9, ""), ("a", 101, 5, 120, 9, "")], {}, [2, 4, 9, 9], "object 2 (a) lies outside its image"),
         ([("a", 3, 5, 9, 9, ""), ("a", "nan", 5, 12, 9, "")], {}, [2, 4, 9, 9], "object 2 (a) has no usable box"),
         ([("a", 3, 5, 9, 9, ""), ("a", "", 5, 12, 9, "")], {}, [2, 4, 9, 9], "object 2 (a) has no usable box"),
         ([("a", 3, 5, 9, 9, ""), ("", 2, 5, 12, 9, "")], {}, [2, 4, 9, 9], "object 2 has no name; it is dropped"),
@@ -347,7 +348,7 @@ def test_the_base_of_the_corners_is_decided_for_the_whole_set(tmp_path):
     ("xml", "words"),
     [
         (annotation([("a", 3, 5, 9, 9, "")], filename="other.jpg"), "its <filename> is other.jpg; a.jpg"),
-        (annotation([("a", 3, 5, 9, 9, "")], size=(640, 480)), "the size is given as 640x480, the picture has 100x50"),
+        (annotation([("a", 3, 5, 9, 9, "")], size=(640, 480)), "the size is given as 640x480, the image has 100x50"),
         (annotation([("a", 3, 5, 9, 9, "")], size=None), ""),
         (annotation([("a", 3, 5, 9, 9, "")], size=(0, 0)), ""),
         ("\ufeff" + annotation([("a", 3, 5, 9, 9, "")]), ""),
@@ -599,8 +600,8 @@ def test_a_stray_corner_moves_no_other_box(tmp_path, log):
 @pytest.mark.parametrize(("zeros", "one_based"), [(1, True), (2, True), (3, False)])
 def test_a_corner_among_thousands_is_a_stray(zeros, one_based):
     """Where no box is known to begin at 1."""
-    boxes = [_Object(i, "a", False, (0.0 if i < zeros else 7.0, 5.0, 9.0, 9.0)) for i in range(3000)]
-    decided, [note] = _decide([_Read("a", Path("a.xml"), objects=boxes)])
+    boxes = [VocObject(i, "a", False, (0.0 if i < zeros else 7.0, 5.0, 9.0, 9.0)) for i in range(3000)]
+    decided, [note] = decide_one_based([VocAnnotation("a", Path("a.xml"), objects=boxes)])
     assert decided == one_based
     assert f"{zeros} b" in note
 

@@ -11,16 +11,11 @@ from tests.data.prepare.test_voc import annotation
 from ultralytics.cfg.dataset import load_dataset
 from ultralytics.data.labels import label_file
 from ultralytics.data.prepare import prepare_coco, prepare_visdrone, prepare_voc, prepare_yolo
-from ultralytics.data.prepare.write import (
-    Annotated,
-    Converted,
-    Options,
-    divide,
-    existing,
-    from_corners,
-    from_pixels,
-    write_dataset,
-)
+from ultralytics.data.prepare.annotated import Annotated, Converted
+from ultralytics.data.prepare.boxes import from_corners, from_pixels
+from ultralytics.data.prepare.divide import Options, divide
+from ultralytics.data.prepare.format import existing
+from ultralytics.data.prepare.write import write_dataset
 from ultralytics.data.scan import scan
 from ultralytics.utils.errors import DatasetError, MissingFileError, UserError
 from ultralytics.utils.images import imwrite

@@ -8,7 +8,7 @@ import pytest
 from tests.data.prepare.helpers import BOX, XML, labelme, read, tree
 from ultralytics.cfg.dataset import load_dataset
 from ultralytics.data.prepare import prepare_coco128, prepare_yolo
-from ultralytics.data.prepare.write import draw_parts
+from ultralytics.data.prepare.divide import draw_parts
 from ultralytics.data.scan import scan
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError, UserError
 from ultralytics.utils.images import imwrite
@@ -136,6 +136,15 @@ def test_real_labels_are_kept(shared, tmp_path):
     assert before.bboxes.tobytes() == after.bboxes.tobytes()
     assert load_dataset(made).split("train") == load_dataset(made).split("val")
     assert load_dataset(prepare_coco128(source, tmp_path / "128")).nc == 80
+
+
+def test_coco128_drawn_otherwise_is_not_taken_for_this_one(tmp_path):
+    source = tree(tmp_path / "s", {f"images/train2017/{i}.jpg": None for i in range(4)})
+    tree(source, {f"labels/train2017/{i}.txt": ROW for i in range(4)})
+    prepare_coco128(source, tmp_path / "out", val=0.25)
+    assert prepare_coco128(source, tmp_path / "out", val=0.25) == tmp_path / "out" / "data.yaml"
+    with pytest.raises(UserError, match=r"it was made with val=0.25, not val=0.5"):
+        prepare_coco128(source, tmp_path / "out", val=0.5)
 
 
 def test_the_draw_depends_on_names_and_seed_alone():
@@ -277,7 +286,7 @@ def test_names_that_replace_those_of_the_source_are_not_said_to_be_its_own(tmp_p
 
 def test_nobody_is_told_to_remove_the_source(tmp_path):
     source = tree(tmp_path / "s", {"a.jpg": None, "a.txt": LABEL})
-    with pytest.raises(UserError, match="something else than a prepared data set") as error:
+    with pytest.raises(UserError, match="something else than a prepared dataset") as error:
         prepare_yolo(source, source)
     assert "remove" not in error.value.hint
 

@@ -1,4 +1,4 @@
-"""Making data sets ready: by program, or from other formats."""
+"""Making datasets ready: by program, or from other formats."""
 
 from ultralytics.data.prepare.auto import prepare_auto
 from ultralytics.data.prepare.coco import prepare_coco

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from ultralytics.data.prepare.archive import is_archive
 from ultralytics.data.prepare.coco import prepare_coco
+from ultralytics.data.prepare.format import existing
 from ultralytics.data.prepare.kitti import prepare_kitti
 from ultralytics.data.prepare.labelme import prepare_labelme
 from ultralytics.data.prepare.recognise import KINDS, recognise
 from ultralytics.data.prepare.visdrone import prepare_visdrone
 from ultralytics.data.prepare.voc import prepare_voc
-from ultralytics.data.prepare.write import existing
 from ultralytics.data.prepare.yolo import prepare_yolo
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError
 from ultralytics.utils.log import LOGGER
@@ -22,7 +22,7 @@ from ultralytics.utils.log import LOGGER
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from ultralytics.data.prepare.write import Keys
+    from ultralytics.data.prepare.divide import Keys
 
 READERS: dict[str, Callable[..., Path]] = {
     "yolo": prepare_yolo,
@@ -43,14 +43,17 @@ def prepare_auto(
     """Prepare a source by the kind of annotations that it holds, and say which that is.
 
     Args:
-        source: a folder, a data set YAML or a JSON; out: the folder to make.
-        names: class names in the order of their ids, of a kind that takes them; given: the fields of `Options`.
+        source: a folder, a dataset YAML or a JSON.
+        out: the folder to make.
+        names: class names in the order of their ids, of a kind that takes them.
+        given: the fields of `Options`.
 
     Returns:
-        The data set's YAML.
+        The dataset's YAML.
 
     Raises:
-        MissingFileError: no such source, or no annotations in it; DatasetError: annotations that nothing here reads;
+        MissingFileError: no such source, or no annotations in it.
+        DatasetError: annotations that nothing here reads.
         UserError: of the kind's own function.
     """
     place = existing(source)

@@ -69,7 +69,7 @@ def _is_called(name: str, kind: str) -> bool:
 
 
 def _from_json(path: Path) -> list[str] | None:
-    """The names in a notes.json; None where it is another thing."""
+    """Return the names in a notes.json; None where it is another thing."""
     data: Any = load_json(path)
     listed = data.get("categories") if isinstance(data, dict) else None
     if not isinstance(listed, list) or not all(isinstance(c, dict) and "name" in c for c in listed):
@@ -81,7 +81,7 @@ def _from_json(path: Path) -> list[str] | None:
 
 
 def _from_lines(path: Path) -> list[str] | None:
-    """The names in a file with one a line; None where it holds none, or label rows."""
+    """Return the names in a file with one a line; None where it holds none, or label rows."""
     lines = [line.strip() for line in read_text(path, DatasetError, LONGEST).rstrip().split("\n")]
     if lines == [""] or all(re.fullmatch(r"\d+( [-+.\deE]+){4,}", " ".join(line.split())) for line in lines):
         return None

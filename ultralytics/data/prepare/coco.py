@@ -12,38 +12,23 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from ultralytics.data.prepare import names as published_names
+from ultralytics.data.prepare.annotated import SPLIT_WORDS, SPLITS, Annotated, Converted, in_threads
 from ultralytics.data.prepare.archive import is_archive
+from ultralytics.data.prepare.boxes import annotated_upright, from_corners, from_pixels, turned
+from ultralytics.data.prepare.divide import Options
 from ultralytics.data.prepare.documents import as_number, is_finite, load_json
-from ultralytics.data.prepare.folder import PARTS, fingerprint, prepared, walk
+from ultralytics.data.prepare.folder import PARTS, SOURCE, walk
+from ultralytics.data.prepare.format import Format, Source, existing, full_path, inner, prepare
 from ultralytics.data.prepare.recognise import judge_json
-from ultralytics.data.prepare.sources import PUBLISHED, archives, default_out, entry
-from ultralytics.data.prepare.write import (
-    SPLIT_WORDS,
-    SPLITS,
-    Annotated,
-    Converted,
-    Options,
-    annotated_upright,
-    existing,
-    from_corners,
-    from_pixels,
-    full_path,
-    in_threads,
-    inner,
-    look,
-    make_dataset,
-    opened,
-    turned,
-)
+from ultralytics.data.prepare.sources import PUBLISHED
 from ultralytics.utils.coco import SIZE_BORDERS
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError
-from ultralytics.utils.files import user_path
 from ultralytics.utils.images import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from ultralytics.data.prepare.write import DrawKeys
+    from ultralytics.data.prepare.divide import DrawKeys
 
 COCO_PARTS = ("train", "val")
 BESIDE = "_annotations.coco.json"  # lies among the images, in folders train, valid and test
@@ -57,7 +42,7 @@ def prepare_coco(
     mirror: str = "",
     **drawn: Unpack[DrawKeys],
 ) -> Path:
-    """Turn COCO instances into images, labels and a data set YAML. The source is not changed.
+    """Turn COCO instances into images, labels and a dataset YAML. The source is not changed.
 
     Classes are the categories in the order of their ids. Crowds go to ignore/: training does not see them, the
     evaluation neither rewards nor punishes what lies in them. The annotations' own areas (COCO's: of the masks) go to
@@ -69,64 +54,23 @@ def prepare_coco(
         out: the folder to make; data/coco for the published layout when None.
         images: the folder of the images, which is looked for beside the JSON when it is not given; "copy", or "link"
         for hard links; or both, as [folder, "link"].
-        download: fetch the published archives; mirror: a URL that holds them.
+        download: fetch the published archives.
+        mirror: a URL that holds them.
         drawn: val, test and seed of `Options`.
 
-    Returns:
-        The data set's YAML, OUT/data.yaml.
-
-    Raises:
-        MissingFileError: no such file or layout; DatasetError: a JSON that is no instances file, nothing usable;
-        ConfigError: a wrong value; UserError: it cannot be downloaded or written.
+    Returns and errors are those of `prepare`.
     """
-    how, folder = _images(images)
-    wanted = Options(how, **drawn)
+    how, folder = _image_options(images)
     given = [source] if isinstance(source, str | Path) else list(source or [])
     paths = [existing(s) for s in given]
     if len(paths) > 1 and not all(p.is_file() and not is_archive(p) for p in paths):
         raise ConfigError("several sources must be JSON files", ", ".join(map(str, paths)))
-    published = not paths or (len(paths) == 1 and is_published(paths[0]))
-    if out is None and not published:
-        raise ConfigError("out is missing", hint="out=data/mine")
-    target = default_out("coco") if out is None else user_path(out)
-    options: dict[str, Any] = {PARTS: _parts(paths[0]) if paths else list(COCO_PARTS)}
-    if not published:
-        options = {"source": [str(p.absolute()) for p in paths], "images": folder and str(folder.absolute())}
-    options |= wanted.drawn()
-    mark = fingerprint(paths)
-    done = prepared(target, "coco", options, mark)
-    if done is not None:
-        return done
-    if not paths:
-        got = archives("coco", target, download, mirror)
-        packed, sources = [p for p, _ in got], [d for _, d in got]
-    else:
-        remotes = PUBLISHED["coco"]
-        packed = [p for p in paths if p.is_file() and is_archive(p)]
-        if paths[0].is_dir():
-            packed = [p for r in remotes if (p := paths[0] / r.name).is_file()]
-        sources = [entry(p, remotes) for p in packed] or [
-            entry(p) if p.is_file() else {"name": p.absolute().name} for p in paths
-        ]
-
-    def read(scratch: Path) -> Converted:
-        unpacked = [opened(p, scratch) for p in packed]
-        if not packed and paths and paths[0].is_file():
-            jsons = _named_splits(paths)
-            return _read_all({s: _Json.load(p, folder) for s, p in jsons.items()}, folder)
-        folders = [*unpacked, *(p for p in paths if p.is_dir())]
-        jsons = _find(folders)
-        if published:
-            options[PARTS] = [s for s in COCO_PARTS if s in jsons]
-        roots = [folder] if folder else [f for top in folders for f in (top, inner(top))]
-        return _read_all({s: _Json.load(p, None, roots) for s, p in jsons.items()}, folder, published)
-
-    inside = [*paths, *([folder] if folder else [])]
-    return make_dataset(target, "coco", options, sources, read, wanted, inside, mark)
+    own = {SOURCE: list(map(str, paths)), "images": folder and str(folder.absolute())}
+    return prepare(COCO, paths, out, Options(how, **drawn), own, images=folder, download=download, mirror=mirror)
 
 
-def _images(given: str | Path | Sequence[str | Path]) -> tuple[str, Path | None]:
-    """How images are placed, and the folder they are in, None when it was not given."""
+def _image_options(given: str | Path | Sequence[str | Path]) -> tuple[str, Path | None]:
+    """Return how images are placed, and the folder they are in, None when it was not given."""
     words = [given] if isinstance(given, str | Path) else list(given)
     hows = [str(w) for w in words if w in ("copy", "link")]
     folders = [full_path(w) for w in words if w not in ("copy", "link")]
@@ -137,41 +81,39 @@ def _images(given: str | Path | Sequence[str | Path]) -> tuple[str, Path | None]
     return hows[0] if hows else "copy", folders[0] if folders else None
 
 
-def is_published(source: Path) -> bool:
-    """Whether a folder holds COCO 2017, packed or not, or a file is one of its archives."""
-    archives_ = {r.name for r in PUBLISHED["coco"]}
-    if source.is_file():
-        return source.name in archives_
-    held = any((source / name).is_file() for name in archives_)
-    return held or any((source / "annotations" / f"instances_{s}2017.json").is_file() for s in ("train", "val"))
-
-
-def _parts(source: Path) -> list[str]:
-    """The splits of the published data set that a source seems to hold, without unpacking it."""
+def _published_parts(source: Path | None) -> list[str] | None:
+    """Return the splits of the published dataset that a source seems to hold, without unpacking it; None where it is
+    another one."""
+    archives = {r.name for r in PUBLISHED["coco"]}
+    if source is None:
+        return list(COCO_PARTS)
     names = {source.name} if source.is_file() else {p.name for p in source.iterdir()}
+    files = {s: f"instances_{s}2017.json" for s in COCO_PARTS}
+    beside = [s for s, f in files.items() if (source / "annotations" / f).is_file()]
+    if not (names & archives or beside):
+        return None
     if PUBLISHED["coco"][2].name in names:
         return list(COCO_PARTS)
-    files = {s: f"instances_{s}2017.json" for s in COCO_PARTS}
-    return [s for s, f in files.items() if f in names or (source / "annotations" / f).is_file()]
+    return [s for s, f in files.items() if f in names or s in beside]
 
 
 def split_of(file: Path) -> str | None:
-    """The split a JSON's name has a word of, else the split its folder is called; None when neither says."""
+    """Return the split a JSON's name has a word of, else the split its folder is called; None when neither says."""
     words = re.split(r"[^a-z]+", file.stem.lower()) if file.name != BESIDE else []
     words.append(file.absolute().parent.name.lower().removesuffix("2017"))
     return next((SPLIT_WORDS[w] for w in words if w in SPLIT_WORDS), None)
 
 
 def _named_splits(files: Sequence[Path]) -> dict[str, Path]:
-    """Split → JSON file: by their names, else in the order train, val, test; one file without a name is train.
+    """Return split → JSON file: by their names, else in the order train, val, test; one file without a name is train.
 
     Raises:
         ConfigError: the names tell some of several files, not all.
     """
-    told = [split_of(f) for f in files]
-    if len(files) == 1 or (not any(told) and len(files) <= len(SPLITS)):
-        told = [t or s for t, s in zip(told, SPLITS, strict=False)]
-    found = {s: f for s, f in zip(told, files, strict=True) if s}
+    splits = [split_of(f) for f in files]
+    if len(files) == 1 or (not any(splits) and len(files) <= len(SPLITS)):
+        splits = [known or s for known, s in zip(splits, SPLITS, strict=False)]
+    found = {s: f for s, f in zip(splits, files, strict=True) if s}
     if len(found) < len(files):
         raise ConfigError(
             "the names do not tell train, val and test apart",
@@ -181,11 +123,12 @@ def _named_splits(files: Sequence[Path]) -> dict[str, Path]:
     return {s: found[s] for s in SPLITS if s in found}
 
 
-def _find(folders: Sequence[Path]) -> dict[str, Path]:
-    """Split → JSON file in a folder or an unpacked archive.
+def _find_jsons(folders: Sequence[Path]) -> dict[str, Path]:
+    """Return split → JSON file in a folder or an unpacked archive.
 
     Raises:
-        MissingFileError: there is none; DatasetError: two are of one split.
+        MissingFileError: there is none.
+        DatasetError: two are of one split.
     """
     tops = list(dict.fromkeys(f for folder in folders for f in (folder, inner(folder))))
     for pattern in (
@@ -216,7 +159,8 @@ class _Json:
 
     Attributes:
         images, annotations, categories: lists of mappings; other entries are named in `problems`.
-        roots: where images may lie; tops: folders below which they are looked for when they lie in none of these.
+        roots: where images may lie.
+        tops: folders below which they are looked for when they lie in none of these.
     """
 
     file: Path
@@ -276,7 +220,8 @@ class _Json:
         self.groups -= {self.category_of(a) for a in self.annotations}
 
     def category_of(self, annotation: Mapping[str, Any]) -> Key | None:
-        """The category of an annotation by its category_id, which may be the name of one; None where there is none."""
+        """Return the category of an annotation by its category_id, which may be the name of one; None where there is
+        none."""
         key = as_key(annotation.get("category_id"))
         if key in self.categories:
             return key
@@ -285,8 +230,8 @@ class _Json:
 
 
 def _without_outlines(item: dict[str, Any]) -> dict[str, Any]:
-    """Most of an instances file is outlines: they are dropped while it is parsed, after they gave their box to an
-    annotation that has none."""
+    """Drop an annotation's outline, after it gave its box to one that has none: outlines are most of an instances
+    file."""
     outline = item.pop("segmentation", None)
     if outline and not item.get("bbox") and "image_id" in item and isinstance(outline, list):
         values = [part if isinstance(part, list) else [part] for part in outline]
@@ -301,8 +246,8 @@ Key = int | str  # an id, see `as_key`
 
 
 def as_key(value: Any) -> Key | None:
-    """An id as it is compared: a number, also where it is written as text ("7") or with a point (7.0), else the text
-    itself; None for what is no id."""
+    """Return an id as it is compared: a number, also where it is written as text ("7") or with a point (7.0), else the
+    text itself; None for what is no id."""
     if isinstance(value, str):
         text = value.strip()
         return int(text) if re.fullmatch(r"-?[0-9]{1,18}", text) else text or None
@@ -313,8 +258,16 @@ def as_key(value: Any) -> Key | None:
     return value
 
 
-def _read_all(jsons: Mapping[str, _Json], folder: Path | None, published: bool = False) -> Converted:
-    """All splits, with the classes of all of them."""
+def _read_source(source: Source) -> Converted:
+    """Read all splits, with the classes of all of them."""
+    places = source.places()
+    if places[0].is_file():
+        jsons = {s: _Json.load(p, source.images) for s, p in _named_splits(places).items()}
+    else:
+        around = [source.images] if source.images else [f for top in places for f in (top, inner(top))]
+        jsons = {s: _Json.load(p, None, around) for s, p in _find_jsons(places).items()}
+    if source.published:
+        source.options[PARTS] = [s for s in COCO_PARTS if s in jsons]
     categories: dict[Key, str] = {}
     groups = set.intersection(*(j.groups for j in jsons.values()))
     for j in jsons.values():
@@ -332,10 +285,10 @@ def _read_all(jsons: Mapping[str, _Json], folder: Path | None, published: bool =
     if len(set(names)) < len(names):
         twice = sorted({n for n in names if names.count(n) > 1})
         notes.append(f"several categories are called {', '.join(twice)}; they stay apart")
-    if published and tuple(names) != published_names.COCO:
-        notes.append("the categories are not COCO's 80; the data set's own data.yaml has them")
+    if source.published and tuple(names) != published_names.COCO:
+        notes.append("the categories are not COCO's 80; the dataset's own data.yaml has them")
     ids = {n: i for i, n in enumerate(order)}
-    splits = {s: _read(j, ids) for s, j in jsons.items()}
+    splits = {s: _read_images(j, ids) for s, j in jsons.items()}
     problems = [p for j in jsons.values() for p in j.problems]
     return Converted(splits, names, notes=notes, problems=problems)
 
@@ -345,91 +298,91 @@ class _Entry:
     """An image of a JSON and its annotations."""
 
     name: str
-    told: Any  # its file_name
+    file_name: Any  # as it is written
     size: tuple[float, float] | None
     annotations: list[dict[str, Any]] = field(default_factory=list)
     problem: str = ""
 
 
-def _read(j: _Json, ids: Mapping[Key, int]) -> list[Annotated]:
+def _read_images(j: _Json, ids: Mapping[Key, int]) -> list[Annotated]:
     entries: dict[Key, _Entry] = {}
     by_name: dict[str, _Entry] = {}
-    shared = _shared(j.images)
+    shared = _shared_parts(j.images)
     for number, item in enumerate(j.images):
         key = as_key(item.get("id"))
         if key is None:
             j.problems.append(f"{j.file}: images[{number}] has no id; it is left out")
             continue
-        image = _entry(item, shared)
+        image = _read_entry(item, shared)
         if key in entries:
-            j.problems.append(f"{j.file}: image id {key} is used twice; {image.told} is left out")
+            j.problems.append(f"{j.file}: image id {key} is used twice; {image.file_name} is left out")
             continue
         if image.name in by_name and not image.problem:
-            j.problems.append(f"{j.file}: {image.told} is listed twice; its boxes are taken together")
+            j.problems.append(f"{j.file}: {image.file_name} is listed twice; its boxes are taken together")
             image = by_name[image.name]
         entries[key] = by_name[image.name] = image
     seen: set[Key] = set()
     for number, item in enumerate(j.annotations):
         key = as_key(item.get("image_id"))
         if key is None or key not in entries:
-            told = item.get("image_id")
-            j.problems.append(f"{j.file}: {_called(item, number)}: there is no image {told!s:.80}; it is dropped")
+            missing = item.get("image_id")
+            j.problems.append(f"{j.file}: {_item_name(item, number)}: there is no image {missing!s:.80}; it is dropped")
             continue
         own = as_key(item.get("id"))
         if own is not None:
             if own in seen:
-                j.problems.append(f"{j.file}: {_called(item, number)}: its id is used twice; both are kept")
+                j.problems.append(f"{j.file}: {_item_name(item, number)}: its id is used twice; both are kept")
             seen.add(own)
         entries[key].annotations.append(item)
     listed = list({id(e): e for e in entries.values()}.values())
     root = _root_of(j, listed)
-    return in_threads(lambda e: _convert(j, root, e, ids), listed, "Reading images")
+    return in_threads(lambda e: _read_annotations(j, root, e, ids), listed, "Reading images")
 
 
-def _called(item: Mapping[str, Any], number: int) -> str:
+def _item_name(item: Mapping[str, Any], number: int) -> str:
     key = as_key(item.get("id"))
     return f"annotations[{number}]" if key is None else f"annotation {key!s:.80}"
 
 
-def _absolute(name: object) -> list[str]:
-    """The parts of a file name that begins at a root, a drive or a host, without that; none for any other."""
+def _absolute_parts(name: object) -> list[str]:
+    """Return the parts of a file name that begins at a root, a drive or a host, without that; none for any other."""
     text = name.strip().replace("\\", "/") if isinstance(name, str) else ""
     match = re.match(r"^([A-Za-z]:|[a-z]+://|/)", text)
     return [] if match is None else [p for p in PurePosixPath(text[match.end() :]).parts if p not in (".", "/")]
 
 
-def _shared(images: Sequence[Mapping[str, Any]]) -> int:
-    """How many leading parts of absolute file names say nothing here: all but the last, unless images of several
+def _shared_parts(images: Sequence[Mapping[str, Any]]) -> int:
+    """Count the leading parts of absolute file names that say nothing here: all but the last, unless images of several
     folders have one name; then those that all of them share."""
-    told = {tuple(p) for item in images if (p := _absolute(item.get("file_name")))}
-    if len({p[-1].lower() for p in told}) == len(told):
+    known = {tuple(p) for item in images if (p := _absolute_parts(item.get("file_name")))}
+    if len({p[-1].lower() for p in known}) == len(known):
         return -1
-    return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, zip(*(p[:-1] for p in told), strict=False)))
+    return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, zip(*(p[:-1] for p in known), strict=False)))
 
 
-def _entry(item: Mapping[str, Any], shared: int = -1) -> _Entry:
+def _read_entry(item: Mapping[str, Any], shared: int = -1) -> _Entry:
     """Read an image; `shared` parts of an absolute file name are dropped, -1 for all but the last."""
-    told = item.get("file_name")
+    file_name = item.get("file_name")
     size = None
     h, w = as_number(item.get("height")), as_number(item.get("width"))
     if h is not None and w is not None and h > 0 and w > 0:
         size = (h, w)
-    if not isinstance(told, str) or not told.strip():
+    if not isinstance(file_name, str) or not file_name.strip():
         number = as_key(item["id"])
-        return _Entry(f"image {number}", told, size, problem=f"image {number} has no file_name")
-    text = told.strip().replace("\\", "/")
+        return _Entry(f"image {number}", file_name, size, problem=f"image {number} has no file_name")
+    text = file_name.strip().replace("\\", "/")
     # An absolute name is the place it had where it was annotated.
-    parts = _absolute(told)[shared:] or [p for p in PurePosixPath(text).parts if p not in (".", "/")]
+    parts = _absolute_parts(file_name)[shared:] or [p for p in PurePosixPath(text).parts if p not in (".", "/")]
     if ".." in parts or "\0" in text or not parts:
-        return _Entry(told, told, size, problem=f"{told!r} leaves the folder of images")
+        return _Entry(file_name, file_name, size, problem=f"{file_name!r} leaves the folder of images")
     name = "/".join(parts)
     if PurePosixPath(name).suffix.lower() not in IMAGE_SUFFIXES:
-        return _Entry(name, told, size, problem=f"{told} is no kind of picture that is read")
-    return _Entry(name, told, size)
+        return _Entry(name, file_name, size, problem=f"{file_name} is no kind of image that is read")
+    return _Entry(name, file_name, size)
 
 
 def _root_of(j: _Json, listed: Sequence[_Entry]) -> Path:
-    """The folder the images lie in: the first that holds one of them.
+    """Return the folder the images lie in: the first that holds one of them.
 
     Raises:
         MissingFileError: none does; every folder tried is named.
@@ -450,7 +403,7 @@ def _root_of(j: _Json, listed: Sequence[_Entry]) -> Path:
     raise MissingFileError(f"none of its images was found; tried {tried}", str(j.file), "images=FOLDER says where")
 
 
-def _convert(j: _Json, root: Path, image: _Entry, ids: Mapping[Key, int]) -> Annotated:
+def _read_annotations(j: _Json, root: Path, image: _Entry, ids: Mapping[Key, int]) -> Annotated:
     result = Annotated(image.name)
     if image.problem:
         result.problems.append(f"{j.file}: {image.problem}; it is left out")
@@ -459,17 +412,15 @@ def _convert(j: _Json, root: Path, image: _Entry, ids: Mapping[Key, int]) -> Ann
     if not os.path.isfile(path):  # unlike Path's, for names that no file can have
         result.problems.append(f"{path}: there is no such image")
         return result
-    picture = look(path)
-    if isinstance(picture, str):
-        result.problems.append(f"{path}: {picture}")
+    header = result.take(path)
+    if header is None:
         return result
-    result.image = path
-    upright, note = annotated_upright(picture, image.size)
+    upright, note = annotated_upright(header, image.size)
     if note:
         result.problems.append(f"{path}: {note}")
     regions: set[Key] = set()
     for number, item in enumerate(image.annotations):
-        where = f"{j.file}: {_called(item, number)} ({image.name})"
+        where = f"{j.file}: {_item_name(item, number)} ({image.name})"
         category = j.category_of(item)
         cls = None if category is None else ids.get(category)
         if cls is None:
@@ -485,16 +436,16 @@ def _convert(j: _Json, root: Path, image: _Entry, ids: Mapping[Key, int]) -> Ann
             result.problems.append(f"{where}: the box has no area ({w:g}x{h:g}); it is dropped")
             continue
         if upright:
-            box, cut = from_pixels(x, y, w, h, picture.shape)
+            box, cut = from_pixels(x, y, w, h, header.shape)
         else:
-            box, cut = from_corners(turned((x, y, x + w, y + h), picture), picture.shape)
+            box, cut = from_corners(turned((x, y, x + w, y + h), header), header.shape)
         if box is None:
-            result.problems.append(f"{where}: the box lies outside its picture; it is dropped")
+            result.problems.append(f"{where}: the box lies outside its image; it is dropped")
             continue
         result.cut += cut
         if item.get("iscrowd") is not True and as_key(item.get("iscrowd")) != 1:
             result.objects.append((cls, box))
-            result.areas.append(_area(item, w * h))
+            result.areas.append(_own_area(item, w * h))
             continue
         # Two marks of export-coco, for what the format cannot say.
         region = as_key(item.get("any_class"))
@@ -506,11 +457,14 @@ def _convert(j: _Json, root: Path, image: _Entry, ids: Mapping[Key, int]) -> Ann
     return result
 
 
-def _area(item: Mapping[str, Any], box: float) -> float | None:
-    """The area an annotation has of its own; None where it is missing, or its box's. Near COCO's borders between sizes
-    it is kept in any case: a box read back from its label may lie on the other side."""
+def _own_area(item: Mapping[str, Any], box: float) -> float | None:
+    """Return the area an annotation has of its own; None where it is missing, or its box's. Near COCO's borders between
+    sizes it is kept in any case: a box read back from its label may lie on the other side."""
     area: Any = item.get("area")
     if not is_finite(area) or not area > 0:
         return None
     near = any(math.isclose(area, border, rel_tol=1e-3) for border in SIZE_BORDERS)
     return float(area) if near or not math.isclose(area, box, rel_tol=1e-9) else None
+
+
+COCO = Format("coco", _read_source, _published_parts, documents=True)

@@ -18,8 +18,8 @@ from ultralytics.utils.text import is_number
 LONGEST_NUMBER = 1000  # characters; no number of more is meant
 
 
-def _integer(text: str) -> float:
-    """The number that a JSON's digits say; Python takes no more than 4,300 of them."""
+def _parse_integer(text: str) -> float:
+    """Return the number that a JSON's digits say; Python takes no more than 4,300 of them."""
     return int(text) if len(text) <= LONGEST_NUMBER else math.copysign(math.inf, -1 if text[0] == "-" else 1)
 
 
@@ -27,7 +27,8 @@ def load_json(file: Path, hook: Callable[[dict[str, Any]], Any] | None = None) -
     """Read a JSON file.
 
     Args:
-        file: UTF-8, with a byte-order mark or not; hook: what to make of each mapping in it.
+        file: UTF-8, with a byte-order mark or not.
+        hook: what to make of each mapping in it.
 
     Raises:
         DatasetError: it cannot be read, or is no JSON (file and line).
@@ -41,7 +42,7 @@ def load_json(file: Path, hook: Callable[[dict[str, Any]], Any] | None = None) -
         except json.JSONDecodeError:
             raise
         except ValueError:  # a number of more digits than Python takes; a function per number takes time
-            return json.loads(text, object_hook=hook, parse_int=_integer)
+            return json.loads(text, object_hook=hook, parse_int=_parse_integer)
     except json.JSONDecodeError as e:
         if not text.strip():
             raise DatasetError("it is empty", str(file)) from None
@@ -59,7 +60,8 @@ def load_json(file: Path, hook: Callable[[dict[str, Any]], Any] | None = None) -
 
 
 def as_number(value: Any) -> float | None:
-    """A finite number, or text that is one ("12.5", as some exports write them), as a float; None for anything else."""
+    """Return a finite number, or text that is one ("12.5", as some exports write them), as a float; None for anything
+    else."""
     if isinstance(value, str) and len(value) < 40 and is_number(value):
         value = float(value)
     return float(value) if is_finite(value) else None
@@ -79,8 +81,8 @@ _DECLARED = re.compile(rb"<\?xml[^>]*\bencoding\s*=\s*[\"']([A-Za-z0-9._-]+)[\"'
 
 
 def parse_xml(path: Path) -> ET.Element:
-    """An annotation, its tags without name spaces. Encodings that Python knows are read, with or without a byte-order
-    mark.
+    """Read an annotation, its tags without name spaces. Encodings that Python knows are read, with or without a
+    byte-order mark.
 
     Raises:
         DatasetError: "file:line: what". A document type is refused: nothing here needs one, and entities that hold
@@ -99,7 +101,7 @@ def parse_xml(path: Path) -> ET.Element:
     # Expat knows few encodings; Python knows the rest.
     for known in (True, False):
         try:
-            return _parse(start, None) if known else _parse(start.decode(encoding).encode(), "utf-8")
+            return _parse_tree(start, None) if known else _parse_tree(start.decode(encoding).encode(), "utf-8")
         except expat.ExpatError as e:
             reason = reason or expat.ErrorString(e.code)
             line = line or e.lineno + data[: len(data) - len(start)].count(b"\n")
@@ -119,7 +121,7 @@ class _DoctypeError(Exception):
     """A document type was declared."""
 
 
-def _parse(data: bytes, encoding: str | None) -> ET.Element:
+def _parse_tree(data: bytes, encoding: str | None) -> ET.Element:
     builder = ET.TreeBuilder()
     parser = expat.ParserCreate(encoding)
     depth = 0

@@ -1,10 +1,11 @@
-"""A data set of this project → COCO's instances JSON, for evaluation elsewhere."""
+"""A dataset of this project → COCO's instances JSON, for evaluation elsewhere."""
 
 from __future__ import annotations
 
 import json
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from ultralytics.cfg.dataset import load_dataset
 from ultralytics.data.images import list_images
 from ultralytics.data.labels import areas_file, ignore_file, judge_areas, judge_ignored, judge_labels, label_file
 from ultralytics.data.prepare import names as published_names
-from ultralytics.data.prepare.write import SHOWN_PROBLEMS, Box, in_threads, look
+from ultralytics.data.prepare.annotated import in_threads
+from ultralytics.data.prepare.boxes import Box, look
+from ultralytics.data.prepare.write import SHOWN_PROBLEMS
 from ultralytics.data.prepare.yolo import problem_lines
 from ultralytics.utils.errors import ConfigError, DatasetError
 from ultralytics.utils.files import user_path, write_atomically
@@ -35,13 +38,17 @@ def export_coco(data: str | Path, out: str | Path, split: str = "val", overwrite
     a region of every class, which stands once per category.
 
     Args:
-        data: the data set's YAML; out: the file; split: a split of the YAML; overwrite: replace the file.
+        data: the dataset's YAML.
+        out: the file.
+        split: a split of the YAML.
+        overwrite: replace the file.
 
     Returns:
         The file.
 
     Raises:
-        ConfigError: OUT exists, or its folder does not; DatasetError: no such split, or a class id out of range;
+        ConfigError: OUT exists, or its folder does not.
+        DatasetError: no such split, or a class id out of range.
         UserError: it cannot be written.
     """
     check_switches({"overwrite": overwrite})
@@ -53,31 +60,56 @@ def export_coco(data: str | Path, out: str | Path, split: str = "val", overwrite
     spec = load_dataset(data, needs=[split])
     paths = spec.split(split)
     files = list_images(paths)
-    root = Path(os.path.commonpath([os.path.abspath(p if p.is_dir() else p.parent) for p in _tops(paths, files)]))
-    called = {f: os.path.relpath(f, root).replace(os.sep, "/") for f in files}
-    read = in_threads(lambda f: _read(f, called[f], spec.keypoints), files, "Reading labels")
-    names = tuple(spec.names.values())
-    ids = published_names.COCO_IDS if names == published_names.COCO else range(len(names))
+    root = Path(os.path.commonpath([os.path.abspath(p if p.is_dir() else p.parent) for p in _tops_of(paths, files)]))
+    names = {f: os.path.relpath(f, root).replace(os.sep, "/") for f in files}
+    read = in_threads(lambda f: _read_marks(f, names[f], spec.keypoints), files, "Reading labels")
     problems = [p for _, _, found in read for p in found]
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    kept = [(file, shape, marks) for file, (shape, marks, _) in zip(files, read, strict=True) if shape is not None]
-    if not kept:
+    usable = [(file, shape, marks) for file, (shape, marks, _) in zip(files, read, strict=True) if shape is not None]
+    if not usable:
         raise DatasetError(f"none of its {len(files)} images can be used: {problems[0]}", str(spec.yaml_file))
+    numbers = _numbers_of([file for file, _, _ in usable])
+    images = [
+        {"id": number, "file_name": names[file], "width": w, "height": h}
+        for number, (file, (h, w), _) in zip(numbers, usable, strict=True)
+    ]
+    classes = tuple(spec.names.values())
+    ids = published_names.COCO_IDS if classes == published_names.COCO else range(len(classes))
+    annotations = _build_annotations(numbers, usable, ids)
+    categories = [{"id": ids[i], "name": name} for i, name in enumerate(classes)]
+    info = {"description": f"{spec.yaml_file.name}, {split}"}
+    document = {"info": info, "images": images, "annotations": annotations, "categories": categories}
+    text = json.dumps(document, ensure_ascii=False).encode("utf-8", "backslashreplace")
+    write_atomically(out, lambda f: f.write(text), "out")
+    LOGGER.info("%s: %s, %s", out, counted(len(images), "image"), counted(len(annotations), "annotation"))
+    if problems:
+        gone = len(files) - len(usable)
+        LOGGER.warning("%s%s:", f"{counted(gone, 'image')} left out; " * bool(gone), counted(len(problems), "problem"))
+        for problem in problems[:SHOWN_PROBLEMS]:
+            LOGGER.warning("  %s", one_line(problem))
+    return out
+
+
+def _build_annotations(
+    numbers: Sequence[int], images: Sequence[tuple[str, tuple[int, int], list[_Mark]]], ids: Sequence[int]
+) -> list[dict[str, Any]]:
+    """Return the annotations of images, by file, (height, width) and marks; `ids` are those of the categories.
+
+    Raises:
+        DatasetError: a class id is out of range.
+    """
+    found: list[dict[str, Any]] = []
     regions = 0
-    for number, (file, (h, w), marks) in zip(_numbers([f for f, _, _ in kept]), kept, strict=True):
-        images.append({"id": number, "file_name": called[file], "width": w, "height": h})
+    for number, (file, (h, w), marks) in zip(numbers, images, strict=True):
         for cls, box, ignored, crowd, area in marks:
-            if cls is not None and cls >= len(names):
-                raise DatasetError(
-                    f"class id {cls} is out of range: the data set has {counted(len(names), 'class')}", label_file(file)
-                )
+            if cls is not None and cls >= len(ids):
+                what = f"class id {cls} is out of range: the dataset has {counted(len(ids), 'class')}"
+                raise DatasetError(what, label_file(file))
             regions += cls is None
             pixels = [(box[0] - box[2] / 2) * w, (box[1] - box[3] / 2) * h, box[2] * w, box[3] * h]
-            for each in range(len(names)) if cls is None else (cls,):
-                annotations.append(
+            for each in range(len(ids)) if cls is None else (cls,):
+                found.append(
                     {
-                        "id": len(annotations) + 1,
+                        "id": len(found) + 1,
                         "image_id": number,
                         "category_id": ids[each],
                         "bbox": pixels,
@@ -87,32 +119,16 @@ def export_coco(data: str | Path, out: str | Path, split: str = "val", overwrite
                         **({"any_class": regions} if cls is None else {}),
                     }
                 )
-    document = {
-        "info": {"description": f"{spec.yaml_file.name}, {split}"},
-        "images": images,
-        "annotations": annotations,
-        "categories": [{"id": ids[i], "name": name} for i, name in enumerate(names)],
-    }
-    write_atomically(
-        out, lambda f: f.write(json.dumps(document, ensure_ascii=False).encode("utf-8", "backslashreplace")), "out"
-    )
-    LOGGER.info("%s: %s, %s", out, counted(len(images), "image"), counted(len(annotations), "annotation"))
-    if problems:
-        gone = len(files) - len(kept)
-        left_out = f"{counted(gone, 'image')} left out; " if gone else ""
-        LOGGER.warning("%s%s:", left_out, counted(len(problems), "problem"))
-        for problem in problems[:SHOWN_PROBLEMS]:
-            LOGGER.warning("  %s", one_line(problem))
-    return out
+    return found
 
 
-def _tops(paths: list[Path], files: list[str]) -> list[Path]:
-    """What file names are relative to: the folders of a split, and the folders of what it lists singly."""
+def _tops_of(paths: list[Path], files: list[str]) -> list[Path]:
+    """Return what file names are relative to: the folders of a split, and the folders of what it lists singly."""
     listed = [p for p in paths if p.is_dir()]
     return listed if len(listed) == len(paths) else [*listed, *(Path(f) for f in files)]
 
 
-def _numbers(files: list[str]) -> list[int]:
+def _numbers_of(files: list[str]) -> list[int]:
     stems = [os.path.splitext(os.path.basename(f))[0] for f in files]
     if all(s.isascii() and s.isdigit() and len(s) < 16 for s in stems):
         numbers = [int(s) for s in stems]
@@ -121,13 +137,13 @@ def _numbers(files: list[str]) -> list[int]:
     return list(range(1, len(files) + 1))
 
 
-def _read(file: str, name: str, keypoints: int) -> tuple[tuple[int, int] | None, list[_Mark], list[str]]:
-    """An image's size (None: it cannot be used), what is marked in it, and problems."""
+def _read_marks(file: str, name: str, keypoints: int) -> tuple[tuple[int, int] | None, list[_Mark], list[str]]:
+    """Return an image's size (None: it cannot be used), what is marked in it, and problems."""
     if not is_text(name):
         return None, [], [f"{file}: its name is no text, and JSON holds nothing else; rename it"]
-    picture = look(file)
-    if isinstance(picture, str):
-        return None, [], [f"{file}: {picture}"]
+    header = look(file)
+    if isinstance(header, str):
+        return None, [], [f"{file}: {header}"]
     labels, ignored = judge_labels(label_file(file), keypoints), judge_ignored(ignore_file(file))
     problems = problem_lines(label_file(file), labels.problems) + problem_lines(ignore_file(file), ignored.problems)
     if not labels.usable:
@@ -136,16 +152,16 @@ def _read(file: str, name: str, keypoints: int) -> tuple[tuple[int, int] | None,
     problems += problem_lines(areas_file(file), unfit)
     own = [None] * len(labels.rows) if areas is None else [v if v > 0 else None for v in areas.tolist()]
     marks: list[_Mark] = [
-        (int(cls), _lasting(box), False, False, area)
+        (int(cls), _lasting_box(box), False, False, area)
         for (cls, *box), area in zip(labels.rows.tolist(), own, strict=True)
     ]
     for cls, *box, crowd in ignored.rows.tolist():
-        marks.append((None if cls < 0 else int(cls), _lasting(box), True, bool(crowd), None))
-    return picture.shape, marks, problems
+        marks.append((None if cls < 0 else int(cls), _lasting_box(box), True, bool(crowd), None))
+    return header.shape, marks, problems
 
 
-def _lasting(box: list[float]) -> Box:
-    """A box that keeps its float32 values when it is prepared again, which writes ten digits."""
+def _lasting_box(box: list[float]) -> Box:
+    """Return a box that keeps its float32 values when it is prepared again, which writes ten digits."""
     x, y, w, h = map(_lasting_number, box)
     return x, y, w, h
 

@@ -1,4 +1,4 @@
-"""The folder of a prepared data set: whole, with a manifest that says what it was made from, or not there.
+"""The folder of a prepared dataset: whole, with a manifest that says what it was made from, or not there.
 
 OUT/images/SPLIT, OUT/labels/SPLIT, OUT/ignore/SPLIT, OUT/data.yaml and OUT/manifest.json.
 """
@@ -12,10 +12,10 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import yaml
 
@@ -30,21 +30,24 @@ from ultralytics.utils.yaml import read_yaml
 
 FORMAT = 1  # of the manifest
 ANOTHER = "choose another out=, or remove it"
-PARTS = "parts"  # the option that says which parts of a published data set were found, in one order
-SOURCE = "source"  # the option that says where it is; absent for a published data set
-TOLD = (".xml", ".json", ".txt", ".yaml", ".yml", *SUFFIXES)  # of a source's files, those that a fingerprint is of
+PARTS = "parts"  # the option that says which parts of a published dataset were found, in one order
+SOURCE = "source"  # the option that says where it is; absent for a published dataset
+HASHED = (".xml", ".json", ".txt", ".yaml", ".yml", *SUFFIXES)  # of a source's files, those that a fingerprint is of
 END = 1 << 20  # bytes
 TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+T = TypeVar("T")
+
+
 class TakenError(UserError):
-    """OUT came to hold something while a data set was to be made there."""
+    """OUT came to hold something while a dataset was to be made there."""
 
 
 def fingerprint(paths: Iterable[Path]) -> str:
-    """What changes when a source does: "packed:" or "plain:", and the SHA-256 over the names, sizes and times of change
-    of its annotations. Of an archive it takes the size and both ends, where members are listed, so it is quick.
+    """Return what changes when a source does: "packed:" or "plain:", and the SHA-256 over the names, sizes and times of
+    change of its annotations. Of an archive it takes the size and both ends, where members are listed, so it is quick.
 
     Args:
         paths: folders and files of the source; "" where there are none.
@@ -52,12 +55,12 @@ def fingerprint(paths: Iterable[Path]) -> str:
     parts: list[tuple[object, ...]] = []
     packed = False
     for path in paths:
-        for name in sorted(f for f in _files(path) if f.lower().endswith(TOLD)) if path.is_dir() else [""]:
+        for name in sorted(f for f in _list_files(path) if f.lower().endswith(HASHED)) if path.is_dir() else [""]:
             file = path / name
             if not os.path.isfile(file):  # a link that leads nowhere, or a pipe
                 continue
             if name.lower().endswith(SUFFIXES) or (not name and is_archive(file)):
-                parts.append((file.name, *_ends(file)))
+                parts.append((file.name, *_hash_ends(file)))
                 packed = True
             else:
                 entry = os.stat(file)
@@ -66,8 +69,8 @@ def fingerprint(paths: Iterable[Path]) -> str:
     return f"{'packed' if packed else 'plain'}:{digest}" if parts else ""
 
 
-def _ends(path: Path) -> tuple[object, ...]:
-    """A file's size and the SHA-256 of its first and last bytes."""
+def _hash_ends(path: Path) -> tuple[object, ...]:
+    """Return a file's size and the SHA-256 of its first and last bytes."""
     with open(path, "rb") as file:
         size = file.seek(0, os.SEEK_END)
         digest = hashlib.sha256()
@@ -78,14 +81,16 @@ def _ends(path: Path) -> tuple[object, ...]:
 
 
 def prepared(out: Path, kind: str, options: Mapping[str, Any], mark: str = "") -> Path | None:
-    """The YAML of a data set that is there already, made in the same way; None where nothing is.
+    """Return the YAML of a dataset that is there already, made in the same way; None where nothing is.
 
     Args:
-        out: its folder; kind: what it is made from, such as "voc"; options: what its content depends on, as plain data;
+        out: its folder.
+        kind: what it is made from, such as "voc".
+        options: what its content depends on, as plain data.
         mark: the source's `fingerprint`, "" where it is not to be compared.
 
     Raises:
-        UserError: the folder holds something else, another data set, one of another or a changed source, or one from
+        UserError: the folder holds something else, another dataset, one of another or a changed source, or one from
         which images have been removed.
     """
     where = str(out)
@@ -93,22 +98,22 @@ def prepared(out: Path, kind: str, options: Mapping[str, Any], mark: str = "") -
         if not out.exists() or (out.is_dir() and not any(out.iterdir())):
             return None
         if not out.is_dir():
-            raise UserError("it is a file, and a data set is a folder", where, "choose another out=")
+            raise UserError("it is a file, and a dataset is a folder", where, "choose another out=")
         if not (out / "manifest.json").is_file():
-            # Whatever it is, perhaps the source itself, nobody is told to remove it.
-            raise UserError("the folder holds something else than a prepared data set", where, "choose another out=")
+            # Whatever it is, perhaps the source itself, no hint says to remove it.
+            raise UserError("the folder holds something else than a prepared dataset", where, "choose another out=")
     except OSError as e:
         raise UserError(f"it cannot be read: {e.strerror or e}", str(e.filename or out)) from None
     manifest = read_manifest(out)
     if manifest is None:
         raise UserError("its manifest.json is none that this version writes", where, ANOTHER)
     if manifest["kind"] != kind:
-        raise UserError(f"it holds another kind of data set: {manifest['kind']!r}, not {kind!r}", where, ANOTHER)
+        raise UserError(f"it holds another kind of dataset: {manifest['kind']!r}, not {kind!r}", where, ANOTHER)
     wanted, there = json.loads(json.dumps(dict(options))), manifest["options"]
-    # Options differ in number where the source is of another kind: that is told, not what it brings with it.
+    # Options differ in number where the source is of another kind: that is reported, not what it brings with it.
     for key in sorted({*wanted, *there}, key=lambda k: (k not in (SOURCE, PARTS), k != SOURCE, k)):
         if wanted.get(key) != there.get(key):
-            raise UserError(_difference(key, there.get(key), wanted.get(key)), where, ANOTHER)
+            raise UserError(_describe_difference(key, there.get(key), wanted.get(key)), where, ANOTHER)
     before = manifest.get("fingerprint") or mark  # earlier versions did not write it down
     if mark != before and mark.partition(":")[0] == str(before).partition(":")[0]:
         raise UserError("its source is another one, or has changed since it was made", where, ANOTHER)
@@ -120,14 +125,14 @@ def prepared(out: Path, kind: str, options: Mapping[str, Any], mark: str = "") -
 
 
 def rename_classes(out: Path, kind: str, options: Mapping[str, Any], mark: str) -> None:
-    """Rename the classes of a prepared data set where that is all that differs: its source named none, its user does.
+    """Rename the classes of a prepared dataset where that is all that differs: its source named none, its user does.
     Labels hold ids, so only data.yaml and the manifest are written.
 
     Args:
         out, kind, options, mark: as in `prepared`, which says what else differs.
 
     Raises:
-        UserError: the data set cannot be read or written.
+        UserError: the dataset cannot be read or written.
     """
     if not all((out / name).is_file() for name in ("manifest.json", "data.yaml")):
         return
@@ -150,8 +155,8 @@ def rename_classes(out: Path, kind: str, options: Mapping[str, Any], mark: str) 
     LOGGER.info("%s: its classes are now called %s", out, ", ".join(names))
 
 
-def _difference(key: str, there: Any, wanted: Any) -> str:
-    """How an option differs; of PARTS, which of them."""
+def _describe_difference(key: str, there: Any, wanted: Any) -> str:
+    """Return how an option differs; of PARTS, which of them."""
     if key == SOURCE:
         before, now = (
             ", ".join(map(str, v if isinstance(v, list) else [v or "the published set"])) for v in (there, wanted)
@@ -159,13 +164,14 @@ def _difference(key: str, there: Any, wanted: Any) -> str:
         return f"it was made from another source: {before}, not {now}"
     if key == PARTS and isinstance(there, list) and isinstance(wanted, list):
         lacks, beyond = ([str(p) for p in a if p not in b] for a, b in ((wanted, there), (there, wanted)))
-        told = [f"without {' and '.join(lacks)}"] * bool(lacks) + [f"with {' and '.join(beyond)} too"] * bool(beyond)
-        return f"it was made {', '.join(told)}"
+        differing = [f"without {' and '.join(lacks)}"] if lacks else []
+        differing += [f"with {' and '.join(beyond)} too"] if beyond else []
+        return f"it was made {', '.join(differing)}"
     return f"it was made with {key}={there!r}, not {key}={wanted!r}"
 
 
 def check_whole(out: Path, splits: Mapping[str, int]) -> None:
-    """Every image is there that the manifest counts, and its label file.
+    """Check that every image is there that the manifest counts, and its label file.
 
     Raises:
         UserError: some are missing.
@@ -173,7 +179,7 @@ def check_whole(out: Path, splits: Mapping[str, int]) -> None:
     hint = "remove it, to make it anew"
     for split, expected in splits.items():
         folder = os.path.abspath(out / "images" / split)
-        images = [f for f in _files(Path(folder)) if os.path.splitext(f)[1].lower() in IMAGE_SUFFIXES]
+        images = [f for f in _list_files(Path(folder)) if os.path.splitext(f)[1].lower() in IMAGE_SUFFIXES]
         if len(images) < expected:
             raise UserError(f"{expected - len(images)} of its {expected} {split} images are missing", str(out), hint)
         bare = sum(not os.path.isfile(label_file(os.path.join(folder, *f.split("/")))) for f in images)
@@ -182,7 +188,7 @@ def check_whole(out: Path, splits: Mapping[str, int]) -> None:
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """The content of folder/manifest.json; None where it is not as this version writes one.
+    """Return the content of folder/manifest.json; None where it is not as this version writes one.
 
     Raises:
         UserError: it cannot be read.
@@ -223,18 +229,19 @@ def walk(folder: Path, passed: list[str] | None = None) -> Iterator[tuple[Path, 
     notes += [f"{link}: it leads to a folder that is read already, or holds it; it is read once" for link in skipped]
 
 
-def _files(folder: Path) -> Iterator[str]:
-    """Every regular file below a folder, relative to it, with "/" between its parts; in no order."""
+def _list_files(folder: Path) -> Iterator[str]:
+    """List every regular file below a folder, relative to it, with "/" between its parts; in no order."""
     for root, names in walk(folder):
         below = root.relative_to(folder).as_posix()
         yield from (name if below == "." else f"{below}/{name}" for name in names)
 
 
 def labels_hash(folder: Path) -> str:
-    """SHA-256 over the label files: each name below labels/, in sorted order, a zero byte, its content's SHA-256."""
+    """Return the SHA-256 over the label files: each name below labels/, in sorted order, a zero byte, its content's
+    SHA-256."""
     total = hashlib.sha256()
     labels = folder / "labels"
-    for name in sorted(f for f in _files(labels) if f.endswith(".txt")):
+    for name in sorted(f for f in _list_files(labels) if f.endswith(".txt")):
         total.update(name.encode("utf-8", "surrogateescape") + b"\0")
         total.update(hashlib.sha256(read_bytes(labels / name)).digest())
     return total.hexdigest()
@@ -254,10 +261,14 @@ def write_manifest(
     """Write folder/manifest.json, last of all: it says that the rest is there.
 
     Args:
-        folder: of the data set, its labels written; kind, options: as `prepared` is asked for them.
+        folder: of the dataset, its labels written.
+        kind, options: as `prepared` is asked for them.
         sources: name, size, sha256 and perhaps md5 and url of each file it was made from.
-        splits: images per split; objects: objects per class name; ignored: objects that are not rewarded or punished.
-        left_out: images that could not be used; mark: the source's `fingerprint`.
+        splits: images per split.
+        objects: objects per class name.
+        ignored: objects that are not rewarded or punished.
+        left_out: images that could not be used.
+        mark: the source's `fingerprint`.
 
     Raises:
         UserError: it cannot be written.
@@ -280,20 +291,21 @@ def write_manifest(
 
 @contextmanager
 def making(out: Path) -> Iterator[Path]:
-    """A new folder beside OUT that becomes OUT when the block ends, and is removed when it fails.
+    """Make a folder beside OUT that becomes OUT when the block ends, and is removed when it fails.
 
     A process that is killed leaves its folder; the next one that makes the same OUT removes it. Two may make the same
     OUT at once; the second to end fails.
 
     Raises:
-        TakenError: OUT holds something, before or meanwhile; UserError: there is no room, or no right to write.
+        TakenError: OUT holds something, before or meanwhile.
+        UserError: there is no room, or no right to write.
     """
     out = Path(os.path.realpath(out))  # a linked folder is made where the link leads to
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(out)
         _refuse_content(out)
-        folder, held = _temporary(out)
+        folder, held = _temporary_folder(out)
     except OSError as e:
         raise UserError(
             f"could not be written: {e.strerror or e}", str(e.filename or out), "choose another out="
@@ -312,19 +324,43 @@ def making(out: Path) -> Iterator[Path]:
         _let_go(held, _lock_file(folder))
 
 
+def make_once(out: Path, kind: str, options: Mapping[str, Any], mark: str, fill: Callable[[Path], T]) -> T | None:
+    """Make OUT by `fill`, which is given the folder that becomes it; where another process made the same meanwhile,
+    that is taken.
+
+    Args:
+        out, kind, options, mark: as in `prepared`.
+        fill: writes the dataset.
+
+    Returns:
+        What `fill` returned, None where its work was not needed.
+
+    Raises:
+        TakenError: OUT came to hold something else.
+        UserError: of `fill` and `making`.
+    """
+    try:
+        with making(out) as folder:
+            return fill(folder)
+    except TakenError:
+        if prepared(out, kind, options, mark) is None:
+            raise
+        return None
+
+
 def _refuse_content(out: Path) -> None:
     if out.is_dir() and any(out.iterdir()):
         raise TakenError("the folder is not empty", str(out), ANOTHER)
     if out.exists() and not out.is_dir():
-        raise UserError("it is a file, and a data set is a folder", str(out), "choose another out=")
+        raise UserError("it is a file, and a dataset is a folder", str(out), "choose another out=")
 
 
 def _lock_file(folder: Path) -> Path:
     return folder.with_name(folder.name + ".lock")
 
 
-def _temporary(out: Path) -> tuple[Path, IO[bytes]]:
-    """A new folder and its open lock file, which is there and locked for as long as the folder is in use."""
+def _temporary_folder(out: Path) -> tuple[Path, IO[bytes]]:
+    """Make a new folder and its lock file, which is there and locked for as long as the folder is in use."""
     while True:
         folder = out.with_name(f".{out.name}.{secrets.token_hex(4)}.making")
         file = open(_lock_file(folder), "xb")  # noqa: SIM115  # held until the folder has its name
@@ -374,12 +410,12 @@ def _into_place(folder: Path, out: Path) -> None:
         os.rename(folder, out)
     except OSError as e:
         if e.errno in TAKEN:
-            raise TakenError("it appeared while this data set was made", str(out), ANOTHER) from None
+            raise TakenError("it appeared while this dataset was made", str(out), ANOTHER) from None
         raise UserError(f"could not be written: {e.strerror or e}", str(out), "choose another out=") from None
 
 
 def place_image(source: str | Path, target: Path, how: str) -> None:
-    """Put an image into a data set.
+    """Put an image into a dataset.
 
     Args:
         how: "copy"; "link", a hard link where the file system can (never a symbolic one), else a copy; "move".

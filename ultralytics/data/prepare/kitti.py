@@ -7,18 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ultralytics.data.prepare.annotated import Annotated, Converted, class_order, in_threads, read_rows
+from ultralytics.data.prepare.boxes import from_corners, outside
+from ultralytics.data.prepare.divide import Options
+from ultralytics.data.prepare.format import Format, Source, prepare
 from ultralytics.data.prepare.recognise import is_kitti
 from ultralytics.data.prepare.tree import Tree, as_splits
-from ultralytics.data.prepare.write import (
-    Annotated,
-    Converted,
-    Options,
-    class_order,
-    from_corners,
-    in_threads,
-    prepare_folder,
-    read_rows,
-)
 from ultralytics.utils.errors import DatasetError, MissingFileError
 from ultralytics.utils.files import read_text
 from ultralytics.utils.text import counted, is_number
@@ -26,7 +20,7 @@ from ultralytics.utils.text import counted, is_number
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from ultralytics.data.prepare.write import Keys
+    from ultralytics.data.prepare.divide import Keys
 
 DONT_CARE = "dontcare"
 LISTS = {"train": "train", "val": "val", "test": "test"}  # ImageSets/NAME.txt
@@ -38,7 +32,7 @@ def prepare_kitti(
     names: Sequence[str] | None = None,
     **given: Unpack[Keys],
 ) -> Path:
-    """Turn KITTI object labels into images, labels and a data set YAML. The source is not changed.
+    """Turn KITTI object labels into images, labels and a dataset YAML. The source is not changed.
 
     Truncated and occluded objects are kept. DontCare regions go to ignore/ for any class: the evaluation neither
     rewards nor punishes what lies in them.
@@ -46,25 +40,17 @@ def prepare_kitti(
     Args:
         source: a folder or archive with label files and images of the same names, such as training/label_2 and
         training/image_2; ImageSets/train.txt and val.txt tell the splits where they are there.
-        out: the folder to make; names: class names in the order of their ids, alphabetical when None.
+        out: the folder to make.
+        names: class names in the order of their ids, alphabetical when None.
         given: the fields of `Options`.
 
-    Returns:
-        The data set's YAML, OUT/data.yaml.
-
-    Raises:
-        MissingFileError: no such source or no label file; DatasetError: nothing usable; ConfigError: an unknown class
-        or a wrong value; UserError: it cannot be written.
+    Returns and errors are those of `prepare`.
     """
-
-    def read(folder: Path, _: Path) -> Converted:
-        return _read_all(folder, names)
-
-    options = {"names": list(names) if names else None}
-    return prepare_folder("kitti", source, out, options, read, Options(**given))
+    return prepare(KITTI, source, out, Options(**given), {"names": list(names) if names else None})
 
 
-def _read_all(top: Path, names: Sequence[str] | None) -> Converted:
+def _read_source(source: Source) -> Converted:
+    top = source.folder()
     tree = Tree.of(top, ".txt")
     problems = tree.passed
     pairs = {mark: images for mark, images in tree.pairs().items() if images}
@@ -82,14 +68,15 @@ def _read_all(top: Path, names: Sequence[str] | None) -> Converted:
     if others:
         problems.append(f"{top}: {counted(len(others), 'image')} in folders without a labelled image; not used")
     jobs = [i for i in tree.images if i.rpartition("/")[0] in labelled]
-    read = in_threads(lambda i: _read(top / i, top / files[i] if i in files else None), jobs, "Reading labels")
-    listed = _lists(top, dict(zip(jobs, read, strict=True)))
+    read = in_threads(lambda i: _read_labels(top / i, top / files[i] if i in files else None), jobs, "Reading labels")
+    listed = _image_sets(top, dict(zip(jobs, read, strict=True)))
     splits = listed or as_splits(dict(zip(jobs, read, strict=True)))
-    return Converted(splits, class_order(read, names, top), problems=problems)
+    return Converted(splits, class_order(read, source.options["names"], top), problems=problems)
 
 
-def _lists(top: Path, read: dict[str, Annotated]) -> dict[str, list[Annotated]]:
-    """Split → images by the lists in ImageSets, of names without suffix; nothing where there are no two of them."""
+def _image_sets(top: Path, read: dict[str, Annotated]) -> dict[str, list[Annotated]]:
+    """Return split → images by the lists in ImageSets, of names without suffix; nothing where there are no two of
+    them."""
     by_stem = {i.rpartition("/")[2].rpartition(".")[0]: i for i in read}
     splits: dict[str, list[Annotated]] = {}
     if len(by_stem) < len(read):
@@ -108,7 +95,7 @@ def _lists(top: Path, read: dict[str, Annotated]) -> dict[str, list[Annotated]]:
     return splits
 
 
-def _read(image: Path, file: Path | None) -> Annotated:
+def _read_labels(image: Path, file: Path | None) -> Annotated:
     result = Annotated(image.name)
     if file is None:
         result.problems.append(f"{image}: it has no label file")
@@ -116,7 +103,7 @@ def _read(image: Path, file: Path | None) -> Annotated:
     found = read_rows(result, image, file)
     if found is None:
         return result
-    picture, lines = found
+    header, lines = found
     for number, line in enumerate(lines, 1):
         words = line.split()
         if not words:
@@ -132,11 +119,9 @@ def _read(image: Path, file: Path | None) -> Annotated:
         if not all(map(math.isfinite, corners)):
             result.problems.append(f"{where} ({name}): the box is not four numbers; it is dropped")
             continue
-        box, cut = from_corners(corners, picture.shape)
+        box, cut = from_corners(corners, header.shape)
         if box is None:
-            inside = corners[2] > corners[0] and corners[3] > corners[1]
-            why = "lies outside its picture" if inside else "has no area"
-            result.problems.append(f"{where} ({name}): the box {why}; it is dropped")
+            result.problems.append(f"{where} ({name}): the box {outside(*corners)}; it is dropped")
             continue
         if name.replace(" ", "").lower() == DONT_CARE:
             result.ignored.append((None, box, True))  # marked roughly: that it is cut says nothing
@@ -144,3 +129,6 @@ def _read(image: Path, file: Path | None) -> Annotated:
         result.cut += cut
         result.objects.append((name, box))
     return result
+
+
+KITTI = Format("kitti", _read_source)

@@ -13,21 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ultralytics.data.prepare.annotated import Annotated, Converted, class_order, in_threads
+from ultralytics.data.prepare.boxes import Corners, annotated_upright, from_corners, outside, turned
+from ultralytics.data.prepare.divide import Options
 from ultralytics.data.prepare.documents import as_number, load_json
+from ultralytics.data.prepare.format import Format, Source, prepare
 from ultralytics.data.prepare.tree import Tree, as_splits
-from ultralytics.data.prepare.write import (
-    Annotated,
-    Converted,
-    Corners,
-    Options,
-    annotated_upright,
-    class_order,
-    from_corners,
-    in_threads,
-    look,
-    prepare_folder,
-    turned,
-)
 from ultralytics.utils.errors import DatasetError, MissingFileError
 from ultralytics.utils.images import open_header
 from ultralytics.utils.text import counted
@@ -35,7 +26,7 @@ from ultralytics.utils.text import counted
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from ultralytics.data.prepare.write import Keys
+    from ultralytics.data.prepare.divide import Keys
 
 IGNORED = "__ignore__"  # labelme's own name for what is no object
 NO_AREA = {"point": "a point", "points": "points", "line": "a line", "linestrip": "a line"}
@@ -48,7 +39,7 @@ def prepare_labelme(
     names: Sequence[str] | None = None,
     **given: Unpack[Keys],
 ) -> Path:
-    """Turn labelme's JSON files into images, labels and a data set YAML. The source is not changed.
+    """Turn labelme's JSON files into images, labels and a dataset YAML. The source is not changed.
 
     A shape becomes the box around it; shapes of one label and one group become one object. What is marked difficult
     goes to ignore/: training does not see it, the evaluation neither rewards nor punishes it.
@@ -56,22 +47,13 @@ def prepare_labelme(
     Args:
         source: a folder or archive with JSON files and images, in folders of any names; an image that is missing is
         taken out of its JSON where that holds it.
-        out: the folder to make; names: class names in the order of their ids, alphabetical when None.
+        out: the folder to make.
+        names: class names in the order of their ids, alphabetical when None.
         given: the fields of `Options`.
 
-    Returns:
-        The data set's YAML, OUT/data.yaml.
-
-    Raises:
-        MissingFileError: no such source or no JSON of labelme; DatasetError: nothing usable; ConfigError: an unknown
-        class or a wrong value; UserError: it cannot be written.
+    Returns and errors are those of `prepare`.
     """
-
-    def read(folder: Path, scratch: Path) -> Converted:
-        return _read_all(folder, scratch / "0-embedded", names)
-
-    options = {"names": list(names) if names else None}
-    return prepare_folder("labelme", source, out, options, read, Options(**given))
+    return prepare(LABELME, source, out, Options(**given), {"names": list(names) if names else None})
 
 
 @dataclass
@@ -83,7 +65,8 @@ class _Job:
     by_name: Mapping[str, list[str]]  # file name → images of the source
 
 
-def _read_all(top: Path, embedded: Path, names: Sequence[str] | None) -> Converted:
+def _read_source(source: Source) -> Converted:
+    top, embedded = source.folder(), source.scratch / "0-embedded"
     tree = Tree.of(top, ".json")
     if not tree.marks:
         raise MissingFileError("there is no JSON file", str(top), "source= is a folder with labelme's JSON files")
@@ -91,7 +74,7 @@ def _read_all(top: Path, embedded: Path, names: Sequence[str] | None) -> Convert
     for image in tree.images:
         by_name.setdefault(os.path.basename(image), []).append(image)
     jobs = [_Job(mark, images, by_name) for mark, images in tree.pairs().items()]
-    read = in_threads(lambda job: _read(top, embedded, job), jobs, "Reading annotations")
+    read = in_threads(lambda job: _read_json(top, embedded, job), jobs, "Reading annotations")
     problems = tree.passed
     found: dict[str, Annotated] = {}
     for key, annotated in read:
@@ -110,12 +93,12 @@ def _read_all(top: Path, embedded: Path, names: Sequence[str] | None) -> Convert
             without += 1
     if without:
         problems.append(f"{top}: {counted(without, 'image')} in folders without an annotated image; not used")
-    order = class_order(list(found.values()), names, top)
+    order = class_order(list(found.values()), source.options["names"], top)
     return Converted(as_splits(found), order, problems=problems)
 
 
-def _read(top: Path, embedded: Path, job: _Job) -> tuple[str, Annotated]:
-    """An annotation and its place among the images of the source."""
+def _read_json(top: Path, embedded: Path, job: _Job) -> tuple[str, Annotated]:
+    """Read an annotation and its place among the images of the source."""
     file = top / job.mark
     result = Annotated(job.mark)
     try:
@@ -128,26 +111,22 @@ def _read(top: Path, embedded: Path, job: _Job) -> tuple[str, Annotated]:
         result.problems.append(f"{file}: it is no JSON of labelme: it has no list of shapes; it is not used")
         return job.mark, result
     key = _image_of(top, job, str(data.get("imagePath") or ""), result)
-    image = top / key if key else _embedded(embedded, job.mark, data.get("imageData"), result)
+    image = top / key if key else _write_embedded(embedded, job.mark, data.get("imageData"), result)
     if image is None:
         return job.mark, result
     result.name = key = key or f"{os.path.splitext(job.mark)[0]}{image.suffix}"
-    picture = look(image)
-    if isinstance(picture, str):
-        result.problems.append(f"{image}: {picture}")
+    header = result.take(image)
+    if header is None:
         return key, result
-    result.image = image
     h, w = as_number(data.get("imageHeight")), as_number(data.get("imageWidth"))
     declared = (h, w) if h is not None and w is not None and min(h, w) > 0 else None
-    upright, note = annotated_upright(picture, declared)
+    upright, note = annotated_upright(header, declared)
     if note:
         result.problems.append(f"{image}: {note}")
-    for label, corners, ignored in _objects(file, shapes, result):
-        box, cut = from_corners(corners if upright else turned(corners, picture), picture.shape)
+    for label, corners, ignored in _read_shapes(file, shapes, result):
+        box, cut = from_corners(corners if upright else turned(corners, header), header.shape)
         if box is None:
-            area = corners[2] > corners[0] and corners[3] > corners[1]
-            why = "lies outside its picture" if area else "has no area"
-            result.problems.append(f"{file}: {label} {why}; it is dropped")
+            result.problems.append(f"{file}: {label} {outside(*corners)}; it is dropped")
             continue
         result.cut += cut
         if label == IGNORED:
@@ -159,14 +138,16 @@ def _read(top: Path, embedded: Path, job: _Job) -> tuple[str, Annotated]:
     return key, result
 
 
-def _image_of(top: Path, job: _Job, told: str, result: Annotated) -> str | None:
-    """The image of a JSON: that of its own name, else that of its imagePath; None where there is neither.
+def _image_of(top: Path, job: _Job, image_path: str, result: Annotated) -> str | None:
+    """Return the image of a JSON: that of its own name, else that of its imagePath; None where there is neither.
 
     Only images below the source are read, wherever imagePath leads.
     """
-    told = told.replace("\\", "/")
-    base = os.path.basename(told)
-    wanted = os.path.normpath(os.path.join(os.path.dirname(job.mark), told)).replace(os.sep, "/") if told else ""
+    image_path = image_path.replace("\\", "/")
+    base = os.path.basename(image_path)
+    wanted = ""
+    if image_path:
+        wanted = os.path.normpath(os.path.join(os.path.dirname(job.mark), image_path)).replace(os.sep, "/")
     if wanted in job.by_name.get(base, []):
         named = [wanted]
     else:
@@ -176,16 +157,18 @@ def _image_of(top: Path, job: _Job, told: str, result: Annotated) -> str | None:
         return None
     if len(images) > 1:
         chosen = next((i for i in images if i in named), images[0])
-        told_of = " and ".join(images)
-        result.problems.append(f"{top / job.mark}: {told_of} may be its image; {chosen} is taken")
+        several = " and ".join(images)
+        result.problems.append(f"{top / job.mark}: {several} may be its image; {chosen} is taken")
         return chosen
     if job.images and base and named and images[0] not in named:
-        result.problems.append(f"{top / job.mark}: its imagePath is {told}; {images[0]}, which has its name, is taken")
+        result.problems.append(
+            f"{top / job.mark}: its imagePath is {image_path}; {images[0]}, which has its name, is taken"
+        )
     return images[0]
 
 
-def _embedded(folder: Path, mark: str, data: Any, result: Annotated) -> Path | None:
-    """The image in a JSON, written to a file; None where it holds none."""
+def _write_embedded(folder: Path, mark: str, data: Any, result: Annotated) -> Path | None:
+    """Write the image in a JSON to a file; None where it holds none."""
     if not isinstance(data, str) or not data:
         result.problems.append(f"{mark}: its image is not there, and it does not hold it (imageData)")
         return None
@@ -204,8 +187,9 @@ def _embedded(folder: Path, mark: str, data: Any, result: Annotated) -> Path | N
     return path
 
 
-def _objects(file: Path, shapes: Sequence[Any], result: Annotated) -> list[tuple[str, Corners, bool]]:
-    """Label, corners in pixels, and whether it is difficult, of each object: a shape, or all of one label and group."""
+def _read_shapes(file: Path, shapes: Sequence[Any], result: Annotated) -> list[tuple[str, Corners, bool]]:
+    """Return label, corners in pixels, and whether it is difficult, of each object: a shape, or all of one label and
+    group."""
     found: dict[Any, tuple[str, Corners, bool]] = {}
     for number, shape in enumerate(shapes):
         where = f"{file}: shapes[{number}]"
@@ -234,7 +218,7 @@ def _objects(file: Path, shapes: Sequence[Any], result: Annotated) -> list[tuple
 
 
 def corners_of(shape: Mapping[str, Any]) -> tuple[Corners | None, str]:
-    """The corners of the box around a shape, in pixels; or None and why there is none."""
+    """Return the corners of the box around a shape, in pixels; or None and why there is none."""
     kind = str(shape.get("shape_type") or "polygon")
     points = shape.get("points")
     if not isinstance(points, list) or not points:
@@ -253,3 +237,6 @@ def corners_of(shape: Mapping[str, Any]) -> tuple[Corners | None, str]:
         radius = math.hypot(xs[1] - xs[0], ys[1] - ys[0])
         return (xs[0] - radius, ys[0] - radius, xs[0] + radius, ys[0] + radius), ""
     return (min(xs), min(ys), max(xs), max(ys)), ""
+
+
+LABELME = Format("labelme", _read_source)

@@ -1,4 +1,4 @@
-"""Class names of published data sets, in their usual order."""
+"""Class names of published datasets, in their usual order."""
 
 VOC = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",

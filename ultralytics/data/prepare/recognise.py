@@ -36,7 +36,7 @@ KINDS = {
     "labelme": Kind("labelme JSON", "labelme"),
     "kitti": Kind("KITTI labels", "kitti"),
     "visdrone": Kind("VisDrone annotations", "visdrone"),
-    "results": Kind("COCO results", hint="these are detections; the data set is the instances JSON they were made for"),
+    "results": Kind("COCO results", hint="these are detections; the dataset is the instances JSON they were made for"),
     "bdd100k": Kind("BDD100K JSON", hint="convert it to COCO by its tool, python -m bdd100k.label.to_coco -m det"),
     "label studio": Kind("Label Studio JSON", hint="export it as YOLO with images, or as COCO, and prepare that"),
     "via": Kind("VGG Image Annotator (VIA) JSON", hint="export it as COCO from VIA, and prepare that"),
@@ -79,7 +79,7 @@ def recognise(sources: Iterable[Path]) -> dict[str, Path]:
     for suffix, paths in files.items():
         found = [p for p in paths if suffix not in (".txt", ".json") or p.name not in _SIDE][: 50 * SAMPLES]
         for path in found[:: max(len(found) // SAMPLES, 1)]:
-            kind = _BY_NAME.get(suffix) or _judge(path, suffix)
+            kind = _BY_NAME.get(suffix) or _judge_file(path, suffix)
             if kind is not None:
                 # A single list or table beside many labels is no evidence against them.
                 votes.setdefault(kind, []).append(path)
@@ -91,12 +91,15 @@ _SIDE = ("classes.txt", "notes.json", "labels.txt", "README.txt", "predefined_cl
 
 
 def clearer(kind: str, read: Sequence[Path], given: Sequence[Path], out: Path, error: UserError) -> UserError:
-    """The error for a source that `prepare KIND` cannot read: where it holds another kind of annotations and none of
-    this one, that is what is said.
+    """Return the error for a source that `prepare KIND` cannot read: where it holds another kind of annotations and
+    none of this one, that is what is said.
 
     Args:
-        kind: of `prepare`; read: the source, or what it was unpacked to; given: the source as the user gave it; out:
-        the data set that was to be made; error: what it failed with.
+        kind: of `prepare`.
+        read: the source, or what it was unpacked to.
+        given: the source as the user gave it.
+        out: the dataset that was to be made.
+        error: what it failed with.
     """
     try:
         found = recognise(read)
@@ -113,7 +116,7 @@ def clearer(kind: str, read: Sequence[Path], given: Sequence[Path], out: Path, e
     return DatasetError(f"it holds {what} ({file.name}), not {ours}", str(given[0]), hint)
 
 
-def _judge(path: Path, suffix: str) -> str | None:
+def _judge_file(path: Path, suffix: str) -> str | None:
     try:
         if suffix == ".xml":
             return _judge_xml(path)
@@ -143,7 +146,7 @@ def _judge_xml(path: Path) -> str | None:
 
 
 def judge_json(path: Path) -> str | None:
-    """The kind that a JSON file is of; None for none that is known."""
+    """Return the kind that a JSON file is of; None for none that is known."""
     if path.stat().st_size > LARGEST:
         with open(path, "rb") as file:
             head = file.read(HEAD)
@@ -156,7 +159,7 @@ def judge_json(path: Path) -> str | None:
 
 
 def judge_data(data: Any) -> str | None:
-    """The kind that the data of a JSON are of; None for none that is known."""
+    """Return the kind that the data of a JSON are of; None for none that is known."""
     if isinstance(data, dict):
         keys = data.keys()
         if "_via_img_metadata" in keys or any(isinstance(v, dict) and "regions" in v for v in data.values()):
@@ -203,7 +206,7 @@ _ITEM_KEYS: tuple[tuple[str, set[str]], ...] = (
 
 
 def judge_rows(text: str) -> str | None:
-    """The kind of label file that a text's first row is of; None for none that is known."""
+    """Return the kind of label file that a text's first row is of; None for none that is known."""
     for line in text.splitlines():
         if line.strip():
             return _judge_row(line.strip())
@@ -232,5 +235,5 @@ def _judge_row(line: str) -> str | None:
 
 
 def is_kitti(words: list[str]) -> bool:
-    """Whether a row is a class's name, of one word or several, and the 14 numbers (15 with a score) of KITTI."""
+    """Return True if a row is a class's name, of one word or several, and the 14 numbers (15 with a score) of KITTI."""
     return len(words) >= 15 and not is_number(words[0]) and all(map(is_number, words[-14:]))

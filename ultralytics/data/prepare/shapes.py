@@ -1,4 +1,4 @@
-"""A small detection data set drawn by program: polygons with textures on textured grounds, boxes exact.
+"""A small detection dataset drawn by program: polygons with textures on textured grounds, boxes exact.
 
 Every image is a function of its seed. A class is a shape; size, angle, colour and texture are no hint to it.
 """
@@ -17,9 +17,10 @@ import cv2
 import numpy as np
 import yaml
 
-from ultralytics.data.prepare.folder import TakenError, making, prepared, write_manifest
+from ultralytics.data.prepare.annotated import in_threads
+from ultralytics.data.prepare.folder import make_once, prepared, write_manifest
+from ultralytics.data.prepare.format import storage_error
 from ultralytics.data.prepare.sources import default_out
-from ultralytics.data.prepare.write import in_threads, storage_error
 from ultralytics.utils.files import user_path
 from ultralytics.utils.images import imwrite
 from ultralytics.utils.log import LOGGER
@@ -35,7 +36,7 @@ HIDDEN = 0.5  # no object covers more of an earlier one than this part of its bo
 
 
 def outline(kind: str, centre: tuple[float, float], radius: float, angle: float) -> list[Float64Array]:
-    """The contours of a shape, (k, 2) x and y in pixels each; the ring has an inner one."""
+    """Return the contours of a shape, (k, 2) x and y in pixels each; the ring has an inner one."""
 
     def polygon(angles: Any, radii: Any) -> Float64Array:
         a = np.asarray(angles) + angle
@@ -65,20 +66,20 @@ def outline(kind: str, centre: tuple[float, float], radius: float, angle: float)
     return [polygon(np.arctan2(points[:, 1], points[:, 0]), np.hypot(points[:, 0], points[:, 1]))]
 
 
-def _noise(rng: np.random.Generator, h: int, w: int, cell: int) -> Float64Array:
-    """Smooth noise of (h, w) in −1..1 with features of about `cell` pixels."""
+def _smooth_noise(rng: np.random.Generator, h: int, w: int, cell: int) -> Float64Array:
+    """Return smooth noise of (h, w) in −1..1 with features of about `cell` pixels."""
     coarse = rng.uniform(-1, 1, (h // cell + 3, w // cell + 3))
     return cv2.resize(coarse, (w, h), interpolation=cv2.INTER_CUBIC)  # type: ignore[return-value]  # float64 stays float64
 
 
-def _texture(rng: np.random.Generator, h: int, w: int, strength: float) -> Float64Array:
-    """A pattern of (h, w), about −strength..strength: noise, stripes, checks or a slope."""
+def _draw_grain(rng: np.random.Generator, h: int, w: int, strength: float) -> Float64Array:
+    """Return a pattern of (h, w), about −strength..strength: noise, stripes, checks or a slope."""
     y, x = np.mgrid[:h, :w]
     kind = rng.integers(4)
     period, angle = rng.uniform(6, 30), rng.uniform(0, math.pi)
     along = x * math.cos(angle) + y * math.sin(angle)
     if kind == 0:
-        pattern = 0.6 * _noise(rng, h, w, 24) + 0.4 * _noise(rng, h, w, 6)
+        pattern = 0.6 * _smooth_noise(rng, h, w, 24) + 0.4 * _smooth_noise(rng, h, w, 6)
     elif kind == 1:
         pattern = np.sin(along * 2 * math.pi / period)
     elif kind == 2:
@@ -89,17 +90,17 @@ def _texture(rng: np.random.Generator, h: int, w: int, strength: float) -> Float
     return strength * np.asarray(pattern, np.float64)
 
 
-def _paint(rng: np.random.Generator, colour: Float64Array, h: int, w: int, strength: float) -> Float64Array:
-    """A textured patch of (h, w, 3)."""
-    return colour + _texture(rng, h, w, strength)[..., None] * rng.uniform(0.5, 1.0, 3) + rng.normal(0, 4, (h, w, 1))
+def _draw_fill(rng: np.random.Generator, colour: Float64Array, h: int, w: int, strength: float) -> Float64Array:
+    """Return a textured patch of (h, w, 3)."""
+    return colour + _draw_grain(rng, h, w, strength)[..., None] * rng.uniform(0.5, 1.0, 3) + rng.normal(0, 4, (h, w, 1))
 
 
 def draw(seed: tuple[int, ...]) -> tuple[UInt8Array, list[tuple[int, float, float, float, float]]]:
-    """An image, BGR uint8 (H, W, 3), and its boxes: class, x1, y1, x2, y2 in pixels, cut to the image."""
+    """Draw an image, BGR uint8 (H, W, 3), and its boxes: class, x1, y1, x2, y2 in pixels, cut to the image."""
     rng = np.random.Generator(np.random.PCG64(seed))
     h, w = SIZES[rng.integers(len(SIZES))]
     ground = rng.uniform(40, 215, 3)
-    image = _paint(rng, ground, h, w, rng.uniform(8, 28))
+    image = _draw_fill(rng, ground, h, w, rng.uniform(8, 28))
     boxes: list[tuple[int, float, float, float, float]] = []
     for _ in range(int(rng.integers(2, 11))):
         for _ in range(20):  # attempts to find a place
@@ -110,31 +111,33 @@ def draw(seed: tuple[int, ...]) -> tuple[UInt8Array, list[tuple[int, float, floa
             (x1, y1), (x2, y2) = contours[0].min(0), contours[0].max(0)
             box = (max(x1, 0.0), max(y1, 0.0), min(x2, float(w)), min(y2, float(h)))
             shown = (box[2] - box[0]) * (box[3] - box[1]) / ((x2 - x1) * (y2 - y1))
-            if shown > 0.5 and all(_covered(b[1:], box) < HIDDEN for b in boxes):
+            if shown > 0.5 and all(_covered_part(b[1:], box) < HIDDEN for b in boxes):
                 break
         else:
             continue
         colour = rng.uniform(20, 235, 3)
         while np.abs(colour - ground).max() < 60:
             colour = rng.uniform(20, 235, 3)
-        visible = _blend(image, contours, _paint(rng, colour, h, w, rng.uniform(4, 22)))
+        visible = _fill_in(image, contours, _draw_fill(rng, colour, h, w, rng.uniform(4, 22)))
         # Of a shape cut by the frame, the part that is left may end before the cut box does.
         boxes.append((cls, *(visible if shown < 1 else (float(v) for v in box))))
     return np.clip(image, 0, 255).astype(np.uint8), boxes
 
 
-def _covered(below: tuple[float, ...], above: tuple[float, ...]) -> float:
-    """The part of a box that another hides;
-    the smaller of both counts, so nothing small vanishes behind or before something large."""
+def _covered_part(below: tuple[float, ...], above: tuple[float, ...]) -> float:
+    """Return the part of a box that another hides; the smaller of both counts, so nothing small vanishes behind or
+    before something large."""
     w = min(below[2], above[2]) - max(below[0], above[0])
     h = min(below[3], above[3]) - max(below[1], above[1])
     area = min((b[2] - b[0]) * (b[3] - b[1]) for b in (below, above))
     return max(w, 0.0) * max(h, 0.0) / area
 
 
-def _blend(image: Float64Array, contours: list[Float64Array], paint: Float64Array) -> tuple[float, float, float, float]:
-    """Paint a shape, its edge weighted by the part of each pixel it covers;
-    the corners of what is inside the frame, to 1/4 pixel."""
+def _fill_in(
+    image: Float64Array, contours: list[Float64Array], paint: Float64Array
+) -> tuple[float, float, float, float]:
+    """Paint a shape, its edge weighted by the part of each pixel it covers; the corners of what is inside the frame, to
+    1/4 pixel."""
     h, w = image.shape[:2]
     mask = np.zeros((h * OVERSAMPLE, w * OVERSAMPLE), np.uint8)
     # A pixel's centre lies half a pixel from its corner; 4 bits of the coordinates are fractions.
@@ -148,13 +151,14 @@ def _blend(image: Float64Array, contours: list[Float64Array], paint: Float64Arra
 
 
 def prepare_shapes(out: str | Path | None = None, seed: int = 0) -> Path:
-    """Draw the data set into a folder; nothing is done when it is there already.
+    """Draw the dataset into a folder; nothing is done when it is there already.
 
     Args:
-        out: the folder, data/shapes when None; seed: of the drawing.
+        out: the folder, data/shapes when None.
+        seed: of the drawing.
 
     Returns:
-        The data set's YAML, OUT/data.yaml.
+        The dataset's YAML, OUT/data.yaml.
 
     Raises:
         UserError: the folder holds something else, or cannot be written.
@@ -165,13 +169,9 @@ def prepare_shapes(out: str | Path | None = None, seed: int = 0) -> Path:
     done = prepared(out, "shapes", options)
     if done is not None:
         return done
-    try:
-        objects = _draw_all(out, seed, options)
-    except TakenError:
-        done = prepared(out, "shapes", options)  # another process may have drawn the same meanwhile
-        if done is None:
-            raise
-        return done
+    objects = make_once(out, "shapes", options, "", lambda folder: _draw_all(folder, out, seed, options))
+    if objects is None:
+        return out / "data.yaml"
     LOGGER.info(
         "%s: %s, %s of %s",
         out,
@@ -182,21 +182,20 @@ def prepare_shapes(out: str | Path | None = None, seed: int = 0) -> Path:
     return out / "data.yaml"
 
 
-def _draw_all(out: Path, seed: int, options: Mapping[str, Any]) -> Counter[int]:
-    """Make the whole folder; objects per class."""
+def _draw_all(folder: Path, out: Path, seed: int, options: Mapping[str, Any]) -> Counter[int]:
+    """Fill a folder that will become OUT, and count the objects of each class."""
     jobs = [(split, i) for split, count in COUNTS.items() for i in range(count)]
-    with making(out) as folder:
-        try:
-            for split in COUNTS:
-                for kind in ("images", "labels"):
-                    (folder / kind / split).mkdir(parents=True)
-            drawn = in_threads(lambda which: _draw_file(folder, seed, *which), jobs, "Drawing shapes")
-            spec = {"path": ".", **{s: f"images/{s}" for s in COUNTS}, "names": dict(enumerate(NAMES))}
-            (folder / "data.yaml").write_text(yaml.safe_dump(spec, sort_keys=False), encoding="utf-8", newline="\n")
-        except OSError as e:
-            raise storage_error(e, folder, out) from None
-        objects = Counter(c for classes in drawn for c in classes)
-        write_manifest(folder, "shapes", options, [], COUNTS, {name: objects[i] for i, name in enumerate(NAMES)})
+    try:
+        for split in COUNTS:
+            for kind in ("images", "labels"):
+                (folder / kind / split).mkdir(parents=True)
+        drawn = in_threads(lambda which: _draw_file(folder, seed, *which), jobs, "Drawing shapes")
+        spec = {"path": ".", **{s: f"images/{s}" for s in COUNTS}, "names": dict(enumerate(NAMES))}
+        (folder / "data.yaml").write_text(yaml.safe_dump(spec, sort_keys=False), encoding="utf-8", newline="\n")
+    except OSError as e:
+        raise storage_error(e, folder, out) from None
+    objects = Counter(c for classes in drawn for c in classes)
+    write_manifest(folder, "shapes", options, [], COUNTS, {name: objects[i] for i, name in enumerate(NAMES)})
     return objects
 
 
@@ -218,10 +217,10 @@ def _remove_outdated(out: Path, seed: int) -> None:
     Before there was a manifest, done.json said so."""
     for name, key in (("manifest.json", "options"), ("done.json", None)):
         try:
-            told = json.loads((out / name).read_text(encoding="utf-8"))
+            found = json.loads((out / name).read_text(encoding="utf-8"))
             if key is not None:
-                told = told[key] if told["kind"] == "shapes" else {}
-            if told["seed"] != seed or (key is not None and told["version"] == VERSION):
+                found = found[key] if found["kind"] == "shapes" else {}
+            if found["seed"] != seed or (key is not None and found["version"] == VERSION):
                 return
         except (OSError, ValueError, KeyError, TypeError):
             continue

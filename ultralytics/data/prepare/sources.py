@@ -1,4 +1,4 @@
-"""Where published data sets come from, and the archives a user has of them.
+"""Where published datasets come from, and the archives a user has of them.
 
 Sizes and checksums are those that the publishers, or the libraries that read these archives, give; where none is
 published there is none here.
@@ -53,28 +53,25 @@ PUBLISHED: dict[str, tuple[Remote, ...]] = {
     "bccd": (Remote("https://github.com/Shenggan/BCCD_Dataset/archive/refs/heads/master.zip"),),
     "visdrone": tuple(Remote(f"{_ASSETS}/VisDrone2019-DET-{s}.zip") for s in ("train", "val", "test-dev")),
 }
-FOLDERS = {
-    "shapes": "shapes",
-    "voc": "VOC",
-    "coco": "coco",
-    "coco128": "coco128",
-    "bccd": "bccd",
-    "visdrone": "visdrone",
-}
+FOLDERS = {"voc": "VOC"}  # folders of data/ that are not called as the kind is
 
 
 def default_out(kind: str) -> Path:
-    """Where a data set is made unless told: beside its YAML in the clone; in an installed package data/NAME here."""
-    name = FOLDERS[kind]
+    """Return where a dataset is made by default: beside its YAML in the clone; in an installed package data/NAME
+    here."""
+    name = FOLDERS.get(kind, kind)
     return (CLONE / "data" if (CLONE / "data" / f"{name}.yaml").is_file() else Path("data")) / name
 
 
 def archives(kind: str, out: Path, download: bool, mirror: str = "") -> list[tuple[Path, dict[str, Any]]]:
-    """The published archives of a data set, downloaded to OUT/../downloads: the file and its entry in the manifest.
+    """Return the published archives of a dataset, downloaded to OUT/../downloads: the file and its entry in the
+    manifest.
 
     Args:
-        kind: a key of `PUBLISHED`; out: the data set's folder; download: whether the user asked for it; mirror: a URL
-        that holds the same files; checksums stay those published.
+        kind: a key of `PUBLISHED`.
+        out: the dataset's folder.
+        download: whether the user asked for it.
+        mirror: a URL that holds the same files; checksums stay those published.
 
     Raises:
         UserError: it was not asked for (what is needed, and both ways to go on); a download failed.
@@ -91,7 +88,7 @@ def archives(kind: str, out: Path, download: bool, mirror: str = "") -> list[tup
             f"add download=True to fetch {'them' if len(remotes) > 1 else 'it'}{size} into {folder}, or give "
             f"source=FOLDER with what you have of {'them' if len(remotes) > 1 else 'it'}, packed or unpacked",
         )
-    LOGGER.info("archives are kept in %s; they may be deleted once the data set is ready", folder)
+    LOGGER.info("archives are kept in %s; they may be deleted once the dataset is ready", folder)
     try:
         got = [fetch(remote, folder) for remote in remotes]
     except BaseException:
@@ -104,8 +101,8 @@ def archives(kind: str, out: Path, download: bool, mirror: str = "") -> list[tup
 
 
 def entry(path: Path, remotes: Sequence[Remote] = ()) -> dict[str, Any]:
-    """The manifest's entry of an archive or file the user gave, hashed; one that differs from the published archive of
-    its name is named."""
+    """Return the manifest's entry of an archive or file the user gave, hashed; one that differs from the published
+    archive of its name is named."""
     LOGGER.info("hashing %s", path)
     try:
         sums = Checksums.of(path)
@@ -113,7 +110,7 @@ def entry(path: Path, remotes: Sequence[Remote] = ()) -> dict[str, Any]:
         raise UserError(f"it cannot be read: {e.strerror or e}", str(path)) from None
     published = next((r for r in remotes if r.name == path.name), None)
     if published is not None:
-        told = {"sha256": published.sha256, "md5": published.md5}
-        if any(told[kind] and told[kind] != got for kind, got in sums.hexdigests.items()):
+        checksums = {"sha256": published.sha256, "md5": published.md5}
+        if any(checksums[kind] and checksums[kind] != got for kind, got in sums.hexdigests.items()):
             LOGGER.warning("%s: its checksum is not that of the published archive", path)
     return {"name": path.name, "size": sums.size, **sums.hexdigests}

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ultralytics.data.prepare.annotated import SPLIT_WORDS, SPLITS, Annotated
 from ultralytics.data.prepare.folder import walk
-from ultralytics.data.prepare.write import SPLIT_WORDS, SPLITS, Annotated
 from ultralytics.utils.images import IMAGE_SUFFIXES
 
 
@@ -22,7 +22,8 @@ class Tree:
     """What lies in a folder, by paths below it with "/" between their parts, sorted.
 
     Attributes:
-        top: the folder; images, marks: its images and its annotation files.
+        top: the folder.
+        images, marks: its images and its annotation files.
         passed: "path: why" for what was passed over.
     """
 
@@ -50,7 +51,7 @@ class Tree:
         return tree
 
     def pairs(self) -> dict[str, list[str]]:
-        """Annotation file → its images, see `pair`."""
+        """Return annotation file → its images, see `pair`."""
         return pair(self.marks, self.images)
 
 
@@ -83,7 +84,7 @@ def pair(marks: Sequence[str], images: Sequence[str]) -> dict[str, list[str]]:
             found[mark] = by_folder[folder][stem]
             continue
         if folder not in nearness:
-            nearness[folder] = sorted((_distance(folder, f), f) for f in by_folder)
+            nearness[folder] = sorted((_folder_distance(folder, f), f) for f in by_folder)
         best: tuple[int, int] | None = None
         for score, other in nearness[folder]:
             if best is not None and score > best:
@@ -94,17 +95,17 @@ def pair(marks: Sequence[str], images: Sequence[str]) -> dict[str, list[str]]:
     return found
 
 
-def _distance(a: str, b: str) -> tuple[int, int]:
-    """How different two folders are called: less the more folders they begin and end with alike; then less where both
-    end in one number, as label_2 and image_2 do."""
+def _folder_distance(a: str, b: str) -> tuple[int, int]:
+    """Return how different two folders are called: less the more folders they begin and end with alike; then less where
+    both end in one number, as label_2 and image_2 do."""
     ours, theirs = a.split("/") if a else [], b.split("/") if b else []
-    head = _common(ours, theirs)
+    head = _common_start(ours, theirs)
     numbers = [re.search(r"\d*$", path) for path in (a, b)]
     same_number = len({m[0] for m in numbers if m is not None}) == 1
-    return -head - _common(ours[head:][::-1], theirs[head:][::-1]), -int(same_number)
+    return -head - _common_start(ours[head:][::-1], theirs[head:][::-1]), -int(same_number)
 
 
-def _common(a: Sequence[str], b: Sequence[str]) -> int:
+def _common_start(a: Sequence[str], b: Sequence[str]) -> int:
     return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
@@ -112,24 +113,25 @@ def by_splits(paths: Iterable[str], marks: Mapping[str, str] | None = None) -> d
     """Divide images by the folders they are in, where these are called train, val and test (or train2017, valid, …).
 
     Args:
-        paths: with "/" between their parts; marks: their annotation files, whose folders tell where the images' do not.
+        paths: with "/" between their parts.
+        marks: their annotation files, whose folders tell where the images' do not.
 
     Returns:
         Split → path → the name inside the split: without the folders that all of its images share. Where not two splits
-        are told, all is train.
+        are found, all is train.
     """
     paths = list(paths)
-    told = {path: split_of_folders(path) or split_of_folders((marks or {}).get(path, "")) for path in paths}
-    if len({s for s in told.values() if s}) < 2:
-        told = dict.fromkeys(told, "train")
+    splits = {path: split_of_folders(path) or split_of_folders((marks or {}).get(path, "")) for path in paths}
+    if len({s for s in splits.values() if s}) < 2:
+        splits = dict.fromkeys(splits, "train")
     found: dict[str, list[str]] = {}
-    for path, split in told.items():
+    for path, split in splits.items():
         found.setdefault(split or "train", []).append(path)
-    return {s: _inside(found[s]) for s in SPLITS if s in found}
+    return {s: _names_inside(found[s]) for s in SPLITS if s in found}
 
 
 def split_of_folders(path: str) -> str | None:
-    """The split that a folder of a path is called by; None where none is."""
+    """Return the split that a folder of a path is called by; None where none is."""
     for folder in path.split("/")[:-1]:
         for word in re.split(r"[^a-z]+", folder.lower()):
             if word in SPLIT_WORDS:
@@ -137,14 +139,14 @@ def split_of_folders(path: str) -> str | None:
     return None
 
 
-def _inside(paths: Sequence[str]) -> dict[str, str]:
-    """Paths → the same below the folder that holds them all."""
+def _names_inside(paths: Sequence[str]) -> dict[str, str]:
+    """Return paths → the same below the folder that holds them all."""
     shared = os.path.commonpath([os.path.dirname(p) for p in paths])
     return {p: p[len(shared) + 1 :] if shared else p for p in paths}
 
 
 def as_splits(read: Mapping[str, Annotated]) -> dict[str, list[Annotated]]:
-    """Split → images, by the folders in their paths; each is given its name inside the split."""
+    """Return split → images, by the folders in their paths; each is given its name inside the split."""
     splits: dict[str, list[Annotated]] = {}
     for split, names in by_splits([path for path, a in read.items() if a.image is not None]).items():
         for path, name in names.items():

@@ -3,31 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ultralytics.data.prepare import names as published_names
-from ultralytics.data.prepare.archive import is_archive
-from ultralytics.data.prepare.folder import PARTS, fingerprint, prepared
-from ultralytics.data.prepare.sources import PUBLISHED, archives, default_out, entry
-from ultralytics.data.prepare.write import (
-    Annotated,
-    Converted,
-    Options,
-    existing,
-    from_pixels,
-    in_threads,
-    make_dataset,
-    opened,
-    read_rows,
-)
+from ultralytics.data.prepare.annotated import Annotated, Converted, in_threads, read_rows
+from ultralytics.data.prepare.boxes import from_pixels, outside
+from ultralytics.data.prepare.divide import Options
+from ultralytics.data.prepare.folder import PARTS
+from ultralytics.data.prepare.format import Format, Source, prepare
+from ultralytics.data.prepare.sources import default_out
 from ultralytics.utils.errors import MissingFileError
-from ultralytics.utils.files import user_path
 from ultralytics.utils.images import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from ultralytics.data.prepare.write import Keys
+    from ultralytics.data.prepare.divide import Keys
 
 FOLDERS = {"train": "VisDrone2019-DET-train", "val": "VisDrone2019-DET-val", "test": "VisDrone2019-DET-test-dev"}
 REGION, OTHERS = 0, 11  # categories that are no class
@@ -40,77 +31,56 @@ def prepare_visdrone(
     mirror: str = "",
     **given: Unpack[Keys],
 ) -> Path:
-    """Turn VisDrone2019-DET into images, labels and a data set YAML: categories 1 to 10 are classes 0 to 9; ignored
+    """Turn VisDrone2019-DET into images, labels and a dataset YAML: categories 1 to 10 are classes 0 to 9; ignored
     regions and what is scored 0 go to ignore/, for any class. The source is not changed.
 
     Args:
         source: a folder with VisDrone2019-DET-train, -val and -test-dev, packed or not, or one of these.
         out: the folder to make, data/visdrone when None.
-        download: fetch the published archives; mirror: a URL that holds them; given: the fields of `Options`.
+        download: fetch the published archives.
+        mirror: a URL that holds them.
+        given: the fields of `Options`.
 
-    Returns:
-        The data set's YAML, OUT/data.yaml.
-
-    Raises:
-        MissingFileError: no such layout; DatasetError: nothing usable; ConfigError: a wrong value; UserError: it cannot
-        be downloaded or written.
+    Returns and errors are those of `prepare`.
     """
-    wanted = Options(**given)
-    out = default_out("visdrone") if out is None else user_path(out)
-    folder = None if source is None else existing(source)
-    found = list(FOLDERS) if folder is None else _parts(folder)
-    options: dict[str, Any] = {PARTS: found} if found else {"source": str(folder and folder.absolute())}
-    options |= wanted.drawn()
-    inside = [] if folder is None else [folder]
-    mark = fingerprint(inside)
-    done = prepared(out, "visdrone", options, mark)
-    if done is not None:
-        return done
-    if folder is None:
-        got = archives("visdrone", out, download, mirror)
-        packed, sources = [p for p, _ in got], [d for _, d in got]
-    else:
-        name = folder.absolute().name
-        if folder.is_file() and is_archive(folder):
-            packed, folder = [folder], None
-        else:
-            packed = [p for part in FOLDERS.values() if (p := folder / f"{part}.zip").is_file()]
-        sources = [entry(p, PUBLISHED["visdrone"]) for p in packed] or [{"name": name}]
-
-    def read(scratch: Path) -> Converted:
-        tops = [opened(p, scratch) for p in packed] + ([folder] if folder else [])
-        parts = {s: p for s, name in FOLDERS.items() if (p := _part(tops, name)) is not None}
-        if not parts:
-            tried = ", ".join(str((t / FOLDERS["train"]).absolute()) for t in tops)
-            raise MissingFileError(f"there is none of its folders; tried {tried}", hint="source= is the folder of them")
-        if found:
-            options[PARTS] = list(parts)
-        absent = [name for s, name in FOLDERS.items() if s not in parts]
-        notes = [f"missing: {', '.join(absent)}"] if absent else []
-        return Converted({s: _read_part(p) for s, p in parts.items()}, published_names.VISDRONE, notes=notes)
-
-    return make_dataset(out, "visdrone", options, sources, read, wanted, inside, mark)
+    out = default_out("visdrone") if out is None else out  # of archives of other names too
+    return prepare(VISDRONE, source, out, Options(**given), download=download, mirror=mirror)
 
 
-def _parts(source: Path) -> list[str]:
-    """The splits that a source seems to hold, without unpacking it."""
+def _read_source(source: Source) -> Converted:
+    tops = source.places()
+    parts = {s: p for s, name in FOLDERS.items() if (p := _part_in(tops, name)) is not None}
+    if not parts:
+        tried = ", ".join(str((t / FOLDERS["train"]).absolute()) for t in tops)
+        raise MissingFileError(f"there is none of its folders; tried {tried}", hint="source= is the folder of them")
+    if source.published:
+        source.options[PARTS] = list(parts)
+    absent = [name for s, name in FOLDERS.items() if s not in parts]
+    notes = [f"missing: {', '.join(absent)}"] if absent else []
+    return Converted({s: _read_part(p) for s, p in parts.items()}, published_names.VISDRONE, notes=notes)
+
+
+def _published_parts(source: Path | None) -> list[str] | None:
+    """Return the splits that a source seems to hold, without unpacking it; None where it seems to hold none."""
+    if source is None:
+        return list(FOLDERS)
     if source.is_file():
-        return [s for s, name in FOLDERS.items() if source.name == f"{name}.zip"]
-    return [s for s, name in FOLDERS.items() if (source / f"{name}.zip").is_file() or _part([source], name)]
+        return [s for s, name in FOLDERS.items() if source.name == f"{name}.zip"] or None
+    return [s for s, name in FOLDERS.items() if (source / f"{name}.zip").is_file() or _part_in([source], name)] or None
 
 
-def _part(tops: list[Path], name: str) -> Path | None:
-    """The folder of a split: one of that name, or a top itself when it is called so."""
+def _part_in(tops: list[Path], name: str) -> Path | None:
+    """Return the folder of a split: one of that name, or a top itself when it is called so."""
     candidates = [p for top in tops for p in (top / name, top / name / name, *([top] if top.name == name else []))]
     return next((p for p in candidates if (p / "images").is_dir()), None)
 
 
 def _read_part(part: Path) -> list[Annotated]:
     files = sorted(p for p in (part / "images").iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
-    return in_threads(lambda image: _read(part, image), files, f"Reading {part.name}")
+    return in_threads(lambda image: _read_rows(part, image), files, f"Reading {part.name}")
 
 
-def _read(part: Path, image: Path) -> Annotated:
+def _read_rows(part: Path, image: Path) -> Annotated:
     result = Annotated(image.name)
     file = part / "annotations" / f"{image.stem}.txt"
     if not file.is_file():
@@ -119,7 +89,7 @@ def _read(part: Path, image: Path) -> Annotated:
     found = read_rows(result, image, file)
     if found is None:
         return result
-    picture, lines = found
+    header, lines = found
     for number, line in enumerate(lines, 1):
         words = [w.strip() for w in line.strip().strip(",").split(",")]
         if words == [""]:
@@ -132,10 +102,9 @@ def _read(part: Path, image: Path) -> Annotated:
         if category != int(category) or not REGION <= category <= OTHERS:
             result.problems.append(f"{file}:{number}: there is no category {words[5]}; it is dropped")
             continue
-        box, cut = from_pixels(x, y, w, h, picture.shape)
+        box, cut = from_pixels(x, y, w, h, header.shape)
         if box is None:
-            why = "lies outside its picture" if w > 0 and h > 0 else "has no area"
-            result.problems.append(f"{file}:{number}: the box {why}; it is dropped")
+            result.problems.append(f"{file}:{number}: the box {outside(0, 0, w, h)}; it is dropped")
             continue
         result.cut += cut
         if score == 0 or category in (REGION, OTHERS):
@@ -143,3 +112,6 @@ def _read(part: Path, image: Path) -> Annotated:
         else:
             result.objects.append((int(category) - 1, box))
     return result
+
+
+VISDRONE = Format("visdrone", _read_source, _published_parts)

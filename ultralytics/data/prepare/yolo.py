@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,28 +25,16 @@ from ultralytics.data.labels import (
     label_file,
 )
 from ultralytics.data.prepare import names as published_names
+from ultralytics.data.prepare.annotated import SPLIT_WORDS, SPLITS, Annotated, Converted, in_threads, no_objects
 from ultralytics.data.prepare.archive import is_archive
 from ultralytics.data.prepare.class_files import names_beside
-from ultralytics.data.prepare.folder import fingerprint, prepared, rename_classes, walk
+from ultralytics.data.prepare.divide import Options
+from ultralytics.data.prepare.folder import walk
+from ultralytics.data.prepare.format import Format, Source, existing, inner, prepare
 from ultralytics.data.prepare.recognise import judge_json
-from ultralytics.data.prepare.sources import PUBLISHED, archives, default_out, entry
 from ultralytics.data.prepare.tree import Tree, by_splits
-from ultralytics.data.prepare.write import (
-    SPLIT_WORDS,
-    SPLITS,
-    Annotated,
-    Converted,
-    Options,
-    existing,
-    in_threads,
-    inner,
-    look,
-    make_dataset,
-    no_objects,
-    opened,
-)
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError
-from ultralytics.utils.files import read_text, user_path
+from ultralytics.utils.files import read_text
 from ultralytics.utils.images import IMAGE_SUFFIXES
 from ultralytics.utils.text import counted, one_line
 from ultralytics.utils.yaml import read_yaml
@@ -54,7 +42,7 @@ from ultralytics.utils.yaml import read_yaml
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from ultralytics.data.prepare.write import Keys
+    from ultralytics.data.prepare.divide import Keys
 
 LISTS = {"train": "train", "valid": "val", "val": "val", "test": "test"}  # of obj.data
 
@@ -69,17 +57,16 @@ def prepare_coco128(
     """Prepare the first 128 images of COCO train2017, which are train and val.
 
     Args:
-        source: coco128.zip or its folder; out: data/coco128 when None.
-        download: fetch the archive; mirror: a URL that holds it; given: the fields of `Options`.
+        source: coco128.zip or its folder.
+        out: data/coco128 when None.
+        download: fetch the archive.
+        mirror: a URL that holds it.
+        given: the fields of `Options`.
 
-    Returns:
-        The data set's YAML.
-
-    Raises:
-        as `prepare_yolo`; UserError: it cannot be downloaded.
+    Returns and errors are those of `prepare`.
     """
-    out = default_out("coco128") if out is None else user_path(out)
-    return _prepare("coco128", source, out, {}, published_names.COCO, Options(**given), download, mirror)
+    beside = [] if source is None else _places_beside(source)
+    return prepare(COCO128, source, out, Options(**given), beside=beside, download=download, mirror=mirror)
 
 
 def prepare_yolo(
@@ -92,56 +79,28 @@ def prepare_yolo(
     not changed.
 
     Args:
-        source: a data set YAML, or a folder or archive with images/SPLIT or SPLIT/images, with obj.data and its lists
+        source: a dataset YAML, or a folder or archive with images/SPLIT or SPLIT/images, with obj.data and its lists
         (CVAT, darknet), or with images and label files in folders of any names, or in one.
         out: the folder to make.
         names: class names in the order of their ids; when None those of the YAML, or of classes.txt, obj.names,
         notes.json and the like beside the labels.
         given: the fields of `Options`.
 
-    Returns:
-        The data set's YAML, OUT/data.yaml.
-
-    Raises:
-        MissingFileError: no such source or layout; DatasetError: nothing usable; ConfigError: a wrong value; UserError:
-        it cannot be written.
+    Returns and errors are those of `prepare`.
     """
-    wanted = Options(**given)
-    options = {"source": str(existing(source)), "names": list(names) if names else None, **wanted.drawn()}
-    return _prepare("yolo", source, user_path(out), options, names, wanted)
+    own = {"names": list(names) if names else None}
+    return prepare(YOLO, source, out, Options(**given), own, beside=_places_beside(source))
 
 
-def _prepare(
-    kind: str,
-    given: str | Path | None,
-    out: Path,
-    options: dict[str, Any],
-    names: Sequence[str] | None,
-    wanted: Options,
-    download: bool = False,
-    mirror: str = "",
-) -> Path:
-    source = None if given is None else existing(given)
-    packed = source is not None and source.is_file() and is_archive(source)
-    inside: list[Path] = []
-    if source is not None and not packed:
-        inside = [source, *_outside(source)]
-    labels = [Path(label_file(str(p / "x.jpg"))).parent for p in inside if p.is_dir()]
-    mark = fingerprint([source] if packed and source else list(dict.fromkeys(p for p in inside + labels if p.exists())))
-    if kind == "yolo" and names:
-        rename_classes(out, kind, options, mark)
-    done = prepared(out, kind, options, mark)
-    if done is not None:
-        return done
-    if source is None:
-        [(source, described)] = archives(kind, out, download, mirror)
-    else:
-        described = entry(source, PUBLISHED.get(kind, ())) if packed else {"name": source.name}
-
-    def read(scratch: Path) -> Converted:
-        return _read_all(_find(opened(source, scratch)), names)
-
-    return make_dataset(out, kind, options, [described], read, wanted, inside, mark)
+def _places_beside(given: str | Path) -> list[Path]:
+    """Return the files and folders outside a source that belong to it: those that its YAML names, and the folders of
+    labels."""
+    source = existing(given)
+    if source.is_file() and is_archive(source):
+        return []
+    outside = _outside_places(source)
+    labels = [Path(label_file(str(p / "x.jpg"))).parent for p in [source, *outside] if p.is_dir()]
+    return [*outside, *labels]
 
 
 @dataclass(frozen=True)
@@ -155,10 +114,12 @@ class _Job:
 
 @dataclass
 class _Found:
-    """A data set as it lies in its folder.
+    """A dataset as it lies in its folder.
 
     Attributes:
-        splits: split → its images; names: class names, None where no file says them; notes, problems: as `Converted`'s.
+        splits: split → its images.
+        names: class names, None where no file says them.
+        notes, problems: as `Converted`'s.
         keypoints: numbers behind the box of a row, see `parse_labels`.
         names_file: the file that says the names, where it is no YAML.
     """
@@ -171,22 +132,23 @@ class _Found:
     names_file: str = ""
 
 
-def _outside(source: Path) -> list[Path]:
-    """The folders that the YAML of a source names, and that of the labels where the source is a folder of images."""
-    spec = load_yaml(source) if source.is_file() else next((s for s in map(load_yaml, _yamls(source)) if s), None)
+def _outside_places(source: Path) -> list[Path]:
+    """Return the folders that the YAML of a source names, and that of the labels where the source is a folder of
+    images."""
+    spec = load_yaml(source) if source.is_file() else next((s for s in map(load_yaml, _list_yamls(source)) if s), None)
     return [p for paths in (spec.splits.values() if spec else ()) for p in paths if os.path.exists(p)]
 
 
-def _yamls(source: Path) -> list[Path]:
-    """The YAML files at the top of a folder."""
+def _list_yamls(source: Path) -> list[Path]:
+    """Return the YAML files at the top of a folder."""
     tops = dict.fromkeys((source, inner(source)))
     found = [f for top in tops for f in sorted([*top.glob("*.yaml"), *top.glob("*.yml")]) if f.is_file()]
     return list(dict.fromkeys(found))
 
 
 def load_yaml(file: Path) -> DatasetSpec | None:
-    """A data set YAML, of which splits may be missing and paths may lead nowhere; `names` are empty where it has none.
-    None for another YAML.
+    """Read a dataset YAML, of which splits may be missing and paths may lead nowhere; `names` are empty where it has
+    none. None for another YAML.
 
     Raises:
         DatasetError: its names are wrong.
@@ -207,8 +169,8 @@ def load_yaml(file: Path) -> DatasetSpec | None:
     return spec
 
 
-def _find(source: Path) -> _Found:
-    """What a source holds.
+def _find_dataset(source: Path) -> _Found:
+    """Find the images and labels of a source.
 
     Raises:
         MissingFileError: no images with labels.
@@ -217,21 +179,21 @@ def _find(source: Path) -> _Found:
         spec = load_yaml(source)
         if spec is None:
             load_dataset(source)  # says what is wrong
-            raise DatasetError("it is no data set YAML", str(source))
-        found = _found({s: spec.split(s) for s in spec.splits}, list(spec.names.values()) or None)
+            raise DatasetError("it is no dataset YAML", str(source))
+        found = _images_of_splits({s: spec.split(s) for s in spec.splits}, list(spec.names.values()) or None)
         if not found.splits:
             raise DatasetError("it has neither train nor val", str(source), "give its folder as source=")
         found.keypoints = spec.keypoints
         return found if found.names else _with_names(found, [])
     tops = list(dict.fromkeys((source, inner(source))))
-    for file in _yamls(source):
+    for file in _list_yamls(source):
         spec = load_yaml(file)
         if spec is None:
             continue
         names = list(spec.names.values()) or None
         there = {s: paths for s, paths in spec.splits.items() if all(map(os.path.exists, paths))}
         if there and set(there) == set(spec.splits):
-            found = _found(there, names)
+            found = _images_of_splits(there, names)
         else:  # its paths are those of another machine
             found = _find_folders(source, tops)
         found.names, found.keypoints = names, spec.keypoints
@@ -239,14 +201,14 @@ def _find(source: Path) -> _Found:
     return _with_names(_find_folders(source, tops), tops)
 
 
-def _found(paths: Mapping[str, Sequence[Path]], names: Sequence[str] | None = None) -> _Found:
-    """The images of splits.
+def _images_of_splits(paths: Mapping[str, Sequence[Path]], names: Sequence[str] | None = None) -> _Found:
+    """Return the images of splits.
 
     Raises:
         DatasetError: a split has none.
     """
     passed: list[str] = []
-    splits = {s: _jobs(p, passed) for s, p in paths.items()}
+    splits = {s: _list_jobs(p, passed) for s, p in paths.items()}
     for split, jobs in splits.items():
         if not jobs:
             raise DatasetError(f"there are no {split} images", ", ".join(map(str, paths[split])))
@@ -254,7 +216,7 @@ def _found(paths: Mapping[str, Sequence[Path]], names: Sequence[str] | None = No
 
 
 def _with_names(found: _Found, tops: Sequence[Path]) -> _Found:
-    """The same with the class names of a file in one of these folders, or beside the labels."""
+    """Return the same with the class names of a file in one of these folders, or beside the labels."""
     labels = dict.fromkeys(Path(job.labels).parent for jobs in found.splits.values() for job in jobs)
     outside = [f for f in labels if not any(f.is_relative_to(top) for top in tops)]
     found.names, files = names_beside([*tops, *outside])
@@ -265,7 +227,7 @@ def _with_names(found: _Found, tops: Sequence[Path]) -> _Found:
 
 def _find_folders(source: Path, tops: Sequence[Path]) -> _Found:
     for top in tops:
-        found = _lists(top)
+        found = _read_lists(top)
         if found is not None:
             return found
     for top in tops:
@@ -279,14 +241,14 @@ def _find_folders(source: Path, tops: Sequence[Path]) -> _Found:
         if not folders and (top / "images").is_dir():
             folders = {"train": [top / "images"]}
         if folders:
-            found = _found({s: folders[s] for s in SPLITS if s in folders})
+            found = _images_of_splits({s: folders[s] for s in SPLITS if s in folders})
             if any(os.path.isfile(job.labels) for jobs in found.splits.values() for job in jobs):
                 return found
-    beside = _beside(tops[-1])
+    beside = _find_beside(tops[-1])
     if beside is not None:
         return beside
-    hint = "source= is a data set YAML, or a folder with images and labels"
-    images = [Path(job.image) for job in _jobs([source])]
+    hint = "source= is a dataset YAML, or a folder with images and labels"
+    images = [Path(job.image) for job in _list_jobs([source])]
     if not images:
         tried = ", ".join(str(t / "images") for t in tops)
         raise MissingFileError(
@@ -298,12 +260,12 @@ def _find_folders(source: Path, tops: Sequence[Path]) -> _Found:
     raise MissingFileError(what, str(source), hint)
 
 
-def _beside(top: Path) -> _Found | None:
-    """Images and label files anywhere below a folder; None where no image has one."""
+def _find_beside(top: Path) -> _Found | None:
+    """Return images and label files anywhere below a folder; None where no image has one."""
     if top.name == "images" or f"{os.sep}images{os.sep}" in str(top):  # the labels may lie beside that folder
-        with_labels = [j for j in _jobs([top]) if os.path.isfile(j.labels)]
+        with_labels = [j for j in _list_jobs([top]) if os.path.isfile(j.labels)]
         if with_labels:
-            return _Found({"train": _jobs([top])})
+            return _Found({"train": _list_jobs([top])})
     tree = Tree.of(top, ".txt")
     pairs = {mark: images for mark, images in tree.pairs().items() if images}
     label_of: dict[str, str] = {}
@@ -327,21 +289,22 @@ def _beside(top: Path) -> _Found | None:
     return found
 
 
-def _lists(top: Path) -> _Found | None:
-    """The images that the lists of an obj.data name (CVAT, darknet); None where there is none with such images."""
+def _read_lists(top: Path) -> _Found | None:
+    """Return the images that the lists of an obj.data name (CVAT, darknet); None where there is none with such
+    images."""
     for file in (top / "obj.data", top / "data" / "obj.data"):
         if not file.is_file():
             continue
         text = read_text(file, DatasetError, 1 << 20)
-        told = {key: value.strip() for key, value in re.findall(r"^\s*(\w+)\s*=(.*)$", text, re.MULTILINE)}
+        keys = {key: value.strip() for key, value in re.findall(r"^\s*(\w+)\s*=(.*)$", text, re.MULTILINE)}
         splits: dict[str, list[_Job]] = {}
         problems: list[str] = []
         for key, split in LISTS.items():
-            listed = _at(top, told[key]) if told.get(key) else None
+            listed = _listed_file(top, keys[key]) if keys.get(key) else None
             if listed is None:
                 continue
             lines = [line.strip() for line in read_text(listed, DatasetError).splitlines()]
-            paths = {line: _at(top, line) for line in lines if line}
+            paths = {line: _listed_file(top, line) for line in lines if line}
             problems += [f"{listed}: there is no image {line}" for line, path in paths.items() if path is None]
             images = {str(p): p for p in paths.values() if p is not None and p.suffix.lower() in IMAGE_SUFFIXES}
             below = by_splits([p.relative_to(top).as_posix() for p in images.values()]) if images else {}
@@ -357,16 +320,17 @@ def _lists(top: Path) -> _Found | None:
     return None
 
 
-def _at(top: Path, told: str) -> Path | None:
-    """A file that a list names: its path, or the end of it, below the list's folder."""
-    parts = [p for p in PurePosixPath(told.replace("\\", "/")).parts if p not in (".", "/")]
-    if ".." in parts or "\0" in told:
+def _listed_file(top: Path, listed: str) -> Path | None:
+    """Return a file that a list names: its path, or the end of it, below the list's folder."""
+    parts = [p for p in PurePosixPath(listed.replace("\\", "/")).parts if p not in (".", "/")]
+    if ".." in parts or "\0" in listed:
         return None
     tried = (top.joinpath(*parts[i:]) for i in range(len(parts)))
     return next((p for p in tried if os.path.isfile(p)), None)
 
 
-def _read_all(found: _Found, names: Sequence[str] | None) -> Converted:
+def _read_source(source: Source, names: Sequence[str] | None) -> Converted:
+    found = _find_dataset(source.places()[0])
     # Splits that are the same images are written once.
     folders: dict[str, list[_Job]] = {}
     used: dict[str, str] = {}
@@ -381,15 +345,15 @@ def _read_all(found: _Found, names: Sequence[str] | None) -> Converted:
         notes.append(f"read {counted(len(beside), 'label file')} beside the images or in folders of other names")
     read: dict[str, list[Annotated]] = {}
     for split, jobs in folders.items():
-        pairs = in_threads(lambda job: _read(job, found.keypoints), jobs, f"Reading {split}")
+        pairs = in_threads(lambda job: _read_labels(job, found.keypoints), jobs, f"Reading {split}")
         read[split] = [annotated for annotated, _ in pairs]
-        notes += _glued(split, jobs, [judged for _, judged in pairs])
+        notes += _describe_glued(split, jobs, [judged for _, judged in pairs])
     notes += _of_other_kinds([job for jobs in folders.values() for job in jobs])
     everything = [a for listed in read.values() for a in listed]
     labels = {id(a): j.labels for s, jobs in folders.items() for a, j in zip(read[s], jobs, strict=True)}
-    highest = [(max(_classes(a), default=-1), a) for a in everything]
+    highest = [(max(_class_ids(a), default=-1), a) for a in everything]
     top, bad = max(highest, key=lambda pair: pair[0], default=(-1, None))
-    told = "names= has" if names else "the source names"
+    holder = "names= has" if names else "the source names"
     if names and found.names and list(names) != list(found.names):
         own = one_line(", ".join(map(str, found.names)), 80)
         notes.append(f"the class names are those of names=, not those of {found.names_file or 'the source'} ({own})")
@@ -406,20 +370,20 @@ def _read_all(found: _Found, names: Sequence[str] | None) -> Converted:
         )
     if top >= len(names):
         raise ConfigError(
-            f"class id {top} is out of range: {told} {counted(len(names), 'class')}",
+            f"class id {top} is out of range: {holder} {counted(len(names), 'class')}",
             labels[id(bad)] if bad else "",
-            "name every class by names=[first,second], or mend the labels",
+            "name every class by names=[first,second], or correct the labels",
         )
     twins = used if set(used) != set(folders) and {"train", "val"} <= set(used) else {}
     return Converted(read, names, twins, notes, found.problems)
 
 
-def _classes(a: Annotated) -> list[int]:
+def _class_ids(a: Annotated) -> list[int]:
     return [int(c) for c, _ in a.objects] + [int(c) for c, _, _ in a.ignored if c is not None]
 
 
-def _jobs(paths: Sequence[Path], passed: list[str] | None = None) -> list[_Job]:
-    """The images of folders, lists or single files; `passed` is filled with what was passed over."""
+def _list_jobs(paths: Sequence[Path], passed: list[str] | None = None) -> list[_Job]:
+    """Return the images of folders, lists or single files; `passed` is filled with what was passed over."""
     jobs: dict[str, str] = {}
     for path in paths:
         if path.is_dir():
@@ -435,13 +399,13 @@ def _is_image(name: str) -> bool:
 
 
 def _labels_of(image: str) -> str:
-    """An image's label file: where training looks for it, else beside the image."""
+    """Return an image's label file: where training looks for it, else beside the image."""
     usual, beside = label_file(image), os.path.splitext(image)[0] + ".txt"
     return beside if not os.path.isfile(usual) and os.path.isfile(beside) else usual
 
 
-def _glued(split: str, jobs: Sequence[_Job], read: Sequence[Judged | None]) -> Iterator[str]:
-    """What is to say of rows of a split that are probably several rows in one line."""
+def _describe_glued(split: str, jobs: Sequence[_Job], read: Sequence[Judged | None]) -> Iterator[str]:
+    """Describe rows of a split that are probably several rows in one line."""
     rows = [
         (job, line, n)
         for job, j in zip(jobs, read, strict=True)
@@ -452,13 +416,13 @@ def _glued(split: str, jobs: Sequence[_Job], read: Sequence[Judged | None]) -> I
     if len(glued):
         job, line, columns = rows[glued[0]]
         where = f"{job.labels}:{line}"
-        told = f"{split}: {counted(len(glued), 'row')} of polygons among boxes, such as {where} ({columns} columns)"
-        yield f"{told}: several rows in one line? Read as polygons"
+        what = f"{split}: {counted(len(glued), 'row')} of polygons among boxes, such as {where} ({columns} columns)"
+        yield f"{what}: several rows in one line? Read as polygons"
 
 
-def _annotation(job: _Job) -> str:
-    """The VOC or labelme annotation of an image without a label file, beside the image or where its labels would be: it
-    is no background. "" without one."""
+def _other_annotation(job: _Job) -> str:
+    """Return the VOC or labelme annotation of an image without a label file, beside the image or where its labels would
+    be: it is no background. "" without one."""
     if os.path.isfile(job.labels):
         return ""
     for stem in dict.fromkeys(os.path.splitext(p)[0] for p in (job.image, job.labels)):
@@ -470,24 +434,22 @@ def _annotation(job: _Job) -> str:
 
 
 def _of_other_kinds(jobs: Sequence[_Job]) -> Iterator[str]:
-    """How many images are left out because their annotations are of another kind."""
-    suffixes = [os.path.splitext(found)[1].lower() for found in map(_annotation, jobs) if found]
+    """Count the images that are left out because their annotations are of another kind."""
+    suffixes = [os.path.splitext(found)[1].lower() for found in map(_other_annotation, jobs) if found]
     for suffix, what, kind in ((".xml", "XML annotations", "voc"), (".json", "labelme's JSON", "labelme")):
         if number := suffixes.count(suffix):
             has = "has" if number == 1 else "have"
             yield f"{counted(number, 'image')} {has} {what} and no label file: left out; `prepare {kind}` reads them"
 
 
-def _read(job: _Job, keypoints: int) -> tuple[Annotated, Judged | None]:
-    """An image with what its label file says; None where the image is left out before that is read."""
+def _read_labels(job: _Job, keypoints: int) -> tuple[Annotated, Judged | None]:
+    """Read an image with what its label file says; None where the image is left out before that is read."""
     result = Annotated(job.name)
-    other = _annotation(job)
+    other = _other_annotation(job)
     if other:
         result.problems.append(f"{job.image}: it has no label file, but {other}; it is left out")
         return result, None
-    picture = look(job.image)
-    if isinstance(picture, str):
-        result.problems.append(f"{job.image}: {picture}")
+    if result.take(Path(job.image)) is None:
         return result, None
     labels, ignored = judge_labels(job.labels, keypoints), judge_ignored(ignore_file(job.image))
     areas, unfit = judge_areas(areas_file(job.image), labels)
@@ -499,11 +461,15 @@ def _read(job: _Job, keypoints: int) -> tuple[Annotated, Judged | None]:
         result.areas = [v if v > 0 else None for v in areas.tolist()]
     for cls, x, y, w, h, crowd in ignored.rows.tolist():
         result.ignored.append((None if cls < 0 else int(cls), (x, y, w, h), bool(crowd)))
-    if labels.usable:
-        result.image = Path(job.image)
+    if not labels.usable:
+        result.image = None
     return result, labels
 
 
 def problem_lines(path: str | None, problems: Sequence[Problem]) -> list[str]:
-    """The problems of a file, with file and line."""
+    """Return the problems of a file, with file and line."""
     return [f"{path}:{p.line}: {p.what}" if p.line else f"{path}: {p.what}" for p in problems]
+
+
+YOLO = Format("yolo", lambda source: _read_source(source, source.options["names"]), by_id=True)
+COCO128 = Format("coco128", lambda source: _read_source(source, published_names.COCO))
