@@ -187,8 +187,8 @@ def freeze_all_but(model: nn.Module, names: Collection[str]) -> list[nn.Module]:
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(parameter.requires_grad and name in kept)
         total, trained = total + 1, trained + parameter.requires_grad
-    told = "Frozen: %d of %d tensors; the %d that did not come whole from the pretrained weights are trained"
-    LOGGER.info(told, total - trained, total, trained)
+    message = "Frozen: %d of %d tensors; the %d that did not come whole from the pretrained weights are trained"
+    LOGGER.info(message, total - trained, total, trained)
     rows: Any = model.model
     still: list[nn.Module] = []
     for name, module in model.named_modules():

@@ -1,7 +1,7 @@
 """Weights files: the project's own (tensors and plain data) and the reference's pickles, read without running anything
 in them.
 
-The schema is told in docs/checkpoint.md.
+The schema is in docs/checkpoint.md.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from torch import Tensor
 from ultralytics.cfg.model import MODEL_KEYS
 from ultralytics.cfg.paths import weights_here
 from ultralytics.engine.run.provenance import without_home
-from ultralytics.engine.weights.inert import NotPlainError, Record, plain, read_inert
+from ultralytics.engine.weights.inert import Record, read_inert
+from ultralytics.engine.weights.plain import NotPlainError, plain
 from ultralytics.utils.errors import CheckpointError, UserError, nearest
 from ultralytics.utils.files import missing, user_path, write_atomically
 from ultralytics.utils.log import LOGGER
@@ -227,8 +228,8 @@ def restoring(path: Path) -> Iterator[None]:
     except UserError:
         raise
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as e:
-        told = one_line(f"its state does not fit the run: {type(e).__name__}: {' '.join(str(e).split())}", 400)
-        raise CheckpointError(told, str(path), "use an earlier copy, or train from its weights with model=") from e
+        reason = one_line(f"its state does not fit the run: {type(e).__name__}: {' '.join(str(e).split())}", 400)
+        raise CheckpointError(reason, str(path), "use an earlier copy, or train from its weights with model=") from e
 
 
 def _read(path: Path, kind: str) -> Any:

@@ -46,8 +46,8 @@ def naming_plugins(checkpoint: Checkpoint) -> Iterator[None]:
     except ModelError as e:
         if checkpoint.plugins and "unknown module" in e.what:
             files = ",".join(dict.fromkeys(checkpoint.plugins))
-            told = f"it was trained with plugins; if you trust them: plugins=[{files}]"
-            raise ModelError(e.what, str(checkpoint.path), told) from None
+            hint = f"it was trained with plugins; if you trust them: plugins=[{files}]"
+            raise ModelError(e.what, str(checkpoint.path), hint) from None
         raise
 
 
