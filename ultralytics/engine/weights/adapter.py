@@ -142,7 +142,7 @@ def fill(
     filled: set[str] = set()
     lines: list[str] = []
     for row in adapter:
-        place = next((f for f in free if f.module == row.module and _shapes(f) == _shapes(row)), None)
+        place = next((f for f in free if f.module == row.module and _tensor_shapes(f) == _tensor_shapes(row)), None)
         if place is None:
             lines.append(f"  row {row.row} of the file, {row}: no new row here is like it")
             continue
@@ -163,7 +163,7 @@ def fill(
     return filled, [f"Adapter {path}: {len(filled)} tensors", *lines]
 
 
-def _shapes(row: AdapterRow) -> dict[str, tuple[int, ...]]:
+def _tensor_shapes(row: AdapterRow) -> dict[str, tuple[int, ...]]:
     return {name: tuple(t.shape) for name, t in row.tensors.items()}
 
 

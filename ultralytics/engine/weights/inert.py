@@ -123,14 +123,14 @@ class _Interpreter:
         if not isinstance(state, dict) or len(values) % 2:
             raise DamagedError("a pickle that sets a key of what is no mapping")
         for key, value in zip(values[::2], values[1::2], strict=True):
-            state[_key(key)] = value
+            state[_check_key(key)] = value
 
     def add(self, values: list[Any]) -> None:
         target = self.top()
         if isinstance(target, Record):
             target.items.extend(values)
         elif isinstance(target, set):
-            target.update(_key(v) for v in values)
+            target.update(_check_key(v) for v in values)
         else:
             raise DamagedError("a pickle that adds to what is no set")
 
@@ -187,7 +187,7 @@ class _Interpreter:
         self.push(storage)
 
 
-def _key(key: Any) -> _Key | tuple[Any, ...]:
+def _check_key(key: Any) -> _Key | tuple[Any, ...]:
     """A key of a mapping, or a member of a set. Of nested tuples and huge numbers the hash could not be afforded."""
     parts = key if isinstance(key, tuple) else (key,)
     for part in parts:
@@ -198,39 +198,39 @@ def _key(key: Any) -> _Key | tuple[Any, ...]:
     return key  # type: ignore[no-any-return]  # one of these, as was just seen
 
 
-def _parameter(data: Any = None, *_: Any) -> Any:
+def _build_parameter(data: Any = None, *_: Any) -> Any:
     return data
 
 
-def _mapping(*pairs: Any) -> Any:
+def _build_mapping(*pairs: Any) -> Any:
     """`OrderedDict()` or `OrderedDict([[key, value], …])`."""
     given = pairs[0] if pairs else []
     if isinstance(given, dict):
         return dict(given)
     if not isinstance(given, list | tuple) or not all(isinstance(p, list | tuple) and len(p) == 2 for p in given):
         raise DamagedError("a mapping that is not made of pairs")
-    return {_key(k): v for k, v in given}
+    return {_check_key(k): v for k, v in given}
 
 
-def _set(*members: Any) -> Any:
+def _build_set(*members: Any) -> Any:
     given = members[0] if members else []
     if not isinstance(given, list | tuple | set):
         raise DamagedError("a set of what is no list")
-    return {_key(v) for v in given}
+    return {_check_key(v) for v in given}
 
 
-def _size(*numbers: Any) -> Any:
+def _build_size(*numbers: Any) -> Any:
     return tuple(numbers[0]) if numbers and isinstance(numbers[0], list | tuple) else ()
 
 
 # All that a name can bring about. Each builds a plain value of values that are there already.
 _BUILDERS: dict[str, Callable[..., Any]] = {
-    "collections.OrderedDict": _mapping,
-    "__builtin__.set": _set,
-    "builtins.set": _set,
-    "torch.Size": _size,
+    "collections.OrderedDict": _build_mapping,
+    "__builtin__.set": _build_set,
+    "builtins.set": _build_set,
+    "torch.Size": _build_size,
     "torch._utils._rebuild_tensor_v2": build_tensor,
-    "torch._utils._rebuild_parameter": _parameter,
+    "torch._utils._rebuild_parameter": _build_parameter,
 }
 
 # The instructions of torch.save's pickles, of protocols 2 to 5. Those of protocol 0 and 1 for text and objects,
@@ -264,7 +264,7 @@ _INSTRUCTIONS: dict[str, Callable[[_Interpreter, Any], object]] = {
     "SETITEM": lambda i, _: i.update([*reversed([i.pop(), i.pop()])]),
     "SETITEMS": lambda i, _: i.update(i.pop_to_mark()),
     "ADDITEMS": lambda i, _: i.add(i.pop_to_mark()),
-    "FROZENSET": lambda i, _: i.push(_set(i.pop_to_mark())),
+    "FROZENSET": lambda i, _: i.push(_build_set(i.pop_to_mark())),
     **dict.fromkeys(("BINGET", "LONG_BINGET"), _Interpreter.recall),
     **dict.fromkeys(("BINPUT", "LONG_BINPUT"), lambda i, place: i.memo.__setitem__(place, i.top())),
     "MEMOIZE": lambda i, _: i.memo.__setitem__(len(i.memo), i.top()),

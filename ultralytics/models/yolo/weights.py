@@ -106,7 +106,7 @@ def attempt_load_one_weight(
     model.inplace, model.task, model.pt_path = inplace, "detect", str(weight)  # type: ignore[assignment]  # the reference's
     model.args = dict(checkpoint.train_args)
     model.float().eval().requires_grad_(False)
-    return model.fuse() if fuse else model, _content(model, checkpoint)
+    return model.fuse() if fuse else model, _reference_content(model, checkpoint)
 
 
 def attempt_load_weights(
@@ -128,10 +128,10 @@ def attempt_load_weights(
 def torch_safe_load(weight: str | Path, safe_only: bool = False) -> tuple[dict[str, Any], str]:
     """A weights file's content with its model under "model", and its path. Every load here is safe."""
     model, checkpoint = load_trained(weight)
-    return _content(model, checkpoint), str(weight)
+    return _reference_content(model, checkpoint), str(weight)
 
 
-def _content(model: DetectionModel, checkpoint: Checkpoint) -> dict[str, Any]:
+def _reference_content(model: DetectionModel, checkpoint: Checkpoint) -> dict[str, Any]:
     """A checkpoint as the reference's scripts know it."""
     return checkpoint.content() | {"model": model, "ema": None, "updates": None, "optimizer": None}
 
