@@ -35,7 +35,7 @@ FORMAT_VERSION = 1
 
 @dataclass
 class Checkpoint:
-    """What any weights file comes down to.
+    """The content of a weights file of any kind.
 
     Attributes:
         spec: the model YAML as plain data, with its scale; names: class names.
@@ -74,7 +74,7 @@ class Checkpoint:
         return self.weights
 
     def content(self) -> dict[str, Any]:
-        """What scripts for the reference read in a weights file, but for the model."""
+        """Return what scripts for the reference read in a weights file, but for the model."""
         kept = {k: self.state.get(k) for k in ("date", "version", "epoch", "best_fitness")}
         return kept | {"train_args": dict(self.train_args)}
 

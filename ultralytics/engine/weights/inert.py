@@ -93,7 +93,7 @@ class _Interpreter:
         return value
 
     def pop_to_mark(self) -> list[Any]:
-        """What was put since the last mark."""
+        """Pop what was put since the last mark."""
         for i in range(len(self.stack) - 1, -1, -1):
             if self.stack[i] is _MARK:
                 values = self.stack[i + 1 :]

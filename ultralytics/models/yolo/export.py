@@ -174,7 +174,7 @@ class _Recorder:
         return record
 
     def _common(self, module: nn.Module) -> dict[str, Any]:
-        """What torch keeps in a module: no hooks, evaluation mode, nothing that asks for gradients."""
+        """Return what torch keeps in a module: no hooks, evaluation mode, nothing that asks for gradients."""
         state: dict[str, Any] = {
             k: type(v)() if isinstance(v, dict) else v for k, v in vars(nn.Module()).items() if k != "_modules"
         }

@@ -36,7 +36,7 @@ def new_weights_file(out: str | Path, overwrite: bool) -> Path:
 
 @contextlib.contextmanager
 def naming_plugins(checkpoint: Checkpoint) -> Iterator[None]:
-    """Where a network cannot be built since a file's plugins are not loaded, name them.
+    """Name a file's plugins where its network cannot be built because they are not loaded.
 
     Raises:
         ModelError: it cannot be built.
