@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.hostile import archive
-from ultralytics.engine.weights import inert
-from ultralytics.engine.weights.inert import NotPlainError, Record, plain, read_inert
+from ultralytics.engine.weights import plain as plain_data
+from ultralytics.engine.weights.inert import Record, read_inert
+from ultralytics.engine.weights.plain import NotPlainError, plain
 from ultralytics.utils.errors import CheckpointError
 
 DTYPES = [
@@ -126,7 +127,7 @@ def test_a_flipped_byte_is_a_value_or_one_line(tmp_path_factory, at, value):
 
 
 def test_plain_refuses_what_is_none(monkeypatch):
-    monkeypatch.setattr(inert, "MAX_VALUES", 10_000)
+    monkeypatch.setattr(plain_data, "MAX_VALUES", 10_000)
     for value in (Record("os.system"), object(), 1j):
         with pytest.raises(NotPlainError):
             plain({"a": [value]})

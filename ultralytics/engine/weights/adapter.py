@@ -142,7 +142,7 @@ def fill(
     filled: set[str] = set()
     lines: list[str] = []
     for row in adapter:
-        place = next((f for f in free if f.module == row.module and _shapes(f) == _shapes(row)), None)
+        place = next((f for f in free if f.module == row.module and _tensor_shapes(f) == _tensor_shapes(row)), None)
         if place is None:
             lines.append(f"  row {row.row} of the file, {row}: no new row here is like it")
             continue
@@ -163,7 +163,7 @@ def fill(
     return filled, [f"Adapter {path}: {len(filled)} tensors", *lines]
 
 
-def _shapes(row: AdapterRow) -> dict[str, tuple[int, ...]]:
+def _tensor_shapes(row: AdapterRow) -> dict[str, tuple[int, ...]]:
     return {name: tuple(t.shape) for name, t in row.tensors.items()}
 
 
@@ -187,8 +187,8 @@ def freeze_all_but(model: nn.Module, names: Collection[str]) -> list[nn.Module]:
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(parameter.requires_grad and name in kept)
         total, trained = total + 1, trained + parameter.requires_grad
-    told = "Frozen: %d of %d tensors; the %d that did not come whole from the pretrained weights are trained"
-    LOGGER.info(told, total - trained, total, trained)
+    message = "Frozen: %d of %d tensors; the %d that did not come whole from the pretrained weights are trained"
+    LOGGER.info(message, total - trained, total, trained)
     rows: Any = model.model
     still: list[nn.Module] = []
     for name, module in model.named_modules():

@@ -1,7 +1,7 @@
 """Weights files: the project's own (tensors and plain data) and the reference's pickles, read without running anything
 in them.
 
-The schema is told in docs/checkpoint.md.
+The schema is in docs/checkpoint.md.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from torch import Tensor
 from ultralytics.cfg.model import MODEL_KEYS
 from ultralytics.cfg.paths import weights_here
 from ultralytics.engine.run.provenance import without_home
-from ultralytics.engine.weights.inert import NotPlainError, Record, plain, read_inert
+from ultralytics.engine.weights.inert import Record, read_inert
+from ultralytics.engine.weights.plain import NotPlainError, plain
 from ultralytics.utils.errors import CheckpointError, UserError, nearest
 from ultralytics.utils.files import missing, user_path, write_atomically
 from ultralytics.utils.log import LOGGER
@@ -34,7 +35,7 @@ FORMAT_VERSION = 1
 
 @dataclass
 class Checkpoint:
-    """What any weights file comes down to.
+    """The content of a weights file of any kind.
 
     Attributes:
         spec: the model YAML as plain data, with its scale; names: class names.
@@ -43,8 +44,7 @@ class Checkpoint:
         state: everything else of an own file, for resuming.
         share: part of the tensors that came from a file, where others are as initialised.
         plugins: files that registered modules of the model when it was trained. They are named in messages and never
-        run:
-            a weights file may come from anywhere.
+            run: a weights file may come from anywhere.
     """
 
     path: Path
@@ -74,7 +74,7 @@ class Checkpoint:
         return self.weights
 
     def content(self) -> dict[str, Any]:
-        """What scripts for the reference read in a weights file, but for the model."""
+        """Return what scripts for the reference read in a weights file, but for the model."""
         kept = {k: self.state.get(k) for k in ("date", "version", "epoch", "best_fitness")}
         return kept | {"train_args": dict(self.train_args)}
 
@@ -107,10 +107,10 @@ def save_checkpoint(path: Path, data: dict[str, Any], previous: Path | None = No
         UserError: no space or no permission; the file that was there stays.
     """
     data = {"format": FORMAT, "format_version": FORMAT_VERSION, **data}
-    write_atomically(path, lambda f: _save(data, f), previous=previous)
+    write_atomically(path, lambda f: _write_hashed(data, f), previous=previous)
 
 
-def _save(data: dict[str, Any], file: IO[bytes]) -> None:
+def _write_hashed(data: dict[str, Any], file: IO[bytes]) -> None:
     hashed = _Hashed(file)
     torch.save(data, hashed)  # type: ignore[arg-type]  # it writes and flushes, and that is all torch asks for
     file.seek(-2, os.SEEK_END)  # the length of the comment, which torch leaves at 0
@@ -159,7 +159,7 @@ def verify_checksum(path: Path) -> bool:
             record = end[end.rfind(_END_RECORD) :]
             announced = _END_RECORD_SIZE + int.from_bytes(record[20:22], "little")
             if record.startswith(_END_RECORD) and (len(record) != announced or announced == tail):
-                raise _damaged(path)
+                raise _checksum_error(path)
             return False
         file.seek(0)
         left, digest = size - _COMMENT - 2, hashlib.sha256()
@@ -170,9 +170,9 @@ def verify_checksum(path: Path) -> bool:
             digest.update(part)
             left -= len(part)
     if end[-_COMMENT - 2 : -_COMMENT] != _COMMENT.to_bytes(2, "little"):
-        raise _damaged(path)
+        raise _checksum_error(path)
     if digest.hexdigest().encode() != end[-64:]:
-        raise _damaged(path)
+        raise _checksum_error(path)
     return True
 
 
@@ -185,7 +185,7 @@ def digest_of(path: str | Path) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
-def _damaged(path: Path) -> CheckpointError:
+def _checksum_error(path: Path) -> CheckpointError:
     return CheckpointError("damaged: it does not match its checksum", str(path), "use an earlier copy")
 
 
@@ -227,11 +227,11 @@ def restoring(path: Path) -> Iterator[None]:
     except UserError:
         raise
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as e:
-        told = one_line(f"its state does not fit the run: {type(e).__name__}: {' '.join(str(e).split())}", 400)
-        raise CheckpointError(told, str(path), "use an earlier copy, or train from its weights with model=") from e
+        reason = one_line(f"its state does not fit the run: {type(e).__name__}: {' '.join(str(e).split())}", 400)
+        raise CheckpointError(reason, str(path), "use an earlier copy, or train from its weights with model=") from e
 
 
-def _read(path: Path, kind: str) -> Any:
+def _read_archive(path: Path, kind: str) -> Any:
     """The content of a whole file, whatever it is.
 
     Raises:
@@ -252,6 +252,18 @@ def _read(path: Path, kind: str) -> Any:
     return read_inert(path)
 
 
+def _check_version(path: Path, version: Any) -> None:
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise CheckpointError(f"written by a later version (format {version})", str(path), "update the code")
+
+
+def _copy_plain(path: Path, data: Any) -> Any:
+    try:
+        return plain(data)
+    except NotPlainError as e:
+        raise CheckpointError(f"damaged: it holds {e}, which no file of this project does", str(path)) from None
+
+
 def read_own(path: Path, kind: str) -> Any:
     """The content of a file of tensors and plain data, written by `save_checkpoint`.
 
@@ -261,14 +273,9 @@ def read_own(path: Path, kind: str) -> Any:
     Raises:
         MissingFileError, CheckpointError: with the path and the reason.
     """
-    data = _read(path, kind)
-    version = data.get("format_version") if isinstance(data, dict) else None
-    if isinstance(version, int) and version > FORMAT_VERSION:
-        raise CheckpointError(f"written by a later version (format {version})", str(path), "update the code")
-    try:
-        return plain(data)
-    except NotPlainError as e:
-        raise CheckpointError(f"damaged: it holds {e}, which no file of this project does", str(path)) from None
+    data = _read_archive(path, kind)
+    _check_version(path, data.get("format_version") if isinstance(data, dict) else None)
+    return _copy_plain(path, data)
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
@@ -278,7 +285,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         MissingFileError, CheckpointError: with the path and the reason.
     """
     path = user_path(path)
-    data = _read(path, "weights file")
+    data = _read_archive(path, "weights file")
     if isinstance(data, dict) and data.get("format") == FORMAT:
         return _from_own(path, data)
     if isinstance(data, dict) and data.get("format") == ADAPTER:
@@ -303,69 +310,63 @@ def _is_zip(path: Path) -> bool:
         return False
 
 
-def _number(value: Any) -> bool:
+def _is_number(value: Any) -> bool:
     return isinstance(value, int | float)
 
 
-def _count(value: Any) -> bool:
+def _is_count(value: Any) -> bool:
     return isinstance(value, int) and -1 <= value < 2**62
 
 
-def _mapping(value: Any) -> bool:
+def _is_mapping(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(k, str) for k in value)
 
 
-def _tensors(value: Any) -> bool:
-    return _mapping(value) and all(isinstance(v, Tensor) for v in value.values())
+def _are_tensors(value: Any) -> bool:
+    return _is_mapping(value) and all(isinstance(v, Tensor) for v in value.values())
 
 
-def _names(value: Any) -> bool:
+def _are_names(value: Any) -> bool:
     words = isinstance(value, dict) and all(isinstance(k, int) and isinstance(v, str) for k, v in value.items())
     return words and sorted(value) == list(range(len(value)))
 
 
-def _words(value: Any) -> bool:
+def _are_words(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(v, str) for v in value)
 
 
-def _rows(value: Any) -> bool:
-    return isinstance(value, list) and all(_mapping(row) and all(map(_number, row.values())) for row in value)
+def _are_rows(value: Any) -> bool:
+    return isinstance(value, list) and all(_is_mapping(row) and all(map(_is_number, row.values())) for row in value)
 
 
-def _optimizer(value: Any) -> bool:
-    groups, state = (value.get("param_groups"), value.get("state")) if _mapping(value) else (None, None)
-    return isinstance(groups, list) and all(map(_mapping, groups)) and isinstance(state, dict)
+def _is_optimizer(value: Any) -> bool:
+    groups, state = (value.get("param_groups"), value.get("state")) if _is_mapping(value) else (None, None)
+    return isinstance(groups, list) and all(map(_is_mapping, groups)) and isinstance(state, dict)
 
 
 _COUNTS = (
-    "epoch",
-    "updates",
-    "best_epoch",
-    "batches_done",
-    "loss_count",
-    "rollbacks",
-    "skipped",
-    "skips_in_a_row",
+    *("epoch", "updates", "best_epoch", "batches_done"),
+    *("loss_count", "rollbacks", "skipped", "skips_in_a_row"),
 )
 
 
 # What the entries of an own file must be, wherever they are there.
 _ENTRIES: dict[str, Callable[[Any], bool]] = {
-    **dict.fromkeys(("model", "train_args", "asked", "scaler", "rng", "provenance"), _mapping),
-    "sources": lambda v: _mapping(v) and all(isinstance(s, str) for s in v.values()),
-    **dict.fromkeys(("ema", "weights", "pending_gradients"), _tensors),
-    **dict.fromkeys(_COUNTS, _count),
+    **dict.fromkeys(("model", "train_args", "asked", "scaler", "rng", "provenance"), _is_mapping),
+    "sources": lambda v: _is_mapping(v) and all(isinstance(s, str) for s in v.values()),
+    **dict.fromkeys(("ema", "weights", "pending_gradients"), _are_tensors),
+    **dict.fromkeys(_COUNTS, _is_count),
     "last_opt_step": lambda v: isinstance(v, int),
     **dict.fromkeys(("version", "torch", "date", "optimizer_name"), lambda v: isinstance(v, str)),
-    "names": _names,
-    **dict.fromkeys(("fitness", "pace"), lambda v: v is None or _number(v)),
-    **dict.fromkeys(("best_fitness", "elapsed", "lr_factor"), _number),
+    "names": _are_names,
+    **dict.fromkeys(("fitness", "pace"), lambda v: v is None or _is_number(v)),
+    **dict.fromkeys(("best_fitness", "elapsed", "lr_factor"), _is_number),
     "loss_mean": lambda v: isinstance(v, Tensor),
-    **dict.fromkeys(("new_tensors", "inserted", "untransferred"), _words),
+    **dict.fromkeys(("new_tensors", "inserted", "untransferred"), _are_words),
     "over": lambda v: isinstance(v, bool),
-    "optimizer": _optimizer,
-    "results": _rows,
-    "ranks": lambda v: isinstance(v, list) and all(_mapping(r) and _mapping(r.get("rng")) for r in v),
+    "optimizer": _is_optimizer,
+    "results": _are_rows,
+    "ranks": lambda v: isinstance(v, list) and all(_is_mapping(r) and _is_mapping(r.get("rng")) for r in v),
     **dict.fromkeys(("batches", "epochs"), lambda v: isinstance(v, int) and v > 0),
 }
 
@@ -374,12 +375,8 @@ def _from_own(path: Path, data: dict[str, Any]) -> Checkpoint:
     version = data.get("format_version", 0)
     if not isinstance(version, int):
         raise CheckpointError("damaged: its format_version is no number", str(path), "use an earlier copy")
-    if version > FORMAT_VERSION:
-        raise CheckpointError(f"written by a later version (format {version})", str(path), "update the code")
-    try:
-        data = plain(data)
-    except NotPlainError as e:
-        raise CheckpointError(f"damaged: it holds {e}, which no file of this project does", str(path)) from None
+    _check_version(path, version)
+    data = _copy_plain(path, data)
     absent = [k for k in ("model", "names") if k not in data]
     wrong = [k for k, fits in _ENTRIES.items() if k in data and not fits(data[k])]
     if wrong:
@@ -388,7 +385,7 @@ def _from_own(path: Path, data: dict[str, Any]) -> Checkpoint:
     if absent or not weights:
         raise CheckpointError(f"incomplete: no {', '.join(absent or ['weights'])}", str(path))
     try:
-        args, spec = _settings(data.get("train_args", {})), _settings(data["model"])
+        args, spec = _as_settings(data.get("train_args", {})), _as_settings(data["model"])
     except NotPlainError as e:
         raise CheckpointError(
             f"damaged: {e} stands where a setting belongs", str(path), "use an earlier copy"
@@ -400,12 +397,12 @@ def _from_own(path: Path, data: dict[str, Any]) -> Checkpoint:
     return Checkpoint(path, spec, names, weights, args, "own", data, plugins)
 
 
-def _settings(value: Any) -> Any:
+def _as_settings(value: Any) -> Any:
     """Plain data without tensors, bytes and sets, as a YAML holds it; tuples become lists."""
     if isinstance(value, dict):
-        return {k: _settings(v) for k, v in value.items()}
+        return {k: _as_settings(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_settings(v) for v in value]
+        return [_as_settings(v) for v in value]
     if value is None or isinstance(value, str | int | float):
         return value
     raise NotPlainError(f"a {type(value).__name__}")
@@ -433,11 +430,11 @@ def _load_reference(path: Path, data: Any) -> Checkpoint:
     names = dict(enumerate(names)) if isinstance(names, list) else names
     try:
         weights = _Weights(MAX_WIDENED * path.stat().st_size).collect(model)
-        rows = _settings(plain({k: spec[k] for k in MODEL_KEYS if k in spec and k != "plugins"}))
+        rows = _as_settings(plain({k: spec[k] for k in MODEL_KEYS if k in spec and k != "plugins"}))
         names = {int(k): one_line(str(v), 200) for k, v in plain(names).items()}
         kept = {k: v for k, v in args.items() if isinstance(v, str | int | float | bool | list | type(None))}
-        kept = _settings(plain({str(k): v for k, v in kept.items() if k not in ("plugins", "cfg")}))
-        if not _names(names):
+        kept = _as_settings(plain({str(k): v for k, v in kept.items() if k not in ("plugins", "cfg")}))
+        if not _are_names(names):
             raise NotPlainError("class names with other ids than 0, 1, 2, …")
     except (NotPlainError, AttributeError, TypeError, ValueError, OverflowError) as e:
         reason = f"damaged: its model holds {e}" if isinstance(e, NotPlainError) else f"damaged ({e})"

@@ -120,7 +120,7 @@ class _Pickler:
         self._items(values)
 
     def _call(self, module: str, name: str, args: Sequence[Any], items: Mapping[Any, Any] | None = None) -> None:
-        """What the reader of the file makes by calling one of torch's or Python's own names."""
+        """Write a call of one of torch's or Python's names, which the reader of the file makes."""
         self._name(module, name)
         self._tuple(args)
         self._emit(_REDUCE)

@@ -113,7 +113,7 @@ def _check_known(net: DetectionModel) -> None:
     unknown: dict[str, list[int]] = {}
     for i, row in enumerate(net.model):
         for module in row.modules():
-            if _path(module) is None:
+            if _reference_path(module) is None:
                 unknown.setdefault(type(module).__name__, []).append(i)
     if unknown:
         rows = sorted({i for found in unknown.values() for i in found})
@@ -124,7 +124,7 @@ def _check_known(net: DetectionModel) -> None:
         )
 
 
-def _path(module: nn.Module) -> str | None:
+def _reference_path(module: nn.Module) -> str | None:
     """The class's dotted path in the reference or in torch; None of any other."""
     kind = type(module)
     path = f"{kind.__module__}.{kind.__qualname__}"
@@ -162,7 +162,7 @@ class _Recorder:
         """Any module below it."""
         if id(module) in self._made:
             return self._made[id(module)]
-        path = _path(module)
+        path = _reference_path(module)
         assert path is not None
         own = [k for k in vars(module) if k not in _OF_A_MODULE] if path.startswith(_TORCH) else KNOWN[path]
         own = [k for k in own if k not in _OF_A_ROW and k not in module._modules]
@@ -174,7 +174,7 @@ class _Recorder:
         return record
 
     def _common(self, module: nn.Module) -> dict[str, Any]:
-        """What torch keeps in a module: no hooks, evaluation mode, nothing that asks for gradients."""
+        """Return what torch keeps in a module: no hooks, evaluation mode, nothing that asks for gradients."""
         state: dict[str, Any] = {
             k: type(v)() if isinstance(v, dict) else v for k, v in vars(nn.Module()).items() if k != "_modules"
         }

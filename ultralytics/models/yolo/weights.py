@@ -36,7 +36,7 @@ def new_weights_file(out: str | Path, overwrite: bool) -> Path:
 
 @contextlib.contextmanager
 def naming_plugins(checkpoint: Checkpoint) -> Iterator[None]:
-    """Where a network cannot be built since a file's plugins are not loaded, name them.
+    """Name a file's plugins where its network cannot be built because they are not loaded.
 
     Raises:
         ModelError: it cannot be built.
@@ -46,8 +46,8 @@ def naming_plugins(checkpoint: Checkpoint) -> Iterator[None]:
     except ModelError as e:
         if checkpoint.plugins and "unknown module" in e.what:
             files = ",".join(dict.fromkeys(checkpoint.plugins))
-            told = f"it was trained with plugins; if you trust them: plugins=[{files}]"
-            raise ModelError(e.what, str(checkpoint.path), told) from None
+            hint = f"it was trained with plugins; if you trust them: plugins=[{files}]"
+            raise ModelError(e.what, str(checkpoint.path), hint) from None
         raise
 
 
@@ -106,7 +106,7 @@ def attempt_load_one_weight(
     model.inplace, model.task, model.pt_path = inplace, "detect", str(weight)  # type: ignore[assignment]  # the reference's
     model.args = dict(checkpoint.train_args)
     model.float().eval().requires_grad_(False)
-    return model.fuse() if fuse else model, _content(model, checkpoint)
+    return model.fuse() if fuse else model, _reference_content(model, checkpoint)
 
 
 def attempt_load_weights(
@@ -128,10 +128,10 @@ def attempt_load_weights(
 def torch_safe_load(weight: str | Path, safe_only: bool = False) -> tuple[dict[str, Any], str]:
     """A weights file's content with its model under "model", and its path. Every load here is safe."""
     model, checkpoint = load_trained(weight)
-    return _content(model, checkpoint), str(weight)
+    return _reference_content(model, checkpoint), str(weight)
 
 
-def _content(model: DetectionModel, checkpoint: Checkpoint) -> dict[str, Any]:
+def _reference_content(model: DetectionModel, checkpoint: Checkpoint) -> dict[str, Any]:
     """A checkpoint as the reference's scripts know it."""
     return checkpoint.content() | {"model": model, "ema": None, "updates": None, "optimizer": None}
 
