@@ -314,7 +314,10 @@ def _many() -> bool:
 def _tell(error: Exception, line: str) -> None:
     """Print an error; of several processes, the one that fails first prints it, with its rank."""
     if _many():
-        from ultralytics.engine.ranks.team import LAUNCHED, leave_trace  # torch: one process needs it not for an error
+        from ultralytics.engine.ranks.lifeline import (  # torch: one process needs it not for an error
+            LAUNCHED,
+            leave_trace,
+        )
 
         line = f"rank {os.environ.get('RANK', '?')}: {line}"
         if not leave_trace(error, line) or LAUNCHED in os.environ:
@@ -326,7 +329,7 @@ def _fault(error: Exception) -> int:
     """A fault of ours: a traceback, of several processes that of the first to fail."""
     if not _many():
         raise error
-    from ultralytics.engine.ranks.team import leave_trace  # as above
+    from ultralytics.engine.ranks.lifeline import leave_trace  # as above
 
     rank = os.environ.get("RANK", "?")
     if leave_trace(error, f"rank {rank}: {type(error).__name__}: {' '.join(str(error).split())}"):
@@ -502,7 +505,8 @@ def _run(mode: str, given: dict[str, Any]) -> int:
         raise ConfigError("no model given", hint=weights_hint())
     if given.get("mode") not in (None, mode, "train" if mode == "check" else mode):
         raise ConfigError(f"mode={given['mode']} contradicts the command {mode}")
-    from ultralytics.engine.ranks.team import leave, several_devices  # torch takes seconds to import: not for --help
+    from ultralytics.engine.ranks.launch import several_devices  # torch takes seconds to import: not for --help
+    from ultralytics.engine.ranks.team import leave
     from ultralytics.models.yolo.detect.ranks import train_on_ranks
     from ultralytics.models.yolo.detect.train import DetectionTrainer
     from ultralytics.models.yolo.model import YOLO

@@ -29,14 +29,9 @@ from ultralytics.engine.callbacks import Callback, CallbackError, Callbacks
 from ultralytics.engine.preflight.probes import probes, rescaled
 from ultralytics.engine.preflight.trial import check_copies, preflight
 from ultralytics.engine.ranks.device import mixed_precision, seed_everything, select_device
-from ultralytics.engine.ranks.team import (
-    Team,
-    interrupted_run,
-    join,
-    remember_run,
-    reseed,
-    synchronise_norms,
-)
+from ultralytics.engine.ranks.lifeline import interrupted_run, remember_run
+from ultralytics.engine.ranks.sync_norm import synchronise_norms
+from ultralytics.engine.ranks.team import Team, join, reseed
 from ultralytics.engine.run.folder import DEFAULT_PROJECT, LOCK_FILE, RunLock, named_run_dir, new_run_dir
 from ultralytics.engine.run.provenance import describe_briefly, provenance
 from ultralytics.engine.run.resume import (
@@ -670,7 +665,7 @@ class BaseTrainer(TrainerAliases, ABC):
             self.team.copy_leader(list(self.ema.ema.state_dict().values()))
         told = "each with batch norms of its own"
         if self.args.sync_bn:
-            told = f"{counted(synchronise_norms(self.model, self.team), 'batch norm')} see the images of all"
+            told = f"{counted(synchronise_norms(self.model, self.team.group), 'batch norm')} see the images of all"
         per_rank = self.batch / self.team.size
         LOGGER.info(
             # at least two

@@ -19,7 +19,7 @@ import torch
 
 from ultralytics.cfg.config import KNOBS, get_cfg
 from ultralytics.cfg.dataset import load_dataset
-from ultralytics.engine.ranks.team import several_devices
+from ultralytics.engine.ranks.launch import several_devices
 from ultralytics.engine.run.provenance import readable
 from ultralytics.engine.run.resume import previous_of
 from ultralytics.engine.step.schedule import Schedule

@@ -14,7 +14,7 @@ import torch
 
 from ultralytics.cfg.config import Config, get_cfg
 from ultralytics.cfg.paths import find_data_yaml, find_model_yaml, program
-from ultralytics.engine.ranks.team import LAUNCHED
+from ultralytics.engine.ranks.lifeline import LAUNCHED
 from ultralytics.engine.run.provenance import without_home
 from ultralytics.engine.weights.checkpoint import Checkpoint, load_checkpoint, load_newest
 from ultralytics.utils.errors import CheckpointError, ConfigError, FinishedRunError, UserError

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ultralytics.cfg.config import MODE_DEFAULTS, Config, get_cfg, without_effect
 from ultralytics.engine.callbacks import Callback, Callbacks
 from ultralytics.engine.ranks.device import select_device
-from ultralytics.engine.ranks.team import several_devices
+from ultralytics.engine.ranks.launch import several_devices
 from ultralytics.engine.results import Results
 from ultralytics.engine.run.provenance import provenance
 from ultralytics.engine.weights.checkpoint import Checkpoint, load_checkpoint, portable, save_checkpoint
