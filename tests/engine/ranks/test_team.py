@@ -29,7 +29,6 @@ from ultralytics.engine.ranks.device import device_names
 from ultralytics.engine.ranks.launch import find_cause, several_devices
 from ultralytics.engine.ranks.sync_norm import SyncBatchNorm
 from ultralytics.engine.ranks.team import Team, join
-from ultralytics.engine.run.state import state_of
 from ultralytics.engine.weights.checkpoint import load_checkpoint
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils.errors import ConfigError, LostRankError, UserError
@@ -201,7 +200,7 @@ def trained(folder, name, norms, **more):
         return norm * float("nan") if name == "spoilt" and len(told["gradients"]) == 1 else norm
 
     def look(trainer):
-        saved = state_of(trainer)
+        saved = trainer.saver.content()
         own = dict(trainer.model.named_buffers())
         means = {n: b.clone() for n, b in own.items() if n.endswith("running_mean")}
         told["after"].append((trainer.images_since, [set(r.get("buffers", ())) for r in saved["ranks"]], means))

@@ -15,7 +15,14 @@ from ultralytics.cfg.paths import CLONE
 from ultralytics.cli import main
 from ultralytics.engine.run.folder import named_run_dir
 from ultralytics.engine.run.provenance import provenance, readable, without_home
-from ultralytics.engine.run.resume import RESUMABLE, asked_of, changed_data, changed_plugins, check_names, read_resume
+from ultralytics.engine.run.resume import (
+    RESUMABLE,
+    changed_data,
+    changed_plugins,
+    check_names,
+    read_resume,
+    requested_keys,
+)
 from ultralytics.engine.weights.checkpoint import load_checkpoint, save_checkpoint
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils.errors import CheckpointError, ConfigError, FinishedRunError, MissingFileError, UserError
@@ -115,7 +122,7 @@ def test_the_command_that_began_a_run_changes_nothing(tmp_path, monkeypatch):
     given |= {"model": "yolov8n-fla.yaml", "resume": "auto"}
     monkeypatch.chdir(tmp_path)
     args = get_cfg(None, given, "command line")
-    asked = asked_of(args)
+    asked = requested_keys(args)
     assert "cfg" not in asked
     assert (asked["lr0"], asked["batch"], asked["data"]) == (0.02, -1, without_home(str(tmp_path / "mine.yaml")))
     for key, value in (("lr0", 0.002), ("batch", 16), ("imgsz", 128), ("data", str(tmp_path / "mine.yaml"))):
@@ -125,9 +132,14 @@ def test_the_command_that_began_a_run_changes_nothing(tmp_path, monkeypatch):
     found = again(tmp_path / "p" / "J", **given | {"data": "../mine.yaml", "project": "."})
     assert found.changed == {}
     assert (found.args.lr0, found.args.batch, found.args.imgsz) == (0.002, 16, 128)
-    assert found.asked == asked
+    assert found.requested == asked
     found = again(tmp_path / "p" / "J", **given | {"data": "../mine.yaml", "project": ".", "batch": 8, "lr0": 0.002})
-    assert (found.changed, found.args.batch, found.asked["batch"], found.asked["lr0"]) == ({"batch": 16}, 8, 8, 0.02)
+    assert (found.changed, found.args.batch, found.requested["batch"], found.requested["lr0"]) == (
+        {"batch": 16},
+        8,
+        8,
+        0.02,
+    )
     with pytest.raises(ConfigError, match="lr0 cannot change"):
         again(tmp_path / "p" / "J", **given | {"data": "../mine.yaml", "lr0": 0.03})
     recipe.write_text("lr0: 0.02\nmosaic: 0.6\n")
@@ -138,7 +150,7 @@ def test_the_command_that_began_a_run_changes_nothing(tmp_path, monkeypatch):
 def test_before_the_first_save_the_command_is_taken_by_its_word(tmp_path):
     a_run(tmp_path / "run", {"lr0": 0.002, "batch": 16}).unlink()
     found = again(tmp_path / "run", lr0=0.02, batch=-1)
-    assert (found.args.lr0, found.args.batch, found.args.epochs, found.asked) == (
+    assert (found.args.lr0, found.args.batch, found.args.epochs, found.requested) == (
         0.02,
         -1,
         9,

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import os
-import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
 from ultralytics.cfg.config import Config, get_cfg
 from ultralytics.cfg.paths import find_data_yaml, find_model_yaml, program
-from ultralytics.engine.ranks.lifeline import LAUNCHED
+from ultralytics.engine.ranks.lifeline import LAUNCHED, interrupted_run
+from ultralytics.engine.ranks.team import Team
+from ultralytics.engine.run.folder import DEFAULT_PROJECT
 from ultralytics.engine.run.provenance import without_home
+from ultralytics.engine.run.state import RunState
+from ultralytics.engine.step.schedule import Schedule
 from ultralytics.engine.weights.checkpoint import Checkpoint, load_checkpoint, load_newest
 from ultralytics.utils.errors import CheckpointError, ConfigError, FinishedRunError, UserError
-from ultralytics.utils.files import real_path, user_path
+from ultralytics.utils.files import real_path, stamp, user_path
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.text import counted, one_line
 from ultralytics.utils.yaml import read_yaml
@@ -62,14 +62,29 @@ class Resumption:
     Attributes:
         args: the run's configuration with what was told anew; folder: of the run.
         checkpoint: None when the run was stopped before its first save, and begins again.
-        changed: keys told anew, and their values before; asked: all that was asked for, see `asked_of`.
+        changed: keys told anew, and their values before; requested: the keys that the user gave, see `requested_keys`.
     """
 
     args: Config
     folder: Path
     checkpoint: Checkpoint | None
     changed: dict[str, Any]
-    asked: dict[str, Any]
+    requested: dict[str, Any]
+    stamp: tuple[int, ...] | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.stamp = stamp(self.folder / "weights" / "last.pt")
+
+    def check_untouched(self) -> None:
+        """Make sure, now that the folder is this process's, that no other has trained on since last.pt was read.
+
+        Raises:
+            ConfigError: one has.
+        """
+        if stamp(self.folder / "weights" / "last.pt") != self.stamp:
+            raise ConfigError(
+                "another process has trained in this folder since it was read", str(self.folder), "resume it again"
+            )
 
 
 def read_resume(args: Config, again: bool = False) -> Resumption:
@@ -114,11 +129,11 @@ def read_resume(args: Config, again: bool = False) -> Resumption:
         place = f"in epoch {done + 1} of {resumed.epochs}, after {batches} of {loaded.state['batches']} batches"
     told = f", with {', '.join(f'{k}={v}' for k, v in new.items())}" if new else ""
     LOGGER.info("Resuming %s %s%s", loaded.path.absolute(), place, told)
-    asked = asked_of(args)
+    asked = requested_keys(args)
     return Resumption(resumed, folder, loaded, changed, {**before, **{k: asked[k] for k in new}})
 
 
-def asked_of(args: Config) -> dict[str, Any]:
+def requested_keys(args: Config) -> dict[str, Any]:
     """The keys that a command and its recipe give, and their values before anything is resolved, paths in full: what
     the same command gives again, from whatever folder."""
     given = [k for k, source in args.sources.items() if source != "default" and k not in ("resume", "mode")]
@@ -184,7 +199,7 @@ def _from_the_beginning(begun: Path, args: Config, again: bool) -> Resumption:
     """A run that was stopped before its first save: its args.yaml says all there is. Plugins are code, which the user
     names anew. The command that began it is taken by its word: args.yaml may hold what was found in its place."""
     kept = {k: v for k, v in get_cfg(begun).to_dict().items() if k not in ("resume", "mode", "plugins")}
-    asked = asked_of(args)
+    asked = requested_keys(args)
     same = {k: v for k, v in asked.items() if k not in ("model", "data")}
     new, changed = _told_anew(kept, same if again else {}, args, begun, again)
     if again:
@@ -210,7 +225,7 @@ def _told_anew(
     free = {"project", "name", "exist_ok"} if again or args.resume is True else set()
     if args.model and real_path(user_path(args.model)).parent == real_path(path.parent):
         free.add("model")
-    asked = asked_of(args)
+    asked = requested_keys(args)
     changing = [
         k
         for k, v in asked.items()
@@ -346,45 +361,65 @@ def resume_command(folder: Path, plugins: object = None) -> str:
     return program("train", *words, anywhere=True, launcher=launcher)
 
 
-def random_state(device: torch.device | None = None) -> dict[str, Any]:
-    """The generators of Python, NumPy, torch and its GPUs (of one `device`), as tensors and plain data."""
-    version, words, gauss = random.getstate()
-    kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # type: ignore[misc, unused-ignore]
-    return {
-        "torch": torch.get_rng_state(),
-        "cuda": _cuda_states(device),
-        "python": {"version": version, "words": torch.tensor(words), "gauss": gauss},
-        "numpy": {
-            "kind": str(kind),
-            "keys": torch.from_numpy(np.asarray(keys, dtype=np.int64)),
-            "position": int(position),
-            "has_gauss": int(has_gauss),
-            "cached": float(cached),
-        },
-    }
+def find_resumption(args: Config, team: Team) -> Resumption | None:
+    """Return what `resume=` means, the same on every rank; None for a new run. `args.resume` becomes its folder."""
+    automatic = args.resume == "auto"
+    restarted = automatic or not args.resume
+    args.resume = team.lead(lambda: find_interrupted(args))
+    return team.lead(lambda: read_resume(args, restarted)) if args.resume else None
 
 
-def _cuda_states(device: torch.device | None) -> list[torch.Tensor]:
-    if not torch.cuda.is_available() or (device is not None and device.type != "cuda"):
-        return []
-    # A rank keeps away from the GPUs of others: to ask for their state would start them.
-    return torch.cuda.get_rng_state_all() if device is None else [torch.cuda.get_rng_state(device)]
+def find_interrupted(args: Config) -> bool | str:
+    """Return the folder of the run that `resume=` means: with `auto`, and after torchrun has started the ranks anew.
+
+    Raises:
+        ConfigError: `resume=auto` without a name.
+    """
+    automatic = args.resume == "auto"
+    if automatic and not args.name:
+        raise ConfigError("resume=auto finds a run by its name, and none is given", hint="name=NAME")
+    interrupted = interrupted_run()
+    if interrupted is not None and (interrupted / "args.yaml").is_file():
+        return str(interrupted)
+    if not automatic:
+        return args.resume
+    folder = user_path(args.project or DEFAULT_PROJECT) / str(args.name)
+    return str(folder) if (folder / "args.yaml").is_file() else False
 
 
-def restore_random_state(state: Mapping[str, Any], device: torch.device | None = None) -> None:
-    """Put the generators where they were; those that an older file does not hold stay."""
-    torch.set_rng_state(state["torch"])
-    if device is not None and device.type == "cuda" and len(state["cuda"]) == 1:
-        torch.cuda.set_rng_state(state["cuda"][0], device)
-    elif device is None and torch.cuda.is_available() and state["cuda"]:
-        if len(state["cuda"]) == torch.cuda.device_count():
-            torch.cuda.set_rng_state_all(state["cuda"])
-        else:
-            LOGGER.warning("The run had %d GPUs: their random streams begin anew", len(state["cuda"]))
-    if "python" in state:
-        p = state["python"]
-        random.setstate((p["version"], tuple(p["words"].tolist()), p["gauss"]))
-    if "numpy" in state:
-        n = state["numpy"]
-        keys = n["keys"].numpy().astype(np.uint32)
-        np.random.set_state((n["kind"], keys, n["position"], n["has_gauss"], n["cached"]))
+def log_changes(
+    resumption: Resumption, before: Mapping[str, Any], now: Mapping[str, Any], schedule: Schedule, state: RunState
+) -> None:
+    """Log what a resumed run does otherwise than it would have done.
+
+    Args:
+        resumption: of the run, as it is now.
+        before: the record that it was saved with.
+        now: its record.
+        schedule, state: of the run, restored.
+    """
+    args, changed = resumption.args, resumption.changed
+    if "epochs" in changed:
+        planned = replace(schedule, epochs=changed["epochs"])
+        place = state.finished * state.batches + state.batches_done
+        LOGGER.info(
+            "The schedule now spans %s instead of %d: the learning rate goes on at %.4g instead of %.4g%s",
+            counted(state.epochs, "epoch"),
+            changed["epochs"],
+            schedule.at(place, state.finished).lr * state.lr_factor,
+            planned.at(place, min(state.finished, changed["epochs"])).lr * state.lr_factor,
+            f", and mosaic ends {counted(args.close_mosaic, 'epoch')} before the new end" if args.close_mosaic else "",
+        )
+    if {"batch", "imgsz", "device"} & set(changed):
+        LOGGER.info("With another batch, imgsz or device it will not equal the run that was never stopped")
+    for line in changed_data(before, now):
+        LOGGER.warning(line)
+    for file in changed_plugins(before, now):
+        LOGGER.warning("the plugin %s has changed since the run was saved: its modules may compute otherwise", file)
+    if changed.get("threads") not in (None, args.threads):
+        LOGGER.info(
+            "With threads=%s instead of %d its sums are rounded in another order: it will not equal, to the bit, %s",
+            args.threads,
+            changed["threads"],
+            "the run that was never stopped",
+        )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import copy
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -21,7 +21,9 @@ from ultralytics.data.labels import scan
 from ultralytics.engine.aliases import Figures
 from ultralytics.engine.run.resume import check_names, resume_command
 from ultralytics.engine.safety.interrupt import Watched
+from ultralytics.engine.setup import load_split
 from ultralytics.engine.step.distill import Distillation, gain_of
+from ultralytics.engine.step.loss import Criterion
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.engine.weights.adapter import fill, read_adapter
 from ultralytics.engine.weights.checkpoint import Checkpoint, digest_of, load_checkpoint, portable
@@ -33,6 +35,7 @@ from ultralytics.utils.errors import CheckpointError, ConfigError, MissingFileEr
 from ultralytics.utils.fonts import checked_font
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.plotting import optional, plot_blocks, plot_images, plot_labels, plot_results
+from ultralytics.utils.types import Batch
 
 MOSAIC_IMAGES = 4
 EXPECTED_TRANSFER = 0.9  # a smaller part of a file's tensors than this is worth a warning
@@ -179,15 +182,14 @@ class DetectionTrainer(BaseTrainer):
         if share < EXPECTED_TRANSFER:
             LOGGER.warning("%s: only %s; min_transfer=0.9 would stop here", source.path, told)
 
-    def get_criterion(self) -> Callable[[Any, Mapping[str, Any]], tuple[Tensor, Tensor]]:
+    def get_criterion(self) -> Criterion:
         """The model's criterion, the detection loss with the run's gains unless a model of one's own has another."""
         criterion: Any = getattr(self.model, "criterion", None) or self.model.init_criterion()
         if hasattr(criterion, "reduce"):
             criterion.reduce = self.reduce
         elif self.team.many:
             LOGGER.warning("the model's own loss is normalised by each process for itself: it has no `reduce`")
-        found: Callable[[Any, Mapping[str, Any]], tuple[Tensor, Tensor]] = criterion
-        return found
+        return cast(Criterion, criterion)
 
     def get_distillation(self) -> Distillation:
         """The network of `teacher=`, compared at the maps that enter the head, or by its class logits.
@@ -295,7 +297,7 @@ class DetectionTrainer(BaseTrainer):
     def _validator(self) -> DetectionValidator:
         """The validator, made ready for this run."""
         if self.val_loader is None:
-            self.val_loader = self.loader("val")
+            self.val_loader = load_split(self, "val", self.team)
         validator: DetectionValidator = self.validator
         validator.team, validator.data, validator.names = self.team, self.data, dict(self.data.names)
         validator.callbacks = self.callbacks
@@ -306,6 +308,7 @@ class DetectionTrainer(BaseTrainer):
     def validate(self) -> tuple[dict[str, float], float]:
         """Validate the averaged model."""
         validator = self._validator()
+        assert self.meter is not None
         with self.meter.watching():
             figures = dict(validator(self))
         fitness = float(figures.pop("fitness"))
@@ -332,16 +335,16 @@ class DetectionTrainer(BaseTrainer):
         """Precision of a validation's forward pass; None for the weights' own."""
         return self.amp_dtype if self.device.type == "cuda" else None
 
-    def validation_criterion(self) -> Callable[[Any, Mapping[str, Any]], tuple[Tensor, Tensor]]:
+    def validation_criterion(self) -> Criterion:
         """The criterion for whole batches, which are validated by one rank each: their loss is nobody else's."""
-        criterion = copy.copy(self.criterion)
+        criterion: Any = copy.copy(self.criterion)
         if hasattr(criterion, "reduce"):
             criterion.reduce = torch.Tensor.clone
-        return criterion
+        return cast(Criterion, criterion)
 
     # Pictures
 
-    def draw_batch(self, batch: Mapping[str, Any], path: Path) -> None:
+    def draw_batch(self, batch: Batch, path: Path) -> None:
         """The images with their boxes."""
         with optional(path):
             plot_images(batch, path, self.data.names, font=self.args.font)
@@ -357,6 +360,6 @@ class DetectionTrainer(BaseTrainer):
         if self.args.plots and self.team.leads:
             with optional(self.save_dir / "results.png"):
                 plot_results(self.save_dir / "results.csv", self.save_dir, self.args.font)
-            if self.meter.blocks:
+            if self.meter is not None and self.meter.blocks:
                 with optional(self.save_dir / "attention.png"):
                     plot_blocks(self.save_dir / "results.csv", self.meter.blocks, self.save_dir)
