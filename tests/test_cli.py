@@ -51,7 +51,7 @@ def command(*words, cwd):
         (["train", "epohcs=3"], "did you mean 'epochs'"),
         (["train", "epochs"], "epochs=VALUE"),
         (["train", "data=x.yaml", "model=yolov8n.yaml", "epochs=-1"], "epochs=-1 is out of range"),
-        (["train", "model=yolov8n.yaml"], "no data set given"),
+        (["train", "model=yolov8n.yaml"], "no dataset given"),
         (["train", "--nosuch"], "no key=value"),
         (["val", "data=shapes.yaml"], "no model given"),
         (["val", "model=gone.pt", "data=shapes.yaml"], "no such weights file"),

@@ -578,7 +578,7 @@ def _check_data(given: dict[str, Any]) -> int:
     """Exit code 1 when something would stop a training, or cost it an image."""
     _known(given, CHECK_DATA_KEYS, "check-data")
     if not given.get("data"):
-        raise ConfigError("no data set given", hint=data_hint())
+        raise ConfigError("no dataset given", hint=data_hint())
     splits = _words(str(given["split"])) if given.get("split") else None
     setup_console(error=bool(given.get("json")))
     out = user_path(given["out"]) if given.get("out") else None

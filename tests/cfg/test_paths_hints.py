@@ -53,7 +53,7 @@ def test_the_data_sets_there_are_are_named(capsys, tiny):
     touch("args.yaml", 0, "data: x.yaml\nepochs: 3\n")
     if hasattr(os, "mkfifo"):
         os.mkfifo("pipe.yaml")
-    hint = "no data set given (data=mine.yaml or data=data/other.yml)"
+    hint = "no dataset given (data=mine.yaml or data=data/other.yml)"
     assert hint in told(capsys, "check-data")
     assert hint in told(capsys, "train", f"model={tiny}")
     assert hint in told(capsys, "val", f"model={tiny}")

@@ -206,13 +206,13 @@ def test_what_a_gpu_notices_late_is_repeated_and_seen(given, how, caplog, monkey
     at_once = spoilt({**given, "name": "at_once"}, 1, 3, how, on_nan="skip")
     at_once.train()
     late = spoilt(given, 1, 3, how, on_nan="skip")
-    look, seen = late._look_back, []
+    look, seen = late.step.look_back, []
 
     def careless(t):
         t.guard.careful = False
 
     late.add_callback("on_train_start", careless)
-    late._look_back = lambda: look() if late.batches_done % 5 == 0 else None
+    late.step.look_back = lambda: look() if late.batches_done % 5 == 0 else None
     late.add_callback("on_train_batch_end", lambda t: seen.append((t.epoch, t.batches_done)))
     done = late.callbacks["on_train_batch_end"].pop(0)
     late.add_callback("on_train_batch_end", lambda t: done(t) if t.guard.careful else None)

@@ -300,7 +300,7 @@ def test_a_teacher_of_the_same_classes_shows_its_scores(run, teacher, inserted, 
 
 
 def test_a_teacher_that_does_not_fit_is_one_line(run, teacher):
-    with pytest.raises(ConfigError, match="distill=logits needs a teacher of the data set's classes"):
+    with pytest.raises(ConfigError, match="distill=logits needs a teacher of the dataset's classes"):
         run("logits", teacher=str(teacher), distill="logits")
     with pytest.raises(MissingFileError, match="weights file"):
         run("none", teacher="none.pt")
@@ -807,7 +807,7 @@ def test_weights_of_ours_that_are_not_whole_are_refused(tiny, tmp_path, harm):
 
 
 def test_missing_arguments_are_told(tiny, toy):
-    with pytest.raises(ConfigError, match="no data set given"):
+    with pytest.raises(ConfigError, match="no dataset given"):
         DetectionTrainer(overrides={"model": str(tiny), "project": str(toy.parent / "runs")})
     trainer = DetectionTrainer(overrides={"data": str(toy), "project": str(toy.parent / "runs")})
     with pytest.raises(ConfigError, match="no model given"):

@@ -112,7 +112,7 @@ class TrainerAliases:  # size: these names are the reference's
 
     @property
     def loss(self) -> Tensor | None:
-        """What was differentiated of the last batch."""
+        """Return what was differentiated of the last batch."""
         return self.step.last[0]
 
     @property
@@ -246,7 +246,7 @@ class TrainerAliases:  # size: these names are the reference's
 
     @property
     def scheduler(self) -> Scheduler:
-        """What scripts ask torch's scheduler for."""
+        """Return what scripts ask torch's scheduler for."""
         return Scheduler(self.step)
 
     @scheduler.setter

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -14,11 +14,13 @@ from ultralytics.engine.aliases import Figures
 from ultralytics.engine.hooks import Hooks
 from ultralytics.engine.preflight.probes import probes
 from ultralytics.engine.preflight.trial import check_copies, preflight
+from ultralytics.engine.ranks.device import seed_everything
 from ultralytics.engine.ranks.sync_norm import synchronise_norms
 from ultralytics.engine.ranks.team import Team, reseed
 from ultralytics.engine.run.provenance import provenance
 from ultralytics.engine.run.resume import Resumption, is_over, log_changes
 from ultralytics.engine.run.saver import Saver
+from ultralytics.engine.run.state import RunState
 from ultralytics.engine.safety import threads
 from ultralytics.engine.safety.guard import Guard
 from ultralytics.engine.safety.memory import WorstStep, find_batch
@@ -38,6 +40,7 @@ from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.text import counted
 from ultralytics.utils.threads import one_thread
+from ultralytics.utils.types import Batch
 
 
 def set_up(task: Hooks, step: TrainStep, saver: Saver, resumption: Resumption | None, command: list[str]) -> Meter:
@@ -51,6 +54,7 @@ def set_up(task: Hooks, step: TrainStep, saver: Saver, resumption: Resumption | 
     """
     args, state = task.args, step.state
     resumed = resumption.checkpoint if resumption is not None else None
+    seed_everything(args.seed, args.deterministic)
     setup_network(task, step, resumption)
     batch = setup_data(task, step)
     task.metrics = Figures(dict.fromkeys(task.label_loss_items(prefix="val"), 0.0))
@@ -315,3 +319,17 @@ def log_start(task: Hooks, step: TrainStep) -> None:
         step.loss.device,
         task.save_dir,
     )
+
+
+def open_epoch(loader: Any, state: RunState, close_mosaic: int) -> Iterator[tuple[int, Batch]]:
+    """Return the batches from the run's position on, with their numbers.
+
+    The last `close_mosaic` epochs are without mosaic.
+    """
+    closed = bool(close_mosaic) and state.epoch >= state.epochs - close_mosaic
+    if closed and not loader.dataset.mosaic_closed:
+        LOGGER.info("Mosaic is off for the last %s", counted(state.epochs - state.epoch, "epoch"))
+    loader.close_mosaic(closed)  # a run that was rolled back, or grew longer, opens it again
+    done = state.batches_done
+    loader.set_epoch(state.epoch, done)
+    return enumerate(loader if done < state.batches else (), done)

@@ -1,7 +1,6 @@
 """The story of a run: set up, epoch by epoch to the end, validated and saved after each.
 
-It knows nothing of detection: a task supplies the model, the loaders, the criterion and the validator by the methods of
-`engine/hooks.py`; see `models/yolo/detect/train.py`.
+A task supplies the model, the loaders, the criterion and the validator by the methods of `engine/hooks.py`.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import sys
 import tempfile
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,19 +18,18 @@ from torch import Tensor
 from ultralytics.cfg.config import Config, get_cfg
 from ultralytics.engine import setup
 from ultralytics.engine.aliases import Figures
-from ultralytics.engine.callbacks import Callback, CallbackError, Callbacks
+from ultralytics.engine.callbacks import Callback, Callbacks
 from ultralytics.engine.hooks import Hooks
-from ultralytics.engine.ranks.device import mixed_precision, seed_everything, select_device
+from ultralytics.engine.ranks.device import mixed_precision, select_device
 from ultralytics.engine.ranks.team import Team, join
-from ultralytics.engine.run.folder import RunLock, make_run_folder, remove_empty_folder
-from ultralytics.engine.run.leaving import leave_after_callback, leave_after_lost_worker, leave_after_stop
+from ultralytics.engine.run.folder import RunLock, make_run_folder
+from ultralytics.engine.run.leaving import leave_in_order
 from ultralytics.engine.run.resume import find_resumption, requested_keys
 from ultralytics.engine.run.saver import Saver
 from ultralytics.engine.run.state import RunState
 from ultralytics.engine.safety.guard import BadStepError
 from ultralytics.engine.safety.interrupt import Interrupts, StopRequest
 from ultralytics.engine.safety.memory import WorstStep, out_of_memory
-from ultralytics.engine.safety.pace import training_pace
 from ultralytics.engine.safety.recovery import go_back, handle_bad_step
 from ultralytics.engine.step.loss import BatchLoss
 from ultralytics.engine.step.meter import Meter
@@ -40,7 +37,6 @@ from ultralytics.engine.step.step import TrainStep
 from ultralytics.engine.step.stopping import EarlyStopping as EarlyStopping  # where scripts look for it
 from ultralytics.engine.weights.checkpoint import Checkpoint
 from ultralytics.nn.plugins import load_plugins
-from ultralytics.utils.errors import LostWorkerError
 from ultralytics.utils.log import LOGGER, progress
 from ultralytics.utils.processes import frozen_objects, leave_unguarded
 from ultralytics.utils.text import counted
@@ -60,11 +56,9 @@ class BaseTrainer(Hooks):  # size: scripts find every part of a run here
 
     Attributes:
         args: the configuration; requested: the keys of it that the user gave.
-        state: position and counters; step: what a step moves; saver: what is on the disk. `engine/aliases.py` has the
-            names by which scripts reach into them.
-        save_dir: run folder; team: the processes of the run; callbacks: the user's functions by event.
-        metrics: figures of the last validation; validator: what made them; meter: of inserted blocks.
-        resumption: what the run goes on from.
+        state: position and counters; step: what a step moves; saver: what is on the disk. See `engine/aliases.py`.
+        save_dir: run folder; team: its processes; callbacks: the user's functions by event; meter: of inserted blocks.
+        metrics: figures of the last validation; resumption: what the run goes on from.
     """
 
     def __init__(
@@ -95,13 +89,12 @@ class BaseTrainer(Hooks):  # size: scripts find every part of a run here
         if self.resumed is not None:
             self.state.load_names(self.resumed.state)
         loss = BatchLoss(self.team, device, mixed_precision(device, self.args.amp))
-        self.step = TrainStep(loss, self.state, self)
+        self.step = TrainStep(loss, self.state, hooks=self)
         self.model = self.args.model
         self.read_inputs()
-        folder = None if self.resumption is None else self.resumption.folder
+        folder = self.resumption.folder if self.resumption is not None else None
         self.save_dir = self.team.lead(lambda: make_run_folder(self.args, folder, automatic, self.team.many))
-        stopper, pace = EarlyStopping(self.args.patience), training_pace()
-        self.saver = Saver(self.save_dir, self.args, self.requested, self.step, stopper, pace, self.describe_model)
+        self.saver = Saver(self.save_dir, self.args, self.requested, self.step, self.describe_model)
         self.interrupts = Interrupts(self.team.most, quiet=self.team.many)
         self.metrics = Figures({})
         self.mean_loss: list[float] = []
@@ -118,46 +111,28 @@ class BaseTrainer(Hooks):  # size: scripts find every part of a run here
         Raises:
             UserError: the run cannot go on; what it had is saved.
         """
-        request: StopRequest | None = None
         lock = RunLock(self.save_dir) if self.team.leads else contextlib.nullcontext()
-        stops = Interrupts(self.team.most, quiet=self.team.many)
-        with lock, kept_threads(), stops as self.interrupts:
+        self.interrupts = Interrupts(self.team.most, quiet=self.team.many)
+        with lock, kept_threads(), self.interrupts:
             try:
-                return self._train()
+                with leave_in_order(self.saver):
+                    self._begin()
+                    with self.interrupts.deferred(), frozen_objects():
+                        self.run_callbacks("on_train_start")
+                        self._train_epochs()
+                    self.interrupts.poll()
+                    self._finish()
+                self.run_callbacks("on_train_end")
+                self.run_callbacks("teardown")
+                return self.metrics.source
             except StopRequest as e:
-                request = e
+                signum = e.signum
             finally:
                 for loader in (self.train_loader, self.val_loader):  # whoever holds the trainer holds no workers
                     if loader is not None:
                         loader.close()
-        self.interrupts.deliver_again(request.signum)
+        self.interrupts.deliver_again(signum)
         raise AssertionError("unreachable")
-
-    def _train(self) -> Any:
-        begun = False
-        try:
-            self._begin()
-            begun = True
-            with self.interrupts.deferred(), frozen_objects():
-                self.run_callbacks("on_train_start")
-                self._train_epochs()
-            self.interrupts.poll()
-            self._finish()
-        except StopRequest as e:
-            leave_after_stop(self.saver, begun, e.agreed)
-            raise
-        except LostWorkerError as e:
-            leave_after_lost_worker(self.saver, e)
-        except CallbackError:
-            leave_after_callback(self.saver, begun)
-            raise
-        except BaseException:
-            if not begun:
-                remove_empty_folder(self.save_dir, self.team.leads)
-            raise
-        self.run_callbacks("on_train_end")
-        self.run_callbacks("teardown")
-        return self.metrics.source
 
     def _begin(self) -> None:
         """Do everything before the first step: from here on the run can be resumed."""
@@ -174,7 +149,6 @@ class BaseTrainer(Hooks):  # size: scripts find every part of a run here
     def _setup(self) -> None:
         """Make the parts of the run; see `engine/setup.py`."""
         setup.warn_of_idle_keys(self.args, self.step.loss, self.checkpoint is not None)
-        seed_everything(self.args.seed, self.args.deterministic)
         self.meter = setup.set_up(self, self.step, self.saver, self.resumption, self.command)
 
     def _setup_scheduler(self) -> None:
@@ -190,7 +164,7 @@ class BaseTrainer(Hooks):  # size: scripts find every part of a run here
             self.epoch = self.finished
             try:
                 self._train_epoch()
-                self._look_back()
+                self.step.look_back()
                 self._finish_epoch()
             except BadStepError as bad:
                 self._go_back(bad)
@@ -199,16 +173,21 @@ class BaseTrainer(Hooks):  # size: scripts find every part of a run here
                 out_of_memory(WorstStep(self.step.loss, self.args, self.stride, self.trial_labels), self.saver, e)
             if not self.state.over:
                 self.interrupts.poll()
-        hours = (time.perf_counter() - self.state.clock) / 3600
+        hours = (self.state.spent() - self.state.elapsed) / 3600
         LOGGER.info("%s completed in %.3f hours.", counted(self.finished - first, "epoch"), hours)
 
     def _train_epoch(self) -> None:
         """Train on the batches of an epoch that are not done yet."""
         state, batches = self.state, self.state.batches
-        self._begin_epoch()
-        done = self.batches_done
-        bar = progress(enumerate(self.train_loader if done < batches else (), done), total=batches, initial=done)
-        line = ""
+        self.run_callbacks("on_train_epoch_start")
+        self.epoch_loss = None
+        self.model.train()
+        for row in self.frozen:
+            row.eval()
+        rest, line = setup.open_epoch(self.train_loader, state, self.args.close_mosaic), ""
+        if self.epoch == self.start_epoch:
+            LOGGER.info(self.progress_string())
+        bar = progress(rest, total=batches, initial=self.batches_done)
         self.pace.rest()
         for i, batch in bar:
             self.pace.arrived()
@@ -222,12 +201,12 @@ class BaseTrainer(Hooks):  # size: scripts find every part of a run here
             state.batches_done = i + 1
             waited = state.batches_done == batches or self.device.type == "cpu" or i % 10 == 0
             if waited:  # reading waits for the GPU
-                self._look_back()
+                self.step.look_back()
             self.pace.stepped(batch["img"][:, 0].numel(), done=waited)
             if waited:
                 line = self.step.progress_line(batch)
                 bar.set_description(line)
-            if self._is_drawn(iteration):
+            if self.args.plots and self.team.leads and state.is_early(iteration, self.args.close_mosaic):
                 self.plot_training_samples(batch, iteration)
             self.run_callbacks("on_train_batch_end")
             if self.saver.is_due():
@@ -242,20 +221,6 @@ class BaseTrainer(Hooks):  # size: scripts find every part of a run here
         self.step.average_norms()
         self.run_callbacks("on_train_epoch_end")
 
-    def _begin_epoch(self) -> None:
-        self.run_callbacks("on_train_epoch_start")
-        self.epoch_loss = None
-        self.model.train()
-        for row in self.frozen:
-            row.eval()
-        closed = bool(self.args.close_mosaic) and self.epoch >= self.epochs - self.args.close_mosaic
-        if closed and not self.train_loader.dataset.mosaic_closed:
-            LOGGER.info("Mosaic is off for the last %s", counted(self.epochs - self.epoch, "epoch"))
-        self.train_loader.close_mosaic(closed)  # a run that was rolled back, or grew longer, opens it again
-        self.train_loader.set_epoch(self.epoch, self.batches_done)
-        if self.epoch == self.start_epoch:
-            LOGGER.info(self.progress_string())
-
     def train_step(self, batch: Batch, iteration: int) -> Tensor:
         """Train on a batch; return the loss parts. See `TrainStep`."""
         return self.step(batch, iteration)
@@ -264,22 +229,12 @@ class BaseTrainer(Hooks):  # size: scripts find every part of a run here
         """Move the weights by what has gathered."""
         self.step.update()
 
-    def _look_back(self) -> None:
-        self.step.look_back()
-
     def _go_back(self, bad: BadStepError) -> None:
         go_back(self.saver, bad)
 
     def attend(self, waited: float) -> None:
         """Look for signals while a loader waits for a batch."""
         self.interrupts.attend(waited, self.team.many)
-
-    def _is_drawn(self, iteration: int) -> bool:
-        """Return True for the first three batches of a run, and of its epochs without mosaic."""
-        closing = self.args.close_mosaic
-        first = self.state.batches * max(self.epochs - closing, 0)
-        drawn = iteration < 3 or (bool(closing) and 0 <= iteration - first < 3)
-        return self.args.plots and self.team.leads and drawn
 
     def _finish_epoch(self) -> None:
         """Validate, record, save."""
@@ -288,12 +243,11 @@ class BaseTrainer(Hooks):  # size: scripts find every part of a run here
             state.plan_epochs(self.team.lead(state.spent), args.time)
             self.make_schedule()
         final = self.epoch + 1 >= self.epochs
-        figures: dict[str, float] = {}
-        self.fitness = None
+        figures, self.fitness = dict[str, float](), None
         if args.val:
             figures, self.fitness = self.validate()
             self.metrics = Figures(figures, self.metrics.source)
-        improved = self.fitness is not None and self.fitness >= self.stopper.best_fitness
+        state.is_best = self.fitness is not None and self.fitness >= self.stopper.best_fitness
         stop = self.stopper(self.epoch, self.fitness)
         if self.team.agree(self.stop) or (args.time and self.team.agree(state.spent() >= args.time * 3600)):
             stop = True
@@ -302,7 +256,7 @@ class BaseTrainer(Hooks):  # size: scripts find every part of a run here
         self.epoch_loss = state.loss_mean
         state.finish_epoch()
         state.over = state.stop = final or stop
-        state.is_best = improved or (final and not args.val)
+        state.is_best |= final and not args.val
         self.saver.write_results()
         if args.save or state.over:
             self.save_model()

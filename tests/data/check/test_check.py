@@ -778,7 +778,7 @@ def test_a_report_replaces_nothing_but_a_report(tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ([], "no data set given"),
+        ([], "no dataset given"),
         (["data=gone.yaml"], "no such data set YAML"),
         (["data=data.yaml", "split=vall"], "split=vall"),
         (["data=data.yaml", "near=2"], "near=2"),

@@ -613,7 +613,7 @@ def test_the_python_call_trains_on_several_devices_and_brings_the_metrics_back(t
     assert handlers == [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
     assert lifeline.LAUNCHED not in os.environ
     assert {p.name for p in run.glob("*.jpg")} >= {"labels.jpg", "train_batch0.jpg", "val_batch0_pred.jpg"}
-    with pytest.raises(UserError, match=r"rank \d: .*no data set given"):
+    with pytest.raises(UserError, match=r"rank \d: .*no dataset given"):
         YOLO(str(tiny)).train(device="cpu,cpu", epochs=1)
     yolo.add_callback("on_train_start", print)
     with pytest.raises(ConfigError, match="callbacks cannot follow"):

@@ -328,9 +328,9 @@ def test_other_plugins_are_told(tmp_path):
             "the order of the class names has changed .* class 0 is 'b' and was 'a', class 1 is",
         ),
         ({0: "a", 1: "b", 2: "d"}, "the class names have changed since the run began: class 2 is 'd' and was 'c'"),
-        ({0: "a", 1: "b"}, "the data set has 2 classes, and the run has 3"),
-        ({0: "a"}, "the data set has 1 class, and the run has 3"),
-        ({0: "a", 1: "b", 2: "c", 3: "d"}, "the data set has 4 classes, and the run has 3"),
+        ({0: "a", 1: "b"}, "the dataset has 2 classes, and the run has 3"),
+        ({0: "a"}, "the dataset has 1 class, and the run has 3"),
+        ({0: "a", 1: "b", 2: "c", 3: "d"}, "the dataset has 4 classes, and the run has 3"),
     ],
 )
 def test_other_class_names_are_refused(now, told, tmp_path):
@@ -454,7 +454,7 @@ def test_a_run_notices_that_its_data_are_others(elsewhere, monkeypatch, caplog):
         DetectionTrainer(overrides={"resume": str(last)})
     assert last.read_bytes() == before
     data.write_text(data.read_text(encoding="utf-8").replace("绿, red", "red"), encoding="utf-8")
-    with pytest.raises(ConfigError, match="the data set has 2 classes, and the run has 3"):
+    with pytest.raises(ConfigError, match="the dataset has 2 classes, and the run has 3"):
         DetectionTrainer(overrides={"resume": str(last)})
 
 

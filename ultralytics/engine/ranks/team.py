@@ -50,12 +50,12 @@ class Team:
 
     @property
     def leads(self) -> bool:
-        """Whether this is rank 0."""
+        """Return True if this is rank 0."""
         return self.rank == 0
 
     @property
     def many(self) -> bool:
-        """Whether there are other ranks."""
+        """Return True if there are other ranks."""
         return self.size > 1
 
     def share(self, whole: bool = False) -> Share:
@@ -72,7 +72,7 @@ class Team:
     # Devices
 
     def device_name(self, asked: Any) -> Any:
-        """What this rank asks `select_device` for: a GPU of its own, or the CPU.
+        """Return what this rank asks `select_device` for: a GPU of its own, or the CPU.
 
         Raises:
             ConfigError: there are not as many devices as ranks.
@@ -122,8 +122,7 @@ class Team:
     # Plain data
 
     def lead(self, function: Callable[[], T]) -> T:
-        """What a function returns on the leader, on every rank; it runs there alone, and a UserError of it is raised
-        on all."""
+        """Run a function on the leader alone and return its result on all; a UserError of it is raised on all."""
         if not self.many:
             return function()
         outcome: list[Any] = [None, None]
@@ -146,7 +145,7 @@ class Team:
         return values
 
     def agree(self, wish: bool) -> bool:
-        """Whether any rank wishes it; the same answer for all."""
+        """Return True if any rank wishes it; the same answer for all."""
         return bool(self.most(int(wish)))
 
     def most(self, number: int) -> int:

@@ -2,14 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import NoReturn
 
+from ultralytics.engine.callbacks import CallbackError
 from ultralytics.engine.run.folder import remove_empty_folder
 from ultralytics.engine.run.resume import resume_command
 from ultralytics.engine.run.saver import Saver
+from ultralytics.engine.safety.interrupt import StopRequest
 from ultralytics.utils.errors import LostWorkerError
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.text import counted
+
+
+@contextlib.contextmanager
+def leave_in_order(saver: Saver) -> Iterator[None]:
+    """Save the run where the block ends before its time, or remove the folder of a run that never began."""
+    try:
+        yield
+    except StopRequest as e:
+        leave_after_stop(saver, saver.begun, e.agreed)
+        raise
+    except LostWorkerError as e:
+        leave_after_lost_worker(saver, e)
+    except CallbackError:
+        leave_after_callback(saver, saver.begun)
+        raise
+    except BaseException:
+        if not saver.begun:
+            remove_empty_folder(saver.folder, saver.step.team.leads)
+        raise
 
 
 def leave_after_stop(saver: Saver, begun: bool, agreed: bool) -> None:

@@ -212,10 +212,10 @@ def readable(record: Any) -> dict[str, Any]:
 
 
 def describe_briefly(record: Mapping[str, Any]) -> list[str]:
-    """What code, versions and hardware a record names, for the head of a file."""
+    """Return what code, versions and hardware a record names, for the head of a file."""
     git = record.get("git")
-    told = [f"{git['commit'][:12]}{' with changes' if git['dirty'] else ''}"] if git else []
-    return [", ".join([*told, *(f"{k} {v}" for k, v in record["versions"].items()), record["device"]]), record["date"]]
+    parts = [f"{git['commit'][:12]}{' with changes' if git['dirty'] else ''}"] if git else []
+    return [", ".join([*parts, *(f"{k} {v}" for k, v in record["versions"].items()), record["device"]]), record["date"]]
 
 
 def describe(record: Mapping[str, Any]) -> list[str]:

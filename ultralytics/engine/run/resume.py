@@ -1,4 +1,4 @@
-"""Where a stopped run goes on: its newest whole checkpoint, what it may be told anew, and the random streams."""
+"""Where a stopped run goes on: its newest whole checkpoint, what may be changed, and the random streams."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ultralytics.utils.log import LOGGER
 from ultralytics.utils.text import counted, one_line
 from ultralytics.utils.yaml import read_yaml
 
-# What a resumed run may be told anew; everything else comes from its checkpoint.
+# What a resumed run may change; everything else comes from its checkpoint.
 RESUMABLE = (
     "data",
     "epochs",
@@ -60,9 +60,9 @@ class Resumption:
     """What a run goes on from.
 
     Attributes:
-        args: the run's configuration with what was told anew; folder: of the run.
+        args: the run's configuration with what was changed; folder: of the run.
         checkpoint: None when the run was stopped before its first save, and begins again.
-        changed: keys told anew, and their values before; requested: the keys that the user gave, see `requested_keys`.
+        changed: keys that change, and their values before; requested: the keys that the user gave.
     """
 
     args: Config
@@ -111,11 +111,11 @@ def read_resume(args: Config, again: bool = False) -> Resumption:
     if absent:
         raise CheckpointError(f"incomplete: no {', '.join(absent)}", str(path), "use an earlier copy")
     if not is_run(folder, path):
-        told = "it does not lie in a run's folder, beside whose args.yaml the results would go"
-        raise ConfigError(told, str(path), "resume=RUN, with RUN/args.yaml and RUN/weights/last.pt")
+        text = "it does not lie in a run's folder, beside whose args.yaml the results would go"
+        raise ConfigError(text, str(path), "resume=RUN, with RUN/args.yaml and RUN/weights/last.pt")
     kept = {k: v for k, v in loaded.train_args.items() if k not in ("resume", "mode")}
     before = loaded.state.get("asked", {})
-    new, changed = _told_anew(kept, before, args, path, again)
+    new, changed = find_changes(kept, before, args, path, again)
     resumed = get_cfg(None, {**kept, **new}, "checkpoint")
     sources = loaded.state.get("sources")
     if sources is not None:  # files of earlier code have none
@@ -127,8 +127,8 @@ def read_resume(args: Config, again: bool = False) -> Resumption:
     place = f"after epoch {done} of {resumed.epochs}"
     if batches:
         place = f"in epoch {done + 1} of {resumed.epochs}, after {batches} of {loaded.state['batches']} batches"
-    told = f", with {', '.join(f'{k}={v}' for k, v in new.items())}" if new else ""
-    LOGGER.info("Resuming %s %s%s", loaded.path.absolute(), place, told)
+    text = f", with {', '.join(f'{k}={v}' for k, v in new.items())}" if new else ""
+    LOGGER.info("Resuming %s %s%s", loaded.path.absolute(), place, text)
     asked = requested_keys(args)
     return Resumption(resumed, folder, loaded, changed, {**before, **{k: asked[k] for k in new}})
 
@@ -163,7 +163,7 @@ _OURS = {"model", "data", "epochs", "on_nan", "save_every"}
 
 
 def is_run(folder: Path, file: Path | None = None) -> bool:
-    """Whether a folder is that of a run of this project: its args.yaml says so. A `file` must lie in its weights/."""
+    """Return True if a folder is that of a run of this project, by its args.yaml. A `file` must lie in its weights/."""
     if file is not None and (file.parent.name != "weights" or file.parent.parent != folder):
         return False
     try:
@@ -201,7 +201,7 @@ def _from_the_beginning(begun: Path, args: Config, again: bool) -> Resumption:
     kept = {k: v for k, v in get_cfg(begun).to_dict().items() if k not in ("resume", "mode", "plugins")}
     asked = requested_keys(args)
     same = {k: v for k, v in asked.items() if k not in ("model", "data")}
-    new, changed = _told_anew(kept, same if again else {}, args, begun, again)
+    new, changed = find_changes(kept, same if again else {}, args, begun, again)
     if again:
         new = {k: getattr(args, k) for k in asked}
     resumed = get_cfg(None, {**kept, **new}, str(begun))
@@ -212,7 +212,7 @@ def _from_the_beginning(begun: Path, args: Config, again: bool) -> Resumption:
     return Resumption(resumed, begun.parent, None, changed, {k: asked[k] for k in new})
 
 
-def _told_anew(
+def find_changes(
     kept: Mapping[str, Any], before: Mapping[str, Any], args: Config, path: Path, again: bool
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The keys that change, and their values before. What was asked for `before` is no change, whatever it was
@@ -235,15 +235,15 @@ def _told_anew(
     changeable = [k for k in RESUMABLE if not (again and k == "data")]
     refused = [k for k in changing if k not in changeable and k not in free]
     if refused:
-        told = f"{', '.join(refused)} cannot change when a run is resumed"
+        text = f"{', '.join(refused)} cannot change when a run is resumed"
         hint = f"what can: {', '.join(changeable)}{'; choose another name= for another run' if again else ''}"
-        raise ConfigError(told, str(path), hint)
+        raise ConfigError(text, str(path), hint)
     new = {k: getattr(args, k) for k in changing if k in RESUMABLE}
     return new, {k: kept.get(k) for k in new}
 
 
 def is_over(state: Mapping[str, Any], epochs: int, changed: Mapping[str, Any]) -> bool:
-    """Whether a run's epochs are done, or it stopped before them and nothing that it was told anew changes that."""
+    """Return True if a run's epochs are done, or it stopped before them and nothing that was changed alters that."""
     stopped = state.get("over", False) and not {"epochs", "patience"} & set(changed)
     return stopped or (state["epoch"] + 1 >= epochs and not state.get("batches_done"))
 
@@ -252,12 +252,12 @@ def _refuse_fewer_epochs(loaded: Checkpoint, new: Mapping[str, Any], path: Path)
     done, batches = loaded.state["epoch"] + 1, loaded.state.get("batches_done", 0)
     least = done + bool(batches)
     if "epochs" in new and new["epochs"] < least:
-        told = (
+        text = (
             f"the run is in epoch {least}"
             if batches
             else f"{counted(done, 'epoch')} of the run {'is' if done == 1 else 'are'} done"
         )
-        raise ConfigError(f"epochs={new['epochs']}, but {told}", str(path), f"epochs={least} or more")
+        raise ConfigError(f"epochs={new['epochs']}, but {text}", str(path), f"epochs={least} or more")
 
 
 def _refuse_finished(
@@ -274,27 +274,27 @@ def _refuse_finished(
     if (path.parent / "best.pt").exists() and not (folder / "metrics.json").exists():
         return
     done = loaded.state["epoch"] + 1
-    told = (
+    text = (
         f"its {counted(args.epochs, 'epoch')} {'is' if args.epochs == 1 else 'are'} done"
         if done >= args.epochs
         else f"it stopped early, after epoch {done}"
     )
     hint = "give more epochs=, or train from best.pt" if done >= args.epochs else "give a larger patience=, or epochs="
-    told = f"{told}, nothing is left to resume"
+    text = f"{text}, nothing is left to resume"
     if again:
-        finished = FinishedRunError(told, str(folder))
+        finished = FinishedRunError(text, str(folder))
         finished.folder = str(folder.absolute())
         raise finished
-    raise ConfigError(told, str(path), hint)
+    raise ConfigError(text, str(path), hint)
 
 
 def changed_data(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What is to say of data that are not those a run was saved with, one line for each split.
+    """Return what is to say of data that are not those a run was saved with, one line for each split.
 
     Args:
         before, now: records of provenance. Splits that one of them does not hold are not compared.
     """
-    told = []
+    text = []
     consequences = {
         "train": "the result will not equal the run that was never stopped",
         "val": "figures from here on, and which epoch is the best, compare with those of other images",
@@ -310,12 +310,12 @@ def changed_data(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
             what = f"{then_had} as then, but other names, contents or labels"
             if before.get("code") != now.get("code"):
                 what += ", or this version of the code reads them otherwise"
-        told.append(f"the {split} data have changed since the run was saved ({what}): {consequence}")
-    return told
+        text.append(f"the {split} data have changed since the run was saved ({what}): {consequence}")
+    return text
 
 
 def _mapping(value: Any) -> dict[str, Any]:
-    """What a file holds where a mapping belongs; an empty one in place of anything else."""
+    """Return what a file holds where a mapping belongs; an empty one in place of anything else."""
     return value if isinstance(value, dict) else {}
 
 
@@ -330,7 +330,7 @@ def check_names(before: Mapping[int, str], now: Mapping[int, str], where: str, w
     """Refuse classes that are not those of the run: its weights would get the wrong names, and keep them.
 
     Args:
-        before: of the checkpoint; now: of the data set; where: its YAML; weights: the run's, for the message.
+        before: of the checkpoint; now: of the dataset; where: its YAML; weights: the run's, for the message.
 
     Raises:
         ConfigError: what has changed.
@@ -340,8 +340,8 @@ def check_names(before: Mapping[int, str], now: Mapping[int, str], where: str, w
         return
     hint = f"restore them, or begin a new run from the weights: model={weights}"
     if len(named) != len(before):
-        told = f"the data set has {counted(len(named), 'class')}, and the run has {len(before)}"
-        raise ConfigError(f"{told}; a resumed run cannot change them", where, hint)
+        text = f"the dataset has {counted(len(named), 'class')}, and the run has {len(before)}"
+        raise ConfigError(f"{text}; a resumed run cannot change them", where, hint)
     differ = [i for i in before if named.get(i) != before[i]]
     permuted = sorted(named.values()) == sorted(before.values())
     what = "the order of the class names has" if permuted else "the class names have"
@@ -351,7 +351,7 @@ def check_names(before: Mapping[int, str], now: Mapping[int, str], where: str, w
 
 
 def resume_command(folder: Path, plugins: object = None) -> str:
-    """What to type to go on, in any folder. Plugins are code, and a checkpoint does not bring its own."""
+    """Return what to type to go on, in any folder. Plugins are code, and a checkpoint does not bring its own."""
     files = [plugins] if isinstance(plugins, str) else list(plugins) if isinstance(plugins, list | tuple) else []
     listed = ",".join(f'"{f}"' if "," in f else f for f in (str(Path(f).absolute()) for f in files))
     words = [f"resume={folder.absolute()}"] + ([f"plugins=[{listed}]"] if files else [])

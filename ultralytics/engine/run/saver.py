@@ -21,7 +21,7 @@ from ultralytics.engine.run.parts import parts_of, restore_parts
 from ultralytics.engine.run.provenance import describe_briefly, without_home
 from ultralytics.engine.run.resume import previous_of
 from ultralytics.engine.safety.guard import BadStepError
-from ultralytics.engine.safety.pace import Pace
+from ultralytics.engine.safety.pace import training_pace
 from ultralytics.engine.step.step import TrainStep
 from ultralytics.engine.step.stopping import EarlyStopping
 from ultralytics.engine.weights.checkpoint import load_checkpoint, portable, save_checkpoint
@@ -44,12 +44,12 @@ class Saver:  # size: everything that a checkpoint holds meets here
         args: its configuration.
         requested: the keys that the user gave, see `requested_keys`.
         step: what is saved, with the state of the run.
-        stopper, pace: of the run, which go on where they were.
         describe_model: returns the entries that rebuild the network.
 
     Attributes:
+        stopper, pace: of the run, which go on where they were.
         last, previous, best: paths of the checkpoints.
-        provenance: record of the run, set by its setup.
+        provenance: record of the run, set by its setup; begun: it has its first save.
         saved_at: when last.pt was written, by `time.perf_counter`.
     """
 
@@ -59,16 +59,16 @@ class Saver:  # size: everything that a checkpoint holds meets here
         args: Config,
         requested: Mapping[str, Any],
         step: TrainStep,
-        stopper: EarlyStopping,
-        pace: Pace,
         describe_model: Callable[[], dict[str, Any]],
     ) -> None:
         self.folder, self.args, self.requested = folder, args, requested
-        self.step, self.stopper, self.pace = step, stopper, pace
+        self.step = step
+        self.stopper, self.pace = EarlyStopping(args.patience), training_pace()
         self.describe_model = describe_model
         self.best, self.last = folder / "weights" / "best.pt", folder / "weights" / "last.pt"
         self.previous = previous_of(self.last)
         self.provenance: dict[str, Any] = {}
+        self.begun = False
         self.saved_at = time.perf_counter()
 
     def content(self) -> dict[str, Any]:
@@ -118,7 +118,7 @@ class Saver:  # size: everything that a checkpoint holds meets here
     @contextlib.contextmanager
     def beginning(self, new: bool) -> Iterator[None]:
         """Write args.yaml; where the block fails before the first save, leave nothing of a `new` run."""
-        args_file, leads = self.folder / "args.yaml", self.step.team.leads
+        args_file, leads, self.begun = self.folder / "args.yaml", self.step.team.leads, False
         if leads:
             for folder in (self.folder, self.last.parent):
                 remove_unfinished(folder)
@@ -150,6 +150,7 @@ class Saver:  # size: everything that a checkpoint holds meets here
                 (self.folder / "results.csv").unlink(missing_ok=True)
             if not state.over:
                 (self.folder / "metrics.json").unlink(missing_ok=True)  # its absence says that it is not finished
+        self.begun = True
 
     def save(self, best: bool) -> None:
         """Write last.pt, best.pt where the epoch is the best so far, and epochN.pt every `save_period` epochs."""

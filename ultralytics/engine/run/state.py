@@ -92,6 +92,11 @@ class RunState:  # size: one place for all that a run counts; a new entry of a c
         """Plan as many epochs as fit into the hours, by the seconds that those so far have taken."""
         self.epochs = max(math.ceil(hours * 3600 / (seconds / (self.epoch + 1))), self.epoch + 1)
 
+    def is_early(self, iteration: int, close_mosaic: int) -> bool:
+        """Return True for the first three batches of a run, and of its last epochs, which are without mosaic."""
+        closing = self.batches * max(self.epochs - close_mosaic, 0)
+        return iteration < 3 or (bool(close_mosaic) and 0 <= iteration - closing < 3)
+
     def add_loss(self, parts: Tensor) -> None:
         """Take a batch's loss parts into the mean."""
         self.loss_count, self.skips_in_a_row = self.loss_count + 1, 0

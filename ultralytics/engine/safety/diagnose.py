@@ -46,7 +46,7 @@ class Incident:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What its record says, plain data."""
+        """Return what its record says, plain data."""
         return {
             "epoch": self.epoch + 1,
             "batch": self.number + 1,
@@ -169,9 +169,7 @@ def first_bad_module(model: nn.Module, step: Callable[[], Tensor]) -> tuple[str,
         if not is_finite(tensor):
             return describe_module(model, name.rpartition(".")[0]), f"its {name.rpartition('.')[2]} is not finite"
     names = {m: n for n, m in model.named_modules() if n}
-    outputs: list[str] = []
-    gradients: list[tuple[str, str]] = []
-    readers: dict[int, str] = {}
+    outputs, gradients, readers = list[str](), list[tuple[str, str]](), dict[int, str]()
     alive: list[Tensor] = []  # so that no id is used twice
 
     def enter(module: nn.Module, inputs: Any) -> None:

@@ -21,7 +21,7 @@ class Pace:
     """Compares the seconds of the last steps with those of the first.
 
     Seconds are counted per pixel of a batch, so that sizes and numbers of images may vary. Validation, saves and
-    pictures lie between `rest` and the next `arrived`, and count for nothing.
+    plots lie between `rest` and the next `arrived`, and count for nothing.
 
     Args:
         what: of steps ("training step"), for messages; hints: what to do where the model is slow, and where the images

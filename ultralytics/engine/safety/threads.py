@@ -38,12 +38,12 @@ VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
 def machine_load() -> str:
-    """What else keeps the machine busy, as far as it tells: "load average 5.2 on 2 cores"."""
+    """Return what else keeps the machine busy, as far as it tells: "load average 5.2 on 2 cores"."""
     try:
         load = f"load average {os.getloadavg()[0]:.1f} on "
     except (AttributeError, OSError):  # Windows has none

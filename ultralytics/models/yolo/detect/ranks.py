@@ -64,7 +64,7 @@ def train_on_ranks(
 
 
 def run_job(path: str | Path) -> None:
-    """What each rank does."""
+    """Return what each rank does."""
     # The folder is the launching process's to remove; where that was killed, its ranks do it.
     leave_with_agent(partial(shutil.rmtree, Path(path).parent, ignore_errors=True))
     job = json.loads(Path(path).read_text(encoding="utf-8"))

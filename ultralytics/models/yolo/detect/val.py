@@ -155,7 +155,7 @@ class DetectionValidator:
         device = select_device(team.device_name(args.device))
         team.bind(device)
         if not args.data:
-            raise ConfigError("no data set given", hint=data_hint())
+            raise ConfigError("no dataset given", hint=data_hint())
         args.font = checked_font(args.font)
         try:
             self.data = data = load_dataset(args.data, needs=[args.split])
