@@ -97,7 +97,7 @@ def read_resume(args: Config, again: bool = False) -> Resumption:
     Raises:
         UserError: there is nothing to resume, or a key that cannot change was given.
     """
-    path = _find(args)
+    path = find_last(args)
     previous = previous_of(path)
     folder = path.parent.parent
     if not path.is_file() and not previous.is_file() and path.name == "last.pt" and is_run(folder, path):
@@ -173,7 +173,7 @@ def is_run(folder: Path, file: Path | None = None) -> bool:
     return isinstance(data, dict) and set(data) >= _OURS
 
 
-def _find(args: Config) -> Path:
+def find_last(args: Config) -> Path:
     """The path of the last.pt that is meant; where it lies in no folder weights/, what it is a link to."""
     resume = args.resume
     if resume is not True:
@@ -300,7 +300,7 @@ def changed_data(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
         "val": "figures from here on, and which epoch is the best, compare with those of other images",
     }
     for split, consequence in consequences.items():
-        then, here = (_mapping(_mapping(r.get("data")).get(split)) for r in (before, now))
+        then, here = (as_mapping(as_mapping(r.get("data")).get(split)) for r in (before, now))
         if not then or not here or then.get("digest") == here.get("digest"):
             continue
         numbers = [r.get("images") for r in (then, here)]
@@ -314,14 +314,14 @@ def changed_data(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
     return text
 
 
-def _mapping(value: Any) -> dict[str, Any]:
+def as_mapping(value: Any) -> dict[str, Any]:
     """Return what a file holds where a mapping belongs; an empty one in place of anything else."""
     return value if isinstance(value, dict) else {}
 
 
 def changed_plugins(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Names of the plugin files that are not those a run was saved with; before, now: records of provenance."""
-    then, here = (_mapping(r.get("plugins")) for r in (before, now))
+    then, here = (as_mapping(r.get("plugins")) for r in (before, now))
     known = {Path(file).name: digest for file, digest in then.items()}
     return [file for file, digest in here.items() if known.get(Path(file).name, digest) != digest]
 

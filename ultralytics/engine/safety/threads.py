@@ -189,11 +189,11 @@ def try_training(
 
     with _undisturbed():
         try:
-            img = _images(min(batch, 2), imgsz)
+            img = make_images(min(batch, 2), imgsz)
             trial(1)
             seconds = trial(1)[-1]
             if seconds < STEP_SECONDS:  # as many images as fit into a moment: threads pay for larger batches
-                img = _images(max(min(batch, int(MIN_SECONDS / seconds)), len(img)), imgsz)
+                img = make_images(max(min(batch, int(MIN_SECONDS / seconds)), len(img)), imgsz)
             return fastest(trial, most)
         except Exception:  # whatever a module raises
             return None
@@ -201,7 +201,7 @@ def try_training(
 
 def try_inference(model: nn.Module, shape: tuple[int, ...], most: int) -> Choice | None:
     """Time the forward pass of a model in evaluation mode on images of a shape (B, 3, H, W)."""
-    img = _images(shape[0], *shape[2:])
+    img = make_images(shape[0], *shape[2:])
 
     def step() -> None:
         with torch.inference_mode():
@@ -221,6 +221,6 @@ def _undisturbed() -> Iterator[None]:
         yield
 
 
-def _images(count: int, height: int, width: int | None = None) -> Tensor:
+def make_images(count: int, height: int, width: int | None = None) -> Tensor:
     made = torch.rand(count, 3, height, width or height, generator=torch.Generator().manual_seed(0))
     return made.contiguous(memory_format=torch.channels_last)
