@@ -273,7 +273,7 @@ def test_gradients_that_no_scale_mends_are_told(given):
 def gpu(monkeypatch):
     """A GPU of 1000 bytes, of which an image takes 30."""
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=1000))
-    monkeypatch.setattr(memory, "peak", lambda trainer, n, extra=0: 30 * n if n < 20 else None)
+    monkeypatch.setattr(memory.WorstStep, "peak", lambda trainer, n, extra=0: 30 * n if n < 20 else None)
 
 
 @pytest.mark.parametrize(
