@@ -225,7 +225,10 @@ class Unguarded:
     def check(self, *_: object) -> None:
         """Nothing."""
 
-    def spoilt(self) -> bool:
+    def look_back(self, *_: object) -> None:
+        """Nothing."""
+
+    def found_bad(self) -> bool:
         """Nothing."""
         return False
 
@@ -255,7 +258,7 @@ def safety(
                 copied = {k: v.clone() if isinstance(v, torch.Tensor) else v for k, v in sample.items()}
                 started, before = time.perf_counter(), time.process_time()
                 trainer.train_step(copied, i)
-                trainer._look_back()
+                trainer.step.look_back()
                 if trainer.device.type == "cuda":
                     torch.cuda.synchronize()
                 if i:
@@ -276,7 +279,7 @@ def safety(
         saving, working = [], []
         for _ in range(saves):
             started, before = time.perf_counter(), time.process_time()
-            trainer._save(best=True)
+            trainer.saver.save(best=True)
             saving.append(time.perf_counter() - started)
             working.append(time.process_time() - before)
         megabytes = trainer.last.stat().st_size / 1e6

@@ -206,13 +206,13 @@ def test_what_a_gpu_notices_late_is_repeated_and_seen(given, how, caplog, monkey
     at_once = spoilt({**given, "name": "at_once"}, 1, 3, how, on_nan="skip")
     at_once.train()
     late = spoilt(given, 1, 3, how, on_nan="skip")
-    look, seen = late._look_back, []
+    look, seen = late.step.look_back, []
 
     def careless(t):
         t.guard.careful = False
 
     late.add_callback("on_train_start", careless)
-    late._look_back = lambda: look() if late.batches_done % 5 == 0 else None
+    late.step.look_back = lambda: look() if late.batches_done % 5 == 0 else None
     late.add_callback("on_train_batch_end", lambda t: seen.append((t.epoch, t.batches_done)))
     done = late.callbacks["on_train_batch_end"].pop(0)
     late.add_callback("on_train_batch_end", lambda t: done(t) if t.guard.careful else None)
@@ -273,7 +273,7 @@ def test_gradients_that_no_scale_mends_are_told(given):
 def gpu(monkeypatch):
     """A GPU of 1000 bytes, of which an image takes 30."""
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=1000))
-    monkeypatch.setattr(memory, "peak", lambda trainer, n, extra=0: 30 * n if n < 20 else None)
+    monkeypatch.setattr(memory.WorstStep, "peak", lambda trainer, n, extra=0: 30 * n if n < 20 else None)
 
 
 @pytest.mark.parametrize(
@@ -322,26 +322,30 @@ def test_a_full_gpu_is_told_and_nothing_is_lost(given, gpu, capsys, monkeypatch,
     assert all(torch.equal(v, b[k]) for k, v in a.items())
 
 
+def worst_step(trainer):
+    return memory.WorstStep(trainer.step.loss, trainer.args, trainer.stride, trainer.trial_labels)
+
+
 def test_a_batch_is_found_by_trying(given, gpu, monkeypatch):
     tried = []
 
-    def peak(trainer, n, extra=0):
+    def peak(worst, n, extra=0):
         tried.append((n, extra))
         return 30 * n if n < 20 else None
 
-    monkeypatch.setattr(memory, "peak", peak)
+    monkeypatch.setattr(memory.WorstStep, "peak", peak)
     for asked, found in ((-1, 19), (0.3, 10)):
         trainer = DetectionTrainer(overrides={**given, "batch": asked})
         trainer.model = trainer.get_model()
         trainer.device = torch.device("cuda", 0)
-        memory.find_batch(trainer)
+        memory.find_batch(worst_step(trainer))
         assert trainer.args.batch == found
         assert trainer.args.sources["batch"] == "auto"
     weights = sum(p.numel() * 4 for p in trainer.model.parameters())
     assert {extra for _, extra in tried} == {3 * weights}  # the average, and two of the optimiser
     trainer.args.batch = 0.02
     with pytest.raises(ConfigError, match="not even one image of imgsz=32 fits into 2% of the GPU"):
-        memory.find_batch(trainer)
+        memory.find_batch(worst_step(trainer))
 
 
 def test_the_worst_case_is_tried(given, monkeypatch):
@@ -351,7 +355,7 @@ def test_the_worst_case_is_tried(given, monkeypatch):
     sizes = []
     monkeypatch.setattr(memory, "trial_step", lambda m, f, loss, n, *sizes_: sizes.append((n, *sizes_[:2])))
     monkeypatch.setattr(memory, "peak_memory", lambda step, device: step() or 5)
-    assert memory.peak(trainer, 3) == 5
+    assert worst_step(trainer).peak(3) == 5
     assert sizes == [(3, (96, 96), (96, 96))]
     labels = trainer.trial_labels(3)
     assert len(labels["cls"]) == 3 * 4 * 2  # four images of the fullest, which has two boxes
@@ -363,7 +367,7 @@ def test_the_trial_runs_the_real_step(given, monkeypatch):
     trainer._setup()
     monkeypatch.setattr(memory, "peak_memory", lambda step, device: step() or 5)
     before = {k: v.clone() for k, v in trainer.model.state_dict().items()}
-    assert memory.peak(trainer, 2, extra=10) == 5
+    assert worst_step(trainer).peak(2, extra=10) == 5
     assert all(torch.equal(v, before[k]) for k, v in trainer.model.state_dict().items())
 
 

@@ -289,8 +289,9 @@ def test_a_teacher_of_the_same_classes_shows_its_scores(run, teacher, inserted, 
     seen = []
     student.distillation.teacher.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape))
     monkeypatch.setattr(memory, "peak_memory", lambda step, _: step() or 1)
-    with student.by_itself():
-        assert memory.peak(student, 3) == 1
+    worst = memory.WorstStep(student.step.loss, student.args, student.stride, student.trial_labels)
+    with student.step.loss.by_itself():
+        assert worst.peak(3) == 1
     assert seen == [(3, 3, 64, 64)]
     host = load_checkpoint(inserted["pretrained"]).weights
     alone = run("alone", **inserted, epochs=1, teacher=str(teacher), train_only="new")
@@ -299,7 +300,7 @@ def test_a_teacher_of_the_same_classes_shows_its_scores(run, teacher, inserted, 
 
 
 def test_a_teacher_that_does_not_fit_is_one_line(run, teacher):
-    with pytest.raises(ConfigError, match="distill=logits needs a teacher of the data set's classes"):
+    with pytest.raises(ConfigError, match="distill=logits needs a teacher of the dataset's classes"):
         run("logits", teacher=str(teacher), distill="logits")
     with pytest.raises(MissingFileError, match="weights file"):
         run("none", teacher="none.pt")
@@ -331,11 +332,11 @@ def test_a_stop_between_the_two_checkpoints_leaves_a_best_one(run, monkeypatch, 
             raise KilledError
         save_checkpoint(path, data, previous)
 
-    monkeypatch.setattr("ultralytics.engine.trainer.save_checkpoint", write)
+    monkeypatch.setattr("ultralytics.engine.run.saver.save_checkpoint", write)
     monkeypatch.setattr(DetectionTrainer, "validate", rising(DetectionTrainer.validate))
     with pytest.raises(KilledError):
         stopped.train()
-    monkeypatch.setattr("ultralytics.engine.trainer.save_checkpoint", save_checkpoint)
+    monkeypatch.setattr("ultralytics.engine.run.saver.save_checkpoint", save_checkpoint)
     if lost == "best.pt":
         stopped.best.unlink()
     left = stopped.wdir / ".last.pt.a1b2c3d4"
@@ -360,7 +361,7 @@ def rising(validate):
 def test_a_resumed_run_without_its_best_weights_writes_some(run):
     first = run(epochs=1)
     first.stopper.best_fitness = 1.0
-    first._save(best=True)
+    first.saver.save(best=True)
     first.best.unlink()
     resumed = DetectionTrainer(overrides={"resume": str(first.save_dir), "epochs": 2})
     resumed.train()
@@ -848,7 +849,7 @@ def test_a_run_that_cannot_save_at_its_start_leaves_nothing_of_its_own(tiny, toy
     if kept:
         folder.mkdir(parents=True)
         (folder / kept).write_text("mine")
-    monkeypatch.setattr("ultralytics.engine.trainer.save_checkpoint", full)
+    monkeypatch.setattr("ultralytics.engine.run.saver.save_checkpoint", full)
     trainer = DetectionTrainer(
         overrides={**given, "project": str(folder.parent), "name": "full", "exist_ok": bool(kept)}
     )

@@ -84,7 +84,10 @@ def _is_one_of_many() -> bool:
 def _print_error(error: Exception, line: str) -> None:
     """Print an error; of several processes, the one that fails first prints it, with its rank."""
     if _is_one_of_many():
-        from ultralytics.engine.ranks.team import LAUNCHED, leave_trace  # torch: one process needs it not for an error
+        from ultralytics.engine.ranks.lifeline import (  # torch: one process needs it not for an error
+            LAUNCHED,
+            leave_trace,
+        )
 
         line = f"rank {os.environ.get('RANK', '?')}: {line}"
         if not leave_trace(error, line) or LAUNCHED in os.environ:
@@ -96,7 +99,7 @@ def _raise_fault(error: Exception) -> int:
     """Show a fault of ours: a traceback, of several processes that of the first to fail."""
     if not _is_one_of_many():
         raise error
-    from ultralytics.engine.ranks.team import leave_trace  # as above
+    from ultralytics.engine.ranks.lifeline import leave_trace  # as above
 
     rank = os.environ.get("RANK", "?")
     if leave_trace(error, f"rank {rank}: {type(error).__name__}: {' '.join(str(error).split())}"):

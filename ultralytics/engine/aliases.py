@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
+from ultralytics.cfg.config import Config
 from ultralytics.engine.callbacks import Callback, Callbacks
+from ultralytics.engine.run.saver import Saver
+from ultralytics.engine.run.state import RunState
 from ultralytics.engine.step.distill import LOSS_NAME
+from ultralytics.engine.step.schedule import Schedule
+from ultralytics.engine.step.step import TrainStep
 from ultralytics.utils.errors import ConfigError
-
-if TYPE_CHECKING:
-    from ultralytics.cfg.config import Config
-    from ultralytics.engine.step.schedule import Schedule
-    from ultralytics.engine.trainer import EarlyStopping
 
 
 class Figures(dict[str, float]):
@@ -35,53 +34,91 @@ class Figures(dict[str, float]):
         return getattr(self.source, name)
 
 
-class Scheduler:
-    """What scripts ask a torch scheduler for. Each step sets its own rate, see `engine.schedule`."""
+def stands_for(path: str) -> Any:
+    """Return a property that reads and sets an attribute of one of the trainer's parts, such as "state.epoch"."""
+    owner, _, name = path.rpartition(".")
+    find = attrgetter(owner)
+    return property(lambda self: getattr(find(self), name), lambda self, value: setattr(find(self), name, value))
 
-    def __init__(self, trainer: TrainerAliases) -> None:
-        self._trainer = trainer
+
+class Scheduler:
+    """The part of a torch scheduler that scripts read. Each step sets its own rate, see `engine.step.schedule`."""
+
+    def __init__(self, step: TrainStep) -> None:
+        self._step = step
 
     @property
     def last_epoch(self) -> int:
         """The epoch at work, from 0."""
-        return self._trainer.epoch
+        return self._step.state.epoch
 
     @property
     def base_lrs(self) -> list[float]:
         """Each group's rate before the decay."""
-        return [float(g["initial_lr"]) for g in self._trainer.optimizer.param_groups]
+        return [float(g["initial_lr"]) for g in self._step.optimizer.param_groups]
 
     def get_last_lr(self) -> list[float]:
-        """Each group's rate of the last step."""
-        return [float(g["lr"]) for g in self._trainer.optimizer.param_groups]
+        """Return each group's rate of the last step."""
+        return [float(g["lr"]) for g in self._step.optimizer.param_groups]
 
     def step(self) -> None:
-        """Nothing: the run's schedule moves by itself."""
+        """Do nothing: the run's schedule moves by itself."""
 
 
-class TrainerAliases(ABC):
-    """Names of the reference's trainer for what ours keeps elsewhere."""
+class TrainerAliases:  # size: these names are the reference's
+    """Names of the reference's trainer, and short ones of ours, for what is kept in a part of the run."""
 
     args: Config
     callbacks: Callbacks
-    optimizer: torch.optim.Optimizer
-    schedule: Schedule
-    stopper: EarlyStopping
-    loss_names: Sequence[str]
-    loss_mean: Tensor
-    loss_count: int
-    epoch: int
-    epochs: int
+    state: RunState
+    step: TrainStep
+    saver: Saver
     save_dir: Path
-    amp_dtype: torch.dtype | None
+    loss_names: Sequence[str]
+    metrics: Figures
     val_loader: Any
-    rows: list[dict[str, float]]
-    trainset: Any = None
-    testset: Any = None
+    trainset: Any
+    testset: Any
+    train_loader: Any
     hub_session: None = None  # of the reference's platform
     epoch_loss: Tensor | None = None
     own_lf: Callable[[float], float] | None = None
-    ema: Any = None
+
+    # Parts and counters
+
+    model = stands_for("step.loss.model")
+    criterion = stands_for("step.loss.criterion")
+    batch_loss = stands_for("step.loss.of")
+    distillation = stands_for("step.loss.distillation")
+    device = stands_for("step.loss.device")
+    amp_dtype = stands_for("step.loss.amp_dtype")
+    reduce = stands_for("step.loss.reduce")
+    optimizer, scaler, ema = (stands_for(f"step.{name}") for name in ("optimizer", "scaler", "ema"))
+    guard, schedule, iteration = (stands_for(f"step.{name}") for name in ("guard", "schedule", "iteration"))
+    best, last, previous = (stands_for(f"saver.{name}") for name in ("best", "last", "previous"))
+    stopper, pace = stands_for("saver.stopper"), stands_for("saver.pace")
+    epoch, epochs, start_epoch = (stands_for(f"state.{name}") for name in ("epoch", "epochs", "start_epoch"))
+    finished, batches_done, rows = (stands_for(f"state.{name}") for name in ("finished", "batches_done", "rows"))
+    fitness, stop, is_best = (stands_for(f"state.{name}") for name in ("fitness", "stop", "is_best"))
+    lr_factor, rollbacks, skipped = (stands_for(f"state.{name}") for name in ("lr_factor", "rollbacks", "skipped"))
+    images_since, last_opt_step = stands_for("state.images_since"), stands_for("state.last_opt_step")
+    inserted, new_tensors = stands_for("state.inserted"), stands_for("state.new_tensors")
+    untransferred = stands_for("state.untransferred")
+
+    @property
+    def wdir(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.save_dir / "weights"
+
+    @property
+    def loss(self) -> Tensor | None:
+        """Return what was differentiated of the last batch."""
+        return self.step.last[0]
+
+    @property
+    def loss_items(self) -> Tensor | None:
+        """The loss parts of the last batch."""
+        return self.step.last[1]
 
     # Callbacks
 
@@ -115,7 +152,7 @@ class TrainerAliases(ABC):
 
     @property
     def resume(self) -> bool:
-        """Whether the run goes on from a save."""
+        """True if the run goes on from a save."""
         return bool(self.args.resume)
 
     @property
@@ -125,7 +162,7 @@ class TrainerAliases(ABC):
 
     @property
     def amp(self) -> bool:
-        """Whether it trains in mixed precision."""
+        """True if it trains in mixed precision."""
         return self.amp_dtype is not None
 
     @property
@@ -142,20 +179,16 @@ class TrainerAliases(ABC):
     @property
     def train_time_start(self) -> float:
         """When the training began, had it never been interrupted; seconds since 1970."""
-        return time.time() - self.spent()
+        return time.time() - self.state.spent()
 
     def get_dataset(self) -> tuple[Any, Any]:
-        """Paths of the training and the validation images."""
+        """Return the paths of the training and the validation images."""
         return self.trainset, self.testset
 
     def read_results_csv(self) -> dict[str, list[float | None]]:
-        """The table of results by column."""
+        """Return the table of results by column."""
         columns = list(dict.fromkeys(k for row in self.rows for k in row))
         return {c: [row.get(c) for row in self.rows] for c in columns}
-
-    @abstractmethod
-    def spent(self) -> float:
-        """Seconds of training."""
 
     @property
     def test_loader(self) -> Any:
@@ -169,7 +202,7 @@ class TrainerAliases(ABC):
     @property
     def best_fitness(self) -> float | None:
         """Of the epochs so far; None before the first validation."""
-        best = self.stopper.best_fitness if hasattr(self, "stopper") else -float("inf")
+        best: float = self.stopper.best_fitness
         return best if best > -float("inf") else None
 
     @best_fitness.setter
@@ -182,16 +215,16 @@ class TrainerAliases(ABC):
     def tloss(self) -> Tensor | None:
         """Mean of the loss parts over the epoch's batches so far, over all of them at its end; None before the first.
         (parts,)."""
-        return self.loss_mean if self.loss_count else self.epoch_loss
+        return self.state.loss_mean if self.state.loss_count else self.epoch_loss
 
     def label_loss_items(self, loss_items: Any = None, prefix: str = "train") -> Any:
-        """Loss parts by column name, such as train/box_loss; the names alone without parts."""
+        """Return loss parts by column name, such as train/box_loss; the names alone without parts."""
         # A teacher is there in training alone.
         keys = [f"{prefix}/{name}" for name in self.loss_names if prefix == "train" or name != LOSS_NAME]
         return keys if loss_items is None else dict(zip(keys, map(float, loss_items), strict=True))
 
     def progress_string(self) -> str:
-        """The head of the table that is printed while training."""
+        """Return the head of the table that is printed while training."""
         return ("%11s" * (4 + len(self.loss_names))) % ("Epoch", "GPU_mem", *self.loss_names, "Boxes", "Size")
 
     @property
@@ -203,18 +236,18 @@ class TrainerAliases(ABC):
     def lf(self) -> Callable[[float], float] | None:
         """Epoch → multiple of lr0; None before the schedule is made. Another function may be set before the training or
         during it."""
-        return self.own_lf or (self.schedule.decay if hasattr(self, "schedule") else None)
+        return self.own_lf or (self.step.schedule.decay if self.step.schedule is not None else None)
 
     @lf.setter
     def lf(self, function: Callable[[float], float]) -> None:
         self.own_lf = function
-        if hasattr(self, "schedule"):
+        if self.step.schedule is not None:
             self.make_schedule()
 
     @property
     def scheduler(self) -> Scheduler:
-        """What scripts ask torch's scheduler for."""
-        return Scheduler(self)
+        """Return what scripts ask torch's scheduler for."""
+        return Scheduler(self.step)
 
     @scheduler.setter
     def scheduler(self, scheduler: Any) -> None:
@@ -226,6 +259,6 @@ class TrainerAliases(ABC):
         decay: Any = scheduler.lr_lambdas[0]
         self.lf = decay
 
-    @abstractmethod
     def make_schedule(self) -> None:
         """Make `schedule` anew from the arguments."""
+        self.schedule = Schedule.of(self.args, self.state.epochs, self.state.batches, self.own_lf)

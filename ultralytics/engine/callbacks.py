@@ -122,7 +122,7 @@ class Callbacks(dict[str, list[Callback]]):
 
     @property
     def loose(self) -> bool:
-        """Whether there are functions that do not come from plugin files: other processes cannot find those."""
+        """Return True if there are functions that do not come from plugin files: other processes cannot find those."""
         known = {id(f) for functions in self._plugins.values() for f in functions}
         return any(id(f) not in known for functions in self.values() for f in functions)
 
@@ -134,8 +134,8 @@ def _callbacks_of(module: ModuleType, file: str) -> list[tuple[str, Callback]]:
         return found
     for event, functions in table.items():
         if event not in EVENTS and event not in NEVER:
-            told = f"its callbacks name an event that there is not: {str(event)!r}"
-            raise ConfigError(told, file, nearest(str(event), EVENTS) or f"one of {', '.join(EVENTS)}")
+            reason = f"its callbacks name an event that there is not: {str(event)!r}"
+            raise ConfigError(reason, file, nearest(str(event), EVENTS) or f"one of {', '.join(EVENTS)}")
         mine = functions if isinstance(functions, list | tuple) else [functions]
         found += [(event, f) for f in mine if (event, f) not in found]
     return found
@@ -148,8 +148,8 @@ def _failure(event: str, function: Callback, error: Exception) -> CallbackError:
     file = getattr(getattr(function, "__code__", None), "co_filename", "")
     lines = [f for f in frames if f.filename == file] or frames[-1:]
     where = f"{lines[-1].filename}, line {lines[-1].lineno}" if lines else ""
-    told = f"{error}" if isinstance(error, UserError) else f"{type(error).__name__}: {error}".removesuffix(": ")
-    what = f"the callback {name.replace('<locals>.', '')} failed at {event}: {one_line(told, 400)}"
+    reason = f"{error}" if isinstance(error, UserError) else f"{type(error).__name__}: {error}".removesuffix(": ")
+    what = f"the callback {name.replace('<locals>.', '')} failed at {event}: {one_line(reason, 400)}"
     kind = type(error)
     try:
         both = kind if issubclass(kind, CallbackError) else type(kind.__name__, (CallbackError, kind), {})

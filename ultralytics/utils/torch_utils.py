@@ -26,7 +26,7 @@ __getattr__ = later(
     __name__,
     {
         "ModelEMA": "ultralytics.engine.step.ema:ModelEMA",
-        "EarlyStopping": "ultralytics.engine.trainer:EarlyStopping",
+        "EarlyStopping": "ultralytics.engine.step.stopping:EarlyStopping",
         "PYTHON_VERSION": "ultralytics.utils.environment:PYTHON_VERSION",
         "NUM_THREADS": "ultralytics.utils.environment:NUM_THREADS",
         "WINDOWS": "ultralytics.utils.environment:WINDOWS",

@@ -13,10 +13,10 @@ import pytest
 import torch
 from torch import nn
 
+from ultralytics.engine.hooks import rescale
 from ultralytics.engine.preflight.probes import Probe, probes
 from ultralytics.engine.preflight.report import Memory, PreflightError, PreflightReport, does_not_fit
 from ultralytics.engine.preflight.trial import check_copies, preflight
-from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.nn.tasks import DetectionModel
 
 CPU = torch.device("cpu")
@@ -125,9 +125,9 @@ def test_training_rectangles():
 def test_the_extremes_of_multi_scale_are_the_trainers(imgsz, stride):
     imgsz = -(-imgsz // stride) * stride
 
-    trainer = SimpleNamespace(args=SimpleNamespace(seed=0, imgsz=imgsz), stride=stride)
+    args = SimpleNamespace(seed=0, imgsz=imgsz)
     img = torch.zeros(1, 1, imgsz, imgsz)
-    drawn = {BaseTrainer.rescale(trainer, img, i).shape[-1] for i in range(400)}
+    drawn = {rescale(img, args, stride, i).shape[-1] for i in range(400)}
     tried = [p.size[0] for p in probes(imgsz, stride, 4, 8, True, []) if p.train]
     assert min(drawn) == min(tried)
     assert max(drawn) == max(tried)

@@ -23,10 +23,12 @@ from tests.conftest import CLONE, draw_toy
 from ultralytics import YOLO
 from ultralytics.cli import main
 from ultralytics.data.build import EpochSampler
-from ultralytics.engine.ranks import team as distributed
+from ultralytics.engine.ranks import lifeline
+from ultralytics.engine.ranks.collective import LOST, stopped_ranks
 from ultralytics.engine.ranks.device import device_names
-from ultralytics.engine.ranks.team import SyncBatchNorm, Team, join, several_devices
-from ultralytics.engine.run.state import state_of
+from ultralytics.engine.ranks.launch import find_cause, several_devices
+from ultralytics.engine.ranks.sync_norm import SyncBatchNorm
+from ultralytics.engine.ranks.team import Team, join
 from ultralytics.engine.weights.checkpoint import load_checkpoint
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils.errors import ConfigError, LostRankError, UserError
@@ -149,7 +151,7 @@ def test_an_error_of_a_rank_names_it_and_is_told_once(monkeypatch, capsys, tmp_p
     assert error.startswith("error: rank 1: epochs=-1 is out of range")
     assert error.count("\n") == 1
     assert "rank 1: epochs=-1" in json.loads((tmp_path / "error.json").read_text())["message"]["message"]
-    monkeypatch.setattr(distributed, "first_to_fail", lambda: False)
+    monkeypatch.setattr(lifeline, "first_to_fail", lambda: False)
     assert main(["train", "epochs=-1"]) == 2
     assert capsys.readouterr().err == ""
 
@@ -198,7 +200,7 @@ def trained(folder, name, norms, **more):
         return norm * float("nan") if name == "spoilt" and len(told["gradients"]) == 1 else norm
 
     def look(trainer):
-        saved = state_of(trainer)
+        saved = trainer.saver.content()
         own = dict(trainer.model.named_buffers())
         means = {n: b.clone() for n, b in own.items() if n.endswith("running_mean")}
         told["after"].append((trainer.images_since, [set(r.get("buffers", ())) for r in saved["ranks"]], means))
@@ -609,7 +611,7 @@ def test_the_python_call_trains_on_several_devices_and_brings_the_metrics_back(t
     assert metrics.confusion_matrix.matrix.shape == (4, 4)
     assert Path(yolo.ckpt_path) == run / "weights" / "best.pt"
     assert handlers == [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
-    assert distributed.LAUNCHED not in os.environ
+    assert lifeline.LAUNCHED not in os.environ
     assert {p.name for p in run.glob("*.jpg")} >= {"labels.jpg", "train_batch0.jpg", "val_batch0_pred.jpg"}
     with pytest.raises(UserError, match=r"rank \d: .*no dataset given"):
         YOLO(str(tiny)).train(device="cpu,cpu", epochs=1)
@@ -675,10 +677,10 @@ def test_val_under_torchrun_is_that_of_one_process(tiny, toy, tmp_path):
 
 STUCK = """
 import ctypes, signal
-from ultralytics.engine.ranks import team as distributed
+from ultralytics.engine.ranks import lifeline
 signal.signal(signal.SIGTERM, lambda *_: print("never"))
-distributed.GRACE = 0.5
-distributed._leave_when_stuck()
+lifeline.GRACE = 0.5
+lifeline.leave_when_stuck()
 print("ready", flush=True)
 lock = ctypes.create_string_buffer(64)
 for _ in range(2):  # the second waits for ever, signals or not
@@ -700,14 +702,14 @@ def test_a_stopped_rank_is_named_by_the_first_that_is_not():
     process = subprocess.Popen(["sleep", "60"])
     try:
         ranks = {0: os.getpid(), 1: process.pid}
-        assert distributed.stopped_ranks(ranks, os.getpid(), 31.0) == []
+        assert stopped_ranks(ranks, os.getpid(), 31.0) == []
         process.send_signal(signal.SIGSTOP)
         os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
         told = f"(process {process.pid}, stopped; kill -CONT {process.pid} lets it go on) for 31 s"
-        assert distributed.stopped_ranks(ranks, os.getpid(), 31.0) == [f"Waiting for rank 1 {told}"]
+        assert stopped_ranks(ranks, os.getpid(), 31.0) == [f"Waiting for rank 1 {told}"]
         swapped = {0: process.pid, 1: os.getpid(), 2: os.getppid()}
-        assert distributed.stopped_ranks(swapped, os.getpid(), 31.0) == [f"Waiting for rank 0 {told}"]
-        assert distributed.stopped_ranks(swapped, os.getppid(), 31.0) == []  # one line is enough
+        assert stopped_ranks(swapped, os.getpid(), 31.0) == [f"Waiting for rank 0 {told}"]
+        assert stopped_ranks(swapped, os.getppid(), 31.0) == []  # one line is enough
     finally:
         process.kill()
         process.wait()
@@ -715,11 +717,12 @@ def test_a_stopped_rank_is_named_by_the_first_that_is_not():
 
 WAITS = """
 import os, sys, time
-from ultralytics.engine.ranks import team as distributed
+from ultralytics.engine.ranks import collective
+from ultralytics.engine.ranks.team import join
 from ultralytics.utils.log import setup_console
 setup_console()
-distributed.REPORTED = 0.6
-team = distributed.join()
+collective.REPORTED = 0.6
+team = join()
 print(f"rank {team.rank} {os.getpid()}", flush=True)
 if team.leads:
     time.sleep(float(sys.argv[1]))
@@ -761,16 +764,16 @@ def test_the_cause_is_told_and_not_what_follows_from_it(tmp_path):
             if message:
                 Path(self.error_file).write_text(json.dumps({"message": {"message": message}}), encoding="utf-8")
 
-    lost = Failure(1, f"rank 0: {distributed.LOST} (closed)")
+    lost = Failure(1, f"rank 0: {LOST} (closed)")
     names = ["0", "1"]
-    cause = distributed._cause({0: lost, 1: Failure(-9)}, names)
+    cause = find_cause({0: lost, 1: Failure(-9)}, names)
     assert isinstance(cause, LostRankError)
     assert str(cause) == "rank 1 (device 1) was ended by SIGKILL"
-    cause = distributed._cause({0: lost, 1: Failure(2, "rank 1: no such file")}, names)
+    cause = find_cause({0: lost, 1: Failure(2, "rank 1: no such file")}, names)
     assert isinstance(cause, UserError)
     assert str(cause) == "rank 1: no such file"
-    assert str(distributed._cause({0: lost}, names)).startswith("rank 0 (device 0) failed: lost the connection")
-    assert str(distributed._cause({0: Failure(-15), 1: Failure(3)}, names)) == "rank 1 (device 1) ended with code 3"
+    assert str(find_cause({0: lost}, names)).startswith("rank 0 (device 0) failed: lost the connection")
+    assert str(find_cause({0: Failure(-15), 1: Failure(3)}, names)) == "rank 1 (device 1) ended with code 3"
 
 
 @pytest.mark.gpu

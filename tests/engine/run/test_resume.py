@@ -15,7 +15,14 @@ from ultralytics.cfg.paths import CLONE
 from ultralytics.cli import main
 from ultralytics.engine.run.folder import named_run_dir
 from ultralytics.engine.run.provenance import provenance, readable, without_home
-from ultralytics.engine.run.resume import RESUMABLE, asked_of, changed_data, changed_plugins, check_names, read_resume
+from ultralytics.engine.run.resume import (
+    RESUMABLE,
+    changed_data,
+    changed_plugins,
+    check_names,
+    read_resume,
+    requested_keys,
+)
 from ultralytics.engine.weights.checkpoint import load_checkpoint, save_checkpoint
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils.errors import CheckpointError, ConfigError, FinishedRunError, MissingFileError, UserError
@@ -115,7 +122,7 @@ def test_the_command_that_began_a_run_changes_nothing(tmp_path, monkeypatch):
     given |= {"model": "yolov8n-fla.yaml", "resume": "auto"}
     monkeypatch.chdir(tmp_path)
     args = get_cfg(None, given, "command line")
-    asked = asked_of(args)
+    asked = requested_keys(args)
     assert "cfg" not in asked
     assert (asked["lr0"], asked["batch"], asked["data"]) == (0.02, -1, without_home(str(tmp_path / "mine.yaml")))
     for key, value in (("lr0", 0.002), ("batch", 16), ("imgsz", 128), ("data", str(tmp_path / "mine.yaml"))):
@@ -125,9 +132,14 @@ def test_the_command_that_began_a_run_changes_nothing(tmp_path, monkeypatch):
     found = again(tmp_path / "p" / "J", **given | {"data": "../mine.yaml", "project": "."})
     assert found.changed == {}
     assert (found.args.lr0, found.args.batch, found.args.imgsz) == (0.002, 16, 128)
-    assert found.asked == asked
+    assert found.requested == asked
     found = again(tmp_path / "p" / "J", **given | {"data": "../mine.yaml", "project": ".", "batch": 8, "lr0": 0.002})
-    assert (found.changed, found.args.batch, found.asked["batch"], found.asked["lr0"]) == ({"batch": 16}, 8, 8, 0.02)
+    assert (found.changed, found.args.batch, found.requested["batch"], found.requested["lr0"]) == (
+        {"batch": 16},
+        8,
+        8,
+        0.02,
+    )
     with pytest.raises(ConfigError, match="lr0 cannot change"):
         again(tmp_path / "p" / "J", **given | {"data": "../mine.yaml", "lr0": 0.03})
     recipe.write_text("lr0: 0.02\nmosaic: 0.6\n")
@@ -138,7 +150,7 @@ def test_the_command_that_began_a_run_changes_nothing(tmp_path, monkeypatch):
 def test_before_the_first_save_the_command_is_taken_by_its_word(tmp_path):
     a_run(tmp_path / "run", {"lr0": 0.002, "batch": 16}).unlink()
     found = again(tmp_path / "run", lr0=0.02, batch=-1)
-    assert (found.args.lr0, found.args.batch, found.args.epochs, found.asked) == (
+    assert (found.args.lr0, found.args.batch, found.args.epochs, found.requested) == (
         0.02,
         -1,
         9,
@@ -316,9 +328,9 @@ def test_other_plugins_are_told(tmp_path):
             "the order of the class names has changed .* class 0 is 'b' and was 'a', class 1 is",
         ),
         ({0: "a", 1: "b", 2: "d"}, "the class names have changed since the run began: class 2 is 'd' and was 'c'"),
-        ({0: "a", 1: "b"}, "the data set has 2 classes, and the run has 3"),
-        ({0: "a"}, "the data set has 1 class, and the run has 3"),
-        ({0: "a", 1: "b", 2: "c", 3: "d"}, "the data set has 4 classes, and the run has 3"),
+        ({0: "a", 1: "b"}, "the dataset has 2 classes, and the run has 3"),
+        ({0: "a"}, "the dataset has 1 class, and the run has 3"),
+        ({0: "a", 1: "b", 2: "c", 3: "d"}, "the dataset has 4 classes, and the run has 3"),
     ],
 )
 def test_other_class_names_are_refused(now, told, tmp_path):
@@ -442,7 +454,7 @@ def test_a_run_notices_that_its_data_are_others(elsewhere, monkeypatch, caplog):
         DetectionTrainer(overrides={"resume": str(last)})
     assert last.read_bytes() == before
     data.write_text(data.read_text(encoding="utf-8").replace("绿, red", "red"), encoding="utf-8")
-    with pytest.raises(ConfigError, match="the data set has 2 classes, and the run has 3"):
+    with pytest.raises(ConfigError, match="the dataset has 2 classes, and the run has 3"):
         DetectionTrainer(overrides={"resume": str(last)})
 
 

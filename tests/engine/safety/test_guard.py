@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from ultralytics.engine.safety.guard import MAX_RECORDS, BadStepError, Guard, first_bad_module, record_batch
+from ultralytics.engine.safety.diagnose import MAX_RECORDS, first_bad_module, record_batch
+from ultralytics.engine.safety.guard import BadStepError, Guard
 
 CPU = torch.device("cpu")
 
@@ -81,19 +82,19 @@ def test_a_careful_guard_raises_and_puts_statistics_back():
     guard.undo()
     assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
     guard.check(torch.tensor(1.0), "loss")
-    assert not guard.spoilt()
+    assert not guard.found_bad()
 
 
 def test_a_guard_that_is_not_careful_only_notes():
     guard = Guard(Rows(conv()), CPU)
     guard.careful = False
     guard.check(torch.tensor(1.0), "loss")
-    assert not guard.spoilt()
+    assert not guard.found_bad()
     guard.check(torch.tensor(float("inf")), "gradient")
     guard.check(torch.tensor(1.0), "loss")
-    assert guard.spoilt()
+    assert guard.found_bad()
     guard.reset()
-    assert not guard.spoilt()
+    assert not guard.found_bad()
 
 
 def test_a_guard_waits_for_no_gpu(monkeypatch):
@@ -103,7 +104,7 @@ def test_a_guard_waits_for_no_gpu(monkeypatch):
     assert not guard.careful
     guard.check(value, "loss")
     with pytest.raises(RuntimeError, match="meta"):
-        guard.spoilt()
+        guard.found_bad()
 
 
 def test_records_are_safe_and_not_endless(tmp_path):

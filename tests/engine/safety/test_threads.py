@@ -15,6 +15,7 @@ from ultralytics.data.build import build_dataloader, build_yolo_dataset
 from ultralytics.engine.ranks.team import Team
 from ultralytics.engine.safety import threads
 from ultralytics.engine.safety.threads import Choice, candidates, fastest, settle, trace, try_inference, try_training
+from ultralytics.engine.setup import settle_threads
 from ultralytics.engine.weights.checkpoint import load_checkpoint
 from ultralytics.models.yolo.detect import DetectionPredictor, DetectionTrainer, DetectionValidator
 from ultralytics.nn.backend import inference_copy
@@ -271,11 +272,11 @@ def test_all_ranks_share_the_cores(monkeypatch, tmp_path, toy):
     """A number that one process had is not multiplied by several."""
     trainer = DetectionTrainer(overrides=keys(tmp_path, toy))
     trainer.args.set("threads", threads.cores(), "auto")
-    trainer.team = Team(0, 2, 0, 2)
-    trainer._settle_threads()
+    trainer.step.loss.team = Team(0, 2, 0, 2)
+    settle_threads(trainer.args, trainer.step.loss, None)
     assert trainer.args.threads == torch.get_num_threads() == 1
     trainer.args.set("threads", threads.cores(), "command line")
-    trainer._settle_threads()
+    settle_threads(trainer.args, trainer.step.loss, None)
     assert torch.get_num_threads() == threads.cores()
 
 

@@ -27,7 +27,7 @@ def select_device(device: str | int | Sequence[int] | torch.device | None, quiet
     """The torch device for `device=`: None or "" takes the first GPU there is, else the CPU, and says so.
 
     Raises:
-        ConfigError: no such device, or several: one process drives one device (`engine.distributed` starts more).
+        ConfigError: no such device, or several: one process drives one device (`engine.ranks.launch` starts more).
     """
     if isinstance(device, torch.device):
         return device
@@ -89,7 +89,7 @@ def mixed_precision(device: torch.device, wanted: bool) -> torch.dtype | None:
 
 
 def native_bf16_cpu() -> bool:
-    """Whether the CPU has bf16 dot products (AVX512_BF16 or AMX); emulated ones would be slower than fp32."""
+    """Return True if the CPU has bf16 dot products (AVX512_BF16 or AMX); emulated ones would be slower than fp32."""
     checks = (getattr(torch.cpu, n, None) for n in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
     return any(bool(check()) for check in checks if check is not None)
 

@@ -9,6 +9,8 @@ import weakref
 from pathlib import Path
 from typing import IO
 
+from ultralytics.cfg.config import Config
+from ultralytics.engine.ranks.lifeline import remember_run
 from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.files import is_at, lock, user_path
 
@@ -50,9 +52,53 @@ def named_run_dir(project: str | Path | None, name: str) -> Path:
     results = ("args.yaml", "results.csv", "metrics.json")
     found = [p for p in [*(path / n for n in results), *path.glob("weights/*")] if p.exists()]
     if found:
-        told = f"it holds {found[0].relative_to(path)}, but no run that can go on"
-        raise ConfigError(told, str(path), "choose another name=, or remove it")
+        reason = f"it holds {found[0].relative_to(path)}, but no run that can go on"
+        raise ConfigError(reason, str(path), "choose another name=, or remove it")
     return new_run_dir(project, name, exist_ok=True)
+
+
+def files_in(folder: Path) -> list[Path]:
+    """Return what lies in a run's folder and its weights folder, besides the lock."""
+    found = (*(folder / "weights").glob("*"), *folder.iterdir())
+    return [p for p in found if p != folder / "weights" and p.name != LOCK_FILE]
+
+
+def remove_empty_folder(folder: Path, leads: bool) -> None:
+    """Leave no folder of a run that never began, unless something besides its lock is in it.
+
+    Args:
+        folder: of the run.
+        leads: this process writes the run's files.
+    """
+    if not leads:
+        return
+    if not files_in(folder):
+        with contextlib.suppress(OSError):  # Windows removes no file that is open
+            (folder / LOCK_FILE).unlink()
+    for empty in (folder / "weights", folder):
+        with contextlib.suppress(OSError):
+            empty.rmdir()
+
+
+def make_run_folder(args: Config, resumed: Path | None, by_name: bool, many: bool) -> Path:
+    """Make the folder of a run, and remember it for ranks that torchrun may have to start anew.
+
+    Args:
+        args: its project, name and exist_ok.
+        resumed: the folder of the run that goes on.
+        by_name: a run of this name goes on, or begins in that very folder.
+        many: there are several ranks.
+    """
+    if resumed is not None:
+        folder = resumed
+    elif by_name and not args.exist_ok:
+        folder = named_run_dir(args.project, str(args.name))
+    else:
+        folder = new_run_dir(args.project, args.name or "train", args.exist_ok)
+    (folder / "weights").mkdir(exist_ok=True)
+    if many:
+        remember_run(folder)
+    return folder
 
 
 class RunLock:
@@ -95,8 +141,8 @@ class RunLock:
         try:
             return open(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
         except OSError as e:
-            told = f"cannot be written: {e.strerror or e}"
-            raise UserError(told, str(self.path.parent), "choose another project=") from None
+            reason = f"cannot be written: {e.strerror or e}"
+            raise UserError(reason, str(self.path.parent), "choose another project=") from None
 
     def release(self) -> None:
         """Let the folder go."""

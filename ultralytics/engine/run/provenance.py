@@ -212,10 +212,10 @@ def readable(record: Any) -> dict[str, Any]:
 
 
 def describe_briefly(record: Mapping[str, Any]) -> list[str]:
-    """What code, versions and hardware a record names, for the head of a file."""
+    """Return what code, versions and hardware a record names, for the head of a file."""
     git = record.get("git")
-    told = [f"{git['commit'][:12]}{' with changes' if git['dirty'] else ''}"] if git else []
-    return [", ".join([*told, *(f"{k} {v}" for k, v in record["versions"].items()), record["device"]]), record["date"]]
+    parts = [f"{git['commit'][:12]}{' with changes' if git['dirty'] else ''}"] if git else []
+    return [", ".join([*parts, *(f"{k} {v}" for k, v in record["versions"].items()), record["device"]]), record["date"]]
 
 
 def describe(record: Mapping[str, Any]) -> list[str]:
@@ -223,22 +223,22 @@ def describe(record: Mapping[str, Any]) -> list[str]:
     lines = []
     for key, value in record.items():
         if key == "config" and isinstance(value, dict):
-            lines += [f"  {one_line(str(k), 40)}: {_entry(v)}" for k, v in value.items()]
+            lines += [f"  {one_line(str(k), 40)}: {describe_entry(v)}" for k, v in value.items()]
         elif key == "command" and isinstance(value, list):
             lines.append(f"command: {one_line(' '.join(map(str, value)), 1000)}")
         elif key == "history" and isinstance(value, list):
             lines.append(f"resumed: {counted(len(value), 'time')}")
         else:
-            lines.append(f"{one_line(key, 40)}: {one_line(_text(value), 1000)}")
+            lines.append(f"{one_line(key, 40)}: {one_line(as_text(value), 1000)}")
     return lines
 
 
-def _entry(entry: Any) -> str:
+def describe_entry(entry: Any) -> str:
     known = isinstance(entry, dict) and set(entry) == {"value", "source"}
     return one_line(f"{entry['value']}  ({entry['source']})" if known else str(entry), 300)
 
 
-def _text(value: Any) -> str:
+def as_text(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{k} {_text(v)}" for k, v in value.items())
+        return ", ".join(f"{k} {as_text(v)}" for k, v in value.items())
     return "none" if value is None else str(value)

@@ -1,29 +1,29 @@
-"""Where a stopped run goes on: its newest whole checkpoint, what it may be told anew, and the random streams."""
+"""Where a stopped run goes on: its newest whole checkpoint, what may be changed, and the random streams."""
 
 from __future__ import annotations
 
 import os
-import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
 from ultralytics.cfg.config import Config, get_cfg
 from ultralytics.cfg.paths import find_data_yaml, find_model_yaml, program
-from ultralytics.engine.ranks.team import LAUNCHED
+from ultralytics.engine.ranks.lifeline import LAUNCHED, interrupted_run
+from ultralytics.engine.ranks.team import Team
+from ultralytics.engine.run.folder import DEFAULT_PROJECT
 from ultralytics.engine.run.provenance import without_home
+from ultralytics.engine.run.state import RunState
+from ultralytics.engine.step.schedule import Schedule
 from ultralytics.engine.weights.checkpoint import Checkpoint, load_checkpoint, load_newest
 from ultralytics.utils.errors import CheckpointError, ConfigError, FinishedRunError, UserError
-from ultralytics.utils.files import real_path, user_path
+from ultralytics.utils.files import real_path, stamp, user_path
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.text import counted, one_line
 from ultralytics.utils.yaml import read_yaml
 
-# What a resumed run may be told anew; everything else comes from its checkpoint.
+# What a resumed run may change; everything else comes from its checkpoint.
 RESUMABLE = (
     "data",
     "epochs",
@@ -60,16 +60,31 @@ class Resumption:
     """What a run goes on from.
 
     Attributes:
-        args: the run's configuration with what was told anew; folder: of the run.
+        args: the run's configuration with what was changed; folder: of the run.
         checkpoint: None when the run was stopped before its first save, and begins again.
-        changed: keys told anew, and their values before; asked: all that was asked for, see `asked_of`.
+        changed: keys that change, and their values before; requested: the keys that the user gave.
     """
 
     args: Config
     folder: Path
     checkpoint: Checkpoint | None
     changed: dict[str, Any]
-    asked: dict[str, Any]
+    requested: dict[str, Any]
+    stamp: tuple[int, ...] | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.stamp = stamp(self.folder / "weights" / "last.pt")
+
+    def check_untouched(self) -> None:
+        """Make sure, now that the folder is this process's, that no other has trained on since last.pt was read.
+
+        Raises:
+            ConfigError: one has.
+        """
+        if stamp(self.folder / "weights" / "last.pt") != self.stamp:
+            raise ConfigError(
+                "another process has trained in this folder since it was read", str(self.folder), "resume it again"
+            )
 
 
 def read_resume(args: Config, again: bool = False) -> Resumption:
@@ -82,7 +97,7 @@ def read_resume(args: Config, again: bool = False) -> Resumption:
     Raises:
         UserError: there is nothing to resume, or a key that cannot change was given.
     """
-    path = _find(args)
+    path = find_last(args)
     previous = previous_of(path)
     folder = path.parent.parent
     if not path.is_file() and not previous.is_file() and path.name == "last.pt" and is_run(folder, path):
@@ -96,11 +111,11 @@ def read_resume(args: Config, again: bool = False) -> Resumption:
     if absent:
         raise CheckpointError(f"incomplete: no {', '.join(absent)}", str(path), "use an earlier copy")
     if not is_run(folder, path):
-        told = "it does not lie in a run's folder, beside whose args.yaml the results would go"
-        raise ConfigError(told, str(path), "resume=RUN, with RUN/args.yaml and RUN/weights/last.pt")
+        text = "it does not lie in a run's folder, beside whose args.yaml the results would go"
+        raise ConfigError(text, str(path), "resume=RUN, with RUN/args.yaml and RUN/weights/last.pt")
     kept = {k: v for k, v in loaded.train_args.items() if k not in ("resume", "mode")}
     before = loaded.state.get("asked", {})
-    new, changed = _told_anew(kept, before, args, path, again)
+    new, changed = find_changes(kept, before, args, path, again)
     resumed = get_cfg(None, {**kept, **new}, "checkpoint")
     sources = loaded.state.get("sources")
     if sources is not None:  # files of earlier code have none
@@ -112,13 +127,13 @@ def read_resume(args: Config, again: bool = False) -> Resumption:
     place = f"after epoch {done} of {resumed.epochs}"
     if batches:
         place = f"in epoch {done + 1} of {resumed.epochs}, after {batches} of {loaded.state['batches']} batches"
-    told = f", with {', '.join(f'{k}={v}' for k, v in new.items())}" if new else ""
-    LOGGER.info("Resuming %s %s%s", loaded.path.absolute(), place, told)
-    asked = asked_of(args)
+    text = f", with {', '.join(f'{k}={v}' for k, v in new.items())}" if new else ""
+    LOGGER.info("Resuming %s %s%s", loaded.path.absolute(), place, text)
+    asked = requested_keys(args)
     return Resumption(resumed, folder, loaded, changed, {**before, **{k: asked[k] for k in new}})
 
 
-def asked_of(args: Config) -> dict[str, Any]:
+def requested_keys(args: Config) -> dict[str, Any]:
     """The keys that a command and its recipe give, and their values before anything is resolved, paths in full: what
     the same command gives again, from whatever folder."""
     given = [k for k, source in args.sources.items() if source != "default" and k not in ("resume", "mode")]
@@ -148,7 +163,7 @@ _OURS = {"model", "data", "epochs", "on_nan", "save_every"}
 
 
 def is_run(folder: Path, file: Path | None = None) -> bool:
-    """Whether a folder is that of a run of this project: its args.yaml says so. A `file` must lie in its weights/."""
+    """Return True if a folder is that of a run of this project, by its args.yaml. A `file` must lie in its weights/."""
     if file is not None and (file.parent.name != "weights" or file.parent.parent != folder):
         return False
     try:
@@ -158,7 +173,7 @@ def is_run(folder: Path, file: Path | None = None) -> bool:
     return isinstance(data, dict) and set(data) >= _OURS
 
 
-def _find(args: Config) -> Path:
+def find_last(args: Config) -> Path:
     """The path of the last.pt that is meant; where it lies in no folder weights/, what it is a link to."""
     resume = args.resume
     if resume is not True:
@@ -184,9 +199,9 @@ def _from_the_beginning(begun: Path, args: Config, again: bool) -> Resumption:
     """A run that was stopped before its first save: its args.yaml says all there is. Plugins are code, which the user
     names anew. The command that began it is taken by its word: args.yaml may hold what was found in its place."""
     kept = {k: v for k, v in get_cfg(begun).to_dict().items() if k not in ("resume", "mode", "plugins")}
-    asked = asked_of(args)
+    asked = requested_keys(args)
     same = {k: v for k, v in asked.items() if k not in ("model", "data")}
-    new, changed = _told_anew(kept, same if again else {}, args, begun, again)
+    new, changed = find_changes(kept, same if again else {}, args, begun, again)
     if again:
         new = {k: getattr(args, k) for k in asked}
     resumed = get_cfg(None, {**kept, **new}, str(begun))
@@ -197,7 +212,7 @@ def _from_the_beginning(begun: Path, args: Config, again: bool) -> Resumption:
     return Resumption(resumed, begun.parent, None, changed, {k: asked[k] for k in new})
 
 
-def _told_anew(
+def find_changes(
     kept: Mapping[str, Any], before: Mapping[str, Any], args: Config, path: Path, again: bool
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The keys that change, and their values before. What was asked for `before` is no change, whatever it was
@@ -210,7 +225,7 @@ def _told_anew(
     free = {"project", "name", "exist_ok"} if again or args.resume is True else set()
     if args.model and real_path(user_path(args.model)).parent == real_path(path.parent):
         free.add("model")
-    asked = asked_of(args)
+    asked = requested_keys(args)
     changing = [
         k
         for k, v in asked.items()
@@ -220,15 +235,15 @@ def _told_anew(
     changeable = [k for k in RESUMABLE if not (again and k == "data")]
     refused = [k for k in changing if k not in changeable and k not in free]
     if refused:
-        told = f"{', '.join(refused)} cannot change when a run is resumed"
+        text = f"{', '.join(refused)} cannot change when a run is resumed"
         hint = f"what can: {', '.join(changeable)}{'; choose another name= for another run' if again else ''}"
-        raise ConfigError(told, str(path), hint)
+        raise ConfigError(text, str(path), hint)
     new = {k: getattr(args, k) for k in changing if k in RESUMABLE}
     return new, {k: kept.get(k) for k in new}
 
 
 def is_over(state: Mapping[str, Any], epochs: int, changed: Mapping[str, Any]) -> bool:
-    """Whether a run's epochs are done, or it stopped before them and nothing that it was told anew changes that."""
+    """Return True if a run's epochs are done, or it stopped before them and nothing that was changed alters that."""
     stopped = state.get("over", False) and not {"epochs", "patience"} & set(changed)
     return stopped or (state["epoch"] + 1 >= epochs and not state.get("batches_done"))
 
@@ -237,12 +252,12 @@ def _refuse_fewer_epochs(loaded: Checkpoint, new: Mapping[str, Any], path: Path)
     done, batches = loaded.state["epoch"] + 1, loaded.state.get("batches_done", 0)
     least = done + bool(batches)
     if "epochs" in new and new["epochs"] < least:
-        told = (
+        text = (
             f"the run is in epoch {least}"
             if batches
             else f"{counted(done, 'epoch')} of the run {'is' if done == 1 else 'are'} done"
         )
-        raise ConfigError(f"epochs={new['epochs']}, but {told}", str(path), f"epochs={least} or more")
+        raise ConfigError(f"epochs={new['epochs']}, but {text}", str(path), f"epochs={least} or more")
 
 
 def _refuse_finished(
@@ -259,33 +274,33 @@ def _refuse_finished(
     if (path.parent / "best.pt").exists() and not (folder / "metrics.json").exists():
         return
     done = loaded.state["epoch"] + 1
-    told = (
+    text = (
         f"its {counted(args.epochs, 'epoch')} {'is' if args.epochs == 1 else 'are'} done"
         if done >= args.epochs
         else f"it stopped early, after epoch {done}"
     )
     hint = "give more epochs=, or train from best.pt" if done >= args.epochs else "give a larger patience=, or epochs="
-    told = f"{told}, nothing is left to resume"
+    text = f"{text}, nothing is left to resume"
     if again:
-        finished = FinishedRunError(told, str(folder))
+        finished = FinishedRunError(text, str(folder))
         finished.folder = str(folder.absolute())
         raise finished
-    raise ConfigError(told, str(path), hint)
+    raise ConfigError(text, str(path), hint)
 
 
 def changed_data(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What is to say of data that are not those a run was saved with, one line for each split.
+    """Return what is to say of data that are not those a run was saved with, one line for each split.
 
     Args:
         before, now: records of provenance. Splits that one of them does not hold are not compared.
     """
-    told = []
+    text = []
     consequences = {
         "train": "the result will not equal the run that was never stopped",
         "val": "figures from here on, and which epoch is the best, compare with those of other images",
     }
     for split, consequence in consequences.items():
-        then, here = (_mapping(_mapping(r.get("data")).get(split)) for r in (before, now))
+        then, here = (as_mapping(as_mapping(r.get("data")).get(split)) for r in (before, now))
         if not then or not here or then.get("digest") == here.get("digest"):
             continue
         numbers = [r.get("images") for r in (then, here)]
@@ -295,18 +310,18 @@ def changed_data(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
             what = f"{then_had} as then, but other names, contents or labels"
             if before.get("code") != now.get("code"):
                 what += ", or this version of the code reads them otherwise"
-        told.append(f"the {split} data have changed since the run was saved ({what}): {consequence}")
-    return told
+        text.append(f"the {split} data have changed since the run was saved ({what}): {consequence}")
+    return text
 
 
-def _mapping(value: Any) -> dict[str, Any]:
-    """What a file holds where a mapping belongs; an empty one in place of anything else."""
+def as_mapping(value: Any) -> dict[str, Any]:
+    """Return what a file holds where a mapping belongs; an empty one in place of anything else."""
     return value if isinstance(value, dict) else {}
 
 
 def changed_plugins(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Names of the plugin files that are not those a run was saved with; before, now: records of provenance."""
-    then, here = (_mapping(r.get("plugins")) for r in (before, now))
+    then, here = (as_mapping(r.get("plugins")) for r in (before, now))
     known = {Path(file).name: digest for file, digest in then.items()}
     return [file for file, digest in here.items() if known.get(Path(file).name, digest) != digest]
 
@@ -315,7 +330,7 @@ def check_names(before: Mapping[int, str], now: Mapping[int, str], where: str, w
     """Refuse classes that are not those of the run: its weights would get the wrong names, and keep them.
 
     Args:
-        before: of the checkpoint; now: of the data set; where: its YAML; weights: the run's, for the message.
+        before: of the checkpoint; now: of the dataset; where: its YAML; weights: the run's, for the message.
 
     Raises:
         ConfigError: what has changed.
@@ -325,8 +340,8 @@ def check_names(before: Mapping[int, str], now: Mapping[int, str], where: str, w
         return
     hint = f"restore them, or begin a new run from the weights: model={weights}"
     if len(named) != len(before):
-        told = f"the data set has {counted(len(named), 'class')}, and the run has {len(before)}"
-        raise ConfigError(f"{told}; a resumed run cannot change them", where, hint)
+        text = f"the dataset has {counted(len(named), 'class')}, and the run has {len(before)}"
+        raise ConfigError(f"{text}; a resumed run cannot change them", where, hint)
     differ = [i for i in before if named.get(i) != before[i]]
     permuted = sorted(named.values()) == sorted(before.values())
     what = "the order of the class names has" if permuted else "the class names have"
@@ -336,7 +351,7 @@ def check_names(before: Mapping[int, str], now: Mapping[int, str], where: str, w
 
 
 def resume_command(folder: Path, plugins: object = None) -> str:
-    """What to type to go on, in any folder. Plugins are code, and a checkpoint does not bring its own."""
+    """Return what to type to go on, in any folder. Plugins are code, and a checkpoint does not bring its own."""
     files = [plugins] if isinstance(plugins, str) else list(plugins) if isinstance(plugins, list | tuple) else []
     listed = ",".join(f'"{f}"' if "," in f else f for f in (str(Path(f).absolute()) for f in files))
     words = [f"resume={folder.absolute()}"] + ([f"plugins=[{listed}]"] if files else [])
@@ -346,45 +361,65 @@ def resume_command(folder: Path, plugins: object = None) -> str:
     return program("train", *words, anywhere=True, launcher=launcher)
 
 
-def random_state(device: torch.device | None = None) -> dict[str, Any]:
-    """The generators of Python, NumPy, torch and its GPUs (of one `device`), as tensors and plain data."""
-    version, words, gauss = random.getstate()
-    kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # type: ignore[misc, unused-ignore]
-    return {
-        "torch": torch.get_rng_state(),
-        "cuda": _cuda_states(device),
-        "python": {"version": version, "words": torch.tensor(words), "gauss": gauss},
-        "numpy": {
-            "kind": str(kind),
-            "keys": torch.from_numpy(np.asarray(keys, dtype=np.int64)),
-            "position": int(position),
-            "has_gauss": int(has_gauss),
-            "cached": float(cached),
-        },
-    }
+def find_resumption(args: Config, team: Team) -> Resumption | None:
+    """Return what `resume=` means, the same on every rank; None for a new run. `args.resume` becomes its folder."""
+    automatic = args.resume == "auto"
+    restarted = automatic or not args.resume
+    args.resume = team.lead(lambda: find_interrupted(args))
+    return team.lead(lambda: read_resume(args, restarted)) if args.resume else None
 
 
-def _cuda_states(device: torch.device | None) -> list[torch.Tensor]:
-    if not torch.cuda.is_available() or (device is not None and device.type != "cuda"):
-        return []
-    # A rank keeps away from the GPUs of others: to ask for their state would start them.
-    return torch.cuda.get_rng_state_all() if device is None else [torch.cuda.get_rng_state(device)]
+def find_interrupted(args: Config) -> bool | str:
+    """Return the folder of the run that `resume=` means: with `auto`, and after torchrun has started the ranks anew.
+
+    Raises:
+        ConfigError: `resume=auto` without a name.
+    """
+    automatic = args.resume == "auto"
+    if automatic and not args.name:
+        raise ConfigError("resume=auto finds a run by its name, and none is given", hint="name=NAME")
+    interrupted = interrupted_run()
+    if interrupted is not None and (interrupted / "args.yaml").is_file():
+        return str(interrupted)
+    if not automatic:
+        return args.resume
+    folder = user_path(args.project or DEFAULT_PROJECT) / str(args.name)
+    return str(folder) if (folder / "args.yaml").is_file() else False
 
 
-def restore_random_state(state: Mapping[str, Any], device: torch.device | None = None) -> None:
-    """Put the generators where they were; those that an older file does not hold stay."""
-    torch.set_rng_state(state["torch"])
-    if device is not None and device.type == "cuda" and len(state["cuda"]) == 1:
-        torch.cuda.set_rng_state(state["cuda"][0], device)
-    elif device is None and torch.cuda.is_available() and state["cuda"]:
-        if len(state["cuda"]) == torch.cuda.device_count():
-            torch.cuda.set_rng_state_all(state["cuda"])
-        else:
-            LOGGER.warning("The run had %d GPUs: their random streams begin anew", len(state["cuda"]))
-    if "python" in state:
-        p = state["python"]
-        random.setstate((p["version"], tuple(p["words"].tolist()), p["gauss"]))
-    if "numpy" in state:
-        n = state["numpy"]
-        keys = n["keys"].numpy().astype(np.uint32)
-        np.random.set_state((n["kind"], keys, n["position"], n["has_gauss"], n["cached"]))
+def log_changes(
+    resumption: Resumption, before: Mapping[str, Any], now: Mapping[str, Any], schedule: Schedule, state: RunState
+) -> None:
+    """Log what a resumed run does otherwise than it would have done.
+
+    Args:
+        resumption: of the run, as it is now.
+        before: the record that it was saved with.
+        now: its record.
+        schedule, state: of the run, restored.
+    """
+    args, changed = resumption.args, resumption.changed
+    if "epochs" in changed:
+        planned = replace(schedule, epochs=changed["epochs"])
+        place = state.finished * state.batches + state.batches_done
+        LOGGER.info(
+            "The schedule now spans %s instead of %d: the learning rate goes on at %.4g instead of %.4g%s",
+            counted(state.epochs, "epoch"),
+            changed["epochs"],
+            schedule.at(place, state.finished).lr * state.lr_factor,
+            planned.at(place, min(state.finished, changed["epochs"])).lr * state.lr_factor,
+            f", and mosaic ends {counted(args.close_mosaic, 'epoch')} before the new end" if args.close_mosaic else "",
+        )
+    if {"batch", "imgsz", "device"} & set(changed):
+        LOGGER.info("With another batch, imgsz or device it will not equal the run that was never stopped")
+    for line in changed_data(before, now):
+        LOGGER.warning(line)
+    for file in changed_plugins(before, now):
+        LOGGER.warning("the plugin %s has changed since the run was saved: its modules may compute otherwise", file)
+    if changed.get("threads") not in (None, args.threads):
+        LOGGER.info(
+            "With threads=%s instead of %d its sums are rounded in another order: it will not equal, to the bit, %s",
+            args.threads,
+            changed["threads"],
+            "the run that was never stopped",
+        )

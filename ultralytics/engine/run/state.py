@@ -1,190 +1,151 @@
-"""Everything a run is, as tensors and plain data, and back: what last.pt holds; see docs/checkpoint.md."""
+"""The position of a run and what it has counted; its entries of a checkpoint follow from its fields."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import torch
 from torch import Tensor
 
-import ultralytics
-from ultralytics.engine.run.provenance import without_home
-from ultralytics.engine.run.resume import random_state, restore_random_state
-from ultralytics.engine.step.ema import DECAY, TAU
-from ultralytics.engine.weights.checkpoint import portable
-from ultralytics.utils.log import LOGGER
-from ultralytics.utils.text import counted
 
-if TYPE_CHECKING:
-    from ultralytics.engine.trainer import BaseTrainer
+def saved(
+    key: str = "",
+    write: Callable[[Any], Any] | None = None,
+    read: Callable[[Any], Any] | None = None,
+    required: bool = False,
+    survives: bool = False,
+) -> dict[str, Any]:
+    """Return the metadata of a field that a checkpoint holds.
 
-
-def state_of(trainer: BaseTrainer) -> dict[str, Any]:
-    """Everything a run is, as tensors and plain data."""
-    pending = {n: p.grad for n, p in trainer.model.named_parameters() if p.grad is not None}
-    mine: dict[str, Any] = {"rng": random_state(trainer.device if trainer.team.many else None)}
-    ranks: list[dict[str, Any]] = []
-    if trainer.team.many:
-        mine["images_since"] = trainer.images_since
-        if not trainer.team.leads:  # what the entry below is for the leader
-            mine["pending_gradients"] = pending
-        if trainer.images_since:  # in the middle of an epoch each has statistics of its own
-            mine["buffers"] = dict(trainer.model.named_buffers())
-        ranks = trainer.team.gather(mine) or []
-    return {
-        **trainer.describe_model(),
-        "ema": trainer.ema.ema.state_dict(),
-        "epoch": trainer.finished - 1,
-        "fitness": trainer.fitness,
-        "best_fitness": trainer.stopper.best_fitness,
-        "train_args": portable(trainer.args.to_dict()),
-        "asked": trainer.asked,
-        "sources": without_home({k: v for k, v in trainer.args.sources.items() if v != "default"}),
-        "provenance": trainer.provenance,
-        "version": ultralytics.__version__,
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "torch": str(torch.__version__),
-        "weights": trainer.model.state_dict(),
-        "updates": trainer.ema.updates,
-        "average": {"decay": trainer.ema.decay_limit, "tau": trainer.ema.tau},
-        "new_tensors": trainer.new_tensors,
-        "inserted": trainer.inserted,
-        "untransferred": trainer.untransferred,
-        "optimizer_name": type(trainer.optimizer).__name__,
-        "optimizer": trainer.optimizer.state_dict(),
-        "scaler": trainer.scaler.state_dict(),
-        "best_epoch": trainer.stopper.best_epoch,
-        "last_opt_step": trainer.last_opt_step,
-        "pending_gradients": pending,
-        "rng": mine["rng"],
-        "ranks": ranks,
-        "batches_done": trainer.batches_done,
-        "batches": len(trainer.train_loader),
-        "epochs": trainer.epochs,
-        "loss_mean": trainer.loss_mean,
-        "loss_count": trainer.loss_count,
-        "elapsed": trainer.spent(),
-        "pace": trainer.pace.began,
-        "over": trainer.over,
-        "lr_factor": trainer.lr_factor,
-        "rollbacks": trainer.rollbacks,
-        "skipped": trainer.skipped,
-        "skips_in_a_row": trainer.skips_in_a_row,
-        "results": trainer.rows,
-    }
-
-
-def restore(trainer: BaseTrainer, state: dict[str, Any]) -> None:
-    """Become the run of a checkpoint's state.
-
-    Raises:
-        KeyError, TypeError, ValueError, RuntimeError: it does not fit; see `checkpoint.restoring`.
+    Args:
+        key: of its entry; its name where none is given.
+        write: the value → the entry.
+        read: the entry → the value.
+        required: a checkpoint without it is damaged; otherwise the value stays, as with files of earlier code.
+        survives: it stays when a run is rolled back.
     """
-    trainer.model.load_state_dict(state["weights"])
-    trainer.ema.ema.load_state_dict(state["ema"])
-    trainer.ema.updates = state["updates"]
-    average = state.get("average", {"decay": DECAY, "tau": TAU})
-    trainer.ema.decay_limit, trainer.ema.tau = float(average["decay"]), float(average["tau"])
-    _restore_optimizer(trainer.optimizer, state["optimizer"])
-    trainer.scaler.load_state_dict(state["scaler"])
-    trainer.stopper.best_fitness, trainer.stopper.best_epoch = state["best_fitness"], state["best_epoch"]
-    if trainer.args.save and trainer.team.lead(trainer.epoch_of_best) != state["best_epoch"]:
-        trainer.stopper.best_fitness = -math.inf  # so that the next epoch writes a best.pt
-    _restore_rank(trainer, state)
-    trainer.fitness = state["fitness"]
-    trainer.rows = list(state["results"])
-    trainer.elapsed = state.get("elapsed", trainer.rows[-1]["time"] if trainer.rows else 0.0)
-    _restore_pace(trainer, state)
-    trainer.start_epoch = trainer.finished = state["epoch"] + 1
-    _restore_position(trainer, state)
-    if trainer.args.time:
-        trainer.epochs = state.get("epochs", trainer.epochs)
-        trainer.make_schedule()
-    trainer.lr_factor, trainer.rollbacks = state.get("lr_factor", 1.0), state.get("rollbacks", 0)
-    trainer.skipped, trainer.skips_in_a_row = state.get("skipped", 0), state.get("skips_in_a_row", 0)
+    return {"key": key, "write": write, "read": read, "required": required, "survives": survives}
 
 
-def _restore_pace(trainer: BaseTrainer, state: Mapping[str, Any]) -> None:
-    """How fast the run began, unless it goes on by other means."""
-    before, now = state["train_args"], trainer.args.to_dict()
-    same = all(before.get(k) == now[k] for k in ("batch", "imgsz", "threads", "device"))
-    if same and state.get("provenance", {}).get("device") == trainer.provenance.get("device"):
-        trainer.pace.began = state.get("pace") or trainer.pace.began
+@dataclass
+class RunState:  # size: one place for all that a run counts; a new entry of a checkpoint is one line here
+    """The position of a run and what it has counted.
 
-
-_SINGLE = ("step", "mu_product")  # what optimisers keep as one number per parameter; all else has its shape
-
-
-def _restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """torch's own takes any tensors and settings, and would fail in the first step.
-
-    Raises:
-        ValueError, KeyError: they are not those of this optimiser's parameters.
+    Attributes:
+        finished: whole epochs; batches_done: of the one under way; batches: per epoch; epochs: planned.
+        loss_mean: over `loss_count` batches of the epoch, (parts,).
+        last_opt_step: iteration of the last optimizer step; images_since: images of this rank since the ranks' batch
+            norms were averaged.
+        rows: of results.csv; fitness: of the last validation; over: no epoch is left to train.
+        elapsed: seconds of training before `clock`.
+        lr_factor: multiple of the planned learning rate; rollbacks, skipped, skips_in_a_row: bad steps so far.
+        inserted, new_tensors, untransferred: parameters of rows that the pretrained weights do not have; of those the
+            ones that start from nothing, not from an adapter; and all that did not come whole from pretrained weights.
+        epoch: the one at work, from 0; start_epoch: the first of this process; stop: end after the epoch; is_best: the
+            epoch has the best fitness so far.
     """
-    settings = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
-    optimizer.load_state_dict(state)
-    for group, mine in zip(optimizer.param_groups, settings, strict=True):
-        for key, value in mine.items():
-            theirs = group[key]
-            if not isinstance(value, bool | int | float | tuple):  # others depend on torch's version
+
+    finished: int = field(default=0, metadata=saved("epoch", lambda n: n - 1, lambda n: n + 1, required=True))
+    batches_done: int = field(default=0, metadata=saved())
+    batches: int = field(default=0, metadata=saved())
+    epochs: int = field(default=0, metadata=saved())
+    loss_mean: Tensor = field(default_factory=lambda: torch.zeros(0), metadata=saved())
+    loss_count: int = field(default=0, metadata=saved())
+    last_opt_step: int = field(default=-1, metadata=saved(required=True))
+    rows: list[dict[str, float]] = field(default_factory=list, metadata=saved(key="results", read=list, required=True))
+    fitness: float | None = field(default=None, metadata=saved(required=True))
+    over: bool = field(default=False, metadata=saved())
+    elapsed: float = field(default=0.0, metadata=saved(survives=True))
+    lr_factor: float = field(default=1.0, metadata=saved(survives=True))
+    rollbacks: int = field(default=0, metadata=saved(survives=True))
+    skipped: int = field(default=0, metadata=saved(survives=True))
+    skips_in_a_row: int = field(default=0, metadata=saved())
+    inserted: list[str] = field(default_factory=list, metadata=saved(read=list))
+    new_tensors: list[str] = field(default_factory=list, metadata=saved(read=list))
+    untransferred: list[str] = field(default_factory=list, metadata=saved(read=list))
+    images_since: int = 0
+    epoch: int = 0
+    start_epoch: int = 0
+    stop: bool = False
+    is_best: bool = False
+    clock: float = field(default_factory=time.perf_counter)
+
+    def load_names(self, entries: Mapping[str, Any]) -> None:
+        """Take the names of new parameters, which the setup needs before the rest can be restored."""
+        for name in ("inserted", "new_tensors", "untransferred"):
+            setattr(self, name, list(entries.get(name, [])))
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Whole epochs, and batches of the one under way."""
+        return self.finished, self.batches_done
+
+    def spent(self) -> float:
+        """Return the seconds of training, those before a resumption included."""
+        return self.elapsed + time.perf_counter() - self.clock
+
+    def plan_epochs(self, seconds: float, hours: float) -> None:
+        """Plan as many epochs as fit into the hours, by the seconds that those so far have taken."""
+        self.epochs = max(math.ceil(hours * 3600 / (seconds / (self.epoch + 1))), self.epoch + 1)
+
+    def is_early(self, iteration: int, close_mosaic: int) -> bool:
+        """Return True for the first three batches of a run, and of its last epochs, which are without mosaic."""
+        closing = self.batches * max(self.epochs - close_mosaic, 0)
+        return iteration < 3 or (bool(close_mosaic) and 0 <= iteration - closing < 3)
+
+    def add_loss(self, parts: Tensor) -> None:
+        """Take a batch's loss parts into the mean."""
+        self.loss_count, self.skips_in_a_row = self.loss_count + 1, 0
+        self.loss_mean += (parts - self.loss_mean) / self.loss_count
+
+    def finish_epoch(self) -> None:
+        """Move on to the next epoch."""
+        self.finished, self.batches_done, self.loss_count = self.epoch + 1, 0, 0
+        self.loss_mean = torch.zeros_like(self.loss_mean)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the entries of a checkpoint, plain data and tensors."""
+        entries = {}
+        for f in fields(self):
+            if f.metadata:
+                value, write = getattr(self, f.name), f.metadata["write"]
+                entries[f.metadata["key"] or f.name] = write(value) if write else value
+        return {**entries, "elapsed": self.spent()}
+
+    def load_state_dict(self, entries: Mapping[str, Any], rolled_back: bool = False) -> None:
+        """Take the entries of a checkpoint; with another number of batches per epoch, as many images as before.
+
+        Args:
+            entries: of `state_dict`, among others.
+            rolled_back: the run was here already; what survives a rollback stays.
+
+        Raises:
+            KeyError, ValueError: an entry is missing, or does not fit.
+        """
+        batches, parts = self.batches, self.loss_mean
+        for f in fields(self):
+            key = f.metadata.get("key") or f.name
+            if not f.metadata or (rolled_back and f.metadata["survives"]):
                 continue
-            pair = list(theirs) if isinstance(value, tuple) else [theirs]
-            if not all(isinstance(v, int | float) for v in pair):
-                raise ValueError(f"the optimiser's {key} is {theirs!r}")
-    known: set[str] = set()
-    for parameter, entries in optimizer.state.items():
-        known = known or set(entries)
-        if set(entries) != known:
-            raise ValueError(
-                f"the optimiser's tensors are {sorted(entries)} of one parameter, {sorted(known)} of another"
-            )
-        for key, value in entries.items():
-            if key in _SINGLE:
-                fits = isinstance(value, int | float) or (isinstance(value, Tensor) and value.numel() == 1)
-            else:
-                fits = value is None or (isinstance(value, Tensor) and value.shape == parameter.shape)
-            if not fits:
-                shape = tuple(value.shape) if isinstance(value, Tensor) else value
-                raise ValueError(f"the optimiser's {key} of a parameter of {tuple(parameter.shape)} is {shape}")
+            if f.metadata["required"] or key in entries:
+                read = f.metadata["read"]
+                setattr(self, f.name, read(entries[key]) if read else entries[key])
+        if "elapsed" not in entries:  # files of earlier code
+            self.elapsed = self.rows[-1]["time"] if self.rows else 0.0
+        if self.loss_mean.shape != parts.shape:
+            shape = f"{tuple(self.loss_mean.shape)}, and the loss has {len(parts)} parts"
+            raise ValueError(f"loss_mean is {shape}")
+        self.loss_mean = self.loss_mean.to(parts.device)
+        self.start_epoch = self.finished
+        self._rescale(batches)
 
-
-def _restore_rank(trainer: BaseTrainer, state: Mapping[str, Any]) -> None:
-    """What each rank had of its own: gradients under way, statistics, random streams. Another number of ranks
-    shares what is common: the leader takes the sum of the gradients."""
-    ranks: list[dict[str, Any]] = state.get("ranks") or [{"rng": state["rng"]}]
-    pending: list[Mapping[str, Tensor]] = [state["pending_gradients"]] if trainer.team.leads else []
-    trainer.images_since = 0
-    if len(ranks) == trainer.team.size:
-        mine = ranks[trainer.team.rank]
-        restore_random_state(mine["rng"], trainer.device if trainer.team.many else None)
-        trainer.images_since = mine.get("images_since", 0)
-        buffers = dict(trainer.model.named_buffers())
-        for name, value in mine.get("buffers", {}).items():
-            buffers[name].copy_(value)
-        if not trainer.team.leads:
-            pending = [mine.get("pending_gradients", {})]
-    else:
-        LOGGER.info("It was written by %s: its sums will be rounded in another order", counted(len(ranks), "process"))
-        pending += [r.get("pending_gradients", {}) for r in ranks[1:]] if trainer.team.leads else []
-    for name, parameter in trainer.model.named_parameters():
-        found = [p[name].to(trainer.device) for p in pending if name in p]
-        parameter.grad = sum(found[1:], found[0]) if found else None
-
-
-def _restore_position(trainer: BaseTrainer, state: Mapping[str, Any]) -> None:
-    """Batches done of the epoch, and since the last step; with another number of batches per epoch, as many
-    images as before."""
-    batches, before = len(trainer.train_loader), state.get("batches", len(trainer.train_loader))
-    done = state.get("batches_done", 0)
-    gathered = (state["epoch"] + 1) * before + done - 1 - state["last_opt_step"]
-    trainer.batches_done = done * batches // before
-    trainer.last_opt_step = trainer.finished * batches + trainer.batches_done - 1 - gathered
-    trainer.loss_count = state.get("loss_count", 0)
-    if "loss_mean" in state:
-        if state["loss_mean"].shape != trainer.loss_mean.shape:
-            told = f"{tuple(state['loss_mean'].shape)}, and the loss has {len(trainer.loss_mean)} parts"
-            raise ValueError(f"loss_mean is {told}")
-        trainer.loss_mean = state["loss_mean"].to(trainer.device)
+    def _rescale(self, batches: int) -> None:
+        """Go on with so many batches per epoch: gathered = iterations since the last optimizer step."""
+        gathered = self.finished * self.batches + self.batches_done - 1 - self.last_opt_step
+        self.batches_done = self.batches_done * batches // self.batches
+        self.batches = batches
+        self.last_opt_step = self.finished * batches + self.batches_done - 1 - gathered

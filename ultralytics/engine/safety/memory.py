@@ -6,18 +6,20 @@ import contextlib
 import gc
 import traceback
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NoReturn
+from dataclasses import dataclass
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
 
+from ultralytics.cfg.config import Config
 from ultralytics.engine.preflight.probes import multi_scale_sizes
 from ultralytics.engine.run.resume import resume_command
+from ultralytics.engine.run.saver import Saver
+from ultralytics.engine.step.loss import BatchLoss
+from ultralytics.engine.step.step import TrainStep
 from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.log import LOGGER
-
-if TYPE_CHECKING:
-    from ultralytics.engine.trainer import BaseTrainer
 
 FRACTION = 0.6  # of the GPU's memory: what batch=-1 means
 WITHOUT_GPU = 16  # images: what batch=-1 becomes where nothing can be tried
@@ -114,7 +116,7 @@ def trial_step(
 @contextlib.contextmanager
 def _unmoved(model: nn.Module) -> Iterator[None]:
     """Statistics, gradients, modes and random streams afterwards as before."""
-    kept = [(b, b.clone()) for b in model.buffers()]
+    buffers = [(b, b.clone()) for b in model.buffers()]
     modes = [(m, m.training) for m in model.modules()]
     gradients = [(p, p.grad) for p in model.parameters()]
     for p, _ in gradients:
@@ -124,7 +126,7 @@ def _unmoved(model: nn.Module) -> Iterator[None]:
             yield
     finally:
         with torch.no_grad():
-            for buffer, value in kept:
+            for buffer, value in buffers:
                 buffer.copy_(value)
         for p, gradient in gradients:
             p.grad = gradient
@@ -139,99 +141,122 @@ class GpuMemoryError(UserError):
     """A batch does not fit into the GPU's memory."""
 
 
-def worst_sizes(trainer: BaseTrainer) -> tuple[tuple[int, int], tuple[int, int] | None]:
-    """(height, width) of the largest training batch and, where the run validates, of a validation batch."""
-    side = trainer.args.imgsz
-    largest = max(multi_scale_sizes(side, trainer.stride)) if trainer.args.multi_scale else side
-    return (largest, largest), (side + trainer.stride,) * 2 if trainer.args.val else None  # rectangles have a border
+@dataclass
+class WorstStep:
+    """The step of a run that takes the most memory.
+
+    Attributes:
+        loss: of the run, with the network.
+        args: the run's configuration.
+        stride: of the network.
+        labels: a number of images → labels of the fullest batch of so many.
+    """
+
+    loss: BatchLoss
+    args: Config
+    stride: int
+    labels: Callable[[int], dict[str, Tensor]]
+
+    def sizes(self) -> tuple[tuple[int, int], tuple[int, int] | None]:
+        """Return (height, width) of the largest training batch and, where the run validates, of a validation batch."""
+        side = self.args.imgsz
+        largest = max(multi_scale_sizes(side, self.stride)) if self.args.multi_scale else side
+        return (largest, largest), (side + self.stride,) * 2 if self.args.val else None  # rectangles have a border
+
+    def peak(self, images: int, extra: int = 0) -> int | None:
+        """Return the bytes of the GPU that a step of so many images takes; None when memory runs out."""
+        loss, device = self.loss, self.loss.device
+        train_size, val_size = self.sizes()
+
+        def forward(img: Tensor) -> Any:
+            if loss.distillation is not None and loss.model.training:
+                return img  # its loss needs the images
+            with loss.autocast():
+                return loss.model(img)
+
+        def loss_of(outputs: Any, n: int) -> Tensor:
+            labels: Any = {k: v.to(device) for k, v in self.labels(n).items()}
+            if loss.distillation is not None:
+                labels["img"] = outputs
+                return loss.of(labels)[0]
+            return loss.criterion(outputs, labels)[0]
+
+        def step() -> None:
+            trial_step(loss.model, forward, loss_of, images, train_size, val_size, device, extra)
+
+        loss.model.train()
+        return peak_memory(step, device)
 
 
-def peak(trainer: BaseTrainer, images: int, extra: int = 0) -> int | None:
-    """Bytes of the GPU that a step of so many images takes at its worst; None when memory runs out."""
-    train_size, val_size = worst_sizes(trainer)
-
-    def forward(img: Tensor) -> Any:
-        if trainer.distillation is not None and trainer.model.training:
-            return img  # its loss needs the images
-        with trainer.autocast():
-            return trainer.model(img)
-
-    def loss(outputs: Any, n: int) -> Tensor:
-        labels = {k: v.to(trainer.device) for k, v in trainer.trial_labels(n).items()}
-        if trainer.distillation is not None:
-            return trainer.batch_loss({**labels, "img": outputs})[0]
-        return trainer.criterion(outputs, labels)[0]
-
-    def step() -> None:
-        trial_step(trainer.model, forward, loss, images, train_size, val_size, trainer.device, extra)
-
-    trainer.model.train()
-    return peak_memory(step, trainer.device)
-
-
-def find_batch(trainer: BaseTrainer) -> None:
-    """batch=-1 or a fraction: the largest batch whose worst step stays within that part of the GPU's memory.
+def find_batch(worst: WorstStep) -> None:
+    """Replace batch=-1 or a fraction by the largest batch whose worst step stays within that part of the GPU's memory.
 
     Raises:
         ConfigError: not even one image does.
     """
-    asked = trainer.args.batch
-    if trainer.device.type != "cuda":
-        LOGGER.warning("batch=%g needs a GPU to try: using %d", asked, WITHOUT_GPU)
-        trainer.args.set("batch", WITHOUT_GPU, "auto")
+    args, loss, requested = worst.args, worst.loss, worst.args.batch
+    if loss.device.type != "cuda":
+        LOGGER.warning("batch=%g needs a GPU to try: using %d", requested, WITHOUT_GPU)
+        args.set("batch", WITHOUT_GPU, "auto")
         return
-    fraction = FRACTION if asked == -1 else float(asked)
-    total = torch.cuda.get_device_properties(trainer.device).total_memory
-    weights = sum(p.numel() * p.element_size() for p in trainer.model.parameters())
-    with trainer.by_itself():
-        mine = largest_batch(lambda n: peak(trainer, n, extra=3 * weights), int(fraction * total), MAX_BATCH)
-    each = trainer.team.gather(mine) or []
-    found = trainer.team.lead(lambda: min(each)) * trainer.team.size
+    fraction = FRACTION if requested == -1 else float(requested)
+    total = torch.cuda.get_device_properties(loss.device).total_memory
+    weights = sum(p.numel() * p.element_size() for p in loss.model.parameters())
+    with loss.by_itself():
+        mine = largest_batch(lambda n: worst.peak(n, extra=3 * weights), int(fraction * total), MAX_BATCH)
+    each = loss.team.gather(mine) or []
+    found = loss.team.lead(lambda: min(each)) * loss.team.size
     if not found:
         raise ConfigError(
-            f"batch={asked:g}: not even one image of imgsz={trainer.args.imgsz} fits into {fraction:.0%} of the GPU",
+            f"batch={requested:g}: not even one image of imgsz={args.imgsz} fits into {fraction:.0%} of the GPU",
             hint="a smaller imgsz or network",
         )
     LOGGER.info("batch=%d: the largest whose worst step takes %.0f%% of the GPU's memory", found, fraction * 100)
-    trainer.args.set("batch", found, "auto")
+    args.set("batch", found, "auto")
 
 
-def out_of_memory(trainer: BaseTrainer, error: BaseException) -> NoReturn:
-    """Save what is whole, and name the batch that would have fitted.
+def out_of_memory(worst: WorstStep, saver: Saver, error: BaseException) -> NoReturn:
+    """Save the run where it is whole, and name the batch that would have fitted.
 
     Raises:
         GpuMemoryError: always.
     """
-    epoch = trainer.epoch + 1
-    place = f"epoch {epoch}, batch {trainer.batches_done + 1}" if trainer.stage else f"validation {epoch}"
-    if trainer.team.many:  # the others do not wait for a save, nor try smaller batches
+    step, args, state = saver.step, worst.args, saver.step.state
+    epoch = state.epoch + 1
+    place = f"epoch {epoch}, batch {state.batches_done + 1}" if step.stage else f"validation {epoch}"
+    command = resume_command(saver.folder, args.plugins)
+    if step.team.many:  # the others do not wait for a save, nor try smaller batches
         raise GpuMemoryError(
-            f"CUDA out of memory at batch={trainer.args.batch} on {trainer.team.size} GPUs, "
-            f"imgsz={trainer.args.imgsz} in {place}; {trainer.last} holds the last save",
-            hint=f"{resume_command(trainer.save_dir, trainer.args.plugins)} with a smaller batch=",
+            f"CUDA out of memory at batch={args.batch} on {step.team.size} GPUs, "
+            f"imgsz={args.imgsz} in {place}; {saver.last} holds the last save",
+            hint=f"{command} with a smaller batch=",
         ) from None
     traceback.clear_frames(error.__traceback__)  # they hold the tensors that were too many
-    whole = trainer.stage in ("", "forward")
-    if trainer.stage == "forward":
-        trainer.guard.undo()
-    elif trainer.stage == "backward" and trainer.last_opt_step + 1 == trainer.finished * len(trainer.train_loader) + (
-        trainer.batches_done
-    ):  # nothing had gathered before this batch
-        trainer.guard.undo()
-        trainer.optimizer.zero_grad()
-        whole = True
-    saved = whole and (trainer.args.save or trainer.last.exists())
+    saved = _undo_step(step) and (args.save or saver.last.exists())
     if saved:
-        trainer.save_sound()
-    trainer.optimizer.zero_grad()
-    trainer.stage = ""
-    free(trainer.device)
-    args = trainer.args
-    total = torch.cuda.get_device_properties(trainer.device).total_memory
-    fits = largest_batch(lambda n: peak(trainer, n), total, args.batch - 1) if args.batch > 1 else 0
-    told = f"batch={fits} fits (tried)" if fits else "not even one image fits"
-    hint = f"{resume_command(trainer.save_dir, args.plugins)} batch={fits}" if fits else "a smaller imgsz or network"
-    where = "" if saved or not trainer.last.exists() else f"; {trainer.last} holds the last save"
+        saver.save_sound()
+    step.optimizer.zero_grad()
+    step.stage = ""
+    device = step.loss.device
+    free(device)
+    total = torch.cuda.get_device_properties(device).total_memory
+    fits = largest_batch(worst.peak, total, args.batch - 1) if args.batch > 1 else 0
+    tried = f"batch={fits} fits (tried)" if fits else "not even one image fits"
+    hint = f"{command} batch={fits}" if fits else "a smaller imgsz or network"
+    where = "" if saved or not saver.last.exists() else f"; {saver.last} holds the last save"
     raise GpuMemoryError(
-        f"CUDA out of memory at batch={args.batch}, imgsz={args.imgsz} in {place}: {told}{where}", hint=hint
+        f"CUDA out of memory at batch={args.batch}, imgsz={args.imgsz} in {place}: {tried}{where}", hint=hint
     ) from None
+
+
+def _undo_step(step: TrainStep) -> bool:
+    """Undo what a step has done before memory ran out; return True if the run is as before it."""
+    if step.stage == "forward":
+        step.guard.undo()
+    elif step.stage == "backward" and step.state.last_opt_step + 1 == step.state.finished * step.state.batches + (
+        step.state.batches_done
+    ):  # nothing had gathered before this batch
+        step.guard.undo()
+        step.optimizer.zero_grad()
+        return True
+    return step.stage in ("", "forward")

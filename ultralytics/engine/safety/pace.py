@@ -12,7 +12,7 @@ from ultralytics.utils.log import LOGGER
 SKIPPED = 3  # steps at the start, which fill caches
 BEGINNING = 20  # steps that the run is compared with
 LATELY = 9  # steps whose median is compared
-SLOW = 3.0  # times as long: told
+SLOW = 3.0  # times as long: reported
 AGAIN = 600.0  # seconds between two warnings
 WAITING = 0.6  # part of the time: above it the images are late, and not the model
 
@@ -21,7 +21,7 @@ class Pace:
     """Compares the seconds of the last steps with those of the first.
 
     Seconds are counted per pixel of a batch, so that sizes and numbers of images may vary. Validation, saves and
-    pictures lie between `rest` and the next `arrived`, and count for nothing.
+    plots lie between `rest` and the next `arrived`, and count for nothing.
 
     Args:
         what: of steps ("training step"), for messages; hints: what to do where the model is slow, and where the images
@@ -38,7 +38,7 @@ class Pace:
         self._last: deque[tuple[float, float]] = deque(maxlen=LATELY)
         self._wait = self._work = 0.0
         self._pixels = 0
-        self._told = -AGAIN
+        self._reported = -AGAIN
         self._mark = time.perf_counter()
 
     def rest(self) -> None:
@@ -72,9 +72,9 @@ class Pace:
     def _compare(self, size: int) -> None:
         assert self.began is not None
         now = statistics.median(map(sum, self._last))
-        if now < SLOW * self.began or time.perf_counter() - self._told < AGAIN:
+        if now < SLOW * self.began or time.perf_counter() - self._reported < AGAIN:
             return
-        self._told = time.perf_counter()
+        self._reported = time.perf_counter()
         waiting = sum(w for w, _ in self._last) / sum(map(sum, self._last))
         late = waiting > WAITING
         LOGGER.warning(
@@ -92,3 +92,12 @@ class Pace:
     def _lap(self) -> float:
         before, self._mark = self._mark, time.perf_counter()
         return self._mark - before
+
+
+def training_pace() -> Pace:
+    """Return the pace of a training run."""
+    return Pace(
+        "training step",
+        "other processes slow it down; where they stay, stop and resume with fewer threads= or workers=",
+        "the images come late; a disk or other processes slow them down: resume with more workers=, or cache=ram",
+    )

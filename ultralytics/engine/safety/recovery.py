@@ -1,121 +1,102 @@
-"""What a run does about a step that is not finite: find module and batch, record them, stop, skip or roll back."""
+"""What a run does about a step that is not finite: stop, skip it, or roll back to the last save."""
 
 from __future__ import annotations
 
-import contextlib
-import math
-from functools import partial
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import torch
-from torch import Tensor
-
-from ultralytics.engine.safety.guard import MAX_ROLLBACKS, MAX_SKIPS, BadStepError, first_bad_module, record_batch
+from ultralytics.engine.run.saver import Saver
+from ultralytics.engine.safety.diagnose import find_incident
+from ultralytics.engine.safety.guard import MAX_ROLLBACKS, MAX_SKIPS, ROLLBACK_FACTOR, BadStepError
+from ultralytics.engine.weights.checkpoint import load_newest
 from ultralytics.utils.errors import UserError
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.text import counted
-
-if TYPE_CHECKING:
-    from ultralytics.engine.trainer import BaseTrainer
+from ultralytics.utils.types import Batch
 
 
 class NonFiniteLossError(UserError):
     """A loss or gradient is NaN or infinite: training on would only destroy the weights."""
 
 
-def bad_step(trainer: BaseTrainer, bad: BadStepError, batch: dict[str, Any], iteration: int) -> None:
+def handle_bad_step(
+    saver: Saver,
+    bad: BadStepError,
+    batch: Batch,
+    loader: Any,
+    names: Sequence[str],
+    draw: Callable[[Batch, Path], None],
+) -> None:
     """Name and record a bad step, and do what `on_nan` says.
 
+    Args:
+        saver: of the run.
+        bad: how the step failed.
+        batch: the one at work, on the device.
+        loader: of the training batches.
+        names: of the loss parts.
+        draw: draws a batch into a file.
+
     Raises:
-        NonFiniteLossError: stop. BadStepError: roll back.
+        NonFiniteLossError: the run stops.
+        BadStepError: the run is to be rolled back.
     """
-    with trainer.by_itself():
-        told = _record(trainer, bad, batch, iteration)
-    saved = trainer.team.lead(trainer.last.exists)
-    if trainer.args.on_nan == "skip":
+    step, state, args = saver.step, saver.step.state, saver.args
+    iteration = step.iteration
+    with step.loss.by_itself():
+        incident = find_incident(step, bad, batch, loader, names, args.sync_bn)
+        rank = f"_rank{step.team.rank}" if step.team.many else ""
+        recorded = incident.record(saver.folder / "nan", rank, draw)
+    line = incident.line(recorded)
+    lines = step.team.gather((incident.here, line)) or []  # one of the ranks has met it
+    line = step.team.lead(lambda: next((text for met, text in lines if met), line))
+    saved = step.team.lead(saver.last.exists)
+    if args.on_nan == "skip":
         if bad.kind == "gradient":  # what has gathered for the step goes with it
-            trainer.optimizer.zero_grad()
-            trainer.last_opt_step = iteration
-        trainer.skipped += 1
-        trainer.skips_in_a_row += 1
-        if trainer.skips_in_a_row <= MAX_SKIPS:
-            LOGGER.warning("%s; skipped (%d so far)", told, trainer.skipped)
+            step.optimizer.zero_grad()
+            state.last_opt_step = iteration
+        state.skipped += 1
+        state.skips_in_a_row += 1
+        if state.skips_in_a_row <= MAX_SKIPS:
+            LOGGER.warning("%s; skipped (%d so far)", line, state.skipped)
             return
-        told += f"; {counted(trainer.skips_in_a_row, 'batch')} one after another"
-    elif trainer.args.on_nan == "rollback" and saved:
-        if trainer.rollbacks < MAX_ROLLBACKS:
-            LOGGER.warning("%s", told)
+        line += f"; {counted(state.skips_in_a_row, 'batch')} one after another"
+    elif args.on_nan == "rollback" and saved:
+        if state.rollbacks < MAX_ROLLBACKS:
+            LOGGER.warning("%s", line)
             raise bad
-        told += f"; the run was rolled back {counted(trainer.rollbacks, 'time')} before"
-    kept = f"{trainer.last} holds the last save" if saved else "nothing was saved"
-    raise NonFiniteLossError(told, hint=f"try a lower lr0, amp=False or on_nan=rollback; {kept}")
+        line += f"; the run was rolled back {counted(state.rollbacks, 'time')} before"
+    save = f"{saver.last} holds the last save" if saved else "nothing was saved"
+    raise NonFiniteLossError(line, hint=f"try a lower lr0, amp=False or on_nan=rollback; {save}")
 
 
-def _record(trainer: BaseTrainer, bad: BadStepError, batch: dict[str, Any], iteration: int) -> str:
-    """Find the batch and the module, write them to RUN/nan; one line about it."""
-    batches = len(trainer.train_loader)
-    number = current = iteration % batches
-    gathered = range(max(trainer.last_opt_step + 1 - batches * trainer.epoch, 0), number)
-    suspects = [(number, batch)] if bad.kind == "loss" else []
-    if bad.kind == "gradient":  # any of the batches whose gradients had gathered
-        for k in (*gathered, number):
-            again = batch if k == number else trainer.train_loader.batch_at(trainer.epoch, k)
-            if k != number:
-                trainer.iteration = batches * trainer.epoch + k
-                again.update(trainer.preprocess_batch(again))
-            suspects.append((k, again))
-    pending = [(p, p.grad) for p in trainer.model.parameters()]
-    module, what, parts = "", "", torch.zeros(0)
-    for number, batch in suspects:  # the last one looked at is the one to tell of
-        for p, _ in pending:
-            p.grad = None
-        loss, parts = torch.zeros(0), torch.zeros(0)
+def go_back(saver: Saver, bad: BadStepError) -> None:
+    """Restore the last save. After a located bad step halve the learning rate; otherwise replay with per-step checks.
 
-        def step(suspect: dict[str, Any] = batch) -> Tensor:
-            nonlocal loss, parts
-            loss, parts = trainer.batch_loss(suspect)
-            return loss
-
-        if trainer.team.many and trainer.args.sync_bn:  # the ranks would have to fail in the same place
-            module, what = "", "look for the module without sync_bn"
-            break
-        # Dropout and its like draw what they drew, for the one batch whose streams are known.
-        with trainer.guard.repeated() if number == current else contextlib.nullcontext():
-            module, what = first_bad_module(trainer.model, step)
-        trainer.guard.undo()
-        if module:
-            break
-    for p, gradient in pending:
-        p.grad = gradient
-    met = bad.parts if bad.parts is not None and number == current and not trainer.team.many else parts
-    losses = {n: float(v) for n, v in zip(trainer.loss_names, met.tolist(), strict=False)}
-    files = [str(f) for f in batch["im_file"]]
-    told = {
-        "epoch": trainer.epoch + 1,
-        "batch": number + 1,
-        "kind": bad.kind,
-        "module": module or None,
-        "found": what,
-        "loss": {n: v if math.isfinite(v) else str(v) for n, v in losses.items()},
-        "lr": trainer.optimizer.param_groups[-1]["lr"],
-        "im_file": files,
-    }
-    where = trainer.save_dir / "nan"
-    name = f"epoch{trainer.epoch + 1}_batch{number + 1}" + (f"_rank{trainer.team.rank}" if trainer.team.many else "")
-    here = bool(module) or not bool(torch.isfinite(parts).all()) or not trainer.team.many
-    try:
-        draw = partial(trainer.draw_batch, batch)
-        recorded = record_batch(where, name, told, batch, draw) if here else None
-    except (UserError, OSError) as e:
-        LOGGER.warning("The bad batch could not be recorded: %s", e)
-        recorded = None
-    named = ", ".join(Path(f).name for f in files[:4]) + (", …" if len(files) > 4 else "")
-    numbers = ", ".join(f"{n} {v:.4g}" for n, v in losses.items())
-    seen = f"{module}: {what}" if module else what
-    line = (
-        f"the {bad.kind} is not finite in epoch {trainer.epoch + 1}, batch {number + 1} ({numbers}; {named}): {seen}"
-        + (f"; see {recorded}" if recorded else "")
+    Raises:
+        NonFiniteLossError: there is no save.
+    """
+    step, state = saver.step, saver.step.state
+    if not step.team.lead(saver.last.exists):
+        raise NonFiniteLossError(
+            f"the loss is not finite in epoch {state.epoch + 1}", hint="try a lower lr0, or amp=False"
+        )
+    place = state.place
+    saver.restore(step.team.lead(lambda: load_newest(saver.last, saver.previous)).state, rolled_back=True)
+    step.guard.reset()
+    back = f"epoch {state.finished + 1}, batch {state.batches_done + 1}"
+    if bad.kind == "unseen":
+        step.guard.careful, step.guard.careful_until = True, place
+        LOGGER.warning("The loss or a gradient is not finite: repeating from %s to see where", back)
+        return
+    state.rollbacks += 1
+    state.lr_factor *= ROLLBACK_FACTOR
+    LOGGER.warning(
+        "Rolled back to %s (%d of %d times); the learning rate is now %g of what it was planned to be",
+        back,
+        state.rollbacks,
+        MAX_ROLLBACKS,
+        state.lr_factor,
     )
-    lines = trainer.team.gather((here, line)) or []  # one of the ranks has met it
-    return trainer.team.lead(lambda: next((told for met, told in lines if met), line))
+    saver.save_position()

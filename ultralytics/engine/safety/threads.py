@@ -39,12 +39,12 @@ VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
 def machine_load() -> str:
-    """What else keeps the machine busy, as far as it tells: "load average 5.2 on 2 cores"."""
+    """Return what else keeps the machine busy, as far as it tells: "load average 5.2 on 2 cores"."""
     try:
         load = f"load average {os.getloadavg()[0]:.1f} on "
     except (AttributeError, OSError):  # Windows has none
@@ -190,11 +190,11 @@ def try_training(
 
     with _undisturbed():
         try:
-            img = _images(min(batch, 2), imgsz)
+            img = make_images(min(batch, 2), imgsz)
             trial(1)
             seconds = trial(1)[-1]
             if seconds < STEP_SECONDS:  # as many images as fit into a moment: threads pay for larger batches
-                img = _images(max(min(batch, int(MIN_SECONDS / seconds)), len(img)), imgsz)
+                img = make_images(max(min(batch, int(MIN_SECONDS / seconds)), len(img)), imgsz)
             return fastest(trial, most)
         except Exception:  # whatever a module raises
             return None
@@ -202,7 +202,7 @@ def try_training(
 
 def try_inference(model: nn.Module, shape: tuple[int, ...], most: int) -> Choice | None:
     """Time the forward pass of a model in evaluation mode on images of a shape (B, 3, H, W)."""
-    img = _images(shape[0], *shape[2:])
+    img = make_images(shape[0], *shape[2:])
 
     def step() -> None:
         with torch.inference_mode():
@@ -222,6 +222,6 @@ def _undisturbed() -> Iterator[None]:
         yield
 
 
-def _images(count: int, height: int, width: int | None = None) -> Tensor:
+def make_images(count: int, height: int, width: int | None = None) -> Tensor:
     made = torch.rand(count, 3, height, width or height, generator=torch.Generator().manual_seed(0))
     return made.contiguous(memory_format=torch.channels_last)

@@ -120,10 +120,10 @@ class Distillation:
             model: the student; maps: of it, from `watching`; outputs: of it; img: the batch, (B, 3, H, W).
         """
         with torch.no_grad(), self.watching(self.teacher) as shown:
-            told = self._logits(self.teacher, self.teacher(img))
-        scores = [m.float().sigmoid().amax(1) for m in told]
+            class_logits = self._logits(self.teacher, self.teacher(img))
+        scores = [m.float().sigmoid().amax(1) for m in class_logits]
         if self.form == "logits":
-            parts = logit_loss(self._logits(model, outputs), told, scores)
+            parts = logit_loss(self._logits(model, outputs), class_logits, scores)
         else:
             projected = [project(m) for project, m in zip(self.projectors, maps, strict=True)]
             parts = channel_loss(projected, shown) if self.form == "cwd" else feature_loss(projected, shown, scores)
@@ -149,6 +149,6 @@ def gain_of(form: str, gain: float | None) -> float:
 
 
 def changed_teacher(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    """Whether a run's teacher is another file than the one it was saved with; before, now: records of provenance."""
+    """Return True if a run's teacher is another file than it was saved with; before, now: records of provenance."""
     then, here = before.get("teacher"), now.get("teacher")
     return isinstance(then, Mapping) and isinstance(here, Mapping) and then.get("digest") != here.get("digest")

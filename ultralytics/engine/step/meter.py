@@ -59,7 +59,7 @@ class Meter:
 
     @torch.no_grad()
     def row(self) -> dict[str, float]:
-        """What the last epoch left, by column of results.csv: BLOCK/gate_mean and BLOCK/gate_max of |gate|, and
+        """Return what the last epoch left, by column of results.csv: BLOCK/gate_mean and BLOCK/gate_max of |gate|, and
         BLOCK/share = ‖y − x‖ / ‖x‖ over the first validation batch, where there was one."""
         found: dict[str, float] = {}
         for prefix, module in self._modules.items():
@@ -77,15 +77,15 @@ class Meter:
             if share is None:
                 continue
             if share >= LEARNED:
-                told = "the block has learned"
+                text = "the block has learned"
             elif share >= BEGUN:
-                told = "the block has learned little; give it more optimiser steps"
+                text = "the block has learned little; give it more optimiser steps"
             else:
-                told = "the block has hardly learned, so the figures are those of the network without it"
+                text = "the block has hardly learned, so the figures are those of the network without it"
             gates = "mean |gate| {:.3g}, largest {:.3g}".format(
                 rows[-1][f"{prefix}/gate_mean"], rows[-1][f"{prefix}/gate_max"]
             )
             row, _, place = prefix.removeprefix("block/").partition(".")
             where = f"row {row} ({kind}{f', {place}' if place else ''})"
-            lines.append(f"{where} changes its map by {share:.1%} ({gates}): {told}")
+            lines.append(f"{where} changes its map by {share:.1%} ({gates}): {text}")
         return lines

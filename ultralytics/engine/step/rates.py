@@ -39,7 +39,7 @@ class Group:
 
 
 def role_of(name: str, new: Collection[str]) -> str:
-    """What a parameter is to the run, by its name and the names of the new ones."""
+    """Return what a parameter is to the run, by its name and the names of the new ones."""
     if name not in new:
         return "transferred"
     return "gate" if name.rpartition(".")[2] == GATE else "new"
@@ -89,8 +89,10 @@ def build_groups(
 
 
 def reach(schedule: Schedule, factor: float) -> float:
-    """How far a parameter can move over a whole run with an optimiser of Adam's family, where a step is at most about
-    as long as the learning rate (Kingma & Ba 2015, §2.1)."""
+    """Return how far a parameter can move over a whole run with an optimizer of Adam's family.
+
+    A step is at most about as long as the learning rate (Kingma & Ba 2015, §2.1).
+    """
     return factor * sum(schedule.at(i, i // schedule.batches).lr for i in schedule.steps())
 
 

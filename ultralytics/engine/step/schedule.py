@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from ultralytics.cfg.config import Config
+
 MIN_WARMUP = 100  # iterations; a warm-up is never shorter
 
 
@@ -55,6 +57,24 @@ class Schedule:
     warmup_bias_lr: float = 0.1
     cosine: bool = False
     lf: Callable[[float], float] | None = None
+
+    @classmethod
+    def of(cls, args: Config, epochs: int, batches: int, lf: Callable[[float], float] | None = None) -> Schedule:
+        """Return the schedule of a configuration."""
+        return cls(
+            epochs,
+            batches,
+            args.batch,
+            args.nbs,
+            args.lr0,
+            args.lrf,
+            args.momentum,
+            args.warmup_epochs,
+            args.warmup_momentum,
+            args.warmup_bias_lr,
+            args.cos_lr,
+            lf,
+        )
 
     def decay(self, epoch: float) -> float:
         """Multiple of lr0 in an epoch counted from 0."""

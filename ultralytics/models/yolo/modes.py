@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ultralytics.cfg.config import Config, get_cfg, without_effect
 from ultralytics.engine.callbacks import Callbacks
-from ultralytics.engine.ranks.team import several_devices
+from ultralytics.engine.ranks.launch import several_devices
 from ultralytics.engine.weights.checkpoint import Checkpoint
 from ultralytics.models.yolo.detect.ranks import train_on_ranks
 from ultralytics.models.yolo.task import TASKS

@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from ultralytics.engine.ranks.team import join, launch, leave, leave_with_agent
+from ultralytics.engine.ranks.launch import launch
+from ultralytics.engine.ranks.lifeline import leave_with_agent
+from ultralytics.engine.ranks.team import join, leave
 from ultralytics.engine.weights.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ultralytics.models.yolo.detect.train import DetectionTrainer
 from ultralytics.utils.errors import FinishedRunError

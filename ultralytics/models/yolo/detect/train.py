@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import copy
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -21,7 +21,9 @@ from ultralytics.data.scan import scan
 from ultralytics.engine.aliases import Figures
 from ultralytics.engine.run.resume import check_names, resume_command
 from ultralytics.engine.safety.interrupt import Watched
+from ultralytics.engine.setup import load_split
 from ultralytics.engine.step.distill import Distillation, gain_of
+from ultralytics.engine.step.loss import Criterion
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.engine.weights.adapter import fill, read_adapter
 from ultralytics.engine.weights.checkpoint import Checkpoint, digest_of, load_checkpoint, portable
@@ -33,13 +35,14 @@ from ultralytics.utils.errors import CheckpointError, ConfigError, MissingFileEr
 from ultralytics.utils.fonts import checked_font
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.plotting import optional, plot_blocks, plot_images, plot_labels, plot_results
+from ultralytics.utils.types import Batch
 
 MOSAIC_IMAGES = 4
 EXPECTED_TRANSFER = 0.9  # a smaller part of a file's tensors than this is worth a warning
 
 
-class DetectionTrainer(BaseTrainer):
-    """Train YOLOv8, with or without attention, on a YOLO-format data set:
+class DetectionTrainer(BaseTrainer):  # size: the methods are the reference's, which scripts override
+    """Train YOLOv8, with or without attention, on a YOLO-format dataset:
     `DetectionTrainer(overrides={"model": …, "data": …}).train()`."""
 
     loss_names = ("box_loss", "cls_loss", "dfl_loss")
@@ -51,7 +54,7 @@ class DetectionTrainer(BaseTrainer):
         self._origin: Checkpoint | None = None
 
     def read_inputs(self) -> None:
-        """Find the data set and the font."""
+        """Find the dataset and the font."""
         if not self.args.data:
             raise ConfigError("no dataset given", hint=data_hint())
         try:
@@ -65,7 +68,7 @@ class DetectionTrainer(BaseTrainer):
         self.args.set("data", str(self.data.yaml_file), self.args.sources.get("data", "argument"))
         if self.args.font is not None:
             self.args.set("font", checked_font(self.args.font), self.args.sources.get("font", "argument"))
-        check_classes(self.args.classes, self.data.nc, "the data set")
+        check_classes(self.args.classes, self.data.nc, "the dataset")
         if self.args.single_cls:
             self.data.merge_classes()
         if self.resumed is not None:
@@ -79,13 +82,13 @@ class DetectionTrainer(BaseTrainer):
         if self.resumption is None or "data" in self.resumption.changed or not gone:
             return error
         command = resume_command(self.resumption.folder, self.args.plugins)
-        hint = f"where the data set has moved, name its new place: {command} data=NEW_PLACE/data.yaml"
+        hint = f"where the dataset has moved, name its new place: {command} data=NEW_PLACE/data.yaml"
         return type(error)(error.what, error.where, hint)
 
     # Model
 
     def setup_model(self) -> None:
-        """Build the model for the data set's classes, with pretrained weights in it."""
+        """Build the model for the dataset's classes, with pretrained weights in it."""
         cfg, weights = self.model_source()
         own = type(self).get_model is not DetectionTrainer.get_model
         if own and self.args.model_scale and self.resumed is None:
@@ -93,7 +96,7 @@ class DetectionTrainer(BaseTrainer):
         self.model = self.get_model(cfg, weights, self.args.verbose)
 
     def model_source(self) -> tuple[Any, Checkpoint | None]:
-        """What the model is built from, and the weights that it starts with; a resumed run's come with its state."""
+        """Return what the model is built from, and the weights it starts with; a resumed run's come with its state."""
         args = self.args
         if self.resumed is not None:
             return self.resumed.spec, None
@@ -109,7 +112,7 @@ class DetectionTrainer(BaseTrainer):
         return cfg, source if args.pretrained else None
 
     def get_model(self, cfg: Any = None, weights: Any = None, verbose: bool | None = None) -> DetectionModel:
-        """Build the model for the data set's classes and transfer pretrained weights.
+        """Build the model for the dataset's classes and transfer pretrained weights.
 
         Args:
             cfg: a model YAML or its content, the run's own when None; weights: a Checkpoint, or a model.
@@ -169,25 +172,24 @@ class DetectionTrainer(BaseTrainer):
             self.new_tensors = self.inserted
             self.untransferred = [name for name in model.state_dict() if name in parameters - set(report.loaded)]
         share = report.share * source.share
-        told = f"{share:.0%} of the pretrained tensors found their place"
+        text = f"{share:.0%} of the pretrained tensors found their place"
         if share < self.args.min_transfer:
             raise CheckpointError(
-                f"{told}, less than min_transfer={self.args.min_transfer:g}",
+                f"{text}, less than min_transfer={self.args.min_transfer:g}",
                 str(source.path),
                 "the report above names the rows; take weights of this network, or a lower min_transfer",
             )
         if share < EXPECTED_TRANSFER:
-            LOGGER.warning("%s: only %s; min_transfer=0.9 would stop here", source.path, told)
+            LOGGER.warning("%s: only %s; min_transfer=0.9 would stop here", source.path, text)
 
-    def get_criterion(self) -> Callable[[Any, Mapping[str, Any]], tuple[Tensor, Tensor]]:
+    def get_criterion(self) -> Criterion:
         """The model's criterion, the detection loss with the run's gains unless a model of one's own has another."""
         criterion: Any = getattr(self.model, "criterion", None) or self.model.init_criterion()
         if hasattr(criterion, "reduce"):
             criterion.reduce = self.reduce
         elif self.team.many:
             LOGGER.warning("the model's own loss is normalised by each process for itself: it has no `reduce`")
-        found: Callable[[Any, Mapping[str, Any]], tuple[Tensor, Tensor]] = criterion
-        return found
+        return cast(Criterion, criterion)
 
     def get_distillation(self) -> Distillation:
         """The network of `teacher=`, compared at the maps that enter the head, or by its class logits.
@@ -200,11 +202,11 @@ class DetectionTrainer(BaseTrainer):
         path = str(checkpoint.path)
         strides = [[float(s) for s in net.stride] for net in (self.model, teacher)]
         if strides[0] != strides[1]:
-            told = " and ".join(", ".join(f"{s:g}" for s in found) for found in strides)
-            raise ConfigError(f"the teacher reads other strides: {told}", path, "a teacher of the same strides")
+            text = " and ".join(", ".join(f"{s:g}" for s in found) for found in strides)
+            raise ConfigError(f"the teacher reads other strides: {text}", path, "a teacher of the same strides")
         if args.distill == "logits" and checkpoint.names != dict(self.data.names):
             raise ConfigError(
-                f"distill=logits needs a teacher of the data set's classes, and its {teacher.nc} are others",
+                f"distill=logits needs a teacher of the dataset's classes, and its {teacher.nc} are others",
                 path,
                 "distill=feature or distill=cwd, which compare maps, or a teacher trained on these classes",
             )
@@ -227,7 +229,7 @@ class DetectionTrainer(BaseTrainer):
         return made
 
     def loss_is_the_models(self) -> bool:
-        """Whether the model has a `loss` of its own."""
+        """Return True if the model has a `loss` of its own."""
         return getattr(type(self.model), "loss", DetectionModel.loss) is not DetectionModel.loss
 
     def describe_model(self) -> dict[str, Any]:
@@ -241,7 +243,7 @@ class DetectionTrainer(BaseTrainer):
         return {split: {"images": len(labels), "digest": labels.digest} for split, labels in sets.items()}
 
     def trial_labels(self, images: int) -> dict[str, Tensor]:
-        """Every image a mosaic of four with the most boxes that an image of the data set has."""
+        """Every image a mosaic of four with the most boxes that an image of the dataset has."""
         per_image = MOSAIC_IMAGES * max(self._most_boxes(), 1)
         n = images * per_image
         return {
@@ -260,7 +262,7 @@ class DetectionTrainer(BaseTrainer):
     # Data
 
     def build_dataset(self, img_path: Any, mode: str = "train", batch: int | None = None) -> Any:
-        """A split's data set: rectangles at validation unless `rect_val=False`, in training with `rect`."""
+        """A split's dataset: rectangles at validation unless `rect_val=False`, in training with `rect`."""
         args = self.args
         return build_yolo_dataset(
             args,
@@ -277,7 +279,7 @@ class DetectionTrainer(BaseTrainer):
         """Batches of a split's paths."""
         args = self.args
         training = mode == "train"
-        with self.team.first():  # checks the pictures, and keeps what it found for the others
+        with self.team.first():  # checks the images, and keeps what it found for the others
             dataset = self.build_dataset(dataset_path, mode, batch_size)
         share = self.team.share(whole=not training)
         workers = self.team.workers(args.workers)
@@ -288,14 +290,14 @@ class DetectionTrainer(BaseTrainer):
     # Validation
 
     def get_validator(self) -> DetectionValidator:
-        """What validates the run."""
+        """Return what validates the run."""
         self.loss_names = type(self).loss_names
         return DetectionValidator(self.val_loader, save_dir=self.save_dir, args=self.args, _callbacks=self.callbacks)
 
     def _validator(self) -> DetectionValidator:
         """The validator, made ready for this run."""
         if self.val_loader is None:
-            self.val_loader = self.loader("val")
+            self.val_loader = load_split(self, "val", self.team)
         validator: DetectionValidator = self.validator
         validator.team, validator.data, validator.names = self.team, self.data, dict(self.data.names)
         validator.callbacks = self.callbacks
@@ -306,6 +308,7 @@ class DetectionTrainer(BaseTrainer):
     def validate(self) -> tuple[dict[str, float], float]:
         """Validate the averaged model."""
         validator = self._validator()
+        assert self.meter is not None
         with self.meter.watching():
             figures = dict(validator(self))
         fitness = float(figures.pop("fitness"))
@@ -332,16 +335,16 @@ class DetectionTrainer(BaseTrainer):
         """Precision of a validation's forward pass; None for the weights' own."""
         return self.amp_dtype if self.device.type == "cuda" else None
 
-    def validation_criterion(self) -> Callable[[Any, Mapping[str, Any]], tuple[Tensor, Tensor]]:
+    def validation_criterion(self) -> Criterion:
         """The criterion for whole batches, which are validated by one rank each: their loss is nobody else's."""
-        criterion = copy.copy(self.criterion)
+        criterion: Any = copy.copy(self.criterion)
         if hasattr(criterion, "reduce"):
             criterion.reduce = torch.Tensor.clone
-        return criterion
+        return cast(Criterion, criterion)
 
-    # Pictures
+    # Plots
 
-    def draw_batch(self, batch: Mapping[str, Any], path: Path) -> None:
+    def draw_batch(self, batch: Batch, path: Path) -> None:
         """The images with their boxes."""
         with optional(path):
             plot_images(batch, path, self.data.names, font=self.args.font)
@@ -357,6 +360,6 @@ class DetectionTrainer(BaseTrainer):
         if self.args.plots and self.team.leads:
             with optional(self.save_dir / "results.png"):
                 plot_results(self.save_dir / "results.csv", self.save_dir, self.args.font)
-            if self.meter.blocks:
+            if self.meter is not None and self.meter.blocks:
                 with optional(self.save_dir / "attention.png"):
                     plot_blocks(self.save_dir / "results.csv", self.meter.blocks, self.save_dir)
