@@ -240,7 +240,7 @@ def wrapped(trainer):
 
     def train_step(batch, iteration):
         parts = step(batch, iteration)
-        trainer.save_sound()
+        trainer.saver.save_sound()
         return parts
 
     return train_step
