@@ -29,13 +29,13 @@ _HOMES = {
     "checks": "ultralytics.utils.checks:check_yolo",
 }
 _NOT_OFFERED = {
-    "Explorer": "`show` draws images of a data set, `check-data` examines it",
+    "Explorer": "`show` draws images of a dataset, `check-data` examines it",
     "FastSAM": _SAM,
     "NAS": "YOLO(model) detects with YOLOv8 and its relatives",
     "RTDETR": "YOLO(model) detects with YOLOv8 and its relatives",
     "SAM": _SAM,
     "YOLOWorld": "classes are those of the training: YOLO(model)",
-    "download": "fetch the file with a browser or curl, and give its path; data sets: `prepare KIND download=True`",
+    "download": "fetch the file with a browser or curl, and give its path; datasets: `prepare KIND download=True`",
 }
 
 

@@ -8,7 +8,7 @@ if not __package__:  # started by its folder, which is the first place to import
 
 
 def run() -> int:
-    """The command line; a missing package is told as what it is, and so is an interruption while it is imported."""
+    """Run the command line. A missing package is reported by its name, an interruption of the imports as one."""
     try:
         from ultralytics.utils.console import prepare_streams  # here, so that imports are inside the try
 

@@ -25,6 +25,9 @@ class Run(Command):
             ConfigError: a key that there is not, one of another mode, or a mode that contradicts the command.
         """
         given: dict[str, Any] = {}
+        for key, value in typed.items():  # a misspelt key is named before one of another mode
+            if key not in (*KNOBS, *RENAMED, *NEGATED, "cfg") and not asks_nothing(key, value):
+                raise unknown_key(key)
         for key, value in typed.items():
             if asks_nothing(key, value):
                 continue
@@ -36,8 +39,6 @@ class Run(Command):
                         continue
                     other = f"{key} is a key of {' and '.join(modes)}, not of {cls.name}"
                     raise ConfigError(other, hint="leave it out")
-            elif key != "cfg" and key not in RENAMED and key not in NEGATED:
-                raise unknown_key(key)
             given[key] = value
         if given.get("mode") not in (None, cls.name, cls.mode):
             raise ConfigError(f"mode={given['mode']} contradicts the command {cls.name}")

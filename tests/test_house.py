@@ -1,0 +1,163 @@
+"""How the code is written: sizes, names, words and types. The measures say when a thing asks to be two.
+
+A class that is larger for a reason says it in a comment on its first line: `class Name:  # size: the reason`.
+"""
+
+import ast
+import collections
+import re
+from pathlib import Path
+
+import pytest
+
+import ultralytics
+
+PACKAGE = Path(ultralytics.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+FUNCTION, FILE, CLASS, ATTRIBUTES = 60, 500, 250, 12
+# Words of another day, and the field's for them.
+WORDS = {
+    r"[Tt]old": "message, text, reason, reported, logged",
+    r"[Mm]end(s|ed|ing)?": "hint, fix",
+    r"[Pp]ictures?": "image for what is read or trained on, plot or figure for what is drawn",
+    r"[Dd]ata sets?": "dataset",
+    r"[Ss]poilt": "not finite",
+    r"taken_up": "resumed_from",
+    r"[Ww]hence|[Ww]hilst|[Tt]hereof|[Hh]ereby": "plain words",
+}
+# Docstrings name what a function does; these openings describe what it is.
+OPENINGS = re.compile(r"(What|Whether|Where|Who|How|Whose)\b")
+SIZE = re.compile(r"#\s*size: \S+ \S+")
+
+each = pytest.mark.parametrize("file", FILES, ids=lambda f: f.relative_to(PACKAGE).as_posix())
+
+
+def parsed(file):
+    source = file.read_text(encoding="utf-8")
+    return source.splitlines(), ast.parse(source)
+
+
+def length(node):
+    return node.end_lineno - node.lineno + 1
+
+
+def attributes(node):
+    """What a class's instances hold: fields of a dataclass, and what its methods assign to self."""
+    found = {n.target.id for n in node.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)}
+    for n in ast.walk(node):
+        if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Store) and getattr(n.value, "id", "") == "self":
+            found.add(n.attr)
+    return found
+
+
+@each
+def test_nothing_is_longer_than_can_be_read_at_once(file):
+    lines, tree = parsed(file)
+    assert len(lines) <= FILE, f"{len(lines)} lines"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert length(node) <= FUNCTION, f"{file}:{node.lineno} {node.name} has {length(node)} lines"
+        if isinstance(node, ast.ClassDef) and not SIZE.search(lines[node.lineno - 1]):
+            assert length(node) <= CLASS, f"{file}:{node.lineno} {node.name} has {length(node)} lines"
+            held = attributes(node)
+            assert len(held) <= ATTRIBUTES, f"{file}:{node.lineno} {node.name} holds {len(held)}: {sorted(held)}"
+
+
+def modules_imported(tree, modules):
+    """The modules of the package that a file imports, those for types alone included."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner in modules else node.module
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def circles(graph):
+    """The groups of nodes of a graph, node → nodes, that lead back to themselves (Tarjan)."""
+    number, low, stack, found = {}, {}, [], []
+
+    def visit(node):
+        number[node] = low[node] = len(number)
+        stack.append(node)
+        for following in graph[node]:
+            if following not in number:
+                visit(following)
+            if following in stack:
+                low[node] = min(low[node], low[following])
+        if low[node] == number[node]:
+            group = stack[stack.index(node) :]
+            del stack[stack.index(node) :]
+            if len(group) > 1:
+                found.append(sorted(group))
+
+    for node in graph:
+        if node not in number:
+            visit(node)
+    return found
+
+
+def test_no_files_import_each_other_in_a_circle():
+    """Imports for types alone count: two files that need each other's types are one thing in two places."""
+    names = {f: ".".join(f.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__") for f in FILES}
+    modules = set(names.values())
+    graph = {n: set(modules_imported(parsed(f)[1], modules)) & modules - {n} for f, n in names.items()}
+    for package in (
+        PACKAGE,
+        *(p for p in PACKAGE.rglob("*") if p.is_dir()),
+    ):  # a door for scripts; nothing of ours asks it
+        graph.pop(".".join(package.relative_to(PACKAGE.parent).parts), None)
+    graph = {n: found & graph.keys() for n, found in graph.items()}
+    assert circles(graph) == []
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
+
+
+# The reference's signatures: `validator(trainer, model)` and `model.train(trainer=MyTrainer)`, a class.
+PUBLIC = {("engine/validator.py", "__call__"), ("models/yolo/model.py", "train")}
+
+
+def test_nothing_but_the_trainer_takes_a_trainer():
+    """Callbacks are called with one."""
+    for file in FILES:
+        name = file.relative_to(PACKAGE).as_posix()
+        for node in ast.walk(parsed(file)[1]):
+            if isinstance(node, ast.FunctionDef) and "trainer" in {
+                a.arg for a in ast.walk(node.args) if hasattr(a, "arg")
+            }:
+                allowed = file.name in ("trainer.py", "callbacks.py") or (name, node.name) in PUBLIC
+                assert allowed, f"{file}:{node.lineno} {node.name}"
+
+
+@each
+def test_a_batch_is_a_batch_in_every_signature(file):
+    if file.relative_to(PACKAGE).as_posix() == "utils/types.py":
+        return
+    for node in ast.walk(parsed(file)[1]):
+        if isinstance(node, ast.arg) and node.arg == "batch" and node.annotation is not None:
+            assert "Any" not in ast.unparse(node.annotation), f"{file}:{node.lineno}"
+
+
+def test_a_private_name_of_one_word_is_of_one_file():
+    where = collections.defaultdict(list)
+    for file in FILES:
+        for node in parsed(file)[1].body:
+            if isinstance(node, ast.FunctionDef) and re.fullmatch(r"_[a-z]+", node.name):
+                where[node.name].append(file.relative_to(PACKAGE).as_posix())
+    assert {name: files for name, files in where.items() if len(files) > 1} == {}
+
+
+@each
+def test_a_docstring_says_what_a_function_does(file):
+    for node in ast.walk(parsed(file)[1]):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            text = ast.get_docstring(node) or ""
+            assert not OPENINGS.match(text), f"{file}:{node.lineno} {node.name}: {text.splitlines()[0]}"
+
+
+@each
+def test_the_words_are_the_fields(file):
+    for number, line in enumerate(parsed(file)[0], 1):
+        for word, better in WORDS.items():
+            found = re.search(rf"(?<![A-Za-z])(?:{word})(?![A-Za-z])", line)
+            assert not found, f"{file}:{number} {found[0]!r}: {better}"
