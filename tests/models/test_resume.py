@@ -22,7 +22,7 @@ import yaml
 
 from tests.conftest import write_tiny, write_toy
 from ultralytics.cli import main
-from ultralytics.engine import trainer as module
+from ultralytics.engine.run import saver as module
 from ultralytics.engine.run.folder import RunLock
 from ultralytics.engine.weights.checkpoint import load_checkpoint
 from ultralytics.models.yolo.detect import DetectionTrainer
