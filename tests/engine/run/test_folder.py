@@ -55,7 +55,7 @@ time.sleep(300)
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX's locks")
 def test_a_dead_process_and_its_workers_hold_nothing(tmp_path):
-    root = str(Path(__file__).resolve().parents[2])
+    root = str(Path(__file__).resolve().parents[3])
     process = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True, start_new_session=True,
         env={**os.environ, "PYTHONPATH": root},

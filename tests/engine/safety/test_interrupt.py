@@ -145,6 +145,6 @@ def test_the_tests_pass_in_the_background_too():
         "second_ctrl_c",
     ]
     done = subprocess.run(
-        words, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=300, check=False
+        words, cwd=Path(__file__).parents[3], capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stdout[-2000:]

@@ -277,7 +277,7 @@ def test_a_save_loop_killed_at_any_moment_leaves_a_checkpoint(tmp_path, kills):
         "    os.waitpid(pid, 0)\n"
         "    print('dead', flush=True)\n"
     )
-    root = str(Path(__file__).resolve().parents[2])
+    root = str(Path(__file__).resolve().parents[3])
     server = subprocess.Popen(
         [sys.executable, "-c", fork, str(last)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         env={**os.environ, "PYTHONPATH": root},
@@ -329,7 +329,7 @@ for side in (200, 300, 400, 250):
 assert told == [200, 300, 250] or told == [200, 300], told
 assert not list(last.parent.glob(".*"))
 """
-    root = str(Path(__file__).resolve().parents[2])
+    root = str(Path(__file__).resolve().parents[3])
     command = ["unshare", "--user", "--map-root-user", "--mount", sys.executable, "-c", code]
     try:
         done = subprocess.run(
