@@ -274,7 +274,7 @@ UNCOUNTED = re.compile(
 
 
 def put_in(value):
-    """The text of an f-string's part; \\0 for a number, for all that can be told, \\1 for a name."""
+    """The text of an f-string's part; \\0 for a number, for all that can be reported, \\1 for a name."""
     if isinstance(value, ast.Constant):
         return value.value
     return "\1" if getattr(value.value, "id", "") in ("name", "split", "first", "like") else "\0"

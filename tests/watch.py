@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 MEMORY = 2 * 2**30  # bytes beyond what the imports take
-SECONDS = 300  # of the clock, which a busy machine may need; what a run computes is told
+SECONDS = 300  # of the clock, which a busy machine may need; what a run computes is reported
 FORBIDDEN = (
     "os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "subprocess.Popen", "pty.spawn",
     "socket.connect", "socket.bind", "socket.getaddrinfo", "socket.sendto", "urllib.Request", "webbrowser.open",
@@ -141,10 +141,10 @@ def main() -> None:
                 err.write(traceback.format_exc())
             watching = False
             signal.alarm(0)
-            told = {"command": " ".join(words[:2]), "file": name, "code": code, "err": err.getvalue()[-6000:]}
-            told |= {"seconds": round(time.process_time() - started, 3), "events": list(events)}
-            told["peak"] = resident(peak=True) - held
-            print(json.dumps(told), flush=True)
+            message = {"command": " ".join(words[:2]), "file": name, "code": code, "err": err.getvalue()[-6000:]}
+            message |= {"seconds": round(time.process_time() - started, 3), "events": list(events)}
+            message["peak"] = resident(peak=True) - held
+            print(json.dumps(message), flush=True)
 
 
 if __name__ == "__main__":

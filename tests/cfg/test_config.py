@@ -33,7 +33,7 @@ def test_defaults_are_the_references():
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "told"),
+    ("key", "value", "message"),
     [
         ("epoch", 3, "did you mean 'epochs'"),
         ("img_size", 3, "imgsz"),
@@ -59,8 +59,8 @@ def test_defaults_are_the_references():
         ("optimizer", "foo", "auto, SGD"),
     ],
 )
-def test_a_wrong_key_or_value_is_told_in_one_line(key, value, told):
-    with pytest.raises(ConfigError, match=told) as caught:
+def test_a_wrong_key_or_value_is_told_in_one_line(key, value, message):
+    with pytest.raises(ConfigError, match=message) as caught:
         get_cfg(None, {key: value})
     assert "\n" not in str(caught.value)
 
@@ -159,10 +159,10 @@ def test_any_value_is_taken_or_refused_in_one_line(key, value):
     try:
         config = get_cfg(None, {key: value})
     except ConfigError as e:
-        told = str(e)
+        message = str(e)
     else:
-        told = yaml.safe_dump(config.to_dict())
-    assert key in told or "scale" in told
+        message = yaml.safe_dump(config.to_dict())
+    assert key in message or "scale" in message
 
 
 @pytest.mark.parametrize(
@@ -255,11 +255,11 @@ IDLE = [
 ]
 
 
-@pytest.mark.parametrize(("mode", "given", "told"), IDLE, ids=str)
-def test_a_key_that_does_nothing_beside_others_is_told(mode, given, told, tmp_path):
+@pytest.mark.parametrize(("mode", "given", "message"), IDLE, ids=str)
+def test_a_key_that_does_nothing_beside_others_is_told(mode, given, message, tmp_path):
     lines = without_effect(get_cfg(None, given, "command line"), mode)
-    assert len(lines) == bool(told)
-    assert not told or lines[0].startswith(told)
+    assert len(lines) == bool(message)
+    assert not message or lines[0].startswith(message)
     other = "predict" if mode == "train" else "train"
     assert mode != "train" or not without_effect(get_cfg(None, given, "command line"), other)
 
@@ -272,7 +272,7 @@ def test_pixels_are_read_as_pairs():
 
 
 def test_every_rule_of_the_table_is_tried():
-    tried = {told.split("=")[0] for _, _, told in IDLE if told}
+    tried = {message.split("=")[0] for _, _, message in IDLE if message}
     assert {k for _, keys, _, _ in WITHOUT_EFFECT for k in keys} - {"show_conf", "show_boxes", "line_width"} == tried
 
 

@@ -49,7 +49,7 @@ def test_every_path_tried_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("train: a\nval: b\n", "names no classes"),
         ("train: a\nnames: [x]\n", "'val' is missing"),
@@ -64,8 +64,8 @@ def test_every_path_tried_is_named(tmp_path):
         ("train: [a\n", r"data\.yaml, line \d"),
     ],
 )
-def test_a_wrong_yaml_is_told_in_one_line(tmp_path, text, told):
-    with pytest.raises(DatasetError, match=told) as caught:
+def test_a_wrong_yaml_is_told_in_one_line(tmp_path, text, message):
+    with pytest.raises(DatasetError, match=message) as caught:
         load_dataset(write(tmp_path, text))
     assert "\n" not in str(caught.value)
 
@@ -214,7 +214,7 @@ def test_paths_are_the_text_that_is_written(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("names: {0: a, 1: b, .inf: c}", r"class ids, not '\.inf'"),
         ("names: {0: a, 1.5: b}", r"class ids, not '1\.5'"),
@@ -237,17 +237,17 @@ def test_paths_are_the_text_that_is_written(tmp_path):
         ("names: [a]\nkpt_shape: .inf", "kpt_shape: inf must be"),
     ],
 )
-def test_values_of_another_type_are_told_and_never_a_traceback(tmp_path, text, told):
+def test_values_of_another_type_are_told_and_never_a_traceback(tmp_path, text, message):
     (tmp_path / "loop").symlink_to("loop")
     file = write(tmp_path, f"train: a\nval: b\n{text}\n")
     problems = []
-    if told is None:
+    if message is None:
         spec = load_dataset(file, problems)
         for split in spec.splits:
             with pytest.raises(DatasetError, match="images are missing"):
                 spec.split(split)
         return
-    with pytest.raises(DatasetError, match=told) as caught:
+    with pytest.raises(DatasetError, match=message) as caught:
         load_dataset(file)
     assert "\n" not in str(caught.value)
 

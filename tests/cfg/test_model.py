@@ -75,7 +75,7 @@ def test_the_tutorials_shifted_head_is_named_with_what_was_meant(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("edit", "told"),
+    ("edit", "reported"),
     [
         (lambda d: d["head"][1].__setitem__(0, [-1, 30]), "row 12.*names row 30, which does not exist"),
         (lambda d: d["head"][1].__setitem__(0, [-1, 12]), "row 12.*is itself"),
@@ -98,10 +98,10 @@ def test_the_tutorials_shifted_head_is_named_with_what_was_meant(tmp_path):
         (lambda d: (d.pop("scales"), d.__setitem__("width_multiple", 0)), "width_multiple"),
     ],
 )
-def test_a_wrong_file_is_told_in_one_line(edit, told):
+def test_a_wrong_file_is_told_in_one_line(edit, reported):
     data = content()
     edit(data)
-    with pytest.raises(ModelError, match=told) as caught:
+    with pytest.raises(ModelError, match=reported) as caught:
         load_model_spec(data)
     assert "\n" not in str(caught.value)
 

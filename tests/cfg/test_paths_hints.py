@@ -24,7 +24,7 @@ def touch(name, age, text=""):
     os.utime(path, (1e9 - age, 1e9 - age))
 
 
-def told(capsys, *words):
+def message(capsys, *words):
     assert main(list(words)) == 2
     err = capsys.readouterr().err
     assert err.count("\n") == 1
@@ -32,14 +32,14 @@ def told(capsys, *words):
 
 
 def test_the_newest_weights_are_named(capsys):
-    assert "there are none in" in told(capsys, "val", "data=shapes.yaml")
+    assert "there are none in" in message(capsys, "val", "data=shapes.yaml")
     touch("runs/detect/train/weights/best.pt", 9)
     touch("runs/detect/my run/weights/best.pt", 5)
     touch("old.pt", 7)
     touch("older.pt", 99)
     hint = "'model=runs/detect/my run/weights/best.pt' or model=old.pt or model=runs/detect/train/weights/best.pt)"
-    assert hint in told(capsys, "val", "data=shapes.yaml")
-    assert hint in told(capsys, "predict", "source=x.jpg")
+    assert hint in message(capsys, "val", "data=shapes.yaml")
+    assert hint in message(capsys, "predict", "source=x.jpg")
     with pytest.raises(MissingFileError, match=r"nothing\.pt.*there is runs/detect/my run/weights/best.pt and old.pt"):
         load_checkpoint("nothing.pt")
     with pytest.raises(MissingFileError, match=r"did you mean 'old.*'\?; nothing is downloaded"):
@@ -47,21 +47,21 @@ def test_the_newest_weights_are_named(capsys):
 
 
 def test_the_data_sets_there_are_are_named(capsys, tiny):
-    assert "bundled one: VOC.yaml, bccd.yaml" in told(capsys, "check-data")
+    assert "bundled one: VOC.yaml, bccd.yaml" in message(capsys, "check-data")
     touch("mine.yaml", 0, "path: x\ntrain: images\nnames: [a]\n")
     touch("data/other.yml", 0, "names:\n  0: a\nval: images\n")
     touch("args.yaml", 0, "data: x.yaml\nepochs: 3\n")
     if hasattr(os, "mkfifo"):
         os.mkfifo("pipe.yaml")
     hint = "no dataset given (data=mine.yaml or data=data/other.yml)"
-    assert hint in told(capsys, "check-data")
-    assert hint in told(capsys, "train", f"model={tiny}")
-    assert hint in told(capsys, "val", f"model={tiny}")
-    assert "did you mean 'mine.yaml'" in told(capsys, "train", f"model={tiny}", "data=mien.yaml")
+    assert hint in message(capsys, "check-data")
+    assert hint in message(capsys, "train", f"model={tiny}")
+    assert hint in message(capsys, "val", f"model={tiny}")
+    assert "did you mean 'mine.yaml'" in message(capsys, "train", f"model={tiny}", "data=mien.yaml")
 
 
 def test_a_bundled_model_is_found_from_any_folder(capsys):
     name = paths.MODEL_HINT.split(",")[0].removeprefix("model=")
     assert paths.find_model_yaml(name)
-    assert paths.MODEL_HINT in told(capsys, "info")
-    assert paths.MODEL_HINT in told(capsys, "train", "data=shapes.yaml") or not Path("data/shapes").exists()
+    assert paths.MODEL_HINT in message(capsys, "info")
+    assert paths.MODEL_HINT in message(capsys, "train", "data=shapes.yaml") or not Path("data/shapes").exists()

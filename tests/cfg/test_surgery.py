@@ -358,7 +358,7 @@ def test_module_texts(text, parsed):
 
 
 @pytest.mark.parametrize(
-    ("call", "told"),
+    ("call", "message"),
     [
         (lambda: insert_rows("yolov8.yaml", [23], "A"), r"yolov8\.yaml: no row 23 \(rows 0 to 22"),
         (lambda: insert_rows("yolov8.yaml", [-1], "A"), "no row -1"),
@@ -393,14 +393,14 @@ def test_module_texts(text, parsed):
         (lambda: parse_module("A(*[1])"), "not a literal"),
     ],
 )
-def test_a_mistake_is_told_in_one_line(call, told):
-    with pytest.raises((ConfigError, MissingFileError, ModelError), match=told) as caught:
+def test_a_mistake_is_told_in_one_line(call, message):
+    with pytest.raises((ConfigError, MissingFileError, ModelError), match=message) as caught:
         call()
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("backbone: [\n", r"net\.yaml, line"),
         ("- 1\n", "mapping"),
@@ -409,8 +409,8 @@ def test_a_mistake_is_told_in_one_line(call, told):
         (SMALL.replace("nc: 3", "nc: 3\nneck: 1"), "neck"),
     ],
 )
-def test_a_wrong_file_is_told_in_one_line(text, told, write):
-    with pytest.raises(ModelError, match=told) as caught:
+def test_a_wrong_file_is_told_in_one_line(text, message, write):
+    with pytest.raises(ModelError, match=message) as caught:
         insert_rows(write(text), 1, "A")
     assert "\n" not in str(caught.value)
 
@@ -433,10 +433,10 @@ def test_plugins_beside_the_file_are_kept(write):
 def test_what_became_of_the_rows():
     old = spec_of(bundled())
     assert describe_change(old, old) == []
-    told = describe_change(old, spec_of(insert_rows("yolov8.yaml", 9, "FLABlock")))
-    assert told == ["new row 10 FLABlock after row 9", "rows 10-22 → 11-23"]
-    told = describe_change(old, spec_of(replace_rows("yolov8.yaml", 4, "C2f_FLA")))
-    assert told == ["row 4 C2f → row 4 C2f_FLA"]
+    message = describe_change(old, spec_of(insert_rows("yolov8.yaml", 9, "FLABlock")))
+    assert message == ["new row 10 FLABlock after row 9", "rows 10-22 → 11-23"]
+    message = describe_change(old, spec_of(replace_rows("yolov8.yaml", 4, "C2f_FLA")))
+    assert message == ["row 4 C2f → row 4 C2f_FLA"]
     assert describe_change(old, spec_of(remove_rows("yolov8.yaml", 9)))[0] == "row 9 SPPF is gone"
 
 

@@ -29,7 +29,7 @@ def command(*words, cwd):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["trian"], "did you mean 'train'"),
         (["track", "model=x.pt"], "'track' is not offered"),
@@ -104,17 +104,17 @@ def command(*words, cwd):
     ],
     ids=" ".join,
 )  # fmt: skip
-def test_a_users_mistake_is_one_line_and_code_2(words, told, capsys, tmp_path, monkeypatch):
+def test_a_users_mistake_is_one_line_and_code_2(words, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(words) == 2
     err = capsys.readouterr().err
-    assert told in err
+    assert message in err
     assert err.startswith("error: ")
     assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["train", "model=yolov8n.yaml", "data=."], "is a folder"),
         (["train", "model=yolov8n.yaml", "data=/"], "is a folder"),
@@ -139,7 +139,7 @@ def test_a_users_mistake_is_one_line_and_code_2(words, told, capsys, tmp_path, m
     ],
     ids=lambda v: " ".join(w[:40] for w in v) if isinstance(v, list) else "",
 )
-def test_what_could_not_be_read_is_one_line_too(words, told, capsys, toy, tmp_path, monkeypatch):
+def test_what_could_not_be_read_is_one_line_too(words, message, capsys, toy, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("latin.yaml", "latin.txt"):
         (tmp_path / name).write_bytes("names: [caf\xe9]\n".encode("latin-1"))
@@ -153,7 +153,7 @@ def test_what_could_not_be_read_is_one_line_too(words, told, capsys, toy, tmp_pa
     project = [f"project={tmp_path / 'runs'}"] if words[0] == "train" else []
     assert main([*words, *project]) == 2
     err = capsys.readouterr().err
-    assert told in err
+    assert message in err
     assert err.startswith("error: ")
     assert err.count("\n") == 1
     assert not list((tmp_path / "runs").glob("*"))
@@ -161,7 +161,7 @@ def test_what_could_not_be_read_is_one_line_too(words, told, capsys, toy, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["subset", "data=toy/toy.yaml"], "out is missing"),
         (["subset", "out=x.yaml"], "data is missing"),
@@ -184,11 +184,11 @@ def test_what_could_not_be_read_is_one_line_too(words, told, capsys, toy, tmp_pa
     ],
     ids=" ".join,
 )
-def test_a_wrong_drawing_of_data_is_told_in_one_line(words, told, toy, tmp_path, monkeypatch, capsys):
+def test_a_wrong_drawing_of_data_is_told_in_one_line(words, message, toy, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(words) == 2
     err = capsys.readouterr().err
-    assert told in err
+    assert message in err
     assert err.startswith("error: ")
     assert err.count("\n") == 1
     assert not [p for p in tmp_path.iterdir() if p.name != "toy"]
@@ -359,9 +359,9 @@ def test_editing_a_model_yaml(tmp_path, capsys):
     out = tmp_path / "my.yaml"
     words = ["insert", "model=cfg/models/yolov8.yaml", "after=[9,15]", "module=FLABlock(4)", f"out={out}", "scale=n"]
     assert main(words) == 0
-    told = capsys.readouterr().out
-    assert "new row 10 FLABlock after row 9" in told
-    assert "to the bit" in told
+    message = capsys.readouterr().out
+    assert "new row 10 FLABlock after row 9" in message
+    assert "to the bit" in message
     assert main(words) == 2  # nothing is overwritten
     assert "overwrite=True" in capsys.readouterr().err
     assert main([*words, "overwrite=True"]) == 0
@@ -402,7 +402,7 @@ def test_an_edited_yaml_finds_its_plugins_from_its_own_folder(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["insert", "model=yolov8.yaml", "module=FLABlock", "out=x.yaml"], "after is missing"),
         (["insert", "model=yolov8.yaml", "after=9", "out=x.yaml"], "module is missing"),
@@ -414,11 +414,11 @@ def test_an_edited_yaml_finds_its_plugins_from_its_own_folder(tmp_path, capsys):
         (["replace", "model=yolov8.yaml", "after=9", "module=FLABlock", "out=x.yaml"], "after"),
     ],
 )
-def test_a_wrong_edit_is_told_in_one_line(words, told, tmp_path, monkeypatch, capsys):
+def test_a_wrong_edit_is_told_in_one_line(words, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main([*words, "scale=n"]) == 2
     err = capsys.readouterr().err
-    assert told in err
+    assert message in err
     assert err.count("\n") == 1
     assert not list(tmp_path.iterdir())
 
@@ -543,7 +543,7 @@ def test_sources_in_brackets_are_a_list(tiny, toy, tmp_path, monkeypatch, capsys
 
 def test_the_references_special_words(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    for words, told in (
+    for words, message in (
         (["settings"], '"runs_dir": "runs"'),
         (["settings", "reset"], "nothing to reset"),
         (["cfg"], "mosaic: 1.0 # chance of a mosaic"),
@@ -556,7 +556,7 @@ def test_the_references_special_words(tmp_path, monkeypatch, capsys):
         (["train", "help"], "epochs"),
     ):
         assert main(words) == 0
-        assert told in capsys.readouterr().out, words
+        assert message in capsys.readouterr().out, words
     assert (tmp_path / "default_copy.yaml").is_file()
 
 

@@ -60,17 +60,17 @@ class Row(NamedTuple):
 
     name: str
     status: str
-    told: str = ""
+    message: str = ""
 
 
-def noted(key: str, status: str, told: str = "") -> Row:
+def noted(key: str, status: str, message: str = "") -> Row:
     """The row of a name, whose sentence notes.yaml has where the code has none."""
     name = key.rpartition(":")[2]
     for kind in (DIFFERS, ABSENT):
         for pattern, sentence in NOTES[kind].items():
             if fnmatch.fnmatchcase(key, pattern) and (kind == DIFFERS) == (status in (WORKS, DIFFERS)):
                 return Row(name, kind, sentence)
-    return Row(name, status if told or status == WORKS else OPEN, told)
+    return Row(name, status if message or status == WORKS else OPEN, message)
 
 
 def lacking(theirs: list[str] | None, ours: Any) -> list[str]:
@@ -194,8 +194,8 @@ def model_rows() -> Iterator[Row]:
     tasks = importlib.import_module("ultralytics.nn.tasks")
     for file, used in REFERENCE["models"].items():
         absent = [name for name in used if not _module(name, tasks)]
-        told = f"there is no {', '.join(f'`{name}`' for name in absent)}" if absent else ""
-        yield noted(f"models:{file}", ABSENT if absent else WORKS, told)
+        message = f"there is no {', '.join(f'`{name}`' for name in absent)}" if absent else ""
+        yield noted(f"models:{file}", ABSENT if absent else WORKS, message)
 
 
 def _module(name: str, tasks: Any) -> bool:
@@ -225,11 +225,11 @@ def document() -> str:
         lines += [f"\n## {title}\n", "| name | here | |", "|---|---|---|"]
         groups: dict[tuple[str, str], list[str]] = {}
         for row in rows:
-            groups.setdefault((row.status, row.told), []).append(row.name)
+            groups.setdefault((row.status, row.message), []).append(row.name)
             total[row.status] += 1
         order = sorted(groups, key=lambda g: (list(total).index(g[0]), groups[g]))
-        for status, told in order:
-            names = ", ".join(f"`{name}`" for name in groups[status, told])
-            lines.append(f"| {names} | {status} | {told or 'as in 8.2.103'} |")
+        for status, message in order:
+            names = ", ".join(f"`{name}`" for name in groups[status, message])
+            lines.append(f"| {names} | {status} | {message or 'as in 8.2.103'} |")
     counts = f"{total[WORKS]} work, {total[DIFFERS]} differ, {total[ABSENT]} are not offered."
     return "\n".join([lines[0], counts, *lines[1:]]) + "\n"

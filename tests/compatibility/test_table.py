@@ -16,8 +16,8 @@ def test_no_name_is_left_without_a_sentence(rows):
     open_ = [f"{title}: {row.name}" for title, found in rows.items() for row in found if row.status == OPEN]
     assert not open_, f"explain in notes.yaml: {open_}"
     for found in rows.values():
-        assert all(row.told or row.status == WORKS for row in found)
-        assert all("\n" not in row.told and "|" not in row.told for row in found)
+        assert all(row.message or row.status == WORKS for row in found)
+        assert all("\n" not in row.message and "|" not in row.message for row in found)
 
 
 def test_the_document_is_what_the_code_says(request):

@@ -65,11 +65,11 @@ def test_images_and_labels_are_judged(images):
     assert utils.verify_image_label((str(image), "none.txt", "", False, 2, 0, 0))[5:] == [1, 0, 0, 0, ""]
     label.write_text("")
     assert utils.verify_image_label((str(image), str(label), "", False, 2, 0, 0))[5:] == [0, 1, 1, 0, ""]
-    for wrong, told in (("0 0.5 0.5 0.4 1.4\n", "1.4 is outside"), ("2 0.5 0.5 0.4 0.4\n", "class 2 of 2")):
+    for wrong, message in (("0 0.5 0.5 0.4 1.4\n", "1.4 is outside"), ("2 0.5 0.5 0.4 0.4\n", "class 2 of 2")):
         label.write_text(wrong)
         found = utils.verify_image_label((str(image), str(label), "p: ", False, 2, 0, 0))
         assert found[:5] + found[5:9] == [None] * 5 + [0, 1, 0, 1]
-        assert told in found[9]
+        assert message in found[9]
         assert found[9].startswith("p: ")
     image.write_bytes(b"")
     assert utils.verify_image(((str(image), 0), ""))[1:3] == (0, 1)

@@ -68,14 +68,14 @@ def test_a_bad_image_or_label_is_left_out_and_named(tmp_path):
     assert [f.rsplit("/", 1)[1] for f in labels.im_files] == ["double.jpg", "good.jpg"]
     assert labels.left_out == 7
     assert labels.offsets.tolist() == [0, 1, 2]
-    told = "\n".join(labels.problems)
+    message = "\n".join(labels.problems)
     for words in (
         "word.txt:2: 'five' is no number", "pixel.txt:1: the coordinate 12 is outside", "columns.txt:1: 4 columns",
         "double.txt:2: a duplicate of an earlier row; the row is dropped", "double.txt:3: the box has no area",
         "tiny.png: 40x4 pixels",
         "empty.jpg: the file is empty", "text.jpg: cannot be decoded", "cut.jpg: the JPEG is cut off",
     ):  # fmt: skip
-        assert words in told
+        assert words in message
 
 
 def test_where_all_problems_are_is_told(tmp_path, monkeypatch, caplog):
@@ -332,8 +332,8 @@ def test_rows_cut_at_the_edge_are_told_once(tmp_path, caplog, monkeypatch):
         caplog.clear()
         labels = scan([tmp_path / "images"], nc=1)
         assert (len(labels), labels.left_out) == (30, 0)
-        [told] = {r.getMessage() for r in caplog.records if "over the edge" in r.getMessage()}
-        assert told.endswith("labels/02.txt:1: 28 rows up to 0.3% over the edge of the image: cut off there")
+        [message] = {r.getMessage() for r in caplog.records if "over the edge" in r.getMessage()}
+        assert message.endswith("labels/02.txt:1: 28 rows up to 0.3% over the edge of the image: cut off there")
 
 
 def test_several_rows_in_one_line_are_named_by_the_scan(tmp_path, caplog, monkeypatch):
@@ -398,13 +398,13 @@ def test_what_is_no_regular_file_is_named_and_passed_over(tmp_path):
     os.mkfifo(tmp_path / ".images.scan.npz")
     labels = scan([tmp_path / "images"], nc=1)
     assert [os.path.basename(f) for f in labels.im_files] == ["a.jpg", "d.jpg"]
-    told = "\n".join(labels.problems)
+    message = "\n".join(labels.problems)
     for line in (
         "images/pipe.jpg: cannot be read: it is a pipe, not a file",
         "images/zero.png: cannot be read: it is a device, not a file", "labels/b.txt: it cannot be read: it is a pipe",
         "labels/c.txt: it cannot be read: it has 10,000,000,000 bytes", "ignore/d.txt: it cannot be read: it is a pipe",
     ):  # fmt: skip
-        assert line in told
+        assert line in message
     os.mkfifo(tmp_path / "list.txt")
     with pytest.raises(DatasetError, match=r"list\.txt: it cannot be read: it is a pipe, not a file"):
         scan([tmp_path / "list.txt"], nc=1)

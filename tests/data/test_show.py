@@ -134,7 +134,7 @@ def test_fewer_images_than_wanted_are_all_shown(toy, tmp_path, drawn):
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"split": "test"}, "no split 'test'"),
         ({"n": 0}, "n=0 must be an integer of 1 to 64"),
@@ -151,12 +151,12 @@ def test_fewer_images_than_wanted_are_all_shown(toy, tmp_path, drawn):
     ],
     ids=str,
 )
-def test_a_wrong_wish_is_one_line(options, told, toy, tmp_path, monkeypatch):
+def test_a_wrong_wish_is_one_line(options, message, toy, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "toy.jpg").mkdir()
     with pytest.raises(UserError) as e:
         show(toy, **{"n": 2, **options})
-    assert told in str(e.value)
+    assert message in str(e.value)
     assert "\n" not in str(e.value)
     assert not (tmp_path / "runs").exists()
 

@@ -28,7 +28,7 @@ forks = pytest.mark.skipif(
 
 
 @pytest.fixture
-def told(monkeypatch):
+def found_text(monkeypatch):
     """What was said, and a clean slate of what was said before."""
     lines = []
     for level in ("warning", "error"):
@@ -83,7 +83,7 @@ def test_after_a_lost_worker_an_epoch_can_be_loaded_again(two, wanted):
 
 
 @forks
-def test_a_stopped_worker_is_reported_and_goes_on(two, wanted, told, monkeypatch):
+def test_a_stopped_worker_is_reported_and_goes_on(two, wanted, found_text, monkeypatch):
     monkeypatch.setattr(workers, "LOOK", 0.05)
     monkeypatch.setattr(workers, "REPORTED", 0.2)
     batches = iter(two)
@@ -93,7 +93,7 @@ def test_a_stopped_worker_is_reported_and_goes_on(two, wanted, told, monkeypatch
     two.attend = lambda waited: waited < 0.5 or os.kill(pid, signal.SIGCONT)
     assert same(got + list(batches), wanted)
     if sys.platform == "linux":
-        assert f"process {pid}, stopped; kill -CONT {pid} lets it go on" in told[0]
+        assert f"process {pid}, stopped; kill -CONT {pid} lets it go on" in found_text[0]
 
 
 @forks
@@ -149,13 +149,13 @@ def stop_midway(monkeypatch, kind):
 
 @forks
 @pytest.mark.parametrize("kind", ["head", "middle", "memory", "bytes"])
-def test_a_worker_that_stops_midway_through_a_batch_is_reported_and_goes_on(two, wanted, told, monkeypatch, kind):
+def test_a_worker_that_stops_midway_through_a_batch_is_reported_and_goes_on(two, wanted, found_text, monkeypatch, kind):
     monkeypatch.setattr(workers, "LOOK", 0.02)
     monkeypatch.setattr(workers, "REPORTED", 0.02)
     stop_midway(monkeypatch, kind)
 
     def reported():
-        return any("Waiting for a batch of loader worker 0" in line for line in told)
+        return any("Waiting for a batch of loader worker 0" in line for line in found_text)
 
     two.attend = lambda waited: [os.kill(p, signal.SIGCONT) for p in two.worker_pids if reported() or waited > 10]
     assert same(list(two), wanted)
@@ -201,18 +201,18 @@ def test_what_goes_wrong_in_a_worker_ends_the_epoch(two, monkeypatch, error, kin
 
 
 @forks
-def test_a_worker_without_memory_to_hand_over_sends_bytes(two, wanted, told, monkeypatch):
+def test_a_worker_without_memory_to_hand_over_sends_bytes(two, wanted, found_text, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(handover, "_nameless", full)
     assert same(list(two), wanted)
-    assert told == ["Batches go through pipes from now on, which is slower: No space left on device"]
+    assert found_text == ["Batches go through pipes from now on, which is slower: No space left on device"]
     assert [b["img"].stride() for b in list(two)] == [b["img"].stride() for b in wanted]
 
 
 @forks
-def test_a_batch_whose_memory_does_not_arrive_is_made_here(two, wanted, told, monkeypatch):
+def test_a_batch_whose_memory_does_not_arrive_is_made_here(two, wanted, found_text, monkeypatch):
     received = handover._received
 
     def lose(connection):
@@ -221,15 +221,15 @@ def test_a_batch_whose_memory_does_not_arrive_is_made_here(two, wanted, told, mo
 
     monkeypatch.setattr(handover, "_received", lose)
     assert same(list(two), wanted)
-    assert told == ["Batches go through pipes from now on, which is slower: its memory did not arrive"]
+    assert found_text == ["Batches go through pipes from now on, which is slower: its memory did not arrive"]
     assert two.worker_pids
 
 
 @forks
-def test_without_memory_of_no_name_torch_shares_it(two, wanted, told, monkeypatch):
+def test_without_memory_of_no_name_torch_shares_it(two, wanted, found_text, monkeypatch):
     monkeypatch.setattr(handover, "NAMELESS", False)
     assert same(list(two), wanted)
-    assert not told
+    assert not found_text
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux' memory without a name")
@@ -273,26 +273,26 @@ def test_pinned_batches_come_in_order_and_errors_at_their_place(two, wanted, toy
 # What cannot be had
 
 
-def test_too_few_files_load_in_the_run(two, wanted, told, monkeypatch):
+def test_too_few_files_load_in_the_run(two, wanted, found_text, monkeypatch):
     monkeypatch.setattr(build, "spare_handles", lambda: build.SPARE_HANDLES)
     assert same(list(two), wanted)
-    assert (two.num_workers, len(told)) == (0, 1)
-    assert "only 20 more files can be opened" in told[0]
-    assert "ulimit -n" in told[0]
+    assert (two.num_workers, len(found_text)) == (0, 1)
+    assert "only 20 more files can be opened" in found_text[0]
+    assert "ulimit -n" in found_text[0]
 
 
 @forks
-def test_fewer_batches_ahead_and_fewer_workers_where_memory_is_short(two, wanted, told, monkeypatch):
+def test_fewer_batches_ahead_and_fewer_workers_where_memory_is_short(two, wanted, found_text, monkeypatch):
     monkeypatch.setattr(build, "available_memory", lambda: 2 * 64 * 64 * 3 * 5)
     assert same(list(two), wanted)
-    assert "2 workers (workers=2) load 2 batches ahead each instead of 4" in told[0]
+    assert "2 workers (workers=2) load 2 batches ahead each instead of 4" in found_text[0]
     monkeypatch.setattr(build, "available_memory", lambda: 0)
     two.close()
     assert same(list(two), wanted)
     assert two.num_workers == 1
 
 
-def test_no_process_that_can_be_started_is_told_once(two, wanted, told, monkeypatch):
+def test_no_process_that_can_be_started_is_told_once(two, wanted, found_text, monkeypatch):
     def none(*_, **__):
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
@@ -301,7 +301,7 @@ def test_no_process_that_can_be_started_is_told_once(two, wanted, told, monkeypa
     assert same(list(two), wanted)
     assert same(list(two), wanted)
     want = "No loader workers, batches are made in this process (workers=0): loader workers cannot start: Resource"
-    assert [line.startswith(want) for line in told] == [True]
+    assert [line.startswith(want) for line in found_text] == [True]
 
 
 # The ways to start
@@ -310,7 +310,7 @@ def test_no_process_that_can_be_started_is_told_once(two, wanted, told, monkeypa
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
 @pytest.mark.parametrize("cache", [False, "ram"])
-def test_batches_are_bit_equal_however_workers_start(toy, two, wanted, told, method, cache):
+def test_batches_are_bit_equal_however_workers_start(toy, two, wanted, found_text, method, cache):
     load = loader(toy, 2, batch=1, cache=cache)
     load.start_method = method
     if cache:  # workers must have the memory: there is nothing that they could decode
@@ -318,11 +318,11 @@ def test_batches_are_bit_equal_however_workers_start(toy, two, wanted, told, met
     with contextlib.closing(load):
         assert same(list(load), wanted)
         assert len(load.worker_pids) == 2
-    assert not told
+    assert not found_text
 
 
 @forks
-def test_iterations_that_are_left_and_iterations_inside_others_wait_for_nothing(toy, two, told):
+def test_iterations_that_are_left_and_iterations_inside_others_wait_for_nothing(toy, two, found_text):
     wanted = list(loader(toy, batch=1))
     with contextlib.closing(loader(toy, 2, batch=1)) as load:
         for _ in range(150):  # each leaves tasks behind, and answers that nobody takes
@@ -341,7 +341,7 @@ def test_iterations_that_are_left_and_iterations_inside_others_wait_for_nothing(
         assert same([a for a, _ in pairs], wanted)
         assert same([b for _, b in pairs], wanted)
         assert load._workers._kept == {}
-    assert not told
+    assert not found_text
 
 
 SCRIPT = """
@@ -474,10 +474,10 @@ def under(limit, toy, *more):
 def test_a_limit_of_open_files_is_raised_or_told(toy):
     raised = under("ulimit -Sn 20", toy)
     assert (raised.returncode, "workers 2" in raised.stdout) == (0, True), raised.stderr
-    told = under("ulimit -n 22", toy)
-    assert told.returncode == 0, told.stderr
-    assert "ulimit -n" in told.stdout
-    assert "Traceback" not in told.stderr
+    found_text = under("ulimit -n 22", toy)
+    assert found_text.returncode == 0, found_text.stderr
+    assert "ulimit -n" in found_text.stdout
+    assert "Traceback" not in found_text.stderr
 
 
 def may_mount():

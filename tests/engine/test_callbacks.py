@@ -105,10 +105,10 @@ def test_a_failing_callback_is_named_and_what_it_raised_can_be_caught(error):
     callbacks.add("on_fit_epoch_end", mine)
     with pytest.raises(CallbackError) as caught:
         callbacks.run("on_fit_epoch_end", None)
-    told = str(caught.value)
-    assert "mine failed at on_fit_epoch_end" in told
-    assert f"{Path(__file__).name}, line" in told
-    assert "\n" not in told
+    message = str(caught.value)
+    assert "mine failed at on_fit_epoch_end" in message
+    assert f"{Path(__file__).name}, line" in message
+    assert "\n" not in message
     assert isinstance(caught.value, UserError)
     assert caught.value.__cause__ is error
     assert isinstance(caught.value, type(error)) or isinstance(error, OddError)
@@ -154,19 +154,19 @@ RUN = [
 
 
 def test_every_event_of_a_training_comes_at_its_moment_with_what_scripts_read(keys):
-    seen, told = [], {}
+    seen, message = [], {}
 
     def note(event):
         def look(owner):
             seen.append(event)
             if event.startswith("on_val"):
-                told.setdefault(event, []).append((owner.training, owner.batch_i, owner.seen))
+                message.setdefault(event, []).append((owner.training, owner.batch_i, owner.seen))
             elif event == "on_train_epoch_end":
                 items = owner.label_loss_items(owner.tloss, prefix="train")
-                told.setdefault(event, []).append((owner.epoch, owner.epochs, items, owner.lr, owner.stop))
+                message.setdefault(event, []).append((owner.epoch, owner.epochs, items, owner.lr, owner.stop))
             elif event == "on_fit_epoch_end":
                 row = {**owner.label_loss_items(owner.tloss), **owner.metrics}
-                told.setdefault(event, []).append((row, owner.fitness, owner.best_fitness))
+                message.setdefault(event, []).append((row, owner.fitness, owner.best_fitness))
             elif event == "on_train_batch_end":
                 assert owner.loss.requires_grad is False
                 assert owner.loss_items.shape == (3,)
@@ -183,14 +183,14 @@ def test_every_event_of_a_training_comes_at_its_moment_with_what_scripts_read(ke
     trainer = DetectionTrainer(overrides=keys, _callbacks={e: [note(e)] for e in EVENTS if "predict" not in e})
     metrics = trainer.train()
     assert seen == RUN
-    assert [t[0] for t in told["on_val_end"]] == [True, True, False]
-    assert told["on_val_batch_end"][0][1:] == (0, 6)
-    assert [t[:2] + t[4:] for t in told["on_train_epoch_end"]] == [(0, 2, False), (1, 2, False)]
-    assert [list(t[2]) for t in told["on_train_epoch_end"]] == [
+    assert [t[0] for t in message["on_val_end"]] == [True, True, False]
+    assert message["on_val_batch_end"][0][1:] == (0, 6)
+    assert [t[:2] + t[4:] for t in message["on_train_epoch_end"]] == [(0, 2, False), (1, 2, False)]
+    assert [list(t[2]) for t in message["on_train_epoch_end"]] == [
         ["train/box_loss", "train/cls_loss", "train/dfl_loss"]
     ] * 2
-    assert list(told["on_train_epoch_end"][0][3]) == ["lr/pg0", "lr/pg1", "lr/pg2"]
-    for row, (figures, fitness, best) in zip(trainer.rows, told["on_fit_epoch_end"], strict=False):
+    assert list(message["on_train_epoch_end"][0][3]) == ["lr/pg0", "lr/pg1", "lr/pg2"]
+    for row, (figures, fitness, best) in zip(trainer.rows, message["on_fit_epoch_end"], strict=False):
         assert figures.items() <= row.items()
         assert fitness is not None
         assert best is not None

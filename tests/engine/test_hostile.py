@@ -113,10 +113,10 @@ def test_any_value_in_any_place_is_a_model_or_one_line(tmp_path):
         try:
             load_trained(tmp_path / "a.pt")
         except UserError as e:
-            told = str(e)
+            message = str(e)
         else:
-            told = ""
-        assert "\n" not in told, (path, value)
+            message = ""
+        assert "\n" not in message, (path, value)
 
 
 @pytest.mark.slow

@@ -144,7 +144,7 @@ def test_a_picture_on_a_full_disk_is_told_as_the_system_says_it(tmp_path):
 
 
 @pytest.fixture
-def told(caplog, monkeypatch):
+def message(caplog, monkeypatch):
     """What is logged."""
     monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
     return caplog
@@ -220,19 +220,19 @@ def test_names_with_signs_of_globs_are_names_first(tmp_path):
         load_source(str(tmp_path / "nothing*.jpg"))
 
 
-def test_a_glob_ends_where_folders_contain_themselves(tmp_path, monkeypatch, told):
+def test_a_glob_ends_where_folders_contain_themselves(tmp_path, monkeypatch, message):
     for name in ("a.jpg", "s/b.jpg", ".hidden/c.jpg"):
         imwrite(tmp_path / "d" / name, np.zeros((9, 9, 3), np.uint8))
     for link in ("d/loop", "d/s/loop", "d/s/up"):
         (tmp_path / link).symlink_to(tmp_path / "d", target_is_directory=True)
     monkeypatch.chdir(tmp_path)
     assert sorted(names("d/**/*.jpg")) == ["a.jpg", "b.jpg"]
-    assert "leads to a folder that is read already" in told.text
+    assert "leads to a folder that is read already" in message.text
     assert load_source("**/b.jpg").paths == ["d/s/b.jpg"]
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes here")
-def test_what_is_no_regular_file_is_named_and_passed_over(folder, told, monkeypatch):
+def test_what_is_no_regular_file_is_named_and_passed_over(folder, message, monkeypatch):
     monkeypatch.chdir(folder)  # the name of a socket must be short
     os.mkfifo("pipe.jpg")
     Path("gone.jpg").symlink_to("nowhere")
@@ -243,11 +243,11 @@ def test_what_is_no_regular_file_is_named_and_passed_over(folder, told, monkeypa
     wanted = ["a 图.png", "b.jpg", "c[1].jpg"]
     assert names(folder) == names("*") == wanted
     for name in ("pipe.jpg", "dev.jpg", "sock.jpg"):
-        assert f"{name}: is a pipe, a socket or a device; passed over" in told.text
+        assert f"{name}: is a pipe, a socket or a device; passed over" in message.text
         with pytest.raises(MissingFileError, match="and a source is a file"):
             load_source(name)
-    assert "gone.jpg: is a link to nowhere" in told.text
-    assert "dir.jpg: is a folder" in told.text
+    assert "gone.jpg: is a link to nowhere" in message.text
+    assert "dir.jpg: is a folder" in message.text
     with pytest.raises(MissingFileError, match="link to nowhere"):
         load_source("gone.jpg")
     os.mkfifo("pipe.txt")
@@ -309,20 +309,20 @@ def damaged_video(folder, suffix, harm):
     [(".avi", "cut"), (".avi", "hole"), (".mkv", "cut"), (".mp4", "hole"), (".avi", ""), (".mp4", "")],
 )
 @pytest.mark.parametrize("stride", [1, 3])
-def test_frames_that_are_missing_are_counted(tmp_path, told, suffix, harm, stride):
+def test_frames_that_are_missing_are_counted(tmp_path, message, suffix, harm, stride):
     source = load_source(damaged_video(tmp_path, suffix, harm), stride)
     read = [item.frame for item in source]
     if harm:
         assert 0 < len(read) * stride < 20
         assert source.whole == set()
         assert " of the 20 frames announced could be read" in source.incomplete[0]
-        assert source.incomplete[0] in told.text
+        assert source.incomplete[0] in message.text
     else:
         assert read == list(range(1, 21, stride))
         assert (source.whole, source.incomplete) == ({0}, {})
 
 
-def test_a_gif_that_is_cut_off_is_told(tmp_path, told):
+def test_a_gif_that_is_cut_off_is_told(tmp_path, message):
     frames = [Image.fromarray(np.random.default_rng(i).integers(0, 255, (48, 64), np.uint8)) for i in range(9)]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:], duration=100)
     source = load_source(tmp_path / "a.gif")
@@ -357,13 +357,13 @@ CAPTURE = cv2.VideoCapture
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
-def test_images_that_are_cut_off_are_named_and_passed_over(tmp_path, told, capfd, suffix):
+def test_images_that_are_cut_off_are_named_and_passed_over(tmp_path, message, capfd, suffix):
     for name in ("a", "b"):
         imwrite(tmp_path / f"{name}{suffix}", np.random.default_rng(0).integers(0, 255, (90, 90, 3), np.uint8))
     data = (tmp_path / f"a{suffix}").read_bytes()
     (tmp_path / f"a{suffix}").write_bytes(data[: len(data) * 2 // 3])
     assert names(tmp_path) == [f"b{suffix}"]
-    assert f"a{suffix}: is cut off; passed over" in told.text
+    assert f"a{suffix}: is cut off; passed over" in message.text
     assert capfd.readouterr().err == ""
 
 
@@ -390,8 +390,8 @@ def test_a_tensor_is_a_source_at_its_own_size(monkeypatch, caplog):
         (torch.zeros(1, 3, 8, 8, dtype=torch.uint8), "which value is white"), (rgb - 1, "below 0"),
         (rgb * float("nan"), "not finite"),
     ]  # fmt: skip
-    for tensor, told in wrong:
-        with pytest.raises(UserError, match=told):
+    for tensor, message in wrong:
+        with pytest.raises(UserError, match=message):
             load_source(tensor)
     with pytest.raises(UserError, match=r"torch\.stack"):
         load_source([rgb[0]])

@@ -300,7 +300,7 @@ def test_fields_of_plain_networks_and_of_pasted_modules(tmp_path, undrawn):
 
 
 @pytest.mark.parametrize(
-    ("keys", "told"),
+    ("keys", "message"),
     [
         ({"rows": [99]}, "there is no row 99"),
         ({"rows": [-1]}, "there is no row -1"),
@@ -319,8 +319,8 @@ def test_fields_of_plain_networks_and_of_pasted_modules(tmp_path, undrawn):
     ],
     ids=str,
 )
-def test_a_mistake_is_one_line(net, tmp_path, undrawn, keys, told):
-    with pytest.raises(UserError, match=told) as raised:
+def test_a_mistake_is_one_line(net, tmp_path, undrawn, keys, message):
+    with pytest.raises(UserError, match=message) as raised:
         explained(net, [IMAGE], tmp_path, **keys)
     assert "\n" not in str(raised.value)
 

@@ -126,18 +126,18 @@ def test_every_module_of_the_table_is_of_ours_or_not_there():
 def test_what_cannot_go_is_one_line(weights, tmp_path, tiny, capsys):
     YOLO(str(tiny)).save(tmp_path / "fla.pt")
 
-    def told(*words):
+    def message(*words):
         assert main(["export-weights", *words]) == 2
         line = capsys.readouterr().err.strip()
         assert "\n" not in line
         return line
 
     out = f"out={tmp_path / 'x.pt'}"
-    assert "row 10 (FocusedLinearAttention)" in told(f"model={tmp_path / 'fla.pt'}", out)
-    assert "format=onnx is not offered" in told(f"model={weights}", out, "format=onnx")
-    assert "no weights file (give it the ending .pt)" in told(f"model={weights}", f"out={tmp_path / 'x.onnx'}")
-    assert "exists already (overwrite=True" in told(f"model={weights}", f"out={weights}")
-    assert "out is missing" in told(f"model={weights}")
+    assert "row 10 (FocusedLinearAttention)" in message(f"model={tmp_path / 'fla.pt'}", out)
+    assert "format=onnx is not offered" in message(f"model={weights}", out, "format=onnx")
+    assert "no weights file (give it the ending .pt)" in message(f"model={weights}", f"out={tmp_path / 'x.onnx'}")
+    assert "exists already (overwrite=True" in message(f"model={weights}", f"out={weights}")
+    assert "out is missing" in message(f"model={weights}")
     assert not (tmp_path / "x.pt").exists()
     assert main(["export-weights", f"model={weights}", out, "format=ultralytics"]) == 0
     assert (tmp_path / "x.pt").stat().st_size > 10_000

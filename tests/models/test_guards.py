@@ -84,12 +84,12 @@ def test_stop_names_the_module_and_the_images_and_keeps_them(given, how, batch, 
         trainer.train()
     assert "\n" not in str(e.value)
     folder = trainer.save_dir / "nan"
-    told = json.loads((folder / f"epoch2_batch{batch + 1}.json").read_text(encoding="utf-8"))
-    assert (told["epoch"], told["batch"], len(told["im_file"])) == (2, batch + 1, 2)
+    message = json.loads((folder / f"epoch2_batch{batch + 1}.json").read_text(encoding="utf-8"))
+    assert (message["epoch"], message["batch"], len(message["im_file"])) == (2, batch + 1, 2)
     tensors = torch.load(folder / f"epoch2_batch{batch + 1}.pt", weights_only=True)
     trainer.train_loader.set_epoch(1)
     again = list(trainer.train_loader)[batch]
-    assert again["im_file"] == told["im_file"]
+    assert again["im_file"] == message["im_file"]
     assert torch.equal(tensors["img"], again["img"] / 255)
     assert (folder / f"epoch2_batch{batch + 1}.jpg").stat().st_size
     state = load_checkpoint(trainer.last).state
@@ -305,13 +305,13 @@ def test_a_full_gpu_is_told_and_nothing_is_lost(given, gpu, capsys, monkeypatch,
     if stage == "validation":
         monkeypatch.setattr(DetectionTrainer, "validate", full)
     assert main(["train", *(f"{k}={v}" for k, v in given.items())]) == 2
-    told = capsys.readouterr().err.strip()
-    assert told.startswith("error: CUDA out of memory at batch=2, imgsz=32 in ")
-    assert "validation 1" in told if stage == "validation" else "epoch 2, batch 4" in told
-    assert "batch=1 fits (tried)" in told
-    assert "\n" not in told
+    message = capsys.readouterr().err.strip()
+    assert message.startswith("error: CUDA out of memory at batch=2, imgsz=32 in ")
+    assert "validation 1" in message if stage == "validation" else "epoch 2, batch 4" in message
+    assert "batch=1 fits (tried)" in message
+    assert "\n" not in message
     folder = given["project"] + "/run"
-    assert f" train resume={folder} batch=1" in told
+    assert f" train resume={folder} batch=1" in message
     state = load_checkpoint(folder + "/weights/last.pt").state
     assert (state["epoch"] + 1, state["batches_done"]) == position
     monkeypatch.undo()

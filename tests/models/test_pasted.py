@@ -127,8 +127,8 @@ def test_predict_and_val_name_the_row_that_a_rectangle_breaks(of_squares, toy, t
     asked = {"imgsz": 64, "device": "cpu", "verbose": False}
     square = np.zeros((64, 64, 3), np.uint8)
     assert len(model.predict(square, save=False, **asked)) == 1
-    told = r"square\.yaml, line \d+: row 2 \(SquareOnly\): it fails on images of 32×64 pixels: .*square images"
-    with pytest.raises(ModelError, match=told) as caught:
+    message = r"square\.yaml, line \d+: row 2 \(SquareOnly\): it fails on images of 32×64 pixels: .*square images"
+    with pytest.raises(ModelError, match=message) as caught:
         model.predict(np.zeros((30, 64, 3), np.uint8), save=False, **asked)
     assert "\n" not in str(caught.value)
     given = asked | {"data": str(toy), "batch": 2, "workers": 0, "plots": False, "project": str(tmp_path)}

@@ -224,8 +224,8 @@ def test_a_second_ctrl_c_leaves_at_once_with_files_that_load(given):
 
 @pytest.mark.slow
 def test_sigterm_goes_on_to_the_programs_own_handler(given):
-    told = []
-    before = signal.signal(signal.SIGTERM, lambda *_: told.append("mine"))
+    message = []
+    before = signal.signal(signal.SIGTERM, lambda *_: message.append("mine"))
     try:
         trainer = DetectionTrainer(overrides=given)
         stop_at(trainer, "on_train_batch_end", 0, 1, lambda: interrupt(signal.SIGTERM))
@@ -233,7 +233,7 @@ def test_sigterm_goes_on_to_the_programs_own_handler(given):
             trainer.train()
     finally:
         signal.signal(signal.SIGTERM, before)
-    assert told == ["mine"]
+    assert message == ["mine"]
 
 
 @pytest.mark.slow
@@ -317,7 +317,7 @@ def test_random_streams_of_the_program_go_on(given):
     assert pieces == straight
 
 
-# What a resumed run is told anew
+# What a resumed run is reported anew
 
 
 @pytest.mark.slow
@@ -404,7 +404,7 @@ def test_a_run_whose_data_change_goes_on_and_says_so(given, monkeypatch, caplog)
     assert "val data have changed since the run was saved (6 images then, 5 now)" in caplog.text
     caplog.clear()
     resume(again.save_dir, epochs=EPOCHS + 1)
-    assert "have changed" not in caplog.text  # it is told once
+    assert "have changed" not in caplog.text  # it is reported once
 
 
 @pytest.mark.slow
@@ -428,10 +428,10 @@ def test_a_run_that_becomes_slow_says_why(given, monkeypatch, caplog, late):
 
     trainer.add_callback("on_train_start", begin)
     trainer.train()
-    told = [line for line in caplog.messages if "A training step now takes" in line]
-    assert len(set(told)) == 1
-    assert "load average" in told[0]
-    assert ("the images come late" if late else "fewer threads=") in told[0]
+    message = [line for line in caplog.messages if "A training step now takes" in line]
+    assert len(set(message)) == 1
+    assert "load average" in message[0]
+    assert ("the images come late" if late else "fewer threads=") in message[0]
     began = load_checkpoint(trainer.last).state["pace"]
     assert began == trainer.pace.began > 0
     assert DetectionTrainer(overrides={"resume": str(trainer.save_dir), "epochs": 4}).pace.began is None  # not yet read
@@ -699,8 +699,8 @@ def test_a_folder_in_which_a_run_trains_is_refused(given, capsys):
     stop_at(trainer, "on_train_batch_end", 0, 1, second)
     trainer.train()
     assert codes == [2, 2]
-    told = capsys.readouterr().err
-    assert told.count(f"process {os.getpid()} on ") == told.count("is training in this folder") == 2
+    message = capsys.readouterr().err
+    assert message.count(f"process {os.getpid()} on ") == message.count("is training in this folder") == 2
     assert not list(trainer.save_dir.glob(".lock"))
     with RunLock(trainer.save_dir):
         pass

@@ -72,14 +72,14 @@ def test_the_printed_command_goes_on_from_any_folder(named, start, tmp_path):
         [sys.executable, "-u", *program, "train", *words], cwd=work, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         env={**env, **({"PYTHONPATH": str(CLONE)} if start == "-m" else {})}, encoding="utf-8",
     )  # fmt: skip
-    told = ""
+    message = ""
     for line in process.stdout:
-        told += line
+        message += line
         if "box_loss" in line:  # the table's head: the first epoch begins
             process.send_signal(signal.SIGTERM)
-    assert process.wait(240) == 143, told
-    assert "Stopped in epoch" in told, told
-    command = told.split("Go on with: ")[1].splitlines()[0]
+    assert process.wait(240) == 143, message
+    assert "Stopped in epoch" in message, message
+    command = message.split("Go on with: ")[1].splitlines()[0]
     done = subprocess.run(
         command, shell=True, cwd=other, env=env, capture_output=True, encoding="utf-8", timeout=240, check=False
     )

@@ -351,11 +351,11 @@ def test_a_stop_between_the_two_checkpoints_leaves_a_best_one(run, monkeypatch, 
 def rising(validate):
     """A validation whose fitness is the best of the run in its second epoch."""
 
-    def told(trainer):
+    def message(trainer):
         figures, _ = validate(trainer)
         return figures, (0.1, 0.3, 0.2)[trainer.epoch]
 
-    return told
+    return message
 
 
 def test_a_resumed_run_without_its_best_weights_writes_some(run):
@@ -477,7 +477,7 @@ def test_a_data_set_without_a_single_box_trains(run, toy):
 
 
 def test_no_picture_costs_a_run(run, toy, monkeypatch, caplog):
-    """Nothing can be drawn and nobody has matplotlib: the run ends with its metrics, and each picture is told."""
+    """Nothing can be drawn and nobody has matplotlib: the run ends with its metrics, and each picture is reported."""
 
     def broken(*_):
         raise MemoryError
@@ -488,12 +488,14 @@ def test_no_picture_costs_a_run(run, toy, monkeypatch, caplog):
         trainer = run(plots=True, epochs=1)
     assert (trainer.save_dir / "metrics.json").is_file()
     assert trainer.best.is_file()
-    told = [r.getMessage() for r in caplog.records if "MemoryError" in r.getMessage() and "not drawn" in r.getMessage()]
-    names = {t.split(": ")[2].rsplit("/", 1)[1] for t in told}
+    message = [
+        r.getMessage() for r in caplog.records if "MemoryError" in r.getMessage() and "not drawn" in r.getMessage()
+    ]
+    names = {t.split(": ")[2].rsplit("/", 1)[1] for t in message}
     curves = {f"{n}_curve.png" for n in ("PR", "F1", "P", "R")}
     others = {"labels.jpg", "train_batch0.jpg", "val_batch0_pred.jpg", "confusion_matrix.png", "results.png"}
     assert names >= others | curves
-    assert len(told) == len(names)
+    assert len(message) == len(names)
     assert not {f.name for f in trainer.save_dir.iterdir()} & names
 
 
@@ -631,7 +633,7 @@ def breaking_plugins(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("module", "told"),
+    ("module", "message"),
     [
         ("SizeLocked", r"row 10 \(SizeLocked\): it is locked to 64×64 images: it fails at .*rect_val=False"),
         ("NaNOnRectangles", r"row 10 \(NaNOnRectangles\).*(not finite|NaN)"),
@@ -639,11 +641,11 @@ def breaking_plugins(tmp_path_factory):
     ],
 )
 def test_a_plugin_that_would_break_the_run_is_named_before_it_begins(
-    run, tiny, tmp_path, breaking_plugins, module, told
+    run, tiny, tmp_path, breaking_plugins, module, message
 ):
     text = f"plugins: ['{breaking_plugins.as_posix()}']\n" + insert_rows(tiny, 9, module)
     (tmp_path / "mine.yaml").write_text(text, encoding="utf-8")
-    with pytest.raises(PreflightError, match=told) as caught:
+    with pytest.raises(PreflightError, match=message) as caught:
         run("broken", model=str(tmp_path / "mine.yaml"), batch=2, preflight=True)
     assert "\n" not in str(caught.value)
     assert "mine.yaml, line " in str(caught.value)
@@ -829,14 +831,14 @@ def test_a_class_count_of_the_yaml_that_the_data_override_is_told(tiny, toy, tmp
     caplog.set_level("INFO", "ultralytics")
     data = yaml.safe_load(tiny.read_text(encoding="utf-8"))
     keys = {"data": str(toy), "imgsz": 64, "project": str(tmp_path / "runs"), "pretrained": False}
-    for nc, told in ((1, True), (3, False), (None, False)):
+    for nc, message in ((1, True), (3, False), (None, False)):
         caplog.clear()
         data.pop("nc", None)
         file = tmp_path / "counted.yaml"
         file.write_text(yaml.safe_dump(data if nc is None else {**data, "nc": nc}), encoding="utf-8")
         assert DetectionTrainer(overrides={**keys, "model": str(file)}).get_model().nc == 3
-        assert ("nc: 1 → 3, by the data" in caplog.text) is told
-        assert ("by the data" in caplog.text) is told
+        assert ("nc: 1 → 3, by the data" in caplog.text) is message
+        assert ("by the data" in caplog.text) is message
 
 
 @pytest.mark.parametrize("kept", [None, "notes.txt"])

@@ -57,7 +57,7 @@ MISTAKES = {
 
 @pytest.mark.parametrize("kind", sorted(MISTAKES))
 def test_a_mistake_is_one_line_with_the_row_and_the_mend(kind, toy, tmp_path, monkeypatch, capsys):
-    old, new, told, *more = MISTAKES[kind]
+    old, new, message, *more = MISTAKES[kind]
     text = FLA
     for a, b in [(old, new), *zip(more[::2], more[1::2], strict=True)]:
         assert a in text
@@ -74,12 +74,12 @@ def test_a_mistake_is_one_line_with_the_row_and_the_mend(kind, toy, tmp_path, mo
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "yolov8n-mistake.yaml" in error or "mine.py" in error
-    assert re.search(told, error), error
+    assert re.search(message, error), error
     assert not (tmp_path / "runs" / "train").exists()
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "message"),
     [
         ("[[16, 19, 22], 1", "[[15, 18, 21], 1", r"row 22 \(C2f\).*Detect meant to read \[16, 19, 22\] instead of"),
         (
@@ -90,11 +90,11 @@ def test_a_mistake_is_one_line_with_the_row_and_the_mend(kind, toy, tmp_path, mo
     ],
     ids=["a head that was not raised", "a dead row"],
 )
-def test_a_row_that_nothing_reads_is_a_warning_with_what_was_probably_meant(old, new, told, tmp_path, capsys):
+def test_a_row_that_nothing_reads_is_a_warning_with_what_was_probably_meant(old, new, message, tmp_path, capsys):
     assert old in FLA
     file = tmp_path / "yolov8n-dead.yaml"
     file.write_text(FLA.replace(old, new, 1), encoding="utf-8")
     assert main(["info", f"model={file}", "imgsz=64"]) == 0
     printed = capsys.readouterr()
     lines = [line for line in (printed.out + printed.err).splitlines() if "no row reads its output" in line]
-    assert [line for line in lines if re.search(told, line)], lines
+    assert [line for line in lines if re.search(message, line)], lines

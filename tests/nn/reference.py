@@ -155,18 +155,18 @@ def tensors(out):
 def digest(module):
     """Number of tensors and parameters, and a digest of the state dict's names and shapes in their order."""
     state = [f"{k} {tuple(v.shape)}" for k, v in module.state_dict().items()]
-    told = hashlib.sha256("\n".join(state).encode()).hexdigest()[:16]
-    return {"tensors": len(state), "parameters": sum(p.numel() for p in module.parameters()), "state": told}
+    message = hashlib.sha256("\n".join(state).encode()).hexdigest()[:16]
+    return {"tensors": len(state), "parameters": sum(p.numel() for p in module.parameters()), "state": message}
 
 
 def figures(out):
     """Shape, and inner products with three fixed random vectors by length: whatever moves moves them."""
-    told = []
+    message = []
     for t in tensors(out):
         flat = t.detach().double().flatten().numpy()
         vectors = np.random.default_rng(7).standard_normal((3, flat.size))
-        told.append([list(t.shape), *((vectors @ flat) / np.sqrt(flat.size)).round(7).tolist()])
-    return told
+        message.append([list(t.shape), *((vectors @ flat) / np.sqrt(flat.size)).round(7).tolist()])
+    return message
 
 
 def case_of(package, name, args):
@@ -199,10 +199,10 @@ def record():
     from ultralytics.nn import modules
     from ultralytics.nn.tasks import DetectionModel
 
-    told = {"modules": [], "models": {}}
+    message = {"modules": [], "models": {}}
     for name, args, shapes in CASES:
         module = case_of(modules, name, args)
-        told["modules"].append({"name": name, **digest(module), "out": figures(run(module, shapes))})
+        message["modules"].append({"name": name, **digest(module), "out": figures(run(module, shapes))})
     for name, (letters, size) in MODELS.items():
         for letter in letters or [""]:
             modules.Conv.default_act = nn.SiLU()  # a network's own activation stays there for the next one
@@ -213,8 +213,8 @@ def record():
                     own["out"] = figures(seed(net).eval()(image(size)))
                 fused = net.fuse(verbose=False)
                 own["fused"] = [sum(p.numel() for p in fused.parameters()), len(fused.state_dict())]
-            told["models"][f"{name} {letter}".strip()] = own
-    return told
+            message["models"][f"{name} {letter}".strip()] = own
+    return message
 
 
 if __name__ == "__main__":

@@ -241,15 +241,15 @@ def test_a_gated_sum_is_its_first_source_until_it_opens():
 
 
 @pytest.mark.parametrize(
-    ("channels", "strides", "told"),
+    ("channels", "strides", "message"),
     [
         ([8], [16.0], "adds one map to another, and `from` names 1"),
         ([8, 16], [16.0, 16.0], "its two sources have 8 and 16 channels"),
         ([8, 8], [16.0, 32.0], "its two sources are at strides 16 and 32"),
     ],
 )
-def test_a_gated_sum_of_maps_that_do_not_fit(channels, strides, told):
-    with pytest.raises(ModelError, match=told):
+def test_a_gated_sum_of_maps_that_do_not_fit(channels, strides, message):
+    with pytest.raises(ModelError, match=message):
         gated_sum(Row(channels, [], 1, 1.0, 1024, strides=strides))
 
 
@@ -286,7 +286,7 @@ def test_without_the_convolution_there_is_none():
 
 
 @pytest.mark.parametrize(
-    ("make", "told"),
+    ("make", "message"),
     [
         (lambda: PSABlock(16, 5), "valid counts: 1, 2, 4, 8, 16"),
         (lambda: MALABlock(16, 4, 20), "window_size must be"),
@@ -295,8 +295,8 @@ def test_without_the_convolution_there_is_none():
         (lambda: FLALayer(16, ratio=0), "ratio must be a number above 0 and up to 16, not 0"),
     ],
 )
-def test_wrong_arguments_are_named(make, told):
-    with pytest.raises(ModelError, match=told.replace(".", r"\.")):
+def test_wrong_arguments_are_named(make, message):
+    with pytest.raises(ModelError, match=message.replace(".", r"\.")):
         make()
 
 

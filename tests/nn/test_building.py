@@ -10,7 +10,7 @@ from ultralytics.utils.errors import ModelError
 
 
 @pytest.mark.parametrize(
-    ("cls", "args", "told"),
+    ("cls", "args", "message"),
     [
         (Conv, [8, 16, 3, "two"], "argument s must be a whole number or a list of 2, each a whole number, not 'two'"),
         (Conv, [8, 16, 3, [2, "b"]], "argument s must .* not \\[2, 'b'\\]"),
@@ -29,8 +29,8 @@ from ultralytics.utils.errors import ModelError
         (nn.MaxPool2d, ["a"], "argument kernel_size must be a whole number .* not 'a'"),
     ],
 )
-def test_an_argument_of_another_type_is_named(cls, args, told):
-    with pytest.raises(ModelError, match=told) as error:
+def test_an_argument_of_another_type_is_named(cls, args, message):
+    with pytest.raises(ModelError, match=message) as error:
         check_arguments(cls, args, {})
     assert "it takes" in error.value.hint
     assert "\n" not in str(error.value)

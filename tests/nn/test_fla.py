@@ -105,7 +105,7 @@ def test_positions_are_a_grid_not_a_line():
 
 
 @pytest.mark.parametrize(
-    ("kwargs", "told"),
+    ("kwargs", "message"),
     [
         ({"num_heads": 5}, "valid counts: 1, 2, 4, 8, 16"),
         ({"focusing_factor": 0}, "1..32"),
@@ -114,8 +114,8 @@ def test_positions_are_a_grid_not_a_line():
         ({"window_size": (0, 4)}, "window_size"),
     ],
 )
-def test_wrong_arguments_are_named(kwargs, told):
-    with pytest.raises(ModelError, match=told.replace(".", r"\.")):
+def test_wrong_arguments_are_named(kwargs, message):
+    with pytest.raises(ModelError, match=message.replace(".", r"\.")):
         FocusedLinearAttention(16, **kwargs)
 
 
@@ -140,7 +140,7 @@ def test_gpu_equals_cpu(dtype):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ({"attn_drop": 2.0}, r"attn_drop must lie in 0\.\.1"), ({"attn_drop": "much"}, "attn_drop must be a number"),
         ({"focusing_factor": "3"}, "focusing_factor must be a number"),
@@ -148,6 +148,6 @@ def test_gpu_equals_cpu(dtype):
         ({"proj_drop": "half"}, "proj_drop must be a number"), ({"qkv_bias": "yes"}, "qkv_bias must be True or False"),
     ],
 )  # fmt: skip
-def test_arguments_of_the_wrong_kind_are_told(arguments, told):
-    with pytest.raises(ModelError, match=told):
+def test_arguments_of_the_wrong_kind_are_told(arguments, message):
+    with pytest.raises(ModelError, match=message):
         FocusedLinearAttention(64, **arguments)

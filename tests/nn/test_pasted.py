@@ -192,11 +192,11 @@ def test_options_are_told_from_widths():
 
 
 def test_two_readings_are_told_with_the_line_that_decides():
-    told = (
+    message = (
         r"row 5 \(SEAttention\): its first argument 3 can be .*SEAttention\(channel=256, reduction=3\) "
         r"\(@register\(same_width\)\) or SEAttention\(channel=256\) \(@register\(attention_like\)\).*\{reduction: 3\}"
     )
-    with pytest.raises(ModelError, match=told) as caught:
+    with pytest.raises(ModelError, match=message) as caught:
         built([-1, 1, "SEAttention", [3]])
     assert "\n" not in str(caught.value)
 
@@ -247,8 +247,8 @@ def test_what_no_row_can_be_is_told():
         built([-1, 1, "a_backbone", []])
     [layer] = built([-1, 1, "HiddenFirst", [64, 96]])
     assert layer.built.inferred.endswith("at the map's width; 96 channels come out")
-    for name, told in (("Stages", "a backbone of several maps becomes a row for each"), ("Lazy", "open until the")):
-        with pytest.raises(ModelError, match=told) as caught:
+    for name, message in (("Stages", "a backbone of several maps becomes a row for each"), ("Lazy", "open until the")):
+        with pytest.raises(ModelError, match=message) as caught:
             built([-1, 1, name, []] if name == "Stages" else [-1, 1, name, [64]])
         assert "\n" not in str(caught.value)
 

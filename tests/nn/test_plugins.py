@@ -70,7 +70,7 @@ def test_a_plugin_runs_once_and_two_of_one_name_do_not_meet(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("source", "told"),
+    ("source", "message"),
     [
         ("import nowhere_to_be_found\n", r"line 1: the plugin fails: ModuleNotFoundError.*nowhere"),
         ("x = 1\nx = 1 / 0\n", r"line 2: the plugin fails: ZeroDivisionError"),
@@ -78,13 +78,13 @@ def test_a_plugin_runs_once_and_two_of_one_name_do_not_meet(tmp_path):
         (SOURCE.format(name="Conv"), r"module name 'Conv' is taken"),
     ],
 )
-def test_a_plugin_that_fails_is_named_with_its_line(tmp_path, source, told):
+def test_a_plugin_that_fails_is_named_with_its_line(tmp_path, source, message):
     file = tmp_path / "bad.py"
     file.write_text(source, encoding="utf-8")
-    with pytest.raises(ModelError, match=told) as caught:
+    with pytest.raises(ModelError, match=message) as caught:
         load_plugins([file])
     assert "\n" not in str(caught.value)
-    with pytest.raises(ModelError, match=told):  # and again: it is not taken for loaded
+    with pytest.raises(ModelError, match=message):  # and again: it is not taken for loaded
         load_plugins([file])
 
 
@@ -95,7 +95,7 @@ def test_a_plugin_that_is_not_there(tmp_path):
 
 @pytest.mark.slow
 def test_a_weights_file_never_runs_what_it_names(tmp_path, tiny, toy):
-    """Its plugins are told, and only those that the user names are run."""
+    """Its plugins are reported, and only those that the user names are run."""
     mine = plugin(tmp_path, "Trained")
     file = with_plugin(tmp_path, "Trained", tiny)
     keys = {"epochs": 1, "imgsz": 64, "batch": 4, "workers": 0, "plots": False, "device": "cpu", "verbose": False}

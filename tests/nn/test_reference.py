@@ -146,8 +146,8 @@ SIGNATURES = {
 @pytest.mark.parametrize("name", SIGNATURES)
 def test_constructors_take_the_references_arguments(name):
     found = inspect.signature(getattr(modules, name)).parameters.values()
-    told = ", ".join(p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in found)
-    assert f"({told})" == SIGNATURES[name]
+    message = ", ".join(p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in found)
+    assert f"({message})" == SIGNATURES[name]
 
 
 # Rows of rare modules, what they are built as, outgoing channels and stride.
@@ -219,7 +219,7 @@ def test_maps_of_cblinear_are_chosen_by_cbfuse():
     assert (layers[4].built.channels, layers[4].strides_read) == (16, [8, 16, 8])
     assert layers[5].strides_read == [8]
     first = [[-1, 1, "CBLinear", [[8, 16]]], [2, 1, "Conv", [64]]]
-    for wrong, told in [
+    for wrong, message in [
         ([[3, -1], 1, "CBFuse", [[2]]], "source 0 gives 2 maps, and 2 names none"),
         ([[3, -1], 1, "CBFuse", [[0]]], "map 0 of source 0 has 8 channels, and the last one 16"),
         ([[3, -1], 1, "CBFuse", [[0, 1]]], "a list of 1 numbers"),
@@ -230,7 +230,7 @@ def test_maps_of_cblinear_are_chosen_by_cbfuse():
         ([-1, 1, "SPP", [64, 4]], "a list, each a whole number"),
         ([-1, 1, "RepConv", [64, 5]], "its kernel is 3"),
     ]:
-        with pytest.raises(ModelError, match=told):
+        with pytest.raises(ModelError, match=message):
             parsed(*first, wrong)
 
 

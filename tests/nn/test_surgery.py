@@ -128,15 +128,15 @@ def test_an_edit_is_described():
 
 
 @pytest.mark.parametrize(
-    ("row", "module", "told"),
+    ("row", "module", "message"),
     [
         (15, "Conv(256, 3, 2)", "stride"),  # halves what the head reads at P3, or joins maps of two sizes
         (15, "Conv(512, 1)", "head would read|128 channels"),
         (21, "Conv(512, 1)", "head would read.*it read"),
     ],
 )
-def test_an_edit_that_the_head_would_feel_is_refused(row, module, told):
-    with pytest.raises(ModelError, match=told):
+def test_an_edit_that_the_head_would_feel_is_refused(row, module, message):
+    with pytest.raises(ModelError, match=message):
         check_edit(load_model_spec("yolov8n.yaml"), edited(insert_rows("yolov8.yaml", row, module), "n"))
 
 

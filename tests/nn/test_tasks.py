@@ -180,7 +180,7 @@ def spec(head, backbone=None):
 
 
 @pytest.mark.parametrize(
-    ("head", "told"),
+    ("head", "message"),
     [
         ([[[-1, 9], 1, "Concat", [1]]], "row 3.*9"),
         ([[[-1, 1], 1, "Concat", [1]]], "row 3.*different size"),
@@ -192,8 +192,8 @@ def spec(head, backbone=None):
         ([[-1, 1, "Conv", [64, 3, 1, None, 7]]], "row 3"),
     ],
 )
-def test_a_wrong_row_is_named_with_the_mend(head, told):
-    with pytest.raises(ModelError, match=told):
+def test_a_wrong_row_is_named_with_the_mend(head, message):
+    with pytest.raises(ModelError, match=message):
         parse_model(spec(head))
 
 
@@ -235,11 +235,11 @@ def test_a_concat_of_one_map_passes_it_on():
 
 
 @pytest.mark.parametrize(
-    ("activation", "told"),
+    ("activation", "message"),
     [("nn.Conv2d()", "no activation"), ("nn.MultiheadAttention()", "no activation"), ("relu", "not of the form")],
 )
-def test_an_activation_that_is_none_is_told(activation, told):
-    with pytest.raises(ModelError, match=told):
+def test_an_activation_that_is_none_is_told(activation, message):
+    with pytest.raises(ModelError, match=message):
         parse_model(spec([[[-1], 1, "Detect", ["nc"]]]) | {"activation": activation})
 
 

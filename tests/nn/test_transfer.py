@@ -58,7 +58,7 @@ def test_several_insertions_and_the_way_back():
     assert model.load(base).share == 1
     again = plain()
     torch.nn.init.zeros_(again.model[0].conv.weight)
-    report = again.load(model)  # rows that are gone are told, and are no loss
+    report = again.load(model)  # rows that are gone are reported, and are no loss
     assert report.share == 1
     assert torch.equal(again.model[22].dfl.conv.weight, base.model[22].dfl.conv.weight)
     assert all(torch.equal(v, base.state_dict()[k]) for k, v in again.state_dict().items())

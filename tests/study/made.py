@@ -74,7 +74,7 @@ def write_study(
         "control": control, "seeds": list(range(seeds)), "test": {"split": "test"},
     }  # fmt: skip
     (out / "study.json").write_text(json.dumps({"study": plan, "records": []}), encoding="utf-8")
-    told = {
+    message = {
         "imgsz": 320,
         "batch": 1,
         "precision": "fp32",
@@ -83,6 +83,6 @@ def write_study(
         "warmup": 10,
         "repeats": 100,
     }
-    times = {a: {"p50_ms": 9.0 + i, "p95_ms": 10.0 + i, **told} for i, a in enumerate(arms)}
+    times = {a: {"p50_ms": 9.0 + i, "p95_ms": 10.0 + i, **message} for i, a in enumerate(arms)}
     (out / "latency.json").write_text(json.dumps(times), encoding="utf-8")
     return out

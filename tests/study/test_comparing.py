@@ -29,7 +29,7 @@ def test_runs_that_differ_in_the_seed_alone_are_an_arm(tmp_path):
 def test_mistakes_are_one_line(tmp_path, capsys):
     (tmp_path / "figures").mkdir()
     (tmp_path / "figures" / "metrics.json").write_text("{}", encoding="utf-8")
-    for words, told in (
+    for words, message in (
         ([], "runs is missing"),
         ([f"runs=[{tmp_path}]"], "nothing to compare"),
         ([f"runs=[{tmp_path}/a,{tmp_path}/b]"], "no such run"),
@@ -38,7 +38,7 @@ def test_mistakes_are_one_line(tmp_path, capsys):
     ):
         assert main(["compare", *words]) == 2
         err = capsys.readouterr().err
-        assert told in err
+        assert message in err
         assert err.count("\n") == 1
 
 

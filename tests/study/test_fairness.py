@@ -31,36 +31,36 @@ def test_arms_that_were_treated_alike_differ_in_nothing():
     ],
 )  # fmt: skip
 def test_each_fact_that_differs_is_one_line_with_both_values(fact, value):
-    told = differences(study(**{fact: value}), "plain", {"model"})
-    assert len(told) == 1
+    message = differences(study(**{fact: value}), "plain", {"model"})
+    assert len(message) == 1
     shown = "none" if value is None else value
-    assert told[0] == f"fla and plain: {fact}: {shown} and {FACTS[fact]} (seeds 0, 1)"
+    assert message[0] == f"fla and plain: {fact}: {shown} and {FACTS[fact]} (seeds 0, 1)"
 
 
 def test_a_key_must_be_declared():
     records = [record("plain", keys={"model": "a"}), record("fla", keys={"model": "b", "lr0": 0.1})]
-    told = differences(records, "plain", {"model"})
-    assert told == ["fla and plain: the key lr0 is 0.1 and its default, and is not declared under arms (seed 0)"]
+    message = differences(records, "plain", {"model"})
+    assert message == ["fla and plain: the key lr0 is 0.1 and its default, and is not declared under arms (seed 0)"]
     assert differences(records, "plain", {"model", "lr0"}) == []
 
 
 def test_early_stopping_is_named():
-    told = differences([record("plain"), record("fla", epochs_run=3, steps_done=24)], "plain", {"model"})
-    assert len(told) == 1
-    assert "early stopping made the training unequal: 3 epochs, 24 steps and 5 epochs, 40 steps" in told[0]
+    message = differences([record("plain"), record("fla", epochs_run=3, steps_done=24)], "plain", {"model"})
+    assert len(message) == 1
+    assert "early stopping made the training unequal: 3 epochs, 24 steps and 5 epochs, 40 steps" in message[0]
 
 
 def test_a_longer_plan_is_no_early_stop():
     longer = {"epochs planned": 6, "epochs run": 6, "steps planned": 48, "steps done": 48}
-    told = differences(study(**longer), "plain", {"model", "epochs"})
-    assert len(told) == 4
-    assert not any("early" in line for line in told)
+    message = differences(study(**longer), "plain", {"model", "epochs"})
+    assert len(message) == 4
+    assert not any("early" in line for line in message)
 
 
 def test_seeds_of_an_arm_must_share_code_and_data():
     records = [record("plain"), record("fla"), record("plain", 1, code="sha256:2"), record("fla", 1, code="sha256:2")]
-    told = differences(records, "plain", {"model"})
-    assert told == [f"{a}: code: sha256:1 with seed 0 and sha256:2 with seed 1" for a in ("plain", "fla")]
+    message = differences(records, "plain", {"model"})
+    assert message == [f"{a}: code: sha256:1 with seed 0 and sha256:2 with seed 1" for a in ("plain", "fla")]
 
 
 def test_failed_runs_and_seeds_without_a_partner_are_passed_over():

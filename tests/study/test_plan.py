@@ -94,7 +94,7 @@ def test_seeds_are_a_number_or_a_list(study):
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "line", "told"),
+    ("old", "new", "line", "message"),
     [
         ("seeds: 3", "seads: 3", 11, "did you mean 'seeds'"),
         ("seeds: 3", "epochs: 3", 11, "base: {epochs: …}"),
@@ -120,11 +120,11 @@ def test_seeds_are_a_number_or_a_list(study):
         ("name: mine", "name: ../x", 1, "folder's name"),
     ],
 )
-def test_a_mistake_is_named_with_its_line(study, old, new, line, told):
+def test_a_mistake_is_named_with_its_line(study, old, new, line, message):
     with pytest.raises(UserError) as e:
         study(STUDY, (old, new))
     assert re.search(rf"study\.yaml, line {line}\b", str(e.value)), e.value
-    assert told in str(e.value)
+    assert message in str(e.value)
     assert "\n" not in str(e.value)
 
 
@@ -141,13 +141,13 @@ def test_free_keys_are_keys():
 
 def test_the_command_names_what_is_missing(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for words, told in (
+    for words, message in (
         ([], "no study given"),
         (["cfg=gone.yaml"], "no such study"),
         (["cgf=a.yaml"], "did you mean 'cfg'"),
     ):
         assert main(["study", *words]) == 2
-        assert told in capsys.readouterr().err
+        assert message in capsys.readouterr().err
 
 
 def test_every_bundled_study_is_read(tmp_path, monkeypatch):

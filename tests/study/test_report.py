@@ -243,7 +243,7 @@ def test_command_line(tmp_path, undrawn, capsys):
     assert main(["study", "report", str(out)]) == 0
     assert (out / "table.md").is_file()
     assert main(["study", "report", str(out), "fair=False"]) == 0
-    for words, told in (
+    for words, reported in (
         ([], "one folder"),
         ([str(tmp_path / "none")], "no such folder"),
         ([str(tmp_path)], "no run of a study"),
@@ -252,7 +252,7 @@ def test_command_line(tmp_path, undrawn, capsys):
     ):
         capsys.readouterr()
         assert main(["study", "report", *words]) == 2
-        assert told in capsys.readouterr().err
+        assert reported in capsys.readouterr().err
 
 
 def test_verdicts_and_columns_of_nothing():

@@ -41,7 +41,7 @@ class Done:
 
 
 class Starts:
-    """Finishes each run that it is told to start, but for those it is told otherwise of: a code or a line of error."""
+    """Finishes each run that it is reported to start, but for those it is reported otherwise of: a code or a line of error."""
 
     def __init__(self, **otherwise):
         self.otherwise = otherwise
@@ -310,9 +310,9 @@ def test_a_study_that_was_killed_five_times_ends_as_one_that_was_not(tmp_path, t
     file = write_study(tmp_path, toy, tiny, epochs=8, more=", lr0: 0.02, optimizer: SGD")
     # Never killed, and shared by two processes: each run is begun by one of them.
     both = [started(file, tmp_path / "whole") for _ in range(2)]
-    told = [p.communicate(timeout=900)[0] for p in both]
-    assert [p.returncode for p in both] == [0, 0], told
-    assert sorted(re.findall(r"begins: +(\S+)", "".join(told))) == ["fla-0", "fla-1", "plain-0", "plain-1"]
+    message = [p.communicate(timeout=900)[0] for p in both]
+    assert [p.returncode for p in both] == [0, 0], message
+    assert sorted(re.findall(r"begins: +(\S+)", "".join(message))) == ["fla-0", "fla-1", "plain-0", "plain-1"]
     # Killed at random moments: after up to three more epochs, and a part of one.
     chance = random.Random(0)
     out = tmp_path / "killed"
@@ -330,12 +330,12 @@ def test_a_study_that_was_killed_five_times_ends_as_one_that_was_not(tmp_path, t
     wait_for_epochs(out, 1)
     wait_for(lambda: children(process.pid))
     os.kill(children(process.pid)[0], signal.SIGKILL)
-    told = process.communicate(timeout=900)[0]
-    assert process.returncode == 2, told
-    assert "its process was killed" in told
+    message = process.communicate(timeout=900)[0]
+    assert process.returncode == 2, message
+    assert "its process was killed" in message
     process = started(file, out)
-    told = process.communicate(timeout=900)[0]
-    assert process.returncode == 0, told
+    message = process.communicate(timeout=900)[0]
+    assert process.returncode == 0, message
     found = [json.loads((folder / "study.json").read_text(encoding="utf-8")) for folder in (tmp_path / "whole", out)]
     for data in found:
         assert {"fla-0", "fla-1", "plain-0", "plain-1"} <= set(data.pop("times"))
@@ -354,9 +354,9 @@ def test_a_study_of_real_runs(tmp_path, toy, tiny, started):
     process = started(file, tmp_path / "out")
     wait_for_epochs(tmp_path / "out", 1)
     process.send_signal(signal.SIGTERM)
-    told = process.communicate(timeout=120)[0]
-    assert process.returncode == 143, told
-    assert "Go on with: " in told
+    message = process.communicate(timeout=120)[0]
+    assert process.returncode == 143, message
+    assert "Go on with: " in message
     assert not (tmp_path / "out" / "plain-0" / "run.json").exists()
     records = {f"{r.arm}-{r.seed}": r for r in run_study(file, tmp_path / "out")}
     assert "Resuming" in (tmp_path / "out" / "plain-0" / "train.log").read_text(encoding="utf-8")

@@ -77,11 +77,11 @@ def test_a_task_takes_runs_and_is_queued_again(cluster, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("keys", "told"),
+    ("keys", "message"),
     [({"cluster": "moon"}, "slurm"), ({"jobs": 0}, "jobs"), ({"gpus": -1}, "gpus"), ({"hours": 0}, "hours")],
 )
-def test_what_cannot_be_submitted_is_named(cluster, tmp_path, keys, told):
-    with pytest.raises(ConfigError, match=told):
+def test_what_cannot_be_submitted_is_named(cluster, tmp_path, keys, message):
+    with pytest.raises(ConfigError, match=message):
         submit.submit_study(cluster, tmp_path / "out", **keys)
     assert not Executor.made
 
@@ -90,6 +90,6 @@ def test_the_package_is_an_extra(cluster, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "submitit", None)
     assert main(["study", f"cfg={cluster}", "submit=slurm"]) == 2
     assert "pip install submitit" in capsys.readouterr().err
-    for words, told in ((["submit=slurm", "devices=0"], "devices=0"), (["hours=2"], "submit=slurm")):
+    for words, message in ((["submit=slurm", "devices=0"], "devices=0"), (["hours=2"], "submit=slurm")):
         assert main(["study", f"cfg={cluster}", *words]) == 2
-        assert told in capsys.readouterr().err
+        assert message in capsys.readouterr().err

@@ -78,7 +78,7 @@ def test_calibration_by_hand():
 def test_kinds_are_the_librarys(seed, crowds, whole, masks):
     seen = made(seed, crowds=crowds, whole=whole, masks=masks)
     figures = analyse(seen, NAMES)
-    if not whole:  # which of two detections of one score comes first is not told
+    if not whole:  # which of two detections of one score comes first is not reported
         counts = Counter(m.kind for m in mistakes(seen))
         assert {k: v["count"] for k, v in figures["errors"].items()} == {k: counts[k] for k in KINDS}
     whole_set = coco_figures(seen, NAMES)

@@ -65,10 +65,10 @@ def test_a_picture_that_fails_is_a_warning_of_one_line(error, caplog):
         with optional("run/b.png"):
             pass
     (record,) = caplog.records
-    told = record.getMessage()
-    assert "\n" not in told
-    assert "run/a.png" in told or isinstance(error, UserError)
-    assert told.rstrip().endswith(("ratio_pad'", "MemoryError", "device", "a b", "x"))
+    message = record.getMessage()
+    assert "\n" not in message
+    assert "run/a.png" in message or isinstance(error, UserError)
+    assert message.rstrip().endswith(("ratio_pad'", "MemoryError", "device", "a b", "x"))
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit, type("Stop", (BaseException,), {})])

@@ -373,7 +373,7 @@ def test_every_command_on_consoles_that_are_not_utf8(encoding, tmp_path):
             [sys.executable, "-m", "ultralytics", *words], cwd=tmp_path, capture_output=True, timeout=120, check=False,
             env={**os.environ, "PYTHONPATH": str(CLONE), "PYTHONIOENCODING": encoding},
         )  # fmt: skip
-        told = done.stdout + done.stderr
-        assert b"Traceback" not in told, told
-        assert b"Unicode" not in told, told
+        message = done.stdout + done.stderr
+        assert b"Traceback" not in message, message
+        assert b"Unicode" not in message, message
         assert done.returncode == (2 if "nichts" in words[-1] else done.returncode if words[0] == "check-data" else 0)

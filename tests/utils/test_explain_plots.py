@@ -56,10 +56,10 @@ def test_names_leave_open_what_is_hot():
 
 
 def test_an_image_without_detections_says_so(figures, monkeypatch):
-    told = []
-    monkeypatch.setattr(annotate.Annotator, "text", lambda self, xy, text: told.append(text))
+    message = []
+    monkeypatch.setattr(annotate.Annotator, "text", lambda self, xy, text: message.append(text))
     plot_cam(RNG.integers(0, 255, (60, 90, 3), np.uint8), np.zeros((60, 90)), np.zeros((0, 6)), {}, "a.png")
-    assert told == ["no detection"]
+    assert message == ["no detection"]
 
 
 @pytest.mark.parametrize(("count", "shape"), [(3, (90, 30)), (4, (60, 90))], ids=str)

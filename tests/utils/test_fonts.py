@@ -160,14 +160,14 @@ def test_a_font_of_the_users_comes_first(fresh, monkeypatch, tmp_path):
 
 def test_a_font_that_there_is_not_is_refused(tmp_path):
     (tmp_path / "text.ttf").write_text("no font")
-    for name, told in (
+    for name, reported in (
         (str(tmp_path / "none.ttf"), "no such font file"),
         (str(tmp_path / "text.ttf"), "not a usable font file"),
         (str(tmp_path), "no such font file"),
         ("Dejavu Sons", "did you mean 'DejaVu Sans'"),
         ("Arial123.ttf", "no installed font of this name"),
     ):
-        with pytest.raises(ConfigError, match=told) as caught:
+        with pytest.raises(ConfigError, match=reported) as caught:
             checked_font(name)
         assert "\n" not in str(caught.value)
 

@@ -289,7 +289,7 @@ def test_small_helpers(tmp_path, caplog):
     with pytest.raises(ValueError, match="no"):
         failing()
     assert len(calls) == 3
-    with helpers.TryExcept("told"):
+    with helpers.TryExcept("message"):
         raise ValueError("no")
     with pytest.raises(KeyboardInterrupt), helpers.TryExcept():
         raise KeyboardInterrupt

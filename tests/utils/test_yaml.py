@@ -60,9 +60,9 @@ HOSTILE = {
 
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_hostile_yaml_is_told_in_one_line_and_soon(kind):
-    text, told = HOSTILE[kind]
+    text, message = HOSTILE[kind]
     started = time.process_time()
-    with pytest.raises(ConfigError, match=told) as caught:
+    with pytest.raises(ConfigError, match=message) as caught:
         parse_yaml(text, FILE, ConfigError)
     assert time.process_time() - started < 10
     assert str(caught.value).startswith("some.yaml")
@@ -97,22 +97,22 @@ def test_any_text_is_data_or_one_line(text):
     try:
         parse_yaml(text, FILE, ConfigError)
     except ConfigError as e:
-        told = str(e)
+        message = str(e)
     else:
-        told = ""
-    assert "\n" not in told
+        message = ""
+    assert "\n" not in message
 
 
 @pytest.mark.parametrize("read", [get_cfg, load_dataset, load_model_spec, lambda f: insert_rows(f, 3, "FLABlock")])
 def test_every_kind_of_yaml_is_read_this_way(read, tmp_path):
-    for text, told in [
+    for text, message in [
         (LAUGHS, "200,000"),
         ("a: 1\na: 2\n", "line 1 already"),
         ("a: !!python/name:os.system ''", "the tag"),
     ]:
         file = tmp_path / "yolov8n-any.yaml"
         file.write_text(text)
-        with pytest.raises(UserError, match=told) as caught:
+        with pytest.raises(UserError, match=message) as caught:
             read(str(file))
         assert str(file) in str(caught.value)
     file.write_text("a: " + "x" * MAX_BYTES)

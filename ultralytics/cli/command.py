@@ -44,7 +44,7 @@ class Command:
 
     def run(self) -> int:
         """Do it; returns the exit code."""
-        raise NotImplementedError
+        raise NotImplementedError  # each command has its own
 
     @classmethod
     def check(cls, given: dict[str, Any]) -> None:

@@ -291,7 +291,7 @@ class RandomFlip:
         axis = 0 if self.direction == "horizontal" else 1
         out = cv2.flip(drawn.image, 1 - axis, dst=self._scratch(*drawn.image.shape[:2]))
         # uint8 stays uint8
-        return Labelled(out, drawn.instances.flip(drawn.image.shape[1 - axis], axis))  # type: ignore[arg-type]
+        return Labelled(out, drawn.instances.flip(drawn.image.shape[1 - axis], axis))  # type: ignore[arg-type]  # uint8 stays
 
 
 def to_sample(rgb: UInt8Array, instances: Instances) -> dict[str, torch.Tensor]:
@@ -379,4 +379,4 @@ def letterboxed_sample(
     rgb = cv2.cvtColor(box.render(source.image), cv2.COLOR_BGR2RGB)
     placed = source.instances.in_pixels(w, h).scale((gain_w, gain_h)).shift((left, top))
     # uint8 stays uint8
-    return to_sample(rgb, placed), ((gain[0] * gain_h, gain[1] * gain_w), (left, top))  # type: ignore[arg-type]
+    return to_sample(rgb, placed), ((gain[0] * gain_h, gain[1] * gain_w), (left, top))  # type: ignore[arg-type]  # uint8 stays

@@ -188,9 +188,9 @@ class YOLODataset:
         stacked = torch.stack(frames, out=None if room is None else room(math.prod(shape)).view(shape))
         batch = {
             "img": stacked.permute(0, 3, 1, 2),
-            **{field: torch.cat([s[field] for s in samples]) for field in FIELDS},  # type: ignore[literal-required]
+            **{field: torch.cat([s[field] for s in samples]) for field in FIELDS},  # type: ignore[literal-required]  # keys
             "batch_idx": torch.cat([torch.full((len(s["cls"]),), float(i)) for i, s in enumerate(samples)]),
-            **{key: [s[key] for s in samples] for key in PER_IMAGE},  # type: ignore[literal-required]
+            **{key: [s[key] for s in samples] for key in PER_IMAGE},  # type: ignore[literal-required]  # of Sample
         }
         return cast(Batch, batch)
 

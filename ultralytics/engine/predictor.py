@@ -288,7 +288,7 @@ class BasePredictor:  # size: the reference's names, which callbacks read and su
 
     def load_network(self, model: str | Path) -> Any:
         """Return the network of a weights file or YAML."""
-        raise NotImplementedError
+        raise NotImplementedError  # each task has its own
 
     def fit(self, item: SourceItem) -> None:
         """Choose how the images that follow are fitted: by an item, before its batch is made up."""
@@ -299,7 +299,7 @@ class BasePredictor:  # size: the reference's names, which callbacks read and su
 
     def preprocess(self, im: Sequence[UInt8Array]) -> Tensor:
         """Turn BGR images into (B, 3, h, w) RGB 0..1 on the device."""
-        raise NotImplementedError
+        raise NotImplementedError  # each task has its own
 
     def inference(self, im: Tensor) -> Any:
         """Return the model's output."""
@@ -307,7 +307,7 @@ class BasePredictor:  # size: the reference's names, which callbacks read and su
 
     def postprocess(self, preds: Any, img: Tensor, orig_imgs: Sequence[UInt8Array]) -> list[Results]:
         """Turn the model's output into a Results for each image."""
-        raise NotImplementedError
+        raise NotImplementedError  # each task has its own
 
 
 class Writer:

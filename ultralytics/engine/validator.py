@@ -369,11 +369,11 @@ class BaseValidator:  # size: the reference's names, which scripts read and subc
 
     def load_network(self, model: str | Path) -> Any:
         """Return the network of a weights file or YAML."""
-        raise NotImplementedError
+        raise NotImplementedError  # each task has its own
 
     def get_dataloader(self, dataset_path: Any, batch_size: int) -> Any:
         """Return the batches of a split's paths."""
-        raise NotImplementedError
+        raise NotImplementedError  # each task has its own
 
     def init_metrics(self, model: Any) -> None:
         """Begin with no image seen; the model is a Backend."""
@@ -401,11 +401,11 @@ class BaseValidator:  # size: the reference's names, which scripts read and subc
 
     def postprocess(self, preds: Any) -> list[Tensor]:
         """Turn the model's output into the predictions of each image."""
-        raise NotImplementedError
+        raise NotImplementedError  # each task has its own
 
     def compare(self, preds: list[Tensor], batch: Batch) -> list[Any]:
         """Put each image's predictions beside its labels, for the evaluators."""
-        raise NotImplementedError
+        raise NotImplementedError  # each task has its own
 
     def update_metrics(self, preds: list[Tensor], batch: Batch) -> None:
         """Take a batch's predictions."""

@@ -141,12 +141,12 @@ def test_it_says_why_it_is_not_shared_and_leaves_room(key, monkeypatch, tmp_path
 
 
 def test_a_cache_of_its_own_is_told_once_and_holds_the_images(toy, monkeypatch, tmp_path):
-    told = []
+    message = []
     monkeypatch.setattr(shared_memory, "FOLDER", tmp_path / "none")
-    monkeypatch.setattr("ultralytics.data.cache.images.LOGGER.warning", lambda text, *args: told.append(text % args))
+    monkeypatch.setattr("ultralytics.data.cache.images.LOGGER.warning", lambda text, *args: message.append(text % args))
     load = loader(toy, cache="ram")
-    assert len(told) == 1
-    assert told[0].startswith(f"train: cache=ram: there is no {tmp_path / 'none'}; this run keeps ")
+    assert len(message) == 1
+    assert message[0].startswith(f"train: cache=ram: there is no {tmp_path / 'none'}; this run keeps ")
     shutil.rmtree(toy.parent / "images")
     assert len(list(load)) == 3
 
@@ -156,7 +156,7 @@ def test_a_cache_of_its_own_is_told_once_and_holds_the_images(toy, monkeypatch, 
     monkeypatch.setattr("ultralytics.data.cache.images.RamImages", none)
     labels = load.dataset.labels
     assert cached(len, "ram", labels, load.dataset.sizes, "k") is len
-    assert told[1] == "cache=ram: Cannot allocate memory: going on without"
+    assert message[1] == "cache=ram: Cannot allocate memory: going on without"
 
 
 def test_a_strangers_file_is_not_used(key, monkeypatch, tmp_path):

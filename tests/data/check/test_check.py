@@ -472,19 +472,19 @@ def agrees_with_training(report, data):
         assert report.count("error")
         return
     for split in ("train", "val"):
-        told = [f for f in report.findings if f.severity == "error"]
+        message = [f for f in report.findings if f.severity == "error"]
         labels, error = outcome(lambda split=split: scan(spec.split(split), spec.nc))
         assert "\n" not in error
         if labels is None:
-            assert any(f.kind.startswith(("split", "label-class-range")) and f.path in error for f in told), error
-            if not any(f.kind.startswith("split") for f in told):
+            assert any(f.kind.startswith(("split", "label-class-range")) and f.path in error for f in message), error
+            if not any(f.kind.startswith("split") for f in message):
                 assert report.splits[split]["usable"] >= 3  # the rest
             continue
         counted = report.splits[split]
         assert (len(labels), len(labels.cls)) == (counted["usable"], counted["boxes"])
         assert labels.left_out == counted["images"] - counted["usable"]
-        listed = [f for f in told if "list" in f.path and split == "train"]
-        assert (labels.left_out > 0) == any(f"/{split}" in f.path or f in listed for f in told)
+        listed = [f for f in message if "list" in f.path and split == "train"]
+        assert (labels.left_out > 0) == any(f"/{split}" in f.path or f in listed for f in message)
         assert len(labels) >= 2
 
 
@@ -747,9 +747,9 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     assert "labels/train/x6.txt:1: 4 columns" in (tmp_path / "told/report.txt").read_text()
     assert {p.name for p in (tmp_path / "runs/check-data").iterdir()} == {"report.json", "report.txt", "check.png"}
     assert main(["check-data", f"data={data}", "split=val", "near=False", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert list(told["splits"]) == ["val"]
-    assert told == json.loads((tmp_path / "runs/check-data2/report.json").read_text())
+    message = json.loads(capsys.readouterr().out)
+    assert list(message["splits"]) == ["val"]
+    assert message == json.loads((tmp_path / "runs/check-data2/report.json").read_text())
     assert main(["check-data", f"data={data}", "split=train,val", "json=True"]) == 1
     assert json.loads(capsys.readouterr().out)["kinds"] == {"label-columns": 7}
 
@@ -761,9 +761,9 @@ def test_a_chart_that_fails_costs_no_report(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("ultralytics.utils.charts.load_matplotlib", broken)
     data = good(tmp_path)
     assert main(["check-data", f"data={data}", f"out={tmp_path / 'r'}", "--json"]) == 0
-    told = capsys.readouterr()
-    assert json.loads(told.out) == json.loads((tmp_path / "r" / "report.json").read_text())
-    assert "check.png: ImportError: no such library" in told.err
+    message = capsys.readouterr()
+    assert json.loads(message.out) == json.loads((tmp_path / "r" / "report.json").read_text())
+    assert "check.png: ImportError: no such library" in message.err
     assert main(["check-data", f"data={data}", "font=none of these"]) == 2
     assert "font=none of these: no such file" in capsys.readouterr().err
 
@@ -799,7 +799,7 @@ def test_a_report_replaces_nothing_but_a_report(tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         ([], "no dataset given"),
         (["data=gone.yaml"], "no such dataset YAML"),
@@ -809,12 +809,12 @@ def test_a_report_replaces_nothing_but_a_report(tmp_path, capsys, monkeypatch):
         (["data=data.yaml", "out=data.yaml"], "data.yaml"),
     ],
 )
-def test_a_wrong_command_is_one_line_and_code_2(words, told, tmp_path, capsys, monkeypatch):
+def test_a_wrong_command_is_one_line_and_code_2(words, message, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     good(tmp_path)
     assert main(["check-data", *words]) == 2
     err = capsys.readouterr().err
-    assert told in err
+    assert message in err
     assert err.count("\n") == 1
 
 

@@ -218,7 +218,7 @@ def zeros_header(size):
     "pack", [lambda b: b, gzip.compress, bz2.compress, lzma.compress], ids=["tar", "gz", "bz2", "xz"]
 )
 def test_ten_gigabytes_of_zeros(tmp_path, pack):
-    """As compressed streams joined to one; told by their header before they are unpacked."""
+    """As compressed streams joined to one; reported by their header before they are unpacked."""
     file = tmp_path / "x.tar"
     piece = pack(bytes(1 << 24))
     with open(file, "wb") as f:

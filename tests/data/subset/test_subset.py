@@ -29,7 +29,7 @@ PNG = cv2.imencode(".png", np.full((16, 16, 3), 90, np.uint8))[1].tobytes()
 
 
 @pytest.fixture
-def told(caplog, monkeypatch):
+def message(caplog, monkeypatch):
     """What is logged."""
     monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
     caplog.set_level("INFO", logger="ultralytics")
@@ -83,9 +83,9 @@ def test_classes_are_chosen_in_the_order_given(source, tmp_path):
     assert set(train.cls) <= {0, 1, 2}
     assert all(len(train.boxes(i)[0]) for i in range(20))
     assert len(labels_of(out, "val")) == 5
-    told = manifest(out)
-    assert told["splits"] == {"train": 20, "val": 5, "test": len(labels_of(out, "test"))}
-    assert sum(told["objects"].values()) == sum(len(labels_of(out, s).cls) for s in spec.splits)
+    message = manifest(out)
+    assert message["splits"] == {"train": 20, "val": 5, "test": len(labels_of(out, "test"))}
+    assert sum(message["objects"].values()) == sum(len(labels_of(out, s).cls) for s in spec.splits)
     ids = {0: 2, 1: 0, 2: 3}
     for image in train.im_files:
         original = source.parent / "images" / "train" / Path(image).name
@@ -103,7 +103,7 @@ def test_without_numbers_all_that_have_a_class_are_taken(source, tmp_path):
     assert manifest(buses)["splits"]["train"] == sum(2 in train.boxes(i)[0] for i in range(len(train)))
 
 
-def test_backgrounds_have_none_of_the_classes(source, tmp_path, told):
+def test_backgrounds_have_none_of_the_classes(source, tmp_path, message):
     write(source.parent, "train", "x.png", ["3 .5 .5 .1 .1"], ["* .5 .5 .2 .2 crowd"])
     write(source.parent, "train", "y.png", [], ["2 .5 .5 .2 .2"])
     write(source.parent, "train", "z.png", [], ["1 .5 .5 .2 .2"])
@@ -111,7 +111,7 @@ def test_backgrounds_have_none_of_the_classes(source, tmp_path, told):
     train = labels_of(out)
     empty = [Path(f) for i, f in enumerate(train.im_files) if not len(train.boxes(i)[0])]
     assert (len(train), len(empty)) == (10, 4)
-    assert "train: 4 backgrounds drawn, of " in told.text
+    assert "train: 4 backgrounds drawn, of " in message.text
     for image in empty:
         assert Path(label_file(str(image))).read_text() == ""
         original = source.parent / "images" / "train" / image.name
@@ -141,12 +141,12 @@ def test_ignored_regions_and_polygons_keep_their_text(tmp_path):
     assert (tmp_path / "o" / "labels" / "train" / "a b.txt").read_text() == text
     assert (tmp_path / "o" / "ignore" / "train" / "a b.txt").read_text() == "1 .5 .5 .1 .1\n* .9 .9 .1 .1\n"
     assert not (tmp_path / "o" / "ignore" / "val").exists()
-    told = manifest(out)
-    assert told["ignored"] == 2
-    digests = told["files"]["train"]["a b.png"]
+    message = manifest(out)
+    assert message["ignored"] == 2
+    digests = message["files"]["train"]["a b.png"]
     assert digests["labels"] == hashlib.sha256(text.encode()).hexdigest()
     assert digests["image"] == hashlib.sha256(PNG).hexdigest()
-    assert told["hash"] == choice_hash(told["names"], told["files"], told["folds"])
+    assert message["hash"] == choice_hash(message["names"], message["files"], message["folds"])
 
 
 def test_images_are_linked_or_copied_and_never_symbolic(source, tmp_path, monkeypatch):
@@ -287,7 +287,7 @@ def test_folders_called_images_inside_a_split_keep_their_labels(tmp_path):
     assert sorted(labels_of(out).cls) == [0, 1]
 
 
-def test_what_cannot_be_used_is_left_out_and_named(source, tmp_path, told):
+def test_what_cannot_be_used_is_left_out_and_named(source, tmp_path, message):
     root = source.parent
     write(root, "train", "cut.png", ["0 .5 .5 .1 .1"], picture=PNG[:40])
     write(root, "train", "word.png", ["0 .5 .5 .1 .1", "0 half .5 .1 .1"])
@@ -299,17 +299,17 @@ def test_what_cannot_be_used_is_left_out_and_named(source, tmp_path, told):
     assert not {"cut.png", "word.png"} & set(made["files"]["train"])
     assert (tmp_path / "o" / "ignore" / "train" / "odd.txt").read_text() == "0 .2 .2 .1 .1\n"
     for what in ("cut.png", "word.txt:2", "odd.txt:1"):
-        assert what in told.text
+        assert what in message.text
     assert (tmp_path / "o" / "labels" / "train" / "twice.txt").read_text() == "3 .5 .5 .1 .1\n3 .6 .5 .1 .1\n"
 
 
-def test_running_it_again_does_nothing_and_another_choice_is_refused(source, tmp_path, told):
+def test_running_it_again_does_nothing_and_another_choice_is_refused(source, tmp_path, message):
     out = tmp_path / "o.yaml"
     subset(source, out, n=10)
     before = {f: f.stat().st_mtime_ns for f in tmp_path.rglob("*") if source.parent not in f.parents}
-    told.clear()
+    message.clear()
     assert subset(source, out, n=10) == out
-    assert "is there already" in told.text
+    assert "is there already" in message.text
     assert before == {f: f.stat().st_mtime_ns for f in before}
     with pytest.raises(UserError, match="made with copy=False"):
         subset(source, out, n=10, copy=True)
@@ -331,14 +331,14 @@ def test_running_it_again_does_nothing_and_another_choice_is_refused(source, tmp
         subset(source, out, n=10)
 
 
-def test_classes_that_are_not_drawn_are_one_line(tmp_path, told):
+def test_classes_that_are_not_drawn_are_one_line(tmp_path, message):
     names = [f"c{i}" for i in range(80)]
     for i in range(80):
         write(tmp_path / "s", "train", f"{i}.png", [f"{i} .5 .5 .1 .1"], picture=PNG + bytes([i]))
     file = tmp_path / "s" / "d.yaml"
     file.write_text(json.dumps({"train": "images/train", "val": "images/train", "names": names}))
     subset(file, tmp_path / "o.yaml", n=3, val_n=80)
-    lines = [r.getMessage() for r in told.records if "no image was drawn" in r.getMessage()]
+    lines = [r.getMessage() for r in message.records if "no image was drawn" in r.getMessage()]
     assert len(lines) == 1
     assert lines[0].endswith("and 65 more")
 
@@ -383,16 +383,16 @@ def test_nothing_half_made_is_left(source, tmp_path, monkeypatch):
     assert {f.name for f in tmp_path.iterdir()} == {"source"}
 
 
-def test_more_than_there_is_takes_all_and_says_so(source, tmp_path, told):
+def test_more_than_there_is_takes_all_and_says_so(source, tmp_path, message):
     out = subset(source, tmp_path / "o.yaml", ["车"], n=1000, backgrounds=0.1)
-    assert "all are used" in told.text
+    assert "all are used" in message.text
     train = labels_of(out)
     having = sum(bool(len(train.boxes(i)[0])) for i in range(len(train)))
     assert len(train) - having == round(having / 9)
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"classes": ["pers"]}, "did you mean 'person'"),
         ({"classes": [4]}, "ids are 0 to 3"),
@@ -413,14 +413,14 @@ def test_more_than_there_is_takes_all_and_says_so(source, tmp_path, told):
     ],
     ids=str,
 )
-def test_a_wrong_choice_is_one_line_and_leaves_nothing(options, told, source, tmp_path, monkeypatch):
+def test_a_wrong_choice_is_one_line_and_leaves_nothing(options, message, source, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     spec = {"train": "images/train", "val": "images/val", "names": [*NAMES, "never"]}
     (source.parent / "two.yaml").write_text(yaml.safe_dump(spec, allow_unicode=True), encoding="utf-8")
     before = set(tmp_path.rglob("*"))
     with pytest.raises(UserError) as e:
         subset(**{"data": source, "out": "o.yaml", **options})
-    assert told in str(e.value)
+    assert message in str(e.value)
     assert "\n" not in str(e.value)
     assert {f for f in set(tmp_path.rglob("*")) - before if not f.name.startswith(".")} == set()
 
@@ -473,11 +473,11 @@ def overtaken(monkeypatch, other):
     monkeypatch.setattr(write_module, "write_folder", late)
 
 
-def test_a_subset_that_another_process_makes_meanwhile_is_there(source, tmp_path, told, monkeypatch):
+def test_a_subset_that_another_process_makes_meanwhile_is_there(source, tmp_path, message, monkeypatch):
     out = tmp_path / "o.yaml"
     overtaken(monkeypatch, lambda: subset(source, out, n=10))
     assert subset(source, out, n=10) == out
-    assert "o is there already: 10 train images" in told.text
+    assert "o is there already: 10 train images" in message.text
     assert sorted(p.name for p in tmp_path.iterdir()) == ["o", "o.yaml", "source"]
     overtaken(monkeypatch, lambda: subset(source, tmp_path / "p.yaml", n=11))
     with pytest.raises(UserError, match="made with another n"):

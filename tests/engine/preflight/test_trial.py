@@ -40,7 +40,7 @@ class Net(nn.Module):
 
 
 class Row(nn.Module):
-    """A row that does what it is told."""
+    """A row that does what it is reported."""
 
     def __init__(self, function):
         super().__init__()
@@ -79,12 +79,12 @@ def fails(model, *args, **more):
 # Shapes
 
 
-def told(found):
+def reported(found):
     return {p.name: (p.batch, p.size, p.train) for p in found}
 
 
 def test_the_shapes_of_a_run():
-    assert told(probes(640, 32, 16, 1000, True, [(672, 384), (384, 672), (672, 672)])) == {
+    assert reported(probes(640, 32, 16, 1000, True, [(672, 384), (384, 672), (672, 672)])) == {
         "training size": (2, (640, 640), True),
         "smallest size of multi_scale": (2, (320, 320), True),
         "largest size of multi_scale": (2, (960, 960), True),
@@ -93,7 +93,7 @@ def test_the_shapes_of_a_run():
         "widest validation rectangle": (2, (384, 672), False),
         "a single stride": (1, (32, 32), False),
     }
-    assert told(probes(64, 32, 4, 9, False, SQUARE)) == {
+    assert reported(probes(64, 32, 4, 9, False, SQUARE)) == {
         "training size": (2, (64, 64), True),
         "last batch of an epoch": (1, (64, 64), True),
         "validation size": (2, (64, 64), False),
@@ -102,7 +102,7 @@ def test_the_shapes_of_a_run():
 
 
 def test_odd_sizes_few_images_and_no_validation():
-    assert told(probes(70, 32, 16, 1, False, [])) == {
+    assert reported(probes(70, 32, 16, 1, False, [])) == {
         "training size": (1, (96, 96), True),
         "a rectangle, as in prediction": (1, (64, 96), False),
         "a single stride": (1, (32, 32), False),

@@ -191,27 +191,29 @@ def trained(folder, name, norms, **more):
         over a few pixels blow up the rounding of a sum in another order, a hundred times.
     """
     trainer = DetectionTrainer(overrides=settings(folder) | {"name": name, "sync_bn": norms == "sync"} | more)
-    told = {"gradients": [], "after": []}
+    reported = {"gradients": [], "after": []}
     clip = torch.nn.utils.clip_grad_norm_
 
     def record(parameters, limit):
-        told["gradients"].append({n: p.grad.clone() for n, p in trainer.model.named_parameters() if p.grad is not None})
+        reported["gradients"].append(
+            {n: p.grad.clone() for n, p in trainer.model.named_parameters() if p.grad is not None}
+        )
         norm = clip(parameters, limit)
-        return norm * float("nan") if name == "spoilt" and len(told["gradients"]) == 1 else norm
+        return norm * float("nan") if name == "spoilt" and len(reported["gradients"]) == 1 else norm
 
     def look(trainer):
         saved = trainer.saver.content()
         own = dict(trainer.model.named_buffers())
         means = {n: b.clone() for n, b in own.items() if n.endswith("running_mean")}
-        told["after"].append((trainer.images_since, [set(r.get("buffers", ())) for r in saved["ranks"]], means))
+        reported["after"].append((trainer.images_since, [set(r.get("buffers", ())) for r in saved["ranks"]], means))
 
     def begin(trainer):
-        told["before"] = copy.deepcopy(trainer.model.state_dict())
+        reported["before"] = copy.deepcopy(trainer.model.state_dict())
         if norms == "frozen":
             figures, fitness = trainer.validate()
-            told["validation"] = figures | {"fitness": fitness}
-            told["maps"] = torch.from_numpy(trainer.metrics.maps)
-        told["kinds"] = sorted({type(m).__name__ for m in trainer.model.modules() if isinstance(m, NORMS)})
+            reported["validation"] = figures | {"fitness": fitness}
+            reported["maps"] = torch.from_numpy(trainer.metrics.maps)
+        reported["kinds"] = sorted({type(m).__name__ for m in trainer.model.modules() if isinstance(m, NORMS)})
         if norms == "frozen":
             trainer.frozen = [m for m in trainer.model.modules() if isinstance(m, NORMS)]
         if norms == "sync":
@@ -232,9 +234,9 @@ def trained(folder, name, norms, **more):
         trainer.add_callback("on_train_batch_end", look)
     trainer.train()
     torch.nn.utils.clip_grad_norm_ = clip
-    told |= {"weights": trainer.model.state_dict(), "ema": trainer.ema.ema.state_dict(), "loss": trainer.mean_loss}
-    told |= {"folder": str(trainer.save_dir), "fitness": trainer.fitness}
-    return told
+    reported |= {"weights": trainer.model.state_dict(), "ema": trainer.ema.ema.state_dict(), "loss": trainer.mean_loss}
+    reported |= {"folder": str(trainer.save_dir), "fitness": trainer.fitness}
+    return reported
 
 
 def rank_of_two(folder, rank, port, runs):
@@ -243,26 +245,26 @@ def rank_of_two(folder, rank, port, runs):
         "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1",
     }  # fmt: skip
     torch.set_num_threads(1)
-    told = {n: trained(folder, n, *RUNS[n], **more(n)) for n in runs}
+    reported = {n: trained(folder, n, *RUNS[n], **more(n)) for n in runs}
     team = join()
-    told["alone"] = team.gather(rank)
+    reported["alone"] = team.gather(rank)
     try:
         team.lead(failing)
     except UserError as e:
-        told["error"] = str(e)
+        reported["error"] = str(e)
     try:
         team.check_same(rank, "images")
     except ConfigError as e:
-        told["other"] = str(e)
-    torch.save(told, folder / f"rank{rank}.pt")
+        reported["other"] = str(e)
+    torch.save(reported, folder / f"rank{rank}.pt")
 
 
 RUNS = {"frozen": ["frozen"], "sync": ["sync"]} | {n: ["own"] for n in ("own", "gathered", "skipped", "spoilt")}
 
 
 def more(run):
-    told = {"gathered": {"nbs": 64}, "skipped": {"on_nan": "skip"}, "spoilt": {"on_nan": "skip", "nbs": 10}}
-    return {"val": run == "frozen"} | told.get(run, {})
+    reported = {"gathered": {"nbs": 64}, "skipped": {"on_nan": "skip"}, "spoilt": {"on_nan": "skip", "nbs": 10}}
+    return {"val": run == "frozen"} | reported.get(run, {})
 
 
 def failing():
@@ -335,17 +337,17 @@ def largest_difference(a, b):
 
 def check_gradients(world, norms):
     alone, ranks = world
-    for told in ranks:
-        first, expected = told[norms]["gradients"][0], alone[norms]["gradients"][0]
-        assert largest_difference(told[norms]["before"], alone[norms]["before"]) == 0
+    for reported in ranks:
+        first, expected = reported[norms]["gradients"][0], alone[norms]["gradients"][0]
+        assert largest_difference(reported[norms]["before"], alone[norms]["before"]) == 0
         assert largest_difference(first, expected) < 1e-5
-        assert len(told[norms]["gradients"]) == len(alone[norms]["gradients"]) == 3
+        assert len(reported[norms]["gradients"]) == len(alone[norms]["gradients"]) == 3
         # An epoch later. The last image was there twice, which changes no norm but the unbiased variance.
         after, expected = (
-            {k: v for k, v in t[norms]["weights"].items() if "running_var" not in k} for t in (told, alone)
+            {k: v for k, v in t[norms]["weights"].items() if "running_var" not in k} for t in (reported, alone)
         )
         assert largest_difference(after, expected) < 1e-4
-        np.testing.assert_allclose(told[norms]["loss"], alone[norms]["loss"], rtol=1e-5)
+        np.testing.assert_allclose(reported[norms]["loss"], alone[norms]["loss"], rtol=1e-5)
 
 
 def test_gradients_are_those_of_one_process_with_the_whole_batch(world):
@@ -412,9 +414,9 @@ def test_metrics_are_exactly_those_of_one_process(world):
     expected = alone["frozen"]
     assert expected["validation"]["metrics/mAP50(B)"] > 0.01
     assert "val/box_loss" in expected["validation"]
-    for told in ranks:
-        assert told["frozen"]["validation"] == expected["validation"]
-        assert torch.equal(told["frozen"]["maps"], expected["maps"])
+    for reported in ranks:
+        assert reported["frozen"]["validation"] == expected["validation"]
+        assert torch.equal(reported["frozen"]["maps"], expected["maps"])
 
 
 def test_ranks_talk(world):
@@ -576,9 +578,9 @@ def test_a_mistake_is_one_line_of_one_rank(tiny, toy, tmp_path, torchrun):
     (toy.parent / "labels" / "train" / "1.txt").write_text("7 0.5 0.5 0.1 0.1\n", encoding="utf-8")
     keys = plain(tiny, toy, tmp_path, epochs=1, device="cpu" if torchrun else "cpu,cpu")
     code, out, err = finished(start(keys, *torchrun))
-    told = [line for line in (out + err).splitlines() if line.startswith("error: ")]
-    assert len(told) == 1
-    assert re.match(r"error: rank \d: .*1\.txt:1: class id 7 is out of range", told[0])
+    reported = [line for line in (out + err).splitlines() if line.startswith("error: ")]
+    assert len(reported) == 1
+    assert re.match(r"error: rank \d: .*1\.txt:1: class id 7 is out of range", reported[0])
     assert code == (1 if torchrun else 2)
     assert torchrun or err.count("\n") == 1
     assert not list((tmp_path / "r").glob("*"))
@@ -604,9 +606,9 @@ def test_the_python_call_trains_on_several_devices_and_brings_the_metrics_back(t
     handlers = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
     metrics = yolo.train(**keys)
     run = tmp_path / "r" / "it"
-    told = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    reported = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     ours = json.loads(json.dumps(metrics.to_dict()))
-    assert ours == told
+    assert ours == reported
     assert metrics.names == {0: "red", 1: "绿", 2: "blue"}
     assert metrics.confusion_matrix.matrix.shape == (4, 4)
     assert Path(yolo.ckpt_path) == run / "weights" / "best.pt"
@@ -650,9 +652,9 @@ def test_a_script_of_the_users_runs_under_torchrun(tiny, toy, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert {"rank 0 of 2", "rank 1 of 2"} <= set(done.stdout.splitlines())
-    told = [line for line in done.stdout.splitlines() if line.startswith("taken ")]
-    assert len(told) == 2
-    assert len(set(told)) == 1
+    reported = [line for line in done.stdout.splitlines() if line.startswith("taken ")]
+    assert len(reported) == 2
+    assert len(set(reported)) == 1
 
 
 @pytest.mark.slow
@@ -661,16 +663,16 @@ def test_val_under_torchrun_is_that_of_one_process(tiny, toy, tmp_path):
     yolo.save(tmp_path / "m.pt")
     keys = {"model": tmp_path / "m.pt", "data": toy, "imgsz": 64, "batch": 4, "workers": 0, "device": "cpu"}
     keys |= {"project": tmp_path / "r", "plots": False, "conf": 1e-5, "analyse": True, "gallery": 2}
-    told = []
+    reported = []
     for name, agent in (("one", []), ("two", ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"])):
         command = [sys.executable, *agent, "-m", "ultralytics", "val", *words(keys | {"name": name})]
         subprocess.run(command, cwd=CLONE, check=True, capture_output=True, timeout=120)
-        told.append(json.loads((tmp_path / "r" / name / "metrics.json").read_text(encoding="utf-8")))
-    for metrics in told:
+        reported.append(json.loads((tmp_path / "r" / name / "metrics.json").read_text(encoding="utf-8")))
+    for metrics in reported:
         del metrics["speed_ms_per_image"]
-    assert told[0] == told[1]
-    assert told[0]["images"] == 6
-    assert told[0]["analysis"]["errors"]["Bkg"]["count"] > 0
+    assert reported[0] == reported[1]
+    assert reported[0]["images"] == 6
+    assert reported[0]["analysis"]["errors"]["Bkg"]["count"] > 0
     galleries = [(tmp_path / "r" / name / "gallery.json").read_bytes() for name in ("one", "two")]
     assert galleries[0] == galleries[1]
 
@@ -705,10 +707,10 @@ def test_a_stopped_rank_is_named_by_the_first_that_is_not():
         assert stopped_ranks(ranks, os.getpid(), 31.0) == []
         process.send_signal(signal.SIGSTOP)
         os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
-        told = f"(process {process.pid}, stopped; kill -CONT {process.pid} lets it go on) for 31 s"
-        assert stopped_ranks(ranks, os.getpid(), 31.0) == [f"Waiting for rank 1 {told}"]
+        reported = f"(process {process.pid}, stopped; kill -CONT {process.pid} lets it go on) for 31 s"
+        assert stopped_ranks(ranks, os.getpid(), 31.0) == [f"Waiting for rank 1 {reported}"]
         swapped = {0: process.pid, 1: os.getpid(), 2: os.getppid()}
-        assert stopped_ranks(swapped, os.getpid(), 31.0) == [f"Waiting for rank 0 {told}"]
+        assert stopped_ranks(swapped, os.getpid(), 31.0) == [f"Waiting for rank 0 {reported}"]
         assert stopped_ranks(swapped, os.getppid(), 31.0) == []  # one line is enough
     finally:
         process.kill()
@@ -745,8 +747,8 @@ def test_a_rank_that_waits_for_a_stopped_one_says_so():
         for rank, process in enumerate(ranks):
             assert process.stdout.readline().startswith(f"rank {rank} ")
         ranks[0].send_signal(signal.SIGSTOP)
-        told = ranks[1].stdout.readline()
-        assert told.startswith(f"Waiting for rank 0 (process {ranks[0].pid}, stopped; ")
+        reported = ranks[1].stdout.readline()
+        assert reported.startswith(f"Waiting for rank 0 (process {ranks[0].pid}, stopped; ")
         ranks[0].send_signal(signal.SIGCONT)
         assert [p.wait(30) for p in ranks] == [0, 0]
     finally:

@@ -87,9 +87,9 @@ def test_the_record_of_a_run():
     assert json.loads(json.dumps(record)) == record
     again = provenance(CPU, args, before=provenance(CPU, args, before=record))
     assert [h.get("data") for h in again["history"]] == [{"train": {"digest": "sha256:0"}}, None]
-    told = "\n".join(describe(again))
-    assert "epochs: 3  (command line)" in told
-    assert "resumed: 2 times" in told
+    message = "\n".join(describe(again))
+    assert "epochs: 3  (command line)" in message
+    assert "resumed: 2 times" in message
 
 
 def test_nothing_in_it_tells_whose_machine_it_was(monkeypatch, tmp_path):

@@ -1,4 +1,4 @@
-"""Which run `resume=` means and what it may be told, from folders made by hand."""
+"""Which run `resume=` means and what it may be reported, from folders made by hand."""
 
 import contextlib
 import copy
@@ -110,7 +110,7 @@ def test_the_newest_run_is_one_of_this_project(tmp_path, monkeypatch):
     assert read(True, project=str(tmp_path / "runs")).folder.name == "a"
 
 
-# What it may be told
+# What it may be reported
 
 
 def test_the_command_that_began_a_run_changes_nothing(tmp_path, monkeypatch):
@@ -222,9 +222,9 @@ def test_a_finished_job_that_is_started_again_is_no_failure(tmp_path, capsys):
     out, err = capsys.readouterr()
     assert (out, err) == (f"{tmp_path / 'J'}: its 9 epochs are done, nothing is left to resume\n", "")
     assert main(["train", f"resume={tmp_path / 'J'}"]) == 2
-    with pytest.raises(FinishedRunError) as told:
+    with pytest.raises(FinishedRunError) as message:
         again(tmp_path / "J")
-    assert pickle.loads(pickle.dumps(told.value)).folder == str(tmp_path / "J")  # as it goes to the other ranks
+    assert pickle.loads(pickle.dumps(message.value)).folder == str(tmp_path / "J")  # as it goes to the other ranks
 
 
 def test_the_save_that_is_used_is_named(tmp_path, monkeypatch, caplog):
@@ -277,7 +277,7 @@ def record(split="train", images=8, digest="a", code="c"):
 
 
 @pytest.mark.parametrize(
-    ("before", "now", "told"),
+    ("before", "now", "message"),
     [
         (record(), record(), ""),
         (record(), record(code="d"), ""),
@@ -299,10 +299,10 @@ def record(split="train", images=8, digest="a", code="c"):
         ({"data": {"train": 3}}, record(), ""),
     ],
 )
-def test_other_data_are_told(before, now, told):
+def test_other_data_are_told(before, now, message):
     lines = changed_data(readable(before), now)
-    assert len(lines) == bool(told)
-    assert not told or re.search(told, lines[0])
+    assert len(lines) == bool(message)
+    assert not message or re.search(message, lines[0])
 
 
 def test_other_plugins_are_told(tmp_path):
@@ -320,7 +320,7 @@ def test_other_plugins_are_told(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("now", "told"),
+    ("now", "message"),
     [
         ({0: "a", 1: "b", 2: "c"}, ""),
         (
@@ -333,9 +333,9 @@ def test_other_plugins_are_told(tmp_path):
         ({0: "a", 1: "b", 2: "c", 3: "d"}, "the dataset has 4 classes, and the run has 3"),
     ],
 )
-def test_other_class_names_are_refused(now, told, tmp_path):
+def test_other_class_names_are_refused(now, message, tmp_path):
     before = {0: "a", 1: "b", 2: "c"}
-    with pytest.raises(ConfigError, match=told) if told else contextlib.nullcontext():
+    with pytest.raises(ConfigError, match=message) if message else contextlib.nullcontext():
         check_names(before, now, "my.yaml", tmp_path / "last.pt")
 
 
@@ -430,12 +430,12 @@ def test_data_that_have_moved_are_named_anew(elsewhere, tmp_path, monkeypatch, c
         DetectionTrainer(overrides={"resume": str(last)})
     (data.parent / "images" / "gone").rename(data.parent / "images" / "train")
     data.parent.rename(tmp_path / "new place")
-    with pytest.raises(MissingFileError, match=f"no such dataset YAML.* name its new place: .*{command}$") as told:
+    with pytest.raises(MissingFileError, match=f"no such dataset YAML.* name its new place: .*{command}$") as message:
         DetectionTrainer(overrides={"resume": str(last)})
-    assert "bccd" not in str(told.value)
-    with pytest.raises(MissingFileError) as told:  # the new place is wrong: the usual hint
+    assert "bccd" not in str(message.value)
+    with pytest.raises(MissingFileError) as message:  # the new place is wrong: the usual hint
         DetectionTrainer(overrides={"resume": str(last), "data": str(tmp_path / "toys.yaml")})
-    assert "NEW_PLACE" not in str(told.value)
+    assert "NEW_PLACE" not in str(message.value)
     resumed = DetectionTrainer(overrides={"resume": str(last), "data": str(tmp_path / "new place" / "toy.yaml")})
     resumed._setup()
     assert "have changed" not in caplog.text
@@ -469,9 +469,9 @@ def test_a_link_that_leads_to_itself_is_one_line(key, tmp_path, capsys, monkeypa
         pytest.skip("links are not to be had")
     words = {"model": "yolov8n.yaml", "data": "gone.yaml"} | {key: str(loop)}
     assert main(["train", *(f"{k}={v}" for k, v in words.items())]) == 2
-    told = capsys.readouterr().err
-    assert told.startswith("error: ")
-    assert told.count("\n") == 1
+    message = capsys.readouterr().err
+    assert message.startswith("error: ")
+    assert message.count("\n") == 1
 
 
 def test_the_page_lists_what_resume_takes():

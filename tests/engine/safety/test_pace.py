@@ -21,7 +21,7 @@ def clock(monkeypatch):
 
 
 @pytest.fixture
-def told(monkeypatch):
+def message(monkeypatch):
     lines = []
     monkeypatch.setattr(module.LOGGER, "warning", lambda text, *args: lines.append(text % args))
     return lines
@@ -44,47 +44,47 @@ def begun(clock, work=1.0, wait=0.1, **more):
     return pace
 
 
-def test_a_slower_run_says_so_once_in_a_while(clock, told):
+def test_a_slower_run_says_so_once_in_a_while(clock, message):
     pace = begun(clock)
     assert pace.began == pytest.approx(0.011)
     go(pace, clock, 200, 1.5, 0.2)
     go(pace, clock, 3, 60.0)
-    assert not told  # neither half as slow, nor a few slow steps
+    assert not message  # neither half as slow, nor a few slow steps
     go(pace, clock, LATELY, 5.0)
-    assert len(told) == 1
-    assert told[0].startswith("A training step now takes 4.5 times as long as at the beginning (5 s, it took 1.1 s)")
-    assert told[0].endswith("COMPUTE")
-    assert "core" in told[0]
+    assert len(message) == 1
+    assert message[0].startswith("A training step now takes 4.5 times as long as at the beginning (5 s, it took 1.1 s)")
+    assert message[0].endswith("COMPUTE")
+    assert "core" in message[0]
     go(pace, clock, int(AGAIN / 5) - LATELY, 5.0)
-    assert len(told) == 1
+    assert len(message) == 1
     go(pace, clock, LATELY, 5.0)
-    assert len(told) == 2
+    assert len(message) == 2
 
 
-def test_late_images_are_told_from_slow_steps(clock, told):
+def test_late_images_are_told_from_slow_steps(clock, message):
     go(begun(clock), clock, LATELY, 1.0, 9.0)
-    assert told[0].endswith("LOAD")
-    assert "83% of it waiting for images" in told[0]  # of the last steps, four of them as quick as before
+    assert message[0].endswith("LOAD")
+    assert "83% of it waiting for images" in message[0]  # of the last steps, four of them as quick as before
 
 
-def test_saves_validation_and_larger_images_are_no_slowness(clock, told):
+def test_saves_validation_and_larger_images_are_no_slowness(clock, message):
     pace = begun(clock, wait=0.0)
     for pixels in (25, 100, 225, 400):  # the sizes of multi_scale, and a last batch that is smaller
         go(pace, clock, LATELY, 1.0, pixels=pixels, between=1000.0)
-    assert not told
+    assert not message
 
 
-def test_steps_of_a_gpu_count_when_it_has_done_them(clock, told):
+def test_steps_of_a_gpu_count_when_it_has_done_them(clock, message):
     pace = Pace("training step", "COMPUTE", "LOAD")
     for _ in range(SKIPPED + BEGINNING):
         go(pace, clock, 9, 0.01, done=lambda _: False)
         go(pace, clock, 1, 9.91)
     assert pace.began == pytest.approx(0.01)
-    assert not told
+    assert not message
 
 
-def test_a_run_that_goes_on_is_compared_with_its_beginning(clock, told):
+def test_a_run_that_goes_on_is_compared_with_its_beginning(clock, message):
     pace = Pace("training step", "COMPUTE", "LOAD")
     pace.began = 0.01
     go(pace, clock, SKIPPED + LATELY, 4.0)
-    assert "4.0 times" in told[0]
+    assert "4.0 times" in message[0]

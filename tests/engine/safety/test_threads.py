@@ -325,8 +325,8 @@ def test_a_resumed_run_keeps_its_number(stopped, monkeypatch, caplog):
     assert resumed() == 1
     assert len(trials) == 1  # not tried again
     assert resumed(threads=2) == 2
-    told = "With threads=2 instead of 1 its sums are rounded in another order: it will not equal, to the bit"
-    assert told in caplog.text
+    message = "With threads=2 instead of 1 its sums are rounded in another order: it will not equal, to the bit"
+    assert message in caplog.text
     assert resumed(threads="auto") == 1
     assert len(trials) == 2
     assert "threads=1: with all 2 it takes 9.0 times as long now (load average" in caplog.text

@@ -197,12 +197,14 @@ def test_the_meter_measures_what_a_gated_sum_adds():
     assert meter.row()["block/0/share"] == pytest.approx(0.5, rel=1e-5)
 
 
-@pytest.mark.parametrize(("share", "told"), [(0.2, "has learned"), (0.05, "learned little"), (0.01, "hardly learned")])
-def test_the_verdict(share, told):
+@pytest.mark.parametrize(
+    ("share", "message"), [(0.2, "has learned"), (0.05, "learned little"), (0.01, "hardly learned")]
+)
+def test_the_verdict(share, message):
     meter = Meter(Net())
     row = {"block/1/gate_mean": 0.1, "block/1/gate_max": 0.2, "block/1/share": share}
     [line] = meter.verdict([{}, row])
-    assert told in line
+    assert message in line
     assert line.startswith("row 1 (FLABlock) changes its map by ")
     assert meter.verdict([]) == []
     assert Meter(nn.Linear(1, 1)).verdict([row]) == []

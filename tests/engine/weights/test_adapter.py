@@ -77,10 +77,10 @@ def test_an_adapter_of_which_no_row_fits_is_one_line(written, tmp_path, module, 
     model, new = network(tmp_path, 9, module, width)
     with pytest.raises(ConfigError) as e:
         fill(model, read_adapter(path), new, str(path))
-    told = str(e.value)
-    assert "it holds ConvBlock at 16 channels, ConvBlock at 16 channels; new here: " in told
-    assert f"{module[:-3]} at {16 if width == 0.06 else 32} channels" in told
-    assert "\n" not in told
+    message = str(e.value)
+    assert "it holds ConvBlock at 16 channels, ConvBlock at 16 channels; new here: " in message
+    assert f"{module[:-3]} at {16 if width == 0.06 else 32} channels" in message
+    assert "\n" not in message
 
 
 def test_files_that_are_no_adapter(written, tmp_path):

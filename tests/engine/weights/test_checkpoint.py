@@ -317,16 +317,16 @@ import torch
 from ultralytics.engine.weights.checkpoint import load_checkpoint, save_checkpoint
 from ultralytics.utils.errors import UserError
 last = Path({str(disk)!r}) / "last.pt"
-told = []
+sizes = []
 for side in (200, 300, 400, 250):
     data = {{"model": {{"backbone": []}}, "names": {{0: "a"}}, "ema": {{"w": torch.zeros(side, side)}}}}
     try:
         save_checkpoint(last, data, last.with_name("last.prev.pt"))
-        told.append(side)
+        sizes.append(side)
     except UserError as e:
         assert "No space left" in str(e) and "untouched" in str(e), e
-    assert load_checkpoint(last).weights["w"].shape[0] == told[-1]
-assert told == [200, 300, 250] or told == [200, 300], told
+    assert load_checkpoint(last).weights["w"].shape[0] == sizes[-1]
+assert sizes == [200, 300, 250] or sizes == [200, 300], sizes
 assert not list(last.parent.glob(".*"))
 """
     root = str(Path(__file__).resolve().parents[3])

@@ -105,10 +105,10 @@ def test_any_stream_is_a_value_or_one_line(tmp_path_factory, stream):
     try:
         read_inert(file)
     except CheckpointError as e:
-        told = str(e)
+        message = str(e)
     else:
-        told = ""
-    assert "\n" not in told
+        message = ""
+    assert "\n" not in message
 
 
 @given(st.integers(0, 10**9), st.integers(0, 255))
@@ -120,10 +120,10 @@ def test_a_flipped_byte_is_a_value_or_one_line(tmp_path_factory, at, value):
     try:
         plain(read_inert(file))
     except (CheckpointError, NotPlainError) as e:
-        told = str(e)
+        message = str(e)
     else:
-        told = ""
-    assert "\n" not in told
+        message = ""
+    assert "\n" not in message
 
 
 def test_plain_refuses_what_is_none(monkeypatch):

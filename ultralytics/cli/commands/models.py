@@ -72,7 +72,7 @@ class Edit(Command):
 
     def edited(self) -> str:
         """Return the text of the new YAML."""
-        raise NotImplementedError
+        raise NotImplementedError  # each command has its own
 
     def run(self) -> int:
         out = user_path(self.out)
@@ -147,7 +147,7 @@ class Weights(Command):
 
     def written(self) -> Path:
         """Write the file; returns its path."""
-        raise NotImplementedError
+        raise NotImplementedError  # each command has its own
 
     def run(self) -> int:
         from ultralytics.nn.plugins import load_plugins  # torch takes seconds to import
