@@ -41,7 +41,7 @@ class Done:
 
 
 class Starts:
-    """Finishes each run that it is reported to start, but for those it is reported otherwise of: a code or a line of error."""
+    """Finishes each run that it is to start, but for those named otherwise: with a code or a line of error."""
 
     def __init__(self, **otherwise):
         self.otherwise = otherwise
