@@ -1,9 +1,13 @@
+import importlib
 import json
+import math
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -151,3 +155,80 @@ def test_the_first_run_keeps_its_promise(tmp_path):
     for name in ("weights/best.pt", "results.png", "results.csv", "metrics.json"):
         assert (run / name).exists()
         assert name in done.stdout
+
+
+# What is measured on a card
+
+
+@pytest.fixture
+def gpu_day(monkeypatch):
+    monkeypatch.syspath_prepend(str(CLONE / "scripts"))
+    return importlib.import_module("gpu_day")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_measurements_for_a_card_run_in_a_small_form_without_one(tmp_path, tiny, toy):
+    """Every part says something; a part that means nothing without a card says so."""
+    words = ("minutes=10", "device=cpu", f"models={tiny}", f"data={toy}", "imgsz=64", "batch=4")
+    done = bash(CLONE / "scripts" / "gpu_day.sh", tmp_path / "out", *words, cwd=tmp_path, OMP_NUM_THREADS="1")
+    files = {f.name: f.read_text(encoding="utf-8") for f in (tmp_path / "out").iterdir()}
+    assert done.returncode == 0, done.stdout + done.stderr + files.get("log.txt", "")
+    assert set(files) == {"gpu_day.jsonl", "summary.md", "log.txt"}
+    lines = [json.loads(line) for line in files["gpu_day.jsonl"].splitlines()]
+    ended = {x["name"]: x["state"] for x in lines if x["what"] == "part"}
+    assert list(ended) == ["versions", "data", "step", "fla", "tests", "train", "memory", "batch", "val", "ranks"]
+    without = "skipped: no CUDA device"
+    assert {name for name, state in ended.items() if state == without} == {"tests", "memory"}
+    assert {state for state in ended.values() if state != without} == {"done"}
+    seen = {x["what"]: x for x in lines}
+    assert not [x for x in lines if x["what"] == "error"]
+    assert seen["step"]["images_per_second"] > 0
+    assert seen["fla"]["both_ms"] > seen["fla"]["forward_ms"] > 0
+    assert seen["resume"]["equal"]
+    assert seen["resume"]["interrupted"]
+    assert seen["ranks"]["finished"]
+    for told in ("## Training step", "equal to the bit", without):
+        assert told in files["summary.md"]
+
+
+def test_a_part_that_does_not_end_is_ended_and_what_it_wrote_is_kept(gpu_day, tmp_path, monkeypatch):
+    parts = importlib.import_module("gpu_parts")
+
+    def never(report, *_):
+        report("begun", pid=subprocess.Popen(["sleep", "600"]).pid)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        time.sleep(600)
+
+    monkeypatch.setattr(gpu_day, "GRACE", 0.1)
+    monkeypatch.setattr(gpu_day, "LEAST", 0.0)
+    chosen = {"hangs": parts.Part(never, 1.0), "works": parts.Part(lambda report, *_: report("well", x=math.nan), 1.0)}
+    monkeypatch.setattr(gpu_day, "PARTS", chosen)
+    options = gpu_day.Options(tmp_path, tmp_path, "", 0, 0, "cpu", (), "")
+    assert gpu_day.run_parts(list(chosen), tmp_path, options, 2.0) == 1
+    lines = [json.loads(x) for x in (tmp_path / "gpu_day.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [(x["what"], x.get("state", "").split(" of ")[0]) for x in lines] == [
+        ("begun", ""), ("part", "ended at its limit"), ("well", ""), ("part", "done"),
+    ]  # fmt: skip
+    assert lines[2]["x"] is None
+    assert not Path(f"/proc/{lines[0]['pid']}").exists() or "State:\tZ" in Path(
+        f"/proc/{lines[0]['pid']}/status"
+    ).read_text(encoding="utf-8")
+    assert "ended at its limit" in (tmp_path / "summary.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "where to?"), (["parts=step"], "where to?"), (["out", "parts=stp"], "there is no 'stp'"),
+        (["out", "minute=3"], "is no option"), (["out", "minutes=0"], "minutes=0"),
+        (["out", "data=gone.yaml"], "gone.yaml"),
+    ],
+)  # fmt: skip
+def test_mistakes_in_the_words_are_one_line(gpu_day, tmp_path, capsys, monkeypatch, words, said):
+    monkeypatch.chdir(tmp_path)
+    assert gpu_day.main(words) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
