@@ -17,14 +17,17 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 import benchmark
+import gpu_attention
 import torch
 import yaml
 
@@ -35,7 +38,6 @@ from ultralytics.data.prepare import prepare_shapes
 from ultralytics.engine.run.provenance import code_digest, git_state, versions
 from ultralytics.engine.weights.checkpoint import load_checkpoint
 from ultralytics.models.yolo.detect import DetectionTrainer
-from ultralytics.nn.modules.FLA import FocusedLinearAttention
 
 ROOT = Path(__file__).resolve().parents[1]
 GIB = 2**30
@@ -43,14 +45,17 @@ CARDS = (8, 12, 24, 80)  # GiB
 MARGIN = 0.06  # of a card's memory that is left to the driver and to fragmentation
 MOST = 0.8  # of the card that is filled to find out what a batch takes
 SYNC = "called a synchronizing CUDA operation"
-# Keys of a run that can be switched, in the order in which they are tried; keys that the code lacks are left out.
+# What can be switched, in the order in which it is tried: keys of a run, and variables of the environment in capitals.
+# What the code does not have is left out.
 SWITCHES: list[dict[str, Any]] = [
     {"amp": False},
     {"deterministic": False},
     {"compile": True},
-    {"channels_last": False},
     {"augment_on": "gpu"},
+    {"channels_last": False},
+    {"compile": "reduce-overhead"},
 ]
+OF_ATTENTION: list[dict[str, Any]] = [{"ULTRALYTICS_FLA": "plain"}, {"amp": False}, {"compile": True}]
 COPIES = 8  # of each training image, where the data are the embedded ones: an epoch of five batches is too short
 
 
@@ -256,13 +261,13 @@ class Case(NamedTuple):
 
 def cases(models: Sequence[str]) -> list[Case]:
     """Return the cases, most valuable first; switches that the code does not have are left out."""
-    have = {f.name for f in fields(Config)}
-    switches = [s for s in SWITCHES if s.keys() <= have]
+    have = {f.name for f in fields(Config)} | ({"ULTRALYTICS_FLA"} if gpu_attention.FUSED else set())
+    switches, of_attention = ([s for s in some if s.keys() <= have] for some in (SWITCHES, OF_ATTENTION))
     plain = [Case(m, {}) for m in models]
-    attention = [m for m in models if "fla" in m]
     first = [Case(models[0], s) for s in switches]
-    rest = [Case(m, s) for s in ({"amp": False}, {"compile": True}) if s in switches for m in attention]
-    return [*plain, *first, *rest]
+    rest = [Case(m, s) for s in of_attention for m in models if "fla" in m]
+    kernels = [c for c in rest if "ULTRALYTICS_FLA" in c.switch]
+    return [*plain, *kernels, *first, *(c for c in rest if c not in kernels and c not in first)]
 
 
 def measure_step(report: Report, options: Options, clock: Clock) -> None:
@@ -276,9 +281,11 @@ def measure_step(report: Report, options: Options, clock: Clock) -> None:
             report("skipped", **about, why="no time left")
             continue
         try:
-            figures = step_figures(options, case, each, with_loader=i < 3)
+            with mock.patch.dict(os.environ, {k: str(v) for k, v in case.switch.items() if k.isupper()}):
+                figures = step_figures(options, case, each, with_loader=i < 3 or "augment_on" in case.switch)
             report("step", **about, **figures)
-        except Exception as e:
+        except Exception as e:  # one that fails must not hide the others
+            traceback.print_exc()
             report("error", **about, error=f"{type(e).__name__}: {e}"[:1000])
         finally:
             release()
@@ -287,31 +294,35 @@ def measure_step(report: Report, options: Options, clock: Clock) -> None:
 def step_figures(options: Options, case: Case, seconds: float, with_loader: bool) -> dict[str, Any]:
     """Return the figures of a case."""
     started = time.perf_counter()
-    trainer = DetectionTrainer(overrides=options.keys(case.model, data=options.large(), val=False, **case.switch))
-    trainer._setup()
-    trainer.model.train()
+    keys = {k: v for k, v in case.switch.items() if k.islower()}
+    trainer = DetectionTrainer(overrides=options.keys(case.model, data=options.large(), val=False, **keys))
     try:
+        trainer._setup()
+        trainer.model.train()
         batches = ready(trainer)
         step = stepping(trainer, batches)
         found = {"setup_s": time.perf_counter() - started, "images": len(batches[0]["img"])}
         return {
             **found,
             **timed(step, seconds, len(batches[0]["img"])),
-            **counted_on_device(step, found),
+            **counted_on_device(step),
             **(loaded(trainer, seconds) if with_loader else {}),
             "losses": [float(v) for v in trainer.state.loss_mean],
         }
     finally:
-        trainer.train_loader.close()
+        if trainer.train_loader is not None:
+            trainer.train_loader.close()
 
 
 def ready(trainer: Any) -> list[Any]:
-    """Return two batches of the run's training data, on its device."""
+    """Return two batches of the run's training data: images on the device, labels where the loader leaves them."""
     loader = trainer.train_loader
     found = [loader.batch_at(0, i) for i in range(min(2, len(loader)))]
-    return [
-        {k: v.to(trainer.device) if isinstance(v, torch.Tensor) else v for k, v in batch.items()} for batch in found
-    ]
+    for batch in found:
+        for key, value in batch.items():
+            if isinstance(value, torch.Tensor) and trainer.device.type == "cuda":
+                batch[key] = value.to(trainer.device) if key == "img" else value.pin_memory()
+    return found
 
 
 def stepping(trainer: Any, batches: list[Any]) -> Callable[[], None]:
@@ -381,7 +392,7 @@ def timed(step: Callable[[], None], seconds: float, images: int, rounds: int = 3
     return found
 
 
-def counted_on_device(step: Callable[[], None], _: Any = None, steps: int = 3) -> dict[str, Any]:
+def counted_on_device(step: Callable[[], None], steps: int = 3) -> dict[str, Any]:
     """Return per step: kernels, launches, milliseconds that the card is busy, and waits for it with their places.
 
     On a CPU, the operators alone.
@@ -461,10 +472,9 @@ def place_of_ours() -> str:
     frame, inner = sys._getframe(2), ""
     while frame is not None:
         file = frame.f_code.co_filename
-        if file.startswith(str(ROOT)):
-            if Path(file).name in ("gpu_parts.py", "warnings.py"):
-                frame = frame.f_back
-                continue
+        if file == __file__:
+            return f"the measurement{inner}"
+        if file.startswith(str(ROOT / "ultralytics")):
             return f"{Path(file).relative_to(ROOT)}:{frame.f_lineno}{inner}"
         if not inner and "warnings" not in Path(file).name:
             inner = f" ({Path(file).name}:{frame.f_lineno} {frame.f_code.co_name})"
@@ -517,75 +527,9 @@ def loaded(trainer: Any, seconds: float) -> dict[str, Any]:
 
 def measure_fla(report: Report, options: Options, clock: Clock) -> None:
     """Time focused linear attention, forward and with backward, at the sizes of the table of floors."""
-    own = getattr(benchmark, "fla", None)
-    if own is not None:
-        report("fla", **own(**benchmark.DEFAULTS["fla"]))
-        return
-    options = options.settled()
-    card = options.on_card
-    device, dtype = (torch.device("cuda"), torch.bfloat16) if card else (torch.device("cpu"), torch.float32)
-    sizes = [(32, 40), (32, 20), (32, 80), (1, 20), (32, 160)] if card else [(1, 8)]
-    for compiled in (False, True) if card else (False,):
-        for B, side in sizes:
-            if clock.left() < (15 if compiled else 3):
-                report("skipped", B=B, N=side * side, compiled=compiled, why="no time left")
-                continue
-            torch.manual_seed(0)
-            layer: Any = FocusedLinearAttention(256, (20, 20), 8).to(device, dtype)
-            call = torch.compile(layer) if compiled else layer
-            held = [torch.randn(B, 256, side, side, device=device, dtype=dtype) for _ in range(4)]
-            try:
-                forward, both = attention_ms(call, held, card)
-            except Exception as e:
-                report("error", B=B, N=side * side, compiled=compiled, error=f"{type(e).__name__}: {e}"[:500])
-            else:
-                report(
-                    "fla",
-                    B=B,
-                    N=side * side,
-                    C=256,
-                    h=8,
-                    compiled=compiled,
-                    dtype=str(dtype)[6:],
-                    forward_ms=forward,
-                    both_ms=both,
-                )
-            del layer, call, held
-            release()
-
-
-def attention_ms(layer: Any, held: list[torch.Tensor], card: bool) -> tuple[float, float]:
-    """Return the milliseconds of a forward pass without gradients, and of one with its backward pass."""
-
-    def forward(x: torch.Tensor) -> None:
-        with torch.no_grad():
-            layer(x)
-
-    def both(x: torch.Tensor) -> None:
-        layer(x.detach().requires_grad_()).float().mean().backward()
-
-    return device_ms(forward, held, card), device_ms(both, held, card)
-
-
-def device_ms(call: Callable[[torch.Tensor], None], held: list[torch.Tensor], card: bool, repeats: int = 20) -> float:
-    """Return the median milliseconds of a call by the card's events; inputs take turns, so that no cache holds them."""
-    for x in held[:3]:
-        call(x)
-    taken = []
-    for i in range(repeats):
-        x = held[i % len(held)]
-        if card:
-            begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-            begin.record()
-            call(x)
-            end.record()
-            end.synchronize()
-            taken.append(begin.elapsed_time(end))
-        else:
-            started = time.perf_counter()
-            call(x)
-            taken.append((time.perf_counter() - started) * 1e3)
-    return statistics.median(taken)
+    for row in gpu_attention.measure(options.on_card, clock.left):
+        report("error" if "error" in row else "skipped" if "skipped" in row else "fla", **row)
+        release()
 
 
 # A short training, and one that is stopped and goes on
@@ -715,9 +659,11 @@ def measure_memory(report: Report, options: Options, clock: Clock) -> None:
     variants: list[tuple[str, dict[str, Any]]] = [
         (m, {}) for m in ("yolov8n", "yolov8s", "yolov8n-fla-p345", "yolov8m")
     ]
+    if "checkpoint_rows" in {f.name for f in fields(Config)}:
+        variants += [(m, {"checkpoint_rows": list(range(10))}) for m in ("yolov8n-fla-p345", "yolov8m")]
     for model, more in variants:
         if clock.left() < 5:
-            report("skipped", model=model, why="no time left")
+            report("skipped", model=model, switch=more, why="no time left")
             continue
         trainer = DetectionTrainer(overrides=options.keys(model, imgsz=640, batch=4, nbs=4, val=False, **more))
         trainer._setup()
@@ -727,6 +673,7 @@ def measure_memory(report: Report, options: Options, clock: Clock) -> None:
             if len(points) > 1:
                 row = {
                     "model": model,
+                    "switch": more,
                     "imgsz": size,
                     "points_gib": {b: p / GIB for b, p in points},
                     **line_through(points),
@@ -805,11 +752,10 @@ def memory_table(rows: Sequence[dict[str, Any]], context: int) -> str:
         f"| model | px | GiB per image | GiB beside | {' | '.join(f'{c} GB' for c in CARDS)} |",
         "|---|---|---|---|" + "---|" * len(CARDS),
     ]
-    for row in sorted(rows, key=lambda r: (r["model"], r["imgsz"])):
+    for row in sorted(rows, key=lambda r: (r["model"], str(r["switch"]), r["imgsz"])):
         fits = " | ".join(str(largest_fitting(row, c, beside) or "–") for c in CARDS)
-        lines.append(
-            f"| {row['model']} | {row['imgsz']} | {row['per_image_gib']:.3f} | {row['base_gib']:.2f} | {fits} |"
-        )
+        name = ", ".join([row["model"], *(f"{k}={v}" for k, v in row["switch"].items())])
+        lines.append(f"| {name} | {row['imgsz']} | {row['per_image_gib']:.3f} | {row['base_gib']:.2f} | {fits} |")
     return "\n".join(lines) + "\n"
 
 

@@ -114,12 +114,13 @@ def ratios(rows: Sequence[Row]) -> list[str]:
 
 
 def attention_ratios(rows: Sequence[Row]) -> list[tuple[str, str, float]]:
-    """Compare the compiled attention with the plain one."""
-    found = {(r["B"], r["N"], r["compiled"]): r for r in of(rows, "fla") if "compiled" in r}
+    """Compare the attention with its twins; where it has no kernels, the plain one is it."""
+    found = {(r["layer"], r["B"], r["N"]): r for r in of(rows, "fla")}
+    ours = "ours" if any(layer == "ours" for layer, *_ in found) else "plain"
     return [
-        (f"FLA compiled, B={B}, N={N}, {kind}", "plain", found[B, N, False][key] / row[key])
-        for (B, N, compiled), row in found.items()
-        if compiled and (B, N, False) in found
+        (f"FLA, B={B}, N={N}, {kind}", layer, row[key] / found[ours, B, N][key])
+        for (layer, B, N), row in found.items()
+        if layer != ours and (ours, B, N) in found
         for kind, key in (("forward", "forward_ms"), ("forward + backward", "both_ms"))
     ]
 
