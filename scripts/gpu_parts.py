@@ -228,7 +228,7 @@ def prepare_data(report: Report, options: Options, _: Clock) -> None:
 def run_tests(report: Report, _: Options, clock: Clock) -> None:
     """Run the tests that need a card; failures are on the disk as they come."""
     files = [f for f in sorted((ROOT / "tests").rglob("test_*.py")) if "mark.gpu" in f.read_text(encoding="utf-8")]
-    words = [sys.executable, "-m", "pytest", "-v", "--tb=short", "-m", "gpu", *map(str, files)]
+    words = [sys.executable, "-m", "pytest", "-vv", "--tb=short", "-m", "gpu", *map(str, files)]
     counts: Counter[str] = Counter()
     failed = []
     process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -496,8 +496,6 @@ def loaded(trainer: Any, seconds: float) -> dict[str, Any]:
                 begun, waited, images = time.perf_counter(), 0.0, 0
             else:
                 waited += time.perf_counter() - mark
-            if i == len(loader) - 3 and torch.cuda.is_available():
-                break
             trainer.step.loss.images = len(batch["img"])
             trainer.state.add_loss(trainer.train_step(batch, 1000 + i))
             images += len(batch["img"])

@@ -82,7 +82,11 @@ def steps(rows: Sequence[Row]) -> list[str]:
     ]
     found = table(head, lines)
     loaded = [
-        (r["model"], r["loader_images_per_second"], r["loader_wait"], r.get("loader_syncs"), r["workers"])
+        (
+            f"{r['model']}, {switch(r)}",
+            *(r.get(f"loader_{k}") for k in ("images_per_second", "wait", "syncs")),
+            r["workers"],
+        )
         for r in of(rows, "step")
         if "loader_wait" in r
     ]
@@ -107,7 +111,7 @@ def ratios(rows: Sequence[Row]) -> list[str]:
     for row in found.values():
         if "loader_images_per_second" in row:
             share = row["loader_images_per_second"] / row["images_per_second"]
-            lines.append((f"{row['model']} with the loader", "ready batches", share))
+            lines.append((f"{row['model']}, {switch(row)}, with the loader", "ready batches", share))
     lines += attention_ratios(rows)
     shown = table(("speed of", "over that of", "ratio"), lines)
     return ["## Ratios", "", *shown] if shown else []

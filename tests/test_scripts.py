@@ -329,7 +329,7 @@ def test_the_summary_has_ratios_of_what_is_there_and_says_what_is_not(monkeypatc
     text = summarise(rows)
     for line in (
         "| yolov8n, amp=False | its default | 0.5 |", "| yolov8n-fla-sppf, default | yolov8n | 0.97 |",
-        "| yolov8n-fla-sppf with the loader | ready batches | 0.5 |", "| x:1 | 2 |", "- tests/x.py::test_y",
+        "| yolov8n-fla-sppf, default, with the loader | ready batches | 0.5 |", "| x:1 | 2 |", "- tests/x.py::test_y",
         "| FLA, B=1, N=4, forward + backward | tutorial | 6 |", "error RuntimeError: a \\| b", "| 0.4 |",
     ):  # fmt: skip
         assert line in text, text
