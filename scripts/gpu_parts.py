@@ -45,25 +45,28 @@ CARDS = (8, 12, 24, 80)  # GiB
 MARGIN = 0.06  # of a card's memory that is left to the driver and to fragmentation
 MOST = 0.8  # of the card that is filled to find out what a batch takes
 SYNC = "called a synchronizing CUDA operation"
-# What can be switched, in the order in which it is tried: keys of a run, and variables of the environment in capitals.
-# What the code does not have is left out.
-SWITCHES: list[dict[str, Any]] = [
-    {"amp": False},
-    {"deterministic": False},
-    {"compile": True},
-    {"augment_on": "gpu"},
-    {"channels_last": False},
-    {"compile": "reduce-overhead"},
+# What is switched, in the order in which it is measured, on the first network or on those with attention: a run's key,
+# or a variable of the environment in capitals. What the code does not have is left out. Compiling takes a minute.
+FIRST, ATTENTION = False, True
+SWITCHES: list[tuple[bool, dict[str, Any]]] = [
+    (ATTENTION, {"ULTRALYTICS_FLA": "plain"}),
+    (FIRST, {"amp": False}),
+    (FIRST, {"deterministic": False}),
+    (FIRST, {"augment_on": "gpu"}),
+    (FIRST, {"channels_last": False}),
+    (ATTENTION, {"amp": False}),
+    (FIRST, {"compile": True}),
+    (ATTENTION, {"compile": True}),
+    (FIRST, {"compile": "reduce-overhead"}),
 ]
-OF_ATTENTION: list[dict[str, Any]] = [{"ULTRALYTICS_FLA": "plain"}, {"amp": False}, {"compile": True}]
 COPIES = 8  # of each training image, where the data are the embedded ones: an epoch of five batches is too short
 
 
 class Report:
     """Writes the lines of a part: JSON, one per call, on the disk before it returns."""
 
-    def __init__(self, file: Path, part: str) -> None:
-        self.file, self.part = file, part
+    def __init__(self, file: Path, part: str, echo: bool = True) -> None:
+        self.file, self.part, self.echo = file, part, echo
 
     def __call__(self, what: str, **figures: Any) -> None:
         """Write a line; a number that is not finite becomes null."""
@@ -71,7 +74,8 @@ class Report:
         line = json.dumps(json.loads(json.dumps(row, default=str), parse_constant=lambda _: None), ensure_ascii=False)
         with self.file.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
-        print(line, flush=True)
+        if self.echo:
+            print(line, flush=True)
 
 
 class Clock:
@@ -85,6 +89,11 @@ class Clock:
         return 0.95 * self.limit - (time.monotonic() - self.started)
 
 
+def listed(value: Any) -> tuple[str, ...]:
+    """Return the words of a list, as a,b or [a,b]."""
+    return tuple(str(v) for v in (value if isinstance(value, list) else str(value).split(",")) if v)
+
+
 @dataclass(frozen=True)
 class Options:
     """What is measured: `imgsz` and `batch` of 0, and empty names, mean what suits the device."""
@@ -96,12 +105,13 @@ class Options:
     batch: int
     device: str
     models: tuple[str, ...]
+    switches: tuple[str, ...]
     commit: str
 
     @staticmethod
     def of(words: dict[str, Any], out: Path, work: Path) -> Options:
         """Read the words of the command line."""
-        models = words["models"] if isinstance(words["models"], list) else str(words["models"]).split(",")
+        models, switches = (listed(words[k]) for k in ("models", "switches"))
         return Options(
             out,
             work,
@@ -109,7 +119,8 @@ class Options:
             int(words["imgsz"]),
             int(words["batch"]),
             str(words["device"]),
-            tuple(str(m) for m in models if m),
+            models,
+            switches,
             str(words["commit"]),
         )
 
@@ -259,25 +270,27 @@ class Case(NamedTuple):
     switch: dict[str, Any]
 
 
-def cases(models: Sequence[str]) -> list[Case]:
-    """Return the cases, most valuable first; switches that the code does not have are left out."""
+def cases(options: Options) -> list[Case]:
+    """Return the cases, most valuable first: the networks as they are, then the switches. A CPU, which compiles for
+    minutes, is not asked to."""
     have = {f.name for f in fields(Config)} | ({"ULTRALYTICS_FLA"} if gpu_attention.FUSED else set())
-    switches, of_attention = ([s for s in some if s.keys() <= have] for some in (SWITCHES, OF_ATTENTION))
-    plain = [Case(m, {}) for m in models]
-    first = [Case(models[0], s) for s in switches]
-    rest = [Case(m, s) for s in of_attention for m in models if "fla" in m]
-    kernels = [c for c in rest if "ULTRALYTICS_FLA" in c.switch]
-    return [*plain, *kernels, *first, *(c for c in rest if c not in kernels and c not in first)]
+    have -= set() if options.on_card else {"compile"}
+    asked = have if "all" in options.switches else have & set(options.switches)
+    found = [Case(m, {}) for m in options.models]
+    for which, switch in SWITCHES:
+        models = [m for m in options.models if "fla" in m] if which is ATTENTION else options.models[:1]
+        found += [c for m in models if switch.keys() <= asked and (c := Case(m, switch)) not in found]
+    return found
 
 
 def measure_step(report: Report, options: Options, clock: Clock) -> None:
     """Time the trainer's own step on ready batches, count its kernels and waits, and time it with the loader."""
     options = options.settled()
-    listed = cases(options.models)
-    each = min(clock.limit / (4 * len(listed)), 3.0)
-    for i, case in enumerate(listed):
+    found = cases(options)
+    each = min(clock.limit / (4 * len(found)), 3.0)
+    for i, case in enumerate(found):
         about = {"model": case.model, "switch": case.switch, "imgsz": options.imgsz, "batch": options.batch}
-        if clock.left() < (25.0 if "compile" in case.switch and options.on_card else 3 * each):
+        if clock.left() < (25.0 if "compile" in case.switch else 3 * each):
             report("skipped", **about, why="no time left")
             continue
         try:
@@ -647,26 +660,28 @@ def measure_validation(report: Report, options: Options, clock: Clock) -> None:
 
 # Memory
 
+FILLING: list[tuple[str, dict[str, Any]]] = [
+    *((m, {}) for m in ("yolov8n", "yolov8s", "yolov8n-fla-p345", "yolov8m")),
+    *((m, {"checkpoint_rows": list(range(10))}) for m in ("yolov8n-fla-p345", "yolov8m")),
+]
+SIDES = (640, 1280, 960, 800)  # pixels; the ends first
+
 
 def measure_memory(report: Report, options: Options, clock: Clock) -> None:
     """Measure what a step takes by batch and size, and write the table of what fits."""
     options = options.settled()
     total = torch.cuda.get_device_properties(0).total_memory
     rows: list[dict[str, Any]] = []
-    sizes = (640, 1280, 960, 800)
-    variants: list[tuple[str, dict[str, Any]]] = [
-        (m, {}) for m in ("yolov8n", "yolov8s", "yolov8n-fla-p345", "yolov8m")
-    ]
-    if "checkpoint_rows" in {f.name for f in fields(Config)}:
-        variants += [(m, {"checkpoint_rows": list(range(10))}) for m in ("yolov8n-fla-p345", "yolov8m")]
-    for model, more in variants:
+    for model, more in FILLING:
+        if not more.keys() <= {f.name for f in fields(Config)}:
+            continue
         if clock.left() < 5:
             report("skipped", model=model, switch=more, why="no time left")
             continue
         trainer = DetectionTrainer(overrides=options.keys(model, imgsz=640, batch=4, nbs=4, val=False, **more))
         trainer._setup()
         trainer.model.train()
-        for size in sizes:
+        for size in SIDES:
             points = peaks(trainer, size, total, clock)
             if len(points) > 1:
                 row = {
@@ -699,8 +714,8 @@ def peaks(trainer: Any, size: int, total: int, clock: Clock) -> list[tuple[int, 
         if clock.left() < 2:
             break
         release()
-        made = random_batch(batch, size, trainer.device)
         try:
+            made = random_batch(batch, size, trainer.device)
             for i in range(2):  # the optimizer makes its state in the first
                 trainer.step.loss.images = batch
                 trainer.train_step(dict(made), i)
