@@ -128,7 +128,8 @@ def run_part(name: str, out: Path, options: Options, limit: float) -> str:
         process.join(limit)
         state = f"ended at its limit of {limit:.0f} s"
         if process.exitcode is not None:
-            state = {0: "done", 3: "skipped: no CUDA device"}.get(process.exitcode, f"failed ({process.exitcode})")
+            states = {0: "done", 3: "skipped: no CUDA device", 4: "done, with errors"}
+            state = states.get(process.exitcode, f"failed ({process.exitcode})")
         return state
     finally:
         end_group(process)
@@ -163,6 +164,7 @@ def enter(name: str, out: Path, options: Options, limit: float) -> None:
             report("skipped", why="no CUDA device")
         else:
             part.run(report, options, Clock(limit))
+            code = 4 if report.errors else 0
     except BaseException as e:
         code = 1
         report("error", error=f"{type(e).__name__}: {e}"[:1000])

@@ -67,6 +67,7 @@ class Report:
 
     def __init__(self, file: Path, part: str, echo: bool = True) -> None:
         self.file, self.part, self.echo = file, part, echo
+        self.errors = 0
 
     def __call__(self, what: str, **figures: Any) -> None:
         """Write a line; a number that is not finite becomes null."""
@@ -76,6 +77,18 @@ class Report:
             file.write(line + "\n")
         if self.echo:
             print(line, flush=True)
+
+    @contextlib.contextmanager
+    def guarded(self, **about: Any) -> Iterator[None]:
+        """Let a failure of the block be a line, so that it does not hide what comes after; then release memory."""
+        try:
+            yield
+        except Exception as e:
+            traceback.print_exc()
+            self.errors += 1
+            self("error", **about, error=f"{type(e).__name__}: {e}"[:1000])
+        finally:
+            release()
 
 
 class Clock:
@@ -293,15 +306,10 @@ def measure_step(report: Report, options: Options, clock: Clock) -> None:
         if clock.left() < (25.0 if "compile" in case.switch else 3 * each):
             report("skipped", **about, why="no time left")
             continue
-        try:
-            with mock.patch.dict(os.environ, {k: str(v) for k, v in case.switch.items() if k.isupper()}):
-                figures = step_figures(options, case, each, with_loader=i < 3 or "augment_on" in case.switch)
+        variables = {k: str(v) for k, v in case.switch.items() if k.isupper()}
+        with report.guarded(**about), mock.patch.dict(os.environ, variables):
+            figures = step_figures(options, case, each, with_loader=i < 3 or "augment_on" in case.switch)
             report("step", **about, **figures)
-        except Exception as e:  # one that fails must not hide the others
-            traceback.print_exc()
-            report("error", **about, error=f"{type(e).__name__}: {e}"[:1000])
-        finally:
-            release()
 
 
 def step_figures(options: Options, case: Case, seconds: float, with_loader: bool) -> dict[str, Any]:
@@ -539,6 +547,7 @@ def loaded(trainer: Any, seconds: float) -> dict[str, Any]:
 def measure_fla(report: Report, options: Options, clock: Clock) -> None:
     """Time focused linear attention, forward and with backward, at the sizes of the table of floors."""
     for row in gpu_attention.measure(options.on_card, clock.left):
+        report.errors += "error" in row
         report("error" if "error" in row else "skipped" if "skipped" in row else "fla", **row)
         release()
 
@@ -550,9 +559,10 @@ def measure_training(report: Report, options: Options, clock: Clock) -> None:
     """Train for a few epochs; then stop another run in the middle, resume it and compare, bit by bit."""
     options = options.settled()
     model = options.models[min(1, len(options.models) - 1)]
-    train_briefly(report, options, model, Clock(0.55 * clock.limit))
-    release()
-    compare_resumed(report, options, model)
+    with report.guarded(run="short"):
+        train_briefly(report, options, model, Clock(0.55 * clock.limit))
+    with report.guarded(run="stopped and resumed"):
+        compare_resumed(report, options, model)
 
 
 def train_briefly(report: Report, options: Options, model: str, clock: Clock) -> None:
@@ -670,7 +680,6 @@ SIDES = (640, 1280, 960, 800)  # pixels; the ends first
 def measure_memory(report: Report, options: Options, clock: Clock) -> None:
     """Measure what a step takes by batch and size, and write the table of what fits."""
     options = options.settled()
-    total = torch.cuda.get_device_properties(0).total_memory
     rows: list[dict[str, Any]] = []
     for model, more in FILLING:
         if not more.keys() <= {f.name for f in fields(Config)}:
@@ -678,25 +687,23 @@ def measure_memory(report: Report, options: Options, clock: Clock) -> None:
         if clock.left() < 5:
             report("skipped", model=model, switch=more, why="no time left")
             continue
-        trainer = DetectionTrainer(overrides=options.keys(model, imgsz=640, batch=4, nbs=4, val=False, **more))
-        trainer._setup()
-        trainer.model.train()
-        for size in SIDES:
-            points = peaks(trainer, size, total, clock)
-            if len(points) > 1:
-                row = {
-                    "model": model,
-                    "switch": more,
-                    "imgsz": size,
-                    "points_gib": {b: p / GIB for b, p in points},
-                    **line_through(points),
-                }
-                rows.append(row)
-                report("memory", **row)
-        trainer.train_loader.close()
-        del trainer
-        release()
+        with report.guarded(model=model, switch=more):
+            for size, points in filled(options.keys(model, imgsz=640, batch=4, nbs=4, val=False, **more), clock):
+                about = {"model": model, "switch": more, "imgsz": size}
+                rows.append({**about, "points_gib": {b: p / GIB for b, p in points}, **line_through(points)})
+                report("memory", **rows[-1])
         (options.out / "memory.md").write_text(memory_table(rows, context_bytes()), encoding="utf-8")
+
+
+def filled(keys: dict[str, Any], clock: Clock) -> Iterator[tuple[int, list[tuple[int, int]]]]:
+    """Yield the size in pixels and (batch, bytes) at two batches or more, of one network."""
+    trainer = DetectionTrainer(overrides=keys)
+    trainer._setup()
+    trainer.model.train()
+    for size in SIDES:
+        points = peaks(trainer, size, torch.cuda.get_device_properties(0).total_memory, clock)
+        if len(points) > 1:
+            yield size, points
 
 
 def context_bytes() -> int:
@@ -730,12 +737,11 @@ def peaks(trainer: Any, size: int, total: int, clock: Clock) -> list[tuple[int, 
 def random_batch(images: int, size: int, device: torch.device) -> dict[str, Any]:
     """Return a batch of noise with eight boxes in each image."""
     n = 8 * images
-    where = {"device": device}
     return {
-        "img": torch.randint(0, 256, (images, 3, size, size), dtype=torch.uint8, **where),
-        "cls": torch.zeros(n, 1, **where).flatten(),
-        "bboxes": torch.rand(n, 4, **where) * 0.2 + 0.3,
-        "batch_idx": torch.arange(images, **where).repeat_interleave(8).float(),
+        "img": torch.randint(0, 256, (images, 3, size, size), dtype=torch.uint8, device=device),
+        "cls": torch.zeros(n),
+        "bboxes": torch.rand(n, 4) * 0.2 + 0.3,
+        "batch_idx": torch.arange(images).repeat_interleave(8).float(),
     }
 
 
@@ -779,20 +785,20 @@ def measure_batch(report: Report, options: Options, clock: Clock) -> None:
     """Try the run at all its shapes, find the batch, and run out of memory on purpose."""
     options = options.settled()
     model = options.models[0]
-    started = time.perf_counter()
-    trainer = DetectionTrainer(overrides=options.keys(model, name="preflight", preflight=True))
-    trainer._setup()
-    report("preflight", model=model, seconds=time.perf_counter() - started)
-    del trainer
-    release()
-    if not options.on_card:
-        report("skipped", what_else="batch=-1 and running out of memory", why="no CUDA device")
-        return
-    run_out(report, options, model)
-    release()
-    if clock.left() < 5:
-        report("skipped", what_else="batch=-1", why="no time left")
-        return
+    with report.guarded(run="preflight"):
+        started = time.perf_counter()
+        DetectionTrainer(overrides=options.keys(model, name="preflight", preflight=True))._setup()
+        report("preflight", model=model, seconds=time.perf_counter() - started)
+    for name, function in (("out of memory", run_out), ("batch=-1", find_largest)):
+        if not options.on_card or clock.left() < 5:
+            report("skipped", run=name, why="no time left" if options.on_card else "no CUDA device")
+            continue
+        with report.guarded(run=name):
+            function(report, options, model)
+
+
+def find_largest(report: Report, options: Options, model: str) -> None:
+    """Let `batch=-1` find its batch, and see how much of the card two steps of it take."""
     started = time.perf_counter()
     trainer = DetectionTrainer(overrides=options.keys(model, name="largest", batch=-1, val=False))
     trainer._setup()
@@ -826,7 +832,7 @@ def run_out(report: Report, options: Options, model: str) -> None:
         torch.cuda.set_per_process_memory_fraction(1.0)
 
 
-def commanded(name: str, **keys: Any) -> tuple[int, str]:
+def commanded(name: str, /, **keys: Any) -> tuple[int, str]:
     """Run a command of ours; return its exit code and what it has printed."""
     text = io.StringIO()
     with contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):
