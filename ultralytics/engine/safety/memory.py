@@ -60,6 +60,7 @@ def largest_batch(peak: Callable[[int], int | None], budget: int, limit: int) ->
 def peak_memory(step: Callable[[], object], device: torch.device) -> int | None:
     """Bytes that torch holds of a GPU's memory at the most while `step` runs; None when memory runs out."""
     free(device)
+    torch.cuda.init()  # type: ignore[no-untyped-call]  # torch's own; statistics are refused before the first tensor
     torch.cuda.reset_peak_memory_stats(device)
     try:
         step()
