@@ -1,5 +1,7 @@
 """What a training step asks of the device."""
 
+from collections import Counter
+
 import pytest
 import torch
 
@@ -45,3 +47,18 @@ def test_no_result_depends_on_what_lies_in_new_memory(made, monkeypatch):
     poisoned = trained(trainer, batches)
     assert len(clean) == len(poisoned)
     assert all(torch.equal(a, b) for a, b in zip(clean, poisoned, strict=True))
+
+
+def operators(trainer, batches):
+    """Count the operators of the last batch's step, by name."""
+    for i, batch in enumerate(batches[:-1]):
+        trainer.train_step(dict(batch), i)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        trainer.train_step(dict(batches[-1]), len(batches) - 1)
+    return Counter(event.name for event in profile.events())
+
+
+def test_activations_copy_nothing_under_autograd(made):
+    found = operators(*made())
+    assert found["aten::silu"] == found["aten::silu_backward"] > 10
+    assert not found["aten::silu_"]
