@@ -14,6 +14,40 @@ def is_finite(tensor: Tensor) -> bool:
     return not (tensor.is_floating_point() or tensor.is_complex()) or bool(torch.isfinite(tensor).all())
 
 
+class Readback:
+    """Reads a tensor that a device is still computing, without waiting for it: what was sent arrives later.
+
+    One copy is under way at a time, into page-locked memory; meanwhile nothing else is sent.
+    """
+
+    def __init__(self) -> None:
+        self._host: Tensor | None = None
+        self._sent: torch.cuda.Event | None = None
+        self._values: list[Any] | None = None
+
+    def send(self, tensor: Tensor) -> None:
+        """Let a tensor (n,) follow, as it is now."""
+        if tensor.device.type != "cuda":
+            self._values = tensor.tolist()
+        elif self._sent is None:
+            if self._host is None:
+                self._host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+            self._host.copy_(tensor.detach(), non_blocking=True)
+            self._sent = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch's own
+            self._sent.record(torch.cuda.current_stream(tensor.device))
+
+    def latest(self) -> list[Any] | None:
+        """Return the values that have arrived last; None before the first."""
+        if self._host is not None and self._sent is not None:
+            if self._sent.query():  # type: ignore[no-untyped-call]  # torch's own
+                self._values, self._sent = self._host.tolist(), None
+        return self._values
+
+    def forget(self) -> None:
+        """Drop what has arrived and what is under way."""
+        self._values = self._sent = self._host = None
+
+
 def tensors_in(value: Any) -> Sequence[Tensor]:
     """Return the tensors of nested lists, tuples and dicts."""
     if isinstance(value, Tensor):
