@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import loss as losses
 from ultralytics.utils import tal
-from ultralytics.utils.loss import count_most, known_most, v8DetectionLoss
+from ultralytics.utils.loss import known_most, v8DetectionLoss
 from ultralytics.utils.tal import make_anchors
+from ultralytics.utils.tensors import count_most
 
 
 @pytest.mark.parametrize("case", "abc")

@@ -21,7 +21,7 @@ from ultralytics.engine.step.optim import choose_optimizer
 from ultralytics.engine.step.rates import Group, build_groups, describe, settle_rates
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.log import LOGGER
-from ultralytics.utils.loss import count_most
+from ultralytics.utils.tensors import count_most
 from ultralytics.utils.types import Batch
 
 

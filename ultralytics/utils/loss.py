@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812  # torch's customary name
 from torch import Tensor, nn
@@ -18,15 +17,6 @@ from ultralytics.utils.boxes import bbox_iou, xywh2xyxy
 from ultralytics.utils.lazy import later
 from ultralytics.utils.tal import TaskAlignedAssigner, bbox2dist, dist2bbox, make_anchors, masked
 from ultralytics.utils.types import Batch
-
-
-def count_most(batch_idx: Tensor) -> int | None:
-    """Return the boxes of the fullest image, by the image (M,) of each box; None where it lies on a GPU, which the host
-    would have to wait for."""
-    if batch_idx.device.type != "cpu":
-        return None
-    counts = np.bincount(batch_idx.view(-1).numpy().astype(np.int64), minlength=1)
-    return int(counts.max())
 
 
 def known_most(batch: Batch) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -38,14 +39,22 @@ class Readback:
 
     def latest(self) -> list[Any] | None:
         """Return the values that have arrived last; None before the first."""
-        if self._host is not None and self._sent is not None:
-            if self._sent.query():  # type: ignore[no-untyped-call]  # torch's own
-                self._values, self._sent = self._host.tolist(), None
+        sent: Any = self._sent
+        if self._host is not None and sent is not None and sent.query():
+            self._values, self._sent = self._host.tolist(), None
         return self._values
 
     def forget(self) -> None:
         """Drop what has arrived and what is under way."""
         self._values = self._sent = self._host = None
+
+
+def count_most(numbers: Tensor) -> int | None:
+    """Return how often the commonest of numbers from 0 occurs, such as the boxes of the fullest image by the image of
+    each box; None where they lie on a GPU, which the host would have to wait for."""
+    if numbers.device.type != "cpu":
+        return None
+    return int(np.bincount(numbers.view(-1).numpy().astype(np.int64), minlength=1).max())
 
 
 def tensors_in(value: Any) -> Sequence[Tensor]:

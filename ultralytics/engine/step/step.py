@@ -13,7 +13,6 @@ from ultralytics.engine.safety.guard import MIN_SCALE, BadStepError, Guard
 from ultralytics.engine.step.ema import ModelEMA
 from ultralytics.engine.step.loss import UNSET, BatchLoss
 from ultralytics.engine.step.schedule import Schedule
-from ultralytics.utils.tensors import Readback
 from ultralytics.utils.types import Batch
 
 MAX_GRAD_NORM = 10.0
@@ -55,7 +54,6 @@ class TrainStep:
         self.iteration = 0
         self.stage = ""
         self.last: tuple[Tensor | None, Tensor | None] = (None, None)
-        self._shown = Readback()
 
     @property
     def team(self) -> Team:
@@ -101,13 +99,8 @@ class TrainStep:
         """Return the line of the table that is printed while training; without `wait` its losses may be those of an
         earlier batch, which a GPU has got to."""
         state, device = self.state, self.loss.device
-        shown = None if wait else self._shown.latest()
-        if wait:
-            self._shown.forget()
-        else:
-            self._shown.send(state.loss_mean)
         reserved = torch.cuda.memory_reserved(device) / 1e9 if device.type == "cuda" else 0.0
-        losses = "".join(f"{v:11.4g}" for v in shown or state.loss_mean.tolist())
+        losses = "".join(f"{v:11.4g}" for v in state.losses(wait))
         columns = f"{f'{state.epoch + 1}/{state.epochs}':>11}{f'{reserved:.3g}G':>11}"
         return f"{columns}{losses}{len(batch['cls']):>11}{batch['img'].shape[-1]:>11}"
 
