@@ -95,11 +95,12 @@ class TrainStep:
         self.stage = ""
         return parts
 
-    def progress_line(self, batch: Batch) -> str:
-        """Return the line of the table that is printed while training."""
+    def progress_line(self, batch: Batch, wait: bool = True) -> str:
+        """Return the line of the table that is printed while training; without `wait` its losses may be those of an
+        earlier batch, which a GPU has got to."""
         state, device = self.state, self.loss.device
         reserved = torch.cuda.memory_reserved(device) / 1e9 if device.type == "cuda" else 0.0
-        losses = "".join(f"{v:11.4g}" for v in state.loss_mean.tolist())
+        losses = "".join(f"{v:11.4g}" for v in state.losses(wait))
         columns = f"{f'{state.epoch + 1}/{state.epochs}':>11}{f'{reserved:.3g}G':>11}"
         return f"{columns}{losses}{len(batch['cls']):>11}{batch['img'].shape[-1]:>11}"
 
@@ -132,6 +133,14 @@ class TrainStep:
         """Give all ranks the same running statistics."""
         self.team.average_statistics(self.loss.model, self.state.images_since)
         self.state.images_since = 0
+
+    def glance(self) -> None:
+        """Look back without waiting for a GPU; see `Guard.glance`.
+
+        Raises:
+            BadStepError: as `look_back`.
+        """
+        self.guard.glance(self.state.place)
 
     def look_back(self) -> None:
         """Read what the guard has noted.
