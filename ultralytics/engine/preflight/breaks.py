@@ -1,0 +1,53 @@
+"""Which rows torch.compile cannot take into one graph: at each the compiled network is cut in two."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ultralytics.nn.rows import row_label, row_name, rows_of
+
+
+def count_breaks() -> int:
+    """Return how many cuts torch has noted in this process."""
+    dynamo: Any = torch._dynamo
+    return sum(dynamo.utils.counters["graph_break"].values())
+
+
+def broken_rows(model: nn.Module, img: Tensor, own: Callable[[Any], Any]) -> list[str]:
+    """Return a line for each row that breaks the graph: which, and why.
+
+    Args:
+        model: in the mode to try; statistics and random streams are the caller's to restore.
+        img: (B, 3, H, W).
+        own: makes a function that torch compiles apart from others.
+    """
+    given: dict[nn.Module, Any] = {}
+
+    def keep(row: nn.Module, inputs: Any) -> None:
+        given[row] = inputs
+
+    handles = [row.register_forward_pre_hook(keep) for row in rows_of(model)]
+    try:
+        with torch.no_grad():
+            model(img)
+    finally:
+        for handle in handles:
+            handle.remove()
+    lines = []
+    for k, row in enumerate(rows_of(model)):
+        try:
+            torch.compile(own(_row), dynamic=False, backend="eager", fullgraph=True)(row, *given[row])
+        except Exception as e:  # whatever the row does
+            reason = next((line.strip() for line in str(e).splitlines() if line.strip()), type(e).__name__)
+            where, name = row_label(model, k), f"row {k} ({row_name(model, k)})"
+            place = name if name in where else f"{where}: {name}"
+            lines.append(f"{place} breaks the graph, which runs in pieces: {reason}")
+    return lines or ["the graph breaks outside of the rows, and runs in pieces"]
+
+
+def _row(row: nn.Module, *inputs: Any) -> Any:
+    return row(*inputs)
