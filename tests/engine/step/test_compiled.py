@@ -21,7 +21,6 @@ from ultralytics.engine.weights.checkpoint import load_checkpoint
 from ultralytics.nn.registry import register, same_width
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.errors import ConfigError
-from ultralytics.utils.log import LOGGER
 
 
 @register(same_width)
@@ -61,10 +60,8 @@ def traced(monkeypatch):
 
 @pytest.fixture
 def log(caplog):
-    caplog.set_level(logging.INFO, logger=LOGGER.name)
-    LOGGER.addHandler(caplog.handler)
-    yield caplog
-    LOGGER.removeHandler(caplog.handler)
+    caplog.set_level(logging.INFO, logger="ultralytics")
+    return caplog
 
 
 def compiled(model, state=None, key=True):
@@ -84,7 +81,7 @@ def gradients(model, outputs):
 def test_a_compiled_step_is_that_of_the_network_which_stays_as_it_is(traced):
     model, twin = network(), network()
     before, keys, stream = copy.deepcopy(model.state_dict()), set(vars(model)), torch.get_rng_state()
-    part, state = None, RunState()
+    state = RunState()
     part = compiled(model, state)
     x = images(2, 3, 32, 32)
     part.begin(x)
@@ -102,7 +99,7 @@ def test_a_compiled_step_is_that_of_the_network_which_stays_as_it_is(traced):
 
 def test_smaller_batches_and_further_sizes_go_uncompiled(traced, monkeypatch, log):
     monkeypatch.setattr(module, "MAX_SIZES", 2)
-    part, state = None, RunState()
+    state = RunState()
     part = compiled(network(), state)
     part.begin(images(2, 3, 32, 32))
     for shape in ((1, 3, 32, 32), (2, 3, 32, 48), (2, 3, 48, 32), (2, 3, 64, 32), (2, 3, 32, 32)):
@@ -162,15 +159,14 @@ def test_without_a_compiler_true_goes_on_and_a_mode_is_an_error(where, monkeypat
 def test_gradients_are_taken_out_of_the_memory_that_graphs_write_again(traced):
     model = network()
     part = compiled(model)
-    part.begin(images(2, 3, 32, 32))
     part.graphs = True
     before = gradients(model, model(images(2, 3, 32, 32)))
-    held = [p.grad for p in model.parameters()]
+    learning = [p for p in model.parameters() if p.requires_grad]
+    held = [p.grad for p in learning]
     part.keep_gradients()
-    assert all(p.grad is not g and torch.equal(p.grad, g) for p, g in zip(model.parameters(), held, strict=True))
-    for g in held:
-        g.zero_()
-    assert all(torch.equal(p.grad, g) for p, g in zip(model.parameters(), before, strict=True))
+    for gradient in held:
+        gradient.zero_()  # as the next step does
+    assert all(torch.equal(p.grad, g) for p, g in zip(learning, before, strict=True))
 
 
 def test_modes_are_torchs():

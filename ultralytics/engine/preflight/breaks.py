@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -11,10 +12,10 @@ from torch import Tensor, nn
 from ultralytics.nn.rows import row_label, row_name, rows_of
 
 
-def count_breaks() -> int:
-    """Return how many cuts torch has noted in this process."""
+def breaks_so_far() -> Counter[str]:
+    """Return the reasons for which torch has cut graphs in this process, and how often."""
     dynamo: Any = torch._dynamo
-    return sum(dynamo.utils.counters["graph_break"].values())
+    return Counter(dynamo.utils.counters["graph_break"])
 
 
 def broken_rows(model: nn.Module, img: Tensor, own: Callable[[Any], Any]) -> list[str]:
@@ -39,13 +40,14 @@ def broken_rows(model: nn.Module, img: Tensor, own: Callable[[Any], Any]) -> lis
             handle.remove()
     lines = []
     for k, row in enumerate(rows_of(model)):
-        try:
-            torch.compile(own(_row), dynamic=False, backend="eager", fullgraph=True)(row, *given[row])
-        except Exception as e:  # whatever the row does
-            reason = next((line.strip() for line in str(e).splitlines() if line.strip()), type(e).__name__)
+        before = breaks_so_far()
+        attempt: Callable[..., Any] = torch.compile(own(_row), dynamic=False, backend="eager")
+        attempt(row, *given[row])
+        for reason in breaks_so_far() - before:
             where, name = row_label(model, k), f"row {k} ({row_name(model, k)})"
             place = name if name in where else f"{where}: {name}"
-            lines.append(f"{place} breaks the graph, which runs in pieces: {reason}")
+            lines.append(f"{place} breaks the graph, which runs in pieces: {reason.strip().splitlines()[0]}")
+            break
     return lines or ["the graph breaks outside of the rows, and runs in pieces"]
 
 

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from ultralytics.engine.preflight.breaks import broken_rows, count_breaks
+from ultralytics.engine.preflight.breaks import breaks_so_far, broken_rows
 from ultralytics.engine.step.unmoved import unmoved
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.log import LOGGER
@@ -103,15 +103,15 @@ class Compiled:
         if not self._is_compiled(img):
             return self.model(img)
         if self.graphs:
-            torch.compiler.cudagraph_mark_step_begin()
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]  # torch's own
         return self._run(self.model, img)
 
     def keep_gradients(self) -> None:
         """Take the gradients out of the memory of CUDA graphs, which the next step writes again: they gather."""
         if self.graphs and not self.off:
-            owners = [p for p in self.model.parameters() if p.grad is not None]
-            kept = torch._foreach_mul([p.grad for p in owners], 1.0) if owners else ()
-            for p, gradient in zip(owners, kept, strict=True):
+            held = [(p, p.grad) for p in self.model.parameters() if p.grad is not None]
+            kept = torch._foreach_mul([gradient for _, gradient in held], 1.0) if held else ()
+            for (p, _), gradient in zip(held, kept, strict=True):
                 p.grad = gradient
 
     def _is_compiled(self, img: Tensor) -> bool:
@@ -134,9 +134,11 @@ class Compiled:
 
     def _compile(self, img: Tensor) -> None:
         """Compile for batches of a shape, forward and backward; the network stays as it is."""
-        started, before = time.perf_counter(), count_breaks()
+        started, before = time.perf_counter(), breaks_so_far()
         shape = "×".join(map(str, img.shape))
-        LOGGER.info("compile=%s: compiling the network for batches of %s, which takes a minute or more", self.key, shape)
+        LOGGER.info(
+            "compile=%s: compiling the network for batches of %s, which takes a minute or more", self.key, shape
+        )
         zeros = torch.zeros_like(img)
         try:
             with unmoved(self.model), _quiet(), torch.enable_grad():
@@ -148,8 +150,7 @@ class Compiled:
             self._give_up(e)
             return
         LOGGER.info("Compiled in %.0f s", time.perf_counter() - started)
-        if count_breaks() > before and not self._noted & {"breaks"}:
-            self._noted.add("breaks")
+        if breaks_so_far() - before and len(self._ready) == 0:
             with unmoved(self.model), _quiet(), self.autocast():
                 for line in broken_rows(self.model, zeros, _own):
                     LOGGER.warning("compile=%s: %s", self.key, line)
@@ -175,7 +176,9 @@ class Compiled:
 
 
 def first_line(error: Exception) -> str:
-    """Return what an exception says, in one short line."""
+    """Return what an exception says, or the one inside it that a compiler has met, in one short line."""
+    while isinstance(inner := getattr(error, "inner_exception", None), Exception):
+        error = inner
     text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     line = text if len(text) <= 200 else f"{text[:199]}…"
     return f"{type(error).__name__}: {line}" if line else type(error).__name__

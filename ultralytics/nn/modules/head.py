@@ -54,7 +54,8 @@ class Detect(nn.Module):
 
     @stride.setter
     def stride(self, strides: Tensor | Sequence[float]) -> None:
-        self.steps = tuple(map(float, strides))
+        unknown = isinstance(strides, Tensor) and strides.is_meta  # of a network that is built without its numbers
+        self.steps = (0.0,) * len(strides) if unknown else tuple(map(float, strides))
 
     def __init__(self, nc: int = 80, ch: Sequence[int] = ()) -> None:
         super().__init__()
