@@ -44,6 +44,7 @@ RESUMABLE = (
     "close_mosaic",
     "plugins",
     "preflight",
+    "compile",
 )
 
 
@@ -410,8 +411,8 @@ def log_changes(
             planned.at(place, min(state.finished, changed["epochs"])).lr * state.lr_factor,
             f", and mosaic ends {counted(args.close_mosaic, 'epoch')} before the new end" if args.close_mosaic else "",
         )
-    if {"batch", "imgsz", "device"} & set(changed):
-        LOGGER.info("With another batch, imgsz or device it will not equal the run that was never stopped")
+    if {"batch", "imgsz", "device", "compile"} & set(changed):
+        LOGGER.info("With another batch, imgsz, device or compile it will not equal the run that was never stopped")
     for line in changed_data(before, now):
         LOGGER.warning(line)
     for file in changed_plugins(before, now):

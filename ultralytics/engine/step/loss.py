@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ultralytics.engine.ranks.team import Team
+from ultralytics.engine.step.compiled import Compiled
 from ultralytics.engine.step.distill import Distillation
 from ultralytics.utils.types import Batch
 
@@ -23,6 +24,7 @@ class BatchLoss:
     Attributes:
         model: the network; criterion: its loss; distillation: what a teacher adds.
         model_has_loss: the network has a way of its own from a batch to its loss.
+        compiled: what computes the network's outputs in its place, where it is compiled.
         images: of the batch at work that count on this rank.
         single_rank: a loss is computed outside of the steps that all ranks take together.
     """
@@ -33,6 +35,7 @@ class BatchLoss:
         self.criterion: Criterion = UNSET
         self.distillation: Distillation | None = None
         self.model_has_loss = False
+        self.compiled: Compiled | None = None
         self.images = 1
         self.single_rank = False
 
@@ -43,7 +46,7 @@ class BatchLoss:
                 loss, parts = self.model(batch)
                 return loss, parts.detach()
             if self.distillation is None:
-                outputs = self.model(batch["img"])
+                outputs = (self.compiled or self.model)(batch["img"])
             else:
                 with self.distillation.watching(self.model) as maps:
                     outputs = self.model(batch["img"])

@@ -80,6 +80,8 @@ class TrainStep:
             self.guard.check(parts.sum() if self.team.many else loss, "loss")  # the parts are those of all ranks
             self.stage = "backward"
             self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]  # torch's own
+            if self.loss.compiled is not None:
+                self.loss.compiled.keep_gradients()
             if iteration - state.last_opt_step >= accumulate:
                 self.stage = "step"
                 self.team.sum_gradients(self.loss.model)

@@ -56,7 +56,7 @@ _OF_A_MODULE = tuple(vars(nn.Module()))  # what torch keeps in every module
 OWN_KEYS = (
     *("transfer", "min_transfer", "preflight", "plugins", "threads", "font", "rect_val", "on_nan", "save_every"),
     *("sync_bn", "model_scale", "cfg", "lr_transferred", "lr_new", "lr_gate", "ema", "coco", "adapter", "train_only"),
-    *("teacher", "distill", "distill_gain"),
+    *("teacher", "distill", "distill_gain", "compile", "checkpoint_rows"),
 )
 
 

@@ -195,7 +195,8 @@ class MapAttention(nn.Module, ABC):
         """Return the positional table on an H×W grid, (1, N, C):
         bilinear between the window's cells, itself at the window's size."""
         rows, cols = self.window_size
-        if (rows, cols) == (H, W):
+        # A shape test would tie an exported network to one size; interpolation to the window's own is the identity.
+        if not torch.compiler.is_exporting() and (rows, cols) == (H, W):
             return self.positional_encoding
         table = rearrange(self.positional_encoding, "1 (r c) d -> r c d", r=rows, c=cols)
         along_y, along_x = (interpolation_matrix(out, n, table) for out, n in ((H, rows), (W, cols)))
