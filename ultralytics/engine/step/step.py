@@ -136,18 +136,10 @@ class TrainStep:
         self.team.average_statistics(self.loss.model, self.state.images_since)
         self.state.images_since = 0
 
-    def glance(self) -> None:
-        """Look back without waiting for a GPU; see `Guard.glance`.
-
-        Raises:
-            BadStepError: as `look_back`.
-        """
-        self.guard.glance(self.state.place)
-
-    def look_back(self) -> None:
-        """Read what the guard has noted.
+    def look_back(self, wait: bool = True) -> None:
+        """Read what the guard has noted; without `wait` only what a GPU has finished, see `Guard.glance`.
 
         Raises:
             BadStepError: a step since the last look was bad, and the weights are not finite.
         """
-        self.guard.look_back(self.state.place)
+        (self.guard.look_back if wait else self.guard.glance)(self.state.place)
