@@ -54,6 +54,20 @@ class Annotated:
         self.image = image
         return header
 
+    def add(self, cls: str | int | None, fitted: tuple[Box | None, bool], lost: str, crowd: bool | None = None) -> bool:
+        """Take a box as `from_corners` gives it: an object; with `crowd`, which says whether it is one, a region to be
+        ignored. Where nothing of it is inside the image, `lost` becomes a problem, and False is returned."""
+        box, cut = fitted
+        if box is None:
+            self.problems.append(f"{lost}; it is dropped")
+            return False
+        self.cut += cut
+        if crowd is not None:
+            self.ignored.append((cls, box, crowd))
+        elif cls is not None:
+            self.objects.append((cls, box))
+        return True
+
 
 @dataclass
 class Converted:

@@ -42,7 +42,7 @@ def prepare_coco(
     mirror: str = "",
     **drawn: Unpack[DrawKeys],
 ) -> Path:
-    """Turn COCO instances into images, labels and a dataset YAML. The source is not changed.
+    """Turn COCO instances into images, labels and a dataset YAML.
 
     Classes are the categories in the order of their ids. Crowds go to ignore/: training does not see them, the
     evaluation neither rewards nor punishes what lies in them. The annotations' own areas (COCO's: of the masks) go to
@@ -54,11 +54,8 @@ def prepare_coco(
         out: the folder to make; data/coco for the published layout when None.
         images: the folder of the images, which is looked for beside the JSON when it is not given; "copy", or "link"
         for hard links; or both, as [folder, "link"].
-        download: fetch the published archives.
-        mirror: a URL that holds them.
+        download, mirror: see `prepare`, as what is returned and raised.
         drawn: val, test and seed of `Options`.
-
-    Returns and errors are those of `prepare`.
     """
     how, folder = _image_options(images)
     given = [source] if isinstance(source, str | Path) else list(source or [])
@@ -418,7 +415,7 @@ def _read_annotations(j: _Json, root: Path, image: _Entry, ids: Mapping[Key, int
     upright, note = annotated_upright(header, image.size)
     if note:
         result.problems.append(f"{path}: {note}")
-    regions: set[Key] = set()
+    regions: set[Key | None] = set()
     for number, item in enumerate(image.annotations):
         where = f"{j.file}: {_item_name(item, number)} ({image.name})"
         category = j.category_of(item)
@@ -435,25 +432,19 @@ def _read_annotations(j: _Json, root: Path, image: _Entry, ids: Mapping[Key, int
         if not (w > 0 and h > 0):
             result.problems.append(f"{where}: the box has no area ({w:g}x{h:g}); it is dropped")
             continue
-        if upright:
-            box, cut = from_pixels(x, y, w, h, header.shape)
-        else:
-            box, cut = from_corners(turned((x, y, x + w, y + h), header), header.shape)
-        if box is None:
-            result.problems.append(f"{where}: the box lies outside its image; it is dropped")
-            continue
-        result.cut += cut
+        fitted = from_pixels(x, y, w, h, header.shape)
+        if not upright:
+            fitted = from_corners(turned((x, y, x + w, y + h), header), header.shape)
+        lost = f"{where}: the box lies outside its image"
         if item.get("iscrowd") is not True and as_key(item.get("iscrowd")) != 1:
-            result.objects.append((cls, box))
-            result.areas.append(_own_area(item, w * h))
+            if result.add(cls, fitted, lost):
+                result.areas.append(_own_area(item, w * h))
             continue
         # Two marks of export-coco, for what the format cannot say.
         region = as_key(item.get("any_class"))
-        if region is None:
-            result.ignored.append((cls, box, item.get("difficult") != 1))
-        elif region not in regions:
+        if region is None or region not in regions:
+            result.add(cls if region is None else None, fitted, lost, item.get("difficult") != 1)
             regions.add(region)
-            result.ignored.append((None, box, item.get("difficult") != 1))
     return result
 
 

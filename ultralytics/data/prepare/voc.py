@@ -39,7 +39,7 @@ def prepare_voc(
     mirror: str = "",
     **given: Unpack[Keys],
 ) -> Path:
-    """Turn Pascal VOC into images, labels and a dataset YAML. The source is not changed.
+    """Turn Pascal VOC into images, labels and a dataset YAML.
 
     Objects marked difficult go to ignore/: training does not see them, the evaluation neither rewards nor punishes
     them.
@@ -52,11 +52,8 @@ def prepare_voc(
         names: class names in the order of their ids; alphabetical, or VOC's own, when None.
         one_based: whether pixels count from 1 (a box covers xmin − 1 to xmax, as VOC says) or from 0 (xmin to xmax);
         "auto": as the boxes at the images' edges say.
-        download: fetch the published archives.
-        mirror: a URL that holds them.
+        download, mirror: see `prepare`, as what is returned and raised.
         given: the fields of `Options`.
-
-    Returns and errors are those of `prepare`.
     """
     if one_based not in ("auto", True, False):
         raise ConfigError(f"one_based={one_based} must be auto, True or False")
@@ -83,9 +80,8 @@ def prepare_bccd(
     Args:
         source: a clone of its repository, the archive of one, or the folder BCCD in it.
         out: data/bccd when None.
-        images, download, mirror: as in `prepare_voc`.
-
-    Returns and errors are those of `prepare`.
+        images: see `Options`.
+        download, mirror: see `prepare`, as what is returned and raised.
     """
     return prepare(BCCD, source, out, Options(images), download=download, mirror=mirror)
 

@@ -13,7 +13,6 @@ from ultralytics.data.prepare.tree import Tree, by_splits, split_of_folders
 from ultralytics.utils.errors import DatasetError, MissingFileError
 from ultralytics.utils.files import read_text
 from ultralytics.utils.images import IMAGE_SUFFIXES
-from ultralytics.utils.text import counted
 
 ANNOTATIONS, IMAGES = ("Annotations", "annotations"), ("JPEGImages", "images")
 
@@ -83,14 +82,9 @@ class Root:
             return None
         pairs = tree.pairs()
         xml_of = {image: mark for mark, images in pairs.items() for image in images}
-        labelled = {os.path.dirname(i) for i in xml_of}
-        # Folders without a single annotated image are another thing, such as masks.
-        known = [i for i in tree.images if not labelled or os.path.dirname(i) in labelled]
-        others = len(tree.images) - len(known)
+        known = tree.beside(xml_of, "an annotated image") if xml_of else tree.images
         splits = by_splits(known, xml_of)
         root = cls(top, places, {}, {}, {s: [] for s in splits} if len(splits) > 1 else None, tree.passed)
-        if others:
-            root.passed.append(f"{top}: {counted(others, 'image')} in folders without an annotated image; not used")
         keys: dict[str, str] = {}
         for split, names in splits.items():
             for image, name in names.items():

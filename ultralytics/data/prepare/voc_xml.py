@@ -153,14 +153,9 @@ def fit(read: VocAnnotation, one_based: bool) -> Annotated:
     for o in read.objects:
         x1, y1, x2, y2 = o.corners
         corners = (x1 - one_based, y1 - one_based, x2, y2)
-        box, cut = from_corners(corners if read.upright else turned(corners, read.header), read.header.shape)
-        if box is None:
-            result.problems.append(f"{read.xml}: object {o.number} ({o.cls}) {outside(*o.corners)}; it is dropped")
-        elif o.difficult:
-            result.ignored.append((o.cls, box, False))
-        else:
-            result.objects.append((o.cls, box))
-        result.cut += cut and box is not None
+        fitted = from_corners(corners if read.upright else turned(corners, read.header), read.header.shape)
+        lost = f"{read.xml}: object {o.number} ({o.cls}) {outside(*o.corners)}"
+        result.add(o.cls, fitted, lost, crowd=False if o.difficult else None)
     return result
 
 

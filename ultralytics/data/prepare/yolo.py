@@ -59,11 +59,8 @@ def prepare_coco128(
     Args:
         source: coco128.zip or its folder.
         out: data/coco128 when None.
-        download: fetch the archive.
-        mirror: a URL that holds it.
+        download, mirror: see `prepare`, as what is returned and raised.
         given: the fields of `Options`.
-
-    Returns and errors are those of `prepare`.
     """
     beside = [] if source is None else _places_beside(source)
     return prepare(COCO128, source, out, Options(**given), beside=beside, download=download, mirror=mirror)
@@ -75,18 +72,15 @@ def prepare_yolo(
     names: Sequence[str] | None = None,
     **given: Unpack[Keys],
 ) -> Path:
-    """Bring data with YOLO labels into the layout of this project. Labels that cannot be used are named; the source is
-    not changed.
+    """Bring data with YOLO labels into the layout of this project. Labels that cannot be used are named.
 
     Args:
         source: a dataset YAML, or a folder or archive with images/SPLIT or SPLIT/images, with obj.data and its lists
         (CVAT, darknet), or with images and label files in folders of any names, or in one.
-        out: the folder to make.
+        out: the folder to make; see `prepare`, as what is returned and raised.
         names: class names in the order of their ids; when None those of the YAML, or of classes.txt, obj.names,
         notes.json and the like beside the labels.
         given: the fields of `Options`.
-
-    Returns and errors are those of `prepare`.
     """
     own = {"names": list(names) if names else None}
     return prepare(YOLO, source, out, Options(**given), own, beside=_places_beside(source))
@@ -275,12 +269,8 @@ def _find_beside(top: Path) -> _Found | None:
                 label_of.setdefault(image, mark)
     if not label_of:
         return None
-    labelled = {os.path.dirname(i) for i in label_of}
-    known = [i for i in tree.images if os.path.dirname(i) in labelled]
+    known = tree.beside(label_of, "a labelled image")
     found = _Found({}, problems=tree.passed)
-    if len(known) < len(tree.images):
-        others = counted(len(tree.images) - len(known), "image")
-        found.problems.append(f"{top}: {others} in folders without a labelled image; not used")
     for split, names in by_splits(known, label_of).items():
         found.splits[split] = [
             _Job(name, str(top / i), str(top / label_of[i]) if i in label_of else label_file(str(top / i)))
