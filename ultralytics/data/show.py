@@ -9,8 +9,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ultralytics.cfg.config import KNOBS, Config, check_switches, get_cfg, unknown_key
+from ultralytics.cfg.config import KNOBS, Config, get_cfg, unknown_key
 from ultralytics.cfg.dataset import DatasetSpec, load_dataset
+from ultralytics.cfg.knob import check_switches, check_whole
 from ultralytics.data.build import WHOLE_SPLIT, build_yolo_dataset
 from ultralytics.data.dataset import YOLODataset
 from ultralytics.data.names import listable, relative_names
@@ -92,9 +93,8 @@ def show(
 
 def _check_keys(n: int, seed: int, overwrite: bool, overrides: Mapping[str, Any]) -> None:
     check_switches({"overwrite": overwrite})
-    for key, value, low, high in (("n", n, 1, MOST), ("seed", seed, 0, 2**63 - 1)):
-        if type(value) is not int or not low <= value <= high:
-            raise ConfigError(f"{key}={value} must be an integer of {low} to {high}")
+    check_whole({"n": n}, 1, MOST)
+    check_whole({"seed": seed}, 0, 2**63 - 1)
     for key, value in overrides.items():
         if key not in KNOBS:
             raise unknown_key(key)

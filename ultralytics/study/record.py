@@ -9,7 +9,6 @@ OUT/study.json          all records, the arms' costs, and the comparison
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy as np
 
 from ultralytics.utils.coco import Seen
 from ultralytics.utils.errors import ConfigError
-from ultralytics.utils.files import read_text, write_atomically, write_json
+from ultralytics.utils.files import read_json, write_atomically, write_json
 from ultralytics.utils.types import UNKNOWN_AREA
 
 FINISHED, FAILED = "finished", "failed"
@@ -88,14 +87,7 @@ def read_record(folder: Path) -> RunRecord | None:
     file = folder / RECORD
     if not file.is_file():
         return None
-    try:
-        data = json.loads(read_text(file, ConfigError))
-    except ValueError as e:
-        if isinstance(e, ConfigError):
-            raise
-        raise ConfigError(f"not valid JSON: {e}", str(file), "remove it, and the run is tested again") from None
-    if not isinstance(data, dict):
-        raise ConfigError("it holds no record", str(file), "remove it, and the run is tested again")
+    data = read_json(file, ConfigError, "it holds no record", "remove it, and the run is tested again")
     return RunRecord.from_dict(data, str(file))
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ultralytics.cfg.knob import check_whole
 from ultralytics.cfg.paths import CLONE
 from ultralytics.study.plan import read_study
 from ultralytics.study.runner import complaint, run_study, study_folder
@@ -87,10 +88,8 @@ def submit_study(
         raise ConfigError("submit= needs the package submitit", hint="pip install submitit") from None
     if cluster not in CLUSTERS:
         raise ConfigError(f"submit={cluster} is not possible", hint=f"one of {', '.join(CLUSTERS)}")
-    if jobs is not None and (type(jobs) is not int or jobs < 1):
-        raise ConfigError(f"jobs={jobs} must be an integer of 1 or more")
-    if type(gpus) is not int or gpus < 0:
-        raise ConfigError(f"gpus={gpus} must be an integer of 0 or more")
+    check_whole({"jobs": jobs}, 1)
+    check_whole({"gpus": gpus}, 0)
     if isinstance(hours, bool) or not isinstance(hours, int | float) or not 0 < hours <= 24 * 365:
         raise ConfigError(f"hours={hours} must be a number above 0")
     study = read_study(cfg)  # a mistake is reported here, not by each task

@@ -98,6 +98,22 @@ def read_text(path: Path, error: type[UserError], longest: int | None = None) ->
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
+def read_json(path: Path, error: type[UserError], what: str, hint: str) -> dict[str, Any]:
+    """Return the mapping in a JSON file.
+
+    Raises:
+        error: it cannot be read, is no JSON, or no mapping, of which WHAT is the message.
+    """
+    text = read_text(path, error)
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as e:
+        raise error(f"not valid JSON: {e}", str(path), hint) from None
+    if not isinstance(data, dict):
+        raise error(what, str(path), hint)
+    return data
+
+
 def walk_files(
     top: str | Path,
     onerror: Callable[[OSError], object] | None = None,

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ultralytics.cfg.config import check_switches
+from ultralytics.cfg.knob import check_switches, check_whole
 from ultralytics.data.names import listable
 from ultralytics.data.subset.choice import Choice, SourceImage, begin, read_images, some_of
 from ultralytics.data.subset.stratify import rank, stratify
@@ -101,8 +101,7 @@ def kfold(
         As `subset`.
     """
     check_switches({"copy": copy})
-    if type(k) is not int or k < 2:
-        raise ConfigError(f"kfold={k} must be an integer of 2 or more")
+    check_whole({"kfold": k}, 2)
     given = _check_options(n=n, test_n=test_n, seed=seed, backgrounds=backgrounds, workers=workers) | {"kfold": k}
     choice, out, target = begin(data, out, classes, given)
     outs = [out.with_name(f"{out.stem}-fold{i}{out.suffix}") for i in range(k)]
@@ -140,10 +139,8 @@ def _divide(drawn: Sequence[SourceImage], k: int, seed: int) -> list[int]:
 
 def _check_options(**given: Any) -> dict[str, Any]:
     """Check that each option is in its range."""
-    for key, low in (("n", 1), ("val_n", 1), ("test_n", 1), ("seed", 0), ("workers", 1)):
-        value = given.get(key)
-        if not (type(value) is int and value >= low) and (value is not None or key == "seed"):
-            raise ConfigError(f"{key}={value} must be an integer of {low} or more")
+    check_whole({k: given.get(k) for k in ("n", "val_n", "test_n", "workers")}, 1)
+    check_whole({"seed": given["seed"]}, 0)
     share = given["backgrounds"]
     if share is not None and (isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share < 1):
         raise ConfigError(f"backgrounds={share} must be a part of the images, 0 to below 1")
