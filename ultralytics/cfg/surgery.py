@@ -314,17 +314,11 @@ Source = tuple[Key | None, int | Key | None]  # who is read (None: the image); a
 
 @dataclass
 class _Plan:
-    """The rows of the new file in their order.
+    """The rows of the new file in their order."""
 
-    Attributes:
-        place: the number of each.
-        sources: what each reads.
-        names: of the rows that have one or need one.
-    """
-
-    place: dict[Key, int]
-    sources: dict[Key, list[Source]]
-    names: dict[Key, str]
+    place: dict[Key, int]  # the number of each
+    sources: dict[Key, list[Source]]  # what each reads
+    names: dict[Key, str]  # of the rows that have one or need one
 
 
 def _rewire_rows(file: _File, inserted: dict[int, Module], removed: set[int]) -> str:

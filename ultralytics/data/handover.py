@@ -47,13 +47,10 @@ class Parcel:
 
 class Patient(Connection):
     """A run's end of a worker's pipe. It reads what is there alone, and calls `until` for more: a worker may be stopped
-    in the middle of a message, and a system call that reads the rest could not be left.
+    in the middle of a message, and a system call that reads the rest could not be left."""
 
-    Attributes:
-        until: returns once there is something to read. It may raise; then a message may be half read, and the pipe is
-            of no more use.
-    """
-
+    # returns once there is something to read. It may raise; then a message may be half read, and the pipe is of no more
+    # use.
     until: Callable[[], object] = int
 
     def _recv(self, size: int, read: Any = os.read) -> Any:

@@ -46,14 +46,10 @@ TEST_KEYS: dict[str, Any] = {"split": "test", "rect_val": False, "plots": False,
 
 @dataclass(frozen=True)
 class Job:
-    """The order for a run's process, with which its folder is compared when the study goes on.
+    """The order for a run's process, with which its folder is compared when the study goes on."""
 
-    Attributes:
-        run: which one; study: the YAML's path, for messages.
-    """
-
-    run: Run
-    study: str
+    run: Run  # which one
+    study: str  # the YAML's path, for messages
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -113,14 +109,10 @@ def train(job: Job, folder: Path) -> None:
 
 
 class Witness(DetectionValidator):
-    """Keeps what it has seen, and the digest of the images.
+    """Keeps what it has seen, and the digest of the images."""
 
-    Attributes:
-        kept: image by image; digest: of the split's names, images and labels.
-    """
-
-    kept: list[Seen]
-    digest = ""
+    kept: list[Seen]  # image by image
+    digest = ""  # of the split's names, images and labels
 
     def get_dataloader(self, dataset_path: Any, batch_size: int) -> Any:
         loader = super().get_dataloader(dataset_path, batch_size)

@@ -29,26 +29,16 @@ OtherFile = Callable[[str], str | None]  # image → its file of a kind
 
 @dataclass
 class Checked:
-    """A dataset as the rules see it.
-
-    Attributes:
-        text: of the YAML.
-        problems: of the YAML.
-        splits: all of it, listed.
-        chosen: those whose images have been read.
-        near: near-duplicates are looked for.
-        counts: split → see `Report.add_split`.
-        classes: name → split → boxes and images.
-    """
+    """A dataset as the rules see it."""
 
     spec: DatasetSpec
-    text: str
-    problems: Sequence[DatasetError]
-    splits: dict[str, Split]
-    chosen: Sequence[Split]
-    near: bool
-    counts: Mapping[str, Mapping[str, int]]
-    classes: Mapping[str, Mapping[str, Mapping[str, int]]]
+    text: str  # of the YAML
+    problems: Sequence[DatasetError]  # of the YAML
+    splits: dict[str, Split]  # all of it, listed
+    chosen: Sequence[Split]  # those whose images have been read
+    near: bool  # near-duplicates are looked for
+    counts: Mapping[str, Mapping[str, int]]  # split → see `Report.add_split`
+    classes: Mapping[str, Mapping[str, Mapping[str, int]]]  # name → split → boxes and images
 
     def in_yaml(self, kind: str, key: str, what: str) -> Finding:
         """Return a finding at a key of the YAML."""

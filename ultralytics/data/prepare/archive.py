@@ -51,24 +51,15 @@ Parts = tuple[str, ...]  # the folders of a member and its name, below the folde
 
 @dataclass(frozen=True)
 class _Member:
-    """What an archive says of one of its members.
+    """What an archive says of one of its members."""
 
-    Attributes:
-        name: as it is written there.
-        parts: where it goes.
-        size: bytes of a file, else 0.
-        modified: seconds, or None.
-        target: the member a link leads to.
-        content: opens what a file holds.
-    """
-
-    name: str
-    parts: Parts
+    name: str  # as it is written there
+    parts: Parts  # where it goes
     kind: Literal["file", "folder", "link"]
-    size: int = 0
-    modified: float | None = None
-    target: Parts = ()
-    content: Callable[[], IO[bytes] | None] = lambda: None
+    size: int = 0  # bytes of a file, else 0
+    modified: float | None = None  # seconds, or None
+    target: Parts = ()  # the member a link leads to
+    content: Callable[[], IO[bytes] | None] = lambda: None  # opens what a file holds
 
 
 def is_archive(path: Path) -> bool:

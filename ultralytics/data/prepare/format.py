@@ -32,25 +32,16 @@ from ultralytics.utils.log import LOGGER
 
 @dataclass
 class Source:
-    """What a reader reads.
+    """What a reader reads."""
 
-    Attributes:
-        paths: files and folders as the user gave them, absolute; empty where archives were downloaded.
-        packed: the archives among them, or in them, or downloaded.
-        images: the folder the user says the images are in; None: where the annotations say.
-        described: the manifest's entries of the files; a reader may replace them.
-        options: the manifest's options; of a published dataset a reader writes the parts it found to `PARTS`.
-        wanted: what every format takes.
-        scratch: a folder for what archives hold, and for images that a reader writes; images in it are moved.
-    """
-
-    paths: list[Path]
-    packed: list[Path]
-    images: Path | None
-    described: list[dict[str, Any]]
+    paths: list[Path]  # files and folders as the user gave them, absolute; empty where archives were downloaded
+    packed: list[Path]  # the archives among them, or in them, or downloaded
+    images: Path | None  # the folder the user says the images are in; None: where the annotations say
+    described: list[dict[str, Any]]  # the manifest's entries of the files; a reader may replace them
+    # the manifest's options; of a published dataset a reader writes the parts it found to `PARTS`
     options: dict[str, Any]
-    wanted: Options
-    scratch: Path
+    wanted: Options  # what every format takes
+    scratch: Path  # a folder for what archives hold, and for images that a reader writes; images in it are moved
 
     @property
     def published(self) -> bool:
@@ -83,23 +74,16 @@ class Source:
 
 @dataclass(frozen=True)
 class Format:
-    """A data format.
+    """A data format."""
 
-    Attributes:
-        name: `prepare NAME`; of `PUBLISHED`, where archives of it are published.
-        read: makes images and boxes of a source.
-        parts: finds, without unpacking, which parts of the published dataset a source seems to hold; all of them
-        without a source, None where it holds another dataset. A format without it that has published archives is of
-        that one dataset.
-        documents: sources may be annotation files, several at once; the manifest has their checksums.
-        by_id: annotations hold class ids, so that classes can be renamed later.
-    """
-
-    name: str
-    read: Callable[[Source], Converted]
+    name: str  # `prepare NAME`; of `PUBLISHED`, where archives of it are published
+    read: Callable[[Source], Converted]  # makes images and boxes of a source
+    # finds, without unpacking, which parts of the published dataset a source seems to hold; all of them without a
+    # source, None where it holds another dataset. A format without it that has published archives is of that one
+    # dataset.
     parts: Callable[[Path | None], list[str] | None] | None = None
-    documents: bool = False
-    by_id: bool = False
+    documents: bool = False  # sources may be annotation files, several at once; the manifest has their checksums
+    by_id: bool = False  # annotations hold class ids, so that classes can be renamed later
 
     @property
     def archives(self) -> tuple[Remote, ...]:

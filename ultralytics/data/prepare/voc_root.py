@@ -19,19 +19,15 @@ ANNOTATIONS, IMAGES = ("Annotations", "annotations"), ("JPEGImages", "images")
 
 @dataclass
 class Root:
-    """A VOC folder: its folders of annotations and images, and the files in them by their names without suffix.
-
-    Attributes:
-        own: split → names, where folders tell the splits; a name begins with its split then.
-        passed: what was passed over, with the reason.
-    """
+    """A VOC folder: its folders of annotations and images, and the files in them by their names without suffix."""
 
     folder: Path
     places: tuple[Path, Path]
     annotations: dict[str, Path]
     images: dict[str, list[Path]]
+    # split → names, where folders tell the splits; a name begins with its split then
     own: dict[str, list[str]] | None = None
-    passed: list[str] = field(default_factory=list)
+    passed: list[str] = field(default_factory=list)  # what was passed over, with the reason
 
     @classmethod
     def find(cls, folder: Path) -> Root:

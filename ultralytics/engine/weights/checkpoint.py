@@ -35,27 +35,19 @@ FORMAT_VERSION = 1
 
 @dataclass
 class Checkpoint:
-    """The content of a weights file of any kind.
-
-    Attributes:
-        spec: the model YAML as plain data, with its scale; names: class names.
-        weights: tensors to evaluate with (the average where there is one), fp32.
-        train_args: the run's configuration; source: "own" or "reference".
-        state: everything else of an own file, for resuming.
-        share: part of the tensors that came from a file, where others are as initialised.
-        plugins: files that registered modules of the model when it was trained. They are named in messages and never
-            run: a weights file may come from anywhere.
-    """
+    """The content of a weights file of any kind."""
 
     path: Path
-    spec: dict[str, Any]
-    names: dict[int, str]
-    weights: dict[str, Tensor]
-    train_args: dict[str, Any] = field(default_factory=dict)
-    source: str = "own"
-    state: dict[str, Any] = field(default_factory=dict)
+    spec: dict[str, Any]  # the model YAML as plain data, with its scale
+    names: dict[int, str]  # class names
+    weights: dict[str, Tensor]  # tensors to evaluate with (the average where there is one), fp32
+    train_args: dict[str, Any] = field(default_factory=dict)  # the run's configuration
+    source: str = "own"  # "own" or "reference"
+    state: dict[str, Any] = field(default_factory=dict)  # everything else of an own file, for resuming
+    # files that registered modules of the model when it was trained. They are named in messages and never run: a
+    # weights file may come from anywhere.
     plugins: list[str] = field(default_factory=list)
-    share: float = 1.0
+    share: float = 1.0  # part of the tensors that came from a file, where others are as initialised
 
     # What custom trainers for the reference do with the `weights` that their get_model is handed
 
