@@ -161,11 +161,7 @@ def write_dataset(folder: Path, converted: Converted, images: str = "copy") -> W
 
 
 def _refuse_empty(used: Mapping[str, str], counts: Mapping[str, int], problems: Sequence[str]) -> None:
-    """Refuse a dataset whose train or val split has no image.
-
-    Raises:
-        DatasetError: it has none.
-    """
+    """Refuse a dataset whose train or val split has no image."""
     for split, source in used.items():
         if not counts[source] and split != "test":
             raise DatasetError(f"the {split} split has no image that can be used{first_of(problems)}")
