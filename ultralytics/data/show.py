@@ -45,17 +45,8 @@ def show(
 
     The samples are those of a training run's first epoch with this seed and these settings, made by the same code.
     Which images are drawn depends on the seed and their names. Of a large split only 512 images are read, from which
-    mosaics take their partners.
-
-    Args:
-        data: the dataset's YAML.
-        n: pairs.
-        imgsz: side of a sample, pixels.
-        out: .jpg or .png to write; when None, runs/show/DATA-SPLIT.jpg, numbered so that it is new.
-        overwrite: replace an existing `out`.
-        overrides: keys of the training's augmentation.
-        source: what to call their origin.
-        font: a font file, or the name of an installed one, for class names.
+    mosaics take their partners. The options are those of the command `show`, its keys of the augmentation `overrides`,
+    and `source` is what to call their origin.
 
     Returns:
         The image's file.

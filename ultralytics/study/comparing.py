@@ -68,17 +68,8 @@ def compare_runs(
 ) -> Analysis:
     """Report on finished runs as on a study: each is validated on one split, and compared with the control.
 
-    Args:
-        runs: their folders, or weights files. Runs of one configuration but for the seed make an arm.
-        control: one of the runs, or an arm's name; the first run when None.
-        out: folder of the report, runs/compare (numbered) when None; one that was made before goes on: runs that were
-            validated for it are not validated again.
-        split: test, or val where there is no test split, when None; data: the dataset YAML, that of the first run
-            when None; plugins: Python files with the networks' modules.
-        fair: refuse the table where runs differ in their data, their steps or the like.
-
-    Raises:
-        UserError: a run cannot be read or validated.
+    The options are those of the command `compare`. Runs that were validated for a report that was made before in OUT
+    are not validated again. Raises UserError: a run cannot be read or validated.
     """
     load_plugins(plugins)
     if len(runs) < 2:

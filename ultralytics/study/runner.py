@@ -98,13 +98,8 @@ def run_study(
     jobs: int | None = None,
     fair: bool = True,
 ) -> list[RunRecord]:
-    """Run a study, or go on with one; its results lie in `out`.
-
-    Args:
-        cfg: its YAML, see `study.plan`; out: the folder, runs/study/NAME when None.
-        devices: GPUs, one run at a time on each; jobs: runs at a time (one, or one for each device). On a CPU they
-            share the cores.
-        fair: refuse a table of arms that were not treated alike; see `study.fairness`.
+    """Run a study (see `study.plan`), or go on with one; its results lie in `out`. The options are those of the command
+    `study`; on a CPU, runs at a time share the cores.
 
     Returns:
         The records of all runs that have finished or failed, in the order of the study.

@@ -67,16 +67,12 @@ def submit_study(
     gpus: int = 1,
     hours: float = HOURS,
 ) -> list[str]:
-    """Submit a study to a cluster, whose machines must see its folder, the data and this project at the same paths.
+    """Submit a study to a cluster, whose machines must see its folder, the data and this project at the same paths;
+    returns the tasks' ids.
 
-    Args:
-        cfg, out, fair: as of `run_study`; jobs: tasks that work at a time, one for each run when None.
-        cluster: slurm, or local for tasks on this machine; partition: the cluster's own when None; gpus: of each task.
-        hours: after which a task is stopped, saved, and queued again. Further options of sbatch may be given as its
-            environment variables, such as SBATCH_ACCOUNT.
-
-    Returns:
-        The tasks' ids.
+    The options are those of the command `study`; without `jobs` there is a task for each run, and `cluster` may be local
+    for tasks on this machine. Further options of sbatch may be given as its environment variables, such as
+    SBATCH_ACCOUNT.
 
     Raises:
         UserError: submitit is not there, or the study cannot be run.

@@ -22,12 +22,7 @@ ANY_ID = 2**31  # classes where the YAML does not say how many
 
 
 def check_data(data: str | Path, splits: Sequence[str] | None = None, near: bool = True) -> Report:
-    """Read a whole dataset and report on it.
-
-    Args:
-        data: its YAML.
-        splits: those to read, all when None.
-        near: look for near-duplicates as well.
+    """Read a whole dataset, or some splits, and report on it; `near` looks for near-duplicates as well.
 
     Raises:
         MissingFileError: no such YAML.

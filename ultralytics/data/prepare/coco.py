@@ -51,11 +51,9 @@ def prepare_coco(
     Args:
         source: a folder or archive with the published layout (train2017, val2017, annotations, packed or not), one with
         a _annotations.coco.json per split, or a JSON file, or several. A split is named by its file, else train.
-        out: the folder to make; data/coco for the published layout when None.
         images: the folder of the images, which is looked for beside the JSON when it is not given; "copy", or "link"
         for hard links; or both, as [folder, "link"].
-        download, mirror: see `prepare`, as what is returned and raised.
-        drawn: val, test and seed of `Options`.
+        Others: as of the command; for what is returned and raised see `prepare`.
     """
     how, folder = _image_options(images)
     given = [source] if isinstance(source, str | Path) else list(source or [])

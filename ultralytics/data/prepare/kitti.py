@@ -37,12 +37,8 @@ def prepare_kitti(
     Truncated and occluded objects are kept. DontCare regions go to ignore/ for any class: the evaluation neither
     rewards nor punishes what lies in them.
 
-    Args:
-        source: a folder or archive with label files and images of the same names, such as training/label_2 and
-        training/image_2; ImageSets/train.txt and val.txt tell the splits where they are there.
-        out: the folder to make; see `prepare`, as what is returned and raised.
-        names: class names in the order of their ids, alphabetical when None.
-        given: the fields of `Options`.
+    Options are those of the command; ImageSets/train.txt and val.txt tell the splits where they are there. For what is
+    returned and raised see `prepare`.
     """
     return prepare(KITTI, source, out, Options(**given), {"names": list(names) if names else None})
 

@@ -43,12 +43,8 @@ def prepare_labelme(
     A shape becomes the box around it; shapes of one label and one group become one object. What is marked difficult
     goes to ignore/: training does not see it, the evaluation neither rewards nor punishes it.
 
-    Args:
-        source: a folder or archive with JSON files and images, in folders of any names; an image that is missing is
-        taken out of its JSON where that holds it.
-        out: the folder to make; see `prepare`, as what is returned and raised.
-        names: class names in the order of their ids, alphabetical when None.
-        given: the fields of `Options`.
+    Options are those of the command; an image that is missing is taken out of its JSON where that holds it. For what is
+    returned and raised see `prepare`.
     """
     return prepare(LABELME, source, out, Options(**given), {"names": list(names) if names else None})
 

@@ -32,14 +32,8 @@ def prepare_visdrone(
     **given: Unpack[Keys],
 ) -> Path:
     """Turn VisDrone2019-DET into images, labels and a dataset YAML: categories 1 to 10 are classes 0 to 9; ignored
-    regions and what is scored 0 go to ignore/, for any class.
-
-    Args:
-        source: a folder with VisDrone2019-DET-train, -val and -test-dev, packed or not, or one of these.
-        out: the folder to make, data/visdrone when None.
-        download, mirror: see `prepare`, as what is returned and raised.
-        given: the fields of `Options`.
-    """
+    regions and what is scored 0 go to ignore/, for any class. Options are those of the command; for what is returned
+    and raised see `prepare`."""
     out = default_out("visdrone") if out is None else out  # of archives of other names too
     return prepare(VISDRONE, source, out, Options(**given), download=download, mirror=mirror)
 

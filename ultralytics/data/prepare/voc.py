@@ -48,12 +48,9 @@ def prepare_voc(
         source: a folder or archive with Annotations, JPEGImages and (its own splits) ImageSets/Main; or one with images
         and XML files in folders of any names, or in one; or one that holds the published archives or VOCdevkit: train
         is then 2007 and 2012 trainval, val and test are 2007 test.
-        out: the folder to make; data/VOC for the published layout when None.
-        names: class names in the order of their ids; alphabetical, or VOC's own, when None.
         one_based: whether pixels count from 1 (a box covers xmin − 1 to xmax, as VOC says) or from 0 (xmin to xmax);
         "auto": as the boxes at the images' edges say.
-        download, mirror: see `prepare`, as what is returned and raised.
-        given: the fields of `Options`.
+        Others: as of the command; for what is returned and raised see `prepare`.
     """
     if one_based not in ("auto", True, False):
         raise ConfigError(f"one_based={one_based} must be auto, True or False")
@@ -75,14 +72,8 @@ def prepare_bccd(
     download: bool = False,
     mirror: str = "",
 ) -> Path:
-    """Prepare BCCD, blood cells with the splits of its authors.
-
-    Args:
-        source: a clone of its repository, the archive of one, or the folder BCCD in it.
-        out: data/bccd when None.
-        images: see `Options`.
-        download, mirror: see `prepare`, as what is returned and raised.
-    """
+    """Prepare BCCD, blood cells with the splits of its authors. Options are those of the command; for what is returned
+    and raised see `prepare`."""
     return prepare(BCCD, source, out, Options(images), download=download, mirror=mirror)
 
 

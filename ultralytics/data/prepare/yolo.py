@@ -54,14 +54,8 @@ def prepare_coco128(
     mirror: str = "",
     **given: Unpack[Keys],
 ) -> Path:
-    """Prepare the first 128 images of COCO train2017, which are train and val.
-
-    Args:
-        source: coco128.zip or its folder.
-        out: data/coco128 when None.
-        download, mirror: see `prepare`, as what is returned and raised.
-        given: the fields of `Options`.
-    """
+    """Prepare the first 128 images of COCO train2017, which are train and val. Options are those of the command; for
+    what is returned and raised see `prepare`."""
     beside = [] if source is None else _places_beside(source)
     return prepare(COCO128, source, out, Options(**given), beside=beside, download=download, mirror=mirror)
 
@@ -77,10 +71,9 @@ def prepare_yolo(
     Args:
         source: a dataset YAML, or a folder or archive with images/SPLIT or SPLIT/images, with obj.data and its lists
         (CVAT, darknet), or with images and label files in folders of any names, or in one.
-        out: the folder to make; see `prepare`, as what is returned and raised.
         names: class names in the order of their ids; when None those of the YAML, or of classes.txt, obj.names,
         notes.json and the like beside the labels.
-        given: the fields of `Options`.
+        Others: as of the command; for what is returned and raised see `prepare`.
     """
     own = {"names": list(names) if names else None}
     return prepare(YOLO, source, out, Options(**given), own, beside=_places_beside(source))

@@ -35,21 +35,8 @@ def subset(
 ) -> Path:
     """Draw a stratified subset of a dataset.
 
-    Written are OUT without its suffix as a folder (images, labels, ignore, manifest.json) and then the YAML. Where they
-    hold the same choice already, nothing is done.
-
-    Args:
-        data: the source's YAML.
-        out: the new YAML.
-        classes: names or ids in the order of their new ids; all when None.
-        n, val_n, test_n: images to draw from a split; when None, all that have one of the classes.
-        seed: of the drawing.
-        backgrounds: part of the drawn images, 0 to below 1, that have none of the classes.
-        copy: copy the images; otherwise they are hard links where the file system has them.
-        workers: threads that read; all cores when None. They change nothing but the time.
-
-    Returns:
-        The new YAML.
+    Written are OUT without its suffix as a folder (images, labels, ignore, manifest.json) and then the YAML, which is
+    returned. Where they hold the same choice already, nothing is done. The options are those of the command `subset`.
 
     Raises:
         ConfigError: an option that is not possible; DatasetError: the source cannot be used, or lacks a class;
@@ -92,13 +79,10 @@ def kfold(
         k: number of folds.
         n: images to draw before dividing.
         backgrounds: as in `subset`; when None and neither `classes` nor `n` is given, all images without boxes stay.
-        Others: as in `subset`.
+        Others, and what is raised: as in `subset`.
 
     Returns:
         The YAMLs, OUT without its suffix + -fold0.yaml and so on.
-
-    Raises:
-        As `subset`.
     """
     check_switches({"copy": copy})
     check_whole({"kfold": k}, 2)

@@ -14,12 +14,8 @@ from ultralytics.utils.log import LOGGER
 def save_adapter(
     model: str | Path, out: str | Path, rows: int | Sequence[int] | None = None, overwrite: bool = False
 ) -> Path:
-    """Write the tensors of the rows that a run has inserted into its network.
-
-    Args:
-        model: best.pt, or any weights file of this project; out: the new file, .pt.
-        rows: numbers of the rows to write; None: those that the pretrained weights of its run did not have.
-        overwrite: replace an existing file.
+    """Write the tensors of the rows that a run has inserted into its network. The options are those of the command
+    `save-adapter`.
 
     Raises:
         UserError: nothing was inserted, there is no such row, or the file is there already.

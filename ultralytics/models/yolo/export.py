@@ -63,11 +63,8 @@ OWN_KEYS = (
 def export_weights(
     model: str | Path, out: str | Path, format: str = "ultralytics", half: bool = True, overwrite: bool = False
 ) -> Path:
-    """Write a weights file as ultralytics 8.2.103 writes and loads it; returns its path.
-
-    Args:
-        model: a weights file; out: the new one; format: "ultralytics", the only one.
-        half: 16-bit weights, as the reference writes them; overwrite: replace an existing file.
+    """Write a weights file as ultralytics 8.2.103 writes and loads it; returns its path. The options are those of the
+    command `export-weights`.
 
     Raises:
         ConfigError: another format, or the file exists. ModelError: the network has modules that the reference does
