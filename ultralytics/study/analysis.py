@@ -193,7 +193,7 @@ def _compare_arm(
         np.stack([mean_over_classes(resampled[c]) for _, c in pairs]),
         images,
     )
-    names = _class_names(done)
+    names = dict(enumerate(next((r.per_class for r in done if r.per_class), ())))  # in the order of their ids
     ids = tested[pairs[0][0]].detections.classes
     whole = {key: tested[key].detections.class_ap(np.ones((1, images))) for pair in pairs for key in pair}
     classes = _compare_classes([names.get(int(i), str(i)) for i in ids], pairs, whole, resampled, images)
@@ -250,11 +250,6 @@ def _file_names(seen: Sequence[Seen]) -> list[str]:
     """Names of the images: without their folders, which differ between machines, where that tells them apart."""
     short = [PurePath(s.file.replace("\\", "/")).name for s in seen]
     return short if len(set(short)) == len(short) else [s.file for s in seen]
-
-
-def _class_names(done: Sequence[RunRecord]) -> dict[int, str]:
-    """Class id → name: `per_class` has all of them in the order of their ids."""
-    return dict(enumerate(next((r.per_class for r in done if r.per_class), ())))
 
 
 def _arm(name: str, records: Sequence[RunRecord], tested: Mapping[tuple[str, int], _Tested]) -> Arm:

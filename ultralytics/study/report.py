@@ -66,7 +66,10 @@ def write_report(out: Path, fair: bool = True) -> Analysis:
         write_text(out / TABLES[0], markdown_table(analysis, text, times, unfair), key="out")
         write_text(out / TABLES[1], csv_table(analysis, times), key="out")
         write_text(out / TABLES[2], latex_table(analysis, text, times, unfair), key="out")
-    results = {a.name: [out / r.folder / "results.csv" for r in _of(records, a.name)] for a in analysis.arms}
+    results: dict[str, list[Path]] = {a.name: [] for a in analysis.arms}
+    for r in records:
+        if r.state == FINISHED:
+            results[r.arm].append(out / r.folder / "results.csv")
     drawn = draw_all(analysis, out / FIGURES, results, times)
     for line in unfair:
         LOGGER.warning("not alike: %s", line)
@@ -75,10 +78,6 @@ def write_report(out: Path, fair: bool = True) -> Analysis:
             LOGGER.info("%s", line)
     LOGGER.info("report   %s%s", out / TABLES[0], f", {len(drawn)} figures in {out / FIGURES}" if drawn else "")
     return analysis
-
-
-def _of(records: Sequence[RunRecord], arm: str) -> list[RunRecord]:
-    return [r for r in records if r.arm == arm and r.state == FINISHED]
 
 
 def _read_result(out: Path) -> dict[str, Any]:

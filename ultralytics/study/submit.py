@@ -70,9 +70,8 @@ def submit_study(
     """Submit a study to a cluster, whose machines must see its folder, the data and this project at the same paths;
     returns the tasks' ids.
 
-    The options are those of the command `study`; without `jobs` there is a task for each run, and `cluster` may be local
-    for tasks on this machine. Further options of sbatch may be given as its environment variables, such as
-    SBATCH_ACCOUNT.
+    The options are those of the command `study`; without `jobs` there is a task for each run, and `cluster` may be
+    local for tasks on this machine. Environment variables of sbatch, such as SBATCH_ACCOUNT, are further options.
 
     Raises:
         UserError: submitit is not there, or the study cannot be run.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from ultralytics.cfg.config import check_switches
@@ -50,7 +50,8 @@ def check_data(data: str | Path, splits: Sequence[str] | None = None, near: bool
         report.add_split(split)
     report.sizes = measure(report)
     checked = Checked(spec, text, problems, every, chosen, near, report.splits, report.classes)
-    report.findings = _in_order([*find(checked), *(f for split in chosen for f in _findings_in(split))])
+    found = dict.fromkeys([*find(checked), *(f for split in chosen for f in _findings_in(split))])
+    report.findings = sorted(found, key=lambda f: (SEVERITIES.index(f.severity), ORDER[f.kind], *f[1:4]))
     report.groups = [group.to_dict() for group in checked.groups]
     return report
 
@@ -61,10 +62,3 @@ def _findings_in(split: Split) -> list[Finding]:
     replaced = {kind for f in found for kind in REPLACED.get(f.kind, ())}
     single = {f for r in split.usable for f in r.findings if f.kind in replaced}
     return [*found, *(f for f in split.findings_of_images() if f not in single)]
-
-
-def _in_order(findings: Iterable[Finding]) -> list[Finding]:
-    """Sort findings by severity, kind and place, each once."""
-    return sorted(
-        dict.fromkeys(findings), key=lambda f: (SEVERITIES.index(f.severity), ORDER[f.kind], f.path, f.line, f.what)
-    )

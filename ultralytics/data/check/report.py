@@ -16,7 +16,7 @@ from ultralytics.data.check.findings import SEVERITIES, Finding, short
 from ultralytics.data.check.rules import KINDS
 from ultralytics.data.check.splits import Split
 from ultralytics.utils.errors import ConfigError
-from ultralytics.utils.files import read_bytes, write_atomically
+from ultralytics.utils.files import read_bytes, write_text
 from ultralytics.utils.text import counted, escaped
 from ultralytics.utils.types import Float64Array, Int64Array
 
@@ -96,9 +96,8 @@ class Report:
         Raises:
             UserError: they cannot be written.
         """
-        text = "\n".join([*self.lines(shown=None), ""])
-        write_atomically(out / "report.json", lambda f: f.write(json.dumps(self.to_dict(), indent=1).encode()), "out")
-        write_atomically(out / "report.txt", lambda f: f.write(text.encode()), "out")
+        write_text(out / "report.json", json.dumps(self.to_dict(), indent=1), "out")
+        write_text(out / "report.txt", "\n".join([*self.lines(shown=None), ""]), "out")
 
     def lines(self, shown: int | None = SHOWN, more: str = "") -> list[str]:
         """Return the report as text.

@@ -40,7 +40,7 @@ def prepare_auto(
     names: Sequence[str] | None = None,
     **given: Unpack[Keys],
 ) -> Path:
-    """Prepare a source, a folder, a dataset YAML or a JSON, by the kind of annotations that it holds; say which that is,
+    """Prepare a source, a folder, a dataset YAML or a JSON, by the kind of annotations that it holds, say which that is
     and return the dataset's YAML. Options are those of the command.
 
     Raises:

@@ -83,10 +83,6 @@ def _read_voc(source: Source) -> Converted:
     return _read_folder(source, source.options["names"], source.options["one_based"])
 
 
-def _read_bccd(source: Source) -> Converted:
-    return _read_folder(source, published_names.BCCD, "auto")
-
-
 def _read_folder(source: Source, names: Sequence[str] | None, one_based: bool | str) -> Converted:
     root = Root.find(source.folder())
     splits, used = _choose_splits(root, source.wanted.val)
@@ -214,4 +210,4 @@ def _read_published(source: Source) -> Converted:
 
 
 VOC = Format("voc", _read_voc, _published_parts)
-BCCD = Format("bccd", _read_bccd)
+BCCD = Format("bccd", lambda source: _read_folder(source, published_names.BCCD, "auto"))

@@ -362,15 +362,12 @@ def _list_jobs(paths: Sequence[Path], passed: list[str] | None = None) -> list[_
     jobs: dict[str, str] = {}
     for path in paths:
         if path.is_dir():
-            found = (f / name for f, names in walk(path, passed) for name in names if _is_image(name))
+            names = ((f, n) for f, names in walk(path, passed) for n in names)
+            found = (f / n for f, n in names if os.path.splitext(n)[1].lower() in IMAGE_SUFFIXES)
             jobs |= {str(f): f.relative_to(path).as_posix() for f in sorted(found) if str(f) not in jobs}
         else:
             jobs |= {f: os.path.basename(f) for f in list_images([path]) if f not in jobs}
     return [_Job(name, file, _labels_of(file)) for file, name in jobs.items()]
-
-
-def _is_image(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
 def _labels_of(image: str) -> str:
