@@ -14,7 +14,7 @@ from ultralytics.cfg.dataset import DatasetSpec, load_dataset
 from ultralytics.cfg.knob import check_switches, check_whole
 from ultralytics.data.build import WHOLE_SPLIT, build_yolo_dataset
 from ultralytics.data.dataset import YOLODataset
-from ultralytics.data.names import listable, relative_names
+from ultralytics.data.images import listable, relative_names
 from ultralytics.data.subset.stratify import rank
 from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.files import user_path

@@ -16,8 +16,7 @@ from ultralytics.data.prepare.divide import Options
 from ultralytics.data.prepare.folder import PARTS
 from ultralytics.data.prepare.format import Format, Source, existing, prepare
 from ultralytics.data.prepare.sources import PUBLISHED
-from ultralytics.data.prepare.voc_root import Root, list_lines
-from ultralytics.data.prepare.voc_xml import decide_one_based, fit, read_annotation
+from ultralytics.data.prepare.voc_xml import Root, decide_one_based, fit, list_lines, read_annotation
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError
 from ultralytics.utils.text import counted
 

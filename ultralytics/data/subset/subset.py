@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ultralytics.cfg.knob import check_switches, check_whole
-from ultralytics.data.names import listable
+from ultralytics.data.images import listable
 from ultralytics.data.subset.choice import Choice, SourceImage, begin, read_images, some_of
 from ultralytics.data.subset.stratify import rank, stratify
 from ultralytics.data.subset.write import build, read_earlier

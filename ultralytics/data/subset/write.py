@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from ultralytics import __version__
+from ultralytics.data.images import nfc
 from ultralytics.data.labels import (
     Judged,
     areas_file,
@@ -24,7 +25,6 @@ from ultralytics.data.labels import (
     judge_labels,
     label_file,
 )
-from ultralytics.data.names import nfc
 from ultralytics.data.prepare.folder import FORMAT, TakenError, check_whole, making, place_image, read_manifest
 from ultralytics.data.subset.choice import Choice, SourceImage
 from ultralytics.utils.errors import DatasetError, UserError
