@@ -161,3 +161,12 @@ def test_the_words_are_the_fields(file):
         for word, better in WORDS.items():
             found = re.search(rf"(?<![A-Za-z])(?:{word})(?![A-Za-z])", line)
             assert not found, f"{file}:{number} {found[0]!r}: {better}"
+
+
+def test_no_test_file_imports_from_another():
+    """What two of them use is in tests/helpers; programs that tests start count too, so the text is read."""
+    pattern = re.compile(r"^\s*(?:from|import) tests\.(?:\w+\.)*test_\w+", re.MULTILINE)
+    for file in sorted(Path(__file__).parent.rglob("*.py")):
+        found = pattern.search(file.read_text(encoding="utf-8"))
+        assert not found, f"{file}: {found[0]}"
+    assert pattern.search("import re\nfrom tests.models.test_resume import settings_of\n")

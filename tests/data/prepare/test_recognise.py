@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from tests.data.prepare.helpers import BOX, KITTI, XML, labelme, read, tree
+from tests.helpers.sources import BOX, KITTI, XML, labelme, read, tree
 from ultralytics.data.prepare import (
     prepare_auto,
     prepare_coco,

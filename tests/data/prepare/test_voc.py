@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests.data.prepare.helpers import BOX, XML, read, tree
+from tests.helpers.sources import BOX, XML, exif, read, tree
 from ultralytics.cfg.dataset import load_dataset
 from ultralytics.data.prepare import format as preparing
 from ultralytics.data.prepare import prepare_bccd, prepare_voc
@@ -453,16 +453,6 @@ def test_no_annotation_crashes(data):
             return
     assert "a.xml" in line
     assert "\n" not in line
-
-
-def exif(orientation):
-    """A JPEG stored as 60×40 whose EXIF tag turns it."""
-    file = io.BytesIO()
-    image = Image.new("RGB", (60, 40))
-    tags = Image.Exif()
-    tags[0x0112] = orientation
-    image.save(file, "JPEG", exif=tags)
-    return file.getvalue()
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -1,9 +1,11 @@
 """Small sources of every kind, and what became of them."""
 
+import io
 import json
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from ultralytics.cfg.dataset import load_dataset
 from ultralytics.data.images import list_images
@@ -65,3 +67,13 @@ def there_and_back(made, top, split="train"):
     out = export_coco(made, top / f"{split}.json", split)
     again = prepare_coco(out, top / "there and back", folder)
     return read(made)[split], read(again)["train"]
+
+
+def exif(orientation):
+    """A JPEG stored as 60×40 whose EXIF tag turns it."""
+    file = io.BytesIO()
+    image = Image.new("RGB", (60, 40))
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    image.save(file, "JPEG", exif=tags)
+    return file.getvalue()
