@@ -5,17 +5,9 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
 
-from tests.helpers.runs import epoch, loader
+from tests.helpers.runs import epoch, loader, same
 from ultralytics.utils.errors import DatasetError
-
-
-def same(a, b):
-    return len(a) == len(b) and all(
-        x["im_file"] == y["im_file"] and all(torch.equal(x[k], y[k]) for k in ("img", "cls", "bboxes", "batch_idx"))
-        for x, y in zip(a, b, strict=True)
-    )
 
 
 @pytest.fixture

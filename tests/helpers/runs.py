@@ -3,6 +3,9 @@
 import contextlib
 from pathlib import Path
 
+import numpy as np
+import torch
+
 from ultralytics.cfg.config import get_cfg
 from ultralytics.cfg.dataset import load_dataset
 from ultralytics.data.build import build_dataloader, build_yolo_dataset
@@ -44,3 +47,20 @@ def loader(toy, workers=0, batch=5, seed=0, mode="train", **settings):
 def epoch(load, number=0):
     load.set_epoch(number)
     return list(load)
+
+
+def same(a, b):
+    return len(a) == len(b) and all(
+        x["im_file"] == y["im_file"] and all(torch.equal(x[k], y[k]) for k in ("img", "cls", "bboxes", "batch_idx"))
+        for x, y in zip(a, b, strict=True)
+    )
+
+
+class Large:
+    """Makes batches out of more bytes than a pipe takes."""
+
+    def __init__(self):
+        self.content = np.ones(2**21, np.uint8)
+
+    def __call__(self, task, room=None):
+        return {"cls": torch.tensor([task * int(self.content[-1])]), "img": torch.zeros(1, 3, 2, 2, dtype=torch.uint8)}

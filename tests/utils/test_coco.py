@@ -5,34 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.helpers.coco import same
+from tests.helpers.coco import NAMES, made, same
 from ultralytics.data.prepare.names import COCO_IDS
 from ultralytics.utils.coco import Seen, coco_figures, predictions
-from ultralytics.utils.types import ANY_CLASS
-
-
-def made(seed, images=6, nc=3, objects=8, detections=12, crowds=0.0, whole=False, masks=False):
-    """Images with objects, detections near some of them, and others by chance; with `whole` numbers there are ties."""
-    rng = np.random.default_rng(seed)
-    seen = []
-    for i in range(images):
-        n, m = int(rng.integers(0, objects + 1)), int(rng.integers(0, detections + 1))
-        boxes = np.column_stack([rng.uniform(0, 300, (n, 2)), rng.choice([8, 31, 32, 33, 95, 96, 97, 200], (n, 2))])
-        truths = np.column_stack([boxes, rng.integers(0, nc, n), rng.random(n) < crowds]).astype(float)
-        truths[(truths[:, 5] == 1) & (rng.random(n) < 0.3), 4] = ANY_CLASS
-        near = boxes[rng.integers(0, n, m)] + rng.normal(0, 4, (m, 4)) if n else rng.uniform(1, 90, (m, 4))
-        near[:, 2:] = near[:, 2:].clip(1)
-        scores = rng.integers(0, 5, m) / 5 if whole else rng.random(m)
-        classes = truths[rng.integers(0, n, m), 4].clip(0) if n else rng.integers(0, nc, m)
-        found = np.column_stack([near, scores, classes]).astype(float)
-        seen.append(Seen(f"{i:04d}.jpg", (400, 500), found.round() if whole else found, truths))
-        if masks:
-            areas = rng.choice([1023.9999, 1024.0, 1024.0001, 9215.9, 9216.0, 9217.0, -1.0, 5.0], n)
-            seen[-1] = seen[-1]._replace(areas=areas)
-    return seen
-
-
-NAMES = {0: "a", 1: "b", 2: "c"}
 
 
 @settings(max_examples=25)
