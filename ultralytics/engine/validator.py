@@ -30,6 +30,7 @@ from ultralytics.utils.files import write_json
 from ultralytics.utils.fonts import checked_font
 from ultralytics.utils.log import LOGGER, progress
 from ultralytics.utils.ops import Profile, make_divisible
+from ultralytics.utils.tensors import layout
 from ultralytics.utils.text import counted
 from ultralytics.utils.threads import kept_threads
 from ultralytics.utils.types import Batch
@@ -379,9 +380,9 @@ class BaseValidator:  # size: the reference's names, which scripts read and subc
         return ""
 
     def preprocess(self, batch: Batch) -> Batch:
-        """Move a batch's images to the device: 0..1, channels last. Labels stay where they are."""
+        """Move a batch's images to the device: 0..1, laid out as the network. Labels stay where they are."""
         img = batch["img"].to(self.device, non_blocking=True)
-        batch["img"] = img.to(self.dtype, memory_format=torch.channels_last) / 255
+        batch["img"] = img.to(self.dtype, memory_format=layout(img.device)) / 255
         return batch
 
     def postprocess(self, preds: Any) -> list[Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,13 @@ from torch import Tensor
 def is_finite(tensor: Tensor) -> bool:
     """Return True if no number of a tensor is NaN or infinite; waits for the device."""
     return not (tensor.is_floating_point() or tensor.is_complex()) or bool(torch.isfinite(tensor).all())
+
+
+def layout(device: torch.device) -> torch.memory_format:
+    """Return how maps and kernels lie in a device's memory: channels last, but for GPUs under Windows, where
+    convolutions were seen to take three times as long with it (elsewhere they are faster)."""
+    windows = device.type == "cuda" and sys.platform == "win32"
+    return torch.contiguous_format if windows else torch.channels_last
 
 
 class Readback:

@@ -66,6 +66,26 @@ def test_activations_copy_nothing_under_autograd(made):
     assert not found["aten::silu_"]
 
 
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_images_are_rounded_once_whether_they_pass_through_fp32_or_not(device, dtype):
+    img = torch.arange(256, dtype=torch.uint8, device=device)
+    assert torch.equal(img.to(dtype) / 255, (img.float() / 255).to(dtype))
+
+
+def test_images_have_16_bits_where_autocast_would_give_them_to_the_first_row(made):
+    trainer, batches = made()
+    step = trainer.step.loss
+    assert step.image_dtype == torch.float32
+    step.device, step.amp_dtype = torch.device("cuda"), torch.bfloat16
+    assert step.image_dtype == torch.bfloat16
+    first = step.model.model[0]
+    step.model.model[0] = torch.nn.Sequential(first)  # whose first operation nobody knows
+    assert step.image_dtype == torch.float32
+    step.model.model[0], step.device = first, torch.device("cpu")
+    assert trainer.preprocess_batch(dict(batches[0]))["img"].dtype == torch.float32
+
+
 class Unwaiting(TorchDispatchMode):
     """Refuses what makes the host wait for a GPU: to read a number, to pick by a mask, to learn how many there are, to
     make a tensor of numbers on the host."""
