@@ -25,25 +25,15 @@ from ultralytics.utils.yaml import read_yaml
 
 @dataclass(frozen=True)
 class Task:
-    """All that tells one task from another.
+    """All that tells one task from another."""
 
-    Attributes:
-        network: built from a model YAML; it brings the loss (`init_criterion`).
-        head: the last row of its networks, by which they are known.
-        trainer: brings the labels (`get_dataloader`, `trial_labels`) and their plots.
-        validator: brings `postprocess`, the evaluators and their plots.
-        predictor: brings `postprocess`, which makes Results.
-        explainer: draws what an output rests on.
-        metrics: of a validation: what its first evaluator gives.
-    """
-
-    network: type[nn.Module]
-    head: type[nn.Module]
-    trainer: type[BaseTrainer]
-    validator: type[BaseValidator]
-    predictor: type[BasePredictor]
-    explainer: type[DetectionExplainer]
-    metrics: type[Metrics]
+    network: type[nn.Module]  # built from a model YAML; it brings the loss (`init_criterion`)
+    head: type[nn.Module]  # the last row of its networks, by which they are known
+    trainer: type[BaseTrainer]  # brings the labels (`get_dataloader`, `trial_labels`) and their plots
+    validator: type[BaseValidator]  # brings `postprocess`, the evaluators and their plots
+    predictor: type[BasePredictor]  # brings `postprocess`, which makes Results
+    explainer: type[DetectionExplainer]  # draws what an output rests on
+    metrics: type[Metrics]  # of a validation: what its first evaluator gives
 
 
 TASKS = {
