@@ -284,10 +284,10 @@ class Case(NamedTuple):
 
 
 def cases(options: Options) -> list[Case]:
-    """Return the cases, most valuable first: the networks as they are, then the switches. A CPU, which compiles for
-    minutes, is not asked to."""
+    """Return the cases, most valuable first: the networks as they are, then the switches. A CPU has no kernels of ours,
+    and compiles for minutes, which it is not asked to."""
     have = {f.name for f in fields(Config)} | ({"ULTRALYTICS_FLA"} if gpu_attention.FUSED else set())
-    have -= set() if options.on_card else {"compile"}
+    have -= set() if options.on_card else {"compile", "ULTRALYTICS_FLA"}
     asked = have if "all" in options.switches else have & set(options.switches)
     found = [Case(m, {}) for m in options.models]
     for which, switch in SWITCHES:
