@@ -27,6 +27,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+import torch
 from benchmark import options_of
 from gpu_parts import PARTS, Clock, Options, Report, listed
 from gpu_summary import summarise
@@ -59,6 +60,8 @@ def main(words: list[str]) -> int:
         say(str(__doc__))
         return 0
     try:
+        if not hasattr(os, "setsid"):
+            raise ConfigError("gpu_day.py needs process groups, which Windows has not", hint="run it within WSL2")
         if not words or "=" in words[0]:
             raise ConfigError("where to?", hint="gpu_day.sh OUT [minutes=10]: a folder for the results")
         options = options_of("gpu_day", DEFAULTS, words[1:])
@@ -120,7 +123,9 @@ def run_parts(chosen: list[str], out: Path, options: Options, seconds: float) ->
 
 def run_part(name: str, out: Path, options: Options, limit: float) -> str:
     """Run a part in a process group of its own; return how it ended."""
-    # The interpreter with everything imported is copied: importing torch once per part would take a minute in all.
+    # The interpreter with everything imported is copied: importing torch once per part would take a minute in all. A
+    # process in which CUDA has begun cannot be.
+    assert not torch.cuda.is_initialized()
     process = multiprocessing.get_context("fork").Process(target=enter, args=(name, out, options, limit))
     process.start()
     assert process.pid is not None
