@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from ultralytics.cfg.config import KNOBS, UNSUPPORTED, Config, parse_value
+from ultralytics.cfg.keys import TASK_NAMES
 from ultralytics.cfg.paths import CLONE, PACKAGE
 from ultralytics.utils.environment import HELP_MSG
 from ultralytics.utils.errors import ConfigError, UserError, nearest
@@ -18,7 +19,7 @@ from ultralytics.utils.helpers import IterableSimpleNamespace, yaml_load
 from ultralytics.utils.lazy import resolve
 from ultralytics.utils.log import LOGGER
 
-TASKS = {"detect"}
+TASKS = set(TASK_NAMES)
 MODES = {"train", "val", "predict"}
 TASK2DATA = {"detect": "shapes.yaml"}
 TASK2MODEL = {"detect": "yolov8n.yaml"}

@@ -14,8 +14,9 @@ from ultralytics.engine.weights.adapter import write_adapter
 from ultralytics.engine.weights.checkpoint import Checkpoint
 from ultralytics.engine.weights.inert import Record
 from ultralytics.engine.weights.pickled import write_pickled
+from ultralytics.models.yolo.task import task_of
 from ultralytics.models.yolo.weights import load_trained, new_weights_file
-from ultralytics.nn.tasks import DetectionModel
+from ultralytics.nn.tasks import DetectionModel, network_of
 from ultralytics.utils.errors import ConfigError, ModelError
 from ultralytics.utils.files import write_atomically
 from ultralytics.utils.log import LOGGER
@@ -92,7 +93,9 @@ def reference_checkpoint(
     """
     _check_known(net)
     given = checkpoint.train_args if checkpoint is not None else {}
-    args = {"task": "detect", "mode": "train"} | {k: v for k, v in given.items() if k not in OWN_KEYS}
+    args = {"task": task_of(net.spec.rows[-1].module), "mode": "train"} | {
+        k: v for k, v in given.items() if k not in OWN_KEYS
+    }
     return {
         "date": datetime.now().isoformat(),
         "version": REFERENCE_VERSION,
@@ -141,7 +144,7 @@ class _Recorder:
         """A DetectionModel as the reference's."""
         spec = dict(net.yaml)
         return Record(
-            "ultralytics.nn.tasks.DetectionModel",
+            f"ultralytics.nn.tasks.{network_of(net.spec).__name__}",
             state=self._common(net)
             | {
                 "yaml": {"ch": 3} | {k: v for k, v in spec.items() if v is not None},
@@ -153,7 +156,7 @@ class _Recorder:
                 "nc": net.nc,
                 "args": dict(args),
                 "criterion": None,
-                "task": "detect",
+                "task": args["task"],
             },
         )
 

@@ -124,12 +124,14 @@ class FocusedLinearAttention(MapAttention):
     def fusible(self, qkv: Tensor) -> bool:
         """Return True if the fused operation computes what `mix` would: nothing of it is overridden, and device,
         precision and size are among those it knows."""
+        if exporting():  # before anything is asked of a size that is to stay free
+            return False
         own = all(
             getattr(type(self), name) is getattr(FocusedLinearAttention, name)
             for name in ("mix", "features", "convolve", "divide", "heads", "merge")
         )
-        small = qkv.shape[1] * self.dim * 3 < 2**31  # places within an image are counted in 32 bits
-        if not own or not small or not qkv.numel() or exporting():
+        small = 0 < qkv.shape[1] * self.dim * 3 < 2**31  # places within an image are counted in 32 bits
+        if not own or not small or not qkv.shape[0]:
             return False
         return not obstacle(qkv.device.type, qkv.device.index, qkv.dtype, self.dim // self.num_heads)
 

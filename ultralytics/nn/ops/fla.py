@@ -33,17 +33,16 @@ def _asked() -> str:
 
 
 @functools.cache
-def _unable(kind: str, index: int | None) -> str:
+def _unable(kind: str, index: int | None, interpreted: bool) -> str:
     """Say why a device cannot run the kernels, "" if it can. Compiles and runs a small one, since a Triton that is
     there may lack its compiler or fit another driver."""
-    if kind != "cuda" and not (kind == "cpu" and os.environ.get("TRITON_INTERPRET") == "1"):
+    if kind != "cuda" and not (kind == "cpu" and interpreted):
         return f"it needs a CUDA device, not {kind}"
     if kind == "cuda" and torch.cuda.get_device_capability(index) < (8, 0):
         return f"{torch.cuda.get_device_name(index)} is older than compute capability 8.0"
     if importlib.util.find_spec("triton") is None:
         return "Triton is not installed"
-    # an optional extra, and its import takes time
-    from ultralytics.nn.ops.fla_launch import failure
+    from ultralytics.nn.ops.fla_launch import failure  # an optional extra, and its import takes time
 
     return failure(kind if index is None else f"{kind}:{index}")
 
@@ -56,18 +55,18 @@ def obstacle(kind: str, index: int | None, dtype: torch.dtype, head: int) -> str
 
     Raises:
         ModelError: `ULTRALYTICS_FLA=fused`, and they cannot. On a machine with a CUDA device, what runs on the CPU (a
-            network being built, say) may do without.
+            network being built, say) may do without. With Triton's interpreter (`TRITON_INTERPRET=1`), the CPU serves.
     """
     choice = _asked()
     if choice == "plain":
         return "it is switched off"
-    reason = _unable(kind, index)
-    required = choice == "fused" and (kind == "cuda" or not torch.cuda.is_available())
+    asked = choice == "fused"
+    reason = _unable(kind, index, asked and os.environ.get("TRITON_INTERPRET") == "1")
     if not reason and dtype not in DTYPES:
         reason = f"it does not know {str(dtype).removeprefix('torch.')}"
     if not reason and head > WIDEST:
         reason = f"a head has {head} channels, more than {WIDEST}"
-    if reason and required:
+    if reason and asked and (kind == "cuda" or not torch.cuda.is_available()):
         raise ModelError(f"ULTRALYTICS_FLA=fused asks for fused attention, but {reason}", hint="unset ULTRALYTICS_FLA")
     return reason
 
@@ -105,8 +104,7 @@ def focused_mix(
         (B, N, C) in qkv's precision; and for backward, fp32: S and s per image (B, C·d + C), statistics of q's and k's
         tokens (2, 3, B, N).
     """
-    # an optional extra, and its import takes time
-    from ultralytics.nn.ops import fla_launch
+    from ultralytics.nn.ops import fla_launch  # an optional extra, and its import takes time
 
     return fla_launch.forward(qkv, position, sigma, taps, bias, heads, width, power)
 
@@ -141,8 +139,7 @@ def focused_mix_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of qkv (B, N, 3C), of sigma (C), and of the convolution (k² + 1, d), its bias last (empty without one),
     from that of `focused_mix`'s output (B, N, C). That of `position` is the sum of k's over the batch."""
-    # an optional extra, and its import takes time
-    from ultralytics.nn.ops import fla_launch
+    from ultralytics.nn.ops import fla_launch  # an optional extra, and its import takes time
 
     return fla_launch.backward(grad.contiguous(), qkv, position, sigma, taps, state, stats, heads, width, power)
 
@@ -164,7 +161,7 @@ def _(
     return torch.empty_like(qkv), torch.empty_like(sigma), dtaps
 
 
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+def _save_for_gradients(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
     qkv, position, sigma, taps, _, *ctx.sizes = inputs
     _, state, stats = output
     ctx.mark_non_differentiable(state, stats)
@@ -172,7 +169,7 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tenso
     ctx.save_for_backward(qkv, position, sigma, taps, state, stats)
 
 
-def _gradients(ctx: Any, grad: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
+def _propagate_gradients(ctx: Any, grad: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
     if grad is None:
         return (None,) * 8
     qkv, position, sigma, taps, state, stats = ctx.saved_tensors
@@ -185,4 +182,4 @@ def _gradients(ctx: Any, grad: Tensor | None, *_: None) -> tuple[Tensor | None, 
     return dqkv, dposition, dsigma, *convolution, None, None, None
 
 
-focused_mix.register_autograd(_gradients, setup_context=_keep)
+focused_mix.register_autograd(_propagate_gradients, setup_context=_save_for_gradients)

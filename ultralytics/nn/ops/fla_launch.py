@@ -70,7 +70,7 @@ def padded(width: int) -> int:
 
 
 def constants(qkv: Tensor, heads: int, power: float) -> dict[str, Any]:
-    """What the kernels are compiled for."""
+    """Return what the kernels are compiled for."""
     C = qkv.shape[-1] // 3
     # Products of fp32 keep its precision; tf32 is finer than what half precision is stored in.
     precision = "ieee" if qkv.dtype == torch.float32 else "tf32"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +16,7 @@ from torch import Tensor
 from ultralytics.utils.boxes import box_iou, scale_boxes, xywh2xyxy
 from ultralytics.utils.coco import CROWD, DIFFICULT, Seen
 from ultralytics.utils.metrics import (
+    FIGURES,
     IOU_THRESHOLDS,
     ConfusionMatrix,
     DetMetrics,
@@ -162,3 +165,33 @@ def _as_seen(p: Pair) -> Seen:
     spared = np.column_stack([ignored[:, 1:5], ignored[:, 0], kinds])
     areas = None if p.areas is None else np.concatenate([p.areas, np.full(len(ignored), UNKNOWN_AREA)])
     return Seen(p.file, p.shape, found, np.concatenate([known, spared]), areas)
+
+
+# Metrics that another process reads
+
+
+def to_arrays(metrics: DetMetrics) -> dict[str, Any]:
+    """Return metrics as arrays that need no pickle."""
+    arrays: dict[str, Any] = {f"box_{k}": getattr(metrics.box, k) for k in FIGURES}
+    arrays |= {"per_class": metrics.nt_per_class, "per_image": metrics.nt_per_image, "images": metrics.images}
+    arrays |= {"ids": list(metrics.names), "names": np.array(list(metrics.names.values()))}
+    arrays |= {"ignored": metrics.ignored, "coco": np.array(json.dumps(metrics.coco))}
+    arrays |= {"stages": np.array(list(metrics.speed)), "speed": list(metrics.speed.values())}
+    if metrics.confusion_matrix is not None:
+        arrays |= {"confusion": metrics.confusion_matrix.matrix, "confusion_conf": metrics.confusion_matrix.conf}
+    return arrays
+
+
+def from_arrays(save_dir: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> DetMetrics:
+    """Return the metrics that `to_arrays` wrote, for a run's folder."""
+    names = {int(i): str(n) for i, n in zip(arrays["ids"], arrays["names"], strict=True)}
+    metrics = DetMetrics(save_dir=save_dir, names=names)
+    metrics.box.update([arrays[f"box_{k}"] for k in FIGURES])
+    metrics.nt_per_class, metrics.nt_per_image = arrays["per_class"], arrays["per_image"]
+    metrics.images, metrics.ignored = int(arrays["images"]), int(arrays["ignored"])
+    metrics.coco = json.loads(str(arrays["coco"]))
+    metrics.speed = {str(k): float(v) for k, v in zip(arrays["stages"], arrays["speed"], strict=True)}
+    if "confusion" in arrays:
+        metrics.confusion_matrix = ConfusionMatrix(len(names), conf=float(arrays["confusion_conf"]))
+        metrics.confusion_matrix.matrix = arrays["confusion"]
+    return metrics
