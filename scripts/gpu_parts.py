@@ -38,6 +38,7 @@ from ultralytics.data.prepare import prepare_shapes
 from ultralytics.engine.run.provenance import code_digest, git_state, versions
 from ultralytics.engine.weights.checkpoint import load_checkpoint
 from ultralytics.models.yolo.detect import DetectionTrainer
+from ultralytics.utils import tensors
 
 ROOT = Path(__file__).resolve().parents[1]
 GIB = 2**30
@@ -46,7 +47,7 @@ MARGIN = 0.06  # of a card's memory that is left to the driver and to fragmentat
 MOST = 0.8  # of the card that is filled to find out what a batch takes
 SYNC = "called a synchronizing CUDA operation"
 # What is switched, in the order in which it is measured, on the first network or on those with attention: a run's key,
-# or a variable of the environment in capitals. What the code does not have is left out. Compiling takes a minute.
+# a variable of the environment in capitals, or channels_last. What the code lacks is left out. Compiling takes long.
 FIRST, ATTENTION = False, True
 SWITCHES: list[tuple[bool, dict[str, Any]]] = [
     (ATTENTION, {"ULTRALYTICS_FLA": "plain"}),
@@ -286,7 +287,9 @@ class Case(NamedTuple):
 def cases(options: Options) -> list[Case]:
     """Return the cases, most valuable first: the networks as they are, then the switches. A CPU has no kernels of ours,
     and compiles for minutes, which it is not asked to."""
-    have = {f.name for f in fields(Config)} | ({"ULTRALYTICS_FLA"} if gpu_attention.FUSED else set())
+    have = (
+        {f.name for f in fields(Config)} | {"channels_last"} | ({"ULTRALYTICS_FLA"} if gpu_attention.FUSED else set())
+    )
     have -= set() if options.on_card else {"compile", "ULTRALYTICS_FLA"}
     asked = have if "all" in options.switches else have & set(options.switches)
     found = [Case(m, {}) for m in options.models]
@@ -306,17 +309,32 @@ def measure_step(report: Report, options: Options, clock: Clock) -> None:
         if clock.left() < (25.0 if "compile" in case.switch else 3 * each):
             report("skipped", **about, why="no time left")
             continue
-        variables = {k: str(v) for k, v in case.switch.items() if k.isupper()}
-        with report.guarded(**about), mock.patch.dict(os.environ, variables):
-            figures = step_figures(options, case, each, with_loader=i < 3 or "augment_on" in case.switch)
-            report("step", **about, **figures)
+        with report.guarded(**about), switched(case.switch) as keys:
+            keys |= options.keys(case.model, data=options.large(), val=False)
+            report("step", **about, **step_figures(keys, each, with_loader=i < 3 or "augment_on" in case.switch))
 
 
-def step_figures(options: Options, case: Case, seconds: float, with_loader: bool) -> dict[str, Any]:
-    """Return the figures of a case."""
+def contiguous(_: torch.device) -> torch.memory_format:
+    """Lay maps out channel by channel, on whatever device."""
+    return torch.contiguous_format
+
+
+@contextlib.contextmanager
+def switched(switch: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Set what a run reads elsewhere than in its keys; yield the keys."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(mock.patch.dict(os.environ, {k: str(v) for k, v in switch.items() if k.isupper()}))
+        if "channels_last" in switch:
+            readers = [m for m in sys.modules.values() if getattr(m, "__dict__", {}).get("layout") is tensors.layout]
+            for module in readers:
+                stack.enter_context(mock.patch.object(module, "layout", contiguous))
+        yield {k: v for k, v in switch.items() if k.islower() and k != "channels_last"}
+
+
+def step_figures(keys: dict[str, Any], seconds: float, with_loader: bool) -> dict[str, Any]:
+    """Return the figures of a run's step."""
     started = time.perf_counter()
-    keys = {k: v for k, v in case.switch.items() if k.islower()}
-    trainer = DetectionTrainer(overrides=options.keys(case.model, data=options.large(), val=False, **keys))
+    trainer = DetectionTrainer(overrides=keys)
     try:
         trainer._setup()
         trainer.model.train()

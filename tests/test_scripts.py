@@ -17,6 +17,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from ultralytics.nn.building import channels_last
 from ultralytics.utils.text import counted
 
 CLONE = Path(__file__).resolve().parents[1]
@@ -266,11 +267,24 @@ def test_cases_come_by_their_worth_and_without_what_the_code_lacks(gpu_parts, tm
     plain = [("n", {}), ("n-fla", {}), ("s", {})]
     on, off = {"compile": True}, {"amp": False}
     assert [tuple(c) for c in gpu_parts.cases(options)] == [
-        *plain, ("n-fla", {"ULTRALYTICS_FLA": "plain"}), ("n", off), ("n-fla", off), ("n", on), ("n-fla", on),
-        ("n", {"compile": "reduce-overhead"}),
+        *plain, ("n-fla", {"ULTRALYTICS_FLA": "plain"}), ("n", off), ("n", {"channels_last": False}), ("n-fla", off),
+        ("n", on), ("n-fla", on), ("n", {"compile": "reduce-overhead"}),
     ]  # fmt: skip
     assert [tuple(c) for c in gpu_parts.cases(replace(options, switches=("none",)))] == plain
     assert [tuple(c) for c in gpu_parts.cases(replace(options, switches=("amp",)))][3:] == [("n", off), ("n-fla", off)]
+
+
+def test_a_switch_that_is_no_key_is_set_for_its_case_alone(gpu_parts):
+    image = torch.zeros(1, 3, 4, 4)
+    net = torch.nn.Conv2d(3, 8, 3)
+    with gpu_parts.switched({"channels_last": False, "ULTRALYTICS_FLA": "plain", "amp": False}) as keys:
+        assert keys == {"amp": False}
+        assert os.environ["ULTRALYTICS_FLA"] == "plain"
+        channels_last(net)
+        assert net.weight.is_contiguous()
+    assert "ULTRALYTICS_FLA" not in os.environ
+    channels_last(net)
+    assert net(image).is_contiguous(memory_format=torch.channels_last)
 
 
 def test_a_trace_says_how_long_the_card_was_busy(gpu_parts):
