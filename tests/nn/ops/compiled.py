@@ -29,10 +29,10 @@ HALF = {"qkv", "out", "grad", "dqkv", "x", "y"}  # in the layer's precision
 NUMBERS = {"N", "H", "W", "tokens", "heads"}
 
 
-def variants(channels: int, head: int, dtype: str, kernel: int, power: float, blocks: Blocks) -> list:
+def variants(channels: int, head: int, kernel: int, power: float, blocks: Blocks) -> list:
     """Constants of each kernel."""
     fixed = {"C": channels, "D": head, "PAD": padded(head), "P": power, "EPS": EPS}
-    fixed["PRECISION"] = "ieee" if dtype == "fp32" else "tf32"
+    fixed["PRECISION"] = blocks.precision
     chunked = {"BLOCK": blocks.output, "CHUNK": blocks.chunk}
     none = {"weights": None}
     return [
@@ -100,12 +100,11 @@ def main(words: list[str]) -> None:
     channels, head, size = (int(given.pop(k, d)) for k, d in (("channels", 256), ("head", 32), ("kernel", 5)))
     power = float(given.pop("power", 3))
     power = int(power) if power == int(power) else power
-    only, precision = given.pop("only", ""), given.pop("precision", "")
-    blocks = dataclasses.replace(blocks_of(min(padded(head), 64)), **{k: int(v) for k, v in given.items()})
-    for kernel, constants in variants(channels, head, dtype, size, power, blocks):
+    only = given.pop("only", "")
+    sizes = {k: v if k == "precision" else int(v) for k, v in given.items()}
+    blocks = dataclasses.replace(blocks_of(padded(head), dtype == "fp32"), **sizes)
+    for kernel, constants in variants(channels, head, size, power, blocks):
         if only in kernel.__name__:
-            if precision and "PRECISION" in constants:
-                constants["PRECISION"] = precision
             print(json.dumps({
                 "triton": triton.__version__, "capability": capability, "channels": channels, "head": head,
                 "dtype": dtype, **given, "block": constants["BLOCK"],
