@@ -3,9 +3,9 @@
     python scripts/fla_sweep.py [seconds=80 images=32 side=40 channels=256 heads=8 dtype=bf16]
 
 A line has the microseconds of every kernel (`us`), and of the operation forward and backward with the sums between its
-kernels (`forward_us`, `backward_us`), all on the card alone: the queue is filled before, so no launch is waited for. The
-first line has the least that a kernel can take: its bytes over the bandwidth of a copy, measured here. What is fastest
-goes into TABLE of ultralytics/nn/ops/fla_launch.py; a line's `change` is what differs from it.
+kernels (`forward_us`, `backward_us`), all on the card alone: the queue is filled before, and no launch is waited for.
+The first line has the least that a kernel can take: its bytes over the bandwidth of a copy, measured here. What is
+fastest goes into TABLE of ultralytics/nn/ops/fla_launch.py; a line's `change` is what differs from it.
 """
 
 from __future__ import annotations
@@ -24,11 +24,22 @@ from ultralytics.utils.console import say
 
 # What is tried, most telling first.
 CHANGES: tuple[dict[str, int], ...] = (
-    *({}, {"query": 32, "key": 32}, {"output": 32, "state": 128, "taps": 32}, {"stages": 1}, {"stages": 3}),
-    *({"output": 128, "taps": 128, "parts": 512}, {"parts": 2048}, {"warps": 8}),
-    *({"warps": 8, "output": 128, "key": 128}, {"parts": 256}, {"warps": 2, "query": 32, "key": 32, "output": 32}, {"query": 16, "key": 16}),
-    *({"chunk": 128}, {"chunk": 32, "state": 32}, {"parts": 4096, "taps": 32}),
-)  # fmt: skip
+    {},
+    {"query": 32, "key": 32},
+    {"output": 32, "state": 128, "taps": 32},
+    {"stages": 1},
+    {"stages": 3},
+    {"output": 128, "taps": 128, "parts": 512},
+    {"parts": 2048},
+    {"warps": 8},
+    {"warps": 8, "output": 128, "key": 128},
+    {"parts": 256},
+    {"warps": 2, "query": 32, "key": 32, "output": 32},
+    {"query": 16, "key": 16},
+    {"chunk": 128},
+    {"chunk": 32, "state": 32},
+    {"parts": 4096, "taps": 32},
+)
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 ROUNDS = 12
 
