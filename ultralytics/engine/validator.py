@@ -29,8 +29,9 @@ from ultralytics.utils.errors import ConfigError, MissingFileError, UserError
 from ultralytics.utils.files import write_json
 from ultralytics.utils.fonts import checked_font
 from ultralytics.utils.log import LOGGER, progress
-from ultralytics.utils.ops import Profile, make_divisible
-from ultralytics.utils.tensors import layout
+from ultralytics.utils.ops import make_divisible
+from ultralytics.utils.stopwatch import Stopwatch
+from ultralytics.utils.tensors import count_most, layout
 from ultralytics.utils.text import counted
 from ultralytics.utils.threads import kept_threads
 from ultralytics.utils.types import Batch
@@ -276,7 +277,7 @@ class BaseValidator:  # size: the reference's names, which scripts read and subc
         self.run_callbacks("on_val_start")
         self.init_metrics(net)
         self.current = seen = Pass(self.get_evaluators(net, plots, criterion is None))
-        watch = {stage: Profile(device=net.device) for stage in STAGES}
+        watch = {stage: Stopwatch(net.device) for stage in STAGES}
         total = len(self.dataloader)
         numbers = getattr(self.dataloader, "numbers", range(total))
         bar = progress(self.dataloader, desc=desc or self.get_desc(), label="Validating", total=total)
@@ -292,7 +293,7 @@ class BaseValidator:  # size: the reference's names, which scripts read and subc
             pace.stepped(shape[0] * shape[2] * shape[3])
         bar.close()
         seen.loss = {k: v.cpu() for k, v in seen.loss.items()}
-        seen.elapsed = {stage: block.t for stage, block in watch.items()}
+        seen.elapsed = {stage: block.seconds() for stage, block in watch.items()}
         parts = team.gather(seen) or [seen]
         for part in parts[1:]:
             parts[0].merge(part)
@@ -305,7 +306,7 @@ class BaseValidator:  # size: the reference's names, which scripts read and subc
         self,
         batch: Batch,
         net: Backend,
-        watch: Mapping[str, Profile],
+        watch: Mapping[str, Stopwatch],
         criterion: Criterion | None,
         autocast: torch.dtype | None,
     ) -> tuple[list[Tensor], torch.Size]:
@@ -458,7 +459,11 @@ class BaseValidator:  # size: the reference's names, which scripts read and subc
 
 def _labels_on(device: torch.device, batch: Batch) -> Batch:
     """Return a batch of its label tensors alone, on a device."""
-    labels: Any = {k: v.to(device) for k, v in batch.items() if isinstance(v, Tensor) and k != "img"}
+    tensors = {k: v for k, v in batch.items() if isinstance(v, Tensor) and k != "img"}
+    labels: Any = {k: v.to(device, non_blocking=True) for k, v in tensors.items()}
+    most = count_most(batch["batch_idx"])
+    if most is not None:
+        labels["most"] = most, labels["batch_idx"]
     return labels  # type: ignore[no-any-return]  # the part of a Batch that a criterion reads
 
 
