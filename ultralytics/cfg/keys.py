@@ -87,7 +87,7 @@ def _check_span(value: Any) -> Any:
     if isinstance(value, str) and value.lower() in ("auto", "all"):
         return value.lower()
     rows: list[int] = []
-    for part in value if isinstance(value, list) else [value]:
+    for part in value if isinstance(value, list) else str(value).split(","):
         written = re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", str(part))
         _require(written is not None)
         first, last = (int(n) for n in (written[1], written[2] or written[1])) if written else (0, 0)

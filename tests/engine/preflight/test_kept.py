@@ -57,7 +57,14 @@ def test_a_row_that_is_not_there_is_named(model):
 
 @pytest.mark.parametrize(
     ("word", "rows"),
-    [("[2,4,6]", [2, 4, 6]), ("0-3", [0, 1, 2, 3]), ("[0-2,7]", [0, 1, 2, 7]), ("5", [5]), ("Auto", "auto")],
+    [
+        ("[2,4,6]", [2, 4, 6]),
+        ("0-3", [0, 1, 2, 3]),
+        ("[0-2,7]", [0, 1, 2, 7]),
+        ("5", [5]),
+        ("2,4-5", [2, 4, 5]),
+        ("Auto", "auto"),
+    ],
 )
 def test_rows_as_they_are_written(word, rows):
     value = parse_word("checkpoint_rows", word)
