@@ -20,6 +20,7 @@ from ultralytics.utils.text import one_line
 T, V, P = ("train",), ("val",), ("predict",)
 TV, VP = ("train", "val"), ("val", "predict")
 PX, X = ("predict", "explain"), ("explain",)
+TASK_NAMES = ("detect",)  # as `models.yolo.task.TASKS`; the first is the default
 OPTIMIZERS = ("auto", "SGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSProp")
 # torch.compile's.
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
@@ -117,7 +118,7 @@ def _check_points(value: Any) -> list[list[float]]:
 class Config:  # size: every key of a run, each declared once
     """The resolved configuration of a run; `sources[key]` says where a value came from."""
 
-    task: str = knob("detect", "the task; this project detects", choices=("detect",))
+    task: str = knob(TASK_NAMES[0], "the task; this project detects", choices=TASK_NAMES)
     mode: str = knob("train", "train, val, predict or explain", choices=ALL)
     model: str | None = knob(None, "model YAML (a scale letter may be in its name) or weights file (.pt)")
     model_scale: str | None = knob(

@@ -59,19 +59,13 @@ _NEEDED = ("epoch", "optimizer_name", "weights", "ema", "train_args")
 
 @dataclass
 class Resumption:
-    """What a run goes on from.
+    """What a run goes on from."""
 
-    Attributes:
-        args: the run's configuration with what was changed; folder: of the run.
-        checkpoint: None when the run was stopped before its first save, and begins again.
-        changed: keys that change, and their values before; requested: the keys that the user gave.
-    """
-
-    args: Config
-    folder: Path
-    checkpoint: Checkpoint | None
-    changed: dict[str, Any]
-    requested: dict[str, Any]
+    args: Config  # the run's configuration with what was changed
+    folder: Path  # of the run
+    checkpoint: Checkpoint | None  # None when the run was stopped before its first save, and begins again
+    changed: dict[str, Any]  # keys that change, and their values before
+    requested: dict[str, Any]  # the keys that the user gave
     stamp: tuple[int, ...] | None = field(init=False)
 
     def __post_init__(self) -> None:
@@ -266,10 +260,7 @@ def _refuse_finished(
     loaded: Checkpoint, args: Config, changed: Mapping[str, Any], path: Path, again: bool = False
 ) -> None:
     """A run that is over and has validated its best weights is left alone; one that was stopped in between is not.
-
-    Raises:
-        FinishedRunError: with `again`, for a job that was started once more. ConfigError: without.
-    """
+    Raises FinishedRunError: with `again`, for a job that was started once more. ConfigError: without."""
     if not is_over(loaded.state, args.epochs, changed):
         return
     folder = path.parent.parent

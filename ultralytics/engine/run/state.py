@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ultralytics.utils.tensors import Readback
+
 
 def saved(
     key: str = "",
@@ -51,7 +53,7 @@ class RunState:  # size: one place for all that a run counts; a new entry of a c
             ones that start from nothing, not from an adapter; and all that did not come whole from pretrained weights.
         compiled: (height, width) of the batches for which the network was compiled, in their order.
         epoch: the one at work, from 0; start_epoch: the first of this process; stop: end after the epoch; is_best: the
-            epoch has the best fitness so far.
+            epoch has the best fitness so far; shown: the losses on their way to the progress bar.
     """
 
     finished: int = field(default=0, metadata=saved("epoch", lambda n: n - 1, lambda n: n + 1, required=True))
@@ -79,6 +81,7 @@ class RunState:  # size: one place for all that a run counts; a new entry of a c
     stop: bool = False
     is_best: bool = False
     clock: float = field(default_factory=time.perf_counter)
+    shown: Readback = field(default_factory=Readback)
 
     def load_names(self, entries: Mapping[str, Any]) -> None:
         """Take the names of new parameters, which the setup needs before the rest can be restored."""
@@ -107,6 +110,15 @@ class RunState:  # size: one place for all that a run counts; a new entry of a c
         """Take a batch's loss parts into the mean."""
         self.loss_count, self.skips_in_a_row = self.loss_count + 1, 0
         self.loss_mean += (parts - self.loss_mean) / self.loss_count
+
+    def losses(self, wait: bool = True) -> list[float]:
+        """Return the mean of the losses; without `wait` it may be that of an earlier batch, which a GPU has got to."""
+        found = None if wait else self.shown.latest()
+        if wait:
+            self.shown.forget()
+        else:
+            self.shown.send(self.loss_mean)
+        return found or self.loss_mean.tolist()
 
     def finish_epoch(self) -> None:
         """Move on to the next epoch."""

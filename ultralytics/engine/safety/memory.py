@@ -20,6 +20,7 @@ from ultralytics.engine.step.step import TrainStep
 from ultralytics.engine.step.unmoved import unmoved
 from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.log import LOGGER
+from ultralytics.utils.tensors import layout
 
 FRACTION = 0.6  # of the GPU's memory: what batch=-1 means
 WITHOUT_GPU = 16  # images: what batch=-1 becomes where nothing can be tried
@@ -60,6 +61,7 @@ def largest_batch(peak: Callable[[int], int | None], budget: int, limit: int) ->
 def peak_memory(step: Callable[[], object], device: torch.device) -> int | None:
     """Bytes that torch holds of a GPU's memory at the most while `step` runs; None when memory runs out."""
     free(device)
+    torch.cuda.init()  # type: ignore[no-untyped-call]  # torch's own; statistics are refused before the first tensor
     torch.cuda.reset_peak_memory_stats(device)
     try:
         step()
@@ -102,7 +104,7 @@ def trial_step(
         for size, batch, train in ((train_size, images, True), (val_size, 2 * images, False)):
             if size is None:
                 continue
-            img = torch.zeros(batch, 3, *size, device=device).contiguous(memory_format=torch.channels_last)
+            img = torch.zeros(batch, 3, *size, device=device).contiguous(memory_format=layout(device))
             if train:
                 loss(forward(img), images).backward()  # type: ignore[no-untyped-call]  # torch's own
                 model.zero_grad()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ultralytics.engine.ranks.team import Team
 from ultralytics.engine.step.compiled import Compiled
 from ultralytics.engine.step.distill import Distillation
+from ultralytics.nn.modules.conv import Conv
 from ultralytics.utils.types import Batch
 
 Criterion = Callable[[Any, Batch], tuple[Tensor, Tensor]]  # outputs, batch → the loss to differentiate, its named parts
@@ -57,6 +58,14 @@ class BatchLoss:
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Use the run's precision for a forward pass."""
         return torch.autocast(self.device.type, dtype=self.amp_dtype, enabled=self.amp_dtype is not None)
+
+    @property
+    def image_dtype(self) -> torch.dtype:
+        """The type in which the network takes images: fp32, or a GPU's 16 bits where the first row is a convolution, to
+        which autocast would cast them: the numbers are the same, as it rounds them once either way."""
+        first = next(iter(getattr(self.model, "model", ())), None)
+        plain = type(first) is Conv and self.distillation is None and not self.model_has_loss
+        return self.amp_dtype if self.amp_dtype is not None and plain and self.device.type == "cuda" else torch.float32
 
     def reduce(self, tensor: Tensor) -> Tensor:
         """Return the sum of what the ranks have found in their part of a batch: what a criterion normalizes by."""

@@ -18,8 +18,8 @@ from ultralytics.engine.run.provenance import provenance
 from ultralytics.engine.weights.checkpoint import Checkpoint, load_checkpoint, portable, save_checkpoint
 from ultralytics.models.yolo.detect import DetectionPredictor, DetectionTrainer, DetectionValidator, Explanation
 from ultralytics.models.yolo.modes import settings, train
-from ultralytics.models.yolo.task import TASKS, Task, head_of, task_of
-from ultralytics.models.yolo.weights import load_trained
+from ultralytics.models.yolo.task import TASKS, Task, task_named, task_of
+from ultralytics.models.yolo.weights import head_of, load_trained
 from ultralytics.nn.plugins import load_plugins
 from ultralytics.nn.summary import ModelReport, explain
 from ultralytics.nn.tasks import DetectionModel
@@ -81,8 +81,8 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
         super().__init__()
         setup_console()
         self.plugins = load_plugins(plugins)
-        if task is not None and task not in TASKS:
-            raise ConfigError(f"task={task} is not offered", hint="this project detects: leave task out")
+        if task is not None:
+            task_named(task)
         self.ckpt: Checkpoint | None = None
         self.overrides: dict[str, Any] = {"model": str(model)}
         self.metrics: DetMetrics | None = None
@@ -95,8 +95,7 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
         name = self.model_name = str(model)
         if name.endswith((".yaml", ".yml")):
             self.task = task or task_of(head_of(name))
-            network: Any = self._task.network
-            self.model = network(model, nc=nc, verbose=verbose, scale=scale)
+            self.model = self._task.network(model, nc=nc, verbose=verbose, scale=scale)
             self.cfg: str | None = name
         elif name.endswith(".pt"):
             if scale is not None:

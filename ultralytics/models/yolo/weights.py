@@ -12,12 +12,14 @@ import torch
 from torch import nn
 
 from ultralytics.cfg.model import load_model_spec
+from ultralytics.cfg.paths import find_model_yaml
 from ultralytics.engine.ranks.device import select_device
 from ultralytics.engine.weights.checkpoint import Checkpoint, load_checkpoint
-from ultralytics.nn.tasks import DetectionModel
+from ultralytics.nn.tasks import DetectionModel, network_of
 from ultralytics.utils.errors import CheckpointError, ConfigError, ModelError, UserError
 from ultralytics.utils.files import user_path
 from ultralytics.utils.log import LOGGER
+from ultralytics.utils.yaml import read_yaml
 
 
 def new_weights_file(out: str | Path, overwrite: bool) -> Path:
@@ -58,7 +60,7 @@ def model_of(checkpoint: Checkpoint) -> DetectionModel:
         ModelError: it cannot be built; where the file was trained with plugins that are not loaded, they are named.
     """
     with naming_plugins(checkpoint):
-        return DetectionModel(checkpoint.spec, verbose=False)
+        return network_of(load_model_spec(checkpoint.spec))(checkpoint.spec, verbose=False)
 
 
 def load_trained(path: str | Path, device: torch.device | None = None) -> tuple[DetectionModel, Checkpoint]:
@@ -85,9 +87,19 @@ def load_trained(path: str | Path, device: torch.device | None = None) -> tuple[
     return model.to(device) if device is not None else model, checkpoint
 
 
+def head_of(model: str) -> str:
+    """Return the module of the last row of a model YAML; "" where it has none: building it says what is wrong."""
+    data = read_yaml(find_model_yaml(model)[0], ModelError).data
+    rows = data.get("head") if isinstance(data, dict) else None
+    last = rows[-1] if isinstance(rows, list) and rows else None
+    return str(last[2]) if isinstance(last, list) and len(last) > 2 else ""
+
+
 def network(model: str | Path) -> DetectionModel:
     """The model of a weights file or YAML."""
-    return load_trained(model)[0] if str(model).endswith(".pt") else DetectionModel(str(model), verbose=False)
+    if str(model).endswith(".pt"):
+        return load_trained(model)[0]
+    return network_of(head_of(str(model)))(str(model), verbose=False)
 
 
 # Under the reference's names, in nn.tasks
