@@ -29,6 +29,7 @@ from ultralytics.cfg.config import Config
 from ultralytics.cfg.paths import CLONE, PACKAGE
 from ultralytics.utils.environment import git_folders
 from ultralytics.utils.text import counted, one_line
+from ultralytics.utils.torch_utils import get_cpu_info
 
 GIT_SECONDS = 10  # for asking git whether the clone is as it was committed
 
@@ -170,12 +171,7 @@ def device_name(device: torch.device) -> str:
     """The GPU's or the processor's name."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
-    except OSError:
-        names = []
-    return names[0] if names else platform.machine()
+    return get_cpu_info()
 
 
 def without_home(value: Any) -> Any:
