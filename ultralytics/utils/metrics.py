@@ -59,29 +59,22 @@ def compute_ap(recall: Float64Array, precision: Float64Array) -> tuple[float, Fl
 
 @dataclass(eq=False)
 class ApResult:
-    """Average precision and curves of the classes that have labels, a row for each.
+    """Average precision and curves of the classes that have labels, a row for each."""
 
-    Attributes:
-        tp, fp, p, r, f1: (classes,) at the confidence of the best mean F1.
-        all_ap: (classes, thresholds).
-        ap_class_index: (classes,) ids.
-        p_curve, r_curve, f1_curve: (classes, 1000) over confidence.
-        px: (1000,) the confidences.
-        prec_values: (classes, 1000) precision at IoU 0.5 over recall, which is `px` too.
-    """
-
+    # tp, fp, p, r, f1: (classes,) at the confidence of the best mean F1
     tp: Float64Array
     fp: Float64Array
     p: Float64Array
     r: Float64Array
     f1: Float64Array
-    all_ap: Float64Array
-    ap_class_index: npt.NDArray[np.int_]
+    all_ap: Float64Array  # (classes, thresholds)
+    ap_class_index: npt.NDArray[np.int_]  # (classes,) ids
+    # p_curve, r_curve, f1_curve: (classes, 1000) over confidence
     p_curve: Float64Array
     r_curve: Float64Array
     f1_curve: Float64Array
-    px: Float64Array
-    prec_values: Float64Array
+    px: Float64Array  # (1000,) the confidences
+    prec_values: Float64Array  # (classes, 1000) precision at IoU 0.5 over recall, which is `px` too
 
 
 FIGURES = tuple(f.name for f in fields(ApResult))[2:]  # what `Metric.update` takes

@@ -40,16 +40,11 @@ BY_HAND = "download it by hand, and give the file as a local source"
 
 @dataclass(frozen=True)
 class Remote:
-    """A file to download, and what is published of it.
+    """A file to download, and what is published of it."""
 
-    Attributes:
-        url: http or https.
-        size: bytes; None where it is not published.
-        md5, sha256: in hexadecimal; "" where it is not published.
-    """
-
-    url: str
-    size: int | None = None
+    url: str  # http or https
+    size: int | None = None  # bytes; None where it is not published
+    # md5, sha256: in hexadecimal; "" where it is not published
     md5: str = ""
     sha256: str = ""
 

@@ -66,22 +66,15 @@ class _Job:
 
 @dataclass
 class _Found:
-    """A dataset as it lies in its folder.
+    """A dataset as it lies in its folder."""
 
-    Attributes:
-        splits: split → its images.
-        names: class names, None where no file says them.
-        notes, problems: as `Converted`'s.
-        keypoints: numbers behind the box of a row, see `parse_labels`.
-        names_file: the file that says the names, where it is no YAML.
-    """
-
-    splits: dict[str, list[_Job]]
-    names: Sequence[str] | None = None
+    splits: dict[str, list[_Job]]  # split → its images
+    names: Sequence[str] | None = None  # class names, None where no file says them
+    # notes, problems: as `Converted`'s
     notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-    keypoints: int = 0
-    names_file: str = ""
+    keypoints: int = 0  # numbers behind the box of a row, see `parse_labels`
+    names_file: str = ""  # the file that says the names, where it is no YAML
 
 
 def _outside_places(source: Path) -> list[Path]:
