@@ -351,10 +351,10 @@ _LOCKED = 2**30  # which byte
 _AGAIN = 0.1  # seconds between two tries
 
 
-def is_at(file: IO[bytes], path: Path) -> bool:
+def is_at(file: IO[bytes] | int, path: Path) -> bool:
     """Return True if an open file is the one at the path: another process may have renamed or removed it."""
     try:
-        return os.path.samestat(os.fstat(file.fileno()), path.lstat())
+        return os.path.samestat(os.fstat(file if isinstance(file, int) else file.fileno()), path.lstat())
     except OSError:
         return False
 
