@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ultralytics.cfg.config import Config, as_mapping, check_classes, get_cfg
 from ultralytics.cfg.dataset import DatasetSpec, load_dataset
 from ultralytics.cfg.paths import data_hint, weights_hint
-from ultralytics.engine.callbacks import Callback, Callbacks
+from ultralytics.engine.callbacks import Callback, Callbacks, WithCallbacks
 from ultralytics.engine.ranks.device import select_device
 from ultralytics.engine.ranks.team import Team, join
 from ultralytics.engine.run.folder import new_run_dir
@@ -105,7 +105,7 @@ class Pass:
         return sum(ordered[1:], ordered[0]) / len(ordered) if ordered else None
 
 
-class BaseValidator:  # size: the reference's names, which scripts read and subclasses replace
+class BaseValidator(WithCallbacks):  # size: the reference's names, which scripts read and subclasses replace
     """Run a model over a loader and compute its figures: `Validator(args={"model": …, "data": …})()`.
 
     A task has `load_network`, `get_dataloader`, `get_evaluators`, `postprocess`, `compare`, and what it prints and
@@ -156,14 +156,6 @@ class BaseValidator:  # size: the reference's names, which scripts read and subc
         self.plots: dict[str, Any] = {}
         self.stride = 32
         self.current: Pass | None = None
-
-    def add_callback(self, event: str, function: Callback) -> None:
-        """Call `function(validator)` at an event; `engine.callbacks.EVENTS` lists them."""
-        self.callbacks.add(event, function)
-
-    def run_callbacks(self, event: str) -> None:
-        """Call what is to be called at an event."""
-        self.callbacks.run(event, self)
 
     def __call__(self, trainer: Any = None, model: Any = None) -> dict[str, float]:
         """Validate a trainer's averaged model, or a model by itself.
