@@ -44,7 +44,7 @@ def list_images(
         elif path.suffix.lower() == ".txt":
             text = read_text(path, DatasetError, MAX_LIST_BYTES)
             if "\0" in text:
-                raise DatasetError("it holds zero bytes, so it is no text", str(path), "save it as UTF-8")
+                raise DatasetError("the file contains zero bytes, so it is not text", str(path), "save it as UTF-8")
             lines = text.splitlines()
             found.update(os.path.normpath(path.parent / line.strip()) for line in lines if line.strip())
         elif path.suffix.lower() in IMAGE_SUFFIXES:

@@ -36,13 +36,15 @@ def relative_names(paths: Sequence[Path]) -> dict[str, str]:
             try:
                 base = os.path.commonpath([os.path.dirname(f) for f in files])
             except ValueError:
-                raise DatasetError("its images lie on several drives", str(group[0]), "copy them to one") from None
+                raise DatasetError("the images are on several drives", str(group[0]), "copy them to one") from None
         for file in files:
             name = nfc(PurePath(os.path.relpath(file, base)).as_posix())
             if len(groups) > 1:
                 name = f"{nfc(head)}/{name}"
             if name in owner:
-                raise DatasetError(f"its name is that of {owner[name]} when normalised", file, "rename one of them")
+                raise DatasetError(
+                    f"this has the same name as {owner[name]} after Unicode normalization", file, "rename one of them"
+                )
             names[file], owner[name] = name, file
     return names
 

@@ -399,7 +399,7 @@ def _not_source(filename: str | Path, source: str) -> Path:
     """
     target = Path(filename)
     if target.exists() and os.path.exists(source) and target.samefile(source):
-        raise UserError("it is the image that was predicted on", str(filename), "give another name to save as")
+        raise UserError("this is the image that was predicted on", str(filename), "give another name to save as")
     return target
 
 

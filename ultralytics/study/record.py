@@ -95,7 +95,7 @@ def read_record(folder: Path) -> RunRecord | None:
             raise
         raise ConfigError(f"not valid JSON: {e}", str(file), "remove it, and the run is tested again") from None
     if not isinstance(data, dict):
-        raise ConfigError("it holds no record", str(file), "remove it, and the run is tested again")
+        raise ConfigError("there is no record in the folder", str(file), "remove it, and the run is tested again")
     return RunRecord.from_dict(data, str(file))
 
 
@@ -129,4 +129,6 @@ def read_seen(path: Path) -> list[Seen]:
             own = [a if (a > 0).any() else None for a in areas]
             return [Seen(*row) for row in zip(map(str, rows["files"]), shapes, found, truths, own, strict=False)]
     except (OSError, ValueError, KeyError, TypeError) as e:
-        raise ConfigError(f"it cannot be read: {e}", str(path), "run the study again: it validates the run anew") from e
+        raise ConfigError(
+            f"the file cannot be read: {e}", str(path), "run the study again: it validates the run anew"
+        ) from e

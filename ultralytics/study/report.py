@@ -93,7 +93,7 @@ def _read_result(out: Path) -> dict[str, Any]:
         except json.JSONDecodeError as e:
             raise ConfigError(f"not valid JSON: {e}", str(file), "remove it: it is made anew") from None
         if not isinstance(data, dict):
-            raise ConfigError("it holds no study", str(file), "remove it: it is made anew")
+            raise ConfigError("there is no study in the folder", str(file), "remove it: it is made anew")
         return data
     file = out / PLAN
     plan = read_yaml(file, ConfigError).data if file.is_file() else None

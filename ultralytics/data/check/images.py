@@ -54,7 +54,7 @@ class Record:
     """What remains of an image once it has been looked at: some 5 kB.
 
     Attributes:
-        shape: height and width, upright; None: it cannot be decoded.
+        shape: height and width, upright; None: the image cannot be decoded.
         usable: training would keep it.
         rows: (m, 5) class, centre, width, height: the rows training would keep.
         columns: (m,) how many columns each has.
@@ -217,7 +217,7 @@ def unreadable(look: Look) -> Iterator[Finding]:
     elif isinstance(e, FileNotFoundError):
         yield Finding("image-missing", path, 0, "there is no such file")
     else:
-        yield Finding("image-unreadable", path, 0, f"it cannot be read: {e.strerror or e}")
+        yield Finding("image-unreadable", path, 0, f"the file cannot be read: {e.strerror or e}")
 
 
 def unusable(look: Look) -> Iterator[Finding]:
