@@ -22,27 +22,17 @@ MAX_POINTS = 10_000  # of a pose
 
 @dataclass
 class DatasetSpec:
-    """What a dataset's YAML says.
-
-    Attributes:
-        yaml_file: the file.
-        root: its folder joined with the key `path`.
-        splits: split name → folders of images, .txt lists or images, as absolute paths.
-        names: class id → name.
-        nc: their number.
-        label_nc: number of class ids in the label files; more than `nc` after `merge_classes`.
-        prepare: the command that makes the images in `root`, when the YAML names one.
-        kpt_shape: points and numbers of each that follow the box in a label row of a pose dataset; None of others.
-    """
+    """What a dataset's YAML says."""
 
     yaml_file: Path
-    root: Path
-    splits: dict[str, list[Path]]
-    names: dict[int, str]
-    nc: int
-    prepare: str = ""
+    root: Path  # its folder joined with the key `path`
+    splits: dict[str, list[Path]]  # split name → folders of images, .txt lists or images, as absolute paths
+    names: dict[int, str]  # class id → name
+    nc: int  # their number
+    prepare: str = ""  # the command that makes the images in `root`, when the YAML names one
     tried: dict[Path, list[Path]] = field(default_factory=dict, repr=False)
-    label_nc: int = 0
+    label_nc: int = 0  # number of class ids in the label files; more than `nc` after `merge_classes`
+    # points and numbers of each that follow the box in a label row of a pose dataset; None of others
     kpt_shape: tuple[int, int] | None = None
 
     @property

@@ -22,6 +22,8 @@ TV, VP = ("train", "val"), ("val", "predict")
 PX, X = ("predict", "explain"), ("explain",)
 TASK_NAMES = ("detect",)  # as `models.yolo.task.TASKS`; the first is the default
 OPTIMIZERS = ("auto", "SGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSProp")
+# torch.compile's.
+COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 # Defaults that a mode has of its own; what the None of a key means is the `none` of its knob.
 VAL_CONF, PREDICT_CONF = 0.001, 0.25  # lowest scores where `conf` is not set
 MODE_DEFAULTS: dict[str, dict[str, Any]] = {
@@ -47,6 +49,12 @@ def _check_cache(value: Any) -> Any:
     value = value.lower() if isinstance(value, str) else value
     _require(isinstance(value, bool) or value in ("ram", "disk"))
     return "ram" if value is True else value
+
+
+def _check_compile(value: Any) -> Any:
+    value = value.lower() if isinstance(value, str) else value
+    _require(isinstance(value, bool) or value in COMPILE_MODES)
+    return value
 
 
 def _check_device(value: Any) -> Any:
@@ -205,6 +213,13 @@ class Config:  # size: every key of a run, each declared once
         False, "go on with a stopped run: its folder or last.pt, True for the newest, auto: where there is one", T
     )
     amp: bool = knob(True, "mixed precision where the hardware has it (bf16, else fp16 on GPUs)", T)
+    compile: bool | str = knob(
+        False,
+        "compile the network for training: True where it can be; or torch.compile's mode, else an error",
+        T,
+        check=_check_compile,
+        what=f"True, False or {', '.join(COMPILE_MODES)}",
+    )
     sync_bn: bool = knob(False, "batch norms see the images of all GPUs, not of their own alone", T)
     fraction: Fraction = knob(1.0, "part of the training images to use", T, positive=True)
     freeze: int | list[int] | None = knob(

@@ -21,11 +21,7 @@ from ultralytics.utils.errors import MissingFileError, UserError
 
 
 def user_path(name: str | Path) -> Path:
-    """Return the path a user means, "~" included.
-
-    Raises:
-        MissingFileError: "~" or "~someone" has no home folder.
-    """
+    """Return the path a user means, "~" included. Raises MissingFileError: "~" or "~someone" has no home folder."""
     try:
         return Path(name).expanduser()
     except RuntimeError:
@@ -96,6 +92,22 @@ def read_text(path: Path, error: type[UserError], longest: int | None = None) ->
             raise error(f"the file has more than {longest:,} bytes", str(path), "is it the right file?") from None
         raise error(f"the file cannot be read: {e.strerror or e}", str(path)) from None
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_json(path: Path, error: type[UserError], what: str, hint: str) -> dict[str, Any]:
+    """Return the mapping in a JSON file.
+
+    Raises:
+        error: it cannot be read, is no JSON, or no mapping, of which WHAT is the message.
+    """
+    text = read_text(path, error)
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as e:
+        raise error(f"not valid JSON: {e}", str(path), hint) from None
+    if not isinstance(data, dict):
+        raise error(what, str(path), hint)
+    return data
 
 
 def walk_files(
@@ -169,11 +181,7 @@ class Checksums:
 
     @classmethod
     def of(cls, path: str | Path, md5: bool = True) -> Checksums:
-        """Those of a file.
-
-        Raises:
-            OSError: it cannot be read.
-        """
+        """Those of a file. Raises OSError: it cannot be read."""
         result = cls(md5)
         with open_regular(path) as file:
             result.read(file)
@@ -434,9 +442,5 @@ def get_latest_run(search_dir: str | Path = ".") -> str:
 def update_models(
     model_names: Sequence[str] = ("yolov8n.pt",), source_dir: str | Path = ".", update_names: bool = False
 ) -> NoReturn:
-    """Not offered: weights of either kind are read as they are.
-
-    Raises:
-        UserError: always.
-    """
+    """Not offered: weights of either kind are read as they are. Raises UserError: always."""
     raise UserError("update_models is not offered", hint="load weights as they are: YOLO(file)")

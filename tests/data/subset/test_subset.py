@@ -14,9 +14,8 @@ import yaml
 
 import ultralytics
 from ultralytics.cfg.dataset import load_dataset
-from ultralytics.data.images import list_images
+from ultralytics.data.images import list_images, relative_names
 from ultralytics.data.labels import label_file
-from ultralytics.data.names import relative_names
 from ultralytics.data.scan import scan
 from ultralytics.data.subset import write as write_module
 from ultralytics.data.subset.choice import class_ids

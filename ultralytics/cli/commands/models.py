@@ -185,6 +185,6 @@ class SaveAdapter(Weights, name="save-adapter"):
     overwrite: bool = knob(False, OVERWRITE)
 
     def written(self) -> Path:
-        from ultralytics.models.yolo.adapter import save_adapter  # torch takes seconds to import
+        from ultralytics.models.yolo.export import save_adapter  # torch takes seconds to import
 
         return save_adapter(**self.given)

@@ -40,16 +40,8 @@ def prepare_auto(
     names: Sequence[str] | None = None,
     **given: Unpack[Keys],
 ) -> Path:
-    """Prepare a source by the kind of annotations that it holds, and say which that is.
-
-    Args:
-        source: a folder, a dataset YAML or a JSON.
-        out: the folder to make.
-        names: class names in the order of their ids, of a kind that takes them.
-        given: the fields of `Options`.
-
-    Returns:
-        The dataset's YAML.
+    """Prepare a source, a folder, a dataset YAML or a JSON, by the kind of annotations that it holds, say which that is
+    and return the dataset's YAML. Options are those of the command.
 
     Raises:
         MissingFileError: no such source, or no annotations in it.

@@ -17,17 +17,11 @@ from ultralytics.utils.log import LOGGER
 
 
 class Trained(NamedTuple):
-    """A training that has ended.
+    """A training that has ended."""
 
-    Attributes:
-        save_dir: the run's folder.
-        metrics: of its last validation; None without one.
-        trainer: None where other processes trained.
-    """
-
-    save_dir: Path
-    metrics: Any
-    trainer: Any
+    save_dir: Path  # the run's folder
+    metrics: Any  # of its last validation; None without one
+    trainer: Any  # None where other processes trained
 
 
 def train(

@@ -39,24 +39,15 @@ class Explainer(Protocol):
 
 @dataclass(frozen=True)
 class Task:
-    """Everything that distinguishes a task from others.
+    """Everything that distinguishes a task from others."""
 
-    Attributes:
-        head: the last row of its networks, by which they are recognized.
-        trainer: provides the labels (`get_dataloader`, `trial_labels`) and their plots.
-        validator: provides `postprocess`, the evaluators and their plots.
-        predictor: provides `postprocess`, which makes Results.
-        explainer: draws what an output is based on.
-        to_arrays, from_arrays: the metrics of a validation as arrays for another process, and back.
-    """
-
-    head: type[nn.Module]
-    trainer: type[BaseTrainer]
-    validator: type[BaseValidator]
-    predictor: type[BasePredictor]
-    explainer: Callable[[Config], Explainer]
-    to_arrays: Callable[[Any], dict[str, Any]]
-    from_arrays: Callable[[Path, Mapping[str, npt.NDArray[Any]]], Any]
+    head: type[nn.Module]  # the last row of its networks, by which they are recognized
+    trainer: type[BaseTrainer]  # provides the labels (`get_dataloader`, `trial_labels`) and their plots
+    validator: type[BaseValidator]  # provides `postprocess`, the evaluators and their plots
+    predictor: type[BasePredictor]  # provides `postprocess`, which makes Results
+    explainer: Callable[[Config], Explainer]  # draws what an output is based on
+    to_arrays: Callable[[Any], dict[str, Any]]  # the metrics of a validation as arrays for another process
+    from_arrays: Callable[[Path, Mapping[str, npt.NDArray[Any]]], Any]  # and back
 
     @property
     def network(self) -> type[DetectionModel]:

@@ -29,25 +29,15 @@ STATS = ("tp", "conf", "pred_cls", "target_cls", "ignored")
 
 
 class Pair(NamedTuple):
-    """An image's detections beside its labels, in pixels of the original image.
+    """An image's detections beside its labels, in pixels of the original image."""
 
-    Attributes:
-        file: of the image.
-        shape: its (height, width).
-        detected: (n, 6) corners, score, class.
-        targets: (m, 4) corners of the objects.
-        classes: (m,) of the objects.
-        regions: (k, 6) ignored ones: class or ANY_CLASS, corners, 1 for a crowd.
-        areas: (m,) of the objects' masks; None where none has one.
-    """
-
-    file: str
-    shape: tuple[int, int]
-    detected: Tensor
-    targets: Tensor
-    classes: Tensor
-    regions: Tensor
-    areas: Float64Array | None
+    file: str  # of the image
+    shape: tuple[int, int]  # its (height, width)
+    detected: Tensor  # (n, 6) corners, score, class
+    targets: Tensor  # (m, 4) corners of the objects
+    classes: Tensor  # (m,) of the objects
+    regions: Tensor  # (k, 6) ignored ones: class or ANY_CLASS, corners, 1 for a crowd
+    areas: Float64Array | None  # (m,) of the objects' masks; None where none has one
 
 
 def pair(detected: Tensor, batch: Batch, i: int, single_cls: bool = False) -> Pair:
@@ -148,13 +138,9 @@ class BoxEvaluator:
 
 @dataclass
 class SeenEvaluator:
-    """What COCO's figures and an analysis need.
+    """What COCO's figures and an analysis need."""
 
-    Attributes:
-        seen: images, by the batch's number.
-    """
-
-    seen: dict[int, list[Seen]] = field(default_factory=dict)
+    seen: dict[int, list[Seen]] = field(default_factory=dict)  # images, by the batch's number
 
     def update(self, number: int, pairs: Sequence[Pair]) -> None:
         """Take a batch's images."""

@@ -41,9 +41,6 @@ class DetectionValidator(BaseValidator):
 
     Args: as `BaseValidator`. Of `args` conf (0.001 when unset), iou, max_det, single_cls, agnostic_nms, classes, plots,
     font, save_txt, save_conf, half, verbose; coco, save_json, analyse, gallery.
-
-    Attributes:
-        metrics: a DetMetrics.
     """
 
     metrics: DetMetrics
