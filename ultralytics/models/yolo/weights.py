@@ -78,7 +78,7 @@ def load_trained(path: str | Path, device: torch.device | None = None) -> tuple[
         raise CheckpointError(
             f"the tensors do not match the network of the file: {len(report.loaded)} of {len(model.state_dict())} fit",
             str(path),
-            "it was saved fused or by other code; use an earlier copy",
+            "the file was saved fused or by other code; use an earlier copy",
         )
     if report.mismatched or report.new:
         for line in report.lines():
