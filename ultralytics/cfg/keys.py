@@ -25,10 +25,12 @@ OPTIMIZERS = ("auto", "SGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSPr
 # torch.compile's.
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 # Defaults that a mode has of its own; what the None of a key means is the `none` of its knob.
+VAL_CONF, PREDICT_CONF = 0.001, 0.25  # lowest scores where `conf` is not set
 MODE_DEFAULTS: dict[str, dict[str, Any]] = {
-    "val": {"conf": 0.001, "rect": True},
-    "predict": {"batch": 1, "conf": 0.25},
-    "explain": {"conf": 0.25},
+    "train": {"conf": VAL_CONF},
+    "val": {"conf": VAL_CONF, "rect": True},
+    "predict": {"batch": 1, "conf": PREDICT_CONF},
+    "explain": {"conf": PREDICT_CONF},
 }
 recipe, augment = partial(knob, modes=T, group="recipe"), partial(knob, modes=T, group="augmentation")
 _NUMBERS = "an integer of 0 or more, or a list of them"
@@ -249,7 +251,9 @@ class Config:  # size: every key of a run, each declared once
     val: bool = knob(True, "validate after every epoch", T)
 
     split: str = knob("val", "split to validate on", V, choices=("train", "val", "test"))
-    conf: Fraction | None = knob(None, "lowest score kept", ALL, none="0.001; in predict and explain 0.25")
+    conf: Fraction | None = knob(
+        None, "lowest score kept", ALL, none=f"{VAL_CONF:g}; in predict and explain {PREDICT_CONF:g}"
+    )
     iou: Fraction = knob(0.7, "overlap above which NMS drops a box", ALL)
     max_det: int = knob(300, "most boxes per image", ALL, low=1)
     half: bool = knob(False, "fp16 weights (GPU)", VP)

@@ -34,6 +34,18 @@ Given = nn.Module | Backend | str | Path | None  # a network, what runs one, or 
 _WRITTEN = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 
+def wanted_source(source: Any, args: Config) -> Any:
+    """Return a source, or that of the keys where none is given.
+
+    Raises:
+        ConfigError: there is neither, or it is empty text.
+    """
+    source = args.source if source is None else source
+    if source is None or (isinstance(source, str) and not source.strip()):  # an unset variable of a shell
+        raise ConfigError("nothing to predict on", hint="source=an image, a folder, a glob or a video")
+    return source
+
+
 class BasePredictor(WithCallbacks):  # size: the reference's names, which callbacks read and subclasses replace
     """Run a model over images and videos: `Predictor(overrides={"imgsz": 320})(source, model)`.
 
@@ -134,9 +146,7 @@ class BasePredictor(WithCallbacks):  # size: the reference's names, which callba
         """Predict on a source, yielding one Results per image or frame, in order."""
         if self.model is None or model is not None:
             self.setup_model(model)
-        source = self.args.source if source is None else source
-        if source is None or (isinstance(source, str) and not source.strip()):  # an unset variable of a shell
-            raise ConfigError("nothing to predict on", hint="source=an image, a folder, a glob or a video")
+        source = wanted_source(source, self.args)
         self.setup_source(source)
         items = self.dataset
         writer = None

@@ -379,7 +379,7 @@ def _expand(name: str, below: Path | None = None) -> list[str]:
         lines = [line.strip() for line in read_text(path, DatasetError).splitlines()]
         nested = next((line for line in lines if line.lower().endswith(".txt")), None)
         if nested is not None:  # it could name itself
-            raise DatasetError(f"it lists another list, {nested}", name, "list images, videos or folders")
+            raise DatasetError(f"the list contains another list, {nested}", name, "list images, videos or folders")
         found = [f for line in lines if line for f in _expand(line, path.parent)]
     elif os.path.isfile(path):
         if path.suffix.lower() not in known:
@@ -391,7 +391,7 @@ def _expand(name: str, below: Path | None = None) -> list[str]:
         _refuse_no_file(name)
         problem = _why_unusable(str(path)) if os.path.lexists(path) else None
         if problem is not None:
-            raise MissingFileError(f"it is {problem}, and a source is a file", str(path.absolute()))
+            raise MissingFileError(f"this is {problem}, and a source is a file", str(path.absolute()))
         if not any(c in name for c in "*?["):
             raise MissingFileError(f"no such source; tried {path.absolute()}", name)
         found = _keep_usable(_glob(str(path)))

@@ -7,7 +7,7 @@ loader's order: so the figures do not depend on the number of ranks.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -24,6 +24,7 @@ from ultralytics.engine.ranks.team import Team, join
 from ultralytics.engine.run.folder import new_run_dir
 from ultralytics.engine.safety import threads
 from ultralytics.engine.safety.pace import Pace
+from ultralytics.engine.step.loss import Criterion
 from ultralytics.nn.backend import Backend, backend_of
 from ultralytics.utils.errors import ConfigError, MissingFileError, UserError
 from ultralytics.utils.files import write_json
@@ -36,7 +37,6 @@ from ultralytics.utils.text import counted
 from ultralytics.utils.threads import kept_threads
 from ultralytics.utils.types import Batch
 
-Criterion = Callable[[Any, Batch], tuple[Tensor, Tensor]]
 STAGES = ("preprocess", "inference", "loss", "postprocess")
 PLOTTED_BATCHES = 3
 PLOTTED_IMAGES = 16  # of a batch

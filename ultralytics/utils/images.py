@@ -94,7 +94,7 @@ def from_pillow(image: Image.Image) -> UInt8Array:
     file.
 
     Raises:
-        UserError: it cannot be decoded, or its mode does not say which value is white (floats, 32-bit integers).
+        UserError: the image cannot be decoded, or its mode does not say which value is white (floats, 32-bit integers).
     """
     try:
         image.load()

@@ -171,7 +171,7 @@ def _check_address(remote: Remote) -> None:
 def _find_present(remote: Remote, path: Path) -> Fetched | None:
     """Return the file where an earlier download left it, when it is what was published."""
     if path.is_dir():
-        raise UserError("it is a folder, and a file is to be downloaded there", str(path), "choose another folder")
+        raise UserError("this is a folder, and a file is to be downloaded there", str(path), "choose another folder")
     if not path.is_file():
         return None
     sums = Checksums()

@@ -206,7 +206,7 @@ def existing(source: str | Path) -> Path:
     if not os.path.exists(path):
         raise MissingFileError("there is no such source", str(path))
     if not (path.is_dir() or path.is_file()):
-        raise MissingFileError("it is a device or a pipe, and a source is a file or a folder", str(path))
+        raise MissingFileError("this is a device or a pipe, and a source is a file or a folder", str(path))
     return path
 
 
@@ -230,7 +230,7 @@ def _refuse_inside(out: Path, given: Iterable[Path]) -> None:
     place = Path(os.path.realpath(out))
     for folder in (Path(os.path.realpath(g)) for g in given):
         if folder.is_dir() and place.is_relative_to(folder):
-            raise ConfigError("it lies in the source, which stays as it is", str(out), f"an out= beside {folder}")
+            raise ConfigError("this is inside the source, which must not change", str(out), f"an out= beside {folder}")
 
 
 def _fill_folder(
@@ -272,4 +272,4 @@ def storage_error(e: OSError, folder: Path, out: Path) -> UserError:
     if path.startswith(str(folder)):
         where = str(out) + path.removeprefix(str(folder))
         return UserError(f"could not be written: {e.strerror or e}", where, "free some space or choose another out=")
-    return UserError(f"it cannot be read: {e.strerror or e}", path)
+    return UserError(f"the file cannot be read: {e.strerror or e}", path)

@@ -120,10 +120,10 @@ def _find_dataset(source: Path) -> _Found:
         spec = load_yaml(source)
         if spec is None:
             load_dataset(source)  # says what is wrong
-            raise DatasetError("it is no dataset YAML", str(source))
+            raise DatasetError("this is not a dataset YAML", str(source))
         found = _images_of_splits({s: spec.split(s) for s in spec.splits}, list(spec.names.values()) or None)
         if not found.splits:
-            raise DatasetError("it has neither train nor val", str(source), "give its folder as source=")
+            raise DatasetError("the dataset has neither train nor val", str(source), "give its folder as source=")
         found.keypoints = spec.keypoints
         return found if found.names else _with_names(found, [])
     tops = list(dict.fromkeys((source, inner(source))))

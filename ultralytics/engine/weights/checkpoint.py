@@ -399,7 +399,7 @@ def _load_reference(path: Path, data: Any) -> Checkpoint:
     spec = model.get("yaml")
     if not isinstance(spec, dict) or "backbone" not in spec:
         raise CheckpointError(
-            "its model has no YAML to rebuild it from", str(path), "expected a YOLOv8 detection checkpoint"
+            "the model in the file has no YAML to rebuild it from", str(path), "expected a YOLOv8 detection checkpoint"
         )
     args = (data.get("train_args") if isinstance(data, dict) else None) or {}
     args = args.state if isinstance(args, Record) else args
