@@ -825,7 +825,7 @@ def test_weights_of_ours_that_are_not_whole_are_refused(tiny, tmp_path, harm):
     else:
         tensors = dict(model.fuse().state_dict())
     save_checkpoint(tmp_path / "w.pt", {"model": model.yaml, "names": {0: "a", 1: "b"}, "ema": tensors})
-    with pytest.raises(CheckpointError, match=r"w\.pt: its tensors are not those of its network"):
+    with pytest.raises(CheckpointError, match=r"w\.pt: the tensors do not match the network of the file"):
         YOLO(tmp_path / "w.pt")
 
 

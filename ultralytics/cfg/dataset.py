@@ -88,7 +88,9 @@ class DatasetSpec:
             DatasetError: the YAML has no such split, or a path is missing; every path tried is listed.
         """
         if name not in self.splits:
-            raise DatasetError(f"it has no split {name!r}", str(self.yaml_file), f"it has {', '.join(self.splits)}")
+            raise DatasetError(
+                f"there is no split {name!r}", str(self.yaml_file), f"the splits are {', '.join(self.splits)}"
+            )
         for path in self.splits[name]:
             if not os.path.exists(path):
                 tried = ", ".join(str(p) for p in self.tried.get(path, [path]))
@@ -246,7 +248,7 @@ def _read_names(data: dict[Any, Any], written: Any, where: str) -> dict[int, str
     """Return the names, as they are written: `off`, `010` and `1:30` are text."""
     names, nc = data.get("names"), data.get("nc")
     if nc is None and (names is None or names == [] or names == {}):
-        raise DatasetError("it names no classes", where, "add names: [first, second], or nc")
+        raise DatasetError("the dataset names no classes", where, "add names: [first, second], or nc")
     if nc is not None and (not isinstance(nc, int) or isinstance(nc, bool) or nc < 1):
         raise DatasetError(f"nc: {nc} must be an integer of 1 or more", where)
     if nc is not None and nc > MAX_CLASSES:

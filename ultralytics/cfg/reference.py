@@ -85,7 +85,7 @@ def copy_default_cfg() -> Path:
     target = Path.cwd() / COPY_NAME
     text = default_text()
     if target.exists() and target.read_text(encoding="utf-8") != text:
-        raise UserError("it exists already and has changes", str(target), "rename or remove it first")
+        raise UserError("the file already exists and has changes", str(target), "rename or remove it first")
     target.write_text(text, encoding="utf-8")
     return target
 

@@ -473,5 +473,5 @@ def _apply_edits(file: _File, edits: list[Edit], wanted: list[list[Any]]) -> str
     except ModelError:
         pass
     raise ModelError(
-        "its rows are written in a form that cannot be edited", str(file.path), "write them as [from, 1, module, args]"
+        "the rows are written in a form that cannot be edited", str(file.path), "write them as [from, 1, module, args]"
     )

@@ -46,7 +46,7 @@ def list_images(
         elif path.suffix.lower() == ".txt":
             text = read_text(path, DatasetError, MAX_LIST_BYTES)
             if "\0" in text:
-                raise DatasetError("it holds zero bytes, so it is no text", str(path), "save it as UTF-8")
+                raise DatasetError("the file contains zero bytes, so it is not text", str(path), "save it as UTF-8")
             lines = text.splitlines()
             found.update(os.path.normpath(path.parent / line.strip()) for line in lines if line.strip())
         elif path.suffix.lower() in IMAGE_SUFFIXES:
@@ -118,13 +118,15 @@ def relative_names(paths: Sequence[Path]) -> dict[str, str]:
             try:
                 base = os.path.commonpath([os.path.dirname(f) for f in files])
             except ValueError:
-                raise DatasetError("its images lie on several drives", str(group[0]), "copy them to one") from None
+                raise DatasetError("the images are on several drives", str(group[0]), "copy them to one") from None
         for file in files:
             name = nfc(PurePath(os.path.relpath(file, base)).as_posix())
             if len(groups) > 1:
                 name = f"{nfc(head)}/{name}"
             if name in owner:
-                raise DatasetError(f"its name is that of {owner[name]} when normalised", file, "rename one of them")
+                raise DatasetError(
+                    f"the name equals that of {owner[name]} after normalization", file, "rename one of them"
+                )
             names[file], owner[name] = name, file
     return names
 

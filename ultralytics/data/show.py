@@ -129,7 +129,7 @@ def _new_file(name: str) -> Path:
                 return file
     except OSError as e:
         raise UserError(f"could not be written: {e.strerror or e}", str(folder), "choose another out=") from None
-    raise UserError("it is full", str(folder), "choose another out=")
+    raise UserError("the disk is full", str(folder), "choose another out=")
 
 
 def _checked_place(out: str | Path, overwrite: bool) -> Path:
@@ -140,7 +140,7 @@ def _checked_place(out: str | Path, overwrite: bool) -> Path:
             "out is an image, and its name must end in .jpg or .png", str(file), f"out={file.with_suffix('.jpg')}"
         )
     if file.is_dir():
-        raise ConfigError("it is a folder", str(file), "give the name of an image in it")
+        raise ConfigError("this is a folder", str(file), "give the name of an image in it")
     if file.exists() and not overwrite:
-        raise ConfigError("it exists already", str(file), "give another out=, or overwrite=True")
+        raise ConfigError("the file already exists", str(file), "give another out=, or overwrite=True")
     return file

@@ -387,7 +387,7 @@ def _not_source(filename: str | Path, source: str) -> Path:
     """Return a name to write to. Raises UserError: it is the file that was predicted on, by whatever link."""
     target = Path(filename)
     if target.exists() and os.path.exists(source) and target.samefile(source):
-        raise UserError("it is the image that was predicted on", str(filename), "give another name to save as")
+        raise UserError("this is the image that was predicted on", str(filename), "give another name to save as")
     return target
 
 

@@ -79,7 +79,7 @@ def read_record(folder: Path) -> RunRecord | None:
     file = folder / RECORD
     if not file.is_file():
         return None
-    data = read_json(file, ConfigError, "it holds no record", "remove it, and the run is tested again")
+    data = read_json(file, ConfigError, "there is no record in the file", "remove it, and the run is tested again")
     return RunRecord.from_dict(data, str(file))
 
 
@@ -109,4 +109,6 @@ def read_seen(path: Path) -> list[Seen]:
             own = [a if (a > 0).any() else None for a in areas]
             return [Seen(*row) for row in zip(map(str, rows["files"]), shapes, found, truths, own, strict=False)]
     except (OSError, ValueError, KeyError, TypeError) as e:
-        raise ConfigError(f"it cannot be read: {e}", str(path), "run the study again: it validates the run anew") from e
+        raise ConfigError(
+            f"the file cannot be read: {e}", str(path), "run the study again: it validates the run anew"
+        ) from e

@@ -86,7 +86,7 @@ def _read_result(out: Path) -> dict[str, Any]:
         raise MissingFileError("no such folder", str(out), "the out= of a study")
     file = out / STUDY
     if file.is_file():
-        return read_json(file, ConfigError, "it holds no study", "remove it: it is made anew")
+        return read_json(file, ConfigError, "there is no study in the file", "remove it: it is made anew")
     file = out / PLAN
     plan = read_yaml(file, ConfigError).data if file.is_file() else None
     return {"study": plan} if isinstance(plan, dict) else {}
@@ -136,7 +136,9 @@ def _environment(out: Path, records: Sequence[RunRecord]) -> dict[str, Any]:
         file = out / r.folder / ENVIRONMENT
         if file.is_file():
             try:
-                runs[r.folder] = read_json(file, ConfigError, "it holds no record", "left out of the report")
+                runs[r.folder] = read_json(
+                    file, ConfigError, "there is no record in the file", "left out of the report"
+                )
             except ConfigError as e:
                 LOGGER.warning("WARNING: %s", e)
     mine = {"versions": versions(), "code": code_digest(), "device": device_name(torch.device("cpu"))}

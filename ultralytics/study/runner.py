@@ -137,7 +137,7 @@ def _note(folder: Path) -> None:
     before = None
     if file.is_file():
         with contextlib.suppress(ConfigError):  # damaged, and no result
-            before = read_json(file, ConfigError, "it holds no record", "")
+            before = read_json(file, ConfigError, "there is no record in the file", "")
     command = sys.argv[1:] if sys.argv[1:2] == ["study"] else []
     write_json(file, provenance(torch.device("cpu"), command=command, before=before), key="out")
 
@@ -222,9 +222,9 @@ class Runner:
                 continue
             hint = "another out=, or remove the folder"
             try:
-                before = Job.from_dict(read_json(file, ConfigError, "it is no job of a study", hint)).run
+                before = Job.from_dict(read_json(file, ConfigError, "this is not a job of a study", hint)).run
             except (KeyError, TypeError) as e:
-                message = f"it is no job of a study: {type(e).__name__}: {e}"
+                message = f"this is not a job of a study: {type(e).__name__}: {e}"
                 raise ConfigError(message, str(file), hint) from None
             changes = _changed(before.keys, run.keys) or _changed(before.test, run.test, "test: ")
             if changes:

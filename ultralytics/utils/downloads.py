@@ -91,7 +91,7 @@ def unzip_file(
         MissingFileError: no such archive, or none.
     """
     if not (Path(file).is_file() and zipfile.is_zipfile(file)):
-        raise MissingFileError("it is no .zip file", str(file))
+        raise MissingFileError("this is not a .zip file", str(file))
     home = Path(path or Path(file).parent)
     with zipfile.ZipFile(file) as packed:
         names = [n for n in packed.namelist() if not any(word in n for word in exclude)]

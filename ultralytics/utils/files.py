@@ -36,9 +36,9 @@ def real_path(path: str | Path) -> Path:
 def missing(kind: str, path: Path, hint: str = "", tried: str = "") -> MissingFileError:
     """Return the error for a file that is not there; a folder or a device in its place is called one."""
     if path.is_dir():
-        return MissingFileError(f"it is a folder, and a {kind} is a file", str(path.absolute()), hint)
+        return MissingFileError(f"this is a folder, and a {kind} is a file", str(path.absolute()), hint)
     if path.exists():
-        return MissingFileError(f"it is a device or a pipe, and a {kind} is a file", str(path.absolute()), hint)
+        return MissingFileError(f"this is a device or a pipe, and a {kind} is a file", str(path.absolute()), hint)
     return MissingFileError(f"no such {kind}{tried}", str(path if tried else path.absolute()), hint)
 
 
@@ -86,11 +86,11 @@ def read_text(path: Path, error: type[UserError], longest: int | None = None) ->
     try:
         text = read_bytes(path, longest).decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise error("it is not UTF-8 text", str(path), "save it as UTF-8") from None
+        raise error("the file is not UTF-8 text", str(path), "save it as UTF-8") from None
     except OSError as e:
         if e.errno == errno.EFBIG and longest is not None:
-            raise error(f"it has more than {longest:,} bytes", str(path), "is it the right file?") from None
-        raise error(f"it cannot be read: {e.strerror or e}", str(path)) from None
+            raise error(f"the file has more than {longest:,} bytes", str(path), "is it the right file?") from None
+        raise error(f"the file cannot be read: {e.strerror or e}", str(path)) from None
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
@@ -205,6 +205,11 @@ class Checksums:
         """sha256 and md5, in hexadecimal digits."""
         md5 = {} if self.md5 is None else {"md5": self.md5.hexdigest()}
         return {"sha256": self.sha256.hexdigest(), **md5}
+
+
+def not_written(e: OSError, path: str | Path, hint: str = "free some space or choose another out=") -> UserError:
+    """Return the user's error for the system's; `path` is what was written where the system names nothing."""
+    return UserError(f"could not be written: {e.strerror or e}", str(e.filename2 or e.filename or path), hint)
 
 
 def write_atomically(
@@ -346,10 +351,10 @@ _LOCKED = 2**30  # which byte
 _AGAIN = 0.1  # seconds between two tries
 
 
-def is_at(file: IO[bytes], path: Path) -> bool:
+def is_at(file: IO[bytes] | int, path: Path) -> bool:
     """Return True if an open file is the one at the path: another process may have renamed or removed it."""
     try:
-        return os.path.samestat(os.fstat(file.fileno()), path.lstat())
+        return os.path.samestat(os.fstat(file if isinstance(file, int) else file.fileno()), path.lstat())
     except OSError:
         return False
 

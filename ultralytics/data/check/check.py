@@ -46,7 +46,9 @@ def check_data(data: str | Path, splits: Sequence[str] | None = None, near: bool
         return Report(where[0], {}, [Finding("yaml", *where, with_hint(e), ERROR)])
     unknown = [s for s in splits or () if s not in spec.splits]
     if unknown:
-        raise ConfigError(f"split={unknown[0]} is not in {spec.yaml_file}", hint=f"it has {', '.join(spec.splits)}")
+        raise ConfigError(
+            f"split={unknown[0]} is not in {spec.yaml_file}", hint=f"the splits are {', '.join(spec.splits)}"
+        )
     text = read_text(spec.yaml_file, DatasetError)
     every = {name: list_split(spec, name, text) for name in spec.splits}
     chosen = [split for name, split in every.items() if not splits or name in splits]

@@ -204,7 +204,7 @@ def unreadable(look: Look) -> Iterator[Finding]:
     elif isinstance(e, FileNotFoundError):
         yield Finding("image-missing", path, 0, "there is no such file")
     else:
-        yield Finding("image-unreadable", path, 0, f"it cannot be read: {e.strerror or e}")
+        yield Finding("image-unreadable", path, 0, f"the file cannot be read: {e.strerror or e}")
 
 
 def unusable(look: Look) -> Iterator[Finding]:

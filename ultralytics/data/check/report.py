@@ -193,14 +193,16 @@ def check_place(out: Path, overwrite: bool = False) -> None:
     """
     check_switches({"overwrite": overwrite})
     if out.exists() and not out.is_dir():
-        raise ConfigError("it is a file, and a report is a folder", str(out), "choose another out=")
+        raise ConfigError("this is a file, and a report is a folder", str(out), "choose another out=")
     try:
         if overwrite or not out.is_dir() or not any(out.iterdir()):
             return
         report = json.loads(read_bytes(out / "report.json"))
     except PermissionError as e:
-        raise ConfigError(f"it cannot be read: {e.strerror}", str(e.filename or out), "choose another out=") from None
+        raise ConfigError(f"this cannot be read: {e.strerror}", str(e.filename or out), "choose another out=") from None
     except (OSError, ValueError, RecursionError):
         report = None
     if not isinstance(report, dict) or not {"format", "data", "findings", "splits"} <= report.keys():
-        raise ConfigError("it holds something else than a report", str(out), "give another out=, or overwrite=True")
+        raise ConfigError(
+            "the folder contains files that are not of a report", str(out), "give another out=, or overwrite=True"
+        )

@@ -134,7 +134,7 @@ def _other_files(folder: Path) -> Iterator[Finding]:
             if suffix in OTHER_IMAGES:
                 other[suffix].append(os.path.join(where, file))
     for e in closed:
-        yield Finding("folder-unreadable", str(e.filename), 0, f"it cannot be read: {e.strerror}")
+        yield Finding("folder-unreadable", str(e.filename), 0, f"the folder cannot be read: {e.strerror}")
     for suffix, files in other.items():
         yield Finding("files-ignored", min(files), 0, f"training does not look for {suffix} files: {len(files)}")
 

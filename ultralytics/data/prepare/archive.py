@@ -95,7 +95,7 @@ def unpack(archive: Path, into: Path, max_bytes: int | None = None, max_files: i
         raise missing("archive", archive)
     into = into.absolute()
     if into.exists() and not into.is_dir():
-        raise UserError("it is a file, and archives are unpacked into a folder", str(into))
+        raise UserError("this is a file, and archives are unpacked into a folder", str(into))
     there = into.is_dir()
     if there and any(into.iterdir()):
         raise UserError(f"the folder is not empty, and {archive.name} is to be unpacked there", str(into), NOTHING)
@@ -140,10 +140,10 @@ def _reading_archive(archive: Path) -> Iterator[None]:
         raise
     except Exception as e:
         if isinstance(e, OSError) and e.errno not in (None, errno.EINVAL):  # EINVAL: a seek to where nothing is
-            raise UserError(f"it cannot be read: {e.strerror}", str(archive), NOTHING) from None
+            raise UserError(f"the file cannot be read: {e.strerror}", str(archive), NOTHING) from None
         why = " ".join(str(e).split()) or type(e).__name__
         hint = f"{NOTHING}; get the file again"
-        raise DatasetError(f"it is damaged or cut off: {why}", str(archive), hint) from None
+        raise DatasetError(f"the archive is damaged or cut off: {why}", str(archive), hint) from None
 
 
 def _size_limit(archive: Path, into: Path, max_bytes: int | None) -> tuple[int, str]:

@@ -50,15 +50,17 @@ def prepare_auto(
     """
     place = existing(source)
     if is_archive(place):
-        raise DatasetError("it is an archive", str(place), f"unpack it, or say the kind: {', '.join(READERS)}")
+        raise DatasetError("this is an archive", str(place), f"unpack it, or say the kind: {', '.join(READERS)}")
     found = recognise([place])
     if not found:
         kinds = ", ".join(kind.what for kind in KINDS.values() if kind.prepare)
-        raise MissingFileError("it holds no annotations of a known kind", str(place), f"known: {kinds}")
+        raise MissingFileError("there are no annotations of a known kind", str(place), f"known: {kinds}")
     readable = [name for name in found if KINDS[name].prepare]
     if not readable:
         name, file = next(iter(found.items()))
-        raise DatasetError(f"it holds {KINDS[name].what} ({file.name}), not read here", str(place), KINDS[name].hint)
+        raise DatasetError(
+            f"the source contains {KINDS[name].what} ({file.name}), not read here", str(place), KINDS[name].hint
+        )
     kind = KINDS[readable[0]]
     others = "".join(f"; it holds {KINDS[name].what} too" for name in readable[1:])
     LOGGER.info("%s is read as %s%s", place, kind.what, others)

@@ -137,7 +137,7 @@ def _find_jsons(folders: Sequence[Path]) -> dict[str, Path]:
             split = split_of(file) or "train"
             if split in found:
                 raise DatasetError(
-                    f"it is of the split {split}, and so is {found[split].name}", str(file), "give source=[one,other]"
+                    f"this is of the split {split}, and so is {found[split].name}", str(file), "give source=[one,other]"
                 )
             found[split] = file
         return {s: found[s] for s in SPLITS if s in found}
@@ -147,21 +147,16 @@ def _find_jsons(folders: Sequence[Path]) -> dict[str, Path]:
 
 @dataclass
 class _Json:
-    """An instances file, its parts checked to be what they are called.
-
-    Attributes:
-        images, annotations, categories: lists of mappings; other entries are named in `problems`.
-        roots: where images may lie.
-        tops: folders below which they are looked for when they lie in none of these.
-    """
+    """An instances file, its parts checked to be what they are called."""
 
     file: Path
+    # images, annotations, categories: lists of mappings; other entries are named in `problems`
     images: list[dict[str, Any]]
     annotations: list[dict[str, Any]]
     categories: dict[Key, str]
     groups: set[Key]
-    roots: list[Path]
-    tops: list[Path]
+    roots: list[Path]  # where images may lie
+    tops: list[Path]  # folders below which they are looked for when they lie in none of these
     problems: list[str] = field(default_factory=list)
 
     @classmethod
@@ -169,10 +164,12 @@ class _Json:
         """Read a file. Raises DatasetError: it is no instances JSON."""
         data = load_json(file, _without_outlines)
         if not isinstance(data, dict):
-            raise DatasetError("it is no instances file: a mapping with images, annotations and categories", str(file))
+            raise DatasetError(
+                "this is not an instances file: a mapping with images, annotations and categories", str(file)
+            )
         for key in ("images", "annotations", "categories"):
             if not isinstance(data.get(key), list):
-                raise DatasetError(f"it is no instances file: it has no list of {key}", str(file))
+                raise DatasetError(f"this is not an instances file: it has no list of {key}", str(file))
         split = split_of(file) or file.stem
         year = f"{split}2017"
         if images is not None:
@@ -268,7 +265,7 @@ def _read_source(source: Source) -> Converted:
     order = sorted((n for n in categories if n not in groups), key=lambda n: (isinstance(n, str), n))
     names = [categories[n] for n in order]
     if not names:
-        raise DatasetError("it names no categories", ", ".join(str(j.file) for j in jsons.values()))
+        raise DatasetError("the file names no categories", ", ".join(str(j.file) for j in jsons.values()))
     notes = [f"{categories[n]} is the name of a group of classes, not a class" for n in sorted(groups, key=str)]
     if len(set(names)) < len(names):
         twice = sorted({n for n in names if names.count(n) > 1})
@@ -379,7 +376,7 @@ def _root_of(j: _Json, listed: Sequence[_Entry]) -> Path:
                 return root
     if not names:
         why = next((f": {e.problem}" for e in listed if e.problem), "")
-        raise DatasetError(f"it lists no usable images{why}", str(j.file))
+        raise DatasetError(f"the file lists no usable images{why}", str(j.file))
     below = (folder for top in j.tops for folder, _ in walk(top))
     found = next((f for f in below if any(os.path.isfile(f / name) for name in names[:20])), None)
     if found is not None:

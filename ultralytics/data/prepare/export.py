@@ -48,9 +48,9 @@ def export_coco(data: str | Path, out: str | Path, split: str = "val", overwrite
     check_switches({"overwrite": overwrite})
     out = user_path(out)
     if out.exists() and not overwrite:
-        raise ConfigError("it exists already", str(out), "give another out=, or overwrite=True")
+        raise ConfigError("the file already exists", str(out), "give another out=, or overwrite=True")
     if not out.absolute().parent.is_dir():
-        raise ConfigError("its folder does not exist", str(out.absolute()), "make it first")
+        raise ConfigError("the folder of the file does not exist", str(out.absolute()), "make it first")
     spec = load_dataset(data, needs=[split])
     paths = spec.split(split)
     files = list_images(paths)

@@ -208,7 +208,9 @@ class Root:
             listed = [c for c in found if (c / "ImageSets" / "Main").is_dir()]
             if len(listed) > 1:
                 several = ", ".join(str(c.relative_to(folder)) for c in listed)
-                raise DatasetError(f"it holds several VOC folders: {several}", str(folder), "give one of them")
+                raise DatasetError(
+                    f"the source contains several VOC folders: {several}", str(folder), "give one of them"
+                )
             if listed:
                 places = _first_folder(listed[0], ANNOTATIONS), _first_folder(listed[0], IMAGES)
                 assert places[0] is not None

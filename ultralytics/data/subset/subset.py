@@ -116,7 +116,7 @@ def _divide(drawn: Sequence[SourceImage], k: int, seed: int) -> list[int]:
     """Return the fold of each image."""
     odd = next((i.file for i in drawn if not listable(i.name)), None)
     if odd is not None:
-        raise DatasetError("its name cannot stand in a list of images", repr(odd)[1:-1], "rename it")
+        raise DatasetError("this name cannot be written to a list of images", repr(odd)[1:-1], "rename it")
     sizes = [len(drawn) // k + (i < len(drawn) % k) for i in range(k)]
     return stratify([i.counts for i in drawn], [rank(seed, i.name) for i in drawn], sizes)
 

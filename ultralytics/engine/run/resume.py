@@ -45,6 +45,7 @@ RESUMABLE = (
     "plugins",
     "preflight",
     "compile",
+    "checkpoint_rows",
 )
 
 
@@ -100,7 +101,7 @@ def read_resume(args: Config, again: bool = False) -> Resumption:
     loaded = load_newest(path, previous) if path.name == "last.pt" else load_checkpoint(path)
     if "optimizer" not in loaded.state:
         raise CheckpointError(
-            "it holds weights alone, no training to resume", str(path), "resume from weights/last.pt of a run"
+            "the file contains only weights, no training to resume", str(path), "resume from weights/last.pt of a run"
         )
     absent = [k for k in _NEEDED if k not in loaded.state]
     if absent:

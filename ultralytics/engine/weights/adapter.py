@@ -67,7 +67,7 @@ def write_adapter(path: Path, model: Any, source: Checkpoint, inserted: Collecti
     rows = inserted_rows(model, inserted, source.weights)
     if not rows:
         raise ConfigError(
-            "it names no inserted rows: it was trained without pretrained=, or by earlier code",
+            "the file names no inserted rows: it was trained without pretrained=, or by earlier code",
             str(source.path),
             "name the rows, such as rows=[10]",
         )

@@ -122,7 +122,9 @@ def _check_known(net: DetectionModel) -> None:
         words = ", ".join(f"row {i} ({type(net.model[i]).__name__})" for i in rows[:6]) + (", …" if rows[6:] else "")
         has = f"{counted(len(unknown), 'module')} that ultralytics {REFERENCE_VERSION} does not have"
         raise ModelError(
-            f"{has}: {', '.join(sorted(unknown))}", words, "it loads networks of its own modules, such as yolov8n.yaml"
+            f"{has}: {', '.join(sorted(unknown))}",
+            words,
+            "ultralytics loads networks of its own modules, such as yolov8n.yaml",
         )
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ultralytics.cfg.config import MODE_DEFAULTS
 from ultralytics.engine.callbacks import Callback, Callbacks
-from ultralytics.engine.predictor import BasePredictor
+from ultralytics.engine.predictor import BasePredictor, wanted_source
 from ultralytics.engine.ranks.device import select_device
 from ultralytics.engine.results import Results
 from ultralytics.engine.run.provenance import provenance
@@ -359,9 +359,7 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
         origin = kwargs.pop("_source", "argument")
         batch = MODE_DEFAULTS["predict"]["batch"]
         args = settings("predict", kwargs, self.overrides, origin, batch=batch, save=False)
-        source = args.source if source is None else source
-        if source is None or (isinstance(source, str) and not source.strip()):  # an unset variable of a shell
-            raise ConfigError("nothing to predict on", hint="source=an image, a folder, a glob or a video")
+        source = wanted_source(source, args)
         self.predictor = (predictor or self._task.predictor)(overrides=args, _callbacks=self.callbacks)
         self.predictor.setup_model(self.model)
         return self.predictor(source, stream=stream)

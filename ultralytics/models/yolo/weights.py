@@ -32,7 +32,7 @@ def new_weights_file(out: str | Path, overwrite: bool) -> Path:
     if path.suffix != ".pt":
         raise ConfigError(f"out={out} is no weights file", hint="give it the ending .pt")
     if path.exists() and not overwrite:
-        raise UserError("it exists already", str(path), "overwrite=True replaces it")
+        raise UserError("the file already exists", str(path), "overwrite=True replaces it")
     return path
 
 
@@ -76,9 +76,9 @@ def load_trained(path: str | Path, device: torch.device | None = None) -> tuple[
     strangers = len(report.mismatched) + len(report.new) + len(report.unused) + len(report.other_classes)
     if strangers and checkpoint.source == "own":
         raise CheckpointError(
-            f"its tensors are not those of its network: {len(report.loaded)} of {len(model.state_dict())} fit",
+            f"the tensors do not match the network of the file: {len(report.loaded)} of {len(model.state_dict())} fit",
             str(path),
-            "it was saved fused or by other code; use an earlier copy",
+            "the file was saved fused or by other code; use an earlier copy",
         )
     if report.mismatched or report.new:
         for line in report.lines():

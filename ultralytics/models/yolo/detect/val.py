@@ -9,13 +9,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ultralytics.cfg.keys import PREDICT_CONF, VAL_CONF
 from ultralytics.data.build import build_dataloader, build_yolo_dataset
 from ultralytics.data.prepare import names as published_names
 from ultralytics.engine.outputs import LABELS, OutputNames
 from ultralytics.engine.results import label_rows
 from ultralytics.engine.validator import BaseValidator, Evaluator
 from ultralytics.models.yolo.detect.evaluate import STATS, BoxEvaluator, Pair, SeenEvaluator, pair
-from ultralytics.models.yolo.detect.postprocess import VAL_CONF, detections
+from ultralytics.models.yolo.detect.postprocess import detections
 from ultralytics.models.yolo.weights import network
 from ultralytics.nn.backend import Backend
 from ultralytics.utils.analysis import analyse, table_lines
@@ -80,7 +81,7 @@ class DetectionValidator(BaseValidator):
         args = self.args
         if args.save_txt:
             self._stems = self._name_labels()
-        conf = 0.25 if args.conf in (None, 0.001) else args.conf
+        conf = PREDICT_CONF if args.conf in (None, VAL_CONF) else args.conf
         boxes = BoxEvaluator(
             self.names or model.names, model.nc, ConfusionMatrix(nc=model.nc, conf=conf) if plots else None
         )
@@ -96,7 +97,8 @@ class DetectionValidator(BaseValidator):
 
     def compare(self, preds: list[Tensor], batch: Batch) -> list[Pair]:
         """Put each image's detections beside its labels; with `save_txt`, write them."""
-        pairs = [pair(found.cpu(), batch, i, self.args.single_cls) for i, found in enumerate(preds)]
+        together = torch.split(torch.cat(preds).cpu(), [len(found) for found in preds])  # one copy
+        pairs = [pair(found, batch, i, self.args.single_cls) for i, found in enumerate(together)]
         if self.args.save_txt:
             for each in pairs:
                 self._save_txt(each)

@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 
 from ultralytics.cfg.config import Config
+from ultralytics.cfg.keys import PREDICT_CONF
 from ultralytics.engine.outputs import IMAGES, OutputNames
 from ultralytics.engine.run.folder import new_run_dir
 from ultralytics.engine.sources import Source, is_video, load_source
 from ultralytics.models.yolo.detect.explain.blocks import Block, chosen_blocks
-from ultralytics.models.yolo.detect.postprocess import PREDICT_CONF, detections
+from ultralytics.models.yolo.detect.postprocess import detections
 from ultralytics.models.yolo.detect.predict import DetectionPredictor
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.errors import UserError
