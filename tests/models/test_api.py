@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from tests.conftest import write_toy
-from tests.engine.test_callbacks import write_net
+from tests.helpers.networks import write_net
 from ultralytics import YOLO
 from ultralytics.cfg.config import get_cfg
 from ultralytics.data import build_dataloader
@@ -333,7 +333,7 @@ def test_every_method_of_a_trainer_of_ones_own_is_called(keys, weights):
     assert table == [
         *("epoch", "time", "train/box", "train/cls", "train/dfl"),
         *("metrics/precision(B)", "metrics/recall(B)", "metrics/mAP50(B)", "metrics/mAP50-95(B)"),
-        *("val/box", "val/cls", "val/dfl", "lr/pg0", "mine"),
+        *("val/box", "val/cls", "val/dfl", "lr/pg0", "time/data_wait", "mine"),
     ]
     assert trainer.fitness >= 0.5
     assert load_checkpoint(trainer.last).state["fitness"] == trainer.fitness

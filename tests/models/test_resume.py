@@ -1,6 +1,7 @@
 """Runs that are stopped, by what comes to a run, and end as the run that was never stopped."""
 
 import contextlib
+import csv
 import gc
 import multiprocessing
 import os
@@ -21,6 +22,7 @@ import torch
 import yaml
 
 from tests.conftest import write_tiny, write_toy
+from tests.helpers.runs import EPOCHS, settings_of
 from ultralytics.cli import main
 from ultralytics.engine.run import saver as module
 from ultralytics.engine.run.folder import RunLock
@@ -30,21 +32,13 @@ from ultralytics.models.yolo.detect import postprocess as detections
 from ultralytics.utils import files
 from ultralytics.utils.errors import CheckpointError, ConfigError, LostWorkerError, MissingFileError, UserError
 
-EPOCHS, BATCHES = 3, 6
+BATCHES = 6
 
 
 @pytest.fixture
 def given(tmp_path, tiny, toy):
     """A run of 3 epochs of 6 batches, with mosaic, an accumulation of 4 and a last epoch without mosaic."""
     return settings_of(tmp_path, tiny, toy)
-
-
-def settings_of(folder, model, data):
-    return {
-        "model": str(model), "data": str(data), "epochs": EPOCHS, "imgsz": 32, "batch": 2, "nbs": 8, "workers": 0,
-        "device": "cpu", "project": str(folder / "runs"), "name": "run", "plots": False, "close_mosaic": 1,
-        "warmup_epochs": 0.0, "preflight": False, "verbose": False, "exist_ok": True, "optimizer": "AdamW",
-    }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -57,12 +51,13 @@ def whole(tmp_path_factory):
 
 
 def left(folder):
-    """What two equal runs must agree in: tensors of last.pt and best.pt, and the table but its time."""
+    """What two equal runs must agree in: tensors of last.pt and best.pt, and the table but its times."""
     last, best = (load_checkpoint(folder / "weights" / f"{n}.pt").state for n in ("last", "best"))
-    rows = [line.split(",") for line in (folder / "results.csv").read_text().splitlines()]
+    with (folder / "results.csv").open(encoding="utf-8") as file:
+        rows = [{k: v for k, v in row.items() if not k.startswith("time")} for row in csv.DictReader(file)]
     return {
         "weights": last["weights"], "ema": last["ema"], "best": best["ema"], "pending": last["pending_gradients"],
-        "rows": [[r[0], *r[2:]] for r in rows], "best_epoch": (last["best_epoch"], best["epoch"]),
+        "rows": rows, "best_epoch": (last["best_epoch"], best["epoch"]),
         "updates": last["updates"],
     }  # fmt: skip
 
@@ -767,26 +762,10 @@ def test_no_objects_gather(given):
     assert counts[4] - counts[2] < 60  # two rows of results, and nothing that a step makes
 
 
-def proportional(pid):
-    """Bytes of memory of a process and of each of its children, shared pages by halves, thirds, …"""
-    pids = [pid]
-    for p in pids:
-        for task in Path(f"/proc/{p}/task").glob("*/children"):
-            pids += [int(c) for c in task.read_text().split()]
-    sizes = []
-    for p in pids:
-        with contextlib.suppress(FileNotFoundError):
-            lines = [line.split() for line in Path(f"/proc/{p}/smaps_rollup").read_text().splitlines()[1:]]
-            kib = {words[0].rstrip(":"): int(words[1]) for words in lines}
-            # Without the pages of libraries: how many other programs share those changes from moment to moment.
-            sizes.append(1024 * (kib["Pss"] - kib.get("Pss_File", 0)))
-    return sizes
-
-
 MEMORY = """
 import gc, sys
 sys.path[:0] = [{root!r}]
-from tests.models.test_resume import proportional
+from tests.helpers.runs import proportional
 from ultralytics.models.yolo.detect import DetectionTrainer
 import os
 def told(trainer):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ultralytics.cfg.config import MODE_DEFAULTS, Config, as_mapping, check_classes, get_cfg
 from ultralytics.cfg.paths import weights_hint
-from ultralytics.engine.callbacks import Callback, CallbackError, Callbacks
+from ultralytics.engine.callbacks import Callback, CallbackError, Callbacks, WithCallbacks
 from ultralytics.engine.outputs import CROPS, IMAGES, INCOMPLETE, LABELS, OutputNames
 from ultralytics.engine.ranks.device import select_device
 from ultralytics.engine.results import Results
@@ -34,7 +34,19 @@ Given = nn.Module | Backend | str | Path | None  # a network, what runs one, or 
 _WRITTEN = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 
-class BasePredictor:  # size: the reference's names, which callbacks read and subclasses replace
+def wanted_source(source: Any, args: Config) -> Any:
+    """Return a source, or that of the keys where none is given.
+
+    Raises:
+        ConfigError: there is neither, or it is empty text.
+    """
+    source = args.source if source is None else source
+    if source is None or (isinstance(source, str) and not source.strip()):  # an unset variable of a shell
+        raise ConfigError("nothing to predict on", hint="source=an image, a folder, a glob or a video")
+    return source
+
+
+class BasePredictor(WithCallbacks):  # size: the reference's names, which callbacks read and subclasses replace
     """Run a model over images and videos: `Predictor(overrides={"imgsz": 320})(source, model)`.
 
     A batch holds images of one padded shape. A task has `load_network`, `padded_shape`, `preprocess` and `postprocess`.
@@ -81,14 +93,6 @@ class BasePredictor:  # size: the reference's names, which callbacks read and su
         self.seen = 0
         self.stream = False
         self._shape: tuple[int, ...] = ()  # of the last batch
-
-    def add_callback(self, event: str, func: Callback) -> None:
-        """Call `func(predictor)` at an event; `engine.callbacks.EVENTS` lists them."""
-        self.callbacks.add(event, func)
-
-    def run_callbacks(self, event: str) -> None:
-        """Call what is to be called at an event."""
-        self.callbacks.run(event, self)
 
     def setup_model(self, model: Given, verbose: bool = True) -> None:
         """Take a model: a network, which is copied and fused, not changed; a Backend; a path of a weights file; or
@@ -142,9 +146,7 @@ class BasePredictor:  # size: the reference's names, which callbacks read and su
         """Predict on a source, yielding one Results per image or frame, in order."""
         if self.model is None or model is not None:
             self.setup_model(model)
-        source = self.args.source if source is None else source
-        if source is None or (isinstance(source, str) and not source.strip()):  # an unset variable of a shell
-            raise ConfigError("nothing to predict on", hint="source=an image, a folder, a glob or a video")
+        source = wanted_source(source, self.args)
         self.setup_source(source)
         items = self.dataset
         writer = None
@@ -247,11 +249,7 @@ class BasePredictor:  # size: the reference's names, which callbacks read and su
         return list(zip(found, self._results_after("on_predict_batch_end", items), strict=True))
 
     def _results_after(self, event: str, items: Sequence[SourceItem]) -> list[Any]:
-        """Return the results as a callback has left them.
-
-        Raises:
-            CallbackError: there are more or fewer than images.
-        """
+        """Return the results as a callback has left them. Raises CallbackError: there are more or fewer than images."""
         self.results = list(self.results)
         if len(self.results) != len(items):
             n, images = counted(len(self.results), "result"), counted(len(items), "image")

@@ -12,7 +12,8 @@ import torch
 from ultralytics.cfg.config import Config, without_effect
 from ultralytics.engine.aliases import Figures
 from ultralytics.engine.hooks import Hooks
-from ultralytics.engine.preflight.probes import probes
+from ultralytics.engine.preflight.kept import rows_to_recompute
+from ultralytics.engine.preflight.probes import PROBE_IMAGES, probes
 from ultralytics.engine.preflight.trial import check_copies, preflight
 from ultralytics.engine.ranks.device import seed_everything
 from ultralytics.engine.ranks.sync_norm import synchronise_norms
@@ -24,6 +25,7 @@ from ultralytics.engine.run.state import RunState
 from ultralytics.engine.safety import threads
 from ultralytics.engine.safety.guard import Guard
 from ultralytics.engine.safety.memory import WorstStep, find_batch
+from ultralytics.engine.step.compiled import Compiled
 from ultralytics.engine.step.distill import LOSS_NAME, changed_teacher
 from ultralytics.engine.step.ema import ModelEMA, window
 from ultralytics.engine.step.loss import BatchLoss
@@ -77,6 +79,8 @@ def set_up(task: Hooks, step: TrainStep, saver: Saver, resumption: Resumption | 
         try_shapes(task, step, batch)
     if step.team.many:
         join_ranks(task, step, batch, resumed is not None)
+    if args.compile and not state.over:
+        compile_network(task, step)
     return meter
 
 
@@ -94,6 +98,8 @@ def setup_network(task: Hooks, step: TrainStep, resumption: Resumption | None) -
     if imgsz != args.imgsz:
         LOGGER.warning("imgsz=%d is no multiple of the stride %d: using %d", args.imgsz, task.stride, imgsz)
         args.set("imgsz", imgsz, "auto")
+    if args.checkpoint_rows is not None:
+        checkpoint_rows(task, step)
     settle_threads(args, loss, resumption)
     loss.criterion = task.get_criterion()
     loss.model_has_loss = task.loss_is_the_models()
@@ -122,6 +128,20 @@ def freeze_rows(task: Hooks) -> None:
         task.frozen += freeze_all_but(model, task.untransferred)
     if not any(p.requires_grad for p in model.parameters()):
         raise ConfigError(f"freeze={args.freeze} leaves nothing to train")
+
+
+def checkpoint_rows(task: Hooks, step: TrainStep) -> None:
+    """Choose the rows that are computed again in the backward pass."""
+    args, loss = task.args, step.loss
+
+    def forward() -> Any:
+        channels = getattr(getattr(loss.model, "spec", None), "ch", 3)
+        with loss.autocast(), torch.enable_grad():
+            return loss.model(torch.zeros(PROBE_IMAGES, channels, args.imgsz, args.imgsz, device=loss.device))
+
+    rows = rows_to_recompute(loss.model, args.checkpoint_rows, forward)
+    task.model.checkpoint_rows = rows
+    LOGGER.info("Computed again in the backward pass: rows %s", ", ".join(map(str, sorted(rows))) or "none")
 
 
 def settle_threads(args: Config, loss: BatchLoss, resumption: Resumption | None) -> None:
@@ -268,6 +288,32 @@ def try_shapes(task: Hooks, step: TrainStep, batch: int) -> None:
         LOGGER.info(line)
     for warning in report.warnings:
         LOGGER.warning(warning)
+
+
+def compile_network(task: Hooks, step: TrainStep) -> None:
+    """Compile the network for whole batches of the run's size, in rectangles of its first one's.
+
+    Raises:
+        ConfigError: it cannot be compiled, and `compile=` names a mode.
+    """
+    args, loss = task.args, step.loss
+    obstacles = {
+        "the model has a loss of its own": loss.model_has_loss,
+        "teacher= reads maps within the network": loss.distillation is not None,
+        "sync_bn=True exchanges sums within the network": step.team.many and args.sync_bn,
+    }
+    for why in (text for text, there in obstacles.items() if there):
+        LOGGER.warning("compile=%s has no effect: %s", args.compile, why)
+        return
+    loss.compiled = Compiled(loss.model, args.compile, args.deterministic, loss.autocast, step.state)
+    img = task.preprocess_batch(task.train_loader.batch_at(step.state.finished, 0))["img"]  # its layout and precision
+    layout = torch.channels_last if img.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
+    size = (rectangles(task.train_loader) or [(args.imgsz, args.imgsz)])[0]
+    loss.model.train()
+    for row in task.frozen:
+        row.eval()
+    if len(img):
+        loss.compiled.begin(img.new_zeros((*img.shape[:2], *size)).contiguous(memory_format=layout))
 
 
 def rectangles(loader: Any) -> list[tuple[int, int]]:

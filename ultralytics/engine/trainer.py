@@ -190,6 +190,7 @@ class BaseTrainer(Hooks):  # size: scripts find every part of a run here
         if self.epoch == self.start_epoch:
             LOGGER.info(self.progress_string())
         bar = progress(rest, total=batches, initial=self.batches_done)
+        self.pace.open_epoch()
         self.pace.rest()
         for i, batch in bar:
             self.pace.arrived()
@@ -202,12 +203,11 @@ class BaseTrainer(Hooks):  # size: scripts find every part of a run here
                 handle_bad_step(self.saver, bad, batch, self.train_loader, self.loss_names, self.draw_batch)
             state.batches_done = i + 1
             wait = state.batches_done == batches or self.device.type == "cpu"
-            look = wait or i % LOOK == 0
-            if look:
-                self.step.look_back() if wait else self.step.glance()
+            if look := wait or i % LOOK == 0:
+                self.step.look_back(wait)
             self.pace.stepped(batch["img"][:, 0].numel(), done=look)
             if look:
-                line = self.step.progress_line(batch, wait)
+                line = f"{self.step.progress_line(batch, wait)}{f'{self.pace.data_wait:.0f}%':>11}"
                 bar.set_description(line)
             if self.args.plots and self.team.leads and state.is_early(iteration, self.args.close_mosaic):
                 self.plot_training_samples(batch, iteration)
@@ -255,7 +255,9 @@ class BaseTrainer(Hooks):  # size: scripts find every part of a run here
         if self.team.agree(self.stop) or (args.time and self.team.agree(state.spent() >= args.time * 3600)):
             stop = True
         blocks = self.meter.row() if self.meter is not None else {}
-        self.save_metrics({**self.label_loss_items(self.mean_loss), **figures, **self.lr, **blocks})
+        waits = self.team.gather(self.pace.data_wait)  # none where an earlier process has done all steps of the epoch
+        waited = {"time/data_wait": round(max(waits), 2)} if waits and self.pace.epoch[1] else {}
+        self.save_metrics({**self.label_loss_items(self.mean_loss), **figures, **self.lr, **blocks, **waited})
         self.epoch_loss = state.loss_mean
         state.finish_epoch()
         state.over = state.stop = final or stop

@@ -7,7 +7,7 @@ loader's order: so the figures do not depend on the number of ranks.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -18,12 +18,13 @@ from torch import Tensor, nn
 from ultralytics.cfg.config import Config, as_mapping, check_classes, get_cfg
 from ultralytics.cfg.dataset import DatasetSpec, load_dataset
 from ultralytics.cfg.paths import data_hint, weights_hint
-from ultralytics.engine.callbacks import Callback, Callbacks
+from ultralytics.engine.callbacks import Callback, Callbacks, WithCallbacks
 from ultralytics.engine.ranks.device import select_device
 from ultralytics.engine.ranks.team import Team, join
 from ultralytics.engine.run.folder import new_run_dir
 from ultralytics.engine.safety import threads
 from ultralytics.engine.safety.pace import Pace
+from ultralytics.engine.step.loss import Criterion
 from ultralytics.nn.backend import Backend, backend_of
 from ultralytics.utils.errors import ConfigError, MissingFileError, UserError
 from ultralytics.utils.files import write_json
@@ -36,7 +37,6 @@ from ultralytics.utils.text import counted
 from ultralytics.utils.threads import kept_threads
 from ultralytics.utils.types import Batch
 
-Criterion = Callable[[Any, Batch], tuple[Tensor, Tensor]]
 STAGES = ("preprocess", "inference", "loss", "postprocess")
 PLOTTED_BATCHES = 3
 PLOTTED_IMAGES = 16  # of a batch
@@ -62,15 +62,10 @@ class Evaluator(Protocol[Pair, Found]):
 
 
 class Metrics(Protocol):
-    """Figures of a validation: what the first evaluator of a task gives.
+    """Figures of a validation: what the first evaluator of a task gives."""
 
-    Attributes:
-        save_dir: where its curves are drawn.
-        speed: milliseconds per image by stage.
-    """
-
-    save_dir: Path
-    speed: dict[str, float]
+    save_dir: Path  # where its curves are drawn
+    speed: dict[str, float]  # milliseconds per image by stage
 
     @property
     def keys(self) -> list[str]:
@@ -86,21 +81,14 @@ class Metrics(Protocol):
 
 @dataclass
 class Pass:
-    """What a rank has seen of a split in one validation.
+    """What a rank has seen of a split in one validation."""
 
-    Attributes:
-        evaluators: of the task.
-        loss: parts, by the batch's place in the loader.
-        shown: images to draw and what was predicted for them, by the same.
-        images: how many.
-        elapsed: seconds by stage.
-    """
-
-    evaluators: list[Evaluator[Any, Any]]
-    loss: dict[int, Tensor] = field(default_factory=dict)
+    evaluators: list[Evaluator[Any, Any]]  # of the task
+    loss: dict[int, Tensor] = field(default_factory=dict)  # parts, by the batch's place in the loader
+    # images to draw and what was predicted for them, by the same
     shown: dict[int, tuple[Batch, list[Tensor]]] = field(default_factory=dict)
-    images: int = 0
-    elapsed: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    images: int = 0  # how many
+    elapsed: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))  # seconds by stage
 
     def merge(self, other: Pass) -> None:
         """Take what another rank has seen."""
@@ -117,7 +105,7 @@ class Pass:
         return sum(ordered[1:], ordered[0]) / len(ordered) if ordered else None
 
 
-class BaseValidator:  # size: the reference's names, which scripts read and subclasses replace
+class BaseValidator(WithCallbacks):  # size: the reference's names, which scripts read and subclasses replace
     """Run a model over a loader and compute its figures: `Validator(args={"model": …, "data": …})()`.
 
     A task has `load_network`, `get_dataloader`, `get_evaluators`, `postprocess`, `compare`, and what it prints and
@@ -168,14 +156,6 @@ class BaseValidator:  # size: the reference's names, which scripts read and subc
         self.plots: dict[str, Any] = {}
         self.stride = 32
         self.current: Pass | None = None
-
-    def add_callback(self, event: str, function: Callback) -> None:
-        """Call `function(validator)` at an event; `engine.callbacks.EVENTS` lists them."""
-        self.callbacks.add(event, function)
-
-    def run_callbacks(self, event: str) -> None:
-        """Call what is to be called at an event."""
-        self.callbacks.run(event, self)
 
     def __call__(self, trainer: Any = None, model: Any = None) -> dict[str, float]:
         """Validate a trainer's averaged model, or a model by itself.
@@ -234,11 +214,8 @@ class BaseValidator:  # size: the reference's names, which scripts read and subc
         LOGGER.info("Results saved to %s", self.save_dir)
 
     def _read_data(self, net: Any) -> DatasetSpec:
-        """Find the dataset, whose classes must be the model's; where they bear other names, say so.
-
-        Raises:
-            UserError: it is not there, or has classes that the model has not.
-        """
+        """Find the dataset, whose classes must be the model's; where they bear other names, say so. Raises UserError:
+        it is not there, or has classes that the model has not."""
         args = self.args
         if not args.data:
             raise ConfigError("no dataset given", hint=data_hint())

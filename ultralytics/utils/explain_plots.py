@@ -34,30 +34,23 @@ LINE = 0.135  # inches that a line of text takes
 
 @dataclass(frozen=True)
 class WeightPanel:
-    """The weights with which a block mixes the tokens, for some pixels.
+    """The weights with which a block mixes the tokens, for some pixels."""
 
-    Attributes:
-        title: one line; maps: (P, H, W), per pixel, times the number of tokens, so that 1 is an even mixture.
-    """
-
-    title: str
-    maps: Float64Array
+    title: str  # one line
+    maps: Float64Array  # (P, H, W), per pixel, times the number of tokens, so that 1 is an even mixture
 
 
 class Field(NamedTuple):
-    """An effective receptive field.
+    """An effective receptive field."""
 
-    Attributes:
-        title, when: of which map, "before" or "after" a block; gradient: (H, W); sides, areas: of the squares that hold
-        `PARTS` of it; centre: (y, x).
-    """
-
+    # title, when: of which map, "before" or "after" a block
     title: str
     when: str
-    gradient: Float64Array
+    gradient: Float64Array  # (H, W)
+    # sides, areas: of the squares that hold `PARTS` of it
     sides: Float64Array
     areas: Float64Array
-    centre: tuple[float, float]
+    centre: tuple[float, float]  # (y, x)
 
 
 def _over_image(image: UInt8Array, heat: Float64Array) -> Any:

@@ -14,7 +14,7 @@ from PIL import BmpImagePlugin, Image, ImageOps, JpegImagePlugin, PngImagePlugin
 from PIL.ImageFile import ImageFile
 
 from ultralytics.utils.errors import UserError
-from ultralytics.utils.files import read_bytes
+from ultralytics.utils.files import not_written, read_bytes
 from ultralytics.utils.image_header import declared_shape
 from ultralytics.utils.types import UInt8Array
 
@@ -94,7 +94,7 @@ def from_pillow(image: Image.Image) -> UInt8Array:
     file.
 
     Raises:
-        UserError: it cannot be decoded, or its mode does not say which value is white (floats, 32-bit integers).
+        UserError: the image cannot be decoded, or its mode does not say which value is white (floats, 32-bit integers).
     """
     try:
         image.load()
@@ -217,11 +217,7 @@ def imwrite(path: str | Path, image: UInt8Array, quality: int = 95) -> None:
 
 
 def write_image(path: Path, data: bytes | memoryview) -> None:
-    """Write an encoded image, whole or not at all; its folder is made.
-
-    Raises:
-        UserError: it cannot be written.
-    """
+    """Write an encoded image, whole or not at all; its folder is made. Raises UserError: it cannot be written."""
     opened = False
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -231,6 +227,4 @@ def write_image(path: Path, data: bytes | memoryview) -> None:
     except OSError as e:
         if opened and path.is_file():
             path.unlink()  # half an image
-        raise UserError(
-            f"could not be written: {e.strerror or e}", str(path), "free some space or choose another project="
-        ) from None
+        raise not_written(e, path, "free some space or choose another project=") from None

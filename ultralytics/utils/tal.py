@@ -40,7 +40,10 @@ def make_anchors(
         y = torch.arange(h, device=feat.device, dtype=feat.dtype) + grid_cell_offset
         grid_y, grid_x = torch.meshgrid(y, x, indexing="ij")
         points.append(torch.stack((grid_x, grid_y), -1).view(-1, 2))
-        steps.append(torch.full((h * w, 1), float(stride), dtype=feat.dtype, device=feat.device))
+        if isinstance(stride, Tensor) and torch.compiler.is_compiling():  # its value would end the graph
+            steps.append(stride.to(feat.device, feat.dtype).expand(h * w, 1))
+        else:
+            steps.append(torch.full((h * w, 1), float(stride), dtype=feat.dtype, device=feat.device))
     return torch.cat(points), torch.cat(steps)
 
 

@@ -10,37 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.data.prepare.test_voc import exif
+from tests.helpers.coco import CATEGORIES, box, image, picture, write
+from tests.helpers.sources import exif
 from ultralytics.cfg.dataset import load_dataset
 from ultralytics.data.prepare import prepare_coco
 from ultralytics.data.prepare.coco import split_of
 from ultralytics.data.scan import scan
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError, UserError
-from ultralytics.utils.images import imwrite
-
-CATEGORIES = [{"id": 7, "name": "cat"}, {"id": 3, "name": "dog"}]
-
-
-def picture(path):
-    imwrite(path, np.zeros((50, 100, 3), np.uint8))
-
-
-def box(number, image, category=3, bbox=(10, 5, 20, 10), **more):
-    return {"id": number, "image_id": image, "category_id": category, "bbox": list(bbox), **more}
-
-
-def image(number, name, **more):
-    return {"id": number, "file_name": name, "width": 100, "height": 50, **more}
-
-
-def write(folder, images, annotations, name="instances_train.json", categories=CATEGORIES, draw=True):
-    """An instances JSON and its images in FOLDER/images; the JSON."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for entry in images if draw else ():
-        picture(folder / "images" / entry["file_name"])
-    data = {"images": images, "annotations": annotations, "categories": categories}
-    (folder / name).write_text(json.dumps(data), encoding="utf-8")
-    return folder / name
 
 
 def test_classes_follow_the_ids_of_the_categories(tmp_path, log):
@@ -113,7 +89,9 @@ def test_images_of_one_name_in_two_absolute_folders_stay_two(tmp_path, top):
 
 def test_a_file_without_usable_images_says_why(tmp_path):
     source = write(tmp_path / "s", [image(1, "../a.jpg")], [box(1, 1)], draw=False)
-    with pytest.raises(DatasetError, match=r"it lists no usable images: '\.\./a\.jpg' leaves the folder of images"):
+    with pytest.raises(
+        DatasetError, match=r"the file lists no usable images: '\.\./a\.jpg' leaves the folder of images"
+    ):
         prepare_coco(source, tmp_path / "out")
 
 
@@ -226,8 +204,8 @@ def test_other_oddities_are_handled_and_told(tmp_path, log):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "it is empty"),
-        ("{}\n{}\n", "it holds JSON Lines"),
+        ("", "the file is empty"),
+        ("{}\n{}\n", "the source contains JSON Lines"),
         ('{"images": [', "not valid JSON: it is cut off"),
         ('{"images": null, "annotations": [], "categories": []}', "no list of images"),
         ("{\n\n'", r"train\.json:3: not valid JSON"),

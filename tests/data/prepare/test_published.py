@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.data.prepare.test_voc import annotation, boxes_in, boxes_of, equal_boxes
+from tests.helpers.sources import annotation, boxes_in, boxes_of, equal_boxes
 from ultralytics.cfg.dataset import load_dataset
 from ultralytics.data.prepare import (
     names,
@@ -480,7 +480,7 @@ def test_nothing_is_made_inside_its_source(tmp_path):
         lambda: prepare_coco(coco, coco / "out"),
         lambda: prepare_coco(one, coco / "val2017" / "out", coco / "val2017"),
     ):
-        with pytest.raises(ConfigError, match="it lies in the source"):
+        with pytest.raises(ConfigError, match="this is inside the source"):
             call()
     assert not list(tmp_path.rglob("*.making")) + list(tmp_path.rglob("out"))
     assert prepare_yolo(listed, tmp_path / "yolo" / "out").is_file()  # beside the images that are read

@@ -4,23 +4,15 @@ import shutil
 
 import pytest
 
-from tests.data.prepare.helpers import BOX, KITTI, XML, labelme, read, tree
+from tests.helpers.sources import BOX, COCO, KITTI, READERS, YOURS, labelme, read, tree
 from ultralytics.data.prepare import (
     prepare_auto,
-    prepare_coco,
-    prepare_kitti,
-    prepare_labelme,
     prepare_voc,
     prepare_yolo,
 )
 from ultralytics.data.prepare.recognise import KINDS, judge_data, judge_rows, recognise
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError
 
-COCO = {
-    "images": [{"id": 1, "file_name": "a.jpg", "width": 100, "height": 50}],
-    "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [10, 5, 20, 10]}],
-    "categories": [{"id": 1, "name": "cell"}],
-}
 JSONS = {
     "results": [{"image_id": 1, "category_id": 1, "bbox": [1, 1, 2, 2], "score": 0.5}],
     "bdd100k": [{"name": "a.jpg", "labels": [{"category": "car", "box2d": {"x1": 1, "y1": 1, "x2": 2, "y2": 2}}]}],
@@ -36,16 +28,6 @@ TEXTS = {
     "mot": "1,1,10,10,20,20,1,-1,-1,-1\n", "dota": "imagesource:GoogleEarth\ngsd:0.1\n",
     "detections": "0 .5 .5 .1 .1 .9",
     None: "just words\n",
-}  # fmt: skip
-YOURS = {
-    "yolo": {"a.jpg": None, "a.txt": "0 0.2 0.2 0.2 0.2\n", "classes.txt": "cell\n"},
-    "coco": {"a.jpg": None, "train.json": json.dumps(COCO)},
-    "voc": {"a.jpg": None, "a.xml": XML.format("cell")},
-    "labelme": {"a.jpg": None, "a.json": labelme("cell")},
-    "kitti": {"a.jpg": None, "a.txt": KITTI.format("cell")},
-}
-READERS = {
-    "yolo": prepare_yolo, "coco": prepare_coco, "voc": prepare_voc, "labelme": prepare_labelme, "kitti": prepare_kitti
 }  # fmt: skip
 
 
@@ -72,7 +54,7 @@ def test_every_kind_names_every_other_and_its_command(tmp_path, kind):
         else:
             with pytest.raises(DatasetError) as caught:
                 prepare(source, tmp_path / "other")
-            assert f"it holds {KINDS[kind].what} (" in str(caught.value)
+            assert f"the source contains {KINDS[kind].what} (" in str(caught.value)
             assert f"not {KINDS[other].what}" in str(caught.value)
             assert f"{kind} source=" in caught.value.hint
     assert read(prepare_auto(source, tmp_path / "auto")) == read(tmp_path / "out" / "data.yaml")
@@ -98,7 +80,7 @@ def test_what_is_not_read_is_called_what_it_is(tmp_path, name, text, kind):
     for prepare in (*READERS.values(), prepare_auto):
         with pytest.raises(DatasetError) as caught:
             prepare(source, tmp_path / "out")
-        assert f"it holds {KINDS[kind].what} (" in str(caught.value), prepare
+        assert f"the source contains {KINDS[kind].what} (" in str(caught.value), prepare
         assert caught.value.hint == KINDS[kind].hint
 
 
@@ -106,13 +88,15 @@ def test_an_archive_and_what_lies_beside(tmp_path):
     source = tree(tmp_path / "s", {"README.md": "", "x/a.jpg": None, "x/a.json": labelme("cell")})
     packed = shutil.make_archive(str(tmp_path / "packed"), "zip", source)
     with pytest.raises(
-        DatasetError, match=r"packed\.zip: it holds labelme JSON \(a\.json\), not Pascal VOC XML"
+        DatasetError, match=r"packed\.zip: the source contains labelme JSON \(a\.json\), not Pascal VOC XML"
     ) as caught:
         prepare_voc(packed, tmp_path / "out")
     assert ".making" not in str(caught.value)
-    with pytest.raises(DatasetError, match=r"packed\.zip: it holds labelme JSON \(a\.json\), not YOLO labels"):
+    with pytest.raises(
+        DatasetError, match=r"packed\.zip: the source contains labelme JSON \(a\.json\), not YOLO labels"
+    ):
         prepare_yolo(packed, tmp_path / "out")
-    with pytest.raises(DatasetError, match="it is an archive"):
+    with pytest.raises(DatasetError, match="this is an archive"):
         prepare_auto(packed, tmp_path / "out")
     with pytest.raises(MissingFileError, match="no annotations of a known kind"):
         prepare_auto(tree(tmp_path / "none", {"a.jpg": None, "README.txt": "hello"}), tmp_path / "out")

@@ -5,9 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.data.prepare.helpers import read, tree
-from tests.data.prepare.test_recognise import READERS, YOURS
-from tests.data.prepare.test_voc import annotation
+from tests.helpers.sources import READERS, YOURS, annotation, read, tree
 from ultralytics.cfg.dataset import load_dataset
 from ultralytics.data.labels import label_file
 from ultralytics.data.prepare import prepare_coco, prepare_visdrone, prepare_voc, prepare_yolo
@@ -208,5 +206,5 @@ def test_a_source_may_be_written_in_any_way(tmp_path, monkeypatch):
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes in the file system")
 def test_a_pipe_is_no_source(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(MissingFileError, match="it is a device or a pipe, and a source is a file or a folder"):
+    with pytest.raises(MissingFileError, match="this is a device or a pipe, and a source is a file or a folder"):
         existing(tmp_path / "pipe")

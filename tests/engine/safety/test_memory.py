@@ -26,7 +26,7 @@ def test_the_largest_batch_fits_and_a_larger_one_hardly_would(per_image, fixed, 
 
 
 def test_out_of_memory_is_too_much(monkeypatch):
-    for name in ("empty_cache", "reset_peak_memory_stats", "synchronize"):
+    for name in ("init", "empty_cache", "reset_peak_memory_stats", "synchronize"):
         monkeypatch.setattr(torch.cuda, name, lambda *_: None)
     monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda _: 77)
 

@@ -163,14 +163,14 @@ def test_a_step_on_a_gpu_never_waits(made, optimizer):
     ready = [{k: v.pin_memory() if isinstance(v, torch.Tensor) else v for k, v in b.items()} for b in batches * 2]
     for i, batch in enumerate(ready[:3]):
         trainer.state.add_loss(trainer.train_step(dict(batch), i))
-        trainer.step.glance()
+        trainer.step.look_back(wait=False)
         trainer.step.progress_line(batch, wait=False)
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:
         for i, batch in enumerate(ready[3:], 3):
             trainer.state.add_loss(trainer.train_step(dict(batch), i))
-            trainer.step.glance()
+            trainer.step.look_back(wait=False)
             trainer.step.progress_line(batch, wait=False)
     finally:
         torch.cuda.set_sync_debug_mode("default")

@@ -27,7 +27,7 @@ from typing import IO, Any, NoReturn
 from urllib.parse import unquote, urlsplit
 
 from ultralytics.utils.errors import UserError
-from ultralytics.utils.files import Checksums, is_at, lock, write_json
+from ultralytics.utils.files import Checksums, is_at, lock, not_written, write_json
 from ultralytics.utils.log import LOGGER, progress
 from ultralytics.utils.text import one_line
 
@@ -40,16 +40,11 @@ BY_HAND = "download it by hand, and give the file as a local source"
 
 @dataclass(frozen=True)
 class Remote:
-    """A file to download, and what is published of it.
+    """A file to download, and what is published of it."""
 
-    Attributes:
-        url: http or https.
-        size: bytes; None where it is not published.
-        md5, sha256: in hexadecimal; "" where it is not published.
-    """
-
-    url: str
-    size: int | None = None
+    url: str  # http or https
+    size: int | None = None  # bytes; None where it is not published
+    # md5, sha256: in hexadecimal; "" where it is not published
     md5: str = ""
     sha256: str = ""
 
@@ -127,11 +122,8 @@ def fetch(
                 if is_at(file, _with_suffix(path, ".part")):
                     return _Download(remote, path, file, timeout).run(retries, pause)
     except OSError as e:
-        raise UserError(
-            f"could not be written: {e.strerror or e}",
-            str(e.filename or _with_suffix(path, ".part")),
-            "free some space, or choose another folder; what came is kept",
-        ) from None
+        hint = "free some space, or choose another folder; what came is kept"
+        raise not_written(e, _with_suffix(path, ".part"), hint) from None
 
 
 def _with_suffix(path: Path, suffix: str) -> Path:
@@ -159,11 +151,7 @@ def _as_fetched(path: Path, remote: Remote, sums: Checksums) -> Fetched:
 
 
 def _check_address(remote: Remote) -> None:
-    """Refuse an address that cannot be one.
-
-    Raises:
-        UserError: it is not http or https, or names no file.
-    """
+    """Refuse an address that cannot be one. Raises UserError: it is not http or https, or names no file."""
     try:
         parts = urlsplit(remote.url)
         usable = bool(parts.hostname) and remote.url.isascii() and remote.url.isprintable() and " " not in remote.url
@@ -183,7 +171,7 @@ def _check_address(remote: Remote) -> None:
 def _find_present(remote: Remote, path: Path) -> Fetched | None:
     """Return the file where an earlier download left it, when it is what was published."""
     if path.is_dir():
-        raise UserError("it is a folder, and a file is to be downloaded there", str(path), "choose another folder")
+        raise UserError("this is a folder, and a file is to be downloaded there", str(path), "choose another folder")
     if not path.is_file():
         return None
     sums = Checksums()

@@ -1,4 +1,9 @@
-"""Data that has YOLO labels already → the layout of this project, its labels checked: coco128, and any other."""
+"""Data that has YOLO labels already → the layout of this project, its labels checked: coco128, and any other.
+
+A source is a dataset YAML, or a folder or archive with images/SPLIT or SPLIT/images, with obj.data and its lists (CVAT,
+darknet), or with images and label files in folders of any names, or in one. Class names are those that are given, else
+of the YAML, or of classes.txt, obj.names, notes.json and the like beside the labels.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -28,9 +32,8 @@ from ultralytics.data.prepare import names as published_names
 from ultralytics.data.prepare.annotated import SPLIT_WORDS, SPLITS, Annotated, Converted, in_threads, no_objects
 from ultralytics.data.prepare.archive import is_archive
 from ultralytics.data.prepare.class_files import names_beside
-from ultralytics.data.prepare.divide import Options
 from ultralytics.data.prepare.folder import walk
-from ultralytics.data.prepare.format import Format, Source, existing, inner, prepare
+from ultralytics.data.prepare.format import Format, Source, inner
 from ultralytics.data.prepare.recognise import judge_json
 from ultralytics.data.prepare.tree import Tree, by_splits
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError
@@ -39,63 +42,12 @@ from ultralytics.utils.images import IMAGE_SUFFIXES
 from ultralytics.utils.text import counted, one_line
 from ultralytics.utils.yaml import read_yaml
 
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
-    from ultralytics.data.prepare.divide import Keys
-
 LISTS = {"train": "train", "valid": "val", "val": "val", "test": "test"}  # of obj.data
 
 
-def prepare_coco128(
-    source: str | Path | None = None,
-    out: str | Path | None = None,
-    download: bool = False,
-    mirror: str = "",
-    **given: Unpack[Keys],
-) -> Path:
-    """Prepare the first 128 images of COCO train2017, which are train and val.
-
-    Args:
-        source: coco128.zip or its folder.
-        out: data/coco128 when None.
-        download: fetch the archive.
-        mirror: a URL that holds it.
-        given: the fields of `Options`.
-
-    Returns and errors are those of `prepare`.
-    """
-    beside = [] if source is None else _places_beside(source)
-    return prepare(COCO128, source, out, Options(**given), beside=beside, download=download, mirror=mirror)
-
-
-def prepare_yolo(
-    source: str | Path,
-    out: str | Path,
-    names: Sequence[str] | None = None,
-    **given: Unpack[Keys],
-) -> Path:
-    """Bring data with YOLO labels into the layout of this project. Labels that cannot be used are named; the source is
-    not changed.
-
-    Args:
-        source: a dataset YAML, or a folder or archive with images/SPLIT or SPLIT/images, with obj.data and its lists
-        (CVAT, darknet), or with images and label files in folders of any names, or in one.
-        out: the folder to make.
-        names: class names in the order of their ids; when None those of the YAML, or of classes.txt, obj.names,
-        notes.json and the like beside the labels.
-        given: the fields of `Options`.
-
-    Returns and errors are those of `prepare`.
-    """
-    own = {"names": list(names) if names else None}
-    return prepare(YOLO, source, out, Options(**given), own, beside=_places_beside(source))
-
-
-def _places_beside(given: str | Path) -> list[Path]:
+def _places_beside(source: Path) -> list[Path]:
     """Return the files and folders outside a source that belong to it: those that its YAML names, and the folders of
     labels."""
-    source = existing(given)
     if source.is_file() and is_archive(source):
         return []
     outside = _outside_places(source)
@@ -114,22 +66,15 @@ class _Job:
 
 @dataclass
 class _Found:
-    """A dataset as it lies in its folder.
+    """A dataset as it lies in its folder."""
 
-    Attributes:
-        splits: split → its images.
-        names: class names, None where no file says them.
-        notes, problems: as `Converted`'s.
-        keypoints: numbers behind the box of a row, see `parse_labels`.
-        names_file: the file that says the names, where it is no YAML.
-    """
-
-    splits: dict[str, list[_Job]]
-    names: Sequence[str] | None = None
+    splits: dict[str, list[_Job]]  # split → its images
+    names: Sequence[str] | None = None  # class names, None where no file says them
+    # notes, problems: as `Converted`'s
     notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-    keypoints: int = 0
-    names_file: str = ""
+    keypoints: int = 0  # numbers behind the box of a row, see `parse_labels`
+    names_file: str = ""  # the file that says the names, where it is no YAML
 
 
 def _outside_places(source: Path) -> list[Path]:
@@ -170,19 +115,15 @@ def load_yaml(file: Path) -> DatasetSpec | None:
 
 
 def _find_dataset(source: Path) -> _Found:
-    """Find the images and labels of a source.
-
-    Raises:
-        MissingFileError: no images with labels.
-    """
+    """Find the images and labels of a source. Raises MissingFileError: no images with labels."""
     if source.is_file():
         spec = load_yaml(source)
         if spec is None:
             load_dataset(source)  # says what is wrong
-            raise DatasetError("it is no dataset YAML", str(source))
+            raise DatasetError("this is not a dataset YAML", str(source))
         found = _images_of_splits({s: spec.split(s) for s in spec.splits}, list(spec.names.values()) or None)
         if not found.splits:
-            raise DatasetError("it has neither train nor val", str(source), "give its folder as source=")
+            raise DatasetError("the dataset has neither train nor val", str(source), "give its folder as source=")
         found.keypoints = spec.keypoints
         return found if found.names else _with_names(found, [])
     tops = list(dict.fromkeys((source, inner(source))))
@@ -202,11 +143,7 @@ def _find_dataset(source: Path) -> _Found:
 
 
 def _images_of_splits(paths: Mapping[str, Sequence[Path]], names: Sequence[str] | None = None) -> _Found:
-    """Return the images of splits.
-
-    Raises:
-        DatasetError: a split has none.
-    """
+    """Return the images of splits. Raises DatasetError: a split has none."""
     passed: list[str] = []
     splits = {s: _list_jobs(p, passed) for s, p in paths.items()}
     for split, jobs in splits.items():
@@ -275,12 +212,8 @@ def _find_beside(top: Path) -> _Found | None:
                 label_of.setdefault(image, mark)
     if not label_of:
         return None
-    labelled = {os.path.dirname(i) for i in label_of}
-    known = [i for i in tree.images if os.path.dirname(i) in labelled]
+    known = tree.beside(label_of, "a labelled image")
     found = _Found({}, problems=tree.passed)
-    if len(known) < len(tree.images):
-        others = counted(len(tree.images) - len(known), "image")
-        found.problems.append(f"{top}: {others} in folders without a labelled image; not used")
     for split, names in by_splits(known, label_of).items():
         found.splits[split] = [
             _Job(name, str(top / i), str(top / label_of[i]) if i in label_of else label_file(str(top / i)))
@@ -387,15 +320,12 @@ def _list_jobs(paths: Sequence[Path], passed: list[str] | None = None) -> list[_
     jobs: dict[str, str] = {}
     for path in paths:
         if path.is_dir():
-            found = (f / name for f, names in walk(path, passed) for name in names if _is_image(name))
+            names = ((f, n) for f, names in walk(path, passed) for n in names)
+            found = (f / n for f, n in names if os.path.splitext(n)[1].lower() in IMAGE_SUFFIXES)
             jobs |= {str(f): f.relative_to(path).as_posix() for f in sorted(found) if str(f) not in jobs}
         else:
             jobs |= {f: os.path.basename(f) for f in list_images([path]) if f not in jobs}
     return [_Job(name, file, _labels_of(file)) for file, name in jobs.items()]
-
-
-def _is_image(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
 def _labels_of(image: str) -> str:
@@ -471,5 +401,8 @@ def problem_lines(path: str | None, problems: Sequence[Problem]) -> list[str]:
     return [f"{path}:{p.line}: {p.what}" if p.line else f"{path}: {p.what}" for p in problems]
 
 
-YOLO = Format("yolo", lambda source: _read_source(source, source.options["names"]), by_id=True)
-COCO128 = Format("coco128", lambda source: _read_source(source, published_names.COCO))
+YOLO = Format("yolo", lambda source: _read_source(source, source.options["names"]), by_id=True, beside=_places_beside)
+prepare_yolo = YOLO.own
+# The first 128 images of COCO train2017, which are train and val.
+COCO128 = Format("coco128", lambda source: _read_source(source, published_names.COCO), beside=_places_beside)
+prepare_coco128 = COCO128.public

@@ -33,6 +33,10 @@ def saved(
     return {"key": key, "write": write, "read": read, "required": required, "survives": survives}
 
 
+def _sizes(entry: Any) -> list[list[int]]:
+    return [[int(height), int(width)] for height, width in entry]
+
+
 @dataclass
 class RunState:  # size: one place for all that a run counts; a new entry of a checkpoint is one line here
     """The position of a run and what it has counted.
@@ -47,6 +51,7 @@ class RunState:  # size: one place for all that a run counts; a new entry of a c
         lr_factor: multiple of the planned learning rate; rollbacks, skipped, skips_in_a_row: bad steps so far.
         inserted, new_tensors, untransferred: parameters of rows that the pretrained weights do not have; of those the
             ones that start from nothing, not from an adapter; and all that did not come whole from pretrained weights.
+        compiled: (height, width) of the batches for which the network was compiled, in their order.
         epoch: the one at work, from 0; start_epoch: the first of this process; stop: end after the epoch; is_best: the
             epoch has the best fitness so far; shown: the losses on their way to the progress bar.
     """
@@ -69,6 +74,7 @@ class RunState:  # size: one place for all that a run counts; a new entry of a c
     inserted: list[str] = field(default_factory=list, metadata=saved(read=list))
     new_tensors: list[str] = field(default_factory=list, metadata=saved(read=list))
     untransferred: list[str] = field(default_factory=list, metadata=saved(read=list))
+    compiled: list[list[int]] = field(default_factory=list, metadata=saved(read=_sizes))
     images_since: int = 0
     epoch: int = 0
     start_epoch: int = 0

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -18,6 +17,7 @@ from ultralytics.engine.run.resume import resume_command
 from ultralytics.engine.run.saver import Saver
 from ultralytics.engine.step.loss import BatchLoss
 from ultralytics.engine.step.step import TrainStep
+from ultralytics.engine.step.unmoved import unmoved
 from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.tensors import layout
@@ -61,6 +61,7 @@ def largest_batch(peak: Callable[[int], int | None], budget: int, limit: int) ->
 def peak_memory(step: Callable[[], object], device: torch.device) -> int | None:
     """Bytes that torch holds of a GPU's memory at the most while `step` runs; None when memory runs out."""
     free(device)
+    torch.cuda.init()  # type: ignore[no-untyped-call]  # torch's own; statistics are refused before the first tensor
     torch.cuda.reset_peak_memory_stats(device)
     try:
         step()
@@ -99,7 +100,7 @@ def trial_step(
         extra: bytes that come on top later: the optimiser's state and the average.
     """
     reserved = torch.empty(extra, dtype=torch.uint8, device=device)
-    with _unmoved(model):
+    with unmoved(model):
         for size, batch, train in ((train_size, images, True), (val_size, 2 * images, False)):
             if size is None:
                 continue
@@ -112,27 +113,6 @@ def trial_step(
                 with torch.inference_mode():
                     forward(img)
     del reserved
-
-
-@contextlib.contextmanager
-def _unmoved(model: nn.Module) -> Iterator[None]:
-    """Statistics, gradients, modes and random streams afterwards as before."""
-    buffers = [(b, b.clone()) for b in model.buffers()]
-    modes = [(m, m.training) for m in model.modules()]
-    gradients = [(p, p.grad) for p in model.parameters()]
-    for p, _ in gradients:
-        p.grad = None
-    try:
-        with torch.random.fork_rng():
-            yield
-    finally:
-        with torch.no_grad():
-            for buffer, value in buffers:
-                buffer.copy_(value)
-        for p, gradient in gradients:
-            p.grad = gradient
-        for module, training in modes:
-            module.training = training
 
 
 # Of a run

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ultralytics.engine.ranks.team import Team
+from ultralytics.engine.step.compiled import Compiled
 from ultralytics.engine.step.distill import Distillation
 from ultralytics.engine.step.feed import Feed
 from ultralytics.nn.modules.conv import Conv
@@ -25,6 +26,7 @@ class BatchLoss:
     Attributes:
         feed: takes batches to the device; model: the network; criterion: its loss; distillation: what a teacher adds.
         model_has_loss: the network has a way of its own from a batch to its loss.
+        compiled: what computes the network's outputs in its place, where it is compiled.
         images: of the batch at work that count on this rank.
         single_rank: a loss is computed outside of the steps that all ranks take together.
     """
@@ -36,6 +38,7 @@ class BatchLoss:
         self.criterion: Criterion = UNSET
         self.distillation: Distillation | None = None
         self.model_has_loss = False
+        self.compiled: Compiled | None = None
         self.images = 1
         self.single_rank = False
 
@@ -46,7 +49,7 @@ class BatchLoss:
                 loss, parts = self.model(batch)
                 return loss, parts.detach()
             if self.distillation is None:
-                outputs = self.model(batch["img"])
+                outputs = (self.compiled or self.model)(batch["img"])
             else:
                 with self.distillation.watching(self.model) as maps:
                     outputs = self.model(batch["img"])

@@ -80,6 +80,8 @@ class TrainStep:
             self.guard.check(parts.sum() if self.team.many else loss, "loss")  # the parts are those of all ranks
             self.stage = "backward"
             self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]  # torch's own
+            if self.loss.compiled is not None:
+                self.loss.compiled.keep_gradients()
             if iteration - state.last_opt_step >= accumulate:
                 self.stage = "step"
                 self.team.sum_gradients(self.loss.model)
@@ -134,18 +136,10 @@ class TrainStep:
         self.team.average_statistics(self.loss.model, self.state.images_since)
         self.state.images_since = 0
 
-    def glance(self) -> None:
-        """Look back without waiting for a GPU; see `Guard.glance`.
-
-        Raises:
-            BadStepError: as `look_back`.
-        """
-        self.guard.glance(self.state.place)
-
-    def look_back(self) -> None:
-        """Read what the guard has noted.
+    def look_back(self, wait: bool = True) -> None:
+        """Read what the guard has noted; without `wait` only what a GPU has finished, see `Guard.glance`.
 
         Raises:
             BadStepError: a step since the last look was bad, and the weights are not finite.
         """
-        self.guard.look_back(self.state.place)
+        (self.guard.look_back if wait else self.guard.glance)(self.state.place)

@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ultralytics.cfg.keys import PREDICT_CONF
 from ultralytics.data.augment import LetterBox
 from ultralytics.engine.predictor import BasePredictor
 from ultralytics.engine.results import Results
 from ultralytics.engine.sources import SourceItem
-from ultralytics.models.yolo.detect.postprocess import PREDICT_CONF, detections
+from ultralytics.models.yolo.detect.postprocess import detections
 from ultralytics.models.yolo.weights import network
 from ultralytics.utils.boxes import scale_boxes
 from ultralytics.utils.ops import make_divisible
