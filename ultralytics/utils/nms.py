@@ -146,10 +146,8 @@ def non_max_suppression(
     Args:
         prediction: (B, 4 + nc, A), boxes as centre, width, height; of an end-to-end head, with `nc` given,
             (B, n, 6), which is filtered alone; or the model's (y, raw).
-        conf_thres: lowest score kept.
-        iou_thres: overlap above which the worse box is dropped.
-        classes: class ids to keep.
-        agnostic: suppress across classes.
+        conf_thres: lowest score kept; iou_thres: overlap above which the worse box is dropped.
+        classes: class ids to keep; agnostic: suppress across classes.
         multi_label: a box may carry every class above the threshold, instead of its best.
         max_det: most detections per image.
         nc: classes, all behind the boxes when 0.
@@ -174,8 +172,9 @@ def non_max_suppression(
         return [_filter_final(image.float(), conf_thres, wanted)[:max_det] for image in y]
     nc = nc or y.shape[1] - 4
     if y.device.type != "cpu":
-        several = multi_label and nc > 1
-        return _of_all(y[:, : 4 + nc], conf_thres, iou_thres, wanted, agnostic, several, max_det, max_nms)
+        return _of_all(
+            y[:, : 4 + nc], conf_thres, iou_thres, wanted, agnostic, multi_label and nc > 1, max_det, max_nms
+        )
     # Anchors that may matter, before anything is copied; NaN is not above any threshold.
     candidate, output = y[:, 4 : 4 + nc].amax(1) > conf_thres, []
     for image, mask in zip(y, candidate, strict=True):
