@@ -149,9 +149,8 @@ def non_max_suppression(
         conf_thres: lowest score kept; iou_thres: overlap above which the worse box is dropped.
         classes: class ids to keep; agnostic: suppress across classes.
         multi_label: a box may carry every class above the threshold, instead of its best.
-        max_det: most detections per image.
+        max_det: most detections per image; max_nms: most candidates considered.
         nc: classes, all behind the boxes when 0.
-        max_nms: most candidates considered.
         max_time_img, max_wh, in_place: of the reference, without effect: nothing is cut short, no box is shifted, and
             the input never changes.
         labels, rotated: of the reference, not offered.
@@ -171,14 +170,13 @@ def non_max_suppression(
     if y.shape[-1] == 6 and (both or (nc and y.shape[1] != 4 + nc)):
         return [_filter_final(image.float(), conf_thres, wanted)[:max_det] for image in y]
     nc = nc or y.shape[1] - 4
+    several = multi_label and nc > 1
     if y.device.type != "cpu":
-        return _of_all(
-            y[:, : 4 + nc], conf_thres, iou_thres, wanted, agnostic, multi_label and nc > 1, max_det, max_nms
-        )
+        return _of_all(y[:, : 4 + nc], conf_thres, iou_thres, wanted, agnostic, several, max_det, max_nms)
     # Anchors that may matter, before anything is copied; NaN is not above any threshold.
     candidate, output = y[:, 4 : 4 + nc].amax(1) > conf_thres, []
     for image, mask in zip(y, candidate, strict=True):
-        boxes, score, label = _above_threshold(image[: 4 + nc, mask].t(), conf_thres, wanted, multi_label and nc > 1)
+        boxes, score, label = _above_threshold(image[: 4 + nc, mask].t(), conf_thres, wanted, several)
         order = score.argsort(descending=True, stable=True)[:max_nms]
         boxes, score, label = boxes[order], score[order], label[order]
         index = greedy_nms(boxes, score, iou_thres, max_det, None if agnostic else label)
