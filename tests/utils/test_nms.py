@@ -165,3 +165,12 @@ def test_a_batch_compares_a_bounded_number_of_pairs(monkeypatch):
     boxes = torch.rand(2, 20, 4).sort(-1).values
     nms.greedy_nms_of_all(boxes, torch.ones(2, 20, dtype=torch.bool), 2.0, 30)
     assert seen == [(9, 9), (30, 9), (9, 9), (30, 2), (2, 2)]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("case", CASES)
+def test_a_gpu_finds_the_detections_of_a_cpu(case):
+    y = torch.rand(3, 10, 500, generator=torch.Generator().manual_seed(0))
+    y[:, :4] *= 100
+    for on_cpu, on_gpu in zip(*(non_max_suppression(y.to(d), **CASES[case]) for d in ("cpu", "cuda")), strict=True):
+        torch.testing.assert_close(on_gpu.cpu(), on_cpu)

@@ -114,7 +114,7 @@ def greedy_nms_of_all(
             if torch.equal(settled, alive):
                 break
             alive = settled
-        slot = (count + alive.cumsum(1).long() - 1).clamp(max=max_keep)
+        slot = (count + (alive > 0).cumsum(1) - 1).clamp(max=max_keep)  # of whole numbers: deterministic everywhere
         kept.scatter_(1, torch.where(alive > 0, slot, max_keep), places)
         count = (count + alive.sum(1, keepdim=True).long()).clamp(max=max_keep)
         if bool((count == max_keep).all()):
