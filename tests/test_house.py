@@ -151,6 +151,22 @@ def test_a_private_name_of_one_word_is_of_one_file():
     assert {name: files for name, files in where.items() if len(files) > 1} == {}
 
 
+# Rooms whose public functions begin with a verb: no article, no symbol, no plural that names what comes out.
+IMPERATIVE = ("cfg/", "engine/run/", "engine/weights/", "engine/results.py", "models/yolo/")
+NOUN = re.compile(r"(A|An|The|All|Its|Each|No|One|Names|Keys|Values|Numbers?|Batches|Counts|Lines|[^A-Z\"].*)\b")
+
+
+@each
+def test_a_public_docstring_begins_with_a_verb(file):
+    if not file.relative_to(PACKAGE).as_posix().startswith(IMPERATIVE):
+        return
+    for node in ast.walk(parsed(file)[1]):
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            text = ast.get_docstring(node) or ""
+            is_property = any("property" in ast.unparse(d) for d in node.decorator_list)
+            assert is_property or not NOUN.match(text), f"{file}:{node.lineno} {node.name}: {text.splitlines()[0]}"
+
+
 @each
 def test_a_docstring_says_what_a_function_does(file):
     for node in ast.walk(parsed(file)[1]):

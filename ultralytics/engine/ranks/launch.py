@@ -91,7 +91,7 @@ _SIGNALS = [getattr(signal, n) for n in ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT
 
 
 def find_cause(failures: Mapping[int, Any], names: Sequence[str]) -> Exception:
-    """The failure that the others follow from, as an error of one line."""
+    """Return the failure that the others follow from, as an error of one line."""
     messages = {rank: _read_error(f) for rank, f in failures.items()}
 
     def order(rank: int) -> tuple[int, int]:

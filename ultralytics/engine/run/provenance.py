@@ -39,7 +39,7 @@ def provenance(
     command: Sequence[str] = (),
     before: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The record of a run, or of weights that are saved by hand.
+    """Return the record of a run, or of weights that are saved by hand.
 
     Args:
         args: the resolved configuration; data: what is known of the data, such as a digest per split.
@@ -81,7 +81,7 @@ def provenance(
 
 @functools.lru_cache(maxsize=1)
 def git_state() -> dict[str, Any] | None:
-    """The clone's commit, and whether a tracked file differs from it (None: git cannot be asked). None outside a clone.
+    """Return the clone's commit, and whether a tracked file differs from it (None without git). None outside a clone.
 
     The commit is read from the clone's files; git itself is only asked for the difference.
     """
@@ -136,7 +136,7 @@ def _dirty(clone: Path) -> bool | None:
 
 @functools.lru_cache(maxsize=1)
 def code_digest() -> str:
-    """A digest of the package's own Python files, which tells copies apart that have no git."""
+    """Return a digest of the package's own Python files, which tells copies apart that have no git."""
     total = hashlib.sha256()
     for file in sorted(PACKAGE.rglob("*.py")):
         total.update(file.relative_to(PACKAGE).as_posix().encode() + b"\0")
@@ -145,7 +145,7 @@ def code_digest() -> str:
 
 
 def listed(value: str | Sequence[str]) -> list[str]:
-    """One text or several, as a list."""
+    """Return one text or several, as a list."""
     return [value] if isinstance(value, str) else list(value)
 
 
@@ -163,7 +163,7 @@ def _unix(content: bytes) -> bytes:
 
 
 def versions() -> dict[str, str]:
-    """Of the package, of Python and of what the numbers depend on."""
+    """Return the versions of the package, of Python and of what the numbers depend on."""
     found = {
         "ultralytics-fla": ultralytics.__version__,
         "python": platform.python_version(),
@@ -180,7 +180,7 @@ def versions() -> dict[str, str]:
 
 
 def device_name(device: torch.device) -> str:
-    """The GPU's or the processor's name."""
+    """Return the GPU's or the processor's name."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     try:
@@ -203,7 +203,7 @@ def without_home(value: Any) -> Any:
 
 
 def readable(record: Any) -> dict[str, Any]:
-    """A record as JSON holds it, whatever a file has in its place."""
+    """Return a record as JSON holds it, whatever a file has in its place."""
     if not isinstance(record, dict):
         return {}
     made = json.loads(json.dumps(record, default=lambda v: f"({type(v).__name__})", skipkeys=True))
@@ -219,7 +219,7 @@ def describe_briefly(record: Mapping[str, Any]) -> list[str]:
 
 
 def describe(record: Mapping[str, Any]) -> list[str]:
-    """A record for a reader, an entry per line."""
+    """Return a record for a reader, an entry per line."""
     lines = []
     for key, value in record.items():
         if key == "config" and isinstance(value, dict):

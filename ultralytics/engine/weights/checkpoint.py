@@ -62,7 +62,7 @@ class Checkpoint:
         return self.train_args
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The weights."""
+        """Return the weights."""
         return self.weights
 
     def content(self) -> dict[str, Any]:
@@ -77,11 +77,11 @@ class Checkpoint:
         return key in self.content()
 
     def get(self, key: str, default: Any = None) -> Any:
-        """An entry of `content`."""
+        """Return an entry of `content`."""
         return self.content().get(key, default)
 
     def float(self) -> Checkpoint:
-        """Itself: its weights are fp32."""
+        """Return itself: its weights are fp32."""
         return self
 
 
@@ -131,7 +131,7 @@ class _Hashed:
         self.file.flush()
 
     def digest(self) -> str:
-        """64 hexadecimal digits."""
+        """Return 64 hexadecimal digits."""
         return self.hash.hexdigest()
 
 
@@ -169,7 +169,7 @@ def verify_checksum(path: Path) -> bool:
 
 
 def digest_of(path: str | Path) -> str:
-    """sha256: and the digest of a file's bytes."""
+    """Return sha256: and the digest of a file's bytes."""
     digest = hashlib.sha256()
     with open(user_path(path), "rb") as file:
         while part := file.read(2**20):
@@ -250,7 +250,7 @@ def _copy_plain(path: Path, data: Any) -> Any:
 
 
 def read_own(path: Path, kind: str) -> Any:
-    """The content of a file of tensors and plain data, written by `save_checkpoint`.
+    """Return the content of a file of tensors and plain data, written by `save_checkpoint`.
 
     Args:
         kind: what to call it where it is missing.

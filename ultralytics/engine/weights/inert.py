@@ -166,7 +166,7 @@ class _Interpreter:
             raise DamagedError("a pickle that gives a state to what is no object")
 
     def storage(self) -> None:
-        """A tensor's storage: ("storage", type, key, device, number of elements)."""
+        """Return a tensor's storage: ("storage", type, key, device, number of elements)."""
         pid = self.pop()
         if not (isinstance(pid, tuple) and len(pid) == 5 and pid[0] == "storage" and isinstance(pid[1], Name)):
             raise DamagedError("an unknown kind of persistent object")

@@ -18,7 +18,7 @@ class NotPlainError(ValueError):
 
 
 def plain(value: Any) -> Any:
-    """A copy of numbers, text, lists, mappings and tensors as a tree: what a file uses in several places is copied, and
+    """Copy numbers, text, lists, mappings and tensors as a tree: what a file uses in several places is copied, and
     the limits of this module hold for the whole.
 
     Raises:

@@ -86,7 +86,7 @@ def export_weights(
 def reference_checkpoint(
     net: DetectionModel, checkpoint: Checkpoint | None = None, half: bool = True
 ) -> dict[str, Any]:
-    """Its content: Records in place of the reference's objects.
+    """Return the content of the file: Records in place of the reference's objects.
 
     Raises:
         ModelError: the network has modules that the reference does not know.
@@ -143,7 +143,7 @@ class _Recorder:
         self._made: dict[int, Record] = {}
 
     def network(self, net: DetectionModel, args: Mapping[str, Any]) -> Record:
-        """A DetectionModel as the reference's."""
+        """Return the Record of a network."""
         spec = dict(net.yaml)
         return Record(
             f"ultralytics.nn.tasks.{network_of(net.spec).__name__}",
@@ -163,7 +163,7 @@ class _Recorder:
         )
 
     def module(self, module: nn.Module) -> Record:
-        """Any module below it."""
+        """Return the Record of a module below it."""
         if id(module) in self._made:
             return self._made[id(module)]
         path = _reference_path(module)
