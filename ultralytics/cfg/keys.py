@@ -367,7 +367,7 @@ class Config:  # size: every key of a run, each declared once
         return {key: getattr(self, key) for key in KNOBS}
 
     def yaml_text(self, head: Sequence[str] = ()) -> str:
-        """Return the values, each with its source when it is not the default; `cfg=` reads a file of it back. `head` are
+        """Return the values, each with its source when it is not the default; `cfg=` reads a file of it back. `head`:
         lines of comment above them."""
         lines = [f"# {one_line(line)}" for line in head]
         for key in KNOBS:
