@@ -65,7 +65,7 @@ def provenance(
             if args.sources.get(key, "default") != "default"
         }
         if args.plugins:
-            record["plugins"] = {without_home(str(f)): _file_digest(Path(f)) for f in listed(args.plugins)}
+            record["plugins"] = {without_home(str(f)): _file_digest(Path(f)) for f in as_list(args.plugins)}
     if command:
         record["command"] = [without_home(word) for word in command]
     before = readable(before)
@@ -132,7 +132,7 @@ def code_digest() -> str:
     return f"sha256:{total.hexdigest()}"
 
 
-def listed(value: str | Sequence[str]) -> list[str]:
+def as_list(value: str | Sequence[str]) -> list[str]:
     """Return one text or several, as a list."""
     return [value] if isinstance(value, str) else list(value)
 
@@ -201,7 +201,7 @@ def describe_briefly(record: Mapping[str, Any]) -> list[str]:
     return [", ".join([*parts, *(f"{k} {v}" for k, v in record["versions"].items()), record["device"]]), record["date"]]
 
 
-def describe(record: Mapping[str, Any]) -> list[str]:
+def record_lines(record: Mapping[str, Any]) -> list[str]:
     """Return a record for a reader, an entry per line."""
     lines = []
     for key, value in record.items():

@@ -293,7 +293,7 @@ def changed_data(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
         "val": "figures from here on, and which epoch is the best, compare with those of other images",
     }
     for split, consequence in consequences.items():
-        then, here = (as_mapping(as_mapping(r.get("data")).get(split)) for r in (before, now))
+        then, here = (mapping_or_empty(mapping_or_empty(r.get("data")).get(split)) for r in (before, now))
         if not then or not here or then.get("digest") == here.get("digest"):
             continue
         numbers = [r.get("images") for r in (then, here)]
@@ -307,14 +307,14 @@ def changed_data(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
     return text
 
 
-def as_mapping(value: Any) -> dict[str, Any]:
+def mapping_or_empty(value: Any) -> dict[str, Any]:
     """Return what a file holds where a mapping belongs; an empty one in place of anything else."""
     return value if isinstance(value, dict) else {}
 
 
 def changed_plugins(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Return the names of plugin files that are not those a run was saved with; before, now: records of provenance."""
-    then, here = (as_mapping(r.get("plugins")) for r in (before, now))
+    then, here = (mapping_or_empty(r.get("plugins")) for r in (before, now))
     known = {Path(file).name: digest for file, digest in then.items()}
     return [file for file, digest in here.items() if known.get(Path(file).name, digest) != digest]
 
