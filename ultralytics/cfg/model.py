@@ -354,17 +354,8 @@ def load_model_spec(
 
 
 def asked_scale(model: str | Path, path: Path, letter: str | None, scales: Any) -> str | None:
-    """Return the scale that a model YAML's name asks for; None where it asks for none.
-
-    Args:
-        model: the name as it was given.
-        path: the file found.
-        letter: what reads as a scale in the name.
-        scales: of the file.
-
-    Raises:
-        ModelError: the file has no such scale.
-    """
+    """Return the scale that a model YAML's name, as it was given, asks for; None where it asks for none. `letter` is
+    what reads as a scale in it, `scales` are those of the file found. Raises ModelError: it has no such scale."""
     if letter is None or (isinstance(scales, dict) and letter in scales):
         return letter
     stem = user_path(model).stem

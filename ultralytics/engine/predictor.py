@@ -299,13 +299,7 @@ class BasePredictor(WithCallbacks):  # size: the reference's names, which callba
 
 
 class Writer:
-    """Writes the images, videos, labels and crops of a prediction.
-
-    Args:
-        folder: of the run.
-        source: its items are those that are written.
-        args: see `DetectionPredictor`.
-    """
+    """Writes the images, videos, labels and crops of a prediction, of the items of a source, into a run's folder."""
 
     def __init__(self, folder: Path, source: Source, args: Config) -> None:
         self.folder, self.source, self.args = folder, source, args

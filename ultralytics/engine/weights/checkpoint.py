@@ -246,14 +246,8 @@ def _copy_plain(path: Path, data: Any) -> Any:
 
 
 def read_own(path: Path, kind: str) -> Any:
-    """The content of a file of tensors and plain data, written by `save_checkpoint`.
-
-    Args:
-        kind: what to call it where it is missing.
-
-    Raises:
-        MissingFileError, CheckpointError: with the path and the reason.
-    """
+    """The content of a file of tensors and plain data, written by `save_checkpoint`; `kind` is what to call it where it
+    is missing. Raises MissingFileError, CheckpointError: with the path and the reason."""
     data = _read_archive(path, kind)
     _check_version(path, data.get("format_version") if isinstance(data, dict) else None)
     return _copy_plain(path, data)

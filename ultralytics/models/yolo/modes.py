@@ -37,14 +37,9 @@ def train(
     """Train here, or in a process for each of several devices.
 
     Args:
-        cfg: a YAML of keys.
-        overrides: keys on top of it.
-        source: of the keys, for messages and args.yaml.
-        weights: to start from.
+        cfg, overrides, source, weights: as of `BaseTrainer`.
         kind: a trainer instead of the task's; as callbacks, it cannot follow to other processes.
-        callbacks: functions by event.
         begun: called with the trainer before it trains.
-        task: a key of TASKS.
 
     Raises:
         UserError: what keeps the run from beginning or going on; FinishedRunError: nothing is left to do.

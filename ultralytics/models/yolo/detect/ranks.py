@@ -32,14 +32,9 @@ def train_on_ranks(
     weights: Checkpoint | None = None,
     source: str = "argument",
 ) -> tuple[Path, DetMetrics | None]:
-    """Train on several devices of this machine, one process each; the run's folder and metrics (None: not validated).
-
-    Args:
-        names: the devices, as in `overrides`; the rest as `DetectionTrainer` takes it.
-
-    Raises:
-        UserError, LostRankError: see `engine.ranks.launch.launch`.
-    """
+    """Train on several devices of this machine, those in `overrides`, one process each; the rest is as
+    `DetectionTrainer` takes it. Return the run's folder and metrics (None: not validated). Raises UserError,
+    LostRankError: see `engine.ranks.launch.launch`."""
     with tempfile.TemporaryDirectory(prefix="job_") as folder:
         job, report = Path(folder) / "job.json", Path(folder) / "report.npz"
         start = ""
