@@ -294,13 +294,9 @@ def _check_sources(spec: ModelSpec) -> None:
                 hint = "the first row reads the image: write -1"
             else:
                 hint = f"rows 0 to {number - 1} can be named here; {_guess_source(rows, number, source)}"
-            problem = (
-                "does not exist"
-                if source < 0 or source >= len(rows)
-                else "comes later"
-                if source > number
-                else "is itself"
-            )
+            problem = "comes later" if source > number else "is itself"
+            if not 0 <= source < len(rows):
+                problem = "does not exist"
             raise ModelError(f"`from` names row {source}, which {problem}", row.where, hint)
 
 
