@@ -82,6 +82,10 @@ class BasePredictor(WithCallbacks):  # size: the reference's names, which callba
         self.stream = False
         self._shape: tuple[int, ...] = ()  # of the last batch
 
+    def add_callback(self, event: str, func: Callback) -> None:  # the reference's name
+        """Call `func(predictor)` at an event; see `WithCallbacks`."""
+        super().add_callback(event, func)
+
     def setup_model(self, model: Given, verbose: bool = True) -> None:
         """Take a model: a network, which is copied and fused, not changed; a Backend; a path of a weights file; or
         `args.model` when None."""
