@@ -94,6 +94,10 @@ class BasePredictor(WithCallbacks):  # size: the reference's names, which callba
         self.stream = False
         self._shape: tuple[int, ...] = ()  # of the last batch
 
+    def add_callback(self, event: str, func: Callback) -> None:  # the reference's name
+        """Call `func(predictor)` at an event; see `WithCallbacks`."""
+        super().add_callback(event, func)
+
     def setup_model(self, model: Given, verbose: bool = True) -> None:
         """Take a model: a network, which is copied and fused, not changed; a Backend; a path of a weights file; or
         `args.model` when None."""
@@ -309,13 +313,7 @@ class BasePredictor(WithCallbacks):  # size: the reference's names, which callba
 
 
 class Writer:
-    """Writes the images, videos, labels and crops of a prediction.
-
-    Args:
-        folder: of the run.
-        source: its items are those that are written.
-        args: see `DetectionPredictor`.
-    """
+    """Writes the images, videos, labels and crops of a prediction, of the items of a source, into a run's folder."""
 
     def __init__(self, folder: Path, source: Source, args: Config) -> None:
         self.folder, self.source, self.args = folder, source, args

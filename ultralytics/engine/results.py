@@ -133,12 +133,8 @@ class Boxes(_Movable):
         return self.xywh / self._size()
 
     def _size(self) -> Any:
-        h, w = self.orig_shape
-        return (
-            self.data.new_tensor([w, h, w, h])
-            if isinstance(self.data, Tensor)
-            else np.array([w, h, w, h], self.data.dtype)
-        )
+        size = [*self.orig_shape[::-1]] * 2
+        return self.data.new_tensor(size) if isinstance(self.data, Tensor) else np.array(size, self.data.dtype)
 
 
 BaseTensor = Boxes  # of which the reference makes other kinds too

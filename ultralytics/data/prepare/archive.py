@@ -80,8 +80,6 @@ def unpack(archive: Path, into: Path, max_bytes: int | None = None, max_files: i
     Files get the permissions the user gives all files, and the archive's times.
 
     Args:
-        archive: the file.
-        into: the folder.
         max_bytes: the most that may be written; None: 100 times the archive's size and 1 GiB. Never more than is free.
         max_files: the most members it may have.
 

@@ -43,13 +43,8 @@ def attention_blocks(model: DetectionModel) -> list[Block]:
 
 
 def chosen_blocks(model: DetectionModel, kind: str, requested: Any) -> list[Block]:
-    """Return the parts to look at.
-
-    Args:
-        model: the network.
-        kind: cam, attention or erf.
-        requested: numbers or names of rows; None: those that the kind looks at by itself, of which kind cam has none:
-            it means the maps that the head reads.
+    """Return the parts to look at: the rows of these numbers or names; with None those that the kind looks at by
+    itself, of which kind cam has none: it means the maps that the head reads.
 
     Raises:
         ConfigError, ModelError: there is no such row, or none with weights to show.

@@ -38,10 +38,7 @@ class Explanation:
 
 
 class Explainer(ABC):
-    """One kind of explanation.
-
-    Args:
-        args: see `DetectionExplainer`.
+    """One kind of explanation; for `args` see `DetectionExplainer`.
 
     Attributes:
         predictor: what fits images into the frame.
