@@ -191,8 +191,11 @@ class Loader:
         self._workers: Workers | None = None
 
     def _start(self) -> Workers:
-        """Start the workers, as many as this machine has memory and file handles for. Raises NoWorkersError: not even
-        one."""
+        """Start the workers, as many as this machine has memory and file handles for.
+
+        Raises:
+            NoWorkersError: not even one.
+        """
         share = self.sampler.share
         handles = spare_handles()
         count = min(self.num_workers, max(handles - SPARE_HANDLES, 0) // HANDLES)

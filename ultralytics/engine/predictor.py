@@ -253,7 +253,11 @@ class BasePredictor(WithCallbacks):  # size: the reference's names, which callba
         return list(zip(found, self._results_after("on_predict_batch_end", items), strict=True))
 
     def _results_after(self, event: str, items: Sequence[SourceItem]) -> list[Any]:
-        """Return the results as a callback has left them. Raises CallbackError: there are more or fewer than images."""
+        """Return the results as a callback has left them.
+
+        Raises:
+            CallbackError: there are more or fewer than images.
+        """
         self.results = list(self.results)
         if len(self.results) != len(items):
             n, images = counted(len(self.results), "result"), counted(len(items), "image")

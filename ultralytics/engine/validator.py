@@ -211,8 +211,11 @@ class BaseValidator(WithCallbacks):  # size: the reference's names, which script
         LOGGER.info("Results saved to %s", self.save_dir)
 
     def _read_data(self, net: Any) -> DatasetSpec:
-        """Find the dataset, whose classes must be the model's; where they bear other names, say so. Raises UserError:
-        it is not there, or has classes that the model has not."""
+        """Find the dataset, whose classes must be the model's; where they bear other names, say so.
+
+        Raises:
+            UserError: it is not there, or has classes that the model has not.
+        """
         args = self.args
         if not args.data:
             raise ConfigError("no dataset given", hint=data_hint())

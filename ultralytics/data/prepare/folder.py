@@ -384,7 +384,11 @@ def _remove_leftovers(out: Path) -> None:
 
 
 def _into_place(folder: Path, out: Path) -> None:
-    """Give the folder its name, in one step. Raises UserError: the name is taken."""
+    """Give the folder its name, in one step.
+
+    Raises:
+        UserError: the name is taken.
+    """
     try:
         if os.name == "nt" and out.is_dir():  # it does not replace even an empty folder
             out.rmdir()
