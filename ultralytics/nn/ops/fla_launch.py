@@ -51,7 +51,7 @@ TABLE: tuple[tuple[bool, int, Blocks], ...] = (
     (False, 32, Blocks()),
     (False, 64, Blocks(query=32, key=32)),
     (True, 32, Blocks(key=16, precision="ieee")),
-    (True, 64, Blocks(query=16, key=32, warps=8, precision="tf32x3")),
+    (True, 64, Blocks(output=32, query=16, key=32, state=32, warps=8, precision="tf32x3")),
 )
 _FORCED: list[Blocks] = []
 
