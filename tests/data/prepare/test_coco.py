@@ -209,7 +209,7 @@ def test_other_oddities_are_handled_and_told(tmp_path, log):
         ('{"images": [', "not valid JSON: it is cut off"),
         ('{"images": null, "annotations": [], "categories": []}', "no list of images"),
         ("{\n\n'", r"train\.json:3: not valid JSON"),
-        ("[]", "no instances file"),
+        ("[]", "not an instances file"),
         ('{"images": [], "annotations": []}', "no list of categories"),
         ('{"images": {}, "annotations": [], "categories": []}', "no list of images"),
         ('{"images": [], "annotations": [], "categories": []}', "lists no usable images|names no categories"),

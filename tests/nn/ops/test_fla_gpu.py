@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from tests.nn.ops.test_fla import opened, step
-from tests.nn.ops.twins import errors, fused, plain, problem
+from tests.nn.ops.twins import errors, fused, opened, plain, problem, step
 from ultralytics.nn.ops.fla import focused_mix, obstacle
 
 pytestmark = pytest.mark.gpu
