@@ -24,6 +24,7 @@ from hypothesis import settings
 from ultralytics.nn import registry
 from ultralytics.utils.images import imwrite
 
+pytest.register_assert_rewrite("tests.helpers")
 # Timings of a busy machine say nothing; and the same examples every time, so that a red suite is red again.
 settings.register_profile("project", deadline=None, derandomize=True)
 settings.load_profile("project")

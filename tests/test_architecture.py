@@ -200,7 +200,10 @@ def test_imports_inside_functions_say_why():
 OURS = [
     *FILES,
     *sorted((PACKAGE.parent / "scripts").glob("*.py")),
-    *(PACKAGE.parent / n for n in ("setup.py", "tests/conftest.py", "tests/hostile.py", "tests/watch.py")),
+    *(
+        PACKAGE.parent / n
+        for n in ("setup.py", "tests/conftest.py", "tests/helpers/hostile.py", "tests/helpers/watch.py")
+    ),
 ]
 PRINTING = {"utils/console.py", "__main__.py"}  # the one place, and what runs where even that may be missing
 BARE = {"scripts/check_env.py", "setup.py"}  # run without the package

@@ -1,10 +1,9 @@
-from pathlib import Path
-
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.helpers.reference import REFERENCE_DEFAULTS
 from ultralytics.cfg.config import (
     KNOBS,
     UNSUPPORTED,
@@ -18,9 +17,6 @@ from ultralytics.cfg.config import (
 )
 from ultralytics.cfg.reference import DEFAULT_CFG_DICT, DEFAULT_CFG_PATH, SETTINGS, copy_default_cfg, default_text
 from ultralytics.utils.errors import ConfigError, MissingFileError, UserError
-
-# Keys and defaults of ultralytics 8.2.103, as its default.yaml has them.
-REFERENCE_DEFAULTS = yaml.safe_load((Path(__file__).parent / "reference_defaults.yaml").read_text(encoding="utf-8"))
 
 
 def test_defaults_are_the_references():

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import ultralytics
+from tests.helpers.reference import REFERENCE_DEFAULTS
 from ultralytics.__main__ import run
 from ultralytics.cfg.config import KNOBS
 from ultralytics.cfg.dataset import load_dataset
@@ -524,8 +525,6 @@ def test_the_references_ways_to_say_a_mode(words, monkeypatch):
 
 def test_keys_of_other_modes_pass_at_their_defaults(monkeypatch, tmp_path, tiny):
     """What a script builds from all keys of the reference is taken by every mode."""
-    from tests.cfg.test_config import REFERENCE_DEFAULTS  # for this test alone
-
     monkeypatch.chdir(tmp_path)
     words = [f"{k}={v}" for k, v in REFERENCE_DEFAULTS.items() if k not in ("mode", "model", "source")]
     assert main(["predict", f"model={tiny}", "source=none.jpg", *words]) == 2

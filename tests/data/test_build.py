@@ -5,31 +5,9 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
 
-from ultralytics.cfg.config import get_cfg
-from ultralytics.cfg.dataset import load_dataset
-from ultralytics.data.build import build_dataloader, build_yolo_dataset
+from tests.helpers.runs import epoch, loader, same
 from ultralytics.utils.errors import DatasetError
-
-
-def loader(toy, workers=0, batch=5, seed=0, mode="train", **settings):
-    data = load_dataset(toy)
-    cfg = get_cfg(None, {"imgsz": 64, **settings})
-    dataset = build_yolo_dataset(cfg, data.split("train"), batch, data, mode=mode)
-    return build_dataloader(dataset, batch, workers, shuffle=mode == "train", seed=seed)
-
-
-def epoch(load, number=0):
-    load.set_epoch(number)
-    return list(load)
-
-
-def same(a, b):
-    return len(a) == len(b) and all(
-        x["im_file"] == y["im_file"] and all(torch.equal(x[k], y[k]) for k in ("img", "cls", "bboxes", "batch_idx"))
-        for x, y in zip(a, b, strict=True)
-    )
 
 
 @pytest.fixture
@@ -132,7 +110,7 @@ def test_workers_of_a_run_that_is_killed_while_they_start_end(toy, tmp_path):
     program = f"""
 import os, signal, time
 from ultralytics.data import workers
-from tests.data.test_build import loader, epoch
+from tests.helpers.runs import loader, epoch
 from pathlib import Path
 def orphaned(run, *args, leave_with=workers.leave_with, **kwargs):
     os.kill(run, signal.SIGKILL)

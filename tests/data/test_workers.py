@@ -11,12 +11,11 @@ import textwrap
 import time
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 
 from tests.conftest import CLONE
-from tests.data.test_build import epoch, loader, same
+from tests.helpers.runs import epoch, loader, same
 from ultralytics.data import build, handover, workers
 from ultralytics.data.dataset import YOLODataset
 from ultralytics.engine.safety.interrupt import Interrupts, StopRequest
@@ -347,7 +346,7 @@ def test_iterations_that_are_left_and_iterations_inside_others_wait_for_nothing(
 SCRIPT = """
 import multiprocessing, sys
 from pathlib import Path
-from tests.data.test_build import epoch, loader, same
+from tests.helpers.runs import epoch, loader, same
 if multiprocessing.get_start_method(allow_none=True) is None:
     multiprocessing.set_start_method(sys.argv[1])
 toy = Path(sys.argv[2])
@@ -390,7 +389,7 @@ def test_a_script_without_a_guard_gets_one_line_and_does_its_work_once(tmp_path,
 
 LARGE = """
 import multiprocessing
-from tests.data.test_workers import Large
+from tests.helpers.runs import Large
 from ultralytics.data.workers import NoWorkersError, Workers
 multiprocessing.set_start_method({method!r}, force=True)
 try:
@@ -399,16 +398,6 @@ try:
 except NoWorkersError as e:
     print("none:", e)
 """
-
-
-class Large:
-    """Makes batches out of more bytes than a pipe takes."""
-
-    def __init__(self):
-        self.content = np.ones(2**21, np.uint8)
-
-    def __call__(self, task, room=None):
-        return {"cls": torch.tensor([task * int(self.content[-1])]), "img": torch.zeros(1, 3, 2, 2, dtype=torch.uint8)}
 
 
 @pytest.mark.slow
@@ -448,7 +437,7 @@ def test_a_guarded_script_and_one_from_standard_input_have_workers(tmp_path, toy
 LOAD = """
 import sys
 from pathlib import Path
-from tests.data.test_build import epoch, loader, same
+from tests.helpers.runs import epoch, loader, same
 from ultralytics.utils.log import setup_console
 def main():
     setup_console()

@@ -5,29 +5,12 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import write_toy
+from tests.helpers.networks import write_net
 from ultralytics import YOLO
 from ultralytics.engine.callbacks import EVENTS, CallbackError, Callbacks
 from ultralytics.engine.weights.checkpoint import load_checkpoint
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils.errors import ConfigError, UserError
-
-NET = """
-nc: 3
-scales: {n: [0.33, 0.0625, 128]}
-backbone:
-  - [-1, 1, Conv, [64, 3, 2]]
-  - [-1, 1, Conv, [64, 3, 4]]
-  - [-1, 1, Conv, [64, 3, 2]]
-head:
-  - [[1, 2], 1, Detect, [nc]]
-"""
-
-
-def write_net(folder: Path) -> Path:
-    """A network of four rows."""
-    file = folder / "net.yaml"
-    file.write_text(NET, encoding="utf-8")
-    return file
 
 
 @pytest.fixture

@@ -12,22 +12,22 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.hostile import hostile
+from tests.helpers.hostile import hostile
 from ultralytics.cfg.config import get_cfg
 from ultralytics.engine.weights.checkpoint import save_checkpoint
 from ultralytics.models.yolo.weights import load_trained
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.errors import UserError
 
-WATCH = Path(__file__).resolve().parents[1] / "watch.py"
-CLONE = WATCH.parents[1]
+WATCH = Path(__file__).resolve().parents[1] / "helpers" / "watch.py"
+CLONE = WATCH.parents[2]
 MEMORY = 1300  # MB that a command may take; 1024 of them are the largest network that is made before it is refused
 CONTROL = 100  # MB that the control holds
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits and memory are read as on Linux")
 
 
 def watched(folder, files, commands, only=None):
-    """What each command did with each file: see tests/watch.py."""
+    """What each command did with each file: see tests/helpers/watch.py."""
     only = only or {}
     job = folder / "job.json"
     paths = {k: str(v) for k, v in files.items()}

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from tests.conftest import write_toy
-from tests.engine.test_callbacks import write_net
+from tests.helpers.networks import write_net
 from ultralytics import YOLO
 from ultralytics.cfg.config import get_cfg
 from ultralytics.data import build_dataloader

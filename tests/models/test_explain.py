@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from tests.conftest import write_tiny
-from tests.models.test_pasted import with_head, with_module
+from tests.helpers.networks import with_head, with_module
 from ultralytics import YOLO
 from ultralytics.cfg.config import get_cfg
 from ultralytics.cli import main

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tests.models.test_resume import settings_of
+from tests.helpers.runs import settings_of
 from ultralytics.cli import main
 from ultralytics.engine.safety import memory
 from ultralytics.engine.safety.recovery import NonFiniteLossError

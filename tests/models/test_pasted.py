@@ -8,33 +8,14 @@ import pytest
 import torch
 import yaml
 
-from tests.nn.test_pasted import KEEPING, WIDENING
+from tests.helpers.networks import KEEPING, WIDENING, with_head, with_module
 from ultralytics import YOLO
 from ultralytics.engine.weights.checkpoint import load_checkpoint
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn.backend import inference_copy
 from ultralytics.utils.errors import ModelError
 
-NN = Path(__file__).parents[1] / "nn"
 MODELS = Path(__file__).parents[2] / "cfg" / "models"
-STEM = [[-1, 1, "Conv", [c, 3, 2]] for c in (16, 16, 32, 64)]
-
-
-def with_head(name, args):
-    return {
-        "nc": 3,
-        "plugins": [str(NN / "published" / "heads.py")],
-        "backbone": STEM,
-        "head": [[-1, 1, "Conv", [64, 3, 2]], [-1, 1, "C2f", [64]], [[3, 5], 1, name, args]],
-    }
-
-
-def with_module(name, args, sources=-1):
-    """A pasted module at stride 4, where the maps of a small image are large enough for windows."""
-    convs = [[-1, 1, "Conv", [c, 3, 2]] for c in (16, 64, 32, 32)]
-    head = [convs[2], convs[3], [[3, 4], 1, "Detect", ["nc"]]]
-    plugins = [str(NN / "published" / f"{file}.py") for file in ("channel", "spatial", "convs", "swin")]
-    return {"nc": 3, "plugins": plugins, "backbone": [*convs[:2], [sources, 1, name, args]], "head": head}
 
 
 def made_small(name):

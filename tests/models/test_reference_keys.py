@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import yaml
 
-from tests.cfg.test_config import REFERENCE_DEFAULTS
+from tests.helpers.reference import REFERENCE_DEFAULTS
 from ultralytics import YOLO
 from ultralytics.cli import main
 

@@ -21,6 +21,7 @@ import torch
 import yaml
 
 from tests.conftest import write_tiny, write_toy
+from tests.helpers.runs import EPOCHS, settings_of
 from ultralytics.cli import main
 from ultralytics.engine.run import saver as module
 from ultralytics.engine.run.folder import RunLock
@@ -30,21 +31,13 @@ from ultralytics.models.yolo.detect import postprocess as detections
 from ultralytics.utils import files
 from ultralytics.utils.errors import CheckpointError, ConfigError, LostWorkerError, MissingFileError, UserError
 
-EPOCHS, BATCHES = 3, 6
+BATCHES = 6
 
 
 @pytest.fixture
 def given(tmp_path, tiny, toy):
     """A run of 3 epochs of 6 batches, with mosaic, an accumulation of 4 and a last epoch without mosaic."""
     return settings_of(tmp_path, tiny, toy)
-
-
-def settings_of(folder, model, data):
-    return {
-        "model": str(model), "data": str(data), "epochs": EPOCHS, "imgsz": 32, "batch": 2, "nbs": 8, "workers": 0,
-        "device": "cpu", "project": str(folder / "runs"), "name": "run", "plots": False, "close_mosaic": 1,
-        "warmup_epochs": 0.0, "preflight": False, "verbose": False, "exist_ok": True, "optimizer": "AdamW",
-    }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -767,26 +760,10 @@ def test_no_objects_gather(given):
     assert counts[4] - counts[2] < 60  # two rows of results, and nothing that a step makes
 
 
-def proportional(pid):
-    """Bytes of memory of a process and of each of its children, shared pages by halves, thirds, …"""
-    pids = [pid]
-    for p in pids:
-        for task in Path(f"/proc/{p}/task").glob("*/children"):
-            pids += [int(c) for c in task.read_text().split()]
-    sizes = []
-    for p in pids:
-        with contextlib.suppress(FileNotFoundError):
-            lines = [line.split() for line in Path(f"/proc/{p}/smaps_rollup").read_text().splitlines()[1:]]
-            kib = {words[0].rstrip(":"): int(words[1]) for words in lines}
-            # Without the pages of libraries: how many other programs share those changes from moment to moment.
-            sizes.append(1024 * (kib["Pss"] - kib.get("Pss_File", 0)))
-    return sizes
-
-
 MEMORY = """
 import gc, sys
 sys.path[:0] = [{root!r}]
-from tests.models.test_resume import proportional
+from tests.helpers.runs import proportional
 from ultralytics.models.yolo.detect import DetectionTrainer
 import os
 def told(trainer):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.utils.test_coco import same
+from tests.helpers.coco import same
 from ultralytics import YOLO
 from ultralytics.cli import main
 from ultralytics.data.dataset import YOLODataset

@@ -1,7 +1,6 @@
 """Classes without `@register`, as a reader of a tutorial brings them."""
 
 import sys
-from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -9,6 +8,7 @@ import torch
 from torch import nn
 
 import ultralytics.nn.tasks
+from tests.helpers.networks import KEEPING, PUBLISHED, WIDENING
 from ultralytics.nn.backend import inference_copy
 from ultralytics.nn.building import Bounded
 from ultralytics.nn.modules import C3
@@ -19,35 +19,7 @@ from ultralytics.nn.summary import explain
 from ultralytics.nn.tasks import DetectionModel, parse_model
 from ultralytics.utils.errors import ModelError
 
-PUBLISHED = Path(__file__).parent / "published"
 FILES = [PUBLISHED / f"{name}.py" for name in ("channel", "spatial", "convs", "swin")]
-# What keeps the map: rows as tutorials write them, with nothing, the unscaled width, and the width of another map.
-KEEPING = [
-    "SEAttention",
-    "ECAAttention",
-    "ECAKernel",
-    "CBAMBlock",
-    "SimAM",
-    "CoordAtt",
-    "EMA",
-    "GAM_Attention",
-    "NAMAttention",
-    "ShuffleAttention",
-    "SpatialGroupEnhance",
-    "BAMBlock",
-    "MLCA",
-    "ELA",
-    "PolarizedSelfAttention",
-    "TripletAttention",
-    "SKAttention",
-    "LSKA",
-    "CAA",
-    "CPCA",
-    "BiLevelRoutingAttention",
-    "DAttention",
-]
-# What has outgoing channels.
-WIDENING = ["iRMB", "ODConv2d", "GhostConv", "C3", "C3Ghost", "RepConv", "AsymmetricConv", "SwinTransformerBlock"]
 SCALES = {"n": [0.33, 0.25, 1024], "m": [0.67, 0.75, 768], "x": [1.0, 1.25, 512]}
 C1 = {"n": 256, "m": 576, "x": 640}
 

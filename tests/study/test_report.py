@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.study.made import FACTS, seen_of, write_study
+from tests.helpers.studies import FACTS, seen_of, write_study
 from ultralytics.cli import main
 from ultralytics.study import analysis, figures
 from ultralytics.study.analysis import analyse, fewest_seeds

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.utils.test_coco import NAMES, made, same
+from tests.helpers.coco import NAMES, made, same
 from ultralytics.utils import gallery
 from ultralytics.utils.analysis import KINDS, analyse, countable, mistakes, table_lines, worst
 from ultralytics.utils.coco import Seen, coco_figures

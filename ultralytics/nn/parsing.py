@@ -30,7 +30,7 @@ LONGEST_VALUE = 100  # characters
 def parse_model(
     spec: ModelSpec | dict[str, Any], ch: int | None = None, verbose: bool = False
 ) -> tuple[nn.Sequential, list[int]]:
-    """Build a spec's rows. What a row takes and gives is asked of its module's rule: no module is named here.
+    """Build a spec's rows. A module's rule says what a row takes and gives: there is no branch per module.
 
     Args:
         spec: the model as data.

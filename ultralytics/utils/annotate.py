@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypedDict, cast
 
 import cv2
 import numpy as np
@@ -226,7 +226,7 @@ def _touch(a: Sequence[float], b: Sequence[float]) -> bool:
 
 
 def plot_images(
-    batch: Mapping[str, object],
+    batch: Batch | DetectionBatch,
     fname: str | Path = "images.jpg",
     names: Mapping[int, str] | None = None,
     max_subplots: int = 16,
@@ -284,6 +284,17 @@ def plot_images(
 GAP = 8  # pixels between groups of images
 CAPTIONS = 0.15  # part of an image that class names may cover
 _GREY = (170, 170, 170)
+
+
+class DetectionBatch(TypedDict):
+    """The detections of a batch's images, to draw."""
+
+    img: torch.Tensor  # (B, 3, H, W) RGB, uint8 or 0..1
+    im_file: list[str]
+    batch_idx: torch.Tensor  # (M,) which image of the batch a box belongs to
+    cls: torch.Tensor  # (M,)
+    conf: torch.Tensor  # (M,)
+    bboxes: torch.Tensor  # (M, 4) xywh, centre, 0..1
 
 
 class _Drawn(Batch, total=False):

@@ -10,7 +10,7 @@ import types
 import numpy as np
 import pytest
 
-from tests.data.test_build import loader
+from tests.helpers.runs import loader
 from ultralytics.data.cache import shared_memory
 from ultralytics.data.cache.images import cached
 from ultralytics.data.cache.shared_memory import SharedBytes

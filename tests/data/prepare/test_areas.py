@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.data.prepare.test_coco import CATEGORIES, box, image, write
-from tests.utils.test_coco import summarised
+from tests.helpers.coco import CATEGORIES, box, image, summarised, write
 from ultralytics.cfg.dataset import load_dataset
 from ultralytics.cli import main
 from ultralytics.data.check.check import check_data

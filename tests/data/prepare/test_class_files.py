@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from tests.data.prepare.helpers import tree
+from tests.helpers.sources import tree
 from ultralytics.data.prepare.class_files import names_beside
 from ultralytics.utils.errors import DatasetError
 

@@ -10,37 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.data.prepare.test_voc import exif
+from tests.helpers.coco import CATEGORIES, box, image, picture, write
+from tests.helpers.sources import exif
 from ultralytics.cfg.dataset import load_dataset
 from ultralytics.data.prepare import prepare_coco
 from ultralytics.data.prepare.coco import split_of
 from ultralytics.data.scan import scan
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError, UserError
-from ultralytics.utils.images import imwrite
-
-CATEGORIES = [{"id": 7, "name": "cat"}, {"id": 3, "name": "dog"}]
-
-
-def picture(path):
-    imwrite(path, np.zeros((50, 100, 3), np.uint8))
-
-
-def box(number, image, category=3, bbox=(10, 5, 20, 10), **more):
-    return {"id": number, "image_id": image, "category_id": category, "bbox": list(bbox), **more}
-
-
-def image(number, name, **more):
-    return {"id": number, "file_name": name, "width": 100, "height": 50, **more}
-
-
-def write(folder, images, annotations, name="instances_train.json", categories=CATEGORIES, draw=True):
-    """An instances JSON and its images in FOLDER/images; the JSON."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for entry in images if draw else ():
-        picture(folder / "images" / entry["file_name"])
-    data = {"images": images, "annotations": annotations, "categories": categories}
-    (folder / name).write_text(json.dumps(data), encoding="utf-8")
-    return folder / name
 
 
 def test_classes_follow_the_ids_of_the_categories(tmp_path, log):

@@ -3,7 +3,7 @@ import shutil
 import numpy as np
 import pytest
 
-from tests.data.prepare.helpers import BOX, KITTI, read, there_and_back, tree
+from tests.helpers.sources import BOX, KITTI, read, there_and_back, tree
 from ultralytics.data.prepare import prepare_kitti
 from ultralytics.utils.errors import DatasetError, MissingFileError
 

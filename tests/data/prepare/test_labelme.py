@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.data.prepare.helpers import BOX, labelme, read, there_and_back, tree
+from tests.helpers.sources import BOX, labelme, read, there_and_back, tree
 from ultralytics.data.prepare import prepare_labelme
 from ultralytics.data.prepare.labelme import corners_of
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError, UserError

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.data.prepare.test_voc import annotation, boxes_in, boxes_of, equal_boxes
+from tests.helpers.sources import annotation, boxes_in, boxes_of, equal_boxes
 from ultralytics.cfg.dataset import load_dataset
 from ultralytics.data.prepare import (
     names,

@@ -4,23 +4,15 @@ import shutil
 
 import pytest
 
-from tests.data.prepare.helpers import BOX, KITTI, XML, labelme, read, tree
+from tests.helpers.sources import BOX, COCO, KITTI, READERS, YOURS, labelme, read, tree
 from ultralytics.data.prepare import (
     prepare_auto,
-    prepare_coco,
-    prepare_kitti,
-    prepare_labelme,
     prepare_voc,
     prepare_yolo,
 )
 from ultralytics.data.prepare.recognise import KINDS, judge_data, judge_rows, recognise
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError
 
-COCO = {
-    "images": [{"id": 1, "file_name": "a.jpg", "width": 100, "height": 50}],
-    "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [10, 5, 20, 10]}],
-    "categories": [{"id": 1, "name": "cell"}],
-}
 JSONS = {
     "results": [{"image_id": 1, "category_id": 1, "bbox": [1, 1, 2, 2], "score": 0.5}],
     "bdd100k": [{"name": "a.jpg", "labels": [{"category": "car", "box2d": {"x1": 1, "y1": 1, "x2": 2, "y2": 2}}]}],
@@ -36,16 +28,6 @@ TEXTS = {
     "mot": "1,1,10,10,20,20,1,-1,-1,-1\n", "dota": "imagesource:GoogleEarth\ngsd:0.1\n",
     "detections": "0 .5 .5 .1 .1 .9",
     None: "just words\n",
-}  # fmt: skip
-YOURS = {
-    "yolo": {"a.jpg": None, "a.txt": "0 0.2 0.2 0.2 0.2\n", "classes.txt": "cell\n"},
-    "coco": {"a.jpg": None, "train.json": json.dumps(COCO)},
-    "voc": {"a.jpg": None, "a.xml": XML.format("cell")},
-    "labelme": {"a.jpg": None, "a.json": labelme("cell")},
-    "kitti": {"a.jpg": None, "a.txt": KITTI.format("cell")},
-}
-READERS = {
-    "yolo": prepare_yolo, "coco": prepare_coco, "voc": prepare_voc, "labelme": prepare_labelme, "kitti": prepare_kitti
 }  # fmt: skip
 
 

@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from tests.data.prepare.helpers import tree
+from tests.helpers.sources import tree
 from ultralytics.data.prepare.tree import Tree, by_splits, pair, split_of_folders
 
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests.data.prepare.helpers import BOX, XML, read, tree
+from tests.helpers.sources import BOX, XML, annotation, boxes_in, boxes_of, equal_boxes, exif, read, tree
 from ultralytics.cfg.dataset import load_dataset
 from ultralytics.data.prepare import format as preparing
 from ultralytics.data.prepare import prepare_bccd, prepare_voc
@@ -217,39 +217,6 @@ def test_blood_cells_keep_their_splits(shared, tmp_path):
     assert np.bincount(np.concatenate([x.cls for x in labels]).astype(int)).tolist() == [361, 4155, 372]
 
 
-def boxes_of(folder, split, zero_based=False):
-    """The boxes of a prepared split in pixels, as (name, class, xmin, ymin, xmax, ymax) of its source, sorted."""
-    found = []
-    names = load_dataset(folder / "data.yaml").names
-    for kind in ("labels", "ignore"):
-        for file in sorted((folder / kind / split).rglob("*.txt")):
-            h, w = imread(next((folder / "images" / split).glob(f"{file.stem}.*"))).shape[:2]
-            for line in file.read_text().splitlines():
-                cls, x, y, bw, bh = line.split()[:5]
-                x, y, bw, bh = float(x) * w, float(y) * h, float(bw) * w, float(bh) * h
-                low = 0 if zero_based else 1
-                corners = (x - bw / 2 + low, y - bh / 2 + low, x + bw / 2, y + bh / 2)
-                found.append((file.stem, names[int(cls)], *corners))
-    return sorted(found)
-
-
-def boxes_in(folder, names):
-    """The boxes of annotations, read by other means than the converter's; cut to the image as it is."""
-    found = []
-    for name in names:
-        text = (folder / "Annotations" / f"{name}.xml").read_text()
-        for body in re.findall(r"<object>(.*?)</object>", text, re.S):
-            cls = re.search(r"<name>(.*?)</name>", body)[1]
-            corners = [float(re.search(rf"<{k}>(.*?)</{k}>", body)[1]) for k in ("xmin", "ymin", "xmax", "ymax")]
-            found.append((name, cls, *corners))
-    return sorted(found)
-
-
-def equal_boxes(left, right):
-    assert [b[:2] for b in left] == [b[:2] for b in right]
-    np.testing.assert_allclose([b[2:] for b in left], [b[2:] for b in right], rtol=0, atol=1e-6)
-
-
 def test_every_blood_cell_is_where_the_annotation_says(shared, tmp_path):
     source = shared / "data" / "bccd"
     if not source.is_dir():
@@ -262,17 +229,6 @@ def test_every_blood_cell_is_where_the_annotation_says(shared, tmp_path):
     assert load_dataset(made).names == load_dataset("bccd.yaml").names
     manifest = json.loads((made.parent / "manifest.json").read_text())
     assert manifest["objects"] == {"Platelets": 361, "RBC": 4155, "WBC": 372}
-
-
-def annotation(objects, size=(100, 50), filename="", extra=""):
-    body = "".join(
-        f"<object><name>{c}</name>{more}<bndbox><xmin>{x1}</xmin><ymin>{y1}</ymin><xmax>{x2}</xmax><ymax>{y2}</ymax>"
-        "</bndbox></object>"
-        for c, x1, y1, x2, y2, more in objects
-    )
-    head = f"<filename>{filename}</filename>" if filename else ""
-    head += f"<size><width>{size[0]}</width><height>{size[1]}</height></size>" if size else ""
-    return f"<annotation>{head}{extra}{body}</annotation>"
 
 
 def single(tmp_path, xml, name="a", suffix=".jpg", image=None, **keys):
@@ -453,16 +409,6 @@ def test_no_annotation_crashes(data):
             return
     assert "a.xml" in line
     assert "\n" not in line
-
-
-def exif(orientation):
-    """A JPEG stored as 60×40 whose EXIF tag turns it."""
-    file = io.BytesIO()
-    image = Image.new("RGB", (60, 40))
-    tags = Image.Exif()
-    tags[0x0112] = orientation
-    image.save(file, "JPEG", exif=tags)
-    return file.getvalue()
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -5,9 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.data.prepare.helpers import read, tree
-from tests.data.prepare.test_recognise import READERS, YOURS
-from tests.data.prepare.test_voc import annotation
+from tests.helpers.sources import READERS, YOURS, annotation, read, tree
 from ultralytics.cfg.dataset import load_dataset
 from ultralytics.data.labels import label_file
 from ultralytics.data.prepare import prepare_coco, prepare_visdrone, prepare_voc, prepare_yolo

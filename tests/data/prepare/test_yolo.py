@@ -5,7 +5,7 @@ import unicodedata
 import numpy as np
 import pytest
 
-from tests.data.prepare.helpers import BOX, XML, labelme, read, tree
+from tests.helpers.sources import BOX, XML, labelme, read, tree
 from ultralytics.cfg.dataset import load_dataset
 from ultralytics.data.prepare import prepare_coco128, prepare_yolo
 from ultralytics.data.prepare.divide import draw_parts

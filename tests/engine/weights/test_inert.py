@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.hostile import archive
+from tests.helpers.hostile import archive
 from ultralytics.engine.weights import plain as plain_data
 from ultralytics.engine.weights.inert import Record, read_inert
 from ultralytics.engine.weights.plain import NotPlainError, plain

@@ -19,6 +19,7 @@ from ultralytics.models.yolo.detect.postprocess import VAL_CONF, detections
 from ultralytics.models.yolo.weights import network
 from ultralytics.nn.backend import Backend
 from ultralytics.utils.analysis import analyse, table_lines
+from ultralytics.utils.annotate import DetectionBatch
 from ultralytics.utils.boxes import xyxy2xywhn
 from ultralytics.utils.coco import Seen, coco_figures, predictions
 from ultralytics.utils.files import write_json
@@ -218,7 +219,7 @@ class DetectionValidator(BaseValidator):
         with optional(path):
             height, width = batch["img"].shape[2:]
             top = [d[:DRAWN_BOXES] for d in preds]
-            predicted = {
+            predicted: DetectionBatch = {
                 "img": batch["img"],
                 "im_file": batch["im_file"],
                 "batch_idx": torch.cat([torch.full((len(d),), float(i)) for i, d in enumerate(top)]),

@@ -41,7 +41,7 @@ writable = ""
 # Code of these places may be imported while a command runs: lazy imports of torch and of our own.
 TRUSTED = tuple(
     str(Path(p).resolve())
-    for p in {*sysconfig.get_paths().values(), sys.prefix, sys.base_prefix, Path(__file__).resolve().parents[1]}
+    for p in {*sysconfig.get_paths().values(), sys.prefix, sys.base_prefix, Path(__file__).resolve().parents[2]}
 )
 
 

@@ -2,7 +2,7 @@
 
 Used by tests/engine/test_hostile.py.
 
-A file that ran would make `canary`, or be seen by the audit hook of tests/watch.py.
+A file that ran would make `canary`, or be seen by the audit hook of tests/helpers/watch.py.
 """
 
 # ruff: noqa: E501  # a table reads best with a file per line
