@@ -304,6 +304,24 @@ def safety(
     }
 
 
+def options_of(name: str, defaults: dict[str, Any], words: list[str]) -> dict[str, Any]:
+    """Return the options of a script, typed as key=value; a default of None must be given.
+
+    Raises:
+        ConfigError: a word is none of them, or one is missing.
+    """
+    options = dict(defaults)
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or key not in options:
+            raise ConfigError(f"{word!r} is no option", hint=f"{name} takes {', '.join(options)}")
+        options[key] = parse_value(value)
+    missing = [k for k, v in options.items() if v is None]
+    if missing:
+        raise ConfigError(f"{missing[0]} is missing", hint=f"{missing[0]}=…")
+    return options
+
+
 def main(words: list[str]) -> int:
     """Run one measurement."""
     if {"-h", "--help", "help"} & set(words):
@@ -313,15 +331,7 @@ def main(words: list[str]) -> int:
         what = words[0] if words else ""
         if what not in DEFAULTS:
             raise ConfigError("benchmark what?", hint=f"one of {', '.join(DEFAULTS)}")
-        options = dict(DEFAULTS[what])
-        for word in words[1:]:
-            key, equals, value = word.partition("=")
-            if not equals or key not in options:
-                raise ConfigError(f"{word!r} is no option", hint=f"{what} takes {', '.join(options)}")
-            options[key] = parse_value(value)
-        missing = [k for k, v in options.items() if v is None]
-        if missing:
-            raise ConfigError(f"{missing[0]} is missing", hint=f"{missing[0]}=…")
+        options = options_of(what, DEFAULTS[what], words[1:])
         kinds: dict[str, Callable[..., dict[str, Any]]]
         kinds = {"step": step, "loader": loader, "val": val, "labels": labels, "safety": safety}
         result = kinds[what](**options)

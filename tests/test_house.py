@@ -182,3 +182,8 @@ def test_no_test_file_imports_from_another():
         found = pattern.search(file.read_text(encoding="utf-8"))
         assert not found, f"{file}: {found[0]}"
     assert pattern.search("import re\nfrom tests.models.test_resume import settings_of\n")
+
+
+def test_a_number_of_cores_is_asked_for_in_one_place():
+    asking = [f for f in FILES if "sched_getaffinity" in f.read_text(encoding="utf-8")]
+    assert [f.relative_to(PACKAGE).as_posix() for f in asking] == ["utils/threads.py"]

@@ -1,12 +1,21 @@
+import collections
+import importlib
 import json
+import math
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
+import time
+import warnings
 from pathlib import Path
 
 import pytest
+import torch
+
+from ultralytics.utils.text import counted
 
 CLONE = Path(__file__).resolve().parents[1]
 SCRIPTS = sorted((CLONE / "scripts").glob("*.sh"))
@@ -151,3 +160,177 @@ def test_the_first_run_keeps_its_promise(tmp_path):
     for name in ("weights/best.pt", "results.png", "results.csv", "metrics.json"):
         assert (run / name).exists()
         assert name in done.stdout
+
+
+# What is measured on a card
+
+
+@pytest.fixture
+def gpu_day(monkeypatch):
+    monkeypatch.syspath_prepend(str(CLONE / "scripts"))
+    return importlib.import_module("gpu_day")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_measurements_for_a_card_run_in_a_small_form_without_one(tmp_path, tiny, toy):
+    """Every part says something; a part that means nothing without a card says so."""
+    words = ("minutes=10", "device=cpu", f"models={tiny}", f"data={toy}", "imgsz=64", "batch=4")
+    done = bash(CLONE / "scripts" / "gpu_day.sh", tmp_path / "out", *words, cwd=tmp_path, OMP_NUM_THREADS="1")
+    files = {f.name: f.read_text(encoding="utf-8") for f in (tmp_path / "out").iterdir()}
+    assert done.returncode == 0, done.stdout + done.stderr + files.get("log.txt", "")
+    assert set(files) == {"gpu_day.jsonl", "summary.md", "log.txt"}
+    lines = [json.loads(line) for line in files["gpu_day.jsonl"].splitlines()]
+    ended = {x["name"]: x["state"] for x in lines if x["what"] == "part"}
+    assert list(ended) == ["versions", "data", "step", "fla", "tests", "train", "memory", "batch", "val", "ranks"]
+    without = "skipped: no CUDA device"
+    assert {name for name, state in ended.items() if state == without} == {"tests", "memory"}
+    assert {state for state in ended.values() if state != without} == {"done"}
+    seen = {x["what"]: x for x in lines}
+    assert not [x for x in lines if x["what"] == "error"]
+    assert seen["step"]["images_per_second"] > 0
+    assert seen["fla"]["both_ms"] > seen["fla"]["forward_ms"] > 0
+    assert seen["resume"]["equal"]
+    assert seen["resume"]["interrupted"]
+    assert seen["ranks"]["finished"]
+    for told in ("## Training step", "equal to the bit", without):
+        assert told in files["summary.md"]
+
+
+def test_a_part_that_does_not_end_is_ended_and_what_it_wrote_is_kept(gpu_day, tmp_path, monkeypatch):
+    parts = importlib.import_module("gpu_parts")
+
+    def never(report, *_):
+        report("begun", pid=subprocess.Popen(["sleep", "600"]).pid)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        time.sleep(600)
+
+    monkeypatch.setattr(gpu_day, "GRACE", 0.1)
+    monkeypatch.setattr(gpu_day, "LEAST", 0.0)
+    chosen = {"hangs": parts.Part(never, 1.0), "works": parts.Part(lambda report, *_: report("well", x=math.nan), 1.0)}
+    monkeypatch.setattr(gpu_day, "PARTS", chosen)
+    options = gpu_day.Options(tmp_path, tmp_path, "", 0, 0, "cpu", (), "")
+    assert gpu_day.run_parts(list(chosen), tmp_path, options, 2.0) == 1
+    lines = [json.loads(x) for x in (tmp_path / "gpu_day.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [(x["what"], x.get("state", "").split(" of ")[0]) for x in lines] == [
+        ("begun", ""), ("part", "ended at its limit"), ("well", ""), ("part", "done"),
+    ]  # fmt: skip
+    assert lines[2]["x"] is None
+    assert not Path(f"/proc/{lines[0]['pid']}").exists() or "State:\tZ" in Path(
+        f"/proc/{lines[0]['pid']}/status"
+    ).read_text(encoding="utf-8")
+    assert "ended at its limit" in (tmp_path / "summary.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "where to?"), (["parts=step"], "where to?"), (["out", "parts=stp"], "there is no 'stp'"),
+        (["out", "minute=3"], "is no option"), (["out", "minutes=0"], "minutes=0"),
+        (["out", "data=gone.yaml"], "gone.yaml"),
+    ],
+)  # fmt: skip
+def test_mistakes_in_the_words_are_one_line(gpu_day, tmp_path, capsys, monkeypatch, words, said):
+    monkeypatch.chdir(tmp_path)
+    assert gpu_day.main(words) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_layers_that_are_compared_compute_the_same(monkeypatch):
+    torch.manual_seed(0)
+    monkeypatch.syspath_prepend(str(CLONE / "scripts"))
+    layers = importlib.import_module("gpu_attention").layers(6)
+    x = torch.randn(2, 256, 6, 6)
+    outs = {name: layer(x) for name, layer in layers.items()}
+    for name in ("tutorial", *({"ours"} & set(layers))):
+        assert torch.allclose(outs[name], outs["plain"], atol=1e-5), name
+    assert outs["plain"].std() > 1e-3
+
+
+@pytest.fixture
+def gpu_parts(monkeypatch):
+    monkeypatch.syspath_prepend(str(CLONE / "scripts"))
+    return importlib.import_module("gpu_parts")
+
+
+def test_a_trace_says_how_long_the_card_was_busy(gpu_parts):
+    def event(cat, name, ts, dur):
+        return {"cat": cat, "name": name, "ts": ts, "dur": dur}
+
+    events = [
+        event("kernel", "a", 0, 1000), event("kernel", "b", 500, 1000), event("kernel", "a", 3000, 500),
+        event("gpu_memcpy", "copy", 3200, 100), event("gpu_memset", "fill", 5000, 400),
+        event("cuda_runtime", "cudaLaunchKernel", 0, 5), event("cuda_driver", "cuLaunchKernelEx", 1, 5),
+        event("cuda_runtime", "cudaGraphLaunch", 2, 5), event("cuda_runtime", "cudaStreamSynchronize", 9, 5),
+        event("python_function", "step", 0, 9000), {"name": "no kind"},
+    ]  # fmt: skip
+    found = gpu_parts.on_card(events, 2)
+    assert found["busy_ms"] == pytest.approx((1500 + 500 + 400) / 1e3 / 2)
+    assert (found["kernels"], found["copies"], found["fills"]) == (1.5, 0.5, 0.5)
+    assert (found["launches"], found["waits_in_trace"]) == (1.5, 0.5)
+    assert list(found["longest_kernels_ms"].items()) == [("a", 0.75), ("b", 0.5)]
+
+
+def test_waits_are_counted_by_the_line_of_ours_that_they_come_from(gpu_parts, monkeypatch):
+    class Waits:
+        """Stands for a tensor on a card."""
+
+        def __format__(self, spec):
+            warnings.warn("called a synchronizing CUDA operation (Triggered internally at x.cpp)", stacklevel=1)
+            warnings.warn("another", stacklevel=1)
+            return "2"
+
+    modes = []
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", modes.append)
+    places = collections.Counter()
+    with gpu_parts.syncs_noted(places):
+        counted(Waits(), "step")
+        counted(Waits(), "step")
+    [(place, count)] = places.items()
+    assert count == 2
+    assert place.startswith("ultralytics/utils/text.py:")
+    assert "test_scripts.py" in place
+    assert modes == ["warn", "default"]
+
+
+def test_what_fits_follows_the_line_through_what_was_measured(gpu_parts):
+    points = [(b, int((1.5 + 0.25 * b) * 2**30)) for b in (8, 16, 32)]
+    row = {"model": "m", "switch": {"checkpoint_rows": [0]}, "imgsz": 640, **gpu_parts.line_through(points)}
+    assert (row["per_image_gib"], row["base_gib"]) == (pytest.approx(0.25), pytest.approx(1.5))
+    assert row["largest_miss_gib"] == pytest.approx(0, abs=1e-6)
+    assert gpu_parts.largest_fitting(row, 8, 0.5) == int((8 * 0.94 - 0.5 - 1.5) / 0.25)
+    assert gpu_parts.largest_fitting(row, 2, 0.5) == 0
+    table = gpu_parts.memory_table([row], 2**29)
+    assert "| m, checkpoint_rows=[0] | 640 | 0.250 | 1.50 | 22 | 37 | 82 | 292 |" in table
+
+
+def test_the_summary_has_ratios_of_what_is_there_and_says_what_is_not(monkeypatch):
+    monkeypatch.syspath_prepend(str(CLONE / "scripts"))
+    summarise = importlib.import_module("gpu_summary").summarise
+    step = {"part": "step", "what": "step", "host_ms": 1.0, "busy_ms": 6.0, "kernels": 10.0, "syncs": 2.0}
+    rows = [
+        {
+            **step, "model": "yolov8n", "switch": {}, "images_per_second": 100.0, "step_ms": 10.0,
+            "sync_places": {"x:1": 2.0},
+        },
+        {**step, "model": "yolov8n", "switch": {"amp": False}, "images_per_second": 50.0, "step_ms": 20.0},
+        {
+            **step, "model": "yolov8n-fla-sppf", "switch": {}, "images_per_second": 97.0, "step_ms": 10.0,
+            "loader_images_per_second": 48.5, "loader_wait": 0.5, "workers": 4,
+        },
+        {"part": "fla", "what": "fla", "layer": "ours", "B": 1, "N": 4, "forward_ms": 1.0, "both_ms": 2.0},
+        {"part": "fla", "what": "fla", "layer": "tutorial", "B": 1, "N": 4, "forward_ms": 5.0, "both_ms": 12.0},
+        {"part": "step", "what": "error", "model": "yolov8s", "error": "RuntimeError: a | b"},
+        {"part": "tests", "what": "failure", "test": "tests/x.py::test_y"},
+    ]  # fmt: skip
+    text = summarise(rows)
+    for line in (
+        "| yolov8n, amp=False | its default | 0.5 |", "| yolov8n-fla-sppf, default | yolov8n | 0.97 |",
+        "| yolov8n-fla-sppf, default, with the loader | ready batches | 0.5 |", "| x:1 | 2 |", "- tests/x.py::test_y",
+        "| FLA, B=1, N=4, forward + backward | tutorial | 6 |", "error RuntimeError: a \\| b", "| 0.4 |",
+    ):  # fmt: skip
+        assert line in text, text
+    assert summarise([]) == "# Measurements on a card\n"

@@ -310,7 +310,7 @@ def test_a_copy_of_the_defaults_is_not_lost(tmp_path, monkeypatch):
     assert copy == tmp_path / "default_copy.yaml"
     assert copy_default_cfg() == copy  # the same text
     copy.write_text("epochs: 3\n")
-    with pytest.raises(UserError, match="it exists already"):
+    with pytest.raises(UserError, match="the file already exists"):
         copy_default_cfg()
 
 

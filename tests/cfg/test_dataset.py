@@ -42,7 +42,7 @@ def test_every_path_tried_is_named(tmp_path):
     file = write(tmp_path, "train: ../nowhere\nval: ../nowhere\nnames: [a]\nprepare: make it\n")
     with pytest.raises(DatasetError, match=r"nowhere.*nowhere.*make it out="):
         load_dataset(file).split("train")
-    with pytest.raises(DatasetError, match=r"no split 'test'.*it has train, val"):
+    with pytest.raises(DatasetError, match=r"no split 'test'.*the splits are train, val"):
         load_dataset(file).split("test")
     with pytest.raises(MissingFileError, match=r"tried .*none\.yaml"):
         load_dataset(tmp_path / "none.yaml")
@@ -194,7 +194,7 @@ def test_names_are_the_text_that_is_written(tmp_path):
 
 @pytest.mark.parametrize("names", ["", "[]", "{}"])
 def test_a_yaml_that_names_no_class_says_so(tmp_path, names):
-    with pytest.raises(DatasetError, match="it names no classes"):
+    with pytest.raises(DatasetError, match="the dataset names no classes"):
         load_dataset(write(tmp_path, f"train: a\nval: b\nnames: {names}\n"))
 
 

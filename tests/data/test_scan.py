@@ -401,12 +401,14 @@ def test_what_is_no_regular_file_is_named_and_passed_over(tmp_path):
     message = "\n".join(labels.problems)
     for line in (
         "images/pipe.jpg: cannot be read: it is a pipe, not a file",
-        "images/zero.png: cannot be read: it is a device, not a file", "labels/b.txt: it cannot be read: it is a pipe",
-        "labels/c.txt: it cannot be read: it has 10,000,000,000 bytes", "ignore/d.txt: it cannot be read: it is a pipe",
+        "images/zero.png: cannot be read: it is a device, not a file",
+        "labels/b.txt: the file cannot be read: it is a pipe",
+        "labels/c.txt: the file cannot be read: it has 10,000,000,000 bytes",
+        "ignore/d.txt: the file cannot be read: it is a pipe",
     ):  # fmt: skip
         assert line in message
     os.mkfifo(tmp_path / "list.txt")
-    with pytest.raises(DatasetError, match=r"list\.txt: it cannot be read: it is a pipe, not a file"):
+    with pytest.raises(DatasetError, match=r"list\.txt: the file cannot be read: it is a pipe, not a file"):
         scan([tmp_path / "list.txt"], nc=1)
 
 

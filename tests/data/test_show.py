@@ -143,7 +143,7 @@ def test_fewer_images_than_wanted_are_all_shown(toy, tmp_path, drawn):
         ({"imgsz": 8}, "imgsz=8 is out of range"),
         ({"imgsz": "x"}, "imgsz='x' must be an integer"),
         ({"out": "s.gif"}, "must end in .jpg or .png"),
-        ({"out": "toy.jpg"}, "it is a folder"),
+        ({"out": "toy.jpg"}, "this is a folder"),
         ({"overrides": {"mosaik": 1}}, "did you mean 'mosaic'"),
         ({"overrides": {"epochs": 1}}, "epochs is no key of the augmentation"),
         ({"overrides": {"degrees": 200.0}}, "degrees=200 is out of range"),

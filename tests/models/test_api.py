@@ -333,7 +333,7 @@ def test_every_method_of_a_trainer_of_ones_own_is_called(keys, weights):
     assert table == [
         *("epoch", "time", "train/box", "train/cls", "train/dfl"),
         *("metrics/precision(B)", "metrics/recall(B)", "metrics/mAP50(B)", "metrics/mAP50-95(B)"),
-        *("val/box", "val/cls", "val/dfl", "lr/pg0", "mine"),
+        *("val/box", "val/cls", "val/dfl", "lr/pg0", "time/data_wait", "mine"),
     ]
     assert trainer.fitness >= 0.5
     assert load_checkpoint(trainer.last).state["fitness"] == trainer.fitness

@@ -85,6 +85,7 @@ def run(name, folder):
     rows = list(csv.DictReader((folder / "r" / "it" / "results.csv").open(encoding="utf-8")))
     for row in rows:
         del row["time"]
+        assert 0 <= float(row.pop("time/data_wait")) <= 100
     return {"weights": digest(state["weights"]), "average": digest(state["ema"]), "results": rows}
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ultralytics.models.yolo.detect.ranks import _read_report, _write_report
+from ultralytics.models.yolo.ranks import _read_report, _write_report
 from ultralytics.utils.metrics import ConfusionMatrix, DetMetrics
 
 
@@ -15,7 +15,7 @@ def test_metrics_come_back_whole(tmp_path):
     metrics.speed["inference"] = 1.5
     metrics.confusion_matrix = ConfusionMatrix(2, conf=0.3)
     metrics.confusion_matrix.matrix[0, 0] = 4
-    _write_report(tmp_path / "report.npz", tmp_path, metrics)
+    _write_report(tmp_path / "report.npz", tmp_path, "detect", metrics)
     folder, read = _read_report(tmp_path / "report.npz")
     assert folder == tmp_path
     assert read.to_dict() == metrics.to_dict()
@@ -24,5 +24,5 @@ def test_metrics_come_back_whole(tmp_path):
 
 
 def test_a_run_without_validation_brings_no_metrics(tmp_path):
-    _write_report(tmp_path / "report.npz", tmp_path, None)
+    _write_report(tmp_path / "report.npz", tmp_path, "detect", None)
     assert _read_report(tmp_path / "report.npz") == (tmp_path, None)

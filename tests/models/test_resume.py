@@ -1,6 +1,7 @@
 """Runs that are stopped, by what comes to a run, and end as the run that was never stopped."""
 
 import contextlib
+import csv
 import gc
 import multiprocessing
 import os
@@ -50,12 +51,13 @@ def whole(tmp_path_factory):
 
 
 def left(folder):
-    """What two equal runs must agree in: tensors of last.pt and best.pt, and the table but its time."""
+    """What two equal runs must agree in: tensors of last.pt and best.pt, and the table but its times."""
     last, best = (load_checkpoint(folder / "weights" / f"{n}.pt").state for n in ("last", "best"))
-    rows = [line.split(",") for line in (folder / "results.csv").read_text().splitlines()]
+    with (folder / "results.csv").open(encoding="utf-8") as file:
+        rows = [{k: v for k, v in row.items() if not k.startswith("time")} for row in csv.DictReader(file)]
     return {
         "weights": last["weights"], "ema": last["ema"], "best": best["ema"], "pending": last["pending_gradients"],
-        "rows": [[r[0], *r[2:]] for r in rows], "best_epoch": (last["best_epoch"], best["epoch"]),
+        "rows": rows, "best_epoch": (last["best_epoch"], best["epoch"]),
         "updates": last["updates"],
     }  # fmt: skip
 

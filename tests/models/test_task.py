@@ -1,5 +1,7 @@
 """The seams: a table of tasks, backends that run a network, evaluators that measure a split, one way into a mode."""
 
+import dataclasses
+import json
 import pickle
 
 import numpy as np
@@ -9,16 +11,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ultralytics import YOLO
+from ultralytics.cfg import reference
+from ultralytics.cfg.config import KNOBS
+from ultralytics.cfg.keys import TASK_NAMES
 from ultralytics.engine.predictor import BasePredictor
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.engine.validator import BaseValidator
 from ultralytics.models.yolo import modes
 from ultralytics.models.yolo import task as tasks
-from ultralytics.models.yolo.detect import DetectionPredictor, DetectionValidator
+from ultralytics.models.yolo.detect import DetectionPredictor, DetectionTrainer, DetectionValidator
 from ultralytics.models.yolo.detect.evaluate import BoxEvaluator, Pair, SeenEvaluator
+from ultralytics.models.yolo.ranks import train_as_rank
 from ultralytics.models.yolo.run import run
-from ultralytics.models.yolo.task import TASKS, Task, head_of, task_of
+from ultralytics.models.yolo.task import TASKS, Task, task_of
+from ultralytics.models.yolo.weights import head_of, load_trained, network
+from ultralytics.nn import registry
 from ultralytics.nn.backend import TorchBackend, backend_of
+from ultralytics.nn.modules import Detect
+from ultralytics.nn.tasks import NETWORKS, DetectionModel
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.images import imread
 from ultralytics.utils.metrics import ConfusionMatrix
@@ -69,8 +79,11 @@ def test_a_backend_that_is_no_module_predicts(yolo, toy):
 
 
 def test_every_task_fills_in_the_loops():
+    assert tuple(TASKS) == TASK_NAMES == KNOBS["task"].choices
+    assert set(TASKS) == reference.TASKS
     for name, task in TASKS.items():
         assert callable(task.network.init_criterion)
+        assert task.head.__name__ in NETWORKS
         for kind, base in (("trainer", BaseTrainer), ("validator", BaseValidator), ("predictor", BasePredictor)):
             assert issubclass(getattr(task, kind), base), name
         for step in ("load_network", "get_dataloader", "get_evaluators", "postprocess", "compare", "draw_batch"):
@@ -92,12 +105,85 @@ def test_a_task_of_the_table_is_used(yolo, tiny, monkeypatch):
     assert task_of("nn.modules.Segment") == "mine"
     monkeypatch.setattr("ultralytics.models.yolo.model.head_of", lambda _: "Segment")
     other = YOLO(str(tiny))
-    del other.overrides["task"]  # the key has choices of its own, in cfg
+    del other.overrides["task"]  # the key's choices are in cfg
     other.predict(np.zeros((64, 64, 3), np.uint8), imgsz=64, verbose=False)
     assert type(other.predictor) is Mine
     assert other.task_map["mine"]["predictor"] is Mine
     with pytest.raises(ConfigError, match="task=yours"):
         YOLO(str(tiny), task="yours")
+
+
+class Segment(Detect):
+    __module__ = Detect.__module__  # as one of ours: what it gives is not measured
+
+
+class SegmentationModel(DetectionModel):
+    pass
+
+
+class Reached(Exception):  # noqa: N818  # says how far a call came; it is no error
+    pass
+
+
+class SegmentationTrainer(DetectionTrainer):
+    def __init__(self, cfg=None, overrides=None, **_):
+        raise Reached(overrides["task"])
+
+    @classmethod
+    def check(cls, keys, source="argument"):
+        raise Reached("checked")
+
+
+@pytest.fixture
+def second(monkeypatch, tiny):
+    """A second task, registered as docs/architecture.md says; the YAML of a network with its head."""
+    parts = {k: getattr(TASKS["detect"], k) for k in Task.__dataclass_fields__}
+    monkeypatch.setitem(TASKS, "segment", Task(**parts | {"head": Segment, "trainer": SegmentationTrainer}))
+    monkeypatch.setitem(KNOBS, "task", dataclasses.replace(KNOBS["task"], choices=tuple(TASKS)))
+    monkeypatch.setitem(NETWORKS, "Segment", SegmentationModel)
+    monkeypatch.setitem(registry._MODULES, "Segment", (Segment, registry.lookup("Detect")[1]))
+    file = tiny.with_name("tiny-seg.yaml")
+    file.write_text(tiny.read_text(encoding="utf-8").replace("Detect", "Segment"), encoding="utf-8")
+    return file
+
+
+def test_a_second_task_reaches_its_trainer(second, toy, tmp_path, monkeypatch):
+    keys = {"model": str(second), "data": str(toy), "project": str(tmp_path), "device": "cpu", "task": "segment"}
+    with pytest.raises(Reached, match="segment"):
+        run("train", keys)
+    with pytest.raises(Reached, match="checked"):
+        run("check", keys)
+    with pytest.raises(Reached, match="segment"):
+        YOLO(str(second)).train(data=str(toy), project=str(tmp_path), device="cpu")
+    job = {"task": "segment", "cfg": None, "overrides": keys, "source": "", "weights": "", "share": 1.0, "report": ""}
+    file = tmp_path / "job" / "job.json"
+    file.parent.mkdir()
+    file.write_text(json.dumps(job), encoding="utf-8")
+    monkeypatch.setattr("ultralytics.models.yolo.ranks.leave_with_agent", lambda _: None)
+    with pytest.raises(Reached, match="segment"):
+        train_as_rank(file)
+
+
+def test_the_task_is_passed_to_ranks(second, toy, monkeypatch):
+    given = []
+    monkeypatch.setattr(modes, "train_on_ranks", lambda *args: given.append(args[-1]) or ("", None))
+    modes.train(None, {"model": str(second), "data": str(toy), "device": "cpu,cpu", "task": "segment"})
+    assert given == ["segment"]
+
+
+def test_a_second_task_brings_its_network(second, tmp_path):
+    yolo = YOLO(str(second))
+    assert (yolo.task, type(yolo.model), type(network(second))) == ("segment", SegmentationModel, SegmentationModel)
+    yolo.save(tmp_path / "seg.pt")
+    assert type(load_trained(tmp_path / "seg.pt")[0]) is SegmentationModel
+    assert YOLO(tmp_path / "seg.pt").task == "segment"
+
+
+@pytest.mark.parametrize("mode", ["train", "check", "val", "predict"])
+def test_an_unknown_task_is_one_line_with_those_there_are(mode, tiny, toy):
+    with pytest.raises(ConfigError, match=r"task=.*segment") as raised:
+        run(mode, {"model": str(tiny), "data": str(toy), "task": "segment"})
+    assert "detect" in str(raised.value)
 
 
 def pairs_of(rng, count):

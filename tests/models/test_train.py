@@ -26,7 +26,7 @@ from ultralytics.utils.images import imwrite
 
 COLUMNS = (
     "epoch,time,train/box_loss,train/cls_loss,train/dfl_loss,metrics/precision(B),metrics/recall(B),metrics/mAP50(B),"
-    "metrics/mAP50-95(B),val/box_loss,val/cls_loss,val/dfl_loss,lr/pg0,lr/pg1,lr/pg2"
+    "metrics/mAP50-95(B),val/box_loss,val/cls_loss,val/dfl_loss,lr/pg0,lr/pg1,lr/pg2,time/data_wait"
 )
 
 
@@ -56,6 +56,10 @@ def run(tmp_path, tiny, toy):
 def table(trainer):
     with open(trainer.save_dir / "results.csv", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def timeless(trainer):
+    return [{k: v for k, v in row.items() if not k.startswith("time")} for row in table(trainer)]
 
 
 def weights(trainer):
@@ -114,9 +118,30 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(run, settings):
     resumed = DetectionTrainer(overrides={"resume": str(stopped.save_dir)})
     resumed.train()
     assert equal(weights(whole), weights(resumed))
-    ours, theirs = ([{k: v for k, v in r.items() if k != "time"} for r in table(t)] for t in (whole, resumed))
-    assert ours == theirs
+    assert timeless(whole) == timeless(resumed)
     assert resumed.save_dir == stopped.save_dir
+
+
+def test_every_epoch_says_how_long_it_waited_for_images(run, caplog, monkeypatch):
+    """In its line and in results.csv, which a run of earlier code goes on with."""
+    monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
+    caplog.set_level("INFO", "ultralytics")
+    whole = run(epochs=2)
+    head = next(r.getMessage() for r in caplog.records if r.getMessage().split()[:1] == ["Epoch"])
+    line = next(r.getMessage() for r in caplog.records if r.getMessage().split()[:1] == ["2/2"])
+    assert head.split()[-1] == "Data_wait"
+    assert len(line) == len(head)
+    shown, written = int(line.split()[-1].removesuffix("%")), float(table(whole)[1]["time/data_wait"])
+    assert 0 < written < 100
+    assert shown == pytest.approx(written, abs=1)
+    stopped = stopped_twin(whole, event="on_train_batch_end")
+    content = load_checkpoint(stopped.last).state
+    content["results"] = [{k: v for k, v in row.items() if k != "time/data_wait"} for row in content["results"]]
+    save_checkpoint(stopped.last, content)
+    rows = table(resumed_from(stopped))
+    assert rows[0]["time/data_wait"] == ""
+    assert 0 < float(rows[1]["time/data_wait"]) < 100
+    assert list(rows[0]) == COLUMNS.split(",")
 
 
 @pytest.fixture
@@ -271,8 +296,7 @@ def test_a_run_with_a_teacher_resumes_to_the_bit(run, teacher, form):
         ours, theirs = load_checkpoint(whole.last).state, load_checkpoint(resumed.last).state
         assert equal(ours["weights"], theirs["weights"])
         assert equal(ours["ema"], theirs["ema"])
-        columns = [[{k: v for k, v in r.items() if k != "time"} for r in table(t)] for t in (whole, resumed)]
-        assert columns[0] == columns[1]
+        assert timeless(whole) == timeless(resumed)
     content = torch.load(teacher, weights_only=True)
     stopped = stopped_twin(whole)
     save_checkpoint(teacher, content | {"ema": {k: v + 1 for k, v in content["ema"].items()}})
@@ -804,7 +828,7 @@ def test_weights_of_ours_that_are_not_whole_are_refused(tiny, tmp_path, harm):
     else:
         tensors = dict(model.fuse().state_dict())
     save_checkpoint(tmp_path / "w.pt", {"model": model.yaml, "names": {0: "a", 1: "b"}, "ema": tensors})
-    with pytest.raises(CheckpointError, match=r"w\.pt: its tensors are not those of its network"):
+    with pytest.raises(CheckpointError, match=r"w\.pt: the tensors do not match the network of the file"):
         YOLO(tmp_path / "w.pt")
 
 

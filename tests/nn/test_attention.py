@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.export import Dim, export
 
 from ultralytics.nn.modules import (
     C2f,
@@ -413,3 +414,14 @@ def test_a_mix_of_its_own_does_not_take_the_weights_of_another():
         Own(16).weights(torch.zeros(1, 4, 16), torch.zeros(1, 4, 16))
     with pytest.raises(ModelError, match="as two factors"):
         SoftmaxAttention(16).factors(torch.zeros(1, 4, 16), torch.zeros(1, 4, 16))
+
+
+def test_an_attention_is_exported_with_any_height_and_width_and_at_its_window():
+    torch.manual_seed(0)
+    layer = ReLULinearAttention(16, (4, 4), 2).eval()
+    nn.init.normal_(layer.positional_encoding)
+    dynamic = ({0: Dim.AUTO, 2: Dim("h", min=1, max=64), 3: Dim("w", min=1, max=64)},)
+    exported = export(layer, (torch.rand(2, 16, 5, 6),), dynamic_shapes=dynamic, strict=False).module()
+    for h, w in ((4, 4), (5, 6), (3, 8)):
+        x = torch.rand(1, 16, h, w)
+        torch.testing.assert_close(exported(x), layer(x), rtol=0, atol=1e-6)

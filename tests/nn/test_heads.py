@@ -1,5 +1,6 @@
 """Heads: what subclasses call, heads of tutorials, and those of YOLOv10."""
 
+import copy
 import math
 from pathlib import Path
 
@@ -222,3 +223,22 @@ def test_modules_of_other_tasks_say_what_to_use(name):
 
 def test_v10detect_is_registered():
     assert lookup("v10Detect") == (v10Detect, detect_head)
+
+
+def test_strides_of_a_head_are_kept_as_numbers_and_given_as_a_tensor():
+    head = Detect(3, (16, 16))
+    head.stride = torch.tensor([8.0, 16.0])
+    assert head.steps == (8.0, 16.0)
+    assert torch.equal(head.stride, torch.tensor([8.0, 16.0]))
+    assert copy.deepcopy(head).steps == head.steps
+
+
+def test_anchors_of_strides_in_a_tensor_do_not_break_a_graph():
+    """Heads of the user's own hand their strides on as the reference's do."""
+
+    def strides_of(x, stride):
+        return make_anchors([x], stride)[1]
+
+    x, stride = torch.rand(1, 1, 2, 3), torch.tensor([8.0])
+    compiled = torch.compile(strides_of, backend="eager", fullgraph=True)
+    assert torch.equal(compiled(x, stride), strides_of(x, stride))

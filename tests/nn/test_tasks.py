@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.export import Dim, export
 
 from ultralytics.cfg.model import load_model_spec
 from ultralytics.engine.weights.checkpoint import load_checkpoint
@@ -275,3 +276,18 @@ def test_what_a_rule_says_of_a_row_decides_how_it_is_fed(monkeypatch):
     assert layers[-2].f == [-1, 0]
     with pytest.raises(ModelError, match="different size"):
         parse_model(spec([*rows, [[-1, 0], 1, "Stacks", []]]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["yolov8n.yaml", "yolov8n-fla.yaml", "yolov8n-fla-p345.yaml"])
+def test_a_network_is_exported_with_any_batch_height_and_width(name):
+    torch.manual_seed(0)
+    model = DetectionModel(name, verbose=False).eval()
+    b, h, w = Dim("b", min=1, max=64), Dim("h", min=1, max=64), Dim("w", min=1, max=64)
+    dynamic = ({0: b, 2: 32 * h, 3: 32 * w},)
+    exported = export(model, (torch.rand(2, 3, 64, 96),), dynamic_shapes=dynamic, strict=False).module()
+    for shape in ((1, 3, 64, 64), (3, 3, 128, 64), (1, 3, 640, 640)):  # the last meets the window of a 20×20 map
+        x = torch.rand(shape)
+        with torch.no_grad():
+            assert torch.equal(exported(x)[0], model(x)[0])
+    assert torch._dynamo.explain(model)(torch.rand(1, 3, 64, 64)).graph_break_count == 0

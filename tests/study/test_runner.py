@@ -239,7 +239,7 @@ def test_a_record_that_is_damaged_is_named(study, tmp_path):
         Runner(study(), tmp_path, start=Starts()).run()
     (tmp_path / "fla-1" / "run.json").unlink()
     (tmp_path / "fla-1" / JOB_FILE).write_text("[]", encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"fla-1.job\.json: it is no job"):
+    with pytest.raises(ConfigError, match=r"fla-1.job\.json: this is not a job"):
         Runner(study(), tmp_path, start=Starts()).run()
 
 

@@ -182,7 +182,7 @@ def test_what_was_asked_for_must_arrive(monkeypatch, capsys):
         monkeypatch.setattr(sys, "stdout", full)
         assert main(["train", "--help"]) == 2
         LOGGER.info("not this")
-    assert capsys.readouterr().err == "error: standard output: it cannot be written: No space left on device\n"
+    assert capsys.readouterr().err == "error: standard output: the output cannot be written: No space left on device\n"
 
 
 def run(code, redirection, cwd, **env):

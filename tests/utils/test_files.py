@@ -72,7 +72,7 @@ def test_what_is_no_regular_file_is_refused_and_not_waited_for(tmp_path):
             for read in (open_regular, read_bytes, Checksums.of):
                 with pytest.raises(OSError, match=f"it is a {kind}, not a file"):
                     read(tmp_path / name)
-    with pytest.raises(UserError, match="it cannot be read: it is a pipe, not a file"):
+    with pytest.raises(UserError, match="the file cannot be read: it is a pipe, not a file"):
         read_text(tmp_path / "pipe", UserError)
     with pytest.raises(IsADirectoryError):
         read_bytes(tmp_path)

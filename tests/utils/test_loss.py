@@ -3,11 +3,16 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.helpers import papers
 from ultralytics.nn.tasks import DetectionModel
-from ultralytics.utils.loss import BboxLoss, FocalLoss, VarifocalLoss, v8DetectionLoss
+from ultralytics.utils import loss as losses
+from ultralytics.utils import tal
+from ultralytics.utils.loss import BboxLoss, FocalLoss, VarifocalLoss, known_most, v8DetectionLoss
 from ultralytics.utils.tal import make_anchors
+from ultralytics.utils.tensors import count_most
 
 
 @pytest.mark.parametrize("case", "abc")
@@ -189,3 +194,65 @@ def test_a_loss_of_a_scripts_own_finds_the_parts_it_uses(tiny):
     torch.testing.assert_close(own_parts, parts)
     assert v8DetectionLoss(model).hyp.dfl == 1.5
     assert v8DetectionLoss(3, [8, 16]).stride.tolist() == [8, 16]
+
+
+def of_form(whole, criterion, outputs, batch):
+    """Return loss, parts and gradients as a GPU computes them, or as a CPU."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (losses, tal):
+            patch.setattr(module, "masked", lambda device: whole)
+        total, parts = criterion(outputs, batch)
+        return [total, parts, *torch.autograd.grad(total, outputs)]
+
+
+@settings(max_examples=20, deadline=None)
+@given(boxes=st.integers(0, 30), nc=st.sampled_from([1, 7]), bins=st.sampled_from([1, 16]), seed=st.integers(0, 10_000))
+def test_masked_and_picked_losses_and_gradients_are_equal(boxes, nc, bins, seed):
+    g = torch.Generator().manual_seed(seed)
+    outputs = [torch.randn(3, 4 * bins + nc, 64 // s, 96 // s, generator=g) * 2 for s in (8, 16, 32)]
+    outputs = [m.requires_grad_() for m in outputs]
+    batch = {
+        "batch_idx": torch.randint(0, 3, (boxes,), generator=g).float(),
+        "cls": torch.randint(0, nc, (boxes,), generator=g).float(),
+        "bboxes": torch.rand(boxes, 4, generator=g),
+    }
+    criterion = v8DetectionLoss(nc, [8, 16, 32], reg_max=bins)
+    some, every = (of_form(whole, criterion, outputs, batch) for whole in (False, True))
+    for a, b in zip(some, every, strict=True):
+        torch.testing.assert_close(b, a, rtol=1e-4, atol=2e-6 * max(float(a.detach().abs().max()), 1))
+
+
+@settings(max_examples=25, deadline=None)
+@given(rows=st.lists(st.integers(0, 3), max_size=20), more=st.integers(0, 3), known=st.booleans())
+def test_targets_hold_the_boxes_of_each_image_in_their_order(rows, more, known):
+    batch_idx, cls = torch.tensor(rows, dtype=torch.float32), torch.arange(len(rows)).float()
+    bboxes = torch.linspace(0.1, 0.4, 4 * len(rows)).view(-1, 4)
+    most = count_most(batch_idx)
+    assert most == max((rows.count(i) for i in range(4)), default=0)
+    padded = most + more if known else None
+    labels, boxes, mask = v8DetectionLoss.targets(batch_idx, cls, bboxes, 4, torch.full((4,), 64.0), padded)
+    assert mask.shape[1] == (most + more if known and rows else most)
+    for i in range(4):
+        mine = [n for n, image in enumerate(rows) if image == i]
+        assert labels[i, :, 0][mask[i, :, 0]].tolist() == mine
+        half = bboxes[mine, 2:] * 32
+        want = torch.cat((bboxes[mine, :2] * 64 - half, bboxes[mine, :2] * 64 + half), 1)
+        torch.testing.assert_close(boxes[i][: len(mine)], want)
+        assert not boxes[i][len(mine) :].any()
+
+
+def test_a_count_of_boxes_holds_for_the_labels_that_were_counted():
+    batch = labels([0, 0, 0.5, 0.5, 0.2, 0.2], [0, 0, 0.5, 0.5, 0.2, 0.2])
+    assert known_most(batch) is None
+    batch["most"] = 2, batch["batch_idx"]
+    assert known_most(batch) == 2
+    batch["batch_idx"] = torch.cat([batch["batch_idx"], torch.zeros(1)])  # a script adds a box
+    assert known_most(batch) is None
+
+
+def test_one_criterion_validates_and_trains():
+    criterion, batch = v8DetectionLoss(3, [8, 16, 32]), labels([0, 1, 0.5, 0.5, 0.4, 0.4])
+    with torch.inference_mode():
+        criterion([m.detach() for m in maps(3)], batch)
+    for size in (64, 96, 64):
+        criterion(maps(3, size=size), batch)[0].backward()

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.helpers import papers
+from ultralytics.utils import tal
 from ultralytics.utils.tal import TaskAlignedAssigner, bbox2dist, dist2bbox, make_anchors
 
 
@@ -101,3 +102,51 @@ def test_anchors_with_a_score_lie_inside_the_box_they_are_given(boxes, nc, seed)
         inside = (grid[scored] > mine[:, :2]).all(1) & (grid[scored] < mine[:, 2:]).all(1)
         assert inside.all()
         assert torch.equal(target_boxes[0][fg[0]], truth[0, index[0][fg[0]]])
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    images=st.integers(1, 3),
+    boxes=st.integers(0, 9),
+    nc=st.integers(1, 5),
+    topk=st.sampled_from([1, 10]),
+    pairs=st.sampled_from([1, 1000, 10**6]),
+    seed=st.integers(0, 10_000),
+)
+def test_all_pairs_and_the_inner_ones_are_assigned_alike(images, boxes, nc, topk, pairs, seed):
+    g = torch.Generator().manual_seed(seed)
+    x, y = torch.meshgrid(torch.arange(8), torch.arange(8), indexing="xy")
+    grid = torch.stack((x, y), -1).view(-1, 2).float() * 8 + 4
+    scores = torch.rand(images, 64, nc, generator=g)
+    corner = torch.rand(images, 64, 2, generator=g) * 60
+    predicted = torch.cat([corner, corner + 20 * torch.rand(images, 64, 2, generator=g)], -1)
+    low = torch.rand(images, boxes, 2, generator=g) * 50
+    truth = torch.cat([low, low + 60 * torch.rand(images, boxes, 2, generator=g) ** 2], -1)
+    labels = torch.randint(0, nc, (images, boxes, 1), generator=g).float()
+    real = torch.rand(images, boxes, 1, generator=g) < 0.8
+    found = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tal, "PAIRS", pairs)
+        for whole in (False, True):
+            patch.setattr(tal, "masked", lambda device, whole=whole: whole)
+            found.append(TaskAlignedAssigner(topk, nc)(scores, predicted, grid, labels, truth * real, real))
+    for some, every in zip(*found, strict=True):
+        torch.testing.assert_close(every, some, rtol=1e-6, atol=1e-7)
+
+
+def test_a_gpu_compares_a_bounded_number_of_pairs(monkeypatch):
+    seen = []
+    monkeypatch.setattr(tal, "masked", lambda device: True)
+    monkeypatch.setattr(tal, "PAIRS", 2 * 100 * 3)
+    compare = TaskAlignedAssigner.alignment
+    monkeypatch.setattr(
+        TaskAlignedAssigner,
+        "alignment",
+        lambda self, score, *of: seen.append(score.numel()) or compare(self, score, *of),
+    )
+    boxes = torch.rand(2, 8, 4).sort(-1).values
+    points, mask = torch.rand(100, 2), torch.ones(2, 8, 1)
+    TaskAlignedAssigner(10, 2)(
+        torch.rand(2, 100, 2), torch.rand(2, 100, 4).sort(-1).values, points, torch.zeros(2, 8, 1), boxes, mask
+    )
+    assert seen == [600, 600, 400]

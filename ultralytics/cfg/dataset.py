@@ -22,27 +22,17 @@ MAX_POINTS = 10_000  # of a pose
 
 @dataclass
 class DatasetSpec:
-    """What a dataset's YAML says.
-
-    Attributes:
-        yaml_file: the file.
-        root: its folder joined with the key `path`.
-        splits: split name → folders of images, .txt lists or images, as absolute paths.
-        names: class id → name.
-        nc: their number.
-        label_nc: number of class ids in the label files; more than `nc` after `merge_classes`.
-        prepare: the command that makes the images in `root`, when the YAML names one.
-        kpt_shape: points and numbers of each that follow the box in a label row of a pose dataset; None of others.
-    """
+    """What a dataset's YAML says."""
 
     yaml_file: Path
-    root: Path
-    splits: dict[str, list[Path]]
-    names: dict[int, str]
-    nc: int
-    prepare: str = ""
+    root: Path  # its folder joined with the key `path`
+    splits: dict[str, list[Path]]  # split name → folders of images, .txt lists or images, as absolute paths
+    names: dict[int, str]  # class id → name
+    nc: int  # their number
+    prepare: str = ""  # the command that makes the images in `root`, when the YAML names one
     tried: dict[Path, list[Path]] = field(default_factory=dict, repr=False)
-    label_nc: int = 0
+    label_nc: int = 0  # number of class ids in the label files; more than `nc` after `merge_classes`
+    # points and numbers of each that follow the box in a label row of a pose dataset; None of others
     kpt_shape: tuple[int, int] | None = None
 
     @property
@@ -98,7 +88,9 @@ class DatasetSpec:
             DatasetError: the YAML has no such split, or a path is missing; every path tried is listed.
         """
         if name not in self.splits:
-            raise DatasetError(f"it has no split {name!r}", str(self.yaml_file), f"it has {', '.join(self.splits)}")
+            raise DatasetError(
+                f"there is no split {name!r}", str(self.yaml_file), f"the splits are {', '.join(self.splits)}"
+            )
         for path in self.splits[name]:
             if not os.path.exists(path):
                 tried = ", ".join(str(p) for p in self.tried.get(path, [path]))
@@ -256,7 +248,7 @@ def _read_names(data: dict[Any, Any], written: Any, where: str) -> dict[int, str
     """Return the names, as they are written: `off`, `010` and `1:30` are text."""
     names, nc = data.get("names"), data.get("nc")
     if nc is None and (names is None or names == [] or names == {}):
-        raise DatasetError("it names no classes", where, "add names: [first, second], or nc")
+        raise DatasetError("the dataset names no classes", where, "add names: [first, second], or nc")
     if nc is not None and (not isinstance(nc, int) or isinstance(nc, bool) or nc < 1):
         raise DatasetError(f"nc: {nc} must be an integer of 1 or more", where)
     if nc is not None and nc > MAX_CLASSES:

@@ -20,12 +20,17 @@ from ultralytics.utils.text import one_line
 T, V, P = ("train",), ("val",), ("predict",)
 TV, VP = ("train", "val"), ("val", "predict")
 PX, X = ("predict", "explain"), ("explain",)
+TASK_NAMES = ("detect",)  # as `models.yolo.task.TASKS`; the first is the default
 OPTIMIZERS = ("auto", "SGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSProp")
+# torch.compile's.
+COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 # Defaults that a mode has of its own; what the None of a key means is the `none` of its knob.
+VAL_CONF, PREDICT_CONF = 0.001, 0.25  # lowest scores where `conf` is not set
 MODE_DEFAULTS: dict[str, dict[str, Any]] = {
-    "val": {"conf": 0.001, "rect": True},
-    "predict": {"batch": 1, "conf": 0.25},
-    "explain": {"conf": 0.25},
+    "train": {"conf": VAL_CONF},
+    "val": {"conf": VAL_CONF, "rect": True},
+    "predict": {"batch": 1, "conf": PREDICT_CONF},
+    "explain": {"conf": PREDICT_CONF},
 }
 recipe, augment = partial(knob, modes=T, group="recipe"), partial(knob, modes=T, group="augmentation")
 _NUMBERS = "an integer of 0 or more, or a list of them"
@@ -44,6 +49,12 @@ def _check_cache(value: Any) -> Any:
     value = value.lower() if isinstance(value, str) else value
     _require(isinstance(value, bool) or value in ("ram", "disk"))
     return "ram" if value is True else value
+
+
+def _check_compile(value: Any) -> Any:
+    value = value.lower() if isinstance(value, str) else value
+    _require(isinstance(value, bool) or value in COMPILE_MODES)
+    return value
 
 
 def _check_device(value: Any) -> Any:
@@ -96,7 +107,7 @@ def _check_points(value: Any) -> list[list[float]]:
 class Config:  # size: every key of a run, each declared once
     """The resolved configuration of a run; `sources[key]` says where a value came from."""
 
-    task: str = knob("detect", "the task; this project detects", choices=("detect",))
+    task: str = knob(TASK_NAMES[0], "the task; this project detects", choices=TASK_NAMES)
     mode: str = knob("train", "train, val, predict or explain", choices=ALL)
     model: str | None = knob(None, "model YAML (a scale letter may be in its name) or weights file (.pt)")
     model_scale: str | None = knob(
@@ -202,6 +213,13 @@ class Config:  # size: every key of a run, each declared once
         False, "go on with a stopped run: its folder or last.pt, True for the newest, auto: where there is one", T
     )
     amp: bool = knob(True, "mixed precision where the hardware has it (bf16, else fp16 on GPUs)", T)
+    compile: bool | str = knob(
+        False,
+        "compile the network for training: True where it can be; or torch.compile's mode, else an error",
+        T,
+        check=_check_compile,
+        what=f"True, False or {', '.join(COMPILE_MODES)}",
+    )
     sync_bn: bool = knob(False, "batch norms see the images of all GPUs, not of their own alone", T)
     fraction: Fraction = knob(1.0, "part of the training images to use", T, positive=True)
     freeze: int | list[int] | None = knob(
@@ -211,7 +229,9 @@ class Config:  # size: every key of a run, each declared once
     val: bool = knob(True, "validate after every epoch", T)
 
     split: str = knob("val", "split to validate on", V, choices=("train", "val", "test"))
-    conf: Fraction | None = knob(None, "lowest score kept", ALL, none="0.001; in predict and explain 0.25")
+    conf: Fraction | None = knob(
+        None, "lowest score kept", ALL, none=f"{VAL_CONF:g}; in predict and explain {PREDICT_CONF:g}"
+    )
     iou: Fraction = knob(0.7, "overlap above which NMS drops a box", ALL)
     max_det: int = knob(300, "most boxes per image", ALL, low=1)
     half: bool = knob(False, "fp16 weights (GPU)", VP)

@@ -210,6 +210,19 @@ def _with_type(declared: Knob, key: str, hint: Any) -> Knob:
     return dataclasses.replace(declared, key=key, kind=kind, optional=optional, low=low, high=high)
 
 
+def check_whole(given: Mapping[str, Any], low: int, high: int | None = None) -> None:
+    """Refuse what is no integer from `low` on; None says nothing.
+
+    Raises:
+        ConfigError: naming the first.
+    """
+    for key, value in given.items():
+        if value is not None and (type(value) is not int or value < low or (high is not None and value > high)):
+            raise ConfigError(
+                f"{key}={value} must be an integer of {low} {'or more' if high is None else f'to {high}'}"
+            )
+
+
 def check_switches(given: Mapping[str, Any], keys: Iterable[str] | None = None) -> None:
     """Refuse text such as "no" for a switch, which Python would take for true.
 

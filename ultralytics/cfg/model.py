@@ -192,7 +192,7 @@ def _chosen_scale(data: dict[str, Any], scale: str | None, where: str) -> str:
     letter = scale or data.get("scale") or next(iter(scales), "")
     known = ", ".join(map(str, scales))
     _demand(not scales or letter in scales, f"scale {letter!r} is not among its scales: {known}", where)
-    _demand(bool(scales) or not scale, f"it has no `scales`, so scale={scale} cannot be chosen", where)
+    _demand(bool(scales) or not scale, f"the file has no `scales`, so scale={scale} cannot be chosen", where)
     return str(letter)
 
 
@@ -375,7 +375,7 @@ def asked_scale(model: str | Path, path: Path, letter: str | None, scales: Any) 
             LOGGER.warning("%s: %r in its name is none of its scales, and not taken for one", path, letter)
             return None
     if not isinstance(scales, dict) or not scales:
-        raise ModelError(f"it has no `scales`, so the {letter!r} in the name {stem} cannot be chosen", str(path))
+        raise ModelError(f"the file has no `scales`, so the {letter!r} in the name {stem} cannot be chosen", str(path))
     there = ", ".join(map(str, scales))
     raise ModelError(f"scale {letter!r}, by the name {stem}, is not among its scales: {there}", str(path))
 

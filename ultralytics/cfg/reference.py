@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from ultralytics.cfg.config import KNOBS, UNSUPPORTED, Config, parse_value
+from ultralytics.cfg.keys import TASK_NAMES
 from ultralytics.cfg.paths import CLONE, PACKAGE
 from ultralytics.utils.environment import HELP_MSG
 from ultralytics.utils.errors import ConfigError, UserError, nearest
@@ -18,7 +19,7 @@ from ultralytics.utils.helpers import IterableSimpleNamespace, yaml_load
 from ultralytics.utils.lazy import resolve
 from ultralytics.utils.log import LOGGER
 
-TASKS = {"detect"}
+TASKS = set(TASK_NAMES)
 MODES = {"train", "val", "predict"}
 TASK2DATA = {"detect": "shapes.yaml"}
 TASK2MODEL = {"detect": "yolov8n.yaml"}
@@ -84,7 +85,7 @@ def copy_default_cfg() -> Path:
     target = Path.cwd() / COPY_NAME
     text = default_text()
     if target.exists() and target.read_text(encoding="utf-8") != text:
-        raise UserError("it exists already and has changes", str(target), "rename or remove it first")
+        raise UserError("the file already exists and has changes", str(target), "rename or remove it first")
     target.write_text(text, encoding="utf-8")
     return target
 
@@ -179,11 +180,7 @@ def check_cfg(cfg: dict[str, Any], hard: bool = True) -> None:
 
 
 def check_dict_alignment(base: dict[str, Any], custom: dict[str, Any], e: BaseException | None = None) -> None:
-    """Refuse keys of `custom` that `base` has not.
-
-    Raises:
-        ConfigError: naming the nearest.
-    """
+    """Refuse keys of `custom` that `base` has not. Raises ConfigError: naming the nearest."""
     for key in custom:
         if key not in base:
             raise ConfigError(f"unknown key {key!r}", hint=nearest(key, base)) from e
@@ -201,11 +198,7 @@ def merge_equals_args(args: list[str]) -> list[str]:
 
 
 def parse_key_value_pair(pair: str = "key=value") -> tuple[str, Any]:
-    """Read `key=value` as the key and the value as data.
-
-    Raises:
-        ConfigError: there is no value.
-    """
+    """Read `key=value` as the key and the value as data. Raises ConfigError: there is no value."""
     key, _, value = pair.partition("=")
     if not value.strip():
         raise ConfigError(f"{key.strip()} needs a value", hint=f"{key.strip()}=VALUE")
@@ -224,11 +217,7 @@ def get_save_dir(args: Any, name: str | None = None) -> Path:
 
 
 def handle_yolo_settings(args: list[str]) -> None:
-    """Log the settings; words that would change one are refused.
-
-    Raises:
-        ConfigError: with what to use.
-    """
+    """Log the settings; words that would change one are refused. Raises ConfigError: with what to use."""
     if args and args[0] == "reset":
         SETTINGS.reset()
     else:

@@ -226,9 +226,8 @@ def _parse_file(path: Path, text: str, scale: str | None, letter: str | None = N
         own = [d for d in own if d.column == own[0].column]
         for node in part.value:
             number = len(file.rows)
-            dash = (
-                None if part.flow_style else max((d for d in own if d.index < node.start_mark.index), key=_mark_index)
-            )
+            before = [d for d in own if d.index < node.start_mark.index]
+            dash = None if part.flow_style else max(before, key=lambda mark: mark.index)
             file.rows.append(_find_row(file, number, node, dash))
     return file
 
@@ -253,10 +252,6 @@ def _inner_ends(file: _File, node: yaml.Node) -> list[int]:
         for part in child if isinstance(child, tuple) else (child,):
             inner += _inner_ends(file, part)
     return inner
-
-
-def _mark_index(mark: yaml.Mark) -> int:
-    return mark.index
 
 
 def _row_target(number: int, source: int) -> int:
@@ -314,17 +309,11 @@ Source = tuple[Key | None, int | Key | None]  # who is read (None: the image); a
 
 @dataclass
 class _Plan:
-    """The rows of the new file in their order.
+    """The rows of the new file in their order."""
 
-    Attributes:
-        place: the number of each.
-        sources: what each reads.
-        names: of the rows that have one or need one.
-    """
-
-    place: dict[Key, int]
-    sources: dict[Key, list[Source]]
-    names: dict[Key, str]
+    place: dict[Key, int]  # the number of each
+    sources: dict[Key, list[Source]]  # what each reads
+    names: dict[Key, str]  # of the rows that have one or need one
 
 
 def _rewire_rows(file: _File, inserted: dict[int, Module], removed: set[int]) -> str:
@@ -484,5 +473,5 @@ def _apply_edits(file: _File, edits: list[Edit], wanted: list[list[Any]]) -> str
     except ModelError:
         pass
     raise ModelError(
-        "its rows are written in a form that cannot be edited", str(file.path), "write them as [from, 1, module, args]"
+        "the rows are written in a form that cannot be edited", str(file.path), "write them as [from, 1, module, args]"
     )

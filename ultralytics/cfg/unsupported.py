@@ -8,15 +8,10 @@ from ultralytics.cfg.words import parse_value
 
 
 class Inert(NamedTuple):
-    """A key of the reference that does nothing here.
+    """A key of the reference that does nothing here."""
 
-    Attributes:
-        off: its default there, which asks for nothing and is accepted.
-        why: the answer to any other value.
-    """
-
-    off: Any
-    why: str
+    off: Any  # its default there, which asks for nothing and is accepted
+    why: str  # the answer to any other value
 
 
 _SEGMENT = "it belongs to segmentation, and this project detects boxes"

@@ -29,4 +29,4 @@ def answer(text: str) -> None:
     except OSError as e:
         if os.name == "nt" and e.errno == errno.EINVAL:  # how Windows reports a closed pipe
             raise ReaderLeftError from None
-        raise UserError(f"it cannot be written: {e.strerror or e}", "standard output") from None
+        raise UserError(f"the output cannot be written: {e.strerror or e}", "standard output") from None

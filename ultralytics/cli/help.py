@@ -81,7 +81,7 @@ def _key_lines(command: type[Command]) -> list[str]:
             lines += ["", f"{group}:"]
         default = of_mode.get(key, knob.default)
         if default is None:
-            default = "0.001" if key == "conf" else knob.none
+            default = knob.none
         name = "scale=LETTER" if key == "model_scale" else key
         choices = f" ({', '.join(map(str, knob.choices))})" if knob.choices else ""
         lines.append(f"  {name:16} {default!s:10} {knob.help}{choices}")

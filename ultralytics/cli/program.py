@@ -115,9 +115,9 @@ def _dispatch(words: list[str]) -> int:
         answer(version())
         return 0
     if words and words[0] == "train-as-rank":
-        from ultralytics.models.yolo.detect.ranks import run_job  # torch takes seconds to import: not for --help
+        from ultralytics.models.yolo.ranks import train_as_rank  # torch takes seconds to import: not for --help
 
-        run_job(words[1])
+        train_as_rank(words[1])
         return 0
     if words and words[0] == "study-run":
         from ultralytics.study.job import run_job as run_of_a_study  # as above

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +19,7 @@ from ultralytics.utils.lazy import later
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.processes import leave_unguarded, spare_handles
 from ultralytics.utils.text import counted
+from ultralytics.utils.threads import cores
 from ultralytics.utils.types import Batch, Int64Array, SampleKey, Share
 
 # Where a sample's partners come from: the whole split when it is small, else the batches that the same worker has just
@@ -189,18 +189,14 @@ class Loader:
     ) -> None:
         self.dataset, self.batch_size = dataset, batch
         self.sampler = EpochSampler(dataset, batch, shuffle, seed, share)
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-        self.num_workers = min(workers, cores, len(self.sampler))
+        self.num_workers = min(workers, cores(), len(self.sampler))
         self.start_method: str | None = None
         self.attend: Callable[[float], object] = id
         self._workers: Workers | None = None
 
     def _start(self) -> Workers:
-        """Start the workers, as many as this machine has memory and file handles for.
-
-        Raises:
-            NoWorkersError: not even one.
-        """
+        """Start the workers, as many as this machine has memory and file handles for. Raises NoWorkersError: not even
+        one."""
         share = self.sampler.share
         handles = spare_handles()
         count = min(self.num_workers, max(handles - SPARE_HANDLES, 0) // HANDLES)

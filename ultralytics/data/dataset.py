@@ -132,7 +132,7 @@ class YOLODataset:
         file = self.im_files[index]
         image = imread(file)
         if image is None:
-            raise DatasetError("the image can no longer be read", file, "it was readable when the run began")
+            raise DatasetError("the image can no longer be read", file, "the image was readable when the run started")
         if image.shape[:2] != tuple(self.labels.shapes[index]):
             raise DatasetError("the image is not the one the run began with", file, "start again")
         h, w = (int(n) for n in self.sizes[index])

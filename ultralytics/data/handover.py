@@ -47,13 +47,10 @@ class Parcel:
 
 class Patient(Connection):
     """A run's end of a worker's pipe. It reads what is there alone, and calls `until` for more: a worker may be stopped
-    in the middle of a message, and a system call that reads the rest could not be left.
+    in the middle of a message, and a system call that reads the rest could not be left."""
 
-    Attributes:
-        until: returns once there is something to read. It may raise; then a message may be half read, and the pipe is
-            of no more use.
-    """
-
+    # returns once there is something to read. It may raise; then a message may be half read, and the pipe is of no more
+    # use.
     until: Callable[[], object] = int
 
     def _recv(self, size: int, read: Any = os.read) -> Any:
@@ -137,11 +134,8 @@ def plain_room(size: int) -> Tensor:
 
 
 def _nameless(size: int) -> int:
-    """Open a file in memory, without a name and with room for so many bytes.
-
-    Raises:
-        OSError: there is no such memory, or none left.
-    """
+    """Open a file in memory, without a name and with room for so many bytes. Raises OSError: there is no such memory,
+    or none left."""
     try:
         file = os.memfd_create("batch", os.MFD_CLOEXEC)
     except (OSError, AttributeError):  # a container may forbid it

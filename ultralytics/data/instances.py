@@ -23,15 +23,10 @@ MIN_SIDE, MIN_SHARE, MAX_ASPECT = 2, 0.1, 100  # of a box worth keeping: pixels,
 
 @dataclass(slots=True)
 class Instances:
-    """The objects of an image: labelled, in parts of the image, or placed in a frame, in pixels.
+    """The objects of an image: labelled, in parts of the image, or placed in a frame, in pixels."""
 
-    Attributes:
-        cls: (m,) class ids.
-        bboxes: (m, 4) labelled: centre, width, height in 0..1; placed: corners x1, y1, x2, y2.
-    """
-
-    cls: Float32Array
-    bboxes: FloatArray
+    cls: Float32Array  # (m,) class ids
+    bboxes: FloatArray  # (m, 4) labelled: centre, width, height in 0..1; placed: corners x1, y1, x2, y2
 
     def __len__(self) -> int:
         return len(self.cls)

@@ -214,7 +214,7 @@ def _read_label_text(path: str) -> tuple[str | None, Problem | None]:
     except FileNotFoundError:
         return None, None
     except OSError as e:
-        return None, Problem(0, "unreadable", f"it cannot be read: {e.strerror or e}", True)
+        return None, Problem(0, "unreadable", f"the file cannot be read: {e.strerror or e}", True)
     try:
         return data.decode("utf-8-sig"), None
     except UnicodeDecodeError as e:

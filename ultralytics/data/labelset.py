@@ -57,34 +57,22 @@ class FileNames(Sequence[str]):
 @dataclass
 class LabelSet:
     """The labelled images of a split. Boxes of image i are rows `offsets[i]:offsets[i + 1]`: one array, however many
-    images.
+    images."""
 
-    Attributes:
-        im_files: n paths.
-        shapes: (n, 2) height and width, pixels, upright.
-        offsets: (n + 1,) of the images' objects.
-        instances: M objects as they are labelled.
-        ignore_offsets: (n + 1,) of the images' regions.
-        ignore: (K, 6) regions that the evaluator neither rewards nor punishes: class (ANY_CLASS for every one), centre,
-            width, height in 0..1, and 1 where it holds a crowd.
-        contents: (n, 16) bytes, digests of the image files.
-        digest: of names, image contents and labels of the whole split, 64 hexadecimal digits.
-        problems: "file:line: what" for every image or row left out.
-        left_out: number of images left out.
-        areas: (M,) of the objects' masks, pixels² of the original image, UNKNOWN_AREA for a row without; None where
-            none is known.
-    """
-
-    im_files: FileNames
-    shapes: Int64Array
-    offsets: Int64Array
-    instances: Instances
-    ignore_offsets: Int64Array
+    im_files: FileNames  # n paths
+    shapes: Int64Array  # (n, 2) height and width, pixels, upright
+    offsets: Int64Array  # (n + 1,) of the images' objects
+    instances: Instances  # M objects as they are labelled
+    ignore_offsets: Int64Array  # (n + 1,) of the images' regions
+    # (K, 6) regions that the evaluator neither rewards nor punishes: class (ANY_CLASS for every one), centre, width,
+    # height in 0..1, and 1 where it holds a crowd
     ignore: Float32Array
-    contents: UInt8Array
-    digest: str = ""
-    problems: list[str] = field(default_factory=list)
-    left_out: int = 0
+    contents: UInt8Array  # (n, 16) bytes, digests of the image files
+    digest: str = ""  # of names, image contents and labels of the whole split, 64 hexadecimal digits
+    problems: list[str] = field(default_factory=list)  # "file:line: what" for every image or row left out
+    left_out: int = 0  # number of images left out
+    # (M,) of the objects' masks, pixels² of the original image, UNKNOWN_AREA for a row without; None where none is
+    # known
     areas: Float64Array | None = None
 
     def __len__(self) -> int:

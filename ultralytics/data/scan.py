@@ -184,13 +184,10 @@ def _check_all(files: Sequence[str], memory: ScanCache, desc: str, keypoints: in
         return Entry.join(list(progress(results, total=len(files), desc=f"{desc}Checking images")))
 
 
-def _files_of(image: str) -> tuple[str | None, ...]:
-    return image, label_file(image), ignore_file(image), areas_file(image)
-
-
 def _check_image(image: str, known: Seen | None, keypoints: int) -> Seen:
     """Check an image and its labels. One whose content an earlier run has decoded is not decoded again."""
-    seen = Seen(signatures=tuple(signature(p) for p in _files_of(image)))
+    files = image, label_file(image), ignore_file(image), areas_file(image)
+    seen = Seen(signatures=tuple(map(signature, files)))
     try:
         data = read_image_file(image)
     except OSError as e:

@@ -9,11 +9,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ultralytics.cfg.config import KNOBS, Config, check_switches, get_cfg, unknown_key
+from ultralytics.cfg.config import KNOBS, Config, get_cfg, unknown_key
 from ultralytics.cfg.dataset import DatasetSpec, load_dataset
+from ultralytics.cfg.knob import check_switches, check_whole
 from ultralytics.data.build import WHOLE_SPLIT, build_yolo_dataset
 from ultralytics.data.dataset import YOLODataset
-from ultralytics.data.names import listable, relative_names
+from ultralytics.data.images import listable, relative_names
 from ultralytics.data.subset.stratify import rank
 from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.files import user_path
@@ -44,17 +45,8 @@ def show(
 
     The samples are those of a training run's first epoch with this seed and these settings, made by the same code.
     Which images are drawn depends on the seed and their names. Of a large split only 512 images are read, from which
-    mosaics take their partners.
-
-    Args:
-        data: the dataset's YAML.
-        n: pairs.
-        imgsz: side of a sample, pixels.
-        out: .jpg or .png to write; when None, runs/show/DATA-SPLIT.jpg, numbered so that it is new.
-        overwrite: replace an existing `out`.
-        overrides: keys of the training's augmentation.
-        source: what to call their origin.
-        font: a font file, or the name of an installed one, for class names.
+    mosaics take their partners. The options are those of the command `show`, its keys of the augmentation `overrides`,
+    and `source` is what to call their origin.
 
     Returns:
         The image's file.
@@ -92,9 +84,8 @@ def show(
 
 def _check_keys(n: int, seed: int, overwrite: bool, overrides: Mapping[str, Any]) -> None:
     check_switches({"overwrite": overwrite})
-    for key, value, low, high in (("n", n, 1, MOST), ("seed", seed, 0, 2**63 - 1)):
-        if type(value) is not int or not low <= value <= high:
-            raise ConfigError(f"{key}={value} must be an integer of {low} to {high}")
+    check_whole({"n": n}, 1, MOST)
+    check_whole({"seed": seed}, 0, 2**63 - 1)
     for key, value in overrides.items():
         if key not in KNOBS:
             raise unknown_key(key)
@@ -138,7 +129,7 @@ def _new_file(name: str) -> Path:
                 return file
     except OSError as e:
         raise UserError(f"could not be written: {e.strerror or e}", str(folder), "choose another out=") from None
-    raise UserError("it is full", str(folder), "choose another out=")
+    raise UserError("the disk is full", str(folder), "choose another out=")
 
 
 def _checked_place(out: str | Path, overwrite: bool) -> Path:
@@ -149,7 +140,7 @@ def _checked_place(out: str | Path, overwrite: bool) -> Path:
             "out is an image, and its name must end in .jpg or .png", str(file), f"out={file.with_suffix('.jpg')}"
         )
     if file.is_dir():
-        raise ConfigError("it is a folder", str(file), "give the name of an image in it")
+        raise ConfigError("this is a folder", str(file), "give the name of an image in it")
     if file.exists() and not overwrite:
-        raise ConfigError("it exists already", str(file), "give another out=, or overwrite=True")
+        raise ConfigError("the file already exists", str(file), "give another out=, or overwrite=True")
     return file

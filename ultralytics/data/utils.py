@@ -156,11 +156,11 @@ def compress_one_image(f: str | Path, f_new: str | Path | None = None, max_dim: 
     """Write an image as a JPEG whose longer side is at most `max_dim` pixels, over itself without `f_new`.
 
     Raises:
-        DatasetError: it cannot be decoded.
+        DatasetError: the image cannot be decoded.
     """
     image = imread(f)
     if image is None:
-        raise DatasetError("it cannot be decoded", str(f))
+        raise DatasetError("the image cannot be decoded", str(f))
     r = max_dim / max(image.shape[:2])
     if r < 1:
         size = int(image.shape[1] * r), int(image.shape[0] * r)

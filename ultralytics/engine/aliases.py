@@ -225,7 +225,8 @@ class TrainerAliases:  # size: these names are the reference's
 
     def progress_string(self) -> str:
         """Return the head of the table that is printed while training."""
-        return ("%11s" * (4 + len(self.loss_names))) % ("Epoch", "GPU_mem", *self.loss_names, "Boxes", "Size")
+        columns = ("Epoch", "GPU_mem", *self.loss_names, "Boxes", "Size", "Data_wait")
+        return ("%11s" * len(columns)) % columns
 
     @property
     def lr(self) -> dict[str, float]:

@@ -21,6 +21,7 @@ from ultralytics.engine.step.optim import choose_optimizer
 from ultralytics.engine.step.rates import Group, build_groups, describe, settle_rates
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.log import LOGGER
+from ultralytics.utils.tensors import count_most, layout
 from ultralytics.utils.types import Batch
 
 
@@ -154,12 +155,20 @@ class Hooks(TrainerAliases, ABC):  # size: the methods are what the reference's 
         """Make the schedule; an override may set `lf`."""
 
     def preprocess_batch(self, batch: Batch) -> Batch:
-        """Move a batch to the device, in place: images 0..1, channels last, resized with `multi_scale`."""
+        """Move a batch to the device, in place: images 0..1, laid out as the network, resized with `multi_scale`.
+
+        They are fp32 for whoever overrides this; else see `BatchLoss.image_dtype`.
+        """
+        most = count_most(batch["batch_idx"])
         batch["cls"] = batch["cls"].to(self.device, non_blocking=True)
         batch["bboxes"] = batch["bboxes"].to(self.device, non_blocking=True)
         batch["batch_idx"] = batch["batch_idx"].to(self.device, non_blocking=True)
+        if most is not None:
+            batch["most"] = most, batch["batch_idx"]
         img = batch["img"].to(self.device, non_blocking=True)
-        img = img.to(torch.float32, memory_format=torch.channels_last) / 255
+        ours = type(self).preprocess_batch is Hooks.preprocess_batch
+        dtype = self.step.loss.image_dtype if ours and not self.args.multi_scale else torch.float32
+        img = img.to(dtype, memory_format=layout(self.device)) / 255
         batch["img"] = rescale(img, self.args, self.stride, self.iteration) if self.args.multi_scale else img
         return batch
 

@@ -34,6 +34,18 @@ Given = nn.Module | Backend | str | Path | None  # a network, what runs one, or 
 _WRITTEN = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 
+def wanted_source(source: Any, args: Config) -> Any:
+    """Return a source, or that of the keys where none is given.
+
+    Raises:
+        ConfigError: there is neither, or it is empty text.
+    """
+    source = args.source if source is None else source
+    if source is None or (isinstance(source, str) and not source.strip()):  # an unset variable of a shell
+        raise ConfigError("nothing to predict on", hint="source=an image, a folder, a glob or a video")
+    return source
+
+
 class BasePredictor:  # size: the reference's names, which callbacks read and subclasses replace
     """Run a model over images and videos: `Predictor(overrides={"imgsz": 320})(source, model)`.
 
@@ -142,9 +154,7 @@ class BasePredictor:  # size: the reference's names, which callbacks read and su
         """Predict on a source, yielding one Results per image or frame, in order."""
         if self.model is None or model is not None:
             self.setup_model(model)
-        source = self.args.source if source is None else source
-        if source is None or (isinstance(source, str) and not source.strip()):  # an unset variable of a shell
-            raise ConfigError("nothing to predict on", hint="source=an image, a folder, a glob or a video")
+        source = wanted_source(source, self.args)
         self.setup_source(source)
         items = self.dataset
         writer = None
@@ -247,11 +257,7 @@ class BasePredictor:  # size: the reference's names, which callbacks read and su
         return list(zip(found, self._results_after("on_predict_batch_end", items), strict=True))
 
     def _results_after(self, event: str, items: Sequence[SourceItem]) -> list[Any]:
-        """Return the results as a callback has left them.
-
-        Raises:
-            CallbackError: there are more or fewer than images.
-        """
+        """Return the results as a callback has left them. Raises CallbackError: there are more or fewer than images."""
         self.results = list(self.results)
         if len(self.results) != len(items):
             n, images = counted(len(self.results), "result"), counted(len(items), "image")

@@ -207,11 +207,7 @@ class Results(_Movable):
         return self._with(None)
 
     def update(self, boxes: Any = None, masks: None = None, probs: None = None, obb: None = None) -> None:
-        """Replace the boxes by (n, 6) others, cut to the image.
-
-        Raises:
-            UserError: something of another task.
-        """
+        """Replace the boxes by (n, 6) others, cut to the image. Raises UserError: something of another task."""
         _refuse(masks=masks, probs=probs, obb=obb)
         if boxes is not None:
             corners = clip_boxes(boxes[:, :4], self.orig_shape)
@@ -338,11 +334,7 @@ class Results(_Movable):
     tojson = to_json  # the reference has both names
 
     def to_df(self, normalize: bool = False, decimals: int = 5) -> Any:
-        """`summary` as a pandas DataFrame.
-
-        Raises:
-            UserError: pandas is not installed.
-        """
+        """`summary` as a pandas DataFrame. Raises UserError: pandas is not installed."""
         try:
             import pandas  # optional: of this method alone
         except ImportError:
@@ -392,14 +384,10 @@ def _target_of(filename: str | Path | None, source: str) -> Path:
 
 
 def _not_source(filename: str | Path, source: str) -> Path:
-    """Return a name to write to.
-
-    Raises:
-        UserError: it is the file that was predicted on, by whatever link.
-    """
+    """Return a name to write to. Raises UserError: it is the file that was predicted on, by whatever link."""
     target = Path(filename)
     if target.exists() and os.path.exists(source) and target.samefile(source):
-        raise UserError("it is the image that was predicted on", str(filename), "give another name to save as")
+        raise UserError("this is the image that was predicted on", str(filename), "give another name to save as")
     return target
 
 
@@ -430,11 +418,7 @@ def _show_drawn(image: UInt8Array, path: str) -> None:
 
 
 def _refuse(**others: Any) -> None:
-    """Refuse what belongs to other tasks.
-
-    Raises:
-        UserError: naming the first.
-    """
+    """Refuse what belongs to other tasks. Raises UserError: naming the first."""
     for name, value in others.items():
         if value is not None:
             raise UserError(f"{name} belong to another task, and this project detects boxes", hint="give boxes")

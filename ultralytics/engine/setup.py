@@ -24,6 +24,7 @@ from ultralytics.engine.run.state import RunState
 from ultralytics.engine.safety import threads
 from ultralytics.engine.safety.guard import Guard
 from ultralytics.engine.safety.memory import WorstStep, find_batch
+from ultralytics.engine.step.compiled import Compiled
 from ultralytics.engine.step.distill import LOSS_NAME, changed_teacher
 from ultralytics.engine.step.ema import ModelEMA, window
 from ultralytics.engine.step.loss import BatchLoss
@@ -77,6 +78,8 @@ def set_up(task: Hooks, step: TrainStep, saver: Saver, resumption: Resumption | 
         try_shapes(task, step, batch)
     if step.team.many:
         join_ranks(task, step, batch, resumed is not None)
+    if args.compile and not state.over:
+        compile_network(task, step)
     return meter
 
 
@@ -268,6 +271,29 @@ def try_shapes(task: Hooks, step: TrainStep, batch: int) -> None:
         LOGGER.info(line)
     for warning in report.warnings:
         LOGGER.warning(warning)
+
+
+def compile_network(task: Hooks, step: TrainStep) -> None:
+    """Compile the network for whole batches of the run's size, in rectangles of its first one's.
+
+    Raises:
+        ConfigError: it cannot be compiled, and `compile=` names a mode.
+    """
+    args, loss = task.args, step.loss
+    obstacles = {
+        "the model has a loss of its own": loss.model_has_loss,
+        "teacher= reads maps within the network": loss.distillation is not None,
+        "sync_bn=True exchanges sums within the network": step.team.many and args.sync_bn,
+    }
+    for why in (text for text, there in obstacles.items() if there):
+        LOGGER.warning("compile=%s has no effect: %s", args.compile, why)
+        return
+    loss.compiled = Compiled(loss.model, args.compile, args.deterministic, loss.autocast, step.state)
+    img = task.preprocess_batch(task.train_loader.batch_at(step.state.finished, 0))["img"]  # its layout and precision
+    layout = torch.channels_last if img.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
+    size = (rectangles(task.train_loader) or [(args.imgsz, args.imgsz)])[0]
+    if len(img):
+        loss.compiled.begin(img.new_zeros((*img.shape[:2], *size)).contiguous(memory_format=layout))
 
 
 def rectangles(loader: Any) -> list[tuple[int, int]]:

@@ -292,11 +292,7 @@ def load_source(source: Any, vid_stride: int = 1) -> Source:
 
 
 def _images_of(batch: torch.Tensor) -> list[str | UInt8Array]:
-    """Return the images of a tensor, BGR uint8.
-
-    Raises:
-        UserError: it holds none.
-    """
+    """Return the images of a tensor, BGR uint8. Raises UserError: it holds none."""
     wanted = "give RGB in 0..1, shape (B, 3, H, W)"
     if batch.ndim == 3:
         batch = batch[None]
@@ -347,11 +343,8 @@ def _not_offered(kind: str, name: str, hint: str) -> UserError:
 
 
 def _refuse_no_file(name: str) -> None:
-    """Refuse what the reference takes for a source and is no file.
-
-    Raises:
-        UserError: it is a URL, a live stream, a camera or the screen.
-    """
+    """Refuse what the reference takes for a source and is no file. Raises UserError: it is a URL, a live stream, a
+    camera or the screen."""
     word = name.strip().lower()
     scheme = _SCHEME.match(word)
     # A Path has lost one slash of "https://…".
@@ -394,7 +387,7 @@ def _expand(name: str, below: Path | None = None) -> list[str]:
         lines = [line.strip() for line in read_text(path, DatasetError).splitlines()]
         nested = next((line for line in lines if line.lower().endswith(".txt")), None)
         if nested is not None:  # it could name itself
-            raise DatasetError(f"it lists another list, {nested}", name, "list images, videos or folders")
+            raise DatasetError(f"the list contains another list, {nested}", name, "list images, videos or folders")
         found = [f for line in lines if line for f in _expand(line, path.parent)]
     elif os.path.isfile(path):
         if path.suffix.lower() not in known:
@@ -406,7 +399,7 @@ def _expand(name: str, below: Path | None = None) -> list[str]:
         _refuse_no_file(name)
         problem = _why_unusable(str(path)) if os.path.lexists(path) else None
         if problem is not None:
-            raise MissingFileError(f"it is {problem}, and a source is a file", str(path.absolute()))
+            raise MissingFileError(f"this is {problem}, and a source is a file", str(path.absolute()))
         if not any(c in name for c in "*?["):
             raise MissingFileError(f"no such source; tried {path.absolute()}", name)
         found = _keep_usable(_glob(str(path)))

@@ -43,6 +43,8 @@ from ultralytics.utils.text import counted
 from ultralytics.utils.threads import kept_threads
 from ultralytics.utils.types import Batch
 
+LOOK = 10  # batches, after which a run on a GPU shows where it is
+
 
 class BaseTrainer(Hooks):  # size: scripts find every part of a run here
     """Train a model by the reference's recipe.
@@ -188,6 +190,7 @@ class BaseTrainer(Hooks):  # size: scripts find every part of a run here
         if self.epoch == self.start_epoch:
             LOGGER.info(self.progress_string())
         bar = progress(rest, total=batches, initial=self.batches_done)
+        self.pace.open_epoch()
         self.pace.rest()
         for i, batch in bar:
             self.pace.arrived()
@@ -199,12 +202,12 @@ class BaseTrainer(Hooks):  # size: scripts find every part of a run here
             except BadStepError as bad:
                 handle_bad_step(self.saver, bad, batch, self.train_loader, self.loss_names, self.draw_batch)
             state.batches_done = i + 1
-            waited = state.batches_done == batches or self.device.type == "cpu" or i % 10 == 0
-            if waited:  # reading waits for the GPU
-                self.step.look_back()
-            self.pace.stepped(batch["img"][:, 0].numel(), done=waited)
-            if waited:
-                line = self.step.progress_line(batch)
+            wait = state.batches_done == batches or self.device.type == "cpu"
+            if look := wait or i % LOOK == 0:
+                self.step.look_back(wait)
+            self.pace.stepped(batch["img"][:, 0].numel(), done=look)
+            if look:
+                line = f"{self.step.progress_line(batch, wait)}{f'{self.pace.data_wait:.0f}%':>11}"
                 bar.set_description(line)
             if self.args.plots and self.team.leads and state.is_early(iteration, self.args.close_mosaic):
                 self.plot_training_samples(batch, iteration)
@@ -252,7 +255,9 @@ class BaseTrainer(Hooks):  # size: scripts find every part of a run here
         if self.team.agree(self.stop) or (args.time and self.team.agree(state.spent() >= args.time * 3600)):
             stop = True
         blocks = self.meter.row() if self.meter is not None else {}
-        self.save_metrics({**self.label_loss_items(self.mean_loss), **figures, **self.lr, **blocks})
+        waits = self.team.gather(self.pace.data_wait)  # none where an earlier process has done all steps of the epoch
+        waited = {"time/data_wait": round(max(waits), 2)} if waits and self.pace.epoch[1] else {}
+        self.save_metrics({**self.label_loss_items(self.mean_loss), **figures, **self.lr, **blocks, **waited})
         self.epoch_loss = state.loss_mean
         state.finish_epoch()
         state.over = state.stop = final or stop

@@ -7,7 +7,7 @@ loader's order: so the figures do not depend on the number of ranks.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -24,17 +24,18 @@ from ultralytics.engine.ranks.team import Team, join
 from ultralytics.engine.run.folder import new_run_dir
 from ultralytics.engine.safety import threads
 from ultralytics.engine.safety.pace import Pace
+from ultralytics.engine.step.loss import Criterion
 from ultralytics.nn.backend import Backend, backend_of
 from ultralytics.utils.errors import ConfigError, MissingFileError, UserError
 from ultralytics.utils.files import write_json
 from ultralytics.utils.fonts import checked_font
 from ultralytics.utils.log import LOGGER, progress
 from ultralytics.utils.ops import Profile, make_divisible
+from ultralytics.utils.tensors import layout
 from ultralytics.utils.text import counted
 from ultralytics.utils.threads import kept_threads
 from ultralytics.utils.types import Batch
 
-Criterion = Callable[[Any, Batch], tuple[Tensor, Tensor]]
 STAGES = ("preprocess", "inference", "loss", "postprocess")
 PLOTTED_BATCHES = 3
 PLOTTED_IMAGES = 16  # of a batch
@@ -60,15 +61,10 @@ class Evaluator(Protocol[Pair, Found]):
 
 
 class Metrics(Protocol):
-    """Figures of a validation: what the first evaluator of a task gives.
+    """Figures of a validation: what the first evaluator of a task gives."""
 
-    Attributes:
-        save_dir: where its curves are drawn.
-        speed: milliseconds per image by stage.
-    """
-
-    save_dir: Path
-    speed: dict[str, float]
+    save_dir: Path  # where its curves are drawn
+    speed: dict[str, float]  # milliseconds per image by stage
 
     @property
     def keys(self) -> list[str]:
@@ -84,21 +80,14 @@ class Metrics(Protocol):
 
 @dataclass
 class Pass:
-    """What a rank has seen of a split in one validation.
+    """What a rank has seen of a split in one validation."""
 
-    Attributes:
-        evaluators: of the task.
-        loss: parts, by the batch's place in the loader.
-        shown: images to draw and what was predicted for them, by the same.
-        images: how many.
-        elapsed: seconds by stage.
-    """
-
-    evaluators: list[Evaluator[Any, Any]]
-    loss: dict[int, Tensor] = field(default_factory=dict)
+    evaluators: list[Evaluator[Any, Any]]  # of the task
+    loss: dict[int, Tensor] = field(default_factory=dict)  # parts, by the batch's place in the loader
+    # images to draw and what was predicted for them, by the same
     shown: dict[int, tuple[Batch, list[Tensor]]] = field(default_factory=dict)
-    images: int = 0
-    elapsed: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    images: int = 0  # how many
+    elapsed: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))  # seconds by stage
 
     def merge(self, other: Pass) -> None:
         """Take what another rank has seen."""
@@ -232,11 +221,8 @@ class BaseValidator:  # size: the reference's names, which scripts read and subc
         LOGGER.info("Results saved to %s", self.save_dir)
 
     def _read_data(self, net: Any) -> DatasetSpec:
-        """Find the dataset, whose classes must be the model's; where they bear other names, say so.
-
-        Raises:
-            UserError: it is not there, or has classes that the model has not.
-        """
+        """Find the dataset, whose classes must be the model's; where they bear other names, say so. Raises UserError:
+        it is not there, or has classes that the model has not."""
         args = self.args
         if not args.data:
             raise ConfigError("no dataset given", hint=data_hint())
@@ -394,9 +380,9 @@ class BaseValidator:  # size: the reference's names, which scripts read and subc
         return ""
 
     def preprocess(self, batch: Batch) -> Batch:
-        """Move a batch's images to the device: 0..1, channels last. Labels stay where they are."""
+        """Move a batch's images to the device: 0..1, laid out as the network. Labels stay where they are."""
         img = batch["img"].to(self.device, non_blocking=True)
-        batch["img"] = img.to(self.dtype, memory_format=torch.channels_last) / 255
+        batch["img"] = img.to(self.dtype, memory_format=layout(img.device)) / 255
         return batch
 
     def postprocess(self, preds: Any) -> list[Tensor]:

@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ultralytics.utils.errors import ModelError, nearest
+from ultralytics.utils.tensors import layout
 
 MAX_ELEMENTS = 2**28  # parameters and buffers of a row: 1 GiB, four times a whole yolov8x
 LARGEST = 2**31 - 1  # what torch takes for a size
@@ -170,9 +171,9 @@ def _parameters_of(cls: type[nn.Module]) -> dict[str, inspect.Parameter]:
 
 
 def channels_last(model: nn.Module) -> None:
-    """Lay out a model's 4-dimensional weights as convolutions on channels-last maps read them. torch's own
+    """Lay out a model's 4-dimensional weights as its device reads them, mostly channels last; see `layout`. torch's own
     `.to(memory_format=…)` fails on the 5-dimensional ones of a Conv3d or of a bank of kernels."""
-    model._apply(lambda t: t.to(memory_format=torch.channels_last) if t.dim() == 4 else t)  # type: ignore[no-untyped-call]  # torch's own
+    model._apply(lambda t: t.to(memory_format=layout(t.device)) if t.dim() == 4 else t)  # type: ignore[no-untyped-call]  # torch's own
 
 
 class Bounded(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ultralytics.cfg.model import ModelSpec
-from ultralytics.nn.tasks import DetectionModel, parse_model
+from ultralytics.nn.tasks import DetectionModel, network_of, parse_model
 from ultralytics.utils.errors import ModelError
 
 PROBE = (64, 96)  # height and width, pixels
@@ -31,7 +31,7 @@ def check_edit(before: ModelSpec, after: ModelSpec) -> list[str]:
             raise _fed_otherwise(was, now, after, f" at scale {letter}" if letter else "")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        old, new = DetectionModel(before, verbose=False).eval(), DetectionModel(after, verbose=False).eval()
+        old, new = (network_of(spec)(spec, verbose=False).eval() for spec in (before, after))
         feeds = [_measured_feeds(m) for m in (old, new)]
         if feeds[0] != feeds[1]:
             raise _fed_otherwise(feeds[0], feeds[1], after)

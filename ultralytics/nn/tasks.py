@@ -371,3 +371,10 @@ def _first_pass(model: DetectionModel) -> Any:
 
 
 BaseModel = DetectionModel
+NETWORKS: dict[str, type[DetectionModel]] = {"Detect": DetectionModel}  # by the class of the last row
+
+
+def network_of(model: ModelSpec | str) -> type[DetectionModel]:
+    """Return the class of network that a spec, or the name of its head, asks for; a head of the user's own detects."""
+    head = model if isinstance(model, str) else model.rows[-1].module
+    return NETWORKS.get(head.rpartition(".")[2], DetectionModel)

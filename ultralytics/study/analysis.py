@@ -39,30 +39,22 @@ class ClassDifference:
 
 @dataclass(frozen=True)
 class Arm:
-    """An arm of a study.
-
-    Attributes:
-        name: of the arm; seeds: that finished, rising; failed: seeds that failed, with their line.
-        figures: name → the figure of each of `seeds`; None where there is nothing to measure it by.
-        unpaired: seeds that finished here or with the control, and not with both.
-        difference: against the control; None for the control, and where no seed is common. Its p is as tested.
-        p: corrected for the number of arms; verdict: in words, by the corrected p.
-        classes: per class, where there are several seeds or one; curve: precision at RECALLS, mean over the seeds.
-        cost: name → mean over the seeds; share: ‖gate ⊙ A‖ / ‖x‖ by block, mean over the seeds.
-    """
+    """An arm of a study."""
 
     name: str
-    seeds: tuple[int, ...]
-    failed: Mapping[int, str]
+    seeds: tuple[int, ...]  # that finished, rising
+    failed: Mapping[int, str]  # seeds that failed, with their line
+    # name → the figure of each of `seeds`; None where there is nothing to measure it by
     figures: Mapping[str, tuple[float | None, ...]]
-    unpaired: tuple[int, ...] = ()
+    unpaired: tuple[int, ...] = ()  # seeds that finished here or with the control, and not with both
+    # against the control; None for the control, and where no seed is common. Its p is as tested.
     difference: Difference | None = None
-    p: float = 1.0
-    verdict: str = ""
-    classes: tuple[ClassDifference, ...] = ()
-    curve: Float64Array | None = None
-    cost: Mapping[str, float] = field(default_factory=dict)
-    share: Mapping[str, float] = field(default_factory=dict)
+    p: float = 1.0  # corrected for the number of arms
+    verdict: str = ""  # in words, by the corrected p
+    classes: tuple[ClassDifference, ...] = ()  # per class, where there are several seeds or one
+    curve: Float64Array | None = None  # precision at RECALLS, mean over the seeds
+    cost: Mapping[str, float] = field(default_factory=dict)  # name → mean over the seeds
+    share: Mapping[str, float] = field(default_factory=dict)  # ‖gate ⊙ A‖ / ‖x‖ by block, mean over the seeds
 
     def mean(self, figure: str) -> float | None:
         """Over the seeds that have it."""
@@ -91,17 +83,12 @@ class Arm:
 
 @dataclass(frozen=True)
 class Analysis:
-    """A study's result.
+    """A study's result."""
 
-    Attributes:
-        control: the arm that the others are compared with; None where there is none.
-        arms: in the study's order; images: of the test split; notes: sentences about what a reader must know.
-    """
-
-    control: str | None
-    arms: tuple[Arm, ...]
-    images: int
-    notes: tuple[str, ...]
+    control: str | None  # the arm that the others are compared with; None where there is none
+    arms: tuple[Arm, ...]  # in the study's order
+    images: int  # of the test split
+    notes: tuple[str, ...]  # sentences about what a reader must know
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for study.json."""
@@ -206,7 +193,7 @@ def _compare_arm(
         np.stack([mean_over_classes(resampled[c]) for _, c in pairs]),
         images,
     )
-    names = _class_names(done)
+    names = dict(enumerate(next((r.per_class for r in done if r.per_class), ())))  # in the order of their ids
     ids = tested[pairs[0][0]].detections.classes
     whole = {key: tested[key].detections.class_ap(np.ones((1, images))) for pair in pairs for key in pair}
     classes = _compare_classes([names.get(int(i), str(i)) for i in ids], pairs, whole, resampled, images)
@@ -263,11 +250,6 @@ def _file_names(seen: Sequence[Seen]) -> list[str]:
     """Names of the images: without their folders, which differ between machines, where that tells them apart."""
     short = [PurePath(s.file.replace("\\", "/")).name for s in seen]
     return short if len(set(short)) == len(short) else [s.file for s in seen]
-
-
-def _class_names(done: Sequence[RunRecord]) -> dict[int, str]:
-    """Class id → name: `per_class` has all of them in the order of their ids."""
-    return dict(enumerate(next((r.per_class for r in done if r.per_class), ())))
 
 
 def _arm(name: str, records: Sequence[RunRecord], tested: Mapping[tuple[str, int], _Tested]) -> Arm:

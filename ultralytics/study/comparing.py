@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,13 @@ from ultralytics.cfg.paths import data_hint
 from ultralytics.engine.outputs import distinct
 from ultralytics.engine.run.folder import new_run_dir
 from ultralytics.engine.weights.checkpoint import Checkpoint, load_checkpoint
-from ultralytics.models.yolo.weights import load_trained
 from ultralytics.nn.plugins import load_plugins
-from ultralytics.nn.summary import explain
 from ultralytics.study import latency as timing
 from ultralytics.study.analysis import Analysis
-from ultralytics.study.job import TEST_KEYS, _Witness, evaluator
+from ultralytics.study.job import TEST_KEYS, Witness, cost, evaluator
 from ultralytics.study.plan import FREE
 from ultralytics.study.record import FINISHED, RECORD, RunRecord, read_record, write_record, write_seen
 from ultralytics.study.report import COMPARED, SEEN, STUDY, write_report
-from ultralytics.utils.coco import FIGURES
 from ultralytics.utils.errors import ConfigError, MissingFileError, UserError, nearest
 from ultralytics.utils.files import real_path, user_path, write_json
 from ultralytics.utils.log import LOGGER
@@ -71,17 +68,8 @@ def compare_runs(
 ) -> Analysis:
     """Report on finished runs as on a study: each is validated on one split, and compared with the control.
 
-    Args:
-        runs: their folders, or weights files. Runs of one configuration but for the seed make an arm.
-        control: one of the runs, or an arm's name; the first run when None.
-        out: folder of the report, runs/compare (numbered) when None; one that was made before goes on: runs that were
-            validated for it are not validated again.
-        split: test, or val where there is no test split, when None; data: the dataset YAML, that of the first run
-            when None; plugins: Python files with the networks' modules.
-        fair: refuse the table where runs differ in their data, their steps or the like.
-
-    Raises:
-        UserError: a run cannot be read or validated.
+    The options are those of the command `compare`. Runs that were validated for a report that was made before in OUT
+    are not validated again. Raises UserError: a run cannot be read or validated.
     """
     load_plugins(plugins)
     if len(runs) < 2:
@@ -113,7 +101,7 @@ def compare_runs(
     names = {r.folder for r in records}
     strangers = [f.parent for f in folder.glob(f"*/{RECORD}") if f.parent.name not in names]
     if strangers:
-        raise ConfigError("it holds a run that is not compared", str(strangers[0]), "choose another out=")
+        raise ConfigError("the folder contains a run that is not compared", str(strangers[0]), "choose another out=")
     plan = {"arms": {a: {} for a in dict.fromkeys(arms)}, "control": chosen}
     write_json(folder / STUDY, {"study": plan, COMPARED: True}, key="out")
     timing.measure(folder, records, {a: r.weights for a, r in reversed(list(zip(arms, found, strict=True)))})
@@ -189,12 +177,10 @@ def _validate(run: _Run, arm: str, place: Path, data: str, split: str) -> RunRec
     keys: dict[str, Any] = {k: trained[k] for k in ("imgsz", "single_cls") if k in trained}
     args = get_cfg(None, {**keys, **TEST_KEYS, "split": split, "data": data, "model": str(run.weights)}, mode="val")
     (place / "test").mkdir(exist_ok=True)
-    validator = _Witness(save_dir=place / "test", args=args)
+    validator = Witness(save_dir=place / "test", args=args)
     validator()
     write_seen(place / SEEN, validator.kept)
-    box, coco = validator.metrics.box, validator.metrics.coco or {}
-    report = explain(load_trained(run.weights)[0], args.imgsz)
-    facts: Mapping[str, Any] = {
+    facts = {
         "weights": _stamp(run.weights),
         "data": data,
         "test data": validator.digest,
@@ -204,15 +190,6 @@ def _validate(run: _Run, arm: str, place: Path, data: str, split: str) -> RunRec
         "batch": trained.get("batch"),
         "evaluator": evaluator(),
     }
-    figures = {"mAP50-95": box.map, "mAP50": box.map50, "mAP75": box.map75, "precision": box.mp, "recall": box.mr}
-    return RunRecord(
-        arm=arm,
-        seed=run.seed,
-        state=FINISHED,
-        folder=place.name,
-        figures={k: float(v) for k, v in figures.items()} | {k: coco.get(k) for k in FIGURES},
-        per_class=dict(coco.get("per_class", {})),
-        facts=facts,
-        keys=run.keys,
-        cost={"parameters": report.parameters_fused, "flops": report.flops_fused},
-    )
+    measured = validator.figures()
+    spent = cost(run.weights, [], args.imgsz)
+    return RunRecord(arm, run.seed, FINISHED, place.name, facts=facts, keys=run.keys, cost=spent, **measured)

@@ -46,14 +46,10 @@ TEST_KEYS: dict[str, Any] = {"split": "test", "rect_val": False, "plots": False,
 
 @dataclass(frozen=True)
 class Job:
-    """The order for a run's process, with which its folder is compared when the study goes on.
+    """The order for a run's process, with which its folder is compared when the study goes on."""
 
-    Attributes:
-        run: which one; study: the YAML's path, for messages.
-    """
-
-    run: Run
-    study: str
+    run: Run  # which one
+    study: str  # the YAML's path, for messages
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -112,15 +108,11 @@ def train(job: Job, folder: Path) -> None:
         LOGGER.info("%s", e)
 
 
-class _Witness(DetectionValidator):
-    """Keeps what it has seen, and the digest of the images.
+class Witness(DetectionValidator):
+    """Keeps what it has seen, and the digest of the images."""
 
-    Attributes:
-        kept: image by image; digest: of the split's names, images and labels.
-    """
-
-    kept: list[Seen]
-    digest = ""
+    kept: list[Seen]  # image by image
+    digest = ""  # of the split's names, images and labels
 
     def get_dataloader(self, dataset_path: Any, batch_size: int) -> Any:
         loader = super().get_dataloader(dataset_path, batch_size)
@@ -130,6 +122,13 @@ class _Witness(DetectionValidator):
     def report_coco(self) -> None:
         self.kept = self.seen_images()
         super().report_coco()
+
+    def figures(self) -> dict[str, Any]:
+        """Return what it has measured, by the names of a record: `figures` and `per_class`."""
+        box, coco = self.metrics.box, self.metrics.coco or {}
+        found = {"mAP50-95": box.map, "mAP50": box.map50, "mAP75": box.map75, "precision": box.mp, "recall": box.mr}
+        figures = {k: float(v) for k, v in found.items()} | {k: coco.get(k) for k in FIGURES}
+        return {"figures": figures, "per_class": dict(coco.get("per_class", {}))}
 
 
 def test(job: Job, folder: Path) -> RunRecord:
@@ -149,37 +148,25 @@ def test(job: Job, folder: Path) -> RunRecord:
     place.mkdir(exist_ok=True)
     for made in (folder, place):
         remove_unfinished(made)
-    validator = _Witness(save_dir=place, args=args)
+    validator = Witness(save_dir=place, args=args)
     LOGGER.info("Testing %s on the split %s", best, args.split)
     validator()
     write_seen(place / "seen.npz", validator.kept)
     write_json(folder / "environment.json", readable(last.state.get("provenance")))
-    m = validator.metrics
-    coco = m.coco or {}
-    box = m.box
-    figures: dict[str, float | None] = {
-        "mAP50-95": float(box.map),
-        "mAP50": float(box.map50),
-        "mAP75": float(box.map75),
-        "precision": float(box.mp),
-        "recall": float(box.mr),
-        **{k: coco.get(k) for k in FIGURES},
-    }
     return RunRecord(
         arm=job.run.arm,
         seed=job.run.seed,
         state=FINISHED,
         folder=job.run.name,
-        figures=figures,
-        per_class=dict(coco.get("per_class", {})),
         facts=_facts(best, last.state, trained, validator),
         keys=_plain_keys(job.run.keys),
         blocks=_blocks(last.state["results"]),
-        cost=_cost(best, last.state["results"], int(trained["imgsz"])),
+        cost=cost(best, last.state["results"], int(trained["imgsz"])),
+        **validator.figures(),
     )
 
 
-def _facts(best: Path, state: Mapping[str, Any], trained: Mapping[str, Any], validator: _Witness) -> dict[str, Any]:
+def _facts(best: Path, state: Mapping[str, Any], trained: Mapping[str, Any], validator: Witness) -> dict[str, Any]:
     """Return what must be equal for runs to be comparable: plain data, by the names that a reader sees."""
     record = readable(state.get("provenance"))
     data = record.get("data", {})
@@ -256,8 +243,8 @@ def _blocks(rows: list[Mapping[str, float]]) -> dict[str, dict[str, float]]:
     return found
 
 
-def _cost(weights: Path, rows: list[Mapping[str, float]], imgsz: int) -> dict[str, float]:
-    """Parameters and operations, fused, at the study's size; seconds of an epoch, its validation included."""
+def cost(weights: Path, rows: list[Mapping[str, float]], imgsz: int) -> dict[str, float]:
+    """Parameters and operations, fused, at a size; seconds of an epoch, its validation included, by rows of results."""
     model, _ = load_trained(weights)
     report = explain(model, imgsz)
     seconds = {"epoch_seconds": rows[-1]["time"] / len(rows)} if rows else {}

@@ -19,6 +19,7 @@ from ultralytics.study.record import FINISHED, RunRecord
 from ultralytics.utils.errors import UserError
 from ultralytics.utils.files import write_json
 from ultralytics.utils.log import LOGGER
+from ultralytics.utils.tensors import layout
 
 FILE = "latency.json"
 WARMUP, REPEATS = 10, 100
@@ -38,7 +39,7 @@ def latency(
     """
     nets = {name: inference_copy(model, device) for name, model in models.items()}
     spent: dict[str, list[float]] = {name: [] for name in nets}
-    image = torch.zeros(1, 3, imgsz, imgsz, device=device).contiguous(memory_format=torch.channels_last)
+    image = torch.zeros(1, 3, imgsz, imgsz, device=device).contiguous(memory_format=layout(device))
     with torch.inference_mode():
         for i in range(warmup + repeats):
             for name, net in nets.items():

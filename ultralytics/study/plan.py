@@ -66,20 +66,15 @@ class Run:
 
 @dataclass(frozen=True)
 class Study:
-    """What a study's YAML says, its paths resolved.
+    """What a study's YAML says, its paths resolved."""
 
-    Attributes:
-        file: the YAML; name: of the study; base: keys of every run; arms: name → keys that it adds or replaces.
-        control: the arm that the others are compared with; seeds: of the runs of each arm; test: keys of the test.
-    """
-
-    file: Path
+    file: Path  # the YAML
     name: str
-    base: Mapping[str, Any]
-    arms: Mapping[str, Mapping[str, Any]]
-    control: str
-    seeds: Sequence[int]
-    test: Mapping[str, Any]
+    base: Mapping[str, Any]  # keys of every run
+    arms: Mapping[str, Mapping[str, Any]]  # name → keys that it adds or replaces
+    control: str  # the arm that the others are compared with
+    seeds: Sequence[int]  # of the runs of each arm
+    test: Mapping[str, Any]  # keys of its test
 
     @property
     def declared(self) -> set[str]:
@@ -253,10 +248,7 @@ class _Reader:
 
     def file_of(self, key: str, value: Any) -> Any:
         """Return a value with the paths in it in full, as far as files lie beside the YAML or in the working folder.
-
-        Raises:
-            MissingFileError: there is no such file.
-        """
+        Raises MissingFileError: there is no such file."""
         if isinstance(value, list):
             return [self.file_of(key, v) for v in value]
         if not isinstance(value, str) or not Path(value).suffix or key in ("imgsz", "name"):

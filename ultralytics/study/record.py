@@ -9,7 +9,6 @@ OUT/study.json          all records, the arms' costs, and the comparison
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy as np
 
 from ultralytics.utils.coco import Seen
 from ultralytics.utils.errors import ConfigError
-from ultralytics.utils.files import read_text, write_atomically, write_json
+from ultralytics.utils.files import read_json, write_atomically, write_json
 from ultralytics.utils.types import UNKNOWN_AREA
 
 FINISHED, FAILED = "finished", "failed"
@@ -62,11 +61,7 @@ class RunRecord:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], where: str = "") -> RunRecord:
-        """Read what `to_dict` wrote.
-
-        Raises:
-            ConfigError: a field is missing.
-        """
+        """Read what `to_dict` wrote. Raises ConfigError: a field is missing."""
         missing = [name for name in ("arm", "seed", "state", "folder") if name not in data]
         if missing:
             raise ConfigError(f"{missing[0]} is missing", where, "the file was not written by a study")
@@ -80,22 +75,11 @@ def write_record(folder: Path, record: RunRecord) -> None:
 
 
 def read_record(folder: Path) -> RunRecord | None:
-    """Return the record of a run's folder; None where there is none yet.
-
-    Raises:
-        ConfigError: it cannot be read.
-    """
+    """Return the record of a run's folder; None where there is none yet. Raises ConfigError: it cannot be read."""
     file = folder / RECORD
     if not file.is_file():
         return None
-    try:
-        data = json.loads(read_text(file, ConfigError))
-    except ValueError as e:
-        if isinstance(e, ConfigError):
-            raise
-        raise ConfigError(f"not valid JSON: {e}", str(file), "remove it, and the run is tested again") from None
-    if not isinstance(data, dict):
-        raise ConfigError("it holds no record", str(file), "remove it, and the run is tested again")
+    data = read_json(file, ConfigError, "there is no record in the file", "remove it, and the run is tested again")
     return RunRecord.from_dict(data, str(file))
 
 
@@ -115,11 +99,7 @@ def write_seen(path: Path, seen: Sequence[Seen]) -> None:
 
 
 def read_seen(path: Path) -> list[Seen]:
-    """Read what `write_seen` wrote; nothing in it is executed.
-
-    Raises:
-        ConfigError: it is no such file.
-    """
+    """Read what `write_seen` wrote; nothing in it is executed. Raises ConfigError: it is no such file."""
     try:
         with np.load(path, allow_pickle=False) as rows:
             found = np.split(rows["found"], np.cumsum(rows["found_counts"])[:-1])
@@ -129,4 +109,6 @@ def read_seen(path: Path) -> list[Seen]:
             own = [a if (a > 0).any() else None for a in areas]
             return [Seen(*row) for row in zip(map(str, rows["files"]), shapes, found, truths, own, strict=False)]
     except (OSError, ValueError, KeyError, TypeError) as e:
-        raise ConfigError(f"it cannot be read: {e}", str(path), "run the study again: it validates the run anew") from e
+        raise ConfigError(
+            f"the file cannot be read: {e}", str(path), "run the study again: it validates the run anew"
+        ) from e

@@ -8,7 +8,6 @@ OUT/environment.json    versions, hardware and commands
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +25,7 @@ from ultralytics.study.record import FINISHED, RECORD, RunRecord, read_record, r
 from ultralytics.study.tables import caption, csv_table, latex_table, markdown_table, refusal, verdicts
 from ultralytics.utils.coco import Seen
 from ultralytics.utils.errors import ConfigError, MissingFileError, UserError
-from ultralytics.utils.files import read_text, write_json, write_text
+from ultralytics.utils.files import read_json, write_json, write_text
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.yaml import read_yaml
 
@@ -67,7 +66,10 @@ def write_report(out: Path, fair: bool = True) -> Analysis:
         write_text(out / TABLES[0], markdown_table(analysis, text, times, unfair), key="out")
         write_text(out / TABLES[1], csv_table(analysis, times), key="out")
         write_text(out / TABLES[2], latex_table(analysis, text, times, unfair), key="out")
-    results = {a.name: [out / r.folder / "results.csv" for r in _of(records, a.name)] for a in analysis.arms}
+    results: dict[str, list[Path]] = {a.name: [] for a in analysis.arms}
+    for r in records:
+        if r.state == FINISHED:
+            results[r.arm].append(out / r.folder / "results.csv")
     drawn = draw_all(analysis, out / FIGURES, results, times)
     for line in unfair:
         LOGGER.warning("not alike: %s", line)
@@ -78,23 +80,13 @@ def write_report(out: Path, fair: bool = True) -> Analysis:
     return analysis
 
 
-def _of(records: Sequence[RunRecord], arm: str) -> list[RunRecord]:
-    return [r for r in records if r.arm == arm and r.state == FINISHED]
-
-
 def _read_result(out: Path) -> dict[str, Any]:
     """study.json as far as there is one, else the plan: a study that was stopped can be reported too."""
     if not out.is_dir():
         raise MissingFileError("no such folder", str(out), "the out= of a study")
     file = out / STUDY
     if file.is_file():
-        try:
-            data = json.loads(read_text(file, ConfigError))
-        except json.JSONDecodeError as e:
-            raise ConfigError(f"not valid JSON: {e}", str(file), "remove it: it is made anew") from None
-        if not isinstance(data, dict):
-            raise ConfigError("it holds no study", str(file), "remove it: it is made anew")
-        return data
+        return read_json(file, ConfigError, "there is no study in the file", "remove it: it is made anew")
     file = out / PLAN
     plan = read_yaml(file, ConfigError).data if file.is_file() else None
     return {"study": plan} if isinstance(plan, dict) else {}
@@ -144,8 +136,10 @@ def _environment(out: Path, records: Sequence[RunRecord]) -> dict[str, Any]:
         file = out / r.folder / ENVIRONMENT
         if file.is_file():
             try:
-                runs[r.folder] = json.loads(read_text(file, ConfigError))
-            except json.JSONDecodeError:
-                LOGGER.warning("WARNING: %s: not valid JSON, left out of the report", file)
+                runs[r.folder] = read_json(
+                    file, ConfigError, "there is no record in the file", "left out of the report"
+                )
+            except ConfigError as e:
+                LOGGER.warning("WARNING: %s", e)
     mine = {"versions": versions(), "code": code_digest(), "device": device_name(torch.device("cpu"))}
     return {"command": f"python -m ultralytics study report {out.name}", "report": mine, "runs": runs}

@@ -7,7 +7,6 @@ processes, on one machine or on several that share a disk, can work at one study
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -20,6 +19,7 @@ from typing import Any, Protocol
 
 import torch
 
+from ultralytics.cfg.knob import check_whole
 from ultralytics.cfg.paths import PACKAGE, program
 from ultralytics.engine.run.folder import RunLock
 from ultralytics.engine.run.provenance import provenance
@@ -31,7 +31,7 @@ from ultralytics.study.plan import FREE, Run, Study, read_study
 from ultralytics.study.record import FAILED, FINISHED, RECORD, TIMES, RunRecord, read_record, write_record
 from ultralytics.study.report import write_report
 from ultralytics.utils.errors import ConfigError, UserError
-from ultralytics.utils.files import read_text, stamp, user_path, write_json, write_text
+from ultralytics.utils.files import read_json, stamp, user_path, write_json, write_text
 from ultralytics.utils.log import LOGGER, setup_console
 from ultralytics.utils.processes import ended_in_order
 from ultralytics.utils.text import counted
@@ -98,13 +98,8 @@ def run_study(
     jobs: int | None = None,
     fair: bool = True,
 ) -> list[RunRecord]:
-    """Run a study, or go on with one; its results lie in `out`.
-
-    Args:
-        cfg: its YAML, see `study.plan`; out: the folder, runs/study/NAME when None.
-        devices: GPUs, one run at a time on each; jobs: runs at a time (one, or one for each device). On a CPU they
-            share the cores.
-        fair: refuse a table of arms that were not treated alike; see `study.fairness`.
+    """Run a study (see `study.plan`), or go on with one; its results lie in `out`. The options are those of the command
+    `study`; on a CPU, runs at a time share the cores.
 
     Returns:
         The records of all runs that have finished or failed, in the order of the study.
@@ -141,18 +136,14 @@ def _note(folder: Path) -> None:
     file = folder / CALLS
     before = None
     if file.is_file():
-        with contextlib.suppress(ValueError):  # damaged, and no result
-            before = json.loads(read_text(file, ConfigError))
+        with contextlib.suppress(ConfigError):  # damaged, and no result
+            before = read_json(file, ConfigError, "there is no record in the file", "")
     command = sys.argv[1:] if sys.argv[1:2] == ["study"] else []
     write_json(file, provenance(torch.device("cpu"), command=command, before=before), key="out")
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder for results.
-
-    Raises:
-        UserError: it cannot be made.
-    """
+    """Make a folder for results. Raises UserError: it cannot be made."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as e:
@@ -168,8 +159,7 @@ def _slots(devices: Any, jobs: int | None) -> list[str | None]:
     names: list[str | None] = [w.strip() for w in _comma(devices).split(",")] if devices is not None else [None]
     if not all(n is None or n.isdecimal() or n in ("cpu", "mps") for n in names) or len(set(names)) < len(names):
         raise ConfigError(f"devices={_comma(devices)} must be numbers of GPUs, each once", hint="such as devices=0,1")
-    if jobs is not None and (type(jobs) is not int or jobs < 1):
-        raise ConfigError(f"jobs={jobs} must be an integer of 1 or more")
+    check_whole({"jobs": jobs}, 1)
     count = len(names) if jobs is None else jobs
     return [names[i % len(names)] for i in range(count)]
 
@@ -230,11 +220,12 @@ class Runner:
             file = self.folder(run) / JOB_FILE
             if not file.is_file():
                 continue
+            hint = "another out=, or remove the folder"
             try:
-                before = Job.from_dict(json.loads(read_text(file, ConfigError))).run
-            except (ValueError, KeyError, TypeError) as e:
-                message = f"it is no job of a study: {type(e).__name__}: {e}"
-                raise ConfigError(message, str(file), "another out=, or remove the folder") from None
+                before = Job.from_dict(read_json(file, ConfigError, "this is not a job of a study", hint)).run
+            except (KeyError, TypeError) as e:
+                message = f"this is not a job of a study: {type(e).__name__}: {e}"
+                raise ConfigError(message, str(file), hint) from None
             changes = _changed(before.keys, run.keys) or _changed(before.test, run.test, "test: ")
             if changes:
                 hint = "another out= for another study, or remove this folder to run it anew"

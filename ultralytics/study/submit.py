@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ultralytics.cfg.knob import check_whole
 from ultralytics.cfg.paths import CLONE
 from ultralytics.study.plan import read_study
 from ultralytics.study.runner import complaint, run_study, study_folder
@@ -66,16 +67,11 @@ def submit_study(
     gpus: int = 1,
     hours: float = HOURS,
 ) -> list[str]:
-    """Submit a study to a cluster, whose machines must see its folder, the data and this project at the same paths.
+    """Submit a study to a cluster, whose machines must see its folder, the data and this project at the same paths;
+    returns the tasks' ids.
 
-    Args:
-        cfg, out, fair: as of `run_study`; jobs: tasks that work at a time, one for each run when None.
-        cluster: slurm, or local for tasks on this machine; partition: the cluster's own when None; gpus: of each task.
-        hours: after which a task is stopped, saved, and queued again. Further options of sbatch may be given as its
-            environment variables, such as SBATCH_ACCOUNT.
-
-    Returns:
-        The tasks' ids.
+    The options are those of the command `study`; without `jobs` there is a task for each run, and `cluster` may be
+    local for tasks on this machine. Environment variables of sbatch, such as SBATCH_ACCOUNT, are further options.
 
     Raises:
         UserError: submitit is not there, or the study cannot be run.
@@ -87,10 +83,8 @@ def submit_study(
         raise ConfigError("submit= needs the package submitit", hint="pip install submitit") from None
     if cluster not in CLUSTERS:
         raise ConfigError(f"submit={cluster} is not possible", hint=f"one of {', '.join(CLUSTERS)}")
-    if jobs is not None and (type(jobs) is not int or jobs < 1):
-        raise ConfigError(f"jobs={jobs} must be an integer of 1 or more")
-    if type(gpus) is not int or gpus < 0:
-        raise ConfigError(f"gpus={gpus} must be an integer of 0 or more")
+    check_whole({"jobs": jobs}, 1)
+    check_whole({"gpus": gpus}, 0)
     if isinstance(hours, bool) or not isinstance(hours, int | float) or not 0 < hours <= 24 * 365:
         raise ConfigError(f"hours={hours} must be a number above 0")
     study = read_study(cfg)  # a mistake is reported here, not by each task

@@ -51,13 +51,9 @@ class CheckpointError(UserError, ValueError):
 
 
 class FinishedRunError(UserError):
-    """A run to go on with, by a command that may begin or go on, is over: nothing is left to do, and nothing is wrong.
+    """A run to go on with, by a command that may begin or go on, is over: nothing is left to do, nothing is wrong."""
 
-    Attributes:
-        folder: of the run.
-    """
-
-    folder: str = ""
+    folder: str = ""  # of the run
 
 
 class LostWorkerError(UserError):

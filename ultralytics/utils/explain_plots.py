@@ -34,14 +34,10 @@ LINE = 0.135  # inches that a line of text takes
 
 @dataclass(frozen=True)
 class WeightPanel:
-    """The weights with which a block mixes the tokens, for some pixels.
+    """The weights with which a block mixes the tokens, for some pixels."""
 
-    Attributes:
-        title: one line; maps: (P, H, W), per pixel, times the number of tokens, so that 1 is an even mixture.
-    """
-
-    title: str
-    maps: Float64Array
+    title: str  # one line
+    maps: Float64Array  # (P, H, W), per pixel, times the number of tokens, so that 1 is an even mixture
 
 
 class Field(NamedTuple):

@@ -21,11 +21,7 @@ from ultralytics.utils.errors import MissingFileError, UserError
 
 
 def user_path(name: str | Path) -> Path:
-    """Return the path a user means, "~" included.
-
-    Raises:
-        MissingFileError: "~" or "~someone" has no home folder.
-    """
+    """Return the path a user means, "~" included. Raises MissingFileError: "~" or "~someone" has no home folder."""
     try:
         return Path(name).expanduser()
     except RuntimeError:
@@ -40,9 +36,9 @@ def real_path(path: str | Path) -> Path:
 def missing(kind: str, path: Path, hint: str = "", tried: str = "") -> MissingFileError:
     """Return the error for a file that is not there; a folder or a device in its place is called one."""
     if path.is_dir():
-        return MissingFileError(f"it is a folder, and a {kind} is a file", str(path.absolute()), hint)
+        return MissingFileError(f"this is a folder, and a {kind} is a file", str(path.absolute()), hint)
     if path.exists():
-        return MissingFileError(f"it is a device or a pipe, and a {kind} is a file", str(path.absolute()), hint)
+        return MissingFileError(f"this is a device or a pipe, and a {kind} is a file", str(path.absolute()), hint)
     return MissingFileError(f"no such {kind}{tried}", str(path if tried else path.absolute()), hint)
 
 
@@ -90,12 +86,28 @@ def read_text(path: Path, error: type[UserError], longest: int | None = None) ->
     try:
         text = read_bytes(path, longest).decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise error("it is not UTF-8 text", str(path), "save it as UTF-8") from None
+        raise error("the file is not UTF-8 text", str(path), "save it as UTF-8") from None
     except OSError as e:
         if e.errno == errno.EFBIG and longest is not None:
-            raise error(f"it has more than {longest:,} bytes", str(path), "is it the right file?") from None
-        raise error(f"it cannot be read: {e.strerror or e}", str(path)) from None
+            raise error(f"the file has more than {longest:,} bytes", str(path), "is it the right file?") from None
+        raise error(f"the file cannot be read: {e.strerror or e}", str(path)) from None
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_json(path: Path, error: type[UserError], what: str, hint: str) -> dict[str, Any]:
+    """Return the mapping in a JSON file.
+
+    Raises:
+        error: it cannot be read, is no JSON, or no mapping, of which WHAT is the message.
+    """
+    text = read_text(path, error)
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as e:
+        raise error(f"not valid JSON: {e}", str(path), hint) from None
+    if not isinstance(data, dict):
+        raise error(what, str(path), hint)
+    return data
 
 
 def walk_files(
@@ -169,11 +181,7 @@ class Checksums:
 
     @classmethod
     def of(cls, path: str | Path, md5: bool = True) -> Checksums:
-        """Those of a file.
-
-        Raises:
-            OSError: it cannot be read.
-        """
+        """Those of a file. Raises OSError: it cannot be read."""
         result = cls(md5)
         with open_regular(path) as file:
             result.read(file)
@@ -434,9 +442,5 @@ def get_latest_run(search_dir: str | Path = ".") -> str:
 def update_models(
     model_names: Sequence[str] = ("yolov8n.pt",), source_dir: str | Path = ".", update_names: bool = False
 ) -> NoReturn:
-    """Not offered: weights of either kind are read as they are.
-
-    Raises:
-        UserError: always.
-    """
+    """Not offered: weights of either kind are read as they are. Raises UserError: always."""
     raise UserError("update_models is not offered", hint="load weights as they are: YOLO(file)")

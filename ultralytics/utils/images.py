@@ -94,7 +94,7 @@ def from_pillow(image: Image.Image) -> UInt8Array:
     file.
 
     Raises:
-        UserError: it cannot be decoded, or its mode does not say which value is white (floats, 32-bit integers).
+        UserError: the image cannot be decoded, or its mode does not say which value is white (floats, 32-bit integers).
     """
     try:
         image.load()
@@ -217,11 +217,7 @@ def imwrite(path: str | Path, image: UInt8Array, quality: int = 95) -> None:
 
 
 def write_image(path: Path, data: bytes | memoryview) -> None:
-    """Write an encoded image, whole or not at all; its folder is made.
-
-    Raises:
-        UserError: it cannot be written.
-    """
+    """Write an encoded image, whole or not at all; its folder is made. Raises UserError: it cannot be written."""
     opened = False
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

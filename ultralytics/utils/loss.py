@@ -15,8 +15,14 @@ from torch import Tensor, nn
 
 from ultralytics.utils.boxes import bbox_iou, xywh2xyxy
 from ultralytics.utils.lazy import later
-from ultralytics.utils.tal import TaskAlignedAssigner, bbox2dist, dist2bbox, make_anchors
+from ultralytics.utils.tal import TaskAlignedAssigner, bbox2dist, dist2bbox, make_anchors, masked
 from ultralytics.utils.types import Batch
+
+
+def known_most(batch: Batch) -> int | None:
+    """Return the boxes of a batch's fullest image as its loader has counted them, where they are still the same."""
+    count, counted_of = batch.get("most") or (None, None)
+    return count if counted_of is batch["batch_idx"] else None
 
 
 class DFLoss(nn.Module):
@@ -35,6 +41,14 @@ class DFLoss(nn.Module):
         at_left = nll.gather(1, left.view(-1, 1)).view(left.shape)
         at_right = nll.gather(1, left.view(-1, 1) + 1).view(left.shape)
         return (at_left * (1 - weight_right) + at_right * weight_right).mean(-1, keepdim=True)
+
+    def spread(self, pred_dist: Tensor, target: Tensor) -> Tensor:
+        """The same of logits (…, 4, R) and target distances (…, 4) → (…, 1), as a product with the weights of all bins:
+        nothing is gathered, so the gradient is not scattered, which deterministic kernels sort for."""
+        target = target.clamp(0, self.reg_max - 1 - 0.01).unsqueeze(-1)
+        bins = torch.arange(self.reg_max, dtype=target.dtype, device=target.device)
+        weights = (1 - (bins - target).abs()).clamp_(min=0)
+        return -(pred_dist.float().log_softmax(-1) * weights).sum(-1).mean(-1, keepdim=True)
 
 
 class BboxLoss(nn.Module):
@@ -60,6 +74,10 @@ class BboxLoss(nn.Module):
             pred_dist: (B, A, 4·R) logits; pred_bboxes, target_bboxes: (B, A, 4) xyxy in grid units.
             anchor_points: (A, 2) in grid units; target_scores: (B, A, C); fg_mask: (B, A) bool.
         """
+        if masked(fg_mask.device):
+            return self.of_all(
+                pred_dist, pred_bboxes, anchor_points, target_bboxes, target_scores, target_scores_sum, fg_mask
+            )
         image, anchor = fg_mask.nonzero(as_tuple=True)
         weight = target_scores[image, anchor].sum(-1, keepdim=True)
         target = target_bboxes[image, anchor]
@@ -70,6 +88,31 @@ class BboxLoss(nn.Module):
         reg_max = self.dfl_loss.reg_max
         distance = bbox2dist(anchor_points[anchor], target, reg_max - 1)
         loss_dfl = self.dfl_loss(pred_dist[image, anchor].view(-1, reg_max), distance) * weight
+        return loss_iou, loss_dfl.sum() / target_scores_sum
+
+    def of_all(
+        self,
+        pred_dist: Tensor,
+        pred_bboxes: Tensor,
+        anchor_points: Tensor,
+        target_bboxes: Tensor,
+        target_scores: Tensor,
+        target_scores_sum: Tensor,
+        fg_mask: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """The same, computed at every anchor: the host need not know which count. Background stands for its own cell,
+        in prediction and target, so it has neither loss nor gradient."""
+        chosen = fg_mask.unsqueeze(-1)
+        weight = target_scores.sum(-1, keepdim=True) * chosen
+        cell = torch.cat((anchor_points, anchor_points + 1), -1)
+        target = torch.where(chosen, target_bboxes, cell)
+        ciou = bbox_iou(torch.where(chosen, pred_bboxes, cell), target, xywh=False, CIoU=True)
+        loss_iou = ((1.0 - ciou) * weight).sum() / target_scores_sum
+        if self.dfl_loss is None:
+            return loss_iou, torch.zeros_like(loss_iou)
+        reg_max = self.dfl_loss.reg_max
+        distance = bbox2dist(anchor_points, target, reg_max - 1)
+        loss_dfl = self.dfl_loss.spread(pred_dist.view(*fg_mask.shape, 4, reg_max), distance) * weight
         return loss_iou, loss_dfl.sum() / target_scores_sum
 
 
@@ -118,6 +161,7 @@ class v8DetectionLoss:  # size: half of the attributes are what losses written f
         # What a `__call__` of one's own that was written for the reference reads, besides.
         self.hyp, self.bce = args, nn.BCEWithLogitsLoss(reduction="none")
         self.no, self.use_dfl = classes + 4 * reg_max, reg_max > 1
+        self._last_grid: tuple[Any, tuple[Tensor, Tensor, Tensor]] | None = None
         self.stride = torch.tensor(self.strides, device=self.device)
         self.proj = torch.arange(reg_max, dtype=torch.float, device=self.device)
 
@@ -144,22 +188,26 @@ class v8DetectionLoss:  # size: half of the attributes are what losses written f
         flat = torch.cat([f.flatten(2).transpose(1, 2) for f in feats], 1)
         pred_dist, pred_logits = flat.tensor_split([4 * self.reg_max], -1)
         pred_dist, pred_logits = pred_dist.float(), pred_logits.float()
-        anchors, strides = make_anchors([f.detach().float() for f in feats], self.strides)
-
-        h, w = (s * self.strides[0] for s in feats[0].shape[2:])
+        anchors, strides, scale = self._grid([(int(f.shape[2]), int(f.shape[3])) for f in feats], device)
         gt_labels, gt_bboxes, mask_gt = self.targets(
-            batch["batch_idx"], batch["cls"], batch["bboxes"], B, torch.tensor([w, h, w, h], device=device)
+            batch["batch_idx"], batch["cls"], batch["bboxes"], B, scale, known_most(batch)
         )
-        with torch.no_grad():
+        every = masked(device)
+        with torch.set_grad_enabled(every and torch.is_grad_enabled()):
             pred_bboxes = self.decode(anchors, pred_dist)
         _, target_bboxes, target_scores, fg_mask, _ = assigner(
-            pred_logits.detach().sigmoid(), pred_bboxes * strides, anchors * strides, gt_labels, gt_bboxes, mask_gt
+            pred_logits.detach().sigmoid(),
+            pred_bboxes.detach() * strides,
+            anchors * strides,
+            gt_labels,
+            gt_bboxes,
+            mask_gt,
         )
         score_sum, images = self.reduce(torch.stack([target_scores.sum(), target_scores.new_full((), float(B))]))
         score_sum = score_sum.clamp(min=1)
-        # Only foreground boxes have a gradient, so only they are decoded with one.
-        image, anchor = fg_mask.nonzero(as_tuple=True)
-        pred_bboxes = pred_bboxes.index_put((image, anchor), self.decode(anchors[anchor], pred_dist[image, anchor]))
+        if not every:  # only foreground boxes have a gradient, so only they are decoded with one
+            image, anchor = fg_mask.nonzero(as_tuple=True)
+            pred_bboxes = pred_bboxes.index_put((image, anchor), self.decode(anchors[anchor], pred_dist[image, anchor]))
 
         loss_cls = F.binary_cross_entropy_with_logits(pred_logits, target_scores, reduction="sum") / score_sum
         loss_box, loss_dfl = self.bbox_loss(
@@ -170,24 +218,42 @@ class v8DetectionLoss:  # size: half of the attributes are what losses written f
         )
         return parts.sum() * images, self.reduce(parts.detach())
 
+    def _grid(self, sizes: list[tuple[int, int]], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """Anchors (A, 2) and strides (A, 1) of maps of these sizes, and width, height, width, height of the image, (4,)
+        pixels. Those of the last sizes are kept."""
+        key = sizes, device, torch.is_inference_mode_enabled()  # what is made there, autograd cannot take
+        if self._last_grid is None or self._last_grid[0] != key:
+            maps = [torch.empty((0, 0, *size), device=device) for size in sizes]
+            height, width = (torch.full((), n * self.strides[0], device=device) for n in sizes[0])
+            self._last_grid = key, (*make_anchors(maps, self.strides), torch.stack([width, height, width, height]))
+        return self._last_grid[1]
+
     @staticmethod
     def targets(
-        batch_idx: Tensor, cls: Tensor, bboxes: Tensor, batch_size: int, scale: Tensor
+        batch_idx: Tensor, cls: Tensor, bboxes: Tensor, batch_size: int, scale: Tensor, most: int | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Pad the boxes of each image to the longest: labels (B, G, 1), boxes (B, G, 4) xyxy pixels, mask (B, G, 1)."""
+        """Pad the boxes of each image to the longest: labels (B, G, 1), boxes (B, G, 4) xyxy pixels, mask (B, G, 1).
+
+        Args:
+            batch_idx: (M,) image of each box; cls: (M,) or (M, 1); bboxes: (M, 4) xywh 0..1.
+            batch_size: B; scale: (4,) width, height, width, height, pixels.
+            most: G, the boxes of the fullest image or more, where it is known: to find it the host waits for a GPU.
+        """
         device = scale.device
         image = batch_idx.to(device).view(-1).long()
-        labels = cls.to(device).view(-1)
+        labels = cls.to(device).view(-1).float()
         boxes = xywh2xyxy(bboxes.to(device, torch.float32).view(-1, 4) * scale)
-        order = image.argsort(stable=True)
-        image, labels, boxes = image[order], labels[order], boxes[order]
-        counts = torch.bincount(image, minlength=batch_size)
-        G = int(counts.max()) if len(image) else 0
-        slot = torch.arange(len(image), device=device) - (counts.cumsum(0) - counts)[image]
-        gt_labels = torch.zeros((batch_size, G, 1), device=device)
-        gt_bboxes = torch.zeros((batch_size, G, 4), device=device)
-        gt_labels[image, slot, 0] = labels.float()
-        gt_bboxes[image, slot] = boxes
+        if not len(image):
+            none = torch.zeros((batch_size, 0, 4), device=device)
+            return none[..., :1], none, none[..., :1] > 0
+        image, order = image.sort(stable=True)
+        bounds = torch.searchsorted(image, torch.arange(batch_size + 1, device=device))
+        first, counts = bounds[:-1, None], bounds.diff()[:, None]
+        G = int(counts.max()) if most is None else most
+        slot = torch.arange(G, device=device)
+        taken, source = (slot < counts).unsqueeze(-1), order[(first + slot).clamp(max=len(image) - 1)]
+        gt_bboxes = torch.where(taken, boxes[source], 0)
+        gt_labels = torch.where(taken, labels[source].unsqueeze(-1), 0)
         return gt_labels, gt_bboxes, gt_bboxes.sum(-1, keepdim=True) > 0
 
     def preprocess(self, targets: Tensor, batch_size: int, scale_tensor: Tensor) -> Tensor:

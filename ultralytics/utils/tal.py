@@ -16,6 +16,15 @@ from ultralytics.utils.lazy import later
 _UPRIGHT = "boxes are upright: TaskAlignedAssigner and dist2bbox"
 __getattr__ = later(__name__, {}, dict.fromkeys(("RotatedTaskAlignedAssigner", "dist2rbox"), _UPRIGHT))
 TORCH_1_10 = True
+PAIRS = 2**24  # of boxes and anchors that a GPU compares at a time, 64 MB a number
+
+
+def masked(device: torch.device) -> bool:
+    """Return True where assigner and loss compute with every pair and every anchor, and mask what does not count.
+
+    On a GPU: to pick out what counts, the host would have to wait for how much it is. A CPU takes what counts alone.
+    """
+    return device.type != "cpu"
 
 
 def make_anchors(
@@ -24,13 +33,17 @@ def make_anchors(
     """Cell centres of every level in grid units, (A, 2) as x, y, and their strides, (A, 1);
     row-major, level after level."""
     points, steps = [], []
+    strides = strides.tolist() if isinstance(strides, Tensor) else strides
     for feat, stride in zip(feats, strides, strict=True):
         h, w = feat.shape[2:]
         x = torch.arange(w, device=feat.device, dtype=feat.dtype) + grid_cell_offset
         y = torch.arange(h, device=feat.device, dtype=feat.dtype) + grid_cell_offset
         grid_y, grid_x = torch.meshgrid(y, x, indexing="ij")
         points.append(torch.stack((grid_x, grid_y), -1).view(-1, 2))
-        steps.append(torch.full((h * w, 1), float(stride), dtype=feat.dtype, device=feat.device))
+        if isinstance(stride, Tensor) and torch.compiler.is_compiling():  # its value would end the graph
+            steps.append(stride.to(feat.device, feat.dtype).expand(h * w, 1))
+        else:
+            steps.append(torch.full((h * w, 1), float(stride), dtype=feat.dtype, device=feat.device))
     return torch.cat(points), torch.cat(steps)
 
 
@@ -100,8 +113,9 @@ class TaskAlignedAssigner(nn.Module):
                 torch.zeros((B, A), dtype=torch.long, device=pd_scores.device),
             )
         labels = gt_labels.long().squeeze(-1).clamp_(min=0)
-        valid = mask_gt.bool() & self.inside(anc_points, gt_bboxes)
-        overlap, align = self.alignment(pd_scores, pd_bboxes, labels, gt_bboxes, valid)
+        whole = masked(pd_scores.device)
+        pairs = self.all_pairs if whole else self.inner_pairs
+        valid, overlap, align = pairs(pd_scores, pd_bboxes, anc_points, labels, gt_bboxes, mask_gt.bool())
         positive = self.select_topk(align, mask_gt.bool()) & valid
         positive, target_gt_idx, fg_mask = self.resolve(positive, overlap)
 
@@ -113,9 +127,13 @@ class TaskAlignedAssigner(nn.Module):
         align = align * positive
         best_align = align.amax(-1, keepdim=True)
         best_overlap = (overlap * positive).amax(-1, keepdim=True)
-        weight = (align * best_overlap / (best_align + self.eps)).amax(1).unsqueeze(-1)
-        target_scores = torch.zeros((B, A, C), dtype=weight.dtype, device=weight.device)
-        target_scores.scatter_(2, target_labels.unsqueeze(-1), weight * fg_mask.unsqueeze(-1))
+        weight = (align * best_overlap / (best_align + self.eps)).amax(1).unsqueeze(-1) * fg_mask.unsqueeze(-1)
+        if whole:  # deterministic scattering sorts
+            classes = torch.arange(C, device=labels.device)
+            target_scores = torch.where(target_labels.unsqueeze(-1) == classes, weight, 0)
+        else:
+            target_scores = torch.zeros((B, A, C), dtype=weight.dtype, device=weight.device)
+            target_scores.scatter_(2, target_labels.unsqueeze(-1), weight)
         return target_labels, target_bboxes, target_scores, fg_mask, target_gt_idx
 
     def inside(self, anc_points: Tensor, gt_bboxes: Tensor) -> Tensor:
@@ -123,18 +141,51 @@ class TaskAlignedAssigner(nn.Module):
         lt, rb = gt_bboxes.unsqueeze(2).chunk(2, -1)  # (B, G, 1, 2)
         return ((anc_points - lt) > self.eps).all(-1) & ((rb - anc_points) > self.eps).all(-1)
 
-    def alignment(
-        self, pd_scores: Tensor, pd_bboxes: Tensor, labels: Tensor, gt_bboxes: Tensor, valid: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Overlap and alignment (B, G, A), computed where `valid` and zero elsewhere."""
+    def inner_pairs(
+        self,
+        pd_scores: Tensor,
+        pd_bboxes: Tensor,
+        anc_points: Tensor,
+        labels: Tensor,
+        gt_bboxes: Tensor,
+        mask_gt: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, G, A) which anchors lie inside which boxes, and, zero elsewhere, their overlap and alignment."""
+        valid = mask_gt & self.inside(anc_points, gt_bboxes)
         overlap = torch.zeros(valid.shape, dtype=gt_bboxes.dtype, device=gt_bboxes.device)
         align = torch.zeros(valid.shape, dtype=pd_scores.dtype, device=pd_scores.device)
         b, g, a = valid.nonzero(as_tuple=True)
         score = pd_scores[b, a, labels[b, g]]
-        iou = bbox_iou(gt_bboxes[b, g], pd_bboxes[b, a], xywh=False, CIoU=True).squeeze(-1).clamp_(0).to(overlap.dtype)
-        overlap[b, g, a] = iou
-        align[b, g, a] = score.pow(self.alpha) * iou.pow(self.beta).to(score.dtype)
-        return overlap, align
+        overlap[b, g, a], align[b, g, a] = self.alignment(score, gt_bboxes[b, g], pd_bboxes[b, a])
+        return valid, overlap, align
+
+    def all_pairs(
+        self,
+        pd_scores: Tensor,
+        pd_bboxes: Tensor,
+        anc_points: Tensor,
+        labels: Tensor,
+        gt_bboxes: Tensor,
+        mask_gt: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The same as `inner_pairs`, of all pairs: the host waits for nothing. At most PAIRS are compared at a time."""
+        B, A, _ = pd_scores.shape
+        found = []
+        count = max(PAIRS // (B * A), 1)
+        for first in range(0, labels.shape[1], count):
+            some = slice(first, first + count)
+            boxes = gt_bboxes[:, some]
+            valid = mask_gt[:, some] & self.inside(anc_points, boxes)
+            score = pd_scores.gather(2, labels[:, None, some].expand(-1, A, -1)).transpose(1, 2)
+            overlap, align = self.alignment(score, boxes.unsqueeze(2), pd_bboxes.unsqueeze(1))
+            found.append((valid, torch.where(valid, overlap, 0), torch.where(valid, align, 0)))
+        valid, overlap, align = (torch.cat(parts, 1) for parts in zip(*found, strict=True))
+        return valid, overlap, align
+
+    def alignment(self, score: Tensor, gt_bboxes: Tensor, pd_bboxes: Tensor) -> tuple[Tensor, Tensor]:
+        """Overlap and alignment (…) of pairs: scores (…) for the box's class, boxes (…, 4)."""
+        iou = bbox_iou(gt_bboxes, pd_bboxes, xywh=False, CIoU=True).squeeze(-1).clamp_(0).to(gt_bboxes.dtype)
+        return iou, score.pow(self.alpha) * iou.pow(self.beta).to(score.dtype)
 
     def select_topk(self, align: Tensor, mask_gt: Tensor) -> Tensor:
         """(B, G, A) bool: the anchor is among the box's best `topk`; nothing is chosen for padding."""
@@ -147,6 +198,7 @@ class TaskAlignedAssigner(nn.Module):
         """Leave each anchor one box, the one it overlaps most of all;
         returns positives (B, G, A), box index and mask (B, A)."""
         contested = (positive.sum(1) > 1).unsqueeze(1)  # (B, 1, A)
-        best = torch.zeros_like(positive).scatter_(1, overlap.argmax(1, keepdim=True), True)
+        boxes = torch.arange(positive.shape[1], device=positive.device).view(-1, 1)
+        best = overlap.argmax(1, keepdim=True) == boxes
         positive = torch.where(contested, best, positive)
         return positive, positive.float().argmax(1), positive.any(1)

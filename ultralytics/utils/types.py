@@ -40,8 +40,8 @@ class Sample(TypedDict):
     areas: Float64Array | None  # (m,) of the objects' masks, pixels² of the file, -1 unknown; validation only
 
 
-class Batch(TypedDict):
-    """Samples collated: what the model, the criterion and the validator get."""
+class Collated(TypedDict):
+    """What every batch has."""
 
     img: torch.Tensor  # uint8 (B, 3, H, W) RGB; float 0..1 after the trainer's preprocess
     cls: torch.Tensor  # float32 (M,)
@@ -54,6 +54,13 @@ class Batch(TypedDict):
     ratio_pad: list[RatioPad | None]
     ignored: list[Float32Array]
     areas: list[Float64Array | None]
+
+
+class Batch(Collated, total=False):
+    """Samples collated: what the model, the criterion and the validator get."""
+
+    # The boxes of the fullest image, counted before they went to a GPU, and the `batch_idx` there.
+    most: tuple[int, torch.Tensor]
 
 
 class SampleKey(NamedTuple):

@@ -38,17 +38,11 @@ _Loader.add_constructor(f"{_PREFIX}merge", lambda _, node: node.value)  # `<<` m
 
 @dataclass(frozen=True)
 class Document:
-    """A YAML file.
+    """A YAML file."""
 
-    Attributes:
-        data: its content as plain data.
-        root: the same with the place of each value, None of an empty file.
-        text: as it was read.
-    """
-
-    data: Any
-    root: yaml.Node | None
-    text: str
+    data: Any  # its content as plain data
+    root: yaml.Node | None  # the same with the place of each value, None of an empty file
+    text: str  # as it was read
 
     def written(self, key: str) -> Any:
         """Return the value of a key of the outermost mapping, every scalar in it as written; None without the key.

@@ -783,7 +783,7 @@ def test_a_report_replaces_nothing_but_a_report(tmp_path, capsys, monkeypatch):
         capsys.readouterr()
         assert main(command) == 2
         err = capsys.readouterr().err
-        assert "mine: it holds something else than a report (give another out=, or overwrite=True)" in err
+        assert "mine: the folder contains files that are not of a report (give another out=, or overwrite=True)" in err
         assert (tmp_path / "mine" / name).read_text() == text
         assert len(list((tmp_path / "mine").iterdir())) == 1
     assert main([*command, "overwrite=True"]) == 0

@@ -381,7 +381,7 @@ def test_what_is_no_archive(tmp_path, name, content):
 def test_no_such_archive(tmp_path):
     with pytest.raises(MissingFileError, match="no such archive"):
         unpack(tmp_path / "x.zip", tmp_path / "out")
-    with pytest.raises(MissingFileError, match="it is a folder"):
+    with pytest.raises(MissingFileError, match="this is a folder"):
         unpack(tmp_path, tmp_path / "out")
     assert tree(tmp_path) == {}
 

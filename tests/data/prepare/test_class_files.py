@@ -41,7 +41,7 @@ def test_names_that_are_none(tmp_path):
 
 def test_names_that_contradict_or_have_gaps(tmp_path):
     tree(tmp_path / "a", {"train/classes.txt": "dog\ncell\n", "val/classes.txt": "cell\ndog\n"})
-    with pytest.raises(DatasetError, match=r"val.classes\.txt: its class names are not those of .*names="):
+    with pytest.raises(DatasetError, match=r"val.classes\.txt: the class names differ from those of .*names="):
         names_beside([tmp_path / "a"])
     with pytest.raises(DatasetError, match=r"classes\.txt:2: the line is empty"):
         names_beside([tree(tmp_path / "b", {"classes.txt": "dog\n\ncell\n"})])

@@ -89,7 +89,9 @@ def test_images_of_one_name_in_two_absolute_folders_stay_two(tmp_path, top):
 
 def test_a_file_without_usable_images_says_why(tmp_path):
     source = write(tmp_path / "s", [image(1, "../a.jpg")], [box(1, 1)], draw=False)
-    with pytest.raises(DatasetError, match=r"it lists no usable images: '\.\./a\.jpg' leaves the folder of images"):
+    with pytest.raises(
+        DatasetError, match=r"the file lists no usable images: '\.\./a\.jpg' leaves the folder of images"
+    ):
         prepare_coco(source, tmp_path / "out")
 
 
@@ -202,8 +204,8 @@ def test_other_oddities_are_handled_and_told(tmp_path, log):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "it is empty"),
-        ("{}\n{}\n", "it holds JSON Lines"),
+        ("", "the file is empty"),
+        ("{}\n{}\n", "the source contains JSON Lines"),
         ('{"images": [', "not valid JSON: it is cut off"),
         ('{"images": null, "annotations": [], "categories": []}', "no list of images"),
         ("{\n\n'", r"train\.json:3: not valid JSON"),

@@ -518,7 +518,7 @@ def test_a_folder_that_cannot_be(server, tmp_path):
     with pytest.raises(UserError, match="could not be written"):
         get(published(server), tmp_path / "file")
     (tmp_path / "there" / "file.tar").mkdir(parents=True)
-    with pytest.raises(UserError, match="it is a folder"):
+    with pytest.raises(UserError, match="this is a folder"):
         get(published(server), tmp_path / "there")
     assert server.asked == []
 

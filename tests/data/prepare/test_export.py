@@ -148,7 +148,7 @@ def test_what_cannot_be_exported_is_told(tmp_path, log):
     assert len(document["images"]) == 1
     assert "b.txt:1: 'x' is no number" in log.text
     assert "c.jpg: cannot be decoded" in log.text
-    with pytest.raises(ConfigError, match="exists already"):
+    with pytest.raises(ConfigError, match="already exists"):
         export_coco(data, tmp_path / "o.json")
     export_coco(data, tmp_path / "o.json", overwrite=True)
     with pytest.raises(ConfigError, match="folder does not exist"):
@@ -168,7 +168,7 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     for words, message in (
         (["data=s/data.yaml"], "out is missing"),
         (["out=p.json"], "data is missing"),
-        (["data=s/data.yaml", "out=o.json"], "exists already"),
+        (["data=s/data.yaml", "out=o.json"], "already exists"),
         (["data=s/data.yaml", "out=p.json", "spilt=val"], "did you mean 'split'"),
     ):
         assert main(["export-coco", *words]) == 2

@@ -115,7 +115,7 @@ def test_a_data_set_that_lost_something(tmp_path):
     with pytest.raises(UserError, match="1 of its 2 train images are missing"):
         prepared(out, "voc", OPTIONS)
     (out / "data.yaml").unlink()
-    with pytest.raises(UserError, match=r"its data\.yaml is missing"):
+    with pytest.raises(UserError, match=r"data\.yaml is missing"):
         prepared(out, "voc", OPTIONS)
 
 
@@ -123,7 +123,7 @@ def test_a_place_that_is_taken(tmp_path):
     (tmp_path / "file").write_text("")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("")
-    for name, match in (("file", "it is a file"), ("mine", "holds something else")):
+    for name, match in (("file", "this is a file"), ("mine", "holds something else")):
         with pytest.raises(UserError, match=match):
             prepared(tmp_path / name, "voc", OPTIONS)
     for name, match in (("file", "it is a file"), ("mine", "not empty"), ("file/x", "could not be written")):

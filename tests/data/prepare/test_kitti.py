@@ -73,7 +73,7 @@ def test_splits(tmp_path):
 def test_what_is_no_kitti_is_told(tmp_path):
     with pytest.raises(MissingFileError, match="no image has a label file"):
         prepare_kitti(tree(tmp_path / "a", {"a.jpg": None}), tmp_path / "out")
-    with pytest.raises(DatasetError, match="it holds YOLO labels"):
+    with pytest.raises(DatasetError, match="the source contains YOLO labels"):
         prepare_kitti(tree(tmp_path / "b", {"a.jpg": None, "a.txt": "0 .5 .5 .1 .1"}), tmp_path / "out")
     with pytest.raises(DatasetError, match="no object is left to train on: 1 marked as"):
         prepare_kitti(tree(tmp_path / "c", {"a.jpg": None, "a.txt": KITTI.format("DontCare")}), tmp_path / "out")

@@ -480,7 +480,7 @@ def test_nothing_is_made_inside_its_source(tmp_path):
         lambda: prepare_coco(coco, coco / "out"),
         lambda: prepare_coco(one, coco / "val2017" / "out", coco / "val2017"),
     ):
-        with pytest.raises(ConfigError, match="it lies in the source"):
+        with pytest.raises(ConfigError, match="this is inside the source"):
             call()
     assert not list(tmp_path.rglob("*.making")) + list(tmp_path.rglob("out"))
     assert prepare_yolo(listed, tmp_path / "yolo" / "out").is_file()  # beside the images that are read

@@ -54,7 +54,7 @@ def test_every_kind_names_every_other_and_its_command(tmp_path, kind):
         else:
             with pytest.raises(DatasetError) as caught:
                 prepare(source, tmp_path / "other")
-            assert f"it holds {KINDS[kind].what} (" in str(caught.value)
+            assert f"the source contains {KINDS[kind].what} (" in str(caught.value)
             assert f"not {KINDS[other].what}" in str(caught.value)
             assert f"{kind} source=" in caught.value.hint
     assert read(prepare_auto(source, tmp_path / "auto")) == read(tmp_path / "out" / "data.yaml")
@@ -80,7 +80,7 @@ def test_what_is_not_read_is_called_what_it_is(tmp_path, name, text, kind):
     for prepare in (*READERS.values(), prepare_auto):
         with pytest.raises(DatasetError) as caught:
             prepare(source, tmp_path / "out")
-        assert f"it holds {KINDS[kind].what} (" in str(caught.value), prepare
+        assert f"the source contains {KINDS[kind].what} (" in str(caught.value), prepare
         assert caught.value.hint == KINDS[kind].hint
 
 
@@ -88,13 +88,15 @@ def test_an_archive_and_what_lies_beside(tmp_path):
     source = tree(tmp_path / "s", {"README.md": "", "x/a.jpg": None, "x/a.json": labelme("cell")})
     packed = shutil.make_archive(str(tmp_path / "packed"), "zip", source)
     with pytest.raises(
-        DatasetError, match=r"packed\.zip: it holds labelme JSON \(a\.json\), not Pascal VOC XML"
+        DatasetError, match=r"packed\.zip: the source contains labelme JSON \(a\.json\), not Pascal VOC XML"
     ) as caught:
         prepare_voc(packed, tmp_path / "out")
     assert ".making" not in str(caught.value)
-    with pytest.raises(DatasetError, match=r"packed\.zip: it holds labelme JSON \(a\.json\), not YOLO labels"):
+    with pytest.raises(
+        DatasetError, match=r"packed\.zip: the source contains labelme JSON \(a\.json\), not YOLO labels"
+    ):
         prepare_yolo(packed, tmp_path / "out")
-    with pytest.raises(DatasetError, match="it is an archive"):
+    with pytest.raises(DatasetError, match="this is an archive"):
         prepare_auto(packed, tmp_path / "out")
     with pytest.raises(MissingFileError, match="no annotations of a known kind"):
         prepare_auto(tree(tmp_path / "none", {"a.jpg": None, "README.txt": "hello"}), tmp_path / "out")

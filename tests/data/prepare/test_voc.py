@@ -170,7 +170,9 @@ def test_another_or_changed_source_is_noticed(tmp_path, log):
     (source / "JPEGImages" / "readme.md").touch()
     prepare_voc(source, tmp_path / "out")
     voc(source, {"b": [("dog", 1, 1, 9, 9, 0)]}, {})
-    with pytest.raises(UserError, match="its source is another one, or has changed since it was made") as caught:
+    with pytest.raises(
+        UserError, match="the dataset was made from another source, or the source has changed since"
+    ) as caught:
         prepare_voc(source, tmp_path / "out")
     assert "choose another out=, or remove it" in str(caught.value)
     manifest = tmp_path / "out" / "manifest.json"
@@ -368,8 +370,8 @@ def test_an_image_is_found_by_its_file_name_and_two_of_a_name_are_told(tmp_path,
 @pytest.mark.parametrize(
     ("xml", "words"),
     [
-        (b"", "a.xml: it is empty"),
-        (b" \n", "a.xml: it is empty"),
+        (b"", "a.xml: the file is empty"),
+        (b" \n", "a.xml: the file is empty"),
         (b"<annotation>\n\xff</annotation>", "a.xml:2: not valid XML"),
         (b"<?xml version='1.0' encoding='klingon'?><annotation/>", "a.xml: not valid XML"),
         (b"<x>" * 5000 + b"</x>" * 5000, "a.xml: not valid XML: elements are nested too deeply"),
@@ -623,7 +625,7 @@ def test_what_is_in_folders_of_any_names_and_is_not_used_is_told(tmp_path, log):
 def test_several_folders_with_lists_are_not_read_as_one(tmp_path):
     for name in ("one", "two"):
         voc(tmp_path / "s" / name, {"a": [("dog", 1, 1, 9, 9, 0)]}, {"trainval": ["a"]})
-    with pytest.raises(DatasetError, match="it holds several VOC folders: one, two"):
+    with pytest.raises(DatasetError, match="the source contains several VOC folders: one, two"):
         prepare_voc(tmp_path / "s", tmp_path / "out")
 
 

@@ -206,5 +206,5 @@ def test_a_source_may_be_written_in_any_way(tmp_path, monkeypatch):
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes in the file system")
 def test_a_pipe_is_no_source(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(MissingFileError, match="it is a device or a pipe, and a source is a file or a folder"):
+    with pytest.raises(MissingFileError, match="this is a device or a pipe, and a source is a file or a folder"):
         existing(tmp_path / "pipe")

@@ -14,9 +14,8 @@ import yaml
 
 import ultralytics
 from ultralytics.cfg.dataset import load_dataset
-from ultralytics.data.images import list_images
+from ultralytics.data.images import list_images, relative_names
 from ultralytics.data.labels import label_file
-from ultralytics.data.names import relative_names
 from ultralytics.data.scan import scan
 from ultralytics.data.subset import write as write_module
 from ultralytics.data.subset.choice import class_ids
@@ -323,11 +322,11 @@ def test_running_it_again_does_nothing_and_another_choice_is_refused(source, tmp
     with pytest.raises(UserError, match="source has changed"):
         subset(source, out, n=10)
     shutil.rmtree(out.with_suffix(""))
-    with pytest.raises(UserError, match="exists already"):
+    with pytest.raises(UserError, match="already exists"):
         subset(source, out, n=10)
     out.unlink()
     out.with_suffix("").mkdir()
-    with pytest.raises(UserError, match="is no subset"):
+    with pytest.raises(UserError, match="is not a subset"):
         subset(source, out, n=10)
 
 
@@ -369,7 +368,7 @@ def test_a_subset_whose_files_are_gone_is_not_there_already(source, tmp_path):
 def test_a_manifest_that_is_none_is_told(source, tmp_path, text):
     (tmp_path / "o").mkdir()
     (tmp_path / "o" / "manifest.json").write_text(text, encoding="latin-1")
-    with pytest.raises(UserError, match="is no subset"):
+    with pytest.raises(UserError, match="is not a subset"):
         subset(source, tmp_path / "o.yaml", n=10)
 
 
@@ -406,7 +405,7 @@ def test_more_than_there_is_takes_all_and_says_so(source, tmp_path, message):
         ({"workers": 0}, "workers=0"),
         ({"out": "o.txt"}, "must end in .yaml"),
         ({"out": "source/images/train/o.yaml"}, "among the train images"),
-        ({"out": "source/all.yaml"}, "exists already"),
+        ({"out": "source/all.yaml"}, "already exists"),
         ({"data": "source/gone.yaml"}, "no such dataset YAML"),
         ({"data": "source/two.yaml", "test_n": 3}, "no split 'test'"),
         ({"data": "source/two.yaml", "classes": ["never"]}, "no train image has a box of never"),
@@ -437,7 +436,7 @@ def test_names_that_are_no_text(tmp_path):
     for _ in range(2):
         out = subset(file, tmp_path / "o.yaml")
     assert len(labels_of(out)) == 3
-    with pytest.raises(DatasetError, match="cannot stand in a list") as e:
+    with pytest.raises(DatasetError, match="cannot be written to a list") as e:
         kfold(file, tmp_path / "k.yaml", 2)
     assert "\n" not in str(e.value)
     str(e.value).encode()

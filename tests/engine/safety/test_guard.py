@@ -115,3 +115,32 @@ def test_records_are_safe_and_not_endless(tmp_path):
     assert json.loads((tmp_path / "nan" / "e3.json").read_text()) == {"batch": 3}
     assert torch.equal(torch.load(tmp_path / "nan" / "e3.pt", weights_only=True)["img"], batch["img"])
     assert len(list((tmp_path / "nan").iterdir())) == 3 * MAX_RECORDS
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_a_glance_finds_what_was_noted_before_an_earlier_one(device):
+    guard = Guard(nn.BatchNorm2d(2).to(device), torch.device(device))
+    guard.careful = False
+    guard.check(torch.tensor(float("nan"), device=device), "loss")
+    guard.glance((0, 1))  # on its way
+    if device == "cuda":
+        torch.cuda.synchronize()
+    with pytest.raises(BadStepError):
+        guard.glance((0, 2))
+    guard.reset()
+    for batch in range(3):
+        guard.check(torch.tensor(1.0, device=device), "loss")
+        guard.glance((0, batch))
+        guard.look_back((0, batch))
+
+
+def test_statistics_of_all_types_are_put_back():
+    norm = nn.Sequential(nn.BatchNorm2d(2), nn.BatchNorm2d(3))
+    guard = Guard(norm, CPU)
+    before = [b.clone() for b in norm.buffers()]
+    guard.remember()
+    norm[0](torch.rand(2, 2, 4, 4))
+    norm[1](torch.rand(2, 3, 4, 4))
+    assert not any(torch.equal(a, b) for a, b in zip(before, norm.buffers(), strict=True))
+    guard.undo()
+    assert all(torch.equal(a, b) for a, b in zip(before, norm.buffers(), strict=True))

@@ -88,3 +88,14 @@ def test_a_run_that_goes_on_is_compared_with_its_beginning(clock, message):
     pace.began = 0.01
     go(pace, clock, SKIPPED + LATELY, 4.0)
     assert "4.0 times" in message[0]
+
+
+def test_an_epoch_counts_how_long_its_loop_waited_for_batches(clock):
+    pace = begun(clock)
+    assert pace.data_wait == pytest.approx(100 * (BEGINNING * 0.1) / (BEGINNING * 1.1 + SKIPPED * 50.0))
+    pace.open_epoch()
+    assert pace.data_wait == 0  # no step yet
+    go(pace, clock, 4, 0.3, wait=0.1, between=9.0, done=lambda i: i % 3 == 0)  # saves and plots count for nothing
+    assert pace.data_wait == pytest.approx(25.0)
+    go(pace, clock, 4, 0.0, wait=0.4)
+    assert pace.data_wait == pytest.approx(100 * 2.0 / 3.2)

@@ -1,3 +1,4 @@
+import copy
 import math
 
 import numpy as np
@@ -83,3 +84,67 @@ def test_the_decay_ramps_up():
     assert ema.decay(0) == 0
     assert math.isclose(ema.decay(2000), 0.9999 * (1 - math.exp(-1)))
     assert ema.decay(10**6) <= 0.9999
+
+
+def plainly(average, model, share):
+    """Return the average's next state, tensor by tensor."""
+    now = model.state_dict()
+    return {k: torch.lerp(v, now[k], share) if v.is_floating_point() else v for k, v in average.state_dict().items()}
+
+
+class Doubled(Tiny):
+    """Its state dict holds a tensor that is made for it."""
+
+    def _save_to_state_dict(self, destination, prefix, keep_vars):
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        destination[f"{prefix}twice"] = self.layer.bias.detach() * 2
+
+
+CHANGES = {
+    "nothing": lambda m: None,
+    "parameter": lambda m: setattr(m.layer, "weight", nn.Parameter(torch.rand(3, 4))),
+    "data": lambda m: setattr(m.layer.weight, "data", torch.rand(3, 4)),
+    "buffer": lambda m: setattr(m.norm, "running_mean", torch.rand(3)),
+    "module": lambda m: setattr(m, "layer", nn.Linear(4, 3)),
+    "assigned": lambda m: m.load_state_dict({k: torch.ones_like(v) for k, v in m.state_dict().items()}, assign=True),
+    "double": lambda m: m.double(),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("whose", ["model", "average"])
+def test_what_is_replaced_in_between_is_averaged(change, whose):
+    torch.manual_seed(0)
+    model = Tiny()
+    ema = ModelEMA(model, tau=1.0)
+    for updates in range(1, 4):
+        if updates == 2:
+            for of in (model, ema.ema) if change == "double" else (model if whose == "model" else ema.ema,):
+                CHANGES[change](of.requires_grad_(False))
+        model.layer.requires_grad_(False).weight.add_(1)
+        want = plainly(ema.ema, model, 1 - ema.decay(updates))
+        ema.update(model)
+        assert all(torch.equal(v, want[k]) for k, v in ema.ema.state_dict().items())
+
+
+def test_another_model_can_be_followed_and_an_average_replaced():
+    models = [Tiny(), Tiny()]
+    ema = ModelEMA(models[0], tau=1.0)
+    for updates, model in enumerate([*models, *models], 1):
+        if updates == 3:
+            ema.ema = copy.deepcopy(models[1])
+        want = plainly(ema.ema, model, 1 - ema.decay(updates))
+        ema.update(model)
+        assert all(torch.equal(v, want[k]) for k, v in ema.ema.state_dict().items())
+
+
+def test_lists_are_built_once_and_each_time_where_a_state_dict_is_of_a_modules_own(monkeypatch):
+    for model, count in ((Tiny(), 2), (Doubled(), 6)):
+        ema, made = ModelEMA(model), []
+        for m in (model, ema.ema):
+            monkeypatch.setattr(
+                m, "state_dict", lambda m=m, made=made, **k: made.append(m) or nn.Module.state_dict(m, **k)
+            )
+        for _ in range(3):
+            ema.update(model)
+        assert len(made) == count

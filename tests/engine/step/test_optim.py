@@ -1,10 +1,19 @@
+import copy
 import math
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ultralytics.cfg.config import get_cfg
-from ultralytics.engine.step.optim import OPTIMIZERS, OptimizerChoice, choose_optimizer, parameter_groups
+from ultralytics.engine.run.parts import _restore_optimizer
+from ultralytics.engine.step.optim import (
+    OPTIMIZERS,
+    OptimizerChoice,
+    choose_optimizer,
+    make_optimizer,
+    parameter_groups,
+)
 from ultralytics.engine.step.rates import build_groups
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.errors import ConfigError
@@ -97,3 +106,62 @@ def test_every_optimiser_steps(name):
 def test_an_unknown_one_gets_the_nearest():
     with pytest.raises(ConfigError, match="Adam"):
         choose_optimizer("AdamV", 0.01, 0.9, 1, 1)
+
+
+@pytest.mark.parametrize("name", [n for n in OPTIMIZERS if n != "auto"])
+def test_a_gpu_gets_the_fused_form_where_torch_has_one(name):
+    with FakeTensorMode():
+        groups = [{"params": [torch.nn.Parameter(torch.empty(2, device=d))], "lr": 0.1} for d in ("cuda", "cpu")]
+    choice = OptimizerChoice(name, 0.1, 0.9)
+    assert bool(make_optimizer(groups[:1], choice).defaults.get("fused")) == (name in ("SGD", "Adam", "AdamW"))
+    assert not make_optimizer(groups[1:], choice).defaults.get("fused")
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW"])
+@pytest.mark.parametrize("saved", [True, None])
+def test_the_state_of_one_form_goes_on_in_the_other(name, saved):
+    def made(fused, start):
+        weight = torch.nn.Parameter(start.clone())
+        own = {} if name == "SGD" else {"betas": (0.9, 0.999)}
+        own |= {"momentum": 0.9} if name == "SGD" else {}
+        return weight, getattr(torch.optim, name)([weight], lr=0.1, fused=fused, **own)
+
+    def step(weight, optimizer, count):
+        for i in range(count):
+            weight.grad = torch.full_like(weight, 0.1 * (i + 1))
+            optimizer.step()
+
+    start = torch.linspace(-1, 1, 5)
+    weight, optimizer = made(saved, start)
+    step(weight, optimizer, 3)
+    there, other = made(None if saved else True, weight.detach())
+    _restore_optimizer(other, copy.deepcopy(optimizer.state_dict()))
+    assert other.param_groups[0]["fused"] is (None if saved else True)
+    step(weight, optimizer, 2)
+    step(there, other, 2)
+    torch.testing.assert_close(there, weight, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW"])
+def test_a_state_survives_the_way_to_a_gpu_and_back(name):
+    def made(device, start):
+        groups = [{"params": [torch.nn.Parameter(start.to(device, copy=True))], "lr": 0.1}]
+        return make_optimizer(groups, OptimizerChoice(name, 0.1, 0.9))
+
+    def step(optimizer):
+        weight = optimizer.param_groups[0]["params"][0]
+        weight.grad = torch.full_like(weight, 0.1)
+        optimizer.step()
+        return weight.detach().cpu()
+
+    on_cpu = made("cpu", torch.linspace(-1, 1, 5))
+    start = step(on_cpu)
+    on_gpu = made("cuda", start)
+    _restore_optimizer(on_gpu, on_cpu.state_dict())
+    middle = step(on_gpu)
+    torch.testing.assert_close(middle, step(on_cpu))
+    back = made("cpu", middle)
+    _restore_optimizer(back, on_gpu.state_dict())
+    torch.testing.assert_close(step(back), step(on_gpu))
+    assert not back.param_groups[0].get("fused")

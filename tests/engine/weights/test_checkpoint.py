@@ -99,7 +99,7 @@ def test_other_files_are_named(tmp_path):
     with pytest.raises(MissingFileError, match=r"nothing is downloaded"):
         load_checkpoint(tmp_path / "no.pt")
     (tmp_path / "folder.pt").mkdir()
-    with pytest.raises(MissingFileError, match="it is a folder"):
+    with pytest.raises(MissingFileError, match="this is a folder"):
         load_checkpoint(tmp_path / "folder.pt")
     torch.save({"a": torch.zeros(2)}, tmp_path / "bare.pt")
     with pytest.raises(CheckpointError, match="bare state dict"):

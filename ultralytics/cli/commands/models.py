@@ -77,9 +77,9 @@ class Edit(Command):
     def run(self) -> int:
         out = user_path(self.out)
         if out.exists() and not self.overwrite:
-            raise ConfigError("it exists already", str(out), "give another out=, or overwrite=True")
+            raise ConfigError("the file already exists", str(out), "give another out=, or overwrite=True")
         if not out.absolute().parent.is_dir():
-            raise ConfigError("its folder does not exist", str(out.absolute()), "make it first")
+            raise ConfigError("the folder of the file does not exist", str(out.absolute()), "make it first")
         from ultralytics.cfg.model import ModelSpec, load_model_spec  # torch takes seconds to import, these a moment
         from ultralytics.cfg.surgery import describe_change, set_plugins
         from ultralytics.nn.plugins import load_plugins
@@ -185,6 +185,6 @@ class SaveAdapter(Weights, name="save-adapter"):
     overwrite: bool = knob(False, OVERWRITE)
 
     def written(self) -> Path:
-        from ultralytics.models.yolo.adapter import save_adapter  # torch takes seconds to import
+        from ultralytics.models.yolo.export import save_adapter  # torch takes seconds to import
 
         return save_adapter(**self.given)

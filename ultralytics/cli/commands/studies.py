@@ -11,11 +11,11 @@ from ultralytics.cli.words import read_names
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.files import user_path
 
-_FAIR = "make no table of arms that were not treated alike; False: make it, and say so above it"
+_FAIR = "True: no table if the arms were not treated alike; False: make it, with the differences listed above it"
 
 
 class Study(Command, name="study"):
-    """Train several networks with several seeds under one recipe, and test them; goes on where it was stopped."""
+    """Train several networks with several seeds under one recipe, and test them; resume it if it was stopped."""
 
     example = "study cfg=cfg/studies/quick.yaml | study report runs/study/quick"
     cfg: str = knob(
@@ -88,7 +88,10 @@ class Compare(Command, name="compare"):
     split: str | None = knob(None, "to validate on", none="test, or val where there is none")
     data: str | None = knob(None, "dataset YAML", none="that of the first run")
     plugins: str | list[str] | None = knob(None, PLUGINS)
-    fair: bool = knob(False, "make no table where the runs differ in more than the network; False: say so above it")
+    fair: bool = knob(
+        False,
+        "True: no table if the runs differ in more than the network; False: make it, with the differences above it",
+    )
 
     def run(self) -> int:
         from ultralytics.study.comparing import compare_runs  # torch takes seconds to import

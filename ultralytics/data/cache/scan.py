@@ -136,7 +136,7 @@ class Entry:
             self.columns[rows],
             self.over[rows],
             self.ignored[self.ignore_offsets[i] : self.ignore_offsets[i + 1]],
-            _some_areas(self.areas[rows]),
+            self.areas[rows] if len(self.areas[rows]) else None,
             list(problems),
         )
 
@@ -179,10 +179,6 @@ def _joined_areas(seen: Sequence[Seen]) -> Float64Array:
     if all(s.areas is None for s in seen):
         return np.zeros(0)
     return np.concatenate([np.full(len(s.rows), UNKNOWN_AREA) if s.areas is None else s.areas for s in seen])
-
-
-def _some_areas(areas: Float64Array) -> Float64Array | None:
-    return areas if len(areas) else None
 
 
 _ARRAYS = {

@@ -159,11 +159,7 @@ class SharedBytes:
 
 
 def _leave_room(size: int) -> None:
-    """Make sure that something is left of the place when so many bytes are taken.
-
-    Raises:
-        OSError: it is not.
-    """
+    """Make sure that something is left of the place when so many bytes are taken."""
     place = os.statvfs(FOLDER)
     whole, free = place.f_blocks * place.f_frsize, place.f_bavail * place.f_frsize
     if whole and free - size < min(whole // 4, SPARE):  # a size of 0: no limit

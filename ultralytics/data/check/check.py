@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterable, Sequence
+import time
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from ultralytics.cfg.config import check_switches
 from ultralytics.cfg.dataset import load_dataset
 from ultralytics.data.check.dataset import Checked
-from ultralytics.data.check.examine import examine_all
 from ultralytics.data.check.findings import ERROR, SEVERITIES, Finding, with_hint
+from ultralytics.data.check.images import Look, Record
 from ultralytics.data.check.report import Report, measure
 from ultralytics.data.check.report import check_place as check_place  # the command asks both of this file
 from ultralytics.data.check.rules import ORDER, find
 from ultralytics.data.check.splits import REPLACED, Split, list_split
 from ultralytics.utils.errors import ConfigError, DatasetError
 from ultralytics.utils.files import read_text
+from ultralytics.utils.log import progress
 
 ANY_ID = 2**31  # classes where the YAML does not say how many
 
 
 def check_data(data: str | Path, splits: Sequence[str] | None = None, near: bool = True) -> Report:
-    """Read a whole dataset and report on it.
-
-    Args:
-        data: its YAML.
-        splits: those to read, all when None.
-        near: look for near-duplicates as well.
+    """Read a whole dataset, or some splits, and report on it; `near` looks for near-duplicates as well.
 
     Raises:
         MissingFileError: no such YAML.
@@ -43,7 +46,9 @@ def check_data(data: str | Path, splits: Sequence[str] | None = None, near: bool
         return Report(where[0], {}, [Finding("yaml", *where, with_hint(e), ERROR)])
     unknown = [s for s in splits or () if s not in spec.splits]
     if unknown:
-        raise ConfigError(f"split={unknown[0]} is not in {spec.yaml_file}", hint=f"it has {', '.join(spec.splits)}")
+        raise ConfigError(
+            f"split={unknown[0]} is not in {spec.yaml_file}", hint=f"the splits are {', '.join(spec.splits)}"
+        )
     text = read_text(spec.yaml_file, DatasetError)
     every = {name: list_split(spec, name, text) for name in spec.splits}
     chosen = [split for name, split in every.items() if not splits or name in splits]
@@ -55,7 +60,8 @@ def check_data(data: str | Path, splits: Sequence[str] | None = None, near: bool
         report.add_split(split)
     report.sizes = measure(report)
     checked = Checked(spec, text, problems, every, chosen, near, report.splits, report.classes)
-    report.findings = _in_order([*find(checked), *(f for split in chosen for f in _findings_in(split))])
+    found = dict.fromkeys([*find(checked), *(f for split in chosen for f in _findings_in(split))])
+    report.findings = sorted(found, key=lambda f: (SEVERITIES.index(f.severity), ORDER[f.kind], *f[1:4]))
     report.groups = [group.to_dict() for group in checked.groups]
     return report
 
@@ -68,8 +74,58 @@ def _findings_in(split: Split) -> list[Finding]:
     return [*found, *(f for f in split.findings_of_images() if f not in single)]
 
 
-def _in_order(findings: Iterable[Finding]) -> list[Finding]:
-    """Sort findings by severity, kind and place, each once."""
-    return sorted(
-        dict.fromkeys(findings), key=lambda f: (SEVERITIES.index(f.severity), ORDER[f.kind], f.path, f.line, f.what)
+def examine(path: str, nc: int, near: bool = True, keypoints: int = 0) -> Record:
+    """Look at an image, its label file and those beside it.
+
+    Args:
+        nc: number of classes.
+        near: take the fingerprint that near-duplicates are found by.
+        keypoints: see `labels.parse_labels`.
+    """
+    look = Look(path, nc, keypoints)
+    findings = list(find(look))
+    rows, lines, problems, text, columns, _ = look.labels
+    keep = rows[:, 0] < nc
+    return Record(
+        path,
+        look.shape,
+        # A class out of range stops the whole training, which then keeps nothing: here the rest is still counted.
+        not any(f.severity == ERROR and f.kind != "label-class-range" for f in findings),
+        rows[keep],
+        columns[keep],
+        np.asarray(lines, np.int32)[keep],
+        len(look.ignored.rows),
+        text is not None or bool(problems) or os.path.lexists(look.label),
+        look.size,
+        look.seconds,
+        look.take_print(near),
+        findings,
     )
+
+
+def examine_all(files: Sequence[str], nc: int, near: bool, keypoints: int) -> tuple[dict[str, Record], dict[str, Any]]:
+    """Examine images. Decoding and hashing release the interpreter's lock, so threads use all cores.
+
+    Returns:
+        Records by path; how fast it went.
+    """
+    threads = min(os.cpu_count() or 1, 32)
+    began = time.perf_counter()
+    with ThreadPoolExecutor(max_workers=threads) as pool, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what is wrong with a damaged header is among the findings
+        found = pool.map(lambda file: examine(file, nc, near, keypoints), files)
+        records = list(progress(found, total=len(files), desc="Reading images"))
+    seconds = max(time.perf_counter() - began, 1e-9)
+    decoded = [r.seconds for r in records if r.shape]
+    mean, size = float(np.mean(decoded)) if decoded else 0.0, sum(r.size for r in records)
+    timing = {
+        "images": len(records),
+        "bytes": size,
+        "seconds": seconds,
+        "threads": threads,
+        "images_per_second": len(records) / seconds,
+        "megabytes_per_second": size / seconds / 1e6,
+        "decode_ms": mean * 1e3,
+        "ceiling": threads / mean if mean else 0.0,
+    }
+    return {r.path: r for r in records}, timing

@@ -51,32 +51,19 @@ class Print(NamedTuple):
 
 @dataclass(slots=True)
 class Record:
-    """What remains of an image once it has been looked at: some 5 kB.
-
-    Attributes:
-        shape: height and width, upright; None: it cannot be decoded.
-        usable: training would keep it.
-        rows: (m, 5) class, centre, width, height: the rows training would keep.
-        columns: (m,) how many columns each has.
-        lines: (m,) where each stands.
-        ignored: how many regions are ignored.
-        labelled: it has a label file.
-        size: bytes.
-        seconds: processor time of decoding.
-        print: None where it cannot be used.
-    """
+    """What remains of an image once it has been looked at: some 5 kB."""
 
     path: str
-    shape: tuple[int, int] | None
-    usable: bool
-    rows: Float64Array
-    columns: Int32Array
-    lines: Int32Array
-    ignored: int
-    labelled: bool
-    size: int
-    seconds: float
-    print: Print | None
+    shape: tuple[int, int] | None  # height and width, upright; None: it cannot be decoded
+    usable: bool  # training would keep it
+    rows: Float64Array  # (m, 5) class, centre, width, height: the rows training would keep
+    columns: Int32Array  # (m,) how many columns each has
+    lines: Int32Array  # (m,) where each stands
+    ignored: int  # how many regions are ignored
+    labelled: bool  # it has a label file
+    size: int  # bytes
+    seconds: float  # processor time of decoding
+    print: Print | None  # None where it cannot be used
     findings: list[Finding] = field(default_factory=list)
 
     @property
@@ -217,7 +204,7 @@ def unreadable(look: Look) -> Iterator[Finding]:
     elif isinstance(e, FileNotFoundError):
         yield Finding("image-missing", path, 0, "there is no such file")
     else:
-        yield Finding("image-unreadable", path, 0, f"it cannot be read: {e.strerror or e}")
+        yield Finding("image-unreadable", path, 0, f"the file cannot be read: {e.strerror or e}")
 
 
 def unusable(look: Look) -> Iterator[Finding]:

@@ -16,7 +16,7 @@ from ultralytics.data.check.findings import SEVERITIES, Finding, short
 from ultralytics.data.check.rules import KINDS
 from ultralytics.data.check.splits import Split
 from ultralytics.utils.errors import ConfigError
-from ultralytics.utils.files import read_bytes, write_atomically
+from ultralytics.utils.files import read_bytes, write_text
 from ultralytics.utils.text import counted, escaped
 from ultralytics.utils.types import Float64Array, Int64Array
 
@@ -26,31 +26,21 @@ SMALL, MEDIUM = 32**2, 96**2  # pixels²: COCO's bounds of small, medium and lar
 
 @dataclass
 class Report:
-    """What a check found. Boxes, per_image and shapes are drawn, and not part of the JSON.
-
-    Attributes:
-        findings: errors, warnings (leakage first), notes; by kind and file within.
-        splits: split → counts.
-        classes: name → split → boxes and images.
-        groups: images that are the same or nearly.
-        sizes: of images and boxes.
-        timing: of reading.
-        boxes: split → (M, 5) class, and of each box x, y, width, height, native pixels.
-        per_image: split → (n,) boxes.
-        shapes: split → (n, 2) height and width.
-    """
+    """What a check found. Boxes, per_image and shapes are drawn, and not part of the JSON."""
 
     yaml_file: str
     names: dict[int, str]
+    # errors, warnings (leakage first), notes; by kind and file within
     findings: list[Finding] = field(default_factory=list)
-    splits: dict[str, dict[str, Any]] = field(default_factory=dict)
-    classes: dict[str, dict[str, dict[str, int]]] = field(default_factory=dict)
-    groups: list[dict[str, Any]] = field(default_factory=list)
-    sizes: dict[str, Any] = field(default_factory=dict)
-    timing: dict[str, Any] = field(default_factory=dict)
+    splits: dict[str, dict[str, Any]] = field(default_factory=dict)  # split → counts
+    classes: dict[str, dict[str, dict[str, int]]] = field(default_factory=dict)  # name → split → boxes and images
+    groups: list[dict[str, Any]] = field(default_factory=list)  # images that are the same or nearly
+    sizes: dict[str, Any] = field(default_factory=dict)  # of images and boxes
+    timing: dict[str, Any] = field(default_factory=dict)  # of reading
+    # split → (M, 5) class, and of each box x, y, width, height, native pixels
     boxes: dict[str, Float64Array] = field(default_factory=dict)
-    per_image: dict[str, Int64Array] = field(default_factory=dict)
-    shapes: dict[str, Int64Array] = field(default_factory=dict)
+    per_image: dict[str, Int64Array] = field(default_factory=dict)  # split → (n,) boxes
+    shapes: dict[str, Int64Array] = field(default_factory=dict)  # split → (n, 2) height and width
 
     def add_split(self, split: Split) -> None:
         """Count a split's images and boxes."""
@@ -106,9 +96,8 @@ class Report:
         Raises:
             UserError: they cannot be written.
         """
-        text = "\n".join([*self.lines(shown=None), ""])
-        write_atomically(out / "report.json", lambda f: f.write(json.dumps(self.to_dict(), indent=1).encode()), "out")
-        write_atomically(out / "report.txt", lambda f: f.write(text.encode()), "out")
+        write_text(out / "report.json", json.dumps(self.to_dict(), indent=1), "out")
+        write_text(out / "report.txt", "\n".join([*self.lines(shown=None), ""]), "out")
 
     def lines(self, shown: int | None = SHOWN, more: str = "") -> list[str]:
         """Return the report as text.
@@ -204,14 +193,16 @@ def check_place(out: Path, overwrite: bool = False) -> None:
     """
     check_switches({"overwrite": overwrite})
     if out.exists() and not out.is_dir():
-        raise ConfigError("it is a file, and a report is a folder", str(out), "choose another out=")
+        raise ConfigError("this is a file, and a report is a folder", str(out), "choose another out=")
     try:
         if overwrite or not out.is_dir() or not any(out.iterdir()):
             return
         report = json.loads(read_bytes(out / "report.json"))
     except PermissionError as e:
-        raise ConfigError(f"it cannot be read: {e.strerror}", str(e.filename or out), "choose another out=") from None
+        raise ConfigError(f"this cannot be read: {e.strerror}", str(e.filename or out), "choose another out=") from None
     except (OSError, ValueError, RecursionError):
         report = None
     if not isinstance(report, dict) or not {"format", "data", "findings", "splits"} <= report.keys():
-        raise ConfigError("it holds something else than a report", str(out), "give another out=, or overwrite=True")
+        raise ConfigError(
+            "the folder contains files that are not of a report", str(out), "give another out=, or overwrite=True"
+        )

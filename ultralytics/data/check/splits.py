@@ -32,20 +32,14 @@ OTHER_IMAGES = frozenset(
 
 @dataclass
 class Split:
-    """The images of a split, each once.
-
-    Attributes:
-        files: image → the .txt list that names it and the line, None without one.
-        real: image → where its links lead.
-        listing: what is odd about how the images are listed.
-        records: of the images, once they have been read.
-    """
+    """The images of a split, each once."""
 
     name: str
+    # image → the .txt list that names it and the line, None without one
     files: dict[str, tuple[str, int] | None] = field(default_factory=dict)
-    real: dict[str, str] = field(default_factory=dict)
-    listing: list[Finding] = field(default_factory=list)
-    records: list[Record] = field(default_factory=list)
+    real: dict[str, str] = field(default_factory=dict)  # image → where its links lead
+    listing: list[Finding] = field(default_factory=list)  # what is odd about how the images are listed
+    records: list[Record] = field(default_factory=list)  # of the images, once they have been read
 
     @cached_property
     def usable(self) -> list[Record]:
@@ -140,7 +134,7 @@ def _other_files(folder: Path) -> Iterator[Finding]:
             if suffix in OTHER_IMAGES:
                 other[suffix].append(os.path.join(where, file))
     for e in closed:
-        yield Finding("folder-unreadable", str(e.filename), 0, f"it cannot be read: {e.strerror}")
+        yield Finding("folder-unreadable", str(e.filename), 0, f"the folder cannot be read: {e.strerror}")
     for suffix, files in other.items():
         yield Finding("files-ignored", min(files), 0, f"training does not look for {suffix} files: {len(files)}")
 

@@ -25,25 +25,17 @@ T = TypeVar("T")
 
 @dataclass
 class Annotated:
-    """An image and what is marked in it.
+    """An image and what is marked in it."""
 
-    Attributes:
-        name: path inside its split, "a.jpg" or "folder/a.jpg".
-        image: the file; None when it cannot be used, for which `problems` says why.
-        objects: class (its name, or its id) and box.
-        ignored: class (None: any), box, and whether it is a crowd: matched by the part of a detection inside it.
-        areas: of the objects' masks, pixels², None for one without; empty where the source has none.
-        problems: "file: what", each one line.
-        cut: boxes that reached beyond the image.
-    """
-
-    name: str
-    image: Path | None = None
-    objects: list[tuple[str | int, Box]] = field(default_factory=list)
+    name: str  # path inside its split, "a.jpg" or "folder/a.jpg"
+    image: Path | None = None  # the file; None when it cannot be used, for which `problems` says why
+    objects: list[tuple[str | int, Box]] = field(default_factory=list)  # class (its name, or its id) and box
+    # class (None: any), box, and whether it is a crowd: matched by the part of a detection inside it
     ignored: list[tuple[str | int | None, Box, bool]] = field(default_factory=list)
+    # of the objects' masks, pixels², None for one without; empty where the source has none
     areas: list[float | None] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    cut: int = 0
+    problems: list[str] = field(default_factory=list)  # "file: what", each one line
+    cut: int = 0  # boxes that reached beyond the image
 
     def take(self, image: Path) -> Header | None:
         """Look at the image and make this one of it; where it cannot be used, say so and return None."""
@@ -54,24 +46,30 @@ class Annotated:
         self.image = image
         return header
 
+    def add(self, cls: str | int | None, fitted: tuple[Box | None, bool], lost: str, crowd: bool | None = None) -> bool:
+        """Take a box as `from_corners` gives it: an object; with `crowd`, which says whether it is one, a region to be
+        ignored. Where nothing of it is inside the image, `lost` becomes a problem, and False is returned."""
+        box, cut = fitted
+        if box is None:
+            self.problems.append(f"{lost}; it is dropped")
+            return False
+        self.cut += cut
+        if crowd is not None:
+            self.ignored.append((cls, box, crowd))
+        elif cls is not None:
+            self.objects.append((cls, box))
+        return True
+
 
 @dataclass
 class Converted:
-    """A dataset as a converter read it.
+    """A dataset as a converter read it."""
 
-    Attributes:
-        splits: split folder → its images.
-        names: class names in the order of their ids.
-        used: split of the YAML → split folder, where these differ.
-        notes: what was decided, for the log.
-        problems: those that belong to no single image.
-    """
-
-    splits: dict[str, list[Annotated]]
-    names: Sequence[str]
-    used: dict[str, str] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
+    splits: dict[str, list[Annotated]]  # split folder → its images
+    names: Sequence[str]  # class names in the order of their ids
+    used: dict[str, str] = field(default_factory=dict)  # split of the YAML → split folder, where these differ
+    notes: list[str] = field(default_factory=list)  # what was decided, for the log
+    problems: list[str] = field(default_factory=list)  # those that belong to no single image
 
 
 def read_rows(result: Annotated, image: Path, file: Path) -> tuple[Header, list[str]] | None:

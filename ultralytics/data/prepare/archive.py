@@ -51,24 +51,15 @@ Parts = tuple[str, ...]  # the folders of a member and its name, below the folde
 
 @dataclass(frozen=True)
 class _Member:
-    """What an archive says of one of its members.
+    """What an archive says of one of its members."""
 
-    Attributes:
-        name: as it is written there.
-        parts: where it goes.
-        size: bytes of a file, else 0.
-        modified: seconds, or None.
-        target: the member a link leads to.
-        content: opens what a file holds.
-    """
-
-    name: str
-    parts: Parts
+    name: str  # as it is written there
+    parts: Parts  # where it goes
     kind: Literal["file", "folder", "link"]
-    size: int = 0
-    modified: float | None = None
-    target: Parts = ()
-    content: Callable[[], IO[bytes] | None] = lambda: None
+    size: int = 0  # bytes of a file, else 0
+    modified: float | None = None  # seconds, or None
+    target: Parts = ()  # the member a link leads to
+    content: Callable[[], IO[bytes] | None] = lambda: None  # opens what a file holds
 
 
 def is_archive(path: Path) -> bool:
@@ -104,7 +95,7 @@ def unpack(archive: Path, into: Path, max_bytes: int | None = None, max_files: i
         raise missing("archive", archive)
     into = into.absolute()
     if into.exists() and not into.is_dir():
-        raise UserError("it is a file, and archives are unpacked into a folder", str(into))
+        raise UserError("this is a file, and archives are unpacked into a folder", str(into))
     there = into.is_dir()
     if there and any(into.iterdir()):
         raise UserError(f"the folder is not empty, and {archive.name} is to be unpacked there", str(into), NOTHING)
@@ -149,10 +140,10 @@ def _reading_archive(archive: Path) -> Iterator[None]:
         raise
     except Exception as e:
         if isinstance(e, OSError) and e.errno not in (None, errno.EINVAL):  # EINVAL: a seek to where nothing is
-            raise UserError(f"it cannot be read: {e.strerror}", str(archive), NOTHING) from None
+            raise UserError(f"the file cannot be read: {e.strerror}", str(archive), NOTHING) from None
         why = " ".join(str(e).split()) or type(e).__name__
         hint = f"{NOTHING}; get the file again"
-        raise DatasetError(f"it is damaged or cut off: {why}", str(archive), hint) from None
+        raise DatasetError(f"the archive is damaged or cut off: {why}", str(archive), hint) from None
 
 
 def _size_limit(archive: Path, into: Path, max_bytes: int | None) -> tuple[int, str]:
@@ -166,11 +157,7 @@ def _size_limit(archive: Path, into: Path, max_bytes: int | None) -> tuple[int, 
 
 
 def _split_name(archive: Path, name: str) -> Parts:
-    """Return where a member goes.
-
-    Raises:
-        DatasetError: that could be elsewhere than below the folder.
-    """
+    """Return where a member goes. Raises DatasetError: that could be elsewhere than below the folder."""
     for pattern, what in NAME_FAULTS.items():
         if re.search(pattern, name):
             raise _bad_member(archive, name, what)
@@ -180,11 +167,7 @@ def _split_name(archive: Path, name: str) -> Parts:
 
 
 def _link_member(archive: Path, name: str, parts: Parts, base: Parts, target: str) -> _Member:
-    """Return a link; `base` is what its target is relative to.
-
-    Raises:
-        DatasetError: it leads out of the folder.
-    """
+    """Return a link; `base` is what its target is relative to. Raises DatasetError: it leads out of the folder."""
     found = list(base)
     outside = bool(re.match(r"/|[A-Za-z]:", target) or set(target) & {"\\", "\0"})
     for part in target[:LONGEST_NAME].split("/"):
@@ -284,11 +267,8 @@ def _tar_members(archive: Path, raw: IO[bytes], head: bytes) -> Iterator[_Member
 
 
 def _judge_members(archive: Path, members: Iterable[_Member], limits: tuple[int, str], max_files: int) -> list[_Member]:
-    """Return the members to write, in the archive's order; of a file that is there twice, the last.
-
-    Raises:
-        DatasetError: one of them is unsafe, or all are too much.
-    """
+    """Return the members to write, in the archive's order; of a file that is there twice, the last. Raises
+    DatasetError: one of them is unsafe, or all are too much."""
     total = 0
     places: dict[Parts, _Member] = {}
 
@@ -353,11 +333,7 @@ def _write_members(archive: Path, plan: list[_Member], into: Path) -> None:
 
 
 def _read_content(archive: Path, member: _Member) -> Iterator[bytes]:
-    """Read a file in pieces.
-
-    Raises:
-        DatasetError: it is damaged, or not of the size that the archive says.
-    """
+    """Read a file in pieces. Raises DatasetError: it is damaged, or not of the size that the archive says."""
     done = 0
     with _reading_archive(archive):
         source = member.content()

@@ -40,16 +40,8 @@ def prepare_auto(
     names: Sequence[str] | None = None,
     **given: Unpack[Keys],
 ) -> Path:
-    """Prepare a source by the kind of annotations that it holds, and say which that is.
-
-    Args:
-        source: a folder, a dataset YAML or a JSON.
-        out: the folder to make.
-        names: class names in the order of their ids, of a kind that takes them.
-        given: the fields of `Options`.
-
-    Returns:
-        The dataset's YAML.
+    """Prepare a source, a folder, a dataset YAML or a JSON, by the kind of annotations that it holds, say which that is
+    and return the dataset's YAML. Options are those of the command.
 
     Raises:
         MissingFileError: no such source, or no annotations in it.
@@ -58,15 +50,17 @@ def prepare_auto(
     """
     place = existing(source)
     if is_archive(place):
-        raise DatasetError("it is an archive", str(place), f"unpack it, or say the kind: {', '.join(READERS)}")
+        raise DatasetError("this is an archive", str(place), f"unpack it, or say the kind: {', '.join(READERS)}")
     found = recognise([place])
     if not found:
         kinds = ", ".join(kind.what for kind in KINDS.values() if kind.prepare)
-        raise MissingFileError("it holds no annotations of a known kind", str(place), f"known: {kinds}")
+        raise MissingFileError("there are no annotations of a known kind", str(place), f"known: {kinds}")
     readable = [name for name in found if KINDS[name].prepare]
     if not readable:
         name, file = next(iter(found.items()))
-        raise DatasetError(f"it holds {KINDS[name].what} ({file.name}), not read here", str(place), KINDS[name].hint)
+        raise DatasetError(
+            f"the source contains {KINDS[name].what} ({file.name}), not read here", str(place), KINDS[name].hint
+        )
     kind = KINDS[readable[0]]
     others = "".join(f"; it holds {KINDS[name].what} too" for name in readable[1:])
     LOGGER.info("%s is read as %s%s", place, kind.what, others)

@@ -55,7 +55,7 @@ def names_beside(tops: Sequence[Path]) -> tuple[list[str] | None, list[Path]]:
                 continue
             if names[: len(more)] != more[: len(names)]:  # LabelImg appends to its list: a longer one may go on
                 hint = "names=[first,second] says which are right"
-                raise DatasetError(f"its class names are not those of {read[0]}", str(path), hint)
+                raise DatasetError(f"the class names differ from those of {read[0]}", str(path), hint)
             names = max(names, more, key=len)
             read.append(path)
         if read:

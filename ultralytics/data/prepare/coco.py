@@ -42,7 +42,7 @@ def prepare_coco(
     mirror: str = "",
     **drawn: Unpack[DrawKeys],
 ) -> Path:
-    """Turn COCO instances into images, labels and a dataset YAML. The source is not changed.
+    """Turn COCO instances into images, labels and a dataset YAML.
 
     Classes are the categories in the order of their ids. Crowds go to ignore/: training does not see them, the
     evaluation neither rewards nor punishes what lies in them. The annotations' own areas (COCO's: of the masks) go to
@@ -51,14 +51,9 @@ def prepare_coco(
     Args:
         source: a folder or archive with the published layout (train2017, val2017, annotations, packed or not), one with
         a _annotations.coco.json per split, or a JSON file, or several. A split is named by its file, else train.
-        out: the folder to make; data/coco for the published layout when None.
         images: the folder of the images, which is looked for beside the JSON when it is not given; "copy", or "link"
         for hard links; or both, as [folder, "link"].
-        download: fetch the published archives.
-        mirror: a URL that holds them.
-        drawn: val, test and seed of `Options`.
-
-    Returns and errors are those of `prepare`.
+        Others: as of the command; for what is returned and raised see `prepare`.
     """
     how, folder = _image_options(images)
     given = [source] if isinstance(source, str | Path) else list(source or [])
@@ -106,10 +101,7 @@ def split_of(file: Path) -> str | None:
 
 def _named_splits(files: Sequence[Path]) -> dict[str, Path]:
     """Return split → JSON file: by their names, else in the order train, val, test; one file without a name is train.
-
-    Raises:
-        ConfigError: the names tell some of several files, not all.
-    """
+    Raises ConfigError: the names tell some of several files, not all."""
     splits = [split_of(f) for f in files]
     if len(files) == 1 or (not any(splits) and len(files) <= len(SPLITS)):
         splits = [known or s for known, s in zip(splits, SPLITS, strict=False)]
@@ -145,7 +137,7 @@ def _find_jsons(folders: Sequence[Path]) -> dict[str, Path]:
             split = split_of(file) or "train"
             if split in found:
                 raise DatasetError(
-                    f"it is of the split {split}, and so is {found[split].name}", str(file), "give source=[one,other]"
+                    f"this is of the split {split}, and so is {found[split].name}", str(file), "give source=[one,other]"
                 )
             found[split] = file
         return {s: found[s] for s in SPLITS if s in found}
@@ -174,17 +166,15 @@ class _Json:
 
     @classmethod
     def load(cls, file: Path, images: Path | None, around: Sequence[Path] = ()) -> _Json:
-        """Read a file.
-
-        Raises:
-            DatasetError: it is no instances JSON.
-        """
+        """Read a file. Raises DatasetError: it is no instances JSON."""
         data = load_json(file, _without_outlines)
         if not isinstance(data, dict):
-            raise DatasetError("it is no instances file: a mapping with images, annotations and categories", str(file))
+            raise DatasetError(
+                "this is not an instances file: a mapping with images, annotations and categories", str(file)
+            )
         for key in ("images", "annotations", "categories"):
             if not isinstance(data.get(key), list):
-                raise DatasetError(f"it is no instances file: it has no list of {key}", str(file))
+                raise DatasetError(f"this is not an instances file: it has no list of {key}", str(file))
         split = split_of(file) or file.stem
         year = f"{split}2017"
         if images is not None:
@@ -280,7 +270,7 @@ def _read_source(source: Source) -> Converted:
     order = sorted((n for n in categories if n not in groups), key=lambda n: (isinstance(n, str), n))
     names = [categories[n] for n in order]
     if not names:
-        raise DatasetError("it names no categories", ", ".join(str(j.file) for j in jsons.values()))
+        raise DatasetError("the file names no categories", ", ".join(str(j.file) for j in jsons.values()))
     notes = [f"{categories[n]} is the name of a group of classes, not a class" for n in sorted(groups, key=str)]
     if len(set(names)) < len(names):
         twice = sorted({n for n in names if names.count(n) > 1})
@@ -382,11 +372,8 @@ def _read_entry(item: Mapping[str, Any], shared: int = -1) -> _Entry:
 
 
 def _root_of(j: _Json, listed: Sequence[_Entry]) -> Path:
-    """Return the folder the images lie in: the first that holds one of them.
-
-    Raises:
-        MissingFileError: none does; every folder tried is named.
-    """
+    """Return the folder the images lie in: the first that holds one of them. Raises MissingFileError: none does; every
+    folder tried is named."""
     names = [e.name for e in listed if not e.problem]
     for sample in (names[:20], names[20:]):
         for root in j.roots:
@@ -394,7 +381,7 @@ def _root_of(j: _Json, listed: Sequence[_Entry]) -> Path:
                 return root
     if not names:
         why = next((f": {e.problem}" for e in listed if e.problem), "")
-        raise DatasetError(f"it lists no usable images{why}", str(j.file))
+        raise DatasetError(f"the file lists no usable images{why}", str(j.file))
     below = (folder for top in j.tops for folder, _ in walk(top))
     found = next((f for f in below if any(os.path.isfile(f / name) for name in names[:20])), None)
     if found is not None:
@@ -418,7 +405,7 @@ def _read_annotations(j: _Json, root: Path, image: _Entry, ids: Mapping[Key, int
     upright, note = annotated_upright(header, image.size)
     if note:
         result.problems.append(f"{path}: {note}")
-    regions: set[Key] = set()
+    regions: set[Key | None] = set()
     for number, item in enumerate(image.annotations):
         where = f"{j.file}: {_item_name(item, number)} ({image.name})"
         category = j.category_of(item)
@@ -435,25 +422,19 @@ def _read_annotations(j: _Json, root: Path, image: _Entry, ids: Mapping[Key, int
         if not (w > 0 and h > 0):
             result.problems.append(f"{where}: the box has no area ({w:g}x{h:g}); it is dropped")
             continue
-        if upright:
-            box, cut = from_pixels(x, y, w, h, header.shape)
-        else:
-            box, cut = from_corners(turned((x, y, x + w, y + h), header), header.shape)
-        if box is None:
-            result.problems.append(f"{where}: the box lies outside its image; it is dropped")
-            continue
-        result.cut += cut
+        fitted = from_pixels(x, y, w, h, header.shape)
+        if not upright:
+            fitted = from_corners(turned((x, y, x + w, y + h), header), header.shape)
+        lost = f"{where}: the box lies outside its image"
         if item.get("iscrowd") is not True and as_key(item.get("iscrowd")) != 1:
-            result.objects.append((cls, box))
-            result.areas.append(_own_area(item, w * h))
+            if result.add(cls, fitted, lost):
+                result.areas.append(_own_area(item, w * h))
             continue
         # Two marks of export-coco, for what the format cannot say.
         region = as_key(item.get("any_class"))
-        if region is None:
-            result.ignored.append((cls, box, item.get("difficult") != 1))
-        elif region not in regions:
+        if region is None or region not in regions:
+            result.add(cls if region is None else None, fitted, lost, item.get("difficult") != 1)
             regions.add(region)
-            result.ignored.append((None, box, item.get("difficult") != 1))
     return result
 
 

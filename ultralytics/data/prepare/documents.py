@@ -45,18 +45,18 @@ def load_json(file: Path, hook: Callable[[dict[str, Any]], Any] | None = None) -
             return json.loads(text, object_hook=hook, parse_int=_parse_integer)
     except json.JSONDecodeError as e:
         if not text.strip():
-            raise DatasetError("it is empty", str(file)) from None
+            raise DatasetError("the file is empty", str(file)) from None
         if e.msg == "Extra data" and text[e.pos :].lstrip()[:1] in ("{", "["):
             hint = "one JSON document is needed: export it as COCO"
-            raise DatasetError("it is JSON Lines, a document per line", f"{file}:{e.lineno}", hint) from None
+            raise DatasetError("this is JSON Lines, a document per line", f"{file}:{e.lineno}", hint) from None
         cut = "it is cut off: " if e.pos >= len(text.rstrip()) else ""
         raise DatasetError(f"not valid JSON: {cut}{e.msg}", f"{file}:{e.lineno}") from None
     except UnicodeDecodeError:
-        raise DatasetError("it is not UTF-8 text", str(file), "save it as UTF-8") from None
+        raise DatasetError("the file is not UTF-8 text", str(file), "save it as UTF-8") from None
     except RecursionError:
-        raise DatasetError("it is nested too deeply", str(file)) from None
+        raise DatasetError("the file is nested too deeply", str(file)) from None
     except OSError as e:
-        raise DatasetError(f"it cannot be read: {e.strerror or e}", str(file)) from None
+        raise DatasetError(f"the file cannot be read: {e.strerror or e}", str(file)) from None
 
 
 def as_number(value: Any) -> float | None:
@@ -91,9 +91,9 @@ def parse_xml(path: Path) -> ET.Element:
     try:
         data = read_bytes(path)
     except OSError as e:
-        raise DatasetError(f"it cannot be read: {e.strerror or e}", str(path)) from None
+        raise DatasetError(f"the file cannot be read: {e.strerror or e}", str(path)) from None
     if not data.strip():
-        raise DatasetError("it is empty", str(path))
+        raise DatasetError("the file is empty", str(path))
     start = data.lstrip()
     declared = _DECLARED.search(start[:200])
     encoding = declared[1].decode() if declared else ""
@@ -108,7 +108,9 @@ def parse_xml(path: Path) -> ET.Element:
             if e.code != _UNKNOWN_ENCODING:
                 break
         except _DoctypeError:
-            raise DatasetError("it declares a document type (DTD), which is not read", str(path), "remove it") from None
+            raise DatasetError(
+                "the file declares a document type (DTD), which is not read", str(path), "remove it"
+            ) from None
         except (LookupError, ValueError) as e:  # an encoding; or what `_parse` refuses
             reason = reason or str(e)
     raise DatasetError(f"not valid XML: {reason}", f"{path}:{line}" if line else str(path))

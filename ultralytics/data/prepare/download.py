@@ -159,11 +159,7 @@ def _as_fetched(path: Path, remote: Remote, sums: Checksums) -> Fetched:
 
 
 def _check_address(remote: Remote) -> None:
-    """Refuse an address that cannot be one.
-
-    Raises:
-        UserError: it is not http or https, or names no file.
-    """
+    """Refuse an address that cannot be one. Raises UserError: it is not http or https, or names no file."""
     try:
         parts = urlsplit(remote.url)
         usable = bool(parts.hostname) and remote.url.isascii() and remote.url.isprintable() and " " not in remote.url
@@ -183,7 +179,7 @@ def _check_address(remote: Remote) -> None:
 def _find_present(remote: Remote, path: Path) -> Fetched | None:
     """Return the file where an earlier download left it, when it is what was published."""
     if path.is_dir():
-        raise UserError("it is a folder, and a file is to be downloaded there", str(path), "choose another folder")
+        raise UserError("this is a folder, and a file is to be downloaded there", str(path), "choose another folder")
     if not path.is_file():
         return None
     sums = Checksums()

@@ -35,13 +35,7 @@ def export_coco(data: str | Path, out: str | Path, split: str = "val", overwrite
     A box is x, y, width, height in pixels. Ids of images are their names where all are different numbers, else 1, 2, …;
     ids of categories are class ids, or COCO's own where the names are its 80. What the evaluation ignores is a crowd
     (iscrowd 1); areas are those of areas/, else of the boxes; "difficult": 1 marks what is matched by IoU, "any_class"
-    a region of every class, which stands once per category.
-
-    Args:
-        data: the dataset's YAML.
-        out: the file.
-        split: a split of the YAML.
-        overwrite: replace the file.
+    a region of every class, which stands once per category. The options are those of the command `export-coco`.
 
     Returns:
         The file.
@@ -54,9 +48,9 @@ def export_coco(data: str | Path, out: str | Path, split: str = "val", overwrite
     check_switches({"overwrite": overwrite})
     out = user_path(out)
     if out.exists() and not overwrite:
-        raise ConfigError("it exists already", str(out), "give another out=, or overwrite=True")
+        raise ConfigError("the file already exists", str(out), "give another out=, or overwrite=True")
     if not out.absolute().parent.is_dir():
-        raise ConfigError("its folder does not exist", str(out.absolute()), "make it first")
+        raise ConfigError("the folder of the file does not exist", str(out.absolute()), "make it first")
     spec = load_dataset(data, needs=[split])
     paths = spec.split(split)
     files = list_images(paths)
@@ -92,11 +86,8 @@ def export_coco(data: str | Path, out: str | Path, split: str = "val", overwrite
 def _build_annotations(
     numbers: Sequence[int], images: Sequence[tuple[str, tuple[int, int], list[_Mark]]], ids: Sequence[int]
 ) -> list[dict[str, Any]]:
-    """Return the annotations of images, by file, (height, width) and marks; `ids` are those of the categories.
-
-    Raises:
-        DatasetError: a class id is out of range.
-    """
+    """Return the annotations of images, by file, (height, width) and marks; `ids` are those of the categories. Raises
+    DatasetError: a class id is out of range."""
     found: list[dict[str, Any]] = []
     regions = 0
     for number, (file, (h, w), marks) in zip(numbers, images, strict=True):

@@ -98,17 +98,19 @@ def prepared(out: Path, kind: str, options: Mapping[str, Any], mark: str = "") -
         if not out.exists() or (out.is_dir() and not any(out.iterdir())):
             return None
         if not out.is_dir():
-            raise UserError("it is a file, and a dataset is a folder", where, "choose another out=")
+            raise UserError("this is a file, and a dataset is a folder", where, "choose another out=")
         if not (out / "manifest.json").is_file():
             # Whatever it is, perhaps the source itself, no hint says to remove it.
             raise UserError("the folder holds something else than a prepared dataset", where, "choose another out=")
     except OSError as e:
-        raise UserError(f"it cannot be read: {e.strerror or e}", str(e.filename or out)) from None
+        raise UserError(f"this cannot be read: {e.strerror or e}", str(e.filename or out)) from None
     manifest = read_manifest(out)
     if manifest is None:
-        raise UserError("its manifest.json is none that this version writes", where, ANOTHER)
+        raise UserError("manifest.json is not one that this version writes", where, ANOTHER)
     if manifest["kind"] != kind:
-        raise UserError(f"it holds another kind of dataset: {manifest['kind']!r}, not {kind!r}", where, ANOTHER)
+        raise UserError(
+            f"the folder contains another kind of dataset: {manifest['kind']!r}, not {kind!r}", where, ANOTHER
+        )
     wanted, there = json.loads(json.dumps(dict(options))), manifest["options"]
     # Options differ in number where the source is of another kind: that is reported, not what it brings with it.
     for key in sorted({*wanted, *there}, key=lambda k: (k not in (SOURCE, PARTS), k != SOURCE, k)):
@@ -116,9 +118,9 @@ def prepared(out: Path, kind: str, options: Mapping[str, Any], mark: str = "") -
             raise UserError(_describe_difference(key, there.get(key), wanted.get(key)), where, ANOTHER)
     before = manifest.get("fingerprint") or mark  # earlier versions did not write it down
     if mark != before and mark.partition(":")[0] == str(before).partition(":")[0]:
-        raise UserError("its source is another one, or has changed since it was made", where, ANOTHER)
+        raise UserError("the dataset was made from another source, or the source has changed since", where, ANOTHER)
     if not (out / "data.yaml").is_file():
-        raise UserError("its data.yaml is missing", where, "remove it, to make it anew")
+        raise UserError("data.yaml is missing there", where, "remove it, to make it anew")
     check_whole(out, manifest["splits"])
     LOGGER.info("%s is there already", out)
     return out / "data.yaml"
@@ -196,7 +198,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     try:
         data = json.loads(read_bytes(folder / "manifest.json").decode("utf-8", "surrogateescape"))
     except OSError as e:
-        raise UserError(f"it cannot be read: {e.strerror or e}", str(folder / "manifest.json")) from None
+        raise UserError(f"the file cannot be read: {e.strerror or e}", str(folder / "manifest.json")) from None
     except (ValueError, RecursionError):
         return None
     if not isinstance(data, dict) or data.get("format") != FORMAT:
@@ -352,7 +354,7 @@ def _refuse_content(out: Path) -> None:
     if out.is_dir() and any(out.iterdir()):
         raise TakenError("the folder is not empty", str(out), ANOTHER)
     if out.exists() and not out.is_dir():
-        raise UserError("it is a file, and a dataset is a folder", str(out), "choose another out=")
+        raise UserError("this is a file, and a dataset is a folder", str(out), "choose another out=")
 
 
 def _lock_file(folder: Path) -> Path:
@@ -399,18 +401,14 @@ def _remove_leftovers(out: Path) -> None:
 
 
 def _into_place(folder: Path, out: Path) -> None:
-    """Give the folder its name, in one step.
-
-    Raises:
-        UserError: the name is taken.
-    """
+    """Give the folder its name, in one step. Raises UserError: the name is taken."""
     try:
         if os.name == "nt" and out.is_dir():  # it does not replace even an empty folder
             out.rmdir()
         os.rename(folder, out)
     except OSError as e:
         if e.errno in TAKEN:
-            raise TakenError("it appeared while this dataset was made", str(out), ANOTHER) from None
+            raise TakenError("the folder appeared while this dataset was made", str(out), ANOTHER) from None
         raise UserError(f"could not be written: {e.strerror or e}", str(out), "choose another out=") from None
 
 

@@ -32,25 +32,16 @@ from ultralytics.utils.log import LOGGER
 
 @dataclass
 class Source:
-    """What a reader reads.
+    """What a reader reads."""
 
-    Attributes:
-        paths: files and folders as the user gave them, absolute; empty where archives were downloaded.
-        packed: the archives among them, or in them, or downloaded.
-        images: the folder the user says the images are in; None: where the annotations say.
-        described: the manifest's entries of the files; a reader may replace them.
-        options: the manifest's options; of a published dataset a reader writes the parts it found to `PARTS`.
-        wanted: what every format takes.
-        scratch: a folder for what archives hold, and for images that a reader writes; images in it are moved.
-    """
-
-    paths: list[Path]
-    packed: list[Path]
-    images: Path | None
-    described: list[dict[str, Any]]
+    paths: list[Path]  # files and folders as the user gave them, absolute; empty where archives were downloaded
+    packed: list[Path]  # the archives among them, or in them, or downloaded
+    images: Path | None  # the folder the user says the images are in; None: where the annotations say
+    described: list[dict[str, Any]]  # the manifest's entries of the files; a reader may replace them
+    # the manifest's options; of a published dataset a reader writes the parts it found to `PARTS`
     options: dict[str, Any]
-    wanted: Options
-    scratch: Path
+    wanted: Options  # what every format takes
+    scratch: Path  # a folder for what archives hold, and for images that a reader writes; images in it are moved
 
     @property
     def published(self) -> bool:
@@ -69,11 +60,7 @@ class Source:
         return [*unpacked, *(p for p in self.paths if p not in self.packed)]
 
     def folder(self) -> Path:
-        """Return the one folder, of the user or out of an archive.
-
-        Raises:
-            MissingFileError: the source is a file.
-        """
+        """Return the one folder, of the user or out of an archive. Raises MissingFileError: the source is a file."""
         place = self.places()[0]
         if not place.is_dir():
             what = "it is a file, and a source is a folder or an archive"
@@ -83,23 +70,16 @@ class Source:
 
 @dataclass(frozen=True)
 class Format:
-    """A data format.
+    """A data format."""
 
-    Attributes:
-        name: `prepare NAME`; of `PUBLISHED`, where archives of it are published.
-        read: makes images and boxes of a source.
-        parts: finds, without unpacking, which parts of the published dataset a source seems to hold; all of them
-        without a source, None where it holds another dataset. A format without it that has published archives is of
-        that one dataset.
-        documents: sources may be annotation files, several at once; the manifest has their checksums.
-        by_id: annotations hold class ids, so that classes can be renamed later.
-    """
-
-    name: str
-    read: Callable[[Source], Converted]
+    name: str  # `prepare NAME`; of `PUBLISHED`, where archives of it are published
+    read: Callable[[Source], Converted]  # makes images and boxes of a source
+    # finds, without unpacking, which parts of the published dataset a source seems to hold; all of them without a
+    # source, None where it holds another dataset. A format without it that has published archives is of that one
+    # dataset.
     parts: Callable[[Path | None], list[str] | None] | None = None
-    documents: bool = False
-    by_id: bool = False
+    documents: bool = False  # sources may be annotation files, several at once; the manifest has their checksums
+    by_id: bool = False  # annotations hold class ids, so that classes can be renamed later
 
     @property
     def archives(self) -> tuple[Remote, ...]:
@@ -197,16 +177,12 @@ def prepare(
 
 
 def existing(source: str | Path) -> Path:
-    """Return a source the user gave as an absolute path.
-
-    Raises:
-        MissingFileError: it is not there.
-    """
+    """Return a source the user gave as an absolute path. Raises MissingFileError: it is not there."""
     path = full_path(source)
     if not os.path.exists(path):
         raise MissingFileError("there is no such source", str(path))
     if not (path.is_dir() or path.is_file()):
-        raise MissingFileError("it is a device or a pipe, and a source is a file or a folder", str(path))
+        raise MissingFileError("this is a device or a pipe, and a source is a file or a folder", str(path))
     return path
 
 
@@ -226,15 +202,11 @@ def inner(folder: Path) -> Path:
 
 
 def _refuse_inside(out: Path, given: Iterable[Path]) -> None:
-    """Refuse an OUT that lies in the source, which stays as it is.
-
-    Raises:
-        ConfigError: it does.
-    """
+    """Refuse an OUT that lies in the source, which stays as it is."""
     place = Path(os.path.realpath(out))
     for folder in (Path(os.path.realpath(g)) for g in given):
         if folder.is_dir() and place.is_relative_to(folder):
-            raise ConfigError("it lies in the source, which stays as it is", str(out), f"an out= beside {folder}")
+            raise ConfigError("this is inside the source, which must not change", str(out), f"an out= beside {folder}")
 
 
 def _fill_folder(
@@ -276,4 +248,4 @@ def storage_error(e: OSError, folder: Path, out: Path) -> UserError:
     if path.startswith(str(folder)):
         where = str(out) + path.removeprefix(str(folder))
         return UserError(f"could not be written: {e.strerror or e}", where, "free some space or choose another out=")
-    return UserError(f"it cannot be read: {e.strerror or e}", path)
+    return UserError(f"the file cannot be read: {e.strerror or e}", path)

@@ -15,7 +15,7 @@ from ultralytics.data.prepare.recognise import is_kitti
 from ultralytics.data.prepare.tree import Tree, as_splits
 from ultralytics.utils.errors import DatasetError, MissingFileError
 from ultralytics.utils.files import read_text
-from ultralytics.utils.text import counted, is_number
+from ultralytics.utils.text import is_number
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -32,19 +32,13 @@ def prepare_kitti(
     names: Sequence[str] | None = None,
     **given: Unpack[Keys],
 ) -> Path:
-    """Turn KITTI object labels into images, labels and a dataset YAML. The source is not changed.
+    """Turn KITTI object labels into images, labels and a dataset YAML.
 
     Truncated and occluded objects are kept. DontCare regions go to ignore/ for any class: the evaluation neither
     rewards nor punishes what lies in them.
 
-    Args:
-        source: a folder or archive with label files and images of the same names, such as training/label_2 and
-        training/image_2; ImageSets/train.txt and val.txt tell the splits where they are there.
-        out: the folder to make.
-        names: class names in the order of their ids, alphabetical when None.
-        given: the fields of `Options`.
-
-    Returns and errors are those of `prepare`.
+    Options are those of the command; ImageSets/train.txt and val.txt tell the splits where they are there. For what is
+    returned and raised see `prepare`.
     """
     return prepare(KITTI, source, out, Options(**given), {"names": list(names) if names else None})
 
@@ -62,12 +56,7 @@ def _read_source(source: Source) -> Converted:
             problems.append(f"{top / mark}: {' and '.join(images)} may be its image; {images[0]} is taken")
         if files.setdefault(images[0], mark) != mark:
             problems.append(f"{top / mark}: {files[images[0]]} is of the same image; it is not used")
-    labelled = {image.rpartition("/")[0] for image in files}
-    # The images of testing/ and of other cameras have no labels.
-    others = [i for i in tree.images if i.rpartition("/")[0] not in labelled]
-    if others:
-        problems.append(f"{top}: {counted(len(others), 'image')} in folders without a labelled image; not used")
-    jobs = [i for i in tree.images if i.rpartition("/")[0] in labelled]
+    jobs = tree.beside(files, "a labelled image")  # those of testing/ and of other cameras have no labels
     read = in_threads(lambda i: _read_labels(top / i, top / files[i] if i in files else None), jobs, "Reading labels")
     listed = _image_sets(top, dict(zip(jobs, read, strict=True)))
     splits = listed or as_splits(dict(zip(jobs, read, strict=True)))
@@ -120,14 +109,11 @@ def _read_labels(image: Path, file: Path | None) -> Annotated:
             result.problems.append(f"{where} ({name}): the box is not four numbers; it is dropped")
             continue
         box, cut = from_corners(corners, header.shape)
-        if box is None:
-            result.problems.append(f"{where} ({name}): the box {outside(*corners)}; it is dropped")
-            continue
+        lost = f"{where} ({name}): the box {outside(*corners)}"
         if name.replace(" ", "").lower() == DONT_CARE:
-            result.ignored.append((None, box, True))  # marked roughly: that it is cut says nothing
-            continue
-        result.cut += cut
-        result.objects.append((name, box))
+            result.add(None, (box, False), lost, crowd=True)  # marked roughly: that it is cut says nothing
+        else:
+            result.add(name, (box, cut), lost)
     return result
 
 

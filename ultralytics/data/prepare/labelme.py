@@ -21,7 +21,6 @@ from ultralytics.data.prepare.format import Format, Source, prepare
 from ultralytics.data.prepare.tree import Tree, as_splits
 from ultralytics.utils.errors import DatasetError, MissingFileError
 from ultralytics.utils.images import open_header
-from ultralytics.utils.text import counted
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -39,19 +38,13 @@ def prepare_labelme(
     names: Sequence[str] | None = None,
     **given: Unpack[Keys],
 ) -> Path:
-    """Turn labelme's JSON files into images, labels and a dataset YAML. The source is not changed.
+    """Turn labelme's JSON files into images, labels and a dataset YAML.
 
     A shape becomes the box around it; shapes of one label and one group become one object. What is marked difficult
     goes to ignore/: training does not see it, the evaluation neither rewards nor punishes it.
 
-    Args:
-        source: a folder or archive with JSON files and images, in folders of any names; an image that is missing is
-        taken out of its JSON where that holds it.
-        out: the folder to make.
-        names: class names in the order of their ids, alphabetical when None.
-        given: the fields of `Options`.
-
-    Returns and errors are those of `prepare`.
+    Options are those of the command; an image that is missing is taken out of its JSON where that holds it. For what is
+    returned and raised see `prepare`.
     """
     return prepare(LABELME, source, out, Options(**given), {"names": list(names) if names else None})
 
@@ -82,17 +75,8 @@ def _read_source(source: Source) -> Converted:
             problems += [*annotated.problems, f"{top / key}: another JSON is of the same image; it is not used"]
         else:
             found[key] = annotated
-    folders = {os.path.dirname(k) for k, a in found.items() if a.image is not None}
-    without = 0
-    for image in tree.images:
-        if image in found:
-            continue
-        if os.path.dirname(image) in folders:
-            found[image] = Annotated(image, problems=[f"{top / image}: it has no JSON"])
-        else:
-            without += 1
-    if without:
-        problems.append(f"{top}: {counted(without, 'image')} in folders without an annotated image; not used")
+    for image in tree.beside([k for k, a in found.items() if a.image is not None], "an annotated image", found):
+        found.setdefault(image, Annotated(image, problems=[f"{top / image}: it has no JSON"]))
     order = class_order(list(found.values()), source.options["names"], top)
     return Converted(as_splits(found), order, problems=problems)
 
@@ -124,17 +108,10 @@ def _read_json(top: Path, embedded: Path, job: _Job) -> tuple[str, Annotated]:
     if note:
         result.problems.append(f"{image}: {note}")
     for label, corners, ignored in _read_shapes(file, shapes, result):
-        box, cut = from_corners(corners if upright else turned(corners, header), header.shape)
-        if box is None:
-            result.problems.append(f"{file}: {label} {outside(*corners)}; it is dropped")
-            continue
-        result.cut += cut
-        if label == IGNORED:
-            result.ignored.append((None, box, True))
-        elif ignored:
-            result.ignored.append((label, box, False))
-        else:
-            result.objects.append((label, box))
+        fitted = from_corners(corners if upright else turned(corners, header), header.shape)
+        anything = label == IGNORED
+        crowd = anything if anything or ignored else None
+        result.add(None if anything else label, fitted, f"{file}: {label} {outside(*corners)}", crowd)
     return key, result
 
 

@@ -113,7 +113,7 @@ def clearer(kind: str, read: Sequence[Path], given: Sequence[Path], out: Path, e
         whole = given[0] if reader == "coco" or given[0].is_dir() or file not in given else given[0].parent
         hint = program("prepare", reader, f"source={whole}", f"out={out}")
     ours = KINDS[SAME.get(kind, kind)].what
-    return DatasetError(f"it holds {what} ({file.name}), not {ours}", str(given[0]), hint)
+    return DatasetError(f"the source contains {what} ({file.name}), not {ours}", str(given[0]), hint)
 
 
 def _judge_file(path: Path, suffix: str) -> str | None:

@@ -107,7 +107,7 @@ def entry(path: Path, remotes: Sequence[Remote] = ()) -> dict[str, Any]:
     try:
         sums = Checksums.of(path)
     except OSError as e:
-        raise UserError(f"it cannot be read: {e.strerror or e}", str(path)) from None
+        raise UserError(f"the file cannot be read: {e.strerror or e}", str(path)) from None
     published = next((r for r in remotes if r.name == path.name), None)
     if published is not None:
         checksums = {"sha256": published.sha256, "md5": published.md5}

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ultralytics.data.prepare.annotated import SPLIT_WORDS, SPLITS, Annotated
 from ultralytics.data.prepare.folder import walk
 from ultralytics.utils.images import IMAGE_SUFFIXES
+from ultralytics.utils.text import counted
 
 
 @dataclass
@@ -49,6 +50,15 @@ class Tree:
         tree.images.sort()
         tree.marks.sort()
         return tree
+
+    def beside(self, annotated: Iterable[str], kind: str, known: Collection[str] = ()) -> list[str]:
+        """Return the images in folders that hold one of these, and those that are known. The others are another thing,
+        such as masks; how many lie in folders without `kind` is noted."""
+        folders = {os.path.dirname(i) for i in annotated}
+        found = [i for i in self.images if i in known or os.path.dirname(i) in folders]
+        if others := len(self.images) - len(found):
+            self.passed.append(f"{self.top}: {counted(others, 'image')} in folders without {kind}; not used")
+        return found
 
     def pairs(self) -> dict[str, list[str]]:
         """Return annotation file → its images, see `pair`."""

@@ -32,17 +32,8 @@ def prepare_visdrone(
     **given: Unpack[Keys],
 ) -> Path:
     """Turn VisDrone2019-DET into images, labels and a dataset YAML: categories 1 to 10 are classes 0 to 9; ignored
-    regions and what is scored 0 go to ignore/, for any class. The source is not changed.
-
-    Args:
-        source: a folder with VisDrone2019-DET-train, -val and -test-dev, packed or not, or one of these.
-        out: the folder to make, data/visdrone when None.
-        download: fetch the published archives.
-        mirror: a URL that holds them.
-        given: the fields of `Options`.
-
-    Returns and errors are those of `prepare`.
-    """
+    regions and what is scored 0 go to ignore/, for any class. Options are those of the command; for what is returned
+    and raised see `prepare`."""
     out = default_out("visdrone") if out is None else out  # of archives of other names too
     return prepare(VISDRONE, source, out, Options(**given), download=download, mirror=mirror)
 
@@ -102,15 +93,9 @@ def _read_rows(part: Path, image: Path) -> Annotated:
         if category != int(category) or not REGION <= category <= OTHERS:
             result.problems.append(f"{file}:{number}: there is no category {words[5]}; it is dropped")
             continue
-        box, cut = from_pixels(x, y, w, h, header.shape)
-        if box is None:
-            result.problems.append(f"{file}:{number}: the box {outside(0, 0, w, h)}; it is dropped")
-            continue
-        result.cut += cut
-        if score == 0 or category in (REGION, OTHERS):
-            result.ignored.append((None, box, True))
-        else:
-            result.objects.append((int(category) - 1, box))
+        counts = score != 0 and category not in (REGION, OTHERS)
+        fitted, lost = from_pixels(x, y, w, h, header.shape), f"{file}:{number}: the box {outside(0, 0, w, h)}"
+        result.add(int(category) - 1 if counts else None, fitted, lost, crowd=None if counts else True)
     return result
 
 

@@ -16,8 +16,7 @@ from ultralytics.data.prepare.divide import Options
 from ultralytics.data.prepare.folder import PARTS
 from ultralytics.data.prepare.format import Format, Source, existing, prepare
 from ultralytics.data.prepare.sources import PUBLISHED
-from ultralytics.data.prepare.voc_root import Root, list_lines
-from ultralytics.data.prepare.voc_xml import decide_one_based, fit, read_annotation
+from ultralytics.data.prepare.voc_xml import Root, decide_one_based, fit, list_lines, read_annotation
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError
 from ultralytics.utils.text import counted
 
@@ -39,7 +38,7 @@ def prepare_voc(
     mirror: str = "",
     **given: Unpack[Keys],
 ) -> Path:
-    """Turn Pascal VOC into images, labels and a dataset YAML. The source is not changed.
+    """Turn Pascal VOC into images, labels and a dataset YAML.
 
     Objects marked difficult go to ignore/: training does not see them, the evaluation neither rewards nor punishes
     them.
@@ -48,15 +47,9 @@ def prepare_voc(
         source: a folder or archive with Annotations, JPEGImages and (its own splits) ImageSets/Main; or one with images
         and XML files in folders of any names, or in one; or one that holds the published archives or VOCdevkit: train
         is then 2007 and 2012 trainval, val and test are 2007 test.
-        out: the folder to make; data/VOC for the published layout when None.
-        names: class names in the order of their ids; alphabetical, or VOC's own, when None.
         one_based: whether pixels count from 1 (a box covers xmin − 1 to xmax, as VOC says) or from 0 (xmin to xmax);
         "auto": as the boxes at the images' edges say.
-        download: fetch the published archives.
-        mirror: a URL that holds them.
-        given: the fields of `Options`.
-
-    Returns and errors are those of `prepare`.
+        Others: as of the command; for what is returned and raised see `prepare`.
     """
     if one_based not in ("auto", True, False):
         raise ConfigError(f"one_based={one_based} must be auto, True or False")
@@ -78,15 +71,8 @@ def prepare_bccd(
     download: bool = False,
     mirror: str = "",
 ) -> Path:
-    """Prepare BCCD, blood cells with the splits of its authors.
-
-    Args:
-        source: a clone of its repository, the archive of one, or the folder BCCD in it.
-        out: data/bccd when None.
-        images, download, mirror: as in `prepare_voc`.
-
-    Returns and errors are those of `prepare`.
-    """
+    """Prepare BCCD, blood cells with the splits of its authors. Options are those of the command; for what is returned
+    and raised see `prepare`."""
     return prepare(BCCD, source, out, Options(images), download=download, mirror=mirror)
 
 
@@ -94,10 +80,6 @@ def _read_voc(source: Source) -> Converted:
     if source.published:
         return _read_published(source)
     return _read_folder(source, source.options["names"], source.options["one_based"])
-
-
-def _read_bccd(source: Source) -> Converted:
-    return _read_folder(source, published_names.BCCD, "auto")
 
 
 def _read_folder(source: Source, names: Sequence[str] | None, one_based: bool | str) -> Converted:
@@ -227,4 +209,4 @@ def _read_published(source: Source) -> Converted:
 
 
 VOC = Format("voc", _read_voc, _published_parts)
-BCCD = Format("bccd", _read_bccd)
+BCCD = Format("bccd", lambda source: _read_folder(source, published_names.BCCD, "auto"))

@@ -124,7 +124,9 @@ def write_dataset(folder: Path, converted: Converted, images: str = "copy") -> W
     counts = Counter(job.split for job in jobs)
     ids = {name: i for i, name in enumerate(converted.names)}
     objects = Counter(_class_id(c, ids) for job in jobs for c, _ in job.image.objects)
-    _refuse_empty(used, counts, problems)
+    for split, source in used.items():
+        if not counts[source] and split != "test":
+            raise DatasetError(f"the {split} split has no image that can be used{first_of(problems)}")
     if not objects:
         raise no_objects(everything, problems)
     filled = {job.split for job in jobs if job.image.objects}
@@ -158,17 +160,6 @@ def write_dataset(folder: Path, converted: Converted, images: str = "copy") -> W
         sum(job.image.cut for job in jobs),
         problems,
     )
-
-
-def _refuse_empty(used: Mapping[str, str], counts: Mapping[str, int], problems: Sequence[str]) -> None:
-    """Refuse a dataset whose train or val split has no image.
-
-    Raises:
-        DatasetError: it has none.
-    """
-    for split, source in used.items():
-        if not counts[source] and split != "test":
-            raise DatasetError(f"the {split} split has no image that can be used{first_of(problems)}")
 
 
 def _write_marks(folder: Path, job: _Job, ids: Mapping[str, int]) -> None:

@@ -54,17 +54,8 @@ def prepare_coco128(
     mirror: str = "",
     **given: Unpack[Keys],
 ) -> Path:
-    """Prepare the first 128 images of COCO train2017, which are train and val.
-
-    Args:
-        source: coco128.zip or its folder.
-        out: data/coco128 when None.
-        download: fetch the archive.
-        mirror: a URL that holds it.
-        given: the fields of `Options`.
-
-    Returns and errors are those of `prepare`.
-    """
+    """Prepare the first 128 images of COCO train2017, which are train and val. Options are those of the command; for
+    what is returned and raised see `prepare`."""
     beside = [] if source is None else _places_beside(source)
     return prepare(COCO128, source, out, Options(**given), beside=beside, download=download, mirror=mirror)
 
@@ -75,18 +66,14 @@ def prepare_yolo(
     names: Sequence[str] | None = None,
     **given: Unpack[Keys],
 ) -> Path:
-    """Bring data with YOLO labels into the layout of this project. Labels that cannot be used are named; the source is
-    not changed.
+    """Bring data with YOLO labels into the layout of this project. Labels that cannot be used are named.
 
     Args:
         source: a dataset YAML, or a folder or archive with images/SPLIT or SPLIT/images, with obj.data and its lists
         (CVAT, darknet), or with images and label files in folders of any names, or in one.
-        out: the folder to make.
         names: class names in the order of their ids; when None those of the YAML, or of classes.txt, obj.names,
         notes.json and the like beside the labels.
-        given: the fields of `Options`.
-
-    Returns and errors are those of `prepare`.
+        Others: as of the command; for what is returned and raised see `prepare`.
     """
     own = {"names": list(names) if names else None}
     return prepare(YOLO, source, out, Options(**given), own, beside=_places_beside(source))
@@ -170,19 +157,15 @@ def load_yaml(file: Path) -> DatasetSpec | None:
 
 
 def _find_dataset(source: Path) -> _Found:
-    """Find the images and labels of a source.
-
-    Raises:
-        MissingFileError: no images with labels.
-    """
+    """Find the images and labels of a source. Raises MissingFileError: no images with labels."""
     if source.is_file():
         spec = load_yaml(source)
         if spec is None:
             load_dataset(source)  # says what is wrong
-            raise DatasetError("it is no dataset YAML", str(source))
+            raise DatasetError("this is not a dataset YAML", str(source))
         found = _images_of_splits({s: spec.split(s) for s in spec.splits}, list(spec.names.values()) or None)
         if not found.splits:
-            raise DatasetError("it has neither train nor val", str(source), "give its folder as source=")
+            raise DatasetError("the dataset has neither train nor val", str(source), "give its folder as source=")
         found.keypoints = spec.keypoints
         return found if found.names else _with_names(found, [])
     tops = list(dict.fromkeys((source, inner(source))))
@@ -202,11 +185,7 @@ def _find_dataset(source: Path) -> _Found:
 
 
 def _images_of_splits(paths: Mapping[str, Sequence[Path]], names: Sequence[str] | None = None) -> _Found:
-    """Return the images of splits.
-
-    Raises:
-        DatasetError: a split has none.
-    """
+    """Return the images of splits. Raises DatasetError: a split has none."""
     passed: list[str] = []
     splits = {s: _list_jobs(p, passed) for s, p in paths.items()}
     for split, jobs in splits.items():
@@ -275,12 +254,8 @@ def _find_beside(top: Path) -> _Found | None:
                 label_of.setdefault(image, mark)
     if not label_of:
         return None
-    labelled = {os.path.dirname(i) for i in label_of}
-    known = [i for i in tree.images if os.path.dirname(i) in labelled]
+    known = tree.beside(label_of, "a labelled image")
     found = _Found({}, problems=tree.passed)
-    if len(known) < len(tree.images):
-        others = counted(len(tree.images) - len(known), "image")
-        found.problems.append(f"{top}: {others} in folders without a labelled image; not used")
     for split, names in by_splits(known, label_of).items():
         found.splits[split] = [
             _Job(name, str(top / i), str(top / label_of[i]) if i in label_of else label_file(str(top / i)))
@@ -387,15 +362,12 @@ def _list_jobs(paths: Sequence[Path], passed: list[str] | None = None) -> list[_
     jobs: dict[str, str] = {}
     for path in paths:
         if path.is_dir():
-            found = (f / name for f, names in walk(path, passed) for name in names if _is_image(name))
+            names = ((f, n) for f, names in walk(path, passed) for n in names)
+            found = (f / n for f, n in names if os.path.splitext(n)[1].lower() in IMAGE_SUFFIXES)
             jobs |= {str(f): f.relative_to(path).as_posix() for f in sorted(found) if str(f) not in jobs}
         else:
             jobs |= {f: os.path.basename(f) for f in list_images([path]) if f not in jobs}
     return [_Job(name, file, _labels_of(file)) for file, name in jobs.items()]
-
-
-def _is_image(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
 def _labels_of(image: str) -> str:

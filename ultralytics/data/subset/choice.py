@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ultralytics.cfg.dataset import DatasetSpec, load_dataset
-from ultralytics.data.names import relative_names
+from ultralytics.data.images import relative_names
 from ultralytics.data.scan import scan
 from ultralytics.utils.errors import ConfigError, nearest
 from ultralytics.utils.files import real_path, user_path

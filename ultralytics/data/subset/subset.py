@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ultralytics.cfg.config import check_switches
-from ultralytics.data.names import listable
+from ultralytics.cfg.knob import check_switches, check_whole
+from ultralytics.data.images import listable
 from ultralytics.data.subset.choice import Choice, SourceImage, begin, read_images, some_of
 from ultralytics.data.subset.stratify import rank, stratify
 from ultralytics.data.subset.write import build, read_earlier
@@ -35,21 +35,8 @@ def subset(
 ) -> Path:
     """Draw a stratified subset of a dataset.
 
-    Written are OUT without its suffix as a folder (images, labels, ignore, manifest.json) and then the YAML. Where they
-    hold the same choice already, nothing is done.
-
-    Args:
-        data: the source's YAML.
-        out: the new YAML.
-        classes: names or ids in the order of their new ids; all when None.
-        n, val_n, test_n: images to draw from a split; when None, all that have one of the classes.
-        seed: of the drawing.
-        backgrounds: part of the drawn images, 0 to below 1, that have none of the classes.
-        copy: copy the images; otherwise they are hard links where the file system has them.
-        workers: threads that read; all cores when None. They change nothing but the time.
-
-    Returns:
-        The new YAML.
+    Written are OUT without its suffix as a folder (images, labels, ignore, manifest.json) and then the YAML, which is
+    returned. Where they hold the same choice already, nothing is done. The options are those of the command `subset`.
 
     Raises:
         ConfigError: an option that is not possible; DatasetError: the source cannot be used, or lacks a class;
@@ -92,17 +79,13 @@ def kfold(
         k: number of folds.
         n: images to draw before dividing.
         backgrounds: as in `subset`; when None and neither `classes` nor `n` is given, all images without boxes stay.
-        Others: as in `subset`.
+        Others, and what is raised: as in `subset`.
 
     Returns:
         The YAMLs, OUT without its suffix + -fold0.yaml and so on.
-
-    Raises:
-        As `subset`.
     """
     check_switches({"copy": copy})
-    if type(k) is not int or k < 2:
-        raise ConfigError(f"kfold={k} must be an integer of 2 or more")
+    check_whole({"kfold": k}, 2)
     given = _check_options(n=n, test_n=test_n, seed=seed, backgrounds=backgrounds, workers=workers) | {"kfold": k}
     choice, out, target = begin(data, out, classes, given)
     outs = [out.with_name(f"{out.stem}-fold{i}{out.suffix}") for i in range(k)]
@@ -133,17 +116,15 @@ def _divide(drawn: Sequence[SourceImage], k: int, seed: int) -> list[int]:
     """Return the fold of each image."""
     odd = next((i.file for i in drawn if not listable(i.name)), None)
     if odd is not None:
-        raise DatasetError("its name cannot stand in a list of images", repr(odd)[1:-1], "rename it")
+        raise DatasetError("this name cannot be written to a list of images", repr(odd)[1:-1], "rename it")
     sizes = [len(drawn) // k + (i < len(drawn) % k) for i in range(k)]
     return stratify([i.counts for i in drawn], [rank(seed, i.name) for i in drawn], sizes)
 
 
 def _check_options(**given: Any) -> dict[str, Any]:
     """Check that each option is in its range."""
-    for key, low in (("n", 1), ("val_n", 1), ("test_n", 1), ("seed", 0), ("workers", 1)):
-        value = given.get(key)
-        if not (type(value) is int and value >= low) and (value is not None or key == "seed"):
-            raise ConfigError(f"{key}={value} must be an integer of {low} or more")
+    check_whole({k: given.get(k) for k in ("n", "val_n", "test_n", "workers")}, 1)
+    check_whole({"seed": given["seed"]}, 0)
     share = given["backgrounds"]
     if share is not None and (isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share < 1):
         raise ConfigError(f"backgrounds={share} must be a part of the images, 0 to below 1")

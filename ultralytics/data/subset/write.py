@@ -9,13 +9,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import yaml
 
 from ultralytics import __version__
+from ultralytics.data.images import nfc
 from ultralytics.data.labels import (
     Judged,
     areas_file,
@@ -25,11 +25,10 @@ from ultralytics.data.labels import (
     judge_labels,
     label_file,
 )
-from ultralytics.data.names import nfc
 from ultralytics.data.prepare.folder import FORMAT, TakenError, check_whole, making, place_image, read_manifest
 from ultralytics.data.subset.choice import Choice, SourceImage
 from ultralytics.utils.errors import DatasetError, UserError
-from ultralytics.utils.files import Checksums, write_atomically
+from ultralytics.utils.files import Checksums, write_text
 from ultralytics.utils.log import LOGGER, progress
 from ultralytics.utils.text import counted
 from ultralytics.utils.types import ANY_CLASS
@@ -69,14 +68,10 @@ def _contents(image: SourceImage, ids: Mapping[int, int], keypoints: int) -> Wri
 
 
 def _texts(judged: Judged) -> list[tuple[int, str]]:
-    """Return class id, or ANY_CLASS, and the rest, as it is written, of each usable row of a label or ignore file."""
-    lines = (judged.text or "").splitlines()
-    return [(int(row[0]), _rest(lines[n - 1])) for row, n in zip(judged.rows, judged.lines, strict=True)]
-
-
-def _rest(line: str) -> str:
-    """Return a row without its class, one space between its words."""
-    return " ".join(line.split()[1:])
+    """Return class id, or ANY_CLASS, and the rest, as it is written, of each usable row of a label or ignore file, one
+    space between its words."""
+    words = [line.split() for line in (judged.text or "").splitlines()]
+    return [(int(row[0]), " ".join(words[n - 1][1:])) for row, n in zip(judged.rows, judged.lines, strict=True)]
 
 
 def choice_hash(names: Sequence[str], files: Mapping[str, Mapping[str, Mapping[str, str]]], folds: Any) -> str:
@@ -103,18 +98,18 @@ def read_earlier(target: Path, outs: Sequence[Path], choice: Choice, copy: bool)
         if there is None:
             return None
         if not target.exists():  # another process may have made both meanwhile
-            raise UserError("it exists already", str(there), ELSEWHERE)
+            raise UserError("the file already exists", str(there), ELSEWHERE)
     manifest = read_manifest(target) if (target / "manifest.json").is_file() else None
     if manifest is None or manifest["kind"] != KIND or "source" not in manifest:
-        raise UserError("it exists already, and is no subset", str(target), ELSEWHERE)
+        raise UserError("this already exists and is not a subset", str(target), ELSEWHERE)
     options, source = manifest["options"], manifest["source"]
     wanted = {**choice.options, "source": choice.source.yaml_file.name}
     differ = [k for k, v in {**options, "source": source}.items() if k not in wanted or wanted[k] != v]
     differ += [k for k in wanted if k != "source" and k not in options]
     if differ:
-        raise UserError(f"it exists already, made with another {' and '.join(differ)}", str(target), ELSEWHERE)
+        raise UserError(f"this subset already exists, made with another {' and '.join(differ)}", str(target), ELSEWHERE)
     if manifest.get("copy", copy) is not copy:  # earlier versions did not write it down
-        raise UserError(f"it exists already, made with copy={not copy}", str(target), ELSEWHERE)
+        raise UserError(f"this subset already exists, made with copy={not copy}", str(target), ELSEWHERE)
     check_whole(target, manifest["splits"])
     for i in range(len(outs) if "kfold" in options else 0):
         for split in ("train", "val"):
@@ -162,8 +157,7 @@ def build(
                 _refuse_changed(earlier, digest, target)
         for i, out in enumerate(outs):
             if not out.exists():
-                data = _yaml(choice, target.name, digest, i).encode()
-                write_atomically(out, partial(_put, data), key="out")
+                write_text(out, _yaml(choice, target.name, digest, i), key="out")
     except OSError as e:
         raise UserError(
             f"could not be written: {e.strerror or e}",
@@ -195,11 +189,7 @@ def _describe(choice: Choice, copy: bool) -> dict[str, Any]:
 
 def _refuse_changed(earlier: Mapping[str, Any] | None, digest: str, target: Path) -> None:
     if earlier is not None and earlier.get("hash") != digest:
-        raise UserError("it exists already, and the source has changed since", str(target), ELSEWHERE)
-
-
-def _put(data: bytes, file: IO[bytes]) -> None:
-    file.write(data)
+        raise UserError("this subset already exists, and the source has changed since", str(target), ELSEWHERE)
 
 
 def _fold_list(fold: int, split: str) -> str:

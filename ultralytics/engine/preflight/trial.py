@@ -24,7 +24,7 @@ from ultralytics.engine.preflight.report import Memory, PreflightError, Prefligh
 from ultralytics.engine.preflight.tape import FailureError, Tape
 from ultralytics.nn.rows import row_label, rows_of, trainable
 from ultralytics.utils.errors import UserError
-from ultralytics.utils.tensors import is_finite, tensors_in
+from ultralytics.utils.tensors import is_finite, layout, tensors_in
 
 SEED = 0
 
@@ -215,7 +215,7 @@ class Trial:
     def _forward(self, net: nn.Module, probe: Probe, amp: torch.dtype | None) -> list[Tensor]:
         channels = getattr(getattr(net, "spec", None), "ch", 3)
         img = torch.rand(probe.batch, channels, *probe.size, generator=torch.Generator().manual_seed(SEED))
-        img = img.to(self.device).contiguous(memory_format=torch.channels_last)
+        img = img.to(self.device).contiguous(memory_format=layout(self.device))
         with torch.autocast(self.device.type, dtype=amp, enabled=amp is not None):
             return [t for t in tensors_in(net(img)) if t.is_floating_point()]
 

@@ -30,6 +30,7 @@ from ultralytics.engine.ranks.sync_norm import moving_statistics
 from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.log import silence
 from ultralytics.utils.text import counted
+from ultralytics.utils.threads import cores
 from ultralytics.utils.types import Share
 
 T = TypeVar("T")
@@ -66,8 +67,7 @@ class Team:
         """Loader processes for this rank: the ranks of a machine share its cores."""
         if not self.many:
             return wanted
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-        return min(wanted, max(cores // self.local_size, 1))
+        return min(wanted, max(cores() // self.local_size, 1))
 
     # Devices
 

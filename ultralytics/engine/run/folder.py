@@ -31,7 +31,7 @@ def new_run_dir(project: str | Path | None, name: str, exist_ok: bool = False) -
         except FileExistsError:
             if exist_ok:
                 raise ConfigError(
-                    "it is a file, so no run can be kept there", str(path), "choose another name="
+                    "this is a file, so no run can be kept there", str(path), "choose another name="
                 ) from None
             continue
         except OSError as e:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ultralytics.engine.step.ema import DECAY, TAU
+from ultralytics.engine.step.optim import FORMS
 from ultralytics.engine.step.step import TrainStep
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.rng import random_state, restore_random_state
@@ -43,11 +44,7 @@ def parts_of(step: TrainStep) -> dict[str, Any]:
 
 
 def restore_parts(step: TrainStep, state: Mapping[str, Any]) -> None:
-    """Take the entries of a checkpoint.
-
-    Raises:
-        KeyError, TypeError, ValueError, RuntimeError: they do not fit.
-    """
+    """Take the entries of a checkpoint. Raises KeyError, TypeError, ValueError, RuntimeError: they do not fit."""
     step.loss.model.load_state_dict(state["weights"])
     step.ema.ema.load_state_dict(state["ema"])
     step.ema.updates = state["updates"]
@@ -63,12 +60,13 @@ _SINGLE = ("step", "mu_product")  # what optimisers keep as one number per param
 
 def _restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     """Load an optimizer's state and check it: torch takes any tensors and settings, and would fail in the first step.
-
-    Raises:
-        ValueError, KeyError: they are not those of this optimiser's parameters.
-    """
+    Raises ValueError, KeyError: they are not those of this optimiser's parameters."""
     settings = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
-    optimizer.load_state_dict(state)
+    groups = state["param_groups"]
+    if len(groups) == len(settings):  # else torch says so
+        forms = [{k: mine[k] for k in FORMS if k in mine} for mine in settings]  # the file may be another device's
+        groups = [{**theirs, **form} for theirs, form in zip(groups, forms, strict=True)]
+    optimizer.load_state_dict({**state, "param_groups": groups})
     for group, mine in zip(optimizer.param_groups, settings, strict=True):
         for key, value in mine.items():
             theirs = group[key]

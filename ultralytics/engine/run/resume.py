@@ -44,6 +44,7 @@ RESUMABLE = (
     "close_mosaic",
     "plugins",
     "preflight",
+    "compile",
 )
 
 
@@ -57,19 +58,13 @@ _NEEDED = ("epoch", "optimizer_name", "weights", "ema", "train_args")
 
 @dataclass
 class Resumption:
-    """What a run goes on from.
+    """What a run goes on from."""
 
-    Attributes:
-        args: the run's configuration with what was changed; folder: of the run.
-        checkpoint: None when the run was stopped before its first save, and begins again.
-        changed: keys that change, and their values before; requested: the keys that the user gave.
-    """
-
-    args: Config
-    folder: Path
-    checkpoint: Checkpoint | None
-    changed: dict[str, Any]
-    requested: dict[str, Any]
+    args: Config  # the run's configuration with what was changed
+    folder: Path  # of the run
+    checkpoint: Checkpoint | None  # None when the run was stopped before its first save, and begins again
+    changed: dict[str, Any]  # keys that change, and their values before
+    requested: dict[str, Any]  # the keys that the user gave
     stamp: tuple[int, ...] | None = field(init=False)
 
     def __post_init__(self) -> None:
@@ -105,7 +100,7 @@ def read_resume(args: Config, again: bool = False) -> Resumption:
     loaded = load_newest(path, previous) if path.name == "last.pt" else load_checkpoint(path)
     if "optimizer" not in loaded.state:
         raise CheckpointError(
-            "it holds weights alone, no training to resume", str(path), "resume from weights/last.pt of a run"
+            "the file contains only weights, no training to resume", str(path), "resume from weights/last.pt of a run"
         )
     absent = [k for k in _NEEDED if k not in loaded.state]
     if absent:
@@ -264,10 +259,7 @@ def _refuse_finished(
     loaded: Checkpoint, args: Config, changed: Mapping[str, Any], path: Path, again: bool = False
 ) -> None:
     """A run that is over and has validated its best weights is left alone; one that was stopped in between is not.
-
-    Raises:
-        FinishedRunError: with `again`, for a job that was started once more. ConfigError: without.
-    """
+    Raises FinishedRunError: with `again`, for a job that was started once more. ConfigError: without."""
     if not is_over(loaded.state, args.epochs, changed):
         return
     folder = path.parent.parent
@@ -410,8 +402,8 @@ def log_changes(
             planned.at(place, min(state.finished, changed["epochs"])).lr * state.lr_factor,
             f", and mosaic ends {counted(args.close_mosaic, 'epoch')} before the new end" if args.close_mosaic else "",
         )
-    if {"batch", "imgsz", "device"} & set(changed):
-        LOGGER.info("With another batch, imgsz or device it will not equal the run that was never stopped")
+    if {"batch", "imgsz", "device", "compile"} & set(changed):
+        LOGGER.info("With another batch, imgsz, device or compile it will not equal the run that was never stopped")
     for line in changed_data(before, now):
         LOGGER.warning(line)
     for file in changed_plugins(before, now):

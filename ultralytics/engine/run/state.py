@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ultralytics.utils.tensors import Readback
+
 
 def saved(
     key: str = "",
@@ -31,6 +33,10 @@ def saved(
     return {"key": key, "write": write, "read": read, "required": required, "survives": survives}
 
 
+def _sizes(entry: Any) -> list[list[int]]:
+    return [[int(height), int(width)] for height, width in entry]
+
+
 @dataclass
 class RunState:  # size: one place for all that a run counts; a new entry of a checkpoint is one line here
     """The position of a run and what it has counted.
@@ -45,8 +51,9 @@ class RunState:  # size: one place for all that a run counts; a new entry of a c
         lr_factor: multiple of the planned learning rate; rollbacks, skipped, skips_in_a_row: bad steps so far.
         inserted, new_tensors, untransferred: parameters of rows that the pretrained weights do not have; of those the
             ones that start from nothing, not from an adapter; and all that did not come whole from pretrained weights.
+        compiled: (height, width) of the batches for which the network was compiled, in their order.
         epoch: the one at work, from 0; start_epoch: the first of this process; stop: end after the epoch; is_best: the
-            epoch has the best fitness so far.
+            epoch has the best fitness so far; shown: the losses on their way to the progress bar.
     """
 
     finished: int = field(default=0, metadata=saved("epoch", lambda n: n - 1, lambda n: n + 1, required=True))
@@ -67,12 +74,14 @@ class RunState:  # size: one place for all that a run counts; a new entry of a c
     inserted: list[str] = field(default_factory=list, metadata=saved(read=list))
     new_tensors: list[str] = field(default_factory=list, metadata=saved(read=list))
     untransferred: list[str] = field(default_factory=list, metadata=saved(read=list))
+    compiled: list[list[int]] = field(default_factory=list, metadata=saved(read=_sizes))
     images_since: int = 0
     epoch: int = 0
     start_epoch: int = 0
     stop: bool = False
     is_best: bool = False
     clock: float = field(default_factory=time.perf_counter)
+    shown: Readback = field(default_factory=Readback)
 
     def load_names(self, entries: Mapping[str, Any]) -> None:
         """Take the names of new parameters, which the setup needs before the rest can be restored."""
@@ -101,6 +110,15 @@ class RunState:  # size: one place for all that a run counts; a new entry of a c
         """Take a batch's loss parts into the mean."""
         self.loss_count, self.skips_in_a_row = self.loss_count + 1, 0
         self.loss_mean += (parts - self.loss_mean) / self.loss_count
+
+    def losses(self, wait: bool = True) -> list[float]:
+        """Return the mean of the losses; without `wait` it may be that of an earlier batch, which a GPU has got to."""
+        found = None if wait else self.shown.latest()
+        if wait:
+            self.shown.forget()
+        else:
+            self.shown.send(self.loss_mean)
+        return found or self.loss_mean.tolist()
 
     def finish_epoch(self) -> None:
         """Move on to the next epoch."""

@@ -1,8 +1,9 @@
 """Losses and gradients that are not finite, noticed.
 
 A look at a value waits for the device. On a CPU that costs nothing, and every step is looked at. Elsewhere a flag on
-the device gathers what happens, it is read where the trainer waits anyway, and a run whose weights turn out bad is
-repeated from its last save with a look at every step.
+the device gathers what happens. It is copied to the host now and then, and read when it has arrived; before anything is
+saved, and at the end of an epoch, the host waits for it. A run whose weights turn out bad is repeated from its last
+save with a look at every step.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ultralytics.utils.rng import restore_torch_streams, torch_streams
+from ultralytics.utils.tensors import Readback
 
 MAX_SKIPS = 10  # batches one after another
 MAX_ROLLBACKS = 3
@@ -43,15 +45,19 @@ class Guard:
     def __init__(self, model: nn.Module, device: torch.device) -> None:
         self.careful = device.type == "cpu"
         self.careful_until: tuple[int, int] | None = None
-        self._buffers = [b for b in model.buffers() if b.numel()]
+        # By type: a GPU copies a list of one type in one go.
+        self._buffers = sorted((b for b in model.buffers() if b.numel()), key=lambda b: str(b.dtype))
         self._saved = [b.clone() for b in self._buffers]
+        kinds = [str(b.dtype) for b in self._buffers]
+        self._of_a_kind = [slice(kinds.index(k), kinds.index(k) + kinds.count(k)) for k in dict.fromkeys(kinds)]
+        self._noted = Readback()
         self._flag = torch.zeros((), dtype=torch.bool, device=device)
         self._device = device
         self._random: list[Tensor] = []
 
     def remember(self) -> None:
         """Copy the batch-norm statistics before a forward pass and, in a careful guard, the random streams."""
-        torch._foreach_copy_(self._saved, self._buffers)
+        self._copy(self._buffers, self._saved)
         if self.careful:
             self._random = torch_streams(self._device)
 
@@ -68,7 +74,11 @@ class Guard:
     @torch.no_grad()
     def undo(self) -> None:
         """Put the statistics back."""
-        torch._foreach_copy_(self._buffers, self._saved)
+        self._copy(self._saved, self._buffers)
+
+    def _copy(self, source: list[Tensor], to: list[Tensor]) -> None:
+        for kind in self._of_a_kind:
+            torch._foreach_copy_(to[kind], source[kind])
 
     def check(self, value: Tensor, kind: str) -> None:
         """Look at a loss or at the norm of the gradients.
@@ -99,6 +109,21 @@ class Guard:
         if not self.careful and self.found_bad():
             raise BadStepError("unseen")
 
+    def glance(self, place: tuple[int, int]) -> None:
+        """Look back without waiting: at what was noted up to an earlier glance.
+
+        Raises:
+            BadStepError: as `look_back`.
+        """
+        if self.careful:
+            self.look_back(place)
+            return
+        noted = self._noted.latest()
+        self._noted.send(self._flag.view(1))
+        if noted is not None and noted[0]:
+            raise BadStepError("unseen")
+
     def reset(self) -> None:
         """Forget what was noted."""
         self._flag.zero_()
+        self._noted.forget()

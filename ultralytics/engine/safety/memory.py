@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -18,8 +17,10 @@ from ultralytics.engine.run.resume import resume_command
 from ultralytics.engine.run.saver import Saver
 from ultralytics.engine.step.loss import BatchLoss
 from ultralytics.engine.step.step import TrainStep
+from ultralytics.engine.step.unmoved import unmoved
 from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.log import LOGGER
+from ultralytics.utils.tensors import layout
 
 FRACTION = 0.6  # of the GPU's memory: what batch=-1 means
 WITHOUT_GPU = 16  # images: what batch=-1 becomes where nothing can be tried
@@ -99,11 +100,11 @@ def trial_step(
         extra: bytes that come on top later: the optimiser's state and the average.
     """
     reserved = torch.empty(extra, dtype=torch.uint8, device=device)
-    with _unmoved(model):
+    with unmoved(model):
         for size, batch, train in ((train_size, images, True), (val_size, 2 * images, False)):
             if size is None:
                 continue
-            img = torch.zeros(batch, 3, *size, device=device).contiguous(memory_format=torch.channels_last)
+            img = torch.zeros(batch, 3, *size, device=device).contiguous(memory_format=layout(device))
             if train:
                 loss(forward(img), images).backward()  # type: ignore[no-untyped-call]  # torch's own
                 model.zero_grad()
@@ -112,27 +113,6 @@ def trial_step(
                 with torch.inference_mode():
                     forward(img)
     del reserved
-
-
-@contextlib.contextmanager
-def _unmoved(model: nn.Module) -> Iterator[None]:
-    """Statistics, gradients, modes and random streams afterwards as before."""
-    buffers = [(b, b.clone()) for b in model.buffers()]
-    modes = [(m, m.training) for m in model.modules()]
-    gradients = [(p, p.grad) for p in model.parameters()]
-    for p, _ in gradients:
-        p.grad = None
-    try:
-        with torch.random.fork_rng():
-            yield
-    finally:
-        with torch.no_grad():
-            for buffer, value in buffers:
-                buffer.copy_(value)
-        for p, gradient in gradients:
-            p.grad = gradient
-        for module, training in modes:
-            module.training = training
 
 
 # Of a run

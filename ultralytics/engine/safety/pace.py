@@ -29,6 +29,7 @@ class Pace:
 
     Attributes:
         began: seconds per pixel of the first steps, None until they are known. A run that goes on takes it over.
+        epoch: of the steps since the last `open_epoch`, the seconds of waiting for a batch, and all seconds.
     """
 
     def __init__(self, what: str, slow: str, late: str) -> None:
@@ -40,6 +41,17 @@ class Pace:
         self._pixels = 0
         self._reported = -AGAIN
         self._mark = time.perf_counter()
+        self.epoch = [0.0, 0.0]
+
+    def open_epoch(self) -> None:
+        """Count an epoch's waiting anew."""
+        self.epoch = [0.0, 0.0]
+
+    @property
+    def data_wait(self) -> float:
+        """Per cent of the epoch's steps so far that the loop has waited for their batches."""
+        waited, seconds = self.epoch
+        return 100 * waited / seconds if seconds else 0.0
 
     def rest(self) -> None:
         """From here on a batch is waited for."""
@@ -47,12 +59,17 @@ class Pace:
 
     def arrived(self) -> None:
         """A batch is here."""
-        self._wait += self._lap()
+        lap = self._lap()
+        self._wait += lap
+        self.epoch[0] += lap
+        self.epoch[1] += lap
 
     def stepped(self, pixels: int, done: bool = True) -> None:
         """Its step is over; `pixels` of all its images. Without `done` a GPU may still be at it: its time then counts
         with that of the next."""
-        self._work += self._lap()
+        lap = self._lap()
+        self._work += lap
+        self.epoch[1] += lap
         self._pixels += pixels
         if not done or not self._pixels:
             return

@@ -28,6 +28,7 @@ from ultralytics.engine.preflight.trial import kept_random_state
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.tensors import tensors_in
 from ultralytics.utils.text import counted
+from ultralytics.utils.threads import cores as cores  # the run's setup and studies ask here
 from ultralytics.utils.threads import kept_threads
 
 CLEARLY = 1.5  # times faster: less is within what a busy machine does to a timing
@@ -36,11 +37,6 @@ STEP_SECONDS = 0.5  # after which a step of the trial is broken off
 MIN_STEPS, MIN_SECONDS = 3, 0.2  # timed for each number of threads
 TRIAL_SECONDS = 3.0  # after which no further step begins
 VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
 def machine_load() -> str:

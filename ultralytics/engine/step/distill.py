@@ -47,7 +47,7 @@ def channel_loss(student: Sequence[Tensor], teacher: Sequence[Tensor], tau: floa
     for mine, theirs in zip(student, teacher, strict=True):
         log_s, log_t = (F.log_softmax(m.float().flatten(2) / tau, -1) for m in (mine, theirs))
         kl = (log_t.exp() * (log_t - log_s)).sum(-1)  # (B, C_T)
-        parts.append(torch.stack([tau**2 * kl.mean(1).sum(), kl.new_tensor(float(len(kl)))]))
+        parts.append(torch.stack([tau**2 * kl.mean(1).sum(), kl.new_full((), float(len(kl)))]))
     return torch.stack(parts)
 
 
@@ -128,7 +128,7 @@ class Distillation:
             projected = [project(m) for project, m in zip(self.projectors, maps, strict=True)]
             parts = channel_loss(projected, shown) if self.form == "cwd" else feature_loss(projected, shown, scores)
         with torch.no_grad():  # what the whole batch has, on every process
-            images = parts.new_tensor([float(len(img))])
+            images = parts.new_full((1,), float(len(img)))
             total = self.reduce(torch.cat([parts[:, 1], images]))
         value = self.gain * (parts[:, 0] / total[:-1].clamp(min=1e-6)).sum()
         return value * total[-1], self.reduce(value.detach())

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from ultralytics.engine.ranks.team import Team
+from ultralytics.engine.step.compiled import Compiled
 from ultralytics.engine.step.distill import Distillation
+from ultralytics.nn.modules.conv import Conv
 from ultralytics.utils.types import Batch
 
 Criterion = Callable[[Any, Batch], tuple[Tensor, Tensor]]  # outputs, batch → the loss to differentiate, its named parts
@@ -23,6 +25,7 @@ class BatchLoss:
     Attributes:
         model: the network; criterion: its loss; distillation: what a teacher adds.
         model_has_loss: the network has a way of its own from a batch to its loss.
+        compiled: what computes the network's outputs in its place, where it is compiled.
         images: of the batch at work that count on this rank.
         single_rank: a loss is computed outside of the steps that all ranks take together.
     """
@@ -33,6 +36,7 @@ class BatchLoss:
         self.criterion: Criterion = UNSET
         self.distillation: Distillation | None = None
         self.model_has_loss = False
+        self.compiled: Compiled | None = None
         self.images = 1
         self.single_rank = False
 
@@ -43,7 +47,7 @@ class BatchLoss:
                 loss, parts = self.model(batch)
                 return loss, parts.detach()
             if self.distillation is None:
-                outputs = self.model(batch["img"])
+                outputs = (self.compiled or self.model)(batch["img"])
             else:
                 with self.distillation.watching(self.model) as maps:
                     outputs = self.model(batch["img"])
@@ -54,6 +58,14 @@ class BatchLoss:
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Use the run's precision for a forward pass."""
         return torch.autocast(self.device.type, dtype=self.amp_dtype, enabled=self.amp_dtype is not None)
+
+    @property
+    def image_dtype(self) -> torch.dtype:
+        """The type in which the network takes images: fp32, or a GPU's 16 bits where the first row is a convolution, to
+        which autocast would cast them: the numbers are the same, as it rounds them once either way."""
+        first = next(iter(getattr(self.model, "model", ())), None)
+        plain = type(first) is Conv and self.distillation is None and not self.model_has_loss
+        return self.amp_dtype if self.amp_dtype is not None and plain and self.device.type == "cuda" else torch.float32
 
     def reduce(self, tensor: Tensor) -> Tensor:
         """Return the sum of what the ranks have found in their part of a batch: what a criterion normalizes by."""

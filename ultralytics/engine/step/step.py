@@ -80,6 +80,8 @@ class TrainStep:
             self.guard.check(parts.sum() if self.team.many else loss, "loss")  # the parts are those of all ranks
             self.stage = "backward"
             self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]  # torch's own
+            if self.loss.compiled is not None:
+                self.loss.compiled.keep_gradients()
             if iteration - state.last_opt_step >= accumulate:
                 self.stage = "step"
                 self.team.sum_gradients(self.loss.model)
@@ -95,11 +97,12 @@ class TrainStep:
         self.stage = ""
         return parts
 
-    def progress_line(self, batch: Batch) -> str:
-        """Return the line of the table that is printed while training."""
+    def progress_line(self, batch: Batch, wait: bool = True) -> str:
+        """Return the line of the table that is printed while training; without `wait` its losses may be those of an
+        earlier batch, which a GPU has got to."""
         state, device = self.state, self.loss.device
         reserved = torch.cuda.memory_reserved(device) / 1e9 if device.type == "cuda" else 0.0
-        losses = "".join(f"{v:11.4g}" for v in state.loss_mean.tolist())
+        losses = "".join(f"{v:11.4g}" for v in state.losses(wait))
         columns = f"{f'{state.epoch + 1}/{state.epochs}':>11}{f'{reserved:.3g}G':>11}"
         return f"{columns}{losses}{len(batch['cls']):>11}{batch['img'].shape[-1]:>11}"
 
@@ -133,10 +136,10 @@ class TrainStep:
         self.team.average_statistics(self.loss.model, self.state.images_since)
         self.state.images_since = 0
 
-    def look_back(self) -> None:
-        """Read what the guard has noted.
+    def look_back(self, wait: bool = True) -> None:
+        """Read what the guard has noted; without `wait` only what a GPU has finished, see `Guard.glance`.
 
         Raises:
             BadStepError: a step since the last look was bad, and the weights are not finite.
         """
-        self.guard.look_back(self.state.place)
+        (self.guard.look_back if wait else self.guard.glance)(self.state.place)

@@ -27,17 +27,12 @@ _ROW_KEY = re.compile(r"model\.(\d+)\.(.+)")
 
 @dataclass
 class AdapterRow:
-    """A row of an adapter.
+    """A row of an adapter."""
 
-    Attributes:
-        row: its number in the network it comes from; module: its kind; channels: of each of its sources.
-        tensors: by their name within the row.
-    """
-
-    row: int
-    module: str
-    channels: list[int]
-    tensors: dict[str, Tensor]
+    row: int  # its number in the network it comes from
+    module: str  # its kind
+    channels: list[int]  # of each of its sources
+    tensors: dict[str, Tensor]  # by their name within the row
 
     def __str__(self) -> str:
         return f"{self.module} at {', '.join(map(str, self.channels))} channels"
@@ -72,7 +67,7 @@ def write_adapter(path: Path, model: Any, source: Checkpoint, inserted: Collecti
     rows = inserted_rows(model, inserted, source.weights)
     if not rows:
         raise ConfigError(
-            "it names no inserted rows: it was trained without pretrained=, or by earlier code",
+            "the file names no inserted rows: it was trained without pretrained=, or by earlier code",
             str(source.path),
             "name the rows, such as rows=[10]",
         )
@@ -91,11 +86,7 @@ def write_adapter(path: Path, model: Any, source: Checkpoint, inserted: Collecti
 
 
 def read_adapter(path: str | Path) -> list[AdapterRow]:
-    """The rows of an adapter file.
-
-    Raises:
-        MissingFileError, CheckpointError: with the path and the reason.
-    """
+    """The rows of an adapter file. Raises MissingFileError, CheckpointError: with the path and the reason."""
     path = user_path(path)
     data = read_own(path, "adapter file")
     if not isinstance(data, dict) or data.get("format") != ADAPTER:

@@ -35,27 +35,19 @@ FORMAT_VERSION = 1
 
 @dataclass
 class Checkpoint:
-    """The content of a weights file of any kind.
-
-    Attributes:
-        spec: the model YAML as plain data, with its scale; names: class names.
-        weights: tensors to evaluate with (the average where there is one), fp32.
-        train_args: the run's configuration; source: "own" or "reference".
-        state: everything else of an own file, for resuming.
-        share: part of the tensors that came from a file, where others are as initialised.
-        plugins: files that registered modules of the model when it was trained. They are named in messages and never
-            run: a weights file may come from anywhere.
-    """
+    """The content of a weights file of any kind."""
 
     path: Path
-    spec: dict[str, Any]
-    names: dict[int, str]
-    weights: dict[str, Tensor]
-    train_args: dict[str, Any] = field(default_factory=dict)
-    source: str = "own"
-    state: dict[str, Any] = field(default_factory=dict)
+    spec: dict[str, Any]  # the model YAML as plain data, with its scale
+    names: dict[int, str]  # class names
+    weights: dict[str, Tensor]  # tensors to evaluate with (the average where there is one), fp32
+    train_args: dict[str, Any] = field(default_factory=dict)  # the run's configuration
+    source: str = "own"  # "own" or "reference"
+    state: dict[str, Any] = field(default_factory=dict)  # everything else of an own file, for resuming
+    # files that registered modules of the model when it was trained. They are named in messages and never run: a
+    # weights file may come from anywhere.
     plugins: list[str] = field(default_factory=list)
-    share: float = 1.0
+    share: float = 1.0  # part of the tensors that came from a file, where others are as initialised
 
     # What custom trainers for the reference do with the `weights` that their get_model is handed
 
@@ -217,11 +209,7 @@ def portable(settings: dict[str, Any]) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def restoring(path: Path) -> Iterator[None]:
-    """Take up the state of a run; what does not fit is the file's fault.
-
-    Raises:
-        CheckpointError: with the path.
-    """
+    """Take up the state of a run; what does not fit is the file's fault. Raises CheckpointError: with the path."""
     try:
         yield
     except UserError:
@@ -232,11 +220,8 @@ def restoring(path: Path) -> Iterator[None]:
 
 
 def _read_archive(path: Path, kind: str) -> Any:
-    """The content of a whole file, whatever it is.
-
-    Raises:
-        MissingFileError, CheckpointError: with the path and the reason.
-    """
+    """The content of a whole file, whatever it is. Raises MissingFileError, CheckpointError: with the path and the
+    reason."""
     if not path.is_file():
         beside = [p.name for p in path.parent.glob("*.pt")] if path.parent.is_dir() else []
         here = weights_here()
@@ -279,11 +264,7 @@ def read_own(path: Path, kind: str) -> Any:
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
-    """Read a weights file of either kind.
-
-    Raises:
-        MissingFileError, CheckpointError: with the path and the reason.
-    """
+    """Read a weights file of either kind. Raises MissingFileError, CheckpointError: with the path and the reason."""
     path = user_path(path)
     data = _read_archive(path, "weights file")
     if isinstance(data, dict) and data.get("format") == FORMAT:
@@ -422,7 +403,7 @@ def _load_reference(path: Path, data: Any) -> Checkpoint:
     spec = model.get("yaml")
     if not isinstance(spec, dict) or "backbone" not in spec:
         raise CheckpointError(
-            "its model has no YAML to rebuild it from", str(path), "expected a YOLOv8 detection checkpoint"
+            "the model in the file has no YAML to rebuild it from", str(path), "expected a YOLOv8 detection checkpoint"
         )
     args = (data.get("train_args") if isinstance(data, dict) else None) or {}
     args = args.state if isinstance(args, Record) else args
@@ -454,11 +435,8 @@ class _Weights:
         self.tensors: dict[str, Tensor] = {}
 
     def collect(self, record: Record, prefix: str = "", depth: int = 0) -> dict[str, Tensor]:
-        """Those of a module and of the modules in it.
-
-        Raises:
-            NotPlainError: modules within themselves, or more tensors than the file could hold.
-        """
+        """Those of a module and of the modules in it. Raises NotPlainError: modules within themselves, or more tensors
+        than the file could hold."""
         self.modules += 1
         if depth > MAX_NESTING or self.modules > MAX_MODULES:
             raise NotPlainError("modules without end")

@@ -1,8 +1,8 @@
-"""Weights for ultralytics 8.2.103: a checkpoint of its own layout, for its export, tracking and other tools."""
+"""Files made of weights: a checkpoint that ultralytics 8.2.103 loads, for its tools, and an adapter."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,16 @@ from typing import Any
 from torch import Tensor, nn
 
 from ultralytics import REFERENCE_VERSION
+from ultralytics.engine.weights.adapter import write_adapter
 from ultralytics.engine.weights.checkpoint import Checkpoint
 from ultralytics.engine.weights.inert import Record
 from ultralytics.engine.weights.pickled import write_pickled
+from ultralytics.models.yolo.task import task_of
 from ultralytics.models.yolo.weights import load_trained, new_weights_file
-from ultralytics.nn.tasks import DetectionModel
+from ultralytics.nn.tasks import DetectionModel, network_of
 from ultralytics.utils.errors import ConfigError, ModelError
 from ultralytics.utils.files import write_atomically
+from ultralytics.utils.log import LOGGER
 from ultralytics.utils.text import counted
 
 # The reference's modules for detectors, by the file below ultralytics/nn/modules that holds them, and the attributes of
@@ -56,18 +59,15 @@ _OF_A_MODULE = tuple(vars(nn.Module()))  # what torch keeps in every module
 OWN_KEYS = (
     *("transfer", "min_transfer", "preflight", "plugins", "threads", "font", "rect_val", "on_nan", "save_every"),
     *("sync_bn", "model_scale", "cfg", "lr_transferred", "lr_new", "lr_gate", "ema", "coco", "adapter", "train_only"),
-    *("teacher", "distill", "distill_gain"),
+    *("teacher", "distill", "distill_gain", "compile", "checkpoint_rows"),
 )
 
 
 def export_weights(
     model: str | Path, out: str | Path, format: str = "ultralytics", half: bool = True, overwrite: bool = False
 ) -> Path:
-    """Write a weights file as ultralytics 8.2.103 writes and loads it; returns its path.
-
-    Args:
-        model: a weights file; out: the new one; format: "ultralytics", the only one.
-        half: 16-bit weights, as the reference writes them; overwrite: replace an existing file.
+    """Write a weights file as ultralytics 8.2.103 writes and loads it; returns its path. The options are those of the
+    command `export-weights`.
 
     Raises:
         ConfigError: another format, or the file exists. ModelError: the network has modules that the reference does
@@ -93,7 +93,9 @@ def reference_checkpoint(
     """
     _check_known(net)
     given = checkpoint.train_args if checkpoint is not None else {}
-    args = {"task": "detect", "mode": "train"} | {k: v for k, v in given.items() if k not in OWN_KEYS}
+    args = {"task": task_of(net.spec.rows[-1].module), "mode": "train"} | {
+        k: v for k, v in given.items() if k not in OWN_KEYS
+    }
     return {
         "date": datetime.now().isoformat(),
         "version": REFERENCE_VERSION,
@@ -120,7 +122,9 @@ def _check_known(net: DetectionModel) -> None:
         words = ", ".join(f"row {i} ({type(net.model[i]).__name__})" for i in rows[:6]) + (", …" if rows[6:] else "")
         has = f"{counted(len(unknown), 'module')} that ultralytics {REFERENCE_VERSION} does not have"
         raise ModelError(
-            f"{has}: {', '.join(sorted(unknown))}", words, "it loads networks of its own modules, such as yolov8n.yaml"
+            f"{has}: {', '.join(sorted(unknown))}",
+            words,
+            "ultralytics loads networks of its own modules, such as yolov8n.yaml",
         )
 
 
@@ -142,7 +146,7 @@ class _Recorder:
         """A DetectionModel as the reference's."""
         spec = dict(net.yaml)
         return Record(
-            "ultralytics.nn.tasks.DetectionModel",
+            f"ultralytics.nn.tasks.{network_of(net.spec).__name__}",
             state=self._common(net)
             | {
                 "yaml": {"ch": 3} | {k: v for k, v in spec.items() if v is not None},
@@ -154,7 +158,7 @@ class _Recorder:
                 "nc": net.nc,
                 "args": dict(args),
                 "criterion": None,
-                "task": "detect",
+                "task": args["task"],
             },
         )
 
@@ -194,3 +198,26 @@ class _Recorder:
 
 
 _OF_A_ROW = ("i", "f", "type", "np", "channels_read", "strides_read", "contiguous", "built")  # what `parse_model` adds
+
+
+def save_adapter(
+    model: str | Path, out: str | Path, rows: int | Sequence[int] | None = None, overwrite: bool = False
+) -> Path:
+    """Write the tensors of the rows that a run has inserted into its network. The options are those of the command
+    `save-adapter`.
+
+    Raises:
+        UserError: nothing was inserted, there is no such row, or the file is there already.
+    """
+    path = new_weights_file(out, overwrite)
+    net, checkpoint = load_trained(model)
+    inserted = checkpoint.state.get("inserted", [])
+    if rows is not None:
+        chosen = [rows] if isinstance(rows, int) else list(rows)
+        for row in chosen:
+            if not isinstance(row, int) or not 0 <= row < len(net.model):
+                raise ConfigError(f"rows={rows}: there is no row {row}", str(model), f"0 to {len(net.model) - 1}")
+        inserted = [f"model.{row}.{name}" for row in chosen for name, _ in net.model[row].named_parameters()]
+    for held in write_adapter(path, net, checkpoint, inserted):
+        LOGGER.info("row %d, %s: %d tensors", held.row, held, len(held.tensors))
+    return path

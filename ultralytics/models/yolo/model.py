@@ -11,15 +11,15 @@ from torch import Tensor, nn
 
 from ultralytics.cfg.config import MODE_DEFAULTS
 from ultralytics.engine.callbacks import Callback, Callbacks
-from ultralytics.engine.predictor import BasePredictor
+from ultralytics.engine.predictor import BasePredictor, wanted_source
 from ultralytics.engine.ranks.device import select_device
 from ultralytics.engine.results import Results
 from ultralytics.engine.run.provenance import provenance
 from ultralytics.engine.weights.checkpoint import Checkpoint, load_checkpoint, portable, save_checkpoint
 from ultralytics.models.yolo.detect import DetectionPredictor, DetectionTrainer, DetectionValidator, Explanation
 from ultralytics.models.yolo.modes import settings, train
-from ultralytics.models.yolo.task import TASKS, Task, head_of, task_of
-from ultralytics.models.yolo.weights import load_trained
+from ultralytics.models.yolo.task import TASKS, Task, task_named, task_of
+from ultralytics.models.yolo.weights import head_of, load_trained
 from ultralytics.nn.plugins import load_plugins
 from ultralytics.nn.summary import ModelReport, explain
 from ultralytics.nn.tasks import DetectionModel
@@ -81,8 +81,8 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
         super().__init__()
         setup_console()
         self.plugins = load_plugins(plugins)
-        if task is not None and task not in TASKS:
-            raise ConfigError(f"task={task} is not offered", hint="this project detects: leave task out")
+        if task is not None:
+            task_named(task)
         self.ckpt: Checkpoint | None = None
         self.overrides: dict[str, Any] = {"model": str(model)}
         self.metrics: DetMetrics | None = None
@@ -95,8 +95,7 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
         name = self.model_name = str(model)
         if name.endswith((".yaml", ".yml")):
             self.task = task or task_of(head_of(name))
-            network: Any = self._task.network
-            self.model = network(model, nc=nc, verbose=verbose, scale=scale)
+            self.model = self._task.network(model, nc=nc, verbose=verbose, scale=scale)
             self.cfg: str | None = name
         elif name.endswith(".pt"):
             if scale is not None:
@@ -360,9 +359,7 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
         origin = kwargs.pop("_source", "argument")
         batch = MODE_DEFAULTS["predict"]["batch"]
         args = settings("predict", kwargs, self.overrides, origin, batch=batch, save=False)
-        source = args.source if source is None else source
-        if source is None or (isinstance(source, str) and not source.strip()):  # an unset variable of a shell
-            raise ConfigError("nothing to predict on", hint="source=an image, a folder, a glob or a video")
+        source = wanted_source(source, args)
         self.predictor = (predictor or self._task.predictor)(overrides=args, _callbacks=self.callbacks)
         self.predictor.setup_model(self.model)
         return self.predictor(source, stream=stream)

@@ -10,24 +10,18 @@ from ultralytics.cfg.config import Config, get_cfg, without_effect
 from ultralytics.engine.callbacks import Callbacks
 from ultralytics.engine.ranks.launch import several_devices
 from ultralytics.engine.weights.checkpoint import Checkpoint
-from ultralytics.models.yolo.detect.ranks import train_on_ranks
-from ultralytics.models.yolo.task import TASKS
+from ultralytics.models.yolo.ranks import train_on_ranks
+from ultralytics.models.yolo.task import task_named
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.log import LOGGER
 
 
 class Trained(NamedTuple):
-    """A training that has ended.
+    """A training that has ended."""
 
-    Attributes:
-        save_dir: the run's folder.
-        metrics: of its last validation; None without one.
-        trainer: None where other processes trained.
-    """
-
-    save_dir: Path
-    metrics: Any
-    trainer: Any
+    save_dir: Path  # the run's folder
+    metrics: Any  # of its last validation; None without one
+    trainer: Any  # None where other processes trained
 
 
 def train(
@@ -38,7 +32,7 @@ def train(
     kind: type[Any] | None = None,
     callbacks: Callbacks | None = None,
     begun: Callable[[Any], object] = lambda _: None,
-    task: str = "detect",
+    task: str | None = None,
 ) -> Trained:
     """Train here, or in a process for each of several devices.
 
@@ -50,12 +44,17 @@ def train(
         kind: a trainer instead of the task's; as callbacks, it cannot follow to other processes.
         callbacks: functions by event.
         begun: called with the trainer before it trains.
-        task: a key of TASKS.
+        task: a key of TASKS; None: that of the keys.
 
     Raises:
         UserError: what keeps the run from beginning or going on; FinishedRunError: nothing is left to do.
     """
-    names = several_devices(get_cfg(cfg, overrides, source).device)
+    args = get_cfg(cfg, overrides, source)
+    task = task or args.task
+    trainer = task_named(task).trainer
+    if task != args.task:
+        overrides = {**overrides, "task": task}
+    names = several_devices(args.device)
     if names:
         for what, given in (("callbacks", callbacks and callbacks.loose), ("a trainer", kind is not None)):
             if given:
@@ -63,9 +62,9 @@ def train(
                     f"{what} cannot follow to the processes that device={','.join(names)} starts",
                     hint="callbacks can: in a file, plugins=[FILE.py]; or start it with torchrun, without device",
                 )
-        return Trained(*train_on_ranks(names, cfg, overrides, weights, source), None)
+        return Trained(*train_on_ranks(names, cfg, overrides, weights, source, task), None)
     parts: dict[str, Any] = {"cfg": cfg, "overrides": overrides, "_callbacks": callbacks, "weights": weights}
-    made: Any = TASKS[task].trainer(**parts, source=source) if kind is None else kind(**parts)
+    made: Any = trainer(**parts, source=source) if kind is None else kind(**parts)
     begun(made)
     metrics = made.train()
     return Trained(made.save_dir, metrics, made)

@@ -10,7 +10,7 @@ from ultralytics.cfg.paths import weights_hint
 from ultralytics.engine.ranks.team import leave
 from ultralytics.models.yolo.model import YOLO
 from ultralytics.models.yolo.modes import train
-from ultralytics.models.yolo.task import TASKS
+from ultralytics.models.yolo.task import task_named
 from ultralytics.utils.errors import ConfigError, UserError
 
 
@@ -32,13 +32,13 @@ def run(mode: str, given: Mapping[str, Any], source: str = "command line") -> No
             leave(trainer.team)
         return
     if mode == "check":
-        TASKS[keys.get("task") or "detect"].trainer.check(keys, source=source)
+        task_named(get_cfg(None, keys, source).task).trainer.check(keys, source=source)
         return
     keys.pop("mode", None)
     model = keys.pop("model", None) or (keys.get("cfg") and get_cfg(None, keys, source, mode).model)
     if not model:
         raise ConfigError("no model given", hint=weights_hint())
-    yolo = YOLO(model, scale=keys.pop("scale", None), plugins=keys.get("plugins"))
+    yolo = YOLO(model, task=keys.pop("task", None), scale=keys.pop("scale", None), plugins=keys.get("plugins"))
     if mode == "val":
         yolo.val(_source=source, **keys)
     elif mode == "explain":

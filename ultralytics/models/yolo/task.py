@@ -2,72 +2,84 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
 
+import numpy.typing as npt
 from torch import nn
 
-from ultralytics.cfg.paths import find_model_yaml
+from ultralytics.cfg.config import Config
 from ultralytics.engine.predictor import BasePredictor
 from ultralytics.engine.trainer import BaseTrainer
-from ultralytics.engine.validator import BaseValidator, Metrics
+from ultralytics.engine.validator import BaseValidator
 from ultralytics.models.yolo.detect import (
     DetectionExplainer,
     DetectionPredictor,
     DetectionTrainer,
     DetectionValidator,
+    Explanation,
 )
+from ultralytics.models.yolo.detect.evaluate import from_arrays, to_arrays
 from ultralytics.nn.modules import Detect
-from ultralytics.nn.tasks import DetectionModel
-from ultralytics.utils.errors import ModelError
-from ultralytics.utils.metrics import DetMetrics
-from ultralytics.utils.yaml import read_yaml
+from ultralytics.nn.tasks import DetectionModel, network_of
+from ultralytics.utils.errors import ConfigError
+
+
+class Explainer(Protocol):
+    """Draws what an output is based on."""
+
+    def __call__(self, source: Any, model: Any = None) -> list[Explanation]:
+        """Explain each image of a source."""
+
+    def stream(self, source: Any, model: Any = None) -> Iterator[Explanation]:
+        """Explain a source image by image."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """All that tells one task from another.
+    """Everything that distinguishes a task from others."""
 
-    Attributes:
-        network: built from a model YAML; it brings the loss (`init_criterion`).
-        head: the last row of its networks, by which they are known.
-        trainer: brings the labels (`get_dataloader`, `trial_labels`) and their plots.
-        validator: brings `postprocess`, the evaluators and their plots.
-        predictor: brings `postprocess`, which makes Results.
-        explainer: draws what an output rests on.
-        metrics: of a validation: what its first evaluator gives.
-    """
+    head: type[nn.Module]  # the last row of its networks, by which they are recognized
+    trainer: type[BaseTrainer]  # provides the labels (`get_dataloader`, `trial_labels`) and their plots
+    validator: type[BaseValidator]  # provides `postprocess`, the evaluators and their plots
+    predictor: type[BasePredictor]  # provides `postprocess`, which makes Results
+    explainer: Callable[[Config], Explainer]  # draws what an output is based on
+    to_arrays: Callable[[Any], dict[str, Any]]  # the metrics of a validation as arrays for another process
+    from_arrays: Callable[[Path, Mapping[str, npt.NDArray[Any]]], Any]  # and back
 
-    network: type[nn.Module]
-    head: type[nn.Module]
-    trainer: type[BaseTrainer]
-    validator: type[BaseValidator]
-    predictor: type[BasePredictor]
-    explainer: type[DetectionExplainer]
-    metrics: type[Metrics]
+    @property
+    def network(self) -> type[DetectionModel]:
+        """The class built from a model YAML with this head; it provides the loss (`init_criterion`)."""
+        return network_of(self.head.__name__)
 
 
 TASKS = {
     "detect": Task(
-        network=DetectionModel,
         head=Detect,
         trainer=DetectionTrainer,
         validator=DetectionValidator,
         predictor=DetectionPredictor,
         explainer=DetectionExplainer,
-        metrics=DetMetrics,
+        to_arrays=to_arrays,
+        from_arrays=from_arrays,
     )
 }
+
+
+def task_named(name: str) -> Task:
+    """Return an entry of TASKS.
+
+    Raises:
+        ConfigError: there is no such task; those there are, are named.
+    """
+    if name not in TASKS:
+        raise ConfigError(f"task={name} is not offered", hint=f"tasks: {', '.join(TASKS)}")
+    return TASKS[name]
 
 
 def task_of(head: str) -> str:
     """Return the task that a head is of, by the name of its class; one of the user's own detects."""
     name = head.rpartition(".")[2]
     return next((key for key, task in TASKS.items() if task.head.__name__ == name), "detect")
-
-
-def head_of(model: str) -> str:
-    """Return the module of the last row of a model YAML; "" where it has none: building it says what is wrong."""
-    data = read_yaml(find_model_yaml(model)[0], ModelError).data
-    rows = data.get("head") if isinstance(data, dict) else None
-    last = rows[-1] if isinstance(rows, list) and rows else None
-    return str(last[2]) if isinstance(last, list) and len(last) > 2 else ""

@@ -12,12 +12,14 @@ import torch
 from torch import nn
 
 from ultralytics.cfg.model import load_model_spec
+from ultralytics.cfg.paths import find_model_yaml
 from ultralytics.engine.ranks.device import select_device
 from ultralytics.engine.weights.checkpoint import Checkpoint, load_checkpoint
-from ultralytics.nn.tasks import DetectionModel
+from ultralytics.nn.tasks import DetectionModel, network_of
 from ultralytics.utils.errors import CheckpointError, ConfigError, ModelError, UserError
 from ultralytics.utils.files import user_path
 from ultralytics.utils.log import LOGGER
+from ultralytics.utils.yaml import read_yaml
 
 
 def new_weights_file(out: str | Path, overwrite: bool) -> Path:
@@ -30,7 +32,7 @@ def new_weights_file(out: str | Path, overwrite: bool) -> Path:
     if path.suffix != ".pt":
         raise ConfigError(f"out={out} is no weights file", hint="give it the ending .pt")
     if path.exists() and not overwrite:
-        raise UserError("it exists already", str(path), "overwrite=True replaces it")
+        raise UserError("the file already exists", str(path), "overwrite=True replaces it")
     return path
 
 
@@ -58,7 +60,7 @@ def model_of(checkpoint: Checkpoint) -> DetectionModel:
         ModelError: it cannot be built; where the file was trained with plugins that are not loaded, they are named.
     """
     with naming_plugins(checkpoint):
-        return DetectionModel(checkpoint.spec, verbose=False)
+        return network_of(load_model_spec(checkpoint.spec))(checkpoint.spec, verbose=False)
 
 
 def load_trained(path: str | Path, device: torch.device | None = None) -> tuple[DetectionModel, Checkpoint]:
@@ -74,9 +76,9 @@ def load_trained(path: str | Path, device: torch.device | None = None) -> tuple[
     strangers = len(report.mismatched) + len(report.new) + len(report.unused) + len(report.other_classes)
     if strangers and checkpoint.source == "own":
         raise CheckpointError(
-            f"its tensors are not those of its network: {len(report.loaded)} of {len(model.state_dict())} fit",
+            f"the tensors do not match the network of the file: {len(report.loaded)} of {len(model.state_dict())} fit",
             str(path),
-            "it was saved fused or by other code; use an earlier copy",
+            "the file was saved fused or by other code; use an earlier copy",
         )
     if report.mismatched or report.new:
         for line in report.lines():
@@ -85,9 +87,19 @@ def load_trained(path: str | Path, device: torch.device | None = None) -> tuple[
     return model.to(device) if device is not None else model, checkpoint
 
 
+def head_of(model: str) -> str:
+    """Return the module of the last row of a model YAML; "" where it has none: building it says what is wrong."""
+    data = read_yaml(find_model_yaml(model)[0], ModelError).data
+    rows = data.get("head") if isinstance(data, dict) else None
+    last = rows[-1] if isinstance(rows, list) and rows else None
+    return str(last[2]) if isinstance(last, list) and len(last) > 2 else ""
+
+
 def network(model: str | Path) -> DetectionModel:
     """The model of a weights file or YAML."""
-    return load_trained(model)[0] if str(model).endswith(".pt") else DetectionModel(str(model), verbose=False)
+    if str(model).endswith(".pt"):
+        return load_trained(model)[0]
+    return network_of(head_of(str(model)))(str(model), verbose=False)
 
 
 # Under the reference's names, in nn.tasks

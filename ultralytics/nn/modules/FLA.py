@@ -24,6 +24,7 @@ from ultralytics.nn.modules.attention import (
 )
 from ultralytics.nn.modules.conv import Conv
 from ultralytics.nn.modules.csp import C2f
+from ultralytics.nn.ops.fla import exporting, focused_mix, obstacle
 from ultralytics.nn.registry import attention_like, register, repeated_block, same_width
 from ultralytics.utils.errors import ModelError
 from ultralytics.utils.log import LOGGER
@@ -55,7 +56,8 @@ class FocusedLinearAttention(MapAttention):
     φ_p takes its norms over all C channels, before the heads are split. DWC is a depth-wise k×k convolution whose
     d-channel kernel all heads share; it restores the rank that linear attention lacks (paper, eq. 9, 11). There is no
     residual: the layer replaces the map it is given. φ and the attention are computed in fp32 (fp64 for fp64 input),
-    whatever the input's type or autocast.
+    whatever the input's type or autocast. On CUDA devices the part between the projections is one fused operation where
+    that can serve (`nn/ops/fla.py`); `mix` is its plain twin.
 
     Args:
         dim: channels C.
@@ -104,6 +106,34 @@ class FocusedLinearAttention(MapAttention):
         self.dwc = nn.Conv2d(head, head, kernel_size, padding=kernel_size // 2, groups=head) if kernel_size else None
         self.besides = f"the depth-wise {kernel_size}×{kernel_size} branch" if kernel_size else ""
         self.scale = nn.Parameter(torch.zeros(1, 1, dim))
+
+    def attend(self, qkv: Tensor, size: tuple[int, int]) -> Tensor:
+        if not self.fusible(qkv):
+            return super().attend(qkv, size)
+        with torch.autocast(qkv.device.type, enabled=False):
+            position = self.positions(*size).squeeze(0).contiguous()
+            sigma = F.softplus(self.scale.float()).flatten()
+            taps = bias = None
+            if self.dwc is not None and self.dwc.bias is not None:
+                taps, bias = self.dwc.weight.float().flatten(1).t().contiguous(), self.dwc.bias.float()
+            mixed: Tensor = focused_mix(
+                qkv.contiguous(), position, sigma, taps, bias, self.num_heads, size[1], float(self.focusing_factor)
+            )[0]
+            return mixed
+
+    def fusible(self, qkv: Tensor) -> bool:
+        """Return True if the fused operation computes what `mix` would: nothing of it is overridden, and device,
+        precision and size are among those it knows."""
+        if exporting():  # before anything is asked of a size that is to stay free
+            return False
+        own = all(
+            getattr(type(self), name) is getattr(FocusedLinearAttention, name)
+            for name in ("mix", "features", "convolve", "divide", "heads", "merge")
+        )
+        small = 0 < qkv.shape[1] * self.dim * 3 < 2**31  # places within an image are counted in 32 bits
+        if not own or not small or not qkv.shape[0]:
+            return False
+        return not obstacle(qkv.device.type, qkv.device.index, qkv.dtype, self.dim // self.num_heads)
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, size: tuple[int, int]) -> Tensor:
         with torch.autocast(v.device.type, enabled=False):

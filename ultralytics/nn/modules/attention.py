@@ -119,17 +119,25 @@ class MapAttention(nn.Module, ABC):
 
     def forward(self, x: Tensor) -> Tensor:
         B, C, H, W = x.shape
-        mixed: Tensor = self.proj_drop(self.proj(self.modulate(self.mix(*self.project(x), (H, W)), x)))
+        # Of a single image `rearrange` gives the first axis another stride, and kernels then round otherwise.
+        attended = self.attend(self.qkv(x.flatten(2).transpose(1, 2)), (H, W))
+        mixed: Tensor = self.proj_drop(self.proj(self.modulate(attended, x)))
         return mixed.transpose(1, 2).reshape(B, C, H, W)
+
+    def attend(self, qkv: Tensor, size: tuple[int, int]) -> Tensor:
+        """Mix the tokens of a map, from q, k and v side by side, (B, N, 3C): (B, N, C)."""
+        return self.mix(*self.divide(qkv, size), size)
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """q, k and v (B, N, C) of a map (B, C, H, W), k with positions: what `mix` takes."""
-        # Of a single image `rearrange` gives the first axis another stride, and kernels then round otherwise.
-        tokens = x.flatten(2).transpose(1, 2)  # (B, N, C)
-        q, k, v = self.qkv(tokens).chunk(3, -1)
-        with torch.autocast(x.device.type, enabled=False):
+        return self.divide(self.qkv(x.flatten(2).transpose(1, 2)), (x.shape[2], x.shape[3]))
+
+    def divide(self, qkv: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+        """q, k with positions, and v, each (B, N, C), of what lies side by side, (B, N, 3C)."""
+        q, k, v = qkv.chunk(3, -1)
+        with torch.autocast(qkv.device.type, enabled=False):
             wide = torch.promote_types(k.dtype, torch.float32)
-            return q, k.to(wide) + self.positions(*x.shape[2:]).to(wide), v
+            return q, k.to(wide) + self.positions(*size).to(wide), v
 
     def factors(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
         """Return the weights of a linear attention as a product of two narrow matrices, in k's precision.
@@ -195,7 +203,8 @@ class MapAttention(nn.Module, ABC):
         """Return the positional table on an H×W grid, (1, N, C):
         bilinear between the window's cells, itself at the window's size."""
         rows, cols = self.window_size
-        if (rows, cols) == (H, W):
+        # A shape test would tie an exported network to one size; interpolation to the window's own is the identity.
+        if not torch.compiler.is_exporting() and (rows, cols) == (H, W):
             return self.positional_encoding
         table = rearrange(self.positional_encoding, "1 (r c) d -> r c d", r=rows, c=cols)
         along_y, along_x = (interpolation_matrix(out, n, table) for out, n in ((H, rows), (W, cols)))

@@ -32,7 +32,8 @@ class Conv(nn.Module):
     """Convolution without bias, batch norm, activation: (B, c1, H, W) → (B, c2, H/s, W/s)."""
 
     # One shared instance: `modules()` sees one activation in the whole network, as the reference's layer counts expect.
-    default_act: ClassVar[nn.Module] = nn.SiLU(inplace=True)
+    # Not in place: autograd would copy what it overwrites.
+    default_act: ClassVar[nn.Module] = nn.SiLU()
 
     def __init__(
         self,
@@ -145,7 +146,7 @@ class ConvTranspose(nn.Module):
     """Transposed convolution, batch norm (with a bias instead where `bn` is False), activation:
     (B, c1, H, W) → (B, c2, s·H, s·W) for k = s."""
 
-    default_act: ClassVar[nn.Module] = nn.SiLU(inplace=True)  # its own, as the reference's layer counts expect
+    default_act: ClassVar[nn.Module] = nn.SiLU()  # its own, as the reference's layer counts expect
 
     def __init__(
         self, c1: int, c2: int, k: int = 2, s: int = 2, p: int = 0, bn: bool = True, act: bool | nn.Module = True
@@ -221,7 +222,7 @@ class RepConv(nn.Module):
     """A 3×3 and a 1×1 convolution, and with `bn` the map itself, each with a batch norm, added up; fusing makes one
     3×3 convolution of them (RepVGG, CVPR 2021, §3.3): (B, c1, H, W) → (B, c2, H/s, W/s)."""
 
-    default_act: ClassVar[nn.Module] = nn.SiLU(inplace=True)  # its own, as the reference's layer counts expect
+    default_act: ClassVar[nn.Module] = nn.SiLU()  # its own, as the reference's layer counts expect
 
     def __init__(
         self,

@@ -45,6 +45,17 @@ class Detect(nn.Module):
     anchors = torch.empty(0)
     strides = torch.empty(0)
     class_branch: ClassVar[tuple[str, ...]] = ("cv3",)  # its tensors' shapes follow nc
+    steps: tuple[float, ...] = ()  # the strides as numbers: read from a tensor, they would end a compiled graph
+
+    @property
+    def stride(self) -> Tensor:
+        """Return input pixels per cell of each source map, (levels,)."""
+        return torch.tensor(self.steps)
+
+    @stride.setter
+    def stride(self, strides: Tensor | Sequence[float]) -> None:
+        unknown = isinstance(strides, Tensor) and strides.is_meta  # of a network that is built without its numbers
+        self.steps = (0.0,) * len(strides) if unknown else tuple(map(float, strides))
 
     def __init__(self, nc: int = 80, ch: Sequence[int] = ()) -> None:
         super().__init__()
@@ -77,7 +88,7 @@ class Detect(nn.Module):
         """Raw maps → (B, 4 + nc, A), in fp32 at least: half types cannot hold a pixel position in a large image."""
         flat = torch.cat([m.flatten(2) for m in raw], 2)
         flat = flat.to(torch.promote_types(flat.dtype, torch.float32))
-        anchors, strides = make_anchors([m.to(flat.dtype) for m in raw], self.stride)
+        anchors, strides = make_anchors([m.to(flat.dtype) for m in raw], self.steps)
         box, score = flat.tensor_split([4 * self.reg_max], 1)
         boxes = self.decode_bboxes(self.dfl(box), anchors.t().unsqueeze(0)) * strides.t()
         return torch.cat((boxes, score.sigmoid()), 1)

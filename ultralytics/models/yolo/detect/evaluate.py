@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +16,7 @@ from torch import Tensor
 from ultralytics.utils.boxes import box_iou, scale_boxes, xywh2xyxy
 from ultralytics.utils.coco import CROWD, DIFFICULT, Seen
 from ultralytics.utils.metrics import (
+    FIGURES,
     IOU_THRESHOLDS,
     ConfusionMatrix,
     DetMetrics,
@@ -26,25 +29,15 @@ STATS = ("tp", "conf", "pred_cls", "target_cls", "ignored")
 
 
 class Pair(NamedTuple):
-    """An image's detections beside its labels, in pixels of the original image.
+    """An image's detections beside its labels, in pixels of the original image."""
 
-    Attributes:
-        file: of the image.
-        shape: its (height, width).
-        detected: (n, 6) corners, score, class.
-        targets: (m, 4) corners of the objects.
-        classes: (m,) of the objects.
-        regions: (k, 6) ignored ones: class or ANY_CLASS, corners, 1 for a crowd.
-        areas: (m,) of the objects' masks; None where none has one.
-    """
-
-    file: str
-    shape: tuple[int, int]
-    detected: Tensor
-    targets: Tensor
-    classes: Tensor
-    regions: Tensor
-    areas: Float64Array | None
+    file: str  # of the image
+    shape: tuple[int, int]  # its (height, width)
+    detected: Tensor  # (n, 6) corners, score, class
+    targets: Tensor  # (m, 4) corners of the objects
+    classes: Tensor  # (m,) of the objects
+    regions: Tensor  # (k, 6) ignored ones: class or ANY_CLASS, corners, 1 for a crowd
+    areas: Float64Array | None  # (m,) of the objects' masks; None where none has one
 
 
 def pair(detected: Tensor, batch: Batch, i: int, single_cls: bool = False) -> Pair:
@@ -145,13 +138,9 @@ class BoxEvaluator:
 
 @dataclass
 class SeenEvaluator:
-    """What COCO's figures and an analysis need.
+    """What COCO's figures and an analysis need."""
 
-    Attributes:
-        seen: images, by the batch's number.
-    """
-
-    seen: dict[int, list[Seen]] = field(default_factory=dict)
+    seen: dict[int, list[Seen]] = field(default_factory=dict)  # images, by the batch's number
 
     def update(self, number: int, pairs: Sequence[Pair]) -> None:
         """Take a batch's images."""
@@ -176,3 +165,33 @@ def _as_seen(p: Pair) -> Seen:
     spared = np.column_stack([ignored[:, 1:5], ignored[:, 0], kinds])
     areas = None if p.areas is None else np.concatenate([p.areas, np.full(len(ignored), UNKNOWN_AREA)])
     return Seen(p.file, p.shape, found, np.concatenate([known, spared]), areas)
+
+
+# Metrics that another process reads
+
+
+def to_arrays(metrics: DetMetrics) -> dict[str, Any]:
+    """Return metrics as arrays that need no pickle."""
+    arrays: dict[str, Any] = {f"box_{k}": getattr(metrics.box, k) for k in FIGURES}
+    arrays |= {"per_class": metrics.nt_per_class, "per_image": metrics.nt_per_image, "images": metrics.images}
+    arrays |= {"ids": list(metrics.names), "names": np.array(list(metrics.names.values()))}
+    arrays |= {"ignored": metrics.ignored, "coco": np.array(json.dumps(metrics.coco))}
+    arrays |= {"stages": np.array(list(metrics.speed)), "speed": list(metrics.speed.values())}
+    if metrics.confusion_matrix is not None:
+        arrays |= {"confusion": metrics.confusion_matrix.matrix, "confusion_conf": metrics.confusion_matrix.conf}
+    return arrays
+
+
+def from_arrays(save_dir: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> DetMetrics:
+    """Return the metrics that `to_arrays` wrote, for a run's folder."""
+    names = {int(i): str(n) for i, n in zip(arrays["ids"], arrays["names"], strict=True)}
+    metrics = DetMetrics(save_dir=save_dir, names=names)
+    metrics.box.update([arrays[f"box_{k}"] for k in FIGURES])
+    metrics.nt_per_class, metrics.nt_per_image = arrays["per_class"], arrays["per_image"]
+    metrics.images, metrics.ignored = int(arrays["images"]), int(arrays["ignored"])
+    metrics.coco = json.loads(str(arrays["coco"]))
+    metrics.speed = {str(k): float(v) for k, v in zip(arrays["stages"], arrays["speed"], strict=True)}
+    if "confusion" in arrays:
+        metrics.confusion_matrix = ConfusionMatrix(len(names), conf=float(arrays["confusion_conf"]))
+        metrics.confusion_matrix.matrix = arrays["confusion"]
+    return metrics

@@ -7,8 +7,6 @@ from torch import Tensor
 from ultralytics.cfg.config import Config
 from ultralytics.utils.nms import non_max_suppression
 
-VAL_CONF, PREDICT_CONF = 0.001, 0.25  # lowest scores where `conf` is not set
-
 
 def detections(output: Tensor, args: Config, nc: int, conf: float, multi_label: bool = False) -> list[Tensor]:
     """Return the (n, 6) detections of each image: corners in pixels of the frame, score, class.

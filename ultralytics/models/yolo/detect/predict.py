@@ -9,14 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ultralytics.cfg.keys import PREDICT_CONF
 from ultralytics.data.augment import LetterBox
 from ultralytics.engine.predictor import BasePredictor
 from ultralytics.engine.results import Results
 from ultralytics.engine.sources import SourceItem
-from ultralytics.models.yolo.detect.postprocess import PREDICT_CONF, detections
+from ultralytics.models.yolo.detect.postprocess import detections
 from ultralytics.models.yolo.weights import network
 from ultralytics.utils.boxes import scale_boxes
 from ultralytics.utils.ops import make_divisible
+from ultralytics.utils.tensors import layout
 from ultralytics.utils.types import UInt8Array
 
 
@@ -66,7 +68,7 @@ class DetectionPredictor(BasePredictor):
         memory."""
         frames = np.stack(self.pre_transform(im))[..., ::-1]  # BGR to RGB
         batch = torch.from_numpy(np.ascontiguousarray(frames)).to(self.device)
-        return batch.permute(0, 3, 1, 2).to(self.model.dtype) / 255
+        return batch.permute(0, 3, 1, 2).to(self.model.dtype, memory_format=layout(batch.device)) / 255
 
     def postprocess(self, preds: Any, img: Tensor, orig_imgs: Sequence[UInt8Array]) -> list[Results]:
         """Turn the model's output into a Results for each image, boxes in its pixels."""

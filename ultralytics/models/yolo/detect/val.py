@@ -9,13 +9,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ultralytics.cfg.keys import PREDICT_CONF, VAL_CONF
 from ultralytics.data.build import build_dataloader, build_yolo_dataset
 from ultralytics.data.prepare import names as published_names
 from ultralytics.engine.outputs import LABELS, OutputNames
 from ultralytics.engine.results import label_rows
 from ultralytics.engine.validator import BaseValidator, Evaluator
 from ultralytics.models.yolo.detect.evaluate import STATS, BoxEvaluator, Pair, SeenEvaluator, pair
-from ultralytics.models.yolo.detect.postprocess import VAL_CONF, detections
+from ultralytics.models.yolo.detect.postprocess import detections
 from ultralytics.models.yolo.weights import network
 from ultralytics.nn.backend import Backend
 from ultralytics.utils.analysis import analyse, table_lines
@@ -40,9 +41,6 @@ class DetectionValidator(BaseValidator):
 
     Args: as `BaseValidator`. Of `args` conf (0.001 when unset), iou, max_det, single_cls, agnostic_nms, classes, plots,
     font, save_txt, save_conf, half, verbose; coco, save_json, analyse, gallery.
-
-    Attributes:
-        metrics: a DetMetrics.
     """
 
     metrics: DetMetrics
@@ -83,7 +81,7 @@ class DetectionValidator(BaseValidator):
         args = self.args
         if args.save_txt:
             self._stems = self._name_labels()
-        conf = 0.25 if args.conf in (None, 0.001) else args.conf
+        conf = PREDICT_CONF if args.conf in (None, VAL_CONF) else args.conf
         boxes = BoxEvaluator(
             self.names or model.names, model.nc, ConfusionMatrix(nc=model.nc, conf=conf) if plots else None
         )

@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 
 from ultralytics.cfg.config import Config
+from ultralytics.cfg.keys import PREDICT_CONF
 from ultralytics.engine.outputs import IMAGES, OutputNames
 from ultralytics.engine.run.folder import new_run_dir
 from ultralytics.engine.sources import Source, is_video, load_source
 from ultralytics.models.yolo.detect.explain.blocks import Block, chosen_blocks
-from ultralytics.models.yolo.detect.postprocess import PREDICT_CONF, detections
+from ultralytics.models.yolo.detect.postprocess import detections
 from ultralytics.models.yolo.detect.predict import DetectionPredictor
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.errors import UserError
@@ -29,17 +30,11 @@ from ultralytics.utils.text import counted
 
 @dataclass
 class Explanation:
-    """What was found for an image, or for a class of it; of kind erf for all images together.
+    """What was found for an image, or for a class of it; of kind erf for all images together."""
 
-    Attributes:
-        path: the image, image0.jpg, … in memory; "" of erf.
-        files: what was written: .png, .pdf (not of cam) and .npz.
-        arrays: as in the .npz; docs/explain.md has the keys.
-    """
-
-    path: str
-    files: list[Path]
-    arrays: dict[str, npt.NDArray[Any]] = field(repr=False)
+    path: str  # the image, image0.jpg, … in memory; "" of erf
+    files: list[Path]  # what was written: .png, .pdf (not of cam) and .npz
+    arrays: dict[str, npt.NDArray[Any]] = field(repr=False)  # as in the .npz; docs/explain.md has the keys
 
 
 class Explainer(ABC):
@@ -107,11 +102,7 @@ class Explainer(ABC):
 
 
 def _without_videos(source: Source) -> Source:
-    """Return the images of a source.
-
-    Raises:
-        UserError: there are videos alone.
-    """
+    """Return the images of a source. Raises UserError: there are videos alone."""
     videos = [e for e in source.entries if isinstance(e, str) and is_video(e)]
     if not videos:
         return source

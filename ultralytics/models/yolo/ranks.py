@@ -17,10 +17,9 @@ from ultralytics.engine.ranks.launch import launch
 from ultralytics.engine.ranks.lifeline import leave_with_agent
 from ultralytics.engine.ranks.team import join, leave
 from ultralytics.engine.weights.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from ultralytics.models.yolo.detect.train import DetectionTrainer
+from ultralytics.models.yolo.task import TASKS
 from ultralytics.utils.errors import FinishedRunError
 from ultralytics.utils.files import write_atomically
-from ultralytics.utils.metrics import FIGURES, ConfusionMatrix, DetMetrics
 
 JOB = "train-as-rank"  # the command of a rank; no user types it
 
@@ -31,11 +30,17 @@ def train_on_ranks(
     overrides: Mapping[str, Any],
     weights: Checkpoint | None = None,
     source: str = "argument",
-) -> tuple[Path, DetMetrics | None]:
-    """Train on several devices of this machine, one process each; the run's folder and metrics (None: not validated).
+    task: str = "detect",
+) -> tuple[Path, Any]:
+    """Train on several devices of this machine, one process each.
 
     Args:
-        names: the devices, as in `overrides`; the rest as `DetectionTrainer` takes it.
+        names: the devices, as in `overrides`.
+        cfg, overrides, weights, source: as the task's trainer takes them.
+        task: a key of TASKS.
+
+    Returns:
+        The run's folder and the task's metrics; None where the run was not validated.
 
     Raises:
         UserError, LostRankError: see `engine.ranks.launch.launch`.
@@ -50,6 +55,7 @@ def train_on_ranks(
                 content = {"model": weights.spec, "names": weights.names, "ema": weights.weights}
                 save_checkpoint(Path(start), content)
         plain = {
+            "task": task,
             "cfg": None if cfg is None else str(cfg),
             "overrides": dict(overrides),
             "source": source,
@@ -63,8 +69,8 @@ def train_on_ranks(
         return _read_report(report)
 
 
-def run_job(path: str | Path) -> None:
-    """Train as a rank: what each process that `train_on_ranks` starts does."""
+def train_as_rank(path: str | Path) -> None:
+    """Train as one of the processes that `train_on_ranks` starts."""
     # The folder is the launching process's to remove; where that was killed, its ranks do it.
     leave_with_agent(partial(shutil.rmtree, Path(path).parent, ignore_errors=True))
     job = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -72,45 +78,29 @@ def run_job(path: str | Path) -> None:
     if weights is not None:
         weights.share = job["share"]
     try:
-        trainer = DetectionTrainer(job["cfg"], job["overrides"], weights=weights, source=job["source"])
+        made: Any = TASKS[job["task"]].trainer
+        trainer = made(job["cfg"], job["overrides"], weights=weights, source=job["source"])
     except FinishedRunError as e:
         if join().leads:
-            _write_report(Path(job["report"]), Path(e.folder), None)
+            _write_report(Path(job["report"]), Path(e.folder), job["task"], None)
         raise
     trainer.command = job["command"]  # what the user typed, and not what started this process
     trainer.train()
     if trainer.team.leads:
-        _write_report(Path(job["report"]), trainer.save_dir, trainer.metrics.source)
+        _write_report(Path(job["report"]), trainer.save_dir, job["task"], trainer.metrics.source)
     leave(trainer.team)
 
 
-def _write_report(path: Path, save_dir: Path, metrics: DetMetrics | None) -> None:
-    arrays: dict[str, Any] = {"save_dir": np.array(str(save_dir.absolute()))}
-    if metrics is not None:
-        arrays |= {f"box_{k}": getattr(metrics.box, k) for k in FIGURES}
-        arrays |= {"per_class": metrics.nt_per_class, "per_image": metrics.nt_per_image, "images": metrics.images}
-        arrays |= {"ids": list(metrics.names), "names": np.array(list(metrics.names.values()))}
-        arrays |= {"ignored": metrics.ignored, "coco": np.array(json.dumps(metrics.coco))}
-        arrays |= {"stages": np.array(list(metrics.speed)), "speed": list(metrics.speed.values())}
-        if metrics.confusion_matrix is not None:
-            arrays |= {"confusion": metrics.confusion_matrix.matrix, "confusion_conf": metrics.confusion_matrix.conf}
+def _write_report(path: Path, save_dir: Path, task: str, metrics: Any) -> None:
+    arrays: dict[str, Any] = {} if metrics is None else TASKS[task].to_arrays(metrics)
+    arrays |= {"save_dir": str(save_dir.absolute()), "task": task, "validated": metrics is not None}
     write_atomically(path, lambda f: np.savez(f, **arrays))
 
 
-def _read_report(path: Path) -> tuple[Path, DetMetrics | None]:
+def _read_report(path: Path) -> tuple[Path, Any]:
     with np.load(path, allow_pickle=False) as file:
         arrays = dict(file)
     save_dir = Path(str(arrays["save_dir"]))
-    if "images" not in arrays:
+    if not arrays["validated"]:
         return save_dir, None
-    names = {int(i): str(n) for i, n in zip(arrays["ids"], arrays["names"], strict=True)}
-    metrics = DetMetrics(save_dir=save_dir, names=names)
-    metrics.box.update([arrays[f"box_{k}"] for k in FIGURES])
-    metrics.nt_per_class, metrics.nt_per_image = arrays["per_class"], arrays["per_image"]
-    metrics.images, metrics.ignored = int(arrays["images"]), int(arrays["ignored"])
-    metrics.coco = json.loads(str(arrays["coco"]))
-    metrics.speed = {str(k): float(v) for k, v in zip(arrays["stages"], arrays["speed"], strict=True)}
-    if "confusion" in arrays:
-        metrics.confusion_matrix = ConfusionMatrix(len(names), conf=float(arrays["confusion_conf"]))
-        metrics.confusion_matrix.matrix = arrays["confusion"]
-    return save_dir, metrics
+    return save_dir, TASKS[str(arrays["task"])].from_arrays(save_dir, arrays)

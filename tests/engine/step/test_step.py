@@ -1,0 +1,177 @@
+"""What a training step asks of the device."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from tests.conftest import write_tiny, write_toy
+from ultralytics.engine.step import optim, rates
+from ultralytics.models.yolo.detect.train import DetectionTrainer
+from ultralytics.utils import loss, tal
+
+
+@pytest.fixture
+def made(tmp_path):
+    """Return a function from keys of a run to its trainer, ready for a step, and the batches of an epoch."""
+
+    def make(**keys):
+        keys = {
+            **{"model": write_tiny(tmp_path), "data": write_toy(tmp_path), "imgsz": 64, "batch": 4, "nbs": 4},
+            **{"workers": 0, "threads": 1, "device": "cpu", "amp": False, "plots": False, "verbose": False},
+            **{"preflight": False, "project": tmp_path / "r", "name": "it"},
+            **keys,
+        }
+        trainer = DetectionTrainer(overrides={k: str(v) if isinstance(v, Path) else v for k, v in keys.items()})
+        trainer._setup()
+        trainer.model.train()
+        trainer.train_loader.set_epoch(0, 0)
+        trainer.step.loss.images = 4
+        return trainer, list(trainer.train_loader)
+
+    return make
+
+
+def trained(trainer, batches):
+    """Return the weights, their average and the loss parts after a step on each batch."""
+    parts = [trainer.train_step(dict(batch), i) for i, batch in enumerate(batches)]
+    return [*parts, *trainer.model.state_dict().values(), *trainer.ema.ema.state_dict().values()]
+
+
+def test_no_result_depends_on_what_lies_in_new_memory(made, monkeypatch):
+    clean = trained(*made())
+    assert not torch.utils.deterministic.fill_uninitialized_memory
+    trainer, batches = made()
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
+    assert torch.empty(3).isnan().all()  # torch's poison
+    poisoned = trained(trainer, batches)
+    assert len(clean) == len(poisoned)
+    assert all(torch.equal(a, b) for a, b in zip(clean, poisoned, strict=True))
+
+
+def operators(trainer, batches):
+    """Count the operators of the last batch's step, by name."""
+    for i, batch in enumerate(batches[:-1]):
+        trainer.train_step(dict(batch), i)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        trainer.train_step(dict(batches[-1]), len(batches) - 1)
+    return Counter(event.name for event in profile.events())
+
+
+def test_activations_copy_nothing_under_autograd(made):
+    found = operators(*made())
+    assert found["aten::silu"] == found["aten::silu_backward"] > 10
+    assert not found["aten::silu_"]
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_images_are_rounded_once_whether_they_pass_through_fp32_or_not(device, dtype):
+    img = torch.arange(256, dtype=torch.uint8, device=device)
+    assert torch.equal(img.to(dtype) / 255, (img.float() / 255).to(dtype))
+
+
+def test_images_have_16_bits_where_autocast_would_give_them_to_the_first_row(made):
+    trainer, batches = made()
+    step = trainer.step.loss
+    assert step.image_dtype == torch.float32
+    step.device, step.amp_dtype = torch.device("cuda"), torch.bfloat16
+    assert step.image_dtype == torch.bfloat16
+    first = step.model.model[0]
+    step.model.model[0] = torch.nn.Sequential(first)  # whose first operation nobody knows
+    assert step.image_dtype == torch.float32
+    step.model.model[0], step.device = first, torch.device("cpu")
+    assert trainer.preprocess_batch(dict(batches[0]))["img"].dtype == torch.float32
+
+
+class Unwaiting(TorchDispatchMode):
+    """Refuses what makes the host wait for a GPU: to read a number, to pick by a mask, to learn how many there are, to
+    make a tensor of numbers on the host."""
+
+    WAITS = (
+        "nonzero",
+        "_local_scalar_dense",
+        "masked_select",
+        "unique",
+        "bincount",
+        "equal",
+        "lift_fresh",
+        "_pin_memory",
+    )
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = function.__name__.partition(".")[0]
+        assert not name.startswith(self.WAITS), name
+        if name in ("index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index"):
+            assert all(i is None or i.dtype not in (torch.bool, torch.uint8) for i in args[1]), f"{name} by a mask"
+        assert name != "repeat_interleave" or (kwargs or {}).get("output_size") is not None
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.fixture
+def as_on_a_gpu(monkeypatch):
+    """Compute as a GPU would, on a CPU."""
+    for module in (tal, loss):
+        monkeypatch.setattr(module, "masked", lambda device: True)
+    choose = optim.make_optimizer
+
+    def fused(groups, choice):
+        made = choose(groups, choice)
+        for group in made.param_groups:
+            group["fused"] = True
+        return made
+
+    monkeypatch.setattr(rates, "make_optimizer", fused)
+
+
+@pytest.mark.parametrize("keys", [{"optimizer": "SGD"}, {"optimizer": "AdamW"}, {"teacher": True, "distill": "cwd"}])
+@pytest.mark.usefixtures("as_on_a_gpu")
+def test_a_step_never_waits(made, keys, tmp_path):
+    if "teacher" in keys:
+        keys["teacher"] = tmp_path / "teacher.pt"
+        made()[0].saver.save_position()
+        (tmp_path / "r" / "it" / "weights" / "last.pt").rename(keys["teacher"])
+    trainer, batches = made(**keys)
+    trainer.guard.careful = False
+    trainer.train_step(dict(batches[0]), 0)
+    ready = [trainer.preprocess_batch(dict(batch)) for batch in batches[1:]]
+    trainer.preprocess_batch = lambda batch: batch
+    before = [p.clone() for p in trainer.model.parameters()]
+    with Unwaiting():
+        for i, batch in enumerate(ready, 1):
+            trainer.state.add_loss(trainer.train_step(batch, i))
+    assert any(not torch.equal(a, b) for a, b in zip(before, trainer.model.parameters(), strict=True))
+    assert torch.isfinite(trainer.state.loss_mean).all()
+
+
+@pytest.mark.parametrize("wait", ["item", "mask", "nonzero", "made"])
+def test_what_waits_is_refused(wait):
+    x = torch.rand(3)
+    with pytest.raises(AssertionError), Unwaiting():
+        {"item": x.sum().item, "mask": lambda: x[x > 0.5], "nonzero": x.nonzero, "made": lambda: torch.tensor([1.0])}[
+            wait
+        ]()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("optimizer", ["SGD", "AdamW"])
+def test_a_step_on_a_gpu_never_waits(made, optimizer):
+    trainer, batches = made(device="0", amp=torch.cuda.get_device_capability() >= (8, 0), optimizer=optimizer)
+    ready = [{k: v.pin_memory() if isinstance(v, torch.Tensor) else v for k, v in b.items()} for b in batches * 2]
+    for i, batch in enumerate(ready[:3]):
+        trainer.state.add_loss(trainer.train_step(dict(batch), i))
+        trainer.step.look_back(wait=False)
+        trainer.step.progress_line(batch, wait=False)
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for i, batch in enumerate(ready[3:], 3):
+            trainer.state.add_loss(trainer.train_step(dict(batch), i))
+            trainer.step.look_back(wait=False)
+            trainer.step.progress_line(batch, wait=False)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    trainer.step.look_back()
+    assert torch.isfinite(trainer.state.loss_mean).all()

@@ -1,0 +1,83 @@
+"""Compare the fused operation with its plain twin in fp64: the output and every gradient."""
+
+from __future__ import annotations
+
+import contextlib
+
+import torch
+import torch.nn.functional as F  # noqa: N812  # torch's customary name
+
+from ultralytics.nn.modules import FocusedLinearAttention
+from ultralytics.nn.ops.fla import focused_mix
+
+
+@contextlib.contextmanager
+def poisoned():
+    """Fill what torch.empty gives with NaN."""
+    before = torch.are_deterministic_algorithms_enabled()
+    filled = torch.utils.deterministic.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = True
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+        torch.utils.deterministic.fill_uninitialized_memory = filled
+
+
+def problem(C, heads, H, W, B=2, p=3, k=5, dtype=torch.float32, device="cpu", dead=True):
+    """A layer in fp64 with parameters that matter, q, k and v side by side, and a gradient of the output. Among the
+    tokens one is dead, and one head of another."""
+    torch.manual_seed(0)
+    layer = FocusedLinearAttention(C, (4, 5), heads, focusing_factor=p, kernel_size=k).double()
+    for parameter in layer.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    N = H * W
+    qkv, grad = torch.randn(B, N, 3 * C, dtype=torch.float64), torch.randn(B, N, C, dtype=torch.float64)
+    if dead:
+        qkv[0, 0, : 2 * C] = -5
+        qkv[:, N // 2, : C // heads] = -5
+    return layer.to(device), qkv.to(device, dtype), grad.to(device, dtype)
+
+
+def plain(layer, qkv, grad, size):
+    """Output and gradients of the twin, in the layer's precision."""
+    qkv = qkv.to(layer.scale.dtype).requires_grad_()
+    layer.zero_grad()
+    q, k, v = qkv.chunk(3, -1)
+    position = layer.positions(*size).detach().requires_grad_()
+    out = layer.mix(q, k + position, v, size)
+    out.backward(grad.to(out.dtype))
+    found = {"out": out.detach(), **parts(qkv.grad), "position": position.grad[0], "scale": layer.scale.grad}
+    if layer.dwc is not None:
+        found |= {"weight": layer.dwc.weight.grad, "bias": layer.dwc.bias.grad}
+    return found
+
+
+def fused(layer, qkv, grad, size, mix=focused_mix):
+    """Output and gradients of the operation, of the same problem; parameters in fp32."""
+    qkv = qkv.detach().clone().requires_grad_()
+    own = {n: t.detach().float().requires_grad_() for n, t in layer.named_parameters()}
+    position = layer.positions(*size).detach()[0].float().contiguous().requires_grad_()
+    taps = bias = None
+    if layer.dwc is not None:
+        taps, bias = own["dwc.weight"].flatten(1).t().contiguous(), own["dwc.bias"]
+    with poisoned():
+        sigma = F.softplus(own["scale"]).flatten()
+        out = mix(qkv, position, sigma, taps, bias, layer.num_heads, size[1], float(layer.focusing_factor))[0]
+        out.backward(grad)
+    found = {"out": out.detach(), **parts(qkv.grad), "position": position.grad, "scale": own["scale"].grad}
+    if layer.dwc is not None:
+        found |= {"weight": own["dwc.weight"].grad, "bias": own["dwc.bias"].grad}
+    return found
+
+
+def parts(grad):
+    return dict(zip("qkv", grad.chunk(3, -1), strict=True))
+
+
+def errors(got, want):
+    """The largest difference of each over the largest value there. What nearly cancels (of a single token all of dq and
+    dk) is measured by dv."""
+    least = 0.05 * float(want["v"].abs().max())
+    return {n: float((got[n].double() - want[n]).abs().max()) / max(float(want[n].abs().max()), least) for n in want}

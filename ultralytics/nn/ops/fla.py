@@ -1,0 +1,185 @@
+"""The core of focused linear attention as one operation of torch's, for CUDA devices, and when it is chosen.
+
+Legend: B images, N = H·W tokens, C = h·d channels, h heads of width d, k×k the depth-wise convolution.
+
+`FocusedLinearAttention` computes by plain operations everywhere; where `obstacle` knows none, it calls `focused_mix`
+instead, which is the same in five launches. `ULTRALYTICS_FLA` says otherwise: `plain` never, `fused` always, so that
+what stands in the way is an error. Its plain twin is `FocusedLinearAttention.mix`.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ultralytics.utils.errors import ModelError
+
+CHOICES = ("auto", "plain", "fused")
+WIDEST = 64  # head width that the kernels hold on the chip
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+
+
+def _asked() -> str:
+    """The choice of the environment."""
+    choice = os.environ.get("ULTRALYTICS_FLA", "") or "auto"
+    if choice not in CHOICES:
+        raise ModelError(f"ULTRALYTICS_FLA={choice} is unknown", hint=f"one of {', '.join(CHOICES)}")
+    return choice
+
+
+@functools.cache
+def _unable(kind: str, index: int | None, interpreted: bool) -> str:
+    """Say why a device cannot run the kernels, "" if it can. Compiles and runs a small one, since a Triton that is
+    there may lack its compiler or fit another driver."""
+    if kind != "cuda" and not (kind == "cpu" and interpreted):
+        return f"it needs a CUDA device, not {kind}"
+    if kind == "cuda" and torch.cuda.get_device_capability(index) < (8, 0):
+        return f"{torch.cuda.get_device_name(index)} is older than compute capability 8.0"
+    if importlib.util.find_spec("triton") is None:
+        return "Triton is not installed"
+    from ultralytics.nn.ops.fla_launch import failure  # an optional extra, and its import takes time
+
+    return failure(kind if index is None else f"{kind}:{index}")
+
+
+def obstacle(kind: str, index: int | None, dtype: torch.dtype, head: int) -> str:
+    """Say why the kernels cannot serve, "" if they can.
+
+    Args:
+        kind, index: the device. dtype: of q, k and v. head: channels of a head, d.
+
+    Raises:
+        ModelError: `ULTRALYTICS_FLA=fused`, and they cannot. On a machine with a CUDA device, what runs on the CPU (a
+            network being built, say) may do without. With Triton's interpreter (`TRITON_INTERPRET=1`), the CPU serves.
+    """
+    choice = _asked()
+    if choice == "plain":
+        return "it is switched off"
+    asked = choice == "fused"
+    reason = _unable(kind, index, asked and os.environ.get("TRITON_INTERPRET") == "1")
+    if not reason and dtype not in DTYPES:
+        reason = f"it does not know {str(dtype).removeprefix('torch.')}"
+    if not reason and head > WIDEST:
+        reason = f"a head has {head} channels, more than {WIDEST}"
+    if reason and asked and (kind == "cuda" or not torch.cuda.is_available()):
+        raise ModelError(f"ULTRALYTICS_FLA=fused asks for fused attention, but {reason}", hint="unset ULTRALYTICS_FLA")
+    return reason
+
+
+# What torch.compiler.assume_constant_result sets, which imports a compiler that a run may never need: seconds.
+obstacle._dynamo_marked_constant = True  # type: ignore[attr-defined]  # a function has no such attribute by itself
+
+
+def exporting() -> bool:
+    """Return True while a network is traced into a file, which can hold plain operations alone."""
+    return torch.compiler.is_exporting() or bool(torch._C._get_tracing_state())
+
+
+@torch.library.custom_op("ultralytics::focused_mix", mutates_args=())
+def focused_mix(
+    qkv: Tensor,
+    position: Tensor,
+    sigma: Tensor,
+    taps: Tensor | None,
+    bias: Tensor | None,
+    heads: int,
+    width: int,
+    power: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """linear_attention(φ_p(u_q), φ_p(u_k), v) + DWC(v), as `FocusedLinearAttention.mix`, summed in fp32.
+
+    Args:
+        qkv: (B, N, 3C), contiguous; fp32, fp16 or bf16.
+        position: (N, C) that the keys are moved by, contiguous.
+        sigma: (C) fp32, more than 0, that queries and keys are divided by.
+        taps, bias: of the convolution, (k², d) and (d), fp32, contiguous; None for no convolution.
+        heads: h. width: W of the map. power: p.
+
+    Returns:
+        (B, N, C) in qkv's precision; and for backward, fp32: S and s per image (B, C·d + C), statistics of q's and k's
+        tokens (2, 3, B, N).
+    """
+    from ultralytics.nn.ops import fla_launch  # an optional extra, and its import takes time
+
+    return fla_launch.forward(qkv, position, sigma, taps, bias, heads, width, power)
+
+
+@focused_mix.register_fake
+def _(
+    qkv: Tensor,
+    position: Tensor,
+    sigma: Tensor,
+    taps: Tensor | None,
+    bias: Tensor | None,
+    heads: int,
+    width: int,
+    power: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    B, N, C = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
+    return qkv.new_empty(B, N, C), sigma.new_empty(B, C * (C // heads) + C), sigma.new_empty(2, 3, B, N)
+
+
+@torch.library.custom_op("ultralytics::focused_mix_backward", mutates_args=())
+def focused_mix_backward(
+    grad: Tensor,
+    qkv: Tensor,
+    position: Tensor,
+    sigma: Tensor,
+    taps: Tensor | None,
+    state: Tensor,
+    stats: Tensor,
+    heads: int,
+    width: int,
+    power: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of qkv (B, N, 3C), of sigma (C), and of the convolution (k² + 1, d), its bias last (empty without one),
+    from that of `focused_mix`'s output (B, N, C). That of `position` is the sum of k's over the batch."""
+    from ultralytics.nn.ops import fla_launch  # an optional extra, and its import takes time
+
+    return fla_launch.backward(grad.contiguous(), qkv, position, sigma, taps, state, stats, heads, width, power)
+
+
+@focused_mix_backward.register_fake
+def _(
+    grad: Tensor,
+    qkv: Tensor,
+    position: Tensor,
+    sigma: Tensor,
+    taps: Tensor | None,
+    state: Tensor,
+    stats: Tensor,
+    heads: int,
+    width: int,
+    power: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    dtaps = sigma.new_empty(0) if taps is None else taps.new_empty(taps.shape[0] + 1, taps.shape[1])
+    return torch.empty_like(qkv), torch.empty_like(sigma), dtaps
+
+
+def _save_for_gradients(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+    qkv, position, sigma, taps, _, *ctx.sizes = inputs
+    _, state, stats = output
+    ctx.mark_non_differentiable(state, stats)
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(qkv, position, sigma, taps, state, stats)
+
+
+def _propagate_gradients(ctx: Any, grad: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
+    if grad is None:
+        return (None,) * 8
+    qkv, position, sigma, taps, state, stats = ctx.saved_tensors
+    dqkv, dsigma, dtaps = focused_mix_backward(grad, qkv, position, sigma, taps, state, stats, *ctx.sizes)
+    dposition = None
+    if ctx.needs_input_grad[1]:
+        C = position.shape[-1]
+        dposition = dqkv[..., C : 2 * C].sum(0, dtype=torch.float32).to(position.dtype)
+    convolution = (None, None) if taps is None else (dtaps[:-1], dtaps[-1])
+    return dqkv, dposition, dsigma, *convolution, None, None, None
+
+
+focused_mix.register_autograd(_propagate_gradients, setup_context=_save_for_gradients)
