@@ -36,7 +36,7 @@ def predicted(*rows):
 def test_suppression_worked_out_by_hand():
     """Boxes of one corner and 10 wide, so that heights are overlaps: h / 10 with the first."""
     heights = {10: 0.9, 6: 0.8, 5: 0.7, 4.75: 0.6, 4.5: 0.5, 4: 0.26, 3: 0.25}
-    y = predicted(*((0, 0, 10, h, s) for h, s in heights.items()))
+    y = predicted(*((0, 0, 10, h, s) for h, s in heights.items()), (50, 0, 60, 9, 0.25))  # the last is elsewhere
     # By default scores over 0.25 count, and an overlap over 0.45 is too much: 4.5 / 10 is not over it. It then is what
     # suppresses 4 (4 / 4.5).
     assert non_max_suppression(y)[0][:, [3, 4, 5]].flatten().tolist() == pytest.approx([10, 0.9, 0, 4.5, 0.5, 0])
