@@ -1,6 +1,6 @@
 """Measure on a GPU all that matters here, within the given minutes; a run that is cut short says what it has seen.
 
-    gpu_day.py OUT [minutes=10 parts=all data=DATA.yaml imgsz=640 batch=64 device=auto commit=…]
+    gpu_day.py OUT [minutes=10 parts=all data=DATA.yaml models=… switches=all imgsz=640 batch=64 device=auto commit=…]
 
 Each part runs in a process group of its own and is ended at its limit, with what it has written kept. A part's limit is
 its weight's share of the time that is left, so what a part does not use goes to those behind it. Parts, in their order:
@@ -27,8 +27,9 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+import torch
 from benchmark import options_of
-from gpu_parts import PARTS, Clock, Options, Report
+from gpu_parts import PARTS, Clock, Options, Report, listed
 from gpu_summary import summarise
 
 from ultralytics.cfg.dataset import load_dataset
@@ -37,7 +38,17 @@ from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.files import user_path
 
 DEFAULTS: dict[str, Any] = {
-    **{"minutes": 10, "parts": "all", "data": "", "imgsz": 0, "batch": 0, "device": "", "models": "", "commit": ""},
+    **{
+        "minutes": 10,
+        "parts": "all",
+        "data": "",
+        "imgsz": 0,
+        "batch": 0,
+        "device": "",
+        "models": "",
+        "switches": "all",
+    },
+    **{"commit": ""},
 }
 GRACE = 5.0  # seconds between the request to end and the kill
 LEAST = 3.0  # seconds without which a part is not begun
@@ -49,6 +60,8 @@ def main(words: list[str]) -> int:
         say(str(__doc__))
         return 0
     try:
+        if not hasattr(os, "setsid"):
+            raise ConfigError("gpu_day.py needs process groups, which Windows has not", hint="run it within WSL2")
         if not words or "=" in words[0]:
             raise ConfigError("where to?", hint="gpu_day.sh OUT [minutes=10]: a folder for the results")
         options = options_of("gpu_day", DEFAULTS, words[1:])
@@ -76,11 +89,11 @@ def main(words: list[str]) -> int:
 
 def parts_of(words: Any) -> list[str]:
     """The parts that are asked for, in the order in which they run; versions and data always."""
-    listed = [str(w) for w in (words if isinstance(words, list) else str(words).split(","))]
-    unknown = [w for w in listed if w not in PARTS and w != "all"]
+    asked = listed(words)
+    unknown = [w for w in asked if w not in PARTS and w != "all"]
     if unknown:
         raise ConfigError(f"parts: there is no {unknown[0]!r}", hint=f"all, or some of {', '.join(PARTS)}")
-    return [name for name in PARTS if "all" in listed or name in listed or name in ("versions", "data")]
+    return [name for name in PARTS if "all" in asked or name in asked or name in ("versions", "data")]
 
 
 def run_parts(chosen: list[str], out: Path, options: Options, seconds: float) -> int:
@@ -88,7 +101,7 @@ def run_parts(chosen: list[str], out: Path, options: Options, seconds: float) ->
     end = time.monotonic() + seconds
     code = 0
     for i, name in enumerate(chosen):
-        report = Report(out / "gpu_day.jsonl", "run")
+        report = Report(out / "gpu_day.jsonl", "run", echo=False)
         left = end - time.monotonic() - GRACE
         weights = [PARTS[n].weight for n in chosen[i:]]
         limit = min(max(left * weights[0] / sum(weights), PARTS[name].least), left)
@@ -110,7 +123,9 @@ def run_parts(chosen: list[str], out: Path, options: Options, seconds: float) ->
 
 def run_part(name: str, out: Path, options: Options, limit: float) -> str:
     """Run a part in a process group of its own; return how it ended."""
-    # The interpreter with everything imported is copied: importing torch once per part would take a minute in all.
+    # The interpreter with everything imported is copied: importing torch once per part would take a minute in all. A
+    # process in which CUDA has begun cannot be.
+    assert not torch.cuda.is_initialized()
     process = multiprocessing.get_context("fork").Process(target=enter, args=(name, out, options, limit))
     process.start()
     assert process.pid is not None
@@ -118,7 +133,8 @@ def run_part(name: str, out: Path, options: Options, limit: float) -> str:
         process.join(limit)
         state = f"ended at its limit of {limit:.0f} s"
         if process.exitcode is not None:
-            state = {0: "done", 3: "skipped: no CUDA device"}.get(process.exitcode, f"failed ({process.exitcode})")
+            states = {0: "done", 3: "skipped: no CUDA device", 4: "done, with errors"}
+            state = states.get(process.exitcode, f"failed ({process.exitcode})")
         return state
     finally:
         end_group(process)
@@ -153,6 +169,7 @@ def enter(name: str, out: Path, options: Options, limit: float) -> None:
             report("skipped", why="no CUDA device")
         else:
             part.run(report, options, Clock(limit))
+            code = 4 if report.errors else 0
     except BaseException as e:
         code = 1
         report("error", error=f"{type(e).__name__}: {e}"[:1000])

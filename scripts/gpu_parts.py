@@ -38,6 +38,7 @@ from ultralytics.data.prepare import prepare_shapes
 from ultralytics.engine.run.provenance import code_digest, git_state, versions
 from ultralytics.engine.weights.checkpoint import load_checkpoint
 from ultralytics.models.yolo.detect import DetectionTrainer
+from ultralytics.utils import tensors
 
 ROOT = Path(__file__).resolve().parents[1]
 GIB = 2**30
@@ -45,25 +46,29 @@ CARDS = (8, 12, 24, 80)  # GiB
 MARGIN = 0.06  # of a card's memory that is left to the driver and to fragmentation
 MOST = 0.8  # of the card that is filled to find out what a batch takes
 SYNC = "called a synchronizing CUDA operation"
-# What can be switched, in the order in which it is tried: keys of a run, and variables of the environment in capitals.
-# What the code does not have is left out.
-SWITCHES: list[dict[str, Any]] = [
-    {"amp": False},
-    {"deterministic": False},
-    {"compile": True},
-    {"augment_on": "gpu"},
-    {"channels_last": False},
-    {"compile": "reduce-overhead"},
+# What is switched, in the order in which it is measured, on the first network or on those with attention: a run's key,
+# a variable of the environment in capitals, or channels_last. What the code lacks is left out. Compiling takes long.
+FIRST, ATTENTION = False, True
+SWITCHES: list[tuple[bool, dict[str, Any]]] = [
+    (ATTENTION, {"ULTRALYTICS_FLA": "plain"}),
+    (FIRST, {"amp": False}),
+    (FIRST, {"deterministic": False}),
+    (FIRST, {"augment_on": "gpu"}),
+    (FIRST, {"channels_last": False}),
+    (ATTENTION, {"amp": False}),
+    (FIRST, {"compile": True}),
+    (ATTENTION, {"compile": True}),
+    (FIRST, {"compile": "reduce-overhead"}),
 ]
-OF_ATTENTION: list[dict[str, Any]] = [{"ULTRALYTICS_FLA": "plain"}, {"amp": False}, {"compile": True}]
 COPIES = 8  # of each training image, where the data are the embedded ones: an epoch of five batches is too short
 
 
 class Report:
     """Writes the lines of a part: JSON, one per call, on the disk before it returns."""
 
-    def __init__(self, file: Path, part: str) -> None:
-        self.file, self.part = file, part
+    def __init__(self, file: Path, part: str, echo: bool = True) -> None:
+        self.file, self.part, self.echo = file, part, echo
+        self.errors = 0
 
     def __call__(self, what: str, **figures: Any) -> None:
         """Write a line; a number that is not finite becomes null."""
@@ -71,7 +76,20 @@ class Report:
         line = json.dumps(json.loads(json.dumps(row, default=str), parse_constant=lambda _: None), ensure_ascii=False)
         with self.file.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
-        print(line, flush=True)
+        if self.echo:
+            print(line, flush=True)
+
+    @contextlib.contextmanager
+    def guarded(self, **about: Any) -> Iterator[None]:
+        """Let a failure of the block be a line, so that it does not hide what comes after; then release memory."""
+        try:
+            yield
+        except Exception as e:
+            traceback.print_exc()
+            self.errors += 1
+            self("error", **about, error=f"{type(e).__name__}: {e}"[:1000])
+        finally:
+            release()
 
 
 class Clock:
@@ -85,6 +103,11 @@ class Clock:
         return 0.95 * self.limit - (time.monotonic() - self.started)
 
 
+def listed(value: Any) -> tuple[str, ...]:
+    """Return the words of a list, as a,b or [a,b]."""
+    return tuple(str(v) for v in (value if isinstance(value, list) else str(value).split(",")) if v)
+
+
 @dataclass(frozen=True)
 class Options:
     """What is measured: `imgsz` and `batch` of 0, and empty names, mean what suits the device."""
@@ -96,12 +119,13 @@ class Options:
     batch: int
     device: str
     models: tuple[str, ...]
+    switches: tuple[str, ...]
     commit: str
 
     @staticmethod
     def of(words: dict[str, Any], out: Path, work: Path) -> Options:
         """Read the words of the command line."""
-        models = words["models"] if isinstance(words["models"], list) else str(words["models"]).split(",")
+        models, switches = (listed(words[k]) for k in ("models", "switches"))
         return Options(
             out,
             work,
@@ -109,7 +133,8 @@ class Options:
             int(words["imgsz"]),
             int(words["batch"]),
             str(words["device"]),
-            tuple(str(m) for m in models if m),
+            models,
+            switches,
             str(words["commit"]),
         )
 
@@ -259,43 +284,57 @@ class Case(NamedTuple):
     switch: dict[str, Any]
 
 
-def cases(models: Sequence[str]) -> list[Case]:
-    """Return the cases, most valuable first; switches that the code does not have are left out."""
-    have = {f.name for f in fields(Config)} | ({"ULTRALYTICS_FLA"} if gpu_attention.FUSED else set())
-    switches, of_attention = ([s for s in some if s.keys() <= have] for some in (SWITCHES, OF_ATTENTION))
-    plain = [Case(m, {}) for m in models]
-    first = [Case(models[0], s) for s in switches]
-    rest = [Case(m, s) for s in of_attention for m in models if "fla" in m]
-    kernels = [c for c in rest if "ULTRALYTICS_FLA" in c.switch]
-    return [*plain, *kernels, *first, *(c for c in rest if c not in kernels and c not in first)]
+def cases(options: Options) -> list[Case]:
+    """Return the cases, most valuable first: the networks as they are, then the switches. A CPU has no kernels of ours,
+    and compiles for minutes, which it is not asked to."""
+    have = (
+        {f.name for f in fields(Config)} | {"channels_last"} | ({"ULTRALYTICS_FLA"} if gpu_attention.FUSED else set())
+    )
+    have -= set() if options.on_card else {"compile", "ULTRALYTICS_FLA"}
+    asked = have if "all" in options.switches else have & set(options.switches)
+    found = [Case(m, {}) for m in options.models]
+    for which, switch in SWITCHES:
+        models = [m for m in options.models if "fla" in m] if which is ATTENTION else options.models[:1]
+        found += [c for m in models if switch.keys() <= asked and (c := Case(m, switch)) not in found]
+    return found
 
 
 def measure_step(report: Report, options: Options, clock: Clock) -> None:
     """Time the trainer's own step on ready batches, count its kernels and waits, and time it with the loader."""
     options = options.settled()
-    listed = cases(options.models)
-    each = min(clock.limit / (4 * len(listed)), 3.0)
-    for i, case in enumerate(listed):
+    found = cases(options)
+    each = min(clock.limit / (4 * len(found)), 3.0)
+    for i, case in enumerate(found):
         about = {"model": case.model, "switch": case.switch, "imgsz": options.imgsz, "batch": options.batch}
-        if clock.left() < (25.0 if "compile" in case.switch and options.on_card else 3 * each):
+        if clock.left() < (25.0 if "compile" in case.switch else 3 * each):
             report("skipped", **about, why="no time left")
             continue
-        try:
-            with mock.patch.dict(os.environ, {k: str(v) for k, v in case.switch.items() if k.isupper()}):
-                figures = step_figures(options, case, each, with_loader=i < 3 or "augment_on" in case.switch)
-            report("step", **about, **figures)
-        except Exception as e:  # one that fails must not hide the others
-            traceback.print_exc()
-            report("error", **about, error=f"{type(e).__name__}: {e}"[:1000])
-        finally:
-            release()
+        with report.guarded(**about), switched(case.switch) as keys:
+            keys |= options.keys(case.model, data=options.large(), val=False)
+            report("step", **about, **step_figures(keys, each, with_loader=i < 3 or "augment_on" in case.switch))
 
 
-def step_figures(options: Options, case: Case, seconds: float, with_loader: bool) -> dict[str, Any]:
-    """Return the figures of a case."""
+def contiguous(_: torch.device) -> torch.memory_format:
+    """Lay maps out channel by channel, on whatever device."""
+    return torch.contiguous_format
+
+
+@contextlib.contextmanager
+def switched(switch: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Set what a run reads elsewhere than in its keys; yield the keys."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(mock.patch.dict(os.environ, {k: str(v) for k, v in switch.items() if k.isupper()}))
+        if "channels_last" in switch:
+            readers = [m for m in sys.modules.values() if getattr(m, "__dict__", {}).get("layout") is tensors.layout]
+            for module in readers:
+                stack.enter_context(mock.patch.object(module, "layout", contiguous))
+        yield {k: v for k, v in switch.items() if k.islower() and k != "channels_last"}
+
+
+def step_figures(keys: dict[str, Any], seconds: float, with_loader: bool) -> dict[str, Any]:
+    """Return the figures of a run's step."""
     started = time.perf_counter()
-    keys = {k: v for k, v in case.switch.items() if k.islower()}
-    trainer = DetectionTrainer(overrides=options.keys(case.model, data=options.large(), val=False, **keys))
+    trainer = DetectionTrainer(overrides=keys)
     try:
         trainer._setup()
         trainer.model.train()
@@ -526,6 +565,7 @@ def loaded(trainer: Any, seconds: float) -> dict[str, Any]:
 def measure_fla(report: Report, options: Options, clock: Clock) -> None:
     """Time focused linear attention, forward and with backward, at the sizes of the table of floors."""
     for row in gpu_attention.measure(options.on_card, clock.left):
+        report.errors += "error" in row
         report("error" if "error" in row else "skipped" if "skipped" in row else "fla", **row)
         release()
 
@@ -537,9 +577,10 @@ def measure_training(report: Report, options: Options, clock: Clock) -> None:
     """Train for a few epochs; then stop another run in the middle, resume it and compare, bit by bit."""
     options = options.settled()
     model = options.models[min(1, len(options.models) - 1)]
-    train_briefly(report, options, model, Clock(0.55 * clock.limit))
-    release()
-    compare_resumed(report, options, model)
+    with report.guarded(run="short"):
+        train_briefly(report, options, model, Clock(0.55 * clock.limit))
+    with report.guarded(run="stopped and resumed"):
+        compare_resumed(report, options, model)
 
 
 def train_briefly(report: Report, options: Options, model: str, clock: Clock) -> None:
@@ -647,41 +688,40 @@ def measure_validation(report: Report, options: Options, clock: Clock) -> None:
 
 # Memory
 
+FILLING: list[tuple[str, dict[str, Any]]] = [
+    *((m, {}) for m in ("yolov8n", "yolov8s", "yolov8n-fla-p345", "yolov8m")),
+    *((m, {"checkpoint_rows": "auto"}) for m in ("yolov8n-fla-p345", "yolov8m")),
+]
+SIDES = (640, 1280, 960, 800)  # pixels; the ends first
+
 
 def measure_memory(report: Report, options: Options, clock: Clock) -> None:
     """Measure what a step takes by batch and size, and write the table of what fits."""
     options = options.settled()
-    total = torch.cuda.get_device_properties(0).total_memory
     rows: list[dict[str, Any]] = []
-    sizes = (640, 1280, 960, 800)
-    variants: list[tuple[str, dict[str, Any]]] = [
-        (m, {}) for m in ("yolov8n", "yolov8s", "yolov8n-fla-p345", "yolov8m")
-    ]
-    if "checkpoint_rows" in {f.name for f in fields(Config)}:
-        variants += [(m, {"checkpoint_rows": list(range(10))}) for m in ("yolov8n-fla-p345", "yolov8m")]
-    for model, more in variants:
+    for model, more in FILLING:
+        if not more.keys() <= {f.name for f in fields(Config)}:
+            continue
         if clock.left() < 5:
             report("skipped", model=model, switch=more, why="no time left")
             continue
-        trainer = DetectionTrainer(overrides=options.keys(model, imgsz=640, batch=4, nbs=4, val=False, **more))
-        trainer._setup()
-        trainer.model.train()
-        for size in sizes:
-            points = peaks(trainer, size, total, clock)
-            if len(points) > 1:
-                row = {
-                    "model": model,
-                    "switch": more,
-                    "imgsz": size,
-                    "points_gib": {b: p / GIB for b, p in points},
-                    **line_through(points),
-                }
-                rows.append(row)
-                report("memory", **row)
-        trainer.train_loader.close()
-        del trainer
-        release()
+        with report.guarded(model=model, switch=more):
+            for size, points in filled(options.keys(model, imgsz=640, batch=4, nbs=4, val=False, **more), clock):
+                about = {"model": model, "switch": more, "imgsz": size}
+                rows.append({**about, "points_gib": {b: p / GIB for b, p in points}, **line_through(points)})
+                report("memory", **rows[-1])
         (options.out / "memory.md").write_text(memory_table(rows, context_bytes()), encoding="utf-8")
+
+
+def filled(keys: dict[str, Any], clock: Clock) -> Iterator[tuple[int, list[tuple[int, int]]]]:
+    """Yield the size in pixels and (batch, bytes) at two batches or more, of one network."""
+    trainer = DetectionTrainer(overrides=keys)
+    trainer._setup()
+    trainer.model.train()
+    for size in SIDES:
+        points = peaks(trainer, size, torch.cuda.get_device_properties(0).total_memory, clock)
+        if len(points) > 1:
+            yield size, points
 
 
 def context_bytes() -> int:
@@ -699,8 +739,8 @@ def peaks(trainer: Any, size: int, total: int, clock: Clock) -> list[tuple[int, 
         if clock.left() < 2:
             break
         release()
-        made = random_batch(batch, size, trainer.device)
         try:
+            made = random_batch(batch, size, trainer.device)
             for i in range(2):  # the optimizer makes its state in the first
                 trainer.step.loss.images = batch
                 trainer.train_step(dict(made), i)
@@ -715,12 +755,11 @@ def peaks(trainer: Any, size: int, total: int, clock: Clock) -> list[tuple[int, 
 def random_batch(images: int, size: int, device: torch.device) -> dict[str, Any]:
     """Return a batch of noise with eight boxes in each image."""
     n = 8 * images
-    where = {"device": device}
     return {
-        "img": torch.randint(0, 256, (images, 3, size, size), dtype=torch.uint8, **where),
-        "cls": torch.zeros(n, 1, **where).flatten(),
-        "bboxes": torch.rand(n, 4, **where) * 0.2 + 0.3,
-        "batch_idx": torch.arange(images, **where).repeat_interleave(8).float(),
+        "img": torch.randint(0, 256, (images, 3, size, size), dtype=torch.uint8, device=device),
+        "cls": torch.zeros(n),
+        "bboxes": torch.rand(n, 4) * 0.2 + 0.3,
+        "batch_idx": torch.arange(images).repeat_interleave(8).float(),
     }
 
 
@@ -764,20 +803,20 @@ def measure_batch(report: Report, options: Options, clock: Clock) -> None:
     """Try the run at all its shapes, find the batch, and run out of memory on purpose."""
     options = options.settled()
     model = options.models[0]
-    started = time.perf_counter()
-    trainer = DetectionTrainer(overrides=options.keys(model, name="preflight", preflight=True))
-    trainer._setup()
-    report("preflight", model=model, seconds=time.perf_counter() - started)
-    del trainer
-    release()
-    if not options.on_card:
-        report("skipped", what_else="batch=-1 and running out of memory", why="no CUDA device")
-        return
-    run_out(report, options, model)
-    release()
-    if clock.left() < 5:
-        report("skipped", what_else="batch=-1", why="no time left")
-        return
+    with report.guarded(run="preflight"):
+        started = time.perf_counter()
+        DetectionTrainer(overrides=options.keys(model, name="preflight", preflight=True))._setup()
+        report("preflight", model=model, seconds=time.perf_counter() - started)
+    for name, function in (("out of memory", run_out), ("batch=-1", find_largest)):
+        if not options.on_card or clock.left() < 5:
+            report("skipped", run=name, why="no time left" if options.on_card else "no CUDA device")
+            continue
+        with report.guarded(run=name):
+            function(report, options, model)
+
+
+def find_largest(report: Report, options: Options, model: str) -> None:
+    """Let `batch=-1` find its batch, and see how much of the card two steps of it take."""
     started = time.perf_counter()
     trainer = DetectionTrainer(overrides=options.keys(model, name="largest", batch=-1, val=False))
     trainer._setup()
@@ -811,7 +850,7 @@ def run_out(report: Report, options: Options, model: str) -> None:
         torch.cuda.set_per_process_memory_fraction(1.0)
 
 
-def commanded(name: str, **keys: Any) -> tuple[int, str]:
+def commanded(name: str, /, **keys: Any) -> tuple[int, str]:
     """Run a command of ours; return its exit code and what it has printed."""
     text = io.StringIO()
     with contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):

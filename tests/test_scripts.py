@@ -10,11 +10,14 @@ import subprocess
 import sys
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from ultralytics.nn.building import channels_last
 from ultralytics.utils.text import counted
 
 CLONE = Path(__file__).resolve().parents[1]
@@ -209,7 +212,7 @@ def test_a_part_that_does_not_end_is_ended_and_what_it_wrote_is_kept(gpu_day, tm
     monkeypatch.setattr(gpu_day, "LEAST", 0.0)
     chosen = {"hangs": parts.Part(never, 1.0), "works": parts.Part(lambda report, *_: report("well", x=math.nan), 1.0)}
     monkeypatch.setattr(gpu_day, "PARTS", chosen)
-    options = gpu_day.Options(tmp_path, tmp_path, "", 0, 0, "cpu", (), "")
+    options = gpu_day.Options(tmp_path, tmp_path, "", 0, 0, "cpu", (), (), "")
     assert gpu_day.run_parts(list(chosen), tmp_path, options, 2.0) == 1
     lines = [json.loads(x) for x in (tmp_path / "gpu_day.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [(x["what"], x.get("state", "").split(" of ")[0]) for x in lines] == [
@@ -254,6 +257,34 @@ def test_the_layers_that_are_compared_compute_the_same(monkeypatch):
 def gpu_parts(monkeypatch):
     monkeypatch.syspath_prepend(str(CLONE / "scripts"))
     return importlib.import_module("gpu_parts")
+
+
+def test_cases_come_by_their_worth_and_without_what_the_code_lacks(gpu_parts, tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu_parts.Options, "on_card", True)
+    monkeypatch.setattr(gpu_parts, "fields", lambda _: [SimpleNamespace(name=n) for n in ("amp", "compile")])
+    monkeypatch.setattr(gpu_parts.gpu_attention, "FUSED", True)
+    options = gpu_parts.Options(tmp_path, tmp_path, "", 0, 0, "0", ("n", "n-fla", "s"), ("all",), "")
+    plain = [("n", {}), ("n-fla", {}), ("s", {})]
+    on, off = {"compile": True}, {"amp": False}
+    assert [tuple(c) for c in gpu_parts.cases(options)] == [
+        *plain, ("n-fla", {"ULTRALYTICS_FLA": "plain"}), ("n", off), ("n", {"channels_last": False}), ("n-fla", off),
+        ("n", on), ("n-fla", on), ("n", {"compile": "reduce-overhead"}),
+    ]  # fmt: skip
+    assert [tuple(c) for c in gpu_parts.cases(replace(options, switches=("none",)))] == plain
+    assert [tuple(c) for c in gpu_parts.cases(replace(options, switches=("amp",)))][3:] == [("n", off), ("n-fla", off)]
+
+
+def test_a_switch_that_is_no_key_is_set_for_its_case_alone(gpu_parts):
+    image = torch.zeros(1, 3, 4, 4)
+    net = torch.nn.Conv2d(3, 8, 3)
+    with gpu_parts.switched({"channels_last": False, "ULTRALYTICS_FLA": "plain", "amp": False}) as keys:
+        assert keys == {"amp": False}
+        assert os.environ["ULTRALYTICS_FLA"] == "plain"
+        channels_last(net)
+        assert net.weight.is_contiguous()
+    assert "ULTRALYTICS_FLA" not in os.environ
+    channels_last(net)
+    assert net(image).is_contiguous(memory_format=torch.channels_last)
 
 
 def test_a_trace_says_how_long_the_card_was_busy(gpu_parts):

@@ -344,20 +344,20 @@ def test_several_rows_in_one_line_are_named_by_the_scan(tmp_path, caplog, monkey
         caplog.clear()
         scan([tmp_path / "images"], nc=1)
         assert "labels/a.txt:3: 1 row of 9 columns among 3 boxes: several rows in one line?" in caplog.text
-    _, _, [problem] = parse_labels("0 .5 .5 .2 .2 1 .7 .7 .1 .1")
+    _, _, [problem] = parse_labels("0 .5 .5 .2 .2 1 .7 .7 .1 .1")[:3]
     assert "10 columns, which read as 2 rows in one line" in problem.what
-    _, _, [problem] = parse_labels("0 .5 .5 .2 .2 .9 .7 .7 .1 .1")
+    _, _, [problem] = parse_labels("0 .5 .5 .2 .2 .9 .7 .7 .1 .1")[:3]
     assert "10 columns; a row has 5" in problem.what
 
 
 def test_rows_of_a_pose_dataset_are_boxes(tmp_path):
     rows = "0 .5 .5 .2 .2 .45 .45 2 .55 .55 0\n0 .3 .3 .1 .1\n"
-    found, lines, problems = parse_labels(rows, keypoints=6)
+    found, lines, problems = parse_labels(rows, keypoints=6)[:3]
     assert found.tolist() == [[0, 0.5, 0.5, 0.2, 0.2], [0, 0.3, 0.3, 0.1, 0.1]]
     assert (lines, problems) == ([1, 2], [])
-    _, _, [problem] = parse_labels("0 .1 .1 .2 .1 .2 .3\n", keypoints=6)
+    _, _, [problem] = parse_labels("0 .1 .1 .2 .1 .2 .3\n", keypoints=6)[:3]
     assert "7 columns; a row of this pose dataset (kpt_shape) has 5 or 11" in problem.what
-    _, _, [problem] = parse_labels("0 .5 .5 .2 .2 " + ".5 .5 2 " * 17)
+    _, _, [problem] = parse_labels("0 .5 .5 .2 .2 " + ".5 .5 2 " * 17)[:3]
     assert "56 columns; a row has 5" in problem.what
     assert "kpt_shape" in problem.what
     picture(tmp_path, "a.jpg", "0 .5 .5 .2 .2 .45 .45 .55 .55 .5 .5\n")

@@ -7,7 +7,7 @@ import json
 import numpy as np
 
 from ultralytics.study.record import FAILED, FINISHED, RunRecord, write_record, write_seen
-from ultralytics.study.resampling import Detections
+from ultralytics.study.resampling import Detections, mean_over_classes
 from ultralytics.utils.coco import Seen
 
 FACTS = {
@@ -57,7 +57,7 @@ def write_study(
             d = Detections.from_seen(seen)
             ap = d.class_ap(np.ones((1, images)))[0]
             of_class = dict.fromkeys(names) | {names[c]: float(v) for c, v in zip(d.classes, ap, strict=True)}
-            value = float(d.mean_ap(np.ones((1, images)))[0])
+            value = float(mean_over_classes(d.class_ap(np.ones((1, images))))[0])
             record = RunRecord(
                 arm, seed, FINISHED, folder.name,
                 figures={"mAP50-95": value, "mAP50": min(value * 1.6, 1), "AP": value * 0.98, "AP_S": None},

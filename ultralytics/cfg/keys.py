@@ -86,6 +86,19 @@ def _check_rows(value: Any) -> Any:
     return value
 
 
+def _check_span(value: Any) -> Any:
+    if isinstance(value, str) and value.lower() in ("auto", "all"):
+        return value.lower()
+    rows: list[int] = []
+    for part in value if isinstance(value, list) else str(value).split(","):
+        written = re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", str(part))
+        _require(written is not None)
+        first, last = (int(n) for n in (written[1], written[2] or written[1])) if written else (0, 0)
+        _require(first <= last)
+        rows += range(first, last + 1)
+    return sorted(set(rows))
+
+
 def _check_heads(value: Any) -> Any:
     _require(value != [])
     return value if value == "all" else _check_numbers(value)
@@ -219,6 +232,15 @@ class Config:  # size: every key of a run, each declared once
         T,
         check=_check_compile,
         what=f"True, False or {', '.join(COMPILE_MODES)}",
+    )
+    checkpoint_rows: int | str | list[int | str] | None = knob(
+        None,
+        "rows to compute again in the backward pass instead of keeping what is in them, as [2,4,6] or 0-9; "
+        "auto: those that keep half of the memory; all",
+        T,
+        none="none",
+        check=_check_span,
+        what="rows as [2,4,6] or 0-9, auto or all",
     )
     sync_bn: bool = knob(False, "batch norms see the images of all GPUs, not of their own alone", T)
     fraction: Fraction = knob(1.0, "part of the training images to use", T, positive=True)

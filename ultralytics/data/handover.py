@@ -30,19 +30,14 @@ NAMELESS = sys.platform == "linux"  # there is memory without a name; elsewhere 
 
 @dataclass
 class Parcel:
-    """What is said of a batch before its images come.
+    """What is said of a batch before its images come."""
 
-    Attributes:
-        fields: all but the images.
-        shape, strides, size: of the images, which are that many bytes.
-        reason: why they do not come as memory.
-    """
-
-    fields: dict[str, Any]
+    fields: dict[str, Any]  # all but the images
+    # shape, strides, size: of the images, which are that many bytes
     shape: tuple[int, ...]
     strides: tuple[int, ...]
     size: int
-    reason: str = ""
+    reason: str = ""  # why they do not come as memory
 
 
 class Patient(Connection):

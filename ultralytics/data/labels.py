@@ -88,7 +88,7 @@ def _beside_images(image: str, folder: str) -> str | None:
     return f"{head}{os.sep}{folder}{os.sep}{os.path.splitext(tail)[0]}.txt" if images else None
 
 
-def parse_labels(text: str, keypoints: int = 0) -> tuple[Float64Array, list[int], list[Problem]]:
+def parse_labels(text: str, keypoints: int = 0) -> Judged:
     """Parse the rows of a label file, in the precision they are written with: (m, 5) class, centre, width, height in
     0..1; the line of each; every problem of the file.
 
@@ -99,11 +99,6 @@ def parse_labels(text: str, keypoints: int = 0) -> tuple[Float64Array, list[int]
     Args:
         keypoints: numbers that follow the box in a row of a pose dataset, which then has no polygons; 0 of others.
     """
-    judged = _parse_text(text, keypoints)
-    return judged.rows, judged.lines, judged.problems
-
-
-def _parse_text(text: str, keypoints: int) -> Judged:
     rows: list[tuple[float, ...]] = []
     numbers: list[int] = []
     columns: list[int] = []
@@ -168,7 +163,7 @@ def judge_labels(path: str, keypoints: int = 0) -> Judged:
     text, problem = _read_label_text(path)
     if problem is not None:
         return Judged(np.zeros((0, 5)), [], [problem], None)
-    return _parse_text(text or "", keypoints)._replace(text=text)
+    return parse_labels(text or "", keypoints)._replace(text=text)
 
 
 def judge_ignored(path: str | None) -> Judged:

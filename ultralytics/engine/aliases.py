@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from ultralytics.cfg.config import Config
-from ultralytics.engine.callbacks import Callback, Callbacks
+from ultralytics.engine.callbacks import Callback, WithCallbacks
 from ultralytics.engine.run.saver import Saver
 from ultralytics.engine.run.state import RunState
 from ultralytics.engine.step.distill import LOSS_NAME
@@ -37,7 +37,7 @@ class Figures(dict[str, float]):
 def stands_for(path: str) -> Any:
     """Return a property that reads and sets an attribute of one of the trainer's parts, such as "state.epoch"."""
     owner, _, name = path.rpartition(".")
-    find = attrgetter(owner)
+    find: Callable[[Any], Any] = attrgetter(owner) if owner else lambda trainer: trainer
     return property(lambda self: getattr(find(self), name), lambda self, value: setattr(find(self), name, value))
 
 
@@ -65,11 +65,10 @@ class Scheduler:
         """Do nothing: the run's schedule moves by itself."""
 
 
-class TrainerAliases:  # size: these names are the reference's
+class TrainerAliases(WithCallbacks):  # size: these names are the reference's
     """Names of the reference's trainer, and short ones of ours, for what is kept in a part of the run."""
 
     args: Config
-    callbacks: Callbacks
     state: RunState
     step: TrainStep
     saver: Saver
@@ -104,6 +103,7 @@ class TrainerAliases:  # size: these names are the reference's
     images_since, last_opt_step = stands_for("state.images_since"), stands_for("state.last_opt_step")
     inserted, new_tensors = stands_for("state.inserted"), stands_for("state.new_tensors")
     untransferred = stands_for("state.untransferred")
+    test_loader, save_period = stands_for("val_loader"), stands_for("args.save_period")
 
     @property
     def wdir(self) -> Path:
@@ -120,23 +120,9 @@ class TrainerAliases:  # size: these names are the reference's
         """The loss parts of the last batch."""
         return self.step.last[1]
 
-    # Callbacks
-
-    def add_callback(self, event: str, function: Callback) -> None:
-        """Call `function(trainer)` at an event; `engine.callbacks.EVENTS` lists them.
-
-        Raises:
-            ConfigError: there is no such event.
-        """
-        self.callbacks.add(event, function)
-
     def set_callback(self, event: str, function: Callback) -> None:
         """Call `function(trainer)` at an event instead of what was to be called."""
         self.callbacks.replace(event, function)
-
-    def run_callbacks(self, event: str) -> None:
-        """Call what is to be called at an event."""
-        self.callbacks.run(event, self)
 
     # The run
 
@@ -154,11 +140,6 @@ class TrainerAliases:  # size: these names are the reference's
     def resume(self) -> bool:
         """True if the run goes on from a save."""
         return bool(self.args.resume)
-
-    @property
-    def save_period(self) -> int:
-        """Epochs between numbered saves."""
-        return self.args.save_period
 
     @property
     def amp(self) -> bool:
@@ -189,15 +170,6 @@ class TrainerAliases:  # size: these names are the reference's
         """Return the table of results by column."""
         columns = list(dict.fromkeys(k for row in self.rows for k in row))
         return {c: [row.get(c) for row in self.rows] for c in columns}
-
-    @property
-    def test_loader(self) -> Any:
-        """Batches of the validation split; None with val=False."""
-        return self.val_loader
-
-    @test_loader.setter
-    def test_loader(self, loader: Any) -> None:
-        self.val_loader = loader
 
     @property
     def best_fitness(self) -> float | None:

@@ -127,6 +127,20 @@ class Callbacks(dict[str, list[Callback]]):
         return any(id(f) not in known for functions in self.values() for f in functions)
 
 
+class WithCallbacks:
+    """A trainer, validator or predictor, which is handed to the functions that are called at its events."""
+
+    callbacks: Callbacks
+
+    def add_callback(self, event: str, function: Callback) -> None:
+        """Call `function(self)` at an event; `EVENTS` lists them. Raises ConfigError: there is no such event."""
+        self.callbacks.add(event, function)
+
+    def run_callbacks(self, event: str) -> None:
+        """Call what is to be called at an event."""
+        self.callbacks.run(event, self)
+
+
 def _callbacks_of(module: ModuleType, file: str) -> list[tuple[str, Callback]]:
     found = [(event, getattr(module, event)) for event in (*EVENTS, *NEVER) if callable(getattr(module, event, None))]
     table = getattr(module, "callbacks", {})

@@ -160,15 +160,13 @@ class Hooks(TrainerAliases, ABC):  # size: the methods are what the reference's 
         They are fp32 for whoever overrides this; else see `BatchLoss.image_dtype`.
         """
         most = count_most(batch["batch_idx"])
-        batch["cls"] = batch["cls"].to(self.device, non_blocking=True)
-        batch["bboxes"] = batch["bboxes"].to(self.device, non_blocking=True)
-        batch["batch_idx"] = batch["batch_idx"].to(self.device, non_blocking=True)
+        moved = self.step.loss.feed.move({k: batch[k] for k in ("img", "cls", "bboxes", "batch_idx")})
+        batch.update(moved)  # type: ignore[typeddict-item]  # some of its tensors
         if most is not None:
             batch["most"] = most, batch["batch_idx"]
-        img = batch["img"].to(self.device, non_blocking=True)
-        ours = type(self).preprocess_batch is Hooks.preprocess_batch
+        ours = getattr(self.preprocess_batch, "__func__", None) is Hooks.preprocess_batch
         dtype = self.step.loss.image_dtype if ours and not self.args.multi_scale else torch.float32
-        img = img.to(dtype, memory_format=layout(self.device)) / 255
+        img = batch["img"].to(dtype, memory_format=layout(self.device)) / 255
         batch["img"] = rescale(img, self.args, self.stride, self.iteration) if self.args.multi_scale else img
         return batch
 

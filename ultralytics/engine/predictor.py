@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ultralytics.cfg.config import MODE_DEFAULTS, Config, as_mapping, check_classes, get_cfg
 from ultralytics.cfg.paths import weights_hint
-from ultralytics.engine.callbacks import Callback, CallbackError, Callbacks
+from ultralytics.engine.callbacks import Callback, CallbackError, Callbacks, WithCallbacks
 from ultralytics.engine.outputs import CROPS, IMAGES, INCOMPLETE, LABELS, OutputNames
 from ultralytics.engine.ranks.device import select_device
 from ultralytics.engine.results import Results
@@ -46,7 +46,7 @@ def wanted_source(source: Any, args: Config) -> Any:
     return source
 
 
-class BasePredictor:  # size: the reference's names, which callbacks read and subclasses replace
+class BasePredictor(WithCallbacks):  # size: the reference's names, which callbacks read and subclasses replace
     """Run a model over images and videos: `Predictor(overrides={"imgsz": 320})(source, model)`.
 
     A batch holds images of one padded shape. A task has `load_network`, `padded_shape`, `preprocess` and `postprocess`.
@@ -93,14 +93,6 @@ class BasePredictor:  # size: the reference's names, which callbacks read and su
         self.seen = 0
         self.stream = False
         self._shape: tuple[int, ...] = ()  # of the last batch
-
-    def add_callback(self, event: str, func: Callback) -> None:
-        """Call `func(predictor)` at an event; `engine.callbacks.EVENTS` lists them."""
-        self.callbacks.add(event, func)
-
-    def run_callbacks(self, event: str) -> None:
-        """Call what is to be called at an event."""
-        self.callbacks.run(event, self)
 
     def setup_model(self, model: Given, verbose: bool = True) -> None:
         """Take a model: a network, which is copied and fused, not changed; a Backend; a path of a weights file; or

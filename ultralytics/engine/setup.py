@@ -12,7 +12,8 @@ import torch
 from ultralytics.cfg.config import Config, without_effect
 from ultralytics.engine.aliases import Figures
 from ultralytics.engine.hooks import Hooks
-from ultralytics.engine.preflight.probes import probes
+from ultralytics.engine.preflight.kept import rows_to_recompute
+from ultralytics.engine.preflight.probes import PROBE_IMAGES, probes
 from ultralytics.engine.preflight.trial import check_copies, preflight
 from ultralytics.engine.ranks.device import seed_everything
 from ultralytics.engine.ranks.sync_norm import synchronise_norms
@@ -97,6 +98,8 @@ def setup_network(task: Hooks, step: TrainStep, resumption: Resumption | None) -
     if imgsz != args.imgsz:
         LOGGER.warning("imgsz=%d is no multiple of the stride %d: using %d", args.imgsz, task.stride, imgsz)
         args.set("imgsz", imgsz, "auto")
+    if args.checkpoint_rows is not None:
+        checkpoint_rows(task, step)
     settle_threads(args, loss, resumption)
     loss.criterion = task.get_criterion()
     loss.model_has_loss = task.loss_is_the_models()
@@ -125,6 +128,20 @@ def freeze_rows(task: Hooks) -> None:
         task.frozen += freeze_all_but(model, task.untransferred)
     if not any(p.requires_grad for p in model.parameters()):
         raise ConfigError(f"freeze={args.freeze} leaves nothing to train")
+
+
+def checkpoint_rows(task: Hooks, step: TrainStep) -> None:
+    """Choose the rows that are computed again in the backward pass."""
+    args, loss = task.args, step.loss
+
+    def forward() -> Any:
+        channels = getattr(getattr(loss.model, "spec", None), "ch", 3)
+        with loss.autocast(), torch.enable_grad():
+            return loss.model(torch.zeros(PROBE_IMAGES, channels, args.imgsz, args.imgsz, device=loss.device))
+
+    rows = rows_to_recompute(loss.model, args.checkpoint_rows, forward)
+    task.model.checkpoint_rows = rows
+    LOGGER.info("Computed again in the backward pass: rows %s", ", ".join(map(str, sorted(rows))) or "none")
 
 
 def settle_threads(args: Config, loss: BatchLoss, resumption: Resumption | None) -> None:
@@ -292,6 +309,9 @@ def compile_network(task: Hooks, step: TrainStep) -> None:
     img = task.preprocess_batch(task.train_loader.batch_at(step.state.finished, 0))["img"]  # its layout and precision
     layout = torch.channels_last if img.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
     size = (rectangles(task.train_loader) or [(args.imgsz, args.imgsz)])[0]
+    loss.model.train()
+    for row in task.frozen:
+        row.eval()
     if len(img):
         loss.compiled.begin(img.new_zeros((*img.shape[:2], *size)).contiguous(memory_format=layout))
 

@@ -36,25 +36,17 @@ SLACK = 2  # frames by which a video's header may promise too many: encoders do
 
 @dataclass
 class SourceItem:
-    """An image, or a frame of a video.
+    """An image, or a frame of a video."""
 
-    Attributes:
-        path: its file, or image0.jpg, image1.jpg, … in memory.
-        image: BGR uint8 (H, W, 3).
-        label: how messages call it.
-        index: place of the image or video in the source.
-        is_video, fps, frame: of a video; frames count from 1.
-        as_is: it goes in at its own size, as a tensor does.
-    """
-
-    path: str
-    image: UInt8Array
-    label: str
-    index: int = 0
+    path: str  # its file, or image0.jpg, image1.jpg, … in memory
+    image: UInt8Array  # BGR uint8 (H, W, 3)
+    label: str  # how messages call it
+    index: int = 0  # place of the image or video in the source
+    # is_video, fps, frame: of a video; frames count from 1
     is_video: bool = False
     fps: float = 0.0
     frame: int = 0
-    as_is: bool = False
+    as_is: bool = False  # it goes in at its own size, as a tensor does
 
 
 def is_video(file: str) -> bool:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ultralytics.cfg.config import Config, as_mapping, check_classes, get_cfg
 from ultralytics.cfg.dataset import DatasetSpec, load_dataset
 from ultralytics.cfg.paths import data_hint, weights_hint
-from ultralytics.engine.callbacks import Callback, Callbacks
+from ultralytics.engine.callbacks import Callback, Callbacks, WithCallbacks
 from ultralytics.engine.ranks.device import select_device
 from ultralytics.engine.ranks.team import Team, join
 from ultralytics.engine.run.folder import new_run_dir
@@ -30,8 +30,9 @@ from ultralytics.utils.errors import ConfigError, MissingFileError, UserError
 from ultralytics.utils.files import write_json
 from ultralytics.utils.fonts import checked_font
 from ultralytics.utils.log import LOGGER, progress
-from ultralytics.utils.ops import Profile, make_divisible
-from ultralytics.utils.tensors import layout
+from ultralytics.utils.ops import make_divisible
+from ultralytics.utils.stopwatch import Stopwatch
+from ultralytics.utils.tensors import count_most, layout
 from ultralytics.utils.text import counted
 from ultralytics.utils.threads import kept_threads
 from ultralytics.utils.types import Batch
@@ -104,7 +105,7 @@ class Pass:
         return sum(ordered[1:], ordered[0]) / len(ordered) if ordered else None
 
 
-class BaseValidator:  # size: the reference's names, which scripts read and subclasses replace
+class BaseValidator(WithCallbacks):  # size: the reference's names, which scripts read and subclasses replace
     """Run a model over a loader and compute its figures: `Validator(args={"model": …, "data": …})()`.
 
     A task has `load_network`, `get_dataloader`, `get_evaluators`, `postprocess`, `compare`, and what it prints and
@@ -155,14 +156,6 @@ class BaseValidator:  # size: the reference's names, which scripts read and subc
         self.plots: dict[str, Any] = {}
         self.stride = 32
         self.current: Pass | None = None
-
-    def add_callback(self, event: str, function: Callback) -> None:
-        """Call `function(validator)` at an event; `engine.callbacks.EVENTS` lists them."""
-        self.callbacks.add(event, function)
-
-    def run_callbacks(self, event: str) -> None:
-        """Call what is to be called at an event."""
-        self.callbacks.run(event, self)
 
     def __call__(self, trainer: Any = None, model: Any = None) -> dict[str, float]:
         """Validate a trainer's averaged model, or a model by itself.
@@ -276,7 +269,7 @@ class BaseValidator:  # size: the reference's names, which scripts read and subc
         self.run_callbacks("on_val_start")
         self.init_metrics(net)
         self.current = seen = Pass(self.get_evaluators(net, plots, criterion is None))
-        watch = {stage: Profile(device=net.device) for stage in STAGES}
+        watch = {stage: Stopwatch(net.device) for stage in STAGES}
         total = len(self.dataloader)
         numbers = getattr(self.dataloader, "numbers", range(total))
         bar = progress(self.dataloader, desc=desc or self.get_desc(), label="Validating", total=total)
@@ -292,7 +285,7 @@ class BaseValidator:  # size: the reference's names, which scripts read and subc
             pace.stepped(shape[0] * shape[2] * shape[3])
         bar.close()
         seen.loss = {k: v.cpu() for k, v in seen.loss.items()}
-        seen.elapsed = {stage: block.t for stage, block in watch.items()}
+        seen.elapsed = {stage: block.seconds() for stage, block in watch.items()}
         parts = team.gather(seen) or [seen]
         for part in parts[1:]:
             parts[0].merge(part)
@@ -305,7 +298,7 @@ class BaseValidator:  # size: the reference's names, which scripts read and subc
         self,
         batch: Batch,
         net: Backend,
-        watch: Mapping[str, Profile],
+        watch: Mapping[str, Stopwatch],
         criterion: Criterion | None,
         autocast: torch.dtype | None,
     ) -> tuple[list[Tensor], torch.Size]:
@@ -458,7 +451,11 @@ class BaseValidator:  # size: the reference's names, which scripts read and subc
 
 def _labels_on(device: torch.device, batch: Batch) -> Batch:
     """Return a batch of its label tensors alone, on a device."""
-    labels: Any = {k: v.to(device) for k, v in batch.items() if isinstance(v, Tensor) and k != "img"}
+    tensors = {k: v for k, v in batch.items() if isinstance(v, Tensor) and k != "img"}
+    labels: Any = {k: v.to(device, non_blocking=True) for k, v in tensors.items()}
+    most = count_most(batch["batch_idx"])
+    if most is not None:
+        labels["most"] = most, labels["batch_idx"]
     return labels  # type: ignore[no-any-return]  # the part of a Batch that a criterion reads
 
 

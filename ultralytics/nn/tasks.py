@@ -21,6 +21,7 @@ from ultralytics.nn.modules.head import is_head, raw_maps
 # only where its arguments can be read in two ways, and the error says so.
 from ultralytics.nn.parsing import parse_model, wrong_channels
 from ultralytics.nn.plugins import load_plugins
+from ultralytics.nn.recompute import recomputed
 from ultralytics.nn.summary import PROBE, explain, summarise
 from ultralytics.nn.transfer import Network, TransferReport, transfer
 from ultralytics.utils.errors import ModelError, UserError
@@ -105,6 +106,7 @@ class DetectionModel(nn.Module):
     Attributes:
         model: the rows.
         save: numbers of the rows that later ones read.
+        checkpoint_rows: numbers of the rows that a training pass computes again in its backward pass.
         stride: (levels,) input pixels per cell of each of the head's maps.
         names: class names by id.
         yaml: the spec as plain data.
@@ -127,6 +129,7 @@ class DetectionModel(nn.Module):
                 module.eps, module.momentum = 1e-3, 0.03
         self.names: dict[int, str] = {i: str(i) for i in range(self.spec.nc)}
         self.args: Any = {}  # a mapping or a Config: the gains of the loss
+        self.checkpoint_rows: frozenset[int] = frozenset()
         self.names_rows = False  # in validation and prediction a row that fails is named
         self.criterion: Any = None
         self.inplace, self.task = True, "detect"
@@ -220,13 +223,15 @@ class DetectionModel(nn.Module):
         """Run the rows; outputs are kept only where a later row reads them."""
         kept: dict[int, Tensor] = {}
         out: Any = x
+        again = self.checkpoint_rows if self.training and torch.is_grad_enabled() else ()
         for layer in self.model:
             if isinstance(layer.f, int):
                 source = out if layer.f == -1 else kept[layer.f]
             else:
                 source = [out if f == -1 else kept[f % layer.i] for f in layer.f]  # type: ignore[union-attr]  # a row's attribute
             try:
-                out = layer(_contiguous(source) if layer.contiguous else source)
+                source = _contiguous(source) if layer.contiguous else source
+                out = recomputed(layer, source) if layer.i in again else layer(source)
             except Exception as e:
                 if not self.names_rows or isinstance(e, UserError) or "out of memory" in str(e):
                     raise

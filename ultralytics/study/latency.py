@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from ultralytics.study.record import FINISHED, RunRecord
 from ultralytics.utils.errors import UserError
 from ultralytics.utils.files import write_json
 from ultralytics.utils.log import LOGGER
+from ultralytics.utils.ops import Profile
 from ultralytics.utils.tensors import layout
 
 FILE = "latency.json"
@@ -43,10 +43,10 @@ def latency(
     with torch.inference_mode():
         for i in range(warmup + repeats):
             for name, net in nets.items():
-                start = _now(device)
-                net(image)
+                with Profile(device=device) as block:
+                    net(image)
                 if i >= warmup:
-                    spent[name].append((_now(device) - start) * 1e3)
+                    spent[name].append(block.dt * 1e3)
     facts = {
         "imgsz": imgsz, "batch": 1, "precision": "fp32", "device": device_name(device), "torch": str(torch.__version__),
         "threads": torch.get_num_threads() if device.type == "cpu" else None, "warmup": warmup, "repeats": repeats,
@@ -55,12 +55,6 @@ def latency(
         name: {"p50_ms": float(np.percentile(ms, 50)), "p95_ms": float(np.percentile(ms, 95)), **facts}
         for name, ms in spent.items()
     }
-
-
-def _now(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
 
 
 def measure(out: Path, records: Sequence[RunRecord], weights: Mapping[str, Path] | None = None) -> None:

@@ -46,17 +46,13 @@ FREE = (
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a study.
+    """One run of a study."""
 
-    Attributes:
-        arm, seed: which one; keys: the configuration, recipe included, as far as it was given; test: that of its
-            validation on the test split, as far as it was given.
-    """
-
+    # arm, seed: which one
     arm: str
     seed: int
-    keys: Mapping[str, Any]
-    test: Mapping[str, Any]
+    keys: Mapping[str, Any]  # the configuration, recipe included, as far as it was given
+    test: Mapping[str, Any]  # that of its validation on the test split, as far as it was given
 
     @property
     def name(self) -> str:

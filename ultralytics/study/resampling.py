@@ -66,21 +66,11 @@ class Detections:
         """(C,) ids of the classes that the split has objects of, rising."""
         return np.unique(self.target_cls)
 
-    def mean_ap(self, weights: Float64Array) -> Float64Array:
-        """mAP over the IoU thresholds and the classes, by the reference's convention.
-
-        The classes are those of the whole split: one that a resample has no object of is left out of its mean.
+    def class_ap(self, weights: Float64Array) -> Float64Array:
+        """AP of each of `classes`, mean over the IoU thresholds, by the reference's convention.
 
         Args:
             weights: (R, images) how often each image counts, in each of R resamples.
-
-        Returns:
-            (R,), 0..1.
-        """
-        return mean_over_classes(self.class_ap(weights))
-
-    def class_ap(self, weights: Float64Array) -> Float64Array:
-        """AP of each of `classes`, mean over the IoU thresholds; arguments as of `mean_ap`.
 
         Returns:
             (R, C), 0..1; nan where a resample has no object of the class.
@@ -136,7 +126,7 @@ class Detections:
 
 
 def mean_over_classes(ap: Float64Array) -> Float64Array:
-    """(R, C) of `Detections.class_ap` → (R,): the mean over the classes that a resample has; 0 where it has none."""
+    """(R, C) of `Detections.class_ap` → (R,) mAP: the mean over classes that a resample has; 0 for none."""
     known = ~np.isnan(ap)
     return np.asarray(np.where(known, ap, 0).sum(1) / np.maximum(known.sum(1), 1))
 

@@ -24,24 +24,19 @@ SHOWN = 0.05
 
 @dataclass(frozen=True)
 class Difference:
-    """An arm against the control, in the figure's unit.
+    """An arm against the control, in the figure's unit."""
 
-    Attributes:
-        mean: over the seeds; low, high: its 95 % interval; p: of the sign-flip test, two-sided.
-        seeds, images: how many there were; per_seed: the differences.
-        error: standard error, of seeds and images together.
-        detectable: the smallest true difference that a study of this spread and size finds in four of five cases.
-    """
-
-    mean: float
+    mean: float  # over the seeds
+    # low, high: its 95 % interval
     low: float
     high: float
-    p: float
+    p: float  # of the sign-flip test, two-sided
+    # seeds, images: how many there were
     seeds: int
     images: int
-    per_seed: tuple[float, ...]
-    error: float
-    detectable: float
+    per_seed: tuple[float, ...]  # the differences
+    error: float  # standard error, of seeds and images together
+    detectable: float  # the smallest true difference that a study of this spread and size finds in four of five cases
 
     @property
     def verdict(self) -> str:

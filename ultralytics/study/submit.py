@@ -22,15 +22,12 @@ HOURS = 24.0
 
 @dataclass(frozen=True)
 class Task:
-    """What a task of the cluster does: it takes runs of the study until none is left for it.
+    """What a task of the cluster does: it takes runs of the study until none is left for it."""
 
-    Attributes:
-        cfg, out: the study's YAML and folder; fair: as of `run_study`.
-    """
-
+    # cfg, out: the study's YAML and folder
     cfg: str
     out: str
-    fair: bool
+    fair: bool  # as of `run_study`
 
     def __call__(self) -> str:
         """Run; returns what has failed, "" for nothing."""

@@ -25,9 +25,9 @@ def tex(text: str) -> str:
     return "".join(_TEX.get(c, c) for c in one_line(text, 200))
 
 
-def markdown(text: str) -> str:
-    """Return a name as Markdown shows it, in a table's cell too."""
-    return _MARKED.sub(r"\\\1", one_line(text, 200))
+def markdown(text: str, longest: int = 200) -> str:
+    """Return a name, or a longer sentence with names in it, as Markdown shows it, in a table's cell too."""
+    return _MARKED.sub(r"\\\1", one_line(text, longest))
 
 
 class Column(NamedTuple):
@@ -164,20 +164,14 @@ def markdown_table(
 ) -> str:
     """table.md: what differs between the arms beside what is compared, the table, its caption, and what it shows."""
     shown = columns(analysis, latency)
-    lines = [*_warning(unfair)]
+    lines = ["**The arms were not treated alike:**", "", *_items(unfair), ""] if unfair else []
     lines.append(f"| arm | {' | '.join(markdown(c.head) for c in shown)} |")
     lines.append("|---|" + "---:|" * len(shown))
     for i, arm in enumerate(analysis.arms):
         cells = [f"**{c.cells[i]}**" if c.strong and arm.shown else c.cells[i] for c in shown]
         lines.append(f"| {markdown(arm.name)} | {' | '.join(cells)} |")
-    lines += ["", markdown_line(text), ""]
-    lines += [f"- {markdown_line(line)}" for line in (*verdicts(analysis), *analysis.notes)]
+    lines += ["", markdown(text, 4000), "", *_items([*verdicts(analysis), *analysis.notes])]
     return "\n".join(lines).rstrip() + "\n"
-
-
-def markdown_line(text: str) -> str:
-    """Return a sentence of ours with names of the user's in it."""
-    return _MARKED.sub(r"\\\1", one_line(text))
 
 
 def refusal(unfair: Sequence[str]) -> str:
@@ -185,12 +179,8 @@ def refusal(unfair: Sequence[str]) -> str:
     return "\n".join(["There is no table: the arms were not treated alike.", "", *_items(unfair)]) + "\n"
 
 
-def _warning(unfair: Sequence[str]) -> list[str]:
-    return ["**The arms were not treated alike:**", "", *_items(unfair), ""] if unfair else []
-
-
 def _items(lines: Sequence[str]) -> list[str]:
-    return [f"- {markdown_line(line)}" for line in lines]
+    return [f"- {markdown(line, 4000)}" for line in lines]
 
 
 def latex_table(

@@ -29,20 +29,15 @@ CLASS_DETECTIONS = 100  # of a class and image that count
 
 
 class Seen(NamedTuple):
-    """What an evaluation has seen of an image, in pixels of the original.
+    """What an evaluation has seen of an image, in pixels of the original."""
 
-    Attributes:
-        file: of the image; shape: its (height, width).
-        found: (n, 6) detections: x, y (top left), width, height, score, class.
-        truths: (k, 6) objects: x, y, width, height, class (ANY_CLASS for a region that holds for all), and 0, or
-        CROWD or DIFFICULT for one that is ignored.
-        areas: (k,) of the objects' masks, pixels², 0 or less for one without; None where none has one.
-    """
-
-    file: str
-    shape: tuple[int, int]
-    found: Float64Array
+    file: str  # of the image
+    shape: tuple[int, int]  # its (height, width)
+    found: Float64Array  # (n, 6) detections: x, y (top left), width, height, score, class
+    # (k, 6) objects: x, y, width, height, class (ANY_CLASS for a region that holds for all), and 0, or CROWD or
+    # DIFFICULT for one that is ignored
     truths: Float64Array
+    # (k,) of the objects' masks, pixels², 0 or less for one without; None where none has one
     areas: Float64Array | None = None
 
 

@@ -132,33 +132,35 @@ def is_git_dir() -> bool:
     return get_git_dir() is not None
 
 
-def _git_folder() -> Path | None:
-    """`.git`, or where the file `.git` of a worktree leads to."""
-    clone = get_git_dir()
-    place = None if clone is None else clone / ".git"
-    if place is not None and place.is_file():
-        place = CLONE / place.read_text(encoding="utf-8").partition(": ")[2].strip()
-    return place
+def git_folders(clone: Path) -> tuple[Path, Path] | None:
+    """Return where a clone's HEAD is, and its branches and configuration: `.git` but for a worktree. None outside a
+    clone. Raises OSError, ValueError: they cannot be read."""
+    place = clone / ".git"
+    if place.is_file():
+        word, _, target = place.read_text(encoding="utf-8").strip().partition(": ")
+        place = clone / target if word == "gitdir" else place
+    if not (place / "HEAD").is_file():
+        return None
+    common = place / "commondir"
+    return place, place / common.read_text(encoding="utf-8").strip() if common.is_file() else place
 
 
 def get_git_branch() -> str | None:
     """Return the branch of the clone, None outside one or between branches."""
-    folder = _git_folder()
     try:
-        head = (folder / "HEAD").read_text(encoding="utf-8").strip() if folder else ""
-    except OSError:
+        found = git_folders(CLONE)
+        head = (found[0] / "HEAD").read_text(encoding="utf-8").strip() if found else ""
+    except (OSError, ValueError):
         return None
     return head.removeprefix("ref: refs/heads/") if head.startswith("ref: ") else None
 
 
 def get_git_origin_url() -> str | None:
     """Return the address the clone comes from, None outside one or without an origin."""
-    folder = _git_folder()
     try:
-        common = folder / "commondir" if folder else Path()
-        home = folder / common.read_text(encoding="utf-8").strip() if folder and common.is_file() else folder
-        lines = (home / "config").read_text(encoding="utf-8").splitlines() if home else []
-    except OSError:
+        found = git_folders(CLONE)
+        lines = (found[1] / "config").read_text(encoding="utf-8").splitlines() if found else []
+    except (OSError, ValueError):
         return None
     inside = False
     for line in lines:

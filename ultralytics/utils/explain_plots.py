@@ -41,19 +41,16 @@ class WeightPanel:
 
 
 class Field(NamedTuple):
-    """An effective receptive field.
+    """An effective receptive field."""
 
-    Attributes:
-        title, when: of which map, "before" or "after" a block; gradient: (H, W); sides, areas: of the squares that hold
-        `PARTS` of it; centre: (y, x).
-    """
-
+    # title, when: of which map, "before" or "after" a block
     title: str
     when: str
-    gradient: Float64Array
+    gradient: Float64Array  # (H, W)
+    # sides, areas: of the squares that hold `PARTS` of it
     sides: Float64Array
     areas: Float64Array
-    centre: tuple[float, float]
+    centre: tuple[float, float]  # (y, x)
 
 
 def _over_image(image: UInt8Array, heat: Float64Array) -> Any:

@@ -207,6 +207,11 @@ class Checksums:
         return {"sha256": self.sha256.hexdigest(), **md5}
 
 
+def not_written(e: OSError, path: str | Path, hint: str = "free some space or choose another out=") -> UserError:
+    """Return the user's error for the system's; `path` is what was written where the system names nothing."""
+    return UserError(f"could not be written: {e.strerror or e}", str(e.filename2 or e.filename or path), hint)
+
+
 def write_atomically(
     path: Path, write: Callable[[IO[bytes]], object], key: str = "project", previous: Path | None = None
 ) -> None:
@@ -346,10 +351,10 @@ _LOCKED = 2**30  # which byte
 _AGAIN = 0.1  # seconds between two tries
 
 
-def is_at(file: IO[bytes], path: Path) -> bool:
+def is_at(file: IO[bytes] | int, path: Path) -> bool:
     """Return True if an open file is the one at the path: another process may have renamed or removed it."""
     try:
-        return os.path.samestat(os.fstat(file.fileno()), path.lstat())
+        return os.path.samestat(os.fstat(file if isinstance(file, int) else file.fileno()), path.lstat())
     except OSError:
         return False
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw
 
 from ultralytics.utils.analysis import KINDS, Mistake, mistakes, span, worst
 from ultralytics.utils.annotate import Annotator
@@ -154,28 +153,15 @@ def _crop(m: Mistake, s: Seen) -> UInt8Array:
     else:
         shift = np.array([[scale, 0, (x1 - corner[0]) * scale], [0, scale, (y1 - corner[1]) * scale]])
     tile = cv2.warpAffine(part, shift, (TILE, TILE), flags=cv2.INTER_LINEAR, borderValue=(235, 235, 235))
-    canvas = Image.fromarray(np.ascontiguousarray(tile[..., ::-1]))
-    draw = ImageDraw.Draw(canvas)
+    annotator = Annotator(tile, 2, pil=True)  # type: ignore[arg-type]  # uint8 stays uint8
     for box, colour, dashed in ((m.truth, TRUE, True), (m.box, WRONG, False)):
         if box is not None:
             corners = np.array([[box[0], box[1], 1], [box[0] + box[2], box[1] + box[3], 1]]) @ move.T
-            _outline(draw, corners.ravel().clip(1, TILE - 2).tolist(), colour[::-1], dashed)
-    return np.ascontiguousarray(np.asarray(canvas)[..., ::-1])
-
-
-def _outline(draw: ImageDraw.ImageDraw, corners: list[float], colour: tuple[int, ...], dashed: bool) -> None:
-    """A box on a white border, so that it is seen on every ground."""
-    x1, y1, x2, y2 = corners
-    draw.rectangle((x1 - 1, y1 - 1, x2 + 1, y2 + 1), outline=(255, 255, 255), width=4)
-    if not dashed:
-        draw.rectangle((x1, y1, x2, y2), outline=colour, width=2)
-        return
-    for a, b, across in ((x1, x2, True), (y1, y2, False)):
-        for start in np.arange(a, b, 10):
-            end = min(start + 6, b)
-            for other in (y1, y2) if across else (x1, x2):
-                line = (start, other, end, other) if across else (other, start, other, end)
-                draw.line(line, fill=colour, width=2)
+            x1, y1, x2, y2 = corners.ravel().clip(1, TILE - 2).tolist()
+            # On a white border, so that it is seen on every ground.
+            annotator.draw.rectangle((x1 - 1, y1 - 1, x2 + 1, y2 + 1), outline=(255, 255, 255), width=4)
+            annotator.box((x1, y1, x2, y2), colour, dashed)
+    return annotator.result()
 
 
 @chart(pdf=True)

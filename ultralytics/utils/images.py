@@ -14,7 +14,7 @@ from PIL import BmpImagePlugin, Image, ImageOps, JpegImagePlugin, PngImagePlugin
 from PIL.ImageFile import ImageFile
 
 from ultralytics.utils.errors import UserError
-from ultralytics.utils.files import read_bytes
+from ultralytics.utils.files import not_written, read_bytes
 from ultralytics.utils.image_header import declared_shape
 from ultralytics.utils.types import UInt8Array
 
@@ -227,6 +227,4 @@ def write_image(path: Path, data: bytes | memoryview) -> None:
     except OSError as e:
         if opened and path.is_file():
             path.unlink()  # half an image
-        raise UserError(
-            f"could not be written: {e.strerror or e}", str(path), "free some space or choose another project="
-        ) from None
+        raise not_written(e, path, "free some space or choose another project=") from None

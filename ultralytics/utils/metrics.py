@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -59,29 +60,22 @@ def compute_ap(recall: Float64Array, precision: Float64Array) -> tuple[float, Fl
 
 @dataclass(eq=False)
 class ApResult:
-    """Average precision and curves of the classes that have labels, a row for each.
+    """Average precision and curves of the classes that have labels, a row for each."""
 
-    Attributes:
-        tp, fp, p, r, f1: (classes,) at the confidence of the best mean F1.
-        all_ap: (classes, thresholds).
-        ap_class_index: (classes,) ids.
-        p_curve, r_curve, f1_curve: (classes, 1000) over confidence.
-        px: (1000,) the confidences.
-        prec_values: (classes, 1000) precision at IoU 0.5 over recall, which is `px` too.
-    """
-
+    # tp, fp, p, r, f1: (classes,) at the confidence of the best mean F1
     tp: Float64Array
     fp: Float64Array
     p: Float64Array
     r: Float64Array
     f1: Float64Array
-    all_ap: Float64Array
-    ap_class_index: npt.NDArray[np.int_]
+    all_ap: Float64Array  # (classes, thresholds)
+    ap_class_index: npt.NDArray[np.int_]  # (classes,) ids
+    # p_curve, r_curve, f1_curve: (classes, 1000) over confidence
     p_curve: Float64Array
     r_curve: Float64Array
     f1_curve: Float64Array
-    px: Float64Array
-    prec_values: Float64Array
+    px: Float64Array  # (1000,) the confidences
+    prec_values: Float64Array  # (classes, 1000) precision at IoU 0.5 over recall, which is `px` too
 
 
 FIGURES = tuple(f.name for f in fields(ApResult))[2:]  # what `Metric.update` takes
@@ -332,28 +326,15 @@ class DetMetrics:  # size: what a validation reports, under the reference's name
         """Names of the mean results, as in results.csv."""
         return ["metrics/precision(B)", "metrics/recall(B)", "metrics/mAP50(B)", "metrics/mAP50-95(B)"]
 
-    def mean_results(self) -> list[float]:
-        """Mean precision, mean recall, mAP50, mAP50-95."""
-        return self.box.mean_results()
-
-    def class_result(self, i: int) -> tuple[float, float, float, float]:
-        """Precision, recall, AP50, AP50-95 of the i-th class with labels."""
-        return self.box.class_result(i)
-
-    @property
-    def maps(self) -> Float64Array:
-        """mAP50-95 for every class id."""
-        return self.box.maps
+    # Figures of `box`, by their names there
+    mean_results, class_result = (property(attrgetter(f"box.{name}")) for name in ("mean_results", "class_result"))
+    maps, ap_class_index = property(attrgetter("box.maps")), property(attrgetter("box.ap_class_index"))
+    curves_results = property(attrgetter("box.curves_results"))
 
     @property
     def fitness(self) -> float:
         """0.1·mAP50 + 0.9·mAP50-95."""
         return self.box.fitness()
-
-    @property
-    def ap_class_index(self) -> npt.NDArray[np.int_]:
-        """Ids of the classes that have labels."""
-        return self.box.ap_class_index
 
     @property
     def results_dict(self) -> dict[str, float]:
@@ -364,11 +345,6 @@ class DetMetrics:  # size: what a validation reports, under the reference's name
     def curves(self) -> list[str]:
         """Names of the curves."""
         return ["Precision-Recall(B)", "F1-Confidence(B)", "Precision-Confidence(B)", "Recall-Confidence(B)"]
-
-    @property
-    def curves_results(self) -> list[list[Any]]:
-        """For each curve: x, y per class, and the names of both axes."""
-        return self.box.curves_results
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for metrics.json."""

@@ -222,6 +222,17 @@ def test_a_compiled_run_is_the_plain_one_but_for_rounding_and_resumes_to_the_bit
             torch.testing.assert_close(value, plain[kind][key], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
+def test_a_run_that_computes_rows_again_leaves_the_same_weights(tmp_path):
+    plain, losses = train(tmp_path, "plain")
+    for wanted in ("auto", [0, 3]):
+        again, same = train(tmp_path, f"again{wanted}", checkpoint_rows=wanted, stop=stop_in_the_second_epoch)
+        assert same == losses
+        for kind in ("weights", "ema"):
+            assert all(torch.equal(v, plain[kind][k]) for k, v in again[kind].items())
+        assert again["train_args"]["checkpoint_rows"] == wanted
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("key", [True, "reduce-overhead"])
 def test_on_a_gpu_gathered_gradients_are_those_of_the_plain_network(key):

@@ -9,6 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.conftest import write_tiny, write_toy
 from ultralytics.engine.step import optim, rates
+from ultralytics.engine.step.feed import Feed
 from ultralytics.models.yolo.detect.train import DetectionTrainer
 from ultralytics.utils import loss, tal
 
@@ -175,3 +176,25 @@ def test_a_step_on_a_gpu_never_waits(made, optimizer):
         torch.cuda.set_sync_debug_mode("default")
     trainer.step.look_back()
     assert torch.isfinite(trainer.state.loss_mean).all()
+
+
+@pytest.mark.gpu
+def test_batches_that_are_copied_beside_the_step_are_whole():
+    device = torch.device("cuda", torch.cuda.current_device())
+    feed, total = Feed(device), torch.zeros((), device=device)
+    work = torch.rand(2048, 2048, device=device)
+    for i in range(50):
+        batch = {"img": torch.full((1 << 22,), i, dtype=torch.uint8).pin_memory(), "cls": torch.ones(3).pin_memory()}
+        moved = feed.move(batch)
+        for _ in range(10):
+            work = work @ work
+            work /= work.norm()
+        total += (moved["img"].float() - i).abs().sum() + (moved["cls"] - 1).abs().sum()
+        del moved, batch  # what they lay in may be used again
+    assert total.item() == 0
+    assert torch.cuda.memory_reserved(device) < 2 << 30
+
+
+def test_a_cpu_is_fed_as_it_is():
+    batch = {"img": torch.zeros(2, dtype=torch.uint8)}
+    assert Feed(torch.device("cpu")).move(batch)["img"] is batch["img"]

@@ -1,11 +1,10 @@
 """Compile the kernels for a card that is not there: registers, spilled bytes and shared memory by ptxas, one JSON line
 per kernel.
 
-    python -m tests.nn.ops.compiled [capability=90 channels=256 head=32 dtype=bf16 kernel=5 power=3 block=64 warps=4]
+    python -m tests.nn.ops.compiled [capability=90 channels=256 head=32 dtype=bf16 kernel=5 power=3 key=32 warps=4 …]
 """
 
-from __future__ import annotations
-
+import contextlib
 import dataclasses
 import json
 import re
@@ -21,18 +20,16 @@ from triton.compiler import ASTSource
 
 from ultralytics.nn.modules.attention import EPS
 from ultralytics.nn.ops import fla_kernels as kernels
-from ultralytics.nn.ops.fla_launch import Blocks, blocks_of, padded
+from ultralytics.nn.ops.fla_launch import blocks_of, padded
 
-SHARED = {80: 163 * 1024, 90: 227 * 1024}  # bytes that a block may take
-KINDS = {"fp32": "fp32", "fp16": "fp16", "bf16": "bf16"}
 HALF = {"qkv", "out", "grad", "dqkv", "x", "y"}  # in the layer's precision
 NUMBERS = {"N", "H", "W", "tokens", "heads"}
 
 
-def variants(channels: int, head: int, dtype: str, kernel: int, power: float, blocks: Blocks) -> list:
+def variants(channels, head, kernel, power, blocks):
     """Constants of each kernel."""
     fixed = {"C": channels, "D": head, "PAD": padded(head), "P": power, "EPS": EPS}
-    fixed["PRECISION"] = "ieee" if dtype == "fp32" else "tf32"
+    fixed["PRECISION"] = blocks.precision
     chunked = {"BLOCK": blocks.output, "CHUNK": blocks.chunk}
     none = {"weights": None}
     return [
@@ -48,7 +45,7 @@ def variants(channels: int, head: int, dtype: str, kernel: int, power: float, bl
     ]  # fmt: skip
 
 
-def compiled(kernel, constants: dict, dtype: str, capability: int, options: dict) -> dict:
+def compiled(kernel, constants, dtype, capability, options):
     """Registers a thread, spilled bytes, shared bytes a block and seconds of compiling one kernel."""
     signature, attributes, given = {}, {}, {}
     for i, name in enumerate(kernel.arg_names):
@@ -76,7 +73,7 @@ def compiled(kernel, constants: dict, dtype: str, capability: int, options: dict
     }
 
 
-def assembled(ptx: str, capability: int) -> str:
+def assembled(ptx, capability):
     """What ptxas says of a kernel."""
     tools = sorted((Path(triton.__file__).parent / "backends/nvidia/bin").glob("ptxas*"), reverse=True)
     name = f"sm_{capability}{'a' if capability >= 90 else ''}"
@@ -93,25 +90,26 @@ def assembled(ptx: str, capability: int) -> str:
     raise RuntimeError(done.stderr)
 
 
-def main(words: list[str]) -> None:
-    """Compile every kernel in one way."""
-    given = dict(word.split("=") for word in words)
-    capability, dtype = int(given.pop("capability", 90)), given.pop("dtype", "bf16")
-    channels, head, size = (int(given.pop(k, d)) for k, d in (("channels", 256), ("head", 32), ("kernel", 5)))
-    power = float(given.pop("power", 3))
-    power = int(power) if power == int(power) else power
-    only, precision = given.pop("only", ""), given.pop("precision", "")
-    blocks = dataclasses.replace(blocks_of(min(padded(head), 64)), **{k: int(v) for k, v in given.items()})
-    for kernel, constants in variants(channels, head, dtype, size, power, blocks):
-        if only in kernel.__name__:
-            if precision and "PRECISION" in constants:
-                constants["PRECISION"] = precision
-            print(json.dumps({
-                "triton": triton.__version__, "capability": capability, "channels": channels, "head": head,
-                "dtype": dtype, **given, "block": constants["BLOCK"],
-                **compiled(kernel, constants, dtype, capability, blocks.options),
-            }), flush=True)  # fmt: skip
+def figures(capability=90, channels=256, head=32, dtype="bf16", kernel=5, power=3, only="", **blocks):
+    """Compile every kernel in one way; yield a row each."""
+    blocks = dataclasses.replace(blocks_of(padded(head), dtype == "fp32"), **blocks)
+    for function, constants in variants(channels, head, kernel, power, blocks):
+        if only in function.__name__:
+            row = {"capability": capability, "channels": channels, "head": head, "dtype": dtype}
+            yield row | {
+                "block": constants["BLOCK"],
+                **compiled(function, constants, dtype, capability, blocks.options),
+            }
+
+
+def value(text):
+    """A number where a word is one."""
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return text
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    for row in figures(**{k: value(v) for k, v in (word.split("=") for word in sys.argv[1:])}):
+        print(json.dumps({"triton": triton.__version__, **row}), flush=True)

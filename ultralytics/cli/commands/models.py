@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ultralytics.cfg.knob import knob
 from ultralytics.cfg.paths import MODEL_HINT
@@ -70,9 +69,7 @@ class Edit(Command):
     plugins: str | list[str] | None = knob(None, PLUGINS)
     overwrite: bool = knob(False, OVERWRITE)
 
-    def edited(self) -> str:
-        """Return the text of the new YAML."""
-        raise NotImplementedError  # each command has its own
+    edit: ClassVar[str]  # the function of cfg.surgery, which takes the model, rows, perhaps modules, and the scale
 
     def run(self) -> int:
         out = user_path(self.out)
@@ -80,26 +77,28 @@ class Edit(Command):
             raise ConfigError("the file already exists", str(out), "give another out=, or overwrite=True")
         if not out.absolute().parent.is_dir():
             raise ConfigError("the folder of the file does not exist", str(out.absolute()), "make it first")
-        from ultralytics.cfg.model import ModelSpec, load_model_spec  # torch takes seconds to import, these a moment
-        from ultralytics.cfg.surgery import describe_change, set_plugins
+        from ultralytics.cfg import surgery  # torch takes seconds to import, these a moment
+        from ultralytics.cfg.model import ModelSpec, load_model_spec
         from ultralytics.nn.plugins import load_plugins
         from ultralytics.nn.surgery import check_edit
         from ultralytics.utils.yaml import parse_yaml
 
         named = load_plugins(self.plugins)
-        text = self.edited()
+        given = [listed(self.given[k]) for k in ("after", "rows") if k in self.given]
+        given += [self.given[k] for k in ("module",) if k in self.given]
+        text = getattr(surgery, self.edit)(self.model, *given, self.scale)
         before = load_model_spec(self.model, self.scale)
         load_plugins(before.plugins)
         plugins = list(dict.fromkeys([*before.plugins, *named]))
         if plugins:
-            text = set_plugins(text, plugins, out.absolute().parent)
+            text = surgery.set_plugins(text, plugins, out.absolute().parent)
         data = parse_yaml(text, out, ModelError).data | {"yaml_file": str(out)}
         after = ModelSpec.from_dict(data, before.scale or None)
         notes = check_edit(before, after)
         with open(out, "w", encoding="utf-8", newline="") as file:
             file.write(text)
         LOGGER.info("written: %s", out)
-        for line in [*describe_change(before, after), *notes]:
+        for line in [*surgery.describe_change(before, after), *notes]:
             LOGGER.info("  %s", line)
         return 0
 
@@ -108,52 +107,37 @@ class Insert(Edit, name="insert"):
     """Put a module after rows of a model YAML; references and row numbers follow."""
 
     example = "insert model=cfg/models/yolov8.yaml after=9 module=FLABlock out=my.yaml"
+    edit = "insert_rows"
     after: int | str | list[int | str] = knob("", _ROWS, needed="after is missing")
     module: str | list[str] = knob("", _MODULE, needed="module is missing", read=read_modules)
-
-    def edited(self) -> str:
-        from ultralytics.cfg.surgery import insert_rows  # as in `run`
-
-        return insert_rows(self.model, listed(self.after), self.module, self.scale)
 
 
 class Replace(Edit, name="replace"):
     """Put another module in the place of rows of a model YAML."""
 
     example = "replace model=cfg/models/yolov8.yaml rows=[6,8] module=C2f_FLA out=my.yaml"
+    edit = "replace_rows"
     rows: int | str | list[int | str] = knob("", _ROWS, needed="rows is missing")
     module: str | list[str] = knob("", _MODULE, needed="module is missing", read=read_modules)
-
-    def edited(self) -> str:
-        from ultralytics.cfg.surgery import replace_rows  # as in `run`
-
-        return replace_rows(self.model, listed(self.rows), self.module, self.scale)
 
 
 class Remove(Edit, name="remove"):
     """Take rows out of a model YAML."""
 
     example = "remove model=cfg/models/yolov8-fla.yaml rows=10 out=my.yaml"
+    edit = "remove_rows"
     rows: int | str | list[int | str] = knob("", _ROWS, needed="rows is missing")
-
-    def edited(self) -> str:
-        from ultralytics.cfg.surgery import remove_rows  # as in `run`
-
-        return remove_rows(self.model, listed(self.rows), self.scale)
 
 
 class Weights(Command):
     """A weights file that is written from another."""
 
-    def written(self) -> Path:
-        """Write the file; returns its path."""
-        raise NotImplementedError  # each command has its own
-
     def run(self) -> int:
-        from ultralytics.nn.plugins import load_plugins  # torch takes seconds to import
+        from ultralytics.models.yolo import export  # torch takes seconds to import
+        from ultralytics.nn.plugins import load_plugins
 
         load_plugins(self.given.pop("plugins", None))
-        LOGGER.info("written: %s", self.written())
+        LOGGER.info("written: %s", getattr(export, self.name.replace("-", "_"))(**self.given))
         return 0
 
 
@@ -168,11 +152,6 @@ class ExportWeights(Weights, name="export-weights"):
     plugins: str | list[str] | None = knob(None, PLUGINS)
     overwrite: bool = knob(False, OVERWRITE)
 
-    def written(self) -> Path:
-        from ultralytics.models.yolo.export import export_weights  # torch takes seconds to import
-
-        return export_weights(**self.given)
-
 
 class SaveAdapter(Weights, name="save-adapter"):
     """Write the tensors of inserted rows, to fill other networks with: adapter=FILE."""
@@ -183,8 +162,3 @@ class SaveAdapter(Weights, name="save-adapter"):
     rows: Any = knob(None, "row numbers, as [10,16]", none="those that the pretrained weights of the run did not have")
     plugins: str | list[str] | None = knob(None, PLUGINS)
     overwrite: bool = knob(False, OVERWRITE)
-
-    def written(self) -> Path:
-        from ultralytics.models.yolo.export import save_adapter  # torch takes seconds to import
-
-        return save_adapter(**self.given)

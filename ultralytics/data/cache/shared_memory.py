@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from ultralytics.utils.files import is_at
 from ultralytics.utils.types import UInt8Array
 
 fcntl: Any
@@ -123,7 +124,7 @@ class SharedBytes:
                 if about.st_uid != os.getuid() or not stat.S_ISREG(about.st_mode):
                     raise OSError("not ours")
                 fcntl.flock(file, fcntl.LOCK_SH)  # waits for whoever is filling it
-                if not _still_there(file, self.path):
+                if not is_at(file, self.path):
                     os.close(file)
                     continue
                 if _is_whole(file, total):
@@ -131,7 +132,7 @@ class SharedBytes:
                 else:
                     fcntl.flock(file, fcntl.LOCK_UN)
                     fcntl.flock(file, fcntl.LOCK_EX)
-                    if not _still_there(file, self.path) or _is_whole(file, total):
+                    if not is_at(file, self.path) or _is_whole(file, total):
                         os.close(file)  # another one was quicker
                         continue
                     try:
@@ -178,21 +179,13 @@ def _is_whole(file: int, size: int) -> bool:
     return os.fstat(file).st_size == size and os.pread(file, 1, 0) == bytes([_WHOLE])
 
 
-def _still_there(file: int, path: Path) -> bool:
-    """Return True if an open file is still the one of that name."""
-    try:
-        return os.path.samestat(os.fstat(file), os.stat(path))
-    except OSError:
-        return False
-
-
 def _release(file: int, path: Path, process: int) -> None:
     """Remove the file if nobody else uses it. Forked workers, which share our lock, leave that to us."""
     if os.getpid() != process:
         return
     with contextlib.suppress(OSError):
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if _still_there(file, path):
+        if is_at(file, path):
             path.unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         os.close(file)

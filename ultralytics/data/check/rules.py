@@ -7,6 +7,7 @@ one, write the function beside its like and add a row here; its place is its pla
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 from ultralytics.data.check import dataset, images, rows, splits
@@ -21,23 +22,12 @@ class Rule(NamedTuple):
 
     kind: str
     severity: str
-    sentence: str
     find: Callable[[Any], Iterator[Finding]]
+    sentence: str
     of: type
 
 
-def image(kind: str, severity: str, find: Callable[[Look], Iterator[Finding]], sentence: str) -> Rule:
-    return Rule(kind, severity, sentence, find, Look)
-
-
-def split(kind: str, severity: str, find: Callable[[Split], Iterator[Finding]], sentence: str) -> Rule:
-    return Rule(kind, severity, sentence, find, Split)
-
-
-def whole(kind: str, severity: str, find: Callable[[Checked], Iterator[Finding]], sentence: str) -> Rule:
-    return Rule(kind, severity, sentence, find, Checked)
-
-
+image, split, whole = (partial(Rule, of=of) for of in (Look, Split, Checked))
 RULES = (
     split("split-corners", WARNING, splits.corners, "labels of a split that are corners, not centre and size"),
     whole("leak-file", WARNING, dataset.shared_files, "images in two splits: what training has seen is no test"),
@@ -74,12 +64,7 @@ RULES = (
     split("label-poses", WARNING, splits.poses, "rows that look like poses"),
     split("label-misplaced", WARNING, splits.misplaced, "label files that lie where they are not read"),
     image("label-corners", WARNING, rows.corners, "rows that look like corners"),
-    whole(
-        "label-name",
-        WARNING,
-        dataset.orphans,
-        "label files whose name differs from the image's by case or Unicode form",
-    ),
+    whole("label-name", WARNING, dataset.orphans, "labels whose name differs from the image's by case or Unicode form"),
     whole("label-orphan", WARNING, dataset.orphans, "label files without image"),
     split("split-no-boxes", WARNING, splits.no_boxes, "a split without boxes"),
     whole("class-absent", WARNING, dataset.classes, "classes that a split lacks"),

@@ -147,21 +147,16 @@ def _find_jsons(folders: Sequence[Path]) -> dict[str, Path]:
 
 @dataclass
 class _Json:
-    """An instances file, its parts checked to be what they are called.
-
-    Attributes:
-        images, annotations, categories: lists of mappings; other entries are named in `problems`.
-        roots: where images may lie.
-        tops: folders below which they are looked for when they lie in none of these.
-    """
+    """An instances file, its parts checked to be what they are called."""
 
     file: Path
+    # images, annotations, categories: lists of mappings; other entries are named in `problems`
     images: list[dict[str, Any]]
     annotations: list[dict[str, Any]]
     categories: dict[Key, str]
     groups: set[Key]
-    roots: list[Path]
-    tops: list[Path]
+    roots: list[Path]  # where images may lie
+    tops: list[Path]  # folders below which they are looked for when they lie in none of these
     problems: list[str] = field(default_factory=list)
 
     @classmethod

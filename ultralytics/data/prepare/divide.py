@@ -20,19 +20,15 @@ NO_VALIDATION = " train and val, so the figures of a validation say nothing abou
 class Options:
     """What every kind of dataset can be prepared with.
 
-    Attributes:
-        images: "copy", or "link" for hard links.
-        val, test: parts of the train images to draw as these splits, where the source lacks them; 0 for none.
-        seed: of that draw.
-
     Raises:
         ConfigError: `images` is neither; a part is not 0 or more and below 1, or both leave nothing to train on.
     """
 
-    images: str = "copy"
+    images: str = "copy"  # "copy", or "link" for hard links
+    # val, test: parts of the train images to draw as these splits, where the source lacks them; 0 for none
     val: float = 0.0
     test: float = 0.0
-    seed: int = 0
+    seed: int = 0  # of that draw
 
     def __post_init__(self) -> None:
         if self.images not in ("copy", "link"):

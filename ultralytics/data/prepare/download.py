@@ -27,7 +27,7 @@ from typing import IO, Any, NoReturn
 from urllib.parse import unquote, urlsplit
 
 from ultralytics.utils.errors import UserError
-from ultralytics.utils.files import Checksums, is_at, lock, write_json
+from ultralytics.utils.files import Checksums, is_at, lock, not_written, write_json
 from ultralytics.utils.log import LOGGER, progress
 from ultralytics.utils.text import one_line
 
@@ -40,16 +40,11 @@ BY_HAND = "download it by hand, and give the file as a local source"
 
 @dataclass(frozen=True)
 class Remote:
-    """A file to download, and what is published of it.
+    """A file to download, and what is published of it."""
 
-    Attributes:
-        url: http or https.
-        size: bytes; None where it is not published.
-        md5, sha256: in hexadecimal; "" where it is not published.
-    """
-
-    url: str
-    size: int | None = None
+    url: str  # http or https
+    size: int | None = None  # bytes; None where it is not published
+    # md5, sha256: in hexadecimal; "" where it is not published
     md5: str = ""
     sha256: str = ""
 
@@ -127,11 +122,8 @@ def fetch(
                 if is_at(file, _with_suffix(path, ".part")):
                     return _Download(remote, path, file, timeout).run(retries, pause)
     except OSError as e:
-        raise UserError(
-            f"could not be written: {e.strerror or e}",
-            str(e.filename or _with_suffix(path, ".part")),
-            "free some space, or choose another folder; what came is kept",
-        ) from None
+        hint = "free some space, or choose another folder; what came is kept"
+        raise not_written(e, _with_suffix(path, ".part"), hint) from None
 
 
 def _with_suffix(path: Path, suffix: str) -> Path:

@@ -23,7 +23,7 @@ from ultralytics import __version__
 from ultralytics.data.labels import label_file
 from ultralytics.data.prepare.archive import SUFFIXES, is_archive
 from ultralytics.utils.errors import UserError
-from ultralytics.utils.files import is_at, lock, read_bytes, walk_files, write_json, write_text
+from ultralytics.utils.files import is_at, lock, not_written, read_bytes, walk_files, write_json, write_text
 from ultralytics.utils.images import IMAGE_SUFFIXES
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.yaml import read_yaml
@@ -309,18 +309,14 @@ def making(out: Path) -> Iterator[Path]:
         _refuse_content(out)
         folder, held = _temporary_folder(out)
     except OSError as e:
-        raise UserError(
-            f"could not be written: {e.strerror or e}", str(e.filename or out), "choose another out="
-        ) from None
+        raise not_written(e, out, "choose another out=") from None
     try:
         yield folder
         _into_place(folder, out)
     except OSError as e:
         if e.errno not in NO_ROOM:
             raise
-        raise UserError(
-            f"could not be written: {e.strerror}", str(e.filename or out), "free some space or choose another out="
-        ) from e
+        raise not_written(e, out) from e
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         _let_go(held, _lock_file(folder))

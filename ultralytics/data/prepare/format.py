@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ultralytics.data.prepare.annotated import Converted
 from ultralytics.data.prepare.archive import is_archive, unpack
@@ -28,6 +28,11 @@ from ultralytics.data.prepare.write import UNPACKED, Written, in_archive, write_
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError, UserError
 from ultralytics.utils.files import real_path, user_path
 from ultralytics.utils.log import LOGGER
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ultralytics.data.prepare.divide import Keys
 
 
 @dataclass
@@ -80,6 +85,26 @@ class Format:
     parts: Callable[[Path | None], list[str] | None] | None = None
     documents: bool = False  # sources may be annotation files, several at once; the manifest has their checksums
     by_id: bool = False  # annotations hold class ids, so that classes can be renamed later
+    sole: bool = False  # every source is the published dataset, or a part of it, so that OUT has a default
+    beside: Callable[[Path], list[Path]] = lambda _: []  # finds other files and folders that a source is made of
+
+    def own(
+        self, source: str | Path, out: str | Path, names: Sequence[str] | None = None, **given: Unpack[Keys]
+    ) -> Path:
+        """Make a dataset of a source of the user's own. Options are those of the command; for what is returned and
+        raised see `prepare`."""
+        return prepare(self, source, out, Options(**given), {"names": list(names) if names else None})
+
+    def public(
+        self,
+        source: str | Path | None = None,
+        out: str | Path | None = None,
+        download: bool = False,
+        mirror: str = "",
+        **given: Unpack[Keys],
+    ) -> Path:
+        """Make a published dataset of what the user has of it, or of its archives; see `own`."""
+        return prepare(self, source, out, Options(**given), download=download, mirror=mirror)
 
     @property
     def archives(self) -> tuple[Remote, ...]:
@@ -123,7 +148,6 @@ def prepare(
     wanted: Options,
     own: Mapping[str, Any] | None = None,
     *,
-    beside: Sequence[Path] = (),
     images: Path | None = None,
     download: bool = False,
     mirror: str = "",
@@ -136,7 +160,6 @@ def prepare(
         out: the folder to make; the usual one of a published dataset when None.
         wanted: what every format takes.
         own: the format's own options, for its reader and the manifest.
-        beside: other files and folders that the source is made of.
         images: a folder of images.
         download: fetch the published archives.
         mirror: a URL that holds them.
@@ -151,8 +174,9 @@ def prepare(
         UserError: OUT holds something else; it cannot be downloaded or written.
     """
     paths = [existing(path) for path in ([given] if isinstance(given, str | Path) else given or ())]
+    beside = form.beside(paths[0]) if paths else []
     options = form.manifest_options(paths, own or {}, wanted)
-    if out is None and SOURCE in options:
+    if out is None and SOURCE in options and not form.sole:
         raise ConfigError("out is missing", hint="out=data/mine")
     target = default_out(form.name) if out is None else user_path(out)
     mark = fingerprint(dict.fromkeys(p for p in [*paths, *beside] if p.exists()))

@@ -1,46 +1,25 @@
-"""KITTI object labels → YOLO format: label_2 and image_2, or label files and images in folders of any names."""
+"""KITTI object labels → YOLO format: label_2 and image_2, or label files and images in folders of any names.
+
+ImageSets/train.txt and val.txt tell the splits where they are there. Truncated and occluded objects are kept. DontCare
+regions go to ignore/ for any class: the evaluation neither rewards nor punishes what lies in them.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ultralytics.data.prepare.annotated import Annotated, Converted, class_order, in_threads, read_rows
 from ultralytics.data.prepare.boxes import from_corners, outside
-from ultralytics.data.prepare.divide import Options
-from ultralytics.data.prepare.format import Format, Source, prepare
+from ultralytics.data.prepare.format import Format, Source
 from ultralytics.data.prepare.recognise import is_kitti
 from ultralytics.data.prepare.tree import Tree, as_splits
 from ultralytics.utils.errors import DatasetError, MissingFileError
 from ultralytics.utils.files import read_text
 from ultralytics.utils.text import is_number
 
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
-    from ultralytics.data.prepare.divide import Keys
-
 DONT_CARE = "dontcare"
 LISTS = {"train": "train", "val": "val", "test": "test"}  # ImageSets/NAME.txt
-
-
-def prepare_kitti(
-    source: str | Path,
-    out: str | Path,
-    names: Sequence[str] | None = None,
-    **given: Unpack[Keys],
-) -> Path:
-    """Turn KITTI object labels into images, labels and a dataset YAML.
-
-    Truncated and occluded objects are kept. DontCare regions go to ignore/ for any class: the evaluation neither
-    rewards nor punishes what lies in them.
-
-    Options are those of the command; ImageSets/train.txt and val.txt tell the splits where they are there. For what is
-    returned and raised see `prepare`.
-    """
-    return prepare(KITTI, source, out, Options(**given), {"names": list(names) if names else None})
 
 
 def _read_source(source: Source) -> Converted:
@@ -118,3 +97,4 @@ def _read_labels(image: Path, file: Path | None) -> Annotated:
 
 
 KITTI = Format("kitti", _read_source)
+prepare_kitti = KITTI.own

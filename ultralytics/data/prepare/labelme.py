@@ -1,4 +1,9 @@
-"""labelme's JSON, one per image → YOLO format."""
+"""labelme's JSON, one per image → YOLO format.
+
+A shape becomes the box around it; shapes of one label and one group become one object. What is marked difficult goes to
+ignore/: training does not see it, the evaluation neither rewards nor punishes it. An image that is missing is taken out
+of its JSON where that holds it.
+"""
 
 from __future__ import annotations
 
@@ -9,44 +14,21 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ultralytics.data.prepare.annotated import Annotated, Converted, class_order, in_threads
 from ultralytics.data.prepare.boxes import Corners, annotated_upright, from_corners, outside, turned
-from ultralytics.data.prepare.divide import Options
 from ultralytics.data.prepare.documents import as_number, load_json
-from ultralytics.data.prepare.format import Format, Source, prepare
+from ultralytics.data.prepare.format import Format, Source
 from ultralytics.data.prepare.tree import Tree, as_splits
 from ultralytics.utils.errors import DatasetError, MissingFileError
 from ultralytics.utils.images import open_header
 
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
-    from ultralytics.data.prepare.divide import Keys
-
 IGNORED = "__ignore__"  # labelme's own name for what is no object
 NO_AREA = {"point": "a point", "points": "points", "line": "a line", "linestrip": "a line"}
 SUFFIXES = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "BMP": ".bmp", "TIFF": ".tif", "WEBP": ".webp"}
-
-
-def prepare_labelme(
-    source: str | Path,
-    out: str | Path,
-    names: Sequence[str] | None = None,
-    **given: Unpack[Keys],
-) -> Path:
-    """Turn labelme's JSON files into images, labels and a dataset YAML.
-
-    A shape becomes the box around it; shapes of one label and one group become one object. What is marked difficult
-    goes to ignore/: training does not see it, the evaluation neither rewards nor punishes it.
-
-    Options are those of the command; an image that is missing is taken out of its JSON where that holds it. For what is
-    returned and raised see `prepare`.
-    """
-    return prepare(LABELME, source, out, Options(**given), {"names": list(names) if names else None})
 
 
 @dataclass
@@ -217,3 +199,4 @@ def corners_of(shape: Mapping[str, Any]) -> tuple[Corners | None, str]:
 
 
 LABELME = Format("labelme", _read_source)
+prepare_labelme = LABELME.own

@@ -20,18 +20,13 @@ from ultralytics.utils.text import counted
 
 @dataclass
 class Tree:
-    """What lies in a folder, by paths below it with "/" between their parts, sorted.
+    """What lies in a folder, by paths below it with "/" between their parts, sorted."""
 
-    Attributes:
-        top: the folder.
-        images, marks: its images and its annotation files.
-        passed: "path: why" for what was passed over.
-    """
-
-    top: Path
+    top: Path  # the folder
+    # images, marks: its images and its annotation files
     images: list[str]
     marks: list[str]
-    passed: list[str] = field(default_factory=list)
+    passed: list[str] = field(default_factory=list)  # "path: why" for what was passed over
 
     @classmethod
     def of(cls, top: Path, suffix: str) -> Tree:

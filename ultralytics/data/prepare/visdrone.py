@@ -1,41 +1,20 @@
-"""VisDrone2019-DET → YOLO format."""
+"""VisDrone2019-DET → YOLO format: categories 1 to 10 are classes 0 to 9; ignored regions and what is scored 0 go to
+ignore/, for any class."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ultralytics.data.prepare import names as published_names
 from ultralytics.data.prepare.annotated import Annotated, Converted, in_threads, read_rows
 from ultralytics.data.prepare.boxes import from_pixels, outside
-from ultralytics.data.prepare.divide import Options
 from ultralytics.data.prepare.folder import PARTS
-from ultralytics.data.prepare.format import Format, Source, prepare
-from ultralytics.data.prepare.sources import default_out
+from ultralytics.data.prepare.format import Format, Source
 from ultralytics.utils.errors import MissingFileError
 from ultralytics.utils.images import IMAGE_SUFFIXES
 
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
-    from ultralytics.data.prepare.divide import Keys
-
 FOLDERS = {"train": "VisDrone2019-DET-train", "val": "VisDrone2019-DET-val", "test": "VisDrone2019-DET-test-dev"}
 REGION, OTHERS = 0, 11  # categories that are no class
-
-
-def prepare_visdrone(
-    source: str | Path | None = None,
-    out: str | Path | None = None,
-    download: bool = False,
-    mirror: str = "",
-    **given: Unpack[Keys],
-) -> Path:
-    """Turn VisDrone2019-DET into images, labels and a dataset YAML: categories 1 to 10 are classes 0 to 9; ignored
-    regions and what is scored 0 go to ignore/, for any class. Options are those of the command; for what is returned
-    and raised see `prepare`."""
-    out = default_out("visdrone") if out is None else out  # of archives of other names too
-    return prepare(VISDRONE, source, out, Options(**given), download=download, mirror=mirror)
 
 
 def _read_source(source: Source) -> Converted:
@@ -99,4 +78,5 @@ def _read_rows(part: Path, image: Path) -> Annotated:
     return result
 
 
-VISDRONE = Format("visdrone", _read_source, _published_parts)
+VISDRONE = Format("visdrone", _read_source, _published_parts, sole=True)  # of archives of other names too
+prepare_visdrone = VISDRONE.public

@@ -64,18 +64,6 @@ def prepare_voc(
     return prepare(VOC, source, out, wanted, own, download=download, mirror=mirror)
 
 
-def prepare_bccd(
-    source: str | Path | None = None,
-    out: str | Path | None = None,
-    images: str = "copy",
-    download: bool = False,
-    mirror: str = "",
-) -> Path:
-    """Prepare BCCD, blood cells with the splits of its authors. Options are those of the command; for what is returned
-    and raised see `prepare`."""
-    return prepare(BCCD, source, out, Options(images), download=download, mirror=mirror)
-
-
 def _read_voc(source: Source) -> Converted:
     if source.published:
         return _read_published(source)
@@ -209,4 +197,6 @@ def _read_published(source: Source) -> Converted:
 
 
 VOC = Format("voc", _read_voc, _published_parts)
+# Blood cells, with the splits of its authors.
 BCCD = Format("bccd", lambda source: _read_folder(source, published_names.BCCD, "auto"))
+prepare_bccd = BCCD.public

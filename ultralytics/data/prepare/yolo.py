@@ -1,4 +1,9 @@
-"""Data that has YOLO labels already → the layout of this project, its labels checked: coco128, and any other."""
+"""Data that has YOLO labels already → the layout of this project, its labels checked: coco128, and any other.
+
+A source is a dataset YAML, or a folder or archive with images/SPLIT or SPLIT/images, with obj.data and its lists (CVAT,
+darknet), or with images and label files in folders of any names, or in one. Class names are those that are given, else
+of the YAML, or of classes.txt, obj.names, notes.json and the like beside the labels.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -28,9 +32,8 @@ from ultralytics.data.prepare import names as published_names
 from ultralytics.data.prepare.annotated import SPLIT_WORDS, SPLITS, Annotated, Converted, in_threads, no_objects
 from ultralytics.data.prepare.archive import is_archive
 from ultralytics.data.prepare.class_files import names_beside
-from ultralytics.data.prepare.divide import Options
 from ultralytics.data.prepare.folder import walk
-from ultralytics.data.prepare.format import Format, Source, existing, inner, prepare
+from ultralytics.data.prepare.format import Format, Source, inner
 from ultralytics.data.prepare.recognise import judge_json
 from ultralytics.data.prepare.tree import Tree, by_splits
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError
@@ -39,50 +42,12 @@ from ultralytics.utils.images import IMAGE_SUFFIXES
 from ultralytics.utils.text import counted, one_line
 from ultralytics.utils.yaml import read_yaml
 
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
-    from ultralytics.data.prepare.divide import Keys
-
 LISTS = {"train": "train", "valid": "val", "val": "val", "test": "test"}  # of obj.data
 
 
-def prepare_coco128(
-    source: str | Path | None = None,
-    out: str | Path | None = None,
-    download: bool = False,
-    mirror: str = "",
-    **given: Unpack[Keys],
-) -> Path:
-    """Prepare the first 128 images of COCO train2017, which are train and val. Options are those of the command; for
-    what is returned and raised see `prepare`."""
-    beside = [] if source is None else _places_beside(source)
-    return prepare(COCO128, source, out, Options(**given), beside=beside, download=download, mirror=mirror)
-
-
-def prepare_yolo(
-    source: str | Path,
-    out: str | Path,
-    names: Sequence[str] | None = None,
-    **given: Unpack[Keys],
-) -> Path:
-    """Bring data with YOLO labels into the layout of this project. Labels that cannot be used are named.
-
-    Args:
-        source: a dataset YAML, or a folder or archive with images/SPLIT or SPLIT/images, with obj.data and its lists
-        (CVAT, darknet), or with images and label files in folders of any names, or in one.
-        names: class names in the order of their ids; when None those of the YAML, or of classes.txt, obj.names,
-        notes.json and the like beside the labels.
-        Others: as of the command; for what is returned and raised see `prepare`.
-    """
-    own = {"names": list(names) if names else None}
-    return prepare(YOLO, source, out, Options(**given), own, beside=_places_beside(source))
-
-
-def _places_beside(given: str | Path) -> list[Path]:
+def _places_beside(source: Path) -> list[Path]:
     """Return the files and folders outside a source that belong to it: those that its YAML names, and the folders of
     labels."""
-    source = existing(given)
     if source.is_file() and is_archive(source):
         return []
     outside = _outside_places(source)
@@ -101,22 +66,15 @@ class _Job:
 
 @dataclass
 class _Found:
-    """A dataset as it lies in its folder.
+    """A dataset as it lies in its folder."""
 
-    Attributes:
-        splits: split → its images.
-        names: class names, None where no file says them.
-        notes, problems: as `Converted`'s.
-        keypoints: numbers behind the box of a row, see `parse_labels`.
-        names_file: the file that says the names, where it is no YAML.
-    """
-
-    splits: dict[str, list[_Job]]
-    names: Sequence[str] | None = None
+    splits: dict[str, list[_Job]]  # split → its images
+    names: Sequence[str] | None = None  # class names, None where no file says them
+    # notes, problems: as `Converted`'s
     notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-    keypoints: int = 0
-    names_file: str = ""
+    keypoints: int = 0  # numbers behind the box of a row, see `parse_labels`
+    names_file: str = ""  # the file that says the names, where it is no YAML
 
 
 def _outside_places(source: Path) -> list[Path]:
@@ -443,5 +401,8 @@ def problem_lines(path: str | None, problems: Sequence[Problem]) -> list[str]:
     return [f"{path}:{p.line}: {p.what}" if p.line else f"{path}: {p.what}" for p in problems]
 
 
-YOLO = Format("yolo", lambda source: _read_source(source, source.options["names"]), by_id=True)
-COCO128 = Format("coco128", lambda source: _read_source(source, published_names.COCO))
+YOLO = Format("yolo", lambda source: _read_source(source, source.options["names"]), by_id=True, beside=_places_beside)
+prepare_yolo = YOLO.own
+# The first 128 images of COCO train2017, which are train and val.
+COCO128 = Format("coco128", lambda source: _read_source(source, published_names.COCO), beside=_places_beside)
+prepare_coco128 = COCO128.public

@@ -28,7 +28,7 @@ from ultralytics.data.labels import (
 from ultralytics.data.prepare.folder import FORMAT, TakenError, check_whole, making, place_image, read_manifest
 from ultralytics.data.subset.choice import Choice, SourceImage
 from ultralytics.utils.errors import DatasetError, UserError
-from ultralytics.utils.files import Checksums, write_text
+from ultralytics.utils.files import Checksums, not_written, write_text
 from ultralytics.utils.log import LOGGER, progress
 from ultralytics.utils.text import counted
 from ultralytics.utils.types import ANY_CLASS
@@ -159,11 +159,7 @@ def build(
             if not out.exists():
                 write_text(out, _yaml(choice, target.name, digest, i), key="out")
     except OSError as e:
-        raise UserError(
-            f"could not be written: {e.strerror or e}",
-            str(e.filename2 or e.filename or target),
-            "free some space or choose another out=",
-        ) from None
+        raise not_written(e, target) from None
     there = "" if earlier is None else " is there already"
     LOGGER.info("%s%s: %s, hash %s", target, there, counts, digest[:12])
 

@@ -13,12 +13,14 @@ import random
 import time
 import warnings
 from collections.abc import Iterator, Sequence
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ultralytics.engine.preflight.explain import find_cause, warn_untrained
+from ultralytics.engine.preflight.kept import kept_by_row, tensors_of
 from ultralytics.engine.preflight.probes import Probe
 from ultralytics.engine.preflight.report import Memory, PreflightError, PreflightReport, does_not_fit
 from ultralytics.engine.preflight.tape import FailureError, Tape
@@ -135,7 +137,7 @@ class Trial:
 
     def memory(self, batch: int, optimizer_copies: int) -> Memory:
         """Measure the model, and what the forward pass of the largest training probe keeps for the backward pass."""
-        weights = sum(_size_in_bytes(t) for t in _tensors_of(self.model))
+        weights = sum(_size_in_bytes(t) for t in tensors_of(self.model))
         gradients = sum(_size_in_bytes(p) for p in self.model.parameters() if p.requires_grad)
         kept = self._activations(self.largest) // self.largest.batch if self.largest else 0
         return Memory(weights, gradients, gradients * optimizer_copies, weights, kept, batch)
@@ -220,23 +222,21 @@ class Trial:
             return [t for t in tensors_in(net(img)) if t.is_floating_point()]
 
     def _activations(self, probe: Probe) -> int:
-        """Bytes kept for a backward pass, besides weights and their copies in another precision."""
+        """Bytes kept for a backward pass, and of the rows that are computed again the most that one takes then."""
         net = self.copy()
+        again: frozenset[int] = getattr(net, "checkpoint_rows", frozenset())
+        kept = self._kept_by_row(net, probe)
+        if not again:
+            return sum(kept.values())
+        cast(Any, net).checkpoint_rows = frozenset()
+        within = self._kept_by_row(net, probe)
+        return sum(kept.values()) + max(within.get(k, 0) for k in again)
+
+    def _kept_by_row(self, net: nn.Module, probe: Probe) -> dict[int | None, int]:
         self._reset(net, True)
-        own = {t.untyped_storage().data_ptr() for t in _tensors_of(net)}
-        shapes = {t.shape for t in net.parameters() if t.dim() > 1}
-        kept: dict[int, int] = {}
-
-        def pack(tensor: Tensor) -> Tensor:
-            storage = tensor.untyped_storage()
-            if storage.data_ptr() not in own and tensor.shape not in shapes:
-                kept[storage.data_ptr()] = storage.nbytes()
-            return tensor
-
-        with warnings.catch_warnings(), torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they were read before
-            self._forward(net, probe, self.amp_dtype)
-        return sum(kept.values())
+            return kept_by_row(net, lambda: self._forward(net, probe, self.amp_dtype))
 
     # What failed, and why
 
@@ -316,11 +316,6 @@ def _attached(module: nn.Module) -> list[str]:
             if any(t.grad_fn is not None for t in tensors_in(value)):
                 found.append(f"{prefix}.{name}" if prefix else name)
     return found
-
-
-def _tensors_of(model: nn.Module) -> Iterator[Tensor]:
-    yield from model.parameters()
-    yield from model.buffers()
 
 
 def _size_in_bytes(tensor: Tensor) -> int:

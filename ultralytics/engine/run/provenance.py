@@ -27,7 +27,9 @@ import torch
 import ultralytics
 from ultralytics.cfg.config import Config
 from ultralytics.cfg.paths import CLONE, PACKAGE
+from ultralytics.utils.environment import git_folders
 from ultralytics.utils.text import counted, one_line
+from ultralytics.utils.torch_utils import get_cpu_info
 
 GIT_SECONDS = 10  # for asking git whether the clone is as it was committed
 
@@ -85,35 +87,21 @@ def git_state() -> dict[str, Any] | None:
 
     The commit is read from the clone's files; git itself is only asked for the difference.
     """
-    folder = _git_folder(CLONE)
-    commit = None if folder is None else _commit(folder)
+    commit = _commit(CLONE)
     return None if commit is None else {"commit": commit, "dirty": _dirty(CLONE)}
 
 
-def _git_folder(clone: Path) -> Path | None:
-    """`.git`, or where the `.git` file of a worktree points to."""
+def _commit(clone: Path) -> str | None:
     try:
-        place = clone / ".git"
-        if place.is_file():
-            word, _, target = place.read_text(encoding="utf-8").strip().partition(": ")
-            place = clone / target if word == "gitdir" else place
-        return place if (place / "HEAD").is_file() else None
-    except (OSError, ValueError):
-        return None
-
-
-def _commit(folder: Path) -> str | None:
-    try:
-        head = (folder / "HEAD").read_text(encoding="utf-8").strip()
-        if not head.startswith("ref: "):
+        folders = git_folders(clone)
+        head = (folders[0] / "HEAD").read_text(encoding="utf-8").strip() if folders else ""
+        if folders is None or not head.startswith("ref: "):
             return head or None
         name = head.removeprefix("ref: ")
-        common = folder / "commondir"  # of a worktree: where the branches are
-        shared = folder / common.read_text(encoding="utf-8").strip() if common.is_file() else folder
-        for place in (folder, shared):
+        for place in folders:
             if (place / name).is_file():
                 return (place / name).read_text(encoding="utf-8").strip() or None
-        for line in (shared / "packed-refs").read_text(encoding="utf-8").splitlines():
+        for line in (folders[1] / "packed-refs").read_text(encoding="utf-8").splitlines():
             if line.endswith(f" {name}"):
                 return line.split()[0]
     except (OSError, ValueError):
@@ -183,12 +171,7 @@ def device_name(device: torch.device) -> str:
     """The GPU's or the processor's name."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
-    except OSError:
-        names = []
-    return names[0] if names else platform.machine()
+    return get_cpu_info()
 
 
 def without_home(value: Any) -> Any:

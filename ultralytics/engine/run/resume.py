@@ -45,6 +45,7 @@ RESUMABLE = (
     "plugins",
     "preflight",
     "compile",
+    "checkpoint_rows",
 )
 
 

@@ -89,13 +89,12 @@ class Compiled:
         """Compile for the batches that a run begins with.
 
         Args:
-            img: a whole batch of it, (B, 3, H, W).
+            img: a whole batch of it, (B, 3, H, W); the network is in the mode in which it is trained.
 
         Raises:
             ConfigError: it cannot be compiled, and a mode was named.
         """
         self.images = len(img)
-        self.model.train()
         self._is_compiled(img)
 
     def __call__(self, img: Tensor) -> Any:

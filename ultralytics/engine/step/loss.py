@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ultralytics.engine.ranks.team import Team
 from ultralytics.engine.step.compiled import Compiled
 from ultralytics.engine.step.distill import Distillation
+from ultralytics.engine.step.feed import Feed
 from ultralytics.nn.modules.conv import Conv
 from ultralytics.utils.types import Batch
 
@@ -23,7 +24,7 @@ class BatchLoss:
     """The loss of a network on a batch, normalized over all ranks.
 
     Attributes:
-        model: the network; criterion: its loss; distillation: what a teacher adds.
+        feed: takes batches to the device; model: the network; criterion: its loss; distillation: what a teacher adds.
         model_has_loss: the network has a way of its own from a batch to its loss.
         compiled: what computes the network's outputs in its place, where it is compiled.
         images: of the batch at work that count on this rank.
@@ -32,6 +33,7 @@ class BatchLoss:
 
     def __init__(self, team: Team, device: torch.device, amp_dtype: torch.dtype | None) -> None:
         self.team, self.device, self.amp_dtype = team, device, amp_dtype
+        self.feed = Feed(device)
         self.model: nn.Module = UNSET
         self.criterion: Criterion = UNSET
         self.distillation: Distillation | None = None

@@ -31,7 +31,7 @@ class Meter:
             if isinstance(module._parameters.get(GATE), Tensor)
         }
         self.blocks = {prefix: type(module).__name__ for prefix, module in self._modules.items()}
-        self._shares: dict[str, float] = {}
+        self._shares: dict[str, Tensor] = {}
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
@@ -53,7 +53,7 @@ class Meter:
             if prefix not in shares and isinstance(x, Tensor) and isinstance(out, Tensor) and x.shape == out.shape:
                 size = torch.linalg.vector_norm(x.float())
                 change = torch.linalg.vector_norm(out.float() - x.float())
-                shares[prefix] = float((change / size.clamp(min=1e-12)).detach())
+                shares[prefix] = (change / size.clamp(min=1e-12)).detach()  # read when the pass is over
 
         return measure
 
@@ -66,7 +66,7 @@ class Meter:
             gate = module._parameters[GATE].detach().float().abs()
             found |= {f"{prefix}/gate_mean": float(gate.mean()), f"{prefix}/gate_max": float(gate.max())}
             if prefix in self._shares:
-                found[f"{prefix}/share"] = self._shares[prefix]
+                found[f"{prefix}/share"] = float(self._shares[prefix])
         return found
 
     def verdict(self, rows: Sequence[Mapping[str, float]]) -> list[str]:

@@ -24,7 +24,7 @@ from ultralytics.engine.run.provenance import without_home
 from ultralytics.engine.weights.inert import Record, read_inert
 from ultralytics.engine.weights.plain import NotPlainError, plain
 from ultralytics.utils.errors import CheckpointError, UserError, nearest
-from ultralytics.utils.files import missing, user_path, write_atomically
+from ultralytics.utils.files import Checksums, missing, user_path, write_atomically
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.text import one_line
 
@@ -170,11 +170,7 @@ def verify_checksum(path: Path) -> bool:
 
 def digest_of(path: str | Path) -> str:
     """sha256: and the digest of a file's bytes."""
-    digest = hashlib.sha256()
-    with open(user_path(path), "rb") as file:
-        while part := file.read(2**20):
-            digest.update(part)
-    return f"sha256:{digest.hexdigest()}"
+    return f"sha256:{Checksums.of(user_path(path), md5=False).sha256.hexdigest()}"
 
 
 def _checksum_error(path: Path) -> CheckpointError:

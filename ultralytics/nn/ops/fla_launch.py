@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +25,8 @@ class Blocks:
 
     Tokens that a program holds at a time, a power of two, 16 or more: `output`, `query`, `key`, and `state` and `taps`
     for those that go through many. `chunk`: channels that statistics are made of at a time. `parts`: programs that sums
-    over tokens are made by, about.
+    over tokens are made by, about. `precision` of products: "tf32" is finer than what half precision is stored in;
+    "ieee" is fp32's own, "tf32x3" as good as that by three products of tf32.
     """
 
     output: int = 64
@@ -36,6 +38,7 @@ class Blocks:
     parts: int = 1024
     warps: int = 4
     stages: int = 2
+    precision: str = "tf32"
 
     @property
     def options(self) -> dict[str, Any]:
@@ -43,19 +46,23 @@ class Blocks:
         return {"num_warps": self.warps, "num_stages": self.stages, "enable_fp_fusion": True}
 
 
-# The widest padded head that a row holds for. Found by compiling for sm_80 and sm_90 (docs/gpu.md): nothing spills.
-TABLE: tuple[tuple[int, Blocks], ...] = ((32, Blocks()), (64, Blocks(query=32, key=32)))
-WIDEST = TABLE[-1][0]
+# Whether it is fp32, and the widest padded head that a row holds for. Found by compiling (docs/gpu.md): nothing spills.
+TABLE: tuple[tuple[bool, int, Blocks], ...] = (
+    (False, 32, Blocks()),
+    (False, 64, Blocks(query=32, key=32)),
+    (True, 32, Blocks(key=16, precision="ieee")),
+    (True, 64, Blocks(query=16, key=32, warps=8, precision="tf32x3")),
+)
 _FORCED: list[Blocks] = []
 
 
-def blocks_of(pad: int) -> Blocks:
-    """The block sizes for heads of a padded width."""
-    return _FORCED[-1] if _FORCED else next(blocks for widest, blocks in TABLE if pad <= widest)
+def blocks_of(pad: int, single: bool) -> Blocks:
+    """The block sizes for heads of a padded width, of fp32 (`single`) or half precision."""
+    return _FORCED[-1] if _FORCED else next(b for s, widest, b in TABLE if s == single and pad <= widest)
 
 
 @contextlib.contextmanager
-def forced(blocks: Blocks) -> Any:
+def forced(blocks: Blocks) -> Iterator[None]:
     """Use other block sizes within a `with`: for a search of the best ones."""
     _FORCED.append(blocks)
     try:
@@ -69,13 +76,13 @@ def padded(width: int) -> int:
     return max(16, 1 << (width - 1).bit_length())
 
 
-def constants(qkv: Tensor, heads: int, power: float) -> dict[str, Any]:
-    """Return what the kernels are compiled for."""
+def arranged(qkv: Tensor, heads: int, power: float) -> tuple[Blocks, dict[str, Any]]:
+    """The block sizes, and what the kernels are compiled for besides."""
     C = qkv.shape[-1] // 3
-    # Products of fp32 keep its precision; tf32 is finer than what half precision is stored in.
-    precision = "ieee" if qkv.dtype == torch.float32 else "tf32"
+    pad = padded(C // heads)
+    blocks = blocks_of(pad, qkv.dtype == torch.float32)
     whole = int(power) if power == int(power) else power
-    return {"C": C, "D": C // heads, "PAD": padded(C // heads), "P": whole, "EPS": EPS, "PRECISION": precision}
+    return blocks, {"C": C, "D": C // heads, "PAD": pad, "P": whole, "EPS": EPS, "PRECISION": blocks.precision}
 
 
 def split(N: int, times: int, block: int, parts: int) -> tuple[int, int]:
@@ -118,8 +125,7 @@ def forward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """See `ultralytics.nn.ops.fla`."""
     B, N, C = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
-    fixed = constants(qkv, heads, power)
-    blocks = blocks_of(fixed["PAD"])
+    blocks, fixed = arranged(qkv, heads, power)
     tiles = math.ceil(N / blocks.output)
     # Of few and small maps each head is a program's own: the statistics are made h times then, and nobody waits.
     groups, together = (heads, 1) if B * tiles * heads <= blocks.parts else (1, heads)
@@ -171,8 +177,8 @@ def backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """See `ultralytics.nn.ops.fla`."""
     B, N, C = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
-    fixed = constants(qkv, heads, power)
-    blocks, D, K = blocks_of(fixed["PAD"]), fixed["D"], kernel_of(taps)
+    blocks, fixed = arranged(qkv, heads, power)
+    D, K = fixed["D"], kernel_of(taps)
     query_tiles, key_tiles = math.ceil(N / blocks.query), math.ceil(N / blocks.key)
     wide: dict[str, Any] = {"device": qkv.device, "dtype": torch.float32}
     dqkv = torch.empty_like(qkv)

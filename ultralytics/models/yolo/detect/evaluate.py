@@ -72,24 +72,17 @@ def pair(detected: Tensor, batch: Batch, i: int, single_cls: bool = False) -> Pa
 
 @dataclass
 class BoxEvaluator:
-    """The reference's figures for boxes.
+    """The reference's figures for boxes."""
 
-    Attributes:
-        names: class names by id.
-        nc: classes of the model.
-        confusion: of the images so far; None: not counted.
-        stats: arrays of STATS, by the batch's number.
-        images, regions: how many, the latter ignored ones.
-        per_class: (nc,) images with labels of each class.
-    """
-
-    names: Mapping[int, str]
-    nc: int
-    confusion: ConfusionMatrix | None = None
+    names: Mapping[int, str]  # class names by id
+    nc: int  # classes of the model
+    confusion: ConfusionMatrix | None = None  # of the images so far; None: not counted
+    # arrays of STATS, by the batch's number
     stats: dict[int, dict[str, npt.NDArray[Any]]] = field(default_factory=dict)
+    # images, regions: how many, the latter ignored ones
     images: int = 0
     regions: int = 0
-    per_class: npt.NDArray[np.int64] = field(init=False)
+    per_class: npt.NDArray[np.int64] = field(init=False)  # (nc,) images with labels of each class
 
     def __post_init__(self) -> None:
         self.per_class = np.zeros(self.nc, np.int64)

@@ -97,7 +97,8 @@ class DetectionValidator(BaseValidator):
 
     def compare(self, preds: list[Tensor], batch: Batch) -> list[Pair]:
         """Put each image's detections beside its labels; with `save_txt`, write them."""
-        pairs = [pair(found.cpu(), batch, i, self.args.single_cls) for i, found in enumerate(preds)]
+        together = torch.split(torch.cat(preds).cpu(), [len(found) for found in preds])  # one copy
+        pairs = [pair(found, batch, i, self.args.single_cls) for i, found in enumerate(together)]
         if self.args.save_txt:
             for each in pairs:
                 self._save_txt(each)
