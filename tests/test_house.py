@@ -151,6 +151,53 @@ def test_a_private_name_of_one_word_is_of_one_file():
     assert {name: files for name, files in where.items() if len(files) > 1} == {}
 
 
+# Rooms whose public functions begin with a verb: no article, no symbol, no plural that names what comes out.
+IMPERATIVE = ("cfg/", "engine/run/", "engine/weights/", "engine/results.py", "models/yolo/")
+NOUN = re.compile(r"(A|An|The|All|Its|Each|No|One|Names|Keys|Values|Numbers?|Batches|Counts|Lines|[^A-Z\"].*)\b")
+
+
+@each
+def test_a_public_docstring_begins_with_a_verb(file):
+    if not file.relative_to(PACKAGE).as_posix().startswith(IMPERATIVE):
+        return
+    for node in ast.walk(parsed(file)[1]):
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            text = ast.get_docstring(node) or ""
+            is_property = any("property" in ast.unparse(d) for d in node.decorator_list)
+            assert is_property or not NOUN.match(text), f"{file}:{node.lineno} {node.name}: {text.splitlines()[0]}"
+
+
+# Public names that two files may share, each with its reason.
+SHARED = {
+    **dict.fromkeys(
+        ("clip_boxes", "scale_boxes", "imread", "imwrite", "select_device"), "the reference's, beside ours"
+    ),
+    **dict.fromkeys(("Run", "Study", "Source", "Fetched"), "a command, and what it is about"),
+    "Task": "of a detector, and of a cluster",
+    "Choice": "of images, and of a number of threads",
+    "Group": "of parameters, and of equal images",
+    "Header": "of an image file, and of an annotated image",
+    "Memory": "that a batch lies in, and that a training needs",
+    "Record": "of a run of a study, and of a checked image",
+    "Written": "by prepare, and by subset",
+    "describe": "a device, and the rates of a run",
+}
+
+
+def test_a_public_name_means_one_thing():
+    """A class in the whole package, a function in its room; rules of check-data are named by what they find."""
+    where = collections.defaultdict(set)
+    for file in FILES:
+        name = file.relative_to(PACKAGE).as_posix()
+        for node in parsed(file)[1].body:
+            if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_"):
+                room = name.split("/")[0] if isinstance(node, ast.FunctionDef) else ""
+                if not name.startswith("data/check/"):
+                    where[room, node.name].add(name)
+    found = {name: sorted(files) for (_, name), files in where.items() if len(files) > 1 and name not in SHARED}
+    assert found == {}
+
+
 @each
 def test_a_docstring_says_what_a_function_does(file):
     for node in ast.walk(parsed(file)[1]):

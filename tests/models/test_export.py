@@ -12,7 +12,7 @@ from tests.conftest import write_toy
 from ultralytics import REFERENCE_VERSION, YOLO
 from ultralytics.cli import main
 from ultralytics.engine.weights.checkpoint import load_checkpoint
-from ultralytics.engine.weights.inert import Record, read_inert
+from ultralytics.engine.weights.inert import InertRecord, read_inert
 from ultralytics.models.yolo.export import KNOWN, export_weights
 from ultralytics.nn.tasks import DetectionModel
 
@@ -48,8 +48,8 @@ def weights(tmp_path):
 
 
 def records(value):
-    """Every Record in it."""
-    if isinstance(value, Record):
+    """Every InertRecord in it."""
+    if isinstance(value, InertRecord):
         yield value
         yield from records(value.state)
     elif isinstance(value, dict):

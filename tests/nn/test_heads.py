@@ -15,7 +15,7 @@ from ultralytics.nn.modules import Detect, v10Detect
 from ultralytics.nn.plugins import load_plugins
 from ultralytics.nn.registry import detect_head, lookup, register
 from ultralytics.nn.summary import explain
-from ultralytics.nn.surgery import settle
+from ultralytics.nn.surgery import settle_norms
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.errors import ModelError
 from ultralytics.utils.loss import v8DetectionLoss
@@ -158,7 +158,7 @@ def test_what_is_no_head_is_told():
 
 
 def test_an_end_to_end_head_needs_no_suppression():
-    model = settle(net("v10Detect"))
+    model = settle_norms(net("v10Detect"))
     with torch.no_grad():
         for branch in model.head.one2one_cv3:
             branch[-1].weight *= 20  # scores apart

@@ -7,7 +7,7 @@ import yaml
 from ultralytics.cfg.model import ModelSpec, load_model_spec
 from ultralytics.cfg.surgery import insert_rows, replace_rows
 from ultralytics.engine.weights.checkpoint import load_checkpoint
-from ultralytics.nn.surgery import check_edit, settle
+from ultralytics.nn.surgery import check_edit, settle_norms
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.errors import ModelError
 
@@ -36,7 +36,7 @@ def check_insertion(base, scale, row, size=(384, 640)):
 @pytest.fixture(scope="module")
 def nano():
     torch.manual_seed(0)
-    return settle(DetectionModel("yolov8n.yaml", nc=3, verbose=False))
+    return settle_norms(DetectionModel("yolov8n.yaml", nc=3, verbose=False))
 
 
 def test_the_probe_would_see_a_difference(nano):
@@ -63,7 +63,7 @@ def test_an_insertion_after_any_row_changes_nothing(nano, row):
 @pytest.mark.parametrize("scale", ["s", "m", "l", "x"])
 def test_an_insertion_after_any_row_changes_nothing_at_any_scale(scale):
     torch.manual_seed(0)
-    base = settle(DetectionModel("yolov8.yaml", nc=80, verbose=False, scale=scale))
+    base = settle_norms(DetectionModel("yolov8.yaml", nc=80, verbose=False, scale=scale))
     for row in ROWS:
         check_insertion(base, scale, row)
 

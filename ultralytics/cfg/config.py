@@ -143,7 +143,7 @@ def get_cfg(
 
 
 def as_mapping(args: Any) -> Mapping[str, Any] | None:
-    """Keys and values of a mapping, or of an object that holds them as attributes, as the reference's does."""
+    """Return keys and values of a mapping, or of an object that holds them as attributes, as the reference's does."""
     return args if args is None or isinstance(args, Mapping) else vars(args)
 
 

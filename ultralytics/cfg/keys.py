@@ -385,12 +385,12 @@ class Config:  # size: every key of a run, each declared once
         self.sources[key] = source
 
     def to_dict(self) -> dict[str, Any]:
-        """Keys and values, as plain data."""
+        """Return keys and values, as plain data."""
         return {key: getattr(self, key) for key in KNOBS}
 
     def yaml_text(self, head: Sequence[str] = ()) -> str:
-        """The values, each with its source when it is not the default; `cfg=` reads a file of it back. `head` are lines
-        of comment above them."""
+        """Return the values, each with its source when it is not the default; `cfg=` reads a file of it back. `head`:
+        lines of comment above them."""
         lines = [f"# {one_line(line)}" for line in head]
         for key in KNOBS:
             text = yaml.safe_dump(

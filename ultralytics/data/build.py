@@ -298,7 +298,7 @@ class Loader:
         self._workers = None
 
     def close_mosaic(self, closed: bool = True) -> None:
-        """No mosaic or mixup from the next iteration on, or with `closed=False` both again."""
+        """Stop mosaic and mixup from the next iteration on, or with `closed=False` start both again."""
         self.dataset.close_mosaic(closed)
 
 

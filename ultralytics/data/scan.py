@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ultralytics.cfg.paths import program
-from ultralytics.data.cache.scan import NO_FILE, Entry, ScanCache, Seen, digest_of, signature
+from ultralytics.data.cache.scan import NO_FILE, Entry, ScanCache, ScannedImage, digest_of, signature
 from ultralytics.data.images import Unusable, judge_image, list_images
 from ultralytics.data.instances import Instances
 from ultralytics.data.labels import (
@@ -184,10 +184,10 @@ def _check_all(files: Sequence[str], memory: ScanCache, desc: str, keypoints: in
         return Entry.join(list(progress(results, total=len(files), desc=f"{desc}Checking images")))
 
 
-def _check_image(image: str, known: Seen | None, keypoints: int) -> Seen:
+def _check_image(image: str, known: ScannedImage | None, keypoints: int) -> ScannedImage:
     """Check an image and its labels. One whose content an earlier run has decoded is not decoded again."""
     files = image, label_file(image), ignore_file(image), areas_file(image)
-    seen = Seen(signatures=tuple(map(signature, files)))
+    seen = ScannedImage(signatures=tuple(map(signature, files)))
     try:
         data = read_image_file(image)
     except OSError as e:

@@ -83,7 +83,7 @@ def get_hash(paths: Sequence[str]) -> str:
 
 
 def exif_size(img: Image.Image) -> tuple[int, int]:
-    """(width, height) of an image as it is shown: its EXIF orientation may turn it."""
+    """Return (width, height) of an image as it is shown: its EXIF orientation may turn it."""
     turned = img.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8) if img.format == "JPEG" else False
     return (img.height, img.width) if turned else (img.width, img.height)
 

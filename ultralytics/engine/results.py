@@ -203,7 +203,7 @@ class Results(_Movable):
         return other
 
     def new(self) -> Results:
-        """The same image without boxes."""
+        """Return the same image without boxes."""
         return self._with(None)
 
     def update(self, boxes: Any = None, masks: None = None, probs: None = None, obb: None = None) -> None:
@@ -277,7 +277,7 @@ class Results(_Movable):
         return str(target)
 
     def verbose(self) -> str:
-        """Counts per class, such as "4 persons, 1 bus, "; "(no detections), " without any."""
+        """Return counts per class, such as "4 persons, 1 bus, "; "(no detections), " without any."""
         if not len(self):
             return "(no detections), "
         counts = Counter(int(c) for c in self.boxes.cls.tolist())
@@ -328,13 +328,13 @@ class Results(_Movable):
         ]
 
     def to_json(self, normalize: bool = False, decimals: int = 5) -> str:
-        """`summary` as JSON."""
+        """Return `summary` as JSON."""
         return json.dumps(self.summary(normalize, decimals), indent=2, ensure_ascii=False)
 
     tojson = to_json  # the reference has both names
 
     def to_df(self, normalize: bool = False, decimals: int = 5) -> Any:
-        """`summary` as a pandas DataFrame. Raises UserError: pandas is not installed."""
+        """Return `summary` as a pandas DataFrame. Raises UserError: pandas is not installed."""
         try:
             import pandas  # optional: of this method alone
         except ImportError:
@@ -344,7 +344,7 @@ class Results(_Movable):
         return pandas.DataFrame(self.summary(normalize, decimals))
 
     def to_csv(self, normalize: bool = False, decimals: int = 5, *args: Any, **kwargs: Any) -> Any:
-        """`summary` as CSV with numbered rows. Further arguments, such as a path, are those of pandas'
+        """Return `summary` as CSV with numbered rows. Further arguments, such as a path, are those of pandas'
         DataFrame.to_csv."""
         if args or kwargs:
             return self.to_df(normalize, decimals).to_csv(*args, **kwargs)
@@ -357,7 +357,7 @@ class Results(_Movable):
         return text.getvalue()
 
     def to_xml(self, normalize: bool = False, decimals: int = 5, *args: Any, **kwargs: Any) -> Any:
-        """`summary` as XML, a `row` per detection. Further arguments are those of pandas' DataFrame.to_xml."""
+        """Return `summary` as XML, a `row` per detection. Further arguments are those of pandas' DataFrame.to_xml."""
         if args or kwargs:
             return self.to_df(normalize, decimals).to_xml(*args, **kwargs)
         rows = self.summary(normalize, decimals)

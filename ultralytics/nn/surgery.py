@@ -35,7 +35,7 @@ def check_edit(before: ModelSpec, after: ModelSpec) -> list[str]:
         feeds = [_measured_feeds(m) for m in (old, new)]
         if feeds[0] != feeds[1]:
             raise _fed_otherwise(feeds[0], feeds[1], after)
-        settle(old)
+        settle_norms(old)
         report = new.load(old)
         with torch.inference_mode():
             x = torch.rand(1, before.ch, *PROBE)
@@ -51,7 +51,7 @@ def check_edit(before: ModelSpec, after: ModelSpec) -> list[str]:
 
 
 @torch.no_grad()
-def settle(model: DetectionModel) -> DetectionModel:
+def settle_norms(model: DetectionModel) -> DetectionModel:
     """Give the batch norms of an untrained network the statistics of a random image, as training would; returns it in
     evaluation mode. With their initial statistics the signal dies on its way, and any two networks look alike."""
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]

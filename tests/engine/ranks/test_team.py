@@ -26,7 +26,7 @@ from ultralytics.data.build import EpochSampler
 from ultralytics.engine.ranks import lifeline
 from ultralytics.engine.ranks.collective import LOST, stopped_ranks
 from ultralytics.engine.ranks.device import device_names
-from ultralytics.engine.ranks.launch import find_cause, several_devices
+from ultralytics.engine.ranks.launch import first_failure, several_devices
 from ultralytics.engine.ranks.sync_norm import SyncBatchNorm
 from ultralytics.engine.ranks.team import Team, join
 from ultralytics.engine.weights.checkpoint import load_checkpoint
@@ -768,14 +768,14 @@ def test_the_cause_is_told_and_not_what_follows_from_it(tmp_path):
 
     lost = Failure(1, f"rank 0: {LOST} (closed)")
     names = ["0", "1"]
-    cause = find_cause({0: lost, 1: Failure(-9)}, names)
+    cause = first_failure({0: lost, 1: Failure(-9)}, names)
     assert isinstance(cause, LostRankError)
     assert str(cause) == "rank 1 (device 1) was ended by SIGKILL"
-    cause = find_cause({0: lost, 1: Failure(2, "rank 1: no such file")}, names)
+    cause = first_failure({0: lost, 1: Failure(2, "rank 1: no such file")}, names)
     assert isinstance(cause, UserError)
     assert str(cause) == "rank 1: no such file"
-    assert str(find_cause({0: lost}, names)).startswith("rank 0 (device 0) failed: lost the connection")
-    assert str(find_cause({0: Failure(-15), 1: Failure(3)}, names)) == "rank 1 (device 1) ended with code 3"
+    assert str(first_failure({0: lost}, names)).startswith("rank 0 (device 0) failed: lost the connection")
+    assert str(first_failure({0: Failure(-15), 1: Failure(3)}, names)) == "rank 1 (device 1) ended with code 3"
 
 
 @pytest.mark.gpu

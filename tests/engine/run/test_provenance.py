@@ -11,7 +11,7 @@ import torch
 from ultralytics.cfg.config import get_cfg
 from ultralytics.cli import main
 from ultralytics.engine.run import provenance as module
-from ultralytics.engine.run.provenance import describe, provenance, readable, without_home
+from ultralytics.engine.run.provenance import provenance, readable, record_lines, without_home
 from ultralytics.engine.weights.checkpoint import load_checkpoint, portable, save_checkpoint
 from ultralytics.models.yolo.model import YOLO
 
@@ -87,7 +87,7 @@ def test_the_record_of_a_run():
     assert json.loads(json.dumps(record)) == record
     again = provenance(CPU, args, before=provenance(CPU, args, before=record))
     assert [h.get("data") for h in again["history"]] == [{"train": {"digest": "sha256:0"}}, None]
-    message = "\n".join(describe(again))
+    message = "\n".join(record_lines(again))
     assert "epochs: 3  (command line)" in message
     assert "resumed: 2 times" in message
 

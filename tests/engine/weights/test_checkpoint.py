@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ultralytics.engine.weights.checkpoint import load_checkpoint, load_newest, save_checkpoint, verify_checksum
-from ultralytics.engine.weights.inert import Record, read_inert
+from ultralytics.engine.weights.inert import InertRecord, read_inert
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.errors import CheckpointError, MissingFileError, UserError
 
@@ -73,7 +73,7 @@ def test_nothing_in_a_pickle_is_executed(tmp_path):
         load_checkpoint(tmp_path / "bomb.pt")
     assert not target.exists()
     record = read_inert(tmp_path / "bomb.pt")["model"]
-    assert isinstance(record, Record)
+    assert isinstance(record, InertRecord)
     assert record.args == (str(target),)
     for opcode in (b"cos\nsystem\n(S'touch " + str(target).encode() + b"'\ntR.", b"c__builtin__\neval\n(S'1/0'\ntR."):
         archive(tmp_path / "raw.pt", opcode)

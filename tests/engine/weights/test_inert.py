@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.helpers.hostile import archive
 from ultralytics.engine.weights import plain as plain_data
-from ultralytics.engine.weights.inert import Record, read_inert
+from ultralytics.engine.weights.inert import InertRecord, read_inert
 from ultralytics.engine.weights.plain import NotPlainError, plain
 from ultralytics.utils.errors import CheckpointError
 
@@ -128,7 +128,7 @@ def test_a_flipped_byte_is_a_value_or_one_line(tmp_path_factory, at, value):
 
 def test_plain_refuses_what_is_none(monkeypatch):
     monkeypatch.setattr(plain_data, "MAX_VALUES", 10_000)
-    for value in (Record("os.system"), object(), 1j):
+    for value in (InertRecord("os.system"), object(), 1j):
         with pytest.raises(NotPlainError):
             plain({"a": [value]})
     loop: list[object] = []

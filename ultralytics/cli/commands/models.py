@@ -41,7 +41,7 @@ class Info(Command, name="info"):
     json: bool = knob(False, "print JSON for programs; also written --json")
 
     def run(self) -> int:
-        from ultralytics.engine.run.provenance import describe, readable  # torch takes seconds to import
+        from ultralytics.engine.run.provenance import readable, record_lines  # torch takes seconds to import
         from ultralytics.models.yolo.model import YOLO
 
         setup_console(verbose=not self.json, error=self.json)
@@ -52,7 +52,7 @@ class Info(Command, name="info"):
         if self.json:
             answer(json.dumps(report.to_dict() | ({"provenance": record} if record else {})))
         else:
-            answer("\n".join([*report.lines(), *(["", "Provenance"] if record else []), *describe(record)]))
+            answer("\n".join([*report.lines(), *(["", "Provenance"] if record else []), *record_lines(record)]))
         return 0
 
 

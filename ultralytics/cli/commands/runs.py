@@ -43,7 +43,7 @@ class Run(Command):
         if given.get("mode") not in (None, cls.name, cls.mode):
             raise ConfigError(f"mode={given['mode']} contradicts the command {cls.name}")
         if "source" in given:
-            given["source"] = listed(given["source"])
+            given["source"] = listed_sources(given["source"])
         return cls(given)
 
     def run(self) -> int:
@@ -53,7 +53,7 @@ class Run(Command):
         return 0
 
 
-def listed(source: Any) -> Any:
+def listed_sources(source: Any) -> Any:
     """Return `source=[a,b]` as a list. One name in brackets is a glob, and what is there is meant by its name."""
     if not isinstance(source, str) or not (source.startswith("[") and source.endswith("]")):
         return source

@@ -67,7 +67,7 @@ def digest_of(data: UInt8Array) -> bytes:
 
 
 @dataclass
-class Seen:
+class ScannedImage:
     """One image as a scan saw it.
 
     signatures: of the image and its label, ignore and areas files; content: digest of the image file, empty when
@@ -90,7 +90,7 @@ class Seen:
 
 @dataclass
 class Entry:
-    """All images of a split, in flat arrays; see `Seen`. problems: (image number, which file, line, what)."""
+    """All images of a split, in flat arrays; see `ScannedImage`. problems: (image number, which file, line, what)."""
 
     signatures: Int64Array  # (n, 4, 3)
     contents: UInt8Array  # (n, DIGEST_BYTES)
@@ -106,7 +106,7 @@ class Entry:
     problems: list[tuple[int, str, int, str]]
 
     @classmethod
-    def join(cls, seen: Sequence[Seen]) -> Entry:
+    def join(cls, seen: Sequence[ScannedImage]) -> Entry:
         """Join what was seen to one entry."""
         contents = b"".join(s.content.ljust(DIGEST_BYTES, b"\0") for s in seen)
         return cls(
@@ -124,10 +124,10 @@ class Entry:
             [(i, *p) for i, s in enumerate(seen) for p in s.problems],
         )
 
-    def image(self, i: int, problems: Sequence[tuple[str, int, str]] = ()) -> Seen:
+    def image(self, i: int, problems: Sequence[tuple[str, int, str]] = ()) -> ScannedImage:
         """Image i again, with its problems."""
         rows = slice(self.offsets[i], self.offsets[i + 1])
-        return Seen(
+        return ScannedImage(
             tuple((int(a), int(b), int(c)) for a, b, c in self.signatures[i]),
             self.contents[i].tobytes(),
             (int(self.shapes[i, 0]), int(self.shapes[i, 1])),
@@ -174,7 +174,7 @@ class Entry:
         )
 
 
-def _joined_areas(seen: Sequence[Seen]) -> Float64Array:
+def _joined_areas(seen: Sequence[ScannedImage]) -> Float64Array:
     """Return areas of all rows, where any is known."""
     if all(s.areas is None for s in seen):
         return np.zeros(0)
@@ -259,12 +259,12 @@ class ScanCache:
                     self._problems.setdefault(i, []).append((which, line, text))
         return None
 
-    def recall(self, i: int) -> Seen | None:
+    def recall(self, i: int) -> ScannedImage | None:
         """Image i, when it and its labels are unchanged."""
         known = self.known(i)
         return known if known is not None and np.array_equal(known.signatures, self._now[i]) else None
 
-    def known(self, i: int) -> Seen | None:
+    def known(self, i: int) -> ScannedImage | None:
         """Image i as it was when it was seen last; its content may have changed."""
         number = self._numbers[i] if self._numbers else None
         if self._known is None or number is None:

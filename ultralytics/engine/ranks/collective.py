@@ -65,7 +65,7 @@ def watch_ranks(rank: int, size: int, group: Any) -> None:
 
 
 def stopped_ranks(ranks: Mapping[int, int], process: int, waited: float) -> list[str]:
-    """A line for each rank that is stopped, if it is this process's part to tell: the first that is not stopped does.
+    """Return a line for each stopped rank, if this process is the first that is not stopped.
 
     Args:
         ranks: process ids of this machine's; process: this one; waited: seconds.

@@ -68,7 +68,7 @@ def launch(names: Sequence[str], words: Sequence[str], folder: Path) -> None:
         noise.setLevel(logging.CRITICAL)
         elastic_launch(config, sys.executable)("-m", "ultralytics", *words)
     except ChildFailedError as e:
-        raise find_cause(e.failures, names) from None
+        raise first_failure(e.failures, names) from None
     except SignalException as e:
         caught = int(e.sigval)
     finally:
@@ -90,8 +90,8 @@ def launch(names: Sequence[str], words: Sequence[str], folder: Path) -> None:
 _SIGNALS = [getattr(signal, n) for n in ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT") if hasattr(signal, n)]
 
 
-def find_cause(failures: Mapping[int, Any], names: Sequence[str]) -> Exception:
-    """The failure that the others follow from, as an error of one line."""
+def first_failure(failures: Mapping[int, Any], names: Sequence[str]) -> Exception:
+    """Return the failure that the others follow from, as an error of one line."""
     messages = {rank: _read_error(f) for rank, f in failures.items()}
 
     def order(rank: int) -> tuple[int, int]:

@@ -32,7 +32,7 @@ def world_size() -> int:
 
 
 def store(timeout: timedelta = timedelta(seconds=10)) -> Any:
-    """The key-value store of torchrun's agent, which outlives its ranks; None without one."""
+    """Return the key-value store of torchrun's agent, which outlives its ranks; None without one."""
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         return None
     try:
@@ -50,7 +50,7 @@ def remember_run(folder: Path) -> None:
 
 
 def interrupted_run() -> Path | None:
-    """The folder of the run whose ranks torchrun has started anew (`--max-restarts`), else None."""
+    """Return the folder of the run whose ranks torchrun has started anew (`--max-restarts`), else None."""
     if os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0":
         return None
     found = store()

@@ -73,7 +73,7 @@ def synchronise_norms(model: nn.Module, group: Any) -> int:
 
 
 def moving_statistics(model: nn.Module) -> list[Tensor]:
-    """Running means and variances that this rank's own images move."""
+    """Return running means and variances that this rank's own images move."""
     return [
         b
         for m in model.modules()

@@ -60,11 +60,11 @@ class Team:
         return self.size > 1
 
     def share(self, whole: bool = False) -> Share:
-        """This rank's part of an epoch: of every batch, or `whole` batches."""
+        """Return this rank's part of an epoch: of every batch, or `whole` batches."""
         return Share(self.rank, self.size, whole)
 
     def workers(self, wanted: int) -> int:
-        """Loader processes for this rank: the ranks of a machine share its cores."""
+        """Return how many loader processes this rank starts: the ranks of a machine share its cores."""
         if not self.many:
             return wanted
         return min(wanted, max(cores() // self.local_size, 1))
@@ -137,7 +137,7 @@ class Team:
         return cast(T, outcome[0])
 
     def gather(self, value: T) -> list[T] | None:
-        """The values of all ranks in their order on the leader, None elsewhere."""
+        """Return the values of all ranks in their order on the leader, None elsewhere."""
         if not self.many:
             return [value]
         values: list[Any] | None = [None] * self.size if self.leads else None
@@ -149,7 +149,7 @@ class Team:
         return bool(self.most(int(wish)))
 
     def most(self, number: int) -> int:
-        """The largest of the ranks' numbers."""
+        """Return the largest of the ranks' numbers."""
         if not self.many:
             return number
         largest = torch.tensor([number])
@@ -169,7 +169,7 @@ class Team:
 
     @contextlib.contextmanager
     def first(self) -> Iterator[None]:
-        """The first rank of a machine runs the block before its others, which find what it has left on the disk."""
+        """Run the block on a machine's first rank before its others, which find what it has left on the disk."""
         if self.many and self.local_rank:
             self.wait()
         yield
@@ -184,7 +184,7 @@ class Team:
     # Tensors
 
     def sum(self, tensor: Tensor) -> Tensor:
-        """The sum over all ranks; without gradient."""
+        """Sum over all ranks; without gradient."""
         if not self.many:
             return tensor
         total = tensor.detach().clone()
@@ -257,7 +257,7 @@ class Team:
 
 
 def join() -> Team:
-    """The team that torchrun has started this process in, or a team of one.
+    """Return the team that torchrun has started this process in, or a team of one.
 
     Raises:
         ConfigError: the environment names several processes and no place where they meet.
@@ -315,14 +315,14 @@ def _leave_groups() -> None:
 
 
 def leave(team: Team) -> None:
-    """The end of a run: wait for the others, and part."""
+    """End a run: wait for the others, and part."""
     team.wait()
     if team.many:
         _leave_groups()
 
 
 def reseed(team: Team, seed: int) -> None:
-    """Other random streams on ranks above 0, so that dropout is not the same on all of them."""
+    """Give ranks above 0 other random streams, so that dropout is not the same on all of them."""
     if team.rank:
         random.seed(seed + team.rank)
         torch.manual_seed((seed + team.rank) % 2**63)

@@ -41,7 +41,7 @@ def provenance(
     command: Sequence[str] = (),
     before: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The record of a run, or of weights that are saved by hand.
+    """Return the record of a run, or of weights that are saved by hand.
 
     Args:
         args: the resolved configuration; data: what is known of the data, such as a digest per split.
@@ -65,7 +65,7 @@ def provenance(
             if args.sources.get(key, "default") != "default"
         }
         if args.plugins:
-            record["plugins"] = {without_home(str(f)): _file_digest(Path(f)) for f in listed(args.plugins)}
+            record["plugins"] = {without_home(str(f)): _file_digest(Path(f)) for f in as_list(args.plugins)}
     if command:
         record["command"] = [without_home(word) for word in command]
     before = readable(before)
@@ -83,7 +83,7 @@ def provenance(
 
 @functools.lru_cache(maxsize=1)
 def git_state() -> dict[str, Any] | None:
-    """The clone's commit, and whether a tracked file differs from it (None: git cannot be asked). None outside a clone.
+    """Return the clone's commit, and whether a tracked file differs from it (None without git). None outside a clone.
 
     The commit is read from the clone's files; git itself is only asked for the difference.
     """
@@ -124,7 +124,7 @@ def _dirty(clone: Path) -> bool | None:
 
 @functools.lru_cache(maxsize=1)
 def code_digest() -> str:
-    """A digest of the package's own Python files, which tells copies apart that have no git."""
+    """Return a digest of the package's own Python files, which tells copies apart that have no git."""
     total = hashlib.sha256()
     for file in sorted(PACKAGE.rglob("*.py")):
         total.update(file.relative_to(PACKAGE).as_posix().encode() + b"\0")
@@ -132,8 +132,8 @@ def code_digest() -> str:
     return f"sha256:{total.hexdigest()}"
 
 
-def listed(value: str | Sequence[str]) -> list[str]:
-    """One text or several, as a list."""
+def as_list(value: str | Sequence[str]) -> list[str]:
+    """Return one text or several, as a list."""
     return [value] if isinstance(value, str) else list(value)
 
 
@@ -151,7 +151,7 @@ def _unix(content: bytes) -> bytes:
 
 
 def versions() -> dict[str, str]:
-    """Of the package, of Python and of what the numbers depend on."""
+    """Return the versions of the package, of Python and of what the numbers depend on."""
     found = {
         "ultralytics-fla": ultralytics.__version__,
         "python": platform.python_version(),
@@ -168,7 +168,7 @@ def versions() -> dict[str, str]:
 
 
 def device_name(device: torch.device) -> str:
-    """The GPU's or the processor's name."""
+    """Return the GPU's or the processor's name."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return get_cpu_info()
@@ -186,7 +186,7 @@ def without_home(value: Any) -> Any:
 
 
 def readable(record: Any) -> dict[str, Any]:
-    """A record as JSON holds it, whatever a file has in its place."""
+    """Return a record as JSON holds it, whatever a file has in its place."""
     if not isinstance(record, dict):
         return {}
     made = json.loads(json.dumps(record, default=lambda v: f"({type(v).__name__})", skipkeys=True))
@@ -201,8 +201,8 @@ def describe_briefly(record: Mapping[str, Any]) -> list[str]:
     return [", ".join([*parts, *(f"{k} {v}" for k, v in record["versions"].items()), record["device"]]), record["date"]]
 
 
-def describe(record: Mapping[str, Any]) -> list[str]:
-    """A record for a reader, an entry per line."""
+def record_lines(record: Mapping[str, Any]) -> list[str]:
+    """Return a record for a reader, an entry per line."""
     lines = []
     for key, value in record.items():
         if key == "config" and isinstance(value, dict):

@@ -50,7 +50,7 @@ RESUMABLE = (
 
 
 def previous_of(last: Path) -> Path:
-    """last.pt → last.prev.pt, the save before it."""
+    """Return the path of the save before: last.pt → last.prev.pt."""
     return last.with_name(f"{last.stem}.prev{last.suffix}")
 
 
@@ -130,7 +130,7 @@ def read_resume(args: Config, again: bool = False) -> Resumption:
 
 
 def requested_keys(args: Config) -> dict[str, Any]:
-    """The keys that a command and its recipe give, and their values before anything is resolved, paths in full: what
+    """Return the keys of a command and its recipe, with their values before anything is resolved, paths in full: what
     the same command gives again, from whatever folder."""
     given = [k for k, source in args.sources.items() if source != "default" and k not in ("resume", "mode")]
     return {k: _in_full(k, getattr(args, k)) for k in given}
@@ -170,7 +170,7 @@ def is_run(folder: Path, file: Path | None = None) -> bool:
 
 
 def find_last(args: Config) -> Path:
-    """The path of the last.pt that is meant; where it lies in no folder weights/, what it is a link to."""
+    """Return the path of the last.pt that is meant; where it lies in no folder weights/, what it is a link to."""
     resume = args.resume
     if resume is not True:
         path = user_path(str(resume))
@@ -211,7 +211,7 @@ def _from_the_beginning(begun: Path, args: Config, again: bool) -> Resumption:
 def find_changes(
     kept: Mapping[str, Any], before: Mapping[str, Any], args: Config, path: Path, again: bool
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The keys that change, and their values before. What was asked for `before` is no change, whatever it was
+    """Return the keys that change, and their values before. What was asked for `before` is no change, whatever it was
     resolved to.
 
     Raises:
@@ -293,7 +293,7 @@ def changed_data(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
         "val": "figures from here on, and which epoch is the best, compare with those of other images",
     }
     for split, consequence in consequences.items():
-        then, here = (as_mapping(as_mapping(r.get("data")).get(split)) for r in (before, now))
+        then, here = (mapping_or_empty(mapping_or_empty(r.get("data")).get(split)) for r in (before, now))
         if not then or not here or then.get("digest") == here.get("digest"):
             continue
         numbers = [r.get("images") for r in (then, here)]
@@ -307,14 +307,14 @@ def changed_data(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
     return text
 
 
-def as_mapping(value: Any) -> dict[str, Any]:
+def mapping_or_empty(value: Any) -> dict[str, Any]:
     """Return what a file holds where a mapping belongs; an empty one in place of anything else."""
     return value if isinstance(value, dict) else {}
 
 
 def changed_plugins(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Names of the plugin files that are not those a run was saved with; before, now: records of provenance."""
-    then, here = (as_mapping(r.get("plugins")) for r in (before, now))
+    """Return the names of plugin files that are not those a run was saved with; before, now: records of provenance."""
+    then, here = (mapping_or_empty(r.get("plugins")) for r in (before, now))
     known = {Path(file).name: digest for file, digest in then.items()}
     return [file for file, digest in here.items() if known.get(Path(file).name, digest) != digest]
 

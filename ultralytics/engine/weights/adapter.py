@@ -39,7 +39,7 @@ class AdapterRow:
 
 
 def inserted_rows(model: Any, inserted: Collection[str], state: Mapping[str, Tensor] | None = None) -> list[AdapterRow]:
-    """The inserted rows of a network, in order.
+    """Return the inserted rows of a network, in order.
 
     Args:
         model: a DetectionModel; inserted: names of the parameters that no pretrained weights had. Statistics of the
@@ -86,7 +86,7 @@ def write_adapter(path: Path, model: Any, source: Checkpoint, inserted: Collecti
 
 
 def read_adapter(path: str | Path) -> list[AdapterRow]:
-    """The rows of an adapter file. Raises MissingFileError, CheckpointError: with the path and the reason."""
+    """Return the rows of an adapter file. Raises MissingFileError, CheckpointError: with the path and the reason."""
     path = user_path(path)
     data = read_own(path, "adapter file")
     if not isinstance(data, dict) or data.get("format") != ADAPTER:

@@ -53,7 +53,7 @@ class Archive:
             raise DamagedError("written on a big-endian machine")
 
     def read(self, name: str, longest: int) -> bytes:
-        """A record's content; its checksum is compared."""
+        """Return a record's content; its checksum is compared."""
         info = self.records.get(f"{self.prefix}/{name}")
         if info is None:
             raise DamagedError(f"an archive without its record {name[:40]}")
@@ -101,7 +101,7 @@ def flat(data: bytes, dtype: torch.dtype) -> Tensor:
 
 
 def build_tensor(storage: Any = None, offset: Any = 0, size: Any = (), stride: Any = (), *_: Any) -> Tensor:
-    """A tensor: a view of its storage, or a copy where it repeats elements, as expanded tensors do.
+    """Return a tensor: a view of its storage, or a copy where it repeats elements, as expanded tensors do.
 
     Raises:
         DamagedError: it reaches beyond its storage, or repeats more than `MAX_REPEATED` allows.

@@ -21,7 +21,7 @@ from torch import Tensor
 from ultralytics.cfg.model import MODEL_KEYS
 from ultralytics.cfg.paths import weights_here
 from ultralytics.engine.run.provenance import without_home
-from ultralytics.engine.weights.inert import Record, read_inert
+from ultralytics.engine.weights.inert import InertRecord, read_inert
 from ultralytics.engine.weights.plain import NotPlainError, plain
 from ultralytics.utils.errors import CheckpointError, UserError, nearest
 from ultralytics.utils.files import Checksums, missing, user_path, write_atomically
@@ -62,7 +62,7 @@ class Checkpoint:
         return self.train_args
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The weights."""
+        """Return the weights."""
         return self.weights
 
     def content(self) -> dict[str, Any]:
@@ -77,11 +77,11 @@ class Checkpoint:
         return key in self.content()
 
     def get(self, key: str, default: Any = None) -> Any:
-        """An entry of `content`."""
+        """Return an entry of `content`."""
         return self.content().get(key, default)
 
     def float(self) -> Checkpoint:
-        """Itself: its weights are fp32."""
+        """Return itself: its weights are fp32."""
         return self
 
 
@@ -131,7 +131,7 @@ class _Hashed:
         self.file.flush()
 
     def digest(self) -> str:
-        """64 hexadecimal digits."""
+        """Return 64 hexadecimal digits."""
         return self.hash.hexdigest()
 
 
@@ -169,7 +169,7 @@ def verify_checksum(path: Path) -> bool:
 
 
 def digest_of(path: str | Path) -> str:
-    """sha256: and the digest of a file's bytes."""
+    """Return sha256: and the digest of a file's bytes."""
     return f"sha256:{Checksums.of(user_path(path), md5=False).sha256.hexdigest()}"
 
 
@@ -246,7 +246,7 @@ def _copy_plain(path: Path, data: Any) -> Any:
 
 
 def read_own(path: Path, kind: str) -> Any:
-    """The content of a file of tensors and plain data, written by `save_checkpoint`.
+    """Return the content of a file of tensors and plain data, written by `save_checkpoint`.
 
     Args:
         kind: what to call it where it is missing.
@@ -273,7 +273,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
             str(path),
             "load it with YOLO('model.yaml').model.load(torch.load(path, weights_only=True))",
         )
-    if isinstance(data, Record) or (isinstance(data, dict) and ("ema" in data or "model" in data)):
+    if isinstance(data, InertRecord) or (isinstance(data, dict) and ("ema" in data or "model" in data)):
         return _load_reference(path, data)
     raise CheckpointError(
         f"no checkpoint of this project or of the reference ({type(data).__name__} inside)", str(path)
@@ -392,8 +392,8 @@ MAX_NESTING = 64  # of modules
 
 def _load_reference(path: Path, data: Any) -> Checkpoint:
     """A checkpoint of the reference: its module objects are records, of which the tensors and the YAML are taken."""
-    found = [data] if isinstance(data, Record) else [data.get("ema"), data.get("model")]
-    model = next((r for r in found if isinstance(r, Record) and isinstance(r.get("_modules"), dict)), None)
+    found = [data] if isinstance(data, InertRecord) else [data.get("ema"), data.get("model")]
+    model = next((r for r in found if isinstance(r, InertRecord) and isinstance(r.get("_modules"), dict)), None)
     if model is None:
         raise CheckpointError("no model inside that can be read", str(path), "expected a YOLOv8 detection checkpoint")
     spec = model.get("yaml")
@@ -402,7 +402,7 @@ def _load_reference(path: Path, data: Any) -> Checkpoint:
             "the model in the file has no YAML to rebuild it from", str(path), "expected a YOLOv8 detection checkpoint"
         )
     args = (data.get("train_args") if isinstance(data, dict) else None) or {}
-    args = args.state if isinstance(args, Record) else args
+    args = args.state if isinstance(args, InertRecord) else args
     names = model.get("names") or {}
     names = dict(enumerate(names)) if isinstance(names, list) else names
     try:
@@ -430,7 +430,7 @@ class _Weights:
         self.left, self.modules = limit, 0
         self.tensors: dict[str, Tensor] = {}
 
-    def collect(self, record: Record, prefix: str = "", depth: int = 0) -> dict[str, Tensor]:
+    def collect(self, record: InertRecord, prefix: str = "", depth: int = 0) -> dict[str, Tensor]:
         """Those of a module and of the modules in it. Raises NotPlainError: modules within themselves, or more tensors
         than the file could hold."""
         self.modules += 1
@@ -445,6 +445,6 @@ class _Weights:
                         raise NotPlainError("more tensors than the file has bytes for")
                     self.tensors[f"{prefix}{name}"] = value.float() if value.is_floating_point() else value
         for name, child in (record.get("_modules") or {}).items():
-            if isinstance(child, Record):
+            if isinstance(child, InertRecord):
                 self.collect(child, f"{prefix}{name}.", depth + 1)
         return self.tensors

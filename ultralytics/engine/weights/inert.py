@@ -3,7 +3,7 @@
 Python's own unpickler calls whatever a pickle names. Here the standard library's `pickletools` reads the
 arguments of the instructions that torch.save writes, and the interpreter below carries them out; nothing it does is a
 call into what a file names. Numbers, text, lists and mappings become themselves, tensors are views of the file's
-storages, and every other object becomes a `Record`: its class path, arguments and state, without behaviour.
+storages, and every other object becomes a `InertRecord`: its class path, arguments and state, without behaviour.
 
 Why not `torch.load(weights_only=True)`: see docs/security.md.
 """
@@ -34,7 +34,7 @@ class Name:
 
 
 @dataclass(eq=False)
-class Record:
+class InertRecord:
     """An object of a foreign class: its dotted class path, constructor arguments and state, and no behaviour."""
 
     path: str
@@ -112,14 +112,14 @@ class _Interpreter:
 
     def append(self, values: list[Any]) -> None:
         target = self.top()
-        items = target.items if isinstance(target, Record) else target
+        items = target.items if isinstance(target, InertRecord) else target
         if not isinstance(items, list):
             raise DamagedError("a pickle that appends to what is no list")
         items.extend(values)
 
     def update(self, values: list[Any]) -> None:
         target = self.top()
-        state = target.state if isinstance(target, Record) else target
+        state = target.state if isinstance(target, InertRecord) else target
         if not isinstance(state, dict) or len(values) % 2:
             raise DamagedError("a pickle that sets a key of what is no mapping")
         for key, value in zip(values[::2], values[1::2], strict=True):
@@ -127,7 +127,7 @@ class _Interpreter:
 
     def add(self, values: list[Any]) -> None:
         target = self.top()
-        if isinstance(target, Record):
+        if isinstance(target, InertRecord):
             target.items.extend(values)
         elif isinstance(target, set):
             target.update(_check_key(v) for v in values)
@@ -153,20 +153,20 @@ class _Interpreter:
         if not isinstance(function, Name) or not isinstance(args, tuple):
             raise DamagedError("a pickle that calls what is no name")
         build = _BUILDERS.get(function.path)
-        self.push(build(*args) if build else Record(function.path, args))
+        self.push(build(*args) if build else InertRecord(function.path, args))
 
     def state(self) -> None:
         state, target = self.pop(), self.top()
         slots = isinstance(state, tuple) and len(state) == 2  # attributes, and slots beside them
         parts: tuple[Any, ...] = state if slots else (state,)
-        if isinstance(target, Record):
+        if isinstance(target, InertRecord):
             for part in parts:
                 target.state.update(part if isinstance(part, dict) else {"state": part} if part is not None else {})
         elif not isinstance(target, dict):  # an OrderedDict's attributes, such as _metadata, say nothing we need
             raise DamagedError("a pickle that gives a state to what is no object")
 
     def storage(self) -> None:
-        """A tensor's storage: ("storage", type, key, device, number of elements)."""
+        """Return a tensor's storage: ("storage", type, key, device, number of elements)."""
         pid = self.pop()
         if not (isinstance(pid, tuple) and len(pid) == 5 and pid[0] == "storage" and isinstance(pid[1], Name)):
             raise DamagedError("an unknown kind of persistent object")
@@ -284,7 +284,7 @@ _DECODED = {
 
 
 def read_inert(path: Path) -> Any:
-    """Return the object graph of a torch archive, with every foreign object as a Record.
+    """Return the object graph of a torch archive, with every foreign object as a InertRecord.
 
     Raises:
         CheckpointError: the file is damaged, hostile, or of a kind that cannot be read.

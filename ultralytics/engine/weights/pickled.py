@@ -1,7 +1,7 @@
 """Write a torch archive whose pickle names classes of another package, without importing that package.
 
-The counterpart of `inert.py`: objects are `Record`s, a class path and a state. Only the program that unpickles the file
-makes objects of those classes.
+The counterpart of `inert.py`: objects are InertRecords, a class path and a state. Only the program that unpickles
+the file makes objects of those classes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import IO, Any
 import torch
 from torch import Tensor, nn
 
-from ultralytics.engine.weights.inert import Record
+from ultralytics.engine.weights.inert import InertRecord
 
 _STORAGES = {torch.float32: "FloatStorage", torch.float16: "HalfStorage", torch.int64: "LongStorage"}
 _MARK, _EMPTY_TUPLE, _REDUCE, _TUPLE = b"(", b")", b"R", b"t"
@@ -48,7 +48,7 @@ class _Pickler:
     def __init__(self) -> None:
         self.out = bytearray()
         self.tensors: list[Tensor] = []
-        self._places: dict[int, tuple[int, Any]] = {}  # id of a Record → its place in the memo, and itself
+        self._places: dict[int, tuple[int, Any]] = {}  # id of a InertRecord → its place in the memo, and itself
         self._kinds: list[tuple[type | tuple[type, ...], Callable[[Any], None]]] = [
             (bool, lambda v: self._emit(b"\x88" if v else b"\x89")),
             (int, self._int),
@@ -61,7 +61,7 @@ class _Pickler:
             (OrderedDict, lambda v: self._call("collections", "OrderedDict", (), v)),
             (Mapping, self._dict),
             ((set, frozenset), lambda v: self._call("__builtin__", "set", (sorted(v),))),
-            (Record, self._record),
+            (InertRecord, self._record),
         ]
 
     def save(self, value: Any) -> None:
@@ -122,7 +122,7 @@ class _Pickler:
         self._emit(_REDUCE)
         self._items(items or {})
 
-    def _record(self, record: Record) -> None:
+    def _record(self, record: InertRecord) -> None:
         if id(record) in self._places:
             self._emit(b"j" + struct.pack("<I", self._places[id(record)][0]))
             return

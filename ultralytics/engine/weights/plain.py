@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ultralytics.engine.weights.inert import Name, Record
+from ultralytics.engine.weights.inert import InertRecord, Name
 
 MAX_DEPTH = 50
 MAX_VALUES = 2_000_000  # a value that is shared counts at each of its places
@@ -18,7 +18,7 @@ class NotPlainError(ValueError):
 
 
 def plain(value: Any) -> Any:
-    """A copy of numbers, text, lists, mappings and tensors as a tree: what a file uses in several places is copied, and
+    """Copy numbers, text, lists, mappings and tensors as a tree: what a file uses in several places is copied, and
     the limits of this module hold for the whole.
 
     Raises:
@@ -46,4 +46,4 @@ class _Copy:
         if isinstance(value, list | tuple | set):
             items = [self.of(v, depth + 1) for v in value]
             return items if isinstance(value, list) else type(value)(items)
-        raise NotPlainError(value.path if isinstance(value, Record | Name) else type(value).__name__)
+        raise NotPlainError(value.path if isinstance(value, InertRecord | Name) else type(value).__name__)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ultralytics import REFERENCE_VERSION
 from ultralytics.engine.weights.adapter import write_adapter
 from ultralytics.engine.weights.checkpoint import Checkpoint
-from ultralytics.engine.weights.inert import Record
+from ultralytics.engine.weights.inert import InertRecord
 from ultralytics.engine.weights.pickled import write_pickled
 from ultralytics.models.yolo.task import task_of
 from ultralytics.models.yolo.weights import load_trained, new_weights_file
@@ -86,7 +86,7 @@ def export_weights(
 def reference_checkpoint(
     net: DetectionModel, checkpoint: Checkpoint | None = None, half: bool = True
 ) -> dict[str, Any]:
-    """Its content: Records in place of the reference's objects.
+    """Return the content of the file: Records in place of the reference's objects.
 
     Raises:
         ModelError: the network has modules that the reference does not know.
@@ -140,12 +140,12 @@ class _Recorder:
 
     def __init__(self, half: bool) -> None:
         self.half = half
-        self._made: dict[int, Record] = {}
+        self._made: dict[int, InertRecord] = {}
 
-    def network(self, net: DetectionModel, args: Mapping[str, Any]) -> Record:
-        """A DetectionModel as the reference's."""
+    def network(self, net: DetectionModel, args: Mapping[str, Any]) -> InertRecord:
+        """Return the InertRecord of a network."""
         spec = dict(net.yaml)
-        return Record(
+        return InertRecord(
             f"ultralytics.nn.tasks.{network_of(net.spec).__name__}",
             state=self._common(net)
             | {
@@ -162,8 +162,8 @@ class _Recorder:
             },
         )
 
-    def module(self, module: nn.Module) -> Record:
-        """Any module below it."""
+    def module(self, module: nn.Module) -> InertRecord:
+        """Return the InertRecord of a module below it."""
         if id(module) in self._made:
             return self._made[id(module)]
         path = _reference_path(module)
@@ -174,7 +174,7 @@ class _Recorder:
         state |= {k: v for k, v in vars(module).items() if k in ("i", "f", "type")}
         if path.startswith(f"{_PACKAGE}.head."):
             state["inplace"] = True
-        self._made[id(module)] = record = Record(path, state=state)
+        self._made[id(module)] = record = InertRecord(path, state=state)
         return record
 
     def _common(self, module: nn.Module) -> dict[str, Any]:

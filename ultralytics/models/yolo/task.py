@@ -27,7 +27,7 @@ from ultralytics.nn.tasks import DetectionModel, network_of
 from ultralytics.utils.errors import ConfigError
 
 
-class Explainer(Protocol):
+class TaskExplainer(Protocol):
     """Draws what an output is based on."""
 
     def __call__(self, source: Any, model: Any = None) -> list[Explanation]:
@@ -45,7 +45,7 @@ class Task:
     trainer: type[BaseTrainer]  # provides the labels (`get_dataloader`, `trial_labels`) and their plots
     validator: type[BaseValidator]  # provides `postprocess`, the evaluators and their plots
     predictor: type[BasePredictor]  # provides `postprocess`, which makes Results
-    explainer: Callable[[Config], Explainer]  # draws what an output is based on
+    explainer: Callable[[Config], TaskExplainer]  # draws what an output is based on
     to_arrays: Callable[[Any], dict[str, Any]]  # the metrics of a validation as arrays for another process
     from_arrays: Callable[[Path, Mapping[str, npt.NDArray[Any]]], Any]  # and back
 

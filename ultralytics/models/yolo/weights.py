@@ -23,7 +23,7 @@ from ultralytics.utils.yaml import read_yaml
 
 
 def new_weights_file(out: str | Path, overwrite: bool) -> Path:
-    """The path of a weights file that a command is to write.
+    """Return the path of a weights file that a command is to write.
 
     Raises:
         ConfigError: its name is not that of a weights file. UserError: it is there, and may not be replaced.
@@ -54,7 +54,7 @@ def naming_plugins(checkpoint: Checkpoint) -> Iterator[None]:
 
 
 def model_of(checkpoint: Checkpoint) -> DetectionModel:
-    """The network of a weights file, without its weights.
+    """Return the network of a weights file, without its weights.
 
     Raises:
         ModelError: it cannot be built; where the file was trained with plugins that are not loaded, they are named.
@@ -64,7 +64,7 @@ def model_of(checkpoint: Checkpoint) -> DetectionModel:
 
 
 def load_trained(path: str | Path, device: torch.device | None = None) -> tuple[DetectionModel, Checkpoint]:
-    """The model of a weights file, ready to evaluate, and the file's content.
+    """Return the model of a weights file, ready to evaluate, and the file's content.
 
     Raises:
         CheckpointError: a file of this project that does not fill its network; one of the reference's only gets a
@@ -96,7 +96,7 @@ def head_of(model: str) -> str:
 
 
 def network(model: str | Path) -> DetectionModel:
-    """The model of a weights file or YAML."""
+    """Return the model of a weights file or YAML."""
     if str(model).endswith(".pt"):
         return load_trained(model)[0]
     return network_of(head_of(str(model)))(str(model), verbose=False)
@@ -108,8 +108,8 @@ def network(model: str | Path) -> DetectionModel:
 def attempt_load_one_weight(
     weight: str | Path, device: Any = None, inplace: bool = True, fuse: bool = False
 ) -> tuple[DetectionModel, dict[str, Any]]:
-    """The model of a weights file of either kind, fp32 in evaluation mode, and the file's content; nothing in the file
-    is run.
+    """Return the model of a weights file of either kind, fp32 in evaluation mode, and the file's content; no code
+    of the file is run.
 
     Args:
         device: to put it on; inplace: of the reference, not used; fuse: fold the batch norms.
@@ -124,7 +124,7 @@ def attempt_load_one_weight(
 def attempt_load_weights(
     weights: str | Path | Sequence[str | Path], device: Any = None, inplace: bool = True, fuse: bool = False
 ) -> DetectionModel:
-    """The model of a weights file, see `attempt_load_one_weight`.
+    """Return the model of a weights file, see `attempt_load_one_weight`.
 
     Raises:
         CheckpointError: of several, an ensemble, which is not offered.
@@ -138,7 +138,7 @@ def attempt_load_weights(
 
 
 def torch_safe_load(weight: str | Path, safe_only: bool = False) -> tuple[dict[str, Any], str]:
-    """A weights file's content with its model under "model", and its path. Every load here is safe."""
+    """Return a weights file's content with its model under "model", and its path. Every load here is safe."""
     model, checkpoint = load_trained(weight)
     return _reference_content(model, checkpoint), str(weight)
 
@@ -149,18 +149,18 @@ def _reference_content(model: DetectionModel, checkpoint: Checkpoint) -> dict[st
 
 
 def yaml_model_load(path: str | Path) -> dict[str, Any]:
-    """A model YAML's content, with the scale that its name says."""
+    """Return a model YAML's content, with the scale that its name says."""
     return load_model_spec(path).to_dict()
 
 
 def guess_model_scale(model_path: str | Path) -> str:
-    """The scale letter in a model YAML's name: "n" of yolov8n.yaml; "" without one."""
+    """Return the scale letter in a model YAML's name: "n" of yolov8n.yaml; "" without one."""
     found = re.search(r"yolov\d+([nslmx])", Path(model_path).stem)
     return found[1] if found else ""
 
 
 def guess_model_task(model: Any) -> str:
-    """ "detect", the only task."""
+    """Return "detect", the only task."""
     return "detect"
 
 

@@ -180,7 +180,7 @@ class DetectionTrainer(BaseTrainer):  # size: the methods are the reference's, w
             LOGGER.warning("%s: only %s; min_transfer=0.9 would stop here", source.path, text)
 
     def get_criterion(self) -> Criterion:
-        """The model's criterion, the detection loss with the run's gains unless a model of one's own has another."""
+        """Return the model's criterion: the detection loss with the run's gains, unless the model overrides it."""
         criterion: Any = getattr(self.model, "criterion", None) or self.model.init_criterion()
         if hasattr(criterion, "reduce"):
             criterion.reduce = self.reduce
@@ -189,7 +189,7 @@ class DetectionTrainer(BaseTrainer):  # size: the methods are the reference's, w
         return cast(Criterion, criterion)
 
     def get_distillation(self) -> Distillation:
-        """The network of `teacher=`, compared at the maps that enter the head, or by its class logits.
+        """Return the network of `teacher=`, compared at the maps that enter the head, or by its class logits.
 
         Raises:
             ConfigError: its head reads other strides, or its classes are others where logits are compared.
@@ -234,7 +234,7 @@ class DetectionTrainer(BaseTrainer):  # size: the methods are the reference's, w
         return {"model": portable(self.model.yaml), "names": dict(self.data.names)}
 
     def describe_data(self) -> dict[str, Any]:
-        """Number and digest of each split's images."""
+        """Return number and digest of each split's images."""
         loaders = {"train": self.train_loader, "val": self.val_loader}
         sets = {split: loader.dataset.labels for split, loader in loaders.items() if loader is not None}
         return {split: {"images": len(labels), "digest": labels.digest} for split, labels in sets.items()}
@@ -259,7 +259,7 @@ class DetectionTrainer(BaseTrainer):  # size: the methods are the reference's, w
     # Data
 
     def build_dataset(self, img_path: Any, mode: str = "train", batch: int | None = None) -> Any:
-        """A split's dataset: rectangles at validation unless `rect_val=False`, in training with `rect`."""
+        """Return a split's dataset: rectangles at validation unless `rect_val=False`, in training with `rect`."""
         args = self.args
         return build_yolo_dataset(
             args,
@@ -273,7 +273,7 @@ class DetectionTrainer(BaseTrainer):  # size: the methods are the reference's, w
         )
 
     def get_dataloader(self, dataset_path: Any, batch_size: int = 16, rank: int = 0, mode: str = "train") -> Any:
-        """Batches of a split's paths."""
+        """Return batches of a split's paths."""
         args = self.args
         training = mode == "train"
         with self.team.first():  # checks the images, and keeps what it found for the others
@@ -333,7 +333,7 @@ class DetectionTrainer(BaseTrainer):  # size: the methods are the reference's, w
         return self.amp_dtype if self.device.type == "cuda" else None
 
     def validation_criterion(self) -> Criterion:
-        """The criterion for whole batches, which are validated by one rank each: their loss is nobody else's."""
+        """Return the criterion for whole batches, which are validated by one rank each: their loss is nobody else's."""
         criterion: Any = copy.copy(self.criterion)
         if hasattr(criterion, "reduce"):
             criterion.reduce = torch.Tensor.clone
@@ -342,18 +342,18 @@ class DetectionTrainer(BaseTrainer):  # size: the methods are the reference's, w
     # Plots
 
     def draw_batch(self, batch: Batch, path: Path) -> None:
-        """The images with their boxes."""
+        """Draw the images with their boxes."""
         with optional(path):
             plot_images(batch, path, self.data.names, font=self.args.font)
 
     def plot_training_labels(self) -> None:
-        """labels.jpg."""
+        """Draw labels.jpg."""
         with optional(self.save_dir / "labels.jpg"):
             labels = self.train_loader.dataset.labels
             plot_labels(labels.bboxes, labels.cls, self.data.names, self.save_dir, self.args.font)
 
     def plot_metrics(self) -> None:
-        """results.png and .pdf."""
+        """Draw results.png and .pdf."""
         if self.args.plots and self.team.leads:
             with optional(self.save_dir / "results.png"):
                 plot_results(self.save_dir / "results.csv", self.save_dir, self.args.font)
