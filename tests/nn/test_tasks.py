@@ -12,6 +12,7 @@ from ultralytics.cfg.model import load_model_spec
 from ultralytics.engine.weights.checkpoint import load_checkpoint
 from ultralytics.nn import registry
 from ultralytics.nn.backend import inference_copy
+from ultralytics.nn.modules import Detect
 from ultralytics.nn.registry import conv_like, register
 from ultralytics.nn.tasks import DetectionModel, parse_model
 from ultralytics.utils.errors import ModelError
@@ -75,6 +76,14 @@ def test_published_networks_have_their_published_size(scale, layers, parameters,
     assert {"model.0.conv.weight", "model.2.m.0.cv1.bn.running_mean", "model.22.cv3.2.2.bias"} <= state.keys()
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
     assert {(m.eps, m.momentum) for m in norms} == {(1e-3, 0.03)}
+
+
+@pytest.mark.parametrize(("finest", "box", "score"), [(64, 64, 80), (192, 64, 192), (320, 80, 320)])
+def test_widths_of_the_heads_branches(finest, box, score):
+    """Boxes: a quarter of the finest map, at least 64, four times 16 bins; scores: the finest map, at least 80."""
+    with torch.device("meta"):
+        head = Detect(80, (finest, 2 * finest, 2 * finest))
+    assert (head.cv2[0][0].conv.out_channels, head.cv3[0][0].conv.out_channels) == (box, score)
 
 
 def test_a_head_decodes_its_maps_to_pixels():
