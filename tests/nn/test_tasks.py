@@ -78,11 +78,14 @@ def test_published_networks_have_their_published_size(scale, layers, parameters,
     assert {(m.eps, m.momentum) for m in norms} == {(1e-3, 0.03)}
 
 
-@pytest.mark.parametrize(("finest", "box", "score"), [(64, 64, 80), (192, 64, 192), (320, 80, 320)])
-def test_widths_of_the_heads_branches(finest, box, score):
-    """Boxes: a quarter of the finest map, at least 64, four times 16 bins; scores: the finest map, at least 80."""
+@pytest.mark.parametrize(
+    ("nc", "finest", "box", "score"), [(80, 64, 64, 80), (80, 192, 64, 192), (80, 320, 80, 320), (365, 64, 64, 100)]
+)
+def test_widths_of_the_heads_branches(nc, finest, box, score):
+    """Boxes: a quarter of the finest map, at least 64, four times 16 bins. Scores: the finest map, at least the classes
+    or 100."""
     with torch.device("meta"):
-        head = Detect(80, (finest, 2 * finest, 2 * finest))
+        head = Detect(nc, (finest, 2 * finest, 2 * finest))
     assert (head.cv2[0][0].conv.out_channels, head.cv3[0][0].conv.out_channels) == (box, score)
 
 

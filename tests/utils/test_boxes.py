@@ -71,8 +71,10 @@ def test_rescaled_boxes_worked_out_by_hand():
     box = torch.tensor([[32.0, 78 + 32, 64, 78 + 64]])
     for out in (scale_boxes((320, 320), box, (51, 100)), scale_boxes((320, 320), box.numpy(), (51, 100))):
         np.testing.assert_allclose(out, [[10, 10, 20, 20]], atol=1e-5)
-    half = scale_boxes((320, 320), torch.tensor([[10.0, 79, 20, 89]]), (161, 320))  # 79.5: the smaller half is above
-    np.testing.assert_allclose(half, [[10, 0, 20, 10]], atol=1e-5)
+    half = torch.tensor([[10.0, 79, 20, 89]])  # of a border of 159 the smaller half, 79, is above, or on the left
+    np.testing.assert_allclose(scale_boxes((320, 320), half, (161, 320)), [[10, 0, 20, 10]], atol=1e-5)
+    half = scale_boxes((320, 320), half[:, [1, 0, 3, 2]], (320, 161))
+    np.testing.assert_allclose(half, [[0, 10, 10, 20]], atol=1e-5)
     sized = scale_boxes((320, 320), torch.tensor([[32.0, 78 + 32, 32, 32]]), (51, 100), xywh=True)
     np.testing.assert_allclose(sized, [[10, 10, 10, 10]], atol=1e-5)
 
