@@ -304,6 +304,7 @@ def measure_step(report: Report, options: Options, clock: Clock) -> None:
     options = options.settled()
     found = cases(options)
     each = min(clock.limit / (4 * len(found)), 3.0)
+    held: dict[bool, list[Any]] = {}  # batches, the same for all cases but those whose loader makes others
     for i, case in enumerate(found):
         about = {"model": case.model, "switch": case.switch, "imgsz": options.imgsz, "batch": options.batch}
         if clock.left() < (25.0 if "compile" in case.switch else 3 * each):
@@ -311,7 +312,10 @@ def measure_step(report: Report, options: Options, clock: Clock) -> None:
             continue
         with report.guarded(**about), switched(case.switch) as keys:
             keys |= options.keys(case.model, data=options.large(), val=False)
-            report("step", **about, **step_figures(keys, each, with_loader=i < 3 or "augment_on" in case.switch))
+            loader = i == 0 or "augment_on" in case.switch
+            report(
+                "step", **about, **step_figures(keys, each, loader, held.setdefault("augment_on" in case.switch, []))
+            )
 
 
 def contiguous(_: torch.device) -> torch.memory_format:
@@ -331,14 +335,14 @@ def switched(switch: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield {k: v for k, v in switch.items() if k.islower() and k != "channels_last"}
 
 
-def step_figures(keys: dict[str, Any], seconds: float, with_loader: bool) -> dict[str, Any]:
-    """Return the figures of a run's step."""
+def step_figures(keys: dict[str, Any], seconds: float, with_loader: bool, batches: list[Any]) -> dict[str, Any]:
+    """Return the figures of a run's step on the batches, which are made where there are none."""
     started = time.perf_counter()
     trainer = DetectionTrainer(overrides=keys)
     try:
         trainer._setup()
         trainer.model.train()
-        batches = ready(trainer)
+        batches += [] if batches else ready(trainer)
         step = stepping(trainer, batches)
         found = {"setup_s": time.perf_counter() - started, "images": len(batches[0]["img"])}
         return {

@@ -55,7 +55,7 @@ def step(rows, batch=2, freeze=False):
     return outputs, gradients, model.state_dict(), torch.get_rng_state(), seen
 
 
-@settings(max_examples=5)
+@settings(max_examples=3)
 @given(st.sets(st.integers(0, len(ROWS))), st.integers(1, 3), st.booleans())
 def test_a_step_is_the_same_to_the_bit(rows, batch, freeze):
     outputs, gradients, state, stream, seen = step(rows, batch, freeze)

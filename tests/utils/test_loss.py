@@ -256,3 +256,26 @@ def test_one_criterion_validates_and_trains():
         criterion([m.detach() for m in maps(3)], batch)
     for size in (64, 96, 64):
         criterion(maps(3, size=size), batch)[0].backward()
+
+
+@pytest.mark.gpu
+def test_a_gpu_finds_the_loss_and_gradients_of_a_cpu_by_deterministic_operations():
+    g, found = torch.Generator().manual_seed(0), []
+    batch = {
+        "batch_idx": torch.arange(2).repeat_interleave(20).float(),
+        "cls": torch.randint(0, 3, (40,), generator=g).float(),
+        "bboxes": torch.rand(40, 4, generator=g) * 0.5 + 0.2,
+    }
+    on, warn_only = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        for device in ("cpu", "cuda", "cuda"):
+            outputs = [m.detach().to(device).requires_grad_() for m in maps(3)]
+            criterion = v8DetectionLoss(3, [8, 16, 32])
+            total, parts = criterion(outputs, {k: v.to(device) for k, v in batch.items()})
+            found.append([t.cpu() for t in (total.detach(), parts, *torch.autograd.grad(total, outputs))])
+    finally:
+        torch.use_deterministic_algorithms(on, warn_only=warn_only)
+    for on_cpu, once, again in zip(*found, strict=True):
+        torch.testing.assert_close(once, on_cpu, rtol=1e-3, atol=1e-4 * max(float(on_cpu.abs().max()), 1))
+        assert torch.equal(once, again)

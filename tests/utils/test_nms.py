@@ -4,6 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ultralytics.utils import nms
 from ultralytics.utils.boxes import box_iou
 from ultralytics.utils.nms import greedy_nms, non_max_suppression
 
@@ -153,3 +154,59 @@ def test_what_is_not_finite_is_left_out():
     y[0, 0] = torch.tensor([5, torch.nan, torch.inf, 500])
     y[0, 4, 3] = torch.nan
     assert non_max_suppression(y)[0][:, 0].tolist() == [0]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    images=st.integers(1, 4),
+    anchors=st.integers(1, 60),
+    nc=st.integers(1, 4),
+    keys=st.sampled_from([*CASES.values(), {"conf_thres": 0.3, "max_nms": 9}, {"max_det": 1}]),
+    chunk=st.sampled_from([1, 7, 1024]),
+    dtype=st.sampled_from([torch.float32, torch.bfloat16]),
+    seed=st.integers(0, 10_000),
+)
+def test_all_images_at_once_are_the_images_one_by_one(images, anchors, nc, keys, chunk, dtype, seed):
+    g = torch.Generator().manual_seed(seed)
+    y = torch.rand(images, 4 + nc, anchors, generator=g)
+    y[:, :2] *= 60
+    y[:, 2:4] *= 40
+    y[:, 4:] = (y[:, 4:] * 8).round() / 8  # many of one score
+    y[torch.rand(images, 4 + nc, anchors, generator=g) < 0.01] = float("nan")
+    y = y.to(dtype)
+    given = {"conf_thres": 0.25, "iou_thres": 0.45, "max_det": 300, "max_nms": 30000, "agnostic": False, **keys}
+    wanted = torch.tensor(given["classes"]) if "classes" in given else None
+    several = given.get("multi_label", False) and nc > 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nms, "CHUNK", chunk)
+        one_by_one = non_max_suppression(y, **given)
+        at_once = nms._of_all(
+            y,
+            given["conf_thres"],
+            given["iou_thres"],
+            wanted,
+            given["agnostic"],
+            several,
+            given["max_det"],
+            given["max_nms"],
+        )
+    assert len(one_by_one) == len(at_once)
+    assert all(torch.equal(a, b) for a, b in zip(one_by_one, at_once, strict=True))
+
+
+def test_a_batch_compares_a_bounded_number_of_pairs(monkeypatch):
+    seen, compare = [], nms._overlap
+    monkeypatch.setattr(nms, "PAIRS", 2 * 9**2)
+    monkeypatch.setattr(nms, "_overlap", lambda a, b: seen.append((a.shape[-2], b.shape[-2])) or compare(a, b))
+    boxes = torch.rand(2, 20, 4).sort(-1).values
+    nms.greedy_nms_of_all(boxes, torch.ones(2, 20, dtype=torch.bool), 2.0, 30)
+    assert seen == [(9, 9), (30, 9), (9, 9), (30, 2), (2, 2)]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("case", CASES)
+def test_a_gpu_finds_the_detections_of_a_cpu(case):
+    y = torch.rand(3, 10, 500, generator=torch.Generator().manual_seed(0))
+    y[:, :4] *= 100
+    for on_cpu, on_gpu in zip(*(non_max_suppression(y.to(d), **CASES[case]) for d in ("cpu", "cuda")), strict=True):
+        torch.testing.assert_close(on_gpu.cpu(), on_cpu)

@@ -73,6 +73,8 @@ def set_up(task: Hooks, step: TrainStep, saver: Saver, resumption: Resumption | 
     if resumption is not None and resumed is not None:
         with restoring(resumed.path):
             saver.restore(resumed.state)
+        if {"imgsz", "compile"} & set(resumption.changed):
+            state.compiled = []  # its sizes are of no use any more
         state.over = is_over(resumed.state, state.epochs, resumption.changed)
         log_changes(resumption, before or {}, saver.provenance, step.schedule, state)
     if args.preflight:

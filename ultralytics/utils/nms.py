@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from ultralytics.utils.boxes import xywh2xyxy
 
 CHUNK = 1024  # candidates compared with each other at a time
+PAIRS = 2**26  # of all images that a GPU compares at a time
 
 
 def greedy_nms(
@@ -62,15 +64,62 @@ def _meet(boxes: Tensor, labels: Tensor | None, a: Tensor, b: Tensor, iou_thresh
 
 
 def _overlap(a: Tensor, b: Tensor) -> Tensor:
-    """Pairwise IoU in torchvision's arithmetic: no epsilon, so that equal results are equal to the last bit."""
-    area_a = (a[:, 2] - a[:, 0]) * (a[:, 3] - a[:, 1])
-    area_b = (b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1])
-    (left_a, top_a, right_a, bottom_a), (left_b, top_b, right_b, bottom_b) = a.t().contiguous(), b.t().contiguous()
-    width = right_a[:, None].minimum(right_b).sub_(left_a[:, None].maximum(left_b)).clamp_(min=0)
-    height = bottom_a[:, None].minimum(bottom_b).sub_(top_a[:, None].maximum(top_b)).clamp_(min=0)
+    """(…, n, m) IoU of each of (…, n, 4) with each of (…, m, 4) in torchvision's arithmetic: no epsilon, so that equal
+    results are equal to the last bit."""
+    left_a, top_a, right_a, bottom_a = a.unsqueeze(-2).movedim(-1, 0).contiguous()
+    left_b, top_b, right_b, bottom_b = b.unsqueeze(-3).movedim(-1, 0).contiguous()
+    area_a, area_b = (right_a - left_a) * (bottom_a - top_a), (right_b - left_b) * (bottom_b - top_b)
+    width = right_a.minimum(right_b).sub_(left_a.maximum(left_b)).clamp_(min=0)
+    height = bottom_a.minimum(bottom_b).sub_(top_a.maximum(top_b)).clamp_(min=0)
     inter = width.mul_(height)
-    union: Tensor = area_a[:, None] + area_b - inter
+    union: Tensor = area_a + area_b - inter
     return torch.div(inter, union, out=inter)
+
+
+def greedy_nms_of_all(
+    boxes: Tensor, there: Tensor, iou_threshold: float, max_keep: int, labels: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """`greedy_nms` of the candidates of several images at once, for a device that the host should seldom wait for.
+
+    Args:
+        boxes: (B, n, 4) corners, best first.
+        there: (B, n) which of them are candidates, and not padding.
+        max_keep: K, the most that are kept of an image.
+        labels: (B, n) class ids; only boxes of one class suppress each other. None: all do.
+
+    Returns:
+        (B, K) places of those kept, best first, and (B,) how many of them count.
+    """
+    images, device = len(boxes), boxes.device
+    kept = torch.zeros((images, max_keep + 1), dtype=torch.long, device=device)  # in the last column lies what is over
+    count = torch.zeros((images, 1), dtype=torch.long, device=device)
+    rank = torch.arange(max_keep, device=device)
+
+    def meet(of: Tensor, some: slice) -> Tensor:
+        """(B, m, n) which boxes of these places overlap which of some by more than the threshold, class by class."""
+        met = _overlap(boxes.gather(1, of.unsqueeze(-1).expand(-1, -1, 4)), boxes[:, some]) > iou_threshold
+        return met if labels is None else met & (labels.gather(1, of).unsqueeze(-1) == labels[:, None, some])
+
+    size = max(min(CHUNK, math.isqrt(PAIRS // max(images, 1))), 1)
+    for start in range(0, boxes.shape[1], size):
+        some = slice(start, start + size)
+        places = torch.arange(start, min(start + size, boxes.shape[1]), device=device).expand(images, -1)
+        free = there[:, some]
+        if start:  # a box met by one kept earlier is gone
+            free = free & ~(meet(kept[:, :-1], some) & (rank < count).unsqueeze(-1)).any(1)
+        suppresses = (meet(places, some).triu(1) & free.unsqueeze(-1)).to(torch.float32)
+        alive = free.to(torch.float32)
+        while True:  # as in `greedy_nms`
+            settled = ((alive.unsqueeze(1) @ suppresses).squeeze(1) == 0).logical_and(free).to(torch.float32)
+            if torch.equal(settled, alive):
+                break
+            alive = settled
+        slot = (count + (alive > 0).cumsum(1) - 1).clamp(max=max_keep)  # of whole numbers: deterministic everywhere
+        kept.scatter_(1, torch.where(alive > 0, slot, max_keep), places)
+        count = (count + alive.sum(1, keepdim=True).long()).clamp(max=max_keep)
+        if bool((count == max_keep).all()):
+            break
+    return kept[:, :-1], count.squeeze(1)
 
 
 def non_max_suppression(
@@ -97,14 +146,11 @@ def non_max_suppression(
     Args:
         prediction: (B, 4 + nc, A), boxes as centre, width, height; of an end-to-end head, with `nc` given,
             (B, n, 6), which is filtered alone; or the model's (y, raw).
-        conf_thres: lowest score kept.
-        iou_thres: overlap above which the worse box is dropped.
-        classes: class ids to keep.
-        agnostic: suppress across classes.
+        conf_thres: lowest score kept; iou_thres: overlap above which the worse box is dropped.
+        classes: class ids to keep; agnostic: suppress across classes.
         multi_label: a box may carry every class above the threshold, instead of its best.
-        max_det: most detections per image.
+        max_det: most detections per image; max_nms: most candidates considered.
         nc: classes, all behind the boxes when 0.
-        max_nms: most candidates considered.
         max_time_img, max_wh, in_place: of the reference, without effect: nothing is cut short, no box is shifted, and
             the input never changes.
         labels, rotated: of the reference, not offered.
@@ -124,10 +170,13 @@ def non_max_suppression(
     if y.shape[-1] == 6 and (both or (nc and y.shape[1] != 4 + nc)):
         return [_filter_final(image.float(), conf_thres, wanted)[:max_det] for image in y]
     nc = nc or y.shape[1] - 4
+    several = multi_label and nc > 1
+    if y.device.type != "cpu":
+        return _of_all(y[:, : 4 + nc], conf_thres, iou_thres, wanted, agnostic, several, max_det, max_nms)
     # Anchors that may matter, before anything is copied; NaN is not above any threshold.
     candidate, output = y[:, 4 : 4 + nc].amax(1) > conf_thres, []
     for image, mask in zip(y, candidate, strict=True):
-        boxes, score, label = _above_threshold(image[: 4 + nc, mask].t(), conf_thres, wanted, multi_label and nc > 1)
+        boxes, score, label = _above_threshold(image[: 4 + nc, mask].t(), conf_thres, wanted, several)
         order = score.argsort(descending=True, stable=True)[:max_nms]
         boxes, score, label = boxes[order], score[order], label[order]
         index = greedy_nms(boxes, score, iou_thres, max_det, None if agnostic else label)
@@ -152,6 +201,48 @@ def _above_threshold(
     if wanted is not None:
         keep &= torch.isin(label, wanted)
     return (boxes, score, label) if bool(keep.all()) else (boxes[keep], score[keep], label[keep])
+
+
+def _of_all(
+    y: Tensor,
+    conf_thres: float,
+    iou_thres: float,
+    wanted: Tensor | None,
+    agnostic: bool,
+    multi_label: bool,
+    max_det: int,
+    max_nms: int,
+) -> list[Tensor]:
+    """Return what `non_max_suppression` does, of all images at once: the host waits a few times per batch, not for each
+    image."""
+    rows = y.transpose(1, 2).to(torch.promote_types(y.dtype, torch.float32))
+    boxes, scores = xywh2xyxy(rows[..., :4]), rows[..., 4:]
+    sound = torch.isfinite(boxes).all(-1) & (scores.amax(-1) > conf_thres)  # NaN is not above any threshold
+    classes = torch.arange(scores.shape[-1], device=y.device)
+    if multi_label:
+        candidate = (scores > conf_thres) & sound.unsqueeze(-1)
+        if wanted is not None:
+            candidate &= torch.isin(classes, wanted)
+        image, anchor, label = candidate.nonzero(as_tuple=True)
+    else:
+        labels = scores.argmax(-1)
+        candidate = sound if wanted is None else sound & torch.isin(labels, wanted)
+        image, anchor = candidate.nonzero(as_tuple=True)
+        label = labels[image, anchor]
+    score = scores[image, anchor, label]
+    if not len(image):
+        return [rows.new_zeros((0, 6)) for _ in rows]
+    order = score.argsort(descending=True, stable=True)
+    order = order[image[order].argsort(stable=True)]  # image by image, best first
+    bounds = torch.searchsorted(image, torch.arange(len(rows) + 1, device=y.device))
+    first, counts = bounds[:-1, None], bounds.diff()
+    place = torch.arange(min(int(counts.max()), max_nms), device=y.device)
+    source = order[(first + place).clamp(max=len(image) - 1)]
+    found = torch.cat((boxes[image, anchor], score.unsqueeze(-1), label.unsqueeze(-1).to(boxes.dtype)), -1)[source]
+    there, classes = place < counts.unsqueeze(-1), label[source]
+    kept, count = greedy_nms_of_all(found[..., :4], there, iou_thres, max_det, None if agnostic else classes)
+    chosen = found.gather(1, kept.unsqueeze(-1).expand(-1, -1, 6))
+    return [one[:n] for one, n in zip(chosen, count.tolist(), strict=True)]
 
 
 def _filter_final(found: Tensor, conf_thres: float, wanted: Tensor | None) -> Tensor:

@@ -513,7 +513,7 @@ def test_an_interruption_leaves_nothing(tmp_path, monkeypatch):
 def test_a_folder_that_cannot_be(tmp_path):
     file = tar(tmp_path / "x.tar", *HONEST)
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="it is a file"):
+    with pytest.raises(UserError, match="this is a file"):
         unpack(file, tmp_path / "file")
     with pytest.raises(UserError, match="could not be written"):
         unpack(file, tmp_path / "file" / "x")

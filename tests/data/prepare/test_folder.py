@@ -126,7 +126,7 @@ def test_a_place_that_is_taken(tmp_path):
     for name, match in (("file", "this is a file"), ("mine", "holds something else")):
         with pytest.raises(UserError, match=match):
             prepared(tmp_path / name, "voc", OPTIONS)
-    for name, match in (("file", "it is a file"), ("mine", "not empty"), ("file/x", "could not be written")):
+    for name, match in (("file", "this is a file"), ("mine", "not empty"), ("file/x", "could not be written")):
         with pytest.raises(UserError, match=match):
             made(tmp_path / name)
     assert names(tmp_path) == ["file", "mine"]

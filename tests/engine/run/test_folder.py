@@ -26,7 +26,7 @@ def test_a_place_that_cannot_be_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot make the run folder"):
         new_run_dir(tmp_path / "file", "train")
-    with pytest.raises(ConfigError, match="it is a file"):
+    with pytest.raises(ConfigError, match="this is a file"):
         new_run_dir(tmp_path, "file", exist_ok=True)
 
 

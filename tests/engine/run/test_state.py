@@ -24,13 +24,14 @@ def run_state(**changes):
 
 def test_the_entries_are_those_of_earlier_checkpoints():
     entries = run_state(finished=2).state_dict()
-    assert set(entries) == EARLIER
+    assert set(entries) == EARLIER | {"compiled"}
     assert entries["epoch"] == 1  # the last that is whole, from 0
 
 
 def test_what_is_saved_comes_back():
     rows = [{"epoch": 1, "time": 2.0}]
     saved = run_state(finished=1, batches_done=3, last_opt_step=7, rows=rows, rollbacks=2, lr_factor=0.25, fitness=0.5)
+    saved.compiled = [[64, 96]]
     found = RunState(batches=6, loss_mean=torch.zeros(2))
     found.load_state_dict(saved.state_dict())
     for field in fields(RunState):

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from tests.nn.ops.twins import errors, fused, plain, problem
 from ultralytics.nn.modules import FLABlock, FocusedLinearAttention
@@ -168,6 +169,16 @@ def test_what_the_kernels_do_not_know_is_named(card):
     assert fla.obstacle("cuda", 0, torch.bfloat16, 64) == ""
     assert fla.obstacle("cuda", 0, torch.float64, 32) == "it does not know float64"
     assert fla.obstacle("cuda", 0, torch.bfloat16, 65) == "a head has 65 channels, more than 64"
+
+
+@pytest.mark.parametrize("k", [0, 3])
+def test_operations_are_counted_as_of_the_twin(k):
+    layer, qkv, _ = problem(16, 2, 4, 5, k=k)
+    with FlopCounterMode(display=False) as counter:
+        layer.attend(qkv.double(), layer.window_size)
+    taps, bias = ((k * k, 8), (8,)) if k else (None, None)
+    assert fla.count(qkv.shape, (20, 16), (16,), taps, bias, 2, 5, 3.0) == counter.get_total_flops()
+    assert torch.ops.ultralytics.focused_mix in flop_registry
 
 
 @slow

@@ -89,7 +89,8 @@ def test_no_step_waits_for_the_card_and_a_graph_can_hold_it():
         got = step(block, x)
     graph.replay()
     torch.cuda.synchronize()
-    assert all(torch.equal(a, b) for a, b in zip(got, want, strict=True))
+    for a, b in zip(got, want, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4 * float(b.abs().max()))
 
 
 def test_nothing_is_compiled_anew_for_another_size():

@@ -76,7 +76,7 @@ class Edit(Command):
         if out.exists() and not self.overwrite:
             raise ConfigError("the file already exists", str(out), "give another out=, or overwrite=True")
         if not out.absolute().parent.is_dir():
-            raise ConfigError("the folder of the file does not exist", str(out.absolute()), "make it first")
+            raise ConfigError("the output folder does not exist", str(out.absolute()), "make it first")
         from ultralytics.cfg import surgery  # torch takes seconds to import, these a moment
         from ultralytics.cfg.model import ModelSpec, load_model_spec
         from ultralytics.nn.plugins import load_plugins

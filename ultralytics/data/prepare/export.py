@@ -50,7 +50,7 @@ def export_coco(data: str | Path, out: str | Path, split: str = "val", overwrite
     if out.exists() and not overwrite:
         raise ConfigError("the file already exists", str(out), "give another out=, or overwrite=True")
     if not out.absolute().parent.is_dir():
-        raise ConfigError("the folder of the file does not exist", str(out.absolute()), "make it first")
+        raise ConfigError("the output folder does not exist", str(out.absolute()), "make it first")
     spec = load_dataset(data, needs=[split])
     paths = spec.split(split)
     files = list_images(paths)

@@ -45,7 +45,7 @@ def broken_rows(model: nn.Module, img: Tensor, own: Callable[[Any], Any]) -> lis
         attempt(row, *given[row])
         for reason in breaks_so_far() - before:
             where, name = row_label(model, k), f"row {k} ({row_name(model, k)})"
-            place = name if name in where else f"{where}: {name}"
+            place = where if name in where else f"{where}: {name}"
             lines.append(f"{place} breaks the graph, which runs in pieces: {reason.strip().splitlines()[0]}")
             break
     return lines or ["the graph breaks outside of the rows, and runs in pieces"]

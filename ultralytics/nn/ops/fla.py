@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
 
 from ultralytics.utils.errors import ModelError
 
@@ -183,3 +184,20 @@ def _propagate_gradients(ctx: Any, grad: Tensor | None, *_: None) -> tuple[Tenso
 
 
 focused_mix.register_autograd(_propagate_gradients, setup_context=_save_for_gradients)
+
+
+@register_flop_formula(torch.ops.ultralytics.focused_mix)
+def count(
+    qkv: tuple[int, ...],
+    position: tuple[int, ...],
+    sigma: tuple[int, ...],
+    taps: tuple[int, ...] | None,
+    bias: tuple[int, ...] | None,
+    heads: int,
+    width: int,
+    power: float,
+    **_: Any,
+) -> int:
+    """FLOPs of the matrix products and the convolution, 2·MACs, from the shapes: what is counted of the plain twin."""
+    elements = qkv[0] * qkv[1] * qkv[2] // 3
+    return elements * (4 * (qkv[2] // 3 // heads) + 2 * (taps[0] if taps else 0))

@@ -51,7 +51,7 @@ TABLE: tuple[tuple[bool, int, Blocks], ...] = (
     (False, 32, Blocks()),
     (False, 64, Blocks(query=32, key=32)),
     (True, 32, Blocks(key=16, precision="ieee")),
-    (True, 64, Blocks(query=16, key=32, warps=8, precision="tf32x3")),
+    (True, 64, Blocks(output=32, query=16, key=32, state=32, warps=8, precision="tf32x3")),
 )
 _FORCED: list[Blocks] = []
 
@@ -93,12 +93,12 @@ def split(N: int, times: int, block: int, parts: int) -> tuple[int, int]:
 
 
 def failure(device: str) -> str:
-    """Compile and run a kernel of a few lines; say why it failed, "" if it did not."""
+    """Compile and launch a kernel of a few lines; say why it failed, "" if it did not. Nothing waits for its end."""
     try:
         probe = torch.zeros(16, device=device)
         with on_device(probe):
             kernels.probe_kernel[(1,)](probe, SIZE=16)
-        return "" if probe.sum() == 16 else "a kernel of Triton's computed something else"
+        return ""
     except Exception as e:  # whatever its compiler, its launcher and the driver raise
         return f"Triton cannot run here ({type(e).__name__}: {str(e).strip().partition(chr(10))[0]})"
 
