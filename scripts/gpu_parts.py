@@ -235,7 +235,8 @@ def measure_versions(report: Report, options: Options, _: Clock) -> None:
         "--format=csv,noheader",
     ]
     with contextlib.suppress(OSError, subprocess.SubprocessError):
-        found["nvidia_smi"] = subprocess.run(ask, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
+        answer = subprocess.run(ask, capture_output=True, encoding="utf-8", timeout=20, check=True)
+        found["nvidia_smi"] = answer.stdout.strip()
     report("versions", **found)
 
 
@@ -256,7 +257,7 @@ def run_tests(report: Report, _: Options, clock: Clock) -> None:
     words = [sys.executable, "-m", "pytest", "-vv", "--tb=short", "-m", "gpu", *map(str, files)]
     counts: Counter[str] = Counter()
     failed = []
-    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8")
     assert process.stdout is not None
     line = ""
     try:
@@ -876,7 +877,8 @@ def measure_ranks(report: Report, options: Options, clock: Clock) -> None:
     started = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-m", "ultralytics", "train", *words],
-        cwd=options.work, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=max(clock.left(), 5),
+        cwd=options.work, encoding="utf-8", stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        timeout=max(clock.left(), 5),
         check=False, env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
     )  # fmt: skip
     print(done.stdout, flush=True)

@@ -124,7 +124,7 @@ def test_archives_go_out_and_back(tmp_path):
     assert not list((tmp_path / "out").rglob(".DS_Store"))
     downloads.delete_dsstore(tmp_path)
     assert not (tmp_path / "set" / ".DS_Store").exists()
-    with pytest.raises(MissingFileError, match=r"no \.zip file"):
+    with pytest.raises(MissingFileError, match=r"not a \.zip file"):
         downloads.unzip_file(tmp_path / "set")
 
 

@@ -96,7 +96,11 @@ def _is_given(config: Config, key: str) -> bool:
 
 
 def check_classes(classes: int | list[int] | None, nc: int, whose: str) -> None:
-    """Refuse ids in `classes` that there are not. Raises ConfigError: naming the first."""
+    """Refuse ids in `classes` that there are not.
+
+    Raises:
+        ConfigError: naming the first.
+    """
     numbers = [] if classes is None else classes if isinstance(classes, list) else [classes]
     for number in numbers:
         if number >= nc:

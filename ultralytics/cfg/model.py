@@ -294,13 +294,9 @@ def _check_sources(spec: ModelSpec) -> None:
                 hint = "the first row reads the image: write -1"
             else:
                 hint = f"rows 0 to {number - 1} can be named here; {_guess_source(rows, number, source)}"
-            problem = (
-                "does not exist"
-                if source < 0 or source >= len(rows)
-                else "comes later"
-                if source > number
-                else "is itself"
-            )
+            problem = "comes later" if source > number else "is itself"
+            if not 0 <= source < len(rows):
+                problem = "does not exist"
             raise ModelError(f"`from` names row {source}, which {problem}", row.where, hint)
 
 
@@ -354,17 +350,8 @@ def load_model_spec(
 
 
 def asked_scale(model: str | Path, path: Path, letter: str | None, scales: Any) -> str | None:
-    """Return the scale that a model YAML's name asks for; None where it asks for none.
-
-    Args:
-        model: the name as it was given.
-        path: the file found.
-        letter: what reads as a scale in the name.
-        scales: of the file.
-
-    Raises:
-        ModelError: the file has no such scale.
-    """
+    """Return the scale that a model YAML's name, as it was given, asks for; None where it asks for none. `letter` is
+    what reads as a scale in it, `scales` are those of the file found. Raises ModelError: it has no such scale."""
     if letter is None or (isinstance(scales, dict) and letter in scales):
         return letter
     stem = user_path(model).stem

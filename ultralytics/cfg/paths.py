@@ -142,7 +142,10 @@ def find_model_yaml(name: str | Path) -> tuple[Path, str | None]:
 
 def _refuse_letter(given: Path) -> None:
     """Say which scales there are where only the letter in a model YAML's name is wrong: yolov8q.yaml, yolov8N.yaml.
-    Raises MissingFileError: with the letters."""
+
+    Raises:
+        MissingFileError: with the letters.
+    """
     match = _ANY_LETTER.search(given.stem)
     if match is None:
         return
@@ -166,7 +169,11 @@ def _refuse_letter(given: Path) -> None:
 
 def _finder(folders: tuple[Path, ...], kind: str) -> Callable[[str | Path], Path]:
     def find(name: str | Path) -> Path:
-        """Find a file: as given, then among the bundled ones. Raises MissingFileError: listing every path tried."""
+        """Find a file: as given, then among the bundled ones.
+
+        Raises:
+            MissingFileError: listing every path tried.
+        """
         given = user_path(name)
         return _find_file(given, [given.name], folders, kind)
 

@@ -180,7 +180,11 @@ def check_cfg(cfg: dict[str, Any], hard: bool = True) -> None:
 
 
 def check_dict_alignment(base: dict[str, Any], custom: dict[str, Any], e: BaseException | None = None) -> None:
-    """Refuse keys of `custom` that `base` has not. Raises ConfigError: naming the nearest."""
+    """Refuse keys of `custom` that `base` has not.
+
+    Raises:
+        ConfigError: naming the nearest.
+    """
     for key in custom:
         if key not in base:
             raise ConfigError(f"unknown key {key!r}", hint=nearest(key, base)) from e
@@ -198,7 +202,11 @@ def merge_equals_args(args: list[str]) -> list[str]:
 
 
 def parse_key_value_pair(pair: str = "key=value") -> tuple[str, Any]:
-    """Read `key=value` as the key and the value as data. Raises ConfigError: there is no value."""
+    """Read `key=value` as the key and the value as data.
+
+    Raises:
+        ConfigError: there is no value.
+    """
     key, _, value = pair.partition("=")
     if not value.strip():
         raise ConfigError(f"{key.strip()} needs a value", hint=f"{key.strip()}=VALUE")
@@ -217,7 +225,11 @@ def get_save_dir(args: Any, name: str | None = None) -> Path:
 
 
 def handle_yolo_settings(args: list[str]) -> None:
-    """Log the settings; words that would change one are refused. Raises ConfigError: with what to use."""
+    """Log the settings; words that would change one are refused.
+
+    Raises:
+        ConfigError: with what to use.
+    """
     if args and args[0] == "reset":
         SETTINGS.reset()
     else:

@@ -110,7 +110,11 @@ COMMANDS: dict[str, type[Command]] = {}
 
 
 def find_command(words: list[str]) -> tuple[type[Command], list[str]]:
-    """Return the command that words name, and the words behind its name. Raises ConfigError: there is none."""
+    """Return the command that words name, and the words behind its name.
+
+    Raises:
+        ConfigError: there is none.
+    """
     for count in (2, 1):
         found = COMMANDS.get(" ".join(words[:count]))
         if found is not None:

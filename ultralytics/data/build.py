@@ -61,12 +61,8 @@ def build_yolo_dataset(
 
     Args:
         cfg: imgsz, cache, single_cls, classes, fraction and the augmentation's keys.
-        img_path: the split's paths.
         data: what the YAML says, or the mapping that `check_det_dataset` makes of it.
-        batch: images that share a rectangle.
-        rect: rectangular batches.
-        stride: of the model.
-        cache_dir: folder for what the scan remembers where the data cannot be written to.
+        batch, rect, stride, cache_dir: see `YOLODataset`; the stride is the model's.
         prefix: what messages call the split; the mode when empty.
     """
     training = mode == "train"
@@ -195,8 +191,11 @@ class Loader:
         self._workers: Workers | None = None
 
     def _start(self) -> Workers:
-        """Start the workers, as many as this machine has memory and file handles for. Raises NoWorkersError: not even
-        one."""
+        """Start the workers, as many as this machine has memory and file handles for.
+
+        Raises:
+            NoWorkersError: not even one.
+        """
         share = self.sampler.share
         handles = spare_handles()
         count = min(self.num_workers, max(handles - SPARE_HANDLES, 0) // HANDLES)

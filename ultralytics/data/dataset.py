@@ -50,10 +50,7 @@ class YOLODataset:
         hyp: ranges of the augmentation (`cfg.config.Config`).
         rect: sort by aspect ratio and give each batch its own rectangle; `batch_size` images share one.
         stride, pad: of the rectangles: sides are multiples of `stride`, with `pad` strides to spare.
-        cache: False, "ram" or "disk".
-        single_cls: all classes become 0.
-        classes: keep these only.
-        fraction: part of the images to use.
+        cache, single_cls, classes, fraction: as the keys of a run.
         prefix: put before messages.
         cache_dir: folder for what the scan remembers where the data cannot be written to.
         yaml_file: of the dataset, for messages.

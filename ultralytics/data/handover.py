@@ -129,8 +129,11 @@ def plain_room(size: int) -> Tensor:
 
 
 def _nameless(size: int) -> int:
-    """Open a file in memory, without a name and with room for so many bytes. Raises OSError: there is no such memory,
-    or none left."""
+    """Open a file in memory, without a name and with room for so many bytes.
+
+    Raises:
+        OSError: there is no such memory, or none left.
+    """
     try:
         file = os.memfd_create("batch", os.MFD_CLOEXEC)
     except (OSError, AttributeError):  # a container may forbid it

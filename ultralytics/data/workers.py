@@ -192,7 +192,11 @@ class Workers:
         return batch
 
     def _wait(self, worker: _Worker) -> None:
-        """Wait until a worker has something to say. Raises LostWorkerError, NoWorkersError: one of them has ended."""
+        """Wait until a worker has something to say.
+
+        Raises:
+            LostWorkerError, NoWorkersError: one of them has ended.
+        """
         ends = {w.process.sentinel: w for w in self._workers}
         begun = time.monotonic()
         reported = 0.0

@@ -132,9 +132,9 @@ class WithCallbacks:
 
     callbacks: Callbacks
 
-    def add_callback(self, event: str, function: Callback) -> None:
-        """Call `function(self)` at an event; `EVENTS` lists them. Raises ConfigError: there is no such event."""
-        self.callbacks.add(event, function)
+    def add_callback(self, event: str, callback: Callback) -> None:
+        """Call `callback(self)` at an event; `EVENTS` lists them. Raises ConfigError: there is no such event."""
+        self.callbacks.add(event, callback)
 
     def run_callbacks(self, event: str) -> None:
         """Call what is to be called at an event."""

@@ -94,6 +94,10 @@ class BasePredictor(WithCallbacks):  # size: the reference's names, which callba
         self.stream = False
         self._shape: tuple[int, ...] = ()  # of the last batch
 
+    def add_callback(self, event: str, func: Callback) -> None:  # the reference's name
+        """Call `func(predictor)` at an event; see `WithCallbacks`."""
+        super().add_callback(event, func)
+
     def setup_model(self, model: Given, verbose: bool = True) -> None:
         """Take a model: a network, which is copied and fused, not changed; a Backend; a path of a weights file; or
         `args.model` when None."""
@@ -249,7 +253,11 @@ class BasePredictor(WithCallbacks):  # size: the reference's names, which callba
         return list(zip(found, self._results_after("on_predict_batch_end", items), strict=True))
 
     def _results_after(self, event: str, items: Sequence[SourceItem]) -> list[Any]:
-        """Return the results as a callback has left them. Raises CallbackError: there are more or fewer than images."""
+        """Return the results as a callback has left them.
+
+        Raises:
+            CallbackError: there are more or fewer than images.
+        """
         self.results = list(self.results)
         if len(self.results) != len(items):
             n, images = counted(len(self.results), "result"), counted(len(items), "image")
@@ -309,13 +317,7 @@ class BasePredictor(WithCallbacks):  # size: the reference's names, which callba
 
 
 class Writer:
-    """Writes the images, videos, labels and crops of a prediction.
-
-    Args:
-        folder: of the run.
-        source: its items are those that are written.
-        args: see `DetectionPredictor`.
-    """
+    """Writes the images, videos, labels and crops of a prediction, of the items of a source, into a run's folder."""
 
     def __init__(self, folder: Path, source: Source, args: Config) -> None:
         self.folder, self.source, self.args = folder, source, args

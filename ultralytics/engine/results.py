@@ -133,12 +133,8 @@ class Boxes(_Movable):
         return self.xywh / self._size()
 
     def _size(self) -> Any:
-        h, w = self.orig_shape
-        return (
-            self.data.new_tensor([w, h, w, h])
-            if isinstance(self.data, Tensor)
-            else np.array([w, h, w, h], self.data.dtype)
-        )
+        size = [*self.orig_shape[::-1]] * 2
+        return self.data.new_tensor(size) if isinstance(self.data, Tensor) else np.array(size, self.data.dtype)
 
 
 BaseTensor = Boxes  # of which the reference makes other kinds too
@@ -207,7 +203,11 @@ class Results(_Movable):
         return self._with(None)
 
     def update(self, boxes: Any = None, masks: None = None, probs: None = None, obb: None = None) -> None:
-        """Replace the boxes by (n, 6) others, cut to the image. Raises UserError: something of another task."""
+        """Replace the boxes by (n, 6) others, cut to the image.
+
+        Raises:
+            UserError: something of another task.
+        """
         _refuse(masks=masks, probs=probs, obb=obb)
         if boxes is not None:
             corners = clip_boxes(boxes[:, :4], self.orig_shape)
@@ -334,7 +334,11 @@ class Results(_Movable):
     tojson = to_json  # the reference has both names
 
     def to_df(self, normalize: bool = False, decimals: int = 5) -> Any:
-        """Return `summary` as a pandas DataFrame. Raises UserError: pandas is not installed."""
+        """Return `summary` as a pandas DataFrame.
+
+        Raises:
+            UserError: pandas is not installed.
+        """
         try:
             import pandas  # optional: of this method alone
         except ImportError:
@@ -384,7 +388,11 @@ def _target_of(filename: str | Path | None, source: str) -> Path:
 
 
 def _not_source(filename: str | Path, source: str) -> Path:
-    """Return a name to write to. Raises UserError: it is the file that was predicted on, by whatever link."""
+    """Return a name to write to.
+
+    Raises:
+        UserError: it is the file that was predicted on, by whatever link.
+    """
     target = Path(filename)
     if target.exists() and os.path.exists(source) and target.samefile(source):
         raise UserError("this is the image that was predicted on", str(filename), "give another name to save as")
@@ -418,7 +426,11 @@ def _show_drawn(image: UInt8Array, path: str) -> None:
 
 
 def _refuse(**others: Any) -> None:
-    """Refuse what belongs to other tasks. Raises UserError: naming the first."""
+    """Refuse what belongs to other tasks.
+
+    Raises:
+        UserError: naming the first.
+    """
     for name, value in others.items():
         if value is not None:
             raise UserError(f"{name} belong to another task, and this project detects boxes", hint="give boxes")

@@ -284,7 +284,11 @@ def load_source(source: Any, vid_stride: int = 1) -> Source:
 
 
 def _images_of(batch: torch.Tensor) -> list[str | UInt8Array]:
-    """Return the images of a tensor, BGR uint8. Raises UserError: it holds none."""
+    """Return the images of a tensor, BGR uint8.
+
+    Raises:
+        UserError: it holds none.
+    """
     wanted = "give RGB in 0..1, shape (B, 3, H, W)"
     if batch.ndim == 3:
         batch = batch[None]
@@ -335,8 +339,11 @@ def _not_offered(kind: str, name: str, hint: str) -> UserError:
 
 
 def _refuse_no_file(name: str) -> None:
-    """Refuse what the reference takes for a source and is no file. Raises UserError: it is a URL, a live stream, a
-    camera or the screen."""
+    """Refuse what the reference takes for a source and is no file.
+
+    Raises:
+        UserError: it is a URL, a live stream, a camera or the screen.
+    """
     word = name.strip().lower()
     scheme = _SCHEME.match(word)
     # A Path has lost one slash of "https://…".

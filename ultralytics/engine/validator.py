@@ -114,10 +114,7 @@ class BaseValidator(WithCallbacks):  # size: the reference's names, which script
     Args:
         dataloader: batches of `utils.types.Batch`, whose images letterbox the originals; None: those of `args.data`.
         save_dir: where plots, labels and metrics.json go; a new run folder when None.
-        pbar: of the reference; not used.
-        args: the keys of `val`; model, data, split, batch, imgsz where there is no loader.
-        _callbacks: functions by event.
-        data: the dataset's names and paths.
+        args: the keys of `val`; `pbar` is of the reference, and not used.
         team: the ranks that share the loader's batches; all get the leader's figures.
 
     Attributes:
@@ -214,8 +211,11 @@ class BaseValidator(WithCallbacks):  # size: the reference's names, which script
         LOGGER.info("Results saved to %s", self.save_dir)
 
     def _read_data(self, net: Any) -> DatasetSpec:
-        """Find the dataset, whose classes must be the model's; where they bear other names, say so. Raises UserError:
-        it is not there, or has classes that the model has not."""
+        """Find the dataset, whose classes must be the model's; where they bear other names, say so.
+
+        Raises:
+            UserError: it is not there, or has classes that the model has not.
+        """
         args = self.args
         if not args.data:
             raise ConfigError("no dataset given", hint=data_hint())

@@ -67,16 +67,8 @@ def _early(mine: RunRecord, theirs: RunRecord) -> str:
 
 # What may not differ between seeds either: the seeds' spread would be of other things than seeds.
 _CONSTANT = (
-    "train data",
-    "val data",
-    "test data",
-    "test split",
-    "evaluator",
-    "test settings",
-    "code",
-    "torch",
-    "device",
-)
+    "train data", "val data", "test data", "test split", "evaluator", "test settings", "code", "torch", "device",
+)  # fmt: skip
 
 
 def _between_seeds(records: Sequence[RunRecord]) -> list[str]:

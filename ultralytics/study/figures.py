@@ -12,7 +12,16 @@ import numpy as np
 
 from ultralytics.engine.outputs import distinct
 from ultralytics.study.analysis import METRIC, RECALLS, Analysis, Arm
-from ultralytics.utils.charts import BLOCK_COLOURS, add_grid, chart, new_figure, optional, read_results
+from ultralytics.utils.charts import (
+    BLOCK_COLOURS,
+    add_grid,
+    axes_at,
+    chart,
+    new_figure,
+    optional,
+    over_epochs,
+    read_results,
+)
 from ultralytics.utils.text import counted, one_line
 
 if TYPE_CHECKING:
@@ -92,15 +101,8 @@ def draw_all(
 
 def read_curves(files: Sequence[Path]) -> list[list[tuple[int, float]]]:
     """(epoch, mAP50-95 on val) of each results.csv; files that are missing are passed over."""
-    found = []
-    for file in files:
-        if not file.is_file():
-            continue
-        rows = read_results(file)
-        points = [(int(float(r["epoch"])), float(r[COLUMN])) for r in rows if r.get("epoch") and r.get(COLUMN)]
-        if points:
-            found.append(points)
-    return found
+    found = [list(zip(*over_epochs(read_results(f), COLUMN), strict=True)) for f in files if f.is_file()]
+    return [points for points in found if points]
 
 
 def short(name: str, longest: int = LETTERS) -> str:
@@ -131,8 +133,7 @@ def _shorts(names: Sequence[str]) -> list[str]:
 
 def _add_panel(figure: Figure, box: tuple[float, float, float, float]) -> Axes:
     """Add a panel of (left, bottom, width, height) inches."""
-    wide, high = figure.get_size_inches()
-    axes = figure.add_axes((box[0] / wide, box[1] / high, box[2] / wide, box[3] / high))
+    axes = axes_at(figure, box)
     axes.tick_params(labelsize=SIZE, length=2, pad=2)
     add_grid(axes)
     return axes

@@ -244,7 +244,10 @@ class _Reader:
 
     def file_of(self, key: str, value: Any) -> Any:
         """Return a value with the paths in it in full, as far as files lie beside the YAML or in the working folder.
-        Raises MissingFileError: there is no such file."""
+
+        Raises:
+            MissingFileError: there is no such file.
+        """
         if isinstance(value, list):
             return [self.file_of(key, v) for v in value]
         if not isinstance(value, str) or not Path(value).suffix or key in ("imgsz", "name"):

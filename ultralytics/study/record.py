@@ -61,7 +61,11 @@ class RunRecord:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], where: str = "") -> RunRecord:
-        """Read what `to_dict` wrote. Raises ConfigError: a field is missing."""
+        """Read what `to_dict` wrote.
+
+        Raises:
+            ConfigError: a field is missing.
+        """
         missing = [name for name in ("arm", "seed", "state", "folder") if name not in data]
         if missing:
             raise ConfigError(f"{missing[0]} is missing", where, "the file was not written by a study")
@@ -75,7 +79,11 @@ def write_record(folder: Path, record: RunRecord) -> None:
 
 
 def read_record(folder: Path) -> RunRecord | None:
-    """Return the record of a run's folder; None where there is none yet. Raises ConfigError: it cannot be read."""
+    """Return the record of a run's folder; None where there is none yet.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
     file = folder / RECORD
     if not file.is_file():
         return None
@@ -99,7 +107,11 @@ def write_seen(path: Path, seen: Sequence[Seen]) -> None:
 
 
 def read_seen(path: Path) -> list[Seen]:
-    """Read what `write_seen` wrote; nothing in it is executed. Raises ConfigError: it is no such file."""
+    """Read what `write_seen` wrote; nothing in it is executed.
+
+    Raises:
+        ConfigError: it is no such file.
+    """
     try:
         with np.load(path, allow_pickle=False) as rows:
             found = np.split(rows["found"], np.cumsum(rows["found_counts"])[:-1])

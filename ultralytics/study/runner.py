@@ -143,7 +143,11 @@ def _note(folder: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder for results. Raises UserError: it cannot be made."""
+    """Make a folder for results.
+
+    Raises:
+        UserError: it cannot be made.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as e:

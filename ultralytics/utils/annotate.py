@@ -199,7 +199,11 @@ class Annotator:
         imwrite(filename, self.result())
 
     def show(self, title: str | None = None) -> None:
-        """Not offered. Raises UserError: always."""
+        """Not offered.
+
+        Raises:
+            UserError: always.
+        """
         raise UserError("Annotator.show is not offered", hint="save(filename), and look at it")
 
     @staticmethod

@@ -103,6 +103,13 @@ def new_figure(size: tuple[float, float], layout: Any = "constrained") -> Figure
     return figure
 
 
+def axes_at(figure: Figure, place: tuple[float, float, float, float]) -> Axes:
+    """Add axes of left, bottom, width, height in inches."""
+    wide, high = figure.get_size_inches()
+    x, y, w, h = place
+    return figure.add_axes((x / wide, y / high, w / wide, h / high))
+
+
 def add_grid(axes: Axes) -> None:
     axes.grid(alpha=0.3, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
@@ -112,9 +119,8 @@ def _one_panel(width: float, height: float, room: tuple[float, float, float, flo
     """A figure with one panel of so many inches and room left, below, right of and above it. It is much quicker than
     to let matplotlib measure all texts again and again."""
     left, bottom, right, top = room
-    wide, high = left + width + right, bottom + height + top
-    figure = new_figure((wide, high), None)
-    return figure, figure.add_axes((left / wide, bottom / high, width / wide, height / high))
+    figure = new_figure((left + width + right, bottom + height + top), None)
+    return figure, axes_at(figure, (left, bottom, width, height))
 
 
 def text_inches(texts: Iterable[str], size: float) -> float:
@@ -188,6 +194,20 @@ def read_results(file: Path) -> list[dict[str, str]]:
         return [{k.strip(): (v or "").strip() for k, v in row.items() if k} for row in csv.DictReader(f)]
 
 
+def over_epochs(rows: Sequence[Mapping[str, str]], column: str) -> tuple[list[int], list[float]]:
+    """Return the epochs of `read_results` that have a value in a column, and the values."""
+    held = [row for row in rows if row.get("epoch") and row.get(column)]
+    return [int(float(row["epoch"])) for row in held], [float(row[column]) for row in held]
+
+
+def _dress(axis: Any, title: str) -> None:
+    """Give a panel over the epochs its title and ticks."""
+    axis.set_title(title, fontsize=10)
+    axis.tick_params(labelsize=8)
+    axis.xaxis.get_major_locator().set_params(integer=True)
+    add_grid(axis)
+
+
 @chart(pdf=True)
 def plot_results(file: str | Path, save_dir: Path | None = None, font: str | None = None) -> tuple[Figure, Path]:
     """results.png and .pdf: every column of results.csv over the epochs.
@@ -212,23 +232,13 @@ def plot_results(file: str | Path, save_dir: Path | None = None, font: str | Non
     for axis in axes[max(len(shown), 1) :]:
         axis.set_visible(False)
     for axis, column in zip(axes, shown, strict=False):
-        points = [(int(float(r["epoch"])), float(r[column])) for r in rows if r[column]]
-        x, y = [p[0] for p in points], np.array([p[1] for p in points])
+        x, y = over_epochs(rows, column)
         axis.plot(x, y, marker=".", markersize=4, linewidth=1, color="#4363d8", alpha=0.5 if len(x) > 8 else 1.0)
         if len(x) > 8:
             kernel = np.exp(-0.5 * (np.arange(-6, 7) / 2.0) ** 2)
-            weight = np.convolve(np.ones_like(y), kernel, "same")
-            axis.plot(
-                x,
-                np.convolve(y, kernel, "same")[: len(y)] / weight[: len(y)],
-                linewidth=1.8,
-                color="#e6194b",
-                label="smoothed",
-            )
-        axis.set_title(column, fontsize=10)
-        axis.tick_params(labelsize=8)
-        axis.xaxis.get_major_locator().set_params(integer=True)
-        add_grid(axis)
+            smooth, weight = (np.convolve(v, kernel, "same")[: len(y)] for v in (y, np.ones(len(y))))
+            axis.plot(x, smooth / weight, linewidth=1.8, color="#e6194b", label="smoothed")
+        _dress(axis, column)
     for axis in axes[: len(shown)][-columns:]:
         axis.set_xlabel("epoch")
     if len(shown) and len(rows) > 8:
@@ -250,15 +260,10 @@ def plot_blocks(file: str | Path, blocks: Mapping[str, str], save_dir: Path | No
     for axis, (column, title) in zip(figure.subplots(1, 2), panels, strict=True):
         for (prefix, kind), colour in zip(blocks.items(), itertools.cycle(BLOCK_COLOURS)):  # as long as the blocks
             key, label = f"{prefix}/{column}", f"{prefix.removeprefix('block/')} {kind}"
-            points = [(int(float(r["epoch"])), float(r[key])) for r in rows if r.get(key)]
-            x, y = [p[0] for p in points], [p[1] for p in points]
-            axis.plot(x, y, marker=".", linewidth=1.2, color=colour, label=label)
-        axis.set_title(title, fontsize=10)
+            axis.plot(*over_epochs(rows, key), marker=".", linewidth=1.2, color=colour, label=label)
+        _dress(axis, title)
         axis.set_xlabel("epoch")
         axis.set_ylim(bottom=0)
-        axis.tick_params(labelsize=8)
-        axis.xaxis.get_major_locator().set_params(integer=True)
-        add_grid(axis)
         axis.legend(fontsize=8)
     return figure, (save_dir or file.parent) / "attention.png"
 
@@ -386,6 +391,5 @@ def plot_confusion_matrix(
     axes.set_title("Confusion matrix" + (", per true class" if normalize else ""))
     axes.set_xlabel("True", labelpad=72 * (margin - 0.25) if labels else 4)
     axes.set_ylabel("Predicted", labelpad=72 * (margin - 0.25) if labels else 4)
-    wide, high = figure.get_size_inches()
-    figure.colorbar(drawn, cax=figure.add_axes((1 - 0.85 / wide, margin / high, 0.2 / wide, side / high)))
+    figure.colorbar(drawn, cax=axes_at(figure, (margin + side + 0.15, margin, 0.2, side)))
     return figure, Path(save_path)

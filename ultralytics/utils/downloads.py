@@ -47,7 +47,11 @@ def is_url(url: str | Path, check: bool = False) -> bool:
 def attempt_download_asset(
     file: str | Path, repo: str = GITHUB_ASSETS_REPO, release: str = "v8.2.0", **kwargs: Any
 ) -> str:
-    """Return the path of a file that is here. Raises MissingFileError: it is not, and nothing is fetched."""
+    """Return the path of a file that is here.
+
+    Raises:
+        MissingFileError: it is not, and nothing is fetched.
+    """
     name = str(file).strip().replace("'", "")
     if user_path(name).exists():
         return name
@@ -65,7 +69,11 @@ def delete_dsstore(path: str | Path, files_to_delete: Sequence[str] = _JUNK) -> 
 def zip_directory(
     directory: str | Path, compress: bool = True, exclude: Sequence[str] = _JUNK, progress: bool = True
 ) -> Path:
-    """Pack a folder as FOLDER.zip and return its path. Raises MissingFileError: no such folder."""
+    """Pack a folder as FOLDER.zip and return its path.
+
+    Raises:
+        MissingFileError: no such folder.
+    """
     folder = Path(directory)
     if not folder.is_dir():
         raise MissingFileError("there is no such folder", str(directory))

@@ -178,19 +178,10 @@ def get_user_config_dir(sub_dir: str = "Ultralytics") -> Path:
     return Path(os.environ.get("YOLO_CONFIG_DIR") or Path(home) / base / sub_dir)
 
 
-ENVIRONMENT = (
-    "Colab"
-    if is_colab()
-    else "Kaggle"
-    if is_kaggle()
-    else "Jupyter"
-    if is_jupyter()
-    else "Docker"
-    if is_docker()
-    else platform.system()
-)
-GIT_DIR = get_git_dir()
 IS_COLAB, IS_KAGGLE, IS_JUPYTER, IS_DOCKER = is_colab(), is_kaggle(), is_jupyter(), is_docker()
+_HERE = {"Colab": IS_COLAB, "Kaggle": IS_KAGGLE, "Jupyter": IS_JUPYTER, "Docker": IS_DOCKER}
+ENVIRONMENT = next((name for name, here in _HERE.items() if here), platform.system())
+GIT_DIR = get_git_dir()
 IS_GIT_DIR, IS_PIP_PACKAGE = is_git_dir(), is_pip_package()
 IS_JETSON, IS_RASPBERRYPI, IS_VSCODE = is_jetson(), is_raspberrypi(), os.environ.get("TERM_PROGRAM") == "vscode"
 PROC_DEVICE_MODEL = read_device_model()

@@ -13,7 +13,7 @@ import numpy as np
 
 from ultralytics.utils.annotate import CAPTIONS, Annotator
 from ultralytics.utils.attribution import PARTS
-from ultralytics.utils.charts import chart, new_figure, text_inches
+from ultralytics.utils.charts import axes_at, chart, new_figure, text_inches
 from ultralytics.utils.colors import colors
 from ultralytics.utils.types import Float64Array, UInt8Array
 
@@ -85,9 +85,7 @@ def _bar(
     figure: Figure, place: tuple[float, float, float, float], drawn: Any, ticks: Sequence[float], labels: Sequence[str]
 ) -> None:
     """A colour bar at x, y, width, height in inches, and numbers beside it, no higher and no lower than itself."""
-    wide, high = figure.get_size_inches()
-    x, y, w, h = place
-    axis = figure.add_axes((x / wide, y / high, w / wide, h / high))
+    axis = axes_at(figure, place)
     bar = figure.colorbar(drawn, cax=axis)
     bar.outline.set_linewidth(0.5)
     bar.set_ticks(ticks, labels=labels)
@@ -130,9 +128,7 @@ def _write_lines(figure: Figure, lines: Sequence[str], top: float) -> None:
 
 def _add_image_panel(figure: Figure, place: tuple[float, float, float, float]) -> Axes:
     """Add a panel without ticks at x, y, width, height in inches."""
-    wide, high = figure.get_size_inches()
-    x, y, w, h = place
-    axes = figure.add_axes((x / wide, y / high, w / wide, h / high))
+    axes = axes_at(figure, place)
     axes.set(xticks=[], yticks=[])
     for spine in axes.spines.values():
         spine.set_linewidth(0.4)

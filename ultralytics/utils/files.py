@@ -21,7 +21,11 @@ from ultralytics.utils.errors import MissingFileError, UserError
 
 
 def user_path(name: str | Path) -> Path:
-    """Return the path a user means, "~" included. Raises MissingFileError: "~" or "~someone" has no home folder."""
+    """Return the path a user means, "~" included.
+
+    Raises:
+        MissingFileError: "~" or "~someone" has no home folder.
+    """
     try:
         return Path(name).expanduser()
     except RuntimeError:
@@ -181,7 +185,11 @@ class Checksums:
 
     @classmethod
     def of(cls, path: str | Path, md5: bool = True) -> Checksums:
-        """Those of a file. Raises OSError: it cannot be read."""
+        """Those of a file.
+
+        Raises:
+            OSError: it cannot be read.
+        """
         result = cls(md5)
         with open_regular(path) as file:
             result.read(file)
@@ -447,5 +455,9 @@ def get_latest_run(search_dir: str | Path = ".") -> str:
 def update_models(
     model_names: Sequence[str] = ("yolov8n.pt",), source_dir: str | Path = ".", update_names: bool = False
 ) -> NoReturn:
-    """Not offered: weights of either kind are read as they are. Raises UserError: always."""
+    """Not offered: weights of either kind are read as they are.
+
+    Raises:
+        UserError: always.
+    """
     raise UserError("update_models is not offered", hint="load weights as they are: YOLO(file)")

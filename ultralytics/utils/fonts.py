@@ -30,16 +30,9 @@ from ultralytics.utils.text import one_line
 
 # Families that are taken before others with the same letters.
 PREFERRED = (
-    "DejaVu Sans",
-    "Noto Sans CJK SC",
-    "Source Han Sans SC",
-    "Microsoft YaHei",
-    "PingFang SC",
-    "Noto Sans CJK JP",
-    "WenQuanYi Zen Hei",
-    "WenQuanYi Micro Hei",
-    "SimHei",
-)
+    "DejaVu Sans", "Noto Sans CJK SC", "Source Han Sans SC", "Microsoft YaHei", "PingFang SC", "Noto Sans CJK JP",
+    "WenQuanYi Zen Hei", "WenQuanYi Micro Hei", "SimHei",
+)  # fmt: skip
 _BOXES = ("LastResort", "AdobeBlank")  # fonts that have a box for every letter
 _DECORATED = ("Serif", "Mono", "Condensed", "Display", "Looped", "UI", "Kufi", "Nastaliq")
 # By the first word of a letter's Unicode name: the package of Debian and Ubuntu whose fonts have it.

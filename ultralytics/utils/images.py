@@ -217,7 +217,11 @@ def imwrite(path: str | Path, image: UInt8Array, quality: int = 95) -> None:
 
 
 def write_image(path: Path, data: bytes | memoryview) -> None:
-    """Write an encoded image, whole or not at all; its folder is made. Raises UserError: it cannot be written."""
+    """Write an encoded image, whole or not at all; its folder is made.
+
+    Raises:
+        UserError: it cannot be written.
+    """
     opened = False
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

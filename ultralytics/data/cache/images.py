@@ -131,13 +131,8 @@ def _cache_folder(labels: LabelSet) -> Path:
 
 
 def cached(load: Loader, cache: bool | str, labels: LabelSet, sizes: Int64Array, key: str, desc: str = "") -> Loader:
-    """Return the loader behind a cache: "ram", "disk" or False. One that is not possible is left out, and said so.
-
-    Args:
-        load: decodes an image.
-        sizes: (n, 2) height and width of each decoded.
-        key: everything besides the image's file that the decoded image depends on.
-    """
+    """Return a loader behind a cache: "ram", "disk" or False. One that is not possible is left out, and said so.
+    `sizes` (n, 2) are height and width of each decoded image, which depends on its file and `key`."""
     if cache == "ram":
         needed, free = int(sizes.prod(1).sum() * 3), available_memory()
         if needed > 0.8 * free:

@@ -182,18 +182,10 @@ def _joined_areas(seen: Sequence[ScannedImage]) -> Float64Array:
 
 
 _ARRAYS = {
-    "signatures": np.int64,
-    "contents": np.uint8,
-    "shapes": np.int64,
-    "usable": np.bool_,
-    "offsets": np.int64,
-    "rows": np.float32,
-    "columns": np.int32,
-    "over": np.float32,
-    "ignore_offsets": np.int64,
-    "ignored": np.float32,
+    "signatures": np.int64, "contents": np.uint8, "shapes": np.int64, "usable": np.bool_, "offsets": np.int64,
+    "rows": np.float32, "columns": np.int32, "over": np.float32, "ignore_offsets": np.int64, "ignored": np.float32,
     "areas": np.float64,
-}
+}  # fmt: skip
 
 
 class ScanCache:

@@ -160,7 +160,11 @@ class SharedBytes:
 
 
 def _leave_room(size: int) -> None:
-    """Make sure that something is left of the place when so many bytes are taken."""
+    """Make sure that something is left of the place when so many bytes are taken.
+
+    Raises:
+        OSError: it is not.
+    """
     place = os.statvfs(FOLDER)
     whole, free = place.f_blocks * place.f_frsize, place.f_bavail * place.f_frsize
     if whole and free - size < min(whole // 4, SPARE):  # a size of 0: no limit

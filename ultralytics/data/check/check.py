@@ -75,13 +75,8 @@ def _findings_in(split: Split) -> list[Finding]:
 
 
 def examine(path: str, nc: int, near: bool = True, keypoints: int = 0) -> Record:
-    """Look at an image, its label file and those beside it.
-
-    Args:
-        nc: number of classes.
-        near: take the fingerprint that near-duplicates are found by.
-        keypoints: see `labels.parse_labels`.
-    """
+    """Look at an image, its label file and those beside it; `near` takes the fingerprint that near-duplicates are found
+    by. `keypoints`: see `labels.parse_labels`."""
     look = Look(path, nc, keypoints)
     findings = list(find(look))
     rows, lines, problems, text, columns, _ = look.labels

@@ -83,12 +83,7 @@ class Header(NamedTuple):
 
 
 class Look:
-    """An image and its files, read once for all rules.
-
-    Args:
-        path: the image.
-        nc: number of classes.
-        keypoints: see `labels.parse_labels`.
+    """An image and its files, read once for all rules; `keypoints`: see `labels.parse_labels`.
 
     Attributes:
         error: why the image cannot be read.

@@ -80,8 +80,6 @@ def unpack(archive: Path, into: Path, max_bytes: int | None = None, max_files: i
     Files get the permissions the user gives all files, and the archive's times.
 
     Args:
-        archive: the file.
-        into: the folder.
         max_bytes: the most that may be written; None: 100 times the archive's size and 1 GiB. Never more than is free.
         max_files: the most members it may have.
 
@@ -157,7 +155,11 @@ def _size_limit(archive: Path, into: Path, max_bytes: int | None) -> tuple[int, 
 
 
 def _split_name(archive: Path, name: str) -> Parts:
-    """Return where a member goes. Raises DatasetError: that could be elsewhere than below the folder."""
+    """Return where a member goes.
+
+    Raises:
+        DatasetError: that could be elsewhere than below the folder.
+    """
     for pattern, what in NAME_FAULTS.items():
         if re.search(pattern, name):
             raise _bad_member(archive, name, what)
@@ -167,7 +169,11 @@ def _split_name(archive: Path, name: str) -> Parts:
 
 
 def _link_member(archive: Path, name: str, parts: Parts, base: Parts, target: str) -> _Member:
-    """Return a link; `base` is what its target is relative to. Raises DatasetError: it leads out of the folder."""
+    """Return a link; `base` is what its target is relative to.
+
+    Raises:
+        DatasetError: it leads out of the folder.
+    """
     found = list(base)
     outside = bool(re.match(r"/|[A-Za-z]:", target) or set(target) & {"\\", "\0"})
     for part in target[:LONGEST_NAME].split("/"):
@@ -267,8 +273,11 @@ def _tar_members(archive: Path, raw: IO[bytes], head: bytes) -> Iterator[_Member
 
 
 def _judge_members(archive: Path, members: Iterable[_Member], limits: tuple[int, str], max_files: int) -> list[_Member]:
-    """Return the members to write, in the archive's order; of a file that is there twice, the last. Raises
-    DatasetError: one of them is unsafe, or all are too much."""
+    """Return the members to write, in the archive's order; of a file that is there twice, the last.
+
+    Raises:
+        DatasetError: one of them is unsafe, or all are too much.
+    """
     total = 0
     places: dict[Parts, _Member] = {}
 
@@ -333,7 +342,11 @@ def _write_members(archive: Path, plan: list[_Member], into: Path) -> None:
 
 
 def _read_content(archive: Path, member: _Member) -> Iterator[bytes]:
-    """Read a file in pieces. Raises DatasetError: it is damaged, or not of the size that the archive says."""
+    """Read a file in pieces.
+
+    Raises:
+        DatasetError: it is damaged, or not of the size that the archive says.
+    """
     done = 0
     with _reading_archive(archive):
         source = member.content()

@@ -28,17 +28,9 @@ FILES = (
 
 
 def names_beside(tops: Sequence[Path]) -> tuple[list[str] | None, list[Path]]:
-    """Read the class names that lie in folders or anywhere below them.
-
-    Args:
-        tops: folders.
-
-    Returns:
-        The names in the order of their ids, None where there are none, and the files they are from.
-
-    Raises:
-        DatasetError: a file that cannot be read, or two of one kind that contradict each other.
-    """
+    """Read the class names that lie in folders or anywhere below them: in the order of their ids, None where there are
+    none, and the files they are from. Raises DatasetError: a file cannot be read, or two of one kind contradict each
+    other."""
     found: dict[str, list[Path]] = {}
     for top in tops:
         for folder, files in walk(top):

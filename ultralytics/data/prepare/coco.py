@@ -101,7 +101,10 @@ def split_of(file: Path) -> str | None:
 
 def _named_splits(files: Sequence[Path]) -> dict[str, Path]:
     """Return split → JSON file: by their names, else in the order train, val, test; one file without a name is train.
-    Raises ConfigError: the names tell some of several files, not all."""
+
+    Raises:
+        ConfigError: the names tell some of several files, not all.
+    """
     splits = [split_of(f) for f in files]
     if len(files) == 1 or (not any(splits) and len(files) <= len(SPLITS)):
         splits = [known or s for known, s in zip(splits, SPLITS, strict=False)]
@@ -161,7 +164,11 @@ class _Json:
 
     @classmethod
     def load(cls, file: Path, images: Path | None, around: Sequence[Path] = ()) -> _Json:
-        """Read a file. Raises DatasetError: it is no instances JSON."""
+        """Read a file.
+
+        Raises:
+            DatasetError: it is no instances JSON.
+        """
         data = load_json(file, _without_outlines)
         if not isinstance(data, dict):
             raise DatasetError(
@@ -367,8 +374,11 @@ def _read_entry(item: Mapping[str, Any], shared: int = -1) -> _Entry:
 
 
 def _root_of(j: _Json, listed: Sequence[_Entry]) -> Path:
-    """Return the folder the images lie in: the first that holds one of them. Raises MissingFileError: none does; every
-    folder tried is named."""
+    """Return the folder the images lie in: the first that holds one of them.
+
+    Raises:
+        MissingFileError: none does; every folder tried is named.
+    """
     names = [e.name for e in listed if not e.problem]
     for sample in (names[:20], names[20:]):
         for root in j.roots:

@@ -151,7 +151,11 @@ def _as_fetched(path: Path, remote: Remote, sums: Checksums) -> Fetched:
 
 
 def _check_address(remote: Remote) -> None:
-    """Refuse an address that cannot be one. Raises UserError: it is not http or https, or names no file."""
+    """Refuse an address that cannot be one.
+
+    Raises:
+        UserError: it is not http or https, or names no file.
+    """
     try:
         parts = urlsplit(remote.url)
         usable = bool(parts.hostname) and remote.url.isascii() and remote.url.isprintable() and " " not in remote.url

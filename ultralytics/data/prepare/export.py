@@ -86,8 +86,11 @@ def export_coco(data: str | Path, out: str | Path, split: str = "val", overwrite
 def _build_annotations(
     numbers: Sequence[int], images: Sequence[tuple[str, tuple[int, int], list[_Mark]]], ids: Sequence[int]
 ) -> list[dict[str, Any]]:
-    """Return the annotations of images, by file, (height, width) and marks; `ids` are those of the categories. Raises
-    DatasetError: a class id is out of range."""
+    """Return the annotations of images, by file, (height, width) and marks; `ids` are those of the categories.
+
+    Raises:
+        DatasetError: a class id is out of range.
+    """
     found: list[dict[str, Any]] = []
     regions = 0
     for number, (file, (h, w), marks) in zip(numbers, images, strict=True):

@@ -128,14 +128,8 @@ def prepared(out: Path, kind: str, options: Mapping[str, Any], mark: str = "") -
 
 def rename_classes(out: Path, kind: str, options: Mapping[str, Any], mark: str) -> None:
     """Rename the classes of a prepared dataset where that is all that differs: its source named none, its user does.
-    Labels hold ids, so only data.yaml and the manifest are written.
-
-    Args:
-        out, kind, options, mark: as in `prepared`, which says what else differs.
-
-    Raises:
-        UserError: the dataset cannot be read or written.
-    """
+    Labels hold ids, so only data.yaml and the manifest are written. Arguments are as in `prepared`, which says what
+    else differs. Raises UserError: the dataset cannot be read or written."""
     if not all((out / name).is_file() for name in ("manifest.json", "data.yaml")):
         return
     manifest, names = read_manifest(out), list(options["names"])
@@ -323,15 +317,8 @@ def making(out: Path) -> Iterator[Path]:
 
 
 def make_once(out: Path, kind: str, options: Mapping[str, Any], mark: str, fill: Callable[[Path], T]) -> T | None:
-    """Make OUT by `fill`, which is given the folder that becomes it; where another process made the same meanwhile,
-    that is taken.
-
-    Args:
-        out, kind, options, mark: as in `prepared`.
-        fill: writes the dataset.
-
-    Returns:
-        What `fill` returned, None where its work was not needed.
+    """Make OUT by `fill`, which is given the folder that becomes it, and return what it returns; where another process
+    made the same meanwhile, that is taken, and None returned. Other arguments are as in `prepared`.
 
     Raises:
         TakenError: OUT came to hold something else.
@@ -397,7 +384,11 @@ def _remove_leftovers(out: Path) -> None:
 
 
 def _into_place(folder: Path, out: Path) -> None:
-    """Give the folder its name, in one step. Raises UserError: the name is taken."""
+    """Give the folder its name, in one step.
+
+    Raises:
+        UserError: the name is taken.
+    """
     try:
         if os.name == "nt" and out.is_dir():  # it does not replace even an empty folder
             out.rmdir()

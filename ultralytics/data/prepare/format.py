@@ -65,7 +65,11 @@ class Source:
         return [*unpacked, *(p for p in self.paths if p not in self.packed)]
 
     def folder(self) -> Path:
-        """Return the one folder, of the user or out of an archive. Raises MissingFileError: the source is a file."""
+        """Return the one folder, of the user or out of an archive.
+
+        Raises:
+            MissingFileError: the source is a file.
+        """
         place = self.places()[0]
         if not place.is_dir():
             what = "it is a file, and a source is a folder or an archive"
@@ -201,7 +205,11 @@ def prepare(
 
 
 def existing(source: str | Path) -> Path:
-    """Return a source the user gave as an absolute path. Raises MissingFileError: it is not there."""
+    """Return a source the user gave as an absolute path.
+
+    Raises:
+        MissingFileError: it is not there.
+    """
     path = full_path(source)
     if not os.path.exists(path):
         raise MissingFileError("there is no such source", str(path))
@@ -226,7 +234,11 @@ def inner(folder: Path) -> Path:
 
 
 def _refuse_inside(out: Path, given: Iterable[Path]) -> None:
-    """Refuse an OUT that lies in the source, which stays as it is."""
+    """Refuse an OUT that lies in the source, which stays as it is.
+
+    Raises:
+        ConfigError: it does.
+    """
     place = Path(os.path.realpath(out))
     for folder in (Path(os.path.realpath(g)) for g in given):
         if folder.is_dir() and place.is_relative_to(folder):

@@ -92,15 +92,8 @@ _SIDE = ("classes.txt", "notes.json", "labels.txt", "README.txt", "predefined_cl
 
 def clearer(kind: str, read: Sequence[Path], given: Sequence[Path], out: Path, error: UserError) -> UserError:
     """Return the error for a source that `prepare KIND` cannot read: where it holds another kind of annotations and
-    none of this one, that is what is said.
-
-    Args:
-        kind: of `prepare`.
-        read: the source, or what it was unpacked to.
-        given: the source as the user gave it.
-        out: the dataset that was to be made.
-        error: what it failed with.
-    """
+    none of this one, that is what is said. `read` is the source, or what it was unpacked to; `given` as the user gave
+    it."""
     try:
         found = recognise(read)
     except (UserError, OSError):

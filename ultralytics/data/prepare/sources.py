@@ -64,14 +64,8 @@ def default_out(kind: str) -> Path:
 
 
 def archives(kind: str, out: Path, download: bool, mirror: str = "") -> list[tuple[Path, dict[str, Any]]]:
-    """Return the published archives of a dataset, downloaded to OUT/../downloads: the file and its entry in the
-    manifest.
-
-    Args:
-        kind: a key of `PUBLISHED`.
-        out: the dataset's folder.
-        download: whether the user asked for it.
-        mirror: a URL that holds the same files; checksums stay those published.
+    """Return the published archives of a dataset, a key of `PUBLISHED`, downloaded to OUT/../downloads: the file and
+    its entry in the manifest. `mirror` is a URL that holds the same files; checksums stay those published.
 
     Raises:
         UserError: it was not asked for (what is needed, and both ways to go on); a download failed.

@@ -103,10 +103,7 @@ class _Job(NamedTuple):
 def write_dataset(folder: Path, converted: Converted, images: str = "copy") -> Written:
     """Write images, labels, ignore files, data.yaml, and problems.txt where there are any.
 
-    Args:
-        folder: exists.
-        converted: what was read.
-        images: "copy", or "link" for hard links where the file system can. An image below FOLDER/.unpacked is moved.
+    `images` is "copy", or "link" for hard links where the file system can; an image below FOLDER/.unpacked is moved.
 
     Raises:
         DatasetError: nothing usable, or an empty train or val split.

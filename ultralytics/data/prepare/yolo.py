@@ -115,7 +115,11 @@ def load_yaml(file: Path) -> DatasetSpec | None:
 
 
 def _find_dataset(source: Path) -> _Found:
-    """Find the images and labels of a source. Raises MissingFileError: no images with labels."""
+    """Find the images and labels of a source.
+
+    Raises:
+        MissingFileError: no images with labels.
+    """
     if source.is_file():
         spec = load_yaml(source)
         if spec is None:
@@ -143,7 +147,11 @@ def _find_dataset(source: Path) -> _Found:
 
 
 def _images_of_splits(paths: Mapping[str, Sequence[Path]], names: Sequence[str] | None = None) -> _Found:
-    """Return the images of splits. Raises DatasetError: a split has none."""
+    """Return the images of splits.
+
+    Raises:
+        DatasetError: a split has none.
+    """
     passed: list[str] = []
     splits = {s: _list_jobs(p, passed) for s, p in paths.items()}
     for split, jobs in splits.items():

@@ -64,12 +64,8 @@ def files_in(folder: Path) -> list[Path]:
 
 
 def remove_empty_folder(folder: Path, leads: bool) -> None:
-    """Leave no folder of a run that never began, unless something besides its lock is in it.
-
-    Args:
-        folder: of the run.
-        leads: this process writes the run's files.
-    """
+    """Leave no folder of a run that never began, unless something besides its lock is in it; by the process that
+    `leads` alone."""
     if not leads:
         return
     if not files_in(folder):
@@ -81,14 +77,8 @@ def remove_empty_folder(folder: Path, leads: bool) -> None:
 
 
 def make_run_folder(args: Config, resumed: Path | None, by_name: bool, many: bool) -> Path:
-    """Make the folder of a run, and remember it for ranks that torchrun may have to start anew.
-
-    Args:
-        args: its project, name and exist_ok.
-        resumed: the folder of the run that goes on.
-        by_name: a run of this name goes on, or begins in that very folder.
-        many: there are several ranks.
-    """
+    """Make the folder of a run, or take that of the run that is resumed, and remember it for ranks that torchrun may
+    have to start anew; `by_name`: a run of this name goes on, or begins in that very folder."""
     if resumed is not None:
         folder = resumed
     elif by_name and not args.exist_ok:

@@ -55,7 +55,11 @@ def leave_after_stop(saver: Saver, begun: bool, agreed: bool) -> None:
 
 
 def leave_after_lost_worker(saver: Saver, error: LostWorkerError) -> NoReturn:
-    """Save where a loader has lost a worker, and print the resume command. Raises LostWorkerError: always."""
+    """Save where a loader has lost a worker, and print the resume command.
+
+    Raises:
+        LostWorkerError: always.
+    """
     state = saver.step.state
     done = f"after {counted(state.batches_done, 'batch')}" if state.batches_done else "before its first batch"
     place = f"in epoch {state.finished + 1} {done}"

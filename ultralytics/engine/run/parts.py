@@ -44,7 +44,11 @@ def parts_of(step: TrainStep) -> dict[str, Any]:
 
 
 def restore_parts(step: TrainStep, state: Mapping[str, Any]) -> None:
-    """Take the entries of a checkpoint. Raises KeyError, TypeError, ValueError, RuntimeError: they do not fit."""
+    """Take the entries of a checkpoint.
+
+    Raises:
+        KeyError, TypeError, ValueError, RuntimeError: they do not fit.
+    """
     step.loss.model.load_state_dict(state["weights"])
     step.ema.ema.load_state_dict(state["ema"])
     step.ema.updates = state["updates"]
@@ -60,7 +64,10 @@ _SINGLE = ("step", "mu_product")  # what optimisers keep as one number per param
 
 def _restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     """Load an optimizer's state and check it: torch takes any tensors and settings, and would fail in the first step.
-    Raises ValueError, KeyError: they are not those of this optimiser's parameters."""
+
+    Raises:
+        ValueError, KeyError: they are not those of this optimiser's parameters.
+    """
     settings = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
     groups = state["param_groups"]
     if len(groups) == len(settings):  # else torch says so

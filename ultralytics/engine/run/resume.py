@@ -260,7 +260,10 @@ def _refuse_finished(
     loaded: Checkpoint, args: Config, changed: Mapping[str, Any], path: Path, again: bool = False
 ) -> None:
     """A run that is over and has validated its best weights is left alone; one that was stopped in between is not.
-    Raises FinishedRunError: with `again`, for a job that was started once more. ConfigError: without."""
+
+    Raises:
+        FinishedRunError: with `again`, for a job that was started once more. ConfigError: without.
+    """
     if not is_over(loaded.state, args.epochs, changed):
         return
     folder = path.parent.parent

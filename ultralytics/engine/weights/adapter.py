@@ -86,7 +86,11 @@ def write_adapter(path: Path, model: Any, source: Checkpoint, inserted: Collecti
 
 
 def read_adapter(path: str | Path) -> list[AdapterRow]:
-    """Return the rows of an adapter file. Raises MissingFileError, CheckpointError: with the path and the reason."""
+    """Return the rows of an adapter file.
+
+    Raises:
+        MissingFileError, CheckpointError: with the path and the reason.
+    """
     path = user_path(path)
     data = read_own(path, "adapter file")
     if not isinstance(data, dict) or data.get("format") != ADAPTER:

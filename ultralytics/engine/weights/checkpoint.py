@@ -205,7 +205,11 @@ def portable(settings: dict[str, Any]) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def restoring(path: Path) -> Iterator[None]:
-    """Take up the state of a run; what does not fit is the file's fault. Raises CheckpointError: with the path."""
+    """Take up the state of a run; what does not fit is the file's fault.
+
+    Raises:
+        CheckpointError: with the path.
+    """
     try:
         yield
     except UserError:
@@ -216,8 +220,11 @@ def restoring(path: Path) -> Iterator[None]:
 
 
 def _read_archive(path: Path, kind: str) -> Any:
-    """The content of a whole file, whatever it is. Raises MissingFileError, CheckpointError: with the path and the
-    reason."""
+    """The content of a whole file, whatever it is.
+
+    Raises:
+        MissingFileError, CheckpointError: with the path and the reason.
+    """
     if not path.is_file():
         beside = [p.name for p in path.parent.glob("*.pt")] if path.parent.is_dir() else []
         here = weights_here()
@@ -260,7 +267,11 @@ def read_own(path: Path, kind: str) -> Any:
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
-    """Read a weights file of either kind. Raises MissingFileError, CheckpointError: with the path and the reason."""
+    """Read a weights file of either kind.
+
+    Raises:
+        MissingFileError, CheckpointError: with the path and the reason.
+    """
     path = user_path(path)
     data = _read_archive(path, "weights file")
     if isinstance(data, dict) and data.get("format") == FORMAT:
@@ -431,8 +442,11 @@ class _Weights:
         self.tensors: dict[str, Tensor] = {}
 
     def collect(self, record: InertRecord, prefix: str = "", depth: int = 0) -> dict[str, Tensor]:
-        """Those of a module and of the modules in it. Raises NotPlainError: modules within themselves, or more tensors
-        than the file could hold."""
+        """Those of a module and of the modules in it.
+
+        Raises:
+            NotPlainError: modules within themselves, or more tensors than the file could hold.
+        """
         self.modules += 1
         if depth > MAX_NESTING or self.modules > MAX_MODULES:
             raise NotPlainError("modules without end")

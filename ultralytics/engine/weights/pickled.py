@@ -65,7 +65,11 @@ class _Pickler:
         ]
 
     def save(self, value: Any) -> None:
-        """Write a value. Raises TypeError: of no kind that can be written."""
+        """Write a value.
+
+        Raises:
+            TypeError: of no kind that can be written.
+        """
         if value is None:
             self._emit(b"N")
             return

@@ -37,12 +37,8 @@ def train(
     """Train here, or in a process for each of several devices.
 
     Args:
-        cfg: a YAML of keys.
-        overrides: keys on top of it.
-        source: of the keys, for messages and args.yaml.
-        weights: to start from.
+        cfg, overrides, source, weights: as of `BaseTrainer`.
         kind: a trainer instead of the task's; as callbacks, it cannot follow to other processes.
-        callbacks: functions by event.
         begun: called with the trainer before it trains.
         task: a key of TASKS; None: that of the keys.
 

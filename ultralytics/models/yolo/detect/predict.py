@@ -26,14 +26,7 @@ class DetectionPredictor(BasePredictor):
     """Run a detector over images and videos: `DetectionPredictor(overrides={"imgsz": 320})(source, model)`.
 
     What is found in an image depends on the image alone: it is padded by its own shape, and a batch holds images that
-    are padded to one shape.
-
-    Args: as `BasePredictor`. Of the keys conf (0.25 when unset), iou, max_det, classes, agnostic_nms, imgsz, batch,
-    half, device, vid_stride; save, save_txt, save_conf, save_crop, show_labels, show_conf, show_boxes, line_width,
-    font; project, name, exist_ok.
-
-    Attributes:
-        letterbox: what fits images into the frame.
+    are padded to one shape. The keys are those of `predict`; `letterbox` is what fits images into the frame.
     """
 
     load_network = staticmethod(network)

@@ -158,7 +158,10 @@ class DetectionTrainer(BaseTrainer):  # size: the methods are the reference's, w
 
     def _transfer(self, model: DetectionModel, source: Checkpoint) -> None:
         """Let the pretrained weights follow their layers; too little is an error or, unless asked for, a warning.
-        Raises CheckpointError: less than `min_transfer` of what could go over found its place."""
+
+        Raises:
+            CheckpointError: less than `min_transfer` of what could go over found its place.
+        """
         LOGGER.info("Pretrained weights: %s", source.path)
         report = model.load(source.weights, source.spec, source.names, by_name=self.args.transfer == "name")
         for line in report.lines():

@@ -43,13 +43,8 @@ def attention_blocks(model: DetectionModel) -> list[Block]:
 
 
 def chosen_blocks(model: DetectionModel, kind: str, requested: Any) -> list[Block]:
-    """Return the parts to look at.
-
-    Args:
-        model: the network.
-        kind: cam, attention or erf.
-        requested: numbers or names of rows; None: those that the kind looks at by itself, of which kind cam has none:
-            it means the maps that the head reads.
+    """Return the parts to look at: the rows of these numbers or names; with None those that the kind looks at by
+    itself, of which kind cam has none: it means the maps that the head reads.
 
     Raises:
         ConfigError, ModelError: there is no such row, or none with weights to show.
@@ -77,8 +72,11 @@ def head_sources(model: DetectionModel) -> list[int]:
 
 
 def _with_weights(model: DetectionModel, rows: list[Block] | None) -> list[Block]:
-    """Return the blocks, all or those within rows, of which the weights can be shown. Raises ConfigError, ModelError:
-    there is none."""
+    """Return the blocks, all or those within rows, of which the weights can be shown.
+
+    Raises:
+        ConfigError, ModelError: there is none.
+    """
     blocks = attention_blocks(model)
     if not blocks:
         raise ModelError(
@@ -101,7 +99,11 @@ def _with_weights(model: DetectionModel, rows: list[Block] | None) -> list[Block
 
 
 def _find_row(model: DetectionModel, named: int | str) -> Block:
-    """Return a row by its number or name. Raises ConfigError: there is none, or it is the head."""
+    """Return a row by its number or name.
+
+    Raises:
+        ConfigError: there is none, or it is the head.
+    """
     rows = model.spec.rows
     names = {row.name: i for i, row in enumerate(rows) if row.name}
     number = names.get(named, -1) if isinstance(named, str) else named
@@ -116,7 +118,11 @@ def _find_row(model: DetectionModel, named: int | str) -> Block:
 
 
 def map_of(out: Any, block: Block) -> Tensor:
-    """Return the map that a row gives. Raises ModelError: it gives something else."""
+    """Return the map that a row gives.
+
+    Raises:
+        ModelError: it gives something else.
+    """
     if not isinstance(out, Tensor) or out.dim() != 4:
         raise ModelError(f"{block.title} gives no map", hint="give other rows=")
     return out

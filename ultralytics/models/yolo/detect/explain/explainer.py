@@ -38,10 +38,7 @@ class Explanation:
 
 
 class Explainer(ABC):
-    """One kind of explanation.
-
-    Args:
-        args: see `DetectionExplainer`.
+    """One kind of explanation; for `args` see `DetectionExplainer`.
 
     Attributes:
         predictor: what fits images into the frame.
@@ -102,7 +99,11 @@ class Explainer(ABC):
 
 
 def _without_videos(source: Source) -> Source:
-    """Return the images of a source. Raises UserError: there are videos alone."""
+    """Return the images of a source.
+
+    Raises:
+        UserError: there are videos alone.
+    """
     videos = [e for e in source.entries if isinstance(e, str) and is_video(e)]
     if not videos:
         return source
