@@ -4,8 +4,22 @@ import pytest
 from torch import nn
 
 from ultralytics.nn import tasks
-from ultralytics.nn.building import build, check_arguments
-from ultralytics.nn.modules import SPP, Bottleneck, C2f, Conv, Detect, FLABlock, HGBlock
+from ultralytics.nn.building import build, check_arguments, takes
+from ultralytics.nn.modules import (
+    SPP,
+    Bottleneck,
+    C2f,
+    C2f_FLA,
+    Conv,
+    ConvBlock,
+    Detect,
+    FLABlock,
+    FLALayer,
+    FocusedLinearAttention,
+    HGBlock,
+    PSABlock,
+    SoftmaxAttention,
+)
 from ultralytics.utils.errors import ModelError
 
 
@@ -39,6 +53,44 @@ def test_an_argument_of_another_type_is_named(cls, args, message):
 def test_an_argument_given_by_name_is_compared_too():
     with pytest.raises(ModelError, match="its argument s must be"):
         check_arguments(Conv, [8, 16], {"k": 3, "s": "two"})
+
+
+@pytest.mark.parametrize(
+    ("cls", "args", "taking"),
+    [
+        (FLABlock, [16], FocusedLinearAttention),
+        (ConvBlock, [16], FocusedLinearAttention),
+        (FLALayer, [16], FocusedLinearAttention),
+        (C2f_FLA, [16, 16], FocusedLinearAttention),
+        (PSABlock, [16], SoftmaxAttention),
+    ],
+)
+def test_options_are_those_of_the_class_that_takes_them(cls, args, taking):
+    names = takes(cls).removeprefix("it takes ").split(", ")
+    assert set(names) >= set(takes(taking).removeprefix("it takes ").split(", ")) - {"dim"}
+    assert len(names) == len(set(names))
+    assert not [n for n in names if "*" in n]
+    with pytest.raises(ModelError, match="it has no argument qkv_biass") as error:
+        check_arguments(cls, args, {"qkv_biass": True})
+    assert error.value.hint == f"did you mean 'qkv_bias'? {takes(cls)}"
+    with pytest.raises(ModelError, match="its argument proj_drop must be a number, not 'x'"):
+        check_arguments(cls, args, {"proj_drop": "x"})
+    given = {"qkv_bias": False, "proj_drop": 0.1}
+    check_arguments(cls, args, given)
+    build(cls, args, given)
+
+
+def test_the_options_of_a_block_of_ones_own_are_named_too():
+    class Own(SoftmaxAttention):
+        def __init__(self, dim, sharpness=1.0, **options):
+            super().__init__(dim, **options)
+
+    class OwnBlock(PSABlock):
+        mixing = Own
+
+    with pytest.raises(ModelError, match="sharpnes") as error:
+        build(OwnBlock, [16], {"sharpnes": 2})
+    assert error.value.hint == "it takes dim, num_heads, window_size, sharpness, **options"
 
 
 def test_arguments_that_are_right_are_let_through():

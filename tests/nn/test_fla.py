@@ -28,6 +28,45 @@ def test_equals_the_tutorials_module_on_square_maps(fixtures, case):
         np.testing.assert_allclose(parameter.grad, z[f"{case}.grad.{name}"], atol=1e-9, err_msg=name)
 
 
+def by_the_paper(layer, x):
+    """Focused linear attention of a map (C, H, W), token by token (Han et al. 2023, eqs. 5, 6, 10 and 12), in NumPy."""
+    state = {name: value.detach().numpy() for name, value in layer.state_dict().items()}
+    (C, H, W), h, p = x.shape, layer.num_heads, layer.focusing_factor
+    d = C // h
+    q, k, v = np.split(x.reshape(C, -1).T @ state["qkv.weight"].T + state["qkv.bias"], 3, 1)
+    k = k + state["positional_encoding"][0]  # the map has the window's size
+    sigma = np.log1p(np.exp(state["scale"][0]))
+
+    def phi(u):
+        u = (np.maximum(u, 0) + 1e-6) / sigma
+        return u**p * np.linalg.norm(u, axis=1, keepdims=True) / np.linalg.norm(u**p, axis=1, keepdims=True)
+
+    q, k, out = phi(q), phi(k), np.zeros_like(v)
+    for i in range(h):
+        channels = slice(i * d, (i + 1) * d)
+        alike = q[:, channels] @ k[:, channels].T
+        out[:, channels] = alike / (alike.sum(1, keepdims=True) + 1e-6) @ v[:, channels]
+    side = layer.dwc.kernel_size[0] if layer.dwc is not None else 0
+    for c in range(C if side else 0):  # the kernel of a head's channel is that of every head's
+        padded = np.pad(v[:, c].reshape(H, W), side // 2)
+        for y in range(H):
+            for z in range(W):
+                seen = (padded[y : y + side, z : z + side] * state["dwc.weight"][c % d, 0]).sum()
+                out[y * W + z, c] += seen + state["dwc.bias"][c % d]
+    return (out @ state["proj.weight"].T + state["proj.bias"]).T.reshape(C, H, W)
+
+
+@pytest.mark.parametrize(("p", "side"), [(3, 5), (2, 3), (4.5, 0), (1, 1)])
+def test_the_module_is_the_papers(p, side):
+    torch.manual_seed(0)
+    layer = FocusedLinearAttention(12, (3, 4), 3, focusing_factor=p, kernel_size=side).double()
+    for parameter in layer.parameters():
+        torch.nn.init.normal_(parameter)
+    x = torch.randn(2, 12, 3, 4, dtype=torch.float64)
+    want = np.stack([by_the_paper(layer, image.numpy()) for image in x])
+    np.testing.assert_allclose(layer(x).detach(), want, rtol=1e-9, atol=1e-9)
+
+
 @given(st.integers(1, 12), st.integers(1, 12), st.sampled_from([1, 2, 3, 4.5, 32]), st.integers(0, 1000))
 def test_runs_at_any_size_and_focusing_factor(h, w, p, seed):
     torch.manual_seed(seed)

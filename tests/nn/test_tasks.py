@@ -1,5 +1,6 @@
 import copy
 import json
+import math
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from ultralytics.cfg.model import load_model_spec
 from ultralytics.engine.weights.checkpoint import load_checkpoint
 from ultralytics.nn import registry
 from ultralytics.nn.backend import inference_copy
+from ultralytics.nn.modules import Detect
 from ultralytics.nn.registry import conv_like, register
 from ultralytics.nn.tasks import DetectionModel, parse_model
 from ultralytics.utils.errors import ModelError
@@ -53,6 +55,52 @@ def test_state_dict_keys_and_shapes_equal_the_references(fixtures):
     want = json.loads((fixtures / "model_sizes.json").read_text())["yolov8n_state_dict"]
     have = {k: list(v.shape) for k, v in DetectionModel(V8, nc=80, verbose=False).state_dict().items()}
     assert have == {k: list(v) for k, v in want.items()}
+
+
+@pytest.mark.parametrize(
+    ("scale", "layers", "parameters", "gflops"), [("n", 225, 3_157_200, 8.9), ("s", 225, 11_166_560, 28.8)]
+)
+def test_published_networks_have_their_published_size(scale, layers, parameters, gflops):
+    """As ultralytics prints it: "YOLOv8n summary: 225 layers, 3157200 parameters, 3157184 gradients, 8.9 GFLOPs"."""
+    model = DetectionModel(f"yolov8{scale}.yaml", nc=80, verbose=False)
+    info = model.info()
+    assert (info["layers"], info["parameters"], info["gradients"]) == (layers, parameters, parameters - 16)
+    assert round(info["gflops"], 1) == gflops
+    assert model.stride.tolist() == [8, 16, 32]
+    # The odds of 5 objects in a 640-pixel image at each stride; the box branch begins at 1.
+    want = [math.log(5 / 80 / (640 / s) ** 2) for s in (8, 16, 32)]
+    assert [c[-1].bias[0].item() for c in model.head.cv3] == pytest.approx(want)
+    assert all((c[-1].bias == 1).all() for c in model.head.cv2)
+    state = model.state_dict()
+    assert len(state) == 355
+    assert {"model.0.conv.weight", "model.2.m.0.cv1.bn.running_mean", "model.22.cv3.2.2.bias"} <= state.keys()
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert {(m.eps, m.momentum) for m in norms} == {(1e-3, 0.03)}
+
+
+@pytest.mark.parametrize(
+    ("nc", "finest", "box", "score"), [(80, 64, 64, 80), (80, 192, 64, 192), (80, 320, 80, 320), (365, 64, 64, 100)]
+)
+def test_widths_of_the_heads_branches(nc, finest, box, score):
+    """Boxes: a quarter of the finest map, at least 64, four times 16 bins. Scores: the finest map, at least the classes
+    or 100."""
+    with torch.device("meta"):
+        head = Detect(nc, (finest, 2 * finest, 2 * finest))
+    assert (head.cv2[0][0].conv.out_channels, head.cv3[0][0].conv.out_channels) == (box, score)
+
+
+def test_a_head_decodes_its_maps_to_pixels():
+    """Levels of 2 × 2 and 1 × 1 at strides 8 and 16, all distances in bin 2: boxes of four cells about their anchor."""
+    model = DetectionModel(V8, nc=3, verbose=False)
+    head = model.head
+    head.stride = torch.tensor([8.0, 16.0])
+    raw = [torch.full((1, 67, n, n), -50.0) for n in (2, 1)]
+    for level in raw:
+        level[:, 2:64:16] = 50
+        level[:, 64:] = torch.tensor([0.0, math.log(3), -math.log(3)]).view(1, 3, 1, 1)  # scores ½, ¾ and ¼
+    y = head.decode(raw)[0]
+    assert y[:4].t().tolist() == [[4, 4, 32, 32], [12, 4, 32, 32], [4, 12, 32, 32], [12, 12, 32, 32], [8, 8, 64, 64]]
+    torch.testing.assert_close(y[4:], torch.tensor([0.5, 0.75, 0.25]).view(3, 1).expand(3, 5))
 
 
 def test_the_tutorials_network_has_its_size():

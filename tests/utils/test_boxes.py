@@ -4,6 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.helpers import papers
 from ultralytics.utils.boxes import (
     bbox_iou,
     box_iou,
@@ -35,6 +36,47 @@ def test_rescaled_boxes_equal_the_references(fixtures):
     for i in range(7):
         out = scale_boxes(tuple(z[f"shape{i}"]), torch.from_numpy(z[f"boxes{i}"]), z[f"in{i}"].shape[:2])
         np.testing.assert_allclose(out.numpy(), z[f"rescaled{i}"], atol=1e-4)
+
+
+PAIRS = [
+    ((0.0, 0, 4, 2), (1.0, 0, 4, 4)),
+    ((10.0, 10, 30, 50), (25.0, 20, 65, 40)),
+    ((0.0, 0, 1, 1), (5.0, 7, 9, 8)),  # apart
+    ((3.0, 4, 8, 9), (3.0, 4, 8, 9)),
+]
+
+
+@pytest.mark.parametrize("kind", ["iou", "giou", "diou", "ciou"])
+@pytest.mark.parametrize(("a", "b"), PAIRS)
+def test_overlaps_are_the_papers(kind, a, b):
+    flag = {} if kind == "iou" else {f"{kind[0].upper()}IoU": True}
+    want = getattr(papers, kind)(a, b)
+    corners = torch.tensor([a, b])
+    assert float(bbox_iou(*corners, xywh=False, **flag)) == pytest.approx(want, abs=1e-6)
+    assert float(bbox_iou(*xyxy2xywh(corners), **flag)) == pytest.approx(want, abs=1e-6)
+    assert float(box_iou(corners[:1], corners[1:])) == pytest.approx(papers.iou(a, b), abs=1e-6)
+
+
+def test_the_overlaps_of_a_pair_worked_out_by_hand():
+    """(0, 0, 4, 2) and (1, 0, 4, 4): IoU 6/14; 16 − 14 of the 4 × 4 around both is neither's; ρ² = 1.25, c² = 32; what
+    CIoU takes off besides, α v, is 0.0115260."""
+    a, b = torch.tensor(PAIRS[0])
+    for flag, want in (({}, 0), ({"GIoU": True}, 2 / 16), ({"DIoU": True}, 1.25 / 32)):
+        assert float(bbox_iou(a, b, xywh=False, **flag)) == pytest.approx(6 / 14 - want, abs=1e-6)
+    assert float(bbox_iou(a, b, xywh=False, CIoU=True)) == pytest.approx(6 / 14 - 1.25 / 32 - 0.0115260, abs=1e-6)
+
+
+def test_rescaled_boxes_worked_out_by_hand():
+    """A 100 × 51 image in a 320 × 320 frame: 3.2 times as large, 163 high, with borders of 78 and 79."""
+    box = torch.tensor([[32.0, 78 + 32, 64, 78 + 64]])
+    for out in (scale_boxes((320, 320), box, (51, 100)), scale_boxes((320, 320), box.numpy(), (51, 100))):
+        np.testing.assert_allclose(out, [[10, 10, 20, 20]], atol=1e-5)
+    half = torch.tensor([[10.0, 79, 20, 89]])  # of a border of 159 the smaller half, 79, is above, or on the left
+    np.testing.assert_allclose(scale_boxes((320, 320), half, (161, 320)), [[10, 0, 20, 10]], atol=1e-5)
+    half = scale_boxes((320, 320), half[:, [1, 0, 3, 2]], (320, 161))
+    np.testing.assert_allclose(half, [[0, 10, 10, 20]], atol=1e-5)
+    sized = scale_boxes((320, 320), torch.tensor([[32.0, 78 + 32, 32, 32]]), (51, 100), xywh=True)
+    np.testing.assert_allclose(sized, [[10, 10, 10, 10]], atol=1e-5)
 
 
 corner = st.floats(0, 500)

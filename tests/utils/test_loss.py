@@ -1,13 +1,16 @@
+import math
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.helpers import papers
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import loss as losses
 from ultralytics.utils import tal
-from ultralytics.utils.loss import known_most, v8DetectionLoss
+from ultralytics.utils.loss import BboxLoss, FocalLoss, VarifocalLoss, known_most, v8DetectionLoss
 from ultralytics.utils.tal import make_anchors
 from ultralytics.utils.tensors import count_most
 
@@ -24,6 +27,84 @@ def test_loss_and_gradients_equal_the_references(fixtures, case):
     for i, m in enumerate(maps):
         want = z[f"grad{i}"]
         np.testing.assert_allclose(m.grad.numpy(), want, atol=1e-5 * np.abs(want).max(), rtol=1e-5)
+
+
+def test_the_losses_of_a_box_are_the_papers():
+    """A box (0, 0, 4, 2) of weight 0.5 whose object is (1, 0, 4, 4), worked out by hand.
+
+    Overlap 6, union 8 + 12 − 6 = 14; centres (2, 1) and (2.5, 2), ρ² = 0.25 + 1; the smallest box around both is 4 × 4,
+    c² = 32; v = 4/π² (atan 2 − atan ¾)², and atan 2 − atan ¾ = atan ½. The anchor (2.25, 1.5) is 1.25, 1.5, 1.75 and
+    2.5 from the sides; its bins have the probabilities 0.1, 0.2, 0.3 and 0.4 on each. Another anchor is background.
+    """
+    v = 4 / math.pi**2 * math.atan(1 / 2) ** 2
+    ciou = 6 / 14 - 1.25 / 32 - v * v / (1 - 6 / 14 + v)
+    assert ciou == pytest.approx(0.377983, abs=1e-6)
+    near = [0.75 * math.log(0.2) + 0.25 * math.log(0.3), 0.5 * math.log(0.2) + 0.5 * math.log(0.3)]
+    near += [0.25 * math.log(0.2) + 0.75 * math.log(0.3), 0.5 * math.log(0.3) + 0.5 * math.log(0.4)]
+    bins = torch.tensor([0.1, 0.2, 0.3, 0.4]).log().repeat(4) + 5  # softmax does not see the 5
+    box, dfl = BboxLoss(4)(
+        torch.stack((bins, torch.zeros(16)))[None],
+        torch.tensor([[[0.0, 0, 4, 2], [0, 0, 9, 9]]]),
+        torch.tensor([[2.25, 1.5], [0.0, 0.0]]),
+        torch.tensor([[[1.0, 0, 4, 4], [0, 0, 1, 1]]]),
+        torch.tensor([[[0.0, 0.5], [0, 0]]]),
+        torch.tensor(2.0),
+        torch.tensor([[True, False]]),
+    )
+    assert float(box) == pytest.approx(0.5 * (1 - ciou) / 2, rel=1e-5)
+    assert float(dfl) == pytest.approx(0.5 * -sum(near) / 4 / 2, rel=1e-5)
+
+
+OBJECTS = [(0, (2.0, 3.0, 44.0, 37.0)), (2, (20.0, 12.0, 60.0, 50.0)), (2, (9.0, 40.0, 30.0, 63.0))]
+
+
+def by_the_papers(outputs, bins, topk):
+    """The parts of the loss of one image (1, 4·bins + C, h, w) a level, with the weights and gains of YOLOv8."""
+    logits, sides, points, strides = [], [], [], []
+    for stride, level in zip((8, 16), outputs, strict=True):
+        for y in range(level.shape[2]):
+            for x in range(level.shape[3]):
+                numbers = level[0, :, y, x].tolist()
+                sides.append([numbers[i * bins : (i + 1) * bins] for i in range(4)])
+                logits.append(numbers[4 * bins :])
+                points.append((x + 0.5, y + 0.5))
+                strides.append(stride)
+    return papers.detection_loss(
+        logits, sides, points, strides, *zip(*OBJECTS, strict=True), gains=(7.5, 0.5, 1.5), topk=topk, alpha=0.5, beta=6
+    )
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_whole_loss_is_the_papers(seed):
+    """Two levels, three classes, six bins; each object holds more anchors than it may take."""
+    g = torch.Generator().manual_seed(seed)
+    one, many = ([torch.randn(1, 4 * 6 + 3, s, s, generator=g, dtype=torch.float64) for s in (8, 4)] for _ in range(2))
+    rows = [[0, c, (x1 + x2) / 128, (y1 + y2) / 128, (x2 - x1) / 64, (y2 - y1) / 64] for c, (x1, y1, x2, y2) in OBJECTS]
+    criterion = v8DetectionLoss(3, [8, 16], reg_max=6)
+    total, parts = criterion(many, labels(*rows))
+    want = by_the_papers(many, 6, topk=10)
+    assert parts.tolist() == pytest.approx(want, rel=1e-5)
+    assert float(total) == pytest.approx(sum(want), rel=1e-5)
+    _, parts = criterion({"one2many": many, "one2one": one}, labels(*rows))
+    assert parts.tolist() == pytest.approx(
+        [a + b for a, b in zip(want, by_the_papers(one, 6, 1), strict=True)], rel=1e-5
+    )
+    # Of two equal images: the same mean per object, and twice the sum to differentiate.
+    twice = [[1, *row[1:]] for row in rows]
+    total, parts = criterion([m.repeat(2, 1, 1, 1) for m in many], labels(*rows, *twice))
+    assert parts.tolist() == pytest.approx(want, rel=1e-5)
+    assert float(total) == pytest.approx(2 * sum(want), rel=1e-5)
+
+
+def test_focal_losses_are_the_papers():
+    """A positive and a negative at logit 1, p = 1 / (1 + e⁻¹): α = ¼, γ = 1.5 (Lin et al. 2017); α = ¾, γ = 2, the
+    positive's target 0.8 (Zhang et al. 2021)."""
+    p = 1 / (1 + math.exp(-1))
+    x, label = torch.ones(1, 2), torch.tensor([[1.0, 0.0]])
+    want = -0.25 * (1 - p) ** 1.5 * math.log(p) - 0.75 * p**1.5 * math.log(1 - p)
+    assert float(FocalLoss()(x, label)) == pytest.approx(want / 2, rel=1e-5)
+    positive, negative = -0.8 * (0.8 * math.log(p) + 0.2 * math.log(1 - p)), -0.75 * p**2 * math.log(1 - p)
+    assert float(VarifocalLoss()(x, label * 0.8, label)) == pytest.approx((positive + negative) / 2, rel=1e-5)
 
 
 def maps(nc, batch=2, size=64):

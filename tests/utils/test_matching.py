@@ -14,6 +14,22 @@ def test_matching_equals_the_reference(fixtures):
         )
 
 
+def test_matching_worked_out_by_hand():
+    """Thresholds 0.5, 0.55, … 0.95; detections in order of confidence.
+
+    The first overlaps object 0 by 0.6 and object 1 by 0.8: it chooses object 1, up to 0.8. The second overlaps object 1
+    by 0.9, which is free from 0.85 on. The third has another class. The fourth overlaps object 2 by just 0.5.
+    """
+    overlap = np.array([[0.6, 0.1, 0.9, 0.0], [0.8, 0.9, 0.0, 0.0], [0.0, 0.0, 0.0, 0.5]], np.float32)
+    got = match_predictions([0, 0, 1, 0], [0, 0, 0], overlap)
+    assert got.astype(int).tolist() == [
+        [1, 1, 1, 1, 1, 1, 1, 0, 0, 0],
+        [0, 0, 0, 0, 0, 0, 0, 1, 1, 0],
+        [0] * 10,
+        [1, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+    ]
+
+
 def test_difficult_objects_and_crowds_take_detections_out_of_the_count():
     regions = torch.tensor([[0.0, 0, 0, 10, 10, 0], [1.0, 100, 100, 200, 200, 1], [-1.0, 300, 300, 400, 400, 1]])
     boxes = torch.tensor([

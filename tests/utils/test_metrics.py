@@ -7,6 +7,7 @@ from ultralytics.utils.metrics import (
     ConfusionMatrix,
     DetMetrics,
     ap_per_class,
+    average_precision,
     compute_ap,
     smooth,
 )
@@ -17,6 +18,33 @@ def test_average_precision_equals_the_reference(fixtures):
     out = ap_per_class(z["tp"], z["conf"], z["pred_cls"], z["target_cls"])
     for name, value in zip(("out_tp", "out_fp", "p", "r", "f1", "ap", "classes"), out, strict=False):
         np.testing.assert_allclose(value, z[name], atol=1e-9)
+
+
+def test_average_precision_worked_out_by_hand():
+    """Of three detections, best first, the first and the last find one of two objects each.
+
+    Recall ½, ½, 1; precision 1, ½, ⅔; its envelope is 1 up to recall ½ and ⅔ from there, and 0 at the end. At 101
+    recalls: 50 times 1, 50 times ⅔, once 0; the area between them is (49 + 5/6 + 49 · 2/3 + 1/3) / 100.
+    """
+    area, envelope, recall = compute_ap(np.array([0.5, 0.5, 1]), np.array([1, 0.5, 2 / 3]))
+    assert area == pytest.approx((49 + 5 / 6 + 49 * 2 / 3 + 1 / 3) / 100)
+    np.testing.assert_allclose(envelope, [1, 1, 2 / 3, 2 / 3, 0])
+    np.testing.assert_allclose(recall, [0, 0.5, 0.5, 1, 1])
+    tp = np.array([[True, False], [False, False], [True, True]])
+    got = average_precision(tp, np.array([0.9, 0.8, 0.7]), np.zeros(3), np.zeros(2))
+    # At the second threshold the last alone finds one: ⅓ up to recall ½, and from there a line to 0 at recall 1.
+    assert got.all_ap[0].tolist() == pytest.approx([area, 1 / 2 / 3 + 1 / 2 / 3 / 2])
+    assert [float(v[0]) for v in (got.tp, got.fp, got.p, got.r, got.f1)] == pytest.approx([2, 1, 2 / 3, 1, 0.8])
+    assert (got.p_curve[0, -1], got.r_curve[0, -1]) == (1, 0)  # above every score nothing is found, and nothing wrong
+    assert (got.p_curve[0, 850], got.r_curve[0, 850]) == pytest.approx((0.75, 0.5), abs=5e-3)  # half-way from ½ to 1
+
+
+def test_the_confidence_of_the_figures_is_where_f1_is_high_over_a_tenth_of_them():
+    """One of three objects is found first, then two mistakes are made close behind: F1 is ½ at 0.9 alone, and ⅓ from
+    0.88 down. A spike is no place for a threshold."""
+    got = average_precision(np.array([[True], [False], [False]]), np.array([0.9, 0.89, 0.88]), np.zeros(3), np.zeros(3))
+    assert got.f1_curve.max() == pytest.approx(0.5, abs=0.01)
+    assert [float(v[0]) for v in (got.tp, got.fp, got.p, got.r)] == pytest.approx([1, 2, 1 / 3, 1 / 3])
 
 
 def test_perfect_detections_score_one():

@@ -27,6 +27,42 @@ def test_equals_the_reference(fixtures, case):
     assert torch.equal(prediction, before), "the input is not changed"
 
 
+def predicted(*rows):
+    """Rows of (x1, y1, x2, y2, scores …) as a model's output (1, 4 + nc, A)."""
+    rows = torch.tensor(rows)
+    low, high = rows[:, :2], rows[:, 2:4]
+    return torch.cat(((low + high) / 2, high - low, rows[:, 4:]), 1).t()[None]
+
+
+def test_suppression_worked_out_by_hand():
+    """Boxes of one corner and 10 wide, so that heights are overlaps: h / 10 with the first."""
+    heights = {10: 0.9, 6: 0.8, 5: 0.7, 4.75: 0.6, 4.5: 0.5, 4: 0.26, 3: 0.25}
+    y = predicted(*((0, 0, 10, h, s) for h, s in heights.items()), (50, 0, 60, 9, 0.25))  # the last is elsewhere
+    # By default scores over 0.25 count, and an overlap over 0.45 is too much: 4.5 / 10 is not over it. It then is what
+    # suppresses 4 (4 / 4.5).
+    assert non_max_suppression(y)[0][:, [3, 4, 5]].flatten().tolist() == pytest.approx([10, 0.9, 0, 4.5, 0.5, 0])
+    # An overlap equal to the threshold is allowed: 5 / 10, which then suppresses what is smaller.
+    assert non_max_suppression(y, iou_thres=0.5)[0][:, 3].tolist() == pytest.approx([10, 5])
+    assert non_max_suppression(y, 0.65, 0.99)[0][:, 3].tolist() == pytest.approx([10, 6, 5])
+    assert non_max_suppression(y, 0.2, 0.99, max_det=2)[0][:, 3].tolist() == pytest.approx([10, 6])
+    assert non_max_suppression(y, 0.2, 0.5, max_nms=2)[0][:, 3].tolist() == pytest.approx([10])  # 5 is not considered
+    assert non_max_suppression(y)[0][0, :4].tolist() == pytest.approx([0, 0, 10, 10])
+
+
+def test_classes_of_a_box_worked_out_by_hand():
+    y = predicted((0, 0, 10, 10, 0.9, 0.8, 0.1), (0, 0, 10, 9, 0.3, 0.7, 0.2))
+    assert non_max_suppression(y)[0][:, 4:].flatten().tolist() == pytest.approx([0.9, 0, 0.7, 1])
+    assert non_max_suppression(y, agnostic=True)[0][:, 5].tolist() == [0]
+    assert non_max_suppression(y, classes=1)[0][:, 4:].flatten().tolist() == pytest.approx([0.7, 1])
+    every = non_max_suppression(y, multi_label=True)[0]  # the second's classes are those of the first, and overlap it
+    assert every[:, 4:].flatten().tolist() == pytest.approx([0.9, 0, 0.8, 1])
+
+
+def test_by_default_an_image_has_at_most_300_detections():
+    rows = [(20 * i, 0, 20 * i + 10, 10, 0.9) for i in range(310)]
+    assert len(non_max_suppression(predicted(*rows))[0]) == 300
+
+
 def one_by_one(boxes, scores, iou):
     """Greedy suppression as its definition says it."""
     order, kept = scores.argsort(descending=True, stable=True).tolist(), []

@@ -4,8 +4,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.helpers import papers
 from ultralytics.utils import tal
-from ultralytics.utils.tal import TaskAlignedAssigner
+from ultralytics.utils.tal import TaskAlignedAssigner, bbox2dist, dist2bbox, make_anchors
 
 
 def test_assigner_equals_the_reference(fixtures):
@@ -23,6 +24,58 @@ def test_assigner_equals_the_reference(fixtures):
             torch.testing.assert_close(value.double(), t(name).double(), atol=1e-5, rtol=0)
         else:
             assert torch.equal(value.double(), t(name).double()), name
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("topk", "alpha", "beta"), [(10, 0.5, 6.0), (1, 0.5, 6.0), (6, 1.0, 6.0), (4, 1.0, 2.0)])
+def test_the_assignment_is_the_papers(topk, alpha, beta, seed):
+    """Two objects that share a corner, predictions about as wide as they are, so that anchors are contested."""
+    g = torch.Generator().manual_seed(seed)
+    points = [(4.0 + 8 * x, 4.0 + 8 * y) for y in range(8) for x in range(8)]
+    truths, labels = [(5.0, 6.0, 43.0, 35.0), (22.0, 12.0, 61.0, 58.0)], [1, 0]
+    sides = 4 + 32 * torch.rand(64, 4, generator=g)
+    boxes = torch.cat((torch.tensor(points) - sides[:, :2], torch.tensor(points) + sides[:, 2:]), 1)
+    scores = torch.rand(64, 3, generator=g)
+    want = papers.assigned(scores.tolist(), boxes.tolist(), points, labels, truths, topk, alpha, beta)
+    _, taken, target, chosen, index = TaskAlignedAssigner(topk, 3, alpha, beta)(
+        scores[None], boxes[None], torch.tensor(points), torch.tensor([[[1], [0]]]), torch.tensor([truths]),
+        torch.ones(1, 2, 1),
+    )  # fmt: skip
+    assert chosen[0].nonzero().flatten().tolist() == sorted(want)
+    for anchor, (truth, score) in want.items():
+        assert index[0, anchor] == truth
+        assert taken[0, anchor].tolist() == list(truths[truth])
+        assert target[0, anchor].tolist() == pytest.approx([score * (c == labels[truth]) for c in range(3)], rel=1e-4)
+    assert float(target.sum()) == pytest.approx(sum(s for _, s in want.values()), rel=1e-4)
+
+
+def test_the_alignment_of_an_anchor_worked_out_by_hand():
+    """Scores 0.25 and 0.81 for (0, 0, 4, 2) and the object itself, (1, 0, 4, 4): t = √s · CIoU⁶.
+
+    CIoU = 6/14 − 1.25/32 − α v = 0.377983 (worked out in test_loss.py), so t = 0.5 · 0.377983⁶ = 0.00145815 of 0.9. The
+    best anchor gets the object's best overlap, 1, and the other 0.00145815 / 0.9.
+    """
+    _, _, target, chosen, _ = TaskAlignedAssigner(10, 1, 0.5, 6.0)(
+        torch.tensor([[[0.25], [0.81], [0.9]]]),
+        torch.tensor([[[0.0, 0, 4, 2], [1, 0, 4, 4], [1, 0, 4, 4]]]),
+        torch.tensor([[2.0, 1.0], [3.0, 2.0], [0.5, 2.0]]),  # the third is outside
+        torch.zeros(1, 1, 1),
+        torch.tensor([[[1.0, 0, 4, 4]]]),
+        torch.ones(1, 1, 1),
+    )
+    assert chosen.tolist() == [[True, True, False]]
+    assert target.flatten().tolist() == pytest.approx([0.00145815 / 0.9, 1, 0], rel=1e-4)
+
+
+def test_anchors_and_distances_worked_out_by_hand():
+    points, strides = make_anchors([torch.zeros(1, 1, 1, 2), torch.zeros(1, 1, 1, 1)], [8, 16])
+    assert points.tolist() == [[0.5, 0.5], [1.5, 0.5], [0.5, 0.5]]
+    assert strides.tolist() == [[8], [8], [16]]
+    sides = torch.tensor([[1.0, 2.0, 3.0, 6.0]])
+    assert dist2bbox(sides, torch.tensor([[10.0, 20.0]]), xywh=False).tolist() == [[9, 18, 13, 26]]
+    assert dist2bbox(sides, torch.tensor([[10.0, 20.0]])).tolist() == [[11, 22, 4, 8]]
+    inverse = bbox2dist(torch.tensor([[10.0, 20.0]]), torch.tensor([[9.0, 18, 13, 26]]), 5)
+    assert inverse.flatten().tolist() == pytest.approx([1, 2, 3, 4.99])
 
 
 @settings(max_examples=25, deadline=None)

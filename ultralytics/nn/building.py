@@ -14,7 +14,7 @@ from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ultralytics.utils.errors import ModelError
+from ultralytics.utils.errors import ModelError, nearest
 from ultralytics.utils.tensors import layout
 
 MAX_ELEMENTS = 2**28  # parameters and buffers of a row: 1 GiB, four times a whole yolov8x
@@ -66,19 +66,26 @@ def _unbound(cls: type[nn.Module], args: Sequence[Any], keywords: Mapping[str, A
 
 def check_arguments(cls: type[nn.Module], args: Sequence[Any], keywords: Mapping[str, Any]) -> None:
     """Compare arguments with the constructor's annotations: it would take text for a number, or torch would refuse it
-    at the first pass, without the argument's name.
+    at the first pass, without the argument's name. What goes into `**options` is compared with those of the class that
+    takes them.
 
     Raises:
-        ModelError: one is of another type, below 1 where it counts something, or too large for torch.
+        ModelError: one is of another type, below 1 where it counts something, or too large for torch; or an option that
+            does not exist.
     """
     try:
-        signature = inspect.signature(cls)
-        given = signature.bind(*args, **keywords).arguments
-        hints = get_type_hints(cls.__init__)
+        given = dict(inspect.signature(cls).bind(*args, **keywords).arguments)
+        known = _parameters_of(cls)
+        hints = {n: h for c in reversed(_option_classes(cls)) for n, h in get_type_hints(c.__init__).items()}
     except (TypeError, ValueError, NameError):  # the constructor tells what is wrong with their number
         return
+    for name in [n for n in given if n not in known]:  # it holds the options by their names
+        given |= given.pop(name)
     for name, value in given.items():
-        if signature.parameters[name].kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
+        if name not in known and not any(p.kind is p.VAR_KEYWORD for p in known.values()):
+            hint = f"{nearest(name, known)} {takes(cls)}".strip()
+            raise ModelError(f"it has no argument {name}", hint=hint)
+        if name not in known or known[name].kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
             continue
         wanted = ""
         if not _fits(value, hints.get(name, Any)):
@@ -134,10 +141,33 @@ def _numbers_in(value: Any) -> list[float]:
 def takes(cls: type[nn.Module]) -> str:
     """Return the constructor's arguments, as the hint of a wrong row."""
     try:
-        parameters = list(inspect.signature(cls).parameters.values())
+        parameters = _parameters_of(cls).values()
     except (TypeError, ValueError):
         return ""
     return f"it takes {', '.join(str(p).split(':')[0].split('=')[0].strip() for p in parameters)}"
+
+
+def _option_classes(cls: type[nn.Module]) -> list[type[nn.Module]]:
+    """Return a class and the one that its `**options` go to, which it names as `options_of`, or as `mixing` where it is
+    an AttentionBlock; then the one that takes that one's, and so on."""
+    found = [cls]
+    while any(p.kind is p.VAR_KEYWORD for p in inspect.signature(found[-1]).parameters.values()):
+        taking = getattr(found[-1], "options_of", None) or getattr(found[-1], "mixing", None)
+        if taking is None:
+            break
+        found.append(taking)
+    return found
+
+
+def _parameters_of(cls: type[nn.Module]) -> dict[str, inspect.Parameter]:
+    """Return a constructor's parameters by name, its `**options` replaced by what the class that takes them has besides
+    its first, the channels."""
+    *handing, last = _option_classes(cls)
+    found: dict[str, inspect.Parameter] = {}
+    for c in (*handing, last):
+        parameters = list(inspect.signature(c).parameters.values())[c is not cls :]
+        found |= {p.name: p for p in parameters if p.name not in found and (c is last or p.kind is not p.VAR_KEYWORD)}
+    return found
 
 
 def channels_last(model: nn.Module) -> None:

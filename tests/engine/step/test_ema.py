@@ -30,6 +30,25 @@ def test_equals_the_reference(fixtures):
         np.testing.assert_allclose(ema.ema.norm.running_mean, z[f"ema_rm{step}"], rtol=1e-7, atol=1e-7)
 
 
+def test_the_average_worked_out_by_hand():
+    """From 1, two steps towards 3 and then 5: v ← d v + (1 − d) m, d = 0.9999 (1 − exp(−step / 2000))."""
+    model = Tiny()
+    nn.init.constant_(model.layer.weight, 1)
+    model.norm.running_mean.fill_(1)
+    ema, want = ModelEMA(model), 1.0
+    for step, value in ((1, 3.0), (2, 5.0)):
+        nn.init.constant_(model.layer.weight, value)
+        model.norm.running_mean.fill_(value)
+        ema.update(model)
+        d = 0.9999 * (1 - math.exp(-step / 2000))
+        want = d * want + (1 - d) * value
+        for averaged in (ema.ema.layer.weight, ema.ema.norm.running_mean):
+            torch.testing.assert_close(averaged, torch.full_like(averaged, want))
+    assert want == pytest.approx(4.998000, abs=1e-6)
+    assert ema.updates == 2
+    assert ModelEMA(model).decay(10**6) == pytest.approx(0.9999)
+
+
 def test_complex_weights_are_averaged_too():
     model = nn.ParameterList([torch.ones(2, dtype=torch.complex64)])
     ema = ModelEMA(model, tau=1.0)

@@ -103,6 +103,19 @@ def test_every_optimiser_steps(name):
     assert not torch.equal(before, model[0].weight)
 
 
+def test_two_steps_of_sgd_worked_out_by_hand():
+    """Nesterov's momentum of 0.9, rate 0.1, a gradient of 1: 0.1 · (1 + 0.9 · 1), then 0.1 · (1 + 0.9 · 1.9)."""
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    group = {"params": [parameter], "weight_decay": 0.0, "lr": 0.1}
+    optimizer = make_optimizer([group], OptimizerChoice("SGD", 0.1, 0.9))
+    for want in (-0.19, -0.19 - 0.271):
+        parameter.grad = torch.ones(1)
+        optimizer.step()
+        assert parameter.item() == pytest.approx(want)
+    adam = make_optimizer([{**group, "params": [parameter]}], OptimizerChoice("AdamW", 0.1, 0.9))
+    assert adam.param_groups[0]["betas"] == (0.9, 0.999)
+
+
 def test_an_unknown_one_gets_the_nearest():
     with pytest.raises(ConfigError, match="Adam"):
         choose_optimizer("AdamV", 0.01, 0.9, 1, 1)

@@ -29,6 +29,37 @@ def test_equals_the_reference(fixtures, name):
         assert now.accumulate == want["accumulate"]
 
 
+def test_the_schedule_worked_out_by_hand():
+    """Ten epochs of 50 batches of 16, all else by default: warm-up is 3 · 50 iterations.
+
+    In epoch e the rate is 0.01 · (0.99 · (1 − e/10) + 0.01). After 90 of 150 iterations, 0.6 of the way is done: of the
+    rate from 0, of that of biases from 0.1, of momentum from 0.8 to 0.937; 1 + 0.6 · (64/16 − 1) = 2.8 iterations are
+    gathered.
+    """
+    schedule = Schedule(10, 50, 16)
+    assert schedule.warmup == 150
+    for iteration, epoch, want in [
+        (0, 0, (0.1, 0.0, 0.8, 1)),
+        (90, 1, (0.1 + 0.6 * (0.00901 - 0.1), 0.6 * 0.00901, 0.8822, 3)),
+        (150, 3, (0.00703, 0.00703, 0.937, 4)),
+        (499, 9, (0.00109, 0.00109, 0.937, 4)),
+    ]:
+        now = schedule.at(iteration, epoch)
+        assert (now.lr_bias, now.lr, now.momentum, now.accumulate) == pytest.approx(want), iteration
+    assert Schedule(10, 5, 16).warmup == 100  # at least
+
+
+def test_the_cosine_worked_out_by_hand():
+    """1 − 0.99 · (1 − cos(π e/10)) / 2: at 45°, 90° and 180°."""
+    got = [lr_factor(e, 10, 0.01, cosine=True) for e in (2.5, 5, 10)]
+    assert got == pytest.approx([1 - 0.99 * (1 - math.sqrt(0.5)) / 2, 0.505, 0.01])
+
+
+def test_optimizer_steps_gather_whole_batches():
+    """Two epochs of three batches, two to a step: steps end after batches 2, 4 and 6."""
+    assert list(Schedule(2, 3, 16, nbs=32, warmup_epochs=0).steps()) == [1, 3, 5]
+
+
 @given(st.integers(1, 300), st.floats(0.001, 1), st.booleans())
 def test_the_rate_falls_from_one_towards_lrf(epochs, lrf, cosine):
     factors = [lr_factor(e, epochs, lrf, cosine) for e in range(epochs + 1)]

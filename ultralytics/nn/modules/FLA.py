@@ -194,6 +194,8 @@ class FLALayer(nn.Module):
         options: further arguments of `FocusedLinearAttention`.
     """
 
+    options_of = FocusedLinearAttention
+
     def __init__(
         self, dim: int, num_heads: int = 8, window_size: Sequence[int] = (20, 20), ratio: float = 1.5, **options: Any
     ) -> None:
@@ -225,6 +227,8 @@ class MatchedConvolution(nn.Sequential):
     Args: those of the `FocusedLinearAttention` whose parameters are counted.
     """
 
+    options_of = FocusedLinearAttention
+
     def __init__(self, dim: int, **options: Any) -> None:
         with torch.device("meta"):  # counted, not made
             count = sum(p.numel() for p in FocusedLinearAttention(dim, **options).parameters())
@@ -253,6 +257,8 @@ class C2f_FLA(C2f):
 
     Args: as `C2f`, and as `options` those of `FLABlock`.
     """
+
+    options_of = FLABlock
 
     def __init__(
         self, c1: int, c2: int, n: int = 1, shortcut: bool = False, g: int = 1, e: float = 0.5, **options: Any
