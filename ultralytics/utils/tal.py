@@ -33,14 +33,15 @@ def make_anchors(
     """Cell centres of every level in grid units, (A, 2) as x, y, and their strides, (A, 1);
     row-major, level after level."""
     points, steps = [], []
-    strides = strides.tolist() if isinstance(strides, Tensor) else strides
+    if isinstance(strides, Tensor) and not torch.compiler.is_compiling():
+        strides = strides.tolist()
     for feat, stride in zip(feats, strides, strict=True):
         h, w = feat.shape[2:]
         x = torch.arange(w, device=feat.device, dtype=feat.dtype) + grid_cell_offset
         y = torch.arange(h, device=feat.device, dtype=feat.dtype) + grid_cell_offset
         grid_y, grid_x = torch.meshgrid(y, x, indexing="ij")
         points.append(torch.stack((grid_x, grid_y), -1).view(-1, 2))
-        if isinstance(stride, Tensor) and torch.compiler.is_compiling():  # its value would end the graph
+        if isinstance(stride, Tensor):  # its value would end the graph
             steps.append(stride.to(feat.device, feat.dtype).expand(h * w, 1))
         else:
             steps.append(torch.full((h * w, 1), float(stride), dtype=feat.dtype, device=feat.device))
