@@ -39,6 +39,7 @@ from ultralytics.engine.run.provenance import code_digest, git_state, versions
 from ultralytics.engine.weights.checkpoint import load_checkpoint
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils import tensors
+from ultralytics.utils.console import say
 
 ROOT = Path(__file__).resolve().parents[1]
 GIB = 2**30
@@ -77,7 +78,7 @@ class Report:
         with self.file.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
         if self.echo:
-            print(line, flush=True)
+            say(line)
 
     @contextlib.contextmanager
     def guarded(self, **about: Any) -> Iterator[None]:
@@ -262,7 +263,7 @@ def run_tests(report: Report, _: Options, clock: Clock) -> None:
     line = ""
     try:
         for line in process.stdout:
-            print(line, end="", flush=True)
+            say(line.rstrip("\n"))
             found = re.match(r"(\S+::.+?) (PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS)\b", line)
             if found:
                 counts[found[2].lower()] += 1
@@ -860,7 +861,7 @@ def commanded(name: str, /, **keys: Any) -> tuple[int, str]:
     text = io.StringIO()
     with contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):
         code = command([name, *(f"{k}={v}" for k, v in keys.items())])
-    print(text.getvalue(), flush=True)
+    say(text.getvalue())
     return code, text.getvalue()
 
 
@@ -881,7 +882,7 @@ def measure_ranks(report: Report, options: Options, clock: Clock) -> None:
         timeout=max(clock.left(), 5),
         check=False, env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
     )  # fmt: skip
-    print(done.stdout, flush=True)
+    say(done.stdout)
     said = [x.strip() for x in done.stdout.splitlines() if x.strip()]
     telling = [x for x in said if re.search(r"error|NCCL|[Dd]uplicate|gloo", x)]
     report(
