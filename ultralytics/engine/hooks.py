@@ -19,6 +19,7 @@ from ultralytics.engine.step.distill import Distillation
 from ultralytics.engine.step.loss import Criterion
 from ultralytics.engine.step.optim import choose_optimizer
 from ultralytics.engine.step.rates import Group, build_groups, describe, settle_rates
+from ultralytics.engine.weights.checkpoint import Checkpoint
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.tensors import count_most, layout
@@ -29,7 +30,7 @@ class Hooks(TrainerAliases, ABC):  # size: the methods are what the reference's 
     """The interface between the training loop and a task.
 
     Attributes:
-        stride: the largest of the model's, in pixels.
+        checkpoint: weights to start from that were read before; stride: the largest of the model's, in pixels.
         trainset, testset: paths of the splits; train_loader, val_loader: their batches.
         validator: of `get_validator`; loss_names: of the loss parts.
         groups: what each parameter group is to the run; frozen: modules that are not trained.
@@ -38,6 +39,7 @@ class Hooks(TrainerAliases, ABC):  # size: the methods are what the reference's 
     loss_names: Sequence[str] = ()
 
     def __init__(self) -> None:
+        self.checkpoint: Checkpoint | None = None
         self.stride = 32
         self.trainset: Any = None
         self.testset: Any = None

@@ -45,30 +45,31 @@ from ultralytics.utils.threads import one_thread
 from ultralytics.utils.types import Batch
 
 
-def set_up(task: Hooks, step: TrainStep, saver: Saver, resumption: Resumption | None, command: list[str]) -> Meter:
+def set_up(run: Hooks, step: TrainStep, saver: Saver, resumption: Resumption | None, command: list[str]) -> Meter:
     """Make the parts of a run; a resumed run takes its state.
 
     Args:
-        task: what is trained, and what scripts override.
+        run: what is trained, and what scripts override.
         step, saver: of the run, filled here.
         resumption: what the run goes on from; None for a new one.
         command: what the user typed, for the record of the run.
     """
-    args, state = task.args, step.state
+    args, state = run.args, step.state
     resumed = resumption.checkpoint if resumption is not None else None
+    warn_of_idle_keys(args, step.loss, run.checkpoint is not None)
     seed_everything(args.seed, args.deterministic)
-    setup_network(task, step, resumption)
-    batch = setup_data(task, step)
-    task.metrics = Figures(dict.fromkeys(task.label_loss_items(prefix="val"), 0.0))
+    setup_network(run, step, resumption)
+    batch = setup_data(run, step)
+    run.metrics = Figures(dict.fromkeys(run.label_loss_items(prefix="val"), 0.0))
     if step.loss.distillation is not None:
-        task.loss_names = (*task.loss_names, LOSS_NAME)
+        run.loss_names = (*run.loss_names, LOSS_NAME)
     # A resumed run keeps its optimizer, even if its new length would make `auto` choose another.
-    setup_optimizer(task, step, args.optimizer if resumed is None else resumed.state["optimizer_name"])
+    setup_optimizer(run, step, args.optimizer if resumed is None else resumed.state["optimizer_name"])
     saver.stopper = EarlyStopping(args.patience)
     meter = Meter(step.ema.ema)
-    warn_of_closed_gates(args, task.groups, step.schedule, type(step.optimizer).__name__, bool(state.new_tensors))
+    warn_of_closed_gates(args, run.groups, step.schedule, type(step.optimizer).__name__, bool(state.new_tensors))
     before = resumed.state.get("provenance") if resumed is not None else None
-    saver.provenance = describe_run(task, step, command, before)
+    saver.provenance = describe_run(run, step, command, before)
     reseed(step.team, args.seed)
     if resumption is not None and resumed is not None:
         with restoring(resumed.path):
@@ -78,63 +79,63 @@ def set_up(task: Hooks, step: TrainStep, saver: Saver, resumption: Resumption | 
         state.over = is_over(resumed.state, state.epochs, resumption.changed)
         log_changes(resumption, before or {}, saver.provenance, step.schedule, state)
     if args.preflight:
-        try_shapes(task, step, batch)
+        try_shapes(run, step, batch)
     if step.team.many:
-        join_ranks(task, step, batch, resumed is not None)
+        join_ranks(run, step, batch, resumed is not None)
     if args.compile and not state.over:
-        compile_network(task, step)
+        compile_network(run, step)
     return meter
 
 
-def setup_network(task: Hooks, step: TrainStep, resumption: Resumption | None) -> None:
+def setup_network(run: Hooks, step: TrainStep, resumption: Resumption | None) -> None:
     """Make the network and its loss, and settle what they decide: stride, image size, threads, batch."""
-    args, loss = task.args, step.loss
+    args, loss = run.args, step.loss
     with one_thread():  # it is not settled yet how many there are
-        task.setup_model()
-        task.model = task.model.to(loss.device)
-    channels_last(task.model)
-    task.set_model_attributes()
-    freeze_rows(task)
-    task.stride = max(int(task.model.stride.max()), 32)
-    imgsz = math.ceil(args.imgsz / task.stride) * task.stride
+        run.setup_model()
+        run.model = run.model.to(loss.device)
+    channels_last(run.model)
+    run.set_model_attributes()
+    freeze_rows(run)
+    run.stride = max(int(run.model.stride.max()), 32)
+    imgsz = math.ceil(args.imgsz / run.stride) * run.stride
     if imgsz != args.imgsz:
-        LOGGER.warning("imgsz=%d is no multiple of the stride %d: using %d", args.imgsz, task.stride, imgsz)
+        LOGGER.warning("imgsz=%d is no multiple of the stride %d: using %d", args.imgsz, run.stride, imgsz)
         args.set("imgsz", imgsz, "auto")
     if args.checkpoint_rows is not None:
-        checkpoint_rows(task, step)
+        checkpoint_rows(run, step)
     settle_threads(args, loss, resumption)
-    loss.criterion = task.get_criterion()
-    loss.model_has_loss = task.loss_is_the_models()
+    loss.criterion = run.get_criterion()
+    loss.model_has_loss = run.loss_is_the_models()
     if args.teacher and loss.model_has_loss:
         raise ConfigError("a model with a loss of its own learns from no teacher", hint="leave out teacher=")
-    loss.distillation = task.get_distillation() if args.teacher else None
+    loss.distillation = run.get_distillation() if args.teacher else None
     if loss.distillation is not None:
         loss.distillation.attach(loss.model)
     if args.batch < 1:
-        find_batch(WorstStep(loss, args, task.stride, task.trial_labels))
+        find_batch(WorstStep(loss, args, run.stride, run.trial_labels))
 
 
-def freeze_rows(task: Hooks) -> None:
+def freeze_rows(run: Hooks) -> None:
     """Freeze rows: no gradients, and batch-norm statistics stay as well."""
-    args, model = task.args, task.model
+    args, model = run.args, run.model
     rows = list(range(args.freeze)) if isinstance(args.freeze, int) else list(args.freeze or [])
     count = len(model.model)
     for i in rows:
         if not 0 <= i < count:
             raise ConfigError(f"freeze={args.freeze} names row {i}, and the model has rows 0 to {count - 1}")
         model.model[i].requires_grad_(False)
-    task.frozen = [model.model[i] for i in rows]
+    run.frozen = [model.model[i] for i in rows]
     if rows:
         LOGGER.info("Frozen rows: %s", ", ".join(map(str, rows)))
     if args.train_only == "new":
-        task.frozen += freeze_all_but(model, task.untransferred)
+        run.frozen += freeze_all_but(model, run.untransferred)
     if not any(p.requires_grad for p in model.parameters()):
         raise ConfigError(f"freeze={args.freeze} leaves nothing to train")
 
 
-def checkpoint_rows(task: Hooks, step: TrainStep) -> None:
+def checkpoint_rows(run: Hooks, step: TrainStep) -> None:
     """Choose the rows that are computed again in the backward pass."""
-    args, loss = task.args, step.loss
+    args, loss = run.args, step.loss
 
     def forward() -> Any:
         channels = getattr(getattr(loss.model, "spec", None), "ch", 3)
@@ -142,7 +143,7 @@ def checkpoint_rows(task: Hooks, step: TrainStep) -> None:
             return loss.model(torch.zeros(PROBE_IMAGES, channels, args.imgsz, args.imgsz, device=loss.device))
 
     rows = rows_to_recompute(loss.model, args.checkpoint_rows, forward)
-    task.model.checkpoint_rows = rows
+    run.model.checkpoint_rows = rows
     LOGGER.info("Computed again in the backward pass: rows %s", ", ".join(map(str, sorted(rows))) or "none")
 
 
@@ -167,16 +168,16 @@ def settle_threads(args: Config, loss: BatchLoss, resumption: Resumption | None)
     threads.settle(args, loss.device, choose)
 
 
-def setup_data(task: Hooks, step: TrainStep) -> int:
+def setup_data(run: Hooks, step: TrainStep) -> int:
     """Make loaders and validator; return the images of a batch, all ranks together."""
-    args, team = task.args, step.team
-    task.train_loader = load_split(task, "train", team)
-    task.val_loader = load_split(task, "val", team) if args.val else None
-    step.state.batches = len(task.train_loader)
+    args, team = run.args, step.team
+    run.train_loader = load_split(run, "train", team)
+    run.val_loader = load_split(run, "val", team) if args.val else None
+    step.state.batches = len(run.train_loader)
     if args.plots and team.leads:
-        task.plot_training_labels()
-    task.validator = task.get_validator()
-    batch: int = min(args.batch, len(task.train_loader.dataset))
+        run.plot_training_labels()
+    run.validator = run.get_validator()
+    batch: int = min(args.batch, len(run.train_loader.dataset))
     if batch < team.size:
         raise ConfigError(
             f"batch={batch} is for all processes together, and there are {team.size}",
@@ -185,15 +186,15 @@ def setup_data(task: Hooks, step: TrainStep) -> int:
     return batch
 
 
-def load_split(task: Hooks, mode: str, team: Team) -> Any:
+def load_split(run: Hooks, mode: str, team: Team) -> Any:
     """Return the loader of a split, train or val; a validation batch is twice as large.
 
     Raises:
         ConfigError: a script's `get_dataloader` has made something else.
     """
     train, rank = mode == "train", team.rank if team.many else -1
-    size = int(task.args.batch) * (1 if train else 2)
-    made = task.get_dataloader(task.trainset if train else task.testset, batch_size=size, rank=rank, mode=mode)
+    size = int(run.args.batch) * (1 if train else 2)
+    made = run.get_dataloader(run.trainset if train else run.testset, batch_size=size, rank=rank, mode=mode)
     if not hasattr(made, "set_epoch") or not hasattr(made, "own"):
         raise ConfigError(
             f"get_dataloader returns a {type(made).__name__}, with which a run cannot be resumed",
@@ -202,21 +203,21 @@ def load_split(task: Hooks, mode: str, team: Team) -> Any:
     return made
 
 
-def setup_optimizer(task: Hooks, step: TrainStep, name: str) -> None:
+def setup_optimizer(run: Hooks, step: TrainStep, name: str) -> None:
     """Make optimizer, schedule, average and guard; `name` is the optimizer's."""
-    args, loss = task.args, step.loss
+    args, loss = run.args, step.loss
     accumulate = max(round(args.nbs / args.batch), 1)
     decay = args.weight_decay * args.batch * accumulate / args.nbs
-    images = len(task.train_loader.dataset)
+    images = len(run.train_loader.dataset)
     iterations = math.ceil(images / max(args.batch, args.nbs)) * step.state.epochs
-    step.optimizer = task.build_optimizer(loss.model, name, args.lr0, args.momentum, decay, iterations)
+    step.optimizer = run.build_optimizer(loss.model, name, args.lr0, args.momentum, decay, iterations)
     step.group_rates = rates(step.optimizer, args.lr0)
-    if task.new_tensors and not task.groups:
-        count = len(task.new_tensors)
+    if run.new_tensors and not run.groups:
+        count = len(run.new_tensors)
         learns = f"{counted(count, 'new tensor')} {'learns' if count == 1 else 'learn'} at the rate of all others"
         LOGGER.warning("%s: an own build_optimizer has no lr_new, lr_gate", learns)
     step.scaler = torch.amp.GradScaler(loss.device.type, enabled=loss.amp_dtype == torch.float16)
-    task._setup_scheduler()
+    run._setup_scheduler()
     try:
         step.ema = ModelEMA(loss.model, *window(args.ema, step.schedule))
     except Exception:  # whatever a module holds
@@ -225,35 +226,35 @@ def setup_optimizer(task: Hooks, step: TrainStep, name: str) -> None:
     if loss.distillation is not None:
         loss.distillation.detach(step.ema.ema)
     step.guard = Guard(loss.model, loss.device)
-    step.state.loss_mean = torch.zeros(len(task.loss_names), device=loss.device)
+    step.state.loss_mean = torch.zeros(len(run.loss_names), device=loss.device)
 
 
-def describe_run(task: Hooks, step: TrainStep, command: list[str], before: Mapping[str, Any] | None) -> dict[str, Any]:
+def describe_run(run: Hooks, step: TrainStep, command: list[str], before: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return the record of the run; `before` is the one that it was saved with.
 
     Raises:
         ConfigError: the teacher is another file than it was.
     """
-    record = partial(provenance, step.loss.device, task.args, task.describe_data(), command, before)
-    found = {**step.team.lead(record), **task.files}
+    record = partial(provenance, step.loss.device, run.args, run.describe_data(), command, before)
+    found = {**step.team.lead(record), **run.files}
     if changed_teacher(before or {}, found):
         raise ConfigError(
             "the teacher is another file than the run was saved with",
-            str(task.args.teacher),
+            str(run.args.teacher),
             "restore it, or begin anew",
         )
     return found
 
 
-def join_ranks(task: Hooks, step: TrainStep, batch: int, resumed: bool) -> None:
+def join_ranks(run: Hooks, step: TrainStep, batch: int, resumed: bool) -> None:
     """Let all ranks begin with the leader's weights, on the same data."""
     model, team = step.loss.model, step.team
-    team.check_same((len(task.train_loader.dataset), task.describe_data()), "images or labels")
+    team.check_same((len(run.train_loader.dataset), run.describe_data()), "images or labels")
     if not resumed:
         team.copy_leader([*model.parameters(), *model.buffers()])
         team.copy_leader(list(step.ema.ema.state_dict().values()))
     norms = "each with batch norms of its own"
-    if task.args.sync_bn:
+    if run.args.sync_bn:
         norms = f"{counted(synchronise_norms(model, team.group), 'batch norm')} see the images of all"
     LOGGER.info(
         # at least two
@@ -265,18 +266,18 @@ def join_ranks(task: Hooks, step: TrainStep, batch: int, resumed: bool) -> None:
     )
 
 
-def try_shapes(task: Hooks, step: TrainStep, batch: int) -> None:
+def try_shapes(run: Hooks, step: TrainStep, batch: int) -> None:
     """Try the model at every shape of the run.
 
     Raises:
         PreflightError: naming the row that would stop or spoil the run.
     """
-    args, ranks, images = task.args, step.team.size, len(task.train_loader.dataset)
+    args, ranks, images = run.args, step.team.size, len(run.train_loader.dataset)
     square = [(args.imgsz, args.imgsz)]
-    validated = [] if task.val_loader is None else rectangles(task.val_loader) or square
+    validated = [] if run.val_loader is None else rectangles(run.val_loader) or square
     share, rest = -(-batch // ranks), images % batch
     images = images // batch * share + (max(rest // ranks, 1) if rest else 0)  # of one rank
-    shapes = probes(args.imgsz, task.stride, share, images, args.multi_scale, validated, rectangles(task.train_loader))
+    shapes = probes(args.imgsz, run.stride, share, images, args.multi_scale, validated, rectangles(run.train_loader))
     report = preflight(
         step.loss.model,
         shapes,
@@ -292,13 +293,13 @@ def try_shapes(task: Hooks, step: TrainStep, batch: int) -> None:
         LOGGER.warning(warning)
 
 
-def compile_network(task: Hooks, step: TrainStep) -> None:
+def compile_network(run: Hooks, step: TrainStep) -> None:
     """Compile the network for whole batches of the run's size, in rectangles of its first one's.
 
     Raises:
         ConfigError: it cannot be compiled, and `compile=` names a mode.
     """
-    args, loss = task.args, step.loss
+    args, loss = run.args, step.loss
     obstacles = {
         "the model has a loss of its own": loss.model_has_loss,
         "teacher= reads maps within the network": loss.distillation is not None,
@@ -308,11 +309,11 @@ def compile_network(task: Hooks, step: TrainStep) -> None:
         LOGGER.warning("compile=%s has no effect: %s", args.compile, why)
         return
     loss.compiled = Compiled(loss.model, args.compile, args.deterministic, loss.autocast, step.state)
-    img = task.preprocess_batch(task.train_loader.batch_at(step.state.finished, 0))["img"]  # its layout and precision
+    img = run.preprocess_batch(run.train_loader.batch_at(step.state.finished, 0))["img"]  # its layout and precision
     layout = torch.channels_last if img.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
-    size = (rectangles(task.train_loader) or [(args.imgsz, args.imgsz)])[0]
+    size = (rectangles(run.train_loader) or [(args.imgsz, args.imgsz)])[0]
     loss.model.train()
-    for row in task.frozen:
+    for row in run.frozen:
         row.eval()
     if len(img):
         loss.compiled.begin(img.new_zeros((*img.shape[:2], *size)).contiguous(memory_format=layout))
@@ -355,17 +356,17 @@ def warn_of_closed_gates(args: Config, groups: list[Group], schedule: Schedule, 
         )
 
 
-def log_start(task: Hooks, step: TrainStep) -> None:
+def log_start(run: Hooks, step: TrainStep) -> None:
     """Log what is trained, and where it goes."""
     LOGGER.info(
         "Training %s of %s (%s, imgsz %d) in %s on %s; results go to %s",
         counted(step.state.epochs, "epoch"),
         counted(step.state.batches, "batch"),
-        counted(len(task.train_loader.dataset), "image"),
-        task.args.imgsz,
+        counted(len(run.train_loader.dataset), "image"),
+        run.args.imgsz,
         {None: "fp32", torch.bfloat16: "mixed bf16", torch.float16: "mixed fp16"}[step.loss.amp_dtype],
         step.loss.device,
-        task.save_dir,
+        run.save_dir,
     )
 
 

@@ -43,8 +43,6 @@ from ultralytics.utils.text import counted
 from ultralytics.utils.threads import kept_threads
 from ultralytics.utils.types import Batch
 
-LOOK = 10  # batches, after which a run on a GPU shows where it is
-
 
 class BaseTrainer(Hooks):  # size: scripts find every part of a run here
     """Train a model by the reference's recipe.
@@ -150,7 +148,6 @@ class BaseTrainer(Hooks):  # size: scripts find every part of a run here
 
     def _setup(self) -> None:
         """Make the parts of the run; see `engine/setup.py`."""
-        setup.warn_of_idle_keys(self.args, self.step.loss, self.checkpoint is not None)
         self.meter = setup.set_up(self, self.step, self.saver, self.resumption, self.command)
 
     def _setup_scheduler(self) -> None:
@@ -202,12 +199,10 @@ class BaseTrainer(Hooks):  # size: scripts find every part of a run here
             except BadStepError as bad:
                 handle_bad_step(self.saver, bad, batch, self.train_loader, self.loss_names, self.draw_batch)
             state.batches_done = i + 1
-            wait = state.batches_done == batches or self.device.type == "cpu"
-            if look := wait or i % LOOK == 0:
-                self.step.look_back(wait)
-            self.pace.stepped(batch["img"][:, 0].numel(), done=look)
-            if look:
-                line = f"{self.step.progress_line(batch, wait)}{f'{self.pace.data_wait:.0f}%':>11}"
+            shown = self.step.shown(batch, i, last=state.batches_done == batches)
+            self.pace.stepped(batch["img"][:, 0].numel(), done=bool(shown))
+            if shown:
+                line = f"{shown}{f'{self.pace.data_wait:.0f}%':>11}"
                 bar.set_description(line)
             if self.args.plots and self.team.leads and state.is_early(iteration, self.args.close_mosaic):
                 self.plot_training_samples(batch, iteration)

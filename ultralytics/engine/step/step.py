@@ -16,6 +16,7 @@ from ultralytics.engine.step.schedule import Schedule
 from ultralytics.utils.types import Batch
 
 MAX_GRAD_NORM = 10.0
+LOOK = 10  # batches, after which a run on a GPU shows where it is
 
 
 class StepHooks(Protocol):
@@ -105,6 +106,15 @@ class TrainStep:
         losses = "".join(f"{v:11.4g}" for v in state.losses(wait))
         columns = f"{f'{state.epoch + 1}/{state.epochs}':>11}{f'{reserved:.3g}G':>11}"
         return f"{columns}{losses}{len(batch['cls']):>11}{batch['img'].shape[-1]:>11}"
+
+    def shown(self, batch: Batch, i: int, last: bool) -> str:
+        """Look back after batch `i` of an epoch and return its progress line; a GPU is asked now and then, and waited
+        for at the last one: "" in between."""
+        wait = last or self.loss.device.type == "cpu"
+        if not wait and i % LOOK:
+            return ""
+        self.look_back(wait)
+        return self.progress_line(batch, wait)
 
     def _set_rates(self, iteration: int) -> int:
         """Set learning rates and momentum by the schedule; return how many iterations an optimizer step gathers."""
