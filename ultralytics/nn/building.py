@@ -70,7 +70,7 @@ def check_arguments(cls: type[nn.Module], args: Sequence[Any], keywords: Mapping
     takes them.
 
     Raises:
-        ModelError: one is of another type, below 1 where it counts something, or too large for torch; or an option that
+        ModelError: one is of another type, below 1 where it counts something (options aside), or too large for torch; or an option that
             does not exist.
     """
     try:
@@ -79,8 +79,10 @@ def check_arguments(cls: type[nn.Module], args: Sequence[Any], keywords: Mapping
         hints = {n: h for c in reversed(_option_classes(cls)) for n, h in get_type_hints(c.__init__).items()}
     except (TypeError, ValueError, NameError):  # the constructor tells what is wrong with their number
         return
+    options: dict[str, Any] = {}  # the class that takes them knows which counts may be 0
     for name in [n for n in given if n not in known]:  # it holds the options by their names
-        given |= given.pop(name)
+        options |= given.pop(name)
+    given |= options
     for name, value in given.items():
         if name not in known and not any(p.kind is p.VAR_KEYWORD for p in known.values()):
             hint = f"{nearest(name, known)} {takes(cls)}".strip()
@@ -92,7 +94,7 @@ def check_arguments(cls: type[nn.Module], args: Sequence[Any], keywords: Mapping
             wanted = _describe_hint(hints[name])
         elif any(abs(n) > LARGEST for n in _numbers_in(value)):
             wanted = f"at most {LARGEST:,}"
-        elif name in _COUNTS and any(n < 1 for n in _numbers_in(value)):
+        elif name in _COUNTS and name not in options and any(n < 1 for n in _numbers_in(value)):
             wanted = "1 or more"
         if wanted:
             raise ModelError(f"its argument {name} must be {wanted}, not {value!r}"[:300], hint=takes(cls))

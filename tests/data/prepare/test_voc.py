@@ -375,16 +375,16 @@ def test_an_image_is_found_by_its_file_name_and_two_of_a_name_are_told(tmp_path,
         (b"<annotation>\n\xff</annotation>", "a.xml:2: not valid XML"),
         (b"<?xml version='1.0' encoding='klingon'?><annotation/>", "a.xml: not valid XML"),
         (b"<x>" * 5000 + b"</x>" * 5000, "a.xml: not valid XML: elements are nested too deeply"),
-        (b"<?xml version='1.0' encoding='gbk'?><!DOCTYPE a><annotation/>", "a.xml: it declares a document type"),
+        (b"<?xml version='1.0' encoding='gbk'?><!DOCTYPE a><annotation/>", "a.xml: the file declares a document type"),
         (
             b"<!DOCTYPE l [<!ENTITY a 'lol'>"
             + b"".join(b"<!ENTITY %c '%s'>" % (98 + i, b"&%c;" % (97 + i) * 10) for i in range(9))
             + b"]><annotation><object><name>&j;</name></object></annotation>",
-            "a.xml: it declares a document type",
+            "a.xml: the file declares a document type",
         ),
         (
             "<!DOCTYPE l [<!ENTITY a SYSTEM 'file:///etc/passwd'>]><annotation>&a;</annotation>".encode("utf-16"),
-            "a.xml: it declares a document type",
+            "a.xml: the file declares a document type",
         ),
     ],
     ids=range(8),
