@@ -61,7 +61,7 @@ def fused(layer, qkv, grad, size, mix=focused_mix):
     position = layer.positions(*size).detach()[0].float().contiguous().requires_grad_()
     taps = bias = None
     if layer.dwc is not None:
-        taps, bias = own["dwc.weight"].flatten(1).t().contiguous(), own["dwc.bias"]
+        taps, bias = own["dwc.weight"].flatten(1), own["dwc.bias"]
     with poisoned():
         sigma = F.softplus(own["scale"]).flatten()
         out = mix(qkv, position, sigma, taps, bias, layer.num_heads, size[1], float(layer.focusing_factor))[0]

@@ -115,7 +115,7 @@ class FocusedLinearAttention(MapAttention):
             sigma = F.softplus(self.scale.float()).flatten()
             taps = bias = None
             if self.dwc is not None and self.dwc.bias is not None:
-                taps, bias = self.dwc.weight.float().flatten(1).t().contiguous(), self.dwc.bias.float()
+                taps, bias = self.dwc.weight.flatten(1).contiguous(), self.dwc.bias
             mixed: Tensor = focused_mix(
                 qkv.contiguous(), position, sigma, taps, bias, self.num_heads, size[1], float(self.focusing_factor)
             )[0]

@@ -98,7 +98,7 @@ def focused_mix(
         qkv: (B, N, 3C), contiguous; fp32, fp16 or bf16.
         position: (N, C) that the keys are moved by, contiguous.
         sigma: (C) fp32, more than 0, that queries and keys are divided by.
-        taps, bias: of the convolution, (k², d) and (d), fp32, contiguous; None for no convolution.
+        taps, bias: of the convolution, (d, k²) and (d), contiguous; None for no convolution.
         heads: h. width: W of the map. power: p.
 
     Returns:
@@ -158,7 +158,7 @@ def _(
     width: int,
     power: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    dtaps = sigma.new_empty(0) if taps is None else taps.new_empty(taps.shape[0] + 1, taps.shape[1])
+    dtaps = sigma.new_empty(0) if taps is None else sigma.new_empty(taps.shape[1] + 1, taps.shape[0])
     return torch.empty_like(qkv), torch.empty_like(sigma), dtaps
 
 
@@ -179,7 +179,7 @@ def _propagate_gradients(ctx: Any, grad: Tensor | None, *_: None) -> tuple[Tenso
     if ctx.needs_input_grad[1]:
         C = position.shape[-1]
         dposition = dqkv[..., C : 2 * C].sum(0, dtype=torch.float32).to(position.dtype)
-    convolution = (None, None) if taps is None else (dtaps[:-1], dtaps[-1])
+    convolution = (None, None) if taps is None else (dtaps[:-1].t().to(taps.dtype), dtaps[-1].to(taps.dtype))
     return dqkv, dposition, dsigma, *convolution, None, None, None
 
 
@@ -200,4 +200,4 @@ def count(
 ) -> int:
     """FLOPs of the matrix products and the convolution, 2·MACs, from the shapes: what is counted of the plain twin."""
     elements = qkv[0] * qkv[1] * qkv[2] // 3
-    return elements * (4 * (qkv[2] // 3 // heads) + 2 * (taps[0] if taps else 0))
+    return elements * (4 * (qkv[2] // 3 // heads) + 2 * (taps[1] if taps else 0))
