@@ -15,6 +15,7 @@ import os
 from typing import Any
 
 import torch
+import torch.nn.functional as F  # noqa: N812  # torch's customary name
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
@@ -170,20 +171,94 @@ def _save_for_gradients(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor,
     ctx.save_for_backward(qkv, position, sigma, taps, state, stats)
 
 
+def position_gradient(dqkv: Tensor, position: Tensor) -> Tensor:
+    """The gradient of the positions (N, C): that of the keys, summed over the batch."""
+    C = position.shape[-1]
+    return dqkv[..., C : 2 * C].sum(0, dtype=torch.float32).to(position.dtype)
+
+
 def _propagate_gradients(ctx: Any, grad: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
     if grad is None:
         return (None,) * 8
     qkv, position, sigma, taps, state, stats = ctx.saved_tensors
     dqkv, dsigma, dtaps = focused_mix_backward(grad, qkv, position, sigma, taps, state, stats, *ctx.sizes)
-    dposition = None
-    if ctx.needs_input_grad[1]:
-        C = position.shape[-1]
-        dposition = dqkv[..., C : 2 * C].sum(0, dtype=torch.float32).to(position.dtype)
+    dposition = position_gradient(dqkv, position) if ctx.needs_input_grad[1] else None
     convolution = (None, None) if taps is None else (dtaps[:-1].t().to(taps.dtype), dtaps[-1].to(taps.dtype))
     return dqkv, dposition, dsigma, *convolution, None, None, None
 
 
 focused_mix.register_autograd(_propagate_gradients, setup_context=_save_for_gradients)
+
+
+class _Direct(torch.autograd.Function):
+    """`focused_mix` from the layer's own parameters, without torch's dispatcher for operations of Python, which takes
+    longer than the kernels of a small map."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        qkv: Tensor,
+        position: Tensor,
+        scale: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        heads: int,
+        width: int,
+        power: float,
+    ) -> Tensor:
+        from ultralytics.nn.ops import fla_launch  # an optional extra, and its import takes time
+
+        qkv, sizes = qkv.contiguous(), (heads, width, power)
+        table, sigma, taps = prepared(position, scale, weight)
+        out, state, stats = fla_launch.forward(qkv, table, sigma, taps, bias, *sizes)
+        ctx.sizes, ctx.positions = sizes, position.shape
+        ctx.save_for_backward(qkv, table, scale, sigma, weight, taps, state, stats)
+        return out
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]  # torch has no types for it
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        from ultralytics.nn.ops import fla_launch  # an optional extra, and its import takes time
+
+        qkv, table, scale, sigma, weight, taps, state, stats = ctx.saved_tensors
+        dqkv, dsigma, dtaps = fla_launch.backward(
+            grad.contiguous(), qkv, table, sigma, taps, state, stats, *ctx.sizes
+        )  # fmt: skip
+        dposition = dscale = dweight = dbias = None
+        if ctx.needs_input_grad[1]:
+            dposition = position_gradient(dqkv, table).view(ctx.positions)
+        if ctx.needs_input_grad[2]:
+            wide = scale if scale.dtype == torch.float32 else scale.float()
+            dscale = torch.ops.aten.softplus_backward(dsigma.view(scale.shape), wide, 1, 20).to(scale.dtype)
+        if weight is not None:
+            dweight, dbias = dtaps[:-1].t().reshape(weight.shape).to(weight.dtype), dtaps[-1].to(weight.dtype)
+        return dqkv, dposition, dscale, dweight, dbias, None, None, None
+
+
+def prepared(position: Tensor, scale: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+    """What `focused_mix` takes, from the table of positions (1, N, C), the scale (1, 1, C) and the convolution's weight
+    (d, 1, k, k)."""
+    table, sigma = position.squeeze(0).contiguous(), F.softplus(scale.float()).flatten()
+    return table, sigma, None if weight is None else weight.flatten(1).contiguous()
+
+
+def mixed(
+    qkv: Tensor,
+    position: Tensor,
+    scale: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    heads: int,
+    width: int,
+    power: float,
+) -> Tensor:
+    """`focused_mix` from a layer's own parameters: position (1, N, C), scale (1, 1, C), weight (d, 1, k, k) and bias
+    (d) or None. What watches or compiles operations sees that one; an eager step goes past the dispatcher."""
+    if not torch.compiler.is_compiling() and not torch._C._len_torch_dispatch_stack() and type(qkv) is Tensor:
+        direct: Tensor = _Direct.apply(qkv, position, scale, weight, bias, heads, width, power)
+        return direct
+    out: Tensor = focused_mix(qkv.contiguous(), *prepared(position, scale, weight), bias, heads, width, power)[0]
+    return out
 
 
 @register_flop_formula(torch.ops.ultralytics.focused_mix)

@@ -56,9 +56,9 @@ PLAIN = {"num_warps": 4, "num_stages": 1, "enable_fp_fusion": True}  # of kernel
 # Whether it is fp32, and the widest padded head that a row holds for. Found by compiling (docs/kernels.md): no spills.
 TABLE: tuple[tuple[bool, int, Blocks], ...] = (
     (False, 32, Blocks()),
-    (False, 64, Blocks()),
-    (True, 32, Blocks(precision="ieee")),
-    (True, 64, Blocks(output=32, state=32, query=16, value=32, warps=8, precision="tf32x3")),
+    (False, 64, Blocks(state=32)),
+    (True, 32, Blocks(state=32, precision="ieee")),
+    (True, 64, Blocks(output=32, state=16, query=16, value=32, warps=8, precision="tf32x3")),
 )
 TOGETHER = 5  # the widest convolution whose gradients one launch makes: wider ones spill
 _FORCED: list[Blocks] = []
@@ -202,7 +202,7 @@ def convolve(
 
 def walk(H: int, B: int, fixed: dict[str, Any], blocks: Blocks) -> tuple[int, int]:
     """Rows of a part of the convolution, and the number of parts of H rows."""
-    return split(H, B * -(-fixed["C"] // fixed["CHANNELS"]), fixed["ROWS"], blocks.walks // fixed["ROWS"])
+    return split(H, B * -(-fixed["C"] // fixed["CHANNELS"]), fixed["ROWS"], blocks.walks)
 
 
 def backward(
