@@ -7,7 +7,7 @@ import contextlib
 import torch
 import torch.nn.functional as F  # noqa: N812  # torch's customary name
 
-from ultralytics.nn.modules import FocusedLinearAttention
+from ultralytics.nn.modules import FLABlock, FocusedLinearAttention
 from ultralytics.nn.ops.fla import focused_mix
 
 
@@ -81,3 +81,24 @@ def errors(got, want):
     of dv."""
     least = float(want["v"].abs().max()) if want["v"].shape[1] == 1 else 0.0
     return {n: float((got[n].double() - want[n]).abs().max()) / max(float(want[n].abs().max()), least) for n in want}
+
+
+def check(got, want, bound, about=""):
+    """Fail with the errors in one line."""
+    found = errors(got, want)
+    text = ", ".join(f"{name} {error:.1e}" for name, error in found.items())
+    assert max(found.values()) < bound, f"{about} over {bound}: {text}"
+
+
+def step(layer, x):
+    x = x.detach().requires_grad_()
+    y = layer(x)
+    return [y.detach(), *torch.autograd.grad(y.square().sum(), [x, *layer.parameters()])]
+
+
+def opened(C, heads, device="cpu", **options):
+    torch.manual_seed(0)
+    block = FLABlock(C, heads, window_size=(4, 5), **options)
+    torch.nn.init.normal_(block.gate)
+    torch.nn.init.normal_(block.attn.positional_encoding)
+    return block.to(device)

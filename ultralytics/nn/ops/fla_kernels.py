@@ -15,7 +15,8 @@ matrices at hand. What a token's heads must know of one another (⟨g, φ⟩) is
 convolution walks over the map by itself, and leaves its result where the next kernel adds the rest to it.
 
 Sums over tokens are made in parts, one per program, which are added up in a fixed order by another launch: no atomics,
-and the same bits every time. N, H and W are run-time numbers that no kernel is specialised for. Products of half
+and the same bits every time. N, H and W are run-time numbers that no kernel is specialised for, nor for where a part
+of a buffer begins that depends on them. Products of half
 precision are made of tf32, those of fp32 of fp32 (`PRECISION`); sums are fp32. Places within an image fit 32 bits (the
 caller sees to that), images are 64 bits apart.
 """
@@ -120,7 +121,7 @@ def _summed_over_heads(x, N, rows, live, HEADS: tl.constexpr, HEADS_PAD: tl.cons
     return tl.sum(tl.load(x + rows[:, None] + heads[None, :] * N, mask=mask, other=0.0), 1)
 
 
-@triton.jit(do_not_specialize=["N"])
+@triton.jit(do_not_specialize=["N"], do_not_specialize_on_alignment=["stats"])
 def statistics_kernel(
     qkv, position, sigma, stats, N,
     C: tl.constexpr, P: tl.constexpr, EPS: tl.constexpr, BLOCK: tl.constexpr, CHUNK: tl.constexpr,
@@ -157,7 +158,7 @@ def statistics_kernel(
     tl.store(stats + 2 * apart + rows, norm, mask=live)
 
 
-@triton.jit(do_not_specialize=["N", "tokens"])
+@triton.jit(do_not_specialize=["N", "tokens"], do_not_specialize_on_alignment=["stats"])
 def state_kernel(
     qkv, position, sigma, stats, partial, N, tokens,
     C: tl.constexpr, D: tl.constexpr, PAD: tl.constexpr, P: tl.constexpr, EPS: tl.constexpr,
@@ -197,7 +198,7 @@ def _keep_state(partial, state, total, head, columns, inside, C: tl.constexpr, D
     tl.store(partial + C * D + head * D + columns, tl.sum(total, 0), mask=inside)
 
 
-@triton.jit(do_not_specialize=["N", "tokens"])
+@triton.jit(do_not_specialize=["N", "tokens"], do_not_specialize_on_alignment=["stats"])
 def output_kernel(
     qkv, sigma, state, stats, out, N, tokens,
     C: tl.constexpr, D: tl.constexpr, PAD: tl.constexpr, P: tl.constexpr, EPS: tl.constexpr,
@@ -233,7 +234,7 @@ def output_kernel(
         tl.store(out + rows[:, None] * C + channels[None, :], o.to(out.dtype.element_ty), mask=mask)
 
 
-@triton.jit(do_not_specialize=["N", "tokens"])
+@triton.jit(do_not_specialize=["N", "tokens"], do_not_specialize_on_alignment=["stats", "dzeta"])
 def query_state_kernel(
     grad, qkv, sigma, state, stats, dzeta, partial, N, tokens,
     C: tl.constexpr, D: tl.constexpr, PAD: tl.constexpr, P: tl.constexpr, EPS: tl.constexpr,
@@ -288,7 +289,7 @@ def _gradient(
     return tl.where(mask, -du * u * inverse_sigma[None, :], 0.0)
 
 
-@triton.jit(do_not_specialize=["N", "tokens"])
+@triton.jit(do_not_specialize=["N", "tokens"], do_not_specialize_on_alignment=["stats", "dzeta", "partial_sigma"])
 def query_gradient_kernel(
     grad, qkv, sigma, state, stats, dzeta, dqkv, partial_sigma, N, tokens,
     C: tl.constexpr, D: tl.constexpr, PAD: tl.constexpr, P: tl.constexpr, EPS: tl.constexpr,
@@ -331,7 +332,7 @@ def query_gradient_kernel(
     tl.store(partial_sigma + channels, tl.sum(dsigma, 0), mask=inside)
 
 
-@triton.jit(do_not_specialize=["N", "tokens"])
+@triton.jit(do_not_specialize=["N", "tokens"], do_not_specialize_on_alignment=["stats", "along"])
 def value_gradient_kernel(
     qkv, position, sigma, dstate, stats, along, dqkv, N, tokens,
     C: tl.constexpr, D: tl.constexpr, PAD: tl.constexpr, P: tl.constexpr, EPS: tl.constexpr,
@@ -371,7 +372,7 @@ def value_gradient_kernel(
         tl.store(place, attended.to(dqkv.dtype.element_ty), mask=mask)
 
 
-@triton.jit(do_not_specialize=["N", "tokens"])
+@triton.jit(do_not_specialize=["N", "tokens"], do_not_specialize_on_alignment=["stats", "along", "partial_sigma"])
 def key_gradient_kernel(
     qkv, position, sigma, dstate, stats, along, dqkv, partial_sigma, N, tokens,
     C: tl.constexpr, D: tl.constexpr, PAD: tl.constexpr, P: tl.constexpr, EPS: tl.constexpr,
