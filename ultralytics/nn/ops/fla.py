@@ -216,7 +216,7 @@ class _Direct(torch.autograd.Function):
         return out
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]  # torch has no types for it
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         from ultralytics.nn.ops import fla_launch  # an optional extra, and its import takes time
 
@@ -255,7 +255,8 @@ def mixed(
     """`focused_mix` from a layer's own parameters: position (1, N, C), scale (1, 1, C), weight (d, 1, k, k) and bias
     (d) or None. What watches or compiles operations sees that one; an eager step goes past the dispatcher."""
     if not torch.compiler.is_compiling() and not torch._C._len_torch_dispatch_stack() and type(qkv) is Tensor:
-        direct: Tensor = _Direct.apply(qkv, position, scale, weight, bias, heads, width, power)
+        own = (qkv, position, scale, weight, bias)
+        direct: Tensor = _Direct.apply(*own, heads, width, power)  # type: ignore[no-untyped-call]  # torch has no types
         return direct
     out: Tensor = focused_mix(qkv.contiguous(), *prepared(position, scale, weight), bias, heads, width, power)[0]
     return out

@@ -21,6 +21,10 @@ precision are made of tf32, those of fp32 of fp32 (`PRECISION`); sums are fp32. 
 caller sees to that), images are 64 bits apart.
 """
 
+# Tuples grow tensor by tensor while a kernel is compiled: Triton knows no unpacking there, and a checker no such types.
+# ruff: noqa: RUF005
+# mypy: disable-error-code="assignment, misc, var-annotated"
+
 from __future__ import annotations
 
 import triton
