@@ -1,6 +1,6 @@
 """Time the kernels of focused linear attention one by one on a card, for each way of launching them: a JSON line each.
 
-    python scripts/fla_sweep.py [seconds=80 images=32 side=40 channels=256 heads=8 dtype=bf16]
+    python scripts/fla_sweep.py [seconds=30 images=32 side=40 channels=256 heads=8 dtype=bf16]
 
 A line has the microseconds of every kernel (`us`), and of the operation forward and backward with the sums between its
 kernels (`forward_us`, `backward_us`), all on the card alone: the queue is filled before, and no launch is waited for.
@@ -25,20 +25,16 @@ from ultralytics.utils.console import say
 # What is tried, most telling first.
 CHANGES: tuple[dict[str, int], ...] = (
     {},
-    {"query": 32, "key": 32},
-    {"output": 32, "state": 128, "taps": 32},
-    {"stages": 1},
+    {"state": 32, "query": 64, "key": 64, "output": 32, "value": 32, "whole": 8192, "walks": 2560},
+    {"parts": 512, "walks": 640},
+    {"apart": True, "whole": 2048},
+    {"warps": 2, "state": 32, "output": 32, "value": 32},
     {"stages": 3},
-    {"output": 128, "taps": 128, "parts": 512},
-    {"parts": 2048},
-    {"warps": 8},
-    {"warps": 8, "output": 128, "key": 128},
-    {"parts": 256},
-    {"warps": 2, "query": 32, "key": 32, "output": 32},
-    {"query": 16, "key": 16},
-    {"chunk": 128},
-    {"chunk": 32, "state": 32},
-    {"parts": 4096, "taps": 32},
+    {"stages": 1},
+    {"state": 128, "output": 128, "parts": 2048},
+    {"cells": 4, "apart": True},
+    {"warps": 8, "state": 128, "query": 64, "key": 64, "output": 128, "value": 128},
+    {"query": 16, "key": 16, "parts": 4096},
 )
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 ROUNDS = 12
@@ -70,7 +66,7 @@ def problem(images: int, side: int, channels: int, heads: int, dtype: str) -> tu
         qkv = torch.randn(images, side * side, 3 * channels, dtype=DTYPES[dtype], **card).requires_grad_()
         position = torch.randn(side * side, channels, **card).mul(0.1).requires_grad_()
         sigma, d = torch.rand(channels, **card).add(0.2).requires_grad_(), channels // heads
-        taps, bias = torch.randn(25, d, **card).requires_grad_(), torch.randn(d, **card).requires_grad_()
+        taps, bias = torch.randn(d, 25, **card).requires_grad_(), torch.randn(d, **card).requires_grad_()
         given.append((qkv, position, sigma, taps, bias, heads, side, 3.0))
     return given, torch.randn(images, side * side, channels, dtype=DTYPES[dtype], **card)
 
@@ -114,9 +110,8 @@ def measure(given: list[Any], grad: Any) -> dict[str, Any]:
     by_kernel: dict[str, list[float]] = {}
     per_round = len(taken) // ROUNDS
     for i, (name, begin, end) in enumerate(taken):
-        twice = sum(n == name for n, _, _ in taken[:per_round]) > 1
-        later = name in [n for n, _, _ in taken[i - i % per_round : i]]
-        key = name.removesuffix("_kernel") + (("_of_queries" if later else "_of_keys") if twice else "")
+        earlier = [n for n, _, _ in taken[i - i % per_round : i]].count(name)  # of the convolution: its gradients
+        key = name.removesuffix("_kernel") + ("", "_gradient", "_taps")[earlier]
         by_kernel.setdefault(key, []).append(1e3 * begin.elapsed_time(end))
     us = {name: round(statistics.median(values), 1) for name, values in by_kernel.items()}
     return {**{k: round(v, 1) for k, v in whole.items()}, "us": us, "first_s": round(compiling, 1)}
@@ -138,7 +133,7 @@ def bandwidth() -> float:
 
 def main(words: list[str]) -> int:
     """Try every change as long as there is time."""
-    options: dict[str, Any] = {"seconds": 80, "images": 32, "side": 40, "channels": 256, "heads": 8, "dtype": "bf16"}
+    options: dict[str, Any] = {"seconds": 30, "images": 32, "side": 40, "channels": 256, "heads": 8, "dtype": "bf16"}
     for word in words:
         key, equals, value = word.partition("=")
         if not equals or key not in options:
@@ -158,8 +153,8 @@ def main(words: list[str]) -> int:
 
     speed = bandwidth()
     once = options["images"] * options["side"] ** 2 * options["channels"] * DTYPES[options["dtype"]].itemsize
-    moved = {"forward": 5, "backward": 9, "key_statistics": 1, "state_of_keys": 2, "output": 3}
-    moved |= {"query_gradient": 3, "state_of_queries": 2, "key_gradient": 5, "taps_gradient": 2}
+    moved = {"forward": 5, "backward": 9, "statistics": 2, "state": 2, "convolution": 2, "output": 3}
+    moved |= {"query_state": 2, "convolution_gradient": 3, "value_gradient": 4, "query_gradient": 3, "key_gradient": 3}
     floor = {name: round(times * once / speed * 1e6, 1) for name, times in moved.items()}
     name = torch.cuda.get_device_name()
     say(

@@ -18,31 +18,35 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from ultralytics.nn.modules.attention import EPS
 from ultralytics.nn.ops import fla_kernels as kernels
-from ultralytics.nn.ops.fla_launch import blocks_of, padded
+from ultralytics.nn.ops.fla_launch import TOGETHER, arranged, blocks_of, padded, statistics_of, walking
 
-HALF = {"qkv", "out", "grad", "dqkv", "x", "y"}  # in the layer's precision
-NUMBERS = {"N", "H", "W", "tokens", "heads"}
+HALF = {"qkv", "out", "grad", "dqkv", "x", "v", "taps", "bias"}  # in the layer's precision
+NUMBERS = {"N", "H", "W", "tokens", "deep"}
+OPTIONS = {"num_warps", "num_stages", "enable_fp_fusion"}
 
 
 def variants(channels, head, kernel, power, blocks):
-    """Constants of each kernel."""
-    fixed = {"C": channels, "D": head, "PAD": padded(head), "P": power, "EPS": EPS}
-    fixed["PRECISION"] = blocks.precision
-    chunked = {"BLOCK": blocks.output, "CHUNK": blocks.chunk}
-    none = {"weights": None}
+    """Constants of each kernel, and how it is launched."""
+    heads = channels // head
+    fixed, walked = arranged(channels, heads, power, blocks), walking(channels, heads, kernel, blocks)
+    pad = {"HEADS_PAD": 1 << (heads - 1).bit_length()}
+    there = {"X_APART": 3 * channels, "OUT_APART": channels, "FLIP": False, "v": None, "partial": None}
+    back = {"X_APART": channels, "OUT_APART": 3 * channels, "FLIP": True, "bias": None}
+    gradients = [back]
+    if blocks.apart or kernel > TOGETHER:
+        gradients = [back | {"partial": None}, back | {"out": None}]
     return [
-        (kernels.key_statistics_kernel, {**{k: fixed[k] for k in ("C", "P", "EPS")}, **chunked}),
-        (kernels.state_kernel, {**fixed, **none, "APART": 3 * channels, "BLOCK": blocks.state}),
-        (kernels.output_kernel, {**fixed, **chunked, "K": kernel}),
-        (kernels.query_gradient_kernel, {**fixed, "BLOCK": blocks.query}),
-        (kernels.state_kernel, {**fixed, "position": None, "APART": channels, "BLOCK": blocks.state}),
-        (kernels.key_gradient_kernel, {**fixed, "BLOCK": blocks.key, "K": kernel}),
-        (kernels.taps_gradient_kernel, {
-            **{k: fixed[k] for k in ("C", "D", "PAD")}, "BLOCK": blocks.taps, "K": kernel,
-        }),
-    ]  # fmt: skip
+        (kernels.statistics_kernel, statistics_of(channels, power, blocks)),
+        (kernels.state_kernel, {**fixed, "BLOCK": blocks.state}),
+        (kernels.convolution_kernel, {**walked, **there}),
+        (kernels.output_kernel, {**fixed, "BLOCK": blocks.output, "ADD": True}),
+        (kernels.query_state_kernel, {**fixed, "BLOCK": blocks.state}),
+        *((kernels.convolution_kernel, {**walked, **one}) for one in gradients),
+        (kernels.value_gradient_kernel, {**fixed, "BLOCK": blocks.value, "ADD": True}),
+        (kernels.query_gradient_kernel, {**fixed, **pad, "BLOCK": blocks.query}),
+        (kernels.key_gradient_kernel, {**fixed, **pad, "BLOCK": blocks.key}),
+    ]
 
 
 def compiled(kernel, constants, dtype, capability, options):
@@ -95,11 +99,11 @@ def figures(capability=90, channels=256, head=32, dtype="bf16", kernel=5, power=
     blocks = dataclasses.replace(blocks_of(padded(head), dtype == "fp32"), **blocks)
     for function, constants in variants(channels, head, kernel, power, blocks):
         if only in function.__name__:
+            options = {k: v for k, v in constants.items() if k in OPTIONS}
+            constants = {k: v for k, v in constants.items() if k not in OPTIONS}
             row = {"capability": capability, "channels": channels, "head": head, "dtype": dtype}
-            yield row | {
-                "block": constants["BLOCK"],
-                **compiled(function, constants, dtype, capability, blocks.options),
-            }
+            block = constants.get("BLOCK", constants.get("ROWS"))
+            yield row | {"block": block, **compiled(function, constants, dtype, capability, options)}
 
 
 def value(text):

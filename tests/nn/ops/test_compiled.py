@@ -24,7 +24,7 @@ def test_compiled_kernels_fit_the_card(capability, channels, head, dtype):
         env=env, capture_output=True, text=True, timeout=1200, check=True,
     )  # fmt: skip
     rows = [json.loads(line) for line in done.stdout.splitlines()]
-    assert len(rows) == 7
+    assert len(rows) == 9
     for row in rows:
         assert row["spilled"] == 0, row
         assert row["shared"] <= SHARED[capability], row

@@ -50,11 +50,14 @@ def test_kernels_equal_their_twin(C, heads, H, W, options):
 def test_neither_blocks_nor_parts_change_what_is_computed():
     from ultralytics.nn.ops.fla_launch import Blocks, forced  # needs Triton
 
-    layer, qkv, grad = problem(24, 3, 9, 12)
-    want = plain(layer, qkv, grad, (9, 12))
-    for blocks in (Blocks(parts=1, chunk=16), Blocks(16, 32, 32, 16, 32, 32, parts=10**6)):
+    layer, qkv, grad = problem(24, 3, 5, 7)
+    want = plain(layer, qkv, grad, (5, 7))
+    for blocks in (
+        Blocks(parts=1, walks=1, whole=16),
+        Blocks(16, 32, 16, 32, 32, parts=10**6, walks=10**6, cells=1, apart=True),
+    ):
         with forced(blocks):
-            found = errors(fused(layer, qkv, grad, (9, 12)), want)
+            found = errors(fused(layer, qkv, grad, (5, 7)), want)
         assert max(found.values()) < BOUND[torch.float32], (blocks, found)
 
 
@@ -63,7 +66,7 @@ def test_neither_blocks_nor_parts_change_what_is_computed():
 @pytest.mark.parametrize("k", [0, 3])
 def test_the_operations_keep_the_rules_of_torch(k):
     _layer, qkv, grad = problem(16, 2, 2, 3, k=k)
-    taps = torch.randn(k * k, 8, requires_grad=True) if k else None
+    taps = torch.randn(8, k * k, requires_grad=True) if k else None
     bias = torch.randn(8, requires_grad=True) if k else None
     position, sigma = torch.randn(6, 16, requires_grad=True), torch.rand(16).add(0.1).requires_grad_()
     given = (qkv.requires_grad_(), position, sigma, taps, bias, 2, 3, 3.0)
@@ -80,7 +83,7 @@ def test_a_block_uses_them_also_when_it_is_compiled(monkeypatch):
     want = step(block, x)
     monkeypatch.setenv("ULTRALYTICS_FLA", "fused")
     called = []
-    monkeypatch.setattr("ultralytics.nn.modules.FLA.focused_mix", lambda *a: called.append(1) or focused_mix(*a))
+    monkeypatch.setattr("ultralytics.nn.modules.FLA.mixed", lambda *a: called.append(1) or fla.mixed(*a))
     for got in (step(block, x), step(torch.compile(block, backend="aot_eager", fullgraph=True), x)):
         for a, b in zip(got, want, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5 * float(b.abs().max()))
@@ -162,12 +165,13 @@ def test_operations_are_counted_as_of_the_twin(k):
     layer, qkv, _ = problem(16, 2, 4, 5, k=k)
     with FlopCounterMode(display=False) as counter:
         layer.attend(qkv.double(), layer.window_size)
-    taps, bias = ((k * k, 8), (8,)) if k else (None, None)
+    taps, bias = ((8, k * k), (8,)) if k else (None, None)
     assert fla.count(qkv.shape, (20, 16), (16,), taps, bias, 2, 5, 3.0) == counter.get_total_flops()
     assert torch.ops.ultralytics.focused_mix in flop_registry
 
 
 @slow
-def test_neither_triton_nor_a_compiler_is_imported_before_it_is_needed():
-    code = "import sys, ultralytics.nn.tasks; assert not {'triton', 'torch._dynamo'} & sys.modules.keys()"
+def test_neither_kernels_nor_a_compiler_are_imported_before_they_are_needed():
+    ours, theirs = "ultralytics.nn.ops.fla_launch", "torch._dynamo"  # torch's own counter imports Triton if it can
+    code = f"import sys, ultralytics.nn.tasks; assert not {{'{ours}', '{theirs}'}} & sys.modules.keys()"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=300)

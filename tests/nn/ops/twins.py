@@ -61,7 +61,7 @@ def fused(layer, qkv, grad, size, mix=focused_mix):
     position = layer.positions(*size).detach()[0].float().contiguous().requires_grad_()
     taps = bias = None
     if layer.dwc is not None:
-        taps, bias = own["dwc.weight"].flatten(1).t().contiguous(), own["dwc.bias"]
+        taps, bias = own["dwc.weight"].flatten(1), own["dwc.bias"]
     with poisoned():
         sigma = F.softplus(own["scale"]).flatten()
         out = mix(qkv, position, sigma, taps, bias, layer.num_heads, size[1], float(layer.focusing_factor))[0]
@@ -81,6 +81,13 @@ def errors(got, want):
     of dv."""
     least = float(want["v"].abs().max()) if want["v"].shape[1] == 1 else 0.0
     return {n: float((got[n].double() - want[n]).abs().max()) / max(float(want[n].abs().max()), least) for n in want}
+
+
+def check(got, want, bound, about=""):
+    """Fail with the errors in one line."""
+    found = errors(got, want)
+    text = ", ".join(f"{name} {error:.1e}" for name, error in found.items())
+    assert max(found.values()) < bound, f"{about} over {bound}: {text}"
 
 
 def step(layer, x):

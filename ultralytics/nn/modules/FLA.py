@@ -24,7 +24,7 @@ from ultralytics.nn.modules.attention import (
 )
 from ultralytics.nn.modules.conv import Conv
 from ultralytics.nn.modules.csp import C2f
-from ultralytics.nn.ops.fla import exporting, focused_mix, obstacle
+from ultralytics.nn.ops.fla import exporting, mixed, obstacle
 from ultralytics.nn.registry import attention_like, register, repeated_block, same_width
 from ultralytics.utils.errors import ModelError
 from ultralytics.utils.log import LOGGER
@@ -74,6 +74,14 @@ class FocusedLinearAttention(MapAttention):
     """
 
     undecayed: ClassVar[tuple[str, ...]] = ("positional_encoding", "scale")
+    own: ClassVar[bool] = True  # whether what the fused operation computes is what the class says
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.own = all(
+            getattr(cls, name) is getattr(FocusedLinearAttention, name)
+            for name in ("mix", "features", "convolve", "divide", "heads", "merge")
+        )
 
     def __init__(
         self,
@@ -110,28 +118,21 @@ class FocusedLinearAttention(MapAttention):
     def attend(self, qkv: Tensor, size: tuple[int, int]) -> Tensor:
         if not self.fusible(qkv):
             return super().attend(qkv, size)
-        with torch.autocast(qkv.device.type, enabled=False):
-            position = self.positions(*size).squeeze(0).contiguous()
-            sigma = F.softplus(self.scale.float()).flatten()
-            taps = bias = None
-            if self.dwc is not None and self.dwc.bias is not None:
-                taps, bias = self.dwc.weight.float().flatten(1).t().contiguous(), self.dwc.bias.float()
-            mixed: Tensor = focused_mix(
-                qkv.contiguous(), position, sigma, taps, bias, self.num_heads, size[1], float(self.focusing_factor)
-            )[0]
-            return mixed
+        if size == self.window_size:  # the table itself
+            position = self.positions(*size)
+        else:
+            with torch.autocast(qkv.device.type, enabled=False):
+                position = self.positions(*size)
+        weight, bias = (None, None) if self.dwc is None else (self.dwc.weight, self.dwc.bias)
+        return mixed(qkv, position, self.scale, weight, bias, self.num_heads, size[1], float(self.focusing_factor))
 
     def fusible(self, qkv: Tensor) -> bool:
         """Return True if the fused operation computes what `mix` would: nothing of it is overridden, and device,
         precision and size are among those it knows."""
         if exporting():  # before anything is asked of a size that is to stay free
             return False
-        own = all(
-            getattr(type(self), name) is getattr(FocusedLinearAttention, name)
-            for name in ("mix", "features", "convolve", "divide", "heads", "merge")
-        )
         small = 0 < qkv.shape[1] * self.dim * 3 < 2**31  # places within an image are counted in 32 bits
-        if not own or not small or not qkv.shape[0]:
+        if not self.own or not small or not qkv.shape[0]:
             return False
         return not obstacle(qkv.device.type, qkv.device.index, qkv.dtype, self.dim // self.num_heads)
 

@@ -15,6 +15,7 @@ import os
 from typing import Any
 
 import torch
+import torch.nn.functional as F  # noqa: N812  # torch's customary name
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
@@ -98,7 +99,7 @@ def focused_mix(
         qkv: (B, N, 3C), contiguous; fp32, fp16 or bf16.
         position: (N, C) that the keys are moved by, contiguous.
         sigma: (C) fp32, more than 0, that queries and keys are divided by.
-        taps, bias: of the convolution, (k², d) and (d), fp32, contiguous; None for no convolution.
+        taps, bias: of the convolution, (d, k²) and (d), contiguous; None for no convolution.
         heads: h. width: W of the map. power: p.
 
     Returns:
@@ -158,7 +159,7 @@ def _(
     width: int,
     power: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    dtaps = sigma.new_empty(0) if taps is None else taps.new_empty(taps.shape[0] + 1, taps.shape[1])
+    dtaps = sigma.new_empty(0) if taps is None else sigma.new_empty(taps.shape[1] + 1, taps.shape[0])
     return torch.empty_like(qkv), torch.empty_like(sigma), dtaps
 
 
@@ -170,20 +171,95 @@ def _save_for_gradients(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor,
     ctx.save_for_backward(qkv, position, sigma, taps, state, stats)
 
 
+def position_gradient(dqkv: Tensor, position: Tensor) -> Tensor:
+    """The gradient of the positions (N, C): that of the keys, summed over the batch."""
+    C = position.shape[-1]
+    return dqkv[..., C : 2 * C].sum(0, dtype=torch.float32).to(position.dtype)
+
+
 def _propagate_gradients(ctx: Any, grad: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
     if grad is None:
         return (None,) * 8
     qkv, position, sigma, taps, state, stats = ctx.saved_tensors
     dqkv, dsigma, dtaps = focused_mix_backward(grad, qkv, position, sigma, taps, state, stats, *ctx.sizes)
-    dposition = None
-    if ctx.needs_input_grad[1]:
-        C = position.shape[-1]
-        dposition = dqkv[..., C : 2 * C].sum(0, dtype=torch.float32).to(position.dtype)
-    convolution = (None, None) if taps is None else (dtaps[:-1], dtaps[-1])
+    dposition = position_gradient(dqkv, position) if ctx.needs_input_grad[1] else None
+    convolution = (None, None) if taps is None else (dtaps[:-1].t().to(taps.dtype), dtaps[-1].to(taps.dtype))
     return dqkv, dposition, dsigma, *convolution, None, None, None
 
 
 focused_mix.register_autograd(_propagate_gradients, setup_context=_save_for_gradients)
+
+
+class _Direct(torch.autograd.Function):
+    """`focused_mix` from the layer's own parameters, without torch's dispatcher for operations of Python, which takes
+    longer than the kernels of a small map."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        qkv: Tensor,
+        position: Tensor,
+        scale: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        heads: int,
+        width: int,
+        power: float,
+    ) -> Tensor:
+        from ultralytics.nn.ops import fla_launch  # an optional extra, and its import takes time
+
+        qkv, sizes = qkv.contiguous(), (heads, width, power)
+        table, sigma, taps = prepared(position, scale, weight)
+        out, state, stats = fla_launch.forward(qkv, table, sigma, taps, bias, *sizes)
+        ctx.sizes, ctx.positions = sizes, position.shape
+        ctx.save_for_backward(qkv, table, scale, sigma, weight, taps, state, stats)
+        return out
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        from ultralytics.nn.ops import fla_launch  # an optional extra, and its import takes time
+
+        qkv, table, scale, sigma, weight, taps, state, stats = ctx.saved_tensors
+        dqkv, dsigma, dtaps = fla_launch.backward(
+            grad.contiguous(), qkv, table, sigma, taps, state, stats, *ctx.sizes
+        )  # fmt: skip
+        dposition = dscale = dweight = dbias = None
+        if ctx.needs_input_grad[1]:
+            dposition = position_gradient(dqkv, table).view(ctx.positions)
+        if ctx.needs_input_grad[2]:
+            wide = scale if scale.dtype == torch.float32 else scale.float()
+            dscale = torch.ops.aten.softplus_backward(dsigma.view(scale.shape), wide, 1, 20).to(scale.dtype)
+        if weight is not None:
+            dweight, dbias = dtaps[:-1].t().reshape(weight.shape).to(weight.dtype), dtaps[-1].to(weight.dtype)
+        return dqkv, dposition, dscale, dweight, dbias, None, None, None
+
+
+def prepared(position: Tensor, scale: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+    """What `focused_mix` takes, from the table of positions (1, N, C), the scale (1, 1, C) and the convolution's weight
+    (d, 1, k, k)."""
+    table, sigma = position.squeeze(0).contiguous(), F.softplus(scale.float()).flatten()
+    return table, sigma, None if weight is None else weight.flatten(1).contiguous()
+
+
+def mixed(
+    qkv: Tensor,
+    position: Tensor,
+    scale: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    heads: int,
+    width: int,
+    power: float,
+) -> Tensor:
+    """`focused_mix` from a layer's own parameters: position (1, N, C), scale (1, 1, C), weight (d, 1, k, k) and bias
+    (d) or None. What watches or compiles operations sees that one; an eager step goes past the dispatcher."""
+    if not torch.compiler.is_compiling() and not torch._C._len_torch_dispatch_stack() and type(qkv) is Tensor:
+        own = (qkv, position, scale, weight, bias)
+        direct: Tensor = _Direct.apply(*own, heads, width, power)  # type: ignore[no-untyped-call]  # torch has no types
+        return direct
+    out: Tensor = focused_mix(qkv.contiguous(), *prepared(position, scale, weight), bias, heads, width, power)[0]
+    return out
 
 
 @register_flop_formula(torch.ops.ultralytics.focused_mix)
@@ -200,4 +276,4 @@ def count(
 ) -> int:
     """FLOPs of the matrix products and the convolution, 2·MACs, from the shapes: what is counted of the plain twin."""
     elements = qkv[0] * qkv[1] * qkv[2] // 3
-    return elements * (4 * (qkv[2] // 3 // heads) + 2 * (taps[0] if taps else 0))
+    return elements * (4 * (qkv[2] // 3 // heads) + 2 * (taps[1] if taps else 0))

@@ -8,13 +8,22 @@ the focusing factor, x_q, x_k, v the three parts of `qkv` (B, N, 3C), read where
     o = φ_q S/ζ + DWC(v)
 
 A token keeps three numbers (`stats`): 1/m, c and n. Backward of φ, with g the gradient of φ and r = ⟨g, φ⟩/n² over all
-C: du = r·u + (p·c/m)·t^(p−1)·(g − r·φ). ⟨g, φ⟩ of a query is what ε leaves of it: Σ_h (ε/N)·⟨φ, dO Sᵀ⟩/ζ².
+C: du = r·u + (p·c/m)·t^(p−1)·(g − r·φ). ⟨g, φ⟩ of a query is what ε leaves of it: −(ε/N)·Σ_h dζ.
+
+But for the statistics, a program holds one head, and goes through the tokens of its part of an image with the head's
+matrices at hand. What a token's heads must know of one another (⟨g, φ⟩) is kept per head by the kernel before. The
+convolution walks over the map by itself, and leaves its result where the next kernel adds the rest to it.
 
 Sums over tokens are made in parts, one per program, which are added up in a fixed order by another launch: no atomics,
-and the same bits every time. N, H and W are run-time numbers that no kernel is specialised for. Products of half
+and the same bits every time. N, H and W are run-time numbers that no kernel is specialised for, nor for where a part
+of a buffer begins that depends on them. Products of half
 precision are made of tf32, those of fp32 of fp32 (`PRECISION`); sums are fp32. Places within an image fit 32 bits (the
 caller sees to that), images are 64 bits apart.
 """
+
+# Tuples grow tensor by tensor while a kernel is compiled: Triton knows no unpacking there, and a checker no such types.
+# ruff: noqa: RUF005
+# mypy: disable-error-code="assignment, misc, var-annotated"
 
 from __future__ import annotations
 
@@ -76,39 +85,6 @@ def _inverse_sigma(sigma, channels, inside):
 
 
 @triton.jit
-def _statistics(
-    x, position, sigma, rows, live,
-    C: tl.constexpr, BLOCK: tl.constexpr, CHUNK: tl.constexpr, P: tl.constexpr, EPS: tl.constexpr,
-):  # fmt: skip
-    """1/m, c and n of a block of tokens, channels in chunks: sums so far are scaled when a larger maximum comes."""
-    peak = tl.zeros([BLOCK], tl.float32)
-    squares = tl.zeros([BLOCK], tl.float32)
-    powers = tl.zeros([BLOCK], tl.float32)
-    for start in range(0, C, CHUNK):
-        channels = start + tl.arange(0, CHUNK)
-        inside = channels < C
-        mask = live[:, None] & inside[None, :]
-        u = _positive(_projected(x, position, rows, channels, mask, C), _inverse_sigma(sigma, channels, inside), EPS)
-        u = tl.where(inside[None, :], u, 0.0)
-        top = tl.maximum(peak, tl.max(u, 1))
-        t = u * (1.0 / top)[:, None]
-        kept = peak / top
-        raised, raised_kept = _raised(t, P), _raised(kept, P)
-        squares = squares * kept * kept + tl.sum(t * t, 1)
-        powers = powers * raised_kept * raised_kept + tl.sum(raised * raised, 1)
-        peak = top
-    norm = peak * tl.sqrt_rn(squares)
-    return 1.0 / peak, norm / tl.sqrt_rn(powers), norm
-
-
-@triton.jit
-def _keep_statistics(stats, apart, rows, live, inverse, factor, norm):
-    tl.store(stats + rows, inverse, mask=live)
-    tl.store(stats + apart + rows, factor, mask=live)
-    tl.store(stats + 2 * apart + rows, norm, mask=live)
-
-
-@triton.jit
 def _kept_statistics(stats, apart, rows, live):
     """1/m, c and n; of rows beyond the image 0, 0 and 1, so that φ and its gradient are 0 there."""
     inverse = tl.load(stats + rows, mask=live, other=0.0)
@@ -142,55 +118,61 @@ def _transposed(matrix, columns, inside, D: tl.constexpr):
 
 
 @triton.jit
-def _convolved(
-    x, out, taps, rows, live, columns, inside, H, W,
-    stride: tl.constexpr, D: tl.constexpr, K: tl.constexpr, SIGN: tl.constexpr,
-):  # fmt: skip
-    """out + the depth-wise K×K convolution of a head (SIGN 1), or its transpose (SIGN −1)."""
-    y, z = rows // W, rows % W
-    for i in range(K):
-        dy = (i - K // 2) * SIGN
-        along_y = live & (y + dy >= 0) & (y + dy < H)
-        for j in tl.static_range(K):
-            dx = (j - K // 2) * SIGN
-            seen = along_y & (z + dx >= 0) & (z + dx < W)
-            near = _read(x, rows + dy * W + dx, columns, seen[:, None] & inside[None, :], stride)
-            out += near * tl.load(taps + (i * K + j) * D + columns, mask=inside, other=0.0)[None, :]
-    return out
+def _summed_over_heads(x, N, rows, live, HEADS: tl.constexpr, HEADS_PAD: tl.constexpr):
+    """Σ of (h, N) over its heads, of a block of tokens."""
+    heads = tl.arange(0, HEADS_PAD)
+    mask = live[:, None] & (heads < HEADS)[None, :]
+    return tl.sum(tl.load(x + rows[:, None] + heads[None, :] * N, mask=mask, other=0.0), 1)
 
 
-@triton.jit(do_not_specialize=["N"])
-def key_statistics_kernel(
+@triton.jit(do_not_specialize=["N"], do_not_specialize_on_alignment=["stats"])
+def statistics_kernel(
     qkv, position, sigma, stats, N,
     C: tl.constexpr, P: tl.constexpr, EPS: tl.constexpr, BLOCK: tl.constexpr, CHUNK: tl.constexpr,
 ):  # fmt: skip
-    """Statistics of the keys, (3, B, N). Grid (blocks, B)."""
-    image = tl.program_id(1).to(tl.int64)
+    """1/m, c and n of queries and keys, (2, 3, B, N). Grid (blocks, B, 2). Channels come in chunks: sums so far are
+    scaled when a larger maximum comes."""
+    image, of_keys = tl.program_id(1).to(tl.int64), tl.program_id(2)
     rows = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    k = qkv + image * N * (3 * C) + C
-    inverse, factor, norm = _statistics(k, position, sigma, rows, rows < N, C, BLOCK, CHUNK, P, EPS)
+    live = rows < N
+    x = qkv + image * N * (3 * C) + of_keys * C
+    keyed = tl.zeros([1, 1], tl.int32) + of_keys == 1  # the interpreter takes no mask of a number
+    peak = tl.zeros([BLOCK], tl.float32)
+    squares = tl.zeros([BLOCK], tl.float32)
+    powers = tl.zeros([BLOCK], tl.float32)
+    for start in range(0, C, CHUNK):
+        channels = start + tl.arange(0, CHUNK)
+        inside = channels < C
+        mask = live[:, None] & inside[None, :]
+        moved = _read(x, rows, channels, mask, 3 * C) + _read(position, rows, channels, mask & keyed, C)
+        u = _positive(moved, _inverse_sigma(sigma, channels, inside), EPS)
+        u = tl.where(inside[None, :], u, 0.0)
+        top = tl.maximum(peak, tl.max(u, 1))
+        t = u * (1.0 / top)[:, None]
+        kept = peak / top
+        raised, raised_kept = _raised(t, P), _raised(kept, P)
+        squares = squares * kept * kept + tl.sum(t * t, 1)
+        powers = powers * raised_kept * raised_kept + tl.sum(raised * raised, 1)
+        peak = top
+    norm = peak * tl.sqrt_rn(squares)
     apart = tl.num_programs(1).to(tl.int64) * N
-    _keep_statistics(stats + image * N, apart, rows, rows < N, inverse, factor, norm)
+    stats += of_keys * 3 * apart + image * N
+    tl.store(stats + rows, 1.0 / peak, mask=live)
+    tl.store(stats + apart + rows, norm / tl.sqrt_rn(powers), mask=live)
+    tl.store(stats + 2 * apart + rows, norm, mask=live)
 
 
-@triton.jit(do_not_specialize=["N", "tokens"])
+@triton.jit(do_not_specialize=["N", "tokens"], do_not_specialize_on_alignment=["stats"])
 def state_kernel(
-    x, position, y, sigma, stats, weights, partial, N, tokens, APART: tl.constexpr,
+    qkv, position, sigma, stats, partial, N, tokens,
     C: tl.constexpr, D: tl.constexpr, PAD: tl.constexpr, P: tl.constexpr, EPS: tl.constexpr,
     BLOCK: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Each part's Σ φ(x)ᵀ (w ⊙ y) and Σ w' φ(x): S and s of keys and values, dS and ds of queries and dO. Grid (heads,
-    parts, B).
-
-    x: of queries or keys, its tokens 3C apart; y: (B, N, …), APART apart; `stats` of x's tokens, (3, B, N); `weights`
-    (B, h, 2, N), w and w', None for 1/N; `tokens` of a part, a multiple of BLOCK; `partial` (B, parts, C·d + C).
-    """
+    """Each part's S and s. Grid (heads, parts, B); `stats` of the keys; `tokens` of a part, a multiple of BLOCK;
+    `partial` (B, parts, C·d + C)."""
     head, part, image = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
-    x += image * N * (3 * C)
-    y += image * N * APART
+    k = qkv + image * N * (3 * C) + C
     stats += image * N
-    if weights is not None:
-        weights += (image * tl.num_programs(0) + head) * 2 * N
     partial += (image * tl.num_programs(1) + part) * (C * D + C)
     apart = tl.num_programs(2).to(tl.int64) * N
     share = 1.0 / N.to(tl.float32)
@@ -207,219 +189,325 @@ def state_kernel(
         live = rows < last
         mask = live[:, None] & inside[None, :]
         inverse, factor, _norm = _kept_statistics(stats, apart, rows, live)
-        _u, _t, phi = _focused(x, position, rows, channels, mask, inverse_sigma, inverse, factor, C, P, EPS)
-        values = _read(y, rows, channels, mask, APART)
-        if weights is not None:
-            values *= tl.load(weights + rows, mask=live, other=0.0)[:, None]
-            total += phi * tl.load(weights + N + rows, mask=live, other=0.0)[:, None]
-        else:
-            values *= share
-            total += phi * share
-        state += _product(tl.trans(phi), values, PRECISION)
+        _u, _t, phi = _focused(k, position, rows, channels, mask, inverse_sigma, inverse, factor, C, P, EPS)
+        total += phi * share
+        state += _product(tl.trans(phi), _read(k + C, rows, channels, mask, 3 * C) * share, PRECISION)
+    _keep_state(partial, state, total, head, columns, inside, C, D)
+
+
+@triton.jit
+def _keep_state(partial, state, total, head, columns, inside, C: tl.constexpr, D: tl.constexpr):
     places = partial + head * D * D + columns[:, None] * D + columns[None, :]
     tl.store(places, state, mask=inside[:, None] & inside[None, :])
-    tl.store(partial + C * D + channels, tl.sum(total, 0), mask=inside)
+    tl.store(partial + C * D + head * D + columns, tl.sum(total, 0), mask=inside)
 
 
-@triton.jit(do_not_specialize=["N", "H", "W", "heads"])
+@triton.jit(do_not_specialize=["N", "tokens"], do_not_specialize_on_alignment=["stats"])
 def output_kernel(
-    qkv, sigma, taps, bias, state, stats, out, N, H, W, heads,
+    qkv, sigma, state, stats, out, N, tokens,
     C: tl.constexpr, D: tl.constexpr, PAD: tl.constexpr, P: tl.constexpr, EPS: tl.constexpr,
-    BLOCK: tl.constexpr, CHUNK: tl.constexpr, PRECISION: tl.constexpr, K: tl.constexpr,
+    BLOCK: tl.constexpr, PRECISION: tl.constexpr, ADD: tl.constexpr,
 ):  # fmt: skip
-    """Statistics of the queries, and o of a block of tokens. Grid (blocks, B, groups of heads); `state` (B, C·d + C),
-    `stats` of the queries (3, B, N), `taps` (K², d), `bias` (d)."""
-    image = tl.program_id(1).to(tl.int64)
+    """φ(q)S/ζ, added to what `out` has where ADD. Grid (heads, parts, B); `state` (B, C·d + C), `stats` of the
+    queries."""
+    head, part, image = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
     q = qkv + image * N * (3 * C)
     state += image * (C * D + C)
+    stats += image * N
     out += image * N * C
-    rows = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    live = rows < N
-    inverse, factor, norm = _statistics(q, None, sigma, rows, live, C, BLOCK, CHUNK, P, EPS)
-    _keep_statistics(stats + image * N, tl.num_programs(1).to(tl.int64) * N, rows, live, inverse, factor, norm)
+    apart = tl.num_programs(2).to(tl.int64) * N
+    eps = EPS / N.to(tl.float32)
     columns = tl.arange(0, PAD)
     inside = columns < D
-    mask = live[:, None] & inside[None, :]
-    eps = EPS / N.to(tl.float32)
-    group = tl.program_id(2)
-    for head in range(group * heads, tl.minimum(group * heads + heads, C // D)):
-        channels = head * D + columns
-        inverse_sigma = _inverse_sigma(sigma, channels, inside)
+    channels = head * D + columns
+    inverse_sigma = _inverse_sigma(sigma, channels, inside)
+    total = tl.load(state + C * D + channels, mask=inside, other=0.0)
+    matrix = _matrix(state + head * D * D, columns, inside, D)
+    first = part * tokens
+    last = tl.minimum(first + tokens, N)
+    for start in range(first, last, BLOCK):
+        rows = start + tl.arange(0, BLOCK)
+        live = rows < last
+        mask = live[:, None] & inside[None, :]
+        inverse, factor, _norm = _kept_statistics(stats, apart, rows, live)
         _u, _t, phi = _focused(q, None, rows, channels, mask, inverse_sigma, inverse, factor, C, P, EPS)
-        total = tl.load(state + C * D + channels, mask=inside, other=0.0)
         weight = tl.sum(phi * total[None, :], 1) + eps
-        o = _product(phi, _matrix(state + head * D * D, columns, inside, D), PRECISION) * (1.0 / weight)[:, None]
-        if K > 0:
-            o += tl.load(bias + columns, mask=inside, other=0.0)[None, :]
-            o = _convolved(q + 2 * C + head * D, o, taps, rows, live, columns, inside, H, W, 3 * C, D, K, 1)
+        o = _product(phi, matrix, PRECISION) * (1.0 / weight)[:, None]
+        if ADD:
+            o += _read(out, rows, channels, mask, C)
         tl.store(out + rows[:, None] * C + channels[None, :], o.to(out.dtype.element_ty), mask=mask)
 
 
-@triton.jit
-def _query_products(
-    q, grad, sigma, state, rows, live, head, columns, inside, inverse, factor, eps,
-    C: tl.constexpr, D: tl.constexpr, P: tl.constexpr, EPS: tl.constexpr, PRECISION: tl.constexpr,
-):  # fmt: skip
-    """u, t, φ of a head of a block of queries, a = dO Sᵀ, ⟨φ, a⟩, ζ and s."""
-    channels = head * D + columns
-    mask = live[:, None] & inside[None, :]
-    inverse_sigma = _inverse_sigma(sigma, channels, inside)
-    u, t, phi = _focused(q, None, rows, channels, mask, inverse_sigma, inverse, factor, C, P, EPS)
-    total = tl.load(state + C * D + channels, mask=inside, other=0.0)
-    across = _transposed(state + head * D * D, columns, inside, D)
-    a = _product(_read(grad, rows, channels, mask, C), across, PRECISION)
-    return u, t, phi, a, tl.sum(phi * a, 1), tl.sum(phi * total[None, :], 1) + eps, total
-
-
-@triton.jit
-def _keep_gradient(
-    dx, dsigma, g, u, t, phi, ratio, inverse, factor, sigma, rows, live, head, columns, inside,
-    C: tl.constexpr, D: tl.constexpr, P: tl.constexpr, EPS: tl.constexpr,
-):  # fmt: skip
-    """Store dx of a head and its part of dσ, from g = dφ and ratio = ⟨dφ, φ⟩/n² over all C."""
-    channels = head * D + columns
-    mask = live[:, None] & inside[None, :]
-    inverse_sigma = _inverse_sigma(sigma, channels, inside)
-    du = ratio[:, None] * u + (P * factor * inverse)[:, None] * _raised(t, P - 1) * (g - ratio[:, None] * phi)
-    tl.store(dsigma + channels, -tl.sum(tl.where(mask, du * u, 0.0), 0) * inverse_sigma, mask=inside)
-    # Where relu gave 0, u is ε/σ to the bit.
-    du = tl.where(u == EPS * inverse_sigma[None, :], 0.0, du * inverse_sigma[None, :])
-    tl.store(dx + rows[:, None] * (3 * C) + channels[None, :], du.to(dx.dtype.element_ty), mask=mask)
-
-
-@triton.jit(do_not_specialize=["N"])
-def query_gradient_kernel(
-    grad, qkv, sigma, state, stats, weights, dqkv, partial_sigma, N,
+@triton.jit(do_not_specialize=["N", "tokens"], do_not_specialize_on_alignment=["stats", "dzeta"])
+def query_state_kernel(
+    grad, qkv, sigma, state, stats, dzeta, partial, N, tokens,
     C: tl.constexpr, D: tl.constexpr, PAD: tl.constexpr, P: tl.constexpr, EPS: tl.constexpr,
     BLOCK: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """dq of a block of tokens, its part of dσ, and for dS and ds the `weights` (B, h, 2, N): 1/ζ and dζ. Grid (blocks,
-    B); `partial_sigma` (B, blocks, C)."""
-    image = tl.program_id(1).to(tl.int64)
+    """Each part's dS = Σ φ(q)ᵀ(dO/ζ) and ds = Σ dζ φ(q), and dζ = −⟨φ(q), dO Sᵀ⟩/ζ², (B, h, N). Grid and `partial` as
+    of `state_kernel`, `state` and `stats` as of `output_kernel`."""
+    head, part, image = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
+    q = qkv + image * N * (3 * C)
+    grad += image * N * C
+    state += image * (C * D + C)
+    stats += image * N
+    dzeta += (image * (C // D) + head) * N
+    partial += (image * tl.num_programs(1) + part) * (C * D + C)
+    apart = tl.num_programs(2).to(tl.int64) * N
+    eps = EPS / N.to(tl.float32)
+    columns = tl.arange(0, PAD)
+    inside = columns < D
+    channels = head * D + columns
+    inverse_sigma = _inverse_sigma(sigma, channels, inside)
+    total = tl.load(state + C * D + channels, mask=inside, other=0.0)
+    across = _transposed(state + head * D * D, columns, inside, D)
+    dstate = tl.zeros([PAD, PAD], tl.float32)
+    dtotal = tl.zeros([BLOCK, PAD], tl.float32)
+    first = part * tokens
+    last = tl.minimum(first + tokens, N)
+    for start in range(first, last, BLOCK):
+        rows = start + tl.arange(0, BLOCK)
+        live = rows < last
+        mask = live[:, None] & inside[None, :]
+        inverse, factor, _norm = _kept_statistics(stats, apart, rows, live)
+        _u, _t, phi = _focused(q, None, rows, channels, mask, inverse_sigma, inverse, factor, C, P, EPS)
+        share = 1.0 / (tl.sum(phi * total[None, :], 1) + eps)
+        do = _read(grad, rows, channels, mask, C)
+        down = -tl.sum(phi * _product(do, across, PRECISION), 1) * share * share
+        tl.store(dzeta + rows, down, mask=live)
+        dtotal += phi * down[:, None]
+        dstate += _product(tl.trans(phi), do * share[:, None], PRECISION)
+    _keep_state(partial, dstate, dtotal, head, columns, inside, C, D)
+
+
+@triton.jit
+def _gradient(
+    dx, g, u, t, phi, ratio, inverse, factor, inverse_sigma, rows, channels, mask,
+    C: tl.constexpr, P: tl.constexpr, EPS: tl.constexpr,
+):  # fmt: skip
+    """Store dx of a head from g = dφ and ratio = ⟨dφ, φ⟩/n² over all C; return its part of dσ, by token."""
+    du = ratio[:, None] * u + (P * factor * inverse)[:, None] * _raised(t, P - 1) * (g - ratio[:, None] * phi)
+    # Where relu gave 0, u is ε/σ to the bit.
+    through = tl.where(u == EPS * inverse_sigma[None, :], 0.0, du * inverse_sigma[None, :])
+    tl.store(dx + rows[:, None] * (3 * C) + channels[None, :], through.to(dx.dtype.element_ty), mask=mask)
+    return tl.where(mask, -du * u * inverse_sigma[None, :], 0.0)
+
+
+@triton.jit(do_not_specialize=["N", "tokens"], do_not_specialize_on_alignment=["stats", "dzeta", "partial_sigma"])
+def query_gradient_kernel(
+    grad, qkv, sigma, state, stats, dzeta, dqkv, partial_sigma, N, tokens,
+    C: tl.constexpr, D: tl.constexpr, PAD: tl.constexpr, P: tl.constexpr, EPS: tl.constexpr,
+    BLOCK: tl.constexpr, PRECISION: tl.constexpr, HEADS_PAD: tl.constexpr,
+):  # fmt: skip
+    """dq, and each part's dσ, (B, parts, C). Grid (heads, parts, B); `dzeta` of all heads."""
+    head, part, image = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
     q = qkv + image * N * (3 * C)
     dq = dqkv + image * N * (3 * C)
     grad += image * N * C
     state += image * (C * D + C)
-    weights += image * N * (2 * (C // D))
-    partial_sigma += (image * tl.num_programs(0) + tl.program_id(0)) * C
+    stats += image * N
+    dzeta += image * (C // D) * N
+    partial_sigma += (image * tl.num_programs(1) + part) * C
+    apart = tl.num_programs(2).to(tl.int64) * N
     eps = EPS / N.to(tl.float32)
-    rows = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    live = rows < N
     columns = tl.arange(0, PAD)
     inside = columns < D
-    inverse, factor, norm = _kept_statistics(stats + image * N, tl.num_programs(1).to(tl.int64) * N, rows, live)
-    along = tl.zeros([BLOCK], tl.float32)
-    place = weights + rows
-    for head in range(0, C // D):
-        u, t, phi, a, dot, weight, total = _query_products(
-            q, grad, sigma, state, rows, live, head, columns, inside, inverse, factor, eps, C, D, P, EPS, PRECISION
-        )
-        share = 1.0 / weight
-        along += dot * (eps * share) * share
-        tl.store(place, share, mask=live)
-        tl.store(place + N, -dot * share * share, mask=live)
-        place += 2 * N
-    ratio = along / norm / norm
-    for head in range(0, C // D):
-        u, t, phi, a, dot, weight, total = _query_products(
-            q, grad, sigma, state, rows, live, head, columns, inside, inverse, factor, eps, C, D, P, EPS, PRECISION
-        )
-        share = 1.0 / weight
-        dphi = a * share[:, None] - (dot * share * share)[:, None] * total[None, :]
-        _keep_gradient(
-            dq, partial_sigma, dphi, u, t, phi, ratio, inverse, factor, sigma, rows, live, head, columns, inside,
-            C, D, P, EPS,
+    channels = head * D + columns
+    inverse_sigma = _inverse_sigma(sigma, channels, inside)
+    total = tl.load(state + C * D + channels, mask=inside, other=0.0)
+    across = _transposed(state + head * D * D, columns, inside, D)
+    dsigma = tl.zeros([BLOCK, PAD], tl.float32)
+    first = part * tokens
+    last = tl.minimum(first + tokens, N)
+    for start in range(first, last, BLOCK):
+        rows = start + tl.arange(0, BLOCK)
+        live = rows < last
+        mask = live[:, None] & inside[None, :]
+        inverse, factor, norm = _kept_statistics(stats, apart, rows, live)
+        ratio = -eps * _summed_over_heads(dzeta, N, rows, live, C // D, HEADS_PAD) / norm / norm
+        u, t, phi = _focused(q, None, rows, channels, mask, inverse_sigma, inverse, factor, C, P, EPS)
+        share = 1.0 / (tl.sum(phi * total[None, :], 1) + eps)
+        down = tl.load(dzeta + head * N + rows, mask=live, other=0.0)
+        g = _product(_read(grad, rows, channels, mask, C), across, PRECISION) * share[:, None]
+        g += down[:, None] * total[None, :]
+        dsigma += _gradient(
+            dq, g, u, t, phi, ratio, inverse, factor, inverse_sigma, rows, channels, mask, C, P, EPS
         )  # fmt: skip
+    tl.store(partial_sigma + channels, tl.sum(dsigma, 0), mask=inside)
+
+
+@triton.jit(do_not_specialize=["N", "tokens"], do_not_specialize_on_alignment=["stats", "along"])
+def value_gradient_kernel(
+    qkv, position, sigma, dstate, stats, along, dqkv, N, tokens,
+    C: tl.constexpr, D: tl.constexpr, PAD: tl.constexpr, P: tl.constexpr, EPS: tl.constexpr,
+    BLOCK: tl.constexpr, PRECISION: tl.constexpr, ADD: tl.constexpr,
+):  # fmt: skip
+    """dv = φ(k) dS/N, added to what is there where ADD, and ⟨dφ(k), φ(k)⟩ of each head, (B, h, N). Grid (heads, parts,
+    B); `dstate` (B, C·d + C), `stats` of the keys."""
+    head, part, image = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
+    k = qkv + image * N * (3 * C) + C
+    dv = dqkv + image * N * (3 * C) + 2 * C
+    dstate += image * (C * D + C)
+    stats += image * N
+    along += (image * (C // D) + head) * N
+    apart = tl.num_programs(2).to(tl.int64) * N
+    share = 1.0 / N.to(tl.float32)
+    columns = tl.arange(0, PAD)
+    inside = columns < D
+    channels = head * D + columns
+    inverse_sigma = _inverse_sigma(sigma, channels, inside)
+    dtotal = tl.load(dstate + C * D + channels, mask=inside, other=0.0)
+    matrix = _matrix(dstate + head * D * D, columns, inside, D) * share
+    first = part * tokens
+    last = tl.minimum(first + tokens, N)
+    for start in range(first, last, BLOCK):
+        rows = start + tl.arange(0, BLOCK)
+        live = rows < last
+        mask = live[:, None] & inside[None, :]
+        inverse, factor, _norm = _kept_statistics(stats, apart, rows, live)
+        _u, _t, phi = _focused(k, position, rows, channels, mask, inverse_sigma, inverse, factor, C, P, EPS)
+        attended = _product(phi, matrix, PRECISION)
+        # ⟨φ, v dSᵀ⟩ = ⟨φ dS, v⟩: one product serves both.
+        of_values = attended * _read(k + C, rows, channels, mask, 3 * C)
+        tl.store(along + rows, tl.sum(of_values + phi * (dtotal * share)[None, :], 1), mask=live)
+        place = dv + rows[:, None] * (3 * C) + channels[None, :]
+        if ADD:
+            attended += tl.load(place, mask=mask, other=0.0).to(tl.float32)
+        tl.store(place, attended.to(dqkv.dtype.element_ty), mask=mask)
+
+
+@triton.jit(do_not_specialize=["N", "tokens"], do_not_specialize_on_alignment=["stats", "along", "partial_sigma"])
+def key_gradient_kernel(
+    qkv, position, sigma, dstate, stats, along, dqkv, partial_sigma, N, tokens,
+    C: tl.constexpr, D: tl.constexpr, PAD: tl.constexpr, P: tl.constexpr, EPS: tl.constexpr,
+    BLOCK: tl.constexpr, PRECISION: tl.constexpr, HEADS_PAD: tl.constexpr,
+):  # fmt: skip
+    """dk, and each part's dσ, (B, parts, C). Grid (heads, parts, B); `along` of all heads."""
+    head, part, image = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
+    k = qkv + image * N * (3 * C) + C
+    dk = dqkv + image * N * (3 * C) + C
+    dstate += image * (C * D + C)
+    stats += image * N
+    along += image * (C // D) * N
+    partial_sigma += (image * tl.num_programs(1) + part) * C
+    apart = tl.num_programs(2).to(tl.int64) * N
+    share = 1.0 / N.to(tl.float32)
+    columns = tl.arange(0, PAD)
+    inside = columns < D
+    channels = head * D + columns
+    inverse_sigma = _inverse_sigma(sigma, channels, inside)
+    dtotal = tl.load(dstate + C * D + channels, mask=inside, other=0.0)
+    across = _transposed(dstate + head * D * D, columns, inside, D)
+    dsigma = tl.zeros([BLOCK, PAD], tl.float32)
+    first = part * tokens
+    last = tl.minimum(first + tokens, N)
+    for start in range(first, last, BLOCK):
+        rows = start + tl.arange(0, BLOCK)
+        live = rows < last
+        mask = live[:, None] & inside[None, :]
+        inverse, factor, norm = _kept_statistics(stats, apart, rows, live)
+        ratio = _summed_over_heads(along, N, rows, live, C // D, HEADS_PAD) / norm / norm
+        u, t, phi = _focused(k, position, rows, channels, mask, inverse_sigma, inverse, factor, C, P, EPS)
+        values = _read(k + C, rows, channels, mask, 3 * C)
+        g = (_product(values, across, PRECISION) + dtotal[None, :]) * share
+        dsigma += _gradient(
+            dk, g, u, t, phi, ratio, inverse, factor, inverse_sigma, rows, channels, mask, C, P, EPS
+        )  # fmt: skip
+    tl.store(partial_sigma + channels, tl.sum(dsigma, 0), mask=inside)
 
 
 @triton.jit
-def _key_products(
-    k, position, sigma, dstate, rows, live, head, columns, inside, inverse, factor, share,
-    C: tl.constexpr, D: tl.constexpr, P: tl.constexpr, EPS: tl.constexpr, PRECISION: tl.constexpr,
+def _column(x, places, seen, place, W, stride: tl.constexpr):
+    """A column of the rows at hand, 0 beyond the map."""
+    along = tl.zeros([1, 1], tl.int32) + place  # the interpreter takes no mask of a number
+    return tl.load(x + places + along * stride, mask=seen & (along >= 0) & (along < W), other=0.0)
+
+
+@triton.jit(do_not_specialize=["H", "W", "deep"])
+def convolution_kernel(
+    x, taps, bias, out, v, partial, H, W, deep, X_APART: tl.constexpr, OUT_APART: tl.constexpr, C: tl.constexpr,
+    D: tl.constexpr, ROWS: tl.constexpr, CHANNELS: tl.constexpr, K: tl.constexpr, FLIP: tl.constexpr,
 ):  # fmt: skip
-    """u, t, φ of a head of a block of keys, and dφ = (v dSᵀ + ds)/N."""
-    channels = head * D + columns
-    mask = live[:, None] & inside[None, :]
-    inverse_sigma = _inverse_sigma(sigma, channels, inside)
-    u, t, phi = _focused(k, position, rows, channels, mask, inverse_sigma, inverse, factor, C, P, EPS)
-    dtotal = tl.load(dstate + C * D + channels, mask=inside, other=0.0)
-    across = _transposed(dstate + head * D * D, columns, inside, D)
-    dphi = (_product(_read(k + C, rows, channels, mask, 3 * C), across, PRECISION) + dtotal[None, :]) * share
-    return u, t, phi, dphi
+    """The depth-wise K×K convolution of a map (B, H, W, C), or its transpose (FLIP), into `out`, if that is given; and
+    if `partial` is, with dO for x and `v` 3C apart, each part's gradient of the taps and, in the last row, of the bias.
 
+    A program walks along its rows. Each column that it meets is read once by each row that sees it, and added to the K
+    columns of results that are open; multiplied with the K columns of v around it, it gives K² sums.
 
-@triton.jit(do_not_specialize=["N", "H", "W"])
-def key_gradient_kernel(
-    grad, qkv, position, sigma, taps, dstate, stats, dqkv, partial_sigma, N, H, W,
-    C: tl.constexpr, D: tl.constexpr, PAD: tl.constexpr, P: tl.constexpr, EPS: tl.constexpr,
-    BLOCK: tl.constexpr, PRECISION: tl.constexpr, K: tl.constexpr,
-):  # fmt: skip
-    """dk and dv of a block of tokens, and its part of dσ. Grid (blocks, B); `dstate` (B, C·d + C) as `state`, `stats`
-    of the keys (3, B, N), `partial_sigma` (B, blocks, C)."""
-    image = tl.program_id(1).to(tl.int64)
-    k = qkv + image * N * (3 * C) + C
-    dk = dqkv + image * N * (3 * C) + C
-    grad += image * N * C
-    dstate += image * (C * D + C)
-    partial_sigma += (image * tl.num_programs(0) + tl.program_id(0)) * C
-    share = 1.0 / N.to(tl.float32)
-    rows = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    live = rows < N
-    columns = tl.arange(0, PAD)
-    inside = columns < D
-    mask = live[:, None] & inside[None, :]
-    inverse, factor, norm = _kept_statistics(stats + image * N, tl.num_programs(1).to(tl.int64) * N, rows, live)
-    along = tl.zeros([BLOCK], tl.float32)
-    for head in range(0, C // D):
-        u, t, phi, dphi = _key_products(
-            k, position, sigma, dstate, rows, live, head, columns, inside, inverse, factor, share,
-            C, D, P, EPS, PRECISION,
-        )  # fmt: skip
-        along += tl.sum(phi * dphi, 1)
-    ratio = along / norm / norm
-    for head in range(0, C // D):
-        u, t, phi, dphi = _key_products(
-            k, position, sigma, dstate, rows, live, head, columns, inside, inverse, factor, share,
-            C, D, P, EPS, PRECISION,
-        )  # fmt: skip
-        _keep_gradient(
-            dk, partial_sigma, dphi, u, t, phi, ratio, inverse, factor, sigma, rows, live, head, columns, inside,
-            C, D, P, EPS,
-        )  # fmt: skip
-        dv = _product(phi, _matrix(dstate + head * D * D, columns, inside, D), PRECISION) * share
-        if K > 0:
-            dv = _convolved(grad + head * D, dv, taps, rows, live, columns, inside, H, W, C, D, K, -1)
-        place = dk + C + rows[:, None] * (3 * C) + (head * D + columns)[None, :]
-        tl.store(place, dv.to(dqkv.dtype.element_ty), mask=mask)
-
-
-@triton.jit(do_not_specialize=["N", "H", "W", "tokens"])
-def taps_gradient_kernel(
-    grad, qkv, partial, N, H, W, tokens,
-    C: tl.constexpr, D: tl.constexpr, PAD: tl.constexpr, BLOCK: tl.constexpr, K: tl.constexpr,
-):  # fmt: skip
-    """Each part's gradient of the convolution's taps and, in the last row, of its bias. Grid (heads, parts, B);
-    `partial` (B, parts, heads, K² + 1, d)."""
-    head, part, image = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
-    v = qkv + image * N * (3 * C) + 2 * C + head * D
-    grad += image * N * C + head * D
-    partial += ((image * tl.num_programs(1) + part) * tl.num_programs(0) + head) * ((K * K + 1) * D)
-    first = part * tokens
-    last = tl.minimum(first + tokens, N)
-    columns = tl.arange(0, PAD)
-    inside = columns < D
-    for tap in range(K * K):
-        dy, dx = tap // K - K // 2, tap % K - K // 2
-        dtap = tl.zeros([BLOCK, PAD], tl.float32)
-        for start in range(first, last, BLOCK):
-            rows = start + tl.arange(0, BLOCK)
-            y, z = rows // W + dy, rows % W + dx
-            seen = (rows < last) & (y >= 0) & (y < H) & (z >= 0) & (z < W)
-            mask = seen[:, None] & inside[None, :]
-            dtap += _read(grad, rows, columns, mask, C) * _read(v, rows + dy * W + dx, columns, mask, 3 * C)
-        tl.store(partial + tap * D + columns, tl.sum(dtap, 0), mask=inside)
-    dbias = tl.zeros([BLOCK, PAD], tl.float32)
-    for start in range(first, last, BLOCK):
-        rows = start + tl.arange(0, BLOCK)
-        dbias += _read(grad, rows, columns, (rows < last)[:, None] & inside[None, :], C)
-    tl.store(partial + K * K * D + columns, tl.sum(dbias, 0), mask=inside)
+    Grid (parts, blocks of channels, B); `deep` rows of a part, a multiple of ROWS; x and `out` so many numbers apart by
+    token; taps (d, K²); bias (d) or None; `partial` (B, parts, K² + 1, C).
+    """
+    part, image = tl.program_id(0), tl.program_id(2).to(tl.int64)
+    HALF: tl.constexpr = K // 2
+    channels = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
+    inside = channels < C
+    own = channels % D
+    x += image * H * W * X_APART
+    begin = tl.zeros([ROWS, CHANNELS], tl.float32)
+    weights = ()
+    if out is not None:
+        out += image * H * W * OUT_APART
+        for tap in tl.static_range(K * K):
+            place = taps + own * (K * K) + (K * K - 1 - tap if FLIP else tap)
+            weights = weights + (tl.load(place, mask=inside, other=0.0).to(tl.float32)[None, :],)
+        if bias is not None:
+            begin += tl.load(bias + own, mask=inside, other=0.0).to(tl.float32)[None, :]
+    dtaps = ()
+    if partial is not None:
+        v += image * H * W * (3 * C)
+        partial += (image * tl.num_programs(0) + part) * ((K * K + 1) * C)
+        for _ in tl.static_range(K * K + 1):
+            dtaps = dtaps + (tl.zeros([ROWS, CHANNELS], tl.float32),)
+    first = part * deep
+    for start in range(first, tl.minimum(first + deep, H), ROWS):
+        y = start + tl.arange(0, ROWS)
+        mine = (y < H)[:, None] & inside[None, :]
+        places = ()
+        seen = ()
+        coming = ()
+        open_ones = ()
+        around = ()
+        for i in tl.static_range(K):
+            near = y + (i - HALF)
+            places = places + (near[:, None] * W * X_APART + channels[None, :],)
+            seen = seen + (((near >= 0) & (near < H))[:, None] & inside[None, :],)
+            coming = coming + (_column(x, places[i], seen[i], 0, W, X_APART),)
+            if out is not None:
+                open_ones = open_ones + (begin,)
+        of_v = y[:, None] * W * (3 * C) + channels[None, :]
+        of_out = y[:, None] * W * OUT_APART + channels[None, :]
+        if partial is not None:
+            for j in tl.static_range(K):
+                around = around + (_column(v, of_v, mine, j - HALF, W, 3 * C),)
+        for column in range(0, W + HALF):
+            met = ()
+            after = ()
+            for i in tl.static_range(K):
+                met = met + (coming[i].to(tl.float32),)
+                after = after + (_column(x, places[i], seen[i], column + 1, W, X_APART),)
+            coming = after
+            if partial is not None:
+                sums = ()
+                for tap in tl.static_range(K * K):
+                    sums = sums + (dtaps[tap] + around[tap % K].to(tl.float32) * met[K - 1 - tap // K],)
+                dtaps = sums + (dtaps[K * K] + met[HALF],)
+                later = ()
+                for j in tl.static_range(K - 1):
+                    later = later + (around[j + 1],)
+                around = later + (_column(v, of_v, mine, column + 1 + HALF, W, 3 * C),)
+            if out is not None:
+                added = ()
+                for j in tl.static_range(K):
+                    result = open_ones[j]
+                    for i in tl.static_range(K):
+                        result += met[i] * weights[i * K + K - 1 - j]
+                    added = added + (result,)
+                done = tl.zeros([1, 1], tl.int32) + (column - HALF)
+                tl.store(out + of_out + done * OUT_APART, added[0].to(out.dtype.element_ty), mask=mine & (done >= 0))
+                later = ()
+                for j in tl.static_range(K - 1):
+                    later = later + (added[j + 1],)
+                open_ones = later + (begin,)
+    if partial is not None:
+        for tap in tl.static_range(K * K + 1):
+            tl.store(partial + tap * C + channels, tl.sum(dtaps[tap], 0), mask=inside)

@@ -7,6 +7,7 @@ time.
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,19 +24,24 @@ from ultralytics.nn.ops import fla_kernels as kernels
 class Blocks:
     """How the kernels are launched.
 
-    Tokens that a program holds at a time, a power of two, 16 or more: `output`, `query`, `key`, and `state` and `taps`
-    for those that go through many. `chunk`: channels that statistics are made of at a time. `parts`: programs that sums
-    over tokens are made by, about. `precision` of products: "tf32" is finer than what half precision is stored in;
-    "ieee" is fp32's own, "tf32x3" as good as that by three products of tf32.
+    Tokens that a program holds at a time, a power of two, 16 or more: `output`, `state` (of keys and of queries),
+    `query` for dq, `value` for dv and `key` for dk. `parts`: programs that go through the tokens of an image, about.
+    `whole`: numbers that a program of the statistics holds. `walks`: programs of the convolution, about; `cells`:
+    numbers that each of its threads holds; `apart`: its gradients in two launches. `warps` and `stages` of those with
+    products. `precision` of products: "tf32" is finer than what half precision is stored in; "ieee" is fp32's own,
+    "tf32x3" as good as that by three products of tf32.
     """
 
     output: int = 64
-    query: int = 64
-    key: int = 64
     state: int = 64
-    taps: int = 64
-    chunk: int = 64
+    query: int = 32
+    value: int = 64
+    key: int = 32
     parts: int = 1024
+    whole: int = 4096
+    walks: int = 1280
+    cells: int = 2
+    apart: bool = False
     warps: int = 4
     stages: int = 2
     precision: str = "tf32"
@@ -46,13 +52,15 @@ class Blocks:
         return {"num_warps": self.warps, "num_stages": self.stages, "enable_fp_fusion": True}
 
 
-# Whether it is fp32, and the widest padded head that a row holds for. Found by compiling (docs/gpu.md): nothing spills.
+PLAIN = {"num_warps": 4, "num_stages": 1, "enable_fp_fusion": True}  # of kernels without products
+# Whether it is fp32, and the widest padded head that a row holds for. Found by compiling (docs/kernels.md): no spills.
 TABLE: tuple[tuple[bool, int, Blocks], ...] = (
     (False, 32, Blocks()),
-    (False, 64, Blocks(query=32, key=32)),
-    (True, 32, Blocks(key=16, precision="ieee")),
-    (True, 64, Blocks(output=32, query=16, key=32, state=32, warps=8, precision="tf32x3")),
+    (False, 64, Blocks(state=32)),
+    (True, 32, Blocks(state=32, precision="ieee")),
+    (True, 64, Blocks(output=32, state=16, query=16, value=32, warps=8, precision="tf32x3")),
 )
+TOGETHER = 5  # the widest convolution whose gradients one launch makes: wider ones spill
 _FORCED: list[Blocks] = []
 
 
@@ -76,15 +84,31 @@ def padded(width: int) -> int:
     return max(16, 1 << (width - 1).bit_length())
 
 
-def arranged(qkv: Tensor, heads: int, power: float) -> tuple[Blocks, dict[str, Any]]:
-    """The block sizes, and what the kernels are compiled for besides."""
-    C = qkv.shape[-1] // 3
-    pad = padded(C // heads)
-    blocks = blocks_of(pad, qkv.dtype == torch.float32)
+@functools.lru_cache(maxsize=256)
+def arranged(C: int, heads: int, power: float, blocks: Blocks) -> dict[str, Any]:
+    """What the kernels with products are compiled for besides their block of tokens."""
     whole = int(power) if power == int(power) else power
-    return blocks, {"C": C, "D": C // heads, "PAD": pad, "P": whole, "EPS": EPS, "PRECISION": blocks.precision}
+    fixed = {"C": C, "D": C // heads, "PAD": padded(C // heads), "P": whole, "EPS": EPS}
+    return {**fixed, "PRECISION": blocks.precision, **blocks.options}
 
 
+@functools.lru_cache(maxsize=256)
+def statistics_of(C: int, power: float, blocks: Blocks) -> dict[str, Any]:
+    """What the kernel of the statistics is compiled for: all channels at once where they fit."""
+    chunk = min(1 << (C - 1).bit_length(), 512)
+    kept = {k: v for k, v in arranged(C, C, power, blocks).items() if k in ("C", "P", "EPS")}
+    return {**kept, "BLOCK": max(blocks.whole // chunk, 1), "CHUNK": chunk, **PLAIN}
+
+
+@functools.lru_cache(maxsize=256)
+def walking(C: int, heads: int, K: int, blocks: Blocks) -> dict[str, Any]:
+    """What the kernel of the convolution is compiled for: neighbours in a warp are neighbours in memory."""
+    channels = max(16, min(1 << (C - 1).bit_length(), 32 * blocks.cells))
+    rows = 32 * PLAIN["num_warps"] * blocks.cells // channels
+    return {"C": C, "D": C // heads, "ROWS": rows, "CHANNELS": channels, "K": K, **PLAIN}
+
+
+@functools.lru_cache(maxsize=4096)
 def split(N: int, times: int, block: int, parts: int) -> tuple[int, int]:
     """Tokens of a part, a multiple of the block, and the number of parts of N tokens, where all of it is done so many
     times. The card plays no role: the same sums, and bits, everywhere."""
@@ -105,12 +129,19 @@ def failure(device: str) -> str:
 
 def on_device(tensor: Tensor) -> contextlib.AbstractContextManager[Any]:
     """Make a tensor's device the current one, where kernels are launched."""
-    return torch.cuda.device(tensor.device) if tensor.is_cuda else contextlib.nullcontext()
+    if not tensor.is_cuda or tensor.device.index == torch.cuda.current_device():
+        return contextlib.nullcontext()
+    return torch.cuda.device(tensor.device)
 
 
 def kernel_of(taps: Tensor | None) -> int:
-    """The convolution's size k, from its taps (k², d); 0 for none."""
-    return 0 if taps is None else math.isqrt(taps.shape[0])
+    """The convolution's size k, from its taps (d, k²); 0 for none."""
+    return 0 if taps is None else math.isqrt(taps.shape[1])
+
+
+def added(partial: Tensor) -> Tensor:
+    """The sum of parts, (B, parts, …) → (B, …)."""
+    return partial.sum(1) if partial.shape[1] > 1 else partial.squeeze(1)
 
 
 def forward(
@@ -125,42 +156,53 @@ def forward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """See `ultralytics.nn.ops.fla`."""
     B, N, C = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
-    blocks, fixed = arranged(qkv, heads, power)
-    tiles = math.ceil(N / blocks.output)
-    # Of few and small maps each head is a program's own: the statistics are made h times then, and nobody waits.
-    groups, together = (heads, 1) if B * tiles * heads <= blocks.parts else (1, heads)
+    blocks = blocks_of(padded(C // heads), qkv.dtype == torch.float32)
+    fixed, whole = arranged(C, heads, power, blocks), statistics_of(C, power, blocks)
     out = qkv.new_empty(B, N, C)
-    stats = torch.empty(2, 3, B, N, device=qkv.device, dtype=torch.float32)
-    chunked = {k: fixed[k] for k in ("C", "P", "EPS")} | {"BLOCK": blocks.output, "CHUNK": blocks.chunk}
+    stats = sigma.new_empty(2, 3, B, N)
+    tokens, parts = split(N, B * heads, blocks.state, blocks.parts)
+    partial = sigma.new_empty(B, parts, C * fixed["D"] + C)
     with on_device(qkv):
-        kernels.key_statistics_kernel[(tiles, B)](qkv, position, sigma, stats[1], N, **chunked, **blocks.options)
-        state = _state(qkv[..., C:], position, qkv[..., 2 * C :], sigma, stats[1], None, fixed, blocks)
-        kernels.output_kernel[(tiles, B, groups)](
-            qkv, sigma, taps, bias, state, stats[0], out, N, N // width, width, together,
-            **fixed | chunked, K=kernel_of(taps), **blocks.options,
-        )  # fmt: skip
+        kernels.statistics_kernel[(-(-N // whole["BLOCK"]), B, 2)](qkv, position, sigma, stats, N, **whole)
+        kernels.state_kernel[(heads, parts, B)](
+            qkv, position, sigma, stats[1], partial, N, tokens, BLOCK=blocks.state, **fixed
+        )
+        state = added(partial)
+        if taps is not None:
+            convolve(qkv[..., 2 * C :], taps, bias, out, None, None, heads, width, blocks)
+        tokens, parts = split(N, B * heads, blocks.output, blocks.parts)
+        kernels.output_kernel[(heads, parts, B)](
+            qkv, sigma, state, stats, out, N, tokens, BLOCK=blocks.output, ADD=taps is not None, **fixed
+        )
     return out, state, stats
 
 
-def _state(
+def convolve(
     x: Tensor,
-    position: Tensor | None,
-    y: Tensor,
-    sigma: Tensor,
-    stats: Tensor,
-    weights: Tensor | None,
-    fixed: dict[str, Any],
+    taps: Tensor,
+    bias: Tensor | None,
+    out: Tensor | None,
+    v: Tensor | None,
+    partial: Tensor | None,
+    heads: int,
+    width: int,
     blocks: Blocks,
-) -> Tensor:
-    """Σ φ(x)ᵀ (w ⊙ y) and Σ w' φ(x) of every image, (B, C·d + C): see `state_kernel`."""
-    B, N, C, D = x.shape[0], x.shape[1], fixed["C"], fixed["D"]
-    tokens, parts = split(N, B * C // D, blocks.state, blocks.parts)
-    partial = torch.empty(B, parts, C * D + C, device=x.device, dtype=torch.float32)
-    kernels.state_kernel[(C // D, parts, B)](
-        x, position, y, sigma, stats, weights, partial, N, tokens,
-        APART=y.stride(1), **fixed, BLOCK=blocks.state, **blocks.options,
+) -> None:
+    """Launch `convolution_kernel`: the convolution of v without `partial` or v, its transpose of dO with one of
+    them."""
+    B, N, C = x.shape
+    flip = v is not None
+    fixed = walking(C, heads, kernel_of(taps), blocks)
+    deep, parts = walk(N // width, B, fixed, blocks)
+    kernels.convolution_kernel[(parts, -(-C // fixed["CHANNELS"]), B)](
+        x, taps, bias, out, v, partial, N // width, width, deep,
+        X_APART=x.stride(1), OUT_APART=0 if out is None else out.stride(1), FLIP=flip, **fixed,
     )  # fmt: skip
-    return partial.sum(1) if parts > 1 else partial.squeeze(1)
+
+
+def walk(H: int, B: int, fixed: dict[str, Any], blocks: Blocks) -> tuple[int, int]:
+    """Rows of a part of the convolution, and the number of parts of H rows."""
+    return split(H, B * -(-fixed["C"] // fixed["CHANNELS"]), fixed["ROWS"], blocks.walks)
 
 
 def backward(
@@ -177,30 +219,43 @@ def backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """See `ultralytics.nn.ops.fla`."""
     B, N, C = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
-    blocks, fixed = arranged(qkv, heads, power)
-    D, K = fixed["D"], kernel_of(taps)
-    query_tiles, key_tiles = math.ceil(N / blocks.query), math.ceil(N / blocks.key)
-    wide: dict[str, Any] = {"device": qkv.device, "dtype": torch.float32}
+    blocks = blocks_of(padded(C // heads), qkv.dtype == torch.float32)
+    fixed, D = arranged(C, heads, power, blocks), C // heads
+    HEADS_PAD = 1 << (heads - 1).bit_length()
     dqkv = torch.empty_like(qkv)
-    weights = torch.empty(B, heads, 2, N, **wide)
-    partial_sigma = torch.empty(B * (query_tiles + key_tiles), C, **wide)
+    tokens, parts = split(N, B * heads, blocks.state, blocks.parts)
+    partial = sigma.new_empty(B, parts, C * D + C)
+    query_tokens, query_parts = split(N, B * heads, blocks.query, blocks.parts)
+    value_tokens, value_parts = split(N, B * heads, blocks.value, blocks.parts)
+    key_tokens, key_parts = split(N, B * heads, blocks.key, blocks.parts)
+    partial_sigma = sigma.new_empty(B * (query_parts + key_parts), C)
+    per_head = sigma.new_empty(2, B, heads, N)
+    dtaps = sigma.new_empty(0)
     with on_device(qkv):
-        kernels.query_gradient_kernel[(query_tiles, B)](
-            grad, qkv, sigma, state, stats[0], weights, dqkv, partial_sigma, N,
-            **fixed, BLOCK=blocks.query, **blocks.options,
+        kernels.query_state_kernel[(heads, parts, B)](
+            grad, qkv, sigma, state, stats, per_head[0], partial, N, tokens, BLOCK=blocks.state, **fixed
+        )
+        dstate = added(partial)
+        if taps is not None:
+            v, dv = qkv[..., 2 * C :], dqkv[..., 2 * C :]
+            K, walked = kernel_of(taps), walking(C, heads, kernel_of(taps), blocks)
+            sums = sigma.new_empty(B * walk(N // width, B, walked, blocks)[1], K * K + 1, C)
+            if blocks.apart or K > TOGETHER:
+                convolve(grad, taps, None, dv, v, None, heads, width, blocks)
+                convolve(grad, taps, None, None, v, sums, heads, width, blocks)
+            else:
+                convolve(grad, taps, None, dv, v, sums, heads, width, blocks)
+            dtaps = sums.view(-1, K * K + 1, heads, D).sum((0, 2))
+        kernels.value_gradient_kernel[(heads, value_parts, B)](
+            qkv, position, sigma, dstate, stats[1], per_head[1], dqkv, N, value_tokens,
+            BLOCK=blocks.value, ADD=taps is not None, **fixed,
         )  # fmt: skip
-        dstate = _state(qkv, None, grad, sigma, stats[0], weights, fixed, blocks)
-        kernels.key_gradient_kernel[(key_tiles, B)](
-            grad, qkv, position, sigma, taps, dstate, stats[1], dqkv, partial_sigma[B * query_tiles :],
-            N, N // width, width, **fixed, BLOCK=blocks.key, K=K, **blocks.options,
+        kernels.query_gradient_kernel[(heads, query_parts, B)](
+            grad, qkv, sigma, state, stats, per_head[0], dqkv, partial_sigma, N, query_tokens,
+            BLOCK=blocks.query, HEADS_PAD=HEADS_PAD, **fixed,
         )  # fmt: skip
-        dsigma = partial_sigma.sum(0)
-        if not K:
-            return dqkv, dsigma, sigma.new_empty(0)
-        tokens, parts = split(N, B * heads, blocks.taps, blocks.parts)
-        partial = torch.empty(B * heads * parts, K * K + 1, D, **wide)
-        kernels.taps_gradient_kernel[(heads, parts, B)](
-            grad, qkv, partial, N, N // width, width, tokens,
-            C=C, D=D, PAD=fixed["PAD"], BLOCK=blocks.taps, K=K, **blocks.options,
+        kernels.key_gradient_kernel[(heads, key_parts, B)](
+            qkv, position, sigma, dstate, stats[1], per_head[1], dqkv, partial_sigma[B * query_parts :], N, key_tokens,
+            BLOCK=blocks.key, HEADS_PAD=HEADS_PAD, **fixed,
         )  # fmt: skip
-        return dqkv, dsigma, partial.sum(0)
+        return dqkv, partial_sigma.sum(0), dtaps
