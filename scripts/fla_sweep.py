@@ -25,9 +25,9 @@ from ultralytics.utils.console import say
 # What is tried, most telling first.
 CHANGES: tuple[dict[str, int], ...] = (
     {},
-    {"state": 32, "query": 64, "key": 64, "output": 32, "value": 32, "whole": 8192, "walks": 2560},
+    {"state": 32, "query": 64, "key": 64, "output": 32, "value": 32, "walks": 2560},
     {"parts": 512, "walks": 640},
-    {"apart": True, "whole": 2048},
+    {"apart": True},
     {"warps": 2, "state": 32, "output": 32, "value": 32},
     {"stages": 3},
     {"stages": 1},

@@ -53,7 +53,7 @@ def test_neither_blocks_nor_parts_change_what_is_computed():
     layer, qkv, grad = problem(24, 3, 5, 7)
     want = plain(layer, qkv, grad, (5, 7))
     for blocks in (
-        Blocks(parts=1, walks=1, whole=16),
+        Blocks(parts=1, walks=1),
         Blocks(16, 32, 16, 32, 32, parts=10**6, walks=10**6, cells=1, apart=True),
     ):
         with forced(blocks):

@@ -236,8 +236,8 @@ class _Direct(torch.autograd.Function):
 
 
 def prepared(position: Tensor, scale: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
-    """What `focused_mix` takes, from the table of positions (1, N, C), the scale (1, 1, C) and the convolution's weight
-    (d, 1, k, k)."""
+    """Make what `focused_mix` takes, from the table of positions (1, N, C), the scale (1, 1, C) and the convolution's
+    weight (d, 1, k, k)."""
     table, sigma = position.squeeze(0).contiguous(), F.softplus(scale.float()).flatten()
     return table, sigma, None if weight is None else weight.flatten(1).contiguous()
 

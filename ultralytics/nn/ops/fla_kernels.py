@@ -24,7 +24,6 @@ caller sees to that), images are 64 bits apart.
 # Tuples grow tensor by tensor while a kernel is compiled: Triton knows no unpacking there, and a checker no such types.
 # ruff: noqa: RUF005
 # mypy: disable-error-code="assignment, misc, var-annotated"
-
 from __future__ import annotations
 
 import triton
@@ -137,9 +136,8 @@ def statistics_kernel(
     live = rows < N
     x = qkv + image * N * (3 * C) + of_keys * C
     keyed = tl.zeros([1, 1], tl.int32) + of_keys == 1  # the interpreter takes no mask of a number
-    peak = tl.zeros([BLOCK], tl.float32)
-    squares = tl.zeros([BLOCK], tl.float32)
-    powers = tl.zeros([BLOCK], tl.float32)
+    none = tl.zeros([BLOCK], tl.float32)
+    peak, squares, powers = none, none, none
     for start in range(0, C, CHUNK):
         channels = start + tl.arange(0, CHUNK)
         inside = channels < C
@@ -182,8 +180,7 @@ def state_kernel(
     inverse_sigma = _inverse_sigma(sigma, channels, inside)
     state = tl.zeros([PAD, PAD], tl.float32)
     total = tl.zeros([BLOCK, PAD], tl.float32)
-    first = part * tokens
-    last = tl.minimum(first + tokens, N)
+    first, last = part * tokens, tl.minimum(part * tokens + tokens, N)
     for start in range(first, last, BLOCK):
         rows = start + tl.arange(0, BLOCK)
         live = rows < last
@@ -223,8 +220,7 @@ def output_kernel(
     inverse_sigma = _inverse_sigma(sigma, channels, inside)
     total = tl.load(state + C * D + channels, mask=inside, other=0.0)
     matrix = _matrix(state + head * D * D, columns, inside, D)
-    first = part * tokens
-    last = tl.minimum(first + tokens, N)
+    first, last = part * tokens, tl.minimum(part * tokens + tokens, N)
     for start in range(first, last, BLOCK):
         rows = start + tl.arange(0, BLOCK)
         live = rows < last
@@ -263,8 +259,7 @@ def query_state_kernel(
     across = _transposed(state + head * D * D, columns, inside, D)
     dstate = tl.zeros([PAD, PAD], tl.float32)
     dtotal = tl.zeros([BLOCK, PAD], tl.float32)
-    first = part * tokens
-    last = tl.minimum(first + tokens, N)
+    first, last = part * tokens, tl.minimum(part * tokens + tokens, N)
     for start in range(first, last, BLOCK):
         rows = start + tl.arange(0, BLOCK)
         live = rows < last
@@ -317,8 +312,7 @@ def query_gradient_kernel(
     total = tl.load(state + C * D + channels, mask=inside, other=0.0)
     across = _transposed(state + head * D * D, columns, inside, D)
     dsigma = tl.zeros([BLOCK, PAD], tl.float32)
-    first = part * tokens
-    last = tl.minimum(first + tokens, N)
+    first, last = part * tokens, tl.minimum(part * tokens + tokens, N)
     for start in range(first, last, BLOCK):
         rows = start + tl.arange(0, BLOCK)
         live = rows < last
@@ -358,8 +352,7 @@ def value_gradient_kernel(
     inverse_sigma = _inverse_sigma(sigma, channels, inside)
     dtotal = tl.load(dstate + C * D + channels, mask=inside, other=0.0)
     matrix = _matrix(dstate + head * D * D, columns, inside, D) * share
-    first = part * tokens
-    last = tl.minimum(first + tokens, N)
+    first, last = part * tokens, tl.minimum(part * tokens + tokens, N)
     for start in range(first, last, BLOCK):
         rows = start + tl.arange(0, BLOCK)
         live = rows < last
@@ -399,8 +392,7 @@ def key_gradient_kernel(
     dtotal = tl.load(dstate + C * D + channels, mask=inside, other=0.0)
     across = _transposed(dstate + head * D * D, columns, inside, D)
     dsigma = tl.zeros([BLOCK, PAD], tl.float32)
-    first = part * tokens
-    last = tl.minimum(first + tokens, N)
+    first, last = part * tokens, tl.minimum(part * tokens + tokens, N)
     for start in range(first, last, BLOCK):
         rows = start + tl.arange(0, BLOCK)
         live = rows < last
@@ -462,11 +454,7 @@ def convolution_kernel(
     for start in range(first, tl.minimum(first + deep, H), ROWS):
         y = start + tl.arange(0, ROWS)
         mine = (y < H)[:, None] & inside[None, :]
-        places = ()
-        seen = ()
-        coming = ()
-        open_ones = ()
-        around = ()
+        places, seen, coming, open_ones, around = (), (), (), (), ()
         for i in tl.static_range(K):
             near = y + (i - HALF)
             places = places + (near[:, None] * W * X_APART + channels[None, :],)
@@ -480,8 +468,7 @@ def convolution_kernel(
             for j in tl.static_range(K):
                 around = around + (_column(v, of_v, mine, j - HALF, W, 3 * C),)
         for column in range(0, W + HALF):
-            met = ()
-            after = ()
+            met, after = (), ()
             for i in tl.static_range(K):
                 met = met + (coming[i].to(tl.float32),)
                 after = after + (_column(x, places[i], seen[i], column + 1, W, X_APART),)

@@ -26,7 +26,7 @@ class Blocks:
 
     Tokens that a program holds at a time, a power of two, 16 or more: `output`, `state` (of keys and of queries),
     `query` for dq, `value` for dv and `key` for dk. `parts`: programs that go through the tokens of an image, about.
-    `whole`: numbers that a program of the statistics holds. `walks`: programs of the convolution, about; `cells`:
+    `walks`: programs of the convolution, about; `cells`:
     numbers that each of its threads holds; `apart`: its gradients in two launches. `warps` and `stages` of those with
     products. `precision` of products: "tf32" is finer than what half precision is stored in; "ieee" is fp32's own,
     "tf32x3" as good as that by three products of tf32.
@@ -38,7 +38,6 @@ class Blocks:
     value: int = 64
     key: int = 32
     parts: int = 1024
-    whole: int = 4096
     walks: int = 1280
     cells: int = 2
     apart: bool = False
@@ -52,6 +51,7 @@ class Blocks:
         return {"num_warps": self.warps, "num_stages": self.stages, "enable_fp_fusion": True}
 
 
+WHOLE = 4096  # numbers that a program of the statistics holds
 PLAIN = {"num_warps": 4, "num_stages": 1, "enable_fp_fusion": True}  # of kernels without products
 # Whether it is fp32, and the widest padded head that a row holds for. Found by compiling (docs/kernels.md): no spills.
 TABLE: tuple[tuple[bool, int, Blocks], ...] = (
@@ -86,7 +86,7 @@ def padded(width: int) -> int:
 
 @functools.lru_cache(maxsize=256)
 def arranged(C: int, heads: int, power: float, blocks: Blocks) -> dict[str, Any]:
-    """What the kernels with products are compiled for besides their block of tokens."""
+    """Return what the kernels with products are compiled for besides their block of tokens."""
     whole = int(power) if power == int(power) else power
     fixed = {"C": C, "D": C // heads, "PAD": padded(C // heads), "P": whole, "EPS": EPS}
     return {**fixed, "PRECISION": blocks.precision, **blocks.options}
@@ -94,15 +94,15 @@ def arranged(C: int, heads: int, power: float, blocks: Blocks) -> dict[str, Any]
 
 @functools.lru_cache(maxsize=256)
 def statistics_of(C: int, power: float, blocks: Blocks) -> dict[str, Any]:
-    """What the kernel of the statistics is compiled for: all channels at once where they fit."""
+    """Return what the kernel of the statistics is compiled for: all channels at once where they fit."""
     chunk = min(1 << (C - 1).bit_length(), 512)
     kept = {k: v for k, v in arranged(C, C, power, blocks).items() if k in ("C", "P", "EPS")}
-    return {**kept, "BLOCK": max(blocks.whole // chunk, 1), "CHUNK": chunk, **PLAIN}
+    return {**kept, "BLOCK": max(WHOLE // chunk, 1), "CHUNK": chunk, **PLAIN}
 
 
 @functools.lru_cache(maxsize=256)
 def walking(C: int, heads: int, K: int, blocks: Blocks) -> dict[str, Any]:
-    """What the kernel of the convolution is compiled for: neighbours in a warp are neighbours in memory."""
+    """Return what the kernel of the convolution is compiled for: neighbours in a warp are neighbours in memory."""
     channels = max(16, min(1 << (C - 1).bit_length(), 32 * blocks.cells))
     rows = 32 * PLAIN["num_warps"] * blocks.cells // channels
     return {"C": C, "D": C // heads, "ROWS": rows, "CHANNELS": channels, "K": K, **PLAIN}
