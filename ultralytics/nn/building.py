@@ -70,7 +70,7 @@ def check_arguments(cls: type[nn.Module], args: Sequence[Any], keywords: Mapping
     takes them.
 
     Raises:
-        ModelError: one is of another type, below 1 where it counts something (options aside), or too large for torch; or
+        ModelError: one is of another type, below 1 where it counts something (options aside) or too large for torch; or
             an option does not exist.
     """
     try:

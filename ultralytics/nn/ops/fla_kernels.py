@@ -416,7 +416,7 @@ def _column(x, places, seen, place, W, stride: tl.constexpr):
 
 
 @triton.jit(do_not_specialize=["H", "W", "deep"])
-def convolution_kernel(
+def convolution_kernel(  # size: one loop, and what it carries is all that it works on
     x, taps, bias, out, v, partial, H, W, deep, X_APART: tl.constexpr, OUT_APART: tl.constexpr, C: tl.constexpr,
     D: tl.constexpr, ROWS: tl.constexpr, CHANNELS: tl.constexpr, K: tl.constexpr, FLIP: tl.constexpr,
 ):  # fmt: skip
@@ -471,7 +471,7 @@ def convolution_kernel(
             met, after = (), ()
             for i in tl.static_range(K):
                 met = met + (coming[i].to(tl.float32),)
-                after = after + (_column(x, places[i], seen[i], column + 1, W, X_APART),)
+                after = after + (_column(x, places[i], seen[i], column + 1, W, X_APART),)  # type: ignore[unreachable]  # mypy knows no growing tuple
             coming = after
             if partial is not None:
                 sums = ()
