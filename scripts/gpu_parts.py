@@ -442,6 +442,7 @@ def counted_on_device(step: Callable[[], None], steps: int = 3) -> dict[str, Any
 
     On a CPU, the operators alone.
     """
+    os.environ.setdefault("TEARDOWN_CUPTI", "1")  # else its hooks stay, and every later launch takes longer
     kind = torch.profiler.ProfilerActivity
     card = torch.cuda.is_available()
     with torch.profiler.profile(activities=[kind.CUDA if card else kind.CPU]) as profile:
