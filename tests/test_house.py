@@ -1,6 +1,6 @@
 """How the code is written: sizes, names, words and types. The measures say when a thing asks to be two.
 
-A class or function that is larger for a reason says it in a comment on its first line: `class Name:  # size: the reason`.
+What is larger for a reason says it in a comment on its first line: `class Name:  # size: the reason`.
 """
 
 import ast
