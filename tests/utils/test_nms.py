@@ -203,6 +203,14 @@ def test_a_batch_compares_a_bounded_number_of_pairs(monkeypatch):
     assert seen == [(9, 9), (30, 9), (9, 9), (30, 2), (2, 2)]
 
 
+def test_suppression_of_all_images_takes_boxes_with_gradients():
+    """An explanation differentiates what is kept."""
+    boxes = torch.tensor([[[0.0, 0, 4, 4], [0, 0, 4, 3.9], [9, 9, 12, 12]]], requires_grad=True)
+    kept, count = nms.greedy_nms_of_all(boxes, torch.ones(1, 3, dtype=torch.bool), 0.5, 3)
+    assert count.tolist() == [2]
+    assert kept[0, :2].tolist() == [0, 2]
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("case", CASES)
 def test_a_gpu_finds_the_detections_of_a_cpu(case):

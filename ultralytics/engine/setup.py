@@ -38,7 +38,7 @@ from ultralytics.engine.step.stopping import EarlyStopping
 from ultralytics.engine.weights.adapter import freeze_all_but
 from ultralytics.engine.weights.checkpoint import restoring
 from ultralytics.nn.building import channels_last
-from ultralytics.utils.errors import ConfigError
+from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.text import counted
 from ultralytics.utils.threads import one_thread
@@ -142,7 +142,17 @@ def checkpoint_rows(run: Hooks, step: TrainStep) -> None:
         with loss.autocast(), torch.enable_grad():
             return loss.model(torch.zeros(PROBE_IMAGES, channels, args.imgsz, args.imgsz, device=loss.device))
 
-    rows = rows_to_recompute(loss.model, args.checkpoint_rows, forward)
+    try:
+        rows = rows_to_recompute(loss.model, args.checkpoint_rows, forward)
+    except UserError:
+        raise
+    except Exception as e:  # whatever a module raises
+        if not args.preflight:
+            raise ConfigError(
+                f"checkpoint_rows=auto tries the network, which fails: {str(e).partition(chr(10))[0]}",
+                hint="preflight=True names the row",
+            ) from None
+        rows = frozenset[int]()  # the preflight names the row that fails
     run.model.checkpoint_rows = rows
     LOGGER.info("Computed again in the backward pass: rows %s", ", ".join(map(str, sorted(rows))) or "none")
 

@@ -90,6 +90,7 @@ def greedy_nms_of_all(
     Returns:
         (B, K) places of those kept, best first, and (B,) how many of them count.
     """
+    boxes = boxes.detach()
     images, device = len(boxes), boxes.device
     kept = torch.zeros((images, max_keep + 1), dtype=torch.long, device=device)  # in the last column lies what is over
     count = torch.zeros((images, 1), dtype=torch.long, device=device)

@@ -8,10 +8,13 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.conftest import write_tiny, write_toy
+from ultralytics.engine import setup
+from ultralytics.engine.safety.guard import BadStepError
 from ultralytics.engine.step import optim, rates
 from ultralytics.engine.step.feed import Feed
 from ultralytics.models.yolo.detect.train import DetectionTrainer
 from ultralytics.utils import loss, tal
+from ultralytics.utils.errors import ConfigError
 
 
 @pytest.fixture
@@ -198,3 +201,26 @@ def test_batches_that_are_copied_beside_the_step_are_whole():
 def test_a_cpu_is_fed_as_it_is():
     batch = {"img": torch.zeros(2, dtype=torch.uint8)}
     assert Feed(torch.device("cpu")).move(batch)["img"] is batch["img"]
+
+
+def test_no_save_holds_a_step_that_was_bad(made):
+    trainer, _ = made()
+    trainer.guard.careful = False
+    trainer.guard.check(torch.tensor(float("nan")), "loss")
+    with pytest.raises(BadStepError):
+        trainer.saver.save(best=False)
+
+
+def test_a_network_that_fails_while_rows_are_chosen_is_left_to_the_preflight(made, monkeypatch):
+    trainer, _ = made()
+
+    def fail(*_):
+        raise RuntimeError("no such size\nand more")
+
+    monkeypatch.setattr(setup, "rows_to_recompute", fail)
+    trainer.args.set("preflight", True, "argument")
+    setup.checkpoint_rows(trainer, trainer.step)
+    assert trainer.model.checkpoint_rows == frozenset()
+    trainer.args.set("preflight", False, "argument")
+    with pytest.raises(ConfigError, match="which fails: no such size"):
+        setup.checkpoint_rows(trainer, trainer.step)

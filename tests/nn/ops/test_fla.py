@@ -158,6 +158,7 @@ def test_what_the_kernels_do_not_know_is_named(card):
     assert fla.obstacle("cuda", 0, torch.bfloat16, 64) == ""
     assert fla.obstacle("cuda", 0, torch.float64, 32) == "it does not know float64"
     assert fla.obstacle("cuda", 0, torch.bfloat16, 65) == "a head has 65 channels, more than 64"
+    assert fla.obstacle("cuda", 0, torch.bfloat16, 32, 9) == "the convolution is 9×9, larger than 7×7"
 
 
 @pytest.mark.parametrize("k", [0, 3])

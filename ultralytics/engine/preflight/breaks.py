@@ -42,7 +42,8 @@ def broken_rows(model: nn.Module, img: Tensor, own: Callable[[Any], Any]) -> lis
     for k, row in enumerate(rows_of(model)):
         before = breaks_so_far()
         attempt: Callable[..., Any] = torch.compile(own(_row), dynamic=False, backend="eager")
-        attempt(row, *given[row])
+        with torch.no_grad():
+            attempt(row, *given[row])
         for reason in breaks_so_far() - before:
             where, name = row_label(model, k), f"row {k} ({row_name(model, k)})"
             place = where if name in where else f"{where}: {name}"

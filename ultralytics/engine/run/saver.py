@@ -153,7 +153,12 @@ class Saver:  # size: everything that a checkpoint holds meets here
         self.begun = True
 
     def save(self, best: bool) -> None:
-        """Write last.pt, best.pt where the epoch is the best so far, and epochN.pt every `save_period` epochs."""
+        """Write last.pt, best.pt where the epoch is the best so far, and epochN.pt every `save_period` epochs.
+
+        Raises:
+            BadStepError: the weights turn out not to be finite.
+        """
+        self.step.look_back()
         content = self.content()
         if not self.step.team.leads:
             return

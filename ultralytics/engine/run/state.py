@@ -158,6 +158,7 @@ class RunState:  # size: one place for all that a run counts; a new entry of a c
             shape = f"{tuple(self.loss_mean.shape)}, and the loss has {len(parts)} parts"
             raise ValueError(f"loss_mean is {shape}")
         self.loss_mean = self.loss_mean.to(parts.device)
+        self.shown.forget()
         self.start_epoch = self.finished
         self._rescale(batches)
 

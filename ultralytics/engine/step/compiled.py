@@ -78,9 +78,10 @@ class Compiled:
         self._ready: set[tuple[int, ...]] = set()
         self._watched, self._noted = _hooks_of(model), set[str]()
         self._run: Callable[[nn.Module, Tensor], Any] = _forward
-        options = options_of(mode_of(compile), deterministic) if BACKEND == "inductor" else None
-        self.graphs = bool(options and options.get("triton.cudagraphs")) and next(model.parameters()).is_cuda
+        self.graphs = False
         try:
+            options = options_of(mode_of(compile), deterministic) if BACKEND == "inductor" else None
+            self.graphs = bool(options and options.get("triton.cudagraphs")) and next(model.parameters()).is_cuda
             self._run = torch.compile(_own(_forward), dynamic=False, backend=BACKEND, options=options)
         except Exception as e:  # a Python that torch.compile does not know
             self._give_up(e)
@@ -150,9 +151,13 @@ class Compiled:
             return
         LOGGER.info("Compiled in %.0f s", time.perf_counter() - started)
         if breaks_so_far() - before and len(self._ready) == 0:
-            with unmoved(self.model), _quiet(), self.autocast():
-                for line in broken_rows(self.model, zeros, _own):
-                    LOGGER.warning("compile=%s: %s", self.key, line)
+            try:
+                with unmoved(self.model), _quiet(), self.autocast():
+                    lines = broken_rows(self.model, zeros, _own)
+            except Exception as e:  # whatever a compiler raises; the run does not depend on it
+                lines = [f"the graph breaks, and its row could not be found: {first_line(e)}"]
+            for line in lines:
+                LOGGER.warning("compile=%s: %s", self.key, line)
 
     def _give_up(self, error: Exception) -> None:
         """Go on with the plain network.

@@ -113,7 +113,7 @@ class TrainStep:
         wait = last or self.loss.device.type == "cpu"
         if not wait and i % LOOK:
             return ""
-        self.look_back(wait)
+        self.look_back(wait or self.team.many)  # ranks find out together
         return self.progress_line(batch, wait)
 
     def _set_rates(self, iteration: int) -> int:

@@ -18,7 +18,7 @@ def unmoved(model: nn.Module) -> Iterator[None]:
     for p, _ in gradients:
         p.grad = None
     try:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(sorted({p.device.index for p in model.parameters() if p.is_cuda})):
             yield
     finally:
         with torch.no_grad():

@@ -134,7 +134,8 @@ class FocusedLinearAttention(MapAttention):
         small = 0 < qkv.shape[1] * self.dim * 3 < 2**31  # places within an image are counted in 32 bits
         if not self.own or not small or not qkv.shape[0]:
             return False
-        return not obstacle(qkv.device.type, qkv.device.index, qkv.dtype, self.dim // self.num_heads)
+        side = 0 if self.dwc is None else int(self.dwc.kernel_size[0])
+        return not obstacle(qkv.device.type, qkv.device.index, qkv.dtype, self.dim // self.num_heads, side)
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, size: tuple[int, int]) -> Tensor:
         with torch.autocast(v.device.type, enabled=False):

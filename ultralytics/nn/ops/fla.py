@@ -23,6 +23,7 @@ from ultralytics.utils.errors import ModelError
 
 CHOICES = ("auto", "plain", "fused")
 WIDEST = 64  # head width that the kernels hold on the chip
+LARGEST = 7  # side of the convolution, whose taps they hold one by one
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -40,6 +41,8 @@ def _unable(kind: str, index: int | None, interpreted: bool) -> str:
     there may lack its compiler or fit another driver."""
     if kind != "cuda" and not (kind == "cpu" and interpreted):
         return f"it needs a CUDA device, not {kind}"
+    if kind == "cuda" and torch.version.hip:
+        return "it is made for NVIDIA's devices"
     if kind == "cuda" and torch.cuda.get_device_capability(index) < (8, 0):
         return f"{torch.cuda.get_device_name(index)} is older than compute capability 8.0"
     if importlib.util.find_spec("triton") is None:
@@ -49,11 +52,12 @@ def _unable(kind: str, index: int | None, interpreted: bool) -> str:
     return failure(kind if index is None else f"{kind}:{index}")
 
 
-def obstacle(kind: str, index: int | None, dtype: torch.dtype, head: int) -> str:
+def obstacle(kind: str, index: int | None, dtype: torch.dtype, head: int, side: int = 0) -> str:
     """Say why the kernels cannot serve, "" if they can.
 
     Args:
-        kind, index: the device. dtype: of q, k and v. head: channels of a head, d.
+        kind, index: the device. dtype: of q, k and v. head: channels of a head, d. side: of
+            the convolution, k; 0 for none.
 
     Raises:
         ModelError: `ULTRALYTICS_FLA=fused`, and they cannot. On a machine with a CUDA device, what runs on the CPU (a
@@ -68,6 +72,8 @@ def obstacle(kind: str, index: int | None, dtype: torch.dtype, head: int) -> str
         reason = f"it does not know {str(dtype).removeprefix('torch.')}"
     if not reason and head > WIDEST:
         reason = f"a head has {head} channels, more than {WIDEST}"
+    if not reason and side > LARGEST:
+        reason = f"the convolution is {side}×{side}, larger than {LARGEST}×{LARGEST}"
     if reason and asked and (kind == "cuda" or not torch.cuda.is_available()):
         raise ModelError(f"ULTRALYTICS_FLA=fused asks for fused attention, but {reason}", hint="unset ULTRALYTICS_FLA")
     return reason
@@ -183,7 +189,10 @@ def _propagate_gradients(ctx: Any, grad: Tensor | None, *_: None) -> tuple[Tenso
     qkv, position, sigma, taps, state, stats = ctx.saved_tensors
     dqkv, dsigma, dtaps = focused_mix_backward(grad, qkv, position, sigma, taps, state, stats, *ctx.sizes)
     dposition = position_gradient(dqkv, position) if ctx.needs_input_grad[1] else None
-    convolution = (None, None) if taps is None else (dtaps[:-1].t().to(taps.dtype), dtaps[-1].to(taps.dtype))
+    convolution: tuple[Tensor | None, Tensor | None] = (None, None)
+    if taps is not None:
+        own = dtaps[-1].to(taps.dtype) if ctx.needs_input_grad[4] else None
+        convolution = dtaps[:-1].t().to(taps.dtype), own
     return dqkv, dposition, dsigma, *convolution, None, None, None
 
 
@@ -231,7 +240,8 @@ class _Direct(torch.autograd.Function):
             wide = scale if scale.dtype == torch.float32 else scale.float()
             dscale = torch.ops.aten.softplus_backward(dsigma.view(scale.shape), wide, 1, 20).to(scale.dtype)
         if weight is not None:
-            dweight, dbias = dtaps[:-1].t().reshape(weight.shape).to(weight.dtype), dtaps[-1].to(weight.dtype)
+            dweight = dtaps[:-1].t().reshape(weight.shape).to(weight.dtype)
+            dbias = dtaps[-1].to(weight.dtype) if ctx.needs_input_grad[4] else None
         return dqkv, dposition, dscale, dweight, dbias, None, None, None
 
 
