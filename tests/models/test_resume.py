@@ -323,7 +323,7 @@ def test_more_epochs_say_what_they_change(given, monkeypatch, caplog):
     first.train()
     again = resume(first.save_dir, epochs=2)
     assert "The schedule now spans 2 epochs instead of 1: the learning rate goes on at" in caplog.text
-    assert len(left_of(again)["rows"]) == 3
+    assert len(left_of(again)["rows"]) == 2
 
 
 @pytest.mark.slow
