@@ -196,8 +196,8 @@ def test_the_measurements_for_a_card_run_in_a_small_form_without_one(tmp_path, t
     assert seen["resume"]["equal"]
     assert seen["resume"]["interrupted"]
     assert seen["ranks"]["finished"]
-    for told in ("## Training step", "equal to the bit", without):
-        assert told in files["summary.md"]
+    for expected in ("## Training step", "equal to the bit", without):
+        assert expected in files["summary.md"]
 
 
 def test_a_part_that_does_not_end_is_ended_and_what_it_wrote_is_kept(gpu_day, tmp_path, monkeypatch):

@@ -22,8 +22,8 @@ def given(tmp_path, tiny, toy):
     return settings_of(tmp_path, tiny, toy) | {"epochs": 2, "nbs": 4}
 
 
-def spoilt(given, epoch, batch, how, times=1, **settings):
-    """A trainer whose step at a place (from 0) is spoilt so many times: NaN in the "output" of row 2, in the "loss", or
+def nan_step(given, epoch, batch, how, times=1, **settings):
+    """A trainer whose step at a place (from 0) has a NaN so many times: in the "output" of row 2, in the "loss", or
     in the "gradient" of row 4."""
     trainer = DetectionTrainer(overrides={**given, **settings})
     left = [times]
@@ -77,7 +77,7 @@ def finite(state):
     ],
 )
 def test_stop_names_the_module_and_the_images_and_keeps_them(given, how, batch, module, found):
-    trainer = spoilt(given, 1, batch, how, times=9)
+    trainer = nan_step(given, 1, batch, how, times=9)
     with pytest.raises(
         NonFiniteLossError, match=rf"in epoch 2, batch {batch + 1} .*png.*{module}: {found}.*last\.pt"
     ) as e:
@@ -107,7 +107,7 @@ def test_stop_names_the_module_and_the_images_and_keeps_them(given, how, batch, 
 def test_skip_drops_the_batch_and_goes_on(given, how, since, caplog, monkeypatch):
     """since: the images that the statistics of batch norms have seen since ranks averaged them, after each batch."""
     monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
-    trainer = spoilt(given, 0, 2, how, on_nan="skip")
+    trainer = nan_step(given, 0, 2, how, on_nan="skip")
     seen = []
     trainer.add_callback("on_train_batch_end", lambda t: seen.append(t.images_since))
     trainer.train()
@@ -133,7 +133,7 @@ def test_too_many_skips_stop(given):
 def test_rollback_halves_the_learning_rate_and_remembers(given):
     plain = DetectionTrainer(overrides={**given, "name": "plain"})
     plain.train()
-    trainer = spoilt(given, 1, 3, "loss", on_nan="rollback")
+    trainer = nan_step(given, 1, 3, "loss", on_nan="rollback")
     go_back = trainer._go_back
 
     def once(bad):
@@ -155,7 +155,7 @@ def test_rollback_halves_the_learning_rate_and_remembers(given):
 
 def test_a_rollback_opens_the_mosaic_again(given):
     """With save=False the last good save may lie before the epoch that closed it."""
-    trainer = spoilt(given, 2, 1, "loss", on_nan="rollback", save=False, close_mosaic=1, epochs=3)
+    trainer = nan_step(given, 2, 1, "loss", on_nan="rollback", save=False, close_mosaic=1, epochs=3)
     go_back = trainer._go_back
 
     def once(bad):
@@ -175,7 +175,7 @@ def test_a_rollback_opens_the_mosaic_again(given):
 
 def test_a_step_is_repeated_with_its_random_numbers(given):
     """A module that fails for one draw in many is found, because the repeated step draws the same."""
-    trainer = spoilt(given, 9, 9, "loss")
+    trainer = nan_step(given, 9, 9, "loss")
     drawn = []
 
     def draw(module, inputs, output):
@@ -191,7 +191,7 @@ def test_a_step_is_repeated_with_its_random_numbers(given):
 
 @pytest.mark.slow
 def test_a_fourth_rollback_is_none(given):
-    trainer = spoilt(given, 1, 3, "loss", times=99, on_nan="rollback")
+    trainer = nan_step(given, 1, 3, "loss", times=99, on_nan="rollback")
     with pytest.raises(NonFiniteLossError, match="rolled back 3 times before"):
         trainer.train()
     assert trainer.lr_factor == 1 / 8
@@ -201,11 +201,11 @@ def test_a_fourth_rollback_is_none(given):
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["output", "gradient"])
 def test_what_a_gpu_notices_late_is_repeated_and_seen(given, how, caplog, monkeypatch):
-    """Where a look would wait for the device, the weights may be spoilt before it is noticed."""
+    """Where a look would wait for the device, the weights may be nan_step before it is noticed."""
     monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
-    at_once = spoilt({**given, "name": "at_once"}, 1, 3, how, on_nan="skip")
+    at_once = nan_step({**given, "name": "at_once"}, 1, 3, how, on_nan="skip")
     at_once.train()
-    late = spoilt(given, 1, 3, how, on_nan="skip")
+    late = nan_step(given, 1, 3, how, on_nan="skip")
     look, seen = late.step.look_back, []
 
     def careless(t):
@@ -225,8 +225,8 @@ def test_what_a_gpu_notices_late_is_repeated_and_seen(given, how, caplog, monkey
 
 
 @pytest.mark.slow
-def test_a_spoilt_run_is_not_saved(given):
-    trainer = spoilt(given, 0, 2, "output", times=9)
+def test_a_nan_step_run_is_not_saved(given):
+    trainer = nan_step(given, 0, 2, "output", times=9)
     trainer.add_callback("on_train_start", lambda t: setattr(t.guard, "careful", False))
     trainer.train_step = wrapped(trainer)
     with pytest.raises(NonFiniteLossError):
@@ -247,7 +247,7 @@ def wrapped(trainer):
 
 
 def test_infinite_gradients_of_a_scaled_loss_are_normal(given):
-    trainer = spoilt(given, 0, 1, "gradient")
+    trainer = nan_step(given, 0, 1, "gradient")
     trainer.add_callback(
         "on_train_start", lambda t: setattr(t, "scaler", torch.amp.GradScaler("cpu", init_scale=1024.0))
     )
@@ -258,7 +258,7 @@ def test_infinite_gradients_of_a_scaled_loss_are_normal(given):
 
 @pytest.mark.slow
 def test_gradients_that_no_scale_mends_are_told(given):
-    trainer = spoilt(given, 0, 1, "gradient")
+    trainer = nan_step(given, 0, 1, "gradient")
     trainer.add_callback(
         "on_train_start", lambda t: setattr(t, "scaler", torch.amp.GradScaler("cpu", init_scale=2.0**-10))
     )

@@ -199,7 +199,7 @@ def trained(folder, name, norms, **more):
             {n: p.grad.clone() for n, p in trainer.model.named_parameters() if p.grad is not None}
         )
         norm = clip(parameters, limit)
-        return norm * float("nan") if name == "spoilt" and len(reported["gradients"]) == 1 else norm
+        return norm * float("nan") if name == "nan_step" and len(reported["gradients"]) == 1 else norm
 
     def look(trainer):
         saved = trainer.saver.content()
@@ -230,7 +230,7 @@ def trained(folder, name, norms, **more):
     trainer.preprocess_batch = preprocess
     torch.nn.utils.clip_grad_norm_ = record
     trainer.add_callback("on_train_start", begin)
-    if name == "spoilt":
+    if name == "nan_step":
         trainer.add_callback("on_train_batch_end", look)
     trainer.train()
     torch.nn.utils.clip_grad_norm_ = clip
@@ -259,11 +259,11 @@ def rank_of_two(folder, rank, port, runs):
     torch.save(reported, folder / f"rank{rank}.pt")
 
 
-RUNS = {"frozen": ["frozen"], "sync": ["sync"]} | {n: ["own"] for n in ("own", "gathered", "skipped", "spoilt")}
+RUNS = {"frozen": ["frozen"], "sync": ["sync"]} | {n: ["own"] for n in ("own", "gathered", "skipped", "nan_step")}
 
 
 def more(run):
-    reported = {"gathered": {"nbs": 64}, "skipped": {"on_nan": "skip"}, "spoilt": {"on_nan": "skip", "nbs": 10}}
+    reported = {"gathered": {"nbs": 64}, "skipped": {"on_nan": "skip"}, "nan_step": {"on_nan": "skip", "nbs": 10}}
     return {"val": run == "frozen"} | reported.get(run, {})
 
 
@@ -285,7 +285,7 @@ def world(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def other_world(tmp_path_factory):
-    return compared(tmp_path_factory.mktemp("world"), ["own", "sync", "gathered", "skipped", "spoilt"], ["sync"])
+    return compared(tmp_path_factory.mktemp("world"), ["own", "sync", "gathered", "skipped", "nan_step"], ["sync"])
 
 
 def compared(folder, runs, alone):
@@ -382,7 +382,7 @@ def test_ranks_stay_equal_bit_for_bit(world):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("run", ["own", "sync", "gathered", "skipped", "spoilt"])
+@pytest.mark.parametrize("run", ["own", "sync", "gathered", "skipped", "nan_step"])
 def test_ranks_stay_equal_bit_for_bit_with_moving_norms_gathered_gradients_and_bad_steps(other_world, run):
     check_equal_ranks(other_world, run)
 
@@ -400,7 +400,7 @@ def test_a_bad_batch_of_one_rank_is_skipped_by_all_and_recorded_by_that_one(othe
 def test_statistics_that_a_bad_gradient_undoes_are_saved_and_averaged_as_what_they_are(other_world):
     """The step is after the second of 3 batches, and bad; the statistics of the first are each rank's own."""
     _, (a, b) = other_world
-    a, b = a["spoilt"]["after"], b["spoilt"]["after"]
+    a, b = a["nan_step"]["after"], b["nan_step"]["after"]
     assert [since for since, *_ in a] == [3, 3, 4]
     assert [since for since, *_ in b] == [2, 2, 2]
     for (_, buffers, means), (_, _, other_means) in zip(a, b, strict=True):
