@@ -201,7 +201,7 @@ def test_a_fourth_rollback_is_none(given):
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["output", "gradient"])
 def test_what_a_gpu_notices_late_is_repeated_and_seen(given, how, caplog, monkeypatch):
-    """Where a look would wait for the device, the weights may be nan_step before it is noticed."""
+    """Where a look would wait for the device, the weights may hold NaN before it is noticed."""
     monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
     at_once = nan_step({**given, "name": "at_once"}, 1, 3, how, on_nan="skip")
     at_once.train()
