@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ultralytics.cfg.keys import KNOBS, MODE_DEFAULTS, OPTIMIZERS, PX, Config, P, T, X, file_of, unknown_key
-from ultralytics.cfg.knob import ALL, check_switches
+from ultralytics.cfg.keys import KNOBS, MODE_DEFAULTS, OPTIMIZERS, PAIRS, Config, E, P, T, X, file_of, unknown_key
+from ultralytics.cfg.knob import RUNS, check_switches
 from ultralytics.cfg.paths import find_recipe
 from ultralytics.cfg.unsupported import NEGATED, RENAMED, UNSUPPORTED, asks_nothing
 from ultralytics.cfg.words import NUMBER, parse_value, unquoted
@@ -65,8 +65,9 @@ WITHOUT_EFFECT: tuple[tuple[tuple[str, ...], tuple[str, ...], Callable[[Config],
     (X, ("points", "heads"), lambda c: c.kind != "attention", "kind={c.kind}"),
     (X, ("max_images",), lambda c: c.kind != "erf", "kind={c.kind}"),
     (X, _OF_BOXES, lambda c: c.kind == "erf", "kind=erf asks for no boxes"),
+    (E, ("conf", "iou", "max_det", "agnostic_nms"), lambda c: not c.nms, "nms=False, so boxes are not suppressed"),
     (P, _DRAWN, lambda c: not c.save, "save=False, so nothing is drawn"),
-    (ALL, ("agnostic_nms",), lambda c: c.agnostic_nms and c.single_cls, "single_cls=True leaves one class"),
+    (RUNS, ("agnostic_nms",), lambda c: c.agnostic_nms and c.single_cls, "single_cls=True leaves one class"),
 )  # fmt: skip
 
 
@@ -119,7 +120,7 @@ def get_cfg(
         cfg: a YAML of keys (a path or a bundled recipe's name), a mapping, or a Config to start from.
         overrides: keys that win over it; a `cfg` among them is such a YAML.
         source: what to call the overrides' origin: "argument", "command line", "checkpoint".
-        mode: what it is for; imgsz may be a pair in predict and explain only.
+        mode: what it is for; imgsz may be a pair in predict, explain and export only.
 
     Raises:
         ConfigError, MissingFileError.
@@ -137,10 +138,10 @@ def get_cfg(
         path = find_recipe(cfg)
         _set_keys(config, _read_yaml(path), str(path))
     _set_keys(config, overrides, source)
-    if config.pair and mode not in PX:
+    if config.pair and mode not in PAIRS:
         height, width = config.pair
         raise ConfigError(
-            f"imgsz=[{height},{width}]: a pair is possible in predict and explain only",
+            f"imgsz=[{height},{width}]: a pair is possible in predict, explain and export only",
             hint=f"train and val take one number, such as imgsz={config.imgsz}, and rect=True for smaller borders",
         )
     return config

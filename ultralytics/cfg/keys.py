@@ -12,14 +12,15 @@ from typing import Any
 
 import yaml
 
-from ultralytics.cfg.knob import ALL, Fraction, knob, knobs_of
+from ultralytics.cfg.knob import ALL, RUNS, Fraction, knob, knobs_of
 from ultralytics.cfg.unsupported import UNSUPPORTED, asks_nothing
 from ultralytics.utils.errors import ConfigError, nearest
 from ultralytics.utils.text import one_line
 
 T, V, P = ("train",), ("val",), ("predict",)
 TV, VP = ("train", "val"), ("val", "predict")
-PX, X = ("predict", "explain"), ("explain",)
+PX, X, E = ("predict", "explain"), ("explain",), ("export",)
+PAIRS = (*PX, *E)  # modes whose imgsz may be [height, width]
 TASK_NAMES = ("detect",)  # as `models.yolo.task.TASKS`; the first is the default
 OPTIMIZERS = ("auto", "SGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSProp")
 # torch.compile's.
@@ -31,8 +32,10 @@ MODE_DEFAULTS: dict[str, dict[str, Any]] = {
     "val": {"conf": VAL_CONF, "rect": True},
     "predict": {"batch": 1, "conf": PREDICT_CONF},
     "explain": {"conf": PREDICT_CONF},
+    "export": {"batch": 1, "conf": PREDICT_CONF},
 }
 recipe, augment = partial(knob, modes=T, group="recipe"), partial(knob, modes=T, group="augmentation")
+exported = partial(knob, modes=E, group="export")
 _NUMBERS = "an integer of 0 or more, or a list of them"
 
 
@@ -121,12 +124,12 @@ class Config:  # size: every key of a run, each declared once
     """The resolved configuration of a run; `sources[key]` says where a value came from."""
 
     task: str = knob(TASK_NAMES[0], "the task; this project detects", choices=TASK_NAMES)
-    mode: str = knob("train", "train, val, predict or explain", choices=ALL)
+    mode: str = knob("train", "train, val, predict, explain or export", choices=ALL)
     model: str | None = knob(None, "model YAML (a scale letter may be in its name) or weights file (.pt)")
     model_scale: str | None = knob(
         None, "scale letter of the model YAML, written scale=n", choices=("n", "s", "m", "l", "x")
     )
-    data: str | None = knob(None, "dataset YAML; its paths are relative to itself", TV)
+    data: str | None = knob(None, "dataset YAML; its paths are relative to itself", (*TV, *E))
 
     epochs: int = knob(100, "passes over the training images", T, low=1)
     time: float | None = knob(None, "hours to train; overrides epochs", T, low=0, none="no limit", positive=True)
@@ -134,14 +137,14 @@ class Config:  # size: every key of a run, each declared once
     batch: int = knob(  # a trainer turns -1 and fractions into a number before anything else reads it
         16,
         "images per step; in train also -1 or 0.1 to 0.9: what fits that part of the GPU's memory (-1: 0.6)",
-        ("train", "val", "predict"),
+        ("train", "val", "predict", "export"),
         low=1,
         also=lambda n: n == -1 or 0 < n < 1,
         what="1 or more; -1 or 0.1 to 0.9: what fits",
     )
     imgsz: int = knob(
         640,
-        "longest side of the input, pixels (predict, explain: also [height,width]); weights remember theirs",
+        "longest side of the input, pixels (predict, explain, export: also [height,width]); weights remember theirs",
         ALL,
         low=32,
         high=8192,
@@ -217,7 +220,7 @@ class Config:  # size: every key of a run, each declared once
     deterministic: bool = knob(
         True, "only deterministic algorithms: equal seeds (on a CPU also equal threads) give equal weights", T
     )
-    single_cls: bool = knob(False, "treat all classes as one", ALL)
+    single_cls: bool = knob(False, "treat all classes as one", RUNS)
     rect: bool = knob(False, "rectangular batches; in training they are neither shuffled nor mosaicked", TV)
     rect_val: bool = knob(True, "rectangular batches at validation; False: square ones", TV)
     cos_lr: bool = knob(False, "cosine instead of linear learning-rate decay", T)
@@ -252,11 +255,11 @@ class Config:  # size: every key of a run, each declared once
 
     split: str = knob("val", "split to validate on", V, choices=("train", "val", "test"))
     conf: Fraction | None = knob(
-        None, "lowest score kept", ALL, none=f"{VAL_CONF:g}; in predict and explain {PREDICT_CONF:g}"
+        None, "lowest score kept", ALL, none=f"{VAL_CONF:g}; in predict, explain and export {PREDICT_CONF:g}"
     )
     iou: Fraction = knob(0.7, "overlap above which NMS drops a box", ALL)
     max_det: int = knob(300, "most boxes per image", ALL, low=1)
-    half: bool = knob(False, "fp16 weights (GPU)", VP)
+    half: bool = knob(False, "fp16 weights (val and predict: on a GPU)", (*VP, *E))
     coco: bool = knob(True, "COCO's figures in metrics.json (in train: of the best weights)", TV)
     analyse: bool = knob(False, "kinds of errors, figures by size, calibration, and a gallery of the worst", V)
     gallery: int = knob(12, "most images of each kind of error in the gallery of analyse=True", V, low=0)
@@ -267,7 +270,7 @@ class Config:  # size: every key of a run, each declared once
     )
     agnostic_nms: bool = knob(False, "NMS across classes", ALL)
     classes: int | list[int] | None = knob(
-        None, "keep these class ids only", ALL, none="all", check=_check_numbers, what=_NUMBERS
+        None, "keep these class ids only", RUNS, none="all", check=_check_numbers, what=_NUMBERS
     )
 
     source: str | None = knob(None, "image, folder, glob, list (.txt) or video (not in explain)", PX)
@@ -311,6 +314,16 @@ class Config:  # size: every key of a run, each declared once
     save_txt: bool = knob(False, "write boxes as labels/NAME.txt", VP)
     save_conf: bool = knob(False, "add the score to save_txt", VP)
     save_crop: bool = knob(False, "write each box as an image", P)
+
+    format: str = exported("torchscript", "what to write: torchscript, onnx, openvino and others; docs/export.md")
+    dynamic: bool = exported(False, "leave the number of images and their size free")
+    int8: bool = exported(False, "whole-number weights and maps; the images of data= say their ranges")
+    nms: bool = exported(False, "put non-maximum suppression, by conf, iou and max_det, into the file")
+    simplify: bool = exported(True, "fold constants of ONNX graphs")
+    opset: int | None = exported(None, "version of ONNX's operators; auto: 18", low=18, high=30, none="auto")
+    workspace: float | None = exported(
+        4.0, "GiB that TensorRT may use while it builds; all: no limit", low=0, none="all"
+    )
 
     lr0: Fraction = recipe(0.01, "initial learning rate")
     lrf: Fraction = recipe(0.01, "final learning rate as a fraction of lr0")

@@ -29,7 +29,6 @@ _BOXES = "this project detects boxes: leave the task out"
 ABSENT_TASKS = dict.fromkeys(("segment", "classify", "pose", "obb"), _BOXES)
 # Modes and special words of the reference's command line that are not offered, and what is.
 ABSENT_MODES = {
-    "export": "`export-weights` writes weights that ultralytics 8.2.103 reads and exports",
     "track": "predict finds the objects of every frame",
     "benchmark": "scripts/benchmark.sh times training and prediction",
     "tune": "run train with several values and compare their results.csv",

@@ -17,7 +17,7 @@ class Inert(NamedTuple):
 _SEGMENT = "it belongs to segmentation, and this project detects boxes"
 _CLASSIFY = "it belongs to classification, and this project detects boxes"
 _POSE = "it belongs to pose estimation, and this project detects boxes"
-_EXPORT = "it belongs to export, which is not offered yet"
+_EXPORT = "it belongs to a format of export that is not offered"
 _MAPS = "feature maps are not offered yet"
 # Keys of the reference that do nothing here.
 UNSUPPORTED: dict[str, Inert] = {
@@ -28,15 +28,8 @@ UNSUPPORTED: dict[str, Inert] = {
     "auto_augment": Inert("randaugment", _CLASSIFY),
     "erasing": Inert(0.4, _CLASSIFY),
     "crop_fraction": Inert(1.0, _CLASSIFY),
-    "format": Inert("torchscript", _EXPORT),
     "keras": Inert(False, _EXPORT),
     "optimize": Inert(False, _EXPORT),
-    "int8": Inert(False, _EXPORT),
-    "dynamic": Inert(False, _EXPORT),
-    "simplify": Inert(True, _EXPORT),
-    "opset": Inert(None, _EXPORT),
-    "workspace": Inert(4, _EXPORT),
-    "nms": Inert(False, _EXPORT),
     "pose": Inert(12.0, _POSE),
     "kobj": Inert(1.0, _POSE),
     "copy_paste": Inert(0.0, "it needs polygons, and this project reads boxes"),

@@ -56,13 +56,14 @@ def build_yolo_dataset(
     stride: int = 32,
     cache_dir: Path | None = None,
     prefix: str = "",
+    frame: tuple[int, int] | None = None,
 ) -> YOLODataset:
     """Build the dataset of a split: augmented in mode "train", letterboxed otherwise.
 
     Args:
         cfg: imgsz, cache, single_cls, classes, fraction and the augmentation's keys.
         data: what the YAML says, or the mapping that `check_det_dataset` makes of it.
-        batch, rect, stride, cache_dir: see `YOLODataset`; the stride is the model's.
+        batch, rect, stride, cache_dir, frame: see `YOLODataset`; the stride is the model's.
         prefix: what messages call the split; the mode when empty.
     """
     training = mode == "train"
@@ -70,7 +71,7 @@ def build_yolo_dataset(
     paths = [img_path] if isinstance(img_path, str | Path) else img_path
     return YOLODataset(
         [Path(path) for path in paths],
-        imgsz=-(-cfg.imgsz // stride) * stride,
+        imgsz=-(-cfg.imgsz // stride) * stride if frame is None else max(frame),
         nc=spec.label_nc,
         augment=training,
         hyp=cfg,
@@ -86,6 +87,7 @@ def build_yolo_dataset(
         cache_dir=cache_dir,
         yaml_file=spec.yaml_file,
         keypoints=spec.keypoints,
+        frame=frame,
     )
 
 

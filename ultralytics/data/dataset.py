@@ -55,6 +55,7 @@ class YOLODataset:
         cache_dir: folder for what the scan remembers where the data cannot be written to.
         yaml_file: of the dataset, for messages.
         keypoints: numbers behind the box in a row of a pose dataset.
+        frame: (height, width) that validation samples are letterboxed into; `imgsz` squared when None.
 
     Attributes:
         labels: the LabelSet.
@@ -82,6 +83,7 @@ class YOLODataset:
         cache_dir: Path | None = None,
         yaml_file: Path | None = None,
         keypoints: int = 0,
+        frame: tuple[int, int] | None = None,
     ) -> None:
         self.imgsz, self.augment, self.rect, self.prefix = imgsz, augment, rect, prefix
         if isinstance(img_path, LabelSet):
@@ -92,6 +94,7 @@ class YOLODataset:
             labels = labels.keep_classes([classes] if isinstance(classes, int) else classes)
         if single_cls:
             labels.merge_classes()
+        self.frame = frame or (imgsz, imgsz)
         self.rectangles: Int64Array | None = None
         if rect:
             labels, self.rectangles = _rectangles(labels, imgsz, min(batch_size, len(labels)), stride, pad)
@@ -146,7 +149,7 @@ class YOLODataset:
         if not isinstance(key, SampleKey):
             key = SampleKey(int(key), (0, 0, int(key)), tuple(range(len(self))) if self.uses_partners else ())
         index = key.index
-        frame = self.imgsz, self.imgsz
+        frame = self.frame
         if self.rectangles is not None:
             h, w = self.rectangles[index // min(self.batch_size, len(self))]
             frame = int(h), int(w)

@@ -39,6 +39,8 @@ EVENTS = {
     "on_predict_postprocess_end": "when a batch's results are there",
     "on_predict_batch_end": "after a batch; what `predictor.results` then holds is what predict returns",
     "on_predict_end": "after the last batch",
+    "on_export_start": "before a network is written for another runtime",
+    "on_export_end": "when the file is kept",
 }
 NEVER = {"on_export_start": "export is not offered", "on_export_end": "export is not offered"}
 

@@ -18,12 +18,12 @@ from ultralytics.engine.results import Results
 from ultralytics.engine.run.folder import new_run_dir
 from ultralytics.engine.safety import threads
 from ultralytics.engine.sources import Source, SourceItem, VideoSink, is_video, load_source
-from ultralytics.nn.backend import Backend, backend_of
+from ultralytics.nn.backend import Backend, backend_of, frame_of
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.fonts import checked_font
 from ultralytics.utils.images import imwrite
 from ultralytics.utils.log import LOGGER, progress
-from ultralytics.utils.ops import Profile, make_divisible
+from ultralytics.utils.ops import Profile
 from ultralytics.utils.text import counted
 from ultralytics.utils.types import UInt8Array
 
@@ -111,8 +111,7 @@ class BasePredictor(WithCallbacks):  # size: the reference's names, which callba
         self.device = self.model.device
         self.names: dict[int, str] = self.model.names
         self.stride = max(self.model.stride, 32)
-        height, width = self.args.frame
-        self.frame = make_divisible(height, self.stride), make_divisible(width, self.stride)
+        self.frame = frame_of(self.model, self.args)
 
     @property
     def imgsz(self) -> list[int]:

@@ -25,7 +25,7 @@ from ultralytics.engine.run.folder import new_run_dir
 from ultralytics.engine.safety import threads
 from ultralytics.engine.safety.pace import Pace
 from ultralytics.engine.step.loss import Criterion
-from ultralytics.nn.backend import Backend, backend_of
+from ultralytics.nn.backend import Backend, backend_of, frame_of
 from ultralytics.utils.errors import ConfigError, MissingFileError, UserError
 from ultralytics.utils.files import write_json
 from ultralytics.utils.fonts import checked_font
@@ -122,6 +122,7 @@ class BaseValidator(WithCallbacks):  # size: the reference's names, which script
         loss: mean loss parts when a criterion was given.
         training: True if it validates a training's epoch.
         batch_i: number of the batch at work.
+        frame: (height, width) of the only images that the model takes; None: it takes any.
         current: what this rank has seen in the validation at work or the last one, on the leader all ranks.
     """
 
@@ -152,6 +153,7 @@ class BaseValidator(WithCallbacks):  # size: the reference's names, which script
         self.dtype = torch.float32
         self.plots: dict[str, Any] = {}
         self.stride = 32
+        self.frame: tuple[int, int] | None = None
         self.current: Pass | None = None
 
     def __call__(self, trainer: Any = None, model: Any = None) -> dict[str, float]:
@@ -191,6 +193,7 @@ class BaseValidator(WithCallbacks):  # size: the reference's names, which script
         self.data = data = self._read_data(net)
         args.font = checked_font(args.font)
         self.stride = max(int(torch.as_tensor(net.stride).max()), 32)
+        self.frame = None if getattr(net, "fixed", None) is None else frame_of(net, args)
         images = data.split(args.split)
         if not self._placed:
             self.save_dir = team.lead(lambda: new_run_dir(args.project, args.name or "val", args.exist_ok))

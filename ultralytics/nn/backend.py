@@ -8,8 +8,11 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
+from ultralytics.cfg.config import Config
 from ultralytics.nn.building import channels_last
+from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.log import LOGGER
+from ultralytics.utils.ops import make_divisible
 from ultralytics.utils.threads import one_thread
 
 N = TypeVar("N", bound=nn.Module)
@@ -23,6 +26,7 @@ class Backend(Protocol):
         nc: classes.
         stride: the largest, in pixels: heights and widths of the images are multiples of it.
         device, dtype: of the images that it takes.
+        fixed: (height, width) of the only images that it takes; None: it takes any.
     """
 
     names: dict[int, str]
@@ -30,6 +34,7 @@ class Backend(Protocol):
     stride: int
     device: torch.device
     dtype: torch.dtype
+    fixed: tuple[int, int] | None
 
     def __call__(self, images: Tensor) -> Any:
         """Return the head's output in evaluation for images (B, 3, H, W), RGB 0..1: for a detector see `Detect`."""
@@ -56,6 +61,7 @@ class TorchBackend(nn.Module):
         self.nc: int = copied.nc
         self.stride = int(copied.stride.max())
         self.dtype = next(copied.parameters()).dtype
+        self.fixed: tuple[int, int] | None = None
         self.training = False
 
     def forward(self, images: Tensor) -> Any:
@@ -68,6 +74,26 @@ def backend_of(model: nn.Module | Backend, device: torch.device | None = None, h
     if isinstance(model, TorchBackend) or not isinstance(model, nn.Module):
         return model
     return TorchBackend(model, device, half)
+
+
+def frame_of(net: Backend, args: Config) -> tuple[int, int]:
+    """Return the (height, width) that images are fitted into: what the keys say, in multiples of the stride, or the
+    only one that a network takes.
+
+    Raises:
+        ConfigError: a user asks for another one.
+    """
+    step = max(net.stride, 32)
+    height, width = (make_divisible(n, step) for n in args.frame)
+    if net.fixed in (None, (height, width)):
+        return height, width
+    if args.sources.get("imgsz") in ("argument", "command line"):
+        takes = "×".join(map(str, net.fixed))
+        raise ConfigError(
+            f"imgsz={args.imgsz}: the exported file takes images of {takes} pixels alone",
+            hint="leave imgsz out, or export with dynamic=True",
+        )
+    return net.fixed
 
 
 @one_thread()

@@ -50,6 +50,10 @@ class CheckpointError(UserError, ValueError):
     """A weights file that cannot be read or written."""
 
 
+class ExportError(UserError, ValueError):
+    """A network that a format cannot hold, or an exported file that cannot be opened or run."""
+
+
 class FinishedRunError(UserError):
     """A run to go on with, by a command that may begin or go on, is over: nothing is left to do, nothing is wrong."""
 

@@ -33,6 +33,11 @@ def one_line(text: str, longest: int = 4000) -> str:
     return _UNSAFE.sub(_escaped, re.sub(r"\s*[\r\n\t\v\f]\s*", " ", text))
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or its class where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def counted(n: int, noun: str) -> str:
     """Return a number and what it counts: "1 image", "2 images", "2 boxes", "2 epochs"."""
     if n == 1:

@@ -1,4 +1,4 @@
-"""Commands whose options are the keys of a run: train, val, predict, explain, check."""
+"""Commands whose options are the keys of a run: train, val, predict, explain, export, check."""
 
 from __future__ import annotations
 
@@ -87,6 +87,13 @@ class Explain(Run, name="explain"):
 
     example = "explain model=runs/detect/train/weights/best.pt source=images/ kind=cam"
     mode = "explain"
+
+
+class Export(Run, name="export"):
+    """Write a network for another runtime, and compare it."""
+
+    example = "export model=runs/detect/train/weights/best.pt format=onnx dynamic=True"
+    mode = "export"
 
 
 class Check(Run, name="check"):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ultralytics.cfg.config import MODE_DEFAULTS
 from ultralytics.engine.callbacks import Callback, Callbacks
+from ultralytics.engine.formats.table import format_of, open_exported
 from ultralytics.engine.predictor import BasePredictor, wanted_source
 from ultralytics.engine.ranks.device import select_device
 from ultralytics.engine.results import Results
@@ -48,8 +49,8 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
     torch's.
 
     Args:
-        model: a model YAML ("yolov8n-fla.yaml", "cfg/models/yolov8-fla.yaml" with `scale`) or a weights file (.pt, this
-            project's or the reference's).
+        model: a model YAML ("yolov8n-fla.yaml", "cfg/models/yolov8-fla.yaml" with `scale`), a weights file (.pt, this
+            project's or the reference's), or an exported file ("best.onnx"), which can validate and predict.
         task: a key of TASKS, the model's own.
         verbose: print the rows while building.
         scale: the scale letter, for any YAML.
@@ -57,7 +58,7 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
         nc: class count, for a YAML.
 
     Attributes:
-        model: the network.
+        model: the network, or what runs an exported file.
         ckpt: the weights file's content or None.
         overrides: settings remembered from it.
         metrics: of the last validation.
@@ -67,7 +68,7 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
     """
 
     session: None = None  # of the reference's platform
-    model: DetectionModel
+    model: Any  # a DetectionModel; of an exported file a Backend
 
     def __init__(
         self,
@@ -106,8 +107,16 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
             self.task = task or task_of(self.model.spec.rows[-1].module)
             self.cfg = None
             self._remember()
+        elif format_of(name) is not None:
+            self.model = open_exported(name)
+            self.task = task or self.model.task
+            task_named(self.task)
+            self.cfg = None
+            fixed = self.model.fixed
+            self.overrides["imgsz"] = self.model.metadata.imgsz if fixed is None else list(fixed)
         else:
-            raise ConfigError(f"model={name} is neither a model YAML nor a weights file", hint="give a .yaml or a .pt")
+            hint = "give a .yaml, a .pt or an exported file"
+            raise ConfigError(f"model={name} is neither a model YAML nor weights", hint=hint)
         self.overrides["task"] = self.task
 
     def __call__(self, source: Any = None, stream: bool = False, **kwargs: Any) -> list[Results] | Iterator[Results]:
@@ -117,7 +126,8 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
     @property
     def names(self) -> dict[int, str]:
         """Class names."""
-        return self.model.names
+        found: dict[int, str] = self.model.names
+        return found
 
     @staticmethod
     def is_hub_model(model: str) -> bool:
@@ -147,7 +157,24 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
     @property
     def device(self) -> torch.device:
         """The device of the model's weights."""
-        return next(self.model.parameters()).device
+        found: torch.device = next(self.model.parameters()).device if self._is_network else self.model.device
+        return found
+
+    @property
+    def _is_network(self) -> bool:
+        return isinstance(self.model, nn.Module)
+
+    def _network(self, what: str) -> DetectionModel:
+        """Return the network.
+
+        Raises:
+            UserError: it is in an exported file, and WHAT needs the weights.
+        """
+        if not self._is_network:
+            hint = "give the .pt it was made from"
+            raise UserError(f"{what} needs a network, and this is an exported file", self.model_name, hint)
+        found: DetectionModel = self.model
+        return found
 
     @property
     def ckpt_path(self) -> str | None:
@@ -157,6 +184,7 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
     def info(self, detailed: bool = False, verbose: bool = True, imgsz: int = 640) -> tuple[int, int, int, float]:
         """Log and return layers, parameters, gradients and GFLOPs as the reference counts them; `detailed` lists the
         rows as `report` does."""
+        self._network("info")
         if detailed and verbose:
             for line in self.report(imgsz).lines():
                 LOGGER.info(line)
@@ -166,7 +194,7 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
     def report(self, imgsz: int | tuple[int, int] = 640, batch: int = 1) -> ModelReport:
         """Channels, shapes, parameters and true operations of every row, at a size in pixels or (height, width)."""
         sides = (imgsz,) if isinstance(imgsz, int) else imgsz
-        stride = int(self.model.stride.max())
+        stride = int(self._network("report").stride.max())
         if any(n < stride or n % stride for n in sides):
             raise ConfigError(f"imgsz={imgsz} must be a multiple of the model's stride", hint=f"multiples of {stride}")
         return explain(self.model, imgsz, batch)
@@ -174,6 +202,7 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
     def load(self, weights: str | Path | Mapping[str, Tensor]) -> YOLO:
         """Copy the tensors that fit from a weights file or state dict into the model;
         training then starts from them."""
+        self._network("load")
         if isinstance(weights, Mapping):
             report: TransferReport = self.model.load(weights)
         else:
@@ -192,7 +221,7 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
         Raises:
             CheckpointError: it is fused, and a fused network's tensors fit no network that is built from its rows.
         """
-        if self.model.is_fused():
+        if self._network("save").is_fused():
             raise CheckpointError(
                 "a fused model cannot be saved: its batch norms are folded away",
                 str(filename),
@@ -208,6 +237,7 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
     ) -> YOLO:
         """Move the model, and let later calls run there unless they name another device; a type or further arguments
         are torch's."""
+        self._network("to")
         if args or kwargs or device is None or isinstance(device, torch.dtype | Tensor):
             super().to(*(() if device is None else (device,)), *args, **kwargs)
             return self
@@ -218,13 +248,13 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
 
     def eval(self) -> YOLO:
         """Put the model into evaluation mode."""
-        self.model.eval()
+        self._network("eval").eval()
         return self
 
     @torch.no_grad()
     def reset_weights(self) -> YOLO:
         """Draw the model's weights anew, and let what was frozen be trained."""
-        fresh = type(self.model)(self.model.spec, verbose=False)
+        fresh = type(self._network("reset_weights"))(self.model.spec, verbose=False)
         self.model.load_state_dict(fresh.state_dict())
         for mine, theirs in zip(self.model.parameters(), fresh.parameters(), strict=True):
             mine.requires_grad = theirs.requires_grad
@@ -234,17 +264,13 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
     track = _not_offered(
         "track", "predict finds the objects of each frame; `export-weights` writes a file that ultralytics tracks with"
     )
-    export = _not_offered(
-        "export",
-        "`export-weights` writes a file that ultralytics exports; torch.jit.trace and torch.onnx take yolo.model",
-    )
     tune = _not_offered("tune", "run `train` with other keys; a script may train in a loop")
     benchmark = _not_offered("benchmark", "scripts/benchmark.sh measures times")
     embed = _not_offered("embed", "a forward hook on yolo.model.model[i] sees the maps of row i")
 
     def fuse(self) -> YOLO:
         """Fold the batch norms of the model in place, for inference."""
-        self.model.fuse()
+        self._network("fuse").fuse()
         return self
 
     # Callbacks
@@ -277,6 +303,7 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
             trainer: a class of one's own, below DetectionTrainer.
         """
         leave_unguarded()
+        self._network("train")
         cfg = kwargs.pop("cfg", None)
         if isinstance(trainer, str | Path):  # a YAML of keys, the first argument before `trainer` was
             trainer, cfg = None, cfg or trainer
@@ -338,7 +365,7 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
         leave_unguarded()
         args = settings("val", kwargs, self.overrides, kwargs.pop("_source", "argument"))
         made: Any = (validator or self._task.validator)(args=args, _callbacks=self.callbacks)
-        made(model=self.model)
+        made(model=self._on(args.device))
         metrics: DetMetrics = made.metrics
         self.metrics = metrics
         return metrics
@@ -361,8 +388,29 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
         args = settings("predict", kwargs, self.overrides, origin, batch=batch, save=False)
         source = wanted_source(source, args)
         self.predictor = (predictor or self._task.predictor)(overrides=args, _callbacks=self.callbacks)
-        self.predictor.setup_model(self.model)
+        self.predictor.setup_model(self._on(args.device))
         return self.predictor(source, stream=stream)
+
+    def _on(self, device: Any) -> Any:
+        """Return the model; an exported file opened for a device, where its runtime can."""
+        if not self._is_network and device is not None:
+            chosen = select_device(device, quiet=True)
+            if chosen != self.model.device:
+                self.model = open_exported(self.model.path, chosen)
+        return self.model
+
+    def export(self, **kwargs: Any) -> str:
+        """Write the network in another runtime's format beside its weights, compared with it; returns the path.
+        Keyword arguments are the keys of `python -m ultralytics export --help`.
+
+        Raises:
+            UserError: it cannot be written, or computes something else.
+        """
+        network = self._network("export")
+        args = settings("export", kwargs, self.overrides, kwargs.pop("_source", "argument"), batch=1)
+        made: Any = self._task.exporter(overrides=args, _callbacks=self.callbacks)
+        stem = Path(self.ckpt.path).with_suffix("") if self.ckpt else None
+        return str(made(network, stem=stem))
 
     def explain(
         self, source: Any = None, kind: str | None = None, stream: bool = False, **kwargs: Any
@@ -375,6 +423,7 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
             kind: "cam", "attention" or "erf".
             stream: return an iterator, which keeps nothing of the images that are done.
         """
+        self._network("explain")
         if isinstance(source, int | tuple) and not isinstance(source, bool):
             raise ConfigError(f"explain({source!r}) names no image", hint="source=an image; rows: report(imgsz)")
         origin = kwargs.pop("_source", "argument")

@@ -18,7 +18,7 @@ def run(mode: str, given: Mapping[str, Any], source: str = "command line") -> No
     """Do what a command says, and keep nothing but what it writes.
 
     Args:
-        mode: train, check, val, predict or explain.
+        mode: train, check, val, predict, explain or export.
         given: keys of the mode; `cfg`, a YAML of keys, may name the model. predict saves by default.
         source: of the keys, for messages and args.yaml.
 
@@ -41,6 +41,8 @@ def run(mode: str, given: Mapping[str, Any], source: str = "command line") -> No
     yolo = YOLO(model, task=keys.pop("task", None), scale=keys.pop("scale", None), plugins=keys.get("plugins"))
     if mode == "val":
         yolo.val(_source=source, **keys)
+    elif mode == "export":
+        yolo.export(_source=source, **keys)
     elif mode == "explain":
         for _ in yolo.explain(stream=True, _source=source, **keys):
             pass

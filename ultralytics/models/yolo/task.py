@@ -11,11 +11,13 @@ import numpy.typing as npt
 from torch import nn
 
 from ultralytics.cfg.config import Config
+from ultralytics.engine.exporter import Exporter
 from ultralytics.engine.predictor import BasePredictor
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.engine.validator import BaseValidator
 from ultralytics.models.yolo.detect import (
     DetectionExplainer,
+    DetectionExporter,
     DetectionPredictor,
     DetectionTrainer,
     DetectionValidator,
@@ -45,6 +47,7 @@ class Task:
     trainer: type[BaseTrainer]  # provides the labels (`get_dataloader`, `trial_labels`) and their plots
     validator: type[BaseValidator]  # provides `postprocess`, the evaluators and their plots
     predictor: type[BasePredictor]  # provides `postprocess`, which makes Results
+    exporter: type[Exporter]  # provides `finish`, `compare` and `tolerances`
     explainer: Callable[[Config], TaskExplainer]  # draws what an output is based on
     to_arrays: Callable[[Any], dict[str, Any]]  # the metrics of a validation as arrays for another process
     from_arrays: Callable[[Path, Mapping[str, npt.NDArray[Any]]], Any]  # and back
@@ -61,6 +64,7 @@ TASKS = {
         trainer=DetectionTrainer,
         validator=DetectionValidator,
         predictor=DetectionPredictor,
+        exporter=DetectionExporter,
         explainer=DetectionExplainer,
         to_arrays=to_arrays,
         from_arrays=from_arrays,

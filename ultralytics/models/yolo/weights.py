@@ -13,6 +13,7 @@ from torch import nn
 
 from ultralytics.cfg.model import load_model_spec
 from ultralytics.cfg.paths import find_model_yaml
+from ultralytics.engine.formats.table import format_of, open_exported
 from ultralytics.engine.ranks.device import select_device
 from ultralytics.engine.weights.checkpoint import Checkpoint, load_checkpoint
 from ultralytics.nn.tasks import DetectionModel, network_of
@@ -95,8 +96,10 @@ def head_of(model: str) -> str:
     return str(last[2]) if isinstance(last, list) and len(last) > 2 else ""
 
 
-def network(model: str | Path) -> DetectionModel:
-    """Return the model of a weights file or YAML."""
+def network(model: str | Path) -> Any:
+    """Return the model of a weights file or YAML, or what runs an exported file."""
+    if format_of(model) is not None:
+        return open_exported(model)
     if str(model).endswith(".pt"):
         return load_trained(model)[0]
     return network_of(head_of(str(model)))(str(model), verbose=False)

@@ -39,10 +39,11 @@ class DetectionPredictor(BasePredictor):
     def setup_model(self, model: Any, verbose: bool = True) -> None:
         """Take a detector, and letterbox images into its frame; see `BasePredictor.setup_model`."""
         super().setup_model(model, verbose)
-        self.letterbox = LetterBox(self.frame, auto=True, stride=self.stride)
+        self.letterbox = LetterBox(self.frame, auto=self.model.fixed is None, stride=self.stride)
 
     def fit(self, item: SourceItem, auto: bool = True) -> None:
         """Choose the letterbox of an item: of images that go in at their own size, theirs; `auto`: see `LetterBox`."""
+        auto = auto and self.model.fixed is None
         height, width = item.image.shape[:2] if item.as_is else self.frame
         height, width = (make_divisible(n, self.stride) for n in (height, width))
         if ((height, width), auto) != (self.letterbox.new_shape, self.letterbox.auto):

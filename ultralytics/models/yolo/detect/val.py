@@ -61,9 +61,17 @@ class DetectionValidator(BaseValidator):
         args = self.args
         assert self.data is not None
         rect = args.rect_val and (args.rect or args.sources.get("rect", "default") == "default")
-        size = int(batch or args.batch)
+        rect = rect and self.frame is None
         return build_yolo_dataset(
-            args, img_path, size, self.data, mode=mode, rect=rect, stride=self.stride, cache_dir=self.save_dir
+            args,
+            img_path,
+            int(batch or args.batch),
+            self.data,
+            mode=mode,
+            rect=rect,
+            stride=self.stride,
+            cache_dir=self.save_dir,
+            frame=self.frame,
         )
 
     def get_dataloader(self, dataset_path: Any, batch_size: int) -> Any:

@@ -1,0 +1,174 @@
+"""What a format is: it writes a network to a file, and opens such a file as a Backend."""
+
+from __future__ import annotations
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ultralytics.cfg.config import Config
+from ultralytics.engine.formats.metadata import Metadata
+from ultralytics.nn.deploy import Deployed
+from ultralytics.utils.errors import ExportError
+
+INPUT, OUTPUT = "images", "output0"  # the reference's names
+
+
+class Sizes(NamedTuple):
+    """What a file takes; None where it takes any."""
+
+    batch: int | None = None
+    height: int | None = None
+    width: int | None = None
+
+    def __str__(self) -> str:
+        return "×".join("any" if n is None else str(n) for n in self)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A file to write.
+
+    Attributes:
+        network: what it holds.
+        args: dynamic, half, int8, nms, simplify, opset, workspace.
+        shape: (B, C, H, W) of a file that is not dynamic, and the typical one of one that is.
+        metadata: what it says of itself.
+        outputs: names of what the network gives.
+        calibration: gives batches of images (B, C, H, W) fp32 0..1 to measure the ranges of int8 with.
+    """
+
+    network: Deployed
+    args: Config
+    shape: tuple[int, int, int, int]
+    metadata: Metadata
+    outputs: tuple[str, ...] = (OUTPUT,)
+    calibration: Callable[[], Iterable[Tensor]] | None = None
+
+
+class FileBackend(ABC):
+    """A Backend that runs an exported file.
+
+    Args:
+        path: the file.
+        metadata: what it says of itself.
+        sizes: what its input takes.
+        device, dtype: of the images that it takes.
+
+    Attributes:
+        fixed: (height, width) of the only images that it takes, or None.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        metadata: Metadata,
+        sizes: Sizes,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.path, self.metadata, self.sizes = path, metadata, sizes
+        self.names, self.nc, self.stride, self.task = (
+            metadata.names,
+            len(metadata.names),
+            metadata.stride,
+            metadata.task,
+        )
+        self.device, self.dtype = device, dtype
+        self.fixed = None if sizes.height is None or sizes.width is None else (sizes.height, sizes.width)
+
+    @abstractmethod
+    def run(self, images: Tensor) -> list[Tensor]:
+        """Return the file's outputs for images of a size and a number that it takes."""
+
+    def __call__(self, images: Tensor) -> Any:
+        """Return the output (B, 4 + nc, A) and nothing besides, in the form of a head's; where the file holds
+        suppression, (B, n, 6) and an empty mapping.
+
+        Raises:
+            ExportError: the file does not take images of this size, or fails on them.
+        """
+        shape = images.shape[2], images.shape[3]
+        if self.fixed is not None and shape != self.fixed:
+            takes, given = ("×".join(map(str, sides)) for sides in (self.fixed, shape))
+            raise ExportError(
+                f"it takes images of {takes} pixels, not {given}", str(self.path), "export it with dynamic=True"
+            )
+        with torch.inference_mode():
+            y = self._in_batches(images)
+        return y, ({} if self.metadata.nms else [])
+
+    def _in_batches(self, images: Tensor) -> Tensor:
+        """Run images in the number that the file takes; what is missing in the last batch is black."""
+        size = self.sizes.batch
+        if size is None or len(images) == size:
+            return self.run(images)[0]
+        found = []
+        for part in torch.split(images, size):
+            padding = part.new_zeros((size - len(part), *part.shape[1:]))
+            found.append(self.run(torch.cat((part, padding)) if len(padding) else part)[0][: len(part)])
+        return torch.cat(found)
+
+
+class Format(ABC):
+    """A format that a network can be written in.
+
+    Attributes:
+        name: as `format=` takes it; aliases: other names of it.
+        title: as people call it.
+        suffix: how the file or folder's name ends.
+        packages: what writing it imports; reads: what opening it imports.
+        able: which of dynamic, half, int8, nms and batch (several images) it offers.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    suffix: ClassVar[str]
+    aliases: ClassVar[tuple[str, ...]] = ()
+    packages: ClassVar[tuple[str, ...]] = ()
+    reads: ClassVar[tuple[str, ...]] = ()
+    able: ClassVar[frozenset[str]] = frozenset()
+
+    @abstractmethod
+    def write(self, job: Job, path: Path) -> None:
+        """Write the network to a path at which nothing is yet: a file, or a folder where the format is one.
+
+        Raises:
+            ExportError: the format cannot hold it.
+        """
+
+    @abstractmethod
+    def open(self, path: Path, device: torch.device | None = None) -> FileBackend:
+        """Open a file.
+
+        Raises:
+            ExportError: it is damaged, or not of this kind.
+        """
+
+    def place(self, stem: Path, args: Config) -> Path:
+        """Return where the file of a network goes: beside its weights, under their name."""
+        return stem.with_name(stem.name + self.suffix)
+
+
+def needed(names: Iterable[str], why: str) -> None:
+    """Check that packages are there.
+
+    Args:
+        names: modules that will be imported.
+        why: what needs them: "format=onnx".
+
+    Raises:
+        ExportError: one is missing, or cannot be imported; pip's command is named.
+    """
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except ImportError as e:
+            missing = name if isinstance(e, ModuleNotFoundError) else f"{name}, which cannot be imported ({e})"
+            raise ExportError(f"{why} needs {missing}", hint="pip install -r requirements-export.txt") from None

@@ -1,0 +1,137 @@
+"""What an exported file says of itself, under the reference's keys: written as JSON, read as data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+import yaml
+
+from ultralytics.utils.errors import ExportError
+
+LONGEST = 2**22  # characters of a value: a file's names are read before anything is known of it
+MOST_NAMES = 100_000
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What a file says of itself.
+
+    Attributes:
+        names: class names by id.
+        stride: the largest, in pixels.
+        task: a key of TASKS.
+        batch: images, and imgsz: [height, width], that it was written for; what it takes, its input says.
+        args: how it was written: dynamic, half, int8, nms; with nms, conf, iou and max_det.
+        description, author, date, version, license, docs: for readers.
+    """
+
+    names: dict[int, str]
+    stride: int = 32
+    task: str = "detect"
+    batch: int = 1
+    imgsz: list[int] = field(default_factory=lambda: [640, 640])
+    args: dict[str, Any] = field(default_factory=dict)
+    description: str = ""
+    author: str = ""
+    date: str = ""
+    version: str = ""
+    license: str = "AGPL-3.0"
+    docs: str = ""
+
+    @property
+    def nms(self) -> bool:
+        """Return True if suppression is in the file."""
+        return self.args.get("nms") is True
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data."""
+        return asdict(self)
+
+    def to_json(self) -> str:
+        """Return one JSON text."""
+        return json.dumps(self.to_dict(), ensure_ascii=False)
+
+    def to_strings(self) -> dict[str, str]:
+        """Return text by key, for formats that hold nothing else: text as it is, other values as JSON."""
+        return {k: v if isinstance(v, str) else json.dumps(v, ensure_ascii=False) for k, v in self.to_dict().items()}
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any], where: str) -> Metadata:
+        """Read metadata of this project's files or the reference's, which writes values in Python's notation.
+
+        Args:
+            values: values, or text of them, by key; unknown keys say nothing.
+            where: the file, for messages.
+
+        Raises:
+            ExportError: there are no class names, or a value is not what its key says.
+        """
+        known = {f.name for f in fields(cls)}
+        texts = {f.name for f in fields(cls) if f.type == "str"}
+        data = {k: v if k in texts else _value(k, v, where) for k, v in values.items() if k in known}
+        if "names" not in data or "stride" not in data:
+            hint = "files that `export` here or ultralytics has written hold them"
+            raise ExportError("its metadata has no class names and stride", where, hint)
+        data["names"] = _names(data["names"], where)
+        for key, least, most in (("stride", 1, 1024), ("batch", 1, 2**16)):
+            data[key] = _whole(data.get(key, 1), key, least, most, where)
+        size = data.get("imgsz", [640, 640])
+        size = size if isinstance(size, list) and len(size) == 2 else [size, size]
+        data["imgsz"] = [_whole(n, "imgsz", 1, 2**16, where) for n in size]
+        if not isinstance(data.get("args", {}), dict):
+            data["args"] = {}
+        read: dict[str, Any] = {k: str(v) if k in texts else v for k, v in data.items()}
+        return cls(**read)
+
+    @classmethod
+    def from_text(cls, text: str | bytes, where: str) -> Metadata:
+        """Read a JSON or YAML text; see `from_mapping`."""
+        data = _parsed(text, where)
+        if not isinstance(data, dict):
+            raise ExportError("its metadata is no mapping", where)
+        return cls.from_mapping({str(k): v for k, v in data.items()}, where)
+
+
+def _parsed(text: str | bytes, where: str) -> Any:
+    """Read JSON, or YAML, of which Python's notation of numbers, text, lists and dicts is a part."""
+    if len(text) > LONGEST:
+        raise ExportError(f"its metadata holds a value of {len(text):,} characters", where)
+    try:
+        text = text.decode() if isinstance(text, bytes) else text
+        try:
+            return json.loads(text)
+        except ValueError:
+            return yaml.safe_load(text)
+    except (ValueError, RecursionError, yaml.YAMLError):
+        raise ExportError("its metadata cannot be read", where) from None
+
+
+def _value(key: str, value: Any, where: str) -> Any:
+    return _parsed(value, f"{where}, {key}") if isinstance(value, str | bytes) and key != "task" else value
+
+
+def _names(names: Any, where: str) -> dict[int, str]:
+    """Return names by id from a mapping, whose ids may be text, or a list."""
+    if isinstance(names, list):
+        names = dict(enumerate(names))
+    try:
+        found = {int(k): str(v) for k, v in names.items()}
+    except (AttributeError, TypeError, ValueError):
+        raise ExportError("its class names are no mapping of ids to names", where) from None
+    if not 0 < len(found) <= MOST_NAMES or sorted(found) != list(range(len(found))):
+        raise ExportError("the ids of its class names are not 0, 1, 2 and so on", where)
+    return dict(sorted(found.items()))
+
+
+def _whole(value: Any, key: str, least: int, most: int, where: str) -> int:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not least <= value <= most
+        or value != int(value)
+    ):
+        raise ExportError(f"its metadata has {key}={value!r}", where, f"a whole number of {least} to {most}")
+    return int(value)

@@ -1,0 +1,137 @@
+"""ONNX: written by torch.onnx from what torch.export records, run by ONNX Runtime."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ultralytics.engine.formats.format import INPUT, FileBackend, Format, Job, Sizes, needed
+from ultralytics.engine.formats.metadata import Metadata
+from ultralytics.nn.deploy import example, program
+from ultralytics.utils.errors import ExportError
+from ultralytics.utils.text import first_line
+
+OPSET = 18  # what torch.onnx writes without a conversion; every runtime of the last years reads it
+DTYPES = {"tensor(float)": torch.float32, "tensor(float16)": torch.float16}
+
+
+class Onnx(Format):
+    """See the module."""
+
+    name = "onnx"
+    title = "ONNX"
+    suffix = ".onnx"
+    packages = ("onnx", "onnxscript", "onnxruntime")
+    reads = ("onnxruntime",)
+    able: ClassVar[frozenset[str]] = frozenset({"dynamic", "half", "int8", "nms", "batch"})
+
+    def write(self, job: Job, path: Path) -> None:
+        """Write the network; see `Format`."""
+        import onnx
+
+        model = graph(job)
+        if job.args.simplify:
+            model = simplified(model)
+        for key, text in job.metadata.to_strings().items():
+            entry = model.metadata_props.add()
+            entry.key, entry.value = key, text
+        onnx.save(model, str(path))
+
+    def open(self, path: Path, device: torch.device | None = None) -> OnnxBackend:
+        """Open a file; see `Format`."""
+        return OnnxBackend(path, device or torch.device("cpu"))
+
+
+def graph(job: Job) -> Any:
+    """Return the network as an onnx.ModelProto, its input and output named as the reference's are."""
+    args = job.args
+    images = example(job.shape, args.dynamic, job.network.stride)
+    network = copy.deepcopy(job.network).half() if args.half else job.network
+    recorded = program(network, images.half() if args.half else images, args.dynamic)
+    with quiet():
+        written = torch.onnx.export(
+            recorded,
+            input_names=[INPUT],
+            output_names=list(job.outputs),
+            opset_version=args.opset or OPSET,
+            verbose=False,
+        )
+    assert written is not None
+    model = written.model_proto
+    _name_axes(model.graph.input[0], ("batch", "", "height", "width"))
+    _name_axes(model.graph.output[0], ("batch", "", "anchors"))
+    model.producer_name = "ultralytics"
+    return model
+
+
+def _name_axes(value: Any, axes: tuple[str, ...]) -> None:
+    """Name the free axes of an input or output as the reference does."""
+    for axis, dim in zip(axes, value.type.tensor_type.shape.dim, strict=False):
+        if dim.dim_param and axis:
+            dim.dim_param = axis
+
+
+def simplified(model: Any) -> Any:
+    """Return a model with constants folded and what is not needed left out."""
+    needed(("onnxslim",), "simplify=True")
+    import onnxslim
+
+    with quiet():
+        return onnxslim.slim(model)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep an exporter's reports to itself: what goes wrong raises."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
+
+
+class OnnxBackend(FileBackend):
+    """Runs a file with ONNX Runtime, on the GPU where its build and the device have one."""
+
+    def __init__(self, path: Path, device: torch.device) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = torch.get_num_threads()
+        providers: list[Any] = ["CPUExecutionProvider"]
+        if device.type == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+            providers.insert(0, ("CUDAExecutionProvider", {"device_id": device.index or 0}))
+        try:
+            self.session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+        except Exception as e:  # of the runtime: each kind of damage has a class of its own
+            raise ExportError(f"it cannot be opened: {first_line(e)}", str(path)) from None
+        inputs = self.session.get_inputs()
+        if len(inputs) != 1 or inputs[0].type not in DTYPES or len(inputs[0].shape) != 4:
+            raise ExportError("its input is not one batch of images", str(path))
+        self.input, dtype = inputs[0].name, DTYPES[inputs[0].type]
+        batch, _, height, width = (n if isinstance(n, int) else None for n in inputs[0].shape)
+        metadata = Metadata.from_mapping(self.session.get_modelmeta().custom_metadata_map, str(path))
+        super().__init__(path, metadata, Sizes(batch, height, width), torch.device("cpu"), dtype)
+
+    def run(self, images: Tensor) -> list[Tensor]:
+        """Return the file's outputs."""
+        array = np.ascontiguousarray(images.cpu().numpy())
+        try:
+            found = self.session.run(None, {self.input: array})
+        except Exception as e:  # of the runtime
+            raise ExportError(f"it fails on images of {tuple(images.shape)}: {first_line(e)}", str(self.path)) from None
+        return [torch.from_numpy(a) for a in found]
