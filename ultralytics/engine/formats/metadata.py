@@ -77,10 +77,10 @@ class Metadata:
             raise ExportError("its metadata has no class names and stride", where, hint)
         data["names"] = _names(data["names"], where)
         for key, least, most in (("stride", 1, 1024), ("batch", 1, 2**16)):
-            data[key] = _whole(data.get(key, 1), key, least, most, where)
+            data[key] = _whole_number(data.get(key, 1), key, least, most, where)
         size = data.get("imgsz", [640, 640])
         size = size if isinstance(size, list) and len(size) == 2 else [size, size]
-        data["imgsz"] = [_whole(n, "imgsz", 1, 2**16, where) for n in size]
+        data["imgsz"] = [_whole_number(n, "imgsz", 1, 2**16, where) for n in size]
         if not isinstance(data.get("args", {}), dict):
             data["args"] = {}
         read: dict[str, Any] = {k: str(v) if k in texts else v for k, v in data.items()}
@@ -126,7 +126,7 @@ def _names(names: Any, where: str) -> dict[int, str]:
     return dict(sorted(found.items()))
 
 
-def _whole(value: Any, key: str, least: int, most: int, where: str) -> int:
+def _whole_number(value: Any, key: str, least: int, most: int, where: str) -> int:
     if (
         isinstance(value, bool)
         or not isinstance(value, int | float)

@@ -37,7 +37,7 @@ class Onnx(Format):
 
     def write(self, job: Job, path: Path) -> None:
         """Write the network; see `Format`."""
-        import onnx
+        import onnx  # an optional package
 
         model = graph(job)
         if job.args.simplify:
@@ -84,7 +84,7 @@ def _name_axes(value: Any, axes: tuple[str, ...]) -> None:
 def simplified(model: Any) -> Any:
     """Return a model with constants folded and what is not needed left out."""
     needed(("onnxslim",), "simplify=True")
-    import onnxslim
+    import onnxslim  # an optional package
 
     with quiet():
         return onnxslim.slim(model)
@@ -107,7 +107,7 @@ class OnnxBackend(FileBackend):
     """Runs a file with ONNX Runtime, on the GPU where its build and the device have one."""
 
     def __init__(self, path: Path, device: torch.device) -> None:
-        import onnxruntime
+        import onnxruntime  # an optional package
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3

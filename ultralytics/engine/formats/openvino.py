@@ -37,8 +37,8 @@ class OpenVino(Format):
 
     def write(self, job: Job, path: Path) -> None:
         """Write the network; see `Format`."""
-        import onnx
-        import openvino
+        import onnx  # an optional package
+        import openvino  # an optional package
 
         path.mkdir()
         with tempfile.TemporaryDirectory(dir=path) as folder:
@@ -64,7 +64,7 @@ class OpenVinoBackend(FileBackend):
     """Runs a folder with OpenVINO on the CPU."""
 
     def __init__(self, path: Path) -> None:
-        import openvino
+        import openvino  # an optional package
 
         files = sorted(path.glob("*.xml"))
         if len(files) != 1 or not (path / METADATA).is_file():
