@@ -17,11 +17,13 @@ from torch import Tensor
 
 from ultralytics.engine.formats.format import INPUT, FileBackend, Format, Job, Sizes, needed
 from ultralytics.engine.formats.metadata import Metadata
+from ultralytics.engine.formats.onnx_file import check_onnx
 from ultralytics.nn.deploy import example, program
 from ultralytics.utils.errors import ExportError
 from ultralytics.utils.text import first_line
 
 OPSET = 18  # what torch.onnx writes without a conversion; every runtime of the last years reads it
+LARGEST_CONSTANT = 2**26  # bytes; what a graph computes from constants alone is computed when it is opened
 DTYPES = {"tensor(float)": torch.float32, "tensor(float16)": torch.float16}
 
 
@@ -109,7 +111,11 @@ class OnnxBackend(FileBackend):
     def __init__(self, path: Path, device: torch.device) -> None:
         import onnxruntime  # an optional package
 
+        check_onnx(path)
         options = onnxruntime.SessionOptions()
+        options.add_session_config_entry(
+            "optimization.constant_folding_max_output_size_in_bytes", str(LARGEST_CONSTANT)
+        )
         options.log_severity_level = 3
         options.intra_op_num_threads = torch.get_num_threads()
         providers: list[Any] = ["CPUExecutionProvider"]
