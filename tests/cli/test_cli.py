@@ -34,7 +34,7 @@ def command(*words, cwd):
     [
         (["trian"], "did you mean 'train'"),
         (["track", "model=x.pt"], "'track' is not offered"),
-        (["mode=export", "model=x.pt"], "'export' is not offered (`export-weights`"),
+        (["mode=export", "model=x.pt"], "x.pt: no such weights file"),
         (["benchmark"], "'benchmark' is not offered"),
         (["tune", "data=x.yaml"], "'tune' is not offered"),
         (["hub", "login"], "'hub' is not offered"),

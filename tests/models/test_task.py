@@ -43,6 +43,7 @@ class Exported:
         self.run = TorchBackend(model)
         self.names, self.nc, self.stride = self.run.names, self.run.nc, self.run.stride
         self.device, self.dtype = torch.device("cpu"), torch.float32
+        self.fixed = None
         self.shapes = []
 
     def __call__(self, images):

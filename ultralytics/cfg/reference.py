@@ -20,7 +20,7 @@ from ultralytics.utils.lazy import resolve
 from ultralytics.utils.log import LOGGER
 
 TASKS = set(TASK_NAMES)
-MODES = {"train", "val", "predict"}
+MODES = {"train", "val", "predict", "export"}
 TASK2DATA = {"detect": "shapes.yaml"}
 TASK2MODEL = {"detect": "yolov8n.yaml"}
 TASK2METRIC = {"detect": "metrics/mAP50-95(B)"}

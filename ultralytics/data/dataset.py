@@ -85,7 +85,7 @@ class YOLODataset:
         keypoints: int = 0,
         frame: tuple[int, int] | None = None,
     ) -> None:
-        self.imgsz, self.augment, self.rect, self.prefix = imgsz, augment, rect, prefix
+        self.imgsz, self.augment, self.prefix = imgsz, augment, prefix
         if isinstance(img_path, LabelSet):
             labels = img_path
         else:
@@ -110,6 +110,11 @@ class YOLODataset:
 
     def __len__(self) -> int:
         return len(self.im_files)
+
+    @property
+    def rect(self) -> bool:
+        """True if batches have their own rectangles."""
+        return self.rectangles is not None
 
     @property
     def uses_partners(self) -> bool:

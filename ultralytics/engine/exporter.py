@@ -97,7 +97,7 @@ class Exporter(WithCallbacks):
         if not path.absolute().parent.is_dir():
             raise ConfigError("the output folder does not exist", str(path.absolute().parent), "make it first")
         with _unfinished(path) as new:
-            _write(chosen, job, new)
+            _write_file(chosen, job, new)
             trials = self._trials(job, images)
             self._compare(chosen, job, new, trials)
             _put(new, path)
@@ -190,7 +190,7 @@ class Exporter(WithCallbacks):
             raise ExportError(f"the file computes something else and is not kept: {'; '.join(wrong)}; {row}")
 
 
-def _write(chosen: Format, job: Job, path: Path) -> None:
+def _write_file(chosen: Format, job: Job, path: Path) -> None:
     try:
         chosen.write(job, path)
     except OSError as e:

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from ultralytics.cfg.config import Config
 from ultralytics.engine.formats.metadata import Metadata
-from ultralytics.nn.deploy import Deployed
+from ultralytics.nn.deploy import LARGEST, Deployed
 from ultralytics.utils.errors import ExportError
 
 INPUT, OUTPUT = "images", "output0"  # the reference's names
+MOST_PIXELS = 2**28  # that a file may take at once: 3 GB in fp32
 
 
 class Sizes(NamedTuple):
@@ -73,6 +74,8 @@ class FileBackend(ABC):
         device: torch.device,
         dtype: torch.dtype = torch.float32,
     ) -> None:
+        if not _possible(sizes):
+            raise ExportError(f"its input of {sizes} (images, height, width) is impossible or too large", str(path))
         self.path, self.metadata, self.sizes = path, metadata, sizes
         self.names, self.nc, self.stride, self.task = (
             metadata.names,
@@ -102,7 +105,15 @@ class FileBackend(ABC):
             )
         with torch.inference_mode():
             y = self._in_batches(images)
+        if not self._is_output(y, len(images)):
+            expected = f"[{len(images)}, {4 + self.nc}, anchors]"
+            raise ExportError(f"its output is {list(y.shape)}, and a detector's is {expected}", str(self.path))
         return y, ({} if self.metadata.nms else [])
+
+    def _is_output(self, y: Tensor, images: int) -> bool:
+        """Return True if an output is (B, 4 + nc, A), or the final (B, n, 6)."""
+        shaped = y.ndim == 3 and len(y) == images and (y.shape[1] == 4 + self.nc or y.shape[2] == 6)
+        return shaped and y.is_floating_point()
 
     def _in_batches(self, images: Tensor) -> Tensor:
         """Run images in the number that the file takes; what is missing in the last batch is black."""
@@ -154,6 +165,13 @@ class Format(ABC):
     def place(self, stem: Path, args: Config) -> Path:
         """Return where the file of a network goes: beside its weights, under their name."""
         return stem.with_name(stem.name + self.suffix)
+
+
+def _possible(sizes: Sizes) -> bool:
+    """Return True if images of these sizes can be made."""
+    batch, height, width = (1 if n is None else n for n in sizes)
+    least, most = min(batch, height, width), max(height, width)
+    return least > 0 and most <= LARGEST and batch * height * width <= MOST_PIXELS
 
 
 def needed(names: Iterable[str], why: str) -> None:

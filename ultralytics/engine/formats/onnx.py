@@ -17,11 +17,13 @@ from torch import Tensor
 
 from ultralytics.engine.formats.format import INPUT, FileBackend, Format, Job, Sizes, needed
 from ultralytics.engine.formats.metadata import Metadata
+from ultralytics.engine.formats.onnx_file import check_onnx
 from ultralytics.nn.deploy import example, program
 from ultralytics.utils.errors import ExportError
 from ultralytics.utils.text import first_line
 
 OPSET = 18  # what torch.onnx writes without a conversion; every runtime of the last years reads it
+LARGEST_CONSTANT = 2**26  # bytes; what a graph computes from constants alone is computed when it is opened
 DTYPES = {"tensor(float)": torch.float32, "tensor(float16)": torch.float16}
 
 
@@ -37,7 +39,7 @@ class Onnx(Format):
 
     def write(self, job: Job, path: Path) -> None:
         """Write the network; see `Format`."""
-        import onnx
+        import onnx  # an optional package
 
         model = graph(job)
         if job.args.simplify:
@@ -84,7 +86,7 @@ def _name_axes(value: Any, axes: tuple[str, ...]) -> None:
 def simplified(model: Any) -> Any:
     """Return a model with constants folded and what is not needed left out."""
     needed(("onnxslim",), "simplify=True")
-    import onnxslim
+    import onnxslim  # an optional package
 
     with quiet():
         return onnxslim.slim(model)
@@ -107,9 +109,13 @@ class OnnxBackend(FileBackend):
     """Runs a file with ONNX Runtime, on the GPU where its build and the device have one."""
 
     def __init__(self, path: Path, device: torch.device) -> None:
-        import onnxruntime
+        import onnxruntime  # an optional package
 
+        check_onnx(path)
         options = onnxruntime.SessionOptions()
+        options.add_session_config_entry(
+            "optimization.constant_folding_max_output_size_in_bytes", str(LARGEST_CONSTANT)
+        )
         options.log_severity_level = 3
         options.intra_op_num_threads = torch.get_num_threads()
         providers: list[Any] = ["CPUExecutionProvider"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,10 +16,12 @@ from ultralytics.engine.formats.format import FileBackend, Format, Job, Sizes
 from ultralytics.engine.formats.metadata import Metadata
 from ultralytics.engine.formats.onnx import graph, quiet
 from ultralytics.utils.errors import ExportError
-from ultralytics.utils.files import read_bytes
+from ultralytics.utils.files import read_text
 from ultralytics.utils.text import first_line
 
 METADATA = "metadata.yaml"  # the reference's name; JSON is YAML
+LONGEST = 2**24  # bytes of metadata
+LARGEST_CONSTANTS = 2**28  # bytes
 
 
 class OpenVino(Format):
@@ -37,8 +40,8 @@ class OpenVino(Format):
 
     def write(self, job: Job, path: Path) -> None:
         """Write the network; see `Format`."""
-        import onnx
-        import openvino
+        import onnx  # an optional package
+        import openvino  # an optional package
 
         path.mkdir()
         with tempfile.TemporaryDirectory(dir=path) as folder:
@@ -60,20 +63,46 @@ class OpenVino(Format):
         return OpenVinoBackend(path)
 
 
+def _check_constants(model: Any) -> None:
+    """Check that what a graph computes from constants alone, which is computed when it is opened, is not large.
+
+    Raises:
+        ValueError: it is.
+    """
+    of_images: set[str] = set()  # operations whose values depend on the images
+    total = 0
+    for op in model.get_ordered_ops():
+        kind = op.get_type_name()
+        given = any(i.get_source_output().get_node().get_name() in of_images for i in op.inputs())
+        if kind == "Parameter" or (given and kind != "ShapeOf"):
+            of_images.add(op.get_name())
+        elif kind != "Constant":
+            shapes = ((o.get_partial_shape(), o.get_element_type().size) for o in op.outputs())
+            total += sum(size * math.prod(d.get_length() for d in shape) for shape, size in shapes if shape.is_static)
+    if total > LARGEST_CONSTANTS:
+        raise ValueError(f"it computes constants of {total:,} bytes")
+
+
 class OpenVinoBackend(FileBackend):
     """Runs a folder with OpenVINO on the CPU."""
 
     def __init__(self, path: Path) -> None:
-        import openvino
+        import openvino  # an optional package
+        from openvino.frontend import FrontEndManager  # the same package
 
         files = sorted(path.glob("*.xml"))
         if len(files) != 1 or not (path / METADATA).is_file():
             raise ExportError(f"an OpenVINO folder holds one .xml, its .bin and {METADATA}", str(path))
-        metadata = Metadata.from_text(read_bytes(path / METADATA, 2**24), str(path / METADATA))
+        metadata = Metadata.from_text(read_text(path / METADATA, ExportError, LONGEST), str(path / METADATA))
         core: Any = openvino.Core()
         try:
-            model = core.read_model(str(files[0]))
+            # not Core.read_model, which tries every format that OpenVINO knows
+            reader: Any = FrontEndManager().load_by_framework("ir")
+            model = reader.convert(reader.load(str(files[0])))
             shape = model.inputs[0].get_partial_shape()
+            if len(model.inputs) != 1 or shape.rank.get_length() != 4:
+                raise ValueError("its input is not one batch of images")
+            _check_constants(model)
             hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
             self.compiled = core.compile_model(model, "CPU", hints)
         except Exception as e:  # of the runtime

@@ -11,6 +11,7 @@ from torch import Tensor
 from ultralytics.engine.formats.format import FileBackend, Format, Job, Sizes
 from ultralytics.engine.formats.metadata import Metadata
 from ultralytics.engine.formats.onnx import quiet
+from ultralytics.engine.formats.script_code import check_program
 from ultralytics.nn.deploy import example
 from ultralytics.utils.errors import ExportError
 from ultralytics.utils.text import first_line
@@ -44,6 +45,7 @@ class TorchScriptBackend(FileBackend):
     """Runs a file with torch."""
 
     def __init__(self, path: Path, device: torch.device) -> None:
+        check_program(path)
         extra = {METADATA: ""}
         try:
             with quiet():
