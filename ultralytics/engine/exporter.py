@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ultralytics import __version__
 from ultralytics.cfg.config import Config, as_mapping, get_cfg
 from ultralytics.engine.callbacks import Callback, Callbacks, WithCallbacks
+from ultralytics.engine.formats.failure import refusal
 from ultralytics.engine.formats.format import Format, Job, needed
 from ultralytics.engine.formats.metadata import Metadata
 from ultralytics.engine.formats.parity import Trial, beyond, compared, first_row, shapes
@@ -181,13 +182,15 @@ class Exporter(WithCallbacks):
         LOGGER.info("%s against the network, largest differences:", chosen.title)
         for line in lines:
             LOGGER.info("  %s", line)
-        if job.args.int8:
+        if job.args.int8 and not any(line.failure for line in lines):
             return
         wrong = beyond(lines, self.tolerances())
         if wrong:
             worst = next(line for line in lines if beyond([line], self.tolerances()))
             row = first_row(chosen, job, path.parent, worst.trial)
-            raise ExportError(f"the file computes something else and is not kept: {'; '.join(wrong)}; {row}")
+            hint = "dynamic=False, if one size will do" if job.args.dynamic else ""
+            what = f"the file computes something else and is not kept: {'; '.join(wrong)}; {row}"
+            raise ExportError(what, hint=hint)
 
 
 def _write(chosen: Format, job: Job, path: Path) -> None:
@@ -195,6 +198,10 @@ def _write(chosen: Format, job: Job, path: Path) -> None:
         chosen.write(job, path)
     except OSError as e:
         raise not_written(e, path) from None
+    except MemoryError:
+        raise
+    except Exception as e:  # of torch and of the format's packages, of many kinds
+        raise refusal(chosen, job, path.parent, e) from None
 
 
 @contextlib.contextmanager

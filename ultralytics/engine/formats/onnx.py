@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import io
 import logging
 import warnings
@@ -15,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ultralytics.engine.formats.format import INPUT, FileBackend, Format, Job, Sizes, needed
+from ultralytics.engine.formats.format import INPUT, FileBackend, Format, Job, Sizes, needed, to_record
 from ultralytics.engine.formats.metadata import Metadata
-from ultralytics.nn.deploy import example, program
+from ultralytics.nn.deploy import program
 from ultralytics.utils.errors import ExportError
 from ultralytics.utils.text import first_line
 
@@ -39,7 +38,7 @@ class Onnx(Format):
         """Write the network; see `Format`."""
         import onnx
 
-        model = graph(job)
+        model = graph(job, job.args.half)
         if job.args.simplify:
             model = simplified(model)
         for key, text in job.metadata.to_strings().items():
@@ -52,13 +51,13 @@ class Onnx(Format):
         return OnnxBackend(path, device or torch.device("cpu"))
 
 
-def graph(job: Job) -> Any:
-    """Return the network as an onnx.ModelProto, its input and output named as the reference's are."""
+def graph(job: Job, half: bool = False) -> Any:
+    """Return the network as an onnx.ModelProto, its input and output named as the reference's are; with `half`, input
+    and weights are fp16."""
     args = job.args
-    images = example(job.shape, args.dynamic, job.network.stride)
-    network = copy.deepcopy(job.network).half() if args.half else job.network
-    recorded = program(network, images.half() if args.half else images, args.dynamic)
+    network, images = to_record(job, half)
     with quiet():
+        recorded = program(network, images, args.dynamic)
         written = torch.onnx.export(
             recorded,
             input_names=[INPUT],
