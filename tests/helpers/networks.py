@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 NET = """
@@ -78,13 +79,23 @@ def with_module(name, args, sources=-1):
     return {"nc": 3, "plugins": plugins, "backbone": [*convs[:2], [sources, 1, name, args]], "head": head}
 
 
-def settled(model):
+def spotted(batch, channels, height, width, generator):
+    """Images with spots of several sizes, 0..1. Of noise alone deep maps are nearly constant, and batch norms that have
+    settled on them enlarge what rounding makes of them until nothing can be compared."""
+    parts = [
+        F.interpolate(torch.rand(batch, channels, height // k, width // k, generator=generator), (height, width))
+        for k in (1, 8, 32)
+    ]
+    return sum(parts) / len(parts)
+
+
+def settled(model, size=(256, 320)):
     """A network of random weights as if it had learned: batch norms have the statistics of what they see, and gates,
     positional tables and scales are not zero, so that what an attention computes reaches the output; in evaluation."""
     generator = torch.Generator().manual_seed(0)
     for name, parameter in model.named_parameters():
         if name.rpartition(".")[2] in ("gate", "positional_encoding", "scale", "gamma"):
-            parameter.data = 0.5 * torch.randn(parameter.shape, generator=generator)
+            parameter.data = 0.2 * torch.randn(parameter.shape, generator=generator)
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
     momenta = [m.momentum for m in norms]
     for norm in norms:
@@ -93,7 +104,7 @@ def settled(model):
     with torch.no_grad():
         model.train()
         for _ in range(2):
-            model(torch.rand(2, model.spec.ch, 128, 160, generator=generator))
+            model(spotted(2, model.spec.ch, *size, generator))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     return model.eval()

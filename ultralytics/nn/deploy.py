@@ -26,10 +26,12 @@ class Deployed(nn.Module):
 
     Attributes:
         every_row: give the outputs of all rows that are one tensor instead, to find the row at which two differ.
+        until: give the output of this row instead; see `shortened`.
     """
 
     network: Any
     every_row = False
+    until: int | None = None
 
     def __init__(self, model: nn.Module, finish: nn.Module | None = None) -> None:
         super().__init__()
@@ -42,6 +44,9 @@ class Deployed(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Compute the output (B, 4 + nc, A), or what `finish` makes of it, for images (B, 3, H, W), RGB 0..1."""
+        if self.until is not None:
+            shortened: Tensor | tuple[Tensor, ...] = self._shortened(images, self.until)
+            return shortened
         if self.every_row:
             return tuple(self._rows(images).values())
         y: Tensor = self.network(images)
@@ -69,12 +74,27 @@ class Deployed(nn.Module):
     @contextlib.contextmanager
     def shortened(self, last: int) -> Iterator[None]:
         """Compute no row behind row `last` meanwhile, and give its output."""
-        rows, finish = self.network.model, self.finish
-        self.network.model, self.finish = rows[: last + 1], None
+        self.until, self.network.names_rows = last, False
         try:
             yield
         finally:
-            self.network.model, self.finish = rows, finish
+            self.until, self.network.names_rows = None, True
+
+    def _shortened(self, images: Tensor, last: int) -> Any:
+        def stop(row: Any, _: Any, out: Any) -> None:
+            raise _ReachedError(out)
+
+        hook = self.network.model[last].register_forward_hook(stop)
+        try:
+            self.network(images)
+        except _ReachedError as reached:
+            return reached.args[0]
+        finally:
+            hook.remove()
+
+
+class _ReachedError(Exception):
+    """The last row that is to be computed is; with its output."""
 
 
 class TiedError(Exception):

@@ -6,8 +6,9 @@ import pytest
 import torch
 import yaml
 
-from tests.helpers.networks import settled
+from tests.helpers.networks import settled, spotted
 from ultralytics.cfg.config import get_cfg
+from ultralytics.engine.exporter import ROUNDINGS
 from ultralytics.engine.formats import onnx, openvino
 from ultralytics.engine.formats.format import Job
 from ultralytics.engine.formats.metadata import Metadata
@@ -39,11 +40,11 @@ def measured(model, folder, monkeypatch, half=False):
     deployed = Deployed(model)
     args = get_cfg(overrides={"dynamic": True, "half": half}, mode="export")
     job = Job(deployed, args, (1, 3, 640, 640), Metadata(dict(model.names), int(model.stride.max()), args=vars(args)))
-    graph = onnx.graph(job)
+    graph = onnx.graph(job, half)
     for module in (onnx, openvino):
-        monkeypatch.setattr(module, "graph", lambda _: graph)
+        monkeypatch.setattr(module, "graph", lambda *_: graph)
     generator = torch.Generator().manual_seed(1)
-    images = [torch.rand(b, 3, h, w, generator=generator) for b, h, w in SHAPES]
+    images = [spotted(b, 3, h, w, generator) for b, h, w in SHAPES]
     with torch.no_grad():
         ours = [deployed(x) for x in images]
     compare = DetectionExporter().compare
@@ -58,13 +59,26 @@ def measured(model, folder, monkeypatch, half=False):
     return found
 
 
+def rounding(model):
+    """How far a network in fp32 is from itself in fp64."""
+    deployed = Deployed(model)
+    x = spotted(1, 3, 384, 640, torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        ours = deployed(x)
+        exact = deployed.double()(x.double()).float()
+    return DetectionExporter().compare(exact, ours)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["yolov8n.pt", *sorted({f.stem for f in MODELS.glob("*.yaml")} - LARGE)])
 def test_every_format_computes_what_the_network_does_at_any_size(name, tmp_path, monkeypatch, request):
     for package in ("onnx", "onnxscript", "onnxruntime", "openvino"):
         pytest.importorskip(package)
     shared = request.getfixturevalue("shared") if name.endswith(".pt") else None
-    found = measured(network(name, shared), tmp_path, monkeypatch)
+    model = network(name, shared)
+    found = measured(model, tmp_path, monkeypatch)
     print(name, {k: {n: f"{v:.1e}" for n, v in of.items()} for k, of in found.items()})  # with -s, the table
+    # Random weights cancel where learned ones do not: the network's own rounding may be more than the tolerance.
+    own = rounding(model)
     for differences in found.values():
-        assert all(differences[key] <= limit for key, limit in TOLERANCES.items()), found
+        assert all(differences[key] <= max(limit, ROUNDINGS * own[key]) for key, limit in TOLERANCES.items()), own
