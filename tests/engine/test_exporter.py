@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.conftest import write_tiny
-from tests.helpers.networks import settle
+from tests.helpers.networks import settled
 from ultralytics import YOLO
 from ultralytics.engine.formats import torchscript
 from ultralytics.models.yolo.detect import DetectionExporter
@@ -17,7 +17,7 @@ from ultralytics.utils.errors import ConfigError, ExportError
 def yolo(tmp_path):
     torch.manual_seed(0)
     made = YOLO(str(write_tiny(tmp_path)), nc=3)
-    settle(made.model)
+    settled(made.model, (64, 96))
     made.save(tmp_path / "best.pt")
     return YOLO(str(tmp_path / "best.pt"))
 

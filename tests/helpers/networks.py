@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import torch
+from torch import nn
 
 NET = """
 nc: 3
@@ -77,22 +78,34 @@ def with_module(name, args, sources=-1):
     return {"nc": 3, "plugins": plugins, "backbone": [*convs[:2], [sources, 1, name, args]], "head": head}
 
 
-@torch.no_grad()
-def settle(net, size=64, passes=3):
-    """Let a new network behave like a trained one: batch norms know their maps, gates are open, the head's outputs
-    spread over their ranges."""
+def spotted(batch, channels, height, width, generator):
+    """Images with spots of several sizes, 0..1. Of noise alone deep maps are nearly constant, and batch norms that have
+    settled on them enlarge what rounding makes of them until nothing can be compared."""
+    parts = [
+        nn.functional.interpolate(
+            torch.rand(batch, channels, height // k, width // k, generator=generator), (height, width)
+        )
+        for k in (1, 8, 32)
+    ]
+    return sum(parts) / len(parts)
+
+
+def settled(model, size=(256, 320)):
+    """A network of random weights as if it had learned: batch norms have the statistics of what they see, and gates,
+    positional tables and scales are not zero, so that what an attention computes reaches the output; in evaluation."""
     generator = torch.Generator().manual_seed(0)
-    for parameter in net.parameters():
-        if parameter.dim() == 1 and not parameter.any():
-            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.5)
-    net.train()
-    for _ in range(passes):
-        for module in net.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
-                module.momentum = 0.5
-        net(torch.rand(4, 3, size, size, generator=generator))
-    net.eval()
-    for branch in (*net.head.cv2, *net.head.cv3):
-        branch[-1].weight.mul_(20)
-        branch[-1].bias.mul_(0.3)
-    return net
+    for name, parameter in model.named_parameters():
+        if name.rpartition(".")[2] in ("gate", "positional_encoding", "scale", "gamma"):
+            parameter.data = 0.2 * torch.randn(parameter.shape, generator=generator)
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    momenta = [m.momentum for m in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean of all passes
+    with torch.no_grad():
+        model.train()
+        for _ in range(2):
+            model(spotted(2, model.spec.ch, *size, generator))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    return model.eval()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 import secrets
 import shutil
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from ultralytics import __version__
 from ultralytics.cfg.config import Config, as_mapping, get_cfg
 from ultralytics.engine.callbacks import Callback, Callbacks, WithCallbacks
+from ultralytics.engine.formats.failure import refusal
 from ultralytics.engine.formats.format import Format, Job, needed
 from ultralytics.engine.formats.metadata import Metadata
 from ultralytics.engine.formats.parity import Trial, beyond, compared, first_row, shapes
@@ -36,6 +38,7 @@ __getattr__ = later(
     dict.fromkeys(_NAMES, "`export` writes and checks files of each format"),
 )
 TORCH_1_13 = True
+ROUNDINGS = 4  # differences of this many times the network's own rounding are rounding too
 ABILITIES = ("dynamic", "half", "int8", "nms")  # keys that not every format offers
 
 
@@ -181,13 +184,36 @@ class Exporter(WithCallbacks):
         LOGGER.info("%s against the network, largest differences:", chosen.title)
         for line in lines:
             LOGGER.info("  %s", line)
-        if job.args.int8:
+        if job.args.int8 and not any(line.failure for line in lines):
             return
         wrong = beyond(lines, self.tolerances())
         if wrong:
             worst = next(line for line in lines if beyond([line], self.tolerances()))
+            rounding = self._rounding(job, worst.trial)
+            if rounding and not beyond(
+                lines, {k: max(v, ROUNDINGS * rounding[k]) for k, v in self.tolerances().items()}
+            ):
+                words = ", ".join(f"{k} by {v:.2g}" for k, v in rounding.items())
+                LOGGER.warning(
+                    "%s; the network's own rounding changes %s, so the file is kept", "; ".join(wrong), words
+                )
+                return
             row = first_row(chosen, job, path.parent, worst.trial)
-            raise ExportError(f"the file computes something else and is not kept: {'; '.join(wrong)}; {row}")
+            hint = "dynamic=False, if one size will do" if job.args.dynamic else ""
+            what = f"the file computes something else and is not kept: {'; '.join(wrong)}; {row}"
+            raise ExportError(what, hint=hint)
+
+    def _rounding(self, job: Job, trial: Trial) -> dict[str, float]:
+        """Return how far fp32 is from fp64 in the network itself: where sums cancel, no file can be nearer. Nothing of
+        a file in fp16, or where the network does not compute in fp64."""
+        if job.args.half:
+            return {}
+        try:
+            with torch.inference_mode():
+                exact = copy.deepcopy(job.network).double()(trial.images.double())
+                return self.compare(exact.float(), job.network(trial.images))
+        except Exception:  # of a pasted module that names a type
+            return {}
 
 
 def _write_file(chosen: Format, job: Job, path: Path) -> None:
@@ -195,6 +221,10 @@ def _write_file(chosen: Format, job: Job, path: Path) -> None:
         chosen.write(job, path)
     except OSError as e:
         raise not_written(e, path) from None
+    except MemoryError:
+        raise
+    except Exception as e:  # of torch and of the format's packages, of many kinds
+        raise refusal(chosen, job, path.parent, e) from None
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tests.conftest import write_tiny, write_toy
-from tests.helpers.networks import settle
+from tests.helpers.networks import settled
 from ultralytics import YOLO
 from ultralytics.engine.formats.format import Sizes, needed
 from ultralytics.engine.formats.table import FORMATS, format_named, format_of, open_exported
@@ -22,7 +22,7 @@ def written(folder, name, **keys):
         pytest.importorskip(package)
     torch.manual_seed(0)
     yolo = YOLO(str(write_tiny(folder)), nc=3)
-    settle(yolo.model)
+    settled(yolo.model, (64, 96))
     yolo.model.names = {0: "red", 1: "绿 'a'", 2: "blue"}
     yolo.save(folder / "best.pt")
     yolo = YOLO(str(folder / "best.pt"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from ultralytics.cfg.config import Config
 from ultralytics.engine.formats.metadata import Metadata
-from ultralytics.nn.deploy import LARGEST, Deployed
+from ultralytics.nn.deploy import LARGEST, Deployed, example
 from ultralytics.utils.errors import ExportError
 
 INPUT, OUTPUT = "images", "output0"  # the reference's names
@@ -51,6 +52,12 @@ class Job:
     metadata: Metadata
     outputs: tuple[str, ...] = (OUTPUT,)
     calibration: Callable[[], Iterable[Tensor]] | None = None
+
+
+def to_record(job: Job, half: bool) -> tuple[Deployed, Tensor]:
+    """Return the network to record, in fp16 with `half`, and images to record it with."""
+    images = example(job.shape, job.args.dynamic, job.network.stride)
+    return (copy.deepcopy(job.network).half(), images.half()) if half else (job.network, images)
 
 
 class FileBackend(ABC):

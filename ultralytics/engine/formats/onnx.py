@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import io
 import logging
 import warnings
@@ -15,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ultralytics.engine.formats.format import INPUT, FileBackend, Format, Job, Sizes, needed
+from ultralytics.engine.formats.format import INPUT, FileBackend, Format, Job, Sizes, needed, to_record
 from ultralytics.engine.formats.metadata import Metadata
 from ultralytics.engine.formats.onnx_file import check_onnx
-from ultralytics.nn.deploy import example, program
+from ultralytics.nn.deploy import program
 from ultralytics.utils.errors import ExportError
 from ultralytics.utils.text import first_line
 
@@ -41,7 +40,7 @@ class Onnx(Format):
         """Write the network; see `Format`."""
         import onnx  # an optional package
 
-        model = graph(job)
+        model = graph(job, job.args.half)
         if job.args.simplify:
             model = simplified(model)
         for key, text in job.metadata.to_strings().items():
@@ -54,13 +53,13 @@ class Onnx(Format):
         return OnnxBackend(path, device or torch.device("cpu"))
 
 
-def graph(job: Job) -> Any:
-    """Return the network as an onnx.ModelProto, its input and output named as the reference's are."""
+def graph(job: Job, half: bool = False) -> Any:
+    """Return the network as an onnx.ModelProto, its input and output named as the reference's are; with `half`, input
+    and weights are fp16."""
     args = job.args
-    images = example(job.shape, args.dynamic, job.network.stride)
-    network = copy.deepcopy(job.network).half() if args.half else job.network
-    recorded = program(network, images.half() if args.half else images, args.dynamic)
+    network, images = to_record(job, half)
     with quiet():
+        recorded = program(network, images, args.dynamic)
         written = torch.onnx.export(
             recorded,
             input_names=[INPUT],
@@ -116,7 +115,7 @@ class OnnxBackend(FileBackend):
         options.add_session_config_entry(
             "optimization.constant_folding_max_output_size_in_bytes", str(LARGEST_CONSTANT)
         )
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # what fails raises
         options.intra_op_num_threads = torch.get_num_threads()
         providers: list[Any] = ["CPUExecutionProvider"]
         if device.type == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():

@@ -8,11 +8,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ultralytics.engine.formats.format import FileBackend, Format, Job, Sizes
+from ultralytics.engine.formats.format import FileBackend, Format, Job, Sizes, to_record
 from ultralytics.engine.formats.metadata import Metadata
 from ultralytics.engine.formats.onnx import quiet
 from ultralytics.engine.formats.script_code import check_program
-from ultralytics.nn.deploy import example
 from ultralytics.utils.errors import ExportError
 from ultralytics.utils.text import first_line
 
@@ -29,10 +28,10 @@ class TorchScript(Format):
 
     def write(self, job: Job, path: Path) -> None:
         """Write the network; see `Format`."""
-        images = example(job.shape, job.args.dynamic, job.network.stride)
+        network, images = to_record(job, job.args.half)
         with quiet(), torch.inference_mode(False), torch.no_grad():
             traced: Any = torch.jit.trace(  # type: ignore[no-untyped-call]  # torch's own
-                job.network, images, check_trace=False
+                network, images, check_trace=False
             )
             torch.jit.save(traced, str(path), _extra_files={METADATA: job.metadata.to_json()})
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F  # noqa: N812  # torch's customary name
 from torch import Tensor, nn
 
 from ultralytics.nn.modules.conv import Conv
@@ -119,7 +120,8 @@ class v10Detect(Detect):  # noqa: N801  # the reference's name
     (Wang et al. 2024, §3.1), which predict without suppression.
 
     In training it returns `{"one2many": raw, "one2one": raw}`, raw as Detect's; in evaluation `(y, that)` with y
-    (B, n, 6), the best n ≤ `max_det` predictions: corners in input pixels, score, class. With `export` only y.
+    (B, n, 6), the best n ≤ `max_det` predictions: corners in input pixels, score, class. With `export` only y, which
+    then has `max_det` rows at any size: where there are fewer anchors, further classes of them follow, then zeros.
 
     Args: as `Detect`.
     """
@@ -150,7 +152,11 @@ class v10Detect(Detect):  # noqa: N801  # the reference's name
         }
         if self.training:
             return raw
-        y = self.postprocess(self.decode(raw["one2one"]).transpose(1, 2), self.max_det, self.nc)
+        preds = self.decode(raw["one2one"]).transpose(1, 2)
+        anchors = preds.shape[1]  # a number, unless the size is to stay free
+        if self.export and not (isinstance(anchors, int) and anchors >= self.max_det):
+            preds = F.pad(preds, (0, 0, 0, self.max_det))
+        y = self.postprocess(preds, self.max_det, self.nc)
         return y if self.export else (y, raw)
 
     @staticmethod
