@@ -7,10 +7,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ultralytics.cfg.config import Config
 from ultralytics.engine.formats.metadata import Metadata
@@ -31,6 +31,23 @@ class Sizes(NamedTuple):
         return "×".join("any" if n is None else str(n) for n in self)
 
 
+class Finish(Protocol):
+    """What a file holds behind its network: suppression, in the operations of each format. `conf` and `iou` are inputs
+    that may be left out where the format can have such."""
+
+    def extend(self, model: Any, output: str, inclusive: bool = False) -> None:
+        """Append it to a graph.
+
+        Args:
+            model: an onnx.ModelProto, which is changed; it takes its only output.
+            output: name of what it then gives.
+            inclusive: the runtime also drops boxes whose overlap equals the threshold.
+        """
+
+    def scripted(self, network: nn.Module, images: Tensor) -> Any:
+        """Return a torch.jit.ScriptModule of a network with it behind, traced with images."""
+
+
 @dataclass(frozen=True)
 class Job:
     """A file to write.
@@ -41,6 +58,7 @@ class Job:
         shape: (B, C, H, W) of a file that is not dynamic, and the typical one of one that is.
         metadata: what it says of itself.
         outputs: names of what the network gives.
+        finish: what comes behind the network.
         calibration: gives batches of images (B, C, H, W) fp32 0..1 to measure the ranges of int8 with.
     """
 
@@ -49,6 +67,7 @@ class Job:
     shape: tuple[int, int, int, int]
     metadata: Metadata
     outputs: tuple[str, ...] = (OUTPUT,)
+    finish: Finish | None = None
     calibration: Callable[[], Iterable[Tensor]] | None = None
 
 
@@ -63,7 +82,11 @@ class FileBackend(ABC):
 
     Attributes:
         fixed: (height, width) of the only images that it takes, or None.
+        takes: names of the inputs besides the images, which have defaults: "conf", "iou".
+        given: values for them, by name.
     """
+
+    takes: frozenset[str] = frozenset()
 
     def __init__(
         self,
@@ -81,6 +104,7 @@ class FileBackend(ABC):
             metadata.task,
         )
         self.device, self.dtype = device, dtype
+        self.given: dict[str, float] = {}
         self.fixed = None if sizes.height is None or sizes.width is None else (sizes.height, sizes.width)
 
     @abstractmethod
@@ -88,8 +112,8 @@ class FileBackend(ABC):
         """Return the file's outputs for images of a size and a number that it takes."""
 
     def __call__(self, images: Tensor) -> Any:
-        """Return the output (B, 4 + nc, A) and nothing besides, in the form of a head's; where the file holds
-        suppression, (B, n, 6) and an empty mapping.
+        """Return the output (B, 4 + nc, A) and nothing besides, in the form of a head's; where it is final, (B, n, 6)
+        and an empty mapping.
 
         Raises:
             ExportError: the file does not take images of this size, or fails on them.
@@ -102,7 +126,7 @@ class FileBackend(ABC):
             )
         with torch.inference_mode():
             y = self._in_batches(images)
-        return y, ({} if self.metadata.nms else [])
+        return y, ({} if self.metadata.final else [])
 
     def _in_batches(self, images: Tensor) -> Tensor:
         """Run images in the number that the file takes; what is missing in the last batch is black."""

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from ultralytics.cfg.config import Config
-from ultralytics.engine.formats.format import FileBackend, Format, Job, Sizes
+from ultralytics.engine.formats.format import OUTPUT, FileBackend, Format, Job, Sizes
 from ultralytics.engine.formats.metadata import Metadata
 from ultralytics.engine.formats.onnx import graph, quiet
 from ultralytics.utils.errors import ExportError
@@ -19,6 +20,9 @@ from ultralytics.utils.files import read_bytes
 from ultralytics.utils.text import first_line
 
 METADATA = "metadata.yaml"  # the reference's name; JSON is YAML
+# Where conf and iou enter the suppression that `Finish.extend` appends: a node and which of its inputs. They are
+# constants in the file, as its inputs have no defaults; this project's backend makes inputs of them.
+ENTRIES = {"conf": ("nms_above", 1), "iou": ("nms_found", 3)}
 
 
 class OpenVino(Format):
@@ -43,7 +47,10 @@ class OpenVino(Format):
         path.mkdir()
         with tempfile.TemporaryDirectory(dir=path) as folder:
             source = Path(folder, "graph.onnx")
-            onnx.save(graph(job), str(source))
+            written = graph(job)
+            if job.finish is not None:
+                job.finish.extend(written, OUTPUT, inclusive=True)
+            onnx.save(written, str(source))
             with quiet():
                 model = openvino.convert_model(str(source))
         for output, name in zip(model.outputs, job.outputs, strict=True):
@@ -74,6 +81,7 @@ class OpenVinoBackend(FileBackend):
         try:
             model = core.read_model(str(files[0]))
             shape = model.inputs[0].get_partial_shape()
+            self.defaults = _with_inputs(model) if metadata.nms else {}
             hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
             self.compiled = core.compile_model(model, "CPU", hints)
         except Exception as e:  # of the runtime
@@ -82,11 +90,33 @@ class OpenVinoBackend(FileBackend):
         half = "f16" in str(model.inputs[0].get_element_type())
         dtype = torch.float16 if half else torch.float32
         super().__init__(path, metadata, Sizes(batch, height, width), torch.device("cpu"), dtype)
+        self.takes = frozenset(self.defaults)
 
     def run(self, images: Tensor) -> list[Tensor]:
         """Return the file's outputs."""
+        given = dict(self.given)
+        if "iou" in given:
+            given["iou"] = float(torch.tensor(given["iou"]).nextafter(torch.tensor(2.0)))  # see `Finish`, inclusive
+        values = [np.full_like(value, given.get(name, value)) for name, value in self.defaults.items()]
         try:
-            found = self.compiled([np.ascontiguousarray(images.cpu().numpy())])
+            found = self.compiled([np.ascontiguousarray(images.cpu().numpy()), *values])
         except Exception as e:  # of the runtime
             raise ExportError(f"it fails on images of {tuple(images.shape)}: {first_line(e)}", str(self.path)) from None
         return [torch.from_numpy(np.array(a)) for a in found.values()]
+
+
+def _with_inputs(model: Any) -> dict[str, npt.NDArray[np.float32]]:
+    """Make inputs of a model's `ENTRIES`, behind the images; return their names and defaults."""
+    import openvino  # an optional package
+
+    nodes = {op.get_friendly_name(): op for op in model.get_ops()}
+    found: dict[str, npt.NDArray[np.float32]] = {}
+    for name, (node, port) in ENTRIES.items():
+        constant = nodes[node].input_value(port).get_node() if node in nodes else None
+        if constant is None or constant.get_type_name() != "Constant":  # a file of others
+            continue
+        parameter = openvino.op.Parameter(constant.get_element_type(), constant.get_output_partial_shape(0))
+        nodes[node].input(port).replace_source_output(parameter.output(0))
+        model.add_parameters([parameter])
+        found[name] = np.array(constant.data)
+    return found

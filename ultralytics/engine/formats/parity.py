@@ -12,11 +12,11 @@ from torch import Tensor
 
 from ultralytics.engine.formats.format import FileBackend, Format, Job
 from ultralytics.nn.deploy import Deployed
-from ultralytics.utils.errors import ExportError
 from ultralytics.utils.ops import make_divisible
 from ultralytics.utils.text import counted
 
-Compare = Callable[[Tensor, Tensor], dict[str, float]]  # the network's output and the file's → differences by name
+# The network's output, the file and the images → differences by name.
+Differences = Callable[[Tensor, FileBackend, Tensor], dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -50,17 +50,15 @@ def shapes(job: Job) -> list[tuple[int, int, int]]:
 
 
 @torch.inference_mode()
-def compared(network: Deployed, file: FileBackend, trials: Sequence[Trial], compare: Compare) -> list[Line]:
+def compared(network: Deployed, file: FileBackend, trials: Sequence[Trial], differences: Differences) -> list[Line]:
     """Return how far the outputs of a file are from the network's."""
-    lines = []
-    for trial in trials:
-        ours = network(trial.images)
-        theirs = file(trial.images.to(file.device, file.dtype))[0].cpu().float()
-        if ours.shape != theirs.shape:
-            given, expected = (list(t.shape) for t in (theirs, ours))
-            raise ExportError(f"its output is {given}, and the network's {expected}", str(file.path))
-        lines.append(Line(trial, compare(ours, theirs)))
-    return lines
+    return [Line(trial, differences(network(trial.images), file, trial.images)) for trial in trials]
+
+
+def output_of(file: FileBackend, images: Tensor) -> Tensor:
+    """Return a file's output for images (B, C, H, W) 0..1, in fp32 on the CPU."""
+    found: Tensor = file(images.to(file.device, file.dtype))[0]
+    return found.cpu().float()
 
 
 def beyond(lines: Sequence[Line], tolerances: Mapping[str, float]) -> list[str]:
@@ -86,7 +84,7 @@ def first_row(format: Format, job: Job, folder: Path, trial: Trial) -> str:
     job.network.every_row = True
     try:
         path = format.place(folder / "rows", job.args)
-        format.write(replace(job, outputs=names, metadata=replace(job.metadata, args={})), path)
+        format.write(replace(job, outputs=names, finish=None, metadata=replace(job.metadata, args={})), path)
         file = format.open(path)
         theirs = file.run(trial.images.to(file.device, file.dtype))
     except Exception as e:  # whatever a runtime makes of it: the difference is reported all the same
