@@ -183,9 +183,11 @@ def test_suppression_in_onnx_equals_ours_at_any_thresholds(session, images, anch
 # What export compares
 
 
-def test_the_comparison_finds_what_suppression_may_not_do():
-    how = Suppression(3, 0.25, 0.5, 300)
+@pytest.mark.parametrize("scale", [1.0, 1e-3])  # 1e-3: scores of a network at the start of its training
+def test_the_comparison_finds_what_suppression_may_not_do(scale):
+    how = Suppression(3, 0.25 * scale, 0.5, 300)
     y = heads(2, 3, 200)
+    y[:, 4:] *= scale
     right = expected(y, how)
     fine = {"boxes": 0.0, "scores": 0.0, "suppression": 0.0}
     assert compare_suppressed(y, right, how) == fine
@@ -203,18 +205,18 @@ def test_the_comparison_finds_what_suppression_may_not_do():
         found[0, :2] = right[0, :2].flip(0)
 
     def keep(found):  # all of them, as if nothing were suppressed
-        found[:] = expected(y, Suppression(3, 0.25, 1.0, 300))
+        found[:] = expected(y, Suppression(3, how.conf, 1.0, 300))
 
     assert changed(drop)["suppression"] > 0
     assert changed(keep)["suppression"] > 0
     assert changed(swap)["suppression"] > 0
     assert changed(lambda f: f[0, n, :4].fill_(3.0))["suppression"] > 0  # no zeros behind them
     assert changed(lambda f: f[0, 0, 0].add_(0.5))["boxes"] == pytest.approx(0.5, abs=1e-4)
-    assert changed(lambda f: f[0, 0, 5].add_(1).remainder_(3))["scores"] > 1e-3  # the score of another class
+    assert changed(lambda f: f[0, 0, 5].add_(1).remainder_(3))["scores"] > 1e-3 * scale  # the score of another class
     assert changed(lambda f: f.zero_())["suppression"] == 1.0
-    assert np.isnan(changed(lambda f: f[0, 0, 0].fill_(torch.nan))["boxes"])
+    assert np.isnan(changed(lambda f: f[1, 0, 0].fill_(torch.nan))["boxes"])
     # A full list leaves no place for what is worse than its last.
-    few = Suppression(3, 0.25, 0.5, 20)
+    few = Suppression(3, how.conf, 0.5, 20)
     assert compare_suppressed(y, expected(y, few), few) == fine
 
 

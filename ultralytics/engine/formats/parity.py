@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ultralytics.engine.formats.format import FileBackend, Format, Job
 from ultralytics.nn.deploy import Deployed
+from ultralytics.utils.errors import ExportError
 from ultralytics.utils.ops import make_divisible
 from ultralytics.utils.text import counted
 
@@ -55,9 +56,16 @@ def compared(network: Deployed, file: FileBackend, trials: Sequence[Trial], diff
     return [Line(trial, differences(network(trial.images), file, trial.images)) for trial in trials]
 
 
-def output_of(file: FileBackend, images: Tensor) -> Tensor:
-    """Return a file's output for images (B, C, H, W) 0..1, in fp32 on the CPU."""
+def output_of(file: FileBackend, images: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return a file's output for images (B, C, H, W) 0..1, in fp32 on the CPU.
+
+    Raises:
+        ExportError: it is not of the shape that the network's is.
+    """
     found: Tensor = file(images.to(file.device, file.dtype))[0]
+    if tuple(found.shape) != tuple(shape):
+        given, expected = list(found.shape), list(shape)
+        raise ExportError(f"its output is {given}, and the network's {expected}", str(file.path))
     return found.cpu().float()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -60,11 +61,12 @@ class DetectionExporter(Exporter):
         for conf in (args.conf, low) if low < args.conf and "conf" in file.takes else (args.conf,):
             file.given = {} if conf == args.conf else {"conf": conf}
             how = Suppression(ours.shape[1] - 4, conf, args.iou, args.max_det, args.agnostic_nms)
-            lines.append(compare_suppressed(ours, output_of(file, images), how, args.half))
+            theirs = output_of(file, images, (len(ours), args.max_det, 6))
+            lines.append(compare_suppressed(ours, theirs, how, args.half))
         file.given = {}
         if not (best > conf).any():
             LOGGER.warning("no box of these images is above conf=%g: nothing is compared", conf)
-        return {key: max((line[key] for line in lines), key=lambda v: (v != v, v)) for key in lines[0]}
+        return {key: _worst([line[key] for line in lines]) for key in lines[0]}
 
     def compare(self, ours: Tensor, theirs: Tensor) -> dict[str, float]:
         """Return the largest differences of boxes, in pixels, and of scores.
@@ -99,7 +101,7 @@ def compare_final(ours: Tensor, theirs: Tensor) -> dict[str, float]:
         nearest = far.min(1)
         boxes.append(_largest(nearest.values))
         scores.append(_largest((wanted[:, 4] - other[nearest.indices, 4]).abs()))
-    return {"boxes": max(boxes), "scores": max(scores)}
+    return {"boxes": _worst(boxes), "scores": _worst(scores)}
 
 
 def compare_suppressed(y: Tensor, found: Tensor, how: Suppression, half: bool = False) -> dict[str, float]:
@@ -121,7 +123,7 @@ def compare_suppressed(y: Tensor, found: Tensor, how: Suppression, half: bool = 
     """
     each = [_compare_image(one, rows, how, half) for one, rows in zip(y, found, strict=True)]
     boxes, scores, wrong, all_ = (list(column) for column in zip(*each, strict=True))
-    return {"boxes": max(boxes), "scores": max(scores), "suppression": sum(wrong) / max(sum(all_), 1)}
+    return {"boxes": _worst(boxes), "scores": _worst(scores), "suppression": sum(wrong) / max(sum(all_), 1)}
 
 
 def _compare_image(y: Tensor, found: Tensor, how: Suppression, half: bool) -> tuple[float, float, int, int]:
@@ -132,13 +134,14 @@ def _compare_image(y: Tensor, found: Tensor, how: Suppression, half: bool) -> tu
     kept = found[found[:, 4] > 0]
     n = len(kept)
     wrong = int((found[:n] != kept).any(1).sum()) + int((found[n:] != 0).any(1).sum())  # zeros come last
-    wrong += int((kept[1:, 4] > kept[:-1, 4]).sum()) + int((kept[:, 4] <= how.conf - rounding).sum())
-    near = y[:, y[4:].amax(0) > how.conf - rounding].t()  # all that may count
+    least = how.conf - min(rounding, 100 * rounding * how.conf)
+    wrong += int((kept[1:, 4] > kept[:-1, 4]).sum()) + int((kept[:, 4] <= least).sum())
+    near = y[:, y[4:].amax(0) > least].t()  # all that may count
     if not len(near):
         return 0.0, 0.0, n, n
     boxes, scores = xywh2xyxy(near[:, :4]), near[:, 4:]
-    best = scores.topk(min(2, how.nc)).values
-    label = scores.argmax(1)
+    best, label = scores.max(1)
+    slack = (100 * rounding * best).clamp(max=rounding)  # small scores are rounded by less
     # (n, candidates): how far each detection is from each candidate.
     far = (kept[:, None, :4] - boxes).abs().amax(-1)
     off = (kept[:, 4, None] - scores[:, kept[:, 5].long().clamp(0, how.nc - 1)].t()).abs()
@@ -146,14 +149,14 @@ def _compare_image(y: Tensor, found: Tensor, how: Suppression, half: bool) -> tu
     same = how.agnostic | (kept[:, 5, None] == kept[:, 5])
     wrong += int((same & (box_iou(kept[:, :4], kept[:, :4]) > how.iou + overlap)).triu(1).sum())
     # A candidate counts for certain if its score is above and, where classes matter, its class no tie.
-    certain = best[:, 0] > how.conf + rounding
+    certain = best > how.conf + slack
     if how.nc > 1 and not how.agnostic:
-        certain &= best[:, 0] - best[:, 1] > 2 * rounding
+        certain &= best - scores.topk(2).values[:, 1] > 2 * slack
     by = (box_iou(kept[:, :4], boxes) > how.iou - overlap) | (far <= pixels)
-    by &= (kept[:, 4, None] >= best[:, 0] - rounding) & (how.agnostic | (kept[:, 5, None] == label))
+    by &= (kept[:, 4, None] >= best - slack) & (how.agnostic | (kept[:, 5, None] == label))
     dropped = certain & ~by.any(0)
     if n == how.max_det:  # what is worse than the last has no place
-        dropped &= best[:, 0] > kept[-1, 4] + rounding
+        dropped &= best > kept[-1, 4] + slack
     wrong += int(dropped.sum())
     return _largest(far.gather(1, mine)), _largest(off.gather(1, mine)), wrong, n + int(certain.sum())
 
@@ -161,3 +164,8 @@ def _compare_image(y: Tensor, found: Tensor, how: Suppression, half: bool) -> tu
 def _largest(values: Tensor) -> float:
     """Return the largest value; NaN where there is one."""
     return float(values.max()) if values.numel() else 0.0
+
+
+def _worst(values: Sequence[float]) -> float:
+    """Return the largest value; NaN where there is one."""
+    return max(values, key=lambda v: (v != v, v))
