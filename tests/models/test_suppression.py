@@ -5,6 +5,7 @@ import re
 import runpy
 import shutil
 import tempfile
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -83,15 +84,16 @@ def in_torchscript(how):
     return how.scripted(nn.Identity(), heads(2, how.nc, 9))
 
 
-def in_openvino(how):
-    """A function that runs it; conf and iou become inputs as in `OpenVinoBackend`."""
+def in_openvino(how, half=False):
+    """A function that runs it from a file; conf and iou become inputs as in `OpenVinoBackend`."""
     openvino = pytest.importorskip("openvino")
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "x.onnx").write_bytes(onnx_model(how, inclusive=True).SerializeToString())
-        model = openvino.convert_model(str(Path(folder, "x.onnx")))
-    defaults = _with_inputs(model)
-    assert list(defaults) == list(ENTRIES)
-    compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        openvino.save_model(openvino.convert_model(f"{folder}/x.onnx"), f"{folder}/x.xml", compress_to_fp16=half)
+        model = openvino.Core().read_model(f"{folder}/x.xml")
+        defaults = _with_inputs(model)
+        assert list(defaults) == list(ENTRIES)
+        compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
     def run(y, **values):
         if "iou" in values:
@@ -118,6 +120,7 @@ RUNTIMES = [
     pytest.param(in_onnxruntime, id="onnxruntime"),
     pytest.param(in_torchscript, id="torchscript"),
     pytest.param(in_openvino, id="openvino", marks=pytest.mark.slow),
+    pytest.param(partial(in_openvino, half=True), id="openvino-fp16", marks=pytest.mark.slow),
 ]
 
 

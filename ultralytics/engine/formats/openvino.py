@@ -112,11 +112,16 @@ def _with_inputs(model: Any) -> dict[str, npt.NDArray[np.float32]]:
     nodes = {op.get_friendly_name(): op for op in model.get_ops()}
     found: dict[str, npt.NDArray[np.float32]] = {}
     for name, (node, port) in ENTRIES.items():
-        constant = nodes[node].input_value(port).get_node() if node in nodes else None
-        if constant is None or constant.get_type_name() != "Constant":  # a file of others
+        if node not in nodes:  # a file of others
             continue
-        parameter = openvino.op.Parameter(constant.get_element_type(), constant.get_output_partial_shape(0))
+        value = nodes[node].input_value(port)
+        source = value.get_node()
+        if source.get_type_name() == "Convert":  # from fp16, where that holds the very number
+            source = source.input_value(0).get_node()
+        if source.get_type_name() != "Constant":
+            continue
+        parameter = openvino.op.Parameter(value.get_element_type(), value.get_partial_shape())
         nodes[node].input(port).replace_source_output(parameter.output(0))
         model.add_parameters([parameter])
-        found[name] = np.array(constant.data)
+        found[name] = np.array(source.data, np.float32)
     return found
