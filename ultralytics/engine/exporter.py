@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ultralytics import __version__
 from ultralytics.cfg.config import Config, as_mapping, get_cfg
 from ultralytics.engine.callbacks import Callback, Callbacks, WithCallbacks
 from ultralytics.engine.formats.failure import refusal
-from ultralytics.engine.formats.format import Format, Job, needed
-from ultralytics.engine.formats.metadata import Metadata
-from ultralytics.engine.formats.parity import Trial, beyond, compared, first_row, shapes
+from ultralytics.engine.formats.format import FileBackend, Finish, Format, Job, needed
+from ultralytics.engine.formats.metadata import SUPPRESSION, Metadata
+from ultralytics.engine.formats.parity import Trial, beyond, compared, first_row, output_of, shapes
 from ultralytics.engine.formats.table import format_named
 from ultralytics.nn.deploy import Deployed
 from ultralytics.utils.errors import ConfigError, ExportError
@@ -92,9 +92,10 @@ class Exporter(WithCallbacks):
         self.run_callbacks("on_export_start")
         needed(chosen.packages, f"format={chosen.name}")
         began = time.perf_counter()
-        network = Deployed(model, self.finish(model))
+        finish = self.finish(model)
+        network = Deployed(model)
         shape = (args.batch, network.network.spec.ch, *self._frame(network.stride))
-        job = Job(network, args, shape, self._metadata(model, shape), calibration=calibration)
+        job = Job(network, args, shape, self._metadata(model, shape), finish=finish, calibration=calibration)
         stem = stem or Path(Path(model.spec.yaml_file).stem or "model")
         path = chosen.place(stem, args)
         if not path.absolute().parent.is_dir():
@@ -112,12 +113,20 @@ class Exporter(WithCallbacks):
 
     # What a task replaces
 
-    def finish(self, model: nn.Module) -> nn.Module | None:
-        """Return the module that comes behind the network with `nms`."""
+    def finish(self, model: Any) -> Finish | None:
+        """Return what comes behind the network with `nms`.
+
+        Raises:
+            ConfigError: nothing can.
+        """
         return None
 
+    def differences(self, ours: Tensor, file: FileBackend, images: Tensor) -> dict[str, float]:
+        """Return how far a file is from the network, by name; `ours` is the network's output for the images."""
+        return self.compare(ours, output_of(file, images, ours.shape))
+
     def compare(self, ours: Tensor, theirs: Tensor) -> dict[str, float]:
-        """Return the differences of two outputs, by name."""
+        """Return the differences of two outputs of one shape, by name."""
         raise NotImplementedError  # each task has its own
 
     def tolerances(self) -> dict[str, float]:
@@ -147,7 +156,8 @@ class Exporter(WithCallbacks):
 
     def _metadata(self, model: Any, shape: Sequence[int]) -> Metadata:
         args = self.args
-        keys = ("dynamic", "half", "int8", "nms", *(("conf", "iou", "max_det") if args.nms else ()))
+        keys = ("dynamic", "half", "int8", "nms", *(SUPPRESSION if args.nms else ()))
+        end2end = {"end2end": True} if getattr(model, "end2end", False) else {}
         trained = f" trained on {args.data}" if args.data else ""
         return Metadata(
             names=dict(model.names),
@@ -155,7 +165,7 @@ class Exporter(WithCallbacks):
             task=args.task,
             batch=shape[0],
             imgsz=list(shape[2:]),
-            args={k: getattr(args, k) for k in keys},
+            args={k: getattr(args, k) for k in keys} | end2end,
             description=f"{Path(model.spec.yaml_file).stem or 'YOLOv8'} model{trained}",
             author="ultralytics-fla",
             date=datetime.now().isoformat(timespec="seconds"),
@@ -180,7 +190,7 @@ class Exporter(WithCallbacks):
             ExportError: they differ by more than rounding.
         """
         file = chosen.open(path)
-        lines = compared(job.network, file, trials, self.compare)
+        lines = compared(job.network, file, trials, self.differences)
         LOGGER.info("%s against the network, largest differences:", chosen.title)
         for line in lines:
             LOGGER.info("  %s", line)

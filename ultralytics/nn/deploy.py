@@ -22,7 +22,6 @@ class Deployed(nn.Module):
 
     Args:
         model: it is copied, not changed.
-        finish: a module behind it, which takes the head's output: suppression.
 
     Attributes:
         every_row: give the outputs of all rows that are one tensor instead, to find the row at which two differ.
@@ -33,24 +32,23 @@ class Deployed(nn.Module):
     every_row = False
     until: int | None = None
 
-    def __init__(self, model: nn.Module, finish: nn.Module | None = None) -> None:
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
         copied: Any = inference_copy(model, torch.device("cpu"))
         copied.model[-1].export = True
         self.network = copied
-        self.finish = finish
         self.stride = int(copied.stride.max())
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """Compute the output (B, 4 + nc, A), or what `finish` makes of it, for images (B, 3, H, W), RGB 0..1."""
+        """Compute the output (B, 4 + nc, A), or (B, n, 6) of an end-to-end head, for images (B, 3, H, W), RGB 0..1."""
         if self.until is not None:
             shortened: Tensor | tuple[Tensor, ...] = self._shortened(images, self.until)
             return shortened
         if self.every_row:
             return tuple(self._rows(images).values())
         y: Tensor = self.network(images)
-        return y if self.finish is None else self.finish(y)
+        return y
 
     def _rows(self, images: Tensor) -> dict[int, Tensor]:
         found: dict[int, Tensor] = {}

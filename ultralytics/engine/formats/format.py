@@ -8,10 +8,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ultralytics.cfg.config import Config
 from ultralytics.engine.formats.metadata import Metadata
@@ -33,6 +33,23 @@ class Sizes(NamedTuple):
         return "×".join("any" if n is None else str(n) for n in self)
 
 
+class Finish(Protocol):
+    """What a file holds behind its network: suppression, in the operations of each format. `conf` and `iou` are inputs
+    that may be left out where the format can have such."""
+
+    def extend(self, model: Any, output: str, inclusive: bool = False) -> None:
+        """Append it to a graph.
+
+        Args:
+            model: an onnx.ModelProto, which is changed; it takes its only output.
+            output: name of what it then gives.
+            inclusive: the runtime also drops boxes whose overlap equals the threshold.
+        """
+
+    def scripted(self, network: nn.Module, images: Tensor) -> Any:
+        """Return a torch.jit.ScriptModule of a network with it behind, traced with images."""
+
+
 @dataclass(frozen=True)
 class Job:
     """A file to write.
@@ -43,6 +60,7 @@ class Job:
         shape: (B, C, H, W) of a file that is not dynamic, and the typical one of one that is.
         metadata: what it says of itself.
         outputs: names of what the network gives.
+        finish: what comes behind the network.
         calibration: gives batches of images (B, C, H, W) fp32 0..1 to measure the ranges of int8 with.
     """
 
@@ -51,6 +69,7 @@ class Job:
     shape: tuple[int, int, int, int]
     metadata: Metadata
     outputs: tuple[str, ...] = (OUTPUT,)
+    finish: Finish | None = None
     calibration: Callable[[], Iterable[Tensor]] | None = None
 
 
@@ -71,7 +90,11 @@ class FileBackend(ABC):
 
     Attributes:
         fixed: (height, width) of the only images that it takes, or None.
+        takes: names of the inputs besides the images, which have defaults: "conf", "iou".
+        given: values for them, by name.
     """
+
+    takes: frozenset[str] = frozenset()
 
     def __init__(
         self,
@@ -91,6 +114,7 @@ class FileBackend(ABC):
             metadata.task,
         )
         self.device, self.dtype = device, dtype
+        self.given: dict[str, float] = {}
         self.fixed = None if sizes.height is None or sizes.width is None else (sizes.height, sizes.width)
 
     @abstractmethod
@@ -98,8 +122,8 @@ class FileBackend(ABC):
         """Return the file's outputs for images of a size and a number that it takes."""
 
     def __call__(self, images: Tensor) -> Any:
-        """Return the output (B, 4 + nc, A) and nothing besides, in the form of a head's; where the file holds
-        suppression, (B, n, 6) and an empty mapping.
+        """Return the output (B, 4 + nc, A) and nothing besides, in the form of a head's; where it is final, (B, n, 6)
+        and an empty mapping.
 
         Raises:
             ExportError: the file does not take images of this size, or fails on them.
@@ -115,7 +139,7 @@ class FileBackend(ABC):
         if not self._is_output(y, len(images)):
             expected = f"[{len(images)}, {4 + self.nc}, anchors]"
             raise ExportError(f"its output is {list(y.shape)}, and a detector's is {expected}", str(self.path))
-        return y, ({} if self.metadata.nms else [])
+        return y, ({} if self.metadata.final else [])
 
     def _is_output(self, y: Tensor, images: int) -> bool:
         """Return True if an output is (B, 4 + nc, A), or the final (B, n, 6)."""

@@ -17,6 +17,7 @@ from ultralytics.utils.yaml import parse_yaml
 LONGEST = 2**22  # characters of a value: a file's names are read before anything is known of it
 MOST_NAMES = 100_000
 LONGEST_NAME, LONGEST_TEXT = 200, 1000  # characters of a class name, as of weights; of a text for readers
+SUPPRESSION = ("conf", "iou", "max_det", "agnostic_nms")  # keys that say how a file with nms suppresses
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ class Metadata:
         stride: the largest, in pixels.
         task: a key of TASKS.
         batch: images, and imgsz: [height, width], that it was written for; what it takes, its input says.
-        args: how it was written: dynamic, half, int8, nms; with nms, conf, iou and max_det.
+        args: how it was written: dynamic, half, int8, nms; with nms the keys of SUPPRESSION; end2end of a head that
+            gives one box per object.
         description, author, date, version, license, docs: for readers.
     """
 
@@ -49,6 +51,11 @@ class Metadata:
     def nms(self) -> bool:
         """Return True if suppression is in the file."""
         return self.args.get("nms") is True
+
+    @property
+    def final(self) -> bool:
+        """Return True if the output is (B, n, 6): corners, score, class."""
+        return self.nms or self.args.get("end2end") is True
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ultralytics.engine.formats.format import INPUT, FileBackend, Format, Job, Sizes, needed, to_record
+from ultralytics.engine.formats.format import INPUT, OUTPUT, FileBackend, Format, Job, Sizes, needed, to_record
 from ultralytics.engine.formats.metadata import Metadata
 from ultralytics.engine.formats.onnx_file import check_onnx
 from ultralytics.nn.deploy import program
@@ -23,6 +23,7 @@ from ultralytics.utils.text import first_line
 
 OPSET = 18  # what torch.onnx writes without a conversion; every runtime of the last years reads it
 LARGEST_CONSTANT = 2**26  # bytes; what a graph computes from constants alone is computed when it is opened
+HEAD = "head"  # what the network gives, where something comes behind it
 DTYPES = {"tensor(float)": torch.float32, "tensor(float16)": torch.float16}
 
 
@@ -43,6 +44,8 @@ class Onnx(Format):
         model = graph(job, job.args.half)
         if job.args.simplify:
             model = simplified(model)
+        if job.finish is not None:
+            job.finish.extend(model, OUTPUT)
         for key, text in job.metadata.to_strings().items():
             entry = model.metadata_props.add()
             entry.key, entry.value = key, text
@@ -55,7 +58,7 @@ class Onnx(Format):
 
 def graph(job: Job, half: bool = False) -> Any:
     """Return the network as an onnx.ModelProto, its input and output named as the reference's are; with `half`, input
-    and weights are fp16."""
+    and weights are fp16. What comes behind the network is not in it."""
     args = job.args
     network, images = to_record(job, half)
     with quiet():
@@ -63,7 +66,7 @@ def graph(job: Job, half: bool = False) -> Any:
         written = torch.onnx.export(
             recorded,
             input_names=[INPUT],
-            output_names=list(job.outputs),
+            output_names=list(job.outputs if job.finish is None else [HEAD]),
             opset_version=args.opset or OPSET,
             verbose=False,
         )
@@ -129,14 +132,16 @@ class OnnxBackend(FileBackend):
             raise ExportError("its input is not one batch of images", str(path))
         self.input, dtype = inputs[0].name, DTYPES[inputs[0].type]
         batch, _, height, width = (n if isinstance(n, int) else None for n in inputs[0].shape)
+        self.takes = frozenset(i.name for i in self.session.get_overridable_initializers()) & {"conf", "iou"}
         metadata = Metadata.from_mapping(self.session.get_modelmeta().custom_metadata_map, str(path))
         super().__init__(path, metadata, Sizes(batch, height, width), torch.device("cpu"), dtype)
 
     def run(self, images: Tensor) -> list[Tensor]:
         """Return the file's outputs."""
         array = np.ascontiguousarray(images.cpu().numpy())
+        values = {k: np.array([v], np.float32) for k, v in self.given.items()}
         try:
-            found = self.session.run(None, {self.input: array})
+            found = self.session.run(None, {self.input: array} | values)
         except Exception as e:  # of the runtime
             raise ExportError(f"it fails on images of {tuple(images.shape)}: {first_line(e)}", str(self.path)) from None
         return [torch.from_numpy(a) for a in found]

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from ultralytics.cfg.config import Config
-from ultralytics.engine.formats.format import FileBackend, Format, Job, Sizes
+from ultralytics.engine.formats.format import OUTPUT, FileBackend, Format, Job, Sizes
 from ultralytics.engine.formats.metadata import Metadata
 from ultralytics.engine.formats.onnx import graph, quiet
 from ultralytics.utils.errors import ExportError
@@ -22,6 +23,9 @@ from ultralytics.utils.text import first_line
 METADATA = "metadata.yaml"  # the reference's name; JSON is YAML
 LONGEST = 2**24  # bytes of metadata
 LARGEST_CONSTANTS = 2**28  # bytes
+# Where conf and iou enter the suppression that `Finish.extend` appends: a node and which of its inputs. They are
+# constants in the file, as its inputs have no defaults; this project's backend makes inputs of them.
+ENTRIES = {"conf": ("nms_above", 1), "iou": ("nms_found", 3)}
 
 
 class OpenVino(Format):
@@ -46,7 +50,10 @@ class OpenVino(Format):
         path.mkdir()
         with tempfile.TemporaryDirectory(dir=path) as folder:
             source = Path(folder, "graph.onnx")
-            onnx.save(graph(job), str(source))
+            written = graph(job)
+            if job.finish is not None:
+                job.finish.extend(written, OUTPUT, inclusive=True)
+            onnx.save(written, str(source))
             with quiet():
                 model = openvino.convert_model(str(source))
         for output, name in zip(model.outputs, job.outputs, strict=True):
@@ -103,6 +110,7 @@ class OpenVinoBackend(FileBackend):
             if len(model.inputs) != 1 or shape.rank.get_length() != 4:
                 raise ValueError("its input is not one batch of images")
             _check_constants(model)
+            self.defaults = _with_inputs(model) if metadata.nms else {}
             hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
             self.compiled = core.compile_model(model, "CPU", hints)
         except Exception as e:  # of the runtime
@@ -111,11 +119,38 @@ class OpenVinoBackend(FileBackend):
         half = "f16" in str(model.inputs[0].get_element_type())
         dtype = torch.float16 if half else torch.float32
         super().__init__(path, metadata, Sizes(batch, height, width), torch.device("cpu"), dtype)
+        self.takes = frozenset(self.defaults)
 
     def run(self, images: Tensor) -> list[Tensor]:
         """Return the file's outputs."""
+        given = dict(self.given)
+        if "iou" in given:
+            given["iou"] = float(torch.tensor(given["iou"]).nextafter(torch.tensor(2.0)))  # see `Finish`, inclusive
+        values = [np.full_like(value, given.get(name, value)) for name, value in self.defaults.items()]
         try:
-            found = self.compiled([np.ascontiguousarray(images.cpu().numpy())])
+            found = self.compiled([np.ascontiguousarray(images.cpu().numpy()), *values])
         except Exception as e:  # of the runtime
             raise ExportError(f"it fails on images of {tuple(images.shape)}: {first_line(e)}", str(self.path)) from None
         return [torch.from_numpy(np.array(a)) for a in found.values()]
+
+
+def _with_inputs(model: Any) -> dict[str, npt.NDArray[np.float32]]:
+    """Make inputs of a model's `ENTRIES`, behind the images; return their names and defaults."""
+    import openvino  # an optional package
+
+    nodes = {op.get_friendly_name(): op for op in model.get_ops()}
+    found: dict[str, npt.NDArray[np.float32]] = {}
+    for name, (node, port) in ENTRIES.items():
+        if node not in nodes:  # a file of others
+            continue
+        value = nodes[node].input_value(port)
+        source = value.get_node()
+        if source.get_type_name() == "Convert":  # from fp16, where that holds the very number
+            source = source.input_value(0).get_node()
+        if source.get_type_name() != "Constant":
+            continue
+        parameter = openvino.op.Parameter(value.get_element_type(), value.get_partial_shape())
+        nodes[node].input(port).replace_source_output(parameter.output(0))
+        model.add_parameters([parameter])
+        found[name] = np.array(source.data, np.float32)
+    return found

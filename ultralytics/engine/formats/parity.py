@@ -17,7 +17,8 @@ from ultralytics.utils.errors import ExportError
 from ultralytics.utils.text import counted
 
 ROUNDING, ROUNDING_HALF = 1e-3, 0.05  # the largest difference of a row's output that is rounding, of its norm
-Compare = Callable[[Tensor, Tensor], dict[str, float]]  # the network's output and the file's → differences by name
+# The network's output, the file and the images → differences by name.
+Differences = Callable[[Tensor, FileBackend, Tensor], dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -50,28 +51,28 @@ def shapes(job: Job) -> list[tuple[int, int, int]]:
 
 
 @torch.inference_mode()
-def compared(network: Deployed, file: FileBackend, trials: Sequence[Trial], compare: Compare) -> list[Line]:
+def compared(network: Deployed, file: FileBackend, trials: Sequence[Trial], differences: Differences) -> list[Line]:
     """Return how far the outputs of a file are from the network's."""
     lines = []
     for trial in trials:
         try:
-            lines.append(Line(trial, _differences(network(trial.images), file, trial.images, compare)))
+            lines.append(Line(trial, differences(network(trial.images), file, trial.images)))
         except ExportError as e:
             lines.append(Line(trial, {}, e.what))
     return lines
 
 
-def _differences(ours: Tensor, file: FileBackend, images: Tensor, compare: Compare) -> dict[str, float]:
-    """Return how far a file's output is from the network's.
+def output_of(file: FileBackend, images: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return a file's output for images (B, C, H, W) 0..1, in fp32 on the CPU.
 
     Raises:
-        ExportError: the file fails on the images, or gives an output of another shape.
+        ExportError: it is not of the shape that the network's is.
     """
-    theirs = file(images.to(file.device, file.dtype))[0].cpu().float()
-    if ours.shape != theirs.shape:
-        given, expected = (list(t.shape) for t in (theirs, ours))
+    found: Tensor = file(images.to(file.device, file.dtype))[0]
+    if tuple(found.shape) != tuple(shape):
+        given, expected = list(found.shape), list(shape)
         raise ExportError(f"its output is {given}, and the network's {expected}", str(file.path))
-    return compare(ours, theirs)
+    return found.cpu().float()
 
 
 def beyond(lines: Sequence[Line], tolerances: Mapping[str, float]) -> list[str]:
@@ -101,7 +102,7 @@ def first_row(format: Format, job: Job, folder: Path, trial: Trial) -> str:
     job.network.every_row = True
     try:
         path = format.place(folder / "rows", job.args)
-        format.write(replace(job, outputs=names, metadata=replace(job.metadata, args={})), path)
+        format.write(replace(job, outputs=names, finish=None, metadata=replace(job.metadata, args={})), path)
         file = format.open(path)
         theirs = file.run(trial.images.to(file.device, file.dtype))
     except Exception as e:  # whatever a runtime makes of it: the difference is reported all the same

@@ -30,10 +30,12 @@ class TorchScript(Format):
         """Write the network; see `Format`."""
         network, images = to_record(job, job.args.half)
         with quiet(), torch.inference_mode(False), torch.no_grad():
-            traced: Any = torch.jit.trace(  # type: ignore[no-untyped-call]  # torch's own
-                network, images, check_trace=False
+            made: Any = (
+                torch.jit.trace(network, images, check_trace=False)  # type: ignore[no-untyped-call]  # torch's own
+                if job.finish is None
+                else job.finish.scripted(network, images)
             )
-            torch.jit.save(traced, str(path), _extra_files={METADATA: job.metadata.to_json()})
+            torch.jit.save(made, str(path), _extra_files={METADATA: job.metadata.to_json()})
 
     def open(self, path: Path, device: torch.device | None = None) -> TorchScriptBackend:
         """Open a file; see `Format`."""
@@ -51,6 +53,7 @@ class TorchScriptBackend(FileBackend):
                 self.module: Any = torch.jit.load(  # type: ignore[no-untyped-call]  # torch's own
                     str(path), map_location=device, _extra_files=extra
                 )
+            inputs = {argument.name for argument in self.module.forward.schema.arguments}
         except Exception as e:  # of torch: each kind of damage has a class of its own
             raise ExportError(f"it cannot be opened: {first_line(e)}", str(path)) from None
         metadata = Metadata.from_text(extra[METADATA], str(path))
@@ -58,11 +61,12 @@ class TorchScriptBackend(FileBackend):
         sizes = Sizes() if free else Sizes(metadata.batch, *metadata.imgsz)
         dtype = torch.float16 if metadata.args.get("half") is True else torch.float32
         super().__init__(path, metadata, sizes, device, dtype)
+        self.takes = frozenset(inputs & {"conf", "iou"})
 
     def run(self, images: Tensor) -> list[Tensor]:
         """Return the file's outputs."""
         try:
-            found = self.module(images)
+            found = self.module(images, **self.given)
         except Exception as e:  # of torch
             raise ExportError(f"it fails on images of {tuple(images.shape)}: {first_line(e)}", str(self.path)) from None
         return [found] if isinstance(found, Tensor) else list(found)

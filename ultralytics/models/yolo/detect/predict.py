@@ -14,7 +14,7 @@ from ultralytics.data.augment import LetterBox
 from ultralytics.engine.predictor import BasePredictor
 from ultralytics.engine.results import Results
 from ultralytics.engine.sources import SourceItem
-from ultralytics.models.yolo.detect.postprocess import detections
+from ultralytics.models.yolo.detect.postprocess import detections, settle_suppression
 from ultralytics.models.yolo.weights import network
 from ultralytics.utils.boxes import scale_boxes
 from ultralytics.utils.ops import make_divisible
@@ -39,6 +39,7 @@ class DetectionPredictor(BasePredictor):
     def setup_model(self, model: Any, verbose: bool = True) -> None:
         """Take a detector, and letterbox images into its frame; see `BasePredictor.setup_model`."""
         super().setup_model(model, verbose)
+        settle_suppression(self.model, self.args)
         self.letterbox = LetterBox(self.frame, auto=self.model.fixed is None, stride=self.stride)
 
     def fit(self, item: SourceItem, auto: bool = True) -> None:
@@ -66,7 +67,7 @@ class DetectionPredictor(BasePredictor):
 
     def postprocess(self, preds: Any, img: Tensor, orig_imgs: Sequence[UInt8Array]) -> list[Results]:
         """Turn the model's output into a Results for each image, boxes in its pixels."""
-        found = detections(preds[0], self.args, self.model.nc, PREDICT_CONF)
+        found = detections(preds, self.args, self.model.nc, PREDICT_CONF)
         results = []
         for image, detected in zip(orig_imgs, found, strict=True):
             with torch.inference_mode(False):
