@@ -41,7 +41,8 @@ class Job:
         shape: (B, C, H, W) of a file that is not dynamic, and the typical one of one that is.
         metadata: what it says of itself.
         outputs: names of what the network gives.
-        calibration: gives batches of images (B, C, H, W) fp32 0..1 to measure the ranges of int8 with.
+        calibration: gives batches of images (B, C, H, W) fp32 0..1 to measure the ranges of int8 with, as often
+            as it is called.
     """
 
     network: Deployed
@@ -150,6 +151,9 @@ class Format(ABC):
         Raises:
             ExportError: it is damaged, or not of this kind.
         """
+
+    def describe(self, path: Path, metadata: Metadata) -> None:  # noqa: B027  # a format that cannot leaves it be
+        """Replace what a file says of itself: what is known only once it is written."""
 
     def place(self, stem: Path, args: Config) -> Path:
         """Return where the file of a network goes: beside its weights, under their name."""

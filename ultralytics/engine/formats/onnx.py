@@ -15,7 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ultralytics.cfg.config import Config
 from ultralytics.engine.formats.format import INPUT, FileBackend, Format, Job, Sizes, needed
+from ultralytics.engine.formats.int8 import quantised_onnx
 from ultralytics.engine.formats.metadata import Metadata
 from ultralytics.nn.deploy import example, program
 from ultralytics.utils.errors import ExportError
@@ -42,14 +44,34 @@ class Onnx(Format):
         model = graph(job)
         if job.args.simplify:
             model = simplified(model)
-        for key, text in job.metadata.to_strings().items():
-            entry = model.metadata_props.add()
-            entry.key, entry.value = key, text
+        if job.args.int8:
+            with quiet():
+                model = quantised_onnx(model, job, path.parent)
+        _describe(model, job.metadata)
+        onnx.save(model, str(path))
+
+    def place(self, stem: Path, args: Config) -> Path:
+        """Return the file, whose name says int8: the file in fp32 stays beside it."""
+        return stem.with_name(f"{stem.name}{'_int8' if args.int8 else ''}{self.suffix}")
+
+    def describe(self, path: Path, metadata: Metadata) -> None:
+        """Replace what a file says of itself; see `Format`."""
+        import onnx
+
+        model = onnx.load(str(path))
+        _describe(model, metadata)
         onnx.save(model, str(path))
 
     def open(self, path: Path, device: torch.device | None = None) -> OnnxBackend:
         """Open a file; see `Format`."""
         return OnnxBackend(path, device or torch.device("cpu"))
+
+
+def _describe(model: Any, metadata: Metadata) -> None:
+    del model.metadata_props[:]
+    for key, text in metadata.to_strings().items():
+        entry = model.metadata_props.add()
+        entry.key, entry.value = key, text
 
 
 def graph(job: Job) -> Any:

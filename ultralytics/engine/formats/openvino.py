@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from ultralytics.cfg.config import Config
 from ultralytics.engine.formats.format import FileBackend, Format, Job, Sizes
+from ultralytics.engine.formats.int8 import need_quantiser, quantised_openvino
 from ultralytics.engine.formats.metadata import Metadata
 from ultralytics.engine.formats.onnx import graph, quiet
 from ultralytics.utils.errors import ExportError
@@ -19,6 +21,9 @@ from ultralytics.utils.files import read_bytes
 from ultralytics.utils.text import first_line
 
 METADATA = "metadata.yaml"  # the reference's name; JSON is YAML
+# openvino and nncf report to their makers what they are used for, through this package; where it cannot be imported
+# they do not, and all else is the same.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None: an import of it fails
 
 
 class OpenVino(Format):
@@ -40,12 +45,14 @@ class OpenVino(Format):
         import onnx
         import openvino
 
+        need_quantiser(job)
         path.mkdir()
         with tempfile.TemporaryDirectory(dir=path) as folder:
             source = Path(folder, "graph.onnx")
             onnx.save(graph(job), str(source))
             with quiet():
                 model = openvino.convert_model(str(source))
+                model = quantised_openvino(model, job) if job.args.int8 else model
         for output, name in zip(model.outputs, job.outputs, strict=True):
             output.get_tensor().set_names({name})
         labels = " ".join(name.replace(" ", "_") for name in job.metadata.names.values())
@@ -53,7 +60,11 @@ class OpenVino(Format):
             model.set_rt_info(value, ["model_info", key])
         stem = path.name.removesuffix(self.suffix).removesuffix("_int8").lstrip(".")
         openvino.save_model(model, str(path / f"{stem}.xml"), compress_to_fp16=job.args.half)
-        (path / METADATA).write_text(job.metadata.to_json(), encoding="utf-8")
+        self.describe(path, job.metadata)
+
+    def describe(self, path: Path, metadata: Metadata) -> None:
+        """Replace what a folder says of itself; see `Format`."""
+        (path / METADATA).write_text(metadata.to_json(), encoding="utf-8")
 
     def open(self, path: Path, device: torch.device | None = None) -> OpenVinoBackend:
         """Open a folder; see `Format`."""
