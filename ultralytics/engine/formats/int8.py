@@ -2,7 +2,9 @@
 
 Convolutions, and the maps between them, become whole numbers. What comes behind the last convolutions stays in floating
 point: a tensor that holds pixels and scores in 0..1 has one scale, in which scores are all 0 or 1. So does whatever is
-not made of maps of convolutions alone: norms, softmax, divisions and products of an attention.
+not made of maps of convolutions alone: norms, softmax, divisions and products of an attention. ONNX Runtime, which does
+not correct what rounding shifts, leaves the first convolutions and the last ones in floating point too: docs/export.md
+has the figures.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from torch import Tensor
 from ultralytics.engine.formats.format import INPUT, Job, needed
 
 MOST = 100_000  # batches of images: the job says which
+FIRST = 2  # convolutions whose maps have by far the widest ranges
 # Names of operations, ONNX's and OpenVINO's.
 CONVOLUTIONS = {
     *("Conv", "ConvTranspose"),
@@ -49,25 +52,35 @@ class Node(NamedTuple):
     inputs: tuple[str, ...]  # names of the nodes it reads; constants are left out
 
 
-def in_float(nodes: Sequence[Node], ends: Iterable[str]) -> set[str]:
+def in_float(nodes: Sequence[Node], ends: Iterable[str], first: int = 0, last: bool = False) -> set[str]:
     """Name the nodes that stay in floating point.
 
     Args:
         nodes: of a graph, each behind what it reads.
         ends: those that give its outputs.
+        first: so many convolutions on the way from the input, too.
+        last: the last convolutions, too.
     """
     by_name = {node.name: node for node in nodes}
     behind: set[str] = set()  # the last convolutions
     ahead = list(ends)
     while ahead:
         node = by_name.get(ahead.pop())
-        if node is not None and node.kind not in CONVOLUTIONS and node.name not in behind:
-            behind.add(node.name)
+        if node is None or node.name in behind:
+            continue
+        if node.kind not in CONVOLUTIONS:
             ahead += node.inputs
+        elif not last:
+            continue
+        behind.add(node.name)
     whole: set[str] = set()
+    passed: dict[str, int] = {}  # convolutions on the shortest way from the input
     for node in nodes:
+        before = min((passed.get(name, 0) for name in node.inputs), default=0)
+        convolution = node.kind in CONVOLUTIONS
+        passed[node.name] = before + convolution
         maps = node.kind in MAPS and bool(node.inputs) and whole.issuperset(node.inputs)
-        if node.name not in behind and (maps or node.kind in CONVOLUTIONS):
+        if node.name not in behind and (maps or (convolution and before >= first)):
             whole.add(node.name)
     return by_name.keys() - whole
 
@@ -104,7 +117,7 @@ def quantised_onnx(model: Any, job: Job, folder: Path) -> Any:
             images = next(self.images, None)
             return None if images is None else {INPUT: images}
 
-    floating = in_float(*_onnx_nodes(model.graph))
+    floating = in_float(*_onnx_nodes(model.graph), FIRST, last=True)
     kinds = {node.op_type for node in model.graph.node if node.name not in floating}
     producer = model.producer_name
     with tempfile.TemporaryDirectory(dir=folder) as place:
