@@ -1,6 +1,8 @@
 """INT8: what becomes whole numbers and what does not, and that the file says what it costs."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -146,3 +148,16 @@ def test_without_images_int8_is_one_line(tiny):
     yolo.overrides["data"] = "gone.yaml"
     with pytest.raises(ConfigError, match=r"gone\.yaml"):
         yolo.export(format="onnx", imgsz=64, int8=True)
+
+
+@pytest.mark.slow
+def test_the_packages_report_nothing_to_their_makers():
+    for package in ("openvino", "nncf"):
+        pytest.importorskip(package)
+    code = (
+        "import sys, ultralytics.engine.formats.table, openvino, nncf, openvino.tools.ovc.telemetry_utils as u\n"
+        "assert sys.modules['openvino_telemetry'] is None\n"
+        "assert u.tm.__name__.endswith('telemetry_stub'), u.tm\n"
+        "assert isinstance(nncf.telemetry.telemetry, nncf.telemetry.wrapper.NNCFTelemetryStub)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=300)

@@ -74,9 +74,9 @@ def in_float(nodes: Sequence[Node], ends: Iterable[str], first: int = 0, last: b
             continue
         behind.add(node.name)
     whole: set[str] = set()
-    passed: dict[str, int] = {}  # convolutions on the shortest way from the input
+    passed: dict[str, int] = {}  # convolutions on the longest way from the input
     for node in nodes:
-        before = min((passed.get(name, 0) for name in node.inputs), default=0)
+        before = max((passed.get(name, 0) for name in node.inputs), default=0)
         convolution = node.kind in CONVOLUTIONS
         passed[node.name] = before + convolution
         maps = node.kind in MAPS and bool(node.inputs) and whole.issuperset(node.inputs)
