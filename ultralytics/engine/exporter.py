@@ -9,7 +9,9 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from ultralytics.engine.formats.format import FileBackend, Finish, Format, Job, 
 from ultralytics.engine.formats.metadata import SUPPRESSION, Metadata
 from ultralytics.engine.formats.parity import Trial, beyond, compared, first_row, output_of, shapes
 from ultralytics.engine.formats.table import format_named
+from ultralytics.nn.backend import Backend, TorchBackend
 from ultralytics.nn.deploy import Deployed
 from ultralytics.utils.errors import ConfigError, ExportError
 from ultralytics.utils.files import file_size, not_written
@@ -40,6 +43,10 @@ __getattr__ = later(
 TORCH_1_13 = True
 ROUNDINGS = 4  # differences of this many times the network's own rounding are rounding too
 ABILITIES = ("dynamic", "half", "int8", "nms")  # keys that not every format offers
+COLOURS = 3  # channels of an image that is read from a file
+ACCEPTED = 0.02  # by so much int8 may lower a figure without a warning
+RealImages = Callable[[int, int, int], Iterable[tuple[str, Tensor]]]  # a number, a height, a width → what they are
+Images = Callable[[int, int, int], Iterable[Tensor]]
 
 
 class Exporter(WithCallbacks):
@@ -68,8 +75,9 @@ class Exporter(WithCallbacks):
         self,
         model: Any = None,
         stem: Path | None = None,
-        images: Callable[[int, int, int], Iterable[tuple[str, Tensor]]] | None = None,
-        calibration: Callable[[], Iterable[Tensor]] | None = None,
+        images: RealImages | None = None,
+        calibration: Images | None = None,
+        accuracy: Callable[[Backend], dict[str, float]] | None = None,
     ) -> Path:
         """Write, compare, and keep the file.
 
@@ -77,7 +85,9 @@ class Exporter(WithCallbacks):
             model: a network; it is copied, not changed.
             stem: where the file goes, without the format's ending; None: the name of the network's YAML.
             images: gives real images of a number, a height and a width, and what they are called.
-            calibration: see `Job`.
+            calibration: gives what int8 measures ranges on: batches (B, 3, H, W) fp32 0..1, of a number, a height and a
+                width.
+            accuracy: gives figures of a network or file by name; larger ones are better.
 
         Returns:
             The file, or the folder where the format is one.
@@ -89,13 +99,17 @@ class Exporter(WithCallbacks):
         args = self.args
         chosen = format_named(args.format)
         self._check(chosen)
+        if args.int8 and calibration is None:
+            raise self._no_images()
         self.run_callbacks("on_export_start")
         needed(chosen.packages, f"format={chosen.name}")
         began = time.perf_counter()
         finish = self.finish(model)
         network = Deployed(model)
         shape = (args.batch, network.network.spec.ch, *self._frame(network.stride))
-        job = Job(network, args, shape, self._metadata(model, shape), finish=finish, calibration=calibration)
+        job = Job(network, args, shape, self._metadata(model, shape), finish=finish)
+        if calibration is not None:
+            job = replace(job, calibration=partial(calibration, shape[0], *shape[2:]))
         stem = stem or Path(Path(model.spec.yaml_file).stem or "model")
         path = chosen.place(stem, args)
         if not path.absolute().parent.is_dir():
@@ -104,6 +118,8 @@ class Exporter(WithCallbacks):
             _write_file(chosen, job, new)
             trials = self._trials(job, images)
             self._compare(chosen, job, new, trials)
+            if args.int8 and accuracy is not None:
+                self._measure(chosen, job, new, TorchBackend(model, torch.device("cpu")), accuracy)
             _put(new, path)
         self.file = path
         seconds = time.perf_counter() - began
@@ -147,6 +163,11 @@ class Exporter(WithCallbacks):
         if self.args.half and self.args.int8:
             raise ConfigError("half=True and int8=True exclude each other", hint="give one of them")
 
+    def _no_images(self) -> ConfigError:
+        data = self.args.data
+        trained = f"; {data}, which the weights were trained on, is not there" if data else ""
+        return ConfigError(f"int8=True needs images, on which ranges are measured{trained}", hint="data=DATASET.yaml")
+
     def _frame(self, stride: int) -> tuple[int, int]:
         """Return height and width, multiples of the stride."""
         height, width = (make_divisible(n, stride) for n in self.args.frame)
@@ -173,14 +194,14 @@ class Exporter(WithCallbacks):
             docs="docs/export.md",
         )
 
-    def _trials(self, job: Job, images: Callable[[int, int, int], Iterable[tuple[str, Tensor]]] | None) -> list[Trial]:
+    def _trials(self, job: Job, images: RealImages | None) -> list[Trial]:
         """Return what to compare on: noise at every size, and real images where there are some."""
         generator = torch.Generator().manual_seed(0)
         found = []
         for batch, height, width in shapes(job):
             found.append(Trial("noise", torch.rand(batch, job.shape[1], height, width, generator=generator)))
-            for what, real in images(batch, height, width) if images is not None else ():
-                found.append(Trial(what, real))
+            if images is not None and job.shape[1] == COLOURS:
+                found += [Trial(what, real) for what, real in images(batch, height, width)]
         return found
 
     def _compare(self, chosen: Format, job: Job, path: Path, trials: Sequence[Trial]) -> None:
@@ -224,6 +245,32 @@ class Exporter(WithCallbacks):
                 return self.compare(exact.float(), job.network(trial.images))
         except Exception:  # of a pasted module that names a type
             return {}
+
+    def _measure(
+        self,
+        chosen: Format,
+        job: Job,
+        path: Path,
+        network: TorchBackend,
+        accuracy: Callable[[Backend], dict[str, float]],
+    ) -> None:
+        """Say what int8 costs, and let the file say it too."""
+        file = chosen.open(path)
+        network.fixed = file.fixed  # both see the same images
+        before, after = accuracy(network), accuracy(file)
+        data = Path(self.args.data or "").name
+        LOGGER.info("Accuracy on %s, in fp32 and in int8:", data)
+        for name, value in before.items():
+            LOGGER.info("  %-10s %.4f  %.4f", name, value, after[name])
+        name = max(before, key=lambda k: before[k] - after[k])
+        if not before[name] - after[name] <= ACCEPTED:
+            LOGGER.warning(
+                "int8 costs %.3f of %s: more images in data=, or another format's int8, may do better",
+                before[name] - after[name],
+                name,
+            )
+        figures = {"data": data, "fp32": before, "int8": after}
+        chosen.describe(path, replace(job.metadata, args=job.metadata.args | {"accuracy": figures}))
 
 
 def _write_file(chosen: Format, job: Job, path: Path) -> None:

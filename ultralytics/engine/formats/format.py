@@ -61,7 +61,8 @@ class Job:
         metadata: what it says of itself.
         outputs: names of what the network gives.
         finish: what comes behind the network.
-        calibration: gives batches of images (B, C, H, W) fp32 0..1 to measure the ranges of int8 with.
+        calibration: gives batches of images (B, C, H, W) fp32 0..1 to measure the ranges of int8 with, as often
+            as it is called.
     """
 
     network: Deployed
@@ -192,6 +193,9 @@ class Format(ABC):
         Raises:
             ExportError: it is damaged, or not of this kind.
         """
+
+    def describe(self, path: Path, metadata: Metadata) -> None:  # noqa: B027  # a format that cannot leaves it be
+        """Replace what a file says of itself: what is known only once it is written."""
 
     def place(self, stem: Path, args: Config) -> Path:
         """Return where the file of a network goes: beside its weights, under their name."""

@@ -14,7 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ultralytics.cfg.config import Config
 from ultralytics.engine.formats.format import INPUT, OUTPUT, FileBackend, Format, Job, Sizes, needed, to_record
+from ultralytics.engine.formats.int8 import quantised_onnx
 from ultralytics.engine.formats.metadata import Metadata
 from ultralytics.engine.formats.onnx_file import check_onnx
 from ultralytics.nn.deploy import program
@@ -44,16 +46,36 @@ class Onnx(Format):
         model = graph(job, job.args.half)
         if job.args.simplify:
             model = simplified(model)
+        if job.args.int8:
+            with quiet():
+                model = quantised_onnx(model, job, path.parent)
         if job.finish is not None:
             job.finish.extend(model, OUTPUT)
-        for key, text in job.metadata.to_strings().items():
-            entry = model.metadata_props.add()
-            entry.key, entry.value = key, text
+        _describe(model, job.metadata)
+        onnx.save(model, str(path))
+
+    def place(self, stem: Path, args: Config) -> Path:
+        """Return the file, whose name says int8: the file in fp32 stays beside it."""
+        return stem.with_name(f"{stem.name}{'_int8' if args.int8 else ''}{self.suffix}")
+
+    def describe(self, path: Path, metadata: Metadata) -> None:
+        """Replace what a file says of itself; see `Format`."""
+        import onnx  # an optional package
+
+        model = onnx.load(str(path))
+        _describe(model, metadata)
         onnx.save(model, str(path))
 
     def open(self, path: Path, device: torch.device | None = None) -> OnnxBackend:
         """Open a file; see `Format`."""
         return OnnxBackend(path, device or torch.device("cpu"))
+
+
+def _describe(model: Any, metadata: Metadata) -> None:
+    del model.metadata_props[:]
+    for key, text in metadata.to_strings().items():
+        entry = model.metadata_props.add()
+        entry.key, entry.value = key, text
 
 
 def graph(job: Job, half: bool = False) -> Any:

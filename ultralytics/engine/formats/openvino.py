@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from ultralytics.cfg.config import Config
 from ultralytics.engine.formats.format import OUTPUT, FileBackend, Format, Job, Sizes
+from ultralytics.engine.formats.int8 import need_quantiser, quantised_openvino
 from ultralytics.engine.formats.metadata import Metadata
 from ultralytics.engine.formats.onnx import graph, quiet
 from ultralytics.utils.errors import ExportError
@@ -26,6 +28,9 @@ LARGEST_CONSTANTS = 2**28  # bytes
 # Where conf and iou enter the suppression that `Finish.extend` appends: a node and which of its inputs. They are
 # constants in the file, as its inputs have no defaults; this project's backend makes inputs of them.
 ENTRIES = {"conf": ("nms_above", 1), "iou": ("nms_found", 3)}
+# openvino and nncf report to their makers what they are used for, through this package; where it cannot be imported
+# they do not, and all else is the same.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None: an import of it fails
 
 
 class OpenVino(Format):
@@ -47,6 +52,7 @@ class OpenVino(Format):
         import onnx  # an optional package
         import openvino  # an optional package
 
+        need_quantiser(job)
         path.mkdir()
         with tempfile.TemporaryDirectory(dir=path) as folder:
             source = Path(folder, "graph.onnx")
@@ -56,6 +62,7 @@ class OpenVino(Format):
             onnx.save(written, str(source))
             with quiet():
                 model = openvino.convert_model(str(source))
+                model = quantised_openvino(model, job) if job.args.int8 else model
         for output, name in zip(model.outputs, job.outputs, strict=True):
             output.get_tensor().set_names({name})
         labels = " ".join(name.replace(" ", "_") for name in job.metadata.names.values())
@@ -63,7 +70,11 @@ class OpenVino(Format):
             model.set_rt_info(value, ["model_info", key])
         stem = path.name.removesuffix(self.suffix).removesuffix("_int8").lstrip(".")
         openvino.save_model(model, str(path / f"{stem}.xml"), compress_to_fp16=job.args.half)
-        (path / METADATA).write_text(job.metadata.to_json(), encoding="utf-8")
+        self.describe(path, job.metadata)
+
+    def describe(self, path: Path, metadata: Metadata) -> None:
+        """Replace what a folder says of itself; see `Format`."""
+        (path / METADATA).write_text(metadata.to_json(), encoding="utf-8")
 
     def open(self, path: Path, device: torch.device | None = None) -> OpenVinoBackend:
         """Open a folder; see `Format`."""

@@ -18,6 +18,7 @@ from ultralytics.engine.results import Results
 from ultralytics.engine.run.provenance import provenance
 from ultralytics.engine.weights.checkpoint import Checkpoint, load_checkpoint, portable, save_checkpoint
 from ultralytics.models.yolo.detect import DetectionPredictor, DetectionTrainer, DetectionValidator, Explanation
+from ultralytics.models.yolo.exporting import real_images
 from ultralytics.models.yolo.modes import settings, train
 from ultralytics.models.yolo.task import TASKS, Task, task_named, task_of
 from ultralytics.models.yolo.weights import head_of, load_trained
@@ -410,7 +411,7 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
         args = settings("export", kwargs, self.overrides, kwargs.pop("_source", "argument"), batch=1)
         made: Any = self._task.exporter(overrides=args, _callbacks=self.callbacks)
         stem = Path(self.ckpt.path).with_suffix("") if self.ckpt else None
-        return str(made(network, stem=stem))
+        return str(made(network, stem=stem, **real_images(args, self._task.validator)))
 
     def explain(
         self, source: Any = None, kind: str | None = None, stream: bool = False, **kwargs: Any
