@@ -7,13 +7,14 @@ from pathlib import Path
 import torch
 
 from ultralytics.engine.formats.format import FileBackend, Format, needed
+from ultralytics.engine.formats.ncnn import Ncnn
 from ultralytics.engine.formats.onnx import Onnx
 from ultralytics.engine.formats.openvino import OpenVino
 from ultralytics.engine.formats.torchscript import TorchScript
 from ultralytics.utils.errors import ConfigError, ExportError, nearest
 from ultralytics.utils.files import missing, user_path
 
-FORMATS: dict[str, Format] = {f.name: f for f in (TorchScript(), Onnx(), OpenVino())}
+FORMATS: dict[str, Format] = {f.name: f for f in (TorchScript(), Onnx(), OpenVino(), Ncnn())}
 SUFFIXES = {f.suffix: f for f in FORMATS.values()}
 
 
