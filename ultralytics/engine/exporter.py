@@ -87,7 +87,7 @@ class Exporter(WithCallbacks):
         chosen = format_named(args.format)
         self._check(chosen)
         self.run_callbacks("on_export_start")
-        needed(chosen.packages, f"format={chosen.name}")
+        needed(chosen.packages, f"format={chosen.name}", chosen.install)
         began = time.perf_counter()
         network = Deployed(model, self.finish(model))
         shape = (args.batch, network.network.spec.ch, *self._frame(network.stride))
@@ -165,7 +165,8 @@ class Exporter(WithCallbacks):
         generator = torch.Generator().manual_seed(0)
         found = []
         for batch, height, width in shapes(job):
-            found.append(Trial("noise", torch.rand(batch, job.shape[1], height, width, generator=generator)))
+            noise = torch.randint(256, (batch, job.shape[1], height, width), generator=generator)
+            found.append(Trial("noise", noise / 255))  # bytes, as of an image: some formats take nothing else
             for what, real in images(batch, height, width) if images is not None else ():
                 found.append(Trial(what, real))
         return found
@@ -176,6 +177,10 @@ class Exporter(WithCallbacks):
         Raises:
             ExportError: they differ by more than rounding.
         """
+        if chosen.lacks():
+            LOGGER.warning("%s is not compared with the network: opening it needs %s", chosen.title, chosen.lacks())
+            return
+        needed(chosen.reads, f"comparing {chosen.title} with the network", chosen.install)
         file = chosen.open(path)
         lines = compared(job.network, file, trials, self.compare)
         LOGGER.info("%s against the network, largest differences:", chosen.title)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -79,6 +80,13 @@ def program(module: Deployed, images: Tensor, dynamic: bool) -> torch.export.Exp
         free = ({0: torch.export.Dim("batch", min=1, max=most), **sides},)
     with torch.no_grad():
         return torch.export.export(module, (images,), dynamic_shapes=free)
+
+
+def default_layout(module: Deployed) -> Deployed:
+    """Return a copy whose weights lie in torch's default layout, for converters that take no other."""
+    copied: Any = copy.deepcopy(module)
+    found: Deployed = copied.to(memory_format=torch.contiguous_format)
+    return found
 
 
 def example(shape: tuple[int, int, int, int], dynamic: bool, stride: int) -> Tensor:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,14 +16,13 @@ from ultralytics.engine.formats.metadata import Metadata
 from ultralytics.engine.formats.ncnn_net import OUTPUT, PARAM, WEIGHTS, compute, load
 from ultralytics.engine.formats.onnx import quiet
 from ultralytics.engine.formats.openvino import METADATA
+from ultralytics.engine.formats.trial import SECONDS, run_apart
 from ultralytics.utils.errors import ExportError
 from ultralytics.utils.files import read_bytes
-from ultralytics.utils.text import one_line
 
 MAGIC = "7767517"
 LARGEST = 2**24  # characters of a .param
 MOST = 2**20  # layers
-SECONDS = 900  # that pnnx, or an image, may take
 
 
 class Ncnn(Format):
@@ -137,7 +133,8 @@ class NcnnBackend(FileBackend):
         metadata = Metadata.from_text(read_bytes(path / METADATA, LARGEST), str(path / METADATA))
         half = metadata.args.get("half") is True
         _layers(path / PARAM)
-        _try(path, half, metadata.imgsz)
+        words = [str(path.absolute()), str(half), "3", *map(str, metadata.imgsz)]
+        run_apart(Path(ncnn_net.__file__).read_text(encoding="utf-8"), words, path)
         try:
             self.net = load(str(path), half, torch.get_num_threads())
         except ValueError as e:
@@ -151,24 +148,3 @@ class NcnnBackend(FileBackend):
         except ValueError as e:
             raise ExportError(f"it fails on images of {tuple(images.shape)}: {e}", str(self.path)) from None
         return [torch.from_numpy(array).unsqueeze(0) for array in found]
-
-
-def _try(path: Path, half: bool, sides: Sequence[int]) -> None:
-    """Run the network once in a process of its own; see `ncnn_net`.
-
-    Raises:
-        ExportError: the process does not end well.
-    """
-    words = [str(path.absolute()), str(half), "3", *map(str, sides)]
-    # An empty folder to run in: Python looks for modules there first.
-    with tempfile.TemporaryDirectory() as empty:
-        places = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-        command = [sys.executable, "-c", Path(ncnn_net.__file__).read_text(encoding="utf-8"), *words]
-        try:
-            ended = subprocess.run(command, cwd=empty, env=places, check=False, capture_output=True, timeout=SECONDS)
-        except subprocess.TimeoutExpired:
-            raise ExportError(f"it takes more than {SECONDS} seconds for an image", str(path)) from None
-    if ended.returncode:
-        said = ended.stderr.decode(errors="replace").strip().splitlines()
-        why = one_line(said[-1], 200) if said and ended.returncode > 0 else "ncnn crashes on it"
-        raise ExportError(f"it cannot be opened: {why}", str(path))
