@@ -12,7 +12,6 @@ from torch import Tensor
 from ultralytics.engine.formats.format import INPUT, FileBackend, Format, Job, Sizes
 from ultralytics.engine.formats.metadata import LONGEST, Metadata
 from ultralytics.engine.formats.onnx import quiet
-from ultralytics.engine.formats.trial import tried
 from ultralytics.nn.deploy import default_layout, example
 from ultralytics.utils.errors import ExportError
 from ultralytics.utils.text import first_line
@@ -45,7 +44,6 @@ class LiteRt(Format):
 
     def open(self, path: Path, device: torch.device | None = None) -> LiteRtBackend:
         """Open a file; see `Format`."""
-        tried(LiteRtBackend, path)
         return LiteRtBackend(path)
 
 
