@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import torch
+
 NET = """
 nc: 3
 scales: {n: [0.33, 0.0625, 128]}
@@ -73,3 +75,24 @@ def with_module(name, args, sources=-1):
     head = [convs[2], convs[3], [[3, 4], 1, "Detect", ["nc"]]]
     plugins = [str(PUBLISHED / f"{file}.py") for file in ("channel", "spatial", "convs", "swin")]
     return {"nc": 3, "plugins": plugins, "backbone": [*convs[:2], [sources, 1, name, args]], "head": head}
+
+
+@torch.no_grad()
+def settle(net, size=64, passes=3):
+    """Let a new network behave like a trained one: batch norms know their maps, gates are open, the head's outputs
+    spread over their ranges."""
+    generator = torch.Generator().manual_seed(0)
+    for parameter in net.parameters():
+        if parameter.dim() == 1 and not parameter.any():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.5)
+    net.train()
+    for _ in range(passes):
+        for module in net.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.momentum = 0.5
+        net(torch.rand(4, 3, size, size, generator=generator))
+    net.eval()
+    for branch in (*net.head.cv2, *net.head.cv3):
+        branch[-1].weight.mul_(20)
+        branch[-1].bias.mul_(0.3)
+    return net

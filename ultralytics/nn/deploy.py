@@ -60,9 +60,9 @@ class Deployed(nn.Module):
         return found
 
     def rows(self, images: Tensor) -> list[tuple[str, Tensor]]:
-        """Return what `every_row` gives for images, each with the row's place in its YAML and module."""
+        """Return what `every_row` gives for images, each with the row's place in its YAML."""
         spec = self.network.spec.rows
-        return [(f"{spec[i].where or f'row {i}'} ({spec[i].module})", out) for i, out in self._rows(images).items()]
+        return [(spec[i].where or f"row {i} ({spec[i].module})", out) for i, out in self._rows(images).items()]
 
 
 def program(module: Deployed, images: Tensor, dynamic: bool) -> torch.export.ExportedProgram:
