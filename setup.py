@@ -56,6 +56,10 @@ setup(
     install_requires=INSTALL_REQUIRES,
     extras_require={
         "slurm": ["submitit>=1.5"],
+        "tensorrt": ["tensorrt>=10.12"],
+        "coreml": ["coremltools>=9.0"],
+        "executorch": ["executorch>=1.5"],
+        "litert": ["litert-torch>=0.10"],
         "dev": [
             "pytest>=8",
             "pytest-timeout",

@@ -33,7 +33,7 @@ class CoreMl(Format):
     aliases = ("mlpackage", "mlmodel", "mlprogram", "apple", "ios")
     packages = ("coremltools",)
     reads = ("coremltools",)
-    install = "pip install .[coreml]"
+    install = 'pip install ".[coreml]"'
     able: ClassVar[frozenset[str]] = frozenset({"half"})
 
     @property

@@ -31,7 +31,7 @@ class Engine(Format):
     aliases = ("tensorrt", "trt")
     packages = ("tensorrt", "onnx", "onnxscript")
     reads = ("tensorrt",)
-    install = "pip install .[export,tensorrt]"
+    install = 'pip install ".[export,tensorrt]"'
     able: ClassVar[frozenset[str]] = frozenset({"dynamic", "half", "nms", "batch"})
 
     def lacks(self) -> str:

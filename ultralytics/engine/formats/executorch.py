@@ -28,7 +28,7 @@ class ExecuTorch(Format):
     aliases = ("pte",)
     packages = ("executorch.exir", "executorch.backends.xnnpack.partition.xnnpack_partitioner")
     reads = ("executorch.runtime",)
-    install = "pip install .[executorch]"
+    install = 'pip install ".[executorch]"'
     able: ClassVar[frozenset[str]] = frozenset({"batch"})
 
     def write(self, job: Job, path: Path) -> None:

@@ -28,7 +28,7 @@ class LiteRt(Format):
     aliases = ("tflite",)
     packages = ("litert_torch",)
     reads = ("ai_edge_litert.interpreter",)
-    install = "pip install .[litert]"
+    install = 'pip install ".[litert]"'
     able: ClassVar[frozenset[str]] = frozenset({"batch"})
 
     def write(self, job: Job, path: Path) -> None:
