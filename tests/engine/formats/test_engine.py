@@ -115,7 +115,7 @@ def test_a_header_leaves_the_file_at_the_engine():
 def test_a_machine_without_a_gpu_or_tensorrt_is_one_line(tmp_path, monkeypatch):
     (tmp_path / "net.engine").write_bytes(header({"names": {0: "a"}, "stride": 32}))
     monkeypatch.setitem(sys.modules, "tensorrt", None)
-    with pytest.raises(ExportError, match=r"TensorRT file needs tensorrt.*pip install "\.\[export,tensorrt\]""):
+    with pytest.raises(ExportError, match=r'TensorRT file needs tensorrt.*pip install "\.\[export,tensorrt\]"'):
         open_exported(tmp_path / "net.engine")
     monkeypatch.setitem(sys.modules, "tensorrt", sys.modules[__name__])
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
