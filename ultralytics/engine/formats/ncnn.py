@@ -40,7 +40,7 @@ class Ncnn(Format):
         path.mkdir()
         unknown = _convert(job, path)
         if unknown:
-            raise ExportError(f"ncnn has no operation {unknown} of {_row(job, path, unknown)}")
+            raise ExportError(f"ncnn has no operation {unknown} of {_row_of(job, path, unknown)}")
         (path / METADATA).write_text(job.metadata.to_json(), encoding="utf-8")
 
     def open(self, path: Path, device: torch.device | None = None) -> NcnnBackend:
@@ -74,7 +74,7 @@ def _convert(job: Job, path: Path) -> str:
     return next((kind for kind, *_ in _layers(path / PARAM) if not _known(kind)), "")
 
 
-def _row(job: Job, path: Path, kind: str) -> str:
+def _row_of(job: Job, path: Path, kind: str) -> str:
     """Return the row of the network that an operation is of: the first whose output needs it."""
     images = torch.zeros(job.shape)
     names = [name for name, _ in job.network.rows(images)]
