@@ -68,6 +68,10 @@ setup(
     extras_require={
         "export": EXPORT,
         "slurm": ["submitit>=1.5"],
+        "tensorrt": ["tensorrt>=10.12"],
+        "coreml": ["coremltools>=9.0"],
+        "executorch": ["executorch>=1.5"],
+        "litert": ["litert-torch>=0.10"],
         "dev": [
             "pytest>=8",
             "pytest-timeout",

@@ -102,7 +102,7 @@ class Exporter(WithCallbacks):
         if args.int8 and calibration is None:
             raise self._no_images()
         self.run_callbacks("on_export_start")
-        needed(chosen.packages, f"format={chosen.name}")
+        needed(chosen.packages, f"format={chosen.name}", chosen.install)
         began = time.perf_counter()
         finish = self.finish(model)
         network = Deployed(model)
@@ -199,7 +199,8 @@ class Exporter(WithCallbacks):
         generator = torch.Generator().manual_seed(0)
         found = []
         for batch, height, width in shapes(job):
-            found.append(Trial("noise", torch.rand(batch, job.shape[1], height, width, generator=generator)))
+            noise = torch.randint(256, (batch, job.shape[1], height, width), generator=generator)
+            found.append(Trial("noise", noise / 255))  # bytes, as of an image: some formats take nothing else
             if images is not None and job.shape[1] == COLOURS:
                 found += [Trial(what, real) for what, real in images(batch, height, width)]
         return found
@@ -210,6 +211,10 @@ class Exporter(WithCallbacks):
         Raises:
             ExportError: they differ by more than rounding.
         """
+        if chosen.lacks():
+            LOGGER.warning("%s is not compared with the network: opening it needs %s", chosen.title, chosen.lacks())
+            return
+        needed(chosen.reads, f"comparing {chosen.title} with the network", chosen.install)
         file = chosen.open(path)
         lines = compared(job.network, file, trials, self.differences)
         LOGGER.info("%s against the network, largest differences:", chosen.title)

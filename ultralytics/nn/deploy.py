@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -144,6 +145,13 @@ def sizes(height: int, width: int, stride: int) -> list[tuple[int, int, int]]:
     """Return four (B, H, W) to check a dynamic network at, around its typical size."""
     part = [make_divisible(int(n * share), stride) for n, share in ((height, 0.6), (width, 0.55), (height, 1.2))]
     return [(1, height, width), (3, part[0], width), (2, height, part[1]), (1, part[2], part[1])]
+
+
+def default_layout(module: Deployed) -> Deployed:
+    """Return a copy whose weights lie in torch's default layout, for converters that take no other."""
+    copied: Any = copy.deepcopy(module)
+    found: Deployed = copied.to(memory_format=torch.contiguous_format)
+    return found
 
 
 def example(shape: tuple[int, int, int, int], dynamic: bool, stride: int) -> Tensor:

@@ -20,6 +20,7 @@ from ultralytics.utils.errors import ExportError
 
 INPUT, OUTPUT = "images", "output0"  # the reference's names
 MOST_PIXELS = 2**28  # that a file may take at once: 3 GB in fp32
+INSTALL = "pip install -r requirements-export.txt"
 
 
 class Sizes(NamedTuple):
@@ -166,7 +167,7 @@ class Format(ABC):
         name: as `format=` takes it; aliases: other names of it.
         title: as people call it.
         suffix: how the file or folder's name ends.
-        packages: what writing it imports; reads: what opening it imports.
+        packages: what writing it imports; reads: what opening it imports; install: the command that installs both.
         able: which of dynamic, half, int8, nms and batch (several images) it offers.
     """
 
@@ -176,6 +177,7 @@ class Format(ABC):
     aliases: ClassVar[tuple[str, ...]] = ()
     packages: ClassVar[tuple[str, ...]] = ()
     reads: ClassVar[tuple[str, ...]] = ()
+    install: ClassVar[str] = INSTALL
     able: ClassVar[frozenset[str]] = frozenset()
 
     @abstractmethod
@@ -197,6 +199,18 @@ class Format(ABC):
     def describe(self, path: Path, metadata: Metadata) -> None:  # noqa: B027  # a format that cannot leaves it be
         """Replace what a file says of itself: what is known only once it is written."""
 
+    @property
+    def folder(self) -> bool:
+        """Return True if it is a folder, not a file."""
+        return self.suffix.startswith("_")
+
+    def lacks(self) -> str:
+        """Return what this machine lacks to open a file of it, besides packages; nothing where none can be missing.
+
+        Such a file is written where that is possible, but not compared with its network.
+        """
+        return ""
+
     def place(self, stem: Path, args: Config) -> Path:
         """Return where the file of a network goes: beside its weights, under their name."""
         return stem.with_name(stem.name + self.suffix)
@@ -209,19 +223,20 @@ def _possible(sizes: Sizes) -> bool:
     return least > 0 and most <= LARGEST and batch * height * width <= MOST_PIXELS
 
 
-def needed(names: Iterable[str], why: str) -> None:
+def needed(names: Iterable[str], why: str, install: str = INSTALL) -> None:
     """Check that packages are there.
 
     Args:
         names: modules that will be imported.
         why: what needs them: "format=onnx".
+        install: the command that installs them.
 
     Raises:
-        ExportError: one is missing, or cannot be imported; pip's command is named.
+        ExportError: one is missing, or cannot be imported; the command is named.
     """
     for name in names:
         try:
             importlib.import_module(name)
         except ImportError as e:
             missing = name if isinstance(e, ModuleNotFoundError) else f"{name}, which cannot be imported ({e})"
-            raise ExportError(f"{why} needs {missing}", hint="pip install -r requirements-export.txt") from None
+            raise ExportError(f"{why} needs {missing}", hint=install) from None
