@@ -66,7 +66,15 @@ class DetectionPredictor(BasePredictor):
 
     def postprocess(self, preds: Any, img: Tensor, orig_imgs: Sequence[UInt8Array]) -> list[Results]:
         """Turn the model's output into a Results for each image, boxes in its pixels."""
-        found = detections(preds[0], self.args, self.model.nc, PREDICT_CONF)
+        return self.as_results(self.suppress(preds), img, orig_imgs)
+
+    def suppress(self, preds: Any) -> list[Tensor]:
+        """Return the detections (n, 6) of each image in the model's output: corners in pixels of the frame, score,
+        class."""
+        return detections(preds[0], self.args, self.model.nc, PREDICT_CONF)
+
+    def as_results(self, found: Sequence[Tensor], img: Tensor, orig_imgs: Sequence[UInt8Array]) -> list[Results]:
+        """Put detections into a Results for each image, boxes in its pixels."""
         results = []
         for image, detected in zip(orig_imgs, found, strict=True):
             with torch.inference_mode(False):
