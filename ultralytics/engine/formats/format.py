@@ -63,7 +63,10 @@ class FileBackend(ABC):
 
     Attributes:
         fixed: (height, width) of the only images that it takes, or None.
+        layout: how images lie in memory: rows of a channel one after the other, as runtimes read them.
     """
+
+    layout = torch.contiguous_format
 
     def __init__(
         self,

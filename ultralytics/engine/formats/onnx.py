@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ultralytics.engine.formats.format import INPUT, FileBackend, Format, Job, Sizes, needed
 from ultralytics.engine.formats.metadata import Metadata
+from ultralytics.engine.formats.onnx_graph import quicken
 from ultralytics.nn.deploy import example, program
 from ultralytics.utils.errors import ExportError
 from ultralytics.utils.text import first_line
@@ -71,6 +72,7 @@ def graph(job: Job) -> Any:
     _name_axes(model.graph.input[0], ("batch", "", "height", "width"))
     _name_axes(model.graph.output[0], ("batch", "", "anchors"))
     model.producer_name = "ultralytics"
+    quicken(model)
     return model
 
 
@@ -112,6 +114,8 @@ class OnnxBackend(FileBackend):
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = torch.get_num_threads()
+        # Threads that spin after a run would hold the cores which NMS and the next image need.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         providers: list[Any] = ["CPUExecutionProvider"]
         if device.type == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
             providers.insert(0, ("CUDAExecutionProvider", {"device_id": device.index or 0}))

@@ -13,6 +13,7 @@ from ultralytics.engine.formats.metadata import Metadata
 from ultralytics.engine.formats.onnx import quiet
 from ultralytics.nn.deploy import example
 from ultralytics.utils.errors import ExportError
+from ultralytics.utils.tensors import layout
 from ultralytics.utils.text import first_line
 
 METADATA = "config.txt"  # the reference's name of the extra file
@@ -57,6 +58,7 @@ class TorchScriptBackend(FileBackend):
         sizes = Sizes() if free else Sizes(metadata.batch, *metadata.imgsz)
         dtype = torch.float16 if metadata.args.get("half") is True else torch.float32
         super().__init__(path, metadata, sizes, device, dtype)
+        self.layout = layout(device)  # as the network was recorded
 
     def run(self, images: Tensor) -> list[Tensor]:
         """Return the file's outputs."""
