@@ -9,7 +9,7 @@ from PIL import Image
 from ultralytics import YOLO
 from ultralytics.cli import main
 from ultralytics.engine.sources import Source, VideoSink, load_source
-from ultralytics.models.yolo.detect.predict import DetectionPredictor
+from ultralytics.models.yolo.detect.predict import DetectionPredictor, stacked
 from ultralytics.utils.errors import ConfigError, MissingFileError, UserError
 from ultralytics.utils.images import imread, imwrite
 
@@ -150,6 +150,15 @@ def test_classes_and_scores_limit_what_is_found(yolo, toy):
 def test_classes_the_model_has_not_are_told(yolo):
     with pytest.raises(ConfigError, match="no class 99"):
         yolo(np.zeros((64, 64, 3), np.uint8), **{**QUIET, "classes": [99]})
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_images_lie_in_memory_as_a_model_wants_them(layout):
+    images = [np.random.default_rng(i).integers(0, 255, (6, 8, 3), np.uint8) for i in range(2)]
+    images[1] = images[1][:, ::-1]  # as a script may hand them in
+    found = torch.from_numpy(stacked(images, layout))
+    assert found.is_contiguous(memory_format=layout)
+    np.testing.assert_array_equal(found.numpy(), np.stack(images)[..., ::-1].transpose(0, 3, 1, 2))
 
 
 def test_boxes_may_be_changed_in_place(yolo):

@@ -330,6 +330,7 @@ class BaseValidator(WithCallbacks):  # size: the reference's names, which script
         net = backend_of(model, device, args.half)
         self.device, self.dtype, self.layout = net.device, net.dtype, net.layout
         threads.settle(args, net.device, lambda most: self._try_threads(net, most))
+        threads.give_to(net)
         return net
 
     def _try_threads(self, net: Backend, most: int) -> threads.Choice | None:

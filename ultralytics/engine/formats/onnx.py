@@ -109,11 +109,26 @@ class OnnxBackend(FileBackend):
     """Runs a file with ONNX Runtime, on the GPU where its build and the device have one."""
 
     def __init__(self, path: Path, device: torch.device) -> None:
-        import onnxruntime
+        self._source = path, device
+        self.use_threads(torch.get_num_threads())
+        inputs = self.session.get_inputs()
+        if len(inputs) != 1 or inputs[0].type not in DTYPES or len(inputs[0].shape) != 4:
+            raise ExportError("its input is not one batch of images", str(path))
+        self.input, dtype = inputs[0].name, DTYPES[inputs[0].type]
+        batch, _, height, width = (n if isinstance(n, int) else None for n in inputs[0].shape)
+        metadata = Metadata.from_mapping(self.session.get_modelmeta().custom_metadata_map, str(path))
+        super().__init__(path, metadata, Sizes(batch, height, width), torch.device("cpu"), dtype)
 
+    def use_threads(self, count: int) -> None:
+        """Open the file for so many threads, unless it is."""
+        import onnxruntime  # an optional package
+
+        if count == self.threads:
+            return
+        path, device = self._source
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        options.intra_op_num_threads = torch.get_num_threads()
+        options.intra_op_num_threads = count
         # Threads that spin after a run would hold the cores which NMS and the next image need.
         options.add_session_config_entry("session.force_spinning_stop", "1")
         providers: list[Any] = ["CPUExecutionProvider"]
@@ -123,13 +138,7 @@ class OnnxBackend(FileBackend):
             self.session = onnxruntime.InferenceSession(str(path), options, providers=providers)
         except Exception as e:  # of the runtime: each kind of damage has a class of its own
             raise ExportError(f"it cannot be opened: {first_line(e)}", str(path)) from None
-        inputs = self.session.get_inputs()
-        if len(inputs) != 1 or inputs[0].type not in DTYPES or len(inputs[0].shape) != 4:
-            raise ExportError("its input is not one batch of images", str(path))
-        self.input, dtype = inputs[0].name, DTYPES[inputs[0].type]
-        batch, _, height, width = (n if isinstance(n, int) else None for n in inputs[0].shape)
-        metadata = Metadata.from_mapping(self.session.get_modelmeta().custom_metadata_map, str(path))
-        super().__init__(path, metadata, Sizes(batch, height, width), torch.device("cpu"), dtype)
+        self.threads = count
 
     def run(self, images: Tensor) -> list[Tensor]:
         """Return the file's outputs."""

@@ -70,20 +70,27 @@ class OpenVinoBackend(FileBackend):
         if len(files) != 1 or not (path / METADATA).is_file():
             raise ExportError(f"an OpenVINO folder holds one .xml, its .bin and {METADATA}", str(path))
         metadata = Metadata.from_text(read_bytes(path / METADATA, 2**24), str(path / METADATA))
-        core: Any = openvino.Core()
+        self._core: Any = openvino.Core()
+        self._hints: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+        if metadata.args.get("half") is not True:  # else what the CPU multiplies fastest: bf16 where it can
+            self._hints["INFERENCE_PRECISION_HINT"] = "f32"
         try:
-            model = core.read_model(str(files[0]))
+            self._model = model = self._core.read_model(str(files[0]))
             shape = model.inputs[0].get_partial_shape()
-            hints: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
-            if metadata.args.get("half") is not True:  # else what the CPU multiplies fastest: bf16 where it can
-                hints["INFERENCE_PRECISION_HINT"] = "f32"
-            self.compiled = core.compile_model(model, "CPU", hints)
+            self.use_threads(torch.get_num_threads())
         except Exception as e:  # of the runtime
             raise ExportError(f"it cannot be opened: {first_line(e)}", str(files[0])) from None
         batch, _, height, width = (d.get_length() if d.is_static else None for d in shape)
         half = "f16" in str(model.inputs[0].get_element_type())
         dtype = torch.float16 if half else torch.float32
         super().__init__(path, metadata, Sizes(batch, height, width), torch.device("cpu"), dtype)
+
+    def use_threads(self, count: int) -> None:
+        """Compile the network for so many threads, unless it is."""
+        if count != self.threads:
+            hints = {**self._hints, "INFERENCE_NUM_THREADS": count}
+            self.compiled = self._core.compile_model(self._model, "CPU", hints)
+            self.threads = count
 
     def run(self, images: Tensor) -> list[Tensor]:
         """Return the file's outputs."""

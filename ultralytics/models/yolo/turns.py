@@ -50,7 +50,7 @@ class Contestant:
         self.device = select_device(setup["device"], quiet=True)
         images = [_image_of(path) for path in setup["images"]]
         self.before = memory_held()
-        keys = ("imgsz", "device", "half", "conf", "iou", "max_det")
+        keys = ("imgsz", "device", "threads", "half", "conf", "iou", "max_det")
         args = get_cfg(None, {k: setup[k] for k in keys} | {"verbose": False}, mode="predict")
         made: Any = task_named(setup["task"]).predictor(overrides=args)
         file = setup["file"]
@@ -58,6 +58,7 @@ class Contestant:
         self.predictor = made
         net: Backend = made.model
         made.letterbox = LetterBox(made.frame, auto=setup["rect"] and net.fixed is None, stride=made.stride)
+        made.settle_threads()
         self.groups = grouped(images, setup["batch"], made.padded_shape)
 
     def facts(self) -> dict[str, Any]:

@@ -92,7 +92,7 @@ def stacked(images: Sequence[UInt8Array], layout: torch.memory_format) -> UInt8A
         for image, (red, green, blue) in zip(images, planes, strict=True):
             cv2.split(image, [blue, green, red])
         return planes
-    pixels: UInt8Array = np.empty((len(images), height, width, 3), np.uint8)
+    pixels = np.empty((len(images), height, width, 3), np.uint8)
     for image, place in zip(images, pixels, strict=True):
         cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=place)
-    return pixels.transpose(0, 3, 1, 2)
+    return np.moveaxis(pixels, 3, 1)
