@@ -94,9 +94,13 @@ class FileBackend(ABC):
         fixed: (height, width) of the only images that it takes, or None.
         takes: names of the inputs besides the images, which have defaults: "conf", "iou".
         given: values for them, by name.
+        layout: how images lie in memory: rows of a channel one after the other, as runtimes read them.
+        threads: of a CPU that its runtime computes with; None: those of torch.
     """
 
     takes: frozenset[str] = frozenset()
+    layout = torch.contiguous_format
+    threads: int | None = None
 
     def __init__(
         self,
@@ -122,6 +126,10 @@ class FileBackend(ABC):
     @abstractmethod
     def run(self, images: Tensor) -> list[Tensor]:
         """Return the file's outputs for images of a size and a number that it takes."""
+
+    def use_threads(self, count: int) -> None:
+        """Compute with so many threads of a CPU; where `threads` is a number."""
+        raise NotImplementedError  # of a runtime that has threads of its own
 
     def __call__(self, images: Tensor) -> Any:
         """Return the output (B, 4 + nc, A) and nothing besides, in the form of a head's; where it is final, (B, n, 6)

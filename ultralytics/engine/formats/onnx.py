@@ -19,6 +19,7 @@ from ultralytics.engine.formats.format import INPUT, OUTPUT, FileBackend, Format
 from ultralytics.engine.formats.int8 import quantised_onnx
 from ultralytics.engine.formats.metadata import Metadata
 from ultralytics.engine.formats.onnx_file import check_onnx
+from ultralytics.engine.formats.onnx_graph import quicken
 from ultralytics.nn.deploy import program
 from ultralytics.utils.errors import ExportError
 from ultralytics.utils.text import first_line
@@ -97,6 +98,7 @@ def graph(job: Job, half: bool = False) -> Any:
     _name_axes(model.graph.input[0], ("batch", "", "height", "width"))
     _name_axes(model.graph.output[0], ("batch", "", "anchors"))
     model.producer_name = "ultralytics"
+    quicken(model)
     return model
 
 
@@ -133,22 +135,9 @@ class OnnxBackend(FileBackend):
     """Runs a file with ONNX Runtime, on the GPU where its build and the device have one."""
 
     def __init__(self, path: Path, device: torch.device) -> None:
-        import onnxruntime  # an optional package
-
         check_onnx(path)
-        options = onnxruntime.SessionOptions()
-        options.add_session_config_entry(
-            "optimization.constant_folding_max_output_size_in_bytes", str(LARGEST_CONSTANT)
-        )
-        options.log_severity_level = 4  # what fails raises
-        options.intra_op_num_threads = torch.get_num_threads()
-        providers: list[Any] = ["CPUExecutionProvider"]
-        if device.type == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-            providers.insert(0, ("CUDAExecutionProvider", {"device_id": device.index or 0}))
-        try:
-            self.session = onnxruntime.InferenceSession(str(path), options, providers=providers)
-        except Exception as e:  # of the runtime: each kind of damage has a class of its own
-            raise ExportError(f"it cannot be opened: {first_line(e)}", str(path)) from None
+        self._source = path, device
+        self.use_threads(torch.get_num_threads())
         inputs = self.session.get_inputs()
         if len(inputs) != 1 or inputs[0].type not in DTYPES or len(inputs[0].shape) != 4:
             raise ExportError("its input is not one batch of images", str(path))
@@ -157,6 +146,30 @@ class OnnxBackend(FileBackend):
         self.takes = frozenset(i.name for i in self.session.get_overridable_initializers()) & {"conf", "iou"}
         metadata = Metadata.from_mapping(self.session.get_modelmeta().custom_metadata_map, str(path))
         super().__init__(path, metadata, Sizes(batch, height, width), torch.device("cpu"), dtype)
+
+    def use_threads(self, count: int) -> None:
+        """Open the file for so many threads, unless it is."""
+        import onnxruntime  # an optional package
+
+        if count == self.threads:
+            return
+        path, device = self._source
+        options = onnxruntime.SessionOptions()
+        options.add_session_config_entry(
+            "optimization.constant_folding_max_output_size_in_bytes", str(LARGEST_CONSTANT)
+        )
+        options.log_severity_level = 4  # what fails raises
+        options.intra_op_num_threads = count
+        # Threads that spin after a run would hold the cores which NMS and the next image need.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+        providers: list[Any] = ["CPUExecutionProvider"]
+        if device.type == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+            providers.insert(0, ("CUDAExecutionProvider", {"device_id": device.index or 0}))
+        try:
+            self.session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+        except Exception as e:  # of the runtime: each kind of damage has a class of its own
+            raise ExportError(f"it cannot be opened: {first_line(e)}", str(path)) from None
+        self.threads = count
 
     def run(self, images: Tensor) -> list[Tensor]:
         """Return the file's outputs."""

@@ -112,18 +112,20 @@ class OpenVinoBackend(FileBackend):
         if len(files) != 1 or not (path / METADATA).is_file():
             raise ExportError(f"an OpenVINO folder holds one .xml, its .bin and {METADATA}", str(path))
         metadata = Metadata.from_text(read_text(path / METADATA, ExportError, LONGEST), str(path / METADATA))
-        core: Any = openvino.Core()
+        self._core: Any = openvino.Core()
+        self._hints: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+        if metadata.args.get("half") is not True:  # else what the CPU multiplies fastest: bf16 where it can
+            self._hints["INFERENCE_PRECISION_HINT"] = "f32"
         try:
             # not Core.read_model, which tries every format that OpenVINO knows
             reader: Any = FrontEndManager().load_by_framework("ir")
-            model = reader.convert(reader.load(str(files[0])))
+            self._model = model = reader.convert(reader.load(str(files[0])))
             shape = model.inputs[0].get_partial_shape()
             if len(model.inputs) != 1 or shape.rank.get_length() != 4:
                 raise ValueError("its input is not one batch of images")
             _check_constants(model)
             self.defaults = _with_inputs(model) if metadata.nms else {}
-            hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
-            self.compiled = core.compile_model(model, "CPU", hints)
+            self.use_threads(torch.get_num_threads())
         except Exception as e:  # of the runtime
             raise ExportError(f"it cannot be opened: {first_line(e)}", str(files[0])) from None
         batch, _, height, width = (d.get_length() if d.is_static else None for d in shape)
@@ -132,6 +134,13 @@ class OpenVinoBackend(FileBackend):
         super().__init__(path, metadata, Sizes(batch, height, width), torch.device("cpu"), dtype)
         self.takes = frozenset(self.defaults)
 
+    def use_threads(self, count: int) -> None:
+        """Compile the network for so many threads, unless it is."""
+        if count != self.threads:
+            hints = {**self._hints, "INFERENCE_NUM_THREADS": count}
+            self.compiled = self._core.compile_model(self._model, "CPU", hints)
+            self.threads = count
+
     def run(self, images: Tensor) -> list[Tensor]:
         """Return the file's outputs."""
         given = dict(self.given)
@@ -139,10 +148,10 @@ class OpenVinoBackend(FileBackend):
             given["iou"] = float(torch.tensor(given["iou"]).nextafter(torch.tensor(2.0)))  # see `Finish`, inclusive
         values = [np.full_like(value, given.get(name, value)) for name, value in self.defaults.items()]
         try:
-            found = self.compiled([np.ascontiguousarray(images.cpu().numpy()), *values])
+            found = self.compiled([np.ascontiguousarray(images.cpu().numpy()), *values], share_outputs=True)
         except Exception as e:  # of the runtime
             raise ExportError(f"it fails on images of {tuple(images.shape)}: {first_line(e)}", str(self.path)) from None
-        return [torch.from_numpy(np.array(a)) for a in found.values()]
+        return [torch.from_numpy(np.array(a)) for a in found.values()]  # the next run writes where these lie
 
 
 def _with_inputs(model: Any) -> dict[str, npt.NDArray[np.float32]]:

@@ -13,6 +13,7 @@ from ultralytics.engine.formats.metadata import Metadata
 from ultralytics.engine.formats.onnx import quiet
 from ultralytics.engine.formats.script_code import check_program
 from ultralytics.utils.errors import ExportError
+from ultralytics.utils.tensors import layout
 from ultralytics.utils.text import first_line
 
 METADATA = "config.txt"  # the reference's name of the extra file
@@ -62,6 +63,7 @@ class TorchScriptBackend(FileBackend):
         dtype = torch.float16 if metadata.args.get("half") is True else torch.float32
         super().__init__(path, metadata, sizes, device, dtype)
         self.takes = frozenset(inputs & {"conf", "iou"})
+        self.layout = layout(device)  # as the network was recorded
 
     def run(self, images: Tensor) -> list[Tensor]:
         """Return the file's outputs."""
