@@ -88,6 +88,7 @@ class Exporter(WithCallbacks):
         self._check(chosen)
         self.run_callbacks("on_export_start")
         needed(chosen.packages, f"format={chosen.name}")
+        self.begin(model)
         began = time.perf_counter()
         network = Deployed(model, self.finish(model))
         shape = (args.batch, network.network.spec.ch, *self._frame(network.stride))
@@ -104,10 +105,17 @@ class Exporter(WithCallbacks):
         self.file = path
         seconds = time.perf_counter() - began
         LOGGER.info("%s: %.1f MB, in %.0f s, saved to %s", chosen.title, file_size(path), seconds, path)
+        self.accompany(path, job.metadata)
         self.run_callbacks("on_export_end")
         return path
 
     # What a task replaces
+
+    def begin(self, model: Any) -> None:  # most tasks have nothing to do here
+        """Check and fetch what is wanted besides the file, before anything that takes long."""
+
+    def accompany(self, path: Path, metadata: Metadata) -> None:  # as above
+        """Write what is wanted besides the file, which lies in its place."""
 
     def finish(self, model: nn.Module) -> nn.Module | None:
         """Return the module that comes behind the network with `nms`."""

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from ultralytics.cfg.keys import VAL_CONF
 from ultralytics.engine.exporter import Exporter
+from ultralytics.engine.formats.metadata import Metadata
+from ultralytics.models.yolo.detect.demo import fetch_library, write_demo
 from ultralytics.utils.errors import ConfigError
+from ultralytics.utils.files import user_path
 
 # Boxes in pixels, scores: rounding in fp32 and fp16.
 TOLERANCES = {"boxes": 0.02, "scores": 1e-4}
@@ -16,6 +22,17 @@ TOLERANCES_HALF = {"boxes": 4.0, "scores": 0.05}
 
 class DetectionExporter(Exporter):
     """Write a detector in another runtime's format; see `Exporter`."""
+
+    library: Path | None = None  # of a demo
+
+    def begin(self, model: Any) -> None:
+        """Fetch what a demo needs, with `demo`."""
+        self.library = fetch_library(self.args, model.spec.ch) if self.args.demo else None
+
+    def accompany(self, path: Path, metadata: Metadata) -> None:
+        """Write the demo, with `demo`."""
+        if self.args.demo and self.library is not None:
+            write_demo(user_path(self.args.demo), self.library, path, metadata)
 
     def finish(self, model: nn.Module) -> nn.Module | None:
         """Return the module that suppresses boxes, with `nms`."""
