@@ -293,9 +293,9 @@ def test_a_browser_finds_what_predict_finds(files, pages, images, tmp_path, kind
         browser.open(f"{address}?image=test.jpg")
         for image in images:
             if image != images[0]:
+                browser.run("document.getElementById('result').textContent = ''")
                 browser.choose("#file", image)
-                browser.wait(f"{STATE} === 'busy'")
-            browser.wait(f"['done', 'failed'].includes({STATE})")
+            browser.wait(f"document.getElementById('result').textContent || {STATE} === 'failed'")
             assert browser.run(STATE) == "done", browser.run("document.getElementById('error').textContent")
             theirs, result = shown(browser)
             assert [result["height"], result["width"]] == list(cv2.imread(str(image)).shape[:2])

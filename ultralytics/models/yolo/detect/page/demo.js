@@ -107,9 +107,9 @@ async function load() {
   return openNamed();
 }
 
-/** Where the file holds suppression, its thresholds are the least and the only ones. */
+/** Where the file holds suppression, its lowest score is the least that the page can show, and its overlap stays. */
 function settle(id, value) {
-  if (model.args.nms && typeof value === "number" && !session.inputNames.includes(id)) {
+  if (model.args.nms && typeof value === "number") {
     part(id).value = value;
     if (id === "conf") part(id).min = value;
     else part(id).disabled = true;
@@ -172,16 +172,10 @@ async function compute(source, width, height) {
   const input = toInput(pixels, height, width, place);
   const feeds = { [session.inputNames[0]]: new ort.Tensor("float32", input, [1, 3, place.height, place.width]) };
   const read = performance.now();
-  const results = await session.run({ ...feeds, ...thresholds() });
+  const results = await session.run(feeds);
   const output = results[session.outputNames[0]];
   last = { image: frame, height, width, place, output: output.data, dims: output.dims };
   last.times = { before: read - begin, network: performance.now() - read };
-}
-
-/** The scalars that a file with suppression may take besides the image. */
-function thresholds() {
-  const asked = ["conf", "iou"].filter((id) => session.inputNames.includes(id));
-  return Object.fromEntries(asked.map((id) => [id, new ort.Tensor("float32", [Number(part(id).value)], [])]));
 }
 
 function detections() {
@@ -307,13 +301,7 @@ function listen() {
     showValue(id);
     part(id).addEventListener("input", () => {
       showValue(id);
-      if (last === null || stream !== null) return;
-      if (!session.inputNames.includes(id)) return draw();
-      const { image, width, height } = last;
-      enqueue(async () => {
-        await compute(image, width, height);
-        draw();
-      });
+      if (last !== null && stream === null) draw();
     });
   }
   const stage = document.body;
