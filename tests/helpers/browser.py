@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +23,24 @@ CHROMIUM = next(
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def __init__(self, *words: Any, headers: Mapping[str, str], **more: Any) -> None:
+        self.more_headers = headers
+        super().__init__(*words, **more)
+
+    def end_headers(self) -> None:
+        for name, value in self.more_headers.items():
+            self.send_header(name, value)
+        super().end_headers()
+
     def log_message(self, *_: Any) -> None:
         pass
 
 
 @contextlib.contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """Serve a folder on this machine; gives its address."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(folder))) as server:
+def served(folder: Path, headers: Mapping[str, str] | None = None) -> Iterator[str]:
+    """Serve a folder on this machine, with more headers than usual; gives its address."""
+    handler = functools.partial(_Quiet, directory=str(folder), headers=headers or {})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
@@ -41,7 +51,7 @@ def served(folder: Path) -> Iterator[str]:
 
 
 class Browser:
-    """A Chromium with one page."""
+    """A Chromium with one page, for which no host but this machine exists."""
 
     def __init__(self, profile: Path, *options: str) -> None:
         assert CHROMIUM is not None
@@ -49,6 +59,7 @@ class Browser:
         # The protocol's pipe is on descriptors 3 and 4, whatever Python calls them.
         script = f'exec "$@" 3<&{commands[0]} 4>&{answers[1]}'
         words = ["--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe", "--no-first-run"]
+        words += ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]  # no host but this machine
         words += ["--disable-dev-shm-usage", "--disable-background-networking", f"--user-data-dir={profile}", *options]
         self.process = subprocess.Popen(
             ["bash", "-c", script, "bash", CHROMIUM, *words, "about:blank"],

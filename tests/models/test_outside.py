@@ -318,6 +318,29 @@ def test_a_browser_finds_what_predict_finds(files, pages, images, tmp_path, kind
 
 
 @pytest.mark.slow
+def test_threads_where_the_server_isolates_the_page(files, pages, images, tmp_path):
+    headers = {"Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp"}
+    page = shutil.copytree(pages["fixed"], tmp_path / "page")
+    shutil.copy(images[1], page / "test.jpg")
+    with served(page, headers) as address, Browser(tmp_path / "profile") as browser:
+        browser.open(f"{address}?image=test.jpg")
+        browser.wait(f"['done', 'failed'].includes({STATE})")
+        assert browser.run("crossOriginIsolated") is True
+        assert browser.run("ort.env.wasm.numThreads") == min(os.cpu_count(), 4)
+        assert_paired(predicted(files["fixed"], images[1]), shown(browser)[0], 0.5, 0.01)
+        found = shown(browser)
+        browser.run("document.getElementById('result').textContent = ''")
+        browser.run("""(async () => {
+            const dropped = new DataTransfer();
+            dropped.items.add(new File([await (await fetch('test.jpg')).blob()], 'test.jpg', {type: 'image/jpeg'}));
+            const event = new DragEvent('drop', {dataTransfer: dropped, bubbles: true, cancelable: true});
+            document.getElementById('stage').dispatchEvent(event);
+        })()""")
+        browser.wait("document.getElementById('result').textContent")
+        assert shown(browser)[0] == found[0]
+
+
+@pytest.mark.slow
 def test_the_camera_the_widths_and_chinese(pages, tmp_path):
     options = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream", "--accept-lang=zh-CN")
     with served(pages["fixed"]) as address, Browser(tmp_path / "profile", *options) as browser:
