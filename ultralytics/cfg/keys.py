@@ -321,6 +321,7 @@ class Config:  # size: every key of a run, each declared once
     nms: bool = exported(False, "put non-maximum suppression, by conf, iou and max_det, into the file")
     simplify: bool = exported(True, "fold constants of ONNX graphs")
     opset: int | None = exported(None, "version of ONNX's operators; auto: 18", low=18, high=30, none="auto")
+    demo: str | None = exported(None, "folder for a page that runs the ONNX file in a browser")
     workspace: float | None = exported(
         4.0, "GiB that TensorRT may use while it builds; all: no limit", low=0, none="all"
     )

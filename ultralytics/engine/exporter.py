@@ -103,6 +103,7 @@ class Exporter(WithCallbacks):
             raise self._no_images()
         self.run_callbacks("on_export_start")
         needed(chosen.packages, f"format={chosen.name}", chosen.install)
+        self.begin(model)
         began = time.perf_counter()
         finish = self.finish(model)
         network = Deployed(model)
@@ -124,10 +125,17 @@ class Exporter(WithCallbacks):
         self.file = path
         seconds = time.perf_counter() - began
         LOGGER.info("%s: %.1f MB, in %.0f s, saved to %s", chosen.title, file_size(path), seconds, path)
+        self.accompany(path, job.metadata)
         self.run_callbacks("on_export_end")
         return path
 
     # What a task replaces
+
+    def begin(self, model: Any) -> None:  # most tasks have nothing to do here
+        """Check and fetch what is wanted besides the file, before anything that takes long."""
+
+    def accompany(self, path: Path, metadata: Metadata) -> None:  # as above
+        """Write what is wanted besides the file, which lies in its place."""
 
     def finish(self, model: Any) -> Finish | None:
         """Return what comes behind the network with `nms`.

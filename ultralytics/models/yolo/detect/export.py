@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,10 +12,13 @@ from torch import Tensor
 from ultralytics.cfg.keys import PREDICT_CONF, VAL_CONF
 from ultralytics.engine.exporter import Exporter
 from ultralytics.engine.formats.format import FileBackend
+from ultralytics.engine.formats.metadata import Metadata
 from ultralytics.engine.formats.parity import output_of
+from ultralytics.models.yolo.detect.demo import fetch_library, write_demo
 from ultralytics.models.yolo.detect.suppression import Suppression
 from ultralytics.utils.boxes import box_iou, xywh2xyxy
 from ultralytics.utils.errors import ConfigError
+from ultralytics.utils.files import user_path
 from ultralytics.utils.log import LOGGER
 
 # Boxes in pixels, scores: rounding in fp32 and fp16.
@@ -28,6 +32,17 @@ COMPARED = 300  # boxes of an image that are to be suppressed where a file is co
 
 class DetectionExporter(Exporter):
     """Write a detector in another runtime's format; see `Exporter`."""
+
+    library: Path | None = None  # of a demo
+
+    def begin(self, model: Any) -> None:
+        """Fetch what a demo needs, with `demo`."""
+        self.library = fetch_library(self.args, model.spec.ch) if self.args.demo else None
+
+    def accompany(self, path: Path, metadata: Metadata) -> None:
+        """Write the demo, with `demo`."""
+        if self.args.demo and self.library is not None:
+            write_demo(user_path(self.args.demo), self.library, path, metadata)
 
     def finish(self, model: Any) -> Suppression | None:
         """Return what suppresses boxes, with `nms`.
