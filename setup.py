@@ -24,7 +24,10 @@ INSTALL_REQUIRES = [
     "matplotlib>=3.8",
     "einops>=0.8",
 ]
-BUNDLED = {"models": "cfg/models", "recipes": "cfg/recipes", "studies": "cfg/studies", "data": "data"}
+BUNDLED = {
+    **{name: f"cfg/{name}" for name in ("models", "recipes", "studies", "trackers")},
+    "data": "data",
+}
 
 
 class BuildWithYamls(build_py):
