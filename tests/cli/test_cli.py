@@ -33,7 +33,6 @@ def command(*words, cwd):
     ("words", "message"),
     [
         (["trian"], "did you mean 'train'"),
-        (["track", "model=x.pt"], "'track' is not offered"),
         (["mode=export", "model=x.pt"], "'export' is not offered (`export-weights`"),
         (["benchmark"], "'benchmark' is not offered"),
         (["tune", "data=x.yaml"], "'tune' is not offered"),

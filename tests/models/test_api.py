@@ -97,7 +97,7 @@ def test_weights_are_drawn_anew(weights):
 
 
 @pytest.mark.parametrize(
-    ("name", "hint"), [("track", "predict"), ("export", "export-weights"), ("tune", "train"), ("embed", "hook")]
+    ("name", "hint"), [("export", "export-weights"), ("tune", "train"), ("embed", "hook")]
 )
 def test_what_is_absent_says_what_to_use(net, name, hint):
     with pytest.raises(UserError, match=f"{name} is not offered yet .*{hint}"):

@@ -255,12 +255,11 @@ class Results(_Movable):
             found = self.boxes.numpy()
             order = np.argsort(found.conf, kind="stable")  # the surest on top
             ids = [int(i) for i in found.id] if found.is_track else list(range(len(found)))
-            tints = [colors(ids[i] if color_mode == "instance" else int(found.cls[i]), bgr=True) for i in order]
-            for i, color in zip(order, tints, strict=True):
+            for i in order:
+                c = int(found.cls[i])
+                color = colors(ids[i] if color_mode == "instance" else c, bgr=True)
                 if found.is_track and ids[i] in self.trails:
                     annotator.trail(self.trails[ids[i]], color)
-            for i, color in zip(order, tints, strict=True):
-                c = int(found.cls[i])
                 words = [f"id:{ids[i]}"] if found.is_track else []
                 words += [self.names.get(c, str(c))] + [f"{found.conf[i]:.2f}"] * conf
                 annotator.box_label(found.xyxy[i], " ".join(words) if labels else "", color)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ultralytics.trackers.utils.kalman_filter import KalmanFilter, KalmanFilterXYAH, KalmanFilterXYWH
-from ultralytics.utils.types import Float32Array, Float64Array
+from ultralytics.utils.types import Float64Array
 
 _UNKNOWN = np.zeros((8, 8))  # of a detection; read only
 
@@ -20,8 +22,9 @@ class STrack:  # size: the reference's names, which scripts read
     """An object that is followed, or a detection that may become one.
 
     Args:
-        box: (4,) centre, width and height in pixels; (5,) with an angle in radians.
+        mean: (8,) its box in the numbers of the Kalman filter, at rest.
         score, cls, idx: of the detection, and its place in the frame.
+        angle: of a rotated box, in radians.
 
     Attributes:
         mean, covariance: of the Kalman filter, (8,) and (8, 8); of a detection its box, at rest.
@@ -33,10 +36,10 @@ class STrack:  # size: the reference's names, which scripts read
     kalman: KalmanFilter = KalmanFilterXYAH()
     stops: tuple[int, ...] = (7,)  # velocities that an object out of sight is taken not to have
 
-    def __init__(self, box: Float32Array, score: float, cls: float, idx: int) -> None:
-        self.mean: Float64Array = np.concatenate([self.kalman.measured(np.asarray(box[:4], np.float64)), np.zeros(4)])
+    def __init__(self, mean: Float64Array, score: float, cls: float, idx: int, angle: float | None = None) -> None:
+        self.mean = mean
         self.covariance: Float64Array = _UNKNOWN
-        self.angle = float(box[4]) if len(box) > 4 else None
+        self.angle = angle
         self.score, self.cls, self.idx = score, cls, idx
         self.track_id = self.start_frame = self.frame_id = 0
         self.state, self.is_activated = TrackState.New, False
@@ -60,13 +63,14 @@ class STrack:  # size: the reference's names, which scripts read
     @property
     def xywh(self) -> Float64Array:
         """(4,) centre, width and height, pixels."""
-        return self.kalman.xywh(self.mean[:4])
+        box: Float64Array = boxes_of([self])[0, :4]
+        return box
 
     @property
     def xyxy(self) -> Float64Array:
         """(4,) corners, pixels."""
-        x, y, w, h = self.xywh.tolist()
-        return np.array([x - w / 2, y - h / 2, x + w / 2, y + h / 2])
+        corners: Float64Array = corners_of([self])[0]
+        return corners
 
     @property
     def tlwh(self) -> Float64Array:
@@ -74,19 +78,24 @@ class STrack:  # size: the reference's names, which scripts read
         x, y, w, h = self.xywh.tolist()
         return np.array([x - w / 2, y - h / 2, w, h])
 
-    @property
-    def xywha(self) -> Float64Array:
-        """(5,) centre, width, height, and the angle in radians."""
-        return np.append(self.xywh, self.angle or 0.0)
-
-    @property
-    def result(self) -> list[float]:
-        """x1, y1, x2, y2 (with an angle: x, y, w, h, angle), id, score, class, place of the detection."""
-        box = self.xyxy if self.angle is None else self.xywha
-        return [*box.tolist(), self.track_id, self.score, self.cls, self.idx]
-
     def __repr__(self) -> str:
         return f"{type(self).__name__}_{self.track_id}_({self.start_frame}-{self.end_frame})"
+
+
+def boxes_of(tracks: Sequence[STrack]) -> Float64Array:
+    """Return the boxes of tracks of one kind: (n, 4) centre, width and height in pixels; rotated ones (n, 5) with their
+    angle in radians."""
+    boxes = tracks[0].kalman.xywh(np.array([t.mean[:4] for t in tracks]))
+    if tracks[0].angle is None:
+        return boxes
+    return np.column_stack([boxes, [t.angle for t in tracks]])
+
+
+def corners_of(tracks: Sequence[STrack]) -> Float64Array:
+    """Return the corners (n, 4) of the upright boxes of tracks of one kind, pixels."""
+    boxes = boxes_of(tracks)
+    half = boxes[:, 2:4] / 2
+    return np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], 1)
 
 
 class BOTrack(STrack):

@@ -33,7 +33,7 @@ class BOTSORT(BYTETracker):
         """Move tracks with the image: position, size and velocities, and their covariances."""
         if img is None or self.gmc.method == "none":
             return
-        warp = self.gmc.apply(img, [d.xyxy for d in detections])
+        warp = self.gmc.apply(img, [d.xyxy for d in detections] if self.gmc.masks else ())
         if not tracks:
             return
         turn, shift = np.kron(np.eye(4), warp[:, :2]), warp[:, 2]

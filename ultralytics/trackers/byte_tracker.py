@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ultralytics.cfg.tracker import TrackerConfig, load_tracker
-from ultralytics.trackers.basetrack import STrack, TrackState
+from ultralytics.trackers.basetrack import STrack, TrackState, boxes_of, corners_of
 from ultralytics.trackers.utils import matching
 from ultralytics.utils.types import Float32Array, UInt8Array
 
@@ -79,8 +79,7 @@ class BYTETracker:
             track.state = TrackState.Removed
         seen += self._started(high)
         self._sort(seen, found, lost, gone)
-        rows = [t.result for t in self.tracked_stracks if t.is_activated]
-        return np.array(rows, np.float32) if rows else np.zeros((0, 8), np.float32)
+        return _rows([t for t in self.tracked_stracks if t.is_activated])
 
     # The steps, which BoT-SORT replaces
 
@@ -121,11 +120,12 @@ class BYTETracker:
             corners = _array(results.xyxy)
             boxes = np.concatenate([(corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]], 1)
         usable = (boxes[:, 2:4] > 0).all(1) & np.isfinite(boxes).all(1)  # a box without an area overlaps nothing
-        classes = _array(results.cls).tolist()
-        return tuple(  # type: ignore[return-value]  # two lists
-            [self.kind(boxes[i], float(scores[i]), classes[i], i) for i in np.flatnonzero(which & usable).tolist()]
-            for which in (high, low)
-        )
+        states = np.zeros((len(boxes), 8))
+        states[usable, :4] = self.kind.kalman.measured(boxes[usable, :4].astype(np.float64))
+        angles = boxes[:, 4].tolist() if boxes.shape[1] > 4 else [None] * len(boxes)
+        rows = [*zip(states, scores.tolist(), _array(results.cls).tolist(), range(len(boxes)), angles, strict=True)]
+        first, second = ([self.kind(*rows[i]) for i in np.flatnonzero(w & usable)] for w in (high, low))
+        return first, second
 
     def _assign(
         self,
@@ -172,6 +172,14 @@ class BYTETracker:
         self.removed_stracks += gone
         if len(self.removed_stracks) > KEPT:
             self.removed_stracks = self.removed_stracks[1 - KEPT :]
+
+
+def _rows(tracks: Sequence[STrack]) -> Float32Array:
+    """Return tracks as `BYTETracker.update` does."""
+    if not tracks:
+        return np.zeros((0, 8), np.float32)
+    boxes = corners_of(tracks) if tracks[0].angle is None else boxes_of(tracks)
+    return np.column_stack([boxes, [(t.track_id, t.score, t.cls, t.idx) for t in tracks]]).astype(np.float32)
 
 
 def _array(values: Any) -> Float32Array:

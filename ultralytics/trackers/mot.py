@@ -12,7 +12,10 @@ from ultralytics.utils.errors import DatasetError
 from ultralytics.utils.files import read_text
 from ultralytics.utils.types import Float64Array
 
-PEDESTRIAN = 1  # of the classes of MOT16, MOT17 and MOT20; the others say where boxes neither count nor fail
+# Classes of the ground truth of MOT16, MOT17 and MOT20: the one that counts, and those that look like it: a person on
+# a vehicle, one who stays, a dummy, a reflection.
+PEDESTRIAN, ALIKE = 1, (2, 7, 8, 12)
+COUNTS, IGNORED, OTHER = range(3)  # roles of the boxes of a ground truth
 
 
 class MotFile(NamedTuple):
@@ -21,6 +24,11 @@ class MotFile(NamedTuple):
     frames: npt.NDArray[np.int64]  # (n,)
     ids: npt.NDArray[np.int64]  # (n,)
     boxes: Float64Array  # (n, 4) xyxy, pixels
+    roles: npt.NDArray[np.int64]  # (n,) COUNTS; IGNORED: what is found there neither counts nor fails; OTHER: not asked
+
+    def only(self, mask: npt.NDArray[np.bool_]) -> MotFile:
+        """Return some of the boxes (n,)."""
+        return MotFile(self.frames[mask], self.ids[mask], self.boxes[mask], self.roles[mask])
 
 
 def mot_rows(frame: int, ids: npt.NDArray[np.int64], boxes: Float64Array, scores: Float64Array) -> str:
@@ -44,8 +52,8 @@ def read_mot(path: Path, truth: bool = False) -> MotFile:
 
     Args:
         path: the file.
-        truth: it is the ground truth: lines with a 0 in the column of the score are left out, as the format has it,
-            and, where there is a column of classes, those of other classes than pedestrians.
+        truth: it is ground truth, in which 0 in place of the score marks a box that does not count; of 8 or 9 columns,
+            the eighth is a class of MOT16, MOT17 and MOT20.
 
     Raises:
         MissingFileError: it is not there.
@@ -58,16 +66,21 @@ def read_mot(path: Path, truth: bool = False) -> MotFile:
             continue
         where = f"{path}, line {number}"
         row = _numbers(line, where)
-        if truth and len(row) > 6 and (row[6] == 0 or (7 < len(row) < 10 and row[7] not in (PEDESTRIAN, -1))):
-            continue
         key = int(row[0]), int(row[1])
         if key in places:
             raise DatasetError(f"id {key[1]} is in frame {key[0]} twice, first in line {places[key]}", where)
         places[key] = number
-        rows.append(row[:6])
-    table = np.array(rows, np.float64).reshape(-1, 6)
+        rows.append((*row[:6], _role(row) if truth else COUNTS))
+    table = np.array(rows, np.float64).reshape(-1, 7)
     corners = np.concatenate([table[:, 2:4], table[:, 2:4] + table[:, 4:6]], 1)
-    return MotFile(table[:, 0].astype(np.int64), table[:, 1].astype(np.int64), corners)
+    return MotFile(table[:, 0].astype(np.int64), table[:, 1].astype(np.int64), corners, table[:, 6].astype(np.int64))
+
+
+def _role(row: tuple[float, ...]) -> int:
+    kind = row[7] if 7 < len(row) < 10 else PEDESTRIAN
+    if kind in ALIKE:
+        return IGNORED
+    return COUNTS if kind in (PEDESTRIAN, -1) and (len(row) < 7 or row[6] != 0) else OTHER
 
 
 def _numbers(line: str, where: str) -> tuple[float, ...]:

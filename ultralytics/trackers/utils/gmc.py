@@ -26,6 +26,9 @@ class GMC:
         method: sparseOptFlow, orb, sift, ecc or none.
         downscale: frames are made so much smaller first.
 
+    Attributes:
+        masks: whether it asks for the detections.
+
     Raises:
         ConfigError: there is no such method.
     """
@@ -34,6 +37,7 @@ class GMC:
         if method not in GMC_METHODS:
             raise ConfigError(f"gmc_method={method} is not possible", hint=f"one of {', '.join(GMC_METHODS)}")
         self.method, self.downscale = method, max(1, int(downscale))
+        self.masks = method in ("orb", "sift")
         self._finder: Any = None
         self._describer: Any = None
         if method == "orb":

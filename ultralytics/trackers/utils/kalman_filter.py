@@ -63,13 +63,15 @@ class KalmanFilterXYAH(KalmanFilter):
 
     def measured(self, xywh: Float64Array) -> Float64Array:
         """Return boxes (..., 4) xywh, pixels, as centre, w/h and height."""
-        x, y, w, h = np.moveaxis(xywh, -1, 0)
-        return np.stack([x, y, w / h, h], -1)
+        box: Float64Array = xywh.copy()
+        box[..., 2] /= box[..., 3]
+        return box
 
     def xywh(self, box: Float64Array) -> Float64Array:
         """Return boxes (..., 4) of centre, w/h and height as xywh, pixels."""
-        x, y, a, h = np.moveaxis(box, -1, 0)
-        return np.stack([x, y, a * h, h], -1)
+        xywh: Float64Array = box.copy()
+        xywh[..., 2] *= xywh[..., 3]
+        return xywh
 
     def _deviations(self, box: Float64Array, part: float, factor: float, aspect: float) -> Float64Array:
         size = factor * part * box[..., 3]

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
-from ultralytics.utils.types import Float32Array
+from ultralytics.trackers.basetrack import STrack, boxes_of, corners_of
+from ultralytics.utils.types import Float32Array, Float64Array
 
 EPS = 1e-7
 Pairs = npt.NDArray[np.intp]
+FloatArray = TypeVar("FloatArray", Float32Array, Float64Array)
 
 
 def linear_assignment(cost: npt.NDArray[Any], thresh: float) -> tuple[Pairs, Pairs, Pairs]:
@@ -30,39 +32,34 @@ def linear_assignment(cost: npt.NDArray[Any], thresh: float) -> tuple[Pairs, Pai
     rows, columns = linear_sum_assignment(gain)
     chosen = gain[rows, columns] < 0
     rows, columns = rows[chosen], columns[chosen]
-    n, m = cost.shape
-    return np.stack([rows, columns], 1), np.setdiff1d(np.arange(n), rows), np.setdiff1d(np.arange(m), columns)
+    left, free = (np.ones(n, bool) for n in cost.shape)
+    left[rows] = free[columns] = False
+    return np.stack([rows, columns], 1), np.flatnonzero(left), np.flatnonzero(free)
 
 
-def iou_distance(atracks: Sequence[Any], btracks: Sequence[Any]) -> Float32Array:
-    """Return 1 - IoU (n, m) of tracks or of arrays (4,) xyxy; of tracks with an angle, 1 - their probabilistic IoU."""
+def iou_distance(atracks: Sequence[STrack], btracks: Sequence[STrack]) -> Float32Array:
+    """Return 1 - IoU (n, m) of tracks of one kind; of rotated boxes, 1 - their probabilistic IoU."""
     if not len(atracks) or not len(btracks):
         return np.zeros((len(atracks), len(btracks)), np.float32)
-    if getattr(atracks[0], "angle", None) is not None:
-        return 1 - _probiou(_stacked(atracks, "xywha"), _stacked(btracks, "xywha"))
-    return 1 - _iou(_stacked(atracks, "xyxy"), _stacked(btracks, "xyxy"))
+    if atracks[0].angle is not None:
+        return 1 - _probiou(boxes_of(atracks).astype(np.float32), boxes_of(btracks).astype(np.float32))
+    return 1 - iou_of(corners_of(atracks).astype(np.float32), corners_of(btracks).astype(np.float32))
 
 
-def fuse_score(cost: Float32Array, detections: Sequence[Any]) -> Float32Array:
+def fuse_score(cost: Float32Array, detections: Sequence[STrack]) -> Float32Array:
     """Return 1 - similarity × score, of a cost (n, m) that is 1 - similarity and of m detections."""
     if not cost.size:
         return cost
     return 1 - (1 - cost) * np.array([d.score for d in detections], np.float32)
 
 
-def _stacked(tracks: Sequence[Any], what: str) -> Float32Array:
-    if isinstance(tracks[0], np.ndarray):
-        return np.asarray(tracks, np.float32)
-    return np.array([getattr(t, what) for t in tracks], np.float32)
-
-
-def _iou(box1: Float32Array, box2: Float32Array) -> Float32Array:
-    """IoU (n, m) of boxes xyxy (n, 4) and (m, 4)."""
+def iou_of(box1: FloatArray, box2: FloatArray, eps: float = EPS) -> FloatArray:
+    """Return the IoU (n, m) of boxes xyxy (n, 4) and (m, 4), in their type; `eps` is added to the union."""
     low = np.maximum(box1[:, None, :2], box2[None, :, :2])
     high = np.minimum(box1[:, None, 2:], box2[None, :, 2:])
     inter = (high - low).clip(0).prod(2)
     area1, area2 = ((b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1]) for b in (box1, box2))
-    result: Float32Array = inter / (area1[:, None] + area2 - inter + np.float32(EPS))
+    result: FloatArray = inter / (area1[:, None] + area2 - inter + inter.dtype.type(eps))
     return result
 
 
