@@ -11,10 +11,11 @@ import torch
 from tests.helpers.rendered import GROUND, SIZE, ColorFinder, draw, mot_text
 from ultralytics import YOLO
 from ultralytics.cli import main
+from ultralytics.engine.results import Results
 from ultralytics.engine.sources import VideoSink
 from ultralytics.models.yolo.detect.predict import DetectionPredictor
 from ultralytics.utils.errors import ConfigError, MissingFileError
-from ultralytics.utils.images import imread, imwrite
+from ultralytics.utils.images import imwrite
 
 FRAMES = 60
 KEYS = {"imgsz": max(SIZE), "verbose": False, "device": "cpu"}
@@ -186,7 +187,7 @@ def test_a_mistake_in_the_tracker_is_one_line_before_anything_runs(yolo, frames,
     (tmp_path / "my.yaml").write_text("tracker_type: bytetrack\ntrack_bufer: 9\n")
     with pytest.raises(ConfigError, match=r"my.yaml: unknown key 'track_bufer' of a tracker \(did you mean"):
         yolo.track(frames[0], tracker=str(tmp_path / "my.yaml"), **KEYS)
-    with pytest.raises(MissingFileError, match="no such tracker YAML.*'bytetrack.yaml'"):
+    with pytest.raises(MissingFileError, match=r"no such tracker YAML.*'bytetrack.yaml'"):
         yolo.track(frames[0], tracker="bytetrak.yaml", **KEYS)
     with pytest.raises(ConfigError, match="nothing to predict on"):
         yolo.track(**KEYS)
@@ -200,14 +201,17 @@ def test_a_predictor_of_ones_own_can_track(yolo, frames):
     assert isinstance(yolo.predictor, Mine)
 
 
-def test_results_of_the_fixture_with_ids(fixtures):
-    from ultralytics.engine.results import Results
-
+@pytest.fixture
+def tracked(fixtures):
+    """The reference's case of tracked boxes, and a Results made of it."""
     content = json.loads((fixtures / "results_api.json").read_text())
-    case = content["track"]
     names = {int(k): v for k, v in content["names"].items()}
-    boxes = torch.tensor(case["inputs"]["boxes"])
-    result = Results(np.zeros((*content["orig_shape"], 3), np.uint8), "a.jpg", names, boxes)
+    boxes = torch.tensor(content["track"]["inputs"]["boxes"])
+    return content["track"], Results(np.zeros((*content["orig_shape"], 3), np.uint8), "a.jpg", names, boxes)
+
+
+def test_results_with_ids_equal_the_reference(tracked):
+    case, result = tracked
     assert result.summary() == case["summary"]
     assert result.summary(normalize=True) == case["summary_normalized"]
     assert result.to_json() == case["to_json"]
@@ -216,16 +220,10 @@ def test_results_of_the_fixture_with_ids(fixtures):
 
 
 @pytest.mark.parametrize("conf", [False, True])
-def test_labels_of_the_fixture_with_ids(fixtures, tmp_path, conf):
-    from ultralytics.engine.results import Results
-
-    content = json.loads((fixtures / "results_api.json").read_text())
-    case = content["track"]
-    names = {int(k): v for k, v in content["names"].items()}
-    boxes = torch.tensor(case["inputs"]["boxes"])
-    result = Results(np.zeros((*content["orig_shape"], 3), np.uint8), "a.jpg", names, boxes)
-    written = result.save_txt(tmp_path / "a.txt", save_conf=conf)
-    assert open(written, encoding="utf-8").read() == case["save_txt_conf" if conf else "save_txt"]
+def test_labels_with_ids_equal_the_reference(tracked, tmp_path, conf):
+    case, result = tracked
+    result.save_txt(tmp_path / "a.txt", save_conf=conf)
+    assert (tmp_path / "a.txt").read_text() == case["save_txt_conf" if conf else "save_txt"]
 
 
 @pytest.mark.slow
@@ -234,7 +232,9 @@ def test_memory_is_flat_over_ten_thousand_frames(yolo, frames, tmp_path, tracker
     """Objects come, go and get lost all the time, so that tracks are started and dropped by the thousand."""
     video = video_of(tmp_path / "long.avi", [frames[n % FRAMES] for n in range(10_000)])
     sizes, ids = [], set()
-    for n, result in enumerate(yolo.track(video, stream=True, save_mot=True, project=str(tmp_path), tracker=tracker, **KEYS)):
+    for n, result in enumerate(
+        yolo.track(video, stream=True, save_mot=True, project=str(tmp_path), tracker=tracker, **KEYS)
+    ):
         ids.update(result.boxes.id.int().tolist())
         if n % 1000 == 999:
             sizes.append(resident())

@@ -14,6 +14,7 @@ from ultralytics.utils.types import Float64Array, UInt8Array
 
 BORDER = 0.02  # part of the image at each side in which no points are looked for
 RATIO = 0.9  # a match must be that much nearer than the second nearest
+AGREE = 0.2  # part of the pairs that a motion must explain; at a cut, any motion explains a few
 LEAST = 4  # pairs of points; with fewer than one more the camera counts as still
 
 
@@ -139,4 +140,5 @@ def _partial_affine(a: Any, b: Any) -> Any:
     """Return the turn, scale and shift (2, 3) that takes points (n, 2) to others, by RANSAC; None if none is found."""
     if len(a) <= LEAST:
         return None
-    return cv2.estimateAffinePartial2D(a, b, method=cv2.RANSAC)[0]
+    motion, agree = cv2.estimateAffinePartial2D(a, b, method=cv2.RANSAC)
+    return motion if motion is not None and agree.mean() > AGREE else None
