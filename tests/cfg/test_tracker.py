@@ -58,3 +58,11 @@ def test_any_value_is_taken_or_refused_in_one_line(key, value):
     except UserError as e:
         message = str(e)
     assert "\n" not in message
+
+
+def test_the_page_lists_every_key_with_its_default():
+    page = (CLONE / "docs" / "tracking.md").read_text(encoding="utf-8")
+    table = page[page.index("## The trackers") : page.index("## How good")]
+    for key, knob in TRACKER_KNOBS.items():
+        [row] = [line for line in table.splitlines() if line.startswith("| ") and f"`{key}`" in line.split("|")[1]]
+        assert key == "tracker_type" or str(knob.default) in row.split("|")[2], key
