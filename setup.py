@@ -35,7 +35,10 @@ EXPORT = [
     "pnnx>=20261020",
     "ncnn>=1.0.20261020",
 ]
-BUNDLED = {"models": "cfg/models", "recipes": "cfg/recipes", "studies": "cfg/studies", "data": "data"}
+BUNDLED = {
+    **{name: f"cfg/{name}" for name in ("models", "recipes", "studies", "trackers")},
+    "data": "data",
+}
 
 
 class BuildWithYamls(build_py):

@@ -16,14 +16,15 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = {
     "utils": 0,
     "cfg": 1,
-    "nn": 2,
-    "data": 3,
-    "engine": 4,
-    "models": 5,
-    "study": 6,
-    "cli": 7,
-    "__main__": 8,
-    **dict.fromkeys(("hub", "solutions", "trackers"), 0),  # names of the reference that are not offered
+    "trackers": 2,
+    "nn": 3,
+    "data": 4,
+    "engine": 5,
+    "models": 6,
+    "study": 7,
+    "cli": 8,
+    "__main__": 9,
+    **dict.fromkeys(("hub", "solutions"), 0),  # names of the reference that are not offered
 }
 
 

@@ -39,7 +39,7 @@ def test_scripts_parse_and_carry_their_usage(script):
     assert script.read_text(encoding="utf-8").splitlines()[1 if script.name != "env.sh" else 0].startswith("#")
 
 
-@pytest.mark.parametrize("name", ["train", "val", "predict", "explain"])
+@pytest.mark.parametrize("name", ["train", "val", "predict", "track", "explain"])
 def test_scripts_pass_their_arguments_on(name, tmp_path):
     done = bash(CLONE / "scripts" / f"{name}.sh", "--help", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

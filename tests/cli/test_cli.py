@@ -33,7 +33,6 @@ def command(*words, cwd):
     ("words", "message"),
     [
         (["trian"], "did you mean 'train'"),
-        (["track", "model=x.pt"], "'track' is not offered"),
         (["mode=export", "model=x.pt"], "x.pt: no such weights file"),
         (["benchmark"], "no model given (such as: python -m ultralytics benchmark model="),
         (["benchmark", "model=x.pt", "format=onnx"], "did you mean 'formats'"),

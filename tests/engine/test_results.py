@@ -187,4 +187,7 @@ def test_boxes_of_a_tracker_have_ids(kind):
     assert [d["name"] for d in result.summary()] == ["dog", "cat"]
     plain = Results(result.orig_img, "a.jpg", result.names, rows[:, [0, 1, 2, 3, 5, 6]])
     assert (plain.boxes.is_track, plain.boxes.id) == (False, None)
-    assert np.array_equal(result.plot(), plain.plot())
+    assert np.array_equal(result.plot(labels=False), plain.plot(labels=False))
+    assert not np.array_equal(result.plot(), plain.plot())  # with "id:7"
+    assert not np.array_equal(result.plot(labels=False, color_mode="instance"), result.plot(labels=False))
+    assert [d["track_id"] for d in result.summary()] == [7, 8]

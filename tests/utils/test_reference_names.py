@@ -377,9 +377,9 @@ def test_what_is_not_offered_can_be_imported_and_says_what_to_use():
     from ultralytics.hub import login
     from ultralytics.nn.autobackend import AutoBackend
     from ultralytics.solutions import ObjectCounter
-    from ultralytics.trackers import BYTETracker
+    from ultralytics.trackers import register_tracker
 
-    for name in (Exporter, login, AutoBackend, ObjectCounter, BYTETracker):
+    for name in (Exporter, login, AutoBackend, ObjectCounter, register_tracker):
         with pytest.raises(UserError, match="is not offered"):
             name()
 

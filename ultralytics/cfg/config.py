@@ -61,7 +61,7 @@ WITHOUT_EFFECT: tuple[tuple[tuple[str, ...], tuple[str, ...], Callable[[Config],
     (T, ("warmup_momentum", "warmup_bias_lr"), lambda c: not c.warmup_epochs, "warmup_epochs=0"),
     (T, ("distill", "distill_gain"), lambda c: c.teacher is None, "there is no teacher="),
     (T, ("epochs",), lambda c: c.time is not None, "time={c.time:g} decides how many there are"),
-    (("val", "predict"), ("save_conf",), lambda c: c.save_conf and not c.save_txt, "save_txt=False"),
+    (("val", *P), ("save_conf",), lambda c: c.save_conf and not c.save_txt, "save_txt=False"),
     (X, ("points", "heads"), lambda c: c.kind != "attention", "kind={c.kind}"),
     (X, ("max_images",), lambda c: c.kind != "erf", "kind={c.kind}"),
     (X, _OF_BOXES, lambda c: c.kind == "erf", "kind=erf asks for no boxes"),
@@ -120,7 +120,7 @@ def get_cfg(
         cfg: a YAML of keys (a path or a bundled recipe's name), a mapping, or a Config to start from.
         overrides: keys that win over it; a `cfg` among them is such a YAML.
         source: what to call the overrides' origin: "argument", "command line", "checkpoint".
-        mode: what it is for; imgsz may be a pair in predict, explain and export only.
+        mode: what it is for; imgsz may be a pair in predict, track, explain and export only.
 
     Raises:
         ConfigError, MissingFileError.
@@ -141,7 +141,7 @@ def get_cfg(
     if config.pair and mode not in PAIRS:
         height, width = config.pair
         raise ConfigError(
-            f"imgsz=[{height},{width}]: a pair is possible in predict, explain and export only",
+            f"imgsz=[{height},{width}]: a pair is possible in predict, track, explain and export only",
             hint=f"train and val take one number, such as imgsz={config.imgsz}, and rect=True for smaller borders",
         )
     return config

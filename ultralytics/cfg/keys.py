@@ -17,20 +17,21 @@ from ultralytics.cfg.unsupported import UNSUPPORTED, asks_nothing
 from ultralytics.utils.errors import ConfigError, nearest
 from ultralytics.utils.text import one_line
 
-T, V, P = ("train",), ("val",), ("predict",)
-TV, VP = ("train", "val"), ("val", "predict")
-PX, X, E = ("predict", "explain"), ("explain",), ("export",)
+T, V, P, F = ("train",), ("val",), ("predict", "track"), ("track",)
+TV, VP = ("train", "val"), ("val", *P)
+PX, X, E = (*P, "explain"), ("explain",), ("export",)
 PAIRS = (*PX, *E)  # modes whose imgsz may be [height, width]
 TASK_NAMES = ("detect",)  # as `models.yolo.task.TASKS`; the first is the default
 OPTIMIZERS = ("auto", "SGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSProp")
 # torch.compile's.
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 # Defaults that a mode has of its own; what the None of a key means is the `none` of its knob.
-VAL_CONF, PREDICT_CONF = 0.001, 0.25  # lowest scores where `conf` is not set
+VAL_CONF, PREDICT_CONF, TRACK_CONF = 0.001, 0.25, 0.1  # lowest scores where `conf` is not set
 MODE_DEFAULTS: dict[str, dict[str, Any]] = {
     "train": {"conf": VAL_CONF},
     "val": {"conf": VAL_CONF, "rect": True},
     "predict": {"batch": 1, "conf": PREDICT_CONF},
+    "track": {"batch": 1, "conf": TRACK_CONF},
     "explain": {"conf": PREDICT_CONF},
     "export": {"batch": 1, "conf": PREDICT_CONF},
 }
@@ -124,7 +125,7 @@ class Config:  # size: every key of a run, each declared once
     """The resolved configuration of a run; `sources[key]` says where a value came from."""
 
     task: str = knob(TASK_NAMES[0], "the task; this project detects", choices=TASK_NAMES)
-    mode: str = knob("train", "train, val, predict, explain or export", choices=ALL)
+    mode: str = knob("train", "train, val, predict, track, explain or export", choices=ALL)
     model: str | None = knob(None, "model YAML (a scale letter may be in its name) or weights file (.pt)")
     model_scale: str | None = knob(
         None, "scale letter of the model YAML, written scale=n", choices=("n", "s", "m", "l", "x")
@@ -137,22 +138,22 @@ class Config:  # size: every key of a run, each declared once
     batch: int = knob(  # a trainer turns -1 and fractions into a number before anything else reads it
         16,
         "images per step; in train also -1 or 0.1 to 0.9: what fits that part of the GPU's memory (-1: 0.6)",
-        ("train", "val", "predict", "export"),
+        (*TV, *P, "export"),
         low=1,
         also=lambda n: n == -1 or 0 < n < 1,
         what="1 or more; -1 or 0.1 to 0.9: what fits",
     )
     imgsz: int = knob(
         640,
-        "longest side of the input, pixels (predict, explain, export: also [height,width]); weights remember theirs",
+        "longest side of the input, pixels (except in train and val also [height,width]); weights remember theirs",
         ALL,
         low=32,
         high=8192,
     )
     save: bool = knob(
         True,
-        "train: write checkpoints (False: only where a stop, save_every or on_nan needs one); predict: write images",
-        ("train", "predict"),
+        "train: write checkpoints (False: only where a stop, save_every or on_nan needs one); else write images",
+        ("train", *P),
     )
     save_period: int = knob(-1, "also keep epochN.pt every so many epochs (-1: no)", T, low=-1)
     save_every: float | None = knob(
@@ -255,7 +256,10 @@ class Config:  # size: every key of a run, each declared once
 
     split: str = knob("val", "split to validate on", V, choices=("train", "val", "test"))
     conf: Fraction | None = knob(
-        None, "lowest score kept", ALL, none=f"{VAL_CONF:g}; in predict, explain and export {PREDICT_CONF:g}"
+        None,
+        "lowest score kept",
+        ALL,
+        none=f"{VAL_CONF:g}; in track {TRACK_CONF:g}, in predict, explain and export {PREDICT_CONF:g}",
     )
     iou: Fraction = knob(0.7, "overlap above which NMS drops a box", ALL)
     max_det: int = knob(300, "most boxes per image", ALL, low=1)
@@ -314,6 +318,9 @@ class Config:  # size: every key of a run, each declared once
     save_txt: bool = knob(False, "write boxes as labels/NAME.txt", VP)
     save_conf: bool = knob(False, "add the score to save_txt", VP)
     save_crop: bool = knob(False, "write each box as an image", P)
+    tracker: str = knob("botsort.yaml", "bytetrack.yaml, botsort.yaml or a YAML of your own", F)
+    trails: int = knob(30, "frames of each object's path that are drawn (0: none)", F, low=0)
+    save_mot: bool = knob(False, "write each video's tracks as mot/NAME.txt, in the MOT challenge's format", F)
 
     format: str = exported("torchscript", "what to write: torchscript, onnx, openvino and others; docs/export.md")
     dynamic: bool = exported(False, "leave the number of images and their size free")
@@ -446,6 +453,6 @@ def _side_and_pair(value: Any, source: str) -> tuple[Any, tuple[int, int] | None
     if len(sides) == 1:
         return sides[0], None
     if len(sides) != 2:
-        raise ConfigError(f"imgsz={value} must be one number, or in predict and explain [height,width]")
+        raise ConfigError(f"imgsz={value} must be one number, or, except in train and val, [height,width]")
     height, width = (int(KNOBS["imgsz"].checked(side, file_of(source))) for side in sides)
     return max(height, width), (height, width) if height != width else None

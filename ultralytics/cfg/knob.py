@@ -17,7 +17,7 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 from ultralytics.cfg.words import parse_value, unquoted
 from ultralytics.utils.errors import ConfigError
 
-RUNS = ("train", "val", "predict", "explain")
+RUNS = ("train", "val", "predict", "track", "explain")
 ALL = (*RUNS, "export")
 INT_MAX = 2**31 - 1  # no number of anything here is larger
 Fraction = Annotated[float, "0 to 1"]

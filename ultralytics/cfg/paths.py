@@ -24,6 +24,7 @@ MODEL_FOLDERS = (CLONE / "cfg" / "models", PACKAGE / "bundled" / "models")
 DATA_FOLDERS = (CLONE / "data", PACKAGE / "bundled" / "data")
 RECIPE_FOLDERS = (CLONE / "cfg" / "recipes", PACKAGE / "bundled" / "recipes")
 STUDY_FOLDERS = (CLONE / "cfg" / "studies", PACKAGE / "bundled" / "studies")
+TRACKER_FOLDERS = (CLONE / "cfg" / "trackers", PACKAGE / "bundled" / "trackers")
 _ANY_LETTER = re.compile(r"(yolov\d+)([a-zA-Z])")
 _SCALE = re.compile(r"(yolov\d+)([nslmx])")  # whatever follows, as the reference has it
 
@@ -183,6 +184,7 @@ def _finder(folders: tuple[Path, ...], kind: str) -> Callable[[str | Path], Path
 find_data_yaml = _finder(DATA_FOLDERS, "dataset YAML")
 find_recipe = _finder(RECIPE_FOLDERS, "recipe")
 find_study = _finder(STUDY_FOLDERS, "study")
+find_tracker = _finder(TRACKER_FOLDERS, "tracker YAML")
 
 
 def _find_file(given: Path, names: list[str], folders: tuple[Path, ...], kind: str) -> Path:

@@ -34,7 +34,6 @@ UNSUPPORTED: dict[str, Inert] = {
     "kobj": Inert(1.0, _POSE),
     "copy_paste": Inert(0.0, "it needs polygons, and this project reads boxes"),
     "label_smoothing": Inert(0.0, "the reference never reads it either"),
-    "tracker": Inert("botsort.yaml", "tracking is not offered"),
     "show": Inert(False, "no window is opened: use save=True and look at the images"),
     "save_frames": Inert(False, "use save=True, which writes an annotated video"),
     "stream_buffer": Inert(False, "live streams are not offered"),

@@ -18,6 +18,7 @@ from ultralytics.engine.results import Results
 from ultralytics.engine.run.folder import new_run_dir
 from ultralytics.engine.safety import threads
 from ultralytics.engine.sources import Source, SourceItem, VideoSink, is_video, load_source
+from ultralytics.engine.tracking import MotWriter, Tracker, Tracking
 from ultralytics.nn.backend import Backend, backend_of, frame_of
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.fonts import checked_font
@@ -65,6 +66,7 @@ class BasePredictor(WithCallbacks):  # size: the reference's names, which callba
         seen: images so far.
         save_dir: where images and labels go; None while nothing has been written.
         incomplete: file → what is missing, of videos that could be read in part only.
+        tracking: what follows the objects from frame to frame; None where each image is on its own.
     """
 
     model: Any  # a Backend; of scripts, whatever they make of it
@@ -92,6 +94,7 @@ class BasePredictor(WithCallbacks):  # size: the reference's names, which callba
         self.results: Any = None
         self.seen = 0
         self.stream = False
+        self.tracking: Tracking | None = None
         self._shape: tuple[int, ...] = ()  # of the last batch
 
     def add_callback(self, event: str, func: Callback) -> None:  # the reference's name
@@ -117,6 +120,11 @@ class BasePredictor(WithCallbacks):  # size: the reference's names, which callba
     def imgsz(self) -> list[int]:
         """[height, width] that images are fitted into."""
         return list(self.frame)
+
+    @property
+    def trackers(self) -> list[Tracker]:
+        """The trackers at work, one per video; none in a prediction."""
+        return self.tracking.trackers if self.tracking is not None else []
 
     def setup_source(self, source: Any) -> None:
         """Find the images and videos, see `engine.sources.load_source`."""
@@ -153,16 +161,17 @@ class BasePredictor(WithCallbacks):  # size: the reference's names, which callba
         source = wanted_source(source, self.args)
         self.setup_source(source)
         items = self.dataset
+        mode, doing = ("predict", "Predicting") if self.tracking is None else ("track", "Tracking")
         writer = None
-        if self.args.save or self.args.save_txt or self.args.save_crop:
-            self.save_dir = new_run_dir(self.args.project, self.args.name or "predict", self.args.exist_ok)
+        if self.args.save or self.args.save_txt or self.args.save_crop or self.args.save_mot:
+            self.save_dir = new_run_dir(self.args.project, self.args.name or mode, self.args.exist_ok)
             writer = Writer(self.save_dir, items, self.args)
         self.seen, self.batch, elapsed = 0, None, dict.fromkeys(STAGES, 0.0)
         count = 0
         program = torch.get_num_threads()
         self.run_callbacks("on_predict_start")
         try:
-            for item, result, given in self._in_order(progress(items, desc="Predicting")):
+            for item, result, given in self._in_order(progress(items, desc=doing)):
                 count += 1
                 for key in elapsed:
                     elapsed[key] += result.speed[key] or 0.0
@@ -199,7 +208,7 @@ class BasePredictor(WithCallbacks):  # size: the reference's names, which callba
         callbacks have made of it.
 
         At most `batch` × LOOK_AHEAD images are held: then the shape of the first that waits is not waited for any
-        longer.
+        longer. A tracker needs the frames in order: images of another shape then close a batch.
         """
         batch = max(self.args.batch, 1)
         waiting: dict[tuple[int, int], list[int]] = {}  # padded shape → numbers of items
@@ -226,6 +235,8 @@ class BasePredictor(WithCallbacks):  # size: the reference's names, which callba
         for number, item in enumerate(items):
             self.fit(item)
             shape = self.padded_shape(item.image)
+            if self.tracking is not None and waiting and shape not in waiting:
+                run(next(iter(waiting)))
             held[number] = item, None
             waiting.setdefault(shape, []).append(number)
             if len(waiting[shape]) == batch:
@@ -246,6 +257,8 @@ class BasePredictor(WithCallbacks):  # size: the reference's names, which callba
         self.results = self.detect(images)
         for item, result in zip(items, self.results, strict=True):
             result.path, result.save_dir = item.path, str(self.save_dir) if self.save_dir else None
+        if self.tracking is not None:
+            self.results = [self.tracking.follow(i, r, self.dataset) for i, r in zip(items, self.results, strict=True)]
         self.run_callbacks("on_predict_postprocess_end")
         found = self._results_after("on_predict_postprocess_end", items)
         self.seen += len(items)
@@ -331,17 +344,20 @@ class Writer:
             new=not args.exist_ok,
         )
         self._video: tuple[int, VideoSink] | None = None
+        self._mot = MotWriter(folder, source, new=not args.exist_ok) if args.save_mot else None
 
     def write(self, item: SourceItem, result: Results) -> None:
         """Write what is wanted of an image or frame."""
         if self._video is not None and self._video[0] != item.index:
-            self.close()
+            self._finish_video()
         stem = self.names.stems[item.index]
         if self.args.save:
             self._draw(item, result, stem)
         if self.args.save_txt:
             frame = f"_{item.frame}" if item.is_video else ""
             result.save_txt(self.folder / LABELS / f"{stem}{frame}.txt", save_conf=self.args.save_conf)
+        if self._mot is not None:
+            self._mot.write(item, result)
         if self.args.save_crop:
             names: dict[str, Iterator[str]] = {}
             for folder, crop in result.crops():
@@ -356,6 +372,7 @@ class Writer:
             boxes=args.show_boxes,
             line_width=args.line_width,
             font=args.font,
+            color_mode="instance" if result.boxes.is_track else "class",
         )
         if item.is_video:
             if self._video is None:
@@ -366,6 +383,12 @@ class Writer:
         imwrite(self.folder / f"{stem}{suffix if suffix in _WRITTEN else '.jpg'}", drawn)
 
     def close(self) -> None:
+        """Finish the files under way."""
+        if self._mot is not None:
+            self._mot.close()
+        self._finish_video()
+
+    def _finish_video(self) -> None:
         """Finish the video under way. Where its source was not read to the end, the name says so."""
         if self._video is None:
             return

@@ -28,7 +28,7 @@ from ultralytics.utils.lazy import later
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.plotting import Annotator, colors
 from ultralytics.utils.text import safe_name
-from ultralytics.utils.types import UInt8Array
+from ultralytics.utils.types import Float32Array, UInt8Array
 
 _BOXES = "this project detects boxes: result.boxes"
 __getattr__ = later(__name__, {}, dict.fromkeys(("Keypoints", "Masks", "OBB", "Probs"), _BOXES))
@@ -147,7 +147,7 @@ class Results(_Movable):
         orig_img: BGR uint8 (H, W, 3).
         path: of the image.
         names: class names by id.
-        boxes: (n, 6), see `Boxes`.
+        boxes: (n, 6), or (n, 7) with ids, see `Boxes`.
         speed: milliseconds of preprocess, inference, postprocess.
         masks, probs, keypoints, obb: None; of other tasks.
 
@@ -156,6 +156,7 @@ class Results(_Movable):
 
     Attributes:
         masks, probs, keypoints, obb: of the reference's other tasks; None here.
+        trails: of tracked objects, by id: (k, 2) the last centres of their boxes, pixels, oldest first.
     """
 
     masks: None = None
@@ -181,6 +182,7 @@ class Results(_Movable):
         self.boxes = Boxes(torch.zeros((0, 6)) if boxes is None else boxes, self.orig_shape)
         self.speed: dict[str, Any] = speed or {"preprocess": None, "inference": None, "postprocess": None}
         self.save_dir: str | None = None
+        self.trails: dict[int, Float32Array] = {}
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -195,7 +197,7 @@ class Results(_Movable):
 
     def _with(self, data: Any) -> Results:
         other = Results(self.orig_img, self.path, self.names, data, speed=self.speed)
-        other.save_dir = self.save_dir
+        other.save_dir, other.trails = self.save_dir, self.trails
         return other
 
     def new(self) -> Results:
@@ -203,7 +205,7 @@ class Results(_Movable):
         return self._with(None)
 
     def update(self, boxes: Any = None, masks: None = None, probs: None = None, obb: None = None) -> None:
-        """Replace the boxes by (n, 6) others, cut to the image.
+        """Replace the boxes by (n, 6) others, or (n, 7) with ids, cut to the image.
 
         Raises:
             UserError: something of another task.
@@ -243,7 +245,7 @@ class Results(_Movable):
             font: a font file, or the name of an installed one, to prefer.
             img: draw on this image instead.
             show, save: see `show`; also write it to `filename`, see `save`.
-            color_mode: a colour per "class" or "instance".
+            color_mode: a colour per "class" or "instance": by the id of a track, else box by box.
             pil, im_gpu, kpt_radius, kpt_line, masks, probs: of the reference; boxes alone are drawn, and all alike.
         """
         drawn_on = self.orig_img if img is None else img
@@ -251,11 +253,16 @@ class Results(_Movable):
         annotator = Annotator(drawn_on, line_width, font_size, font, pil=True, example=example)
         if boxes:
             found = self.boxes.numpy()
-            for i in np.argsort(found.conf, kind="stable"):  # the surest on top
+            order = np.argsort(found.conf, kind="stable")  # the surest on top
+            ids = [int(i) for i in found.id] if found.is_track else list(range(len(found)))
+            for i in order:
                 c = int(found.cls[i])
-                words = [self.names.get(c, str(c))] * labels + [f"{found.conf[i]:.2f}"] * (conf and labels)
-                color = colors(int(i) if color_mode == "instance" else c, bgr=True)
-                annotator.box_label(found.xyxy[i], " ".join(words), color)
+                color = colors(ids[i] if color_mode == "instance" else c, bgr=True)
+                if found.is_track and ids[i] in self.trails:
+                    annotator.trail(self.trails[ids[i]], color)
+                words = [f"id:{ids[i]}"] if found.is_track else []
+                words += [self.names.get(c, str(c))] + [f"{found.conf[i]:.2f}"] * conf
+                annotator.box_label(found.xyxy[i], " ".join(words) if labels else "", color)
         drawn = annotator.result()
         if show:
             _show_drawn(drawn, self.path)
@@ -284,7 +291,7 @@ class Results(_Movable):
         return "".join(f"{n} {_plural(self.names.get(c, str(c)), n)}, " for c, n in sorted(counts.items()))
 
     def save_txt(self, txt_file: str | Path, save_conf: bool = False) -> str:
-        """Write a line `class x y w h [score]` per box, centre and size in 0..1;
+        """Write a line `class x y w h [score] [id]` per box, centre and size in 0..1;
         the file is replaced, so running twice changes nothing.
 
         Raises:
@@ -293,7 +300,9 @@ class Results(_Movable):
         boxes = self.boxes.cpu()
         path = _not_source(txt_file, self.path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(label_rows(boxes.cls, boxes.xywhn, boxes.conf if save_conf else None), encoding="utf-8")
+        path.write_text(
+            label_rows(boxes.cls, boxes.xywhn, boxes.conf if save_conf else None, boxes.id), encoding="utf-8"
+        )
         return str(path)
 
     def save_crop(self, save_dir: str | Path, file_name: str | Path = "im.jpg") -> None:
@@ -314,17 +323,20 @@ class Results(_Movable):
             yield folders.get(int(cls), str(int(cls))), self.orig_img[y1:y2, x1:x2]
 
     def summary(self, normalize: bool = False, decimals: int = 5) -> list[dict[str, Any]]:
-        """Plain data: name, class, confidence and box of each detection; the box in 0..1 with `normalize`."""
+        """Plain data: name, class, confidence, box and, of a track, track_id of each detection; the box in 0..1 with
+        `normalize`."""
         boxes = self.boxes.cpu()
         corners = (boxes.xyxyn if normalize else boxes.xyxy).tolist()
+        tracks = [{"track_id": int(i)} for i in boxes.id] if boxes.is_track else [{}] * len(boxes)
         return [
             {
                 "name": self.names.get(int(c), str(int(c))),
                 "class": int(c),
                 "confidence": round(score, decimals),
                 "box": dict(zip(("x1", "y1", "x2", "y2"), (round(v, decimals) for v in box), strict=True)),
+                **track,
             }
-            for box, score, c in zip(corners, boxes.conf.tolist(), boxes.cls.tolist(), strict=True)
+            for box, score, c, track in zip(corners, boxes.conf.tolist(), boxes.cls.tolist(), tracks, strict=True)
         ]
 
     def to_json(self, normalize: bool = False, decimals: int = 5) -> str:
@@ -399,17 +411,20 @@ def _not_source(filename: str | Path, source: str) -> Path:
     return target
 
 
-def label_rows(classes: Any, boxes: Any, scores: Any = None) -> str:
-    """Return a line `class x y w h [score]` per box.
+def label_rows(classes: Any, boxes: Any, scores: Any = None, ids: Any = None) -> str:
+    """Return a line `class x y w h [score] [id]` per box.
 
     Args:
         classes: (n,) ids; a tensor or an array, as the others.
         boxes: (n, 4) centre, width and height in 0..1.
         scores: (n,).
+        ids: (n,) of tracks.
     """
-    ends = [()] * len(classes) if scores is None else [(s,) for s in scores.tolist()]
+    ends = [[f"{s:g}"] for s in scores.tolist()] if scores is not None else [[] for _ in range(len(classes))]
+    for end, i in zip(ends, ids.tolist() if ids is not None else (), strict=ids is not None):
+        end.append(str(int(i)))
     rows = zip(classes.tolist(), boxes.tolist(), ends, strict=True)
-    return "".join(" ".join(f"{v:g}" for v in (int(c), *box, *end)) + "\n" for c, box, end in rows)
+    return "".join(" ".join([*(f"{v:g}" for v in (int(c), *box)), *end]) + "\n" for c, box, end in rows)
 
 
 def _show_drawn(image: UInt8Array, path: str) -> None:

@@ -112,6 +112,15 @@ class Annotator:
                     line = (a, other, b, other) if across else (other, a, other, b)
                     self.draw.line(line, fill=color[::-1], width=self.lw)
 
+    def trail(self, points: Float32Array, color: tuple[int, int, int]) -> None:
+        """A line through points (k, 2) in pixels, with a dot at the last. Colour is BGR."""
+        path = [(float(x), float(y)) for x, y in points]
+        if len(path) > 1:
+            self.draw.line(path, fill=color[::-1], width=self.lw, joint="curve")
+        x, y = path[-1]
+        self.draw.ellipse((x - self.lw, y - self.lw, x + self.lw, y + self.lw), fill=color[::-1])
+        self._show(*(f(p[k] for p in path) + d * self.lw for f, d in ((min, -1), (max, 1)) for k in (0, 1)))
+
     def caption(
         self,
         box: Sequence[float],

@@ -1,5 +1,5 @@
 """The commands: what is imported here is there, and `--help` lists it in this order."""
 
-from ultralytics.cli.commands import runs, models, data, prepare, studies  # isort: skip
+from ultralytics.cli.commands import runs, models, data, prepare, studies, tracks  # isort: skip
 
-__all__ = ["data", "models", "prepare", "runs", "studies"]
+__all__ = ["data", "models", "prepare", "runs", "studies", "tracks"]

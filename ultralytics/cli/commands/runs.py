@@ -1,4 +1,4 @@
-"""Commands whose options are the keys of a run: train, val, predict, explain, export, check."""
+"""Commands whose options are the keys of a run: train, val, predict, track, explain, export, check."""
 
 from __future__ import annotations
 
@@ -80,6 +80,13 @@ class Predict(Run, name="predict"):
 
     example = "predict model=runs/detect/train/weights/best.pt source=images/"
     mode = "predict"
+
+
+class Track(Run, name="track"):
+    """Follow objects through videos: detections with ids."""
+
+    example = "track model=runs/detect/train/weights/best.pt source=video.mp4 tracker=bytetrack.yaml"
+    mode = "track"
 
 
 class Explain(Run, name="explain"):

@@ -10,12 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from ultralytics.cfg.config import MODE_DEFAULTS
+from ultralytics.cfg.tracker import load_tracker
 from ultralytics.engine.callbacks import Callback, Callbacks
 from ultralytics.engine.formats.table import format_of, open_exported
 from ultralytics.engine.predictor import BasePredictor, wanted_source
 from ultralytics.engine.ranks.device import select_device
 from ultralytics.engine.results import Results
 from ultralytics.engine.run.provenance import provenance
+from ultralytics.engine.tracking import Tracking
 from ultralytics.engine.weights.checkpoint import Checkpoint, load_checkpoint, portable, save_checkpoint
 from ultralytics.models.yolo.benchmark import measure
 from ultralytics.models.yolo.detect import DetectionPredictor, DetectionTrainer, DetectionValidator, Explanation
@@ -91,6 +93,7 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
         self.metrics: DetMetrics | None = None
         self.trainer: DetectionTrainer | None = None
         self.predictor: BasePredictor | None = None
+        self._tracking: Tracking | None = None  # of the last `track`
         self.callbacks = Callbacks()
         self.callbacks.take(self.plugins)
         self.scale = scale
@@ -263,9 +266,6 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
         self._share = 1.0
         return self
 
-    track = _not_offered(
-        "track", "predict finds the objects of each frame; `export-weights` writes a file that ultralytics tracks with"
-    )
     tune = _not_offered("tune", "run `train` with other keys; a script may train in a loop")
     embed = _not_offered("embed", "a forward hook on yolo.model.model[i] sees the maps of row i")
 
@@ -389,6 +389,31 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
         args = settings("predict", kwargs, self.overrides, origin, batch=batch, save=False)
         source = wanted_source(source, args)
         self.predictor = (predictor or self._task.predictor)(overrides=args, _callbacks=self.callbacks)
+        self.predictor.setup_model(self._on(args.device))
+        return self.predictor(source, stream=stream)
+
+    def track(
+        self,
+        source: Any = None,
+        stream: bool = False,
+        persist: bool = False,
+        predictor: type[DetectionPredictor] | None = None,
+        **kwargs: Any,
+    ) -> list[Results] | Iterator[Results]:
+        """Detect in videos, or in images as frames, and follow the objects: `predict`, with ids in `result.boxes.id`.
+
+        Args:
+            persist: go on with the tracks of the last call, as where a loop gives one frame after another.
+            predictor: a class of one's own, below DetectionPredictor.
+        """
+        defaults = MODE_DEFAULTS["track"]
+        args = settings("track", kwargs, self.overrides, kwargs.pop("_source", "argument"), save=False, **defaults)
+        if args.conf is None:
+            args.set("conf", defaults["conf"], "track default")
+        source = wanted_source(source, args)
+        tracking = Tracking(load_tracker(args.tracker), args.trails, self._tracking if persist else None)
+        self.predictor = (predictor or self._task.predictor)(overrides=args, _callbacks=self.callbacks)
+        self.predictor.tracking = self._tracking = tracking
         self.predictor.setup_model(self._on(args.device))
         return self.predictor(source, stream=stream)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +42,8 @@ def run(mode: str, given: Mapping[str, Any], source: str = "command line") -> No
     """Do what a command says, and keep nothing but what it writes.
 
     Args:
-        mode: train, check, val, predict, explain or export.
-        given: keys of the mode; `cfg`, a YAML of keys, may name the model. predict saves by default.
+        mode: train, check, val, predict, track, explain or export.
+        given: keys of the mode; `cfg`, a YAML of keys, may name the model. predict and track save by default.
         source: of the keys, for messages and args.yaml.
 
     Raises:
@@ -71,12 +71,12 @@ def run(mode: str, given: Mapping[str, Any], source: str = "command line") -> No
         for _ in yolo.explain(stream=True, _source=source, **keys):
             pass
     else:
-        _run_predict(yolo, {"save": True} | keys, source)
+        _run_predict(yolo, yolo.track if mode == "track" else yolo.predict, {"save": True} | keys, source)
 
 
-def _run_predict(yolo: YOLO, keys: Mapping[str, Any], source: str) -> None:
-    """Predict, keep no results, and say which video is incomplete."""
-    for _ in yolo.predict(stream=True, _source=source, **keys):
+def _run_predict(yolo: YOLO, predict: Callable[..., Any], keys: Mapping[str, Any], source: str) -> None:
+    """Predict or track, keep no results, and say which video is incomplete."""
+    for _ in predict(stream=True, _source=source, **keys):
         pass
     assert yolo.predictor is not None
     incomplete = yolo.predictor.incomplete

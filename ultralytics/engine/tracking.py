@@ -1,0 +1,166 @@
+"""Tracking in the loop of a prediction: a tracker per video, ids and paths in the results, and the MOT files."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Hashable
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ultralytics.cfg.tracker import TrackerConfig
+from ultralytics.engine.outputs import MOT, OutputNames
+from ultralytics.engine.results import Results
+from ultralytics.engine.sources import Source, SourceItem, is_video
+from ultralytics.trackers import BOTSORT, BYTETracker
+from ultralytics.trackers.mot import mot_rows
+from ultralytics.utils.errors import UserError
+from ultralytics.utils.types import Float32Array
+
+Tracker = BYTETracker  # any of them
+KINDS: dict[str, type[Tracker]] = {"bytetrack": BYTETracker, "botsort": BOTSORT}
+
+
+def sequence_of(path: str, index: int, in_memory: bool = False) -> Hashable:
+    """Return what the frames of one sequence share: those of a video; the images of a folder; the images in memory."""
+    if in_memory:
+        return ""
+    return index if is_video(path) else os.path.dirname(os.path.abspath(path))
+
+
+class _Sequence:
+    """The objects of one video.
+
+    Attributes:
+        index: the last item of it in the source.
+    """
+
+    def __init__(self, config: TrackerConfig, trails: int) -> None:
+        self.tracker = KINDS[config.tracker_type](config)
+        self.index = 0
+        self._trails = trails
+        self._paths: dict[int, deque[tuple[float, float]]] = {}
+
+    def follow(self, result: Results) -> Results:
+        """Return the result of a frame with the boxes of the objects that are followed, as they are filtered."""
+        found = result.boxes.numpy()
+        rows = self.tracker.update(found, result.orig_img)
+        data = result.boxes.data
+        followed = result[rows[:, -1].astype(np.int64).tolist()]
+        followed.update(boxes=_like(rows[:, :-1], data))
+        if self._trails:
+            followed.trails = self._extended(rows)
+        return followed
+
+    def _extended(self, rows: Float32Array) -> dict[int, Float32Array]:
+        """Return the paths of the objects of a frame, extended to it; drop those of objects that are over."""
+        known = {t.track_id for t in (*self.tracker.tracked_stracks, *self.tracker.lost_stracks)}
+        self._paths = {i: path for i, path in self._paths.items() if i in known}
+        for x1, y1, x2, y2, i in rows[:, :5].tolist():
+            self._paths.setdefault(int(i), deque(maxlen=self._trails)).append(((x1 + x2) / 2, (y1 + y2) / 2))
+        return {i: np.array(self._paths[i], np.float32) for i in rows[:, 4].astype(int).tolist()}
+
+
+class Tracking:
+    """Follow objects through the frames of a source; each video, folder of images and list in memory has a tracker of
+    its own.
+
+    Args:
+        config: of the trackers.
+        trails: frames of an object's path that the results have.
+        before: tracking of an earlier call that is continued: its first tracker by the first video of this call, and
+            so on; with another configuration it is not.
+    """
+
+    def __init__(self, config: TrackerConfig, trails: int = 0, before: Tracking | None = None) -> None:
+        self.config, self.trails = config, trails
+        self._persists = before is not None
+        self._places: dict[Hashable, int] = {}  # sequence → its place among those of this call
+        self._sequences: dict[int, _Sequence] = {}
+        if before is not None and (before.config, before.trails) == (config, trails):
+            self._sequences = before._sequences
+
+    @property
+    def trackers(self) -> list[Tracker]:
+        """The trackers at work."""
+        return [s.tracker for s in self._sequences.values()]
+
+    def follow(self, item: SourceItem, result: Results, source: Source) -> Results:
+        """Return the result of an item with ids; items of a video come in order."""
+        start = time.perf_counter()
+        key = sequence_of(item.path, item.index, source.in_memory[item.index])
+        if key not in self._places:
+            self._places[key] = len(self._places)
+            if not self._persists:  # what has ended is not needed again
+                ended = source.whole | source.incomplete.keys()
+                self._sequences = {n: s for n, s in self._sequences.items() if s.index not in ended}
+        place = self._places[key]
+        if place not in self._sequences:
+            self._sequences[place] = _Sequence(self.config, self.trails)
+        sequence = self._sequences[place]
+        sequence.index = item.index
+        followed = sequence.follow(result)
+        if followed.speed["postprocess"] is not None:
+            spent = (time.perf_counter() - start) * 1e3
+            followed.speed = {**followed.speed, "postprocess": followed.speed["postprocess"] + spent}
+        return followed
+
+
+def _like(rows: Float32Array, data: Any) -> Any:
+    return torch.from_numpy(rows).to(data.device, data.dtype) if isinstance(data, Tensor) else rows
+
+
+class MotWriter:
+    """Writes the tracks of each video into a file of the MOT challenge's format, FOLDER/mot/NAME.txt; NAME is that of
+    the video, or of the folder of images.
+
+    Args:
+        folder: of the run.
+        source: what is tracked.
+        new: the folder was made for this call.
+    """
+
+    def __init__(self, folder: Path, source: Source, new: bool) -> None:
+        self._first: dict[Hashable, int] = {}
+        paths: list[str | None] = []
+        for index, (path, in_memory) in enumerate(zip(source.paths, source.in_memory, strict=True)):
+            key = sequence_of(path, index, in_memory)
+            if key not in self._first:
+                self._first[key] = index
+                paths.append(None if in_memory else path if is_video(path) else str(key))
+        stems = ["images" if p is None else Path(p).stem if is_video(p) else Path(p).name for p in paths]
+        names = OutputNames(folder, paths, stems, [MOT], new=new).stems
+        self._files = {key: folder / MOT / f"{name}.txt" for key, name in zip(self._first, names, strict=True)}
+        self._source = source
+        self._open: dict[Hashable, IO[str]] = {}
+
+    def write(self, item: SourceItem, result: Results) -> None:
+        """Add the boxes of a frame.
+
+        Raises:
+            UserError: the file cannot be written.
+        """
+        key = sequence_of(item.path, item.index, self._source.in_memory[item.index])
+        boxes = result.boxes.numpy()
+        ids = boxes.id if boxes.is_track else np.full(len(boxes), -1)
+        frame = item.frame if item.is_video else item.index - self._first[key] + 1
+        if key not in self._open:
+            self.close()
+            try:
+                self._files[key].parent.mkdir(parents=True, exist_ok=True)
+                self._open[key] = self._files[key].open("w", encoding="utf-8", newline="\n")
+            except OSError as e:
+                what = f"cannot be written: {e.strerror or e}"
+                raise UserError(what, str(self._files[key]), "free some space or choose another project=") from None
+        self._open[key].write(mot_rows(frame, ids, boxes.xyxy, boxes.conf))
+
+    def close(self) -> None:
+        """Finish the file under way."""
+        for file in self._open.values():
+            file.close()
+        self._open.clear()

@@ -1,0 +1,1 @@
+"""The parts of the trackers: filter, assignment, motion of the camera."""
