@@ -83,9 +83,7 @@ def test_validation_is_that_of_the_weights(made, tmp_path):
     pt, free = (YOLO(made[name]).val(**keys).results_dict for name in ("pt", "free"))
     assert {k: v for k, v in pt.items() if "time" not in k} == pytest.approx(free, nan_ok=True, abs=1e-3)
     del keys["imgsz"]
-    found = []
-    for batch in (1, 3, 16):
-        found.append(YOLO(made["fixed"]).val(**keys | {"batch": batch}).results_dict)
+    found = [YOLO(made["fixed"]).val(**keys | {"batch": batch}).results_dict for batch in (1, 3, 16)]
     assert found[0] == pytest.approx(found[1], nan_ok=True, abs=1e-3)
     assert found[0] == pytest.approx(found[2], nan_ok=True, abs=1e-3)
 
