@@ -24,6 +24,7 @@ import sys
 import sysconfig
 import time
 import traceback
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +39,11 @@ FORBIDDEN = (
 events: list[str] = []
 watching = False
 writable = ""
+TORCH = Path(str(find_spec("torch").origin)).parents[1]  # type: ignore[union-attr]  # it is installed
 # Code of these places may be imported while a command runs: lazy imports of torch and of our own.
 TRUSTED = tuple(
     str(Path(p).resolve())
-    for p in {*sysconfig.get_paths().values(), sys.prefix, sys.base_prefix, Path(__file__).resolve().parents[2]}
+    for p in {*sysconfig.get_paths().values(), sys.prefix, sys.base_prefix, Path(__file__).resolve().parents[2], TORCH}
 )
 
 

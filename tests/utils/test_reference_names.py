@@ -373,13 +373,13 @@ def test_what_is_not_offered_can_be_imported_and_says_what_to_use():
     assert ultralytics.RTDETR is RTDETR
     assert not hasattr(ultralytics, "nonsense")
     assert lazy.absent("a", "b") is lazy.absent("a", "b")
-    from ultralytics.engine.exporter import Exporter
+    from ultralytics.engine.exporter import IOSDetectModel
     from ultralytics.hub import login
-    from ultralytics.nn.autobackend import AutoBackend
+    from ultralytics.nn.autobackend import default_class_names
     from ultralytics.solutions import ObjectCounter
     from ultralytics.trackers import register_tracker
 
-    for name in (Exporter, login, AutoBackend, ObjectCounter, register_tracker):
+    for name in (IOSDetectModel, login, default_class_names, ObjectCounter, register_tracker):
         with pytest.raises(UserError, match="is not offered"):
             name()
 

@@ -2,6 +2,9 @@
 
 from ultralytics.utils.lazy import later
 
-_WEIGHTS = "YOLO(weights) predicts; nn.tasks.attempt_load_weights(weights) is the network"
 _NAMES = "the network's `names` are the class names"
-__getattr__ = later(__name__, {}, {"AutoBackend": _WEIGHTS, "check_class_names": _NAMES, "default_class_names": _NAMES})
+__getattr__ = later(
+    __name__,
+    {"AutoBackend": "ultralytics.models.yolo.weights:AutoBackend"},
+    {"check_class_names": _NAMES, "default_class_names": _NAMES},
+)

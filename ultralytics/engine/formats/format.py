@@ -7,6 +7,7 @@ import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol
 
@@ -98,6 +99,7 @@ class FileBackend(ABC):
         threads: of a CPU that its runtime computes with; None: those of torch.
     """
 
+    _made_of: tuple[tuple[Any, ...], dict[str, Any]]
     takes: frozenset[str] = frozenset()
     layout = torch.contiguous_format
     threads: int | None = None
@@ -122,6 +124,17 @@ class FileBackend(ABC):
         self.device, self.dtype = device, dtype
         self.given: dict[str, float] = {}
         self.fixed = None if sizes.height is None or sizes.width is None else (sizes.height, sizes.width)
+
+    def __new__(cls, *args: Any, **keys: Any) -> FileBackend:
+        """Remember what it is made of: a runtime's objects cannot be copied, so a copy opens the file anew."""
+        made = super().__new__(cls)
+        made._made_of = args, keys
+        return made
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Say how a copy or another process makes it."""
+        args, keys = self._made_of
+        return partial(type(self), **keys), args
 
     @abstractmethod
     def run(self, images: Tensor) -> list[Tensor]:

@@ -12,7 +12,7 @@ from typing import Any
 from ultralytics.cfg.keys import TASK_NAMES
 from ultralytics.utils.errors import ExportError
 from ultralytics.utils.text import one_line
-from ultralytics.utils.yaml import parse_yaml
+from ultralytics.utils.yaml import MAX_BYTES, parse_yaml
 
 LONGEST = 2**22  # characters of a value: a file's names are read before anything is known of it
 MOST_NAMES = 100_000
@@ -118,6 +118,8 @@ def _parsed(text: str | bytes, where: str) -> Any:
         raise ExportError("its metadata is no text", where) from None
     with contextlib.suppress(ValueError, RecursionError):
         return json.loads(text)
+    if len(text) > MAX_BYTES:
+        raise ExportError(f"its metadata is no JSON, and YAML of {len(text):,} characters is not read", where)
     return parse_yaml(text, Path(where), ExportError).data
 
 

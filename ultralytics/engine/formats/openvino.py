@@ -81,7 +81,7 @@ class OpenVino(Format):
         return OpenVinoBackend(path)
 
 
-def _check_constants(model: Any) -> None:
+def _check_constants(model: Any, weights: Path) -> None:
     """Check that what a graph computes from constants alone, which is computed when it is opened, is not large.
 
     Raises:
@@ -97,7 +97,8 @@ def _check_constants(model: Any) -> None:
         elif kind != "Constant":
             shapes = ((o.get_partial_shape(), o.get_element_type().size) for o in op.outputs())
             total += sum(size * math.prod(d.get_length() for d in shape) for shape, size in shapes if shape.is_static)
-    if total > LARGEST_CONSTANTS:
+    # weights in whole numbers become fp32, and are scaled and shifted
+    if total > max(LARGEST_CONSTANTS, 16 * weights.stat().st_size):
         raise ValueError(f"it computes constants of {total:,} bytes")
 
 
@@ -123,7 +124,7 @@ class OpenVinoBackend(FileBackend):
             shape = model.inputs[0].get_partial_shape()
             if len(model.inputs) != 1 or shape.rank.get_length() != 4:
                 raise ValueError("its input is not one batch of images")
-            _check_constants(model)
+            _check_constants(model, files[0].with_suffix(".bin"))
             self.defaults = _with_inputs(model) if metadata.nms else {}
             self.use_threads(torch.get_num_threads())
         except Exception as e:  # of the runtime

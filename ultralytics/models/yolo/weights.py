@@ -16,6 +16,7 @@ from ultralytics.cfg.paths import find_model_yaml
 from ultralytics.engine.formats.table import format_of, open_exported
 from ultralytics.engine.ranks.device import select_device
 from ultralytics.engine.weights.checkpoint import Checkpoint, load_checkpoint
+from ultralytics.nn.backend import backend_of
 from ultralytics.nn.tasks import DetectionModel, network_of
 from ultralytics.utils.errors import CheckpointError, ConfigError, ModelError, UserError
 from ultralytics.utils.files import user_path
@@ -103,6 +104,51 @@ def network(model: str | Path) -> Any:
     if str(model).endswith(".pt"):
         return load_trained(model)[0]
     return network_of(head_of(str(model)))(str(model), verbose=False)
+
+
+class AutoBackend:
+    """Under the reference's name: runs a network, a weights file or an exported file, whichever it is given.
+
+    Args:
+        weights: the network, or the file.
+        device: to run on.
+        fp16: fp16 weights of a network (CUDA only).
+        dnn, data, batch, fuse, verbose: of the reference, not used: names are in every file, and networks are fused.
+
+    Attributes:
+        model: the Backend; names, nc, stride, task, device: of it.
+        fp16: it takes images in fp16.
+    """
+
+    def __init__(
+        self,
+        weights: str | Path | Sequence[str | Path] | nn.Module = "yolov8n.pt",
+        device: Any = None,
+        dnn: bool = False,
+        data: Any = None,
+        fp16: bool = False,
+        batch: int = 1,
+        fuse: bool = True,
+        verbose: bool = True,
+    ) -> None:
+        given = weights if isinstance(weights, str | Path | nn.Module) else weights[0]
+        chosen = None if device is None else select_device(device, quiet=True)
+        if isinstance(given, nn.Module):
+            found: Any = given
+        else:
+            found = open_exported(given, chosen) if format_of(given) is not None else network(given)
+        self.model = backend_of(found, chosen, fp16)
+        self.names, self.nc, self.stride = self.model.names, self.model.nc, self.model.stride
+        self.task = getattr(self.model, "task", "detect")
+        self.device, self.fp16 = self.model.device, self.model.dtype == torch.float16
+
+    def __call__(self, im: torch.Tensor, *_: Any, **__: Any) -> Any:
+        """Return the head's output in evaluation for images (B, 3, H, W), RGB 0..1."""
+        return self.model(im.to(self.model.device, self.model.dtype))
+
+    def warmup(self, imgsz: tuple[int, int, int, int] = (1, 3, 640, 640)) -> None:
+        """Run once on nothing."""
+        self(torch.zeros(imgsz))
 
 
 # Under the reference's names, in nn.tasks
