@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812  # torch's customary name
 from torch import nn
 
 NET = """
