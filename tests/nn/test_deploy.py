@@ -211,3 +211,13 @@ def test_every_mixing_computes_at_a_size_besides_its_window_what_it_computes_in_
             for size in ((20, 20), (12, 20)):  # recorded at the window's size
                 x = torch.rand(1, C, *size)
                 torch.testing.assert_close(traced(x), attention(x), atol=1e-6, rtol=1e-6)
+
+
+def test_a_head_that_does_not_know_of_export_gives_its_boxes(tmp_path):
+    deployed = Deployed(settled(DetectionModel(str(write_net(tmp_path)), verbose=False)))
+    head = deployed.network.model[-1]
+    images = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        expected = deployed(images)
+        head.export = False
+        assert torch.equal(deployed(images), expected)

@@ -49,7 +49,8 @@ class Deployed(nn.Module):
             return shortened
         if self.every_row:
             return tuple(self._rows(images).values())
-        y: Tensor = self.network(images)
+        out = self.network(images)
+        y: Tensor = out[0] if isinstance(out, tuple) else out  # of a pasted head that does not know `export`
         return y if self.finish is None else self.finish(y)
 
     def _rows(self, images: Tensor) -> dict[int, Tensor]:
