@@ -193,7 +193,7 @@ def test_an_end_to_end_head_gives_as_many_rows_at_every_size(tmp_path):
         for shape in ((1, 3, 64, 64), (3, 3, 64, 160), (1, 3, 320, 256)):
             x = torch.rand(shape)
             eager = model(x)[0]
-            assert (eager.shape[1] < 300) == (shape[3] == 64)
+            assert (eager.shape[1] < 300) == (shape[2] == 64)
             for found in (deployed(x), *(file(x) for file in files)):
                 assert found.shape == (shape[0], 300, 6)
                 torch.testing.assert_close(found[:, : eager.shape[1]], eager, atol=1e-3, rtol=1e-5)
