@@ -4,8 +4,7 @@ import pytest
 import torch
 import yaml
 
-from tests.helpers.networks import settled, with_head, with_module
-from tests.models.test_pasted import HEADS, MODULES
+from tests.helpers.networks import HEADS, MODULES, settled, with_head, with_module
 from ultralytics.models.yolo.detect.export import DetectionExporter
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.errors import ExportError
