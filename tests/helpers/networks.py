@@ -58,6 +58,25 @@ KEEPING = [
 WIDENING = ["iRMB", "ODConv2d", "GhostConv", "C3", "C3Ghost", "RepConv", "AsymmetricConv", "SwinTransformerBlock"]
 
 
+HEADS = {
+    "LSCD": ("Detect_LSCD", ["nc", 32]),
+    "Efficient": ("Detect_Efficient", ["nc"]),
+    "ASFF": ("Detect_ASFF", ["nc"]),
+    "DyHead": ("Detect_DyHead", ["nc", 32, 1]),
+    "v10": ("v10Detect", ["nc"]),
+}
+MODULES = {name: ([1024],) for name in KEEPING} | {name: ([64],) for name in WIDENING}
+MODULES |= {
+    "DySample": ([],),
+    "CARAFE": ([3, 5],),
+    "SPDConv": ([64],),
+    "space_to_depth": ([1],),
+    "BiFPN_Concat2": ([1], [-1, 1]),
+    "CondConv": ([64],),
+    "ScaleSequence": ([64], [-1, 1]),
+}
+
+
 STEM = [[-1, 1, "Conv", [c, 3, 2]] for c in (16, 16, 32, 64)]
 
 

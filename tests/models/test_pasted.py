@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 
-from tests.helpers.networks import KEEPING, WIDENING, with_head, with_module
+from tests.helpers.networks import HEADS, MODULES, with_head, with_module
 from ultralytics import YOLO
 from ultralytics.engine.weights.checkpoint import load_checkpoint
 from ultralytics.models.yolo.detect import DetectionTrainer
@@ -33,23 +33,6 @@ def made_small(name):
     return data
 
 
-HEADS = {
-    "LSCD": ("Detect_LSCD", ["nc", 32]),
-    "Efficient": ("Detect_Efficient", ["nc"]),
-    "ASFF": ("Detect_ASFF", ["nc"]),
-    "DyHead": ("Detect_DyHead", ["nc", 32, 1]),
-    "v10": ("v10Detect", ["nc"]),
-}
-MODULES = {name: ([1024],) for name in KEEPING} | {name: ([64],) for name in WIDENING}
-MODULES |= {
-    "DySample": ([],),
-    "CARAFE": ([3, 5],),
-    "SPDConv": ([64],),
-    "space_to_depth": ([1],),
-    "BiFPN_Concat2": ([1], [-1, 1]),
-    "CondConv": ([64],),
-    "ScaleSequence": ([64], [-1, 1]),
-}
 FAMILIES = ["yolov8-p6", "yolov8-ghost-p2", "yolov5", "yolov6", "yolov9t", "yolov9e"]
 
 

@@ -193,7 +193,7 @@ def test_an_end_to_end_head_gives_as_many_rows_at_every_size(tmp_path):
         for shape in ((1, 3, 64, 64), (3, 3, 64, 160), (1, 3, 320, 256)):
             x = torch.rand(shape)
             eager = model(x)[0]
-            assert (eager.shape[1] < 300) == (shape[3] == 64)
+            assert (eager.shape[1] < 300) == (shape[2] == 64)
             for found in (deployed(x), *(file(x) for file in files)):
                 assert found.shape == (shape[0], 300, 6)
                 torch.testing.assert_close(found[:, : eager.shape[1]], eager, atol=1e-3, rtol=1e-5)
@@ -211,3 +211,13 @@ def test_every_mixing_computes_at_a_size_besides_its_window_what_it_computes_in_
             for size in ((20, 20), (12, 20)):  # recorded at the window's size
                 x = torch.rand(1, C, *size)
                 torch.testing.assert_close(traced(x), attention(x), atol=1e-6, rtol=1e-6)
+
+
+def test_a_head_that_does_not_know_of_export_gives_its_boxes(tmp_path):
+    deployed = Deployed(settled(DetectionModel(str(write_net(tmp_path)), verbose=False)))
+    head = deployed.network.model[-1]
+    images = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        expected = deployed(images)
+        head.export = False
+        assert torch.equal(deployed(images), expected)

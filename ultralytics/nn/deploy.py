@@ -26,12 +26,10 @@ class Deployed(nn.Module):
 
     Attributes:
         every_row: give the outputs of all rows that are one tensor instead, to find the row at which two differ.
-        until: give the output of this row instead; see `shortened`.
     """
 
     network: Any
     every_row = False
-    until: int | None = None
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -43,12 +41,11 @@ class Deployed(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Compute the output (B, 4 + nc, A), or (B, n, 6) of an end-to-end head, for images (B, 3, H, W), RGB 0..1."""
-        if self.until is not None:
-            shortened: Tensor | tuple[Tensor, ...] = self._shortened(images, self.until)
-            return shortened
         if self.every_row:
             return tuple(self._rows(images).values())
-        y: Tensor = self.network(images)
+        out = self.network(images)
+        # A pasted head may not know `export`; a row that is last meanwhile may give several maps.
+        y: Tensor = out[0] if isinstance(out, tuple) and not isinstance(self.network.model[-1], _Passes) else out
         return y
 
     def _rows(self, images: Tensor) -> dict[int, Tensor]:
@@ -73,27 +70,26 @@ class Deployed(nn.Module):
     @contextlib.contextmanager
     def shortened(self, last: int) -> Iterator[None]:
         """Compute no row behind row `last` meanwhile, and give its output."""
-        self.until, self.network.names_rows = last, False
+        rows = self.network.model
+        self.network.model = nn.Sequential(*rows[: last + 1], _Passes(last + 1))
         try:
             yield
         finally:
-            self.until, self.network.names_rows = None, True
-
-    def _shortened(self, images: Tensor, last: int) -> Any:
-        def stop(row: Any, _: Any, out: Any) -> None:
-            raise _ReachedError(out)
-
-        hook = self.network.model[last].register_forward_hook(stop)
-        try:
-            self.network(images)
-        except _ReachedError as reached:
-            return reached.args[0]
-        finally:
-            hook.remove()
+            self.network.model = rows
 
 
-class _ReachedError(Exception):
-    """The last row that is to be computed is; with its output."""
+class _Passes(nn.Module):
+    """Stands for the rows that are left out, the head's attributes included."""
+
+    f, contiguous = -1, False
+    nc = reg_max = stride = 0
+
+    def __init__(self, i: int) -> None:
+        super().__init__()
+        self.i = i
+
+    def forward(self, x: Any) -> Any:
+        return x
 
 
 class TiedError(Exception):

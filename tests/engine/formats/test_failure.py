@@ -141,7 +141,7 @@ def test_a_line_of_code_is_named_and_that_one_size_can_be_written(tmp_path):
         ("TakesWindows", "it takes one size alone, with ", FIXED),
         (
             "ReadsValues",
-            "what is computed, or its shape, depends on the values of a map, at `return self.conv(x) if",
+            "its shape, depends on the values of a map, at `return self.conv(x) if",
             ")",
         ),
         ("TakesData", "a tensor that torch.export cannot follow", "(x.detach() in the place of x.data)"),

@@ -45,15 +45,15 @@ def refusal(chosen: Format, job: Job, folder: Path, error: Exception) -> UserErr
         row = error.where  # the network has named it
     else:
         LOGGER.info("%s cannot be written: looking for the row", chosen.title)
-        row, cause = first_failing(job, lambda part: _write(chosen, part, folder)) or ("", error)
+        row, cause = first_failing(job, lambda part: _try_writing(chosen, part, folder)) or ("", error)
         cause = cause.__cause__ or cause if isinstance(cause, ModelError) else cause
     assert isinstance(cause, Exception)
     hint = ""
     if LOST in str(cause):
         hint = "x.detach() in the place of x.data"
-    elif job.args.dynamic and _fixed(chosen, job, folder):
+    elif job.args.dynamic and _for_one_size(chosen, job, folder):
         hint = "dynamic=False writes it for one size"
-    return ExportError(f"{chosen.title} cannot hold it: {reason(cause)}{_place(cause)}", row, hint)
+    return ExportError(f"{chosen.title} cannot hold it: {reason(cause)}{_at_line(cause)}", row, hint)
 
 
 def first_failing(job: Job, attempt: Callable[[Job], object]) -> tuple[str, Exception] | None:
@@ -71,7 +71,7 @@ def first_failing(job: Job, attempt: Callable[[Job], object]) -> tuple[str, Exce
         with network.shortened(middle):
             try:
                 with torch.no_grad():
-                    names = tuple(f"out{i}" for i, _ in enumerate(tensors_of(network(images))))
+                    names = tuple(f"out{i}" for i, _ in enumerate(output_tensors(network(images))))
                 attempt(replace(job, outputs=names, args=_plain(job)))
             except Exception as e:  # of torch, of a format's packages, of a runtime
                 found, high = (label, e), middle - 1
@@ -97,7 +97,7 @@ def reason(error: Exception) -> str:
     return _short(f"{type(error).__name__}: {first_line(error)}")
 
 
-def _place(error: BaseException) -> str:
+def _at_line(error: BaseException) -> str:
     """Return the line of code behind the network's own at which an error was raised, where there is one."""
     frames = traceback.extract_tb(error.__traceback__)
     start = next((i for i, frame in enumerate(frames) if frame.name == "_predict_once"), len(frames))
@@ -131,27 +131,27 @@ def written(chosen: Format, job: Job, folder: Path) -> Iterator[Path]:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def _write(chosen: Format, job: Job, folder: Path) -> None:
+def _try_writing(chosen: Format, job: Job, folder: Path) -> None:
     """Write a file and remove it."""
     with written(chosen, job, folder):
         pass
 
 
-def _fixed(chosen: Format, job: Job, folder: Path) -> bool:
+def _for_one_size(chosen: Format, job: Job, folder: Path) -> bool:
     """Return True if the network can be written for one size."""
     args = _plain(job)
     args.dynamic = False
     try:
-        _write(chosen, replace(job, args=args), folder)
+        _try_writing(chosen, replace(job, args=args), folder)
     except Exception:  # as above
         return False
     return True
 
 
-def tensors_of(value: object) -> Iterator[torch.Tensor]:
+def output_tensors(value: object) -> Iterator[torch.Tensor]:
     """Yield the tensors of a row's output."""
     if isinstance(value, torch.Tensor):
         yield value
     else:
         for part in value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ():
-            yield from tensors_of(part)
+            yield from output_tensors(part)

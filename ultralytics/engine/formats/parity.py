@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ultralytics.engine.formats.failure import first_failing, tensors_of, written
+from ultralytics.engine.formats.failure import first_failing, output_tensors, written
 from ultralytics.engine.formats.format import FileBackend, Format, Job
 from ultralytics.nn.deploy import Deployed, sizes
 from ultralytics.utils.errors import ExportError
@@ -130,4 +130,4 @@ def _runs(format: Format, job: Job, folder: Path, images: Tensor) -> None:
     with written(format, job, folder) as path:
         file = format.open(path)
         theirs = file.run(images.to(file.device, file.dtype))
-    assert [t.shape for t in theirs] == [t.shape for t in tensors_of(job.network(images))]
+    assert [t.shape for t in theirs] == [t.shape for t in output_tensors(job.network(images))]

@@ -19,12 +19,13 @@ from ultralytics.nn.modules.attention import (
     AttentionBlock,
     ChannelNorm,
     MapAttention,
+    exporting,
     linear_attention,
     normalised,
 )
 from ultralytics.nn.modules.conv import Conv
 from ultralytics.nn.modules.csp import C2f
-from ultralytics.nn.ops.fla import exporting, mixed, obstacle
+from ultralytics.nn.ops.fla import mixed, obstacle
 from ultralytics.nn.registry import attention_like, register, repeated_block, same_width
 from ultralytics.utils.errors import ModelError
 from ultralytics.utils.log import LOGGER

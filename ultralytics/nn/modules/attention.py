@@ -15,11 +15,15 @@ import torch.nn.functional as F  # noqa: N812  # torch's customary name
 from einops import rearrange
 from torch import Tensor, nn
 
-from ultralytics.nn.ops.fla import exporting
 from ultralytics.nn.registry import gated_sum, register, same_width
 from ultralytics.utils.errors import ModelError
 
 EPS = 1e-6  # keeps a token whose every channel is negative from vanishing, and the normaliser from dividing by zero
+
+
+def exporting() -> bool:
+    """Return True while a network is traced into a file, which can hold plain operations alone."""
+    return torch.compiler.is_exporting() or bool(torch._C._get_tracing_state())
 
 
 def linear_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -178,7 +178,8 @@ class v10Detect(Detect):  # noqa: N801  # the reference's name
 
         Anchors are chosen by their best class, then pairs of anchor and class by their score.
         """
-        boxes, scores = preds.tensor_split([4], -1)
+        # No slices: OpenVINO takes one that a gather reads for needless, and then fails on its own graph.
+        boxes, scores = preds.split_with_sizes((4, nc), -1)
         n = min(max_det, preds.shape[1])
         anchor = scores.amax(-1).topk(n)[1].unsqueeze(-1)
         boxes, scores = boxes.gather(1, anchor.expand(-1, -1, 4)), scores.gather(1, anchor.expand(-1, -1, nc))

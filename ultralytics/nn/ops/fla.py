@@ -83,11 +83,6 @@ def obstacle(kind: str, index: int | None, dtype: torch.dtype, head: int, side: 
 obstacle._dynamo_marked_constant = True  # type: ignore[attr-defined]  # a function has no such attribute by itself
 
 
-def exporting() -> bool:
-    """Return True while a network is traced into a file, which can hold plain operations alone."""
-    return torch.compiler.is_exporting() or bool(torch._C._get_tracing_state())
-
-
 @torch.library.custom_op("ultralytics::focused_mix", mutates_args=())
 def focused_mix(
     qkv: Tensor,

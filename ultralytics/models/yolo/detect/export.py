@@ -21,7 +21,8 @@ from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.files import user_path
 from ultralytics.utils.log import LOGGER
 
-# Boxes in pixels, scores: rounding in fp32 and fp16.
+# Boxes in pixels, scores: rounding in fp32 and fp16. Measured with YOLOv8n's weights on boxes of a score above 0.001:
+# fp32 4e-4 and 1e-6 at most, fp16 1.8 (TorchScript, in which every operation is rounded) and 0.006 (ONNX).
 TOLERANCES = {"boxes": 0.02, "scores": 1e-4}
 TOLERANCES_HALF = {"boxes": 4.0, "scores": 0.05}
 # Share of boxes that suppression may decide otherwise, and the overlap that rounding may change.
