@@ -34,6 +34,9 @@ BODY = [
 def test_what_is_behind_the_last_convolutions_stays_in_float():
     """The sum of a convolution and its bias too, which some graphs write as two nodes."""
     assert in_float([*BODY, *HEAD], ["out"]) == {"bias", "cat", "softmax", "out"}
+    grid = [Node("shape", "Shape", ("silu",)), Node("grid", "Range", ("shape",)), Node("moved", "Add", ("out", "grid"))]
+    found = in_float([*BODY, *HEAD, *grid], ["moved"], last=True)
+    assert found == {"box", "cls", "bias", "cat", "softmax", "out", "shape", "grid", "moved"}
 
 
 def test_the_first_convolutions_and_the_last_may_stay_too():

@@ -26,6 +26,7 @@ CONVOLUTIONS = {
     *("Conv", "ConvTranspose"),
     *("Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData"),
 }
+SHAPES = {"Shape", "ShapeOf"}  # of what they read, only the size matters
 MAPS = {  # what takes maps of whole numbers and gives such maps
     *(
         "Sigmoid",
@@ -69,7 +70,7 @@ def in_float(nodes: Sequence[Node], ends: Iterable[str], first: int = 0, last: b
         if node is None or node.name in behind:
             continue
         if node.kind not in CONVOLUTIONS:
-            ahead += node.inputs
+            ahead += () if node.kind in SHAPES else node.inputs
         elif not last:
             continue
         behind.add(node.name)
