@@ -107,7 +107,7 @@ def quantised_onnx(model: Any, job: Job, folder: Path) -> Any:
         job: its `calibration` says the ranges.
         folder: for files on the way.
     """
-    import onnx
+    import onnx  # an optional extra
     from onnxruntime import quantization
 
     class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]  # the package has no types
@@ -156,7 +156,7 @@ def _onnx_nodes(graph: Any) -> tuple[list[Node], list[str]]:
 def quantised_openvino(model: Any, job: Job) -> Any:
     """Return an openvino.Model quantised by NNCF after training: weights symmetric by channel, maps with a zero point;
     see `quantised_onnx`."""
-    import nncf
+    import nncf  # an optional extra
 
     floating = sorted(in_float(*_openvino_nodes(model)))
     return nncf.quantize(

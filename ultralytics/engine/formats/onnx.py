@@ -47,7 +47,7 @@ class Onnx(Format):
         if job.args.int8:
             with quiet():
                 model = quantised_onnx(model, job, path.parent)
-        _describe(model, job.metadata)
+        _set_metadata(model, job.metadata)
         onnx.save(model, str(path))
 
     def place(self, stem: Path, args: Config) -> Path:
@@ -59,7 +59,7 @@ class Onnx(Format):
         import onnx
 
         model = onnx.load(str(path))
-        _describe(model, metadata)
+        _set_metadata(model, metadata)
         onnx.save(model, str(path))
 
     def open(self, path: Path, device: torch.device | None = None) -> OnnxBackend:
@@ -67,7 +67,7 @@ class Onnx(Format):
         return OnnxBackend(path, device or torch.device("cpu"))
 
 
-def _describe(model: Any, metadata: Metadata) -> None:
+def _set_metadata(model: Any, metadata: Metadata) -> None:
     del model.metadata_props[:]
     for key, text in metadata.to_strings().items():
         entry = model.metadata_props.add()
