@@ -56,7 +56,7 @@ class Onnx(Format):
 
     def describe(self, path: Path, metadata: Metadata) -> None:
         """Replace what a file says of itself; see `Format`."""
-        import onnx
+        import onnx  # an optional extra
 
         model = onnx.load(str(path))
         _set_metadata(model, metadata)
