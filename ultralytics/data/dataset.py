@@ -103,7 +103,7 @@ class YOLODataset:
         self.im_files = labels.im_files
         self.augmentation = Augmentation(hyp, imgsz) if augment else None
         self.mosaic_closed = False
-        self.sizes = loaded_sizes(labels.shapes, imgsz)
+        self.sizes: Int64Array = loaded_sizes(labels.shapes, imgsz)
         load = cached(self._decode, cache, labels, self.sizes, f"{imgsz} linear 1", prefix)
         self._image = RecentImages(load) if augment else load
 

@@ -34,6 +34,9 @@ BODY = [
 def test_what_is_behind_the_last_convolutions_stays_in_float():
     """The sum of a convolution and its bias too, which some graphs write as two nodes."""
     assert in_float([*BODY, *HEAD], ["out"]) == {"bias", "cat", "softmax", "out"}
+    grid = [Node("shape", "Shape", ("silu",)), Node("grid", "Range", ("shape",)), Node("moved", "Add", ("out", "grid"))]
+    found = in_float([*BODY, *HEAD, *grid], ["moved"], last=True)
+    assert found == {"box", "cls", "bias", "cat", "softmax", "out", "shape", "grid", "moved"}
 
 
 def test_the_first_convolutions_and_the_last_may_stay_too():
@@ -92,6 +95,7 @@ def compared(net, file):
     return float(far[:, :4].mean()), float(far[:, 4:].mean())
 
 
+@pytest.mark.slow
 def test_an_onnx_file_in_int8_is_beside_the_one_in_fp32_and_says_what_it_costs(onnx_file):
     yolo, path, folder = onnx_file
     assert path == str(folder / "best_int8.onnx")
@@ -107,6 +111,7 @@ def test_an_onnx_file_in_int8_is_beside_the_one_in_fp32_and_says_what_it_costs(o
     assert 0 < scores < 0.05
 
 
+@pytest.mark.slow
 def test_the_attention_and_the_decoding_of_an_onnx_file_are_in_float(onnx_file):
     import onnx
 

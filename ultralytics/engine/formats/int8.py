@@ -26,6 +26,7 @@ CONVOLUTIONS = {
     *("Conv", "ConvTranspose"),
     *("Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData"),
 }
+SHAPES = {"Shape", "ShapeOf"}  # of what they read, only the size matters
 MAPS = {  # what takes maps of whole numbers and gives such maps
     *(
         "Sigmoid",
@@ -69,7 +70,7 @@ def in_float(nodes: Sequence[Node], ends: Iterable[str], first: int = 0, last: b
         if node is None or node.name in behind:
             continue
         if node.kind not in CONVOLUTIONS:
-            ahead += node.inputs
+            ahead += () if node.kind in SHAPES else node.inputs
         elif not last:
             continue
         behind.add(node.name)
@@ -106,7 +107,7 @@ def quantised_onnx(model: Any, job: Job, folder: Path) -> Any:
         job: its `calibration` says the ranges.
         folder: for files on the way.
     """
-    import onnx
+    import onnx  # an optional extra
     from onnxruntime import quantization
 
     class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]  # the package has no types
@@ -155,7 +156,7 @@ def _onnx_nodes(graph: Any) -> tuple[list[Node], list[str]]:
 def quantised_openvino(model: Any, job: Job) -> Any:
     """Return an openvino.Model quantised by NNCF after training: weights symmetric by channel, maps with a zero point;
     see `quantised_onnx`."""
-    import nncf
+    import nncf  # an optional extra
 
     floating = sorted(in_float(*_openvino_nodes(model)))
     return nncf.quantize(

@@ -52,7 +52,7 @@ class Onnx(Format):
                 model = quantised_onnx(model, job, path.parent)
         if job.finish is not None:
             job.finish.extend(model, OUTPUT)
-        _describe(model, job.metadata)
+        _set_metadata(model, job.metadata)
         onnx.save(model, str(path))
 
     def place(self, stem: Path, args: Config) -> Path:
@@ -64,7 +64,7 @@ class Onnx(Format):
         import onnx  # an optional package
 
         model = onnx.load(str(path))
-        _describe(model, metadata)
+        _set_metadata(model, metadata)
         onnx.save(model, str(path))
 
     def open(self, path: Path, device: torch.device | None = None) -> OnnxBackend:
@@ -72,7 +72,7 @@ class Onnx(Format):
         return OnnxBackend(path, device or torch.device("cpu"))
 
 
-def _describe(model: Any, metadata: Metadata) -> None:
+def _set_metadata(model: Any, metadata: Metadata) -> None:
     del model.metadata_props[:]
     for key, text in metadata.to_strings().items():
         entry = model.metadata_props.add()

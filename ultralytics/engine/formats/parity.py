@@ -39,7 +39,7 @@ class Line(NamedTuple):
     def __str__(self) -> str:
         batch, _, height, width = self.trial.images.shape
         size = f"{counted(batch, 'image')} of {height}×{width}, {self.trial.what}"
-        return f"{size:<44}" + (self.failure or "  ".join(f"{k} {v:.2g}" for k, v in self.differences.items()))
+        return f"{size:<44}  " + (self.failure or "  ".join(f"{k} {v:.2g}" for k, v in self.differences.items()))
 
 
 def shapes(job: Job) -> list[tuple[int, int, int]]:
