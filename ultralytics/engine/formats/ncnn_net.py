@@ -26,7 +26,7 @@ def load(folder: str, half: bool, threads: int) -> Any:
     Raises:
         ValueError: the files do not fit each other.
     """
-    import ncnn
+    import ncnn  # may be missing
 
     net: Any = ncnn.Net()
     net.opt.num_threads, net.opt.use_vulkan_compute = threads, False
@@ -43,7 +43,7 @@ def compute(net: Any, image: np.ndarray) -> list[np.ndarray]:
     Raises:
         ValueError: it fails.
     """
-    import ncnn
+    import ncnn  # may be missing
 
     names = sorted((n for n in net.output_names() if n[len(OUTPUT) :].isdigit()), key=lambda n: int(n[len(OUTPUT) :]))
     found = []
@@ -61,7 +61,7 @@ def compute(net: Any, image: np.ndarray) -> list[np.ndarray]:
 def trial(folder: str, half: str, *shape: str) -> None:
     """Load a network and run it once on zeros of a shape (C, H, W)."""
     with contextlib.suppress(ImportError):  # Windows has no such limit
-        import resource
+        import resource  # Unix alone
 
         hard = resource.getrlimit(resource.RLIMIT_AS)[1]
         resource.setrlimit(resource.RLIMIT_AS, (MOST if hard == resource.RLIM_INFINITY else min(MOST, hard), hard))
