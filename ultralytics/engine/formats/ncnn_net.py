@@ -26,7 +26,7 @@ def load(folder: str, half: bool, threads: int) -> Any:
     Raises:
         ValueError: the files do not fit each other.
     """
-    import ncnn  # may be missing
+    import ncnn  # an optional package
 
     net: Any = ncnn.Net()
     net.opt.num_threads, net.opt.use_vulkan_compute = threads, False
@@ -43,7 +43,7 @@ def compute(net: Any, image: np.ndarray) -> list[np.ndarray]:
     Raises:
         ValueError: it fails.
     """
-    import ncnn  # may be missing
+    import ncnn  # an optional package
 
     names = sorted((n for n in net.output_names() if n[len(OUTPUT) :].isdigit()), key=lambda n: int(n[len(OUTPUT) :]))
     found = []
