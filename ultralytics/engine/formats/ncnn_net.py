@@ -47,8 +47,9 @@ def compute(net: Any, image: np.ndarray) -> list[np.ndarray]:
 
     names = sorted((n for n in net.output_names() if n[len(OUTPUT) :].isdigit()), key=lambda n: int(n[len(OUTPUT) :]))
     found = []
+    image = np.ascontiguousarray(image)  # under a name: ncnn.Mat does not keep the memory it refers to
     with net.create_extractor() as extractor:
-        code = extractor.input(INPUT, ncnn.Mat(np.ascontiguousarray(image)).clone())
+        code = extractor.input(INPUT, ncnn.Mat(image).clone())
         for name in names:
             failed, value = extractor.extract(name)
             code = code or failed
