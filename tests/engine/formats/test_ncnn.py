@@ -39,7 +39,8 @@ def test_the_folder_computes_what_the_network_does(net):
     assert param[-2].split()[4:] == ["out0"] or "out0" in param[-2].split()
     file = open_exported(path)
     assert (file.names, file.stride, file.fixed, file.task) == (model.names, 16, (64, 96), "detect")
-    x = torch.rand(3, 3, 64, 96)  # one at a time: the file takes no more
+    # One at a time, as the file takes no more; in another layout of memory, as images of a loader are.
+    x = torch.rand(3, 64, 96, 3).permute(0, 3, 1, 2)
     with torch.inference_mode():
         ours, (theirs, _) = Deployed(model)(x), file(x)
     assert theirs.shape == ours.shape == (3, 7, 8 * 12 + 4 * 6)

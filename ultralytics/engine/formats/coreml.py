@@ -47,7 +47,7 @@ class CoreMl(Format):
 
     def write(self, job: Job, path: Path) -> None:
         """Write the network; see `Format`."""
-        import coremltools as ct
+        import coremltools as ct  # an optional package
 
         network = default_layout(job.network)
         recorded = program(network, example(job.shape, False, job.network.stride), False)
@@ -76,7 +76,7 @@ class CoreMlBackend(FileBackend):
     """Runs a folder with Core ML."""
 
     def __init__(self, path: Path) -> None:
-        import coremltools as ct
+        import coremltools as ct  # an optional package
 
         try:
             with quiet():

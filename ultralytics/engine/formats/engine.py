@@ -63,7 +63,7 @@ def _built(graph: bytes, job: Job) -> Any:
     Raises:
         ExportError: TensorRT cannot read the graph, or builds no engine.
     """
-    import tensorrt as trt
+    import tensorrt as trt  # an optional package
 
     log = _log(trt)
     builder = trt.Builder(log)
@@ -137,7 +137,7 @@ class EngineBackend(FileBackend):
         with open_regular(path) as file:
             metadata = read_header(file, path.stat().st_size, str(path))
             data = file.read()
-        import tensorrt as trt
+        import tensorrt as trt  # an optional package
 
         log = _log(trt)
         self.runtime = trt.Runtime(log)

@@ -33,8 +33,8 @@ class ExecuTorch(Format):
 
     def write(self, job: Job, path: Path) -> None:
         """Write the network; see `Format`."""
-        from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-        from executorch.exir import to_edge_transform_and_lower
+        from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner  # an optional package
+        from executorch.exir import to_edge_transform_and_lower  # an optional package
 
         path.mkdir()
         network = default_layout(job.network)
@@ -55,7 +55,7 @@ class ExecuTorchBackend(FileBackend):
     """Runs a folder with ExecuTorch on the CPU."""
 
     def __init__(self, path: Path) -> None:
-        from executorch.runtime import Runtime, Verification
+        from executorch.runtime import Runtime, Verification  # an optional package
 
         files = sorted(path.glob("*.pte"))
         if len(files) != 1 or not (path / METADATA).is_file():

@@ -33,7 +33,7 @@ class LiteRt(Format):
 
     def write(self, job: Job, path: Path) -> None:
         """Write the network; see `Format`."""
-        import litert_torch
+        import litert_torch  # an optional package
 
         network = default_layout(job.network)
         images = example(job.shape, False, job.network.stride)
@@ -51,7 +51,7 @@ class LiteRtBackend(FileBackend):
     """Runs a file with LiteRT on the CPU."""
 
     def __init__(self, path: Path) -> None:
-        from ai_edge_litert.interpreter import Interpreter
+        from ai_edge_litert.interpreter import Interpreter  # an optional package
 
         metadata = Metadata.from_text(_metadata(path), str(path))
         try:

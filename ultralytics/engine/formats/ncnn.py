@@ -50,7 +50,7 @@ class Ncnn(Format):
 
 def _convert(job: Job, path: Path) -> str:
     """Run pnnx, and return the first operation that is none of ncnn's, or nothing."""
-    import pnnx
+    import pnnx  # an optional package
 
     with tempfile.TemporaryDirectory(dir=path) as folder:
         images = torch.rand(job.shape, generator=torch.Generator().manual_seed(0))
@@ -92,7 +92,7 @@ def _row_of(job: Job, path: Path, kind: str) -> str:
 
 def _known(kind: str) -> bool:
     """Return True if an operation is one of ncnn's own."""
-    import ncnn
+    import ncnn  # an optional package
 
     return bool(ncnn.layer_to_index(kind) >= 0)
 

@@ -26,7 +26,7 @@ def load(folder: str, half: bool, threads: int) -> Any:
     Raises:
         ValueError: the files do not fit each other.
     """
-    import ncnn
+    import ncnn  # an optional package
 
     net: Any = ncnn.Net()
     net.opt.num_threads, net.opt.use_vulkan_compute = threads, False
@@ -43,12 +43,13 @@ def compute(net: Any, image: np.ndarray) -> list[np.ndarray]:
     Raises:
         ValueError: it fails.
     """
-    import ncnn
+    import ncnn  # an optional package
 
     names = sorted((n for n in net.output_names() if n[len(OUTPUT) :].isdigit()), key=lambda n: int(n[len(OUTPUT) :]))
     found = []
+    image = np.ascontiguousarray(image)  # under a name: ncnn.Mat does not keep the memory it refers to
     with net.create_extractor() as extractor:
-        code = extractor.input(INPUT, ncnn.Mat(np.ascontiguousarray(image)).clone())
+        code = extractor.input(INPUT, ncnn.Mat(image).clone())
         for name in names:
             failed, value = extractor.extract(name)
             code = code or failed
@@ -61,7 +62,7 @@ def compute(net: Any, image: np.ndarray) -> list[np.ndarray]:
 def trial(folder: str, half: str, *shape: str) -> None:
     """Load a network and run it once on zeros of a shape (C, H, W)."""
     with contextlib.suppress(ImportError):  # Windows has no such limit
-        import resource
+        import resource  # Unix alone
 
         hard = resource.getrlimit(resource.RLIMIT_AS)[1]
         resource.setrlimit(resource.RLIMIT_AS, (MOST if hard == resource.RLIM_INFINITY else min(MOST, hard), hard))
