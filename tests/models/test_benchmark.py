@@ -100,6 +100,16 @@ def test_rows_take_turns_and_one_that_fails_says_why(yolo, here, tmp_path, monke
         yolo.benchmark(formats=["torchscript"], int8=True, verbose=True, **SMALL)
 
 
+def test_an_exported_file_is_the_only_row_and_knows_its_size(yolo, here, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = yolo.export(format="torchscript", imgsz=[64, 96], device="cpu")
+    found = YOLO(file).benchmark(device="cpu", seconds=0.0)
+    (row,) = found["rows"]
+    assert (row["format"], row["input"], row["reason"]) == ("torchscript", [64, 96], "")
+    with pytest.raises(ConfigError, match="formats= needs a network"):
+        YOLO(file).benchmark(formats=["onnx"])
+
+
 def test_what_cannot_be_asked_for_is_one_line(yolo, tmp_path):
     with pytest.raises(ConfigError, match="onnnx is not offered"):
         yolo.benchmark(formats=["onnnx"], **SMALL)

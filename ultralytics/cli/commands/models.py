@@ -64,7 +64,7 @@ class Benchmark(Command, name="benchmark"):  # size: an option for each conditio
     model: str = knob("", "weights file, exported file or model YAML", needed="no model given")
     data: str | None = knob(None, "dataset YAML: mAP, and its validation images to run on", none="drawn images, no mAP")
     formats: str | list[str] = knob("all", "what to measure beside PyTorch, as [onnx,openvino]", read=read_names)
-    imgsz: int = knob(640, "longest side of the input, pixels", low=32, high=8192)
+    imgsz: int | None = knob(None, "longest side of the input, pixels", low=32, high=8192, none="the model's, or 640")
     batch: int = knob(1, "images of a pass", low=1)
     half: bool = knob(False, "write fp16 files; PyTorch in fp16 on a GPU")
     int8: bool = knob(False, "write int8 files; needs data=")

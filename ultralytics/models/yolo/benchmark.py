@@ -147,7 +147,7 @@ def measure(  # size: each key is one of the command's
     yolo: Any,
     data: str | None = None,
     formats: str | Sequence[str] | None = "all",
-    imgsz: int = 640,
+    imgsz: int | None = None,
     batch: int = 1,
     half: bool = False,
     int8: bool = False,
@@ -177,16 +177,17 @@ def measure(  # size: each key is one of the command's
         raise ConfigError("rect=True has no effect on files of a fixed size", hint="add dynamic=True, or leave it out")
     where = select_device(device, quiet=True)
     threads = threads or torch.get_num_threads()
-    made = {"imgsz": imgsz, "batch": batch, "half": half, "int8": int8, "dynamic": dynamic, "device": device}
+    size = _size(yolo, imgsz)
+    made = {"imgsz": size, "batch": batch, "half": half, "int8": int8, "dynamic": dynamic, "device": device}
     with tempfile.TemporaryDirectory(prefix="benchmark-") as name:
         folder = Path(name)
         files, what = _images(data, images, folder)
         _write_files(yolo, rows, made | ({"data": data} if int8 and data else {}), folder)
         if data:
-            _measure_map(yolo, rows, folder, data=data, imgsz=imgsz, device=device, rect_val=rect, threads=threads)
+            _measure_map(yolo, rows, folder, data=data, imgsz=size, device=device, rect_val=rect, threads=threads)
         setup = {
             "task": yolo.task, "plugins": yolo.plugins, "device": str(where), "threads": threads, "half": half,
-            "imgsz": imgsz, "rect": rect, "batch": batch, "images": files, "conf": conf, "iou": iou,
+            "imgsz": size, "rect": rect, "batch": batch, "images": files, "conf": conf, "iou": iou,
             "max_det": max_det,
         }  # fmt: skip
         rounds = _take_turns(rows, setup, seconds, folder)
@@ -227,6 +228,12 @@ def _wanted(yolo: Any, formats: str | Sequence[str] | None) -> list[Contender]:
     names = list(FORMATS) if names == ["all"] else names
     found = dict.fromkeys(format_named(n).name for n in names if n.lower() not in (PYTORCH, "torch", "pt"))
     return [Contender(PYTORCH, "PyTorch"), *(Contender(n, FORMATS[n].title) for n in found)]
+
+
+def _size(yolo: Any, imgsz: int | None) -> int | list[int]:
+    """Return the size to measure at: the given one, or that of the file or the weights."""
+    size: int | list[int] = yolo.overrides.get("imgsz", 640) if imgsz is None else imgsz
+    return size[0] if isinstance(size, list) and len(set(size)) == 1 else size
 
 
 def _is_network(yolo: Any) -> bool:
@@ -284,6 +291,8 @@ def _reason(row: Contender) -> Iterator[None]:
 
 def _measure_map(yolo: Any, rows: Sequence[Contender], folder: Path, **keys: Any) -> None:
     """Measure the mAP of each file."""
+    if isinstance(keys["imgsz"], list):  # of an exported file, which knows it
+        del keys["imgsz"]
     for row in (row for row in rows if row.file is not None):
         with _reason(row):
             keys |= {"batch": METRIC_BATCH, "plots": False, "coco": False, "verbose": False, "project": str(folder)}

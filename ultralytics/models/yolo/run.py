@@ -18,7 +18,7 @@ from ultralytics.utils.errors import ConfigError, UserError
 def benchmark(
     model: str | Path = "yolov8n.pt",
     data: str | None = None,
-    imgsz: int = 640,
+    imgsz: int | None = None,
     half: bool = False,
     int8: bool = False,
     device: Any = None,
