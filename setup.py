@@ -24,6 +24,17 @@ INSTALL_REQUIRES = [
     "matplotlib>=3.8",
     "einops>=0.8",
 ]
+# What `export` and its files need besides. Older ones were not tried.
+EXPORT = [
+    "onnx>=1.23",
+    "onnxscript>=0.7",
+    "onnxslim>=0.1.98",
+    "onnxruntime>=1.23",
+    "openvino>=2026.4",
+    "nncf>=3.4",
+    "pnnx>=20261020",
+    "ncnn>=1.0.20261020",
+]
 BUNDLED = {"models": "cfg/models", "recipes": "cfg/recipes", "studies": "cfg/studies", "data": "data"}
 
 
@@ -55,7 +66,12 @@ setup(
     package_data={"ultralytics": ["py.typed", "models/yolo/detect/page/*"]},
     install_requires=INSTALL_REQUIRES,
     extras_require={
+        "export": EXPORT,
         "slurm": ["submitit>=1.5"],
+        "tensorrt": ["tensorrt>=10.12"],
+        "coreml": ["coremltools>=9.0"],
+        "executorch": ["executorch>=1.5"],
+        "litert": ["litert-torch>=0.10"],
         "dev": [
             "pytest>=8",
             "pytest-timeout",

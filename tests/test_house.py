@@ -173,6 +173,10 @@ SHARED = {
         ("clip_boxes", "scale_boxes", "imread", "imwrite", "select_device"), "the reference's, beside ours"
     ),
     **dict.fromkeys(("Run", "Study", "Source", "Fetched"), "a command, and what it is about"),
+    "Format": "of a dataset, and of an exported file",
+    "Job": "of a study, and of an export",
+    "Sizes": "that compiled code has seen, and that an exported file takes",
+    "Trial": "of a training's shapes, and of an exported file",
     "Task": "of a detector, and of a cluster",
     "Choice": "of images, and of a number of threads",
     "Group": "of parameters, and of equal images",

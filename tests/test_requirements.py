@@ -11,7 +11,7 @@ from packaging.specifiers import SpecifierSet
 CLONE = Path(__file__).resolve().parents[1]
 CHECK = runpy.run_path(str(CLONE / "scripts" / "check_env.py"))
 PYTHONS = [tuple(map(int, version.split("."))) for version in CHECK["stated"]("PYTHONS")]
-FILES = [CLONE / "requirements.txt", CLONE / "requirements-dev.txt"]
+FILES = [CLONE / f"requirements{kind}.txt" for kind in ("", "-export", "-dev")]
 # What the pins that hold for some Pythons alone ask for: most of them are not installed where this runs.
 REQUIRES_PYTHON = {
     ("numpy", "2.2.6"): ">=3.10",
@@ -22,6 +22,8 @@ REQUIRES_PYTHON = {
     ("matplotlib", "3.11.2"): ">=3.11",
     ("scipy", "1.15.3"): ">=3.10",
     ("scipy", "1.17.1"): ">=3.11",
+    ("onnxruntime", "1.23.2"): ">=3.10",
+    ("onnxruntime", "1.32.0"): ">=3.11",
     ("hypothesis", "6.168.5"): ">=3.10",
     ("hypothesis", "6.170.15"): ">=3.11",
 }
@@ -65,12 +67,24 @@ def test_every_python_may_install_its_pins(file):
 
 
 def test_what_is_noted_of_pins_is_so():
-    pinned = {pin for python in PYTHONS for pin in CHECK["pins"](FILES[1], python)}
-    everywhere = set.intersection(*({*CHECK["pins"](FILES[1], python)} for python in PYTHONS))
+    pinned = {pin for python in PYTHONS for pin in CHECK["pins"](FILES[-1], python)}
+    everywhere = set.intersection(*({*CHECK["pins"](FILES[-1], python)} for python in PYTHONS))
     assert set(REQUIRES_PYTHON) == pinned - everywhere
     for pin, noted in REQUIRES_PYTHON.items():
         found = installed(*pin)
         assert found is None or SpecifierSet(found) == SpecifierSet(noted), pin
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+@pytest.mark.parametrize(("ranges", "file"), [("INSTALL_REQUIRES", FILES[0]), ("EXPORT", FILES[1])])
+def test_the_pins_are_within_the_ranges_of_setup(ranges, file, python):
+    pinned = dict(CHECK["pins"](file, python))
+    own = [line.split(">=") for line in CHECK["stated"](ranges)]
+    assert own
+    for name, lowest in own:
+        assert SpecifierSet(f">={lowest}").contains(pinned[name]), name
+    if file != FILES[0]:
+        assert set(pinned) == {name for name, _ in own} | {name for name, _ in CHECK["pins"](FILES[0], python)}
 
 
 @pytest.mark.parametrize(

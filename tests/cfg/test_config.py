@@ -89,8 +89,8 @@ def test_the_references_keys_are_taken_at_their_defaults(tmp_path):
 @pytest.mark.parametrize(
     ("key", "value"),
     [("show", True), ("dropout", 0.1), ("overlap_mask", False), ("tracker", "x.yaml"), ("embed", [3]),
-     ("cfg", "a.yaml"), ("auto_augment", "augmix"), ("opset", 17),
-     ("save_dir", "here"), ("simplify", "False"), ("mask_ratio", 1)],
+     ("cfg", "a.yaml"), ("auto_augment", "augmix"), ("keras", True),
+     ("save_dir", "here"), ("optimize", "True"), ("mask_ratio", 1)],
 )  # fmt: skip
 def test_another_value_of_a_key_that_does_nothing_is_told(key, value):
     with pytest.raises(ConfigError, match=f"the key '{key}' has no effect"):
@@ -199,15 +199,15 @@ def test_classes_that_are_not_there_are_told():
         check_classes(3, 3, "the data set")
 
 
-def test_imgsz_is_a_pair_in_predict_only():
+def test_imgsz_is_a_pair_where_nothing_is_trained_or_measured():
     for pair in ([320, 640], (320, 640), "320,640", "[320,640]", "(320, 640)", "320x640"):
+        assert get_cfg(None, {"imgsz": pair}, mode="export").frame == (320, 640)
         config = get_cfg(None, {"imgsz": pair}, mode="predict")
         assert (config.imgsz, config.frame) == (640, (320, 640))
         assert get_cfg(config, mode="predict").frame == (320, 640)
         for mode in ("train", "val"):
-            with pytest.raises(
-                ConfigError, match=r"imgsz=\[320,640\]: a pair is possible in predict and explain only.*imgsz=640"
-            ):
+            told = r"imgsz=\[320,640\]: a pair is possible in predict, explain and export only.*imgsz=640"
+            with pytest.raises(ConfigError, match=told):
                 get_cfg(None, {"imgsz": pair}, mode=mode)
     for one in ([640, 640], [640], 640.0, "640,640"):
         assert get_cfg(None, {"imgsz": one}).frame == (640, 640)

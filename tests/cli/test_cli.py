@@ -34,8 +34,11 @@ def command(*words, cwd):
     [
         (["trian"], "did you mean 'train'"),
         (["track", "model=x.pt"], "'track' is not offered"),
-        (["mode=export", "model=x.pt"], "'export' is not offered (`export-weights`"),
-        (["benchmark"], "'benchmark' is not offered"),
+        (["mode=export", "model=x.pt"], "x.pt: no such weights file"),
+        (["benchmark"], "no model given (such as: python -m ultralytics benchmark model="),
+        (["benchmark", "model=x.pt", "format=onnx"], "did you mean 'formats'"),
+        (["mode=benchmark", "model=gone.pt"], "no such weights file"),
+        (["model=gone.onnx", "benchmark"], "no such exported file"),
         (["tune", "data=x.yaml"], "'tune' is not offered"),
         (["hub", "login"], "'hub' is not offered"),
         (["explorer"], "'explorer' is not offered"),

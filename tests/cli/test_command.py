@@ -11,6 +11,7 @@ from ultralytics.cli.command import Command
 from ultralytics.data import prepare
 from ultralytics.data.show import show
 from ultralytics.data.subset.subset import subset
+from ultralytics.models.yolo.benchmark import measure
 from ultralytics.study.comparing import compare_runs
 from ultralytics.study.runner import run_study
 from ultralytics.utils.errors import ConfigError
@@ -80,6 +81,7 @@ PYTHON = {
     "show": show,
     "compare": compare_runs,
     "study": run_study,
+    "benchmark": measure,
 }
 
 

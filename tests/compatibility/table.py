@@ -185,8 +185,7 @@ def event_rows() -> Iterator[Row]:
     """Events at which functions are called."""
     callbacks = importlib.import_module("ultralytics.engine.callbacks")
     for event in REFERENCE["events"]:
-        never = callbacks.NEVER.get(event, "")
-        yield noted(f"events:{event}", ABSENT if never else WORKS if event in callbacks.EVENTS else ABSENT, never)
+        yield noted(f"events:{event}", WORKS if event in callbacks.EVENTS else ABSENT)
 
 
 def model_rows() -> Iterator[Row]:

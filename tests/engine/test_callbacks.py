@@ -49,11 +49,6 @@ def test_an_unknown_event_is_told_with_its_neighbour():
         DetectionTrainer(overrides={"data": "data/shapes.yaml"}, _callbacks={"on_trian_start": [print]})
 
 
-def test_an_event_that_never_comes_is_told(caplog):
-    YOLO("yolov8n.yaml").add_callback("on_export_start", print)
-    assert "never called: export is not offered" in caplog.text
-
-
 def test_functions_are_added_replaced_and_dropped():
     callbacks, seen = Callbacks({"on_val_end": [lambda o: seen.append("first")]}), []
     callbacks.add("on_val_end", lambda o: seen.append("second"))

@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import torch
+from torch import nn
+
 NET = """
 nc: 3
 scales: {n: [0.33, 0.0625, 128]}
@@ -73,3 +76,36 @@ def with_module(name, args, sources=-1):
     head = [convs[2], convs[3], [[3, 4], 1, "Detect", ["nc"]]]
     plugins = [str(PUBLISHED / f"{file}.py") for file in ("channel", "spatial", "convs", "swin")]
     return {"nc": 3, "plugins": plugins, "backbone": [*convs[:2], [sources, 1, name, args]], "head": head}
+
+
+def spotted(batch, channels, height, width, generator):
+    """Images with spots of several sizes, 0..1. Of noise alone deep maps are nearly constant, and batch norms that have
+    settled on them enlarge what rounding makes of them until nothing can be compared."""
+    parts = [
+        nn.functional.interpolate(
+            torch.rand(batch, channels, height // k, width // k, generator=generator), (height, width)
+        )
+        for k in (1, 8, 32)
+    ]
+    return sum(parts) / len(parts)
+
+
+def settled(model, size=(256, 320)):
+    """A network of random weights as if it had learned: batch norms have the statistics of what they see, and gates,
+    positional tables and scales are not zero, so that what an attention computes reaches the output; in evaluation."""
+    generator = torch.Generator().manual_seed(0)
+    for name, parameter in model.named_parameters():
+        if name.rpartition(".")[2] in ("gate", "positional_encoding", "scale", "gamma"):
+            parameter.data = 0.2 * torch.randn(parameter.shape, generator=generator)
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    momenta = [m.momentum for m in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean of all passes
+    with torch.no_grad():
+        model.train()
+        for _ in range(2):
+            model(spotted(2, model.spec.ch, *size, generator))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    return model.eval()

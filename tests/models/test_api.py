@@ -96,12 +96,10 @@ def test_weights_are_drawn_anew(weights):
     assert still == ["model.model.3.dfl.conv.weight"]
 
 
-@pytest.mark.parametrize(
-    ("name", "hint"), [("track", "predict"), ("export", "export-weights"), ("tune", "train"), ("embed", "hook")]
-)
+@pytest.mark.parametrize(("name", "hint"), [("track", "predict"), ("tune", "train"), ("embed", "hook")])
 def test_what_is_absent_says_what_to_use(net, name, hint):
     with pytest.raises(UserError, match=f"{name} is not offered yet .*{hint}"):
-        getattr(YOLO(net), name)("x", format="onnx")
+        getattr(YOLO(net), name)("x", imgsz=64)
 
 
 def test_the_import_paths_lead_to_ours():

@@ -9,7 +9,7 @@ from PIL import Image
 from ultralytics import YOLO
 from ultralytics.cli import main
 from ultralytics.engine.sources import Source, VideoSink, load_source
-from ultralytics.models.yolo.detect.predict import DetectionPredictor
+from ultralytics.models.yolo.detect.predict import DetectionPredictor, stacked
 from ultralytics.utils.errors import ConfigError, MissingFileError, UserError
 from ultralytics.utils.images import imread, imwrite
 
@@ -152,6 +152,15 @@ def test_classes_the_model_has_not_are_told(yolo):
         yolo(np.zeros((64, 64, 3), np.uint8), **{**QUIET, "classes": [99]})
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_images_lie_in_memory_as_a_model_wants_them(layout):
+    images = [np.random.default_rng(i).integers(0, 255, (6, 8, 3), np.uint8) for i in range(2)]
+    images[1] = images[1][:, ::-1]  # as a script may hand them in
+    found = torch.from_numpy(stacked(images, layout))
+    assert found.is_contiguous(memory_format=layout)
+    np.testing.assert_array_equal(found.numpy(), np.stack(images)[..., ::-1].transpose(0, 3, 1, 2))
+
+
 def test_boxes_may_be_changed_in_place(yolo):
     result = yolo(np.zeros((64, 64, 3), np.uint8), **QUIET)[0]
     result.boxes.data[:, :4] *= 2
@@ -165,10 +174,10 @@ def test_nothing_to_predict_on_is_told(yolo, tmp_path):
         yolo.predict(str(tmp_path / "gone.jpg"), **QUIET)
 
 
-@pytest.mark.parametrize("name", ["embed", "track", "export", "tune", "benchmark"])
+@pytest.mark.parametrize("name", ["embed", "track", "tune"])
 def test_what_is_not_offered_says_so(yolo, name):
     with pytest.raises(UserError, match="not offered yet"):
-        getattr(yolo, name)("x", format="onnx")
+        getattr(yolo, name)("x", imgsz=64)
 
 
 def test_a_model_stays_where_it_was_moved(yolo):

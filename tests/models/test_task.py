@@ -43,6 +43,8 @@ class Exported:
         self.run = TorchBackend(model)
         self.names, self.nc, self.stride = self.run.names, self.run.nc, self.run.stride
         self.device, self.dtype = torch.device("cpu"), torch.float32
+        self.fixed = None
+        self.layout = torch.contiguous_format
         self.shapes = []
 
     def __call__(self, images):

@@ -84,11 +84,11 @@ def without_effect(config: Config, mode: str, unable: Mapping[str, str] | None =
     return [
         f"{key}={getattr(config, key)} has no effect: {why.format(c=config)}"
         for key, why in found
-        if _is_given(config, key)
+        if is_given(config, key)
     ]
 
 
-def _is_given(config: Config, key: str) -> bool:
+def is_given(config: Config, key: str) -> bool:
     """Return True if the user has given a key. Files that hold all keys, as args.yaml does, give
     those that say something."""
     source = config.sources.get(key, "default")

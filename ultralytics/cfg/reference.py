@@ -20,7 +20,7 @@ from ultralytics.utils.lazy import resolve
 from ultralytics.utils.log import LOGGER
 
 TASKS = set(TASK_NAMES)
-MODES = {"train", "val", "predict"}
+MODES = {"train", "val", "predict", "export", "benchmark"}
 TASK2DATA = {"detect": "shapes.yaml"}
 TASK2MODEL = {"detect": "yolov8n.yaml"}
 TASK2METRIC = {"detect": "metrics/mAP50-95(B)"}
@@ -30,7 +30,6 @@ ABSENT_TASKS = dict.fromkeys(("segment", "classify", "pose", "obb"), _BOXES)
 # Modes and special words of the reference's command line that are not offered, and what is.
 ABSENT_MODES = {
     "track": "predict finds the objects of every frame",
-    "benchmark": "scripts/benchmark.sh times training and prediction",
     "tune": "run train with several values and compare their results.csv",
     "hub": "nothing is uploaded: runs lie in runs/detect",
     "login": "nothing is uploaded: runs lie in runs/detect",

@@ -39,7 +39,7 @@ UNSUPPORTED: dict[str, Inert] = {
     "save_frames": Inert(False, "use save=True, which writes an annotated video"),
     "stream_buffer": Inert(False, "live streams are not offered"),
     "profile": Inert(False, "use scripts/benchmark.sh"),
-    "dnn": Inert(False, "ONNX models are not offered yet"),
+    "dnn": Inert(False, "ONNX files run in ONNX Runtime"),
     "embed": Inert(None, _MAPS),
     "visualize": Inert(False, _MAPS),
     "augment": Inert(False, "test-time augmentation is not offered yet"),

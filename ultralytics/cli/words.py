@@ -7,7 +7,7 @@ from typing import Any
 
 from ultralytics.cfg.config import get_cfg, parse_value
 from ultralytics.cfg.keys import KNOBS
-from ultralytics.cfg.reference import ABSENT_MODES, ABSENT_TASKS, merge_equals_args
+from ultralytics.cfg.reference import ABSENT_MODES, ABSENT_TASKS, MODES, merge_equals_args
 from ultralytics.cfg.unsupported import UNSUPPORTED
 from ultralytics.cfg.words import split_names, unquoted
 from ultralytics.cli.command import COMMANDS, PROGRAM, Command
@@ -37,7 +37,7 @@ def mode_first(words: list[str]) -> list[str]:
         mode = value if equals and key == "mode" else word if not equals else ""
         if mode in ABSENT_MODES:
             raise ConfigError(f"{mode!r} is not offered", hint=ABSENT_MODES[mode])
-        is_run = mode in COMMANDS and COMMANDS[mode].mode
+        is_run = mode in COMMANDS and (COMMANDS[mode].mode or mode in MODES)
         if is_run and not (modes and equals):  # after a mode, mode= is a key that may contradict it
             modes.append(mode)
         elif task != "detect":

@@ -19,7 +19,7 @@ from ultralytics.data.scan import scan
 from ultralytics.utils.errors import DatasetError
 from ultralytics.utils.images import imread
 from ultralytics.utils.lazy import later
-from ultralytics.utils.types import Batch, Float32Array, Int64Array, Sample, SampleKey, UInt8Array
+from ultralytics.utils.types import Batch, Float32Array, Float64Array, Int64Array, Sample, SampleKey, UInt8Array
 
 _BOXES = "this project detects boxes: YOLODataset"
 __getattr__ = later(
@@ -85,7 +85,7 @@ class YOLODataset:
         keypoints: int = 0,
         frame: tuple[int, int] | None = None,
     ) -> None:
-        self.imgsz, self.augment, self.rect, self.prefix = imgsz, augment, rect, prefix
+        self.imgsz, self.augment, self.prefix = imgsz, augment, prefix
         if isinstance(img_path, LabelSet):
             labels = img_path
         else:
@@ -103,13 +103,17 @@ class YOLODataset:
         self.im_files = labels.im_files
         self.augmentation = Augmentation(hyp, imgsz) if augment else None
         self.mosaic_closed = False
-        scaled = np.ceil(labels.shapes * (imgsz / labels.shapes.max(1, keepdims=True)))
-        self.sizes: Int64Array = np.minimum(scaled, imgsz).astype(np.int64)
+        self.sizes = loaded_sizes(labels.shapes, imgsz)
         load = cached(self._decode, cache, labels, self.sizes, f"{imgsz} linear 1", prefix)
         self._image = RecentImages(load) if augment else load
 
     def __len__(self) -> int:
         return len(self.im_files)
+
+    @property
+    def rect(self) -> bool:
+        """True if batches have their own rectangles."""
+        return self.rectangles is not None
 
     @property
     def uses_partners(self) -> bool:
@@ -135,10 +139,7 @@ class YOLODataset:
             raise DatasetError("the image can no longer be read", file, "the image was readable when the run started")
         if image.shape[:2] != tuple(self.labels.shapes[index]):
             raise DatasetError("the image is not the one the run began with", file, "start again")
-        h, w = (int(n) for n in self.sizes[index])
-        if image.shape[:2] == (h, w):
-            return image
-        return cv2.resize(image, (w, h), interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]  # uint8 stays uint8
+        return resized(image, self.sizes[index])
 
     def labelled(self, index: int) -> Labelled:
         """Load an image, its longer side `imgsz`, and its objects."""
@@ -193,6 +194,20 @@ class YOLODataset:
             **{key: [s[key] for s in samples] for key in PER_IMAGE},  # type: ignore[literal-required]  # of Sample
         }
         return cast(Batch, batch)
+
+
+def loaded_sizes(shapes: Int64Array, imgsz: int) -> Int64Array:
+    """Return the (n, 2) heights and widths to which images of these are loaded: the longer side becomes `imgsz`."""
+    scaled: Float64Array = np.ceil(shapes * (imgsz / shapes.max(1, keepdims=True)))
+    return np.minimum(scaled, imgsz).astype(np.int64)
+
+
+def resized(image: UInt8Array, size: Sequence[int] | Int64Array) -> UInt8Array:
+    """Resize an image to a height and width."""
+    h, w = (int(n) for n in size)
+    if image.shape[:2] == (h, w):
+        return image
+    return cv2.resize(image, (w, h), interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]  # uint8 stays uint8
 
 
 _NOTHING_IGNORED: Float32Array = np.zeros((0, 6), np.float32)

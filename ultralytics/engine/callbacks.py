@@ -1,4 +1,4 @@
-"""Functions of the user's that are called at the events of training, validation and prediction."""
+"""Functions of the user's that are called at the events of training, validation, prediction and export."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 
 from ultralytics.nn.plugins import plugin_modules
 from ultralytics.utils.errors import ConfigError, UserError, nearest
-from ultralytics.utils.log import LOGGER
 from ultralytics.utils.text import one_line
 
 Callback = Callable[[Any], object]
@@ -42,7 +41,6 @@ EVENTS = {
     "on_export_start": "before a network is written for another runtime",
     "on_export_end": "when the file is kept",
 }
-NEVER = {"on_export_start": "export is not offered", "on_export_end": "export is not offered"}
 
 
 class CallbackError(UserError):
@@ -64,7 +62,7 @@ class Callbacks(dict[str, list[Callback]]):
     """
 
     def __init__(self, others: Mapping[str, list[Callback]] | None = None) -> None:
-        super().__init__({event: [] for event in (*EVENTS, *NEVER)})
+        super().__init__({event: [] for event in EVENTS})
         self._plugins: dict[str, list[Callback]] = {}  # plugin file → its functions
         if isinstance(others, Callbacks):
             self._plugins |= others._plugins
@@ -85,8 +83,6 @@ class Callbacks(dict[str, list[Callback]]):
         functions = self[event]
         if not callable(function):
             raise ConfigError(f"the callback of {event} is {function!r}, and no function", hint="give its name alone")
-        if event in NEVER:
-            LOGGER.warning("the callback of %s is never called: %s", event, NEVER[event])
         functions.append(function)
 
     def replace(self, event: str, function: Callback) -> None:
@@ -144,12 +140,12 @@ class WithCallbacks:
 
 
 def _callbacks_of(module: ModuleType, file: str) -> list[tuple[str, Callback]]:
-    found = [(event, getattr(module, event)) for event in (*EVENTS, *NEVER) if callable(getattr(module, event, None))]
+    found = [(event, getattr(module, event)) for event in EVENTS if callable(getattr(module, event, None))]
     table = getattr(module, "callbacks", {})
     if not isinstance(table, Mapping):
         return found
     for event, functions in table.items():
-        if event not in EVENTS and event not in NEVER:
+        if event not in EVENTS:
             reason = f"its callbacks name an event that there is not: {str(event)!r}"
             raise ConfigError(reason, file, nearest(str(event), EVENTS) or f"one of {', '.join(EVENTS)}")
         mine = functions if isinstance(functions, list | tuple) else [functions]

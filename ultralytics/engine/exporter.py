@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ultralytics import __version__
 from ultralytics.cfg.config import Config, as_mapping, get_cfg
 from ultralytics.engine.callbacks import Callback, Callbacks, WithCallbacks
-from ultralytics.engine.formats.format import Format, Job, needed
-from ultralytics.engine.formats.metadata import Metadata
-from ultralytics.engine.formats.parity import Trial, beyond, compared, first_row, shapes
+from ultralytics.engine.formats.failure import refusal
+from ultralytics.engine.formats.format import FileBackend, Finish, Format, Job, needed
+from ultralytics.engine.formats.metadata import SUPPRESSION, Metadata
+from ultralytics.engine.formats.parity import Trial, beyond, compared, first_row, output_of, shapes
 from ultralytics.engine.formats.table import format_named
+from ultralytics.nn.backend import Backend, TorchBackend
 from ultralytics.nn.deploy import Deployed
 from ultralytics.utils.errors import ConfigError, ExportError
 from ultralytics.utils.files import file_size, not_written
@@ -36,7 +41,12 @@ __getattr__ = later(
     dict.fromkeys(_NAMES, "`export` writes and checks files of each format"),
 )
 TORCH_1_13 = True
+ROUNDINGS = 4  # differences of this many times the network's own rounding are rounding too
 ABILITIES = ("dynamic", "half", "int8", "nms")  # keys that not every format offers
+COLOURS = 3  # channels of an image that is read from a file
+ACCEPTED = 0.02  # by so much int8 may lower a figure without a warning
+RealImages = Callable[[int, int, int], Iterable[tuple[str, Tensor]]]  # a number, a height, a width → what they are
+Images = Callable[[int, int, int], Iterable[Tensor]]
 
 
 class Exporter(WithCallbacks):
@@ -65,8 +75,9 @@ class Exporter(WithCallbacks):
         self,
         model: Any = None,
         stem: Path | None = None,
-        images: Callable[[int, int, int], Iterable[tuple[str, Tensor]]] | None = None,
-        calibration: Callable[[], Iterable[Tensor]] | None = None,
+        images: RealImages | None = None,
+        calibration: Images | None = None,
+        accuracy: Callable[[Backend], dict[str, float]] | None = None,
     ) -> Path:
         """Write, compare, and keep the file.
 
@@ -74,7 +85,9 @@ class Exporter(WithCallbacks):
             model: a network; it is copied, not changed.
             stem: where the file goes, without the format's ending; None: the name of the network's YAML.
             images: gives real images of a number, a height and a width, and what they are called.
-            calibration: see `Job`.
+            calibration: gives what int8 measures ranges on: batches (B, 3, H, W) fp32 0..1, of a number, a height and a
+                width.
+            accuracy: gives figures of a network or file by name; larger ones are better.
 
         Returns:
             The file, or the folder where the format is one.
@@ -86,21 +99,28 @@ class Exporter(WithCallbacks):
         args = self.args
         chosen = format_named(args.format)
         self._check(chosen)
+        if args.int8 and calibration is None:
+            raise self._no_images()
         self.run_callbacks("on_export_start")
-        needed(chosen.packages, f"format={chosen.name}")
+        needed(chosen.packages, f"format={chosen.name}", chosen.install)
         self.begin(model)
         began = time.perf_counter()
-        network = Deployed(model, self.finish(model))
+        finish = self.finish(model)
+        network = Deployed(model)
         shape = (args.batch, network.network.spec.ch, *self._frame(network.stride))
-        job = Job(network, args, shape, self._metadata(model, shape), calibration=calibration)
+        job = Job(network, args, shape, self._metadata(model, shape), finish=finish)
+        if calibration is not None:
+            job = replace(job, calibration=partial(calibration, shape[0], *shape[2:]))
         stem = stem or Path(Path(model.spec.yaml_file).stem or "model")
         path = chosen.place(stem, args)
         if not path.absolute().parent.is_dir():
             raise ConfigError("the output folder does not exist", str(path.absolute().parent), "make it first")
         with _unfinished(path) as new:
-            _write(chosen, job, new)
+            _write_file(chosen, job, new)
             trials = self._trials(job, images)
             self._compare(chosen, job, new, trials)
+            if args.int8 and accuracy is not None:
+                self._measure(chosen, job, new, TorchBackend(model, torch.device("cpu")), accuracy)
             _put(new, path)
         self.file = path
         seconds = time.perf_counter() - began
@@ -117,12 +137,20 @@ class Exporter(WithCallbacks):
     def accompany(self, path: Path, metadata: Metadata) -> None:  # as above
         """Write what is wanted besides the file, which lies in its place."""
 
-    def finish(self, model: nn.Module) -> nn.Module | None:
-        """Return the module that comes behind the network with `nms`."""
+    def finish(self, model: Any) -> Finish | None:
+        """Return what comes behind the network with `nms`.
+
+        Raises:
+            ConfigError: nothing can.
+        """
         return None
 
+    def differences(self, ours: Tensor, file: FileBackend, images: Tensor) -> dict[str, float]:
+        """Return how far a file is from the network, by name; `ours` is the network's output for the images."""
+        return self.compare(ours, output_of(file, images, ours.shape))
+
     def compare(self, ours: Tensor, theirs: Tensor) -> dict[str, float]:
-        """Return the differences of two outputs, by name."""
+        """Return the differences of two outputs of one shape, by name."""
         raise NotImplementedError  # each task has its own
 
     def tolerances(self) -> dict[str, float]:
@@ -143,6 +171,11 @@ class Exporter(WithCallbacks):
         if self.args.half and self.args.int8:
             raise ConfigError("half=True and int8=True exclude each other", hint="give one of them")
 
+    def _no_images(self) -> ConfigError:
+        data = self.args.data
+        trained = f"; {data}, which the weights were trained on, is not there" if data else ""
+        return ConfigError(f"int8=True needs images, on which ranges are measured{trained}", hint="data=DATASET.yaml")
+
     def _frame(self, stride: int) -> tuple[int, int]:
         """Return height and width, multiples of the stride."""
         height, width = (make_divisible(n, stride) for n in self.args.frame)
@@ -152,7 +185,8 @@ class Exporter(WithCallbacks):
 
     def _metadata(self, model: Any, shape: Sequence[int]) -> Metadata:
         args = self.args
-        keys = ("dynamic", "half", "int8", "nms", *(("conf", "iou", "max_det") if args.nms else ()))
+        keys = ("dynamic", "half", "int8", "nms", *(SUPPRESSION if args.nms else ()))
+        end2end = {"end2end": True} if getattr(model, "end2end", False) else {}
         trained = f" trained on {args.data}" if args.data else ""
         return Metadata(
             names=dict(model.names),
@@ -160,7 +194,7 @@ class Exporter(WithCallbacks):
             task=args.task,
             batch=shape[0],
             imgsz=list(shape[2:]),
-            args={k: getattr(args, k) for k in keys},
+            args={k: getattr(args, k) for k in keys} | end2end,
             description=f"{Path(model.spec.yaml_file).stem or 'YOLOv8'} model{trained}",
             author="ultralytics-fla",
             date=datetime.now().isoformat(timespec="seconds"),
@@ -168,14 +202,15 @@ class Exporter(WithCallbacks):
             docs="docs/export.md",
         )
 
-    def _trials(self, job: Job, images: Callable[[int, int, int], Iterable[tuple[str, Tensor]]] | None) -> list[Trial]:
+    def _trials(self, job: Job, images: RealImages | None) -> list[Trial]:
         """Return what to compare on: noise at every size, and real images where there are some."""
         generator = torch.Generator().manual_seed(0)
         found = []
         for batch, height, width in shapes(job):
-            found.append(Trial("noise", torch.rand(batch, job.shape[1], height, width, generator=generator)))
-            for what, real in images(batch, height, width) if images is not None else ():
-                found.append(Trial(what, real))
+            noise = torch.randint(256, (batch, job.shape[1], height, width), generator=generator)
+            found.append(Trial("noise", noise / 255))  # bytes, as of an image: some formats take nothing else
+            if images is not None and job.shape[1] == COLOURS:
+                found += [Trial(what, real) for what, real in images(batch, height, width)]
         return found
 
     def _compare(self, chosen: Format, job: Job, path: Path, trials: Sequence[Trial]) -> None:
@@ -184,25 +219,82 @@ class Exporter(WithCallbacks):
         Raises:
             ExportError: they differ by more than rounding.
         """
+        if chosen.lacks():
+            LOGGER.warning("%s is not compared with the network: opening it needs %s", chosen.title, chosen.lacks())
+            return
+        needed(chosen.reads, f"comparing {chosen.title} with the network", chosen.install)
         file = chosen.open(path)
-        lines = compared(job.network, file, trials, self.compare)
+        lines = compared(job.network, file, trials, self.differences)
         LOGGER.info("%s against the network, largest differences:", chosen.title)
         for line in lines:
             LOGGER.info("  %s", line)
-        if job.args.int8:
+        if job.args.int8 and not any(line.failure for line in lines):
             return
         wrong = beyond(lines, self.tolerances())
         if wrong:
             worst = next(line for line in lines if beyond([line], self.tolerances()))
+            rounding = self._rounding(job, worst.trial)
+            if rounding and not beyond(
+                lines, {k: max(v, ROUNDINGS * rounding[k]) for k, v in self.tolerances().items()}
+            ):
+                words = ", ".join(f"{k} by {v:.2g}" for k, v in rounding.items())
+                LOGGER.warning(
+                    "%s; the network's own rounding changes %s, so the file is kept", "; ".join(wrong), words
+                )
+                return
             row = first_row(chosen, job, path.parent, worst.trial)
-            raise ExportError(f"the file computes something else and is not kept: {'; '.join(wrong)}; {row}")
+            hint = "dynamic=False, if one size will do" if job.args.dynamic else ""
+            what = f"the file computes something else and is not kept: {'; '.join(wrong)}; {row}"
+            raise ExportError(what, hint=hint)
+
+    def _rounding(self, job: Job, trial: Trial) -> dict[str, float]:
+        """Return how far fp32 is from fp64 in the network itself: where sums cancel, no file can be nearer. Nothing of
+        a file in fp16, or where the network does not compute in fp64."""
+        if job.args.half:
+            return {}
+        try:
+            with torch.inference_mode():
+                exact = copy.deepcopy(job.network).double()(trial.images.double())
+                return self.compare(exact.float(), job.network(trial.images))
+        except Exception:  # of a pasted module that names a type
+            return {}
+
+    def _measure(
+        self,
+        chosen: Format,
+        job: Job,
+        path: Path,
+        network: TorchBackend,
+        accuracy: Callable[[Backend], dict[str, float]],
+    ) -> None:
+        """Say what int8 costs, and let the file say it too."""
+        file = chosen.open(path)
+        network.fixed = file.fixed  # both see the same images
+        before, after = accuracy(network), accuracy(file)
+        data = Path(self.args.data or "").name
+        LOGGER.info("Accuracy on %s, in fp32 and in int8:", data)
+        for name, value in before.items():
+            LOGGER.info("  %-10s %.4f  %.4f", name, value, after[name])
+        name = max(before, key=lambda k: before[k] - after[k])
+        if not before[name] - after[name] <= ACCEPTED:
+            LOGGER.warning(
+                "int8 costs %.3f of %s: more images in data=, or another format's int8, may do better",
+                before[name] - after[name],
+                name,
+            )
+        figures = {"data": data, "fp32": before, "int8": after}
+        chosen.describe(path, replace(job.metadata, args=job.metadata.args | {"accuracy": figures}))
 
 
-def _write(chosen: Format, job: Job, path: Path) -> None:
+def _write_file(chosen: Format, job: Job, path: Path) -> None:
     try:
         chosen.write(job, path)
     except OSError as e:
         raise not_written(e, path) from None
+    except MemoryError:
+        raise
+    except Exception as e:  # of torch and of the format's packages, of many kinds
+        raise refusal(chosen, job, path.parent, e) from None
 
 
 @contextlib.contextmanager

@@ -123,7 +123,7 @@ class BasePredictor(WithCallbacks):  # size: the reference's names, which callba
         self.dataset = source if isinstance(source, Source) else load_source(source, vid_stride=self.args.vid_stride)
         self.dataset.bs = max(self.args.batch, 1)
 
-    def _settle_threads(self) -> None:
+    def settle_threads(self) -> None:
         """Settle the number of threads; only a network of PyTorch's is tried."""
         net = self.model
         threads.settle(
@@ -131,6 +131,7 @@ class BasePredictor(WithCallbacks):  # size: the reference's names, which callba
             self.device,
             lambda most: threads.try_inference(net, self._shape, most) if isinstance(net, nn.Module) else None,
         )
+        threads.give_to(net)
 
     def __call__(
         self, source: Any = None, model: Given = None, stream: bool = False
@@ -207,8 +208,8 @@ class BasePredictor(WithCallbacks):  # size: the reference's names, which callba
 
         def run(shape: tuple[int, int]) -> None:
             nonlocal batches
-            if self.args.threads is not None or batches == TRIAL_AFTER:
-                self._settle_threads()
+            if self.args.threads is not None or batches == TRIAL_AFTER or not isinstance(self.model, nn.Module):
+                self.settle_threads()
             batches += 1
             group = waiting.pop(shape)
             for number, found in zip(group, self._predict_batch([held[n][0] for n in group]), strict=True):

@@ -32,7 +32,7 @@ from ultralytics.utils.fonts import checked_font
 from ultralytics.utils.log import LOGGER, progress
 from ultralytics.utils.ops import make_divisible
 from ultralytics.utils.stopwatch import Stopwatch
-from ultralytics.utils.tensors import count_most, layout
+from ultralytics.utils.tensors import count_most
 from ultralytics.utils.text import counted
 from ultralytics.utils.threads import kept_threads
 from ultralytics.utils.types import Batch
@@ -151,6 +151,7 @@ class BaseValidator(WithCallbacks):  # size: the reference's names, which script
         self.batch_i: int | None = None
         self.device: torch.device | None = None
         self.dtype = torch.float32
+        self.layout = torch.contiguous_format  # of images
         self.plots: dict[str, Any] = {}
         self.stride = 32
         self.frame: tuple[int, int] | None = None
@@ -327,8 +328,9 @@ class BaseValidator(WithCallbacks):  # size: the reference's names, which script
         args = self.args
         device = None if args.device is None or self.team.many else select_device(args.device, quiet=True)
         net = backend_of(model, device, args.half)
-        self.device, self.dtype = net.device, net.dtype
+        self.device, self.dtype, self.layout = net.device, net.dtype, net.layout
         threads.settle(args, net.device, lambda most: self._try_threads(net, most))
+        threads.give_to(net)
         return net
 
     def _try_threads(self, net: Backend, most: int) -> threads.Choice | None:
@@ -378,7 +380,7 @@ class BaseValidator(WithCallbacks):  # size: the reference's names, which script
     def preprocess(self, batch: Batch) -> Batch:
         """Move a batch's images to the device: 0..1, laid out as the network. Labels stay where they are."""
         img = batch["img"].to(self.device, non_blocking=True)
-        batch["img"] = img.to(self.dtype, memory_format=layout(img.device)) / 255
+        batch["img"] = img.to(self.dtype, memory_format=self.layout) / 255
         return batch
 
     def postprocess(self, preds: Any) -> list[Tensor]:

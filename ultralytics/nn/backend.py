@@ -13,6 +13,7 @@ from ultralytics.nn.building import channels_last
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.ops import make_divisible
+from ultralytics.utils.tensors import layout
 from ultralytics.utils.threads import one_thread
 
 N = TypeVar("N", bound=nn.Module)
@@ -27,6 +28,7 @@ class Backend(Protocol):
         stride: the largest, in pixels: heights and widths of the images are multiples of it.
         device, dtype: of the images that it takes.
         fixed: (height, width) of the only images that it takes; None: it takes any.
+        layout: how images lie in memory fastest for it; it takes any.
     """
 
     names: dict[int, str]
@@ -35,6 +37,7 @@ class Backend(Protocol):
     device: torch.device
     dtype: torch.dtype
     fixed: tuple[int, int] | None
+    layout: torch.memory_format
 
     def __call__(self, images: Tensor) -> Any:
         """Return the head's output in evaluation for images (B, 3, H, W), RGB 0..1: for a detector see `Detect`."""
@@ -62,6 +65,7 @@ class TorchBackend(nn.Module):
         self.stride = int(copied.stride.max())
         self.dtype = next(copied.parameters()).dtype
         self.fixed: tuple[int, int] | None = None
+        self.layout = layout(self.device)
         self.training = False
 
     def forward(self, images: Tensor) -> Any:

@@ -7,11 +7,11 @@ __getattr__ = later(
     __name__,
     {
         **{name: f"ultralytics.cfg.reference:{name}" for name in _TASKS},
+        "benchmark": "ultralytics.models.yolo.run:benchmark",
         "IS_PYTHON_3_12": "ultralytics.utils.environment:IS_PYTHON_3_12",
     },
     {
-        "benchmark": "scripts/benchmark.sh times training and prediction",
-        "ProfileModels": "scripts/benchmark.sh times prediction, YOLO(...).info() counts operations",
+        "ProfileModels": "`benchmark` measures a network, YOLO(...).info() counts operations",
         "RF100Benchmark": "fetch the datasets, and train on each",
     },
 )

@@ -16,26 +16,36 @@ PAIRS = 2**26  # of all images that a GPU compares at a time
 
 
 def greedy_nms(
-    boxes: Tensor, scores: Tensor, iou_threshold: float, max_keep: int | None = None, labels: Tensor | None = None
+    boxes: Tensor,
+    scores: Tensor,
+    iou_threshold: float,
+    max_keep: int | None = None,
+    labels: Tensor | None = None,
+    chunk: int = CHUNK,
 ) -> Tensor:
     """Indices of the boxes that greedy suppression keeps, best first, equal to torchvision's.
 
-    Going down the scores, a box is dropped when its overlap with a kept one exceeds the threshold.
+    Going down the scores, a box is dropped when its overlap with a kept one exceeds the threshold. torch.jit.script
+    compiles it, and what it calls: exported files hold it.
 
     Args:
         boxes: (n, 4) corners.
         scores: (n,).
         max_keep: stop after so many.
         labels: (n,) class ids; only boxes of one class suppress each other. None: all do.
+        chunk: candidates compared with each other at a time.
     """
     boxes = boxes.detach()  # indices have no gradient, and what is written in place below could not pass one on
     order = scores.argsort(descending=True, stable=True)
-    boxes = boxes[order] if boxes.dtype.itemsize >= 4 and boxes.is_floating_point() else boxes[order].float()
-    labels = None if labels is None else labels[order]
+    boxes = boxes[order]
+    if boxes.dtype not in (torch.float32, torch.float64):
+        boxes = boxes.float()
+    if labels is not None:
+        labels = labels[order]
     kept: list[Tensor] = []
     count = 0
-    for start in range(0, len(boxes), CHUNK):
-        index = torch.arange(start, min(start + CHUNK, len(boxes)), device=boxes.device)
+    for start in range(0, len(boxes), chunk):
+        index = torch.arange(start, min(start + chunk, len(boxes)), device=boxes.device)
         if count:
             # A box met by an earlier chunk's kept box is gone.
             index = index[~_meet(boxes, labels, torch.cat(kept), index, iou_threshold).any(0)]
@@ -43,12 +53,11 @@ def greedy_nms(
         alive = torch.ones(len(index), device=boxes.device)
         # A box lives when no living better one suppresses it. Applying that rule to all at once settles the k-th link
         # of every chain in k rounds, and stops where greedy suppression does.
-        while True:
-            settled = ((alive @ suppresses) == 0).to(torch.float32)
-            if torch.equal(settled, alive):
-                break
+        settled = ((alive @ suppresses) == 0).to(torch.float32)
+        while not torch.equal(settled, alive):
             alive = settled
-        index = index[alive.bool()]
+            settled = ((alive @ suppresses) == 0).to(torch.float32)
+        index = index[alive > 0]
         kept.append(index)
         count += len(index)
         if max_keep is not None and count >= max_keep:
@@ -66,8 +75,8 @@ def _meet(boxes: Tensor, labels: Tensor | None, a: Tensor, b: Tensor, iou_thresh
 def _overlap(a: Tensor, b: Tensor) -> Tensor:
     """(…, n, m) IoU of each of (…, n, 4) with each of (…, m, 4) in torchvision's arithmetic: no epsilon, so that equal
     results are equal to the last bit."""
-    left_a, top_a, right_a, bottom_a = a.unsqueeze(-2).movedim(-1, 0).contiguous()
-    left_b, top_b, right_b, bottom_b = b.unsqueeze(-3).movedim(-1, 0).contiguous()
+    left_a, top_a, right_a, bottom_a = a.unsqueeze(-2).movedim(-1, 0).contiguous().unbind(0)
+    left_b, top_b, right_b, bottom_b = b.unsqueeze(-3).movedim(-1, 0).contiguous().unbind(0)
     area_a, area_b = (right_a - left_a) * (bottom_a - top_a), (right_b - left_b) * (bottom_b - top_b)
     width = right_a.minimum(right_b).sub_(left_a.maximum(left_b)).clamp_(min=0)
     height = bottom_a.minimum(bottom_b).sub_(top_a.maximum(top_b)).clamp_(min=0)

@@ -205,3 +205,18 @@ def frozen_objects() -> Iterator[None]:
         yield
     finally:
         gc.unfreeze()
+
+
+def memory_held(peak: bool = False) -> float | None:
+    """Return the MiB of memory that this process holds now, libraries included, or with `peak` the most since it
+    began; None where the system does not say. Not `ru_maxrss` on Linux, which begins with what the parent held."""
+    field = "VmHWM:" if peak else "VmRSS:"
+    try:
+        for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+            if line.startswith(field):
+                return int(line.split()[1]) / 1024
+    except OSError:  # another system
+        pass
+    if peak and resource is not None and sys.platform == "darwin":
+        return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) / 2**20  # macOS counts bytes
+    return None

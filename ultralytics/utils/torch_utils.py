@@ -35,7 +35,7 @@ __getattr__ = later(
         "__version__": "ultralytics:__version__",
     },
     {
-        "get_latest_opset": "export is not offered: `export-weights` writes weights that ultralytics 8.2.103 exports",
+        "get_latest_opset": "`export` writes opset 18, or what opset= says",
         "model_info_for_loggers": "model_info(model) counts, results.csv has the times",
     },
 )

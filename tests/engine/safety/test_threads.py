@@ -12,6 +12,7 @@ from tests.conftest import write_tiny, write_toy
 from ultralytics.cfg.config import get_cfg
 from ultralytics.cfg.dataset import load_dataset
 from ultralytics.data.build import build_dataloader, build_yolo_dataset
+from ultralytics.engine.formats.format import FileBackend
 from ultralytics.engine.ranks.team import Team
 from ultralytics.engine.safety import threads
 from ultralytics.engine.safety.threads import Choice, candidates, fastest, settle, trace, try_inference, try_training
@@ -155,6 +156,33 @@ def test_a_trial_leaves_the_run_as_it_is(tmp_path):
     assert all(torch.equal(p.grad, torch.ones_like(p)) for p in model.parameters())
     assert (random.getstate(), np.random.get_state()[1].tolist()) == streams[:2]
     assert torch.equal(torch.get_rng_state(), streams[2])
+
+
+class Runtime(FileBackend):
+    """A file whose runtime has threads of its own."""
+
+    threads = 4
+
+    def __init__(self):
+        pass
+
+    def run(self, images):
+        return [images]
+
+    def use_threads(self, count):
+        self.threads = count
+
+
+def test_a_runtime_with_threads_of_its_own_gets_all():
+    torch.set_num_threads(2)
+    net = Runtime()
+    threads.give_to(net)
+    assert (net.threads, torch.get_num_threads()) == (2, 1)
+    net.threads = None  # one that computes with torch's
+    torch.set_num_threads(2)
+    threads.give_to(net)
+    threads.give_to(torch.nn.Identity())
+    assert (net.threads, torch.get_num_threads()) == (None, 2)
 
 
 def test_a_model_that_fails_is_for_others_to_tell():

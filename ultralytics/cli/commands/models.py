@@ -1,15 +1,16 @@
-"""Commands on networks and their files: info, insert, replace, remove, export-weights, save-adapter."""
+"""Commands on networks and their files: info, benchmark, insert, replace, remove, export-weights, save-adapter."""
 
 from __future__ import annotations
 
 import json
 from typing import Any, ClassVar
 
-from ultralytics.cfg.knob import knob
+from ultralytics.cfg.keys import PREDICT_CONF
+from ultralytics.cfg.knob import Fraction, knob
 from ultralytics.cfg.paths import MODEL_HINT
 from ultralytics.cli.answer import answer
 from ultralytics.cli.command import Command
-from ultralytics.cli.words import listed, read_modules
+from ultralytics.cli.words import listed, read_modules, read_names
 from ultralytics.utils.errors import ConfigError, ModelError
 from ultralytics.utils.files import user_path
 from ultralytics.utils.log import LOGGER, setup_console
@@ -53,6 +54,44 @@ class Info(Command, name="info"):
             answer(json.dumps(report.to_dict() | ({"provenance": record} if record else {})))
         else:
             answer("\n".join([*report.lines(), *(["", "Provenance"] if record else []), *record_lines(record)]))
+        return 0
+
+
+class Benchmark(Command, name="benchmark"):  # size: an option for each condition of a measurement
+    """Measure a network in each format, in turns: size, mAP, times from the image to its boxes, memory."""
+
+    example = "benchmark model=runs/detect/train/weights/best.pt data=data/shapes.yaml formats=[onnx,openvino]"
+    model: str = knob("", "weights file, exported file or model YAML", needed="no model given")
+    data: str | None = knob(None, "dataset YAML: mAP, and its validation images to run on", none="drawn images, no mAP")
+    formats: str | list[str] = knob("all", "what to measure beside PyTorch, as [onnx,openvino]", read=read_names)
+    imgsz: int = knob(640, "longest side of the input, pixels", low=32, high=8192)
+    batch: int = knob(1, "images of a pass", low=1)
+    half: bool = knob(False, "write fp16 files; PyTorch in fp16 on a GPU")
+    int8: bool = knob(False, "write int8 files; needs data=")
+    dynamic: bool = knob(False, "write files that take any number and size of images")
+    rect: bool = knob(False, "pad images by their own shape, as predict does where it can; needs dynamic=True")
+    device: Any = knob(None, "cpu, mps or a GPU's number", none="the first GPU, else the CPU")
+    threads: int | None = knob(None, "of a CPU that compute", low=1, none="torch's number")
+    conf: Fraction = knob(PREDICT_CONF, "lowest score of a box")
+    iou: Fraction = knob(0.7, "overlap above which NMS drops a box")
+    max_det: int = knob(300, "most boxes per image", low=1)
+    images: int = knob(64, "most images of data= to run on", low=1)
+    seconds: float = knob(60.0, "of measuring, after which no further round begins; three rounds at least", low=0)
+    out: str | None = knob(None, "also write every figure, the machine and all versions as JSON", none="none")
+    strict: bool = knob(False, "leave with 2 if a format cannot be measured, not only if none can")
+    scale: str | None = knob(None, "scale letter of a model YAML: n, s, m, l, x")
+    plugins: str | list[str] | None = knob(None, PLUGINS)
+
+    def run(self) -> int:
+        """Measure. Exit code 2 when nothing could be, or with `strict` something."""
+        out = user_path(self.out) if self.out else None
+        if out is not None and not out.absolute().parent.is_dir():
+            raise ConfigError("the output folder does not exist", str(out.absolute()), "make it first")
+        from ultralytics.models.yolo.model import YOLO  # torch takes seconds to import
+
+        given = dict(self.given)
+        opened = YOLO(given.pop("model"), scale=given.pop("scale", None), plugins=given.pop("plugins", None))
+        opened.benchmark(**given)
         return 0
 
 

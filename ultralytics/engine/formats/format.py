@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ultralytics.cfg.config import Config
 from ultralytics.engine.formats.metadata import Metadata
-from ultralytics.nn.deploy import Deployed
+from ultralytics.nn.deploy import LARGEST, Deployed, example
 from ultralytics.utils.errors import ExportError
 
 INPUT, OUTPUT = "images", "output0"  # the reference's names
+MOST_PIXELS = 2**28  # that a file may take at once: 3 GB in fp32
+INSTALL = "pip install -r requirements-export.txt"
 
 
 class Sizes(NamedTuple):
@@ -31,6 +34,23 @@ class Sizes(NamedTuple):
         return "×".join("any" if n is None else str(n) for n in self)
 
 
+class Finish(Protocol):
+    """What a file holds behind its network: suppression, in the operations of each format. `conf` and `iou` are inputs
+    that may be left out where the format can have such."""
+
+    def extend(self, model: Any, output: str, inclusive: bool = False) -> None:
+        """Append it to a graph.
+
+        Args:
+            model: an onnx.ModelProto, which is changed; it takes its only output.
+            output: name of what it then gives.
+            inclusive: the runtime also drops boxes whose overlap equals the threshold.
+        """
+
+    def scripted(self, network: nn.Module, images: Tensor) -> Any:
+        """Return a torch.jit.ScriptModule of a network with it behind, traced with images."""
+
+
 @dataclass(frozen=True)
 class Job:
     """A file to write.
@@ -41,7 +61,9 @@ class Job:
         shape: (B, C, H, W) of a file that is not dynamic, and the typical one of one that is.
         metadata: what it says of itself.
         outputs: names of what the network gives.
-        calibration: gives batches of images (B, C, H, W) fp32 0..1 to measure the ranges of int8 with.
+        finish: what comes behind the network.
+        calibration: gives batches of images (B, C, H, W) fp32 0..1 to measure the ranges of int8 with, as often
+            as it is called.
     """
 
     network: Deployed
@@ -49,7 +71,14 @@ class Job:
     shape: tuple[int, int, int, int]
     metadata: Metadata
     outputs: tuple[str, ...] = (OUTPUT,)
+    finish: Finish | None = None
     calibration: Callable[[], Iterable[Tensor]] | None = None
+
+
+def to_record(job: Job, half: bool) -> tuple[Deployed, Tensor]:
+    """Return the network to record, in fp16 with `half`, and images to record it with."""
+    images = example(job.shape, job.args.dynamic, job.network.stride)
+    return (copy.deepcopy(job.network).half(), images.half()) if half else (job.network, images)
 
 
 class FileBackend(ABC):
@@ -63,7 +92,15 @@ class FileBackend(ABC):
 
     Attributes:
         fixed: (height, width) of the only images that it takes, or None.
+        takes: names of the inputs besides the images, which have defaults: "conf", "iou".
+        given: values for them, by name.
+        layout: how images lie in memory: rows of a channel one after the other, as runtimes read them.
+        threads: of a CPU that its runtime computes with; None: those of torch.
     """
+
+    takes: frozenset[str] = frozenset()
+    layout = torch.contiguous_format
+    threads: int | None = None
 
     def __init__(
         self,
@@ -73,6 +110,8 @@ class FileBackend(ABC):
         device: torch.device,
         dtype: torch.dtype = torch.float32,
     ) -> None:
+        if not _possible(sizes):
+            raise ExportError(f"its input of {sizes} (images, height, width) is impossible or too large", str(path))
         self.path, self.metadata, self.sizes = path, metadata, sizes
         self.names, self.nc, self.stride, self.task = (
             metadata.names,
@@ -81,15 +120,20 @@ class FileBackend(ABC):
             metadata.task,
         )
         self.device, self.dtype = device, dtype
+        self.given: dict[str, float] = {}
         self.fixed = None if sizes.height is None or sizes.width is None else (sizes.height, sizes.width)
 
     @abstractmethod
     def run(self, images: Tensor) -> list[Tensor]:
         """Return the file's outputs for images of a size and a number that it takes."""
 
+    def use_threads(self, count: int) -> None:
+        """Compute with so many threads of a CPU; where `threads` is a number."""
+        raise NotImplementedError  # of a runtime that has threads of its own
+
     def __call__(self, images: Tensor) -> Any:
-        """Return the output (B, 4 + nc, A) and nothing besides, in the form of a head's; where the file holds
-        suppression, (B, n, 6) and an empty mapping.
+        """Return the output (B, 4 + nc, A) and nothing besides, in the form of a head's; where it is final, (B, n, 6)
+        and an empty mapping.
 
         Raises:
             ExportError: the file does not take images of this size, or fails on them.
@@ -102,7 +146,15 @@ class FileBackend(ABC):
             )
         with torch.inference_mode():
             y = self._in_batches(images)
-        return y, ({} if self.metadata.nms else [])
+        if not self._is_output(y, len(images)):
+            expected = f"[{len(images)}, {4 + self.nc}, anchors]"
+            raise ExportError(f"its output is {list(y.shape)}, and a detector's is {expected}", str(self.path))
+        return y, ({} if self.metadata.final else [])
+
+    def _is_output(self, y: Tensor, images: int) -> bool:
+        """Return True if an output is (B, 4 + nc, A), or the final (B, n, 6)."""
+        shaped = y.ndim == 3 and len(y) == images and (y.shape[1] == 4 + self.nc or y.shape[2] == 6)
+        return shaped and y.is_floating_point()
 
     def _in_batches(self, images: Tensor) -> Tensor:
         """Run images in the number that the file takes; what is missing in the last batch is black."""
@@ -123,7 +175,7 @@ class Format(ABC):
         name: as `format=` takes it; aliases: other names of it.
         title: as people call it.
         suffix: how the file or folder's name ends.
-        packages: what writing it imports; reads: what opening it imports.
+        packages: what writing it imports; reads: what opening it imports; install: the command that installs both.
         able: which of dynamic, half, int8, nms and batch (several images) it offers.
     """
 
@@ -133,6 +185,7 @@ class Format(ABC):
     aliases: ClassVar[tuple[str, ...]] = ()
     packages: ClassVar[tuple[str, ...]] = ()
     reads: ClassVar[tuple[str, ...]] = ()
+    install: ClassVar[str] = INSTALL
     able: ClassVar[frozenset[str]] = frozenset()
 
     @abstractmethod
@@ -151,24 +204,47 @@ class Format(ABC):
             ExportError: it is damaged, or not of this kind.
         """
 
+    def describe(self, path: Path, metadata: Metadata) -> None:  # noqa: B027  # a format that cannot leaves it be
+        """Replace what a file says of itself: what is known only once it is written."""
+
+    @property
+    def folder(self) -> bool:
+        """Return True if it is a folder, not a file."""
+        return self.suffix.startswith("_")
+
+    def lacks(self) -> str:
+        """Return what this machine lacks to open a file of it, besides packages; nothing where none can be missing.
+
+        Such a file is written where that is possible, but not compared with its network.
+        """
+        return ""
+
     def place(self, stem: Path, args: Config) -> Path:
         """Return where the file of a network goes: beside its weights, under their name."""
         return stem.with_name(stem.name + self.suffix)
 
 
-def needed(names: Iterable[str], why: str) -> None:
+def _possible(sizes: Sizes) -> bool:
+    """Return True if images of these sizes can be made."""
+    batch, height, width = (1 if n is None else n for n in sizes)
+    least, most = min(batch, height, width), max(height, width)
+    return least > 0 and most <= LARGEST and batch * height * width <= MOST_PIXELS
+
+
+def needed(names: Iterable[str], why: str, install: str = INSTALL) -> None:
     """Check that packages are there.
 
     Args:
         names: modules that will be imported.
         why: what needs them: "format=onnx".
+        install: the command that installs them.
 
     Raises:
-        ExportError: one is missing, or cannot be imported; pip's command is named.
+        ExportError: one is missing, or cannot be imported; the command is named.
     """
     for name in names:
         try:
             importlib.import_module(name)
         except ImportError as e:
             missing = name if isinstance(e, ModuleNotFoundError) else f"{name}, which cannot be imported ({e})"
-            raise ExportError(f"{why} needs {missing}", hint="pip install -r requirements-export.txt") from None
+            raise ExportError(f"{why} needs {missing}", hint=install) from None

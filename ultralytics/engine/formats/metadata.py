@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
-import yaml
-
+from ultralytics.cfg.keys import TASK_NAMES
 from ultralytics.utils.errors import ExportError
+from ultralytics.utils.text import one_line
+from ultralytics.utils.yaml import parse_yaml
 
 LONGEST = 2**22  # characters of a value: a file's names are read before anything is known of it
 MOST_NAMES = 100_000
+LONGEST_NAME, LONGEST_TEXT = 200, 1000  # characters of a class name, as of weights; of a text for readers
+SUPPRESSION = ("conf", "iou", "max_det", "agnostic_nms")  # keys that say how a file with nms suppresses
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,8 @@ class Metadata:
         stride: the largest, in pixels.
         task: a key of TASKS.
         batch: images, and imgsz: [height, width], that it was written for; what it takes, its input says.
-        args: how it was written: dynamic, half, int8, nms; with nms, conf, iou and max_det.
+        args: how it was written: dynamic, half, int8, nms; with nms the keys of SUPPRESSION; end2end of a head that
+            gives one box per object.
         description, author, date, version, license, docs: for readers.
     """
 
@@ -45,6 +51,11 @@ class Metadata:
     def nms(self) -> bool:
         """Return True if suppression is in the file."""
         return self.args.get("nms") is True
+
+    @property
+    def final(self) -> bool:
+        """Return True if the output is (B, n, 6): corners, score, class."""
+        return self.nms or self.args.get("end2end") is True
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""
@@ -77,13 +88,15 @@ class Metadata:
             raise ExportError("its metadata has no class names and stride", where, hint)
         data["names"] = _names(data["names"], where)
         for key, least, most in (("stride", 1, 1024), ("batch", 1, 2**16)):
-            data[key] = _whole(data.get(key, 1), key, least, most, where)
+            data[key] = _whole_number(data.get(key, 1), key, least, most, where)
         size = data.get("imgsz", [640, 640])
         size = size if isinstance(size, list) and len(size) == 2 else [size, size]
-        data["imgsz"] = [_whole(n, "imgsz", 1, 2**16, where) for n in size]
+        data["imgsz"] = [_whole_number(n, "imgsz", 1, 2**16, where) for n in size]
         if not isinstance(data.get("args", {}), dict):
             data["args"] = {}
-        read: dict[str, Any] = {k: str(v) if k in texts else v for k, v in data.items()}
+        read: dict[str, Any] = {k: one_line(str(v), LONGEST_TEXT) if k in texts else v for k, v in data.items()}
+        if read.get("task", TASK_NAMES[0]) not in TASK_NAMES:
+            raise ExportError(f"its task is {read['task']}", where, f"tasks here: {', '.join(TASK_NAMES)}")
         return cls(**read)
 
     @classmethod
@@ -101,12 +114,11 @@ def _parsed(text: str | bytes, where: str) -> Any:
         raise ExportError(f"its metadata holds a value of {len(text):,} characters", where)
     try:
         text = text.decode() if isinstance(text, bytes) else text
-        try:
-            return json.loads(text)
-        except ValueError:
-            return yaml.safe_load(text)
-    except (ValueError, RecursionError, yaml.YAMLError):
-        raise ExportError("its metadata cannot be read", where) from None
+    except UnicodeDecodeError:
+        raise ExportError("its metadata is no text", where) from None
+    with contextlib.suppress(ValueError, RecursionError):
+        return json.loads(text)
+    return parse_yaml(text, Path(where), ExportError).data
 
 
 def _value(key: str, value: Any, where: str) -> Any:
@@ -118,15 +130,15 @@ def _names(names: Any, where: str) -> dict[int, str]:
     if isinstance(names, list):
         names = dict(enumerate(names))
     try:
-        found = {int(k): str(v) for k, v in names.items()}
+        found = {int(str(k)): one_line(str(v), LONGEST_NAME) for k, v in names.items()}
     except (AttributeError, TypeError, ValueError):
         raise ExportError("its class names are no mapping of ids to names", where) from None
-    if not 0 < len(found) <= MOST_NAMES or sorted(found) != list(range(len(found))):
+    if not 0 < len(found) == len(names) <= MOST_NAMES or sorted(found) != list(range(len(found))):
         raise ExportError("the ids of its class names are not 0, 1, 2 and so on", where)
     return dict(sorted(found.items()))
 
 
-def _whole(value: Any, key: str, least: int, most: int, where: str) -> int:
+def _whole_number(value: Any, key: str, least: int, most: int, where: str) -> int:
     if (
         isinstance(value, bool)
         or not isinstance(value, int | float)

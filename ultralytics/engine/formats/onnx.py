@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import io
 import logging
 import warnings
@@ -15,13 +14,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ultralytics.engine.formats.format import INPUT, FileBackend, Format, Job, Sizes, needed
+from ultralytics.cfg.config import Config
+from ultralytics.engine.formats.format import INPUT, OUTPUT, FileBackend, Format, Job, Sizes, needed, to_record
+from ultralytics.engine.formats.int8 import quantised_onnx
 from ultralytics.engine.formats.metadata import Metadata
-from ultralytics.nn.deploy import example, program
+from ultralytics.engine.formats.onnx_file import check_onnx
+from ultralytics.engine.formats.onnx_graph import quicken
+from ultralytics.nn.deploy import program
 from ultralytics.utils.errors import ExportError
 from ultralytics.utils.text import first_line
 
 OPSET = 18  # what torch.onnx writes without a conversion; every runtime of the last years reads it
+LARGEST_CONSTANT = 2**26  # bytes; what a graph computes from constants alone is computed when it is opened
+HEAD = "head"  # what the network gives, where something comes behind it
 DTYPES = {"tensor(float)": torch.float32, "tensor(float16)": torch.float16}
 
 
@@ -37,14 +42,29 @@ class Onnx(Format):
 
     def write(self, job: Job, path: Path) -> None:
         """Write the network; see `Format`."""
-        import onnx
+        import onnx  # an optional package
 
-        model = graph(job)
+        model = graph(job, job.args.half)
         if job.args.simplify:
             model = simplified(model)
-        for key, text in job.metadata.to_strings().items():
-            entry = model.metadata_props.add()
-            entry.key, entry.value = key, text
+        if job.args.int8:
+            with quiet():
+                model = quantised_onnx(model, job, path.parent)
+        if job.finish is not None:
+            job.finish.extend(model, OUTPUT)
+        _describe(model, job.metadata)
+        onnx.save(model, str(path))
+
+    def place(self, stem: Path, args: Config) -> Path:
+        """Return the file, whose name says int8: the file in fp32 stays beside it."""
+        return stem.with_name(f"{stem.name}{'_int8' if args.int8 else ''}{self.suffix}")
+
+    def describe(self, path: Path, metadata: Metadata) -> None:
+        """Replace what a file says of itself; see `Format`."""
+        import onnx  # an optional package
+
+        model = onnx.load(str(path))
+        _describe(model, metadata)
         onnx.save(model, str(path))
 
     def open(self, path: Path, device: torch.device | None = None) -> OnnxBackend:
@@ -52,17 +72,24 @@ class Onnx(Format):
         return OnnxBackend(path, device or torch.device("cpu"))
 
 
-def graph(job: Job) -> Any:
-    """Return the network as an onnx.ModelProto, its input and output named as the reference's are."""
+def _describe(model: Any, metadata: Metadata) -> None:
+    del model.metadata_props[:]
+    for key, text in metadata.to_strings().items():
+        entry = model.metadata_props.add()
+        entry.key, entry.value = key, text
+
+
+def graph(job: Job, half: bool = False) -> Any:
+    """Return the network as an onnx.ModelProto, its input and output named as the reference's are; with `half`, input
+    and weights are fp16. What comes behind the network is not in it."""
     args = job.args
-    images = example(job.shape, args.dynamic, job.network.stride)
-    network = copy.deepcopy(job.network).half() if args.half else job.network
-    recorded = program(network, images.half() if args.half else images, args.dynamic)
+    network, images = to_record(job, half)
     with quiet():
+        recorded = program(network, images, args.dynamic)
         written = torch.onnx.export(
             recorded,
             input_names=[INPUT],
-            output_names=list(job.outputs),
+            output_names=list(job.outputs if job.finish is None else [HEAD]),
             opset_version=args.opset or OPSET,
             verbose=False,
         )
@@ -71,6 +98,7 @@ def graph(job: Job) -> Any:
     _name_axes(model.graph.input[0], ("batch", "", "height", "width"))
     _name_axes(model.graph.output[0], ("batch", "", "anchors"))
     model.producer_name = "ultralytics"
+    quicken(model)
     return model
 
 
@@ -84,7 +112,7 @@ def _name_axes(value: Any, axes: tuple[str, ...]) -> None:
 def simplified(model: Any) -> Any:
     """Return a model with constants folded and what is not needed left out."""
     needed(("onnxslim",), "simplify=True")
-    import onnxslim
+    import onnxslim  # an optional package
 
     with quiet():
         return onnxslim.slim(model)
@@ -107,11 +135,33 @@ class OnnxBackend(FileBackend):
     """Runs a file with ONNX Runtime, on the GPU where its build and the device have one."""
 
     def __init__(self, path: Path, device: torch.device) -> None:
-        import onnxruntime
+        check_onnx(path)
+        self._source = path, device
+        self.use_threads(torch.get_num_threads())
+        inputs = self.session.get_inputs()
+        if len(inputs) != 1 or inputs[0].type not in DTYPES or len(inputs[0].shape) != 4:
+            raise ExportError("its input is not one batch of images", str(path))
+        self.input, dtype = inputs[0].name, DTYPES[inputs[0].type]
+        batch, _, height, width = (n if isinstance(n, int) else None for n in inputs[0].shape)
+        self.takes = frozenset(i.name for i in self.session.get_overridable_initializers()) & {"conf", "iou"}
+        metadata = Metadata.from_mapping(self.session.get_modelmeta().custom_metadata_map, str(path))
+        super().__init__(path, metadata, Sizes(batch, height, width), torch.device("cpu"), dtype)
 
+    def use_threads(self, count: int) -> None:
+        """Open the file for so many threads, unless it is."""
+        import onnxruntime  # an optional package
+
+        if count == self.threads:
+            return
+        path, device = self._source
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        options.intra_op_num_threads = torch.get_num_threads()
+        options.add_session_config_entry(
+            "optimization.constant_folding_max_output_size_in_bytes", str(LARGEST_CONSTANT)
+        )
+        options.log_severity_level = 4  # what fails raises
+        options.intra_op_num_threads = count
+        # Threads that spin after a run would hold the cores which NMS and the next image need.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         providers: list[Any] = ["CPUExecutionProvider"]
         if device.type == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
             providers.insert(0, ("CUDAExecutionProvider", {"device_id": device.index or 0}))
@@ -119,19 +169,14 @@ class OnnxBackend(FileBackend):
             self.session = onnxruntime.InferenceSession(str(path), options, providers=providers)
         except Exception as e:  # of the runtime: each kind of damage has a class of its own
             raise ExportError(f"it cannot be opened: {first_line(e)}", str(path)) from None
-        inputs = self.session.get_inputs()
-        if len(inputs) != 1 or inputs[0].type not in DTYPES or len(inputs[0].shape) != 4:
-            raise ExportError("its input is not one batch of images", str(path))
-        self.input, dtype = inputs[0].name, DTYPES[inputs[0].type]
-        batch, _, height, width = (n if isinstance(n, int) else None for n in inputs[0].shape)
-        metadata = Metadata.from_mapping(self.session.get_modelmeta().custom_metadata_map, str(path))
-        super().__init__(path, metadata, Sizes(batch, height, width), torch.device("cpu"), dtype)
+        self.threads = count
 
     def run(self, images: Tensor) -> list[Tensor]:
         """Return the file's outputs."""
         array = np.ascontiguousarray(images.cpu().numpy())
+        values = {k: np.array([v], np.float32) for k, v in self.given.items()}
         try:
-            found = self.session.run(None, {self.input: array})
+            found = self.session.run(None, {self.input: array} | values)
         except Exception as e:  # of the runtime
             raise ExportError(f"it fails on images of {tuple(images.shape)}: {first_line(e)}", str(self.path)) from None
         return [torch.from_numpy(a) for a in found]

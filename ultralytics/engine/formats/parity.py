@@ -10,13 +10,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ultralytics.engine.formats.failure import first_failing, tensors_of, written
 from ultralytics.engine.formats.format import FileBackend, Format, Job
-from ultralytics.nn.deploy import Deployed
+from ultralytics.nn.deploy import Deployed, sizes
 from ultralytics.utils.errors import ExportError
-from ultralytics.utils.ops import make_divisible
 from ultralytics.utils.text import counted
 
-Compare = Callable[[Tensor, Tensor], dict[str, float]]  # the network's output and the file's → differences by name
+ROUNDING, ROUNDING_HALF = 1e-3, 0.05  # the largest difference of a row's output that is rounding, of its norm
+# The network's output, the file and the images → differences by name.
+Differences = Callable[[Tensor, FileBackend, Tensor], dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -32,11 +34,12 @@ class Line(NamedTuple):
 
     trial: Trial
     differences: dict[str, float]  # by name; the largest of all images
+    failure: str = ""  # why there are none
 
     def __str__(self) -> str:
         batch, _, height, width = self.trial.images.shape
         size = f"{counted(batch, 'image')} of {height}×{width}, {self.trial.what}"
-        return f"{size:<44}" + "  ".join(f"{k} {v:.2g}" for k, v in self.differences.items())
+        return f"{size:<44}" + (self.failure or "  ".join(f"{k} {v:.2g}" for k, v in self.differences.items()))
 
 
 def shapes(job: Job) -> list[tuple[int, int, int]]:
@@ -44,34 +47,47 @@ def shapes(job: Job) -> list[tuple[int, int, int]]:
     batch, _, height, width = job.shape
     if not job.args.dynamic:
         return [(batch, height, width)]
-    stride = job.network.stride
-    part = [make_divisible(int(n * share), stride) for n, share in ((height, 0.6), (width, 0.55), (height, 1.2))]
-    return [(1, height, width), (3, part[0], width), (2, height, part[1]), (1, part[2], part[1])]
+    return sizes(height, width, job.network.stride)
 
 
 @torch.inference_mode()
-def compared(network: Deployed, file: FileBackend, trials: Sequence[Trial], compare: Compare) -> list[Line]:
+def compared(network: Deployed, file: FileBackend, trials: Sequence[Trial], differences: Differences) -> list[Line]:
     """Return how far the outputs of a file are from the network's."""
     lines = []
     for trial in trials:
-        ours = network(trial.images)
-        theirs = file(trial.images.to(file.device, file.dtype))[0].cpu().float()
-        if ours.shape != theirs.shape:
-            given, expected = (list(t.shape) for t in (theirs, ours))
-            raise ExportError(f"its output is {given}, and the network's {expected}", str(file.path))
-        lines.append(Line(trial, compare(ours, theirs)))
+        try:
+            lines.append(Line(trial, differences(network(trial.images), file, trial.images)))
+        except ExportError as e:
+            lines.append(Line(trial, {}, e.what))
     return lines
 
 
+def output_of(file: FileBackend, images: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return a file's output for images (B, C, H, W) 0..1, in fp32 on the CPU.
+
+    Raises:
+        ExportError: it is not of the shape that the network's is.
+    """
+    found: Tensor = file(images.to(file.device, file.dtype))[0]
+    if tuple(found.shape) != tuple(shape):
+        given, expected = list(found.shape), list(shape)
+        raise ExportError(f"its output is {given}, and the network's {expected}", str(file.path))
+    return found.cpu().float()
+
+
 def beyond(lines: Sequence[Line], tolerances: Mapping[str, float]) -> list[str]:
-    """Return the differences that are too large, in words; what is no number is."""
+    """Return the failures, or the differences that are too large, in words; what is no number is."""
+    failures = [line.failure for line in lines if line.failure]
+    if failures:
+        return failures[:1]
     worst = {k: max((line.differences[k] for line in lines), key=lambda v: (v != v, v)) for k in tolerances}
     return [f"{k} differ by {v:.2g}, more than {tolerances[k]:g}" for k, v in worst.items() if not v <= tolerances[k]]
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def first_row(format: Format, job: Job, folder: Path, trial: Trial) -> str:
-    """Name the first row whose output in the format differs, by writing the network again with all rows as outputs.
+    """Name the first row whose output in the format differs, by writing the network again with all rows as outputs, or
+    up to a row where such a file fails.
 
     Args:
         format, job: as it was written.
@@ -86,14 +102,16 @@ def first_row(format: Format, job: Job, folder: Path, trial: Trial) -> str:
     job.network.every_row = True
     try:
         path = format.place(folder / "rows", job.args)
-        format.write(replace(job, outputs=names, metadata=replace(job.metadata, args={})), path)
+        format.write(replace(job, outputs=names, finish=None, metadata=replace(job.metadata, args={})), path)
         file = format.open(path)
         theirs = file.run(trial.images.to(file.device, file.dtype))
     except Exception as e:  # whatever a runtime makes of it: the difference is reported all the same
-        return f"no row can be named: {type(e).__name__}"
+        job.network.every_row = False
+        found = first_failing(job, lambda part: _runs(format, part, folder, trial.images))
+        return f"{found[0]} is the first that fails" if found else f"no row can be named: {type(e).__name__}"
     finally:
         job.network.every_row = False
-    limit = 0.05 if job.args.half else 1e-3
+    limit = ROUNDING_HALF if job.args.half else ROUNDING
     for (row, expected), given in zip(ours, theirs, strict=False):
         if given.shape != expected.shape:
             return f"{row} is the first whose output has another shape"
@@ -101,3 +119,15 @@ def first_row(format: Format, job: Job, folder: Path, trial: Trial) -> str:
         if not share <= limit:
             return f"{row} is the first whose output differs, by {share:.1%} of its norm"
     return "no single row's output differs"
+
+
+def _runs(format: Format, job: Job, folder: Path, images: Tensor) -> None:
+    """Check that a file of a network runs and gives outputs of the network's shapes.
+
+    Raises:
+        Exception: of the runtime or of `assert`: it does not.
+    """
+    with written(format, job, folder) as path:
+        file = format.open(path)
+        theirs = file.run(images.to(file.device, file.dtype))
+    assert [t.shape for t in theirs] == [t.shape for t in tensors_of(job.network(images))]

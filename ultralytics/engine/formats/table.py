@@ -6,14 +6,21 @@ from pathlib import Path
 
 import torch
 
+from ultralytics.engine.formats.coreml import CoreMl
+from ultralytics.engine.formats.engine import Engine
+from ultralytics.engine.formats.executorch import ExecuTorch
 from ultralytics.engine.formats.format import FileBackend, Format, needed
+from ultralytics.engine.formats.litert import LiteRt
+from ultralytics.engine.formats.ncnn import Ncnn
 from ultralytics.engine.formats.onnx import Onnx
 from ultralytics.engine.formats.openvino import OpenVino
 from ultralytics.engine.formats.torchscript import TorchScript
 from ultralytics.utils.errors import ConfigError, ExportError, nearest
 from ultralytics.utils.files import missing, user_path
 
-FORMATS: dict[str, Format] = {f.name: f for f in (TorchScript(), Onnx(), OpenVino())}
+FORMATS: dict[str, Format] = {
+    f.name: f for f in (TorchScript(), Onnx(), OpenVino(), Engine(), Ncnn(), CoreMl(), ExecuTorch(), LiteRt())
+}
 SUFFIXES = {f.suffix: f for f in FORMATS.values()}
 
 
@@ -53,7 +60,9 @@ def open_exported(path: str | Path, device: torch.device | None = None) -> FileB
     file = user_path(path)
     if not file.exists():
         raise missing("exported file", file)
-    if file.is_dir() != found.suffix.startswith("_"):
+    if file.is_dir() != found.folder:
         raise ExportError(f"a {found.title} model is a {'file' if file.is_dir() else 'folder'}", str(path))
-    needed(found.reads, f"{found.title} file")
+    needed(found.reads, f"{found.title} file", found.install)
+    if found.lacks():
+        raise ExportError(f"a {found.title} model needs {found.lacks()}", str(path))
     return found.open(file, device)

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from ultralytics.cfg.config import Config
+from ultralytics.engine.formats.format import FileBackend
 from ultralytics.engine.preflight.trial import kept_random_state
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.tensors import tensors_in
@@ -163,6 +164,14 @@ def settle(args: Config, device: torch.device, choose: Callable[[int], Choice | 
     kept_from_cpu = device.type != "cpu" and args.sources.get("threads") == "auto"
     if args.threads is not None and not kept_from_cpu:
         torch.set_num_threads(args.threads)
+
+
+def give_to(net: Any) -> None:
+    """Let a runtime that has threads of its own use as many as torch has, and torch one: it only prepares images and
+    suppresses boxes then, and its threads would wait for cores that the runtime's threads hold."""
+    if isinstance(net, FileBackend) and net.threads is not None:
+        net.use_threads(torch.get_num_threads())
+        torch.set_num_threads(1)
 
 
 def try_training(

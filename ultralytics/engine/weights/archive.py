@@ -26,9 +26,11 @@ class Archive:
 
     Args:
         file: open for reading, at least until the last `read`.
+        size: of the file, bytes.
+        program: it holds TorchScript, whose code may be compressed, instead of weights alone.
     """
 
-    def __init__(self, file: zipfile.ZipFile, size: int) -> None:
+    def __init__(self, file: zipfile.ZipFile, size: int, program: bool = False) -> None:
         self.file = file
         infos = file.infolist()
         if len(infos) > MAX_ENTRIES:
@@ -38,6 +40,8 @@ class Archive:
             raise DamagedError("an archive with two records of one name")
         total = 0
         for info in infos:
+            if program and "/code/" in info.filename:
+                continue
             if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size or info.flag_bits & 1:
                 raise DamagedError("an archive with compressed records, which torch.save never writes")
             total += info.file_size
@@ -47,8 +51,11 @@ class Archive:
         if len(tops) != 1:
             raise DamagedError("a zip file without PyTorch's data in it")
         self.prefix = tops[0].rsplit("/", 1)[0]
-        if f"{self.prefix}/constants.pkl" in self.records:
-            raise DamagedError("a TorchScript program, and not a model's weights")
+        if (f"{self.prefix}/constants.pkl" in self.records) != program:
+            found = (
+                "weights, and no TorchScript program" if program else "a TorchScript program, and not a model's weights"
+            )
+            raise DamagedError(found)
         if f"{self.prefix}/byteorder" in self.records and self.read("byteorder", 16) != b"little":
             raise DamagedError("written on a big-endian machine")
 

@@ -56,14 +56,20 @@ _Key = str | int | float | bool | bytes | None
 
 
 class _Interpreter:
-    """Carries out a pickle's instructions over a stack of inert values."""
+    """Carries out a pickle's instructions over a stack of inert values.
 
-    def __init__(self, archive: Archive) -> None:
-        self.archive = archive
+    Args:
+        archive: it is in.
+        folder: of its storages there.
+    """
+
+    def __init__(self, archive: Archive, folder: str = "data") -> None:
+        self.archive, self.folder = archive, folder
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
         self.storages: dict[str, tuple[str, Storage]] = {}
         self.budget = Budget()
+        self.names: set[str] = set()  # of all classes and functions that the pickle names
 
     def run(self, data: bytes) -> Any:
         """Return the value that a pickle describes."""
@@ -143,7 +149,11 @@ class _Interpreter:
         name, module = self.pop(), self.pop()
         if not isinstance(name, str) or not isinstance(module, str):
             raise DamagedError("a pickle with a name that is no text")
-        self.push(Name(f"{module}.{name}"))
+        self.name(f"{module}.{name}")
+
+    def name(self, path: str) -> None:
+        self.names.add(path)
+        self.push(Name(path))
 
     def call(self, keywords: bool = False) -> None:
         """Make a record of a call; of containers and tensors the value is known without a call."""
@@ -177,7 +187,7 @@ class _Interpreter:
         if not isinstance(key, str) or isinstance(count, bool) or not isinstance(count, int):
             raise DamagedError("a storage with an impossible name or size")
         if key not in self.storages:
-            data = self.archive.read(f"data/{key}", 2**62)
+            data = self.archive.read(f"{self.folder}/{key}", 2**62)
             if len(data) != count * dtype.itemsize:
                 raise DamagedError("a storage of another size than it says")
             self.storages[key] = (kind, Storage(flat(data, dtype), self.budget))
@@ -268,7 +278,7 @@ _INSTRUCTIONS: dict[str, Callable[[_Interpreter, Any], object]] = {
     **dict.fromkeys(("BINGET", "LONG_BINGET"), _Interpreter.recall),
     **dict.fromkeys(("BINPUT", "LONG_BINPUT"), lambda i, place: i.memo.__setitem__(place, i.top())),
     "MEMOIZE": lambda i, _: i.memo.__setitem__(len(i.memo), i.top()),
-    "GLOBAL": lambda i, names: i.push(Name(names.replace(" ", ".", 1))),
+    "GLOBAL": lambda i, names: i.name(names.replace(" ", ".", 1)),
     "STACK_GLOBAL": lambda i, _: i.stack_name(),
     **dict.fromkeys(("REDUCE", "NEWOBJ"), lambda i, _: i.call()),
     "NEWOBJ_EX": lambda i, _: i.call(keywords=True),
@@ -283,6 +293,17 @@ _DECODED = {
 }
 
 
+def inert(archive: Archive, folder: str = "data") -> tuple[Any, set[str]]:
+    """Return the object graph of a pickle in an archive, whose storages are in the folder of its name, and the names of
+    classes and functions in it.
+
+    Raises:
+        DamagedError: it is damaged or hostile.
+    """
+    interpreter = _Interpreter(archive, folder)
+    return interpreter.run(archive.read(f"{folder}.pkl", MAX_PICKLE)), interpreter.names
+
+
 def read_inert(path: Path) -> Any:
     """Return the object graph of a torch archive, with every foreign object as a InertRecord.
 
@@ -291,8 +312,7 @@ def read_inert(path: Path) -> Any:
     """
     try:
         with open(path, "rb") as file, zipfile.ZipFile(file) as zipped:
-            archive = Archive(zipped, os.fstat(file.fileno()).st_size)
-            return _Interpreter(archive).run(archive.read("data.pkl", MAX_PICKLE))
+            return inert(Archive(zipped, os.fstat(file.fileno()).st_size))[0]
     except DamagedError as e:
         raise CheckpointError(str(e), str(path)) from None
     except Exception as e:  # whatever a damaged stream provokes in zipfile

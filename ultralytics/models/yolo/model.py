@@ -17,7 +17,9 @@ from ultralytics.engine.ranks.device import select_device
 from ultralytics.engine.results import Results
 from ultralytics.engine.run.provenance import provenance
 from ultralytics.engine.weights.checkpoint import Checkpoint, load_checkpoint, portable, save_checkpoint
+from ultralytics.models.yolo.benchmark import measure
 from ultralytics.models.yolo.detect import DetectionPredictor, DetectionTrainer, DetectionValidator, Explanation
+from ultralytics.models.yolo.exporting import real_images
 from ultralytics.models.yolo.modes import settings, train
 from ultralytics.models.yolo.task import TASKS, Task, task_named, task_of
 from ultralytics.models.yolo.weights import head_of, load_trained
@@ -265,7 +267,6 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
         "track", "predict finds the objects of each frame; `export-weights` writes a file that ultralytics tracks with"
     )
     tune = _not_offered("tune", "run `train` with other keys; a script may train in a loop")
-    benchmark = _not_offered("benchmark", "scripts/benchmark.sh measures times")
     embed = _not_offered("embed", "a forward hook on yolo.model.model[i] sees the maps of row i")
 
     def fuse(self) -> YOLO:
@@ -410,7 +411,20 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
         args = settings("export", kwargs, self.overrides, kwargs.pop("_source", "argument"), batch=1)
         made: Any = self._task.exporter(overrides=args, _callbacks=self.callbacks)
         stem = Path(self.ckpt.path).with_suffix("") if self.ckpt else None
-        return str(made(network, stem=stem))
+        return str(made(network, stem=stem, **real_images(args, self._task.validator)))
+
+    def benchmark(self, **kwargs: Any) -> dict[str, Any]:
+        """Export the network, and measure its files in turns: size, mAP (with `data`), times from the image to its
+        boxes, memory; prints a table and returns the figures. Keyword arguments are the options of
+        `python -m ultralytics benchmark --help`; `verbose` is the reference's word for `strict`.
+
+        Raises:
+            UserError: nothing could be measured; with `strict`, a format could not be.
+        """
+        leave_unguarded()
+        if "verbose" in kwargs:
+            kwargs["strict"] = bool(kwargs.pop("verbose"))
+        return measure(self, **kwargs)
 
     def explain(
         self, source: Any = None, kind: str | None = None, stream: bool = False, **kwargs: Any

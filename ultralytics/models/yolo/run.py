@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ultralytics.cfg.config import get_cfg
@@ -12,6 +13,29 @@ from ultralytics.models.yolo.model import YOLO
 from ultralytics.models.yolo.modes import train
 from ultralytics.models.yolo.task import task_named
 from ultralytics.utils.errors import ConfigError, UserError
+
+
+def benchmark(
+    model: str | Path = "yolov8n.pt",
+    data: str | None = None,
+    imgsz: int = 640,
+    half: bool = False,
+    int8: bool = False,
+    device: Any = None,
+    verbose: bool | float = False,
+    eps: float = 1e-3,
+    **options: Any,
+) -> dict[str, Any]:
+    """Measure a model in each format; see `YOLO.benchmark`. The reference's name and order of arguments.
+
+    Args:
+        model: weights file, exported file or YAML.
+        verbose: raise where a format fails.
+        eps: of the reference, without effect.
+        options: further options of `python -m ultralytics benchmark --help`.
+    """
+    keys = {"data": data, "imgsz": imgsz, "half": half, "int8": int8, "device": device, "verbose": verbose}
+    return YOLO(model).benchmark(**keys, **options)
 
 
 def run(mode: str, given: Mapping[str, Any], source: str = "command line") -> None:

@@ -15,6 +15,7 @@ import torch.nn.functional as F  # noqa: N812  # torch's customary name
 from einops import rearrange
 from torch import Tensor, nn
 
+from ultralytics.nn.ops.fla import exporting
 from ultralytics.nn.registry import gated_sum, register, same_width
 from ultralytics.utils.errors import ModelError
 
@@ -204,10 +205,11 @@ class MapAttention(nn.Module, ABC):
         bilinear between the window's cells, itself at the window's size."""
         rows, cols = self.window_size
         # A shape test would tie an exported network to one size; interpolation to the window's own is the identity.
-        if not torch.compiler.is_exporting() and (rows, cols) == (H, W):
+        if not exporting() and (rows, cols) == (H, W):
             return self.positional_encoding
         table = rearrange(self.positional_encoding, "1 (r c) d -> r c d", r=rows, c=cols)
-        along_y, along_x = (interpolation_matrix(out, n, table) for out, n in ((H, rows), (W, cols)))
+        # The table's own sides: a trace divides a number by a side through its reciprocal, which rounds otherwise.
+        along_y, along_x = (interpolation_matrix(out, n, table) for out, n in zip((H, W), table.shape[:2], strict=True))
         grid = torch.einsum("yr,xc,rcd->yxd", along_y, along_x, table)
         return rearrange(grid, "y x d -> 1 (y x) d")
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F  # noqa: N812  # torch's customary name
 from torch import Tensor, nn
 
 from ultralytics.nn.modules.conv import Conv
@@ -73,6 +74,11 @@ class Detect(nn.Module):
         self.dfl = DFL(self.reg_max)
 
     def forward(self, x: list[Tensor]) -> Any:
+        own = type(self)
+        if self.export and not self.training and (own.raw, own.decode) == (Detect.raw, Detect.decode):
+            # Boxes and scores are never put together only to be taken apart: runtimes copy the maps for both.
+            boxes, scores = ([conv(m) for m, conv in zip(x, c, strict=True)] for c in (self.cv2, self.cv3))
+            return self._joined(_flat(boxes), _flat(scores), boxes)
         raw = self.raw(x, self.cv2, self.cv3)
         if self.training:
             return raw
@@ -86,10 +92,12 @@ class Detect(nn.Module):
 
     def decode(self, raw: list[Tensor]) -> Tensor:
         """Raw maps → (B, 4 + nc, A), in fp32 at least: half types cannot hold a pixel position in a large image."""
-        flat = torch.cat([m.flatten(2) for m in raw], 2)
-        flat = flat.to(torch.promote_types(flat.dtype, torch.float32))
-        anchors, strides = make_anchors([m.to(flat.dtype) for m in raw], self.steps)
-        box, score = flat.tensor_split([4 * self.reg_max], 1)
+        box, score = _flat(raw).tensor_split([4 * self.reg_max], 1)
+        return self._joined(box, score, raw)
+
+    def _joined(self, box: Tensor, score: Tensor, maps: list[Tensor]) -> Tensor:
+        """Decode (B, 4·R, A) and (B, nc, A), of maps of these sizes."""
+        anchors, strides = make_anchors([m.to(box.dtype) for m in maps], self.steps)
         boxes = self.decode_bboxes(self.dfl(box), anchors.t().unsqueeze(0)) * strides.t()
         return torch.cat((boxes, score.sigmoid()), 1)
 
@@ -113,13 +121,20 @@ class Detect(nn.Module):
             score[-1].bias[: self.nc] = math.log(5 / self.nc / (640 / stride) ** 2)  # type: ignore[index]  # a convolution, by construction
 
 
+def _flat(maps: Sequence[Tensor]) -> Tensor:
+    """Put maps (B, C, h, w) of all levels one behind the other: (B, C, A), fp32 at least."""
+    flat = torch.cat([m.flatten(2) for m in maps], 2)
+    return flat.to(torch.promote_types(flat.dtype, torch.float32))
+
+
 @register(detect_head)
 class v10Detect(Detect):  # noqa: N801  # the reference's name
     """YOLOv10's head: beside the branches that learn from several anchors per object, branches that learn from one
     (Wang et al. 2024, §3.1), which predict without suppression.
 
     In training it returns `{"one2many": raw, "one2one": raw}`, raw as Detect's; in evaluation `(y, that)` with y
-    (B, n, 6), the best n ≤ `max_det` predictions: corners in input pixels, score, class. With `export` only y.
+    (B, n, 6), the best n ≤ `max_det` predictions: corners in input pixels, score, class. With `export` only y, which
+    then has `max_det` rows at any size: where there are fewer anchors, further classes of them follow, then zeros.
 
     Args: as `Detect`.
     """
@@ -150,7 +165,11 @@ class v10Detect(Detect):  # noqa: N801  # the reference's name
         }
         if self.training:
             return raw
-        y = self.postprocess(self.decode(raw["one2one"]).transpose(1, 2), self.max_det, self.nc)
+        preds = self.decode(raw["one2one"]).transpose(1, 2)
+        anchors = preds.shape[1]  # a number, unless the size is to stay free
+        if self.export and not (isinstance(anchors, int) and anchors >= self.max_det):
+            preds = F.pad(preds, (0, 0, 0, self.max_det))
+        y = self.postprocess(preds, self.max_det, self.nc)
         return y if self.export else (y, raw)
 
     @staticmethod

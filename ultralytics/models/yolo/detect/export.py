@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ultralytics.cfg.keys import VAL_CONF
+from ultralytics.cfg.keys import PREDICT_CONF, VAL_CONF
 from ultralytics.engine.exporter import Exporter
+from ultralytics.engine.formats.format import FileBackend
 from ultralytics.engine.formats.metadata import Metadata
+from ultralytics.engine.formats.parity import output_of
 from ultralytics.models.yolo.detect.demo import fetch_library, write_demo
+from ultralytics.models.yolo.detect.suppression import Suppression
+from ultralytics.utils.boxes import box_iou, xywh2xyxy
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.files import user_path
+from ultralytics.utils.log import LOGGER
 
 # Boxes in pixels, scores: rounding in fp32 and fp16.
 TOLERANCES = {"boxes": 0.02, "scores": 1e-4}
 TOLERANCES_HALF = {"boxes": 4.0, "scores": 0.05}
+# Share of boxes that suppression may decide otherwise, and the overlap that rounding may change.
+DECIDED, OVERLAP = 0.0, 0.01
+DECIDED_HALF, OVERLAP_HALF = 0.1, 0.1
+COMPARED = 300  # boxes of an image that are to be suppressed where a file is compared
 
 
 class DetectionExporter(Exporter):
@@ -34,13 +44,44 @@ class DetectionExporter(Exporter):
         if self.args.demo and self.library is not None:
             write_demo(user_path(self.args.demo), self.library, path, metadata)
 
-    def finish(self, model: nn.Module) -> nn.Module | None:
-        """Return the module that suppresses boxes, with `nms`."""
-        if not self.args.nms:
+    def finish(self, model: Any) -> Suppression | None:
+        """Return what suppresses boxes, with `nms`.
+
+        Raises:
+            ConfigError: an end-to-end head leaves nothing to suppress.
+        """
+        args = self.args
+        if not args.nms:
             return None
         if getattr(model, "end2end", False):
-            raise ConfigError("nms=True: the head gives one box per object, nothing is left to suppress")
-        raise NotImplementedError  # follows
+            head = type(model.head).__name__
+            raise ConfigError(
+                f"nms=True: the head {head} gives one box per object, so nothing is left to suppress", hint="nms=False"
+            )
+        if args.conf is None:
+            args.set("conf", PREDICT_CONF, "export default")
+        assert args.conf is not None
+        return Suppression(int(model.nc), args.conf, args.iou, args.max_det, args.agnostic_nms)
+
+    def differences(self, ours: Tensor, file: FileBackend, images: Tensor) -> dict[str, float]:
+        """Return how far a file is from the network. One with suppression is compared at its own conf and, where it
+        takes another, at one that many boxes of these images are above: noise has none above the usual ones."""
+        args = self.args
+        if not args.nms:
+            return super().differences(ours, file, images)
+        assert args.conf is not None
+        best = ours[:, 4:].amax(1).flatten()
+        low = float(best.topk(min(COMPARED * len(ours), len(best))).values[-1])
+        lines = []
+        for conf in (args.conf, low) if low < args.conf and "conf" in file.takes else (args.conf,):
+            file.given = {} if conf == args.conf else {"conf": conf}
+            how = Suppression(ours.shape[1] - 4, conf, args.iou, args.max_det, args.agnostic_nms)
+            theirs = output_of(file, images, (len(ours), args.max_det, 6))
+            lines.append(compare_suppressed(ours, theirs, how, args.half))
+        file.given = {}
+        if not (best > conf).any():
+            LOGGER.warning("no box of these images is above conf=%g: nothing is compared", conf)
+        return {key: _worst([line[key] for line in lines]) for key in lines[0]}
 
     def compare(self, ours: Tensor, theirs: Tensor) -> dict[str, float]:
         """Return the largest differences of boxes, in pixels, and of scores.
@@ -57,7 +98,9 @@ class DetectionExporter(Exporter):
 
     def tolerances(self) -> dict[str, float]:
         """Return the largest differences that are rounding."""
-        return TOLERANCES_HALF if self.args.half else TOLERANCES
+        half = self.args.half
+        found = TOLERANCES_HALF if half else TOLERANCES
+        return found | {"suppression": DECIDED_HALF if half else DECIDED} if self.args.nms else found
 
 
 def compare_final(ours: Tensor, theirs: Tensor) -> dict[str, float]:
@@ -73,9 +116,71 @@ def compare_final(ours: Tensor, theirs: Tensor) -> dict[str, float]:
         nearest = far.min(1)
         boxes.append(_largest(nearest.values))
         scores.append(_largest((wanted[:, 4] - other[nearest.indices, 4]).abs()))
-    return {"boxes": max(boxes), "scores": max(scores)}
+    return {"boxes": _worst(boxes), "scores": _worst(scores)}
+
+
+def compare_suppressed(y: Tensor, found: Tensor, how: Suppression, half: bool = False) -> dict[str, float]:
+    """Compare a file's detections with those that suppression leaves of a network's output.
+
+    Rounding may decide whether two boxes overlap too much, and all that follows from it. So the two are not compared
+    box by box: each detection must be a box of the network's, and the detections must be what greedy suppression may
+    leave of them, each box being kept or overlapped by a better one that is.
+
+    Args:
+        y: (B, 4 + nc, A) of the network.
+        found: (B, max_det, 6) of the file.
+        how: conf, iou, max_det and agnostic.
+        half: the file computes in fp16.
+
+    Returns:
+        boxes, scores: the largest differences, in pixels and of scores; suppression: the share of boxes that are kept
+        or dropped and should not be.
+    """
+    each = [_compare_image(one, rows, how, half) for one, rows in zip(y, found, strict=True)]
+    boxes, scores, wrong, all_ = (list(column) for column in zip(*each, strict=True))
+    return {"boxes": _worst(boxes), "scores": _worst(scores), "suppression": sum(wrong) / max(sum(all_), 1)}
+
+
+def _compare_image(y: Tensor, found: Tensor, how: Suppression, half: bool) -> tuple[float, float, int, int]:
+    """Return the largest differences of boxes and scores, and how many boxes of how many are decided wrongly."""
+    tolerances = TOLERANCES_HALF if half else TOLERANCES
+    pixels, rounding = tolerances["boxes"], tolerances["scores"]
+    overlap = OVERLAP_HALF if half else OVERLAP
+    kept = found[found[:, 4] > 0]
+    n = len(kept)
+    wrong = int((found[:n] != kept).any(1).sum()) + int((found[n:] != 0).any(1).sum())  # zeros come last
+    least = how.conf - min(rounding, 100 * rounding * how.conf)
+    wrong += int((kept[1:, 4] > kept[:-1, 4]).sum()) + int((kept[:, 4] <= least).sum())
+    near = y[:, y[4:].amax(0) > least].t()  # all that may count
+    if not len(near):
+        return 0.0, 0.0, n, n
+    boxes, scores = xywh2xyxy(near[:, :4]), near[:, 4:]
+    best, label = scores.max(1)
+    slack = (100 * rounding * best).clamp(max=rounding)  # small scores are rounded by less
+    # (n, candidates): how far each detection is from each candidate.
+    far = (kept[:, None, :4] - boxes).abs().amax(-1)
+    off = (kept[:, 4, None] - scores[:, kept[:, 5].long().clamp(0, how.nc - 1)].t()).abs()
+    mine = (far / pixels).maximum(off / rounding).argmin(1, keepdim=True)
+    same = how.agnostic | (kept[:, 5, None] == kept[:, 5])
+    wrong += int((same & (box_iou(kept[:, :4], kept[:, :4]) > how.iou + overlap)).triu(1).sum())
+    # A candidate counts for certain if its score is above and, where classes matter, its class no tie.
+    certain = best > how.conf + slack
+    if how.nc > 1 and not how.agnostic:
+        certain &= best - scores.topk(2).values[:, 1] > 2 * slack
+    by = (box_iou(kept[:, :4], boxes) > how.iou - overlap) | (far <= pixels)
+    by &= (kept[:, 4, None] >= best - slack) & (how.agnostic | (kept[:, 5, None] == label))
+    dropped = certain & ~by.any(0)
+    if n == how.max_det:  # what is worse than the last has no place
+        dropped &= best > kept[-1, 4] + slack
+    wrong += int(dropped.sum())
+    return _largest(far.gather(1, mine)), _largest(off.gather(1, mine)), wrong, n + int(certain.sum())
 
 
 def _largest(values: Tensor) -> float:
     """Return the largest value; NaN where there is one."""
     return float(values.max()) if values.numel() else 0.0
+
+
+def _worst(values: Sequence[float]) -> float:
+    """Return the largest value; NaN where there is one."""
+    return max(values, key=lambda v: (v != v, v))

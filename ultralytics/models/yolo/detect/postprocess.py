@@ -2,24 +2,63 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
-from ultralytics.cfg.config import Config
+from ultralytics.cfg.config import Config, is_given
+from ultralytics.cfg.keys import KNOBS
+from ultralytics.engine.formats.metadata import SUPPRESSION
+from ultralytics.utils.log import LOGGER
 from ultralytics.utils.nms import non_max_suppression
 
 
-def detections(output: Tensor, args: Config, nc: int, conf: float, multi_label: bool = False) -> list[Tensor]:
+def settle_suppression(net: Any, args: Config) -> None:
+    """Let a file that suppresses boxes itself do so by the keys that the user gives, where it takes them; else by its
+    own, which then are the keys of the run. A key of the user's that it cannot follow is a warning.
+
+    Args:
+        net: a Backend; of any other kind nothing is asked.
+        args: conf, iou, max_det, agnostic_nms; those that are not given are set.
+    """
+    metadata = getattr(net, "metadata", None)
+    if metadata is None or not metadata.nms:
+        return
+    own = {
+        k: KNOBS[k].checked(metadata.args[k], str(net.path)) for k in SUPPRESSION if metadata.args.get(k) is not None
+    }
+    asked = {k: getattr(args, k) for k in SUPPRESSION if is_given(args, k) and getattr(args, k) is not None}
+    net.given = {k: float(v) for k, v in asked.items() if k in net.takes}
+    ignored = []
+    for key, value in own.items():
+        if key not in asked:
+            args.set(key, value, "exported file")
+        elif key not in net.given and asked[key] != value:
+            # A higher conf and a lower max_det cut what the file gives.
+            less = {"conf": asked[key] > value, "max_det": asked[key] < value}
+            if not less.get(key):
+                ignored.append(f"{key}={asked[key]}")
+    if args.single_cls and own.get("agnostic_nms") is False and net.nc > 1:
+        ignored.append("single_cls=True")
+    if ignored:
+        words = ", ".join(f"{k}={v}" for k, v in own.items())
+        LOGGER.warning("%s suppresses boxes by %s, and cannot do so by %s", net.path, words, ", ".join(ignored))
+
+
+def detections(output: Any, args: Config, nc: int, conf: float, multi_label: bool = False) -> list[Tensor]:
     """Return the (n, 6) detections of each image: corners in pixels of the frame, score, class.
 
     Args:
-        output: (B, 4 + nc, A), or (B, n, 6) of an end-to-end head.
+        output: (B, 4 + nc, A), or (B, n, 6) of an end-to-end head; or a model's (that, raw), whose raw is a mapping
+            where boxes are final.
         args: conf, iou, max_det, classes, agnostic_nms, single_cls.
         nc: classes of the model.
         conf: the lowest score where `args.conf` is not set.
         multi_label: a box may be of several classes.
     """
+    y, *raw = (output,) if isinstance(output, Tensor) else output
     return non_max_suppression(
-        output.float(),
+        (y.float(), *raw),
         conf if args.conf is None else args.conf,
         args.iou,
         args.classes,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -14,11 +15,10 @@ from ultralytics.data.augment import LetterBox
 from ultralytics.engine.predictor import BasePredictor
 from ultralytics.engine.results import Results
 from ultralytics.engine.sources import SourceItem
-from ultralytics.models.yolo.detect.postprocess import detections
+from ultralytics.models.yolo.detect.postprocess import detections, settle_suppression
 from ultralytics.models.yolo.weights import network
 from ultralytics.utils.boxes import scale_boxes
 from ultralytics.utils.ops import make_divisible
-from ultralytics.utils.tensors import layout
 from ultralytics.utils.types import UInt8Array
 
 
@@ -39,6 +39,7 @@ class DetectionPredictor(BasePredictor):
     def setup_model(self, model: Any, verbose: bool = True) -> None:
         """Take a detector, and letterbox images into its frame; see `BasePredictor.setup_model`."""
         super().setup_model(model, verbose)
+        settle_suppression(self.model, self.args)
         self.letterbox = LetterBox(self.frame, auto=self.model.fixed is None, stride=self.stride)
 
     def fit(self, item: SourceItem, auto: bool = True) -> None:
@@ -58,15 +59,22 @@ class DetectionPredictor(BasePredictor):
         return [self.letterbox(image=i) for i in im]
 
     def preprocess(self, im: Sequence[UInt8Array]) -> Tensor:
-        """Turn BGR images that are padded to one shape into (B, 3, h, w) RGB 0..1 on the device, channels last in
-        memory."""
-        frames = np.stack(self.pre_transform(im))[..., ::-1]  # BGR to RGB
-        batch = torch.from_numpy(np.ascontiguousarray(frames)).to(self.device)
-        return batch.permute(0, 3, 1, 2).to(self.model.dtype, memory_format=layout(batch.device)) / 255
+        """Turn BGR images that are padded to one shape into (B, 3, h, w) RGB 0..1 on the device, in the memory layout
+        that the model runs fastest with."""
+        batch = torch.from_numpy(stacked(self.pre_transform(im), self.model.layout)).to(self.device)
+        return batch.to(self.model.dtype, memory_format=self.model.layout).div_(255)
 
     def postprocess(self, preds: Any, img: Tensor, orig_imgs: Sequence[UInt8Array]) -> list[Results]:
         """Turn the model's output into a Results for each image, boxes in its pixels."""
-        found = detections(preds[0], self.args, self.model.nc, PREDICT_CONF)
+        return self.as_results(self.suppress(preds), img, orig_imgs)
+
+    def suppress(self, preds: Any) -> list[Tensor]:
+        """Return the detections (n, 6) of each image in the model's output: corners in pixels of the frame, score,
+        class."""
+        return detections(preds, self.args, self.model.nc, PREDICT_CONF)
+
+    def as_results(self, found: Sequence[Tensor], img: Tensor, orig_imgs: Sequence[UInt8Array]) -> list[Results]:
+        """Put detections into a Results for each image, boxes in its pixels."""
         results = []
         for image, detected in zip(orig_imgs, found, strict=True):
             with torch.inference_mode(False):
@@ -74,3 +82,18 @@ class DetectionPredictor(BasePredictor):
                 detected[:, :4] = scale_boxes(img.shape[2:], detected[:, :4], image.shape[:2])
             results.append(Results(image, path="", names=self.names, boxes=detected))
         return results
+
+
+def stacked(images: Sequence[UInt8Array], layout: torch.memory_format) -> UInt8Array:
+    """Return BGR images (h, w, 3) of one shape as (B, 3, h, w) RGB, which lie in memory by a layout."""
+    assert all(image.dtype == np.uint8 for image in images)  # OpenCV would write elsewhere, and say nothing
+    height, width = images[0].shape[:2]
+    if layout == torch.contiguous_format:
+        planes: UInt8Array = np.empty((len(images), 3, height, width), np.uint8)
+        for image, (red, green, blue) in zip(images, planes, strict=True):
+            cv2.split(image, [blue, green, red])
+        return planes
+    pixels = np.empty((len(images), height, width, 3), np.uint8)
+    for image, place in zip(images, pixels, strict=True):
+        cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=place)
+    return np.moveaxis(pixels, 3, 1)

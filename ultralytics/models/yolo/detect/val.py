@@ -16,7 +16,7 @@ from ultralytics.engine.outputs import LABELS, OutputNames
 from ultralytics.engine.results import label_rows
 from ultralytics.engine.validator import BaseValidator, Evaluator
 from ultralytics.models.yolo.detect.evaluate import STATS, BoxEvaluator, Pair, SeenEvaluator, pair
-from ultralytics.models.yolo.detect.postprocess import detections
+from ultralytics.models.yolo.detect.postprocess import detections, settle_suppression
 from ultralytics.models.yolo.weights import network
 from ultralytics.nn.backend import Backend
 from ultralytics.utils.analysis import analyse, table_lines
@@ -84,6 +84,11 @@ class DetectionValidator(BaseValidator):
 
     # The steps of the loop
 
+    def init_metrics(self, model: Any) -> None:
+        """Begin with no image seen; a file with suppression then knows how."""
+        super().init_metrics(model)
+        settle_suppression(model, self.args)
+
     def get_evaluators(self, model: Backend, plots: bool, final: bool) -> list[Evaluator[Any, Any]]:
         """Return what measures the boxes, and what COCO's figures and an analysis need."""
         args = self.args
@@ -101,7 +106,7 @@ class DetectionValidator(BaseValidator):
 
     def postprocess(self, preds: Any) -> list[Tensor]:
         """Turn the model's output into (n, 6) detections of each image: corners in pixels, score, class."""
-        return detections(preds[0], self.args, self.nc, VAL_CONF, multi_label=self.nc > 1)
+        return detections(preds, self.args, self.nc, VAL_CONF, multi_label=self.nc > 1)
 
     def compare(self, preds: list[Tensor], batch: Batch) -> list[Pair]:
         """Put each image's detections beside its labels; with `save_txt`, write them."""

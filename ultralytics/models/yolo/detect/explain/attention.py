@@ -112,7 +112,7 @@ class AttentionExplainer(Explainer):
             for block in self.blocks:
                 hooks.enter_context(block.mixer.register_forward_pre_hook(partial(watch, block.place)))
             x = self.predictor.preprocess([item.image])
-            kept = self.detections(self.model(x)[0])
+            kept = self.detections(self.model(x))
         h, w = item.image.shape[:2]
         if self.args.points is not None:
             for px, py in self.args.points:

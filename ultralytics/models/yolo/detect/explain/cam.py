@@ -64,7 +64,7 @@ class CamExplainer(Explainer):
         self.predictor.fit(item)
         with self._leaves() as leaves:
             x = self.predictor.preprocess([item.image])
-            kept = self.detections(self.model(x)[0])
+            kept = self.detections(self.model(x))
         if len(kept) and not kept.requires_grad:
             kind = type(self.model.head).__name__
             raise ModelError(

@@ -93,8 +93,9 @@ class Explainer(ABC):
         if self.args.verbose:
             LOGGER.info(line, *words)
 
-    def detections(self, y: Tensor) -> Tensor:
-        """Return the boxes (n, 6) that are kept of an output for one image, in pixels of the frame, with gradients."""
+    def detections(self, y: Any) -> Tensor:
+        """Return the boxes (n, 6) that are kept of a model's output for one image, in pixels of the frame, with
+        gradients."""
         return detections(y, self.args, self.model.nc, PREDICT_CONF)[0]
 
 

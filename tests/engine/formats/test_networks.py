@@ -1,0 +1,84 @@
+"""An exported file computes what its network computes: every YAML of cfg/models, and real weights, at four sizes."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from tests.helpers.networks import settled, spotted
+from ultralytics.cfg.config import get_cfg
+from ultralytics.engine.exporter import ROUNDINGS
+from ultralytics.engine.formats import onnx, openvino
+from ultralytics.engine.formats.format import Job
+from ultralytics.engine.formats.metadata import Metadata
+from ultralytics.engine.formats.table import format_named
+from ultralytics.models.yolo.detect.export import TOLERANCES, DetectionExporter
+from ultralytics.models.yolo.weights import load_trained
+from ultralytics.nn.deploy import Deployed
+from ultralytics.nn.tasks import DetectionModel
+
+MODELS = Path(__file__).parents[3] / "cfg" / "models"
+# Of these another size of the family stands for them: with tens of millions of weights a test would take minutes.
+LARGE = {"yolov10m", "yolov10b", "yolov10l", "yolov10x", "yolov9m", "yolov9c", "yolov9e", "yolov3", "yolov3-spp"}
+SHAPES = [(1, 640, 640), (3, 384, 640), (3, 640, 352), (1, 384, 640), (1, 1088, 1920)]
+FORMATS = ("onnx", "openvino", "torchscript")
+
+
+def network(name, shared):
+    """The network of a name: "yolov8n.pt", or of a YAML at scale n where it has scales."""
+    if name.endswith(".pt"):
+        return load_trained(shared / "weights" / name)[0].eval()
+    file = MODELS / f"{name}.yaml"
+    scaled = "scales" in yaml.safe_load(file.read_text(encoding="utf-8"))
+    torch.manual_seed(0)
+    return settled(DetectionModel(str(file), scale="n" if scaled else None, verbose=False))
+
+
+def measured(model, folder, monkeypatch, half=False):
+    """The largest differences of boxes and scores by format. The graph is recorded once for ONNX and OpenVINO."""
+    deployed = Deployed(model)
+    args = get_cfg(overrides={"dynamic": True, "half": half}, mode="export")
+    job = Job(deployed, args, (1, 3, 640, 640), Metadata(dict(model.names), int(model.stride.max()), args=vars(args)))
+    graph = onnx.graph(job, half)
+    for module in (onnx, openvino):
+        monkeypatch.setattr(module, "graph", lambda *_: graph)
+    generator = torch.Generator().manual_seed(1)
+    images = [spotted(b, 3, h, w, generator) for b, h, w in SHAPES]
+    with torch.no_grad():
+        ours = [deployed(x) for x in images]
+    compare = DetectionExporter().compare
+    found = {}
+    for name in FORMATS:
+        kind = format_named(name)
+        path = kind.place(folder / "net", args)
+        kind.write(job, path)
+        file = kind.open(path)
+        lines = [compare(y, file(x.to(file.dtype))[0].float()) for x, y in zip(images, ours, strict=True)]
+        found[name] = {key: max(line[key] for line in lines) for key in lines[0]}
+    return found
+
+
+def rounding(model):
+    """How far a network in fp32 is from itself in fp64."""
+    deployed = Deployed(model)
+    x = spotted(1, 3, 384, 640, torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        ours = deployed(x)
+        exact = deployed.double()(x.double()).float()
+    return DetectionExporter().compare(exact, ours)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["yolov8n.pt", *sorted({f.stem for f in MODELS.glob("*.yaml")} - LARGE)])
+def test_every_format_computes_what_the_network_does_at_any_size(name, tmp_path, monkeypatch, request):
+    for package in ("onnx", "onnxscript", "onnxruntime", "openvino"):
+        pytest.importorskip(package)
+    shared = request.getfixturevalue("shared") if name.endswith(".pt") else None
+    model = network(name, shared)
+    found = measured(model, tmp_path, monkeypatch)
+    print(name, {k: {n: f"{v:.1e}" for n, v in of.items()} for k, of in found.items()})  # with -s, the table
+    # Random weights cancel where learned ones do not: the network's own rounding may be more than the tolerance.
+    own = rounding(model)
+    for differences in found.values():
+        assert all(differences[key] <= max(limit, ROUNDINGS * own[key]) for key, limit in TOLERANCES.items()), own

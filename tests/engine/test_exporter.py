@@ -1,0 +1,126 @@
+"""Exporting: what is checked before, and that nothing is kept that computes something else."""
+
+import pytest
+import torch
+
+from tests.conftest import write_tiny
+from tests.helpers.networks import settled
+from ultralytics import YOLO
+from ultralytics.engine.formats import torchscript
+from ultralytics.models.yolo.detect import DetectionExporter
+from ultralytics.models.yolo.detect.export import compare_final
+from ultralytics.nn.deploy import Deployed
+from ultralytics.utils.errors import ConfigError, ExportError
+
+
+@pytest.fixture
+def yolo(tmp_path):
+    torch.manual_seed(0)
+    made = YOLO(str(write_tiny(tmp_path)), nc=3)
+    settled(made.model, (64, 96))
+    made.save(tmp_path / "best.pt")
+    return YOLO(str(tmp_path / "best.pt"))
+
+
+class Wrong(Deployed):
+    """What a faulty writer makes of a network: row 2 gives something else."""
+
+    def __init__(self, deployed):
+        torch.nn.Module.__init__(self)
+        self.__dict__.update(deployed.__dict__)
+
+    def forward(self, images):
+        hook = self.network.model[2].register_forward_hook(lambda _, __, out: out * 1.5)
+        try:
+            return super().forward(images)
+        finally:
+            hook.remove()
+
+
+def test_a_file_that_computes_something_else_is_not_kept(yolo, tmp_path, monkeypatch):
+    before = tmp_path / "best.torchscript"
+    before.write_bytes(b"an earlier file")
+    write = torchscript.TorchScript.write
+
+    def faulty(self, job, path):
+        network = Wrong(job.network)
+        network.every_row = job.network.every_row
+        write(self, torchscript.Job(**{**vars(job), "network": network}), path)
+
+    monkeypatch.setattr(torchscript.TorchScript, "write", faulty)
+    row = r"tiny-fla\.yaml: row 2 \(C2f\) is the first whose output differs"
+    with pytest.raises(ExportError, match=f"not kept: (boxes|scores) differ by .*; .*{row}"):
+        yolo.export(format="torchscript", imgsz=64)
+    assert before.read_bytes() == b"an earlier file"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["best.pt", "best.torchscript", "tiny-fla.yaml"]
+
+
+def test_a_file_replaces_an_earlier_one_and_events_come(yolo, tmp_path):
+    (tmp_path / "best.torchscript").write_bytes(b"an earlier file")
+    seen = []
+    for event in ("on_export_start", "on_export_end"):
+        yolo.add_callback(event, lambda exporter, event=event: seen.append((event, exporter.file)))
+    path = yolo.export(format="torchscript", imgsz=[32, 64])
+    assert path == str(tmp_path / "best.torchscript")
+    assert YOLO(path).model.fixed == (32, 64)
+    assert seen == [("on_export_start", None), ("on_export_end", tmp_path / "best.torchscript")]
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"format": "torchscript", "int8": True}, r"int8=True is not offered with format=torchscript \(TorchScript"),
+        ({"format": "onnx", "int8": True, "half": True}, "half=True and int8=True exclude each other"),
+        ({"format": "caffe"}, "format=caffe is not offered"),
+        ({"opset": 3}, "opset=3 is out of range"),
+    ],
+)
+def test_what_a_format_cannot_do_is_said_before_anything_is_written(yolo, tmp_path, keys, message):
+    with pytest.raises(ConfigError, match=message):
+        yolo.export(imgsz=64, **keys)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["best.pt", "tiny-fla.yaml"]
+
+
+def test_an_odd_size_is_rounded_up(yolo, caplog):
+    path = yolo.export(format="torchscript", imgsz=50)
+    assert YOLO(path).model.fixed == (64, 64)
+    assert "imgsz is rounded up to 64×64" in caplog.text
+
+
+def test_what_needs_a_network_says_so(yolo, tmp_path):
+    path = yolo.export(format="torchscript", imgsz=64)
+    file = YOLO(path)
+    for what, call in (
+        ("train", lambda: file.train(data="x.yaml")),
+        ("export", lambda: file.export(format="onnx")),
+        ("info", file.info),
+        ("save", lambda: file.save(tmp_path / "x.pt")),
+        ("fuse", file.fuse),
+        ("explain", lambda: file.explain("x.jpg")),
+    ):
+        with pytest.raises(Exception, match=rf"{what} needs a network, and this is an exported file") as caught:
+            call()
+        assert "give the .pt it was made from" in str(caught.value)
+
+
+def test_differences_of_raw_outputs():
+    compare = DetectionExporter(overrides={"format": "onnx"}).compare
+    ours = torch.zeros(2, 6, 5)
+    ours[:, 4] = 0.5
+    ours[1, 4, 3] = 0.0  # an anchor of no score, whose box does not count
+    theirs = ours.clone()
+    theirs[1, :4, 3] += 100
+    theirs[0, 2, 1] += 0.25
+    theirs[1, 5, 4] += 0.125
+    assert compare(ours, theirs) == {"boxes": 0.25, "scores": 0.125}
+    theirs[0, 4, 0] = float("nan")
+    assert compare(ours, theirs)["scores"] != compare(ours, theirs)["scores"]
+
+
+def test_differences_of_final_detections_do_not_depend_on_their_order():
+    ours = torch.tensor([[[0, 0, 10, 10, 0.9, 0], [20, 20, 30, 30, 0.9, 1], [0, 0, 0, 0, 0, 0]]])
+    theirs = ours[:, [1, 0, 2]].clone()
+    assert compare_final(ours, theirs) == {"boxes": 0.0, "scores": 0.0}
+    theirs[0, 0, 5] = 2
+    assert compare_final(ours, theirs)["boxes"] > 1000

@@ -1,0 +1,117 @@
+"""Real images for an export: to compare the file on, to measure ranges for int8, and to say what int8 costs."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from torch import Tensor
+
+from ultralytics.cfg.config import Config
+from ultralytics.cfg.dataset import DatasetSpec, load_dataset
+from ultralytics.data.sampled import batches, spread
+from ultralytics.engine.validator import BaseValidator
+from ultralytics.models.yolo.modes import settings
+from ultralytics.nn.backend import Backend
+from ultralytics.utils.errors import DatasetError, UserError
+from ultralytics.utils.log import LOGGER
+from ultralytics.utils.text import counted
+
+CALIBRATED = 300  # images, at most, on which ranges are measured
+COMPARED = 16  # images, at most, from which those to compare on are taken
+BATCH = 8  # images of a validation
+FIGURES = {"mAP50": "metrics/mAP50(B)", "mAP50-95": "metrics/mAP50-95(B)"}
+
+
+def real_images(args: Config, validator: type[BaseValidator]) -> dict[str, Any]:
+    """Return the arguments of an `Exporter` that need a dataset: that of `data`, which may be the one the weights were
+    trained on. There are none where it is not there; it is an error if the user names it and int8 needs it.
+
+    Args:
+        args: keys of the export.
+        validator: of the task.
+    """
+    if not args.data:
+        return {}
+    remembered = args.sources.get("data") == "weights file"
+    try:
+        split = _Split(args, *_find(args.data))
+    except UserError as e:
+        if args.int8 and not remembered:
+            raise
+        if not remembered:
+            LOGGER.warning("the file is compared on noise alone: %s", e)
+        return {}
+    if not args.int8:
+        return {"images": split.images}
+    return {"images": split.images, "calibration": split.calibration, "accuracy": split.accuracy_of(validator)}
+
+
+def _find(data: str) -> tuple[DatasetSpec, str]:
+    """Return a dataset and the split whose images are taken: val, or train where there is no val."""
+    spec = load_dataset(data, needs=[])
+    split = "val" if "val" in spec.splits else "train"
+    spec.split(split)
+    return spec, split
+
+
+@dataclass(frozen=True)
+class _Split:
+    """A split of a dataset."""
+
+    args: Config
+    data: DatasetSpec
+    name: str
+
+    def _files(self, most: int) -> Sequence[str]:
+        return spread(self.data.split(self.name), most)
+
+    def images(self, batch: int, height: int, width: int) -> Iterator[tuple[str, Tensor]]:
+        """Yield a batch to compare on, and what it is; none if the images cannot be read."""
+        with contextlib.suppress(UserError, OSError):
+            for found in batches(self._files(COMPARED)[:batch], batch, (height, width)):
+                yield f"images of {self.data.yaml_file.name}", found
+
+    def calibration(self, batch: int, height: int, width: int) -> Iterator[Tensor]:
+        """Yield the images on which ranges are measured, in batches.
+
+        Raises:
+            DatasetError: none can be read.
+        """
+        files, found = self._files(CALIBRATED), False
+        LOGGER.info("Measuring ranges on %s of %s, %s", counted(len(files), "image"), self.data.yaml_file, self.name)
+        for images in batches(files, batch, (height, width)):
+            found = True
+            yield images
+        if not found:
+            raise DatasetError(f"no image of the split {self.name} can be read", str(self.data.yaml_file))
+
+    def accuracy_of(self, validator: type[BaseValidator]) -> Callable[[Backend], dict[str, float]]:
+        """Return what validates a network or file on the split."""
+        given = {"data": str(self.data.yaml_file), "split": self.name, "imgsz": max(self.args.frame), "batch": BATCH}
+        quiet = {"plots": False, "verbose": False, "workers": 0}
+        remembered = {"single_cls": self.args.single_cls, "task": self.args.task}
+
+        def accuracy(model: Backend) -> dict[str, float]:
+            args = settings("val", given | quiet, remembered, "export")
+            with TemporaryDirectory() as folder, _warnings_only():
+                made: Any = validator(args=args, save_dir=Path(folder))
+                figures = made(model=model)
+            return {name: figures[key] for name, key in FIGURES.items()}
+
+        return accuracy
+
+
+@contextlib.contextmanager
+def _warnings_only() -> Iterator[None]:
+    level = LOGGER.level
+    LOGGER.setLevel(max(level, logging.WARNING))
+    try:
+        yield
+    finally:
+        LOGGER.setLevel(level)
