@@ -25,6 +25,7 @@ from ultralytics.cli import main
 from ultralytics.data.letterbox import LetterBox
 from ultralytics.data.prepare.download import Fetched
 from ultralytics.engine.formats.metadata import Metadata
+from ultralytics.engine.formats.table import open_exported
 from ultralytics.models.yolo.detect import demo
 from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.nms import non_max_suppression
@@ -269,8 +270,6 @@ def pages(files, tmp_path_factory):
     done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
     if done.returncode:
         pytest.skip(f"onnxruntime-web cannot be had: {done.stderr[-200:]}")
-    from ultralytics.engine.formats.table import open_exported
-
     found = {}
     for name, file in files.items():
         library = demo.fetch_library(settings(folder / name), 3)  # finds the archive, and checks it
