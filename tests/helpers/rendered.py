@@ -62,6 +62,7 @@ class ColorFinder:
 
     names, nc, stride, fixed = {0: "box"}, 1, 32, None
     device, dtype = torch.device("cpu"), torch.float32
+    layout = torch.contiguous_format
 
     def __init__(self, noise=0.6, misses=0.05, seed=0):
         self.noise, self.misses, self.rng = noise, misses, np.random.default_rng(seed)

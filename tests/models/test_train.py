@@ -800,7 +800,7 @@ def test_a_saved_or_loaded_model_is_the_same(tiny, tmp_path):
     assert equal(dict(yolo.model.state_dict()), dict(other.model.state_dict()))
     assert yolo.info(verbose=False)[1] == sum(p.numel() for p in yolo.model.parameters())
     with pytest.raises(ConfigError, match="neither"):
-        YOLO("model.onnx")
+        YOLO("model.txt")
 
 
 def test_a_fused_model_is_not_saved(tiny, tmp_path):

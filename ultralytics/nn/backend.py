@@ -32,12 +32,15 @@ class Backend(Protocol):
     """
 
     names: dict[int, str]
-    nc: int
     stride: int
     device: torch.device
     dtype: torch.dtype
     fixed: tuple[int, int] | None
     layout: torch.memory_format
+
+    @property
+    def nc(self) -> int:
+        """Return the number of classes."""
 
     def __call__(self, images: Tensor) -> Any:
         """Return the head's output in evaluation for images (B, 3, H, W), RGB 0..1: for a detector see `Detect`."""

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.conftest import write_tiny
-from tests.engine.test_hostile import check, watched
+from tests.helpers.watching import check, watched
 from ultralytics import YOLO
 from ultralytics.engine.formats import script_code
 from ultralytics.engine.formats.format import MOST_PIXELS

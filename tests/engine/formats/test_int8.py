@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.conftest import write_tiny, write_toy
-from tests.helpers.networks import settle
+from tests.helpers.networks import settled
 from ultralytics import YOLO
 from ultralytics.engine.formats.int8 import Node, in_float
 from ultralytics.engine.formats.table import format_named, open_exported
@@ -73,7 +73,7 @@ def exported(folder, name):
         pytest.importorskip(package)
     torch.manual_seed(0)
     yolo = YOLO(str(write_tiny(folder)), nc=3)
-    settle(yolo.model)
+    settled(yolo.model)
     yolo.save(folder / "best.pt")
     yolo = YOLO(str(folder / "best.pt"))
     (folder / "best.onnx").write_bytes(b"an earlier file in fp32")

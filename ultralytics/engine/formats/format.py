@@ -115,12 +115,7 @@ class FileBackend(ABC):
         if not _possible(sizes):
             raise ExportError(f"its input of {sizes} (images, height, width) is impossible or too large", str(path))
         self.path, self.metadata, self.sizes = path, metadata, sizes
-        self.names, self.nc, self.stride, self.task = (
-            metadata.names,
-            len(metadata.names),
-            metadata.stride,
-            metadata.task,
-        )
+        self.names, self.stride = metadata.names, metadata.stride
         self.device, self.dtype = device, dtype
         self.given: dict[str, float] = {}
         self.fixed = None if sizes.height is None or sizes.width is None else (sizes.height, sizes.width)
@@ -130,6 +125,11 @@ class FileBackend(ABC):
         made = super().__new__(cls)
         made._made_of = args, keys
         return made
+
+    @property
+    def nc(self) -> int:
+        """Return the number of classes."""
+        return len(self.names)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Say how a copy or another process makes it."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ultralytics.utils.errors import ExportError
-from ultralytics.utils.files import open_regular
+from ultralytics.utils.files import open_regular, real_path
 
 MOST_NODES = 50_000  # the largest network of this project has some thousands
 MOST_FIELDS = 2_000_000  # some seconds
@@ -102,9 +102,9 @@ class _Walk:
         if said.get(1) != "location":
             return
         name = said.get(2, "")
-        folder = self.path.resolve().parent
+        folder = real_path(self.path).parent
         file = folder / name
-        if "\0" in name or Path(name).is_absolute() or not file.resolve().is_relative_to(folder):
+        if "\0" in name or Path(name).is_absolute() or not real_path(file).is_relative_to(folder):
             raise ExportError(f"its data are outside its folder: {name}", str(self.path), "they must lie beside it")
         if not file.is_file():
             raise ExportError(f"its data are not there: {name}", str(self.path), "copy them beside it")

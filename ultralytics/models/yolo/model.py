@@ -114,7 +114,7 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
             self._remember()
         elif format_of(name) is not None:
             self.model = open_exported(name)
-            self.task = task or self.model.task
+            self.task = task or self.model.metadata.task
             task_named(self.task)
             self.cfg = None
             fixed = self.model.fixed

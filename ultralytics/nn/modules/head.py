@@ -134,7 +134,7 @@ class v10Detect(Detect):  # noqa: N801  # the reference's name
 
     In training it returns `{"one2many": raw, "one2one": raw}`, raw as Detect's; in evaluation `(y, that)` with y
     (B, n, 6), the best n ≤ `max_det` predictions: corners in input pixels, score, class. With `export` only y, which
-    then has `max_det` rows at any size: where there are fewer anchors, further classes of them follow, then zeros.
+    then has `max_det` rows at any size: where there are fewer anchors, zeros follow.
 
     Args: as `Detect`.
     """
@@ -167,10 +167,13 @@ class v10Detect(Detect):  # noqa: N801  # the reference's name
             return raw
         preds = self.decode(raw["one2one"]).transpose(1, 2)
         anchors = preds.shape[1]  # a number, unless the size is to stay free
-        if self.export and not (isinstance(anchors, int) and anchors >= self.max_det):
-            preds = F.pad(preds, (0, 0, 0, self.max_det))
-        y = self.postprocess(preds, self.max_det, self.nc)
-        return y if self.export else (y, raw)
+        if not self.export:
+            return self.postprocess(preds, self.max_det, self.nc), raw
+        if isinstance(anchors, int) and anchors >= self.max_det:
+            return self.postprocess(preds, self.max_det, self.nc)
+        more = (0, 0, 0, self.max_det)
+        there = F.pad(torch.ones_like(preds[..., :1]), more)[:, : self.max_det]  # rows for which there are anchors
+        return self.postprocess(F.pad(preds, more), self.max_det, self.nc) * there
 
     @staticmethod
     def postprocess(preds: Tensor, max_det: int, nc: int = 80) -> Tensor:
