@@ -130,10 +130,10 @@ def test_the_references_function_is_there(yolo, here):
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="there is no /proc")
 def test_memory_is_this_process_own():
     held = memory_held()
-    block = np.ones(2**24, np.uint8)
-    assert memory_held() - held > 12
+    block = np.ones(2**28, np.uint8)  # more than what earlier tests have freed
+    assert memory_held() - held > 200
     del block
-    assert memory_held(peak=True) >= held + 12
+    assert memory_held(peak=True) >= held + 200
 
 
 def command(*words, cwd):

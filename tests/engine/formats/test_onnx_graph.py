@@ -14,7 +14,7 @@ RNG = np.random.default_rng(0)
 
 
 def model(nodes, weights, outputs):
-    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs]
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None] * 4) for name in outputs]
     images = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4, 16, 5])
     made = [numpy_helper.from_array(array, name) for name, array in weights.items()]
     graph = helper.make_graph(nodes, "g", [images], values, made)
