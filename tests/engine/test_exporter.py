@@ -124,3 +124,11 @@ def test_differences_of_final_detections_do_not_depend_on_their_order():
     assert compare_final(ours, theirs) == {"boxes": 0.0, "scores": 0.0}
     theirs[0, 0, 5] = 2
     assert compare_final(ours, theirs)["boxes"] > 1000
+
+
+def test_detections_that_rounding_decides_about_do_not_count():
+    ours = torch.tensor([[[0, 0, 10, 10, 0.9, 0], [20, 20, 30, 30, 0.50001, 1], [50, 50, 60, 60, 0.5, 2]]])
+    theirs = torch.tensor([[[0, 0, 10, 10, 0.9, 0], [50, 50, 60, 60, 0.5, 2], [70, 70, 80, 80, 0.5, 1]]])
+    assert compare_final(ours, theirs) == {"boxes": 0.0, "scores": 0.0}
+    theirs[0, 0, 2] = 11
+    assert compare_final(ours, theirs)["boxes"] == 1.0

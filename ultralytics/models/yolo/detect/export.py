@@ -91,7 +91,7 @@ class DetectionExporter(Exporter):
             ours, theirs: (B, 4 + nc, A), or (B, n, 6) of an end-to-end head.
         """
         if ours.shape[-1] == 6:
-            return compare_final(ours, theirs)
+            return compare_final(ours, theirs, 2 * self.tolerances()["scores"])
         boxes, scores = ((ours - theirs).abs()[:, part] for part in (slice(0, 4), slice(4, None)))
         kept = ours[:, 4:].amax(1) > VAL_CONF
         kept = kept if bool(kept.any()) else torch.ones_like(kept)
@@ -104,19 +104,26 @@ class DetectionExporter(Exporter):
         return found | {"suppression": DECIDED_HALF if half else DECIDED} if self.args.nms else found
 
 
-def compare_final(ours: Tensor, theirs: Tensor) -> dict[str, float]:
-    """Return the largest differences of final detections (B, n, 6): each above the lowest score of `val` is compared
-    with the other's nearest of its class, as boxes of one score may change places."""
+def compare_final(ours: Tensor, theirs: Tensor, margin: float = 2e-4) -> dict[str, float]:
+    """Return the largest differences of final detections (B, n, 6): each is compared with the other's nearest of its
+    class, as boxes of one score may change places. Those below the lowest score of `val` do not count, nor those so
+    near the lowest of `ours` that rounding decides whether they are among the best n.
+
+    Args:
+        margin: how near that is.
+    """
     boxes, scores = [0.0], [0.0]
     for mine, other in zip(ours, theirs, strict=True):
-        wanted = mine[mine[:, 4] > VAL_CONF]
+        lowest = max(VAL_CONF, float(mine[-1, 4]) + margin)
+        wanted = mine[~(mine[:, 4] <= lowest)]  # with what is no number
         if not len(wanted):
             continue
         far = (wanted[:, None, :4] - other[None, :, :4]).abs().amax(-1)
         far = far + (wanted[:, None, 5] != other[None, :, 5]) * 1e4
-        nearest = far.min(1)
-        boxes.append(_largest(nearest.values))
-        scores.append(_largest((wanted[:, 4] - other[nearest.indices, 4]).abs()))
+        apart = (wanted[:, None, 4] - other[None, :, 4]).abs()
+        nearest = (far + apart * 1e4).argmin(1, keepdim=True)  # of boxes in one place, that of the same score
+        boxes.append(_largest(far.gather(1, nearest)))
+        scores.append(_largest(apart.gather(1, nearest)))
     return {"boxes": _worst(boxes), "scores": _worst(scores)}
 
 
