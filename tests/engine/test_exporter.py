@@ -1,16 +1,19 @@
 """Exporting: what is checked before, and that nothing is kept that computes something else."""
 
+import os
+
 import pytest
 import torch
 
 from tests.conftest import write_tiny
 from tests.helpers.networks import settled
 from ultralytics import YOLO
+from ultralytics.engine.exporter import _put as put_in_place
 from ultralytics.engine.formats import torchscript
 from ultralytics.models.yolo.detect import DetectionExporter
 from ultralytics.models.yolo.detect.export import compare_final
 from ultralytics.nn.deploy import Deployed
-from ultralytics.utils.errors import ConfigError, ExportError
+from ultralytics.utils.errors import ConfigError, ExportError, UserError
 
 
 @pytest.fixture
@@ -37,7 +40,8 @@ class Wrong(Deployed):
             hook.remove()
 
 
-def test_a_file_that_computes_something_else_is_not_kept(yolo, tmp_path, monkeypatch):
+@pytest.mark.parametrize("nms", [False, True])
+def test_a_file_that_computes_something_else_is_not_kept(yolo, tmp_path, monkeypatch, nms):
     before = tmp_path / "best.torchscript"
     before.write_bytes(b"an earlier file")
     write = torchscript.TorchScript.write
@@ -49,8 +53,8 @@ def test_a_file_that_computes_something_else_is_not_kept(yolo, tmp_path, monkeyp
 
     monkeypatch.setattr(torchscript.TorchScript, "write", faulty)
     row = r"tiny-fla\.yaml: row 2 \(C2f\) is the first whose output differs"
-    with pytest.raises(ExportError, match=f"not kept: (boxes|scores) differ by .*; .*{row}"):
-        yolo.export(format="torchscript", imgsz=64)
+    with pytest.raises(ExportError, match=f"not kept: (boxes|scores|suppression) differ by .*; .*{row}"):
+        yolo.export(format="torchscript", imgsz=64, nms=nms, conf=0.001)
     assert before.read_bytes() == b"an earlier file"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["best.pt", "best.torchscript", "tiny-fla.yaml"]
 
@@ -132,3 +136,24 @@ def test_detections_that_rounding_decides_about_do_not_count():
     assert compare_final(ours, theirs) == {"boxes": 0.0, "scores": 0.0}
     theirs[0, 0, 2] = 11
     assert compare_final(ours, theirs)["boxes"] == 1.0
+
+
+def test_a_folder_comes_back_where_its_successor_cannot_be_put(tmp_path, monkeypatch):
+    old, new = tmp_path / "x_openvino_model", tmp_path / "new" / "x_openvino_model"
+    for folder, text in ((old, "old"), (new, "new")):
+        folder.mkdir(parents=True)
+        (folder / "file").write_text(text)
+    replace = os.replace
+
+    def full(source, target):
+        if source == new:
+            raise OSError(28, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(UserError, match="could not be written: No space left"):
+        put_in_place(new, old)
+    assert (old / "file").read_text() == "old"
+    monkeypatch.setattr(os, "replace", replace)
+    put_in_place(new, old)
+    assert (old / "file").read_text() == "new"

@@ -235,7 +235,7 @@ class Exporter(WithCallbacks):
             worst = next(line for line in lines if beyond([line], self.tolerances()))
             rounding = self._rounding(job, worst.trial)
             if rounding and not beyond(
-                lines, {k: max(v, ROUNDINGS * rounding[k]) for k, v in self.tolerances().items()}
+                lines, {k: max(v, ROUNDINGS * rounding.get(k, 0.0)) for k, v in self.tolerances().items()}
             ):
                 words = ", ".join(f"{k} by {v:.2g}" for k, v in rounding.items())
                 LOGGER.warning(
@@ -312,10 +312,18 @@ def _unfinished(path: Path) -> Iterator[Path]:
 
 
 def _put(new: Path, path: Path) -> None:
-    """Move a file or folder to its place, and what was there away."""
+    """Move a file or folder to its place, and what was there away: back again, where that fails."""
+    before = new.with_name("before")
+    if path.exists():
+        LOGGER.info("%s is replaced", path)
     try:
         if path.is_dir():
-            os.replace(path, new.with_name("before"))
-        os.replace(new, path)
+            os.replace(path, before)
+        try:
+            os.replace(new, path)
+        except BaseException:
+            if before.exists():
+                os.replace(before, path)
+            raise
     except OSError as e:
         raise not_written(e, path) from None

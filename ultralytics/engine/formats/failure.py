@@ -72,7 +72,7 @@ def first_failing(job: Job, attempt: Callable[[Job], object]) -> tuple[str, Exce
             try:
                 with torch.no_grad():
                     names = tuple(f"out{i}" for i, _ in enumerate(output_tensors(network(images))))
-                attempt(replace(job, outputs=names, args=_plain(job)))
+                attempt(replace(job, outputs=names, args=_plain(job), finish=None))
             except Exception as e:  # of torch, of a format's packages, of a runtime
                 found, high = (label, e), middle - 1
             else:

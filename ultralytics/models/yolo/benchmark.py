@@ -184,7 +184,9 @@ def measure(  # size: each key is one of the command's
         files, what = _images(data, images, folder)
         _write_files(yolo, rows, made | ({"data": data} if int8 and data else {}), folder)
         if data:
-            _measure_map(yolo, rows, folder, data=data, imgsz=size, device=device, rect_val=rect, threads=threads)
+            _measure_map(
+                yolo, rows, folder, data=data, imgsz=size, device=device, rect_val=rect, threads=threads, half=half
+            )
         setup = {
             "task": yolo.task, "plugins": yolo.plugins, "device": str(where), "threads": threads, "half": half,
             "imgsz": size, "rect": rect, "batch": batch, "images": files, "conf": conf, "iou": iou,

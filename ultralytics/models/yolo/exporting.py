@@ -94,6 +94,8 @@ class _Split:
     def accuracy_of(self, validator: type[BaseValidator]) -> Callable[[Backend], dict[str, float]]:
         """Return what validates a network or file on the split."""
         given = {"data": str(self.data.yaml_file), "split": self.name, "imgsz": max(self.args.frame), "batch": BATCH}
+        if self.args.nms and self.args.conf is not None:
+            given["conf"] = self.args.conf  # as the file has it: else conf would count as a cost of int8
         quiet = {"plots": False, "verbose": False, "workers": 0}
         remembered = {"single_cls": self.args.single_cls, "task": self.args.task}
 

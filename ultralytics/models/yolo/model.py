@@ -114,6 +114,7 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
             self._remember()
         elif format_of(name) is not None:
             self.model = open_exported(name)
+            self._opened_for = torch.device("cpu")
             self.task = task or self.model.metadata.task
             task_named(self.task)
             self.cfg = None
@@ -419,10 +420,10 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
 
     def _on(self, device: Any) -> Any:
         """Return the model; an exported file opened for a device, where its runtime can."""
-        if not self._is_network and device is not None:
+        if not self._is_network:
             chosen = select_device(device, quiet=True)
-            if chosen != self.model.device:
-                self.model = open_exported(self.model.path, chosen)
+            if chosen != self._opened_for:
+                self.model, self._opened_for = open_exported(self.model.path, chosen), chosen
         return self.model
 
     def export(self, **kwargs: Any) -> str:

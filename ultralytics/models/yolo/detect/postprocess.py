@@ -27,7 +27,8 @@ def settle_suppression(net: Any, args: Config) -> None:
     own = {
         k: KNOBS[k].checked(metadata.args[k], str(net.path)) for k in SUPPRESSION if metadata.args.get(k) is not None
     }
-    asked = {k: getattr(args, k) for k in SUPPRESSION if is_given(args, k) and getattr(args, k) is not None}
+    wanted = [k for k in SUPPRESSION if is_given(args, k) or args.sources.get(k) == "track default"]
+    asked = {k: getattr(args, k) for k in wanted if getattr(args, k) is not None}
     net.given = {k: float(v) for k, v in asked.items() if k in net.takes}
     ignored = []
     for key, value in own.items():
