@@ -155,13 +155,11 @@ def test_a_folder_of_other_files_is_left_alone(tmp_path, monkeypatch):
         demo.fetch_library(settings(tmp_path / "notes.txt"), 3)
 
 
-def test_without_a_network_the_hint_says_what_to_do(tmp_path, monkeypatch):
-    def fail(remote, folder):
-        assert folder == tmp_path
-        raise UserError("no connection to registry.npmjs.org", remote.url)
-
-    monkeypatch.setattr(demo, "fetch", fail)
-    with pytest.raises(UserError, match=r"npm pack onnxruntime-web@[\d.]+` elsewhere and put the file beside demo/"):
+def test_the_archive_is_asked_for_and_checked(tmp_path):
+    with pytest.raises(UserError, match=r"needs ONNX Runtime Web \(run `npm pack onnxruntime-web@[\d.]+` in "):
+        demo.fetch_library(settings(tmp_path / "demo"), 3)
+    (tmp_path / demo.ARCHIVE).write_bytes(b"another file")
+    with pytest.raises(UserError, match="its checksum differs"):
         demo.fetch_library(settings(tmp_path / "demo"), 3)
 
 

@@ -107,7 +107,7 @@ class Recorded(Format):
         program(*to_record(job, job.args.half), job.args.dynamic)
 
     def open(self, path, device=None):
-        raise NotImplementedError
+        raise NotImplementedError  # as an exporter does for an operation that it lacks
 
 
 def refused(name, folder, dynamic):

@@ -105,7 +105,7 @@ def first_row(format: Format, job: Job, folder: Path, trial: Trial) -> str:
         format.write(replace(job, outputs=names, finish=None, metadata=replace(job.metadata, args={})), path)
         file = format.open(path)
         theirs = file.run(trial.images.to(file.device, file.dtype))
-    except Exception as e:  # whatever a runtime makes of it: the difference is reported all the same
+    except Exception as e:  # of any runtime: the difference itself is still an error
         job.network.every_row = False
         found = first_failing(job, lambda part: _runs(format, part, folder, trial.images))
         return f"{found[0]} is the first that fails" if found else f"no row can be named: {type(e).__name__}"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import tarfile
 from pathlib import Path
 
 from ultralytics.cfg.config import Config
-from ultralytics.data.prepare.download import Remote, fetch
 from ultralytics.engine.formats.metadata import Metadata
 from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.files import not_written, user_path, write_atomically, write_json, write_text
@@ -15,11 +15,8 @@ from ultralytics.utils.log import LOGGER
 VERSION = "1.30.0"  # of onnxruntime-web
 # npm publishes sha512-q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ== for the
 # file that has this SHA-256.
-RUNTIME = Remote(
-    f"https://registry.npmjs.org/onnxruntime-web/-/onnxruntime-web-{VERSION}.tgz",
-    33_106_585,  # bytes, 33 MB
-    sha256="d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf71",
-)
+ARCHIVE = f"onnxruntime-web-{VERSION}.tgz"  # as `npm pack` names it; 33 MB
+SHA256 = "d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf71"
 LIBRARY = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")  # what the page needs of it
 PAGE = Path(__file__).with_name("page")
 OURS = ("index.html", "style.css", "detect.js", "demo.js")
@@ -46,7 +43,7 @@ ONNX Runtime Web: Copyright (c) Microsoft Corporation, MIT License. The page: AG
 
 
 def fetch_library(args: Config, channels: int) -> Path:
-    """Check that a demo can be written, and fetch what it needs: before anything that takes longer.
+    """Check that a demo can be written, and find what it needs: before anything that takes longer.
 
     Args:
         args: demo, and how the file will be.
@@ -56,7 +53,7 @@ def fetch_library(args: Config, channels: int) -> Path:
         The archive of onnxruntime-web, beside the folder.
 
     Raises:
-        UserError: the page could not run the file, the folder holds something else, or the archive cannot be had.
+        UserError: the page could not run the file, the folder holds something else, or the archive is not there or damaged.
     """
     if args.format.lower().lstrip(".") != "onnx":
         raise ConfigError(f"demo= needs format=onnx, not {args.format}", hint="browsers run that one")
@@ -71,16 +68,13 @@ def fetch_library(args: Config, channels: int) -> Path:
         raise ConfigError("demo= names a file", str(folder), "give a folder")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / "demo.js").is_file():
         raise ConfigError("the folder holds other files", str(folder), "give an empty folder, or an earlier demo")
-    archive = folder.absolute().parent / RUNTIME.name
+    archive = folder.absolute().parent / ARCHIVE
+    hint = f"run `npm pack onnxruntime-web@{VERSION}` in {archive.parent}"
     if not archive.is_file():
-        LOGGER.info("demo: downloading onnxruntime-web %s (33 MB) to %s", VERSION, archive)
-    try:
-        return fetch(RUNTIME, archive.parent).path
-    except UserError as e:
-        if e.where != RUNTIME.url:
-            raise
-        by_hand = f"run `npm pack onnxruntime-web@{VERSION}` elsewhere and put the file beside {folder.name}/"
-        raise UserError(e.what, e.where, f"{e.hint}; or {by_hand}" if "byte" in e.hint else by_hand) from None
+        raise UserError("demo= needs ONNX Runtime Web", str(archive), hint)
+    if hashlib.sha256(archive.read_bytes()).hexdigest() != SHA256:
+        raise UserError("the archive is not the published one: its checksum differs", str(archive), hint)
+    return archive
 
 
 def write_demo(folder: Path, archive: Path, model: Path, metadata: Metadata) -> None:
