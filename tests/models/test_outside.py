@@ -1,6 +1,7 @@
 """An exported file outside this package: in a browser, and in the programs of docs/export.md."""
 
 import glob
+import hashlib
 import importlib.util
 import io
 import json
@@ -23,7 +24,6 @@ from ultralytics import YOLO
 from ultralytics.cfg.config import get_cfg
 from ultralytics.cli import main
 from ultralytics.data.letterbox import LetterBox
-from ultralytics.data.prepare.download import Fetched
 from ultralytics.engine.formats.metadata import Metadata
 from ultralytics.engine.formats.table import open_exported
 from ultralytics.models.yolo.detect import demo
@@ -140,14 +140,12 @@ def settings(folder, **more):
         ({}, 1, "3 channels, not 1"),
     ],
 )
-def test_what_the_page_cannot_run_is_refused_before_anything_is_fetched(tmp_path, monkeypatch, more, channels, message):
-    monkeypatch.setattr(demo, "fetch", lambda *_: pytest.fail("something is fetched"))
+def test_what_the_page_cannot_run_is_refused_before_anything_is_fetched(tmp_path, more, channels, message):
     with pytest.raises(ConfigError, match=message):
         demo.fetch_library(settings(tmp_path / "demo", **more), channels)
 
 
-def test_a_folder_of_other_files_is_left_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(demo, "fetch", lambda *_: pytest.fail("something is fetched"))
+def test_a_folder_of_other_files_is_left_alone(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(ConfigError, match="holds other files"):
         demo.fetch_library(settings(tmp_path), 3)
@@ -194,7 +192,8 @@ def test_a_demo_is_written_and_written_again(tmp_path, packed):
 @pytest.mark.slow
 def test_the_command_writes_a_demo(tmp_path, packed, monkeypatch):
     pytest.importorskip("onnxscript")
-    monkeypatch.setattr(demo, "fetch", lambda remote, folder: Fetched(packed, 0, "", "", remote.url))
+    monkeypatch.setattr(demo, "SHA256", hashlib.sha256(packed.read_bytes()).hexdigest())
+    shutil.copy(packed, tmp_path / demo.ARCHIVE)
     net = write_net(tmp_path)
     torch.manual_seed(0)
     YOLO(str(net)).save(tmp_path / "net.pt")
