@@ -53,7 +53,7 @@ def fetch_library(args: Config, channels: int) -> Path:
         The archive of onnxruntime-web, beside the folder.
 
     Raises:
-        UserError: the page could not run the file, the folder holds something else, or the archive is missing or another.
+        UserError: the page could not run the file, the folder holds other files, or the archive is missing or another.
     """
     if args.format.lower().lstrip(".") != "onnx":
         raise ConfigError(f"demo= needs format=onnx, not {args.format}", hint="browsers run that one")
