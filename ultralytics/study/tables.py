@@ -31,11 +31,15 @@ def markdown(text: str, longest: int = 200) -> str:
 
 
 class Column(NamedTuple):
-    """A column: its head and, for each arm, its text; `strong` marks the arms with a difference that is shown."""
+    """A column: its head and, for each arm, its text; `strong` marks the arms with a difference that is shown.
+
+    `cost`: it says what an arm is and takes, not how well it detects.
+    """
 
     head: str
     cells: Sequence[str]
     strong: bool = False
+    cost: bool = False
 
 
 def columns(analysis: Analysis, latency: Mapping[str, Mapping[str, float]]) -> list[Column]:
@@ -48,12 +52,12 @@ def columns(analysis: Analysis, latency: Mapping[str, Mapping[str, float]]) -> l
         for key, head in ((METRIC, METRIC), ("mAP50", "mAP50"), ("AP", "AP (COCO)"))
     ]
     found += [
-        Column(f"difference [95 % interval], {METRIC}", [_difference_cell(a) for a in arms], True),
+        Column("difference [95 % interval]", [_difference_cell(a) for a in arms], True),
         Column("p (Holm)", ["" if a.difference is None or a.difference.seeds < 2 else f"{a.p:.3f}" for a in arms]),
-        Column("‖gate ⊙ A‖/‖x‖", [_share_cell(a) for a in arms]),
-        Column("parameters, M", [_format_value(a.cost.get("parameters"), 1e6, 3) for a in arms]),
-        Column("GFLOPs", [_format_value(a.cost.get("flops"), 1e9, 2) for a in arms]),
-        Column("latency p50 / p95, ms", [_latency(latency.get(a.name)) for a in arms]),
+        Column("‖gate ⊙ A‖/‖x‖", [_share_cell(a) for a in arms], cost=True),
+        Column("parameters, M", [_format_value(a.cost.get("parameters"), 1e6, 3) for a in arms], cost=True),
+        Column("GFLOPs", [_format_value(a.cost.get("flops"), 1e9, 2) for a in arms], cost=True),
+        Column("latency p50 / p95, ms", [_latency(latency.get(a.name)) for a in arms], cost=True),
     ]
     return [c for c in found if any(c.cells)]
 
@@ -134,7 +138,8 @@ def caption(analysis: Analysis, about: Mapping[str, Any], latency: Mapping[str, 
     compared = sum(a.difference is not None for a in analysis.arms)
     if compared:
         over = "the images alone" if seeds[-1] == 1 else "seeds and images"
-        parts.append(f"Differences are from {analysis.control}, paired by seed; 95 % intervals are over {over}.")
+        first = f"Differences of {METRIC} are from {analysis.control}, paired by seed"
+        parts.append(f"{first}; 95 % intervals are over {over}.")
         if seeds[-1] > 1:
             correction = f", corrected for {counted(compared, 'comparison')} (Holm)" if compared > 1 else ""
             parts.append(
@@ -186,31 +191,45 @@ def _items(lines: Sequence[str]) -> list[str]:
 def latex_table(
     analysis: Analysis, text: str, latency: Mapping[str, Mapping[str, Any]], unfair: Sequence[str] = ()
 ) -> str:
-    """table.tex: needs the packages that its first line names."""
+    """table.tex: needs the packages that its first line names.
+
+    What the arms reach and what they cost are two tables, one below the other: as one it would be too wide for a
+    column of a paper to be read.
+    """
     shown = columns(analysis, latency)
     if unfair:
         text = f"The arms were not treated alike: {'; '.join(unfair)}. {text}"
     lines = [
         r"% \usepackage[T1]{fontenc}\usepackage{booktabs,graphicx,textcomp}; Chinese: XeLaTeX, \usepackage{ctex}",
         r"\begin{table}",
-        r"\centering",
-        rf"\caption{{{_sentence(text)}}}",
-        r"\resizebox{\linewidth}{!}{%",
-        rf"\begin{{tabular}}{{l{'r' * len(shown)}}}",
+        r"\centering\footnotesize\setlength{\tabcolsep}{3pt}",
+        rf"\caption{{{_sentence(text)}}}\smallskip",
+    ]
+    parts = [part for part in ([c for c in shown if c.cost is cost] for cost in (False, True)) if part]
+    for i, part in enumerate(parts):
+        lines += [r"\par\medskip"] * (i > 0) + _tabular(analysis.arms, part)
+    lines.append(r"\end{table}")
+    lines += [f"% {one_line(line, 2000)}" for line in (*verdicts(analysis), *analysis.notes)]
+    return "\n".join(lines) + "\n"
+
+
+def _tabular(arms: Sequence[Arm], shown: Sequence[Column]) -> list[str]:
+    """Lines of LaTeX; a table that is wider than the text is made to fit."""
+    lines = [
+        rf"\sbox0{{\begin{{tabular}}{{l{'r' * len(shown)}}}",
         r"\toprule",
         " & ".join(["arm", *(_sentence(c.head) for c in shown)]) + r" \\",
         r"\midrule",
     ]
-    for i, arm in enumerate(analysis.arms):
+    for i, arm in enumerate(arms):
         cells = [_sentence(c.cells[i]) for c in shown]
         cells = [
             rf"\textbf{{{cell}}}" if c.strong and arm.shown and cell else cell
             for c, cell in zip(shown, cells, strict=True)
         ]
         lines.append(" & ".join([tex(arm.name), *cells]) + r" \\")
-    lines += [r"\bottomrule", r"\end{tabular}}", r"\end{table}"]
-    lines += [f"% {one_line(line, 2000)}" for line in (*verdicts(analysis), *analysis.notes)]
-    return "\n".join(lines) + "\n"
+    fit = r"\ifdim\wd0>\linewidth\resizebox{\linewidth}{!}{\usebox0}\else\usebox0\fi"
+    return [*lines, r"\bottomrule", r"\end{tabular}}", fit]
 
 
 def _sentence(text: str) -> str:
