@@ -8,14 +8,13 @@ from pathlib import Path
 import pytest
 
 import ultralytics
+from tests.helpers.pages import CODE, LINK, anchors
 
 PACKAGE = Path(ultralytics.__file__).parent
 CLONE = PACKAGE.parent
-PAGES = sorted((*CLONE.glob("README*.md"), *(CLONE / "docs").glob("*.md")))
+PAGES = sorted((*CLONE.glob("README*.md"), *(CLONE / "docs").rglob("*.md")))
 ARCHITECTURE = CLONE / "docs" / "architecture.md"
 INVENTED = re.compile(r"NAME|\bMy|^my\b")  # as the page says
-CODE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
-LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 
 @functools.cache
@@ -86,13 +85,7 @@ def test_every_package_is_described():
     assert len(headings) == len(packages)
 
 
-def anchors(file):
-    """The anchors of a page's headings, as GitHub makes them."""
-    titles = re.findall(r"^#+ (.+)$", CODE.sub("", file.read_text(encoding="utf-8")), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(CLONE).as_posix())
 def test_links_lead_somewhere(page):
     for target in LINK.findall(CODE.sub("", page.read_text(encoding="utf-8"))):
         if re.match(r"[a-z]+:", target):
@@ -100,4 +93,4 @@ def test_links_lead_somewhere(page):
         name, _, anchor = target.partition("#")
         file = page.parent / name if name else page
         assert file.exists(), target
-        assert not anchor or anchor in anchors(file), target
+        assert not anchor or anchor in anchors(file.read_text(encoding="utf-8")), target
