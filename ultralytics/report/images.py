@@ -56,7 +56,7 @@ class Album:
             return None
         self.room -= len(data)
         height, width = image.shape[:2]
-        shown = tag("img", src=data, alt=alt, width=width, height=height, loading="lazy", decoding="async")
+        shown = tag("img", src=data, alt=alt, width=width, height=height)
         return tag("figure", shown, tag("figcaption", caption), class_="image")
 
     def note(self) -> str:

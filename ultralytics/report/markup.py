@@ -90,11 +90,12 @@ def table(
         caption: what it shows; head: of the columns; rows: cells, the first of each row being its head.
         sortable: buttons in the head sort it; words: how many of the first columns hold text, not numbers.
     """
+
+    def of_column(i: int) -> str | None:
+        return None if i < max(words, 1) else "number"
+
     cells = [
-        [
-            tag("th", cell, scope="row") if i == 0 else tag("td", cell, class_=None if i < words else "number")
-            for i, cell in enumerate(row)
-        ]
+        [tag("th", cell, scope="row") if i == 0 else tag("td", cell, class_=of_column(i)) for i, cell in enumerate(row)]
         for row in rows
     ]
     return scrolled(
@@ -102,7 +103,7 @@ def table(
         tag(
             "table",
             tag("caption", caption),
-            tag("thead", tag("tr", *(tag("th", h, scope="col") for h in head))),
+            tag("thead", tag("tr", *(tag("th", h, scope="col", class_=of_column(i)) for i, h in enumerate(head)))),
             tag("tbody", *(tag("tr", *row) for row in cells)),
             class_="sortable" if sortable and len(rows) > 1 else None,
         ),
@@ -122,7 +123,7 @@ def number(value: object, digits: int = 3) -> str:
 
 
 @dataclass(frozen=True)
-class Line:
+class Curve:
     """A line of a chart.
 
     Attributes:
@@ -171,7 +172,7 @@ class Chart:
     title: str
     x: str
     y: str
-    lines: Sequence[Line] = field(default_factory=list)
+    lines: Sequence[Curve] = field(default_factory=list)
     low: float | None = None
     high: float | None = None
     whole: bool = False

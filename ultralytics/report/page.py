@@ -36,13 +36,13 @@ def find_folder(name: str | Path) -> Path:
     if not path.is_dir():
         raise MissingFileError("no such run", str(path), "the folder of a run or of a study, such as runs/detect/train")
     if not (is_run(path) or study_of(path)):
-        inner = sorted((f for f in path.iterdir() if f.is_dir() and (is_run(f) or study_of(f))), key=_changed)
+        inner = sorted((f for f in path.iterdir() if f.is_dir() and (is_run(f) or study_of(f))), key=_changed_at)
         hint = f"one of the runs in it, such as {inner[-1]}" if inner else "train, val and study make such folders"
         raise ConfigError("no run and no study lies in it", str(path), hint)
     return path
 
 
-def _changed(path: Path) -> float:
+def _changed_at(path: Path) -> float:
     return path.stat().st_mtime
 
 

@@ -106,6 +106,8 @@ def noted(missing: list[str], what: str) -> Iterator[None]:
     """Guard a part of the page: where it cannot be made, of a damaged or edited file, that is added to `missing`."""
     try:
         yield
+    except UserError as e:
+        missing.append(f"{what}: {e}")
     except Exception as e:
         missing.append(f"{what}: not shown: {reason(e)}")
 

@@ -14,8 +14,8 @@ from ultralytics.report import reading
 from ultralytics.report.images import Album
 from ultralytics.report.markup import (
     Chart,
+    Curve,
     Html,
-    Line,
     Section,
     command,
     details,
@@ -28,9 +28,10 @@ from ultralytics.report.markup import (
 )
 from ultralytics.report.reading import METRIC, RunFolder, column, natural, noted, number_of
 from ultralytics.report.validation import sections, summary
-from ultralytics.utils.text import counted, one_line
+from ultralytics.utils.text import counted, duration, one_line
 
 PROGRAM = ("python", "-m", "ultralytics")
+FEW = 12  # numbers of a line that get dots
 VALUE = 300  # letters of a setting
 _STATES = {
     reading.RUNNING: "running",
@@ -42,6 +43,7 @@ _STATES = {
 }
 _FITNESS = {"metrics/mAP50(B)": 0.1, METRIC: 0.9}  # as `utils.metrics.Metric.fitness`
 _BLOCK = {"share": "Change of the map, ‖y − x‖ / ‖x‖", "gate_mean": "Mean |gate|", "gate_max": "Largest |gate|"}
+_TITLES = {"metrics": "Metrics on val", "lr": "Learning rates", "time": "Waiting for data, % of the time"}
 _TRAINING = ("labels.jpg", *(f"train_batch{n}.jpg" for n in range(3)))
 
 
@@ -58,15 +60,15 @@ def describe_state(run: RunFolder) -> str:
 
 def run_sections(run: RunFolder, album: Album) -> list[Section]:
     """Return the sections of a run's page; what is missing comes first and is complete once they all are made."""
-    found = [*_sections(run, album)]
+    found = [*_run_sections(run, album)]
     notes = [*run.missing, *([album.note()] if album.left_out else [])]
     first = [*_hints(run), *notes]
     return ([Section("missing", "What is missing", [items(first)])] if first else []) + found
 
 
-def _sections(run: RunFolder, album: Album) -> Iterator[Section]:
-    yield Section("summary", "Summary", _summary(run))
-    parts = {"curves": ("Curves", _curves), "attention": ("Attention meter", _attention)}
+def _run_sections(run: RunFolder, album: Album) -> Iterator[Section]:
+    yield Section("summary", "Summary", _run_summary(run))
+    parts = {"curves": ("Curves", _run_curves), "attention": ("Attention meter", _run_attention)}
     for key, (title, make) in parts.items():
         content: list[Html] = []
         with noted(run.missing, title):
@@ -94,7 +96,7 @@ def _hints(run: RunFolder) -> Iterator[Html]:
         yield Html(tag("span", f"The run failed: {run.study.error}"))
 
 
-def _summary(run: RunFolder) -> list[Html]:
+def _run_summary(run: RunFolder) -> list[Html]:
     rows: list[tuple[object, object]] = [("state", describe_state(run))]
     for validation in run.validations:
         of = f", {one_line(validation.name, 40)}" if validation.name else ""
@@ -107,7 +109,7 @@ def _summary(run: RunFolder) -> list[Html]:
                      for k in run.rows[-1] if k.startswith("metrics/")]  # fmt: skip
     seconds = number_of(run.rows[-1].get("time")) if run.rows else None
     if seconds is not None:
-        rows.append(("time spent", _duration(seconds)))
+        rows.append(("time spent", duration(seconds)))
         left = _time_left(run, seconds)
         if left:
             rows.append(("time left, about", left))
@@ -116,23 +118,16 @@ def _summary(run: RunFolder) -> list[Html]:
         rows.append(("parameters, fused", f"{cost['parameters'] / 1e6:.3f} M"))
     if "flops" in cost:
         rows.append(("GFLOPs", f"{cost['flops'] / 1e9:.2f}"))
-    for key in ("model", "data"):
-        if key in run.settings and run.settings[key].value is not None:
-            rows.append((key, one_line(str(run.settings[key].value), 120)))
-    return [facts(rows, class_="tiles")]
+    given = [(k, run.settings[k].value) for k in ("model", "pretrained", "data") if k in run.settings]
+    named = [(k, one_line(str(v), 200)) for k, v in given if isinstance(v, str)]
+    return [facts(rows, class_="tiles"), facts(named, class_="pairs") if named else Html()]
 
 
 def _time_left(run: RunFolder, seconds: float) -> str:
     done, planned = run.epochs
     if run.state != reading.RUNNING or not done or not planned or planned <= done:
         return ""
-    return _duration(seconds / done * (planned - done))
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    return duration(seconds / done * (planned - done))
 
 
 def best_epoch(rows: Sequence[Mapping[str, str]]) -> tuple[float, float] | None:
@@ -149,7 +144,7 @@ def best_epoch(rows: Sequence[Mapping[str, str]]) -> tuple[float, float] | None:
     return None if best is None else best[1:]
 
 
-def _curves(run: RunFolder) -> list[Html]:
+def _run_curves(run: RunFolder) -> list[Html]:
     """Draw every column of results.csv but those of the meter."""
     rows = run.rows
     names = [c for c in (rows[0] if rows else {}) if c not in ("epoch", "time") and not c.startswith("block/")]
@@ -159,14 +154,16 @@ def _curves(run: RunFolder) -> list[Html]:
         groups.setdefault(f"loss {rest}" if kind in ("train", "val") else kind, []).append(name)
     charts = []
     for i, (group, columns) in enumerate(groups.items()):
-        title = {"metrics": "Metrics on val", "lr": "Learning rates"}.get(group, group.removeprefix("loss "))
+        title = _TITLES.get(group, group.removeprefix("loss "))
         low, high = (0, 1) if group == "metrics" else (0, None)
         lines = [over_epochs(rows, c, _shorten(c, group), dashed=c.startswith("val/")) for c in columns]
         charts.append(epoch_chart(f"epochs-{i}", title, lines, low, high))
     times = column(rows, "time")
     if len(times[0]) > 1:
         spent = [b - a for a, b in zip([0.0, *times[1]], times[1], strict=False)]
-        charts.append(epoch_chart("seconds", "Seconds of an epoch", [Line("seconds", times[0], spent)], 0))
+        charts.append(
+            epoch_chart("seconds", "Seconds of an epoch", [Curve("seconds", times[0], spent, dots=len(spent) < FEW)], 0)
+        )
     drawn = [c.html() for c in charts if any(line.x for line in c.lines)]
     if not drawn:
         return []
@@ -180,14 +177,14 @@ def _shorten(name: str, group: str) -> str:
     return name.partition("/")[0] if group.startswith("loss ") else name.partition("/")[2].removesuffix("(B)") or name
 
 
-def over_epochs(rows: Sequence[Mapping[str, str]], name: str, label: str, dashed: bool = False) -> Line:
+def over_epochs(rows: Sequence[Mapping[str, str]], name: str, label: str, dashed: bool = False) -> Curve:
     """Return a column of results.csv as a line; few numbers get dots."""
     x, y = column(rows, name)
-    return Line(one_line(label, 60), x, y, dashed=dashed, dots=len(x) < 12)
+    return Curve(one_line(label, 60), x, y, dashed=dashed, dots=len(x) < FEW)
 
 
 def epoch_chart(
-    key: str, title: str, lines: Sequence[Line], low: float | None = None, high: float | None = None
+    key: str, title: str, lines: Sequence[Curve], low: float | None = None, high: float | None = None
 ) -> Chart:
     """Return a chart over the epochs, with a sentence on where each line ends."""
     ends = [f"{line.name} {line.y[-1]:.4g} at epoch {line.x[-1]:g}" for line in lines if line.x]
@@ -195,7 +192,7 @@ def epoch_chart(
     return Chart(key, title, "epoch", title, lines, low, high, whole=True, about=about)
 
 
-def _attention(run: RunFolder) -> list[Html]:
+def _run_attention(run: RunFolder) -> list[Html]:
     """Draw what the inserted blocks do, where the run has any."""
     blocks: dict[str, set[str]] = {}
     for name in run.rows[0] if run.rows else {}:
@@ -223,10 +220,10 @@ def origin(run: RunFolder) -> Iterator[Section]:
     """Yield where a run comes from: settings, environment, commands."""
     if run.settings:
         yield Section("settings", "Settings", _settings(run))
-    environment = _environment(run.record)
+    environment = _run_environment(run.record)
     if environment:
         yield Section("environment", "Environment", environment)
-    commands = [*_commands(run)]
+    commands = [*_run_commands(run)]
     if commands:
         parts = [part for what, line in commands for part in (tag("p", what), command(line))]
         yield Section("commands", "Commands", parts)
@@ -254,7 +251,7 @@ def _settings(run: RunFolder) -> list[Html]:
     return content
 
 
-def _environment(record: Mapping[str, Any]) -> list[Html]:
+def _run_environment(record: Mapping[str, Any]) -> list[Html]:
     """Show code, versions, hardware and data, and how often the run was resumed."""
     rows: list[tuple[object, object]] = []
     for key, value in record.items():
@@ -278,7 +275,7 @@ def _environment(record: Mapping[str, Any]) -> list[Html]:
     return content
 
 
-def _commands(run: RunFolder) -> Iterator[tuple[str, str]]:
+def _run_commands(run: RunFolder) -> Iterator[tuple[str, str]]:
     """Yield what to type: the run again, its validation, this page."""
     words = run.record.get("command")
     history = run.record.get("history")

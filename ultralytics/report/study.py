@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,8 +16,8 @@ from ultralytics.engine.run.provenance import as_text
 from ultralytics.report import reading
 from ultralytics.report.markup import (
     Chart,
+    Curve,
     Html,
-    Line,
     Section,
     command,
     details,
@@ -29,14 +30,14 @@ from ultralytics.report.markup import (
     tag,
 )
 from ultralytics.report.reading import METRIC, RunFolder, column, natural, noted, read_run
-from ultralytics.report.run import describe_state, epoch_chart, typed
+from ultralytics.report.run import FEW, describe_state, epoch_chart, typed
 from ultralytics.study.analysis import METRIC as COMPARED
 from ultralytics.study.analysis import RECALLS, Arm
-from ultralytics.study.report import PLAN, StudyResult, read_plan, read_study
+from ultralytics.study.report import PLAN, StudyResult, read_plan, read_result
 from ultralytics.study.statistics import Difference
 from ultralytics.study.tables import columns, signed, verdicts
 from ultralytics.utils.errors import ConfigError, UserError
-from ultralytics.utils.files import read_json
+from ultralytics.utils.files import read_json, stamp
 from ultralytics.utils.text import counted, one_line
 
 PAGE = "report.html"  # in the folder of a run or a study
@@ -55,17 +56,20 @@ def study_sections(out: Path) -> list[Section]:
         plan = read_plan(out).get("study") or {}
     runs = _read_runs(out, plan)
     result: StudyResult | None = None
-    try:
-        result = read_study(out)
-    except UserError as e:
-        missing.append(f"comparison: {e.what}")
-    except Exception as e:  # of files that were edited
-        missing.append(f"comparison: {type(e).__name__}: {one_line(str(e), 200)}")
-    found = [*_sections(out, plan, runs, result, missing)]
+    with noted(missing, "comparison"):
+        kept = [f for pattern in ("*.json", "*.yaml", "*/run.json", "*/test/seen.npz") for f in out.glob(pattern)]
+        result = _analyse(out, tuple((f, stamp(f)) for f in sorted(kept)))
+    found = [*_study_sections(out, plan, runs, result, missing)]
     waiting = [name for name, run in runs.items() if run is None or run.study is None]
     if waiting:
         missing.append(f"{counted(len(waiting), 'run')} without a result yet: {', '.join(waiting[:20])}")
     return ([Section("missing", "What is missing", [items(missing)])] if missing else []) + found
+
+
+@functools.lru_cache(maxsize=1)
+def _analyse(out: Path, stamps: tuple[object, ...]) -> StudyResult:
+    """Analyse a study, once for files of the same stamps: it takes seconds, and a run's epochs change nothing of it."""
+    return read_result(out)
 
 
 def _read_runs(out: Path, plan: Mapping[str, Any]) -> dict[str, RunFolder | None]:
@@ -81,27 +85,27 @@ def _read_runs(out: Path, plan: Mapping[str, Any]) -> dict[str, RunFolder | None
     return {n: read_run(out / n, brief=True) if n in there else None for n in names}
 
 
-def _sections(
+def _study_sections(
     out: Path,
     plan: Mapping[str, Any],
     runs: Mapping[str, RunFolder | None],
     result: StudyResult | None,
     missing: list[str],
 ) -> Iterator[Section]:
-    yield Section("summary", "Summary", [facts(_summary(plan, runs, result), class_="tiles")])
+    yield Section("summary", "Summary", [facts(_study_summary(plan, runs, result), class_="tiles")])
     parts: list[tuple[str, str, Any]] = []
     if result is not None:
-        parts += [("comparison", "Comparison", lambda: _comparison(result)),
-                  ("differences", "Differences", lambda: _differences(result))]  # fmt: skip
-    parts.append(("training", "Training", lambda: _training(runs)))
-    parts.append(("attention", "Attention meter", lambda: _attention(runs)))
+        parts += [("comparison", "Comparison", lambda: _study_comparison(result)),
+                  ("differences", "Differences", lambda: _study_differences(result))]  # fmt: skip
+    parts.append(("training", "Training", lambda: _study_training(runs)))
+    parts.append(("attention", "Attention meter", lambda: _study_attention(runs)))
     if result is not None:
-        parts.append(("pr", "Precision over recall", lambda: _precision(result)))
+        parts.append(("pr", "Precision over recall", lambda: _study_precision(result)))
     parts += [
         ("runs", "Runs", lambda: [_run_table(out, runs)]),
-        ("plan", "Plan", lambda: _plan(out, plan)),
-        ("environment", "Environment", lambda: _environment(out)),
-        ("commands", "Commands", lambda: _commands(out)),
+        ("plan", "Plan", lambda: _study_plan(out, plan)),
+        ("environment", "Environment", lambda: _study_environment(out)),
+        ("commands", "Commands", lambda: _study_commands(out)),
     ]
     for key, title, make in parts:
         content: list[Html] = []
@@ -111,7 +115,7 @@ def _sections(
             yield Section(key, title, content)
 
 
-def _summary(
+def _study_summary(
     plan: Mapping[str, Any], runs: Mapping[str, RunFolder | None], result: StudyResult | None
 ) -> list[tuple[object, object]]:
     states = [reading.STOPPED if r is None else r.state for r in runs.values()]
@@ -127,7 +131,7 @@ def _summary(
     return rows
 
 
-def _comparison(result: StudyResult) -> list[Html]:
+def _study_comparison(result: StudyResult) -> list[Html]:
     """The table of `table.md`, its caption, and what it shows."""
     analysis = result.analysis
     shown = columns(analysis, result.times)
@@ -142,7 +146,7 @@ def _comparison(result: StudyResult) -> list[Html]:
     return [*unfair, found, tag("p", result.caption, class_="note"), items([*verdicts(analysis), *analysis.notes])]
 
 
-def _differences(result: StudyResult) -> list[Html]:
+def _study_differences(result: StudyResult) -> list[Html]:
     """Each arm's difference from the control with its interval, and its classes'."""
     compared = [a for a in result.analysis.arms if a.difference is not None]
     if not compared:
@@ -161,9 +165,9 @@ def _differences(result: StudyResult) -> list[Html]:
     return [*content, grid([chart.html()])]
 
 
-def _seed_line(arm: Arm) -> Line:
+def _seed_line(arm: Arm) -> Curve:
     pairs = [(s, v) for s, v in zip(arm.seeds, arm.figures.get(COMPARED, ()), strict=False) if v is not None]
-    return Line(one_line(arm.name, 60), [s for s, _ in pairs], [v for _, v in pairs], dots=True)
+    return Curve(one_line(arm.name, 60), [s for s, _ in pairs], [v for _, v in pairs], dots=True)
 
 
 def _intervals(caption: str, head: str, rows: Sequence[tuple[str, Difference]]) -> Html:
@@ -198,7 +202,7 @@ def _by_arm(runs: Mapping[str, RunFolder | None]) -> dict[str, list[RunFolder]]:
     return arms
 
 
-def _mean_line(name: str, runs: Sequence[RunFolder], key: str, ranges: bool) -> Line | None:
+def _mean_line(name: str, runs: Sequence[RunFolder], key: str, ranges: bool) -> Curve | None:
     """Return the mean of a column over the runs, and with `ranges` their range; None where none has it."""
     of_epoch: dict[float, list[float]] = {}
     for run in runs:
@@ -210,10 +214,10 @@ def _mean_line(name: str, runs: Sequence[RunFolder], key: str, ranges: bool) -> 
     values = [of_epoch[e] for e in epochs]
     low, high = ([min(v) for v in values], [max(v) for v in values]) if ranges else (None, None)
     means = [float(np.mean(v)) for v in values]
-    return Line(one_line(name, 60), epochs, means, low, high, dots=len(epochs) < 12)
+    return Curve(one_line(name, 60), epochs, means, low, high, dots=len(epochs) < FEW)
 
 
-def _training(runs: Mapping[str, RunFolder | None]) -> list[Html]:
+def _study_training(runs: Mapping[str, RunFolder | None]) -> list[Html]:
     arms = _by_arm(runs)
     charts = []
     for i, (key, title) in enumerate(_TRAINING.items()):
@@ -225,7 +229,7 @@ def _training(runs: Mapping[str, RunFolder | None]) -> list[Html]:
     return [tag("p", note, class_="note"), grid(charts)] if charts else []
 
 
-def _attention(runs: Mapping[str, RunFolder | None]) -> list[Html]:
+def _study_attention(runs: Mapping[str, RunFolder | None]) -> list[Html]:
     charts = []
     for what, title in (("share", "Change of the map, ‖y − x‖ / ‖x‖"), ("gate_mean", "Mean |gate|")):
         lines = []
@@ -239,10 +243,10 @@ def _attention(runs: Mapping[str, RunFolder | None]) -> list[Html]:
     return [grid(charts)] if charts else []
 
 
-def _precision(result: StudyResult) -> list[Html]:
+def _study_precision(result: StudyResult) -> list[Html]:
     drawn = [a for a in result.analysis.arms if a.curve is not None]
     lines = [
-        Line(one_line(a.name, 60), RECALLS.tolist(), a.curve.tolist(), dashed=k)
+        Curve(one_line(a.name, 60), RECALLS.tolist(), a.curve.tolist(), dashed=k)
         for a, k in zip(drawn, itertools.cycle((False, True)))  # as long as the arms
         if a.curve is not None
     ]
@@ -271,10 +275,12 @@ def _run_table(out: Path, runs: Mapping[str, RunFolder | None]) -> Html:
              one_line(record.error, 200) if record is not None else ""]
         )  # fmt: skip
     head = ["run", "state", COMPARED, "mAP50", "AP (COCO)", "minutes", "error"]
+    if not any(row[-1] for row in rows):
+        head, rows = head[:-1], [row[:-1] for row in rows]
     return table("Runs, figures on the test split", head, rows, sortable=True, words=2)
 
 
-def _plan(out: Path, plan: Mapping[str, Any]) -> list[Html]:
+def _study_plan(out: Path, plan: Mapping[str, Any]) -> list[Html]:
     """The study as it was resolved: arms with their keys, and what all have in common."""
     if not plan:
         return []
@@ -288,7 +294,7 @@ def _plan(out: Path, plan: Mapping[str, Any]) -> list[Html]:
     return [*content, scrolled("The rest of the plan", tag("pre", tag("code", text)))]
 
 
-def _environment(out: Path) -> list[Html]:
+def _study_environment(out: Path) -> list[Html]:
     """Versions and hardware of the runs; those that all have in common once."""
     records: dict[str, dict[str, Any]] = {}
     for file in sorted(out.glob(f"*/{reading.ENVIRONMENT}")):
@@ -312,7 +318,7 @@ def _environment(out: Path) -> list[Html]:
     return content
 
 
-def _commands(out: Path) -> list[Html]:
+def _study_commands(out: Path) -> list[Html]:
     calls: dict[str, Any] = {}
     file = out / "calls.json"
     if file.is_file():

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ultralytics.report.images import Album
-from ultralytics.report.markup import Chart, Html, Line, Section, details, grid, number, scrolled, table, tag
+from ultralytics.report.markup import Chart, Curve, Html, Section, details, grid, number, scrolled, table, tag
 from ultralytics.report.reading import Validation, mapping, noted
 from ultralytics.study.resampling import Detections
 from ultralytics.utils.analysis import KINDS, mistakes, span, worst
@@ -18,7 +18,7 @@ from ultralytics.utils.coco import Seen
 from ultralytics.utils.confusion import ConfusionMatrix
 from ultralytics.utils.gallery import sheet
 from ultralytics.utils.metrics import average_precision, curve_numbers
-from ultralytics.utils.text import one_line
+from ultralytics.utils.text import counted, one_line
 
 CLASSES = 25  # of a confusion matrix that is shown whole
 SHOWN = 6  # lines of a chart that are drawn from the start
@@ -64,10 +64,10 @@ def sections(found: Validation, album: Album, missing: list[str]) -> Iterator[Se
     parts = {
         "classes": ("Figures by class", _by_class(found)),
         "sizes": ("Figures by size", _by_size(found, missing)),
-        "pr": ("Precision, recall and score", _curves(found, numbers, key, album, missing)),
-        "confusion": ("Confusion matrix", _matrix(found, numbers, album, missing)),
-        "errors": ("Kinds of errors", _errors(found, key, missing)),
-        "images": ("Images", _images(found, album, missing)),
+        "pr": ("Precision, recall and score", _show_curves(found, numbers, key, album, missing)),
+        "confusion": ("Confusion matrix", _show_matrix(found, numbers, album, missing)),
+        "errors": ("Kinds of errors", _show_errors(found, key, missing)),
+        "images": ("Images", _show_images(found, album, missing)),
     }
     for name, (title, content) in parts.items():
         if content:
@@ -90,7 +90,7 @@ def _by_class(found: Validation) -> list[Html]:
     whole = ["all classes", *(number(every.get(k)) for k in (*_COUNTED, *_FIGURES))]
     whole += [number(mapping(metrics, "coco").get("AP"))] if of_coco else []
     note = "mAP is the reference's, AP is COCO's; precision, recall and F1 at the score of the best mean F1."
-    content = [table("Figures by class", head, [whole], words=1) if len(rows) > 1 else Html()]
+    content = [table("All classes", head, [whole]) if len(rows) > 1 else Html()]
     return [*content, table("Each class", head, rows, sortable=True), tag("p", note, class_="note")]
 
 
@@ -111,7 +111,9 @@ def _by_size(found: Validation, missing: list[str]) -> list[Html]:
     return content
 
 
-def _curves(found: Validation, numbers: Mapping[str, Any], key: str, album: Album, missing: list[str]) -> list[Html]:
+def _show_curves(
+    found: Validation, numbers: Mapping[str, Any], key: str, album: Album, missing: list[str]
+) -> list[Html]:
     charts: list[Chart] = []
     with noted(missing, "curves"):
         charts = list(_curve_charts(numbers, key)) if numbers.get("classes") else []
@@ -130,17 +132,15 @@ def _curve_charts(numbers: Mapping[str, Any], key: str) -> Iterator[Chart]:
     few = len(classes) <= SHOWN
     several = len(classes) > 1
     for kind, title, across in (("precision", "Precision over recall", "recall"), ("f1", "F1 over score", "score")):
-        of_classes = [
-            Line(f"{one_line(c['name'], NAME)} ({c['AP50']:.3f})" if kind == "precision" else one_line(c["name"], NAME),
-                 x, c[kind], shown=few)
-            for c in best
-        ]  # fmt: skip
-        lines = [*([Line("all classes", x, mean[kind], dashed=True)] if several else []), *of_classes]
+        names = [one_line(c["name"], NAME) for c in best]
+        labels = [f"{n} ({c['AP50']:.3f})" if kind == "precision" else n for n, c in zip(names, best, strict=True)]
+        of_classes = [Curve(n, x, c[kind], shown=few) for n, c in zip(labels, best, strict=True)]
+        lines = [*([Curve("all classes", x, mean[kind], dashed=True)] if several else []), *of_classes]
         top = max(mean[kind])
         place = f"; the mean is highest, {top:.3f}, at {x[mean[kind].index(top)]:.2f}" if kind == "f1" else ""
         yield Chart(f"{kind}{key}", title, across, "F1" if kind == "f1" else "precision", lines, 0, 1,
                     about=f"{title}, a line for each class{place}")  # fmt: skip
-    lines = [Line("precision", x, mean["p"]), Line("recall", x, mean["r"], dashed=True)]
+    lines = [Curve("precision", x, mean["p"]), Curve("recall", x, mean["r"], dashed=True)]
     title = "Precision and recall over score"
     yield Chart(f"pr-score{key}", title, "score", "mean of the classes", lines, 0, 1, about=title)
 
@@ -151,7 +151,7 @@ def _lacking(what: str, found: Validation) -> str:
     )
 
 
-def _matrix(found: Validation, numbers: Mapping[str, Any], album: Album, missing: list[str]) -> list[Html]:
+def _show_matrix(found: Validation, numbers: Mapping[str, Any], album: Album, missing: list[str]) -> list[Html]:
     confusion = mapping(numbers, "confusion")
     content: list[Html] = []
     with noted(missing, "confusion matrix"):
@@ -175,7 +175,7 @@ def _matrix_table(confusion: Mapping[str, Any]) -> list[Html]:
     head = ["true", "predicted", "count", "of the true class"]
     largest = table("The largest confusions", head, rows[:50], sortable=True, words=2) if rows else Html()
     if len(labels) - 1 > CLASSES:
-        note += f"Of {len(labels) - 1} classes the {min(len(rows), 50)} largest confusions."
+        note += f"Of {counted(len(labels) - 1, 'class')} the {min(len(rows), 50)} largest confusions."
         return [tag("p", note, class_="note"), largest]
     body = []
     for i, label in enumerate(labels):
@@ -200,7 +200,7 @@ def _matrix_table(confusion: Mapping[str, Any]) -> list[Html]:
     ]
 
 
-def _errors(found: Validation, key: str, missing: list[str]) -> list[Html]:
+def _show_errors(found: Validation, key: str, missing: list[str]) -> list[Html]:
     analysis = mapping(found.metrics, "analysis")
     content: list[Html] = []
     with noted(missing, "errors"):
@@ -210,8 +210,8 @@ def _errors(found: Validation, key: str, missing: list[str]) -> list[Html]:
             content.append(table("What AP50 would gain without them", ["kind", "count", "gain of AP50"], rows))
             bins = [b for b in calibration["bins"] if b["count"]]
             lines = [
-                Line("measured", [b["score"] for b in bins], [b["precision"] for b in bins], dots=True),
-                Line("calibrated", [0.0, 1.0], [0.0, 1.0], dashed=True),
+                Curve("measured", [b["score"] for b in bins], [b["precision"] for b in bins], dots=True),
+                Curve("calibrated", [0.0, 1.0], [0.0, 1.0], dashed=True),
             ]
             title = f"Calibration, ECE {number(calibration['ece'])}"
             about = "Share of detections that are right, over their score"
@@ -219,8 +219,8 @@ def _errors(found: Validation, key: str, missing: list[str]) -> list[Html]:
     return content
 
 
-def _images(found: Validation, album: Album, missing: list[str]) -> list[Html]:
-    worst_of = _worst(found, album, missing)
+def _show_images(found: Validation, album: Album, missing: list[str]) -> list[Html]:
+    worst_of = _show_worst(found, album, missing)
     pairs = [
         (found.folder / f"val_batch{n}_{kind}.jpg", f"Images of validation batch {n} with their {text}",
          f"Batch {n}: {text}")
@@ -238,7 +238,7 @@ def _images(found: Validation, album: Album, missing: list[str]) -> list[Html]:
     return content
 
 
-def _worst(found: Validation, album: Album, missing: list[str]) -> list[Html]:
+def _show_worst(found: Validation, album: Album, missing: list[str]) -> list[Html]:
     """Return the sheets of the worst mistakes: those that were drawn, else drawn from the detections that were kept,
     where the dataset's images are still there."""
     texts = {k: f"The worst mistakes of the kind {k}: {v}" for k, v in KINDS.items()}

@@ -46,7 +46,7 @@ def write_report(out: Path, fair: bool = True) -> Analysis:
     Raises:
         UserError: the folder holds no run of a study, or a file of it cannot be read or written.
     """
-    data, records, analysis, times, unfair, text = read_study(out)
+    data, records, analysis, times, unfair, text = read_result(out)
     data |= {"analysis": analysis.to_dict(), "differences": unfair}
     data["times"] = {**data.get("times", {}), "latency": times}
     write_json(out / STUDY, data, key="out")
@@ -84,7 +84,7 @@ class StudyResult(NamedTuple):
     caption: str
 
 
-def read_study(out: Path) -> StudyResult:
+def read_result(out: Path) -> StudyResult:
     """Analyse a study from its folder; nothing is written.
 
     Raises:

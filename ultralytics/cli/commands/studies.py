@@ -81,7 +81,7 @@ class Report(Command, name="report"):
     folder: str = knob("", "folder of a run or a study, or a weights file in it", needed="report takes one folder")
     out: str | None = knob(None, "the page, an HTML file", none="report.html in the folder")
     images: float = knob(8.0, "MB that the images in the page may take, 0 for none", low=0, high=500)
-    serve: bool = knob(False, "show the page to this machine's browsers and renew it while the run goes on")
+    serve: bool = knob(False, "show the page to this machine's browsers and renew it while the run trains")
     port: int = knob(8008, "with serve=True: where, 0 for any that is free", high=65535, low=0)
 
     @classmethod

@@ -3,6 +3,7 @@
 // It writes text and attributes only, never HTML.
 (() => {
   const SVG = "http://www.w3.org/2000/svg";
+  const HINT = "Point at the chart to read values, drag across it to zoom.";
   const HEIGHT = 240, ROWS = 500, SPOKEN = 8;
   const ROOM = { left: 52, right: 12, top: 10, bottom: 38 };
   const views = new Map();  // chart's id → what is zoomed and hidden; outlasts a renewal
@@ -25,7 +26,7 @@
     if (value === null || value === undefined) return "–";
     if (value === 0) return "0";
     const size = Math.abs(value);
-    if (size >= 1e5 || size < 1e-3) return value.toExponential(2);
+    if (size >= 1e5 || size < 1e-3) return Number(value.toPrecision(3)).toExponential();
     return String(Number(value.toPrecision(4)));
   }
 
@@ -70,7 +71,7 @@
       };
       const help = "Left and right read values, plus and minus zoom, 0 shows all.";
       this.plot = shape("svg", { class: "plot", tabindex: 0, role: "group", "aria-label": `${name}. ${this.data.about} ${help}`, height: HEIGHT });
-      this.readout = make("p", { class: "readout", "aria-live": "polite" }, "");
+      this.readout = make("p", { class: "readout", "aria-live": "polite" }, HINT);
       this.legend = make("ul", { class: "legend", "aria-label": `Lines: ${name}` });
       this.lines.forEach((line, i) => {
         const key = shape("svg", { "aria-hidden": "true", viewBox: "0 0 24 8" });
@@ -157,7 +158,7 @@
     reset() {
       this.view.range = null;
       this.cursor = null;
-      this.readout.textContent = "";
+      this.readout.textContent = HINT;
       this.draw();
     }
 
@@ -206,10 +207,18 @@
       const [low, high] = this.range;
       const values = [];
       for (const [line] of this.visible()) {
-        line.x.forEach((x, k) => {
-          if (x < low || x > high) return;
-          for (const part of [line.y, line.low, line.high]) if (part && part[k] !== null) values.push(part[k]);
-        });
+        for (const part of [line.y, line.low, line.high]) {
+          if (!part) continue;
+          line.x.forEach((x, k) => {
+            if (part[k] === null) return;
+            if (x >= low && x <= high) values.push(part[k]);
+            if (!k || part[k - 1] === null) return;
+            for (const end of [low, high]) {  // where the line enters and leaves
+              const share = (end - line.x[k - 1]) / (x - line.x[k - 1]);
+              if (share > 0 && share < 1) values.push(part[k - 1] + share * (part[k] - part[k - 1]));
+            }
+          });
+        }
       }
       let [least, most] = values.length ? [Math.min(...values), Math.max(...values)] : [0, 1];
       if (!this.view.range) {  // what is zoomed fills the chart
@@ -241,7 +250,7 @@
       add("line", { class: "axis", x1: ROOM.left, x2: end, y1: bottom, y2: bottom });
       add("text", { x: ROOM.left + this.inner / 2, y: HEIGHT - 4, "text-anchor": "middle" }, this.data.x);
       const clip = add("clipPath", { id: `${this.figure.id}-clip` });
-      clip.append(shape("rect", { x: ROOM.left, y: ROOM.top - 6, width: this.inner, height: bottom - ROOM.top + 12 }));
+      clip.append(shape("rect", { x: ROOM.left - 6, y: ROOM.top - 6, width: this.inner + 12, height: bottom - ROOM.top + 12 }));
       const group = add("g", { "clip-path": `url(#${this.figure.id}-clip)` });
       for (const [line, i] of this.visible()) this.curve(group, line, i);
       this.marks = add("g", {});
