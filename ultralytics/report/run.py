@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ultralytics.cfg.keys import KNOBS
-from ultralytics.engine.run.provenance import as_text
+from ultralytics.engine.run.provenance import as_text, without_home
 from ultralytics.engine.step.meter import judge_share
 from ultralytics.report import reading
 from ultralytics.report.images import Album
@@ -91,7 +91,11 @@ def _run_sections(run: RunFolder, album: Album) -> Iterator[Section]:
 def _hints(run: RunFolder) -> Iterator[Html]:
     """Say what a run that is not finished needs."""
     if run.state in (reading.STOPPED, reading.KILLED) and run.trained:
-        yield tag("span", "The run is not finished. To go on: ", tag("code", typed("train", f"resume={run.folder}")))
+        yield tag(
+            "span",
+            "The run is not finished. To go on: ",
+            tag("code", typed("train", f"resume={shown_path(run.folder)}")),
+        )
     if run.study is not None and run.study.error:
         yield Html(tag("span", f"The run failed: {run.study.error}"))
 
@@ -296,18 +300,25 @@ def _run_commands(run: RunFolder) -> Iterator[tuple[str, str]]:
         return
     args = run.folder / reading.ARGS
     if args.is_file():
-        yield "A new run with the same settings:", typed("train", f"cfg={args}", "name=again")
+        yield "A new run with the same settings:", typed("train", f"cfg={shown_path(args)}", "name=again")
     best = run.folder / "weights" / "best.pt"
     if best.is_file():
         yield (
             "Its weights once more, with the worst mistakes; this page then shows them:",
-            typed("val", f"model={best}", "analyse=True", f"project={run.folder}", "name=analysis"),
+            typed(
+                "val", f"model={shown_path(best)}", "analyse=True", f"project={shown_path(run.folder)}", "name=analysis"
+            ),
         )
-    yield "This page:", typed("report", str(run.folder))
+    yield "This page:", typed("report", shown_path(run.folder))
 
 
 def _word(value: object) -> str:
     return f"[{','.join(map(str, value))}]" if isinstance(value, list) else str(value)
+
+
+def shown_path(path: Path) -> str:
+    """Return a path for a command that works in any folder; the home folder is "~", as pages are passed on."""
+    return str(without_home(str(path.absolute())))
 
 
 def typed(*words: str) -> str:

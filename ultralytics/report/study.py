@@ -30,7 +30,7 @@ from ultralytics.report.markup import (
     tag,
 )
 from ultralytics.report.reading import METRIC, RunFolder, column, natural, noted, read_run
-from ultralytics.report.run import FEW, describe_state, epoch_chart, typed
+from ultralytics.report.run import FEW, describe_state, epoch_chart, shown_path, typed
 from ultralytics.study.analysis import METRIC as COMPARED
 from ultralytics.study.analysis import RECALLS, Arm
 from ultralytics.study.report import PLAN, StudyResult, read_plan, read_result
@@ -330,6 +330,6 @@ def _study_commands(out: Path) -> list[Html]:
                     command(typed(*map(str, words)))]  # fmt: skip
     elif (out / PLAN).is_file():
         content += [tag("p", "The study goes on where it was stopped:"),
-                    command(typed("study", f"cfg={out / PLAN}", f"out={out}"))]  # fmt: skip
-    content += [tag("p", "Tables and figures for a paper:"), command(typed("study", "report", str(out)))]
-    return [*content, tag("p", "This page:"), command(typed("report", str(out)))]
+                    command(typed("study", f"cfg={shown_path(out / PLAN)}", f"out={shown_path(out)}"))]  # fmt: skip
+    content += [tag("p", "Tables and figures for a paper:"), command(typed("study", "report", shown_path(out)))]
+    return [*content, tag("p", "This page:"), command(typed("report", shown_path(out)))]
