@@ -215,7 +215,8 @@ def _show_errors(found: Validation, key: str, missing: list[str]) -> list[Html]:
             ]
             title = f"Calibration, ECE {number(calibration['ece'])}"
             about = "Share of detections that are right, over their score"
-            content.append(Chart(f"calibration{key}", title, "score", "precision", lines, 0, 1, about=about).html())
+            chart = Chart(f"calibration{key}", title, "score", "precision", lines, 0, 1, about=about)
+            content.append(grid([chart.html()]))
     return content
 
 
