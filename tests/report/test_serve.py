@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import shutil
 import threading
 
 import pytest
@@ -67,6 +68,16 @@ def test_nobody_else_gets_it(tmp_path):
         port = server.server_address[1]
         with pytest.raises(UserError, match=f"port={port} cannot be used"):
             serve.open_server(folder, port)
+
+
+def test_a_run_that_is_removed_meanwhile_is_an_answer(tmp_path):
+    folder = write_run(tmp_path / "r", images=False)
+    with opened(folder) as server:
+        shutil.rmtree(folder)
+        for path in ("/", "/version"):
+            answer, content = ask(server, path)
+            assert answer.status == 503
+            assert content == "the run cannot be read: No such file or directory"
 
 
 def test_ctrl_c_ends_it_without_an_error(tmp_path, monkeypatch, caplog):

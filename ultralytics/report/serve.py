@@ -61,6 +61,15 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = 30
 
     def do_GET(self) -> None:
+        """Answer; the server calls it by this name."""
+        try:
+            self._answer_path()
+        except ConnectionError:  # the browser has left
+            self.close_connection = True
+        except OSError as e:
+            self._answer(503, f"the run cannot be read: {e.strerror or e}".encode(), "text/plain")
+
+    def _answer_path(self) -> None:
         port = self.connection.getsockname()[1]
         # A page elsewhere whose name points to this machine must not read this one.
         if self.headers.get("Host") not in (f"{ADDRESS}:{port}", f"localhost:{port}"):

@@ -171,7 +171,7 @@ def _seed_line(arm: Arm) -> Curve:
 
 
 def _intervals(caption: str, head: str, rows: Sequence[tuple[str, Difference]]) -> Html:
-    """Return a table whose last cells are drawings: intervals on one scale, with a line at 0."""
+    """Return a table with a drawing in each row: intervals on one scale, with a line at 0."""
     low, high = min(0.0, *(d.low for _, d in rows)), max(0.0, *(d.high for _, d in rows))
     wide = high - low or 1.0
 
@@ -188,8 +188,8 @@ def _intervals(caption: str, head: str, rows: Sequence[tuple[str, Difference]]) 
             tag("circle", cx=place(d.mean), cy=10, r=4, class_="mean"),
             viewBox=f"0 0 {_WIDTH} 20", class_="interval", role="img", aria_label=text,
         )  # fmt: skip
-        cells.append([one_line(name, 60), signed(d.mean), signed(d.low), signed(d.high), drawing])
-    return table(caption, [head, "mean", "low", "high", "interval"], cells)
+        cells.append([one_line(name, 60), drawing, signed(d.mean), signed(d.low), signed(d.high)])
+    return table(caption, [head, "interval", "mean", "low", "high"], cells, words=2)
 
 
 def _by_arm(runs: Mapping[str, RunFolder | None]) -> dict[str, list[RunFolder]]:
