@@ -66,7 +66,7 @@ setup(
     python_requires=f">={PYTHONS[0]}",
     classifiers=[f"Programming Language :: Python :: {version}" for version in PYTHONS],
     packages=find_packages(include=["ultralytics", "ultralytics.*"]),
-    package_data={"ultralytics": ["py.typed", "models/yolo/detect/page/*"]},
+    package_data={"ultralytics": ["py.typed", "models/yolo/detect/page/*", "report/template/*"]},
     install_requires=INSTALL_REQUIRES,
     extras_require={
         "export": EXPORT,

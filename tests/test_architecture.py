@@ -22,8 +22,9 @@ ROOMS = {
     "engine": 5,
     "models": 6,
     "study": 7,
-    "cli": 8,
-    "__main__": 9,
+    "report": 8,
+    "cli": 9,
+    "__main__": 10,
     **dict.fromkeys(("hub", "solutions"), 0),  # names of the reference that are not offered
 }
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import ultralytics
-from tests.helpers.pages import CODE, LINK, anchors
+from tests.helpers.markdown import CODE, LINK, anchors
 
 PACKAGE = Path(ultralytics.__file__).parent
 CLONE = PACKAGE.parent

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import ultralytics
-from tests.helpers.pages import CODE, LINK, anchors
+from tests.helpers.markdown import CODE, LINK, anchors
 
 DOCS = Path(ultralytics.__file__).parent.parent / "docs"
 INDEX = DOCS / "zh" / "README.md"

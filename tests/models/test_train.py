@@ -75,7 +75,7 @@ def test_a_run_leaves_everything_it_promises(run):
     left = {str(p.relative_to(trainer.save_dir)) for p in trainer.save_dir.rglob("*") if p.is_file()}
     promised = {
         "args.yaml", "results.csv", "results.png", "metrics.json", "labels.jpg", "confusion_matrix.png",
-        "confusion_matrix_normalized.png", "PR_curve.png", "F1_curve.png", "P_curve.png", "R_curve.png",
+        "confusion_matrix_normalized.png", "curves.json", "PR_curve.png", "F1_curve.png", "P_curve.png", "R_curve.png",
         "weights/best.pt", "weights/last.pt", "weights/epoch1.pt", "weights/epoch2.pt",
         "train_batch0.jpg", "val_batch0_labels.jpg", "val_batch0_pred.jpg",
     }  # fmt: skip

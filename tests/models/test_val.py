@@ -219,7 +219,7 @@ def test_metrics_are_there_before_anything_is_drawn_and_ignored_regions_are_draw
     )
     m = yolo.val(project=str(tmp_path / "v"), **QUIET | {"plots": True})
     assert m.ignored == 6
-    assert order[0] == ("PR_curve.png", 1)  # beside metrics.json
+    assert order[0] == ("PR_curve.png", 2)  # beside metrics.json and curves.json
     assert {name for name, _ in order} >= {"confusion_matrix.png", "confusion_matrix_normalized.pdf", "F1_curve.pdf"}
     assert (here / "val_batch0_pred.jpg").is_file()
     drawn = imread(here / "val_batch0_labels.jpg").astype(int)

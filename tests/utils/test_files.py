@@ -15,6 +15,7 @@ from ultralytics.utils.files import (
     walk_files,
     write_atomically,
     write_json,
+    write_text,
 )
 
 
@@ -136,3 +137,21 @@ def test_a_path_without_links_is_found_for_links_that_lead_nowhere_too(tmp_path)
     assert real_path(tmp_path / "gone") == top / "nothing"
     for name in ("loop", "a"):
         assert real_path(tmp_path / name).parent == top
+
+
+def test_a_file_that_is_being_read_is_replaced_a_moment_later(tmp_path, monkeypatch):
+    """As on Windows, where the page of a run must not stop the run's own writing."""
+    tried = []
+    replace = os.replace
+
+    def held(source, target):
+        tried.append(target)
+        if len(tried) < 3:
+            raise PermissionError(13, "it is open")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", held)
+    monkeypatch.setattr("ultralytics.utils.files._READERS_HINDER", True)
+    write_text(tmp_path / "a.csv", "1")
+    assert (tmp_path / "a.csv").read_text(encoding="utf-8") == "1"
+    assert len(tried) == 3

@@ -134,3 +134,10 @@ def test_a_name_with_escapes_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"name of class 1 holds control characters: '\\x1b\]0;owned\\x07'") as caught:
         load_dataset(file)
     assert str(caught.value).isprintable()
+
+
+def test_comments_belong_to_the_values_before_them(tmp_path):
+    text = "a: 1  # one\nb: 'x  # y'  # two  # three\nc: [1, '#']  # four\nd:\n  e: 2  # inner\nf: 3\n# g: 4\n"
+    found = parse_yaml(text, tmp_path, ConfigError).comments()
+    assert found == {"a": "one", "b": "two  # three", "c": "four"}
+    assert parse_yaml("", tmp_path, ConfigError).comments() == {}

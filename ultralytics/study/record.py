@@ -116,7 +116,9 @@ def read_seen(path: Path) -> list[Seen]:
         with np.load(path, allow_pickle=False) as rows:
             found = np.split(rows["found"], np.cumsum(rows["found_counts"])[:-1])
             ends = np.cumsum(rows["truths_counts"])[:-1]
-            truths, areas = np.split(rows["truths"], ends), np.split(rows["areas"], ends)
+            truths = np.split(rows["truths"], ends)
+            # Files of earlier code have no areas.
+            areas = np.split(rows["areas"] if "areas" in rows else np.full(len(rows["truths"]), UNKNOWN_AREA), ends)
             shapes = [(int(h), int(w)) for h, w in rows["shapes"]]
             own = [a if (a > 0).any() else None for a in areas]
             return [Seen(*row) for row in zip(map(str, rows["files"]), shapes, found, truths, own, strict=False)]

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -46,18 +46,11 @@ def write_report(out: Path, fair: bool = True) -> Analysis:
     Raises:
         UserError: the folder holds no run of a study, or a file of it cannot be read or written.
     """
-    data = _read_result(out)
-    plan = data.get("study") or {}
-    records = _records(out, list(plan.get("arms") or ()))
-    control = plan.get("control")
-    unfair = _differences(records, out, data, control)
-    analysis = analyse(records, lambda r: _read_test(out / r.folder / SEEN), control)
-    times = {name: t for name, t in timing.read(out).items() if name in {a.name for a in analysis.arms}}
+    data, records, analysis, times, unfair, text = read_result(out)
     data |= {"analysis": analysis.to_dict(), "differences": unfair}
     data["times"] = {**data.get("times", {}), "latency": times}
     write_json(out / STUDY, data, key="out")
     write_json(out / ENVIRONMENT, _environment(out, records), key="out")
-    text = caption(analysis, _about(records, plan), times)
     if unfair and fair:
         for name in TABLES[1:]:
             (out / name).unlink(missing_ok=True)
@@ -80,7 +73,34 @@ def write_report(out: Path, fair: bool = True) -> Analysis:
     return analysis
 
 
-def _read_result(out: Path) -> dict[str, Any]:
+class StudyResult(NamedTuple):
+    """What a study's folder holds, and what it shows."""
+
+    data: dict[str, Any]  # of study.json
+    records: list[RunRecord]
+    analysis: Analysis
+    times: dict[str, dict[str, Any]]  # arm → latency
+    unfair: list[str]  # what differs between the arms beside what is compared
+    caption: str
+
+
+def read_result(out: Path) -> StudyResult:
+    """Analyse a study from its folder; nothing is written.
+
+    Raises:
+        UserError: as `write_report`.
+    """
+    data = read_plan(out)
+    plan = data.get("study") or {}
+    records = _records(out, list(plan.get("arms") or ()))
+    control = plan.get("control")
+    unfair = _differences(records, out, data, control)
+    analysis = analyse(records, lambda r: _read_test(out / r.folder / SEEN), control)
+    times = {name: t for name, t in timing.read(out).items() if name in {a.name for a in analysis.arms}}
+    return StudyResult(data, records, analysis, times, unfair, caption(analysis, _about(records, plan), times))
+
+
+def read_plan(out: Path) -> dict[str, Any]:
     """study.json as far as there is one, else the plan: a study that was stopped can be reported too."""
     if not out.is_dir():
         raise MissingFileError("no such folder", str(out), "the out= of a study")

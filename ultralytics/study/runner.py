@@ -34,7 +34,7 @@ from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.files import read_json, stamp, user_path, write_json, write_text
 from ultralytics.utils.log import LOGGER, setup_console
 from ultralytics.utils.processes import ended_in_order
-from ultralytics.utils.text import counted
+from ultralytics.utils.text import counted, duration
 from ultralytics.utils.yaml import read_yaml
 
 LOCK = ".study.lock"
@@ -331,7 +331,7 @@ class Runner:
             return
         figure = record.figures.get("mAP50-95")
         shown = "" if figure is None else f", mAP50-95 {figure:.4f}"
-        LOGGER.info("finished: %s%s in %s%s", name, shown, _duration(self._spent[-1]), self._left())
+        LOGGER.info("finished: %s%s in %s%s", name, shown, duration(self._spent[-1]), self._left())
 
     def _left(self) -> str:
         """Say how many runs are left, and about how long they take."""
@@ -339,7 +339,7 @@ class Runner:
         if not left:
             return ""
         seconds = sum(self._spent) / len(self._spent) * left / self._slots
-        return f"; {counted(left, 'run')} left, about {_duration(seconds)}"
+        return f"; {counted(left, 'run')} left, about {duration(seconds)}"
 
     def _stop(self) -> None:
         """Let the runs under way save, and tell how to go on; a further Ctrl-C ends them at once."""
@@ -378,12 +378,6 @@ def _exit_reason(code: int) -> str:
     if code < 0:
         return f"its process was ended by {signal.Signals(-code).name}; {LOG} holds what it said"
     return f"its process ended with exit code {code}; {LOG} holds what it said"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
 
 
 def collect(study: Study, out: Path) -> dict[str, Any]:

@@ -243,7 +243,7 @@ def write_atomically(
             os.fsync(file.fileno())
         if previous is not None and path.exists():
             _keep(path, previous)
-        os.replace(temporary, path)
+        _rename_over(temporary, path)
     except BaseException as e:
         if made:
             temporary.unlink(missing_ok=True)
@@ -257,6 +257,20 @@ def write_atomically(
             ) from e
         raise
     _sync_folder(path.parent)
+
+
+def _rename_over(temporary: Path, path: Path) -> None:
+    """Rename a file over another. Windows refuses while someone reads that one, such as the page of a run: wait."""
+    for pause in (0.05, 0.1, 0.2, 0.4, 0.8) if _READERS_HINDER else ():
+        try:
+            os.replace(temporary, path)
+            return
+        except PermissionError:
+            time.sleep(pause)
+    os.replace(temporary, path)
+
+
+_READERS_HINDER = os.name == "nt"
 
 
 def _keep(path: Path, previous: Path) -> None:

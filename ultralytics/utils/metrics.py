@@ -32,6 +32,7 @@ __getattr__ = later(
     },
 )
 CURVE_POINTS = 1000
+CURVES, CURVES_FILE = 100, "curves.json"  # classes whose curves are kept, and where
 Plotted = Callable[..., None] | None
 
 
@@ -173,6 +174,40 @@ def draw_curves(
                 plot_pr_curve(result.px, curve, result.all_ap, path, shown, font)
             if on_plot is not None:
                 on_plot(path)
+
+
+def curve_numbers(
+    result: ApResult, names: Mapping[int, str], confusion: ConfusionMatrix | None = None
+) -> dict[str, Any]:
+    """Return what the curves and the confusion matrix show, as plain data for curves.json.
+
+    Args:
+        result: the figures; names: class id → name; confusion: the counts, or None.
+
+    Returns:
+        x: (101,) recall, or confidence; classes: a mapping per class with labels: name, AP50, and over x `precision`
+        (at IoU 0.5, over recall), `f1`, `p` and `r` (over confidence); of more than `CURVES` classes the first; mean:
+        the same of all classes. confusion: labels (background is the last), counts as [predicted, true, count], conf.
+    """
+    at = np.linspace(0, len(result.px) - 1, 101).round().astype(int)
+    kinds = {"precision": result.prec_values, "f1": result.f1_curve, "p": result.p_curve, "r": result.r_curve}
+
+    def rounded(values: Float64Array) -> list[float]:
+        return [round(v, 4) for v in values[at].tolist()]
+
+    classes = [
+        {"name": names.get(int(c), str(int(c))), "AP50": round(float(result.all_ap[i, 0]), 4)}
+        | {kind: rounded(curves[i]) for kind, curves in kinds.items()}
+        for i, c in enumerate(result.ap_class_index[:CURVES])
+    ]
+    found: dict[str, Any] = {"x": rounded(result.px), "classes": classes}
+    found["mean"] = {kind: rounded(c.mean(0)) for kind, c in kinds.items()} if len(result.ap_class_index) else {}
+    if confusion is not None:
+        rows, columns = (place.tolist() for place in np.nonzero(confusion.matrix))
+        counts = [[i, j, int(confusion.matrix[i, j])] for i, j in zip(rows, columns, strict=True)]
+        labels = [*(names.get(i, str(i)) for i in range(confusion.nc)), "background"]
+        found["confusion"] = {"labels": labels, "counts": counts, "conf": confusion.conf}
+    return found
 
 
 class Metric(ApResult):

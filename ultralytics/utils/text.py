@@ -46,6 +46,13 @@ def counted(n: int, noun: str) -> str:
     return f"{n} {noun}{'es' if hissing else 's'}"
 
 
+def duration(seconds: float) -> str:
+    """Return a time in the unit that a reader would choose: "80 s", "12 min", "3.5 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
+
+
 def likely_slips(counts: Mapping[str, int]) -> list[tuple[str, str]]:
     """Pairs of names of which the first may be a slip for the second: they differ by case and spaces alone, or by one
     letter and one has at least 20 times as many objects.

@@ -54,6 +54,15 @@ class Document:
                 value = as_written(node)  # of keys that are merged (<<) too, the last one counts
         return value
 
+    def comments(self) -> dict[str, str]:
+        """Return the comment behind the value of each key of the outermost mapping; of keys without one, nothing."""
+        found = {}
+        for name, node in self.root.value if isinstance(self.root, yaml.MappingNode) else ():
+            rest = self.text[node.end_mark.index :].partition("\n")[0].strip()
+            if isinstance(name, yaml.ScalarNode) and rest.startswith("# "):
+                found[name.value] = rest[2:]
+        return found
+
 
 def as_written(node: yaml.Node) -> Any:
     """Return a value with every scalar in it as the text it is written with; None where nothing is written."""

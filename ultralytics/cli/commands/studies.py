@@ -73,6 +73,37 @@ class StudyReport(Command, name="study report"):
         return 0
 
 
+class Report(Command, name="report"):
+    """Write one HTML page of a run or a study: curves, figures, images, settings, commands."""
+
+    example = "report runs/detect/train"
+    positional = "folder"
+    folder: str = knob("", "folder of a run or a study, or a weights file in it", needed="report takes one folder")
+    out: str | None = knob(None, "the page, an HTML file", none="report.html in the folder")
+    images: float = knob(8.0, "MB that the images in the page may take, 0 for none", low=0, high=500)
+    serve: bool = knob(False, "show the page to this machine's browsers and renew it while the run trains")
+    port: int = knob(8008, "with serve=True: where, 0 for any that is free", high=65535, low=0)
+
+    @classmethod
+    def check(cls, given: dict[str, Any]) -> None:
+        """Refuse what has no effect with, or without, serve=True."""
+        for key, serves in (("out", True), ("port", False)):
+            if key in given and bool(given.get("serve")) is serves:
+                why = "a page that is served is not written" if serves else "it needs serve=True"
+                raise ConfigError(f"{key}={given[key]} has no effect: {why}", hint="leave it out")
+
+    def run(self) -> int:
+        from ultralytics.report.page import write_page  # torch takes seconds to import
+        from ultralytics.report.serve import serve_page
+
+        given = {k: v for k, v in self.given.items() if k not in ("serve", "folder")}
+        if self.serve:
+            serve_page(self.folder, **given)
+        else:
+            write_page(self.folder, **given)
+        return 0
+
+
 class Compare(Command, name="compare"):
     """Validate finished runs, compare them by image and by seed, and write tables and figures."""
 

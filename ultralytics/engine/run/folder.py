@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 import weakref
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from ultralytics.cfg.config import Config
 from ultralytics.engine.ranks.lifeline import remember_run
 from ultralytics.utils.errors import ConfigError, UserError
-from ultralytics.utils.files import is_at, lock, user_path
+from ultralytics.utils.files import is_at, lock, read_bytes, user_path
 
 DEFAULT_PROJECT = Path("runs") / "detect"
 
@@ -155,6 +156,32 @@ class RunLock:
 
     def __exit__(self, *_: object) -> None:
         self.release()
+
+
+class Holder(NamedTuple):
+    """Who has locked a run's folder: as its lock names it, and whether it lives; None: it is of another machine."""
+
+    name: str
+    alive: bool | None
+
+
+def read_holder(folder: Path) -> Holder | None:
+    """Return who trains in a folder, or was killed while it did; None where nobody does. The lock itself is not
+    touched: to try it could hinder a run that begins at this moment."""
+    try:
+        text = read_bytes(folder / LOCK_FILE, 200).decode("utf-8", "replace").strip()
+    except OSError:
+        return None
+    found = re.fullmatch(r"process (\d{1,9}) on (.*)", text)
+    if not found or found[2] != socket.gethostname() or os.name == "nt":  # where asking for a process ends it
+        return Holder(text or "a process", None)
+    try:
+        os.kill(int(found[1]), 0)
+    except PermissionError:
+        return Holder(text, True)
+    except OSError:
+        return Holder(text, False)
+    return Holder(text, True)
 
 
 LOCK_FILE = ".lock"

@@ -14,6 +14,15 @@ from ultralytics.engine.step.rates import GATE
 LEARNED, BEGUN = 0.10, 0.03  # shares of the map from which on a block counts as learned, and as begun
 
 
+def judge_share(share: float) -> str:
+    """Say what a block has learned, by the share by which it changes its map."""
+    if share >= LEARNED:
+        return "the block has learned"
+    if share >= BEGUN:
+        return "the block has learned little; give it more optimiser steps"
+    return "the block has hardly learned, so the figures are those of the network without it"
+
+
 class Meter:
     """Measures the gated blocks of a model, y = x + gate ⊙ A(x), where it is evaluated.
 
@@ -76,12 +85,7 @@ class Meter:
             share = rows[-1].get(f"{prefix}/share")
             if share is None:
                 continue
-            if share >= LEARNED:
-                text = "the block has learned"
-            elif share >= BEGUN:
-                text = "the block has learned little; give it more optimiser steps"
-            else:
-                text = "the block has hardly learned, so the figures are those of the network without it"
+            text = judge_share(share)
             gates = "mean |gate| {:.3g}, largest {:.3g}".format(
                 rows[-1][f"{prefix}/gate_mean"], rows[-1][f"{prefix}/gate_max"]
             )

@@ -26,7 +26,7 @@ from ultralytics.utils.coco import Seen, coco_figures, predictions
 from ultralytics.utils.files import write_json
 from ultralytics.utils.gallery import draw_analysis
 from ultralytics.utils.log import LOGGER
-from ultralytics.utils.metrics import IOU_THRESHOLDS, ConfusionMatrix, DetMetrics
+from ultralytics.utils.metrics import CURVES_FILE, IOU_THRESHOLDS, ConfusionMatrix, DetMetrics, curve_numbers
 from ultralytics.utils.plotting import optional, plot_images
 from ultralytics.utils.text import counted
 from ultralytics.utils.types import Batch
@@ -213,10 +213,13 @@ class DetectionValidator(BaseValidator):
         draw_analysis(figures, seen, names, self.save_dir, self.args.gallery, font)
 
     def draw_results(self) -> None:
-        """Draw curves and confusion matrices."""
+        """Draw curves and confusion matrices, and keep their numbers."""
         confusion, font = self.metrics.confusion_matrix, self.args.font
         if confusion is None:
             return
+        path = self.save_dir / CURVES_FILE
+        with optional(path):
+            write_json(path, curve_numbers(self.metrics.box, self.metrics.names, confusion))
         self.metrics.plot_curves(font)
         for normalize in (True, False):
             confusion.plot(normalize, self.save_dir, tuple(self.metrics.names.values()), font=font)
