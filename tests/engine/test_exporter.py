@@ -1,6 +1,7 @@
 """Exporting: what is checked before, and that nothing is kept that computes something else."""
 
 import os
+import sys
 
 import pytest
 import torch
@@ -8,12 +9,13 @@ import torch
 from tests.conftest import write_tiny
 from tests.helpers.networks import settled
 from ultralytics import YOLO
-from ultralytics.engine.exporter import _put as put_in_place
 from ultralytics.engine.formats import torchscript
+from ultralytics.engine.formats.table import format_named
 from ultralytics.models.yolo.detect import DetectionExporter
-from ultralytics.models.yolo.detect.export import compare_final
+from ultralytics.models.yolo.detect.export import BoxComparison, compare_final
 from ultralytics.nn.deploy import Deployed
 from ultralytics.utils.errors import ConfigError, ExportError, UserError
+from ultralytics.utils.files import put_in_place
 
 
 @pytest.fixture
@@ -59,12 +61,13 @@ def test_a_file_that_computes_something_else_is_not_kept(yolo, tmp_path, monkeyp
     assert sorted(p.name for p in tmp_path.iterdir()) == ["best.pt", "best.torchscript", "tiny-fla.yaml"]
 
 
-def test_a_file_replaces_an_earlier_one_and_events_come(yolo, tmp_path):
+def test_a_file_replaces_an_earlier_one_and_events_come(yolo, tmp_path, caplog):
     (tmp_path / "best.torchscript").write_bytes(b"an earlier file")
     seen = []
     for event in ("on_export_start", "on_export_end"):
         yolo.add_callback(event, lambda exporter, event=event: seen.append((event, exporter.file)))
     path = yolo.export(format="torchscript", imgsz=[32, 64])
+    assert "is there already, and will be replaced" in caplog.text
     assert path == str(tmp_path / "best.torchscript")
     assert YOLO(path).model.fixed == (32, 64)
     assert seen == [("on_export_start", None), ("on_export_end", tmp_path / "best.torchscript")]
@@ -84,6 +87,38 @@ def test_what_a_format_cannot_do_is_said_before_anything_is_written(yolo, tmp_pa
     with pytest.raises(ConfigError, match=message):
         yolo.export(imgsz=64, **keys)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["best.pt", "tiny-fla.yaml"]
+
+
+MISSING = [
+    ("onnx", {}, "onnxslim", r"simplify=True with format=onnx needs onnxslim \(pip install .*; or simplify=False\)"),
+    ("engine", {}, "onnxslim", r"simplify=True with format=engine needs onnxslim \(.*; or simplify=False\)"),
+    ("openvino", {"int8": True}, "nncf", r"int8=True with format=openvino needs nncf \(.*; or int8=False\)"),
+    ("ncnn", {}, "ncnn", r"format=ncnn needs ncnn \(pip install"),
+    ("litert", {}, "ai_edge_litert.interpreter", r"comparing LiteRT with the network needs ai_edge_litert"),
+]
+
+
+@pytest.mark.parametrize(("name", "keys", "gone", "message"), MISSING)
+def test_a_missing_package_is_noticed_before_anything_is_written(name, keys, gone, message, monkeypatch):
+    chosen = format_named(name)
+    for package in {*chosen.packages, *chosen.reads, "ai_edge_litert"}:
+        monkeypatch.setitem(sys.modules, package, sys.modules[__name__])
+    monkeypatch.setitem(sys.modules, gone, None)
+    exporter = DetectionExporter(overrides={"format": name, "batch": 1, **keys})
+    with pytest.raises(ExportError, match=message):
+        exporter.check(chosen)
+    monkeypatch.setitem(sys.modules, gone, sys.modules[__name__])
+    monkeypatch.setattr(type(chosen), "lacks", lambda self: "")
+    exporter.check(chosen)
+
+
+@pytest.mark.parametrize("name", ["ncnn", "litert", "executorch", "coreml"])
+def test_images_of_other_channels_are_refused_before_anything_is_written(name):
+    exporter = DetectionExporter(overrides={"format": name, "batch": 1})
+    with pytest.raises(ConfigError, match=rf"format={name} takes images of 3 channels, and the network's have 4 \(fo"):
+        exporter.check(format_named(name), channels=4)
+    with pytest.raises(ConfigError, match=r"int8=True measures ranges on images of 3 channels, .* have 1 \(int8=False"):
+        DetectionExporter(overrides={"format": "onnx", "int8": True}).check(format_named("onnx"), channels=1)
 
 
 def test_an_odd_size_is_rounded_up(yolo, caplog):
@@ -109,7 +144,7 @@ def test_what_needs_a_network_says_so(yolo, tmp_path):
 
 
 def test_differences_of_raw_outputs():
-    compare = DetectionExporter(overrides={"format": "onnx"}).compare
+    compare = BoxComparison().outputs
     ours = torch.zeros(2, 6, 5)
     ours[:, 4] = 0.5
     ours[1, 4, 3] = 0.0  # an anchor of no score, whose box does not count
