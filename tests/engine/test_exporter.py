@@ -6,8 +6,7 @@ import sys
 import pytest
 import torch
 
-from tests.conftest import write_tiny
-from tests.helpers.networks import settled
+from tests.helpers.networks import settled, write_attended
 from ultralytics import YOLO
 from ultralytics.engine.formats import torchscript
 from ultralytics.engine.formats.table import format_named
@@ -21,7 +20,7 @@ from ultralytics.utils.files import put_in_place
 @pytest.fixture
 def yolo(tmp_path):
     torch.manual_seed(0)
-    made = YOLO(str(write_tiny(tmp_path)), nc=3)
+    made = YOLO(str(write_attended(tmp_path)))
     settled(made.model, (64, 96))
     made.save(tmp_path / "best.pt")
     return YOLO(str(tmp_path / "best.pt"))
@@ -54,11 +53,11 @@ def test_a_file_that_computes_something_else_is_not_kept(yolo, tmp_path, monkeyp
         write(self, torchscript.Job(**{**vars(job), "network": network}), path)
 
     monkeypatch.setattr(torchscript.TorchScript, "write", faulty)
-    row = r"tiny-fla\.yaml: row 2 \(C2f\) is the first whose output differs"
+    row = r"attended\.yaml: row 2 \(C2f\) is the first whose output differs"
     with pytest.raises(ExportError, match=f"not kept: (boxes|scores|suppression) differ by .*; .*{row}"):
         yolo.export(format="torchscript", imgsz=64, nms=nms, conf=0.001)
     assert before.read_bytes() == b"an earlier file"
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["best.pt", "best.torchscript", "tiny-fla.yaml"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["attended.yaml", "best.pt", "best.torchscript"]
 
 
 def test_a_file_replaces_an_earlier_one_and_events_come(yolo, tmp_path, caplog):
@@ -86,7 +85,7 @@ def test_a_file_replaces_an_earlier_one_and_events_come(yolo, tmp_path, caplog):
 def test_what_a_format_cannot_do_is_said_before_anything_is_written(yolo, tmp_path, keys, message):
     with pytest.raises(ConfigError, match=message):
         yolo.export(imgsz=64, **keys)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["best.pt", "tiny-fla.yaml"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["attended.yaml", "best.pt"]
 
 
 MISSING = [
