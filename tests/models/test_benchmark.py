@@ -14,6 +14,7 @@ import torch
 from tests.conftest import CLONE, write_toy
 from tests.helpers.networks import write_net
 from ultralytics import YOLO
+from ultralytics.engine.formats.format import Opened
 from ultralytics.engine.formats.ncnn import NcnnBackend
 from ultralytics.engine.formats.onnx import OnnxBackend
 from ultralytics.engine.formats.torchscript import TorchScriptBackend
@@ -116,7 +117,7 @@ def opened(kind, device, **more):
 
 
 def session(providers):
-    return SimpleNamespace(get_provider_options=lambda: providers)
+    return Opened(SimpleNamespace(get_provider_options=lambda: providers), 1, lambda count: None)
 
 
 BOTH = {"CUDAExecutionProvider": {"device_id": "1"}, "CPUExecutionProvider": {}}
@@ -124,8 +125,8 @@ RAN = [
     (SimpleNamespace(device=GPU), GPU),  # a network of PyTorch's
     (opened(TorchScriptBackend, GPU), GPU),
     (opened(NcnnBackend, CPU), CPU),
-    (opened(OnnxBackend, CPU, opened=session({"CPUExecutionProvider": {}})), CPU),
-    (opened(OnnxBackend, CPU, opened=session(BOTH)), GPU),  # it takes images from the CPU's memory
+    (opened(OnnxBackend, CPU, runtime=session({"CPUExecutionProvider": {}})), CPU),
+    (opened(OnnxBackend, CPU, runtime=session(BOTH)), GPU),  # it takes images from the CPU's memory
 ]
 
 

@@ -108,17 +108,7 @@ class Exporter(WithCallbacks):
         job = Job(network, args, shape, self._metadata(model, shape, finish), finish=finish)
         if calibration is not None:
             job = replace(job, calibration=partial(calibration, shape[0], *shape[2:]))
-        stem = stem or Path(Path(model.spec.yaml_file).stem or "model")
-        path = chosen.place(stem, args)
-        if not path.absolute().parent.is_dir():
-            raise ConfigError("the output folder does not exist", str(path.absolute().parent), "make it first")
-        if path.exists():
-            LOGGER.info(
-                "%s is there already, and will be replaced when the new file agrees with the network: of the keys its "
-                "name says %s alone (rename it now to keep both)",
-                path,
-                "format and int8" if "int8" in chosen.able else "format",
-            )
+        path = self._place(chosen, stem or Path(Path(model.spec.yaml_file).stem or "model"))
         with _unfinished(path) as new:
             _write_file(chosen, job, new)
             trials = self._trials(job, images)
@@ -186,6 +176,24 @@ class Exporter(WithCallbacks):
             needed(chosen.reads, f"comparing {chosen.title} with the network", chosen.install)
         elif not chosen.anywhere:
             raise ExportError(f"{chosen.title} is written on the machine that runs it: this needs {chosen.lacks()}")
+
+    def _place(self, chosen: Format, stem: Path) -> Path:
+        """Return where the file goes; say so where an earlier one, perhaps of other keys, is there.
+
+        Raises:
+            ConfigError: its folder does not exist.
+        """
+        path = chosen.place(stem, self.args)
+        if not path.absolute().parent.is_dir():
+            raise ConfigError("the output folder does not exist", str(path.absolute().parent), "make it first")
+        if path.exists():
+            LOGGER.info(
+                "%s is there already, and will be replaced when the new file agrees with the network: of the keys its "
+                "name says %s alone (rename it now to keep both)",
+                path,
+                "format and int8" if "int8" in chosen.able else "format",
+            )
+        return path
 
     def _no_images(self) -> ConfigError:
         data = self.args.data

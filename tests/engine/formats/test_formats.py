@@ -30,7 +30,7 @@ def written(folder, name, **keys):
     return yolo, yolo.export(format=name, **{"imgsz": 64, **keys})
 
 
-# An OpenVINO folder is made of the same graph as an ONNX file; `test_hostile` exports one of one size in the quick suite.
+# An OpenVINO folder is made of the graph of an ONNX file; `test_hostile` exports one, of one size, in the quick suite.
 @pytest.fixture(scope="module", params=[*CHECKED[:2], pytest.param(CHECKED[2], marks=pytest.mark.slow)])
 def dynamic(request, tmp_path_factory):
     return written(tmp_path_factory.mktemp(request.param), request.param, dynamic=True)

@@ -83,6 +83,20 @@ def to_record(job: Job, half: bool) -> tuple[Deployed, Tensor]:
     return (copy.deepcopy(job.network).half(), images.half()) if half else (job.network, images)
 
 
+class Opened(NamedTuple):
+    """A file in a runtime that has threads of its own.
+
+    Attributes:
+        model: what the runtime made of it.
+        threads: of a CPU that it computes with.
+        at: opens the file for so many threads.
+    """
+
+    model: Any
+    threads: int
+    at: Callable[[int], Any]
+
+
 class FileBackend(ABC):
     """A Backend that runs an exported file. It is not changed once it is open: what a run asks for, `of_run` puts into
     another object, which shares the open file.
@@ -98,18 +112,14 @@ class FileBackend(ABC):
         takes: names of the inputs besides the images, which have defaults: "conf", "iou".
         given: values for them, by name.
         layout: how images lie in memory: rows of a channel one after the other, as runtimes read them.
-        threads: of a CPU that its runtime computes with; None: those of torch.
-        opened: the file in a runtime that has threads of its own.
-        computes_on: where its runtime computes; a runtime may take images from another device's memory.
+        runtime: the file in a runtime that has threads of its own; None: it computes with torch's.
     """
 
     _made_of: tuple[tuple[Any, ...], dict[str, Any]]
-    _at: Callable[[int], Any]  # opens the file in its runtime for so many threads
     takes: frozenset[str] = frozenset()
     given: Mapping[str, float] = MappingProxyType({})
     layout = torch.contiguous_format
-    threads: int | None = None
-    opened: Any = None
+    runtime: Opened | None = None
 
     def __init__(
         self,
@@ -147,9 +157,8 @@ class FileBackend(ABC):
         Args:
             opening: opens it for so many threads; of what it returned for other runs the last is kept.
         """
-        self._at = lru_cache(maxsize=1)(opening)
-        self.threads = torch.get_num_threads()
-        self.opened = self._at(self.threads)
+        at, count = lru_cache(maxsize=1)(opening), torch.get_num_threads()
+        self.runtime = Opened(at(count), count, at)
 
     def of_run(self, given: Mapping[str, float] | None = None, threads: int | None = None) -> FileBackend:
         """Return the open file with what a run asks for. This object, and those of other runs, stay as they are.
@@ -158,14 +167,13 @@ class FileBackend(ABC):
             given: values for inputs that it `takes`, by name; None: as here.
             threads: of a CPU, where its runtime has threads of its own; None: as here.
         """
-        given = self.given if given is None else given
-        count = self.threads if threads is None or self.threads is None else threads
-        if (given, count) == (self.given, self.threads):
+        given, runtime = self.given if given is None else given, self.runtime
+        if runtime is not None and threads is not None and threads != runtime.threads:
+            runtime = runtime._replace(model=runtime.at(threads), threads=threads)
+        if given == self.given and runtime is self.runtime:
             return self
         made = object.__new__(type(self))
-        made.__dict__ |= self.__dict__ | {"given": MappingProxyType(dict(given)), "threads": count}
-        if count != self.threads and count is not None:
-            made.opened = self._at(count)
+        made.__dict__ |= self.__dict__ | {"given": MappingProxyType(dict(given)), "runtime": runtime}
         return made
 
     @abstractmethod
@@ -173,8 +181,19 @@ class FileBackend(ABC):
         """Return the file's outputs for images of a size and a number that it takes."""
 
     @property
+    def opened(self) -> Any:
+        """Return the file as its runtime holds it, where that has threads of its own."""
+        assert self.runtime is not None
+        return self.runtime.model
+
+    @property
+    def threads(self) -> int | None:
+        """Return how many threads of a CPU its runtime computes with; None: as many as torch."""
+        return None if self.runtime is None else self.runtime.threads
+
+    @property
     def computes_on(self) -> torch.device:
-        """Return the device that the runtime computes on."""
+        """Return the device that the runtime computes on; it may take images from another device's memory."""
         return self.device
 
     def __call__(self, images: Tensor) -> Any:
