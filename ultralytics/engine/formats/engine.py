@@ -140,8 +140,8 @@ class EngineBackend(FileBackend):
         import tensorrt as trt  # an optional package
 
         log = _log(trt)
-        self.runtime = trt.Runtime(log)
-        self.engine: Any = self.runtime.deserialize_cuda_engine(data)
+        self.maker = trt.Runtime(log)  # must outlive what it makes
+        self.engine: Any = self.maker.deserialize_cuda_engine(data)
         if self.engine is None:
             hint = "an engine runs with the version of TensorRT and on the kind of GPU that built it: export it again"
             raise ExportError(f"it cannot be opened: {log}", str(path), hint)
