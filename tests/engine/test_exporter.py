@@ -1,25 +1,26 @@
 """Exporting: what is checked before, and that nothing is kept that computes something else."""
 
 import os
+import sys
 
 import pytest
 import torch
 
-from tests.conftest import write_tiny
-from tests.helpers.networks import settled
+from tests.helpers.networks import settled, write_attended
 from ultralytics import YOLO
-from ultralytics.engine.exporter import _put as put_in_place
 from ultralytics.engine.formats import torchscript
+from ultralytics.engine.formats.table import format_named
 from ultralytics.models.yolo.detect import DetectionExporter
-from ultralytics.models.yolo.detect.export import compare_final
+from ultralytics.models.yolo.detect.export import BoxComparison, compare_final
 from ultralytics.nn.deploy import Deployed
 from ultralytics.utils.errors import ConfigError, ExportError, UserError
+from ultralytics.utils.files import put_in_place
 
 
 @pytest.fixture
 def yolo(tmp_path):
     torch.manual_seed(0)
-    made = YOLO(str(write_tiny(tmp_path)), nc=3)
+    made = YOLO(str(write_attended(tmp_path)))
     settled(made.model, (64, 96))
     made.save(tmp_path / "best.pt")
     return YOLO(str(tmp_path / "best.pt"))
@@ -52,19 +53,20 @@ def test_a_file_that_computes_something_else_is_not_kept(yolo, tmp_path, monkeyp
         write(self, torchscript.Job(**{**vars(job), "network": network}), path)
 
     monkeypatch.setattr(torchscript.TorchScript, "write", faulty)
-    row = r"tiny-fla\.yaml: row 2 \(C2f\) is the first whose output differs"
+    row = r"attended\.yaml: row 2 \(C2f\) is the first whose output differs"
     with pytest.raises(ExportError, match=f"not kept: (boxes|scores|suppression) differ by .*; .*{row}"):
         yolo.export(format="torchscript", imgsz=64, nms=nms, conf=0.001)
     assert before.read_bytes() == b"an earlier file"
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["best.pt", "best.torchscript", "tiny-fla.yaml"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["attended.yaml", "best.pt", "best.torchscript"]
 
 
-def test_a_file_replaces_an_earlier_one_and_events_come(yolo, tmp_path):
+def test_a_file_replaces_an_earlier_one_and_events_come(yolo, tmp_path, caplog):
     (tmp_path / "best.torchscript").write_bytes(b"an earlier file")
     seen = []
     for event in ("on_export_start", "on_export_end"):
         yolo.add_callback(event, lambda exporter, event=event: seen.append((event, exporter.file)))
     path = yolo.export(format="torchscript", imgsz=[32, 64])
+    assert "is there already, and will be replaced" in caplog.text
     assert path == str(tmp_path / "best.torchscript")
     assert YOLO(path).model.fixed == (32, 64)
     assert seen == [("on_export_start", None), ("on_export_end", tmp_path / "best.torchscript")]
@@ -83,7 +85,39 @@ def test_a_file_replaces_an_earlier_one_and_events_come(yolo, tmp_path):
 def test_what_a_format_cannot_do_is_said_before_anything_is_written(yolo, tmp_path, keys, message):
     with pytest.raises(ConfigError, match=message):
         yolo.export(imgsz=64, **keys)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["best.pt", "tiny-fla.yaml"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["attended.yaml", "best.pt"]
+
+
+MISSING = [
+    ("onnx", {}, "onnxslim", r"simplify=True with format=onnx needs onnxslim \(pip install .*; or simplify=False\)"),
+    ("engine", {}, "onnxslim", r"simplify=True with format=engine needs onnxslim \(.*; or simplify=False\)"),
+    ("openvino", {"int8": True}, "nncf", r"int8=True with format=openvino needs nncf \(.*; or int8=False\)"),
+    ("ncnn", {}, "ncnn", r"format=ncnn needs ncnn \(pip install"),
+    ("litert", {}, "ai_edge_litert.interpreter", r"comparing LiteRT with the network needs ai_edge_litert"),
+]
+
+
+@pytest.mark.parametrize(("name", "keys", "gone", "message"), MISSING)
+def test_a_missing_package_is_noticed_before_anything_is_written(name, keys, gone, message, monkeypatch):
+    chosen = format_named(name)
+    for package in {*chosen.packages, *chosen.reads, "ai_edge_litert"}:
+        monkeypatch.setitem(sys.modules, package, sys.modules[__name__])
+    monkeypatch.setitem(sys.modules, gone, None)
+    exporter = DetectionExporter(overrides={"format": name, "batch": 1, **keys})
+    with pytest.raises(ExportError, match=message):
+        exporter.check(chosen)
+    monkeypatch.setitem(sys.modules, gone, sys.modules[__name__])
+    monkeypatch.setattr(type(chosen), "lacks", lambda self: "")
+    exporter.check(chosen)
+
+
+@pytest.mark.parametrize("name", ["ncnn", "litert", "executorch", "coreml"])
+def test_images_of_other_channels_are_refused_before_anything_is_written(name):
+    exporter = DetectionExporter(overrides={"format": name, "batch": 1})
+    with pytest.raises(ConfigError, match=rf"format={name} takes images of 3 channels, and the network's have 4 \(fo"):
+        exporter.check(format_named(name), channels=4)
+    with pytest.raises(ConfigError, match=r"int8=True measures ranges on images of 3 channels, .* have 1 \(int8=False"):
+        DetectionExporter(overrides={"format": "onnx", "int8": True}).check(format_named("onnx"), channels=1)
 
 
 def test_an_odd_size_is_rounded_up(yolo, caplog):
@@ -109,7 +143,7 @@ def test_what_needs_a_network_says_so(yolo, tmp_path):
 
 
 def test_differences_of_raw_outputs():
-    compare = DetectionExporter(overrides={"format": "onnx"}).compare
+    compare = BoxComparison().outputs
     ours = torch.zeros(2, 6, 5)
     ours[:, 4] = 0.5
     ours[1, 4, 3] = 0.0  # an anchor of no score, whose box does not count

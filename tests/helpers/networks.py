@@ -24,6 +24,29 @@ def write_net(folder: Path) -> Path:
     return file
 
 
+# Every kind of row that exporting treats in its own way: attention with a positional table, a C2f, strides of 8 and 32.
+ATTENDED = """
+nc: 3
+scales: {n: [0.33, 0.0625, 256]}
+backbone:
+  - [-1, 1, Conv, [64, 3, 2]]
+  - [-1, 1, Conv, [128, 3, 4]]
+  - [-1, 1, C2f, [128, True]]
+  - [-1, 1, Conv, [256, 3, 4]]
+  - [-1, 1, FocusedLinearAttention, [256, [4, 4], 2]]
+head:
+  - [[2, 4], 1, Detect, [nc]]
+"""
+
+
+def write_attended(folder: Path) -> Path:
+    """A network of six rows with attention, which is written in another format in a fifth of the time that the tiny
+    YOLOv8-FLA takes."""
+    file = folder / "attended.yaml"
+    file.write_text(ATTENDED, encoding="utf-8")
+    return file
+
+
 PUBLISHED = Path(__file__).parents[1] / "nn" / "published"
 
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,12 @@ import torch
 from tests.conftest import CLONE, write_toy
 from tests.helpers.networks import write_net
 from ultralytics import YOLO
+from ultralytics.engine.formats.format import Opened
+from ultralytics.engine.formats.ncnn import NcnnBackend
+from ultralytics.engine.formats.onnx import OnnxBackend
+from ultralytics.engine.formats.torchscript import TorchScriptBackend
 from ultralytics.models.yolo import benchmark as bench
+from ultralytics.models.yolo import turns
 from ultralytics.models.yolo.run import benchmark as reference_benchmark
 from ultralytics.models.yolo.turns import STAGES, Contestant, grouped
 from ultralytics.utils.errors import ConfigError, DatasetError, ExportError
@@ -81,7 +87,7 @@ def test_rows_take_turns_and_one_that_fails_says_why(yolo, here, tmp_path, monke
     a, b = dict.fromkeys(order)
     assert order == [a, b, b, a] * 2  # whose turn is first changes
     for row in found["rows"]:
-        assert (row["reason"], row["precision"], row["input"]) == ("", "fp32", [64, 64])
+        assert (row["reason"], row["precision"], row["input"], row["on"]) == ("", "fp32", [64, 64], "cpu")
         assert 0 < row["forward"]["p50_ms"] <= row["with_nms"]["p50_ms"] <= row["end_to_end"]["p50_ms"]
         assert row["images_per_second"] <= row["forward_per_second"]
         assert row["size_mb"] > 0
@@ -98,6 +104,61 @@ def test_rows_take_turns_and_one_that_fails_says_why(yolo, here, tmp_path, monke
     assert "int8=True is not offered" in line
     with pytest.raises(ExportError, match="int8=True is not offered"):
         yolo.benchmark(formats=["torchscript"], int8=True, verbose=True, **SMALL)
+
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda", 1)
+
+
+def opened(kind, device, **more):
+    """An open file whose runtime is played."""
+    found = object.__new__(kind)
+    found.__dict__ |= {"device": device, "dtype": torch.float32, "fixed": None, **more}
+    return found
+
+
+def session(providers):
+    return Opened(SimpleNamespace(get_provider_options=lambda: providers), 1, lambda count: None)
+
+
+BOTH = {"CUDAExecutionProvider": {"device_id": "1"}, "CPUExecutionProvider": {}}
+RAN = [
+    (SimpleNamespace(device=GPU), GPU),  # a network of PyTorch's
+    (opened(TorchScriptBackend, GPU), GPU),
+    (opened(NcnnBackend, CPU), CPU),
+    (opened(OnnxBackend, CPU, runtime=session({"CPUExecutionProvider": {}})), CPU),
+    (opened(OnnxBackend, CPU, runtime=session(BOTH)), GPU),  # it takes images from the CPU's memory
+]
+
+
+@pytest.mark.parametrize(("net", "device"), RAN)
+def test_a_row_says_where_its_runtime_computes(net, device, monkeypatch):
+    """Not where the images lie, nor what was asked for."""
+    monkeypatch.setattr(turns, "device_name", lambda device: f"name of {device}")
+    monkeypatch.setattr(turns, "precision", lambda net: "fp32")
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 2**21)
+    made = object.__new__(Contestant)
+    made.predictor, made.groups, made.before, made.device = SimpleNamespace(model=net, frame=(64, 64)), [], 1.0, GPU
+    net.fixed = None
+    facts = made.facts()
+    assert (facts["on"], facts["device"]) == (device.type, f"name of {device}")
+    assert made.memory()["gpu_memory_mb"] == (2.0 if device.type == "cuda" else None)
+
+
+def test_the_table_names_each_device_and_its_rows():
+    rows = [
+        {"title": "PyTorch", "on": "cuda", "device": "H100", "reason": ""},
+        {"title": "ONNX", "on": "cpu", "device": "EPYC", "reason": ""},
+        {"title": "TorchScript", "on": "cuda", "device": "H100", "reason": ""},
+        {"title": "ncnn", "reason": "it needs ncnn"},
+    ]
+    found = {"rows": rows, "rect": False, "imgsz": 64, "batch": 1, "conf": 0.25, "iou": 0.7, "rounds": 3}
+    found |= {"images": "4 images", "machine": {"threads": 2, "load": "load average 1.0 on 2 cores", "gpu": "H100"}}
+    lines = bench.table(found)
+    assert lines[-2:] == ["H100: PyTorch, TorchScript", "EPYC, 2 threads (load average 1.0 on 2 cores): ONNX"]
+    columns = lines[1].index("on  ")
+    assert [line[columns : columns + 3] for line in lines[2:5]] == ["GPU", "CPU", "GPU"]
+    found["rows"] = rows[1:2]
+    assert bench.table(found)[-1] == "EPYC, 2 threads (load average 1.0 on 2 cores)"
 
 
 def test_an_exported_file_is_the_only_row_and_knows_its_size(yolo, here, tmp_path, monkeypatch):

@@ -3,16 +3,18 @@
 import copy
 import functools
 import pickle
+import shutil
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from tests.conftest import write_tiny, write_toy
-from tests.helpers.networks import settled
+from tests.conftest import write_toy
+from tests.helpers.networks import settled, write_attended
 from ultralytics import YOLO
 from ultralytics.cli import main
+from ultralytics.engine.formats.table import format_named
 from ultralytics.models.yolo.detect import DetectionPredictor, DetectionValidator
 from ultralytics.nn.autobackend import AutoBackend
 from ultralytics.utils.errors import ConfigError, ExportError, UserError
@@ -26,7 +28,7 @@ def made(tmp_path_factory):
     """The weights, a TorchScript file that takes every size, and one that takes 4 images of 64×96."""
     folder = tmp_path_factory.mktemp("exported")
     torch.manual_seed(0)
-    yolo = YOLO(str(write_tiny(folder)), nc=3)
+    yolo = YOLO(str(write_attended(folder)))
     settled(yolo.model, (64, 64))
     yolo.model.names = {0: "red", 1: "绿 'a'", 2: "blue"}
     paths = {"pt": folder / "best.pt", "free": folder / "free.torchscript", "fixed": folder / "fixed.torchscript"}
@@ -147,3 +149,25 @@ def test_the_command_reports_one_line(made, capsys, tmp_path):
     err = capsys.readouterr().err
     assert err.startswith(f"error: {path}: it is damaged, or no ONNX file")
     assert err.count("\n") == 1
+
+
+@pytest.fixture(scope="module")
+def published(shared, tmp_path_factory):
+    """Weights of COCO, and their figures on real images that are padded by their own shapes."""
+    folder = tmp_path_factory.mktemp("published")
+    shutil.copy(shared / "weights" / "yolov8n.pt", folder)
+    data = str(shared / "data" / "coco128-val" / "coco128-val.yaml")
+    keys = {"data": data, "batch": 16, "workers": 0, "plots": False, "verbose": False, "project": str(folder / "runs")}
+    return folder / "yolov8n.pt", keys, YOLO(folder / "yolov8n.pt").val(**keys).results_dict
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["onnx", "openvino", "torchscript"])
+def test_real_weights_have_the_same_figures_in_each_format(published, name):
+    weights, keys, ours = published
+    for package in format_named(name).packages:
+        pytest.importorskip(package)
+    theirs = YOLO(YOLO(weights).export(format=name, dynamic=True)).val(**keys).results_dict
+    for figure in ("metrics/mAP50-95(B)", "metrics/mAP50(B)"):
+        print(f"{name} {figure}: .pt {ours[figure]:.6f}, file {theirs[figure]:.6f}")
+        assert theirs[figure] == pytest.approx(ours[figure], abs=5e-4)

@@ -406,10 +406,14 @@ def test_the_cpp_program_of_the_page_finds_what_predict_finds(files, images, tmp
     found = importlib.util.find_spec("onnxruntime")
     headers = next((f for f in INCLUDES if f and Path(f, "onnxruntime_cxx_api.h").is_file()), None)
     compiler = shutil.which("g++")
-    if headers is None or compiler is None or found is None:
-        pytest.skip(
-            "no g++, or no headers of ONNX Runtime: libonnxruntime-dev, or ONNXRUNTIME_INCLUDE names their folder"
-        )
+    wanted = {
+        "g++": compiler,
+        "onnxruntime (pip install -r requirements-export.txt)": found,
+        "onnxruntime_cxx_api.h (libonnxruntime-dev, or ONNXRUNTIME_INCLUDE names its folder)": headers,
+    }
+    absent = [what for what, there in wanted.items() if there is None]
+    if absent:
+        pytest.skip(f"not found: {', '.join(absent)}")
     library = next(Path(found.origin).parent.glob("capi/libonnxruntime.so.*"))
     for name in ("libonnxruntime.so", "libonnxruntime.so.1"):
         (tmp_path / name).symlink_to(library)

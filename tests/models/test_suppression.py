@@ -1,6 +1,8 @@
 """Suppression in exported files: equal to our own, by itself in each runtime, and behind a network."""
 
+import copy
 import logging
+import pickle
 import re
 import runpy
 import shutil
@@ -26,7 +28,7 @@ from ultralytics.engine.formats.openvino import ENTRIES, _with_inputs
 from ultralytics.engine.formats.table import format_named
 from ultralytics.engine.formats.torchscript import TorchScript
 from ultralytics.models.yolo.detect.export import compare_suppressed
-from ultralytics.models.yolo.detect.postprocess import detections, settle_suppression
+from ultralytics.models.yolo.detect.postprocess import detections, with_suppression
 from ultralytics.models.yolo.detect.suppression import Suppression
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.boxes import clip_boxes
@@ -241,7 +243,9 @@ def test_the_comparison_forgives_rounding(seed, iou, agnostic):
 
 def file_with(takes=(), **args):
     metadata = Metadata(names={0: "a", 1: "b"}, args={"nms": True} | args)
-    return SimpleNamespace(metadata=metadata, takes=frozenset(takes), given={}, path="x.onnx", nc=2)
+    found = SimpleNamespace(metadata=metadata, takes=frozenset(takes), given={}, path="x.onnx", nc=2)
+    found.of_run = lambda given: SimpleNamespace(**{**vars(found), "given": given})
+    return found
 
 
 OWN = {"conf": 0.3, "iou": 0.6, "max_det": 50, "agnostic_nms": False}
@@ -250,17 +254,18 @@ OWN = {"conf": 0.3, "iou": 0.6, "max_det": 50, "agnostic_nms": False}
 def test_a_files_own_keys_are_those_of_the_run(caplog):
     for mode in ("val", "predict"):
         args = get_cfg(None, {}, mode=mode)
-        settle_suppression(file_with(("conf", "iou"), **OWN), args)
+        with_suppression(file_with(("conf", "iou"), **OWN), args)
         assert {k: getattr(args, k) for k in OWN} == OWN
     assert not caplog.records
 
 
 def test_keys_that_are_given_go_into_the_file():
     file = file_with(("conf", "iou"), **OWN)
-    settle_suppression(file, get_cfg(None, {"conf": 0.1, "iou": 0.5, "max_det": 20}))
-    assert file.given == {"conf": 0.1, "iou": 0.5}
-    settle_suppression(file, get_cfg())
-    assert file.given == {}, "the next run gives none"
+    assert with_suppression(file, get_cfg(None, {"conf": 0.1, "iou": 0.5, "max_det": 20})).given == {
+        "conf": 0.1,
+        "iou": 0.5,
+    }
+    assert with_suppression(file, get_cfg()).given == file.given == {}, "another run gives none"
 
 
 @pytest.mark.parametrize(
@@ -276,7 +281,7 @@ def test_keys_that_are_given_go_into_the_file():
 )
 def test_keys_that_a_file_cannot_follow_are_one_line(caplog, keys, named):
     with caplog.at_level(logging.WARNING):
-        settle_suppression(file_with(**OWN), get_cfg(None, keys))
+        with_suppression(file_with(**OWN), get_cfg(None, keys))
     own = "conf=0.3, iou=0.6, max_det=50, agnostic_nms=False"
     lines = [] if named is None else [f"x.onnx suppresses boxes by {own}, and cannot do so by {named}"]
     assert [r.getMessage() for r in caplog.records] == lines
@@ -284,8 +289,8 @@ def test_keys_that_a_file_cannot_follow_are_one_line(caplog, keys, named):
 
 def test_what_a_file_says_of_itself_is_checked():
     with pytest.raises(ConfigError, match=r"x\.onnx.*conf"):
-        settle_suppression(file_with(conf="much"), get_cfg())
-    settle_suppression(file_with(), get_cfg())  # one of others says nothing
+        with_suppression(file_with(conf="much"), get_cfg())
+    with_suppression(file_with(), get_cfg())  # one of others says nothing
 
 
 def test_final_boxes_are_known_by_the_mapping_beside_them():
@@ -330,9 +335,14 @@ def predictions_agree(weights, file, **keys):
         assert torch.allclose(one.boxes.data, other.boxes.data, atol=0.02)
 
 
-def test_a_torchscript_file_predicts_and_validates_like_the_weights(weights):
+@pytest.fixture(scope="module")
+def script_file(weights):
     keys = {"format": "torchscript", "nms": True, "dynamic": True, "imgsz": 64, "conf": 0.3, "max_det": 60}
-    file = YOLO(str(weights / "best.pt")).export(**keys)
+    return YOLO(str(weights / "best.pt")).export(**keys)
+
+
+def test_a_torchscript_file_predicts_and_validates_like_the_weights(weights, script_file):
+    file = script_file
     predictions_agree(weights, file, conf=0.3, max_det=60)
     predictions_agree(weights, file, conf=0.2, iou=0.4, max_det=60)
     backend = TorchScript().open(weights / "best.torchscript")
@@ -351,6 +361,38 @@ def onnx_file(weights):
         pytest.importorskip(package)
     keys = {"format": "onnx", "nms": True, "dynamic": True, "imgsz": 64, "simplify": False}
     return YOLO(str(weights / "best.pt")).export(**keys)
+
+
+@pytest.mark.parametrize("name", ["best.pt", "script_file", "onnx_file"])
+def test_a_prediction_within_another_changes_nothing_of_it(weights, request, name):
+    """Neither conf and iou, which are inputs of the files, nor the threads, nor the session that is open."""
+    yolo = YOLO(str(weights / name) if name.endswith(".pt") else request.getfixturevalue(name))
+    keys = {"conf": 0.1, "iou": 0.6, "max_det": 60, "threads": 1, "imgsz": 64, "batch": 1, "verbose": False}
+    expected = yolo.predict(images(weights), **keys)
+    program, found = torch.get_num_threads(), []
+    outer = yolo.predict(images(weights), stream=True, **keys)
+    predictor = yolo.predictor
+    for result in outer:
+        found.append(result)
+        run = predictor.model
+        inner = yolo.predict(images(weights)[1], conf=0.9, iou=0.2, imgsz=96, threads=2, verbose=False)[0]
+        assert predictor.model is run
+        assert torch.get_num_threads() == program
+        assert not (inner.boxes.conf <= 0.9).any()
+    assert sum(len(r) for r in expected) > 20
+    for one, other in zip(expected, found, strict=True):
+        assert torch.equal(one.boxes.data, other.boxes.data)
+    if name == "onnx_file":
+        assert (run.threads, yolo.predictor.model.threads) == (1, 2)
+        assert run.opened is not yolo.predictor.model.opened
+
+
+def test_a_copy_of_a_run_keeps_what_it_asks_for(script_file):
+    run = TorchScript().open(Path(script_file)).of_run({"conf": 0.9})
+    y = torch.rand(1, 3, 64, 64)
+    for other in (copy.deepcopy(run), pickle.loads(pickle.dumps(run))):
+        assert other.given == {"conf": 0.9}
+        assert torch.equal(other(y)[0], run(y)[0])
 
 
 def test_an_onnx_file_predicts_like_the_weights(weights, onnx_file):

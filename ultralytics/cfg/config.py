@@ -31,6 +31,7 @@ __all__ = [
     "check_classes",
     "check_switches",
     "get_cfg",
+    "keys_of",
     "parse_value",
     "parse_word",
     "unknown_key",
@@ -150,6 +151,17 @@ def get_cfg(
 def as_mapping(args: Any) -> Mapping[str, Any] | None:
     """Return keys and values of a mapping, or of an object that holds them as attributes, as the reference's does."""
     return args if args is None or isinstance(args, Mapping) else vars(args)
+
+
+def keys_of(
+    cfg: Config | str | Path | Mapping[str, Any] | None, overrides: Config | Mapping[str, Any] | None, mode: str
+) -> Config:
+    """Return the keys of a run: `overrides` itself where it is a Config, else those of `cfg` with it on top; both may
+    be objects that hold keys as attributes. The others as of `get_cfg`."""
+    if isinstance(overrides, Config):
+        return overrides
+    cfg = cfg if cfg is None or isinstance(cfg, Config | str | Path) else as_mapping(cfg)
+    return get_cfg(cfg, as_mapping(overrides), mode=mode)
 
 
 def _set_keys(config: Config, values: Mapping[str, Any], source: str) -> None:

@@ -69,6 +69,11 @@ class Callbacks(dict[str, list[Callback]]):
         for event, functions in (others or {}).items():
             self[event].extend(functions)
 
+    @classmethod
+    def of(cls, others: Mapping[str, list[Callback]] | None) -> Callbacks:
+        """Return the very functions where they are Callbacks, else new ones that begin with them."""
+        return others if isinstance(others, Callbacks) else cls(others)
+
     def __missing__(self, event: str) -> list[Callback]:
         raise ConfigError(
             f"there is no event {str(event)!r}", hint=nearest(str(event), self) or f"one of {', '.join(EVENTS)}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import os
 import secrets
 import shutil
 import time
@@ -19,17 +18,17 @@ import torch
 from torch import Tensor
 
 from ultralytics import __version__
-from ultralytics.cfg.config import Config, as_mapping, get_cfg
+from ultralytics.cfg.config import Config, keys_of
 from ultralytics.engine.callbacks import Callback, Callbacks, WithCallbacks
 from ultralytics.engine.formats.failure import refusal
-from ultralytics.engine.formats.format import FileBackend, Finish, Format, Job, needed
+from ultralytics.engine.formats.format import Finish, Format, Job, needed
 from ultralytics.engine.formats.metadata import SUPPRESSION, Metadata
-from ultralytics.engine.formats.parity import Trial, beyond, compared, first_row, output_of, shapes
+from ultralytics.engine.formats.parity import Comparison, Trial, beyond, compared, first_row, shapes
 from ultralytics.engine.formats.table import format_named
 from ultralytics.nn.backend import Backend, TorchBackend
 from ultralytics.nn.deploy import Deployed
 from ultralytics.utils.errors import ConfigError, ExportError
-from ultralytics.utils.files import file_size, not_written
+from ultralytics.utils.files import file_size, not_written, put_in_place
 from ultralytics.utils.lazy import later
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.ops import make_divisible
@@ -52,7 +51,7 @@ Images = Callable[[int, int, int], Iterable[Tensor]]
 class Exporter(WithCallbacks):
     """Write a network in another runtime's format: `Exporter(overrides={"format": "onnx"})(model=network)`.
 
-    A task has `finish`, `compare` and `tolerances`.
+    A task has `finish` and `comparison`.
 
     Args:
         cfg: a Config or a YAML of keys.
@@ -66,9 +65,8 @@ class Exporter(WithCallbacks):
         overrides: Config | Mapping[str, Any] | None = None,
         _callbacks: Mapping[str, list[Callback]] | None = None,
     ) -> None:
-        given = overrides if isinstance(overrides, Config) else get_cfg(cfg, as_mapping(overrides), mode="export")
-        self.args = given
-        self.callbacks = _callbacks if isinstance(_callbacks, Callbacks) else Callbacks(_callbacks)
+        self.args = keys_of(cfg, overrides, "export")
+        self.callbacks = Callbacks.of(_callbacks)
         self.file: Path | None = None
 
     def __call__(
@@ -98,30 +96,26 @@ class Exporter(WithCallbacks):
         """
         args = self.args
         chosen = format_named(args.format)
-        self._check(chosen)
+        self.check(chosen, model.spec.ch)
         if args.int8 and calibration is None:
             raise self._no_images()
         self.run_callbacks("on_export_start")
-        needed(chosen.packages, f"format={chosen.name}", chosen.install)
         self.begin(model)
         began = time.perf_counter()
         finish = self.finish(model)
         network = Deployed(model)
         shape = (args.batch, network.network.spec.ch, *self._frame(network.stride))
-        job = Job(network, args, shape, self._metadata(model, shape), finish=finish)
+        job = Job(network, args, shape, self._metadata(model, shape, finish), finish=finish)
         if calibration is not None:
             job = replace(job, calibration=partial(calibration, shape[0], *shape[2:]))
-        stem = stem or Path(Path(model.spec.yaml_file).stem or "model")
-        path = chosen.place(stem, args)
-        if not path.absolute().parent.is_dir():
-            raise ConfigError("the output folder does not exist", str(path.absolute().parent), "make it first")
+        path = self._place(chosen, stem or Path(Path(model.spec.yaml_file).stem or "model"))
         with _unfinished(path) as new:
             _write_file(chosen, job, new)
             trials = self._trials(job, images)
             self._compare(chosen, job, new, trials)
             if args.int8 and accuracy is not None:
                 self._measure(chosen, job, new, TorchBackend(model, torch.device("cpu")), accuracy)
-            _put(new, path)
+            put_in_place(new, path)
         self.file = path
         seconds = time.perf_counter() - began
         LOGGER.info("%s: %.1f MB, in %.0f s, saved to %s", chosen.title, file_size(path), seconds, path)
@@ -145,22 +139,21 @@ class Exporter(WithCallbacks):
         """
         return None
 
-    def differences(self, ours: Tensor, file: FileBackend, images: Tensor) -> dict[str, float]:
-        """Return how far a file is from the network, by name; `ours` is the network's output for the images."""
-        return self.compare(ours, output_of(file, images, ours.shape))
-
-    def compare(self, ours: Tensor, theirs: Tensor) -> dict[str, float]:
-        """Return the differences of two outputs of one shape, by name."""
-        raise NotImplementedError  # each task has its own
-
-    def tolerances(self) -> dict[str, float]:
-        """Return the largest differences that are rounding, by the same names."""
+    def comparison(self, finish: Finish | None) -> Comparison:
+        """Return how a file is compared with the network; `finish` is what comes behind the network in it."""
         raise NotImplementedError  # each task has its own
 
     # The stages
 
-    def _check(self, chosen: Format) -> None:
-        """Check that the format offers what is asked for."""
+    def check(self, chosen: Format, channels: int = COLOURS) -> None:
+        """Check that the format offers what is asked for, and that its packages are there, before anything is written.
+
+        Args:
+            channels: of the images that the network takes.
+
+        Raises:
+            UserError: it does not, or they are not.
+        """
         for key in ABILITIES:
             if getattr(self.args, key) and key not in chosen.able:
                 able = [k for k in ABILITIES if k in chosen.able]
@@ -170,6 +163,37 @@ class Exporter(WithCallbacks):
             raise ConfigError(f"format={chosen.name} takes one image at a time", hint="batch=1")
         if self.args.half and self.args.int8:
             raise ConfigError("half=True and int8=True exclude each other", hint="give one of them")
+        if channels != COLOURS and "channels" not in chosen.able:
+            what = f"format={chosen.name} takes images of {COLOURS} channels, and the network's have {channels}"
+            raise ConfigError(what, hint="format=onnx takes any number")
+        if channels != COLOURS and self.args.int8:
+            what = f"int8=True measures ranges on images of {COLOURS} channels, and the network's have {channels}"
+            raise ConfigError(what, hint="int8=False")
+        needed(chosen.packages, f"format={chosen.name}", chosen.install)
+        for key in (k for k in chosen.extras if getattr(self.args, k)):
+            needed(chosen.extras[key], f"{key}=True with format={chosen.name}", f"{chosen.install}; or {key}=False")
+        if not chosen.lacks():
+            needed(chosen.reads, f"comparing {chosen.title} with the network", chosen.install)
+        elif not chosen.anywhere:
+            raise ExportError(f"{chosen.title} is written on the machine that runs it: this needs {chosen.lacks()}")
+
+    def _place(self, chosen: Format, stem: Path) -> Path:
+        """Return where the file goes; say so where an earlier one, perhaps of other keys, is there.
+
+        Raises:
+            ConfigError: its folder does not exist.
+        """
+        path = chosen.place(stem, self.args)
+        if not path.absolute().parent.is_dir():
+            raise ConfigError("the output folder does not exist", str(path.absolute().parent), "make it first")
+        if path.exists():
+            LOGGER.info(
+                "%s is there already, and will be replaced when the new file agrees with the network: of the keys its "
+                "name says %s alone (rename it now to keep both)",
+                path,
+                "format and int8" if "int8" in chosen.able else "format",
+            )
+        return path
 
     def _no_images(self) -> ConfigError:
         data = self.args.data
@@ -183,9 +207,10 @@ class Exporter(WithCallbacks):
             LOGGER.warning("imgsz is rounded up to %d×%d, multiples of the stride %d", height, width, stride)
         return height, width
 
-    def _metadata(self, model: Any, shape: Sequence[int]) -> Metadata:
+    def _metadata(self, model: Any, shape: Sequence[int], finish: Finish | None) -> Metadata:
         args = self.args
-        keys = ("dynamic", "half", "int8", "nms", *(SUPPRESSION if args.nms else ()))
+        how = {k: getattr(args, k) for k in ("dynamic", "half", "int8")} | {"nms": finish is not None}
+        how |= {k: getattr(args, k) for k in (SUPPRESSION if finish is not None else ())}
         end2end = {"end2end": True} if getattr(model, "end2end", False) else {}
         trained = f" trained on {args.data}" if args.data else ""
         return Metadata(
@@ -194,7 +219,7 @@ class Exporter(WithCallbacks):
             task=args.task,
             batch=shape[0],
             imgsz=list(shape[2:]),
-            args={k: getattr(args, k) for k in keys} | end2end,
+            args=how | end2end,
             description=f"{Path(model.spec.yaml_file).stem or 'YOLOv8'} model{trained}",
             author="ultralytics-fla",
             date=datetime.now().isoformat(timespec="seconds"),
@@ -222,20 +247,20 @@ class Exporter(WithCallbacks):
         if chosen.lacks():
             LOGGER.warning("%s is not compared with the network: opening it needs %s", chosen.title, chosen.lacks())
             return
-        needed(chosen.reads, f"comparing {chosen.title} with the network", chosen.install)
         file = chosen.open(path)
-        lines = compared(job.network, file, trials, self.differences)
+        how = self.comparison(job.finish)
+        lines = compared(job.network, file, trials, how)
         LOGGER.info("%s against the network, largest differences:", chosen.title)
         for line in lines:
             LOGGER.info("  %s", line)
         if job.args.int8 and not any(line.failure for line in lines):
             return
-        wrong = beyond(lines, self.tolerances())
+        wrong = beyond(lines, how.tolerances)
         if wrong:
-            worst = next(line for line in lines if beyond([line], self.tolerances()))
-            rounding = self._rounding(job, worst.trial)
+            worst = next(line for line in lines if beyond([line], how.tolerances))
+            rounding = _rounding(job, worst.trial, how)
             if rounding and not beyond(
-                lines, {k: max(v, ROUNDINGS * rounding.get(k, 0.0)) for k, v in self.tolerances().items()}
+                lines, {k: max(v, ROUNDINGS * rounding.get(k, 0.0)) for k, v in how.tolerances.items()}
             ):
                 words = ", ".join(f"{k} by {v:.2g}" for k, v in rounding.items())
                 LOGGER.warning(
@@ -246,18 +271,6 @@ class Exporter(WithCallbacks):
             hint = "dynamic=False, if one size will do" if job.args.dynamic else ""
             what = f"the file computes something else and is not kept: {'; '.join(wrong)}; {row}"
             raise ExportError(what, hint=hint)
-
-    def _rounding(self, job: Job, trial: Trial) -> dict[str, float]:
-        """Return how far fp32 is from fp64 in the network itself: where sums cancel, no file can be nearer. Nothing of
-        a file in fp16, or where the network does not compute in fp64."""
-        if job.args.half:
-            return {}
-        try:
-            with torch.inference_mode():
-                exact = copy.deepcopy(job.network).double()(trial.images.double())
-                return self.compare(exact.float(), job.network(trial.images))
-        except Exception:  # of a pasted module that names a type
-            return {}
 
     def _measure(
         self,
@@ -286,6 +299,19 @@ class Exporter(WithCallbacks):
         chosen.describe(path, replace(job.metadata, args=job.metadata.args | {"accuracy": figures}))
 
 
+def _rounding(job: Job, trial: Trial, how: Comparison) -> dict[str, float]:
+    """Return how far fp32 is from fp64 in the network itself: where sums cancel, no file can be nearer. Nothing of a
+    file in fp16, or where the network does not compute in fp64."""
+    if job.args.half:
+        return {}
+    try:
+        with torch.inference_mode():
+            exact = copy.deepcopy(job.network).double()(trial.images.double())
+            return how.outputs(exact.float(), job.network(trial.images))
+    except Exception:  # of a pasted module that names a type
+        return {}
+
+
 def _write_file(chosen: Format, job: Job, path: Path) -> None:
     try:
         chosen.write(job, path)
@@ -309,21 +335,3 @@ def _unfinished(path: Path) -> Iterator[Path]:
         yield folder / path.name
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _put(new: Path, path: Path) -> None:
-    """Move a file or folder to its place, and what was there away: back again, where that fails."""
-    before = new.with_name("before")
-    if path.exists():
-        LOGGER.info("%s is replaced", path)
-    try:
-        if path.is_dir():
-            os.replace(path, before)
-        try:
-            os.replace(new, path)
-        except BaseException:
-            if before.exists():
-                os.replace(before, path)
-            raise
-    except OSError as e:
-        raise not_written(e, path) from None

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ultralytics.cfg.config import MODE_DEFAULTS, Config, as_mapping, check_classes, get_cfg
+from ultralytics.cfg.config import MODE_DEFAULTS, Config, check_classes, keys_of
 from ultralytics.cfg.paths import weights_hint
 from ultralytics.engine.callbacks import Callback, CallbackError, Callbacks, WithCallbacks
 from ultralytics.engine.outputs import CROPS, IMAGES, INCOMPLETE, LABELS, OutputNames
@@ -26,6 +26,7 @@ from ultralytics.utils.images import imwrite
 from ultralytics.utils.log import LOGGER, progress
 from ultralytics.utils.ops import Profile
 from ultralytics.utils.text import counted
+from ultralytics.utils.threads import kept_threads
 from ultralytics.utils.types import UInt8Array
 
 STAGES = ("preprocess", "inference", "postprocess")
@@ -77,14 +78,10 @@ class BasePredictor(WithCallbacks):  # size: the reference's names, which callba
         overrides: Config | Mapping[str, Any] | None = None,
         _callbacks: Mapping[str, list[Callback]] | None = None,
     ) -> None:
-        if isinstance(overrides, Config):
-            self.args = overrides
-        else:
-            cfg = cfg if cfg is None or isinstance(cfg, Config | str | Path) else as_mapping(cfg)
-            self.args = get_cfg(cfg, as_mapping(overrides), mode="predict")
-            if self.args.sources.get("batch", "default") == "default":
-                self.args.set("batch", MODE_DEFAULTS["predict"]["batch"], "predict default")
-        self.callbacks = _callbacks if isinstance(_callbacks, Callbacks) else Callbacks(_callbacks)
+        self.args = keys_of(cfg, overrides, "predict")
+        if self.args is not overrides and self.args.sources.get("batch", "default") == "default":
+            self.args.set("batch", MODE_DEFAULTS["predict"]["batch"], "predict default")
+        self.callbacks = Callbacks.of(_callbacks)
         self.args.font = checked_font(self.args.font)
         self.model = None
         self.save_dir: Path | None = None
@@ -110,7 +107,7 @@ class BasePredictor(WithCallbacks):  # size: the reference's names, which callba
         net: Any = self.load_network(model) if isinstance(model, str | Path) else model
         check_classes(self.args.classes, net.nc, "the model")
         self.device = select_device(self.args.device, quiet=True)
-        self.model = backend_of(net, self.device, self.args.half)
+        self.model = self.prepared(backend_of(net, self.device, self.args.half))
         self.device = self.model.device
         self.names: dict[int, str] = self.model.names
         self.stride = max(self.model.stride, 32)
@@ -139,7 +136,7 @@ class BasePredictor(WithCallbacks):  # size: the reference's names, which callba
             self.device,
             lambda most: threads.try_inference(net, self._shape, most) if isinstance(net, nn.Module) else None,
         )
-        threads.give_to(net)
+        self.model = threads.given_to(net)
 
     def __call__(
         self, source: Any = None, model: Given = None, stream: bool = False
@@ -168,7 +165,6 @@ class BasePredictor(WithCallbacks):  # size: the reference's names, which callba
             writer = Writer(self.save_dir, items, self.args)
         self.seen, self.batch, elapsed = 0, None, dict.fromkeys(STAGES, 0.0)
         count = 0
-        program = torch.get_num_threads()
         self.run_callbacks("on_predict_start")
         try:
             for item, result, given in self._in_order(progress(items, desc=doing)):
@@ -187,7 +183,6 @@ class BasePredictor(WithCallbacks):  # size: the reference's names, which callba
                     writer.write(item, result)
                 yield given
         finally:
-            torch.set_num_threads(program)
             self.incomplete = {items.paths[i]: what for i, what in items.incomplete.items()}
             if writer is not None:
                 writer.close()
@@ -215,6 +210,7 @@ class BasePredictor(WithCallbacks):  # size: the reference's names, which callba
         held: dict[int, tuple[SourceItem, tuple[Results, Any] | None]] = {}
         first = batches = 0
 
+        @kept_threads()  # between batches the number is the program's, which may run another prediction meanwhile
         def run(shape: tuple[int, int]) -> None:
             nonlocal batches
             if self.args.threads is not None or batches == TRIAL_AFTER or not isinstance(self.model, nn.Module):
@@ -308,6 +304,10 @@ class BasePredictor(WithCallbacks):  # size: the reference's names, which callba
     def load_network(self, model: str | Path) -> Any:
         """Return the network of a weights file or YAML."""
         raise NotImplementedError  # each task has its own
+
+    def prepared(self, net: Backend) -> Backend:
+        """Return what runs for a network that is ready: itself, or as this run asks for it."""
+        return net
 
     def fit(self, item: SourceItem) -> None:
         """Choose how the images that follow are fitted: by an item, before its batch is made up."""

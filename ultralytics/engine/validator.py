@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from ultralytics.cfg.config import Config, as_mapping, check_classes, get_cfg
+from ultralytics.cfg.config import Config, check_classes, keys_of
 from ultralytics.cfg.dataset import DatasetSpec, load_dataset
 from ultralytics.cfg.paths import data_hint, weights_hint
 from ultralytics.engine.callbacks import Callback, Callbacks, WithCallbacks
@@ -140,8 +140,8 @@ class BaseValidator(WithCallbacks):  # size: the reference's names, which script
     ) -> None:
         self.team = team or Team()
         self.dataloader, self.pbar, self.data = dataloader, pbar, data
-        self.args = args if isinstance(args, Config) else get_cfg(None, as_mapping(args), mode="val")
-        self.callbacks = _callbacks if isinstance(_callbacks, Callbacks) else Callbacks(_callbacks)
+        self.args = keys_of(None, args, "val")
+        self.callbacks = Callbacks.of(_callbacks)
         self.save_dir = Path(save_dir) if save_dir else Path()
         self._placed = bool(save_dir)
         self.names = dict(data.names) if data else {}
@@ -327,11 +327,10 @@ class BaseValidator(WithCallbacks):  # size: the reference's names, which script
         """Take a model to its device, and settle the number of threads; in training they are settled."""
         args = self.args
         device = None if args.device is None or self.team.many else select_device(args.device, quiet=True)
-        net = backend_of(model, device, args.half)
+        net = self.prepared(backend_of(model, device, args.half))
         self.device, self.dtype, self.layout = net.device, net.dtype, net.layout
         threads.settle(args, net.device, lambda most: self._try_threads(net, most))
-        threads.give_to(net)
-        return net
+        return threads.given_to(net)
 
     def _try_threads(self, net: Backend, most: int) -> threads.Choice | None:
         """Find the number of threads for a validation that is worth a trial."""
@@ -358,6 +357,10 @@ class BaseValidator(WithCallbacks):  # size: the reference's names, which script
     def get_dataloader(self, dataset_path: Any, batch_size: int) -> Any:
         """Return the batches of a split's paths."""
         raise NotImplementedError  # each task has its own
+
+    def prepared(self, net: Backend) -> Backend:
+        """Return what runs for a network that is ready: itself, or as this run asks for it."""
+        return net
 
     def init_metrics(self, model: Any) -> None:
         """Begin with no image seen; the model is a Backend."""

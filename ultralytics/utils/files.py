@@ -273,6 +273,29 @@ def _rename_over(temporary: Path, path: Path) -> None:
 _READERS_HINDER = os.name == "nt"
 
 
+def put_in_place(new: Path, path: Path) -> None:
+    """Move a file or folder to its place, and what was there away: back again, where that fails.
+
+    Args:
+        new: in a folder of its own on the same disk, in which an earlier folder is left.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    before = new.with_name("before")
+    try:
+        if path.is_dir():
+            os.replace(path, before)
+        try:
+            os.replace(new, path)
+        except BaseException:
+            if before.exists():
+                os.replace(before, path)
+            raise
+    except OSError as e:
+        raise not_written(e, path) from None
+
+
 def _keep(path: Path, previous: Path) -> None:
     """Give the file a second name in place of what had it; where that is not possible, the other name alone."""
     linked = previous.with_name(f".{previous.name}.{secrets.token_hex(4)}")

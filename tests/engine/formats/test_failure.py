@@ -16,6 +16,7 @@ from ultralytics.engine.formats.failure import refusal
 from ultralytics.engine.formats.format import Format, Job, to_record
 from ultralytics.engine.formats.metadata import Metadata
 from ultralytics.engine.formats.onnx import quiet
+from ultralytics.engine.formats.parity import Trial, first_row
 from ultralytics.models.yolo.detect.export import DetectionExporter
 from ultralytics.nn.deploy import Deployed, program
 from ultralytics.nn.tasks import DetectionModel
@@ -169,6 +170,29 @@ def test_a_size_that_a_trace_keeps_is_found_and_its_row_named(name, tmp_path):
     assert "the file computes something else and is not kept: " in line
     assert f"row 2 ({name}) is the first " in line
     assert line.endswith("(dynamic=False, if one size will do)")
+
+
+def test_a_search_for_the_row_quantises_nothing(tmp_path):
+    """That takes minutes, and every row of such a file differs from the network's."""
+    written = []
+
+    class Breaks(Recorded):
+        def write(self, job, path):
+            written.append((job.args.int8, len(job.network.network.model)))
+            if len(job.network.network.model) > 2:
+                raise RuntimeError("no such operation")
+
+        def open(self, path, device=None):
+            raise RuntimeError("nothing is there")
+
+    model = network("TakesSquares", tmp_path)
+    args = get_cfg(overrides={"int8": True}, mode="export")
+    job = Job(Deployed(model), args, (1, 3, 96, 96), Metadata(dict(model.names)))
+    line = first_row(Breaks(), job, tmp_path, Trial("noise", torch.rand(1, 3, 96, 96)))
+    assert line.endswith("is the first that fails")
+    assert len(written) > 2
+    assert not any(int8 for int8, _ in written)
+    assert args.int8 is True
 
 
 @pytest.mark.slow

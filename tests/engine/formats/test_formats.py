@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import write_tiny, write_toy
-from tests.helpers.networks import settled, spotted
+from tests.conftest import write_toy
+from tests.helpers.networks import settled, spotted, write_attended
 from ultralytics import YOLO
 from ultralytics.engine.formats.format import Sizes, needed
 from ultralytics.engine.formats.table import FORMATS, format_named, format_of, open_exported
@@ -18,19 +18,20 @@ QUIET = {"imgsz": 64, "workers": 0, "plots": False, "verbose": False, "threads":
 
 
 def written(folder, name, **keys):
-    """Write the tiny network with attention, settled."""
+    """Write a small network with attention, settled; `test_networks` writes whole ones."""
     for package in format_named(name).packages:
         pytest.importorskip(package)
     torch.manual_seed(0)
-    yolo = YOLO(str(write_tiny(folder)), nc=3)
+    yolo = YOLO(str(write_attended(folder)))
     settled(yolo.model, (64, 96))
     yolo.model.names = {0: "red", 1: "绿 'a'", 2: "blue"}
     yolo.save(folder / "best.pt")
     yolo = YOLO(str(folder / "best.pt"))
-    return yolo, yolo.export(format=name, imgsz=64, **keys)
+    return yolo, yolo.export(format=name, **{"imgsz": 64, **keys})
 
 
-@pytest.fixture(scope="module", params=CHECKED)
+# An OpenVINO folder is made of the graph of an ONNX file; `test_hostile` exports one, of one size, in the quick suite.
+@pytest.fixture(scope="module", params=[*CHECKED[:2], pytest.param(CHECKED[2], marks=pytest.mark.slow)])
 def dynamic(request, tmp_path_factory):
     return written(tmp_path_factory.mktemp(request.param), request.param, dynamic=True)
 
@@ -88,8 +89,7 @@ def test_a_fixed_file_takes_one_size_and_splits_batches(name, tmp_path):
 
 
 def test_a_fixed_rectangle_is_validated_in_its_frame(tmp_path):
-    yolo, _ = written(tmp_path, "torchscript", dynamic=False)
-    path = yolo.export(format="torchscript", imgsz=[64, 128])
+    _, path = written(tmp_path, "torchscript", dynamic=False, imgsz=[64, 128])
     data = write_toy(tmp_path)
     found = YOLO(path).val(data=str(data), **{k: v for k, v in QUIET.items() if k != "imgsz"}, project=str(tmp_path))
     assert found.images == 6

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.conftest import write_tiny
+from tests.helpers.networks import write_attended
 from tests.helpers.watching import check, watched
 from ultralytics import YOLO
 from ultralytics.engine.formats import script_code
@@ -35,7 +35,7 @@ def sound(request, tmp_path_factory):
         pytest.importorskip(package)
     folder = tmp_path_factory.mktemp(request.param)
     torch.manual_seed(0)
-    YOLO(str(write_tiny(folder)), nc=3).save(folder / "best.pt")
+    YOLO(str(write_attended(folder))).save(folder / "best.pt")
     return Path(YOLO(str(folder / "best.pt")).export(format=request.param, imgsz=64))
 
 
@@ -79,7 +79,7 @@ def test_a_file_that_is_cut_short_is_one_line(sound, tmp_path):
 def test_bytes_that_changed_are_one_line_or_another_network(sound, tmp_path):
     rng = random.Random(0)
     refused = 0
-    for _ in range(60):
+    for _ in range(30):
         path = copied(sound, tmp_path)
         file = rng.choice(members(path))
         data = bytearray(file.read_bytes())

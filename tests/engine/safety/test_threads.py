@@ -159,30 +159,34 @@ def test_a_trial_leaves_the_run_as_it_is(tmp_path):
 
 
 class Runtime(FileBackend):
-    """A file whose runtime has threads of its own."""
+    """A file whose runtime has threads of its own, or computes with torch's."""
 
-    threads = 4
-
-    def __init__(self):
-        pass
+    def __init__(self, own):
+        self.taken = []
+        if own:
+            self.open_at(lambda count: self.taken.append(count) or count)
 
     def run(self, images):
         return [images]
 
-    def use_threads(self, count):
-        self.threads = count
 
-
+@pytest.mark.usefixtures("free")
 def test_a_runtime_with_threads_of_its_own_gets_all():
+    torch.set_num_threads(4)
+    net = Runtime(own=True)
     torch.set_num_threads(2)
-    net = Runtime()
-    threads.give_to(net)
-    assert (net.threads, torch.get_num_threads()) == (2, 1)
-    net.threads = None  # one that computes with torch's
+    mine = threads.given_to(net)
+    assert (mine.threads, mine.opened, torch.get_num_threads()) == (2, 2, 1)
+    assert (net.threads, net.opened) == (4, 4), "what others use stays as it is"
     torch.set_num_threads(2)
-    threads.give_to(net)
-    threads.give_to(torch.nn.Identity())
-    assert (net.threads, torch.get_num_threads()) == (None, 2)
+    assert threads.given_to(mine) is mine
+    torch.set_num_threads(2)
+    threads.given_to(net)
+    assert net.taken == [4, 2], "the next run with this number finds it open"
+    torch.set_num_threads(2)
+    for other in (Runtime(own=False), torch.nn.Identity()):
+        assert threads.given_to(other) is other
+        assert torch.get_num_threads() == 2
 
 
 def test_a_model_that_fails_is_for_others_to_tell():
@@ -258,9 +262,11 @@ def test_a_long_prediction_tries_after_a_few_batches(tmp_path, monkeypatch):
                 {"imgsz": 64, "verbose": False, "save": False} | ({"threads": given} if given else {}) | {"batch": 1},
             ),
         )
-        used += [torch.get_num_threads() for _ in predictor(images, model, stream=True)]
+        detect = predictor.detect
+        predictor.detect = lambda found, detect=detect: used.append(torch.get_num_threads()) or detect(found)
+        between = [torch.get_num_threads() for _ in predictor(images, model, stream=True)]
         assert used == expected
-        assert torch.get_num_threads() == 2
+        assert between == [2] * 5, "what the program does meanwhile has its own number"
     assert tried == [((1, 3, 32, 64), 2)]
     predictor(images[:3])
     assert len(tried) == 1  # a short one is not worth it

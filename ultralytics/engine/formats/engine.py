@@ -32,7 +32,9 @@ class Engine(Format):
     packages = ("tensorrt", "onnx", "onnxscript")
     reads = ("tensorrt",)
     install = 'pip install ".[export,tensorrt]"'
-    able: ClassVar[frozenset[str]] = frozenset({"dynamic", "half", "nms", "batch"})
+    extras = Onnx.extras
+    able: ClassVar[frozenset[str]] = frozenset({"dynamic", "half", "nms", "batch", "channels"})
+    anywhere = False  # it is built on the GPU that runs it
 
     def lacks(self) -> str:
         """Return what this machine lacks; see `Format`."""
@@ -40,8 +42,6 @@ class Engine(Format):
 
     def write(self, job: Job, path: Path) -> None:
         """Write the network; see `Format`."""
-        if self.lacks():
-            raise ExportError(f"TensorRT builds an engine on the GPU that runs it: this needs {self.lacks()}")
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             source = Path(folder, "graph.onnx")
             Onnx().write(job, source)
@@ -140,8 +140,8 @@ class EngineBackend(FileBackend):
         import tensorrt as trt  # an optional package
 
         log = _log(trt)
-        self.runtime = trt.Runtime(log)
-        self.engine: Any = self.runtime.deserialize_cuda_engine(data)
+        self.maker = trt.Runtime(log)  # must outlive what it makes
+        self.engine: Any = self.maker.deserialize_cuda_engine(data)
         if self.engine is None:
             hint = "an engine runs with the version of TensorRT and on the kind of GPU that built it: export it again"
             raise ExportError(f"it cannot be opened: {log}", str(path), hint)

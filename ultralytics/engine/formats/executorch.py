@@ -9,13 +9,11 @@ import torch
 from torch import Tensor
 
 from ultralytics.engine.formats.format import FileBackend, Format, Job, Sizes
-from ultralytics.engine.formats.metadata import Metadata
+from ultralytics.engine.formats.metadata import BESIDE, Metadata
 from ultralytics.engine.formats.onnx import quiet
-from ultralytics.engine.formats.openvino import METADATA
 from ultralytics.engine.formats.trial import tried
 from ultralytics.nn.deploy import default_layout, example, program
 from ultralytics.utils.errors import ExportError
-from ultralytics.utils.files import read_bytes
 from ultralytics.utils.text import first_line
 
 
@@ -43,7 +41,7 @@ class ExecuTorch(Format):
             lowered = to_edge_transform_and_lower(recorded, partitioner=[XnnpackPartitioner()]).to_executorch()
         stem = path.name.removesuffix(self.suffix)
         (path / f"{stem}.pte").write_bytes(lowered.buffer)
-        (path / METADATA).write_text(job.metadata.to_json(), encoding="utf-8")
+        job.metadata.write_beside(path)
 
     def open(self, path: Path, device: torch.device | None = None) -> ExecuTorchBackend:
         """Open a folder; see `Format`."""
@@ -58,9 +56,9 @@ class ExecuTorchBackend(FileBackend):
         from executorch.runtime import Runtime, Verification  # an optional package
 
         files = sorted(path.glob("*.pte"))
-        if len(files) != 1 or not (path / METADATA).is_file():
-            raise ExportError(f"an ExecuTorch folder holds one .pte and {METADATA}", str(path))
-        metadata = Metadata.from_text(read_bytes(path / METADATA, 2**24), str(path / METADATA))
+        if len(files) != 1 or not (path / BESIDE).is_file():
+            raise ExportError(f"an ExecuTorch folder holds one .pte and {BESIDE}", str(path))
+        metadata = Metadata.read_beside(path)
         try:
             # The program must outlive its method, which refers to its memory.
             self.program = Runtime.get().load_program(files[0], verification=Verification.InternalConsistency)

@@ -111,10 +111,17 @@ def _short(text: str) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
+def unquantised(args: Config) -> Config:
+    """Return the keys of a job without quantisation, which takes longer than all else."""
+    found = copy.copy(args)
+    found.int8 = False
+    return found
+
+
 def _plain(job: Job) -> Config:
     """Return the keys of a job without those that only cost time in a trial."""
-    args = copy.copy(job.args)
-    args.int8 = args.nms = args.simplify = False
+    args = unquantised(job.args)
+    args.nms = args.simplify = False
     return args
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import copy
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
@@ -82,8 +83,23 @@ def to_record(job: Job, half: bool) -> tuple[Deployed, Tensor]:
     return (copy.deepcopy(job.network).half(), images.half()) if half else (job.network, images)
 
 
+class Opened(NamedTuple):
+    """A file in a runtime that has threads of its own.
+
+    Attributes:
+        model: what the runtime made of it.
+        threads: of a CPU that it computes with.
+        at: opens the file for so many threads.
+    """
+
+    model: Any
+    threads: int
+    at: Callable[[int], Any]
+
+
 class FileBackend(ABC):
-    """A Backend that runs an exported file.
+    """A Backend that runs an exported file. It is not changed once it is open: what a run asks for, `of_run` puts into
+    another object, which shares the open file.
 
     Args:
         path: the file.
@@ -96,13 +112,14 @@ class FileBackend(ABC):
         takes: names of the inputs besides the images, which have defaults: "conf", "iou".
         given: values for them, by name.
         layout: how images lie in memory: rows of a channel one after the other, as runtimes read them.
-        threads: of a CPU that its runtime computes with; None: those of torch.
+        runtime: the file in a runtime that has threads of its own; None: it computes with torch's.
     """
 
     _made_of: tuple[tuple[Any, ...], dict[str, Any]]
     takes: frozenset[str] = frozenset()
+    given: Mapping[str, float] = MappingProxyType({})
     layout = torch.contiguous_format
-    threads: int | None = None
+    runtime: Opened | None = None
 
     def __init__(
         self,
@@ -117,7 +134,6 @@ class FileBackend(ABC):
         self.path, self.metadata, self.sizes = path, metadata, sizes
         self.names, self.stride = metadata.names, metadata.stride
         self.device, self.dtype = device, dtype
-        self.given: dict[str, float] = {}
         self.fixed = None if sizes.height is None or sizes.width is None else (sizes.height, sizes.width)
 
     def __new__(cls, *args: Any, **keys: Any) -> FileBackend:
@@ -133,16 +149,52 @@ class FileBackend(ABC):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Say how a copy or another process makes it."""
-        args, keys = self._made_of
-        return partial(type(self), **keys), args
+        return _copied, (type(self), *self._made_of, dict(self.given), self.threads)
+
+    def open_at(self, opening: Callable[[int], Any]) -> None:
+        """Open the file in a runtime that has threads of its own, with as many as torch has.
+
+        Args:
+            opening: opens it for so many threads; of what it returned for other runs the last is kept.
+        """
+        at, count = lru_cache(maxsize=1)(opening), torch.get_num_threads()
+        self.runtime = Opened(at(count), count, at)
+
+    def of_run(self, given: Mapping[str, float] | None = None, threads: int | None = None) -> FileBackend:
+        """Return the open file with what a run asks for. This object, and those of other runs, stay as they are.
+
+        Args:
+            given: values for inputs that it `takes`, by name; None: as here.
+            threads: of a CPU, where its runtime has threads of its own; None: as here.
+        """
+        given, runtime = self.given if given is None else given, self.runtime
+        if runtime is not None and threads is not None and threads != runtime.threads:
+            runtime = runtime._replace(model=runtime.at(threads), threads=threads)
+        if given == self.given and runtime is self.runtime:
+            return self
+        made = object.__new__(type(self))
+        made.__dict__ |= self.__dict__ | {"given": MappingProxyType(dict(given)), "runtime": runtime}
+        return made
 
     @abstractmethod
     def run(self, images: Tensor) -> list[Tensor]:
         """Return the file's outputs for images of a size and a number that it takes."""
 
-    def use_threads(self, count: int) -> None:
-        """Compute with so many threads of a CPU; where `threads` is a number."""
-        raise NotImplementedError  # of a runtime that has threads of its own
+    @property
+    def opened(self) -> Any:
+        """Return the file as its runtime holds it, where that has threads of its own."""
+        assert self.runtime is not None
+        return self.runtime.model
+
+    @property
+    def threads(self) -> int | None:
+        """Return how many threads of a CPU its runtime computes with; None: as many as torch."""
+        return None if self.runtime is None else self.runtime.threads
+
+    @property
+    def computes_on(self) -> torch.device:
+        """Return the device that the runtime computes on; it may take images from another device's memory."""
+        return self.device
 
     def __call__(self, images: Tensor) -> Any:
         """Return the output (B, 4 + nc, A) and nothing besides, in the form of a head's; where it is final, (B, n, 6)
@@ -181,6 +233,13 @@ class FileBackend(ABC):
         return torch.cat(found)
 
 
+def _copied(
+    kind: type[FileBackend], args: tuple[Any, ...], keys: dict[str, Any], given: dict[str, float], threads: int | None
+) -> FileBackend:
+    """Open a file anew, with what a run has asked of it."""
+    return kind(*args, **keys).of_run(given, threads)
+
+
 class Format(ABC):
     """A format that a network can be written in.
 
@@ -189,7 +248,10 @@ class Format(ABC):
         title: as people call it.
         suffix: how the file or folder's name ends.
         packages: what writing it imports; reads: what opening it imports; install: the command that installs both.
-        able: which of dynamic, half, int8, nms and batch (several images) it offers.
+        extras: what writing it with a key imports besides.
+        able: which of dynamic, half, int8, nms, batch (several images) and channels (of images, other than 3) it
+            offers.
+        anywhere: it is also written on machines that cannot open it; see `lacks`.
     """
 
     name: ClassVar[str]
@@ -199,6 +261,8 @@ class Format(ABC):
     packages: ClassVar[tuple[str, ...]] = ()
     reads: ClassVar[tuple[str, ...]] = ()
     install: ClassVar[str] = INSTALL
+    extras: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    anywhere: ClassVar[bool] = True
     able: ClassVar[frozenset[str]] = frozenset()
 
     @abstractmethod
@@ -228,13 +292,14 @@ class Format(ABC):
     def lacks(self) -> str:
         """Return what this machine lacks to open a file of it, besides packages; nothing where none can be missing.
 
-        Such a file is written where that is possible, but not compared with its network.
+        Such a file is written, if it is `anywhere`, but not compared with its network.
         """
         return ""
 
     def place(self, stem: Path, args: Config) -> Path:
-        """Return where the file of a network goes: beside its weights, under their name."""
-        return stem.with_name(stem.name + self.suffix)
+        """Return where the file of a network goes: beside its weights, under their name. It says int8, as the
+        reference's does for OpenVINO: the file in fp32 stays beside it."""
+        return stem.with_name(f"{stem.name}{'_int8' if args.int8 else ''}{self.suffix}")
 
 
 def _possible(sizes: Sizes) -> bool:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy.typing as npt
 from torch import Tensor
 
-from ultralytics.engine.formats.format import INPUT, Job, needed
+from ultralytics.engine.formats.format import INPUT, Job
 
 MOST = 100_000  # batches of images: the job says which
 FIRST = 2  # convolutions whose maps have by far the widest ranges
@@ -182,9 +182,3 @@ def _openvino_nodes(model: Any) -> tuple[list[Node], list[str]]:
         else:
             nodes.append(Node(name, kind, inputs))
     return nodes, ends
-
-
-def need_quantiser(job: Job) -> None:
-    """Check that what quantises for OpenVINO is there, before the graph is made."""
-    if job.args.int8:
-        needed(("nncf",), "int8=True with format=openvino")

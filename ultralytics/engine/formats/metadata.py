@@ -11,9 +11,12 @@ from typing import Any
 
 from ultralytics.cfg.keys import TASK_NAMES
 from ultralytics.utils.errors import ExportError
+from ultralytics.utils.files import read_text
 from ultralytics.utils.text import one_line
 from ultralytics.utils.yaml import MAX_BYTES, parse_yaml
 
+BESIDE = "metadata.yaml"  # the file of a folder that says what it is, the reference's name; JSON is YAML
+LONGEST_FILE = 2**24  # bytes of it
 LONGEST = 2**22  # characters of a value: a file's names are read before anything is known of it
 MOST_NAMES = 100_000
 LONGEST_NAME, LONGEST_TEXT = 200, 1000  # characters of a class name, as of weights; of a text for readers
@@ -106,6 +109,15 @@ class Metadata:
         if not isinstance(data, dict):
             raise ExportError("its metadata is no mapping", where)
         return cls.from_mapping({str(k): v for k, v in data.items()}, where)
+
+    def write_beside(self, folder: Path) -> None:
+        """Write the file of a folder that says what it is."""
+        (folder / BESIDE).write_text(self.to_json(), encoding="utf-8")
+
+    @classmethod
+    def read_beside(cls, folder: Path) -> Metadata:
+        """Read the file of a folder that says what it is; see `from_mapping`."""
+        return cls.from_text(read_text(folder / BESIDE, ExportError, LONGEST_FILE), str(folder / BESIDE))
 
 
 def _parsed(text: str | bytes, where: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,10 +13,9 @@ from torch import Tensor
 
 from ultralytics.engine.formats import ncnn_net
 from ultralytics.engine.formats.format import FileBackend, Format, Job, Sizes
-from ultralytics.engine.formats.metadata import Metadata
+from ultralytics.engine.formats.metadata import BESIDE, Metadata
 from ultralytics.engine.formats.ncnn_net import OUTPUT, PARAM, WEIGHTS, compute, load
 from ultralytics.engine.formats.onnx import quiet
-from ultralytics.engine.formats.openvino import METADATA
 from ultralytics.engine.formats.trial import SECONDS, run_apart
 from ultralytics.utils.errors import ExportError
 from ultralytics.utils.files import read_bytes
@@ -41,7 +41,7 @@ class Ncnn(Format):
         unknown = _convert(job, path)
         if unknown:
             raise ExportError(f"ncnn has no operation {unknown} of {_row_of(job, path, unknown)}")
-        (path / METADATA).write_text(job.metadata.to_json(), encoding="utf-8")
+        job.metadata.write_beside(path)
 
     def open(self, path: Path, device: torch.device | None = None) -> NcnnBackend:
         """Open a folder; see `Format`."""
@@ -127,16 +127,16 @@ class NcnnBackend(FileBackend):
     """Runs a folder with ncnn on the CPU."""
 
     def __init__(self, path: Path) -> None:
-        for name in (PARAM, WEIGHTS, METADATA):
+        for name in (PARAM, WEIGHTS, BESIDE):
             if not (path / name).is_file():
-                raise ExportError(f"an ncnn folder holds {PARAM}, {WEIGHTS} and {METADATA}", str(path))
-        metadata = Metadata.from_text(read_bytes(path / METADATA, LARGEST), str(path / METADATA))
+                raise ExportError(f"an ncnn folder holds {PARAM}, {WEIGHTS} and {BESIDE}", str(path))
+        metadata = Metadata.read_beside(path)
         half = metadata.args.get("half") is True
         _layers(path / PARAM)
         words = [str(path.absolute()), str(half), "3", *map(str, metadata.imgsz)]
         run_apart(Path(ncnn_net.__file__).read_text(encoding="utf-8"), words, path)
         try:
-            self.net = load(str(path), half, torch.get_num_threads())
+            self.open_at(partial(load, str(path), half))
         except ValueError as e:
             raise ExportError(f"it cannot be opened: {e}", str(path)) from None
         super().__init__(path, metadata, Sizes(1, *metadata.imgsz), torch.device("cpu"))
@@ -144,7 +144,7 @@ class NcnnBackend(FileBackend):
     def run(self, images: Tensor) -> list[Tensor]:
         """Return the file's outputs."""
         try:
-            found = compute(self.net, images[0].float().numpy())
+            found = compute(self.opened, images[0].float().numpy())
         except ValueError as e:
             raise ExportError(f"it fails on images of {tuple(images.shape)}: {e}", str(self.path)) from None
         return [torch.from_numpy(array).unsqueeze(0) for array in found]

@@ -6,7 +6,8 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,8 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ultralytics.cfg.config import Config
-from ultralytics.engine.formats.format import INPUT, OUTPUT, FileBackend, Format, Job, Sizes, needed, to_record
+from ultralytics.engine.formats.format import INPUT, OUTPUT, FileBackend, Format, Job, Sizes, to_record
 from ultralytics.engine.formats.int8 import quantised_onnx
 from ultralytics.engine.formats.metadata import Metadata
 from ultralytics.engine.formats.onnx_file import check_onnx
@@ -28,6 +28,7 @@ OPSET = 18  # what torch.onnx writes without a conversion; every runtime of the 
 LARGEST_CONSTANT = 2**26  # bytes; what a graph computes from constants alone is computed when it is opened
 HEAD = "head"  # what the network gives, where something comes behind it
 DTYPES = {"tensor(float)": torch.float32, "tensor(float16)": torch.float16}
+CUDA = "CUDAExecutionProvider"
 
 
 class Onnx(Format):
@@ -38,7 +39,8 @@ class Onnx(Format):
     suffix = ".onnx"
     packages = ("onnx", "onnxscript", "onnxruntime")
     reads = ("onnxruntime",)
-    able: ClassVar[frozenset[str]] = frozenset({"dynamic", "half", "int8", "nms", "batch"})
+    extras: ClassVar[Mapping[str, tuple[str, ...]]] = {"simplify": ("onnxslim",)}
+    able: ClassVar[frozenset[str]] = frozenset({"dynamic", "half", "int8", "nms", "batch", "channels"})
 
     def write(self, job: Job, path: Path) -> None:
         """Write the network; see `Format`."""
@@ -54,10 +56,6 @@ class Onnx(Format):
             job.finish.extend(model, OUTPUT)
         _set_metadata(model, job.metadata)
         onnx.save(model, str(path))
-
-    def place(self, stem: Path, args: Config) -> Path:
-        """Return the file, whose name says int8: the file in fp32 stays beside it."""
-        return stem.with_name(f"{stem.name}{'_int8' if args.int8 else ''}{self.suffix}")
 
     def describe(self, path: Path, metadata: Metadata) -> None:
         """Replace what a file says of itself; see `Format`."""
@@ -111,7 +109,6 @@ def _name_axes(value: Any, axes: tuple[str, ...]) -> None:
 
 def simplified(model: Any) -> Any:
     """Return a model with constants folded and what is not needed left out."""
-    needed(("onnxslim",), "simplify=True")
     import onnxslim  # an optional package
 
     with quiet():
@@ -136,8 +133,7 @@ class OnnxBackend(FileBackend):
 
     def __init__(self, path: Path, device: torch.device) -> None:
         check_onnx(path)
-        self._source = path, device
-        self.use_threads(torch.get_num_threads())
+        self.open_at(partial(_session, path, device))
         inputs = self.session.get_inputs()
         if len(inputs) != 1 or inputs[0].type not in DTYPES or len(inputs[0].shape) != 4:
             raise ExportError("its input is not one batch of images", str(path))
@@ -147,29 +143,16 @@ class OnnxBackend(FileBackend):
         metadata = Metadata.from_mapping(self.session.get_modelmeta().custom_metadata_map, str(path))
         super().__init__(path, metadata, Sizes(batch, height, width), torch.device("cpu"), dtype)
 
-    def use_threads(self, count: int) -> None:
-        """Open the file for so many threads, unless it is."""
-        import onnxruntime  # an optional package
+    @property
+    def session(self) -> Any:
+        """Return the onnxruntime.InferenceSession."""
+        return self.opened
 
-        if count == self.threads:
-            return
-        path, device = self._source
-        options = onnxruntime.SessionOptions()
-        options.add_session_config_entry(
-            "optimization.constant_folding_max_output_size_in_bytes", str(LARGEST_CONSTANT)
-        )
-        options.log_severity_level = 4  # what fails raises
-        options.intra_op_num_threads = count
-        # Threads that spin after a run would hold the cores which NMS and the next image need.
-        options.add_session_config_entry("session.force_spinning_stop", "1")
-        providers: list[Any] = ["CPUExecutionProvider"]
-        if device.type == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-            providers.insert(0, ("CUDAExecutionProvider", {"device_id": device.index or 0}))
-        try:
-            self.session = onnxruntime.InferenceSession(str(path), options, providers=providers)
-        except Exception as e:  # of the runtime: each kind of damage has a class of its own
-            raise ExportError(f"it cannot be opened: {first_line(e)}", str(path)) from None
-        self.threads = count
+    @property
+    def computes_on(self) -> torch.device:
+        """Return the GPU where the runtime uses one: it may lack CUDA, or fail to start it, and then takes the CPU."""
+        options = self.session.get_provider_options().get(CUDA)
+        return self.device if options is None else torch.device("cuda", int(options.get("device_id", 0)))
 
     def run(self, images: Tensor) -> list[Tensor]:
         """Return the file's outputs."""
@@ -180,3 +163,26 @@ class OnnxBackend(FileBackend):
         except Exception as e:  # of the runtime
             raise ExportError(f"it fails on images of {tuple(images.shape)}: {first_line(e)}", str(self.path)) from None
         return [torch.from_numpy(a) for a in found]
+
+
+def _session(path: Path, device: torch.device, threads: int) -> Any:
+    """Open a file with ONNX Runtime for so many threads of a CPU.
+
+    Raises:
+        ExportError: the runtime cannot.
+    """
+    import onnxruntime  # an optional package
+
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("optimization.constant_folding_max_output_size_in_bytes", str(LARGEST_CONSTANT))
+    options.log_severity_level = 4  # what fails raises
+    options.intra_op_num_threads = threads
+    # Threads that spin after a run would hold the cores which NMS and the next image need.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    providers: list[Any] = ["CPUExecutionProvider"]
+    if device.type == "cuda" and CUDA in onnxruntime.get_available_providers():
+        providers.insert(0, (CUDA, {"device_id": device.index or 0}))
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=providers)
+    except Exception as e:  # of the runtime: each kind of damage has a class of its own
+        raise ExportError(f"it cannot be opened: {first_line(e)}", str(path)) from None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import sys
 import tempfile
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,17 +15,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ultralytics.cfg.config import Config
 from ultralytics.engine.formats.format import OUTPUT, FileBackend, Format, Job, Sizes
-from ultralytics.engine.formats.int8 import need_quantiser, quantised_openvino
-from ultralytics.engine.formats.metadata import Metadata
+from ultralytics.engine.formats.int8 import quantised_openvino
+from ultralytics.engine.formats.metadata import BESIDE, Metadata
 from ultralytics.engine.formats.onnx import graph, quiet
 from ultralytics.utils.errors import ExportError
-from ultralytics.utils.files import read_text
 from ultralytics.utils.text import first_line
 
-METADATA = "metadata.yaml"  # the reference's name; JSON is YAML
-LONGEST = 2**24  # bytes of metadata
 LARGEST_CONSTANTS = 2**28  # bytes
 # Where conf and iou enter the suppression that `Finish.extend` appends: a node and which of its inputs. They are
 # constants in the file, as its inputs have no defaults; this project's backend makes inputs of them.
@@ -41,18 +39,14 @@ class OpenVino(Format):
     suffix = "_openvino_model"
     packages = ("openvino", "onnx", "onnxscript")
     reads = ("openvino",)
-    able: ClassVar[frozenset[str]] = frozenset({"dynamic", "half", "int8", "nms", "batch"})
-
-    def place(self, stem: Path, args: Config) -> Path:
-        """Return the folder, whose name says int8 as the reference's does."""
-        return stem.with_name(f"{stem.name}{'_int8' if args.int8 else ''}{self.suffix}")
+    extras: ClassVar[Mapping[str, tuple[str, ...]]] = {"int8": ("nncf",)}
+    able: ClassVar[frozenset[str]] = frozenset({"dynamic", "half", "int8", "nms", "batch", "channels"})
 
     def write(self, job: Job, path: Path) -> None:
         """Write the network; see `Format`."""
         import onnx  # an optional package
         import openvino  # an optional package
 
-        need_quantiser(job)
         path.mkdir()
         with tempfile.TemporaryDirectory(dir=path) as folder:
             source = Path(folder, "graph.onnx")
@@ -74,7 +68,7 @@ class OpenVino(Format):
 
     def describe(self, path: Path, metadata: Metadata) -> None:
         """Replace what a folder says of itself; see `Format`."""
-        (path / METADATA).write_text(metadata.to_json(), encoding="utf-8")
+        metadata.write_beside(path)
 
     def open(self, path: Path, device: torch.device | None = None) -> OpenVinoBackend:
         """Open a folder; see `Format`."""
@@ -110,23 +104,22 @@ class OpenVinoBackend(FileBackend):
         from openvino.frontend import FrontEndManager  # the same package
 
         files = sorted(path.glob("*.xml"))
-        if len(files) != 1 or not (path / METADATA).is_file():
-            raise ExportError(f"an OpenVINO folder holds one .xml, its .bin and {METADATA}", str(path))
-        metadata = Metadata.from_text(read_text(path / METADATA, ExportError, LONGEST), str(path / METADATA))
-        self._core: Any = openvino.Core()
-        self._hints: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+        if len(files) != 1 or not (path / BESIDE).is_file():
+            raise ExportError(f"an OpenVINO folder holds one .xml, its .bin and {BESIDE}", str(path))
+        metadata = Metadata.read_beside(path)
+        hints: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
         if metadata.args.get("half") is not True:  # else what the CPU multiplies fastest: bf16 where it can
-            self._hints["INFERENCE_PRECISION_HINT"] = "f32"
+            hints["INFERENCE_PRECISION_HINT"] = "f32"
         try:
             # not Core.read_model, which tries every format that OpenVINO knows
             reader: Any = FrontEndManager().load_by_framework("ir")
-            self._model = model = reader.convert(reader.load(str(files[0])))
+            model = reader.convert(reader.load(str(files[0])))
             shape = model.inputs[0].get_partial_shape()
             if len(model.inputs) != 1 or shape.rank.get_length() != 4:
                 raise ValueError("its input is not one batch of images")
             _check_constants(model, files[0].with_suffix(".bin"))
             self.defaults = _with_inputs(model) if metadata.nms else {}
-            self.use_threads(torch.get_num_threads())
+            self.open_at(partial(_compiled, openvino.Core(), model, hints))
         except Exception as e:  # of the runtime
             raise ExportError(f"it cannot be opened: {first_line(e)}", str(files[0])) from None
         batch, _, height, width = (d.get_length() if d.is_static else None for d in shape)
@@ -135,13 +128,6 @@ class OpenVinoBackend(FileBackend):
         super().__init__(path, metadata, Sizes(batch, height, width), torch.device("cpu"), dtype)
         self.takes = frozenset(self.defaults)
 
-    def use_threads(self, count: int) -> None:
-        """Compile the network for so many threads, unless it is."""
-        if count != self.threads:
-            hints = {**self._hints, "INFERENCE_NUM_THREADS": count}
-            self.compiled = self._core.compile_model(self._model, "CPU", hints)
-            self.threads = count
-
     def run(self, images: Tensor) -> list[Tensor]:
         """Return the file's outputs."""
         given = dict(self.given)
@@ -149,10 +135,15 @@ class OpenVinoBackend(FileBackend):
             given["iou"] = float(torch.tensor(given["iou"]).nextafter(torch.tensor(2.0)))  # see `Finish`, inclusive
         values = [np.full_like(value, given.get(name, value)) for name, value in self.defaults.items()]
         try:
-            found = self.compiled([np.ascontiguousarray(images.cpu().numpy()), *values], share_outputs=True)
+            found = self.opened([np.ascontiguousarray(images.cpu().numpy()), *values], share_outputs=True)
         except Exception as e:  # of the runtime
             raise ExportError(f"it fails on images of {tuple(images.shape)}: {first_line(e)}", str(self.path)) from None
         return [torch.from_numpy(np.array(a)) for a in found.values()]  # the next run writes where these lie
+
+
+def _compiled(core: Any, model: Any, hints: Mapping[str, Any], threads: int) -> Any:
+    """Compile a network for so many threads of a CPU."""
+    return core.compile_model(model, "CPU", {**hints, "INFERENCE_NUM_THREADS": threads})
 
 
 def _with_inputs(model: Any) -> dict[str, npt.NDArray[np.float32]]:

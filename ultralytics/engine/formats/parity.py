@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -10,15 +11,32 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ultralytics.engine.formats.failure import first_failing, output_tensors, written
+from ultralytics.engine.formats.failure import first_failing, output_tensors, unquantised, written
 from ultralytics.engine.formats.format import FileBackend, Format, Job
 from ultralytics.nn.deploy import Deployed, sizes
 from ultralytics.utils.errors import ExportError
 from ultralytics.utils.text import counted
 
 ROUNDING, ROUNDING_HALF = 1e-3, 0.05  # the largest difference of a row's output that is rounding, of its norm
-# The network's output, the file and the images → differences by name.
-Differences = Callable[[Tensor, FileBackend, Tensor], dict[str, float]]
+
+
+class Comparison(ABC):
+    """How a file's output is compared with its network's.
+
+    Attributes:
+        tolerances: the largest differences that are rounding, by name; `outputs` and `file` give the same names.
+    """
+
+    tolerances: dict[str, float]
+
+    @abstractmethod
+    def outputs(self, ours: Tensor, theirs: Tensor) -> dict[str, float]:
+        """Return the differences of two outputs of the network, of one shape; what follows the network in a file says
+        nothing here."""
+
+    def file(self, ours: Tensor, file: FileBackend, images: Tensor) -> dict[str, float]:
+        """Return how far a file is from the network; `ours` is the network's output for the images."""
+        return self.outputs(ours, output_of(file, images, ours.shape))
 
 
 @dataclass(frozen=True)
@@ -51,12 +69,12 @@ def shapes(job: Job) -> list[tuple[int, int, int]]:
 
 
 @torch.inference_mode()
-def compared(network: Deployed, file: FileBackend, trials: Sequence[Trial], differences: Differences) -> list[Line]:
+def compared(network: Deployed, file: FileBackend, trials: Sequence[Trial], how: Comparison) -> list[Line]:
     """Return how far the outputs of a file are from the network's."""
     lines = []
     for trial in trials:
         try:
-            lines.append(Line(trial, differences(network(trial.images), file, trial.images)))
+            lines.append(Line(trial, how.file(network(trial.images), file, trial.images)))
         except ExportError as e:
             lines.append(Line(trial, {}, e.what))
     return lines
@@ -87,7 +105,7 @@ def beyond(lines: Sequence[Line], tolerances: Mapping[str, float]) -> list[str]:
 @torch.no_grad()
 def first_row(format: Format, job: Job, folder: Path, trial: Trial) -> str:
     """Name the first row whose output in the format differs, by writing the network again with all rows as outputs, or
-    up to a row where such a file fails.
+    up to a row where such a file fails. It is not quantised again: that takes minutes, and every row would differ.
 
     Args:
         format, job: as it was written.
@@ -101,8 +119,9 @@ def first_row(format: Format, job: Job, folder: Path, trial: Trial) -> str:
     names = tuple(f"row{i}" for i in range(len(ours)))
     job.network.every_row = True
     try:
-        path = format.place(folder / "rows", job.args)
-        format.write(replace(job, outputs=names, finish=None, metadata=replace(job.metadata, args={})), path)
+        rows = replace(job, args=unquantised(job.args), outputs=names, finish=None)
+        path = format.place(folder / "rows", rows.args)
+        format.write(replace(rows, metadata=replace(job.metadata, args={})), path)
         file = format.open(path)
         theirs = file.run(trial.images.to(file.device, file.dtype))
     except Exception as e:  # of any runtime: the difference itself is still an error
@@ -118,7 +137,7 @@ def first_row(format: Format, job: Job, folder: Path, trial: Trial) -> str:
         share = (given.cpu().float() - expected).norm() / expected.norm().clamp(min=1e-9)
         if not share <= limit:
             return f"{row} is the first whose output differs, by {share:.1%} of its norm"
-    return "no single row's output differs"
+    return "in fp32 no row's output differs" if job.args.int8 else "no single row's output differs"
 
 
 def _runs(format: Format, job: Job, folder: Path, images: Tensor) -> None:

@@ -25,7 +25,7 @@ class TorchScript(Format):
     name = "torchscript"
     title = "TorchScript"
     suffix = ".torchscript"
-    able: ClassVar[frozenset[str]] = frozenset({"dynamic", "half", "nms", "batch"})
+    able: ClassVar[frozenset[str]] = frozenset({"dynamic", "half", "nms", "batch", "channels"})
 
     def write(self, job: Job, path: Path) -> None:
         """Write the network; see `Format`."""

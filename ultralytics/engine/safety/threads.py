@@ -18,7 +18,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,7 @@ STEP_SECONDS = 0.5  # after which a step of the trial is broken off
 MIN_STEPS, MIN_SECONDS = 3, 0.2  # timed for each number of threads
 TRIAL_SECONDS = 3.0  # after which no further step begins
 VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+N = TypeVar("N")
 
 
 def machine_load() -> str:
@@ -166,12 +167,15 @@ def settle(args: Config, device: torch.device, choose: Callable[[int], Choice | 
         torch.set_num_threads(args.threads)
 
 
-def give_to(net: Any) -> None:
-    """Let a runtime that has threads of its own use as many as torch has, and torch one: it only prepares images and
-    suppresses boxes then, and its threads would wait for cores that the runtime's threads hold."""
-    if isinstance(net, FileBackend) and net.threads is not None:
-        net.use_threads(torch.get_num_threads())
-        torch.set_num_threads(1)
+def given_to(net: N) -> N | FileBackend:
+    """Return a network with the threads of a run. A runtime that has threads of its own gets as many as torch has, and
+    torch one: it only prepares images and suppresses boxes then, and its threads would wait for cores that the
+    runtime's threads hold."""
+    if not isinstance(net, FileBackend) or net.threads is None:
+        return net
+    found = net.of_run(threads=torch.get_num_threads())
+    torch.set_num_threads(1)
+    return found
 
 
 def try_training(

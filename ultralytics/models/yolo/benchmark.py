@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import itertools
 import json
 import os
 import signal
@@ -51,7 +52,19 @@ ANSWER_SECONDS = 900  # after which a row is given up
 METRIC_BATCH = 16
 # Of a pass: what each figure adds up.
 FIGURES = {"forward": ("forward",), "with_nms": ("forward", "nms"), "end_to_end": STAGES}
-_HEAD = ("format", "", "MB", "mAP50-95", "mAP50", "forward ms", "+ NMS ms", "end to end ms", "images/s", "memory MB")
+_HEAD = (
+    "format",
+    "",
+    "on",
+    "MB",
+    "mAP50-95",
+    "mAP50",
+    "forward ms",
+    "+ NMS ms",
+    "end to end ms",
+    "images/s",
+    "memory MB",
+)
 
 
 class Contender:
@@ -381,7 +394,9 @@ def _machine(device: torch.device, threads: int) -> dict[str, Any]:
 def _runtimes() -> dict[str, str]:
     """Return the versions of the packages that formats rest on, of those that are installed."""
     found = {}
-    for package in sorted({p for f in FORMATS.values() for p in (*f.packages, *f.reads)}):
+    for package in sorted(
+        {p for f in FORMATS.values() for p in (*f.packages, *f.reads, *itertools.chain(*f.extras.values()))}
+    ):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)
     return found
@@ -391,11 +406,9 @@ def table(found: Mapping[str, Any]) -> list[str]:
     """Return the figures of a benchmark as lines for a reader."""
     cells = [_HEAD, *(_cells(row) for row in found["rows"])]
     widths = [max(len(line[i]) for line in cells) for i in range(len(_HEAD))]
-    machine = found["machine"]
-    lines = ["  ".join(c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True)))
+    lines = ["  ".join(c.ljust(w) if i < 3 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True)))
              for line in cells]  # fmt: skip
     reasons = [f"{row['title']}: {row['reason']}" for row in found["rows"] if row["reason"]]
-    on = machine["gpu"] or f"{machine['cpu']}, {counted(machine['threads'], 'thread')} ({machine['load']})"
     shape = "padded by its own shape" if found["rect"] else "square"
     return [
         "",
@@ -405,8 +418,22 @@ def table(found: Mapping[str, Any]) -> list[str]:
         "p50 / p95 of a pass. End to end: letterbox, preprocessing, forward, NMS and scaling, without decoding.",
         f"imgsz {found['imgsz']} ({shape}), batch {found['batch']}, conf {found['conf']:g}, iou {found['iou']:g}; "
         f"{counted(found['rounds'], 'round')} in turns over {found['images']}",
-        on,
+        *_devices(found),
     ]
+
+
+def _devices(found: Mapping[str, Any]) -> list[str]:
+    """Return a line for each device that rows were measured on, and which, where they are several."""
+    machine = found["machine"]
+    by_device: dict[tuple[str, str], list[str]] = {}
+    for row in found["rows"]:
+        if "device" in row:
+            by_device.setdefault((row["on"], row["device"]), []).append(row["title"])
+    lines = []
+    for (kind, name), titles in by_device.items():
+        what = f"{name}, {counted(machine['threads'], 'thread')} ({machine['load']})" if kind == "cpu" else name
+        lines.append(f"{what}: {', '.join(titles)}" if len(by_device) > 1 else what)
+    return lines
 
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -419,6 +446,7 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         row["title"],
         row.get("precision", "") if not row["reason"] else "failed",
+        {"cpu": "CPU", "cuda": "GPU"}.get(row.get("on", ""), row.get("on", "")),
         number("size_mb", ".1f"),
         number("map", ".4f"),
         number("map50", ".4f"),

@@ -64,9 +64,11 @@ class Contestant:
     def facts(self) -> dict[str, Any]:
         """Return what there is to know of the open file, before any turn."""
         net: Any = self.predictor.model
+        on = computes_on(net)
         return {
             "precision": precision(net),
-            "device": device_name(net.device),
+            "device": device_name(on),
+            "on": on.type,
             "input": list(net.fixed or self.predictor.frame),
             "passes": len(self.groups),
         }
@@ -83,11 +85,11 @@ class Contestant:
 
     def memory(self) -> dict[str, float | None]:
         """Return the most memory that this process held, and what it held before the file was opened, in MiB."""
-        gpu = self.device.type == "cuda"
+        on = computes_on(self.predictor.model)
         return {
             "memory_mb": memory_held(peak=True),
             "memory_before_mb": self.before,
-            "gpu_memory_mb": torch.cuda.max_memory_allocated(self.device) / 2**20 if gpu else None,
+            "gpu_memory_mb": torch.cuda.max_memory_allocated(on) / 2**20 if on.type == "cuda" else None,
         }
 
     def _run(self, images: list[UInt8Array]) -> tuple[list[float], int]:
@@ -130,6 +132,13 @@ def grouped(images: list[UInt8Array], batch: int, shape: Any) -> list[list[UInt8
             part = same[i : i + batch]
             groups.append([*part, *(same[k % len(same)] for k in range(batch - len(part)))])
     return groups
+
+
+def computes_on(net: Any) -> torch.device:
+    """Return the device that a backend computes on: a file's runtime may have none but the CPU, and take images from
+    there while it computes on a GPU."""
+    found: torch.device = net.computes_on if isinstance(net, FileBackend) else net.device
+    return found
 
 
 def precision(net: Any) -> str:

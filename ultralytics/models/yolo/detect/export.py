@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from ultralytics.cfg.keys import PREDICT_CONF, VAL_CONF
 from ultralytics.engine.exporter import Exporter
 from ultralytics.engine.formats.format import FileBackend
 from ultralytics.engine.formats.metadata import Metadata
-from ultralytics.engine.formats.parity import output_of
+from ultralytics.engine.formats.parity import Comparison, output_of
 from ultralytics.models.yolo.detect.demo import fetch_library, write_demo
 from ultralytics.models.yolo.detect.suppression import Suppression
 from ultralytics.utils.boxes import box_iou, xywh2xyxy
@@ -64,44 +65,64 @@ class DetectionExporter(Exporter):
         assert args.conf is not None
         return Suppression(int(model.nc), args.conf, args.iou, args.max_det, args.agnostic_nms)
 
-    def differences(self, ours: Tensor, file: FileBackend, images: Tensor) -> dict[str, float]:
-        """Return how far a file is from the network. One with suppression is compared at its own conf and, where it
-        takes another, at one that many boxes of these images are above: noise has none above the usual ones."""
-        args = self.args
-        if not args.nms:
-            return super().differences(ours, file, images)
-        assert args.conf is not None
-        best = ours[:, 4:].amax(1).flatten()
-        low = float(best.topk(min(COMPARED * len(ours), len(best))).values[-1])
-        lines = []
-        for conf in (args.conf, low) if low < args.conf and "conf" in file.takes else (args.conf,):
-            file.given = {} if conf == args.conf else {"conf": conf}
-            how = Suppression(ours.shape[1] - 4, conf, args.iou, args.max_det, args.agnostic_nms)
-            theirs = output_of(file, images, (len(ours), args.max_det, 6))
-            lines.append(compare_suppressed(ours, theirs, how, args.half))
-        file.given = {}
-        if not (best > conf).any():
-            LOGGER.warning("no box of these images is above conf=%g: nothing is compared", conf)
-        return {key: _worst([line[key] for line in lines]) for key in lines[0]}
+    def comparison(self, finish: Any) -> BoxComparison:
+        """Return how a file is compared with the network; see `Exporter`."""
+        half = self.args.half
+        return BoxComparison(half) if finish is None else SuppressedComparison(half, finish)
 
-    def compare(self, ours: Tensor, theirs: Tensor) -> dict[str, float]:
-        """Return the largest differences of boxes, in pixels, and of scores.
+
+class BoxComparison(Comparison):
+    """Boxes, in pixels, and scores of a detector's output.
+
+    Args:
+        half: the file computes in fp16.
+    """
+
+    def __init__(self, half: bool = False) -> None:
+        self.half = half
+        self.tolerances = dict(TOLERANCES_HALF if half else TOLERANCES)
+
+    def outputs(self, ours: Tensor, theirs: Tensor) -> dict[str, float]:
+        """Return the largest differences.
 
         Args:
             ours, theirs: (B, 4 + nc, A), or (B, n, 6) of an end-to-end head.
         """
         if ours.shape[-1] == 6:
-            return compare_final(ours, theirs, 2 * self.tolerances()["scores"])
+            return compare_final(ours, theirs, 2 * self.tolerances["scores"])
         boxes, scores = ((ours - theirs).abs()[:, part] for part in (slice(0, 4), slice(4, None)))
         kept = ours[:, 4:].amax(1) > VAL_CONF
         kept = kept if bool(kept.any()) else torch.ones_like(kept)
         return {"boxes": _largest(boxes.amax(1)[kept]), "scores": _largest(scores)}
 
-    def tolerances(self) -> dict[str, float]:
-        """Return the largest differences that are rounding."""
-        half = self.args.half
-        found = TOLERANCES_HALF if half else TOLERANCES
-        return found | {"suppression": DECIDED_HALF if half else DECIDED} if self.args.nms else found
+
+class SuppressedComparison(BoxComparison):
+    """The same of a file with suppression, and which boxes that keeps.
+
+    Args:
+        half: the file computes in fp16.
+        finish: how it suppresses.
+    """
+
+    def __init__(self, half: bool, finish: Suppression) -> None:
+        super().__init__(half)
+        self.finish = finish
+        self.tolerances["suppression"] = DECIDED_HALF if half else DECIDED
+
+    def file(self, ours: Tensor, file: FileBackend, images: Tensor) -> dict[str, float]:
+        """Return how far a file is from the network: at its own conf and, where it takes another, at one that many
+        boxes of these images are above: noise has none above the usual ones."""
+        how = self.finish
+        best = ours[:, 4:].amax(1).flatten()
+        low = float(best.topk(min(COMPARED * len(ours), len(best))).values[-1])
+        lines = []
+        for conf in (how.conf, low) if low < how.conf and "conf" in file.takes else (how.conf,):
+            run = file if conf == how.conf else file.of_run({"conf": conf})
+            theirs = output_of(run, images, (len(ours), how.max_det, 6))
+            lines.append(compare_suppressed(ours, theirs, replace(how, conf=conf), self.half))
+        if not (best > conf).any():
+            LOGGER.warning("no box of these images is above conf=%g: nothing is compared", conf)
+        return {key: _worst([line[key] for line in lines]) for key in lines[0]}
 
 
 def compare_final(ours: Tensor, theirs: Tensor, margin: float = 2e-4) -> dict[str, float]:

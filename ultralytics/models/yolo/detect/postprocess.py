@@ -13,28 +13,28 @@ from ultralytics.utils.log import LOGGER
 from ultralytics.utils.nms import non_max_suppression
 
 
-def settle_suppression(net: Any, args: Config) -> None:
-    """Let a file that suppresses boxes itself do so by the keys that the user gives, where it takes them; else by its
-    own, which then are the keys of the run. A key of the user's that it cannot follow is a warning.
+def with_suppression(net: Any, args: Config) -> Any:
+    """Return a file that suppresses boxes itself so that it does by the keys that the user gives, where it takes them;
+    else by its own, which then are the keys of the run. A key of the user's that it cannot follow is a warning.
 
     Args:
-        net: a Backend; of any other kind nothing is asked.
+        net: a Backend; one of any other kind is returned as it is.
         args: conf, iou, max_det, agnostic_nms; those that are not given are set.
     """
     metadata = getattr(net, "metadata", None)
     if metadata is None or not metadata.nms:
-        return
+        return net
     own = {
         k: KNOBS[k].checked(metadata.args[k], str(net.path)) for k in SUPPRESSION if metadata.args.get(k) is not None
     }
     wanted = [k for k in SUPPRESSION if is_given(args, k) or args.sources.get(k) == "track default"]
     asked = {k: getattr(args, k) for k in wanted if getattr(args, k) is not None}
-    net.given = {k: float(v) for k, v in asked.items() if k in net.takes}
+    given = {k: float(v) for k, v in asked.items() if k in net.takes}
     ignored = []
     for key, value in own.items():
         if key not in asked:
             args.set(key, value, "exported file")
-        elif key not in net.given and asked[key] != value:
+        elif key not in given and asked[key] != value:
             # A higher conf and a lower max_det cut what the file gives.
             less = {"conf": asked[key] > value, "max_det": asked[key] < value}
             if not less.get(key):
@@ -44,6 +44,7 @@ def settle_suppression(net: Any, args: Config) -> None:
     if ignored:
         words = ", ".join(f"{k}={v}" for k, v in own.items())
         LOGGER.warning("%s suppresses boxes by %s, and cannot do so by %s", net.path, words, ", ".join(ignored))
+    return net.of_run(given)
 
 
 def detections(output: Any, args: Config, nc: int, conf: float, multi_label: bool = False) -> list[Tensor]:

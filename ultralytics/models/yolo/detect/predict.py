@@ -15,8 +15,9 @@ from ultralytics.data.augment import LetterBox
 from ultralytics.engine.predictor import BasePredictor
 from ultralytics.engine.results import Results
 from ultralytics.engine.sources import SourceItem
-from ultralytics.models.yolo.detect.postprocess import detections, settle_suppression
+from ultralytics.models.yolo.detect.postprocess import detections, with_suppression
 from ultralytics.models.yolo.weights import network
+from ultralytics.nn.backend import Backend
 from ultralytics.utils.boxes import scale_boxes
 from ultralytics.utils.ops import make_divisible
 from ultralytics.utils.types import UInt8Array
@@ -39,8 +40,12 @@ class DetectionPredictor(BasePredictor):
     def setup_model(self, model: Any, verbose: bool = True) -> None:
         """Take a detector, and letterbox images into its frame; see `BasePredictor.setup_model`."""
         super().setup_model(model, verbose)
-        settle_suppression(self.model, self.args)
         self.letterbox = LetterBox(self.frame, auto=self.model.fixed is None, stride=self.stride)
+
+    def prepared(self, net: Backend) -> Backend:
+        """Return a network that suppresses boxes by this run's keys, where it is a file with suppression."""
+        found: Backend = with_suppression(net, self.args)
+        return found
 
     def fit(self, item: SourceItem, auto: bool = True) -> None:
         """Choose the letterbox of an item: of images that go in at their own size, theirs; `auto`: see `LetterBox`."""

@@ -16,7 +16,7 @@ from ultralytics.engine.outputs import LABELS, OutputNames
 from ultralytics.engine.results import label_rows
 from ultralytics.engine.validator import BaseValidator, Evaluator
 from ultralytics.models.yolo.detect.evaluate import STATS, BoxEvaluator, Pair, SeenEvaluator, pair
-from ultralytics.models.yolo.detect.postprocess import detections, settle_suppression
+from ultralytics.models.yolo.detect.postprocess import detections, with_suppression
 from ultralytics.models.yolo.weights import network
 from ultralytics.nn.backend import Backend
 from ultralytics.utils.analysis import analyse, table_lines
@@ -84,10 +84,10 @@ class DetectionValidator(BaseValidator):
 
     # The steps of the loop
 
-    def init_metrics(self, model: Any) -> None:
-        """Begin with no image seen; a file with suppression then knows how."""
-        super().init_metrics(model)
-        settle_suppression(model, self.args)
+    def prepared(self, net: Backend) -> Backend:
+        """Return a network that suppresses boxes by this run's keys, where it is a file with suppression."""
+        found: Backend = with_suppression(net, self.args)
+        return found
 
     def get_evaluators(self, model: Backend, plots: bool, final: bool) -> list[Evaluator[Any, Any]]:
         """Return what measures the boxes, and what COCO's figures and an analysis need."""
