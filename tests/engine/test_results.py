@@ -153,7 +153,7 @@ def test_arguments_of_plot_are_the_references(result, monkeypatch, caplog):
     assert np.array_equal(result.plot(boxes=False), result.orig_img)
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
-    monkeypatch.setattr("ultralytics.engine.results.LINUX", True)
+    monkeypatch.setattr("ultralytics.engine.window.LINUX", True)
     monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
     result.show(conf=False)
     result.plot(show=True)

@@ -277,7 +277,9 @@ class Config:  # size: every key of a run, each declared once
         None, "keep these class ids only", RUNS, none="all", check=_check_numbers, what=_NUMBERS
     )
 
-    source: str | None = knob(None, "image, folder, glob, list (.txt) or video (not in explain)", PX)
+    source: str | None = knob(
+        None, "image, folder, glob, list (.txt) or URL; not in explain: video, stream, camera (0), screen", PX
+    )
     kind: str = knob(
         "cam",
         "cam: what the boxes' scores rest on; attention: with which tokens a pixel's is mixed; "
@@ -310,7 +312,21 @@ class Config:  # size: every key of a run, each declared once
         what=f"all, {_NUMBERS}",
     )
     max_images: int = knob(50, "erf: most images of the source to average over", X, low=1)
-    vid_stride: int = knob(1, "take every so many frames of a video", P, low=1)
+    vid_stride: int = knob(1, "take every so many frames of a video or stream", P, low=1)
+    stream_buffer: bool = knob(False, "of live streams take every frame, not the newest", P)
+    reconnect: float | None = knob(
+        60.0, "seconds to try a live stream again that has broken off (0: not at all)", P, low=0, none="no limit"
+    )
+    show: bool = knob(False, "show the drawn images in a window, where there is a display", P)
+    visualize: bool = knob(False, "write the maps of every row, of the first image of a batch", P)
+    embed: int | list[int] | None = knob(
+        None,
+        "rows whose averaged maps are returned as a vector, instead of detections",
+        ("predict",),
+        none="none",
+        check=_check_numbers,
+        what=_NUMBERS,
+    )
     show_labels: bool = knob(True, "draw class names", P)
     show_conf: bool = knob(True, "draw scores", P)
     show_boxes: bool = knob(True, "draw boxes", P)
