@@ -214,3 +214,48 @@ def test_in_a_notebook_images_are_shown_in_the_page(yolo, monkeypatch):
     monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(display=lambda i: shown.append(i.size)))
     yolo.predict(np.zeros((64, 48, 3), np.uint8), show=True, **QUIET)
     assert shown == [(48, 64)]
+
+
+def test_a_predictor_works_in_steps_as_fiftyone_takes_it(yolo):
+    """It makes a predictor of `task_map`, sets imgsz, and calls its steps with tensors."""
+    made = yolo.task_map[yolo.task]["predictor"](overrides={**yolo.overrides, **QUIET, "mode": "predict", "rect": True})
+    made.imgsz = (64, 96)
+    made.setup_model(model=yolo.model, verbose=False)
+    image = np.random.default_rng(0).integers(0, 255, (128, 192, 3), np.uint8)
+    fitted = np.stack(made.pre_transform([image]))
+    assert fitted.shape == (1, 64, 96, 3)
+    assert made.model.fp16 is False
+    tensor = torch.from_numpy(fitted[..., ::-1].transpose(0, 3, 1, 2).copy()).float() / 255
+    made.setup_source(tensor)
+    made.batch = next(iter(made.dataset))
+    [found] = made.postprocess(made.inference(tensor), tensor, tensor)
+    [wanted] = yolo.predict(np.ascontiguousarray(fitted[0]), **QUIET | {"imgsz": (64, 96)})
+    assert found.orig_shape == (64, 96)
+    torch.testing.assert_close(found.boxes.data, wanted.boxes.data, rtol=1e-4, atol=1e-3)
+    made.imgsz = 32
+    assert made.imgsz == [32, 32]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["predict", "track"])
+def test_memory_is_flat_over_ten_thousand_frames_of_a_stream_that_breaks_off(yolo, mode):
+    """In order, nothing lost, and the camera connects six times."""
+    keys = {**QUIET, "imgsz": 32, "stream": True, "stream_buffer": True, "reconnect": 0.3, "threads": 1}
+    sizes, seen = {}, 0
+    with served(camera(frames=1667, connections=6)) as url:
+        for result in getattr(yolo, mode)(f"{url}/cam", **keys):
+            seen += 1
+            assert number_in(result.orig_img) == seen
+            if seen in (1000, 10_000):
+                sizes[seen] = resident()
+    assert seen == 10_002
+    assert sizes[10_000] < 1.01 * sizes[1000]
+
+
+def resident():
+    """Memory of this process, pages."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[1])
+    except OSError:
+        pytest.skip("there is no /proc here")

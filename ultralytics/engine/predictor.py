@@ -118,8 +118,14 @@ class BasePredictor(WithCallbacks):  # size: the reference's names, which callba
 
     @property
     def imgsz(self) -> list[int]:
-        """[height, width] that images are fitted into."""
+        """[height, width] that images are fitted into; a number or such a pair may be assigned."""
         return list(self.frame)
+
+    @imgsz.setter
+    def imgsz(self, size: Any) -> None:
+        self.args.set("imgsz", size, "argument")
+        if self.model is not None:
+            self.frame = frame_of(self.model, self.args)
 
     @property
     def trackers(self) -> list[Tracker]:

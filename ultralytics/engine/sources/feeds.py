@@ -80,8 +80,10 @@ class Capture:
             video = cv2.VideoCapture(self.address, kind, limits if kind == cv2.CAP_FFMPEG else [])
         if not video.isOpened():
             video.release()
-            what = "there is no such camera, or another program uses it"
-            raise UserError(what if isinstance(self.address, int) else "no video comes from there", self.name)
+            if isinstance(self.address, int):
+                raise UserError("there is no such camera, or another program uses it", self.name)
+            hint = "is the address right, and does it send video now?"
+            raise UserError("no video comes from there", self.name, hint)
         return _OpenedCapture(video)
 
 

@@ -36,7 +36,7 @@ class _Reader(threading.Thread):
     Attributes:
         frames: that wait.
         over: nothing more will come.
-        failure: why, "" when it was stopped.
+        failure, hint: why, "" when it was stopped; what to do about it.
         count: frames that came.
     """
 
@@ -47,7 +47,7 @@ class _Reader(threading.Thread):
         self.feed, self.stride, self.buffered, self.reconnect = feed, stride, buffered, reconnect
         self.changed = changed
         self.frames: deque[_Frame] = deque(maxlen=None if buffered else 1)
-        self.over, self.failure, self.count = False, "", 0
+        self.over, self.failure, self.hint, self.count = False, "", "", 0
         self.stopping = threading.Event()
 
     def run(self) -> None:
@@ -68,7 +68,7 @@ class _Reader(threading.Thread):
             try:
                 self._take_all()
             except UserError as e:
-                reason = e.what
+                reason, self.hint = e.what, e.hint
             if self.stopping.is_set():
                 break
             if not self.count:
@@ -166,7 +166,7 @@ class LiveSource(Source):
             self.close()
         for reader in readers:
             if not any(r.count for r in readers):
-                raise UserError(reader.failure, reader.feed.name, "is the address right, and does it send video now?")
+                raise UserError(reader.failure, reader.feed.name, reader.hint)
             LOGGER.info("%s: %s", reader.feed.name, reader.failure)
 
     def _next_round(self) -> list[tuple[int, _Frame]]:
