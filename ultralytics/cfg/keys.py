@@ -318,7 +318,7 @@ class Config:  # size: every key of a run, each declared once
         60.0, "seconds to try a live stream again that has broken off (0: not at all)", P, low=0, none="no limit"
     )
     show: bool = knob(False, "show the drawn images in a window, where there is a display", P)
-    visualize: bool = knob(False, "write the maps of every row, of the first image of a batch", P)
+    visualize: bool = knob(False, "write the maps of every row for each image", P)
     embed: int | list[int] | None = knob(
         None,
         "rows whose averaged maps are returned as a vector, instead of detections",
