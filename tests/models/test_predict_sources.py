@@ -78,14 +78,16 @@ def test_a_video_gives_the_same_detections_by_path_url_and_as_images(yolo, tmp_p
 def test_a_stream_gives_the_detections_of_its_images_and_is_written(yolo, tmp_path):
     keys = QUIET | {"stream": True, "stream_buffer": True, "reconnect": 0.1, "project": str(tmp_path), "name": "r"}
     with served(camera(frames=5, connections=2)) as url:
-        found = list(yolo.track(f"{url}/cam?id=1", save=True, save_txt=True, save_mot=True, **keys))
+        files = {"save": True, "save_txt": True, "save_mot": True, "save_frames": True}
+        found = list(yolo.track(f"{url}/cam?id=1", **files, **keys))
     assert [number_in(r.orig_img) for r in found] == list(range(1, 11))
     port = url.rpartition(":")[2]
     run, stem = tmp_path / "r", f"127_0_0_1_{port}_cam"
     assert sorted(p.name for p in run.iterdir() if p.is_file()) == [f"{stem}.avi"]
     assert len(list(load_source(run / f"{stem}.avi"))) == 10
     assert (run / "mot" / f"{stem}.txt").is_file()
-    assert len(list((run / "labels").iterdir())) == 10
+    assert {p.stem for p in (run / "labels").iterdir()} == {f"{stem}_{n}" for n in range(1, 11)}
+    assert {p.stem for p in (run / "frames").iterdir()} == {f"{stem}_{n}" for n in range(1, 11)}
     plain = yolo.predict([r.orig_img for r in found], **QUIET)
     with served(camera(frames=5, connections=2)) as url:
         for a, b in zip(yolo.predict(f"{url}/cam", **keys), plain, strict=True):

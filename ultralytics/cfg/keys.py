@@ -334,6 +334,7 @@ class Config:  # size: every key of a run, each declared once
     save_txt: bool = knob(False, "write boxes as labels/NAME.txt", VP)
     save_conf: bool = knob(False, "add the score to save_txt", VP)
     save_crop: bool = knob(False, "write each box as an image", P)
+    save_frames: bool = knob(False, "write each drawn frame of a video or stream as an image", P)
     tracker: str = knob("botsort.yaml", "bytetrack.yaml, botsort.yaml or a YAML of your own", F)
     trails: int = knob(30, "frames of each object's path that are drawn (0: none)", F, low=0)
     save_mot: bool = knob(False, "write each video's tracks as mot/NAME.txt, in the MOT challenge's format", F)

@@ -33,7 +33,6 @@ UNSUPPORTED: dict[str, Inert] = {
     "kobj": Inert(1.0, _POSE),
     "copy_paste": Inert(0.0, "it needs polygons, and this project reads boxes"),
     "label_smoothing": Inert(0.0, "the reference never reads it either"),
-    "save_frames": Inert(False, "use save=True, which writes an annotated video"),
     "profile": Inert(False, "use scripts/benchmark.sh"),
     "dnn": Inert(False, "ONNX files run in ONNX Runtime"),
     "augment": Inert(False, "test-time augmentation is not offered yet"),

@@ -172,7 +172,7 @@ class BasePredictor(WithCallbacks):  # size: the reference's names, which callba
             LOGGER.warning("results of a live stream fill the memory: predict(…, stream=True) yields one after another")
         mode, doing = ("predict", "Predicting") if self.tracking is None else ("track", "Tracking")
         writer = None
-        if any((args.save, args.save_txt, args.save_crop, args.save_mot, args.visualize)):
+        if any((args.save, args.save_frames, args.save_txt, args.save_crop, args.save_mot, args.visualize)):
             self.save_dir = new_run_dir(args.project, args.name or mode, args.exist_ok)
             writer = self._writer = Writer(self.save_dir, items, args)
         window = open_window() if args.show else None
@@ -220,7 +220,8 @@ class BasePredictor(WithCallbacks):  # size: the reference's names, which callba
         if args.verbose:
             inference = result.speed["inference"] or 0.0
             LOGGER.info("%s: %dx%d %s%.1fms", item.label, *result.orig_shape, result.verbose(), inference)
-        drawn = drawn_by(result, args) if window is not None or args.save else None
+        wanted = window is not None or args.save or (args.save_frames and item.is_video)
+        drawn = drawn_by(result, args) if wanted else None
         if writer is not None:
             writer.write(item, result, drawn)
         if window is not None and drawn is not None:

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from ultralytics.cfg.config import Config
-from ultralytics.engine.outputs import CROPS, EMBEDDINGS, IMAGES, INCOMPLETE, LABELS, OutputNames
+from ultralytics.engine.outputs import CROPS, EMBEDDINGS, FRAMES, IMAGES, INCOMPLETE, LABELS, OutputNames
 from ultralytics.engine.results import Results
 from ultralytics.engine.sink import VideoSink
 from ultralytics.engine.sources import Source, SourceItem
@@ -40,7 +40,13 @@ class Writer:
         self.folder, self.source, self.args = folder, source, args
         embeds = args.embed is not None
         images = (args.save or args.visualize) and not embeds
-        kinds = {IMAGES: images, EMBEDDINGS: args.save and embeds, LABELS: args.save_txt, CROPS: args.save_crop}
+        kinds = {
+            IMAGES: images,
+            EMBEDDINGS: args.save and embeds,
+            FRAMES: args.save_frames,
+            LABELS: args.save_txt,
+            CROPS: args.save_crop,
+        }
         self.names = OutputNames(
             folder,
             [None if m else p for m, p in zip(source.in_memory, source.paths, strict=True)],
@@ -59,6 +65,8 @@ class Writer:
         stem = self.names.stems[item.index]
         if self.args.save and drawn is not None:
             self._write_drawn(item, drawn, stem)
+        if self.args.save_frames and item.is_video and drawn is not None:
+            imwrite(self.folder / FRAMES / f"{self.stem(item)}.jpg", drawn)
         if self.args.save_txt:
             result.save_txt(self.folder / LABELS / f"{self.stem(item)}.txt", save_conf=self.args.save_conf)
         if self._mot is not None:

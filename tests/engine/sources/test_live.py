@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.helpers.rtsp import rtsp_camera
 from tests.helpers.servers import camera, number_in, served
 from ultralytics.engine.sources import LiveSource, live, load_source
 from ultralytics.utils.errors import UserError
@@ -188,3 +189,11 @@ def test_a_camera_that_is_not_there_is_one_line(capfd):
     with pytest.raises(UserError, match="camera 97: there is no such camera, or another program uses it"):
         list(load_source(97))
     assert capfd.readouterr().err == ""
+
+
+def test_rtsp_loses_nothing_and_connects_again(message):
+    with rtsp_camera(frames=12, connections=2) as url:
+        items = list(load_source(url, stream_buffer=True, reconnect=0.2))
+    assert [number_in(i.image) for i in items] == list(range(1, 25))
+    assert items[0].path.startswith("rtsp://user:***@127.0.0.1:")
+    assert "secret" not in message.text
