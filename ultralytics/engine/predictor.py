@@ -158,6 +158,7 @@ class BasePredictor(WithCallbacks):  # size: the reference's names, which callba
 
     def predict_cli(self, source: Any = None, model: Given = None) -> None:
         """Predict on a source, and keep no results."""
+        self.stream = True
         for _ in self.stream_inference(source, model):
             pass
 

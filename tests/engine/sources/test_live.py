@@ -8,6 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.helpers.rtsp import rtsp_camera
 from tests.helpers.servers import camera, number_in, served
@@ -104,6 +106,32 @@ def test_a_full_buffer_lets_the_stream_wait():
         taken.append(shown(item))
     assert taken == list(range(100))
     assert most <= live.BUFFER
+
+
+class Ending(Fake):
+    """A stream that fails for good once it has nothing more."""
+
+    def connect(self):
+        if not self.connections:
+            raise RuntimeError("done")
+        return super().connect()
+
+
+@settings(max_examples=25)
+@given(st.lists(st.lists(st.integers(0, 70), min_size=1, max_size=3), min_size=1, max_size=3), st.integers(1, 4))
+def test_no_buffered_frame_is_lost_or_out_of_order(lengths, stride):
+    """However the frames of the streams are cut into connections, empty ones too."""
+    feeds = []
+    for index, parts in enumerate(lengths):
+        ends = itertools.accumulate([0, parts[0] + 1, *parts[1:]])
+        feeds.append(Ending(*(range(a, b) for a, b in itertools.pairwise(ends)), name=str(index)))
+    wanted = {f.name: [n for part in f.connections for n in part][::stride] for f in feeds}
+    found = {name: [] for name in wanted}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(live, "FIRST_PAUSE", 0.0)
+        for item in LiveSource(feeds, vid_stride=stride, buffered=True):
+            found[item.path].append(shown(item))
+    assert found == wanted
 
 
 def test_frames_are_skipped_and_counted():
