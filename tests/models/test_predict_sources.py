@@ -15,7 +15,7 @@ from ultralytics import YOLO
 from ultralytics.engine import window
 from ultralytics.engine.sink import VideoSink
 from ultralytics.engine.sources import live, load_source
-from ultralytics.utils.errors import ConfigError
+from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.images import imwrite
 
 QUIET = {"device": "cpu", "verbose": False, "imgsz": 64, "conf": 0.0, "max_det": 20}
@@ -120,6 +120,12 @@ def test_a_stream_that_is_left_early_is_closed(yolo, tmp_path):
         assert not [t for t in threading.enumerate() if t.name.startswith("reader of")]
     [video] = (tmp_path / "r").glob("*.avi")
     assert len(list(load_source(video))) == 3
+
+
+def test_a_stream_that_never_answers_leaves_no_folder(yolo, tmp_path):
+    with pytest.raises(UserError, match="no video comes from there"):
+        yolo.predict("tcp://127.0.0.1:9", save=True, project=str(tmp_path), name="r", **QUIET)
+    assert not (tmp_path / "r").exists()
 
 
 def test_rows_become_vectors_and_are_written(yolo, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +198,9 @@ class BasePredictor(WithCallbacks):  # size: the reference's names, which callba
                 window.close()
             if writer is not None:
                 writer.close()
+                if not count:  # nothing came: an empty folder would say that there was a run
+                    with suppress(OSError):
+                        writer.folder.rmdir()
         if count and self.args.verbose:
             mean = (elapsed[k] / count for k in elapsed)
             height, width = self.frame
