@@ -71,6 +71,8 @@ setup(
     extras_require={
         "export": EXPORT,
         "slurm": ["submitit>=1.5"],
+        "screen": ["mss>=9.0"],
+        "tables": ["pandas>=2.0", "lxml>=5.0"],
         "tensorrt": ["tensorrt>=10.12"],
         "coreml": ["coremltools>=9.0"],
         "executorch": ["executorch>=1.5"],

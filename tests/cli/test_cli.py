@@ -49,7 +49,7 @@ def command(*words, cwd):
         (["settings", "runs_dir=/x"], "the setting runs_dir=/x is not kept"),
         (["settings", "runs=/x"], "did you mean 'runs_dir'"),
         (["cfg", "now"], "cfg takes nothing more"),
-        (["predict", "model=yolov8n.yaml", "source=x.jpg", "show"], "'show' has no effect"),
+        (["predict", "model=yolov8n.yaml", "source=x.jpg", "keras"], "'keras' has no effect"),
         (["val", "model=yolov8n.yaml", "save_hybrid=True"], "'save_hybrid' has no effect"),
         (["train", "epohcs=3"], "did you mean 'epochs'"),
         (["train", "epochs"], "epochs=VALUE"),

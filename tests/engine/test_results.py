@@ -1,3 +1,4 @@
+import io
 import json
 import sys
 from types import SimpleNamespace
@@ -105,25 +106,28 @@ def test_what_other_tasks_have_is_none_and_no_window_opens(result):
         result.update(masks=torch.zeros(1, 2, 2))
 
 
-def test_tables_are_the_references(fixtures):
+def test_tables_are_the_references(fixtures, tmp_path):
     """CSV and summaries of 8.2.103, equal to the letter; XML holds the same."""
     recorded = json.loads((fixtures / "results_api.json").read_text(encoding="utf-8"))
     names = {int(k): v for k, v in recorded["names"].items()}
     h, w = recorded["orig_shape"]
-    for case in ("detect", "empty"):
+    for case in ("detect", "track", "empty"):
         said = recorded[case]
-        boxes = torch.tensor(said["inputs"]["boxes"]).reshape(-1, 6)
+        boxes = torch.tensor(said["inputs"]["boxes"]).reshape(-1, 7 if case == "track" else 6)
         result = Results(np.zeros((h, w, 3), np.uint8), "a.jpg", names, boxes)
         assert result.summary() == said["summary"]
         assert result.summary(normalize=True) == said["summary_normalized"]
         assert result.to_csv() == said.get("to_csv", '""\n')
         assert result.to_json() == said["to_json"]
         assert (result.verbose(), len(result)) == (said["verbose"], said["length"])
+        for key, with_score in (("save_txt", False), ("save_txt_conf", True)):
+            file = tmp_path / f"{case}_{key}.txt"
+            result.save_txt(file, save_conf=with_score)
+            assert file.read_text(encoding="utf-8") == (said.get(key) or "")
         for key, value in said["boxes"].items():
             got = getattr(result.boxes, key)
-            assert (
-                got is value if value in (None, False) else np.allclose(np.asarray(got), np.reshape(value, got.shape))
-            )
+            exact = value is None or isinstance(value, bool)
+            assert got is value if exact else np.allclose(np.asarray(got), np.reshape(value, got.shape))
         rows = ElementTree.fromstring(result.to_xml().split("\n", 1)[1]).findall("row")
         assert [row.findtext("name") for row in rows] == [row["name"] for row in said["summary"]]
         assert [float(row.findtext("confidence")) for row in rows] == [row["confidence"] for row in said["summary"]]
@@ -153,7 +157,7 @@ def test_arguments_of_plot_are_the_references(result, monkeypatch, caplog):
     assert np.array_equal(result.plot(boxes=False), result.orig_img)
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
-    monkeypatch.setattr("ultralytics.engine.results.LINUX", True)
+    monkeypatch.setattr("ultralytics.engine.window.LINUX", True)
     monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
     result.show(conf=False)
     result.plot(show=True)
@@ -191,3 +195,32 @@ def test_boxes_of_a_tracker_have_ids(kind):
     assert not np.array_equal(result.plot(), plain.plot())  # with "id:7"
     assert not np.array_equal(result.plot(labels=False, color_mode="instance"), result.plot(labels=False))
     assert [d["track_id"] for d in result.summary()] == [7, 8]
+
+
+def test_pandas_and_lxml_write_the_same_rows(result, tmp_path):
+    pandas = pytest.importorskip("pandas")
+    frame = result.to_df()
+    assert list(frame["name"]) == [row["name"] for row in result.summary()]
+    assert frame.to_csv() == result.to_csv()
+    result.to_csv(False, 5, tmp_path / "a.csv")
+    assert (tmp_path / "a.csv").read_text(encoding="utf-8") == result.to_csv()
+    pytest.importorskip("lxml")
+    pandas.testing.assert_frame_equal(
+        pandas.read_xml(io.StringIO(result.to_xml()))[["name", "class", "confidence"]],
+        frame[["name", "class", "confidence"]],
+    )
+
+
+@pytest.mark.parametrize("ids", [False, True])
+def test_supervision_takes_results_as_they_are(ids):
+    supervision = pytest.importorskip("supervision")
+    rows = torch.tensor([[10.0, 20, 50, 60, 0.9, 1], [0, 0, 99, 79, 0.4, 0]])
+    if ids:
+        rows = torch.cat([rows[:, :4], torch.tensor([[7.0], [9.0]]), rows[:, 4:]], 1)
+    for boxes in (rows, rows.numpy(), rows[:0]):
+        taken = supervision.Detections.from_ultralytics(
+            Results(np.zeros((80, 100, 3), np.uint8), "a.jpg", {0: "cat", 1: "dog"}, boxes)
+        )
+        assert np.array_equal(taken.xyxy, np.asarray(boxes)[:, :4])
+        assert list(taken.data["class_name"]) == ["dog", "cat"][: len(boxes)]
+        assert (taken.tracker_id is not None and list(taken.tracker_id) == [7, 9][: len(boxes)]) == ids

@@ -8,7 +8,8 @@ from PIL import Image
 
 from ultralytics import YOLO
 from ultralytics.cli import main
-from ultralytics.engine.sources import Source, VideoSink, load_source
+from ultralytics.engine.sink import VideoSink
+from ultralytics.engine.sources import Source, load_source
 from ultralytics.models.yolo.detect.predict import DetectionPredictor, stacked
 from ultralytics.utils.errors import ConfigError, MissingFileError, UserError
 from ultralytics.utils.images import imread, imwrite
@@ -174,10 +175,9 @@ def test_nothing_to_predict_on_is_told(yolo, tmp_path):
         yolo.predict(str(tmp_path / "gone.jpg"), **QUIET)
 
 
-@pytest.mark.parametrize("name", ["embed", "tune"])
-def test_what_is_not_offered_says_so(yolo, name):
+def test_what_is_not_offered_says_so(yolo):
     with pytest.raises(UserError, match="not offered yet"):
-        getattr(yolo, name)("x", imgsz=64)
+        yolo.tune("x", imgsz=64)
 
 
 def test_a_model_stays_where_it_was_moved(yolo):
@@ -292,9 +292,9 @@ def test_a_video_that_nobody_reads_to_its_end_is_marked(yolo, tmp_path):
 def test_a_video_under_way_is_finished_when_a_signal_ends_the_command(tiny, tmp_path, monkeypatch, capsys, signum):
     video, write, count = write_video(tmp_path / "v.avi", 6), VideoSink.write, 0
 
-    def ended(self, image):
+    def ended(self, *frame):
         nonlocal count
-        write(self, image)
+        write(self, *frame)
         count += 1
         if count == 3:
             os.kill(os.getpid(), signum)

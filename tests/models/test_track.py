@@ -12,7 +12,7 @@ from tests.helpers.rendered import GROUND, SIZE, ColorFinder, draw, mot_text
 from ultralytics import YOLO
 from ultralytics.cli import main
 from ultralytics.engine.results import Results
-from ultralytics.engine.sources import VideoSink
+from ultralytics.engine.sink import VideoSink
 from ultralytics.models.yolo.detect.predict import DetectionPredictor
 from ultralytics.utils.errors import ConfigError, MissingFileError
 from ultralytics.utils.images import imwrite

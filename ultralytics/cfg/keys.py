@@ -277,7 +277,9 @@ class Config:  # size: every key of a run, each declared once
         None, "keep these class ids only", RUNS, none="all", check=_check_numbers, what=_NUMBERS
     )
 
-    source: str | None = knob(None, "image, folder, glob, list (.txt) or video (not in explain)", PX)
+    source: str | None = knob(
+        None, "image, folder, glob, list (.txt) or URL; not in explain: video, stream, camera (0), screen", PX
+    )
     kind: str = knob(
         "cam",
         "cam: what the boxes' scores rest on; attention: with which tokens a pixel's is mixed; "
@@ -310,7 +312,21 @@ class Config:  # size: every key of a run, each declared once
         what=f"all, {_NUMBERS}",
     )
     max_images: int = knob(50, "erf: most images of the source to average over", X, low=1)
-    vid_stride: int = knob(1, "take every so many frames of a video", P, low=1)
+    vid_stride: int = knob(1, "take every so many frames of a video or stream", P, low=1)
+    stream_buffer: bool = knob(False, "of live streams take every frame, not the newest", P)
+    reconnect: float | None = knob(
+        60.0, "seconds to try a live stream again that has broken off (0: not at all)", P, low=0, none="no limit"
+    )
+    show: bool = knob(False, "show the drawn images in a window, where there is a display", P)
+    visualize: bool = knob(False, "write the maps of every row for each image", P)
+    embed: int | list[int] | None = knob(
+        None,
+        "rows whose averaged maps are returned as a vector, instead of detections",
+        ("predict",),
+        none="none",
+        check=_check_numbers,
+        what=_NUMBERS,
+    )
     show_labels: bool = knob(True, "draw class names", P)
     show_conf: bool = knob(True, "draw scores", P)
     show_boxes: bool = knob(True, "draw boxes", P)
@@ -318,6 +334,7 @@ class Config:  # size: every key of a run, each declared once
     save_txt: bool = knob(False, "write boxes as labels/NAME.txt", VP)
     save_conf: bool = knob(False, "add the score to save_txt", VP)
     save_crop: bool = knob(False, "write each box as an image", P)
+    save_frames: bool = knob(False, "write each drawn frame of a video or stream as an image", P)
     tracker: str = knob("botsort.yaml", "bytetrack.yaml, botsort.yaml or a YAML of your own", F)
     trails: int = knob(30, "frames of each object's path that are drawn (0: none)", F, low=0)
     save_mot: bool = knob(False, "write each video's tracks as mot/NAME.txt, in the MOT challenge's format", F)

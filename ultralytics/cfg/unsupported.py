@@ -18,7 +18,6 @@ _SEGMENT = "it belongs to segmentation, and this project detects boxes"
 _CLASSIFY = "it belongs to classification, and this project detects boxes"
 _POSE = "it belongs to pose estimation, and this project detects boxes"
 _EXPORT = "it belongs to a format of export that is not offered"
-_MAPS = "feature maps are not offered yet"
 # Keys of the reference that do nothing here.
 UNSUPPORTED: dict[str, Inert] = {
     "overlap_mask": Inert(True, _SEGMENT),
@@ -34,13 +33,8 @@ UNSUPPORTED: dict[str, Inert] = {
     "kobj": Inert(1.0, _POSE),
     "copy_paste": Inert(0.0, "it needs polygons, and this project reads boxes"),
     "label_smoothing": Inert(0.0, "the reference never reads it either"),
-    "show": Inert(False, "no window is opened: use save=True and look at the images"),
-    "save_frames": Inert(False, "use save=True, which writes an annotated video"),
-    "stream_buffer": Inert(False, "live streams are not offered"),
     "profile": Inert(False, "use scripts/benchmark.sh"),
     "dnn": Inert(False, "ONNX files run in ONNX Runtime"),
-    "embed": Inert(None, _MAPS),
-    "visualize": Inert(False, _MAPS),
     "augment": Inert(False, "test-time augmentation is not offered yet"),
     "save_hybrid": Inert(False, "use save_txt=True"),
     "save_dir": Inert(None, "a run's folder is project/name: use project= and name="),

@@ -12,21 +12,12 @@ from ultralytics.utils.lazy import later, resolve
 from ultralytics.utils.types import UInt8Array
 
 __all__ = ["FORMATS_HELP_MSG", "IMG_FORMATS", "VID_FORMATS"]
-_RECORD = "record a video or save a screenshot first, and give its path"
-__getattr__ = later(
-    __name__,
-    {},
-    {
-        "LoadStreams": _RECORD,
-        "LoadScreenshots": _RECORD,
-        "get_best_youtube_url": "download the video first, and give its path",
-    },
-)
+__getattr__ = later(__name__, {}, {"get_best_youtube_url": "download the video first, and give its path"})
 
 
 @dataclass
 class SourceTypes:
-    """What a source is; streams and the screen are not offered."""
+    """What a source is."""
 
     stream: bool = False
     screenshot: bool = False
@@ -41,6 +32,7 @@ class LoadImagesAndVideos:
         path: what `engine.sources.load_source` takes.
         batch: images or frames at a time.
         vid_stride: take every so many frames of a video.
+        buffer: of live streams take every frame, not the newest.
 
     Attributes:
         files: paths of the images and videos.
@@ -48,11 +40,13 @@ class LoadImagesAndVideos:
         bs: the batch.
     """
 
-    def __init__(self, path: Any, batch: int = 1, vid_stride: int = 1) -> None:
-        self.source = resolve("ultralytics.engine.sources:load_source")(path, vid_stride)
+    def __init__(self, path: Any, batch: int = 1, vid_stride: int = 1, buffer: bool = False) -> None:
+        self.source = resolve("ultralytics.engine.sources:load_source")(path, vid_stride, buffer)
         self.files: list[str] = self.source.paths
-        self.nf, self.bs, self.vid_stride, self.mode = len(self.files), batch, vid_stride, "image"
-        self.source_type = SourceTypes()
+        live = self.source.live
+        self.nf, self.bs, self.vid_stride = len(self.files), max(batch, len(self.files) if live else 1), vid_stride
+        self.mode = "stream" if live else "image"
+        self.source_type = SourceTypes(stream=live)
 
     def __len__(self) -> int:
         return math.ceil(self.nf / self.bs)
@@ -62,9 +56,10 @@ class LoadImagesAndVideos:
         images: list[UInt8Array] = []
         labels: list[str] = []
         for item in self.source:
-            self.mode = "video" if item.is_video else "image"
+            if not self.source.live:
+                self.mode = "video" if item.is_video else "image"
             paths, images, labels = [*paths, item.path], [*images, item.image], [*labels, f"{item.label}: "]
-            if len(paths) == self.bs:
+            if len(paths) == self.bs or item.last:
                 yield paths, images, labels
                 paths, images, labels = [], [], []
         if paths:
@@ -88,7 +83,27 @@ class LoadTensor(LoadImagesAndVideos):
         self.source_type = SourceTypes(tensor=True)
 
 
-LOADERS = (LoadPilAndNumpy, LoadImagesAndVideos, LoadTensor)
+class LoadStreams(LoadImagesAndVideos):
+    """Iterate over live streams, a frame of each that has one at a time; see `LoadImagesAndVideos`."""
+
+    def __init__(self, sources: Any = "file.streams", vid_stride: int = 1, buffer: bool = False) -> None:
+        super().__init__(sources, vid_stride=vid_stride, buffer=buffer)
+        self.sources = self.files
+
+    def close(self) -> None:
+        """Let go of the streams."""
+        self.source.close()
+
+
+class LoadScreenshots(LoadStreams):
+    """Iterate over images of the screen: `screen [N] [LEFT TOP WIDTH HEIGHT]`; see `LoadImagesAndVideos`."""
+
+    def __init__(self, source: Any = "screen") -> None:
+        super().__init__(source)
+        self.source_type = SourceTypes(screenshot=True)
+
+
+LOADERS = (LoadTensor, LoadStreams, LoadPilAndNumpy, LoadImagesAndVideos, LoadScreenshots)
 
 
 def autocast_list(source: list[Any]) -> list[UInt8Array]:
@@ -99,5 +114,5 @@ def autocast_list(source: list[Any]) -> list[UInt8Array]:
 def load_inference_source(
     source: Any = None, batch: int = 1, vid_stride: int = 1, buffer: bool = False
 ) -> LoadImagesAndVideos:
-    """Return a source in batches, see `LoadImagesAndVideos`; `buffer` is of live streams."""
-    return LoadImagesAndVideos(source, batch, vid_stride)
+    """Return a source in batches, see `LoadImagesAndVideos`."""
+    return LoadImagesAndVideos(source, batch, vid_stride, buffer)

@@ -20,7 +20,8 @@ from ultralytics.utils.files import lock
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.text import counted
 
-IMAGES, LABELS, CROPS, MOT = "", "labels", "crops", "mot"  # folders of a run in which outputs lie
+# Folders of a run in which outputs lie.
+IMAGES, LABELS, CROPS, MOT, EMBEDDINGS, FRAMES = "", "labels", "crops", "mot", "embeddings", "frames"
 INCOMPLETE = ".incomplete"  # follows the stem of a video that looks whole and is not
 RECORD = ".outputs.json"
 SHOWN = 3  # changed names in a message
@@ -186,7 +187,7 @@ def _files_by_key(folder: Path, kind: str) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for each in [folder / kind, *(_list_folder(folder / kind) if kind == CROPS else ())]:
         for file in _list_folder(each):
-            if file.name == RECORD or (kind == IMAGES and file.name in (LABELS, CROPS, MOT)):
+            if file.name == RECORD or (kind == IMAGES and file.name in (LABELS, CROPS, MOT, EMBEDDINGS, FRAMES)):
                 continue
             key = _name_key(file.stem)
             found.setdefault(key, []).append(str(file))

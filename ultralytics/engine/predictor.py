@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,17 @@ from torch import Tensor, nn
 from ultralytics.cfg.config import MODE_DEFAULTS, Config, check_classes, keys_of
 from ultralytics.cfg.paths import weights_hint
 from ultralytics.engine.callbacks import Callback, CallbackError, Callbacks, WithCallbacks
-from ultralytics.engine.outputs import CROPS, IMAGES, INCOMPLETE, LABELS, OutputNames
 from ultralytics.engine.ranks.device import select_device
 from ultralytics.engine.results import Results
 from ultralytics.engine.run.folder import new_run_dir
 from ultralytics.engine.safety import threads
-from ultralytics.engine.sources import Source, SourceItem, VideoSink, is_video, load_source
-from ultralytics.engine.tracking import MotWriter, Tracker, Tracking
+from ultralytics.engine.sources import SourceItem, load_source
+from ultralytics.engine.tracking import Tracker, Tracking
+from ultralytics.engine.window import IMAGE_PAUSE, Window, open_window
+from ultralytics.engine.writer import Writer, drawn_by
 from ultralytics.nn.backend import Backend, backend_of, frame_of
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.fonts import checked_font
-from ultralytics.utils.images import imwrite
 from ultralytics.utils.log import LOGGER, progress
 from ultralytics.utils.ops import Profile
 from ultralytics.utils.text import counted
@@ -33,7 +34,6 @@ STAGES = ("preprocess", "inference", "postprocess")
 LOOK_AHEAD = 4  # batches of images that may wait for others of their shape
 TRIAL_AFTER = 3  # batches: a source that has more is worth a trial with how many threads they take least
 Given = nn.Module | Backend | str | Path | None  # a network, what runs one, or the file of one
-_WRITTEN = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 
 def wanted_source(source: Any, args: Config) -> Any:
@@ -93,6 +93,7 @@ class BasePredictor(WithCallbacks):  # size: the reference's names, which callba
         self.stream = False
         self.tracking: Tracking | None = None
         self._shape: tuple[int, ...] = ()  # of the last batch
+        self._writer: Writer | None = None
 
     def add_callback(self, event: str, func: Callback) -> None:  # the reference's name
         """Call `func(predictor)` at an event; see `WithCallbacks`."""
@@ -115,8 +116,14 @@ class BasePredictor(WithCallbacks):  # size: the reference's names, which callba
 
     @property
     def imgsz(self) -> list[int]:
-        """[height, width] that images are fitted into."""
+        """[height, width] that images are fitted into; a number or such a pair may be assigned."""
         return list(self.frame)
+
+    @imgsz.setter
+    def imgsz(self, size: Any) -> None:
+        self.args.set("imgsz", size, "argument")
+        if self.model is not None:
+            self.frame = frame_of(self.model, self.args)
 
     @property
     def trackers(self) -> list[Tracker]:
@@ -124,9 +131,10 @@ class BasePredictor(WithCallbacks):  # size: the reference's names, which callba
         return self.tracking.trackers if self.tracking is not None else []
 
     def setup_source(self, source: Any) -> None:
-        """Find the images and videos, see `engine.sources.load_source`."""
-        self.dataset = source if isinstance(source, Source) else load_source(source, vid_stride=self.args.vid_stride)
-        self.dataset.bs = max(self.args.batch, 1)
+        """Find the images, videos or live streams, see `engine.sources.load_source`; a batch goes across streams."""
+        args = self.args
+        self.dataset = load_source(source, args.vid_stride, args.stream_buffer, args.reconnect)
+        self.dataset.bs = max(args.batch, len(self.dataset) if self.dataset.live else 1)
 
     def settle_threads(self) -> None:
         """Settle the number of threads; only a network of PyTorch's is tried."""
@@ -148,6 +156,7 @@ class BasePredictor(WithCallbacks):  # size: the reference's names, which callba
 
     def predict_cli(self, source: Any = None, model: Given = None) -> None:
         """Predict on a source, and keep no results."""
+        self.stream = True
         for _ in self.stream_inference(source, model):
             pass
 
@@ -157,35 +166,36 @@ class BasePredictor(WithCallbacks):  # size: the reference's names, which callba
             self.setup_model(model)
         source = wanted_source(source, self.args)
         self.setup_source(source)
-        items = self.dataset
+        items, args = self.dataset, self.args
+        if items.live and not self.stream:
+            LOGGER.warning("results of a live stream fill the memory: predict(…, stream=True) yields one after another")
         mode, doing = ("predict", "Predicting") if self.tracking is None else ("track", "Tracking")
         writer = None
-        if self.args.save or self.args.save_txt or self.args.save_crop or self.args.save_mot:
-            self.save_dir = new_run_dir(self.args.project, self.args.name or mode, self.args.exist_ok)
-            writer = Writer(self.save_dir, items, self.args)
+        if any((args.save, args.save_frames, args.save_txt, args.save_crop, args.save_mot, args.visualize)):
+            self.save_dir = new_run_dir(args.project, args.name or mode, args.exist_ok)
+            writer = self._writer = Writer(self.save_dir, items, args)
+        window = open_window() if args.show else None
         self.seen, self.batch, elapsed = 0, None, dict.fromkeys(STAGES, 0.0)
         count = 0
         self.run_callbacks("on_predict_start")
+        bar = progress(iter(items) if items.live else items, desc=doing)
         try:
-            for item, result, given in self._in_order(progress(items, desc=doing)):
+            for item, result, given in self._in_order(bar):
                 count += 1
                 for key in elapsed:
                     elapsed[key] += result.speed[key] or 0.0
-                if self.args.verbose:
-                    LOGGER.info(
-                        "%s: %dx%d %s%.1fms",
-                        item.label,
-                        *result.orig_shape,
-                        result.verbose(),
-                        result.speed["inference"] or 0.0,
-                    )
-                if writer is not None:
-                    writer.write(item, result)
+                self._hand_out(item, result, given, writer, window)
                 yield given
         finally:
+            items.close()
             self.incomplete = {items.paths[i]: what for i, what in items.incomplete.items()}
+            if window is not None:
+                window.close()
             if writer is not None:
                 writer.close()
+                if not count:  # nothing came: an empty folder would say that there was a run
+                    with suppress(OSError):
+                        writer.folder.rmdir()
         if count and self.args.verbose:
             mean = (elapsed[k] / count for k in elapsed)
             height, width = self.frame
@@ -198,6 +208,25 @@ class BasePredictor(WithCallbacks):  # size: the reference's names, which callba
             LOGGER.info("Results saved to %s", self.save_dir)
         self.run_callbacks("on_predict_end")
 
+    def _hand_out(
+        self, item: SourceItem, result: Results, given: Any, writer: Writer | None, window: Window | None
+    ) -> None:
+        """Log, write and show what was found in an item."""
+        args = self.args
+        if args.embed is not None:
+            if writer is not None and args.save:
+                writer.write_vector(item, given)
+            return
+        if args.verbose:
+            inference = result.speed["inference"] or 0.0
+            LOGGER.info("%s: %dx%d %s%.1fms", item.label, *result.orig_shape, result.verbose(), inference)
+        wanted = window is not None or args.save or (args.save_frames and item.is_video)
+        drawn = drawn_by(result, args) if wanted else None
+        if writer is not None:
+            writer.write(item, result, drawn)
+        if window is not None and drawn is not None:
+            window.show(item.path, drawn, 0.0 if item.is_video else IMAGE_PAUSE)
+
     def _in_order(self, items: Iterable[SourceItem]) -> Iterator[tuple[SourceItem, Results, Any]]:
         """Predict in batches of one padded shape, and yield in the order of the items: what was found, and what the
         callbacks have made of it.
@@ -205,7 +234,7 @@ class BasePredictor(WithCallbacks):  # size: the reference's names, which callba
         At most `batch` × LOOK_AHEAD images are held: then the shape of the first that waits is not waited for any
         longer. A tracker needs the frames in order: images of another shape then close a batch.
         """
-        batch = max(self.args.batch, 1)
+        batch = self.dataset.bs
         waiting: dict[tuple[int, int], list[int]] = {}  # padded shape → numbers of items
         held: dict[int, tuple[SourceItem, tuple[Results, Any] | None]] = {}
         first = batches = 0
@@ -237,6 +266,8 @@ class BasePredictor(WithCallbacks):  # size: the reference's names, which callba
             waiting.setdefault(shape, []).append(number)
             if len(waiting[shape]) == batch:
                 run(shape)
+            while item.last and waiting:
+                run(next(iter(waiting)))
             yield from ready()
             if len(held) >= batch * LOOK_AHEAD:
                 run(self.padded_shape(held[first][0].image))
@@ -250,6 +281,11 @@ class BasePredictor(WithCallbacks):  # size: the reference's names, which callba
         images = [i.image for i in items]
         self.batch = [i.path for i in items], images, [i.label for i in items]
         self.run_callbacks("on_predict_batch_start")
+        self.fit(items[0])
+        if self.args.embed is not None:
+            return self._embedded(items)
+        if self.args.visualize:
+            self._write_maps(items)
         self.results = self.detect(images)
         for item, result in zip(items, self.results, strict=True):
             result.path, result.save_dir = item.path, str(self.save_dir) if self.save_dir else None
@@ -260,6 +296,38 @@ class BasePredictor(WithCallbacks):  # size: the reference's names, which callba
         self.seen += len(items)
         self.run_callbacks("on_predict_batch_end")
         return list(zip(found, self._results_after("on_predict_batch_end", items), strict=True))
+
+    def _embedded(self, items: Sequence[SourceItem]) -> list[tuple[Results, Any]]:
+        """Return the vector of each image of a batch, beside a result without boxes."""
+        rows = self.args.embed if isinstance(self.args.embed, list) else [self.args.embed or 0]
+        network = self._network("embed", max(rows))
+        with torch.no_grad():
+            tensor = self.preprocess([i.image for i in items])
+            vectors = network.predict(tensor, embed=rows)
+        self.seen += len(items)
+        return [(Results(i.image, i.path, self.names), v) for i, v in zip(items, vectors, strict=True)]
+
+    def _write_maps(self, items: Sequence[SourceItem]) -> None:
+        """Write the maps of every row for each image, into a folder of its name."""
+        network = self._network("visualize")
+        assert self._writer is not None
+        for item in items:
+            with torch.inference_mode():
+                network.predict(self.preprocess([item.image]), visualize=self._writer.folder / self._writer.stem(item))
+
+    def _network(self, key: str, row: int = 0) -> Any:
+        """Return the network, for a key that looks into it.
+
+        Raises:
+            ConfigError: it is in an exported file, or has no such row.
+        """
+        network = getattr(self.model, "model", None)
+        if not isinstance(network, nn.Module):
+            raise ConfigError(f"{key} looks into a network, and this is an exported file", hint="give the .pt")
+        rows = len(network.model)  # type: ignore[arg-type]  # the rows, a Sequential
+        if row >= rows:
+            raise ConfigError(f"{key}={row}: the network has rows 0 to {rows - 1}")
+        return network
 
     def _results_after(self, event: str, items: Sequence[SourceItem]) -> list[Any]:
         """Return the results as a callback has left them.
@@ -327,76 +395,3 @@ class BasePredictor(WithCallbacks):  # size: the reference's names, which callba
     def postprocess(self, preds: Any, img: Tensor, orig_imgs: Sequence[UInt8Array]) -> list[Results]:
         """Turn the model's output into a Results for each image."""
         raise NotImplementedError  # each task has its own
-
-
-class Writer:
-    """Writes the images, videos, labels and crops of a prediction, of the items of a source, into a run's folder."""
-
-    def __init__(self, folder: Path, source: Source, args: Config) -> None:
-        self.folder, self.source, self.args = folder, source, args
-        kinds = {IMAGES: args.save, LABELS: args.save_txt, CROPS: args.save_crop}
-        self.names = OutputNames(
-            folder,
-            [None if m else p for m, p in zip(source.in_memory, source.paths, strict=True)],
-            [Path(p).stem for p in source.paths],
-            [kind for kind, wanted in kinds.items() if wanted],
-            [is_video(p) for p in source.paths],
-            new=not args.exist_ok,
-        )
-        self._video: tuple[int, VideoSink] | None = None
-        self._mot = MotWriter(folder, source, new=not args.exist_ok) if args.save_mot else None
-
-    def write(self, item: SourceItem, result: Results) -> None:
-        """Write what is wanted of an image or frame."""
-        if self._video is not None and self._video[0] != item.index:
-            self._finish_video()
-        stem = self.names.stems[item.index]
-        if self.args.save:
-            self._draw(item, result, stem)
-        if self.args.save_txt:
-            frame = f"_{item.frame}" if item.is_video else ""
-            result.save_txt(self.folder / LABELS / f"{stem}{frame}.txt", save_conf=self.args.save_conf)
-        if self._mot is not None:
-            self._mot.write(item, result)
-        if self.args.save_crop:
-            names: dict[str, Iterator[str]] = {}
-            for folder, crop in result.crops():
-                stems = names.setdefault(folder, self.names.crops(item.index, item.frame))
-                imwrite(self.folder / CROPS / folder / f"{next(stems)}.jpg", crop)
-
-    def _draw(self, item: SourceItem, result: Results, stem: str) -> None:
-        args = self.args
-        drawn = result.plot(
-            conf=args.show_conf,
-            labels=args.show_labels,
-            boxes=args.show_boxes,
-            line_width=args.line_width,
-            font=args.font,
-            color_mode="instance" if result.boxes.is_track else "class",
-        )
-        if item.is_video:
-            if self._video is None:
-                self._video = item.index, VideoSink(self.folder / f"{stem}.avi", item.fps, drawn.shape[:2])
-            self._video[1].write(drawn)
-            return
-        suffix = Path(item.path).suffix.lower()
-        imwrite(self.folder / f"{stem}{suffix if suffix in _WRITTEN else '.jpg'}", drawn)
-
-    def close(self) -> None:
-        """Finish the files under way."""
-        if self._mot is not None:
-            self._mot.close()
-        self._finish_video()
-
-    def _finish_video(self) -> None:
-        """Finish the video under way. Where its source was not read to the end, the name says so."""
-        if self._video is None:
-            return
-        index, sink = self._video
-        self._video = None
-        marked = sink.path.with_name(f"{sink.path.stem}{INCOMPLETE}.avi")
-        if index in self.source.whole:
-            sink.close()
-            marked.unlink(missing_ok=True)  # of an earlier call with the same source
-        else:
-            sink.close(marked)

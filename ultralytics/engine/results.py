@@ -19,8 +19,9 @@ from PIL import Image
 from torch import Tensor
 
 from ultralytics.engine.outputs import distinct, free_path
+from ultralytics.engine.window import has_display, show_in_notebook
 from ultralytics.utils.boxes import clip_boxes, xyxy2xywh
-from ultralytics.utils.environment import LINUX, is_jupyter
+from ultralytics.utils.environment import is_jupyter
 from ultralytics.utils.errors import UserError
 from ultralytics.utils.helpers import SimpleClass
 from ultralytics.utils.images import imwrite
@@ -429,15 +430,12 @@ def label_rows(classes: Any, boxes: Any, scores: Any = None, ids: Any = None) ->
 
 def _show_drawn(image: UInt8Array, path: str) -> None:
     """Show an image (BGR), see `Results.show`."""
-    shown = Image.fromarray(np.ascontiguousarray(image[..., ::-1]))
     if is_jupyter():
-        from IPython.display import display  # there is one in a notebook
-
-        display(shown)
-    elif LINUX and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        show_in_notebook(image)
+    elif not has_display():
         LOGGER.warning("%s: it cannot be shown: there is no display (save(filename), and look at it)", path)
     else:
-        shown.show(Path(path).name)
+        Image.fromarray(np.ascontiguousarray(image[..., ::-1])).show(Path(path).name)
 
 
 def _refuse(**others: Any) -> None:

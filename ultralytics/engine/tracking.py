@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import deque
 from collections.abc import Hashable
@@ -16,7 +15,7 @@ from torch import Tensor
 from ultralytics.cfg.tracker import TrackerConfig
 from ultralytics.engine.outputs import MOT, OutputNames
 from ultralytics.engine.results import Results
-from ultralytics.engine.sources import Source, SourceItem, is_video
+from ultralytics.engine.sources import Source, SourceItem
 from ultralytics.trackers import BOTSORT, BYTETracker
 from ultralytics.trackers.mot import mot_rows
 from ultralytics.utils.errors import UserError
@@ -24,13 +23,6 @@ from ultralytics.utils.types import Float32Array
 
 Tracker = BYTETracker  # any of them
 KINDS: dict[str, type[Tracker]] = {"bytetrack": BYTETracker, "botsort": BOTSORT}
-
-
-def sequence_of(path: str, index: int, in_memory: bool = False) -> Hashable:
-    """Return what the frames of one sequence share: those of a video; the images of a folder; the images in memory."""
-    if in_memory:
-        return ""
-    return index if is_video(path) else os.path.dirname(os.path.abspath(path))
 
 
 class _Sequence:
@@ -67,8 +59,8 @@ class _Sequence:
 
 
 class Tracking:
-    """Follow objects through the frames of a source; each video, folder of images and list in memory has a tracker of
-    its own.
+    """Follow objects through the frames of a source; each video, stream, folder of images and list in memory has a
+    tracker of its own.
 
     Args:
         config: of the trackers.
@@ -93,7 +85,7 @@ class Tracking:
     def follow(self, item: SourceItem, result: Results, source: Source) -> Results:
         """Return the result of an item with ids; items of a video come in order."""
         start = time.perf_counter()
-        key = sequence_of(item.path, item.index, source.in_memory[item.index])
+        key = source.sequence(item.index)
         if key not in self._places:
             self._places[key] = len(self._places)
             if not self._persists:  # what has ended is not needed again
@@ -128,12 +120,14 @@ class MotWriter:
     def __init__(self, folder: Path, source: Source, new: bool) -> None:
         self._first: dict[Hashable, int] = {}
         paths: list[str | None] = []
-        for index, (path, in_memory) in enumerate(zip(source.paths, source.in_memory, strict=True)):
-            key = sequence_of(path, index, in_memory)
+        stems: list[str] = []
+        for index, path in enumerate(source.paths):
+            key = source.sequence(index)
             if key not in self._first:
                 self._first[key] = index
-                paths.append(None if in_memory else path if is_video(path) else str(key))
-        stems = ["images" if p is None else Path(p).stem if is_video(p) else Path(p).name for p in paths]
+                in_memory, moving = source.in_memory[index], source.moving[index]
+                paths.append(None if in_memory else path if moving else str(key))
+                stems.append("images" if in_memory else source.stems[index] if moving else Path(str(key)).name)
         names = OutputNames(folder, paths, stems, [MOT], new=new).stems
         self._files = {key: folder / MOT / f"{name}.txt" for key, name in zip(self._first, names, strict=True)}
         self._source = source
@@ -145,12 +139,13 @@ class MotWriter:
         Raises:
             UserError: the file cannot be written.
         """
-        key = sequence_of(item.path, item.index, self._source.in_memory[item.index])
+        key = self._source.sequence(item.index)
         boxes = result.boxes.numpy()
         ids = boxes.id if boxes.is_track else np.full(len(boxes), -1)
         frame = item.frame if item.is_video else item.index - self._first[key] + 1
         if key not in self._open:
-            self.close()
+            if not self._source.live:  # whose streams come in turns
+                self.close()
             try:
                 self._files[key].parent.mkdir(parents=True, exist_ok=True)
                 self._open[key] = self._files[key].open("w", encoding="utf-8", newline="\n")

@@ -67,6 +67,7 @@ class TorchBackend(nn.Module):
         self.nc: int = copied.nc
         self.stride = int(copied.stride.max())
         self.dtype = next(copied.parameters()).dtype
+        self.fp16 = self.dtype == torch.float16  # the reference's name
         self.fixed: tuple[int, int] | None = None
         self.layout = layout(self.device)
         self.training = False

@@ -24,6 +24,7 @@ from ultralytics.nn.plugins import load_plugins
 from ultralytics.nn.recompute import recomputed
 from ultralytics.nn.summary import PROBE, explain, summarise
 from ultralytics.nn.transfer import Network, TransferReport, transfer
+from ultralytics.utils.annotate import feature_visualization
 from ultralytics.utils.errors import ModelError, UserError
 from ultralytics.utils.lazy import later
 from ultralytics.utils.log import LOGGER
@@ -57,7 +58,6 @@ __getattr__ = later(
         **{name: f"ultralytics.utils.checks:{name}" for name in ("check_requirements", "check_suffix", "check_yaml")},
         **{name: f"ultralytics.utils:{name}" for name in ("colorstr", "emojis", "yaml_load")},
         **{name: f"ultralytics.cfg.reference:{name}" for name in ("DEFAULT_CFG_DICT", "DEFAULT_CFG_KEYS")},
-        "feature_visualization": "ultralytics.utils.annotate:feature_visualization",
         "make_divisible": "ultralytics.utils.ops:make_divisible",
     },
     {
@@ -82,11 +82,21 @@ def _contiguous(source: Any) -> Any:
     return [m.contiguous() for m in source] if isinstance(source, list) else source.contiguous()
 
 
+def _refusal(spec: ModelSpec, number: int, x: Tensor, error: Exception) -> ModelError:
+    """Return the error for a row that does not take an image of this shape."""
+    row = spec.rows[number]
+    reason = (str(error).splitlines() or [""])[0]
+    return ModelError(
+        f"it fails on images of {x.shape[2]}×{x.shape[3]} pixels: {type(error).__name__}: {reason}",
+        row.where or f"row {number} ({row.module})",
+        "make it independent of H and W, or keep to a shape it takes: square images in predict, "
+        "rect_val=False in val; `check` tries the shapes of a run",
+    )
+
+
 _INSTEAD = {
     "profile": "`info` counts operations, and scripts/benchmark.sh measures times",
-    "visualize": "a forward hook on model.model[i] sees the maps of row i",
     "augment": "flip or scale the images, and predict each",
-    "embed": "a forward hook on model.model[i] sees the maps of row i",
 }
 
 
@@ -206,22 +216,27 @@ class DetectionModel(nn.Module):
         return v8DetectionLoss(self)
 
     def predict(
-        self, x: Tensor, profile: bool = False, visualize: bool = False, augment: bool = False, embed: Any = None
+        self, x: Tensor, profile: bool = False, visualize: Any = False, augment: bool = False, embed: Any = None
     ) -> Any:
         """Compute the output for images (B, ch, H, W).
+
+        Args:
+            visualize: a folder, into which the maps of every row are written, those of the first image.
+            embed: numbers of rows; the averages of their channels, one vector per image, are returned instead.
 
         Raises:
             ModelError: one of the other arguments, which belong to what is not offered, is given.
         """
-        refused = {"profile": profile, "visualize": visualize, "augment": augment, "embed": embed}
+        refused = {"profile": profile, "augment": augment}
         for name, value in refused.items():
             if value:
                 raise ModelError(f"predict({name}={value!r}) is not offered", hint=_INSTEAD[name])
-        return self._predict_once(x)
+        return self._predict_once(x, profile, visualize, embed)
 
-    def _predict_once(self, x: Tensor, *_: Any, **__: Any) -> Any:
-        """Run the rows; outputs are kept only where a later row reads them."""
+    def _predict_once(self, x: Tensor, profile: bool = False, visualize: Any = False, embed: Any = None) -> Any:
+        """Run the rows, see `predict`; outputs are kept only where a later row reads them."""
         kept: dict[int, Tensor] = {}
+        vectors: list[Tensor] = []
         out: Any = x
         again = self.checkpoint_rows if self.training and torch.is_grad_enabled() else ()
         for layer in self.model:
@@ -235,21 +250,16 @@ class DetectionModel(nn.Module):
             except Exception as e:
                 if not self.names_rows or isinstance(e, UserError) or "out of memory" in str(e):
                     raise
-                raise self._refused(layer, x, e) from e
+                raise _refusal(self.spec, layer.i, x, e) from e  # type: ignore[arg-type]  # a row's attribute
             if layer.i in self.save:
                 kept[layer.i] = out  # type: ignore[index]  # a row's attribute
+            if visualize:
+                feature_visualization(out, type(layer).__name__, layer.i, save_dir=visualize)  # type: ignore[arg-type]  # a row's attribute
+            if embed and layer.i in embed:
+                vectors.append(out.mean((2, 3)))
+                if layer.i == max(embed):
+                    return torch.cat(vectors, 1).unbind(0)
         return out
-
-    def _refused(self, layer: Any, x: Tensor, error: Exception) -> ModelError:
-        """Return the error for a row that does not take an image of this shape."""
-        row = self.spec.rows[layer.i]
-        reason = (str(error).splitlines() or [""])[0]
-        return ModelError(
-            f"it fails on images of {x.shape[2]}×{x.shape[3]} pixels: {type(error).__name__}: {reason}",
-            row.where or f"row {layer.i} ({row.module})",
-            "make it independent of H and W, or keep to a shape it takes: square images in predict, "
-            "rect_val=False in val; `check` tries the shapes of a run",
-        )
 
     def _apply(self, fn: Any, recurse: bool = True) -> DetectionModel:
         """As torch's; the weights of rows that take contiguous maps alone stay contiguous, or their convolutions would

@@ -24,10 +24,10 @@ from ultralytics.data.prepare import (
     prepare_yolo,
     sources,
 )
-from ultralytics.data.prepare.download import Remote
 from ultralytics.data.prepare.voc import VOC_PARTS
 from ultralytics.data.scan import scan
 from ultralytics.utils.errors import ConfigError, MissingFileError, UserError
+from ultralytics.utils.fetch import Remote
 from ultralytics.utils.images import imread, imwrite
 
 CLONE = Path(__file__).resolve().parents[3]

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from ultralytics.data.prepare.annotated import Converted
 from ultralytics.data.prepare.archive import is_archive, unpack
 from ultralytics.data.prepare.divide import Options, divide
-from ultralytics.data.prepare.download import Remote
 from ultralytics.data.prepare.folder import (
     PARTS,
     SOURCE,
@@ -26,6 +25,7 @@ from ultralytics.data.prepare.recognise import clearer
 from ultralytics.data.prepare.sources import PUBLISHED, archives, default_out, entry
 from ultralytics.data.prepare.write import UNPACKED, Written, in_archive, write_dataset
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError, UserError
+from ultralytics.utils.fetch import Remote
 from ultralytics.utils.files import real_path, user_path
 from ultralytics.utils.log import LOGGER
 

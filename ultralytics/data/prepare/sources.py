@@ -14,8 +14,8 @@ from typing import Any
 
 from ultralytics.cfg.config import check_switches
 from ultralytics.cfg.paths import CLONE
-from ultralytics.data.prepare.download import Remote, fetch
 from ultralytics.utils.errors import UserError
+from ultralytics.utils.fetch import Remote, fetch
 from ultralytics.utils.files import Checksums
 from ultralytics.utils.log import LOGGER
 

@@ -268,7 +268,6 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
         return self
 
     tune = _not_offered("tune", "run `train` with other keys; a script may train in a loop")
-    embed = _not_offered("embed", "a forward hook on yolo.model.model[i] sees the maps of row i")
 
     def fuse(self) -> YOLO:
         """Fold the batch norms of the model in place, for inference."""
@@ -392,6 +391,13 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
         self.predictor = (predictor or self._task.predictor)(overrides=args, _callbacks=self.callbacks)
         self.predictor.setup_model(self._on(args.device))
         return self.predictor(source, stream=stream)
+
+    def embed(self, source: Any = None, stream: bool = False, **kwargs: Any) -> list[Tensor] | Iterator[Tensor]:
+        """Return a vector (D,) for each image or frame: the averaged maps of the rows `embed=[…]`, by default of the
+        last row before the head."""
+        kwargs.setdefault("embed", [len(self._network("embed").model) - 2])
+        found: Any = self.predict(source, stream, **kwargs)
+        return found  # type: ignore[no-any-return]  # predict's type is that of detections
 
     def track(
         self,

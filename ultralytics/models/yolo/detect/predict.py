@@ -15,6 +15,7 @@ from ultralytics.data.augment import LetterBox
 from ultralytics.engine.predictor import BasePredictor
 from ultralytics.engine.results import Results
 from ultralytics.engine.sources import SourceItem
+from ultralytics.engine.sources.memory import images_of
 from ultralytics.models.yolo.detect.postprocess import detections, with_suppression
 from ultralytics.models.yolo.weights import network
 from ultralytics.nn.backend import Backend
@@ -69,9 +70,10 @@ class DetectionPredictor(BasePredictor):
         batch = torch.from_numpy(stacked(self.pre_transform(im), self.model.layout)).to(self.device)
         return batch.to(self.model.dtype, memory_format=self.model.layout).div_(255)
 
-    def postprocess(self, preds: Any, img: Tensor, orig_imgs: Sequence[UInt8Array]) -> list[Results]:
-        """Turn the model's output into a Results for each image, boxes in its pixels."""
-        return self.as_results(self.suppress(preds), img, orig_imgs)
+    def postprocess(self, preds: Any, img: Tensor, orig_imgs: Sequence[UInt8Array] | Tensor) -> list[Results]:
+        """Turn the model's output into a Results for each image, boxes in its pixels; the images may be a tensor."""
+        images = images_of(orig_imgs) if isinstance(orig_imgs, Tensor) else orig_imgs
+        return self.as_results(self.suppress(preds), img, images)
 
     def suppress(self, preds: Any) -> list[Tensor]:
         """Return the detections (n, 6) of each image in the model's output: corners in pixels of the frame, score,

@@ -17,7 +17,7 @@ from ultralytics.cfg.config import Config
 from ultralytics.cfg.keys import PREDICT_CONF
 from ultralytics.engine.outputs import IMAGES, OutputNames
 from ultralytics.engine.run.folder import new_run_dir
-from ultralytics.engine.sources import Source, is_video, load_source
+from ultralytics.engine.sources import Source, load_source
 from ultralytics.models.yolo.detect.explain.blocks import Block, chosen_blocks
 from ultralytics.models.yolo.detect.postprocess import detections
 from ultralytics.models.yolo.detect.predict import DetectionPredictor
@@ -103,13 +103,13 @@ def _without_videos(source: Source) -> Source:
     """Return the images of a source.
 
     Raises:
-        UserError: there are videos alone.
+        UserError: there are videos or live streams alone.
     """
-    videos = [e for e in source.entries if isinstance(e, str) and is_video(e)]
+    videos = [path for path, moving in zip(source.paths, source.moving, strict=True) if moving]
     if not videos:
         return source
-    left = [e for e in source.entries if not (isinstance(e, str) and is_video(e))]
+    left = [i for i, moving in enumerate(source.moving) if not moving]
     if not left:
         raise UserError("explain takes images, not videos", videos[0], "save frames of it as images")
     LOGGER.warning("%s left out: explain takes images (%s)", counted(len(videos), "video"), videos[0])
-    return Source(left, as_is=source.as_is)
+    return Source([source.entries[i] for i in left], as_is=[source.as_is[i] for i in left])

@@ -91,6 +91,7 @@ def fetch(
     retries: int = 5,
     timeout: float = 30.0,
     pause: Callable[[float], None] = time.sleep,
+    most: int | None = None,
 ) -> Fetched:
     """Download a file into a folder; what an earlier attempt left, in any process, is gone on from.
 
@@ -103,9 +104,10 @@ def fetch(
         retries: attempts in vain, one after the other, before giving up; an attempt that brought anything is not one.
         timeout: seconds without a byte after which the connection counts as broken.
         pause: waits for a number of seconds.
+        most: bytes; a longer file is not fetched.
 
     Raises:
-        UserError: one line with the URL: no such file, no connection, not what was published, or no room for it.
+        UserError: one line with the URL: no such file, no connection, not what was published, too long, or no room.
     """
     _check_address(remote)
     path = folder / remote.name
@@ -120,7 +122,7 @@ def fetch(
                     lock(file, wait=True)
                 # The process before may have finished, and renamed what is locked here.
                 if is_at(file, _with_suffix(path, ".part")):
-                    return _Download(remote, path, file, timeout).run(retries, pause)
+                    return _Download(remote, path, file, timeout, most).run(retries, pause)
     except OSError as e:
         hint = "free some space, or choose another folder; what came is kept"
         raise not_written(e, _with_suffix(path, ".part"), hint) from None
@@ -194,8 +196,8 @@ def _find_present(remote: Remote, path: Path) -> Fetched | None:
 class _Download:
     """One file on its way. `sums` always covers what the open part holds, `sums.size` bytes."""
 
-    def __init__(self, remote: Remote, path: Path, file: IO[bytes], timeout: float) -> None:
-        self.remote, self.path, self.file, self.timeout = remote, path, file, timeout
+    def __init__(self, remote: Remote, path: Path, file: IO[bytes], timeout: float, most: int | None = None) -> None:
+        self.remote, self.path, self.file, self.timeout, self.most = remote, path, file, timeout, most
         self.sums = Checksums()
         self.note: dict[str, Any] = {}  # of NAME.part.json
         self.reached = False  # the server has answered
@@ -281,6 +283,7 @@ class _Download:
                 self._refuse(response.status, response.reason)
             end = self._accept(response)
             total = end if end is not None else self._expected()
+            self._check_length(total)
             self._check_room(total)
             with progress(total=total, initial=self.sums.size, desc=self.path.name, **BYTES) as bar:
                 while end is None or self.sums.size < end:
@@ -294,6 +297,7 @@ class _Download:
                     if self.remote.size is not None and self.sums.size + len(data) > self.remote.size:
                         self._restart()
                         raise _WrongError(f"more than the expected {self.remote.size} bytes come")
+                    self._check_length(self.sums.size + len(data))
                     self.sums.update(data)
                     rest = memoryview(data)
                     while rest:  # unbuffered: the system may take less than it is given
@@ -336,6 +340,11 @@ class _Download:
             self.note = {"url": self.remote.url, **version, "size": total}
             write_json(_with_suffix(self.path, ".part.json"), self.note, "out")
         return end
+
+    def _check_length(self, total: int | None) -> None:
+        if self.most is not None and (total or 0) > self.most:
+            self._restart()
+            raise UserError(f"it has more than {self.most:,} bytes", self.remote.url, BY_HAND)
 
     def _check_room(self, total: int | None) -> None:
         missing = 0 if total is None else total - self.sums.size

@@ -21,9 +21,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ultralytics.data.prepare import download
-from ultralytics.data.prepare.download import Fetched, Remote, fetch
+from ultralytics.utils import fetch as download
 from ultralytics.utils.errors import UserError
+from ultralytics.utils.fetch import Fetched, Remote, fetch
 
 PAYLOAD = random.Random(0).randbytes(300_000)
 
@@ -608,3 +608,12 @@ def test_what_a_server_says_cannot_break_the_line(server, tmp_path):
         running = download._Download(published(server), tmp_path / "file.tar", part, 1)
         with pytest.raises(UserError, match=r"the server answers 404 No \\x1b\[31mway"):
             running._refuse(404, "No\r\n\x1b[31mway")
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_no_more_than_a_bound_comes(server, tmp_path, chunked):
+    server.always = {"chunked": chunked}
+    remote = Remote(server.url)
+    fails(remote, tmp_path, "it has more than 200,000 bytes", most=200_000)
+    assert not files(tmp_path)
+    whole(get(remote, tmp_path, most=len(PAYLOAD)), tmp_path)
