@@ -41,7 +41,6 @@ UNSUPPORTED: dict[str, Inert] = {
     "dnn": Inert(False, "ONNX files run in ONNX Runtime"),
     "embed": Inert(None, _MAPS),
     "visualize": Inert(False, _MAPS),
-    "augment": Inert(False, "test-time augmentation is not offered yet"),
     "save_hybrid": Inert(False, "use save_txt=True"),
     "save_dir": Inert(None, "a run's folder is project/name: use project= and name="),
     "cfg": Inert(None, "a file of keys cannot name another one"),

@@ -56,6 +56,7 @@ class YOLODataset:
         yaml_file: of the dataset, for messages.
         keypoints: numbers behind the box in a row of a pose dataset.
         frame: (height, width) that validation samples are letterboxed into; `imgsz` squared when None.
+        native: validation samples are whole images as they are in their files, each of its own size.
 
     Attributes:
         labels: the LabelSet.
@@ -84,7 +85,9 @@ class YOLODataset:
         yaml_file: Path | None = None,
         keypoints: int = 0,
         frame: tuple[int, int] | None = None,
+        native: bool = False,
     ) -> None:
+        self.native = native
         self.imgsz, self.augment, self.prefix = imgsz, augment, prefix
         if isinstance(img_path, LabelSet):
             labels = img_path
@@ -103,8 +106,9 @@ class YOLODataset:
         self.im_files = labels.im_files
         self.augmentation = Augmentation(hyp, imgsz) if augment else None
         self.mosaic_closed = False
-        self.sizes: Int64Array = loaded_sizes(labels.shapes, imgsz)
-        load = cached(self._decode, cache, labels, self.sizes, f"{imgsz} linear 1", prefix)
+        self.sizes: Int64Array = labels.shapes.astype(np.int64) if native else loaded_sizes(labels.shapes, imgsz)
+        kind = "as it is" if native else f"{imgsz} linear 1"
+        load = cached(self._decode, cache, labels, self.sizes, kind, prefix)
         self._image = RecentImages(load) if augment else load
 
     def __len__(self) -> int:
@@ -150,7 +154,8 @@ class YOLODataset:
         if not isinstance(key, SampleKey):
             key = SampleKey(int(key), (0, 0, int(key)), tuple(range(len(self))) if self.uses_partners else ())
         index = key.index
-        frame = self.frame
+        height, width = self.sizes[index].tolist()
+        frame = (height, width) if self.native else self.frame
         if self.rectangles is not None:
             h, w = self.rectangles[index // min(self.batch_size, len(self))]
             frame = int(h), int(w)

@@ -110,7 +110,7 @@ class BasePredictor(WithCallbacks):  # size: the reference's names, which callba
         net: Any = self.load_network(model) if isinstance(model, str | Path) else model
         check_classes(self.args.classes, net.nc, "the model")
         self.device = select_device(self.args.device, quiet=True)
-        self.model = backend_of(net, self.device, self.args.half)
+        self.model = self.prepared(backend_of(net, self.device, self.args.half))
         self.device = self.model.device
         self.names: dict[int, str] = self.model.names
         self.stride = max(self.model.stride, 32)
@@ -126,10 +126,15 @@ class BasePredictor(WithCallbacks):  # size: the reference's names, which callba
         """The trackers at work, one per video; none in a prediction."""
         return self.tracking.trackers if self.tracking is not None else []
 
+    @property
+    def at_once(self) -> int:
+        """Images of a batch; with `tiles` a batch is of tiles of one image."""
+        return 1 if self.args.tiles is not None else max(self.args.batch, 1)
+
     def setup_source(self, source: Any) -> None:
         """Find the images and videos, see `engine.sources.load_source`."""
         self.dataset = source if isinstance(source, Source) else load_source(source, vid_stride=self.args.vid_stride)
-        self.dataset.bs = max(self.args.batch, 1)
+        self.dataset.bs = self.at_once
 
     def settle_threads(self) -> None:
         """Settle the number of threads; only a network of PyTorch's is tried."""
@@ -210,7 +215,7 @@ class BasePredictor(WithCallbacks):  # size: the reference's names, which callba
         At most `batch` × LOOK_AHEAD images are held: then the shape of the first that waits is not waited for any
         longer. A tracker needs the frames in order: images of another shape then close a batch.
         """
-        batch = max(self.args.batch, 1)
+        batch = self.at_once
         waiting: dict[tuple[int, int], list[int]] = {}  # padded shape → numbers of items
         held: dict[int, tuple[SourceItem, tuple[Results, Any] | None]] = {}
         first = batches = 0
@@ -308,6 +313,10 @@ class BasePredictor(WithCallbacks):  # size: the reference's names, which callba
     def load_network(self, model: str | Path) -> Any:
         """Return the network of a weights file or YAML."""
         raise NotImplementedError  # each task has its own
+
+    def prepared(self, net: Backend) -> Backend:
+        """Return what runs for a network that is ready: itself, or several passes of it."""
+        return net
 
     def fit(self, item: SourceItem) -> None:
         """Choose how the images that follow are fitted: by an item, before its batch is made up."""

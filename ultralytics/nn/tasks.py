@@ -22,6 +22,7 @@ from ultralytics.nn.modules.head import is_head, raw_maps
 from ultralytics.nn.parsing import parse_model, wrong_channels
 from ultralytics.nn.plugins import load_plugins
 from ultralytics.nn.recompute import recomputed
+from ultralytics.nn.several import passes
 from ultralytics.nn.summary import PROBE, explain, summarise
 from ultralytics.nn.transfer import Network, TransferReport, transfer
 from ultralytics.utils.errors import ModelError, UserError
@@ -85,7 +86,6 @@ def _contiguous(source: Any) -> Any:
 _INSTEAD = {
     "profile": "`info` counts operations, and scripts/benchmark.sh measures times",
     "visualize": "a forward hook on model.model[i] sees the maps of row i",
-    "augment": "flip or scale the images, and predict each",
     "embed": "a forward hook on model.model[i] sees the maps of row i",
 }
 
@@ -208,15 +208,19 @@ class DetectionModel(nn.Module):
     def predict(
         self, x: Tensor, profile: bool = False, visualize: bool = False, augment: bool = False, embed: Any = None
     ) -> Any:
-        """Compute the output for images (B, ch, H, W).
+        """Compute the output for images (B, ch, H, W); with `augment`, in evaluation, (y, None) of three passes, see
+        `nn.several.passes`.
 
         Raises:
             ModelError: one of the other arguments, which belong to what is not offered, is given.
         """
-        refused = {"profile": profile, "visualize": visualize, "augment": augment, "embed": embed}
+        refused = {"profile": profile, "visualize": visualize, "embed": embed}
         for name, value in refused.items():
             if value:
                 raise ModelError(f"predict({name}={value!r}) is not offered", hint=_INSTEAD[name])
+        if augment and not self.training:
+            found = [y for y, _ in passes(self._predict_once, x, int(self.stride.max()))]
+            return torch.cat(found, 1 if self.end2end else 2), None
         return self._predict_once(x)
 
     def _predict_once(self, x: Tensor, *_: Any, **__: Any) -> Any:

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from ultralytics.cfg.config import Config
 from ultralytics.engine.formats.format import FileBackend
 from ultralytics.engine.preflight.trial import kept_random_state
+from ultralytics.nn.several import networks_in
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.tensors import tensors_in
 from ultralytics.utils.text import counted
@@ -169,8 +170,11 @@ def settle(args: Config, device: torch.device, choose: Callable[[int], Choice | 
 def give_to(net: Any) -> None:
     """Let a runtime that has threads of its own use as many as torch has, and torch one: it only prepares images and
     suppresses boxes then, and its threads would wait for cores that the runtime's threads hold."""
-    if isinstance(net, FileBackend) and net.threads is not None:
-        net.use_threads(torch.get_num_threads())
+    networks = list(networks_in(net))
+    files = [n for n in networks if isinstance(n, FileBackend) and n.threads is not None]
+    for file in files:
+        file.use_threads(torch.get_num_threads())
+    if len(files) == len(networks):
         torch.set_num_threads(1)
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ultralytics.cfg.config import Config, is_given
 from ultralytics.cfg.keys import KNOBS
-from ultralytics.engine.formats.metadata import SUPPRESSION
+from ultralytics.engine.formats.metadata import SUPPRESSION, Metadata
+from ultralytics.nn.backend import Backend
+from ultralytics.nn.several import Augmented, EnsembleBackend, Several, networks_in
+from ultralytics.utils.fusion import NMM_OVERLAP, WBF_IOU, join
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.nms import non_max_suppression
 
@@ -18,12 +22,16 @@ def settle_suppression(net: Any, args: Config) -> None:
     own, which then are the keys of the run. A key of the user's that it cannot follow is a warning.
 
     Args:
-        net: a Backend; of any other kind nothing is asked.
+        net: a Backend; of a network of PyTorch's nothing is asked.
         args: conf, iou, max_det, agnostic_nms; those that are not given are set.
     """
-    metadata = getattr(net, "metadata", None)
-    if metadata is None or not metadata.nms:
-        return
+    for each in networks_in(net):
+        metadata = getattr(each, "metadata", None)
+        if metadata is not None and metadata.nms:
+            _settle(each, metadata, args)
+
+
+def _settle(net: Any, metadata: Metadata, args: Config) -> None:
     own = {
         k: KNOBS[k].checked(metadata.args[k], str(net.path)) for k in SUPPRESSION if metadata.args.get(k) is not None
     }
@@ -51,20 +59,58 @@ def detections(output: Any, args: Config, nc: int, conf: float, multi_label: boo
 
     Args:
         output: (B, 4 + nc, A), or (B, n, 6) of an end-to-end head; or a model's (that, raw), whose raw is a mapping
-            where boxes are final.
-        args: conf, iou, max_det, classes, agnostic_nms, single_cls.
+            where boxes are final; or `Several`, whose boxes are joined.
+        args: conf, iou, max_det, classes, agnostic_nms, single_cls; merge, merge_iou.
         nc: classes of the model.
         conf: the lowest score where `args.conf` is not set.
         multi_label: a box may be of several classes.
     """
+    return _detections(output, args, nc, conf if args.conf is None else args.conf, multi_label)
+
+
+def _detections(output: Any, args: Config, nc: int, conf: float, multi_label: bool) -> list[Tensor]:
+    agnostic = args.single_cls or args.agnostic_nms
+    if isinstance(output, Several):
+        how, overlap = merging(args, output.how)
+        if how == "nms" and output.open:  # as the reference: one suppression of all anchors
+            output = torch.cat([y for y, _ in output.outputs], -1)
+        else:
+            members = len(output.outputs)
+            # A fused score is a mean over the members: a score below `conf` may lift one that is above.
+            floor = conf / members if how == "wbf" else conf
+            parts = [_detections(each, args, nc, floor, multi_label) for each in output.outputs]
+            joined = [join(torch.cat(boxes), how, overlap, members, agnostic) for boxes in zip(*parts, strict=True)]
+            return [boxes[boxes[:, 4] > conf][: args.max_det] for boxes in joined]
     y, *raw = (output,) if isinstance(output, Tensor) else output
     return non_max_suppression(
         (y.float(), *raw),
-        conf if args.conf is None else args.conf,
+        conf,
         args.iou,
         args.classes,
-        agnostic=args.single_cls or args.agnostic_nms,
+        agnostic=agnostic,
         multi_label=multi_label,
         max_det=args.max_det,
         nc=nc,
     )
+
+
+def merging(args: Config, how: str) -> tuple[str, float]:
+    """Return how boxes of several networks, passes or tiles are joined, and the overlap from which they are.
+
+    Args:
+        args: merge, merge_iou, iou.
+        how: one of `cfg.keys.MERGES`, where `merge` says none.
+    """
+    how = args.merge or how
+    overlap = {"nms": args.iou, "nmm": NMM_OVERLAP, "wbf": WBF_IOU}[how]
+    return how, overlap if args.merge_iou is None else args.merge_iou
+
+
+def several(net: Backend, args: Config) -> Backend:
+    """Return a network with the passes that `augment` asks for; itself without it."""
+    if not args.augment:
+        return net
+    trim = merging(args, "nms")[0] == "nms"
+    if isinstance(net, EnsembleBackend):
+        return net.each(lambda one: Augmented(one, trim))
+    return Augmented(net, trim)
