@@ -23,7 +23,7 @@ PX, X, E = (*P, "explain"), ("explain",), ("export",)
 PAIRS = (*PX, *E)  # modes whose imgsz may be [height, width]
 TASK_NAMES = ("detect",)  # as `models.yolo.task.TASKS`; the first is the default
 OPTIMIZERS = ("auto", "SGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSProp")
-MERGES = ("nms", "nmm", "wbf")  # as `utils.fusion.join`
+MERGES = ("cut", "nms", "nmm", "wbf")  # `utils.fusion.join_parts` of tiles, and the kinds of `utils.fusion.join`
 # torch.compile's.
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 # Defaults that a mode has of its own; what the None of a key means is the `none` of its knob.
@@ -284,14 +284,14 @@ class Config:  # size: every key of a run, each declared once
     merge: str | None = knob(
         None,
         "how boxes of several networks, tiles or passes are joined: nms drops, nmm takes in what lies within, "
-        "wbf averages; auto: networks wbf, tiles nmm, passes nms",
+        "wbf averages, cut (of tiles) is nms that makes cut objects whole; auto: tiles cut, networks wbf, passes nms",
         VP,
         choices=MERGES,
         none="auto",
     )
     merge_iou: Fraction | None = knob(
         None,
-        "overlap from which they are one; auto: nms as iou, nmm 0.5 (of the smaller box), wbf 0.55",
+        "overlap from which they are one; auto: cut and nms as iou, nmm 0.5 (of the smaller box), wbf 0.55",
         VP,
         none="auto",
     )

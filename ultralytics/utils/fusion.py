@@ -10,10 +10,13 @@ import torch
 from torch import Tensor
 
 from ultralytics.utils.nms import greedy_nms
-from ultralytics.utils.types import Float64Array
+from ultralytics.utils.types import BoolArray, Float64Array, Int64Array
 
 # Overlaps from which boxes are of one object, where the user says none: SAHI's for nmm, the paper's for wbf.
 NMM_OVERLAP, WBF_IOU = 0.5, 0.55
+# Of `join_parts`: the share of the smaller box that makes two boxes one object where one is cut, and the score of a
+# part beside the best one's that counts. Lower shares join neighbours; without a lowest score noise moves sure boxes.
+PART, SURE = 0.5, 0.25
 
 
 def weighted_boxes_fusion(found: Float64Array, iou: float, members: int, agnostic: bool = False) -> Float64Array:
@@ -75,6 +78,52 @@ def greedy_merging(found: Float64Array, overlap: float, agnostic: bool = False) 
         joined.append(best)
         left = left[~near]
     return np.stack(joined) if joined else found
+
+
+def join_parts(
+    found: Float64Array, tile: Int64Array, cut: BoolArray, iou: float, agnostic: bool = False
+) -> Float64Array:
+    """Return the boxes of all tiles of an image, each object once and whole, best first.
+
+    Going down the scores, a box drops those left that it overlaps by more than `iou`. Where one of two is cut by a
+    border of its tile, and they are of different tiles, it also drops what it shares more than PART of the smaller
+    one's area with. A cut box then is replaced: by the best whole box among those that it dropped, or, if all are cut,
+    by the smallest box around it and them; boxes below SURE times its score do not count.
+
+    Args:
+        found: (n, 6) boxes.
+        tile: (n,) numbers of their tiles.
+        cut: (n,) which end at a border that lies within the image.
+        iou: overlap, 0..1.
+        agnostic: boxes of different classes join; the best one's counts.
+    """
+    order = np.argsort(-found[:, 4], kind="stable")
+    found, tile, cut = found[order], tile[order], cut[order]
+    groups = [np.arange(len(found))] if agnostic else [np.flatnonzero(found[:, 5] == c) for c in np.unique(found[:, 5])]
+    joined, places = [], []
+    for left in groups:
+        while len(left):
+            first, left = left[0], left[1:]
+            box, others = found[first], found[left]
+            same = pair_iou(others[:, :4], box[:4]) > iou
+            part = (cut[left] | cut[first]) & (tile[left] != tile[first])
+            same |= part & (pair_ios(others[:, :4], box[:4]) > PART)
+            if cut[first]:
+                sure = left[same & (others[:, 4] >= SURE * box[4])]
+                box = _made_whole(box, found[sure], cut[sure])
+            joined.append(box)
+            places.append(first)
+            left = left[~same]
+    return np.stack(joined)[np.argsort(places)] if joined else found
+
+
+def _made_whole(box: Float64Array, others: Float64Array, cut: BoolArray) -> Float64Array:
+    """Return a cut box of the size of the first of others that is whole; around it and all of them if none is."""
+    whole = others[~cut]
+    if len(whole):
+        return np.concatenate((whole[0, :4], box[4:]))
+    around = np.vstack((box[None], others))
+    return np.concatenate((around[:, :2].min(0), around[:, 2:4].max(0), box[4:]))
 
 
 def _shared(boxes: Float64Array, box: Float64Array) -> tuple[Float64Array, Float64Array, Float64Array]:

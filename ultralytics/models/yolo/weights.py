@@ -270,5 +270,6 @@ class Ensemble(nn.ModuleList):
         self, x: torch.Tensor, augment: bool = False, profile: bool = False, visualize: bool = False
     ) -> tuple[torch.Tensor, None]:
         """Return the output (B, 4 + nc, A) with the anchors of all networks."""
-        y: torch.Tensor = torch.cat([m(x, profile, visualize, augment)[0] for m in self], 2)
+        networks: list[Any] = list(self)
+        y = torch.cat([m(x, profile, visualize, augment)[0] for m in networks], 2)
         return y, None

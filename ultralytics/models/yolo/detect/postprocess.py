@@ -101,8 +101,8 @@ def merging(args: Config, how: str) -> tuple[str, float]:
         args: merge, merge_iou, iou.
         how: one of `cfg.keys.MERGES`, where `merge` says none.
     """
-    how = args.merge or how
-    overlap = {"nms": args.iou, "nmm": NMM_OVERLAP, "wbf": WBF_IOU}[how]
+    how = how if args.merge in (None, "cut") else args.merge  # networks and passes cut nothing
+    overlap = {"cut": args.iou, "nms": args.iou, "nmm": NMM_OVERLAP, "wbf": WBF_IOU}[how]
     return how, overlap if args.merge_iou is None else args.merge_iou
 
 

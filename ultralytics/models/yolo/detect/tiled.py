@@ -19,11 +19,13 @@ from ultralytics.data.letterbox import LetterBox
 from ultralytics.models.yolo.detect.postprocess import merging
 from ultralytics.nn.backend import Backend
 from ultralytics.utils.boxes import scale_boxes
-from ultralytics.utils.fusion import join
+from ultralytics.utils.fusion import join, join_parts
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.ops import make_divisible
 from ultralytics.utils.tiling import Tile, grid
 from ultralytics.utils.types import UInt8Array
+
+MARGIN = 2  # pixels from a border of a tile within which a box is cut
 
 
 class View(NamedTuple):
@@ -77,7 +79,7 @@ class Tiler:
             image: uint8 (H, W, 3), BGR, or RGB with `rgb`.
             watch: what times "preprocess", "inference" and "postprocess".
         """
-        found: list[Tensor] = []
+        found: list[tuple[View, Tensor]] = []
         for views in self._batches(image.shape):
             with watch["preprocess"]:
                 images = self._images(image, views, rgb)
@@ -86,12 +88,22 @@ class Tiler:
                     output = self.net(images)
                 with watch["postprocess"]:
                     detected = self.find(output)
-                    found += [_in_image(d, v, images.shape[2:]) for d, v in zip(detected, views, strict=True)]
+                    found += [(v, _in_image(d, v, images.shape[2:])) for d, v in zip(detected, views, strict=True)]
         if len(found) == 1:
-            return found[0]
+            return found[0][1]
         with watch["postprocess"]:
-            how, overlap = merging(self.args, "nmm")
-            return join(torch.cat(found), how, overlap, agnostic=self.args.single_cls or self.args.agnostic_nms)
+            return self._joined(found, image.shape)
+
+    def _joined(self, found: Sequence[tuple[View, Tensor]], shape: Sequence[int]) -> Tensor:
+        how, overlap = merging(self.args, "cut")
+        agnostic = self.args.single_cls or self.args.agnostic_nms
+        boxes = torch.cat([b for _, b in found])
+        if how != "cut":
+            return join(boxes, how, overlap, agnostic=agnostic)
+        tile = np.repeat(np.arange(len(found)), [len(b) for _, b in found])
+        cut = torch.cat([_cut(b, v.tile, shape) for v, b in found]).cpu().numpy()
+        joined = join_parts(boxes.double().cpu().numpy(), tile, cut, overlap, agnostic)
+        return torch.from_numpy(joined).to(boxes.device, boxes.dtype)
 
     def _batches(self, shape: Sequence[int]) -> Iterator[list[View]]:
         size = self.args.batch
@@ -111,5 +123,16 @@ def _in_image(detected: Tensor, view: View, frame: Sequence[int]) -> Tensor:
     left, top, right, bottom = view.tile
     shape = bottom - top, right - left
     _, (pad_top, _, pad_left, _), gains = view.box.geometry(shape)
-    boxes = scale_boxes(frame, detected[:, :4], shape, ratio_pad=(gains, (pad_left, pad_top)))
+    # The whole image as in a prediction without tiles, whose border is derived from the shapes, as the reference's is.
+    exact = None if view.box.scaleup else (gains, (pad_left, pad_top))
+    boxes = scale_boxes(frame, detected[:, :4], shape, ratio_pad=exact)
     return torch.cat((boxes + boxes.new_tensor([left, top, left, top]), detected[:, 4:]), 1)
+
+
+def _cut(boxes: Tensor, tile: Tile, shape: Sequence[int]) -> Tensor:
+    """Return which boxes (n, 6) of a tile end at a border of it that lies within the image of shape (h, w)."""
+    left, top, right, bottom = tile
+    low = boxes.new_tensor([left if left else -MARGIN - 1, top if top else -MARGIN - 1])
+    inner = right < shape[1], bottom < shape[0]
+    high = boxes.new_tensor([n if i else n + MARGIN + 1 for n, i in zip((right, bottom), inner, strict=True)])
+    return (boxes[:, :2] <= low + MARGIN).any(1) | (boxes[:, 2:4] >= high - MARGIN).any(1)
