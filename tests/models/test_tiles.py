@@ -262,14 +262,16 @@ def test_an_ensemble_validates_on_the_command_line_and_differing_classes_are_one
 
 @pytest.mark.slow
 def test_a_large_image_takes_little_memory_beside_it(made):
-    """An image of 20,000×20,000 pixels, 1.2 GB: the most that the process holds is less than 1 GB above it."""
+    """An image of 20,000×20,000 pixels, 1.2 GB: the most that the process holds is less than 1 GB above it, what it
+    holds before it sees an image included."""
     code = """
 import resource, sys, numpy as np
 from ultralytics import YOLO
 yolo = YOLO(sys.argv[1])
 image = np.full((20_000, 20_000, 3), 90, np.uint8)
 image[5000:5100, 7000:7100] = 255
-[result] = yolo.predict(image, tiles=640, batch=4, imgsz=640, conf=0.5, device="cpu", threads=1, verbose=False)
+keys = {"overlap": 0, "batch": 4, "imgsz": 640, "conf": 0.5, "device": "cpu", "threads": 1, "verbose": False}
+[result] = yolo.predict(image, tiles=640, **keys)
 held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 print(held - image.nbytes)
 """

@@ -87,7 +87,6 @@ class YOLODataset:
         frame: tuple[int, int] | None = None,
         native: bool = False,
     ) -> None:
-        self.native = native
         self.imgsz, self.augment, self.prefix = imgsz, augment, prefix
         if isinstance(img_path, LabelSet):
             labels = img_path
@@ -97,7 +96,7 @@ class YOLODataset:
             labels = labels.keep_classes([classes] if isinstance(classes, int) else classes)
         if single_cls:
             labels.merge_classes()
-        self.frame = frame or (imgsz, imgsz)
+        self.frame = None if native else frame or (imgsz, imgsz)
         self.rectangles: Int64Array | None = None
         if rect:
             labels, self.rectangles = _rectangles(labels, imgsz, min(batch_size, len(labels)), stride, pad)
@@ -113,6 +112,11 @@ class YOLODataset:
 
     def __len__(self) -> int:
         return len(self.im_files)
+
+    @property
+    def native(self) -> bool:
+        """True if samples are whole images as they are in their files."""
+        return self.frame is None
 
     @property
     def rect(self) -> bool:
@@ -154,11 +158,10 @@ class YOLODataset:
         if not isinstance(key, SampleKey):
             key = SampleKey(int(key), (0, 0, int(key)), tuple(range(len(self))) if self.uses_partners else ())
         index = key.index
-        height, width = self.sizes[index].tolist()
-        frame = (height, width) if self.native else self.frame
+        h, w = self.sizes[index] if self.frame is None else self.frame
         if self.rectangles is not None:
             h, w = self.rectangles[index // min(self.batch_size, len(self))]
-            frame = int(h), int(w)
+        frame = int(h), int(w)
         ratio_pad = None
         if self.augmentation is not None:
             rng = np.random.Generator(np.random.PCG64(key.seed))

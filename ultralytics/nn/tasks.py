@@ -208,8 +208,7 @@ class DetectionModel(nn.Module):
     def predict(
         self, x: Tensor, profile: bool = False, visualize: bool = False, augment: bool = False, embed: Any = None
     ) -> Any:
-        """Compute the output for images (B, ch, H, W); with `augment`, in evaluation, (y, None) of three passes, see
-        `nn.several.passes`.
+        """Compute the output for images (B, ch, H, W); with `augment`, in evaluation, that of `nn.several.passes`.
 
         Raises:
             ModelError: one of the other arguments, which belong to what is not offered, is given.

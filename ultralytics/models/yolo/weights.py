@@ -18,7 +18,7 @@ from ultralytics.engine.formats.table import format_of, open_exported
 from ultralytics.engine.ranks.device import select_device
 from ultralytics.engine.weights.checkpoint import Checkpoint, load_checkpoint
 from ultralytics.nn.backend import backend_of
-from ultralytics.nn.several import EnsembleBackend
+from ultralytics.nn.several import EnsembleBackend, Several
 from ultralytics.nn.tasks import DetectionModel, network_of
 from ultralytics.utils.errors import CheckpointError, ConfigError, ModelError, UserError
 from ultralytics.utils.files import user_path
@@ -139,7 +139,7 @@ class AutoBackend:
     """Under the reference's name: runs a network, a weights file or an exported file, whichever it is given.
 
     Args:
-        weights: the network, or the file; several files are an ensemble, whose output is `nn.several.Several`.
+        weights: the network, or the file; several files are an ensemble.
         device: to run on.
         fp16: fp16 weights of a network (CUDA only).
         dnn, data, batch, fuse, verbose: of the reference, not used: names are in every file, and networks are fused.
@@ -170,7 +170,10 @@ class AutoBackend:
 
     def __call__(self, im: torch.Tensor, *_: Any, **__: Any) -> Any:
         """Return the head's output in evaluation for images (B, 3, H, W), RGB 0..1."""
-        return self.model(im.to(self.model.device, self.model.dtype))
+        found = self.model(im.to(self.model.device, self.model.dtype))
+        if isinstance(found, Several) and found.open:  # an ensemble, whose anchors the reference puts together
+            return torch.cat([y for y, _ in found.outputs], 2), None
+        return found
 
     def warmup(self, imgsz: tuple[int, int, int, int] = (1, 3, 640, 640)) -> None:
         """Run once on nothing."""
@@ -263,13 +266,13 @@ class Ensemble(nn.ModuleList):
     @property
     def stride(self) -> torch.Tensor:
         """Strides of the network with the largest."""
-        networks: list[Any] = list(self)
-        return max((m.stride for m in networks), key=lambda stride: float(stride.max()))
+        strides: list[torch.Tensor] = [m.stride for m in self]  # type: ignore[misc]  # of DetectionModels
+        return max(strides, key=lambda stride: float(stride.max()))
 
     def forward(
         self, x: torch.Tensor, augment: bool = False, profile: bool = False, visualize: bool = False
     ) -> tuple[torch.Tensor, None]:
         """Return the output (B, 4 + nc, A) with the anchors of all networks."""
         networks: list[Any] = list(self)
-        y = torch.cat([m(x, profile, visualize, augment)[0] for m in networks], 2)
-        return y, None
+        outputs: list[torch.Tensor] = [m(x, profile, visualize, augment)[0] for m in networks]
+        return torch.cat(outputs, 2), None
