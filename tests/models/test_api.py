@@ -22,7 +22,7 @@ from ultralytics.engine.weights.checkpoint import load_checkpoint
 from ultralytics.models.yolo.detect import DetectionPredictor, DetectionTrainer, DetectionValidator
 from ultralytics.nn import tasks
 from ultralytics.nn.tasks import DetectionModel, attempt_load_one_weight, attempt_load_weights, torch_safe_load
-from ultralytics.utils.errors import CheckpointError, ConfigError, ModelError, UserError
+from ultralytics.utils.errors import ConfigError, ModelError, UserError
 from ultralytics.utils.loss import v8DetectionLoss
 
 
@@ -125,8 +125,8 @@ def test_a_batch_in_gives_the_loss(net):
     model.args = SimpleNamespace(box=15.0, cls=0.5, dfl=1.5)
     assert v8DetectionLoss(model)(model(batch["img"]), batch)[1][0].item() == pytest.approx(2 * parts[0].item())
     assert torch.equal(model.loss(batch, model(batch["img"]))[1], parts)
-    with pytest.raises(ModelError, match=r"predict\(augment=True\) is not offered"):
-        model.predict(batch["img"], augment=True)
+    with pytest.raises(ModelError, match=r"predict\(visualize=True\) is not offered"):
+        model.predict(batch["img"], visualize=True)
     row = model.model[2]
     assert (row.i, row.f, row.np) == (2, -1, sum(p.numel() for p in row.parameters()))
     assert row.type.endswith("conv.Conv")
@@ -153,10 +153,13 @@ def test_weights_files_are_loaded_under_the_references_names(weights):
     other.load_state_dict(taken, strict=False)
     x = torch.rand(1, 3, 32, 64)
     assert torch.equal(other.eval()(x)[0], model(x)[0])
-    with pytest.raises(CheckpointError, match="ensemble of 2"):
-        attempt_load_weights([weights, weights])
-    with pytest.raises(CheckpointError, match="ensemble"):
-        tasks.Ensemble()
+    pair = attempt_load_weights([weights, weights])
+    assert isinstance(pair, tasks.Ensemble)
+    assert (pair.nc, pair.names, pair.stride.tolist()) == (model.nc, model.names, model.stride.tolist())
+    y, nothing = pair(x)
+    assert nothing is None
+    assert torch.equal(y, torch.cat((model(x)[0],) * 2, 2))
+    assert pair(x, augment=True)[0].shape[2] == 2 * model(x, augment=True)[0].shape[2]
 
 
 @pytest.mark.parametrize(

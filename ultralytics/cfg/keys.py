@@ -23,6 +23,7 @@ PX, X, E = (*P, "explain"), ("explain",), ("export",)
 PAIRS = (*PX, *E)  # modes whose imgsz may be [height, width]
 TASK_NAMES = ("detect",)  # as `models.yolo.task.TASKS`; the first is the default
 OPTIMIZERS = ("auto", "SGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSProp")
+MERGES = ("cut", "nms", "nmm", "wbf")  # `utils.fusion.join_parts` of tiles, and the kinds of `utils.fusion.join`
 # torch.compile's.
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 # Defaults that a mode has of its own; what the None of a key means is the `none` of its knob.
@@ -35,7 +36,7 @@ MODE_DEFAULTS: dict[str, dict[str, Any]] = {
     "explain": {"conf": PREDICT_CONF},
     "export": {"batch": 1, "conf": PREDICT_CONF},
 }
-recipe, augment = partial(knob, modes=T, group="recipe"), partial(knob, modes=T, group="augmentation")
+recipe, varied = partial(knob, modes=T, group="recipe"), partial(knob, modes=T, group="augmentation")
 exported = partial(knob, modes=E, group="export")
 _NUMBERS = "an integer of 0 or more, or a list of them"
 
@@ -269,6 +270,31 @@ class Config:  # size: every key of a run, each declared once
     gallery: int = knob(12, "most images of each kind of error in the gallery of analyse=True", V, low=0)
     save_json: bool = knob(False, "write predictions.json, in COCO's results format", V)
     plots: bool = knob(True, "draw plots", TV)
+    augment: bool = knob(False, "test-time augmentation: three passes at several sizes, one of them flipped", VP)
+    tiles: int | None = knob(
+        None,
+        "side of the tiles, pixels, that images are cut into; the network sees each at its own size",
+        VP,
+        low=32,
+        high=8192,
+        none="none",
+    )
+    overlap: float = knob(0.2, "least part of a tile's side that it shares with the next", VP, low=0, high=0.9)
+    whole: bool = knob(True, "beside the tiles, the whole image too, fitted into imgsz", VP)
+    merge: str | None = knob(
+        None,
+        "how boxes of several networks, tiles or passes are joined: nms drops, nmm takes in what lies within, "
+        "wbf averages, cut (of tiles) is nms that makes cut objects whole; auto: tiles cut, networks wbf, passes nms",
+        VP,
+        choices=MERGES,
+        none="auto",
+    )
+    merge_iou: Fraction | None = knob(
+        None,
+        "overlap from which they are one; auto: cut and nms as iou, nmm 0.5 (of the smaller box), wbf 0.55",
+        VP,
+        none="auto",
+    )
     font: str | None = knob(
         None, "for class names: a font file, or an installed one's name; auto: one that has the letters", none="auto"
     )
@@ -383,19 +409,19 @@ class Config:  # size: every key of a run, each declared once
         what="auto or a number of 0 or more",
     )
 
-    hsv_h: Fraction = augment(0.015, "hue jitter")
-    hsv_s: Fraction = augment(0.7, "saturation jitter")
-    hsv_v: Fraction = augment(0.4, "brightness jitter")
-    degrees: float = augment(0.0, "rotation, +/- degrees", low=0, high=180)
-    translate: Fraction = augment(0.1, "shift, +/- part of the size")
-    scale: Fraction = augment(0.5, "zoom, 1 +/- gain; a letter chooses the model's scale instead")
-    shear: float = augment(0.0, "shear, +/- degrees", low=0, high=90)
-    perspective: Fraction = augment(0.0, "perspective, +/- (0 to 0.001 is usual)")
-    flipud: Fraction = augment(0.0, "chance of an up-down flip")
-    fliplr: Fraction = augment(0.5, "chance of a left-right flip")
-    bgr: Fraction = augment(0.0, "chance of swapped red and blue")
-    mosaic: Fraction = augment(1.0, "chance of a mosaic of four images")
-    mixup: Fraction = augment(0.0, "chance of blending two samples")
+    hsv_h: Fraction = varied(0.015, "hue jitter")
+    hsv_s: Fraction = varied(0.7, "saturation jitter")
+    hsv_v: Fraction = varied(0.4, "brightness jitter")
+    degrees: float = varied(0.0, "rotation, +/- degrees", low=0, high=180)
+    translate: Fraction = varied(0.1, "shift, +/- part of the size")
+    scale: Fraction = varied(0.5, "zoom, 1 +/- gain; a letter chooses the model's scale instead")
+    shear: float = varied(0.0, "shear, +/- degrees", low=0, high=90)
+    perspective: Fraction = varied(0.0, "perspective, +/- (0 to 0.001 is usual)")
+    flipud: Fraction = varied(0.0, "chance of an up-down flip")
+    fliplr: Fraction = varied(0.5, "chance of a left-right flip")
+    bgr: Fraction = varied(0.0, "chance of swapped red and blue")
+    mosaic: Fraction = varied(1.0, "chance of a mosaic of four images")
+    mixup: Fraction = varied(0.0, "chance of blending two samples")
 
     sources: dict[str, str] = field(default_factory=dict, repr=False)
     pair: tuple[int, int] | None = field(default=None, repr=False)  # (height, width), where imgsz was given as a pair

@@ -35,7 +35,6 @@ UNSUPPORTED: dict[str, Inert] = {
     "label_smoothing": Inert(0.0, "the reference never reads it either"),
     "profile": Inert(False, "use scripts/benchmark.sh"),
     "dnn": Inert(False, "ONNX files run in ONNX Runtime"),
-    "augment": Inert(False, "test-time augmentation is not offered yet"),
     "save_hybrid": Inert(False, "use save_txt=True"),
     "save_dir": Inert(None, "a run's folder is project/name: use project= and name="),
     "cfg": Inert(None, "a file of keys cannot name another one"),

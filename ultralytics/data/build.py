@@ -57,13 +57,14 @@ def build_yolo_dataset(
     cache_dir: Path | None = None,
     prefix: str = "",
     frame: tuple[int, int] | None = None,
+    native: bool = False,
 ) -> YOLODataset:
     """Build the dataset of a split: augmented in mode "train", letterboxed otherwise.
 
     Args:
         cfg: imgsz, cache, single_cls, classes, fraction and the augmentation's keys.
         data: what the YAML says, or the mapping that `check_det_dataset` makes of it.
-        batch, rect, stride, cache_dir, frame: see `YOLODataset`; the stride is the model's.
+        batch, rect, stride, cache_dir, frame, native: see `YOLODataset`; the stride is the model's.
         prefix: what messages call the split; the mode when empty.
     """
     training = mode == "train"
@@ -88,6 +89,7 @@ def build_yolo_dataset(
         yaml_file=spec.yaml_file,
         keypoints=spec.keypoints,
         frame=frame,
+        native=native,
     )
 
 

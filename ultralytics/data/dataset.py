@@ -56,6 +56,7 @@ class YOLODataset:
         yaml_file: of the dataset, for messages.
         keypoints: numbers behind the box in a row of a pose dataset.
         frame: (height, width) that validation samples are letterboxed into; `imgsz` squared when None.
+        native: validation samples are whole images as they are in their files, each of its own size.
 
     Attributes:
         labels: the LabelSet.
@@ -84,6 +85,7 @@ class YOLODataset:
         yaml_file: Path | None = None,
         keypoints: int = 0,
         frame: tuple[int, int] | None = None,
+        native: bool = False,
     ) -> None:
         self.imgsz, self.augment, self.prefix = imgsz, augment, prefix
         if isinstance(img_path, LabelSet):
@@ -94,7 +96,7 @@ class YOLODataset:
             labels = labels.keep_classes([classes] if isinstance(classes, int) else classes)
         if single_cls:
             labels.merge_classes()
-        self.frame = frame or (imgsz, imgsz)
+        self.frame = None if native else frame or (imgsz, imgsz)
         self.rectangles: Int64Array | None = None
         if rect:
             labels, self.rectangles = _rectangles(labels, imgsz, min(batch_size, len(labels)), stride, pad)
@@ -103,12 +105,18 @@ class YOLODataset:
         self.im_files = labels.im_files
         self.augmentation = Augmentation(hyp, imgsz) if augment else None
         self.mosaic_closed = False
-        self.sizes: Int64Array = loaded_sizes(labels.shapes, imgsz)
-        load = cached(self._decode, cache, labels, self.sizes, f"{imgsz} linear 1", prefix)
+        self.sizes: Int64Array = labels.shapes.astype(np.int64) if native else loaded_sizes(labels.shapes, imgsz)
+        kind = "as it is" if native else f"{imgsz} linear 1"
+        load = cached(self._decode, cache, labels, self.sizes, kind, prefix)
         self._image = RecentImages(load) if augment else load
 
     def __len__(self) -> int:
         return len(self.im_files)
+
+    @property
+    def native(self) -> bool:
+        """True if samples are whole images as they are in their files."""
+        return self.frame is None
 
     @property
     def rect(self) -> bool:
@@ -150,10 +158,10 @@ class YOLODataset:
         if not isinstance(key, SampleKey):
             key = SampleKey(int(key), (0, 0, int(key)), tuple(range(len(self))) if self.uses_partners else ())
         index = key.index
-        frame = self.frame
+        h, w = self.sizes[index] if self.frame is None else self.frame
         if self.rectangles is not None:
             h, w = self.rectangles[index // min(self.batch_size, len(self))]
-            frame = int(h), int(w)
+        frame = int(h), int(w)
         ratio_pad = None
         if self.augmentation is not None:
             rng = np.random.Generator(np.random.PCG64(key.seed))

@@ -130,11 +130,17 @@ class BasePredictor(WithCallbacks):  # size: the reference's names, which callba
         """The trackers at work, one per video; none in a prediction."""
         return self.tracking.trackers if self.tracking is not None else []
 
+    @property
+    def at_once(self) -> int:
+        """Images of a batch; with `tiles` a batch is of tiles of one image."""
+        return 1 if self.args.tiles is not None else max(self.args.batch, 1)
+
     def setup_source(self, source: Any) -> None:
         """Find the images, videos or live streams, see `engine.sources.load_source`; a batch goes across streams."""
         args = self.args
         self.dataset = load_source(source, args.vid_stride, args.stream_buffer, args.reconnect)
-        self.dataset.bs = max(args.batch, len(self.dataset) if self.dataset.live else 1)
+        across = len(self.dataset) if self.dataset.live and args.tiles is None else 1
+        self.dataset.bs = max(self.at_once, across)
 
     def settle_threads(self) -> None:
         """Settle the number of threads; only a network of PyTorch's is tried."""

@@ -203,7 +203,8 @@ class BaseValidator(WithCallbacks):  # size: the reference's names, which script
             loader = self.get_dataloader(images, args.batch)
             with contextlib.closing(loader):
                 self.dataloader = loader
-                self.evaluate(net.to(device) if isinstance(net, nn.Module) else net, plots=args.plots)
+                placed = net.to(device) if isinstance(net, nn.Module) else backend_of(net, device, args.half)
+                self.evaluate(placed, plots=args.plots)
         except UserError:
             if not self._placed:
                 with contextlib.suppress(OSError):  # not empty: an earlier run's, with exist_ok
@@ -282,7 +283,7 @@ class BaseValidator(WithCallbacks):  # size: the reference's names, which script
             pace.arrived()
             self.batch_i = number
             self.run_callbacks("on_val_batch_start")
-            predictions, shape = self._evaluate_batch(batch, net, watch, criterion, autocast)
+            predictions, shape = self.evaluate_batch(batch, net, watch, criterion, autocast)
             if plots and number < PLOTTED_BATCHES:
                 seen.shown[number] = _to_draw(batch, predictions)
             self.run_callbacks("on_val_batch_end")
@@ -298,7 +299,7 @@ class BaseValidator(WithCallbacks):  # size: the reference's names, which script
         self.run_callbacks("on_val_end")
         return self.metrics
 
-    def _evaluate_batch(
+    def evaluate_batch(
         self,
         batch: Batch,
         net: Backend,
@@ -330,7 +331,8 @@ class BaseValidator(WithCallbacks):  # size: the reference's names, which script
         net = self.prepared(backend_of(model, device, args.half))
         self.device, self.dtype, self.layout = net.device, net.dtype, net.layout
         threads.settle(args, net.device, lambda most: self._try_threads(net, most))
-        return threads.given_to(net)
+        found: Backend = threads.given_to(net)
+        return found
 
     def _try_threads(self, net: Backend, most: int) -> threads.Choice | None:
         """Find the number of threads for a validation that is worth a trial."""

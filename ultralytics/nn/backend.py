@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +46,14 @@ class Backend(Protocol):
         """Return the head's output in evaluation for images (B, 3, H, W), RGB 0..1: for a detector see `Detect`."""
 
 
+@runtime_checkable
+class Unready(Protocol):
+    """What becomes a backend once its networks are ready to run."""
+
+    def ready(self, device: torch.device | None, half: bool) -> Backend:
+        """Return it on a device; None: where the weights lie."""
+
+
 class TorchBackend(nn.Module):
     """A network of PyTorch's; it is copied and fused, not changed.
 
@@ -78,7 +86,9 @@ class TorchBackend(nn.Module):
 
 
 def backend_of(model: nn.Module | Backend, device: torch.device | None = None, half: bool = False) -> Backend:
-    """Return what runs a model: itself, where it is a backend."""
+    """Return what runs a model: itself, where it is a backend; an ensemble with what runs each of its networks."""
+    if isinstance(model, Unready):
+        return model.ready(device, half)
     if isinstance(model, TorchBackend) or not isinstance(model, nn.Module):
         return model
     return TorchBackend(model, device, half)

@@ -22,6 +22,7 @@ from ultralytics.nn.modules.head import is_head, raw_maps
 from ultralytics.nn.parsing import parse_model, wrong_channels
 from ultralytics.nn.plugins import load_plugins
 from ultralytics.nn.recompute import recomputed
+from ultralytics.nn.several import passes
 from ultralytics.nn.summary import PROBE, explain, summarise
 from ultralytics.nn.transfer import Network, TransferReport, transfer
 from ultralytics.utils.annotate import feature_visualization
@@ -92,12 +93,6 @@ def _refusal(spec: ModelSpec, number: int, x: Tensor, error: Exception) -> Model
         "make it independent of H and W, or keep to a shape it takes: square images in predict, "
         "rect_val=False in val; `check` tries the shapes of a run",
     )
-
-
-_INSTEAD = {
-    "profile": "`info` counts operations, and scripts/benchmark.sh measures times",
-    "augment": "flip or scale the images, and predict each",
-}
 
 
 class DetectionModel(nn.Module):
@@ -218,7 +213,7 @@ class DetectionModel(nn.Module):
     def predict(
         self, x: Tensor, profile: bool = False, visualize: Any = False, augment: bool = False, embed: Any = None
     ) -> Any:
-        """Compute the output for images (B, ch, H, W).
+        """Compute the output for images (B, ch, H, W); with `augment`, in evaluation, that of `nn.several.passes`.
 
         Args:
             visualize: a folder, into which the maps of every row are written, those of the first image.
@@ -227,10 +222,12 @@ class DetectionModel(nn.Module):
         Raises:
             ModelError: one of the other arguments, which belong to what is not offered, is given.
         """
-        refused = {"profile": profile, "augment": augment}
-        for name, value in refused.items():
-            if value:
-                raise ModelError(f"predict({name}={value!r}) is not offered", hint=_INSTEAD[name])
+        if profile:
+            instead = "`info` counts operations, and scripts/benchmark.sh measures times"
+            raise ModelError(f"predict(profile={profile!r}) is not offered", hint=instead)
+        if augment and not self.training and embed is None and not visualize:
+            found = [y for y, _ in passes(self._predict_once, x, int(self.stride.max()))]
+            return torch.cat(found, 1 if self.end2end else 2), None
         return self._predict_once(x, profile, visualize, embed)
 
     def _predict_once(self, x: Tensor, profile: bool = False, visualize: Any = False, embed: Any = None) -> Any:

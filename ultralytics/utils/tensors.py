@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812  # torch's customary name
 from torch import Tensor
+
+GREY = 0.447  # of pixels outside a scaled image, as in the reference
 
 
 def is_finite(tensor: Tensor) -> bool:
@@ -72,3 +76,16 @@ def tensors_in(value: Any) -> Sequence[Tensor]:
     if isinstance(value, dict):
         value = list(value.values())
     return [t for v in value for t in tensors_in(v)] if isinstance(value, list | tuple) else []
+
+
+def scaled(images: Tensor, ratio: float, stride: int | None = None) -> Tensor:
+    """Return images (B, 3, h, w) scaled by a ratio, and padded right and below with grey: to multiples of a stride, or
+    to their size where it is None."""
+    if ratio == 1.0:
+        return images
+    h, w = images.shape[2:]
+    size = int(h * ratio), int(w * ratio)
+    images = F.interpolate(images, size=size, mode="bilinear", align_corners=False)
+    if stride is not None:
+        h, w = (math.ceil(n * ratio / stride) * stride for n in (h, w))
+    return F.pad(images, [0, w - size[1], 0, h - size[0]], value=GREY)

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-import torch.nn.functional as F  # noqa: N812  # torch's customary name
 from torch import Tensor, nn
 
 from ultralytics.utils.environment import TORCHVISION_VERSION
 from ultralytics.utils.fold import folded
 from ultralytics.utils.lazy import later, resolve
 from ultralytics.utils.log import LOGGER
+from ultralytics.utils.tensors import scaled
 from ultralytics.utils.text import counted
 
 __getattr__ = later(
@@ -184,14 +184,7 @@ def initialize_weights(model: nn.Module) -> None:
 
 def scale_img(img: Tensor, ratio: float = 1.0, same_shape: bool = False, gs: int = 32) -> Tensor:
     """Images (B, 3, h, w) scaled by a ratio and, unless `same_shape`, padded to multiples of `gs` with grey."""
-    if ratio == 1.0:
-        return img
-    h, w = img.shape[2:]
-    size = int(h * ratio), int(w * ratio)
-    img = F.interpolate(img, size=size, mode="bilinear", align_corners=False)
-    if not same_shape:
-        h, w = (math.ceil(n * ratio / gs) * gs for n in (h, w))
-    return F.pad(img, [0, w - size[1], 0, h - size[0]], value=0.447)
+    return scaled(img, ratio, None if same_shape else gs)
 
 
 def copy_attr(a: Any, b: Any, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> None:

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from ultralytics.cfg.config import Config
 from ultralytics.engine.formats.format import FileBackend
 from ultralytics.engine.preflight.trial import kept_random_state
+from ultralytics.nn.several import networks_in, with_networks
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.tensors import tensors_in
 from ultralytics.utils.text import counted
@@ -167,14 +168,18 @@ def settle(args: Config, device: torch.device, choose: Callable[[int], Choice | 
         torch.set_num_threads(args.threads)
 
 
-def given_to(net: N) -> N | FileBackend:
+def given_to(net: Any) -> Any:
     """Return a network with the threads of a run. A runtime that has threads of its own gets as many as torch has, and
     torch one: it only prepares images and suppresses boxes then, and its threads would wait for cores that the
     runtime's threads hold."""
-    if not isinstance(net, FileBackend) or net.threads is None:
+    networks = list(networks_in(net))
+    files = [n for n in networks if isinstance(n, FileBackend) and n.threads is not None]
+    if not files:
         return net
-    found = net.of_run(threads=torch.get_num_threads())
-    torch.set_num_threads(1)
+    count = torch.get_num_threads()
+    found = with_networks(net, lambda one: one.of_run(threads=count) if one in files else one)
+    if len(files) == len(networks):
+        torch.set_num_threads(1)
     return found
 
 

@@ -24,8 +24,9 @@ from ultralytics.models.yolo.detect import DetectionPredictor, DetectionTrainer,
 from ultralytics.models.yolo.exporting import real_images
 from ultralytics.models.yolo.modes import settings, train
 from ultralytics.models.yolo.task import TASKS, Task, task_named, task_of
-from ultralytics.models.yolo.weights import head_of, load_trained
+from ultralytics.models.yolo.weights import head_of, listed, load_trained, reopened
 from ultralytics.nn.plugins import load_plugins
+from ultralytics.nn.several import EnsembleBackend
 from ultralytics.nn.summary import ModelReport, explain
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.nn.transfer import TransferReport
@@ -54,7 +55,8 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
 
     Args:
         model: a model YAML ("yolov8n-fla.yaml", "cfg/models/yolov8-fla.yaml" with `scale`), a weights file (.pt, this
-            project's or the reference's), or an exported file ("best.onnx"), which can validate and predict.
+            project's or the reference's), or an exported file ("best.onnx"), which can validate and predict; of
+            several of the latter two, as a list, an ensemble, which can as well.
         task: a key of TASKS, the model's own.
         verbose: print the rows while building.
         scale: the scale letter, for any YAML.
@@ -62,7 +64,7 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
         nc: class count, for a YAML.
 
     Attributes:
-        model: the network, or what runs an exported file.
+        model: the network, or what runs an exported file or an ensemble.
         ckpt: the weights file's content or None.
         overrides: settings remembered from it.
         metrics: of the last validation.
@@ -76,7 +78,7 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
 
     def __init__(
         self,
-        model: str | Path = "yolov8n.yaml",
+        model: str | Path | Sequence[str | Path] = "yolov8n.yaml",
         task: str | None = None,
         verbose: bool = False,
         scale: str | None = None,
@@ -89,7 +91,9 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
         if task is not None:
             task_named(task)
         self.ckpt: Checkpoint | None = None
-        self.overrides: dict[str, Any] = {"model": str(model)}
+        files = listed(model)
+        name = self.model_name = files[0] if len(files) == 1 else f"[{','.join(files)}]"
+        self.overrides: dict[str, Any] = {"model": name}
         self.metrics: DetMetrics | None = None
         self.trainer: DetectionTrainer | None = None
         self.predictor: BasePredictor | None = None
@@ -98,26 +102,32 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
         self.callbacks.take(self.plugins)
         self.scale = scale
         self._share: float | None = None  # of the tensors that `load` has found a place for; None: nothing is loaded
-        name = self.model_name = str(model)
-        if name.endswith((".yaml", ".yml")):
+        self.cfg: str | None = None
+        if len(files) > 1:
+            first = YOLO(files[0], task)
+            self.task: str = first.task
+            self.model = EnsembleBackend([first.model, *(YOLO(file, self.task).model for file in files[1:])])
+            self._opened_for = torch.device("cpu")
+            self.overrides |= {k: v for k, v in first.overrides.items() if k != "model"}
+            if self.model.fixed is not None:
+                self.overrides["imgsz"] = list(self.model.fixed)
+        elif name.endswith((".yaml", ".yml")):
             self.task = task or task_of(head_of(name))
-            self.model = self._task.network(model, nc=nc, verbose=verbose, scale=scale)
-            self.cfg: str | None = name
+            self.model = self._task.network(name, nc=nc, verbose=verbose, scale=scale)
+            self.cfg = name
         elif name.endswith(".pt"):
             if scale is not None:
                 raise ConfigError(
                     f"scale={scale} belongs to a model YAML, and {name} has its size", hint="leave it out"
                 )
-            self.model, self.ckpt = load_trained(model)
+            self.model, self.ckpt = load_trained(name)
             self.task = task or task_of(self.model.spec.rows[-1].module)
-            self.cfg = None
             self._remember()
         elif format_of(name) is not None:
             self.model = open_exported(name)
             self._opened_for = torch.device("cpu")
             self.task = task or self.model.metadata.task
             task_named(self.task)
-            self.cfg = None
             fixed = self.model.fixed
             self.overrides["imgsz"] = self.model.metadata.imgsz if fixed is None else list(fixed)
         else:
@@ -177,8 +187,11 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
             UserError: it is in an exported file, and WHAT needs the weights.
         """
         if not self._is_network:
-            hint = "give the .pt it was made from"
-            raise UserError(f"{what} needs a network, and this is an exported file", self.model_name, hint)
+            several = isinstance(self.model, EnsembleBackend)
+            kind, hint = (
+                ("an ensemble", "give one .pt") if several else ("an exported file", "give the .pt it was made from")
+            )
+            raise UserError(f"{what} needs a network, and this is {kind}", self.model_name, hint)
         found: DetectionModel = self.model
         return found
 
@@ -425,11 +438,11 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
         return self.predictor(source, stream=stream)
 
     def _on(self, device: Any) -> Any:
-        """Return the model; an exported file opened for a device, where its runtime can."""
+        """Return the model; exported files opened for a device, where their runtimes can."""
         if not self._is_network:
             chosen = select_device(device, quiet=True)
             if chosen != self._opened_for:
-                self.model, self._opened_for = open_exported(self.model.path, chosen), chosen
+                self.model, self._opened_for = reopened(self.model, chosen), chosen
         return self.model
 
     def export(self, **kwargs: Any) -> str:

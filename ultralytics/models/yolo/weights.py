@@ -13,10 +13,12 @@ from torch import nn
 
 from ultralytics.cfg.model import load_model_spec
 from ultralytics.cfg.paths import find_model_yaml
+from ultralytics.cfg.words import split_names
 from ultralytics.engine.formats.table import format_of, open_exported
 from ultralytics.engine.ranks.device import select_device
 from ultralytics.engine.weights.checkpoint import Checkpoint, load_checkpoint
 from ultralytics.nn.backend import backend_of
+from ultralytics.nn.several import EnsembleBackend, Several
 from ultralytics.nn.tasks import DetectionModel, network_of
 from ultralytics.utils.errors import CheckpointError, ConfigError, ModelError, UserError
 from ultralytics.utils.files import user_path
@@ -97,8 +99,28 @@ def head_of(model: str) -> str:
     return str(last[2]) if isinstance(last, list) and len(last) > 2 else ""
 
 
-def network(model: str | Path) -> Any:
-    """Return the model of a weights file or YAML, or what runs an exported file."""
+def listed(model: str | Path | Sequence[str | Path]) -> list[str]:
+    """Return the files that a model is made of: of a list, or of the text "[a.pt,b.pt]", each.
+
+    Raises:
+        ConfigError: the list is empty.
+    """
+    if isinstance(model, str | Path):
+        text = str(model).strip()
+        if not (text.startswith("[") and text.endswith("]")) or user_path(text).exists():
+            return [str(model)]
+        model = split_names(text)
+    if not model:
+        raise ConfigError("model=[] names no network", hint="give one file, or several as [a.pt,b.pt]")
+    return [str(file) for file in model]
+
+
+def network(model: str | Path | Sequence[str | Path]) -> Any:
+    """Return the model of a weights file or YAML, or what runs an exported file; of several files an ensemble."""
+    files = listed(model)
+    if len(files) > 1:
+        return EnsembleBackend([network(file) for file in files])
+    model = files[0]
     if format_of(model) is not None:
         return open_exported(model)
     if str(model).endswith(".pt"):
@@ -106,11 +128,18 @@ def network(model: str | Path) -> Any:
     return network_of(head_of(str(model)))(str(model), verbose=False)
 
 
+def reopened(net: Any, device: torch.device) -> Any:
+    """Return a network with its exported files opened for a device, where their runtimes can."""
+    if isinstance(net, EnsembleBackend):
+        return net.each(lambda one: reopened(one, device))
+    return net if isinstance(net, nn.Module) else open_exported(net.path, device)
+
+
 class AutoBackend:
     """Under the reference's name: runs a network, a weights file or an exported file, whichever it is given.
 
     Args:
-        weights: the network, or the file.
+        weights: the network, or the file; several files are an ensemble.
         device: to run on.
         fp16: fp16 weights of a network (CUDA only).
         dnn, data, batch, fuse, verbose: of the reference, not used: names are in every file, and networks are fused.
@@ -131,12 +160,9 @@ class AutoBackend:
         fuse: bool = True,
         verbose: bool = True,
     ) -> None:
-        given = weights if isinstance(weights, str | Path | nn.Module) else weights[0]
         chosen = None if device is None else select_device(device, quiet=True)
-        if isinstance(given, nn.Module):
-            found: Any = given
-        else:
-            found = open_exported(given, chosen) if format_of(given) is not None else network(given)
+        found: Any = weights if isinstance(weights, nn.Module) else network(weights)
+        found = found if chosen is None else reopened(found, chosen)
         self.model = backend_of(found, chosen, fp16)
         self.names, self.nc, self.stride = self.model.names, self.model.nc, self.model.stride
         self.task = getattr(self.model, "task", "detect")
@@ -144,7 +170,10 @@ class AutoBackend:
 
     def __call__(self, im: torch.Tensor, *_: Any, **__: Any) -> Any:
         """Return the head's output in evaluation for images (B, 3, H, W), RGB 0..1."""
-        return self.model(im.to(self.model.device, self.model.dtype))
+        found = self.model(im.to(self.model.device, self.model.dtype))
+        if isinstance(found, Several) and found.open:  # an ensemble, whose anchors the reference puts together
+            return torch.cat([y for y, _ in found.outputs], 2), None
+        return found
 
     def warmup(self, imgsz: tuple[int, int, int, int] = (1, 3, 640, 640)) -> None:
         """Run once on nothing."""
@@ -172,18 +201,17 @@ def attempt_load_one_weight(
 
 def attempt_load_weights(
     weights: str | Path | Sequence[str | Path], device: Any = None, inplace: bool = True, fuse: bool = False
-) -> DetectionModel:
-    """Return the model of a weights file, see `attempt_load_one_weight`.
+) -> Any:
+    """Return the model of a weights file, see `attempt_load_one_weight`; of several an `Ensemble`.
 
     Raises:
-        CheckpointError: of several, an ensemble, which is not offered.
+        ConfigError: those of an ensemble have other classes than the first.
     """
-    files = [weights] if isinstance(weights, str | Path) else list(weights)
-    if len(files) != 1:
-        raise CheckpointError(
-            f"an ensemble of {len(files)} weights files is not offered", hint="predict with each, and join the boxes"
-        )
-    return attempt_load_one_weight(files[0], device, inplace, fuse)[0]
+    models = [attempt_load_one_weight(file, device, inplace, fuse)[0] for file in listed(weights)]
+    if len(models) == 1:
+        return models[0]
+    EnsembleBackend(models)  # refuses what cannot be joined
+    return Ensemble(models)
 
 
 def torch_safe_load(weight: str | Path, safe_only: bool = False) -> tuple[dict[str, Any], str]:
@@ -214,11 +242,37 @@ def guess_model_task(model: Any) -> str:
 
 
 class Ensemble(nn.ModuleList):
-    """Of the reference; not offered.
+    """Several networks whose anchors are put into one output, under the reference's name; `YOLO([a.pt, b.pt])` predicts
+    and validates with an ensemble, and joins the boxes of each.
 
-    Raises:
-        CheckpointError: always.
+    Attributes:
+        names, nc: of the first; stride: the largest.
     """
 
-    def __init__(self, *_: Any) -> None:
-        raise CheckpointError("an ensemble is not offered", hint="predict with each model, and join the boxes")
+    def __init__(self, models: Sequence[nn.Module] = ()) -> None:
+        super().__init__(models)
+
+    @property
+    def names(self) -> dict[int, str]:
+        """Class names by id."""
+        first: Any = self[0]
+        return first.names  # type: ignore[no-any-return]  # a DetectionModel's
+
+    @property
+    def nc(self) -> int:
+        """Number of classes."""
+        return len(self.names)
+
+    @property
+    def stride(self) -> torch.Tensor:
+        """Strides of the network with the largest."""
+        strides: list[torch.Tensor] = [m.stride for m in self]  # type: ignore[misc]  # of DetectionModels
+        return max(strides, key=lambda stride: float(stride.max()))
+
+    def forward(
+        self, x: torch.Tensor, augment: bool = False, profile: bool = False, visualize: bool = False
+    ) -> tuple[torch.Tensor, None]:
+        """Return the output (B, 4 + nc, A) with the anchors of all networks."""
+        networks: list[Any] = list(self)
+        outputs: list[torch.Tensor] = [m(x, profile, visualize, augment)[0] for m in networks]
+        return torch.cat(outputs, 2), None

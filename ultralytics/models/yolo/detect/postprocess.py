@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ultralytics.cfg.config import Config, is_given
 from ultralytics.cfg.keys import KNOBS
 from ultralytics.engine.formats.metadata import SUPPRESSION
+from ultralytics.nn.several import Augmented, Several, with_networks
+from ultralytics.utils.fusion import NMM_OVERLAP, WBF_IOU, join
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.nms import non_max_suppression
 
@@ -18,9 +21,13 @@ def with_suppression(net: Any, args: Config) -> Any:
     else by its own, which then are the keys of the run. A key of the user's that it cannot follow is a warning.
 
     Args:
-        net: a Backend; one of any other kind is returned as it is.
+        net: a Backend; a network of PyTorch's is returned as it is.
         args: conf, iou, max_det, agnostic_nms; those that are not given are set.
     """
+    return with_networks(net, lambda one: _with_suppression(one, args))
+
+
+def _with_suppression(net: Any, args: Config) -> Any:
     metadata = getattr(net, "metadata", None)
     if metadata is None or not metadata.nms:
         return net
@@ -52,20 +59,58 @@ def detections(output: Any, args: Config, nc: int, conf: float, multi_label: boo
 
     Args:
         output: (B, 4 + nc, A), or (B, n, 6) of an end-to-end head; or a model's (that, raw), whose raw is a mapping
-            where boxes are final.
-        args: conf, iou, max_det, classes, agnostic_nms, single_cls.
+            where boxes are final; or `Several`, whose boxes are joined.
+        args: conf, iou, max_det, classes, agnostic_nms, single_cls; merge, merge_iou.
         nc: classes of the model.
         conf: the lowest score where `args.conf` is not set.
         multi_label: a box may be of several classes.
     """
+    return _detections(output, args, nc, conf if args.conf is None else args.conf, multi_label)
+
+
+def _detections(output: Any, args: Config, nc: int, conf: float, multi_label: bool) -> list[Tensor]:
+    agnostic = args.single_cls or args.agnostic_nms
+    if isinstance(output, Several):
+        how, overlap = merging(args, output.how)
+        if how == "nms" and output.open:  # as the reference: one suppression of all anchors
+            output = torch.cat([y for y, _ in output.outputs], -1)
+        else:
+            members = len(output.outputs)
+            # A fused score is a mean over the members: a score below `conf` may lift one that is above.
+            floor = conf / members if how == "wbf" else conf
+            parts = [_detections(each, args, nc, floor, multi_label) for each in output.outputs]
+            joined = [join(torch.cat(boxes), how, overlap, members, agnostic) for boxes in zip(*parts, strict=True)]
+            return [boxes[boxes[:, 4] > conf][: args.max_det] for boxes in joined]
     y, *raw = (output,) if isinstance(output, Tensor) else output
     return non_max_suppression(
         (y.float(), *raw),
-        conf if args.conf is None else args.conf,
+        conf,
         args.iou,
         args.classes,
-        agnostic=args.single_cls or args.agnostic_nms,
+        agnostic=agnostic,
         multi_label=multi_label,
         max_det=args.max_det,
         nc=nc,
     )
+
+
+def merging(args: Config, how: str) -> tuple[str, float]:
+    """Return how boxes of several networks, passes or tiles are joined, and the overlap from which they are.
+
+    Args:
+        args: merge, merge_iou, iou.
+        how: one of `cfg.keys.MERGES`, where `merge` says none.
+    """
+    how = how if args.merge in (None, "cut") else args.merge  # networks and passes cut nothing
+    overlap = {"cut": args.iou, "nms": args.iou, "nmm": NMM_OVERLAP, "wbf": WBF_IOU}[how]
+    return how, overlap if args.merge_iou is None else args.merge_iou
+
+
+def prepared(net: Any, args: Config) -> Any:
+    """Return a network as a run asks for it: an exported file with the run's suppression, and with `augment` several
+    passes."""
+    net = with_suppression(net, args)
+    if not args.augment:
+        return net
+    trim = merging(args, "nms")[0] == "nms"
+    return with_networks(net, lambda one: Augmented(one, trim))

@@ -12,15 +12,16 @@ from torch import Tensor
 
 from ultralytics.cfg.keys import PREDICT_CONF
 from ultralytics.data.augment import LetterBox
-from ultralytics.engine.predictor import BasePredictor
+from ultralytics.engine.predictor import STAGES, BasePredictor
 from ultralytics.engine.results import Results
 from ultralytics.engine.sources import SourceItem
 from ultralytics.engine.sources.memory import images_of
-from ultralytics.models.yolo.detect.postprocess import detections, with_suppression
+from ultralytics.models.yolo.detect.postprocess import detections, prepared
+from ultralytics.models.yolo.detect.tiled import Tiler
 from ultralytics.models.yolo.weights import network
 from ultralytics.nn.backend import Backend
 from ultralytics.utils.boxes import scale_boxes
-from ultralytics.utils.ops import make_divisible
+from ultralytics.utils.ops import Profile, make_divisible
 from ultralytics.utils.types import UInt8Array
 
 
@@ -42,11 +43,21 @@ class DetectionPredictor(BasePredictor):
         """Take a detector, and letterbox images into its frame; see `BasePredictor.setup_model`."""
         super().setup_model(model, verbose)
         self.letterbox = LetterBox(self.frame, auto=self.model.fixed is None, stride=self.stride)
+        self.tiler = None
+        if self.args.tiles is not None:
+            self.tiler = Tiler(self.model, self.args, self.frame, self.stride, self.suppress)
+            self._shape = (1, 3, *self.tiler.box.new_shape)
 
     def prepared(self, net: Backend) -> Backend:
-        """Return a network that suppresses boxes by this run's keys, where it is a file with suppression."""
-        found: Backend = with_suppression(net, self.args)
+        """Return a network as the keys of this run ask for it, see `postprocess.prepared`."""
+        found: Backend = prepared(net, self.args)
         return found
+
+    def settle_threads(self) -> None:
+        """Settle the number of threads, of the tiles' network too."""
+        super().settle_threads()
+        if self.tiler is not None:
+            self.tiler.net = self.model
 
     def fit(self, item: SourceItem, auto: bool = True) -> None:
         """Choose the letterbox of an item: of images that go in at their own size, theirs; `auto`: see `LetterBox`."""
@@ -55,6 +66,19 @@ class DetectionPredictor(BasePredictor):
         height, width = (make_divisible(n, self.stride) for n in (height, width))
         if ((height, width), auto) != (self.letterbox.new_shape, self.letterbox.auto):
             self.letterbox = LetterBox((height, width), auto=auto, stride=self.stride)
+
+    def detect(self, images: Sequence[UInt8Array]) -> list[Results]:
+        """Predict on BGR images of any sizes; see `BasePredictor.detect`."""
+        return super().detect(images) if self.tiler is None else [self._in_tiles(image, self.tiler) for image in images]
+
+    def _in_tiles(self, image: UInt8Array, tiler: Tiler) -> Results:
+        watch = {stage: Profile(device=self.device) for stage in STAGES}
+        with torch.inference_mode():
+            found = tiler(image, watch)
+        with torch.inference_mode(False):
+            result = Results(image, path="", names=self.names, boxes=found.clone())  # which the user may change
+        result.speed = {stage: block.t * 1e3 for stage, block in watch.items()}
+        return result
 
     def padded_shape(self, image: UInt8Array) -> tuple[int, int]:
         """Return the (height, width) that an image goes in with."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ from ultralytics.data.build import build_dataloader, build_yolo_dataset
 from ultralytics.data.prepare import names as published_names
 from ultralytics.engine.outputs import LABELS, OutputNames
 from ultralytics.engine.results import label_rows
+from ultralytics.engine.step.loss import Criterion
 from ultralytics.engine.validator import BaseValidator, Evaluator
 from ultralytics.models.yolo.detect.evaluate import STATS, BoxEvaluator, Pair, SeenEvaluator, pair
-from ultralytics.models.yolo.detect.postprocess import detections, with_suppression
+from ultralytics.models.yolo.detect.postprocess import detections, prepared
+from ultralytics.models.yolo.detect.tiled import Tiler
 from ultralytics.models.yolo.weights import network
-from ultralytics.nn.backend import Backend
+from ultralytics.nn.backend import Backend, frame_of
 from ultralytics.utils.analysis import analyse, table_lines
 from ultralytics.utils.annotate import DetectionBatch
 from ultralytics.utils.boxes import xyxy2xywhn
@@ -28,6 +31,7 @@ from ultralytics.utils.gallery import draw_analysis
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.metrics import CURVES_FILE, IOU_THRESHOLDS, ConfusionMatrix, DetMetrics, curve_numbers
 from ultralytics.utils.plotting import optional, plot_images
+from ultralytics.utils.stopwatch import Stopwatch
 from ultralytics.utils.text import counted
 from ultralytics.utils.types import Batch
 
@@ -52,6 +56,7 @@ class DetectionValidator(BaseValidator):
         self.iouv = torch.from_numpy(IOU_THRESHOLDS)
         self.niou = len(IOU_THRESHOLDS)
         self.jdict: list[dict[str, Any]] = []
+        self.tiler: Tiler | None = None
         self._stems: dict[str, str] = {}  # image file → stem of its label file
 
     # Data
@@ -61,7 +66,8 @@ class DetectionValidator(BaseValidator):
         args = self.args
         assert self.data is not None
         rect = args.rect_val and (args.rect or args.sources.get("rect", "default") == "default")
-        rect = rect and self.frame is None
+        tiled = args.tiles is not None and mode == "val" and not self.training
+        rect = rect and self.frame is None and not tiled
         return build_yolo_dataset(
             args,
             img_path,
@@ -72,6 +78,7 @@ class DetectionValidator(BaseValidator):
             stride=self.stride,
             cache_dir=self.save_dir,
             frame=self.frame,
+            native=tiled,
         )
 
     def get_dataloader(self, dataset_path: Any, batch_size: int) -> Any:
@@ -79,15 +86,43 @@ class DetectionValidator(BaseValidator):
         team = self.team
         with team.first():
             dataset = self.build_dataset(dataset_path, batch=batch_size)
+        if getattr(dataset, "native", False):
+            batch_size = 1  # of any sizes; `batch` is of tiles
         workers, share = team.workers(self.args.workers), team.share(whole=True)
         return build_dataloader(dataset, batch_size, workers, shuffle=False, share=share)
 
     # The steps of the loop
 
     def prepared(self, net: Backend) -> Backend:
-        """Return a network that suppresses boxes by this run's keys, where it is a file with suppression."""
-        found: Backend = with_suppression(net, self.args)
-        return found
+        """Return a network as the keys of this run ask for it, see `postprocess.prepared`; a run that trains makes one
+        pass."""
+        return net if self.training else prepared(net, self.args)
+
+    def init_metrics(self, model: Any) -> None:
+        """Begin with no image seen."""
+        super().init_metrics(model)
+        native = getattr(getattr(self.dataloader, "dataset", None), "native", False)
+        self.tiler = (
+            Tiler(model, self.args, frame_of(model, self.args), self.stride, self.postprocess) if native else None
+        )
+
+    def evaluate_batch(
+        self,
+        batch: Batch,
+        net: Backend,
+        watch: Mapping[str, Stopwatch],
+        criterion: Criterion | None,
+        autocast: torch.dtype | None,
+    ) -> tuple[list[Tensor], torch.Size]:
+        """Evaluate a batch; see `BaseValidator.evaluate_batch`. With `tiles`, images are as they are in their files."""
+        if self.tiler is None:
+            return super().evaluate_batch(batch, net, watch, criterion, autocast)
+        assert self.current is not None
+        images = batch["img"].permute(0, 2, 3, 1).numpy()
+        predictions = [self.tiler(image, watch, rgb=True) for image in images]
+        self.update_metrics(predictions, batch)
+        self.current.images += len(images)
+        return predictions, batch["img"].shape
 
     def get_evaluators(self, model: Backend, plots: bool, final: bool) -> list[Evaluator[Any, Any]]:
         """Return what measures the boxes, and what COCO's figures and an analysis need."""
