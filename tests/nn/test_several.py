@@ -1,7 +1,5 @@
 """Several outputs of an image: passes over it, and networks of an ensemble."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
@@ -178,4 +176,4 @@ def test_an_ensemble_of_passes_joins_them_first(attention):
         [alone], [both] = (detections(n(x), args, 3, 0.25) for n in (one, pair))
     assert len(both) == len(alone) > 0
     assert torch.allclose(both, alone, atol=1e-3)  # two equal boxes are joined to one
-    assert several(one, SimpleNamespace(augment=False)) is one
+    assert prepared(one, get_cfg(None, {"augment": False}, mode="predict")) is one

@@ -225,6 +225,8 @@ class DetectionModel(nn.Module):
         if profile:
             instead = "`info` counts operations, and scripts/benchmark.sh measures times"
             raise ModelError(f"predict(profile={profile!r}) is not offered", hint=instead)
+        if visualize is True:
+            raise ModelError("visualize=True names no folder", hint="give the folder to write the maps into")
         if augment and not self.training and embed is None and not visualize:
             found = [y for y, _ in passes(self._predict_once, x, int(self.stride.max()))]
             return torch.cat(found, 1 if self.end2end else 2), None
