@@ -119,6 +119,10 @@ def _dispatch(words: list[str]) -> int:
 
         train_as_rank(words[1])
         return 0
+    if words and words[0] == "log-run":
+        from ultralytics.engine.loggers.serve import serve_logger  # as above
+
+        return serve_logger(words[1])
     if words and words[0] == "study-run":
         from ultralytics.study.job import run_job as run_of_a_study  # as above
 
