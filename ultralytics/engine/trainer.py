@@ -164,7 +164,8 @@ class BaseTrainer(Hooks):  # size: scripts find every part of a run here
 
     def _train_epochs(self) -> None:
         """Train epoch by epoch to the end; a bad step may lead back."""
-        first = self.finished
+        state, first = self.state, self.finished
+        state.begun = first * state.batches + state.batches_done, state.spent()
         while not self.state.over:
             self.epoch = self.finished
             try:
@@ -210,6 +211,8 @@ class BaseTrainer(Hooks):  # size: scripts find every part of a run here
             if shown:
                 line = f"{shown}{f'{self.pace.data_wait:.0f}%':>11}"
                 bar.set_description(line)
+                left = state.time_left()
+                bar.set_postfix_str(f"{left} of the run left" if left else "", refresh=False)
             if self.args.plots and self.team.leads and state.is_early(iteration, self.args.close_mosaic):
                 self.plot_training_samples(batch, iteration)
             self.run_callbacks("on_train_batch_end")
@@ -218,7 +221,8 @@ class BaseTrainer(Hooks):  # size: scripts find every part of a run here
             self.interrupts.poll()
             self.pace.rest()
         if bar.disable and line:
-            LOGGER.info(line)
+            left = state.time_left()
+            LOGGER.info("%s%s", line, f"   {left} left" if left else "")
         self.mean_loss = state.loss_mean.tolist()
         # The state at an epoch's end is that of one process: it can be resumed with any number of ranks.
         self.team.collect_gradients(self.model)
