@@ -20,7 +20,7 @@ from ultralytics.engine import setup
 from ultralytics.engine.aliases import Figures
 from ultralytics.engine.callbacks import Callback, Callbacks
 from ultralytics.engine.hooks import Hooks
-from ultralytics.engine.loggers.relay import Loggers, describe_run, plots_of
+from ultralytics.engine.loggers.relay import Loggers, fields_of_run, plots_of
 from ultralytics.engine.ranks.device import mixed_precision, select_device
 from ultralytics.engine.ranks.team import Team, join
 from ultralytics.engine.run.folder import RunLock, make_run_folder
@@ -150,7 +150,7 @@ class BaseTrainer(Hooks):  # size: scripts find every part of a run here
             self.saver.save_first(None if self.resumed is None else self.resumed.path)
         if self.team.leads:  # only now: another process at work would disturb the trials of the setup
             self.loggers.begin()
-            events.emit("run", **describe_run(self, continued=self.resumption is not None))
+            events.emit("run", **fields_of_run(self, continued=self.resumption is not None))
 
     def _setup(self) -> None:
         """Make the parts of the run; see `engine/setup.py`."""

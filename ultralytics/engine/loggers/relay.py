@@ -51,7 +51,7 @@ class Relay:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                env=_environment(),
+                env=_logger_environment(),
                 **apart,
             )
         except OSError as e:
@@ -166,7 +166,7 @@ class Loggers:
                 LOGGER.warning("%s: it has not finished within %.0f seconds, and was ended", relay.name, PATIENCE)
 
 
-def describe_run(run: Hooks, continued: bool) -> dict[str, Any]:
+def fields_of_run(run: Hooks, continued: bool) -> dict[str, Any]:
     """Return the fields of the event `run`; `continued`: it goes on from a save."""
     folder = run.save_dir.absolute()
     return {
@@ -188,7 +188,7 @@ def plots_of(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.suffix in SHOWN)
 
 
-def _environment() -> dict[str, str]:
+def _logger_environment() -> dict[str, str]:
     """Of a logger's process, which is no rank, and computes nothing."""
     left_out = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
     return {k: v for k, v in os.environ.items() if k not in left_out}

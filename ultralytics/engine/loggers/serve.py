@@ -17,6 +17,7 @@ from typing import Any
 
 from ultralytics.engine.loggers.logger import LoggedRun, Logger
 from ultralytics.engine.loggers.table import LOGGERS
+from ultralytics.utils import console
 from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.files import read_json, write_json
 from ultralytics.utils.text import one_line
@@ -37,7 +38,7 @@ def serve_logger(word: str) -> int:
     os.dup2(null, 1)  # for what the logger's package prints
 
     def answer(kind: str, text: str) -> None:
-        print(json.dumps({"kind": kind, "text": text}), file=answers, flush=True)
+        console.write(f"{json.dumps({'kind': kind, 'text': text})}\n", answers)
 
     def lines() -> Iterable[str]:
         yield from sys.stdin
