@@ -133,24 +133,36 @@ def test_progress_is_heard_once_a_second_at_most(monkeypatch):
     assert heard[0]["left"] == pytest.approx(heard[0]["elapsed"] / heard[0]["done"] * (100 - heard[0]["done"]))
 
 
-@pytest.mark.parametrize("variables", [{"TERM": "dumb"}, {"COLUMNS": "3"}, {"COLUMNS": "0"}, {"NO_COLOR": "1"}])
-def test_no_garbage_on_any_terminal(variables, monkeypatch):
-    """A bar moves the cursor to the line's start and nothing else; a dumb terminal gets no bar."""
-    import io
+@pytest.mark.skipif(os.name == "nt", reason="pseudo-terminals are POSIX's")
+@pytest.mark.parametrize(
+    ("columns", "variables", "drawn"),
+    [(80, {}, True), (24, {"COLUMNS": "3"}, True), (80, {"NO_COLOR": "1"}, True), (80, {"TERM": "dumb"}, False),
+     (12, {}, False), (0, {}, False)],
+)  # fmt: skip
+def test_no_garbage_on_any_terminal(columns, variables, drawn, monkeypatch):
+    """A bar goes back to the beginning of its line, and stays within it; elsewhere there are lines alone."""
+    import fcntl
+    import pty
+    import struct
+    import termios
 
-    class Terminal(io.StringIO):
-        def isatty(self):
-            return True
-
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24 if columns else 0, columns, 0, 0))
+    monkeypatch.setenv("TERM", "xterm")
     for key, value in variables.items():
         monkeypatch.setenv(key, value)
-    stream = Terminal()
-    monkeypatch.setattr(sys, "stderr", stream)
-    for _ in log.progress(range(20), desc="Working"):
-        pass
-    assert not re.search(r"\x1b\[\d*(;\d+)*m", stream.getvalue())  # colours
-    assert bool(stream.getvalue()) == ("TERM" not in variables)
-    assert "\t" not in stream.getvalue()
+    with open(theirs, "w", encoding="utf-8") as stream:
+        monkeypatch.setattr(sys, "stderr", stream)
+        for _ in log.progress(range(20), desc="A description that is longer than a narrow terminal"):
+            pass
+        stream.write("end")
+    text = os.read(ours, 100_000).decode()
+    os.close(ours)
+    monkeypatch.undo()
+    shown = text.replace("\r\n", "\n").removesuffix("end")
+    assert bool(shown) == drawn
+    assert all(len(part) <= columns for part in re.split(r"[\r\n]", shown))
+    assert not re.search(r"\x1b(?!\[A)|\t", shown)
 
 
 def test_an_output_whose_reader_has_left_costs_a_run_nothing(monkeypatch):

@@ -31,7 +31,7 @@ from ultralytics.nn.deploy import Deployed
 from ultralytics.utils.errors import ConfigError, ExportError
 from ultralytics.utils.files import file_size, not_written
 from ultralytics.utils.lazy import later
-from ultralytics.utils.log import LOGGER
+from ultralytics.utils.log import LOGGER, progress
 from ultralytics.utils.ops import make_divisible
 
 _NAMES = ("IOSDetectModel", "gd_outputs", "try_export")
@@ -115,10 +115,13 @@ class Exporter(WithCallbacks):
         path = chosen.place(stem, args)
         if not path.absolute().parent.is_dir():
             raise ConfigError("the output folder does not exist", str(path.absolute().parent), "make it first")
-        with _unfinished(path) as new:
+        stages = progress(total=2 + args.int8, desc=f"{chosen.title}: writing")
+        with _unfinished(path) as new, stages:
             _write_file(chosen, job, new)
+            _next_stage(stages, f"{chosen.title}: comparing")
             trials = self._trials(job, images)
             self._compare(chosen, job, new, trials)
+            _next_stage(stages, f"{chosen.title}: measuring" if args.int8 else chosen.title)
             if args.int8 and accuracy is not None:
                 self._measure(chosen, job, new, TorchBackend(model, torch.device("cpu")), accuracy)
             _put(new, path)
@@ -284,6 +287,11 @@ class Exporter(WithCallbacks):
             )
         figures = {"data": data, "fp32": before, "int8": after}
         chosen.describe(path, replace(job.metadata, args=job.metadata.args | {"accuracy": figures}))
+
+
+def _next_stage(bar: Any, name: str) -> None:
+    bar.set_description(name)
+    bar.update()
 
 
 def _write_file(chosen: Format, job: Job, path: Path) -> None:

@@ -193,7 +193,7 @@ class BaseTrainer(Hooks):  # size: scripts find every part of a run here
         rest, line = setup.open_epoch(self.train_loader, state, self.args.close_mosaic), ""
         if self.epoch == self.start_epoch:
             LOGGER.info(self.progress_string())
-        bar = progress(rest, total=batches, initial=self.batches_done)
+        bar = progress(rest, total=batches, initial=self.batches_done, leave=False)  # its last line is logged
         self.pace.open_epoch()
         self.pace.rest()
         for i, batch in bar:
@@ -212,7 +212,7 @@ class BaseTrainer(Hooks):  # size: scripts find every part of a run here
                 line = f"{shown}{f'{self.pace.data_wait:.0f}%':>11}"
                 bar.set_description(line)
                 left = state.time_left()
-                bar.set_postfix_str(f"{left} of the run left" if left else "", refresh=False)
+                bar.set_postfix_str(f"run {left}" if left else "", refresh=False)
             if self.args.plots and self.team.leads and state.is_early(iteration, self.args.close_mosaic):
                 self.plot_training_samples(batch, iteration)
             self.run_callbacks("on_train_batch_end")
@@ -220,7 +220,7 @@ class BaseTrainer(Hooks):  # size: scripts find every part of a run here
                 self.saver.save_position()
             self.interrupts.poll()
             self.pace.rest()
-        if bar.disable and line:
+        if line:
             left = state.time_left()
             LOGGER.info("%s%s", line, f"   {left} left" if left else "")
         self.mean_loss = state.loss_mean.tolist()

@@ -20,6 +20,7 @@ from ultralytics.utils.text import printable
 T = TypeVar("T")
 LOGGER = logging.getLogger("ultralytics")
 EVERY = 60.0  # seconds between two lines of a loop where there is no terminal for a bar
+NARROW = 20  # columns that a bar needs
 HEARD_EVERY = 1.0  # seconds between two `progress` events of a loop
 OUTPUTS = ("text", "quiet", "json")
 OUTPUT_OF_RANKS = "ULTRALYTICS_OUTPUT"  # the environment's word for it, for the ranks of a command
@@ -101,7 +102,8 @@ class Lines:
 
     Args:
         iterable: to pass through, counted; None: `update` counts.
-        desc, total, initial, unit, unit_scale, unit_divisor: as tqdm takes them; clock: seconds.
+        desc, total, initial, unit, unit_scale, unit_divisor: as tqdm takes them; leave: of no meaning to lines;
+            clock: seconds.
 
     Attributes:
         n: what is done, `initial` included; disable: True, as of a bar that draws nothing.
@@ -118,6 +120,7 @@ class Lines:
         unit: str = "it",
         unit_scale: bool = False,
         unit_divisor: int = 1000,
+        leave: object = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if total is None:
@@ -184,13 +187,20 @@ def progress(iterable: Iterable[T] | None = None, *, desc: str = "", label: str 
     Args:
         desc: what the bar begins with; label: what a line begins with, `desc` when empty; kwargs: tqdm's.
     """
-    if _silent or _output != "text" or os.environ.get("TERM") == "dumb" or not _is_terminal(sys.stderr):
+    if _silent or _output != "text" or not _takes_bars(sys.stderr):
         return Lines(iterable, desc=label or desc, **kwargs)
-    return tqdm(iterable, desc=printable(desc), dynamic_ncols=True, file=_Stream(sys.stderr), **kwargs)
+    kept: dict[str, Any] = {"leave": None}  # one within another goes when it is done
+    return tqdm(iterable, desc=printable(desc), dynamic_ncols=True, file=_Stream(sys.stderr), **(kept | kwargs))
 
 
-def _is_terminal(stream: Any) -> bool:
+def _takes_bars(stream: Any) -> bool:
+    """Return True for a terminal that moves its cursor and has room; some that are none say so, with a width of 0."""
     try:
-        return bool(stream.isatty())
+        if not stream.isatty() or os.environ.get("TERM") == "dumb":
+            return False
     except Exception:  # none, closed, or a program's own
         return False
+    try:
+        return os.get_terminal_size(stream.fileno()).columns >= NARROW
+    except (OSError, ValueError):  # a notebook's, which has no descriptor
+        return True

@@ -1,7 +1,7 @@
 """The process of one logger: it reads events of a run, a JSON object a line, and answers with lines for the user.
 
-The run never waits for it, and no fault of it can reach the run. It ends when its input does: it also finishes the log
-of a run that was killed.
+The run never waits for it, and no fault of it can reach the run. It ends with the event `end`, or when its input does:
+it also finishes the log of a run that was killed.
 """
 
 from __future__ import annotations
@@ -41,7 +41,10 @@ def serve_logger(word: str) -> int:
         console.write(f"{json.dumps({'kind': kind, 'text': text})}\n", answers)
 
     def lines() -> Iterable[str]:
-        yield from sys.stdin
+        for line in sys.stdin:  # its end may come late: workers that the run has forked hold it open
+            yield line
+            if json.loads(line)["event"] == "end":
+                break
         timer = threading.Timer(PATIENCE, os._exit, [1])  # the run has ended, and waits no longer either
         timer.daemon = True
         timer.start()
