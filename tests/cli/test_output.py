@@ -213,6 +213,8 @@ def test_a_training_and_a_prediction_as_events(tiny, toy, tmp_path):
                      f"project={tmp_path / 'p'}", "--json"])  # fmt: skip
     records = read(process.communicate(timeout=300)[0])
     assert (records[-2]["event"], records[-2]["images"]) == ("result", 1)
+    seen = [r for r in records if r["event"] == "image"]
+    assert [(r["path"], len(r["objects"])) for r in seen] == [(str(source), records[-2]["boxes"])]
     process = start(["val", f"model={folder / 'weights' / 'best.pt'}", "--quiet", f"project={tmp_path / 'v'}"])
     out, err = process.communicate(timeout=300)
     assert (len(out.splitlines()), err) == (1, "")

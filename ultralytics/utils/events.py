@@ -22,6 +22,7 @@ STREAM = {
     "progress": "of a loop that takes seconds, at most one a second for each loop",
     "epoch": "an epoch is trained and validated: its row of results.csv",
     "metrics": "figures of a validation; of a training, those of its best weights",
+    "image": "an image or frame is predicted: its objects, as `Results.summary` has them",
     "warning": "something that a user should look at",
     "error": "a mistake of the user's, with its hint, or a fault",
     "interrupted": "ended by Ctrl-C or a signal",

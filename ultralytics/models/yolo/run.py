@@ -104,6 +104,8 @@ def _run_predict(yolo: YOLO, predict: Callable[..., Any], keys: Mapping[str, Any
     images = boxes = 0
     for result in predict(stream=True, _source=source, **keys):
         images, boxes = images + 1, boxes + len(result)
+        if events.heard():
+            events.emit("image", path=result.path, shape=result.orig_shape, objects=result.summary())
     assert yolo.predictor is not None
     folder = yolo.predictor.save_dir
     text = f"{counted(images, 'image')}, {counted(boxes, 'box')}" + (f": {folder}" if folder else "")
