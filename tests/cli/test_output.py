@@ -85,6 +85,17 @@ def test_a_fault_of_ours_is_an_event_too(capsys, monkeypatch):
     ]  # fmt: skip
 
 
+def test_a_missing_package_is_a_mistake(capsys, monkeypatch):
+    def work(self):
+        raise ModuleNotFoundError("No module named 'tqdn'", name="tqdn")
+
+    monkeypatch.setattr(COMMANDS["compare"], "run", work)
+    with pytest.raises(ModuleNotFoundError):  # `__main__` prints the line, and leaves with 2
+        main(["compare", "runs=[a,b]", "--json"])
+    _, error, end = read(capsys.readouterr().out)
+    assert (error["kind"], error["code"], end["code"]) == ("mistake", 2, 2)
+
+
 def test_an_answer_is_a_result(capsys):
     assert main(["--version", "--json"]) == 0
     _, result, _ = read(capsys.readouterr().out)

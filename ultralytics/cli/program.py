@@ -54,13 +54,21 @@ def main(argv: Sequence[str] | None = None) -> int:
             if leads:
                 events.emit("start", command=words, program=version(), process=os.getpid())
             code = _run(words)
-        except SystemExit as e:
-            code = e.code if isinstance(e.code, int) else code
+        except BaseException as e:
+            code = _code_of(e)
             raise
         finally:
             if leads:
                 events.emit("end", code=code)
     return 128 + 13 if stream is not None and stream.broken and not code else code
+
+
+def _code_of(error: BaseException) -> int:
+    """Return the exit code of a program that an error ends; a missing package is the user's, see `__main__`."""
+    if isinstance(error, SystemExit) and isinstance(error.code, int):
+        return error.code
+    package = (error.name or "ultralytics").split(".")[0] if isinstance(error, ModuleNotFoundError) else "ultralytics"
+    return 1 if package == "ultralytics" else 2
 
 
 def _run(words: list[str]) -> int:
@@ -134,7 +142,7 @@ def _print_error(error: Exception, line: str) -> None:
 def _raise_fault(error: Exception) -> int:
     """Show a fault of ours: a traceback, of several processes that of the first to fail."""
     if not _is_one_of_many():
-        emit_error(error, f"{type(error).__name__}: {one_line(str(error))}".removesuffix(": "), 1)
+        emit_error(error, f"{type(error).__name__}: {one_line(str(error))}".removesuffix(": "), _code_of(error))
         raise error
     from ultralytics.engine.ranks.lifeline import leave_trace  # as above
 

@@ -14,6 +14,7 @@ from ultralytics.models.yolo.modes import Trained, train
 from ultralytics.models.yolo.task import task_named
 from ultralytics.utils import events
 from ultralytics.utils.errors import ConfigError, UserError
+from ultralytics.utils.log import output
 from ultralytics.utils.text import counted
 
 
@@ -104,7 +105,7 @@ def _run_predict(yolo: YOLO, predict: Callable[..., Any], keys: Mapping[str, Any
     images = boxes = 0
     for result in predict(stream=True, _source=source, **keys):
         images, boxes = images + 1, boxes + len(result)
-        if events.heard():
+        if output() == "json":
             events.emit("image", path=result.path, shape=result.orig_shape, objects=result.summary())
     assert yolo.predictor is not None
     folder = yolo.predictor.save_dir
