@@ -115,7 +115,7 @@ class Exporter(WithCallbacks):
         path = chosen.place(stem, args)
         if not path.absolute().parent.is_dir():
             raise ConfigError("the output folder does not exist", str(path.absolute().parent), "make it first")
-        stages = progress(total=2 + args.int8, desc=f"{chosen.title}: writing")
+        stages = progress(total=2 + args.int8, desc=f"{chosen.title}: writing", leave=False)
         with _unfinished(path) as new, stages:
             _write_file(chosen, job, new)
             _next_stage(stages, f"{chosen.title}: comparing")

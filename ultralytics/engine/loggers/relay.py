@@ -41,6 +41,7 @@ class Relay:
         self.name = word
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._ended = threading.Event()  # it has closed its log, or failed
+        self._threads: list[threading.Thread] = []
         apart: dict[str, Any] = {"start_new_session": True}  # Ctrl-C is the run's to answer
         if sys.platform == "win32":
             apart = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
@@ -61,7 +62,8 @@ class Relay:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         for work, pipe in ((self._write, self._process.stdin), (self._read, self._process.stdout)):
-            threading.Thread(target=work, args=(pipe,), daemon=True, name=f"logger {self.name}").start()
+            self._threads.append(threading.Thread(target=work, args=(pipe,), daemon=True, name=f"logger {self.name}"))
+            self._threads[-1].start()
 
     def send(self, record: Mapping[str, Any]) -> None:
         """Hand a record over; returns at once."""
@@ -82,8 +84,11 @@ class Relay:
         """End its process where it is still there."""
         if self._process is not None:
             if self._process.poll() is None:
+                self._ended.set()  # who reads its answers need not say that it has died
                 self._process.kill()
             self._process.wait()
+            for thread in self._threads:  # its last line may be on its way
+                thread.join(1.0)
 
     def _is_over(self) -> bool:
         return self._process is None or self._process.poll() is not None
