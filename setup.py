@@ -35,6 +35,8 @@ EXPORT = [
     "pnnx>=20261020",
     "ncnn>=1.0.20261020",
 ]
+# Loggers, by their words for `log=`; `log` brings them all.
+LOGGERS = {"tensorboard": ["tensorboard>=2.16"], "wandb": ["wandb>=0.17"], "mlflow": ["mlflow>=2.12"]}
 BUNDLED = {
     **{name: f"cfg/{name}" for name in ("models", "recipes", "studies", "trackers")},
     "data": "data",
@@ -70,6 +72,8 @@ setup(
     install_requires=INSTALL_REQUIRES,
     extras_require={
         "export": EXPORT,
+        **LOGGERS,
+        "log": [package for packages in LOGGERS.values() for package in packages],
         "slurm": ["submitit>=1.5"],
         "screen": ["mss>=9.0"],
         "tables": ["pandas>=2.0", "lxml>=5.0"],

@@ -24,6 +24,7 @@ PAIRS = (*PX, *E)  # modes whose imgsz may be [height, width]
 TASK_NAMES = ("detect",)  # as `models.yolo.task.TASKS`; the first is the default
 OPTIMIZERS = ("auto", "SGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSProp")
 MERGES = ("cut", "nms", "nmm", "wbf")  # `utils.fusion.join_parts` of tiles, and the kinds of `utils.fusion.join`
+LOGGER_NAMES = ("tensorboard", "wandb", "mlflow", "csv")  # as `engine.loggers.table.LOGGERS`
 # torch.compile's.
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 # Defaults that a mode has of its own; what the None of a key means is the `none` of its knob.
@@ -71,6 +72,14 @@ def _check_files(value: Any) -> list[str]:
     files = [value] if isinstance(value, str) else value
     _require(isinstance(files, list) and all(isinstance(f, str) and f for f in files))
     return list(files)
+
+
+def _check_loggers(value: Any) -> list[str]:
+    words = value.strip("[]").split(",") if isinstance(value, str) else value
+    _require(isinstance(words, list) and all(isinstance(w, str) for w in words))
+    found = list(dict.fromkeys(w.strip().lower() for w in words if w.strip()))
+    _require(all(w in LOGGER_NAMES for w in found))
+    return found
 
 
 def _check_numbers(value: Any) -> Any:
@@ -217,6 +226,17 @@ class Config:  # size: every key of a run, each declared once
         check=_check_files,
         what="a Python file or a list of them",
     )
+    log: str | list[str] | None = knob(
+        None,
+        "loggers that get the run's figures, as [tensorboard,wandb]: tensorboard, wandb, mlflow, csv",
+        T,
+        none="none",
+        check=_check_loggers,
+        what=f"{', '.join(LOGGER_NAMES)} or a list of them",
+    )
+    log_group: str | None = knob(None, "group of the run in the loggers; in a study its arm", T, none="none")
+    log_images: bool = knob(False, "give the loggers the run's plots too, at its end", T)
+    log_weights: bool = knob(False, "give the loggers best.pt too, at its end (wandb and mlflow)", T)
     verbose: bool = knob(True, "print rows, classes and images one by one")
     seed: int = knob(0, "of everything random", T, low=0, high=2**63 - 1)
     deterministic: bool = knob(

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from ultralytics.cfg.config import KNOBS, UNSUPPORTED, Config, parse_value
-from ultralytics.cfg.keys import TASK_NAMES
+from ultralytics.cfg.keys import LOGGER_NAMES, TASK_NAMES
 from ultralytics.cfg.paths import CLONE, PACKAGE
 from ultralytics.utils.environment import HELP_MSG
 from ultralytics.utils.errors import ConfigError, UserError, nearest
@@ -98,7 +98,8 @@ _SETTING_HINTS = {
     "api_key": "nothing is sent anywhere",
     "openai_api_key": "nothing is sent anywhere",
     "settings_version": "there is no settings file",
-    **dict.fromkeys(_LOGGERS, "no logger is attached: results.csv has the figures, callbacks can pass them on"),
+    **dict.fromkeys(_LOGGERS, "results.csv has the figures, callbacks can pass them on; log= has loggers"),
+    **{word: f"loggers are asked for run by run: log={word}" for word in _LOGGERS if word in LOGGER_NAMES},
 }
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from typing import Any
 
-from ultralytics.utils import console
+from ultralytics.utils import console, events
 from ultralytics.utils.errors import UserError
+from ultralytics.utils.log import LOGGER, output
 from ultralytics.utils.text import printable
 
 
@@ -22,6 +24,9 @@ def answer(text: str) -> None:
         ReaderLeftError: nobody wants it any more.
         UserError: it cannot be written.
     """
+    if output() == "json":
+        events.emit("result", text=text)
+        return
     try:
         console.write(f"{printable(text)}\n", sys.stdout)
     except BrokenPipeError:
@@ -30,3 +35,9 @@ def answer(text: str) -> None:
         if os.name == "nt" and e.errno == errno.EINVAL:  # how Windows reports a closed pipe
             raise ReaderLeftError from None
         raise UserError(f"the output cannot be written: {e.strerror or e}", "standard output") from None
+
+
+def finished(text: str, **fields: Any) -> None:
+    """Log what a command has made, which is its result: with `--quiet` the text alone, with `--json` the fields too."""
+    LOGGER.info("%s", text)
+    events.emit("result", text=text, **fields)

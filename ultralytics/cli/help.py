@@ -22,7 +22,8 @@ def overview(specials: Mapping[str, str]) -> str:
             "",
             *(f"  {name:14} {meaning}" for name, meaning in meanings.items()),
             "",
-            f"`{PROGRAM} MODE --help` lists a mode's keys. Examples:",
+            f"`{PROGRAM} MODE --help` lists a mode's keys. With each: --quiet prints errors and the answer alone,",
+            "--json events for programs, a JSON object a line (docs/events.md). Examples:",
             "",
             *(f"  {PROGRAM} {c.example}" for c in commands),
         ]

@@ -10,18 +10,20 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
 import ultralytics.cli.commands  # noqa: F401  # they register themselves
-from ultralytics.cli.answer import ReaderLeftError, answer
+from ultralytics.cli.answer import ReaderLeftError, answer, finished
 from ultralytics.cli.command import COMMANDS, PROGRAM, Command, find_command
 from ultralytics.cli.help import help_of, overview, version
+from ultralytics.cli.output import asked_of_rank, emit_error, split_output, writing
 from ultralytics.cli.specials import SPECIALS, run_special
 from ultralytics.cli.words import mode_first, read_pairs
-from ultralytics.utils import console
+from ultralytics.utils import console, events
 from ultralytics.utils.errors import ConfigError, FinishedRunError, LostRankError, UserError
 from ultralytics.utils.log import setup_console
 from ultralytics.utils.processes import EndedError, ended_in_order
@@ -30,12 +32,47 @@ from ultralytics.utils.text import one_line
 MODES = {c.name: c.help() for c in COMMANDS.values() if " " not in c.name}
 # A full or write-protected disk, wherever it is noticed.
 STORAGE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG)
+_PROCESSES = ("train-as-rank", "log-run", "study-run")  # what a command starts; no user types them
 _HELP, _VERSION = ("-h", "--help", "help"), ("--version", "-V", "-v", "version")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    given = list(sys.argv[1:] if argv is None else argv)
+    try:
+        words, output = split_output(given)
+    except UserError as e:
+        console.say(f"error: {e}", error=True)
+        return 2
+    first = bool(given) and given[0] not in _PROCESSES  # of a command's processes, and of several ranks
+    if not first:
+        words, output = given, asked_of_rank() if given[:1] == ["train-as-rank"] else "text"
+    leads = first and os.environ.get("RANK", "0") == "0"
+    with writing(output) as stream:
+        code = 1
+        try:
+            if leads:
+                events.emit("start", command=words, program=version(), process=os.getpid())
+            code = _run(words)
+        except BaseException as e:
+            code = _code_of(e)
+            raise
+        finally:
+            if leads:
+                events.emit("end", code=code)
+    return 128 + 13 if stream is not None and stream.broken and not code else code
+
+
+def _code_of(error: BaseException) -> int:
+    """Return the exit code of a program that an error ends; a missing package is the user's, see `__main__`."""
+    if isinstance(error, SystemExit) and isinstance(error.code, int):
+        return error.code
+    package = (error.name or "ultralytics").split(".")[0] if isinstance(error, ModuleNotFoundError) else "ultralytics"
+    return 1 if package == "ultralytics" else 2
+
+
+def _run(words: list[str]) -> int:
+    """Run what words name; returns the exit code."""
     setup_console(error=False)
     # Training has its own way to stop; ranks are ended by what has started them.
     training = _is_one_of_many() or not {"train", "train-as-rank", "study-run"}.isdisjoint(words[:2])
@@ -43,13 +80,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         with contextlib.nullcontext() if training else ended_in_order():
             return _dispatch(words)
     except EndedError as e:
+        events.emit("interrupted", signal=e.signum.name, code=128 + e.signum)
         console.say(f"ended by {e.signum.name}", error=True)
         return 128 + e.signum
     except ReaderLeftError:
         return 128 + 13  # as a process that SIGPIPE ended
     except FinishedRunError as e:
         if os.environ.get("RANK", "0") == "0":
-            console.say(str(e))
+            finished(str(e), folder=e.folder)
         return 0
     except UserError as e:
         _print_error(e, " ".join(str(e).split()))
@@ -68,8 +106,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         if os.environ.get("RANK", "0") == "0" and "ULTRALYTICS_LAUNCHED" not in os.environ:
+            events.emit("interrupted", signal="SIGINT", code=130)
             console.say("interrupted", error=True)
         return 130
+    except SystemExit as e:  # a training that a signal has ended
+        if isinstance(e.code, int) and e.code > 128 and os.environ.get("RANK", "0") == "0":
+            events.emit("interrupted", signal=signal.Signals(e.code - 128).name, code=e.code)
+        raise
     except Exception as e:
         return _raise_fault(e)
     finally:
@@ -92,12 +135,14 @@ def _print_error(error: Exception, line: str) -> None:
         line = f"rank {os.environ.get('RANK', '?')}: {line}"
         if not leave_trace(error, line) or LAUNCHED in os.environ:
             return
+    emit_error(error, line, 1 if isinstance(error, LostRankError) else 2)
     console.say(f"error: {line}", error=True)
 
 
 def _raise_fault(error: Exception) -> int:
     """Show a fault of ours: a traceback, of several processes that of the first to fail."""
     if not _is_one_of_many():
+        emit_error(error, f"{type(error).__name__}: {one_line(str(error))}".removesuffix(": "), _code_of(error))
         raise error
     from ultralytics.engine.ranks.lifeline import leave_trace  # as above
 
@@ -119,6 +164,10 @@ def _dispatch(words: list[str]) -> int:
 
         train_as_rank(words[1])
         return 0
+    if words and words[0] == "log-run":
+        from ultralytics.engine.loggers.serve import serve_logger  # as above
+
+        return serve_logger(words[1])
     if words and words[0] == "study-run":
         from ultralytics.study.job import run_job as run_of_a_study  # as above
 

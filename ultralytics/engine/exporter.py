@@ -30,7 +30,7 @@ from ultralytics.nn.deploy import Deployed
 from ultralytics.utils.errors import ConfigError, ExportError
 from ultralytics.utils.files import file_size, not_written, put_in_place
 from ultralytics.utils.lazy import later
-from ultralytics.utils.log import LOGGER
+from ultralytics.utils.log import LOGGER, progress
 from ultralytics.utils.ops import make_divisible
 
 _NAMES = ("IOSDetectModel", "gd_outputs", "try_export")
@@ -109,10 +109,13 @@ class Exporter(WithCallbacks):
         if calibration is not None:
             job = replace(job, calibration=partial(calibration, shape[0], *shape[2:]))
         path = self._place(chosen, stem or Path(Path(model.spec.yaml_file).stem or "model"))
-        with _unfinished(path) as new:
+        stages = progress(total=2 + args.int8, desc=f"{chosen.title}: writing", leave=False)
+        with _unfinished(path) as new, stages:
             _write_file(chosen, job, new)
+            _next_stage(stages, f"{chosen.title}: comparing")
             trials = self._trials(job, images)
             self._compare(chosen, job, new, trials)
+            _next_stage(stages, f"{chosen.title}: measuring" if args.int8 else chosen.title)
             if args.int8 and accuracy is not None:
                 self._measure(chosen, job, new, TorchBackend(model, torch.device("cpu")), accuracy)
             put_in_place(new, path)
@@ -310,6 +313,11 @@ def _rounding(job: Job, trial: Trial, how: Comparison) -> dict[str, float]:
             return how.outputs(exact.float(), job.network(trial.images))
     except Exception:  # of a pasted module that names a type
         return {}
+
+
+def _next_stage(bar: Any, name: str) -> None:
+    bar.set_description(name)
+    bar.update()
 
 
 def _write_file(chosen: Format, job: Job, path: Path) -> None:

@@ -20,6 +20,7 @@ from ultralytics.engine import setup
 from ultralytics.engine.aliases import Figures
 from ultralytics.engine.callbacks import Callback, Callbacks
 from ultralytics.engine.hooks import Hooks
+from ultralytics.engine.loggers.relay import Loggers, fields_of_run, plots_of
 from ultralytics.engine.ranks.device import mixed_precision, select_device
 from ultralytics.engine.ranks.team import Team, join
 from ultralytics.engine.run.folder import RunLock, make_run_folder
@@ -37,6 +38,7 @@ from ultralytics.engine.step.step import TrainStep
 from ultralytics.engine.step.stopping import EarlyStopping as EarlyStopping  # where scripts look for it
 from ultralytics.engine.weights.checkpoint import Checkpoint
 from ultralytics.nn.plugins import load_plugins
+from ultralytics.utils import events
 from ultralytics.utils.log import LOGGER, progress
 from ultralytics.utils.processes import frozen_objects, leave_unguarded
 from ultralytics.utils.text import counted
@@ -81,6 +83,7 @@ class BaseTrainer(Hooks):  # size: scripts find every part of a run here
             self.args, self.requested = self.resumption.args, self.resumption.requested
         self.resumed = self.resumption.checkpoint if self.resumption is not None else None
         self.args.plugins = load_plugins(self.args.plugins) or None
+        self.loggers = Loggers(self.args.log or [], self.team.leads)
         self.callbacks = Callbacks(_callbacks)
         self.callbacks.take(self.args.plugins)
         device = select_device(self.team.device_name(self.args.device))
@@ -115,7 +118,7 @@ class BaseTrainer(Hooks):  # size: scripts find every part of a run here
         self.interrupts = Interrupts(self.team.most, quiet=self.team.many)
         with lock, kept_threads(), self.interrupts:
             try:
-                with leave_in_order(self.saver):
+                with self.loggers, leave_in_order(self.saver):
                     self._begin()
                     with self.interrupts.deferred(), frozen_objects():
                         self.run_callbacks("on_train_start")
@@ -145,6 +148,9 @@ class BaseTrainer(Hooks):  # size: scripts find every part of a run here
             self.run_callbacks("on_pretrain_routine_end")
             setup.log_start(self, self.step)
             self.saver.save_first(None if self.resumed is None else self.resumed.path)
+        if self.team.leads:  # only now: another process at work would disturb the trials of the setup
+            self.loggers.begin()
+            events.emit("run", **fields_of_run(self, continued=self.resumption is not None))
 
     def _setup(self) -> None:
         """Make the parts of the run; see `engine/setup.py`."""
@@ -158,7 +164,8 @@ class BaseTrainer(Hooks):  # size: scripts find every part of a run here
 
     def _train_epochs(self) -> None:
         """Train epoch by epoch to the end; a bad step may lead back."""
-        first = self.finished
+        state, first = self.state, self.finished
+        state.begun = first * state.batches + state.batches_done, state.spent()
         while not self.state.over:
             self.epoch = self.finished
             try:
@@ -186,7 +193,7 @@ class BaseTrainer(Hooks):  # size: scripts find every part of a run here
         rest, line = setup.open_epoch(self.train_loader, state, self.args.close_mosaic), ""
         if self.epoch == self.start_epoch:
             LOGGER.info(self.progress_string())
-        bar = progress(rest, total=batches, initial=self.batches_done)
+        bar = progress(rest, total=batches, initial=self.batches_done, leave=False)  # its last line is logged
         self.pace.open_epoch()
         self.pace.rest()
         for i, batch in bar:
@@ -204,6 +211,8 @@ class BaseTrainer(Hooks):  # size: scripts find every part of a run here
             if shown:
                 line = f"{shown}{f'{self.pace.data_wait:.0f}%':>11}"
                 bar.set_description(line)
+                left = state.time_left()
+                bar.set_postfix_str(f"run {left}" if left else "", refresh=False)
             if self.args.plots and self.team.leads and state.is_early(iteration, self.args.close_mosaic):
                 self.plot_training_samples(batch, iteration)
             self.run_callbacks("on_train_batch_end")
@@ -211,8 +220,9 @@ class BaseTrainer(Hooks):  # size: scripts find every part of a run here
                 self.saver.save_position()
             self.interrupts.poll()
             self.pace.rest()
-        if bar.disable and line:
-            LOGGER.info(line)
+        if line:
+            left = state.time_left()
+            LOGGER.info("%s%s", line, f"   {left} left" if left else "")
         self.mean_loss = state.loss_mean.tolist()
         # The state at an epoch's end is that of one process: it can be resumed with any number of ranks.
         self.team.collect_gradients(self.model)
@@ -258,6 +268,9 @@ class BaseTrainer(Hooks):  # size: scripts find every part of a run here
         state.over = state.stop = final or stop
         state.is_best |= final and not args.val
         self.saver.write_results()
+        if self.team.leads:
+            row = self.rows[-1]
+            events.emit("epoch", epoch=int(row["epoch"]), epochs=self.epochs, best=state.is_best, figures=row)
         if args.save or state.over:
             self.save_model()
             self.run_callbacks("on_model_save")
@@ -280,11 +293,21 @@ class BaseTrainer(Hooks):  # size: scripts find every part of a run here
         """Validate the best weights, draw, and list what there is."""
         if self.team.lead(self.best.exists):
             self.final_eval()
+            if self.team.leads:
+                events.emit("metrics", weights=self.best, figures=self.metrics)
             self.run_callbacks("on_fit_epoch_end")
         self.plot_metrics()
+        self._attach_files()
         for line in self.meter.verdict(self.rows) if self.meter is not None else ():
             LOGGER.info(line)
         self.saver.log_files()
+
+    def _attach_files(self) -> None:
+        """Give the loggers the files that were asked for."""
+        if self.args.log_images:
+            self.loggers.attach("images", plots_of(self.save_dir))
+        if self.args.log_weights:
+            self.loggers.attach("weights", [self.best if self.best.exists() else self.last])
 
     @classmethod
     def check(cls, overrides: Mapping[str, Any], source: str = "argument") -> None:

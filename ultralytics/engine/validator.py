@@ -26,6 +26,7 @@ from ultralytics.engine.safety import threads
 from ultralytics.engine.safety.pace import Pace
 from ultralytics.engine.step.loss import Criterion
 from ultralytics.nn.backend import Backend, backend_of, frame_of
+from ultralytics.utils import events
 from ultralytics.utils.errors import ConfigError, MissingFileError, UserError
 from ultralytics.utils.files import write_json
 from ultralytics.utils.fonts import checked_font
@@ -213,6 +214,8 @@ class BaseValidator(WithCallbacks):  # size: the reference's names, which script
         finally:
             self.dataloader = None
         self.report()
+        if team.leads and events.heard():
+            events.emit("metrics", weights=self.args.model, figures=getattr(self.metrics, "results_dict", {}))
         LOGGER.info("Results saved to %s", self.save_dir)
 
     def _read_data(self, net: Any) -> DatasetSpec:

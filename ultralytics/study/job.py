@@ -102,6 +102,8 @@ def _plain_keys(keys: Mapping[str, Any]) -> dict[str, Any]:
 def train(job: Job, folder: Path) -> None:
     """Train the run, or go on where it was stopped; a run that is trained is left alone."""
     overrides = {**job.run.keys, "project": str(folder.parent), "name": folder.name, "resume": "auto"}
+    if overrides.get("log"):
+        overrides.setdefault("log_group", job.run.arm)
     try:
         modes.train(None, overrides, job.study)
     except FinishedRunError as e:

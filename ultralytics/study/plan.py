@@ -40,7 +40,8 @@ OWN = {
 OWN_TEST = {"model": "each run is tested with its best weights", "coco": "the study needs COCO's figures"}
 # What may be otherwise when a study goes on: no figure depends on it.
 FREE = (
-    "cache", "device", "font", "plots", "preflight", "save_every", "save_period", "verbose", "workers"
+    "cache", "device", "font", "log", "log_group", "log_images", "log_weights",
+    "plots", "preflight", "save_every", "save_period", "verbose", "workers"
 )  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from ultralytics.study.figures import draw_all
 from ultralytics.study.plan import Study
 from ultralytics.study.record import FINISHED, RECORD, RunRecord, read_record, read_seen
 from ultralytics.study.tables import caption, csv_table, latex_table, markdown_table, refusal, verdicts
+from ultralytics.utils import events
 from ultralytics.utils.coco import Seen
 from ultralytics.utils.errors import ConfigError, MissingFileError, UserError
 from ultralytics.utils.files import read_json, write_json, write_text
@@ -69,6 +70,7 @@ def write_report(out: Path, fair: bool = True) -> Analysis:
     if not (unfair and fair):
         for line in (*verdicts(analysis), *analysis.notes):
             LOGGER.info("%s", line)
+    events.emit("result", text=str(out / TABLES[0]), folder=out, table=out / TABLES[0], differences=unfair)
     LOGGER.info("report   %s%s", out / TABLES[0], f", {len(drawn)} figures in {out / FIGURES}" if drawn else "")
     return analysis
 

@@ -30,6 +30,7 @@ from ultralytics.study.latency import measure
 from ultralytics.study.plan import FREE, Run, Study, read_study
 from ultralytics.study.record import FAILED, FINISHED, RECORD, TIMES, RunRecord, read_record, write_record
 from ultralytics.study.report import write_report
+from ultralytics.utils import events
 from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.files import read_json, stamp, user_path, write_json, write_text
 from ultralytics.utils.log import LOGGER, setup_console
@@ -326,6 +327,8 @@ class Runner:
 
     def _tell(self, record: RunRecord) -> None:
         name = f"{record.arm}-{record.seed}"
+        done = sum(self._is_done(r) for r in self.runs)
+        events.emit("progress", task="Study", done=done, total=len(self.runs), run=name, state=record.state)
         if record.state == FAILED:
             LOGGER.error("failed:   %s: %s%s", name, record.error, self._left())
             return

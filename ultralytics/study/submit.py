@@ -13,6 +13,7 @@ from ultralytics.cfg.knob import check_whole
 from ultralytics.cfg.paths import CLONE
 from ultralytics.study.plan import read_study
 from ultralytics.study.runner import complaint, run_study, study_folder
+from ultralytics.utils import events
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.log import LOGGER, setup_console
 
@@ -96,5 +97,6 @@ def submit_study(
     with _importable(), executor.batch():
         tasks = [executor.submit(Task(str(study.file), str(folder), fair)) for _ in range(count)]
     ids = [str(task.job_id) for task in tasks]
+    events.emit("result", text="\n".join(ids), folder=folder, tasks=ids)
     LOGGER.info("submitted: %s; their logs go to %s", ", ".join(ids), folder / "tasks")
     return ids

@@ -11,6 +11,7 @@ import contextlib
 import io
 import os
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 # How characters of our own messages are written where the encoding lacks them; others are escaped, as \u7ec6.
@@ -110,6 +111,57 @@ def open_descriptors() -> None:
                 os.dup2(null, descriptor)
                 os.close(null)
             os.set_inheritable(descriptor, True)  # by child processes
+
+
+_apart: list[int] = []  # the descriptor of `stdout_apart`, within it
+
+
+@contextlib.contextmanager
+def stdout_apart() -> Iterator[Any]:
+    """Yield the standard output as a stream that nobody else writes to: what `print`, a library or a child process
+    writes there within this goes to standard error."""
+    stream = sys.stdout
+    descriptor = _descriptor(stream)
+    if descriptor != 1:  # a stream in memory, or none
+        with contextlib.redirect_stdout(sys.stderr):
+            yield stream
+        return
+    tell("", stream)
+    kept = os.dup(1)
+    own = open(os.dup(1), "w", encoding="utf-8", newline="\n")  # noqa: SIM115  # closed below
+    os.dup2(2, 1)
+    _apart.append(own.fileno())
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield own
+    finally:
+        _apart.clear()
+        with contextlib.suppress(Exception):  # its reader has left
+            own.close()
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+@contextlib.contextmanager
+def stdout_lent() -> Iterator[None]:
+    """Give child processes that begin within this the standard output that `stdout_apart` has taken away."""
+    if not _apart:
+        yield
+        return
+    kept = os.dup(1)
+    os.dup2(_apart[0], 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def _descriptor(stream: Any) -> int | None:
+    try:
+        return int(stream.fileno())
+    except Exception:  # none, closed, or a program's own
+        return None
 
 
 class _Forgiving(io.TextIOWrapper):

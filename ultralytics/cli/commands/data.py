@@ -13,12 +13,12 @@ from typing import Any, ClassVar
 from ultralytics.cfg.keys import KNOBS
 from ultralytics.cfg.knob import Knob, knob
 from ultralytics.cfg.paths import data_hint
-from ultralytics.cli.answer import answer
+from ultralytics.cli.answer import answer, finished
 from ultralytics.cli.command import Command
 from ultralytics.cli.words import read_classes, read_names
 from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.files import user_path
-from ultralytics.utils.log import LOGGER, setup_console
+from ultralytics.utils.log import output, setup_console
 
 SEED_MAX = 2**63 - 1
 _DATA, _OVERWRITE = "dataset YAML", "replace an existing file"
@@ -29,7 +29,7 @@ _ALL = "all that have one of the classes"
 
 def log_ready(made: Path) -> None:
     """Log what to type to use a dataset, as a shell takes it."""
-    LOGGER.info("ready: %s", shlex.quote(f"data={made}"))
+    finished(f"ready: {shlex.quote(f'data={made}')}", file=made)
 
 
 class CheckData(Command, name="check-data"):
@@ -67,6 +67,8 @@ class CheckData(Command, name="check-data"):
             raise UserError(e.what, e.where, "free some space or choose another out=") from None
         if self.json:
             answer(json.dumps(report.to_dict()))
+        elif output() == "json":
+            finished(f"written: {out}", folder=out, report=report.to_dict())
         else:
             answer("\n".join([*report.lines(more=str(out / "report.txt")), f"written: {out}"]))
         return 1 if report.count("error") else 0
@@ -84,7 +86,8 @@ class ExportCoco(Command, name="export-coco"):
     def run(self) -> int:
         from ultralytics.data.prepare import export_coco  # OpenCV takes a moment to import
 
-        LOGGER.info("written: %s", export_coco(**self.given))
+        made = export_coco(**self.given)
+        finished(f"written: {made}", file=made)
         return 0
 
 
@@ -143,5 +146,6 @@ class Show(Command, name="show"):
 
         options = {k: v for k, v in self.given.items() if k not in self.more}
         changes = {k: v for k, v in self.given.items() if k in self.more}
-        LOGGER.info("written: %s", show(**options, overrides=changes, source="command line"))
+        made = show(**options, overrides=changes, source="command line")
+        finished(f"written: {made}", file=made)
         return 0

@@ -8,12 +8,13 @@ from typing import Any, ClassVar
 from ultralytics.cfg.keys import PREDICT_CONF
 from ultralytics.cfg.knob import Fraction, knob
 from ultralytics.cfg.paths import MODEL_HINT
-from ultralytics.cli.answer import answer
+from ultralytics.cli.answer import answer, finished
 from ultralytics.cli.command import Command
 from ultralytics.cli.words import listed, read_modules, read_names
+from ultralytics.utils import events
 from ultralytics.utils.errors import ConfigError, ModelError
 from ultralytics.utils.files import user_path
-from ultralytics.utils.log import LOGGER, setup_console
+from ultralytics.utils.log import LOGGER, output, setup_console
 
 PLUGINS = "Python files that register your own modules, as [a.py,b.py]"
 OVERWRITE = "replace an existing file"
@@ -52,6 +53,8 @@ class Info(Command, name="info"):
         record = readable(model.ckpt.state.get("provenance")) if model.ckpt else {}
         if self.json:
             answer(json.dumps(report.to_dict() | ({"provenance": record} if record else {})))
+        elif output() == "json":
+            finished(report.lines()[-1], report=report.to_dict(), provenance=record)
         else:
             answer("\n".join([*report.lines(), *(["", "Provenance"] if record else []), *record_lines(record)]))
         return 0
@@ -87,11 +90,13 @@ class Benchmark(Command, name="benchmark"):  # size: an option for each conditio
         out = user_path(self.out) if self.out else None
         if out is not None and not out.absolute().parent.is_dir():
             raise ConfigError("the output folder does not exist", str(out.absolute()), "make it first")
-        from ultralytics.models.yolo.model import YOLO  # torch takes seconds to import
+        from ultralytics.models.yolo.benchmark import table  # torch takes seconds to import
+        from ultralytics.models.yolo.model import YOLO
 
         given = dict(self.given)
         opened = YOLO(given.pop("model"), scale=given.pop("scale", None), plugins=given.pop("plugins", None))
-        opened.benchmark(**given)
+        found = opened.benchmark(**given)
+        events.emit("result", text="\n".join(table(found)).strip(), report=found)
         return 0
 
 
@@ -136,7 +141,7 @@ class Edit(Command):
         notes = check_edit(before, after)
         with open(out, "w", encoding="utf-8", newline="") as file:
             file.write(text)
-        LOGGER.info("written: %s", out)
+        finished(f"written: {out}", file=out)
         for line in [*surgery.describe_change(before, after), *notes]:
             LOGGER.info("  %s", line)
         return 0
@@ -176,7 +181,8 @@ class Weights(Command):
         from ultralytics.nn.plugins import load_plugins
 
         load_plugins(self.given.pop("plugins", None))
-        LOGGER.info("written: %s", getattr(export, self.name.replace("-", "_"))(**self.given))
+        made = getattr(export, self.name.replace("-", "_"))(**self.given)
+        finished(f"written: {made}", file=made)
         return 0
 
 

@@ -16,7 +16,9 @@ from ultralytics.cfg.paths import PACKAGE
 from ultralytics.engine.ranks.collective import LOST
 from ultralytics.engine.ranks.device import device_names
 from ultralytics.engine.ranks.lifeline import LAUNCHED, world_size
+from ultralytics.utils.console import stdout_lent
 from ultralytics.utils.errors import LostRankError, UserError
+from ultralytics.utils.log import OUTPUT_OF_RANKS, output
 
 WATCHED = 0.2  # seconds between two looks at the ranks
 
@@ -45,7 +47,7 @@ def launch(names: Sequence[str], words: Sequence[str], folder: Path) -> None:
 
     root = str(PACKAGE.parent)  # the ranks must find this package as well
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
-    added = {"PYTHONPATH": path, LAUNCHED: str(os.getpid())}
+    added = {"PYTHONPATH": path, LAUNCHED: str(os.getpid()), OUTPUT_OF_RANKS: output()}
     kept = {key: os.environ.get(key) for key in added}
     handlers = {s: signal.getsignal(s) for s in _SIGNALS}
     noise = logging.getLogger("torch.distributed.elastic")
@@ -66,7 +68,8 @@ def launch(names: Sequence[str], words: Sequence[str], folder: Path) -> None:
     try:
         os.environ.update(added)
         noise.setLevel(logging.CRITICAL)
-        elastic_launch(config, sys.executable)("-m", "ultralytics", *words)
+        with stdout_lent():
+            elastic_launch(config, sys.executable)("-m", "ultralytics", *words)
     except ChildFailedError as e:
         raise first_failure(e.failures, names) from None
     except SignalException as e:

@@ -46,6 +46,10 @@ RESUMABLE = (
     "preflight",
     "compile",
     "checkpoint_rows",
+    "log",
+    "log_group",
+    "log_images",
+    "log_weights",
 )
 
 

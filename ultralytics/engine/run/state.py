@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from ultralytics.utils.tensors import Readback
 
@@ -53,7 +54,8 @@ class RunState:  # size: one place for all that a run counts; a new entry of a c
             ones that start from nothing, not from an adapter; and all that did not come whole from pretrained weights.
         compiled: (height, width) of the batches for which the network was compiled, in their order.
         epoch: the one at work, from 0; start_epoch: the first of this process; stop: end after the epoch; is_best: the
-            epoch has the best fitness so far; shown: the losses on their way to the progress bar.
+            epoch has the best fitness so far; shown: the losses on their way to the progress bar; begun: batches that
+            were done, and seconds spent, when this process began to train.
     """
 
     finished: int = field(default=0, metadata=saved("epoch", lambda n: n - 1, lambda n: n + 1, required=True))
@@ -81,6 +83,7 @@ class RunState:  # size: one place for all that a run counts; a new entry of a c
     stop: bool = False
     is_best: bool = False
     clock: float = field(default_factory=time.perf_counter)
+    begun: tuple[int, float] = (0, 0.0)
     shown: Readback = field(default_factory=Readback)
 
     def load_names(self, entries: Mapping[str, Any]) -> None:
@@ -96,6 +99,15 @@ class RunState:  # size: one place for all that a run counts; a new entry of a c
     def spent(self) -> float:
         """Return the seconds of training, those before a resumption included."""
         return self.elapsed + time.perf_counter() - self.clock
+
+    def time_left(self) -> str:
+        """Return how long the rest of the run may take, validations included, as 1:02:03; "" where nothing is left or
+        too little is done to say."""
+        place = self.epoch * self.batches + self.batches_done
+        done, left = place - self.begun[0], self.epochs * self.batches - place
+        if done <= 0 or left <= 0:
+            return ""
+        return tqdm.format_interval((self.spent() - self.begun[1]) / done * left)
 
     def plan_epochs(self, seconds: float, hours: float) -> None:
         """Plan as many epochs as fit into the hours, by the seconds that those so far have taken."""

@@ -9,6 +9,7 @@ import contextlib
 import importlib.metadata
 import itertools
 import json
+import math
 import os
 import signal
 import statistics
@@ -40,7 +41,7 @@ from ultralytics.models.yolo.turns import STAGES
 from ultralytics.utils.errors import ConfigError, ExportError, UserError
 from ultralytics.utils.files import file_size, user_path, write_json
 from ultralytics.utils.images import imwrite
-from ultralytics.utils.log import LOGGER
+from ultralytics.utils.log import LOGGER, progress
 from ultralytics.utils.text import counted, first_line
 from ultralytics.utils.threads import cores
 
@@ -278,7 +279,7 @@ def _write_files(yolo: Any, rows: Sequence[Contender], keys: Mapping[str, Any], 
         return
     weights = folder / f"{Path(yolo.model_name).stem}.pt"
     yolo.save(weights)
-    for row in rows:
+    for row in progress(rows, desc="Writing files"):
         if row.name == PYTORCH:
             row.file = weights
         else:
@@ -308,7 +309,7 @@ def _measure_map(yolo: Any, rows: Sequence[Contender], folder: Path, **keys: Any
     """Measure the mAP of each file."""
     if isinstance(keys["imgsz"], list):  # of an exported file, which knows it
         del keys["imgsz"]
-    for row in (row for row in rows if row.file is not None):
+    for row in progress([row for row in rows if row.file is not None], desc="Measuring mAP"):
         with _reason(row):
             keys |= {"batch": METRIC_BATCH, "plots": False, "coco": False, "verbose": False, "project": str(folder)}
             metrics = type(yolo)(str(row.file), plugins=yolo.plugins).val(name=row.name, **keys)
@@ -325,6 +326,7 @@ def _take_turns(rows: Sequence[Contender], setup: Mapping[str, Any], seconds: fl
     """
     lanes: dict[Contender, Lane] = {}
     rounds = 0
+    bar = progress(total=math.ceil(seconds), desc="Measuring times", unit=" s")
     try:
         for row in (row for row in rows if row.file is not None and not row.reason):
             with _reason(row):
@@ -344,10 +346,12 @@ def _take_turns(rows: Sequence[Contender], setup: Mapping[str, Any], seconds: fl
             rounds = number
             if number == 0:
                 began = time.perf_counter()
+            bar.update(min(int(time.perf_counter() - began), math.ceil(seconds)) - bar.n)
         for row, lane in lanes.items():
             with _reason(row):
                 row.figures.update(lane.ask("memory"))
     finally:
+        bar.close()
         for lane in lanes.values():
             lane.close()
     return rounds

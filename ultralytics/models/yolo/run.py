@@ -8,11 +8,14 @@ from typing import Any
 
 from ultralytics.cfg.config import get_cfg
 from ultralytics.cfg.paths import weights_hint
-from ultralytics.engine.ranks.team import leave
+from ultralytics.engine.ranks.team import join, leave
 from ultralytics.models.yolo.model import YOLO
-from ultralytics.models.yolo.modes import train
+from ultralytics.models.yolo.modes import Trained, train
 from ultralytics.models.yolo.task import task_named
+from ultralytics.utils import events
 from ultralytics.utils.errors import ConfigError, UserError
+from ultralytics.utils.log import output
+from ultralytics.utils.text import counted
 
 
 def benchmark(
@@ -51,12 +54,11 @@ def run(mode: str, given: Mapping[str, Any], source: str = "command line") -> No
     """
     keys = dict(given)
     if mode == "train":
-        trainer = train(None, keys, source).trainer
-        if trainer is not None:
-            leave(trainer.team)
+        _tell_trained(train(None, keys, source))
         return
     if mode == "check":
         task_named(get_cfg(None, keys, source).task).trainer.check(keys, source=source)
+        events.emit("result", text="The run can begin.")
         return
     keys.pop("mode", None)
     model = keys.pop("model", None) or (keys.get("cfg") and get_cfg(None, keys, source, mode).model)
@@ -64,21 +66,51 @@ def run(mode: str, given: Mapping[str, Any], source: str = "command line") -> No
         raise ConfigError("no model given", hint=weights_hint())
     yolo = YOLO(model, task=keys.pop("task", None), scale=keys.pop("scale", None), plugins=keys.get("plugins"))
     if mode == "val":
-        yolo.val(_source=source, **keys)
+        metrics = yolo.val(_source=source, **keys)
+        if join().leads:
+            figures = metrics.results_dict
+            events.emit("result", text=_line_of(figures, metrics.save_dir), folder=metrics.save_dir, figures=figures)
     elif mode == "export":
-        yolo.export(_source=source, **keys)
+        file = yolo.export(_source=source, **keys)
+        events.emit("result", text=file, file=file)
     elif mode == "explain":
-        for _ in yolo.explain(stream=True, _source=source, **keys):
-            pass
+        files = [f for found in yolo.explain(stream=True, _source=source, **keys) for f in found.files]
+        events.emit("result", text=str(files[0].parent) if files else "", files=files)
     else:
         _run_predict(yolo, yolo.track if mode == "track" else yolo.predict, {"save": True} | keys, source)
 
 
+def _tell_trained(trained: Trained) -> None:
+    """Say what a training has made, and let its processes go."""
+    leads = trained.trainer is None or trained.trainer.team.leads
+    folder, metrics = trained.save_dir, trained.metrics
+    figures = {} if metrics is None else metrics.results_dict
+    found = [p for p in (folder / "weights" / n for n in ("best.pt", "last.pt")) if p.exists()]
+    if leads:
+        weights = found[0] if found else None
+        text = _line_of(figures, weights or folder)
+        events.emit("result", text=text, folder=folder, weights=weights, figures=figures)
+    if trained.trainer is not None:
+        leave(trained.trainer.team)
+
+
+def _line_of(figures: Mapping[str, float], path: Path) -> str:
+    """Return the figures of a validation and where they lie, in a line."""
+    shown = [f"{k.removeprefix('metrics/').removesuffix('(B)')} {v:.4f}" for k, v in figures.items() if k != "fitness"]
+    return ": ".join([*([", ".join(shown)] if shown else []), str(path)])
+
+
 def _run_predict(yolo: YOLO, predict: Callable[..., Any], keys: Mapping[str, Any], source: str) -> None:
     """Predict or track, keep no results, and say which video is incomplete."""
-    for _ in predict(stream=True, _source=source, **keys):
-        pass
+    images = boxes = 0
+    for result in predict(stream=True, _source=source, **keys):
+        images, boxes = images + 1, boxes + len(result)
+        if output() == "json":
+            events.emit("image", path=result.path, shape=result.orig_shape, objects=result.summary())
     assert yolo.predictor is not None
+    folder = yolo.predictor.save_dir
+    text = f"{counted(images, 'image')}, {counted(boxes, 'box')}" + (f": {folder}" if folder else "")
+    events.emit("result", text=text, folder=folder, images=images, boxes=boxes)
     incomplete = yolo.predictor.incomplete
     if incomplete:
         file, what = next(iter(incomplete.items()))

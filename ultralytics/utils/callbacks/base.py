@@ -15,7 +15,7 @@ def get_default_callbacks() -> dict[str, list[Callable[..., object]]]:
 
 
 def add_integration_callbacks(instance: Any) -> None:
-    """Nothing: no logger is attached by itself. results.csv has the figures, callbacks can pass them on."""
+    """Do nothing: no logger is attached by itself; `log=` names those of a run."""
 
 
 def __getattr__(name: str) -> Any:
