@@ -36,7 +36,7 @@ EXPORT = [
     "ncnn>=1.0.20261020",
 ]
 BUNDLED = {
-    **{name: f"cfg/{name}" for name in ("models", "recipes", "studies", "trackers")},
+    **{name: f"cfg/{name}" for name in ("models", "recipes", "spaces", "studies", "trackers")},
     "data": "data",
 }
 
@@ -71,6 +71,7 @@ setup(
     extras_require={
         "export": EXPORT,
         "slurm": ["submitit>=1.5"],
+        "tune": ["optuna>=4.1"],
         "tensorrt": ["tensorrt>=10.12"],
         "coreml": ["coremltools>=9.0"],
         "executorch": ["executorch>=1.5"],

@@ -134,14 +134,7 @@ class _Reader:
 
     def where(self, *path: str) -> str:
         """File and line of a value, as deep as the path leads."""
-        node, line = self.document.root, 1
-        for name in path:
-            pairs = node.value if isinstance(node, yaml.MappingNode) else []
-            found = next(((k, v) for k, v in pairs if isinstance(k, yaml.ScalarNode) and k.value == name), None)
-            if found is None:
-                break
-            line, node = found[0].start_mark.line + 1, found[1]
-        return f"{self.file}, line {line}"
+        return f"{self.file}, line {self.document.line_of(*path)}"
 
     def error(self, what: str, *path: str, hint: str = "") -> ConfigError:
         return ConfigError(what, self.where(*path), hint)
