@@ -34,6 +34,7 @@ from ultralytics.study.pool import (
 )
 from ultralytics.study.record import FAILED, FINISHED, RECORD, TIMES, RunRecord, read_record
 from ultralytics.study.report import write_report
+from ultralytics.study.tune.arms import tune_arms, tuning_fact
 from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.files import read_json, stamp, user_path, write_json, write_text
 from ultralytics.utils.log import LOGGER, setup_console
@@ -70,8 +71,13 @@ def run_study(
     words += [f"devices={comma(devices)}"] if devices is not None else []
     words += [f"jobs={jobs}"] if jobs is not None else []
     words += [] if fair else ["fair=False"]
-    runner = Runner(study, folder, slots, program("study", *words, anywhere=True))
+    command = program("study", *words, anywhere=True)
     with ended_in_order():
+        if study.tune is not None:
+            make_folder(folder)
+            write_text(folder / PLAN, study.yaml_text(), key="out")
+            study = tune_arms(study, folder, slots, command)
+        runner = Runner(study, folder, slots, command)
         runner.check()
         _note(folder)
         runner.run()
@@ -171,7 +177,11 @@ class Runner:
 
     def following(self) -> Job | None:
         """Return the next run."""
-        return Job(self._waiting.pop(0), str(self.study.file)) if self._waiting else None
+        if not self._waiting:
+            return None
+        run, tuned = self._waiting.pop(0), self.study.tuned
+        facts = {"tuning": tuning_fact(tuned[run.arm], str((self.study.tune or {})["metric"]))} if tuned else {}
+        return Job(run, str(self.study.file), facts)
 
     def is_done(self, run: Run) -> bool:
         """Return True if a run has finished, or failed since this process began."""
@@ -205,7 +215,8 @@ def collect(study: Study, out: Path) -> dict[str, Any]:
         plain.append(replace(record, cost=cost).to_dict())
         times[f"{record.arm}-{record.seed}"] = {k: v for k, v in record.cost.items() if k.endswith(TIMES)}
     unequal = differences(records, study.control, study.declared)
-    return {"study": study.to_dict(), "records": plain, "differences": unequal, "times": times}
+    data = {"study": study.to_dict(), "records": plain, "differences": unequal, "times": times}
+    return data | ({"tuned": dict(study.tuned)} if study.tuned else {})
 
 
 def finish(study: Study, out: Path, fair: bool) -> list[RunRecord]:

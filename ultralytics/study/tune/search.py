@@ -203,10 +203,12 @@ class Search:
         try:
             write_text(self.out / PLAN, self._plan_text(), key="out")
             self._look_back()
-            done = sum(self.outcome(n) is not None for n in range(len(self._values)))
-            LOGGER.info("Tune: %s, %d of %d trials done, in %s", counted(len(self.options.space), "key"), done,
-                        self.options.trials, self.out)  # fmt: skip
+            LOGGER.info("Tune: %s, %d of %d trials done, in %s", counted(len(self.options.space), "key"),
+                        len(self._trials()), self.options.trials, self.out)  # fmt: skip
             self.pool.run()
+            for name, who in self.pool.elsewhere.items():
+                raise UserError(f"{name} is left to another process: {who}", str(self.out), "wait for it")
+            write_results(self.out, self._plan(), self._trials())
             write_tune_report(self.out)
         finally:
             lock.release()
@@ -224,6 +226,9 @@ class Search:
                 raise ConfigError("model is missing", hint="such as model=yolov8n.yaml")
             if str(model).endswith((".yaml", ".yml")):
                 find_model_yaml(model)
+        for key in ("save", "val"):
+            if self.base.get(key) is False:
+                raise ConfigError(f"{key}=False is not possible in a tune", hint="trials are compared by val")
         if not self.base.get("data"):
             raise ConfigError("data is missing", hint="such as data=data/mine.yaml")
         load_dataset(self.base["data"])
@@ -284,8 +289,12 @@ class Search:
     def _file(self, n: int) -> Path:
         return self.out / _name(n, self.options.seeds[0]) / JOB_FILE
 
+    def _trials(self) -> list[Trial]:
+        """Return those that have ended."""
+        return [t for n in range(len(self._values)) if (t := self.outcome(n)) is not None]
+
     def _tuned(self) -> Tuned:
-        trials = [t for n in range(len(self._values)) if (t := self.outcome(n)) is not None]
+        trials = self._trials()
         best = best_of(trials)
         if best is None or best.value is None:
             why = f": {trials[0].error}" if trials else ""
@@ -388,13 +397,12 @@ class Search:
 
     def left(self, elsewhere: Collection[str]) -> int:
         """Count the runs that are left, as if none were pruned."""
-        done = sum(self.outcome(n) is not None for n in range(len(self._values)))
-        return (self.options.trials - done) * len(self.options.seeds)
+        return (self.options.trials - len(self._trials())) * len(self.options.seeds)
 
     def ended(self, record: RunRecord) -> str:
         """Take in a run, write what there is, and return its figure."""
         self._handed.discard(f"{record.arm}-{record.seed}")
-        trials = [t for n in range(len(self._values)) if (t := self.outcome(n)) is not None]
+        trials = self._trials()
         write_results(self.out, self._plan(), trials)
         figure = record.figures.get(self.options.metric)
         after = f" after {counted(len(record.curve), 'epoch')}" if record.state != FINISHED else ""
