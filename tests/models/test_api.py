@@ -96,7 +96,7 @@ def test_weights_are_drawn_anew(weights):
     assert still == ["model.model.3.dfl.conv.weight"]
 
 
-@pytest.mark.parametrize(("name", "hint"), [("tune", "train"), ("embed", "hook")])
+@pytest.mark.parametrize(("name", "hint"), [("embed", "hook")])
 def test_what_is_absent_says_what_to_use(net, name, hint):
     with pytest.raises(UserError, match=f"{name} is not offered yet .*{hint}"):
         getattr(YOLO(net), name)("x", imgsz=64)

@@ -174,7 +174,7 @@ def test_nothing_to_predict_on_is_told(yolo, tmp_path):
         yolo.predict(str(tmp_path / "gone.jpg"), **QUIET)
 
 
-@pytest.mark.parametrize("name", ["embed", "tune"])
+@pytest.mark.parametrize("name", ["embed"])
 def test_what_is_not_offered_says_so(yolo, name):
     with pytest.raises(UserError, match="not offered yet"):
         getattr(yolo, name)("x", imgsz=64)

@@ -73,7 +73,7 @@ class Study:
     control: str  # the arm that the others are compared with
     seeds: Sequence[int]  # of the runs of each arm
     test: Mapping[str, Any]  # keys of its test
-    tune: Mapping[str, Any] | None = None  # options of the tune of each arm, as `tune.options.Options.to_data`
+    tune: Mapping[str, Any] | None = None  # options of the tune of each arm, as `tune.options.TuneOptions.to_data`
     tuned: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # of each arm: the `values`, and their origin
 
     @property

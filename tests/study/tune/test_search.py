@@ -97,7 +97,9 @@ def tune(tmp_path, toy, tiny, monkeypatch):
     monkeypatch.setattr(pool, "PAUSE", 0)
     monkeypatch.setattr(os, "fsync", lambda _: None)  # no power is lost here
     monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
-    monkeypatch.setattr("ultralytics.study.tune.report._draw", lambda *_: None)  # its figures have a test of their own
+    monkeypatch.setattr(
+        "ultralytics.study.tune.report._draw_figures", lambda *_: None
+    )  # its figures have a test of their own
 
     def make(name="out", slots=1, machine=None, base=None, propose=propose, **options):
         keys = {"model": str(tiny), "data": str(toy), "imgsz": 64, "epochs": EPOCHS, "optimizer": "AdamW", "threads": 1}

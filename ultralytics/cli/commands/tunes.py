@@ -5,11 +5,13 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+from ultralytics.cfg.config import asks_nothing, unknown_key
 from ultralytics.cfg.keys import KNOBS
 from ultralytics.cfg.knob import Knob, knob, knobs_of
+from ultralytics.cfg.unsupported import NEGATED, RENAMED
 from ultralytics.cli.command import Command
 from ultralytics.cli.commands.runs import TYPED, Run
-from ultralytics.utils.errors import ConfigError
+from ultralytics.utils.errors import ConfigError, nearest
 from ultralytics.utils.files import user_path
 
 # Keys of a training that the tune sets itself.
@@ -59,9 +61,11 @@ class Tune(Run, name="tune"):
             ConfigError: as of `train`; an option that is not possible.
         """
         own = {k: cls._checked(k, v) for k, v in typed.items() if k in cls.own() and v is not None}
-        for key in _OWN:
-            if key in typed:
+        for key in typed:
+            if key in _OWN:
                 raise ConfigError(f"{key}={typed[key]} is not a key of a tune", hint="leave it out; out= is its folder")
+            if key not in (*cls.own(), *KNOBS, *RENAMED, *NEGATED, "cfg") and not asks_nothing(key, typed[key]):
+                raise ConfigError(f"unknown key {key!r}", hint=nearest(key, cls.knobs()) or unknown_key(key).hint)
         keys = super().read({k: v for k, v in typed.items() if k not in cls.own()}).given
         return cls({"keys": keys, **own})
 

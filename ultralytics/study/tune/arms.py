@@ -43,7 +43,7 @@ def tune_arms(
     found = {}
     for arm, search in searches.items():
         LOGGER.info("Tuning %s", arm)
-        found[arm] = _plain(search.run())
+        found[arm] = _plain_tuned(search.run())
     return replace(study, tuned=found)
 
 
@@ -60,7 +60,7 @@ def _same_space(searches: Mapping[str, Search]) -> None:
             )
 
 
-def _plain(tuned: Tuned) -> dict[str, Any]:
+def _plain_tuned(tuned: Tuned) -> dict[str, Any]:
     counts = {state: sum(t.state == state for t in tuned.trials) for state in (PRUNED, FAILED)}
     return {"values": dict(tuned.values), "value": tuned.value, "trials": len(tuned.trials), **counts}
 

@@ -75,10 +75,10 @@ def plot_slices(trials: Sequence[Ended], space: Space, metric: str, path: Path) 
     best = max(done, key=lambda t: (t.value, -t.number))
     for i, (panel, axis) in enumerate(zip(panels, space.values(), strict=False)):
         shown = {"s": 16, "c": [t.number for t in done], "cmap": "Blues", "vmin": -len(trials) / 2, "vmax": len(trials)}
-        panel.scatter([_place(axis, t.values) for t in done], [t.value for t in done], edgecolors=DONE, linewidths=0.4,
-                      **shown)  # fmt: skip
-        panel.scatter([_place(axis, best.values)], [best.value], s=60, marker="*", color=LOST, zorder=3)
-        _scale(panel, axis)
+        shown |= {"edgecolors": DONE, "linewidths": 0.4}
+        panel.scatter([_place_of(axis, t.values) for t in done], [t.value for t in done], **shown)
+        panel.scatter([_place_of(axis, best.values)], [best.value], s=60, marker="*", color=LOST, zorder=3)
+        _set_scale(panel, axis)
         panel.set_title(axis.key, fontsize=9)
         panel.tick_params(labelsize=7)
         add_grid(panel)
@@ -87,12 +87,12 @@ def plot_slices(trials: Sequence[Ended], space: Space, metric: str, path: Path) 
     return figure, path
 
 
-def _place(axis: Axis, values: Mapping[str, Any]) -> float:
+def _place_of(axis: Axis, values: Mapping[str, Any]) -> float:
     value = values[axis.key]
     return float(axis.choices.index(value) if axis.choices else value)
 
 
-def _scale(panel: Axes, axis: Axis) -> None:
+def _set_scale(panel: Axes, axis: Axis) -> None:
     if axis.choices:
         names = [tick_label(Path(str(c)).name or str(c)) for c in axis.choices]
         panel.set_xticks(range(len(names)), names, rotation=30, ha="right")

@@ -16,7 +16,7 @@ KEYS = ("space", "trials", "metric", "prune", "seeds", "seed", "sampler")
 
 
 @dataclass(frozen=True)
-class Options:
+class TuneOptions:
     """The options of a tune, checked."""
 
     space: Space
@@ -46,7 +46,7 @@ def read_options(
     where: Callable[..., str] = lambda *_: "",
     file_of: Callable[[str, Any], Any] = lambda key, value: value,
     seed: int = 0,
-) -> Options:
+) -> TuneOptions:
     """Check the options of a tune.
 
     Args:
@@ -66,7 +66,7 @@ def read_options(
         found = parse_space(space, lambda *path: where("space", *path) or "space", file_of)
     else:
         found = read_space(space if space is None else file_of("space", space))
-    options = Options(found, space is None)
+    options = TuneOptions(found, space is None)
     seed = given.get("seed", seed)
     seeds = given.get("seeds", 1)
     seeds = list(range(seed, seed + seeds)) if isinstance(seeds, int) else list(seeds)

@@ -77,12 +77,12 @@ def write_results(out: Path, plan: Mapping[str, Any], trials: Sequence[Trial]) -
     data = {"tune": dict(plan), "trials": plain, "best": None if best is None else best.number}
     data["times"] = {str(t.number): t.seconds for t in trials}
     write_json(out / RESULTS, data, key="out")
-    write_text(out / TABLE, _table(trials, list(plan["space"])), key="out")
+    write_text(out / TABLE, _csv_of(trials, list(plan["space"])), key="out")
     if best is not None:
         write_text(out / RECIPE, _recipe(best, trials, plan, out), key="out")
 
 
-def _table(trials: Sequence[Trial], keys: Sequence[str]) -> str:
+def _csv_of(trials: Sequence[Trial], keys: Sequence[str]) -> str:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["trial", "state", "fitness", "value", "epochs", "folder", *keys])
@@ -129,12 +129,12 @@ def write_tune_report(out: Path) -> None:
     except (KeyError, TypeError) as e:
         raise ConfigError(f"this is not the result of a tune: {e}", str(file), "the same command writes it") from None
     write_results(out, plan, trials)
-    _draw(out, space, plan["metric"], trials)
+    _draw_figures(out, space, plan["metric"], trials)
     counts = ", ".join(f"{n} {s}" for s in (FINISHED, PRUNED, FAILED) if (n := sum(t.state == s for t in trials)))
     LOGGER.info("report   %s (%s)", out / TABLE, counts)
 
 
-def _draw(out: Path, space: Space, metric: str, trials: Sequence[Trial]) -> None:
+def _draw_figures(out: Path, space: Space, metric: str, trials: Sequence[Trial]) -> None:
     """Draw what there is something for; what cannot be drawn is a warning."""
     if not any(t.value is not None for t in trials):
         return

@@ -36,7 +36,7 @@ from ultralytics.study.pool import (
     start_process,
 )
 from ultralytics.study.record import FAILED, FINISHED, RECORD, RunRecord, read_record
-from ultralytics.study.tune.options import Options, read_options
+from ultralytics.study.tune.options import TuneOptions, read_options
 from ultralytics.study.tune.report import PLAN, Trial, best_of, write_results, write_tune_report
 from ultralytics.study.tune.space import FIXED, fit_space
 from ultralytics.study.tune.suggest import Past, need_optuna, suggest
@@ -169,7 +169,7 @@ class Search:
     def __init__(
         self,
         base: Mapping[str, Any],
-        options: Options,
+        options: TuneOptions,
         out: Path,
         slots: Sequence[str | None] = (None,),
         command: str = "",
@@ -182,7 +182,7 @@ class Search:
             LOGGER.warning(line)
         before = self._earlier()
         self.lag = int(before.get("lag", len(slots)))
-        self.base = self._with_threads(dict(base), before, slots)
+        self.base = _keep_threads(dict(base), before, slots)
         self.pool = Pool(self, out, slots, command, start)
         self._propose = propose
         self._values: list[dict[str, Any]] = []  # of the trials that have begun
@@ -264,14 +264,6 @@ class Search:
     def _plan_text(self) -> str:
         text = yaml.safe_dump(self._plan(), allow_unicode=True, sort_keys=False, width=120)
         return f"# What this folder's tune began with; the same command goes on with it.\n{text}"
-
-    @staticmethod
-    def _with_threads(base: dict[str, Any], before: Mapping[str, Any], slots: Sequence[str | None]) -> dict[str, Any]:
-        if "threads" in base:
-            return base
-        kept = before.get("base") or {}
-        threads = fixed_threads(base.get("device"), kept.get("threads"), slots)
-        return base if threads is None else {**base, "threads": threads}
 
     def _look_back(self) -> None:
         """Take the trials that have begun, with their settings as they were; a failed one on whose failure no
@@ -381,7 +373,7 @@ class Search:
             k: getattr(config, k) for k, s in config.sources.items() if s != "default" and k not in ("mode", "task")
         }
         self._handed.add(name)
-        return Job(Run(_arm(n), seed, keys, {}), str(self.out / PLAN), trial=trial)
+        return Job(Run(_arm_name(n), seed, keys, {}), str(self.out / PLAN), trial=trial)
 
     # For the pool
 
@@ -411,13 +403,21 @@ class Search:
         return "" if figure is None else f"{after}, {self.options.metric} {figure:.4f}{shown}"
 
 
-def _arm(n: int) -> str:
+def _keep_threads(base: dict[str, Any], before: Mapping[str, Any], slots: Sequence[str | None]) -> dict[str, Any]:
+    """The base with a number of threads for all trials on a CPU, as the tune began with."""
+    if "threads" in base:
+        return base
+    threads = fixed_threads(base.get("device"), (before.get("base") or {}).get("threads"), slots)
+    return base if threads is None else {**base, "threads": threads}
+
+
+def _arm_name(n: int) -> str:
     """Name a trial, the first of which has the number 1."""
     return f"t{n + 1:03d}"
 
 
 def _name(n: int, seed: int) -> str:
-    return f"{_arm(n)}-{seed}"
+    return f"{_arm_name(n)}-{seed}"
 
 
 def _trial_of(n: int, values: Mapping[str, Any], records: Sequence[RunRecord], metric: str) -> Trial:

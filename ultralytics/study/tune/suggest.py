@@ -54,7 +54,7 @@ def suggest(space: Space, past: Sequence[Past], seed: int, sampler: str = SAMPLE
     """
     optuna = need_optuna()
     own = int(np.random.SeedSequence([seed, len(past)]).generate_state(1)[0])
-    with _quiet(optuna):
+    with _quiet_optuna(optuna):
         if sampler == "random":
             chosen = optuna.samplers.RandomSampler(seed=own)
         else:
@@ -62,7 +62,7 @@ def suggest(space: Space, past: Sequence[Past], seed: int, sampler: str = SAMPLE
                 seed=own, n_startup_trials=RANDOM, multivariate=True, constant_liar=True
             )
         params = _study_of(optuna, space, past, chosen).ask(_distributions(optuna, space)).params
-    return {key: _value(space[key], param) for key, param in params.items()}
+    return {key: _value_of(space[key], param) for key, param in params.items()}
 
 
 def importances(space: Space, past: Sequence[Past]) -> dict[str, float]:
@@ -72,7 +72,7 @@ def importances(space: Space, past: Sequence[Past]) -> dict[str, float]:
     if len(done) < RANDOM or len({p.value for p in done}) < 2:
         return {}
     optuna = need_optuna()
-    with _quiet(optuna):
+    with _quiet_optuna(optuna):
         study = _study_of(optuna, space, done, optuna.samplers.RandomSampler(seed=0))
         evaluator = optuna.importance.PedAnovaImportanceEvaluator()
         found = optuna.importance.get_param_importances(study, evaluator=evaluator)
@@ -80,7 +80,7 @@ def importances(space: Space, past: Sequence[Past]) -> dict[str, float]:
 
 
 @contextmanager
-def _quiet(optuna: Any) -> Iterator[None]:
+def _quiet_optuna(optuna: Any) -> Iterator[None]:
     """Within this, Optuna logs nothing of its own and warns of no experimental feature."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -130,7 +130,7 @@ def _param(axis: Axis, value: Any) -> Any:
     return axis.choices.index(value) if axis.choices else value
 
 
-def _value(axis: Axis, param: Any) -> Any:
+def _value_of(axis: Axis, param: Any) -> Any:
     """Return a value as it is written into a YAML: floats with five digits, which a recipe of the user's may have."""
     if axis.choices:
         return axis.choices[param]

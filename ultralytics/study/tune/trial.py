@@ -83,8 +83,8 @@ class Pruning(EarlyStopping):
 def pruning(least: Least) -> dict[str, list[Callable[[Any], object]]]:
     """Return the callbacks of a trial, by event."""
 
-    def begin(trainer: Any) -> None:
-        trainer.stopper = Pruning(trainer.stopper, least)
+    def begin(run: Any) -> None:
+        run.stopper = Pruning(run.stopper, least)
 
     return {"on_train_start": [begin]} if least else {}
 
