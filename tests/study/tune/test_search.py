@@ -239,6 +239,8 @@ def test_another_tune_in_the_folder_is_refused(tune, change, message):
     [
         ({"data": "gone.yaml"}, "no such dataset YAML"),
         ({"model": "gone.yaml"}, "no such model YAML"),
+        ({"model": "gone.pt"}, r"gone\.pt: no such weights file"),
+        ({"pretrained": "gone.pt"}, r"gone\.pt: no such weights file"),
         ({"val": False}, "val=False is not a key of a tune"),
         ({"project": "x"}, "project=x is not a key of a tune"),
         ({"device": [0, 1]}, "prune=True cannot reach"),

@@ -1,6 +1,7 @@
 """Tunes of real runs."""
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -12,6 +13,9 @@ import torch
 
 from ultralytics.engine.weights.checkpoint import load_checkpoint
 from ultralytics.models import YOLO
+from ultralytics.study.job import Job, run_job
+from ultralytics.study.plan import Run
+from ultralytics.study.record import read_record
 
 pytest.importorskip("optuna", reason="Optuna is not installed: no tune can run")
 CLONE = Path(__file__).resolve().parents[3]
@@ -70,6 +74,21 @@ def test_a_tune_that_was_killed_five_times_has_the_same_trials(tmp_path, toy, ti
     for folder in sorted(tmp_path.glob("whole/t*")):
         one, other = (load_checkpoint(tmp_path / n / folder.name / "weights" / "last.pt") for n in ("whole", "killed"))
         assert all(torch.equal(one.weights[k], other.weights[k]) for k in one.weights), folder.name
+
+
+@pytest.mark.slow
+def test_a_trial_that_falls_behind_is_stopped_in_order(tmp_path, toy, tiny):
+    keys = {"model": str(tiny), "data": str(toy), "imgsz": 32, "epochs": 4, "batch": 4, "workers": 0, "device": "cpu"}
+    run = Run("t009", 0, {**keys, "threads": 1, "plots": False, "optimizer": "SGD"}, {})
+    folder = tmp_path / run.name
+    folder.mkdir()
+    (folder / "job.json").write_text(json.dumps(Job(run, "s", trial={"values": {}, "least": [None, 2.0]}).to_dict()))
+    for _ in range(2):  # a second time it is left as it is
+        assert run_job(folder / "job.json", os.getppid()) == 0
+        record = read_record(folder)
+        assert (record.state, len(record.curve)) == ("pruned", 2)
+        assert len((folder / "results.csv").read_text(encoding="utf-8").splitlines()) == 3
+        assert (folder / "metrics.json").exists()  # as any run has it, of its best weights
 
 
 @pytest.mark.slow

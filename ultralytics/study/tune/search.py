@@ -42,7 +42,7 @@ from ultralytics.study.tune.space import FIXED, fit_space
 from ultralytics.study.tune.suggest import Past, need_optuna, suggest
 from ultralytics.study.tune.trial import least_fitness
 from ultralytics.utils.errors import ConfigError, UserError
-from ultralytics.utils.files import user_path, write_text
+from ultralytics.utils.files import missing, user_path, write_text
 from ultralytics.utils.log import LOGGER, setup_console
 from ultralytics.utils.processes import ended_in_order
 from ultralytics.utils.text import counted
@@ -226,6 +226,9 @@ class Search:
                 raise ConfigError("model is missing", hint="such as model=yolov8n.yaml")
             if str(model).endswith((".yaml", ".yml")):
                 find_model_yaml(model)
+        for file in (*models, *(self.base.get(key) for key in ("pretrained", "teacher", "adapter"))):
+            if isinstance(file, str) and file.endswith(".pt") and not user_path(file).is_file():
+                raise missing("weights file", user_path(file))
         for key in ("save", "val"):
             if self.base.get(key) is False:
                 raise ConfigError(f"{key}=False is not possible in a tune", hint="trials are compared by val")
