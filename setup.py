@@ -81,6 +81,7 @@ setup(
             "pytest-timeout",
             "pytest-xdist",
             "hypothesis>=6.100",
+            "optuna>=4.1",
             "pycocotools",
             "ruff",
             "mypy",

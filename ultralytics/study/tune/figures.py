@@ -57,7 +57,7 @@ def plot_history(trials: Sequence[Ended], metric: str, path: Path) -> tuple[Figu
             axis.scatter(at, [low] * len(at), s=22, marker=mark, color=colour, label=state)
     axis.set(xlabel="trial", ylabel=f"{metric} on val")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axis.legend(fontsize=8, loc="lower right")
+    figure.legend(fontsize=8, loc="outside upper center", ncols=5, frameon=False)
     add_grid(axis)
     return figure, path
 
@@ -99,6 +99,8 @@ def _set_scale(panel: Axes, axis: Axis) -> None:
         panel.set_xlim(-0.5, len(names) - 0.5)
     elif axis.log:
         panel.set_xscale("log")
+        panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}")  # matplotlib's own are formulas
+        panel.xaxis.set_minor_formatter(lambda *_: "")
         panel.set_xlim(axis.low * 0.8, axis.high * 1.25)
     else:
         edge = 0.04 * (axis.high - axis.low)
