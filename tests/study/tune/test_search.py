@@ -134,12 +134,12 @@ def test_trials_are_done_in_order_and_the_first_is_the_base(tune, tmp_path):
     assert [name for name, _ in again.began] == ["t013-0", "t014-0"]
 
 
-@pytest.mark.parametrize("lag", [1, 2, 4])
+@pytest.mark.parametrize("lag", [1, 4])
 def test_no_suggestion_depends_on_the_speed_of_a_process(tune, tmp_path, lag):
-    machines = [Machine(seed) for seed in range(4)]
+    machines = [Machine(seed) for seed in range(3)]
     for i, machine in enumerate(machines):
-        tune(f"{i}", lag, machine).run()
-    results = [result(tmp_path / f"{i}") for i in range(4)]
+        tune(f"{i}", lag, machine, trials=9).run()
+    results = [result(tmp_path / f"{i}") for i in range(3)]
     assert all(r["trials"] == results[0]["trials"] for r in results)
     assert machines[0].most == lag
     assert len({tuple(m.began) for m in machines}) == 1

@@ -126,3 +126,11 @@ def test_a_range_holds_what_lies_in_it(a, b, value):
     if a < b:
         found = read_space(yaml.safe_dump({"mosaic": {"low": a, "high": b}}, default_flow_style=True))["mosaic"]
         assert found.holds(value) == (a <= value <= b)
+
+
+def test_files_in_a_space_are_resolved(tmp_path):
+    file = tmp_path / "s.yaml"
+    file.write_text("model: [a.yaml, b.yaml]\noptimizer: [SGD, Adam]\n", encoding="utf-8")
+    space = read_space(file, lambda key, value: f"/x/{value}" if key == "model" else value)
+    assert space["model"].choices == ("/x/a.yaml", "/x/b.yaml")
+    assert space["optimizer"].choices == ("SGD", "Adam")

@@ -65,7 +65,8 @@ def read_options(
     if isinstance(space, Mapping):
         found = parse_space(space, lambda *path: where("space", *path) or "space", file_of)
     else:
-        found = read_space(space if space is None else file_of("space", space))
+        is_file = space is not None and not str(space).lstrip().startswith("{")
+        found = read_space(file_of("space", space) if is_file else space, file_of)
     options = TuneOptions(found, space is None)
     seed = given.get("seed", seed)
     seeds = given.get("seeds", 1)

@@ -106,7 +106,8 @@ def run_tune(
     base = base_keys({k: v for k, v in keys.items() if k != "seed"}, source)
     check_whole({"seed": keys.get("seed")}, 0)
     seed = keys.get("seed") or 0
-    options = read_options({k: v for k, v in own.items() if v is not None}, seed=seed)
+    given = {k: v for k, v in own.items() if v is not None}
+    options = read_options(given, file_of=lambda key, value: _in_full(value) if key in PATHS else value, seed=seed)
     folder = tune_folder(out, base)
     words = [f"{k}={_word(v)}" for k, v in [*keys.items(), *own.items()] if v is not None]
     words += [f"devices={comma(devices)}"] if devices is not None else []

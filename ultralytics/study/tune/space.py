@@ -91,27 +91,29 @@ class Axis:
 Space = dict[str, Axis]
 
 
-def read_space(given: Any = None) -> Space:
+def _as_it_is(key: str, value: Any) -> Any:
+    return value
+
+
+def read_space(given: Any = None, file_of: Callable[[str, Any], Any] = _as_it_is) -> Space:
     """Read a space: a YAML's path or a bundled one's name, a mapping, or such a mapping as text in braces; None: the
-    reference's keys.
+    reference's keys. `file_of`: as of `parse_space`.
 
     Raises:
         UserError: what is wrong, with file and line.
     """
     if isinstance(given, Mapping):
-        return parse_space(given, lambda *_: "space")
+        return parse_space(given, lambda *_: "space", file_of)
     text = DEFAULT if given is None else str(given).strip()
     if text.startswith("{"):
         document = parse_yaml(text, Path("space="), ConfigError)
-        return parse_space(document.data, lambda *_: "space=")
+        return parse_space(document.data, lambda *_: "space=", file_of)
     file = find_space(text)
     document = read_yaml(file, ConfigError)
-    return parse_space(document.data, lambda *path: f"{file}, line {document.line_of(*path)}")
+    return parse_space(document.data, lambda *path: f"{file}, line {document.line_of(*path)}", file_of)
 
 
-def parse_space(
-    data: Any, where: Callable[..., str], file_of: Callable[[str, Any], Any] = lambda key, value: value
-) -> Space:
+def parse_space(data: Any, where: Callable[..., str], file_of: Callable[[str, Any], Any] = _as_it_is) -> Space:
     """Check a space.
 
     Args:
