@@ -281,6 +281,8 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
         file = self.cfg or self.ckpt_path
         if not file or self._share is not None:
             raise ConfigError("tune trains a file, and this model is changed", hint="tune(pretrained=FILE)")
+        if self.callbacks.loose:
+            raise ConfigError("callbacks cannot follow to the processes of trials", hint="plugins=[FILE.py] can")
         keys = {k: v for k, v in self.overrides.items() if k in ("data", "device")} | {"model": str(file)}
         keys |= {"model_scale": self.scale} if self.scale else {}
         keys |= {"plugins": self.plugins} if self.plugins else {}
