@@ -38,7 +38,7 @@ EXPORT = [
 # Loggers, by their words for `log=`; `log` brings them all.
 LOGGERS = {"tensorboard": ["tensorboard>=2.16"], "wandb": ["wandb>=0.17"], "mlflow": ["mlflow>=2.12"]}
 BUNDLED = {
-    **{name: f"cfg/{name}" for name in ("models", "recipes", "studies", "trackers")},
+    **{name: f"cfg/{name}" for name in ("models", "recipes", "spaces", "studies", "trackers")},
     "data": "data",
 }
 
@@ -77,6 +77,7 @@ setup(
         "slurm": ["submitit>=1.5"],
         "screen": ["mss>=9.0"],
         "tables": ["pandas>=2.0", "lxml>=5.0"],
+        "tune": ["optuna>=4.1"],
         "tensorrt": ["tensorrt>=10.12"],
         "coreml": ["coremltools>=9.0"],
         "executorch": ["executorch>=1.5"],
@@ -86,6 +87,7 @@ setup(
             "pytest-timeout",
             "pytest-xdist",
             "hypothesis>=6.100",
+            "optuna>=4.1",
             "pycocotools",
             "ruff",
             "mypy",

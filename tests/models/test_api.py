@@ -96,10 +96,22 @@ def test_weights_are_drawn_anew(weights):
     assert still == ["model.model.3.dfl.conv.weight"]
 
 
-@pytest.mark.parametrize(("name", "hint"), [("tune", "train")])
-def test_what_is_absent_says_what_to_use(net, name, hint):
-    with pytest.raises(UserError, match=f"{name} is not offered yet .*{hint}"):
-        getattr(YOLO(net), name)("x", imgsz=64)
+def test_tune_passes_the_file_and_its_keys_on(net, monkeypatch):
+    taken = []
+    monkeypatch.setattr("ultralytics.study.tune.search.run_tune", lambda keys, **own: taken.append((keys, own)))
+    yolo = YOLO(net)
+    yolo.tune(data="d.yaml", iterations=3, space={"lr0": [0.001, 0.1]}, epochs=2, prune=False)
+    keys = {"model": str(yolo.cfg), "data": "d.yaml", "epochs": 2}
+    assert taken == [(keys, {"trials": 3, "space": {"lr0": [0.001, 0.1]}, "prune": False})]
+    with pytest.raises(ConfigError, match="use_ray=True: trials are not run by Ray"):
+        yolo.tune(use_ray=True)
+    yolo.add_callback("on_train_start", print)
+    with pytest.raises(ConfigError, match=r"callbacks cannot follow .*plugins="):
+        yolo.tune(data="d.yaml")
+    yolo.reset_callbacks()
+    yolo.reset_weights()
+    with pytest.raises(ConfigError, match=r"this model is changed .*pretrained=FILE"):
+        yolo.tune(data="d.yaml")
 
 
 def test_the_import_paths_lead_to_ours():

@@ -11,7 +11,7 @@ from ultralytics.cli import main
 from ultralytics.engine.sink import VideoSink
 from ultralytics.engine.sources import Source, load_source
 from ultralytics.models.yolo.detect.predict import DetectionPredictor, stacked
-from ultralytics.utils.errors import ConfigError, MissingFileError, UserError
+from ultralytics.utils.errors import ConfigError, MissingFileError
 from ultralytics.utils.images import imread, imwrite
 
 QUIET = {"device": "cpu", "verbose": False, "imgsz": 64, "conf": 0.0}
@@ -173,11 +173,6 @@ def test_nothing_to_predict_on_is_told(yolo, tmp_path):
         yolo.predict()
     with pytest.raises(MissingFileError, match=r"gone\.jpg"):
         yolo.predict(str(tmp_path / "gone.jpg"), **QUIET)
-
-
-def test_what_is_not_offered_says_so(yolo):
-    with pytest.raises(UserError, match="not offered yet"):
-        yolo.tune("x", imgsz=64)
 
 
 def test_a_model_stays_where_it_was_moved(yolo):

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from ultralytics.engine.run.folder import RunLock
-from ultralytics.study import runner
+from ultralytics.study import pool, runner
 from ultralytics.study.job import JOB_FILE, Job
 from ultralytics.study.plan import read_study
+from ultralytics.study.pool import LOCK
 from ultralytics.study.record import FAILED, FINISHED, RunRecord, read_record, read_seen, write_record
-from ultralytics.study.runner import LOCK, Runner, collect, complaint, run_study
+from ultralytics.study.runner import Runner, collect, complaint, run_study
 from ultralytics.utils.errors import ConfigError
 
 CLONE = Path(__file__).resolve().parents[2]
@@ -67,7 +68,7 @@ class Starts:
 
 @pytest.fixture
 def study(tmp_path, toy, tiny, monkeypatch):
-    monkeypatch.setattr(runner, "PAUSE", 0)
+    monkeypatch.setattr(pool, "PAUSE", 0)
     monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
 
     def read(extra="", seeds=2):
@@ -161,18 +162,18 @@ def test_each_device_has_a_run(study, tmp_path):
 
 
 def test_runs_at_a_time_share_the_cores(study, tmp_path, monkeypatch):
-    monkeypatch.setattr(runner, "cores", lambda: 8)
-    monkeypatch.setattr(runner.torch, "get_num_threads", lambda: 8)
-    monkeypatch.setattr(runner.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(pool, "cores", lambda: 8)
+    monkeypatch.setattr(pool.torch, "get_num_threads", lambda: 8)
+    monkeypatch.setattr(pool.torch.cuda, "is_available", lambda: False)
     starts = Starts()
     Runner(study(), tmp_path, [None] * 4, start=starts).run()
     assert starts.devices == [(None, None, 2)] * 4
 
 
 def test_the_number_of_threads_is_the_studys(study, tmp_path, monkeypatch):
-    monkeypatch.setattr(runner, "cores", lambda: 8)
-    monkeypatch.setattr(runner.torch, "get_num_threads", lambda: 8)
-    monkeypatch.setattr(runner.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(pool, "cores", lambda: 8)
+    monkeypatch.setattr(pool.torch, "get_num_threads", lambda: 8)
+    monkeypatch.setattr(pool.torch.cuda, "is_available", lambda: False)
 
     def threads(slots, extra=""):
         return runner._with_threads(study(extra), tmp_path, slots).base.get("threads")
@@ -184,7 +185,7 @@ def test_the_number_of_threads_is_the_studys(study, tmp_path, monkeypatch):
     (tmp_path / "study.yaml").write_text(made.yaml_text(), encoding="utf-8")
     assert threads([None]) == 2  # as it began
     (tmp_path / "study.yaml").unlink()
-    monkeypatch.setattr(runner.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(pool.torch.cuda, "is_available", lambda: True)
     assert threads([None]) is None
     assert threads([None], ", device: cpu") == 8
 
@@ -197,13 +198,13 @@ def test_the_number_of_threads_is_the_studys(study, tmp_path, monkeypatch):
     ],
 )  # fmt: skip
 def test_places_for_runs(devices, jobs, slots):
-    assert runner._slots(devices, jobs) == slots
+    assert pool.slots_of(devices, jobs) == slots
 
 
 @pytest.mark.parametrize(("devices", "jobs"), [("a", None), ([0, 0], None), (None, 0), (None, True), (None, "2")])
 def test_places_that_there_are_not(devices, jobs):
     with pytest.raises(ConfigError):
-        runner._slots(devices, jobs)
+        pool.slots_of(devices, jobs)
 
 
 def test_a_stop_lets_the_runs_save_and_tells_how_to_go_on(study, tmp_path, caplog, monkeypatch):
@@ -214,10 +215,10 @@ def test_a_stop_lets_the_runs_save_and_tells_how_to_go_on(study, tmp_path, caplo
         return never
 
     def interrupt(_):
-        monkeypatch.setattr(runner.time, "sleep", lambda _: None)
+        monkeypatch.setattr(pool.time, "sleep", lambda _: None)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runner.time, "sleep", interrupt)
+    monkeypatch.setattr(pool.time, "sleep", interrupt)
     with pytest.raises(KeyboardInterrupt):
         Runner(study(), tmp_path, start=start, command="go on").run()
     assert never.asked == ["terminate"]

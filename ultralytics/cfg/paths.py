@@ -24,6 +24,7 @@ MODEL_FOLDERS = (CLONE / "cfg" / "models", PACKAGE / "bundled" / "models")
 DATA_FOLDERS = (CLONE / "data", PACKAGE / "bundled" / "data")
 RECIPE_FOLDERS = (CLONE / "cfg" / "recipes", PACKAGE / "bundled" / "recipes")
 STUDY_FOLDERS = (CLONE / "cfg" / "studies", PACKAGE / "bundled" / "studies")
+SPACE_FOLDERS = (CLONE / "cfg" / "spaces", PACKAGE / "bundled" / "spaces")
 TRACKER_FOLDERS = (CLONE / "cfg" / "trackers", PACKAGE / "bundled" / "trackers")
 _ANY_LETTER = re.compile(r"(yolov\d+)([a-zA-Z])")
 _SCALE = re.compile(r"(yolov\d+)([nslmx])")  # whatever follows, as the reference has it
@@ -184,6 +185,7 @@ def _finder(folders: tuple[Path, ...], kind: str) -> Callable[[str | Path], Path
 find_data_yaml = _finder(DATA_FOLDERS, "dataset YAML")
 find_recipe = _finder(RECIPE_FOLDERS, "recipe")
 find_study = _finder(STUDY_FOLDERS, "study")
+find_space = _finder(SPACE_FOLDERS, "space of a tune")
 find_tracker = _finder(TRACKER_FOLDERS, "tracker YAML")
 
 

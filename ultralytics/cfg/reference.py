@@ -29,7 +29,6 @@ _BOXES = "this project detects boxes: leave the task out"
 ABSENT_TASKS = dict.fromkeys(("segment", "classify", "pose", "obb"), _BOXES)
 # Modes and special words of the reference's command line that are not offered, and what is.
 ABSENT_MODES = {
-    "tune": "run train with several values and compare their results.csv",
     "hub": "nothing is uploaded: runs lie in runs/detect",
     "login": "nothing is uploaded: runs lie in runs/detect",
     "logout": "nothing is uploaded: runs lie in runs/detect",

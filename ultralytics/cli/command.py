@@ -65,6 +65,11 @@ class Command:
         return {**knobs_of(cls), **cls.more}
 
     @classmethod
+    def own(cls) -> dict[str, Knob]:
+        """Return the options that the table in docs/ lists."""
+        return cls.knobs()
+
+    @classmethod
     def kinds(cls) -> dict[str, type[Command]]:
         """Return the commands of a group, by their second word."""
         return {c.name.split()[1]: c for c in COMMANDS.values() if c.name.startswith(f"{cls.name} ")}

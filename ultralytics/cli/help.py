@@ -45,14 +45,14 @@ def help_of(command: type[Command]) -> str:
 
 def options_table(command: type[Command]) -> str:
     """Return the options as a table of Markdown."""
-    rows = [f"| `{knob.key}` | {knob.help} | {_shown_default(knob)} |" for knob in _needed_first(command)]
+    rows = [f"| `{knob.key}` | {knob.help} | {_shown_default(knob)} |" for knob in _needed_first(command.own())]
     return "\n".join(["| key | meaning | default |", "|---|---|---|", *rows])
 
 
 def _option_lines(command: type[Command]) -> list[str]:
     lines: list[str] = []
     group = "run"
-    for knob in _needed_first(command):
+    for knob in _needed_first(command.knobs()):
         if knob.group != group:
             group = knob.group
             lines += ["", f"{group}:"]
@@ -61,8 +61,8 @@ def _option_lines(command: type[Command]) -> list[str]:
     return lines
 
 
-def _needed_first(command: type[Command]) -> list[Knob]:
-    return sorted(command.knobs().values(), key=lambda knob: not knob.needed)
+def _needed_first(options: Mapping[str, Knob]) -> list[Knob]:
+    return sorted(options.values(), key=lambda knob: not knob.needed)
 
 
 def _shown_default(knob: Knob) -> str:

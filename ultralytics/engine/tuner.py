@@ -2,4 +2,4 @@
 
 from ultralytics.utils.lazy import later
 
-__getattr__ = later(__name__, {}, {"Tuner": "run train with several values and compare their results.csv"})
+__getattr__ = later(__name__, {}, {"Tuner": "YOLO(model).tune(data=…, iterations=…), or the command tune"})

@@ -12,10 +12,11 @@ from ultralytics.study.record import FINISHED, RunRecord
 from ultralytics.utils.text import counted
 
 SHOWN = 60  # characters of a value
+_PLANNED = ("steps planned", "steps done")
 # Said in one line, since the second follows from the first.
 _STOPPED = ("epochs run", "steps done")
-# Facts that are the value of the key of their name, and may differ where that is declared.
-_KEYS = ("optimizer", "imgsz", "batch")
+# Facts that are the value of the key of their name, or follow from keys, and may differ where they are declared.
+_KEYS = ("optimizer", "imgsz", "batch", *_PLANNED)
 
 
 def differences(records: Sequence[RunRecord], control: str, declared: Collection[str]) -> list[str]:

@@ -9,9 +9,10 @@ import importlib.metadata
 import json
 import os
 import signal
+import time
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ import torch
 
 from ultralytics.cfg.config import KNOBS, get_cfg
 from ultralytics.cfg.dataset import load_dataset
+from ultralytics.engine.callbacks import Callbacks
+from ultralytics.engine.run.folder import RunLock
 from ultralytics.engine.run.provenance import readable
 from ultralytics.engine.run.resume import previous_of
 from ultralytics.engine.step.schedule import Schedule
@@ -30,8 +33,9 @@ from ultralytics.nn.plugins import load_plugins
 from ultralytics.nn.summary import explain
 from ultralytics.study.plan import FREE, Run
 from ultralytics.study.record import FAILED, FINISHED, RunRecord, write_record, write_seen
+from ultralytics.study.tune.trial import pruning, record_trial
 from ultralytics.utils.coco import FIGURES, Seen
-from ultralytics.utils.errors import FinishedRunError, UserError
+from ultralytics.utils.errors import ConfigError, FinishedRunError, UserError
 from ultralytics.utils.files import Checksums, remove_unfinished, user_path, write_json
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.processes import leave_with
@@ -39,6 +43,7 @@ from ultralytics.utils.text import one_line
 
 JOB = "study-run"  # the command of a run's process; no user types it
 WATCHED = 0.2  # seconds between two looks at whether the study's own process is still there
+ENDING = 60.0  # seconds that a process may take to do so
 JOB_FILE = "job.json"
 # Of a validation on the test split: square images, so that no figure depends on `batch`.
 TEST_KEYS: dict[str, Any] = {"split": "test", "rect_val": False, "plots": False, "coco": True}
@@ -50,16 +55,21 @@ class Job:
 
     run: Run  # which one
     study: str  # the YAML's path, for messages
+    facts: Mapping[str, Any] = field(default_factory=dict)  # more of them for the record
+    trial: Mapping[str, Any] | None = None  # of a tune: values by key of the space, and the least fitness by epoch
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         r = self.run
-        return {"study": self.study, "arm": r.arm, "seed": r.seed, "keys": dict(r.keys), "test": dict(r.test)}
+        data = {"study": self.study, "arm": r.arm, "seed": r.seed, "keys": dict(r.keys), "test": dict(r.test)}
+        data |= {"facts": dict(self.facts)} if self.facts else {}
+        return data if self.trial is None else {**data, "trial": dict(self.trial)}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Job:
         """Read what `to_dict` made."""
-        return cls(Run(data["arm"], data["seed"], data["keys"], data["test"]), data["study"])
+        run = Run(data["arm"], data["seed"], data["keys"], data["test"])
+        return cls(run, data["study"], data.get("facts", {}), data.get("trial"))
 
 
 def run_job(file: Path, parent: int) -> int:
@@ -77,7 +87,7 @@ def run_job(file: Path, parent: int) -> int:
     folder = file.parent
     try:
         train(job, folder)
-        write_record(folder, test(job, folder))
+        write_record(folder, test(job, folder) if job.trial is None else _of_trial(job, folder))
     except UserError as e:
         LOGGER.error("error: %s", e)
         write_record(folder, failed(job.run, str(e)))
@@ -104,10 +114,27 @@ def train(job: Job, folder: Path) -> None:
     overrides = {**job.run.keys, "project": str(folder.parent), "name": folder.name, "resume": "auto"}
     if overrides.get("log"):
         overrides.setdefault("log_group", job.run.arm)
+    _await_end(folder)
     try:
-        modes.train(None, overrides, job.study)
+        modes.train(None, overrides, job.study, callbacks=Callbacks(pruning(job.trial["least"]) if job.trial else None))
     except FinishedRunError as e:
         LOGGER.info("%s", e)
+
+
+def _await_end(folder: Path) -> None:
+    """Wait for a process of this run whose study was killed: it ends by itself, a moment after."""
+    until = time.monotonic() + ENDING
+    while time.monotonic() < until:
+        try:
+            RunLock(folder).release()
+            return
+        except ConfigError:
+            time.sleep(WATCHED)
+
+
+def _of_trial(job: Job, folder: Path) -> RunRecord:
+    assert job.trial is not None
+    return record_trial(job.run, folder, _plain_keys(job.run.keys), job.trial["least"])
 
 
 class Witness(DetectionValidator):
@@ -160,7 +187,7 @@ def test(job: Job, folder: Path) -> RunRecord:
         seed=job.run.seed,
         state=FINISHED,
         folder=job.run.name,
-        facts=_facts(best, last.state, trained, validator),
+        facts={**_facts(best, last.state, trained, validator), **job.facts},
         keys=_plain_keys(job.run.keys),
         blocks=_blocks(last.state["results"]),
         cost=cost(best, last.state["results"], int(trained["imgsz"])),

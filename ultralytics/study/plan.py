@@ -8,6 +8,7 @@
     control: plain
     seeds: 6
     test: {split: test}
+    tune: {space: small.yaml, trials: 30}    # each arm's settings are searched first, with equal means
 
 `base` and the arms hold keys of `train`, `test` those of `val`. A path is meant from the YAML's folder, where there is
 such a file, else from the working folder, else among the bundled ones.
@@ -16,20 +17,21 @@ such a file, else from the working folder, else among the bundled ones.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from ultralytics.cfg.config import KNOBS, Config, asks_nothing, get_cfg, parse_word, unknown_key
-from ultralytics.cfg.paths import find_data_yaml, find_model_yaml, find_recipe, find_study
+from ultralytics.cfg.paths import find_data_yaml, find_model_yaml, find_recipe, find_space, find_study
+from ultralytics.study.tune.options import read_options
 from ultralytics.utils.errors import ConfigError, MissingFileError, UserError, nearest
 from ultralytics.utils.files import missing, user_path
 from ultralytics.utils.text import safe_name
 from ultralytics.utils.yaml import Document, read_yaml
 
-KEYS = ("name", "base", "arms", "control", "seeds", "test")
+KEYS = ("name", "base", "arms", "control", "seeds", "test", "tune")
 # What belongs to the study itself, by the key that a user might give.
 OWN = {
     **dict.fromkeys(("project", "name", "exist_ok"), "the study names its folders: out=FOLDER"),
@@ -72,11 +74,16 @@ class Study:
     control: str  # the arm that the others are compared with
     seeds: Sequence[int]  # of the runs of each arm
     test: Mapping[str, Any]  # keys of its test
+    tune: Mapping[str, Any] | None = None  # options of the tune of each arm, as `tune.options.TuneOptions.to_data`
+    tuned: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # of each arm: the `values`, and their origin
 
     @property
     def declared(self) -> set[str]:
-        """Keys in which arms may differ: those under `arms`, and those of recipes that are named there."""
+        """Keys in which arms may differ: those under `arms`, those of recipes that are named there, and those that are
+        tuned, with what follows from them."""
         found = {key for keys in self.arms.values() for key in keys}
+        tuned = set((self.tune or {}).get("space", ()))
+        found |= tuned | ({"steps planned", "steps done"} if tuned & {"nbs", "batch"} else set())
         for keys in self.arms.values():
             if "cfg" in keys:
                 for recipe in (keys["cfg"], self.base.get("cfg")):
@@ -85,7 +92,8 @@ class Study:
 
     def run(self, arm: str, seed: int) -> Run:
         """Return the run of an arm with a seed."""
-        keys = {"plots": False, **self.base, **self.arms[arm], "seed": seed}
+        found = self.tuned.get(arm, {}).get("values", {})
+        keys = {"plots": False, **self.base, **self.arms[arm], **found, "seed": seed}
         config = get_cfg(keys.pop("cfg", None), keys, str(self.file))
         given = {k: getattr(config, k) for k, s in config.sources.items() if s != "default"}
         return Run(arm, seed, {k: v for k, v in given.items() if k not in ("mode", "task")}, self.test)
@@ -109,6 +117,7 @@ class Study:
             "control": self.control,
             "seeds": list(self.seeds),
             "test": dict(self.test),
+            **({} if self.tune is None else {"tune": dict(self.tune)}),
         }
 
     def yaml_text(self) -> str:
@@ -135,14 +144,7 @@ class _Reader:
 
     def where(self, *path: str) -> str:
         """File and line of a value, as deep as the path leads."""
-        node, line = self.document.root, 1
-        for name in path:
-            pairs = node.value if isinstance(node, yaml.MappingNode) else []
-            found = next(((k, v) for k, v in pairs if isinstance(k, yaml.ScalarNode) and k.value == name), None)
-            if found is None:
-                break
-            line, node = found[0].start_mark.line + 1, found[1]
-        return f"{self.file}, line {line}"
+        return f"{self.file}, line {self.document.line_of(*path)}"
 
     def error(self, what: str, *path: str, hint: str = "") -> ConfigError:
         return ConfigError(what, self.where(*path), hint)
@@ -168,6 +170,7 @@ class _Reader:
             seeds=self.seeds(data.get("seeds", 1)),
             test=self.keys(data.get("test"), "test"),
         )
+        study = replace(study, tune=self.tune(data["tune"], study)) if data.get("tune") is not None else study
         self.check_runs(study)
         return study
 
@@ -208,6 +211,20 @@ class _Reader:
                 hint="such as 6, or [0, 1, 2]",
             )
         return list(seeds)
+
+    def tune(self, value: Any, study: Study) -> dict[str, Any]:
+        """Options of the tune of each arm. Its seeds are others than those of the runs, for which it would be an
+        advantage to have been chosen by."""
+        if not isinstance(value, dict):
+            raise self.error("tune must be a mapping of options", "tune", hint="such as tune: {trials: 30}")
+        options = read_options(value, lambda *path: self.where("tune", *path), self.file_of, max(study.seeds) + 1)
+        both = sorted(set(options.seeds) & set(study.seeds))
+        if both:
+            hint = "leave seed out, and seeds a number"
+            raise self.error(f"seed {both[0]} is one of the runs: it would be tuned on", "tune", hint=hint)
+        if "model" in options.space:
+            raise self.error("the space has model, by which the arms differ", "tune", "space", hint="leave it out")
+        return options.to_data()
 
     def keys(self, value: Any, *place: str) -> dict[str, Any]:
         """Keys of the configuration, each by itself of the right kind; paths resolved."""
@@ -263,6 +280,8 @@ class _Reader:
             find_data_yaml(given)
         elif key == "cfg":
             find_recipe(given)
+        elif key == "space":
+            find_space(given)
         elif given.suffix in (".pt", ".py", ".yaml", ".yml"):
             kind = "weights file" if given.suffix == ".pt" else "file"
             folders = " and ".join(dict.fromkeys(map(str, (self.file.parent, Path.cwd()))))

@@ -22,6 +22,7 @@ from ultralytics.utils.files import read_json, write_atomically, write_json
 from ultralytics.utils.types import UNKNOWN_AREA
 
 FINISHED, FAILED = "finished", "failed"
+PRUNED = "pruned"  # a trial of a tune that was stopped early, as it had fallen behind
 RECORD = "run.json"
 TIMES = "_seconds"  # how the names of costs end that another run of the same would not have
 
@@ -31,7 +32,7 @@ class RunRecord:
     """A run of a study.
 
     Attributes:
-        arm, seed: which one it is; state: FINISHED or FAILED; error: the line of a failed run.
+        arm, seed: which one it is; state: FINISHED, FAILED or PRUNED; error: the line of a failed run.
         folder: of the run, relative to the study's.
         figures: on the test split, 0..1: mAP50-95, mAP50, mAP75, precision, recall (the reference's), AP, AP50, AP75,
             AP_S, … (COCO's); None where there is nothing to measure it by.
@@ -41,6 +42,7 @@ class RunRecord:
         keys: configuration keys that are not at their default, with their values.
         blocks: row → share, gate_mean, gate_max of the meter at the end; cost: parameters, flops (fused, at the
             study's size), epoch_seconds.
+        curve: of a trial of a tune: fitness on val by epoch.
     """
 
     arm: str
@@ -54,10 +56,12 @@ class RunRecord:
     keys: Mapping[str, Any] = field(default_factory=dict)
     blocks: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     cost: Mapping[str, float] = field(default_factory=dict)
+    curve: Sequence[float] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
-        return asdict(self)
+        data = asdict(self)
+        return data if self.curve else {k: v for k, v in data.items() if k != "curve"}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], where: str = "") -> RunRecord:

@@ -7,89 +7,43 @@ processes, on one machine or on several that share a disk, can work at one study
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
-from ultralytics.cfg.knob import check_whole
-from ultralytics.cfg.paths import PACKAGE, program
-from ultralytics.engine.run.folder import RunLock
+from ultralytics.cfg.paths import program
 from ultralytics.engine.run.provenance import provenance
-from ultralytics.engine.safety.threads import cores
 from ultralytics.study.fairness import differences
-from ultralytics.study.job import JOB, JOB_FILE, Job, failed
+from ultralytics.study.job import JOB_FILE, Job
 from ultralytics.study.latency import measure
-from ultralytics.study.plan import FREE, Run, Study, read_study
-from ultralytics.study.record import FAILED, FINISHED, RECORD, TIMES, RunRecord, read_record, write_record
+from ultralytics.study.plan import Run, Study, read_study
+from ultralytics.study.pool import (
+    Pool,
+    Start,
+    changed,
+    comma,
+    earlier_job,
+    fixed_threads,
+    make_folder,
+    slots_of,
+    start_process,
+)
+from ultralytics.study.record import FAILED, FINISHED, RECORD, TIMES, RunRecord, read_record
 from ultralytics.study.report import write_report
+from ultralytics.study.tune.arms import tune_arms, tuning_fact
 from ultralytics.utils import events
 from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.files import read_json, stamp, user_path, write_json, write_text
 from ultralytics.utils.log import LOGGER, setup_console
 from ultralytics.utils.processes import ended_in_order
-from ultralytics.utils.text import counted, duration
+from ultralytics.utils.text import counted
 from ultralytics.utils.yaml import read_yaml
 
-LOCK = ".study.lock"
-PLAN, RESULTS, LOG, CALLS = "study.yaml", "study.json", "train.log", "calls.json"
-PAUSE = 0.2  # seconds between two looks at the processes
-PATIENCE = 120.0  # seconds that a run has to save after a stop was asked for
-
-
-class Process(Protocol):
-    """What the runner needs of a run's process; `subprocess.Popen` is one."""
-
-    pid: int
-
-    def poll(self) -> int | None:
-        """Return the exit code once it has ended, below 0 by a signal."""
-
-    def terminate(self) -> None:
-        """Ask it to save and leave."""
-
-    def kill(self) -> None:
-        """End it at once."""
-
-
-Start = Callable[[Path, str | None], Process]
-
-
-def start_process(file: Path, device: str | None) -> Process:
-    """Start a run's process in its folder's train.log.
-
-    Args:
-        file: its job; device: the one it is bound to, for messages of other programs; None for the run's own.
-    """
-    words = [sys.executable, str(PACKAGE), JOB, str(file), str(os.getpid())]
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    with open(file.with_name(LOG), "ab") as log:
-        return subprocess.Popen(
-            words,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            start_new_session=True,  # Ctrl-C is this process's to pass on, once
-        )
-
-
-@dataclass
-class _Working:
-    """A run under way."""
-
-    run: Run
-    process: Process
-    lock: RunLock
-    device: str | None
-    since: float
+PLAN, RESULTS, CALLS = "study.yaml", "study.json", "calls.json"
 
 
 def run_study(
@@ -112,14 +66,19 @@ def run_study(
     setup_console()
     study = read_study(cfg)
     folder = study_folder(study, out)
-    slots = _slots(devices, jobs)
+    slots = slots_of(devices, jobs)
     study = _with_threads(study, folder, slots)
     words = [f"cfg={study.file.absolute()}", f"out={folder}"]
-    words += [f"devices={_comma(devices)}"] if devices is not None else []
+    words += [f"devices={comma(devices)}"] if devices is not None else []
     words += [f"jobs={jobs}"] if jobs is not None else []
     words += [] if fair else ["fair=False"]
-    runner = Runner(study, folder, slots, program("study", *words, anywhere=True))
+    command = program("study", *words, anywhere=True)
     with ended_in_order():
+        if study.tune is not None:
+            make_folder(folder)
+            write_text(folder / PLAN, study.yaml_text(), key="out")
+            study = tune_arms(study, folder, slots, command)
+        runner = Runner(study, folder, slots, command)
         runner.check()
         _note(folder)
         runner.run()
@@ -143,46 +102,17 @@ def _note(folder: Path) -> None:
     write_json(file, provenance(torch.device("cpu"), command=command, before=before), key="out")
 
 
-def make_folder(folder: Path) -> None:
-    """Make a folder for results.
-
-    Raises:
-        UserError: it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as e:
-        raise UserError(f"cannot make it: {e.strerror or e}", str(folder), "choose another out=") from None
-
-
-def _comma(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-
-
-def _slots(devices: Any, jobs: int | None) -> list[str | None]:
-    """Return the device of each run that may be under way at a time; None: the run's own."""
-    names: list[str | None] = [w.strip() for w in _comma(devices).split(",")] if devices is not None else [None]
-    if not all(n is None or n.isdecimal() or n in ("cpu", "mps") for n in names) or len(set(names)) < len(names):
-        raise ConfigError(f"devices={_comma(devices)} must be numbers of GPUs, each once", hint="such as devices=0,1")
-    check_whole({"jobs": jobs}, 1)
-    count = len(names) if jobs is None else jobs
-    return [names[i % len(names)] for i in range(count)]
-
-
 def _with_threads(study: Study, folder: Path, slots: Sequence[str | None]) -> Study:
-    """The study with a number of threads for all its runs on a CPU. Each by itself might choose another, and sums that
-    are rounded otherwise are a difference between arms. A study that goes on keeps its number, whatever `jobs` is."""
-    device = slots[0] if slots[0] is not None else study.base.get("device")
-    on_cpu = device == "cpu" or (device in (None, "auto") and not torch.cuda.is_available())
-    given = "threads" in study.base or all("threads" in keys for keys in study.arms.values())
-    if given or not on_cpu:
+    """The study with a number of threads for all its runs on a CPU. A study that goes on keeps its number, whatever
+    `jobs` is."""
+    if "threads" in study.base or all("threads" in keys for keys in study.arms.values()):
         return study
     begun = folder / PLAN
     before = read_yaml(begun, ConfigError).data if begun.is_file() else None
     base = before.get("base") if isinstance(before, dict) else None
     kept = base.get("threads") if isinstance(base, dict) else None
-    threads = kept or max(min(torch.get_num_threads(), cores()) // len(slots), 1)
-    return replace(study, base={**study.base, "threads": threads})
+    threads = fixed_threads(study.base.get("device"), kept, slots)
+    return study if threads is None else replace(study, base={**study.base, "threads": threads})
 
 
 class Runner:
@@ -201,13 +131,10 @@ class Runner:
         command: str = "",
         start: Start = start_process,
     ) -> None:
-        self.study, self.out, self.command, self._start = study, out, command, start
+        self.study, self.out = study, out
         self.runs = study.runs()
-        self._free = list(slots)
-        self._slots = len(slots)
-        self._working: list[_Working] = []
-        self._spent: list[float] = []  # seconds of runs that were done here
-        self._elsewhere: dict[str, str] = {}  # runs that other processes work at, and by whom
+        self.pool = Pool(self, out, slots, command, start)
+        self._waiting: list[Run] = []
         # Failed ones are tried once more, unless another process has just done so.
         self._failed_before = {r.name: stamp(self.folder(r) / RECORD) for r in self.runs}
 
@@ -225,13 +152,8 @@ class Runner:
             file = self.folder(run) / JOB_FILE
             if not file.is_file():
                 continue
-            hint = "another out=, or remove the folder"
-            try:
-                before = Job.from_dict(read_json(file, ConfigError, "this is not a job of a study", hint)).run
-            except (KeyError, TypeError) as e:
-                message = f"this is not a job of a study: {type(e).__name__}: {e}"
-                raise ConfigError(message, str(file), hint) from None
-            changes = _changed(before.keys, run.keys) or _changed(before.test, run.test, "test: ")
+            before = earlier_job(file).run
+            changes = changed(before.keys, run.keys) or changed(before.test, run.test, "test: ")
             if changes:
                 hint = "another out= for another study, or remove this folder to run it anew"
                 raise ConfigError(f"the run there has {changes}", str(self.folder(run)), hint)
@@ -245,142 +167,44 @@ class Runner:
         self.check()
         make_folder(self.out)
         write_text(self.out / PLAN, self.study.yaml_text(), key="out")
-        done = sum(self._is_done(r) for r in self.runs)
+        self._waiting = [r for r in self.runs if not self.is_done(r)]
         parts = [counted(len(self.study.arms), "arm"), counted(len(self.study.seeds), "seed")]
-        LOGGER.info("Study %s: %s, %d of %d runs done, in %s", self.study.name, " and ".join(parts), done,
-                    len(self.runs), self.out)  # fmt: skip
-        waiting = [r for r in self.runs if not self._is_done(r)]
-        try:
-            while waiting or self._working:
-                while waiting and self._free:
-                    self._take(waiting.pop(0))
-                self._look()
-                if self._working:
-                    time.sleep(PAUSE)
-        except (KeyboardInterrupt, SystemExit):  # such as EndedError
-            self._stop()
-            raise
-        except BaseException:
-            self._end()
-            raise
-        for name, who in self._elsewhere.items():
-            if not self._is_done(next(r for r in self.runs if r.name == name)):
+        LOGGER.info("Study %s: %s, %d of %d runs done, in %s", self.study.name, " and ".join(parts),
+                    len(self.runs) - len(self._waiting), len(self.runs), self.out)  # fmt: skip
+        self.pool.run()
+        for name, who in self.pool.elsewhere.items():
+            if not self.is_done(next(r for r in self.runs if r.name == name)):
                 LOGGER.info("%s is left to another process: %s", name, who)
 
-    def _is_done(self, run: Run) -> bool:
+    def following(self) -> Job | None:
+        """Return the next run."""
+        if not self._waiting:
+            return None
+        run, tuned = self._waiting.pop(0), self.study.tuned
+        facts = {"tuning": tuning_fact(tuned[run.arm], str((self.study.tune or {})["metric"]))} if tuned else {}
+        return Job(run, str(self.study.file), facts)
+
+    def is_done(self, run: Run) -> bool:
         """Return True if a run has finished, or failed since this process began."""
         record = read_record(self.folder(run))
         if record is None or record.state == FINISHED:
             return record is not None
         return stamp(self.folder(run) / RECORD) != self._failed_before[run.name]
 
-    def _take(self, run: Run) -> None:
-        """Start a run, unless another process works at it or has done it."""
-        folder = self.folder(run)
-        make_folder(folder)
-        try:
-            lock = RunLock(folder, LOCK)
-        except ConfigError as e:
-            self._elsewhere[run.name] = e.what
-            return
-        if self._is_done(run):
-            lock.release()
-            return
-        device = self._free.pop(0)
-        keys = dict(run.keys)
-        if device is not None:
-            keys["device"] = device
-        elif self._slots > 1:
-            keys["workers"] = min(int(keys.get("workers", 8)), max(cores() // self._slots, 1))
-        try:
-            (folder / RECORD).unlink(missing_ok=True)
-            begun = (folder / "args.yaml").is_file()
-            job = Job(replace(run, keys=keys), str(self.study.file))
-            write_json(folder / JOB_FILE, job.to_dict(), key="out")
-            process = self._start(folder / JOB_FILE, device)
-        except BaseException:
-            lock.release()
-            raise
-        self._working.append(_Working(run, process, lock, device, time.monotonic()))
-        number = self.runs.index(run) + 1
-        place = "" if device is None else f" on device {device}"
-        LOGGER.info(
-            "%s %s (run %d of %d)%s", "goes on:" if begun else "begins: ", run.name, number, len(self.runs), place
-        )
+    def number(self, run: Run) -> str:
+        """Return which run of the study it is."""
+        return f"run {self.runs.index(run) + 1} of {len(self.runs)}"
 
-    def _look(self) -> None:
-        """Take in the runs whose processes have ended."""
-        for w in list(self._working):
-            code = w.process.poll()
-            if code is None:
-                continue
-            self._working.remove(w)
-            self._free.append(w.device)
-            folder = self.folder(w.run)
-            record = read_record(folder)
-            if record is None:  # it could not tell any more
-                record = failed(w.run, _exit_reason(code))
-                write_record(folder, record)
-            w.lock.release()
-            self._spent.append(time.monotonic() - w.since)
-            self._tell(record)
+    def left(self, elsewhere: Collection[str]) -> int:
+        """Count the runs that are left for this process."""
+        return sum(not self.is_done(r) and r.name not in elsewhere for r in self.runs)
 
-    def _tell(self, record: RunRecord) -> None:
-        name = f"{record.arm}-{record.seed}"
-        done = sum(self._is_done(r) for r in self.runs)
+    def ended(self, record: RunRecord) -> str:
+        """Report the study's progress; returns a run's figure, for the message."""
+        done, name = sum(map(self.is_done, self.runs)), f"{record.arm}-{record.seed}"
         events.emit("progress", task="Study", done=done, total=len(self.runs), run=name, state=record.state)
-        if record.state == FAILED:
-            LOGGER.error("failed:   %s: %s%s", name, record.error, self._left())
-            return
         figure = record.figures.get("mAP50-95")
-        shown = "" if figure is None else f", mAP50-95 {figure:.4f}"
-        LOGGER.info("finished: %s%s in %s%s", name, shown, duration(self._spent[-1]), self._left())
-
-    def _left(self) -> str:
-        """Say how many runs are left, and about how long they take."""
-        left = sum(not self._is_done(r) and r.name not in self._elsewhere for r in self.runs)
-        if not left:
-            return ""
-        seconds = sum(self._spent) / len(self._spent) * left / self._slots
-        return f"; {counted(left, 'run')} left, about {duration(seconds)}"
-
-    def _stop(self) -> None:
-        """Let the runs under way save, and tell how to go on; a further Ctrl-C ends them at once."""
-        if self._working:
-            LOGGER.info("Stopping: the runs under way are saved (Ctrl-C once more: at once, without saving)")
-        for w in self._working:
-            w.process.terminate()
-        until = time.monotonic() + PATIENCE
-        try:
-            while any(w.process.poll() is None for w in self._working) and time.monotonic() < until:
-                time.sleep(PAUSE)
-        except KeyboardInterrupt:
-            pass
-        finally:
-            self._end()
-        LOGGER.info("Go on with: %s", self.command)
-
-    def _end(self) -> None:
-        for w in self._working:
-            if w.process.poll() is None:
-                w.process.kill()
-            w.lock.release()
-        self._working.clear()
-
-
-def _changed(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> str:
-    """Return the keys that differ, and how; "" where none does that matters."""
-    keys = [k for k in dict.fromkeys([*before, *now]) if k not in FREE and before.get(k) != now.get(k)]
-    return ", ".join(f"{prefix}{k}={before.get(k)}, and the study says {now.get(k)}" for k in keys)
-
-
-def _exit_reason(code: int) -> str:
-    """Say how a process ended that left no record."""
-    if code == -getattr(signal, "SIGKILL", 9):
-        return f"its process was killed (no memory left?); {LOG} holds what it said"
-    if code < 0:
-        return f"its process was ended by {signal.Signals(-code).name}; {LOG} holds what it said"
-    return f"its process ended with exit code {code}; {LOG} holds what it said"
+        return "" if figure is None else f", mAP50-95 {figure:.4f}"
 
 
 def collect(study: Study, out: Path) -> dict[str, Any]:
@@ -394,7 +218,8 @@ def collect(study: Study, out: Path) -> dict[str, Any]:
         plain.append(replace(record, cost=cost).to_dict())
         times[f"{record.arm}-{record.seed}"] = {k: v for k, v in record.cost.items() if k.endswith(TIMES)}
     unequal = differences(records, study.control, study.declared)
-    return {"study": study.to_dict(), "records": plain, "differences": unequal, "times": times}
+    data = {"study": study.to_dict(), "records": plain, "differences": unequal, "times": times}
+    return data | ({"tuned": dict(study.tuned)} if study.tuned else {})
 
 
 def finish(study: Study, out: Path, fair: bool) -> list[RunRecord]:

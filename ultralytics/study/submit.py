@@ -86,6 +86,9 @@ def submit_study(
     if isinstance(hours, bool) or not isinstance(hours, int | float) or not 0 < hours <= 24 * 365:
         raise ConfigError(f"hours={hours} must be a number above 0")
     study = read_study(cfg)  # a mistake is reported here, not by each task
+    if study.tune is not None:
+        hint = "run it on one machine, with devices= or jobs="
+        raise ConfigError("a study that tunes its arms cannot be submitted: each trial waits for others", hint=hint)
     folder = study_folder(study, out)
     count = min(jobs or len(study.runs()), len(study.runs()))
     executor = submitit.AutoExecutor(folder=folder / "tasks", cluster=cluster)

@@ -148,6 +148,8 @@ def caption(analysis: Analysis, about: Mapping[str, Any], latency: Mapping[str, 
     if about.get("selection"):
         same = ", the split that is tested on" if about.get("selection and test") == "on the same split" else ""
         parts.append(f"Weights: {about['selection']}{same}.")
+    if about.get("tuning"):
+        parts.append(f"Settings: each arm's own, the best of {about['tuning']} (tune/ARM/best_hyperparameters.yaml).")
     recipe = [f"recipe {about['recipe']}"] if about.get("recipe") else []
     for key, form in (("epochs planned", "{} epochs"), ("imgsz", "{} pixels"), ("batch", "batch {}")):
         recipe += [form.format(about[key])] if about.get(key) is not None else []

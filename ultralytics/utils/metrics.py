@@ -210,6 +210,11 @@ def curve_numbers(
     return found
 
 
+def fitness_of(map50: float, map: float) -> float:
+    """Return 0.1·mAP50 + 0.9·mAP50-95."""
+    return 0.1 * map50 + 0.9 * map
+
+
 class Metric(ApResult):
     """Figures of one kind of box: per class (those with labels, in `ap_class_index`'s order) and their means."""
 
@@ -271,7 +276,7 @@ class Metric(ApResult):
 
     def fitness(self) -> float:
         """0.1·mAP50 + 0.9·mAP50-95: what "best" means."""
-        return 0.1 * self.map50 + 0.9 * self.map
+        return fitness_of(self.map50, self.map)
 
     @property
     def curves(self) -> list[str]:

@@ -23,7 +23,7 @@ __getattr__ = later(
     {"pil_version": "PIL:__version__"},
     {
         "output_to_rotated_target": "rotated boxes are not offered: output_to_target takes upright ones",
-        "plot_tune_results": "run train with several values and compare their results.csv",
+        "plot_tune_results": "`tune report FOLDER` draws a tune's figures",
         "plt_color_scatter": "matplotlib's scatter(x, y, c=density) draws it",
     },
 )

@@ -2,6 +2,6 @@
 
 from ultralytics.utils.lazy import later
 
-_TRAIN = "run train with several values and compare their results.csv"
+_TUNE = "YOLO(model).tune(data=…, iterations=…), or the command tune"
 _TASKS = ("TASK2DATA", "TASK2METRIC")
-__getattr__ = later(__name__, {name: f"ultralytics.cfg.reference:{name}" for name in _TASKS}, {"run_ray_tune": _TRAIN})
+__getattr__ = later(__name__, {name: f"ultralytics.cfg.reference:{name}" for name in _TASKS}, {"run_ray_tune": _TUNE})

@@ -63,6 +63,17 @@ class Document:
                 found[name.value] = rest[2:]
         return found
 
+    def line_of(self, *path: str) -> int:
+        """Return the line of a key of nested mappings, as deep as the path leads; 1 where it leads nowhere."""
+        node, line = self.root, 1
+        for name in path:
+            pairs = node.value if isinstance(node, yaml.MappingNode) else []
+            found = next(((k, v) for k, v in pairs if isinstance(k, yaml.ScalarNode) and k.value == name), None)
+            if found is None:
+                break
+            line, node = found[0].start_mark.line + 1, found[1]
+        return line
+
 
 def as_written(node: yaml.Node) -> Any:
     """Return a value with every scalar in it as the text it is written with; None where nothing is written."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,19 +32,10 @@ from ultralytics.nn.tasks import DetectionModel
 from ultralytics.nn.transfer import TransferReport
 from ultralytics.utils.errors import CheckpointError, ConfigError, FinishedRunError, UserError
 from ultralytics.utils.files import user_path
+from ultralytics.utils.lazy import resolve
 from ultralytics.utils.log import LOGGER, setup_console
 from ultralytics.utils.metrics import DetMetrics
 from ultralytics.utils.processes import leave_unguarded
-
-
-def _not_offered(name: str, instead: str) -> Callable[..., NoReturn]:
-    """Make a method of the reference's that says what to use instead."""
-
-    def refuse(self: YOLO, *_: Any, **__: Any) -> NoReturn:
-        raise UserError(f"{name} is not offered yet", hint=instead)
-
-    refuse.__name__, refuse.__doc__ = name, f"Not offered: {instead}.\n\nRaises:\n    UserError: always."
-    return refuse
 
 
 class YOLO(nn.Module):  # size: the reference's names, most of them a line or two
@@ -280,7 +271,26 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
         self._share = 1.0
         return self
 
-    tune = _not_offered("tune", "run `train` with other keys; a script may train in a loop")
+    def tune(self, use_ray: bool = False, iterations: int = 10, space: Any = None, **kwargs: Any) -> Any:
+        """Search the best settings for training this model's file; returns a `study.tune.search.Tuned`.
+
+        Args:
+            iterations: trials; space: a YAML's name, or a mapping: key → [low, high], [low, high, "log"] or choices.
+            use_ray: must be False; kwargs: options of the command `tune`, and keys of `train`.
+        """
+        leave_unguarded()
+        if use_ray:
+            raise ConfigError("use_ray=True: trials are not run by Ray", hint="leave it out: Optuna searches")
+        file = self.cfg or self.ckpt_path
+        if not file or self._share is not None:
+            raise ConfigError("tune trains a file, and this model is changed", hint="tune(pretrained=FILE)")
+        if self.callbacks.loose:
+            raise ConfigError("callbacks cannot follow to the processes of trials", hint="plugins=[FILE.py] can")
+        keys = {k: v for k, v in self.overrides.items() if k in ("data", "device")} | {"model": str(file)}
+        keys |= {"model_scale": self.scale} if self.scale else {}
+        keys |= {"plugins": self.plugins} if self.plugins else {}
+        search = resolve("ultralytics.study.tune.search:tune_with")
+        return search({**keys, **kwargs}, {"trials": iterations, "space": space})
 
     def fuse(self) -> YOLO:
         """Fold the batch norms of the model in place, for inference."""
