@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,22 @@ import yaml
 
 from ultralytics.cfg.knob import ALL, RUNS, Fraction, knob, knobs_of
 from ultralytics.cfg.unsupported import UNSUPPORTED, asks_nothing
+from ultralytics.cfg.values import (
+    COMPILE_MODES,
+    LOGGER_NAMES,
+    WHOLE_NUMBERS,
+    check_average,
+    check_cache,
+    check_compile,
+    check_device,
+    check_files,
+    check_heads,
+    check_loggers,
+    check_numbers,
+    check_points,
+    check_rows,
+    check_span,
+)
 from ultralytics.utils.errors import ConfigError, nearest
 from ultralytics.utils.text import one_line
 
@@ -24,9 +39,6 @@ PAIRS = (*PX, *E)  # modes whose imgsz may be [height, width]
 TASK_NAMES = ("detect",)  # as `models.yolo.task.TASKS`; the first is the default
 OPTIMIZERS = ("auto", "SGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSProp")
 MERGES = ("cut", "nms", "nmm", "wbf")  # `utils.fusion.join_parts` of tiles, and the kinds of `utils.fusion.join`
-LOGGER_NAMES = ("tensorboard", "wandb", "mlflow", "csv")  # as `engine.loggers.table.LOGGERS`
-# torch.compile's.
-COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 # Defaults that a mode has of its own; what the None of a key means is the `none` of its knob.
 VAL_CONF, PREDICT_CONF, TRACK_CONF = 0.001, 0.25, 0.1  # lowest scores where `conf` is not set
 MODE_DEFAULTS: dict[str, dict[str, Any]] = {
@@ -39,94 +51,6 @@ MODE_DEFAULTS: dict[str, dict[str, Any]] = {
 }
 recipe, varied = partial(knob, modes=T, group="recipe"), partial(knob, modes=T, group="augmentation")
 exported = partial(knob, modes=E, group="export")
-_NUMBERS = "an integer of 0 or more, or a list of them"
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _require(possible: bool) -> None:
-    if not possible:
-        raise ValueError
-
-
-def _check_cache(value: Any) -> Any:
-    value = value.lower() if isinstance(value, str) else value
-    _require(isinstance(value, bool) or value in ("ram", "disk"))
-    return "ram" if value is True else value
-
-
-def _check_compile(value: Any) -> Any:
-    value = value.lower() if isinstance(value, str) else value
-    _require(isinstance(value, bool) or value in COMPILE_MODES)
-    return value
-
-
-def _check_device(value: Any) -> Any:
-    _require(isinstance(value, int | str | list) and not isinstance(value, bool))
-    return value
-
-
-def _check_files(value: Any) -> list[str]:
-    files = [value] if isinstance(value, str) else value
-    _require(isinstance(files, list) and all(isinstance(f, str) and f for f in files))
-    return list(files)
-
-
-def _check_loggers(value: Any) -> list[str]:
-    words = value.strip("[]").split(",") if isinstance(value, str) else value
-    _require(isinstance(words, list) and all(isinstance(w, str) for w in words))
-    found = list(dict.fromkeys(w.strip().lower() for w in words if w.strip()))
-    _require(all(w in LOGGER_NAMES for w in found))
-    return found
-
-
-def _check_numbers(value: Any) -> Any:
-    _require(all(_is_whole(n) and n >= 0 for n in (value if isinstance(value, list) else [value])))
-    return value
-
-
-def _check_average(value: Any) -> Any:
-    if value == "auto":
-        return value
-    _require(isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf)
-    return float(value)
-
-
-def _check_rows(value: Any) -> Any:
-    parts = value if isinstance(value, list) else [value]
-    _require(bool(parts) and all(_is_whole(n) or (isinstance(n, str) and n) for n in parts))
-    return value
-
-
-def _check_span(value: Any) -> Any:
-    if isinstance(value, str) and value.lower() in ("auto", "all"):
-        return value.lower()
-    rows: list[int] = []
-    for part in value if isinstance(value, list) else str(value).split(","):
-        written = re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", str(part))
-        _require(written is not None)
-        first, last = (int(n) for n in (written[1], written[2] or written[1])) if written else (0, 0)
-        _require(first <= last)
-        rows += range(first, last + 1)
-    return sorted(set(rows))
-
-
-def _check_heads(value: Any) -> Any:
-    _require(value != [])
-    return value if value == "all" else _check_numbers(value)
-
-
-def _check_points(value: Any) -> list[list[float]]:
-    parts = value if isinstance(value, list) else [value]
-    pairs = parts if all(isinstance(p, list | tuple) for p in parts) else [parts]
-    numbers = [n for pair in pairs for n in pair]
-    if not pairs:
-        raise ConfigError("points=[] names no pixel", hint="leave it out for the centres of the best boxes")
-    _require(all(len(pair) == 2 for pair in pairs))
-    _require(all(isinstance(n, int | float) and not isinstance(n, bool) and n >= 0 for n in numbers))
-    return [[float(n) for n in pair] for pair in pairs]
 
 
 # ruff: noqa: RUF009  # `knob` is dataclasses.field with our metadata
@@ -176,13 +100,13 @@ class Config:  # size: every key of a run, each declared once
         choices=("stop", "skip", "rollback"),
     )
     cache: bool | str = knob(
-        False, "keep decoded images: False, ram or disk", TV, check=_check_cache, what="False, ram or disk"
+        False, "keep decoded images: False, ram or disk", TV, check=check_cache, what="False, ram or disk"
     )
     device: str | int | list[int] | None = knob(
         None,
         "cpu, mps or a GPU's number; train: several as 0,1; auto: the first GPU, else the CPU",
         none="auto",
-        check=_check_device,
+        check=check_device,
         what="cpu, mps or the number of a GPU",
     )
     workers: int = knob(8, "processes that load images, at most one per core (0: none)", TV, low=0)
@@ -223,7 +147,7 @@ class Config:  # size: every key of a run, each declared once
         None,
         "Python files that register your own modules, as [a.py,b.py]",
         none="none",
-        check=_check_files,
+        check=check_files,
         what="a Python file or a list of them",
     )
     log: str | list[str] | None = knob(
@@ -231,7 +155,7 @@ class Config:  # size: every key of a run, each declared once
         "loggers that get the run's figures, as [tensorboard,wandb]: tensorboard, wandb, mlflow, csv",
         T,
         none="none",
-        check=_check_loggers,
+        check=check_loggers,
         what=f"{', '.join(LOGGER_NAMES)} or a list of them",
     )
     log_group: str | None = knob(None, "group of the run in the loggers; in a study its arm", T, none="none")
@@ -255,7 +179,7 @@ class Config:  # size: every key of a run, each declared once
         False,
         "compile the network for training: True where it can be; or torch.compile's mode, else an error",
         T,
-        check=_check_compile,
+        check=check_compile,
         what=f"True, False or {', '.join(COMPILE_MODES)}",
     )
     checkpoint_rows: int | str | list[int | str] | None = knob(
@@ -264,13 +188,13 @@ class Config:  # size: every key of a run, each declared once
         "auto: those that keep half of the memory; all",
         T,
         none="none",
-        check=_check_span,
+        check=check_span,
         what="rows as [2,4,6] or 0-9, auto or all",
     )
     sync_bn: bool = knob(False, "batch norms see the images of all GPUs, not of their own alone", T)
     fraction: Fraction = knob(1.0, "part of the training images to use", T, positive=True)
     freeze: int | list[int] | None = knob(
-        None, "first rows to freeze, or a list of rows", T, none="none", check=_check_numbers, what=_NUMBERS
+        None, "first rows to freeze, or a list of rows", T, none="none", check=check_numbers, what=WHOLE_NUMBERS
     )
     multi_scale: bool = knob(False, "vary the size by 0.5 to 1.5 from batch to batch", T)
     val: bool = knob(True, "validate after every epoch", T)
@@ -320,7 +244,7 @@ class Config:  # size: every key of a run, each declared once
     )
     agnostic_nms: bool = knob(False, "NMS across classes", ALL)
     classes: int | list[int] | None = knob(
-        None, "keep these class ids only", RUNS, none="all", check=_check_numbers, what=_NUMBERS
+        None, "keep these class ids only", RUNS, none="all", check=check_numbers, what=WHOLE_NUMBERS
     )
 
     source: str | None = knob(
@@ -338,7 +262,7 @@ class Config:  # size: every key of a run, each declared once
         "rows to look at, by number or name, as [4,6]; auto: cam: those the head reads; else those with attention",
         X,
         none="auto",
-        check=_check_rows,
+        check=check_rows,
         what="numbers or names of rows, as [4,6]",
     )
     points: list[list[float]] | None = knob(
@@ -346,7 +270,7 @@ class Config:  # size: every key of a run, each declared once
         "attention: pixels of the image, as [[x,y],[x,y]]; auto: centres of the best boxes",
         X,
         none="auto",
-        check=_check_points,
+        check=check_points,
         what="pixels, as [[x,y],[x,y]]",
     )
     heads: int | list[int] | str | None = knob(
@@ -354,8 +278,8 @@ class Config:  # size: every key of a run, each declared once
         "attention: heads to draw, as [0,3], or all; auto: their mean",
         X,
         none="auto",
-        check=_check_heads,
-        what=f"all, {_NUMBERS}",
+        check=check_heads,
+        what=f"all, {WHOLE_NUMBERS}",
     )
     max_images: int = knob(50, "erf: most images of the source to average over", X, low=1)
     vid_stride: int = knob(1, "take every so many frames of a video or stream", P, low=1)
@@ -370,8 +294,8 @@ class Config:  # size: every key of a run, each declared once
         "rows whose averaged maps are returned as a vector, instead of detections",
         ("predict",),
         none="none",
-        check=_check_numbers,
-        what=_NUMBERS,
+        check=check_numbers,
+        what=WHOLE_NUMBERS,
     )
     show_labels: bool = knob(True, "draw class names", P)
     show_conf: bool = knob(True, "draw scores", P)
@@ -425,7 +349,7 @@ class Config:  # size: every key of a run, each declared once
     ema: float | str = recipe(
         2000.0,
         "tau of the average of the weights, in optimiser steps; auto: by the run's length; 0: no average",
-        check=_check_average,
+        check=check_average,
         what="auto or a number of 0 or more",
     )
 

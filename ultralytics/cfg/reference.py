@@ -10,8 +10,9 @@ from typing import Any
 import yaml
 
 from ultralytics.cfg.config import KNOBS, UNSUPPORTED, Config, parse_value
-from ultralytics.cfg.keys import LOGGER_NAMES, TASK_NAMES
+from ultralytics.cfg.keys import TASK_NAMES
 from ultralytics.cfg.paths import CLONE, PACKAGE
+from ultralytics.cfg.values import LOGGER_NAMES
 from ultralytics.utils.environment import HELP_MSG
 from ultralytics.utils.errors import ConfigError, UserError, nearest
 from ultralytics.utils.files import increment_path

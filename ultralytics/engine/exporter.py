@@ -190,12 +190,9 @@ class Exporter(WithCallbacks):
         if not path.absolute().parent.is_dir():
             raise ConfigError("the output folder does not exist", str(path.absolute().parent), "make it first")
         if path.exists():
-            LOGGER.info(
-                "%s is there already, and will be replaced when the new file agrees with the network: of the keys its "
-                "name says %s alone (rename it now to keep both)",
-                path,
-                "format and int8" if "int8" in chosen.able else "format",
-            )
+            named = "format and int8" if "int8" in chosen.able else "format"
+            text = "%s is there already, and will be replaced when the new file agrees with the network: of the keys "
+            LOGGER.info(text + "its name says %s alone (rename it now to keep both)", path, named)
         return path
 
     def _no_images(self) -> ConfigError:

@@ -223,8 +223,7 @@ class DetectionModel(nn.Module):
             ModelError: one of the other arguments, which belong to what is not offered, is given.
         """
         if profile:
-            instead = "`info` counts operations, and scripts/benchmark.sh measures times"
-            raise ModelError(f"predict(profile={profile!r}) is not offered", hint=instead)
+            raise ModelError("predict(profile=True) is not offered", hint="scripts/benchmark.sh measures times")
         if visualize is True:
             raise ModelError("visualize=True names no folder", hint="give the folder to write the maps into")
         if augment and not self.training and embed is None and not visualize:

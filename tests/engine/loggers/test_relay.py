@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.helpers.runs import settings_of
-from ultralytics.cfg.keys import LOGGER_NAMES
+from ultralytics.cfg.values import LOGGER_NAMES
 from ultralytics.cli import main
 from ultralytics.engine.loggers import relay, serve, table
 from ultralytics.engine.weights.checkpoint import load_checkpoint

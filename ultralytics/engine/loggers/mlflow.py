@@ -64,7 +64,9 @@ class MlflowLogger(Logger):
 
     def epoch(self, number: int, figures: Mapping[str, float]) -> None:
         now = int(time.time() * 1000)
-        self._client.log_batch(self._id, metrics=[self._metric(_named(k), v, now, number) for k, v in figures.items()])
+        self._client.log_batch(
+            self._id, metrics=[self._metric(_metric_name(k), v, now, number) for k, v in figures.items()]
+        )
 
     def final(self, number: int, figures: Mapping[str, float]) -> None:
         self.epoch(number, {f"final/{name}": value for name, value in figures.items()})
@@ -80,6 +82,6 @@ class MlflowLogger(Logger):
         self._client.set_terminated(self._id, _STATUS.get(status, "FAILED"))
 
 
-def _named(column: str) -> str:
+def _metric_name(column: str) -> str:
     """Return a column's name as MLflow takes it, without brackets: metrics/mAP50(B) → metrics/mAP50B."""
     return re.sub(r"[^\w\-. :/]", "", column.replace("(", "").replace(")", ""))

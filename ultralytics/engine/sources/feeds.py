@@ -18,7 +18,7 @@ TIMEOUT = 10.0  # seconds that a stream may take to answer, and between two fram
 SCREEN_FPS = 30.0  # most images of the screen per second
 
 
-class Opened(Protocol):
+class OpenFeed(Protocol):
     """A live source at work; used by one thread.
 
     Attributes:
@@ -48,7 +48,7 @@ class LiveFeed(Protocol):
     name: str
     stem: str
 
-    def connect(self) -> Opened:
+    def connect(self) -> OpenFeed:
         """Connect.
 
         Raises:
@@ -69,7 +69,7 @@ class Capture:
         bare = re.sub(r"^\w+://([^/@]*@)?", "", self.name.partition("?")[0])
         self.stem = re.sub(r"\W+", "_", bare).strip("_") or "stream"
 
-    def connect(self) -> Opened:
+    def connect(self) -> OpenFeed:
         """Connect, see `LiveFeed`."""
         if isinstance(self.address, int):
             video = cv2.VideoCapture(self.address)
@@ -123,7 +123,7 @@ class Screen:
         self.part = numbers
         self.mss = _mss()
 
-    def connect(self) -> Opened:
+    def connect(self) -> OpenFeed:
         """Connect, see `LiveFeed`."""
         try:
             return _OpenedScreen(self.mss.mss(), self.monitor, self.part)

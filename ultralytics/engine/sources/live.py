@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Hashable, Iterator, Sequence
 from typing import NamedTuple
 
-from ultralytics.engine.sources.feeds import LiveFeed, Opened
+from ultralytics.engine.sources.feeds import LiveFeed, OpenFeed
 from ultralytics.engine.sources.item import SourceItem
 from ultralytics.engine.sources.source import Source
 from ultralytics.utils.errors import UserError
@@ -95,7 +95,7 @@ class _Reader(threading.Thread):
         finally:
             opened.close()
 
-    def _take(self, opened: Opened) -> None:
+    def _take(self, opened: OpenFeed) -> None:
         now = time.monotonic()
         image = opened.retrieve()
         if image is None:

@@ -108,9 +108,8 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
             self.cfg = name
         elif name.endswith(".pt"):
             if scale is not None:
-                raise ConfigError(
-                    f"scale={scale} belongs to a model YAML, and {name} has its size", hint="leave it out"
-                )
+                message = f"scale={scale} belongs to a model YAML, and {name} has its size"
+                raise ConfigError(message, hint="leave it out")
             self.model, self.ckpt = load_trained(name)
             self.task = task or task_of(self.model.spec.rows[-1].module)
             self._remember()
@@ -122,8 +121,7 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
             fixed = self.model.fixed
             self.overrides["imgsz"] = self.model.metadata.imgsz if fixed is None else list(fixed)
         else:
-            hint = "give a .yaml, a .pt or an exported file"
-            raise ConfigError(f"model={name} is neither a model YAML nor weights", hint=hint)
+            raise ConfigError(f"model={name} is neither a YAML nor weights", hint="give a .yaml, .pt or exported file")
         self.overrides["task"] = self.task
 
     def __call__(self, source: Any = None, stream: bool = False, **kwargs: Any) -> list[Results] | Iterator[Results]:
@@ -281,14 +279,12 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
         leave_unguarded()
         if use_ray:
             raise ConfigError("use_ray=True: trials are not run by Ray", hint="leave it out: Optuna searches")
-        file = self.cfg or self.ckpt_path
-        if not file or self._share is not None:
+        if not (file := self.cfg or self.ckpt_path) or self._share is not None:
             raise ConfigError("tune trains a file, and this model is changed", hint="tune(pretrained=FILE)")
         if self.callbacks.loose:
             raise ConfigError("callbacks cannot follow to the processes of trials", hint="plugins=[FILE.py] can")
         keys = {k: v for k, v in self.overrides.items() if k in ("data", "device")} | {"model": str(file)}
-        keys |= {"model_scale": self.scale} if self.scale else {}
-        keys |= {"plugins": self.plugins} if self.plugins else {}
+        keys |= {k: v for k, v in (("model_scale", self.scale), ("plugins", self.plugins)) if v}
         search = resolve("ultralytics.study.tune.search:tune_with")
         return search({**keys, **kwargs}, {"trials": iterations, "space": space})
 

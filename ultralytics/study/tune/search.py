@@ -109,7 +109,7 @@ def run_tune(
     given = {k: v for k, v in own.items() if v is not None}
     options = read_options(given, file_of=lambda key, value: _in_full(value) if key in PATHS else value, seed=seed)
     folder = tune_folder(out, base)
-    words = [f"{k}={_word(v)}" for k, v in [*keys.items(), *own.items()] if v is not None]
+    words = [f"{k}={_option_text(v)}" for k, v in [*keys.items(), *own.items()] if v is not None]
     words += [f"devices={comma(devices)}"] if devices is not None else []
     words += [f"jobs={jobs}"] if jobs is not None else []
     search = Search(base, options, folder, slots, program("tune", *words, f"out={folder}", anywhere=True))
@@ -126,7 +126,7 @@ def tune_with(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> Tuned:
 _OPTIONS = ("out", "trials", "space", "metric", "prune", "seeds", "sampler", "devices", "jobs")
 
 
-def _word(value: Any) -> str:
+def _option_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value) if isinstance(value, dict | list) else str(value)
 
 
