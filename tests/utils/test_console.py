@@ -101,7 +101,7 @@ def test_help_messages_and_errors_on_any_console(encoding, monkeypatch, tmp_path
     assert main(["tráin"]) == 2
     # Not by the logger: pytest captures what it is given, and cannot send such a letter between its processes.
     [handler] = [h for h in LOGGER.handlers if isinstance(h, log._Console)]
-    handler.emit(logging.makeLogRecord({"msg": "%s \udcff", "args": ("细胞 × 3",)}))
+    handler.emit(logging.makeLogRecord({"msg": "%s \udcff", "args": ("细胞 × 3",), "levelno": logging.INFO}))
     assert "usage: python -m ultralytics train" in written.getvalue().decode(encoding)
     assert errors.getvalue().decode(encoding).count("error: ") == 2
 
