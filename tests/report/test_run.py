@@ -234,8 +234,9 @@ def test_the_page_has_a_bound_on_images(tmp_path):
 
 def test_the_command_writes_the_page_and_names_mistakes(tmp_path, capsys):
     folder = write_run(tmp_path / "runs" / "r")
-    assert main(["report", str(folder)]) == 0
+    assert main(["report", str(folder), "--quiet"]) == 0
     assert (folder / "report.html").is_file()
+    assert capsys.readouterr().out == f"{folder / 'report.html'}\n"
     assert main(["report", str(folder), f"out={tmp_path / 'x.html'}", "images=1"]) == 0
     assert (tmp_path / "x.html").is_file()
     for words, text in (

@@ -10,6 +10,7 @@ import pytest
 from tests.helpers.pages import Page, write_run
 from ultralytics.engine.run.folder import RunLock
 from ultralytics.report import serve
+from ultralytics.utils import events
 from ultralytics.utils.errors import UserError
 
 
@@ -85,6 +86,9 @@ def test_ctrl_c_ends_it_without_an_error(tmp_path, monkeypatch, caplog):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(serve.ThreadingHTTPServer, "serve_forever", interrupt)
-    with caplog.at_level("INFO", "ultralytics"):
+    heard = []
+    with caplog.at_level("INFO", "ultralytics"), events.heard_by(heard.append):
         serve.serve_page(write_run(tmp_path / "r", images=False), 0)
     assert "http://127.0.0.1:" in caplog.text
+    assert heard[0]["event"] == "result"
+    assert heard[0]["address"] in caplog.text

@@ -11,6 +11,7 @@ from typing import Any
 
 from ultralytics.engine.run.folder import read_holder
 from ultralytics.report.page import ROOM, find_folder, make_page, policy
+from ultralytics.utils import events
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.files import stamp
 from ultralytics.utils.log import LOGGER
@@ -122,6 +123,7 @@ def serve_page(run: str | Path, port: int = PORT, images: float = ROOM) -> None:
     """Serve the page of a run or a study until Ctrl-C."""
     with open_server(run, port, images) as server:
         address = f"http://{ADDRESS}:{server.server_address[1]}/"
+        events.emit("result", text=address, address=address)
         LOGGER.info("page     %s shows %s as it is; Ctrl-C ends it", address, one_line(str(run), 300))
         try:
             server.serve_forever()

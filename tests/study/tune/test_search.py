@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from ultralytics.cfg.config import get_cfg
+from ultralytics.cli import main
 from ultralytics.study import pool
 from ultralytics.study.job import Job
 from ultralytics.study.record import FAILED, FINISHED, PRUNED, RunRecord, read_record, write_record
@@ -285,6 +286,20 @@ def test_the_report_is_made_from_the_folder_alone(tune, tmp_path):
         write_tune_report(tmp_path / "out")
     with pytest.raises(ConfigError, match="no trial of a tune has ended in it"):
         write_tune_report(tmp_path)
+
+
+def test_the_commands_answer_with_what_they_made(tune, tmp_path, monkeypatch, capsys):
+    found = tune().run()
+    monkeypatch.setattr("ultralytics.study.tune.search.run_tune", lambda **_: found)
+    out = tmp_path / "out"
+    capsys.readouterr()
+    assert main(["tune", "model=yolov8n.yaml", "data=data/shapes.yaml", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out.splitlines()[1])
+    assert (answer["event"], answer["text"]) == ("result", str(out / "best_hyperparameters.yaml"))
+    assert answer["values"] == found.values
+    assert answer["value"] == pytest.approx(found.value)
+    assert main(["tune", "report", str(out), "--quiet"]) == 0
+    assert capsys.readouterr().out == f"{out / 'tune_results.csv'}\n"
 
 
 def test_figures_are_drawn(tmp_path, tune, monkeypatch):

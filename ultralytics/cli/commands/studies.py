@@ -8,6 +8,7 @@ from ultralytics.cfg.knob import knob
 from ultralytics.cli.command import Command
 from ultralytics.cli.commands.models import PLUGINS
 from ultralytics.cli.words import read_names
+from ultralytics.utils import events
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.files import user_path
 
@@ -100,7 +101,8 @@ class Report(Command, name="report"):
         if self.serve:
             serve_page(self.folder, **given)
         else:
-            write_page(self.folder, **given)
+            page = write_page(self.folder, **given)
+            events.emit("result", text=str(page), file=page)
         return 0
 
 

@@ -11,6 +11,7 @@ from ultralytics.cfg.knob import Knob, knob, knobs_of
 from ultralytics.cfg.unsupported import NEGATED, RENAMED
 from ultralytics.cli.command import Command
 from ultralytics.cli.commands.runs import TYPED, Run
+from ultralytics.utils import events
 from ultralytics.utils.errors import ConfigError, nearest
 from ultralytics.utils.files import user_path
 
@@ -73,7 +74,9 @@ class Tune(Run, name="tune"):
         """Search."""
         from ultralytics.study.tune.search import run_tune  # torch takes seconds to import
 
-        run_tune(**self.given, source=TYPED)
+        found = run_tune(**self.given, source=TYPED)
+        fields = {"folder": found.out, "file": found.recipe, "values": found.values, "value": found.value}
+        events.emit("result", text=str(found.recipe), **fields)
         return 0
 
 
@@ -87,5 +90,6 @@ class TuneReport(Command, name="tune report"):
     def run(self) -> int:
         from ultralytics.study.tune.report import write_tune_report  # torch takes seconds to import
 
-        write_tune_report(user_path(self.out))
+        table = write_tune_report(user_path(self.out))
+        events.emit("result", text=str(table), folder=table.parent, table=table)
         return 0

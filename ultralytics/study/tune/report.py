@@ -108,8 +108,8 @@ def _recipe(best: Trial, trials: Sequence[Trial], plan: Mapping[str, Any], out: 
     return head + yaml.safe_dump(dict(best.values), allow_unicode=True, sort_keys=False, width=120)
 
 
-def write_tune_report(out: Path) -> None:
-    """Write the tables, the recipe and the figures of a tune anew, from its folder alone.
+def write_tune_report(out: Path) -> Path:
+    """Write the tables, the recipe and the figures of a tune again, from its folder alone; return the table.
 
     Raises:
         UserError: the folder holds no trial of a tune, or a file of it cannot be read or written.
@@ -132,6 +132,7 @@ def write_tune_report(out: Path) -> None:
     _draw_figures(out, space, plan["metric"], trials)
     counts = ", ".join(f"{n} {s}" for s in (FINISHED, PRUNED, FAILED) if (n := sum(t.state == s for t in trials)))
     LOGGER.info("report   %s (%s)", out / TABLE, counts)
+    return out / TABLE
 
 
 def _draw_figures(out: Path, space: Space, metric: str, trials: Sequence[Trial]) -> None:
