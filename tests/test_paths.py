@@ -93,7 +93,7 @@ def here(made, monkeypatch):
     monkeypatch.chdir(made)
     monkeypatch.setenv("HOME", str(made.parent))
     monkeypatch.setenv("USERPROFILE", str(made.parent))
-    monkeypatch.setattr(DetectionTrainer, "train", lambda self: self.get_model())
+    monkeypatch.setattr(DetectionTrainer, "train", lambda self: [self.get_model(), None][1])
     monkeypatch.setattr("ultralytics.data.check.chart.plot_dataset", lambda *_: None)
     before = set(made.iterdir())
     yield made

@@ -112,21 +112,28 @@ def plainly_joined(rows):
     left, kept = sorted(rows, key=lambda r: -r[1]), []
     while left:
         box, score, cls, cut, tile = left.pop(0)
-        dropped, others = [], []
-        for row in left:
-            both = common(box, row[0])
-            same = both > 0.7 * (area(box) + area(row[0]) - both)
-            part = (cut or row[3]) and tile != row[4] and both > 0.5 * min(area(box), area(row[0]))
-            (dropped if row[2] == cls and (same or part) else others).append(row)
-        left = others
-        sure = [r for r in dropped if r[1] >= 0.25 * score]
-        if cut and any(not r[3] for r in sure):
-            box = next(r[0] for r in sure if not r[3])
-        elif cut:
-            every = [box, *(r[0] for r in sure)]
-            box = [f(b[k] for b in every) for k, f in enumerate((min, min, max, max))]
+        same = [r for r in left if r[2] == cls]
+        gone = []
+        if cut:
+            near = [r for r in same if r[4] != tile and common(box, r[0]) > 0.5 * min(area(box), area(r[0]))]
+            sure = [r for r in near if r[1] >= 0.25 * score]
+            gone = [r for r in near if r[3] or r not in sure]
+            whole = [r for r in sure if not r[3]]
+            if whole:
+                box, _, _, _, tile = max(whole, key=lambda r: overlap(box, r[0]))
+            else:
+                every = [box, *(r[0] for r in sure)]
+                box = [f(b[k] for b in every) for k, f in enumerate((min, min, max, max))]
+        gone += [r for r in same if overlap(box, r[0]) > 0.7]
+        gone += [r for r in same if r[3] and r[4] != tile and common(box, r[0]) > 0.5 * min(area(box), area(r[0]))]
+        left = [r for r in left if not any(r is g for g in gone)]
         kept.append([*box, score, cls])
     return torch.tensor(kept)
+
+
+def overlap(a, b):
+    both = common(a, b)
+    return both / (area(a) + area(b) - both)
 
 
 def same_boxes(a, b):

@@ -67,7 +67,8 @@ def test_what_was_seen_is_read_as_it_was_written(tmp_path):
 
 def test_a_logged_run_is_in_the_group_of_its_arm(tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(job.modes, "train", lambda cfg, overrides, source: asked.append(overrides))
+    monkeypatch.setattr(job.modes, "train", lambda cfg, overrides, source, callbacks=None: asked.append(overrides))
+    (tmp_path / "fla-3").mkdir()
     for keys in ({"log": ["csv"]}, {"log": ["csv"], "log_group": "mine"}, {}):
         job.train(Job(Run("fla", 3, keys, {}), "study.yaml"), tmp_path / "fla-3")
     assert [(k["name"], k.get("log_group")) for k in asked] == [("fla-3", "fla"), ("fla-3", "mine"), ("fla-3", None)]

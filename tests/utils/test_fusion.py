@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ultralytics.utils.fusion import greedy_merging, join, weighted_boxes_fusion
+from ultralytics.utils.fusion import greedy_merging, join, join_parts, weighted_boxes_fusion
 
 
 def area(box):
@@ -116,6 +116,36 @@ def test_merging_puts_the_parts_of_a_cut_object_together():
     )
     merged = greedy_merging(found, 0.4)
     assert merged == pytest.approx(np.array([[0, 0, 80, 20, 0.9, 0], [75, 0, 95, 20, 0.7, 0]]))
+
+
+def parts(rows, tiles, cut, iou=0.7):
+    return join_parts(np.array(rows, float), np.array(tiles), np.array(cut), iou).tolist()
+
+
+def test_a_part_that_is_cut_belongs_to_the_whole_box_it_fits_best():
+    left, right = [815, 632, 1082, 996, 0.84, 0], [929, 601, 1095, 991, 0.69, 0]  # two people, side by side
+    cut = [960, 604, 1096, 993, 0.92, 0]  # the right one again, in the next tile
+    strips = [[813, 944, 1086, 996, 0.82, 0], [961, 945, 1085, 996, 0.65, 0]]  # of both, in the tiles below
+    found = parts([left, right, cut, *strips], [0, 0, 1, 2, 3], [False, False, True, True, True])
+    assert found == [[*right[:4], 0.92, 0], left]
+
+
+def test_a_part_of_what_a_cut_box_has_become_is_dropped():
+    rows = [[100, 100, 260, 200, 0.85, 0], [180, 100, 260, 200, 0.92, 0], [100, 185, 200, 200, 0.7, 0]]
+    assert parts(rows, [0, 1, 2], [False, True, True]) == [[100, 100, 260, 200, 0.92, 0]]
+
+
+def test_parts_without_a_whole_box_become_one_around_them():
+    rows = [[100, 100, 200, 300, 0.9, 0], [150, 100, 260, 300, 0.8, 0], [150, 100, 250, 120, 0.1, 0]]
+    found = parts(rows, [0, 1, 2], [True, True, True])
+    assert found == [[100, 100, 200, 300, 0.9, 0], [150, 100, 260, 300, 0.8, 0]], "half is no part"
+    rows[1][0] = 120
+    assert parts(rows, [0, 1, 2], [True, True, True]) == [[100, 100, 260, 300, 0.9, 0]]
+
+
+def test_whole_boxes_of_other_tiles_are_dropped_by_their_overlap_alone():
+    rows = [[0, 0, 100, 100, 0.9, 0], [2, 0, 100, 100, 0.8, 0], [20, 20, 60, 60, 0.7, 0]]
+    assert parts(rows, [0, 1, 1], [False, False, False]) == [rows[0], rows[2]]
 
 
 @pytest.mark.parametrize("how", ["nms", "nmm", "wbf"])

@@ -86,9 +86,10 @@ def join_parts(
     """Return the boxes of all tiles of an image, each object once and whole, best first.
 
     Going down the scores, a box drops those left that it overlaps by more than `iou`. Where one of two is cut by a
-    border of its tile, and they are of different tiles, it also drops what it shares more than PART of the smaller
-    one's area with. A cut box then is replaced: by the best whole box among those that it dropped, or, if all are cut,
-    by the smallest box around it and them; boxes below SURE times its score do not count.
+    border of its tile, and they are of different tiles, they are of one object if they share more than PART of the
+    smaller one's area. So a cut box is replaced: by the whole box of its object that overlaps it most, or, if all are
+    cut, by the smallest box around it and them; boxes below SURE times its score do not count. Then it drops what is
+    left of its object. Further whole boxes that a cut one lies in are of other objects, and stay.
 
     Args:
         found: (n, 6) boxes.
@@ -104,26 +105,24 @@ def join_parts(
     for left in groups:
         while len(left):
             first, left = left[0], left[1:]
-            box, others = found[first], found[left]
-            same = pair_iou(others[:, :4], box[:4]) > iou
-            part = (cut[left] | cut[first]) & (tile[left] != tile[first])
-            same |= part & (pair_ios(others[:, :4], box[:4]) > PART)
+            box, place, others, drop = found[first], tile[first], found[left], np.zeros(len(left), bool)
             if cut[first]:
-                sure = left[same & (others[:, 4] >= SURE * box[4])]
-                box = _made_whole(box, found[sure], cut[sure])
+                near = (tile[left] != place) & (pair_ios(others[:, :4], box[:4]) > PART)
+                sure = near & (others[:, 4] >= SURE * box[4])
+                drop = near & (cut[left] | ~sure)
+                whole = left[sure & ~cut[left]]
+                if len(whole):
+                    best = whole[pair_iou(found[whole, :4], box[:4]).argmax()]
+                    box, place = np.concatenate((found[best, :4], box[4:])), tile[best]
+                else:
+                    around = np.vstack((box[None], others[sure]))
+                    box = np.concatenate((around[:, :2].min(0), around[:, 2:4].max(0), box[4:]))
+            drop |= pair_iou(others[:, :4], box[:4]) > iou
+            drop |= cut[left] & (tile[left] != place) & (pair_ios(others[:, :4], box[:4]) > PART)
             joined.append(box)
             places.append(first)
-            left = left[~same]
+            left = left[~drop]
     return np.stack(joined)[np.argsort(places)] if joined else found
-
-
-def _made_whole(box: Float64Array, others: Float64Array, cut: BoolArray) -> Float64Array:
-    """Return a cut box of the size of the first of others that is whole; around it and all of them if none is."""
-    whole = others[~cut]
-    if len(whole):
-        return np.concatenate((whole[0, :4], box[4:]))
-    around = np.vstack((box[None], others))
-    return np.concatenate((around[:, :2].min(0), around[:, 2:4].max(0), box[4:]))
 
 
 def _shared(boxes: Float64Array, box: Float64Array) -> tuple[Float64Array, Float64Array, Float64Array]:
