@@ -126,7 +126,7 @@ def test_recent_images_stay_within_their_limit():
 def test_memory_that_does_not_suffice_is_said(toy, caplog, monkeypatch):
     monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
     dataset = YOLODataset([toy.parent / "images" / "val"], imgsz=64, nc=3)
-    load, rest = dataset._decode, (dataset.labels, dataset.sizes, "k")
+    load, rest = dataset._image, (dataset.labels, dataset.sizes, "k")
     assert isinstance(cached(load, "ram", *rest), RamImages)
     assert cached(load, False, *rest) is load
     monkeypatch.setattr("ultralytics.data.cache.images.available_memory", lambda: 1000)

@@ -10,7 +10,21 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ultralytics.cfg.keys import KNOBS, MODE_DEFAULTS, OPTIMIZERS, PAIRS, VP, Config, E, P, T, X, file_of, unknown_key
+from ultralytics.cfg.keys import (
+    KNOBS,
+    MODE_DEFAULTS,
+    OPTIMIZERS,
+    PAIRS,
+    TVP,
+    VP,
+    Config,
+    E,
+    P,
+    T,
+    X,
+    file_of,
+    unknown_key,
+)
 from ultralytics.cfg.knob import RUNS, check_switches
 from ultralytics.cfg.paths import find_recipe
 from ultralytics.cfg.unsupported import NEGATED, RENAMED, UNSUPPORTED, asks_nothing
@@ -73,7 +87,8 @@ WITHOUT_EFFECT: tuple[tuple[tuple[str, ...], tuple[str, ...], Callable[[Config],
     (X, ("max_images",), lambda c: c.kind != "erf", "kind={c.kind}"),
     (X, _OF_BOXES, lambda c: c.kind == "erf", "kind=erf asks for no boxes"),
     (E, ("conf", "iou", "max_det", "agnostic_nms"), lambda c: not c.nms, "nms=False, so boxes are not suppressed"),
-    (VP, ("overlap", "whole"), lambda c: c.tiles is None, "there are no tiles="),
+    (TVP, ("overlap", "whole"), lambda c: c.tiles is None, "there are no tiles="),
+    (T, ("tile_visible", "tile_background", "merge", "merge_iou"), lambda c: c.tiles is None, "there are no tiles="),
     (VP, ("merge", "merge_iou"), _looks_once, "there is one network, and neither tiles= nor augment=True"),
     (P, _DRAWN, lambda c: not c.save, "save=False, so nothing is drawn"),
     (RUNS, ("agnostic_nms",), lambda c: c.agnostic_nms and c.single_cls, "single_cls=True leaves one class"),

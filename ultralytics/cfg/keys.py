@@ -34,6 +34,7 @@ from ultralytics.utils.text import one_line
 
 T, V, P, F = ("train",), ("val",), ("predict", "track"), ("track",)
 TV, VP = ("train", "val"), ("val", *P)
+TVP = (*TV, *P)
 PX, X, E = (*P, "explain"), ("explain",), ("export",)
 PAIRS = (*PX, *E)  # modes whose imgsz may be [height, width]
 TASK_NAMES = ("detect",)  # as `models.yolo.task.TASKS`; the first is the default
@@ -218,25 +219,27 @@ class Config:  # size: every key of a run, each declared once
     tiles: int | None = knob(
         None,
         "side of the tiles, pixels, that images are cut into; the network sees each at its own size",
-        VP,
+        TVP,
         low=32,
         high=8192,
         none="none",
     )
-    overlap: float = knob(0.2, "least part of a tile's side that it shares with the next", VP, low=0, high=0.9)
-    whole: bool = knob(True, "beside the tiles, the whole image too, fitted into imgsz", VP)
+    overlap: float = knob(0.2, "least part of a tile's side that it shares with the next", TVP, low=0, high=0.9)
+    whole: bool = knob(True, "beside the tiles, the whole image too, fitted into imgsz", TVP)
+    tile_visible: Fraction = knob(0.1, "least part of an object's area that a tile shows, to be labelled there", T)
+    tile_background: Fraction = knob(1.0, "part of the tiles without objects to train on, chosen by the seed", T)
     merge: str | None = knob(
         None,
         "how boxes of several networks, tiles or passes are joined: nms drops, nmm takes in what lies within, "
         "wbf averages, cut (of tiles) is nms that makes cut objects whole; auto: tiles cut, networks wbf, passes nms",
-        VP,
+        TVP,
         choices=MERGES,
         none="auto",
     )
     merge_iou: Fraction | None = knob(
         None,
         "overlap from which they are one; auto: cut and nms as iou, nmm 0.5 (of the smaller box), wbf 0.55",
-        VP,
+        TVP,
         none="auto",
     )
     font: str | None = knob(

@@ -14,6 +14,7 @@ from ultralytics.cfg.config import Config
 from ultralytics.cfg.dataset import DatasetSpec
 from ultralytics.data.cache.images import available_memory
 from ultralytics.data.dataset import YOLODataset
+from ultralytics.data.tiles import Tiling
 from ultralytics.data.workers import FEW_HANDLES, HANDLES, NoWorkersError, Room, Workers
 from ultralytics.utils.lazy import later
 from ultralytics.utils.log import LOGGER
@@ -62,7 +63,7 @@ def build_yolo_dataset(
     """Build the dataset of a split: augmented in mode "train", letterboxed otherwise.
 
     Args:
-        cfg: imgsz, cache, single_cls, classes, fraction and the augmentation's keys.
+        cfg: imgsz, cache, single_cls, classes, fraction and the augmentation's keys; in mode "train" those of tiles.
         data: what the YAML says, or the mapping that `check_det_dataset` makes of it.
         batch, rect, stride, cache_dir, frame, native: see `YOLODataset`; the stride is the model's.
         prefix: what messages call the split; the mode when empty.
@@ -90,6 +91,7 @@ def build_yolo_dataset(
         keypoints=spec.keypoints,
         frame=frame,
         native=native,
+        tiles=Tiling.of(cfg) if training else None,
     )
 
 
@@ -233,7 +235,8 @@ class Loader:
 
     def largest_batch(self) -> int:
         """Return the bytes of the largest batch of images."""
-        sides, side = self.dataset.rectangles, self.dataset.imgsz
+        side, sides = self.dataset.imgsz, self.dataset.rectangles
+        sides = self.dataset.sizes if self.dataset.native else sides
         pixels = side * side if sides is None else int(sides.prod(1).max())
         return 3 * pixels * max(len(self.sampler.own(0)), 1)
 

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-import cv2
 import numpy as np
 import torch
 
 from ultralytics.data.augment import Augmentation, Labelled, letterboxed_sample
-from ultralytics.data.cache.images import RecentImages, cached
+from ultralytics.data.cache.images import Loader, RecentImages, cached
 from ultralytics.data.instances import FIELDS
-from ultralytics.data.labelset import LabelSet
+from ultralytics.data.labelset import FileNames, LabelSet
+from ultralytics.data.letterbox import loaded_sizes, resized
 from ultralytics.data.scan import scan
+from ultralytics.data.tiles import TileImages, TileSet, Tiling, cut_images
 from ultralytics.utils.errors import DatasetError
 from ultralytics.utils.images import imread
 from ultralytics.utils.lazy import later
-from ultralytics.utils.types import Batch, Float32Array, Float64Array, Int64Array, Sample, SampleKey, UInt8Array
+from ultralytics.utils.types import Batch, Float32Array, Int64Array, Sample, SampleKey, UInt8Array
 
 _BOXES = "this project detects boxes: YOLODataset"
 __getattr__ = later(
@@ -57,10 +59,11 @@ class YOLODataset:
         keypoints: numbers behind the box in a row of a pose dataset.
         frame: (height, width) that validation samples are letterboxed into; `imgsz` squared when None.
         native: validation samples are whole images as they are in their files, each of its own size.
+        tiles: the samples are tiles of the images, cut like this.
 
     Attributes:
-        labels: the LabelSet.
-        im_files: its paths.
+        labels: the LabelSet of the samples.
+        tiles: where in the images they are; None where they are the images.
         rectangles: (number of batches, 2) height and width with `rect`.
         mosaic_closed: mosaic and mixup are off.
     """
@@ -86,6 +89,7 @@ class YOLODataset:
         keypoints: int = 0,
         frame: tuple[int, int] | None = None,
         native: bool = False,
+        tiles: Tiling | None = None,
     ) -> None:
         self.imgsz, self.augment, self.prefix = imgsz, augment, prefix
         if isinstance(img_path, LabelSet):
@@ -98,20 +102,33 @@ class YOLODataset:
             labels.merge_classes()
         self.frame = None if native else frame or (imgsz, imgsz)
         self.rectangles: Int64Array | None = None
+        self.tiles: TileSet | None = None
+        if tiles is not None:
+            assert not rect
+            assert not native
+            self.tiles = cut_images(labels, tiles, prefix)
+            labels = self.tiles.labels
         if rect:
             labels, self.rectangles = _rectangles(labels, imgsz, min(batch_size, len(labels)), stride, pad)
         self.labels = labels
         self.batch_size = batch_size
-        self.im_files = labels.im_files
         self.augmentation = Augmentation(hyp, imgsz) if augment else None
         self.mosaic_closed = False
         self.sizes: Int64Array = labels.shapes.astype(np.int64) if native else loaded_sizes(labels.shapes, imgsz)
-        kind = "as it is" if native else f"{imgsz} linear 1"
-        load = cached(self._decode, cache, labels, self.sizes, kind, prefix)
+        kind = _AS_IT_IS if native else f"{imgsz} linear 1"
+        if self.tiles is None:
+            load = cached(partial(_decode_image, labels, self.sizes), cache, labels, self.sizes, kind, prefix)
+        else:
+            load = self._tile_loader(self.tiles, cache)
         self._image = RecentImages(load) if augment else load
 
     def __len__(self) -> int:
         return len(self.im_files)
+
+    @property
+    def im_files(self) -> FileNames:
+        """Paths of the samples' images."""
+        return self.labels.im_files
 
     @property
     def native(self) -> bool:
@@ -131,7 +148,7 @@ class YOLODataset:
 
     @property
     def ni(self) -> int:
-        """Number of images."""
+        """Number of samples."""
         return len(self)
 
     def close_mosaic(self, closed: Any = True, hyp: Any = None) -> None:
@@ -139,15 +156,13 @@ class YOLODataset:
         for the reference hand over here, close it."""
         self.mosaic_closed = bool(closed)
 
-    def _decode(self, index: int) -> UInt8Array:
-        """Decode an image, its longer side `imgsz`."""
-        file = self.im_files[index]
-        image = imread(file)
-        if image is None:
-            raise DatasetError("the image can no longer be read", file, "the image was readable when the run started")
-        if image.shape[:2] != tuple(self.labels.shapes[index]):
-            raise DatasetError("the image is not the one the run began with", file, "start again")
-        return resized(image, self.sizes[index])
+    def _tile_loader(self, tiles: TileSet, cache: bool | str) -> Loader:
+        """Return what loads a sample by its number: a tile at its own size. Whole images are what is cached."""
+        self.sizes[tiles.is_part] = self.labels.shapes[tiles.is_part]
+        images = tiles.images
+        decode = partial(_decode_image, images, images.shapes)
+        load = cached(decode, cache, images, images.shapes, _AS_IT_IS, self.prefix, parts=True)
+        return TileImages(load, tiles, self.sizes)
 
     def labelled(self, index: int) -> Labelled:
         """Load an image, its longer side `imgsz`, and its objects."""
@@ -204,20 +219,18 @@ class YOLODataset:
         return cast(Batch, batch)
 
 
-def loaded_sizes(shapes: Int64Array, imgsz: int) -> Int64Array:
-    """Return the (n, 2) heights and widths to which images of these are loaded: the longer side becomes `imgsz`."""
-    scaled: Float64Array = np.ceil(shapes * (imgsz / shapes.max(1, keepdims=True)))
-    return np.minimum(scaled, imgsz).astype(np.int64)
+def _decode_image(labels: LabelSet, sizes: Int64Array, index: int) -> UInt8Array:
+    """Decode an image of a set, and give it its height and width of `sizes` (n, 2)."""
+    file = labels.im_files[index]
+    image = imread(file)
+    if image is None:
+        raise DatasetError("the image can no longer be read", file, "the image was readable when the run started")
+    if image.shape[:2] != tuple(labels.shapes[index]):
+        raise DatasetError("the image is not the one the run began with", file, "start again")
+    return resized(image, sizes[index])
 
 
-def resized(image: UInt8Array, size: Sequence[int] | Int64Array) -> UInt8Array:
-    """Resize an image to a height and width."""
-    h, w = (int(n) for n in size)
-    if image.shape[:2] == (h, w):
-        return image
-    return cv2.resize(image, (w, h), interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]  # uint8 stays uint8
-
-
+_AS_IT_IS = "as it is"  # of a cache's key: nothing is resized
 _NOTHING_IGNORED: Float32Array = np.zeros((0, 6), np.float32)
 
 

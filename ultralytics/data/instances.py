@@ -98,6 +98,16 @@ class Instances:
 
     # Placed → labelled
 
+    def label(self, size: Pair, corner: Pair) -> Instances:
+        """Return placed objects as they are labelled in a part of the frame; the way back of `place`.
+
+        Args:
+            size: width and height of the part, pixels.
+            corner: x and y of its upper left corner.
+        """
+        low, high = ((corners - np.asarray(corner)) / size for corners in (self.bboxes[:, :2], self.bboxes[:, 2:]))
+        return replace(self, bboxes=np.concatenate([(low + high) / 2, high - low], 1).astype(np.float32))
+
     def tensors(self, width: int, height: int) -> dict[str, torch.Tensor]:
         """Return placed objects as they are labelled, in parts of the frame: a float32 tensor of each field."""
         boxes = np.empty((len(self), 4), np.float32)

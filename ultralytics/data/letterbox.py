@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ultralytics.utils.types import UInt8Array
+from ultralytics.utils.types import Float64Array, Int64Array, UInt8Array
 
 FILL = 114  # grey of pixels outside every image
 
@@ -108,3 +108,17 @@ class LetterBox:
 
 def _resize(image: UInt8Array, shape: tuple[int, int]) -> UInt8Array:
     return cv2.resize(image, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]  # uint8 stays uint8
+
+
+def loaded_sizes(shapes: Int64Array, imgsz: int) -> Int64Array:
+    """Return the (n, 2) heights and widths to which images of these are loaded: the longer side becomes `imgsz`."""
+    scaled: Float64Array = np.ceil(shapes * (imgsz / shapes.max(1, keepdims=True)))
+    return np.minimum(scaled, imgsz).astype(np.int64)
+
+
+def resized(image: UInt8Array, size: Sequence[int] | Int64Array) -> UInt8Array:
+    """Resize an image to a height and width."""
+    h, w = (int(n) for n in size)
+    if image.shape[:2] == (h, w):
+        return image
+    return cv2.resize(image, (w, h), interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]  # uint8 stays uint8

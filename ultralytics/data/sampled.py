@@ -11,9 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ultralytics.data.dataset import loaded_sizes, resized
 from ultralytics.data.images import list_images
-from ultralytics.data.letterbox import LetterBox
+from ultralytics.data.letterbox import LetterBox, loaded_sizes, resized
 from ultralytics.utils.images import imread
 
 

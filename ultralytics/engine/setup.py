@@ -372,7 +372,7 @@ def log_start(run: Hooks, step: TrainStep) -> None:
         "Training %s of %s (%s, imgsz %d) in %s on %s; results go to %s",
         counted(step.state.epochs, "epoch"),
         counted(step.state.batches, "batch"),
-        counted(len(run.train_loader.dataset), "image"),
+        counted(len(run.train_loader.dataset), "image" if run.args.tiles is None else "sample"),
         run.args.imgsz,
         {None: "fp32", torch.bfloat16: "mixed bf16", torch.float16: "mixed fp16"}[step.loss.amp_dtype],
         step.loss.device,

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -87,19 +88,22 @@ class RamImages:
 
 class DiskImages:
     """Images decoded once and kept as .npy files in a folder, named by the digest of the image's file: a changed
-    image has another name, a moved or renamed one keeps its own.
+    image has another name, a moved or renamed one keeps its own. With `parts` a file is mapped: only the pixels that
+    are looked at are read.
     """
 
-    def __init__(self, load: Loader, labels: LabelSet, sizes: Int64Array, folder: Path, key: str) -> None:
+    def __init__(
+        self, load: Loader, labels: LabelSet, sizes: Int64Array, folder: Path, key: str, parts: bool = False
+    ) -> None:
         self.load, self.contents, self.sizes = load, labels.contents, sizes
-        self.folder, self.key = folder, short_digest(key)
+        self.folder, self.key, self.parts = folder, short_digest(key), parts
 
     def __call__(self, i: int) -> UInt8Array:
         """Return the image, from the folder when it is there."""
         path = self.folder / f"{self.contents[i].tobytes().hex()}-{self.key}.npy"
         try:
             with open_regular(path) as file:
-                image: UInt8Array = np.load(file, allow_pickle=False)
+                image: UInt8Array = _map_pixels(file) if self.parts else np.load(file, allow_pickle=False)
             if image.dtype == np.uint8 and image.shape == (*self.sizes[i], 3):
                 return image
         except (OSError, ValueError, EOFError):  # not there yet, or cut off by a full disk
@@ -120,6 +124,21 @@ class DiskImages:
                 Path(temporary).unlink(missing_ok=True)
 
 
+def _map_pixels(file: IO[bytes]) -> UInt8Array:
+    """Map an .npy file's array of bytes, read-only.
+
+    Raises:
+        ValueError: it is another file, or shorter than it says.
+    """
+    version = np.lib.format.read_magic(file)
+    if version != (1, 0):
+        raise ValueError(f"version {version}")
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+    if fortran or dtype != np.uint8:
+        raise ValueError(f"{dtype}")
+    return np.memmap(file, np.uint8, "r", file.tell(), shape)
+
+
 def _cache_folder(labels: LabelSet) -> Path:
     """Return a hidden folder beside the one that holds all images: .NAME.cache."""
     folders = {f.rpartition(os.sep)[0] for f in labels.im_files}
@@ -130,9 +149,18 @@ def _cache_folder(labels: LabelSet) -> Path:
     return folder.with_name(f".{folder.name}.cache") if folder.name else folder / ".cache"
 
 
-def cached(load: Loader, cache: bool | str, labels: LabelSet, sizes: Int64Array, key: str, desc: str = "") -> Loader:
+def cached(
+    load: Loader,
+    cache: bool | str,
+    labels: LabelSet,
+    sizes: Int64Array,
+    key: str,
+    desc: str = "",
+    parts: bool = False,
+) -> Loader:
     """Return a loader behind a cache: "ram", "disk" or False. One that is not possible is left out, and said so.
-    `sizes` (n, 2) are height and width of each decoded image, which depends on its file and `key`."""
+    `sizes` (n, 2) are height and width of each decoded image, which depends on its file and `key`; `parts`: mostly a
+    part of one is looked at."""
     if cache == "ram":
         needed, free = int(sizes.prod(1).sum() * 3), available_memory()
         if needed > 0.8 * free:
@@ -155,7 +183,7 @@ def cached(load: Loader, cache: bool | str, labels: LabelSet, sizes: Int64Array,
         except OSError as e:
             LOGGER.warning("%scache=disk cannot write %s (%s): going on without", desc, folder, e.strerror)
             return load
-        return DiskImages(load, labels, sizes, folder, key)
+        return DiskImages(load, labels, sizes, folder, key, parts)
     return load
 
 

@@ -60,6 +60,7 @@ OWN_KEYS = (
     *("transfer", "min_transfer", "preflight", "plugins", "threads", "font", "rect_val", "on_nan", "save_every"),
     *("sync_bn", "model_scale", "cfg", "lr_transferred", "lr_new", "lr_gate", "ema", "coco", "adapter", "train_only"),
     *("teacher", "distill", "distill_gain", "compile", "checkpoint_rows"),
+    *("tiles", "overlap", "whole", "merge", "merge_iou", "tile_visible", "tile_background"),
 )
 
 

@@ -32,6 +32,7 @@ FIXED = {
     **dict.fromkeys(
         ("conf", "iou", "max_det", "half", "classes", "single_cls", "agnostic_nms", "rect_val", "val", "coco"), _MEASURE
     ),
+    **dict.fromkeys(("tiles", "overlap", "whole", "merge", "merge_iou"), _MEASURE),
     **dict.fromkeys(
         (
             "cache", "device", "font", "plots", "preflight", "save", "save_every", "save_period", "verbose", "workers",

@@ -18,6 +18,7 @@ from ultralytics.cfg.model import ModelSpec, load_model_spec
 from ultralytics.cfg.paths import MODEL_HINT, data_hint
 from ultralytics.data.build import build_dataloader, build_yolo_dataset
 from ultralytics.data.scan import scan
+from ultralytics.data.tiles import Tiling, cut_images, settle_tiles
 from ultralytics.engine.aliases import Figures
 from ultralytics.engine.run.resume import check_names, resume_command
 from ultralytics.engine.safety.interrupt import Watched
@@ -55,6 +56,7 @@ class DetectionTrainer(BaseTrainer):  # size: the methods are the reference's, w
 
     def read_inputs(self) -> None:
         """Find the dataset and the font."""
+        settle_tiles(self.args)
         if not self.args.data:
             raise ConfigError("no dataset given", hint=data_hint())
         try:
@@ -240,7 +242,13 @@ class DetectionTrainer(BaseTrainer):  # size: the methods are the reference's, w
         """Return number and digest of each split's images."""
         loaders = {"train": self.train_loader, "val": self.val_loader}
         sets = {split: loader.dataset.labels for split, loader in loaders.items() if loader is not None}
-        return {split: {"images": len(labels), "digest": labels.digest} for split, labels in sets.items()}
+        found: dict[str, Any] = {
+            split: {"images": len(labels), "digest": labels.digest} for split, labels in sets.items()
+        }
+        tiles = getattr(self.train_loader.dataset, "tiles", None)
+        if tiles is not None:
+            found["train"] |= {"images": len(tiles.images), "samples": len(tiles.labels)}
+        return found
 
     def trial_labels(self, images: int) -> dict[str, Tensor]:
         """Every image a mosaic of four with the most boxes that an image of the dataset has."""
@@ -256,23 +264,28 @@ class DetectionTrainer(BaseTrainer):  # size: the methods are the reference's, w
         if self._boxes is None:
             args = self.args
             labels = scan(self.data.split("train"), self.data.label_nc, args.fraction, keypoints=self.data.keypoints)
+            how = Tiling.of(args)
+            labels = labels if how is None else cut_images(labels, how).labels
             self._boxes = max((len(labels.boxes(i)[0]) for i in range(len(labels))), default=0)
         return self._boxes
 
     # Data
 
     def build_dataset(self, img_path: Any, mode: str = "train", batch: int | None = None) -> Any:
-        """Return a split's dataset: rectangles at validation unless `rect_val=False`, in training with `rect`."""
+        """Return a split's dataset: rectangles at validation unless `rect_val=False`, in training with `rect`. With
+        `tiles` samples of training are tiles, and those of validation whole images, which the validator cuts."""
         args = self.args
+        native = args.tiles is not None and mode != "train"
         return build_yolo_dataset(
             args,
             img_path,
             int(batch or args.batch),
             self.data,
             mode=mode,
-            rect=args.rect if mode == "train" else args.rect_val,
+            rect=args.rect if mode == "train" else args.rect_val and not native,
             stride=self.stride,
             cache_dir=self.save_dir,
+            native=native,
         )
 
     def get_dataloader(self, dataset_path: Any, batch_size: int = 16, rank: int = 0, mode: str = "train") -> Any:
@@ -281,6 +294,8 @@ class DetectionTrainer(BaseTrainer):  # size: the methods are the reference's, w
         training = mode == "train"
         with self.team.first():  # checks the images, and keeps what it found for the others
             dataset = self.build_dataset(dataset_path, mode, batch_size)
+        if getattr(dataset, "native", False):
+            batch_size = 1  # of any sizes; `batch` is of tiles
         share = self.team.share(whole=not training)
         workers = self.team.workers(args.workers)
         loader = build_dataloader(dataset, batch_size, workers, shuffle=training, seed=args.seed, share=share)
@@ -300,7 +315,7 @@ class DetectionTrainer(BaseTrainer):  # size: the methods are the reference's, w
             self.val_loader = load_split(self, "val", self.team)
         validator: DetectionValidator = self.validator
         validator.team, validator.data, validator.names = self.team, self.data, dict(self.data.names)
-        validator.callbacks = self.callbacks
+        validator.callbacks, validator.stride = self.callbacks, self.stride
         # Ranks validate different numbers of batches: they look for signals together, after the last.
         validator.dataloader = self.val_loader if self.team.many else Watched(self.val_loader, self.interrupts)
         return validator

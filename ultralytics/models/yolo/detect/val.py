@@ -114,12 +114,14 @@ class DetectionValidator(BaseValidator):
         criterion: Criterion | None,
         autocast: torch.dtype | None,
     ) -> tuple[list[Tensor], torch.Size]:
-        """Evaluate a batch; see `BaseValidator.evaluate_batch`. With `tiles`, images are as they are in their files."""
+        """Evaluate a batch; see `BaseValidator.evaluate_batch`. With `tiles`, images are as they are in their files,
+        and there is no loss: it is of what the network sees at once."""
         if self.tiler is None:
             return super().evaluate_batch(batch, net, watch, criterion, autocast)
         assert self.current is not None
         images = batch["img"].permute(0, 2, 3, 1).numpy()
-        predictions = [self.tiler(image, watch, rgb=True) for image in images]
+        with torch.autocast(net.device.type, dtype=autocast, enabled=autocast is not None):
+            predictions = [self.tiler(image, watch, rgb=True) for image in images]
         self.update_metrics(predictions, batch)
         self.current.images += len(images)
         return predictions, batch["img"].shape
