@@ -143,8 +143,8 @@ def test_with_nms_an_ensemble_suppresses_all_anchors_together():
 @pytest.mark.parametrize(
     ("others", "message"),
     [
-        ({"names": "xw"}, "network 2 has others than the first: 'w', 'y'"),
-        ({"names": "xyz"}, "network 2 has others than the first: 'z'"),
+        ({"names": "xw"}, "network 2 lacks 'y' and has 'w' besides"),
+        ({"names": "xyz"}, "network 2 has 'z' besides"),
         ({"fixed": (32, 32)}, "the exported files take images of 64×64 and 32×32 pixels alone"),
     ],
 )

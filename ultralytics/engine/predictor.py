@@ -22,6 +22,7 @@ from ultralytics.engine.tracking import Tracker, Tracking
 from ultralytics.engine.window import IMAGE_PAUSE, Window, open_window
 from ultralytics.engine.writer import Writer, drawn_by
 from ultralytics.nn.backend import Backend, backend_of, frame_of
+from ultralytics.nn.several import torch_network
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.fonts import checked_font
 from ultralytics.utils.log import LOGGER, progress
@@ -145,10 +146,11 @@ class BasePredictor(WithCallbacks):  # size: the reference's names, which callba
     def settle_threads(self) -> None:
         """Settle the number of threads; only a network of PyTorch's is tried."""
         net = self.model
+        tried = torch_network(net)
         threads.settle(
             self.args,
             self.device,
-            lambda most: threads.try_inference(net, self._shape, most) if isinstance(net, nn.Module) else None,
+            lambda most: None if tried is None else threads.try_inference(tried, self._shape, most),
         )
         self.model = threads.given_to(net)
 
@@ -248,7 +250,7 @@ class BasePredictor(WithCallbacks):  # size: the reference's names, which callba
         @kept_threads()  # between batches the number is the program's, which may run another prediction meanwhile
         def run(shape: tuple[int, int]) -> None:
             nonlocal batches
-            if self.args.threads is not None or batches == TRIAL_AFTER or not isinstance(self.model, nn.Module):
+            if self.args.threads is not None or batches == TRIAL_AFTER or torch_network(self.model) is None:
                 self.settle_threads()
             batches += 1
             group = waiting.pop(shape)

@@ -104,12 +104,13 @@ class EnsembleBackend:
             return None
         ids = {name: i for i, name in member.names.items()}
         if len(ids) != len(member.names) or sorted(ids) != sorted(self.names.values()):
-            mine, theirs = set(self.names.values()), set(ids)
-            names = sorted(mine ^ theirs)
-            shown = ", ".join(map(repr, names[:3])) + (", …" if len(names) > 3 else "")
+            lacks = _listed([n for n in self.names.values() if n not in ids])
+            more = _listed([n for n in ids if n not in self.names.values()])
+            differ = [f"lacks {lacks}"] * bool(lacks) + [f"has {more} besides"] * bool(more)
             raise ConfigError(
-                f"the networks of an ensemble need the same class names, and network {place + 1} has others than the "
-                f"first: {shown or 'a name twice'}"
+                f"the networks of an ensemble need the same class names: network {place + 1} "
+                f"{' and '.join(differ) or 'has a name twice'}",
+                hint="give networks that were trained on the same classes",
             )
         return [ids[name] for name in self.names.values()]
 
@@ -125,6 +126,10 @@ class EnsembleBackend:
     def each(self, change: Callable[[Any], Any]) -> EnsembleBackend:
         """Return it with each network changed."""
         return EnsembleBackend([change(m) for m in self.members])
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names[:3])) + (", …" if len(names) > 3 else "")
 
 
 def _reordered(output: Any, order: list[int] | None) -> Any:
@@ -148,6 +153,11 @@ def networks_in(net: Any) -> Iterator[Any]:
             yield from networks_in(member)
     else:
         yield net.net if isinstance(net, Augmented) else net
+
+
+def torch_network(net: Any) -> nn.Module | None:
+    """Return the first network of PyTorch's that a backend is made of."""
+    return next((one for one in networks_in(net) if isinstance(one, nn.Module)), None)
 
 
 def with_networks(net: Any, change: Callable[[Any], Any]) -> Any:

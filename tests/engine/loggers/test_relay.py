@@ -131,7 +131,7 @@ def test_every_logger_has_its_word_and_its_extra():
 
 def test_a_missing_package_stops_a_run_before_it_has_a_folder(train, tmp_path, monkeypatch):
     monkeypatch.setattr(table.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"log=mlflow: the package mlflow is missing.*ultralytics-fla\[mlflow\]"):
+    with pytest.raises(UserError, match=r"log=mlflow: the package mlflow is missing.*\.\[mlflow\]"):
         train("none", log=["csv", "mlflow"])
     assert not (tmp_path / "runs").exists()
 

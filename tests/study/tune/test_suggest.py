@@ -32,7 +32,7 @@ def trials(count, seed=0, sampler="tpe"):
 
 def test_without_optuna_there_is_one_line(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "optuna", None)
-    with pytest.raises(ConfigError, match=r"^tune needs the package optuna \(pip install optuna\)$"):
+    with pytest.raises(ConfigError, match=r'^tune needs the package optuna, .*pip install "\.\[tune\]"'):
         need_optuna()
 
 

@@ -22,10 +22,13 @@ def check_packages(words: Sequence[str]) -> None:
     Raises:
         UserError: a package is missing.
     """
-    for word in words:
-        if not _is_installed(LOGGERS[word].package):
-            hint = f'pip install "ultralytics-fla[{LOGGERS[word].extra}]", or leave it out of log='
-            raise UserError(f"the package {LOGGERS[word].package} is missing in {sys.executable}", f"log={word}", hint)
+    missing = [word for word in words if not _is_installed(LOGGERS[word].package)]
+    if missing:
+        packages = [LOGGERS[word].package for word in missing]
+        what = f"the package {packages[0]} is" if len(packages) == 1 else f"the packages {', '.join(packages)} are"
+        extras = ",".join(LOGGERS[word].extra for word in missing)
+        hint = f'pip install ".[{extras}]" in the clone, or leave {"it" if len(missing) == 1 else "them"} out of log='
+        raise UserError(f"{what} missing in {sys.executable}", f"log={','.join(missing)}", hint)
 
 
 def _is_installed(package: str) -> bool:

@@ -6,6 +6,7 @@ two of them, so it does not matter how often a tune was stopped.
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -42,7 +43,8 @@ def need_optuna() -> Any:
     try:
         import optuna  # an extra
     except ImportError:
-        raise ConfigError("tune needs the package optuna", hint="pip install optuna") from None
+        message = f"tune needs the package optuna, which is missing in {sys.executable}"
+        raise ConfigError(message, hint='pip install ".[tune]" in the clone') from None
     return optuna
 
 
