@@ -65,7 +65,7 @@ def test_its_figures_are_those_of_val_with_the_same_tiles(given, tmp_path):
         return np.concatenate(validator.stats["conf"])
 
     assert np.array_equal(scores(tiles=SIDE, batch=8), np.concatenate(during["conf"]))
-    assert len(scores()) < len(scores(tiles=SIDE))  # none by default: the weights remember no tiles
+    assert not np.array_equal(scores(), np.concatenate(during["conf"]))  # none by default: weights remember no tiles
     with (trainer.save_dir / "results.csv").open(encoding="utf-8") as file:
         columns = next(csv.reader(file))
     assert "metrics/mAP50-95(B)" in columns

@@ -50,7 +50,7 @@ def measured(model, folder, monkeypatch, half=False):
     images = [spotted(b, 3, h, w, generator) for b, h, w in SHAPES]
     with torch.no_grad():
         ours = [deployed(x) for x in images]
-    compare = DetectionExporter().compare
+    compare = DetectionExporter().comparison(None).outputs
     found = {}
     for name in FORMATS:
         kind = format_named(name)
@@ -69,7 +69,7 @@ def rounding(model):
     with torch.no_grad():
         ours = deployed(x)
         exact = deployed.double()(x.double()).float()
-    return DetectionExporter().compare(exact, ours)
+    return DetectionExporter().comparison(None).outputs(exact, ours)
 
 
 @pytest.mark.slow
