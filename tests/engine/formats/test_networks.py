@@ -30,7 +30,7 @@ def network(name, shared):
     if name.endswith(".pt"):
         return load_trained(shared / "weights" / name)[0].eval()
     file = MODELS / f"{name}.yaml"
-    scaled = "scales" in yaml.safe_load(file.read_text(encoding="utf-8"))
+    scaled = "n" in yaml.safe_load(file.read_text(encoding="utf-8")).get("scales", ())
     torch.manual_seed(0)
     model = settled(DetectionModel(str(file), scale="n" if scaled else None, verbose=False))
     for branch in getattr(model.head, "one2one_cv3", ()):
@@ -63,13 +63,16 @@ def measured(model, folder, monkeypatch, half=False):
 
 
 def rounding(model):
-    """How far a network in fp32 is from itself in fp64."""
+    """How far a network in fp32 is from itself in fp64, at a small and at the largest size."""
     deployed = Deployed(model)
-    x = spotted(1, 3, 384, 640, torch.Generator().manual_seed(1))
+    generator = torch.Generator().manual_seed(1)
+    images = [spotted(1, 3, height, width, generator) for _, height, width in SHAPES[-2:]]
     with torch.no_grad():
-        ours = deployed(x)
-        exact = deployed.double()(x.double()).float()
-    return DetectionExporter().comparison(None).outputs(exact, ours)
+        ours = [deployed(x) for x in images]
+        deployed = deployed.double()
+        exact = [deployed(x.double()).float() for x in images]
+    lines = [DetectionExporter().comparison(None).outputs(a, b) for a, b in zip(exact, ours, strict=True)]
+    return {key: max(line[key] for line in lines) for key in lines[0]}
 
 
 @pytest.mark.slow
