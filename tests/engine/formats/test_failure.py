@@ -138,7 +138,7 @@ def test_a_line_of_code_is_named_and_that_one_size_can_be_written(tmp_path):
 @pytest.mark.parametrize(
     ("name", "reason", "hint"),
     [
-        ("CountsImages", "it takes batch=2 alone", FIXED),
+        ("CountsImages", "it takes one number of images alone", FIXED),
         ("TakesWindows", "it takes one size alone, with ", FIXED),
         (
             "ReadsValues",

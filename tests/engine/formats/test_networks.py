@@ -17,6 +17,7 @@ from ultralytics.models.yolo.detect.export import TOLERANCES, DetectionExporter
 from ultralytics.models.yolo.weights import load_trained
 from ultralytics.nn.deploy import Deployed
 from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils.ops import make_divisible
 
 MODELS = Path(__file__).parents[3] / "cfg" / "models"
 # Of these another size of the family stands for them: with tens of millions of weights a test would take minutes.
@@ -47,7 +48,8 @@ def measured(model, folder, monkeypatch, half=False):
     for module in (onnx, openvino):
         monkeypatch.setattr(module, "graph", lambda *_: graph)
     generator = torch.Generator().manual_seed(1)
-    images = [spotted(b, 3, h, w, generator) for b, h, w in SHAPES]
+    stride = int(model.stride.max())  # 64 of the networks with a sixth map
+    images = [spotted(b, 3, make_divisible(h, stride), make_divisible(w, stride), generator) for b, h, w in SHAPES]
     with torch.no_grad():
         ours = [deployed(x) for x in images]
     compare = DetectionExporter().comparison(None).outputs
@@ -66,7 +68,8 @@ def rounding(model):
     """How far a network in fp32 is from itself in fp64, at a small and at the largest size."""
     deployed = Deployed(model)
     generator = torch.Generator().manual_seed(1)
-    images = [spotted(1, 3, height, width, generator) for _, height, width in SHAPES[-2:]]
+    stride = int(model.stride.max())
+    images = [spotted(1, 3, make_divisible(h, stride), make_divisible(w, stride), generator) for _, h, w in SHAPES[-2:]]
     with torch.no_grad():
         ours = [deployed(x) for x in images]
         deployed = deployed.double()

@@ -15,8 +15,8 @@ REFUSED = {
     "MLCA": "is not kept: it fails on images of ",
     "BiLevelRoutingAttention": "it takes one size alone",
     "DAttention": "it takes one size alone",
-    "SwinTransformerBlock": "it takes batch=2 alone",
-    "CondConv": "it takes batch=2 alone",
+    "SwinTransformerBlock": "it takes one number of images alone",
+    "CondConv": "it takes one number of images alone",
 }
 
 

@@ -86,8 +86,8 @@ def reason(error: Exception) -> str:
     held, operation = HELD.search(text), OPERATION.search(text)
     if isinstance(error, TiedError):
         return f"it takes one size alone, with {_short(text)}"
-    if held:
-        return f"it takes {held[1]}={held[2]} alone"
+    if held:  # the number of images is that of the trial, which says nothing to a reader
+        return "it takes one number of images alone" if held[1] == "batch" else f"it takes {held[1]}={held[2]} alone"
     if operation:
         return f"it has no operation for {operation[1]}"
     if LOST in text:
