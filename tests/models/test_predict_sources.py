@@ -200,7 +200,9 @@ def test_show_falls_back_to_tk_and_survives_without_it(yolo, monkeypatch, messag
         def __getattr__(self, name):
             return lambda *a, **k: calls.append((name, k))
 
-    photo = lambda data, master: data  # noqa: E731  # as short as what it stands for
+    def photo(data, master):
+        return data
+
     monkeypatch.setenv("DISPLAY", ":9")
     monkeypatch.setattr(cv2, "waitKey", lambda ms: 1 / 0)
     monkeypatch.setattr(window, "IMAGE_PAUSE", 0.0)

@@ -19,7 +19,7 @@ from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils import events
 from ultralytics.utils.errors import UserError
 
-# A package that notes what is done with it, and fails where it is told to.
+# A package that writes down its calls, and fails at the call that a variable names.
 WANDB = """
 import json, os, random, sys, time
 import numpy as np

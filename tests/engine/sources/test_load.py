@@ -76,7 +76,10 @@ def test_a_list_may_hold_every_kind_of_image():
 
 
 class _Grabber:
-    monitors = [dict(left=0, top=0, width=30, height=20), dict(left=10, top=5, width=20, height=10)]  # noqa: RUF012, C408  # as mss writes it
+    monitors = (
+        {"left": 0, "top": 0, "width": 30, "height": 20},
+        {"left": 10, "top": 5, "width": 20, "height": 10},
+    )
 
     def __init__(self):
         self.closed = 0

@@ -46,7 +46,7 @@ class Logger:
 
     def open(self, run: LoggedRun) -> str:
         """Begin, or go on with `run.id`; returns the id by which the run is found when it goes on."""
-        raise NotImplementedError
+        raise NotImplementedError  # each logger has its own
 
     def note(self) -> str:
         """Return a line for the user, such as where the figures can be seen; asked once, after `open`."""
@@ -54,7 +54,7 @@ class Logger:
 
     def epoch(self, number: int, figures: Mapping[str, float]) -> None:
         """Take the figures of an epoch, from 1, by column of results.csv; what is not finite is left out."""
-        raise NotImplementedError
+        raise NotImplementedError  # each logger has its own
 
     def final(self, number: int, figures: Mapping[str, float]) -> None:
         """Take the figures of the best weights, after `number` epochs."""
