@@ -440,9 +440,9 @@ def _side_and_pair(value: Any, source: str) -> tuple[Any, tuple[int, int] | None
     """Return the longer side of an imgsz, and the (height, width) that it was given as: [h, w], (h, w) or "h,w"."""
     written = _PAIR.fullmatch(value.strip()) if isinstance(value, str) else None
     sides = [*map(int, written.groups())] if written else list(value) if isinstance(value, list | tuple) else [value]
-    if len(sides) == 1:
+    if len(sides) == 1 and not isinstance(sides[0], str):
         return sides[0], None
     if len(sides) != 2:
-        raise ConfigError(f"imgsz={value} must be one number, or, except in train and val, [height,width]")
+        raise ConfigError(f"imgsz={value!r} must be one integer, or, except in train and val, [height,width]")
     height, width = (int(KNOBS["imgsz"].checked(side, file_of(source))) for side in sides)
     return max(height, width), (height, width) if height != width else None

@@ -166,7 +166,8 @@ class Knob:  # size: a field for each thing that a declaration can say
             number = False
         fits = {"bool": isinstance(value, bool), "str": isinstance(value, str), "path": isinstance(value, bool | str)}
         if not fits.get(self.kind, number):
-            raise ConfigError(f"{self.shown}={value!r} must be {_MEANINGS[self.kind]}", where)
+            word = f", or {self.none}" if self.none.isalpha() else ""
+            raise ConfigError(f"{self.shown}={value!r} must be {_MEANINGS[self.kind]}{word}", where)
         if self.kind not in ("float", "fraction"):
             return value
         try:

@@ -216,7 +216,8 @@ class BaseValidator(WithCallbacks):  # size: the reference's names, which script
         self.report()
         if team.leads and events.heard():
             events.emit("metrics", weights=self.args.model, figures=getattr(self.metrics, "results_dict", {}))
-        LOGGER.info("Results saved to %s", self.save_dir)
+        if not self._placed:
+            LOGGER.info("Results saved to %s", self.save_dir)
 
     def _read_data(self, net: Any) -> DatasetSpec:
         """Find the dataset, whose classes must be the model's; where they bear other names, say so.

@@ -130,7 +130,12 @@ def _named(name: str, below: Path | None = None) -> list[Entry]:
     listed = list_lines(name, below)
     if listed is not None:
         lines, folder = listed
-        found = [entry for line in lines for entry in _named(line, folder)]
+        found: list[Entry] = []
+        for number, line in lines.items():
+            try:
+                found += _named(line, folder)
+            except UserError as e:
+                raise type(e)(f"{line}: {e.what}", f"{name}:{number}", e.hint) from None
         if not found:
             raise DatasetError("the list names nothing", name)
         files = all(isinstance(e, str | WebFile) for e in found)

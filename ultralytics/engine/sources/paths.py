@@ -26,9 +26,9 @@ def _placed_at(name: str, below: Path | None) -> Path:
     return user_path(name) if below is None else below / user_path(name)
 
 
-def list_lines(name: str, below: Path | None = None) -> tuple[list[str], Path] | None:
-    """Return the lines of a list (.txt, .streams) that say something, and its folder; None where the name is not that
-    of one.
+def list_lines(name: str, below: Path | None = None) -> tuple[dict[int, str], Path] | None:
+    """Return the lines of a list (.txt, .streams) that say something by their numbers, counted from 1, and its folder;
+    None where the name is not that of one.
 
     Raises:
         DatasetError: it cannot be read, or names another list.
@@ -40,7 +40,7 @@ def list_lines(name: str, below: Path | None = None) -> tuple[list[str], Path] |
     nested = next((line for line in lines if line.lower().endswith(LISTS)), None)
     if nested is not None:  # it could name itself
         raise DatasetError(f"the list contains another list, {nested}", name, "list images, videos or folders")
-    return [line for line in lines if line and not line.startswith("#")], path.parent
+    return {n: line for n, line in enumerate(lines, 1) if line and not line.startswith("#")}, path.parent
 
 
 def files_of(name: str, below: Path | None = None) -> list[str]:
