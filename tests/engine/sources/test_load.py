@@ -147,6 +147,6 @@ def test_a_screen_that_cannot_be_read_is_one_line(mss, monkeypatch):
 def test_a_wrong_line_of_a_list_is_named(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     (tmp_path / "list.txt").write_text("# images\na.png\n\ngone.png\n")
-    with pytest.raises(MissingFileError, match="gone.png: no such source") as caught:
+    with pytest.raises(MissingFileError, match=r"gone\.png: no such source") as caught:
         load_source(str(tmp_path / "list.txt"))
     assert caught.value.where == f"{tmp_path / 'list.txt'}:4"
