@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.nn import functional as F
+from torch.nn.functional import interpolate
 
 from ultralytics.utils import masks as module
 from ultralytics.utils import ops
@@ -43,7 +43,7 @@ def test_masks_at_full_precision_are_those_of_every_pixel(numbers):
     shape = numbers["shape"].tolist()
     protos, coefficients, boxes = numbers["protos"].float(), numbers["coefficients"].float(), numbers["boxes"]
     found = object_masks(protos, coefficients, boxes, shape)
-    logits = F.interpolate(torch.einsum("nk,khw->nhw", coefficients, protos)[None], shape, mode="bilinear")[0]
+    logits = interpolate(torch.einsum("nk,khw->nhw", coefficients, protos)[None], shape, mode="bilinear")[0]
     plain = crop_mask((logits > 0).float(), boxes)
     assert (found != plain).float().mean() < 1e-4
     for mask, said, (x1, y1, x2, y2) in zip(

@@ -218,7 +218,7 @@ def outlines(mask: npt.NDArray[Any]) -> list[npt.NDArray[np.int32]]:
 
 def _bridged(parts: list[npt.NDArray[np.int32]]) -> npt.NDArray[np.int32]:
     """Return one polygon through all parts: from the largest, a bridge to each other one and back by the same way."""
-    first, *others = sorted(parts, key=lambda p: cv2.contourArea(p), reverse=True)
+    first, *others = sorted(parts, key=cv2.contourArea, reverse=True)
     inserted: dict[int, list[npt.NDArray[np.int32]]] = {}
     for part in others:
         apart = ((first[:, None, :].astype(np.float32) - part[None, :, :]) ** 2).sum(-1)
