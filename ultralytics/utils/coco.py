@@ -39,6 +39,9 @@ class Seen(NamedTuple):
     truths: Float64Array
     # (k,) of the objects' masks, pixels², 0 or less for one without; None where none has one
     areas: Float64Array | None = None
+    # of the detections and of the objects that are not ignored: their masks (run lengths, polygons), or poses (K, 3)
+    found_shapes: Sequence[Any] | None = None
+    truth_shapes: Sequence[Any] | None = None
 
 
 def coco_figures(seen: Sequence[Seen], names: Mapping[int, str]) -> dict[str, Any]:

@@ -305,6 +305,7 @@ class DetectionTrainer(BaseTrainer):  # size: the methods are the reference's, w
             stride=self.stride,
             cache_dir=self.save_dir,
             native=native,
+            annotations=self.validate_with.annotations,
         )
 
     def get_dataloader(self, dataset_path: Any, batch_size: int = 16, rank: int = 0, mode: str = "train") -> Any:

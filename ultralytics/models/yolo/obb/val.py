@@ -1,0 +1,102 @@
+"""Validation of a network that finds rotated boxes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ultralytics.cfg.keys import VAL_CONF
+from ultralytics.models.yolo.detect.evaluate import BoxEvaluator, Pair, Shapes, pair_with
+from ultralytics.models.yolo.detect.postprocess import detections
+from ultralytics.models.yolo.detect.val import DRAWN_BOXES, DetectionValidator
+from ultralytics.utils.boxes import batch_probiou, xywhr2xyxyxyxy
+from ultralytics.utils.files import write_json
+from ultralytics.utils.log import LOGGER
+from ultralytics.utils.metrics import DetMetrics, OBBMetrics
+from ultralytics.utils.types import Batch
+
+
+class RotatedEvaluator(BoxEvaluator):
+    """The reference's figures for rotated boxes: their overlap is `probiou`."""
+
+    def overlap(self, p: Pair) -> Tensor:
+        """Return the overlap of boxes, (objects, detections)."""
+        return batch_probiou(p.targets, rotated(p.detected))
+
+    def corners(self, p: Pair) -> Tensor:
+        """Return the corners (n, 4) of the upright boxes around the detections."""
+        return around(rotated(p.detected))
+
+
+class OBBValidator(DetectionValidator):
+    """Run a network over a loader and compute the metrics of its rotated boxes; see `DetectionValidator`."""
+
+    kind: ClassVar[type[DetMetrics]] = OBBMetrics
+    annotations: ClassVar[str] = "corners"
+    measure: ClassVar[type[BoxEvaluator]] = RotatedEvaluator
+
+    def postprocess(self, preds: Any) -> list[Tensor]:
+        """Turn the model's output into (n, 7) detections of each image: centre and size in pixels, score, class, angle
+        in radians."""
+        return detections(preds, self.args, self.nc, VAL_CONF, multi_label=self.nc > 1, rotated=True)
+
+    def compare(self, preds: list[Tensor], batch: Batch) -> list[Pair]:
+        """Put each image's detections beside its labels; with `save_txt`, write them."""
+        together = torch.split(torch.cat(preds).cpu(), [len(found) for found in preds])  # one copy
+        return [self._pair(found, batch, i) for i, found in enumerate(together)]
+
+    def _pair(self, found: Tensor, batch: Batch, i: int) -> Pair:
+        found = found.clone()
+        if self.args.single_cls:
+            found[:, 5] = 0
+        found[:, :4] = to_original(found[:, :4], batch, i)
+        height, width = batch["resized_shape"][i]
+        targets = batch["bboxes"][batch["batch_idx"].view(-1) == i].cpu().float()
+        placed = to_original(targets[:, :4] * torch.tensor([width, height, width, height]), batch, i)
+        made = pair_with(found, torch.cat([placed, targets[:, 4:]], 1), batch, i)
+        if self.args.save_txt:
+            self._save_txt(made, obb=torch.cat([rotated(found), found[:, 4:6]], 1))
+        return made
+
+    def predicted(self, batch: Batch, preds: list[Tensor]) -> Any:
+        """Return the surest detections of a batch's images as what draws a batch takes them."""
+        height, width = batch["img"].shape[2:]
+        top = [d[:DRAWN_BOXES] for d in preds]
+        drawn = self._predicted(batch, top)
+        boxes = rotated(torch.cat(top))
+        return {**drawn, "bboxes": boxes / torch.tensor([width, height, width, height, 1])}
+
+    def report_figures(self) -> None:
+        """Write predictions.json; COCO's figures and the analysis are of upright boxes."""
+        for key in ("coco", "analyse"):
+            if getattr(self.args, key) and self.args.sources.get(key, "default") != "default":
+                LOGGER.warning("%s=True has no effect: it is of upright boxes", key)
+        seen, names = self.seen_images(), self.metrics.names
+        if self.args.save_json:
+            rows = [row for image in seen for row in self._rows(image)]
+            write_json(self.save_dir / "predictions.json", rows)
+            self._write_tasks(rows, names)
+
+
+def rotated(detected: Tensor) -> Tensor:
+    """Return the boxes (n, 5) of detections (n, 7): centre, size, angle."""
+    return torch.cat([detected[:, :4], detected[:, 6:7]], 1)
+
+
+def around(boxes: Tensor) -> Tensor:
+    """Return the corners (n, 4) of the upright boxes around rotated ones (n, 5)."""
+    corners = xywhr2xyxyxyxy(boxes)
+    return torch.cat([corners.amin(1), corners.amax(1)], 1)
+
+
+def to_original(boxes: Tensor, batch: Batch, i: int) -> Tensor:
+    """Return centre and size (n, 4) of an image's frame in pixels of the original; the centre is limited to it, the
+    size to its own."""
+    ratio_pad, (height, width) = batch["ratio_pad"][i], batch["ori_shape"][i]
+    assert ratio_pad is not None
+    (gain, _), (left, top) = ratio_pad
+    placed = (boxes - torch.tensor([left, top, 0, 0], dtype=boxes.dtype)) / gain
+    return placed.clamp(min=0).minimum(torch.tensor([width, height, width, height], dtype=boxes.dtype))
