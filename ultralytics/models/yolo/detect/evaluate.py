@@ -62,22 +62,27 @@ def pair(detected: Tensor, batch: Batch, i: int, single_cls: bool = False) -> Pa
         i: number of the image in it.
         single_cls: take all detections for one class.
     """
-    mine = batch["batch_idx"].view(-1) == i
     frame, original, ratio_pad = batch["resized_shape"][i], batch["ori_shape"][i], batch["ratio_pad"][i]
-    height, width = frame
+    (height, width), mine = frame, batch["batch_idx"].view(-1) == i
     targets = xywh2xyxy(batch["bboxes"][mine].cpu().float()) * torch.tensor([width, height, width, height])
     detected = detected.clone()
     if single_cls:
         detected[:, 5] = 0
     detected[:, :4] = scale_boxes(frame, detected[:, :4], original, ratio_pad=ratio_pad)
+    return pair_with(detected, scale_boxes(frame, targets, original, ratio_pad=ratio_pad), batch, i)
+
+
+def pair_with(detected: Tensor, targets: Tensor, batch: Batch, i: int) -> Pair:
+    """Put detections and objects of a batch's image together, both in pixels of the original."""
+    original = batch["ori_shape"][i]
     regions = torch.tensor(batch["ignored"][i])
     regions[:, 1:5] = xywh2xyxy(regions[:, 1:5]) * torch.tensor([*original[::-1], *original[::-1]])
     return Pair(
         batch["im_file"][i],
         original,
         detected,
-        scale_boxes(frame, targets, original, ratio_pad=ratio_pad),
-        batch["cls"].view(-1)[mine].cpu(),
+        targets,
+        batch["cls"].view(-1)[batch["batch_idx"].view(-1) == i].cpu(),
         regions,
         batch["areas"][i] if "areas" in batch else None,
     )
@@ -169,7 +174,11 @@ class SeenEvaluator:
 
     def update(self, number: int, pairs: Sequence[Pair]) -> None:
         """Take a batch's images."""
-        self.seen[number] = [_as_seen(p) for p in pairs]
+        self.seen[number] = [self.as_seen(p) for p in pairs]
+
+    def as_seen(self, p: Pair) -> Seen:
+        """Return an image as it is kept."""
+        return _as_seen(p)
 
     def merge(self, other: SeenEvaluator) -> None:
         """Take what another rank has seen."""

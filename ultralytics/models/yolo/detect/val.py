@@ -50,6 +50,7 @@ class DetectionValidator(BaseValidator):  # size: the steps of a loop, which oth
     metrics: DetMetrics
     measure: ClassVar[type[BoxEvaluator]] = BoxEvaluator
     kind: ClassVar[type[DetMetrics]] = DetMetrics
+    compared: ClassVar[str] = "bbox"  # what COCO's figures are of, besides boxes: segm or keypoints
     annotations: ClassVar[str] = "boxes"  # what a dataset's labels hold, see `data.scan.scan`
     load_network = staticmethod(network)
 
@@ -181,6 +182,10 @@ class DetectionValidator(BaseValidator):  # size: the steps of a loop, which oth
         evaluators = [] if self.current is None else self.current.evaluators
         return [s for e in evaluators if isinstance(e, SeenEvaluator) for s in e.result()]
 
+    def sigmas(self) -> Sequence[float] | None:
+        """Return the spreads of the keypoints, for COCO's figures; None of other tasks."""
+        return None
+
     # Label files
 
     def _name_labels(self) -> dict[str, str]:
@@ -235,16 +240,21 @@ class DetectionValidator(BaseValidator):  # size: the steps of a loop, which oth
         if self.args.save_json:
             known = tuple(names.values()) == published_names.COCO
             ids = published_names.COCO_IDS if known else range(1, len(names) + 1)
-            write_json(self.save_dir / "predictions.json", predictions(seen, ids))
+            write_json(self.save_dir / "predictions.json", predictions(seen, ids, self.compared))
         if not self.args.coco or not seen:
             return
         try:
             figures = coco_figures(seen, names)
+            if self.compared != "bbox":
+                figures[self.compared] = coco_figures(seen, names, self.compared, self.sigmas())
         except ImportError as e:
             LOGGER.warning("COCO's figures are left out: %s (pip install hotcoco, or coco=False)", e)
             return
-        words = [f"{k} {figures[k]:.3f}" for k in SHOWN_FIGURES if figures[k] is not None]
-        LOGGER.info("COCO's figures: %s", ", ".join(words) or "there are no objects")
+        of_boxes = " of boxes" if self.compared in figures else ""
+        for what, found in ((of_boxes, figures), (f" of {self.compared}", figures.get(self.compared))):
+            if found is not None:
+                words = [f"{k} {found[k]:.3f}" for k in SHOWN_FIGURES if found.get(k) is not None]
+                LOGGER.info("COCO's figures%s: %s", what, ", ".join(words) or "there are no objects")
         self.metrics.coco = figures
         self.save_metrics()
 

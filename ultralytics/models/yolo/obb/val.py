@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ultralytics.cfg.keys import VAL_CONF
-from ultralytics.models.yolo.detect.evaluate import BoxEvaluator, Pair, Shapes, pair_with
+from ultralytics.engine.validator import Evaluator
+from ultralytics.models.yolo.detect.evaluate import BoxEvaluator, Pair, SeenEvaluator, pair_with
 from ultralytics.models.yolo.detect.postprocess import detections
 from ultralytics.models.yolo.detect.val import DRAWN_BOXES, DetectionValidator
+from ultralytics.nn.backend import Backend
 from ultralytics.utils.boxes import batch_probiou, xywhr2xyxyxyxy
-from ultralytics.utils.files import write_json
+from ultralytics.utils.coco import Seen, image_id
+from ultralytics.utils.files import write_json, write_text
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.metrics import DetMetrics, OBBMetrics
 from ultralytics.utils.types import Batch
@@ -29,6 +34,14 @@ class RotatedEvaluator(BoxEvaluator):
     def corners(self, p: Pair) -> Tensor:
         """Return the corners (n, 4) of the upright boxes around the detections."""
         return around(rotated(p.detected))
+
+
+class RotatedSeen(SeenEvaluator):
+    """Keeps detections (n, 7), without labels."""
+
+    def as_seen(self, p: Pair) -> Seen:
+        """Return an image's detections."""
+        return Seen(p.file, p.shape, p.detected.double().numpy(), np.zeros((0, 6)))
 
 
 class OBBValidator(DetectionValidator):
@@ -69,16 +82,19 @@ class OBBValidator(DetectionValidator):
         boxes = rotated(torch.cat(top))
         return {**drawn, "bboxes": boxes / torch.tensor([width, height, width, height, 1])}
 
+    def get_evaluators(self, model: Backend, plots: bool, final: bool) -> list[Evaluator[Any, Any]]:
+        """Return what measures the boxes, and what keeps them for predictions.json."""
+        evaluators = super().get_evaluators(model, plots, final)[:1]
+        return [*evaluators, RotatedSeen()] if final and self.args.save_json else evaluators
+
     def report_figures(self) -> None:
-        """Write predictions.json; COCO's figures and the analysis are of upright boxes."""
+        """Write predictions.json and, of DOTA's classes, its Task1 files; COCO's figures and the analysis are of
+        upright boxes."""
         for key in ("coco", "analyse"):
             if getattr(self.args, key) and self.args.sources.get(key, "default") != "default":
-                LOGGER.warning("%s=True has no effect: it is of upright boxes", key)
-        seen, names = self.seen_images(), self.metrics.names
+                LOGGER.warning("%s=True has no effect on rotated boxes: it is of upright ones", key)
         if self.args.save_json:
-            rows = [row for image in seen for row in self._rows(image)]
-            write_json(self.save_dir / "predictions.json", rows)
-            self._write_tasks(rows, names)
+            write_rotated(self.seen_images(), self.metrics.names, self.save_dir)
 
 
 def rotated(detected: Tensor) -> Tensor:
@@ -100,3 +116,24 @@ def to_original(boxes: Tensor, batch: Batch, i: int) -> Tensor:
     (gain, _), (left, top) = ratio_pad
     placed = (boxes - torch.tensor([left, top, 0, 0], dtype=boxes.dtype)) / gain
     return placed.clamp(min=0).minimum(torch.tensor([width, height, width, height], dtype=boxes.dtype))
+
+
+def write_rotated(seen: Sequence[Seen], names: Mapping[int, str], folder: Path) -> None:
+    """Write predictions.json, and what DOTA's evaluation reads: a file Task1_CLASS.txt of each class, whose lines are
+    an image, a score and four corners."""
+    rows: list[dict[str, Any]] = []
+    lines: dict[int, list[str]] = {number: [] for number in names}
+    for image in seen:
+        stem = Path(image.file).stem
+        found = torch.from_numpy(image.found)
+        corners = xywhr2xyxyxyxy(rotated(found)).reshape(-1, 8).tolist()
+        for (x, y, w, h, score, cls, angle), corner in zip(found.tolist(), corners, strict=True):
+            row = {"image_id": image_id(image.file), "category_id": int(cls), "score": round(score, 5)}
+            box, poly = ([round(v, 3) for v in values] for values in ((x, y, w, h, angle), corner))
+            rows.append(row | {"rbox": box, "poly": poly})
+            lines[int(cls)].append(" ".join([stem, f"{score:.5f}", *(f"{v:.3f}" for v in corner)]) + "\n")
+    write_json(folder / "predictions.json", rows)
+    for number, name in names.items():
+        file = folder / "predictions_txt" / f"Task1_{name.replace(' ', '-')}.txt"
+        file.parent.mkdir(exist_ok=True)
+        write_text(file, "".join(lines[number]), "predictions")

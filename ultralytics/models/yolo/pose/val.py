@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -23,6 +24,7 @@ class PoseValidator(DetectionValidator):
     """Run a network over a loader and compute the metrics of its boxes and poses; see `DetectionValidator`."""
 
     kind: ClassVar[type[DetMetrics]] = PoseMetrics
+    compared: ClassVar[str] = "keypoints"
     annotations: ClassVar[str] = "keypoints"
 
     @property
@@ -30,6 +32,10 @@ class PoseValidator(DetectionValidator):
         """Keypoints of an object, and numbers of each, by the dataset."""
         assert self.data is not None
         return points_of(self.data)
+
+    def sigmas(self) -> Sequence[float]:
+        """Return the spreads of the keypoints, for COCO's figures."""
+        return sigmas_of(self.kpt_shape).tolist()  # type: ignore[no-any-return]  # floats
 
     def _read_data(self, net: Any) -> DatasetSpec:
         data = super()._read_data(net)

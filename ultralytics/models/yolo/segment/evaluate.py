@@ -37,7 +37,9 @@ def label_masks(masks: Tensor, mine: Tensor, i: int, overlap: bool) -> Tensor:
     return (masks[i][None] == numbers[:, None, None]).float()
 
 
-def overlap_of(found: Tensor, protos: Tensor, frame: Sequence[int], made: Pair, boxes: Tensor, labels: Tensor) -> Tensor:
+def overlap_of(
+    found: Tensor, protos: Tensor, frame: Sequence[int], made: Pair, boxes: Tensor, labels: Tensor
+) -> Tensor:
     """Return the overlaps (m, n) of an image's masks, at the size of the prototypes.
 
     The mask of a detection is computed where the overlap can count: where there is an object of its class whose box

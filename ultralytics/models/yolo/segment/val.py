@@ -36,6 +36,7 @@ class SegmentationValidator(DetectionValidator):
     """
 
     kind: ClassVar[type[DetMetrics]] = SegmentMetrics
+    compared: ClassVar[str] = "segm"
     annotations: ClassVar[str] = "polygons"
 
     def postprocess(self, preds: Any) -> list[Any]:
@@ -73,7 +74,9 @@ class SegmentationValidator(DetectionValidator):
         size = np.array([width, height])
         outlines = [(labels.segments.one(k) * size).ravel().tolist() for k in range(len(labels))]
         boxes = labels.bboxes * np.tile(size, 2)
-        corners = torch.from_numpy(np.concatenate([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2], 1))
+        corners = torch.from_numpy(
+            np.concatenate([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2], 1)
+        )
         classes = torch.from_numpy(labels.cls)
         if self.args.save_json:
             rows = torch.arange(len(found.detected))
