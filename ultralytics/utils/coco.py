@@ -61,8 +61,8 @@ def coco_figures(
         sigmas: (K,) spreads of the keypoints, see `matching.kpt_iou`; COCO's own 17 where None.
 
     Returns:
-        The keys of FIGURES (of poses: those of AP, AP50, AP75, AP_M, AP_L and, as AR_100, of at most 20 poses), each 0..1, or None where there is no object it could be measured by, and `per_class`: name
-        → AP.
+        The keys of FIGURES (of poses: those of AP without small objects, and as AR_100 the recall with 20 poses of an
+        image), each 0..1, or None where there is no object it could be measured by, and `per_class`: name → AP.
     """
     evaluation = evaluated(seen, names, kind=kind, sigmas=sigmas)
     figures = evaluation.get_results()
@@ -185,7 +185,8 @@ def _found_poses(seen: Sequence[Seen], detections: Float64Array) -> list[dict[st
 def flat_pose(pose: Any) -> list[float]:
     """Return a pose (K, 2 or 3) as COCO's results have it: x, y and a third number for each point."""
     points = np.asarray(pose, np.float64)
-    return np.pad(points, ((0, 0), (0, 3 - points.shape[1])), constant_values=1.0).ravel().tolist()
+    flat: list[float] = np.pad(points, ((0, 0), (0, 3 - points.shape[1])), constant_values=1.0).ravel().tolist()
+    return flat
 
 
 def mean_known(figures: Float64Array) -> float | None:
@@ -216,12 +217,12 @@ def predictions(seen: Sequence[Seen], categories: Sequence[int], kind: str = "bb
         A mapping per detection: image_id, category_id, bbox, score and, of masks, `segmentation` as run lengths, of
         poses `keypoints`.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     for s in seen:
         shapes: Sequence[Any] = s.found_shapes or [None] * len(s.found)
         for (x, y, w, h, score, cls), shape in zip(s.found.tolist(), shapes, strict=True):
             box = [round(v, 3) for v in (x, y, w, h)]
-            row = {"image_id": image_id(s.file), "file_name": os.path.basename(s.file)}
+            row: dict[str, Any] = {"image_id": image_id(s.file), "file_name": os.path.basename(s.file)}
             row |= {"category_id": categories[int(cls)], "bbox": box, "score": round(score, 5)}
             if kind == "segm":
                 row["segmentation"] = {"size": shape["size"], "counts": _text(shape["counts"])}

@@ -131,8 +131,3 @@ def kpt_iou(
 def sigmas_of(kpt_shape: Sequence[int]) -> Float64Array:
     """Return the spreads (K,) by which poses of a shape are compared: COCO's of its 17 points, else 1 / K."""
     return OKS_SIGMA if tuple(kpt_shape) == (17, 3) else np.full(kpt_shape[0], 1 / kpt_shape[0])
-
-
-def sigmas_of(kpt_shape: Sequence[int]) -> Float64Array:
-    """Return the spreads (K,) by which poses of a shape are compared: COCO's of its 17 points, else 1 / K."""
-    return OKS_SIGMA if tuple(kpt_shape) == (17, 3) else np.full(kpt_shape[0], 1 / kpt_shape[0])

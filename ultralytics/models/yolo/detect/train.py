@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -46,7 +46,7 @@ class DetectionTrainer(BaseTrainer):  # size: the methods are the reference's, w
     """Train YOLOv8, with or without attention, on a YOLO-format dataset:
     `DetectionTrainer(overrides={"model": …, "data": …}).train()`."""
 
-    loss_names = ("box_loss", "cls_loss", "dfl_loss")
+    loss_names: Sequence[str] = ("box_loss", "cls_loss", "dfl_loss")
     task = "detect"
     validate_with: ClassVar[type[DetectionValidator]] = DetectionValidator
 

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ultralytics.engine.outputs import LABELS
 from ultralytics.models.yolo.detect.evaluate import Pair, Shapes, pair
 from ultralytics.models.yolo.detect.val import DRAWN_BOXES, DetectionValidator
 from ultralytics.models.yolo.segment.evaluate import contested, encoded, label_masks, overlap_of, prototypes_of
