@@ -282,7 +282,9 @@ class DetectionTrainer(BaseTrainer):  # size: the methods are the reference's, w
     def _most_boxes(self) -> int:
         if self._boxes is None:
             args = self.args
-            labels = scan(self.data.split("train"), self.data.label_nc, args.fraction, keypoints=self.data.keypoints)
+            kind, (_, numbers) = self.validate_with.annotations, self.data.kpt_shape or (0, 3)
+            form: dict[str, Any] = {"keypoints": self.data.keypoints, "annotations": kind, "numbers": numbers}
+            labels = scan(self.data.split("train"), self.data.label_nc, args.fraction, **form)
             how = Tiling.of(args)
             labels = labels if how is None else cut_images(labels, how).labels
             self._boxes = max((len(labels.boxes(i)[0]) for i in range(len(labels))), default=0)
