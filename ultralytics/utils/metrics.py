@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ultralytics.utils.boxes import bbox_iou, box_iou
+from ultralytics.utils.boxes import batch_probiou, bbox_iou, box_iou, probiou
 from ultralytics.utils.confusion import ConfusionMatrix
 from ultralytics.utils.lazy import later
 from ultralytics.utils.matching import IOU_THRESHOLDS, bbox_ioa, ignored_predictions, match_predictions
 from ultralytics.utils.types import Float64Array
 
 __all__ = [
-    "IOU_THRESHOLDS", "ConfusionMatrix", "DetMetrics", "Metric", "ap_per_class", "bbox_ioa", "bbox_iou", "box_iou",
-    "compute_ap", "ignored_predictions", "match_predictions", "smooth", "smooth_BCE",
+    "IOU_THRESHOLDS", "ConfusionMatrix", "DetMetrics", "Metric", "ap_per_class", "batch_probiou", "bbox_ioa",
+    "bbox_iou", "box_iou", "compute_ap", "ignored_predictions", "match_predictions", "probiou", "smooth", "smooth_BCE",
 ]  # fmt: skip
 
 _BOXES = "this project detects boxes: DetMetrics"
@@ -28,7 +28,7 @@ __getattr__ = later(
     {name: f"ultralytics.utils.charts:{name}" for name in ("plot_mc_curve", "plot_pr_curve")},
     {
         **dict.fromkeys(("ClassifyMetrics", "OBBMetrics", "PoseMetrics", "SegmentMetrics"), _BOXES),
-        **dict.fromkeys(("batch_probiou", "probiou", "kpt_iou", "mask_iou", "OKS_SIGMA"), "box_iou compares boxes"),
+        **dict.fromkeys(("kpt_iou", "mask_iou", "OKS_SIGMA"), "box_iou compares boxes"),
     },
 )
 CURVE_POINTS = 1000
