@@ -23,7 +23,7 @@ from ultralytics.models.yolo.detect.tiled import Tiler
 from ultralytics.models.yolo.weights import network
 from ultralytics.nn.backend import Backend, frame_of
 from ultralytics.utils.analysis import analyse, table_lines
-from ultralytics.utils.annotate import DetectionBatch
+from ultralytics.utils.batch_plots import DetectionBatch
 from ultralytics.utils.boxes import xyxy2xywhn
 from ultralytics.utils.coco import Seen, coco_figures, predictions
 from ultralytics.utils.files import write_json
