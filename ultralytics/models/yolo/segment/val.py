@@ -63,7 +63,8 @@ class SegmentationValidator(DetectionValidator):
         """Return the masks of some detections in pixels of the original image."""
         device = found.protos.device
         coefficients, boxes = found.detected[rows.to(device), 6:], made.detected[rows, :4].to(device)
-        return object_masks(found.protos, coefficients, boxes, batch["resized_shape"][i], made.shape).cpu()
+        frame, ratio_pad = batch["resized_shape"][i], batch["ratio_pad"][i]
+        return object_masks(found.protos, coefficients, boxes, frame, made.shape, ratio_pad).cpu()
 
     def _shapes(self, found: Masked, made: Pair, batch: Batch, i: int) -> Shapes:
         """Return the masks of an image's detections and objects, in its pixels: of all detections where they are
