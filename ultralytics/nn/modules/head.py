@@ -302,7 +302,7 @@ class Pose(AnchorHead):
             wanted = "[points, 2] for x and y, or [points, 3] for x, y and visibility"
             raise ModelError(f"kpt_shape={list(kpt_shape)} is not {wanted}")
         super().__init__(nc, count * numbers, ch)
-        self.kpt_shape, self.nk = (count, numbers), count * numbers
+        self.kpt_shape, self.nk = [count, numbers], count * numbers
 
     def placed(self, numbers: Tensor, anchors: Tensor, strides: Tensor) -> Tensor:
         """Points (B, nk, A) → pixels and visibilities 0..1, likewise."""
