@@ -333,6 +333,8 @@ class Config:  # size: every key of a run, each declared once
     box: float = recipe(7.5, "gain of the box loss", low=0)
     cls: float = recipe(0.5, "gain of the class loss", low=0)
     dfl: float = recipe(1.5, "gain of the distribution focal loss", low=0)
+    pose: float = recipe(12.0, "gain of the loss of keypoints' places", low=0)
+    kobj: float = recipe(1.0, "gain of the loss of keypoints' visibility", low=0)
     nbs: int = recipe(64, "nominal batch: gradients gather up to so many images", low=1)
     lr_transferred: float = recipe(1.0, "times the learning rate: of tensors that came from pretrained weights", low=0)
     lr_new: float | None = recipe(

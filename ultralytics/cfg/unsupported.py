@@ -16,7 +16,6 @@ class Inert(NamedTuple):
 
 _SEGMENT = "it belongs to segmentation, and this project detects boxes"
 _CLASSIFY = "it belongs to classification, and this project detects boxes"
-_POSE = "it belongs to pose estimation, and this project detects boxes"
 _EXPORT = "it belongs to a format of export that is not offered"
 # Keys of the reference that do nothing here.
 UNSUPPORTED: dict[str, Inert] = {
@@ -29,8 +28,6 @@ UNSUPPORTED: dict[str, Inert] = {
     "crop_fraction": Inert(1.0, _CLASSIFY),
     "keras": Inert(False, _EXPORT),
     "optimize": Inert(False, _EXPORT),
-    "pose": Inert(12.0, _POSE),
-    "kobj": Inert(1.0, _POSE),
     "copy_paste": Inert(0.0, "it needs polygons, and this project reads boxes"),
     "label_smoothing": Inert(0.0, "the reference never reads it either"),
     "profile": Inert(False, "use scripts/benchmark.sh"),

@@ -236,11 +236,11 @@ class AnchorHead(Detect):
         return self._with_numbers(*self._split(raw), numbers), (raw, numbers, *shared)
 
     def shared(self, x: list[Tensor]) -> tuple[Tensor, ...]:
-        """What all anchors of an image share, from the source maps."""
+        """Return what all anchors of an image share, of its source maps."""
         return ()
 
     def activated(self, numbers: Tensor) -> Tensor:
-        """The branch's output (B, n, A), fp32 at least, as the loss reads it."""
+        """The branch's output (B, n, A), fp32 at least → as the loss reads it."""
         return numbers
 
     def placed(self, numbers: Tensor, anchors: Tensor, strides: Tensor) -> Tensor:
