@@ -21,7 +21,6 @@ _EXPORT = "it belongs to a format of export that is not offered"
 UNSUPPORTED: dict[str, Inert] = {
     "overlap_mask": Inert(True, _SEGMENT),
     "mask_ratio": Inert(4, _SEGMENT),
-    "retina_masks": Inert(False, _SEGMENT),
     "dropout": Inert(0.0, _CLASSIFY),
     "auto_augment": Inert("randaugment", _CLASSIFY),
     "erasing": Inert(0.4, _CLASSIFY),

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  # torch's custom
 
+from ultralytics.utils.boxes import letterboxed
 from ultralytics.utils.types import Float32Array
 
 AT_ONCE = 2**26  # values of masks that a GPU interpolates at a time
@@ -122,8 +123,7 @@ def object_masks(
     height, width = (int(v) for v in (frame if image is None else image)[:2])
     gain, left, top = 1.0, 0, 0
     if image is not None:
-        gain = min(frame[0] / height, frame[1] / width)
-        left, top = (round((n - o * gain) / 2 - 0.1) for n, o in ((frame[1], width), (frame[0], height)))
+        gain, (left, top) = letterboxed(frame, (height, width))
     logits = _logits(protos, coefficients)
     rows = _Places(height, gain, top, frame[0], logits.shape[1], logits.device)
     columns = _Places(width, gain, left, frame[1], logits.shape[2], logits.device)
