@@ -14,12 +14,10 @@ class Inert(NamedTuple):
     why: str  # the answer to any other value
 
 
-_SEGMENT = "it belongs to segmentation, and this project detects boxes"
 _CLASSIFY = "it belongs to classification, and this project detects boxes"
 _EXPORT = "it belongs to a format of export that is not offered"
 # Keys of the reference that do nothing here.
 UNSUPPORTED: dict[str, Inert] = {
-    "retina_masks": Inert(False, _SEGMENT),
     "dropout": Inert(0.0, _CLASSIFY),
     "auto_augment": Inert("randaugment", _CLASSIFY),
     "erasing": Inert(0.4, _CLASSIFY),

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  # torch's custom
 
+from ultralytics.utils.boxes import letterboxed
 from ultralytics.utils.types import Float32Array, RatioPad
 
 AT_ONCE = 2**26  # values of masks that a GPU interpolates at a time
@@ -126,8 +127,7 @@ def object_masks(
     if ratio_pad is not None:
         gain, (left, top) = ratio_pad[0][0], ratio_pad[1]
     elif image is not None:
-        gain = min(frame[0] / height, frame[1] / width)
-        left, top = (round((n - o * gain) / 2 - 0.1) for n, o in ((frame[1], width), (frame[0], height)))
+        gain, (left, top) = letterboxed(frame, (height, width))
     logits = _logits(protos, coefficients)
     rows = _Places(height, gain, top, frame[0], logits.shape[1], logits.device)
     columns = _Places(width, gain, left, frame[1], logits.shape[2], logits.device)
