@@ -33,6 +33,7 @@ from ultralytics.data.prepare.documents import as_number, is_finite, load_json
 from ultralytics.data.prepare.folder import PARTS, SOURCE, walk
 from ultralytics.data.prepare.format import Format, Source, existing, full_path, inner, prepare
 from ultralytics.data.prepare.recognise import judge_json
+from ultralytics.data.prepare.rows import as_corners, corners_of_box
 from ultralytics.data.prepare.sources import PUBLISHED
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError
 from ultralytics.utils.images import IMAGE_SUFFIXES
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
     from ultralytics.data.prepare.divide import DrawKeys
 
+OUTLINED = ("polygons", "corners")  # labels that are made of outlines
 COCO_PARTS = ("train", "val")
 BESIDE = "_annotations.coco.json"  # lies among the images, in folders train, valid and test
 
@@ -186,7 +188,7 @@ class _Json:
         Raises:
             DatasetError: it is no instances JSON.
         """
-        data = load_json(file, compact_outline if labels == "polygons" else _without_outlines)
+        data = load_json(file, compact_outline if labels in OUTLINED else _without_outlines)
         if not isinstance(data, dict):
             raise DatasetError(
                 "this is not an instances file: a mapping with images, annotations and categories", str(file)
@@ -454,7 +456,7 @@ def _read_annotations(j: _Json, root: Path, image: _Entry, wanted: _Wanted) -> A
             result.problems.append(f"{where}: there is no category {item.get('category_id')!s:.80}; it is dropped")
             continue
         outline, inside, why = None, 0.0, ""
-        if wanted.labels == "polygons":
+        if wanted.labels in OUTLINED:
             outline, inside, why = read_outline(item, header, upright)
         if outline is None:
             box, wrong = box_of(item)
@@ -468,10 +470,13 @@ def _read_annotations(j: _Json, root: Path, image: _Entry, wanted: _Wanted) -> A
             shape, own = None, own_area(item, w * h)
         else:
             fitted = from_corners(bounds_of(outline), header.shape)
-            shape, own = in_parts(outline, header.shape), own_area(item, 0.0) or inside
+            as_written = in_parts if wanted.labels == "polygons" else as_corners
+            box, _ = box_of(item)
+            shape, own = as_written(outline, header.shape), own_area(item, box[2] * box[3] if box else 0.0)
+            own = inside if as_number(item.get("area")) is None else own
         lost = f"{where}: the box lies outside its image"
         if item.get("iscrowd") is not True and as_key(item.get("iscrowd")) != 1:
-            if why:
+            if why and (wanted.labels == "polygons" or fitted[0] is None):
                 result.problems.append(f"{where}: {why}; it is ignored")
                 result.add(cls, fitted, lost, crowd=False)
                 continue
@@ -479,6 +484,8 @@ def _read_annotations(j: _Json, root: Path, image: _Entry, wanted: _Wanted) -> A
                 points, wrong = read_points(item, wanted.points, header, upright)
                 shape = [*fitted[0], *points]
                 result.problems += [f"{where}: {wrong}"] if wrong else []
+            if why and fitted[0] is not None:
+                shape = corners_of_box(fitted[0])
             if result.add(cls, fitted, lost, shape=shape):
                 result.areas.append(own)
             continue
@@ -490,4 +497,4 @@ def _read_annotations(j: _Json, root: Path, image: _Entry, wanted: _Wanted) -> A
     return result
 
 
-COCO = Format("coco", _read_source, _published_parts, documents=True, tasks=("detect", "segment", "pose"))
+COCO = Format("coco", _read_source, _published_parts, documents=True, tasks=("detect", "segment", "pose", "obb"))

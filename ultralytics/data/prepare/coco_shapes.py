@@ -49,10 +49,10 @@ def read_outline(item: Mapping[str, Any], header: Header, upright: bool) -> tupl
         parts = [p.reshape(-1, 2) for p in listed if isinstance(p, np.ndarray) and len(p) >= 6 and not len(p) % 2]
         area = sum(map(area_of, parts))
     kept = [clip(p if upright else turned_points(p, header), header.shape) for p in parts]
-    kept = [_one_way_round(p) for p in kept if len(p) >= 3 and area_of(p) > 0]
+    kept = [p for p in kept if len(p) >= 3 and area_of(p) > 0]
     if not kept:
         return None, 0.0, "it has no outline" if not parts else "its outline lies outside its image or has no area"
-    return join(kept), area, ""
+    return (join([_one_way_round(p) for p in kept]) if len(kept) > 1 else kept[0]), area, ""
 
 
 def turned_points(points: Float64Array, header: Header) -> Float64Array:
