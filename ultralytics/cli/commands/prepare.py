@@ -90,6 +90,7 @@ class Auto(Placed, Drawn, Own, name="prepare auto"):
     example = "prepare auto source=FOLDER out=data/mine"
     source: str = source("folder or file with annotations of any kind that is read here")
     names: list[str] | None = names(none="those of the source")
+    task: str = task("what the labels are made for", ("detect", "segment", "pose", "obb", "classify"))
 
 
 class Shapes(Prepare, name="prepare shapes"):
@@ -128,6 +129,7 @@ class Coco(Fetched, Drawn, Source, name="prepare coco"):
         "folder of the images of a JSON; copy, or link for hard links; or both, as [folder,link]",
         read=read_paths,
     )
+    task: str = task("what the labels are made for", ("detect", "segment", "pose", "obb"))
 
 
 class Coco128(Fetched, Placed, Drawn, Source, name="prepare coco128"):
@@ -160,6 +162,7 @@ class Yolo(Placed, Drawn, Own, name="prepare yolo"):
     example = "prepare yolo source=FOLDER out=data/mine"
     source: str = source("dataset YAML, or folder or archive with images and label files (also CVAT's and darknet's)")
     names: list[str] | None = names(none="those of the YAML, classes.txt, obj.names, …")
+    task: str = task("what the labels are made for", ("detect", "segment", "pose", "obb"))
 
 
 class Labelme(Placed, Drawn, Own, name="prepare labelme"):
