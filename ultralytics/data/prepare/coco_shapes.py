@@ -11,7 +11,7 @@ import numpy as np
 
 from ultralytics.data.prepare.boxes import Corners, Header, turned_point
 from ultralytics.data.prepare.documents import as_number, is_finite
-from ultralytics.data.prepare.outlines import area_of, clip, decode_rle, join, outline_mask
+from ultralytics.data.prepare.outlines import area_of, clip, decode_rle, join, one_way_round, outline_mask
 from ultralytics.utils.coco import SIZE_BORDERS
 from ultralytics.utils.errors import DatasetError
 from ultralytics.utils.types import Float64Array
@@ -52,19 +52,12 @@ def read_outline(item: Mapping[str, Any], header: Header, upright: bool) -> tupl
     kept = [p for p in kept if len(p) >= 3 and area_of(p) > 0]
     if not kept:
         return None, 0.0, "it has no outline" if not parts else "its outline lies outside its image or has no area"
-    return (join([_one_way_round(p) for p in kept]) if len(kept) > 1 else kept[0]), area, ""
+    return (join([one_way_round(p) for p in kept]) if len(kept) > 1 else kept[0]), area, ""
 
 
 def turned_points(points: Float64Array, header: Header) -> Float64Array:
     """Return points (k, 2) on the stored image, moved to where its EXIF tag shows them."""
     return np.array([turned_point(x, y, header) for x, y in points.tolist()])
-
-
-def _one_way_round(points: Float64Array) -> Float64Array:
-    """Return an outline in the direction that all parts have, so that the area of parts that are joined is their
-    sum."""
-    x, y = points.T
-    return points if np.dot(x, np.roll(y, -1)) >= np.dot(y, np.roll(x, -1)) else points[::-1]
 
 
 def bounds_of(points: Float64Array) -> Corners:

@@ -195,7 +195,7 @@ def prepare(
         return done
     packed, described = form.packed(paths, PARTS in options, target, download, mirror)
     places = [*paths, *beside, *([images] if images else [])]
-    _refuse_inside(target, places)
+    refuse_inside(target, places)
 
     def fill(folder: Path) -> tuple[Converted, Written]:
         source = Source(paths, packed, images, described, options, wanted, folder / UNPACKED)
@@ -237,7 +237,7 @@ def inner(folder: Path) -> Path:
         folder = below[0]
 
 
-def _refuse_inside(out: Path, given: Iterable[Path]) -> None:
+def refuse_inside(out: Path, given: Iterable[Path]) -> None:
     """Refuse an OUT that lies in the source, which stays as it is.
 
     Raises:
