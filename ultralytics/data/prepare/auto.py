@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics.data.prepare.archive import is_archive
-from ultralytics.data.prepare.classify import class_folders, prepare_classify
+from ultralytics.data.prepare.classify import images_by_class, prepare_classify
 from ultralytics.data.prepare.coco import prepare_coco
 from ultralytics.data.prepare.dota import prepare_dota
 from ultralytics.data.prepare.format import existing
@@ -56,7 +56,7 @@ def prepare_auto(
         raise DatasetError("this is an archive", str(place), f"unpack it, or say the kind: {', '.join(READERS)}")
     found = recognise([place])
     task = given.get("task", "detect")
-    if place.is_dir() and (task == "classify" or (not found and task == "detect" and class_folders(place))):
+    if place.is_dir() and (task == "classify" or (not found and task == "detect" and images_by_class(place))):
         LOGGER.info("%s is read as folders of classes", place)
         if names:
             raise ConfigError("folders of classes bring their own class names", str(place), "leave names= out")

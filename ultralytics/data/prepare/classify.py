@@ -58,7 +58,7 @@ def prepare_classify(
     if done is not None:
         return done
     refuse_inside(target, [top])
-    found = class_folders(top)
+    found = images_by_class(top)
     if not found:
         hint = "source= holds a folder for each class, or train and val with such"
         raise MissingFileError("there are no images in folders of classes", str(top), hint)
@@ -73,7 +73,7 @@ def prepare_classify(
     return target / "data.yaml"
 
 
-def class_folders(top: Path) -> _Images:
+def images_by_class(top: Path) -> _Images:
     """Return split → class → images of a folder; where none of its folders is called as a split, all are train. Nothing
     where images lie in no such folders, or there is one class alone."""
     by_split: _Images = {}
