@@ -88,9 +88,9 @@ def test_the_references_keys_are_taken_at_their_defaults(tmp_path):
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("pose", 1.0), ("dropout", 0.1), ("overlap_mask", False), ("save_hybrid", True),
+    [("dropout", 0.1), ("save_hybrid", True),
      ("cfg", "a.yaml"), ("auto_augment", "augmix"), ("keras", True),
-     ("save_dir", "here"), ("optimize", "True"), ("mask_ratio", 1)],
+     ("save_dir", "here"), ("optimize", "True")],
 )  # fmt: skip
 def test_another_value_of_a_key_that_does_nothing_is_told(key, value):
     with pytest.raises(ConfigError, match=f"the key '{key}' has no effect"):
@@ -230,6 +230,8 @@ IDLE = [
     ("train", {"save_period": 7, "epochs": 6, "time": 1.5}, "epochs=6 has no effect: time=1.5 decides"),
     ("train", {"mosaic": 0.5, "rect": True}, "mosaic=0.5 has no effect: rect=True"),
     ("train", {"mixup": 0.5, "rect": True}, "mixup=0.5 has no effect: rect=True"),
+    ("train", {"copy_paste": 0.5, "rect": True}, "copy_paste=0.5 has no effect: rect=True"),
+    ("train", {"close_mosaic": 5, "mosaic": 0, "copy_paste": 0.5}, ""),
     ("train", {"close_mosaic": 5, "rect": True}, "close_mosaic=5 has no effect: rect=True"),
     ("train", {"close_mosaic": 5, "mosaic": 0}, "close_mosaic=5 has no effect: mosaic=0, mixup=0"),
     ("train", {"close_mosaic": 5, "mosaic": 0, "mixup": 0.5}, ""),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +30,12 @@ from ultralytics.utils.errors import ModelError, UserError
 from ultralytics.utils.lazy import later
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.loss import v8DetectionLoss
+from ultralytics.utils.task_loss import v8OBBLoss, v8PoseLoss, v8SegmentationLoss
 from ultralytics.utils.text import counted
 from ultralytics.utils.threads import one_thread
 from ultralytics.utils.types import Batch
 
-__all__ = ["BaseModel", "DetectionModel", "parse_model"]
+__all__ = ["BaseModel", "DetectionModel", "OBBModel", "PoseModel", "SegmentationModel", "parse_model"]
 
 FOLDED = (Conv, ConvTranspose, RepConv, RepVGGDW)  # what `fuse` makes simpler
 STRIDE_PROBE = 256  # pixels; a multiple of every stride in use
@@ -48,7 +49,7 @@ time_sync"""
 _LOADING = """Ensemble attempt_load_one_weight attempt_load_weights guess_model_scale guess_model_task torch_safe_load
 yaml_model_load"""
 _LOSSES = """E2EDetectLoss v8ClassificationLoss v8DetectionLoss v8OBBLoss v8PoseLoss v8SegmentationLoss"""
-_OTHER_TASKS = """ClassificationModel OBBModel PoseModel RTDETRDetectionModel SegmentationModel WorldModel"""
+_OTHER_TASKS = """ClassificationModel RTDETRDetectionModel WorldModel"""
 __getattr__ = later(
     __name__,
     {
@@ -95,7 +96,7 @@ def _refusal(spec: ModelSpec, number: int, x: Tensor, error: Exception) -> Model
     )
 
 
-class DetectionModel(nn.Module):
+class DetectionModel(nn.Module):  # size: what scripts for the reference call is here too
     """A detector built from a model YAML.
 
     A tensor (B, ch, H, W), RGB 0..1, with H and W multiples of the largest stride, goes in. In training the raw maps
@@ -107,8 +108,11 @@ class DetectionModel(nn.Module):
         nc: classes, instead of the YAML's.
         verbose: print the rows while building.
         scale: the scale letter, for any file name.
+        kpt_shape: keypoints of an object and numbers of each, instead of the YAML's; a network without keypoints leaves
+            it alone.
 
     Attributes:
+        task: what it is trained for.
         model: the rows.
         save: numbers of the rows that later ones read.
         checkpoint_rows: numbers of the rows that a training pass computes again in its backward pass.
@@ -117,6 +121,8 @@ class DetectionModel(nn.Module):
         yaml: the spec as plain data.
     """
 
+    task = "detect"
+
     def __init__(
         self,
         cfg: str | Path | dict[str, Any] | ModelSpec = "yolov8n.yaml",
@@ -124,9 +130,10 @@ class DetectionModel(nn.Module):
         nc: int | None = None,
         verbose: bool = True,
         scale: str | None = None,
+        kpt_shape: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
-        self.spec = load_model_spec(cfg, scale, nc, ch)
+        self.spec = load_model_spec(cfg, scale, nc, ch, kpt_shape)
         load_plugins(self.spec.plugins)
         self.model, self.save = parse_model(self.spec, verbose=verbose)
         for module in self.modules():  # as the reference, those of pasted classes too
@@ -137,7 +144,7 @@ class DetectionModel(nn.Module):
         self.checkpoint_rows: frozenset[int] = frozenset()
         self.names_rows = False  # in validation and prediction a row that fails is named
         self.criterion: Any = None
-        self.inplace, self.task = True, "detect"
+        self.inplace = True
         self.stride = self._init_head()
         self.end2end = bool(getattr(self.head, "end2end", False))
         if verbose:
@@ -226,6 +233,9 @@ class DetectionModel(nn.Module):
             raise ModelError("predict(profile=True) is not offered", hint="scripts/benchmark.sh measures times")
         if visualize is True:
             raise ModelError("visualize=True names no folder", hint="give the folder to write the maps into")
+        if augment and int(getattr(self.head, "extra", 0)) > 0:
+            LOGGER.warning("augment=True: of %s the passes cannot be joined, so there is one", type(self.head).__name__)
+            augment = False
         if augment and not self.training and embed is None and not visualize:
             found = [y for y, _ in passes(self._predict_once, x, int(self.stride.max()))]
             return torch.cat(found, 1 if self.end2end else 2), None
@@ -384,7 +394,84 @@ def _first_pass(model: DetectionModel) -> Any:
 
 
 BaseModel = DetectionModel
-NETWORKS: dict[str, type[DetectionModel]] = {"Detect": DetectionModel}  # by the class of the last row
+
+
+class SegmentationModel(DetectionModel):
+    """A network that finds objects and their masks, see `Segment`."""
+
+    task = "segment"
+
+    def __init__(
+        self, cfg: str | Path | dict[str, Any] | ModelSpec = "yolov8n-seg.yaml", *args: Any, **kwargs: Any
+    ) -> None:
+        """As `DetectionModel`."""
+        super().__init__(cfg, *args, **kwargs)
+
+    def init_criterion(self) -> Any:
+        """As `DetectionModel`'s."""
+        return v8SegmentationLoss(self)
+
+
+class PoseModel(DetectionModel):
+    """A network that finds objects and their keypoints, see `Pose`."""
+
+    task = "pose"
+
+    def __init__(
+        self,
+        cfg: str | Path | dict[str, Any] | ModelSpec = "yolov8n-pose.yaml",
+        ch: int | None = None,
+        nc: int | None = None,
+        data_kpt_shape: Sequence[int | None] = (None, None),
+        verbose: bool = True,
+        scale: str | None = None,
+        kpt_shape: Sequence[int] | None = None,
+    ) -> None:
+        """As `DetectionModel`; `data_kpt_shape` is the reference's name of `kpt_shape`."""
+        if kpt_shape is None and any(data_kpt_shape):
+            kpt_shape = [n or 0 for n in data_kpt_shape]
+        super().__init__(cfg, ch, nc, verbose, scale, kpt_shape)
+
+    def init_criterion(self) -> Any:
+        """As `DetectionModel`'s."""
+        return v8PoseLoss(self)
+
+    @property
+    def kpt_shape(self) -> tuple[int, int]:
+        """Keypoints of an object, and numbers of each: 2 or 3."""
+        count, numbers = self.head.kpt_shape
+        return int(count), int(numbers)
+
+    @kpt_shape.setter
+    def kpt_shape(self, shape: Sequence[int]) -> None:
+        if tuple(shape) != self.kpt_shape:
+            message = f"its kpt_shape is {list(self.kpt_shape)}, and not {list(shape)}"
+            raise ModelError(message, hint=f"build it with kpt_shape={list(shape)}")
+
+
+class OBBModel(DetectionModel):
+    """A network that finds rotated boxes, see `OBB`."""
+
+    task = "obb"
+
+    def __init__(
+        self, cfg: str | Path | dict[str, Any] | ModelSpec = "yolov8n-obb.yaml", *args: Any, **kwargs: Any
+    ) -> None:
+        """As `DetectionModel`."""
+        super().__init__(cfg, *args, **kwargs)
+
+    def init_criterion(self) -> Any:
+        """As `DetectionModel`'s."""
+        return v8OBBLoss(self)
+
+
+# By the class of the last row.
+NETWORKS: dict[str, type[DetectionModel]] = {
+    "Detect": DetectionModel,
+    "Segment": SegmentationModel,
+    "Pose": PoseModel,
+    "OBB": OBBModel,
+}
 
 
 def network_of(model: ModelSpec | str) -> type[DetectionModel]:
