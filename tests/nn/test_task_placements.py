@@ -17,7 +17,7 @@ from ultralytics.nn.deploy import Deployed
 from ultralytics.nn.modules.head import raw_maps
 from ultralytics.nn.summary import explain
 from ultralytics.nn.surgery import settle_norms
-from ultralytics.nn.tasks import OBBModel, PoseModel, SegmentationModel
+from ultralytics.nn.tasks import DetectionModel, OBBModel, PoseModel, SegmentationModel
 
 NETWORKS = {"seg": SegmentationModel, "pose": PoseModel, "obb": OBBModel}
 ROWS = 22  # before the head
@@ -28,11 +28,16 @@ def network(name, seed=0):
     return settle_norms(NETWORKS[name](f"yolov8n-{name}.yaml", nc=3, verbose=False))
 
 
-def tiny(name):
+def tiny(name, nc=3):
     """The real network's every part, with very few channels."""
     data = load_model_spec(f"yolov8n-{name}.yaml").to_dict() | {"scales": {"n": [0.1, 0.06, 256]}}
     torch.manual_seed(0)
-    return settle_norms(NETWORKS[name](data, nc=3, verbose=False))
+    return settle_norms(NETWORKS[name](data, nc=nc, verbose=False))
+
+
+def tiny_detector():
+    data = load_model_spec("yolov8n.yaml").to_dict() | {"scales": {"n": [0.1, 0.06, 256]}}
+    return DetectionModel(data, nc=20, verbose=False)
 
 
 def check_placement(plain, name, row, path):
@@ -79,6 +84,15 @@ def test_the_references_weights_fit_and_go_back(shared, name, tensors, tmp_path)
     attention = NETWORKS[name](f"yolov8n-{name}-fla-sppf.yaml", verbose=False)
     moved = attention.load(checkpoint.weights, checkpoint.spec)
     assert len(moved.loaded) == moved.possible == tensors
+
+
+def test_a_detectors_weights_begin_a_network_for_masks():
+    """All but those of the classes, where these are others; the branches that a detector has not are new."""
+    plain, other = tiny_detector(), tiny("seg", nc=2)
+    report = other.load(plain)
+    assert len(report.loaded) == report.possible == len(plain.state_dict()) - 36
+    assert len(report.other_classes) == 36
+    assert {name.split(".")[2] for name in report.new} == {"cv4", "proto"}
 
 
 @pytest.mark.parametrize("name", NETWORKS)
