@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypedDict, cast
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from ultralytics.utils.annotate import CAPTIONS, Annotator
@@ -124,8 +125,8 @@ def _objects_of(batch: _Drawn, count: int, names: Mapping[int, str], conf_thres:
         if i < count and (conf is None or conf[j] >= conf_thres):
             label = names.get(cls[j], str(cls[j])) + ("" if conf is None else f" {conf[j]:.2f}")
             mask = None if masks is None else (masks[i] == numbers[i] if several else masks[j] > 0).astype(np.uint8)
-            corners = _rotated(boxes[j], frame) if boxes.shape[1] == 5 else None
-            box = _cut_box(*boxes[j].tolist()) if corners is None else _around(corners)
+            corners = _corners_of(boxes[j], frame) if boxes.shape[1] == 5 else None
+            box = _cut_box(*boxes[j].tolist()) if corners is None else _box_around(corners)
             one = _Object(box, label, colors(cls[j], bgr=True), False, corners)
             found[i].append(one._replace(mask=mask, keypoints=None if points is None else points[j]))
     for i, regions in enumerate(batch.get("ignored", ())[:count]):
@@ -138,7 +139,7 @@ def _objects_of(batch: _Drawn, count: int, names: Mapping[int, str], conf_thres:
     return found
 
 
-def _masks_of(batch: Any) -> tuple[Any, bool]:
+def _masks_of(batch: _Drawn) -> tuple[npt.NDArray[Any] | None, bool]:
     """Return the masks of a batch, None without, and whether they are index maps of its images."""
     if "masks" not in batch:
         return None, False
@@ -149,14 +150,14 @@ def _masks_of(batch: Any) -> tuple[Any, bool]:
     return masks, bool(masks.max(initial=0) > 1) or owners == list(range(images))  # then both are the same
 
 
-def _rotated(box: torch.Tensor, frame: Sequence[int]) -> Float32Array:
+def _corners_of(box: torch.Tensor, frame: Sequence[int]) -> Float32Array:
     """Corners (4, 2) in 0..1 of a rotated box (5,), whose sides are parts of the frame (H, W)."""
     size = box.new_tensor([frame[1], frame[0]])
     corners = xywhr2xyxyxyxy(torch.cat([box[:2] * size, box[2:4] * size, box[4:]])[None])[0] / size
     return corners.numpy()
 
 
-def _around(corners: Float32Array) -> tuple[float, float, float, float]:
+def _box_around(corners: Float32Array) -> tuple[float, float, float, float]:
     (x1, y1), (x2, y2) = corners.min(0).clip(0, 1).tolist(), corners.max(0).clip(0, 1).tolist()
     return x1, y1, x2, y2
 
