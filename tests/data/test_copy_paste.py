@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from tests.data.test_targets import placed
 from ultralytics.data.copy_paste import copy_paste
 from ultralytics.data.instances import Instances
 from ultralytics.data.polygons import Polygons
@@ -21,8 +20,9 @@ def squares(*corners):
 
 def test_copies_equal_the_references(fixtures):
     z = np.load(fixtures / "copy_paste.npz")
-    image = z["img"].copy()
-    found = copy_paste(image, placed(z), 1.0, rng())
+    image, outlines = z["img"].copy(), Polygons.of(list(z["segments"].astype(np.float64)))
+    objects = Instances(z["cls"][:, 0], z["boxes_xyxy"].astype(np.float64), outlines)
+    found = copy_paste(image, objects, 1.0, rng())
     rows = np.column_stack([found.cls, found.bboxes]), np.column_stack([z["cls_out"], z["boxes_out"]])
     ours, theirs = (array[np.lexsort(array.astype(np.float64).round(2).T)] for array in rows)
     np.testing.assert_allclose(ours, theirs, atol=1e-3)

@@ -47,7 +47,7 @@ def test_label_files_are_read_as_the_reference_reads_them(fixtures):
         (POLYGONS, "x .1 .1 .5 .1 .4 .6", "number", "x"),
         (CORNERS, BOX, "columns", "a box; a row has a class and 4 or more corners"),
         (CORNERS, "0 .1 .1 .5 .1 .4 .6", "columns", "7 columns"),
-        (POSES, BOX, "columns", "kpt_shape [3, 3] asks for 14 (class x y w h, then 3 times x y visibility)"),
+        (POSES, BOX, "columns", "kpt_shape [3, 3] asks for 14 (class x y w h, then x y visibility of each keypoint)"),
         (FLAT_POSES, f"{BOX} .1 .1 .2 .2 .3", "columns", "kpt_shape [3, 2] asks for 11"),
         (POSES, f"{BOX} .1 .1 3 .2 .2 0 .3 .3 1", "number", "visibility 3"),
         (POSES, f"{BOX} .1 .1 2 .2 .2 0 1.5 .3 1", "coordinate", "1.5"),

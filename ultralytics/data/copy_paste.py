@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from ultralytics.data.instances import Instances
-from ultralytics.data.masks import outline_mask
+from ultralytics.data.masks import filled_mask
 from ultralytics.utils.types import Float64Array, Int64Array, UInt8Array
 
 MOST_COVERED = 0.3  # part of any object's box that a copy's box may cover
@@ -29,7 +29,7 @@ def copy_paste(image: UInt8Array, objects: Instances, p: float, rng: np.random.G
     if not count:
         return objects
     chosen: Int64Array = np.sort(rng.choice(free, count, replace=False))
-    mask = outline_mask([outlines.one(int(i)) for i in chosen], height, width)
+    mask = filled_mask([outlines.one(int(i)) for i in chosen], height, width)
     cv2.copyTo(cv2.flip(image, 1), cv2.flip(mask, 1), image)
     return Instances.concatenate([objects, mirrored.keep(chosen)])
 

@@ -99,7 +99,7 @@ class YOLODataset:
         native: bool = False,
         tiles: Tiling | None = None,
     ) -> None:
-        self.imgsz, self.augment, self.prefix = imgsz, augment, prefix
+        self.imgsz, self.prefix = imgsz, prefix
         if isinstance(img_path, LabelSet):
             labels = img_path
         else:
@@ -140,6 +140,11 @@ class YOLODataset:
     def im_files(self) -> FileNames:
         """Paths of the samples' images."""
         return self.labels.im_files
+
+    @property
+    def augment(self) -> bool:
+        """True if samples are those of training."""
+        return self.augmentation is not None
 
     @property
     def native(self) -> bool:

@@ -43,7 +43,7 @@ class Instances:
     @staticmethod
     def concatenate(parts: Sequence[Instances]) -> Instances:
         """Join the objects of several images, which are placed in one frame."""
-        return Instances(*(_joined([getattr(p, field) for p in parts]) for field in FIELDS))
+        return Instances(*(_join_field([getattr(p, field) for p in parts]) for field in FIELDS))
 
     def _with_marks(
         self,
@@ -183,7 +183,7 @@ class Instances:
 FIELDS = tuple(f.name for f in fields(Instances))
 
 
-def _joined(values: Sequence[Any]) -> Any:
+def _join_field(values: Sequence[Any]) -> Any:
     """Join a field of several images."""
     if values[0] is None:
         return None

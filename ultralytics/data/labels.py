@@ -70,7 +70,8 @@ class Judged(NamedTuple):
     that can be read.
     Of a label file also, of each row: columns: how many it has, and BOX_COLUMNS in a pose dataset; over: how far it
     reached over the image's edge before it was cut, in parts of the image, 0 where it was not.
-    segments: the polygons or corners of the rows, keypoints: (m, K, 3) x, y, visibility; None where they are not read.
+    segments: the polygons or corners of the rows, keypoints: (m, K, 3) x, y, visibility; None where they are not read;
+    annotations: as what it was read, one of ANNOTATIONS.
     """
 
     rows: Float64Array
@@ -81,6 +82,7 @@ class Judged(NamedTuple):
     over: Float32Array = np.zeros(0, np.float32)
     segments: Polygons | None = None
     keypoints: Float64Array | None = None
+    annotations: str = "boxes"
 
     @property
     def usable(self) -> bool:
@@ -158,7 +160,7 @@ def parse_labels(text: str, keypoints: int = 0, annotations: str = "boxes", numb
             if mark is not None:
                 marks.append(mark)
     arrays = np.asarray(rows, np.float64).reshape(-1, 5), np.asarray(columns, np.int32), np.asarray(cut, np.float32)
-    return Judged(arrays[0], found, problems, text, *arrays[1:], *_marks(marks, form))
+    return Judged(arrays[0], found, problems, text, *arrays[1:], *_marks(marks, form), annotations)
 
 
 def _marks(marks: list[Float64Array], form: RowForm) -> tuple[Polygons | None, Float64Array | None]:
@@ -263,7 +265,7 @@ Row = tuple[tuple[float, ...], float]  # class, box; over how much of the image 
 Marked = tuple[tuple[float, ...], float, Float64Array]  # the same, and the points of the row
 
 
-def _numbers(words: list[str], line: int) -> tuple[float, list[float]] | Problem:
+def _read_numbers(words: list[str], line: int) -> tuple[float, list[float]] | Problem:
     """Return the class and the numbers behind it."""
     try:
         cls, *values = map(float, words)
@@ -276,7 +278,7 @@ def _numbers(words: list[str], line: int) -> tuple[float, list[float]] | Problem
 
 
 def _parse_row(words: list[str], line: int, keypoints: int = 0) -> Row | Problem:
-    read = _numbers(words, line)
+    read = _read_numbers(words, line)
     if isinstance(read, Problem):
         return read
     cls, values = read
@@ -303,7 +305,7 @@ def _bounds(values: list[float]) -> tuple[float, float, float, float]:
 
 def _marked_row(words: list[str], line: int, form: RowForm) -> Marked | Problem:
     """Read a row of a dataset whose annotations are more than boxes."""
-    read = _numbers(words, line)
+    read = _read_numbers(words, line)
     if isinstance(read, Problem):
         return read
     what = _wrong_marks(words, form)
@@ -318,7 +320,7 @@ def _wrong_marks(words: list[str], form: RowForm) -> str:
     if form.annotations == "keypoints":
         wanted, count = BOX_COLUMNS + form.keypoints, form.keypoints // form.numbers
         each = "x y visibility" if form.numbers == 3 else "x y"
-        row = f"kpt_shape [{count}, {form.numbers}] asks for {wanted} (class x y w h, then {count} times {each})"
+        row = f"kpt_shape [{count}, {form.numbers}] asks for {wanted} (class x y w h, then {each} of each keypoint)"
         return "" if n == wanted else f"{n} columns, {box}{row}"
     fewest = FEWEST_POINTS[form.annotations]
     if n % 2 and n > 2 * fewest:

@@ -58,7 +58,7 @@ def _drawn(polygons: Polygons, height: int, width: int, ratio: int) -> Iterator[
     whole = height % ratio != 0 or width % ratio != 0  # pixels of the mask are then no blocks of the frame's
     for i in range(len(polygons)):
         corners = polygons.one(i).astype(np.int32)
-        left, top, right, bottom = (0, 0, width, height) if whole else _around(corners, height, width, ratio)
+        left, top, right, bottom = (0, 0, width, height) if whole else _part_around(corners, height, width, ratio)
         if right <= left or bottom <= top or not len(corners):
             yield 0, 0, np.zeros((0, 0), np.uint8)
             continue
@@ -70,7 +70,7 @@ def _drawn(polygons: Polygons, height: int, width: int, ratio: int) -> Iterator[
         yield left // ratio, top // ratio, part
 
 
-def _around(corners: Int32Array, height: int, width: int, ratio: int) -> tuple[int, int, int, int]:
+def _part_around(corners: Int32Array, height: int, width: int, ratio: int) -> tuple[int, int, int, int]:
     """Return left, top, right, bottom of the part of a frame that holds points, in whole pixels of the mask."""
     if not len(corners):
         return 0, 0, 0, 0
@@ -79,7 +79,7 @@ def _around(corners: Int32Array, height: int, width: int, ratio: int) -> tuple[i
     return int(left) // ratio * ratio, int(top) // ratio * ratio, end_x, end_y
 
 
-def outline_mask(outlines: list[FloatArray], height: int, width: int) -> UInt8Array:
+def filled_mask(outlines: list[FloatArray], height: int, width: int) -> UInt8Array:
     """Draw polygons (in pixels of a frame), each filled, as one mask (height, width) of 0 and 1."""
     mask = np.zeros((height, width), np.uint8)
     for outline in outlines:  # one call would leave out what two of them cover

@@ -35,12 +35,12 @@ class Targets(NamedTuple):
         return KINDS[self.annotations](self, placed, height, width)
 
 
-def _plain(_: Targets, placed: Instances, height: int, width: int) -> Drawn:
+def _as_labelled(_: Targets, placed: Instances, height: int, width: int) -> Drawn:
     return placed.tensors(width, height), None
 
 
 def _masks(how: Targets, placed: Instances, height: int, width: int) -> Drawn:
-    outlines = _outlines(placed)
+    outlines = _outlines_of(placed)
     if not how.overlap:
         masks = polygon_masks(outlines, height, width, how.ratio)
         return {**placed.tensors(width, height), "masks": torch.from_numpy(masks)}, None
@@ -48,20 +48,20 @@ def _masks(how: Targets, placed: Instances, height: int, width: int) -> Drawn:
     return {**placed.keep(order).tensors(width, height), "masks": torch.from_numpy(index)[None]}, order
 
 
-def _rotated(_: Targets, placed: Instances, height: int, width: int) -> Drawn:
-    boxes = _outlines(placed).rectangles()
+def _rotated_boxes(_: Targets, placed: Instances, height: int, width: int) -> Drawn:
+    boxes = _outlines_of(placed).rectangles()
     boxes[:, :4] /= (width, height, width, height)
     return {**placed.tensors(width, height), "bboxes": torch.from_numpy(boxes.astype(np.float32))}, None
 
 
-def _outlines(placed: Instances) -> Polygons:
+def _outlines_of(placed: Instances) -> Polygons:
     assert placed.segments is not None
     return placed.segments
 
 
 KINDS: dict[str, Callable[[Targets, Instances, int, int], Drawn]] = {
-    "boxes": _plain,
+    "boxes": _as_labelled,
     "polygons": _masks,
-    "keypoints": _plain,
-    "corners": _rotated,
+    "keypoints": _as_labelled,
+    "corners": _rotated_boxes,
 }

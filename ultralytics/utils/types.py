@@ -25,7 +25,7 @@ UNKNOWN_AREA = -1.0  # of an object without a mask: the evaluation takes its box
 RatioPad = tuple[tuple[float, float], tuple[float, float]]
 
 
-class Drawn(TypedDict):
+class Sampled(TypedDict):
     """What every sample has."""
 
     img: torch.Tensor  # uint8 (3, H, W) RGB
@@ -40,7 +40,7 @@ class Drawn(TypedDict):
     areas: Float64Array | None  # (m,) of the objects' masks, pixels² of the file, -1 unknown; validation only
 
 
-class Sample(Drawn, total=False):
+class Sample(Sampled, total=False):
     """One image as a dataset returns it."""
 
     # Of datasets of more than boxes, see `Batch`.

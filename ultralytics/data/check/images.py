@@ -103,7 +103,7 @@ class Look:
     """
 
     def __init__(self, path: str, nc: int, form: RowForm = BOXES) -> None:
-        self.path, self.nc, self.form = path, nc, form
+        self.path, self.nc = path, nc
         self.label, self.size, self.seconds = label_file(path), 0, 0.0
         self.image: UInt8Array | Unusable | None = None
         self.header: Header | None = None

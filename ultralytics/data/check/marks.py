@@ -28,7 +28,7 @@ def _one(kind: str, look: Look, chosen: npt.ArrayLike, what: str) -> Iterator[Fi
 def crossing(look: Look) -> Iterator[Finding]:
     segments = look.labels.segments
     if segments is not None:
-        corners = look.form.annotations == "corners"
+        corners = look.labels.annotations == "corners"
         rows = np.array([_crosses(segments.one(i)) for i in range(len(segments))], np.bool_)
         what = "the corners are not in the order of going around; their rectangle is the same" if corners else ""
         yield from _one("polygon-crossing", look, rows, what or "the outline crosses itself: its mask may have holes")
@@ -52,7 +52,7 @@ def _crosses(points: FloatArray) -> bool:
 
 def skewed(look: Look) -> Iterator[Finding]:
     segments = look.labels.segments
-    if segments is None or look.form.annotations != "corners" or not len(segments):
+    if segments is None or look.labels.annotations != "corners" or not len(segments):
         return
     placed = segments.scale(np.array((look.shape or (1, 1))[::-1], np.float64))
     full = placed.rectangles()[:, 2:4].prod(1)
