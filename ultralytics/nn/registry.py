@@ -115,7 +115,6 @@ NOT_OFFERED = {
     "Segment": "it makes masks, and this project detects boxes: use Detect",
     "Pose": "it finds key points, and this project detects boxes: use Detect",
     "OBB": "it detects rotated boxes, and this project upright ones: use Detect",
-    "Classify": "it classifies whole images, and this project detects boxes: use Detect",
     "WorldDetect": f"{_TEXT}: use Detect",
     "C2fAttn": f"{_TEXT}: use C2f",
     "ImagePoolingAttn": _TEXT,
@@ -128,7 +127,7 @@ NOT_OFFERED = {
     "MSDeformAttn": _DETR,
 }
 # Rows of YOLOv8 itself. Files of tutorials bring copies of these as helpers, which are not meant by a YAML's `Conv`.
-_OWN_ROWS = frozenset({"Bottleneck", "C2f", "Concat", "Conv", "DWConv", "Detect", "SPPF"})
+_OWN_ROWS = frozenset({"Bottleneck", "C2f", "Concat", "Conv", "DWConv", "Detect", "Classify", "SPPF"})
 _IMPORTED_INTO = ("ultralytics.nn.tasks", "ultralytics.nn.modules")
 
 

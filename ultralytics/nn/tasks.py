@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ultralytics.cfg.model import ModelSpec, load_model_spec
 from ultralytics.nn.modules import Conv, ConvTranspose, RepConv, RepVGGDW
+from ultralytics.nn.modules.classify import Classify as Classify  # where scripts look for it
 from ultralytics.nn.modules.head import is_head, raw_maps
 
 # Tutorials for YOLOv8 have an `elif m is MyModule:` added to parse_model. There is no such chain and nothing to add:
@@ -26,6 +27,7 @@ from ultralytics.nn.several import passes
 from ultralytics.nn.summary import PROBE, explain, summarise
 from ultralytics.nn.transfer import Network, TransferReport, transfer
 from ultralytics.utils.annotate import feature_visualization
+from ultralytics.utils.classification import v8ClassificationLoss
 from ultralytics.utils.errors import ModelError, UserError
 from ultralytics.utils.lazy import later
 from ultralytics.utils.log import LOGGER
@@ -34,21 +36,21 @@ from ultralytics.utils.text import counted
 from ultralytics.utils.threads import one_thread
 from ultralytics.utils.types import Batch
 
-__all__ = ["BaseModel", "DetectionModel", "parse_model"]
+__all__ = ["BaseModel", "ClassificationModel", "DetectionModel", "parse_model"]
 
 FOLDED = (Conv, ConvTranspose, RepConv, RepVGGDW)  # what `fuse` makes simpler
 STRIDE_PROBE = 256  # pixels; a multiple of every stride in use
 # What scripts for the reference import from here too.
 _MODULES = """AConv ADown AIFI Bottleneck BottleneckCSP C1 C2 C2f C2fAttn C2fCIB C3 C3Ghost C3TR C3x CBFuse CBLinear
-Classify Concat Conv2 ConvTranspose DWConv DWConvTranspose2d Detect ELAN1 Focus GhostBottleneck GhostConv HGBlock HGStem
+Concat Conv2 ConvTranspose DWConv DWConvTranspose2d Detect ELAN1 Focus GhostBottleneck GhostConv HGBlock HGStem
 ImagePoolingAttn OBB PSA Pose RTDETRDecoder RepC3 RepConv RepNCSPELAN4 RepVGGDW ResNetLayer SCDown SPP SPPELAN SPPF
 Segment WorldDetect v10Detect"""
 _TORCH_UTILS = """fuse_conv_and_bn fuse_deconv_and_bn initialize_weights intersect_dicts model_info scale_img
 time_sync"""
 _LOADING = """Ensemble attempt_load_one_weight attempt_load_weights guess_model_scale guess_model_task torch_safe_load
 yaml_model_load"""
-_LOSSES = """E2EDetectLoss v8ClassificationLoss v8DetectionLoss v8OBBLoss v8PoseLoss v8SegmentationLoss"""
-_OTHER_TASKS = """ClassificationModel OBBModel PoseModel RTDETRDetectionModel SegmentationModel WorldModel"""
+_LOSSES = """E2EDetectLoss v8DetectionLoss v8OBBLoss v8PoseLoss v8SegmentationLoss"""
+_OTHER_TASKS = """OBBModel PoseModel RTDETRDetectionModel SegmentationModel WorldModel"""
 __getattr__ = later(
     __name__,
     {
@@ -115,7 +117,12 @@ class DetectionModel(nn.Module):
         stride: (levels,) input pixels per cell of each of the head's maps.
         names: class names by id.
         yaml: the spec as plain data.
+        task: its name; norms: eps and momentum of batch norms; imgsz: side of an image where none is named, pixels.
     """
+
+    task = "detect"
+    norms = (1e-3, 0.03)
+    imgsz = 640
 
     def __init__(
         self,
@@ -131,13 +138,13 @@ class DetectionModel(nn.Module):
         self.model, self.save = parse_model(self.spec, verbose=verbose)
         for module in self.modules():  # as the reference, those of pasted classes too
             if isinstance(module, nn.BatchNorm2d):
-                module.eps, module.momentum = 1e-3, 0.03
+                module.eps, module.momentum = self.norms
         self.names: dict[int, str] = {i: str(i) for i in range(self.spec.nc)}
         self.args: Any = {}  # a mapping or a Config: the gains of the loss
         self.checkpoint_rows: frozenset[int] = frozenset()
         self.names_rows = False  # in validation and prediction a row that fails is named
         self.criterion: Any = None
-        self.inplace, self.task = True, "detect"
+        self.inplace = True
         self.stride = self._init_head()
         self.end2end = bool(getattr(self.head, "end2end", False))
         if verbose:
@@ -287,9 +294,10 @@ class DetectionModel(nn.Module):
         """Return True if no convolution has a batch norm left; `thresh` is the reference's, which counts norms."""
         return not any(isinstance(m, Conv | ConvTranspose) and isinstance(m.bn, nn.BatchNorm2d) for m in self.modules())
 
-    def info(self, detailed: bool = False, verbose: bool = True, imgsz: int = 640) -> dict[str, float]:
+    def info(self, detailed: bool = False, verbose: bool = True, imgsz: int | None = None) -> dict[str, float]:
         """Log and return layers, parameters, gradients and GFLOPs at `imgsz`, counted as the reference does; `detailed`
-        logs the rows too, and without `verbose` nothing is logged."""
+        logs the rows too, and without `verbose` nothing is logged. `imgsz`: the network's own where None."""
+        imgsz = imgsz or self.imgsz
         totals = summarise(self, imgsz)
         if not verbose:
             return totals
@@ -383,8 +391,39 @@ def _first_pass(model: DetectionModel) -> Any:
             hook.remove()
 
 
+class ClassificationModel(DetectionModel):
+    """A classifier built from a model YAML whose last row is `Classify`: logits (B, nc) come out in training, and
+    probabilities in evaluation. Args and attributes as of `DetectionModel`; images of any size are taken."""
+
+    task = "classify"
+    norms = (1e-5, 0.1)
+    imgsz = 224
+
+    @torch.no_grad()
+    @one_thread()
+    def _init_head(self) -> Tensor:
+        """Pass an image through; there are no strides to measure."""
+        training = self.training
+        self.eval()
+        _first_pass(self)
+        self.train(training)
+        stride: Tensor = self.head.stride
+        return stride
+
+    def init_criterion(self) -> Any:
+        """Return cross entropy."""
+        return v8ClassificationLoss()
+
+    def predict(
+        self, x: Tensor, profile: bool = False, visualize: Any = False, augment: bool = False, embed: Any = None
+    ) -> Any:
+        """Compute the output for images (B, ch, H, W), see `DetectionModel.predict`; `augment` looks once too."""
+        return super().predict(x, profile, visualize, False, embed)
+
+
 BaseModel = DetectionModel
-NETWORKS: dict[str, type[DetectionModel]] = {"Detect": DetectionModel}  # by the class of the last row
+# by the class of the last row
+NETWORKS: dict[str, type[DetectionModel]] = {"Detect": DetectionModel, "Classify": ClassificationModel}
 
 
 def network_of(model: ModelSpec | str) -> type[DetectionModel]:

@@ -300,7 +300,8 @@ class FocalLoss(nn.Module):
         return loss.mean(1).sum()
 
 
-_OTHERS = """E2EDetectLoss KeypointLoss OKS_SIGMA RotatedBboxLoss v8ClassificationLoss v8OBBLoss v8PoseLoss
+_OTHERS = """E2EDetectLoss KeypointLoss OKS_SIGMA RotatedBboxLoss v8OBBLoss v8PoseLoss
 v8SegmentationLoss"""
 _BOXES = "this project detects boxes: v8DetectionLoss"
-__getattr__ = later(__name__, {}, dict.fromkeys(_OTHERS.split(), _BOXES))
+__getattr__ = later(
+    __name__, {"v8ClassificationLoss": "ultralytics.utils.classification:v8ClassificationLoss"}, dict.fromkeys(_OTHERS.split(), _BOXES))

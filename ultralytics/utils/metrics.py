@@ -25,9 +25,12 @@ __all__ = [
 _BOXES = "this project detects boxes: DetMetrics"
 __getattr__ = later(
     __name__,
-    {name: f"ultralytics.utils.charts:{name}" for name in ("plot_mc_curve", "plot_pr_curve")},
     {
-        **dict.fromkeys(("ClassifyMetrics", "OBBMetrics", "PoseMetrics", "SegmentMetrics"), _BOXES),
+        **{name: f"ultralytics.utils.charts:{name}" for name in ("plot_mc_curve", "plot_pr_curve")},
+        "ClassifyMetrics": "ultralytics.utils.classification:ClassifyMetrics",
+    },
+    {
+        **dict.fromkeys(("OBBMetrics", "PoseMetrics", "SegmentMetrics"), _BOXES),
         **dict.fromkeys(("batch_probiou", "probiou", "kpt_iou", "mask_iou", "OKS_SIGMA"), "box_iou compares boxes"),
     },
 )
