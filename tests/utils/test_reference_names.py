@@ -189,8 +189,6 @@ def test_polygons_and_images_as_the_reference_has_them():
     with ops.Profile() as timer:
         pass
     assert 0 <= timer.dt == timer.t < 1
-    with pytest.raises(UserError, match="masks belong to segmentation"):
-        ops.process_mask()
 
 
 def test_overlaps_and_losses():

@@ -27,7 +27,7 @@ TASK2MODEL = {"detect": "yolov8n.yaml"}
 TASK2METRIC = {"detect": "metrics/mAP50-95(B)"}
 
 _BOXES = "this project detects boxes: leave the task out"
-ABSENT_TASKS = dict.fromkeys(("segment", "classify", "pose", "obb"), _BOXES)
+ABSENT_TASKS = {name: _BOXES for name in ("segment", "classify", "pose", "obb") if name not in TASKS}
 # Modes and special words of the reference's command line that are not offered, and what is.
 ABSENT_MODES = {
     "hub": "nothing is uploaded: runs lie in runs/detect",
@@ -218,7 +218,7 @@ def smart_value(v: str) -> Any:
 
 def get_save_dir(args: Any, name: str | None = None) -> Path:
     """Return the folder a run of these keys would make: project/name, numbered where it exists."""
-    project = Path(args.project or "runs/detect")
+    project = Path(args.project or f"runs/{args.task}")
     return increment_path(project / (name or args.name or args.mode), exist_ok=args.exist_ok)
 
 

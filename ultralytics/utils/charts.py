@@ -354,7 +354,8 @@ def plot_confusion_matrix(
     """A confusion matrix, predictions down and labels across, background last where it is, as .png and .pdf.
 
     Args:
-        matrix: (nc + 1, nc + 1), or (nc, nc) without background; names: nc class names; normalize: parts of each column instead of counts.
+        matrix: (nc + 1, nc + 1), or (nc, nc) without background; names: nc class names.
+        normalize: parts of each column instead of counts.
     """
     values = np.asarray(matrix, np.float64)
     if normalize:

@@ -304,4 +304,7 @@ _OTHERS = """E2EDetectLoss KeypointLoss OKS_SIGMA RotatedBboxLoss v8OBBLoss v8Po
 v8SegmentationLoss"""
 _BOXES = "this project detects boxes: v8DetectionLoss"
 __getattr__ = later(
-    __name__, {"v8ClassificationLoss": "ultralytics.utils.classification:v8ClassificationLoss"}, dict.fromkeys(_OTHERS.split(), _BOXES))
+    __name__,
+    {"v8ClassificationLoss": "ultralytics.utils.classification:v8ClassificationLoss"},
+    dict.fromkeys(_OTHERS.split(), _BOXES),
+)

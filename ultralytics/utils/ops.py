@@ -27,19 +27,19 @@ from ultralytics.utils.boxes import (
     xyxy2xywhn,
 )
 from ultralytics.utils.lazy import later
+from ultralytics.utils.masks import crop_mask, masks2segments, process_mask, process_mask_native, scale_masks
 from ultralytics.utils.nms import non_max_suppression
 from ultralytics.utils.types import UInt8Array
 
 __all__ = [
-    "clip_boxes", "ltwh2xywh", "ltwh2xyxy", "make_divisible", "non_max_suppression", "scale_boxes", "xywh2ltwh",
-    "xywh2xyxy", "xywhn2xyxy", "xyxy2ltwh", "xyxy2xywh", "xyxy2xywhn",
+    "clip_boxes", "crop_mask", "ltwh2xywh", "ltwh2xyxy", "make_divisible", "masks2segments", "non_max_suppression",
+    "process_mask", "process_mask_native", "scale_boxes", "scale_masks", "xywh2ltwh", "xywh2xyxy", "xywhn2xyxy",
+    "xyxy2ltwh", "xyxy2xywh", "xyxy2xywhn",
 ]  # fmt: skip
-_MASKS = "masks belong to segmentation, and this project detects boxes"
 __getattr__ = later(
     __name__,
     {"LOGGER": "ultralytics.utils.log:LOGGER"},
     {
-        **dict.fromkeys(("crop_mask", "masks2segments", "process_mask", "process_mask_native", "scale_masks"), _MASKS),
         "nms_rotated": "rotated boxes are not offered: non_max_suppression takes upright ones",
     },
 )

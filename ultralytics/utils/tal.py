@@ -14,7 +14,7 @@ from ultralytics.utils.boxes import bbox_iou
 from ultralytics.utils.lazy import later
 
 _UPRIGHT = "boxes are upright: TaskAlignedAssigner and dist2bbox"
-__getattr__ = later(__name__, {}, dict.fromkeys(("RotatedTaskAlignedAssigner", "dist2rbox"), _UPRIGHT))
+__getattr__ = later(__name__, {}, dict.fromkeys(("RotatedTaskAlignedAssigner",), _UPRIGHT))
 TORCH_1_10 = True
 PAIRS = 2**24  # of boxes and anchors that a GPU compares at a time, 64 MB a number
 
@@ -53,6 +53,16 @@ def dist2bbox(distance: Tensor, anchor_points: Tensor, xywh: bool = True, dim: i
     lt, rb = distance.chunk(2, dim)
     x1y1, x2y2 = anchor_points - lt, anchor_points + rb
     return torch.cat(((x1y1 + x2y2) / 2, x2y2 - x1y1) if xywh else (x1y1, x2y2), dim)
+
+
+def dist2rbox(pred_dist: Tensor, pred_angle: Tensor, anchor_points: Tensor, dim: int = -1) -> Tensor:
+    """Distances left, top, right, bottom from the anchor points, along the sides of boxes turned by an angle (radians)
+    → centre, width, height, along `dim`."""
+    lt, rb = pred_dist.chunk(2, dim)
+    x, y = ((rb - lt) / 2).chunk(2, dim)  # of the centre, in the box's own directions
+    cos, sin = pred_angle.cos(), pred_angle.sin()
+    centre = torch.cat((x * cos - y * sin, x * sin + y * cos), dim) + anchor_points
+    return torch.cat((centre, lt + rb), dim)
 
 
 def bbox2dist(anchor_points: Tensor, bbox: Tensor, reg_max: float) -> Tensor:

@@ -27,6 +27,7 @@ from ultralytics.models.yolo.detect.evaluate import from_arrays, to_arrays
 from ultralytics.nn.modules import Detect
 from ultralytics.nn.tasks import DetectionModel, network_of
 from ultralytics.utils.errors import ConfigError
+from ultralytics.utils.metrics import DetMetrics
 
 
 class TaskExplainer(Protocol):
@@ -47,10 +48,14 @@ class Task:
     trainer: type[BaseTrainer]  # provides the labels (`get_dataloader`, `trial_labels`) and their plots
     validator: type[BaseValidator]  # provides `postprocess`, the evaluators and their plots
     predictor: type[BasePredictor]  # provides `postprocess`, which makes Results
-    exporter: type[Exporter]  # provides `finish`, `compare` and `tolerances`
-    explainer: Callable[[Config], TaskExplainer]  # draws what an output is based on
+    # provides `finish`, `compare` and `tolerances`; None: the task has no export yet
+    exporter: type[Exporter] | None
+    explainer: Callable[[Config], TaskExplainer] | None  # draws what an output is based on; None: as above
     to_arrays: Callable[[Any], dict[str, Any]]  # the metrics of a validation as arrays for another process
     from_arrays: Callable[[Path, Mapping[str, npt.NDArray[Any]]], Any]  # and back
+    metrics: Callable[..., Any] = DetMetrics  # what a validation gives: of a folder (`save_dir`) and classes (`names`)
+    metric: str = "metrics/mAP50-95(B)"  # its column of results.csv by which networks of the task are compared
+    data: str = "shapes.yaml"  # the dataset that comes with the project, for a first run
 
     @property
     def network(self) -> type[DetectionModel]:
@@ -81,6 +86,31 @@ def task_named(name: str) -> Task:
     if name not in TASKS:
         raise ConfigError(f"task={name} is not offered", hint=f"tasks: {', '.join(TASKS)}")
     return TASKS[name]
+
+
+def part_of(task: str, what: str) -> Any:
+    """Return a part of a task that it may lack.
+
+    Raises:
+        ConfigError: it does.
+    """
+    part = getattr(task_named(task), what)
+    if part is None:
+        verb = {"exporter": "export", "explainer": "explain"}[what]
+        able = ", ".join(name for name, each in TASKS.items() if getattr(each, what) is not None)
+        raise ConfigError(f"{verb} is not offered for task={task}", hint=f"it is for {able}")
+    return part
+
+
+def checked_task(asked: str | None, found: str, model: str) -> str:
+    """Return the task of a model, which is the one that is asked for.
+
+    Raises:
+        ConfigError: it is another.
+    """
+    if asked not in (None, found):
+        raise ConfigError(f"task={asked} contradicts the model, which is for task={found}", model, f"task={found}")
+    return found
 
 
 def task_of(head: str) -> str:

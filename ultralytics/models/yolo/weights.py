@@ -22,6 +22,7 @@ from ultralytics.nn.several import EnsembleBackend, Several
 from ultralytics.nn.tasks import DetectionModel, network_of
 from ultralytics.utils.errors import CheckpointError, ConfigError, ModelError, UserError
 from ultralytics.utils.files import user_path
+from ultralytics.utils.lazy import resolve
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.yaml import read_yaml
 
@@ -193,7 +194,7 @@ def attempt_load_one_weight(
         device: to put it on; inplace: of the reference, not used; fuse: fold the batch norms.
     """
     model, checkpoint = load_trained(weight, None if device is None else select_device(device, quiet=True))
-    model.inplace, model.task, model.pt_path = inplace, "detect", str(weight)  # type: ignore[assignment]  # the reference's
+    model.inplace, model.pt_path = inplace, str(weight)  # type: ignore[assignment]  # the reference's
     model.args = dict(checkpoint.train_args)
     model.float().eval().requires_grad_(False)
     return model.fuse() if fuse else model, _reference_content(model, checkpoint)
@@ -237,8 +238,16 @@ def guess_model_scale(model_path: str | Path) -> str:
 
 
 def guess_model_task(model: Any) -> str:
-    """Return "detect", the only task."""
-    return "detect"
+    """Return the task of a network, a model YAML or weights file, or the content of a YAML; by its head."""
+    task_of = resolve("ultralytics.models.yolo.task:task_of")
+    if isinstance(model, str | Path):
+        if str(model).endswith(".pt"):
+            model = load_checkpoint(model).spec
+        else:
+            return str(task_of(head_of(str(model))))
+    if isinstance(model, nn.Module):
+        return str(getattr(model, "task", "detect"))
+    return str(task_of(load_model_spec(model).rows[-1].module))
 
 
 class Ensemble(nn.ModuleList):

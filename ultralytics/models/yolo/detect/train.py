@@ -7,7 +7,7 @@ import copy
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor
@@ -31,7 +31,7 @@ from ultralytics.engine.weights.checkpoint import Checkpoint, digest_of, load_ch
 from ultralytics.models.yolo.detect.val import DetectionValidator
 from ultralytics.models.yolo.weights import load_trained, naming_plugins
 from ultralytics.nn.plugins import load_plugins
-from ultralytics.nn.tasks import DetectionModel
+from ultralytics.nn.tasks import DetectionModel, network_of
 from ultralytics.utils.errors import CheckpointError, ConfigError, MissingFileError, UserError
 from ultralytics.utils.fonts import checked_font
 from ultralytics.utils.log import LOGGER
@@ -47,6 +47,8 @@ class DetectionTrainer(BaseTrainer):  # size: the methods are the reference's, w
     `DetectionTrainer(overrides={"model": …, "data": …}).train()`."""
 
     loss_names = ("box_loss", "cls_loss", "dfl_loss")
+    task = "detect"
+    validate_with: ClassVar[type[DetectionValidator]] = DetectionValidator
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -127,7 +129,7 @@ class DetectionTrainer(BaseTrainer):  # size: the methods are the reference's, w
         with contextlib.nullcontext() if origin is None else naming_plugins(origin):
             scale = None if self.resumed is not None or isinstance(cfg, ModelSpec) else args.model_scale
             loud = args.verbose if verbose is None else verbose
-            model = DetectionModel(cfg, nc=self.data.nc, verbose=loud, scale=scale)
+            model = self.build(cfg, self.data.nc, loud, scale)
         if self.resumed is not None:
             return model
         if origin is None and model.spec.written_nc not in (None, model.nc) and self.team.leads:
@@ -152,6 +154,23 @@ class DetectionTrainer(BaseTrainer):  # size: the methods are the reference's, w
             for line in lines:
                 LOGGER.info(line)
         return model
+
+    def build(self, cfg: Any, nc: int, verbose: bool, scale: str | None) -> DetectionModel:
+        """Build the network of a YAML or its content, for `nc` classes and what else the dataset says.
+
+        Raises:
+            ConfigError: it is a network of another task.
+        """
+        spec = load_model_spec(cfg, scale)
+        kind = network_of(spec)
+        if kind.task != self.args.task:
+            text = f"task={self.args.task} contradicts the model, which is for task={kind.task}"
+            raise ConfigError(text, spec.yaml_file or str(self.args.model), f"task={kind.task}")
+        return kind(spec, nc=nc, verbose=verbose, **self.shape_of_labels())
+
+    def shape_of_labels(self) -> dict[str, Any]:
+        """Return what the dataset says of the network besides its classes, as arguments of its class."""
+        return {}
 
     def set_model_attributes(self) -> None:
         """Tell the model its classes and the run's settings, by which its loss is weighed."""
@@ -307,7 +326,7 @@ class DetectionTrainer(BaseTrainer):  # size: the methods are the reference's, w
     def get_validator(self) -> DetectionValidator:
         """Return what validates the run."""
         self.loss_names = type(self).loss_names
-        return DetectionValidator(self.val_loader, save_dir=self.save_dir, args=self.args, _callbacks=self.callbacks)
+        return self.validate_with(self.val_loader, save_dir=self.save_dir, args=self.args, _callbacks=self.callbacks)
 
     def _validator(self) -> DetectionValidator:
         """The validator, made ready for this run."""
@@ -329,8 +348,7 @@ class DetectionTrainer(BaseTrainer):  # size: the methods are the reference's, w
         fitness = float(figures.pop("fitness"))
         metrics = validator.metrics
         self.metrics = Figures(figures, metrics)
-        m = metrics.mean_results()
-        LOGGER.info(("%22s" + "%11i" * 2 + "%11.3g" * 4) % ("all", metrics.images, int(metrics.nt_per_class.sum()), *m))
+        LOGGER.info("%s", validator.summary_row())
         return figures, fitness
 
     def final_eval(self) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy.typing as npt
 import torch
@@ -23,7 +23,7 @@ from ultralytics.models.yolo.detect.tiled import Tiler
 from ultralytics.models.yolo.weights import network
 from ultralytics.nn.backend import Backend, frame_of
 from ultralytics.utils.analysis import analyse, table_lines
-from ultralytics.utils.annotate import DetectionBatch
+from ultralytics.utils.batch_plots import DetectionBatch
 from ultralytics.utils.boxes import xyxy2xywhn
 from ultralytics.utils.coco import Seen, coco_figures, predictions
 from ultralytics.utils.files import write_json
@@ -37,10 +37,9 @@ from ultralytics.utils.types import Batch
 
 SHOWN_FIGURES = ("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L", "AR_100")  # of COCO's, in the log
 DRAWN_BOXES = 30  # of an image
-_ROW = "%22s" + "%11i" * 2 + "%11.3g" * 4
 
 
-class DetectionValidator(BaseValidator):
+class DetectionValidator(BaseValidator):  # size: the steps of a loop, which other tasks and scripts replace one by one
     """Run a detector over a loader and compute its metrics: `DetectionValidator(args={"model": …, "data": …})()`.
 
     Args: as `BaseValidator`. Of `args` conf (0.001 when unset), iou, max_det, single_cls, agnostic_nms, classes, plots,
@@ -48,11 +47,14 @@ class DetectionValidator(BaseValidator):
     """
 
     metrics: DetMetrics
+    measure: ClassVar[type[BoxEvaluator]] = BoxEvaluator
+    kind: ClassVar[type[DetMetrics]] = DetMetrics
+    annotations: ClassVar[str] = "boxes"  # what a dataset's labels hold, see `data.scan.scan`
     load_network = staticmethod(network)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.metrics = DetMetrics(save_dir=self.save_dir, names=self.names)
+        self.metrics = self.kind(save_dir=self.save_dir, names=self.names)
         self.iouv = torch.from_numpy(IOU_THRESHOLDS)
         self.niou = len(IOU_THRESHOLDS)
         self.jdict: list[dict[str, Any]] = []
@@ -132,14 +134,14 @@ class DetectionValidator(BaseValidator):
         if args.save_txt:
             self._stems = self._name_labels()
         conf = PREDICT_CONF if args.conf in (None, VAL_CONF) else args.conf
-        boxes = BoxEvaluator(
-            self.names or model.names, model.nc, ConfusionMatrix(nc=model.nc, conf=conf) if plots else None
-        )
+        confusion = ConfusionMatrix(nc=model.nc, conf=conf) if plots else None
+        boxes = self.measure(self.names or model.names, model.nc, confusion, self.kind)
         return [boxes, SeenEvaluator()] if final and (args.coco or args.save_json or args.analyse) else [boxes]
 
     def get_desc(self) -> str:
         """Return the head of the table."""
-        return ("%22s" + "%11s" * 6) % ("Class", "Images", "Instances", "Box(P", "R", "mAP50", "mAP50-95)")
+        columns = [word for name in self.metrics.parts for word in (f"{name}(P", "R", "mAP50", "mAP50-95)")]
+        return ("%22s" + "%11s" * (2 + len(columns))) % ("Class", "Images", "Instances", *columns)
 
     def postprocess(self, preds: Any) -> list[Tensor]:
         """Turn the model's output into (n, 6) detections of each image: corners in pixels, score, class."""
@@ -193,14 +195,23 @@ class DetectionValidator(BaseValidator):
 
     # The report
 
+    def summary_row(self) -> str:
+        """Return the row of the table that is of all classes."""
+        m = self.metrics
+        return self._row("all", m.images, int(m.nt_per_class.sum()), m.mean_results())
+
+    def _row(self, name: str, images: int, objects: int, figures: Sequence[float]) -> str:
+        return ("%22s" + "%11i" * 2 + "%11.3g" * len(figures)) % (name[:22], images, objects, *figures)
+
     def print_results(self) -> None:
         """Print the table: all classes, then each class when there are several and `verbose`."""
         m = self.metrics
         LOGGER.info(self.get_desc())
-        LOGGER.info(_ROW % ("all", m.images, int(m.nt_per_class.sum()), *m.mean_results()))
+        LOGGER.info(self.summary_row())
         if self.args.verbose and len(m.names) > 1:
             for i, c in enumerate(m.ap_class_index):
-                LOGGER.info(_ROW % (m.names[int(c)][:22], m.nt_per_image[c], m.nt_per_class[c], *m.class_result(i)))
+                row = self._row(m.names[int(c)], m.nt_per_image[c], m.nt_per_class[c], m.class_result(i))
+                LOGGER.info("%s", row)
         if m.ignored:
             LOGGER.info("%s ignored: difficult objects and crowds count for nothing", counted(m.ignored, "region"))
         LOGGER.info(
