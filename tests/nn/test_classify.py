@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional as F
+from torch.nn.functional import cross_entropy
 
 from ultralytics.nn import tasks
 from ultralytics.nn.modules import Classify
@@ -80,7 +80,7 @@ def test_the_loss_is_the_reference_s_and_that_of_all_ranks(fixtures):
     loss, parts = v8ClassificationLoss()(logits, {"cls": classes})
     assert float(loss) == pytest.approx(float(data["loss"]), rel=1e-4)
     assert parts.shape == (1,)
-    torch.testing.assert_close(loss, F.cross_entropy(logits, classes))
+    torch.testing.assert_close(loss, cross_entropy(logits, classes))
     criterion = v8ClassificationLoss()
     criterion.reduce = lambda t: 2 * t  # another rank that has just the same
     assert float(criterion(logits, {"cls": classes})[0]) == pytest.approx(float(loss) / 2)
@@ -123,7 +123,7 @@ def test_classes_go_over_by_name():
     old, new = net(nc=3), net(nc=2)
     old.names, new.names = {0: "a", 1: "b", 2: "c"}, {0: "c", 1: "a"}
     report = new.load(old)
-    assert report.classes == ["c", "a"]
+    assert sorted(report.classes) == ["a", "c"]
     assert torch.equal(new.head.linear.weight, old.head.linear.weight[[2, 0]])
     assert torch.equal(new.head.linear.bias, old.head.linear.bias[[2, 0]])
 
