@@ -172,7 +172,7 @@ class Config:  # size: every key of a run, each declared once
     rect: bool = knob(False, "rectangular batches; in training they are neither shuffled nor mosaicked", TV)
     rect_val: bool = knob(True, "rectangular batches at validation; False: square ones", TV)
     cos_lr: bool = knob(False, "cosine instead of linear learning-rate decay", T)
-    close_mosaic: int = knob(10, "last epochs without mosaic and mixup (0: none)", T, low=0)
+    close_mosaic: int = knob(10, "last epochs without mosaic, mixup and copy_paste (0: none)", T, low=0)
     resume: bool | str = knob(
         False, "go on with a stopped run: its folder or last.pt, True for the newest, auto: where there is one", T
     )
@@ -200,6 +200,9 @@ class Config:  # size: every key of a run, each declared once
     )
     multi_scale: bool = knob(False, "vary the size by 0.5 to 1.5 from batch to batch", T)
     val: bool = knob(True, "validate after every epoch", T)
+
+    overlap_mask: bool = knob(True, "segment: the masks of an image in one map, smaller objects in front", TV)
+    mask_ratio: int = knob(4, "segment: pixels of the image, along a side, that are one of a mask", TV, low=1, high=32)
 
     split: str = knob("val", "split to validate on", V, choices=("train", "val", "test"))
     conf: Fraction | None = knob(
@@ -374,6 +377,7 @@ class Config:  # size: every key of a run, each declared once
     bgr: Fraction = varied(0.0, "chance of swapped red and blue")
     mosaic: Fraction = varied(1.0, "chance of a mosaic of four images")
     mixup: Fraction = varied(0.0, "chance of blending two samples")
+    copy_paste: Fraction = varied(0.0, "of objects with polygons: part of their mirrored copies that is pasted in")
     auto_augment: str | None = varied(
         "randaugment",
         "classify: how images are bent and coloured; none: jitter by hsv_h, hsv_s and hsv_v",

@@ -1,7 +1,7 @@
-"""How a classifier's images are cut, bent and coloured: on Pillow's images, whose resizing the reference's weights know.
+"""How a classifier's images are cut, bent and coloured: on Pillow's images, which the reference's weights know.
 
-The operations and their ranges are those of RandAugment (Cubuk et al. 2019), AutoAugment's policy for ImageNet (Cubuk et
-al. 2018), AugMix (Hendrycks et al. 2019) and random erasing (Zhong et al. 2017). All random numbers come from the
+The operations and their ranges are those of RandAugment (Cubuk et al. 2019), AutoAugment's policy for ImageNet (Cubuk
+et al. 2018), AugMix (Hendrycks et al. 2019) and random erasing (Zhong et al. 2017). All random numbers come from the
 generator that is handed in.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -89,13 +90,14 @@ def jittered(picture: Image.Image, hue: float, saturation: float, value: float, 
     def factor(gain: float) -> float:
         return float(rng.uniform(max(1 - gain, 0), 1 + gain))
 
-    steps: list[Callable[[Image.Image], Image.Image]] = []
-    for enhance, gain in ((_BRIGHTNESS, value), (_CONTRAST, value), (_COLOR, saturation)):
-        if gain:
-            steps.append(lambda p, e=enhance, f=factor(gain): e(p, f))  # type: ignore[misc]  # defaults bind the loop's values
+    steps: list[Callable[[Image.Image], Image.Image]] = [
+        partial(enhance, magnitude=factor(gain))
+        for enhance, gain in ((_brighter, value), (_contrasted, value), (_coloured, saturation))
+        if gain
+    ]
     if hue:
         turn = round(rng.uniform(-hue, hue) * 255)
-        steps.append(lambda p: _turned(p, turn))
+        steps.append(partial(_turned, turn=turn))
     for i in rng.permutation(len(steps)):
         picture = steps[i](picture)
     return picture
@@ -116,13 +118,18 @@ def _affine(picture: Image.Image, *matrix: float) -> Image.Image:
     return picture.transform(picture.size, Image.Transform.AFFINE, matrix, BILINEAR)
 
 
-def _brightness_like(kind: Any) -> Operation:
-    return lambda picture, factor: kind(picture).enhance(factor)
+def _brighter(picture: Image.Image, magnitude: float) -> Image.Image:
+    return ImageEnhance.Brightness(picture).enhance(magnitude)
 
 
-_BRIGHTNESS, _CONTRAST, _COLOR, _SHARPNESS = map(
-    _brightness_like, (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color, ImageEnhance.Sharpness)
-)
+def _contrasted(picture: Image.Image, magnitude: float) -> Image.Image:
+    return ImageEnhance.Contrast(picture).enhance(magnitude)
+
+
+def _coloured(picture: Image.Image, magnitude: float) -> Image.Image:
+    return ImageEnhance.Color(picture).enhance(magnitude)
+
+
 OPERATIONS: dict[str, Operation] = {
     "Identity": lambda p, m: p,
     "ShearX": lambda p, m: _affine(p, 1, m, -m * p.height / 2, 0, 1, 0),
@@ -130,10 +137,10 @@ OPERATIONS: dict[str, Operation] = {
     "TranslateX": lambda p, m: _affine(p, 1, 0, -int(m * p.width), 0, 1, 0),
     "TranslateY": lambda p, m: _affine(p, 1, 0, 0, 0, 1, -int(m * p.height)),
     "Rotate": lambda p, m: p.rotate(m, BILINEAR),
-    "Brightness": lambda p, m: _BRIGHTNESS(p, 1 + m),
-    "Color": lambda p, m: _COLOR(p, 1 + m),
-    "Contrast": lambda p, m: _CONTRAST(p, 1 + m),
-    "Sharpness": lambda p, m: _SHARPNESS(p, 1 + m),
+    "Brightness": lambda p, m: _brighter(p, 1 + m),
+    "Color": lambda p, m: _coloured(p, 1 + m),
+    "Contrast": lambda p, m: _contrasted(p, 1 + m),
+    "Sharpness": lambda p, m: ImageEnhance.Sharpness(p).enhance(1 + m),
     "Posterize": lambda p, m: ImageOps.posterize(p, max(int(m), 1)),
     "Solarize": lambda p, m: ImageOps.solarize(p, int(m)),
     "AutoContrast": lambda p, m: ImageOps.autocontrast(p),
@@ -147,11 +154,24 @@ SIGNED = {
 }  # fmt: skip
 RANDOM = ("Identity", *SIGNED, "Posterize", "Solarize", "AutoContrast", "Equalize")  # of RandAugment
 MIXED = (*SIGNED, "Posterize", "Solarize", "AutoContrast", "Equalize")  # of AugMix
-# AutoAugment's policy: pairs of (operation, chance, magnitude 0..9), table 9 of the paper
-POLICY = tuple(
-    tuple((name, int(chance) / 10, int(level)) for name, chance, level in (part.split() for part in pair.split(",")))
-    for pair in ["Posterize 4 8,Rotate 6 9", "Solarize 6 5,AutoContrast 6 0", "Equalize 8 0,Equalize 6 0\n        ", "Posterize 6 7,Posterize 6 6", "Equalize 4 0,Solarize 2 4", "Equalize 4 0,Rotate 8 8", "Solarize 6 3,Equalize 6 0\n        ", "Posterize 8 5,Equalize 10 0", "Rotate 2 3,Solarize 6 8", "Equalize 6 0,Posterize 4 6", "Rotate 8 8,Color 4 0\n        ", "Rotate 4 9,Equalize 6 0", "Equalize 0 0,Equalize 8 0", "Invert 6 0,Equalize 10 0", "Color 6 4,Contrast 10 8\n        ", "Rotate 8 8,Color 10 2", "Color 8 8,Solarize 8 7", "Sharpness 4 7,Invert 6 0", "ShearX 6 5,Equalize 10 0\n        ", "Color 4 0,Equalize 6 0", "Equalize 4 0,Solarize 2 4", "Solarize 6 5,AutoContrast 6 0", "Invert 6 0,Equalize 10 0\n        ", "Color 6 4,Contrast 10 8", "Equalize 8 0,Equalize 6 0"]
-)
+# AutoAugment's policy, table 9 of the paper: pairs of an operation, its chance in tenths and its magnitude, 0..9
+POLICY_TEXT = """
+Posterize 4 8, Rotate 6 9 | Solarize 6 5, AutoContrast 6 0 | Equalize 8 0, Equalize 6 0 | Posterize 6 7, Posterize 6 6
+| Equalize 4 0, Solarize 2 4 | Equalize 4 0, Rotate 8 8 | Solarize 6 3, Equalize 6 0 | Posterize 8 5, Equalize 10 0
+| Rotate 2 3, Solarize 6 8 | Equalize 6 0, Posterize 4 6 | Rotate 8 8, Color 4 0 | Rotate 4 9, Equalize 6 0
+| Equalize 0 0, Equalize 8 0 | Invert 6 0, Equalize 10 0 | Color 6 4, Contrast 10 8 | Rotate 8 8, Color 10 2
+| Color 8 8, Solarize 8 7 | Sharpness 4 7, Invert 6 0 | ShearX 6 5, Equalize 10 0 | Color 4 0, Equalize 6 0
+| Equalize 4 0, Solarize 2 4 | Solarize 6 5, AutoContrast 6 0 | Invert 6 0, Equalize 10 0 | Color 6 4, Contrast 10 8
+| Equalize 8 0, Equalize 6 0"""
+
+
+def _read_policy(text: str) -> list[list[tuple[str, float, int]]]:
+    """Return pairs of (operation, chance, magnitude)."""
+    rows = [[part.split() for part in pair.split(",")] for pair in text.split("|")]
+    return [[(name, int(tenths) / 10, int(level)) for name, tenths, level in pair] for pair in rows]
+
+
+POLICY = _read_policy(POLICY_TEXT)
 
 
 def magnitude_of(name: str, level: int, bins: int, bits: int = 8) -> float:

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ultralytics.utils.boxes import xyxy2xywh
+from ultralytics.utils.boxes import xywhr2xyxyxyxy, xyxy2xywh
 from ultralytics.utils.helpers import SimpleClass
 from ultralytics.utils.masks import masks2segments
-from ultralytics.utils.ops import scale_coords, xywhr2xyxyxyxy
+from ultralytics.utils.ops import scale_coords
 from ultralytics.utils.types import Float32Array
 
 VISIBLE = 0.5  # confidence from which a keypoint counts as seen

@@ -25,7 +25,7 @@ from ultralytics.utils.images import imwrite
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.ops import scale_image
 from ultralytics.utils.plotting import Annotator, colors
-from ultralytics.utils.text import safe_name
+from ultralytics.utils.text import counted, safe_name
 from ultralytics.utils.types import Float32Array, UInt8Array
 
 __all__ = ["OBB", "BaseTensor", "Boxes", "Keypoints", "Masks", "Probs", "Results"]
@@ -252,7 +252,7 @@ class Results(Tabular):  # size: the reference's methods, each a few lines
         if not len(self):
             return "(no detections), "
         if self.objects is None:
-            return f"{len(self)} objects, "
+            return f"{counted(len(self), 'object')}, "
         counts = Counter(int(c) for c in self.objects.cls.tolist())
         return "".join(f"{n} {_plural(self._name(c), n)}, " for c, n in sorted(counts.items()))
 

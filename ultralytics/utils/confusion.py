@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ultralytics.utils.boxes import box_iou
+from ultralytics.utils.boxes import batch_probiou, box_iou
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.matching import unique_pairs
 from ultralytics.utils.types import Float64Array
@@ -39,7 +39,8 @@ class ConfusionMatrix:
     def process_batch(
         self, detections: Tensor | None, gt_bboxes: Tensor, gt_cls: Tensor, ignored: Tensor | None = None
     ) -> None:
-        """Count one image: detections (n, 6), true boxes (m, 4) corners and classes (m,). Either may be empty.
+        """Count one image: detections (n, 6), true boxes (m, 4) corners and classes (m,); or rotated boxes, detections
+        (n, 7) with the angle last, and (m, 5). Either may be empty.
 
         `ignored` (n,): detections that are not held against the model where they match nothing.
         """
@@ -49,7 +50,10 @@ class ConfusionMatrix:
         spared = np.zeros(len(detections), np.bool_) if ignored is None else ignored.numpy()
         detections, spared = detections[kept], spared[kept.numpy()]
         predicted, true = detections[:, 5].int().numpy(), gt_cls.view(-1).int().numpy()
-        iou = box_iou(gt_bboxes, detections[:, :4]).numpy()
+        if gt_bboxes.shape[1] == 5:
+            iou = batch_probiou(gt_bboxes, torch.cat([detections[:, :4], detections[:, 6:7]], 1)).numpy()
+        else:
+            iou = box_iou(gt_bboxes, detections[:, :4]).numpy()
         labels, found = np.nonzero(iou > self.iou_thres)
         if len(labels):
             labels, found = unique_pairs(labels, found, iou[labels, found])

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from ultralytics.utils.boxes import bbox_iou, box_iou
+from ultralytics.utils.boxes import batch_probiou, bbox_iou, box_iou, probiou
 from ultralytics.utils.confusion import ConfusionMatrix
 from ultralytics.utils.lazy import later
 from ultralytics.utils.matching import (
@@ -27,8 +27,9 @@ from ultralytics.utils.types import Float64Array
 
 __all__ = [
     "IOU_THRESHOLDS", "OKS_SIGMA", "ConfusionMatrix", "DetMetrics", "Metric", "OBBMetrics", "PoseMetrics",
-    "SegmentMetrics", "ap_per_class", "average_precision", "bbox_ioa", "bbox_iou", "box_iou", "compute_ap",
-    "fitness_of", "ignored_predictions", "kpt_iou", "mask_iou", "match_predictions", "smooth", "smooth_BCE",
+    "SegmentMetrics", "ap_per_class", "average_precision", "batch_probiou", "bbox_ioa", "bbox_iou", "box_iou",
+    "compute_ap", "fitness_of", "ignored_predictions", "kpt_iou", "mask_iou", "match_predictions", "probiou",
+    "smooth", "smooth_BCE",
 ]  # fmt: skip
 
 __getattr__ = later(
@@ -36,9 +37,6 @@ __getattr__ = later(
     {
         **{name: f"ultralytics.utils.charts:{name}" for name in ("plot_mc_curve", "plot_pr_curve")},
         "ClassifyMetrics": "ultralytics.utils.classification:ClassifyMetrics",
-    },
-    {
-        **dict.fromkeys(("batch_probiou", "probiou"), "box_iou compares boxes"),
     },
 )
 CURVES, CURVES_FILE = 100, "curves.json"  # classes whose curves are kept, and where

@@ -17,6 +17,13 @@ source = partial(knob, "", needed="source is missing")
 names = partial(knob, None, "class names in the order of their ids, as [a,b]", read=read_names)
 seed = partial(knob, 0, low=0, high=SEED_MAX, what="an integer of 0 or more")
 part = partial(knob, 0, what="a part of the images, 0 or more and below 1")
+
+
+def task(help_text: str, tasks: tuple[str, ...]) -> Any:
+    """Return the option for what the labels are made for, one of `tasks`."""
+    return knob(tasks[0], help_text, choices=tasks)
+
+
 # The fields of a kind stand in the order of its bases from right to left.
 
 
@@ -88,9 +95,10 @@ class Auto(Placed, Drawn, Own, name="prepare auto"):
 class Shapes(Prepare, name="prepare shapes"):
     """Draw the embedded dataset: coloured shapes."""
 
-    example = "prepare shapes"
-    out: str | None = knob(None, "folder to draw into", none="data/shapes")
+    example = "prepare shapes | prepare shapes task=segment"
+    out: str | None = knob(None, "folder to draw into", none="data/shapes; data/shapes-seg, -pose, -obb, -cls by task")
     seed: int = seed("of the drawing")
+    task: str = task("what it is for", ("detect", "segment", "pose", "obb", "classify"))
 
 
 class Voc(Fetched, Placed, Drawn, Source, name="prepare voc"):

@@ -20,8 +20,11 @@ from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from ultralytics.cfg.paths import PACKAGE
+from ultralytics.data.labels import FEWEST_POINTS, RowForm
+from ultralytics.data.polygons import Polygons
 from ultralytics.utils.errors import UserError
 from ultralytics.utils.files import open_regular, write_atomically
 from ultralytics.utils.types import (
@@ -42,6 +45,7 @@ SOURCES = (
     "data/cache/scan.py",
     "data/images.py",
     "data/labels.py",
+    "data/polygons.py",
     "data/scan.py",
     "utils/image_header.py",
     "utils/images.py",
@@ -73,7 +77,8 @@ class ScannedImage:
     signatures: of the image and its label, ignore and areas files; content: digest of the image file, empty when
     unread; shape: height and width, (0, 0) when it is no image; usable: image and labels are good; rows: (m, 5);
     columns, over: (m,), see `labels.Judged`; ignored: (k, 6);
-    areas: (m,) pixels², None where there are none; problems: (image, label, ignore or areas; line or 0; what).
+    areas: (m,) pixels², None where there are none; problems: (image, label, ignore or areas; line or 0; what);
+    segments, keypoints: see `labels.Judged`, single precision.
     """
 
     signatures: tuple[Signature, ...]
@@ -86,6 +91,8 @@ class ScannedImage:
     ignored: Float32Array = field(default_factory=lambda: np.zeros((0, 6), np.float32))
     areas: Float64Array | None = None
     problems: list[tuple[str, int, str]] = field(default_factory=list)
+    segments: Polygons | None = None
+    keypoints: Float32Array | None = None
 
 
 @dataclass
@@ -103,11 +110,15 @@ class Entry:
     ignore_offsets: Int64Array  # (n + 1,)
     ignored: Float32Array  # (K, 6)
     areas: Float64Array  # (M,) UNKNOWN_AREA where there is none; (0,) where none is known
+    points: Float32Array  # (P, 2) of polygons
+    ends: Int64Array  # (M + 1,) offsets of the rows' points; (0,) where rows have none
+    keypoints: Float32Array  # (M, K, 3), K = 0 where rows have none
     problems: list[tuple[int, str, int, str]]
 
     @classmethod
-    def join(cls, seen: Sequence[ScannedImage]) -> Entry:
-        """Join what was seen to one entry."""
+    def join(cls, seen: Sequence[ScannedImage], form: RowForm = RowForm()) -> Entry:  # noqa: B008  # frozen
+        """Join what was seen to one entry, of rows of this form."""
+        segments, keypoints = _joined_marks(seen, form)
         contents = b"".join(s.content.ljust(DIGEST_BYTES, b"\0") for s in seen)
         return cls(
             np.array([s.signatures for s in seen], np.int64).reshape(-1, 4, 3),
@@ -121,6 +132,9 @@ class Entry:
             np.cumsum([0, *(len(s.ignored) for s in seen)], dtype=np.int64),
             np.concatenate([np.zeros((0, 6), np.float32), *(s.ignored for s in seen)]),
             _joined_areas(seen),
+            np.zeros((0, 2), np.float32) if segments is None else segments.points.astype(np.float32),
+            np.zeros(0, np.int64) if segments is None else segments.offsets,
+            keypoints,
             [(i, *p) for i, s in enumerate(seen) for p in s.problems],
         )
 
@@ -138,15 +152,24 @@ class Entry:
             self.ignored[self.ignore_offsets[i] : self.ignore_offsets[i + 1]],
             self.areas[rows] if len(self.areas[rows]) else None,
             list(problems),
+            None if (segments := self.segments) is None else segments[rows],
+            self.keypoints[rows] if self.keypoints.shape[1] else None,
         )
+
+    @property
+    def segments(self) -> Polygons | None:
+        """The rows' polygons."""
+        return Polygons(self.points, self.ends) if len(self.ends) else None
 
     def digest(self, names: str) -> str:
         """SHA-256 of names, contents, labels and areas, in hexadecimal digits."""
         state = hashlib.sha256(os.fsencode(names))
         for array in (self.contents, self.usable, self.offsets, self.rows, self.ignore_offsets, self.ignored):
             state.update(np.ascontiguousarray(array).data)
-        if len(self.areas):  # sets without keep the digest they had
-            state.update(np.ascontiguousarray(self.areas).data)
+        more: tuple[npt.NDArray[Any], ...] = (self.areas, self.points, self.ends, self.keypoints)
+        for part in more:
+            if part.size:  # sets without keep the digest they had
+                state.update(np.ascontiguousarray(part).data)
         return state.hexdigest()
 
     def sound(self, n: int) -> bool:
@@ -170,8 +193,33 @@ class Entry:
             and bool(((self.rows[:, 1:] >= 0) & (self.rows[:, 1:] <= 1)).all())
             and bool(((self.ignored[:, 1:] >= 0) & (self.ignored[:, 1:] <= 1)).all())
             and bool((self.shapes[self.usable] > 0).all())
+            and self._sound_marks(m)
             and all(0 <= p[0] < n and p[1] in ("image", "label", "ignore", "areas") for p in self.problems)
         )
+
+    def _sound_marks(self, m: int) -> bool:
+        """Return True if polygons and keypoints fit m rows."""
+        parts = (self.points, self.keypoints[..., :2])
+        return (
+            self.points.ndim == 2
+            and self.points.shape[1] == 2
+            and self.keypoints.ndim == 3
+            and self.keypoints.shape[::2] == (m, 3)
+            and self.ends.shape in ((m + 1,), (0,))
+            and (not len(self.ends) or bool((self.ends[0] == 0) & (np.diff(self.ends) > 0).all()))
+            and (self.ends[-1] if len(self.ends) else 0) == len(self.points)
+            and all(bool(((xy >= 0) & (xy <= 1)).all()) for xy in parts)
+            and bool(np.isin(self.keypoints[..., 2], (0, 1, 2)).all())
+        )
+
+
+def _joined_marks(seen: Sequence[ScannedImage], form: RowForm) -> tuple[Polygons | None, Float32Array]:
+    """Return polygons and keypoints of all rows. An image that cannot be used has neither rows nor these."""
+    polygons = [s.segments for s in seen if s.segments is not None and len(s.rows)]
+    segments = Polygons.concatenate(polygons) if form.annotations in FEWEST_POINTS else None
+    k = form.keypoints // form.numbers if form.annotations == "keypoints" else 0
+    points = [s.keypoints for s in seen if s.keypoints is not None and len(s.rows)]
+    return segments, np.concatenate(points or [np.zeros((sum(len(s.rows) for s in seen), k, 3), np.float32)])
 
 
 def _joined_areas(seen: Sequence[ScannedImage]) -> Float64Array:
@@ -184,7 +232,7 @@ def _joined_areas(seen: Sequence[ScannedImage]) -> Float64Array:
 _ARRAYS = {
     "signatures": np.int64, "contents": np.uint8, "shapes": np.int64, "usable": np.bool_, "offsets": np.int64,
     "rows": np.float32, "columns": np.int32, "over": np.float32, "ignore_offsets": np.int64, "ignored": np.float32,
-    "areas": np.float64,
+    "areas": np.float64, "points": np.float32, "ends": np.int64, "keypoints": np.float32,
 }  # fmt: skip
 
 
@@ -199,7 +247,7 @@ class ScanCache:
         paths: where the split's YAML says they are.
         fraction: part of them in use.
         cache_dir: folder to write to instead.
-        keypoints: how rows are read, see `labels.parse_labels`.
+        form: how rows are read.
     """
 
     def __init__(
@@ -208,7 +256,7 @@ class ScanCache:
         paths: Sequence[Path],
         fraction: float = 1.0,
         cache_dir: Path | None = None,
-        keypoints: int = 0,
+        form: RowForm = RowForm(),  # noqa: B008  # frozen
     ) -> None:
         folders = {f.rpartition(os.sep)[0] for f in files}
         try:
@@ -218,7 +266,8 @@ class ScanCache:
         self.names = "\0".join(f[len(root) :] for f in files)
         places = [Path(os.path.abspath(p)) for p in paths]
         several = [os.path.relpath(p, places[0]) if root else str(p) for p in places[1:]]
-        options = [several, fraction, *([keypoints] if keypoints else [])]
+        read = form if form.annotations != "boxes" else [form.keypoints] if form.keypoints else []
+        options = [several, fraction, *read]
         options_digest = "" if options == [[], 1] else f".{short_digest(json.dumps(options))}"
         name = f".{places[0].name or 'images'}{options_digest}.scan.npz"
         self.places = [places[0].with_name(name) if places[0].name else places[0] / name]

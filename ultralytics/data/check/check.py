@@ -79,7 +79,7 @@ def examine(path: str, nc: int, near: bool = True, keypoints: int = 0) -> Record
     by. `keypoints`: see `labels.parse_labels`."""
     look = Look(path, nc, keypoints)
     findings = list(find(look))
-    rows, lines, problems, text, columns, _ = look.labels
+    rows, lines, problems, text, columns = look.labels[:5]
     keep = rows[:, 0] < nc
     return Record(
         path,

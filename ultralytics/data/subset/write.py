@@ -201,6 +201,10 @@ def _yaml(choice: Choice, folder: str, digest: str, fold: int) -> str:
     spec |= {split: f"images/{split}" for split in choice.splits if split != "pool"}
     if choice.source.kpt_shape is not None:
         spec["kpt_shape"] = list(choice.source.kpt_shape)
+    if choice.source.flip_idx is not None:
+        spec["flip_idx"] = list(choice.source.flip_idx)
+    if choice.source.task:
+        spec["task"] = choice.source.task
     spec["names"] = dict(enumerate(choice.names))
     what = f"Fold {fold} of {len(choice.folds)} of" if choice.folds else "A subset of"
     header = f"# {what} {choice.source.yaml_file.name}; hash {digest[:12]}. How it was made: {folder}/manifest.json\n"

@@ -28,6 +28,16 @@ from ultralytics.utils.types import ANY_CLASS, UNKNOWN_AREA, Batch, Float64Array
 STATS = ("tp", "conf", "pred_cls", "target_cls", "ignored")
 
 
+class Shapes(NamedTuple):
+    """Masks or poses of an image's detections and objects, as COCO's format has them, in pixels of the original."""
+
+    found: Sequence[Any]  # of the detections
+    truths: Sequence[Any]  # of the objects
+    # corners (m, 4) and classes (m,) of the objects, where they are in another order than those of the pair
+    corners: Tensor | None = None
+    classes: Tensor | None = None
+
+
 class Pair(NamedTuple):
     """An image's detections beside its labels, in pixels of the original image."""
 
@@ -40,7 +50,7 @@ class Pair(NamedTuple):
     areas: Float64Array | None  # (m,) of the objects' masks; None where none has one
     # (m, n) overlap of the objects with the detections in what the task is about besides boxes: masks or poses
     overlap: Tensor | None = None
-    shapes: tuple[Any, Any] | None = None  # masks or poses of the detections and of the objects, for COCO's figures
+    shapes: Shapes | None = None  # for COCO's figures
 
 
 def pair(detected: Tensor, batch: Batch, i: int, single_cls: bool = False) -> Pair:
@@ -52,22 +62,27 @@ def pair(detected: Tensor, batch: Batch, i: int, single_cls: bool = False) -> Pa
         i: number of the image in it.
         single_cls: take all detections for one class.
     """
-    mine = batch["batch_idx"].view(-1) == i
     frame, original, ratio_pad = batch["resized_shape"][i], batch["ori_shape"][i], batch["ratio_pad"][i]
-    height, width = frame
+    (height, width), mine = frame, batch["batch_idx"].view(-1) == i
     targets = xywh2xyxy(batch["bboxes"][mine].cpu().float()) * torch.tensor([width, height, width, height])
     detected = detected.clone()
     if single_cls:
         detected[:, 5] = 0
     detected[:, :4] = scale_boxes(frame, detected[:, :4], original, ratio_pad=ratio_pad)
+    return pair_with(detected, scale_boxes(frame, targets, original, ratio_pad=ratio_pad), batch, i)
+
+
+def pair_with(detected: Tensor, targets: Tensor, batch: Batch, i: int) -> Pair:
+    """Put detections and objects of a batch's image together, both in pixels of the original."""
+    original = batch["ori_shape"][i]
     regions = torch.tensor(batch["ignored"][i])
     regions[:, 1:5] = xywh2xyxy(regions[:, 1:5]) * torch.tensor([*original[::-1], *original[::-1]])
     return Pair(
         batch["im_file"][i],
         original,
         detected,
-        scale_boxes(frame, targets, original, ratio_pad=ratio_pad),
-        batch["cls"].view(-1)[mine].cpu(),
+        targets,
+        batch["cls"].view(-1)[batch["batch_idx"].view(-1) == i].cpu(),
         regions,
         batch["areas"][i] if "areas" in batch else None,
     )
@@ -159,7 +174,11 @@ class SeenEvaluator:
 
     def update(self, number: int, pairs: Sequence[Pair]) -> None:
         """Take a batch's images."""
-        self.seen[number] = [_as_seen(p) for p in pairs]
+        self.seen[number] = [self.as_seen(p) for p in pairs]
+
+    def as_seen(self, p: Pair) -> Seen:
+        """Return an image as it is kept."""
+        return _as_seen(p)
 
     def merge(self, other: SeenEvaluator) -> None:
         """Take what another rank has seen."""
@@ -172,14 +191,19 @@ class SeenEvaluator:
 
 def _as_seen(p: Pair) -> Seen:
     """Return an image as COCO's figures take it: corners become a corner and a size."""
-    found, objects, ignored = (t.double().numpy().copy() for t in (p.detected, p.targets, p.regions))
+    shapes = p.shapes
+    targets, classes = p.targets, p.classes
+    if shapes is not None and shapes.corners is not None and shapes.classes is not None:
+        targets, classes = shapes.corners, shapes.classes
+    found, objects, ignored = (t.double().numpy().copy() for t in (p.detected[:, :6], targets, p.regions))
     for corners in (found[:, :4], objects, ignored[:, 1:5]):
         corners[:, 2:] -= corners[:, :2]
-    known = np.column_stack([objects, p.classes.double().numpy(), np.zeros(len(objects))])
+    known = np.column_stack([objects, classes.double().numpy(), np.zeros(len(objects))])
     kinds = np.where(ignored[:, 5] > 0, CROWD, DIFFICULT)
     spared = np.column_stack([ignored[:, 1:5], ignored[:, 0], kinds])
     areas = None if p.areas is None else np.concatenate([p.areas, np.full(len(ignored), UNKNOWN_AREA)])
-    return Seen(p.file, p.shape, found, np.concatenate([known, spared]), areas)
+    both = () if shapes is None else (shapes.found, shapes.truths)
+    return Seen(p.file, p.shape, found, np.concatenate([known, spared]), areas, *both)
 
 
 # Metrics that another process reads

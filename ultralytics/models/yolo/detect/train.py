@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -47,7 +47,7 @@ class DetectionTrainer(BaseTrainer):  # size: the methods are the reference's, w
     """Train YOLOv8, with or without attention, on a YOLO-format dataset:
     `DetectionTrainer(overrides={"model": …, "data": …}).train()`."""
 
-    loss_names = ("box_loss", "cls_loss", "dfl_loss")
+    loss_names: Sequence[str] = ("box_loss", "cls_loss", "dfl_loss")
     task = "detect"
     validate_with: ClassVar[type[BaseValidator]] = DetectionValidator
     load_data: ClassVar[Callable[[str], DatasetSpec]] = staticmethod(load_dataset)
@@ -307,6 +307,7 @@ class DetectionTrainer(BaseTrainer):  # size: the methods are the reference's, w
             stride=self.stride,
             cache_dir=self.save_dir,
             native=native,
+            annotations=self.validate_with.annotations,
         )
 
     def get_dataloader(self, dataset_path: Any, batch_size: int = 16, rank: int = 0, mode: str = "train") -> Any:

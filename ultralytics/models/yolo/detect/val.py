@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from ultralytics.cfg.keys import PREDICT_CONF, VAL_CONF
 from ultralytics.data.build import build_dataloader, build_yolo_dataset
 from ultralytics.data.prepare import names as published_names
 from ultralytics.engine.outputs import LABELS, OutputNames
-from ultralytics.engine.results import label_rows
+from ultralytics.engine.results import Results
 from ultralytics.engine.step.loss import Criterion
 from ultralytics.engine.validator import BaseValidator, Evaluator
 from ultralytics.models.yolo.detect.evaluate import STATS, BoxEvaluator, Pair, SeenEvaluator, pair
@@ -49,6 +50,7 @@ class DetectionValidator(BaseValidator):  # size: the steps of a loop, which oth
     metrics: DetMetrics
     measure: ClassVar[type[BoxEvaluator]] = BoxEvaluator
     kind: ClassVar[type[DetMetrics]] = DetMetrics
+    compared: ClassVar[str] = "bbox"  # what COCO's figures are of, besides boxes: segm or keypoints
     annotations: ClassVar[str] = "boxes"  # what a dataset's labels hold, see `data.scan.scan`
     load_network = staticmethod(network)
 
@@ -60,6 +62,7 @@ class DetectionValidator(BaseValidator):  # size: the steps of a loop, which oth
         self.jdict: list[dict[str, Any]] = []
         self.tiler: Tiler | None = None
         self._stems: dict[str, str] = {}  # image file → stem of its label file
+        self.keeps_shapes = False  # masks or poses are kept for COCO's figures
 
     # Data
 
@@ -81,6 +84,7 @@ class DetectionValidator(BaseValidator):  # size: the steps of a loop, which oth
             cache_dir=self.save_dir,
             frame=self.frame,
             native=tiled,
+            annotations=self.annotations,
         )
 
     def get_dataloader(self, dataset_path: Any, batch_size: int) -> Any:
@@ -136,6 +140,7 @@ class DetectionValidator(BaseValidator):  # size: the steps of a loop, which oth
         conf = PREDICT_CONF if args.conf in (None, VAL_CONF) else args.conf
         confusion = ConfusionMatrix(nc=model.nc, conf=conf) if plots else None
         boxes = self.measure(self.names or model.names, model.nc, confusion, self.kind)
+        self.keeps_shapes = final and (args.coco or args.save_json)
         return [boxes, SeenEvaluator()] if final and (args.coco or args.save_json or args.analyse) else [boxes]
 
     def get_desc(self) -> str:
@@ -177,6 +182,10 @@ class DetectionValidator(BaseValidator):  # size: the steps of a loop, which oth
         evaluators = [] if self.current is None else self.current.evaluators
         return [s for e in evaluators if isinstance(e, SeenEvaluator) for s in e.result()]
 
+    def sigmas(self) -> Sequence[float] | None:
+        """Return the spreads of the keypoints, for COCO's figures; None of other tasks."""
+        return None
+
     # Label files
 
     def _name_labels(self) -> dict[str, str]:
@@ -186,12 +195,12 @@ class DetectionValidator(BaseValidator):  # size: the steps of a loop, which oth
         stems = OutputNames(self.save_dir, files, [Path(f).stem for f in files], [LABELS]).stems
         return dict(zip(files, stems, strict=True))
 
-    def _save_txt(self, image: Pair) -> None:
+    def _save_txt(self, image: Pair, **parts: Any) -> None:
+        """Write the label file of an image; `parts`: of a Results, the boxes where there are none."""
+        blank = np.broadcast_to(np.zeros(3, np.uint8), (*image.shape, 3))
+        parts = parts or {"boxes": image.detected}
         file = self.save_dir / LABELS / f"{self._stems[image.file]}.txt"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        boxes = xyxy2xywhn(image.detected[:, :4], w=image.shape[1], h=image.shape[0])
-        text = label_rows(image.detected[:, 5], boxes, image.detected[:, 4] if self.args.save_conf else None)
-        file.write_text(text, encoding="utf-8", newline="\n")
+        Results(blank, "", dict(self.names), **parts).save_txt(file, self.args.save_conf)
 
     # The report
 
@@ -231,16 +240,21 @@ class DetectionValidator(BaseValidator):  # size: the steps of a loop, which oth
         if self.args.save_json:
             known = tuple(names.values()) == published_names.COCO
             ids = published_names.COCO_IDS if known else range(1, len(names) + 1)
-            write_json(self.save_dir / "predictions.json", predictions(seen, ids))
+            write_json(self.save_dir / "predictions.json", predictions(seen, ids, self.compared))
         if not self.args.coco or not seen:
             return
         try:
             figures = coco_figures(seen, names)
+            if self.compared != "bbox":
+                figures[self.compared] = coco_figures(seen, names, self.compared, self.sigmas())
         except ImportError as e:
             LOGGER.warning("COCO's figures are left out: %s (pip install hotcoco, or coco=False)", e)
             return
-        words = [f"{k} {figures[k]:.3f}" for k in SHOWN_FIGURES if figures[k] is not None]
-        LOGGER.info("COCO's figures: %s", ", ".join(words) or "there are no objects")
+        of_boxes = " of boxes" if self.compared in figures else ""
+        for what, found in ((of_boxes, figures), (f" of {self.compared}", figures.get(self.compared))):
+            if found is not None:
+                words = [f"{k} {found[k]:.3f}" for k in SHOWN_FIGURES if found.get(k) is not None]
+                LOGGER.info("COCO's figures%s: %s", what, ", ".join(words) or "there are no objects")
         self.metrics.coco = figures
         self.save_metrics()
 
@@ -280,14 +294,19 @@ class DetectionValidator(BaseValidator):  # size: the steps of a loop, which oth
             plot_images(batch, path, names, font=font)
         path = self.save_dir / f"val_batch{number}_pred.jpg"
         with optional(path):
-            height, width = batch["img"].shape[2:]
-            top = [d[:DRAWN_BOXES] for d in preds]
-            predicted: DetectionBatch = {
-                "img": batch["img"],
-                "im_file": batch["im_file"],
-                "batch_idx": torch.cat([torch.full((len(d),), float(i)) for i, d in enumerate(top)]),
-                "cls": torch.cat([d[:, 5] for d in top]),
-                "conf": torch.cat([d[:, 4] for d in top]),
-                "bboxes": xyxy2xywhn(torch.cat([d[:, :4] for d in top]), w=width, h=height),
-            }
-            plot_images(predicted, path, names, font=font)
+            plot_images(self.predicted(batch, preds), path, names, font=font)
+
+    def predicted(self, batch: Batch, preds: list[Any]) -> Any:
+        """Return the surest detections of a batch's images as what draws a batch takes them."""
+        return self._predicted(batch, [d[:DRAWN_BOXES] for d in preds])
+
+    def _predicted(self, batch: Batch, top: Sequence[Tensor]) -> DetectionBatch:
+        height, width = batch["img"].shape[2:]
+        return {
+            "img": batch["img"],
+            "im_file": batch["im_file"],
+            "batch_idx": torch.cat([torch.full((len(d),), float(i)) for i, d in enumerate(top)]),
+            "cls": torch.cat([d[:, 5] for d in top]),
+            "conf": torch.cat([d[:, 4] for d in top]),
+            "bboxes": xyxy2xywhn(torch.cat([d[:, :4] for d in top]), w=width, h=height),
+        }

@@ -11,7 +11,7 @@ from torch import Tensor
 from ultralytics.models.yolo.detect.evaluate import Pair, Shapes, pair
 from ultralytics.models.yolo.detect.val import DRAWN_BOXES, DetectionValidator
 from ultralytics.models.yolo.segment.evaluate import contested, encoded, label_masks, overlap_of, prototypes_of
-from ultralytics.utils.masks import object_masks
+from ultralytics.utils.masks import object_masks, process_mask
 from ultralytics.utils.metrics import DetMetrics, SegmentMetrics
 from ultralytics.utils.types import Batch
 
@@ -35,6 +35,7 @@ class SegmentationValidator(DetectionValidator):
     """
 
     kind: ClassVar[type[DetMetrics]] = SegmentMetrics
+    compared: ClassVar[str] = "segm"
     annotations: ClassVar[str] = "polygons"
 
     def postprocess(self, preds: Any) -> list[Any]:
@@ -52,7 +53,17 @@ class SegmentationValidator(DetectionValidator):
         frame = batch["resized_shape"][i]
         overlap = overlap_of(found.detected, found.protos, frame, made, batch["bboxes"][mine], labels)
         made = made._replace(overlap=overlap.cpu())
+        if self.args.save_txt:
+            masks = self._native(found, made, batch, i, torch.arange(len(found.detected)))
+            self._save_txt(made, boxes=made.detected, masks=masks)
         return made._replace(shapes=self._shapes(found, made, batch, i)) if self.keeps_shapes else made
+
+    @staticmethod
+    def _native(found: Masked, made: Pair, batch: Batch, i: int, rows: Tensor) -> Tensor:
+        """Return the masks of some detections in pixels of the original image."""
+        device = found.protos.device
+        coefficients, boxes = found.detected[rows.to(device), 6:], made.detected[rows, :4].to(device)
+        return object_masks(found.protos, coefficients, boxes, batch["resized_shape"][i], made.shape).cpu()
 
     def _shapes(self, found: Masked, made: Pair, batch: Batch, i: int) -> Shapes:
         """Return the masks of an image's detections and objects, in its pixels: of all detections where they are
@@ -66,24 +77,19 @@ class SegmentationValidator(DetectionValidator):
             np.concatenate([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2], 1)
         )
         classes = torch.from_numpy(labels.cls)
-        if self.args.save_json or self.args.save_txt:
-            wanted = torch.ones(len(found.detected), dtype=torch.bool)
+        if self.args.save_json:
+            rows = torch.arange(len(found.detected))
         else:
-            wanted = contested(made.detected[:, :4].double(), made.detected[:, 5], corners, classes)
-        chosen, device = wanted.nonzero().view(-1), found.protos.device
-        masks = object_masks(
-            found.protos,
-            found.detected[chosen.to(device), 6:],
-            made.detected[chosen, :4].to(device),
-            batch["resized_shape"][i],
-            made.shape,
-        )
-        if self.args.save_txt:
-            self._save_outlines(made, masks)
-        rles = encoded(masks)
+            detected = made.detected[:, :4].double()
+            rows = contested(detected, made.detected[:, 5], corners, classes).nonzero().view(-1)
         empty = encoded(torch.zeros((1, height, width)))[0]
-        kept = [empty] * len(wanted)
-        for number, rle in zip(chosen.tolist(), rles, strict=True):
-            kept[number] = rle
+        kept = [empty] * len(found.detected)
+        for row, rle in zip(rows.tolist(), encoded(self._native(found, made, batch, i, rows)), strict=True):
+            kept[row] = rle
         truths = [[outline] if len(outline) >= 6 else empty for outline in outlines]
-        return Shapes("segm", kept, truths, corners, classes)
+        return Shapes(kept, truths, corners, classes)
+
+    def predicted(self, batch: Batch, preds: list[Any]) -> Any:
+        """Return the surest detections of a batch's images, with their masks, as what draws a batch takes them."""
+        masks = [process_mask(p.protos, p.detected[:, 6:], p.detected[:, :4], batch["img"].shape[2:]) for p in preds]
+        return {**self._predicted(batch, [p.detected for p in preds]), "masks": torch.cat(masks)}
