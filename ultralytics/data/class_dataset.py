@@ -45,7 +45,8 @@ class ClassificationDataset:
 
     rectangles: Int64Array | None = None
     tiles = None
-    rect = native = uses_partners = mosaic_closed = False
+    rect = native = uses_partners = False
+    mosaic_closed = True
 
     def __init__(
         self,

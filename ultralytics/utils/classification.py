@@ -40,18 +40,18 @@ class ClassifyMetrics:  # size: what a validation reports, under the reference's
     """Figures of a classifier.
 
     Args:
-        names: class names by id.
+        names: class names by id; save_dir: where pictures are drawn.
 
     Attributes:
         top1, top5: part of the images whose class is the likeliest, and among the five likeliest, 0..1.
         per_class: (C,) top1 of each class, NaN where it has no images; nt_per_class: (C,) its images.
-        images: how many; speed: milliseconds per image by stage; save_dir: where pictures are drawn.
+        images: how many; speed: milliseconds per image by stage.
         confusion_matrix: counts of [predicted, true] class, or None.
     """
 
-    def __init__(self, names: Mapping[int, str] | None = None) -> None:
+    def __init__(self, names: Mapping[int, str] | None = None, save_dir: Path = Path()) -> None:
         self.names = dict(names or {})
-        self.save_dir = Path()
+        self.save_dir = save_dir
         self.task = "classify"
         self.speed: dict[str, float] = {"preprocess": 0.0, "inference": 0.0, "loss": 0.0, "postprocess": 0.0}
         self.confusion_matrix: ConfusionMatrix | None = None

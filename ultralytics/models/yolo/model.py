@@ -370,7 +370,7 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
         """Take the settings that a weights file brings."""
         assert self.ckpt is not None
         given: dict[str, Any] = {
-            k: self.ckpt.train_args[k] for k in ("imgsz", "data", "single_cls") if k in self.ckpt.train_args
+            k: self.ckpt.train_args[k] for k in ("imgsz", "data", "single_cls", "crop_fraction") if k in self.ckpt.train_args
         }
         self.overrides = {"model": str(self.ckpt.path), "task": self.task, **given}
         self.model.args = dict(self.ckpt.train_args)

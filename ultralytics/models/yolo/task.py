@@ -15,6 +15,14 @@ from ultralytics.engine.exporter import Exporter
 from ultralytics.engine.predictor import BasePredictor
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.engine.validator import BaseValidator
+from ultralytics.models.yolo.classify import (
+    ClassificationExporter,
+    ClassificationPredictor,
+    ClassificationTrainer,
+    ClassificationValidator,
+)
+from ultralytics.models.yolo.classify.evaluate import from_arrays as classes_from_arrays
+from ultralytics.models.yolo.classify.evaluate import to_arrays as classes_to_arrays
 from ultralytics.models.yolo.detect import (
     DetectionExplainer,
     DetectionExporter,
@@ -24,8 +32,9 @@ from ultralytics.models.yolo.detect import (
     Explanation,
 )
 from ultralytics.models.yolo.detect.evaluate import from_arrays, to_arrays
-from ultralytics.nn.modules import Detect
+from ultralytics.nn.modules import Classify, Detect
 from ultralytics.nn.tasks import DetectionModel, network_of
+from ultralytics.utils.classification import ClassifyMetrics
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.metrics import DetMetrics
 
@@ -73,7 +82,19 @@ TASKS = {
         explainer=DetectionExplainer,
         to_arrays=to_arrays,
         from_arrays=from_arrays,
-    )
+    ),
+    "classify": Task(
+        head=Classify,
+        trainer=ClassificationTrainer,
+        validator=ClassificationValidator,
+        predictor=ClassificationPredictor,
+        exporter=ClassificationExporter,
+        explainer=None,
+        to_arrays=classes_to_arrays,
+        from_arrays=classes_from_arrays,
+        metrics=ClassifyMetrics,
+        metric="metrics/accuracy_top1",
+    ),
 }
 
 

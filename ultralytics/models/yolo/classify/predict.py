@@ -23,7 +23,7 @@ from ultralytics.utils.types import UInt8Array
 class ClassificationPredictor(BasePredictor):
     """Run a classifier over images and videos: `ClassificationPredictor(overrides={"imgsz": 320})(source, model)`.
 
-    Of each image the middle is looked at: its shorter side becomes imgsz (224 when unset; the weights' own with `YOLO`).
+    Of each image the middle is looked at: its shorter side becomes imgsz, 224 when unset, with `YOLO` the weights' own.
     The keys are those of `predict`.
     """
 

@@ -48,7 +48,7 @@ def settle_keys(args: Config) -> None:
 
 
 class ClassificationValidator(BaseValidator):
-    """Run a classifier over a loader and compute its metrics: `ClassificationValidator(args={"model": …, "data": …})()`.
+    """Run a classifier over a loader: `ClassificationValidator(args={"model": …, "data": …})()`.
 
     Args: as `BaseValidator`. Of `args` imgsz (224 when unset), crop_fraction, plots, font, save_txt, half, verbose.
     """
