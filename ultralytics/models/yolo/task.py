@@ -64,6 +64,7 @@ class Task:
     from_arrays: Callable[[Path, Mapping[str, npt.NDArray[Any]]], Any]  # and back
     metrics: Callable[..., Any] = DetMetrics  # what a validation gives: of a folder (`save_dir`) and classes (`names`)
     metric: str = "metrics/mAP50-95(B)"  # its column of results.csv by which networks of the task are compared
+    follows: bool = True  # `track` has objects to follow
     data: str = "shapes.yaml"  # the dataset that comes with the project, for a first run
 
     @property
@@ -94,6 +95,7 @@ TASKS = {
         from_arrays=classes_from_arrays,
         metrics=ClassifyMetrics,
         metric="metrics/accuracy_top1",
+        follows=False,
     ),
 }
 
