@@ -88,9 +88,9 @@ def test_the_references_keys_are_taken_at_their_defaults(tmp_path):
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("pose", 1.0), ("dropout", 0.1), ("overlap_mask", False), ("save_hybrid", True),
+    [("pose", 1.0), ("dropout", 0.1), ("save_hybrid", True),
      ("cfg", "a.yaml"), ("auto_augment", "augmix"), ("keras", True),
-     ("save_dir", "here"), ("optimize", "True"), ("mask_ratio", 1)],
+     ("save_dir", "here"), ("optimize", "True")],
 )  # fmt: skip
 def test_another_value_of_a_key_that_does_nothing_is_told(key, value):
     with pytest.raises(ConfigError, match=f"the key '{key}' has no effect"):

@@ -129,7 +129,7 @@ def test_what_is_no_dataset_is_one_line(data, spoil, message):
 
 
 def test_folders_without_images_and_without_good_ones(data):
-    with pytest.raises(MissingFileError, match="no such folder.*train/CLASS"):
+    with pytest.raises(MissingFileError, match=r"no such folder.*train/CLASS"):
         load_class_dataset(data / "other")
     for file in (data / "train").rglob("*.png"):
         file.write_bytes(b"x")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ultralytics.data.polygons import Polygons, smallest_rectangle
+from ultralytics.data.polygons import Polygons
 
 seeds = st.integers(0, 10**6)
 
@@ -81,7 +81,7 @@ def test_a_square_turned_by_a_corner_is_cut_to_a_triangle():
 def test_the_smallest_rectangle_of_a_rectangle_is_itself(x, w, h, angle):
     c, s = np.cos(angle), np.sin(angle)
     corners = np.array([[-w, -h], [w, -h], [w, h], [-w, h]]) / 2 @ np.array([[c, s], [-s, c]]) + (x, 2000)
-    found = smallest_rectangle(corners)
+    found = Polygons.of([corners]).rectangles()[0]
     np.testing.assert_allclose(found[:2], (x, 2000), atol=1e-3)
     assert 0 < found[4] <= np.pi / 2
     if abs(angle - np.pi / 2) > 1e-3:  # there it is 0 as well, with width and height swapped
@@ -90,7 +90,7 @@ def test_the_smallest_rectangle_of_a_rectangle_is_itself(x, w, h, angle):
 
 @pytest.mark.parametrize("points", [[[3, 4]], [[3, 4], [5, 8]], [[3, 4], [5, 8], [4, 6]], [[3, 4], [3, 4]]])
 def test_a_line_is_a_rectangle_without_area(points):
-    found = smallest_rectangle(np.array(points, np.float64))
+    found = Polygons.of([np.array(points, np.float64)]).rectangles()[0]
     assert np.isfinite(found).all()
     assert found[2] * found[3] == pytest.approx(0, abs=1e-4)
 

@@ -90,7 +90,7 @@ def test_a_run_leaves_the_reference_s_files(trained):
 
 
 def test_validation_and_prediction(trained, tmp_path):
-    model, folder = trained
+    _, folder = trained
     weights = YOLO(str(folder / "weights" / "best.pt"))
     metrics = weights.val(project=str(tmp_path), workers=0, save_txt=True, plots=False)
     assert isinstance(metrics, ClassifyMetrics)
@@ -137,7 +137,7 @@ def test_validation_loss_is_that_of_logits(trained, tmp_path):
 
 def test_classes_are_found_by_the_names_of_the_model(trained, tmp_path):
     """A dataset that lacks the first class, or has them in other places, is measured rightly."""
-    model, folder = trained
+    _, folder = trained
     data = write_classes(tmp_path / "less", counts=(0, 1, 1), val=(0, 2, 2))
     (data / "train" / "dark").rmdir()
     (data / "val" / "dark").rmdir()

@@ -37,7 +37,7 @@ TV, VP = ("train", "val"), ("val", *P)
 TVP = (*TV, *P)
 PX, X, E = (*P, "explain"), ("explain",), ("export",)
 PAIRS = (*PX, *E)  # modes whose imgsz may be [height, width]
-TASK_NAMES = ("detect", "classify")  # as `models.yolo.task.TASKS`; the first is the default
+TASK_NAMES = ("detect", "segment", "pose", "obb", "classify")  # as `models.yolo.task.TASKS`; the first is the default
 OPTIMIZERS = ("auto", "SGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSProp")
 AUTO_AUGMENTS = ("randaugment", "autoaugment", "augmix")  # `data.class_augment`
 MERGES = ("cut", "nms", "nmm", "wbf")  # `utils.fusion.join_parts` of tiles, and the kinds of `utils.fusion.join`
@@ -60,7 +60,7 @@ exported = partial(knob, modes=E, group="export")
 class Config:  # size: every key of a run, each declared once
     """The resolved configuration of a run; `sources[key]` says where a value came from."""
 
-    task: str = knob(TASK_NAMES[0], "the task; this project detects", choices=TASK_NAMES)
+    task: str = knob(TASK_NAMES[0], "what is trained or done", choices=TASK_NAMES)
     mode: str = knob("train", "train, val, predict, track, explain or export", choices=ALL)
     model: str | None = knob(None, "model YAML (a scale letter may be in its name) or weights file (.pt)")
     model_scale: str | None = knob(
@@ -115,7 +115,7 @@ class Config:  # size: every key of a run, each declared once
     threads: int | None = knob(
         None, "of a CPU that compute; auto: one per core, fewer where they are clearly faster", low=1, none="auto"
     )
-    project: str | None = knob(None, "folder of runs", none="runs/detect")
+    project: str | None = knob(None, "folder of runs", none="runs/TASK")
     name: str | None = knob(None, "name of the run, numbered when it exists", none="the mode")
     exist_ok: bool = knob(False, "write into an existing run folder")
     pretrained: bool | str = knob(True, "weights file to start from; False: start a .pt model from scratch", T)
@@ -340,6 +340,8 @@ class Config:  # size: every key of a run, each declared once
     box: float = recipe(7.5, "gain of the box loss", low=0)
     cls: float = recipe(0.5, "gain of the class loss", low=0)
     dfl: float = recipe(1.5, "gain of the distribution focal loss", low=0)
+    pose: float = recipe(12.0, "gain of the loss of keypoints' places", low=0)
+    kobj: float = recipe(1.0, "gain of the loss of keypoints' visibility", low=0)
     dropout: Fraction = recipe(0.0, "classify: chance that a feature is left out before the last layer")
     nbs: int = recipe(64, "nominal batch: gradients gather up to so many images", low=1)
     lr_transferred: float = recipe(1.0, "times the learning rate: of tensors that came from pretrained weights", low=0)

@@ -15,15 +15,12 @@ class Inert(NamedTuple):
 
 
 _SEGMENT = "it belongs to segmentation, and this project detects boxes"
-_POSE = "it belongs to pose estimation, and this project detects boxes"
 _EXPORT = "it belongs to a format of export that is not offered"
 # Keys of the reference that do nothing here.
 UNSUPPORTED: dict[str, Inert] = {
     "retina_masks": Inert(False, _SEGMENT),
     "keras": Inert(False, _EXPORT),
     "optimize": Inert(False, _EXPORT),
-    "pose": Inert(12.0, _POSE),
-    "kobj": Inert(1.0, _POSE),
     "label_smoothing": Inert(0.0, "the reference never reads it either"),
     "profile": Inert(False, "use scripts/benchmark.sh"),
     "dnn": Inert(False, "ONNX files run in ONNX Runtime"),

@@ -93,7 +93,7 @@ def build_yolo_dataset(
         yaml_file=spec.yaml_file,
         annotations=annotations,
         kpt_shape=spec.kpt_shape,
-        flip_idx=getattr(spec, "flip_idx", None),
+        flip_idx=spec.flip_idx,
         overlap_mask=cfg.overlap_mask,
         mask_ratio=cfg.mask_ratio,
         frame=frame,

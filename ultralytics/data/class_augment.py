@@ -50,12 +50,16 @@ def resized_crop(image: UInt8Array, size: tuple[int, int], crop_fraction: float 
     return np.asarray(picture)[top : top + size[0], left : left + size[1]]
 
 
+def _log_uniform(bounds: tuple[float, float], rng: Rng) -> float:
+    return math.exp(rng.uniform(math.log(bounds[0]), math.log(bounds[1])))
+
+
 def random_crop(picture: Image.Image, size: int, scale: float, rng: Rng) -> Image.Image:
     """Cut out a random part of 1 − `scale` to 1 of the area, and resize it to a square."""
     width, height = picture.size
     for _ in range(TRIES):
         area = width * height * rng.uniform(1 - scale, 1)
-        ratio = math.exp(rng.uniform(*map(math.log, RATIO)))
+        ratio = _log_uniform(RATIO, rng)
         w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
         if 0 < w <= width and 0 < h <= height:
             top, left = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
@@ -73,7 +77,7 @@ def erased(pixels: UInt8Array, rng: Rng) -> UInt8Array:
     height, width = pixels.shape[:2]
     for _ in range(TRIES):
         area = height * width * rng.uniform(*ERASED)
-        ratio = math.exp(rng.uniform(*map(math.log, ERASED_RATIO)))
+        ratio = _log_uniform(ERASED_RATIO, rng)
         h, w = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
         if 0 < h < height and 0 < w < width:
             top, left = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 
@@ -93,7 +92,7 @@ class ClassificationDataset:
         if not isinstance(key, SampleKey):
             key = SampleKey(int(key), (0, 0, int(key)))
         index = key.index
-        image = cv2.cvtColor(self._image(index), cv2.COLOR_BGR2RGB)
+        image = np.ascontiguousarray(self._image(index)[..., ::-1])
         if self.augmentation is None:
             pixels = resized_crop(image, self.frame, self.crop_fraction)
         else:

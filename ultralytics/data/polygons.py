@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
+from ultralytics.utils.boxes import xyxyxyxy2xywhr
 from ultralytics.utils.types import Float64Array, Int64Array
 
 FloatArray = npt.NDArray[np.floating]
@@ -140,7 +140,10 @@ class Polygons:
         (0, pi/2]; zeros around one without points."""
         boxes = np.zeros((len(self), 5))
         for i in np.flatnonzero(self.counts):
-            boxes[i] = smallest_rectangle(self.one(int(i)))
+            points = self.one(int(i))
+            origin = points.mean(0)  # near it, OpenCV's single precision does for small objects too
+            boxes[i] = xyxyxyxy2xywhr((points - origin)[None])[0]
+            boxes[i, :2] += origin
         return boxes
 
 
@@ -157,19 +160,3 @@ def warp_points(points: FloatArray, matrix: Float64Array) -> Float64Array:
     moved = points @ matrix[:, :2].T + matrix[:, 2]
     warped: Float64Array = moved[..., :2] / moved[..., 2:]
     return warped
-
-
-def smallest_rectangle(points: FloatArray) -> tuple[float, float, float, float, float]:
-    """Return centre, width, height and angle (radians) of the smallest rotated rectangle around points (n, 2).
-
-    The angle is in (0, pi/2], as OpenCV 4 gives it, which official weights were trained with; OpenCV 5 names the same
-    rectangle by an angle in [-pi/2, 0).
-    """
-    origin = points.mean(0)  # single precision is then as good for a small object far from the corner
-    (x, y), (w, h), degrees = cv2.minAreaRect(np.ascontiguousarray(points - origin, np.float32))
-    angle = float(np.radians(degrees))
-    if degrees == -90:
-        angle = -angle
-    elif degrees <= 0:
-        w, h, angle = h, w, angle + np.pi / 2
-    return x + float(origin[0]), y + float(origin[1]), w, h, angle

@@ -32,7 +32,8 @@ from ultralytics.utils.classification import v8ClassificationLoss
 from ultralytics.utils.errors import ModelError, UserError
 from ultralytics.utils.lazy import later
 from ultralytics.utils.log import LOGGER
-from ultralytics.utils.loss import v8DetectionLoss, v8OBBLoss, v8PoseLoss, v8SegmentationLoss
+from ultralytics.utils.loss import v8DetectionLoss
+from ultralytics.utils.task_loss import v8OBBLoss, v8PoseLoss, v8SegmentationLoss
 from ultralytics.utils.text import counted
 from ultralytics.utils.threads import one_thread
 from ultralytics.utils.types import Batch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -32,11 +33,14 @@ from ultralytics.models.yolo.detect import (
     Explanation,
 )
 from ultralytics.models.yolo.detect.evaluate import from_arrays, to_arrays
-from ultralytics.nn.modules import Classify, Detect
+from ultralytics.models.yolo.obb import OBBTrainer, OBBValidator
+from ultralytics.models.yolo.pose import PoseTrainer, PoseValidator
+from ultralytics.models.yolo.segment import SegmentationTrainer, SegmentationValidator
+from ultralytics.nn.modules import OBB, Classify, Detect, Pose, Segment
 from ultralytics.nn.tasks import DetectionModel, network_of
 from ultralytics.utils.classification import ClassifyMetrics
 from ultralytics.utils.errors import ConfigError
-from ultralytics.utils.metrics import DetMetrics
+from ultralytics.utils.metrics import DetMetrics, OBBMetrics, PoseMetrics, SegmentMetrics
 
 
 class TaskExplainer(Protocol):
@@ -63,9 +67,7 @@ class Task:
     to_arrays: Callable[[Any], dict[str, Any]]  # the metrics of a validation as arrays for another process
     from_arrays: Callable[[Path, Mapping[str, npt.NDArray[Any]]], Any]  # and back
     metrics: Callable[..., Any] = DetMetrics  # what a validation gives: of a folder (`save_dir`) and classes (`names`)
-    metric: str = "metrics/mAP50-95(B)"  # its column of results.csv by which networks of the task are compared
     follows: bool = True  # `track` has objects to follow
-    data: str = "shapes.yaml"  # the dataset that comes with the project, for a first run
 
     @property
     def network(self) -> type[DetectionModel]:
@@ -84,6 +86,39 @@ TASKS = {
         to_arrays=to_arrays,
         from_arrays=from_arrays,
     ),
+    "segment": Task(
+        head=Segment,
+        trainer=SegmentationTrainer,
+        validator=SegmentationValidator,
+        predictor=DetectionPredictor,
+        exporter=None,
+        explainer=None,
+        to_arrays=to_arrays,
+        from_arrays=partial(from_arrays, kind=SegmentMetrics),
+        metrics=SegmentMetrics,
+    ),
+    "pose": Task(
+        head=Pose,
+        trainer=PoseTrainer,
+        validator=PoseValidator,
+        predictor=DetectionPredictor,
+        exporter=None,
+        explainer=None,
+        to_arrays=to_arrays,
+        from_arrays=partial(from_arrays, kind=PoseMetrics),
+        metrics=PoseMetrics,
+    ),
+    "obb": Task(
+        head=OBB,
+        trainer=OBBTrainer,
+        validator=OBBValidator,
+        predictor=DetectionPredictor,
+        exporter=None,
+        explainer=None,
+        to_arrays=to_arrays,
+        from_arrays=partial(from_arrays, kind=OBBMetrics),
+        metrics=OBBMetrics,
+    ),
     "classify": Task(
         head=Classify,
         trainer=ClassificationTrainer,
@@ -94,7 +129,6 @@ TASKS = {
         to_arrays=classes_to_arrays,
         from_arrays=classes_from_arrays,
         metrics=ClassifyMetrics,
-        metric="metrics/accuracy_top1",
         follows=False,
     ),
 }

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -44,7 +43,7 @@ class ClassificationPredictor(BasePredictor):
 
     def preprocess(self, im: Sequence[UInt8Array]) -> Tensor:
         """Turn BGR images into (B, 3, h, w) RGB 0..1 on the device."""
-        images = [cv2.cvtColor(image, cv2.COLOR_BGR2RGB) for image in im]
+        images = [np.ascontiguousarray(image[..., ::-1]) for image in im]
         if not self._as_is:
             images = [resized_crop(image, self.frame, self.args.crop_fraction) for image in images]
         batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).to(self.device)

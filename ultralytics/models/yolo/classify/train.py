@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ultralytics.cfg.class_folders import load_class_dataset
 from ultralytics.cfg.config import is_given
+from ultralytics.cfg.dataset import DatasetSpec
 from ultralytics.cfg.keys import KNOBS
 from ultralytics.data.class_dataset import ClassificationDataset
 from ultralytics.engine.hooks import Hooks
@@ -30,7 +31,6 @@ class ClassificationTrainer(DetectionTrainer):
     loss_names = ("loss",)
     task = "classify"
     validate_with = ClassificationValidator
-    load_data = staticmethod(load_class_dataset)
     auto_classes = 10  # the reference's rate of optimizer=auto is that of ten classes, however many there are
 
     def read_inputs(self) -> None:
@@ -44,6 +44,10 @@ class ClassificationTrainer(DetectionTrainer):
             if is_given(args, key) and getattr(args, key) != KNOBS[key].default:
                 LOGGER.warning("%s=%s has no effect: %s", key, getattr(args, key), why)
         super().read_inputs()
+
+    def load_data(self, data: str) -> DatasetSpec:
+        """Read the dataset: class folders, or a YAML of them."""
+        return load_class_dataset(data)
 
     def set_model_attributes(self) -> None:
         """Tell the model its classes, and with `dropout` the chance of each Dropout."""

@@ -87,7 +87,7 @@ class ClassificationValidator(BaseValidator):
         """Return the batches of a split's paths."""
         team = self.team
         with team.first():
-            dataset = self.build_dataset(dataset_path)
+            dataset: Any = self.build_dataset(dataset_path)
         workers, share = team.workers(self.args.workers), team.share(whole=True)
         return build_dataloader(dataset, batch_size, workers, shuffle=False, share=share)
 
@@ -192,5 +192,5 @@ def draw_classes(
         if captions is None:
             captions = [names.get(int(c), str(int(c))) for c in batch["cls"]]
         none: Any = {"batch_idx": torch.zeros(0), "cls": torch.zeros(0), "bboxes": torch.zeros(0, 4)}
-        shown = {"img": batch["img"], "im_file": batch["im_file"], **none}
+        shown: Any = {"img": batch["img"], "im_file": batch["im_file"], **none}
         plot_images(shown, path, names, captions=captions, font=font)

@@ -54,21 +54,26 @@ def _with_suppression(net: Any, args: Config) -> Any:
     return net.of_run(given)
 
 
-def detections(output: Any, args: Config, nc: int, conf: float, multi_label: bool = False) -> list[Tensor]:
-    """Return the (n, 6) detections of each image: corners in pixels of the frame, score, class.
+def detections(
+    output: Any, args: Config, nc: int, conf: float, multi_label: bool = False, rotated: bool = False
+) -> list[Tensor]:
+    """Return the (n, 6 + extras) detections of each image: corners in pixels of the frame, score, class and what lies
+    behind the scores; with `rotated` (n, 7): centre, size, score, class, angle.
 
     Args:
-        output: (B, 4 + nc, A), or (B, n, 6) of an end-to-end head; or a model's (that, raw), whose raw is a mapping
+        output: (B, 4 + nc + extras, A), or (B, n, 6) of an end-to-end head; or a model's (that, raw), whose raw is a
+            mapping
             where boxes are final; or `Several`, whose boxes are joined.
         args: conf, iou, max_det, classes, agnostic_nms, single_cls; merge, merge_iou.
         nc: classes of the model.
         conf: the lowest score where `args.conf` is not set.
         multi_label: a box may be of several classes.
+        rotated: boxes have an angle, the one row behind the scores.
     """
-    return _detections(output, args, nc, conf if args.conf is None else args.conf, multi_label)
+    return _detections(output, args, nc, conf if args.conf is None else args.conf, multi_label, rotated)
 
 
-def _detections(output: Any, args: Config, nc: int, conf: float, multi_label: bool) -> list[Tensor]:
+def _detections(output: Any, args: Config, nc: int, conf: float, multi_label: bool, rotated: bool) -> list[Tensor]:
     agnostic = args.single_cls or args.agnostic_nms
     if isinstance(output, Several):
         how, overlap = merging(args, output.how)
@@ -78,7 +83,7 @@ def _detections(output: Any, args: Config, nc: int, conf: float, multi_label: bo
             members = len(output.outputs)
             # A fused score is a mean over the members: a score below `conf` may lift one that is above.
             floor = conf / members if how == "wbf" else conf
-            parts = [_detections(each, args, nc, floor, multi_label) for each in output.outputs]
+            parts = [_detections(each, args, nc, floor, multi_label, rotated) for each in output.outputs]
             joined = [join(torch.cat(boxes), how, overlap, members, agnostic) for boxes in zip(*parts, strict=True)]
             return [boxes[boxes[:, 4] > conf][: args.max_det] for boxes in joined]
     y, *raw = (output,) if isinstance(output, Tensor) else output
@@ -91,6 +96,7 @@ def _detections(output: Any, args: Config, nc: int, conf: float, multi_label: bo
         multi_label=multi_label,
         max_det=args.max_det,
         nc=nc,
+        rotated=rotated,
     )
 
 

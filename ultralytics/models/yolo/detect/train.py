@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -50,7 +50,6 @@ class DetectionTrainer(BaseTrainer):  # size: the methods are the reference's, w
     loss_names: Sequence[str] = ("box_loss", "cls_loss", "dfl_loss")
     task = "detect"
     validate_with: ClassVar[type[BaseValidator]] = DetectionValidator
-    load_data: ClassVar[Callable[[str], DatasetSpec]] = staticmethod(load_dataset)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -79,6 +78,10 @@ class DetectionTrainer(BaseTrainer):  # size: the methods are the reference's, w
             self.data.merge_classes()
         if self.resumed is not None:
             check_names(self.resumed.names, self.data.names, str(self.data.yaml_file), self.resumed.path)
+
+    def load_data(self, data: str) -> DatasetSpec:
+        """Read the dataset, which must have the splits train and val."""
+        return load_dataset(data)
 
     def _moved(self, error: UserError) -> UserError:
         """The error for data that cannot be read; where a resumed run's data have gone, how to name their new place."""
@@ -284,7 +287,9 @@ class DetectionTrainer(BaseTrainer):  # size: the methods are the reference's, w
     def _most_boxes(self) -> int:
         if self._boxes is None:
             args = self.args
-            labels = scan(self.data.split("train"), self.data.label_nc, args.fraction, keypoints=self.data.keypoints)
+            kind, (_, numbers) = self.validate_with.annotations, self.data.kpt_shape or (0, 3)
+            form: dict[str, Any] = {"keypoints": self.data.keypoints, "annotations": kind, "numbers": numbers}
+            labels = scan(self.data.split("train"), self.data.label_nc, args.fraction, **form)
             how = Tiling.of(args)
             labels = labels if how is None else cut_images(labels, how).labels
             self._boxes = max((len(labels.boxes(i)[0]) for i in range(len(labels))), default=0)

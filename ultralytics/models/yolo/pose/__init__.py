@@ -1,0 +1,6 @@
+"""Poses: trainer, validator."""
+
+from ultralytics.models.yolo.pose.train import PoseTrainer
+from ultralytics.models.yolo.pose.val import PoseValidator
+
+__all__ = ["PoseTrainer", "PoseValidator"]
