@@ -229,6 +229,51 @@ def test_one_image_per_class_and_one_class(tmp_path, counts):
     assert trainer.metrics["metrics/accuracy_top5"] == 1.0
 
 
+class Compose:
+    """Stands for torchvision's, which the reference's classifiers hold."""
+
+    def __init__(self, path):
+        self.transforms = [path]
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.transforms[0]}",)
+
+
+def test_weights_of_the_reference_are_read_without_torchvision(tmp_path):
+    """Nothing in the file is executed, its transforms neither."""
+    torch.manual_seed(0)
+    model = ClassificationModel(str(write_model(tmp_path)), verbose=False)
+    names = {0: "a", 1: "b", 2: "c"}
+    vars(model).update(yaml=model.yaml, names=names, transforms=Compose(tmp_path / "canary"), args={"imgsz": 96})
+    torch.save({"model": model.half(), "epoch": -1, "train_args": {"imgsz": 96}}, tmp_path / "ref-cls.pt")
+    read = YOLO(str(tmp_path / "ref-cls.pt"))
+    assert not (tmp_path / "canary").exists()
+    assert (read.task, read.names) == ("classify", names)
+    x = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(read.model.eval()(x), model.float().eval()(x))
+    found = read(np.zeros((40, 40, 3), np.uint8), verbose=False)
+    assert read.predictor.frame == (96, 96)
+    assert found[0].probs.data.shape == (3,)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format", ["torchscript", "onnx"])
+def test_an_exported_classifier_gives_the_same(trained, tmp_path, format):
+    _, folder = trained
+    weights = tmp_path / "best.pt"
+    weights.write_bytes((folder / "weights" / "best.pt").read_bytes())
+    model = YOLO(str(weights))
+    file = model.export(format=format, imgsz=32)
+    image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+    wanted, found = (m(image, verbose=False)[0].probs.data for m in (model, YOLO(file)))
+    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=0)
+    metrics = YOLO(file).val(data=str(folder.parents[1] / "data"), project=str(tmp_path), workers=0, plots=False)
+    assert metrics.images == 6
+    with pytest.raises(ConfigError, match="nms= is for boxes"):
+        model.export(format=format, nms=True)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 3])
 def test_a_run_that_is_stopped_ends_as_one_that_was_not(tmp_path, batch):

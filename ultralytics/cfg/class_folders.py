@@ -58,8 +58,8 @@ def load_class_dataset(data: str | Path, needs: Sequence[str] = ("train", "val")
         raise MissingFileError("there is no such folder", str(folder.absolute()), LAYOUT)
     folder = folder.absolute()
     splits = {}
-    for split, names in SPLIT_FOLDERS.items():
-        found = next((folder / name for name in names if (folder / name).is_dir()), None)
+    for split, usual in SPLIT_FOLDERS.items():
+        found = next((folder / name for name in usual if (folder / name).is_dir()), None)
         if found is not None:
             splits[split] = [found]
     if "val" in needs and "val" not in splits and "test" in splits:
