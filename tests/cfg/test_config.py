@@ -88,7 +88,7 @@ def test_the_references_keys_are_taken_at_their_defaults(tmp_path):
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("pose", 1.0), ("dropout", 0.1), ("save_hybrid", True),
+    [("dropout", 0.1), ("save_hybrid", True),
      ("cfg", "a.yaml"), ("auto_augment", "augmix"), ("keras", True),
      ("save_dir", "here"), ("optimize", "True")],
 )  # fmt: skip

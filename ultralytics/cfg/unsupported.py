@@ -14,11 +14,9 @@ class Inert(NamedTuple):
     why: str  # the answer to any other value
 
 
-_SEGMENT = "it belongs to segmentation, and this project detects boxes"
 _EXPORT = "it belongs to a format of export that is not offered"
 # Keys of the reference that do nothing here.
 UNSUPPORTED: dict[str, Inert] = {
-    "retina_masks": Inert(False, _SEGMENT),
     "keras": Inert(False, _EXPORT),
     "optimize": Inert(False, _EXPORT),
     "label_smoothing": Inert(0.0, "the reference never reads it either"),

@@ -2,22 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 
-from ultralytics.data.labels import BOX_COLUMNS, _holds_points
+from ultralytics.cfg.dataset import DatasetSpec
+from ultralytics.data.labels import BOX_COLUMNS, RowForm, _holds_points, label_file
+from ultralytics.utils.errors import ConfigError, DatasetError
 from ultralytics.utils.files import read_bytes
 from ultralytics.utils.text import is_number
 
-# A kind, in words and the task that reads it.
+# A kind: in words, how to read it, and the task that does.
 KINDS = {
-    "boxes": ("boxes (class x y w h)", "detect"),
-    "polygons": ("polygons (class, then points x y)", "segment"),
-    "keypoints": ("poses (class x y w h, then keypoints)", "pose, with kpt_shape in the YAML,"),
-    "corners": ("oriented boxes (class, then four corners x y)", "obb"),
+    "boxes": ("boxes (class x y w h)", "task=detect reads them", "detect"),
+    "polygons": ("polygons (class, then points x y)", "task=segment reads them", "segment"),
+    "keypoints": ("poses (class x y w h, then keypoints)", "task=pose reads them, by kpt_shape of the YAML", "pose"),
+    "corners": ("oriented boxes (class, then four corners x y)", "task=obb reads them", "obb"),
 }
 CORNER_COLUMNS = 9
 LOOKED_AT = 20  # files
 MOST_BYTES = 1_000_000
+
+
+def form_of(spec: DatasetSpec, images: Iterable[str] = (), task: str | None = None) -> RowForm:
+    """Return how the label rows of a dataset are read: for a task; without one for that of the YAML's key `task`; with
+    kpt_shape as poses; else as what the rows of the first images are, all of one kind, or as boxes.
+
+    Args:
+        images: some of the dataset's.
+
+    Raises:
+        ConfigError: a task without labels of objects.
+        DatasetError: poses without kpt_shape.
+    """
+    annotations = {asked: kind for kind, (_, _, asked) in KINDS.items()}
+    if task is not None and task not in annotations:
+        raise ConfigError(f"task={task}: no label rows are read for it", hint=f"one of {', '.join(annotations)}")
+    kind = annotations.get(task or spec.task)
+    if kind is None and spec.kpt_shape:
+        kind = "keypoints"
+    if kind is None:
+        found = kind_of([label_file(image) for image in islice(images, LOOKED_AT)])
+        kind = found if found != "keypoints" else "boxes"
+    points, numbers = spec.kpt_shape or (0, 3)
+    if kind == "keypoints" and not points:
+        raise DatasetError("kpt_shape is missing", str(spec.yaml_file), "kpt_shape: [points, 2 or 3], such as [17, 3]")
+    return RowForm(points * numbers, kind, numbers)
 
 
 def kind_of(files: Sequence[str]) -> str:

@@ -46,6 +46,9 @@ class RowForm(NamedTuple):
     numbers: int = 3
 
 
+BOXES = RowForm()
+
+
 class Problem(NamedTuple):
     """What is wrong with a row of a label file.
 

@@ -135,7 +135,7 @@ def _check_kind(files: Sequence[str], entry: Entry, form: RowForm) -> None:
         raise DatasetError(
             f"these labels are {KINDS[kind][0]}, and the task needs {KINDS[form.annotations][0]}",
             looked_at[0],
-            f"task={KINDS[kind][1]} reads them",
+            KINDS[kind][1],
         )
 
 

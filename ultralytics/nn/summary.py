@@ -265,7 +265,7 @@ def _measure(net: Any, shape: tuple[int, ...]) -> tuple[list[int], list[int], li
         current = layer.i
 
     def leave(layer: Any, _: Any, out: Any) -> None:
-        maps = out[1] if isinstance(out, tuple) and len(out) == 2 and isinstance(out[1], list) else out
+        maps = out[1] if isinstance(out, tuple) and len(out) == 2 and isinstance(out[1], list | tuple) else out
         shapes[layer.i] = [list(t.shape) for t in tree_leaves(maps) if isinstance(t, Tensor)]
 
     def norm(layer: nn.Module, _: Any, out: Tensor) -> None:

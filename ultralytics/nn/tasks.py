@@ -133,6 +133,7 @@ class DetectionModel(nn.Module):  # size: what scripts for the reference call is
     """
 
     task = "detect"
+    whole_image = False  # it gives a class for each image, no places in it
     norms = (1e-3, 0.03)
     imgsz = 640
 
@@ -373,6 +374,7 @@ class ClassificationModel(DetectionModel):
     probabilities in evaluation. Args and attributes as of `DetectionModel`; images of any size are taken."""
 
     task = "classify"
+    whole_image = True
     norms = (1e-5, 0.1)
     imgsz = 224
 
@@ -484,3 +486,8 @@ def network_of(model: ModelSpec | str) -> type[DetectionModel]:
     """Return the class of network that a spec, or the name of its head, asks for; a head of the user's own detects."""
     head = model if isinstance(model, str) else model.rows[-1].module
     return NETWORKS.get(head.rpartition(".")[2], DetectionModel)
+
+
+def network_for(task: str) -> type[DetectionModel]:
+    """Return the class of network of a task; the detector's where there is none."""
+    return next((kind for kind in NETWORKS.values() if kind.task == task), DetectionModel)

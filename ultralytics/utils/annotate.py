@@ -85,12 +85,12 @@ class Annotator:
         rotated box the four corners (4, 2) are given."""
         rgb = color[::-1]
         if rotated:
-            x1, y1, x2, y2 = self._quadrangle(box, rgb)
+            x1, y1 = self._quadrangle(box, rgb)
         else:
             x1, y1, x2, y2 = (float(v) for v in box)
             x2, y2 = max(x1, x2), max(y1, y2)
             self.draw.rectangle((x1, y1, x2, y2), outline=rgb, width=self.lw)
-        self._show(x1, y1, x2, y2)
+            self._show(x1, y1, x2, y2)
         if not label:
             return
         label = one_line(label, 100)
@@ -103,12 +103,13 @@ class Annotator:
         font.draw(self.draw, (x + 2 - left, y + 1), label, txt_color[::-1])
         self._show(x, y, x + w, y + h)
 
-    def _quadrangle(self, corners: Any, rgb: tuple[int, int, int]) -> tuple[float, float, float, float]:
-        """Draw four corners (4, 2); return the upright box around them."""
+    def _quadrangle(self, corners: Any, rgb: tuple[int, int, int]) -> tuple[float, float]:
+        """Draw a box of four corners (4, 2); return the uppermost."""
         points = [(float(x), float(y)) for x, y in corners]
         self.draw.line([*points, *points[:2]], fill=rgb, width=self.lw, joint="curve")
         x, y = zip(*points, strict=True)
-        return min(x), min(y), max(x), max(y)
+        self._show(min(x), min(y), max(x), max(y))
+        return min(points, key=lambda point: point[1])
 
     def masks(
         self,

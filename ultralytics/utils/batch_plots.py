@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypedDict, cast
+from typing import Any, NamedTuple, TypedDict, cast
 
 import cv2
 import numpy as np
 import torch
 
 from ultralytics.utils.annotate import CAPTIONS, Annotator
+from ultralytics.utils.boxes import xywhr2xyxyxyxy
 from ultralytics.utils.colors import colors
 from ultralytics.utils.images import imwrite
+from ultralytics.utils.shapes import blend
 from ultralytics.utils.types import Batch, Float32Array, RatioPad, UInt8Array
 
 
@@ -33,9 +35,10 @@ def plot_images(
     name that would cover another, or hide the image together with others, is left out: the largest boxes come first.
 
     Args:
-        batch: img (B, 3, H, W) RGB, uint8 or 0..1; batch_idx, cls, bboxes (xywh, 0..1), im_file; with `conf`, boxes
-            below `conf_thres` are left out, and an image without any says so; with `ignored`, `ratio_pad` and
-            `ori_shape`, ignored regions are dashed and grey.
+        batch: img (B, 3, H, W) RGB, uint8 or 0..1; batch_idx, cls, bboxes (xywh or, rotated, xywhr; 0..1), im_file;
+            with `conf`, boxes below `conf_thres` are left out, and an image without any says so; with `ignored`,
+            `ratio_pad` and `ori_shape`, ignored regions are dashed and grey; with `masks` (of each object, or an index
+            map of each image) and `keypoints`, these too.
         fname: .jpg or .png.
         names: class names.
         max_subplots: images drawn.
@@ -61,15 +64,15 @@ def plot_images(
     grid = np.full((lines * tile_h + gaps[1], columns * tile_w + gaps[0], 3), 255, np.uint8)
     names = names or {}
     example = "".join(names.values())
-    boxes_of = _boxes_of(drawn, count, names, conf_thres)
+    objects_of = _objects_of(drawn, count, names, conf_thres)
     for i, frame in enumerate(frames):
         frame = np.ascontiguousarray(frame)
         tile = cv2.resize(frame, (tile_w, tile_h), interpolation=cv2.INTER_AREA) if gain < 1 else frame
         text = Path(drawn["im_file"][i]).name if captions is None else captions[i]
         line, column = divmod(i, columns)
         y, x = line * (tile_h + gap), column * tile_w + column // group * gap
-        note = "" if boxes_of[i] or "conf" not in batch else f"no detection above {conf_thres:g}"
-        grid[y : y + tile_h, x : x + tile_w] = _tile(tile, boxes_of[i], text, example, note, font)  # type: ignore[arg-type]  # uint8 stays uint8
+        note = "" if objects_of[i] or "conf" not in batch else f"no detection above {conf_thres:g}"
+        grid[y : y + tile_h, x : x + tile_w] = _tile(tile, objects_of[i], text, example, note, font)  # type: ignore[arg-type]  # uint8 stays uint8
     imwrite(fname, grid)
 
 
@@ -85,7 +88,7 @@ class DetectionBatch(TypedDict):
     batch_idx: torch.Tensor  # (M,) which image of the batch a box belongs to
     cls: torch.Tensor  # (M,)
     conf: torch.Tensor  # (M,)
-    bboxes: torch.Tensor  # (M, 4) xywh, centre, 0..1
+    bboxes: torch.Tensor  # (M, 4) xywh, centre, 0..1; rotated (M, 5) xywhr
 
 
 class _Drawn(Batch, total=False):
@@ -94,28 +97,68 @@ class _Drawn(Batch, total=False):
     conf: torch.Tensor
 
 
-# A box of an image: xyxy in 0..1, caption, colour (BGR), True if it is dashed.
-_Box = tuple[tuple[float, float, float, float], str, tuple[int, int, int], bool]
+class _Object(NamedTuple):
+    """What is drawn of an object or region; places in 0..1 of the image."""
+
+    box: tuple[float, float, float, float]  # xyxy
+    label: str
+    color: tuple[int, int, int]  # BGR
+    dashed: bool = False
+    corners: Float32Array | None = None  # (4, 2) of a rotated box
+    mask: UInt8Array | None = None  # (h, w) of 0 and 1
+    keypoints: Float32Array | None = None  # (K, 2 or 3)
 
 
-def _boxes_of(batch: _Drawn, count: int, names: Mapping[int, str], conf_thres: float) -> list[list[_Box]]:
-    """Return the boxes to draw on each image, the largest first."""
-    found: list[list[_Box]] = [[] for _ in range(count)]
+def _objects_of(batch: _Drawn, count: int, names: Mapping[int, str], conf_thres: float) -> list[list[_Object]]:
+    """Return the objects to draw on each image, the largest first."""
+    found: list[list[_Object]] = [[] for _ in range(count)]
+    numbers = [0] * len(batch["img"])  # of the next object in its image
+    masks, several = _masks_of(batch)
     cls = batch["cls"].view(-1).cpu().long().tolist()
     conf = batch["conf"].view(-1).cpu().tolist() if "conf" in batch else None
-    boxes = batch["bboxes"].view(-1, 4).cpu().float().tolist()
-    for j, (i, (cx, cy, w, h)) in enumerate(zip(batch["batch_idx"].view(-1).cpu().long().tolist(), boxes, strict=True)):
+    boxes = batch["bboxes"].cpu().float()
+    points = batch["keypoints"].cpu().float().numpy() if "keypoints" in batch else None
+    frame = batch["img"].shape[2:]
+    for j, i in enumerate(batch["batch_idx"].view(-1).cpu().long().tolist()):
+        numbers[i] += 1
         if i < count and (conf is None or conf[j] >= conf_thres):
             label = names.get(cls[j], str(cls[j])) + ("" if conf is None else f" {conf[j]:.2f}")
-            found[i].append((_cut_box(cx, cy, w, h), label, colors(cls[j], bgr=True), False))
+            mask = None if masks is None else (masks[i] == numbers[i] if several else masks[j] > 0).astype(np.uint8)
+            corners = _rotated(boxes[j], frame) if boxes.shape[1] == 5 else None
+            box = _cut_box(*boxes[j].tolist()) if corners is None else _around(corners)
+            one = _Object(box, label, colors(cls[j], bgr=True), False, corners)
+            found[i].append(one._replace(mask=mask, keypoints=None if points is None else points[j]))
     for i, regions in enumerate(batch.get("ignored", ())[:count]):
         ratio_pad = batch["ratio_pad"][i]
         if len(regions) and ratio_pad is not None:  # None: a mosaic
             framed = _framed(regions[:, 1:5], ratio_pad, batch["ori_shape"][i], batch["img"].shape[2:])
-            found[i] += [(_cut_box(*box), "ignored", _GREY, True) for box in framed.tolist()]
+            found[i] += [_Object(_cut_box(*box), "ignored", _GREY, True) for box in framed.tolist()]
     for listed in found:
-        listed.sort(key=lambda b: (b[0][0] - b[0][2]) * (b[0][3] - b[0][1]))
+        listed.sort(key=lambda o: (o.box[0] - o.box[2]) * (o.box[3] - o.box[1]))
     return found
+
+
+def _masks_of(batch: Any) -> tuple[Any, bool]:
+    """Return the masks of a batch, None without, and whether they are index maps of its images."""
+    if "masks" not in batch:
+        return None, False
+    masks, owners = batch["masks"].cpu().numpy(), batch["batch_idx"].view(-1).cpu().long().tolist()
+    images = len(batch["img"])
+    if len(masks) != images or len(masks) != len(owners):
+        return masks, len(masks) == images
+    return masks, bool(masks.max(initial=0) > 1) or owners == list(range(images))  # then both are the same
+
+
+def _rotated(box: torch.Tensor, frame: Sequence[int]) -> Float32Array:
+    """Corners (4, 2) in 0..1 of a rotated box (5,), whose sides are parts of the frame (H, W)."""
+    size = box.new_tensor([frame[1], frame[0]])
+    corners = xywhr2xyxyxyxy(torch.cat([box[:2] * size, box[2:4] * size, box[4:]])[None])[0] / size
+    return corners.numpy()
+
+
+def _around(corners: Float32Array) -> tuple[float, float, float, float]:
+    (x1, y1), (x2, y2) = corners.min(0).clip(0, 1).tolist(), corners.max(0).clip(0, 1).tolist()
+    return x1, y1, x2, y2
 
 
 def _cut_box(cx: float, cy: float, w: float, h: float) -> tuple[float, float, float, float]:
@@ -131,19 +174,29 @@ def _framed(boxes: Float32Array, ratio_pad: RatioPad, original: tuple[int, int],
 
 
 def _tile(
-    frame: UInt8Array, boxes: Sequence[_Box], text: str, example: str, note: str = "", font: str | None = None
+    frame: UInt8Array, objects: Sequence[_Object], text: str, example: str, note: str = "", font: str | None = None
 ) -> UInt8Array:
-    """An image with its boxes, a text at its lower edge and a note at its upper one; a small one has thinner lines and
-    smaller letters."""
+    """An image with its objects, a text at its lower edge and a note at its upper one; a small one has thinner lines
+    and smaller letters."""
     h, w = frame.shape[:2]
     side = min(h, w)
     size = min(max(round(side * 0.04), 8), 13)
+    masks = [(o.mask, o.color) for o in objects if o.mask is not None]
+    frame = np.array(frame)  # in memory that can be drawn on
+    fitted = (cv2.resize(mask, (w, h), interpolation=cv2.INTER_NEAREST) for mask, _ in masks)
+    blend(frame, fitted, [color for _, color in masks])
     annotator = Annotator(frame, 1 if side < 200 else 2, size, font, pil=True, example=example)
     annotator.draw.rectangle((0, 0, w - 1, h - 1), outline=(255, 255, 255), width=1)
     taken: list[tuple[float, ...]] = []
-    corners = [(b[0] * w, b[1] * h, min(b[2] * w, w - 1), min(b[3] * h, h - 1)) for b, _, _, _ in boxes]
-    for box, (_, _, color, dashed) in zip(corners, boxes, strict=True):
-        annotator.box(box, color, dashed)
+    boxes = [(b[0] * w, b[1] * h, min(b[2] * w, w - 1), min(b[3] * h, h - 1)) for b in (o.box for o in objects)]
+    for box, one in zip(boxes, objects, strict=True):
+        if one.corners is None:
+            annotator.box(box, one.color, one.dashed)
+        else:
+            annotator.box_label((one.corners * (w, h)).tolist(), color=one.color, rotated=True)
+        if one.keypoints is not None:
+            points = one.keypoints * ([w, h, 1.0][: one.keypoints.shape[1]])
+            annotator.kpts(points, (h, w), max(round(side * 0.006), 1))
     text = annotator.fit(text, w - 8)
     if text and h >= 4 * annotator.size:
         y = h - annotator.size - 7
@@ -153,8 +206,8 @@ def _tile(
     if note and h >= 6 * annotator.size:
         annotator.text((4, 4), note)
     written = len(taken)
-    for box, (_, label, color, _) in zip(corners, boxes, strict=True):
-        annotator.caption(box, label, color, taken, corners)
+    for box, one in zip(boxes, objects, strict=True):
+        annotator.caption(box, one.label, one.color, taken, boxes)
         if sum((x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in taken[written:]) > CAPTIONS * w * h:
             break  # more names would hide the image
     return annotator.result()

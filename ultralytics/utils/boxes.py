@@ -79,6 +79,13 @@ def clip_boxes(boxes: Boxes, shape: Sequence[float]) -> Boxes:
     return boxes.clip(0, np.array([w, h, w, h], dtype=boxes.dtype))
 
 
+def letterboxed(frame: Sequence[int], image: Sequence[int]) -> tuple[float, tuple[int, int]]:
+    """How an image of shape (h, w) lies in a letterboxed frame of shape (H, W): the gain, and the (left, top) padding
+    in pixels."""
+    gain = min(frame[0] / image[0], frame[1] / image[1])
+    return gain, (round((frame[1] - image[1] * gain) / 2 - 0.1), round((frame[0] - image[0] * gain) / 2 - 0.1))
+
+
 def scale_boxes(
     img1_shape: Sequence[int],
     boxes: Boxes,
@@ -95,9 +102,7 @@ def scale_boxes(
         padding: the frame is padded; xywh: boxes are top-left, width, height.
     """
     if ratio_pad is None:
-        gain = min(img1_shape[0] / img0_shape[0], img1_shape[1] / img0_shape[1])
-        pad_x = round((img1_shape[1] - img0_shape[1] * gain) / 2 - 0.1)
-        pad_y = round((img1_shape[0] - img0_shape[0] * gain) / 2 - 0.1)
+        gain, (pad_x, pad_y) = letterboxed(img1_shape, img0_shape)
     else:
         gain = ratio_pad[0][0]
         pad_x, pad_y = ratio_pad[1]  # type: ignore[assignment]  # numbers or tensors

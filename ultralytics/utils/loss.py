@@ -295,7 +295,7 @@ class v8DetectionLoss:  # size: half of the attributes are what losses written f
         return {}
 
     def turns(self, more: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """What `decode` takes of each anchor besides the distances, (B, A, n)."""
+        """Return what `decode` takes of each anchor besides the distances, (B, A, n)."""
         return ()
 
     def units(self, strides: Tensor) -> Tensor:

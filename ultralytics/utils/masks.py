@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  # torch's custom
 
-from ultralytics.utils.types import Float32Array
+from ultralytics.utils.boxes import letterboxed
+from ultralytics.utils.types import Float32Array, RatioPad
 
 AT_ONCE = 2**26  # values of masks that a GPU interpolates at a time
 
@@ -104,6 +105,7 @@ def object_masks(
     boxes: Tensor,
     frame: Sequence[int],
     image: Sequence[int] | None = None,
+    ratio_pad: RatioPad | None = None,
 ) -> Tensor:
     """Masks of 0 and 1, float, of objects at full precision of place: every pixel asks the prototypes bilinearly at its
     own place, and masks are cut by the boxes at the size they come in.
@@ -115,15 +117,17 @@ def object_masks(
         boxes: (n, 4) corners, in pixels of the result.
         frame: (H, W) that the prototypes cover.
         image: (h, w) of the image that was letterboxed into the frame; None: the result is of the frame.
+        ratio_pad: how it was; None: as large as it fits, in the middle.
 
     Returns:
         (n, H, W), or (n, h, w) of the image.
     """
     height, width = (int(v) for v in (frame if image is None else image)[:2])
-    gain, left, top = 1.0, 0, 0
-    if image is not None:
-        gain = min(frame[0] / height, frame[1] / width)
-        left, top = (round((n - o * gain) / 2 - 0.1) for n, o in ((frame[1], width), (frame[0], height)))
+    gain, left, top = 1.0, 0.0, 0.0
+    if ratio_pad is not None:
+        gain, (left, top) = ratio_pad[0][0], ratio_pad[1]
+    elif image is not None:
+        gain, (left, top) = letterboxed(frame, (height, width))
     logits = _logits(protos, coefficients)
     rows = _Places(height, gain, top, frame[0], logits.shape[1], logits.device)
     columns = _Places(width, gain, left, frame[1], logits.shape[2], logits.device)

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.jit import is_scripting  # type: ignore[attr-defined]  # torch does not list it
 
 from ultralytics.utils.boxes import batch_probiou, xywh2xyxy
 
@@ -68,8 +69,11 @@ def greedy_nms(
 
 def _meet(boxes: Tensor, labels: Tensor | None, a: Tensor, b: Tensor, iou_threshold: float) -> Tensor:
     """(len(a), len(b)) which pairs overlap by more than the threshold and are of one class."""
-    rotated = boxes.shape[-1] == 5
-    met = (_rotated_overlap(boxes[a], boxes[b]) if rotated else _overlap(boxes[a], boxes[b])) > iou_threshold
+    if is_scripting():  # an exported file, which has upright boxes alone
+        overlap = _overlap(boxes[a], boxes[b])
+    else:
+        overlap = (batch_probiou if boxes.shape[-1] == 5 else _overlap)(boxes[a], boxes[b])
+    met = overlap > iou_threshold
     return met if labels is None else torch.logical_and(met, labels[a, None] == labels[b], out=met)
 
 
@@ -84,12 +88,6 @@ def _overlap(a: Tensor, b: Tensor) -> Tensor:
     inter = width.mul_(height)
     union: Tensor = area_a + area_b - inter
     return torch.div(inter, union, out=inter)
-
-
-@torch.jit.unused  # type: ignore[untyped-decorator]  # torch's
-def _rotated_overlap(a: Tensor, b: Tensor) -> Tensor:
-    """(n, m) overlap of each of (n, 5) with each of (m, 5)."""
-    return batch_probiou(a, b)
 
 
 def nms_rotated(boxes: Tensor, scores: Tensor, threshold: float = 0.45) -> Tensor:
@@ -213,34 +211,32 @@ def non_max_suppression(
     candidate, output = y[:, 4 : 4 + nc].amax(1) > conf_thres, []
     for image, mask in zip(y, candidate, strict=True):
         rows = image[: 4 + nc, mask].t()
-        boxes, score, label, anchor = _above_threshold(rows, conf_thres, wanted, several)
+        rows = rows.float() if rows.dtype.itemsize < 4 else rows
+        boxes = torch.cat((rows[:, :4], image[-1:, mask].t().to(rows.dtype)), 1) if rotated else xywh2xyxy(rows[:, :4])
+        boxes, score, label, anchor = _above_threshold(boxes, rows[:, 4:], conf_thres, wanted, several)
         order = score.argsort(descending=True, stable=True)[:max_nms]
         boxes, score, label, anchor = boxes[order], score[order], label[order], anchor[order]
-        behind = image[4 + nc :, mask].t()[anchor] if rotated else rows[:0]
-        compared = torch.cat((boxes, behind[:, -1:].to(boxes.dtype)), 1) if rotated else xywh2xyxy(boxes)
-        index = greedy_nms(compared, score, iou_thres, max_det, None if agnostic else label)
-        parts = [compared[index, :4], score[index, None], label[index, None].to(boxes.dtype)]
-        if image.shape[0] > 4 + nc:  # of those that are kept alone
-            parts.append(image[4 + nc :, mask.nonzero()[anchor[index], 0]].t().to(boxes.dtype))
-        output.append(torch.cat(parts, 1))
+        index = greedy_nms(boxes, score, iou_thres, max_det, None if agnostic else label)
+        found = [boxes[index, :4], score[index, None], label[index, None].to(boxes.dtype)]
+        if len(image) > 4 + nc:  # of those that are kept alone
+            found.append(image[4 + nc :, mask.nonzero()[anchor[index], 0]].t().to(boxes.dtype))
+        output.append(torch.cat(found, 1))
     return output
 
 
 def _above_threshold(
-    rows: Tensor, conf_thres: float, wanted: Tensor | None, multi_label: bool
+    boxes: Tensor, scores: Tensor, conf_thres: float, wanted: Tensor | None, multi_label: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Turn rows (n, 4 + nc) of an image into boxes (m, 4) xywh, scores, classes and numbers of their rows (m,), above
-    the threshold."""
-    rows = rows.float() if rows.dtype.itemsize < 4 else rows
-    boxes, scores = rows[:, :4], rows[:, 4:]
-    anchor = torch.arange(len(rows), device=rows.device)
+    """Turn boxes (n, 4 or 5) and scores (n, nc) of an image into the boxes (m, 4 or 5), scores, classes and places (m,)
+    of what is above the threshold."""
+    anchor = torch.arange(len(boxes), device=boxes.device)
     if multi_label:
         anchor, label = (scores > conf_thres).nonzero(as_tuple=True)
         boxes, score = boxes[anchor], scores[anchor, label]
-    elif len(rows):
+    elif len(boxes):
         score, label = scores.max(1)
     else:
-        score, label = scores.new_zeros(0), torch.zeros(0, dtype=torch.long, device=rows.device)
+        score, label = scores.new_zeros(0), torch.zeros(0, dtype=torch.long, device=boxes.device)
     keep = torch.isfinite(boxes).all(1) & (score > conf_thres)
     if wanted is not None:
         keep &= torch.isin(label, wanted)

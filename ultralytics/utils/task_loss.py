@@ -196,7 +196,7 @@ class v8SegmentationLoss(v8DetectionLoss):  # noqa: N801  # the reference's name
     def work(
         self, matched: Matched, image: Tensor, anchor: Tensor, number: Tensor, batch: Batch, prototypes: Tensor
     ) -> MaskWork:
-        """What is to be compared for the foreground anchors, sorted."""
+        """Return what is to be compared for the foreground anchors, sorted."""
         B, _, h, w = prototypes.shape
         size = prototypes.new_tensor([w, h, w, h], dtype=torch.float32)
         boxes = matched.boxes[image, anchor] / matched.scale  # 0..1

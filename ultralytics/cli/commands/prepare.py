@@ -90,6 +90,7 @@ class Auto(Placed, Drawn, Own, name="prepare auto"):
     example = "prepare auto source=FOLDER out=data/mine"
     source: str = source("folder or file with annotations of any kind that is read here")
     names: list[str] | None = names(none="those of the source")
+    task: str = task("what the labels are made for", ("detect", "segment", "pose", "obb", "classify"))
 
 
 class Shapes(Prepare, name="prepare shapes"):
@@ -128,6 +129,7 @@ class Coco(Fetched, Drawn, Source, name="prepare coco"):
         "folder of the images of a JSON; copy, or link for hard links; or both, as [folder,link]",
         read=read_paths,
     )
+    task: str = task("what the labels are made for", ("detect", "segment", "pose", "obb"))
 
 
 class Coco128(Fetched, Placed, Drawn, Source, name="prepare coco128"):
@@ -160,6 +162,7 @@ class Yolo(Placed, Drawn, Own, name="prepare yolo"):
     example = "prepare yolo source=FOLDER out=data/mine"
     source: str = source("dataset YAML, or folder or archive with images and label files (also CVAT's and darknet's)")
     names: list[str] | None = names(none="those of the YAML, classes.txt, obj.names, …")
+    task: str = task("what the labels are made for", ("detect", "segment", "pose", "obb"))
 
 
 class Labelme(Placed, Drawn, Own, name="prepare labelme"):
@@ -168,6 +171,10 @@ class Labelme(Placed, Drawn, Own, name="prepare labelme"):
     example = "prepare labelme source=FOLDER out=data/mine"
     source: str = source("folder or archive with labelme's JSON files and their images, in folders of any names")
     names: list[str] | None = names(none="alphabetical")
+    task: str = task("what the labels are made for", ("detect", "segment", "pose", "obb"))
+    keypoints: list[str] | None = knob(
+        None, "labels of a pose's points in their order, as [a,b]", none="those that are used", read=read_names
+    )
 
 
 class Kitti(Placed, Drawn, Own, name="prepare kitti"):
@@ -176,3 +183,23 @@ class Kitti(Placed, Drawn, Own, name="prepare kitti"):
     example = "prepare kitti source=FOLDER out=data/mine"
     source: str = source("folder or archive with KITTI label files and their images, such as label_2 and image_2")
     names: list[str] | None = names(none="alphabetical")
+
+
+class Dota(Placed, Drawn, Own, name="prepare dota"):
+    """Convert DOTA's labels, rotated boxes, and cut its images into tiles."""
+
+    example = "prepare dota source=FOLDER out=data/mine"
+    source: str = source("folder or archive with images and label files, such as train/images and train/labelTxt")
+    names: list[str] | None = names(none="DOTA's, else alphabetical")
+    crop: int = knob(1024, "side of a tile, pixels; 0 leaves images whole", low=0, high=1 << 16)
+    gap: int = knob(200, "overlap of neighbouring tiles, pixels", low=0, high=1 << 16)
+    rates: list[str] | None = knob(
+        None, "crop and gap are divided by each of these, as [0.5,1]", none="1", read=read_names
+    )
+
+
+class Classify(Placed, Drawn, Own, name="prepare classify"):
+    """Bring images in a folder for each class into train and val."""
+
+    example = "prepare classify source=FOLDER out=data/mine val=0.2"
+    source: str = source("folder with a folder for each class, or train, val, … with such")

@@ -16,7 +16,7 @@ from ultralytics.data.prepare.annotated import in_threads
 from ultralytics.data.prepare.folder import make_once, prepared, write_manifest
 from ultralytics.data.prepare.format import storage_error
 from ultralytics.data.prepare.outlines import area_of, join, trace
-from ultralytics.data.prepare.shapes import NAMES, OVERSAMPLE, VERSION, Drawn, draw, draw_one, smallest_rectangle
+from ultralytics.data.prepare.shapes import NAMES, OVERSAMPLE, VERSION, DrawnShape, draw, draw_one, smallest_rectangle
 from ultralytics.data.prepare.sources import default_out
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.files import user_path
@@ -32,20 +32,22 @@ POINTS = ("centre", "left", "top", "right", "bottom")  # of a shape's outline, a
 MIRRORED = (0, 3, 2, 1, 4)
 
 # An image's shapes and which of their pixels can be seen → for each the numbers behind its class, in 0..1, or None.
-_Rows = Callable[[Sequence[Drawn], Sequence[UInt8Array], tuple[int, int]], list[Sequence[float] | None]]
+_Rows = Callable[[Sequence[DrawnShape], Sequence[UInt8Array], tuple[int, int]], list[Sequence[float] | None]]
 
 
-def _boxes(drawn: Sequence[Drawn], seen: Sequence[UInt8Array], shape: tuple[int, int]) -> list[Sequence[float] | None]:
+def _boxes(
+    drawn: Sequence[DrawnShape], seen: Sequence[UInt8Array], shape: tuple[int, int]
+) -> list[Sequence[float] | None]:
     return [_box(d, shape) for d in drawn]
 
 
-def _box(drawn: Drawn, shape: tuple[int, int]) -> list[float]:
+def _box(drawn: DrawnShape, shape: tuple[int, int]) -> list[float]:
     (h, w), (x1, y1, x2, y2) = shape, drawn.box
     return [(x1 + x2) / 2 / w, (y1 + y2) / 2 / h, (x2 - x1) / w, (y2 - y1) / h]
 
 
 def _outlines(
-    drawn: Sequence[Drawn], seen: Sequence[UInt8Array], shape: tuple[int, int]
+    drawn: Sequence[DrawnShape], seen: Sequence[UInt8Array], shape: tuple[int, int]
 ) -> list[Sequence[float] | None]:
     """Outline what can be seen of each shape: as it was drawn where that is all of it, else by its pixels."""
     h, w = shape
@@ -61,7 +63,9 @@ def _outlines(
     return rows
 
 
-def _points(drawn: Sequence[Drawn], seen: Sequence[UInt8Array], shape: tuple[int, int]) -> list[Sequence[float] | None]:
+def _points(
+    drawn: Sequence[DrawnShape], seen: Sequence[UInt8Array], shape: tuple[int, int]
+) -> list[Sequence[float] | None]:
     """Return box and points: the centre, and where the outline reaches farthest left, up, right and down. A point is
     seen (2), hidden by a later shape (1), or outside the image (0)."""
     h, w = shape
@@ -81,7 +85,7 @@ def _points(drawn: Sequence[Drawn], seen: Sequence[UInt8Array], shape: tuple[int
 
 
 def _corners(
-    drawn: Sequence[Drawn], seen: Sequence[UInt8Array], shape: tuple[int, int]
+    drawn: Sequence[DrawnShape], seen: Sequence[UInt8Array], shape: tuple[int, int]
 ) -> list[Sequence[float] | None]:
     h, w = shape
     return [(smallest_rectangle(d.contours[0]) / (w, h)).clip(0, 1).ravel().tolist() for d in drawn]
@@ -124,7 +128,7 @@ def prepare_shapes(out: str | Path | None = None, seed: int = 0, task: str = "de
     if task not in SETS:
         raise ConfigError(f"task={task!s:.80} must be one of {', '.join(SETS)}")
     made = SETS[task]
-    out = default_out(f"shapes{made.suffix}") if out is None else user_path(out)
+    out = default_out("shapes", made.suffix) if out is None else user_path(out)
     counts = COUNTS if made.rows else {s: n * len(NAMES) for s, n in OF_A_CLASS.items()}
     options = {"version": VERSION, "seed": seed, "images": counts} | ({"task": task} if made.suffix else {})
     _remove_outdated(out, seed)
@@ -179,7 +183,7 @@ def _draw_file(folder: Path, made: _Set, seed: int, split: str, i: int) -> list[
     return [c for c, _ in kept]
 
 
-def _seen(drawn: Sequence[Drawn]) -> list[UInt8Array]:
+def _seen(drawn: Sequence[DrawnShape]) -> list[UInt8Array]:
     """Return what can be seen of each shape, a mask as its own: without what later ones hide."""
     found: list[UInt8Array] = []
     above: UInt8Array | None = None

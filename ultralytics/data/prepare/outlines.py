@@ -79,6 +79,13 @@ def outline_mask(mask: BoolArray) -> Float64Array | None:
     return np.add(join(largest), np.array([columns[0], rows[0]], np.float64))
 
 
+def one_way_round(points: Float64Array) -> Float64Array:
+    """Return an outline in the direction that all parts have, so that the area of parts that are joined is their
+    sum."""
+    x, y = points.T
+    return points if np.dot(x, np.roll(y, -1)) >= np.dot(y, np.roll(x, -1)) else points[::-1]
+
+
 def join(parts: Sequence[Float64Array]) -> Float64Array:
     """Return one outline of several, parts and holes: each is reached from the nearest point of what is joined already,
     by a bridge that is walked there and back, so that it has no width."""

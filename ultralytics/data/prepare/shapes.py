@@ -22,7 +22,7 @@ HIDDEN = 0.5  # no object covers more of an earlier one than this part of its bo
 SQUEEZED = (0.3, 0.6)  # width of a squeezed shape, in parts of what it was
 
 
-class Drawn(NamedTuple):
+class DrawnShape(NamedTuple):
     """A shape in an image."""
 
     cls: int
@@ -92,7 +92,7 @@ def _draw_fill(rng: np.random.Generator, colour: Float64Array, h: int, w: int, s
     return colour + _draw_grain(rng, h, w, strength)[..., None] * rng.uniform(0.5, 1.0, 3) + rng.normal(0, 4, (h, w, 1))
 
 
-def draw(seed: tuple[int, ...], squeezed: bool = False) -> tuple[UInt8Array, list[Drawn]]:
+def draw(seed: tuple[int, ...], squeezed: bool = False) -> tuple[UInt8Array, list[DrawnShape]]:
     """Draw an image, BGR uint8 (H, W, 3), and the shapes in it, from the lowest to the topmost.
 
     Args:
@@ -104,7 +104,7 @@ def draw(seed: tuple[int, ...], squeezed: bool = False) -> tuple[UInt8Array, lis
     h, w = SIZES[rng.integers(len(SIZES))]
     ground = rng.uniform(40, 215, 3)
     image = _draw_fill(rng, ground, h, w, rng.uniform(8, 28))
-    drawn: list[Drawn] = []
+    drawn: list[DrawnShape] = []
     for _ in range(int(rng.integers(2, 11))):
         for _ in range(20):  # attempts to find a place
             cls = int(rng.integers(len(NAMES)))
@@ -127,7 +127,7 @@ def draw(seed: tuple[int, ...], squeezed: bool = False) -> tuple[UInt8Array, lis
         mask = _paint(rng, image, contours, ground)
         # Of a shape cut by the frame, the part that is left may end before the cut box does.
         x1, y1, x2, y2 = _extent(mask) if shown < 1 else (float(v) for v in box)
-        drawn.append(Drawn(cls, (x1, y1, x2, y2), contours, centre, mask))
+        drawn.append(DrawnShape(cls, (x1, y1, x2, y2), contours, centre, mask))
     return np.clip(image, 0, 255).astype(np.uint8), drawn
 
 
@@ -177,7 +177,7 @@ def _covered_part(below: tuple[float, ...], above: tuple[float, ...]) -> float:
 
 
 def _fill_in(image: Float64Array, contours: list[Float64Array], paint: Float64Array) -> UInt8Array:
-    """Paint a shape, its edge weighted by the part of each pixel it covers; return its mask, see `Drawn`."""
+    """Paint a shape, its edge weighted by the part of each pixel it covers; return its mask, see `DrawnShape`."""
     h, w = image.shape[:2]
     mask = np.zeros((h * OVERSAMPLE, w * OVERSAMPLE), np.uint8)
     # A pixel's centre lies half a pixel from its corner; 4 bits of the coordinates are fractions.

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ultralytics.cfg.config import Config
 from ultralytics.engine.formats.metadata import Metadata
 from ultralytics.nn.deploy import LARGEST, Deployed, example
+from ultralytics.nn.tasks import network_for
 from ultralytics.utils.errors import ExportError
 
 INPUT, OUTPUT = "images", "output0"  # the reference's names
@@ -197,8 +198,8 @@ class FileBackend(ABC):
         return self.device
 
     def __call__(self, images: Tensor) -> Any:
-        """Return the output (B, 4 + nc, A) and nothing besides, in the form of a head's; where it is final, (B, n, 6)
-        and an empty mapping.
+        """Return the output (B, 4 + nc, A), a classifier's (B, nc), and nothing besides, in the form of a head's; where it
+        is final, (B, n, 6) and an empty mapping.
 
         Raises:
             ExportError: the file does not take images of this size, or fails on them.
@@ -212,12 +213,20 @@ class FileBackend(ABC):
         with torch.inference_mode():
             y = self._in_batches(images)
         if not self._is_output(y, len(images)):
-            expected = f"[{len(images)}, {4 + self.nc}, anchors]"
-            raise ExportError(f"its output is {list(y.shape)}, and a detector's is {expected}", str(self.path))
+            expected = f"[{len(images)}, {self.nc}]" if self.whole_image else f"[{len(images)}, {4 + self.nc}, anchors]"
+            kind = "classifier" if self.whole_image else "detector"
+            raise ExportError(f"its output is {list(y.shape)}, and a {kind}'s is {expected}", str(self.path))
         return y, ({} if self.metadata.final else [])
 
+    @property
+    def whole_image(self) -> bool:
+        """True if the output is a probability for each class of the image, (B, nc)."""
+        return network_for(self.metadata.task).whole_image
+
     def _is_output(self, y: Tensor, images: int) -> bool:
-        """Return True if an output is (B, 4 + nc, A), or the final (B, n, 6)."""
+        """Return True if an output is (B, 4 + nc, A), or the final (B, n, 6); of the whole image (B, nc)."""
+        if self.whole_image:
+            return y.shape == (images, self.nc) and y.is_floating_point()
         shaped = y.ndim == 3 and len(y) == images and (y.shape[1] == 4 + self.nc or y.shape[2] == 6)
         return shaped and y.is_floating_point()
 

@@ -33,9 +33,9 @@ from ultralytics.models.yolo.detect import (
     Explanation,
 )
 from ultralytics.models.yolo.detect.evaluate import from_arrays, to_arrays
-from ultralytics.models.yolo.obb import OBBTrainer, OBBValidator
-from ultralytics.models.yolo.pose import PoseTrainer, PoseValidator
-from ultralytics.models.yolo.segment import SegmentationTrainer, SegmentationValidator
+from ultralytics.models.yolo.obb import OBBPredictor, OBBTrainer, OBBValidator
+from ultralytics.models.yolo.pose import PosePredictor, PoseTrainer, PoseValidator
+from ultralytics.models.yolo.segment import SegmentationPredictor, SegmentationTrainer, SegmentationValidator
 from ultralytics.nn.modules import OBB, Classify, Detect, Pose, Segment
 from ultralytics.nn.tasks import DetectionModel, network_of
 from ultralytics.utils.classification import ClassifyMetrics
@@ -90,7 +90,7 @@ TASKS = {
         head=Segment,
         trainer=SegmentationTrainer,
         validator=SegmentationValidator,
-        predictor=DetectionPredictor,
+        predictor=SegmentationPredictor,
         exporter=None,
         explainer=None,
         to_arrays=to_arrays,
@@ -101,7 +101,7 @@ TASKS = {
         head=Pose,
         trainer=PoseTrainer,
         validator=PoseValidator,
-        predictor=DetectionPredictor,
+        predictor=PosePredictor,
         exporter=None,
         explainer=None,
         to_arrays=to_arrays,
@@ -112,7 +112,7 @@ TASKS = {
         head=OBB,
         trainer=OBBTrainer,
         validator=OBBValidator,
-        predictor=DetectionPredictor,
+        predictor=OBBPredictor,
         exporter=None,
         explainer=None,
         to_arrays=to_arrays,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,6 @@ from ultralytics.nn.several import EnsembleBackend, Several
 from ultralytics.nn.tasks import DetectionModel, network_of
 from ultralytics.utils.errors import CheckpointError, ConfigError, ModelError, UserError
 from ultralytics.utils.files import user_path
-from ultralytics.utils.lazy import resolve
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.yaml import read_yaml
 
@@ -166,7 +165,7 @@ class AutoBackend:
         found = found if chosen is None else reopened(found, chosen)
         self.model = backend_of(found, chosen, fp16)
         self.names, self.nc, self.stride = self.model.names, self.model.nc, self.model.stride
-        self.task = getattr(self.model, "task", "detect")
+        self.task = getattr(getattr(self.model, "model", None), "task", "detect")
         self.device, self.fp16 = self.model.device, self.model.dtype == torch.float16
 
     def __call__(self, im: torch.Tensor, *_: Any, **__: Any) -> Any:
@@ -238,16 +237,20 @@ def guess_model_scale(model_path: str | Path) -> str:
 
 
 def guess_model_task(model: Any) -> str:
-    """Return the task of a network, a model YAML or weights file, or the content of a YAML; by its head."""
-    task_of = resolve("ultralytics.models.yolo.task:task_of")
-    if isinstance(model, str | Path):
-        if str(model).endswith(".pt"):
-            model = load_checkpoint(model).spec
-        else:
-            return str(task_of(head_of(str(model))))
+    """Return the task of a network, or of a model by its YAML, file or name; "detect" where nothing says."""
     if isinstance(model, nn.Module):
         return str(getattr(model, "task", "detect"))
-    return str(task_of(load_model_spec(model).rows[-1].module))
+    if isinstance(model, Mapping):
+        rows = model.get("head")
+        last = rows[-1] if isinstance(rows, list) and rows else None
+        return network_of(str(last[2])).task if isinstance(last, list) and len(last) > 2 else "detect"
+    file = Path(str(model))
+    if file.suffix == ".pt" and user_path(file).is_file():
+        return network_of(load_model_spec(load_checkpoint(file).spec)).task
+    for name in (file, file.with_suffix(".yaml").name):  # weights are called as the model YAML that they are of
+        with contextlib.suppress(UserError, ValueError):
+            return network_of(head_of(str(name))).task
+    return "detect"
 
 
 class Ensemble(nn.ModuleList):

@@ -238,11 +238,11 @@ class AnchorHead(Detect):
         return self._with_numbers(*self._split(raw), numbers), (raw, numbers, *shared)
 
     def shared(self, x: list[Tensor]) -> tuple[Tensor, ...]:
-        """What all anchors of an image share, from the source maps."""
+        """Return what all anchors of an image share, of its source maps."""
         return ()
 
     def activated(self, numbers: Tensor) -> Tensor:
-        """The branch's output (B, n, A), fp32 at least, as the loss reads it."""
+        """The branch's output (B, n, A), fp32 at least → as the loss reads it."""
         return numbers
 
     def placed(self, numbers: Tensor, anchors: Tensor, strides: Tensor) -> Tensor:
@@ -304,7 +304,7 @@ class Pose(AnchorHead):
             wanted = "[points, 2] for x and y, or [points, 3] for x, y and visibility"
             raise ModelError(f"kpt_shape={list(kpt_shape)} is not {wanted}")
         super().__init__(nc, count * numbers, ch)
-        self.kpt_shape, self.nk = (count, numbers), count * numbers
+        self.kpt_shape, self.nk = [count, numbers], count * numbers
 
     def placed(self, numbers: Tensor, anchors: Tensor, strides: Tensor) -> Tensor:
         """Points (B, nk, A) → pixels and visibilities 0..1, likewise."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -31,6 +31,7 @@ from ultralytics.engine.weights.adapter import fill, read_adapter
 from ultralytics.engine.weights.checkpoint import Checkpoint, digest_of, load_checkpoint, portable
 from ultralytics.models.yolo.detect.val import DetectionValidator
 from ultralytics.models.yolo.weights import load_trained, naming_plugins
+from ultralytics.nn.modules.head import raw_maps
 from ultralytics.nn.plugins import load_plugins
 from ultralytics.nn.tasks import DetectionModel, network_of
 from ultralytics.utils.errors import CheckpointError, ConfigError, MissingFileError, UserError
@@ -241,9 +242,7 @@ class DetectionTrainer(BaseTrainer):  # size: the methods are the reference's, w
             return net.model[-1]
 
         def logits(net: Any, outputs: Any) -> list[Tensor]:
-            maps = outputs[1] if isinstance(outputs, tuple) else outputs
-            maps = maps["one2many"] if isinstance(maps, Mapping) else maps
-            return [m[:, -head(net).nc :] for m in maps]
+            return [m[:, -head(net).nc :] for m in raw_maps(outputs)[0]]
 
         self.files["teacher"] = {"file": checkpoint.path.name, "digest": digest_of(checkpoint.path)}
         args.set("teacher", str(checkpoint.path.absolute()), args.sources.get("teacher", "argument"))

@@ -50,6 +50,8 @@ class DetectionValidator(BaseValidator):  # size: the steps of a loop, which oth
     metrics: DetMetrics
     measure: ClassVar[type[BoxEvaluator]] = BoxEvaluator
     kind: ClassVar[type[DetMetrics]] = DetMetrics
+    joins: ClassVar[bool] = True  # what is found can be joined: boxes alone
+    rotated: ClassVar[bool] = False  # boxes have an angle
     compared: ClassVar[str] = "bbox"  # what COCO's figures are of, besides boxes: segm or keypoints
     annotations: ClassVar[str] = "boxes"  # what a dataset's labels hold, see `data.scan.scan`
     load_network = staticmethod(network)
@@ -102,7 +104,7 @@ class DetectionValidator(BaseValidator):  # size: the steps of a loop, which oth
     def prepared(self, net: Backend) -> Backend:
         """Return a network as the keys of this run ask for it, see `postprocess.prepared`; a run that trains makes one
         pass."""
-        return net if self.training else prepared(net, self.args)
+        return net if self.training else prepared(net, self.args, self.joins)
 
     def init_metrics(self, model: Any) -> None:
         """Begin with no image seen."""
@@ -149,8 +151,10 @@ class DetectionValidator(BaseValidator):  # size: the steps of a loop, which oth
         return ("%22s" + "%11s" * (2 + len(columns))) % ("Class", "Images", "Instances", *columns)
 
     def postprocess(self, preds: Any) -> list[Tensor]:
-        """Turn the model's output into (n, 6) detections of each image: corners in pixels, score, class."""
-        return detections(preds, self.args, self.nc, VAL_CONF, multi_label=self.nc > 1)
+        """Turn the model's output into (n, 6) detections of each image: corners in pixels, score, class; see
+        `postprocess.detections` for those of other tasks."""
+        several, extras = self.nc > 1, 0 if self.joins else None
+        return detections(preds, self.args, self.nc, VAL_CONF, several, self.rotated, extras)
 
     def compare(self, preds: list[Tensor], batch: Batch) -> list[Pair]:
         """Put each image's detections beside its labels; with `save_txt`, write them."""

@@ -10,10 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ultralytics.cfg.keys import VAL_CONF
 from ultralytics.engine.validator import Evaluator
 from ultralytics.models.yolo.detect.evaluate import BoxEvaluator, Pair, SeenEvaluator, pair_with
-from ultralytics.models.yolo.detect.postprocess import detections
 from ultralytics.models.yolo.detect.val import DRAWN_BOXES, DetectionValidator
 from ultralytics.nn.backend import Backend
 from ultralytics.utils.boxes import batch_probiou, xywhr2xyxyxyxy
@@ -49,12 +47,9 @@ class OBBValidator(DetectionValidator):
 
     kind: ClassVar[type[DetMetrics]] = OBBMetrics
     annotations: ClassVar[str] = "corners"
+    joins: ClassVar[bool] = False
+    rotated: ClassVar[bool] = True
     measure: ClassVar[type[BoxEvaluator]] = RotatedEvaluator
-
-    def postprocess(self, preds: Any) -> list[Tensor]:
-        """Turn the model's output into (n, 7) detections of each image: centre and size in pixels, score, class, angle
-        in radians."""
-        return detections(preds, self.args, self.nc, VAL_CONF, multi_label=self.nc > 1, rotated=True)
 
     def compare(self, preds: list[Tensor], batch: Batch) -> list[Pair]:
         """Put each image's detections beside its labels; with `save_txt`, write them."""

@@ -24,6 +24,7 @@ class PoseValidator(DetectionValidator):
     """Run a network over a loader and compute the metrics of its boxes and poses; see `DetectionValidator`."""
 
     kind: ClassVar[type[DetMetrics]] = PoseMetrics
+    joins: ClassVar[bool] = False
     compared: ClassVar[str] = "keypoints"
     annotations: ClassVar[str] = "keypoints"
 

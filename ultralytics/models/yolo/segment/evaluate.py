@@ -16,14 +16,6 @@ from ultralytics.utils.metrics import mask_iou
 MARGIN = 2  # pixels of the masks by which a label's mask may leave its box: it was drawn smaller than the image
 
 
-def prototypes_of(preds: Any) -> Tensor:
-    """Return the prototypes (B, k, h, w) in a model's output: (y, (maps, coefficients, prototypes)), or (y, prototypes)
-    of an exported file."""
-    _, extra = preds
-    found: Tensor = extra if isinstance(extra, Tensor) else extra[-1]
-    return found
-
-
 def label_masks(masks: Tensor, mine: Tensor, i: int, overlap: bool) -> Tensor:
     """Return the masks (m, h, w) of an image's objects, of 0 and 1.
 

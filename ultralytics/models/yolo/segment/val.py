@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ultralytics.models.yolo.detect.evaluate import Pair, Shapes, pair
 from ultralytics.models.yolo.detect.val import DRAWN_BOXES, DetectionValidator
-from ultralytics.models.yolo.segment.evaluate import contested, encoded, label_masks, overlap_of, prototypes_of
+from ultralytics.models.yolo.segment.evaluate import contested, encoded, label_masks, overlap_of
+from ultralytics.models.yolo.segment.predict import prototypes
 from ultralytics.utils.masks import object_masks, process_mask
 from ultralytics.utils.metrics import DetMetrics, SegmentMetrics
 from ultralytics.utils.types import Batch
@@ -35,12 +36,13 @@ class SegmentationValidator(DetectionValidator):
     """
 
     kind: ClassVar[type[DetMetrics]] = SegmentMetrics
+    joins: ClassVar[bool] = False
     compared: ClassVar[str] = "segm"
     annotations: ClassVar[str] = "polygons"
 
     def postprocess(self, preds: Any) -> list[Any]:
         """Turn the model's output into the detections and prototypes of each image."""
-        return [Masked(*found) for found in zip(super().postprocess(preds), prototypes_of(preds), strict=True)]
+        return [Masked(*found) for found in zip(super().postprocess(preds), prototypes(preds), strict=True)]
 
     def compare(self, preds: list[Any], batch: Batch) -> list[Pair]:
         """Put each image's detections beside its labels, with the overlaps of their masks."""
@@ -63,7 +65,8 @@ class SegmentationValidator(DetectionValidator):
         """Return the masks of some detections in pixels of the original image."""
         device = found.protos.device
         coefficients, boxes = found.detected[rows.to(device), 6:], made.detected[rows, :4].to(device)
-        return object_masks(found.protos, coefficients, boxes, batch["resized_shape"][i], made.shape).cpu()
+        frame, ratio_pad = batch["resized_shape"][i], batch["ratio_pad"][i]
+        return object_masks(found.protos, coefficients, boxes, frame, made.shape, ratio_pad).cpu()
 
     def _shapes(self, found: Masked, made: Pair, batch: Batch, i: int) -> Shapes:
         """Return the masks of an image's detections and objects, in its pixels: of all detections where they are
