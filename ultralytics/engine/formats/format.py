@@ -198,8 +198,8 @@ class FileBackend(ABC):
         return self.device
 
     def __call__(self, images: Tensor) -> Any:
-        """Return the output (B, 4 + nc, A), a classifier's (B, nc), and nothing besides, in the form of a head's; where it
-        is final, (B, n, 6) and an empty mapping.
+        """Return the output (B, 4 + nc, A), or a classifier's (B, nc), and nothing besides, in the form of a head's; where
+        it is final, (B, n, 6) and an empty mapping.
 
         Raises:
             ExportError: the file does not take images of this size, or fails on them.
