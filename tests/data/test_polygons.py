@@ -72,6 +72,13 @@ def test_each_polygon_has_a_window_of_its_own():
     assert cut.counts.tolist() == [4, 4, 0]
 
 
+@given(seeds)
+def test_areas_are_those_of_opencv(seed):
+    polygons = some(seed)
+    areas = [cv2.contourArea(polygons.one(i).astype(np.float32)) if len(polygons.one(i)) else 0 for i in range(6)]
+    np.testing.assert_allclose(polygons.areas(), areas, rtol=1e-3, atol=1e-2)
+
+
 def test_a_square_turned_by_a_corner_is_cut_to_a_triangle():
     cut = Polygons.of([np.array([[0, -5], [5, 0], [0, 5], [-5, 0.0]])]).clip((0, 0), (9, 9))
     assert sorted(set(map(tuple, cut.points.tolist()))) == [(0, 0), (0, 5), (5, 0)]

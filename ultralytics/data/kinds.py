@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 
 from ultralytics.cfg.dataset import DatasetSpec
-from ultralytics.data.labels import BOX_COLUMNS, RowForm, _holds_points, label_file
+from ultralytics.data.labels import BOX_COLUMNS, FEWEST_POINTS, RowForm, _holds_points, label_file
 from ultralytics.utils.errors import ConfigError, DatasetError
 from ultralytics.utils.files import read_bytes
 from ultralytics.utils.text import is_number
@@ -23,12 +23,13 @@ LOOKED_AT = 20  # files
 MOST_BYTES = 1_000_000
 
 
-def form_of(spec: DatasetSpec, images: Iterable[str] = (), task: str | None = None) -> RowForm:
+def form_of(spec: DatasetSpec, images: Iterable[str] = (), task: str | None = None, least: int = 8) -> RowForm:
     """Return how the label rows of a dataset are read: for a task; without one for that of the YAML's key `task`; with
     kpt_shape as poses; else as what the rows of the first images are, all of one kind, or as boxes.
 
     Args:
         images: some of the dataset's.
+        least: rows that say something.
 
     Raises:
         ConfigError: a task without labels of objects.
@@ -41,17 +42,17 @@ def form_of(spec: DatasetSpec, images: Iterable[str] = (), task: str | None = No
     if kind is None and spec.kpt_shape:
         kind = "keypoints"
     if kind is None:
-        found = kind_of([label_file(image) for image in islice(images, LOOKED_AT)])
-        kind = found if found != "keypoints" else "boxes"
+        found = kind_of([label_file(image) for image in islice(images, LOOKED_AT)], least)
+        kind = found if found in FEWEST_POINTS else "boxes"
     points, numbers = spec.kpt_shape or (0, 3)
     if kind == "keypoints" and not points:
         raise DatasetError("kpt_shape is missing", str(spec.yaml_file), "kpt_shape: [points, 2 or 3], such as [17, 3]")
     return RowForm(points * numbers, kind, numbers)
 
 
-def kind_of(files: Sequence[str]) -> str:
+def kind_of(files: Sequence[str], least: int = 1) -> str:
     """Return the kind, a key of KINDS, that the rows of the first label files have; "" where they are of none, or of
-    several."""
+    several, or fewer than `least`."""
     rows: list[list[float]] = []
     for file in files[:LOOKED_AT]:
         try:
@@ -61,6 +62,8 @@ def kind_of(files: Sequence[str]) -> str:
         split = [line.split() for line in lines]
         rows += [[float(w) for w in words] for words in split if words and all(map(is_number, words))]
     counts = {len(row) for row in rows}
+    if len(rows) < least:
+        return ""
     if counts == {BOX_COLUMNS}:
         return "boxes"
     columns = next(iter(counts)) if len(counts) == 1 else 0

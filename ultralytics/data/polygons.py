@@ -135,6 +135,19 @@ class Polygons:
             boxes[some, 2:] = np.maximum.reduceat(self.points, starts)
         return boxes
 
+    def areas(self) -> Float64Array:
+        """Return the area (m,) of each; of one that crosses itself, of what it goes around once more in one sense."""
+        counts = self.counts
+        some = counts > 0
+        after = np.arange(1, len(self.points) + 1)
+        after[self.offsets[1:][some] - 1] = self.offsets[:-1][some]
+        first = np.repeat(self.points[self.offsets[:-1][some]], counts[some], 0)
+        (x1, y1), (x2, y2) = (self.points - first).T, (self.points[after] - first).T
+        areas = np.zeros(len(self))
+        if some.any():
+            areas[some] = np.abs(np.add.reduceat((x1 * y2 - x2 * y1).astype(np.float64), self.offsets[:-1][some])) / 2
+        return areas
+
     def rectangles(self) -> Float64Array:
         """Return the smallest rotated rectangle (m, 5) around each: centre, width, height, angle of the width in
         (0, pi/2]; zeros around one without points."""

@@ -65,7 +65,7 @@ def show(
     name = spec.yaml_file.stem if spec.yaml_file.stem != "data" else spec.yaml_file.parent.name
     given = None if out is None else _checked_place(out, overwrite)
     names = relative_names(spec.split(split))
-    annotations = form_of(spec, sorted(names), task).annotations
+    annotations = form_of(spec, sorted(names), task, 1).annotations
     after = _training_set(cfg, spec, split, names, max(WHOLE_SPLIT, n), seed, annotations)
     chosen = sorted(range(len(after)), key=lambda i: rank(seed, names[after.im_files[i]]))[:n]
     if len(chosen) < n:

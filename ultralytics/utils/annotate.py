@@ -75,7 +75,7 @@ class Annotator:
 
     def box_label(
         self,
-        box: Sequence[float],
+        box: Any,
         label: str = "",
         color: tuple[int, int, int] = (128, 128, 128),
         txt_color: tuple[int, int, int] = (255, 255, 255),

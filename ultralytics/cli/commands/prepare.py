@@ -112,6 +112,7 @@ class Voc(Fetched, Placed, Drawn, Source, name="prepare voc"):
     out: str | None = knob(None, "folder to make", none="data/VOC for the published dataset")
     names: list[str] | None = names(none="alphabetical")
     one_based: bool | str = knob("auto", "whether pixels count from 1: True, False or auto")
+    task: str = task("what the labels are made for; segment reads SegmentationObject", ("detect", "segment"))
 
 
 class Coco(Fetched, Drawn, Source, name="prepare coco"):

@@ -21,7 +21,7 @@ from ultralytics.nn.deploy import LARGEST, Deployed, example
 from ultralytics.nn.tasks import network_for
 from ultralytics.utils.errors import ExportError
 
-INPUT, OUTPUT = "images", "output0"  # the reference's names
+INPUT, OUTPUT, SHARED = "images", "output0", "output1"  # the reference's names
 MOST_PIXELS = 2**28  # that a file may take at once: 3 GB in fp32
 INSTALL = "pip install -r requirements-export.txt"
 
@@ -134,6 +134,7 @@ class FileBackend(ABC):
             raise ExportError(f"its input of {sizes} (images, height, width) is impossible or too large", str(path))
         self.path, self.metadata, self.sizes = path, metadata, sizes
         self.names, self.stride = metadata.names, metadata.stride
+        self.kpt_shape = None if metadata.kpt_shape is None else (metadata.kpt_shape[0], metadata.kpt_shape[1])
         self.device, self.dtype = device, dtype
         self.fixed = None if sizes.height is None or sizes.width is None else (sizes.height, sizes.width)
 
@@ -198,8 +199,9 @@ class FileBackend(ABC):
         return self.device
 
     def __call__(self, images: Tensor) -> Any:
-        """Return the output (B, 4 + nc, A), or a classifier's (B, nc), and nothing besides, in the form of a head's; where
-        it is final, (B, n, 6) and an empty mapping.
+        """Return the output (B, 4 + nc, A), with the numbers that a head has behind the scores, and a list of what the
+        file gives besides, in the form of a head's; where it is final, (B, n, 6) and an empty mapping. A classifier's
+        output is (B, nc).
 
         Raises:
             ExportError: the file does not take images of this size, or fails on them.
@@ -211,12 +213,15 @@ class FileBackend(ABC):
                 f"it takes images of {takes} pixels, not {given}", str(self.path), "export it with dynamic=True"
             )
         with torch.inference_mode():
-            y = self._in_batches(images)
+            y, *more = self._in_batches(images)
+        if y.ndim == 4 and len(more) == 1:  # the reference says nothing of the order of two outputs
+            y, more = more[0], [y]
         if not self._is_output(y, len(images)):
-            expected = f"[{len(images)}, {self.nc}]" if self.whole_image else f"[{len(images)}, {4 + self.nc}, anchors]"
+            anchors = f"[{len(images)}, {4 + self.nc + (self.metadata.extra or 0)}, anchors]"
+            expected = f"[{len(images)}, {self.nc}]" if self.whole_image else anchors
             kind = "classifier" if self.whole_image else "detector"
             raise ExportError(f"its output is {list(y.shape)}, and a {kind}'s is {expected}", str(self.path))
-        return y, ({} if self.metadata.final else [])
+        return y, ({} if self.metadata.final else more)
 
     @property
     def whole_image(self) -> bool:
@@ -224,22 +229,25 @@ class FileBackend(ABC):
         return network_for(self.metadata.task).whole_image
 
     def _is_output(self, y: Tensor, images: int) -> bool:
-        """Return True if an output is (B, 4 + nc, A), or the final (B, n, 6); of the whole image (B, nc)."""
+        """Return True if an output is (B, 4 + nc + extra, A), or the final (B, n, 6); of the whole image (B, nc)."""
         if self.whole_image:
             return y.shape == (images, self.nc) and y.is_floating_point()
-        shaped = y.ndim == 3 and len(y) == images and (y.shape[1] == 4 + self.nc or y.shape[2] == 6)
+        extra = self.metadata.extra
+        fits = y.ndim == 3 and (y.shape[1] > 4 + self.nc if extra is None else y.shape[1] == 4 + self.nc + extra)
+        shaped = y.ndim == 3 and len(y) == images and (fits or y.shape[2] == 6)
         return shaped and y.is_floating_point()
 
-    def _in_batches(self, images: Tensor) -> Tensor:
+    def _in_batches(self, images: Tensor) -> list[Tensor]:
         """Run images in the number that the file takes; what is missing in the last batch is black."""
         size = self.sizes.batch
         if size is None or len(images) == size:
-            return self.run(images)[0]
+            return self.run(images)
         found = []
         for part in torch.split(images, size):
             padding = part.new_zeros((size - len(part), *part.shape[1:]))
-            found.append(self.run(torch.cat((part, padding)) if len(padding) else part)[0][: len(part)])
-        return torch.cat(found)
+            outputs = self.run(torch.cat((part, padding)) if len(padding) else part)
+            found.append([output[: len(part)] for output in outputs])
+        return [torch.cat(parts) for parts in zip(*found, strict=True)]
 
 
 def _copied(

@@ -49,6 +49,7 @@ class Detect(nn.Module):
     anchors = torch.empty(0)
     strides = torch.empty(0)
     class_branch: ClassVar[tuple[str, ...]] = ("cv3",)  # its tensors' shapes follow nc
+    extra = 0  # numbers behind an anchor's scores
     steps: tuple[float, ...] = ()  # the strides as numbers: read from a tensor, they would end a compiled graph
 
     @property
@@ -223,6 +224,7 @@ class AnchorHead(Detect):
 
     def __init__(self, nc: int, n: int, ch: Sequence[int]) -> None:
         super().__init__(nc, ch)
+        self.extra = n
         c4 = max(ch[0] // 4, n)
         self.cv4 = nn.ModuleList(nn.Sequential(Conv(c, c4, 3), Conv(c4, c4, 3), nn.Conv2d(c4, n, 1)) for c in ch)
 
