@@ -14,7 +14,7 @@ from ultralytics import YOLO
 from ultralytics.cli import main
 from ultralytics.engine.weights.checkpoint import load_checkpoint
 from ultralytics.models.yolo.classify import ClassificationTrainer, ClassificationValidator
-from ultralytics.models.yolo.classify.evaluate import ClassEvaluator, Judged, from_arrays, to_arrays
+from ultralytics.models.yolo.classify.evaluate import ClassEvaluator, Classified, classes_from_arrays, classes_to_arrays
 from ultralytics.nn.tasks import ClassificationModel
 from ultralytics.utils.confusion import ConfusionMatrix
 from ultralytics.utils.errors import ConfigError
@@ -152,7 +152,7 @@ def test_classes_are_found_by_the_names_of_the_model(trained, tmp_path):
 
 def test_figures_do_not_depend_on_the_order_of_the_batches_and_survive_a_file(tmp_path):
     rng = np.random.default_rng(0)
-    pairs = [Judged("", rng.permutation(6)[:5], np.zeros(5, np.float32), int(rng.integers(6))) for _ in range(20)]
+    pairs = [Classified("", rng.permutation(6)[:5], np.zeros(5, np.float32), int(rng.integers(6))) for _ in range(20)]
     one, two, three = (ClassEvaluator(dict(enumerate("abcdef")), 6) for _ in range(3))
     one.update(0, pairs[:12]), one.update(1, pairs[12:])
     two.update(1, pairs[12:]), three.update(0, pairs[:12])
@@ -162,9 +162,9 @@ def test_figures_do_not_depend_on_the_order_of_the_batches_and_survive_a_file(tm
     assert metrics.top1 == np.mean([p.likeliest[0] == p.true for p in pairs])
     assert metrics.top5 == np.mean([p.true in p.likeliest for p in pairs])
     assert metrics.confusion_matrix.matrix.sum() == 20
-    np.savez(tmp_path / "x.npz", **to_arrays(metrics))
+    np.savez(tmp_path / "x.npz", **classes_to_arrays(metrics))
     with np.load(tmp_path / "x.npz", allow_pickle=False) as file:
-        again = from_arrays(tmp_path, dict(file))
+        again = classes_from_arrays(tmp_path, dict(file))
     assert again.to_dict() == metrics.to_dict()
     assert np.array_equal(again.confusion_matrix.matrix, metrics.confusion_matrix.matrix)
     assert ClassEvaluator({}, 2).result().results_dict["fitness"] == 0.0

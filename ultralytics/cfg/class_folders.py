@@ -18,7 +18,7 @@ SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "validation", "valid"), "te
 LAYOUT = "a dataset of class folders is FOLDER/train/CLASS/*.jpg and FOLDER/val/CLASS/*.jpg"
 
 
-def class_folders(split: Path) -> list[Path]:
+def folders_of_classes(split: Path) -> list[Path]:
     """Return the folders of a split, hidden ones left out, by name.
 
     Raises:
@@ -72,7 +72,7 @@ def load_class_dataset(data: str | Path, needs: Sequence[str] = ("train", "val")
                 hint = f"move a part of the images of train/ there; {LAYOUT}"
             raise DatasetError(f"there is no folder {split}", str(folder), hint)
     source = splits.get("train") or next(iter(splits.values()))
-    names = dict(enumerate(map(class_name, class_folders(source[0]))))
+    names = dict(enumerate(map(class_name, folders_of_classes(source[0]))))
     if not names:
         raise DatasetError("there are no class folders", str(source[0]), LAYOUT)
     if len(set(names.values())) < len(names):

@@ -34,29 +34,29 @@ def resized_crop(image: UInt8Array, size: tuple[int, int], crop_fraction: float 
         size: (height, width), pixels.
         crop_fraction: 0..1, part of the resized image's shorter side that is kept.
     """
-    picture = Image.fromarray(image)
+    pil = Image.fromarray(image)
     height, width = (math.floor(n / crop_fraction) for n in size)
     if height == width:
-        short, long = sorted(picture.size)
+        short, long = sorted(pil.size)
         if long * height > short * LONGEST * height:  # a line of pixels would become an enormous image
-            picture = ImageOps.fit(picture, (short, short), Image.Resampling.NEAREST)
-            short = long = picture.width
+            pil = ImageOps.fit(pil, (short, short), Image.Resampling.NEAREST)
+            short = long = pil.width
         longer = int(height * long / short)
-        wide = picture.width >= picture.height
+        wide = pil.width >= pil.height
         width, height = (longer, height) if wide else (height, longer)
-    if picture.size != (width, height):
-        picture = picture.resize((width, height), BILINEAR)
+    if pil.size != (width, height):
+        pil = pil.resize((width, height), BILINEAR)
     top, left = round((height - size[0]) / 2.0), round((width - size[1]) / 2.0)
-    return np.asarray(picture)[top : top + size[0], left : left + size[1]]
+    return np.asarray(pil)[top : top + size[0], left : left + size[1]]
 
 
 def _log_uniform(bounds: tuple[float, float], rng: Rng) -> float:
     return math.exp(rng.uniform(math.log(bounds[0]), math.log(bounds[1])))
 
 
-def random_crop(picture: Image.Image, size: int, scale: float, rng: Rng) -> Image.Image:
+def random_crop(pil: Image.Image, size: int, scale: float, rng: Rng) -> Image.Image:
     """Cut out a random part of 1 − `scale` to 1 of the area, and resize it to a square."""
-    width, height = picture.size
+    width, height = pil.size
     for _ in range(TRIES):
         area = width * height * rng.uniform(1 - scale, 1)
         ratio = _log_uniform(RATIO, rng)
@@ -69,7 +69,7 @@ def random_crop(picture: Image.Image, size: int, scale: float, rng: Rng) -> Imag
         w = min(width, max(round(height * high), 1))
         h = min(height, max(round(width / low), 1))
         top, left = (height - h) // 2, (width - w) // 2
-    return picture.resize((size, size), BILINEAR, box=(left, top, left + w, top + h))
+    return pil.resize((size, size), BILINEAR, box=(left, top, left + w, top + h))
 
 
 def erased(pixels: UInt8Array, rng: Rng) -> UInt8Array:
@@ -87,7 +87,7 @@ def erased(pixels: UInt8Array, rng: Rng) -> UInt8Array:
     return pixels
 
 
-def jittered(picture: Image.Image, hue: float, saturation: float, value: float, rng: Rng) -> Image.Image:
+def jittered(pil: Image.Image, hue: float, saturation: float, value: float, rng: Rng) -> Image.Image:
     """Change brightness and contrast by 1 ± value, saturation by 1 ± saturation and the hue by ± hue of the circle, in
     random order."""
 
@@ -103,35 +103,35 @@ def jittered(picture: Image.Image, hue: float, saturation: float, value: float, 
         turn = round(rng.uniform(-hue, hue) * 255)
         steps.append(partial(_turned, turn=turn))
     for i in rng.permutation(len(steps)):
-        picture = steps[i](picture)
-    return picture
+        pil = steps[i](pil)
+    return pil
 
 
-def _turned(picture: Image.Image, turn: int) -> Image.Image:
-    hsv = np.array(picture.convert("HSV"))
+def _turned(pil: Image.Image, turn: int) -> Image.Image:
+    hsv = np.array(pil.convert("HSV"))
     hsv[..., 0] = (hsv[..., 0].astype(np.int16) + turn) % 256
     return Image.fromarray(hsv, "HSV").convert("RGB")
 
 
-# Operations of the automatic augmentations: a picture and a magnitude → a picture
+# Operations of the automatic augmentations: an image and a magnitude → an image
 
 Operation = Callable[[Image.Image, float], Image.Image]
 
 
-def _affine(picture: Image.Image, *matrix: float) -> Image.Image:
-    return picture.transform(picture.size, Image.Transform.AFFINE, matrix, BILINEAR)
+def _affine(pil: Image.Image, *matrix: float) -> Image.Image:
+    return pil.transform(pil.size, Image.Transform.AFFINE, matrix, BILINEAR)
 
 
-def _brighter(picture: Image.Image, magnitude: float) -> Image.Image:
-    return ImageEnhance.Brightness(picture).enhance(magnitude)
+def _brighter(pil: Image.Image, magnitude: float) -> Image.Image:
+    return ImageEnhance.Brightness(pil).enhance(magnitude)
 
 
-def _contrasted(picture: Image.Image, magnitude: float) -> Image.Image:
-    return ImageEnhance.Contrast(picture).enhance(magnitude)
+def _contrasted(pil: Image.Image, magnitude: float) -> Image.Image:
+    return ImageEnhance.Contrast(pil).enhance(magnitude)
 
 
-def _coloured(picture: Image.Image, magnitude: float) -> Image.Image:
-    return ImageEnhance.Color(picture).enhance(magnitude)
+def _coloured(pil: Image.Image, magnitude: float) -> Image.Image:
+    return ImageEnhance.Color(pil).enhance(magnitude)
 
 
 OPERATIONS: dict[str, Operation] = {
@@ -186,33 +186,33 @@ def magnitude_of(name: str, level: int, bins: int, bits: int = 8) -> float:
     return 255 * (1 - part) if name == "Solarize" else SIGNED.get(name, 0.0) * part
 
 
-def _applied(picture: Image.Image, name: str, magnitude: float, rng: Rng) -> Image.Image:
+def _applied(pil: Image.Image, name: str, magnitude: float, rng: Rng) -> Image.Image:
     if name in SIGNED and rng.random() < 0.5:
         magnitude = -magnitude
-    return OPERATIONS[name](picture, magnitude)
+    return OPERATIONS[name](pil, magnitude)
 
 
-def randaugment(picture: Image.Image, rng: Rng, count: int = 2, level: int = 9, bins: int = 31) -> Image.Image:
+def randaugment(pil: Image.Image, rng: Rng, count: int = 2, level: int = 9, bins: int = 31) -> Image.Image:
     """Apply `count` random operations at one level."""
     for i in rng.integers(len(RANDOM), size=count):
-        picture = _applied(picture, RANDOM[i], magnitude_of(RANDOM[i], level, bins), rng)
-    return picture
+        pil = _applied(pil, RANDOM[i], magnitude_of(RANDOM[i], level, bins), rng)
+    return pil
 
 
-def autoaugment(picture: Image.Image, rng: Rng) -> Image.Image:
+def autoaugment(pil: Image.Image, rng: Rng) -> Image.Image:
     """Apply a random pair of AutoAugment's policy, each operation by its chance."""
     for name, chance, level in POLICY[int(rng.integers(len(POLICY)))]:
         if rng.random() < chance:
-            picture = _applied(picture, name, magnitude_of(name, level, 10), rng)
-    return picture
+            pil = _applied(pil, name, magnitude_of(name, level, 10), rng)
+    return pil
 
 
-def augmix(picture: Image.Image, rng: Rng, severity: int = 3, width: int = 3) -> Image.Image:
-    """Mix the picture with `width` chains of 1 to 3 random operations, by random weights."""
+def augmix(pil: Image.Image, rng: Rng, severity: int = 3, width: int = 3) -> Image.Image:
+    """Mix the image with `width` chains of 1 to 3 random operations, by random weights."""
     kept, mixed = rng.dirichlet((1.0, 1.0))
-    found = kept * np.asarray(picture, np.float32)
+    found = kept * np.asarray(pil, np.float32)
     for weight in rng.dirichlet((1.0,) * width) * mixed:
-        chain = picture
+        chain = pil
         for i in rng.integers(len(MIXED), size=int(rng.integers(1, 4))):
             level = int(rng.integers(severity))
             chain = _applied(chain, MIXED[i], magnitude_of(MIXED[i], level, 10, bits=4), rng)
@@ -243,11 +243,11 @@ class ClassAugmentation:
 
     def __call__(self, image: UInt8Array, rng: Rng) -> UInt8Array:
         """Draw: RGB (h, w, 3) → (size, size, 3)."""
-        picture = random_crop(Image.fromarray(image), self.size, self.scale, rng)
+        pil = random_crop(Image.fromarray(image), self.size, self.scale, rng)
         if self.fliplr and rng.random() < self.fliplr:
-            picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+            pil = pil.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         if self.flipud and rng.random() < self.flipud:
-            picture = picture.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
-        picture = jittered(picture, *self.jitter, rng) if self.automatic is None else self.automatic(picture, rng)
-        pixels = np.asarray(picture)
+            pil = pil.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+        pil = jittered(pil, *self.jitter, rng) if self.automatic is None else self.automatic(pil, rng)
+        pixels = np.asarray(pil)
         return erased(pixels, rng) if self.erasing and rng.random() < self.erasing else pixels

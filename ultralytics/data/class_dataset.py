@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ultralytics.cfg.class_folders import class_folders, class_name
+from ultralytics.cfg.class_folders import class_name, folders_of_classes
 from ultralytics.cfg.config import Config
 from ultralytics.data.cache.images import cached
 from ultralytics.data.class_augment import ClassAugmentation, resized_crop
@@ -64,7 +64,7 @@ class ClassificationDataset:
         else:
             paths = [Path(p) for p in ([root] if isinstance(root, str | Path) else root)]
             if names is None:
-                names = dict(enumerate(map(class_name, class_folders(paths[0]))))
+                names = dict(enumerate(map(class_name, folders_of_classes(paths[0]))))
             labels = scan_classes(paths, names, args.fraction if augment else 1.0, self.prefix, cache_dir)
         self.labels = labels
         self.crop_fraction = args.crop_fraction

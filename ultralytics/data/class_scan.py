@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ultralytics.cfg.class_folders import class_folders, class_name
+from ultralytics.cfg.class_folders import class_name, folders_of_classes
 from ultralytics.data.cache.scan import NO_FILE, Entry, ScanCache, ScannedImage, digest_of, signature
 from ultralytics.data.images import Unusable, judge_image
 from ultralytics.data.instances import Instances
@@ -71,7 +71,7 @@ def scan_classes(
     if not len(labels):
         more = f", and {len(labels.problems) - 1} more" if len(labels.problems) > 1 else ""
         raise DatasetError(f"none of the {len(files)} images can be used: {labels.problems[0]}{more}", where)
-    _report(desc, labels, names, advice)
+    _report_classes(desc, labels, names, advice)
     return labels
 
 
@@ -88,7 +88,7 @@ def _list_images(paths: Sequence[Path], names: Mapping[int, str]) -> tuple[dict[
             advice.append(f"{path / min(loose)}: {counted(len(loose), 'image')} in no class folder, passed over")
         others: list[str] = []
         skipped: list[str] = []
-        for folder in class_folders(path):
+        for folder in folders_of_classes(path):
             images = []
             for place, files in walk_files(folder, skipped=skipped):
                 images += [os.path.join(place, f) for f in files if _is_image(f)]
@@ -153,7 +153,7 @@ def _label_set(
     return labels if entry.usable.all() else labels.take(np.flatnonzero(entry.usable))
 
 
-def _report(desc: str, labels: LabelSet, names: Mapping[int, str], advice: Sequence[str]) -> None:
+def _report_classes(desc: str, labels: LabelSet, names: Mapping[int, str], advice: Sequence[str]) -> None:
     counts = np.bincount(labels.cls.astype(int), minlength=len(names))
     text = "%s%s of %s, %d left out"
     LOGGER.info(text, desc, counted(len(labels), "image"), counted(int((counts > 0).sum()), "class"), labels.left_out)

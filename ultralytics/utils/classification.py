@@ -40,7 +40,7 @@ class ClassifyMetrics:  # size: what a validation reports, under the reference's
     """Figures of a classifier.
 
     Args:
-        names: class names by id; save_dir: where pictures are drawn.
+        names: class names by id; save_dir: where plots are drawn.
 
     Attributes:
         top1, top5: part of the images whose class is the likeliest, and among the five likeliest, 0..1.

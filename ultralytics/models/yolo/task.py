@@ -22,8 +22,7 @@ from ultralytics.models.yolo.classify import (
     ClassificationTrainer,
     ClassificationValidator,
 )
-from ultralytics.models.yolo.classify.evaluate import from_arrays as classes_from_arrays
-from ultralytics.models.yolo.classify.evaluate import to_arrays as classes_to_arrays
+from ultralytics.models.yolo.classify.evaluate import classes_from_arrays, classes_to_arrays
 from ultralytics.models.yolo.detect import (
     DetectionExplainer,
     DetectionExporter,

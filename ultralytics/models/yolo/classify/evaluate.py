@@ -16,7 +16,7 @@ from ultralytics.utils.confusion import ConfusionMatrix
 from ultralytics.utils.types import Float32Array, Int64Array
 
 
-class Judged(NamedTuple):
+class Classified(NamedTuple):
     """An image's likeliest classes beside its own."""
 
     file: str
@@ -34,7 +34,7 @@ class ClassEvaluator:
     # likeliest (n, k) and true classes (n,) of the images of a batch, by its number
     seen: dict[int, tuple[Int64Array, Int64Array]] = field(default_factory=dict)
 
-    def update(self, number: int, pairs: Sequence[Judged]) -> None:
+    def update(self, number: int, pairs: Sequence[Classified]) -> None:
         """Take a batch's images."""
         self.seen[number] = np.stack([p.likeliest for p in pairs]), np.array([p.true for p in pairs], np.int64)
 
@@ -63,7 +63,7 @@ def width_of(nc: int) -> int:
 # Metrics that another process reads
 
 
-def to_arrays(metrics: ClassifyMetrics) -> dict[str, Any]:
+def classes_to_arrays(metrics: ClassifyMetrics) -> dict[str, Any]:
     """Return metrics as arrays that need no pickle."""
     arrays: dict[str, Any] = {"ids": list(metrics.names), "names": np.array(list(metrics.names.values()))}
     arrays |= {k: getattr(metrics, k) for k in ("top1", "top5", "images", "per_class", "nt_per_class")}
@@ -71,8 +71,8 @@ def to_arrays(metrics: ClassifyMetrics) -> dict[str, Any]:
     return arrays if metrics.confusion_matrix is None else arrays | {"confusion": metrics.confusion_matrix.matrix}
 
 
-def from_arrays(save_dir: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> ClassifyMetrics:
-    """Return the metrics that `to_arrays` wrote, for a run's folder."""
+def classes_from_arrays(save_dir: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> ClassifyMetrics:
+    """Return the metrics that `classes_to_arrays` wrote, for a run's folder."""
     metrics = ClassifyMetrics({int(i): str(n) for i, n in zip(arrays["ids"], arrays["names"], strict=True)})
     metrics.save_dir = save_dir
     metrics.top1, metrics.top5, metrics.images = float(arrays["top1"]), float(arrays["top5"]), int(arrays["images"])

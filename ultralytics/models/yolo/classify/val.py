@@ -16,7 +16,7 @@ from ultralytics.data.build import build_dataloader
 from ultralytics.data.class_dataset import ClassificationDataset
 from ultralytics.engine.outputs import LABELS, OutputNames
 from ultralytics.engine.validator import BaseValidator, Evaluator
-from ultralytics.models.yolo.classify.evaluate import ClassEvaluator, Judged, width_of
+from ultralytics.models.yolo.classify.evaluate import ClassEvaluator, Classified, width_of
 from ultralytics.models.yolo.weights import network
 from ultralytics.nn.backend import Backend, TorchBackend
 from ultralytics.nn.several import Several
@@ -25,6 +25,7 @@ from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.ops import make_divisible
 from ultralytics.utils.plotting import optional, plot_images
+from ultralytics.utils.types import Batch
 
 IMGSZ = 224  # pixels, where no size is given
 STEP = 32  # pixels; sides are multiples of it
@@ -115,7 +116,7 @@ class ClassificationValidator(BaseValidator):
         """Return the probabilities (nc,) of each image; of several networks their mean."""
         return list(probabilities(preds).unbind(0))
 
-    def compare(self, preds: list[Tensor], batch: Any) -> list[Judged]:
+    def compare(self, preds: list[Tensor], batch: Batch) -> list[Classified]:
         """Put each image's likeliest classes beside its own; with `save_txt`, write them."""
         scores, likeliest = torch.stack(preds).float().cpu().sort(dim=1, descending=True, stable=True)
         width = width_of(scores.shape[1])
@@ -126,13 +127,13 @@ class ClassificationValidator(BaseValidator):
             batch["cls"].tolist(),
             strict=True,
         )
-        found = [Judged(file, np.array(ids), np.array(values), int(true)) for file, ids, values, true in rows]
+        found = [Classified(file, np.array(ids), np.array(values), int(true)) for file, ids, values, true in rows]
         if self._stems:
             for each in found:
                 self._save_txt(each)
         return found
 
-    def _save_txt(self, image: Judged) -> None:
+    def _save_txt(self, image: Classified) -> None:
         file = self.save_dir / LABELS / f"{self._stems[image.file]}.txt"
         file.parent.mkdir(parents=True, exist_ok=True)
         names = self.metrics.names or self.names
@@ -168,7 +169,7 @@ class ClassificationValidator(BaseValidator):
         for normalize in (True, False):
             confusion.plot(normalize, self.save_dir, tuple(self.metrics.names.values()), font=self.args.font)
 
-    def draw_batch(self, number: int, batch: Any, preds: list[Tensor]) -> None:
+    def draw_batch(self, number: int, batch: Batch, preds: list[Tensor]) -> None:
         """Draw a batch's first images with their classes, and with what was found."""
         names = self.metrics.names
         draw_classes(batch, self.save_dir / f"val_batch{number}_labels.jpg", names, self.args.font)
@@ -185,7 +186,7 @@ def probabilities(outputs: Any) -> Tensor:
 
 
 def draw_classes(
-    batch: Any, path: Path, names: dict[int, str], font: str | None = None, captions: list[str] | None = None
+    batch: Batch, path: Path, names: dict[int, str], font: str | None = None, captions: list[str] | None = None
 ) -> None:
     """Draw the images of a batch, a caption below each: its class where none are given."""
     with optional(path):
