@@ -229,6 +229,8 @@ IDLE = [
     ("train", {"save_period": 7, "epochs": 6, "time": 1.5}, "epochs=6 has no effect: time=1.5 decides"),
     ("train", {"mosaic": 0.5, "rect": True}, "mosaic=0.5 has no effect: rect=True"),
     ("train", {"mixup": 0.5, "rect": True}, "mixup=0.5 has no effect: rect=True"),
+    ("train", {"copy_paste": 0.5, "rect": True}, "copy_paste=0.5 has no effect: rect=True"),
+    ("train", {"close_mosaic": 5, "mosaic": 0, "copy_paste": 0.5}, ""),
     ("train", {"close_mosaic": 5, "rect": True}, "close_mosaic=5 has no effect: rect=True"),
     ("train", {"close_mosaic": 5, "mosaic": 0}, "close_mosaic=5 has no effect: mosaic=0, mixup=0"),
     ("train", {"close_mosaic": 5, "mosaic": 0, "mixup": 0.5}, ""),

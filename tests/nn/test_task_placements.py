@@ -116,3 +116,12 @@ def test_what_runs_a_network_takes_its_output(name):
     )  # fmt: skip
     assert not tried.warnings
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["seg"])
+def test_passes_that_cannot_be_joined_are_one(name):
+    """Keypoints and masks of a smaller image are in other pixels; the reference warns as well."""
+    model, x = tiny(name), torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        y, _ = model(x, augment=True)
+        assert torch.equal(y, model(x)[0])

@@ -21,6 +21,7 @@ import torch
 
 from ultralytics.data.copy_paste import copy_paste
 from ultralytics.data.instances import Instances
+from ultralytics.data.labels import FEWEST_POINTS
 from ultralytics.data.letterbox import FILL, _resize
 from ultralytics.data.letterbox import LetterBox as LetterBox
 from ultralytics.data.targets import Targets
@@ -332,7 +333,9 @@ class Augmentation:
     ) -> None:
         self.imgsz, self.targets = imgsz, targets
         self.mosaic_p, self.mixup_p, self.bgr_p = hyp.mosaic, hyp.mixup, hyp.bgr
-        self.copy_paste_p = hyp.copy_paste
+        self.copy_paste_p = hyp.copy_paste if targets.annotations in FEWEST_POINTS else 0.0
+        if hyp.copy_paste and not self.copy_paste_p:
+            LOGGER.warning("copy_paste=%g has no effect: it needs polygons", hyp.copy_paste)
         fliplr = hyp.fliplr
         if fliplr and targets.annotations == "keypoints" and flip_idx is None:
             text = "fliplr=%g is off: the YAML has no flip_idx, which says which keypoint is which in a mirror"

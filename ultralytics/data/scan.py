@@ -263,8 +263,8 @@ def _label_set(files: Sequence[str], entry: Entry, names: str) -> LabelSet:
         Instances(
             np.ascontiguousarray(entry.rows[:, 0]),
             np.ascontiguousarray(entry.rows[:, 1:]),
-            entry.segments,
-            entry.keypoints if entry.keypoints.shape[1] else None,
+            entry.marks.segments,
+            entry.marks.keypoints if entry.marks.keypoints.shape[1] else None,
         ),
         entry.ignore_offsets,
         entry.ignored,
@@ -272,7 +272,7 @@ def _label_set(files: Sequence[str], entry: Entry, names: str) -> LabelSet:
         entry.digest(names),
         problems,
         int((~entry.usable).sum()),
-        entry.areas if len(entry.areas) else None,
+        entry.marks.areas if len(entry.marks.areas) else None,
     )
     return labels if entry.usable.all() else labels.take(np.flatnonzero(entry.usable))
 

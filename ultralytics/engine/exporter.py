@@ -212,8 +212,7 @@ class Exporter(WithCallbacks):
         how = {k: getattr(args, k) for k in ("dynamic", "half", "int8")} | {"nms": finish is not None}
         how |= {k: getattr(args, k) for k in (SUPPRESSION if finish is not None else ())}
         head: dict[str, Any] = {"end2end": True} if getattr(model, "end2end", False) else {}
-        head |= {"extra": extra_of(model)} if extra_of(model) else {}
-        points = getattr(model, "kpt_shape", None)
+        head |= _more_of(model)
         trained = f" trained on {args.data}" if args.data else ""
         return Metadata(
             names=dict(model.names),
@@ -222,7 +221,6 @@ class Exporter(WithCallbacks):
             batch=shape[0],
             imgsz=list(shape[2:]),
             args=how | head,
-            kpt_shape=list(points) if points else None,
             description=f"{Path(model.spec.yaml_file).stem or 'YOLOv8'} model{trained}",
             author="ultralytics-fla",
             date=datetime.now().isoformat(timespec="seconds"),
@@ -318,6 +316,13 @@ def _rounding(job: Job, trial: Trial, how: Comparison) -> dict[str, float]:
 def extra_of(model: Any) -> int:
     """Return how many numbers a network's head gives behind an anchor's scores."""
     return int(getattr(model.head, "extra", 0))
+
+
+def _more_of(model: Any) -> dict[str, Any]:
+    """Return what a file says of the numbers behind the scores."""
+    points = getattr(model, "kpt_shape", None)
+    found: dict[str, Any] = {"extra": extra_of(model)} if extra_of(model) else {}
+    return found | ({"kpt_shape": list(points)} if points else {})
 
 
 @torch.inference_mode()

@@ -247,7 +247,7 @@ class DetectionModel(nn.Module):  # size: what scripts for the reference call is
             raise ModelError("predict(profile=True) is not offered", hint="scripts/benchmark.sh measures times")
         if visualize is True:
             raise ModelError("visualize=True names no folder", hint="give the folder to write the maps into")
-        if augment and getattr(self.head, "extra", 0):
+        if augment and int(getattr(self.head, "extra", 0)) > 0:
             LOGGER.warning("augment=True: of %s the passes cannot be joined, so there is one", type(self.head).__name__)
             augment = False
         if augment and not self.training and embed is None and not visualize:

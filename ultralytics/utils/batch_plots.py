@@ -222,7 +222,7 @@ def _tile(
         if shown.points is not None:
             points = shown.points * np.array([w, h, 1][: shown.points.shape[-1]], np.float32)
             annotator.kpts(points, (h, w), radius=side / 150)
-    _write(annotator, text, note, objects, corners)
+    _write_texts(annotator, text, note, objects, corners)
     return annotator.result()
 
 
@@ -232,7 +232,7 @@ def _resized(mask: Any, width: int, height: int) -> npt.NDArray[Any]:
     return np.asarray(grey > 127)
 
 
-def _write(
+def _write_texts(
     annotator: Annotator,
     text: str,
     note: str,

@@ -80,8 +80,8 @@ def clip_boxes(boxes: Boxes, shape: Sequence[float]) -> Boxes:
 
 
 def letterboxed(frame: Sequence[int], image: Sequence[int]) -> tuple[float, tuple[int, int]]:
-    """How an image of shape (h, w) lies in a letterboxed frame of shape (H, W): the gain, and the (left, top) padding
-    in pixels."""
+    """Return where an image of shape (h, w) lies in a letterboxed frame of shape (H, W): the gain, and the (left, top)
+    padding in pixels."""
     gain = min(frame[0] / image[0], frame[1] / image[1])
     return gain, (round((frame[1] - image[1] * gain) / 2 - 0.1), round((frame[0] - image[0] * gain) / 2 - 0.1))
 

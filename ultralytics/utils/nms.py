@@ -151,7 +151,7 @@ def greedy_nms_of_all(
     return kept[:, :-1], count.squeeze(1)
 
 
-def non_max_suppression(
+def non_max_suppression(  # size: the reference's arguments, each explained
     prediction: Tensor | Sequence[Any],
     conf_thres: float = 0.25,
     iou_thres: float = 0.45,
@@ -213,14 +213,14 @@ def non_max_suppression(
         rows = image[: 4 + nc, mask].t()
         rows = rows.float() if rows.dtype.itemsize < 4 else rows
         boxes = torch.cat((rows[:, :4], image[-1:, mask].t().to(rows.dtype)), 1) if rotated else xywh2xyxy(rows[:, :4])
-        boxes, score, label, anchor = _above_threshold(boxes, rows[:, 4:], conf_thres, wanted, several)
-        order = score.argsort(descending=True, stable=True)[:max_nms]
-        boxes, score, label, anchor = boxes[order], score[order], label[order], anchor[order]
+        found = _above_threshold(boxes, rows[:, 4:], conf_thres, wanted, several)
+        order = found[1].argsort(descending=True, stable=True)[:max_nms]
+        boxes, score, label, anchor = (part[order] for part in found)
         index = greedy_nms(boxes, score, iou_thres, max_det, None if agnostic else label)
-        found = [boxes[index, :4], score[index, None], label[index, None].to(boxes.dtype)]
+        kept = [boxes[index, :4], score[index, None], label[index, None].to(boxes.dtype)]
         if len(image) > 4 + nc:  # of those that are kept alone
-            found.append(image[4 + nc :, mask.nonzero()[anchor[index], 0]].t().to(boxes.dtype))
-        output.append(torch.cat(found, 1))
+            kept.append(image[4 + nc :, mask.nonzero()[anchor[index], 0]].t().to(boxes.dtype))
+        output.append(torch.cat(kept, 1))
     return output
 
 

@@ -62,7 +62,7 @@ def prepare_classify(
     if not found:
         hint = "source= holds a folder for each class, or train and val with such"
         raise MissingFileError("there are no images in folders of classes", str(top), hint)
-    splits = _draw(found, wanted, top)
+    splits = _draw_splits(found, wanted, top)
     strange = sorted({name for classes in splits.values() for name in classes} - set(splits["train"]))
     if strange:
         raise DatasetError(f"train has no images of {', '.join(strange)}, which other splits have", str(top))
@@ -99,7 +99,7 @@ def class_folders(top: Path) -> _Images:
     return {s: by_split[s] for s in SPLITS if s in by_split} if len(classes) > 1 and "train" in by_split else {}
 
 
-def _draw(found: _Images, wanted: Options, top: Path) -> _Images:
+def _draw_splits(found: _Images, wanted: Options, top: Path) -> _Images:
     """Draw the splits that are asked for from train, class by class."""
     parts = wanted.parts()
     for split in parts:

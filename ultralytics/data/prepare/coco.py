@@ -17,23 +17,13 @@ from typing import TYPE_CHECKING, Any
 from ultralytics.data.prepare import names as published_names
 from ultralytics.data.prepare.annotated import SPLIT_WORDS, SPLITS, Annotated, Converted, in_threads
 from ultralytics.data.prepare.archive import is_archive
-from ultralytics.data.prepare.boxes import annotated_upright, from_corners, from_pixels, turned
-from ultralytics.data.prepare.coco_shapes import (
-    bounds_of,
-    box_of,
-    compact_outline,
-    in_parts,
-    own_area,
-    pose_keys,
-    read_outline,
-    read_points,
-)
+from ultralytics.data.prepare.boxes import annotated_upright
+from ultralytics.data.prepare.coco_shapes import OUTLINED, compact_outline, pose_keys, read_shape
 from ultralytics.data.prepare.divide import Options
 from ultralytics.data.prepare.documents import as_number, is_finite, load_json
 from ultralytics.data.prepare.folder import PARTS, SOURCE, walk
 from ultralytics.data.prepare.format import Format, Source, existing, full_path, inner, prepare
 from ultralytics.data.prepare.recognise import judge_json
-from ultralytics.data.prepare.rows import as_corners, corners_of_box
 from ultralytics.data.prepare.sources import PUBLISHED
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError
 from ultralytics.utils.images import IMAGE_SUFFIXES
@@ -43,7 +33,6 @@ if TYPE_CHECKING:
 
     from ultralytics.data.prepare.divide import DrawKeys
 
-OUTLINED = ("polygons", "corners")  # labels that are made of outlines
 COCO_PARTS = ("train", "val")
 BESIDE = "_annotations.coco.json"  # lies among the images, in folders train, valid and test
 
@@ -455,44 +444,22 @@ def _read_annotations(j: _Json, root: Path, image: _Entry, wanted: _Wanted) -> A
         if cls is None:
             result.problems.append(f"{where}: there is no category {item.get('category_id')!s:.80}; it is dropped")
             continue
-        outline, inside, why = None, 0.0, ""
-        if wanted.labels in OUTLINED:
-            outline, inside, why = read_outline(item, header, upright)
-        if outline is None:
-            box, wrong = box_of(item)
-            if box is None:
-                result.problems.append(f"{where}: {wrong}; it is dropped")
-                continue
-            x, y, w, h = box
-            fitted = from_pixels(x, y, w, h, header.shape)
-            if not upright:
-                fitted = from_corners(turned((x, y, x + w, y + h), header), header.shape)
-            shape, own = None, own_area(item, w * h)
-        else:
-            fitted = from_corners(bounds_of(outline), header.shape)
-            as_written = in_parts if wanted.labels == "polygons" else as_corners
-            box, _ = box_of(item)
-            shape, own = as_written(outline, header.shape), own_area(item, box[2] * box[3] if box else 0.0)
-            own = inside if as_number(item.get("area")) is None else own
+        found = read_shape(item, wanted.labels, wanted.points, header, upright)
+        if found.fitted is None:
+            result.problems.append(f"{where}: {found.wrong}; it is dropped")
+            continue
         lost = f"{where}: the box lies outside its image"
+        result.problems += [f"{where}: {found.wrong}"] if found.wrong else []
         if item.get("iscrowd") is not True and as_key(item.get("iscrowd")) != 1:
-            if why and (wanted.labels == "polygons" or fitted[0] is None):
-                result.problems.append(f"{where}: {why}; it is ignored")
-                result.add(cls, fitted, lost, crowd=False)
-                continue
-            if wanted.labels == "keypoints" and fitted[0] is not None:
-                points, wrong = read_points(item, wanted.points, header, upright)
-                shape = [*fitted[0], *points]
-                result.problems += [f"{where}: {wrong}"] if wrong else []
-            if why and fitted[0] is not None:
-                shape = corners_of_box(fitted[0])
-            if result.add(cls, fitted, lost, shape=shape):
-                result.areas.append(own)
+            if found.ignored:
+                result.add(cls, found.fitted, lost, crowd=False)
+            elif result.add(cls, found.fitted, lost, shape=found.numbers):
+                result.areas.append(found.area)
             continue
         # Two marks of export-coco, for what the format cannot say.
         region = as_key(item.get("any_class"))
         if region is None or region not in regions:
-            result.add(cls if region is None else None, fitted, lost, item.get("difficult") != 1, shape)
+            result.add(cls if region is None else None, found.fitted, lost, item.get("difficult") != 1, found.numbers)
             regions.add(region)
     return result
 

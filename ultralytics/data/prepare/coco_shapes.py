@@ -5,18 +5,63 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ultralytics.data.prepare.boxes import Corners, Header, turned_point
+from ultralytics.data.prepare.boxes import Box, Corners, Header, from_corners, from_pixels, turned, turned_point
 from ultralytics.data.prepare.documents import as_number, is_finite
 from ultralytics.data.prepare.outlines import area_of, clip, decode_rle, join, one_way_round, outline_mask
+from ultralytics.data.prepare.rows import as_corners, corners_of_box
 from ultralytics.utils.coco import SIZE_BORDERS
 from ultralytics.utils.errors import DatasetError
 from ultralytics.utils.types import Float64Array
 
 MOST_POINTS = 1000  # of a pose
+OUTLINED = ("polygons", "corners")  # labels that are made of outlines
+
+
+class Read(NamedTuple):
+    """What an annotation marks.
+
+    fitted: its box, as `from_corners` gives it, None where it has none; numbers: what is written in the place of the
+    box, None for the box; area: pixels², None for the box's; ignored: it lacks what the labels need; wrong: what is
+    wrong with it.
+    """
+
+    fitted: tuple[Box | None, bool] | None
+    numbers: list[float] | None = None
+    area: float | None = None
+    ignored: bool = False
+    wrong: str = ""
+
+
+def read_shape(item: Mapping[str, Any], labels: str, points: int, header: Header, upright: bool) -> Read:
+    """Read what the labels need of an annotation; `points` is the number of those of a pose."""
+    box, wrong = box_of(item)
+    sides = box[2] * box[3] if box else 0.0
+    why, ignored = "", False
+    if labels in OUTLINED:
+        outline, inside, why = read_outline(item, header, upright)
+        if outline is not None:
+            numbers = in_parts(outline, header.shape) if labels == "polygons" else as_corners(outline, header.shape)
+            area = inside if as_number(item.get("area")) is None else own_area(item, sides)
+            return Read(from_corners(bounds_of(outline), header.shape), numbers, area)
+        ignored = labels == "polygons"
+        why += "; it is ignored" if ignored else "; its box is taken"
+    if box is None:
+        return Read(None, wrong=wrong)
+    x, y, w, h = box
+    fitted = from_pixels(x, y, w, h, header.shape)
+    if not upright:
+        fitted = from_corners(turned((x, y, x + w, y + h), header), header.shape)
+    shape: list[float] | None = None
+    if labels == "keypoints" and fitted[0] is not None:
+        marked, why = read_points(item, points, header, upright)
+        shape = [*fitted[0], *marked]
+    if labels == "corners" and fitted[0] is not None:
+        shape = corners_of_box(fitted[0])
+    return Read(fitted, shape, own_area(item, sides), ignored, why)
 
 
 def compact_outline(item: dict[str, Any]) -> dict[str, Any]:

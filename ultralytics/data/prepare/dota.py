@@ -141,7 +141,7 @@ def _read_image(
     for crop, gap, rate in sizes:
         side, overlap = int(crop / rate), int(gap / rate)
         for left, top in windows(header.shape, side, overlap):
-            tile = _cut(pixels, left, top, side, place / f"{stem}__{side}__{left}___{top}.jpg")
+            tile = _cut_tile(pixels, left, top, side, place / f"{stem}__{side}__{left}___{top}.jpg")
             tiles.append(Annotated(f"{stem}__{side}__{left}___{top}.jpg", tile))
             area = (left, top, min(left + side, header.shape[1]), min(top + side, header.shape[0]))
             _mark(tiles[-1], objects, area, "")
@@ -150,7 +150,7 @@ def _read_image(
     return tiles
 
 
-def _cut(pixels: UInt8Array, left: int, top: int, side: int, path: Path) -> Path:
+def _cut_tile(pixels: UInt8Array, left: int, top: int, side: int, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     imwrite(path, pixels[top : top + side, left : left + side], quality=QUALITY)
     return path

@@ -134,7 +134,6 @@ class FileBackend(ABC):
             raise ExportError(f"its input of {sizes} (images, height, width) is impossible or too large", str(path))
         self.path, self.metadata, self.sizes = path, metadata, sizes
         self.names, self.stride = metadata.names, metadata.stride
-        self.kpt_shape = None if metadata.kpt_shape is None else (metadata.kpt_shape[0], metadata.kpt_shape[1])
         self.device, self.dtype = device, dtype
         self.fixed = None if sizes.height is None or sizes.width is None else (sizes.height, sizes.width)
 
@@ -148,6 +147,11 @@ class FileBackend(ABC):
     def nc(self) -> int:
         """Return the number of classes."""
         return len(self.names)
+
+    @property
+    def kpt_shape(self) -> tuple[int, int] | None:
+        """Return the keypoints of an object and the numbers of each, where it finds some."""
+        return self.metadata.kpt_shape
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Say how a copy or another process makes it."""

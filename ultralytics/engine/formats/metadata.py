@@ -33,8 +33,8 @@ class Metadata:
         task: a key of TASKS.
         batch: images, and imgsz: [height, width], that it was written for; what it takes, its input says.
         args: how it was written: dynamic, half, int8, nms; with nms the keys of SUPPRESSION; end2end of a head that
-            gives one box per object; extra: numbers behind an anchor's scores.
-        kpt_shape: keypoints of an object and numbers of each, where it finds some.
+            gives one box per object; extra: numbers behind an anchor's scores; kpt_shape: keypoints of an object and
+            numbers of each.
         description, author, date, version, license, docs: for readers.
     """
 
@@ -44,7 +44,6 @@ class Metadata:
     batch: int = 1
     imgsz: list[int] = field(default_factory=lambda: [640, 640])
     args: dict[str, Any] = field(default_factory=dict)
-    kpt_shape: list[int] | None = None
     description: str = ""
     author: str = ""
     date: str = ""
@@ -62,6 +61,12 @@ class Metadata:
         """Return how many numbers lie behind an anchor's scores; None where the file, the reference's, does not say."""
         found = self.args.get("extra", 0 if self.task == TASK_NAMES[0] else None)
         return found if type(found) is int else None
+
+    @property
+    def kpt_shape(self) -> tuple[int, int] | None:
+        """Return the keypoints of an object and the numbers of each, where it finds some."""
+        shape = self.args.get("kpt_shape")
+        return (int(shape[0]), int(shape[1])) if shape else None
 
     @property
     def final(self) -> bool:
@@ -105,8 +110,10 @@ class Metadata:
         data["imgsz"] = [_whole_number(n, "imgsz", 1, 2**16, where) for n in size]
         if not isinstance(data.get("args", {}), dict):
             data["args"] = {}
-        if data.get("kpt_shape") is not None:
-            data["kpt_shape"] = _keypoints(data["kpt_shape"], where)
+        data["args"] = dict(data.get("args", {}))
+        points = data["args"].get("kpt_shape", values.get("kpt_shape"))  # the reference has it as a key of its own
+        if points is not None:
+            data["args"]["kpt_shape"] = _keypoints(_value("kpt_shape", points, where), where)
         read: dict[str, Any] = {k: one_line(str(v), LONGEST_TEXT) if k in texts else v for k, v in data.items()}
         if read.get("task", TASK_NAMES[0]) not in TASK_NAMES:
             raise ExportError(f"its task is {read['task']}", where, f"tasks here: {', '.join(TASK_NAMES)}")
