@@ -88,8 +88,7 @@ def test_the_references_keys_are_taken_at_their_defaults(tmp_path):
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("dropout", 0.1), ("save_hybrid", True),
-     ("cfg", "a.yaml"), ("auto_augment", "augmix"), ("keras", True),
+    [("save_hybrid", True), ("cfg", "a.yaml"), ("keras", True),
      ("save_dir", "here"), ("optimize", "True")],
 )  # fmt: skip
 def test_another_value_of_a_key_that_does_nothing_is_told(key, value):
@@ -271,6 +270,17 @@ def test_a_key_that_does_nothing_beside_others_is_told(mode, given, message, tmp
     assert not message or lines[0].startswith(message)
     other = "predict" if mode == "train" else "train"
     assert mode != "train" or not without_effect(get_cfg(None, given, "command line"), other)
+
+
+def test_a_key_of_another_task_is_told():
+    def lines(mode="train", **given):
+        return without_effect(get_cfg(None, given, "command line"), mode)
+
+    assert lines(erasing=0.5) == ["erasing=0.5 has no effect: it is for task=classify"]
+    assert lines(crop_fraction=0.5, mode="val") == ["crop_fraction=0.5 has no effect: it is for task=classify"]
+    assert not lines(erasing=0.5, task="classify")
+    assert not lines(erasing=0.5, mode="val")
+    assert not lines(erasing=0.4, auto_augment="randaugment")
 
 
 def test_pixels_are_read_as_pairs():

@@ -15,6 +15,7 @@ from ultralytics.cfg.keys import (
     MODE_DEFAULTS,
     OPTIMIZERS,
     PAIRS,
+    TASK_NAMES,
     TVP,
     VP,
     Config,
@@ -109,6 +110,10 @@ def without_effect(config: Config, mode: str, unable: Mapping[str, str] | None =
     """
     found = [(k, why) for modes, keys, when, why in WITHOUT_EFFECT if mode in modes and when(config) for k in keys]
     found += [(k, why) for k, why in (unable or {}).items() if getattr(config, k)]
+    for key, knob in KNOBS.items():
+        task = knob.help.partition(":")[0]  # of a key that one task alone reads
+        if task in TASK_NAMES and task != config.task and mode in knob.modes and getattr(config, key) != knob.default:
+            found.append((key, f"it is for task={task}"))
     return [
         f"{key}={getattr(config, key)} has no effect: {why.format(c=config)}"
         for key, why in found

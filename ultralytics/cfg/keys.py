@@ -37,8 +37,9 @@ TV, VP = ("train", "val"), ("val", *P)
 TVP = (*TV, *P)
 PX, X, E = (*P, "explain"), ("explain",), ("export",)
 PAIRS = (*PX, *E)  # modes whose imgsz may be [height, width]
-TASK_NAMES = ("detect", "segment", "pose", "obb")  # as `models.yolo.task.TASKS`; the first is the default
+TASK_NAMES = ("detect", "segment", "pose", "obb", "classify")  # as `models.yolo.task.TASKS`; the first is the default
 OPTIMIZERS = ("auto", "SGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSProp")
+AUTO_AUGMENTS = ("randaugment", "autoaugment", "augmix")  # `data.class_augment`
 MERGES = ("cut", "nms", "nmm", "wbf")  # `utils.fusion.join_parts` of tiles, and the kinds of `utils.fusion.join`
 # Defaults that a mode has of its own; what the None of a key means is the `none` of its knob.
 VAL_CONF, PREDICT_CONF, TRACK_CONF = 0.001, 0.25, 0.1  # lowest scores where `conf` is not set
@@ -245,6 +246,9 @@ class Config:  # size: every key of a run, each declared once
         TVP,
         none="auto",
     )
+    crop_fraction: Fraction = knob(
+        1.0, "classify: part of the resized image's shorter side that val and predict look at", TVP, positive=True
+    )
     font: str | None = knob(
         None, "for class names: a font file, or an installed one's name; auto: one that has the letters", none="auto"
     )
@@ -339,6 +343,7 @@ class Config:  # size: every key of a run, each declared once
     dfl: float = recipe(1.5, "gain of the distribution focal loss", low=0)
     pose: float = recipe(12.0, "gain of the loss of keypoints' places", low=0)
     kobj: float = recipe(1.0, "gain of the loss of keypoints' visibility", low=0)
+    dropout: Fraction = recipe(0.0, "classify: chance that a feature is left out before the last layer")
     nbs: int = recipe(64, "nominal batch: gradients gather up to so many images", low=1)
     lr_transferred: float = recipe(1.0, "times the learning rate: of tensors that came from pretrained weights", low=0)
     lr_new: float | None = recipe(
@@ -376,6 +381,13 @@ class Config:  # size: every key of a run, each declared once
     mosaic: Fraction = varied(1.0, "chance of a mosaic of four images")
     mixup: Fraction = varied(0.0, "chance of blending two samples")
     copy_paste: Fraction = varied(0.0, "of objects with polygons: part of their mirrored copies that is pasted in")
+    auto_augment: str | None = varied(
+        "randaugment",
+        "classify: how images are bent and coloured; none: jitter by hsv_h, hsv_s and hsv_v",
+        choices=AUTO_AUGMENTS,
+        none="none",
+    )
+    erasing: Fraction = varied(0.4, "classify: chance that a rectangle of the image becomes black")
 
     sources: dict[str, str] = field(default_factory=dict, repr=False)
     pair: tuple[int, int] | None = field(default=None, repr=False)  # (height, width), where imgsz was given as a pair

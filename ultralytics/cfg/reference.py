@@ -27,18 +27,21 @@ TASK2DATA = {
     "segment": "shapes-seg.yaml",
     "pose": "shapes-pose.yaml",
     "obb": "shapes-obb.yaml",
+    "classify": "shapes-cls.yaml",
 }
 TASK2MODEL = {
     "detect": "yolov8n.yaml",
     "segment": "yolov8n-seg.yaml",
     "pose": "yolov8n-pose.yaml",
     "obb": "yolov8n-obb.yaml",
+    "classify": "yolov8n-cls.yaml",
 }
 TASK2METRIC = {
     "detect": "metrics/mAP50-95(B)",
     "segment": "metrics/mAP50-95(M)",
     "pose": "metrics/mAP50-95(P)",
     "obb": "metrics/mAP50-95(B)",
+    "classify": "metrics/accuracy_top1",
 }
 
 _BOXES = "this project detects boxes: leave the task out"

@@ -14,14 +14,9 @@ class Inert(NamedTuple):
     why: str  # the answer to any other value
 
 
-_CLASSIFY = "it belongs to classification, and this project detects boxes"
 _EXPORT = "it belongs to a format of export that is not offered"
 # Keys of the reference that do nothing here.
 UNSUPPORTED: dict[str, Inert] = {
-    "dropout": Inert(0.0, _CLASSIFY),
-    "auto_augment": Inert("randaugment", _CLASSIFY),
-    "erasing": Inert(0.4, _CLASSIFY),
-    "crop_fraction": Inert(1.0, _CLASSIFY),
     "keras": Inert(False, _EXPORT),
     "optimize": Inert(False, _EXPORT),
     "label_smoothing": Inert(0.0, "the reference never reads it either"),

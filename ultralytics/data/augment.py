@@ -30,7 +30,7 @@ from ultralytics.utils.log import LOGGER
 from ultralytics.utils.types import Float64Array, Int64Array, RatioPad, UInt8Array
 
 _KEYS = "the augmentation is set by keys of training, and Augmentation applies it"
-_CLASSES = "it belongs to classification, and this project detects boxes"
+_CLASSES = "ClassificationDataset cuts and augments images by the keys of a run"
 __getattr__ = later(
     __name__,
     {},

@@ -26,9 +26,12 @@ from ultralytics.utils.types import Batch, Float32Array, Int64Array, Sample, Sam
 _BOXES = "this project detects boxes: YOLODataset"
 __getattr__ = later(
     __name__,
-    {"HELP_URL": "ultralytics.data.utils:HELP_URL"},
     {
-        **dict.fromkeys(("ClassificationDataset", "SemanticDataset"), _BOXES),
+        "HELP_URL": "ultralytics.data.utils:HELP_URL",
+        "ClassificationDataset": "ultralytics.data.class_dataset:ClassificationDataset",
+    },
+    {
+        "SemanticDataset": _BOXES,
         **dict.fromkeys(
             ("GroundingDataset", "YOLOMultiModalDataset"), "classes are those of the training: YOLODataset"
         ),

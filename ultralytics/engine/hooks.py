@@ -37,6 +37,7 @@ class Hooks(TrainerAliases, ABC):  # size: the methods are what the reference's 
     """
 
     loss_names: Sequence[str] = ()
+    auto_classes: int | None = None  # by which optimizer=auto chooses its rate; None: the model's
     task = ""  # a key of the table of tasks; "": that of the configuration
 
     def __init__(self) -> None:
@@ -130,7 +131,8 @@ class Hooks(TrainerAliases, ABC):  # size: the methods are what the reference's 
     ) -> torch.optim.Optimizer:
         """Make the optimizer; `auto` chooses it by the number of steps, and its settings become the run's."""
         args = self.args
-        choice = choose_optimizer(name, lr, momentum, model.nc, int(iterations))  # type: ignore[arg-type]  # a detector's
+        classes: Any = self.auto_classes or model.nc
+        choice = choose_optimizer(name, lr, momentum, classes, int(iterations))
         if name == "auto":
             for key, value in (("lr0", choice.lr), ("momentum", choice.momentum), ("warmup_bias_lr", 0.0)):
                 if args.sources.get(key) not in (None, "default") and getattr(args, key) != value:

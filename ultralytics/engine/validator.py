@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -127,6 +127,7 @@ class BaseValidator(WithCallbacks):  # size: the reference's names, which script
     """
 
     metrics: Metrics
+    annotations: ClassVar[str] = "boxes"  # what a dataset's labels hold, see `data.scan.scan`
 
     def __init__(
         self,

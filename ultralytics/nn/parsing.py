@@ -63,7 +63,8 @@ def parse_model(
             if built.one_stride:
                 _check_resolutions(spec.rows, i, sources, scales, strides)
             if is_head(layer):
-                _check_levels(spec.rows, i, sources, scales, strides)
+                if not built.one_stride:
+                    _check_levels(spec.rows, i, sources, scales, strides)
                 _check_head(spec, i, layer)
         except ModelError as e:
             raise ModelError(e.what, where, e.hint) from None

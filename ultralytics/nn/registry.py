@@ -112,7 +112,6 @@ _TEXT = "it needs text, and this project detects classes of a dataset"
 _DETR = "it is a part of RT-DETR; the heads here predict at every cell of a map"
 # Modules of the reference that a model YAML or an import may name, and why they are not here.
 NOT_OFFERED = {
-    "Classify": "it classifies whole images, and this project detects boxes: use Detect",
     "WorldDetect": f"{_TEXT}: use Detect",
     "C2fAttn": f"{_TEXT}: use C2f",
     "ImagePoolingAttn": _TEXT,
@@ -125,7 +124,9 @@ NOT_OFFERED = {
     "MSDeformAttn": _DETR,
 }
 # Rows of YOLOv8 itself. Files of tutorials bring copies of these as helpers, which are not meant by a YAML's `Conv`.
-_OWN_ROWS = frozenset({"Bottleneck", "C2f", "Concat", "Conv", "DWConv", "Detect", "OBB", "Pose", "SPPF", "Segment"})
+_OWN_ROWS = frozenset(
+    {"Bottleneck", "C2f", "Classify", "Concat", "Conv", "DWConv", "Detect", "OBB", "Pose", "SPPF", "Segment"}
+)
 _IMPORTED_INTO = ("ultralytics.nn.tasks", "ultralytics.nn.modules")
 
 

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from ultralytics.cfg.model import ModelSpec, load_model_spec
+from ultralytics.nn.first_pass import STRIDE_PROBE, first_pass
 from ultralytics.nn.modules import Conv, ConvTranspose, RepConv, RepVGGDW
+from ultralytics.nn.modules.classify import Classify as Classify  # where scripts look for it
 from ultralytics.nn.modules.head import is_head, raw_maps
 
 # Tutorials for YOLOv8 have an `elif m is MyModule:` added to parse_model. There is no such chain and nothing to add:
@@ -19,13 +21,14 @@ from ultralytics.nn.modules.head import is_head, raw_maps
 #   2. leave the tree alone, and name the file with the class in the model YAML: `plugins: [x.py]`.
 # Either way the YAML may then use it by its name; `@register(rule)` above the class (nn/registry.py) is needed
 # only where its arguments can be read in two ways, and the error says so.
-from ultralytics.nn.parsing import parse_model, wrong_channels
+from ultralytics.nn.parsing import parse_model
 from ultralytics.nn.plugins import load_plugins
 from ultralytics.nn.recompute import recomputed
 from ultralytics.nn.several import passes
 from ultralytics.nn.summary import PROBE, explain, summarise
 from ultralytics.nn.transfer import Network, TransferReport, transfer
 from ultralytics.utils.annotate import feature_visualization
+from ultralytics.utils.classification import v8ClassificationLoss
 from ultralytics.utils.errors import ModelError, UserError
 from ultralytics.utils.lazy import later
 from ultralytics.utils.log import LOGGER
@@ -35,21 +38,28 @@ from ultralytics.utils.text import counted
 from ultralytics.utils.threads import one_thread
 from ultralytics.utils.types import Batch
 
-__all__ = ["BaseModel", "DetectionModel", "OBBModel", "PoseModel", "SegmentationModel", "parse_model"]
+__all__ = [
+    "BaseModel",
+    "ClassificationModel",
+    "DetectionModel",
+    "OBBModel",
+    "PoseModel",
+    "SegmentationModel",
+    "parse_model",
+]
 
 FOLDED = (Conv, ConvTranspose, RepConv, RepVGGDW)  # what `fuse` makes simpler
-STRIDE_PROBE = 256  # pixels; a multiple of every stride in use
 # What scripts for the reference import from here too.
 _MODULES = """AConv ADown AIFI Bottleneck BottleneckCSP C1 C2 C2f C2fAttn C2fCIB C3 C3Ghost C3TR C3x CBFuse CBLinear
-Classify Concat Conv2 ConvTranspose DWConv DWConvTranspose2d Detect ELAN1 Focus GhostBottleneck GhostConv HGBlock HGStem
+Concat Conv2 ConvTranspose DWConv DWConvTranspose2d Detect ELAN1 Focus GhostBottleneck GhostConv HGBlock HGStem
 ImagePoolingAttn OBB PSA Pose RTDETRDecoder RepC3 RepConv RepNCSPELAN4 RepVGGDW ResNetLayer SCDown SPP SPPELAN SPPF
 Segment WorldDetect v10Detect"""
 _TORCH_UTILS = """fuse_conv_and_bn fuse_deconv_and_bn initialize_weights intersect_dicts model_info scale_img
 time_sync"""
 _LOADING = """Ensemble attempt_load_one_weight attempt_load_weights guess_model_scale guess_model_task torch_safe_load
 yaml_model_load"""
-_LOSSES = """E2EDetectLoss v8ClassificationLoss v8DetectionLoss v8OBBLoss v8PoseLoss v8SegmentationLoss"""
-_OTHER_TASKS = """ClassificationModel RTDETRDetectionModel WorldModel"""
+_LOSSES = """E2EDetectLoss v8DetectionLoss v8OBBLoss v8PoseLoss v8SegmentationLoss"""
+_OTHER_TASKS = """RTDETRDetectionModel WorldModel"""
 __getattr__ = later(
     __name__,
     {
@@ -119,9 +129,13 @@ class DetectionModel(nn.Module):  # size: what scripts for the reference call is
         stride: (levels,) input pixels per cell of each of the head's maps.
         names: class names by id.
         yaml: the spec as plain data.
+        norms: eps and momentum of batch norms; imgsz: side of an image where none is named, pixels.
     """
 
     task = "detect"
+    whole_image = False  # it gives a class for each image, no places in it
+    norms = (1e-3, 0.03)
+    imgsz = 640
 
     def __init__(
         self,
@@ -138,7 +152,7 @@ class DetectionModel(nn.Module):  # size: what scripts for the reference call is
         self.model, self.save = parse_model(self.spec, verbose=verbose)
         for module in self.modules():  # as the reference, those of pasted classes too
             if isinstance(module, nn.BatchNorm2d):
-                module.eps, module.momentum = 1e-3, 0.03
+                module.eps, module.momentum = self.norms
         self.names: dict[int, str] = {i: str(i) for i in range(self.spec.nc)}
         self.args: Any = {}  # a mapping or a Config: the gains of the loss
         self.checkpoint_rows: frozenset[int] = frozenset()
@@ -186,7 +200,7 @@ class DetectionModel(nn.Module):  # size: what scripts for the reference call is
         head, training = self.head, self.training
         self.eval()
         head.training = True  # the flag of the head alone: raw maps come out, no statistics move
-        branches = raw_maps(_first_pass(self))
+        branches = raw_maps(first_pass(self))
         where = self.spec.rows[-1].where or f"row {len(self.spec.rows) - 1}"
         for raw in branches:
             _check_raw(raw, head, where)
@@ -297,9 +311,10 @@ class DetectionModel(nn.Module):  # size: what scripts for the reference call is
         """Return True if no convolution has a batch norm left; `thresh` is the reference's, which counts norms."""
         return not any(isinstance(m, Conv | ConvTranspose) and isinstance(m.bn, nn.BatchNorm2d) for m in self.modules())
 
-    def info(self, detailed: bool = False, verbose: bool = True, imgsz: int = 640) -> dict[str, float]:
+    def info(self, detailed: bool = False, verbose: bool = True, imgsz: int | None = None) -> dict[str, float]:
         """Log and return layers, parameters, gradients and GFLOPs at `imgsz`, counted as the reference does; `detailed`
-        logs the rows too, and without `verbose` nothing is logged."""
+        logs the rows too, and without `verbose` nothing is logged. `imgsz`: the network's own where None."""
+        imgsz = imgsz or self.imgsz
         totals = summarise(self, imgsz)
         if not verbose:
             return totals
@@ -357,40 +372,35 @@ class DetectionModel(nn.Module):  # size: what scripts for the reference call is
         return report
 
 
-def _first_pass(model: DetectionModel) -> Any:
-    """Pass zeros through a new network, and compare the channels of each row with those its rule declares.
+class ClassificationModel(DetectionModel):
+    """A classifier built from a model YAML whose last row is `Classify`: logits (B, nc) come out in training, and
+    probabilities in evaluation. Args and attributes as of `DetectionModel`; images of any size are taken."""
 
-    Raises:
-        ModelError: naming the row that does not take its input, or gives other channels.
-    """
-    reached = 0
+    task = "classify"
+    whole_image = True
+    norms = (1e-5, 0.1)
+    imgsz = 224
 
-    def enter(layer: Any, _: Any) -> None:
-        nonlocal reached
-        reached = layer.i
+    @torch.no_grad()
+    @one_thread()
+    def _init_head(self) -> Tensor:
+        """Pass an image through; there are no strides to measure."""
+        training = self.training
+        self.eval()
+        first_pass(self)
+        self.train(training)
+        stride: Tensor = self.head.stride
+        return stride
 
-    def leave(layer: Any, _: Any, out: Any) -> None:
-        declared = layer.built.channels
-        if isinstance(out, Tensor) and out.dim() == 4 and out.shape[1] != declared:
-            raise wrong_channels(int(out.shape[1]), declared)
+    def init_criterion(self) -> Any:
+        """Return cross entropy."""
+        return v8ClassificationLoss()
 
-    hooks = [layer.register_forward_pre_hook(enter) for layer in model.model]
-    hooks += [layer.register_forward_hook(leave) for layer in model.model]
-    try:
-        return model.forward(torch.zeros(1, model.spec.ch, STRIDE_PROBE, STRIDE_PROBE))
-    except Exception as e:  # whatever a module makes of a map it was not written for
-        where = model.spec.rows[reached].where or model.spec.yaml_file
-        if isinstance(e, ModelError):
-            raise ModelError(e.what, where, e.hint) from None
-        reason = (str(e).splitlines() or [type(e).__name__])[0]
-        raise ModelError(
-            f"a {STRIDE_PROBE}×{STRIDE_PROBE} image does not pass through: {reason}",
-            where,
-            "`python -m ultralytics info` on a model that works shows what each row receives",
-        ) from None
-    finally:
-        for hook in hooks:
-            hook.remove()
+    def predict(
+        self, x: Tensor, profile: bool = False, visualize: Any = False, augment: bool = False, embed: Any = None
+    ) -> Any:
+        """Compute the output for images (B, ch, H, W), see `DetectionModel.predict`; `augment` looks once too."""
+        return super().predict(x, profile, visualize, False, embed)
 
 
 BaseModel = DetectionModel
@@ -467,6 +477,7 @@ class OBBModel(DetectionModel):
 
 # By the class of the last row.
 NETWORKS: dict[str, type[DetectionModel]] = {
+    "Classify": ClassificationModel,
     "Detect": DetectionModel,
     "Segment": SegmentationModel,
     "Pose": PoseModel,
@@ -478,3 +489,8 @@ def network_of(model: ModelSpec | str) -> type[DetectionModel]:
     """Return the class of network that a spec, or the name of its head, asks for; a head of the user's own detects."""
     head = model if isinstance(model, str) else model.rows[-1].module
     return NETWORKS.get(head.rpartition(".")[2], DetectionModel)
+
+
+def network_for(task: str) -> type[DetectionModel]:
+    """Return the class of network of a task; the detector's where there is none."""
+    return next((kind for kind in NETWORKS.values() if kind.task == task), DetectionModel)

@@ -260,11 +260,11 @@ def _class_tensors(target: Network, source: Network, origin: Mapping[str, str | 
 
 
 def _is_output(name: str, target: Network, source: Network, origin: Mapping[str, str | None]) -> bool:
-    """Return True if a tensor is of a convolution that gives one channel per class, with equal inputs on both sides."""
+    """Return True if a tensor is of a layer that gives one channel per class, with equal inputs on both sides."""
     weight = f"{name.rsplit('.', 1)[0]}.weight"
     old = origin.get(weight)
     if weight not in target.state or old is None or old not in source.state:
         return False
     a, b = target.state[weight], source.state[old]
     biased = f"{name.rsplit('.', 1)[0]}.bias" in target.state
-    return biased and a.dim() == 4 and a.shape[1:] == b.shape[1:]
+    return biased and a.dim() in (2, 4) and a.shape[1:] == b.shape[1:]

@@ -394,6 +394,9 @@ _TASKS = "KeypointLoss OKS_SIGMA RotatedBboxLoss v8OBBLoss v8PoseLoss v8Segmenta
 _BOXES = "this project detects boxes: v8DetectionLoss"
 __getattr__ = later(
     __name__,
-    {name: f"ultralytics.utils.task_loss:{name}" for name in _TASKS.split()},
-    dict.fromkeys(("E2EDetectLoss", "v8ClassificationLoss"), _BOXES),
+    {
+        **{name: f"ultralytics.utils.task_loss:{name}" for name in _TASKS.split()},
+        "v8ClassificationLoss": "ultralytics.utils.classification:v8ClassificationLoss",
+    },
+    dict.fromkeys(("E2EDetectLoss",), _BOXES),
 )

@@ -32,12 +32,11 @@ __all__ = [
     "smooth", "smooth_BCE",
 ]  # fmt: skip
 
-_BOXES = "this project detects boxes: DetMetrics"
 __getattr__ = later(
     __name__,
-    {name: f"ultralytics.utils.charts:{name}" for name in ("plot_mc_curve", "plot_pr_curve")},
     {
-        **dict.fromkeys(("ClassifyMetrics",), _BOXES),
+        **{name: f"ultralytics.utils.charts:{name}" for name in ("plot_mc_curve", "plot_pr_curve")},
+        "ClassifyMetrics": "ultralytics.utils.classification:ClassifyMetrics",
     },
 )
 CURVES, CURVES_FILE = 100, "curves.json"  # classes whose curves are kept, and where

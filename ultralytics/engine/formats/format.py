@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ultralytics.cfg.config import Config
 from ultralytics.engine.formats.metadata import Metadata
 from ultralytics.nn.deploy import LARGEST, Deployed, example
+from ultralytics.nn.tasks import network_for
 from ultralytics.utils.errors import ExportError
 
 INPUT, OUTPUT, SHARED = "images", "output0", "output1"  # the reference's names
@@ -203,7 +204,8 @@ class FileBackend(ABC):
 
     def __call__(self, images: Tensor) -> Any:
         """Return the output (B, 4 + nc, A), with the numbers that a head has behind the scores, and a list of what the
-        file gives besides, in the form of a head's; where it is final, (B, n, 6) and an empty mapping.
+        file gives besides, in the form of a head's; where it is final, (B, n, 6) and an empty mapping. A classifier's
+        output is (B, nc).
 
         Raises:
             ExportError: the file does not take images of this size, or fails on them.
@@ -219,12 +221,21 @@ class FileBackend(ABC):
         if y.ndim == 4 and len(more) == 1:  # the reference says nothing of the order of two outputs
             y, more = more[0], [y]
         if not self._is_output(y, len(images)):
-            expected = f"[{len(images)}, {4 + self.nc + (self.metadata.extra or 0)}, anchors]"
-            raise ExportError(f"its output is {list(y.shape)}, and a detector's is {expected}", str(self.path))
+            anchors = f"[{len(images)}, {4 + self.nc + (self.metadata.extra or 0)}, anchors]"
+            expected = f"[{len(images)}, {self.nc}]" if self.whole_image else anchors
+            kind = "classifier" if self.whole_image else "detector"
+            raise ExportError(f"its output is {list(y.shape)}, and a {kind}'s is {expected}", str(self.path))
         return y, ({} if self.metadata.final else more)
 
+    @property
+    def whole_image(self) -> bool:
+        """True if the output is a probability for each class of the image, (B, nc)."""
+        return network_for(self.metadata.task).whole_image
+
     def _is_output(self, y: Tensor, images: int) -> bool:
-        """Return True if an output is (B, 4 + nc + extra, A), or the final (B, n, 6)."""
+        """Return True if an output is (B, 4 + nc + extra, A), or the final (B, n, 6); of the whole image (B, nc)."""
+        if self.whole_image:
+            return y.shape == (images, self.nc) and y.is_floating_point()
         extra = self.metadata.extra
         fits = y.ndim == 3 and (y.shape[1] > 4 + self.nc if extra is None else y.shape[1] == 4 + self.nc + extra)
         shaped = y.ndim == 3 and len(y) == images and (fits or y.shape[2] == 6)

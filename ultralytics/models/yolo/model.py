@@ -189,18 +189,21 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
         """The weights file the model came from."""
         return str(self.ckpt.path) if self.ckpt else None
 
-    def info(self, detailed: bool = False, verbose: bool = True, imgsz: int = 640) -> tuple[int, int, int, float]:
+    def info(
+        self, detailed: bool = False, verbose: bool = True, imgsz: int | None = None
+    ) -> tuple[int, int, int, float]:
         """Log and return layers, parameters, gradients and GFLOPs as the reference counts them; `detailed` lists the
         rows as `report` does."""
-        self._network("info")
+        imgsz = imgsz or self._network("info").imgsz
         if detailed and verbose:
             for line in self.report(imgsz).lines():
                 LOGGER.info(line)
         totals = self.model.info(verbose=verbose, imgsz=imgsz)
         return int(totals["layers"]), int(totals["parameters"]), int(totals["gradients"]), totals["gflops"]
 
-    def report(self, imgsz: int | tuple[int, int] = 640, batch: int = 1) -> ModelReport:
+    def report(self, imgsz: int | tuple[int, int] | None = None, batch: int = 1) -> ModelReport:
         """Channels, shapes, parameters and true operations of every row, at a size in pixels or (height, width)."""
+        imgsz = imgsz or self._network("report").imgsz
         sides = (imgsz,) if isinstance(imgsz, int) else imgsz
         stride = int(self._network("report").stride.max())
         if any(n < stride or n % stride for n in sides):
@@ -370,7 +373,9 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
         """Take the settings that a weights file brings."""
         assert self.ckpt is not None
         given: dict[str, Any] = {
-            k: self.ckpt.train_args[k] for k in ("imgsz", "data", "single_cls") if k in self.ckpt.train_args
+            k: self.ckpt.train_args[k]
+            for k in ("imgsz", "data", "single_cls", "crop_fraction")
+            if k in self.ckpt.train_args
         }
         self.overrides = {"model": str(self.ckpt.path), "task": self.task, **given}
         self.model.args = dict(self.ckpt.train_args)
@@ -432,6 +437,8 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
             persist: go on with the tracks of the last call, as where a loop gives one frame after another.
             predictor: a class of one's own, below DetectionPredictor.
         """
+        if not self._task.follows:
+            raise ConfigError(f"track is not offered for task={self.task}", hint="there are no objects to follow")
         defaults = MODE_DEFAULTS["track"]
         args = settings("track", kwargs, self.overrides, kwargs.pop("_source", "argument"), save=False, **defaults)
         if args.conf is None:

@@ -106,12 +106,13 @@ def _run_predict(yolo: YOLO, predict: Callable[..., Any], keys: Mapping[str, Any
     """Predict or track, keep no results, and say which video is incomplete."""
     images = boxes = 0
     for result in predict(stream=True, _source=source, **keys):
-        images, boxes = images + 1, boxes + len(result)
+        images, boxes = images + 1, boxes + (0 if result.probs is not None else len(result))
         if output() == "json":
             events.emit("image", path=result.path, shape=result.orig_shape, objects=result.summary())
     assert yolo.predictor is not None
     folder = yolo.predictor.save_dir
-    text = f"{counted(images, 'image')}, {counted(boxes, 'box')}" + (f": {folder}" if folder else "")
+    found = f", {counted(boxes, 'box')}" if task_named(yolo.task).follows else ""
+    text = f"{counted(images, 'image')}{found}" + (f": {folder}" if folder else "")
     events.emit("result", text=text, folder=folder, images=images, boxes=boxes)
     incomplete = yolo.predictor.incomplete
     if incomplete:

@@ -16,6 +16,13 @@ from ultralytics.engine.exporter import Exporter
 from ultralytics.engine.predictor import BasePredictor
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.engine.validator import BaseValidator
+from ultralytics.models.yolo.classify import (
+    ClassificationExporter,
+    ClassificationPredictor,
+    ClassificationTrainer,
+    ClassificationValidator,
+)
+from ultralytics.models.yolo.classify.evaluate import classes_from_arrays, classes_to_arrays
 from ultralytics.models.yolo.detect import (
     DetectionExplainer,
     DetectionExporter,
@@ -28,8 +35,9 @@ from ultralytics.models.yolo.detect.evaluate import from_arrays, to_arrays
 from ultralytics.models.yolo.obb import OBBPredictor, OBBTrainer, OBBValidator
 from ultralytics.models.yolo.pose import PosePredictor, PoseTrainer, PoseValidator
 from ultralytics.models.yolo.segment import SegmentationPredictor, SegmentationTrainer, SegmentationValidator
-from ultralytics.nn.modules import OBB, Detect, Pose, Segment
+from ultralytics.nn.modules import OBB, Classify, Detect, Pose, Segment
 from ultralytics.nn.tasks import DetectionModel, network_of
+from ultralytics.utils.classification import ClassifyMetrics
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.metrics import DetMetrics, OBBMetrics, PoseMetrics, SegmentMetrics
 
@@ -58,6 +66,7 @@ class Task:
     to_arrays: Callable[[Any], dict[str, Any]]  # the metrics of a validation as arrays for another process
     from_arrays: Callable[[Path, Mapping[str, npt.NDArray[Any]]], Any]  # and back
     metrics: Callable[..., Any] = DetMetrics  # what a validation gives: of a folder (`save_dir`) and classes (`names`)
+    follows: bool = True  # `track` has objects to follow
 
     @property
     def network(self) -> type[DetectionModel]:
@@ -108,6 +117,18 @@ TASKS = {
         to_arrays=to_arrays,
         from_arrays=partial(from_arrays, kind=OBBMetrics),
         metrics=OBBMetrics,
+    ),
+    "classify": Task(
+        head=Classify,
+        trainer=ClassificationTrainer,
+        validator=ClassificationValidator,
+        predictor=ClassificationPredictor,
+        exporter=ClassificationExporter,
+        explainer=None,
+        to_arrays=classes_to_arrays,
+        from_arrays=classes_from_arrays,
+        metrics=ClassifyMetrics,
+        follows=False,
     ),
 }
 

@@ -51,6 +51,7 @@ from ultralytics.nn.modules.block import (
     ResNetLayer,
     SCDown,
 )
+from ultralytics.nn.modules.classify import Classify
 from ultralytics.nn.modules.conv import (
     CBAM,
     ChannelAttention,
@@ -90,7 +91,7 @@ from ultralytics.nn.registry import NOT_OFFERED
 __all__ = [
     "AIFI", "C1", "C2", "C3", "C3TR", "CBAM", "CIB", "DFL", "ELAN1", "MLP", "OBB", "PSA", "SPP", "SPPELAN", "SPPF",
     "AConv", "ADown", "Attention", "AttentionBlock", "Bottleneck", "BottleneckCSP", "C2f", "C2fCIB", "C2f_FLA",
-    "C3Ghost", "C3x", "CBFuse", "CBLinear", "ChannelAttention", "Concat", "Conv", "Conv2", "ConvBlock",
+    "C3Ghost", "C3x", "CBFuse", "CBLinear", "ChannelAttention", "Classify", "Concat", "Conv", "Conv2", "ConvBlock",
     "ConvTranspose", "DWConv", "DWConvTranspose2d", "Detect", "FLABlock", "FLALayer", "Focus",
     "FocusedLinearAttention", "GatedAdd", "GhostBottleneck", "GhostConv", "HGBlock", "HGStem", "LayerNorm2d",
     "LightConv", "MALABlock", "MLPBlock", "MagnitudeAwareLinearAttention", "MapAttention", "MatchedConvolution",

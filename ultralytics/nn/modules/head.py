@@ -19,8 +19,10 @@ from ultralytics.utils.tal import dist2bbox, dist2rbox, make_anchors
 
 
 def is_head(module: nn.Module) -> bool:
-    """Return True for a detection head: it has `nc` classes, `reg_max` bins per side and a `stride` per level."""
-    return all(hasattr(module, name) for name in ("nc", "reg_max", "stride"))
+    """Return True for a head: it has `nc` classes, a `stride` per level and, unless it is of the whole image, `reg_max`
+    bins per side."""
+    whole = getattr(module, "whole_image", False)
+    return all(hasattr(module, name) for name in (("nc", "stride") if whole else ("nc", "reg_max", "stride")))
 
 
 @register(detect_head)

@@ -26,6 +26,7 @@ from ultralytics.engine.setup import load_split
 from ultralytics.engine.step.distill import Distillation, gain_of
 from ultralytics.engine.step.loss import Criterion
 from ultralytics.engine.trainer import BaseTrainer
+from ultralytics.engine.validator import BaseValidator
 from ultralytics.engine.weights.adapter import fill, read_adapter
 from ultralytics.engine.weights.checkpoint import Checkpoint, digest_of, load_checkpoint, portable
 from ultralytics.models.yolo.detect.val import DetectionValidator
@@ -49,7 +50,7 @@ class DetectionTrainer(BaseTrainer):  # size: the methods are the reference's, w
 
     loss_names: Sequence[str] = ("box_loss", "cls_loss", "dfl_loss")
     task = "detect"
-    validate_with: ClassVar[type[DetectionValidator]] = DetectionValidator
+    validate_with: ClassVar[type[BaseValidator]] = DetectionValidator
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -63,7 +64,7 @@ class DetectionTrainer(BaseTrainer):  # size: the methods are the reference's, w
         if not self.args.data:
             raise ConfigError("no dataset given", hint=data_hint())
         try:
-            self.data: DatasetSpec = load_dataset(self.args.data)
+            self.data: DatasetSpec = self.load_data(self.args.data)
             for split in ("train", "val"):
                 self.data.split(split)
         except UserError as e:
@@ -78,6 +79,10 @@ class DetectionTrainer(BaseTrainer):  # size: the methods are the reference's, w
             self.data.merge_classes()
         if self.resumed is not None:
             check_names(self.resumed.names, self.data.names, str(self.data.yaml_file), self.resumed.path)
+
+    def load_data(self, data: str) -> DatasetSpec:
+        """Read the dataset, which must have the splits train and val."""
+        return load_dataset(data)
 
     def _moved(self, error: UserError) -> UserError:
         """The error for data that cannot be read; where a resumed run's data have gone, how to name their new place."""
@@ -325,16 +330,16 @@ class DetectionTrainer(BaseTrainer):  # size: the methods are the reference's, w
 
     # Validation
 
-    def get_validator(self) -> DetectionValidator:
+    def get_validator(self) -> BaseValidator:
         """Return what validates the run."""
         self.loss_names = type(self).loss_names
         return self.validate_with(self.val_loader, save_dir=self.save_dir, args=self.args, _callbacks=self.callbacks)
 
-    def _validator(self) -> DetectionValidator:
+    def _validator(self) -> BaseValidator:
         """The validator, made ready for this run."""
         if self.val_loader is None:
             self.val_loader = load_split(self, "val", self.team)
-        validator: DetectionValidator = self.validator
+        validator: BaseValidator = self.validator
         validator.team, validator.data, validator.names = self.team, self.data, dict(self.data.names)
         validator.callbacks, validator.stride = self.callbacks, self.stride
         # Ranks validate different numbers of batches: they look for signals together, after the last.
