@@ -41,8 +41,8 @@ def network(name, shared):
 
 
 def spread_scores(model, branches):
-    """Give an end-to-end head best scores that differ. Where all are 1, rounding alone says which boxes are the best, and
-    nothing could be compared."""
+    """Give an end-to-end head best scores that differ. Where all are 1, rounding alone says which boxes are the best,
+    and nothing could be compared."""
     seen = {}
     hooks = [b[-1].register_forward_hook(lambda m, _, out: seen.update({m: out})) for b in branches]
     with torch.no_grad():
