@@ -235,7 +235,7 @@ def _study_training(runs: Mapping[str, RunFolder | None]) -> list[Html]:
     arms = _by_arm(runs)
     charts = []
     figures = _figures_of(runs)
-    drawn = {figures.columns[k]: f"{figures.title(k)} on val" for k in list(figures.columns)[:2]}
+    drawn = {column: f"{title} on val" for title, column in figures.first.items()}
     for i, (key, title) in enumerate((drawn | _LOSSES).items()):
         found = [_mean_line(arm, some, key, len(arms) <= RANGES) for arm, some in arms.items()]
         lines = [line for line in found if line is not None]
@@ -274,7 +274,7 @@ def _study_precision(result: StudyResult) -> list[Html]:
 def _run_table(out: Path, runs: Mapping[str, RunFolder | None]) -> Html:
     rows = []
     task = _figures_of(runs)
-    keys = [*map(task.title, list(task.columns)[:2]), *(["AP"] if "mAP50" in task.columns else [])]
+    keys = [*task.first, *(["AP"] if "mAP50" in task.columns else [])]
     for name, run in runs.items():
         record = run.study if run is not None else None
         figures = record.figures if record is not None else {}

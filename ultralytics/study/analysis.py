@@ -101,8 +101,7 @@ class Analysis:
     @property
     def second(self) -> str:
         """Return the figure that is shown beside it: mAP50, top-5 accuracy, …"""
-        figures = task_named(self.task).figures
-        return figures.title(list(figures.columns)[1])
+        return list(task_named(self.task).figures.first)[1]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for study.json."""

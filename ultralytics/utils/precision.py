@@ -138,6 +138,11 @@ class TaskFigures:
         return next(iter(self.columns))
 
     @property
+    def first(self) -> dict[str, str]:
+        """Title → column of the figure that networks are compared by, and of the one that is shown beside it."""
+        return {self.title(name): self.columns[name] for name in list(self.columns)[:2]}
+
+    @property
     def metric(self) -> str:
         """The same as a reader sees it."""
         return self.title(self.main)
