@@ -8,7 +8,7 @@ from ultralytics import YOLO
 from ultralytics.engine.weights.checkpoint import load_checkpoint
 from ultralytics.models.yolo import benchmark as bench
 from ultralytics.models.yolo.task import TASKS
-from ultralytics.utils.errors import ConfigError, UserError
+from ultralytics.utils.errors import ConfigError
 
 NAMES = ["segment", "pose", "obb", "classify"]
 
@@ -66,11 +66,7 @@ def test_int8_says_what_it_costs_of_the_tasks_own_figure(trained, caplog):
     task, weights, data = trained
     for package in ("onnx", "openvino", "nncf"):
         pytest.importorskip(package)
-    try:
-        file = YOLO(str(weights)).export(format="openvino", imgsz=64, int8=True, data=str(data))
-    except UserError as e:
-        assert str(e).count("\n") == 0
-        pytest.fail(str(e))
+    file = YOLO(str(weights)).export(format="openvino", imgsz=64, int8=True, data=str(data))
     assert f"{TASKS[task].figures.metric}" in caplog.text
     assert len(YOLO(str(file), task=task).predict(np.zeros((64, 64, 3), np.uint8), imgsz=64, verbose=False)) == 1
 

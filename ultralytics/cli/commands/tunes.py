@@ -30,7 +30,7 @@ class Tune(Run, name="tune"):
     )
     metric: str = knob(
         "fitness",
-        "what is to be as high as possible, on val: top1, top5 are of classify, the others of boxes, masks, poses",
+        "what is to be as high as possible, on val",
         choices=("fitness", "mAP50-95", "mAP50", "precision", "recall", "top1", "top5"),
         group="tune",
     )
