@@ -67,9 +67,7 @@ def test_what_a_full_disk_has_room_for_is_kept(tmp_path):
     sink = sink_with(tmp_path, Full, 3)
     for _ in range(5):
         sink.write(FRAME)
-    with pytest.raises(
-        UserError, match=r"v\.avi: .*not all there \(what could be written is v\.incomplete"
-    ):
+    with pytest.raises(UserError, match=r"v\.avi: .*not all there \(what could be written is v\.incomplete"):
         sink.close()
     assert names(tmp_path) == ["v.incomplete.avi"]
     assert len(list(load_source(tmp_path / "v.incomplete.avi"))) == 3
