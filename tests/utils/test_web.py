@@ -63,7 +63,10 @@ def test_a_camera_may_ask_for_a_digest():
 
 
 def test_only_the_web_is_followed():
-    with served(files({"/x": "ftp://127.0.0.1:1/x.jpg"})) as url, pytest.raises(UserError, match="only http and https is followed"):
+    with (
+        served(files({"/x": "ftp://127.0.0.1:1/x.jpg"})) as url,
+        pytest.raises(UserError, match="only http and https is followed"),
+    ):
         open_url(f"{url}/x", 5)
 
 
