@@ -44,7 +44,10 @@ def load(file):
         (
             load,
             DATASET,
-            ["path", *SPLITS, "validation", "names", "nc", "kpt_shape", "prepare", "download", "<<", ".inf"],
+            [
+                *("path", *SPLITS, "validation", "names", "nc", "kpt_shape", "flip_idx", "task", "prepare", "download"),
+                *("<<", ".inf"),
+            ],
         ),
         (load_model_spec, MODEL, [*MODEL_KEYS, "<<", ".inf"]),
         (get_cfg, {}, [*KNOBS, "<<", "~"]),

@@ -88,9 +88,8 @@ def test_the_references_keys_are_taken_at_their_defaults(tmp_path):
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("pose", 1.0), ("dropout", 0.1), ("overlap_mask", False), ("save_hybrid", True),
-     ("cfg", "a.yaml"), ("auto_augment", "augmix"), ("keras", True),
-     ("save_dir", "here"), ("optimize", "True"), ("mask_ratio", 1)],
+    [("save_hybrid", True), ("cfg", "a.yaml"), ("keras", True),
+     ("save_dir", "here"), ("optimize", "True")],
 )  # fmt: skip
 def test_another_value_of_a_key_that_does_nothing_is_told(key, value):
     with pytest.raises(ConfigError, match=f"the key '{key}' has no effect"):
@@ -230,6 +229,8 @@ IDLE = [
     ("train", {"save_period": 7, "epochs": 6, "time": 1.5}, "epochs=6 has no effect: time=1.5 decides"),
     ("train", {"mosaic": 0.5, "rect": True}, "mosaic=0.5 has no effect: rect=True"),
     ("train", {"mixup": 0.5, "rect": True}, "mixup=0.5 has no effect: rect=True"),
+    ("train", {"copy_paste": 0.5, "rect": True}, "copy_paste=0.5 has no effect: rect=True"),
+    ("train", {"close_mosaic": 5, "mosaic": 0, "copy_paste": 0.5}, ""),
     ("train", {"close_mosaic": 5, "rect": True}, "close_mosaic=5 has no effect: rect=True"),
     ("train", {"close_mosaic": 5, "mosaic": 0}, "close_mosaic=5 has no effect: mosaic=0, mixup=0"),
     ("train", {"close_mosaic": 5, "mosaic": 0, "mixup": 0.5}, ""),
@@ -269,6 +270,17 @@ def test_a_key_that_does_nothing_beside_others_is_told(mode, given, message, tmp
     assert not message or lines[0].startswith(message)
     other = "predict" if mode == "train" else "train"
     assert mode != "train" or not without_effect(get_cfg(None, given, "command line"), other)
+
+
+def test_a_key_of_another_task_is_told():
+    def lines(mode="train", **given):
+        return without_effect(get_cfg(None, given, "command line"), mode)
+
+    assert lines(erasing=0.5) == ["erasing=0.5 has no effect: it is for task=classify"]
+    assert lines(crop_fraction=0.5, mode="val") == ["crop_fraction=0.5 has no effect: it is for task=classify"]
+    assert not lines(erasing=0.5, task="classify")
+    assert not lines(erasing=0.5, mode="val")
+    assert not lines(erasing=0.4, auto_augment="randaugment")
 
 
 def test_pixels_are_read_as_pairs():

@@ -8,7 +8,7 @@ import pytest
 
 import ultralytics
 from ultralytics.cfg import paths
-from ultralytics.cfg.dataset import load_dataset
+from ultralytics.cfg.dataset import DatasetSpec, load_dataset
 from ultralytics.cli import COMMANDS
 from ultralytics.data.prepare.sources import default_out
 from ultralytics.utils.errors import DatasetError, MissingFileError
@@ -234,7 +234,14 @@ def test_paths_are_the_text_that_is_written(tmp_path):
         ("names: [a]\ntest: loop", None),
         ("names: [a]\nprepare: ' '", None),
         ("names: [a]\nkpt_shape: [17, 4]", r"kpt_shape: \[17, 4\] must be"),
-        ("names: [a]\nkpt_shape: .inf", "kpt_shape: inf must be"),
+        ("names: [a]\nkpt_shape: .inf", r"data\.yaml:4: kpt_shape: inf must be"),
+        ("names: [a]\nkpt_shape: [0, 3]", r"kpt_shape: \[0, 3\] must be"),
+        ("names: [a]\nkpt_shape: [2, 3]\nflip_idx: 1", r"data\.yaml:5: flip_idx: 1 must be a list"),
+        ("names: [a]\nkpt_shape: [2, 3]\nflip_idx: [0, true]", r"flip_idx: \[0, True\] must be a list"),
+        ("names: [a]\nkpt_shape: [2, 3]\nflip_idx: [1, 0, 2]", "flip_idx has 3 numbers, and kpt_shape has 2 points"),
+        ("names: [a]\nkpt_shape: [2, 3]\nflip_idx: [0, 0]", r"flip_idx: \[0, 0\] must hold each of 0 to 1 once"),
+        ("names: [a]\nflip_idx: [0, 1]", "kpt_shape is missing"),
+        ("names: [a]\ntask: [x]", None),
     ],
 )
 def test_values_of_another_type_are_told_and_never_a_traceback(tmp_path, text, message):
@@ -254,4 +261,12 @@ def test_values_of_another_type_are_told_and_never_a_traceback(tmp_path, text, m
 
 def test_a_pose_datasets_rows_are_told(tmp_path):
     spec = load_dataset(write(tmp_path, "train: a\nval: b\nkpt_shape: [17, 3]\nnames: [person]\n"))
-    assert (spec.kpt_shape, spec.keypoints) == ((17, 3), 51)
+    assert (spec.kpt_shape, spec.keypoints, spec.flip_idx) == ((17, 3), 51, None)
+
+
+def test_mirrored_points_and_the_task_are_told_and_survive_a_mapping(tmp_path):
+    text = "train: a\nval: b\ntask: pose\nkpt_shape: [3, 2]\nflip_idx: [0, 2, 1]\nnames: [person]\n"
+    spec = load_dataset(write(tmp_path, text))
+    assert (spec.kpt_shape, spec.flip_idx, spec.task) == ((3, 2), (0, 2, 1), "pose")
+    again = DatasetSpec.of(spec.to_dict())
+    assert (again.kpt_shape, again.flip_idx, again.task) == (spec.kpt_shape, spec.flip_idx, spec.task)

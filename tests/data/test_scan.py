@@ -16,7 +16,7 @@ from ultralytics.cfg.paths import PACKAGE
 from ultralytics.data import scan as scan_module
 from ultralytics.data.cache import scan as scan_cache
 from ultralytics.data.images import list_images
-from ultralytics.data.labels import ignore_file, parse_labels
+from ultralytics.data.labels import RowForm, ignore_file, parse_labels
 from ultralytics.data.scan import scan
 from ultralytics.utils.errors import DatasetError
 from ultralytics.utils.images import imwrite
@@ -232,7 +232,8 @@ def test_the_memory_depends_on_every_file_that_judges(tmp_path):
     sys.setprofile(lambda frame, *_: ran.add(frame.f_code.co_filename))
     try:
         for image in (whole, cut):
-            scan_module._check_image(str(image), None, 0)
+            for form in (RowForm(), RowForm(0, "polygons"), RowForm(6, "keypoints", 3)):
+                scan_module._check_image(str(image), None, form)
     finally:
         sys.setprofile(None)
     ours = {Path(f).relative_to(PACKAGE).as_posix() for f in ran if f.startswith(str(PACKAGE))}

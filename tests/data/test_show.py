@@ -13,7 +13,7 @@ from ultralytics.data.check.check import check_data
 from ultralytics.data.prepare import export_coco, prepare_voc
 from ultralytics.data.show import show
 from ultralytics.data.subset.subset import kfold, subset
-from ultralytics.utils.annotate import _GREY
+from ultralytics.utils.batch_plots import _GREY
 from ultralytics.utils.errors import ConfigError, DatasetError, UserError
 from ultralytics.utils.images import imread
 

@@ -12,6 +12,7 @@ from ultralytics.data.build import EpochSampler, build_dataloader, build_yolo_da
 from ultralytics.data.dataset import YOLODataset
 from ultralytics.data.instances import Instances
 from ultralytics.data.labelset import FileNames, LabelSet
+from ultralytics.data.polygons import Polygons
 from ultralytics.data.scan import scan
 from ultralytics.data.tiles import Tiling, cut_images, settle_tiles
 from ultralytics.utils.errors import ConfigError, DatasetError
@@ -226,3 +227,26 @@ def test_the_network_sees_tiles_at_their_own_size():
         imgsz(tiles=640, imgsz=320)
     with pytest.raises(ConfigError, match="rect=True and tiles=640"):
         imgsz(tiles=640, rect=True)
+
+
+def test_tiles_cut_outlines_and_keypoints():
+    """A triangle over four tiles, and a polygon in whose box a tile shows nothing of it."""
+    images = label_set([(100, 100)], [[(0, 0.5, 0.5, 0.8, 0.8), (1, 0.5, 0.5, 1.0, 1.0)]])
+    triangle = np.array([[0.1, 0.1], [0.9, 0.1], [0.5, 0.9]], np.float32)
+    band = np.array([[0, 0], [0.1, 0], [0.1, 0.9], [1, 0.9], [1, 1], [0, 1]], np.float32)
+    images.instances.segments = Polygons.of([triangle, band])
+    images.instances.keypoints = np.array([[[0.5, 0.2, 2], [0.5, 0.8, 2]]] * 2, np.float32)
+    cut = cut_images(images, Tiling(50, 0.0, 0.0, whole=False))
+    shown = [cut.labels.labelled(i) for i in range(4)]
+    assert [one.cls.tolist() for one in shown] == [[0, 1], [0], [0, 1], [0, 1]]
+    areas = sum(float(one.segments.areas()[0]) * 50 * 50 for one in shown)
+    assert areas == pytest.approx(100 * 100 * 0.8 * 0.8 / 2, rel=1e-4)
+    for one in shown:
+        corners = np.concatenate(
+            [one.bboxes[:, :2] - one.bboxes[:, 2:] / 2, one.bboxes[:, :2] + one.bboxes[:, 2:] / 2], 1
+        )
+        np.testing.assert_allclose(corners, one.segments.bounds(), atol=1e-5)
+    assert shown[0].keypoints[0, :, 2].tolist() == [2, 0]  # on the border that both tiles have
+    assert shown[3].keypoints[0, :, 2].tolist() == [0, 2]
+    fewer = cut_images(images, Tiling(50, 0.0, 0.3, whole=False))
+    assert [fewer.labels.labelled(i).cls.tolist() for i in (0, 1, 2, 3)] == [[0], [0], [1], []]

@@ -36,7 +36,7 @@ def write(folder, images, annotations, name="instances_train.json", categories=C
     return folder / name
 
 
-def summarised(document, results):
+def summarised(document, results, kind="bbox", sigmas=None):
     """pycocotools' evaluation of an instances document and results."""
     pytest.importorskip("pycocotools")
     from pycocotools.coco import COCO
@@ -48,7 +48,9 @@ def summarised(document, results):
         truth.createIndex()
         found.dataset = {**document, "annotations": []}
         found.createIndex()
-        evaluation = COCOeval(truth, truth.loadRes(results) if results else found, "bbox")
+        evaluation = COCOeval(truth, truth.loadRes(results) if results else found, kind)
+        if sigmas is not None:
+            evaluation.params.kpt_oks_sigmas = np.array(sigmas)
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()

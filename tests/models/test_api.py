@@ -182,6 +182,20 @@ def test_the_scale_is_read_from_a_name(name, letter):
     assert tasks.guess_model_task(name) == "detect"
 
 
+def test_the_task_is_read_from_a_network_its_yaml_or_its_name():
+    wanted = {"seg": "segment", "pose": "pose", "obb": "obb"}
+    for ending, task in wanted.items():
+        assert (
+            tasks.guess_model_task(f"yolov8n-{ending}.yaml")
+            == tasks.guess_model_task(f"/x/yolov8m-{ending}.pt")
+            == task
+        )
+    content = tasks.yaml_model_load("yolov8n-pose.yaml")
+    assert tasks.guess_model_task(content) == "pose"
+    assert tasks.guess_model_task(tasks.PoseModel(content, verbose=False)) == "pose"
+    assert tasks.guess_model_task({"head": []}) == "detect"
+
+
 def test_a_model_yaml_is_read_as_a_mapping_and_built():
     content = tasks.yaml_model_load("yolov8s.yaml")
     assert content["scale"] == "s"

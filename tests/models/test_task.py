@@ -95,17 +95,17 @@ def test_every_task_fills_in_the_loops():
 
 
 def test_a_task_of_the_table_is_used(yolo, tiny, monkeypatch):
-    class Segment(torch.nn.Module):
+    class Outline(torch.nn.Module):
         pass
 
     class Mine(DetectionPredictor):
         pass
 
     parts = {k: getattr(TASKS["detect"], k) for k in Task.__dataclass_fields__}
-    monkeypatch.setitem(tasks.TASKS, "mine", Task(**parts | {"head": Segment, "predictor": Mine}))
+    monkeypatch.setitem(tasks.TASKS, "mine", Task(**parts | {"head": Outline, "predictor": Mine}))
     assert task_of(head_of(str(tiny))) == yolo.task == "detect"
-    assert task_of("nn.modules.Segment") == "mine"
-    monkeypatch.setattr("ultralytics.models.yolo.model.head_of", lambda _: "Segment")
+    assert task_of("nn.modules.Outline") == "mine"
+    monkeypatch.setattr("ultralytics.models.yolo.model.head_of", lambda _: "Outline")
     other = YOLO(str(tiny))
     del other.overrides["task"]  # the key's choices are in cfg
     other.predict(np.zeros((64, 64, 3), np.uint8), imgsz=64, verbose=False)
@@ -115,19 +115,21 @@ def test_a_task_of_the_table_is_used(yolo, tiny, monkeypatch):
         YOLO(str(tiny), task="yours")
 
 
-class Segment(Detect):
+class Outline(Detect):
     __module__ = Detect.__module__  # as one of ours: what it gives is not measured
 
 
-class SegmentationModel(DetectionModel):
-    pass
+class OutlineModel(DetectionModel):
+    task = "outline"
 
 
 class Reached(Exception):  # noqa: N818  # says how far a call came; it is no error
     pass
 
 
-class SegmentationTrainer(DetectionTrainer):
+class OutlineTrainer(DetectionTrainer):
+    task = "outline"
+
     def __init__(self, cfg=None, overrides=None, **_):
         raise Reached(overrides["task"])
 
@@ -140,51 +142,51 @@ class SegmentationTrainer(DetectionTrainer):
 def second(monkeypatch, tiny):
     """A second task, registered as docs/architecture.md says; the YAML of a network with its head."""
     parts = {k: getattr(TASKS["detect"], k) for k in Task.__dataclass_fields__}
-    monkeypatch.setitem(TASKS, "segment", Task(**parts | {"head": Segment, "trainer": SegmentationTrainer}))
+    monkeypatch.setitem(TASKS, "outline", Task(**parts | {"head": Outline, "trainer": OutlineTrainer}))
     monkeypatch.setitem(KNOBS, "task", dataclasses.replace(KNOBS["task"], choices=tuple(TASKS)))
-    monkeypatch.setitem(NETWORKS, "Segment", SegmentationModel)
-    monkeypatch.setitem(registry._MODULES, "Segment", (Segment, registry.lookup("Detect")[1]))
+    monkeypatch.setitem(NETWORKS, "Outline", OutlineModel)
+    monkeypatch.setitem(registry._MODULES, "Outline", (Outline, registry.lookup("Detect")[1]))
     file = tiny.with_name("tiny-seg.yaml")
-    file.write_text(tiny.read_text(encoding="utf-8").replace("Detect", "Segment"), encoding="utf-8")
+    file.write_text(tiny.read_text(encoding="utf-8").replace("Detect", "Outline"), encoding="utf-8")
     return file
 
 
 def test_a_second_task_reaches_its_trainer(second, toy, tmp_path, monkeypatch):
-    keys = {"model": str(second), "data": str(toy), "project": str(tmp_path), "device": "cpu", "task": "segment"}
-    with pytest.raises(Reached, match="segment"):
+    keys = {"model": str(second), "data": str(toy), "project": str(tmp_path), "device": "cpu", "task": "outline"}
+    with pytest.raises(Reached, match="outline"):
         run("train", keys)
     with pytest.raises(Reached, match="checked"):
         run("check", keys)
-    with pytest.raises(Reached, match="segment"):
+    with pytest.raises(Reached, match="outline"):
         YOLO(str(second)).train(data=str(toy), project=str(tmp_path), device="cpu")
-    job = {"task": "segment", "cfg": None, "overrides": keys, "source": "", "weights": "", "share": 1.0, "report": ""}
+    job = {"task": "outline", "cfg": None, "overrides": keys, "source": "", "weights": "", "share": 1.0, "report": ""}
     file = tmp_path / "job" / "job.json"
     file.parent.mkdir()
     file.write_text(json.dumps(job), encoding="utf-8")
     monkeypatch.setattr("ultralytics.models.yolo.ranks.leave_with_agent", lambda _: None)
-    with pytest.raises(Reached, match="segment"):
+    with pytest.raises(Reached, match="outline"):
         train_as_rank(file)
 
 
 def test_the_task_is_passed_to_ranks(second, toy, monkeypatch):
     given = []
     monkeypatch.setattr(modes, "train_on_ranks", lambda *args: given.append(args[-1]) or ("", None))
-    modes.train(None, {"model": str(second), "data": str(toy), "device": "cpu,cpu", "task": "segment"})
-    assert given == ["segment"]
+    modes.train(None, {"model": str(second), "data": str(toy), "device": "cpu,cpu", "task": "outline"})
+    assert given == ["outline"]
 
 
 def test_a_second_task_brings_its_network(second, tmp_path):
     yolo = YOLO(str(second))
-    assert (yolo.task, type(yolo.model), type(network(second))) == ("segment", SegmentationModel, SegmentationModel)
+    assert (yolo.task, type(yolo.model), type(network(second))) == ("outline", OutlineModel, OutlineModel)
     yolo.save(tmp_path / "seg.pt")
-    assert type(load_trained(tmp_path / "seg.pt")[0]) is SegmentationModel
-    assert YOLO(tmp_path / "seg.pt").task == "segment"
+    assert type(load_trained(tmp_path / "seg.pt")[0]) is OutlineModel
+    assert YOLO(tmp_path / "seg.pt").task == "outline"
 
 
 @pytest.mark.parametrize("mode", ["train", "check", "val", "predict"])
 def test_an_unknown_task_is_one_line_with_those_there_are(mode, tiny, toy):
-    with pytest.raises(ConfigError, match=r"task=.*segment") as raised:
-        run(mode, {"model": str(tiny), "data": str(toy), "task": "segment"})
+    with pytest.raises(ConfigError, match=r"task=.*outline") as raised:
+        run(mode, {"model": str(tiny), "data": str(toy), "task": "outline"})
     assert "detect" in str(raised.value)
 
 

@@ -504,7 +504,7 @@ def test_no_picture_costs_a_run(run, toy, monkeypatch, caplog):
         raise MemoryError
 
     monkeypatch.setattr("ultralytics.utils.charts.load_matplotlib", broken)
-    monkeypatch.setattr("ultralytics.utils.annotate._tile", broken)
+    monkeypatch.setattr("ultralytics.utils.batch_plots._tile", broken)
     with caplog.at_level("WARNING", "ultralytics"):
         trainer = run(plots=True, epochs=1)
     assert (trainer.save_dir / "metrics.json").is_file()

@@ -53,8 +53,10 @@ MODULES = {
     "HGStem": (C, 16, 48),
     "LightConv": (C, 48, 3),
     "MALABlock": (C, 4),
+    "OBB": None,
     "PSA": (128, 128),
     "PSABlock": (C, 4),
+    "Pose": None,
     "RALABlock": (C, 4),
     "ReLULinearBlock": (C, 4),
     "RepC3": (C, 48, 2),
@@ -65,6 +67,7 @@ MODULES = {
     "SPP": (C, 48),
     "SPPELAN": (C, 48, 16),
     "SPPF": (C, 48),
+    "Segment": None,
     "v10Detect": None,
 }
 # Options that change what is computed.

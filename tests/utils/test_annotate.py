@@ -3,7 +3,8 @@ import pytest
 import torch
 from PIL import Image
 
-from ultralytics.utils.annotate import Annotator, plot_images
+from ultralytics.utils.annotate import Annotator
+from ultralytics.utils.batch_plots import plot_images
 from ultralytics.utils.colors import colors
 
 

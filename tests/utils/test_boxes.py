@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -6,14 +8,20 @@ from hypothesis import strategies as st
 
 from tests.helpers import papers
 from ultralytics.utils.boxes import (
+    batch_probiou,
     bbox_iou,
+    box_covariance,
     box_iou,
     clip_boxes,
+    probiou,
+    regularize_rboxes,
     scale_boxes,
     xywh2xyxy,
     xywhn2xyxy,
+    xywhr2xyxyxyxy,
     xyxy2xywh,
     xyxy2xywhn,
+    xyxyxyxy2xywhr,
 )
 
 
@@ -105,3 +113,71 @@ def test_clipping_gives_a_new_array_inside_the_frame():
     x = torch.tensor([[-5.0, -5.0, 700.0, 500.0]])
     assert clip_boxes(x, (480, 640)).tolist() == [[0, 0, 640, 480]]
     assert x[0, 0] == -5
+
+
+def test_rotated_overlaps_equal_the_references(fixtures):
+    """But for its rounding: boxes that are equal with their sides swapped differ by 1e-4 there, and not here."""
+    z = {k: torch.from_numpy(v) for k, v in np.load(fixtures / "obb_geometry.npz").items()}
+    one, other = z["box1"], z["box2"]
+    for found, wanted in (
+        (probiou(one, other), z["probiou"]),
+        (probiou(one, other, CIoU=True), z["probiou_ciou"]),
+        (batch_probiou(one[:30], other[:40]), z["pairwise"]),
+    ):
+        error = (found - wanted).abs()
+        assert error.max() < 2e-4
+        assert (error > 2e-5).float().mean() < 0.01
+    torch.testing.assert_close(torch.stack(box_covariance(one), -1), z["covariance"])
+    torch.testing.assert_close(batch_probiou(one[:30].numpy(), other[:40].numpy()), batch_probiou(one[:30], other[:40]))
+
+
+def test_rotated_geometry_equals_the_references(fixtures):
+    z = {k: torch.from_numpy(v) for k, v in np.load(fixtures / "obb_geometry.npz").items()}
+    corners = xywhr2xyxyxyxy(z["box1"])
+    torch.testing.assert_close(corners, z["corners"], atol=1e-3, rtol=0)
+    back = xyxyxyxy2xywhr(corners.flatten(1))
+    torch.testing.assert_close(back, z["back_opencv4"], atol=1e-3, rtol=0)
+    assert torch.cdist(xywhr2xyxyxyxy(back), z["back_corners"]).amin(2).max() < 1e-2  # whichever corner is the first
+    torch.testing.assert_close(regularize_rboxes(z["box1"]), z["regular"])
+
+
+def test_a_rotated_overlap_worked_out_by_hand():
+    """Boxes 6×2 and 2×6 at one place: variances 3 and ⅓ each way round, so Σ₁ + Σ₂ is 10/3 along both and the
+    Bhattacharyya distance ½ ln((10/3)² / 4). Turned by 90°, the second is the first. A thin box equals itself."""
+    lying, standing = (torch.tensor([5.0, 5, *size, 0]) for size in ((6, 2), (2, 6)))
+    distance = math.log((10 / 3) ** 2 / 4) / 2
+    assert float(probiou(lying, standing)) == pytest.approx(1 - math.sqrt(1 - math.exp(-distance)), abs=1e-6)
+    turned = standing + torch.tensor([0, 0, 0, 0, math.pi / 2])
+    assert (
+        float(probiou(lying, turned))
+        == pytest.approx(float(probiou(lying, lying)), abs=1e-5)
+        == pytest.approx(0.9995, abs=1e-4)
+    )
+    thin = torch.tensor([300.0, 200, 1000, 1, math.pi / 5])
+    assert float(probiou(thin, thin)) == pytest.approx(0.9995, abs=1e-4)
+
+
+@given(
+    st.lists(st.tuples(*[st.floats(-50, 50)] * 2, *[st.floats(0.5, 80)] * 2, st.floats(-7, 7)), min_size=1, max_size=8)
+)
+def test_corners_and_back_are_one_rectangle_with_an_angle_in_the_first_quarter(rows):
+    given_boxes = torch.tensor(rows, dtype=torch.float64)
+    found = xyxyxyxy2xywhr(xywhr2xyxyxyxy(given_boxes).flatten(1))
+    assert ((found[:, 4] > 0) & (found[:, 4] <= math.pi / 2 + 1e-9)).all()
+    areas = found[:, 2:4].prod(1)
+    torch.testing.assert_close(areas, given_boxes[:, 2:4].prod(1), rtol=2e-3, atol=2e-2)
+    torch.testing.assert_close(found[:, :2], given_boxes[:, :2], rtol=1e-3, atol=2e-2)
+    regular = regularize_rboxes(given_boxes)
+    assert ((regular[:, 2] >= regular[:, 3]) & (regular[:, 4] >= 0) & (regular[:, 4] <= math.pi)).all()
+    torch.testing.assert_close(probiou(regular, given_boxes), probiou(given_boxes, given_boxes), atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("size", "degrees"),
+    [((4, 2), -90.0), ((2, 4), -0.0), ((4, 2), 90.0), ((2, 4), 0.0), ((4, 2), -270.0), ((2, 4), 180.0)],
+)
+def test_the_angle_convention_does_not_follow_opencvs_version(monkeypatch, size, degrees):
+    """4.5.1 and later give (0, 90°], 5 and those before [−90°, 0); a segment of two points any angle."""
+    monkeypatch.setattr("ultralytics.utils.boxes.cv2.minAreaRect", lambda points: ((1.0, 2.0), size, degrees))
+    found = xyxyxyxy2xywhr(np.zeros((1, 8)))
+    np.testing.assert_allclose(found, [[1, 2, 4, 2, math.pi / 2]])

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.helpers.coco import NAMES, made, same
+from tests.helpers.coco import NAMES, made, same, summarised
 from ultralytics.data.prepare.names import COCO_IDS
-from ultralytics.utils.coco import Seen, coco_figures, predictions
+from ultralytics.utils.coco import FIGURES, Seen, coco_figures, predictions
 
 
 @settings(max_examples=25)
@@ -71,3 +71,79 @@ def test_predictions_are_what_coco_reads():
     }  # fmt: skip
     assert (second["image_id"], second["category_id"], second["bbox"][0]) == ("b c", 1, 1.0)
     assert predictions(seen, range(1, 81))[0]["category_id"] == 80
+
+
+def document_of(seen, shape_of):
+    """An instances document and results with masks or poses, by images whose objects and detections have some."""
+    annotations, results = [], []
+    for i, s in enumerate(seen, 1):
+        for (x, y, w, h, cls, crowd), shape in zip(s.truths.tolist(), s.truth_shapes, strict=True):
+            row = {"id": len(annotations) + 1, "image_id": i, "category_id": int(cls), "bbox": [x, y, w, h]}
+            annotations.append(row | {"area": w * h, "iscrowd": int(crowd)} | shape_of(shape))
+        for (x, y, w, h, score, cls), shape in zip(s.found.tolist(), s.found_shapes, strict=True):
+            row = {"image_id": i, "category_id": int(cls), "bbox": [x, y, w, h], "score": score}
+            results.append(row | shape_of(shape))
+    images = [{"id": i, "height": s.shape[0], "width": s.shape[1]} for i, s in enumerate(seen, 1)]
+    categories = [{"id": c, "name": n} for c, n in NAMES.items()]
+    return {"images": images, "annotations": annotations, "categories": categories}, results
+
+
+@settings(max_examples=8, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_figures_of_masks_are_pycocotools(seed):
+    """Objects are polygons (the diamond of their box), detections run lengths of other boxes' diamonds."""
+    mask = pytest.importorskip("hotcoco").mask
+
+    def diamond(row):
+        x, y, w, h = row[:4]
+        return [[x, y + h / 2, x + w / 2, y, x + w, y + h / 2, x + w / 2, y + h]]
+
+    def encoded(row, shape):
+        drawn = np.zeros(shape, np.uint8, order="F")
+        x, y, w, h = (int(v) for v in row[:4])
+        drawn[max(y, 0) : y + h, max(x, 0) : x + w] = 1
+        return mask.encode(drawn)
+
+    seen = [
+        s._replace(
+            truth_shapes=[diamond(row) for row in s.truths], found_shapes=[encoded(row, s.shape) for row in s.found]
+        )
+        for s in made(seed)
+    ]
+    document, results = document_of(seen, lambda shape: {"segmentation": shape})
+    theirs = summarised(document, results, "segm").stats.tolist()
+    ours = coco_figures(seen, NAMES, "segm")
+    assert [ours[k] for k in FIGURES] == pytest.approx([None if v < 0 else v for v in theirs], abs=1e-9)
+    rows = predictions(seen, range(3), "segm")
+    assert all(isinstance(row["segmentation"]["counts"], str) for row in rows)
+
+
+@settings(max_examples=8, deadline=None)
+@given(seed=st.integers(0, 10**6), points=st.sampled_from([17, 4]))
+def test_figures_of_poses_are_pycocotools(seed, points):
+    rng = np.random.default_rng(seed)
+    seen, sigmas = [], None if points == 17 else [0.25] * 4
+
+    def pose(row, marks):
+        xy = np.asarray(row[:2]) + rng.random((points, 2)) * np.asarray(row[2:4])
+        return np.column_stack([xy.round(), marks])
+
+    for s in made(seed):
+        truths = [pose(row, rng.integers(0, 3, points)) for row in s.truths]
+        found = [pose(row, rng.random(points)) for row in s.found]
+        for i, row in enumerate(s.found):  # some are right
+            same_class = [k for k, t in enumerate(s.truths) if t[4] == row[5]]
+            if same_class and rng.random() < 0.6:
+                found[i][:, :2] = truths[same_class[0]][:, :2] + rng.normal(0, 2, (points, 2))
+        seen.append(s._replace(truth_shapes=truths, found_shapes=found))
+
+    def shape_of(shape):
+        return {"keypoints": shape.ravel().tolist(), "num_keypoints": int((shape[:, 2] > 0).sum())}
+
+    document, results = document_of(seen, shape_of)
+    stats = [None if v < 0 else v for v in summarised(document, results, "keypoints", sigmas).stats.tolist()]
+    ours = coco_figures(seen, NAMES, "keypoints", sigmas)
+    assert [ours[k] for k in ("AP", "AP50", "AP75", "AP_M", "AP_L", "AR_100", "AR_M", "AR_L")] == pytest.approx(
+        [*stats[:6], *stats[8:]], abs=1e-9
+    )
+    assert len(predictions(seen, range(3), "keypoints")[0]["keypoints"]) == 3 * points if results else True

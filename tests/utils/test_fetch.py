@@ -618,3 +618,20 @@ def test_no_more_than_a_bound_comes(server, tmp_path, chunked):
     fails(remote, tmp_path, "it has more than 200,000 bytes", most=200_000)
     assert not files(tmp_path)
     whole(get(remote, tmp_path, most=len(PAYLOAD)), tmp_path)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_only_what_is_kept_is_promised(server, tmp_path, caplog, monkeypatch, kept):
+    monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
+    server.always = {"cut": 1000}
+    server.etag = None
+    match = "the same command goes on" if kept else r"\(try later\)"
+    with pytest.raises(UserError, match=match):
+        get(Remote(server.url), tmp_path, retries=0, kept=kept)
+
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        get(Remote(server.url), tmp_path, pause=interrupted, kept=kept)
+    assert ("the same command goes on" in caplog.text) == kept

@@ -6,6 +6,9 @@ from hypothesis import strategies as st
 from ultralytics.utils.metrics import (
     ConfusionMatrix,
     DetMetrics,
+    OBBMetrics,
+    PoseMetrics,
+    SegmentMetrics,
     ap_per_class,
     average_precision,
     compute_ap,
@@ -137,3 +140,40 @@ def test_every_threshold_has_its_own_ignored_detections(seed, n, nc, part):
             if j == 0 and rows:
                 curve = np.interp(-np.linspace(0, 1, 1000), -conf[rows], precision, left=1)
                 assert got[7][i].tobytes() == curve.tobytes()
+
+
+def hits(*columns):
+    """Which detections are right at all thresholds."""
+    return np.array(columns, bool)[:, None].repeat(10, 1)
+
+
+@pytest.mark.parametrize(("kind", "letter", "part"), [(SegmentMetrics, "M", "seg"), (PoseMetrics, "P", "pose")])
+def test_metrics_of_two_parts(kind, letter, part, tmp_path):
+    """Two objects: both boxes are right, and one mask or pose; the fitness is the sum of both."""
+    both = kind(save_dir=tmp_path, names={0: "a", 1: "b"})
+    scores, classes = np.array([0.9, 0.8]), np.array([0.0, 1.0])
+    both.process(hits(1, 1), hits(1, 0), scores, classes, classes)
+    figures = [f"metrics/{name}" for name in ("precision", "recall", "mAP50", "mAP50-95")]
+    assert both.keys == [f"{name}({at})" for at in ("B", letter) for name in figures]
+    assert both.box.map50 == pytest.approx(0.995)
+    assert getattr(both, part) is both.main
+    assert both.main.map50 == pytest.approx(0.4975)
+    assert both.fitness == pytest.approx(0.995 + 0.4975)
+    assert list(both.results_dict) == [*both.keys, "fitness"]
+    assert both.maps.tolist() == pytest.approx([1.99, 0.995])
+    assert len(both.class_result(0)) == 8
+    assert len(both.curves) == len(both.curves_results) == 8
+    plain = both.to_dict()
+    assert plain["mAP50"] == pytest.approx(0.995)
+    name = {"seg": "mask"}.get(part, part)
+    assert plain[name]["classes"]["b"]["mAP50"] == 0
+    both.plot_curves()
+    drawn = {p.name for p in tmp_path.glob("*.png")}
+    assert drawn == {f"{w}{c}_curve.png" for w in ("Box", name.title()) for c in ("PR", "F1", "P", "R")}
+
+
+def test_metrics_of_rotated_boxes_have_one_part():
+    metrics = OBBMetrics(names={0: "a"})
+    metrics.process(hits(1), np.array([0.9]), np.zeros(1), np.zeros(1))
+    assert (metrics.task, metrics.main is metrics.box) == ("obb", True)
+    assert metrics.keys == DetMetrics().keys

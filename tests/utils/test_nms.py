@@ -27,6 +27,83 @@ def test_equals_the_reference(fixtures, case):
     assert torch.equal(prediction, before), "the input is not changed"
 
 
+TASKS = {
+    "val": {"conf_thres": 0.001, "iou_thres": 0.7, "multi_label": True, "max_det": 60},
+    "predict": {"conf_thres": 0.25, "iou_thres": 0.7},
+    "agnostic": {"conf_thres": 0.1, "iou_thres": 0.45, "agnostic": True},
+    "classes": {"conf_thres": 0.1, "iou_thres": 0.6, "classes": [0, 2]},
+}
+
+
+def in_one_order(rows):
+    """Rows of one score in one order: the reference's is that of an unstable sort."""
+    return np.array(sorted(map(tuple, np.asarray(rows).tolist()), key=lambda row: (-row[4], *row)))
+
+
+@pytest.mark.parametrize("case", TASKS)
+@pytest.mark.parametrize("task", ["seg", "pose"])
+def test_what_lies_behind_the_scores_comes_along_as_in_the_reference(fixtures, task, case):
+    z = np.load(fixtures / f"nms_{task}.npz")
+    prediction = torch.from_numpy(z["prediction"])
+    if f"{case}_0" not in z:
+        pytest.skip("of several classes")
+    for i, out in enumerate(non_max_suppression(prediction, nc=int(z["nc"]), **TASKS[case])):
+        np.testing.assert_allclose(in_one_order(out), in_one_order(z[f"{case}_{i}"]), atol=1e-3)
+
+
+def fast(boxes, scores, iou_threshold, max_keep=None, labels=None):
+    """The reference's rule class by class, in the place of ours."""
+    kept = []
+    for c in [None] if labels is None else labels.unique():
+        mine = torch.arange(len(boxes)) if c is None else (labels == c).nonzero()[:, 0]
+        kept.append(mine[nms.nms_rotated(boxes[mine], scores[mine], iou_threshold)])
+    index = torch.cat(kept) if kept else torch.zeros(0, dtype=torch.long)
+    return index[scores[index].argsort(descending=True, stable=True)][:max_keep]
+
+
+@pytest.mark.parametrize("case", TASKS)
+def test_rotated_boxes_are_the_references_under_its_rule(fixtures, case, monkeypatch):
+    """Greedy suppression, which is exact, keeps all of those and more."""
+    z = np.load(fixtures / "nms_rotated.npz")
+    prediction = torch.from_numpy(z["prediction"])
+    greedy = non_max_suppression(prediction, nc=int(z["nc"]), rotated=True, **{**TASKS[case], "max_det": 500})
+    monkeypatch.setattr(nms, "greedy_nms", fast)
+    for i, out in enumerate(non_max_suppression(prediction, nc=int(z["nc"]), rotated=True, **TASKS[case])):
+        np.testing.assert_allclose(in_one_order(out), in_one_order(z[f"{case}_{i}"]), atol=1e-3)
+        assert {tuple(row) for row in out.tolist()} <= {tuple(row) for row in greedy[i].tolist()}
+
+
+def test_the_references_rule_for_rotated_boxes(fixtures):
+    z = np.load(fixtures / "nms_rotated_raw.npz")
+    boxes, scores = torch.from_numpy(z["boxes"]), torch.from_numpy(z["scores"])
+    for threshold in (45, 20):
+        assert nms.nms_rotated(boxes, scores, threshold / 100).tolist() == z[f"keep_{threshold}"].tolist()
+    assert nms.nms_rotated(boxes[:0], scores[:0]).tolist() == []
+
+
+def test_a_rotated_box_that_is_gone_suppresses_nothing():
+    """A row of ships side by side: the second overlaps the first and goes, the third overlaps the second alone."""
+    ships = torch.tensor([[x, 50.0, 60, 30, 0.5] for x in (40.0, 52, 64)])
+    scores = torch.tensor([0.9, 0.8, 0.7])
+    overlap = nms.batch_probiou(ships, ships)
+    assert overlap[0, 1] > 0.5 > overlap[0, 2]
+    assert greedy_nms(ships, scores, 0.5).tolist() == [0, 2]
+    assert nms.nms_rotated(ships, scores, 0.5).tolist() == [0]
+    y = torch.cat([ships[:, :4], scores[:, None], ships[:, 4:]], 1).t()[None]
+    found = non_max_suppression(y, iou_thres=0.5, rotated=True)[0]
+    torch.testing.assert_close(found, torch.stack([torch.tensor([*ships[i, :4], scores[i], 0, 0.5]) for i in (0, 2)]))
+    y[0, -1, 2] = torch.nan
+    assert len(non_max_suppression(y, iou_thres=0.5, rotated=True)[0]) == 1
+
+
+def test_an_output_for_six_anchors_is_no_list_of_detections():
+    y = torch.zeros(1, 4 + 2 + 3, 6)
+    y[0, :6, 2] = torch.tensor([20.0, 20, 10, 10, 0.2, 0.9])
+    y[0, 6:, 2] = torch.tensor([1.0, 2, 3])
+    found = non_max_suppression(y, nc=2, extras=3)[0]
+    assert found.tolist() == [pytest.approx([15, 15, 25, 25, 0.9, 1, 1, 2, 3])]
+
+
 def predicted(*rows):
     """Rows of (x1, y1, x2, y2, scores …) as a model's output (1, 4 + nc, A)."""
     rows = torch.tensor(rows)
@@ -101,7 +178,7 @@ def test_arguments_stand_in_the_references_order():
     by_place = non_max_suppression(y, 0.5, 0.7, None, False, True, (), 20, 2, 0.05, 100, 500, True, False)
     assert torch.equal(by_name[0], by_place[0])
     with pytest.raises(ValueError, match="not offered"):
-        non_max_suppression(y, rotated=True)
+        non_max_suppression(y, labels=[y])
 
 
 def one_class_as_the_last_of(classes, dtype, n=400, seed=1):
@@ -164,24 +241,26 @@ def test_what_is_not_finite_is_left_out():
     keys=st.sampled_from([*CASES.values(), {"conf_thres": 0.3, "max_nms": 9}, {"max_det": 1}]),
     chunk=st.sampled_from([1, 7, 1024]),
     dtype=st.sampled_from([torch.float32, torch.bfloat16]),
+    extras=st.integers(0, 3),
     seed=st.integers(0, 10_000),
 )
-def test_all_images_at_once_are_the_images_one_by_one(images, anchors, nc, keys, chunk, dtype, seed):
+def test_all_images_at_once_are_the_images_one_by_one(images, anchors, nc, keys, chunk, dtype, extras, seed):
     g = torch.Generator().manual_seed(seed)
-    y = torch.rand(images, 4 + nc, anchors, generator=g)
+    y = torch.rand(images, 4 + nc + extras, anchors, generator=g)
     y[:, :2] *= 60
     y[:, 2:4] *= 40
     y[:, 4:] = (y[:, 4:] * 8).round() / 8  # many of one score
-    y[torch.rand(images, 4 + nc, anchors, generator=g) < 0.01] = float("nan")
+    y[:, : 4 + nc][torch.rand(images, 4 + nc, anchors, generator=g) < 0.01] = float("nan")
     y = y.to(dtype)
     given = {"conf_thres": 0.25, "iou_thres": 0.45, "max_det": 300, "max_nms": 30000, "agnostic": False, **keys}
     wanted = torch.tensor(given["classes"]) if "classes" in given else None
     several = given.get("multi_label", False) and nc > 1
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(nms, "CHUNK", chunk)
-        one_by_one = non_max_suppression(y, **given)
+        one_by_one = non_max_suppression(y, **given, nc=nc, extras=extras)
         at_once = nms._of_all(
             y,
+            nc,
             given["conf_thres"],
             given["iou_thres"],
             wanted,

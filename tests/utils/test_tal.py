@@ -6,16 +6,32 @@ from hypothesis import strategies as st
 
 from tests.helpers import papers
 from ultralytics.utils import tal
-from ultralytics.utils.tal import TaskAlignedAssigner, bbox2dist, dist2bbox, make_anchors
+from ultralytics.utils.boxes import xywhr2xyxyxyxy
+from ultralytics.utils.tal import (
+    RotatedTaskAlignedAssigner,
+    TaskAlignedAssigner,
+    bbox2dist,
+    dist2bbox,
+    dist2rbox,
+    make_anchors,
+)
 
 
-def test_assigner_equals_the_reference(fixtures):
-    z = np.load(fixtures / "assigner.npz")
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize(
+    ("fixture", "kind"), [("assigner", TaskAlignedAssigner), ("assigner_rotated", RotatedTaskAlignedAssigner)]
+)
+def test_assigner_equals_the_reference(fixtures, monkeypatch, fixture, kind, whole):
+    monkeypatch.setattr(tal, "masked", lambda device: whole)
+    z = np.load(fixtures / f"{fixture}.npz")
 
     def t(k):
         return torch.from_numpy(z[k])
 
-    assigner = TaskAlignedAssigner(topk=10, num_classes=t("pred_scores").shape[-1], alpha=0.5, beta=6.0)
+    assigner = kind(topk=10, num_classes=t("pred_scores").shape[-1], alpha=0.5, beta=6.0)
+    if "inside" in z:
+        real = t("mask_gt").squeeze(-1)
+        assert torch.equal(assigner.inside(t("anchor_points"), t("gt_boxes"))[real], t("inside")[real])
     out = assigner(*(t(k) for k in ("pred_scores", "pred_boxes", "anchor_points", "gt_labels", "gt_boxes", "mask_gt")))
     for name, value in zip(
         ("target_labels", "target_boxes", "target_scores", "fg_mask", "target_gt_idx"), out, strict=True
@@ -150,3 +166,18 @@ def test_a_gpu_compares_a_bounded_number_of_pairs(monkeypatch):
         torch.rand(2, 100, 2), torch.rand(2, 100, 4).sort(-1).values, points, torch.zeros(2, 8, 1), boxes, mask
     )
     assert seen == [600, 600, 400]
+
+
+def test_a_rotated_box_holds_the_anchors_within_its_sides():
+    """A box 8 × 2 turned by 45° about (8, 8): (10, 10) lies in it, (10, 6) does not, and a corner just does."""
+    box = torch.tensor([8.0, 8, 8, 2, torch.pi / 4])
+    centre, corner = box[:2], xywhr2xyxyxyxy(box)[0]
+    points = torch.stack([torch.tensor([10.0, 10]), torch.tensor([10.0, 6]), 0.999 * corner + 0.001 * centre])
+    inside = RotatedTaskAlignedAssigner().inside(points, box.view(1, 1, 5))
+    assert inside.flatten().tolist() == [True, False, True]
+
+
+def test_distances_of_a_rotated_box_worked_out_by_hand():
+    """1 to the left, 3 to the right, 2 up and down, turned by 90°: the centre is 1 further along the box, downwards."""
+    found = dist2rbox(torch.tensor([[1.0, 2, 3, 2]]), torch.tensor([[torch.pi / 2]]), torch.tensor([[5.0, 7]]))
+    torch.testing.assert_close(found, torch.tensor([[5.0, 8, 4, 4]]))

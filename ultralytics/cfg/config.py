@@ -15,6 +15,7 @@ from ultralytics.cfg.keys import (
     MODE_DEFAULTS,
     OPTIMIZERS,
     PAIRS,
+    TASK_NAMES,
     TVP,
     VP,
     Config,
@@ -60,7 +61,7 @@ def parse_word(key: str, text: str) -> Any:
     return None if parse_value(text) is None else unquoted(text.strip())
 
 
-_MIXED = ("mosaic", "mixup")
+_MIXED = ("mosaic", "mixup", "copy_paste")
 _DRAWN = ("show_labels", "show_conf", "show_boxes", "line_width")
 _OF_BOXES = ("conf", "iou", "max_det", "classes", "agnostic_nms", "single_cls")
 
@@ -71,6 +72,10 @@ def _looks_once(c: Config) -> bool:
     return c.tiles is None and not c.augment and not several
 
 
+def _nothing_to_close(c: Config) -> bool:
+    return c.close_mosaic > 0 and not (c.rect or c.mosaic or c.mixup or c.copy_paste)
+
+
 # Keys that do nothing beside others: modes, keys, when, and why (a format of the Config `c`).
 WITHOUT_EFFECT: tuple[tuple[tuple[str, ...], tuple[str, ...], Callable[[Config], bool], str], ...] = (
     (T, ("patience",), lambda c: bool(c.patience) and not c.val, "val=False, so no progress is measured"),
@@ -78,7 +83,7 @@ WITHOUT_EFFECT: tuple[tuple[tuple[str, ...], tuple[str, ...], Callable[[Config],
     (T, ("save_period",), lambda c: c.save and c.save_period > c.epochs and not c.time, "there are {c.epochs} epochs"),
     (T, _MIXED, lambda c: c.rect, "rect=True, and rectangles are not mixed"),
     (T, ("close_mosaic",), lambda c: c.close_mosaic > 0 and c.rect, "rect=True, so there is no mosaic"),
-    (T, ("close_mosaic",), lambda c: c.close_mosaic > 0 and not (c.rect or c.mosaic or c.mixup), "mosaic=0, mixup=0"),
+    (T, ("close_mosaic",), _nothing_to_close, "mosaic=0, mixup=0, copy_paste=0"),
     (T, ("warmup_momentum", "warmup_bias_lr"), lambda c: not c.warmup_epochs, "warmup_epochs=0"),
     (T, ("distill", "distill_gain"), lambda c: c.teacher is None, "there is no teacher="),
     (T, ("epochs",), lambda c: c.time is not None, "time={c.time:g} decides how many there are"),
@@ -105,6 +110,10 @@ def without_effect(config: Config, mode: str, unable: Mapping[str, str] | None =
     """
     found = [(k, why) for modes, keys, when, why in WITHOUT_EFFECT if mode in modes and when(config) for k in keys]
     found += [(k, why) for k, why in (unable or {}).items() if getattr(config, k)]
+    for key, knob in KNOBS.items():
+        task = knob.help.partition(":")[0]  # of a key that one task alone reads
+        if task in TASK_NAMES and task != config.task and mode in knob.modes and getattr(config, key) != knob.default:
+            found.append((key, f"it is for task={task}"))
     return [
         f"{key}={getattr(config, key)} has no effect: {why.format(c=config)}"
         for key, why in found

@@ -34,6 +34,9 @@ class DatasetSpec:
     label_nc: int = 0  # number of class ids in the label files; more than `nc` after `merge_classes`
     # points and numbers of each that follow the box in a label row of a pose dataset; None of others
     kpt_shape: tuple[int, int] | None = None
+    # for each point of a pose the one that is in its place in a mirrored image; None: not known
+    flip_idx: tuple[int, ...] | None = None
+    task: str = ""  # what the labels are made for, where the YAML says so
 
     @property
     def keypoints(self) -> int:
@@ -51,7 +54,9 @@ class DatasetSpec:
         paths = {k: v[0] if len(v) == 1 else v for k, v in splits.items()}
         named = {"names": self.names, "nc": self.nc, "yaml_file": str(self.yaml_file)}
         points = {"kpt_shape": list(self.kpt_shape)} if self.kpt_shape else {}
-        return {"path": self.root, **paths, **named, **points}
+        mirrored = {"flip_idx": list(self.flip_idx)} if self.flip_idx else {}
+        task = {"task": self.task} if self.task else {}
+        return {"path": self.root, **paths, **named, **points, **mirrored, **task}
 
     @classmethod
     def of(cls, data: DatasetSpec | Mapping[str, Any]) -> DatasetSpec:
@@ -62,9 +67,11 @@ class DatasetSpec:
         named = dict(enumerate(names)) if isinstance(names, list | tuple) else dict(names)
         given = {k: data[k] if isinstance(data[k], list) else [data[k]] for k in SPLITS if data.get(k)}
         splits = {k: [Path(p) for p in paths] for k, paths in given.items()}
-        points = data.get("kpt_shape")
+        points, mirrored = data.get("kpt_shape"), data.get("flip_idx")
         spec = cls(Path(data.get("yaml_file") or ""), Path(data.get("path") or ""), splits, named, len(named))
         spec.kpt_shape = (int(points[0]), int(points[1])) if points else None
+        spec.flip_idx = tuple(map(int, mirrored)) if mirrored else None
+        spec.task = str(data.get("task") or "")
         return spec
 
     def __getitem__(self, key: str) -> Any:
@@ -150,9 +157,12 @@ def load_dataset(
     prepare = data.get("prepare")
     spec = DatasetSpec(file, root, {}, names, len(names), prepare.strip() if isinstance(prepare, str) else "")
     try:
-        spec.kpt_shape = _read_kpt_shape(data, where)
+        spec.kpt_shape = _read_kpt_shape(data, f"{where}:{document.line_of('kpt_shape')}")
+        spec.flip_idx = _read_flip_idx(data, spec.kpt_shape, f"{where}:{document.line_of('flip_idx')}")
     except DatasetError as e:
         report(e)
+    # Other tools may mean something else by the key, so what is no task here is no mistake.
+    spec.task = data["task"] if isinstance(data.get("task"), str) else ""
     spec.splits = {split: [_locate_path(spec, e) for e in entries] for split in SPLITS if (entries := paths[split])}
     return spec
 
@@ -219,6 +229,23 @@ def _read_kpt_shape(data: dict[Any, Any], where: str) -> tuple[int, int] | None:
         if 1 <= points <= MAX_POINTS and numbers in (2, 3):
             return points, numbers
     raise DatasetError(f"kpt_shape: {shape} must be [points, 2 or 3], such as [17, 3]", where)
+
+
+def _read_flip_idx(data: dict[Any, Any], shape: tuple[int, int] | None, where: str) -> tuple[int, ...] | None:
+    mirrored = data.get("flip_idx")
+    if mirrored is None or mirrored == []:
+        return None
+    shown = f"{mirrored!s:.80}"
+    if not isinstance(mirrored, list) or not all(type(i) is int for i in mirrored):
+        hint = "for each point, the one it becomes in a mirrored image: [1, 0] of a left and a right one"
+        raise DatasetError(f"flip_idx: {shown} must be a list of point numbers", where, hint)
+    if shape is None:
+        raise DatasetError("flip_idx numbers points, and kpt_shape is missing", where, "kpt_shape: [points, 2 or 3]")
+    if len(mirrored) != shape[0]:
+        raise DatasetError(f"flip_idx has {len(mirrored)} numbers, and kpt_shape has {shape[0]} points", where)
+    if sorted(mirrored) != list(range(shape[0])):
+        raise DatasetError(f"flip_idx: {shown} must hold each of 0 to {shape[0] - 1} once", where)
+    return tuple(mirrored)
 
 
 def _named_ids(names: Any) -> list[tuple[str, Any]]:

@@ -37,8 +37,9 @@ TV, VP = ("train", "val"), ("val", *P)
 TVP = (*TV, *P)
 PX, X, E = (*P, "explain"), ("explain",), ("export",)
 PAIRS = (*PX, *E)  # modes whose imgsz may be [height, width]
-TASK_NAMES = ("detect",)  # as `models.yolo.task.TASKS`; the first is the default
+TASK_NAMES = ("detect", "segment", "pose", "obb", "classify")  # as `models.yolo.task.TASKS`; the first is the default
 OPTIMIZERS = ("auto", "SGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSProp")
+AUTO_AUGMENTS = ("randaugment", "autoaugment", "augmix")  # `data.class_augment`
 MERGES = ("cut", "nms", "nmm", "wbf")  # `utils.fusion.join_parts` of tiles, and the kinds of `utils.fusion.join`
 # Defaults that a mode has of its own; what the None of a key means is the `none` of its knob.
 VAL_CONF, PREDICT_CONF, TRACK_CONF = 0.001, 0.25, 0.1  # lowest scores where `conf` is not set
@@ -59,7 +60,7 @@ exported = partial(knob, modes=E, group="export")
 class Config:  # size: every key of a run, each declared once
     """The resolved configuration of a run; `sources[key]` says where a value came from."""
 
-    task: str = knob(TASK_NAMES[0], "the task; this project detects", choices=TASK_NAMES)
+    task: str = knob(TASK_NAMES[0], "what is trained or done", choices=TASK_NAMES)
     mode: str = knob("train", "train, val, predict, track, explain or export", choices=ALL)
     model: str | None = knob(None, "model YAML (a scale letter may be in its name) or weights file (.pt)")
     model_scale: str | None = knob(
@@ -114,7 +115,7 @@ class Config:  # size: every key of a run, each declared once
     threads: int | None = knob(
         None, "of a CPU that compute; auto: one per core, fewer where they are clearly faster", low=1, none="auto"
     )
-    project: str | None = knob(None, "folder of runs", none="runs/detect")
+    project: str | None = knob(None, "folder of runs", none="runs/TASK")
     name: str | None = knob(None, "name of the run, numbered when it exists", none="the mode")
     exist_ok: bool = knob(False, "write into an existing run folder")
     pretrained: bool | str = knob(True, "weights file to start from; False: start a .pt model from scratch", T)
@@ -171,7 +172,7 @@ class Config:  # size: every key of a run, each declared once
     rect: bool = knob(False, "rectangular batches; in training they are neither shuffled nor mosaicked", TV)
     rect_val: bool = knob(True, "rectangular batches at validation; False: square ones", TV)
     cos_lr: bool = knob(False, "cosine instead of linear learning-rate decay", T)
-    close_mosaic: int = knob(10, "last epochs without mosaic and mixup (0: none)", T, low=0)
+    close_mosaic: int = knob(10, "last epochs without mosaic, mixup and copy_paste (0: none)", T, low=0)
     resume: bool | str = knob(
         False, "go on with a stopped run: its folder or last.pt, True for the newest, auto: where there is one", T
     )
@@ -199,6 +200,9 @@ class Config:  # size: every key of a run, each declared once
     )
     multi_scale: bool = knob(False, "vary the size by 0.5 to 1.5 from batch to batch", T)
     val: bool = knob(True, "validate after every epoch", T)
+
+    overlap_mask: bool = knob(True, "segment: the masks of an image in one map, smaller objects in front", TV)
+    mask_ratio: int = knob(4, "segment: pixels of the image, along a side, that are one of a mask", TV, low=1, high=32)
 
     split: str = knob("val", "split to validate on", V, choices=("train", "val", "test"))
     conf: Fraction | None = knob(
@@ -241,6 +245,9 @@ class Config:  # size: every key of a run, each declared once
         "overlap from which they are one; auto: cut and nms as iou, nmm 0.5 (of the smaller box), wbf 0.55",
         TVP,
         none="auto",
+    )
+    crop_fraction: Fraction = knob(
+        1.0, "classify: part of the resized image's shorter side that val and predict look at", TVP, positive=True
     )
     font: str | None = knob(
         None, "for class names: a font file, or an installed one's name; auto: one that has the letters", none="auto"
@@ -303,6 +310,7 @@ class Config:  # size: every key of a run, each declared once
     show_labels: bool = knob(True, "draw class names", P)
     show_conf: bool = knob(True, "draw scores", P)
     show_boxes: bool = knob(True, "draw boxes", P)
+    retina_masks: bool = knob(False, "masks of the image's size instead of the network's", P)
     line_width: int | None = knob(None, "of drawn boxes, pixels; auto: by image size", P, low=1, none="auto")
     save_txt: bool = knob(False, "write boxes as labels/NAME.txt", VP)
     save_conf: bool = knob(False, "add the score to save_txt", VP)
@@ -333,6 +341,9 @@ class Config:  # size: every key of a run, each declared once
     box: float = recipe(7.5, "gain of the box loss", low=0)
     cls: float = recipe(0.5, "gain of the class loss", low=0)
     dfl: float = recipe(1.5, "gain of the distribution focal loss", low=0)
+    pose: float = recipe(12.0, "gain of the loss of keypoints' places", low=0)
+    kobj: float = recipe(1.0, "gain of the loss of keypoints' visibility", low=0)
+    dropout: Fraction = recipe(0.0, "classify: chance that a feature is left out before the last layer")
     nbs: int = recipe(64, "nominal batch: gradients gather up to so many images", low=1)
     lr_transferred: float = recipe(1.0, "times the learning rate: of tensors that came from pretrained weights", low=0)
     lr_new: float | None = recipe(
@@ -369,6 +380,14 @@ class Config:  # size: every key of a run, each declared once
     bgr: Fraction = varied(0.0, "chance of swapped red and blue")
     mosaic: Fraction = varied(1.0, "chance of a mosaic of four images")
     mixup: Fraction = varied(0.0, "chance of blending two samples")
+    copy_paste: Fraction = varied(0.0, "of objects with polygons: part of their mirrored copies that is pasted in")
+    auto_augment: str | None = varied(
+        "randaugment",
+        "classify: how images are bent and coloured; none: jitter by hsv_h, hsv_s and hsv_v",
+        choices=AUTO_AUGMENTS,
+        none="none",
+    )
+    erasing: Fraction = varied(0.4, "classify: chance that a rectangle of the image becomes black")
 
     sources: dict[str, str] = field(default_factory=dict, repr=False)
     pair: tuple[int, int] | None = field(default=None, repr=False)  # (height, width), where imgsz was given as a pair

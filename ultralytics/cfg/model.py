@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from ultralytics.utils.yaml import as_written, read_yaml
 
 MODEL_KEYS = (
     "nc",
+    "kpt_shape",
     "scales",
     "scale",
     "backbone",
@@ -35,6 +37,8 @@ MODEL_KEYS = (
 _NAME = re.compile(r"[A-Za-z_][\w.-]*")
 # Far above any model: typing errors and traps stop here.
 MAX_ROWS, MAX_REPEATS, MAX_CHANNELS, MAX_MULTIPLE = 1000, 1000, 4096, 1e6
+KEYPOINTS = "kpt_shape"  # among the arguments of a row: the file's own
+_EXAMPLE = ": write, for 17 points with visibility, `kpt_shape: [17, 3]`"
 ROW_FORM = "[from, repeats, module, args] or [from, repeats, module, args, name]"
 
 
@@ -67,6 +71,8 @@ class ModelSpec:  # size: a field for each thing that the YAML says
         activation: name of a torch.nn activation, e.g. "nn.ReLU()", or None for SiLU.
         plugins: Python files that register the user's own modules, absolute where the YAML is a file.
         written_nc: the class count that the YAML says itself, None where it says none.
+        kpt_shape: (keypoints of an object, numbers of each), what `kpt_shape` means among the arguments; None of a
+            network without keypoints.
     """
 
     nc: int
@@ -82,6 +88,7 @@ class ModelSpec:  # size: a field for each thing that the YAML says
     plugins: list[str] = field(default_factory=list)
     yaml_file: str = ""
     written_nc: int | None = None
+    kpt_shape: tuple[int, int] | None = None
 
     def repeats(self, row: RowSpec) -> int:
         """Return how often a row's block repeats at this scale."""
@@ -95,6 +102,8 @@ class ModelSpec:  # size: a field for each thing that the YAML says
     def to_dict(self) -> dict[str, Any]:
         """Return plain data that `ModelSpec.from_dict` and the YAML understand."""
         data: dict[str, Any] = {"nc": self.nc, "ch": self.ch}
+        if self.kpt_shape:
+            data["kpt_shape"] = list(self.kpt_shape)
         if self.scales:
             data |= {"scales": copy.deepcopy(self.scales), "scale": self.scale}
         else:
@@ -114,6 +123,7 @@ class ModelSpec:  # size: a field for each thing that the YAML says
         nc: int | None = None,
         ch: int | None = None,
         lines: list[int] | None = None,
+        kpt_shape: Sequence[int] | None = None,
     ) -> ModelSpec:
         """Check a model YAML's content and choose the scale.
 
@@ -123,6 +133,7 @@ class ModelSpec:  # size: a field for each thing that the YAML says
             nc: class count that overrides the file's.
             ch: input channels likewise.
             lines: the line of each row in the file, for messages.
+            kpt_shape: keypoints and numbers of each that override the file's, where a row takes `kpt_shape`.
 
         Raises:
             ModelError: with the row and the hint.
@@ -156,6 +167,7 @@ class ModelSpec:  # size: a field for each thing that the YAML says
             plugins=_plugin_files(data, where),
             yaml_file=str(data.get("yaml_file") or ""),
             written_nc=written if type(written) is int else None,
+            kpt_shape=_chosen_keypoints(data, rows, kpt_shape, where),
         )
         _check_sources(spec)
         return spec
@@ -168,6 +180,27 @@ def _demand(possible: bool, what: str, where: str) -> None:
 
 def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _chosen_keypoints(
+    data: dict[str, Any], rows: list[RowSpec], given: Sequence[int] | None, where: str
+) -> tuple[int, int] | None:
+    """Return what `kpt_shape` means in the rows: what is given, or the file's own; None where no row takes it."""
+    written = data.get("kpt_shape")
+    for shape in (written, given):  # as of nc, a slip counts even where another one is taken
+        fits = isinstance(shape, Sequence) and len(shape) == 2 and all(map(_is_count, shape)) and shape[1] in (2, 3)
+        text = f"`kpt_shape` must be [points, 2] for x and y, or [points, 3] with visibility, not {shape!r}"
+        _demand(shape is None or fits, text, where)
+    taken = any(arg == KEYPOINTS for row in rows for arg in _values(row))
+    shape = written if given is None else given
+    _demand(not taken or shape is not None, f"a row takes `kpt_shape`, and the file has none{_EXAMPLE}", where)
+    return (int(shape[0]), int(shape[1])) if taken and shape is not None else None
+
+
+def _values(row: RowSpec) -> list[Any]:
+    """Return a row's arguments, those by name too."""
+    named = row.args[-1] if row.args and isinstance(row.args[-1], dict) else None
+    return row.args if named is None else [*row.args[:-1], *named.values()]
 
 
 def _check_parts(data: dict[str, Any], where: str) -> None:
@@ -320,6 +353,7 @@ def load_model_spec(
     scale: str | None = None,
     nc: int | None = None,
     ch: int | None = None,
+    kpt_shape: Sequence[int] | None = None,
 ) -> ModelSpec:
     """Read a model YAML (a path, a bundled name such as "yolov8n-fla.yaml", or its content) and choose its scale.
 
@@ -330,7 +364,7 @@ def load_model_spec(
     if isinstance(model, ModelSpec):
         model = model.to_dict()
     if isinstance(model, dict):
-        return ModelSpec.from_dict(copy.deepcopy(model), scale, nc, ch)
+        return ModelSpec.from_dict(copy.deepcopy(model), scale, nc, ch, kpt_shape=kpt_shape)
     path, letter = find_model_yaml(model)
     document = read_yaml(path, ModelError)
     data = document.data
@@ -339,7 +373,7 @@ def load_model_spec(
     data["yaml_file"] = str(path)
     rows_as_written(data, document.root)
     letter = None if scale else asked_scale(model, path, letter, data.get("scales"))
-    spec = ModelSpec.from_dict(data, scale or letter, nc, ch, _row_lines(document.root))
+    spec = ModelSpec.from_dict(data, scale or letter, nc, ch, _row_lines(document.root), kpt_shape)
     if len(spec.scales) > 1 and not (scale or letter or data.get("scale")):
         message = "%s: no scale is given, taking %s, the first of its scales (scale=LETTER chooses)"
         LOGGER.warning(message, path, spec.scale)

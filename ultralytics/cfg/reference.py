@@ -22,12 +22,30 @@ from ultralytics.utils.log import LOGGER
 
 TASKS = set(TASK_NAMES)
 MODES = {"train", "val", "predict", "track", "export", "benchmark"}
-TASK2DATA = {"detect": "shapes.yaml"}
-TASK2MODEL = {"detect": "yolov8n.yaml"}
-TASK2METRIC = {"detect": "metrics/mAP50-95(B)"}
+TASK2DATA = {
+    "detect": "shapes.yaml",
+    "segment": "shapes-seg.yaml",
+    "pose": "shapes-pose.yaml",
+    "obb": "shapes-obb.yaml",
+    "classify": "shapes-cls.yaml",
+}
+TASK2MODEL = {
+    "detect": "yolov8n.yaml",
+    "segment": "yolov8n-seg.yaml",
+    "pose": "yolov8n-pose.yaml",
+    "obb": "yolov8n-obb.yaml",
+    "classify": "yolov8n-cls.yaml",
+}
+TASK2METRIC = {
+    "detect": "metrics/mAP50-95(B)",
+    "segment": "metrics/mAP50-95(M)",
+    "pose": "metrics/mAP50-95(P)",
+    "obb": "metrics/mAP50-95(B)",
+    "classify": "metrics/accuracy_top1",
+}
 
 _BOXES = "this project detects boxes: leave the task out"
-ABSENT_TASKS = dict.fromkeys(("segment", "classify", "pose", "obb"), _BOXES)
+ABSENT_TASKS = {name: _BOXES for name in ("segment", "classify", "pose", "obb") if name not in TASKS}
 # Modes and special words of the reference's command line that are not offered, and what is.
 ABSENT_MODES = {
     "hub": "nothing is uploaded: runs lie in runs/detect",
@@ -218,7 +236,7 @@ def smart_value(v: str) -> Any:
 
 def get_save_dir(args: Any, name: str | None = None) -> Path:
     """Return the folder a run of these keys would make: project/name, numbered where it exists."""
-    project = Path(args.project or "runs/detect")
+    project = Path(args.project or f"runs/{args.task}")
     return increment_path(project / (name or args.name or args.mode), exist_ok=args.exist_ok)
 
 

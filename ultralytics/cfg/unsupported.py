@@ -14,24 +14,11 @@ class Inert(NamedTuple):
     why: str  # the answer to any other value
 
 
-_SEGMENT = "it belongs to segmentation, and this project detects boxes"
-_CLASSIFY = "it belongs to classification, and this project detects boxes"
-_POSE = "it belongs to pose estimation, and this project detects boxes"
 _EXPORT = "it belongs to a format of export that is not offered"
 # Keys of the reference that do nothing here.
 UNSUPPORTED: dict[str, Inert] = {
-    "overlap_mask": Inert(True, _SEGMENT),
-    "mask_ratio": Inert(4, _SEGMENT),
-    "retina_masks": Inert(False, _SEGMENT),
-    "dropout": Inert(0.0, _CLASSIFY),
-    "auto_augment": Inert("randaugment", _CLASSIFY),
-    "erasing": Inert(0.4, _CLASSIFY),
-    "crop_fraction": Inert(1.0, _CLASSIFY),
     "keras": Inert(False, _EXPORT),
     "optimize": Inert(False, _EXPORT),
-    "pose": Inert(12.0, _POSE),
-    "kobj": Inert(1.0, _POSE),
-    "copy_paste": Inert(0.0, "it needs polygons, and this project reads boxes"),
     "label_smoothing": Inert(0.0, "the reference never reads it either"),
     "profile": Inert(False, "use scripts/benchmark.sh"),
     "dnn": Inert(False, "ONNX files run in ONNX Runtime"),

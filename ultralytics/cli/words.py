@@ -7,7 +7,7 @@ from typing import Any
 
 from ultralytics.cfg.config import get_cfg, parse_value
 from ultralytics.cfg.keys import KNOBS
-from ultralytics.cfg.reference import ABSENT_MODES, ABSENT_TASKS, MODES, merge_equals_args
+from ultralytics.cfg.reference import ABSENT_MODES, ABSENT_TASKS, MODES, TASKS, merge_equals_args
 from ultralytics.cfg.unsupported import UNSUPPORTED
 from ultralytics.cfg.words import split_names, unquoted
 from ultralytics.cli.command import COMMANDS, PROGRAM, Command
@@ -18,8 +18,8 @@ _SHORT = {"-s": "settings", "--settings": "settings", "setting": "settings", "--
 
 
 def mode_first(words: list[str]) -> list[str]:
-    """Return the words with the mode in front and without those of the reference that say the task: `detect train …`,
-    `train detect …`, `task=detect mode=train …`, `model=x.pt predict`.
+    """Return the words with the mode in front, and a task as a key: `segment train …`, `train segment …`,
+    `task=segment mode=train …`, `model=x.pt predict`.
 
     Raises:
         ConfigError: a task or a mode that is not offered, or no mode.
@@ -29,6 +29,7 @@ def mode_first(words: list[str]) -> list[str]:
         return words
     others: list[str] = []
     modes: list[str] = []
+    tasks: list[str] = []
     for word in words:
         key, equals, value = word.removeprefix("--").removesuffix(",").partition("=")
         task = value if equals and key == "task" else word if not equals else ""
@@ -40,13 +41,15 @@ def mode_first(words: list[str]) -> list[str]:
         is_run = mode in COMMANDS and (COMMANDS[mode].mode or mode in MODES)
         if is_run and not (modes and equals):  # after a mode, mode= is a key that may contradict it
             modes.append(mode)
-        elif task != "detect":
+        elif task in TASKS:
+            tasks.append(f"task={task}")
+        else:
             others.append(word)
     if len(modes) > 1:
         raise ConfigError(f"two modes given: {' and '.join(modes)}", hint="one at a time")
     if not modes and others and all("=" in word for word in others):
-        return [_mode_in_file(others), *others]
-    return modes + others
+        return [_mode_in_file(others), *others, *tasks]
+    return modes + others + (tasks if modes and COMMANDS[modes[0]].mode else [])
 
 
 def _mode_in_file(words: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""Training augmentation and the letterbox, on BGR uint8 images and boxes in pixels.
+"""Training augmentation and the letterbox, on BGR uint8 images and objects in pixels.
 
 A training sample is drawn in three steps: a `Layout` says which part of which image lies where on a canvas (a mosaic
 of four, or one image letterboxed); `RandomPerspective` renders it through a random transform; colour and flips
@@ -19,14 +19,18 @@ import cv2
 import numpy as np
 import torch
 
+from ultralytics.data.copy_paste import copy_paste
 from ultralytics.data.instances import Instances
+from ultralytics.data.labels import FEWEST_POINTS
 from ultralytics.data.letterbox import FILL, _resize
 from ultralytics.data.letterbox import LetterBox as LetterBox
+from ultralytics.data.targets import Targets
 from ultralytics.utils.lazy import later
+from ultralytics.utils.log import LOGGER
 from ultralytics.utils.types import Float64Array, Int64Array, RatioPad, UInt8Array
 
 _KEYS = "the augmentation is set by keys of training, and Augmentation applies it"
-_CLASSES = "it belongs to classification, and this project detects boxes"
+_CLASSES = "ClassificationDataset cuts and augments images by the keys of a run"
 __getattr__ = later(
     __name__,
     {},
@@ -35,7 +39,7 @@ __getattr__ = later(
         **dict.fromkeys(("ToTensor", "v8_transforms"), _KEYS),
         **dict.fromkeys(("CenterCrop", "ClassifyLetterBox", "classify_augmentations", "classify_transforms"), _CLASSES),
         **dict.fromkeys(("DEFAULT_CROP_FRACTION", "DEFAULT_MEAN", "DEFAULT_STD"), _CLASSES),
-        "CopyPaste": "it needs polygons, and this project reads boxes",
+        "CopyPaste": _KEYS,
         "RandomLoadText": "classes are those of the training",
     },
 )
@@ -277,11 +281,16 @@ class RandomHSV:
 
 
 class RandomFlip:
-    """Mirror with a chance `p`: "horizontal" swaps left and right, "vertical" up and down."""
+    """Mirror with a chance `p`: "horizontal" swaps left and right, "vertical" up and down.
 
-    def __init__(self, p: float = 0.5, direction: str = "horizontal") -> None:
+    Args:
+        flip_idx: the order of the keypoints of an object whose left and right are swapped.
+    """
+
+    def __init__(self, p: float = 0.5, direction: str = "horizontal", flip_idx: Sequence[int] | None = None) -> None:
         assert direction in ("horizontal", "vertical"), direction
         self.p, self.direction = p, direction
+        self.flip_idx = flip_idx if direction == "horizontal" else None
         self._scratch = Scratch()
 
     def __call__(self, drawn: Labelled, rng: Generator) -> Labelled:
@@ -290,32 +299,53 @@ class RandomFlip:
             return drawn
         axis = 0 if self.direction == "horizontal" else 1
         out = cv2.flip(drawn.image, 1 - axis, dst=self._scratch(*drawn.image.shape[:2]))
-        # uint8 stays uint8
-        return Labelled(out, drawn.instances.flip(drawn.image.shape[1 - axis], axis))  # type: ignore[arg-type]  # uint8 stays
+        flipped = drawn.instances.flip(drawn.image.shape[1 - axis], axis, self.flip_idx)
+        return Labelled(out, flipped)  # type: ignore[arg-type]  # uint8 stays uint8
 
 
-def to_sample(rgb: UInt8Array, instances: Instances) -> dict[str, torch.Tensor]:
-    """Return a sample's tensors: `img` (3, H, W) uint8, a channels-last view of the RGB image, and the objects'."""
-    h, w = rgb.shape[:2]
-    return {"img": torch.from_numpy(rgb).permute(2, 0, 1), **instances.tensors(w, h)}
+Drawn = tuple[dict[str, torch.Tensor], Int64Array | None]  # tensors of a sample; see `Targets`
+
+
+def to_sample(rgb: UInt8Array, instances: Instances, targets: Targets) -> Drawn:
+    """Return a sample's tensors: `img` (3, H, W) uint8, a channels-last view of the RGB image, and the objects'; and
+    the order of the objects."""
+    tensors, order = targets(instances, *rgb.shape[:2])
+    return {"img": torch.from_numpy(rgb).permute(2, 0, 1), **tensors}, order
 
 
 class Augmentation:
-    """The whole training augmentation: mosaic, perspective, mixup, colour, flips.
+    """The whole training augmentation: mosaic, perspective, copy-paste, mixup, colour, flips.
 
     Args:
-        hyp: mosaic, mixup, degrees, translate, scale, shear, perspective, hsv_h, hsv_s, hsv_v, flipud, fliplr, bgr.
+        hyp: mosaic, copy_paste, mixup, degrees, translate, scale, shear, perspective, hsv_h, hsv_s, hsv_v, flipud,
+            fliplr, bgr.
         imgsz: side of the frame, pixels.
+        targets: what is made of the objects.
+        flip_idx: see `RandomFlip`.
     """
 
-    def __init__(self, hyp: Any, imgsz: int) -> None:
-        self.imgsz = imgsz
+    def __init__(
+        self,
+        hyp: Any,
+        imgsz: int,
+        targets: Targets = Targets(),  # noqa: B008  # frozen
+        flip_idx: Sequence[int] | None = None,
+    ) -> None:
+        self.imgsz, self.targets = imgsz, targets
         self.mosaic_p, self.mixup_p, self.bgr_p = hyp.mosaic, hyp.mixup, hyp.bgr
+        self.copy_paste_p = hyp.copy_paste if targets.annotations in FEWEST_POINTS else 0.0
+        if hyp.copy_paste and not self.copy_paste_p:
+            LOGGER.warning("copy_paste=%g has no effect: it needs polygons", hyp.copy_paste)
+        fliplr = hyp.fliplr
+        if fliplr and targets.annotations == "keypoints" and flip_idx is None:
+            text = "fliplr=%g is off: the YAML has no flip_idx, which says which keypoint is which in a mirror"
+            LOGGER.warning(text, fliplr)
+            fliplr = 0.0
         self.mosaic = Mosaic(imgsz)
         self.perspective = RandomPerspective(hyp.degrees, hyp.translate, hyp.scale, hyp.shear, hyp.perspective)
         self.mixup = MixUp()
         self.hsv = RandomHSV(hyp.hsv_h, hyp.hsv_s, hyp.hsv_v)
-        self.flips = (RandomFlip(hyp.flipud, "vertical"), RandomFlip(hyp.fliplr, "horizontal"))
+        self.flips = (RandomFlip(hyp.flipud, "vertical"), RandomFlip(fliplr, "horizontal", flip_idx))
 
     def __call__(
         self,
@@ -332,8 +362,8 @@ class Augmentation:
             index: the image.
             partners: images that mosaic and mixup take at random, `index` alone when empty.
             load: decodes an image, its longer side imgsz.
-            mix: mosaic and mixup are on.
-            frame: (height, width) of a rectangular sample, which has neither.
+            mix: mosaic, copy-paste and mixup are on.
+            frame: (height, width) of a rectangular sample, which has none of them.
         """
         mix = mix and frame is None
         pool = partners or (index,)
@@ -346,7 +376,7 @@ class Augmentation:
         rgb = self.hsv(drawn.image, rng)
         if self.bgr_p and rng.random() < self.bgr_p:
             rgb = np.ascontiguousarray(rgb[..., ::-1])
-        return to_sample(rgb, drawn.instances)
+        return to_sample(rgb, drawn.instances, self.targets)[0]
 
     def _draw(
         self,
@@ -359,24 +389,29 @@ class Augmentation:
     ) -> Labelled:
         if mix and self.mosaic_p and rng.random() < self.mosaic_p:
             chosen = [index, *(int(pool[i]) for i in rng.integers(len(pool), size=3))]
-            return self.perspective(self.mosaic([load(i) for i in chosen], rng), rng)
-        return self.perspective(letterbox_layout(load(index), frame or (self.imgsz, self.imgsz)), rng)
+            layout = self.mosaic([load(i) for i in chosen], rng)
+        else:
+            layout = letterbox_layout(load(index), frame or (self.imgsz, self.imgsz))
+        drawn = self.perspective(layout, rng)
+        if mix and self.copy_paste_p:
+            drawn.instances = copy_paste(drawn.image, drawn.instances, self.copy_paste_p, rng)
+        return drawn
 
 
 def letterboxed_sample(
-    source: Labelled, frame: tuple[int, int], gain: tuple[float, float]
-) -> tuple[dict[str, torch.Tensor], RatioPad]:
+    source: Labelled, frame: tuple[int, int], gain: tuple[float, float], targets: Targets
+) -> tuple[Drawn, RatioPad]:
     """Draw the validation sample: letterboxed without enlarging.
 
     Args:
         gain: (h, w) by which loading has already scaled.
+        targets: what is made of the objects.
 
     Returns:
-        The tensors; gain and pad of the whole way from the file.
+        The tensors and the order of the objects; gain and pad of the whole way from the file.
     """
     box, (h, w) = LetterBox(frame, scaleup=False), source.image.shape[:2]
     _, (top, _, left, _), (gain_h, gain_w) = box.geometry((h, w))
-    rgb = cv2.cvtColor(box.render(source.image), cv2.COLOR_BGR2RGB)
+    rgb: UInt8Array = cv2.cvtColor(box.render(source.image), cv2.COLOR_BGR2RGB)  # type: ignore[assignment]  # stays uint8
     placed = source.instances.in_pixels(w, h).scale((gain_w, gain_h)).shift((left, top))
-    # uint8 stays uint8
-    return to_sample(rgb, placed), ((gain[0] * gain_h, gain[1] * gain_w), (left, top))  # type: ignore[arg-type]  # uint8 stays
+    return to_sample(rgb, placed, targets), ((gain[0] * gain_h, gain[1] * gain_w), (left, top))

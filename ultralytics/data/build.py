@@ -59,14 +59,17 @@ def build_yolo_dataset(
     prefix: str = "",
     frame: tuple[int, int] | None = None,
     native: bool = False,
+    annotations: str = "boxes",
 ) -> YOLODataset:
     """Build the dataset of a split: augmented in mode "train", letterboxed otherwise.
 
     Args:
-        cfg: imgsz, cache, single_cls, classes, fraction and the augmentation's keys; in mode "train" those of tiles.
+        cfg: imgsz, cache, single_cls, classes, fraction, overlap_mask, mask_ratio and the augmentation's keys; in mode
+            "train" those of tiles.
         data: what the YAML says, or the mapping that `check_det_dataset` makes of it.
         batch, rect, stride, cache_dir, frame, native: see `YOLODataset`; the stride is the model's.
         prefix: what messages call the split; the mode when empty.
+        annotations: what the labels are, see `YOLODataset`.
     """
     training = mode == "train"
     spec = DatasetSpec.of(data)
@@ -88,7 +91,11 @@ def build_yolo_dataset(
         prefix=f"{prefix or mode}: ",
         cache_dir=cache_dir,
         yaml_file=spec.yaml_file,
-        keypoints=spec.keypoints,
+        annotations=annotations,
+        kpt_shape=spec.kpt_shape,
+        flip_idx=spec.flip_idx,
+        overlap_mask=cfg.overlap_mask,
+        mask_ratio=cfg.mask_ratio,
         frame=frame,
         native=native,
         tiles=Tiling.of(cfg) if training else None,

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from ultralytics.utils.lazy import later
 
-_BOXES = "polygons become boxes here: `prepare` and training read them"
+_JOINED = "`prepare coco task=segment` joins the parts of an object"
 __getattr__ = later(
     __name__,
     {},
     {
         "convert_coco": "`prepare coco source=FOLDER out=data/mine` converts COCO's JSON",
-        "convert_dota_to_yolo_obb": "boxes are upright here",
-        "convert_segment_masks_to_yolo_seg": _BOXES,
-        "merge_multi_segment": _BOXES,
-        "min_index": _BOXES,
-        "yolo_bbox2segment": "it needs SAM, and this project detects boxes",
+        "convert_dota_to_yolo_obb": "`prepare dota source=FOLDER out=data/mine` converts DOTA's labels",
+        "convert_segment_masks_to_yolo_seg": "`prepare voc task=segment` and `prepare coco task=segment` outline masks",
+        "merge_multi_segment": _JOINED,
+        "min_index": _JOINED,
+        "yolo_bbox2segment": "it needs SAM, which is not part of this project",
     },
 )
 _GAPS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91)  # ids of COCO's paper that its datasets do not have

@@ -13,10 +13,10 @@ import torch
 
 from ultralytics.data.augment import Augmentation, Labelled, letterboxed_sample
 from ultralytics.data.cache.images import Loader, RecentImages, cached
-from ultralytics.data.instances import FIELDS
 from ultralytics.data.labelset import FileNames, LabelSet
 from ultralytics.data.letterbox import loaded_sizes, resized
 from ultralytics.data.scan import scan
+from ultralytics.data.targets import OBJECTS, Targets
 from ultralytics.data.tiles import TileImages, TileSet, Tiling, cut_images
 from ultralytics.utils.errors import DatasetError
 from ultralytics.utils.images import imread
@@ -26,9 +26,12 @@ from ultralytics.utils.types import Batch, Float32Array, Int64Array, Sample, Sam
 _BOXES = "this project detects boxes: YOLODataset"
 __getattr__ = later(
     __name__,
-    {"HELP_URL": "ultralytics.data.utils:HELP_URL"},
     {
-        **dict.fromkeys(("ClassificationDataset", "SemanticDataset"), _BOXES),
+        "HELP_URL": "ultralytics.data.utils:HELP_URL",
+        "ClassificationDataset": "ultralytics.data.class_dataset:ClassificationDataset",
+    },
+    {
+        "SemanticDataset": _BOXES,
         **dict.fromkeys(
             ("GroundingDataset", "YOLOMultiModalDataset"), "classes are those of the training: YOLODataset"
         ),
@@ -42,7 +45,7 @@ PER_IMAGE = ("im_file", "index", "ori_shape", "resized_shape", "ratio_pad", "ign
 
 
 class YOLODataset:
-    """Images and boxes of a split.
+    """Images and labelled objects of a split.
 
     Args:
         img_path: folders, lists or images of the split, or labels already checked.
@@ -56,7 +59,11 @@ class YOLODataset:
         prefix: put before messages.
         cache_dir: folder for what the scan remembers where the data cannot be written to.
         yaml_file: of the dataset, for messages.
-        keypoints: numbers behind the box in a row of a pose dataset.
+        annotations: what is labelled, see `labels.ANNOTATIONS`; of labels already checked: what they were read as.
+        kpt_shape: keypoints of an object, and the numbers of each in a label row; None unless it is a pose dataset.
+        flip_idx: for each keypoint, which of them it is in the mirrored object; without it no image of a pose dataset
+            is mirrored.
+        overlap_mask, mask_ratio: as the keys of a run.
         frame: (height, width) that validation samples are letterboxed into; `imgsz` squared when None.
         native: validation samples are whole images as they are in their files, each of its own size.
         tiles: the samples are tiles of the images, cut like this.
@@ -86,16 +93,23 @@ class YOLODataset:
         prefix: str = "",
         cache_dir: Path | None = None,
         yaml_file: Path | None = None,
-        keypoints: int = 0,
+        annotations: str = "boxes",
+        kpt_shape: tuple[int, int] | None = None,
+        flip_idx: Sequence[int] | None = None,
+        overlap_mask: bool = True,
+        mask_ratio: int = 4,
         frame: tuple[int, int] | None = None,
         native: bool = False,
         tiles: Tiling | None = None,
     ) -> None:
-        self.imgsz, self.augment, self.prefix = imgsz, augment, prefix
+        self.imgsz, self.prefix = imgsz, prefix
         if isinstance(img_path, LabelSet):
             labels = img_path
         else:
-            labels = scan(img_path, nc, fraction, prefix, cache_dir, yaml_file, keypoints)
+            points, numbers = kpt_shape or (0, 3)
+            read = points * numbers, annotations, numbers
+            labels = scan(img_path, nc, fraction, prefix, cache_dir, yaml_file, *read)
+        self.targets = Targets(annotations, overlap_mask, mask_ratio)
         if classes is not None:
             labels = labels.keep_classes([classes] if isinstance(classes, int) else classes)
         if single_cls:
@@ -112,7 +126,7 @@ class YOLODataset:
             labels, self.rectangles = _rectangles(labels, imgsz, min(batch_size, len(labels)), stride, pad)
         self.labels = labels
         self.batch_size = batch_size
-        self.augmentation = Augmentation(hyp, imgsz) if augment else None
+        self.augmentation = Augmentation(hyp, imgsz, self.targets, flip_idx) if augment else None
         self.mosaic_closed = False
         self.sizes: Int64Array = labels.shapes.astype(np.int64) if native else loaded_sizes(labels.shapes, imgsz)
         kind = _AS_IT_IS if native else f"{imgsz} linear 1"
@@ -131,6 +145,11 @@ class YOLODataset:
         return self.labels.im_files
 
     @property
+    def augment(self) -> bool:
+        """True if samples are those of training."""
+        return self.augmentation is not None
+
+    @property
     def native(self) -> bool:
         """True if samples are whole images as they are in their files."""
         return self.frame is None
@@ -142,9 +161,11 @@ class YOLODataset:
 
     @property
     def uses_partners(self) -> bool:
-        """True if samples mix several images."""
+        """True if samples mix several images, or paste objects."""
         a = self.augmentation
-        return a is not None and not self.rect and not self.mosaic_closed and bool(a.mosaic_p or a.mixup_p)
+        if a is None or self.rect or self.mosaic_closed:
+            return False
+        return bool(a.mosaic_p or a.mixup_p or a.copy_paste_p)
 
     @property
     def ni(self) -> int:
@@ -177,7 +198,7 @@ class YOLODataset:
         if self.rectangles is not None:
             h, w = self.rectangles[index // min(self.batch_size, len(self))]
         frame = int(h), int(w)
-        ratio_pad = None
+        ratio_pad, order = None, None
         if self.augmentation is not None:
             rng = np.random.Generator(np.random.PCG64(key.seed))
             rectangle = frame if self.rect else None
@@ -189,8 +210,9 @@ class YOLODataset:
             loaded = source.image.shape
             original = self.labels.shapes[index]
             gain = float(loaded[0] / original[0]), float(loaded[1] / original[1])
-            tensors, ratio_pad = letterboxed_sample(source, frame, gain)
+            (tensors, order), ratio_pad = letterboxed_sample(source, frame, gain, self.targets)
         shape = tensors["img"].shape
+        areas = self.labels.areas_of(index) if ratio_pad is not None else None
         drawn = {
             **tensors,
             "im_file": self.im_files[index],
@@ -199,7 +221,7 @@ class YOLODataset:
             "resized_shape": (shape[1], shape[2]),
             "ratio_pad": ratio_pad,
             "ignored": self.labels.ignored(index) if ratio_pad is not None else _NOTHING_IGNORED,
-            "areas": self.labels.areas_of(index) if ratio_pad is not None else None,
+            "areas": areas if areas is None or order is None else areas[order],
         }
         return cast(Sample, drawn)
 
@@ -212,7 +234,7 @@ class YOLODataset:
         stacked = torch.stack(frames, out=None if room is None else room(math.prod(shape)).view(shape))
         batch = {
             "img": stacked.permute(0, 3, 1, 2),
-            **{field: torch.cat([s[field] for s in samples]) for field in FIELDS},  # type: ignore[literal-required]  # keys
+            **{key: torch.cat([s[key] for s in samples]) for key in OBJECTS if key in samples[0]},  # type: ignore[literal-required]  # keys
             "batch_idx": torch.cat([torch.full((len(s["cls"]),), float(i)) for i, s in enumerate(samples)]),
             **{key: [s[key] for s in samples] for key in PER_IMAGE},  # type: ignore[literal-required]  # of Sample
         }

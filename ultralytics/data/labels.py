@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ultralytics.data.polygons import Polygons
 from ultralytics.utils.files import read_bytes
 from ultralytics.utils.text import counted, is_number
 from ultralytics.utils.types import (
@@ -28,6 +29,24 @@ BOX_COLUMNS = 5
 POSES_HINT = "are they poses? Each is read as a polygon; kpt_shape in the YAML makes boxes of them"
 FEWEST_POSES, MOST_POSES = 8, 64  # rows of a split that are looked at
 MANY_POLYGONS = 20  # one row in so many is more than slips would be
+ANNOTATIONS = ("boxes", "polygons", "keypoints", "corners")  # what a dataset labels objects with
+FEWEST_POINTS = {"polygons": 3, "corners": 4}
+FLAT = 1e-12  # parts of the image's area: a polygon whose points span no more has them in one line
+
+
+class RowForm(NamedTuple):
+    """How the rows of a dataset's label files are read; the last arguments of `parse_labels`.
+
+    keypoints: numbers that follow the box in a row of a pose dataset, 0 of others; annotations: one of ANNOTATIONS;
+    numbers: of each keypoint, 2 or 3.
+    """
+
+    keypoints: int = 0
+    annotations: str = "boxes"
+    numbers: int = 3
+
+
+BOXES = RowForm()
 
 
 class Problem(NamedTuple):
@@ -51,6 +70,8 @@ class Judged(NamedTuple):
     that can be read.
     Of a label file also, of each row: columns: how many it has, and BOX_COLUMNS in a pose dataset; over: how far it
     reached over the image's edge before it was cut, in parts of the image, 0 where it was not.
+    segments: the polygons or corners of the rows, keypoints: (m, K, 3) x, y, visibility; None where they are not read;
+    annotations: as what it was read, one of ANNOTATIONS.
     """
 
     rows: Float64Array
@@ -59,6 +80,9 @@ class Judged(NamedTuple):
     text: str | None
     columns: Int32Array = np.zeros(0, np.int32)
     over: Float32Array = np.zeros(0, np.float32)
+    segments: Polygons | None = None
+    keypoints: Float64Array | None = None
+    annotations: str = "boxes"
 
     @property
     def usable(self) -> bool:
@@ -88,7 +112,7 @@ def _beside_images(image: str, folder: str) -> str | None:
     return f"{head}{os.sep}{folder}{os.sep}{os.path.splitext(tail)[0]}.txt" if images else None
 
 
-def parse_labels(text: str, keypoints: int = 0) -> Judged:
+def parse_labels(text: str, keypoints: int = 0, annotations: str = "boxes", numbers: int = 3) -> Judged:
     """Parse the rows of a label file, in the precision they are written with: (m, 5) class, centre, width, height in
     0..1; the line of each; every problem of the file.
 
@@ -98,9 +122,16 @@ def parse_labels(text: str, keypoints: int = 0) -> Judged:
 
     Args:
         keypoints: numbers that follow the box in a row of a pose dataset, which then has no polygons; 0 of others.
+        annotations: "boxes" reads boxes, from whatever rows there are; with the others a row of another kind is an
+            error: "polygons" and "corners" (four or more, of a rotated box) keep the points, "keypoints" those behind
+            the box.
+        numbers: of each keypoint: x, y and, with 3, how visible it is (0, 1 or 2). With 2, a point at a negative place
+            is not labelled, and every other is visible (1).
     """
+    form = RowForm(keypoints, annotations, numbers)
     rows: list[tuple[float, ...]] = []
-    numbers: list[int] = []
+    marks: list[Float64Array] = []
+    found: list[int] = []
     columns: list[int] = []
     cut: list[float] = []
     problems: list[Problem] = []
@@ -109,23 +140,36 @@ def parse_labels(text: str, keypoints: int = 0) -> Judged:
         words = line.split()
         if not words:
             continue
-        judged = _parse_row(words, number, keypoints)
+        judged = _parse_row(words, number, keypoints) if annotations == "boxes" else _marked_row(words, number, form)
         if isinstance(judged, Problem):
             problems.append(judged)
             continue
-        row, over = judged
+        row, over = judged[:2]
+        mark: Float64Array | None = judged[2] if len(judged) == 3 else None
+        whole = row if mark is None else (*row, *mark.ravel().tolist())
         if row[3] <= 0 or row[4] <= 0:
             problems.append(Problem(number, "area", "the box has no area; the row is dropped", False))
-        elif row in seen:
+        elif whole in seen:
             problems.append(Problem(number, "duplicate", "a duplicate of an earlier row; the row is dropped", False))
         else:
-            seen.add(row)
+            seen.add(whole)
             rows.append(row)
-            numbers.append(number)
+            found.append(number)
             columns.append(BOX_COLUMNS if keypoints else len(words))
             cut.append(over)
+            if mark is not None:
+                marks.append(mark)
     arrays = np.asarray(rows, np.float64).reshape(-1, 5), np.asarray(columns, np.int32), np.asarray(cut, np.float32)
-    return Judged(arrays[0], numbers, problems, text, *arrays[1:])
+    return Judged(arrays[0], found, problems, text, *arrays[1:], *_marks(marks, form), annotations)
+
+
+def _marks(marks: list[Float64Array], form: RowForm) -> tuple[Polygons | None, Float64Array | None]:
+    """Join the points of a file's rows."""
+    if form.annotations in FEWEST_POINTS:
+        return Polygons.of(marks), None
+    if form.annotations == "keypoints":
+        return None, np.asarray(marks, np.float64).reshape(-1, form.keypoints // form.numbers, 3)
+    return None, None
 
 
 def parse_ignored(text: str) -> tuple[Float64Array, list[int], list[Problem]]:
@@ -158,12 +202,12 @@ def parse_ignored(text: str) -> tuple[Float64Array, list[int], list[Problem]]:
     return np.asarray(rows, np.float64).reshape(-1, 6), numbers, problems
 
 
-def judge_labels(path: str, keypoints: int = 0) -> Judged:
-    """Read a label file; without one the image is a background. `keypoints`: see `parse_labels`."""
+def judge_labels(path: str, keypoints: int = 0, annotations: str = "boxes", numbers: int = 3) -> Judged:
+    """Read a label file; without one the image is a background. The other arguments: see `parse_labels`."""
     text, problem = _read_label_text(path)
     if problem is not None:
-        return Judged(np.zeros((0, 5)), [], [problem], None)
-    return parse_labels(text or "", keypoints)._replace(text=text)
+        return parse_labels("", keypoints, annotations, numbers)._replace(problems=[problem], text=None)
+    return parse_labels(text or "", keypoints, annotations, numbers)._replace(text=text)
 
 
 def judge_ignored(path: str | None) -> Judged:
@@ -218,9 +262,11 @@ def _read_label_text(path: str) -> tuple[str | None, Problem | None]:
 
 
 Row = tuple[tuple[float, ...], float]  # class, box; over how much of the image it reached over the edge and was cut
+Marked = tuple[tuple[float, ...], float, Float64Array]  # the same, and the points of the row
 
 
-def _parse_row(words: list[str], line: int, keypoints: int = 0) -> Row | Problem:
+def _read_numbers(words: list[str], line: int) -> tuple[float, list[float]] | Problem:
+    """Return the class and the numbers behind it."""
     try:
         cls, *values = map(float, words)
     except ValueError:
@@ -228,6 +274,14 @@ def _parse_row(words: list[str], line: int, keypoints: int = 0) -> Row | Problem
         return Problem(line, "number", f"{bad!r} is no number", True)
     if not 0 <= cls < 2**31 or cls != int(cls):  # NaN and infinity as well
         return Problem(line, "class", f"the class id {words[0]} is no integer of 0 or more", True)
+    return cls, values
+
+
+def _parse_row(words: list[str], line: int, keypoints: int = 0) -> Row | Problem:
+    read = _read_numbers(words, line)
+    if isinstance(read, Problem):
+        return read
+    cls, values = read
     polygon = len(values) != 4
     if polygon:
         what = _wrong_columns(words, keypoints)
@@ -249,6 +303,88 @@ def _bounds(values: list[float]) -> tuple[float, float, float, float]:
     return min(values[::2]), max(values[::2]), min(values[1::2]), max(values[1::2])
 
 
+def _marked_row(words: list[str], line: int, form: RowForm) -> Marked | Problem:
+    """Read a row of a dataset whose annotations are more than boxes."""
+    read = _read_numbers(words, line)
+    if isinstance(read, Problem):
+        return read
+    what = _wrong_marks(words, form)
+    if what:
+        return Problem(line, "columns", what, True)
+    return _pose_row(*read, line, form) if form.annotations == "keypoints" else _polygon_row(*read, line)
+
+
+def _wrong_marks(words: list[str], form: RowForm) -> str:
+    """Say what is wrong with the number of columns of such a row; "" when nothing is."""
+    n, box = len(words), "a box; " if len(words) == BOX_COLUMNS else ""
+    if form.annotations == "keypoints":
+        wanted, count = BOX_COLUMNS + form.keypoints, form.keypoints // form.numbers
+        each = "x y visibility" if form.numbers == 3 else "x y"
+        row = f"kpt_shape [{count}, {form.numbers}] asks for {wanted} (class x y w h, then {each} of each keypoint)"
+        return "" if n == wanted else f"{n} columns, {box}{row}"
+    fewest = FEWEST_POINTS[form.annotations]
+    if n % 2 and n > 2 * fewest:
+        return ""
+    points = "corners" if form.annotations == "corners" else "points"
+    return f"{n} columns, {box}a row has a class and {fewest} or more {points} (x y)"
+
+
+def _outside(values: list[float] | Float64Array) -> float:
+    """Return the first coordinate that is farther outside of the image than OVER_EDGE, or no number; else 0."""
+    return next((float(v) for v in values if not -OVER_EDGE <= v <= 1 + OVER_EDGE), 0.0)  # NaN as well
+
+
+def _wrong_coordinate(value: float, line: int) -> Problem:
+    what = f"the coordinate {value:g} is outside 0..1; coordinates are parts of the width and height"
+    return Problem(line, "coordinate", what, True)
+
+
+def _polygon_row(cls: float, values: list[float], line: int) -> Marked | Problem:
+    wrong = _outside(values)
+    if wrong:
+        return _wrong_coordinate(wrong, line)
+    points, over = np.array(values).reshape(-1, 2), max(-min(values), max(values) - 1)
+    if over > 0:
+        points = Polygons.of([points]).clip((0, 0), (1, 1)).points.astype(np.float64)
+    if not len(points) or _is_flat(points):
+        return Problem(line, "area", "the polygon has no area; the row is dropped", False)
+    (x1, y1), (x2, y2) = points.min(0).tolist(), points.max(0).tolist()
+    return (cls, (x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1), over if over > ROUNDING else 0.0, points
+
+
+def _is_flat(points: Float64Array) -> bool:
+    """Return True if all points (n, 2) lie in one line."""
+    away = points - points[0]
+    far = away[(away**2).sum(1).argmax()]
+    return bool(np.abs(away[:, 0] * far[1] - away[:, 1] * far[0]).max() <= FLAT)
+
+
+def _pose_row(cls: float, values: list[float], line: int, form: RowForm) -> Marked | Problem:
+    judged = (cls, *values[:4]), 0.0
+    if min(values[:4]) < 0 or max(values[:4]) > 1 or math.isnan(sum(values[:4])):
+        found = _at_the_edge(cls, values[:4], line, False)
+        if isinstance(found, Problem):
+            return found
+        judged = found
+    points = np.array(values[4:]).reshape(-1, form.numbers)
+    if form.numbers == 2:
+        points = np.concatenate([points, (points >= 0).all(1, keepdims=True)], 1)
+    bad = ~np.isin(points[:, 2], (0, 1, 2))
+    if bad.any():
+        what = f"the visibility {points[bad][0, 2]:g} is not 0, 1 or 2 (not labelled, hidden, visible)"
+        return Problem(line, "number", what, True)
+    if not np.isfinite(points).all():
+        return _wrong_coordinate(float(points[~np.isfinite(points)][0]), line)
+    wrong = _outside(points[points[:, 2] > 0, :2].ravel())
+    if wrong:
+        return _wrong_coordinate(wrong, line)
+    over = np.maximum(-points[:, :2], points[:, :2] - 1).max(1)
+    beyond = (over > ROUNDING) & (points[:, 2] > 0)  # it is not in the image
+    points[beyond, 2] = 0
+    points[:, :2] = points[:, :2].clip(0, 1)
+    return judged[0], max(judged[1], *over[beyond].tolist(), 0.0), points
+
+
 def _at_the_edge(cls: float, values: list[float], line: int, polygon: bool) -> Row | Problem:
     """Judge a row with a number outside 0..1: its box is cut at the image's edge, unless it is an error."""
     box, x1, x2, y1, y2 = values, 0.0, 0.0, 0.0, 0.0
@@ -258,9 +394,7 @@ def _at_the_edge(cls: float, values: list[float], line: int, polygon: bool) -> R
         box = [(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1]
     if not finite or min(box[:2]) < -OVER_EDGE or min(box[2:]) < -ROUNDING or max(box) > 1 + OVER_EDGE:
         farthest = max(values, key=lambda v: abs(v - 0.5))
-        wrong = next((v for v in values if not -OVER_EDGE <= v <= 1 + OVER_EDGE), farthest)  # NaN as well
-        what = f"the coordinate {wrong:g} is outside 0..1; coordinates are parts of the width and height"
-        return Problem(line, "coordinate", what, True)
+        return _wrong_coordinate(_outside(values) or farthest, line)
     if not polygon:
         if min(values) >= -ROUNDING and max(values) <= 1 + ROUNDING:
             return (cls, *(min(max(v, 0.0), 1.0) for v in values)), 0.0

@@ -10,6 +10,7 @@ from typing import Any, overload
 import numpy as np
 
 from ultralytics.data.instances import FloatArray, Instances
+from ultralytics.data.polygons import gather
 from ultralytics.utils.types import ANY_CLASS, Float32Array, Float64Array, Int64Array, UInt8Array
 
 
@@ -108,8 +109,8 @@ class LabelSet:
         """Return the same set, its images in another order or fewer."""
         order = np.asarray(order, np.int64)
         names = list(self.im_files)
-        offsets, rows = _gather(self.offsets, order)
-        ignore_offsets, ignored = _gather(self.ignore_offsets, order)
+        offsets, rows = gather(self.offsets, order)
+        ignore_offsets, ignored = gather(self.ignore_offsets, order)
         taken = self._with_rows(offsets, rows, ignore_offsets, ignored)
         files = FileNames([names[i] for i in order])
         return replace(taken, im_files=files, shapes=self.shapes[order], contents=self.contents[order])
@@ -136,14 +137,6 @@ class LabelSet:
         """Make every class id 0."""
         self.cls[:] = 0
         self.ignore[:, 0] = np.minimum(self.ignore[:, 0], 0)
-
-
-def _gather(offsets: Int64Array, order: Int64Array) -> tuple[Int64Array, Int64Array]:
-    """Return the offsets of the images taken, and the rows that are theirs."""
-    counts = np.diff(offsets)[order]
-    taken = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    rows = np.repeat(offsets[order] - taken[:-1], counts) + np.arange(taken[-1])
-    return taken, rows.astype(np.int64)
 
 
 def _kept_offsets(offsets: Int64Array, kept: Any) -> Int64Array:

@@ -15,9 +15,12 @@ from ultralytics.cfg.paths import program
 from ultralytics.data.cache.scan import NO_FILE, Entry, ScanCache, ScannedImage, digest_of, signature
 from ultralytics.data.images import Unusable, judge_image, list_images
 from ultralytics.data.instances import Instances
+from ultralytics.data.kinds import KINDS, kind_of
 from ultralytics.data.labels import (
     BOX_COLUMNS,
+    FEWEST_POINTS,
     POSES_HINT,
+    RowForm,
     areas_file,
     glued_rows,
     ignore_file,
@@ -46,6 +49,8 @@ def scan(
     cache_dir: Path | None = None,
     yaml_file: Path | None = None,
     keypoints: int = 0,
+    annotations: str = "boxes",
+    numbers: int = 3,
 ) -> LabelSet:
     """Check every image (decoded in full) and label file of a split.
 
@@ -58,24 +63,27 @@ def scan(
         nc: number of classes.
         fraction: part of the sorted images to use.
         yaml_file: where all problems can be seen.
-        keypoints: see `parse_labels`.
+        keypoints, annotations, numbers: see `parse_labels`.
 
     Raises:
-        DatasetError: no images; a class id outside 0..nc−1 (file and line); nothing usable left.
+        DatasetError: no images; a class id outside 0..nc−1 (file and line); nothing usable left; labels of another kind
+            of dataset.
     """
+    form = RowForm(keypoints, annotations, numbers)
     skipped, followed = list[str](), list[str]()
     files = list_images(paths, skipped, followed)
     files = files[: max(round(len(files) * fraction), 1)]
-    memory = ScanCache(files, paths, fraction, cache_dir, keypoints)
+    memory = ScanCache(files, paths, fraction, cache_dir, form)
     entry = memory.load(_signatures(files))
     if entry is None:
-        entry = _check_all(files, memory, desc, keypoints)
+        entry = _check_all(files, memory, desc, form)
         memory.keep(entry)
+    _check_kind(files, entry, form)
     labels = _label_set(files, entry, memory.names)
-    _check_classes(labels, nc, keypoints)
+    _check_classes(labels, nc, form)
     bare = [files[i] for i in np.flatnonzero((entry.signatures[:, 1] == 0).all(1))]
     misplaced = misplaced_labels({f: label_file(f) for f in bare}, len(files))
-    advice = [*_advice(files, entry), *map(str, misplaced)]
+    advice = [*_advice(files, entry, form), *map(str, misplaced)]
     if skipped:
         several = f" and {len(skipped) - 1} more" if len(skipped) > 1 else ""
         advice.append(
@@ -94,11 +102,11 @@ def scan(
     return labels
 
 
-def _check_classes(labels: LabelSet, nc: int, keypoints: int) -> None:
+def _check_classes(labels: LabelSet, nc: int, form: RowForm) -> None:
     wrong = np.flatnonzero(labels.cls >= nc)
     if len(wrong):
         image = labels.im_files[int(np.searchsorted(labels.offsets, wrong[0], side="right")) - 1]
-        judged = judge_labels(label_file(image), keypoints)
+        judged = judge_labels(label_file(image), *form)
         line = next((n for cls, n in zip(judged.rows[:, 0], judged.lines, strict=True) if cls >= nc), 0)
         raise DatasetError(
             f"class id {labels.cls[wrong[0]]:.0f} is out of range: the dataset has {counted(nc, 'class')}",
@@ -107,14 +115,38 @@ def _check_classes(labels: LabelSet, nc: int, keypoints: int) -> None:
         )
 
 
-def _advice(files: Sequence[str], entry: Entry) -> Iterator[str]:
+def _check_kind(files: Sequence[str], entry: Entry, form: RowForm) -> None:
+    """Refuse a split whose labels are of another kind than is read.
+
+    Raises:
+        DatasetError: one line that says which kind they are.
+    """
+    if form.annotations == "boxes":
+        return
+    refused = [i for i, what, _, _ in entry.problems if what == "label" and not entry.usable[i]]
+    if not len(entry.rows) and refused:
+        looked_at = [label_file(files[i]) for i in dict.fromkeys(refused)]
+    elif form.annotations in FEWEST_POINTS and pose_columns(files, entry.offsets, entry.columns):
+        looked_at = [label_file(files[i]) for i in np.flatnonzero(np.diff(entry.offsets)).tolist()]
+    else:
+        return
+    kind = kind_of(looked_at)
+    if kind not in ("", form.annotations):
+        raise DatasetError(
+            f"these labels are {KINDS[kind][0]}, and the task needs {KINDS[form.annotations][0]}",
+            looked_at[0],
+            KINDS[kind][1],
+        )
+
+
+def _advice(files: Sequence[str], entry: Entry, form: RowForm) -> Iterator[str]:
     """Name what training takes as it is, and may not be meant so; one line of a kind for the whole split."""
 
     def place(rows: BoolArray) -> str:
         """File and line of the first row, and how many there are."""
         first = int(rows.argmax())
         image = int(np.searchsorted(entry.offsets, first, side="right")) - 1
-        lines = judge_labels(label_file(files[image])).lines
+        lines = judge_labels(label_file(files[image]), *form).lines
         number = first - int(entry.offsets[image])
         line = f":{lines[number]}" if number < len(lines) else ""
         return f"{label_file(files[image])}{line}: {counted(int(rows.sum()), 'row')}"
@@ -128,7 +160,7 @@ def _advice(files: Sequence[str], entry: Entry) -> Iterator[str]:
     if over.any():
         yield f"{place(over)} up to {entry.over.max():.1%} over the edge of the image: cut off there"
     pose = pose_columns(files, entry.offsets, entry.columns)
-    if pose:
+    if pose and form.annotations == "boxes":
         text = f"{place(entry.columns == pose)} of {pose} columns, whose first four numbers are a box around the others"
         yield f"{text}: {POSES_HINT}"
     again = _linked_again(files, entry.signatures[:, 0])
@@ -176,15 +208,15 @@ def _signatures(files: Sequence[str]) -> Int64Array:
     return np.array(found, np.int64).reshape(-1, 4, 3)
 
 
-def _check_all(files: Sequence[str], memory: ScanCache, desc: str, keypoints: int) -> Entry:
+def _check_all(files: Sequence[str], memory: ScanCache, desc: str, form: RowForm) -> Entry:
     """Check what the memory does not know, with all cores: decoding releases the interpreter's lock."""
     with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 16)) as pool:
-        check = partial(_check_image, keypoints=keypoints)
+        check = partial(_check_image, form=form)
         results = pool.map(lambda i: memory.recall(i) or check(files[i], memory.known(i)), range(len(files)))
-        return Entry.join(list(progress(results, total=len(files), desc=f"{desc}Checking images")))
+        return Entry.join(list(progress(results, total=len(files), desc=f"{desc}Checking images")), form)
 
 
-def _check_image(image: str, known: ScannedImage | None, keypoints: int) -> ScannedImage:
+def _check_image(image: str, known: ScannedImage | None, form: RowForm) -> ScannedImage:
     """Check an image and its labels. One whose content an earlier run has decoded is not decoded again."""
     files = image, label_file(image), ignore_file(image), areas_file(image)
     seen = ScannedImage(signatures=tuple(map(signature, files)))
@@ -202,13 +234,15 @@ def _check_image(image: str, known: ScannedImage | None, keypoints: int) -> Scan
             seen.problems.append(("image", 0, judged.what))
             return seen
         seen.shape = judged.shape[0], judged.shape[1]
-    labels, ignored = judge_labels(label_file(image), keypoints), judge_ignored(ignore_file(image))
+    labels, ignored = judge_labels(label_file(image), *form), judge_ignored(ignore_file(image))
     fatal = next((p for p in labels.problems if p.fatal), None)
     seen.problems += [("label", p.line, p.what) for p in ([fatal] if fatal else labels.problems)]
     seen.problems += [("ignore", p.line, p.what) for p in ignored.problems]
     seen.usable = labels.usable
     if seen.usable:
         seen.rows, seen.columns, seen.over = labels.rows.astype(np.float32), labels.columns, labels.over
+        seen.segments = None if labels.segments is None else labels.segments.single()
+        seen.keypoints = None if labels.keypoints is None else labels.keypoints.astype(np.float32)
     seen.ignored = ignored.rows.astype(np.float32)
     if seen.usable:
         seen.areas, problems = judge_areas(areas_file(image), labels)
@@ -226,14 +260,19 @@ def _label_set(files: Sequence[str], entry: Entry, names: str) -> LabelSet:
         FileNames(files),
         entry.shapes,
         entry.offsets,
-        Instances(np.ascontiguousarray(entry.rows[:, 0]), np.ascontiguousarray(entry.rows[:, 1:])),
+        Instances(
+            np.ascontiguousarray(entry.rows[:, 0]),
+            np.ascontiguousarray(entry.rows[:, 1:]),
+            entry.marks.segments,
+            entry.marks.keypoints if entry.marks.keypoints.shape[1] else None,
+        ),
         entry.ignore_offsets,
         entry.ignored,
         entry.contents,
         entry.digest(names),
         problems,
         int((~entry.usable).sum()),
-        entry.areas if len(entry.areas) else None,
+        entry.marks.areas if len(entry.marks.areas) else None,
     )
     return labels if entry.usable.all() else labels.take(np.flatnonzero(entry.usable))
 

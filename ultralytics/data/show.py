@@ -15,6 +15,7 @@ from ultralytics.cfg.knob import check_switches, check_whole
 from ultralytics.data.build import WHOLE_SPLIT, build_yolo_dataset
 from ultralytics.data.dataset import YOLODataset
 from ultralytics.data.images import listable, relative_names
+from ultralytics.data.kinds import form_of
 from ultralytics.data.subset.stratify import rank
 from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.files import user_path
@@ -40,13 +41,14 @@ def show(
     overrides: Mapping[str, Any] | None = None,
     source: str = "argument",
     font: str | None = None,
+    task: str | None = None,
 ) -> Path:
-    """Draw pairs of images of a split with their boxes: letterboxed, and as a training sample.
+    """Draw pairs of images of a split with what is labelled: letterboxed, and as a training sample.
 
     The samples are those of a training run's first epoch with this seed and these settings, made by the same code.
     Which images are drawn depends on the seed and their names. Of a large split only 512 images are read, from which
-    mosaics take their partners. The options are those of the command `show`, its keys of the augmentation `overrides`,
-    and `source` is what to call their origin.
+    mosaics take their partners. Labels are read as for `task`, or as the YAML or their rows say. The options are those
+    of the command `show`, its keys of the augmentation `overrides`, and `source` is what to call their origin.
 
     Returns:
         The image's file.
@@ -58,12 +60,13 @@ def show(
     """
     _check_keys(n, seed, overwrite, overrides or {})
     font = checked_font(font)
-    cfg = get_cfg(overrides={**(overrides or {}), "imgsz": imgsz}, source=source)
+    cfg = get_cfg(overrides={**(overrides or {}), "imgsz": imgsz, "mask_ratio": 1}, source=source)
     spec = load_dataset(data, needs=[split])
     name = spec.yaml_file.stem if spec.yaml_file.stem != "data" else spec.yaml_file.parent.name
     given = None if out is None else _checked_place(out, overwrite)
     names = relative_names(spec.split(split))
-    after = _training_set(cfg, spec, split, names, max(WHOLE_SPLIT, n), seed)
+    annotations = form_of(spec, sorted(names), task, 1).annotations
+    after = _training_set(cfg, spec, split, names, max(WHOLE_SPLIT, n), seed, annotations)
     chosen = sorted(range(len(after)), key=lambda i: rank(seed, names[after.im_files[i]]))[:n]
     if len(chosen) < n:
         LOGGER.info("%s wanted, and %d can be shown", counted(n, "image"), len(chosen))
@@ -97,7 +100,8 @@ def _check_keys(n: int, seed: int, overwrite: bool, overrides: Mapping[str, Any]
 
 def _load_pairs(after: YOLODataset, chosen: Sequence[int], seed: int) -> Batch:
     """Make a batch of each image as it is and as a training sample, in turn."""
-    before = YOLODataset(after.labels, after.imgsz)
+    kind = after.targets
+    before = YOLODataset(after.labels, after.imgsz, annotations=kind.annotations, mask_ratio=kind.ratio)
     partners = tuple(range(len(after))) if after.uses_partners else ()
     samples: list[Sample] = []
     for position, i in enumerate(chosen):
@@ -106,16 +110,16 @@ def _load_pairs(after: YOLODataset, chosen: Sequence[int], seed: int) -> Batch:
 
 
 def _training_set(
-    cfg: Config, spec: DatasetSpec, split: str, names: Mapping[str, str], most: int, seed: int
+    cfg: Config, spec: DatasetSpec, split: str, names: Mapping[str, str], most: int, seed: int, kind: str
 ) -> YOLODataset:
     """Build the dataset of a split as a training does, of `most` of its images."""
     if len(names) <= most:
-        return build_yolo_dataset(cfg, spec.split(split), 1, spec, prefix=split)
+        return build_yolo_dataset(cfg, spec.split(split), 1, spec, prefix=split, annotations=kind)
     listed = sorted(filter(listable, names), key=lambda f: rank(seed, names[f]))[:most]
     with TemporaryDirectory() as folder:  # what the scan remembers of so odd a list goes with it
         file = Path(folder) / "images.txt"
         file.write_text("\n".join(listed), encoding="utf-8")
-        return build_yolo_dataset(cfg, [file], 1, spec, prefix=split)
+        return build_yolo_dataset(cfg, [file], 1, spec, prefix=split, annotations=kind)
 
 
 def _new_file(name: str) -> Path:

@@ -152,9 +152,15 @@ def _visible(
     low = np.maximum(boxes[None, :, :2], tiles[:, None, :2])
     high = np.minimum(boxes[None, :, 2:], tiles[:, None, 2:])
     area = (high - low).clip(0).prod(2)
-    tile, row = np.nonzero((area > 0) & (area >= share * (boxes[:, 2:] - boxes[:, :2]).prod(1)))
+    least = share * (boxes[:, 2:] - boxes[:, :2]).prod(1) if placed.segments is None else 0
+    tile, row = np.nonzero((area > 0) & (area >= least))
     corner, end = tiles[tile, :2].astype(np.float64), tiles[tile, 2:].astype(np.float64)
-    return tile, row, placed.keep(row).clip(corner, end).label(end - corner, corner)
+    inside = placed.keep(row).clip(corner, end)
+    if placed.segments is not None and inside.segments is not None:  # a tile in a polygon's box may show nothing of it
+        shown = inside.segments.areas()
+        seen = (shown > 0) & (shown >= share * placed.segments.areas()[row])
+        tile, row, inside, corner, end = tile[seen], row[seen], inside.keep(seen), corner[seen], end[seen]
+    return tile, row, inside.label(end - corner, corner)
 
 
 def _labels_of(tiles: TileSet, objects: Instances, counts: Int64Array) -> TileSet:

@@ -20,8 +20,8 @@ from torch import Tensor
 from ultralytics import __version__
 from ultralytics.cfg.config import Config, keys_of
 from ultralytics.engine.callbacks import Callback, Callbacks, WithCallbacks
-from ultralytics.engine.formats.failure import refusal
-from ultralytics.engine.formats.format import Finish, Format, Job, needed
+from ultralytics.engine.formats.failure import output_tensors, refusal
+from ultralytics.engine.formats.format import OUTPUT, SHARED, Finish, Format, Job, needed
 from ultralytics.engine.formats.metadata import SUPPRESSION, Metadata
 from ultralytics.engine.formats.parity import Comparison, Trial, beyond, compared, first_row, shapes
 from ultralytics.engine.formats.table import format_named
@@ -105,7 +105,7 @@ class Exporter(WithCallbacks):
         finish = self.finish(model)
         network = Deployed(model)
         shape = (args.batch, network.network.spec.ch, *self._frame(network.stride))
-        job = Job(network, args, shape, self._metadata(model, shape, finish), finish=finish)
+        job = Job(network, args, shape, self._metadata(model, shape, finish), _names_of(network, shape), finish)
         if calibration is not None:
             job = replace(job, calibration=partial(calibration, shape[0], *shape[2:]))
         path = self._place(chosen, stem or Path(Path(model.spec.yaml_file).stem or "model"))
@@ -211,7 +211,8 @@ class Exporter(WithCallbacks):
         args = self.args
         how = {k: getattr(args, k) for k in ("dynamic", "half", "int8")} | {"nms": finish is not None}
         how |= {k: getattr(args, k) for k in (SUPPRESSION if finish is not None else ())}
-        end2end = {"end2end": True} if getattr(model, "end2end", False) else {}
+        head: dict[str, Any] = {"end2end": True} if getattr(model, "end2end", False) else {}
+        head |= _more_of(model)
         trained = f" trained on {args.data}" if args.data else ""
         return Metadata(
             names=dict(model.names),
@@ -219,7 +220,7 @@ class Exporter(WithCallbacks):
             task=args.task,
             batch=shape[0],
             imgsz=list(shape[2:]),
-            args=how | end2end,
+            args=how | head,
             description=f"{Path(model.spec.yaml_file).stem or 'YOLOv8'} model{trained}",
             author="ultralytics-fla",
             date=datetime.now().isoformat(timespec="seconds"),
@@ -310,6 +311,26 @@ def _rounding(job: Job, trial: Trial, how: Comparison) -> dict[str, float]:
             return how.outputs(exact.float(), job.network(trial.images))
     except Exception:  # of a pasted module that names a type
         return {}
+
+
+def extra_of(model: Any) -> int:
+    """Return how many numbers a network's head gives behind an anchor's scores."""
+    return int(getattr(model.head, "extra", 0))
+
+
+def _more_of(model: Any) -> dict[str, Any]:
+    """Return what a file says of the numbers behind the scores."""
+    points = getattr(model, "kpt_shape", None)
+    found: dict[str, Any] = {"extra": extra_of(model)} if extra_of(model) else {}
+    return found | ({"kpt_shape": list(points)} if points else {})
+
+
+@torch.inference_mode()
+def _names_of(network: Deployed, shape: Sequence[int]) -> tuple[str, ...]:
+    """Return the names of what a network gives."""
+    if not extra_of(network.network):
+        return (OUTPUT,)
+    return (OUTPUT, SHARED)[: len(list(output_tensors(network(torch.zeros(*shape)))))]
 
 
 def _next_stage(bar: Any, name: str) -> None:

@@ -37,6 +37,8 @@ class Hooks(TrainerAliases, ABC):  # size: the methods are what the reference's 
     """
 
     loss_names: Sequence[str] = ()
+    auto_classes: int | None = None  # by which optimizer=auto chooses its rate; None: the model's
+    task = ""  # a key of the table of tasks; "": that of the configuration
 
     def __init__(self) -> None:
         self.checkpoint: Checkpoint | None = None
@@ -129,7 +131,8 @@ class Hooks(TrainerAliases, ABC):  # size: the methods are what the reference's 
     ) -> torch.optim.Optimizer:
         """Make the optimizer; `auto` chooses it by the number of steps, and its settings become the run's."""
         args = self.args
-        choice = choose_optimizer(name, lr, momentum, model.nc, int(iterations))  # type: ignore[arg-type]  # a detector's
+        classes: Any = self.auto_classes or model.nc
+        choice = choose_optimizer(name, lr, momentum, classes, int(iterations))
         if name == "auto":
             for key, value in (("lr0", choice.lr), ("momentum", choice.momentum), ("warmup_bias_lr", 0.0)):
                 if args.sources.get(key) not in (None, "default") and getattr(args, key) != value:
@@ -161,14 +164,15 @@ class Hooks(TrainerAliases, ABC):  # size: the methods are what the reference's 
 
         They are fp32 for whoever overrides this; else see `BatchLoss.image_dtype`.
         """
-        most = count_most(batch["batch_idx"])
-        moved = self.step.loss.feed.move({k: batch[k] for k in ("img", "cls", "bboxes", "batch_idx")})
-        batch.update(moved)  # type: ignore[typeddict-item]  # some of its tensors
+        most = count_most(batch["batch_idx"]) if "batch_idx" in batch else None
+        moved = self.step.loss.feed.move({k: v for k, v in batch.items() if isinstance(v, Tensor)})
+        batch.update(moved)  # type: ignore[typeddict-item]  # its tensors
         if most is not None:
             batch["most"] = most, batch["batch_idx"]
         ours = getattr(self.preprocess_batch, "__func__", None) is Hooks.preprocess_batch
         dtype = self.step.loss.image_dtype if ours and not self.args.multi_scale else torch.float32
-        img = batch["img"].to(dtype, memory_format=layout(self.device)) / 255
+        img = batch["img"].to(dtype, memory_format=layout(self.device))
+        img = img if batch["img"].is_floating_point() else img / 255
         batch["img"] = rescale(img, self.args, self.stride, self.iteration) if self.args.multi_scale else img
         return batch
 

@@ -15,7 +15,7 @@ from ultralytics.cfg.paths import weights_hint
 from ultralytics.engine.callbacks import Callback, CallbackError, Callbacks, WithCallbacks
 from ultralytics.engine.ranks.device import select_device
 from ultralytics.engine.results import Results
-from ultralytics.engine.run.folder import new_run_dir
+from ultralytics.engine.run.folder import new_run_dir, project_of
 from ultralytics.engine.safety import threads
 from ultralytics.engine.sources import SourceItem, load_source
 from ultralytics.engine.tracking import Tracker, Tracking
@@ -180,7 +180,7 @@ class BasePredictor(WithCallbacks):  # size: the reference's names, which callba
         mode, doing = ("predict", "Predicting") if self.tracking is None else ("track", "Tracking")
         writer = None
         if any((args.save, args.save_frames, args.save_txt, args.save_crop, args.save_mot, args.visualize)):
-            self.save_dir = new_run_dir(args.project, args.name or mode, args.exist_ok)
+            self.save_dir = new_run_dir(project_of(args), args.name or mode, args.exist_ok)
             writer = self._writer = Writer(self.save_dir, items, args)
         window = open_window() if args.show else None
         self.seen, self.batch, elapsed = 0, None, dict.fromkeys(STAGES, 0.0)

@@ -1,17 +1,13 @@
-"""Results of a prediction: boxes of one image, ready to draw, save or take apart."""
+"""Results of a prediction: what was found in one image, ready to draw, save or take apart."""
 
 from __future__ import annotations
 
-import csv
 import functools
-import io
-import json
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
-from xml.etree import ElementTree
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,151 +15,48 @@ from PIL import Image
 from torch import Tensor
 
 from ultralytics.engine.outputs import distinct, free_path
+from ultralytics.engine.predictions import OBB, BaseTensor, Boxes, Keypoints, Masks, Probs
+from ultralytics.engine.tables import Tabular
 from ultralytics.engine.window import has_display, show_in_notebook
 from ultralytics.utils.boxes import clip_boxes, xyxy2xywh
 from ultralytics.utils.environment import is_jupyter
 from ultralytics.utils.errors import UserError
-from ultralytics.utils.helpers import SimpleClass
+from ultralytics.utils.files import not_written
 from ultralytics.utils.images import imwrite
-from ultralytics.utils.lazy import later
 from ultralytics.utils.log import LOGGER
+from ultralytics.utils.ops import scale_image
 from ultralytics.utils.plotting import Annotator, colors
-from ultralytics.utils.text import safe_name
+from ultralytics.utils.text import counted, safe_name
 from ultralytics.utils.types import Float32Array, UInt8Array
 
-_BOXES = "this project detects boxes: result.boxes"
-__getattr__ = later(__name__, {}, dict.fromkeys(("Keypoints", "Masks", "OBB", "Probs"), _BOXES))
+__all__ = ["OBB", "BaseTensor", "Boxes", "Keypoints", "Masks", "Probs", "Results"]
 CROP_GAIN, CROP_PAD = 1.02, 10  # crops are a little larger than their box: factor, then pixels
+PARTS = {"boxes": Boxes, "masks": Masks, "probs": Probs, "keypoints": Keypoints, "obb": OBB}
 
 
-class _Movable(SimpleClass):
-    """Boxes, or what holds some: they may lie elsewhere or be of another type."""
-
-    data: Any
-
-    def _with(self: M, data: Any) -> M:
-        """Return the same with other boxes."""
-        raise NotImplementedError
-
-    def to(self: M, *args: Any, **kwargs: Any) -> M:
-        """Return the same on another device or of another type."""
-        return self._with(torch.as_tensor(self.data).to(*args, **kwargs))
-
-    def cpu(self: M) -> M:
-        """Return the same in main memory."""
-        return self._with(self.data.cpu() if isinstance(self.data, Tensor) else self.data)
-
-    def cuda(self: M) -> M:
-        """Return the same on the GPU."""
-        return self.to("cuda")
-
-    def numpy(self: M) -> M:
-        """Return the same as an array."""
-        return self._with(self.data.cpu().numpy() if isinstance(self.data, Tensor) else self.data)
-
-
-M = TypeVar("M", bound=_Movable)
-
-
-class Boxes(_Movable):
-    """Detected boxes of one image.
-
-    Args:
-        boxes: (n, 6) x1, y1, x2, y2 in pixels, score, class; or (n, 7), as a tracker has them, with an id before the
-            score; a tensor or an array.
-        orig_shape: (height, width) of the image.
-
-    Attributes:
-        is_track: True if they have ids.
-    """
-
-    def __init__(self, boxes: Any, orig_shape: tuple[int, int]) -> None:
-        if boxes.ndim == 1:
-            boxes = boxes[None, :]
-        assert boxes.shape[-1] in (6, 7), f"boxes need 6 columns, or 7 with ids, not {boxes.shape[-1]}"
-        self.data, self.orig_shape = boxes, orig_shape
-        self.is_track = boxes.shape[-1] == 7
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def _with(self, data: Any) -> Boxes:
-        return Boxes(data, self.orig_shape)
-
-    def __getitem__(self, index: Any) -> Boxes:
-        return self._with(self.data[index])
-
-    @property
-    def shape(self) -> Any:
-        """Shape of the data."""
-        return self.data.shape
-
-    @property
-    def xyxy(self) -> Any:
-        """(n, 4) corners, pixels."""
-        return self.data[:, :4]
-
-    @property
-    def conf(self) -> Any:
-        """(n,) scores, 0..1."""
-        return self.data[:, -2]
-
-    @property
-    def cls(self) -> Any:
-        """(n,) class ids."""
-        return self.data[:, -1]
-
-    @property
-    def id(self) -> Any:
-        """(n,) ids of tracks; None without them."""
-        return self.data[:, -3] if self.is_track else None
-
-    @property
-    def xywh(self) -> Any:
-        """(n, 4) centre, width and height, pixels."""
-        return xyxy2xywh(self.xyxy)
-
-    @property
-    def xyxyn(self) -> Any:
-        """(n, 4) corners in 0..1."""
-        return self.xyxy / self._size()
-
-    @property
-    def xywhn(self) -> Any:
-        """(n, 4) centre, width and height in 0..1."""
-        return self.xywh / self._size()
-
-    def _size(self) -> Any:
-        size = [*self.orig_shape[::-1]] * 2
-        return self.data.new_tensor(size) if isinstance(self.data, Tensor) else np.array(size, self.data.dtype)
-
-
-BaseTensor = Boxes  # of which the reference makes other kinds too
-
-
-class Results(_Movable):
-    """Detections in one image or frame.
+class Results(Tabular):  # size: the reference's methods, each a few lines
+    """What was found in one image or frame.
 
     Args:
         orig_img: BGR uint8 (H, W, 3).
         path: of the image.
         names: class names by id.
         boxes: (n, 6), or (n, 7) with ids, see `Boxes`.
+        masks: (n, h, w), see `Masks`; probs: (nc,), see `Probs`; keypoints: (n, K, 2 or 3), see `Keypoints`.
+        obb: (n, 7), or (n, 8) with ids, see `OBB`.
         speed: milliseconds of preprocess, inference, postprocess.
-        masks, probs, keypoints, obb: None; of other tasks.
-
-    Raises:
-        UserError: something of another task.
 
     Attributes:
-        masks, probs, keypoints, obb: of the reference's other tasks; None here.
+        boxes, masks, probs, keypoints, obb: what was found, an object each; None where the task has none. Without
+            anything given there are no boxes: `boxes` is empty.
         trails: of tracked objects, by id: (k, 2) the last centres of their boxes, pixels, oldest first.
     """
 
-    masks: None = None
-    probs: None = None
-    keypoints: None = None
-    obb: None = None
+    boxes: Any  # Boxes or None, and so on: a script that knows its task need not ask
+    masks: Any
+    probs: Any
+    keypoints: Any
+    obb: Any
 
     def __init__(
         self,
@@ -171,51 +64,76 @@ class Results(_Movable):
         path: str,
         names: dict[int, str],
         boxes: Any = None,
-        masks: None = None,
-        probs: None = None,
-        keypoints: None = None,
-        obb: None = None,
+        masks: Any = None,
+        probs: Any = None,
+        keypoints: Any = None,
+        obb: Any = None,
         speed: dict[str, float | None] | None = None,
     ) -> None:
-        _refuse(masks=masks, probs=probs, keypoints=keypoints, obb=obb)
         self.orig_img, self.path, self.names = orig_img, path, names
         self.orig_shape: tuple[int, int] = (int(orig_img.shape[0]), int(orig_img.shape[1]))
-        self.boxes = Boxes(torch.zeros((0, 6)) if boxes is None else boxes, self.orig_shape)
+        if all(part is None for part in (boxes, masks, probs, keypoints, obb)):
+            boxes = torch.zeros((0, 6))
+        self.boxes = self.masks = self.probs = self.keypoints = self.obb = None
+        self._set(boxes=boxes, masks=masks, probs=probs, keypoints=keypoints, obb=obb)
         self.speed: dict[str, Any] = speed or {"preprocess": None, "inference": None, "postprocess": None}
         self.save_dir: str | None = None
         self.trails: dict[int, Float32Array] = {}
 
+    def _set(self, **given: Any) -> None:
+        for name, data in given.items():
+            if data is not None:
+                setattr(self, name, PARTS[name](data, self.orig_shape))
+
+    def _parts(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in PARTS if getattr(self, name) is not None}
+
     def __len__(self) -> int:
-        return len(self.boxes)
+        return len(next(iter(self._parts().values())))
 
     def __getitem__(self, index: Any) -> Results:
-        return self._with(self.boxes[index].data)
+        if self.probs is not None:
+            raise TypeError("the classes of one image are no rows: result.probs.data[i]")
+        return self._each(lambda part: part[index])
 
     @property
-    def data(self) -> Any:
-        """The rows of the boxes."""
-        return self.boxes.data
+    def objects(self) -> Any:
+        """The boxes, upright (`Boxes`) or rotated (`OBB`); None of a classified image."""
+        return self.boxes if self.obb is None else self.obb
 
-    def _with(self, data: Any) -> Results:
-        other = Results(self.orig_img, self.path, self.names, data, speed=self.speed)
-        other.save_dir, other.trails = self.save_dir, self.trails
+    @property
+    def is_track(self) -> bool:
+        """True if the objects have ids."""
+        return self.objects is not None and self.objects.is_track
+
+    def _moved(self, move: Callable[[Any], Any]) -> Results:
+        return self._each(lambda part: part._moved(move))
+
+    def _each(self, change: Callable[[Any], Any]) -> Results:
+        """Return the same image with each part changed."""
+        other = self.new()
+        other.boxes = None
+        for name, part in self._parts().items():
+            setattr(other, name, change(part))
         return other
 
     def new(self) -> Results:
-        """Return the same image without boxes."""
-        return self._with(None)
+        """Return the same image with nothing found."""
+        other = Results(self.orig_img, self.path, self.names, speed=self.speed)
+        other.save_dir, other.trails = self.save_dir, self.trails
+        return other
 
-    def update(self, boxes: Any = None, masks: None = None, probs: None = None, obb: None = None) -> None:
-        """Replace the boxes by (n, 6) others, or (n, 7) with ids, cut to the image.
-
-        Raises:
-            UserError: something of another task.
-        """
-        _refuse(masks=masks, probs=probs, obb=obb)
+    def update(
+        self, boxes: Any = None, masks: Any = None, probs: Any = None, obb: Any = None, keypoints: Any = None
+    ) -> None:
+        """Replace what was found; the arguments are those of `Results`. Boxes are cut to the image."""
         if boxes is not None:
             corners = clip_boxes(boxes[:, :4], self.orig_shape)
             join = torch.cat if isinstance(boxes, Tensor) else np.concatenate
-            self.boxes = Boxes(join([corners, boxes[:, 4:]], 1), self.orig_shape)
+            boxes = join([corners, boxes[:, 4:]], 1)
+        elif (obb is not None or probs is not None) and self.boxes is not None and not len(self.boxes):
+            self.boxes = None  # those of `new`
+        self._set(boxes=boxes, masks=masks, probs=probs, obb=obb, keypoints=keypoints)
 
     def plot(
         self,
@@ -237,39 +155,87 @@ class Results(_Movable):
         filename: str | Path | None = None,
         color_mode: str = "class",
     ) -> UInt8Array:
-        """Draw the boxes on the image; BGR uint8.
+        """Draw what was found on the image; BGR uint8.
 
         Args:
             conf, labels: write scores, and names.
-            boxes: draw at all.
+            boxes, masks, probs: draw boxes, rotated ones too; masks; the most likely classes.
             line_width, font_size: pixels, by the image's size when None.
             font: a font file, or the name of an installed one, to prefer.
             img: draw on this image instead.
+            kpt_radius: of keypoints, pixels; at least a little more than the line's width.
+            kpt_line: join the keypoints of a person (17 of them, in COCO's order) by lines.
             show, save: see `show`; also write it to `filename`, see `save`.
-            color_mode: a colour per "class" or "instance": by the id of a track, else box by box.
-            pil, im_gpu, kpt_radius, kpt_line, masks, probs: of the reference; boxes alone are drawn, and all alike.
+            color_mode: a colour per "class" or "instance": by the id of a track, else object by object.
+            pil, im_gpu: of the reference; all are drawn alike.
+
+        Raises:
+            UserError: another color_mode.
         """
+        if color_mode not in ("class", "instance"):
+            raise UserError(f"color_mode={color_mode!r} is unknown", hint='"class" or "instance"')
         drawn_on = self.orig_img if img is None else img
         example = "".join(self.names.values())
         annotator = Annotator(drawn_on, line_width, font_size, font, pil=True, example=example)
-        if boxes:
-            found = self.boxes.numpy()
-            order = np.argsort(found.conf, kind="stable")  # the surest on top
-            ids = [int(i) for i in found.id] if found.is_track else list(range(len(found)))
-            for i in order:
-                c = int(found.cls[i])
-                color = colors(ids[i] if color_mode == "instance" else c, bgr=True)
-                if found.is_track and ids[i] in self.trails:
-                    annotator.trail(self.trails[ids[i]], color)
-                words = [f"id:{ids[i]}"] if found.is_track else []
-                words += [self.names.get(c, str(c))] + [f"{found.conf[i]:.2f}"] * conf
-                annotator.box_label(found.xyxy[i], " ".join(words) if labels else "", color)
+        if self.masks is not None and masks:
+            self._draw_masks(annotator, color_mode)
+        if self.objects is not None and boxes:
+            self._draw_boxes(annotator, conf, labels, color_mode)
+        if self.keypoints is not None:
+            for points in self.keypoints.numpy().data:
+                annotator.kpts(points, self.orig_shape, kpt_radius, kpt_line)
+        if self.probs is not None and probs:
+            annotator.lines([f"{name} {score:.2f}" if conf else name for name, score in self._likely()])
         drawn = annotator.result()
         if show:
             _show_drawn(drawn, self.path)
         if save:
             imwrite(_target_of(filename, self.path), drawn)
         return drawn
+
+    def _colors(self, mode: str) -> list[tuple[int, int, int]]:
+        """Return the colour (BGR) of each object."""
+        if self.objects is None or mode != "instance":
+            numbers = range(len(self)) if self.objects is None else self.objects.cls.tolist()
+        else:
+            numbers = self.objects.id.tolist() if self.is_track else range(len(self))
+        return [colors(int(i), bgr=True) for i in numbers]
+
+    def _rising(self) -> list[int]:
+        """Return the objects' places, the surest last: it is drawn on top."""
+        if self.objects is None:
+            return list(range(len(self)))
+        order: list[int] = np.argsort(self.objects.numpy().conf, kind="stable").tolist()
+        return order
+
+    def _draw_masks(self, annotator: Annotator, mode: str) -> None:
+        """Draw masks at the image's size, one after another."""
+        data, tints = self.masks.numpy().data, self._colors(mode)
+        order = self._rising()
+        shape = annotator.im.height, annotator.im.width
+        whole = (scale_image((data[i] > 0).astype(np.uint8) * 255, shape) > 127 for i in order)
+        annotator.masks(whole, [tints[i] for i in order])
+
+    def _draw_boxes(self, annotator: Annotator, conf: bool, labels: bool, mode: str) -> None:
+        found, tints = self.objects.numpy(), self._colors(mode)
+        places = found.xyxy if self.obb is None else found.xyxyxyxy
+        for i in self._rising():
+            words = []
+            if found.is_track:
+                number = int(found.id[i])
+                words.append(f"id:{number}")
+                if number in self.trails:
+                    annotator.trail(self.trails[number], tints[i])
+            words += [self._name(found.cls[i])] + [f"{found.conf[i]:.2f}"] * conf
+            annotator.box_label(places[i], " ".join(words) if labels else "", tints[i], rotated=self.obb is not None)
+
+    def _name(self, number: float) -> str:
+        """Return the name of a class."""
+        return self.names.get(int(number), str(int(number)))
+
+    def _likely(self) -> list[tuple[str, float]]:
+        """Return the most likely classes and their probabilities."""
+        return [(self._name(i), float(self.probs.data[i])) for i in self.probs.top5]
 
     def save(self, filename: str | Path | None = None, **kwargs: Any) -> str:
         """Write the drawn image, and return its path; keywords as of `plot`.
@@ -285,26 +251,59 @@ class Results(_Movable):
         return str(target)
 
     def verbose(self) -> str:
-        """Return counts per class, such as "4 persons, 1 bus, "; "(no detections), " without any."""
+        """Return counts per class, such as "4 persons, 1 bus, "; "(no detections), " without any; of a classified
+        image the most likely classes, such as "dog 0.70, cat 0.20, "."""
+        if self.probs is not None:
+            return "".join(f"{name} {score:.2f}, " for name, score in self._likely())
         if not len(self):
             return "(no detections), "
-        counts = Counter(int(c) for c in self.boxes.cls.tolist())
-        return "".join(f"{n} {_plural(self.names.get(c, str(c)), n)}, " for c, n in sorted(counts.items()))
+        if self.objects is None:
+            return f"{counted(len(self), 'object')}, "
+        counts = Counter(int(c) for c in self.objects.cls.tolist())
+        return "".join(f"{n} {_plural(self._name(c), n)}, " for c, n in sorted(counts.items()))
 
     def save_txt(self, txt_file: str | Path, save_conf: bool = False) -> str:
-        """Write a line `class x y w h [score] [id]` per box, centre and size in 0..1;
-        the file is replaced, so running twice changes nothing.
+        """Write a line `class PLACE [score] [id]` per object, in 0..1; the file is replaced, so running twice changes
+        nothing.
+
+        PLACE is x y w h of a box, then `x y [confidence]` of its keypoints; the outline of a mask, x y of each point;
+        x y of the four corners of a rotated box. An object whose mask has no outline of three points has no line. Of a
+        classified image a line `probability NAME` for each of the most likely classes.
 
         Raises:
-            UserError: it is the file that was predicted on.
+            UserError: it is the file that was predicted on, or cannot be written.
         """
-        boxes = self.boxes.cpu()
         path = _not_source(txt_file, self.path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(
-            label_rows(boxes.cls, boxes.xywhn, boxes.conf if save_conf else None, boxes.id), encoding="utf-8"
-        )
+        if self.probs is not None:
+            text = "".join(f"{score:.2f} {name}\n" for name, score in self._likely())
+        else:
+            text = self._label_rows(save_conf)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        except OSError as e:
+            raise not_written(e, path, "free some space or choose another project=") from None
         return str(path)
+
+    def _label_rows(self, save_conf: bool) -> str:
+        if self.objects is None:
+            raise UserError("save_txt writes classes, and this result has none", self.path, "give boxes or obb too")
+        found = self.objects.cpu()
+        places: Any
+        if self.obb is not None:
+            places = found.xyxyxyxyn.reshape(len(found), 8)
+        elif self.masks is not None:
+            outlines = self.masks.xyn
+            lines = [i for i, outline in enumerate(outlines) if len(outline) >= 3]
+            found, places = found[lines], [outlines[i].ravel() for i in lines]
+        else:
+            places = found.xywhn
+            if self.keypoints is not None:
+                points = self.keypoints.numpy()
+                each = [points.xyn] if points.conf is None else [points.xyn, points.conf[..., None]]
+                rows = np.concatenate(each, -1).reshape(len(found), -1)
+                places = np.concatenate([found.numpy().xywhn, rows], 1)
+        return label_rows(found.cls, places, found.conf if save_conf else None, found.id)
 
     def save_crop(self, save_dir: str | Path, file_name: str | Path = "im.jpg") -> None:
         """Write every box as a image, SAVE_DIR/CLASS/NAME.jpg, numbered so that it is new."""
@@ -313,79 +312,71 @@ class Results(_Movable):
             imwrite(free_path(Path(save_dir) / folder / f"{stem}.jpg"), image)
 
     def crops(self) -> Iterator[tuple[str, UInt8Array]]:
-        """Yield every box as a folder name, its class, and its part of the image, BGR uint8, a little enlarged."""
+        """Yield every box as a folder name, its class, and its part of the image, BGR uint8, a little enlarged; of a
+        rotated one the upright box around it, of a classified image nothing."""
+        if self.objects is None:
+            return
         h, w = self.orig_shape
         folders = _class_folders(tuple(self.names.items()))
-        boxes = self.boxes.cpu()
-        for (cx, cy, bw, bh), cls in zip(boxes.xywh.tolist(), boxes.cls.tolist(), strict=True):
+        boxes = self.objects.cpu()
+        for (cx, cy, bw, bh), cls in zip(xyxy2xywh(boxes.xyxy).tolist(), boxes.cls.tolist(), strict=True):
             half_w, half_h = (bw * CROP_GAIN + CROP_PAD) / 2, (bh * CROP_GAIN + CROP_PAD) / 2
             x1, y1 = max(int(cx - half_w), 0), max(int(cy - half_h), 0)
             x2, y2 = min(int(cx + half_w) + 1, w), min(int(cy + half_h) + 1, h)
-            yield folders.get(int(cls), str(int(cls))), self.orig_img[y1:y2, x1:x2]
+            if x1 < x2 and y1 < y2:  # a rotated box may be outside
+                yield folders.get(int(cls), str(int(cls))), self.orig_img[y1:y2, x1:x2]
 
     def summary(self, normalize: bool = False, decimals: int = 5) -> list[dict[str, Any]]:
-        """Plain data: name, class, confidence, box and, of a track, track_id of each detection; the box in 0..1 with
-        `normalize`."""
-        boxes = self.boxes.cpu()
-        corners = (boxes.xyxyn if normalize else boxes.xyxy).tolist()
-        tracks = [{"track_id": int(i)} for i in boxes.id] if boxes.is_track else [{}] * len(boxes)
-        return [
+        """Plain data: name, class, confidence, box and, where there are some, track_id, segments and keypoints of each
+        object; places in 0..1 with `normalize`. Of a classified image its most likely class."""
+        if self.probs is not None:
+            best = self.probs.top1
+            score = round(float(self.probs.top1conf), decimals)
+            return [{"name": self._name(best), "class": best, "confidence": score}]
+        if self.objects is None:
+            return [{} for _ in range(len(self))]
+        found = self.objects.cpu()
+        if self.obb is None:
+            boxes = found.xyxyn if normalize else found.xyxy
+            keys = ["x1", "y1", "x2", "y2"]
+        else:
+            boxes = (found.xyxyxyxyn if normalize else found.xyxyxyxy).reshape(len(found), 8)
+            keys = [f"{axis}{i}" for i in range(1, 5) for axis in "xy"]
+        rows: list[dict[str, Any]] = [
             {
-                "name": self.names.get(int(c), str(int(c))),
+                "name": self._name(c),
                 "class": int(c),
                 "confidence": round(score, decimals),
-                "box": dict(zip(("x1", "y1", "x2", "y2"), (round(v, decimals) for v in box), strict=True)),
-                **track,
+                "box": dict(zip(keys, (round(v, decimals) for v in box), strict=True)),
             }
-            for box, score, c, track in zip(corners, boxes.conf.tolist(), boxes.cls.tolist(), tracks, strict=True)
+            for box, score, c in zip(boxes.tolist(), found.conf.tolist(), found.cls.tolist(), strict=True)
         ]
+        for name, values in (
+            ("track_id", [int(i) for i in found.id] if found.is_track else None),
+            ("segments", self._segments(normalize, decimals)),
+            ("keypoints", self._points(normalize, decimals)),
+        ):
+            for row, value in zip(rows, values or (), strict=values is not None):
+                row[name] = value
+        return rows
 
-    def to_json(self, normalize: bool = False, decimals: int = 5) -> str:
-        """Return `summary` as JSON."""
-        return json.dumps(self.summary(normalize, decimals), indent=2, ensure_ascii=False)
+    def _segments(self, normalize: bool, decimals: int) -> list[dict[str, list[float]]] | None:
+        """Return the outlines as plain data."""
+        if self.masks is None:
+            return None
+        outlines = self.masks.xyn if normalize else self.masks.xy
+        return [{k: o[:, i].round(decimals).tolist() for i, k in enumerate("xy")} for o in outlines]
 
-    tojson = to_json  # the reference has both names
-
-    def to_df(self, normalize: bool = False, decimals: int = 5) -> Any:
-        """Return `summary` as a pandas DataFrame.
-
-        Raises:
-            UserError: pandas is not installed.
-        """
-        try:
-            import pandas  # optional: of this method alone
-        except ImportError:
-            raise UserError(
-                "to_df needs pandas", hint="pip install pandas; summary() and to_csv() do without"
-            ) from None
-        return pandas.DataFrame(self.summary(normalize, decimals))
-
-    def to_csv(self, normalize: bool = False, decimals: int = 5, *args: Any, **kwargs: Any) -> Any:
-        """Return `summary` as CSV with numbered rows. Further arguments, such as a path, are those of pandas'
-        DataFrame.to_csv."""
-        if args or kwargs:
-            return self.to_df(normalize, decimals).to_csv(*args, **kwargs)
-        rows = self.summary(normalize, decimals)
-        text = io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
-        table.writerow(["", *(rows[0] if rows else ())])
-        for i, row in enumerate(rows):
-            table.writerow([i, *row.values()])
-        return text.getvalue()
-
-    def to_xml(self, normalize: bool = False, decimals: int = 5, *args: Any, **kwargs: Any) -> Any:
-        """Return `summary` as XML, a `row` per detection. Further arguments are those of pandas' DataFrame.to_xml."""
-        if args or kwargs:
-            return self.to_df(normalize, decimals).to_xml(*args, **kwargs)
-        rows = self.summary(normalize, decimals)
-        data = ElementTree.Element("data" if rows else "root")
-        for i, row in enumerate(rows):
-            element = ElementTree.SubElement(data, "row")
-            for key, value in {"index": i, **row}.items():
-                ElementTree.SubElement(element, key).text = str(value)
-        ElementTree.indent(data)
-        body = ElementTree.tostring(data, encoding="unicode", short_empty_elements=False)
-        return f'<?xml version="1.0" encoding="utf-8"?>\n{body}'
+    def _points(self, normalize: bool, decimals: int) -> list[dict[str, list[float]]] | None:
+        """Return the keypoints as plain data."""
+        if self.keypoints is None:
+            return None
+        points = self.keypoints.numpy()
+        places = points.xyn if normalize else points.xy
+        found = [{k: p[:, i].round(decimals).tolist() for i, k in enumerate("xy")} for p in places]
+        for row, scores in zip(found, points.conf if points.has_visible else (), strict=points.has_visible):
+            row["visible"] = scores.round(decimals).tolist()
+        return found
 
     def show(self, *args: Any, **kwargs: Any) -> None:
         """Show the drawn image in a notebook, or in the system's viewer; where there is neither, a line says so.
@@ -412,20 +403,23 @@ def _not_source(filename: str | Path, source: str) -> Path:
     return target
 
 
-def label_rows(classes: Any, boxes: Any, scores: Any = None, ids: Any = None) -> str:
-    """Return a line `class x y w h [score] [id]` per box.
+def label_rows(classes: Any, places: Any, scores: Any = None, ids: Any = None) -> str:
+    """Return a line `class PLACE [score] [id]` per object.
 
     Args:
         classes: (n,) ids; a tensor or an array, as the others.
-        boxes: (n, 4) centre, width and height in 0..1.
+        places: (n, k) numbers in 0..1: centre, width and height of boxes, and what follows them; or n sequences.
         scores: (n,).
         ids: (n,) of tracks.
     """
     ends = [[f"{s:g}"] for s in scores.tolist()] if scores is not None else [[] for _ in range(len(classes))]
     for end, i in zip(ends, ids.tolist() if ids is not None else (), strict=ids is not None):
         end.append(str(int(i)))
-    rows = zip(classes.tolist(), boxes.tolist(), ends, strict=True)
-    return "".join(" ".join([*(f"{v:g}" for v in (int(c), *box)), *end]) + "\n" for c, box, end in rows)
+    rows: Sequence[Any] = places if isinstance(places, Sequence) else places.tolist()
+    return "".join(
+        " ".join([*(f"{v:g}" for v in (int(c), *row)), *end]) + "\n"
+        for c, row, end in zip(classes.tolist(), rows, ends, strict=True)
+    )
 
 
 def _show_drawn(image: UInt8Array, path: str) -> None:
@@ -436,17 +430,6 @@ def _show_drawn(image: UInt8Array, path: str) -> None:
         LOGGER.warning("%s: it cannot be shown: there is no display (save(filename), and look at it)", path)
     else:
         Image.fromarray(np.ascontiguousarray(image[..., ::-1])).show(Path(path).name)
-
-
-def _refuse(**others: Any) -> None:
-    """Refuse what belongs to other tasks.
-
-    Raises:
-        UserError: naming the first.
-    """
-    for name, value in others.items():
-        if value is not None:
-            raise UserError(f"{name} belong to another task, and this project detects boxes", hint="give boxes")
 
 
 @functools.lru_cache(8)

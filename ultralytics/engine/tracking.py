@@ -40,12 +40,20 @@ class _Sequence:
         self._paths: dict[int, deque[tuple[float, float]]] = {}
 
     def follow(self, result: Results) -> Results:
-        """Return the result of a frame with the boxes of the objects that are followed, as they are filtered."""
-        found = result.boxes.numpy()
-        rows = self.tracker.update(found, result.orig_img)
-        data = result.boxes.data
+        """Return the result of a frame with the boxes of the objects that are followed, as they are filtered; their
+        masks and keypoints are those of the frame.
+
+        Raises:
+            UserError: there are no boxes, of a classified image.
+        """
+        if result.objects is None:
+            raise UserError("tracking follows boxes, and this network finds none", hint="predict, or another network")
+        rows = self.tracker.update(result.objects.numpy(), result.orig_img)
+        if result.obb is not None and not len(rows):
+            rows = np.zeros((0, 9), np.float32)
+        data = result.objects.data
         followed = result[rows[:, -1].astype(np.int64).tolist()]
-        followed.update(boxes=_like(rows[:, :-1], data))
+        followed.update(**{"boxes" if result.obb is None else "obb": _like(rows[:, :-1], data)})
         if self._trails:
             followed.trails = self._extended(rows)
         return followed
@@ -54,9 +62,12 @@ class _Sequence:
         """Return the paths of the objects of a frame, extended to it; drop those of objects that are over."""
         known = {t.track_id for t in (*self.tracker.tracked_stracks, *self.tracker.lost_stracks)}
         self._paths = {i: path for i, path in self._paths.items() if i in known}
-        for x1, y1, x2, y2, i in rows[:, :5].tolist():
-            self._paths.setdefault(int(i), deque(maxlen=self._trails)).append(((x1 + x2) / 2, (y1 + y2) / 2))
-        return {i: np.array(self._paths[i], np.float32) for i in rows[:, 4].astype(int).tolist()}
+        rotated = rows.shape[1] == 9
+        centres = (rows[:, :2] if rotated else (rows[:, :2] + rows[:, 2:4]) / 2).tolist()
+        ids = rows[:, 5 if rotated else 4].astype(int).tolist()
+        for (x, y), i in zip(centres, ids, strict=True):
+            self._paths.setdefault(i, deque(maxlen=self._trails)).append((x, y))
+        return {i: np.array(self._paths[i], np.float32) for i in ids}
 
 
 class Tracking:
@@ -135,13 +146,13 @@ class MotWriter:
         self._open: dict[Hashable, IO[str]] = {}
 
     def write(self, item: SourceItem, result: Results) -> None:
-        """Add the boxes of a frame.
+        """Add the boxes of a frame, of rotated ones the upright boxes around them.
 
         Raises:
             UserError: the file cannot be written.
         """
         key = self._source.sequence(item.index)
-        boxes = result.boxes.numpy()
+        boxes = result.objects.numpy()
         ids = boxes.id if boxes.is_track else np.full(len(boxes), -1)
         frame = item.frame if item.is_video else item.index - self._first[key] + 1
         if key not in self._open:

@@ -77,6 +77,8 @@ class BaseTrainer(Hooks):  # size: scripts find every part of a run here
         self.command = sys.argv[1:] if source == "command line" else []
         self.checkpoint = weights
         self.team: Team = join()
+        if self.task:  # where the run's folder is, depends on it
+            self.args.set("task", self.task, self.args.sources.get("task", "default"))
         automatic, self.requested = self.args.resume == "auto", requested_keys(self.args)
         self.resumption = find_resumption(self.args, self.team)
         if self.resumption is not None:

@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from ultralytics.cfg.paths import data_hint, weights_hint
 from ultralytics.engine.callbacks import Callback, Callbacks, WithCallbacks
 from ultralytics.engine.ranks.device import select_device
 from ultralytics.engine.ranks.team import Team, join
-from ultralytics.engine.run.folder import new_run_dir
+from ultralytics.engine.run.folder import new_run_dir, project_of
 from ultralytics.engine.safety import threads
 from ultralytics.engine.safety.pace import Pace
 from ultralytics.engine.step.loss import Criterion
@@ -42,7 +42,6 @@ STAGES = ("preprocess", "inference", "loss", "postprocess")
 PLOTTED_BATCHES = 3
 PLOTTED_IMAGES = 16  # of a batch
 TRIAL_BATCHES = 4  # from so many on it is worth a trial with how many threads they take least
-_LABELS = ("batch_idx", "cls", "bboxes", "im_file", "ignored", "ratio_pad", "ori_shape")  # what a drawn batch needs
 
 E = TypeVar("E", bound="Evaluator[Any, Any]")
 Pair = TypeVar("Pair", contravariant=True)  # an image's predictions beside its labels
@@ -128,6 +127,7 @@ class BaseValidator(WithCallbacks):  # size: the reference's names, which script
     """
 
     metrics: Metrics
+    annotations: ClassVar[str] = "boxes"  # what a dataset's labels hold, see `data.scan.scan`
 
     def __init__(
         self,
@@ -198,7 +198,7 @@ class BaseValidator(WithCallbacks):  # size: the reference's names, which script
         self.frame = None if getattr(net, "fixed", None) is None else frame_of(net, args)
         images = data.split(args.split)
         if not self._placed:
-            self.save_dir = team.lead(lambda: new_run_dir(args.project, args.name or "val", args.exist_ok))
+            self.save_dir = team.lead(lambda: new_run_dir(project_of(args), args.name or "val", args.exist_ok))
         self.names = dict(data.names)
         try:
             loader = self.get_dataloader(images, args.batch)
@@ -229,7 +229,7 @@ class BaseValidator(WithCallbacks):  # size: the reference's names, which script
         if not args.data:
             raise ConfigError("no dataset given", hint=data_hint())
         try:
-            data = load_dataset(args.data, needs=[args.split])
+            data = self.load_data(args.data, args.split)
         except MissingFileError as e:
             if args.sources.get("data") != "weights file":
                 raise
@@ -321,7 +321,7 @@ class BaseValidator(WithCallbacks):  # size: the reference's names, which script
             outputs = net(ready["img"])
         with watch["loss"]:
             if criterion is not None:
-                seen.loss[self.batch_i] = criterion(outputs[1], _labels_on(net.device, batch))[1]
+                seen.loss[self.batch_i] = criterion(self.raw(outputs), _labels_on(net.device, batch))[1]
         with watch["postprocess"]:
             predictions = self.postprocess(outputs)
         self.update_metrics(predictions, ready)
@@ -356,6 +356,10 @@ class BaseValidator(WithCallbacks):  # size: the reference's names, which script
 
     # The steps, which a task or a subclass replaces
 
+    def load_data(self, data: str, split: str) -> DatasetSpec:
+        """Read a dataset, which must have a split."""
+        return load_dataset(data, needs=[split])
+
     def load_network(self, model: str | Path) -> Any:
         """Return the network of a weights file or YAML."""
         raise NotImplementedError  # each task has its own
@@ -389,8 +393,13 @@ class BaseValidator(WithCallbacks):  # size: the reference's names, which script
     def preprocess(self, batch: Batch) -> Batch:
         """Move a batch's images to the device: 0..1, laid out as the network. Labels stay where they are."""
         img = batch["img"].to(self.device, non_blocking=True)
-        batch["img"] = img.to(self.dtype, memory_format=self.layout) / 255
+        ready = img.to(self.dtype, memory_format=self.layout)
+        batch["img"] = ready if img.is_floating_point() else ready / 255
         return batch
+
+    def raw(self, outputs: Any) -> Any:
+        """Return what the criterion reads of the model's output in evaluation."""
+        return outputs[1]
 
     def postprocess(self, preds: Any) -> list[Tensor]:
         """Turn the model's output into the predictions of each image."""
@@ -407,6 +416,10 @@ class BaseValidator(WithCallbacks):  # size: the reference's names, which script
         pairs = self.compare(preds, batch)
         for evaluator in self.current.evaluators:
             evaluator.update(self.batch_i, pairs)
+
+    def summary_row(self) -> str:
+        """Return the row of the table that is of all classes."""
+        return ""
 
     def print_results(self) -> None:
         """Print the table."""
@@ -467,7 +480,7 @@ def _labels_on(device: torch.device, batch: Batch) -> Batch:
     """Return a batch of its label tensors alone, on a device."""
     tensors = {k: v for k, v in batch.items() if isinstance(v, Tensor) and k != "img"}
     labels: Any = {k: v.to(device, non_blocking=True) for k, v in tensors.items()}
-    most = count_most(batch["batch_idx"])
+    most = count_most(batch["batch_idx"]) if "batch_idx" in batch else None
     if most is not None:
         labels["most"] = most, labels["batch_idx"]
     return labels  # type: ignore[no-any-return]  # the part of a Batch that a criterion reads
@@ -475,6 +488,6 @@ def _labels_on(device: torch.device, batch: Batch) -> Batch:
 
 def _to_draw(batch: Batch, preds: list[Tensor]) -> tuple[Batch, list[Tensor]]:
     """Return the images of a batch that a plot has room for, their labels, and their predictions."""
-    kept: Any = {k: batch[k] for k in _LABELS}  # type: ignore[literal-required]  # keys of a Batch
+    kept: Any = dict(batch)
     kept["img"] = batch["img"][:PLOTTED_IMAGES].clone()  # what a rank sends holds these alone
     return kept, [p.cpu() for p in preds]

@@ -30,7 +30,7 @@ def drawn_by(result: Results, args: Config) -> UInt8Array:
         boxes=args.show_boxes,
         line_width=args.line_width,
         font=args.font,
-        color_mode="instance" if result.boxes.is_track else "class",
+        color_mode="instance" if result.is_track else "class",
     )
 
 

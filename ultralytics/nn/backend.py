@@ -74,6 +74,8 @@ class TorchBackend(nn.Module):
         self.names: dict[int, str] = copied.names
         self.nc: int = copied.nc
         self.stride = int(copied.stride.max())
+        self.task: str = getattr(copied, "task", "detect")
+        self.kpt_shape: tuple[int, int] | None = getattr(copied, "kpt_shape", None)
         self.dtype = next(copied.parameters()).dtype
         self.fp16 = self.dtype == torch.float16  # the reference's name
         self.fixed: tuple[int, int] | None = None

@@ -19,7 +19,7 @@ LARGEST = 8192  # the side in pixels and the number of images that a dynamic fil
 
 
 class Deployed(nn.Module):
-    """A fused copy of a network on the CPU, in evaluation, whose head gives one tensor; it has no Python left to run.
+    """A fused copy of a network on the CPU, in evaluation, whose head gives tensors alone; no Python is left to run.
 
     Args:
         model: it is copied, not changed.
@@ -40,13 +40,18 @@ class Deployed(nn.Module):
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """Compute the output (B, 4 + nc, A), or (B, n, 6) of an end-to-end head, for images (B, 3, H, W), RGB 0..1."""
+        """Compute the output (B, 4 + nc, A), or (B, n, 6) of an end-to-end head, for images (B, 3, H, W), RGB 0..1; of
+        a head whose anchors share something two tensors, that the second (`AnchorHead`)."""
         if self.every_row:
             return tuple(self._rows(images).values())
         out = self.network(images)
-        # A pasted head may not know `export`; a row that is last meanwhile may give several maps.
-        y: Tensor = out[0] if isinstance(out, tuple) and not isinstance(self.network.model[-1], _Passes) else out
-        return y
+        # A pasted head may not know `export`, and then gives what the loss reads besides; a row that is last meanwhile
+        # may give several maps.
+        outputs = isinstance(out, tuple) and all(isinstance(part, Tensor) for part in out)
+        if isinstance(out, tuple) and not outputs and not isinstance(self.network.model[-1], _Passes):
+            out = out[0]
+        found: Tensor | tuple[Tensor, ...] = out
+        return found
 
     def _rows(self, images: Tensor) -> dict[int, Tensor]:
         found: dict[int, Tensor] = {}

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ultralytics.cfg.model import MAX_REPEATS, ModelSpec, RowSpec
+from ultralytics.cfg.model import KEYPOINTS, MAX_REPEATS, ModelSpec, RowSpec
 from ultralytics.nn.building import build, check_arguments, takes
 from ultralytics.nn.modules import Conv
 from ultralytics.nn.modules.head import is_head
@@ -63,7 +63,8 @@ def parse_model(
             if built.one_stride:
                 _check_resolutions(spec.rows, i, sources, scales, strides)
             if is_head(layer):
-                _check_levels(spec.rows, i, sources, scales, strides)
+                if not built.one_stride:
+                    _check_levels(spec.rows, i, sources, scales, strides)
                 _check_head(spec, i, layer)
         except ModelError as e:
             raise ModelError(e.what, where, e.hint) from None
@@ -103,9 +104,9 @@ def _build_row(
     spec: ModelSpec, row: RowSpec, incoming: list[int], strides: list[float | None], maps: list[list[int]]
 ) -> tuple[nn.Module, Built, list[Any]]:
     cls, rule = lookup(row.module)
-    args = [_resolve_argument(a, spec.nc) for a in row.args]
+    args = [_resolve_argument(a, spec) for a in row.args]
     given = (
-        {k: _resolve_argument(v, spec.nc) for k, v in args.pop().items()} if args and isinstance(args[-1], dict) else {}
+        {k: _resolve_argument(v, spec) for k, v in args.pop().items()} if args and isinstance(args[-1], dict) else {}
     )
     repeats = spec.repeats(row)
     if repeats > MAX_REPEATS:
@@ -159,13 +160,15 @@ def wrong_channels(found: int, declared: int) -> ModelError:
     )
 
 
-def _resolve_argument(arg: Any, nc: int) -> Any:
-    """`nc` means the class count; text that spells a value of Python's is that value, as in the reference's YAMLs:
-    None, True, 1e-4, which YAML takes for text, or "(3, 1)"."""
+def _resolve_argument(arg: Any, spec: ModelSpec) -> Any:
+    """`nc` means the class count, `kpt_shape` the keypoints and their numbers. Text that spells a value of Python's is
+    that value, as in the reference's YAMLs: None, True, 1e-4, which YAML takes for text, or "(3, 1)"."""
     if not isinstance(arg, str) or len(arg) > LONGEST_VALUE:
         return arg
     if arg == "nc":
-        return nc
+        return spec.nc
+    if arg == KEYPOINTS:
+        return spec.kpt_shape
     try:
         return ast.literal_eval(arg)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # of a word, or of nonsense
@@ -210,6 +213,10 @@ def _check_head(spec: ModelSpec, i: int, head: Any) -> None:
         raise ModelError(
             f"it has {counted(head.nc, 'class')}, and the model {spec.nc}", hint="write its argument as nc"
         )
+    points = getattr(head, KEYPOINTS, None)
+    if spec.kpt_shape and points is not None and tuple(points) != spec.kpt_shape:
+        text = f"its kpt_shape is {list(points)}, and that of the model {list(spec.kpt_shape)}"
+        raise ModelError(text, hint="write its argument as kpt_shape")
     if i + 1 < len(spec.rows):
         raise ModelError("the head must be the last row, and rows follow", hint="keep one head, at the end")
 

@@ -112,10 +112,6 @@ _TEXT = "it needs text, and this project detects classes of a dataset"
 _DETR = "it is a part of RT-DETR; the heads here predict at every cell of a map"
 # Modules of the reference that a model YAML or an import may name, and why they are not here.
 NOT_OFFERED = {
-    "Segment": "it makes masks, and this project detects boxes: use Detect",
-    "Pose": "it finds key points, and this project detects boxes: use Detect",
-    "OBB": "it detects rotated boxes, and this project upright ones: use Detect",
-    "Classify": "it classifies whole images, and this project detects boxes: use Detect",
     "WorldDetect": f"{_TEXT}: use Detect",
     "C2fAttn": f"{_TEXT}: use C2f",
     "ImagePoolingAttn": _TEXT,
@@ -128,7 +124,9 @@ NOT_OFFERED = {
     "MSDeformAttn": _DETR,
 }
 # Rows of YOLOv8 itself. Files of tutorials bring copies of these as helpers, which are not meant by a YAML's `Conv`.
-_OWN_ROWS = frozenset({"Bottleneck", "C2f", "Concat", "Conv", "DWConv", "Detect", "SPPF"})
+_OWN_ROWS = frozenset(
+    {"Bottleneck", "C2f", "Classify", "Concat", "Conv", "DWConv", "Detect", "OBB", "Pose", "SPPF", "Segment"}
+)
 _IMPORTED_INTO = ("ultralytics.nn.tasks", "ultralytics.nn.modules")
 
 
@@ -363,6 +361,21 @@ def gated_sum(row: Row) -> Built:
 def detect_head(row: Row) -> Built:
     """`[nc, …]`: the list of source channels is appended."""
     return Built([*row.args, list(row.channels)], 0, takes_list=True)
+
+
+def anchor_head(row: Row) -> Built:
+    """`[nc, n, …]` of a head with numbers of its own at each anchor: the list of source channels goes by its name, so
+    that arguments with a default may be left out."""
+    return Built(list(row.args), 0, kwargs={"ch": list(row.channels)}, takes_list=True)
+
+
+def prototype_head(row: Row) -> Built:
+    """`[nc, nm, npr]` of a head with prototypes: (nc, nm, npr, ch), npr scaled by the width."""
+    built = anchor_head(row)
+    width = row.scaled(row.argument(2, "npr", 256))
+    if len(row.args) > 2:
+        return replace(built, args=[*row.args[:2], width, *row.args[3:]])
+    return replace(built, kwargs={**built.kwargs, "npr": width})
 
 
 def _upsample(row: Row) -> Built:

@@ -67,10 +67,12 @@ def multiply_adds(model: nn.Module, size: int) -> float:
             total += out.numel() * module.in_features
         elif isinstance(module, nn.BatchNorm2d):
             total += 4 * inputs[0].numel() / (2 if not module.affine else 1)
+        elif isinstance(module, nn.AdaptiveAvgPool2d):  # an addition per pixel and a division
+            total += inputs[0].numel() + out.numel()
         elif isinstance(module, DFL):  # its convolution is computed as a product
             total += out.numel() * module.c1
 
-    counted = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.BatchNorm2d, DFL)
+    counted = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.BatchNorm2d, nn.AdaptiveAvgPool2d, DFL)
     hooks = [m.register_forward_hook(count) for m in model.modules() if isinstance(m, counted)]
     training = model.training
     parameter = next(model.parameters())
@@ -263,7 +265,7 @@ def _measure(net: Any, shape: tuple[int, ...]) -> tuple[list[int], list[int], li
         current = layer.i
 
     def leave(layer: Any, _: Any, out: Any) -> None:
-        maps = out[1] if isinstance(out, tuple) and len(out) == 2 and isinstance(out[1], list) else out
+        maps = out[1] if isinstance(out, tuple) and len(out) == 2 and isinstance(out[1], list | tuple) else out
         shapes[layer.i] = [list(t.shape) for t in tree_leaves(maps) if isinstance(t, Tensor)]
 
     def norm(layer: nn.Module, _: Any, out: Tensor) -> None:

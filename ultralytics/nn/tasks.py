@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from ultralytics.cfg.model import ModelSpec, load_model_spec
+from ultralytics.nn.first_pass import STRIDE_PROBE, first_pass
 from ultralytics.nn.modules import Conv, ConvTranspose, RepConv, RepVGGDW
+from ultralytics.nn.modules.classify import Classify as Classify  # where scripts look for it
 from ultralytics.nn.modules.head import is_head, raw_maps
 
 # Tutorials for YOLOv8 have an `elif m is MyModule:` added to parse_model. There is no such chain and nothing to add:
@@ -19,36 +21,45 @@ from ultralytics.nn.modules.head import is_head, raw_maps
 #   2. leave the tree alone, and name the file with the class in the model YAML: `plugins: [x.py]`.
 # Either way the YAML may then use it by its name; `@register(rule)` above the class (nn/registry.py) is needed
 # only where its arguments can be read in two ways, and the error says so.
-from ultralytics.nn.parsing import parse_model, wrong_channels
+from ultralytics.nn.parsing import parse_model
 from ultralytics.nn.plugins import load_plugins
 from ultralytics.nn.recompute import recomputed
 from ultralytics.nn.several import passes
 from ultralytics.nn.summary import PROBE, explain, summarise
 from ultralytics.nn.transfer import Network, TransferReport, transfer
 from ultralytics.utils.annotate import feature_visualization
+from ultralytics.utils.classification import v8ClassificationLoss
 from ultralytics.utils.errors import ModelError, UserError
 from ultralytics.utils.lazy import later
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.loss import v8DetectionLoss
+from ultralytics.utils.task_loss import v8OBBLoss, v8PoseLoss, v8SegmentationLoss
 from ultralytics.utils.text import counted
 from ultralytics.utils.threads import one_thread
 from ultralytics.utils.types import Batch
 
-__all__ = ["BaseModel", "DetectionModel", "parse_model"]
+__all__ = [
+    "BaseModel",
+    "ClassificationModel",
+    "DetectionModel",
+    "OBBModel",
+    "PoseModel",
+    "SegmentationModel",
+    "parse_model",
+]
 
 FOLDED = (Conv, ConvTranspose, RepConv, RepVGGDW)  # what `fuse` makes simpler
-STRIDE_PROBE = 256  # pixels; a multiple of every stride in use
 # What scripts for the reference import from here too.
 _MODULES = """AConv ADown AIFI Bottleneck BottleneckCSP C1 C2 C2f C2fAttn C2fCIB C3 C3Ghost C3TR C3x CBFuse CBLinear
-Classify Concat Conv2 ConvTranspose DWConv DWConvTranspose2d Detect ELAN1 Focus GhostBottleneck GhostConv HGBlock HGStem
+Concat Conv2 ConvTranspose DWConv DWConvTranspose2d Detect ELAN1 Focus GhostBottleneck GhostConv HGBlock HGStem
 ImagePoolingAttn OBB PSA Pose RTDETRDecoder RepC3 RepConv RepNCSPELAN4 RepVGGDW ResNetLayer SCDown SPP SPPELAN SPPF
 Segment WorldDetect v10Detect"""
 _TORCH_UTILS = """fuse_conv_and_bn fuse_deconv_and_bn initialize_weights intersect_dicts model_info scale_img
 time_sync"""
 _LOADING = """Ensemble attempt_load_one_weight attempt_load_weights guess_model_scale guess_model_task torch_safe_load
 yaml_model_load"""
-_LOSSES = """E2EDetectLoss v8ClassificationLoss v8DetectionLoss v8OBBLoss v8PoseLoss v8SegmentationLoss"""
-_OTHER_TASKS = """ClassificationModel OBBModel PoseModel RTDETRDetectionModel SegmentationModel WorldModel"""
+_LOSSES = """E2EDetectLoss v8DetectionLoss v8OBBLoss v8PoseLoss v8SegmentationLoss"""
+_OTHER_TASKS = """RTDETRDetectionModel WorldModel"""
 __getattr__ = later(
     __name__,
     {
@@ -95,7 +106,7 @@ def _refusal(spec: ModelSpec, number: int, x: Tensor, error: Exception) -> Model
     )
 
 
-class DetectionModel(nn.Module):
+class DetectionModel(nn.Module):  # size: what scripts for the reference call is here too
     """A detector built from a model YAML.
 
     A tensor (B, ch, H, W), RGB 0..1, with H and W multiples of the largest stride, goes in. In training the raw maps
@@ -107,15 +118,24 @@ class DetectionModel(nn.Module):
         nc: classes, instead of the YAML's.
         verbose: print the rows while building.
         scale: the scale letter, for any file name.
+        kpt_shape: keypoints of an object and numbers of each, instead of the YAML's; a network without keypoints leaves
+            it alone.
 
     Attributes:
+        task: what it is trained for.
         model: the rows.
         save: numbers of the rows that later ones read.
         checkpoint_rows: numbers of the rows that a training pass computes again in its backward pass.
         stride: (levels,) input pixels per cell of each of the head's maps.
         names: class names by id.
         yaml: the spec as plain data.
+        norms: eps and momentum of batch norms; imgsz: side of an image where none is named, pixels.
     """
+
+    task = "detect"
+    whole_image = False  # it gives a class for each image, no places in it
+    norms = (1e-3, 0.03)
+    imgsz = 640
 
     def __init__(
         self,
@@ -124,20 +144,21 @@ class DetectionModel(nn.Module):
         nc: int | None = None,
         verbose: bool = True,
         scale: str | None = None,
+        kpt_shape: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
-        self.spec = load_model_spec(cfg, scale, nc, ch)
+        self.spec = load_model_spec(cfg, scale, nc, ch, kpt_shape)
         load_plugins(self.spec.plugins)
         self.model, self.save = parse_model(self.spec, verbose=verbose)
         for module in self.modules():  # as the reference, those of pasted classes too
             if isinstance(module, nn.BatchNorm2d):
-                module.eps, module.momentum = 1e-3, 0.03
+                module.eps, module.momentum = self.norms
         self.names: dict[int, str] = {i: str(i) for i in range(self.spec.nc)}
         self.args: Any = {}  # a mapping or a Config: the gains of the loss
         self.checkpoint_rows: frozenset[int] = frozenset()
         self.names_rows = False  # in validation and prediction a row that fails is named
         self.criterion: Any = None
-        self.inplace, self.task = True, "detect"
+        self.inplace = True
         self.stride = self._init_head()
         self.end2end = bool(getattr(self.head, "end2end", False))
         if verbose:
@@ -179,7 +200,7 @@ class DetectionModel(nn.Module):
         head, training = self.head, self.training
         self.eval()
         head.training = True  # the flag of the head alone: raw maps come out, no statistics move
-        branches = raw_maps(_first_pass(self))
+        branches = raw_maps(first_pass(self))
         where = self.spec.rows[-1].where or f"row {len(self.spec.rows) - 1}"
         for raw in branches:
             _check_raw(raw, head, where)
@@ -226,6 +247,9 @@ class DetectionModel(nn.Module):
             raise ModelError("predict(profile=True) is not offered", hint="scripts/benchmark.sh measures times")
         if visualize is True:
             raise ModelError("visualize=True names no folder", hint="give the folder to write the maps into")
+        if augment and int(getattr(self.head, "extra", 0)) > 0:
+            LOGGER.warning("augment=True: of %s the passes cannot be joined, so there is one", type(self.head).__name__)
+            augment = False
         if augment and not self.training and embed is None and not visualize:
             found = [y for y, _ in passes(self._predict_once, x, int(self.stride.max()))]
             return torch.cat(found, 1 if self.end2end else 2), None
@@ -287,9 +311,10 @@ class DetectionModel(nn.Module):
         """Return True if no convolution has a batch norm left; `thresh` is the reference's, which counts norms."""
         return not any(isinstance(m, Conv | ConvTranspose) and isinstance(m.bn, nn.BatchNorm2d) for m in self.modules())
 
-    def info(self, detailed: bool = False, verbose: bool = True, imgsz: int = 640) -> dict[str, float]:
+    def info(self, detailed: bool = False, verbose: bool = True, imgsz: int | None = None) -> dict[str, float]:
         """Log and return layers, parameters, gradients and GFLOPs at `imgsz`, counted as the reference does; `detailed`
-        logs the rows too, and without `verbose` nothing is logged."""
+        logs the rows too, and without `verbose` nothing is logged. `imgsz`: the network's own where None."""
+        imgsz = imgsz or self.imgsz
         totals = summarise(self, imgsz)
         if not verbose:
             return totals
@@ -347,47 +372,125 @@ class DetectionModel(nn.Module):
         return report
 
 
-def _first_pass(model: DetectionModel) -> Any:
-    """Pass zeros through a new network, and compare the channels of each row with those its rule declares.
+class ClassificationModel(DetectionModel):
+    """A classifier built from a model YAML whose last row is `Classify`: logits (B, nc) come out in training, and
+    probabilities in evaluation. Args and attributes as of `DetectionModel`; images of any size are taken."""
 
-    Raises:
-        ModelError: naming the row that does not take its input, or gives other channels.
-    """
-    reached = 0
+    task = "classify"
+    whole_image = True
+    norms = (1e-5, 0.1)
+    imgsz = 224
 
-    def enter(layer: Any, _: Any) -> None:
-        nonlocal reached
-        reached = layer.i
+    @torch.no_grad()
+    @one_thread()
+    def _init_head(self) -> Tensor:
+        """Pass an image through; there are no strides to measure."""
+        training = self.training
+        self.eval()
+        first_pass(self)
+        self.train(training)
+        stride: Tensor = self.head.stride
+        return stride
 
-    def leave(layer: Any, _: Any, out: Any) -> None:
-        declared = layer.built.channels
-        if isinstance(out, Tensor) and out.dim() == 4 and out.shape[1] != declared:
-            raise wrong_channels(int(out.shape[1]), declared)
+    def init_criterion(self) -> Any:
+        """Return cross entropy."""
+        return v8ClassificationLoss()
 
-    hooks = [layer.register_forward_pre_hook(enter) for layer in model.model]
-    hooks += [layer.register_forward_hook(leave) for layer in model.model]
-    try:
-        return model.forward(torch.zeros(1, model.spec.ch, STRIDE_PROBE, STRIDE_PROBE))
-    except Exception as e:  # whatever a module makes of a map it was not written for
-        where = model.spec.rows[reached].where or model.spec.yaml_file
-        if isinstance(e, ModelError):
-            raise ModelError(e.what, where, e.hint) from None
-        reason = (str(e).splitlines() or [type(e).__name__])[0]
-        raise ModelError(
-            f"a {STRIDE_PROBE}×{STRIDE_PROBE} image does not pass through: {reason}",
-            where,
-            "`python -m ultralytics info` on a model that works shows what each row receives",
-        ) from None
-    finally:
-        for hook in hooks:
-            hook.remove()
+    def predict(
+        self, x: Tensor, profile: bool = False, visualize: Any = False, augment: bool = False, embed: Any = None
+    ) -> Any:
+        """Compute the output for images (B, ch, H, W), see `DetectionModel.predict`; `augment` looks once too."""
+        return super().predict(x, profile, visualize, False, embed)
 
 
 BaseModel = DetectionModel
-NETWORKS: dict[str, type[DetectionModel]] = {"Detect": DetectionModel}  # by the class of the last row
+
+
+class SegmentationModel(DetectionModel):
+    """A network that finds objects and their masks, see `Segment`."""
+
+    task = "segment"
+
+    def __init__(
+        self, cfg: str | Path | dict[str, Any] | ModelSpec = "yolov8n-seg.yaml", *args: Any, **kwargs: Any
+    ) -> None:
+        """As `DetectionModel`."""
+        super().__init__(cfg, *args, **kwargs)
+
+    def init_criterion(self) -> Any:
+        """As `DetectionModel`'s."""
+        return v8SegmentationLoss(self)
+
+
+class PoseModel(DetectionModel):
+    """A network that finds objects and their keypoints, see `Pose`."""
+
+    task = "pose"
+
+    def __init__(
+        self,
+        cfg: str | Path | dict[str, Any] | ModelSpec = "yolov8n-pose.yaml",
+        ch: int | None = None,
+        nc: int | None = None,
+        data_kpt_shape: Sequence[int | None] = (None, None),
+        verbose: bool = True,
+        scale: str | None = None,
+        kpt_shape: Sequence[int] | None = None,
+    ) -> None:
+        """As `DetectionModel`; `data_kpt_shape` is the reference's name of `kpt_shape`."""
+        if kpt_shape is None and any(data_kpt_shape):
+            kpt_shape = [n or 0 for n in data_kpt_shape]
+        super().__init__(cfg, ch, nc, verbose, scale, kpt_shape)
+
+    def init_criterion(self) -> Any:
+        """As `DetectionModel`'s."""
+        return v8PoseLoss(self)
+
+    @property
+    def kpt_shape(self) -> tuple[int, int]:
+        """Keypoints of an object, and numbers of each: 2 or 3."""
+        count, numbers = self.head.kpt_shape
+        return int(count), int(numbers)
+
+    @kpt_shape.setter
+    def kpt_shape(self, shape: Sequence[int]) -> None:
+        if tuple(shape) != self.kpt_shape:
+            message = f"its kpt_shape is {list(self.kpt_shape)}, and not {list(shape)}"
+            raise ModelError(message, hint=f"build it with kpt_shape={list(shape)}")
+
+
+class OBBModel(DetectionModel):
+    """A network that finds rotated boxes, see `OBB`."""
+
+    task = "obb"
+
+    def __init__(
+        self, cfg: str | Path | dict[str, Any] | ModelSpec = "yolov8n-obb.yaml", *args: Any, **kwargs: Any
+    ) -> None:
+        """As `DetectionModel`."""
+        super().__init__(cfg, *args, **kwargs)
+
+    def init_criterion(self) -> Any:
+        """As `DetectionModel`'s."""
+        return v8OBBLoss(self)
+
+
+# By the class of the last row.
+NETWORKS: dict[str, type[DetectionModel]] = {
+    "Classify": ClassificationModel,
+    "Detect": DetectionModel,
+    "Segment": SegmentationModel,
+    "Pose": PoseModel,
+    "OBB": OBBModel,
+}
 
 
 def network_of(model: ModelSpec | str) -> type[DetectionModel]:
     """Return the class of network that a spec, or the name of its head, asks for; a head of the user's own detects."""
     head = model if isinstance(model, str) else model.rows[-1].module
     return NETWORKS.get(head.rpartition(".")[2], DetectionModel)
+
+
+def network_for(task: str) -> type[DetectionModel]:
+    """Return the class of network of a task; the detector's where there is none."""
+    return next((kind for kind in NETWORKS.values() if kind.task == task), DetectionModel)

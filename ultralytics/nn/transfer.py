@@ -213,14 +213,23 @@ def _worth(target: Network, source: Network, i: int, j: int, new: Shapes, old: S
         # rows out of their order.
         counts = whole and (a.args == b.args or target.width == source.width)
         return alike + (fitting if counts else 0.1 * fitting / max(len(new), 1))
-    # One kind made from the other, as C2f_FLA from C2f: every tensor of the plain one must fit.
-    return fitting + 0.25 if whole and derived(a.module, b.module) else 0.0
+    # One kind made from the other, as C2f_FLA from C2f or Segment from Detect: every tensor of the plain one must fit,
+    # but for those that follow the classes.
+    if not derived(a.module, b.module):
+        return 0.0
+    small, large = (old, new) if len(old) <= len(new) else (new, old)
+    of_classes = tuple(f"{branch}." for branch in class_branches(a.module))
+    plain = [name for name in small if not name.startswith(of_classes)]
+    return fitting + 0.25 if plain and all(large.get(name) == small[name] for name in plain) else 0.0
 
 
 def _class_tensors(target: Network, source: Network, origin: Mapping[str, str | None]) -> dict[str, Tensor | None]:
     """Tensors of the head whose shape or meaning depends on the classes: merged class by class where both sides name
     their classes and the rest of the shape agrees, None where nothing can be copied."""
-    if not target.rows or not source.rows or target.rows[-1].module != source.rows[-1].module:
+    if not target.rows or not source.rows:
+        return {}
+    heads = target.rows[-1].module, source.rows[-1].module
+    if heads[0] != heads[1] and not derived(*heads):
         return {}
     branches = class_branches(target.rows[-1].module)
     if not branches:
@@ -251,11 +260,11 @@ def _class_tensors(target: Network, source: Network, origin: Mapping[str, str | 
 
 
 def _is_output(name: str, target: Network, source: Network, origin: Mapping[str, str | None]) -> bool:
-    """Return True if a tensor is of a convolution that gives one channel per class, with equal inputs on both sides."""
+    """Return True if a tensor is of a layer that gives one channel per class, with equal inputs on both sides."""
     weight = f"{name.rsplit('.', 1)[0]}.weight"
     old = origin.get(weight)
     if weight not in target.state or old is None or old not in source.state:
         return False
     a, b = target.state[weight], source.state[old]
     biased = f"{name.rsplit('.', 1)[0]}.bias" in target.state
-    return biased and a.dim() == 4 and a.shape[1:] == b.shape[1:]
+    return biased and a.dim() in (2, 4) and a.shape[1:] == b.shape[1:]

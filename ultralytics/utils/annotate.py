@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypedDict, cast
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,19 +14,20 @@ import torch
 from PIL import Image, ImageDraw
 
 from ultralytics.utils.boxes import clip_boxes, xywh2xyxy, xyxy2xywh
-from ultralytics.utils.colors import colors
 from ultralytics.utils.errors import UserError
 from ultralytics.utils.files import increment_path
 from ultralytics.utils.fonts import Lettering, faces
 from ultralytics.utils.images import imwrite
 from ultralytics.utils.lazy import no_such_member
+from ultralytics.utils.shapes import blend, skeleton
 from ultralytics.utils.text import one_line
-from ultralytics.utils.types import Batch, Float32Array, Float64Array, RatioPad, UInt8Array
+from ultralytics.utils.types import Float32Array, Float64Array, UInt8Array
 
 _ELSEWHERE = "draw it with OpenCV on result()"
 _SOLUTIONS = """circle_label display_analytics display_objects_labels draw_centroid_and_tracks draw_region
 draw_specific_points estimate_pose_angle plot_angle_and_count_and_stage plot_distance_and_line queue_counts_display
-seg_bbox text_label visioneye masks kpts dark_colors light_colors kpt_color limb_color skeleton get_txt_color"""
+seg_bbox text_label visioneye dark_colors light_colors kpt_color limb_color skeleton get_txt_color"""
+CAPTIONS = 0.15  # part of an image that class names may cover
 _REFERENCE_FONTS = ("Arial.ttf", "Arial.Unicode.ttf")  # its defaults, which it would fetch
 
 
@@ -74,16 +75,22 @@ class Annotator:
 
     def box_label(
         self,
-        box: Sequence[float],
+        box: Any,
         label: str = "",
         color: tuple[int, int, int] = (128, 128, 128),
         txt_color: tuple[int, int, int] = (255, 255, 255),
+        rotated: bool = False,
     ) -> None:
-        """A box (xyxy, pixels) with a caption above it, or inside it at the image's upper edge. Colours are BGR."""
-        x1, y1, x2, y2 = (float(v) for v in box)
+        """A box (xyxy, pixels) with a caption above it, or inside it at the image's upper edge. Colours are BGR; of a
+        rotated box the four corners (4, 2) are given."""
         rgb = color[::-1]
-        self.draw.rectangle((x1, y1, max(x1, x2), max(y1, y2)), outline=rgb, width=self.lw)
-        self._show(x1, y1, max(x1, x2), max(y1, y2))
+        if rotated:
+            x1, y1 = self._quadrangle(box, rgb)
+        else:
+            x1, y1, x2, y2 = (float(v) for v in box)
+            x2, y2 = max(x1, x2), max(y1, y2)
+            self.draw.rectangle((x1, y1, x2, y2), outline=rgb, width=self.lw)
+            self._show(x1, y1, x2, y2)
         if not label:
             return
         label = one_line(label, 100)
@@ -95,6 +102,59 @@ class Annotator:
         self.draw.rectangle((x, y, x + w, y + h), fill=rgb)
         font.draw(self.draw, (x + 2 - left, y + 1), label, txt_color[::-1])
         self._show(x, y, x + w, y + h)
+
+    def _quadrangle(self, corners: Any, rgb: tuple[int, int, int]) -> tuple[float, float]:
+        """Draw a box of four corners (4, 2); return the uppermost."""
+        points = [(float(x), float(y)) for x, y in corners]
+        self.draw.line([*points, *points[:2]], fill=rgb, width=self.lw, joint="curve")
+        x, y = zip(*points, strict=True)
+        self._show(min(x), min(y), max(x), max(y))
+        return min(points, key=lambda point: point[1])
+
+    def masks(
+        self,
+        masks: Any,
+        colors: Sequence[tuple[int, int, int]],
+        im_gpu: Any = None,
+        alpha: float = 0.5,
+        retina_masks: bool = False,
+    ) -> None:
+        """Tint what masks cover, and draw their outlines.
+
+        Args:
+            masks: (n, H, W) of 0 and others, of the image's size: a tensor, an array, or one after another.
+            colors: of each, BGR.
+            alpha: part of the colour, 0..1.
+            im_gpu, retina_masks: of the reference, without effect.
+        """
+        image = self.result()
+        each = (m.cpu().numpy() if isinstance(m, torch.Tensor) else np.asarray(m) for m in masks)
+        blend(image, each, colors, alpha)
+        self.fromarray(image)
+        self._show(0, 0, self.im.width, self.im.height)
+
+    def kpts(
+        self,
+        kpts: Any,
+        shape: Sequence[int] = (640, 640),
+        radius: float = 5,
+        kpt_line: bool = True,
+        conf_thres: float = 0.25,
+        kpt_color: tuple[int, int, int] | None = None,
+    ) -> None:
+        """The keypoints of an object (K, 2 or 3), see `shapes.skeleton`; colour is BGR."""
+        points = kpts.cpu().numpy() if isinstance(kpts, torch.Tensor) else np.asarray(kpts)
+        radius, width = max(radius, self.lw + 1), max(self.lw, 2)
+        rgb = None if kpt_color is None else kpt_color[::-1]
+        skeleton(self.draw, points, shape, radius, width, kpt_line, conf_thres, rgb)
+        self._show(0, 0, self.im.width, self.im.height)
+
+    def lines(self, texts: Sequence[str]) -> None:
+        """Texts one below another, in the image's top-left corner."""
+        x = y = max(round(0.03 * self.im.height), 2)
+        for text in texts:
+            self.text((x, y), text)
+            y += self.size + max(self.size // 3, 4)
 
     def box(self, box: Sequence[float], color: tuple[int, int, int], dashed: bool = False) -> None:
         """The outline of a box (xyxy, pixels). Colour is BGR."""
@@ -232,150 +292,6 @@ def _largest_cover(place: Sequence[float], boxes: Float64Array) -> float:
 def _touch(a: Sequence[float], b: Sequence[float]) -> bool:
     """Return True if two rectangles (xyxy) overlap."""
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
-
-
-def plot_images(
-    batch: Batch | DetectionBatch,
-    fname: str | Path = "images.jpg",
-    names: Mapping[int, str] | None = None,
-    max_subplots: int = 16,
-    max_size: int = 1920,
-    conf_thres: float = 0.25,
-    columns: int | None = None,
-    captions: Sequence[str] | None = None,
-    group: int = 1,
-    font: str | None = None,
-) -> None:
-    """Draw a batch as a grid of images with boxes and file names. What belongs to an image stays inside it, and a class
-    name that would cover another, or hide the image together with others, is left out: the largest boxes come first.
-
-    Args:
-        batch: img (B, 3, H, W) RGB, uint8 or 0..1; batch_idx, cls, bboxes (xywh, 0..1), im_file; with `conf`, boxes
-            below `conf_thres` are left out, and an image without any says so; with `ignored`, `ratio_pad` and
-            `ori_shape`, ignored regions are dashed and grey.
-        fname: .jpg or .png.
-        names: class names.
-        max_subplots: images drawn.
-        max_size: longest side of the grid, pixels.
-        conf_thres: lowest score drawn.
-        columns: images in a row; as many as rows when None.
-        captions: below each image, its file name when None.
-        group: so many images in a row belong together; a gap follows them.
-        font: see `Annotator`.
-    """
-    drawn = cast("_Drawn", batch)
-    images = drawn["img"][:max_subplots].detach().cpu()
-    if images.is_floating_point():
-        images = (images.float() * 255).round().clamp(0, 255).to(torch.uint8)
-    frames = images.permute(0, 2, 3, 1).numpy()[..., ::-1]
-    count, h, w = frames.shape[:3]
-    columns = columns or math.ceil(math.sqrt(count))
-    lines = math.ceil(count / columns)
-    gap = GAP if group > 1 else 0
-    gaps = (columns - 1) // group * gap, (lines - 1) * gap
-    gain = min(1.0, (max_size - gaps[0]) / (columns * w), (max_size - gaps[1]) / (lines * h))
-    tile_w, tile_h = max(int(w * gain), 1), max(int(h * gain), 1)
-    grid = np.full((lines * tile_h + gaps[1], columns * tile_w + gaps[0], 3), 255, np.uint8)
-    names = names or {}
-    example = "".join(names.values())
-    boxes_of = _boxes_of(drawn, count, names, conf_thres)
-    for i, frame in enumerate(frames):
-        frame = np.ascontiguousarray(frame)
-        tile = cv2.resize(frame, (tile_w, tile_h), interpolation=cv2.INTER_AREA) if gain < 1 else frame
-        text = Path(drawn["im_file"][i]).name if captions is None else captions[i]
-        line, column = divmod(i, columns)
-        y, x = line * (tile_h + gap), column * tile_w + column // group * gap
-        note = "" if boxes_of[i] or "conf" not in batch else f"no detection above {conf_thres:g}"
-        grid[y : y + tile_h, x : x + tile_w] = _tile(tile, boxes_of[i], text, example, note, font)  # type: ignore[arg-type]  # uint8 stays uint8
-    imwrite(fname, grid)
-
-
-GAP = 8  # pixels between groups of images
-CAPTIONS = 0.15  # part of an image that class names may cover
-_GREY = (170, 170, 170)
-
-
-class DetectionBatch(TypedDict):
-    """The detections of a batch's images, to draw."""
-
-    img: torch.Tensor  # (B, 3, H, W) RGB, uint8 or 0..1
-    im_file: list[str]
-    batch_idx: torch.Tensor  # (M,) which image of the batch a box belongs to
-    cls: torch.Tensor  # (M,)
-    conf: torch.Tensor  # (M,)
-    bboxes: torch.Tensor  # (M, 4) xywh, centre, 0..1
-
-
-class _Drawn(Batch, total=False):
-    """A batch of labels, or of detections with their scores; what is missing is not drawn."""
-
-    conf: torch.Tensor
-
-
-# A box of an image: xyxy in 0..1, caption, colour (BGR), True if it is dashed.
-_Box = tuple[tuple[float, float, float, float], str, tuple[int, int, int], bool]
-
-
-def _boxes_of(batch: _Drawn, count: int, names: Mapping[int, str], conf_thres: float) -> list[list[_Box]]:
-    """Return the boxes to draw on each image, the largest first."""
-    found: list[list[_Box]] = [[] for _ in range(count)]
-    cls = batch["cls"].view(-1).cpu().long().tolist()
-    conf = batch["conf"].view(-1).cpu().tolist() if "conf" in batch else None
-    boxes = batch["bboxes"].view(-1, 4).cpu().float().tolist()
-    for j, (i, (cx, cy, w, h)) in enumerate(zip(batch["batch_idx"].view(-1).cpu().long().tolist(), boxes, strict=True)):
-        if i < count and (conf is None or conf[j] >= conf_thres):
-            label = names.get(cls[j], str(cls[j])) + ("" if conf is None else f" {conf[j]:.2f}")
-            found[i].append((_cut_box(cx, cy, w, h), label, colors(cls[j], bgr=True), False))
-    for i, regions in enumerate(batch.get("ignored", ())[:count]):
-        ratio_pad = batch["ratio_pad"][i]
-        if len(regions) and ratio_pad is not None:  # None: a mosaic
-            framed = _framed(regions[:, 1:5], ratio_pad, batch["ori_shape"][i], batch["img"].shape[2:])
-            found[i] += [(_cut_box(*box), "ignored", _GREY, True) for box in framed.tolist()]
-    for listed in found:
-        listed.sort(key=lambda b: (b[0][0] - b[0][2]) * (b[0][3] - b[0][1]))
-    return found
-
-
-def _cut_box(cx: float, cy: float, w: float, h: float) -> tuple[float, float, float, float]:
-    """Centre, width, height → corners inside the image; all in 0..1."""
-    return max(cx - w / 2, 0.0), max(cy - h / 2, 0.0), min(cx + w / 2, 1.0), min(cy + h / 2, 1.0)
-
-
-def _framed(boxes: Float32Array, ratio_pad: RatioPad, original: tuple[int, int], frame: Sequence[int]) -> Float32Array:
-    """Boxes (k, 4) xywh in 0..1 of a file of `original` (h, w) → in 0..1 of the letterboxed frame (H, W)."""
-    gains, (left, top) = ratio_pad
-    scale = np.array([original[1] * gains[1] / frame[1], original[0] * gains[0] / frame[0]] * 2, np.float32)
-    return boxes * scale + np.array([left / frame[1], top / frame[0], 0, 0], np.float32)
-
-
-def _tile(
-    frame: UInt8Array, boxes: Sequence[_Box], text: str, example: str, note: str = "", font: str | None = None
-) -> UInt8Array:
-    """An image with its boxes, a text at its lower edge and a note at its upper one; a small one has thinner lines and
-    smaller letters."""
-    h, w = frame.shape[:2]
-    side = min(h, w)
-    size = min(max(round(side * 0.04), 8), 13)
-    annotator = Annotator(frame, 1 if side < 200 else 2, size, font, pil=True, example=example)
-    annotator.draw.rectangle((0, 0, w - 1, h - 1), outline=(255, 255, 255), width=1)
-    taken: list[tuple[float, ...]] = []
-    corners = [(b[0] * w, b[1] * h, min(b[2] * w, w - 1), min(b[3] * h, h - 1)) for b, _, _, _ in boxes]
-    for box, (_, _, color, dashed) in zip(corners, boxes, strict=True):
-        annotator.box(box, color, dashed)
-    text = annotator.fit(text, w - 8)
-    if text and h >= 4 * annotator.size:
-        y = h - annotator.size - 7
-        annotator.text((4, y), text)
-        taken.append((0, y - 2, 8 + annotator.text_font(text).getlength(text), h))
-    note = annotator.fit(note, w - 8)
-    if note and h >= 6 * annotator.size:
-        annotator.text((4, 4), note)
-    written = len(taken)
-    for box, (_, label, color, _) in zip(corners, boxes, strict=True):
-        annotator.caption(box, label, color, taken, corners)
-        if sum((x2 - x1) * (y2 - y1) for x1, y1, x2, y2 in taken[written:]) > CAPTIONS * w * h:
-            break  # more names would hide the image
-    return annotator.result()
 
 
 def save_one_box(

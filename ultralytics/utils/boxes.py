@@ -1,17 +1,21 @@
-"""Boxes: formats, clipping, scaling between frames, overlap. The last dimension holds the four coordinates."""
+"""Boxes: formats, clipping, scaling between frames, overlap. The last dimension holds the four coordinates, of rotated
+boxes five: centre, width, height, and the angle in radians by which the box is turned about its centre, from x to y."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
 Boxes = TypeVar("Boxes", Tensor, npt.NDArray[np.floating])
+Points = TypeVar("Points", Tensor, npt.NDArray[Any])
+FARTHEST = 100.0  # Bhattacharyya distance: beyond it boxes count as equally far apart
 
 
 def _join(parts: Sequence[Boxes], like: Boxes) -> Boxes:
@@ -75,6 +79,13 @@ def clip_boxes(boxes: Boxes, shape: Sequence[float]) -> Boxes:
     return boxes.clip(0, np.array([w, h, w, h], dtype=boxes.dtype))
 
 
+def letterboxed(frame: Sequence[int], image: Sequence[int]) -> tuple[float, tuple[int, int]]:
+    """Return where an image of shape (h, w) lies in a letterboxed frame of shape (H, W): the gain, and the (left, top)
+    padding in pixels."""
+    gain = min(frame[0] / image[0], frame[1] / image[1])
+    return gain, (round((frame[1] - image[1] * gain) / 2 - 0.1), round((frame[0] - image[0] * gain) / 2 - 0.1))
+
+
 def scale_boxes(
     img1_shape: Sequence[int],
     boxes: Boxes,
@@ -91,9 +102,7 @@ def scale_boxes(
         padding: the frame is padded; xywh: boxes are top-left, width, height.
     """
     if ratio_pad is None:
-        gain = min(img1_shape[0] / img0_shape[0], img1_shape[1] / img0_shape[1])
-        pad_x = round((img1_shape[1] - img0_shape[1] * gain) / 2 - 0.1)
-        pad_y = round((img1_shape[0] - img0_shape[0] * gain) / 2 - 0.1)
+        gain, (pad_x, pad_y) = letterboxed(img1_shape, img0_shape)
     else:
         gain = ratio_pad[0][0]
         pad_x, pad_y = ratio_pad[1]  # type: ignore[assignment]  # numbers or tensors
@@ -160,3 +169,95 @@ def bbox_iou(
     with torch.no_grad():
         alpha = v / (v - iou + (1 + eps))
     return iou - (distance / diagonal + v * alpha)
+
+
+def xywhr2xyxyxyxy(x: Points) -> Points:
+    """Rotated boxes (…, 5) → corners (…, 4, 2)."""
+    library: Any = torch if isinstance(x, Tensor) else np
+    centre, w, h, angle = x[..., :2], x[..., 2:3], x[..., 3:4], x[..., 4:5]
+    cos, sin = library.cos(angle), library.sin(angle)
+    along = library.concatenate([w / 2 * cos, w / 2 * sin], -1)
+    across = library.concatenate([-h / 2 * sin, h / 2 * cos], -1)
+    corners = [centre + along + across, centre + along - across, centre - along - across, centre - along + across]
+    return library.stack(corners, -2)  # type: ignore[no-any-return]  # of the same library
+
+
+def xyxyxyxy2xywhr(x: Points) -> Points:
+    """Corners or outlines (n, 2·points) or (n, points, 2) → the smallest rotated boxes (n, 5), with angles in (0, π/2].
+
+    OpenCV's angles and what it calls width differ from version to version; here they are those of OpenCV 4, which
+    YOLOv8's published networks were trained with.
+    """
+    outlines = (x.cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)).reshape(len(x), -1, 2)
+    boxes = []
+    for outline in outlines:
+        (cx, cy), (w, h), degrees = cv2.minAreaRect(outline.astype(np.float32))
+        quarters = math.ceil(degrees / 90) - 1
+        w, h = (h, w) if quarters % 2 else (w, h)
+        boxes.append([cx, cy, w, h, math.radians(degrees - 90 * quarters)])
+    found = np.asarray(boxes).reshape(-1, 5)
+    if isinstance(x, Tensor):
+        return torch.tensor(found, device=x.device, dtype=x.dtype)
+    return found
+
+
+def regularize_rboxes(rboxes: Tensor) -> Tensor:
+    """Rotated boxes (…, 5) with the longer side as width and an angle in [0, π)."""
+    x, y, w, h, angle = rboxes.unbind(-1)
+    lies = w > h
+    turned = torch.where(lies, angle, angle + math.pi / 2) % math.pi
+    return torch.stack([x, y, torch.where(lies, w, h), torch.where(lies, h, w), turned], -1)
+
+
+def box_covariance(boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Rotated boxes (…, 5) as normal distributions: variances along x and y and the covariance, (…) each; those of
+    points spread evenly over the box."""
+    w, h, angle = boxes[..., 2:].unbind(-1)
+    a, b, cos, sin = w.square() / 12, h.square() / 12, angle.cos(), angle.sin()
+    return a * cos.square() + b * sin.square(), a * sin.square() + b * cos.square(), (a - b) * cos * sin
+
+
+def _bhattacharyya_overlap(box1: Tensor, box2: Tensor, eps: float) -> Tensor:
+    """Overlap (…) of rotated boxes (…, 5) as `probiou`, with broadcasting.
+
+    The determinant of Σ₁ + Σ₂ comes from sides and the angle between the boxes: as A·B − C² it would be the difference
+    of two large numbers, and a thin box would differ from itself.
+    """
+    a1, b1, c1 = box_covariance(box1)
+    a2, b2, c2 = box_covariance(box2)
+    (w1, h1, r1), (w2, h2, r2) = box1[..., 2:].unbind(-1), box2[..., 2:].unbind(-1)
+    long1, short1, long2, short2 = (side.square() / 12 for side in (w1, h1, w2, h2))
+    det1, det2, turn = long1 * short1, long2 * short2, (r1 - r2).sin().square()
+    det = det1 + det2 + turn * (long1 * long2 + short1 * short2) + (1 - turn) * (long1 * short2 + short1 * long2)
+    dx, dy = (box2[..., :2] - box1[..., :2]).unbind(-1)
+    moved = ((a1 + a2) * dy.square() + (b1 + b2) * dx.square() - 2 * (c1 + c2) * dx * dy) / (det + eps) / 4
+    spread = (det / (w1 * h1 * w2 * h2 / 36 + eps) + eps).log() / 2
+    distance = (moved + spread).clamp(eps, FARTHEST)
+    return 1 - (1 - (-distance).exp() + eps).sqrt()
+
+
+def probiou(box1: Tensor, box2: Tensor, CIoU: bool = False, eps: float = 1e-7) -> Tensor:
+    """Overlap of rotated boxes pair by pair, with broadcasting: (…, 5) and (…, 5) → (…, 1) in 0..1.
+
+    It is 1 less the Hellinger distance of the boxes as normal distributions (ProbIoU, Llerena et al. 2021, eq. 4): of
+    equal boxes 0.9995, and the same for a square however it is turned.
+
+    Args:
+        CIoU: less the aspect term of the complete IoU (AAAI 2020, eq. 8).
+        eps: guards divisions and roots.
+    """
+    box1, box2 = box1.float(), box2.float()
+    iou = _bhattacharyya_overlap(box1, box2, eps).unsqueeze(-1)
+    if not CIoU:
+        return iou
+    (w1, h1), (w2, h2) = box1[..., 2:4].chunk(2, -1), box2[..., 2:4].chunk(2, -1)
+    v = (4 / math.pi**2) * ((w2 / h2).atan() - (w1 / h1).atan()).pow(2)
+    with torch.no_grad():
+        alpha = v / (v - iou + (1 + eps))
+    return iou - v * alpha
+
+
+def batch_probiou(box1: Points, box2: Points, eps: float = 1e-7) -> Tensor:
+    """Overlap of every pair of rotated boxes, see `probiou`: (N, 5) and (M, 5) → (N, M)."""
+    one, other = (torch.as_tensor(boxes).float() for boxes in (box1, box2))
+    return _bhattacharyya_overlap(one.unsqueeze(1), other.unsqueeze(0), eps)

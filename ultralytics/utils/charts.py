@@ -351,10 +351,11 @@ def _curves(
 def plot_confusion_matrix(
     matrix: Any, names: Sequence[str], normalize: bool, save_path: str | Path, font: str | None = None
 ) -> tuple[Figure, Path]:
-    """A confusion matrix, predictions down and labels across, background last, as .png and .pdf.
+    """A confusion matrix, predictions down and labels across, background last where it is, as .png and .pdf.
 
     Args:
-        matrix: (nc + 1, nc + 1); names: nc class names; normalize: parts of each column instead of counts.
+        matrix: (nc + 1, nc + 1), or (nc, nc) without background; names: nc class names.
+        normalize: parts of each column instead of counts.
     """
     values = np.asarray(matrix, np.float64)
     if normalize:
@@ -362,7 +363,7 @@ def plot_confusion_matrix(
     count = len(values) - 1
     side = min(max(4.5, 0.42 * (count + 1)), 14)
     size = 10 if count < 12 else 9 if count < 30 else 7 if count < 60 else 6
-    labels = [*map(tick_label, names), "background"] if count < 100 else []
+    labels = [*map(tick_label, names), *["background"][: len(values) - len(names)]] if count < 100 else []
     margin = text_inches(labels, size) + 0.35 if labels else 0.75
     figure, axes = _one_panel(side, side, (margin, margin, 1.0, 0.4))
     top = values.max() if values.size and values.max() > 0 else 1.0

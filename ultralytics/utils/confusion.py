@@ -1,4 +1,4 @@
-"""The confusion matrix of a detector."""
+"""The confusion matrix of a detector or classifier."""
 
 from __future__ import annotations
 
@@ -9,30 +9,38 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ultralytics.utils.boxes import box_iou
+from ultralytics.utils.boxes import batch_probiou, box_iou
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.matching import unique_pairs
 from ultralytics.utils.types import Float64Array
 
 
 class ConfusionMatrix:
-    """Counts of [predicted, true] class, the last row and column being background.
+    """Counts of [predicted, true] class, the last row and column being background; with task="classify" there is none.
 
     Args:
         nc: classes; conf: lowest score counted; iou_thres: overlap that makes a pair, whatever the classes.
 
     Attributes:
-        matrix: (nc + 1, nc + 1).
+        matrix: (nc + 1, nc + 1); of a classifier (nc, nc).
     """
 
     def __init__(self, nc: int, conf: float = 0.25, iou_thres: float = 0.45, task: str = "detect") -> None:
         self.task, self.nc, self.conf, self.iou_thres = task, nc, conf, iou_thres
-        self.matrix: Float64Array = np.zeros((nc + 1, nc + 1))
+        side = nc if task == "classify" else nc + 1
+        self.matrix: Float64Array = np.zeros((side, side))
+
+    def process_cls_preds(self, preds: Sequence[Tensor], targets: Sequence[Tensor]) -> None:
+        """Count images by their likeliest class: preds (n, k), the likeliest first, and true classes (n,), of each
+        batch."""
+        for predicted, true in zip(preds, targets, strict=True):
+            np.add.at(self.matrix, (predicted[:, 0].int().cpu().numpy(), true.view(-1).int().cpu().numpy()), 1)
 
     def process_batch(
         self, detections: Tensor | None, gt_bboxes: Tensor, gt_cls: Tensor, ignored: Tensor | None = None
     ) -> None:
-        """Count one image: detections (n, 6), true boxes (m, 4) corners and classes (m,). Either may be empty.
+        """Count one image: detections (n, 6), true boxes (m, 4) corners and classes (m,); or rotated boxes, detections
+        (n, 7) with the angle last, and (m, 5). Either may be empty.
 
         `ignored` (n,): detections that are not held against the model where they match nothing.
         """
@@ -42,7 +50,10 @@ class ConfusionMatrix:
         spared = np.zeros(len(detections), np.bool_) if ignored is None else ignored.numpy()
         detections, spared = detections[kept], spared[kept.numpy()]
         predicted, true = detections[:, 5].int().numpy(), gt_cls.view(-1).int().numpy()
-        iou = box_iou(gt_bboxes, detections[:, :4]).numpy()
+        if gt_bboxes.shape[1] == 5:
+            iou = batch_probiou(gt_bboxes, torch.cat([detections[:, :4], detections[:, 6:7]], 1)).numpy()
+        else:
+            iou = box_iou(gt_bboxes, detections[:, :4]).numpy()
         labels, found = np.nonzero(iou > self.iou_thres)
         if len(labels):
             labels, found = unique_pairs(labels, found, iou[labels, found])
@@ -59,7 +70,7 @@ class ConfusionMatrix:
     def tp_fp(self) -> tuple[Float64Array, Float64Array]:
         """True and false positives per class."""
         tp = self.matrix.diagonal()
-        return tp[:-1], (self.matrix.sum(1) - tp)[:-1]
+        return tp[: self.nc], (self.matrix.sum(1) - tp)[: self.nc]
 
     def plot(
         self,
@@ -80,10 +91,11 @@ class ConfusionMatrix:
 
         path = Path(save_dir) / f"confusion_matrix{'_normalized' if normalize else ''}.png"
         with optional(path):
+            nc = self.nc
             used = self.matrix.sum(0) + self.matrix.sum(1) > 0
-            shown = [i for i in range(self.nc) if used[i] or i < (len(names) or self.nc)]
+            shown = [i for i in range(nc) if used[i] or i < (len(names) or nc)]
             labels = [names[i] if i < len(names) else str(i) for i in shown]
-            rows = [*shown, self.nc]
+            rows = [*shown, *range(nc, len(self.matrix))]
             plot_confusion_matrix(self.matrix[np.ix_(rows, rows)], labels, normalize, path, font)
             if on_plot is not None:
                 on_plot(path)

@@ -1,4 +1,5 @@
-"""The criterion of YOLOv8 detection: classification, CIoU and distribution focal losses.
+"""The criterion of YOLOv8 detection: classification, CIoU and distribution focal losses. Those of the other tasks add
+their parts to it: `utils/task_loss.py`.
 
 Shapes: B images, A anchors of all levels, C classes, G boxes per image (padded), R bins per side (`reg_max`).
 """
@@ -7,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F  # noqa: N812  # torch's customary name
@@ -23,6 +24,47 @@ def known_most(batch: Batch) -> int | None:
     """Return the boxes of a batch's fullest image as its loader has counted them, where they are still the same."""
     count, counted_of = batch.get("most") or (None, None)
     return count if counted_of is batch["batch_idx"] else None
+
+
+def slots(batch_idx: Tensor, B: int, device: torch.device, most: int | None = None) -> tuple[Tensor, Tensor]:
+    """Number the objects of each image from 0: the row of the batch of each, (B, G), and which there are, (B, G, 1).
+
+    Args:
+        batch_idx: (M,) image of each row.
+        most: G, the objects of the fullest image or more, where it is known: to find it the host waits for a GPU.
+    """
+    image = batch_idx.to(device).view(-1).long()
+    if not len(image):
+        none = torch.zeros((B, 0), dtype=torch.long, device=device)
+        return none, none.unsqueeze(-1) > 0
+    image, order = image.sort(stable=True)
+    bounds = torch.searchsorted(image, torch.arange(B + 1, device=device))
+    first, counts = bounds[:-1, None], bounds.diff()[:, None]
+    G = int(counts.max()) if most is None else most
+    slot = torch.arange(G, device=device)
+    return order[(first + slot).clamp(max=len(image) - 1)], (slot < counts).unsqueeze(-1)
+
+
+class Matched(NamedTuple):
+    """Which object each anchor has got, for the parts of a loss that follow.
+
+    Attributes:
+        anchors: (A, 2) in grid units; strides: (A, 1).
+        scale: (4,) width, height, width, height of the image, pixels.
+        boxes: (B, A, 4), or (B, A, 5), of the anchor's object, pixels.
+        object: (B, A) its number among those of its image; rows: (B, G) the row of the batch of each.
+        foreground: (B, A) bool; there is none on other anchors.
+        positives: anchors in the foreground, of all processes; 1 or more.
+    """
+
+    anchors: Tensor
+    strides: Tensor
+    scale: Tensor
+    boxes: Tensor
+    object: Tensor
+    rows: Tensor
+    foreground: Tensor
+    positives: Tensor
 
 
 class DFLoss(nn.Module):
@@ -81,14 +123,22 @@ class BboxLoss(nn.Module):
         image, anchor = fg_mask.nonzero(as_tuple=True)
         weight = target_scores[image, anchor].sum(-1, keepdim=True)
         target = target_bboxes[image, anchor]
-        ciou = bbox_iou(pred_bboxes[image, anchor], target, xywh=False, CIoU=True)
-        loss_iou = ((1.0 - ciou) * weight).sum() / target_scores_sum
+        overlap = self.overlap(pred_bboxes[image, anchor], target)
+        loss_iou = ((1.0 - overlap) * weight).sum() / target_scores_sum
         if self.dfl_loss is None:
             return loss_iou, torch.zeros_like(loss_iou)
         reg_max = self.dfl_loss.reg_max
-        distance = bbox2dist(anchor_points[anchor], target, reg_max - 1)
+        distance = bbox2dist(anchor_points[anchor], self.corners(target), reg_max - 1)
         loss_dfl = self.dfl_loss(pred_dist[image, anchor].view(-1, reg_max), distance) * weight
         return loss_iou, loss_dfl.sum() / target_scores_sum
+
+    def overlap(self, pred: Tensor, target: Tensor) -> Tensor:
+        """Overlap (…, 1) of predicted and target boxes."""
+        return bbox_iou(pred, target, xywh=False, CIoU=True)
+
+    def corners(self, boxes: Tensor) -> Tensor:
+        """The upright boxes (…, 4) xyxy whose sides the distances are to."""
+        return boxes
 
     def of_all(
         self,
@@ -104,14 +154,15 @@ class BboxLoss(nn.Module):
         in prediction and target, so it has neither loss nor gradient."""
         chosen = fg_mask.unsqueeze(-1)
         weight = target_scores.sum(-1, keepdim=True) * chosen
-        cell = torch.cat((anchor_points, anchor_points + 1), -1)
+        cell = torch.cat((anchor_points, anchor_points + 1, torch.zeros_like(anchor_points)), -1)
+        cell = cell[:, : target_bboxes.shape[-1]]
         target = torch.where(chosen, target_bboxes, cell)
-        ciou = bbox_iou(torch.where(chosen, pred_bboxes, cell), target, xywh=False, CIoU=True)
-        loss_iou = ((1.0 - ciou) * weight).sum() / target_scores_sum
+        overlap = self.overlap(torch.where(chosen, pred_bboxes, cell), target)
+        loss_iou = ((1.0 - overlap) * weight).sum() / target_scores_sum
         if self.dfl_loss is None:
             return loss_iou, torch.zeros_like(loss_iou)
         reg_max = self.dfl_loss.reg_max
-        distance = bbox2dist(anchor_points, target, reg_max - 1)
+        distance = bbox2dist(anchor_points, self.corners(target), reg_max - 1)
         loss_dfl = self.dfl_loss.spread(pred_dist.view(*fg_mask.shape, 4, reg_max), distance) * weight
         return loss_iou, loss_dfl.sum() / target_scores_sum
 
@@ -128,7 +179,15 @@ class v8DetectionLoss:  # size: half of the attributes are what losses written f
         tal_topk: anchors per ground-truth box.
         reduce: a tensor's sum over all processes that share a batch. Each calls with its own images, and the sum of
             the losses to differentiate is that of the whole batch; the parts are the whole batch's everywhere.
+
+    Attributes:
+        parts: names of the parts, in their order.
     """
+
+    parts: ClassVar[tuple[str, ...]] = ("box", "cls", "dfl")
+    defaults: ClassVar[dict[str, Any]] = {}  # of the keys of a run that a task's own parts read
+    assigns: ClassVar[type[TaskAlignedAssigner]] = TaskAlignedAssigner
+    compares: ClassVar[type[BboxLoss]] = BboxLoss
 
     def __init__(
         self,
@@ -145,19 +204,20 @@ class v8DetectionLoss:  # size: half of the attributes are what losses written f
             model: Any = nc
             head, given = model.model[-1], model.args
             given = given if isinstance(given, Mapping) else vars(given)
-            args = SimpleNamespace(**{"box": box, "cls": cls, "dfl": dfl, **given})
+            args = SimpleNamespace(**{"box": box, "cls": cls, "dfl": dfl, **self.defaults, **given})
             strides, reg_max = head.stride, head.reg_max
             box, cls, dfl = args.box, args.cls, args.dfl
             classes, self.device = head.nc, next(nc.parameters()).device
         else:
-            args, classes, self.device = SimpleNamespace(box=box, cls=cls, dfl=dfl), nc, torch.device("cpu")
+            args = SimpleNamespace(box=box, cls=cls, dfl=dfl, **self.defaults)
+            classes, self.device = nc, torch.device("cpu")
         self.reduce = reduce
         self.nc, self.reg_max = classes, reg_max
         self.strides = [float(s) for s in strides]
-        self.gains = (box, cls, dfl)
-        self.assigner = TaskAlignedAssigner(topk=tal_topk, num_classes=classes, alpha=0.5, beta=6.0)
-        self.bbox_loss = BboxLoss(reg_max)
-        self.assigner_of_one = TaskAlignedAssigner(topk=1, num_classes=self.nc, alpha=0.5, beta=6.0)
+        self.gains = {"box": box, "cls": cls, "dfl": dfl}
+        self.assigner = self.assigns(topk=tal_topk, num_classes=classes, alpha=0.5, beta=6.0)
+        self.bbox_loss = self.compares(reg_max)
+        self.assigner_of_one = self.assigns(topk=1, num_classes=self.nc, alpha=0.5, beta=6.0)
         # What a `__call__` of one's own that was written for the reference reads, besides.
         self.hyp, self.bce = args, nn.BCEWithLogitsLoss(reduction="none")
         self.no, self.use_dfl = classes + 4 * reg_max, reg_max > 1
@@ -166,57 +226,85 @@ class v8DetectionLoss:  # size: half of the attributes are what losses written f
         self.proj = torch.arange(reg_max, dtype=torch.float, device=self.device)
 
     def __call__(self, preds: Any, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The loss to differentiate (its parts' sum × B) and its parts (box, cls, dfl), detached, after the gains.
+        """The loss to differentiate (its parts' sum × B) and its `parts`, detached, after the gains.
 
         Args:
             preds: raw maps, a list of (B, 4·R + C, h, w); those of both branches of an end-to-end head, which are
-                `{"one2many": raw, "one2one": raw}`; or the model's evaluation output (y, either).
-            batch: `batch_idx` (M,), `cls` (M,) or (M, 1), `bboxes` (M, 4) xywh 0..1.
+                `{"one2many": raw, "one2one": raw}`; `(raw, …)` of a head that gives more (`AnchorHead`); or the
+                model's evaluation output (y, any of these).
+            batch: `batch_idx` (M,), `cls` (M,) or (M, 1), `bboxes` (M, 4) xywh 0..1, and what the task learns from.
+
+        Raises:
+            DatasetError: the batch lacks what the task learns from.
         """
-        preds = preds[1] if isinstance(preds, tuple) else preds
+        preds = preds[1] if isinstance(preds, tuple) and isinstance(preds[0], Tensor) else preds
         if not isinstance(preds, Mapping):
-            return self._loss(preds, batch, self.assigner)
+            maps, more = (preds[0], preds[1:]) if isinstance(preds, tuple) else (preds, ())
+            return self._loss(maps, batch, self.assigner, more)
         many = self._loss(preds["one2many"], batch, self.assigner)
         one = self._loss(preds["one2one"], batch, self.assigner_of_one)
         return many[0] + one[0], many[1] + one[1]
 
-    def _loss(self, feats: Sequence[Tensor], batch: Batch, assigner: TaskAlignedAssigner) -> tuple[Tensor, Tensor]:
-        """Compute the loss of one branch."""
+    def _loss(
+        self, feats: Sequence[Tensor], batch: Batch, assigner: TaskAlignedAssigner, more: Sequence[Tensor] = ()
+    ) -> tuple[Tensor, Tensor]:
+        """Compute the loss of one branch; `more` is what the head gives besides its maps."""
         B = feats[0].shape[0]
+        turns = self.turns(more)
         device = feats[0].device
         # A copy in (B, A, channel) order, so that everything behind it reads memory in a row.
         flat = torch.cat([f.flatten(2).transpose(1, 2) for f in feats], 1)
         pred_dist, pred_logits = flat.tensor_split([4 * self.reg_max], -1)
         pred_dist, pred_logits = pred_dist.float(), pred_logits.float()
         anchors, strides, scale = self._grid([(int(f.shape[2]), int(f.shape[3])) for f in feats], device)
-        gt_labels, gt_bboxes, mask_gt = self.targets(
-            batch["batch_idx"], batch["cls"], batch["bboxes"], B, scale, known_most(batch)
-        )
+        rows, taken = slots(batch["batch_idx"], B, device, known_most(batch))
+        gt_labels, gt_bboxes, mask_gt = self.filled(rows, taken, batch["cls"], self.in_pixels(batch, scale))
         every = masked(device)
         with torch.set_grad_enabled(every and torch.is_grad_enabled()):
-            pred_bboxes = self.decode(anchors, pred_dist)
-        _, target_bboxes, target_scores, fg_mask, _ = assigner(
+            pred_bboxes = self.decode(anchors, pred_dist, *turns)
+        units = self.units(strides)
+        _, target_bboxes, target_scores, fg_mask, objects = assigner(
             pred_logits.detach().sigmoid(),
-            pred_bboxes.detach() * strides,
+            pred_bboxes.detach() * units,
             anchors * strides,
             gt_labels,
             gt_bboxes,
             mask_gt,
         )
-        score_sum, images = self.reduce(torch.stack([target_scores.sum(), target_scores.new_full((), float(B))]))
+        totals = [target_scores.sum(), target_scores.new_full((), float(B)), fg_mask.sum(dtype=target_scores.dtype)]
+        score_sum, images, count = self.reduce(torch.stack(totals))
         score_sum = score_sum.clamp(min=1)
         if not every:  # only foreground boxes have a gradient, so only they are decoded with one
             image, anchor = fg_mask.nonzero(as_tuple=True)
-            pred_bboxes = pred_bboxes.index_put((image, anchor), self.decode(anchors[anchor], pred_dist[image, anchor]))
+            chosen = (t[image, anchor] for t in (pred_dist, *turns))
+            pred_bboxes = pred_bboxes.index_put((image, anchor), self.decode(anchors[anchor], *chosen))
 
         loss_cls = F.binary_cross_entropy_with_logits(pred_logits, target_scores, reduction="sum") / score_sum
         loss_box, loss_dfl = self.bbox_loss(
-            pred_dist, pred_bboxes, anchors, target_bboxes / strides, target_scores, score_sum, fg_mask
+            pred_dist, pred_bboxes, anchors, target_bboxes / units, target_scores, score_sum, fg_mask
         )
-        parts = torch.stack(
-            [part * gain for part, gain in zip((loss_box, loss_cls, loss_dfl), self.gains, strict=True)]
-        )
+        matched = Matched(anchors, strides, scale, target_bboxes, objects, rows, fg_mask, count.clamp(min=1))
+        found = {"box": loss_box, "cls": loss_cls, "dfl": loss_dfl, **self.others(matched, more, batch)}
+        parts = torch.stack([found[name] * self.gains[name] for name in self.parts])
         return parts.sum() * images, self.reduce(parts.detach())
+
+    # What the criteria of other tasks do otherwise
+
+    def others(self, matched: Matched, more: Sequence[Tensor], batch: Batch) -> dict[str, Tensor]:
+        """The parts besides those of boxes, before the gains."""
+        return {}
+
+    def turns(self, more: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Return what `decode` takes of each anchor besides the distances, (B, A, n)."""
+        return ()
+
+    def units(self, strides: Tensor) -> Tensor:
+        """Grid units → pixels, for each number of a box: (A, 1) or (A, n)."""
+        return strides
+
+    def in_pixels(self, batch: Batch, scale: Tensor) -> Tensor:
+        """The batch's boxes as the assigner takes them, (M, 4) xyxy pixels."""
+        return xywh2xyxy(batch["bboxes"].to(scale.device, torch.float32).view(-1, 4) * scale)
 
     def _grid(self, sizes: list[tuple[int, int]], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
         """Anchors (A, 2) and strides (A, 1) of maps of these sizes, and width, height, width, height of the image, (4,)
@@ -239,21 +327,19 @@ class v8DetectionLoss:  # size: half of the attributes are what losses written f
             batch_size: B; scale: (4,) width, height, width, height, pixels.
             most: G, the boxes of the fullest image or more, where it is known: to find it the host waits for a GPU.
         """
-        device = scale.device
-        image = batch_idx.to(device).view(-1).long()
-        labels = cls.to(device).view(-1).float()
-        boxes = xywh2xyxy(bboxes.to(device, torch.float32).view(-1, 4) * scale)
-        if not len(image):
-            none = torch.zeros((batch_size, 0, 4), device=device)
+        boxes = xywh2xyxy(bboxes.to(scale.device, torch.float32).view(-1, 4) * scale)
+        return v8DetectionLoss.filled(*slots(batch_idx, batch_size, scale.device, most), cls, boxes)
+
+    @staticmethod
+    def filled(rows: Tensor, taken: Tensor, cls: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Labels (B, G, 1), boxes (B, G, n) and mask (B, G, 1) of the `slots` of a batch's classes and boxes (M, n)."""
+        device, B = boxes.device, len(rows)
+        if not rows.numel():
+            none = torch.zeros((B, 0, boxes.shape[1]), device=device)
             return none[..., :1], none, none[..., :1] > 0
-        image, order = image.sort(stable=True)
-        bounds = torch.searchsorted(image, torch.arange(batch_size + 1, device=device))
-        first, counts = bounds[:-1, None], bounds.diff()[:, None]
-        G = int(counts.max()) if most is None else most
-        slot = torch.arange(G, device=device)
-        taken, source = (slot < counts).unsqueeze(-1), order[(first + slot).clamp(max=len(image) - 1)]
-        gt_bboxes = torch.where(taken, boxes[source], 0)
-        gt_labels = torch.where(taken, labels[source].unsqueeze(-1), 0)
+        labels = cls.to(device).view(-1).float()
+        gt_bboxes = torch.where(taken, boxes[rows], 0)
+        gt_labels = torch.where(taken, labels[rows].unsqueeze(-1), 0)
         return gt_labels, gt_bboxes, gt_bboxes.sum(-1, keepdim=True) > 0
 
     def preprocess(self, targets: Tensor, batch_size: int, scale_tensor: Tensor) -> Tensor:
@@ -265,12 +351,16 @@ class v8DetectionLoss:  # size: half of the attributes are what losses written f
         """Decode, under the reference's name."""
         return self.decode(anchor_points, pred_dist)
 
-    def decode(self, anchors: Tensor, pred_dist: Tensor) -> Tensor:
-        """Logits (…, 4·R) at anchors (…, 2) → boxes (…, 4) xyxy in grid units."""
+    def decode(self, anchors: Tensor, pred_dist: Tensor, *turns: Tensor) -> Tensor:
+        """Logits (…, 4·R) at anchors (…, 2) → boxes (…, 4) xyxy in grid units; `turns`: see `turns`."""
+        return dist2bbox(self.distances(pred_dist), anchors, xywh=False)
+
+    def distances(self, pred_dist: Tensor) -> Tensor:
+        """Logits (…, 4·R) → distances (…, 4) in grid units."""
         if self.reg_max > 1:
             bins = torch.arange(self.reg_max, dtype=pred_dist.dtype, device=pred_dist.device)
             pred_dist = pred_dist.view(*pred_dist.shape[:-1], 4, self.reg_max).softmax(-1).matmul(bins)
-        return dist2bbox(pred_dist, anchors, xywh=False)
+        return pred_dist
 
 
 class VarifocalLoss(nn.Module):
@@ -300,7 +390,13 @@ class FocalLoss(nn.Module):
         return loss.mean(1).sum()
 
 
-_OTHERS = """E2EDetectLoss KeypointLoss OKS_SIGMA RotatedBboxLoss v8ClassificationLoss v8OBBLoss v8PoseLoss
-v8SegmentationLoss"""
+_TASKS = "KeypointLoss OKS_SIGMA RotatedBboxLoss v8OBBLoss v8PoseLoss v8SegmentationLoss"
 _BOXES = "this project detects boxes: v8DetectionLoss"
-__getattr__ = later(__name__, {}, dict.fromkeys(_OTHERS.split(), _BOXES))
+__getattr__ = later(
+    __name__,
+    {
+        **{name: f"ultralytics.utils.task_loss:{name}" for name in _TASKS.split()},
+        "v8ClassificationLoss": "ultralytics.utils.classification:v8ClassificationLoss",
+    },
+    dict.fromkeys(("E2EDetectLoss",), _BOXES),
+)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,11 @@ import torch
 from torch import Tensor
 
 from ultralytics.utils.boxes import box_iou
-from ultralytics.utils.types import ANY_CLASS
+from ultralytics.utils.types import ANY_CLASS, Float64Array
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
+# Spread of the labels of each of a person's 17 points, in parts of the person's size: of COCO's keypoint challenge.
+OKS_SIGMA = np.array([26, 25, 25, 35, 35, 79, 79, 72, 72, 62, 62, 107, 107, 87, 87, 89, 89]) / 1000
 
 
 def unique_pairs(
@@ -99,3 +102,32 @@ def bbox_ioa(box1: npt.NDArray[Any], box2: npt.NDArray[Any], iou: bool = False, 
         area = area + (box1[:, 2:] - box1[:, :2]).prod(1)[:, None] - inter
     part: npt.NDArray[Any] = inter / (area + eps)
     return part
+
+
+def mask_iou(mask1: Tensor, mask2: Tensor, eps: float = 1e-7) -> Tensor:
+    """Overlap of every pair of masks: (n, pixels) and (m, pixels), 0 or 1 → (n, m) in 0..1."""
+    mask1, mask2 = mask1.float(), mask2.float()
+    inter = mask1 @ mask2.T
+    return inter / (mask1.sum(1)[:, None] + mask2.sum(1)[None] - inter + eps)
+
+
+def kpt_iou(
+    kpt1: Tensor, kpt2: Tensor, area: Tensor, sigma: Sequence[float] | Float64Array, eps: float = 1e-7
+) -> Tensor:
+    """Object keypoint similarity (COCO) of every pair of poses: (n, K, 3) labels and (m, K, 2 or 3) → (n, m) in 0..1.
+
+    Args:
+        kpt1: x, y and visibility; points of visibility 0 do not count, and a pose without others is similar to none.
+        area: (n,) of the labelled objects, in the points' unit squared.
+        sigma: (K,) spread of each point, in parts of the object's size.
+    """
+    distance = (kpt1[:, None, :, :2] - kpt2[None, :, :, :2]).square().sum(-1)
+    spread = (2 * torch.as_tensor(np.asarray(sigma), dtype=kpt1.dtype, device=kpt1.device)).square()
+    seen = (kpt1[..., 2] != 0).to(kpt1.dtype)[:, None]
+    error = distance / (spread * (area[:, None, None] + eps) * 2)
+    return ((-error).exp() * seen).sum(-1) / (seen.sum(-1) + eps)
+
+
+def sigmas_of(kpt_shape: Sequence[int]) -> Float64Array:
+    """Return the spreads (K,) by which poses of a shape are compared: COCO's of its 17 points, else 1 / K."""
+    return OKS_SIGMA if tuple(kpt_shape) == (17, 3) else np.full(kpt_shape[0], 1 / kpt_shape[0])

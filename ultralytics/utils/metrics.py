@@ -1,37 +1,44 @@
-"""Detection metrics, in the reference's conventions: average precision and what is reported of it."""
+"""Metrics in the reference's conventions: average precision of boxes, masks and poses, and what is reported of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from operator import attrgetter
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from ultralytics.utils.boxes import bbox_iou, box_iou
+from ultralytics.utils.boxes import batch_probiou, bbox_iou, box_iou, probiou
 from ultralytics.utils.confusion import ConfusionMatrix
 from ultralytics.utils.lazy import later
-from ultralytics.utils.matching import IOU_THRESHOLDS, bbox_ioa, ignored_predictions, match_predictions
+from ultralytics.utils.matching import (
+    IOU_THRESHOLDS,
+    OKS_SIGMA,
+    bbox_ioa,
+    ignored_predictions,
+    kpt_iou,
+    mask_iou,
+    match_predictions,
+)
+from ultralytics.utils.precision import FIGURES as FIGURES  # where its users look for it
+from ultralytics.utils.precision import ApResult, Metric, average_precision, compute_ap, fitness_of, smooth
 from ultralytics.utils.types import Float64Array
 
 __all__ = [
-    "IOU_THRESHOLDS", "ConfusionMatrix", "DetMetrics", "Metric", "ap_per_class", "bbox_ioa", "bbox_iou", "box_iou",
-    "compute_ap", "ignored_predictions", "match_predictions", "smooth", "smooth_BCE",
+    "IOU_THRESHOLDS", "OKS_SIGMA", "ConfusionMatrix", "DetMetrics", "Metric", "OBBMetrics", "PoseMetrics",
+    "SegmentMetrics", "ap_per_class", "average_precision", "batch_probiou", "bbox_ioa", "bbox_iou", "box_iou",
+    "compute_ap", "fitness_of", "ignored_predictions", "kpt_iou", "mask_iou", "match_predictions", "probiou",
+    "smooth", "smooth_BCE",
 ]  # fmt: skip
 
-_BOXES = "this project detects boxes: DetMetrics"
 __getattr__ = later(
     __name__,
-    {name: f"ultralytics.utils.charts:{name}" for name in ("plot_mc_curve", "plot_pr_curve")},
     {
-        **dict.fromkeys(("ClassifyMetrics", "OBBMetrics", "PoseMetrics", "SegmentMetrics"), _BOXES),
-        **dict.fromkeys(("batch_probiou", "probiou", "kpt_iou", "mask_iou", "OKS_SIGMA"), "box_iou compares boxes"),
+        **{name: f"ultralytics.utils.charts:{name}" for name in ("plot_mc_curve", "plot_pr_curve")},
+        "ClassifyMetrics": "ultralytics.utils.classification:ClassifyMetrics",
     },
 )
-CURVE_POINTS = 1000
 CURVES, CURVES_FILE = 100, "curves.json"  # classes whose curves are kept, and where
 Plotted = Callable[..., None] | None
 
@@ -39,96 +46,6 @@ Plotted = Callable[..., None] | None
 def smooth_BCE(eps: float = 0.1) -> tuple[float, float]:  # noqa: N802  # the reference's name
     """Targets of a positive and a negative with smoothed labels."""
     return 1.0 - 0.5 * eps, 0.5 * eps
-
-
-def smooth(y: Float64Array, f: float = 0.05) -> Float64Array:
-    """Box filter over a fraction `f` of the samples (an odd number), the ends held."""
-    n = round(len(y) * f * 2) // 2 + 1
-    padding = np.ones(n // 2)
-    return np.convolve(np.concatenate((padding * y[0], y, padding * y[-1])), np.ones(n) / n, mode="valid")
-
-
-def compute_ap(recall: Float64Array, precision: Float64Array) -> tuple[float, Float64Array, Float64Array]:
-    """Average precision at 101 recall points, with the precision envelope and the recalls it belongs to."""
-    r = np.concatenate(([0.0], recall, [1.0]))
-    p = np.concatenate(([1.0], precision, [0.0]))
-    envelope = np.flip(np.maximum.accumulate(np.flip(p)))
-    x = np.linspace(0, 1, 101)
-    y = np.interp(x, r, envelope)
-    area = float(((y[1:] + y[:-1]) / 2 * np.diff(x)).sum())
-    return area, envelope, r
-
-
-@dataclass(eq=False)
-class ApResult:
-    """Average precision and curves of the classes that have labels, a row for each."""
-
-    # tp, fp, p, r, f1: (classes,) at the confidence of the best mean F1
-    tp: Float64Array
-    fp: Float64Array
-    p: Float64Array
-    r: Float64Array
-    f1: Float64Array
-    all_ap: Float64Array  # (classes, thresholds)
-    ap_class_index: npt.NDArray[np.int_]  # (classes,) ids
-    # p_curve, r_curve, f1_curve: (classes, 1000) over confidence
-    p_curve: Float64Array
-    r_curve: Float64Array
-    f1_curve: Float64Array
-    px: Float64Array  # (1000,) the confidences
-    prec_values: Float64Array  # (classes, 1000) precision at IoU 0.5 over recall, which is `px` too
-
-
-FIGURES = tuple(f.name for f in fields(ApResult))[2:]  # what `Metric.update` takes
-
-
-def average_precision(
-    tp: npt.NDArray[Any],
-    conf: npt.NDArray[Any],
-    pred_cls: npt.NDArray[Any],
-    target_cls: npt.NDArray[Any],
-    ignored: npt.NDArray[np.bool_] | None = None,
-    eps: float = 1e-16,
-) -> ApResult:
-    """Compute average precision and curves of every class that has labels.
-
-    Args:
-        tp: (n, thresholds) bool.
-        conf: (n,) scores.
-        pred_cls: (n,) class ids.
-        target_cls: (m,) class ids of the labels.
-        ignored: (n, thresholds); these detections are taken as if they had not been made.
-        eps: keeps quotients finite.
-    """
-    order = np.argsort(-conf, kind="stable")
-    tp, conf, pred_cls = tp[order].astype(float), conf[order].astype(float), pred_cls[order]
-    counted = None if ignored is None or not ignored.any() else ~ignored[order]
-    classes, labels = np.unique(target_cls, return_counts=True)
-    nc = len(classes)
-    x = np.linspace(0, 1, CURVE_POINTS, dtype=np.float64)
-    ap = np.zeros((nc, tp.shape[1]))
-    p_curve, r_curve, precision_at_recall = (np.zeros((nc, CURVE_POINTS)) for _ in range(3))
-    for i, c in enumerate(classes):
-        of_class = np.flatnonzero(pred_cls == c)
-        class_conf, class_counted = conf[of_class], None if counted is None else counted[of_class].T
-        for j, hit in enumerate(tp[of_class].T):
-            chosen = slice(None) if class_counted is None else class_counted[j]
-            chosen_conf, hits = class_conf[chosen], hit[chosen].cumsum()
-            if not len(hits):
-                continue
-            recall = hits / (labels[i] + eps)
-            precision = hits / np.arange(1, len(hits) + 1)
-            ap[i, j], envelope, r = compute_ap(recall, precision)
-            if j == 0:
-                r_curve[i] = np.interp(-x, -chosen_conf, recall, left=0)
-                p_curve[i] = np.interp(-x, -chosen_conf, precision, left=1)
-                precision_at_recall[i] = np.interp(x, r, envelope)
-    f1_curve = 2 * p_curve * r_curve / (p_curve + r_curve + eps)
-    best = int(smooth(f1_curve.mean(0), 0.1).argmax()) if nc else 0
-    p, r, f1 = p_curve[:, best], r_curve[:, best], f1_curve[:, best]
-    tp = (r * labels).round()
-    fp = (tp / (p + eps) - tp).round()
-    return ApResult(tp, fp, p, r, f1, ap, classes.astype(int), p_curve, r_curve, f1_curve, x, precision_at_recall)
 
 
 def ap_per_class(
@@ -210,98 +127,6 @@ def curve_numbers(
     return found
 
 
-def fitness_of(map50: float, map: float) -> float:
-    """Return 0.1·mAP50 + 0.9·mAP50-95."""
-    return 0.1 * map50 + 0.9 * map
-
-
-class Metric(ApResult):
-    """Figures of one kind of box: per class (those with labels, in `ap_class_index`'s order) and their means."""
-
-    def __init__(self) -> None:
-        nothing = np.zeros(0)
-        super().__init__(**vars(average_precision(np.zeros((0, len(IOU_THRESHOLDS))), nothing, nothing, nothing)))
-        self.nc = 0
-
-    @property
-    def ap50(self) -> Float64Array:
-        """Average precision at IoU 0.5, per class."""
-        return self.all_ap[:, 0]
-
-    @property
-    def ap(self) -> Float64Array:
-        """Average precision over IoU 0.5 to 0.95, per class."""
-        mean: Float64Array = self.all_ap.mean(1)
-        return mean
-
-    @property
-    def mp(self) -> float:
-        """Mean precision."""
-        return _mean(self.p)
-
-    @property
-    def mr(self) -> float:
-        """Mean recall."""
-        return _mean(self.r)
-
-    @property
-    def map50(self) -> float:
-        """mAP at IoU 0.5."""
-        return _mean(self.ap50)
-
-    @property
-    def map75(self) -> float:
-        """mAP at IoU 0.75."""
-        return _mean(self.all_ap[:, 5])
-
-    @property
-    def map(self) -> float:
-        """mAP over IoU 0.5 to 0.95."""
-        return _mean(self.all_ap)
-
-    @property
-    def maps(self) -> Float64Array:
-        """mAP over IoU 0.5 to 0.95 for every class id, the mean where a class has no labels."""
-        maps = np.full(self.nc, self.map)
-        maps[self.ap_class_index] = self.ap
-        return maps
-
-    def mean_results(self) -> list[float]:
-        """Mean precision, mean recall, mAP50, mAP50-95."""
-        return [self.mp, self.mr, self.map50, self.map]
-
-    def class_result(self, i: int) -> tuple[float, float, float, float]:
-        """Precision, recall, AP50, AP50-95 of the i-th class with labels."""
-        return float(self.p[i]), float(self.r[i]), float(self.ap50[i]), float(self.ap[i])
-
-    def fitness(self) -> float:
-        """0.1·mAP50 + 0.9·mAP50-95: what "best" means."""
-        return fitness_of(self.map50, self.map)
-
-    @property
-    def curves(self) -> list[str]:
-        """No names: `DetMetrics.curves` has them."""
-        return []
-
-    @property
-    def curves_results(self) -> list[list[Any]]:
-        """For each curve: x, y per class, and the names of both axes."""
-        return [
-            [self.px, self.prec_values, "Recall", "Precision"],
-            [self.px, self.f1_curve, "Confidence", "F1"],
-            [self.px, self.p_curve, "Confidence", "Precision"],
-            [self.px, self.r_curve, "Confidence", "Recall"],
-        ]
-
-    def update(self, results: Sequence[Any]) -> None:
-        """Take what `ap_per_class` returns, from its third entry on."""
-        vars(self).update(zip(FIGURES, results, strict=True))
-
-
-def _mean(values: Float64Array) -> float:
-    return float(values.mean()) if values.size else 0.0
-
-
 class DetMetrics:  # size: what a validation reports, under the reference's names
     """Metrics of a validation.
 
@@ -309,11 +134,16 @@ class DetMetrics:  # size: what a validation reports, under the reference's name
         save_dir: where curves are drawn; plot: draw them; on_plot: called with each file; names: class names by id.
 
     Attributes:
-        box: a Metric; speed: milliseconds per image by stage; images: images seen.
+        parts: a Metric of each thing that is measured; box: that of boxes.
+        speed: milliseconds per image by stage; images: images seen.
         nt_per_class, nt_per_image: labels, and images with labels, of each class id.
         ignored: regions that the evaluation ignored (difficult objects, crowds).
         coco: COCO's own figures, see `utils.coco`; None where they were not computed; analysis: see `utils.analysis`.
     """
+
+    task: ClassVar[str] = "detect"
+    # What is measured: its name in tables and files of curves, its letter in columns, and that of its arrays of hits.
+    kinds: ClassVar[Mapping[str, tuple[str, str]]] = {"Box": ("B", "")}
 
     def __init__(
         self,
@@ -323,10 +153,10 @@ class DetMetrics:  # size: what a validation reports, under the reference's name
         names: Mapping[int, str] | None = None,
     ) -> None:
         self.save_dir, self.plot, self.on_plot, self.names = save_dir, plot, on_plot, dict(names or {})
-        self.box = Metric()
-        self.box.nc = len(self.names)
+        self.parts = {kind: Metric() for kind in self.kinds}
+        for part in self.parts.values():
+            part.nc = len(self.names)
         self.speed: dict[str, float] = {"preprocess": 0.0, "inference": 0.0, "loss": 0.0, "postprocess": 0.0}
-        self.task = "detect"
         self.images = 0
         self.nt_per_class: npt.NDArray[np.int_] = np.zeros(len(self.names), dtype=int)
         self.nt_per_image: npt.NDArray[np.int_] = np.zeros(len(self.names), dtype=int)
@@ -334,6 +164,16 @@ class DetMetrics:  # size: what a validation reports, under the reference's name
         self.coco: dict[str, Any] | None = None
         self.analysis: dict[str, Any] | None = None
         self.confusion_matrix: ConfusionMatrix | None = None
+
+    @property
+    def box(self) -> Metric:
+        """Figures of boxes."""
+        return self.parts["Box"]
+
+    @property
+    def main(self) -> Metric:
+        """Figures of what the task is about: the last of `parts`."""
+        return list(self.parts.values())[-1]
 
     def process(
         self,
@@ -345,7 +185,18 @@ class DetMetrics:  # size: what a validation reports, under the reference's name
     ) -> None:
         """Compute all figures anew; without a true positive they are zero, never those of an earlier call.
         See `average_precision` for the arguments."""
-        vars(self.box).update(vars(average_precision(tp, conf, pred_cls, target_cls, ignored)), nc=len(self.names))
+        self._process({"Box": (tp, ignored)}, conf, pred_cls, target_cls)
+
+    def _process(
+        self,
+        hits: Mapping[str, tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None]],
+        conf: npt.NDArray[Any],
+        pred_cls: npt.NDArray[Any],
+        target_cls: npt.NDArray[Any],
+    ) -> None:
+        for kind, (tp, ignored) in hits.items():
+            found = average_precision(tp, conf, pred_cls, target_cls, ignored)
+            vars(self.parts[kind]).update(vars(found), nc=len(self.names))
         if len(target_cls):
             self.nt_per_class = np.bincount(target_cls.astype(int), minlength=len(self.names))
         else:
@@ -359,22 +210,39 @@ class DetMetrics:  # size: what a validation reports, under the reference's name
         Args:
             font: a font file, or the name of an installed one, for class names.
         """
-        draw_curves(self.box, self.names, self.save_dir, on_plot=self.on_plot, font=font)
+        for kind, part in self.parts.items():
+            prefix = kind if len(self.parts) > 1 else ""
+            draw_curves(part, self.names, self.save_dir, prefix, on_plot=self.on_plot, font=font)
 
     @property
     def keys(self) -> list[str]:
         """Names of the mean results, as in results.csv."""
-        return ["metrics/precision(B)", "metrics/recall(B)", "metrics/mAP50(B)", "metrics/mAP50-95(B)"]
+        figures = ("metrics/precision", "metrics/recall", "metrics/mAP50", "metrics/mAP50-95")
+        return [f"{figure}({letter})" for letter, _ in self.kinds.values() for figure in figures]
 
-    # Figures of `box`, by their names there
-    mean_results, class_result = (property(attrgetter(f"box.{name}")) for name in ("mean_results", "class_result"))
-    maps, ap_class_index = property(attrgetter("box.maps")), property(attrgetter("box.ap_class_index"))
-    curves_results = property(attrgetter("box.curves_results"))
+    def mean_results(self) -> list[float]:
+        """Mean precision, mean recall, mAP50 and mAP50-95 of each of `parts`."""
+        return [figure for part in self.parts.values() for figure in part.mean_results()]
+
+    def class_result(self, i: int) -> tuple[float, ...]:
+        """Precision, recall, AP50, AP50-95 of the i-th class with labels, of each of `parts`."""
+        return tuple(figure for part in self.parts.values() for figure in part.class_result(i))
+
+    @property
+    def maps(self) -> Float64Array:
+        """mAP over IoU 0.5 to 0.95 for every class id, summed over `parts`; see `Metric.maps`."""
+        maps: Float64Array = np.sum([part.maps for part in self.parts.values()], 0)
+        return maps
+
+    @property
+    def ap_class_index(self) -> npt.NDArray[np.int_]:
+        """Ids of the classes with labels."""
+        return self.box.ap_class_index
 
     @property
     def fitness(self) -> float:
-        """0.1·mAP50 + 0.9·mAP50-95."""
-        return self.box.fitness()
+        """0.1·mAP50 + 0.9·mAP50-95, summed over `parts`."""
+        return sum(part.fitness() for part in self.parts.values())
 
     @property
     def results_dict(self) -> dict[str, float]:
@@ -384,11 +252,29 @@ class DetMetrics:  # size: what a validation reports, under the reference's name
     @property
     def curves(self) -> list[str]:
         """Names of the curves."""
-        return ["Precision-Recall(B)", "F1-Confidence(B)", "Precision-Confidence(B)", "Recall-Confidence(B)"]
+        words = ("Precision-Recall", "F1-Confidence", "Precision-Confidence", "Recall-Confidence")
+        return [f"{word}({letter})" for letter, _ in self.kinds.values() for word in words]
+
+    @property
+    def curves_results(self) -> list[list[Any]]:
+        """The curves, see `Metric.curves_results`, in the order of their names."""
+        return [curve for part in self.parts.values() for curve in part.curves_results]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for metrics.json."""
+        """Plain data for metrics.json: figures of boxes and, by their names, those of the other parts."""
         b = self.box
+        others = {kind.lower(): self._part_figures(part) for kind, part in self.parts.items() if part is not b}
+        return {
+            "images": self.images,
+            "instances": int(self.nt_per_class.sum()),
+            "ignored": self.ignored,
+            **self._part_figures(b, fitness=self.fitness),
+            **others,
+            **({"coco": self.coco} if self.coco is not None else {}),
+            **({"analysis": self.analysis} if self.analysis is not None else {}),
+        }
+
+    def _part_figures(self, b: Metric, fitness: float | None = None) -> dict[str, Any]:
         classes = {
             self.names.get(int(c), str(int(c))): {
                 "images": int(self.nt_per_image[c]),
@@ -402,19 +288,69 @@ class DetMetrics:  # size: what a validation reports, under the reference's name
             }
             for i, c in enumerate(b.ap_class_index)
         }
+        means = {"precision": b.mp, "recall": b.mr, "mAP50": b.map50, "mAP75": b.map75, "mAP50-95": b.map}
+        if fitness is None:
+            return means | {"classes": classes}
         return {
-            "images": self.images,
-            "instances": int(self.nt_per_class.sum()),
-            "ignored": self.ignored,
-            "precision": b.mp,
-            "recall": b.mr,
-            "mAP50": b.map50,
-            "mAP75": b.map75,
-            "mAP50-95": b.map,
-            "fitness": self.fitness,
+            **means,
+            "fitness": fitness,
             "convention": "the reference's: 101-point AP, precision and recall at the best mean F1",
             "speed_ms_per_image": dict(self.speed),
             "classes": classes,
-            **({"coco": self.coco} if self.coco is not None else {}),
-            **({"analysis": self.analysis} if self.analysis is not None else {}),
         }
+
+
+class SegmentMetrics(DetMetrics):
+    """Metrics of boxes and masks: (B), (M)."""
+
+    task: ClassVar[str] = "segment"
+    kinds: ClassVar[Mapping[str, tuple[str, str]]] = {"Box": ("B", ""), "Mask": ("M", "_m")}
+
+    def process(  # type: ignore[override]  # the reference's order of arguments
+        self,
+        tp: npt.NDArray[Any],
+        tp_m: npt.NDArray[Any],
+        conf: npt.NDArray[Any],
+        pred_cls: npt.NDArray[Any],
+        target_cls: npt.NDArray[Any],
+        ignored: npt.NDArray[np.bool_] | None = None,
+        ignored_m: npt.NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Compute all figures anew, of boxes (`tp`) and masks (`tp_m`); see `DetMetrics.process`."""
+        self._process({"Box": (tp, ignored), "Mask": (tp_m, ignored_m)}, conf, pred_cls, target_cls)
+
+    @property
+    def seg(self) -> Metric:
+        """Figures of masks."""
+        return self.parts["Mask"]
+
+
+class PoseMetrics(DetMetrics):
+    """Metrics of boxes and poses: (B), (P)."""
+
+    task: ClassVar[str] = "pose"
+    kinds: ClassVar[Mapping[str, tuple[str, str]]] = {"Box": ("B", ""), "Pose": ("P", "_p")}
+
+    def process(  # type: ignore[override]  # the reference's order of arguments
+        self,
+        tp: npt.NDArray[Any],
+        tp_p: npt.NDArray[Any],
+        conf: npt.NDArray[Any],
+        pred_cls: npt.NDArray[Any],
+        target_cls: npt.NDArray[Any],
+        ignored: npt.NDArray[np.bool_] | None = None,
+        ignored_p: npt.NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Compute all figures anew, of boxes (`tp`) and poses (`tp_p`); see `DetMetrics.process`."""
+        self._process({"Box": (tp, ignored), "Pose": (tp_p, ignored_p)}, conf, pred_cls, target_cls)
+
+    @property
+    def pose(self) -> Metric:
+        """Figures of poses."""
+        return self.parts["Pose"]
+
+
+class OBBMetrics(DetMetrics):
+    """Metrics of oriented boxes, whose overlap is `probiou`: (B)."""
+
+    task: ClassVar[str] = "obb"

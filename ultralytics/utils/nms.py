@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.jit import is_scripting  # type: ignore[attr-defined]  # torch does not list it
 
-from ultralytics.utils.boxes import xywh2xyxy
+from ultralytics.utils.boxes import batch_probiou, xywh2xyxy
 
 CHUNK = 1024  # candidates compared with each other at a time
 PAIRS = 2**26  # of all images that a GPU compares at a time
@@ -29,7 +30,7 @@ def greedy_nms(
     compiles it, and what it calls: exported files hold it.
 
     Args:
-        boxes: (n, 4) corners.
+        boxes: (n, 4) corners; or (n, 5) rotated ones, which overlap by `boxes.probiou` (exported files cannot).
         scores: (n,).
         max_keep: stop after so many.
         labels: (n,) class ids; only boxes of one class suppress each other. None: all do.
@@ -68,7 +69,11 @@ def greedy_nms(
 
 def _meet(boxes: Tensor, labels: Tensor | None, a: Tensor, b: Tensor, iou_threshold: float) -> Tensor:
     """(len(a), len(b)) which pairs overlap by more than the threshold and are of one class."""
-    met = _overlap(boxes[a], boxes[b]) > iou_threshold
+    if is_scripting():  # an exported file, which has upright boxes alone
+        overlap = _overlap(boxes[a], boxes[b])
+    else:
+        overlap = (batch_probiou if boxes.shape[-1] == 5 else _overlap)(boxes[a], boxes[b])
+    met = overlap > iou_threshold
     return met if labels is None else torch.logical_and(met, labels[a, None] == labels[b], out=met)
 
 
@@ -83,6 +88,20 @@ def _overlap(a: Tensor, b: Tensor) -> Tensor:
     inter = width.mul_(height)
     union: Tensor = area_a + area_b - inter
     return torch.div(inter, union, out=inter)
+
+
+def nms_rotated(boxes: Tensor, scores: Tensor, threshold: float = 0.45) -> Tensor:
+    """Indices of the rotated boxes that the reference's suppression keeps, best first: a box goes if any better one
+    overlaps it by the threshold or more, even one that is gone itself. Predictions are suppressed greedily instead.
+
+    Args:
+        boxes: (n, 5); scores: (n,).
+    """
+    order = scores.argsort(descending=True, stable=True)
+    if not len(order):
+        return order
+    met = batch_probiou(boxes[order], boxes[order]).triu(1)
+    return order[met.amax(0) < threshold]
 
 
 def greedy_nms_of_all(
@@ -132,7 +151,7 @@ def greedy_nms_of_all(
     return kept[:, :-1], count.squeeze(1)
 
 
-def non_max_suppression(
+def non_max_suppression(  # size: the reference's arguments, each explained
     prediction: Tensor | Sequence[Any],
     conf_thres: float = 0.25,
     iou_thres: float = 0.45,
@@ -147,6 +166,7 @@ def non_max_suppression(
     max_wh: float = 7680,
     in_place: bool = True,
     rotated: bool = False,
+    extras: int = 0,
 ) -> list[Tensor]:
     """Return the detections of each image in a model's evaluation output; the arguments stand in the reference's order.
 
@@ -161,60 +181,72 @@ def non_max_suppression(
         multi_label: a box may carry every class above the threshold, instead of its best.
         max_det: most detections per image; max_nms: most candidates considered.
         nc: classes, all behind the boxes when 0.
+        rotated: boxes have an angle in radians, the last row of the prediction.
         max_time_img, max_wh, in_place: of the reference, without effect: nothing is cut short, no box is shifted, and
             the input never changes.
-        labels, rotated: of the reference, not offered.
+        labels: of the reference, not offered.
+        extras: rows of the prediction behind the scores, where that is known: an output for exactly six anchors then is
+            not mistaken for an end-to-end head's.
 
     Returns:
-        For each image (n, 6): corners, score, class; best first; float32 at least, as half precision holds no class
-        ids over 256 (bf16) or 2048 (fp16).
+        For each image (n, 6 + extras): corners, score, class, and what lies behind the scores: coefficients of masks,
+        keypoints; with `rotated` centre, width, height, score, class, angle. Best first; float32 at least, as half
+        precision holds no class ids over 256 (bf16) or 2048 (fp16).
     """
     if not (0 <= conf_thres <= 1 and 0 <= iou_thres <= 1):
         raise ValueError(f"thresholds must lie in 0..1: conf {conf_thres}, iou {iou_thres}")
-    if len(labels) or rotated:
-        raise ValueError("labels to mix in (autolabelling) and rotated boxes are not offered")
+    if len(labels):
+        raise ValueError("labels to mix in (autolabelling) are not offered")
     y: Tensor = prediction if isinstance(prediction, Tensor) else prediction[0]
     ids = [classes] if isinstance(classes, int) else classes
     wanted = None if ids is None else torch.tensor(list(ids), device=y.device)
     both = not isinstance(prediction, Tensor) and len(prediction) > 1 and isinstance(prediction[1], Mapping)
-    if y.shape[-1] == 6 and (both or (nc and y.shape[1] != 4 + nc)):
+    if y.shape[-1] == 6 and (both or (nc and y.shape[1] != 4 + nc + extras)):
         return [_filter_final(image.float(), conf_thres, wanted)[:max_det] for image in y]
-    nc = nc or y.shape[1] - 4
+    nc = nc or y.shape[1] - 4 - max(extras, int(rotated))
     several = multi_label and nc > 1
-    if y.device.type != "cpu":
-        return _of_all(y[:, : 4 + nc], conf_thres, iou_thres, wanted, agnostic, several, max_det, max_nms)
+    if y.device.type != "cpu" and not rotated:
+        return _of_all(y, nc, conf_thres, iou_thres, wanted, agnostic, several, max_det, max_nms)
     # Anchors that may matter, before anything is copied; NaN is not above any threshold.
     candidate, output = y[:, 4 : 4 + nc].amax(1) > conf_thres, []
     for image, mask in zip(y, candidate, strict=True):
-        boxes, score, label = _above_threshold(image[: 4 + nc, mask].t(), conf_thres, wanted, several)
-        order = score.argsort(descending=True, stable=True)[:max_nms]
-        boxes, score, label = boxes[order], score[order], label[order]
+        rows = image[: 4 + nc, mask].t()
+        rows = rows.float() if rows.dtype.itemsize < 4 else rows
+        boxes = torch.cat((rows[:, :4], image[-1:, mask].t().to(rows.dtype)), 1) if rotated else xywh2xyxy(rows[:, :4])
+        found = _above_threshold(boxes, rows[:, 4:], conf_thres, wanted, several)
+        order = found[1].argsort(descending=True, stable=True)[:max_nms]
+        boxes, score, label, anchor = (part[order] for part in found)
         index = greedy_nms(boxes, score, iou_thres, max_det, None if agnostic else label)
-        output.append(torch.cat((boxes[index], score[index, None], label[index, None].to(boxes.dtype)), 1))
+        kept = [boxes[index, :4], score[index, None], label[index, None].to(boxes.dtype)]
+        if len(image) > 4 + nc:  # of those that are kept alone
+            kept.append(image[4 + nc :, mask.nonzero()[anchor[index], 0]].t().to(boxes.dtype))
+        output.append(torch.cat(kept, 1))
     return output
 
 
 def _above_threshold(
-    rows: Tensor, conf_thres: float, wanted: Tensor | None, multi_label: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Turn rows (n, 4 + nc) of an image into boxes (m, 4) xyxy, scores and classes (m,) above the threshold."""
-    rows = rows.float() if rows.dtype.itemsize < 4 else rows
-    boxes, scores = xywh2xyxy(rows[:, :4]), rows[:, 4:]
+    boxes: Tensor, scores: Tensor, conf_thres: float, wanted: Tensor | None, multi_label: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Turn boxes (n, 4 or 5) and scores (n, nc) of an image into the boxes (m, 4 or 5), scores, classes and places (m,)
+    of what is above the threshold."""
+    anchor = torch.arange(len(boxes), device=boxes.device)
     if multi_label:
         anchor, label = (scores > conf_thres).nonzero(as_tuple=True)
         boxes, score = boxes[anchor], scores[anchor, label]
-    elif len(rows):
+    elif len(boxes):
         score, label = scores.max(1)
     else:
-        score, label = scores.new_zeros(0), torch.zeros(0, dtype=torch.long, device=rows.device)
+        score, label = scores.new_zeros(0), torch.zeros(0, dtype=torch.long, device=boxes.device)
     keep = torch.isfinite(boxes).all(1) & (score > conf_thres)
     if wanted is not None:
         keep &= torch.isin(label, wanted)
-    return (boxes, score, label) if bool(keep.all()) else (boxes[keep], score[keep], label[keep])
+    found = boxes, score, label, anchor
+    return found if bool(keep.all()) else (boxes[keep], score[keep], label[keep], anchor[keep])
 
 
 def _of_all(
     y: Tensor,
+    nc: int,
     conf_thres: float,
     iou_thres: float,
     wanted: Tensor | None,
@@ -225,7 +257,7 @@ def _of_all(
 ) -> list[Tensor]:
     """Return what `non_max_suppression` does, of all images at once: the host waits a few times per batch, not for each
     image."""
-    rows = y.transpose(1, 2).to(torch.promote_types(y.dtype, torch.float32))
+    rows = y[:, : 4 + nc].transpose(1, 2).to(torch.promote_types(y.dtype, torch.float32))
     boxes, scores = xywh2xyxy(rows[..., :4]), rows[..., 4:]
     sound = torch.isfinite(boxes).all(-1) & (scores.amax(-1) > conf_thres)  # NaN is not above any threshold
     classes = torch.arange(scores.shape[-1], device=y.device)
@@ -241,7 +273,7 @@ def _of_all(
         label = labels[image, anchor]
     score = scores[image, anchor, label]
     if not len(image):
-        return [rows.new_zeros((0, 6)) for _ in rows]
+        return [rows.new_zeros((0, 2 + y.shape[1] - nc)) for _ in rows]
     order = score.argsort(descending=True, stable=True)
     order = order[image[order].argsort(stable=True)]  # image by image, best first
     bounds = torch.searchsorted(image, torch.arange(len(rows) + 1, device=y.device))
@@ -252,6 +284,10 @@ def _of_all(
     there, classes = place < counts.unsqueeze(-1), label[source]
     kept, count = greedy_nms_of_all(found[..., :4], there, iou_thres, max_det, None if agnostic else classes)
     chosen = found.gather(1, kept.unsqueeze(-1).expand(-1, -1, 6))
+    if y.shape[1] > 4 + nc:
+        behind, place = y[:, 4 + nc :].transpose(1, 2), anchor[source].gather(1, kept).unsqueeze(-1)
+        extras = behind.gather(1, place.expand(-1, -1, behind.shape[-1]))
+        chosen = torch.cat((chosen, extras.to(chosen.dtype)), -1)
     return [one[:n] for one, n in zip(chosen, count.tolist(), strict=True)]
 
 

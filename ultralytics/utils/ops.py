@@ -19,29 +19,30 @@ from ultralytics.utils import boxes as unchanged
 from ultralytics.utils.boxes import (
     ltwh2xywh,
     ltwh2xyxy,
+    regularize_rboxes,
     xywh2ltwh,
     xywh2xyxy,
     xywhn2xyxy,
+    xywhr2xyxyxyxy,
     xyxy2ltwh,
     xyxy2xywh,
     xyxy2xywhn,
+    xyxyxyxy2xywhr,
 )
 from ultralytics.utils.lazy import later
-from ultralytics.utils.nms import non_max_suppression
+from ultralytics.utils.masks import crop_mask, masks2segments, process_mask, process_mask_native, scale_masks
+from ultralytics.utils.nms import nms_rotated, non_max_suppression
 from ultralytics.utils.types import UInt8Array
 
 __all__ = [
-    "clip_boxes", "ltwh2xywh", "ltwh2xyxy", "make_divisible", "non_max_suppression", "scale_boxes", "xywh2ltwh",
-    "xywh2xyxy", "xywhn2xyxy", "xyxy2ltwh", "xyxy2xywh", "xyxy2xywhn",
+    "clip_boxes", "crop_mask", "ltwh2xywh", "ltwh2xyxy", "make_divisible", "masks2segments", "nms_rotated",
+    "non_max_suppression", "process_mask", "process_mask_native", "regularize_rboxes", "scale_boxes", "scale_masks",
+    "xywh2ltwh", "xywh2xyxy", "xywhn2xyxy", "xywhr2xyxyxyxy", "xyxy2ltwh", "xyxy2xywh", "xyxy2xywhn",
+    "xyxyxyxy2xywhr",
 ]  # fmt: skip
-_MASKS = "masks belong to segmentation, and this project detects boxes"
 __getattr__ = later(
     __name__,
     {"LOGGER": "ultralytics.utils.log:LOGGER"},
-    {
-        **dict.fromkeys(("crop_mask", "masks2segments", "process_mask", "process_mask_native", "scale_masks"), _MASKS),
-        "nms_rotated": "rotated boxes are not offered: non_max_suppression takes upright ones",
-    },
 )
 Points = TypeVar("Points", Tensor, npt.NDArray[Any])
 
@@ -175,38 +176,6 @@ def resample_segments(segments: list[npt.NDArray[Any]], n: int = 1000) -> list[n
         known = np.arange(len(closed))
         segments[i] = np.stack([np.interp(at, known, closed[:, k]) for k in (0, 1)], 1).astype(np.float32)
     return segments
-
-
-def xywhr2xyxyxyxy(x: Points) -> Points:
-    """Rotated boxes (…, 5) centre, width, height, radians → corners (…, 4, 2)."""
-    library: Any = torch if isinstance(x, Tensor) else np
-    centre, w, h, angle = x[..., :2], x[..., 2:3], x[..., 3:4], x[..., 4:5]
-    cos, sin = library.cos(angle), library.sin(angle)
-    along = library.concatenate([w / 2 * cos, w / 2 * sin], -1)
-    across = library.concatenate([-h / 2 * sin, h / 2 * cos], -1)
-    corners = [centre + along + across, centre + along - across, centre - along - across, centre - along + across]
-    return library.stack(corners, -2)  # type: ignore[no-any-return]  # of the same library
-
-
-def xyxyxyxy2xywhr(x: Points) -> Points:
-    """Corners (n, 8) → the smallest rotated boxes (n, 5): centre, width, height, radians as OpenCV has them."""
-    points = (x.cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)).reshape(len(x), -1, 2)
-    boxes = []
-    for corners in points:
-        (cx, cy), (w, h), angle = cv2.minAreaRect(corners.astype(np.float32))
-        boxes.append([cx, cy, w, h, math.radians(angle)])
-    found = np.asarray(boxes).reshape(-1, 5)
-    if isinstance(x, Tensor):
-        return torch.tensor(found, device=x.device, dtype=x.dtype)
-    return found
-
-
-def regularize_rboxes(rboxes: Tensor) -> Tensor:
-    """Rotated boxes (…, 5) with the longer side as width and an angle in 0..π."""
-    x, y, w, h, angle = rboxes.unbind(-1)
-    upright = w > h
-    turned = torch.where(upright, angle, angle + math.pi / 2) % math.pi
-    return torch.stack([x, y, torch.where(upright, w, h), torch.where(upright, h, w), turned], -1)
 
 
 def convert_torch2numpy_batch(batch: Tensor) -> UInt8Array:

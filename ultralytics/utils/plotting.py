@@ -1,6 +1,7 @@
-"""The reference's names for what draws: `colors`, `annotate` and `charts` hold it."""
+"""The reference's names for what draws: `colors`, `annotate`, `batch_plots` and `charts` hold it."""
 
-from ultralytics.utils.annotate import Annotator, feature_visualization, output_to_target, plot_images, save_one_box
+from ultralytics.utils.annotate import Annotator, feature_visualization, output_to_target, save_one_box
+from ultralytics.utils.batch_plots import plot_images
 from ultralytics.utils.charts import (
     optional,
     plot_blocks,

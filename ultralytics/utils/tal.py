@@ -1,6 +1,7 @@
 """Anchor geometry and the task-aligned assigner (TOOD, ICCV 2021).
 
-Shapes: B images, G ground-truth boxes (padded), A anchors of all levels, C classes. Boxes are xyxy.
+Shapes: B images, G ground-truth boxes (padded), A anchors of all levels, C classes. Boxes are xyxy; rotated ones have
+five numbers, see `utils/boxes.py`.
 """
 
 from __future__ import annotations
@@ -10,11 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ultralytics.utils.boxes import bbox_iou
-from ultralytics.utils.lazy import later
+from ultralytics.utils.boxes import bbox_iou, probiou
 
-_UPRIGHT = "boxes are upright: TaskAlignedAssigner and dist2bbox"
-__getattr__ = later(__name__, {}, dict.fromkeys(("RotatedTaskAlignedAssigner", "dist2rbox"), _UPRIGHT))
 TORCH_1_10 = True
 PAIRS = 2**24  # of boxes and anchors that a GPU compares at a time, 64 MB a number
 
@@ -53,6 +51,16 @@ def dist2bbox(distance: Tensor, anchor_points: Tensor, xywh: bool = True, dim: i
     lt, rb = distance.chunk(2, dim)
     x1y1, x2y2 = anchor_points - lt, anchor_points + rb
     return torch.cat(((x1y1 + x2y2) / 2, x2y2 - x1y1) if xywh else (x1y1, x2y2), dim)
+
+
+def dist2rbox(pred_dist: Tensor, pred_angle: Tensor, anchor_points: Tensor, dim: int = -1) -> Tensor:
+    """Distances left, top, right, bottom from the anchor points, along the sides of boxes turned by an angle (radians)
+    → centre, width, height, along `dim`."""
+    lt, rb = pred_dist.chunk(2, dim)
+    x, y = ((rb - lt) / 2).chunk(2, dim)  # of the centre, in the box's own directions
+    cos, sin = pred_angle.cos(), pred_angle.sin()
+    centre = torch.cat((x * cos - y * sin, x * sin + y * cos), dim) + anchor_points
+    return torch.cat((centre, lt + rb), dim)
 
 
 def bbox2dist(anchor_points: Tensor, bbox: Tensor, reg_max: float) -> Tensor:
@@ -122,7 +130,7 @@ class TaskAlignedAssigner(nn.Module):
 
         flat_idx = target_gt_idx + torch.arange(B, device=labels.device).unsqueeze(1) * G
         target_labels = labels.flatten()[flat_idx]
-        target_bboxes = gt_bboxes.reshape(-1, 4)[flat_idx]
+        target_bboxes = gt_bboxes.flatten(0, 1)[flat_idx]
 
         # Scores: the alignment, rescaled so that each box's best anchor gets the box's best overlap.
         align = align * positive
@@ -203,3 +211,19 @@ class TaskAlignedAssigner(nn.Module):
         best = overlap.argmax(1, keepdim=True) == boxes
         positive = torch.where(contested, best, positive)
         return positive, positive.float().argmax(1), positive.any(1)
+
+
+class RotatedTaskAlignedAssigner(TaskAlignedAssigner):
+    """The same for rotated boxes, (…, 5): an anchor lies within a box's turned sides, and overlap is `probiou`."""
+
+    def inside(self, anc_points: Tensor, gt_bboxes: Tensor) -> Tensor:
+        """(B, G, A) bool: the anchor's centre lies inside the box, or on a side."""
+        x, y, w, h, angle = gt_bboxes.unsqueeze(2).unbind(-1)  # (B, G, 1)
+        dx, dy = anc_points[:, 0] - x, anc_points[:, 1] - y
+        cos, sin = angle.cos(), angle.sin()
+        return ((dx * cos + dy * sin).abs() <= w / 2) & ((dy * cos - dx * sin).abs() <= h / 2)
+
+    def alignment(self, score: Tensor, gt_bboxes: Tensor, pd_bboxes: Tensor) -> tuple[Tensor, Tensor]:
+        """Overlap and alignment (…) of pairs: scores (…) for the box's class, boxes (…, 5)."""
+        iou = probiou(gt_bboxes, pd_bboxes).squeeze(-1).clamp_(0).to(gt_bboxes.dtype)
+        return iou, score.pow(self.alpha) * iou.pow(self.beta).to(score.dtype)

@@ -1,6 +1,6 @@
 """Contracts of the data that moves between rooms: one field, one shape, one unit.
 
-B images, H×W pixels, M boxes of the whole batch, m boxes of one image.
+B images, H×W pixels, M objects of the whole batch, m objects of one image.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ UNKNOWN_AREA = -1.0  # of an object without a mask: the evaluation takes its box
 RatioPad = tuple[tuple[float, float], tuple[float, float]]
 
 
-class Sample(TypedDict):
-    """One image as a dataset returns it."""
+class Sampled(TypedDict):
+    """What every sample has."""
 
     img: torch.Tensor  # uint8 (3, H, W) RGB
     cls: torch.Tensor  # float32 (m,)
@@ -38,6 +38,14 @@ class Sample(TypedDict):
     ratio_pad: RatioPad | None  # validation only; None where the frame is a mosaic
     ignored: Float32Array  # (k, 6) of the file: class (-1 for all), xywh in 0..1, 1 for a crowd; training has none
     areas: Float64Array | None  # (m,) of the objects' masks, pixels² of the file, -1 unknown; validation only
+
+
+class Sample(Sampled, total=False):
+    """One image as a dataset returns it."""
+
+    # Of datasets of more than boxes, see `Batch`.
+    keypoints: torch.Tensor  # float32 (m, K, 3)
+    masks: torch.Tensor  # uint8 or int32 (1, h, w) with overlap_mask, else uint8 (m, h, w)
 
 
 class Collated(TypedDict):
@@ -61,6 +69,12 @@ class Batch(Collated, total=False):
 
     # The boxes of the fullest image, counted before they went to a GPU, and the `batch_idx` there.
     most: tuple[int, torch.Tensor]
+    # Of polygons, h, w = H // mask_ratio, W // mask_ratio. With overlap_mask (B, h, w) uint8, int32 where an image has
+    # more than 255 objects: 0 where nothing is, i + 1 at the i-th object of the image, smaller ones in front. Without
+    # (M, h, w) uint8 of 0 and 1. Of rotated boxes `bboxes` are (M, 5): their centre, width and height in 0..1 and the
+    # angle of the width in (0, pi/2].
+    masks: torch.Tensor
+    keypoints: torch.Tensor  # float32 (M, K, 3): x, y in 0..1; 0 not labelled or out of sight, 1 hidden, 2 visible
 
 
 class SampleKey(NamedTuple):

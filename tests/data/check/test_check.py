@@ -27,6 +27,7 @@ from ultralytics.data.check.check import check_data
 from ultralytics.data.check.dataset import Checked, orphans
 from ultralytics.data.check.rules import KINDS
 from ultralytics.data.check.splits import Split
+from ultralytics.data.kinds import form_of
 from ultralytics.data.scan import scan
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError
 from ultralytics.utils.images import imwrite
@@ -554,6 +555,41 @@ def test_errors_come_first_and_a_training_that_stops_is_told_in_the_head(tmp_pat
     assert slip.what == "'B' (1 box) may be a slip for 'b' (6)"
 
 
+SQUARE, POINTS = "0 .2 .2 .6 .2 .6 .6 .2 .6\n", "0 .4 .4 .4 .4 .3 .3 2 .5 .5 1\n"
+MARKED = [  # task, severity, kind, line, rows of one image beside good ones
+    ("segment", W, "label-area", 2, SQUARE + "0 .1 .1 .2 .2 .3 .3\n"),
+    ("segment", E, "label-columns", 2, SQUARE + "0 .5 .5 .2 .2\n"),
+    ("segment", W, "box-cut", 1, "0 -.05 .2 .6 .2 .6 .6\n"),
+    ("segment", N, "polygon-crossing", 2, SQUARE + "0 .1 .1 .5 .5 .5 .1 .1 .6\n"),
+    ("obb", N, "polygon-crossing", 1, "0 .2 .2 .6 .2 .2 .6 .6 .6\n"),
+    ("obb", N, "corners-skewed", 2, SQUARE + "0 .2 .2 .6 .2 .4 .3 .2 .3\n"),
+    ("obb", E, "label-columns", 1, "0 .5 .5 .2 .2\n"),
+    ("pose", E, "label-number", 1, POINTS.replace(" 2 ", " 7 ")),
+    ("pose", W, "keypoints-astray", 1, POINTS.replace(".3 .3", ".9 .3")),
+    ("pose", N, "keypoints-none", 2, POINTS + "0 .8 .8 .2 .2 0 0 0 0 0 0\n"),
+    ("pose", W, "keypoints-mirror", 0, POINTS),
+]
+
+
+@pytest.mark.parametrize(("task", "severity", "kind", "line", "rows"), MARKED)
+def test_labels_of_other_tasks_are_judged_by_their_rules(tmp_path, task, severity, kind, line, rows):
+    good_rows = POINTS if task == "pose" else SQUARE
+    for i in range(3):
+        put(tmp_path, f"good{i}.png", good_rows)
+        put(tmp_path, f"fine{i}.png", good_rows, split="val")
+    put(tmp_path, "bad.png", rows)
+    yaml = "train: images/train\nval: images/val\nnames: [a]\n" + "kpt_shape: [2, 3]\n" * (task == "pose")
+    (tmp_path / "data.yaml").write_text(yaml)
+    report = check_data(tmp_path / "data.yaml", near=False, task=task)
+    found = [(f.severity, f.kind, f.path, f.line) for f in report.findings]
+    place = (tmp_path / "labels" / "train" / "bad.txt", line) if line else (tmp_path / "data.yaml", 4)
+    assert (severity, kind, str(place[0]), place[1]) in found
+    assert {f.kind for f in report.findings if f.severity == "error"} <= {kind}
+    spec = load_dataset(tmp_path / "data.yaml")
+    labels = scan(spec.split("train"), 1, 1.0, "", None, None, *form_of(spec, (), task))
+    assert (len(labels), len(labels.cls)) == (report.splits["train"]["usable"], report.splits["train"]["boxes"])
+
+
 def test_every_kind_is_explained_and_tried():
     # Those that a test cannot bring about on any machine.
     hard = {"folder-unreadable", "split-unusable", "ignore-unreadable", "ignore-link"}
@@ -562,7 +598,7 @@ def test_every_kind_is_explained_and_tried():
         "ignore-text",
         "ignore-orphan",
     }
-    assert {c[2] for c in CASES} == set(KINDS) - hard - same_code
+    assert {c[2] for c in CASES} | {c[2] for c in MARKED} == set(KINDS) - hard - same_code
     assert len(CASES) >= 40
 
 

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.helpers.sources import BOX, labelme, read, there_and_back, tree
+from ultralytics.cfg.dataset import load_dataset
 from ultralytics.data.prepare import prepare_labelme
 from ultralytics.data.prepare.labelme import corners_of
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError, UserError
@@ -164,3 +165,39 @@ def test_whatever_is_in_a_json_no_traceback(key, value):
         top = tree(Path(folder) / "s", {"a.jpg": None, "a.json": json.dumps(data)})
         with suppress(UserError):
             assert read(prepare_labelme(top, Path(folder) / "out"))["train"]["a.jpg"]
+
+
+def marked(label, points, kind="polygon", group=None, **flags):
+    return {"label": label, "points": points, "shape_type": kind, "group_id": group, "flags": flags}
+
+
+def rows_of(top, task, *shapes, **more):
+    source = tree(top / "s", {"a.jpg": None, "a.json": labelme(*shapes)})
+    made = prepare_labelme(source, top / task, task=task, **more)
+    return load_dataset(made), (top / task / "labels/train/a.txt").read_text().splitlines()
+
+
+def test_outlines_of_shapes_stay(tmp_path):
+    shapes = [marked("cell", [[10, 5], [30, 5], [20, 15]]), marked("cell", [[50, 5], [70, 15]], "rectangle")]
+    spec, rows = rows_of(tmp_path, "segment", *shapes, marked("cell", [[80, 25], [90, 25]], "circle"))
+    assert spec.task == "segment"
+    assert rows[:2] == ["0 0.1 0.1 0.3 0.1 0.2 0.3", "0 0.5 0.1 0.7 0.1 0.7 0.3 0.5 0.3"]
+    assert len(rows[2].split()) == 1 + 2 * 64
+    _, rows = rows_of(tmp_path, "obb", marked("cell", [[50, 10], [60, 20], [50, 30], [40, 20]], "rotation"))
+    assert rows == ["0 0.5 0.2 0.6 0.4 0.5 0.6 0.4 0.4"]
+
+
+def test_points_with_the_group_of_a_shape_are_its_keypoints(tmp_path):
+    shapes = [
+        marked("cat", [[10, 5], [30, 15]], "rectangle", 1), marked("cat", [[50, 5], [70, 15]], "rectangle", 2),
+        marked("left_ear", [[10, 5]], "point", 1), marked("right_ear", [[30, 5]], "point", 1, occluded=True),
+        marked("right_ear", [[60, 10]], "point", 2), marked("right_ear", [[1, 1]], "point", 7),
+    ]  # fmt: skip
+    spec, rows = rows_of(tmp_path, "pose", *shapes)
+    assert (spec.kpt_shape, spec.flip_idx) == ((2, 3), (1, 0))
+    assert rows == ["0 0.2 0.2 0.2 0.2 0.1 0.1 2 0.3 0.1 1", "0 0.6 0.2 0.2 0.2 0 0 0 0.6 0.2 2"]
+    assert "has no object with its group_id" in (tmp_path / "pose/problems.txt").read_text()
+    with pytest.raises(DatasetError, match="no shape is a point"):
+        rows_of(tmp_path / "t", "pose", shapes[0])
+    with pytest.raises(ConfigError, match="no effect with task=segment"):
+        rows_of(tmp_path / "u", "segment", shapes[0], keypoints=["a"])

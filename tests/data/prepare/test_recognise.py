@@ -71,7 +71,6 @@ def test_every_kind_names_every_other_and_its_command(tmp_path, kind):
         ("train-00000.parquet", b"PAR1", "parquet"),
         ("a.jsonl", "{}\n{}\n", "jsonl"),
         ("lines.json", "{}\n{}\n", "jsonl"),
-        ("labelTxt/a.txt", TEXTS["dota"], "dota"),
         ("gt/gt.txt", TEXTS["mot"], "mot"),
     ],
 )

@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ultralytics.cfg.dataset import load_dataset
-from ultralytics.data.prepare import prepare_shapes, shapes
+from ultralytics.data.prepare import embedded, prepare_shapes, shapes
 from ultralytics.data.scan import scan
 from ultralytics.utils.errors import UserError
 
 
 @pytest.fixture
 def few(monkeypatch):
-    monkeypatch.setattr(shapes, "COUNTS", {"train": 6, "val": 3, "test": 2})
+    monkeypatch.setattr(embedded, "COUNTS", {"train": 6, "val": 3, "test": 2})
 
 
 def digest(folder):
@@ -37,26 +37,26 @@ def test_the_same_seed_gives_the_same_files(tmp_path, few):
 
 def test_a_second_call_does_nothing_and_a_stopped_one_leaves_nothing(tmp_path, few, monkeypatch):
     out = tmp_path / "out"
-    drawing, calls = shapes.draw, []
+    drawing, calls = embedded.draw, []
 
-    def stopped(seed):
+    def stopped(seed, squeezed):
         calls.append(seed)
         if len(calls) > 4:
             raise KeyboardInterrupt
-        return drawing(seed)
+        return drawing(seed, squeezed)
 
-    monkeypatch.setattr(shapes, "draw", stopped)
+    monkeypatch.setattr(embedded, "draw", stopped)
     with pytest.raises(KeyboardInterrupt):
         prepare_shapes(out)
     assert not list(tmp_path.iterdir())
-    monkeypatch.setattr(shapes, "draw", drawing)
+    monkeypatch.setattr(embedded, "draw", drawing)
     prepare_shapes(out)
     image = out / "images" / "train" / "0000.jpg"
     before = image.stat().st_mtime_ns
     prepare_shapes(out)
     assert image.stat().st_mtime_ns == before
     manifest = json.loads((out / "manifest.json").read_text())
-    assert manifest["splits"] == shapes.COUNTS
+    assert manifest["splits"] == embedded.COUNTS
     with pytest.raises(UserError, match="seed"):
         prepare_shapes(out, seed=1)
 
@@ -64,11 +64,11 @@ def test_a_second_call_does_nothing_and_a_stopped_one_leaves_nothing(tmp_path, f
 def test_a_drawing_of_another_version_is_replaced(tmp_path, few, monkeypatch):
     prepare_shapes(tmp_path / "new")
     wanted = digest(tmp_path / "new")
-    monkeypatch.setattr(shapes, "VERSION", 1)
+    monkeypatch.setattr(embedded, "VERSION", 1)
     prepare_shapes(tmp_path / "a")
     assert digest(tmp_path / "a") != wanted
     monkeypatch.undo()
-    monkeypatch.setattr(shapes, "COUNTS", {"train": 6, "val": 3, "test": 2})
+    monkeypatch.setattr(embedded, "COUNTS", {"train": 6, "val": 3, "test": 2})
     prepare_shapes(tmp_path / "a")
     old = tmp_path / "b"  # as it was before there was a manifest
     (old / "images").mkdir(parents=True)
@@ -97,10 +97,10 @@ def test_boxes_are_exact(seed, kind, radius, angle):
 @settings(max_examples=20)
 @given(st.integers(0, 10**6))
 def test_every_box_is_inside_and_large_enough_to_see(seed):
-    image, boxes = shapes.draw((seed,))
+    image, drawn = shapes.draw((seed,))
     h, w = image.shape[:2]
-    assert boxes
-    for cls, x1, y1, x2, y2 in boxes:
+    assert drawn
+    for cls, (x1, y1, x2, y2), *_ in drawn:
         assert 0 <= cls < len(shapes.NAMES)
         assert 0 <= x1 < x2 <= w
         assert 0 <= y1 < y2 <= h

@@ -490,8 +490,10 @@ def test_a_subset_of_a_pose_dataset_is_one(tmp_path):
     root = tmp_path / "source"
     for i in range(3):
         write(root, "train", f"{i}.png", [f"0 .5 .5 .2 .{i + 2} .4 .4 .6 .6"])
-    (root / "d.yaml").write_text("train: images/train\nval: images/train\nkpt_shape: [2, 2]\nnames: [a]\n")
+    (root / "d.yaml").write_text(
+        "train: images/train\nval: images/train\nkpt_shape: [2, 2]\nflip_idx: [1, 0]\nnames: [a]\n"
+    )
     spec = load_dataset(subset(root / "d.yaml", tmp_path / "o.yaml"))
-    assert spec.kpt_shape == (2, 2)
+    assert (spec.kpt_shape, spec.flip_idx) == ((2, 2), (1, 0))
     labels = scan(spec.split("train"), 1, keypoints=spec.keypoints)
     np.testing.assert_allclose(labels.bboxes[:, 3], [0.2, 0.3, 0.4], rtol=1e-6)

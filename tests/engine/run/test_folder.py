@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ultralytics.engine.run.folder import LOCK_FILE, RunLock, new_run_dir
+from ultralytics.cfg.config import Config
+from ultralytics.engine.run.folder import LOCK_FILE, RunLock, new_run_dir, project_of
 from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.files import lock
 
@@ -19,7 +20,7 @@ def test_runs_are_numbered(tmp_path):
 
 def test_the_default_is_below_the_working_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert str(new_run_dir(None, "val")) == "runs/detect/val"
+    assert str(new_run_dir(project_of(Config()), "val")) == "runs/detect/val"
 
 
 def test_a_place_that_cannot_be_is_told(tmp_path):

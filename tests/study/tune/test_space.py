@@ -138,10 +138,12 @@ def test_files_in_a_space_are_resolved(tmp_path):
 
 # The keys that a trial's result depends on: a space may have them. A new key of train belongs here or in FIXED.
 SEARCHED = set(
-    """adapter amp batch bgr box close_mosaic cls cos_lr degrees dfl distill distill_gain ema fliplr flipud freeze hsv_h
-    hsv_s hsv_v imgsz lr0 lr_gate lr_new lr_transferred lrf mixup model model_scale momentum mosaic multi_scale nbs
-    on_nan optimizer perspective pretrained rect scale shear sync_bn teacher tile_background tile_visible train_only transfer
-    translate warmup_bias_lr warmup_epochs warmup_momentum weight_decay""".split()  # noqa: SIM905  # fifty words, not fifty lines
+    """adapter amp auto_augment batch bgr box close_mosaic cls copy_paste cos_lr crop_fraction degrees dfl distill
+    distill_gain dropout ema erasing fliplr flipud freeze hsv_h hsv_s hsv_v imgsz kobj lr0 lr_gate lr_new
+    lr_transferred lrf mask_ratio mixup model model_scale momentum mosaic multi_scale nbs on_nan optimizer
+    overlap_mask perspective pose pretrained rect scale shear sync_bn teacher tile_background tile_visible
+    train_only transfer translate warmup_bias_lr warmup_epochs warmup_momentum weight_decay
+    """.split()  # noqa: SIM905  # fifty words, not fifty lines
 )
 
 

@@ -22,6 +22,8 @@ from ultralytics.utils.log import output, setup_console
 
 SEED_MAX = 2**63 - 1
 _DATA, _OVERWRITE = "dataset YAML", "replace an existing file"
+_TASK = "what the labels are read for: detect, segment, pose or obb"
+_ASKED = "as the YAML or the rows say"
 _FONT = "for class names: a font file, or an installed one's name"
 _LETTERS = "one that has the letters"
 _ALL = "all that have one of the classes"
@@ -39,6 +41,7 @@ class CheckData(Command, name="check-data"):
     data: str = knob("", _DATA, needed=lambda: ConfigError("no dataset given", hint=data_hint()))
     split: list[str] | None = knob(None, "splits to read, as train,val", none="all of the YAML", read=read_names)
     near: bool = knob(True, "look for near-duplicate images too")
+    task: str | None = knob(None, _TASK, none=_ASKED)
     font: str | None = knob(None, _FONT, none=_LETTERS)
     out: str | None = knob(None, "folder for report.json, report.txt and check.png", none="runs/check-data, numbered")
     overwrite: bool = knob(False, "write into a folder that holds other files too")
@@ -57,7 +60,7 @@ class CheckData(Command, name="check-data"):
         font = checked_font(self.font)
         if out is not None:
             check_place(out, self.overwrite)
-        report = check_data(self.data, self.split, self.near)
+        report = check_data(self.data, self.split, self.near, self.task)
         try:
             out = new_run_dir(out.parent, out.name, True) if out else new_run_dir("runs", "check-data")
             report.write(out)
@@ -128,7 +131,7 @@ class Subset(Command, name="subset"):
 
 
 class Show(Command, name="show"):
-    """Draw images of a split with their boxes, before and after augmentation."""
+    """Draw images of a split with what is labelled, before and after augmentation."""
 
     example = "show data=data/shapes.yaml split=train n=16 mosaic=0 degrees=10"
     more: ClassVar[Mapping[str, Knob]] = {k: v for k, v in KNOBS.items() if v.group == "augmentation"}
@@ -137,6 +140,7 @@ class Show(Command, name="show"):
     n: int = knob(16, "images, 1 to 64")
     seed: int = knob(0, "of the choice and the augmentation", high=SEED_MAX)
     imgsz: int = knob(640, "side of a sample, pixels")
+    task: str | None = knob(None, _TASK, none=_ASKED)
     font: str | None = knob(None, _FONT, none=_LETTERS)
     out: str | None = knob(None, "the plot, .jpg or .png", none="runs/show/DATA-SPLIT.jpg, numbered")
     overwrite: bool = knob(False, _OVERWRITE)

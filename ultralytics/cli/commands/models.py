@@ -36,7 +36,13 @@ class Info(Command, name="info"):
     example = "info model=cfg/models/yolov8n-fla.yaml imgsz=640"
     model: str = knob("", "model YAML or weights file", needed=lambda: ConfigError("no model given", hint=MODEL_HINT))
     scale: str | None = knob(None, "scale letter of the model YAML: n, s, m, l, x")
-    imgsz: Any = knob(640, "pixels of the image: one number, or [height,width]", check=_height_and_width, what=_SIZE)
+    imgsz: Any = knob(
+        None,
+        "pixels of the image: one number, or [height,width]",
+        check=_height_and_width,
+        what=_SIZE,
+        none="640; of a classifier 224",
+    )
     batch: int = knob(1, "images", low=1)
     nc: int | None = knob(None, "number of classes", none="the YAML's own", low=1)
     plugins: str | list[str] | None = knob(None, PLUGINS)
@@ -49,7 +55,7 @@ class Info(Command, name="info"):
         setup_console(verbose=not self.json, error=self.json)
         model = YOLO(self.model, scale=self.scale, plugins=self.plugins, nc=self.nc)
         setup_console(verbose=not self.json)
-        report = model.report(_height_and_width(self.imgsz), self.batch)
+        report = model.report(None if self.imgsz is None else _height_and_width(self.imgsz), self.batch)
         record = readable(model.ckpt.state.get("provenance")) if model.ckpt else {}
         if self.json:
             answer(json.dumps(report.to_dict() | ({"provenance": record} if record else {})))

@@ -17,6 +17,13 @@ source = partial(knob, "", needed="source is missing")
 names = partial(knob, None, "class names in the order of their ids, as [a,b]", read=read_names)
 seed = partial(knob, 0, low=0, high=SEED_MAX, what="an integer of 0 or more")
 part = partial(knob, 0, what="a part of the images, 0 or more and below 1")
+
+
+def task(help_text: str, tasks: tuple[str, ...]) -> Any:
+    """Return the option for what the labels are made for, one of `tasks`."""
+    return knob(tasks[0], help_text, choices=tasks)
+
+
 # The fields of a kind stand in the order of its bases from right to left.
 
 
@@ -83,14 +90,16 @@ class Auto(Placed, Drawn, Own, name="prepare auto"):
     example = "prepare auto source=FOLDER out=data/mine"
     source: str = source("folder or file with annotations of any kind that is read here")
     names: list[str] | None = names(none="those of the source")
+    task: str = task("what the labels are made for", ("detect", "segment", "pose", "obb", "classify"))
 
 
 class Shapes(Prepare, name="prepare shapes"):
     """Draw the embedded dataset: coloured shapes."""
 
-    example = "prepare shapes"
-    out: str | None = knob(None, "folder to draw into", none="data/shapes")
+    example = "prepare shapes | prepare shapes task=segment"
+    out: str | None = knob(None, "folder to draw into", none="data/shapes; data/shapes-seg, -pose, -obb, -cls by task")
     seed: int = seed("of the drawing")
+    task: str = task("what it is for", ("detect", "segment", "pose", "obb", "classify"))
 
 
 class Voc(Fetched, Placed, Drawn, Source, name="prepare voc"):
@@ -103,6 +112,7 @@ class Voc(Fetched, Placed, Drawn, Source, name="prepare voc"):
     out: str | None = knob(None, "folder to make", none="data/VOC for the published dataset")
     names: list[str] | None = names(none="alphabetical")
     one_based: bool | str = knob("auto", "whether pixels count from 1: True, False or auto")
+    task: str = task("what the labels are made for; segment reads SegmentationObject", ("detect", "segment"))
 
 
 class Coco(Fetched, Drawn, Source, name="prepare coco"):
@@ -120,6 +130,7 @@ class Coco(Fetched, Drawn, Source, name="prepare coco"):
         "folder of the images of a JSON; copy, or link for hard links; or both, as [folder,link]",
         read=read_paths,
     )
+    task: str = task("what the labels are made for", ("detect", "segment", "pose", "obb"))
 
 
 class Coco128(Fetched, Placed, Drawn, Source, name="prepare coco128"):
@@ -152,6 +163,7 @@ class Yolo(Placed, Drawn, Own, name="prepare yolo"):
     example = "prepare yolo source=FOLDER out=data/mine"
     source: str = source("dataset YAML, or folder or archive with images and label files (also CVAT's and darknet's)")
     names: list[str] | None = names(none="those of the YAML, classes.txt, obj.names, …")
+    task: str = task("what the labels are made for", ("detect", "segment", "pose", "obb"))
 
 
 class Labelme(Placed, Drawn, Own, name="prepare labelme"):
@@ -160,6 +172,10 @@ class Labelme(Placed, Drawn, Own, name="prepare labelme"):
     example = "prepare labelme source=FOLDER out=data/mine"
     source: str = source("folder or archive with labelme's JSON files and their images, in folders of any names")
     names: list[str] | None = names(none="alphabetical")
+    task: str = task("what the labels are made for", ("detect", "segment", "pose", "obb"))
+    keypoints: list[str] | None = knob(
+        None, "labels of a pose's points in their order, as [a,b]", none="those that are used", read=read_names
+    )
 
 
 class Kitti(Placed, Drawn, Own, name="prepare kitti"):
@@ -168,3 +184,23 @@ class Kitti(Placed, Drawn, Own, name="prepare kitti"):
     example = "prepare kitti source=FOLDER out=data/mine"
     source: str = source("folder or archive with KITTI label files and their images, such as label_2 and image_2")
     names: list[str] | None = names(none="alphabetical")
+
+
+class Dota(Placed, Drawn, Own, name="prepare dota"):
+    """Convert DOTA's labels, rotated boxes, and cut its images into tiles."""
+
+    example = "prepare dota source=FOLDER out=data/mine"
+    source: str = source("folder or archive with images and label files, such as train/images and train/labelTxt")
+    names: list[str] | None = names(none="DOTA's, else alphabetical")
+    crop: int = knob(1024, "side of a tile, pixels; 0 leaves images whole", low=0, high=1 << 16)
+    gap: int = knob(200, "overlap of neighbouring tiles, pixels", low=0, high=1 << 16)
+    rates: list[str] | None = knob(
+        None, "crop and gap are divided by each of these, as [0.5,1]", none="1", read=read_names
+    )
+
+
+class Classify(Placed, Drawn, Own, name="prepare classify"):
+    """Bring images in a folder for each class into train and val."""
+
+    example = "prepare classify source=FOLDER out=data/mine val=0.2"
+    source: str = source("folder with a folder for each class, or train, val, … with such")

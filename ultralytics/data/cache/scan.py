@@ -20,8 +20,11 @@ from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from ultralytics.cfg.paths import PACKAGE
+from ultralytics.data.labels import FEWEST_POINTS, RowForm
+from ultralytics.data.polygons import Polygons
 from ultralytics.utils.errors import UserError
 from ultralytics.utils.files import open_regular, write_atomically
 from ultralytics.utils.types import (
@@ -42,6 +45,7 @@ SOURCES = (
     "data/cache/scan.py",
     "data/images.py",
     "data/labels.py",
+    "data/polygons.py",
     "data/scan.py",
     "utils/image_header.py",
     "utils/images.py",
@@ -73,7 +77,8 @@ class ScannedImage:
     signatures: of the image and its label, ignore and areas files; content: digest of the image file, empty when
     unread; shape: height and width, (0, 0) when it is no image; usable: image and labels are good; rows: (m, 5);
     columns, over: (m,), see `labels.Judged`; ignored: (k, 6);
-    areas: (m,) pixels², None where there are none; problems: (image, label, ignore or areas; line or 0; what).
+    areas: (m,) pixels², None where there are none; problems: (image, label, ignore or areas; line or 0; what);
+    segments, keypoints: see `labels.Judged`, single precision.
     """
 
     signatures: tuple[Signature, ...]
@@ -86,6 +91,55 @@ class ScannedImage:
     ignored: Float32Array = field(default_factory=lambda: np.zeros((0, 6), np.float32))
     areas: Float64Array | None = None
     problems: list[tuple[str, int, str]] = field(default_factory=list)
+    segments: Polygons | None = None
+    keypoints: Float32Array | None = None
+
+
+@dataclass
+class Marks:
+    """What is known of the M rows of a split besides their boxes, in flat arrays."""
+
+    areas: Float64Array  # (M,) UNKNOWN_AREA where there is none; (0,) where none is known
+    points: Float32Array  # (P, 2) of polygons
+    ends: Int64Array  # (M + 1,) offsets of the rows' points; (0,) where rows have none
+    keypoints: Float32Array  # (M, K, 3), K = 0 where rows have none
+
+    @classmethod
+    def join(cls, seen: Sequence[ScannedImage], form: RowForm) -> Marks:
+        """Join those of images. One that cannot be used has neither rows nor these."""
+        used = [s for s in seen if len(s.rows)]
+        areas = np.zeros(0)
+        if any(s.areas is not None for s in used):
+            areas = np.concatenate([np.full(len(s.rows), UNKNOWN_AREA) if s.areas is None else s.areas for s in used])
+        k = form.keypoints // form.numbers if form.annotations == "keypoints" else 0
+        keypoints = np.zeros((sum(len(s.rows) for s in used), k, 3), np.float32)
+        if k and used:
+            keypoints = np.concatenate([s.keypoints for s in used if s.keypoints is not None])
+        if form.annotations not in FEWEST_POINTS:
+            return cls(areas, np.zeros((0, 2), np.float32), np.zeros(0, np.int64), keypoints)
+        polygons = Polygons.concatenate([s.segments for s in used if s.segments is not None])
+        return cls(areas, polygons.points.astype(np.float32), polygons.offsets, keypoints)
+
+    @property
+    def segments(self) -> Polygons | None:
+        """The rows' polygons."""
+        return Polygons(self.points, self.ends) if len(self.ends) else None
+
+    def sound(self, m: int) -> bool:
+        """Return True if the arrays fit together, for m rows."""
+        return (
+            self.areas.shape in ((m,), (0,))
+            and bool(((self.areas > 0) | (self.areas == UNKNOWN_AREA)).all())
+            and self.points.ndim == 2
+            and self.points.shape[1] == 2
+            and self.keypoints.ndim == 3
+            and self.keypoints.shape[::2] == (m, 3)
+            and self.ends.shape in ((m + 1,), (0,))
+            and (not len(self.ends) or bool((self.ends[0] == 0) & (np.diff(self.ends) > 0).all()))
+            and (self.ends[-1] if len(self.ends) else 0) == len(self.points)
+            and all(bool(((xy >= 0) & (xy <= 1)).all()) for xy in (self.points, self.keypoints[..., :2]))
+            and bool(np.isin(self.keypoints[..., 2], (0, 1, 2)).all())
+        )
 
 
 @dataclass
@@ -102,12 +156,12 @@ class Entry:
     over: Float32Array  # (M,)
     ignore_offsets: Int64Array  # (n + 1,)
     ignored: Float32Array  # (K, 6)
-    areas: Float64Array  # (M,) UNKNOWN_AREA where there is none; (0,) where none is known
+    marks: Marks
     problems: list[tuple[int, str, int, str]]
 
     @classmethod
-    def join(cls, seen: Sequence[ScannedImage]) -> Entry:
-        """Join what was seen to one entry."""
+    def join(cls, seen: Sequence[ScannedImage], form: RowForm = RowForm()) -> Entry:  # noqa: B008  # frozen
+        """Join what was seen to one entry, of rows of this form."""
         contents = b"".join(s.content.ljust(DIGEST_BYTES, b"\0") for s in seen)
         return cls(
             np.array([s.signatures for s in seen], np.int64).reshape(-1, 4, 3),
@@ -120,13 +174,13 @@ class Entry:
             np.concatenate([np.zeros(0, np.float32), *(s.over for s in seen)]),
             np.cumsum([0, *(len(s.ignored) for s in seen)], dtype=np.int64),
             np.concatenate([np.zeros((0, 6), np.float32), *(s.ignored for s in seen)]),
-            _joined_areas(seen),
+            Marks.join(seen, form),
             [(i, *p) for i, s in enumerate(seen) for p in s.problems],
         )
 
     def image(self, i: int, problems: Sequence[tuple[str, int, str]] = ()) -> ScannedImage:
         """Image i again, with its problems."""
-        rows = slice(self.offsets[i], self.offsets[i + 1])
+        rows, marks = slice(self.offsets[i], self.offsets[i + 1]), self.marks
         return ScannedImage(
             tuple((int(a), int(b), int(c)) for a, b, c in self.signatures[i]),
             self.contents[i].tobytes(),
@@ -136,8 +190,10 @@ class Entry:
             self.columns[rows],
             self.over[rows],
             self.ignored[self.ignore_offsets[i] : self.ignore_offsets[i + 1]],
-            self.areas[rows] if len(self.areas[rows]) else None,
+            marks.areas[rows] if len(marks.areas[rows]) else None,
             list(problems),
+            None if (segments := marks.segments) is None else segments[rows],
+            marks.keypoints[rows] if marks.keypoints.shape[1] else None,
         )
 
     def digest(self, names: str) -> str:
@@ -145,8 +201,11 @@ class Entry:
         state = hashlib.sha256(os.fsencode(names))
         for array in (self.contents, self.usable, self.offsets, self.rows, self.ignore_offsets, self.ignored):
             state.update(np.ascontiguousarray(array).data)
-        if len(self.areas):  # sets without keep the digest they had
-            state.update(np.ascontiguousarray(self.areas).data)
+        marks = self.marks
+        more: tuple[npt.NDArray[Any], ...] = (marks.areas, marks.points, marks.ends, marks.keypoints)
+        for part in more:
+            if part.size:  # sets without keep the digest they had
+                state.update(np.ascontiguousarray(part).data)
         return state.hexdigest()
 
     def sound(self, n: int) -> bool:
@@ -160,8 +219,7 @@ class Entry:
             and self.rows.shape == (m, 5)
             and self.columns.shape == self.over.shape == (m,)
             and self.ignored.shape == (k, 6)
-            and self.areas.shape in ((m,), (0,))
-            and bool(((self.areas > 0) | (self.areas == UNKNOWN_AREA)).all())
+            and self.marks.sound(m)
             and all(
                 o.shape == (n + 1,) and o[0] == 0 and o[-1] == count and bool((np.diff(o) >= 0).all())
                 for o, count in ((self.offsets, m), (self.ignore_offsets, k))
@@ -174,18 +232,11 @@ class Entry:
         )
 
 
-def _joined_areas(seen: Sequence[ScannedImage]) -> Float64Array:
-    """Return areas of all rows, where any is known."""
-    if all(s.areas is None for s in seen):
-        return np.zeros(0)
-    return np.concatenate([np.full(len(s.rows), UNKNOWN_AREA) if s.areas is None else s.areas for s in seen])
-
-
 _ARRAYS = {
     "signatures": np.int64, "contents": np.uint8, "shapes": np.int64, "usable": np.bool_, "offsets": np.int64,
     "rows": np.float32, "columns": np.int32, "over": np.float32, "ignore_offsets": np.int64, "ignored": np.float32,
-    "areas": np.float64,
 }  # fmt: skip
+_MARKS = {"areas": np.float64, "points": np.float32, "ends": np.int64, "keypoints": np.float32}
 
 
 class ScanCache:
@@ -199,7 +250,7 @@ class ScanCache:
         paths: where the split's YAML says they are.
         fraction: part of them in use.
         cache_dir: folder to write to instead.
-        keypoints: how rows are read, see `labels.parse_labels`.
+        form: how rows are read.
     """
 
     def __init__(
@@ -208,7 +259,7 @@ class ScanCache:
         paths: Sequence[Path],
         fraction: float = 1.0,
         cache_dir: Path | None = None,
-        keypoints: int = 0,
+        form: RowForm = RowForm(),  # noqa: B008  # frozen
     ) -> None:
         folders = {f.rpartition(os.sep)[0] for f in files}
         try:
@@ -218,7 +269,8 @@ class ScanCache:
         self.names = "\0".join(f[len(root) :] for f in files)
         places = [Path(os.path.abspath(p)) for p in paths]
         several = [os.path.relpath(p, places[0]) if root else str(p) for p in places[1:]]
-        options = [several, fraction, *([keypoints] if keypoints else [])]
+        read = form if form.annotations != "boxes" else [form.keypoints] if form.keypoints else []
+        options = [several, fraction, *read]
         options_digest = "" if options == [[], 1] else f".{short_digest(json.dumps(options))}"
         name = f".{places[0].name or 'images'}{options_digest}.scan.npz"
         self.places = [places[0].with_name(name) if places[0].name else places[0] / name]
@@ -266,6 +318,7 @@ class ScanCache:
     def keep(self, entry: Entry) -> None:
         """Remember an entry. Where nothing can be written, the next scan only takes longer."""
         arrays: dict[str, Any] = {name: getattr(entry, name) for name in _ARRAYS}
+        arrays |= {name: getattr(entry.marks, name) for name in _MARKS}
         for name, text in (
             ("names", self.names),
             ("problems", json.dumps(entry.problems)),
@@ -292,12 +345,13 @@ def _read_entry(place: Path) -> tuple[str, Entry] | None:
                 return None
             names = os.fsdecode(data["names"].tobytes())
             arrays = {name: data[name] for name in _ARRAYS}
+            marks = {name: data[name] for name in _MARKS}
             problems = [(int(i), str(w), int(n), str(t)) for i, w, n, t in json.loads(data["problems"].tobytes())]
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, RecursionError):
         return None
-    if any(arrays[name].dtype != kind for name, kind in _ARRAYS.items()):
+    if any(array.dtype != (_ARRAYS | _MARKS)[name] for name, array in (arrays | marks).items()):
         return None
-    entry = Entry(**arrays, problems=problems)
+    entry = Entry(**arrays, marks=Marks(**marks), problems=problems)
     return (names, entry) if entry.sound(names.count("\0") + 1) else None
 
 

@@ -22,6 +22,8 @@ from ultralytics.data.check.report import Report, measure
 from ultralytics.data.check.report import check_place as check_place  # the command asks both of this file
 from ultralytics.data.check.rules import ORDER, find
 from ultralytics.data.check.splits import REPLACED, Split, list_split
+from ultralytics.data.kinds import form_of
+from ultralytics.data.labels import BOXES, RowForm
 from ultralytics.utils.errors import ConfigError, DatasetError
 from ultralytics.utils.files import read_text
 from ultralytics.utils.log import progress
@@ -29,12 +31,15 @@ from ultralytics.utils.log import progress
 ANY_ID = 2**31  # classes where the YAML does not say how many
 
 
-def check_data(data: str | Path, splits: Sequence[str] | None = None, near: bool = True) -> Report:
-    """Read a whole dataset, or some splits, and report on it; `near` looks for near-duplicates as well.
+def check_data(
+    data: str | Path, splits: Sequence[str] | None = None, near: bool = True, task: str | None = None
+) -> Report:
+    """Read a whole dataset, or some splits, and report on it; `near` looks for near-duplicates as well, and `task` says
+    what the labels are read for, see `kinds.form_of`.
 
     Raises:
         MissingFileError: no such YAML.
-        ConfigError: it has no such split.
+        ConfigError: it has no such split; no such task.
     """
     check_switches({"near": near})
     problems: list[DatasetError] = []
@@ -54,7 +59,8 @@ def check_data(data: str | Path, splits: Sequence[str] | None = None, near: bool
     chosen = [split for name, split in every.items() if not splits or name in splits]
     report = Report(str(spec.yaml_file), spec.names)
     files = list(dict.fromkeys(f for split in chosen for f in split.files))
-    records, report.timing = examine_all(files, spec.label_nc or ANY_ID, near, spec.keypoints)
+    form = form_of(spec, files, task)
+    records, report.timing = examine_all(files, spec.label_nc or ANY_ID, near, form)
     for split in chosen:
         split.records = [records[f] for f in split.files]
         report.add_split(split)
@@ -74,12 +80,12 @@ def _findings_in(split: Split) -> list[Finding]:
     return [*found, *(f for f in split.findings_of_images() if f not in single)]
 
 
-def examine(path: str, nc: int, near: bool = True, keypoints: int = 0) -> Record:
+def examine(path: str, nc: int, near: bool = True, form: RowForm = BOXES) -> Record:
     """Look at an image, its label file and those beside it; `near` takes the fingerprint that near-duplicates are found
-    by. `keypoints`: see `labels.parse_labels`."""
-    look = Look(path, nc, keypoints)
+    by. `form`: how label rows are read."""
+    look = Look(path, nc, form)
     findings = list(find(look))
-    rows, lines, problems, text, columns, _ = look.labels
+    rows, lines, problems, text, columns = look.labels[:5]
     keep = rows[:, 0] < nc
     return Record(
         path,
@@ -98,7 +104,7 @@ def examine(path: str, nc: int, near: bool = True, keypoints: int = 0) -> Record
     )
 
 
-def examine_all(files: Sequence[str], nc: int, near: bool, keypoints: int) -> tuple[dict[str, Record], dict[str, Any]]:
+def examine_all(files: Sequence[str], nc: int, near: bool, form: RowForm) -> tuple[dict[str, Record], dict[str, Any]]:
     """Examine images. Decoding and hashing release the interpreter's lock, so threads use all cores.
 
     Returns:
@@ -108,7 +114,7 @@ def examine_all(files: Sequence[str], nc: int, near: bool, keypoints: int) -> tu
     began = time.perf_counter()
     with ThreadPoolExecutor(max_workers=threads) as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what is wrong with a damaged header is among the findings
-        found = pool.map(lambda file: examine(file, nc, near, keypoints), files)
+        found = pool.map(lambda file: examine(file, nc, near, form), files)
         records = list(progress(found, total=len(files), desc="Reading images"))
     seconds = max(time.perf_counter() - began, 1e-9)
     decoded = [r.seconds for r in records if r.shape]

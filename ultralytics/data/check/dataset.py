@@ -62,6 +62,12 @@ def yaml(data: Checked) -> Iterator[Finding]:
         yield data.in_yaml("yaml", key, with_hint(problem))
 
 
+def mirror(checked: Checked) -> Iterator[Finding]:
+    if checked.spec.kpt_shape and checked.spec.flip_idx is None:
+        what = "kpt_shape without flip_idx: training for poses mirrors no image (fliplr is off)"
+        yield Finding("keypoints-mirror", str(checked.spec.yaml_file), line_of(checked.text, "kpt_shape"), what)
+
+
 def names(data: Checked) -> Iterator[Finding]:
     """Find classes of one name, and names that are probably slips for others."""
     seen: dict[str, int] = {}

@@ -16,7 +16,16 @@ from ultralytics.data.cache.scan import digest_of
 from ultralytics.data.check.duplicates import UInt64Array, fingerprint
 from ultralytics.data.check.findings import Finding
 from ultralytics.data.images import Unusable, judge_image
-from ultralytics.data.labels import Judged, areas_file, ignore_file, judge_ignored, judge_labels, label_file
+from ultralytics.data.labels import (
+    BOXES,
+    Judged,
+    RowForm,
+    areas_file,
+    ignore_file,
+    judge_ignored,
+    judge_labels,
+    label_file,
+)
 from ultralytics.utils.images import open_header, read_image_file
 from ultralytics.utils.types import BoolArray, Float64Array, Int32Array, UInt8Array
 
@@ -83,7 +92,7 @@ class Header(NamedTuple):
 
 
 class Look:
-    """An image and its files, read once for all rules; `keypoints`: see `labels.parse_labels`.
+    """An image and its files, read once for all rules; `form`: how label rows are read.
 
     Attributes:
         error: why the image cannot be read.
@@ -93,13 +102,13 @@ class Look:
         labels, ignored: of their files.
     """
 
-    def __init__(self, path: str, nc: int, keypoints: int = 0) -> None:
+    def __init__(self, path: str, nc: int, form: RowForm = BOXES) -> None:
         self.path, self.nc = path, nc
         self.label, self.size, self.seconds = label_file(path), 0, 0.0
         self.image: UInt8Array | Unusable | None = None
         self.header: Header | None = None
         self.error: OSError | None = None
-        self.labels = judge_labels(self.label, keypoints)
+        self.labels = judge_labels(self.label, *form)
         self.ignored: Judged = judge_ignored(ignore_file(path))
         try:
             data = read_image_file(path)

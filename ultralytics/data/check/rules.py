@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
-from ultralytics.data.check import dataset, images, rows, splits
+from ultralytics.data.check import dataset, images, marks, rows, splits
 from ultralytics.data.check.dataset import Checked
 from ultralytics.data.check.findings import ERROR, NOTE, WARNING, Finding
 from ultralytics.data.check.images import Look
@@ -78,6 +78,8 @@ RULES = (
     image("box-outside", WARNING, rows.outside, "boxes that reach over the edge"),
     image("box-cut", WARNING, rows.cut, "rows that are cut off at the edge"),
     image("box-near-duplicate", WARNING, rows.near_duplicates, "boxes of one class that nearly coincide"),
+    image("keypoints-astray", WARNING, marks.astray, "keypoints far outside of their boxes"),
+    whole("keypoints-mirror", WARNING, dataset.mirror, "poses without flip_idx"),
     image("image-large", WARNING, images.large, "very large images"),
     image("ignore-unreadable", WARNING, rows.ignored, "ignore files that cannot be read"),
     image("ignore-text", WARNING, rows.ignored, "ignore files that are no UTF-8 text"),
@@ -101,6 +103,9 @@ RULES = (
     whole("ignore-unlisted", NOTE, dataset.orphans, "ignore files of images that no split lists"),
     whole("areas-unlisted", NOTE, dataset.orphans, "files of areas of images that no split lists"),
     image("label-mixed", NOTE, rows.mixed, "polygons and boxes in one file"),
+    image("polygon-crossing", NOTE, marks.crossing, "outlines that cross themselves"),
+    image("corners-skewed", NOTE, marks.skewed, "corners that are no rectangle"),
+    image("keypoints-none", NOTE, marks.invisible, "objects without a keypoint in sight"),
     image("box-tiny", NOTE, rows.tiny, "boxes that are hardly seen"),
     image("box-whole", NOTE, rows.whole, "boxes that cover the whole image"),
     image("image-suffix", NOTE, images.suffix, "names that contradict the content"),

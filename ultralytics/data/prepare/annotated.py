@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ultralytics.data.prepare.boxes import Box, Header, look
 from ultralytics.utils.errors import ConfigError, DatasetError
@@ -34,6 +34,10 @@ class Annotated:
     ignored: list[tuple[str | int | None, Box, bool]] = field(default_factory=list)
     # of the objects' masks, pixels², None for one without; empty where the source has none
     areas: list[float | None] = field(default_factory=list)
+    # what is written behind a class in the place of the box: corners of an outline, or box and points, in 0..1
+    # shapes, ignored_shapes: of the objects and of the ignored, None for a box; empty where all are boxes
+    shapes: list[Sequence[float] | None] = field(default_factory=list)
+    ignored_shapes: list[Sequence[float] | None] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)  # "file: what", each one line
     cut: int = 0  # boxes that reached beyond the image
 
@@ -46,9 +50,17 @@ class Annotated:
         self.image = image
         return header
 
-    def add(self, cls: str | int | None, fitted: tuple[Box | None, bool], lost: str, crowd: bool | None = None) -> bool:
-        """Take a box as `from_corners` gives it: an object; with `crowd`, which says whether it is one, a region to be
-        ignored. Where nothing of it is inside the image, `lost` becomes a problem, and False is returned."""
+    def add(
+        self,
+        cls: str | int | None,
+        fitted: tuple[Box | None, bool],
+        lost: str,
+        crowd: bool | None = None,
+        shape: Sequence[float] | None = None,
+    ) -> bool:
+        """Take a box as `from_corners` gives it, and perhaps what is written in its place: an object; with `crowd`,
+        which says whether it is one, a region to be ignored. Where nothing of it is inside the image, `lost` becomes a
+        problem, and False is returned."""
         box, cut = fitted
         if box is None:
             self.problems.append(f"{lost}; it is dropped")
@@ -56,8 +68,10 @@ class Annotated:
         self.cut += cut
         if crowd is not None:
             self.ignored.append((cls, box, crowd))
+            self.ignored_shapes.append(shape)
         elif cls is not None:
             self.objects.append((cls, box))
+            self.shapes.append(shape)
         return True
 
 
@@ -70,6 +84,7 @@ class Converted:
     used: dict[str, str] = field(default_factory=dict)  # split of the YAML → split folder, where these differ
     notes: list[str] = field(default_factory=list)  # what was decided, for the log
     problems: list[str] = field(default_factory=list)  # those that belong to no single image
+    keys: dict[str, Any] = field(default_factory=dict)  # of the YAML, besides paths and names
 
 
 def read_rows(result: Annotated, image: Path, file: Path) -> tuple[Header, list[str]] | None:

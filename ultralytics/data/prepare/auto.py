@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ultralytics.data.prepare.archive import is_archive
+from ultralytics.data.prepare.classify import images_by_class, prepare_classify
 from ultralytics.data.prepare.coco import prepare_coco
+from ultralytics.data.prepare.dota import prepare_dota
 from ultralytics.data.prepare.format import existing
 from ultralytics.data.prepare.kitti import prepare_kitti
 from ultralytics.data.prepare.labelme import prepare_labelme
@@ -31,6 +33,7 @@ READERS: dict[str, Callable[..., Path]] = {
     "labelme": prepare_labelme,
     "kitti": prepare_kitti,
     "visdrone": prepare_visdrone,
+    "dota": prepare_dota,
 }
 
 
@@ -52,6 +55,13 @@ def prepare_auto(
     if is_archive(place):
         raise DatasetError("this is an archive", str(place), f"unpack it, or say the kind: {', '.join(READERS)}")
     found = recognise([place])
+    task = given.get("task", "detect")
+    if place.is_dir() and (task == "classify" or (not found and task == "detect" and images_by_class(place))):
+        LOGGER.info("%s is read as folders of classes", place)
+        if names:
+            raise ConfigError("folders of classes bring their own class names", str(place), "leave names= out")
+        plain: dict[str, Any] = {k: v for k, v in given.items() if k != "task"}
+        return prepare_classify(place, out, **plain)
     if not found:
         kinds = ", ".join(kind.what for kind in KINDS.values() if kind.prepare)
         raise MissingFileError("there are no annotations of a known kind", str(place), f"known: {kinds}")
@@ -66,6 +76,8 @@ def prepare_auto(
     LOGGER.info("%s is read as %s%s", place, kind.what, others)
     reader = READERS[kind.prepare]
     options: dict[str, Any] = dict(given)
+    if kind.prepare == "dota" and task == "detect":
+        options.pop("task", None)
     if names:
         if "names" not in inspect.signature(reader).parameters:
             raise ConfigError(f"{kind.what} brings its own class names", str(place), "leave names= out")

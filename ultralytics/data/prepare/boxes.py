@@ -74,21 +74,22 @@ def annotated_upright(header: Header, declared: tuple[float, float] | None) -> t
 
 def turned(corners: Corners, header: Header) -> Corners:
     """Return corners on the stored image, moved to where its EXIF tag shows them."""
-    h, w = header.stored
-
-    def point(x: float, y: float) -> tuple[float, float]:
-        return {
-            2: (w - x, y),
-            3: (w - x, h - y),
-            4: (x, h - y),
-            5: (y, x),
-            6: (h - y, x),
-            7: (h - y, w - x),
-            8: (y, w - x),
-        }.get(header.orientation, (x, y))
-
-    (ax, ay), (bx, by) = point(*corners[:2]), point(*corners[2:])
+    (ax, ay), (bx, by) = turned_point(*corners[:2], header), turned_point(*corners[2:], header)
     return min(ax, bx), min(ay, by), max(ax, bx), max(ay, by)
+
+
+def turned_point(x: float, y: float, header: Header) -> tuple[float, float]:
+    """Return a point on the stored image, moved to where its EXIF tag shows it."""
+    h, w = header.stored
+    return {
+        2: (w - x, y),
+        3: (w - x, h - y),
+        4: (x, h - y),
+        5: (y, x),
+        6: (h - y, x),
+        7: (h - y, w - x),
+        8: (y, w - x),
+    }.get(header.orientation, (x, y))
 
 
 def from_corners(corners: Corners, shape: tuple[int, int]) -> tuple[Box | None, bool]:

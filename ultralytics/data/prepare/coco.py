@@ -1,4 +1,7 @@
-"""COCO's instances JSON → YOLO format: the published 2017 set, exports with a JSON beside the images, or any JSON."""
+"""COCO's JSON → YOLO format: the published 2017 set, exports with a JSON beside the images, or any JSON.
+
+Boxes, outlines, or points of poses.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 from ultralytics.data.prepare import names as published_names
 from ultralytics.data.prepare.annotated import SPLIT_WORDS, SPLITS, Annotated, Converted, in_threads
 from ultralytics.data.prepare.archive import is_archive
-from ultralytics.data.prepare.boxes import annotated_upright, from_corners, from_pixels, turned
+from ultralytics.data.prepare.boxes import annotated_upright
+from ultralytics.data.prepare.coco_shapes import OUTLINED, compact_outline, pose_keys, read_shape
 from ultralytics.data.prepare.divide import Options
 from ultralytics.data.prepare.documents import as_number, is_finite, load_json
 from ultralytics.data.prepare.folder import PARTS, SOURCE, walk
 from ultralytics.data.prepare.format import Format, Source, existing, full_path, inner, prepare
 from ultralytics.data.prepare.recognise import judge_json
 from ultralytics.data.prepare.sources import PUBLISHED
-from ultralytics.utils.coco import SIZE_BORDERS
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError
 from ultralytics.utils.images import IMAGE_SUFFIXES
 
@@ -42,7 +45,7 @@ def prepare_coco(
     mirror: str = "",
     **drawn: Unpack[DrawKeys],
 ) -> Path:
-    """Turn COCO instances into images, labels and a dataset YAML.
+    """Turn COCO instances, or keypoints, into images, labels and a dataset YAML.
 
     Classes are the categories in the order of their ids. Crowds go to ignore/: training does not see them, the
     evaluation neither rewards nor punishes what lies in them. The annotations' own areas (COCO's: of the masks) go to
@@ -54,6 +57,9 @@ def prepare_coco(
         images: the folder of the images, which is looked for beside the JSON when it is not given; "copy", or "link"
         for hard links; or both, as [folder, "link"].
         Others: as of the command; for what is returned and raised see `prepare`.
+
+    With task "segment" outlines are written: polygons, several parts joined, and those of run lengths; with "pose"
+    boxes and keypoints. What then has a box alone is ignored (segment), or has no point that is marked (pose).
     """
     how, folder = _image_options(images)
     given = [source] if isinstance(source, str | Path) else list(source or [])
@@ -118,8 +124,8 @@ def _named_splits(files: Sequence[Path]) -> dict[str, Path]:
     return {s: found[s] for s in SPLITS if s in found}
 
 
-def _find_jsons(folders: Sequence[Path]) -> dict[str, Path]:
-    """Return split → JSON file in a folder or an unpacked archive.
+def _find_jsons(folders: Sequence[Path], labels: str) -> dict[str, Path]:
+    """Return split → JSON file in a folder or an unpacked archive; `labels` are those wanted, see `Options`.
 
     Raises:
         MissingFileError: there is none.
@@ -127,6 +133,7 @@ def _find_jsons(folders: Sequence[Path]) -> dict[str, Path]:
     """
     tops = list(dict.fromkeys(f for folder in folders for f in (folder, inner(folder))))
     for pattern in (
+        *(("annotations/person_keypoints_*.json", "person_keypoints_*.json") if labels == "keypoints" else ()),
         "annotations/instances_*2017.json", "instances_*2017.json", f"*/{BESIDE}", f"{BESIDE}",
         "annotations/instances_*.json", "annotations/*.json", "*.json",
     ):  # fmt: skip
@@ -160,16 +167,17 @@ class _Json:
     groups: set[Key]
     roots: list[Path]  # where images may lie
     tops: list[Path]  # folders below which they are looked for when they lie in none of these
+    kinds: list[dict[str, Any]] = field(default_factory=list)  # the categories as they are written
     problems: list[str] = field(default_factory=list)
 
     @classmethod
-    def load(cls, file: Path, images: Path | None, around: Sequence[Path] = ()) -> _Json:
-        """Read a file.
+    def load(cls, file: Path, images: Path | None, labels: str, around: Sequence[Path] = ()) -> _Json:
+        """Read a file; of outlines no more than the labels wanted need, see `Options`.
 
         Raises:
             DatasetError: it is no instances JSON.
         """
-        data = load_json(file, _without_outlines)
+        data = load_json(file, compact_outline if labels in OUTLINED else _without_outlines)
         if not isinstance(data, dict):
             raise DatasetError(
                 "this is not an instances file: a mapping with images, annotations and categories", str(file)
@@ -205,6 +213,7 @@ class _Json:
             if key is None or not str(item.get("name") or "").strip():
                 raise DatasetError(f"categories[{number}] has no id and name", str(self.file))
             name = str(item["name"]).strip().encode("utf-8", "backslashreplace").decode()
+            self.kinds.append(item)
             if self.categories.setdefault(key, name) != name:
                 raise DatasetError(f"category {key} is both {self.categories[key]} and {name}", str(self.file))
             if self.file.name == BESIDE and str(item.get("supercategory")) == "none" and name in above:
@@ -252,12 +261,12 @@ def as_key(value: Any) -> Key | None:
 
 def _read_source(source: Source) -> Converted:
     """Read all splits, with the classes of all of them."""
-    places = source.places()
+    places, labels = source.places(), source.wanted.labels
     if places[0].is_file():
-        jsons = {s: _Json.load(p, source.images) for s, p in _named_splits(places).items()}
+        jsons = {s: _Json.load(p, source.images, labels) for s, p in _named_splits(places).items()}
     else:
         around = [source.images] if source.images else [f for top in places for f in (top, inner(top))]
-        jsons = {s: _Json.load(p, None, around) for s, p in _find_jsons(places).items()}
+        jsons = {s: _Json.load(p, None, labels, around) for s, p in _find_jsons(places, labels).items()}
     if source.published:
         source.options[PARTS] = [s for s in COCO_PARTS if s in jsons]
     categories: dict[Key, str] = {}
@@ -280,9 +289,26 @@ def _read_source(source: Source) -> Converted:
     if source.published and tuple(names) != published_names.COCO:
         notes.append("the categories are not COCO's 80; the dataset's own data.yaml has them")
     ids = {n: i for i, n in enumerate(order)}
-    splits = {s: _read_images(j, ids) for s, j in jsons.items()}
+    keys: dict[str, Any] = {}
+    if labels == "keypoints":
+        first = next(iter(jsons.values()))
+        marked = [a for j in jsons.values() for a in j.annotations]
+        keys = pose_keys([c for j in jsons.values() for c in j.kinds], marked, str(first.file))
+        if "flip_idx" not in keys:
+            notes.append("the names of the keypoints do not say which are left and right: add flip_idx to data.yaml")
+    wanted = _Wanted(ids, labels, keys.get("kpt_shape", [0])[0])
+    splits = {s: _read_images(j, wanted) for s, j in jsons.items()}
     problems = [p for j in jsons.values() for p in j.problems]
-    return Converted(splits, names, notes=notes, problems=problems)
+    return Converted(splits, names, notes=notes, problems=problems, keys=keys)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What becomes of annotations. ids: category → class; labels: see `Options`; points: of a pose."""
+
+    ids: Mapping[Key, int]
+    labels: str
+    points: int
 
 
 @dataclass
@@ -296,7 +322,7 @@ class _Entry:
     problem: str = ""
 
 
-def _read_images(j: _Json, ids: Mapping[Key, int]) -> list[Annotated]:
+def _read_images(j: _Json, wanted: _Wanted) -> list[Annotated]:
     entries: dict[Key, _Entry] = {}
     by_name: dict[str, _Entry] = {}
     shared = _shared_parts(j.images)
@@ -328,7 +354,7 @@ def _read_images(j: _Json, ids: Mapping[Key, int]) -> list[Annotated]:
         entries[key].annotations.append(item)
     listed = list({id(e): e for e in entries.values()}.values())
     root = _root_of(j, listed)
-    return in_threads(lambda e: _read_annotations(j, root, e, ids), listed, "Reading images")
+    return in_threads(lambda e: _read_annotations(j, root, e, wanted), listed, "Reading images")
 
 
 def _item_name(item: Mapping[str, Any], number: int) -> str:
@@ -395,7 +421,7 @@ def _root_of(j: _Json, listed: Sequence[_Entry]) -> Path:
     raise MissingFileError(f"none of its images was found; tried {tried}", str(j.file), "images=FOLDER says where")
 
 
-def _read_annotations(j: _Json, root: Path, image: _Entry, ids: Mapping[Key, int]) -> Annotated:
+def _read_annotations(j: _Json, root: Path, image: _Entry, wanted: _Wanted) -> Annotated:
     result = Annotated(image.name)
     if image.problem:
         result.problems.append(f"{j.file}: {image.problem}; it is left out")
@@ -414,43 +440,28 @@ def _read_annotations(j: _Json, root: Path, image: _Entry, ids: Mapping[Key, int
     for number, item in enumerate(image.annotations):
         where = f"{j.file}: {_item_name(item, number)} ({image.name})"
         category = j.category_of(item)
-        cls = None if category is None else ids.get(category)
+        cls = None if category is None else wanted.ids.get(category)
         if cls is None:
             result.problems.append(f"{where}: there is no category {item.get('category_id')!s:.80}; it is dropped")
             continue
-        pixels = item.get("bbox")
-        numbers = [*map(as_number, pixels)] if isinstance(pixels, list) else []
-        x, y, w, h = (n or 0.0 for n in numbers) if len(numbers) == 4 else [0.0] * 4
-        if len(numbers) != 4 or None in numbers:
-            result.problems.append(f"{where}: bbox is not four numbers; it is dropped")
+        found = read_shape(item, wanted.labels, wanted.points, header, upright)
+        if found.fitted is None:
+            result.problems.append(f"{where}: {found.wrong}; it is dropped")
             continue
-        if not (w > 0 and h > 0):
-            result.problems.append(f"{where}: the box has no area ({w:g}x{h:g}); it is dropped")
-            continue
-        fitted = from_pixels(x, y, w, h, header.shape)
-        if not upright:
-            fitted = from_corners(turned((x, y, x + w, y + h), header), header.shape)
         lost = f"{where}: the box lies outside its image"
+        result.problems += [f"{where}: {found.wrong}"] if found.wrong else []
         if item.get("iscrowd") is not True and as_key(item.get("iscrowd")) != 1:
-            if result.add(cls, fitted, lost):
-                result.areas.append(_own_area(item, w * h))
+            if found.ignored:
+                result.add(cls, found.fitted, lost, crowd=False)
+            elif result.add(cls, found.fitted, lost, shape=found.numbers):
+                result.areas.append(found.area)
             continue
         # Two marks of export-coco, for what the format cannot say.
         region = as_key(item.get("any_class"))
         if region is None or region not in regions:
-            result.add(cls if region is None else None, fitted, lost, item.get("difficult") != 1)
+            result.add(cls if region is None else None, found.fitted, lost, item.get("difficult") != 1, found.numbers)
             regions.add(region)
     return result
 
 
-def _own_area(item: Mapping[str, Any], box: float) -> float | None:
-    """Return the area an annotation has of its own; None where it is missing, or its box's. Near COCO's borders between
-    sizes it is kept in any case: a box read back from its label may lie on the other side."""
-    area: Any = item.get("area")
-    if not is_finite(area) or not area > 0:
-        return None
-    near = any(math.isclose(area, border, rel_tol=1e-3) for border in SIZE_BORDERS)
-    return float(area) if near or not math.isclose(area, box, rel_tol=1e-9) else None
-
-
-COCO = Format("coco", _read_source, _published_parts, documents=True)
+COCO = Format("coco", _read_source, _published_parts, documents=True, tasks=("detect", "segment", "pose", "obb"))

@@ -13,6 +13,8 @@ from ultralytics.utils.errors import ConfigError, DatasetError
 from ultralytics.utils.images import IMAGE_SUFFIXES
 from ultralytics.utils.text import counted
 
+# What a task's labels are, behind the class: boxes, outlines, a box and points, corners of a rotated box.
+KINDS_OF_LABELS = {"detect": "boxes", "segment": "polygons", "pose": "keypoints", "obb": "corners"}
 NO_VALIDATION = " train and val, so the figures of a validation say nothing about new images"
 
 
@@ -29,10 +31,13 @@ class Options:
     val: float = 0.0
     test: float = 0.0
     seed: int = 0  # of that draw
+    task: str = "detect"  # what the labels are made for
 
     def __post_init__(self) -> None:
         if self.images not in ("copy", "link"):
             raise ConfigError(f"images={self.images} must be copy or link")
+        if self.task not in KINDS_OF_LABELS:
+            raise ConfigError(f"task={self.task!s:.80} must be one of {', '.join(KINDS_OF_LABELS)}")
         for split, part in self.parts(all_of_them=True).items():
             if not (isinstance(part, int | float) and 0 <= part < 1):
                 raise ConfigError(f"{split}={part} must be a part of the images, 0 or more and below 1")
@@ -43,17 +48,30 @@ class Options:
         """Return split → part, of those that are drawn."""
         return {s: part for s, part in (("val", self.val), ("test", self.test)) if part or all_of_them}
 
-    def drawn(self) -> dict[str, Any]:
-        """Return what the manifest keeps of the draw; nothing where nothing is drawn."""
-        return {**self.parts(), "seed": self.seed} if self.parts() else {}
+    @property
+    def labels(self) -> str:
+        """Return what is written for an object: boxes, polygons, keypoints or corners."""
+        return KINDS_OF_LABELS[self.task]
+
+    @property
+    def suffix(self) -> str:
+        """Return what the default folder's name ends with."""
+        return {"polygons": "-seg", "keypoints": "-pose", "corners": "-obb"}.get(self.labels, "")
+
+    def kept(self) -> dict[str, Any]:
+        """Return what the manifest keeps: of the draw, nothing where nothing is drawn; the task, where labels are no
+        boxes."""
+        drawn = {**self.parts(), "seed": self.seed} if self.parts() else {}
+        return drawn | ({"task": self.task} if self.labels != "boxes" else {})
 
 
 class DrawKeys(TypedDict, total=False):
-    """Keywords of the draw; see `Options`."""
+    """Keywords of the draw and the task; see `Options`."""
 
     val: float
     test: float
     seed: int
+    task: str
 
 
 class Keys(DrawKeys, total=False):

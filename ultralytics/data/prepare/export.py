@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 
 from ultralytics.cfg.config import check_switches
-from ultralytics.cfg.dataset import load_dataset
+from ultralytics.cfg.dataset import DatasetSpec, load_dataset
 from ultralytics.data.images import list_images
 from ultralytics.data.labels import areas_file, ignore_file, judge_areas, judge_ignored, judge_labels, label_file
 from ultralytics.data.prepare import names as published_names
 from ultralytics.data.prepare.annotated import in_threads
 from ultralytics.data.prepare.boxes import Box, look
+from ultralytics.data.prepare.coco_shapes import flip_of
+from ultralytics.data.prepare.rows import outline_of, row_numbers
 from ultralytics.data.prepare.write import SHOWN_PROBLEMS
 from ultralytics.data.prepare.yolo import problem_lines
 from ultralytics.utils.errors import ConfigError, DatasetError
@@ -25,8 +27,8 @@ from ultralytics.utils.files import user_path, write_atomically
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.text import counted, is_text, one_line
 
-# class (None: any), box, ignored, crowd, area (pixels²; None: its box's)
-_Mark = tuple[int | None, Box, bool, bool, float | None]
+# class (None: any), box, ignored, crowd, area (pixels²; None: its box's), and what else the format has for it
+_Mark = tuple[int | None, Box, bool, bool, float | None, dict[str, Any]]
 
 
 def export_coco(data: str | Path, out: str | Path, split: str = "val", overwrite: bool = False) -> Path:
@@ -56,7 +58,7 @@ def export_coco(data: str | Path, out: str | Path, split: str = "val", overwrite
     files = list_images(paths)
     root = Path(os.path.commonpath([os.path.abspath(p if p.is_dir() else p.parent) for p in _tops_of(paths, files)]))
     names = {f: os.path.relpath(f, root).replace(os.sep, "/") for f in files}
-    read = in_threads(lambda f: _read_marks(f, names[f], spec.keypoints), files, "Reading labels")
+    read = in_threads(lambda f: _read_marks(f, names[f], spec.kpt_shape), files, "Reading labels")
     problems = [p for _, _, found in read for p in found]
     usable = [(file, shape, marks) for file, (shape, marks, _) in zip(files, read, strict=True) if shape is not None]
     if not usable:
@@ -69,7 +71,8 @@ def export_coco(data: str | Path, out: str | Path, split: str = "val", overwrite
     classes = tuple(spec.names.values())
     ids = published_names.COCO_IDS if classes == published_names.COCO else range(len(classes))
     annotations = _build_annotations(numbers, usable, ids)
-    categories = [{"id": ids[i], "name": name} for i, name in enumerate(classes)]
+    points = {"keypoints": _point_names(spec)} if spec.kpt_shape else {}
+    categories = [{"id": ids[i], "name": name, **points} for i, name in enumerate(classes)]
     info = {"description": f"{spec.yaml_file.name}, {split}"}
     document = {"info": info, "images": images, "annotations": annotations, "categories": categories}
     text = json.dumps(document, ensure_ascii=False).encode("utf-8", "backslashreplace")
@@ -94,7 +97,7 @@ def _build_annotations(
     found: list[dict[str, Any]] = []
     regions = 0
     for number, (file, (h, w), marks) in zip(numbers, images, strict=True):
-        for cls, box, ignored, crowd, area in marks:
+        for cls, box, ignored, crowd, area, more in marks:
             if cls is not None and cls >= len(ids):
                 what = f"class id {cls} is out of range: the dataset has {counted(len(ids), 'class')}"
                 raise DatasetError(what, label_file(file))
@@ -109,6 +112,7 @@ def _build_annotations(
                         "bbox": pixels,
                         "area": pixels[2] * pixels[3] if area is None else area,
                         "iscrowd": int(ignored),
+                        **more,
                         **({"difficult": 1} if ignored and not crowd else {}),
                         **({"any_class": regions} if cls is None else {}),
                     }
@@ -131,14 +135,17 @@ def _numbers_of(files: list[str]) -> list[int]:
     return list(range(1, len(files) + 1))
 
 
-def _read_marks(file: str, name: str, keypoints: int) -> tuple[tuple[int, int] | None, list[_Mark], list[str]]:
+def _read_marks(
+    file: str, name: str, kpt_shape: tuple[int, int] | None
+) -> tuple[tuple[int, int] | None, list[_Mark], list[str]]:
     """Return an image's size (None: it cannot be used), what is marked in it, and problems."""
     if not is_text(name):
         return None, [], [f"{file}: its name is no text, and JSON holds nothing else; rename it"]
     header = look(file)
     if isinstance(header, str):
         return None, [], [f"{file}: {header}"]
-    labels, ignored = judge_labels(label_file(file), keypoints), judge_ignored(ignore_file(file))
+    labels = judge_labels(label_file(file), math.prod(kpt_shape) if kpt_shape else 0)
+    ignored = judge_ignored(ignore_file(file))
     problems = problem_lines(label_file(file), labels.problems) + problem_lines(ignore_file(file), ignored.problems)
     if not labels.usable:
         return None, [], problems
@@ -146,12 +153,51 @@ def _read_marks(file: str, name: str, keypoints: int) -> tuple[tuple[int, int] |
     problems += problem_lines(areas_file(file), unfit)
     own = [None] * len(labels.rows) if areas is None else [v if v > 0 else None for v in areas.tolist()]
     marks: list[_Mark] = [
-        (int(cls), _lasting_box(box), False, False, area)
-        for (cls, *box), area in zip(labels.rows.tolist(), own, strict=True)
+        (int(cls), _lasting_box(box), False, False, area, _extras(numbers, kpt_shape, header.shape))
+        for (cls, *box), area, numbers in zip(labels.rows.tolist(), own, row_numbers(labels), strict=True)
     ]
     for cls, *box, crowd in ignored.rows.tolist():
-        marks.append((None if cls < 0 else int(cls), _lasting_box(box), True, bool(crowd), None))
+        marks.append((None if cls < 0 else int(cls), _lasting_box(box), True, bool(crowd), None, {}))
     return header.shape, marks, problems
+
+
+def _extras(numbers: list[float], kpt_shape: tuple[int, int] | None, shape: tuple[int, int]) -> dict[str, Any]:
+    """Return what COCO's format has for a row besides its box: an outline, or points. Of points with two numbers those
+    in the image are seen."""
+    h, w = shape
+    if kpt_shape is None:
+        outline = outline_of(numbers)
+        if outline is None:
+            return {}
+        return {"segmentation": [[_lasting_pixel(v, (w, h)[i % 2]) for i, v in enumerate(outline.ravel().tolist())]]}
+    flat: list[float] = []
+    points = np.array(numbers[4:] or [0.0] * math.prod(kpt_shape)).reshape(kpt_shape)
+    for x, y, *seen in points.tolist():
+        inside = 0 <= x <= 1 and 0 <= y <= 1
+        v = (seen[0] if inside else 0) if seen else int(inside and len(numbers) > 4) * 2
+        flat += [_lasting_pixel(x, w), _lasting_pixel(y, h), int(v)] if v else [0, 0, 0]
+    return {"keypoints": flat, "num_keypoints": sum(v > 0 for v in flat[2::3])}
+
+
+def _point_names(spec: DatasetSpec) -> list[str]:
+    """Return names of a pose's points, from which `prepare coco` finds which mirror one another."""
+    assert spec.kpt_shape is not None
+    count = spec.kpt_shape[0]
+    flip = spec.flip_idx or tuple(range(count))
+    if any(flip[flip[i]] != i for i in range(count)):
+        flip = tuple(range(count))  # not two by two, which names cannot say
+    if flip == tuple(flip_of(published_names.COCO_POINTS) or ()):
+        return list(published_names.COCO_POINTS)
+    sides = {i: "point" if flip[i] == i else "left" if i < flip[i] else "right" for i in range(count)}
+    return [f"{sides[i]}_{min(i, flip[i])}" for i in range(count)]
+
+
+def _lasting_pixel(v: float, size: int) -> float:
+    """Return a part of a side in pixels, with no more decimals than give the same ten digits when it is prepared
+    again."""
+    wanted = f"{v:.10g}"
+    rounded = (round(v * size, digits) for digits in (2, 4, 6, 8))
+    return next((p for p in rounded if f"{p / size:.10g}" == wanted), v * size)
 
 
 def _lasting_box(box: list[float]) -> Box:

@@ -174,12 +174,13 @@ def check_whole(out: Path, splits: Mapping[str, int]) -> None:
     """
     hint = "remove it, to make it anew"
     for split, expected in splits.items():
-        folder = os.path.abspath(out / "images" / split)
+        in_classes = not (out / "images").is_dir()  # a folder for each class, which needs no labels
+        folder = os.path.abspath(out / split if in_classes else out / "images" / split)
         images = [f for f in _list_files(Path(folder)) if os.path.splitext(f)[1].lower() in IMAGE_SUFFIXES]
         if len(images) < expected:
             raise UserError(f"{expected - len(images)} of its {expected} {split} images are missing", str(out), hint)
         bare = sum(not os.path.isfile(label_file(os.path.join(folder, *f.split("/")))) for f in images)
-        if bare:
+        if bare and not in_classes:
             raise UserError(f"{bare} of its {len(images)} {split} label files are missing", str(out), hint)
 
 
@@ -234,9 +235,13 @@ def _list_files(folder: Path) -> Iterator[str]:
 
 def labels_hash(folder: Path) -> str:
     """Return the SHA-256 over the label files: each name below labels/, in sorted order, a zero byte, its content's
-    SHA-256."""
+    SHA-256. Without that folder (folders of classes) it is that of the images' names, a zero byte after each."""
     total = hashlib.sha256()
     labels = folder / "labels"
+    if not labels.is_dir():
+        names = (f for f in _list_files(folder) if os.path.splitext(f)[1].lower() in IMAGE_SUFFIXES)
+        total.update(b"".join(name.encode("utf-8", "surrogateescape") + b"\0" for name in sorted(names)))
+        return total.hexdigest()
     for name in sorted(f for f in _list_files(labels) if f.endswith(".txt")):
         total.update(name.encode("utf-8", "surrogateescape") + b"\0")
         total.update(hashlib.sha256(read_bytes(labels / name)).digest())

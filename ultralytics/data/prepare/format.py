@@ -90,6 +90,7 @@ class Format:
     documents: bool = False  # sources may be annotation files, several at once; the manifest has their checksums
     by_id: bool = False  # annotations hold class ids, so that classes can be renamed later
     sole: bool = False  # every source is the published dataset, or a part of it, so that OUT has a default
+    tasks: tuple[str, ...] = ("detect",)  # of those of `Options`, those that its annotations can be read for
     beside: Callable[[Path], list[Path]] = lambda _: []  # finds other files and folders that a source is made of
 
     def own(
@@ -125,10 +126,10 @@ class Format:
         """
         parts = self.parts(paths[0] if paths else None) if self.parts and len(paths) < 2 else None
         if parts is not None:
-            return {PARTS: parts, **wanted.drawn()}
+            return {PARTS: parts, **wanted.kept()}
         if self.archives and self.parts is None:
-            return wanted.drawn()
-        return {SOURCE: str(paths[0]), **own, **wanted.drawn()}
+            return wanted.kept()
+        return {SOURCE: str(paths[0]), **own, **wanted.kept()}
 
     def packed(
         self, paths: Sequence[Path], published: bool, out: Path, download: bool, mirror: str
@@ -178,11 +179,14 @@ def prepare(
         UserError: OUT holds something else; it cannot be downloaded or written.
     """
     paths = [existing(path) for path in ([given] if isinstance(given, str | Path) else given or ())]
+    if wanted.task not in form.tasks:
+        what = f"task={wanted.task} is not offered for {form.name}"
+        raise ConfigError(what, hint=f"its annotations can be read for {', '.join(form.tasks)}")
     beside = form.beside(paths[0]) if paths else []
     options = form.manifest_options(paths, own or {}, wanted)
     if out is None and SOURCE in options and not form.sole:
         raise ConfigError("out is missing", hint="out=data/mine")
-    target = default_out(form.name) if out is None else user_path(out)
+    target = default_out(form.name, wanted.suffix) if out is None else user_path(out)
     mark = fingerprint(dict.fromkeys(p for p in [*paths, *beside] if p.exists()))
     if form.by_id and options.get("names"):
         rename_classes(target, form.name, options, mark)
@@ -191,7 +195,7 @@ def prepare(
         return done
     packed, described = form.packed(paths, PARTS in options, target, download, mirror)
     places = [*paths, *beside, *([images] if images else [])]
-    _refuse_inside(target, places)
+    refuse_inside(target, places)
 
     def fill(folder: Path) -> tuple[Converted, Written]:
         source = Source(paths, packed, images, described, options, wanted, folder / UNPACKED)
@@ -233,7 +237,7 @@ def inner(folder: Path) -> Path:
         folder = below[0]
 
 
-def _refuse_inside(out: Path, given: Iterable[Path]) -> None:
+def refuse_inside(out: Path, given: Iterable[Path]) -> None:
     """Refuse an OUT that lies in the source, which stays as it is.
 
     Raises:
@@ -252,6 +256,8 @@ def _fill_folder(
     try:
         converted = form.read(source)
         divide(converted, source.wanted)
+        if source.wanted.labels != "boxes":
+            converted.keys = {"task": source.wanted.task, **converted.keys}
         converted.notes = [in_archive(folder, note) for note in converted.notes]
         written = write_dataset(folder, converted, source.wanted.images)
         shutil.rmtree(source.scratch, ignore_errors=True)

@@ -20,3 +20,15 @@ VISDRONE = (
     "pedestrian", "people", "bicycle", "car", "van", "truck", "tricycle", "awning-tricycle", "bus", "motor",
 )  # fmt: skip
 BCCD = ("Platelets", "RBC", "WBC")
+# The points of a person in COCO's keypoints, in their order.
+COCO_POINTS = (
+    "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow",
+    "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle",
+    "right_ankle",
+)  # fmt: skip
+# DOTA's classes in the order of its versions: 15 of 1.0, the 16th of 1.5, 18 of 2.0.
+DOTA = (
+    "plane", "ship", "storage tank", "baseball diamond", "tennis court", "basketball court", "ground track field",
+    "harbor", "bridge", "large vehicle", "small vehicle", "helicopter", "roundabout", "soccer ball field",
+    "swimming pool", "container crane", "airport", "helipad",
+)  # fmt: skip

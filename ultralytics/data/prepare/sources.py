@@ -56,10 +56,10 @@ PUBLISHED: dict[str, tuple[Remote, ...]] = {
 FOLDERS = {"voc": "VOC"}  # folders of data/ that are not called as the kind is
 
 
-def default_out(kind: str) -> Path:
+def default_out(kind: str, suffix: str = "") -> Path:
     """Return where a dataset is made by default: beside its YAML in the clone; in an installed package data/NAME
-    here."""
-    name = FOLDERS.get(kind, kind)
+    here. `suffix` is that of a task."""
+    name = FOLDERS.get(kind, kind) + suffix
     return (CLONE / "data" if (CLONE / "data" / f"{name}.yaml").is_file() else Path("data")) / name
 
 

@@ -49,7 +49,8 @@ def prepare_voc(
         is then 2007 and 2012 trainval, val and test are 2007 test.
         one_based: whether pixels count from 1 (a box covers xmin − 1 to xmax, as VOC says) or from 0 (xmin to xmax);
         "auto": as the boxes at the images' edges say.
-        Others: as of the command; for what is returned and raised see `prepare`.
+        Others: as of the command; for what is returned and raised see `prepare`. With task "segment" outlines of the
+        masks in SegmentationObject are written, of the images that ImageSets/Segmentation lists.
     """
     if one_based not in ("auto", True, False):
         raise ConfigError(f"one_based={one_based} must be auto, True or False")
@@ -72,6 +73,7 @@ def _read_voc(source: Source) -> Converted:
 
 def _read_folder(source: Source, names: Sequence[str] | None, one_based: bool | str) -> Converted:
     root = Root.find(source.folder())
+    root = root.with_masks() if source.wanted.labels == "polygons" else root
     splits, used = _choose_splits(root, source.wanted.val)
     notes: list[str] = []
     unique = sorted({name for listed in splits.values() for name in listed})
@@ -83,13 +85,15 @@ def _read_folder(source: Source, names: Sequence[str] | None, one_based: bool | 
     if one_based == "auto":
         one_based, note = decide_one_based(read)
         notes += note
-    annotated = {r.name: fit(r, bool(one_based)) for r in read}
+    annotated = {r.name: fit(r, bool(one_based), root.masks) for r in read}
     if root.own is not None:  # without the folder, which is the split's
         for a in annotated.values():
             a.name = a.name.partition("/")[2]
     order = class_order(list(annotated.values()), names, root.folder)
     converted = {s: [annotated[n] for n in listed] for s, listed in splits.items()}
-    if not any(root.listed(s) for s in ("train", "val", "trainval")):  # a list may leave images out, a folder does not
+    if root.masks is None and not any(
+        root.listed(s) for s in ("train", "val", "trainval")
+    ):  # a list may leave images out, a folder does not
         taken = {r.image for r in read}
         bare = sorted(n for n in root.images.keys() - annotated.keys() if not taken & set(root.images[n]))
         converted["train"] += [fit(read_annotation(root, n), one_based=True) for n in bare]
@@ -154,6 +158,8 @@ def _read_published(source: Source) -> Converted:
     if not source.packed:
         source.described = [{"name": kit.name} for kit in kits]
     roots = [(kit.name, Root.find(kit)) for kit in kits]
+    if source.wanted.labels == "polygons":
+        roots = [(year, root.with_masks()) for year, root in roots]
     where = (source.paths or source.packed)[0]
 
     def listed(year: str, split: str) -> list[tuple[Root, str]]:
@@ -189,14 +195,14 @@ def _read_published(source: Source) -> Converted:
     jobs = list({(id(r), n): (r, n) for listed in splits.values() for r, n in listed}.values())
     read = in_threads(lambda job: read_annotation(*job), jobs, "Reading annotations")
     # VOC's development kit says that pixels count from 1.
-    fitted = {(id(r), n): fit(x, one_based=True) for (r, n), x in zip(jobs, read, strict=True)}
+    fitted = {(id(r), n): fit(x, True, r.masks) for (r, n), x in zip(jobs, read, strict=True)}
     order = class_order(list(fitted.values()), published_names.VOC, where)
     converted = {s: [fitted[id(r), n] for r, n in listed] for s, listed in splits.items()}
     source.options[PARTS] = [part for part in wanted if part not in absent]
     return Converted(converted, order, used, notes)
 
 
-VOC = Format("voc", _read_voc, _published_parts)
+VOC = Format("voc", _read_voc, _published_parts, tasks=("detect", "segment"))
 # Blood cells, with the splits of its authors.
 BCCD = Format("bccd", lambda source: _read_folder(source, published_names.BCCD, "auto"))
 prepare_bccd = BCCD.public

@@ -12,9 +12,11 @@ from pathlib import Path, PurePosixPath
 
 from ultralytics.data.prepare.annotated import Annotated
 from ultralytics.data.prepare.boxes import Corners, Header, annotated_upright, from_corners, look, outside, turned
+from ultralytics.data.prepare.coco_shapes import bounds_of, in_parts
 from ultralytics.data.prepare.documents import parse_xml
 from ultralytics.data.prepare.folder import walk
 from ultralytics.data.prepare.tree import Tree, by_splits, split_of_folders
+from ultralytics.data.prepare.voc_masks import FOLDERS, mask_folder, outline_of_object, read_objects
 from ultralytics.utils.errors import DatasetError, MissingFileError
 from ultralytics.utils.files import read_text
 from ultralytics.utils.images import IMAGE_SUFFIXES
@@ -146,19 +148,36 @@ def decide_one_based(read: Sequence[VocAnnotation]) -> tuple[bool, list[str]]:
     ]
 
 
-def fit(read: VocAnnotation, one_based: bool) -> Annotated:
-    """Return boxes in parts of the upright image, cut to it."""
+def fit(read: VocAnnotation, one_based: bool, masks: Path | None = None) -> Annotated:
+    """Return boxes in parts of the upright image, cut to it; with the folder of the masks, outlines. An object of which
+    the mask has no pixel is ignored then, and an image without a mask is left out."""
     usable = read.header is not None
     name = f"{read.name}{read.image.suffix}" if read.image is not None else read.name
     result = Annotated(name, read.image if usable else None, problems=list(read.problems))
     if read.header is None:
         return result
+    numbers = None
+    if masks is not None:
+        file = masks / f"{read.name}.png"
+        found = read_objects(file, read.header, read.upright) if file.is_file() else "there is no such mask"
+        if isinstance(found, str):
+            result.image = None
+            result.problems.append(f"{file}: {found}; the image is left out")
+            return result
+        numbers = found
     for o in read.objects:
         x1, y1, x2, y2 = o.corners
         corners = (x1 - one_based, y1 - one_based, x2, y2)
         fitted = from_corners(corners if read.upright else turned(corners, read.header), read.header.shape)
         lost = f"{read.xml}: object {o.number} ({o.cls}) {outside(*o.corners)}"
-        result.add(o.cls, fitted, lost, crowd=False if o.difficult else None)
+        outline = None if numbers is None else outline_of_object(numbers, o.number, read.header, read.upright)
+        ignored = o.difficult or (numbers is not None and outline is None)
+        if ignored and not o.difficult:
+            result.problems.append(f"{read.xml}: object {o.number} ({o.cls}) has no pixel in its mask; it is ignored")
+        shape = None
+        if outline is not None:
+            fitted, shape = from_corners(bounds_of(outline), read.header.shape), in_parts(outline, read.header.shape)
+        result.add(o.cls, fitted, lost, False if ignored else None, shape)
     return result
 
 
@@ -192,6 +211,19 @@ class Root:
     # split → names, where folders tell the splits; a name begins with its split then
     own: dict[str, list[str]] | None = None
     passed: list[str] = field(default_factory=list)  # what was passed over, with the reason
+    masks: Path | None = None  # the folder of masks, where outlines are wanted
+
+    def with_masks(self) -> Root:
+        """Take the folder of masks, and the lists of images that have one.
+
+        Raises:
+            MissingFileError: there is none.
+        """
+        self.masks = mask_folder(self.folder)
+        if self.masks is None or self.own is not None:
+            where = str(self.folder / FOLDERS[0])
+            raise MissingFileError("there are no masks of objects", where, "task=detect reads the boxes")
+        return self
 
     @classmethod
     def find(cls, folder: Path) -> Root:
@@ -275,7 +307,8 @@ class Root:
         """
         if self.own is not None:
             return self.own.get(split)
-        lines = list_lines(self.folder, split)
+        lines = list_lines(self.folder, split, "Segmentation") if self.masks is not None else None
+        lines = list_lines(self.folder, split) if lines is None else lines
         return None if lines is None else list(dict.fromkeys(map(self._name, lines)))
 
     def _name(self, line: str) -> str:
@@ -288,9 +321,9 @@ class Root:
         return plain
 
 
-def list_lines(folder: Path, split: str) -> list[str] | None:
-    """Return what is in a VOC folder's ImageSets/Main/SPLIT.txt; None without that file."""
-    file = folder / "ImageSets" / "Main" / f"{split}.txt"
+def list_lines(folder: Path, split: str, kind: str = "Main") -> list[str] | None:
+    """Return what is in a VOC folder's ImageSets/KIND/SPLIT.txt; None without that file."""
+    file = folder / "ImageSets" / kind / f"{split}.txt"
     if not file.is_file():
         return None
     lines = [line.strip() for line in read_text(file, DatasetError).splitlines()]

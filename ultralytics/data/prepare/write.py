@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 import yaml
 
 from ultralytics.data.prepare.annotated import SPLITS, Annotated, Converted, first_of, in_threads, no_objects
-from ultralytics.data.prepare.boxes import Box
 from ultralytics.data.prepare.folder import place_image
 from ultralytics.utils.errors import DatasetError
 from ultralytics.utils.images import IMAGE_SUFFIXES
@@ -143,6 +142,7 @@ def write_dataset(folder: Path, converted: Converted, images: str = "copy") -> W
     spec: dict[str, Any] = {
         "path": ".",
         **{s: f"images/{f}" for s, f in used.items() if counts[f]},
+        **converted.keys,
         "names": {i: escaped(name) for i, name in enumerate(converted.names)},  # others cannot be read back
     }
     text = yaml.safe_dump(spec, sort_keys=False, allow_unicode=True)
@@ -163,11 +163,17 @@ def _write_marks(folder: Path, job: _Job, ids: Mapping[str, int]) -> None:
     """Write the labels of an image, and what is to be ignored in it and the areas of its objects where there are
     any."""
     a = job.image
-    rows = {"labels": [f"{_class_id(c, ids)} {_box_text(box)}" for c, box in a.objects]}
+    shapes, ignored = a.shapes or [None] * len(a.objects), a.ignored_shapes or [None] * len(a.ignored)
+    rows = {
+        "labels": [
+            f"{_class_id(c, ids)} {_numbers_text(shape or box)}"
+            for (c, box), shape in zip(a.objects, shapes, strict=True)
+        ]
+    }
     if a.ignored:
         rows["ignore"] = [
-            f"{'*' if c is None else _class_id(c, ids)} {_box_text(box)}{' crowd' if crowd else ''}"
-            for c, box, crowd in a.ignored
+            f"{'*' if c is None else _class_id(c, ids)} {_numbers_text(shape or box)}{' crowd' if crowd else ''}"
+            for (c, box, crowd), shape in zip(a.ignored, ignored, strict=True)
         ]
     if any(area is not None for area in a.areas):
         assert len(a.areas) == len(a.objects), a.name
@@ -184,9 +190,9 @@ def _class_id(cls: str | int, ids: Mapping[str, int]) -> int:
     return cls if isinstance(cls, int) else ids[cls]
 
 
-def _box_text(box: Box) -> str:
+def _numbers_text(numbers: Sequence[float]) -> str:
     """Return ten significant digits: a pixel of an image 10,000 wide keeps six decimals."""
-    return " ".join(f"{v:.10g}" for v in box)
+    return " ".join(f"{v:.10g}" for v in numbers)
 
 
 def _choose_targets(listed: Sequence[Annotated], problems: list[str]) -> list[PurePosixPath | None]:

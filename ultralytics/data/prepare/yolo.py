@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 
@@ -31,10 +32,12 @@ from ultralytics.data.labels import (
 from ultralytics.data.prepare import names as published_names
 from ultralytics.data.prepare.annotated import SPLIT_WORDS, SPLITS, Annotated, Converted, in_threads, no_objects
 from ultralytics.data.prepare.archive import is_archive
+from ultralytics.data.prepare.boxes import Box
 from ultralytics.data.prepare.class_files import names_beside
 from ultralytics.data.prepare.folder import walk
 from ultralytics.data.prepare.format import Format, Source, inner
 from ultralytics.data.prepare.recognise import judge_json
+from ultralytics.data.prepare.rows import CORNERS, as_corners, corners_of_box, outline_of, pose_numbers, row_numbers
 from ultralytics.data.prepare.tree import Tree, by_splits
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError
 from ultralytics.utils.files import read_text
@@ -73,7 +76,7 @@ class _Found:
     # notes, problems: as `Converted`'s
     notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-    keypoints: int = 0  # numbers behind the box of a row, see `parse_labels`
+    spec: DatasetSpec | None = None  # the source's YAML, if any
     names_file: str = ""  # the file that says the names, where it is no YAML
 
 
@@ -128,7 +131,7 @@ def _find_dataset(source: Path) -> _Found:
         found = _images_of_splits({s: spec.split(s) for s in spec.splits}, list(spec.names.values()) or None)
         if not found.splits:
             raise DatasetError("the dataset has neither train nor val", str(source), "give its folder as source=")
-        found.keypoints = spec.keypoints
+        found.spec = spec
         return found if found.names else _with_names(found, [])
     tops = list(dict.fromkeys((source, inner(source))))
     for file in _list_yamls(source):
@@ -141,7 +144,7 @@ def _find_dataset(source: Path) -> _Found:
             found = _images_of_splits(there, names)
         else:  # its paths are those of another machine
             found = _find_folders(source, tops)
-        found.names, found.keypoints = names, spec.keypoints
+        found.names, found.spec = names, spec
         return found if names else _with_names(found, tops)
     return _with_names(_find_folders(source, tops), tops)
 
@@ -285,8 +288,17 @@ def _read_source(source: Source, names: Sequence[str] | None) -> Converted:
     if beside:
         notes.append(f"read {counted(len(beside), 'label file')} beside the images or in folders of other names")
     read: dict[str, list[Annotated]] = {}
+    shape = found.spec.kpt_shape if found.spec else None
+    keys: dict[str, Any] = {}
+    if source.wanted.labels == "keypoints":
+        if found.spec is None or shape is None:
+            hint = "kpt_shape: [points, 2 or 3] in its data.yaml"
+            raise DatasetError("task=pose, and no YAML of the source says kpt_shape", str(source.paths[0]), hint)
+        keys["kpt_shape"] = list(shape)
+        if found.spec.flip_idx:
+            keys["flip_idx"] = list(found.spec.flip_idx)
     for split, jobs in folders.items():
-        pairs = in_threads(lambda job: _read_labels(job, found.keypoints), jobs, f"Reading {split}")
+        pairs = in_threads(lambda job: _read_labels(job, source.wanted.labels, shape), jobs, f"Reading {split}")
         read[split] = [annotated for annotated, _ in pairs]
         notes += _describe_glued(split, jobs, [judged for _, judged in pairs])
     notes += _of_other_kinds([job for jobs in folders.values() for job in jobs])
@@ -316,7 +328,7 @@ def _read_source(source: Source, names: Sequence[str] | None) -> Converted:
             "name every class by names=[first,second], or correct the labels",
         )
     twins = used if set(used) != set(folders) and {"train", "val"} <= set(used) else {}
-    return Converted(read, names, twins, notes, found.problems)
+    return Converted(read, names, twins, notes, found.problems, keys)
 
 
 def _class_ids(a: Annotated) -> list[int]:
@@ -380,23 +392,41 @@ def _of_other_kinds(jobs: Sequence[_Job]) -> Iterator[str]:
             yield f"{counted(number, 'image')} {has} {what} and no label file: left out; `prepare {kind}` reads them"
 
 
-def _read_labels(job: _Job, keypoints: int) -> tuple[Annotated, Judged | None]:
-    """Read an image with what its label file says; None where the image is left out before that is read."""
+def _read_labels(job: _Job, wanted: str, kpt_shape: tuple[int, int] | None) -> tuple[Annotated, Judged | None]:
+    """Read an image with what its label file says; None where the image is left out before that is read.
+
+    Args:
+        job: the image.
+        wanted: what is to be written for an object, see `Options`.
+        kpt_shape: of the source's rows, None where they are no poses.
+    """
     result = Annotated(job.name)
     other = _other_annotation(job)
     if other:
         result.problems.append(f"{job.image}: it has no label file, but {other}; it is left out")
         return result, None
-    if result.take(Path(job.image)) is None:
+    header = result.take(Path(job.image))
+    if header is None:
         return result, None
+    keypoints = kpt_shape[0] * kpt_shape[1] if kpt_shape else 0
     labels, ignored = judge_labels(job.labels, keypoints), judge_ignored(ignore_file(job.image))
     areas, unfit = judge_areas(areas_file(job.image), labels)
     result.problems += problem_lines(job.labels, labels.problems)
     result.problems += problem_lines(ignore_file(job.image), ignored.problems)
     result.problems += problem_lines(areas_file(job.image), unfit)
-    result.objects += [(int(cls), (x, y, w, h)) for cls, x, y, w, h in labels.rows.tolist()]
-    if areas is not None:
-        result.areas = [v if v > 0 else None for v in areas.tolist()]
+    own = [None] * len(labels.rows) if areas is None else [v if v > 0 else None for v in areas.tolist()]
+    for (cls, *sides), numbers, line, area in zip(
+        labels.rows.tolist(), row_numbers(labels), labels.lines, own, strict=True
+    ):
+        box = (sides[0], sides[1], sides[2], sides[3])
+        shape, what = _shape_of(numbers, box, wanted, kpt_shape, header.shape)
+        result.problems += [f"{job.labels}:{line}: {what}"] if what else []
+        if wanted == "polygons" and shape is None:
+            result.ignored.append((int(cls), box, False))
+            continue
+        result.objects.append((int(cls), box))
+        result.shapes.append(shape)
+        result.areas.append(area)
     for cls, x, y, w, h, crowd in ignored.rows.tolist():
         result.ignored.append((None if cls < 0 else int(cls), (x, y, w, h), bool(crowd)))
     if not labels.usable:
@@ -404,12 +434,37 @@ def _read_labels(job: _Job, keypoints: int) -> tuple[Annotated, Judged | None]:
     return result, labels
 
 
+def _shape_of(
+    numbers: list[float], box: Box, wanted: str, kpt_shape: tuple[int, int] | None, shape: tuple[int, int]
+) -> tuple[list[float] | None, str]:
+    """Return what is written for a row in the place of its box, None for the box; and what is wrong with it."""
+    if wanted == "boxes":
+        return None, ""
+    if wanted == "keypoints":
+        assert kpt_shape is not None
+        return pose_numbers(numbers, box, kpt_shape)
+    outline = outline_of(numbers) if kpt_shape is None else None
+    if outline is None and wanted == "corners":
+        return corners_of_box(box), ""
+    if outline is None:
+        return None, "it is a box, without outline; it is ignored"
+    if wanted == "corners" and len(outline) < CORNERS:
+        return as_corners(outline * (shape[1], shape[0]), shape), ""
+    return outline.ravel().tolist(), ""
+
+
 def problem_lines(path: str | None, problems: Sequence[Problem]) -> list[str]:
     """Return the problems of a file, with file and line."""
     return [f"{path}:{p.line}: {p.what}" if p.line else f"{path}: {p.what}" for p in problems]
 
 
-YOLO = Format("yolo", lambda source: _read_source(source, source.options["names"]), by_id=True, beside=_places_beside)
+YOLO = Format(
+    "yolo",
+    lambda source: _read_source(source, source.options["names"]),
+    by_id=True,
+    tasks=("detect", "segment", "pose", "obb"),
+    beside=_places_beside,
+)
 prepare_yolo = YOLO.own
 # The first 128 images of COCO train2017, which are train and val.
 COCO128 = Format("coco128", lambda source: _read_source(source, published_names.COCO), beside=_places_beside)

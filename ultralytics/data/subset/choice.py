@@ -11,6 +11,8 @@ from typing import Any
 
 from ultralytics.cfg.dataset import DatasetSpec, load_dataset
 from ultralytics.data.images import relative_names
+from ultralytics.data.kinds import form_of
+from ultralytics.data.labels import BOXES, RowForm
 from ultralytics.data.scan import scan
 from ultralytics.utils.errors import ConfigError, nearest
 from ultralytics.utils.files import real_path, user_path
@@ -39,6 +41,7 @@ class Choice:
     splits: dict[str, list[SourceImage]] = field(default_factory=dict)
     folds: list[list[str]] = field(default_factory=list)
     left_out: int = 0
+    form: RowForm = BOXES  # of the label rows
 
     @property
     def names(self) -> list[str]:
@@ -107,7 +110,9 @@ def read_images(choice: Choice, splits: Sequence[str]) -> list[SourceImage]:
         paths = choice.source.split(split)
         names = relative_names(paths)
         spec = choice.source
-        labels = scan(paths, spec.label_nc, desc=f"{split}: ", yaml_file=spec.yaml_file, keypoints=spec.keypoints)
+        if not images:  # the first split says how the labels of all are read
+            choice.form = form_of(spec, sorted(names))
+        labels = scan(paths, spec.label_nc, 1.0, f"{split}: ", None, spec.yaml_file, *choice.form)
         choice.left_out += labels.left_out
         for i, file in enumerate(labels.im_files):
             if len(splits) > 1:

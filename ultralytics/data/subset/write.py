@@ -18,6 +18,7 @@ from ultralytics import __version__
 from ultralytics.data.images import nfc
 from ultralytics.data.labels import (
     Judged,
+    RowForm,
     areas_file,
     ignore_file,
     judge_areas,
@@ -47,8 +48,8 @@ class Written:
     digests: dict[str, str]
 
 
-def _contents(image: SourceImage, ids: Mapping[int, int], keypoints: int) -> Written:
-    judged = judge_labels(label_file(image.file), keypoints)
+def _contents(image: SourceImage, ids: Mapping[int, int], form: RowForm) -> Written:
+    judged = judge_labels(label_file(image.file), *form)
     labels = "".join(f"{ids[c]} {rest}\n" for c, rest in _texts(judged) if c in ids)
     areas, _ = judge_areas(areas_file(image.file), judged)
     kept = [] if areas is None else [v for v, (c, _) in zip(areas.tolist(), _texts(judged), strict=True) if c in ids]
@@ -129,7 +130,7 @@ def build(
     """Write the folder as a whole, then the YAMLs."""
     jobs = [(split, image) for split, images in choice.splits.items() for image in images]
     with ThreadPoolExecutor(max_workers=workers or min(os.cpu_count() or 1, 16)) as pool:
-        results = pool.map(lambda job: _contents(job[1], choice.ids, choice.source.keypoints), jobs)
+        results = pool.map(lambda job: _contents(job[1], choice.ids, choice.form), jobs)
         contents = list(progress(results, total=len(jobs), desc="Hashing"))
     files: dict[str, dict[str, dict[str, str]]] = {split: {} for split in choice.splits}
     for (split, image), content in zip(jobs, contents, strict=True):
@@ -201,6 +202,10 @@ def _yaml(choice: Choice, folder: str, digest: str, fold: int) -> str:
     spec |= {split: f"images/{split}" for split in choice.splits if split != "pool"}
     if choice.source.kpt_shape is not None:
         spec["kpt_shape"] = list(choice.source.kpt_shape)
+    if choice.source.flip_idx is not None:
+        spec["flip_idx"] = list(choice.source.flip_idx)
+    if choice.source.task:
+        spec["task"] = choice.source.task
     spec["names"] = dict(enumerate(choice.names))
     what = f"Fold {fold} of {len(choice.folds)} of" if choice.folds else "A subset of"
     header = f"# {what} {choice.source.yaml_file.name}; hash {digest[:12]}. How it was made: {folder}/manifest.json\n"

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from ultralytics.cfg.config import Config
 from ultralytics.engine.formats.metadata import Metadata
 from ultralytics.nn.deploy import LARGEST, Deployed, example
+from ultralytics.nn.tasks import network_for
 from ultralytics.utils.errors import ExportError
 
-INPUT, OUTPUT = "images", "output0"  # the reference's names
+INPUT, OUTPUT, SHARED = "images", "output0", "output1"  # the reference's names
 MOST_PIXELS = 2**28  # that a file may take at once: 3 GB in fp32
 INSTALL = "pip install -r requirements-export.txt"
 
@@ -147,6 +148,11 @@ class FileBackend(ABC):
         """Return the number of classes."""
         return len(self.names)
 
+    @property
+    def kpt_shape(self) -> tuple[int, int] | None:
+        """Return the keypoints of an object and the numbers of each, where it finds some."""
+        return self.metadata.kpt_shape
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Say how a copy or another process makes it."""
         return _copied, (type(self), *self._made_of, dict(self.given), self.threads)
@@ -197,8 +203,9 @@ class FileBackend(ABC):
         return self.device
 
     def __call__(self, images: Tensor) -> Any:
-        """Return the output (B, 4 + nc, A) and nothing besides, in the form of a head's; where it is final, (B, n, 6)
-        and an empty mapping.
+        """Return the output (B, 4 + nc, A), with the numbers that a head has behind the scores, and a list of what the
+        file gives besides, in the form of a head's; where it is final, (B, n, 6) and an empty mapping. A classifier's
+        output is (B, nc).
 
         Raises:
             ExportError: the file does not take images of this size, or fails on them.
@@ -210,27 +217,41 @@ class FileBackend(ABC):
                 f"it takes images of {takes} pixels, not {given}", str(self.path), "export it with dynamic=True"
             )
         with torch.inference_mode():
-            y = self._in_batches(images)
+            y, *more = self._in_batches(images)
+        if y.ndim == 4 and len(more) == 1:  # the reference says nothing of the order of two outputs
+            y, more = more[0], [y]
         if not self._is_output(y, len(images)):
-            expected = f"[{len(images)}, {4 + self.nc}, anchors]"
-            raise ExportError(f"its output is {list(y.shape)}, and a detector's is {expected}", str(self.path))
-        return y, ({} if self.metadata.final else [])
+            anchors = f"[{len(images)}, {4 + self.nc + (self.metadata.extra or 0)}, anchors]"
+            expected = f"[{len(images)}, {self.nc}]" if self.whole_image else anchors
+            kind = "classifier" if self.whole_image else "detector"
+            raise ExportError(f"its output is {list(y.shape)}, and a {kind}'s is {expected}", str(self.path))
+        return y, ({} if self.metadata.final else more)
+
+    @property
+    def whole_image(self) -> bool:
+        """True if the output is a probability for each class of the image, (B, nc)."""
+        return network_for(self.metadata.task).whole_image
 
     def _is_output(self, y: Tensor, images: int) -> bool:
-        """Return True if an output is (B, 4 + nc, A), or the final (B, n, 6)."""
-        shaped = y.ndim == 3 and len(y) == images and (y.shape[1] == 4 + self.nc or y.shape[2] == 6)
+        """Return True if an output is (B, 4 + nc + extra, A), or the final (B, n, 6); of the whole image (B, nc)."""
+        if self.whole_image:
+            return y.shape == (images, self.nc) and y.is_floating_point()
+        extra = self.metadata.extra
+        fits = y.ndim == 3 and (y.shape[1] > 4 + self.nc if extra is None else y.shape[1] == 4 + self.nc + extra)
+        shaped = y.ndim == 3 and len(y) == images and (fits or y.shape[2] == 6)
         return shaped and y.is_floating_point()
 
-    def _in_batches(self, images: Tensor) -> Tensor:
+    def _in_batches(self, images: Tensor) -> list[Tensor]:
         """Run images in the number that the file takes; what is missing in the last batch is black."""
         size = self.sizes.batch
         if size is None or len(images) == size:
-            return self.run(images)[0]
+            return self.run(images)
         found = []
         for part in torch.split(images, size):
             padding = part.new_zeros((size - len(part), *part.shape[1:]))
-            found.append(self.run(torch.cat((part, padding)) if len(padding) else part)[0][: len(part)])
-        return torch.cat(found)
+            outputs = self.run(torch.cat((part, padding)) if len(padding) else part)
+            found.append([output[: len(part)] for output in outputs])
+        return [torch.cat(parts) for parts in zip(*found, strict=True)]
 
 
 def _copied(

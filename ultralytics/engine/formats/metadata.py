@@ -33,7 +33,8 @@ class Metadata:
         task: a key of TASKS.
         batch: images, and imgsz: [height, width], that it was written for; what it takes, its input says.
         args: how it was written: dynamic, half, int8, nms; with nms the keys of SUPPRESSION; end2end of a head that
-            gives one box per object.
+            gives one box per object; extra: numbers behind an anchor's scores; kpt_shape: keypoints of an object and
+            numbers of each.
         description, author, date, version, license, docs: for readers.
     """
 
@@ -54,6 +55,18 @@ class Metadata:
     def nms(self) -> bool:
         """Return True if suppression is in the file."""
         return self.args.get("nms") is True
+
+    @property
+    def extra(self) -> int | None:
+        """Return how many numbers lie behind an anchor's scores; None where the file, the reference's, does not say."""
+        found = self.args.get("extra", 0 if self.task == TASK_NAMES[0] else None)
+        return found if type(found) is int else None
+
+    @property
+    def kpt_shape(self) -> tuple[int, int] | None:
+        """Return the keypoints of an object and the numbers of each, where it finds some."""
+        shape = self.args.get("kpt_shape")
+        return (int(shape[0]), int(shape[1])) if shape else None
 
     @property
     def final(self) -> bool:
@@ -97,6 +110,10 @@ class Metadata:
         data["imgsz"] = [_whole_number(n, "imgsz", 1, 2**16, where) for n in size]
         if not isinstance(data.get("args", {}), dict):
             data["args"] = {}
+        data["args"] = dict(data.get("args", {}))
+        points = data["args"].get("kpt_shape", values.get("kpt_shape"))  # the reference has it as a key of its own
+        if points is not None:
+            data["args"]["kpt_shape"] = _keypoints(_value("kpt_shape", points, where), where)
         read: dict[str, Any] = {k: one_line(str(v), LONGEST_TEXT) if k in texts else v for k, v in data.items()}
         if read.get("task", TASK_NAMES[0]) not in TASK_NAMES:
             raise ExportError(f"its task is {read['task']}", where, f"tasks here: {', '.join(TASK_NAMES)}")
@@ -137,6 +154,15 @@ def _parsed(text: str | bytes, where: str) -> Any:
 
 def _value(key: str, value: Any, where: str) -> Any:
     return _parsed(value, f"{where}, {key}") if isinstance(value, str | bytes) and key != "task" else value
+
+
+def _keypoints(shape: Any, where: str) -> list[int]:
+    if not isinstance(shape, list | tuple) or len(shape) != 2:
+        raise ExportError(f"its metadata has kpt_shape={shape!r}", where, "two whole numbers, such as [17, 3]")
+    return [
+        _whole_number(n, "kpt_shape", least, most, where)
+        for n, least, most in zip(shape, (1, 2), (10**4, 3), strict=True)
+    ]
 
 
 def _names(names: Any, where: str) -> dict[int, str]:

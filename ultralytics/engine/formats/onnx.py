@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ultralytics.engine.formats.format import INPUT, OUTPUT, FileBackend, Format, Job, Sizes, to_record
+from ultralytics.engine.formats.format import INPUT, OUTPUT, SHARED, FileBackend, Format, Job, Sizes, to_record
 from ultralytics.engine.formats.int8 import quantised_onnx
 from ultralytics.engine.formats.metadata import Metadata
 from ultralytics.engine.formats.onnx_file import check_onnx
@@ -95,6 +95,8 @@ def graph(job: Job, half: bool = False) -> Any:
     model = written.model_proto
     _name_axes(model.graph.input[0], ("batch", "", "height", "width"))
     _name_axes(model.graph.output[0], ("batch", "", "anchors"))
+    for shared in (value for value in model.graph.output if value.name == SHARED):
+        _name_axes(shared, ("batch", "", "mask_height", "mask_width"))
     model.producer_name = "ultralytics"
     quicken(model)
     return model

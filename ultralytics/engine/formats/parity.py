@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -30,13 +30,15 @@ class Comparison(ABC):
     tolerances: dict[str, float]
 
     @abstractmethod
-    def outputs(self, ours: Tensor, theirs: Tensor) -> dict[str, float]:
-        """Return the differences of two outputs of the network, of one shape; what follows the network in a file says
-        nothing here."""
+    def outputs(self, ours: Any, theirs: Any) -> dict[str, float]:
+        """Return the differences of two outputs of the network, of one shape: a tensor, or several where its head gives
+        several. What follows the network in a file says nothing here."""
 
-    def file(self, ours: Tensor, file: FileBackend, images: Tensor) -> dict[str, float]:
+    def file(self, ours: Any, file: FileBackend, images: Tensor) -> dict[str, float]:
         """Return how far a file is from the network; `ours` is the network's output for the images."""
-        return self.outputs(ours, output_of(file, images, ours.shape))
+        if isinstance(ours, Tensor):
+            return self.outputs(ours, output_of(file, images, ours.shape))
+        return self.outputs(ours, outputs_of(file, images, [part.shape for part in ours]))
 
 
 @dataclass(frozen=True)
@@ -86,11 +88,18 @@ def output_of(file: FileBackend, images: Tensor, shape: Sequence[int]) -> Tensor
     Raises:
         ExportError: it is not of the shape that the network's is.
     """
-    found: Tensor = file(images.to(file.device, file.dtype))[0]
-    if tuple(found.shape) != tuple(shape):
-        given, expected = list(found.shape), list(shape)
-        raise ExportError(f"its output is {given}, and the network's {expected}", str(file.path))
-    return found.cpu().float()
+    return outputs_of(file, images, [shape])[0]
+
+
+def outputs_of(file: FileBackend, images: Tensor, shapes: Sequence[Sequence[int]]) -> list[Tensor]:
+    """As `output_of`, of a file with several outputs."""
+    y, more = file(images.to(file.device, file.dtype))
+    found: list[Tensor] = [y, *(more if isinstance(more, list) else [])][: len(shapes)]
+    given, expected = [list(part.shape) for part in found], [list(shape) for shape in shapes]
+    if given != expected:
+        said = [", ".join(map(str, each)) for each in (given, expected)]
+        raise ExportError(f"its output is {said[0]}, and the network's {said[1]}", str(file.path))
+    return [part.cpu().float() for part in found]
 
 
 def beyond(lines: Sequence[Line], tolerances: Mapping[str, float]) -> list[str]:

@@ -15,16 +15,18 @@ from ultralytics.engine.ranks.lifeline import remember_run
 from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.files import is_at, lock, read_bytes, user_path
 
-DEFAULT_PROJECT = Path("runs") / "detect"
+RUNS = Path("runs")
 
 
-def new_run_dir(project: str | Path | None, name: str, exist_ok: bool = False) -> Path:
+def project_of(args: Config) -> Path:
+    """Return the folder that a run's folder is made in: `project`, by default runs/TASK below the working folder."""
+    return user_path(args.project or RUNS / args.task)
+
+
+def new_run_dir(project: str | Path, name: str, exist_ok: bool = False) -> Path:
     """Make and return `project/name`, `project/name2`, … the first that does not exist; the first itself with
-    `exist_ok`.
-
-    `project` defaults to runs/detect below the working folder.
-    """
-    parent = user_path(project or DEFAULT_PROJECT)
+    `exist_ok`."""
+    parent = user_path(project)
     for number in range(1, 100_000):
         path = parent / (name if number == 1 else f"{name}{number}")
         try:
@@ -43,13 +45,13 @@ def new_run_dir(project: str | Path | None, name: str, exist_ok: bool = False) -
     raise ConfigError(f"over 100,000 runs named {name}", str(parent), "choose another name=")
 
 
-def named_run_dir(project: str | Path | None, name: str) -> Path:
+def named_run_dir(project: str | Path, name: str) -> Path:
     """Make and return `project/name`, or take it as a run that never began has left it.
 
     Raises:
         ConfigError: it holds files that a run would overwrite.
     """
-    path = user_path(project or DEFAULT_PROJECT) / name
+    path = user_path(project) / name
     results = ("args.yaml", "results.csv", "metrics.json")
     found = [p for p in [*(path / n for n in results), *path.glob("weights/*")] if p.exists()]
     if found:
@@ -83,9 +85,9 @@ def make_run_folder(args: Config, resumed: Path | None, by_name: bool, many: boo
     if resumed is not None:
         folder = resumed
     elif by_name and not args.exist_ok:
-        folder = named_run_dir(args.project, str(args.name))
+        folder = named_run_dir(project_of(args), str(args.name))
     else:
-        folder = new_run_dir(args.project, args.name or "train", args.exist_ok)
+        folder = new_run_dir(project_of(args), args.name or "train", args.exist_ok)
     (folder / "weights").mkdir(exist_ok=True)
     if many:
         remember_run(folder)

@@ -12,7 +12,7 @@ from ultralytics.cfg.config import Config, get_cfg
 from ultralytics.cfg.paths import find_data_yaml, find_model_yaml, program
 from ultralytics.engine.ranks.lifeline import LAUNCHED, interrupted_run
 from ultralytics.engine.ranks.team import Team
-from ultralytics.engine.run.folder import DEFAULT_PROJECT
+from ultralytics.engine.run.folder import project_of
 from ultralytics.engine.run.provenance import without_home
 from ultralytics.engine.run.state import RunState
 from ultralytics.engine.step.schedule import Schedule
@@ -383,7 +383,7 @@ def find_interrupted(args: Config) -> bool | str:
         return str(interrupted)
     if not automatic:
         return args.resume
-    folder = user_path(args.project or DEFAULT_PROJECT) / str(args.name)
+    folder = project_of(args) / str(args.name)
     return str(folder) if (folder / "args.yaml").is_file() else False
 
 

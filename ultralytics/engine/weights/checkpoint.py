@@ -406,11 +406,11 @@ def _load_reference(path: Path, data: Any) -> Checkpoint:
     found = [data] if isinstance(data, InertRecord) else [data.get("ema"), data.get("model")]
     model = next((r for r in found if isinstance(r, InertRecord) and isinstance(r.get("_modules"), dict)), None)
     if model is None:
-        raise CheckpointError("no model inside that can be read", str(path), "expected a YOLOv8 detection checkpoint")
+        raise CheckpointError("no model inside that can be read", str(path), "expected a YOLOv8 checkpoint")
     spec = model.get("yaml")
     if not isinstance(spec, dict) or "backbone" not in spec:
         raise CheckpointError(
-            "the model in the file has no YAML to rebuild it from", str(path), "expected a YOLOv8 detection checkpoint"
+            "the model in the file has no YAML to rebuild it from", str(path), "expected a YOLOv8 checkpoint"
         )
     args = (data.get("train_args") if isinstance(data, dict) else None) or {}
     args = args.state if isinstance(args, InertRecord) else args
@@ -426,7 +426,7 @@ def _load_reference(path: Path, data: Any) -> Checkpoint:
             raise NotPlainError("class names with other ids than 0, 1, 2, …")
     except (NotPlainError, AttributeError, TypeError, ValueError, OverflowError) as e:
         reason = f"damaged: its model holds {e}" if isinstance(e, NotPlainError) else f"damaged ({e})"
-        raise CheckpointError(reason, str(path), "expected a YOLOv8 detection checkpoint") from None
+        raise CheckpointError(reason, str(path), "expected a YOLOv8 checkpoint") from None
     return Checkpoint(path, rows, names, weights, kept, "reference")
 
 

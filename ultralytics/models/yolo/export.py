@@ -14,7 +14,6 @@ from ultralytics.engine.weights.adapter import write_adapter
 from ultralytics.engine.weights.checkpoint import Checkpoint
 from ultralytics.engine.weights.inert import InertRecord
 from ultralytics.engine.weights.pickled import write_pickled
-from ultralytics.models.yolo.task import task_of
 from ultralytics.models.yolo.weights import load_trained, new_weights_file
 from ultralytics.nn.tasks import DetectionModel, network_of
 from ultralytics.utils.errors import ConfigError, ModelError
@@ -22,6 +21,7 @@ from ultralytics.utils.files import write_atomically
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.text import counted
 
+_DETECT = ("nc", "nl", "reg_max", "no", "stride")
 # The reference's modules for detectors, by the file below ultralytics/nn/modules that holds them, and the attributes of
 # their instances besides torch's own, as its instances have them.
 _ATTRIBUTES: dict[str, dict[str, tuple[str, ...]]] = {
@@ -49,7 +49,12 @@ _ATTRIBUTES: dict[str, dict[str, tuple[str, ...]]] = {
         "AIFI": ("normalize_before",),
         "TransformerEncoderLayer": ("normalize_before",),
     },
-    "head": dict.fromkeys(("Detect", "v10Detect"), ("nc", "nl", "reg_max", "no", "stride")),
+    "head": {
+        **dict.fromkeys(("Detect", "v10Detect"), _DETECT),
+        "Segment": (*_DETECT, "nm", "npr"),
+        "Pose": (*_DETECT, "kpt_shape", "nk"),
+        "OBB": (*_DETECT, "ne"),
+    },
 }
 _PACKAGE = "ultralytics.nn.modules"
 KNOWN = {f"{_PACKAGE}.{file}.{name}": names for file, some in _ATTRIBUTES.items() for name, names in some.items()}
@@ -94,9 +99,7 @@ def reference_checkpoint(
     """
     _check_known(net)
     given = checkpoint.train_args if checkpoint is not None else {}
-    args = {"task": task_of(net.spec.rows[-1].module), "mode": "train"} | {
-        k: v for k, v in given.items() if k not in OWN_KEYS
-    }
+    args = {"task": net.task, "mode": "train"} | {k: v for k, v in given.items() if k not in OWN_KEYS}
     return {
         "date": datetime.now().isoformat(),
         "version": REFERENCE_VERSION,
@@ -160,7 +163,8 @@ class _Recorder:
                 "args": dict(args),
                 "criterion": None,
                 "task": args["task"],
-            },
+            }
+            | ({"kpt_shape": list(net.spec.kpt_shape)} if net.spec.kpt_shape else {}),
         )
 
     def module(self, module: nn.Module) -> InertRecord:

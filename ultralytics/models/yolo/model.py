@@ -23,7 +23,7 @@ from ultralytics.models.yolo.benchmark import measure
 from ultralytics.models.yolo.detect import DetectionPredictor, DetectionTrainer, DetectionValidator, Explanation
 from ultralytics.models.yolo.exporting import real_images
 from ultralytics.models.yolo.modes import settings, train
-from ultralytics.models.yolo.task import TASKS, Task, task_named, task_of
+from ultralytics.models.yolo.task import TASKS, Task, TaskExplainer, checked_task, part_of, task_named, task_of
 from ultralytics.models.yolo.weights import head_of, listed, load_trained, reopened
 from ultralytics.nn.plugins import load_plugins
 from ultralytics.nn.several import EnsembleBackend
@@ -103,7 +103,7 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
             if self.model.fixed is not None:
                 self.overrides["imgsz"] = list(self.model.fixed)
         elif name.endswith((".yaml", ".yml")):
-            self.task = task or task_of(head_of(name))
+            self.task = checked_task(task, task_of(head_of(name)), name)
             self.model = self._task.network(name, nc=nc, verbose=verbose, scale=scale)
             self.cfg = name
         elif name.endswith(".pt"):
@@ -111,12 +111,12 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
                 message = f"scale={scale} belongs to a model YAML, and {name} has its size"
                 raise ConfigError(message, hint="leave it out")
             self.model, self.ckpt = load_trained(name)
-            self.task = task or task_of(self.model.spec.rows[-1].module)
+            self.task = checked_task(task, task_of(self.model.spec.rows[-1].module), name)
             self._remember()
         elif format_of(name) is not None:
             self.model = open_exported(name)
             self._opened_for = torch.device("cpu")
-            self.task = task or self.model.metadata.task
+            self.task = checked_task(task, self.model.metadata.task, name)
             task_named(self.task)
             fixed = self.model.fixed
             self.overrides["imgsz"] = self.model.metadata.imgsz if fixed is None else list(fixed)
@@ -189,18 +189,21 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
         """The weights file the model came from."""
         return str(self.ckpt.path) if self.ckpt else None
 
-    def info(self, detailed: bool = False, verbose: bool = True, imgsz: int = 640) -> tuple[int, int, int, float]:
+    def info(
+        self, detailed: bool = False, verbose: bool = True, imgsz: int | None = None
+    ) -> tuple[int, int, int, float]:
         """Log and return layers, parameters, gradients and GFLOPs as the reference counts them; `detailed` lists the
         rows as `report` does."""
-        self._network("info")
+        imgsz = imgsz or self._network("info").imgsz
         if detailed and verbose:
             for line in self.report(imgsz).lines():
                 LOGGER.info(line)
         totals = self.model.info(verbose=verbose, imgsz=imgsz)
         return int(totals["layers"]), int(totals["parameters"]), int(totals["gradients"]), totals["gflops"]
 
-    def report(self, imgsz: int | tuple[int, int] = 640, batch: int = 1) -> ModelReport:
+    def report(self, imgsz: int | tuple[int, int] | None = None, batch: int = 1) -> ModelReport:
         """Channels, shapes, parameters and true operations of every row, at a size in pixels or (height, width)."""
+        imgsz = imgsz or self._network("report").imgsz
         sides = (imgsz,) if isinstance(imgsz, int) else imgsz
         stride = int(self._network("report").stride.max())
         if any(n < stride or n % stride for n in sides):
@@ -347,13 +350,13 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
         except FinishedRunError as e:
             LOGGER.info("%s", e)
             self._go_on_with(Path(e.folder))
-            return DetMetrics(save_dir=Path(e.folder), names=self.names)
+            return self._task.metrics(save_dir=Path(e.folder), names=self.names)  # type: ignore[no-any-return]  # the task's
         self.metrics = trained.metrics
         if trained.trainer is not None:
             trained.trainer.team.wait()  # until the leader has written what is read now
             assert self.metrics is not None or not trained.trainer.args.val
         self._go_on_with(trained.save_dir)
-        return self.metrics if self.metrics is not None else DetMetrics(save_dir=trained.save_dir, names=self.names)
+        return self.metrics or self._task.metrics(save_dir=trained.save_dir, names=self.names)
 
     def _take_trainer(self, made: Any) -> None:
         self.trainer = made
@@ -370,7 +373,9 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
         """Take the settings that a weights file brings."""
         assert self.ckpt is not None
         given: dict[str, Any] = {
-            k: self.ckpt.train_args[k] for k in ("imgsz", "data", "single_cls") if k in self.ckpt.train_args
+            k: self.ckpt.train_args[k]
+            for k in ("imgsz", "data", "single_cls", "crop_fraction")
+            if k in self.ckpt.train_args
         }
         self.overrides = {"model": str(self.ckpt.path), "task": self.task, **given}
         self.model.args = dict(self.ckpt.train_args)
@@ -432,6 +437,8 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
             persist: go on with the tracks of the last call, as where a loop gives one frame after another.
             predictor: a class of one's own, below DetectionPredictor.
         """
+        if not self._task.follows:
+            raise ConfigError(f"track is not offered for task={self.task}", hint="there are no objects to follow")
         defaults = MODE_DEFAULTS["track"]
         args = settings("track", kwargs, self.overrides, kwargs.pop("_source", "argument"), save=False, **defaults)
         if args.conf is None:
@@ -460,7 +467,7 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
         """
         network = self._network("export")
         args = settings("export", kwargs, self.overrides, kwargs.pop("_source", "argument"), batch=1)
-        made: Any = self._task.exporter(overrides=args, _callbacks=self.callbacks)
+        made: Any = part_of(self.task, "exporter")(overrides=args, _callbacks=self.callbacks)
         stem = Path(self.ckpt.path).with_suffix("") if self.ckpt else None
         return str(made(network, stem=stem, **real_images(args, self._task.validator)))
 
@@ -496,5 +503,5 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
         source = args.source if source is None else source
         if source is None:
             raise ConfigError("nothing to explain", hint="source=an image, a folder or a glob")
-        explainer = self._task.explainer(args)
+        explainer: TaskExplainer = part_of(self.task, "explainer")(args)
         return explainer.stream(source, self.model) if stream else explainer(source, self.model)

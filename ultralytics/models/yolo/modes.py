@@ -9,10 +9,12 @@ from typing import Any, NamedTuple
 from ultralytics.cfg.config import Config, get_cfg, without_effect
 from ultralytics.engine.callbacks import Callbacks
 from ultralytics.engine.ranks.launch import several_devices
+from ultralytics.engine.run.resume import find_last
 from ultralytics.engine.weights.checkpoint import Checkpoint
 from ultralytics.models.yolo.ranks import train_on_ranks
 from ultralytics.models.yolo.task import task_named
-from ultralytics.utils.errors import ConfigError
+from ultralytics.models.yolo.weights import guess_model_task
+from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.log import LOGGER
 
 
@@ -40,13 +42,13 @@ def train(
         cfg, overrides, source, weights: as of `BaseTrainer`.
         kind: a trainer instead of the task's; as callbacks, it cannot follow to other processes.
         begun: called with the trainer before it trains.
-        task: a key of TASKS; None: that of the keys.
+        task: a key of TASKS; None: that of the keys or, where they leave it open, of the model.
 
     Raises:
         UserError: what keeps the run from beginning or going on; FinishedRunError: nothing is left to do.
     """
     args = get_cfg(cfg, overrides, source)
-    task = task or args.task
+    task = task or task_for(args)
     trainer = task_named(task).trainer
     if task != args.task:
         overrides = {**overrides, "task": task}
@@ -64,6 +66,20 @@ def train(
     begun(made)
     metrics = made.train()
     return Trained(made.save_dir, metrics, made)
+
+
+def task_for(args: Config) -> str:
+    """Return the task that keys ask for; where they leave it open, that of the resumed run or of the model."""
+    if args.sources.get("task", "default") != "default":
+        return args.task
+    model = str(args.model or "")
+    try:
+        if args.resume and args.resume != "auto":
+            begun = find_last(args).parent.parent / "args.yaml"
+            return get_cfg(begun).task if begun.is_file() else args.task
+        return guess_model_task(model) if model.endswith((".yaml", ".yml", ".pt")) else args.task
+    except UserError:  # the trainer says what is wrong
+        return args.task
 
 
 def settings(

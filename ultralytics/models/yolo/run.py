@@ -10,7 +10,7 @@ from ultralytics.cfg.config import get_cfg
 from ultralytics.cfg.paths import weights_hint
 from ultralytics.engine.ranks.team import join, leave
 from ultralytics.models.yolo.model import YOLO
-from ultralytics.models.yolo.modes import Trained, train
+from ultralytics.models.yolo.modes import Trained, task_for, train
 from ultralytics.models.yolo.task import task_named
 from ultralytics.utils import events
 from ultralytics.utils.errors import ConfigError, UserError
@@ -57,7 +57,7 @@ def run(mode: str, given: Mapping[str, Any], source: str = "command line") -> No
         _tell_trained(train(None, keys, source))
         return
     if mode == "check":
-        task_named(get_cfg(None, keys, source).task).trainer.check(keys, source=source)
+        task_named(task_for(get_cfg(None, keys, source))).trainer.check(keys, source=source)
         events.emit("result", text="The run can begin.")
         return
     keys.pop("mode", None)
@@ -96,7 +96,9 @@ def _tell_trained(trained: Trained) -> None:
 
 def _line_of(figures: Mapping[str, float], path: Path) -> str:
     """Return the figures of a validation and where they lie, in a line."""
-    shown = [f"{k.removeprefix('metrics/').removesuffix('(B)')} {v:.4f}" for k, v in figures.items() if k != "fitness"]
+    several = any("(" in k and not k.endswith("(B)") for k in figures)
+    names = {k: k.removeprefix("metrics/") for k in figures if k != "fitness"}
+    shown = [f"{name if several else name.removesuffix('(B)')} {figures[k]:.4f}" for k, name in names.items()]
     return ": ".join([*([", ".join(shown)] if shown else []), str(path)])
 
 
@@ -104,12 +106,13 @@ def _run_predict(yolo: YOLO, predict: Callable[..., Any], keys: Mapping[str, Any
     """Predict or track, keep no results, and say which video is incomplete."""
     images = boxes = 0
     for result in predict(stream=True, _source=source, **keys):
-        images, boxes = images + 1, boxes + len(result)
+        images, boxes = images + 1, boxes + (0 if result.probs is not None else len(result))
         if output() == "json":
             events.emit("image", path=result.path, shape=result.orig_shape, objects=result.summary())
     assert yolo.predictor is not None
     folder = yolo.predictor.save_dir
-    text = f"{counted(images, 'image')}, {counted(boxes, 'box')}" + (f": {folder}" if folder else "")
+    found = f", {counted(boxes, 'box')}" if task_named(yolo.task).follows else ""
+    text = f"{counted(images, 'image')}{found}" + (f": {folder}" if folder else "")
     events.emit("result", text=text, folder=folder, images=images, boxes=boxes)
     incomplete = yolo.predictor.incomplete
     if incomplete:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,6 +16,13 @@ from ultralytics.engine.exporter import Exporter
 from ultralytics.engine.predictor import BasePredictor
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.engine.validator import BaseValidator
+from ultralytics.models.yolo.classify import (
+    ClassificationExporter,
+    ClassificationPredictor,
+    ClassificationTrainer,
+    ClassificationValidator,
+)
+from ultralytics.models.yolo.classify.evaluate import classes_from_arrays, classes_to_arrays
 from ultralytics.models.yolo.detect import (
     DetectionExplainer,
     DetectionExporter,
@@ -24,9 +32,14 @@ from ultralytics.models.yolo.detect import (
     Explanation,
 )
 from ultralytics.models.yolo.detect.evaluate import from_arrays, to_arrays
-from ultralytics.nn.modules import Detect
+from ultralytics.models.yolo.obb import OBBPredictor, OBBTrainer, OBBValidator
+from ultralytics.models.yolo.pose import PosePredictor, PoseTrainer, PoseValidator
+from ultralytics.models.yolo.segment import SegmentationPredictor, SegmentationTrainer, SegmentationValidator
+from ultralytics.nn.modules import OBB, Classify, Detect, Pose, Segment
 from ultralytics.nn.tasks import DetectionModel, network_of
+from ultralytics.utils.classification import ClassifyMetrics
 from ultralytics.utils.errors import ConfigError
+from ultralytics.utils.metrics import DetMetrics, OBBMetrics, PoseMetrics, SegmentMetrics
 
 
 class TaskExplainer(Protocol):
@@ -47,10 +60,13 @@ class Task:
     trainer: type[BaseTrainer]  # provides the labels (`get_dataloader`, `trial_labels`) and their plots
     validator: type[BaseValidator]  # provides `postprocess`, the evaluators and their plots
     predictor: type[BasePredictor]  # provides `postprocess`, which makes Results
-    exporter: type[Exporter]  # provides `finish`, `compare` and `tolerances`
-    explainer: Callable[[Config], TaskExplainer]  # draws what an output is based on
+    # provides `finish`, `compare` and `tolerances`; None: the task has no export yet
+    exporter: type[Exporter] | None
+    explainer: Callable[[Config], TaskExplainer] | None  # draws what an output is based on; None: as above
     to_arrays: Callable[[Any], dict[str, Any]]  # the metrics of a validation as arrays for another process
     from_arrays: Callable[[Path, Mapping[str, npt.NDArray[Any]]], Any]  # and back
+    metrics: Callable[..., Any] = DetMetrics  # what a validation gives: of a folder (`save_dir`) and classes (`names`)
+    follows: bool = True  # `track` has objects to follow
 
     @property
     def network(self) -> type[DetectionModel]:
@@ -68,7 +84,52 @@ TASKS = {
         explainer=DetectionExplainer,
         to_arrays=to_arrays,
         from_arrays=from_arrays,
-    )
+    ),
+    "segment": Task(
+        head=Segment,
+        trainer=SegmentationTrainer,
+        validator=SegmentationValidator,
+        predictor=SegmentationPredictor,
+        exporter=DetectionExporter,
+        explainer=None,
+        to_arrays=to_arrays,
+        from_arrays=partial(from_arrays, kind=SegmentMetrics),
+        metrics=SegmentMetrics,
+    ),
+    "pose": Task(
+        head=Pose,
+        trainer=PoseTrainer,
+        validator=PoseValidator,
+        predictor=PosePredictor,
+        exporter=DetectionExporter,
+        explainer=None,
+        to_arrays=to_arrays,
+        from_arrays=partial(from_arrays, kind=PoseMetrics),
+        metrics=PoseMetrics,
+    ),
+    "obb": Task(
+        head=OBB,
+        trainer=OBBTrainer,
+        validator=OBBValidator,
+        predictor=OBBPredictor,
+        exporter=DetectionExporter,
+        explainer=None,
+        to_arrays=to_arrays,
+        from_arrays=partial(from_arrays, kind=OBBMetrics),
+        metrics=OBBMetrics,
+    ),
+    "classify": Task(
+        head=Classify,
+        trainer=ClassificationTrainer,
+        validator=ClassificationValidator,
+        predictor=ClassificationPredictor,
+        exporter=ClassificationExporter,
+        explainer=None,
+        to_arrays=classes_to_arrays,
+        from_arrays=classes_from_arrays,
+        metrics=ClassifyMetrics,
+        follows=False,
+    ),
 }
 
 
@@ -81,6 +142,31 @@ def task_named(name: str) -> Task:
     if name not in TASKS:
         raise ConfigError(f"task={name} is not offered", hint=f"tasks: {', '.join(TASKS)}")
     return TASKS[name]
+
+
+def part_of(task: str, what: str) -> Any:
+    """Return a part of a task that it may lack.
+
+    Raises:
+        ConfigError: it does.
+    """
+    part = getattr(task_named(task), what)
+    if part is None:
+        verb = {"exporter": "export", "explainer": "explain"}[what]
+        able = ", ".join(name for name, each in TASKS.items() if getattr(each, what) is not None)
+        raise ConfigError(f"{verb} is not offered for task={task}", hint=f"it is for {able}")
+    return part
+
+
+def checked_task(asked: str | None, found: str, model: str) -> str:
+    """Return the task of a model, which is the one that is asked for.
+
+    Raises:
+        ConfigError: it is another.
+    """
+    if asked not in (None, found):
+        raise ConfigError(f"task={asked} contradicts the model, which is for task={found}", model, f"task={found}")
+    return found
 
 
 def task_of(head: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -165,7 +165,7 @@ class AutoBackend:
         found = found if chosen is None else reopened(found, chosen)
         self.model = backend_of(found, chosen, fp16)
         self.names, self.nc, self.stride = self.model.names, self.model.nc, self.model.stride
-        self.task = getattr(self.model, "task", "detect")
+        self.task = getattr(getattr(self.model, "model", None), "task", "detect")
         self.device, self.fp16 = self.model.device, self.model.dtype == torch.float16
 
     def __call__(self, im: torch.Tensor, *_: Any, **__: Any) -> Any:
@@ -193,7 +193,7 @@ def attempt_load_one_weight(
         device: to put it on; inplace: of the reference, not used; fuse: fold the batch norms.
     """
     model, checkpoint = load_trained(weight, None if device is None else select_device(device, quiet=True))
-    model.inplace, model.task, model.pt_path = inplace, "detect", str(weight)  # type: ignore[assignment]  # the reference's
+    model.inplace, model.pt_path = inplace, str(weight)  # type: ignore[assignment]  # the reference's
     model.args = dict(checkpoint.train_args)
     model.float().eval().requires_grad_(False)
     return model.fuse() if fuse else model, _reference_content(model, checkpoint)
@@ -237,7 +237,19 @@ def guess_model_scale(model_path: str | Path) -> str:
 
 
 def guess_model_task(model: Any) -> str:
-    """Return "detect", the only task."""
+    """Return the task of a network, or of a model by its YAML, file or name; "detect" where nothing says."""
+    if isinstance(model, nn.Module):
+        return str(getattr(model, "task", "detect"))
+    if isinstance(model, Mapping):
+        rows = model.get("head")
+        last = rows[-1] if isinstance(rows, list) and rows else None
+        return network_of(str(last[2])).task if isinstance(last, list) and len(last) > 2 else "detect"
+    file = Path(str(model))
+    if file.suffix == ".pt" and user_path(file).is_file():
+        return network_of(load_model_spec(load_checkpoint(file).spec)).task
+    for name in (file, file.with_suffix(".yaml").name):  # weights are called as the model YAML that they are of
+        with contextlib.suppress(UserError, ValueError):
+            return network_of(head_of(str(name))).task
     return "detect"
 
 

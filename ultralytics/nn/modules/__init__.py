@@ -51,6 +51,7 @@ from ultralytics.nn.modules.block import (
     ResNetLayer,
     SCDown,
 )
+from ultralytics.nn.modules.classify import Classify
 from ultralytics.nn.modules.conv import (
     CBAM,
     ChannelAttention,
@@ -75,7 +76,7 @@ from ultralytics.nn.modules.FLA import (
     FocusedLinearAttention,
     MatchedConvolution,
 )
-from ultralytics.nn.modules.head import Detect, v10Detect
+from ultralytics.nn.modules.head import OBB, Detect, Pose, Segment, v10Detect
 from ultralytics.nn.modules.transformer import (
     AIFI,
     MLP,
@@ -88,15 +89,15 @@ from ultralytics.nn.modules.transformer import (
 from ultralytics.nn.registry import NOT_OFFERED
 
 __all__ = [
-    "AIFI", "C1", "C2", "C3", "C3TR", "CBAM", "CIB", "DFL", "ELAN1", "MLP", "PSA", "SPP", "SPPELAN", "SPPF",
+    "AIFI", "C1", "C2", "C3", "C3TR", "CBAM", "CIB", "DFL", "ELAN1", "MLP", "OBB", "PSA", "SPP", "SPPELAN", "SPPF",
     "AConv", "ADown", "Attention", "AttentionBlock", "Bottleneck", "BottleneckCSP", "C2f", "C2fCIB", "C2f_FLA",
-    "C3Ghost", "C3x", "CBFuse", "CBLinear", "ChannelAttention", "Concat", "Conv", "Conv2", "ConvBlock",
+    "C3Ghost", "C3x", "CBFuse", "CBLinear", "ChannelAttention", "Classify", "Concat", "Conv", "Conv2", "ConvBlock",
     "ConvTranspose", "DWConv", "DWConvTranspose2d", "Detect", "FLABlock", "FLALayer", "Focus",
     "FocusedLinearAttention", "GatedAdd", "GhostBottleneck", "GhostConv", "HGBlock", "HGStem", "LayerNorm2d",
     "LightConv", "MALABlock", "MLPBlock", "MagnitudeAwareLinearAttention", "MapAttention", "MatchedConvolution",
-    "PSABlock", "Proto", "RALABlock", "RankAugmentedLinearAttention", "ReLULinearAttention", "ReLULinearBlock",
+    "PSABlock", "Pose", "Proto", "RALABlock", "RankAugmentedLinearAttention", "ReLULinearAttention", "ReLULinearBlock",
     "RepBottleneck", "RepC3", "RepCSP", "RepConv", "RepNCSPELAN4", "RepVGGDW", "ResNetBlock", "ResNetLayer",
-    "SCDown", "SoftmaxAttention", "SpatialAttention", "TransformerBlock", "TransformerEncoderLayer",
+    "SCDown", "Segment", "SoftmaxAttention", "SpatialAttention", "TransformerBlock", "TransformerEncoderLayer",
     "TransformerLayer", "autopad", "v10Detect",
 ]  # fmt: skip
 

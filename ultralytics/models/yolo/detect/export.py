@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ultralytics.cfg.keys import PREDICT_CONF, VAL_CONF
-from ultralytics.engine.exporter import Exporter
+from ultralytics.engine.exporter import Exporter, extra_of
 from ultralytics.engine.formats.format import FileBackend
 from ultralytics.engine.formats.metadata import Metadata
 from ultralytics.engine.formats.parity import Comparison, output_of
@@ -26,6 +26,8 @@ from ultralytics.utils.log import LOGGER
 # fp32 4e-4 and 1e-6 at most, fp16 1.8 (TorchScript, in which every operation is rounded) and 0.006 (ONNX).
 TOLERANCES = {"boxes": 0.02, "scores": 1e-4}
 TOLERANCES_HALF = {"boxes": 4.0, "scores": 0.05}
+# Of numbers behind the scores, and of maps that anchors share: relative to 1 + the number.
+NUMBERS, NUMBERS_HALF = 1e-3, 0.1
 # Share of boxes that suppression may decide otherwise, and the overlap that rounding may change.
 DECIDED, OVERLAP = 0.0, 0.01
 DECIDED_HALF, OVERLAP_HALF = 0.1, 0.1
@@ -36,9 +38,13 @@ class DetectionExporter(Exporter):
     """Write a detector in another runtime's format; see `Exporter`."""
 
     library: Path | None = None  # of a demo
+    extra = 0  # numbers behind the scores
 
     def begin(self, model: Any) -> None:
         """Fetch what a demo needs, with `demo`."""
+        self.extra = extra_of(model)
+        if self.extra and self.args.demo:
+            raise ConfigError("demo: the page shows upright boxes alone", hint="leave demo out")
         self.library = fetch_library(self.args, model.spec.ch) if self.args.demo else None
 
     def accompany(self, path: Path, metadata: Metadata) -> None:
@@ -60,6 +66,9 @@ class DetectionExporter(Exporter):
             raise ConfigError(
                 f"nms=True: the head {head} gives one box per object, so nothing is left to suppress", hint="nms=False"
             )
+        if extra_of(model):
+            head = type(model.head).__name__
+            raise ConfigError(f"nms=True: the head {head} gives more than upright boxes", hint="nms=False")
         if args.conf is None:
             args.set("conf", PREDICT_CONF, "export default")
         assert args.conf is not None
@@ -68,6 +77,8 @@ class DetectionExporter(Exporter):
     def comparison(self, finish: Any) -> BoxComparison:
         """Return how a file is compared with the network; see `Exporter`."""
         half = self.args.half
+        if self.extra:
+            return ExtraComparison(self.extra, half)
         return BoxComparison(half) if finish is None else SuppressedComparison(half, finish)
 
 
@@ -94,6 +105,35 @@ class BoxComparison(Comparison):
         kept = ours[:, 4:].amax(1) > VAL_CONF
         kept = kept if bool(kept.any()) else torch.ones_like(kept)
         return {"boxes": _largest(boxes.amax(1)[kept]), "scores": _largest(scores)}
+
+
+class ExtraComparison(BoxComparison):
+    """The same of a head with numbers behind the scores, and with what its anchors share; these differences are
+    divided by 1 + what is compared.
+
+    Args:
+        extra: how many numbers.
+        half: the file computes in fp16.
+    """
+
+    def __init__(self, extra: int, half: bool) -> None:
+        super().__init__(half)
+        self.extra = extra
+        self.tolerances["numbers"] = NUMBERS_HALF if half else NUMBERS
+
+    def outputs(self, ours: Any, theirs: Any) -> dict[str, float]:
+        """Return the largest differences.
+
+        Args:
+            ours, theirs: (B, 4 + nc + extra, A), and what the anchors share, where they do.
+        """
+        (mine, *shared), (other, *given) = ([t] if isinstance(t, Tensor) else list(t) for t in (ours, theirs))
+        boxes, numbers = mine.split((mine.shape[1] - self.extra, self.extra), 1)
+        kept = boxes[:, 4:].amax(1, keepdim=True) > VAL_CONF
+        kept = kept if bool(kept.any()) else torch.ones_like(kept)
+        parts = [(numbers * kept, other[:, -self.extra :] * kept), *zip(shared, given, strict=True)]
+        relative = [_largest((a - b).abs() / (1 + a.abs())) for a, b in parts]
+        return {**super().outputs(boxes, other[:, : -self.extra]), "numbers": _worst(relative)}
 
 
 class SuppressedComparison(BoxComparison):

@@ -10,7 +10,8 @@ from torch import Tensor
 from ultralytics.cfg.config import Config, is_given
 from ultralytics.cfg.keys import KNOBS
 from ultralytics.engine.formats.metadata import SUPPRESSION
-from ultralytics.nn.several import Augmented, Several, with_networks
+from ultralytics.nn.several import Augmented, EnsembleBackend, Several, with_networks
+from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.fusion import NMM_OVERLAP, WBF_IOU, join
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.nms import non_max_suppression
@@ -54,18 +55,35 @@ def _with_suppression(net: Any, args: Config) -> Any:
     return net.of_run(given)
 
 
-def detections(output: Any, args: Config, nc: int, conf: float, multi_label: bool = False) -> list[Tensor]:
-    """Return the (n, 6) detections of each image: corners in pixels of the frame, score, class.
+def detections(
+    output: Any,
+    args: Config,
+    nc: int,
+    conf: float,
+    multi_label: bool = False,
+    rotated: bool = False,
+    extras: int | None = 0,
+) -> list[Tensor]:
+    """Return the (n, 6 + extras) detections of each image: corners in pixels of the frame, score, class, and what lies
+    behind the scores, such as coefficients of masks or keypoints; of rotated boxes (n, 7): centre, width, height,
+    score, class, angle.
 
     Args:
-        output: (B, 4 + nc, A), or (B, n, 6) of an end-to-end head; or a model's (that, raw), whose raw is a mapping
-            where boxes are final; or `Several`, whose boxes are joined.
+        output: (B, 4 + nc + extras, A), or (B, n, 6) of an end-to-end head; or a model's (that, raw), whose raw is a
+            mapping where boxes are final; or `Several`, whose boxes are joined.
         args: conf, iou, max_det, classes, agnostic_nms, single_cls; merge, merge_iou.
         nc: classes of the model.
         conf: the lowest score where `args.conf` is not set.
         multi_label: a box may be of several classes.
+        rotated: boxes have an angle in radians, the last row.
+        extras: rows behind the scores; None: as many as there are, of a head that is not end-to-end.
     """
-    return _detections(output, args, nc, conf if args.conf is None else args.conf, multi_label)
+    conf = conf if args.conf is None else args.conf
+    if not rotated and extras == 0:
+        return _detections(output, args, nc, conf, multi_label)
+    y, *raw = (output,) if isinstance(output, Tensor) else output
+    extras = y.shape[1] - 4 - nc if extras is None else extras
+    return _suppressed((y.float(), *raw), args, nc, conf, multi_label, rotated, extras)
 
 
 def _detections(output: Any, args: Config, nc: int, conf: float, multi_label: bool) -> list[Tensor]:
@@ -82,15 +100,29 @@ def _detections(output: Any, args: Config, nc: int, conf: float, multi_label: bo
             joined = [join(torch.cat(boxes), how, overlap, members, agnostic) for boxes in zip(*parts, strict=True)]
             return [boxes[boxes[:, 4] > conf][: args.max_det] for boxes in joined]
     y, *raw = (output,) if isinstance(output, Tensor) else output
+    return _suppressed((y.float(), *raw), args, nc, conf, multi_label)
+
+
+def _suppressed(
+    output: tuple[Any, ...],
+    args: Config,
+    nc: int,
+    conf: float,
+    multi_label: bool,
+    rotated: bool = False,
+    extras: int = 0,
+) -> list[Tensor]:
     return non_max_suppression(
-        (y.float(), *raw),
+        output,
         conf,
         args.iou,
         args.classes,
-        agnostic=agnostic,
+        agnostic=args.single_cls or args.agnostic_nms,
         multi_label=multi_label,
         max_det=args.max_det,
         nc=nc,
+        rotated=rotated,
+        extras=extras,
     )
 
 
@@ -106,9 +138,26 @@ def merging(args: Config, how: str) -> tuple[str, float]:
     return how, overlap if args.merge_iou is None else args.merge_iou
 
 
-def prepared(net: Any, args: Config) -> Any:
+def prepared(net: Any, args: Config, joins: bool = True) -> Any:
     """Return a network as a run asks for it: an exported file with the run's suppression, and with `augment` several
-    passes."""
+    passes.
+
+    Args:
+        net: a Backend.
+        args: augment, tiles and those of `with_suppression`.
+        joins: what it finds can be joined: boxes; else it looks at an image once, as in the reference.
+
+    Raises:
+        ConfigError: several networks or tiles, which nothing joins.
+    """
+    if not joins:
+        if isinstance(net, EnsembleBackend) or args.tiles is not None:
+            asked = "an ensemble's networks" if args.tiles is None else "tiles"
+            hint = "leave tiles out" if args.tiles is not None else "give one network"
+            raise ConfigError(f"{asked} are joined box by box, and this network finds more than boxes", hint=hint)
+        if args.augment:
+            LOGGER.warning("augment=True joins boxes, and this network finds more: it looks at each image once")
+            args.set("augment", False, "task")
     net = with_suppression(net, args)
     if not args.augment:
         return net

@@ -30,9 +30,15 @@ class DetectionPredictor(BasePredictor):
 
     What is found in an image depends on the image alone: it is padded by its own shape, and a batch holds images that
     are padded to one shape. The keys are those of `predict`; `letterbox` is what fits images into the frame.
+
+    Attributes:
+        joins: what is found in passes, tiles or by several networks can be joined.
+        rotated: boxes have an angle.
     """
 
     load_network = staticmethod(network)
+    joins = True
+    rotated = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -50,7 +56,7 @@ class DetectionPredictor(BasePredictor):
 
     def prepared(self, net: Backend) -> Backend:
         """Return a network as the keys of this run ask for it, see `postprocess.prepared`."""
-        found: Backend = prepared(net, self.args)
+        found: Backend = prepared(net, self.args, self.joins)
         return found
 
     def settle_threads(self) -> None:
@@ -100,9 +106,9 @@ class DetectionPredictor(BasePredictor):
         return self.as_results(self.suppress(preds), img, images)
 
     def suppress(self, preds: Any) -> list[Tensor]:
-        """Return the detections (n, 6) of each image in the model's output: corners in pixels of the frame, score,
-        class."""
-        return detections(preds, self.args, self.model.nc, PREDICT_CONF)
+        """Return the detections of each image in the model's output, in pixels of the frame; see `detections`."""
+        extras = 0 if self.joins else None
+        return detections(preds, self.args, self.model.nc, PREDICT_CONF, rotated=self.rotated, extras=extras)
 
     def as_results(self, found: Sequence[Tensor], img: Tensor, orig_imgs: Sequence[UInt8Array]) -> list[Results]:
         """Put detections into a Results for each image, boxes in its pixels."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import copy
 import os
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor
@@ -26,12 +26,14 @@ from ultralytics.engine.setup import load_split
 from ultralytics.engine.step.distill import Distillation, gain_of
 from ultralytics.engine.step.loss import Criterion
 from ultralytics.engine.trainer import BaseTrainer
+from ultralytics.engine.validator import BaseValidator
 from ultralytics.engine.weights.adapter import fill, read_adapter
 from ultralytics.engine.weights.checkpoint import Checkpoint, digest_of, load_checkpoint, portable
 from ultralytics.models.yolo.detect.val import DetectionValidator
 from ultralytics.models.yolo.weights import load_trained, naming_plugins
+from ultralytics.nn.modules.head import raw_maps
 from ultralytics.nn.plugins import load_plugins
-from ultralytics.nn.tasks import DetectionModel
+from ultralytics.nn.tasks import DetectionModel, network_of
 from ultralytics.utils.errors import CheckpointError, ConfigError, MissingFileError, UserError
 from ultralytics.utils.fonts import checked_font
 from ultralytics.utils.log import LOGGER
@@ -46,7 +48,9 @@ class DetectionTrainer(BaseTrainer):  # size: the methods are the reference's, w
     """Train YOLOv8, with or without attention, on a YOLO-format dataset:
     `DetectionTrainer(overrides={"model": …, "data": …}).train()`."""
 
-    loss_names = ("box_loss", "cls_loss", "dfl_loss")
+    loss_names: Sequence[str] = ("box_loss", "cls_loss", "dfl_loss")
+    task = "detect"
+    validate_with: ClassVar[type[BaseValidator]] = DetectionValidator
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -60,7 +64,7 @@ class DetectionTrainer(BaseTrainer):  # size: the methods are the reference's, w
         if not self.args.data:
             raise ConfigError("no dataset given", hint=data_hint())
         try:
-            self.data: DatasetSpec = load_dataset(self.args.data)
+            self.data: DatasetSpec = self.load_data(self.args.data)
             for split in ("train", "val"):
                 self.data.split(split)
         except UserError as e:
@@ -75,6 +79,10 @@ class DetectionTrainer(BaseTrainer):  # size: the methods are the reference's, w
             self.data.merge_classes()
         if self.resumed is not None:
             check_names(self.resumed.names, self.data.names, str(self.data.yaml_file), self.resumed.path)
+
+    def load_data(self, data: str) -> DatasetSpec:
+        """Read the dataset, which must have the splits train and val."""
+        return load_dataset(data)
 
     def _moved(self, error: UserError) -> UserError:
         """The error for data that cannot be read; where a resumed run's data have gone, how to name their new place."""
@@ -127,7 +135,7 @@ class DetectionTrainer(BaseTrainer):  # size: the methods are the reference's, w
         with contextlib.nullcontext() if origin is None else naming_plugins(origin):
             scale = None if self.resumed is not None or isinstance(cfg, ModelSpec) else args.model_scale
             loud = args.verbose if verbose is None else verbose
-            model = DetectionModel(cfg, nc=self.data.nc, verbose=loud, scale=scale)
+            model = self.build(cfg, self.data.nc, loud, scale)
         if self.resumed is not None:
             return model
         if origin is None and model.spec.written_nc not in (None, model.nc) and self.team.leads:
@@ -152,6 +160,23 @@ class DetectionTrainer(BaseTrainer):  # size: the methods are the reference's, w
             for line in lines:
                 LOGGER.info(line)
         return model
+
+    def build(self, cfg: Any, nc: int, verbose: bool, scale: str | None) -> DetectionModel:
+        """Build the network of a YAML or its content, for `nc` classes and what else the dataset says.
+
+        Raises:
+            ConfigError: it is a network of another task.
+        """
+        spec = load_model_spec(cfg, scale)
+        kind = network_of(spec)
+        if kind.task != self.args.task:
+            text = f"task={self.args.task} contradicts the model, which is for task={kind.task}"
+            raise ConfigError(text, spec.yaml_file or str(self.args.model), f"task={kind.task}")
+        return kind(spec, nc=nc, verbose=verbose, **self.shape_of_labels())
+
+    def shape_of_labels(self) -> dict[str, Any]:
+        """Return what the dataset says of the network besides its classes, as arguments of its class."""
+        return {}
 
     def set_model_attributes(self) -> None:
         """Tell the model its classes and the run's settings, by which its loss is weighed."""
@@ -217,9 +242,7 @@ class DetectionTrainer(BaseTrainer):  # size: the methods are the reference's, w
             return net.model[-1]
 
         def logits(net: Any, outputs: Any) -> list[Tensor]:
-            maps = outputs[1] if isinstance(outputs, tuple) else outputs
-            maps = maps["one2many"] if isinstance(maps, Mapping) else maps
-            return [m[:, -head(net).nc :] for m in maps]
+            return [m[:, -head(net).nc :] for m in raw_maps(outputs)[0]]
 
         self.files["teacher"] = {"file": checkpoint.path.name, "digest": digest_of(checkpoint.path)}
         args.set("teacher", str(checkpoint.path.absolute()), args.sources.get("teacher", "argument"))
@@ -263,7 +286,9 @@ class DetectionTrainer(BaseTrainer):  # size: the methods are the reference's, w
     def _most_boxes(self) -> int:
         if self._boxes is None:
             args = self.args
-            labels = scan(self.data.split("train"), self.data.label_nc, args.fraction, keypoints=self.data.keypoints)
+            kind, (_, numbers) = self.validate_with.annotations, self.data.kpt_shape or (0, 3)
+            form: dict[str, Any] = {"keypoints": self.data.keypoints, "annotations": kind, "numbers": numbers}
+            labels = scan(self.data.split("train"), self.data.label_nc, args.fraction, **form)
             how = Tiling.of(args)
             labels = labels if how is None else cut_images(labels, how).labels
             self._boxes = max((len(labels.boxes(i)[0]) for i in range(len(labels))), default=0)
@@ -286,6 +311,7 @@ class DetectionTrainer(BaseTrainer):  # size: the methods are the reference's, w
             stride=self.stride,
             cache_dir=self.save_dir,
             native=native,
+            annotations=self.validate_with.annotations,
         )
 
     def get_dataloader(self, dataset_path: Any, batch_size: int = 16, rank: int = 0, mode: str = "train") -> Any:
@@ -304,16 +330,16 @@ class DetectionTrainer(BaseTrainer):  # size: the methods are the reference's, w
 
     # Validation
 
-    def get_validator(self) -> DetectionValidator:
+    def get_validator(self) -> BaseValidator:
         """Return what validates the run."""
         self.loss_names = type(self).loss_names
-        return DetectionValidator(self.val_loader, save_dir=self.save_dir, args=self.args, _callbacks=self.callbacks)
+        return self.validate_with(self.val_loader, save_dir=self.save_dir, args=self.args, _callbacks=self.callbacks)
 
-    def _validator(self) -> DetectionValidator:
+    def _validator(self) -> BaseValidator:
         """The validator, made ready for this run."""
         if self.val_loader is None:
             self.val_loader = load_split(self, "val", self.team)
-        validator: DetectionValidator = self.validator
+        validator: BaseValidator = self.validator
         validator.team, validator.data, validator.names = self.team, self.data, dict(self.data.names)
         validator.callbacks, validator.stride = self.callbacks, self.stride
         # Ranks validate different numbers of batches: they look for signals together, after the last.
@@ -329,8 +355,7 @@ class DetectionTrainer(BaseTrainer):  # size: the methods are the reference's, w
         fitness = float(figures.pop("fitness"))
         metrics = validator.metrics
         self.metrics = Figures(figures, metrics)
-        m = metrics.mean_results()
-        LOGGER.info(("%22s" + "%11i" * 2 + "%11.3g" * 4) % ("all", metrics.images, int(metrics.nt_per_class.sum()), *m))
+        LOGGER.info("%s", validator.summary_row())
         return figures, fitness
 
     def final_eval(self) -> None:

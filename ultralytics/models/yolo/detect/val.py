@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from ultralytics.cfg.keys import PREDICT_CONF, VAL_CONF
 from ultralytics.data.build import build_dataloader, build_yolo_dataset
 from ultralytics.data.prepare import names as published_names
 from ultralytics.engine.outputs import LABELS, OutputNames
-from ultralytics.engine.results import label_rows
+from ultralytics.engine.results import Results
 from ultralytics.engine.step.loss import Criterion
 from ultralytics.engine.validator import BaseValidator, Evaluator
 from ultralytics.models.yolo.detect.evaluate import STATS, BoxEvaluator, Pair, SeenEvaluator, pair
@@ -23,7 +24,7 @@ from ultralytics.models.yolo.detect.tiled import Tiler
 from ultralytics.models.yolo.weights import network
 from ultralytics.nn.backend import Backend, frame_of
 from ultralytics.utils.analysis import analyse, table_lines
-from ultralytics.utils.annotate import DetectionBatch
+from ultralytics.utils.batch_plots import DetectionBatch
 from ultralytics.utils.boxes import xyxy2xywhn
 from ultralytics.utils.coco import Seen, coco_figures, predictions
 from ultralytics.utils.files import write_json
@@ -37,10 +38,9 @@ from ultralytics.utils.types import Batch
 
 SHOWN_FIGURES = ("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L", "AR_100")  # of COCO's, in the log
 DRAWN_BOXES = 30  # of an image
-_ROW = "%22s" + "%11i" * 2 + "%11.3g" * 4
 
 
-class DetectionValidator(BaseValidator):
+class DetectionValidator(BaseValidator):  # size: the steps of a loop, which other tasks and scripts replace one by one
     """Run a detector over a loader and compute its metrics: `DetectionValidator(args={"model": …, "data": …})()`.
 
     Args: as `BaseValidator`. Of `args` conf (0.001 when unset), iou, max_det, single_cls, agnostic_nms, classes, plots,
@@ -48,16 +48,23 @@ class DetectionValidator(BaseValidator):
     """
 
     metrics: DetMetrics
+    measure: ClassVar[type[BoxEvaluator]] = BoxEvaluator
+    kind: ClassVar[type[DetMetrics]] = DetMetrics
+    joins: ClassVar[bool] = True  # what is found can be joined: boxes alone
+    rotated: ClassVar[bool] = False  # boxes have an angle
+    compared: ClassVar[str] = "bbox"  # what COCO's figures are of, besides boxes: segm or keypoints
+    annotations: ClassVar[str] = "boxes"  # what a dataset's labels hold, see `data.scan.scan`
     load_network = staticmethod(network)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.metrics = DetMetrics(save_dir=self.save_dir, names=self.names)
+        self.metrics = self.kind(save_dir=self.save_dir, names=self.names)
         self.iouv = torch.from_numpy(IOU_THRESHOLDS)
         self.niou = len(IOU_THRESHOLDS)
         self.jdict: list[dict[str, Any]] = []
         self.tiler: Tiler | None = None
         self._stems: dict[str, str] = {}  # image file → stem of its label file
+        self.keeps_shapes = False  # masks or poses are kept for COCO's figures
 
     # Data
 
@@ -79,6 +86,7 @@ class DetectionValidator(BaseValidator):
             cache_dir=self.save_dir,
             frame=self.frame,
             native=tiled,
+            annotations=self.annotations,
         )
 
     def get_dataloader(self, dataset_path: Any, batch_size: int) -> Any:
@@ -96,7 +104,7 @@ class DetectionValidator(BaseValidator):
     def prepared(self, net: Backend) -> Backend:
         """Return a network as the keys of this run ask for it, see `postprocess.prepared`; a run that trains makes one
         pass."""
-        return net if self.training else prepared(net, self.args)
+        return net if self.training else prepared(net, self.args, self.joins)
 
     def init_metrics(self, model: Any) -> None:
         """Begin with no image seen."""
@@ -132,18 +140,21 @@ class DetectionValidator(BaseValidator):
         if args.save_txt:
             self._stems = self._name_labels()
         conf = PREDICT_CONF if args.conf in (None, VAL_CONF) else args.conf
-        boxes = BoxEvaluator(
-            self.names or model.names, model.nc, ConfusionMatrix(nc=model.nc, conf=conf) if plots else None
-        )
+        confusion = ConfusionMatrix(nc=model.nc, conf=conf) if plots else None
+        boxes = self.measure(self.names or model.names, model.nc, confusion, self.kind)
+        self.keeps_shapes = final and (args.coco or args.save_json)
         return [boxes, SeenEvaluator()] if final and (args.coco or args.save_json or args.analyse) else [boxes]
 
     def get_desc(self) -> str:
         """Return the head of the table."""
-        return ("%22s" + "%11s" * 6) % ("Class", "Images", "Instances", "Box(P", "R", "mAP50", "mAP50-95)")
+        columns = [word for name in self.metrics.parts for word in (f"{name}(P", "R", "mAP50", "mAP50-95)")]
+        return ("%22s" + "%11s" * (2 + len(columns))) % ("Class", "Images", "Instances", *columns)
 
     def postprocess(self, preds: Any) -> list[Tensor]:
-        """Turn the model's output into (n, 6) detections of each image: corners in pixels, score, class."""
-        return detections(preds, self.args, self.nc, VAL_CONF, multi_label=self.nc > 1)
+        """Turn the model's output into (n, 6) detections of each image: corners in pixels, score, class; see
+        `postprocess.detections` for those of other tasks."""
+        several, extras = self.nc > 1, 0 if self.joins else None
+        return detections(preds, self.args, self.nc, VAL_CONF, several, self.rotated, extras)
 
     def compare(self, preds: list[Tensor], batch: Batch) -> list[Pair]:
         """Put each image's detections beside its labels; with `save_txt`, write them."""
@@ -175,6 +186,10 @@ class DetectionValidator(BaseValidator):
         evaluators = [] if self.current is None else self.current.evaluators
         return [s for e in evaluators if isinstance(e, SeenEvaluator) for s in e.result()]
 
+    def sigmas(self) -> Sequence[float] | None:
+        """Return the spreads of the keypoints, for COCO's figures; None of other tasks."""
+        return None
+
     # Label files
 
     def _name_labels(self) -> dict[str, str]:
@@ -184,23 +199,32 @@ class DetectionValidator(BaseValidator):
         stems = OutputNames(self.save_dir, files, [Path(f).stem for f in files], [LABELS]).stems
         return dict(zip(files, stems, strict=True))
 
-    def _save_txt(self, image: Pair) -> None:
+    def _save_txt(self, image: Pair, **parts: Any) -> None:
+        """Write the label file of an image; `parts`: of a Results, the boxes where there are none."""
+        blank = np.broadcast_to(np.zeros(3, np.uint8), (*image.shape, 3))
+        parts = parts or {"boxes": image.detected}
         file = self.save_dir / LABELS / f"{self._stems[image.file]}.txt"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        boxes = xyxy2xywhn(image.detected[:, :4], w=image.shape[1], h=image.shape[0])
-        text = label_rows(image.detected[:, 5], boxes, image.detected[:, 4] if self.args.save_conf else None)
-        file.write_text(text, encoding="utf-8", newline="\n")
+        Results(blank, "", dict(self.names), **parts).save_txt(file, self.args.save_conf)
 
     # The report
+
+    def summary_row(self) -> str:
+        """Return the row of the table that is of all classes."""
+        m = self.metrics
+        return self._row("all", m.images, int(m.nt_per_class.sum()), m.mean_results())
+
+    def _row(self, name: str, images: int, objects: int, figures: Sequence[float]) -> str:
+        return ("%22s" + "%11i" * 2 + "%11.3g" * len(figures)) % (name[:22], images, objects, *figures)
 
     def print_results(self) -> None:
         """Print the table: all classes, then each class when there are several and `verbose`."""
         m = self.metrics
         LOGGER.info(self.get_desc())
-        LOGGER.info(_ROW % ("all", m.images, int(m.nt_per_class.sum()), *m.mean_results()))
+        LOGGER.info(self.summary_row())
         if self.args.verbose and len(m.names) > 1:
             for i, c in enumerate(m.ap_class_index):
-                LOGGER.info(_ROW % (m.names[int(c)][:22], m.nt_per_image[c], m.nt_per_class[c], *m.class_result(i)))
+                row = self._row(m.names[int(c)], m.nt_per_image[c], m.nt_per_class[c], m.class_result(i))
+                LOGGER.info("%s", row)
         if m.ignored:
             LOGGER.info("%s ignored: difficult objects and crowds count for nothing", counted(m.ignored, "region"))
         LOGGER.info(
@@ -220,16 +244,21 @@ class DetectionValidator(BaseValidator):
         if self.args.save_json:
             known = tuple(names.values()) == published_names.COCO
             ids = published_names.COCO_IDS if known else range(1, len(names) + 1)
-            write_json(self.save_dir / "predictions.json", predictions(seen, ids))
+            write_json(self.save_dir / "predictions.json", predictions(seen, ids, self.compared))
         if not self.args.coco or not seen:
             return
         try:
             figures = coco_figures(seen, names)
+            if self.compared != "bbox":
+                figures[self.compared] = coco_figures(seen, names, self.compared, self.sigmas())
         except ImportError as e:
             LOGGER.warning("COCO's figures are left out: %s (pip install hotcoco, or coco=False)", e)
             return
-        words = [f"{k} {figures[k]:.3f}" for k in SHOWN_FIGURES if figures[k] is not None]
-        LOGGER.info("COCO's figures: %s", ", ".join(words) or "there are no objects")
+        of_boxes = " of boxes" if self.compared in figures else ""
+        for what, found in ((of_boxes, figures), (f" of {self.compared}", figures.get(self.compared))):
+            if found is not None:
+                words = [f"{k} {found[k]:.3f}" for k in SHOWN_FIGURES if found.get(k) is not None]
+                LOGGER.info("COCO's figures%s: %s", what, ", ".join(words) or "there are no objects")
         self.metrics.coco = figures
         self.save_metrics()
 
@@ -269,14 +298,19 @@ class DetectionValidator(BaseValidator):
             plot_images(batch, path, names, font=font)
         path = self.save_dir / f"val_batch{number}_pred.jpg"
         with optional(path):
-            height, width = batch["img"].shape[2:]
-            top = [d[:DRAWN_BOXES] for d in preds]
-            predicted: DetectionBatch = {
-                "img": batch["img"],
-                "im_file": batch["im_file"],
-                "batch_idx": torch.cat([torch.full((len(d),), float(i)) for i, d in enumerate(top)]),
-                "cls": torch.cat([d[:, 5] for d in top]),
-                "conf": torch.cat([d[:, 4] for d in top]),
-                "bboxes": xyxy2xywhn(torch.cat([d[:, :4] for d in top]), w=width, h=height),
-            }
-            plot_images(predicted, path, names, font=font)
+            plot_images(self.predicted(batch, preds), path, names, font=font)
+
+    def predicted(self, batch: Batch, preds: list[Any]) -> Any:
+        """Return the surest detections of a batch's images as what draws a batch takes them."""
+        return self._predicted(batch, [d[:DRAWN_BOXES] for d in preds])
+
+    def _predicted(self, batch: Batch, top: Sequence[Tensor]) -> DetectionBatch:
+        height, width = batch["img"].shape[2:]
+        return {
+            "img": batch["img"],
+            "im_file": batch["im_file"],
+            "batch_idx": torch.cat([torch.full((len(d),), float(i)) for i, d in enumerate(top)]),
+            "cls": torch.cat([d[:, 5] for d in top]),
+            "conf": torch.cat([d[:, 4] for d in top]),
+            "bboxes": xyxy2xywhn(torch.cat([d[:, :4] for d in top]), w=width, h=height),
+        }

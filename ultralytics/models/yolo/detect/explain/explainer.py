@@ -16,7 +16,7 @@ from torch import Tensor
 from ultralytics.cfg.config import Config
 from ultralytics.cfg.keys import PREDICT_CONF
 from ultralytics.engine.outputs import IMAGES, OutputNames
-from ultralytics.engine.run.folder import new_run_dir
+from ultralytics.engine.run.folder import new_run_dir, project_of
 from ultralytics.engine.sources import Source, load_source
 from ultralytics.models.yolo.detect.explain.blocks import Block, chosen_blocks
 from ultralytics.models.yolo.detect.postprocess import detections
@@ -77,7 +77,7 @@ class Explainer(ABC):
     def name_outputs(self, paths: list[str | None], stems: list[str]) -> list[str]:
         """Make the run's folder, and return the stem of each output."""
         args = self.args
-        self.save_dir = new_run_dir(args.project, args.name or "explain", args.exist_ok)
+        self.save_dir = new_run_dir(project_of(args), args.name or "explain", args.exist_ok)
         return OutputNames(self.save_dir, paths, stems, [IMAGES], new=not args.exist_ok).stems
 
     def write(

@@ -1,0 +1,91 @@
+import numpy as np
+import pytest
+
+from tests.helpers.sources import tree
+from ultralytics.cfg.dataset import load_dataset
+from ultralytics.data.prepare import prepare_auto, prepare_dota
+from ultralytics.data.prepare.dota import windows
+from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError
+from ultralytics.utils.images import imread
+
+HEAD = "imagesource:GoogleEarth\ngsd:0.1\n"
+PLANE = "10 5 30 5 30 15 10 15 plane 0\n"
+
+
+def labels(folder, split="train", kind="labels"):
+    return {f.stem: f.read_text().splitlines() for f in sorted((folder / kind / split).glob("*.txt"))}
+
+
+def test_whole_images_keep_their_corners_in_dotas_order_of_classes(tmp_path):
+    text = HEAD + PLANE + "50 10 60 20 50 30 40 20 large-vehicle 0\n70 10 90 10 90 20 70 20 ship 1\n"
+    tree(tmp_path / "s", {"train/images/a.png": None, "train/labelTxt/a.txt": text})
+    spec = load_dataset(prepare_dota(tmp_path / "s", tmp_path / "o", crop=0))
+    assert (spec.nc, spec.names[9], spec.task) == (15, "large vehicle", "obb")
+    rows = labels(tmp_path / "o")["a"]
+    assert rows == ["0 0.1 0.1 0.3 0.1 0.3 0.3 0.1 0.3", "9 0.5 0.2 0.6 0.4 0.5 0.6 0.4 0.4"]
+    assert labels(tmp_path / "o", kind="ignore")["a"] == ["1 0.7 0.2 0.9 0.2 0.9 0.4 0.7 0.4"]
+
+
+def test_tiles_are_named_by_their_place_and_keep_what_is_mostly_inside(tmp_path):
+    text = HEAD + PLANE + "38 20 48 20 48 30 38 30 ship 0\n"  # 60 % of the ship in the first tile
+    tree(tmp_path / "s", {"images/a.png": None, "labelTxt/a.txt": text})
+    prepare_dota(tmp_path / "s", tmp_path / "o", crop=44, gap=10)
+    found = labels(tmp_path / "o")
+    assert set(found) == {f"a__44__{x}___{y}" for x in (0, 34, 56) for y in (0, 6)}
+    assert found["a__44__0___0"] == ["0 0.2272727273 0.1136363636 0.6818181818 0.1136363636 0.6818181818 "
+                                     "0.3409090909 0.2272727273 0.3409090909"]  # fmt: skip
+    assert [r.split()[0] for r in found["a__44__34___6"]] == ["1"]
+    assert found["a__44__56___0"] == []
+    assert imread(tmp_path / "o/images/train/a__44__56___6.jpg").shape == (44, 44, 3)
+
+
+def test_a_cut_object_ends_at_the_edge(tmp_path):
+    tree(tmp_path / "s", {"images/a.png": None, "labelTxt/a.txt": "-2 5 8 5 8 15 -2 15 plane 0\n"})
+    prepare_dota(tmp_path / "s", tmp_path / "o")
+    [row] = labels(tmp_path / "o")["a__1024__0___0"]
+    points = np.array(row.split()[1:], float).reshape(-1, 2)
+    assert points.min(0).tolist() == [0, 0.1]
+    assert len(points) >= 4
+
+
+def test_windows_reach_the_edge_and_a_small_image_is_one():
+    assert windows((1500, 2000), 1024, 200) == [(0, 0), (0, 476), (824, 0), (824, 476), (976, 0), (976, 476)]
+    assert windows((50, 100), 1024, 200) == [(0, 0)]
+    assert windows((1024, 1024), 1024, 200) == [(0, 0)]
+
+
+def test_several_rates_make_tiles_of_several_sizes(tmp_path):
+    tree(tmp_path / "s", {"images/a.png": None, "labelTxt/a.txt": PLANE})
+    prepare_dota(tmp_path / "s", tmp_path / "o", crop=60, gap=0, rates=["0.5", 1])
+    assert {name.split("__")[1] for name in labels(tmp_path / "o")} == {"60", "120"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("1 2 3\n", r"a\.txt:1: a row is eight numbers"),
+        ("1 1 1 1 1 1 1 1 plane 0\n", "the box has no area"),
+        ("1e999 1 2 1 2 2 1 2 plane 0\n", "the box has no area"),
+        ("x 1 2 1 2 2 1 2 plane 0\n", "eight numbers"),
+    ],
+)
+def test_wrong_rows_are_one_line_and_leave_nothing(tmp_path, text, message):
+    tree(tmp_path / "s", {"images/a.png": None, "labelTxt/a.txt": text})
+    with pytest.raises(DatasetError, match=message) as caught:
+        prepare_dota(tmp_path / "s", tmp_path / "o")
+    assert "\n" not in str(caught.value)
+    assert [p.name for p in tmp_path.iterdir()] == ["s"]
+
+
+def test_wrong_options_and_an_empty_source(tmp_path):
+    tree(tmp_path / "s", {"images/a.png": None})
+    for given in ({"gap": 1024}, {"rates": [0]}, {"rates": ["x"]}, {"crop": 8}, {"task": "pose"}):
+        with pytest.raises(ConfigError):
+            prepare_dota(tmp_path / "s", tmp_path / "o", **given)
+    with pytest.raises(MissingFileError, match="no image has a label file"):
+        prepare_dota(tmp_path / "s", tmp_path / "o")
+
+
+def test_auto_reads_it(tmp_path):
+    tree(tmp_path / "s", {"images/a.png": None, "labelTxt/a.txt": HEAD + PLANE})
+    assert load_dataset(prepare_auto(tmp_path / "s", tmp_path / "o")).task == "obb"

@@ -1,0 +1,80 @@
+"""A dataset of class folders: FOLDER/train/CLASS/image.jpg, FOLDER/val/CLASS/image.jpg."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+
+from ultralytics.cfg.dataset import DatasetSpec, load_dataset
+from ultralytics.utils.errors import DatasetError, MissingFileError
+from ultralytics.utils.files import user_path
+from ultralytics.utils.log import LOGGER
+from ultralytics.utils.text import has_unsafe, is_text
+
+# what the folder of a split may be called, the usual name first
+SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "validation", "valid"), "test": ("test",)}
+LAYOUT = "a dataset of class folders is FOLDER/train/CLASS/*.jpg and FOLDER/val/CLASS/*.jpg"
+
+
+def folders_of_classes(split: Path) -> list[Path]:
+    """Return the folders of a split, hidden ones left out, by name.
+
+    Raises:
+        DatasetError: it cannot be read, or a name can be no class's.
+    """
+    try:
+        found = sorted(e.name for e in os.scandir(split) if e.is_dir() and not e.name.startswith("."))
+    except OSError as e:
+        raise DatasetError(f"the folder cannot be read: {e.strerror}", str(split)) from None
+    for name in found:
+        if not is_text(name) or has_unsafe(name):
+            raise DatasetError(f"the folder {name!r} cannot be a class: its name holds control characters", str(split))
+    return [split / name for name in found]
+
+
+def class_name(folder: Path) -> str:
+    """Return the class of a folder: its name, however the file system writes its accents."""
+    return unicodedata.normalize("NFC", folder.name)
+
+
+def load_class_dataset(data: str | Path, needs: Sequence[str] = ("train", "val")) -> DatasetSpec:
+    """Read a dataset of class folders. The classes are the folders of the training split, in every split.
+
+    Args:
+        data: the folder that holds train/, val/ and test/; or a YAML whose train, val and test are such folders, and
+            whose names say the classes.
+        needs: splits it must have; without val/ test/ stands for it.
+
+    Raises:
+        MissingFileError: there is no such folder or YAML.
+        DatasetError: it holds no class folders.
+    """
+    folder = user_path(data)
+    if not folder.is_dir():
+        if str(data).endswith((".yaml", ".yml")):
+            return load_dataset(data, needs=needs)
+        raise MissingFileError("there is no such folder", str(folder.absolute()), LAYOUT)
+    folder = folder.absolute()
+    splits = {}
+    for split, usual in SPLIT_FOLDERS.items():
+        found = next((folder / name for name in usual if (folder / name).is_dir()), None)
+        if found is not None:
+            splits[split] = [found]
+    if "val" in needs and "val" not in splits and "test" in splits:
+        LOGGER.warning("%s has no val folder: test is used for it", folder)
+        splits["val"] = splits["test"]
+    for split in needs:
+        if split not in splits:
+            hint = LAYOUT
+            if split != "train" and "train" in splits:
+                hint = f"move a part of the images of train/ there; {LAYOUT}"
+            raise DatasetError(f"there is no folder {split}", str(folder), hint)
+    source = splits.get("train") or next(iter(splits.values()))
+    names = dict(enumerate(map(class_name, folders_of_classes(source[0]))))
+    if not names:
+        raise DatasetError("there are no class folders", str(source[0]), LAYOUT)
+    if len(set(names.values())) < len(names):
+        raise DatasetError("two class folders have one name", str(source[0]), "rename one of them")
+    return DatasetSpec(folder, folder, splits, names, len(names))

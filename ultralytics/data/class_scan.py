@@ -1,0 +1,172 @@
+"""The images of class folders, checked; what was found is remembered as a scan of boxes is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from ultralytics.cfg.class_folders import class_name, folders_of_classes
+from ultralytics.data.cache.scan import NO_FILE, Entry, ScanCache, ScannedImage, digest_of, signature
+from ultralytics.data.images import Unusable, judge_image
+from ultralytics.data.instances import Instances
+from ultralytics.data.labelset import FileNames, LabelSet
+from ultralytics.utils.errors import DatasetError
+from ultralytics.utils.files import walk_files
+from ultralytics.utils.images import IMAGE_SUFFIXES, read_image_file
+from ultralytics.utils.log import LOGGER, progress
+from ultralytics.utils.text import counted, one_line
+
+SHOWN_PROBLEMS = 10
+SHOWN_CLASSES = 5  # in a line
+
+
+def scan_classes(
+    paths: Sequence[Path],
+    names: Mapping[int, str],
+    fraction: float = 1.0,
+    desc: str = "",
+    cache_dir: Path | None = None,
+) -> LabelSet:
+    """Check every image (decoded in full) of a split's class folders.
+
+    A folder's class is that of its name in `names`, whatever other folders the split has. Images that cannot be decoded
+    are left out and named, and so are folders that no class is called like.
+
+    Args:
+        paths: folders of class folders.
+        names: class names by id: those of the training split.
+        fraction: part of each class's images, by name, to use; at least one.
+        desc: put before messages.
+        cache_dir: folder for what the scan remembers where that of the data cannot be written to.
+
+    Returns:
+        A LabelSet in which each image has one object, of its class and as large as it.
+
+    Raises:
+        DatasetError: there are no images, or none that can be used.
+    """
+    found, advice = _list_images(paths, names)
+    kept = [(f, c) for c, files in found.items() for f in sorted(files)[: max(round(len(files) * fraction), 1)]]
+    kept.sort()
+    files, classes = [f for f, _ in kept], np.array([c for _, c in kept], np.float32)
+    where = ", ".join(map(str, paths))
+    if not files:
+        raise DatasetError("the class folders hold no images", where, advice[0] if advice else "")
+    memory = ScanCache(files, paths, fraction, cache_dir)
+    now = np.zeros((len(files), 4, 3), np.int64)
+    now[:, 0] = [signature(f) for f in files]
+    entry = memory.load(now)
+    if entry is None:
+        with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 16)) as pool:
+            results = pool.map(lambda i: memory.recall(i) or _check_image(files[i], memory.known(i)), range(len(files)))
+            entry = Entry.join(list(progress(results, total=len(files), desc=f"{desc}Checking images")))
+        memory.keep(entry)
+    labels = _label_set(files, classes, names, entry, memory.names)
+    if not len(labels):
+        more = f", and {len(labels.problems) - 1} more" if len(labels.problems) > 1 else ""
+        raise DatasetError(f"none of the {len(files)} images can be used: {labels.problems[0]}{more}", where)
+    _report_classes(desc, labels, names, advice)
+    return labels
+
+
+def _list_images(paths: Sequence[Path], names: Mapping[int, str]) -> tuple[dict[int, list[str]], list[str]]:
+    """Return the images of each class, and a line for each thing that may not be meant so."""
+    ids = {name: i for i, name in names.items()}
+    found: dict[int, list[str]] = {}
+    advice: list[str] = []
+    for path in (Path(os.path.abspath(p)) for p in paths):
+        if not path.is_dir():
+            raise DatasetError("a split of a classifier is a folder of class folders", str(path))
+        loose = [e.name for e in os.scandir(path) if not e.is_dir() and _is_image(e.name)]
+        if loose:
+            advice.append(f"{path / min(loose)}: {counted(len(loose), 'image')} in no class folder, passed over")
+        others: list[str] = []
+        skipped: list[str] = []
+        for folder in folders_of_classes(path):
+            images = []
+            for place, files in walk_files(folder, skipped=skipped):
+                images += [os.path.join(place, f) for f in files if _is_image(f)]
+                others += [os.path.join(place, f) for f in files if not _is_image(f) and not f.startswith(".")]
+            number = ids.get(class_name(folder))
+            if number is None:
+                advice.append(f"{folder}: no class is called that; {counted(len(images), 'image')} passed over")
+            else:
+                found.setdefault(number, []).extend(images)
+        if others:
+            advice.append(f"{min(others)}: {counted(len(others), 'file')} of class folders no image, passed over")
+        if skipped:
+            advice.append(f"{skipped[0]}: {counted(len(skipped), 'link')} to folders read already, passed over")
+    return {c: files for c, files in found.items() if files}, advice
+
+
+def _is_image(name: str) -> bool:
+    return not name.startswith(".") and name[name.rfind(".", 1) :].lower() in IMAGE_SUFFIXES
+
+
+def _check_image(image: str, known: ScannedImage | None) -> ScannedImage:
+    """Check an image. One whose content an earlier run has decoded is not decoded again."""
+    seen = ScannedImage(signatures=(signature(image), NO_FILE, NO_FILE, NO_FILE))
+    try:
+        data = read_image_file(image)
+    except OSError as e:
+        seen.problems.append(("image", 0, f"cannot be read: {e.strerror or e}"))
+        return seen
+    seen.content = digest_of(data)
+    if known is not None and known.content == seen.content and known.shape != (0, 0):
+        seen.shape = known.shape
+    else:
+        judged = judge_image(data)
+        if isinstance(judged, Unusable):
+            seen.problems.append(("image", 0, judged.what))
+            return seen
+        seen.shape = judged.shape[0], judged.shape[1]
+    seen.usable = True
+    return seen
+
+
+def _label_set(
+    files: Sequence[str], classes: np.typing.NDArray[np.float32], names: Mapping[int, str], entry: Entry, listed: str
+) -> LabelSet:
+    """Return what was found without the images that cannot be used."""
+    n = len(files)
+    whole = np.tile(np.array([0.5, 0.5, 1, 1], np.float32), (n, 1))
+    state = hashlib.sha256(entry.digest(listed).encode() + json.dumps(list(names.values())).encode())
+    state.update(classes.tobytes())
+    labels = LabelSet(
+        FileNames(files),
+        entry.shapes,
+        np.arange(n + 1),
+        Instances(classes, whole),
+        np.zeros(n + 1, np.int64),
+        np.zeros((0, 6), np.float32),
+        entry.contents,
+        state.hexdigest(),
+        [f"{files[i]}: {text}" for i, _, _, text in entry.problems],
+        int((~entry.usable).sum()),
+    )
+    return labels if entry.usable.all() else labels.take(np.flatnonzero(entry.usable))
+
+
+def _report_classes(desc: str, labels: LabelSet, names: Mapping[int, str], advice: Sequence[str]) -> None:
+    counts = np.bincount(labels.cls.astype(int), minlength=len(names))
+    text = "%s%s of %s, %d left out"
+    LOGGER.info(text, desc, counted(len(labels), "image"), counted(int((counts > 0).sum()), "class"), labels.left_out)
+    for line in [*_empty_classes(counts, names), *advice]:
+        LOGGER.warning("  %s", one_line(line))
+    for problem in labels.problems[:SHOWN_PROBLEMS]:
+        LOGGER.warning("  %s", one_line(problem))
+    if len(labels.problems) > SHOWN_PROBLEMS:
+        LOGGER.warning("  … and %d more", len(labels.problems) - SHOWN_PROBLEMS)
+
+
+def _empty_classes(counts: np.typing.NDArray[np.int_], names: Mapping[int, str]) -> Iterator[str]:
+    empty = [name for i, name in names.items() if not counts[i]]
+    if empty:
+        more = f" and {len(empty) - SHOWN_CLASSES} more" if len(empty) > SHOWN_CLASSES else ""
+        yield f"{counted(len(empty), 'class')} without images here: {', '.join(empty[:SHOWN_CLASSES])}{more}"

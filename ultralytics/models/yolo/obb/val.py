@@ -1,0 +1,134 @@
+"""Validation of a network that finds rotated boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ultralytics.engine.validator import Evaluator
+from ultralytics.models.yolo.detect.evaluate import BoxEvaluator, Pair, SeenEvaluator, pair_with
+from ultralytics.models.yolo.detect.val import DRAWN_BOXES, DetectionValidator
+from ultralytics.nn.backend import Backend
+from ultralytics.utils.boxes import batch_probiou, xywhr2xyxyxyxy
+from ultralytics.utils.coco import Seen, image_id
+from ultralytics.utils.files import write_json, write_text
+from ultralytics.utils.log import LOGGER
+from ultralytics.utils.metrics import DetMetrics, OBBMetrics
+from ultralytics.utils.types import Batch
+
+
+class RotatedEvaluator(BoxEvaluator):
+    """The reference's figures for rotated boxes: their overlap is `probiou`."""
+
+    def overlap(self, p: Pair) -> Tensor:
+        """Return the overlap of boxes, (objects, detections)."""
+        return batch_probiou(p.targets, rotated(p.detected))
+
+    def corners(self, p: Pair) -> Tensor:
+        """Return the corners (n, 4) of the upright boxes around the detections."""
+        return around(rotated(p.detected))
+
+
+class RotatedSeen(SeenEvaluator):
+    """Keeps detections (n, 7), without labels."""
+
+    def as_seen(self, p: Pair) -> Seen:
+        """Return an image's detections."""
+        return Seen(p.file, p.shape, p.detected.double().numpy(), np.zeros((0, 6)))
+
+
+class OBBValidator(DetectionValidator):
+    """Run a network over a loader and compute the metrics of its rotated boxes; see `DetectionValidator`."""
+
+    kind: ClassVar[type[DetMetrics]] = OBBMetrics
+    annotations: ClassVar[str] = "corners"
+    joins: ClassVar[bool] = False
+    rotated: ClassVar[bool] = True
+    measure: ClassVar[type[BoxEvaluator]] = RotatedEvaluator
+
+    def compare(self, preds: list[Tensor], batch: Batch) -> list[Pair]:
+        """Put each image's detections beside its labels; with `save_txt`, write them."""
+        together = torch.split(torch.cat(preds).cpu(), [len(found) for found in preds])  # one copy
+        return [self._pair(found, batch, i) for i, found in enumerate(together)]
+
+    def _pair(self, found: Tensor, batch: Batch, i: int) -> Pair:
+        found = found.clone()
+        if self.args.single_cls:
+            found[:, 5] = 0
+        found[:, :4] = to_original(found[:, :4], batch, i)
+        height, width = batch["resized_shape"][i]
+        targets = batch["bboxes"][batch["batch_idx"].view(-1) == i].cpu().float()
+        placed = to_original(targets[:, :4] * torch.tensor([width, height, width, height]), batch, i)
+        made = pair_with(found, torch.cat([placed, targets[:, 4:]], 1), batch, i)
+        if self.args.save_txt:
+            self._save_txt(made, obb=torch.cat([rotated(found), found[:, 4:6]], 1))
+        return made
+
+    def predicted(self, batch: Batch, preds: list[Tensor]) -> Any:
+        """Return the surest detections of a batch's images as what draws a batch takes them."""
+        height, width = batch["img"].shape[2:]
+        top = [d[:DRAWN_BOXES] for d in preds]
+        drawn = self._predicted(batch, top)
+        boxes = rotated(torch.cat(top))
+        return {**drawn, "bboxes": boxes / torch.tensor([width, height, width, height, 1])}
+
+    def get_evaluators(self, model: Backend, plots: bool, final: bool) -> list[Evaluator[Any, Any]]:
+        """Return what measures the boxes, and what keeps them for predictions.json."""
+        evaluators = super().get_evaluators(model, plots, final)[:1]
+        return [*evaluators, RotatedSeen()] if final and self.args.save_json else evaluators
+
+    def report_figures(self) -> None:
+        """Write predictions.json and, of DOTA's classes, its Task1 files; COCO's figures and the analysis are of
+        upright boxes."""
+        for key in ("coco", "analyse"):
+            if getattr(self.args, key) and self.args.sources.get(key, "default") != "default":
+                LOGGER.warning("%s=True has no effect on rotated boxes: it is of upright ones", key)
+        if self.args.save_json:
+            write_rotated(self.seen_images(), self.metrics.names, self.save_dir)
+
+
+def rotated(detected: Tensor) -> Tensor:
+    """Return the boxes (n, 5) of detections (n, 7): centre, size, angle."""
+    return torch.cat([detected[:, :4], detected[:, 6:7]], 1)
+
+
+def around(boxes: Tensor) -> Tensor:
+    """Return the corners (n, 4) of the upright boxes around rotated ones (n, 5)."""
+    corners = xywhr2xyxyxyxy(boxes)
+    return torch.cat([corners.amin(1), corners.amax(1)], 1)
+
+
+def to_original(boxes: Tensor, batch: Batch, i: int) -> Tensor:
+    """Return centre and size (n, 4) of an image's frame in pixels of the original; the centre is limited to it, the
+    size to its own."""
+    ratio_pad, (height, width) = batch["ratio_pad"][i], batch["ori_shape"][i]
+    assert ratio_pad is not None
+    (gain, _), (left, top) = ratio_pad
+    placed = (boxes - torch.tensor([left, top, 0, 0], dtype=boxes.dtype)) / gain
+    return placed.clamp(min=0).minimum(torch.tensor([width, height, width, height], dtype=boxes.dtype))
+
+
+def write_rotated(seen: Sequence[Seen], names: Mapping[int, str], folder: Path) -> None:
+    """Write predictions.json, and what DOTA's evaluation reads: a file Task1_CLASS.txt of each class, whose lines are
+    an image, a score and four corners."""
+    rows: list[dict[str, Any]] = []
+    lines: dict[int, list[str]] = {number: [] for number in names}
+    for image in seen:
+        stem = Path(image.file).stem
+        found = torch.from_numpy(image.found)
+        corners = xywhr2xyxyxyxy(rotated(found)).reshape(-1, 8).tolist()
+        for (x, y, w, h, score, cls, angle), corner in zip(found.tolist(), corners, strict=True):
+            row = {"image_id": image_id(image.file), "category_id": int(cls), "score": round(score, 5)}
+            box, poly = ([round(v, 3) for v in values] for values in ((x, y, w, h, angle), corner))
+            rows.append(row | {"rbox": box, "poly": poly})
+            lines[int(cls)].append(" ".join([stem, f"{score:.5f}", *(f"{v:.3f}" for v in corner)]) + "\n")
+    write_json(folder / "predictions.json", rows)
+    for number, name in names.items():
+        file = folder / "predictions_txt" / f"Task1_{name.replace(' ', '-')}.txt"
+        file.parent.mkdir(exist_ok=True)
+        write_text(file, "".join(lines[number]), "predictions")

@@ -1,0 +1,98 @@
+"""Validation of a network that finds objects and their masks."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ultralytics.models.yolo.detect.evaluate import Pair, Shapes, pair
+from ultralytics.models.yolo.detect.val import DRAWN_BOXES, DetectionValidator
+from ultralytics.models.yolo.segment.evaluate import contested, encoded, label_masks, overlap_of
+from ultralytics.models.yolo.segment.predict import prototypes
+from ultralytics.utils.masks import object_masks, process_mask
+from ultralytics.utils.metrics import DetMetrics, SegmentMetrics
+from ultralytics.utils.types import Batch
+
+
+class Masked(NamedTuple):
+    """What a network finds in an image."""
+
+    detected: Tensor  # (n, 6 + k) corners in pixels of the frame, score, class, coefficients
+    protos: Tensor  # (k, h, w)
+
+    def cpu(self) -> Masked:
+        """Return what is drawn of it, on the CPU."""
+        return Masked(self.detected[:DRAWN_BOXES].cpu(), self.protos.cpu())
+
+
+class SegmentationValidator(DetectionValidator):
+    """Run a network over a loader and compute the metrics of its boxes and masks; see `DetectionValidator`.
+
+    Masks are compared at the size of the prototypes, as in the reference. What `coco`, `save_json` and `save_txt` ask
+    for is of the images' size, and changes no other figure.
+    """
+
+    kind: ClassVar[type[DetMetrics]] = SegmentMetrics
+    joins: ClassVar[bool] = False
+    compared: ClassVar[str] = "segm"
+    annotations: ClassVar[str] = "polygons"
+
+    def postprocess(self, preds: Any) -> list[Any]:
+        """Turn the model's output into the detections and prototypes of each image."""
+        return [Masked(*found) for found in zip(super().postprocess(preds), prototypes(preds), strict=True)]
+
+    def compare(self, preds: list[Any], batch: Batch) -> list[Pair]:
+        """Put each image's detections beside its labels, with the overlaps of their masks."""
+        return [self._pair(found, batch, i) for i, found in enumerate(preds)]
+
+    def _pair(self, found: Masked, batch: Batch, i: int) -> Pair:
+        made = pair(found.detected[:, :6].cpu(), batch, i, self.args.single_cls)
+        mine = batch["batch_idx"].view(-1) == i
+        labels = label_masks(batch["masks"], mine, i, self.args.overlap_mask).to(found.protos.device)
+        frame = batch["resized_shape"][i]
+        overlap = overlap_of(found.detected, found.protos, frame, made, batch["bboxes"][mine], labels)
+        made = made._replace(overlap=overlap.cpu())
+        if self.args.save_txt:
+            masks = self._native(found, made, batch, i, torch.arange(len(found.detected)))
+            self._save_txt(made, boxes=made.detected, masks=masks)
+        return made._replace(shapes=self._shapes(found, made, batch, i)) if self.keeps_shapes else made
+
+    @staticmethod
+    def _native(found: Masked, made: Pair, batch: Batch, i: int, rows: Tensor) -> Tensor:
+        """Return the masks of some detections in pixels of the original image."""
+        device = found.protos.device
+        coefficients, boxes = found.detected[rows.to(device), 6:], made.detected[rows, :4].to(device)
+        frame, ratio_pad = batch["resized_shape"][i], batch["ratio_pad"][i]
+        return object_masks(found.protos, coefficients, boxes, frame, made.shape, ratio_pad).cpu()
+
+    def _shapes(self, found: Masked, made: Pair, batch: Batch, i: int) -> Shapes:
+        """Return the masks of an image's detections and objects, in its pixels: of all detections where they are
+        written, else of those whose masks can matter."""
+        labels = self.dataloader.dataset.labels.labelled(int(batch["index"][i]))
+        height, width = made.shape
+        size = np.array([width, height])
+        outlines = [(labels.segments.one(k) * size).ravel().tolist() for k in range(len(labels))]
+        boxes = labels.bboxes * np.tile(size, 2)
+        corners = torch.from_numpy(
+            np.concatenate([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2], 1)
+        )
+        classes = torch.from_numpy(labels.cls)
+        if self.args.save_json:
+            rows = torch.arange(len(found.detected))
+        else:
+            detected = made.detected[:, :4].double()
+            rows = contested(detected, made.detected[:, 5], corners, classes).nonzero().view(-1)
+        empty = encoded(torch.zeros((1, height, width)))[0]
+        kept = [empty] * len(found.detected)
+        for row, rle in zip(rows.tolist(), encoded(self._native(found, made, batch, i, rows)), strict=True):
+            kept[row] = rle
+        truths = [[outline] if len(outline) >= 6 else empty for outline in outlines]
+        return Shapes(kept, truths, corners, classes)
+
+    def predicted(self, batch: Batch, preds: list[Any]) -> Any:
+        """Return the surest detections of a batch's images, with their masks, as what draws a batch takes them."""
+        masks = [process_mask(p.protos, p.detected[:, 6:], p.detected[:, :4], batch["img"].shape[2:]) for p in preds]
+        return {**self._predicted(batch, [p.detected for p in preds]), "masks": torch.cat(masks)}

@@ -1,0 +1,235 @@
+"""Masks of objects: from prototypes and coefficients to masks, from masks to outlines.
+
+Shapes: n objects, k prototypes of (mh, mw), frames of (H, W): what the network saw, images of (h, w).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812  # torch's custom
+
+from ultralytics.utils.boxes import letterboxed
+from ultralytics.utils.types import Float32Array, RatioPad
+
+AT_ONCE = 2**26  # values of masks that a GPU interpolates at a time
+
+
+def crop_mask(masks: Tensor, boxes: Tensor) -> Tensor:
+    """Masks (n, h, w) with zeros outside of their boxes (n, 4), corners in pixels of the masks.
+
+    A pixel in row r and column c stays if x1 ≤ c < x2 and y1 ≤ r < y2.
+    """
+    return masks * _inside(boxes, masks.shape[1], masks.shape[2])
+
+
+def _inside(boxes: Tensor, h: int, w: int) -> Tensor:
+    """(n, h, w) which pixels lie in which box."""
+    x1, y1, x2, y2 = boxes[:, :4, None, None].unbind(1)
+    row = torch.arange(h, device=boxes.device, dtype=boxes.dtype)[None, :, None]
+    column = torch.arange(w, device=boxes.device, dtype=boxes.dtype)[None, None, :]
+    return ((row >= y1) & (row < y2)) & ((column >= x1) & (column < x2))
+
+
+def process_mask(
+    protos: Tensor, masks_in: Tensor, bboxes: Tensor, shape: Sequence[int], upsample: bool = False
+) -> Tensor:
+    """Masks of objects as the reference makes them: cut by their boxes among the prototypes' pixels.
+
+    Args:
+        protos: (k, mh, mw); masks_in: (n, k) coefficients.
+        bboxes: (n, 4) corners in pixels of the frame.
+        shape: (H, W) of the frame.
+        upsample: to the frame's size, bilinearly.
+
+    Returns:
+        (n, mh, mw), with `upsample` (n, H, W), of 0 and 1, float.
+    """
+    logits = _logits(protos, masks_in)
+    scale = [logits.shape[2] / shape[1], logits.shape[1] / shape[0]] * 2
+    masks = crop_mask(logits, bboxes.float() * bboxes.new_tensor(scale, dtype=torch.float32))
+    if upsample and len(masks):
+        masks = F.interpolate(masks[None], tuple(int(n) for n in shape), mode="bilinear", align_corners=False)[0]
+    elif upsample:
+        masks = masks.new_zeros((0, int(shape[0]), int(shape[1])))
+    return (masks > 0).float()
+
+
+def process_mask_native(protos: Tensor, masks_in: Tensor, bboxes: Tensor, shape: Sequence[int]) -> Tensor:
+    """Masks (n, h, w) of 0 and 1 in pixels of the image, as the reference makes them; see `object_masks`.
+
+    Args:
+        protos: (k, mh, mw); masks_in: (n, k) coefficients.
+        bboxes: (n, 4) corners in pixels of the image.
+        shape: (h, w) of the image.
+    """
+    logits = scale_masks(_logits(protos, masks_in)[None], shape)[0]
+    return ((logits > 0) & _inside(bboxes.float(), *logits.shape[1:])).float()
+
+
+def scale_masks(masks: Tensor, shape: Sequence[int], padding: bool = True) -> Tensor:
+    """Maps (B, n, H, W) of a letterboxed frame → maps of the image's size (h, w), bilinearly, as the reference does:
+    the padding is cut off by whole pixels.
+
+    Args:
+        padding: the frame is padded on both sides; else at the right and below.
+    """
+    mh, mw = masks.shape[2:]
+    h, w = int(shape[0]), int(shape[1])
+    gain = min(mh / h, mw / w)
+    left, top = mw - w * gain, mh - h * gain
+    if padding:
+        left, top = left / 2, top / 2
+    y1, x1 = (int(top), int(left)) if padding else (0, 0)
+    inner = masks[..., y1 : int(mh - top), x1 : int(mw - left)]
+    if not masks.shape[1]:
+        return masks.new_zeros((*masks.shape[:2], h, w))
+    return F.interpolate(inner, (h, w), mode="bilinear", align_corners=False)
+
+
+def _logits(protos: Tensor, coefficients: Tensor) -> Tensor:
+    """(n, mh, mw) in fp32: half precision would move edges."""
+    k, mh, mw = protos.shape
+    return (coefficients.float() @ protos.float().reshape(k, -1)).view(-1, mh, mw)
+
+
+def object_masks(
+    protos: Tensor,
+    coefficients: Tensor,
+    boxes: Tensor,
+    frame: Sequence[int],
+    image: Sequence[int] | None = None,
+    ratio_pad: RatioPad | None = None,
+) -> Tensor:
+    """Masks of 0 and 1, float, of objects at full precision of place: every pixel asks the prototypes bilinearly at its
+    own place, and masks are cut by the boxes at the size they come in.
+
+    The reference cuts by a box among the prototypes' pixels, four times as large, and cuts padding off by whole ones.
+
+    Args:
+        protos: (k, mh, mw); coefficients: (n, k).
+        boxes: (n, 4) corners, in pixels of the result.
+        frame: (H, W) that the prototypes cover.
+        image: (h, w) of the image that was letterboxed into the frame; None: the result is of the frame.
+        ratio_pad: how it was; None: as large as it fits, in the middle.
+
+    Returns:
+        (n, H, W), or (n, h, w) of the image.
+    """
+    height, width = (int(v) for v in (frame if image is None else image)[:2])
+    gain, left, top = 1.0, 0.0, 0.0
+    if ratio_pad is not None:
+        gain, (left, top) = ratio_pad[0][0], ratio_pad[1]
+    elif image is not None:
+        gain, (left, top) = letterboxed(frame, (height, width))
+    logits = _logits(protos, coefficients)
+    rows = _Places(height, gain, top, frame[0], logits.shape[1], logits.device)
+    columns = _Places(width, gain, left, frame[1], logits.shape[2], logits.device)
+    made = _one_by_one if logits.device.type == "cpu" else _all_at_once
+    return made(logits, boxes.float(), rows, columns)
+
+
+def _one_by_one(logits: Tensor, boxes: Tensor, rows: _Places, columns: _Places) -> Tensor:
+    """Interpolate what lies in the boxes alone."""
+    masks = torch.zeros((len(logits), rows.size, columns.size))  # memory that nothing is written to costs nothing
+    limit = torch.tensor([columns.size, rows.size] * 2)
+    corners = boxes.nan_to_num(0).ceil().clamp(min=0).minimum(limit).long().tolist()
+    for mask, of_object, (x1, y1, x2, y2) in zip(masks, logits, corners, strict=True):
+        if x1 < x2 and y1 < y2:
+            mask[y1:y2, x1:x2] = columns.along(rows.along(of_object, 0, y1, y2), 1, x1, x2) > 0
+    return masks
+
+
+def _all_at_once(logits: Tensor, boxes: Tensor, rows: _Places, columns: _Places) -> Tensor:
+    """The same in few steps, for a GPU, which one object after another would keep waiting."""
+    masks = torch.zeros((len(logits), rows.size, columns.size), device=logits.device)
+    step = max(AT_ONCE // max(rows.size * columns.size, 1), 1)
+    for i in range(0, len(logits), step):
+        found = columns.along(rows.along(logits[i : i + step], 1), 2) > 0
+        masks[i : i + step] = found & _inside(boxes[i : i + step], rows.size, columns.size)
+    return masks
+
+
+class _Places:
+    """Where the pixels of one axis of the result lie among those of the prototypes.
+
+    Args:
+        size: pixels of the result.
+        gain: how much larger they are in the frame; pad: pixels of the frame before the first.
+        frame: pixels of the frame; known: of the prototypes.
+    """
+
+    def __init__(self, size: int, gain: float, pad: float, frame: int, known: int, device: torch.device) -> None:
+        at = torch.arange(size, dtype=torch.float64).add_(0.5).mul_(gain).add_(pad).mul_(known / frame).sub_(0.5)
+        at = at.clamp_(0, known - 1)
+        low = at.floor()
+        self.size = size
+        self.part = (at - low).float().to(device)
+        self.low = low.long().to(device)
+        self.high = (low + 1).clamp_(max=known - 1).long().to(device)
+
+    def along(self, maps: Tensor, axis: int, start: int = 0, stop: int | None = None) -> Tensor:
+        """Interpolate along an axis at the pixels from `start` to `stop`."""
+        low, high, part = self.low[start:stop], self.high[start:stop], self.part[start:stop]
+        part = part.view([-1 if i == axis else 1 for i in range(maps.ndim)])
+        return torch.lerp(maps.index_select(axis, low), maps.index_select(axis, high), part)
+
+
+def masks2segments(masks: Any, strategy: str = "largest") -> list[Float32Array]:
+    """Outlines (m, 2) of masks (n, h, w), x and y in pixels of the masks; (0, 2) of an empty one. Holes are filled.
+
+    Args:
+        masks: of 0 and 1; a tensor or an array.
+        strategy: of a mask in several parts. "largest": the part whose outline has most points, as in the reference;
+            "concat": the points of all, one part after another; "all": one polygon through all parts, which bridges of
+            no width connect, so that filling it gives them back.
+    """
+    array = masks.detach().cpu().numpy() if isinstance(masks, Tensor) else np.asarray(masks)
+    segments = []
+    for mask in array:
+        parts = outlines(mask)
+        if not parts:
+            found = np.zeros((0, 2), np.int32)
+        elif strategy == "concat":
+            found = np.concatenate(parts)
+        elif strategy == "largest":
+            found = max(parts, key=len)
+        elif strategy == "all":
+            found = _bridged(parts)
+        else:
+            raise ValueError(f"strategy is largest, concat or all, not {strategy}")
+        segments.append(found.astype(np.float32))
+    return segments
+
+
+def outlines(mask: npt.NDArray[Any]) -> list[npt.NDArray[np.int32]]:
+    """Return the outer outlines (m, 2) of the parts of a mask (h, w), in the order of OpenCV."""
+    rows = np.flatnonzero(mask.any(1))
+    if not len(rows):
+        return []
+    columns = np.flatnonzero(mask[rows[0] : rows[-1] + 1].any(0))
+    y, x = int(rows[0]), int(columns[0])  # what is empty around it costs nothing
+    inner = np.ascontiguousarray(mask[y : rows[-1] + 1, x : columns[-1] + 1].astype(np.uint8))
+    found, _ = cv2.findContours(inner, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE, offset=(x, y))
+    return [np.asarray(c, np.int32).reshape(-1, 2) for c in found]
+
+
+def _bridged(parts: list[npt.NDArray[np.int32]]) -> npt.NDArray[np.int32]:
+    """Return one polygon through all parts: from the largest, a bridge to each other one and back by the same way."""
+    first, *others = sorted(parts, key=cv2.contourArea, reverse=True)
+    inserted: dict[int, list[npt.NDArray[np.int32]]] = {}
+    for part in others:
+        apart = ((first[:, None, :].astype(np.float32) - part[None, :, :]) ** 2).sum(-1)
+        i, j = divmod(int(apart.argmin()), len(part))
+        inserted.setdefault(i, []).append(np.concatenate([part[j:], part[: j + 1], first[i : i + 1]]))
+    pieces, start = [], 0
+    for i in sorted(inserted):
+        pieces += [first[start : i + 1], *inserted[i]]
+        start = i + 1
+    return np.concatenate([*pieces, first[start:]])
