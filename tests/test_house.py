@@ -173,6 +173,7 @@ SHARED = {
         ("clip_boxes", "scale_boxes", "imread", "imwrite", "select_device"), "the reference's, beside ours"
     ),
     **dict.fromkeys(("Run", "Study", "Source", "Fetched"), "a command, and what it is about"),
+    "Classify": "a head, and a command: the reference's word for both",
     "OBB": "a head, and rotated boxes of an image: the reference's",
     "Format": "of a dataset, and of an exported file",
     "Job": "of a study, and of an export",

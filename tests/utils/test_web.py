@@ -9,7 +9,7 @@ from tests.helpers.servers import files, served
 from ultralytics.utils.errors import UserError
 from ultralytics.utils.events import plain
 from ultralytics.utils.fetch import Remote, fetch
-from ultralytics.utils.text import masked
+from ultralytics.utils.text import without_passwords
 from ultralytics.utils.web import open_url
 
 PAGE = {"/a": (b"content", "text/plain")}
@@ -92,7 +92,7 @@ def test_a_download_logs_in_and_keeps_no_password(tmp_path):
     ],
 )
 def test_passwords_are_not_shown(text, wanted):
-    assert masked(text) == masked(wanted) == wanted
+    assert without_passwords(text) == without_passwords(wanted) == wanted
     assert "secret" not in str(UserError(text, text, text))
     assert plain({"command": [text]}) == {"command": [wanted]}
 
@@ -101,4 +101,4 @@ def test_passwords_are_not_shown(text, wanted):
     "text", ["rtsp://host/x", "rtsp://[", "rtsp://[::1]:554/a@b", "http://h:80/a@b", "http://h:80", "a: b@c", "C:/x@y"]
 )
 def test_nothing_else_is_changed(text):
-    assert masked(text) == text
+    assert without_passwords(text) == text

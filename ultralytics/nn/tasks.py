@@ -489,8 +489,3 @@ def network_of(model: ModelSpec | str) -> type[DetectionModel]:
     """Return the class of network that a spec, or the name of its head, asks for; a head of the user's own detects."""
     head = model if isinstance(model, str) else model.rows[-1].module
     return NETWORKS.get(head.rpartition(".")[2], DetectionModel)
-
-
-def network_for(task: str) -> type[DetectionModel]:
-    """Return the class of network of a task; the detector's where there is none."""
-    return next((kind for kind in NETWORKS.values() if kind.task == task), DetectionModel)

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from ultralytics.models.yolo.task import task_named
 from ultralytics.study.record import DETECT, FINISHED, TIMES, RunRecord
-from ultralytics.study.resampling import Detections, Measured, draw, measured_of
+from ultralytics.study.resampling import Detections, MeasuredSplit, draw, measured_of
 from ultralytics.study.statistics import SHOWN, Difference, compare, holm
 from ultralytics.utils.coco import Seen
 from ultralytics.utils.text import counted
@@ -238,7 +238,7 @@ def _name_limits(arms: Sequence[Arm]) -> list[str]:
 class _Tested:
     """What a run's test found, and the place of each of its images among those of the study."""
 
-    measured: Measured
+    measured: MeasuredSplit
     order: Sequence[int]
 
     def resample(self, weights: Float64Array) -> _Resampled:
@@ -277,7 +277,7 @@ def _tested(done: Sequence[RunRecord], read: Read, notes: list[str]) -> dict[tup
     return found
 
 
-def _read_measured(kept: Sequence[Seen] | Mapping[str, npt.NDArray[Any]]) -> tuple[list[str], Measured]:
+def _read_measured(kept: Sequence[Seen] | Mapping[str, npt.NDArray[Any]]) -> tuple[list[str], MeasuredSplit]:
     if isinstance(kept, Mapping):
         return _file_names(list(map(str, kept["files"]))), measured_of(kept)
     return _file_names([s.file for s in kept]), Detections.from_seen(kept)

@@ -32,7 +32,7 @@ TIMES = "_seconds"  # how the names of costs end that another run of the same wo
 
 
 @dataclass(frozen=True)
-class RunRecord:
+class RunRecord:  # size: what a run of a study leaves, one entry each
     """A run of a study.
 
     Attributes:

@@ -24,7 +24,7 @@ RECALLS = np.linspace(0, 1, 101)
 NUMBERS = 500_000  # in memory at a time: detections of a class × resamples
 
 
-class Measured(Protocol):
+class MeasuredSplit(Protocol):
     """What an evaluation found on a split, so far as the figures of some of its images can be computed anew."""
 
     @property
@@ -45,7 +45,7 @@ class Measured(Protocol):
         """Return the curve that is drawn of it, if there is one."""
 
 
-def measured_of(kept: Mapping[str, npt.NDArray[Any]]) -> Measured:
+def measured_of(kept: Mapping[str, npt.NDArray[Any]]) -> MeasuredSplit:
     """Return what an evaluator kept of each image (`by_image`), to be measured anew.
 
     Raises:

@@ -177,12 +177,12 @@ def _masks_of(batch: _Drawn, images: Sequence[int], count: int) -> Callable[[int
 def _around(box: npt.NDArray[Any], width: int, height: int) -> tuple[float, float, float, float]:
     """Return the upright box around a rotated one (5,), cut to the image; in 0..1."""
     size = np.array([width, height], np.float32)
-    corners = (_corners(box, width, height) / size).clip(0, 1)
+    corners = (_rotated_corners(box, width, height) / size).clip(0, 1)
     (x1, y1), (x2, y2) = corners.min(0).tolist(), corners.max(0).tolist()
     return x1, y1, x2, y2
 
 
-def _corners(box: npt.NDArray[Any], width: int, height: int) -> npt.NDArray[Any]:
+def _rotated_corners(box: npt.NDArray[Any], width: int, height: int) -> npt.NDArray[Any]:
     """Return the corners (4, 2) in pixels of a rotated box (5,) in 0..1."""
     return xywhr2xyxyxyxy(box * np.array([width, height, width, height, 1], np.float32))
 
@@ -217,7 +217,7 @@ def _tile(
         if shown.rotated is None:
             annotator.box(box, shown.color, shown.dashed)
         else:
-            annotator.box_label(_corners(shown.rotated, w, h), color=shown.color, rotated=True)
+            annotator.box_label(_rotated_corners(shown.rotated, w, h), color=shown.color, rotated=True)
     for shown in objects:
         if shown.points is not None:
             points = shown.points * np.array([w, h, 1][: shown.points.shape[-1]], np.float32)

@@ -105,7 +105,7 @@ def evaluated(
             truth = COCO({"images": images, "categories": categories, "annotations": _poses(seen, objects, row_of)})
             results = truth.load_res(_found_poses(seen, detections))
         else:
-            outlines = {} if kind == "bbox" else {"segmentation": _outlines(seen, objects, row_of)}
+            outlines = {} if kind == "bbox" else {"segmentation": _coco_outlines(seen, objects, row_of)}
             truth = COCO.from_arrays(
                 images, categories, objects[:, 0].astype(int), objects[:, 5].astype(int), objects[:, 1:5],
                 area=objects[:, 7], iscrowd=(objects[:, 6] > 0).astype(int), **outlines,
@@ -150,7 +150,7 @@ def _shapes_of(seen: Sequence[Seen]) -> list[Any]:
     ]
 
 
-def _outlines(seen: Sequence[Seen], objects: Float64Array, rows: Int64Array) -> list[Any]:
+def _coco_outlines(seen: Sequence[Seen], objects: Float64Array, rows: Int64Array) -> list[Any]:
     """Return the masks of objects (k, 8), those of ignored regions being their boxes."""
     shapes = _shapes_of(seen)
     boxes = [[[x, y, x + w, y, x + w, y + h, x, y + h]] for x, y, w, h in objects[:, 1:5].tolist()]

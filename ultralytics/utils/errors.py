@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-from ultralytics.utils.text import masked, one_line
+from ultralytics.utils.text import one_line, without_passwords
 
 
 class UserError(Exception):
@@ -23,7 +23,7 @@ class UserError(Exception):
     """
 
     def __init__(self, what: str, where: str = "", hint: str = "") -> None:
-        what, where, hint = (one_line(masked(text)) for text in (what, where, hint))
+        what, where, hint = (one_line(without_passwords(text)) for text in (what, where, hint))
         self.what, self.where, self.hint = what, where, hint
         super().__init__(": ".join(p for p in (where, what) if p) + (f" ({hint})" if hint else ""))
 

@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 from pathlib import PurePath
 from typing import Any
 
-from ultralytics.utils.text import masked
+from ultralytics.utils.text import without_passwords
 
 VERSION = 1  # of the format: new events and fields leave it, a field that changes its meaning raises it
 # Every event, and when it comes.
@@ -79,7 +79,7 @@ def plain(value: Any) -> Any:
     """Return a value as strict JSON holds it: numbers that are not finite are null, paths and all else are text,
     without the passwords of addresses."""
     if isinstance(value, str):
-        return masked(value)
+        return without_passwords(value)
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, Mapping):
@@ -87,11 +87,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple | set | frozenset):
         return [plain(v) for v in value]
     if isinstance(value, PurePath):
-        return masked(str(value))
+        return without_passwords(str(value))
     try:
         number = float(value)  # of numpy and torch, too
     except (TypeError, ValueError):
-        return masked(str(value))
+        return without_passwords(str(value))
     return number if math.isfinite(number) else None
 
 

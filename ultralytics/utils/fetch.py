@@ -28,7 +28,7 @@ from urllib.parse import unquote, urlsplit
 from ultralytics.utils.errors import UserError
 from ultralytics.utils.files import Checksums, is_at, lock, not_written, write_json
 from ultralytics.utils.log import LOGGER, progress
-from ultralytics.utils.text import masked, one_line
+from ultralytics.utils.text import one_line, without_passwords
 from ultralytics.utils.web import BY_HAND, hint_of, open_url
 
 CHUNK = 1 << 18  # bytes per read
@@ -150,7 +150,7 @@ def _unlike_published(remote: Remote, sums: Checksums) -> str:
 
 
 def _as_fetched(path: Path, remote: Remote, sums: Checksums) -> Fetched:
-    return Fetched(path, sums.size, url=masked(remote.url), **sums.hexdigests)
+    return Fetched(path, sums.size, url=without_passwords(remote.url), **sums.hexdigests)
 
 
 def _check_address(remote: Remote) -> None:
@@ -262,7 +262,7 @@ class _Download:
         note = _read_note(_with_suffix(self.path, ".part.json"))
         known = note.get("etag") or note.get("modified") or self.remote.published[0]
         size = os.fstat(self.file.fileno()).st_size
-        self.note = note if note.get("url") == masked(self.remote.url) and known else {}
+        self.note = note if note.get("url") == without_passwords(self.remote.url) and known else {}
         if not self.note or not size or size > (self._expected() or size):
             self._restart()
             return
@@ -338,7 +338,7 @@ class _Download:
             self._restart()
         if response.status == 200 or (total is not None and self.note.get("size") is None):
             # What the part is of, before its first byte.
-            self.note = {"url": masked(self.remote.url), **version, "size": total}
+            self.note = {"url": without_passwords(self.remote.url), **version, "size": total}
             write_json(_with_suffix(self.path, ".part.json"), self.note, "out")
         return end
 

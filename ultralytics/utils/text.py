@@ -39,7 +39,7 @@ def one_line(text: str, longest: int = 4000) -> str:
     return _UNSAFE.sub(_escaped, re.sub(r"\s*[\r\n\t\v\f]\s*", " ", text))
 
 
-def masked(text: str) -> str:
+def without_passwords(text: str) -> str:
     """Return text with *** for the passwords of the addresses in it."""
     if "://" not in text:
         return text

@@ -55,7 +55,7 @@ def _box(drawn: DrawnShape, shape: tuple[int, int]) -> list[float]:
     return [(x1 + x2) / 2 / w, (y1 + y2) / 2 / h, (x2 - x1) / w, (y2 - y1) / h]
 
 
-def _outlines(
+def _shape_outlines(
     drawn: Sequence[DrawnShape], seen: Sequence[UInt8Array], shape: tuple[int, int]
 ) -> list[Sequence[float] | None]:
     """Outline what can be seen of each shape: as it was drawn where that is all of it, else by its pixels."""
@@ -93,7 +93,7 @@ def _points(
     return rows
 
 
-def _corners(
+def _shape_corners(
     drawn: Sequence[DrawnShape], seen: Sequence[UInt8Array], shape: tuple[int, int]
 ) -> list[Sequence[float] | None]:
     h, w = shape
@@ -113,9 +113,9 @@ class _Set(NamedTuple):
 
 SETS = {
     "detect": _Set("", _boxes),
-    "segment": _Set("-seg", _outlines),
+    "segment": _Set("-seg", _shape_outlines),
     "pose": _Set("-pose", _points, keys={"kpt_shape": [len(POINTS), 3], "flip_idx": list(MIRRORED)}),
-    "obb": _Set("-obb", _corners, squeezed=True),
+    "obb": _Set("-obb", _shape_corners, squeezed=True),
     "classify": _Set("-cls", None, version=ALONE_VERSION),
 }
 

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from ultralytics.cfg.config import Config
 from ultralytics.engine.formats.metadata import Metadata
 from ultralytics.nn.deploy import LARGEST, Deployed, example
-from ultralytics.nn.tasks import network_for
 from ultralytics.utils.errors import ExportError
 
 INPUT, OUTPUT, SHARED = "images", "output0", "output1"  # the reference's names
@@ -229,8 +228,8 @@ class FileBackend(ABC):
 
     @property
     def whole_image(self) -> bool:
-        """True if the output is a probability for each class of the image, (B, nc)."""
-        return network_for(self.metadata.task).whole_image
+        """True if the output is a probability for each class of the image, (B, nc): there is no grid of cells."""
+        return self.metadata.stride == 1
 
     def _is_output(self, y: Tensor, images: int) -> bool:
         """Return True if an output is (B, 4 + nc + extra, A), or the final (B, n, 6); of the whole image (B, nc)."""

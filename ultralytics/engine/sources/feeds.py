@@ -11,7 +11,7 @@ import numpy as np
 
 from ultralytics.engine.sources.video import frame_rate
 from ultralytics.utils.errors import UserError
-from ultralytics.utils.text import masked
+from ultralytics.utils.text import without_passwords
 from ultralytics.utils.types import UInt8Array
 
 TIMEOUT = 10.0  # seconds that a stream may take to answer, and between two frames
@@ -65,7 +65,7 @@ class Capture:
 
     def __init__(self, address: str | int) -> None:
         self.address = address
-        self.name = masked(address) if isinstance(address, str) else f"camera {address}"
+        self.name = without_passwords(address) if isinstance(address, str) else f"camera {address}"
         bare = re.sub(r"^\w+://([^/@]*@)?", "", self.name.partition("?")[0])
         self.stem = re.sub(r"\W+", "_", bare).strip("_") or "stream"
 

@@ -14,7 +14,7 @@ from ultralytics.engine.sources.web import WebFile
 from ultralytics.utils.errors import DatasetError, UserError
 from ultralytics.utils.images import decode, truncated_jpeg, truncated_png, undecodable
 from ultralytics.utils.log import LOGGER
-from ultralytics.utils.text import masked
+from ultralytics.utils.text import without_passwords
 from ultralytics.utils.types import UInt8Array
 
 
@@ -111,7 +111,7 @@ class Source:
 
 def _name_of(entry: str | WebFile | UInt8Array) -> str:
     """Return the name of an entry, "" in memory."""
-    return masked(entry.url) if isinstance(entry, WebFile) else entry if isinstance(entry, str) else ""
+    return without_passwords(entry.url) if isinstance(entry, WebFile) else entry if isinstance(entry, str) else ""
 
 
 def _image(file: str, path: str, label: str, index: int) -> Iterator[SourceItem]:

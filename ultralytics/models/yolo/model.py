@@ -37,6 +37,8 @@ from ultralytics.utils.log import LOGGER, setup_console
 from ultralytics.utils.metrics import DetMetrics
 from ultralytics.utils.processes import leave_unguarded
 
+REMEMBERED = ("imgsz", "data", "single_cls", "crop_fraction")  # keys of a training that go on to hold
+
 
 class YOLO(nn.Module):  # size: the reference's names, most of them a line or two
     """A YOLOv8 detector, with or without attention.
@@ -79,8 +81,6 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
         super().__init__()
         setup_console()
         self.plugins = load_plugins(plugins)
-        if task is not None:
-            task_named(task)
         self.ckpt: Checkpoint | None = None
         files = listed(model)
         name = self.model_name = files[0] if len(files) == 1 else f"[{','.join(files)}]"
@@ -372,11 +372,7 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
     def _remember(self) -> None:
         """Take the settings that a weights file brings."""
         assert self.ckpt is not None
-        given: dict[str, Any] = {
-            k: self.ckpt.train_args[k]
-            for k in ("imgsz", "data", "single_cls", "crop_fraction")
-            if k in self.ckpt.train_args
-        }
+        given = {k: v for k, v in self.ckpt.train_args.items() if k in REMEMBERED}
         self.overrides = {"model": str(self.ckpt.path), "task": self.task, **given}
         self.model.args = dict(self.ckpt.train_args)
 
@@ -437,8 +433,7 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
             persist: go on with the tracks of the last call, as where a loop gives one frame after another.
             predictor: a class of one's own, below DetectionPredictor.
         """
-        if not self._task.follows:
-            raise ConfigError(f"track is not offered for task={self.task}", hint="there are no objects to follow")
+        part_of(self.task, "follows")
         defaults = MODE_DEFAULTS["track"]
         args = settings("track", kwargs, self.overrides, kwargs.pop("_source", "argument"), save=False, **defaults)
         if args.conf is None:
@@ -480,8 +475,7 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
             UserError: nothing could be measured; with `strict`, a format could not be.
         """
         leave_unguarded()
-        if "verbose" in kwargs:
-            kwargs["strict"] = bool(kwargs.pop("verbose"))
+        kwargs["strict"] = bool(kwargs.pop("verbose", kwargs.get("strict", False)))
         return measure(self, **kwargs)
 
     def explain(
@@ -498,8 +492,8 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
         self._network("explain")
         if isinstance(source, int | tuple) and not isinstance(source, bool):
             raise ConfigError(f"explain({source!r}) names no image", hint="source=an image; rows: report(imgsz)")
-        origin = kwargs.pop("_source", "argument")
-        args = settings("explain", kwargs if kind is None else kwargs | {"kind": kind}, self.overrides, origin)
+        keys = kwargs if kind is None else kwargs | {"kind": kind}
+        args = settings("explain", keys, self.overrides, keys.pop("_source", "argument"))
         source = args.source if source is None else source
         if source is None:
             raise ConfigError("nothing to explain", hint="source=an image, a folder or a glob")

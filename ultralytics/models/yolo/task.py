@@ -79,7 +79,7 @@ class Task:
 
     @property
     def figures(self) -> TaskFigures:
-        """What its validation says, and which figure networks are compared by."""
+        """Its validation's figures, and the one that networks are compared by."""
         found: TaskFigures = self.metrics.figures
         return found
 
@@ -162,9 +162,9 @@ def part_of(task: str, what: str) -> Any:
         ConfigError: it does.
     """
     part = getattr(task_named(task), what)
-    if part is None:
-        verb = {"exporter": "export", "explainer": "explain"}[what]
-        able = ", ".join(name for name, each in TASKS.items() if getattr(each, what) is not None)
+    if not part:
+        verb = {"exporter": "export", "explainer": "explain", "follows": "track"}[what]
+        able = ", ".join(name for name, each in TASKS.items() if getattr(each, what))
         raise ConfigError(f"{verb} is not offered for task={task}", hint=f"it is for {able}")
     return part
 
@@ -176,6 +176,7 @@ def checked_task(asked: str | None, found: str, model: str) -> str:
         ConfigError: it is another.
     """
     if asked not in (None, found):
+        task_named(asked)
         raise ConfigError(f"task={asked} contradicts the model, which is for task={found}", model, f"task={found}")
     return found
 

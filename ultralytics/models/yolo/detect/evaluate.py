@@ -28,7 +28,7 @@ from ultralytics.utils.types import ANY_CLASS, UNKNOWN_AREA, Batch, Float64Array
 STATS = ("tp", "conf", "pred_cls", "target_cls", "ignored")
 
 
-class Shapes(NamedTuple):
+class CocoShapes(NamedTuple):
     """Masks or poses of an image's detections and objects, as COCO's format has them, in pixels of the original."""
 
     found: Sequence[Any]  # of the detections
@@ -50,7 +50,7 @@ class Pair(NamedTuple):
     areas: Float64Array | None  # (m,) of the objects' masks; None where none has one
     # (m, n) overlap of the objects with the detections in what the task is about besides boxes: masks or poses
     overlap: Tensor | None = None
-    shapes: Shapes | None = None  # for COCO's figures
+    shapes: CocoShapes | None = None  # for COCO's figures
 
 
 def pair(detected: Tensor, batch: Batch, i: int, single_cls: bool = False) -> Pair:

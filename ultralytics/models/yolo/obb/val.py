@@ -60,10 +60,10 @@ class OBBValidator(DetectionValidator):
         found = found.clone()
         if self.args.single_cls:
             found[:, 5] = 0
-        found[:, :4] = to_original(found[:, :4], batch, i)
+        found[:, :4] = boxes_to_original(found[:, :4], batch, i)
         height, width = batch["resized_shape"][i]
         targets = batch["bboxes"][batch["batch_idx"].view(-1) == i].cpu().float()
-        placed = to_original(targets[:, :4] * torch.tensor([width, height, width, height]), batch, i)
+        placed = boxes_to_original(targets[:, :4] * torch.tensor([width, height, width, height]), batch, i)
         made = pair_with(found, torch.cat([placed, targets[:, 4:]], 1), batch, i)
         if self.args.save_txt:
             self._save_txt(made, obb=torch.cat([rotated(found), found[:, 4:6]], 1))
@@ -103,7 +103,7 @@ def around(boxes: Tensor) -> Tensor:
     return torch.cat([corners.amin(1), corners.amax(1)], 1)
 
 
-def to_original(boxes: Tensor, batch: Batch, i: int) -> Tensor:
+def boxes_to_original(boxes: Tensor, batch: Batch, i: int) -> Tensor:
     """Return centre and size (n, 4) of an image's frame in pixels of the original; the centre is limited to it, the
     size to its own."""
     ratio_pad, (height, width) = batch["ratio_pad"][i], batch["ori_shape"][i]

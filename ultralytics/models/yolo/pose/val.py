@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ultralytics.cfg.dataset import DatasetSpec
-from ultralytics.models.yolo.detect.evaluate import Pair, Shapes, pair
+from ultralytics.models.yolo.detect.evaluate import CocoShapes, Pair, pair
 from ultralytics.models.yolo.detect.val import DRAWN_BOXES, DetectionValidator
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.matching import kpt_iou, sigmas_of
@@ -59,20 +59,20 @@ class PoseValidator(DetectionValidator):
         if self.args.save_txt:
             self._save_txt(made, boxes=made.detected, keypoints=poses)
         if self.keeps_shapes:
-            made = made._replace(shapes=Shapes(list(poses.double().numpy()), list(labels.double().numpy())))
+            made = made._replace(shapes=CocoShapes(list(poses.double().numpy()), list(labels.double().numpy())))
         return made
 
     def _poses(self, found: Tensor, batch: Batch, i: int) -> Tensor:
         """Return the poses (n, K, 2 or 3) of detections, in pixels of the original image."""
         poses = found[:, 6:].reshape(len(found), *self.kpt_shape).clone()
-        return to_original(poses, batch, i)
+        return poses_to_original(poses, batch, i)
 
     @staticmethod
     def _labels(batch: Batch, i: int) -> Tensor:
         """Return the labelled poses (m, K, 3) of an image, in pixels of the original."""
         height, width = batch["resized_shape"][i]
         poses = batch["keypoints"][batch["batch_idx"].view(-1) == i].cpu().float()
-        return to_original(poses * torch.tensor([width, height, 1.0]), batch, i)
+        return poses_to_original(poses * torch.tensor([width, height, 1.0]), batch, i)
 
     def predicted(self, batch: Batch, preds: list[Any]) -> Any:
         """Return the surest detections of a batch's images, with their poses, as what draws a batch takes them."""
@@ -95,6 +95,6 @@ def points_of(data: DatasetSpec) -> tuple[int, int]:
     return data.kpt_shape
 
 
-def to_original(poses: Tensor, batch: Batch, i: int) -> Tensor:
+def poses_to_original(poses: Tensor, batch: Batch, i: int) -> Tensor:
     """Return poses (n, K, 2 or 3) of an image's frame in pixels of the original, limited to it; in place."""
     return scale_coords(batch["resized_shape"][i], poses, batch["ori_shape"][i], batch["ratio_pad"][i])

@@ -43,7 +43,7 @@ def overlap_of(
         boxes: (m, 4) of the objects, centre and size in 0..1; labels: (m, h, w) their masks.
     """
     overlap = torch.zeros((len(labels), len(found)), device=protos.device)
-    meeting = contested(found[:, :4].cpu(), made.detected[:, 5], _corners(boxes, frame, protos), made.classes)
+    meeting = contested(found[:, :4].cpu(), made.detected[:, 5], _corners_of(boxes, frame, protos), made.classes)
     wanted = meeting.nonzero().view(-1).to(protos.device)
     if not len(wanted):
         return overlap
@@ -55,7 +55,7 @@ def overlap_of(
     return overlap
 
 
-def _corners(boxes: Tensor, frame: Sequence[int], protos: Tensor) -> Tensor:
+def _corners_of(boxes: Tensor, frame: Sequence[int], protos: Tensor) -> Tensor:
     """Return the corners of labelled boxes in pixels of the frame, with a margin."""
     height, width = frame
     size = torch.tensor([width, height], dtype=torch.float32)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ultralytics.models.yolo.detect.evaluate import Pair, Shapes, pair
+from ultralytics.models.yolo.detect.evaluate import CocoShapes, Pair, pair
 from ultralytics.models.yolo.detect.val import DRAWN_BOXES, DetectionValidator
 from ultralytics.models.yolo.segment.evaluate import contested, encoded, label_masks, overlap_of
 from ultralytics.models.yolo.segment.predict import prototypes
@@ -68,7 +68,7 @@ class SegmentationValidator(DetectionValidator):
         frame, ratio_pad = batch["resized_shape"][i], batch["ratio_pad"][i]
         return object_masks(found.protos, coefficients, boxes, frame, made.shape, ratio_pad).cpu()
 
-    def _shapes(self, found: Masked, made: Pair, batch: Batch, i: int) -> Shapes:
+    def _shapes(self, found: Masked, made: Pair, batch: Batch, i: int) -> CocoShapes:
         """Return the masks of an image's detections and objects, in its pixels: of all detections where they are
         written, else of those whose masks can matter."""
         labels = self.dataloader.dataset.labels.labelled(int(batch["index"][i]))
@@ -90,7 +90,7 @@ class SegmentationValidator(DetectionValidator):
         for row, rle in zip(rows.tolist(), encoded(self._native(found, made, batch, i, rows)), strict=True):
             kept[row] = rle
         truths = [[outline] if len(outline) >= 6 else empty for outline in outlines]
-        return Shapes(kept, truths, corners, classes)
+        return CocoShapes(kept, truths, corners, classes)
 
     def predicted(self, batch: Batch, preds: list[Any]) -> Any:
         """Return the surest detections of a batch's images, with their masks, as what draws a batch takes them."""
