@@ -79,7 +79,7 @@ class Task:
 
     @property
     def figures(self) -> TaskFigures:
-        """What its validation says, and which figure networks are compared by."""
+        """Return what its validation says, and the figure that networks are compared by."""
         found: TaskFigures = self.metrics.figures
         return found
 

@@ -236,15 +236,7 @@ class Search:
                 raise ConfigError(f"{key}=False is not possible in a tune", hint="trials are compared by val")
         if not self.base.get("data"):
             raise ConfigError("data is missing", hint="such as data=data/mine.yaml")
-        tasks = {task_for(get_cfg(None, {**self.base, "model": model})) for model in models}
-        if len(tasks) > 1:
-            hint = "models of one task: their figures are not of the same"
-            raise ConfigError(f"the space has models of the tasks {', '.join(sorted(tasks))}", hint=hint)
-        task = task_named(tasks.pop())
-        metric, known = self.options.metric, task.figures.columns
-        if metric != METRICS[0] and metric not in known:
-            raise ConfigError(f"metric={metric} is not a figure of the task", hint=f"fitness, {', '.join(known)}")
-        task.load_data(self.base["data"])
+        _check_data(self.base, models, self.options.metric)
         if self.options.prune and several_devices(self.base.get("device")):
             raise ConfigError(
                 "prune=True cannot reach the processes of a trial on several devices",
@@ -415,6 +407,23 @@ class Search:
         best = best_of(trials)
         shown = f" (best: {best.value:.4f}, trial {best.number})" if best is not None else ""
         return "" if figure is None else f"{after}, {metric} {figure:.4f}{shown}"
+
+
+def _check_data(base: Mapping[str, Any], models: Collection[Any], metric: str) -> None:
+    """Refuse models of several tasks, a metric that their task has not, and a dataset that cannot be read.
+
+    Raises:
+        UserError: what is wrong.
+    """
+    tasks = {task_for(get_cfg(None, {**base, "model": model})) for model in models}
+    if len(tasks) > 1:
+        hint = "models of one task: figures of several cannot be compared"
+        raise ConfigError(f"the space has models of the tasks {', '.join(sorted(tasks))}", hint=hint)
+    task = task_named(tasks.pop())
+    known = task.figures.columns
+    if metric != METRICS[0] and metric not in known:
+        raise ConfigError(f"metric={metric} is not a figure of the task", hint=f"fitness, {', '.join(known)}")
+    task.load_data(base["data"])
 
 
 def _keep_threads(base: dict[str, Any], before: Mapping[str, Any], slots: Sequence[str | None]) -> dict[str, Any]:
