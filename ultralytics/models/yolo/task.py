@@ -188,5 +188,5 @@ def task_of(head: str) -> str:
 
 def figures_in(columns: Collection[str]) -> TaskFigures | None:
     """Return the figures of the task whose results.csv has these columns; None where they are of none."""
-    found = [t.figures for t in TASKS.values() if set(t.figures.shown.values()) <= set(columns)]
-    return max(found, key=lambda f: len(f.shown), default=None)
+    found = [t.figures for t in TASKS.values() if set(t.figures.decisive) <= set(columns)]
+    return max(found, key=lambda f: len(f.decisive), default=None)
