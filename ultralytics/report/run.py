@@ -142,7 +142,7 @@ def best_epoch(rows: Sequence[Mapping[str, str]]) -> tuple[float, float] | None:
     if figures is None:
         return None
     for row in rows:
-        epoch, numbers = number_of(row.get("epoch")), {k: number_of(row.get(k)) for k in figures.shown.values()}
+        epoch, numbers = number_of(row.get("epoch")), {k: number_of(row.get(k)) for k in figures.decisive}
         known = {k: v for k, v in numbers.items() if v is not None}
         if epoch is None or len(known) < len(numbers):
             continue

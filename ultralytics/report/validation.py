@@ -85,7 +85,8 @@ def _by_class(found: Validation) -> list[Html]:
         coco = mapping(found.metrics, "coco")
         coco = coco if of in ("", "box") else mapping(coco, _COCO.get(of, of))
         content += _class_tables(figures, coco, found.metrics, f" ({of})" if of else "")
-    measured = any(k in row for row in mapping(found.metrics, "classes").values() for k in ("mAP50-95",))
+    rows = mapping(found.metrics, "classes").values()
+    measured = any(isinstance(row, dict) and "mAP50-95" in row for row in rows)
     note = "mAP is the reference's, AP is COCO's; precision, recall and F1 at the score of the best mean F1."
     return [*content, tag("p", note, class_="note")] if content and measured else content
 

@@ -271,9 +271,9 @@ class _Reader:
         if not isinstance(value, str) or key in ("imgsz", "name"):
             return value
         given = user_path(value)
-        folders = [path for path in (self.file.parent / given, Path.cwd() / given) if key == "data" and path.is_dir()]
-        if folders:  # of class folders
-            return str(folders[0])
+        beside = [path for path in (self.file.parent / given, Path.cwd() / given) if key == "data" and path.is_dir()]
+        if beside:  # class folders
+            return str(beside[0])
         if not Path(value).suffix:
             return value
         for path in (self.file.parent / given, Path.cwd() / given):

@@ -32,7 +32,7 @@ TIMES = "_seconds"  # how the names of costs end that another run of the same wo
 
 
 @dataclass(frozen=True)
-class RunRecord:  # size: what a run of a study leaves, one entry each
+class RunRecord:  # size: what tables, figures and checks of fairness are made from
     """A run of a study.
 
     Attributes:

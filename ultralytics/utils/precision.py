@@ -161,6 +161,11 @@ class TaskFigures:
         """Title → column of every figure."""
         return {self.title(name): column for name, column in self.columns.items()} | dict(self.others)
 
+    @property
+    def decisive(self) -> list[str]:
+        """Columns that the fitness is computed of."""
+        return [column for part in self.parts for column in part]
+
     def fitness(self, row: Mapping[str, float]) -> float:
         """Return what "best" means, of the figures by column: the same to the bit as `fitness` of the metrics."""
         total = 0.0

@@ -79,7 +79,7 @@ class Task:
 
     @property
     def figures(self) -> TaskFigures:
-        """Its validation's figures, and the one that networks are compared by."""
+        """Return what its validation says, and the figure that networks are compared by."""
         found: TaskFigures = self.metrics.figures
         return found
 
@@ -189,5 +189,5 @@ def task_of(head: str) -> str:
 
 def figures_in(columns: Collection[str]) -> TaskFigures | None:
     """Return the figures of the task whose results.csv has these columns; None where they are of none."""
-    found = [t.figures for t in TASKS.values() if set(t.figures.shown.values()) <= set(columns)]
-    return max(found, key=lambda f: len(f.shown), default=None)
+    found = [t.figures for t in TASKS.values() if set(t.figures.decisive) <= set(columns)]
+    return max(found, key=lambda f: len(f.decisive), default=None)

@@ -16,13 +16,13 @@ from typing import Any
 
 import yaml
 
-from ultralytics.cfg.config import KNOBS, Config, get_cfg
+from ultralytics.cfg.config import KNOBS, get_cfg
 from ultralytics.cfg.knob import check_whole
 from ultralytics.cfg.paths import find_model_yaml, program
 from ultralytics.engine.ranks.launch import several_devices
 from ultralytics.engine.run.folder import RunLock
 from ultralytics.models.yolo.modes import task_for
-from ultralytics.models.yolo.task import Task, task_named
+from ultralytics.models.yolo.task import task_named
 from ultralytics.study.job import JOB_FILE, Job
 from ultralytics.study.plan import Run
 from ultralytics.study.pool import (
@@ -160,19 +160,6 @@ def _in_full(value: Any) -> Any:
     return str(path.absolute()) if path is not None and path.is_file() else value
 
 
-def _task_of(runs: Sequence[Config], metric: str) -> Task:
-    """Return the one task of all trials, which has the figure that they are compared by."""
-    tasks = {task_for(args) for args in runs}
-    if len(tasks) > 1:
-        hint = "models of one task: their figures are not of the same"
-        raise ConfigError(f"the space has models of the tasks {', '.join(sorted(tasks))}", hint=hint)
-    task = task_named(tasks.pop())
-    known = task.figures.columns
-    if metric != METRICS[0] and metric not in known:
-        raise ConfigError(f"metric={metric} is not a figure of the task", hint=f"fitness, {', '.join(known)}")
-    return task
-
-
 class Search:
     """A tune at work.
 
@@ -249,8 +236,7 @@ class Search:
                 raise ConfigError(f"{key}=False is not possible in a tune", hint="trials are compared by val")
         if not self.base.get("data"):
             raise ConfigError("data is missing", hint="such as data=data/mine.yaml")
-        task = _task_of([get_cfg(None, {**self.base, "model": model}) for model in models], self.options.metric)
-        task.load_data(self.base["data"])
+        _check_data(self.base, models, self.options.metric)
         if self.options.prune and several_devices(self.base.get("device")):
             raise ConfigError(
                 "prune=True cannot reach the processes of a trial on several devices",
@@ -421,6 +407,23 @@ class Search:
         best = best_of(trials)
         shown = f" (best: {best.value:.4f}, trial {best.number})" if best is not None else ""
         return "" if figure is None else f"{after}, {metric} {figure:.4f}{shown}"
+
+
+def _check_data(base: Mapping[str, Any], models: Collection[Any], metric: str) -> None:
+    """Refuse models of several tasks, a metric that their task has not, and a dataset that cannot be read.
+
+    Raises:
+        UserError: what is wrong.
+    """
+    tasks = {task_for(get_cfg(None, {**base, "model": model})) for model in models}
+    if len(tasks) > 1:
+        hint = "models of one task: figures of several cannot be compared"
+        raise ConfigError(f"the space has models of the tasks {', '.join(sorted(tasks))}", hint=hint)
+    task = task_named(tasks.pop())
+    known = task.figures.columns
+    if metric != METRICS[0] and metric not in known:
+        raise ConfigError(f"metric={metric} is not a figure of the task", hint=f"fitness, {', '.join(known)}")
+    task.load_data(base["data"])
 
 
 def _keep_threads(base: dict[str, Any], before: Mapping[str, Any], slots: Sequence[str | None]) -> dict[str, Any]:
