@@ -377,3 +377,11 @@ def test_every_command_on_consoles_that_are_not_utf8(encoding, tmp_path):
         assert b"Traceback" not in message, message
         assert b"Unicode" not in message, message
         assert done.returncode == (2 if "nichts" in words[-1] else done.returncode if words[0] == "check-data" else 0)
+
+
+def test_the_name_of_a_file_breaks_no_line(capsys):
+    setup_console()
+    LOGGER.warning("%s: is cut off, %d bytes", "a\nb\x1b.jpg", 3)
+    LOGGER.warning("%s: no", Path("c\nd"))
+    LOGGER.warning("%s", "a table\nof two lines")
+    assert capsys.readouterr().out == "a\\x0ab\\x1b.jpg: is cut off, 3 bytes\nc\\x0ad: no\na table\nof two lines\n"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from pathlib import PurePath
 from typing import Any, TypeVar
 
 from tqdm import tqdm
@@ -15,7 +17,7 @@ from tqdm.utils import ObjectWrapper
 
 from ultralytics.utils import events
 from ultralytics.utils.console import open_descriptors, tell
-from ultralytics.utils.text import printable, without_passwords
+from ultralytics.utils.text import escaped, printable, without_passwords
 
 T = TypeVar("T")
 LOGGER = logging.getLogger("ultralytics")
@@ -33,6 +35,14 @@ class _Console(logging.StreamHandler):  # type: ignore[type-arg]  # generic only
     characters, which names in a stranger's files may hold, are escaped."""
 
     error = False  # whether to write to stderr instead
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the message. What stands within a sentence, such as a file's name, breaks no line."""
+        args = record.args
+        if isinstance(args, tuple) and record.msg != "%s":
+            record = copy.copy(record)  # other handlers get it as it is
+            record.args = tuple(escaped(str(a)) if isinstance(a, str | PurePath) else a for a in args)
+        return super().format(record)
 
     def emit(self, record: logging.LogRecord) -> None:
         line = f"{printable(without_passwords(self.format(record)))}\n"
