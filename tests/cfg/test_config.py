@@ -283,6 +283,13 @@ def test_a_key_of_another_task_is_told():
     assert not lines(erasing=0.4, auto_augment="randaugment")
 
 
+def test_a_recipe_may_say_none_where_help_does(tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("auto_augment: none\n", encoding="utf-8")
+    assert get_cfg(recipe).auto_augment is None
+    assert get_cfg(None, {"auto_augment": parse_word("auto_augment", "none")}).auto_augment is None
+
+
 def test_pixels_are_read_as_pairs():
     for word in ("[[1,2],[3.5, 4]]", "[1,2], [3.5,4]"):
         assert parse_value(f"[{word}]" if word.startswith("[1") else word) == [[1, 2], [3.5, 4]]

@@ -11,7 +11,9 @@ import yaml
 
 from tests.helpers.tasks import SHADES, class_folders, classify_network
 from ultralytics import YOLO
+from ultralytics.cfg.paths import CLONE
 from ultralytics.cli import main
+from ultralytics.data.prepare import prepare_shapes
 from ultralytics.engine.weights.checkpoint import load_checkpoint
 from ultralytics.models.yolo.classify import ClassificationTrainer, ClassificationValidator
 from ultralytics.models.yolo.classify.evaluate import ClassEvaluator, Classified, classes_from_arrays, classes_to_arrays
@@ -299,3 +301,14 @@ def test_a_dark_image_is_told_from_a_light_one(tmp_path):
     )
     trainer.train()
     assert trainer.metrics["metrics/accuracy_top1"] >= 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_first_run_tells_the_shapes_apart(tmp_path):
+    """As `scripts/train.sh task=classify` runs it."""
+    data = prepare_shapes(tmp_path / "shapes-cls", task="classify")
+    recipe = CLONE / "cfg" / "recipes" / "quickstart-cls.yaml"
+    assert main(["train", f"cfg={recipe}", f"data={data}", "task=classify", "device=cpu", f"project={tmp_path}"]) == 0
+    with (tmp_path / "train" / "results.csv").open(encoding="utf-8") as file:
+        assert max(float(row["metrics/accuracy_top1"]) for row in csv.DictReader(file)) >= 0.95

@@ -126,7 +126,7 @@ class Knob:  # size: a field for each thing that a declaration can say
             value = str(value)
         if isinstance(value, tuple):
             value = list(value)
-        if self.none and self.kind in ("int", "float") and value == self.none:
+        if self.none and value == self.none and (self.kind in ("int", "float") or self._chosen_without(value)):
             return None
         if self.check is not None:
             try:
@@ -148,6 +148,9 @@ class Knob:  # size: a field for each thing that a declaration can say
             possible = ", ".join(map(str, self.choices))
             raise ConfigError(f"{key}={value} is not possible", where, f"one of {possible}")
         return value
+
+    def _chosen_without(self, value: str) -> bool:
+        return bool(self.choices) and value not in self.choices
 
     @property
     def shown(self) -> str:
