@@ -33,8 +33,8 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-
 from random_batch import SUFFIXES, random_batch
+
 from ultralytics import YOLO
 from ultralytics.cfg.config import get_cfg, parse_value
 from ultralytics.cfg.dataset import load_dataset

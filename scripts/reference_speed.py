@@ -1,9 +1,8 @@
 """Time the reference (ultralytics 8.2.103) on the work of `benchmark.py`, one JSON line: run by the interpreter of an
 environment that has it, see `benchmark.py compare`.
 
-    reference_speed.py step '{"task": …, "model": …, "imgsz": …, "batch": …, "steps": …, "threads": …, "seed": …, "nc": …}'
-    reference_speed.py val  '{"model": …, "data": …, "imgsz": …, "batch": …, "workers": …, "threads": …}'
-"""  # fmt: skip
+    reference_speed.py step|val OPTIONS     as JSON, those of `benchmark.py step` or `benchmark.py val`
+"""
 
 from __future__ import annotations
 
@@ -36,6 +35,7 @@ def cpu_seconds() -> float:
 def step(task: str, model: str, imgsz: int, batch: int, steps: int, seed: int, nc: int, **_: Any) -> dict[str, Any]:
     """Seconds of a training step on random images, as `benchmark.step`."""
     from random_batch import random_batch
+
     from ultralytics.cfg import get_cfg
     from ultralytics.nn import tasks
 

@@ -39,8 +39,8 @@ def _inside(boxes: Tensor, h: int, w: int) -> Tensor:
 
 def _corners(boxes: Tensor, h: int, w: int) -> list[list[int]]:
     """The first and, behind it, the last pixel in each box: x1, y1, x2, y2, as `_inside` has them."""
-    limit = torch.tensor([w, h] * 2)
-    corners: list[list[int]] = boxes[:, :4].nan_to_num(0).ceil().clamp(min=0).minimum(limit).long().tolist()
+    known = boxes[:, :4].masked_fill(boxes[:, :4].isnan().any(1, keepdim=True), 0)  # no pixel lies in one that is NaN
+    corners: list[list[int]] = known.ceil().clamp(min=0).minimum(torch.tensor([w, h] * 2)).long().tolist()
     return corners
 
 
