@@ -2,16 +2,16 @@
 
 A speed means something only beside another taken in the same run.
 
-    benchmark.py step   [model=yolov8n.yaml imgsz=320 batch=16 steps=6 threads=2 amp=True]
-        seconds of forward, loss, backward and optimiser step
+    benchmark.py step   [task=segment model=yolov8n-seg.yaml imgsz=320 batch=16 steps=6 threads=2 amp=True]
+        seconds of forward, loss, backward and optimiser step, of any task
     benchmark.py loader data=DATA.yaml [imgsz=640 items=150 cache=ram]
         training samples per second and core
     benchmark.py val    model=W.pt data=DATA.yaml [imgsz=640 batch=16 workers=2]
-        seconds and metrics of a whole validation
+        seconds and metrics of a whole validation, of any task
+    benchmark.py compare what=step|val reference=PYTHON [rounds=5] and what that measurement takes
+        the same by ultralytics 8.2.103, in turns with ours: PYTHON is the interpreter of an environment that has it
     benchmark.py labels [images=100000 boxes=7 epochs=5 workers=2]
         first scan and cached start of a split made for it, memory of labels and of a worker after each epoch
-
-
     benchmark.py safety data=DATA.yaml [model=yolov8n.yaml imgsz=320 batch=16 steps=8 saves=5 threads=2]
         what guards and saves add to an epoch: steps with and without guards in turns, and the saves of an epoch
 """
@@ -19,7 +19,10 @@ A speed means something only beside another taken in the same run.
 from __future__ import annotations
 
 import json
+import os
+import resource
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -30,6 +33,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from random_batch import SUFFIXES, random_batch
 
 from ultralytics import YOLO
 from ultralytics.cfg.config import get_cfg, parse_value
@@ -39,20 +43,21 @@ from ultralytics.data.dataset import YOLODataset
 from ultralytics.data.scan import scan
 from ultralytics.engine.ranks.device import mixed_precision, select_device
 from ultralytics.models.yolo.detect import DetectionTrainer
-from ultralytics.nn.tasks import DetectionModel
+from ultralytics.nn.tasks import network_for
 from ultralytics.utils.console import say
 from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.images import imwrite
-from ultralytics.utils.loss import v8DetectionLoss
 
 DEFAULTS: dict[str, dict[str, Any]] = {
     "step": {
-        "model": "yolov8n.yaml",
+        "task": "detect",
+        "model": "",
         "imgsz": 320,
         "batch": 16,
         "steps": 6,
         "threads": 2,
         "seed": 0,
+        "nc": 3,
         "amp": True,
         "device": "cpu",
     },
@@ -68,36 +73,48 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "device": "cpu",
     },
     "val": {"model": None, "data": None, "imgsz": 640, "batch": 16, "workers": 2, "threads": 2, "device": "cpu"},
+    "compare": {"what": None, "reference": None, "rounds": 5},
     "labels": {"images": 100_000, "boxes": 7, "epochs": 5, "workers": 2},
 }
 
 
+def cpu_seconds() -> float:
+    """Return what this process and its children that have ended have computed: on a machine that others use too, it
+    says more than the clock."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(u.ru_utime + u.ru_stime for u in used)
+
+
 def step(
-    model: str, imgsz: int, batch: int, steps: int, threads: int, seed: int, amp: bool, device: str
+    task: str,
+    model: str,
+    imgsz: int,
+    batch: int,
+    steps: int,
+    threads: int,
+    seed: int,
+    nc: int,
+    amp: bool,
+    device: str,
 ) -> dict[str, Any]:
-    """Seconds of a training step on random images, median."""
+    """Seconds of a training step on random images, median; without a model it is the task's n."""
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     where = select_device(device, quiet=True)
-    net = DetectionModel(model, nc=3, verbose=False).train().to(where, memory_format=torch.channels_last)
-    criterion = v8DetectionLoss(3, net.stride)
+    model = model or f"yolov8n{SUFFIXES[task]}.yaml"
+    net = network_for(task)(model, nc=nc, verbose=False).train().to(where, memory_format=torch.channels_last)
+    criterion = net.init_criterion()
     precision = mixed_precision(where, amp)
     scaler = torch.amp.GradScaler(where.type, enabled=precision == torch.float16)
     optimizer = torch.optim.SGD(net.parameters(), lr=1e-3, momentum=0.9, nesterov=True)
-    images = torch.rand(batch, 3, imgsz, imgsz, device=where).contiguous(memory_format=torch.channels_last)
-    n = 8 * batch
-    boxes = {
-        "batch_idx": torch.arange(batch).repeat_interleave(8).float(),
-        "cls": torch.randint(0, 3, (n,)).float(),
-        "bboxes": torch.rand(n, 4) * 0.2 + 0.3,
-    }
-    boxes = {k: v.to(where) for k, v in boxes.items()}
-    times = []
+    labelled: Any = {k: v.to(where) for k, v in random_batch(task, batch, imgsz, nc).items()}
+    images = labelled.pop("img").contiguous(memory_format=torch.channels_last)
+    times, work = [], []
     for i in range(steps + 2):
-        started = time.perf_counter()
+        started, before = time.perf_counter(), cpu_seconds()
         with torch.autocast(where.type, dtype=precision, enabled=precision is not None):
             maps = net(images)
-        scaler.scale(criterion(maps, boxes)[0]).backward()
+        scaler.scale(criterion(maps, labelled)[0]).backward()
         scaler.step(optimizer)
         scaler.update()
         optimizer.zero_grad()
@@ -105,10 +122,13 @@ def step(
             torch.cuda.synchronize(where)
         if i >= 2:
             times.append(time.perf_counter() - started)
+            work.append(cpu_seconds() - before)
     seconds = statistics.median(times)
     return {
+        "model": model,
         "precision": str(precision or torch.float32).removeprefix("torch."),
         "seconds_per_step": seconds,
+        "cpu_per_step": statistics.median(work),
         "images_per_second": batch / seconds,
     }
 
@@ -133,7 +153,7 @@ def loader(data: str, imgsz: int, batch: int, items: int, cache: bool | str) -> 
 def val(model: str, data: str, imgsz: int, batch: int, workers: int, threads: int, device: str) -> dict[str, Any]:
     """Seconds of loading weights and validating them, with the metrics."""
     torch.set_num_threads(threads)
-    started = time.perf_counter()
+    started, before = time.perf_counter(), cpu_seconds()
     with tempfile.TemporaryDirectory() as project:
         m = YOLO(model).val(
             data=data,
@@ -146,15 +166,47 @@ def val(model: str, data: str, imgsz: int, batch: int, workers: int, threads: in
             project=project,
             verbose=False,
         )
-    seconds = time.perf_counter() - started
-    return {
-        "seconds": seconds,
-        "P": m.box.mp,
-        "R": m.box.mr,
-        "mAP50": m.box.map50,
-        "mAP50_95": m.box.map,
-        "speed_ms": m.speed,
-    }
+    seconds, work = time.perf_counter() - started, cpu_seconds() - before
+    found = {"seconds": seconds, "cpu": work, "figures": m.results_dict, "speed_ms": m.speed}
+    if hasattr(m, "box"):
+        found |= {"P": m.box.mp, "R": m.box.mr, "mAP50": m.box.map50, "mAP50_95": m.box.map}
+    return found
+
+
+MEASURED = {"step": ("seconds_per_step", "cpu_per_step"), "val": ("seconds", "cpu")}
+
+
+def compare(what: str, reference: str, rounds: int, **given: Any) -> dict[str, Any]:
+    """The reference's and our figures of as many rounds, each in a process of its own and in turns; ratios say how
+    many times as fast this is.
+
+    Raises:
+        ConfigError: a side gives no figures; its last lines are named.
+    """
+    here = Path(__file__).resolve().parent
+    options = {**DEFAULTS[what], **given}
+    if what == "step":
+        options["model"] = options["model"] or f"yolov8n{SUFFIXES[options['task']]}.yaml"
+    theirs = [reference, str(here / "reference_speed.py"), what, json.dumps(options)]
+    ours = [sys.executable, str(Path(__file__)), what, *(f"{k}={v}" for k, v in given.items())]
+    found: dict[str, list[dict[str, Any]]] = {"reference": [], "here": []}
+    for _ in range(rounds):
+        for side, command in (("reference", theirs), ("here", ours)):
+            path = {"PYTHONPATH": str(here.parent)} if side == "here" else {}
+            env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | path
+            done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise ConfigError(f"the {side} gives no figures", hint=(done.stdout + done.stderr)[-500:])
+            found[side].append(json.loads(done.stdout.splitlines()[-1]))
+    result: dict[str, Any] = {}
+    for key in MEASURED[what]:
+        for word, of in (("median", statistics.median), ("least", min)):
+            both = {side: of([r[key] for r in each]) for side, each in found.items()}
+            result[f"{key}_{word}"] = {**both, "ratio": both["reference"] / both["here"]}
+    if what == "val":
+        result["figures"] = {side: each[-1]["figures"] for side, each in found.items()}
+        result["speed_ms"] = {side: each[-1]["speed_ms"] for side, each in found.items()}
+    return result
 
 
 def labels(images: int, boxes: int, epochs: int, workers: int) -> dict[str, Any]:
@@ -322,6 +374,20 @@ def options_of(name: str, defaults: dict[str, Any], words: list[str]) -> dict[st
     return options
 
 
+def compared(what: str, words: list[str]) -> dict[str, Any]:
+    """Return the options of what `compare` is asked to measure.
+
+    Raises:
+        ConfigError: there is no such measurement.
+    """
+    if what != "compare":
+        return {}
+    asked = next((word.removeprefix("what=") for word in words if word.startswith("what=")), "")
+    if asked not in MEASURED:
+        raise ConfigError("compare what?", hint="what=step or what=val")
+    return DEFAULTS[asked]
+
+
 def main(words: list[str]) -> int:
     """Run one measurement."""
     if {"-h", "--help", "help"} & set(words):
@@ -331,9 +397,9 @@ def main(words: list[str]) -> int:
         what = words[0] if words else ""
         if what not in DEFAULTS:
             raise ConfigError("benchmark what?", hint=f"one of {', '.join(DEFAULTS)}")
-        options = options_of(what, DEFAULTS[what], words[1:])
+        options = options_of(what, DEFAULTS[what] | compared(what, words[1:]), words[1:])
         kinds: dict[str, Callable[..., dict[str, Any]]]
-        kinds = {"step": step, "loader": loader, "val": val, "labels": labels, "safety": safety}
+        kinds = {"step": step, "loader": loader, "val": val, "compare": compare, "labels": labels, "safety": safety}
         result = kinds[what](**options)
     except UserError as e:
         say(f"error: {e}", error=True)

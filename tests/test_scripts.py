@@ -136,13 +136,65 @@ def test_arguments_that_are_mistaken_for_the_quickstart_are_not(tmp_path, tiny, 
     assert "quickstart" not in args
 
 
+TASKS = ("detect", "segment", "pose", "obb", "classify")
+
+
 @pytest.mark.slow
-def test_the_benchmark_prints_json_lines(tmp_path):
-    done = bash(
-        CLONE / "scripts" / "benchmark.sh", "step", "model=yolov8n.yaml", "imgsz=32", "batch=2", "steps=1", cwd=tmp_path
-    )
+@pytest.mark.parametrize("task", TASKS)
+def test_the_benchmark_prints_json_lines(task, tmp_path):
+    words = ("step", f"task={task}", "imgsz=32", "batch=2", "steps=1", "threads=1")
+    done = bash(CLONE / "scripts" / "benchmark.sh", *words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert '"what": "step"' in done.stdout
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert (found["what"], found["task"]) == ("step", task)
+    assert found["seconds_per_step"] > 0
+    assert found["cpu_per_step"] > 0
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    monkeypatch.syspath_prepend(str(CLONE / "scripts"))
+    return importlib.import_module("benchmark")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_batch_drawn_at_random_is_one_of_its_task(task, benchmark):
+    batch = benchmark.random_batch(task, 2, 64, 3)
+    assert batch["img"].shape == (2, 3, 64, 64)
+    if task == "classify":
+        assert batch["cls"].shape == (2,)
+        return
+    assert batch["batch_idx"].tolist() == [0.0] * 8 + [1.0] * 8
+    assert batch["bboxes"].shape == (16, 5 if task == "obb" else 4)
+    assert ("keypoints" in batch, "masks" in batch) == (task == "pose", task == "segment")
+    if task == "segment":
+        assert batch["masks"].shape == (2, 16, 16)
+        numbers = batch["masks"].unique()
+        assert numbers.min() == 0
+        assert 4 <= numbers.max() <= 8  # ellipses lie over each other
+
+
+def test_both_sides_are_compared_in_turns(benchmark, monkeypatch):
+    """Each round asks the reference and then us; the ratio says how many times as fast this is."""
+    asked = []
+
+    def ran(command, **_):
+        theirs = command[0] == "their-python"
+        asked.append(theirs)
+        times = {"seconds_per_step": (8.0 if theirs else 2.0) + len(asked), "cpu_per_step": 6.0 if theirs else 3.0}
+        return SimpleNamespace(returncode=0, stdout=f"a line\n{json.dumps(times)}\n", stderr="")
+
+    monkeypatch.setattr(benchmark.subprocess, "run", ran)
+    found = benchmark.compare("step", "their-python", 3, task="pose")
+    assert asked == [True, False] * 3
+    assert found["seconds_per_step_median"] == {"reference": 11.0, "here": 6.0, "ratio": 11 / 6}
+    assert found["seconds_per_step_least"] == {"reference": 9.0, "here": 4.0, "ratio": 9 / 4}
+    assert found["cpu_per_step_median"]["ratio"] == 2
+    failed = SimpleNamespace(returncode=1, stdout="", stderr="no such package")
+    monkeypatch.setattr(benchmark.subprocess, "run", lambda *_, **__: failed)
+    with pytest.raises(benchmark.ConfigError, match=r"the reference gives no figures .*no such package"):
+        benchmark.compare("step", "their-python", 3)
+    assert benchmark.main(["compare", "what=loader"]) == 2
 
 
 @pytest.mark.slow

@@ -38,6 +38,18 @@ def test_masks_equal_the_reference(numbers):
     assert process_mask_native(protos, coefficients[:0], numbers["boxes"][:0], shape).shape == (0, *shape)
 
 
+@given(st.lists(st.lists(st.floats(-50, 200) | st.just(float("nan")), min_size=4, max_size=4), max_size=4))
+@settings(max_examples=25, deadline=None)
+def test_masks_cut_box_by_box_are_those_cut_as_a_whole(boxes):
+    """Whatever the boxes are: outside, turned round, not a number."""
+    rng = torch.Generator().manual_seed(0)
+    protos, coefficients = torch.randn(3, 16, 20, generator=rng), torch.randn(len(boxes), 3, generator=rng)
+    corners = torch.tensor(boxes).reshape(-1, 4)
+    found = process_mask(protos, coefficients, corners, (64, 80))
+    logits = torch.einsum("nk,khw->nhw", coefficients, protos)
+    assert torch.equal(found, (crop_mask(logits, corners / 4) > 0).float())
+
+
 def test_masks_at_full_precision_are_those_of_every_pixel(numbers):
     """Cut by the box among the pixels of the result: the reference's, but for a strip along the box."""
     shape = numbers["shape"].tolist()

@@ -37,6 +37,13 @@ def _inside(boxes: Tensor, h: int, w: int) -> Tensor:
     return ((row >= y1) & (row < y2)) & ((column >= x1) & (column < x2))
 
 
+def _corners(boxes: Tensor, h: int, w: int) -> list[list[int]]:
+    """The first and, behind it, the last pixel in each box: x1, y1, x2, y2, as `_inside` has them."""
+    known = boxes[:, :4].masked_fill(boxes[:, :4].isnan().any(1, keepdim=True), 0)  # no pixel lies in one that is NaN
+    corners: list[list[int]] = known.ceil().clamp(min=0).minimum(torch.tensor([w, h] * 2)).long().tolist()
+    return corners
+
+
 def process_mask(
     protos: Tensor, masks_in: Tensor, bboxes: Tensor, shape: Sequence[int], upsample: bool = False
 ) -> Tensor:
@@ -53,7 +60,13 @@ def process_mask(
     """
     logits = _logits(protos, masks_in)
     scale = [logits.shape[2] / shape[1], logits.shape[1] / shape[0]] * 2
-    masks = crop_mask(logits, bboxes.float() * bboxes.new_tensor(scale, dtype=torch.float32))
+    boxes = bboxes.float() * bboxes.new_tensor(scale, dtype=torch.float32)
+    if not upsample and logits.device.type == "cpu":
+        masks = torch.zeros(logits.shape)  # memory that nothing is written to costs nothing
+        for mask, of_object, (x1, y1, x2, y2) in zip(masks, logits, _corners(boxes, *logits.shape[1:]), strict=True):
+            mask[y1:y2, x1:x2] = of_object[y1:y2, x1:x2] > 0
+        return masks
+    masks = crop_mask(logits, boxes)
     if upsample and len(masks):
         masks = F.interpolate(masks[None], tuple(int(n) for n in shape), mode="bilinear", align_corners=False)[0]
     elif upsample:
@@ -138,8 +151,7 @@ def object_masks(
 def _one_by_one(logits: Tensor, boxes: Tensor, rows: _Places, columns: _Places) -> Tensor:
     """Interpolate what lies in the boxes alone."""
     masks = torch.zeros((len(logits), rows.size, columns.size))  # memory that nothing is written to costs nothing
-    limit = torch.tensor([columns.size, rows.size] * 2)
-    corners = boxes.nan_to_num(0).ceil().clamp(min=0).minimum(limit).long().tolist()
+    corners = _corners(boxes, rows.size, columns.size)
     for mask, of_object, (x1, y1, x2, y2) in zip(masks, logits, corners, strict=True):
         if x1 < x2 and y1 < y2:
             mask[y1:y2, x1:x2] = columns.along(rows.along(of_object, 0, y1, y2), 1, x1, x2) > 0
