@@ -23,7 +23,7 @@ from ultralytics.models.yolo.benchmark import measure
 from ultralytics.models.yolo.detect import DetectionPredictor, DetectionTrainer, DetectionValidator, Explanation
 from ultralytics.models.yolo.exporting import real_images
 from ultralytics.models.yolo.modes import settings, train
-from ultralytics.models.yolo.task import TASKS, Task, TaskExplainer, checked_task, part_of, task_named, task_of
+from ultralytics.models.yolo.task import TASKS, Task, TaskExplainer, checked_task, part_of, task_of
 from ultralytics.models.yolo.weights import head_of, listed, load_trained, reopened
 from ultralytics.nn.plugins import load_plugins
 from ultralytics.nn.several import EnsembleBackend
@@ -117,7 +117,6 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
             self.model = open_exported(name)
             self._opened_for = torch.device("cpu")
             self.task = checked_task(task, self.model.metadata.task, name)
-            task_named(self.task)
             fixed = self.model.fixed
             self.overrides["imgsz"] = self.model.metadata.imgsz if fixed is None else list(fixed)
         else:
@@ -492,8 +491,8 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
         self._network("explain")
         if isinstance(source, int | tuple) and not isinstance(source, bool):
             raise ConfigError(f"explain({source!r}) names no image", hint="source=an image; rows: report(imgsz)")
-        keys = kwargs if kind is None else kwargs | {"kind": kind}
-        args = settings("explain", keys, self.overrides, keys.pop("_source", "argument"))
+        kwargs |= {} if kind is None else {"kind": kind}
+        args = settings("explain", kwargs, self.overrides, kwargs.pop("_source", "argument"))
         source = args.source if source is None else source
         if source is None:
             raise ConfigError("nothing to explain", hint="source=an image, a folder or a glob")

@@ -175,8 +175,8 @@ def checked_task(asked: str | None, found: str, model: str) -> str:
     Raises:
         ConfigError: it is another.
     """
+    task_named(asked or found)
     if asked not in (None, found):
-        task_named(asked)
         raise ConfigError(f"task={asked} contradicts the model, which is for task={found}", model, f"task={found}")
     return found
 
