@@ -7,13 +7,13 @@ source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 use_environment
 
 # The embedded dataset and the network of each task, for a first run
-task=detect suffix='' network=yolov8n-fla.yaml
+task=detect suffix='' network=yolov8n-fla.yaml recipe=quickstart
 for word in "$@"; do
     case "$word" in
         task=segment) task=segment suffix=-seg network=yolov8n-seg.yaml ;;
         task=pose) task=pose suffix=-pose network=yolov8n-pose.yaml ;;
         task=obb) task=obb suffix=-obb network=yolov8n-obb.yaml ;;
-        task=classify) task=classify suffix=-cls network=yolov8n-cls.yaml ;;
+        task=classify) task=classify suffix=-cls network=yolov8n-cls.yaml recipe=quickstart-cls ;;
     esac
 done
 
@@ -28,11 +28,12 @@ for word in "$@"; do
         data=*shapes-cls.yaml) quickstart=false task=classify suffix=-cls ;;
         data=* | resume=*) shapes=false quickstart=false ;;
         cfg=*quickstart.yaml) quickstart=false ;;
+        cfg=*quickstart-cls.yaml) quickstart=false task=classify suffix=-cls ;;
         model=* | cfg=*) quickstart=false shapes=false ;;
     esac
 done
 if $quickstart; then
-    set -- cfg="$ROOT/cfg/recipes/quickstart.yaml" model="$network" data="shapes$suffix.yaml" "$@"
+    set -- cfg="$ROOT/cfg/recipes/$recipe.yaml" model="$network" data="shapes$suffix.yaml" "$@"
 fi
 if $shapes || $quickstart || [[ " $* " == *shapes.yaml* ]]; then
     "$PY" -m ultralytics prepare shapes task="$task" out="$ROOT/data/shapes$suffix" >/dev/null

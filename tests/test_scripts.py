@@ -73,6 +73,17 @@ def test_the_commands_for_windows_are_what_the_scripts_run(name, tmp_path):
         assert f"python {line}" in said
 
 
+@pytest.mark.parametrize("words", [["task=classify"], ["cfg=cfg/recipes/quickstart-cls.yaml"]])
+def test_the_first_run_of_a_classifier_has_a_recipe_of_its_own(words, tmp_path):
+    log, fake = tmp_path / "log", tmp_path / "python"
+    fake.write_text(f'#!/bin/sh\necho "$@" >> {log}\n', encoding="utf-8")
+    fake.chmod(0o755)
+    assert bash(CLONE / "scripts" / "train.sh", *words, cwd=tmp_path, PYTHON=str(fake)).returncode == 0
+    prepared, trained = (line for line in log.read_text(encoding="utf-8").splitlines() if line.startswith("-m"))
+    assert prepared.endswith(f"prepare shapes task=classify out={CLONE}/data/shapes-cls")
+    assert "recipes/quickstart-cls.yaml" in trained
+
+
 def test_data_sets_are_prepared_by_a_script(tmp_path):
     script = CLONE / "scripts" / "prepare.sh"
     assert "usage: python -m ultralytics prepare" in bash(script, "--help", cwd=tmp_path).stdout

@@ -384,3 +384,11 @@ def test_supervision_takes_results_as_they_are(ids):
         assert np.array_equal(taken.xyxy, np.asarray(boxes)[:, :4])
         assert list(taken.data["class_name"]) == ["dog", "cat"][: len(boxes)]
         assert (taken.tracker_id is not None and list(taken.tracker_id) == [7, 9][: len(boxes)]) == ids
+
+
+def test_what_cannot_be_written_or_drawn_is_one_line(result, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"file.*: could not be written: .* \(free some space"):
+        result.save_txt(tmp_path / "file" / "a.txt")
+    with pytest.raises(UserError, match="color_mode='foo' is unknown"):
+        result.plot(color_mode="foo")

@@ -1,5 +1,6 @@
 """Servers of this machine: files, and a camera that sends numbered frames and breaks off when asked to."""
 
+import base64
 import http.server
 import threading
 from contextlib import contextmanager
@@ -37,18 +38,40 @@ def served(handler):
         thread.join(5)
 
 
-def files(contents):
-    """A handler that serves path → (bytes, type); the type None leaves the length out too."""
+def basic(login):
+    """What a request with a name and password says."""
+    return f"Basic {base64.b64encode(login.encode()).decode()}"
+
+
+def files(contents, login="", length=True):
+    """A handler that serves path → (bytes, type), or sends on to an address; the type None leaves the length out too.
+
+    Args:
+        login: NAME:PASSWORD without which nothing is served.
+        length: send it.
+    """
 
     class Handler(http.server.BaseHTTPRequestHandler):
         asked = []  # noqa: RUF012  # of this server's one class
+        logins = []  # noqa: RUF012  # what came with each
 
         def log_message(self, *_):
             pass
 
         def do_GET(self):  # the name that http.server calls
             self.asked.append(self.path)
+            self.logins.append(self.headers.get("Authorization"))
+            if login and self.logins[-1] != basic(login):
+                self.send_response(401)
+                self.send_header("WWW-Authenticate", 'Basic realm="camera"')
+                self.end_headers()
+                return
             found = contents.get(self.path)
+            if isinstance(found, str):
+                self.send_response(302)
+                self.send_header("Location", found)
+                self.end_headers()
+                return
             if found is None:
                 self.send_error(404)
                 return
@@ -56,20 +79,22 @@ def files(contents):
             self.send_response(200)
             if kind is not None:
                 self.send_header("Content-Type", kind)
-                self.send_header("Content-Length", str(len(data)))
+                if length:
+                    self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
 
     return Handler
 
 
-def camera(frames, connections, again=404, pause=None):
+def camera(frames, connections, again=404, pause=None, login=""):
     """A handler that sends motion-JPEG: `frames` numbered ones to each of so many connections, which it then closes;
     later ones get an error.
 
     Args:
         again: the answer then.
         pause: called before each frame with its number.
+        login: NAME:PASSWORD without which there is no picture.
     """
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -80,6 +105,11 @@ def camera(frames, connections, again=404, pause=None):
 
         def do_GET(self):  # the name that http.server calls
             kind = type(self)
+            if login and self.headers.get("Authorization") != basic(login):
+                self.send_response(401)
+                self.send_header("WWW-Authenticate", 'Basic realm="camera"')
+                self.end_headers()
+                return
             if kind.opened == connections:
                 self.send_error(again)
                 return

@@ -55,9 +55,9 @@ def write_study(
             seen = seen_of(quality, 100 * seed + a, images, nc, wanting)
             write_seen(folder / "test" / "seen.npz", seen)
             d = Detections.from_seen(seen)
-            ap = d.class_ap(np.ones((1, images)))[0]
+            ap = d.by_class(np.ones((1, images)))[0]
             of_class = dict.fromkeys(names) | {names[c]: float(v) for c, v in zip(d.classes, ap, strict=True)}
-            value = float(mean_over_classes(d.class_ap(np.ones((1, images))))[0])
+            value = float(mean_over_classes(d.by_class(np.ones((1, images))))[0])
             record = RunRecord(
                 arm, seed, FINISHED, folder.name,
                 figures={"mAP50-95": value, "mAP50": min(value * 1.6, 1), "AP": value * 0.98, "AP_S": None},

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import yaml
 
 from ultralytics.utils.images import imwrite
 
@@ -67,4 +68,26 @@ def task_data(folder, task, train=6, val=4, nc=3, seed=0):
     names = "".join(f"  {i}: c{i}\n" for i in range(nc))
     file = root / "data.yaml"
     file.write_text(f"path: .\ntrain: images/train\nval: images/val\n{points}names:\n{names}", encoding="utf-8")
+    return file
+
+
+SHADES = ("dark", "light", "grey")
+
+
+def class_folders(folder, counts=(5, 5, 5), val=(2, 2, 2)):
+    """Images that are dark, light or in between."""
+    rng = np.random.default_rng(0)
+    for split, numbers in (("train", counts), ("val", val)):
+        for name, level, count in zip(SHADES, (30, 220, 125), numbers, strict=True):
+            (folder / split / name).mkdir(parents=True, exist_ok=True)
+            for i in range(count):
+                image = rng.integers(level - 20, level + 20, (36, 40, 3), np.uint8)
+                cv2.imwrite(str(folder / split / name / f"{i}.png"), image)
+    return folder
+
+
+def classify_network(folder, nc=3):
+    rows = [[-1, 1, "Conv", [8, 3, 2]], [-1, 1, "FLABlock", [2]], [-1, 1, "Classify", ["nc"]]]
+    file = folder / "tiny-cls.yaml"
+    file.write_text(yaml.safe_dump({"nc": nc, "backbone": rows[:2], "head": rows[2:]}))
     return file

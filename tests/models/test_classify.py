@@ -4,12 +4,12 @@ import csv
 import os
 import signal
 
-import cv2
 import numpy as np
 import pytest
 import torch
 import yaml
 
+from tests.helpers.tasks import SHADES, class_folders, classify_network
 from ultralytics import YOLO
 from ultralytics.cli import main
 from ultralytics.engine.weights.checkpoint import load_checkpoint
@@ -21,31 +21,12 @@ from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.metrics import ClassifyMetrics
 
 COLUMNS = ["epoch", "time", "train/loss", "metrics/accuracy_top1", "metrics/accuracy_top5", "val/loss"]
-NAMES = ("dark", "light", "grey")
-
-
-def write_classes(folder, counts=(5, 5, 5), val=(2, 2, 2)):
-    """Images that are dark, light or in between."""
-    rng = np.random.default_rng(0)
-    for split, numbers in (("train", counts), ("val", val)):
-        for name, level, count in zip(NAMES, (30, 220, 125), numbers, strict=True):
-            (folder / split / name).mkdir(parents=True, exist_ok=True)
-            for i in range(count):
-                image = rng.integers(level - 20, level + 20, (36, 40, 3), np.uint8)
-                cv2.imwrite(str(folder / split / name / f"{i}.png"), image)
-    return folder
-
-
-def write_model(folder, nc=3):
-    rows = [[-1, 1, "Conv", [8, 3, 2]], [-1, 1, "FLABlock", [2]], [-1, 1, "Classify", ["nc"]]]
-    file = folder / "tiny-cls.yaml"
-    file.write_text(yaml.safe_dump({"nc": nc, "backbone": rows[:2], "head": rows[2:]}))
-    return file
 
 
 def settings_of(folder, data=None, **more):
     given = {
-        "model": str(write_model(folder)), "data": str(data or write_classes(folder / "data")), "imgsz": 32, "batch": 4,
+        "model": str(classify_network(folder)), "data": str(data or class_folders(folder / "data")), "imgsz": 32,
+        "batch": 4,
         "epochs": 2, "workers": 0, "threads": 1, "device": "cpu", "preflight": False, "plots": False, "verbose": False,
         "project": str(folder / "runs"), "nbs": 8,
     }  # fmt: skip
@@ -69,7 +50,7 @@ def same(a, b):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("classify")
-    model = YOLO(str(write_model(folder)))
+    model = YOLO(str(classify_network(folder)))
     model.train(**{k: v for k, v in settings_of(folder, plots=True, preflight=True).items() if k != "model"})
     return model, folder / "runs" / "train"
 
@@ -77,7 +58,7 @@ def trained(tmp_path_factory):
 def test_a_run_leaves_the_reference_s_files(trained):
     model, folder = trained
     assert model.task == "classify"
-    assert model.names == dict(enumerate(sorted(NAMES)))
+    assert model.names == dict(enumerate(sorted(SHADES)))
     with (folder / "results.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0])[:6] == COLUMNS
@@ -98,7 +79,7 @@ def test_validation_and_prediction(trained, tmp_path):
     assert metrics.results_dict["fitness"] == (metrics.top1 + metrics.top5) / 2
     assert metrics.top5 == 1.0  # of three classes
     lines = next((tmp_path / "val" / "labels").glob("*.txt")).read_text().split("\n")
-    assert lines[0].split()[1] in NAMES
+    assert lines[0].split()[1] in SHADES
     image = np.full((30, 50, 3), 200, np.uint8)
     odd = [image, np.zeros((1, 1, 3), np.uint8), np.zeros((1, 3000, 3), np.uint8)]
     found = weights(odd, verbose=False, batch=3)
@@ -122,7 +103,7 @@ def test_validation_loss_is_that_of_logits(trained, tmp_path):
     model.load(checkpoint.state["ema"])
     args = {k: v for k, v in settings_of(tmp_path).items() if k in ("data", "imgsz", "workers", "batch")}
     validator = ClassificationValidator(args={**args, "model": "x"}, save_dir=tmp_path)
-    validator.names = dict(enumerate(sorted(NAMES)))
+    validator.names = dict(enumerate(sorted(SHADES)))
     data = validator.load_data(args["data"], "val")
     validator.dataloader = validator.get_dataloader(data.split("val"), 4)
     validator.evaluate(model, model.init_criterion())
@@ -138,7 +119,7 @@ def test_validation_loss_is_that_of_logits(trained, tmp_path):
 def test_classes_are_found_by_the_names_of_the_model(trained, tmp_path):
     """A dataset that lacks the first class, or has them in other places, is measured rightly."""
     _, folder = trained
-    data = write_classes(tmp_path / "less", counts=(0, 1, 1), val=(0, 2, 2))
+    data = class_folders(tmp_path / "less", counts=(0, 1, 1), val=(0, 2, 2))
     (data / "train" / "dark").rmdir()
     (data / "val" / "dark").rmdir()
     weights = YOLO(str(folder / "weights" / "best.pt"))
@@ -218,9 +199,9 @@ def test_there_is_nothing_to_track_or_explain(trained):
 
 @pytest.mark.parametrize("counts", [(1, 1, 1), (3, 0, 0)])
 def test_one_image_per_class_and_one_class(tmp_path, counts):
-    data = write_classes(tmp_path / "data", counts, counts)
+    data = class_folders(tmp_path / "data", counts, counts)
     for split in ("train", "val"):
-        for name, count in zip(NAMES, counts, strict=True):
+        for name, count in zip(SHADES, counts, strict=True):
             if not count:
                 (data / split / name).rmdir()
     trainer = ClassificationTrainer(overrides=settings_of(tmp_path, data, epochs=1))
@@ -242,7 +223,7 @@ class Compose:
 def test_weights_of_the_reference_are_read_without_torchvision(tmp_path):
     """Nothing in the file is executed, its transforms neither."""
     torch.manual_seed(0)
-    model = ClassificationModel(str(write_model(tmp_path)), verbose=False)
+    model = ClassificationModel(str(classify_network(tmp_path)), verbose=False)
     names = {0: "a", 1: "b", 2: "c"}
     vars(model).update(yaml=model.yaml, names=names, transforms=Compose(tmp_path / "canary"), args={"imgsz": 96})
     torch.save({"model": model.half(), "epoch": -1, "train_args": {"imgsz": 96}}, tmp_path / "ref-cls.pt")
@@ -312,7 +293,7 @@ def test_two_ranks_end_as_one_process(tmp_path):
 
 @pytest.mark.slow
 def test_a_dark_image_is_told_from_a_light_one(tmp_path):
-    data = write_classes(tmp_path / "data", (20, 20, 20), (5, 5, 5))
+    data = class_folders(tmp_path / "data", (20, 20, 20), (5, 5, 5))
     trainer = ClassificationTrainer(
         overrides=settings_of(tmp_path, data, epochs=15, nbs=4, lr0=0.01, optimizer="AdamW", auto_augment=None)
     )

@@ -4,8 +4,8 @@ import pytest
 
 from ultralytics import YOLO
 from ultralytics.cfg.config import get_cfg
-from ultralytics.models.yolo.detect import DetectionValidator
 from ultralytics.models.yolo.exporting import real_images
+from ultralytics.models.yolo.task import TASKS
 from ultralytics.utils.errors import DatasetError, MissingFileError
 from ultralytics.utils.log import LOGGER
 
@@ -29,7 +29,7 @@ def test_a_file_is_compared_on_real_images_at_every_size(tiny, toy, caplog, monk
 
 def test_without_val_the_images_of_train_are_taken(toy):
     toy.write_text("train: images/train\nnames: [red, 绿, blue]\n", encoding="utf-8")
-    given = real_images(keys(str(toy), int8=True), DetectionValidator)
+    given = real_images(keys(str(toy), int8=True), TASKS["detect"])
     assert sum(len(b) for b in given["calibration"](4, 64, 64)) == 12
     (what, images), *more = given["images"](3, 96, 64)
     assert (what, tuple(images.shape), more) == ("images of toy.yaml", (3, 3, 96, 64), [])
@@ -39,12 +39,12 @@ def test_without_val_the_images_of_train_are_taken(toy):
 def test_a_dataset_that_is_not_there_leaves_noise(tmp_path, toy, source, caplog, monkeypatch):
     monkeypatch.setattr(LOGGER, "propagate", True)
     with caplog.at_level("WARNING", "ultralytics"):
-        assert real_images(keys(str(tmp_path / "gone.yaml"), source), DetectionValidator) == {}
+        assert real_images(keys(str(tmp_path / "gone.yaml"), source), TASKS["detect"]) == {}
     assert ("compared on noise alone" in caplog.text) == (source == "argument")
     for split in ("train", "val"):
         for file in (toy.parent / "images" / split).iterdir():
             file.write_bytes(b"no image")
-    given = real_images(keys(str(toy), int8=True), DetectionValidator)
+    given = real_images(keys(str(toy), int8=True), TASKS["detect"])
     assert not list(given["images"](3, 64, 64))
     with pytest.raises(DatasetError, match="no image of the split val can be read"):
         list(given["calibration"](1, 64, 64))
@@ -52,5 +52,5 @@ def test_a_dataset_that_is_not_there_leaves_noise(tmp_path, toy, source, caplog,
 
 def test_int8_on_a_dataset_that_is_not_there_is_one_line(tmp_path):
     with pytest.raises(MissingFileError):
-        real_images(keys(str(tmp_path / "gone.yaml"), int8=True), DetectionValidator)
-    assert real_images(keys(str(tmp_path / "gone.yaml"), "weights file", int8=True), DetectionValidator) == {}
+        real_images(keys(str(tmp_path / "gone.yaml"), int8=True), TASKS["detect"])
+    assert real_images(keys(str(tmp_path / "gone.yaml"), "weights file", int8=True), TASKS["detect"]) == {}

@@ -128,9 +128,12 @@ def test_a_stream_that_never_answers_leaves_no_folder(yolo, tmp_path):
     assert not (tmp_path / "r").exists()
 
 
-def test_rows_become_vectors_and_are_written(yolo, tmp_path):
+def test_rows_become_vectors_and_are_written(yolo, tmp_path, monkeypatch, caplog):
     images = [np.random.default_rng(i).integers(0, 255, (64, 64, 3), np.uint8) for i in range(3)]
-    vectors = yolo.embed(images, batch=2, **QUIET)
+    monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
+    caplog.set_level("INFO")
+    vectors = yolo.embed(images, batch=2, **(QUIET | {"verbose": True}))
+    assert "Speed" not in caplog.text  # nothing was timed
     rows = yolo.model.model
     maps = {}
     handles = [rows[i].register_forward_hook(lambda m, _, out: maps.update({m.i: out})) for i in (4, len(rows) - 2)]

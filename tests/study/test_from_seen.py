@@ -50,8 +50,8 @@ def test_figures_are_those_of_the_validation(toy, tiny, tmp_path):
     d = Detections.from_seen(read_seen(tmp_path / "seen.npz"))
     box = v.metrics.box
     assert 0.05 < box.map < 0.95
-    ap = d.class_ap(np.ones((1, d.images)))
-    assert mean_over_classes(d.class_ap(np.ones((1, d.images))))[0] == pytest.approx(box.map, abs=1e-9)
+    ap = d.by_class(np.ones((1, d.images)))
+    assert mean_over_classes(d.by_class(np.ones((1, d.images))))[0] == pytest.approx(box.map, abs=1e-9)
     assert ap[0] == pytest.approx(box.ap, abs=1e-9)
     assert list(d.classes) == list(box.ap_class_index)
     curve = d.precision_over_recall(box.px)
@@ -69,7 +69,7 @@ def test_ignored_regions_count_as_the_evaluation_counts_them():
         assert d.ignored[2].all()
         m = DetMetrics(names={0: "a"})
         m.process(d.correct, d.conf, d.cls, d.target_cls, d.ignored)
-        assert mean_over_classes(d.class_ap(np.ones((1, 1))))[0] == pytest.approx(m.box.map, abs=1e-12)
+        assert mean_over_classes(d.by_class(np.ones((1, 1))))[0] == pytest.approx(m.box.map, abs=1e-12)
         assert (m.box.map > 0.99) == spared
 
 
@@ -77,7 +77,7 @@ def test_nothing_seen():
     nothing = Seen("a", (9, 9), np.zeros((0, 6)), np.zeros((0, 6)))
     for seen in ([], [nothing], [nothing, Seen("b", (9, 9), np.array([[1, 1, 2, 2, 0.5, 3]]), np.zeros((0, 6)))]):
         d = Detections.from_seen(seen)
-        assert mean_over_classes(d.class_ap(np.ones((2, len(seen))))) == pytest.approx([0, 0])
+        assert mean_over_classes(d.by_class(np.ones((2, len(seen))))) == pytest.approx([0, 0])
         assert d.precision_over_recall(np.linspace(0, 1, 5)) == pytest.approx(np.zeros(5))
 
 

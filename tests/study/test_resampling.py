@@ -37,8 +37,8 @@ def test_a_weight_is_a_repetition(seed, coarse, n):
     weights = np.vstack([np.ones(9), draw(9, 5, np.random.default_rng(seed)), np.eye(9)[0] * 9])
     # A detection that is there twice is two steps of the curve, and one of twice the weight a longer one.
     tolerance = 1e-12 if n < 2 else 0.02
-    assert mean_over_classes(d.class_ap(weights)) == pytest.approx([plain(d, w) for w in weights], abs=tolerance)
-    assert mean_over_classes(d.class_ap(weights[:1])) == pytest.approx([plain(d, weights[0])], abs=1e-12)
+    assert mean_over_classes(d.by_class(weights)) == pytest.approx([plain(d, w) for w in weights], abs=tolerance)
+    assert mean_over_classes(d.by_class(weights[:1])) == pytest.approx([plain(d, weights[0])], abs=1e-12)
 
 
 def test_perfect_and_useless_detections():
@@ -49,9 +49,9 @@ def test_perfect_and_useless_detections():
         every % 5, 5,
     )  # fmt: skip
     weights = draw(5, 50, np.random.default_rng(0))
-    assert mean_over_classes(right.class_ap(weights)) == pytest.approx(np.where(weights.sum(1) > 0, 1.0, 0.0), abs=0.01)
+    assert mean_over_classes(right.by_class(weights)) == pytest.approx(np.where(weights.sum(1) > 0, 1.0, 0.0), abs=0.01)
     wrong = Detections(**{**vars(right), "correct": np.zeros((n, 10), bool)})
-    assert mean_over_classes(wrong.class_ap(weights)) == pytest.approx(np.zeros(50))
+    assert mean_over_classes(wrong.by_class(weights)) == pytest.approx(np.zeros(50))
 
 
 def test_resamples_hold_as_many_images():

@@ -22,6 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ultralytics.utils import fetch as download
+from ultralytics.utils import web
 from ultralytics.utils.errors import UserError
 from ultralytics.utils.fetch import Fetched, Remote, fetch
 
@@ -457,8 +458,8 @@ def test_redirects_that_lead_nowhere(server, tmp_path, to):
 def test_no_redirect_leaves_encryption():
     request = urllib.request.Request("https://a.example/x")
     with pytest.raises(UserError, match="only https is followed"):
-        download._Redirects().redirect_request(request, None, 302, "", {}, "http://a.example/x")
-    assert download._Redirects().redirect_request(request, None, 302, "", {}, "https://b.example/x").type == "https"
+        web._Redirects().redirect_request(request, None, 302, "", {}, "http://a.example/x")
+    assert web._Redirects().redirect_request(request, None, 302, "", {}, "https://b.example/x").type == "https"
 
 
 @pytest.mark.parametrize(
@@ -477,7 +478,7 @@ def test_no_redirect_leaves_encryption():
         ("http://[::1/x", "not a usable address"),
         ("http://a.example/a b", "not a usable address"),
         ("http://a.example/a\nb", "not a usable address"),
-        ("http://me:secret@a.example/x", "user name"),
+        ("ftp://me:secret@a.example/x", r"ftp://me:\*\*\*@a\.example"),
     ],
 )
 def test_addresses_that_are_none(tmp_path, url, match):
@@ -605,7 +606,7 @@ def test_an_empty_file(server, tmp_path):
 
 def test_what_a_server_says_cannot_break_the_line(server, tmp_path):
     with open(tmp_path / "file.tar.part", "ab+") as part:
-        running = download._Download(published(server), tmp_path / "file.tar", part, 1)
+        running = download._Download(published(server), tmp_path / "file.tar", part, 1, None, kept=True)
         with pytest.raises(UserError, match=r"the server answers 404 No \\x1b\[31mway"):
             running._refuse(404, "No\r\n\x1b[31mway")
 
@@ -617,3 +618,20 @@ def test_no_more_than_a_bound_comes(server, tmp_path, chunked):
     fails(remote, tmp_path, "it has more than 200,000 bytes", most=200_000)
     assert not files(tmp_path)
     whole(get(remote, tmp_path, most=len(PAYLOAD)), tmp_path)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_only_what_is_kept_is_promised(server, tmp_path, caplog, monkeypatch, kept):
+    monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
+    server.always = {"cut": 1000}
+    server.etag = None
+    match = "the same command goes on" if kept else r"\(try later\)"
+    with pytest.raises(UserError, match=match):
+        get(Remote(server.url), tmp_path, retries=0, kept=kept)
+
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        get(Remote(server.url), tmp_path, pause=interrupted, kept=kept)
+    assert ("the same command goes on" in caplog.text) == kept

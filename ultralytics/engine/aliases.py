@@ -197,7 +197,7 @@ class TrainerAliases(WithCallbacks):  # size: these names are the reference's
 
     def progress_string(self) -> str:
         """Return the head of the table that is printed while training."""
-        columns = ("Epoch", "GPU_mem", *self.loss_names, "Boxes", "Size", "Data_wait")
+        columns = ("Epoch", "GPU_mem", *self.loss_names, "Instances", "Size", "Data_wait")
         return ("%11s" * len(columns)) % columns
 
     @property

@@ -204,7 +204,7 @@ class BasePredictor(WithCallbacks):  # size: the reference's names, which callba
                 if not count:  # nothing came: an empty folder would say that there was a run
                     with suppress(OSError):
                         writer.folder.rmdir()
-        if count and self.args.verbose:
+        if count and self.args.verbose and self.args.embed is None:
             mean = (elapsed[k] / count for k in elapsed)
             height, width = self.frame
             LOGGER.info(

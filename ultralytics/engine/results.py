@@ -21,6 +21,7 @@ from ultralytics.engine.window import has_display, show_in_notebook
 from ultralytics.utils.boxes import clip_boxes, xyxy2xywh
 from ultralytics.utils.environment import is_jupyter
 from ultralytics.utils.errors import UserError
+from ultralytics.utils.files import not_written
 from ultralytics.utils.images import imwrite
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.ops import scale_image
@@ -167,7 +168,12 @@ class Results(Tabular):  # size: the reference's methods, each a few lines
             show, save: see `show`; also write it to `filename`, see `save`.
             color_mode: a colour per "class" or "instance": by the id of a track, else object by object.
             pil, im_gpu: of the reference; all are drawn alike.
+
+        Raises:
+            UserError: another color_mode.
         """
+        if color_mode not in ("class", "instance"):
+            raise UserError(f"color_mode={color_mode!r} is unknown", hint='"class" or "instance"')
         drawn_on = self.orig_img if img is None else img
         example = "".join(self.names.values())
         annotator = Annotator(drawn_on, line_width, font_size, font, pil=True, example=example)
@@ -265,15 +271,18 @@ class Results(Tabular):  # size: the reference's methods, each a few lines
         classified image a line `probability NAME` for each of the most likely classes.
 
         Raises:
-            UserError: it is the file that was predicted on.
+            UserError: it is the file that was predicted on, or cannot be written.
         """
         path = _not_source(txt_file, self.path)
         if self.probs is not None:
             text = "".join(f"{score:.2f} {name}\n" for name, score in self._likely())
         else:
             text = self._label_rows(save_conf)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        except OSError as e:
+            raise not_written(e, path, "free some space or choose another project=") from None
         return str(path)
 
     def _label_rows(self, save_conf: bool) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cv2
 
+from ultralytics.engine.outputs import INCOMPLETE
 from ultralytics.utils.errors import UserError
 from ultralytics.utils.types import UInt8Array
 
@@ -16,7 +17,7 @@ class VideoSink:
     """Writes annotated frames as a motion-JPEG .avi, which needs no codec of the system's. It has no sound.
 
     Args:
-        path: the .avi, there once `close` has found it whole.
+        path: the .avi, there once `close` has found it whole. A part of it goes to `marked`.
         fps: frames per second.
         shape: (height, width); frames of another are resized.
 
@@ -26,6 +27,7 @@ class VideoSink:
 
     def __init__(self, path: Path, fps: float, shape: tuple[int, ...]) -> None:
         self.path, self.frames = path, 0
+        self.marked = path.with_name(f"{path.stem}{INCOMPLETE}.avi")
         self._times: list[float] = []  # of the first and the last frame
         self.size = int(shape[1]), int(shape[0])
         self.part = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.part.avi")
@@ -41,42 +43,55 @@ class VideoSink:
         Args:
             time: seconds, of a live stream: the video then gets the rate at which its frames came.
         """
-        if time is not None:
-            self._times = [*self._times[:1], time]
         if image.shape[1::-1] != self.size:  # the writer would drop it without a word
             image = cv2.resize(image, self.size)  # type: ignore[assignment]  # uint8 stays uint8
         self.writer.write(image)
+        # Ctrl-C may come here: the file then has a frame more than is counted.
         self.frames += 1
+        if time is not None:
+            self._times = [*self._times[:1], time]
 
-    def close(self, path: Path | None = None) -> None:
-        """Finish the file.
+    def close(self, incomplete: bool = False) -> None:
+        """Finish the file. May be called again where it was interrupted.
 
         Args:
-            path: another name for it.
+            incomplete: its source was not read to the end: the file is called `marked`.
 
         Raises:
-            UserError: not every frame is in it. The writer itself says nothing of a full disk.
+            UserError: not every frame is in it. The writer itself says nothing of a full disk. What can be read is
+                kept as `marked`.
         """
         self.writer.release()
+        if not self.part.exists():  # it has its name
+            return
         if len(self._times) == 2 and self._times[1] > self._times[0]:
             _set_rate(self.part, (self.frames - 1) / (self._times[1] - self._times[0]))
-        if not self._whole():
+        found, whole = self._found()
+        if whole:
+            self.part.replace(self.marked if incomplete else self.path)
+            return
+        if not found and not self.frames:  # Ctrl-C came before the first frame
             self.part.unlink(missing_ok=True)
-            raise UserError(
-                f"the video could not be written: its {self.frames} frames are not all there",
-                str(self.path),
-                "the disk may be full: free some space or choose another project=",
-            )
-        self.part.replace(path or self.path)
+            return
+        hint = "the disk may be full: free some space or choose another project="
+        if found:
+            self.part.replace(self.marked)
+            hint = f"what could be written is {self.marked.name}; {hint}"
+        else:
+            self.part.unlink(missing_ok=True)
+        what = f"the video could not be written: its {self.frames} frames are not all there"
+        raise UserError(what, str(self.path), hint)
 
-    def _whole(self) -> bool:
-        """Return True if the finished file has all frames and its last one can be decoded."""
+    def _found(self) -> tuple[int, bool]:
+        """Return how many frames the finished file has, 0 where none can be decoded, and whether that is all."""
         video = cv2.VideoCapture(str(self.part))
         try:
-            if not video.isOpened() or int(video.get(cv2.CAP_PROP_FRAME_COUNT)) != self.frames:
-                return False
-            video.set(cv2.CAP_PROP_POS_FRAMES, self.frames - 1)
-            return video.read()[0]
+            found = int(video.get(cv2.CAP_PROP_FRAME_COUNT)) if video.isOpened() else 0
+            video.set(cv2.CAP_PROP_POS_FRAMES, found - 1)
+            if found >= self.frames and found > 0 and video.read()[0]:
+                return found, True
+            video.set(cv2.CAP_PROP_POS_FRAMES, 0)
+            return (found if found > 0 and video.read()[0] else 0), False
         finally:
             video.release()
 

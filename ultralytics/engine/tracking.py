@@ -18,9 +18,10 @@ from ultralytics.engine.results import Results
 from ultralytics.engine.sources import Source, SourceItem
 from ultralytics.trackers import BOTSORT, BYTETracker
 from ultralytics.trackers.mot import mot_rows
-from ultralytics.utils.errors import UserError
+from ultralytics.utils.files import not_written
 from ultralytics.utils.types import Float32Array
 
+_ROOM = "free some space or choose another project="
 Tracker = BYTETracker  # any of them
 KINDS: dict[str, type[Tracker]] = {"bytetrack": BYTETracker, "botsort": BOTSORT}
 
@@ -161,12 +162,23 @@ class MotWriter:
                 self._files[key].parent.mkdir(parents=True, exist_ok=True)
                 self._open[key] = self._files[key].open("w", encoding="utf-8", newline="\n")
             except OSError as e:
-                what = f"cannot be written: {e.strerror or e}"
-                raise UserError(what, str(self._files[key]), "free some space or choose another project=") from None
-        self._open[key].write(mot_rows(frame, ids, boxes.xyxy, boxes.conf))
+                raise not_written(e, self._files[key], _ROOM) from None
+        try:
+            self._open[key].write(mot_rows(frame, ids, boxes.xyxy, boxes.conf))
+        except OSError as e:
+            raise not_written(e, self._files[key], _ROOM) from None
 
     def close(self) -> None:
-        """Finish the file under way."""
-        for file in self._open.values():
-            file.close()
-        self._open.clear()
+        """Finish the files under way.
+
+        Raises:
+            UserError: one cannot be written.
+        """
+        try:
+            for key, file in self._open.items():
+                try:
+                    file.close()
+                except OSError as e:
+                    raise not_written(e, self._files[key], _ROOM) from None
+        finally:
+            self._open.clear()

@@ -9,11 +9,12 @@ import numpy as np
 from torch import Tensor
 
 from ultralytics.cfg.config import Config
-from ultralytics.engine.outputs import CROPS, EMBEDDINGS, FRAMES, IMAGES, INCOMPLETE, LABELS, OutputNames
+from ultralytics.engine.outputs import CROPS, EMBEDDINGS, FRAMES, IMAGES, LABELS, OutputNames
 from ultralytics.engine.results import Results
 from ultralytics.engine.sink import VideoSink
 from ultralytics.engine.sources import Source, SourceItem
 from ultralytics.engine.tracking import MotWriter
+from ultralytics.utils.errors import UserError
 from ultralytics.utils.files import write_atomically
 from ultralytics.utils.images import imwrite
 from ultralytics.utils.types import UInt8Array
@@ -98,18 +99,25 @@ class Writer:
 
     def close(self) -> None:
         """Finish the files under way."""
-        if self._mot is not None:
-            self._mot.close()
-        self._finish_videos()
+        try:
+            if self._mot is not None:
+                self._mot.close()
+        finally:
+            self._finish_videos()
 
     def _finish_videos(self, but: int | None = None) -> None:
         """Finish the videos under way, but that of one source. Where a source was not read to its end, the name says
-        so; a live one has none."""
+        so; a live one has none. One that cannot be finished keeps none of the others from it."""
+        failed: UserError | None = None
         for index in [i for i in self._videos if i != but]:
-            sink = self._videos.pop(index)
-            marked = sink.path.with_name(f"{sink.path.stem}{INCOMPLETE}.avi")
-            if self.source.live or index in self.source.whole:
-                sink.close()
-                marked.unlink(missing_ok=True)  # of an earlier call with the same source
-            else:
-                sink.close(marked)
+            sink = self._videos[index]  # until it is finished: `close` comes back to it after Ctrl-C
+            incomplete = not (self.source.live or index in self.source.whole)
+            try:
+                sink.close(incomplete)
+                if not incomplete:
+                    sink.marked.unlink(missing_ok=True)  # of an earlier call with the same source
+            except UserError as e:
+                failed = failed or e
+            del self._videos[index]
+        if failed is not None:
+            raise failed

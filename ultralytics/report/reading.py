@@ -28,7 +28,6 @@ ARGS, RESULTS, METRICS, ENVIRONMENT = "args.yaml", "results.csv", "metrics.json"
 LARGEST = 64 * 2**20  # bytes of a text file that are read
 RUNNING, FINISHED, STOPPED, KILLED, UNKNOWN, FAILED = "running", "finished", "stopped", "killed", "unknown", "failed"
 VALIDATIONS = 6  # of a run that are shown
-METRIC = "metrics/mAP50-95(B)"
 
 
 class Setting(NamedTuple):
@@ -52,6 +51,12 @@ class Validation:
     metrics: dict[str, Any] = field(default_factory=dict)
     curves: dict[str, Any] = field(default_factory=dict)
     seen: Sequence[Seen] | None = None
+
+    @property
+    def parts(self) -> dict[str, Mapping[str, Any]]:
+        """Figures by what they are of: "mask" or "pose" where the task is about these, and "box"; else all as ""."""
+        others = {k: v for k, v in self.metrics.items() if isinstance(v, dict) and "classes" in v}
+        return {**others, "box": self.metrics} if others else {"": self.metrics}
 
     @property
     def class_names(self) -> dict[int, str]:

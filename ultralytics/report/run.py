@@ -10,6 +10,7 @@ from typing import Any
 from ultralytics.cfg.keys import KNOBS
 from ultralytics.engine.run.provenance import as_text, without_home
 from ultralytics.engine.step.meter import judge_share
+from ultralytics.models.yolo.task import figures_in
 from ultralytics.report import reading
 from ultralytics.report.images import Album
 from ultralytics.report.markup import (
@@ -26,8 +27,9 @@ from ultralytics.report.markup import (
     table,
     tag,
 )
-from ultralytics.report.reading import METRIC, RunFolder, column, natural, noted, number_of
+from ultralytics.report.reading import RunFolder, column, natural, noted, number_of
 from ultralytics.report.validation import sections, summary
+from ultralytics.utils.precision import COLUMN, names_of
 from ultralytics.utils.text import counted, duration, one_line
 
 PROGRAM = ("python", "-m", "ultralytics")
@@ -41,7 +43,6 @@ _STATES = {
     reading.UNKNOWN: "running, or killed: its process is on another machine",
     reading.FAILED: "failed",
 }
-_FITNESS = {"metrics/mAP50(B)": 0.1, METRIC: 0.9}  # as `utils.metrics.Metric.fitness`
 _BLOCK = {"share": "Change of the map, ‖y − x‖ / ‖x‖", "gate_mean": "Mean |gate|", "gate_max": "Largest |gate|"}
 _TITLES = {"metrics": "Metrics on val", "lr": "Learning rates", "time": "Waiting for data, % of the time"}
 _TRAINING = ("labels.jpg", *(f"train_batch{n}.jpg" for n in range(3)))
@@ -109,8 +110,8 @@ def _run_summary(run: RunFolder) -> list[Html]:
     if best is not None:
         rows.append(("best epoch by fitness", f"{best[0]:g} ({number(best[1])})"))
         if not run.validations:
-            rows += [(k.removeprefix("metrics/").removesuffix("(B)"), number(number_of(run.rows[-1].get(k))))
-                     for k in run.rows[-1] if k.startswith("metrics/")]  # fmt: skip
+            names = names_of(k for k in run.rows[-1] if k.startswith(COLUMN))
+            rows += [(name, number(number_of(run.rows[-1].get(k)))) for k, name in names.items()]
     seconds = number_of(run.rows[-1].get("time")) if run.rows else None
     if seconds is not None:
         rows.append(("time spent", duration(seconds)))
@@ -135,16 +136,19 @@ def _time_left(run: RunFolder, seconds: float) -> str:
 
 
 def best_epoch(rows: Sequence[Mapping[str, str]]) -> tuple[float, float] | None:
-    """Return the epoch of the highest fitness, the last of equal ones as training takes it, and its mAP50-95."""
+    """Return the epoch of the highest fitness, the last of equal ones as training takes it, and the task's figure."""
     best: tuple[float, float, float] | None = None
+    figures = figures_in(rows[0]) if rows else None
+    if figures is None:
+        return None
     for row in rows:
-        figures = {k: number_of(row.get(k)) for k in _FITNESS}
-        epoch = number_of(row.get("epoch"))
-        if epoch is None or any(v is None for v in figures.values()):
+        epoch, numbers = number_of(row.get("epoch")), {k: number_of(row.get(k)) for k in figures.shown.values()}
+        known = {k: v for k, v in numbers.items() if v is not None}
+        if epoch is None or len(known) < len(numbers):
             continue
-        fitness = sum(w * (figures[k] or 0.0) for k, w in _FITNESS.items())
+        fitness = figures.fitness(known)
         if best is None or fitness >= best[0]:
-            best = fitness, epoch, figures[METRIC] or 0.0
+            best = fitness, epoch, known[figures.column]
     return None if best is None else best[1:]
 
 
@@ -160,7 +164,8 @@ def _run_curves(run: RunFolder) -> list[Html]:
     for i, (group, columns) in enumerate(groups.items()):
         title = _TITLES.get(group, group.removeprefix("loss "))
         low, high = (0, 1) if group == "metrics" else (0, None)
-        lines = [over_epochs(rows, c, _shorten(c, group), dashed=c.startswith("val/")) for c in columns]
+        labels = _labels(group, columns)
+        lines = [over_epochs(rows, c, labels[c], dashed=c.startswith("val/")) for c in columns]
         charts.append(epoch_chart(f"epochs-{i}", title, lines, low, high))
     times = column(rows, "time")
     if len(times[0]) > 1:
@@ -177,8 +182,13 @@ def _run_curves(run: RunFolder) -> list[Html]:
     return [grid(drawn), details("All numbers", numbers, id_="numbers")]
 
 
-def _shorten(name: str, group: str) -> str:
-    return name.partition("/")[0] if group.startswith("loss ") else name.partition("/")[2].removesuffix("(B)") or name
+def _labels(group: str, columns: Sequence[str]) -> dict[str, str]:
+    """Return what the lines of a chart are called, by column."""
+    if group.startswith("loss "):
+        return {c: c.partition("/")[0] for c in columns}
+    if group == "metrics":
+        return names_of(columns)
+    return {c: c.partition("/")[2] or c for c in columns}
 
 
 def over_epochs(rows: Sequence[Mapping[str, str]], name: str, label: str, dashed: bool = False) -> Curve:

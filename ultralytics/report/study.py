@@ -13,6 +13,7 @@ import numpy as np
 import yaml
 
 from ultralytics.engine.run.provenance import as_text
+from ultralytics.models.yolo.task import figures_in, task_named
 from ultralytics.report import reading
 from ultralytics.report.markup import (
     Chart,
@@ -29,22 +30,24 @@ from ultralytics.report.markup import (
     table,
     tag,
 )
-from ultralytics.report.reading import METRIC, RunFolder, column, natural, noted, read_run
+from ultralytics.report.reading import RunFolder, column, natural, noted, read_run
 from ultralytics.report.run import FEW, describe_state, epoch_chart, shown_path, typed
-from ultralytics.study.analysis import METRIC as COMPARED
 from ultralytics.study.analysis import RECALLS, Arm
+from ultralytics.study.record import DETECT
 from ultralytics.study.report import PLAN, StudyResult, read_plan, read_result
 from ultralytics.study.statistics import Difference
 from ultralytics.study.tables import columns, signed, verdicts
 from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.files import read_json, stamp
+from ultralytics.utils.precision import TaskFigures
 from ultralytics.utils.text import counted, one_line
 
 PAGE = "report.html"  # in the folder of a run or a study
 LETTERS = 20_000  # of a plan
 RANGES = 4  # arms whose range over the seeds is drawn
-_TRAINING = {METRIC: f"{COMPARED} on val", "metrics/mAP50(B)": "mAP50 on val",
-             "train/box_loss": "Box loss, training", "val/box_loss": "Box loss on val"}  # fmt: skip
+# Losses that are drawn, of the tasks that have them.
+_LOSSES = {"train/box_loss": "Box loss, training", "val/box_loss": "Box loss on val",
+           "train/loss": "Loss, training", "val/loss": "Loss on val"}  # fmt: skip
 _WIDTH = 200  # of an interval's drawing, in its own units
 
 
@@ -57,7 +60,7 @@ def study_sections(out: Path) -> list[Section]:
     runs = _read_runs(out, plan)
     result: StudyResult | None = None
     with noted(missing, "comparison"):
-        kept = [f for pattern in ("*.json", "*.yaml", "*/run.json", "*/test/seen.npz") for f in out.glob(pattern)]
+        kept = [f for pattern in ("*.json", "*.yaml", "*/run.json", "*/test/*.npz") for f in out.glob(pattern)]
         result = _analyse(out, tuple((f, stamp(f)) for f in sorted(kept)))
     found = [*_study_sections(out, plan, runs, result, missing)]
     waiting = [name for name, run in runs.items() if run is None or run.study is None]
@@ -127,7 +130,8 @@ def _study_summary(
         rows.append(("control", one_line(str(plan["control"]), 60)))
     if result is not None:
         rows.append(("test images", result.analysis.images))
-        rows += [(f"{one_line(a.name, 60)}, {COMPARED}", number(a.mean(COMPARED), 4)) for a in result.analysis.arms[:8]]
+        metric = result.analysis.metric
+        rows += [(f"{one_line(a.name, 60)}, {metric}", number(a.mean(metric), 4)) for a in result.analysis.arms[:8]]
     return rows
 
 
@@ -151,22 +155,22 @@ def _study_differences(result: StudyResult) -> list[Html]:
     compared = [a for a in result.analysis.arms if a.difference is not None]
     if not compared:
         return []
-    control = one_line(str(result.analysis.control), 60)
-    caption = f"Difference of {COMPARED} from {control}, 95 % interval"
+    control, metric = one_line(str(result.analysis.control), 60), result.analysis.metric
+    caption = f"Difference of {metric} from {control}, 95 % interval"
     content = [_intervals(caption, "arm", [(a.name, a.difference) for a in compared if a.difference is not None])]
     for i, arm in enumerate(a for a in compared if len(a.classes) > 1):
         name = one_line(arm.name, 60)
         rows = sorted(((c.name, c.difference) for c in arm.classes), key=lambda c: -c[1].mean)
         within = _intervals(f"{name}: difference of each class, 95 % interval", "class", rows)
         content.append(details(f"{name}, class by class", within, id_=f"classes-{i}"))
-    points = [_seed_line(a) for a in result.analysis.arms if a.seeds]
-    about = f"{COMPARED} on the test split of each seed, a line for each arm"
-    chart = Chart("seeds", f"{COMPARED} by seed", "seed", COMPARED, points, whole=True, about=about)
+    points = [_seed_line(a, metric) for a in result.analysis.arms if a.seeds]
+    about = f"{metric} on the test split of each seed, a line for each arm"
+    chart = Chart("seeds", f"{metric} by seed", "seed", metric, points, whole=True, about=about)
     return [*content, grid([chart.html()])]
 
 
-def _seed_line(arm: Arm) -> Curve:
-    pairs = [(s, v) for s, v in zip(arm.seeds, arm.figures.get(COMPARED, ()), strict=False) if v is not None]
+def _seed_line(arm: Arm, metric: str) -> Curve:
+    pairs = [(s, v) for s, v in zip(arm.seeds, arm.figures.get(metric, ()), strict=False) if v is not None]
     return Curve(one_line(arm.name, 60), [s for s, _ in pairs], [v for _, v in pairs], dots=True)
 
 
@@ -202,6 +206,16 @@ def _by_arm(runs: Mapping[str, RunFolder | None]) -> dict[str, list[RunFolder]]:
     return arms
 
 
+def _figures_of(runs: Mapping[str, RunFolder | None]) -> TaskFigures:
+    """Return the figures of the runs' task: by their records, else by the columns of their results.csv."""
+    there = [run for run in runs.values() if run is not None]
+    record = next((r.study for r in there if r.study is not None and r.study.figures), None)
+    if record is not None:
+        return task_named(record.task).figures
+    known = (figures_in(run.rows[0]) for run in there if run.rows)
+    return next((f for f in known if f is not None), task_named(DETECT).figures)
+
+
 def _mean_line(name: str, runs: Sequence[RunFolder], key: str, ranges: bool) -> Curve | None:
     """Return the mean of a column over the runs, and with `ranges` their range; None where none has it."""
     of_epoch: dict[float, list[float]] = {}
@@ -220,7 +234,9 @@ def _mean_line(name: str, runs: Sequence[RunFolder], key: str, ranges: bool) -> 
 def _study_training(runs: Mapping[str, RunFolder | None]) -> list[Html]:
     arms = _by_arm(runs)
     charts = []
-    for i, (key, title) in enumerate(_TRAINING.items()):
+    figures = _figures_of(runs)
+    drawn = {column: f"{title} on val" for title, column in figures.first.items()}
+    for i, (key, title) in enumerate((drawn | _LOSSES).items()):
         found = [_mean_line(arm, some, key, len(arms) <= RANGES) for arm, some in arms.items()]
         lines = [line for line in found if line is not None]
         if lines:
@@ -257,6 +273,8 @@ def _study_precision(result: StudyResult) -> list[Html]:
 
 def _run_table(out: Path, runs: Mapping[str, RunFolder | None]) -> Html:
     rows = []
+    task = _figures_of(runs)
+    keys = [*task.first, *(["AP"] if "mAP50" in task.columns else [])]
     for name, run in runs.items():
         record = run.study if run is not None else None
         figures = record.figures if record is not None else {}
@@ -270,11 +288,11 @@ def _run_table(out: Path, runs: Mapping[str, RunFolder | None]) -> Html:
         state = "not begun" if run is None else describe_state(run) if record is None else record.state
         seconds = reading.number_of(run.rows[-1].get("time")) if run is not None and run.rows else None
         rows.append(
-            [shown, state, *(number(figures.get(k), 4) for k in (COMPARED, "mAP50", "AP")),
+            [shown, state, *(number(figures.get(k), 4) for k in keys),
              "–" if seconds is None else f"{seconds / 60:.1f}",
              one_line(record.error, 200) if record is not None else ""]
         )  # fmt: skip
-    head = ["run", "state", COMPARED, "mAP50", "AP (COCO)", "minutes", "error"]
+    head = ["run", "state", *("AP (COCO)" if k == "AP" else k for k in keys), "minutes", "error"]
     if not any(row[-1] for row in rows):
         head, rows = head[:-1], [row[:-1] for row in rows]
     return table("Runs, figures on the test split", head, rows, sortable=True, words=2)

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from ultralytics.models.yolo.task import figures_in
 from ultralytics.report.images import Album
 from ultralytics.report.markup import Chart, Curve, Html, Section, details, grid, number, scrolled, table, tag
 from ultralytics.report.reading import Validation, mapping, noted
 from ultralytics.study.resampling import Detections
 from ultralytics.utils.analysis import KINDS, mistakes, span, worst
+from ultralytics.utils.classification import ClassifyMetrics
 from ultralytics.utils.coco import Seen
 from ultralytics.utils.confusion import ConfusionMatrix
 from ultralytics.utils.gallery import sheet
@@ -27,7 +29,9 @@ SHADES = 9
 WORST = 8  # mistakes of each kind
 _SIZES = {"S": "small, below 32² pixels", "M": "medium", "L": "large, from 96² pixels"}
 _COUNTED = ("images", "instances")
-_FIGURES = ("precision", "recall", "f1", "mAP50", "mAP75", "mAP50-95")
+_FIGURES = ("precision", "recall", "f1", "mAP50", "mAP75", "mAP50-95", "top1")
+_TOP1 = ClassifyMetrics.figures.column
+_COCO = {"mask": "segm", "pose": "keypoints"}  # COCO's names of what is measured
 
 
 def measured(found: Validation, missing: list[str]) -> dict[str, Any]:
@@ -39,6 +43,7 @@ def measured(found: Validation, missing: list[str]) -> dict[str, Any]:
         d = Detections.from_seen(found.seen)
         figures = average_precision(d.correct, d.conf, d.cls, d.target_cls, d.ignored)
         found.curves = curve_numbers(figures, names, _confusion(found.seen, names))
+        found.curves |= {"of": "box"} if len(found.parts) > 1 else {}
     return found.curves
 
 
@@ -75,23 +80,35 @@ def sections(found: Validation, album: Album, missing: list[str]) -> Iterator[Se
 
 
 def _by_class(found: Validation) -> list[Html]:
-    metrics = found.metrics
-    classes = {k: v for k, v in mapping(metrics, "classes").items() if isinstance(v, dict)}
+    content: list[Html] = []
+    for of, figures in found.parts.items():
+        coco = mapping(found.metrics, "coco")
+        coco = coco if of in ("", "box") else mapping(coco, _COCO.get(of, of))
+        content += _class_tables(figures, coco, found.metrics, f" ({of})" if of else "")
+    measured = any(k in row for row in mapping(found.metrics, "classes").values() for k in ("mAP50-95",))
+    note = "mAP is the reference's, AP is COCO's; precision, recall and F1 at the score of the best mean F1."
+    return [*content, tag("p", note, class_="note")] if content and measured else content
+
+
+def _class_tables(
+    figures: Mapping[str, Any], coco: Mapping[str, Any], metrics: Mapping[str, Any], of: str
+) -> list[Html]:
+    """Return a table of all classes and one of each."""
+    classes = {k: v for k, v in mapping(figures, "classes").items() if isinstance(v, dict)}
     if not classes:
         return []
-    of_coco = mapping(mapping(metrics, "coco"), "per_class")
-    head = ["class", *_COUNTED, *_FIGURES, *(["AP (COCO)"] if of_coco else [])]
-    every = {"images": metrics.get("images"), "instances": metrics.get("instances"), **metrics}
+    of_coco = mapping(coco, "per_class")
+    keys = [k for k in (*_COUNTED, *_FIGURES) if any(k in row for row in classes.values())]
+    head = ["class", *keys, *(["AP (COCO)"] if of_coco else [])]
+    every = {**figures, **{k: metrics.get(k) for k in _COUNTED}, "top1": mapping(metrics, "results").get(_TOP1)}
     rows = [
-        [one_line(name, NAME), *(number(row.get(k)) for k in (*_COUNTED, *_FIGURES))]
-        + ([number(of_coco.get(name))] if of_coco else [])
+        [one_line(name, NAME), *(number(row.get(k)) for k in keys)] + ([number(of_coco.get(name))] if of_coco else [])
         for name, row in classes.items()
     ]
-    whole = ["all classes", *(number(every.get(k)) for k in (*_COUNTED, *_FIGURES))]
-    whole += [number(mapping(metrics, "coco").get("AP"))] if of_coco else []
-    note = "mAP is the reference's, AP is COCO's; precision, recall and F1 at the score of the best mean F1."
-    content = [table("All classes", head, [whole]) if len(rows) > 1 else Html()]
-    return [*content, table("Each class", head, rows, sortable=True), tag("p", note, class_="note")]
+    whole = ["all classes", *(number(every.get(k)) for k in keys)]
+    whole += [number(coco.get("AP"))] if of_coco else []
+    content = [table(f"All classes{of}", head, [whole])] if len(rows) > 1 else []
+    return [*content, table(f"Each class{of}", head, rows, sortable=True)]
 
 
 def _by_size(found: Validation, missing: list[str]) -> list[Html]:
@@ -119,6 +136,8 @@ def _show_curves(
         charts = list(_curve_charts(numbers, key)) if numbers.get("classes") else []
     if charts:
         return [grid([c.html() for c in charts])]
+    if "results" in found.metrics:  # a classifier has no such curves
+        return []
     drawn = [("PR_curve.png", "Precision over recall"), ("F1_curve.png", "F1 over score")]
     images = album.files((found.folder / file, f"{title}, as it was drawn", title) for file, title in drawn)
     if images:
@@ -128,6 +147,7 @@ def _show_curves(
 
 def _curve_charts(numbers: Mapping[str, Any], key: str) -> Iterator[Chart]:
     x, classes, mean = numbers["x"], numbers["classes"], numbers["mean"]
+    of = f", {numbers['of']}" if numbers.get("of") else ""
     best = sorted(classes, key=lambda c: -c["AP50"])
     few = len(classes) <= SHOWN
     several = len(classes) > 1
@@ -138,10 +158,11 @@ def _curve_charts(numbers: Mapping[str, Any], key: str) -> Iterator[Chart]:
         lines = [*([Curve("all classes", x, mean[kind], dashed=True)] if several else []), *of_classes]
         top = max(mean[kind])
         place = f"; the mean is highest, {top:.3f}, at {x[mean[kind].index(top)]:.2f}" if kind == "f1" else ""
+        title += of
         yield Chart(f"{kind}{key}", title, across, "F1" if kind == "f1" else "precision", lines, 0, 1,
                     about=f"{title}, a line for each class{place}")  # fmt: skip
     lines = [Curve("precision", x, mean["p"]), Curve("recall", x, mean["r"], dashed=True)]
-    title = "Precision and recall over score"
+    title = f"Precision and recall over score{of}"
     yield Chart(f"pr-score{key}", title, "score", "mean of the classes", lines, 0, 1, about=title)
 
 
@@ -258,4 +279,12 @@ def _show_worst(found: Validation, album: Album, missing: list[str]) -> list[Htm
 def summary(found: Validation) -> list[tuple[str, str]]:
     """Return the figures that a reader asks for first."""
     keys = ("mAP50-95", "mAP50", "precision", "recall")
-    return [(k, number(found.metrics.get(k))) for k in keys if k in found.metrics]
+    rows = [
+        (f"{of} {k}" if of else k, number(figures.get(k)))
+        for of, figures in found.parts.items()
+        for k in keys
+        if k in figures
+    ]
+    results = mapping(found.metrics, "results")  # of a classifier
+    known = figures_in(results)
+    return rows + ([(title, number(results.get(c))) for title, c in known.shown.items()] if known else [])

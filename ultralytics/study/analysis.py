@@ -14,19 +14,21 @@ from pathlib import PurePath
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from ultralytics.study.record import FINISHED, TIMES, RunRecord
-from ultralytics.study.resampling import Detections, draw, mean_over_classes
+from ultralytics.models.yolo.task import task_named
+from ultralytics.study.record import DETECT, FINISHED, TIMES, RunRecord
+from ultralytics.study.resampling import Detections, Measured, draw, measured_of
 from ultralytics.study.statistics import SHOWN, Difference, compare, holm
 from ultralytics.utils.coco import Seen
 from ultralytics.utils.text import counted
 from ultralytics.utils.types import Float64Array
 
-METRIC = "mAP50-95"  # what is compared
 DRAWS = 500  # of the test images: the interval is known to about 2 % of its width
 RECALLS = np.linspace(0, 1, 201)  # of the curves
 
-Read = Callable[[RunRecord], Sequence[Seen] | None]
+# What a run's test kept: the detections and labels of each image, or what the evaluator of another task did.
+Read = Callable[[RunRecord], Sequence[Seen] | Mapping[str, npt.NDArray[Any]] | None]
 
 
 @dataclass(frozen=True)
@@ -89,11 +91,22 @@ class Analysis:
     arms: tuple[Arm, ...]  # in the study's order
     images: int  # of the test split
     notes: tuple[str, ...]  # sentences about what a reader must know
+    task: str = DETECT  # of the networks
+
+    @property
+    def metric(self) -> str:
+        """Return the figure that is compared, as in records: mAP50-95, mask mAP50-95, top-1 accuracy, …"""
+        return task_named(self.task).figures.metric
+
+    @property
+    def second(self) -> str:
+        """Return the figure that is shown beside it: mAP50, top-5 accuracy, …"""
+        return list(task_named(self.task).figures.first)[1]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for study.json."""
         return {
-            "metric": METRIC,
+            "metric": self.metric,
             "control": self.control,
             "images": self.images,
             "draws": DRAWS,
@@ -138,10 +151,14 @@ def analyse(records: Sequence[RunRecord], read: Read, control: str | None = None
     """
     notes: list[str] = []
     done = [r for r in records if r.state == FINISHED]
+    task = done[0].task if done else DETECT
+    strange = "{0.arm}, seed {0.seed}: its task is {0.task}, not {1}, and it is not compared"
+    notes += [strange.format(r, task) for r in done if r.task != task]
+    done = [r for r in done if r.task == task]
     tested = _tested(done, read, notes)
     images = len(next(iter(tested.values())).order) if tested else 0
     weights = draw(images, DRAWS, np.random.default_rng(0)) if images else np.zeros((DRAWS, 0))
-    resampled = {key: t.detections.class_ap(weights[:, t.order]) for key, t in tested.items()}
+    resampled = {key: t.resample(weights) for key, t in tested.items()}
     arms = [_arm(name, records, tested) for name in dict.fromkeys(r.arm for r in records)]
     for arm in arms:
         if arm.failed:
@@ -150,7 +167,7 @@ def analyse(records: Sequence[RunRecord], read: Read, control: str | None = None
     if control is None or not any(a.name == control and a.seeds for a in arms):
         if len(arms) > 1:
             notes.append("there is no control to compare with" if control is None else f"{control} has no finished run")
-        return Analysis(control, tuple(arms), images, tuple(notes))
+        return Analysis(control, tuple(arms), images, tuple(notes), task)
     compared = [
         arm if arm.name == control else _compare_arm(arm, control, done, tested, resampled, notes) for arm in arms
     ]
@@ -162,7 +179,7 @@ def analyse(records: Sequence[RunRecord], read: Read, control: str | None = None
         for a in compared
     ]  # fmt: skip
     notes += _name_limits(final)
-    return Analysis(control, tuple(final), images, tuple(notes))
+    return Analysis(control, tuple(final), images, tuple(notes), task)
 
 
 def _compare_arm(
@@ -170,11 +187,12 @@ def _compare_arm(
     control: str,
     done: Sequence[RunRecord],
     tested: Mapping[tuple[str, int], _Tested],
-    resampled: Mapping[tuple[str, int], Float64Array],
+    resampled: Mapping[tuple[str, int], _Resampled],
     notes: list[str],
 ) -> Arm:
     """Compare an arm with the control on the seeds that both have; those that one lacks become a note."""
-    figures = {(r.arm, r.seed): r.figures.get(METRIC) for r in done}
+    metric = task_named(done[0].task).figures.metric
+    figures = {(r.arm, r.seed): r.figures.get(metric) for r in done}
     usable = {key for key in tested if figures[key] is not None}
     seeds = [s for s in arm.seeds if {(arm.name, s), (control, s)} <= usable]
     theirs = {r.seed for r in done if r.arm == control}
@@ -189,13 +207,13 @@ def _compare_arm(
     difference = compare(
         np.array([figures[a] for a, _ in pairs], np.float64),
         np.array([figures[c] for _, c in pairs], np.float64),
-        np.stack([mean_over_classes(resampled[a]) for a, _ in pairs]),
-        np.stack([mean_over_classes(resampled[c]) for _, c in pairs]),
+        np.stack([resampled[a].overall for a, _ in pairs]),
+        np.stack([resampled[c].overall for _, c in pairs]),
         images,
     )
     names = dict(enumerate(next((r.per_class for r in done if r.per_class), ())))  # in the order of their ids
-    ids = tested[pairs[0][0]].detections.classes
-    whole = {key: tested[key].detections.class_ap(np.ones((1, images))) for pair in pairs for key in pair}
+    ids = tested[pairs[0][0]].measured.classes
+    whole = {key: tested[key].measured.by_class(np.ones((1, images))) for pair in pairs for key in pair}
     classes = _compare_classes([names.get(int(i), str(i)) for i in ids], pairs, whole, resampled, images)
     return replace(arm, unpaired=unpaired, difference=difference, classes=classes)
 
@@ -218,10 +236,24 @@ def _name_limits(arms: Sequence[Arm]) -> list[str]:
 
 @dataclass(frozen=True)
 class _Tested:
-    """Detections of a run, and the place of each of its images among those of the study."""
+    """What a run's test found, and the place of each of its images among those of the study."""
 
-    detections: Detections
+    measured: Measured
     order: Sequence[int]
+
+    def resample(self, weights: Float64Array) -> _Resampled:
+        """Return its figures for weights (R, images) of the study's images."""
+        mine = weights[:, self.order]
+        by_class = self.measured.by_class(mine)
+        return _Resampled(by_class, self.measured.overall(mine, by_class))
+
+
+@dataclass(frozen=True)
+class _Resampled:
+    """Figures of a run on resampled images."""
+
+    by_class: Float64Array  # (R, C)
+    overall: Float64Array  # (R,)
 
 
 def _tested(done: Sequence[RunRecord], read: Read, notes: list[str]) -> dict[tuple[str, int], _Tested]:
@@ -233,29 +265,35 @@ def _tested(done: Sequence[RunRecord], read: Read, notes: list[str]) -> dict[tup
         if seen is None:
             notes.append(f"{r.arm}, seed {r.seed}: what its test has seen is lost, and it is not compared")
             continue
-        files = _file_names(seen)
+        files, measured = _read_measured(seen)
         if places is None:
             places = {name: i for i, name in enumerate(sorted(files))}
-        detections = Detections.from_seen(seen)
-        mine = detections.classes.tolist(), len(detections.target_cls)
+        mine = measured.classes.tolist(), len(measured.target_cls)
         if set(files) != set(places) or (objects is not None and mine != objects):
             notes.append(f"{r.arm}, seed {r.seed}: it was tested on other images or labels, and is not compared")
             continue
         objects = mine
-        found[r.arm, r.seed] = _Tested(detections, [places[f] for f in files])
+        found[r.arm, r.seed] = _Tested(measured, [places[f] for f in files])
     return found
 
 
-def _file_names(seen: Sequence[Seen]) -> list[str]:
+def _read_measured(kept: Sequence[Seen] | Mapping[str, npt.NDArray[Any]]) -> tuple[list[str], Measured]:
+    if isinstance(kept, Mapping):
+        return _file_names(list(map(str, kept["files"]))), measured_of(kept)
+    return _file_names([s.file for s in kept]), Detections.from_seen(kept)
+
+
+def _file_names(files: list[str]) -> list[str]:
     """Names of the images: without their folders, which differ between machines, where that tells them apart."""
-    short = [PurePath(s.file.replace("\\", "/")).name for s in seen]
-    return short if len(set(short)) == len(short) else [s.file for s in seen]
+    short = [PurePath(file.replace("\\", "/")).name for file in files]
+    return short if len(set(short)) == len(short) else files
 
 
 def _arm(name: str, records: Sequence[RunRecord], tested: Mapping[tuple[str, int], _Tested]) -> Arm:
     mine = sorted((r for r in records if r.arm == name), key=lambda r: r.seed)
     done = [r for r in mine if r.state == FINISHED]
-    curves = [tested[name, r.seed].detections.precision_over_recall(RECALLS) for r in done if (name, r.seed) in tested]
+    measured = [tested[name, r.seed].measured for r in done if (name, r.seed) in tested]
+    curves = [c for m in measured if (c := m.precision_over_recall(RECALLS)) is not None]
     costs = dict.fromkeys(k for r in done for k in r.cost)
     blocks = dict.fromkeys(b for r in done for b in r.blocks if "share" in r.blocks[b])
     return Arm(
@@ -275,13 +313,13 @@ def _compare_classes(
     names: Sequence[str],
     pairs: Sequence[tuple[tuple[str, int], tuple[str, int]]],
     whole: Mapping[tuple[str, int], Float64Array],
-    resampled: Mapping[tuple[str, int], Float64Array],
+    resampled: Mapping[tuple[str, int], _Resampled],
     images: int,
 ) -> tuple[ClassDifference, ...]:
     """Each class against the control's; a resample without an object of the class says nothing about it."""
     found = []
     for k, name in enumerate(names):
-        arm, control = (np.stack([resampled[pair[side]][:, k] for pair in pairs]) for side in (0, 1))
+        arm, control = (np.stack([resampled[pair[side]].by_class[:, k] for pair in pairs]) for side in (0, 1))
         known = ~np.isnan(arm[0])
         if known.sum() < 2:
             continue

@@ -10,18 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from ultralytics.cfg.config import KNOBS, get_cfg
-from ultralytics.cfg.dataset import load_dataset
 from ultralytics.cfg.paths import data_hint
 from ultralytics.engine.outputs import distinct
 from ultralytics.engine.run.folder import new_run_dir
 from ultralytics.engine.weights.checkpoint import Checkpoint, load_checkpoint
+from ultralytics.models.yolo.task import task_named
+from ultralytics.models.yolo.weights import guess_model_task
 from ultralytics.nn.plugins import load_plugins
 from ultralytics.study import latency as timing
 from ultralytics.study.analysis import Analysis
 from ultralytics.study.job import TEST_KEYS, Witness, cost, evaluator
 from ultralytics.study.plan import FREE
-from ultralytics.study.record import FINISHED, RECORD, RunRecord, read_record, write_record, write_seen
-from ultralytics.study.report import COMPARED, SEEN, STUDY, write_report
+from ultralytics.study.record import FINISHED, RECORD, RunRecord, read_record, write_record
+from ultralytics.study.report import COMPARED, STUDY, kept_of, write_report
 from ultralytics.utils.errors import ConfigError, MissingFileError, UserError, nearest
 from ultralytics.utils.files import real_path, user_path, write_json
 from ultralytics.utils.log import LOGGER
@@ -84,7 +85,8 @@ def compare_runs(
     data = data or found[0].checkpoint.train_args.get("data")
     if not data:
         raise ConfigError("the weights name no dataset", str(found[0].weights), data_hint())
-    splits = load_dataset(str(data)).splits
+    task = _task(found)
+    splits = task_named(task).load_data(str(data)).splits
     split = split or ("test" if "test" in splits else "val")
     given = user_path(out) if out else Path("runs") / "compare"
     folder = new_run_dir(given.parent, given.name, exist_ok=bool(out)).absolute()
@@ -95,7 +97,7 @@ def compare_runs(
         if record is None:
             place.mkdir(exist_ok=True)
             LOGGER.info("Validating %s on the split %s", run.weights, split)
-            record = _validate(run, arm, place, str(data), split)
+            record = _validate(run, arm, place, str(data), split, task)
             write_record(place, record)
         records.append(record)
     names = {r.folder for r in records}
@@ -106,6 +108,20 @@ def compare_runs(
     write_json(folder / STUDY, {"study": plan, COMPARED: True}, key="out")
     timing.measure(folder, records, {a: r.weights for a, r in reversed(list(zip(arms, found, strict=True)))})
     return write_report(folder, fair)
+
+
+def _task(runs: Sequence[_Run]) -> str:
+    """Return the task of all runs.
+
+    Raises:
+        ConfigError: they are of several.
+    """
+    tasks = [guess_model_task(r.weights) for r in runs]
+    other = next((i for i, task in enumerate(tasks) if task != tasks[0]), None)
+    if other is not None:
+        message = f"its task is {tasks[other]}, and that of {runs[0].folder} {tasks[0]}"
+        raise ConfigError(message, str(runs[other].folder), "compare runs of one task")
+    return tasks[0]
 
 
 def _open_run(path: Path) -> _Run:
@@ -159,7 +175,7 @@ def _read_earlier(place: Path, arm: str, run: _Run, split: str, data: str) -> Ru
         record = read_record(place)
     except UserError:
         return None
-    if record is None or not (place / SEEN).is_file():
+    if record is None or kept_of(place) is None:
         return None
     asked = {"weights": _stamp(run.weights), "test split": split, "data": data}
     same = all(record.facts.get(k) == v for k, v in asked.items())
@@ -171,25 +187,25 @@ def _stamp(weights: Path) -> str:
     return f"{real_path(weights)}, {status.st_size} bytes, {status.st_mtime_ns}"
 
 
-def _validate(run: _Run, arm: str, place: Path, data: str, split: str) -> RunRecord:
+def _validate(run: _Run, arm: str, place: Path, data: str, split: str, task: str) -> RunRecord:
     """Validate a run's weights and keep what was seen."""
     trained = run.checkpoint.train_args
     keys: dict[str, Any] = {k: trained[k] for k in ("imgsz", "single_cls") if k in trained}
     args = get_cfg(None, {**keys, **TEST_KEYS, "split": split, "data": data, "model": str(run.weights)}, mode="val")
     (place / "test").mkdir(exist_ok=True)
-    validator = Witness(save_dir=place / "test", args=args)
-    validator()
-    write_seen(place / SEEN, validator.kept)
+    witness = Witness(task, place / "test", args)
+    witness()
+    args = witness.validator.args
     facts = {
         "weights": _stamp(run.weights),
         "data": data,
-        "test data": validator.digest,
+        "test data": witness.digest,
         "test split": split,
         "imgsz": args.imgsz,
         "epochs planned": trained.get("epochs"),
         "batch": trained.get("batch"),
         "evaluator": evaluator(),
     }
-    measured = validator.figures()
+    measured = witness.figures()
     spent = cost(run.weights, [], args.imgsz)
-    return RunRecord(arm, run.seed, FINISHED, place.name, facts=facts, keys=run.keys, cost=spent, **measured)
+    return RunRecord(arm, run.seed, FINISHED, place.name, facts=facts, keys=run.keys, cost=spent, task=task, **measured)

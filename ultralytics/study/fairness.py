@@ -44,6 +44,8 @@ def differences(records: Sequence[RunRecord], control: str, declared: Collection
 def _pair(mine: RunRecord, theirs: RunRecord, declared: Collection[str]) -> dict[str, str]:
     """List what differs between an arm's run and the control's."""
     found: dict[str, str] = {}
+    if mine.task != theirs.task:
+        found["task"] = f"the task is {mine.task} and {theirs.task}"
     for key in dict.fromkeys([*mine.keys, *theirs.keys]):
         if key not in declared and mine.keys.get(key) != theirs.keys.get(key):
             a, b = (_show_value(r.keys[key]) if key in r.keys else "its default" for r in (mine, theirs))

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ultralytics.engine.outputs import distinct
-from ultralytics.study.analysis import METRIC, RECALLS, Analysis, Arm
+from ultralytics.models.yolo.task import task_named
+from ultralytics.study.analysis import RECALLS, Analysis, Arm
 from ultralytics.utils.charts import (
     BLOCK_COLOURS,
     add_grid,
@@ -34,7 +35,6 @@ DPI = 300
 LETTERS = 20  # of a name, as wide as Latin ones
 MOST = 30  # classes in a figure
 RANGES = 4  # arms up to which the range of their seeds is drawn too
-COLUMN = "metrics/mAP50-95(B)"  # of results.csv
 _COLOURS = tuple(c for c in BLOCK_COLOURS if c != "#000000")  # black is the control
 _MARKERS = "osD^vP*X<>hp"
 _DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
@@ -73,7 +73,7 @@ def draw_all(
         The PNG files.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    arms = [a for a in analysis.arms if a.mean(METRIC) is not None]
+    arms = [a for a in analysis.arms if a.mean(analysis.metric) is not None]
     names = [a.name for a in arms]
     if not arms:
         return []
@@ -82,8 +82,9 @@ def draw_all(
     if any(a.curve is not None for a in arms):
         with optional(folder / "pr.png"):
             plot_pr(analysis, [a for a in arms if a.curve is not None], folder / "pr.png", names=names)
+    column = task_named(analysis.task).figures.column
     with optional(folder / "training.png"):
-        curves = {a.name: read_curves(results.get(a.name, ())) for a in arms}
+        curves = {a.name: read_curves(results.get(a.name, ()), column) for a in arms}
         if any(map(len, curves.values())):
             plot_training(analysis, arms, curves, folder / "training.png", names=names)
     for i, arm in enumerate(arms):
@@ -99,9 +100,9 @@ def draw_all(
     return sorted(folder.glob("*.png"))
 
 
-def read_curves(files: Sequence[Path]) -> list[list[tuple[int, float]]]:
-    """(epoch, mAP50-95 on val) of each results.csv; files that are missing are passed over."""
-    found = [list(zip(*over_epochs(read_results(f), COLUMN), strict=True)) for f in files if f.is_file()]
+def read_curves(files: Sequence[Path], column: str) -> list[list[tuple[int, float]]]:
+    """(epoch, figure on val) of a column of each results.csv; files that are missing are passed over."""
+    found = [list(zip(*over_epochs(read_results(f), column), strict=True)) for f in files if f.is_file()]
     return [points for points in found if points]
 
 
@@ -191,18 +192,18 @@ def plot_arms(analysis: Analysis, arms: Sequence[Arm], path: Path, names: Sequen
     axes = _add_panel(figure, (left, 0.38, first, high))
     of_seed: dict[int, list[tuple[float, int]]] = {}
     for y, arm in enumerate(arms):
-        for seed, value in zip(arm.seeds, arm.figures.get(METRIC, ()), strict=False):
+        for seed, value in zip(arm.seeds, arm.figures.get(analysis.metric, ()), strict=False):
             if value is not None:
                 of_seed.setdefault(seed, []).append((value, y))
                 axes.plot(value, y, marker="o", markersize=3, color=style.colour(arm), alpha=0.75, linewidth=0)
-        mean = arm.mean(METRIC)
+        mean = arm.mean(analysis.metric)
         if mean is not None:
             axes.plot([mean, mean], [y - 0.34, y + 0.34], color=style.colour(arm), linewidth=1.6, zorder=3)
     for points in of_seed.values():
         axes.plot([p[0] for p in points], [p[1] for p in points], color="#9aa3b2", linewidth=0.5, zorder=1)
     _name_rows(axes, [a.name for a in arms])
     _few_ticks(axes.xaxis, 3 if differ else 6)
-    axes.set_xlabel(METRIC, fontsize=SIZE, labelpad=2)
+    axes.set_xlabel(analysis.metric, fontsize=SIZE, labelpad=2)
     if differ:
         axes = _add_panel(figure, (left + first + 0.16, 0.38, first, high))
         axes.axvline(0, color="#666666", linewidth=0.8)
@@ -247,7 +248,7 @@ def plot_training(
     path: Path,
     names: Sequence[str],
 ) -> tuple[Figure, Path]:
-    """mAP50-95 on val over the epochs: the mean over the seeds and, of a few arms, their range."""
+    """The figure on val over the epochs: the mean over the seeds and, of a few arms, their range."""
     style = _Style(analysis)
     drawn = [a for a in arms if curves.get(a.name)]
     below = _legend_height(len(drawn))
@@ -270,7 +271,7 @@ def plot_training(
         handles += axes.plot(epochs, means, color=colour, linestyle=style.dash(arm), linewidth=1.1, **mark)
     _few_ticks(axes.xaxis, 6, integer=True)
     axes.set_xlabel("epoch", fontsize=SIZE, labelpad=2)
-    axes.set_ylabel(f"{METRIC} on val", fontsize=SIZE, labelpad=2)
+    axes.set_ylabel(f"{analysis.metric} on val", fontsize=SIZE, labelpad=2)
     _legend(figure, handles, [a.name for a in drawn], below)
     return figure, path
 
@@ -294,7 +295,7 @@ def plot_classes(analysis: Analysis, arm: Arm, path: Path, names: Sequence[str])
         axes.plot(d.mean, y, marker="o", markersize=3.5, color=colour, markerfacecolor=face)
     _name_rows(axes, [c.name for c in shown])
     _few_ticks(axes.xaxis, 5)
-    axes.set_xlabel(f"difference of {METRIC}, 95 % interval", fontsize=SIZE, labelpad=2)
+    axes.set_xlabel(f"difference of {analysis.metric}, 95 % interval", fontsize=SIZE, labelpad=2)
     more = f"the {len(shown)} largest of {counted(len(arm.classes), 'class')}" if len(arm.classes) > len(shown) else ""
     label = f"{short(arm.name, 26)} − {short(str(analysis.control), 26)}"
     figure.text(
@@ -313,7 +314,7 @@ def plot_costs(
     names: Sequence[str],
 ) -> tuple[Figure, Path]:
     """The figure against latency and against parameters; the bars are a standard deviation over the seeds."""
-    style = _Style(analysis)
+    style, metric = _Style(analysis), analysis.metric
     drawn = [a for a in arms if a.name in timed or a.name in sized]
     panels = [(x, label) for x, label in ((timed, "latency p50, ms"), (sized, "parameters, M")) if x]
     below = _legend_height(len(drawn))
@@ -326,7 +327,7 @@ def plot_costs(
         for arm in drawn:
             if arm.name in x:
                 line = axes.errorbar(
-                    x[arm.name], arm.mean(METRIC) or 0.0, arm.deviation(METRIC), marker=style.marker(arm), markersize=4,
+                    x[arm.name], arm.mean(metric) or 0.0, arm.deviation(metric), marker=style.marker(arm), markersize=4,
                     color=style.colour(arm), linewidth=0, elinewidth=0.8, alpha=0.9,
                 )  # fmt: skip
                 handles[arm.name] = line.lines[0]
@@ -337,7 +338,7 @@ def plot_costs(
         if k:
             axes.tick_params(labelleft=False)
         else:
-            axes.set_ylabel(METRIC, fontsize=SIZE, labelpad=2)
+            axes.set_ylabel(analysis.metric, fontsize=SIZE, labelpad=2)
     limits = [axes.get_ylim() for axes in drawn_on]
     for axes in drawn_on:
         axes.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))

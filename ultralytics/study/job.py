@@ -18,8 +18,7 @@ from typing import Any
 
 import torch
 
-from ultralytics.cfg.config import KNOBS, get_cfg
-from ultralytics.cfg.dataset import load_dataset
+from ultralytics.cfg.config import KNOBS, Config, get_cfg
 from ultralytics.engine.callbacks import Callbacks
 from ultralytics.engine.run.folder import RunLock
 from ultralytics.engine.run.provenance import readable
@@ -27,14 +26,24 @@ from ultralytics.engine.run.resume import previous_of
 from ultralytics.engine.step.schedule import Schedule
 from ultralytics.engine.weights.checkpoint import load_checkpoint, load_newest
 from ultralytics.models.yolo import modes
-from ultralytics.models.yolo.detect import DetectionValidator
-from ultralytics.models.yolo.weights import load_trained
+from ultralytics.models.yolo.task import task_named
+from ultralytics.models.yolo.weights import guess_model_task, load_trained
 from ultralytics.nn.plugins import load_plugins
 from ultralytics.nn.summary import explain
 from ultralytics.study.plan import FREE, Run
-from ultralytics.study.record import FAILED, FINISHED, RunRecord, write_record, write_seen
+from ultralytics.study.record import (
+    DETECT,
+    FAILED,
+    FINISHED,
+    MATCHED,
+    SEEN,
+    RunRecord,
+    write_matched,
+    write_record,
+    write_seen,
+)
 from ultralytics.study.tune.trial import pruning, record_trial
-from ultralytics.utils.coco import FIGURES, Seen
+from ultralytics.utils.coco import FIGURES
 from ultralytics.utils.errors import ConfigError, FinishedRunError, UserError
 from ultralytics.utils.files import Checksums, remove_unfinished, user_path, write_json
 from ultralytics.utils.log import LOGGER
@@ -45,6 +54,7 @@ JOB = "study-run"  # the command of a run's process; no user types it
 WATCHED = 0.2  # seconds between two looks at whether the study's own process is still there
 ENDING = 60.0  # seconds that a process may take to do so
 JOB_FILE = "job.json"
+BOX = 6  # numbers of a detection that is an upright box
 # Of a validation on the test split: square images, so that no figure depends on `batch`.
 TEST_KEYS: dict[str, Any] = {"split": "test", "rect_val": False, "plots": False, "coco": True}
 
@@ -137,27 +147,44 @@ def _of_trial(job: Job, folder: Path) -> RunRecord:
     return record_trial(job.run, folder, _plain_keys(job.run.keys), job.trial["least"])
 
 
-class Witness(DetectionValidator):
-    """Keeps what it has seen, and the digest of the images."""
+class Witness:
+    """Validates a network by its task, and keeps what was seen and the digest of the images.
 
-    kept: list[Seen]  # image by image
-    digest = ""  # of the split's names, images and labels
+    Args:
+        task: of the network; folder: for the validation's files; args: keys of `val`, `model` among them.
+    """
 
-    def get_dataloader(self, dataset_path: Any, batch_size: int) -> Any:
-        loader = super().get_dataloader(dataset_path, batch_size)
-        self.digest = loader.dataset.labels.digest
-        return loader
+    def __init__(self, task: str, folder: Path, args: Config) -> None:
+        self.task, self.folder, self.digest = task, folder, ""
+        made: Any = task_named(task).validator
+        self.validator = made(save_dir=folder, args=args, _callbacks={"on_val_start": [self._look]})
 
-    def report_coco(self) -> None:
-        self.kept = self.seen_images()
-        super().report_coco()
+    def _look(self, validator: Any) -> None:
+        self.digest = validator.dataloader.dataset.labels.digest  # of the split's names, images and labels
+
+    def __call__(self) -> None:
+        """Validate, and write what was seen of each image: seen.npz of boxes, matched.npz of other tasks."""
+        self.validator()
+        evaluator, *others = self.validator.current.evaluators
+        seen = [s for e in others for s in e.result()]
+        if self.task != DETECT:
+            write_matched(self.folder / MATCHED, evaluator.by_image())
+        if self.task == DETECT or (seen and seen[0].found.shape[1] == BOX):
+            write_seen(self.folder / SEEN, seen)
 
     def figures(self) -> dict[str, Any]:
         """Return what it has measured, by the names of a record: `figures` and `per_class`."""
-        box, coco = self.metrics.box, self.metrics.coco or {}
-        found = {"mAP50-95": box.map, "mAP50": box.map50, "mAP75": box.map75, "precision": box.mp, "recall": box.mr}
-        figures = {k: float(v) for k, v in found.items()} | {k: coco.get(k) for k in FIGURES}
-        return {"figures": figures, "per_class": dict(coco.get("per_class", {}))}
+        metrics, reports = self.validator.metrics, task_named(self.task).figures
+        found: dict[str, float | None] = {}
+        for title, column in reports.shown.items():
+            found[title] = float(metrics.results_dict[column])
+            if title == reports.title("mAP50"):
+                found[reports.title("mAP75")] = float(metrics.main.map75)
+        coco = getattr(metrics, "coco", None)
+        if coco is None:
+            return {"figures": found, "per_class": metrics.by_name}
+        coco = coco.get(self.validator.compared, coco)  # of masks or poses, where the task is about them
+        return {"figures": found | {k: coco.get(k) for k in FIGURES}, "per_class": dict(coco["per_class"])}
 
 
 def test(job: Job, folder: Path) -> RunRecord:
@@ -170,47 +197,48 @@ def test(job: Job, folder: Path) -> RunRecord:
     inherited = {k: v for k, v in job.run.keys.items() if k != "model_scale" and "val" in KNOBS[k].modes}
     inherited |= {k: trained[k] for k in ("data", "imgsz", "single_cls", "batch")}
     keys = {**inherited, **TEST_KEYS, **job.run.test, "model": str(best)}
-    if keys["split"] not in load_dataset(keys["data"]).splits:
+    task = guess_model_task(best)
+    if keys["split"] not in task_named(task).load_data(keys["data"]).splits:
         keys["split"] = "val"
     args = get_cfg(None, keys, job.study, "val")
     place = folder / "test"
     place.mkdir(exist_ok=True)
     for made in (folder, place):
         remove_unfinished(made)
-    validator = Witness(save_dir=place, args=args)
+    witness = Witness(task, place, args)
     LOGGER.info("Testing %s on the split %s", best, args.split)
-    validator()
-    write_seen(place / "seen.npz", validator.kept)
+    witness()
     write_json(folder / "environment.json", readable(last.state.get("provenance")))
     return RunRecord(
         arm=job.run.arm,
         seed=job.run.seed,
         state=FINISHED,
         folder=job.run.name,
-        facts={**_facts(best, last.state, trained, validator), **job.facts},
+        facts={**_facts(best, last.state, trained, witness), **job.facts},
         keys=_plain_keys(job.run.keys),
         blocks=_blocks(last.state["results"]),
         cost=cost(best, last.state["results"], int(trained["imgsz"])),
-        **validator.figures(),
+        task=task,
+        **witness.figures(),
     )
 
 
-def _facts(best: Path, state: Mapping[str, Any], trained: Mapping[str, Any], validator: Witness) -> dict[str, Any]:
+def _facts(best: Path, state: Mapping[str, Any], trained: Mapping[str, Any], witness: Witness) -> dict[str, Any]:
     """Return what must be equal for runs to be comparable: plain data, by the names that a reader sees."""
     record = readable(state.get("provenance"))
     data = record.get("data", {})
     steps = Schedule(trained["epochs"], state["batches"], trained["batch"], trained["nbs"],
                      warmup_epochs=trained["warmup_epochs"]).steps()  # fmt: skip
-    tested = validator.args
+    tested, used = witness.validator.args, witness.validator.device
     split = tested.split
     selection = "best epoch by fitness on val" if trained["val"] else "last epoch"
     same = split == "val" and trained["val"]
-    device = validator.device.type if validator.device is not None else None
+    device = used.type if used is not None else None
     share, digest = _transferred(best, trained)
     return {
         "train data": data.get("train", {}).get("digest"),
         "val data": data.get("val", {}).get("digest"),
-        "test data": validator.digest,
+        "test data": witness.digest,
         "test split": split,
         "selection": selection,
         "selection and test": "on the same split" if same else "on different splits",

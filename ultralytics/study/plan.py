@@ -268,9 +268,14 @@ class _Reader:
         """
         if isinstance(value, list):
             return [self.file_of(key, v) for v in value]
-        if not isinstance(value, str) or not Path(value).suffix or key in ("imgsz", "name"):
+        if not isinstance(value, str) or key in ("imgsz", "name"):
             return value
         given = user_path(value)
+        folders = [path for path in (self.file.parent / given, Path.cwd() / given) if key == "data" and path.is_dir()]
+        if folders:  # of class folders
+            return str(folders[0])
+        if not Path(value).suffix:
+            return value
         for path in (self.file.parent / given, Path.cwd() / given):
             if self.is_there(key, path):
                 return str(path)

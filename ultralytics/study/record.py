@@ -2,7 +2,7 @@
 
 OUT/study.yaml          the study as it was resolved
 OUT/ARM-SEED/           a training run's folder
-OUT/ARM-SEED/test/      its validation on the test split, with seen.npz
+OUT/ARM-SEED/test/      its validation on the test split, with seen.npz; of tasks besides detection with matched.npz
 OUT/ARM-SEED/run.json   a RunRecord, once the run has finished or failed
 OUT/study.json          all records, the arms' costs, and the comparison
 """
@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from ultralytics.study.resampling import measured_of
 from ultralytics.utils.coco import Seen
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.files import read_json, write_atomically, write_json
@@ -24,6 +26,8 @@ from ultralytics.utils.types import UNKNOWN_AREA
 FINISHED, FAILED = "finished", "failed"
 PRUNED = "pruned"  # a trial of a tune that was stopped early, as it had fallen behind
 RECORD = "run.json"
+SEEN, MATCHED = "seen.npz", "matched.npz"  # in the folder of a test: of boxes, and of other tasks
+DETECT = "detect"  # the task of records that name none
 TIMES = "_seconds"  # how the names of costs end that another run of the same would not have
 
 
@@ -43,6 +47,7 @@ class RunRecord:
         blocks: row → share, gate_mean, gate_max of the meter at the end; cost: parameters, flops (fused, at the
             study's size), epoch_seconds.
         curve: of a trial of a tune: fitness on val by epoch.
+        task: of the network; figures are named after what it is about (`TaskFigures.shown`).
     """
 
     arm: str
@@ -57,11 +62,13 @@ class RunRecord:
     blocks: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     cost: Mapping[str, float] = field(default_factory=dict)
     curve: Sequence[float] = ()
+    task: str = DETECT
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
         data = asdict(self)
-        return data if self.curve else {k: v for k, v in data.items() if k != "curve"}
+        usual = {"curve": (), "task": DETECT}  # records of earlier code have neither
+        return {k: v for k, v in data.items() if k not in usual or v != usual[k]}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], where: str = "") -> RunRecord:
@@ -127,6 +134,29 @@ def read_seen(path: Path) -> list[Seen]:
             own = [a if (a > 0).any() else None for a in areas]
             return [Seen(*row) for row in zip(map(str, rows["files"]), shapes, found, truths, own, strict=False)]
     except (OSError, ValueError, KeyError, TypeError) as e:
-        raise ConfigError(
-            f"the file cannot be read: {e}", str(path), "run the study again: it validates the run anew"
-        ) from e
+        raise _unreadable(path, e) from e
+
+
+def write_matched(path: Path, kept: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Write what the evaluator of a task kept of each image (`by_image`); `read_matched` reads it."""
+    rows: dict[str, Any] = dict(kept)
+    write_atomically(path, lambda file: np.savez_compressed(file, **rows), key="out")
+
+
+def read_matched(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """Read what `write_matched` wrote; nothing in it is executed.
+
+    Raises:
+        ConfigError: it is no such file.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as rows:
+            kept = {name: rows[name] for name in rows.files}
+        measured_of(kept)
+        return kept
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        raise _unreadable(path, e) from e
+
+
+def _unreadable(path: Path, error: Exception) -> ConfigError:
+    return ConfigError(f"the file cannot be read: {error}", str(path), "run the study again: it validates the run anew")

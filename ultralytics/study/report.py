@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy.typing as npt
 import torch
 
 from ultralytics.engine.run.provenance import code_digest, device_name, versions
@@ -21,7 +22,16 @@ from ultralytics.study.analysis import Analysis, analyse
 from ultralytics.study.fairness import differences
 from ultralytics.study.figures import draw_all
 from ultralytics.study.plan import Study
-from ultralytics.study.record import FINISHED, RECORD, RunRecord, read_record, read_seen
+from ultralytics.study.record import (
+    FINISHED,
+    MATCHED,
+    RECORD,
+    SEEN,
+    RunRecord,
+    read_matched,
+    read_record,
+    read_seen,
+)
 from ultralytics.study.tables import caption, csv_table, latex_table, markdown_table, refusal, verdicts
 from ultralytics.utils import events
 from ultralytics.utils.coco import Seen
@@ -31,7 +41,7 @@ from ultralytics.utils.log import LOGGER
 from ultralytics.utils.yaml import read_yaml
 
 STUDY, PLAN, ENVIRONMENT, FIGURES = "study.json", "study.yaml", "environment.json", "figures"
-SEEN = "test/seen.npz"
+TEST = "test"  # in the folder of a run
 TABLES = ("table.md", "table.csv", "table.tex")
 COMPARED = "compared"  # in study.json: runs that no study has planned, whose keys may all differ
 
@@ -97,7 +107,7 @@ def read_result(out: Path) -> StudyResult:
     records = _records(out, list(plan.get("arms") or ()))
     control = plan.get("control")
     unfair = _differences(records, out, data, control)
-    analysis = analyse(records, lambda r: _read_test(out / r.folder / SEEN), control)
+    analysis = analyse(records, lambda r: _read_test(out / r.folder), control)
     times = {name: t for name, t in timing.read(out).items() if name in {a.name for a in analysis.arms}}
     return StudyResult(data, records, analysis, times, unfair, caption(analysis, _about(records, plan), times))
 
@@ -138,8 +148,16 @@ def _differences(records: Sequence[RunRecord], out: Path, data: Mapping[str, Any
         return list(data.get("differences", []))
 
 
-def _read_test(file: Path) -> Sequence[Seen] | None:
-    return read_seen(file) if file.is_file() else None
+def kept_of(folder: Path) -> Path | None:
+    """Return the file in which a run's test kept what it saw; None where it is lost."""
+    return next((f for name in (MATCHED, SEEN) if (f := folder / TEST / name).is_file()), None)
+
+
+def _read_test(folder: Path) -> Sequence[Seen] | Mapping[str, npt.NDArray[Any]] | None:
+    file = kept_of(folder)
+    if file is None:
+        return None
+    return read_matched(file) if file.name == MATCHED else read_seen(file)
 
 
 def _about(records: Sequence[RunRecord], plan: Mapping[str, Any]) -> dict[str, Any]:

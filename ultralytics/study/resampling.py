@@ -6,8 +6,9 @@ for sets of images that are drawn with repetition. Here an image that was drawn 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,74 @@ from ultralytics.utils.types import BoolArray, Float64Array
 
 RECALLS = np.linspace(0, 1, 101)
 NUMBERS = 500_000  # in memory at a time: detections of a class × resamples
+
+
+class Measured(Protocol):
+    """What an evaluation found on a split, so far as the figures of some of its images can be computed anew."""
+
+    @property
+    def target_cls(self) -> npt.NDArray[np.int64]:
+        """Classes of the objects, or of the images where they have one each."""
+
+    @property
+    def classes(self) -> npt.NDArray[np.int64]:
+        """(C,) ids of the classes that the split has objects of, rising."""
+
+    def by_class(self, weights: Float64Array) -> Float64Array:
+        """Return the figure (R, C) of each class for weights (R, images) of the images; nan without an object of it."""
+
+    def overall(self, weights: Float64Array, by_class: Float64Array) -> Float64Array:
+        """Return the figure (R,) that is compared, of the same weights and of what `by_class` gave for them."""
+
+    def precision_over_recall(self, recalls: Float64Array) -> Float64Array | None:
+        """Return the curve that is drawn of it, if there is one."""
+
+
+def measured_of(kept: Mapping[str, npt.NDArray[Any]]) -> Measured:
+    """Return what an evaluator kept of each image (`by_image`), to be measured anew.
+
+    Raises:
+        KeyError: it is no such mapping.
+    """
+    return Detections.from_images(kept) if "correct" in kept else Answers.from_images(kept)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a classifier said of each image of a split.
+
+    Attributes:
+        target_cls: (images,) the right class; correct: (images,) whether it is the likeliest; images: in the split.
+    """
+
+    target_cls: npt.NDArray[np.int64]
+    correct: BoolArray
+    images: int
+
+    @classmethod
+    def from_images(cls, kept: Mapping[str, npt.NDArray[Any]]) -> Answers:
+        """Read what a `ClassEvaluator` kept."""
+        return cls(kept["true"], kept["likeliest"] == kept["true"], len(kept["files"]))
+
+    @property
+    def classes(self) -> npt.NDArray[np.int64]:
+        """(C,) ids of the classes that the split has images of, rising."""
+        return np.unique(self.target_cls)
+
+    def by_class(self, weights: Float64Array) -> Float64Array:
+        """Return the part of each class's images that is right, (R, C) of weights (R, images)."""
+        mine = (self.target_cls[:, None] == self.classes[None]).astype(np.float64)
+        known = weights @ mine
+        right = weights @ (mine * self.correct[:, None])
+        part: Float64Array = np.divide(right, known, out=np.full_like(known, np.nan), where=known > 0)
+        return part
+
+    def overall(self, weights: Float64Array, by_class: Float64Array) -> Float64Array:
+        """Return the part of all images that is right, (R,)."""
+        return np.asarray(weights @ self.correct / np.maximum(weights.sum(1), 1e-300))
+
+    def precision_over_recall(self, recalls: Float64Array) -> None:
+        """There is none: every image gets a class."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +130,31 @@ class Detections:
             images=len(seen),
         )
 
+    @classmethod
+    def from_images(cls, kept: Mapping[str, npt.NDArray[Any]]) -> Detections:
+        """Read what a `BoxEvaluator` kept: already matched, by what the task is about (masks, poses, rotated boxes)."""
+        numbers = np.arange(len(kept["files"]), dtype=np.int64)
+        return cls(
+            conf=kept["conf"].astype(np.float64),
+            cls=kept["cls"].astype(np.int64),
+            image=np.repeat(numbers, kept["found"]),
+            correct=kept["correct"],
+            ignored=kept["ignored"],
+            target_cls=kept["target_cls"].astype(np.int64),
+            target_image=np.repeat(numbers, kept["objects"]),
+            images=len(numbers),
+        )
+
     @property
     def classes(self) -> npt.NDArray[np.int64]:
         """(C,) ids of the classes that the split has objects of, rising."""
         return np.unique(self.target_cls)
 
-    def class_ap(self, weights: Float64Array) -> Float64Array:
+    def overall(self, weights: Float64Array, by_class: Float64Array) -> Float64Array:
+        """Return the mAP, (R,)."""
+        return mean_over_classes(by_class)
+
+    def by_class(self, weights: Float64Array) -> Float64Array:
         """AP of each of `classes`, mean over the IoU thresholds, by the reference's convention.
 
         Args:
@@ -126,7 +214,7 @@ class Detections:
 
 
 def mean_over_classes(ap: Float64Array) -> Float64Array:
-    """(R, C) of `Detections.class_ap` → (R,) mAP: the mean over classes that a resample has; 0 for none."""
+    """(R, C) of `Detections.by_class` → (R,) mAP: the mean over classes that a resample has; 0 for none."""
     known = ~np.isnan(ap)
     return np.asarray(np.where(known, ap, 0).sum(1) / np.maximum(known.sum(1), 1))
 

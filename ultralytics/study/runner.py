@@ -17,6 +17,7 @@ import torch
 
 from ultralytics.cfg.paths import program
 from ultralytics.engine.run.provenance import provenance
+from ultralytics.models.yolo.task import task_named
 from ultralytics.study.fairness import differences
 from ultralytics.study.job import JOB_FILE, Job
 from ultralytics.study.latency import measure
@@ -203,8 +204,9 @@ class Runner:
         """Report the study's progress; returns a run's figure, for the message."""
         done, name = sum(map(self.is_done, self.runs)), f"{record.arm}-{record.seed}"
         events.emit("progress", task="Study", done=done, total=len(self.runs), run=name, state=record.state)
-        figure = record.figures.get("mAP50-95")
-        return "" if figure is None else f", mAP50-95 {figure:.4f}"
+        metric = task_named(record.task).figures.metric
+        figure = record.figures.get(metric)
+        return "" if figure is None else f", {metric} {figure:.4f}"
 
 
 def collect(study: Study, out: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ultralytics.study.analysis import METRIC, Analysis, Arm
+from ultralytics.study.analysis import Analysis, Arm
 from ultralytics.utils.text import counted, one_line
 
 _TEX = {
@@ -44,12 +44,12 @@ class Column(NamedTuple):
 
 def columns(analysis: Analysis, latency: Mapping[str, Mapping[str, float]]) -> list[Column]:
     """Columns for a reader, but for the arms' names; one that no arm has anything for is left out."""
-    arms = analysis.arms
+    arms, metric = analysis.arms, analysis.metric
     many = len({len(a.seeds) for a in arms}) > 1
     found = [Column("seeds", [str(len(a.seeds)) for a in arms])] if many else []
     found += [
-        Column(head, [_spread(a, key) for a in arms], key == METRIC)
-        for key, head in ((METRIC, METRIC), ("mAP50", "mAP50"), ("AP", "AP (COCO)"))
+        Column(head, [_spread(a, key) for a in arms], key == metric)
+        for key, head in ((metric, metric), (analysis.second, analysis.second), ("AP", "AP (COCO)"))
     ]
     found += [
         Column("difference [95 % interval]", [_difference_cell(a) for a in arms], True),
@@ -134,11 +134,11 @@ def caption(analysis: Analysis, about: Mapping[str, Any], latency: Mapping[str, 
     count = counted(seeds[0], "seed") if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} seeds" if seeds else "no seed"
     split = f"the {about['test split']} split" if about.get("test split") else "the test split"
     spread = "mean ± standard deviation" if seeds and seeds[-1] > 1 else "figures"
-    parts = [f"{METRIC} on {split} ({counted(analysis.images, 'image')}), {spread} over {count}."]
+    parts = [f"{analysis.metric} on {split} ({counted(analysis.images, 'image')}), {spread} over {count}."]
     compared = sum(a.difference is not None for a in analysis.arms)
     if compared:
         over = "the images alone" if seeds[-1] == 1 else "seeds and images"
-        first = f"Differences of {METRIC} are from {analysis.control}, paired by seed"
+        first = f"Differences of {analysis.metric} are from {analysis.control}, paired by seed"
         parts.append(f"{first}; 95 % intervals are over {over}.")
         if seeds[-1] > 1:
             correction = f", corrected for {counted(compared, 'comparison')} (Holm)" if compared > 1 else ""

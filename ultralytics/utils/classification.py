@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ import torch.nn.functional as F  # noqa: N812  # torch's customary name
 from torch import Tensor
 
 from ultralytics.utils.confusion import ConfusionMatrix
+from ultralytics.utils.precision import COLUMN, TaskFigures
 from ultralytics.utils.types import Batch, Float64Array
 
 TOP = 5  # classes among which the right one may be
@@ -49,6 +50,13 @@ class ClassifyMetrics:  # size: what a validation reports, under the reference's
         confusion_matrix: counts of [predicted, true] class, or None.
     """
 
+    figures: ClassVar[TaskFigures] = TaskFigures(
+        columns={"top1": f"{COLUMN}accuracy_top1", "top5": f"{COLUMN}accuracy_top5"},
+        titles={"top1": "top-1 accuracy", "top5": "top-5 accuracy"},
+        others={},
+        parts=[{f"{COLUMN}accuracy_top1": 0.5, f"{COLUMN}accuracy_top5": 0.5}],
+    )
+
     def __init__(self, names: Mapping[int, str] | None = None, save_dir: Path = Path()) -> None:
         self.names = dict(names or {})
         self.save_dir = save_dir
@@ -84,9 +92,17 @@ class ClassifyMetrics:  # size: what a validation reports, under the reference's
         return (self.top1 + self.top5) / 2
 
     @property
+    def by_name(self) -> dict[str, float | None]:
+        """Class name → top-1 accuracy; None without images. In the order of the classes' ids."""
+        return {
+            name: float(self.per_class[number]) if self.nt_per_class[number] else None
+            for number, name in sorted(self.names.items())
+        }
+
+    @property
     def keys(self) -> list[str]:
         """Columns of the figures, as in results.csv."""
-        return ["metrics/accuracy_top1", "metrics/accuracy_top5"]
+        return list(self.figures.columns.values())
 
     @property
     def results_dict(self) -> dict[str, float]:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-from ultralytics.utils.text import one_line
+from ultralytics.utils.text import masked, one_line
 
 
 class UserError(Exception):
-    """A mistake of the user's. `str(error)` is one line, whatever characters a stranger's file brings into it.
+    """A mistake of the user's. `str(error)` is one line, whatever characters a stranger's file brings into it, and
+    shows no password of an address.
 
     Args:
         what: what is wrong, e.g. "class id 3 is out of range".
@@ -22,7 +23,7 @@ class UserError(Exception):
     """
 
     def __init__(self, what: str, where: str = "", hint: str = "") -> None:
-        what, where, hint = one_line(what), one_line(where), one_line(hint)
+        what, where, hint = (one_line(masked(text)) for text in (what, where, hint))
         self.what, self.where, self.hint = what, where, hint
         super().__init__(": ".join(p for p in (where, what) if p) + (f" ({hint})" if hint else ""))
 

@@ -14,6 +14,8 @@ from datetime import datetime, timezone
 from pathlib import PurePath
 from typing import Any
 
+from ultralytics.utils.text import masked
+
 VERSION = 1  # of the format: new events and fields leave it, a field that changes its meaning raises it
 # Every event, and when it comes.
 STREAM = {
@@ -74,19 +76,22 @@ def heard_by(listener: Listener) -> Iterator[None]:
 
 
 def plain(value: Any) -> Any:
-    """Return a value as strict JSON holds it: numbers that are not finite are null, paths and all else are text."""
-    if value is None or isinstance(value, bool | int | str):
+    """Return a value as strict JSON holds it: numbers that are not finite are null, paths and all else are text,
+    without the passwords of addresses."""
+    if isinstance(value, str):
+        return masked(value)
+    if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [plain(v) for v in value]
     if isinstance(value, PurePath):
-        return str(value)
+        return masked(str(value))
     try:
         number = float(value)  # of numpy and torch, too
     except (TypeError, ValueError):
-        return str(value)
+        return masked(str(value))
     return number if math.isfinite(number) else None
 
 

@@ -18,7 +18,6 @@ import socket
 import ssl
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,20 +28,20 @@ from urllib.parse import unquote, urlsplit
 from ultralytics.utils.errors import UserError
 from ultralytics.utils.files import Checksums, is_at, lock, not_written, write_json
 from ultralytics.utils.log import LOGGER, progress
-from ultralytics.utils.text import one_line
+from ultralytics.utils.text import masked, one_line
+from ultralytics.utils.web import BY_HAND, hint_of, open_url
 
 CHUNK = 1 << 18  # bytes per read
 BYTES: dict[str, Any] = {"unit": "B", "unit_scale": True, "unit_divisor": 1024}  # of a progress bar
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds before another attempt; doubled with each in vain
 TRY_AGAIN = (408, 429)  # answers in the 400s that ask for another attempt
-BY_HAND = "download it by hand, and give the file as a local source"
 
 
 @dataclass(frozen=True)
 class Remote:
     """A file to download, and what is published of it."""
 
-    url: str  # http or https
+    url: str  # http or https; NAME:PASSWORD@ before the host is sent where the server asks for it
     size: int | None = None  # bytes; None where it is not published
     # md5, sha256: in hexadecimal; "" where it is not published
     md5: str = ""
@@ -74,7 +73,7 @@ class Fetched:
     size: int
     sha256: str
     md5: str
-    url: str
+    url: str  # without its password
 
 
 class _BrokenOffError(Exception):
@@ -92,6 +91,7 @@ def fetch(
     timeout: float = 30.0,
     pause: Callable[[float], None] = time.sleep,
     most: int | None = None,
+    kept: bool = True,
 ) -> Fetched:
     """Download a file into a folder; what an earlier attempt left, in any process, is gone on from.
 
@@ -105,6 +105,7 @@ def fetch(
         timeout: seconds without a byte after which the connection counts as broken.
         pause: waits for a number of seconds.
         most: bytes; a longer file is not fetched.
+        kept: the folder stays after a failure, and messages may promise that the same command continues from there.
 
     Raises:
         UserError: one line with the URL: no such file, no connection, not what was published, too long, or no room.
@@ -122,9 +123,9 @@ def fetch(
                     lock(file, wait=True)
                 # The process before may have finished, and renamed what is locked here.
                 if is_at(file, _with_suffix(path, ".part")):
-                    return _Download(remote, path, file, timeout, most).run(retries, pause)
+                    return _Download(remote, path, file, timeout, most, kept).run(retries, pause)
     except OSError as e:
-        hint = "free some space, or choose another folder; what came is kept"
+        hint = "free some space, or choose another folder" + ("; what came is kept" if kept else "")
         raise not_written(e, _with_suffix(path, ".part"), hint) from None
 
 
@@ -149,7 +150,7 @@ def _unlike_published(remote: Remote, sums: Checksums) -> str:
 
 
 def _as_fetched(path: Path, remote: Remote, sums: Checksums) -> Fetched:
-    return Fetched(path, sums.size, url=remote.url, **sums.hexdigests)
+    return Fetched(path, sums.size, url=masked(remote.url), **sums.hexdigests)
 
 
 def _check_address(remote: Remote) -> None:
@@ -166,8 +167,6 @@ def _check_address(remote: Remote) -> None:
         raise UserError("not a usable address", remote.url) from None
     if parts.scheme.lower() not in ("http", "https"):
         raise UserError("only http and https are downloaded", remote.url, "give a local file as a local source")
-    if parts.username is not None:
-        raise UserError("the address holds a user name", parts.hostname or "", BY_HAND)
     if not usable:
         raise UserError("not a usable address", ascii(remote.url), "write special characters as %XX")
     if not remote.name:
@@ -196,12 +195,13 @@ def _find_present(remote: Remote, path: Path) -> Fetched | None:
 class _Download:
     """One file on its way. `sums` always covers what the open part holds, `sums.size` bytes."""
 
-    def __init__(self, remote: Remote, path: Path, file: IO[bytes], timeout: float, most: int | None = None) -> None:
-        self.remote, self.path, self.file, self.timeout, self.most = remote, path, file, timeout, most
+    def __init__(
+        self, remote: Remote, path: Path, file: IO[bytes], timeout: float, most: int | None, kept: bool
+    ) -> None:
+        self.remote, self.path, self.file, self.timeout, self.most, self.kept = remote, path, file, timeout, most, kept
         self.sums = Checksums()
         self.note: dict[str, Any] = {}  # of NAME.part.json
         self.reached = False  # the server has answered
-        self.opener = urllib.request.build_opener(_Redirects)
 
     def run(self, retries: int, pause: Callable[[float], None]) -> Fetched:
         """Attempt until the file is whole, and give it its name."""
@@ -215,7 +215,7 @@ class _Download:
             os.replace(part, self.path)
             note.unlink(missing_ok=True)
         except KeyboardInterrupt:
-            if self.sums.size:
+            if self.sums.size and self.kept:
                 LOGGER.warning("%s: interrupted; the same command goes on from %s", self.path.name, self._amount())
             raise
         finally:
@@ -239,7 +239,8 @@ class _Download:
                 vain = 1 if self.sums.size > furthest else vain + 1
                 furthest = max(furthest, self.sums.size)
                 if vain > retries:
-                    hint = f"the same command goes on from {self._amount()}" if self.sums.size else "try later"
+                    resumes = self.sums.size and self.kept
+                    hint = f"the same command goes on from {self._amount()}" if resumes else "try later"
                     raise UserError(f"the download failed: {e}", self.remote.url, hint) from None
                 LOGGER.warning("%s: %s; trying again from %s", self.path.name, e, self._amount())
             except _WrongError as e:
@@ -261,7 +262,7 @@ class _Download:
         note = _read_note(_with_suffix(self.path, ".part.json"))
         known = note.get("etag") or note.get("modified") or self.remote.published[0]
         size = os.fstat(self.file.fileno()).st_size
-        self.note = note if note.get("url") == self.remote.url and known else {}
+        self.note = note if note.get("url") == masked(self.remote.url) and known else {}
         if not self.note or not size or size > (self._expected() or size):
             self._restart()
             return
@@ -337,7 +338,7 @@ class _Download:
             self._restart()
         if response.status == 200 or (total is not None and self.note.get("size") is None):
             # What the part is of, before its first byte.
-            self.note = {"url": self.remote.url, **version, "size": total}
+            self.note = {"url": masked(self.remote.url), **version, "size": total}
             write_json(_with_suffix(self.path, ".part.json"), self.note, "out")
         return end
 
@@ -361,16 +362,16 @@ class _Download:
             UserError: another attempt would be in vain.
         """
         begin = self.sums.size
-        request = urllib.request.Request(self.remote.url)
+        headers = {}
         if begin:
-            request.add_header("Range", f"bytes={begin}-")
+            headers["Range"] = f"bytes={begin}-"
             etag = self.note.get("etag") or ""
             # A weak tag does not promise equal bytes, and may not be asked for.
             version = etag if etag and not etag.startswith("W/") else self.note.get("modified")
             if version:
-                request.add_header("If-Range", version)
+                headers["If-Range"] = version
         try:
-            response: http.client.HTTPResponse = self.opener.open(request, timeout=self.timeout)
+            response = open_url(self.remote.url, self.timeout, headers)
         except urllib.error.HTTPError as answer:
             with answer:
                 self.reached = True
@@ -382,6 +383,8 @@ class _Download:
                 raise _BrokenOffError(f"the server has no bytes from {begin} on") from None
         except (OSError, http.client.HTTPException) as e:
             raise self._unreachable(e) from None
+        except ValueError as e:
+            raise UserError(f"it cannot be asked for: {e}", self.remote.url, BY_HAND) from None
         self.reached = True
         return response
 
@@ -389,7 +392,7 @@ class _Download:
         message = f"the server answers {status} {one_line(str(reason))}".strip()
         if status >= 500 or status in TRY_AGAIN:
             raise _BrokenOffError(message)
-        raise UserError(message, self.remote.url, BY_HAND)
+        raise UserError(message, self.remote.url, hint_of(status))
 
     def _unreachable(self, error: Exception) -> Exception:
         """Return the error to raise when no answer came."""
@@ -403,19 +406,6 @@ class _Download:
         if isinstance(reason, http.client.InvalidURL):
             return UserError(f"not a usable address: {reason}", self.remote.url)
         return _BrokenOffError(f"no connection to {host}: {_connection_fault(reason, self.timeout)}")
-
-
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows a server to another address, but not from an encrypted one to one that is not."""
-
-    def redirect_request(
-        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
-    ) -> urllib.request.Request | None:
-        to = urlsplit(newurl).scheme.lower()
-        if to not in ("http", "https") or (req.type == "https" and to != "https"):
-            allowed = "https" if req.type == "https" else "http and https"
-            raise UserError(f"the server sends on to {newurl}, and only {allowed} is followed", req.full_url, BY_HAND)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def _connection_fault(error: object, timeout: float) -> str:

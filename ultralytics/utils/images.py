@@ -211,6 +211,9 @@ def imwrite(path: str | Path, image: UInt8Array, quality: int = 95) -> None:
     """
     path = Path(path)
     options = [cv2.IMWRITE_JPEG_QUALITY, quality] if path.suffix.lower() in (".jpg", ".jpeg") else []
+    if not cv2.haveImageWriter(f"x{path.suffix}"):
+        hint = " ".join(s for s in sorted(IMAGE_SUFFIXES) if cv2.haveImageWriter(f"x{s}"))
+        raise UserError(f"no image is written with the suffix {path.suffix!r}", str(path), hint)
     done, data = cv2.imencode(path.suffix, image, options)
     assert done, path
     write_image(path, data.data)

@@ -15,7 +15,7 @@ from tqdm.utils import ObjectWrapper
 
 from ultralytics.utils import events
 from ultralytics.utils.console import open_descriptors, tell
-from ultralytics.utils.text import printable
+from ultralytics.utils.text import masked, printable
 
 T = TypeVar("T")
 LOGGER = logging.getLogger("ultralytics")
@@ -35,7 +35,7 @@ class _Console(logging.StreamHandler):  # type: ignore[type-arg]  # generic only
     error = False  # whether to write to stderr instead
 
     def emit(self, record: logging.LogRecord) -> None:
-        line = f"{printable(self.format(record))}\n"
+        line = f"{printable(masked(self.format(record)))}\n"
         with tqdm.external_write_mode(file=sys.stdout):
             tell(line, sys.stderr if self.error or _output == "json" else sys.stdout)
         if record.levelno >= logging.WARNING:

@@ -390,12 +390,13 @@ class FocalLoss(nn.Module):
         return loss.mean(1).sum()
 
 
-_TASKS = "KeypointLoss OKS_SIGMA RotatedBboxLoss v8OBBLoss v8PoseLoss v8SegmentationLoss"
+_TASKS = "KeypointLoss RotatedBboxLoss v8OBBLoss v8PoseLoss v8SegmentationLoss"
 _BOXES = "this project detects boxes: v8DetectionLoss"
 __getattr__ = later(
     __name__,
     {
         **{name: f"ultralytics.utils.task_loss:{name}" for name in _TASKS.split()},
+        "OKS_SIGMA": "ultralytics.utils.matching:OKS_SIGMA",
         "v8ClassificationLoss": "ultralytics.utils.classification:v8ClassificationLoss",
     },
     dict.fromkeys(("E2EDetectLoss",), _BOXES),

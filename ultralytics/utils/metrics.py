@@ -22,7 +22,16 @@ from ultralytics.utils.matching import (
     match_predictions,
 )
 from ultralytics.utils.precision import FIGURES as FIGURES  # where its users look for it
-from ultralytics.utils.precision import ApResult, Metric, average_precision, compute_ap, fitness_of, smooth
+from ultralytics.utils.precision import (
+    ApResult,
+    Metric,
+    TaskFigures,
+    average_precision,
+    compute_ap,
+    figures_in_boxes,
+    fitness_of,
+    smooth,
+)
 from ultralytics.utils.types import Float64Array
 
 __all__ = [
@@ -144,6 +153,7 @@ class DetMetrics:  # size: what a validation reports, under the reference's name
     task: ClassVar[str] = "detect"
     # What is measured: its name in tables and files of curves, its letter in columns, and that of its arrays of hits.
     kinds: ClassVar[Mapping[str, tuple[str, str]]] = {"Box": ("B", "")}
+    figures: ClassVar[TaskFigures] = figures_in_boxes({"Box": "B"})
 
     def __init__(
         self,
@@ -235,6 +245,12 @@ class DetMetrics:  # size: what a validation reports, under the reference's name
         return maps
 
     @property
+    def by_name(self) -> dict[str, float | None]:
+        """Class name → mAP50-95 of what the task is about; None without labels. In the order of the classes' ids."""
+        found = dict(zip(map(int, self.main.ap_class_index), map(float, self.main.ap), strict=True))
+        return {name: found.get(number) for number, name in sorted(self.names.items())}
+
+    @property
     def ap_class_index(self) -> npt.NDArray[np.int_]:
         """Ids of the classes with labels."""
         return self.box.ap_class_index
@@ -305,6 +321,7 @@ class SegmentMetrics(DetMetrics):
 
     task: ClassVar[str] = "segment"
     kinds: ClassVar[Mapping[str, tuple[str, str]]] = {"Box": ("B", ""), "Mask": ("M", "_m")}
+    figures: ClassVar[TaskFigures] = figures_in_boxes({"Box": "B", "Mask": "M"}, "mask")
 
     def process(  # type: ignore[override]  # the reference's order of arguments
         self,
@@ -330,6 +347,7 @@ class PoseMetrics(DetMetrics):
 
     task: ClassVar[str] = "pose"
     kinds: ClassVar[Mapping[str, tuple[str, str]]] = {"Box": ("B", ""), "Pose": ("P", "_p")}
+    figures: ClassVar[TaskFigures] = figures_in_boxes({"Box": "B", "Pose": "P"}, "pose")
 
     def process(  # type: ignore[override]  # the reference's order of arguments
         self,
@@ -354,3 +372,4 @@ class OBBMetrics(DetMetrics):
     """Metrics of oriented boxes, whose overlap is `probiou`: (B)."""
 
     task: ClassVar[str] = "obb"
+    figures: ClassVar[TaskFigures] = figures_in_boxes({"Box": "B"}, "obb")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -105,9 +105,93 @@ def average_precision(
     return ApResult(tp, fp, p, r, f1, ap, classes.astype(int), p_curve, r_curve, f1_curve, x, precision_at_recall)
 
 
+FITNESS = {"mAP50": 0.1, "mAP50-95": 0.9}  # weights of the figures of boxes, masks or poses in what "best" means
+COLUMN = "metrics/"  # how the columns of figures begin in results.csv
+
+
 def fitness_of(map50: float, map: float) -> float:
     """Return 0.1·mAP50 + 0.9·mAP50-95."""
-    return 0.1 * map50 + 0.9 * map
+    return FITNESS["mAP50"] * map50 + FITNESS["mAP50-95"] * map
+
+
+@dataclass(frozen=True)
+class TaskFigures:
+    """What the validation of a task says: the one place that names the figure that networks are compared by, and what
+    "best" means.
+
+    Attributes:
+        columns: name of a figure → its column of results.csv. Of what the task is about; the first is what networks
+            are compared by.
+        titles: name of a figure → as a reader sees it, of those whose name does not say of what they are.
+        others: title → column of figures that it reports besides: of boxes, where it is about masks or poses.
+        parts: the fitness is the sum of these: two columns with a weight each.
+    """
+
+    columns: Mapping[str, str]
+    titles: Mapping[str, str]
+    others: Mapping[str, str]
+    parts: Sequence[Mapping[str, float]]
+
+    @property
+    def main(self) -> str:
+        """Name of the figure that networks are compared by."""
+        return next(iter(self.columns))
+
+    @property
+    def first(self) -> dict[str, str]:
+        """Title → column of the figure that networks are compared by, and of the one that is shown beside it."""
+        return {self.title(name): self.columns[name] for name in list(self.columns)[:2]}
+
+    @property
+    def metric(self) -> str:
+        """The same as a reader sees it."""
+        return self.title(self.main)
+
+    @property
+    def column(self) -> str:
+        """Column of the figure that networks are compared by."""
+        return self.columns[self.main]
+
+    def title(self, name: str) -> str:
+        """Return the name of a figure as a reader sees it."""
+        return self.titles.get(name, name)
+
+    @property
+    def shown(self) -> dict[str, str]:
+        """Title → column of every figure."""
+        return {self.title(name): column for name, column in self.columns.items()} | dict(self.others)
+
+    def fitness(self, row: Mapping[str, float]) -> float:
+        """Return what "best" means, of the figures by column: the same to the bit as `fitness` of the metrics."""
+        total = 0.0
+        for part in self.parts:
+            (one, first), (other, second) = part.items()
+            total = total + (first * row[one] + second * row[other])
+        return total
+
+
+def figures_in_boxes(kinds: Mapping[str, str], of: str = "") -> TaskFigures:
+    """Return the figures of a task that measures average precision.
+
+    Args:
+        kinds: what is measured → its letter in columns; the last is what the task is about.
+        of: what the task is about, for readers: "mask" or "pose"; empty where it is boxes as everyone knows them.
+    """
+    names = ("mAP50-95", "mAP50", "precision", "recall")
+    *others, letter = kinds.values()
+    return TaskFigures(
+        columns={name: f"{COLUMN}{name}({letter})" for name in names},
+        titles={name: f"{of} {name}" for name in names} if of else {},
+        others={f"box {name}": f"{COLUMN}{name}({other})" for other in others for name in names},
+        parts=[{f"{COLUMN}{name}({each})": weight for name, weight in FITNESS.items()} for each in kinds.values()],
+    )
+
+
+def names_of(columns: Iterable[str]) -> dict[str, str]:
+    """Return column → name for a reader: without "metrics/" and, where all figures are of boxes, without "(B)"."""
+    names = {c: c.removeprefix(COLUMN) for c in columns}
+    several = any("(" in name and not name.endswith("(B)") for name in names.values())
+    return names if several else {c: name.removesuffix("(B)") for c, name in names.items()}
 
 
 class Metric(ApResult):

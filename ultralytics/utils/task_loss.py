@@ -17,14 +17,10 @@ from torch import Tensor, nn
 from ultralytics.utils.boxes import probiou, xywh2xyxy
 from ultralytics.utils.errors import DatasetError
 from ultralytics.utils.loss import BboxLoss, Matched, v8DetectionLoss
+from ultralytics.utils.matching import sigmas_of
 from ultralytics.utils.tal import RotatedTaskAlignedAssigner, dist2rbox, masked
 from ultralytics.utils.types import Batch
 
-# COCO's tolerances of its 17 keypoints, as standard deviations: twice the constants of its evaluation are k.
-OKS_SIGMA = (
-    *(0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072),
-    *(0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089, 0.089),
-)
 COCO_KEYPOINTS = (17, 3)
 PIXELS = 2**26  # of masks that a GPU compares at a time, 256 MB a number
 SMALLEST_SIDE = 2  # pixels: a rotated box with a shorter side is not learned from
@@ -262,8 +258,7 @@ class v8PoseLoss(v8DetectionLoss):  # noqa: N801  # the reference's name
         network: Any = args[0] if args and isinstance(args[0], nn.Module) else None
         points, numbers = kpt_shape if network is None else network.model[-1].kpt_shape
         self.kpt_shape = (int(points), int(numbers))
-        sigmas = OKS_SIGMA if self.kpt_shape == COCO_KEYPOINTS else (1 / points,) * points
-        self.keypoint_loss = KeypointLoss(sigmas)
+        self.keypoint_loss = KeypointLoss(torch.from_numpy(sigmas_of(self.kpt_shape)))
 
     def others(self, matched: Matched, more: Sequence[Tensor], batch: Batch) -> dict[str, Tensor]:
         """The parts of the places and of the visibility."""

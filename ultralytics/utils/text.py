@@ -12,6 +12,12 @@ _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\
 _UNSAFE_BUT_LAYOUT = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
+# A password in an address, that in its query too; one with a slash in it is none for a parser of addresses.
+_PASSWORDS = (
+    re.compile(r"(://[^\s/:@?#\[]*):[^\s/?#]*@"),
+    re.compile(r"(://[^\s/:@?#\[]*):(?!\*{3}@|\d*(?:[/?#\s]|$))[^\s@]*@"),
+)
+_IN_QUERY = re.compile(r"([?&](?:pass|password|passwd|pwd)=)[^\s&#]+", re.IGNORECASE)
 _IN_FILE_NAMES = re.compile(r'[/\\:*?"<>|]')
 _LONGEST_NAME = 120  # bytes; file systems take 255, and a number and a suffix follow
 
@@ -31,6 +37,15 @@ def one_line(text: str, longest: int = 4000) -> str:
     if len(text) > longest:
         text = f"{text[: longest // 2]} … {text[-longest // 4 :]}"
     return _UNSAFE.sub(_escaped, re.sub(r"\s*[\r\n\t\v\f]\s*", " ", text))
+
+
+def masked(text: str) -> str:
+    """Return text with *** for the passwords of the addresses in it."""
+    if "://" not in text:
+        return text
+    for pattern in _PASSWORDS:
+        text = pattern.sub(r"\1:***@", text)
+    return _IN_QUERY.sub(r"\1***", text)
 
 
 def first_line(error: BaseException) -> str:

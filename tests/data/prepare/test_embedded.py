@@ -6,10 +6,11 @@ import pytest
 
 from ultralytics.cfg.dataset import load_dataset
 from ultralytics.cfg.paths import CLONE
+from ultralytics.data.class_augment import resized_crop
 from ultralytics.data.prepare import embedded, prepare_shapes, shapes
 from ultralytics.data.prepare.embedded import SETS
 from ultralytics.data.prepare.outlines import area_of
-from ultralytics.utils.errors import ConfigError
+from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.images import imread
 
 
@@ -97,6 +98,33 @@ def test_folders_of_classes(tmp_path, few):
     assert prepare_shapes(tmp_path / "c", task="classify") == made  # it is there already
     with pytest.raises(ConfigError, match="task=boxes must be one of detect, segment"):
         prepare_shapes(tmp_path / "d", task="boxes")
+
+
+@pytest.mark.parametrize("cls", range(len(shapes.NAMES)), ids=shapes.NAMES)
+def test_validation_sees_the_whole_of_a_shape_that_is_alone(cls):
+    """It looks at the middle square. The shape is what is lighter there, whatever the two colours."""
+    for i in range(8):
+        image = shapes.draw_one((5, i), cls)
+        seen = resized_crop(image, (64, 64))
+        assert image.shape[0] == image.shape[1]
+        grey = cv2.GaussianBlur(seen.mean(2).astype(np.uint8), (5, 5), 0)
+        _, light = cv2.threshold(grey, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
+        frame = np.ones_like(light, bool)
+        frame[2:-2, 2:-2] = False
+        assert light[frame].mean() < 0.2 * 255  # a shape may touch the frame
+        assert 0.03 < light.mean() / 255 < 0.7
+
+
+def test_an_earlier_drawing_is_replaced_and_that_of_another_task_is_not(tmp_path, few, monkeypatch):
+    made = prepare_shapes(tmp_path / "c", task="classify")
+    before = (tmp_path / "c/train/disc/0000.jpg").read_bytes()
+    with pytest.raises(UserError):
+        prepare_shapes(tmp_path / "c", task="detect")
+    assert made.is_file()
+    later = SETS["classify"]._replace(version=SETS["classify"].version + 1)
+    monkeypatch.setitem(SETS, "classify", later)
+    assert prepare_shapes(tmp_path / "c", task="classify") == made
+    assert (tmp_path / "c/train/disc/0000.jpg").read_bytes() != before
 
 
 @pytest.mark.parametrize("task", SETS)

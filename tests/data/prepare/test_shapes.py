@@ -64,7 +64,7 @@ def test_a_second_call_does_nothing_and_a_stopped_one_leaves_nothing(tmp_path, f
 def test_a_drawing_of_another_version_is_replaced(tmp_path, few, monkeypatch):
     prepare_shapes(tmp_path / "new")
     wanted = digest(tmp_path / "new")
-    monkeypatch.setattr(embedded, "VERSION", 1)
+    monkeypatch.setitem(embedded.SETS, "detect", embedded.SETS["detect"]._replace(version=1))
     prepare_shapes(tmp_path / "a")
     assert digest(tmp_path / "a") != wanted
     monkeypatch.undo()

@@ -199,6 +199,22 @@ def test_the_pause_between_attempts_grows_and_has_an_end(monkeypatch):
     assert feed.opened[-1] - feed.opened[0] < 2
 
 
+@pytest.mark.parametrize("stride", [1, 3])
+def test_a_file_that_is_taken_for_a_stream_is_not_read_for_good(message, stride):
+    """Whatever it was taken for: it ends, and begins again with the same frame."""
+    feed = Fake(*[range(7, 12)] * 50)
+    items = list(LiveSource([feed], vid_stride=stride, buffered=True, reconnect=None))
+    assert len(feed.opened) == live.ALIKE
+    assert items[-1].frame <= 5 * live.ALIKE
+    assert "fake: no live stream: it ended after the same 5 frames 3 times" in message.text
+
+
+def test_connections_of_one_length_are_no_file(message):
+    """A camera may close each after as many frames."""
+    feed = Fake(*[range(n, n + 5) for n in range(1, 41, 5)])
+    assert len(list(LiveSource([feed], buffered=True, reconnect=0.3))) == 40
+
+
 def test_a_list_of_streams_and_what_cannot_be_mixed(tmp_path):
     (tmp_path / "cams.streams").write_text("# front\nrtsp://user:secret@10.0.0.1/live\n0\n")
     source = load_source(tmp_path / "cams.streams", vid_stride=2)

@@ -384,3 +384,14 @@ def test_the_video_of_a_stream_has_the_rate_at_which_its_frames_came(tmp_path):
         sink.close()
         assert rate_of(tmp_path / f"{name}.avi") == pytest.approx(wanted, rel=1e-3)
         assert len(list(load_source(tmp_path / f"{name}.avi"))) == len(times)
+
+
+def test_a_folder_has_no_hidden_images_as_a_glob_has_none(folder):
+    imwrite(folder / ".hidden.jpg", np.zeros((8, 8, 3), np.uint8))
+    assert names(folder) == names(str(folder / "*")) == ["a 图.png", "b.jpg", "c[1].jpg"]
+
+
+@pytest.mark.parametrize("name", ["noext_out", "x.foo"])
+def test_an_image_of_no_kind_is_one_line(tmp_path, name):
+    with pytest.raises(UserError, match=rf"{name}: no image is written with the suffix .*\.jpg .*\.png"):
+        imwrite(tmp_path / name, np.zeros((8, 8, 3), np.uint8))

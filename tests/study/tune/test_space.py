@@ -134,3 +134,39 @@ def test_files_in_a_space_are_resolved(tmp_path):
     space = read_space(file, lambda key, value: f"/x/{value}" if key == "model" else value)
     assert space["model"].choices == ("/x/a.yaml", "/x/b.yaml")
     assert space["optimizer"].choices == ("SGD", "Adam")
+
+
+# The keys that a trial's result depends on: a space may have them. A new key of train belongs here or in FIXED.
+SEARCHED = set(
+    """adapter amp auto_augment batch bgr box close_mosaic cls copy_paste cos_lr crop_fraction degrees dfl distill
+    distill_gain dropout ema erasing fliplr flipud freeze hsv_h hsv_s hsv_v imgsz kobj lr0 lr_gate lr_new
+    lr_transferred lrf mask_ratio mixup model model_scale momentum mosaic multi_scale nbs on_nan optimizer
+    overlap_mask perspective pose pretrained rect scale shear sync_bn teacher tile_background tile_visible
+    train_only transfer translate warmup_bias_lr warmup_epochs warmup_momentum weight_decay
+    """.split()  # noqa: SIM905  # fifty words, not fifty lines
+)
+
+
+def test_every_key_of_train_is_searched_or_has_a_reason_why_not():
+    keys = {k for k, knob in KNOBS.items() if "train" in knob.modes}
+    assert keys - set(FIXED) == SEARCHED
+
+
+@pytest.mark.parametrize(
+    ("space", "match"),
+    [
+        ({"log": ["csv", "wandb"]}, "log cannot be searched"),
+        ({"log_images": {"choices": [True, False]}}, "no figure depends on it"),
+        ({"freeze": [0, 10]}, r"freeze: two numbers are a range \(freeze has no range; .*choices: \[0, 10\]"),
+        ({"imgsz": [33, 70]}, "imgsz: low 33 and step 32 must be multiples of 32"),
+        ({"imgsz": {"low": 64, "high": 256, "step": 40}}, "must be multiples of 32"),
+    ],
+)
+def test_what_would_be_searched_in_vain_is_refused(space, match):
+    with pytest.raises(UserError, match=match):
+        read_space(space)
+
+
+def test_choices_of_numbers_are_said_to_be_choices():
+    assert read_space({"freeze": {"choices": [0, 10]}})["freeze"].choices == (0, 10)
+    assert read_space({"imgsz": [64, 127]})["imgsz"].high == 96

@@ -2,12 +2,14 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from ultralytics.trackers.utils import matching
 from ultralytics.trackers.utils.matching import linear_assignment
+from ultralytics.utils.boxes import batch_probiou
 
 COST = st.tuples(st.integers(0, 4), st.integers(0, 4)).flatmap(
     lambda shape: arrays(np.float64, shape, elements=st.floats(0, 2, width=32))
@@ -53,3 +55,11 @@ def test_rotated_overlaps_equal_the_reference(fixtures):
     numbers = np.load(fixtures / "obb_geometry.npz")
     mine = matching._probiou(numbers["box1"][:30].astype(np.float32), numbers["box2"][:40].astype(np.float32))
     np.testing.assert_allclose(mine, numbers["pairwise"], atol=2e-3)
+
+
+def test_rotated_boxes_are_as_similar_as_to_the_metrics():
+    rng = np.random.default_rng(0)
+    low, high = [0, 0, 5, 5, -1.5], [60, 60, 40, 40, 1.5]
+    one, other = (rng.uniform(low, high, (n, 5)).astype(np.float32) for n in (7, 9))
+    wanted = batch_probiou(torch.from_numpy(one), torch.from_numpy(other)).numpy()
+    np.testing.assert_allclose(matching._probiou(one, other), wanted, rtol=1e-4, atol=1e-5)

@@ -31,7 +31,7 @@ class Tune(Run, name="tune"):
     metric: str = knob(
         "fitness",
         "what is to be as high as possible, on val",
-        choices=("fitness", "mAP50-95", "mAP50", "precision", "recall"),
+        choices=("fitness", "mAP50-95", "mAP50", "precision", "recall", "top1", "top5"),
         group="tune",
     )
     prune: bool = knob(True, "stop trials that have fallen behind the median of the earlier ones", group="tune")

@@ -16,7 +16,16 @@ from ultralytics.data.prepare.annotated import in_threads
 from ultralytics.data.prepare.folder import make_once, prepared, write_manifest
 from ultralytics.data.prepare.format import storage_error
 from ultralytics.data.prepare.outlines import area_of, join, trace
-from ultralytics.data.prepare.shapes import NAMES, OVERSAMPLE, VERSION, DrawnShape, draw, draw_one, smallest_rectangle
+from ultralytics.data.prepare.shapes import (
+    ALONE_VERSION,
+    NAMES,
+    OVERSAMPLE,
+    VERSION,
+    DrawnShape,
+    draw,
+    draw_one,
+    smallest_rectangle,
+)
 from ultralytics.data.prepare.sources import default_out
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.files import user_path
@@ -93,12 +102,13 @@ def _corners(
 
 class _Set(NamedTuple):
     """An embedded dataset. suffix: of its name; rows: of its label files, None for folders of classes; squeezed: see
-    `draw`; keys: of its YAML."""
+    `draw`; keys: of its YAML; version: of its drawing."""
 
     suffix: str
     rows: _Rows | None
     squeezed: bool = False
     keys: Mapping[str, Any] = {}
+    version: int = VERSION
 
 
 SETS = {
@@ -106,7 +116,7 @@ SETS = {
     "segment": _Set("-seg", _outlines),
     "pose": _Set("-pose", _points, keys={"kpt_shape": [len(POINTS), 3], "flip_idx": list(MIRRORED)}),
     "obb": _Set("-obb", _corners, squeezed=True),
-    "classify": _Set("-cls", None),
+    "classify": _Set("-cls", None, version=ALONE_VERSION),
 }
 
 
@@ -130,8 +140,8 @@ def prepare_shapes(out: str | Path | None = None, seed: int = 0, task: str = "de
     made = SETS[task]
     out = default_out("shapes", made.suffix) if out is None else user_path(out)
     counts = COUNTS if made.rows else {s: n * len(NAMES) for s, n in OF_A_CLASS.items()}
-    options = {"version": VERSION, "seed": seed, "images": counts} | ({"task": task} if made.suffix else {})
-    _remove_outdated(out, seed)
+    options = {"version": made.version, "seed": seed, "images": counts} | ({"task": task} if made.suffix else {})
+    _remove_outdated(out, options)
     done = prepared(out, "shapes", options)
     if done is not None:
         return done
@@ -174,7 +184,7 @@ def _draw_all(folder: Path, out: Path, made: _Set, seed: int, options: Mapping[s
 def _draw_file(folder: Path, made: _Set, seed: int, split: str, i: int) -> list[int]:
     """Write an image and its labels; the classes in it."""
     assert made.rows is not None
-    image, drawn = draw((seed, VERSION, list(COUNTS).index(split), i), made.squeezed)
+    image, drawn = draw((seed, made.version, list(COUNTS).index(split), i), made.squeezed)
     imwrite(folder / "images" / split / f"{i:04d}.jpg", image, quality=92)
     numbers = made.rows(drawn, _seen(drawn), (image.shape[0], image.shape[1]))
     kept = [(d.cls, row) for d, row in zip(drawn, numbers, strict=True) if row is not None]
@@ -197,20 +207,22 @@ def _draw_single(folder: Path, made: _Set, seed: int, split: str, i: int) -> lis
     """Write an image of one shape into its class's folder; the class."""
     cls, number = i % len(NAMES), i // len(NAMES)
     # One number more than the seeds of `_draw_file` have: not one of their images.
-    image = draw_one((seed, VERSION, list(OF_A_CLASS).index(split), i, 1), cls)
+    image = draw_one((seed, made.version, list(OF_A_CLASS).index(split), i, 1), cls)
     imwrite(folder / split / NAMES[cls] / f"{number:04d}.jpg", image, quality=92)
     return [cls]
 
 
-def _remove_outdated(out: Path, seed: int) -> None:
-    """Remove what an earlier version of the drawing made here with the same seed: nothing is lost by drawing it anew.
+def _remove_outdated(out: Path, options: Mapping[str, Any]) -> None:
+    """Remove what an earlier version of the same drawing made here: nothing is lost by drawing it anew.
     Before there was a manifest, done.json said so."""
     for name, key in (("manifest.json", "options"), ("done.json", None)):
         try:
             found = json.loads((out / name).read_text(encoding="utf-8"))
             if key is not None:
                 found = found[key] if found["kind"] == "shapes" else {}
-            if found["seed"] != seed or (key is not None and found["version"] == VERSION):
+            if found["seed"] != options["seed"] or found.get("task") != options.get("task"):
+                return
+            if key is not None and found["version"] == options["version"]:
                 return
         except (OSError, ValueError, KeyError, TypeError):
             continue

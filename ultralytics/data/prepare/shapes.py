@@ -17,6 +17,8 @@ NAMES = ("disc", "square", "triangle", "star", "ring", "cross")
 SIZES = ((240, 320), (320, 240), (256, 256), (200, 320), (320, 320))  # (height, width)
 VERSION = 2  # of the drawing; another number draws the files anew
 ALONE = (96, 160)  # least and greatest side of an image of one shape
+ALONE_VERSION = 3  # of the drawing of one shape
+DARK, LIGHT = (25, 105), (150, 235)  # colours of the ground and of the shape there
 OVERSAMPLE = 4
 HIDDEN = 0.5  # no object covers more of an earlier one than this part of its box
 SQUEEZED = (0.3, 0.6)  # width of a squeezed shape, in parts of what it was
@@ -132,14 +134,18 @@ def draw(seed: tuple[int, ...], squeezed: bool = False) -> tuple[UInt8Array, lis
 
 
 def draw_one(seed: tuple[int, ...], cls: int) -> UInt8Array:
-    """Draw an image, BGR uint8 (H, W, 3), of one shape of a class, all of it in the image."""
+    """Draw an image, BGR uint8 (S, S, 3), of one shape of a class, all of it in the image and lighter than the ground.
+
+    It is square because a classifier is validated on the middle square of an image, which would cut the shape. The
+    shape is the lighter part, so that one filter finds its edge whatever the two colours are.
+    """
     rng = np.random.Generator(np.random.PCG64(seed))
-    h, w = (int(v) for v in rng.integers(*ALONE, 2, endpoint=True))
-    ground = rng.uniform(40, 215, 3)
-    image = _draw_fill(rng, ground, h, w, rng.uniform(8, 28))
-    radius = rng.uniform(0.22, 0.45) * min(h, w)
-    centre = (rng.uniform(radius, w - radius), rng.uniform(radius, h - radius))
-    _paint(rng, image, outline(NAMES[cls], centre, radius, rng.uniform(0, 2 * math.pi)), ground)
+    side = int(rng.integers(*ALONE, endpoint=True))
+    image = _draw_fill(rng, rng.uniform(*DARK, 3), side, side, rng.uniform(8, 28))
+    radius = rng.uniform(0.25, 0.45) * side
+    centre = (rng.uniform(radius, side - radius), rng.uniform(radius, side - radius))
+    paint = _draw_fill(rng, rng.uniform(*LIGHT, 3), side, side, rng.uniform(4, 22))
+    _fill_in(image, outline(NAMES[cls], centre, radius, rng.uniform(0, 2 * math.pi)), paint)
     return np.clip(image, 0, 255).astype(np.uint8)
 
 

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 
 from ultralytics.engine.sources.video import frame_rate
-from ultralytics.engine.sources.web import masked
 from ultralytics.utils.errors import UserError
+from ultralytics.utils.text import masked
 from ultralytics.utils.types import UInt8Array
 
 TIMEOUT = 10.0  # seconds that a stream may take to answer, and between two frames

@@ -20,6 +20,7 @@ BUFFER = 30  # frames that wait, with stream_buffer
 RECONNECT = 60.0  # seconds
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0  # seconds between two attempts to reconnect; doubled with each in vain
 TICK = 0.5  # seconds after which a wait looks whether it still makes sense
+ALIKE = 3  # connections in a row with the same first frame and as many frames: a file, read again and again
 LEAVING = 2.0  # seconds that threads get to end
 
 
@@ -62,17 +63,22 @@ class _Reader(threading.Thread):
 
     def _stay_connected(self) -> str:
         """Read, and connect again where the stream breaks off; return why it is over."""
-        pause, until = FIRST_PAUSE, 0.0
+        pause, until, alike = FIRST_PAUSE, 0.0, 0
+        known: tuple[int, int] | None = None  # of the connection before: its first frame and number of frames
         while not self.stopping.is_set():
             before, reason = self.count, "the stream has ended"
             try:
-                self._take_all()
+                found: tuple[int, int] | None = (self._take_all(), self.count - before)
             except UserError as e:
-                reason, self.hint = e.what, e.hint
+                found, reason, self.hint = None, e.what, e.hint
             if self.stopping.is_set():
                 break
             if not self.count:
                 return reason  # the address is wrong rather than the connection
+            alike = alike + 1 if found is not None and found == known else 1
+            known = found
+            if alike == ALIKE and self.count > before:
+                return f"no live stream: it ended after the same {self.count - before} frames {ALIKE} times"
             if self.count > before:
                 pause, until = FIRST_PAUSE, time.monotonic() + self.reconnect
                 if self.reconnect:
@@ -84,14 +90,18 @@ class _Reader(threading.Thread):
             pause = min(pause * 2, LONGEST_PAUSE)
         return ""
 
-    def _take_all(self) -> None:
-        """Take in frames until none comes any more."""
-        opened = self.feed.connect()
+    def _take_all(self) -> int:
+        """Take in frames until none comes any more; return what tells the first from others."""
+        opened, first = self.feed.connect(), 0
         try:
             while not self.stopping.is_set() and opened.grab():
                 self.count += 1
+                if not first:
+                    image = opened.retrieve()
+                    first = 1 if image is None else hash(image.tobytes())
                 if (self.count - 1) % self.stride == 0:
                     self._take(opened)
+            return first
         finally:
             opened.close()
 

@@ -41,7 +41,10 @@ def _refusing(what: str, hint: str) -> Callable[[str, re.Match[str]], Entry]:
 
 def _of_web(name: str, _: re.Match[str]) -> Entry:
     url = clean(name)
-    return web_file(url) or Capture(url)
+    try:
+        return web_file(url) or Capture(url)
+    except UserError as e:
+        return WebFile(url, is_video=False, unanswered=e)
 
 
 _FETCH = "download the image or video first, and give its path"
@@ -95,6 +98,11 @@ def load_source(
         as_is += [isinstance(one, torch.Tensor)] * len(found)
     if not entries:
         raise DatasetError("the list of sources is empty")
+    silent = [e.unanswered if isinstance(e, WebFile) else None for e in entries]
+    if all(silent) and silent[0] is not None:
+        raise silent[0]
+    if not all(isinstance(e, str | WebFile | np.ndarray) for e in entries):  # among streams it is taken for one
+        entries = [Capture(e.url) if isinstance(e, WebFile) and e.unanswered else e for e in entries]
     feeds = [e for e in entries if not isinstance(e, str | WebFile | np.ndarray)]
     files = [e for e in entries if isinstance(e, str | WebFile | np.ndarray)]
     if feeds and files:

@@ -60,7 +60,7 @@ def files_of(name: str, below: Path | None = None) -> list[str]:
     known = IMAGE_SUFFIXES | VIDEO_SUFFIXES
     if os.path.isdir(path):
         try:
-            names = sorted(os.listdir(path))
+            names = sorted(n for n in os.listdir(path) if not n.startswith("."))  # as a glob does
         except OSError as e:
             raise DatasetError(f"the folder cannot be read: {e.strerror or e}", name) from None
         found = _keep_usable(os.path.join(path, n) for n in names)

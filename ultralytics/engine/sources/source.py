@@ -10,10 +10,11 @@ import numpy as np
 
 from ultralytics.engine.sources.item import SourceItem, is_video
 from ultralytics.engine.sources.video import Video
-from ultralytics.engine.sources.web import WebFile, masked
+from ultralytics.engine.sources.web import WebFile
 from ultralytics.utils.errors import DatasetError, UserError
 from ultralytics.utils.images import decode, truncated_jpeg, truncated_png, undecodable
 from ultralytics.utils.log import LOGGER
+from ultralytics.utils.text import masked
 from ultralytics.utils.types import UInt8Array
 
 
@@ -87,6 +88,8 @@ class Source:
             yield from self._read(entry, path, place, index)
         elif isinstance(entry, WebFile):
             try:
+                entry = entry.judged()
+                self.moving[index] = entry.is_video
                 with entry.fetched() as file:
                     yield from self._read(file, path, place, index)
             except UserError as e:

@@ -28,7 +28,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from ultralytics.cfg.dataset import load_dataset
 from ultralytics.cfg.keys import PREDICT_CONF
 from ultralytics.cfg.paths import PACKAGE
 from ultralytics.data.images import list_images
@@ -37,6 +36,7 @@ from ultralytics.engine.formats.table import FORMATS, format_named, format_of
 from ultralytics.engine.ranks.device import select_device
 from ultralytics.engine.run.provenance import device_name, git_state, versions, without_home
 from ultralytics.engine.safety.threads import machine_load
+from ultralytics.models.yolo.task import Task, task_named
 from ultralytics.models.yolo.turns import STAGES
 from ultralytics.utils.errors import ConfigError, ExportError, UserError
 from ultralytics.utils.files import file_size, user_path, write_json
@@ -53,13 +53,14 @@ ANSWER_SECONDS = 900  # after which a row is given up
 METRIC_BATCH = 16
 # Of a pass: what each figure adds up.
 FIGURES = {"forward": ("forward",), "with_nms": ("forward", "nms"), "end_to_end": STAGES}
+AT = 4  # place of the task's two figures in a row of the table
 _HEAD = (
     "format",
     "",
     "on",
     "MB",
-    "mAP50-95",
-    "mAP50",
+    "",
+    "",
     "forward ms",
     "+ NMS ms",
     "end to end ms",
@@ -195,10 +196,10 @@ def measure(  # size: each key is one of the command's
     made = {"imgsz": size, "batch": batch, "half": half, "int8": int8, "dynamic": dynamic, "device": device}
     with tempfile.TemporaryDirectory(prefix="benchmark-") as name:
         folder = Path(name)
-        files, what = _images(data, images, folder)
+        files, what = _images(data, images, folder, task_named(yolo.task))
         _write_files(yolo, rows, made | ({"data": data} if int8 and data else {}), folder)
         if data:
-            _measure_map(
+            _measure_figures(
                 yolo, rows, folder, data=data, imgsz=size, device=device, rect_val=rect, threads=threads, half=half
             )
         setup = {
@@ -211,6 +212,7 @@ def measure(  # size: each key is one of the command's
         row.figures.update(summary(row.passes, batch))
     found = {
         "model": yolo.model_name,
+        "task": yolo.task,
         "command": [without_home(word) for word in sys.argv],
         **{k: v for k, v in made.items() if k != "device"},
         **{"rect": rect, "conf": conf, "iou": iou, "max_det": max_det, "data": data},
@@ -256,10 +258,10 @@ def _is_network(yolo: Any) -> bool:
     return isinstance(yolo.model, nn.Module)
 
 
-def _images(data: str | None, count: int, folder: Path) -> tuple[list[str], str]:
+def _images(data: str | None, count: int, folder: Path, task: Task) -> tuple[list[str], str]:
     """Return images to run, spread over the validation images, and what they are."""
     if data:
-        found = list_images(load_dataset(data, needs=["val"]).split("val"))
+        found = list_images(task.load_data(data, needs=["val"]).split("val"))
         count = min(count, len(found))
         return [found[i * len(found) // count] for i in range(count)], f"{counted(count, 'image')} of {data}, val"
     files = []
@@ -305,15 +307,24 @@ def _reason(row: Contender) -> Iterator[None]:
         LOGGER.warning("WARNING: %s: %s", row.title, row.reason)
 
 
-def _measure_map(yolo: Any, rows: Sequence[Contender], folder: Path, **keys: Any) -> None:
-    """Measure the mAP of each file."""
+def _measure_figures(yolo: Any, rows: Sequence[Contender], folder: Path, **keys: Any) -> None:
+    """Measure the two figures of the task that are shown of each file, see `figure_keys`."""
+    found = task_named(yolo.task).figures
     if isinstance(keys["imgsz"], list):  # of an exported file, which knows it
         del keys["imgsz"]
-    for row in progress([row for row in rows if row.file is not None], desc="Measuring mAP"):
+    for row in progress([row for row in rows if row.file is not None], desc=f"Measuring {found.metric}"):
         with _reason(row):
             keys |= {"batch": METRIC_BATCH, "plots": False, "coco": False, "verbose": False, "project": str(folder)}
             metrics = type(yolo)(str(row.file), plugins=yolo.plugins).val(name=row.name, **keys)
-            row.figures |= {"map": float(metrics.box.map), "map50": float(metrics.box.map50)}
+            row.figures |= {
+                key: float(metrics.results_dict[column])
+                for key, column in zip(figure_keys(yolo.task), found.first.values(), strict=True)
+            }
+
+
+def figure_keys(task: str) -> list[str]:
+    """Return the names that a task's two figures have in JSON: map and map50, or top1 and top5."""
+    return [{"mAP50-95": "map", "mAP50": "map50"}.get(n, n) for n in list(task_named(task).figures.columns)[:2]]
 
 
 def _take_turns(rows: Sequence[Contender], setup: Mapping[str, Any], seconds: float, folder: Path) -> int:
@@ -408,7 +419,9 @@ def _runtimes() -> dict[str, str]:
 
 def table(found: Mapping[str, Any]) -> list[str]:
     """Return the figures of a benchmark as lines for a reader."""
-    cells = [_HEAD, *(_cells(row) for row in found["rows"])]
+    task = found.get("task", "detect")
+    head = (*_HEAD[:AT], *task_named(task).figures.first, *_HEAD[AT + 2 :])
+    cells = [head, *(_cells(row, figure_keys(task)) for row in found["rows"])]
     widths = [max(len(line[i]) for line in cells) for i in range(len(_HEAD))]
     lines = ["  ".join(c.ljust(w) if i < 3 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True)))
              for line in cells]  # fmt: skip
@@ -440,7 +453,7 @@ def _devices(found: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+def _cells(row: Mapping[str, Any], figures: Sequence[str]) -> tuple[str, ...]:
     def number(key: str, form: str) -> str:
         return "" if row.get(key) is None else format(row[key], form)
 
@@ -452,8 +465,7 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
         row.get("precision", "") if not row["reason"] else "failed",
         {"cpu": "CPU", "cuda": "GPU"}.get(row.get("on", ""), row.get("on", "")),
         number("size_mb", ".1f"),
-        number("map", ".4f"),
-        number("map50", ".4f"),
+        *(number(key, ".4f") for key in figures),
         *(span(key) for key in FIGURES),
         number("images_per_second", ".1f"),
         number("memory_mb", ".0f"),

@@ -13,10 +13,10 @@ from typing import Any
 from torch import Tensor
 
 from ultralytics.cfg.config import Config
-from ultralytics.cfg.dataset import DatasetSpec, load_dataset
+from ultralytics.cfg.dataset import DatasetSpec
 from ultralytics.data.sampled import batches, spread
-from ultralytics.engine.validator import BaseValidator
 from ultralytics.models.yolo.modes import settings
+from ultralytics.models.yolo.task import Task
 from ultralytics.nn.backend import Backend
 from ultralytics.utils.errors import DatasetError, UserError
 from ultralytics.utils.log import LOGGER
@@ -25,22 +25,21 @@ from ultralytics.utils.text import counted
 CALIBRATED = 300  # images, at most, on which ranges are measured
 COMPARED = 16  # images, at most, from which those to compare on are taken
 BATCH = 8  # images of a validation
-FIGURES = {"mAP50": "metrics/mAP50(B)", "mAP50-95": "metrics/mAP50-95(B)"}
 
 
-def real_images(args: Config, validator: type[BaseValidator]) -> dict[str, Any]:
+def real_images(args: Config, task: Task) -> dict[str, Any]:
     """Return the arguments of an `Exporter` that need a dataset: that of `data`, which may be the one the weights were
     trained on. There are none where it is not there; it is an error if the user names it and int8 needs it.
 
     Args:
         args: keys of the export.
-        validator: of the task.
+        task: of the network.
     """
     if not args.data:
         return {}
     remembered = args.sources.get("data") == "weights file"
     try:
-        split = _Split(args, *_find(args.data))
+        split = _Split(args, task, *_find(args.data, task))
     except UserError as e:
         if args.int8 and not remembered:
             raise
@@ -49,12 +48,12 @@ def real_images(args: Config, validator: type[BaseValidator]) -> dict[str, Any]:
         return {}
     if not args.int8:
         return {"images": split.images}
-    return {"images": split.images, "calibration": split.calibration, "accuracy": split.accuracy_of(validator)}
+    return {"images": split.images, "calibration": split.calibration, "accuracy": split.accuracy_of()}
 
 
-def _find(data: str) -> tuple[DatasetSpec, str]:
+def _find(data: str, task: Task) -> tuple[DatasetSpec, str]:
     """Return a dataset and the split whose images are taken: val, or train where there is no val."""
-    spec = load_dataset(data, needs=[])
+    spec = task.load_data(data, needs=[])
     split = "val" if "val" in spec.splits else "train"
     spec.split(split)
     return spec, split
@@ -65,6 +64,7 @@ class _Split:
     """A split of a dataset."""
 
     args: Config
+    task: Task
     data: DatasetSpec
     name: str
 
@@ -91,7 +91,7 @@ class _Split:
         if not found:
             raise DatasetError(f"no image of the split {self.name} can be read", str(self.data.yaml_file))
 
-    def accuracy_of(self, validator: type[BaseValidator]) -> Callable[[Backend], dict[str, float]]:
+    def accuracy_of(self) -> Callable[[Backend], dict[str, float]]:
         """Return what validates a network or file on the split."""
         given = {"data": str(self.data.yaml_file), "split": self.name, "imgsz": max(self.args.frame), "batch": BATCH}
         if self.args.nms and self.args.conf is not None:
@@ -102,9 +102,9 @@ class _Split:
         def accuracy(model: Backend) -> dict[str, float]:
             args = settings("val", given | quiet, remembered, "export")
             with TemporaryDirectory() as folder, _warnings_only():
-                made: Any = validator(args=args, save_dir=Path(folder))
+                made: Any = self.task.validator(args=args, save_dir=Path(folder))
                 figures = made(model=model)
-            return {name: figures[key] for name, key in FIGURES.items()}
+            return {name: figures[column] for name, column in reversed(self.task.figures.first.items())}
 
         return accuracy
 

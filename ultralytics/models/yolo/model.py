@@ -469,7 +469,7 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
         args = settings("export", kwargs, self.overrides, kwargs.pop("_source", "argument"), batch=1)
         made: Any = part_of(self.task, "exporter")(overrides=args, _callbacks=self.callbacks)
         stem = Path(self.ckpt.path).with_suffix("") if self.ckpt else None
-        return str(made(network, stem=stem, **real_images(args, self._task.validator)))
+        return str(made(network, stem=stem, **real_images(args, self._task)))
 
     def benchmark(self, **kwargs: Any) -> dict[str, Any]:
         """Export the network, and measure its files in turns: size, mAP (with `data`), times from the image to its

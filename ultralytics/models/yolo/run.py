@@ -15,6 +15,7 @@ from ultralytics.models.yolo.task import task_named
 from ultralytics.utils import events
 from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.log import output
+from ultralytics.utils.precision import names_of
 from ultralytics.utils.text import counted
 
 
@@ -96,9 +97,7 @@ def _tell_trained(trained: Trained) -> None:
 
 def _line_of(figures: Mapping[str, float], path: Path) -> str:
     """Return the figures of a validation and where they lie, in a line."""
-    several = any("(" in k and not k.endswith("(B)") for k in figures)
-    names = {k: k.removeprefix("metrics/") for k in figures if k != "fitness"}
-    shown = [f"{name if several else name.removesuffix('(B)')} {figures[k]:.4f}" for k, name in names.items()]
+    shown = [f"{name} {figures[k]:.4f}" for k, name in names_of(k for k in figures if k != "fitness").items()]
     return ": ".join([*([", ".join(shown)] if shown else []), str(path)])
 
 

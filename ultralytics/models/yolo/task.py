@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,9 @@ from typing import Any, Protocol
 import numpy.typing as npt
 from torch import nn
 
+from ultralytics.cfg.class_folders import load_class_dataset
 from ultralytics.cfg.config import Config
+from ultralytics.cfg.dataset import DatasetSpec, load_dataset
 from ultralytics.engine.exporter import Exporter
 from ultralytics.engine.predictor import BasePredictor
 from ultralytics.engine.trainer import BaseTrainer
@@ -40,6 +42,7 @@ from ultralytics.nn.tasks import DetectionModel, network_of
 from ultralytics.utils.classification import ClassifyMetrics
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.metrics import DetMetrics, OBBMetrics, PoseMetrics, SegmentMetrics
+from ultralytics.utils.precision import TaskFigures
 
 
 class TaskExplainer(Protocol):
@@ -65,13 +68,20 @@ class Task:
     explainer: Callable[[Config], TaskExplainer] | None  # draws what an output is based on; None: as above
     to_arrays: Callable[[Any], dict[str, Any]]  # the metrics of a validation as arrays for another process
     from_arrays: Callable[[Path, Mapping[str, npt.NDArray[Any]]], Any]  # and back
-    metrics: Callable[..., Any] = DetMetrics  # what a validation gives: of a folder (`save_dir`) and classes (`names`)
+    metrics: type[Any] = DetMetrics  # what a validation gives: of a folder (`save_dir`) and classes (`names`)
+    load_data: Callable[..., DatasetSpec] = load_dataset  # reads `data`, which must have some splits (`needs`)
     follows: bool = True  # `track` has objects to follow
 
     @property
     def network(self) -> type[DetectionModel]:
         """The class built from a model YAML with this head; it provides the loss (`init_criterion`)."""
         return network_of(self.head.__name__)
+
+    @property
+    def figures(self) -> TaskFigures:
+        """What its validation says, and which figure networks are compared by."""
+        found: TaskFigures = self.metrics.figures
+        return found
 
 
 TASKS = {
@@ -128,6 +138,7 @@ TASKS = {
         to_arrays=classes_to_arrays,
         from_arrays=classes_from_arrays,
         metrics=ClassifyMetrics,
+        load_data=load_class_dataset,
         follows=False,
     ),
 }
@@ -173,3 +184,9 @@ def task_of(head: str) -> str:
     """Return the task that a head is of, by the name of its class; one of the user's own detects."""
     name = head.rpartition(".")[2]
     return next((key for key, task in TASKS.items() if task.head.__name__ == name), "detect")
+
+
+def figures_in(columns: Collection[str]) -> TaskFigures | None:
+    """Return the figures of the task whose results.csv has these columns; None where they are of none."""
+    found = [t.figures for t in TASKS.values() if set(t.figures.shown.values()) <= set(columns)]
+    return max(found, key=lambda f: len(f.shown), default=None)

@@ -105,7 +105,7 @@ class Contestant:
                 kept = predictor.suppress(output)
             with blocks[3]:
                 results = predictor.as_results(kept, tensor, images)
-        return [block.dt * 1e3 for block in blocks], sum(len(r) for r in results)
+        return [block.dt * 1e3 for block in blocks], sum(len(r) for r in results if r.probs is None)
 
 
 def _image_of(path: str) -> UInt8Array:

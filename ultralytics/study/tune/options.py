@@ -11,7 +11,7 @@ from ultralytics.utils.errors import ConfigError, UserError, nearest
 
 TRIALS = 30
 SAMPLERS = ("tpe", "random")
-METRICS = ("fitness", "mAP50-95", "mAP50", "precision", "recall")
+METRICS = ("fitness", "mAP50-95", "mAP50", "precision", "recall", "top1", "top5")  # those that a task has
 KEYS = ("space", "trials", "metric", "prune", "seeds", "seed", "sampler")
 
 

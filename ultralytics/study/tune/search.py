@@ -17,11 +17,12 @@ from typing import Any
 import yaml
 
 from ultralytics.cfg.config import KNOBS, get_cfg
-from ultralytics.cfg.dataset import load_dataset
 from ultralytics.cfg.knob import check_whole
 from ultralytics.cfg.paths import find_model_yaml, program
 from ultralytics.engine.ranks.launch import several_devices
 from ultralytics.engine.run.folder import RunLock
+from ultralytics.models.yolo.modes import task_for
+from ultralytics.models.yolo.task import task_named
 from ultralytics.study.job import JOB_FILE, Job
 from ultralytics.study.plan import Run
 from ultralytics.study.pool import (
@@ -36,7 +37,7 @@ from ultralytics.study.pool import (
     start_process,
 )
 from ultralytics.study.record import FAILED, FINISHED, RECORD, RunRecord, read_record
-from ultralytics.study.tune.options import TuneOptions, read_options
+from ultralytics.study.tune.options import METRICS, TuneOptions, read_options
 from ultralytics.study.tune.report import PLAN, Trial, best_of, write_results, write_tune_report
 from ultralytics.study.tune.space import FIXED, fit_space
 from ultralytics.study.tune.suggest import Past, need_optuna, suggest
@@ -235,7 +236,15 @@ class Search:
                 raise ConfigError(f"{key}=False is not possible in a tune", hint="trials are compared by val")
         if not self.base.get("data"):
             raise ConfigError("data is missing", hint="such as data=data/mine.yaml")
-        load_dataset(self.base["data"])
+        tasks = {task_for(get_cfg(None, {**self.base, "model": model})) for model in models}
+        if len(tasks) > 1:
+            hint = "models of one task: their figures are not of the same"
+            raise ConfigError(f"the space has models of the tasks {', '.join(sorted(tasks))}", hint=hint)
+        task = task_named(tasks.pop())
+        metric, known = self.options.metric, task.figures.columns
+        if metric != METRICS[0] and metric not in known:
+            raise ConfigError(f"metric={metric} is not a figure of the task", hint=f"fitness, {', '.join(known)}")
+        task.load_data(self.base["data"])
         if self.options.prune and several_devices(self.base.get("device")):
             raise ConfigError(
                 "prune=True cannot reach the processes of a trial on several devices",
@@ -400,11 +409,12 @@ class Search:
         self._handed.discard(f"{record.arm}-{record.seed}")
         trials = self._trials()
         write_results(self.out, self._plan(), trials)
+        metric = task_named(record.task).figures.title(self.options.metric)
         figure = record.figures.get(self.options.metric)
         after = f" after {counted(len(record.curve), 'epoch')}" if record.state != FINISHED else ""
         best = best_of(trials)
         shown = f" (best: {best.value:.4f}, trial {best.number})" if best is not None else ""
-        return "" if figure is None else f"{after}, {self.options.metric} {figure:.4f}{shown}"
+        return "" if figure is None else f"{after}, {metric} {figure:.4f}{shown}"
 
 
 def _keep_threads(base: dict[str, Any], before: Mapping[str, Any], slots: Sequence[str | None]) -> dict[str, Any]:

@@ -37,6 +37,7 @@ FIXED = {
         (
             "cache", "device", "font", "plots", "preflight", "save", "save_every", "save_period", "verbose", "workers",
             "threads", "deterministic", "compile", "checkpoint_rows", "plugins", "min_transfer",
+            "log", "log_group", "log_images", "log_weights",
         ),
         _MACHINE,
     ),
@@ -161,6 +162,9 @@ def _of_list(key: str, values: list[Any]) -> dict[str, Any]:
     numeric = KNOBS[key].kind in NUMBERS and all(_number(v) is not None for v in ends)
     if numeric and len(ends) == 2:
         return {"low": ends[0], "high": ends[1]} | ({"log": True} if logarithmic else {})
+    if len(values) == 2 and KNOBS[key].kind not in NUMBERS and all(_number(v) is not None for v in values):
+        hint = f"{key} has no range; these values alone: {key}: {{choices: {values}}}"
+        raise ConfigError(f"{key}: two numbers are a range", hint=hint)
     if numeric:
         hint = f"a range is [low, high] or [low, high, log]; these values alone: {key}: {{choices: {values}}}"
         raise ConfigError(f"{key}: {values} is no range", hint=hint)
@@ -226,6 +230,9 @@ def _range(key: str, value: Mapping[str, Any]) -> Axis:
         if step != int(step):
             raise ConfigError(f"{key}: step {step:g} must be an integer")
         step = int(step)
+    own = STEPS.get(key, 1)
+    if step is not None and (low % own or step % own):
+        raise ConfigError(f"{key}: low {low:g} and step {step:g} must be multiples of {own}", hint="as every run needs")
     if step is not None:  # the last value that a step reaches
         high = low + math.floor((high - low) / step + 1e-9) * step
     return Axis(key, low, high, log, step)

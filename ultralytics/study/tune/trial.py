@@ -14,21 +14,15 @@ from typing import Any
 from ultralytics.engine.run.resume import previous_of
 from ultralytics.engine.step.stopping import EarlyStopping
 from ultralytics.engine.weights.checkpoint import load_newest
+from ultralytics.models.yolo.task import task_named
+from ultralytics.models.yolo.weights import guess_model_task
 from ultralytics.study.plan import Run
 from ultralytics.study.record import FINISHED, PRUNED, RunRecord
 from ultralytics.utils.log import LOGGER
-from ultralytics.utils.metrics import fitness_of
 
 FIRST = 5  # finished trials before any is pruned
 SPARED = 0.25  # part of the epochs at the beginning in which no trial is pruned
 Least = Sequence[float | None]  # by epoch; None: the trial goes on whatever it has
-# Figures of a trial → columns of results.csv.
-COLUMNS = {
-    "mAP50-95": "metrics/mAP50-95(B)",
-    "mAP50": "metrics/mAP50(B)",
-    "precision": "metrics/precision(B)",
-    "recall": "metrics/recall(B)",
-}
 
 
 def least_fitness(curves: Sequence[Sequence[float]], epochs: int) -> list[float | None]:
@@ -94,7 +88,9 @@ def record_trial(run: Run, folder: Path, keys: Mapping[str, Any], least: Least) 
     last_pt = folder / "weights" / "last.pt"
     state = load_newest(last_pt, previous_of(last_pt)).state
     rows = state["results"]
-    curve = [fitness_of(row[COLUMNS["mAP50"]], row[COLUMNS["mAP50-95"]]) for row in rows]
+    task = guess_model_task(last_pt)
+    reports = task_named(task).figures
+    curve = [reports.fitness(row) for row in rows]
     best = curve.index(max(curve))
     pruned = pruned_after(curve, least) == len(curve)
     return RunRecord(
@@ -102,7 +98,8 @@ def record_trial(run: Run, folder: Path, keys: Mapping[str, Any], least: Least) 
         seed=run.seed,
         state=PRUNED if pruned else FINISHED,
         folder=run.name,
-        figures={"fitness": curve[best], **{name: rows[best][column] for name, column in COLUMNS.items()}},
+        figures={"fitness": curve[best], **{name: rows[best][column] for name, column in reports.columns.items()}},
+        task=task,
         keys=dict(keys),
         curve=curve,
         cost={"epoch_seconds": rows[-1]["time"] / len(rows)},

@@ -65,7 +65,8 @@ def iou_of(box1: FloatArray, box2: FloatArray, eps: float = EPS) -> FloatArray:
 
 def _probiou(box1: Float32Array, box2: Float32Array) -> Float32Array:
     """Similarity (n, m) of rotated boxes (n, 5) and (m, 5) xywhr, r in radians: one less the Hellinger distance of the
-    normal distributions that the boxes stand for (Llerena et al. 2021, equations 4 to 8)."""
+    normal distributions that the boxes stand for (Llerena et al. 2021, equations 4 to 8). `utils.boxes.batch_probiou`
+    is the same of tensors: trackers are of numpy alone, and a test compares the two."""
     x1, y1, a1, b1, c1 = (v[:, None] for v in _normal(box1))
     x2, y2, a2, b2, c2 = _normal(box2)
     a, b, c, dx, dy = a1 + a2, b1 + b2, c1 + c2, x1 - x2, y1 - y2

@@ -33,14 +33,17 @@ class ClassEvaluator:
     nc: int  # classes of the model
     # likeliest (n, k) and true classes (n,) of the images of a batch, by its number
     seen: dict[int, tuple[Int64Array, Int64Array]] = field(default_factory=dict)
+    files: dict[int, list[str]] = field(default_factory=dict)  # of the images of a batch, by its number
 
     def update(self, number: int, pairs: Sequence[Classified]) -> None:
         """Take a batch's images."""
+        self.files[number] = [p.file for p in pairs]
         self.seen[number] = np.stack([p.likeliest for p in pairs]), np.array([p.true for p in pairs], np.int64)
 
     def merge(self, other: ClassEvaluator) -> None:
         """Take what another rank has seen."""
         self.seen |= other.seen
+        self.files |= other.files
 
     def result(self) -> ClassifyMetrics:
         """Return the figures of all images."""
@@ -53,6 +56,17 @@ class ClassEvaluator:
             confusion.process_cls_preds([torch.from_numpy(likeliest)], [torch.from_numpy(true)])
         metrics.confusion_matrix = confusion
         return metrics
+
+    def by_image(self) -> dict[str, npt.NDArray[Any]]:
+        """Return what the figures are computed of, in the loader's order: files, true and the likeliest classes
+        (images,)."""
+        ordered = [self.seen[n] for n in sorted(self.seen)]
+        none = np.zeros(0, np.int64)
+        return {
+            "files": np.array([file for n in sorted(self.files) for file in self.files[n]], np.str_),
+            "true": np.concatenate([none, *(true for _, true in ordered)]),
+            "likeliest": np.concatenate([none, *(likeliest[:, 0] for likeliest, _ in ordered)]),
+        }
 
 
 def width_of(nc: int) -> int:

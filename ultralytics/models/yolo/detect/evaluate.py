@@ -102,6 +102,8 @@ class BoxEvaluator:
     images: int = 0
     regions: int = 0
     per_class: npt.NDArray[np.int64] = field(init=False)  # (nc,) images with labels of each class
+    # of each image its file, detections and objects, by the batch's number
+    counts: dict[int, list[tuple[str, int, int]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.per_class = np.zeros(self.nc, np.int64)
@@ -110,6 +112,7 @@ class BoxEvaluator:
         """Match the detections of a batch's images with their labels."""
         found = [self._match(p) for p in pairs]
         self.stats[number] = {k: np.concatenate([f[k] for f in found]) for k in self.columns}
+        self.counts[number] = [(p.file, len(p.detected), len(p.targets)) for p in pairs]
         self.images += len(pairs)
         for p in pairs:
             self.regions += len(p.regions)
@@ -148,6 +151,7 @@ class BoxEvaluator:
     def merge(self, other: BoxEvaluator) -> None:
         """Take what another rank has seen."""
         self.stats |= other.stats
+        self.counts |= other.counts
         self.images += other.images
         self.regions += other.regions
         self.per_class = self.per_class + other.per_class
@@ -157,13 +161,38 @@ class BoxEvaluator:
     def result(self) -> DetMetrics:
         """Return the metrics of all images, as if they had been seen in the loader's order."""
         metrics = self.kind(names=self.names)
-        wide = np.zeros((0, len(IOU_THRESHOLDS)), np.bool_)
-        empty = {k: wide if k.startswith(("tp", "ignored")) else np.zeros(0, np.float32) for k in self.columns}
-        ordered = [self.stats[n] for n in sorted(self.stats)] or [empty]
-        metrics.process(**{k: np.concatenate([s[k] for s in ordered]) for k in self.columns})
+        metrics.process(**self._joined())
         metrics.images, metrics.ignored, metrics.nt_per_image = self.images, self.regions, self.per_class
         metrics.confusion_matrix = self.confusion
         return metrics
+
+    def _joined(self) -> dict[str, npt.NDArray[Any]]:
+        wide = np.zeros((0, len(IOU_THRESHOLDS)), np.bool_)
+        empty = {k: wide if k.startswith(("tp", "ignored")) else np.zeros(0, np.float32) for k in self.columns}
+        ordered = [self.stats[n] for n in sorted(self.stats)] or [empty]
+        return {k: np.concatenate([s[k] for s in ordered]) for k in self.columns}
+
+    def by_image(self) -> dict[str, npt.NDArray[Any]]:
+        """Return what the figures are computed of, in the loader's order, so that they can be computed anew for some
+        of the images.
+
+        Returns:
+            files (images,); found, objects (images,) how many each has; of the detections conf, cls (n,), correct and
+            ignored (n, thresholds), by what the task is about; target_cls (m,) of the objects.
+        """
+        counts = [count for n in sorted(self.counts) for count in self.counts[n]]
+        files, found, objects = zip(*counts, strict=True) if counts else ((), (), ())
+        arrays, end = self._joined(), list(self.kind.kinds.values())[-1][1]
+        return {
+            "files": np.array(files, np.str_),
+            "found": np.array(found, np.int64),
+            "objects": np.array(objects, np.int64),
+            "conf": arrays["conf"],
+            "cls": arrays["pred_cls"],
+            "correct": arrays[f"tp{end}"],
+            "ignored": arrays[f"ignored{end}"],
+            "target_cls": arrays["target_cls"],
+        }
 
 
 @dataclass

@@ -285,7 +285,9 @@ class DetectionValidator(BaseValidator):  # size: the steps of a loop, which oth
             return
         path = self.save_dir / CURVES_FILE
         with optional(path):
-            write_json(path, curve_numbers(self.metrics.box, self.metrics.names, confusion))
+            *others, kind = self.metrics.parts
+            of = {"of": kind.lower()} if others else {}
+            write_json(path, curve_numbers(self.metrics.main, self.metrics.names, confusion) | of)
         self.metrics.plot_curves(font)
         for normalize in (True, False):
             confusion.plot(normalize, self.save_dir, tuple(self.metrics.names.values()), font=font)
