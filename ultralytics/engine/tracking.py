@@ -18,6 +18,7 @@ from ultralytics.engine.results import Results
 from ultralytics.engine.sources import Source, SourceItem
 from ultralytics.trackers import BOTSORT, BYTETracker
 from ultralytics.trackers.mot import mot_rows
+from ultralytics.utils.errors import UserError
 from ultralytics.utils.files import not_written
 from ultralytics.utils.types import Float32Array
 
