@@ -56,6 +56,22 @@ def test_labels_of_another_kind_are_one_line(tmp_path, given, read):
     assert "0.txt" in text
 
 
+@pytest.mark.parametrize(
+    ("read", "row", "said"),
+    [
+        ("polygons", "{} 20 20 80 20 80 80 20 80", "the coordinate 20 is outside 0..1"),
+        ("corners", "{} 20 20 50 10 80 20 80 80 20 80", "the coordinate 20 is outside 0..1"),
+        ("keypoints", ROWS["keypoints"].replace(".5 .5 1", ".5 .5 7"), "the visibility 7 is not 0, 1 or 2"),
+        ("keypoints", ROWS["keypoints"].replace(".6 .6 2", "1.6 .6 2"), "the coordinate 1.6 is outside 0..1"),
+    ],
+)
+def test_wrong_rows_of_the_right_kind_are_not_called_another(tmp_path, read, row, said):
+    images = dataset(tmp_path, row)
+    with pytest.raises(DatasetError, match="none of the 4 images can be used") as e:
+        scan([images], 3, 1.0, "", None, None, *SHAPE.get(read, (0, read, 3)))
+    assert said in str(e.value)
+
+
 def test_poses_that_read_as_polygons_are_noticed(tmp_path):
     images = dataset(tmp_path, POSE, 6)
     with pytest.raises(DatasetError, match="poses"):

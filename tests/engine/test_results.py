@@ -243,6 +243,21 @@ def test_every_part_is_selected_and_moved_with_its_boxes(kind):
     assert (turned.boxes, len(turned), turned[0].obb.cls.tolist()) == (None, 2, [1])
 
 
+@pytest.mark.parametrize("kind", ["boxes", "masks", "keypoints", "points without confidence", "obb"])
+def test_of_nothing_found_every_form_is_empty(kind, tmp_path):
+    parts = {"obb": torch.tensor(TURNED)} if kind == "obb" else {"boxes": torch.tensor(BOXES)}
+    if kind == "masks":
+        parts["masks"] = torch.tensor(masks_of())
+    elif kind not in ("boxes", "obb"):
+        parts["keypoints"] = torch.tensor(points_of(dim=3 if kind == "keypoints" else 2))
+    nothing = Results(IMAGE, "a.jpg", {0: "cat", 1: "dog"}, **{name: rows[:0] for name, rows in parts.items()})
+    nothing.save_txt(tmp_path / "a.txt", save_conf=True)
+    assert (tmp_path / "a.txt").read_text() == ""
+    assert (nothing.summary(), json.loads(nothing.tojson()), list(nothing.crops())) == ([], [], [])
+    assert np.array_equal(nothing.plot(), IMAGE)
+    assert "no detections" in nothing.verbose()
+
+
 def test_an_object_in_parts_has_one_outline_through_them(tmp_path):
     result = Results(IMAGE, "a.jpg", {0: "cat", 1: "dog"}, torch.tensor(BOXES), torch.tensor(masks_of()))
     outline = result.masks.xy[1]

@@ -230,6 +230,33 @@ def test_settings_of_the_users_matplotlib_change_nothing(figures):
     assert not any(t.get_usetex() for t in figure.axes[0].get_legend().get_texts())
 
 
+@pytest.mark.parametrize(
+    ("losses", "letters"),
+    [("box cls dfl", "B"), ("box seg cls dfl", "BM"), ("box pose kobj cls dfl", "BP")],
+)
+def test_losses_and_metrics_of_every_task_are_drawn(figures, tmp_path, losses, letters):
+    """Those of training above those of validation, precision and recall above mAP."""
+    measured = [f"metrics/{name}({at})" for at in letters for name in ("precision", "recall", "mAP50", "mAP50-95")]
+    train, val = ([f"{split}/{name}_loss" for name in losses.split()] for split in ("train", "val"))
+    names = ["epoch", "time", *train, *measured, *val, "lr/pg0"]
+    row = ",".join(["1"] * len(names))
+    (tmp_path / "results.csv").write_text("\n".join([",".join(names), row]))
+    plot_results(tmp_path / "results.csv")
+    axes = figures[0][0].axes
+    half = len(axes) // 2
+    above, below = [m for m in measured if "mAP" not in m], [m for m in measured if "mAP" in m]
+    assert [a.get_title() for a in axes] == [*train, *above, *val, *below]
+    assert len({a.get_position().y0 for a in axes[:half]}) == len({a.get_position().y0 for a in axes[half:]}) == 1
+    assert [a.get_xlabel() for a in axes] == [""] * half + ["epoch"] * half
+
+
+def test_a_classifiers_results_are_drawn(figures, tmp_path):
+    names = ["train/loss", "metrics/accuracy_top1", "metrics/accuracy_top5", "val/loss"]
+    (tmp_path / "results.csv").write_text(f"epoch,{','.join(names)}\n1,2,0.5,0.9,3\n")
+    plot_results(tmp_path / "results.csv")
+    assert [a.get_title() for a in figures[0][0].axes] == [names[0], names[1], names[3], names[2]]
+
+
 def test_a_table_that_was_cut_short_is_drawn(figures, tmp_path):
     (tmp_path / "results.csv").write_text("epoch,train/box_loss,metrics/mAP50(B)\n1,2,0.5\n2,nan,\n3,1\n4,2,3,4,5\n")
     plot_results(tmp_path / "results.csv")

@@ -131,12 +131,16 @@ def _check_kind(files: Sequence[str], entry: Entry, form: RowForm) -> None:
     else:
         return
     kind = kind_of(looked_at)
-    if kind not in ("", form.annotations):
-        raise DatasetError(
-            f"these labels are {KINDS[kind][0]}, and the task needs {KINDS[form.annotations][0]}",
-            looked_at[0],
-            KINDS[kind][1],
-        )
+    if kind in ("", form.annotations):
+        return
+    # Rows that are not usable as that kind either, in pixels for example, are told by what is wrong in them.
+    if kind != "keypoints" and not judge_labels(looked_at[0], annotations=kind).usable:
+        return
+    raise DatasetError(
+        f"these labels are {KINDS[kind][0]}, and the task needs {KINDS[form.annotations][0]}",
+        looked_at[0],
+        KINDS[kind][1],
+    )
 
 
 def _advice(files: Sequence[str], entry: Entry, form: RowForm) -> Iterator[str]:

@@ -301,7 +301,8 @@ class Results(Tabular):  # size: the reference's methods, each a few lines
             if self.keypoints is not None:
                 points = self.keypoints.numpy()
                 each = [points.xyn] if points.conf is None else [points.xyn, points.conf[..., None]]
-                rows = np.concatenate(each, -1).reshape(len(found), -1)
+                rows = np.concatenate(each, -1)
+                rows = rows.reshape(len(rows), rows.shape[1] * rows.shape[2])  # -1 has no meaning where there are none
                 places = np.concatenate([found.numpy().xywhn, rows], 1)
         return label_rows(found.cls, places, found.conf if save_conf else None, found.id)
 

@@ -11,7 +11,6 @@ import functools
 import inspect
 import io
 import itertools
-import math
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -208,30 +207,35 @@ def _dress(axis: Any, title: str) -> None:
     add_grid(axis)
 
 
+def _result_rows(names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the columns of results.csv that are drawn: losses of training, precision and recall of each kind; and
+    below them losses of validation and mAP. Of a classifier top-1 is above, top-5 below."""
+    losses = [[c for c in names if c.startswith(f"{split}/") and c.endswith("loss")] for split in ("train", "val")]
+    metrics = [c for c in names if c.startswith("metrics/")]
+    below = [c for c in metrics if "/mAP" in c or c.endswith("top5")]
+    return [*losses[0], *(c for c in metrics if c not in below)], [*losses[1], *below]
+
+
 @chart(pdf=True)
 def plot_results(file: str | Path, save_dir: Path | None = None, font: str | None = None) -> tuple[Figure, Path]:
-    """results.png and .pdf: every column of results.csv over the epochs.
+    """results.png and .pdf: every loss and metric of results.csv over the epochs, whatever the task.
 
     Args:
         file: results.csv; save_dir: where to, beside the file when None.
     """
     file = Path(file)
     rows = read_results(file)
-    order = ["train/box_loss", "train/cls_loss", "train/dfl_loss", "metrics/precision(B)", "metrics/recall(B)"]
-    order += ["val/box_loss", "val/cls_loss", "val/dfl_loss", "metrics/mAP50(B)", "metrics/mAP50-95(B)"]
-    shown = [c for c in order if rows and c in rows[0]]
-    columns = 5 if len(shown) == len(order) else max(min(len(shown), 5), 1)
-    lines = max(math.ceil(len(shown) / columns), 1)
+    shown = [line for line in _result_rows(list(rows[0]) if rows else []) if line] or [[]]
+    columns, lines = max(len(shown[0]), len(shown[-1]), 1), len(shown)
     wide, high = 3.0 * columns, 2.8 * lines + 0.2
     figure = new_figure((wide, high), None)
-    axes = np.atleast_1d(figure.subplots(lines, columns)).ravel()
     # Inches: a panel is 2.35 wide and 2.25 high, and between two of them is room for numbers and a title.
     figure.subplots_adjust(
         0.6 / wide, 0.45 / high, 1 - 0.1 / wide, 1 - 0.3 / high, wspace=0.65 / 2.35, hspace=0.55 / 2.25
     )
-    for axis in axes[max(len(shown), 1) :]:
-        axis.set_visible(False)
-    for axis, column in zip(axes, shown, strict=False):
+    places = [(line * columns + i, column) for line, names in enumerate(shown) for i, column in enumerate(names)]
+    for place, column in places:
+        axis = figure.add_subplot(lines, columns, place + 1)
         x, y = over_epochs(rows, column)
         axis.plot(x, y, marker=".", markersize=4, linewidth=1, color="#4363d8", alpha=0.5 if len(x) > 8 else 1.0)
         if len(x) > 8:
@@ -239,10 +243,10 @@ def plot_results(file: str | Path, save_dir: Path | None = None, font: str | Non
             smooth, weight = (np.convolve(v, kernel, "same")[: len(y)] for v in (y, np.ones(len(y))))
             axis.plot(x, smooth / weight, linewidth=1.8, color="#e6194b", label="smoothed")
         _dress(axis, column)
-    for axis in axes[: len(shown)][-columns:]:
-        axis.set_xlabel("epoch")
-    if len(shown) and len(rows) > 8:
-        axes[0].legend(fontsize=8)
+        if place >= (lines - 1) * columns:
+            axis.set_xlabel("epoch")
+    if places and len(rows) > 8:
+        figure.axes[0].legend(fontsize=8)
     return figure, (save_dir or file.parent) / "results.png"
 
 
