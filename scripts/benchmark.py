@@ -194,7 +194,7 @@ def compare(what: str, reference: str, rounds: int, **given: Any) -> dict[str, A
         for side, command in (("reference", theirs), ("here", ours)):
             path = {"PYTHONPATH": str(here.parent)} if side == "here" else {}
             env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | path
-            done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+            done = subprocess.run(command, env=env, capture_output=True, encoding="utf-8", check=False)
             if done.returncode:
                 raise ConfigError(f"the {side} gives no figures", hint=(done.stdout + done.stderr)[-500:])
             found[side].append(json.loads(done.stdout.splitlines()[-1]))

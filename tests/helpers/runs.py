@@ -1,6 +1,9 @@
 """Settings of small runs, their batches, and the memory they take."""
 
 import contextlib
+import csv
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +12,7 @@ import torch
 from ultralytics.cfg.config import get_cfg
 from ultralytics.cfg.dataset import load_dataset
 from ultralytics.data.build import build_dataloader, build_yolo_dataset
+from ultralytics.engine.weights.checkpoint import load_checkpoint
 
 EPOCHS = 3
 
@@ -64,3 +68,40 @@ class Large:
 
     def __call__(self, task, room=None):
         return {"cls": torch.tensor([task * int(self.content[-1])]), "img": torch.zeros(1, 3, 2, 2, dtype=torch.uint8)}
+
+
+def left(folder):
+    """What two equal runs must agree in: tensors of last.pt and best.pt, and the table but its times."""
+    last, best = (load_checkpoint(folder / "weights" / f"{n}.pt").state for n in ("last", "best"))
+    with (folder / "results.csv").open(encoding="utf-8") as file:
+        rows = [{k: v for k, v in row.items() if not k.startswith("time")} for row in csv.DictReader(file)]
+    return {
+        "weights": last["weights"], "ema": last["ema"], "best": best["ema"], "pending": last["pending_gradients"],
+        "rows": rows, "best_epoch": (last["best_epoch"], best["epoch"]),
+        "updates": last["updates"],
+    }  # fmt: skip
+
+
+def equal_runs(a, b):
+    for key, value in a.items():
+        if isinstance(value, dict):
+            assert value.keys() == b[key].keys(), key
+            for name, tensor in value.items():
+                assert torch.equal(tensor, b[key][name]), (key, name)
+        else:
+            assert value == b[key], key
+    return True
+
+
+def stop_at(trainer, event, epoch, batch=None, stop=None):
+    """Let something happen at an event of an epoch (from 0), after so many batches of it."""
+
+    def function(t):
+        if t.epoch == epoch and (batch is None or t.batches_done == batch):
+            stop()
+
+    trainer.add_callback(event, function)
+
+
+def interrupt(signum=signal.SIGINT):
+    os.kill(os.getpid(), signum)

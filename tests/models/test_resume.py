@@ -1,7 +1,6 @@
 """Runs that are stopped, by what comes to a run, and end as the run that was never stopped."""
 
 import contextlib
-import csv
 import gc
 import multiprocessing
 import os
@@ -22,7 +21,7 @@ import torch
 import yaml
 
 from tests.conftest import write_tiny, write_toy
-from tests.helpers.runs import EPOCHS, settings_of
+from tests.helpers.runs import EPOCHS, equal_runs, interrupt, left, settings_of, stop_at
 from ultralytics.cli import main
 from ultralytics.engine.run import saver as module
 from ultralytics.engine.run.folder import RunLock
@@ -50,45 +49,8 @@ def whole(tmp_path_factory):
     return left(trainer.save_dir)
 
 
-def left(folder):
-    """What two equal runs must agree in: tensors of last.pt and best.pt, and the table but its times."""
-    last, best = (load_checkpoint(folder / "weights" / f"{n}.pt").state for n in ("last", "best"))
-    with (folder / "results.csv").open(encoding="utf-8") as file:
-        rows = [{k: v for k, v in row.items() if not k.startswith("time")} for row in csv.DictReader(file)]
-    return {
-        "weights": last["weights"], "ema": last["ema"], "best": best["ema"], "pending": last["pending_gradients"],
-        "rows": rows, "best_epoch": (last["best_epoch"], best["epoch"]),
-        "updates": last["updates"],
-    }  # fmt: skip
-
-
-def same(a, b):
-    for key, value in a.items():
-        if isinstance(value, dict):
-            assert value.keys() == b[key].keys(), key
-            for name, tensor in value.items():
-                assert torch.equal(tensor, b[key][name]), (key, name)
-        else:
-            assert value == b[key], key
-    return True
-
-
 class KilledError(BaseException):
     """Stands for a kill signal."""
-
-
-def stop_at(trainer, event, epoch, batch=None, stop=None):
-    """Let something happen at an event of an epoch (from 0), after so many batches of it."""
-
-    def function(t):
-        if t.epoch == epoch and (batch is None or t.batches_done == batch):
-            stop()
-
-    trainer.add_callback(event, function)
-
-
-def interrupt(signum=signal.SIGINT):
-    os.kill(os.getpid(), signum)
 
 
 def resume(folder, **more):
@@ -116,7 +78,7 @@ def test_a_run_stopped_after_any_batch_ends_as_one_that_was_not(given, whole, ep
     assert f" train resume={trainer.save_dir}" in caplog.text
     state = load_checkpoint(trainer.last).state
     assert (state["epoch"] + 1, state["batches_done"]) == (epoch, batch)
-    assert same(left_of(resume(trainer.save_dir, workers=2 if epoch else 0)), whole)
+    assert equal_runs(left_of(resume(trainer.save_dir, workers=2 if epoch else 0)), whole)
 
 
 def left_of(trainer):
@@ -177,7 +139,7 @@ def test_a_signal_in_validation_or_saving_loses_nothing(given, whole, monkeypatc
         resume(trainer.save_dir)
     state = load_checkpoint(trainer.last).state
     assert (state["epoch"], state["batches_done"]) == (0, 0)
-    assert same(left_of(resume(trainer.save_dir)), whole)
+    assert equal_runs(left_of(resume(trainer.save_dir)), whole)
 
 
 def test_a_signal_before_the_first_step_leaves_at_once(given, monkeypatch):
@@ -195,7 +157,7 @@ def test_a_signal_while_the_best_weights_are_validated_lets_a_resumed_run_finish
     with pytest.raises(KeyboardInterrupt):
         trainer.train()
     assert not (trainer.save_dir / "metrics.json").exists()
-    assert same(left_of(resume(trainer.save_dir)), whole)
+    assert equal_runs(left_of(resume(trainer.save_dir)), whole)
     assert (trainer.save_dir / "metrics.json").exists()
     with pytest.raises(ConfigError, match="nothing is left to resume"):
         resume(trainer.save_dir)
@@ -264,7 +226,7 @@ def test_save_every_saves_within_an_epoch_and_changes_nothing(given, whole):
         trainer.train()
     assert saved == [0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 4]
     resumed = resume(trainer.save_dir, save_every=None)
-    assert same(left_of(resumed), whole)
+    assert equal_runs(left_of(resumed), whole)
 
 
 @pytest.mark.parametrize(
@@ -288,7 +250,7 @@ def test_every_setting_resumes_exactly(given, settings):
         trainer.train()
     resume(trainer.save_dir)
     project = Path(given["project"])
-    assert same(left(project / "run"), left(project / "whole"))
+    assert equal_runs(left(project / "run"), left(project / "whole"))
 
 
 @pytest.mark.slow
@@ -376,7 +338,7 @@ def test_data_and_run_that_have_moved_end_as_a_run_that_was_not_stopped(given, w
         resume(run)
     resumed = resume(run, data=str(tmp_path / "other place" / "toy.yaml"))
     assert resumed.save_dir == run
-    assert same(left(run), whole)
+    assert equal_runs(left(run), whole)
     assert "changed" not in caplog.text
     assert "will not equal" not in caplog.text
 
@@ -454,7 +416,7 @@ def test_a_run_killed_before_its_first_save_begins_again(given, whole, tmp_path,
         trainer.train()
     shutil.copytree(tmp_path / "as it was", trainer.save_dir, dirs_exist_ok=True)
     assert not trainer.last.exists()
-    assert same(left_of(resume(trainer.save_dir)), whole)
+    assert equal_runs(left_of(resume(trainer.save_dir)), whole)
 
 
 @pytest.mark.slow
@@ -490,7 +452,7 @@ def test_a_kill_between_any_two_file_operations_loses_nothing(given, whole, seed
     monkeypatch.undo()
     with contextlib.suppress(ConfigError):  # it may have come to its end
         resume(folder)
-    assert same(left(folder), whole)
+    assert equal_runs(left(folder), whole)
     assert not [p for p in (folder / "weights").iterdir() if p.name.startswith(".")]
 
 
@@ -545,13 +507,13 @@ def test_kills_at_twenty_random_moments_change_nothing(given, tmp_path, seed):
         else:  # it came to its end: once more from the beginning
             assert process.returncode == 0 or "nothing is left to resume" in log.read_text(), log.read_text()[-3000:]
             ends += 1
-            assert same(left(folder), wanted)
+            assert equal_runs(left(folder), wanted)
             shutil.rmtree(folder)
     code = spawn(f"resume={folder}", out=tmp_path / "end.log").wait()
     log = (tmp_path / "end.log").read_text()
     assert code == 0 or "nothing is left to resume" in log, log[-3000:]
     print(f"{done} kills, {ends + 1} ends; found after each (loading or training, epochs, batches): {places}")
-    assert same(left(folder), wanted)
+    assert equal_runs(left(folder), wanted)
 
 
 @pytest.mark.slow
@@ -571,7 +533,7 @@ def test_a_signal_to_the_whole_group_saves_and_the_command_told_goes_on(given, t
     assert "Traceback" not in log
     command = shlex.split(log.split("Go on with: ")[1].splitlines()[0])
     assert spawn(*command[command.index("train") + 1 :], out=tmp_path / "run.log").wait() == 0
-    assert same(left(folder), left(folder.with_name("whole")))
+    assert equal_runs(left(folder), left(folder.with_name("whole")))
 
 
 # Workers that end, or give no batch
@@ -613,7 +575,7 @@ def test_a_run_whose_worker_is_killed_is_saved_and_ends_as_one_that_was_not(
     assert re.search(rf"in epoch {epoch + 1} after \d+ batch(es)?, and the run is saved", text)
     command = shlex.split(caplog.text.split("Go on with: ")[1].splitlines()[0])
     assert main([*command[command.index("train") :], "workers=0"]) == 0
-    assert same(left(trainer.save_dir), whole)
+    assert equal_runs(left(trainer.save_dir), whole)
 
 
 @pytest.mark.slow
@@ -665,7 +627,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(given, whole, harm, mo
     resumed = resume(trainer.save_dir)
     assert "going on from the one before it" in caplog.text
     assert str(trainer.previous) in caplog.text
-    assert same(left_of(resumed), whole)
+    assert equal_runs(left_of(resumed), whole)
 
 
 @pytest.mark.slow
@@ -721,7 +683,7 @@ def test_results_are_written_anew_from_the_checkpoint(given, whole):
         trainer.train()
     table = trainer.save_dir / "results.csv"
     table.write_text(table.read_text() + "3,1,2\n4,")
-    assert same(left_of(resume(trainer.save_dir)), whole)
+    assert equal_runs(left_of(resume(trainer.save_dir)), whole)
 
 
 @pytest.mark.slow
@@ -748,9 +710,9 @@ def test_a_run_twice_is_equal_and_another_seed_is_not(given, epochs):
         trainer = DetectionTrainer(overrides=given)
         trainer.train()
         runs.append(left(trainer.save_dir))
-    assert same(runs[0], runs[1])
+    assert equal_runs(runs[0], runs[1])
     with pytest.raises(AssertionError):
-        same(runs[0], runs[2])
+        equal_runs(runs[0], runs[2])
 
 
 @pytest.mark.slow

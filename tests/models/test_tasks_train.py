@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from tests.helpers.runs import equal_runs, interrupt, left, stop_at
 from tests.helpers.tasks import HEADS, QUIET, task_data, tiny_network
-from tests.models.test_resume import interrupt, left, same, stop_at
 from ultralytics import YOLO
 from ultralytics.cfg.config import get_cfg
 from ultralytics.cli.words import mode_first
@@ -196,7 +196,7 @@ def test_a_stopped_run_ends_as_one_that_was_not(name, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         trainer.train()
     trained(name, {"resume": str(trainer.save_dir)})
-    assert same(left(trainer.save_dir), whole)
+    assert equal_runs(left(trainer.save_dir), whole)
 
 
 @pytest.mark.slow

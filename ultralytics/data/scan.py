@@ -133,7 +133,7 @@ def _check_kind(files: Sequence[str], entry: Entry, form: RowForm) -> None:
     kind = kind_of(looked_at)
     if kind in ("", form.annotations):
         return
-    # Rows that are not usable as that kind either, in pixels for example, are told by what is wrong in them.
+    # Rows that are not usable as that kind either, in pixels for example, are reported by what is wrong in them.
     if kind != "keypoints" and not judge_labels(looked_at[0], annotations=kind).usable:
         return
     raise DatasetError(

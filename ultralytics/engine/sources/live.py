@@ -78,7 +78,7 @@ class _Reader(threading.Thread):
             alike = alike + 1 if found is not None and found == known else 1
             known = found
             if alike == ALIKE and self.count > before:
-                return f"no live stream: it ended {ALIKE} times in a row, each time after {self.count - before} frames"
+                return f"no live stream: it ended again and again after {self.count - before} frames"
             if self.count > before:
                 pause, until = FIRST_PAUSE, time.monotonic() + self.reconnect
                 if self.reconnect:
