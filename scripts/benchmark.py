@@ -43,7 +43,7 @@ from ultralytics.data.dataset import YOLODataset
 from ultralytics.data.scan import scan
 from ultralytics.engine.ranks.device import mixed_precision, select_device
 from ultralytics.models.yolo.detect import DetectionTrainer
-from ultralytics.nn.tasks import network_for
+from ultralytics.models.yolo.task import task_named
 from ultralytics.utils.console import say
 from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.images import imwrite
@@ -102,7 +102,7 @@ def step(
     torch.manual_seed(seed)
     where = select_device(device, quiet=True)
     model = model or f"yolov8n{SUFFIXES[task]}.yaml"
-    net = network_for(task)(model, nc=nc, verbose=False).train().to(where, memory_format=torch.channels_last)
+    net = task_named(task).network(model, nc=nc, verbose=False).train().to(where, memory_format=torch.channels_last)
     criterion = net.init_criterion()
     precision = mixed_precision(where, amp)
     scaler = torch.amp.GradScaler(where.type, enabled=precision == torch.float16)

@@ -7,7 +7,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 use_environment
 
 # The embedded dataset and the network of each task, for a first run
-task=detect suffix='' network=yolov8n-fla.yaml recipe=quickstart
+task='' suffix='' network='' recipe=quickstart
 for word in "$@"; do
     case "$word" in
         task=segment) task=segment suffix=-seg network=yolov8n-seg.yaml ;;
@@ -33,9 +33,10 @@ for word in "$@"; do
     esac
 done
 if $quickstart; then
-    set -- cfg="$ROOT/cfg/recipes/$recipe.yaml" model="$network" data="shapes$suffix.yaml" "$@"
+    if [[ -n $task ]]; then set -- model="$network" data="shapes$suffix.yaml" "$@"; fi
+    set -- cfg="$ROOT/cfg/recipes/$recipe.yaml" "$@"
 fi
 if $shapes || $quickstart || [[ " $* " == *shapes.yaml* ]]; then
-    "$PY" -m ultralytics prepare shapes task="$task" out="$ROOT/data/shapes$suffix" >/dev/null
+    "$PY" -m ultralytics prepare shapes ${task:+task="$task"} out="$ROOT/data/shapes$suffix" >/dev/null
 fi
 exec "$PY" -m ultralytics train "$@"

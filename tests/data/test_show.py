@@ -141,7 +141,7 @@ def test_fewer_images_than_wanted_are_all_shown(toy, tmp_path, drawn):
         ({"n": 65}, "n=65"),
         ({"seed": 1.5}, "seed=1.5"),
         ({"imgsz": 8}, "imgsz=8 is out of range"),
-        ({"imgsz": "x"}, "imgsz='x' must be an integer"),
+        ({"imgsz": "x"}, "imgsz='x' must be one integer"),
         ({"out": "s.gif"}, "must end in .jpg or .png"),
         ({"out": "toy.jpg"}, "this is a folder"),
         ({"overrides": {"mosaik": 1}}, "did you mean 'mosaic'"),

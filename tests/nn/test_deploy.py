@@ -33,6 +33,7 @@ MODULES = {
     "CBFuse": ([0],),
     "CBLinear": (C, [8, 16]),
     "CIB": (C, C, True, 0.5, True),
+    "Classify": (C, 5),
     "Concat": (1,),
     "Conv": (C, 48, 3, 2),
     "Conv2": (C, 48, 3),

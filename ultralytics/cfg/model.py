@@ -362,7 +362,11 @@ def load_model_spec(
         ModelError: the file cannot be parsed, or a row is wrong. A row whose output nothing reads is a warning.
     """
     if isinstance(model, ModelSpec):
-        model = model.to_dict()
+        made = ModelSpec.from_dict(model.to_dict(), scale, nc, ch, kpt_shape=kpt_shape)
+        for row, before in zip(made.rows, model.rows, strict=True):  # what plain data do not hold
+            row.where = before.where
+        made.written_nc = model.written_nc
+        return made
     if isinstance(model, dict):
         return ModelSpec.from_dict(copy.deepcopy(model), scale, nc, ch, kpt_shape=kpt_shape)
     path, letter = find_model_yaml(model)

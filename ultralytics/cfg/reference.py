@@ -236,7 +236,7 @@ def smart_value(v: str) -> Any:
 
 def get_save_dir(args: Any, name: str | None = None) -> Path:
     """Return the folder a run of these keys would make: project/name, numbered where it exists."""
-    project = Path(args.project or f"runs/{args.task}")
+    project = Path(args.project or f"runs/{getattr(args, 'task', TASK_NAMES[0])}")
     return increment_path(project / (name or args.name or args.mode), exist_ok=args.exist_ok)
 
 

@@ -154,6 +154,7 @@ def test_an_openvino_folder_in_int8(tmp_path):
 
 
 def test_without_images_int8_is_one_line(tiny):
+    pytest.importorskip("onnx")
     yolo = YOLO(str(tiny))
     with pytest.raises(ConfigError, match=r"int8=True needs images.*\(data=DATASET.yaml\)"):
         yolo.export(format="onnx", imgsz=64, int8=True)

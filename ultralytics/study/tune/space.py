@@ -230,8 +230,8 @@ def _range(key: str, value: Mapping[str, Any]) -> Axis:
         if step != int(step):
             raise ConfigError(f"{key}: step {step:g} must be an integer")
         step = int(step)
-    own = STEPS.get(key, 1)
-    if step is not None and (low % own or step % own):
+    own = STEPS.get(key)
+    if own is not None and step is not None and (low % own or step % own):
         raise ConfigError(f"{key}: low {low:g} and step {step:g} must be multiples of {own}", hint="as every run needs")
     if step is not None:  # the last value that a step reaches
         high = low + math.floor((high - low) / step + 1e-9) * step
