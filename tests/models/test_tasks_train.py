@@ -310,3 +310,21 @@ def in_points(outline, count=1000):
     closed = np.concatenate([outline, outline[:1]])
     at = np.linspace(0, len(closed) - 1, count)
     return np.stack([np.interp(at, np.arange(len(closed)), closed[:, k]) for k in (0, 1)], 1)
+
+
+def test_areas_belong_to_their_outlines(tmp_path):
+    """The masks of an image are drawn the largest first; COCO's figures by size take each object's own area."""
+    data = task_data(tmp_path / "data", "segment", val=1)
+    rows = ["0 0.1 0.1 0.2 0.1 0.2 0.2 0.1 0.2", "1 0.3 0.3 0.9 0.3 0.9 0.9 0.3 0.9"]
+    (data.parent / "labels" / "val" / "0.txt").write_text("\n".join(rows))
+    (data.parent / "areas" / "val").mkdir(parents=True)
+    (data.parent / "areas" / "val" / "0.txt").write_text("77\n2222\n")
+    network = TASKS["segment"].network(str(tiny_network(tmp_path, "segment")), nc=3, verbose=False)
+    keys = {k: v for k, v in QUIET.items() if k in ("imgsz", "workers", "plots", "device", "verbose", "threads")}
+    validator = TASKS["segment"].validator(
+        save_dir=tmp_path / "val", args={**keys, "data": str(data), "batch": 1, "coco": True}
+    )
+    validator(model=network.eval())
+    [seen] = validator.seen_images()
+    assert seen.truths[:, 4].tolist() == [0, 1]
+    assert seen.areas.tolist() == [77, 2222]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -77,7 +78,7 @@ def scan_classes(
 
 def _list_images(paths: Sequence[Path], names: Mapping[int, str]) -> tuple[dict[int, list[str]], list[str]]:
     """Return the images of each class, and a line for each thing that may not be meant so."""
-    ids = {name: i for i, name in names.items()}
+    ids = {unicodedata.normalize("NFC", name): i for i, name in names.items()}  # as `class_name` gives them
     found: dict[int, list[str]] = {}
     advice: list[str] = []
     for path in (Path(os.path.abspath(p)) for p in paths):

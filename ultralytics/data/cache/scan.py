@@ -43,6 +43,7 @@ DIGEST_BYTES = 16
 # The files that judge an image and its labels: what is remembered holds as long as they are what they were.
 SOURCES = (
     "data/cache/scan.py",
+    "data/class_scan.py",
     "data/images.py",
     "data/labels.py",
     "data/polygons.py",

@@ -138,7 +138,7 @@ def read_points(item: Mapping[str, Any], count: int, header: Header, upright: bo
         if not upright:
             x, y = turned_point(x, y, header)
         inside = 0 <= x <= w and 0 <= y <= h
-        points += [x / w, y / h, min(v, 2.0)] if inside else [0.0, 0.0, 0.0]
+        points += [x / w, y / h, 1.0 if v == 1 else 2.0] if inside else [0.0, 0.0, 0.0]
     return points, f"{unread} of its keypoints are not three numbers; they count as not marked" if unread else ""
 
 

@@ -165,7 +165,8 @@ class AutoBackend:
         found = found if chosen is None else reopened(found, chosen)
         self.model = backend_of(found, chosen, fp16)
         self.names, self.nc, self.stride = self.model.names, self.model.nc, self.model.stride
-        self.task = getattr(getattr(self.model, "model", None), "task", "detect")
+        file = getattr(self.model, "metadata", None)
+        self.task = file.task if file is not None else getattr(getattr(self.model, "model", None), "task", "detect")
         self.device, self.fp16 = self.model.device, self.model.dtype == torch.float16
 
     def __call__(self, im: torch.Tensor, *_: Any, **__: Any) -> Any:

@@ -22,6 +22,7 @@ from ultralytics.nn.backend import Backend, TorchBackend
 from ultralytics.nn.several import Several
 from ultralytics.utils.classification import ClassifyMetrics
 from ultralytics.utils.errors import ConfigError
+from ultralytics.utils.files import not_written
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.ops import make_divisible
 from ultralytics.utils.plotting import optional, plot_images
@@ -135,10 +136,13 @@ class ClassificationValidator(BaseValidator):
 
     def _save_txt(self, image: Classified) -> None:
         file = self.save_dir / LABELS / f"{self._stems[image.file]}.txt"
-        file.parent.mkdir(parents=True, exist_ok=True)
         names = self.metrics.names or self.names
         lines = [f"{s:.2f} {names.get(int(c), str(c))}\n" for c, s in zip(image.likeliest, image.scores, strict=True)]
-        file.write_text("".join(lines), encoding="utf-8", newline="\n")
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text("".join(lines), encoding="utf-8", newline="\n")
+        except OSError as e:
+            raise not_written(e, file, "free some space or choose another project=") from None
 
     # The report
 

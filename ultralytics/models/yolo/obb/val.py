@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,10 +11,10 @@ from torch import Tensor
 from ultralytics.engine.validator import Evaluator
 from ultralytics.models.yolo.detect.evaluate import BoxEvaluator, Pair, SeenEvaluator, pair_with
 from ultralytics.models.yolo.detect.val import DRAWN_BOXES, DetectionValidator
+from ultralytics.models.yolo.obb.written import rotated, write_rotated
 from ultralytics.nn.backend import Backend
 from ultralytics.utils.boxes import batch_probiou, xywhr2xyxyxyxy
-from ultralytics.utils.coco import Seen, image_id
-from ultralytics.utils.files import write_json, write_text
+from ultralytics.utils.coco import Seen
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.metrics import DetMetrics, OBBMetrics
 from ultralytics.utils.types import Batch
@@ -83,18 +81,12 @@ class OBBValidator(DetectionValidator):
         return [*evaluators, RotatedSeen()] if final and self.args.save_json else evaluators
 
     def report_figures(self) -> None:
-        """Write predictions.json and, of DOTA's classes, its Task1 files; COCO's figures and the analysis are of
-        upright boxes."""
+        """Write predictions.json and DOTA's Task1 files; COCO's figures and the analysis are of upright boxes."""
         for key in ("coco", "analyse"):
             if getattr(self.args, key) and self.args.sources.get(key, "default") != "default":
                 LOGGER.warning("%s=True has no effect on rotated boxes: it is of upright ones", key)
         if self.args.save_json:
             write_rotated(self.seen_images(), self.metrics.names, self.save_dir)
-
-
-def rotated(detected: Tensor) -> Tensor:
-    """Return the boxes (n, 5) of detections (n, 7): centre, size, angle."""
-    return torch.cat([detected[:, :4], detected[:, 6:7]], 1)
 
 
 def around(boxes: Tensor) -> Tensor:
@@ -111,24 +103,3 @@ def boxes_to_original(boxes: Tensor, batch: Batch, i: int) -> Tensor:
     (gain, _), (left, top) = ratio_pad
     placed = (boxes - torch.tensor([left, top, 0, 0], dtype=boxes.dtype)) / gain
     return placed.clamp(min=0).minimum(torch.tensor([width, height, width, height], dtype=boxes.dtype))
-
-
-def write_rotated(seen: Sequence[Seen], names: Mapping[int, str], folder: Path) -> None:
-    """Write predictions.json, and what DOTA's evaluation reads: a file Task1_CLASS.txt of each class, whose lines are
-    an image, a score and four corners."""
-    rows: list[dict[str, Any]] = []
-    lines: dict[int, list[str]] = {number: [] for number in names}
-    for image in seen:
-        stem = Path(image.file).stem
-        found = torch.from_numpy(image.found)
-        corners = xywhr2xyxyxyxy(rotated(found)).reshape(-1, 8).tolist()
-        for (x, y, w, h, score, cls, angle), corner in zip(found.tolist(), corners, strict=True):
-            row = {"image_id": image_id(image.file), "category_id": int(cls), "score": round(score, 5)}
-            box, poly = ([round(v, 3) for v in values] for values in ((x, y, w, h, angle), corner))
-            rows.append(row | {"rbox": box, "poly": poly})
-            lines[int(cls)].append(" ".join([stem, f"{score:.5f}", *(f"{v:.3f}" for v in corner)]) + "\n")
-    write_json(folder / "predictions.json", rows)
-    for number, name in names.items():
-        file = folder / "predictions_txt" / f"Task1_{name.replace(' ', '-')}.txt"
-        file.parent.mkdir(exist_ok=True)
-        write_text(file, "".join(lines[number]), "predictions")

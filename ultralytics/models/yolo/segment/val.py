@@ -58,7 +58,10 @@ class SegmentationValidator(DetectionValidator):
         if self.args.save_txt:
             masks = self._native(found, made, batch, i, torch.arange(len(found.detected)))
             self._save_txt(made, boxes=made.detected, masks=masks)
-        return made._replace(shapes=self._shapes(found, made, batch, i)) if self.keeps_shapes else made
+        if not self.keeps_shapes:
+            return made
+        areas = self.dataloader.dataset.labels.areas_of(int(batch["index"][i]))  # in the order of the outlines
+        return made._replace(shapes=self._shapes(found, made, batch, i), areas=areas)
 
     @staticmethod
     def _native(found: Masked, made: Pair, batch: Batch, i: int, rows: Tensor) -> Tensor:

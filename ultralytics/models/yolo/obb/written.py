@@ -1,0 +1,85 @@
+"""Files of rotated detections: predictions.json, and those that DOTA's evaluation reads."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ultralytics.engine.outputs import distinct
+from ultralytics.utils.boxes import xywhr2xyxyxyxy
+from ultralytics.utils.coco import Seen, image_id
+from ultralytics.utils.files import write_json, write_text
+from ultralytics.utils.nms import greedy_nms
+from ultralytics.utils.text import safe_name
+
+TILE = re.compile(r"(.+?)__\d+(?:\.\d+)?__(-?\d+)___(-?\d+)")  # IMAGE__SIZE__X___Y, as `prepare dota` names tiles
+MERGED_IOU = 0.3  # overlap above which one of two detections from neighbouring tiles goes, the reference's
+
+
+def rotated(detected: Tensor) -> Tensor:
+    """Return the boxes (n, 5) of detections (n, 7): centre, size, angle."""
+    return torch.cat([detected[:, :4], detected[:, 6:7]], 1)
+
+
+def write_rotated(seen: Sequence[Seen], names: Mapping[int, str], folder: Path) -> None:
+    """Write predictions.json and a file predictions_txt/Task1_CLASS.txt of each class, whose lines are an image, a
+    score and four corners. Where images are tiles, predictions_merged_txt/ holds the same of the whole images."""
+    found = {Path(image.file).stem: torch.from_numpy(image.found) for image in seen}
+    write_json(folder / "predictions.json", [row for image in seen for row in _rows_of(image)])
+    _write_task1(folder / "predictions_txt", found, names)
+    if any(TILE.fullmatch(stem) for stem in found):
+        _write_task1(folder / "predictions_merged_txt", merged(found), names)
+
+
+def merged(found: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the detections (n, 7) of whole images from those of their tiles: of one object that several tiles show,
+    the surest is kept.
+
+    Args:
+        found: name without suffix → detections, in pixels of the tile; what is no tile counts as a whole image.
+    """
+    parts: dict[str, list[Tensor]] = {}
+    for stem, detected in found.items():
+        tile = TILE.fullmatch(stem)
+        x, y = (int(tile[2]), int(tile[3])) if tile else (0, 0)
+        shift = detected.new_tensor([x, y, 0, 0, 0, 0, 0])
+        parts.setdefault(tile[1] if tile else stem, []).append(detected + shift)
+    whole = {}
+    for stem, several in parts.items():
+        detected = torch.cat(several)
+        if len(several) > 1:
+            detected = detected[greedy_nms(rotated(detected), detected[:, 4], MERGED_IOU, labels=detected[:, 5])]
+        whole[stem] = detected
+    return whole
+
+
+def _rows_of(image: Seen) -> list[dict[str, Any]]:
+    """Return an image's detections as predictions.json has them."""
+    found = torch.from_numpy(image.found)
+    rows = []
+    for (x, y, w, h, score, cls, angle), corner in zip(found.tolist(), _corners_of_all(found), strict=True):
+        box, poly = ([round(v, 3) for v in values] for values in ((x, y, w, h, angle), corner))
+        row = {"image_id": image_id(image.file), "category_id": int(cls), "score": round(score, 5)}
+        rows.append(row | {"rbox": box, "poly": poly})
+    return rows
+
+
+def _corners_of_all(found: Tensor) -> list[list[float]]:
+    corners: list[list[float]] = xywhr2xyxyxyxy(rotated(found)).reshape(-1, 8).tolist()
+    return corners
+
+
+def _write_task1(folder: Path, found: Mapping[str, Tensor], names: Mapping[int, str]) -> None:
+    lines: dict[int, list[str]] = {number: [] for number in names}
+    for stem, detected in found.items():
+        for row, corner in zip(detected.tolist(), _corners_of_all(detected), strict=True):
+            lines[int(row[5])].append(" ".join([stem, f"{row[4]:.5f}", *(f"{v:.3f}" for v in corner)]) + "\n")
+    stems = distinct(safe_name(name.replace(" ", "-")) for name in names.values())
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, stem in zip(names, stems, strict=True):
+        write_text(folder / f"Task1_{stem}.txt", "".join(lines[number]), "predictions")
