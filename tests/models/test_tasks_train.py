@@ -322,7 +322,7 @@ def test_areas_belong_to_their_outlines(tmp_path):
     network = TASKS["segment"].network(str(tiny_network(tmp_path, "segment")), nc=3, verbose=False)
     keys = {k: v for k, v in QUIET.items() if k in ("imgsz", "workers", "plots", "device", "verbose", "threads")}
     validator = TASKS["segment"].validator(
-        save_dir=tmp_path / "val", args={**keys, "data": str(data), "batch": 1, "coco": True}
+        save_dir=tmp_path, args={**keys, "data": str(data), "batch": 1, "coco": True}
     )
     validator(model=network.eval())
     [seen] = validator.seen_images()
