@@ -7,8 +7,9 @@ from tests.helpers.tasks import QUIET, class_folders, classify_network, task_dat
 from ultralytics import YOLO
 from ultralytics.engine.weights.checkpoint import load_checkpoint
 from ultralytics.models.yolo import benchmark as bench
+from ultralytics.models.yolo.export import export_weights
 from ultralytics.models.yolo.task import TASKS
-from ultralytics.utils.errors import ConfigError
+from ultralytics.utils.errors import ConfigError, ModelError
 
 NAMES = ["segment", "pose", "obb", "classify"]
 
@@ -86,7 +87,11 @@ def test_a_benchmark_has_the_tasks_figures(trained, tmp_path):
 @pytest.mark.slow
 def test_weights_for_ultralytics_are_of_the_task(trained, tmp_path):
     task, weights, _ = trained
-    file = YOLO(str(weights)).export_weights(tmp_path / "theirs.pt")
+    if task == "classify":  # its attention is no module of ultralytics'; the head is not written yet either
+        with pytest.raises(ModelError, match=r"Classify.*that ultralytics 8\.2\.103 does not have"):
+            export_weights(weights, tmp_path / "theirs.pt")
+        return
+    file = export_weights(weights, tmp_path / "theirs.pt")
     assert YOLO(str(file)).task == task
     mine, theirs = load_checkpoint(weights).weights, load_checkpoint(file).weights
     assert set(mine) == set(theirs)

@@ -50,11 +50,18 @@ class ClassificationPredictor(BasePredictor):
         return batch.to(self.model.dtype, memory_format=self.model.layout).div_(255)
 
     def postprocess(self, preds: Any, img: Tensor, orig_imgs: Sequence[UInt8Array] | Tensor) -> list[Results]:
-        """Put the probabilities (nc,) of each image into a Results."""
+        """Put the probabilities (nc,) of each image into a Results; the images may be a tensor."""
         images = images_of(orig_imgs) if isinstance(orig_imgs, Tensor) else orig_imgs
-        found = probabilities(preds)
+        return self.as_results(self.suppress(preds), img, images)
+
+    def suppress(self, preds: Any) -> Tensor:
+        """Return the probabilities (B, nc) in the model's output; nothing is suppressed."""
+        return probabilities(preds)
+
+    def as_results(self, found: Tensor, img: Tensor, orig_imgs: Sequence[UInt8Array]) -> list[Results]:
+        """Put the probabilities (nc,) of each image into a Results."""
         results = []
-        for image, probs in zip(images, found, strict=True):
+        for image, probs in zip(orig_imgs, found, strict=True):
             with torch.inference_mode(False):
                 results.append(Results(image, path="", names=self.names, probs=probs.float().clone()))
         return results

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from ultralytics.engine.results import Results
-from ultralytics.engine.sources.memory import images_of
 from ultralytics.models.yolo.detect.predict import DetectionPredictor
 from ultralytics.utils.boxes import scale_boxes
 from ultralytics.utils.masks import object_masks
@@ -24,21 +23,24 @@ class SegmentationPredictor(DetectionPredictor):
 
     joins = False
 
-    def postprocess(self, preds: Any, img: Tensor, orig_imgs: Sequence[UInt8Array] | Tensor) -> list[Results]:
-        """Turn the model's output into a Results for each image: boxes and masks."""
-        images = images_of(orig_imgs) if isinstance(orig_imgs, Tensor) else orig_imgs
-        protos, frame = prototypes(preds), img.shape[2:]
+    def suppress(self, preds: Any) -> list[Any]:
+        """Return the detections (n, 6 + k) of each image, their coefficients behind the class, and its prototypes."""
+        return list(zip(super().suppress(preds), prototypes(preds), strict=True))
+
+    def as_results(self, found: Sequence[Any], img: Tensor, orig_imgs: Sequence[UInt8Array]) -> list[Results]:
+        """Put detections and prototypes into a Results for each image: boxes and masks."""
+        frame = img.shape[2:]
         results = []
-        for image, found, proto in zip(images, self.suppress(preds), protos, strict=True):
+        for image, (detected, proto) in zip(orig_imgs, found, strict=True):
             with torch.inference_mode(False):
-                boxes = found[:, :6].clone()  # a normal tensor, which the user may change
-                proto, coefficients = proto.clone(), found[:, 6:].clone()
+                boxes = detected[:, :6].clone()  # a normal tensor, which the user may change
+                proto, coefficients = proto.clone(), detected[:, 6:].clone()
                 boxes[:, :4] = scale_boxes(frame, boxes[:, :4], image.shape[:2])
                 masks = None
                 if len(boxes) and self.args.retina_masks:
                     masks = object_masks(proto, coefficients, boxes[:, :4], frame, image.shape[:2])
                 elif len(boxes):
-                    masks = object_masks(proto, coefficients, found[:, :4].clone(), frame)
+                    masks = object_masks(proto, coefficients, detected[:, :4].clone(), frame)
             results.append(Results(image, path="", names=self.names, boxes=boxes, masks=masks))
         return results
 
