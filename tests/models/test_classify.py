@@ -95,7 +95,7 @@ def test_validation_and_prediction(trained, tmp_path):
     tensor = torch.rand(1, 3, 40, 48)
     with torch.no_grad():
         wanted = weights.model.eval()((tensor * 255).byte().float() / 255)
-    torch.testing.assert_close(weights(tensor, verbose=False)[0].probs.data, wanted[0], atol=1e-4, rtol=0)
+    torch.testing.assert_close(weights(tensor, verbose=False)[0].probs.data, wanted[0], atol=3e-4, rtol=0)
 
 
 def test_validation_loss_is_that_of_logits(trained, tmp_path):

@@ -79,3 +79,13 @@ def test_a_batch_without_objects_is_drawn(tmp_path):
     ):
         image = drawn(batch_of(rows=(), **more), tmp_path / "a.png")
         assert (image == 100).any()
+
+
+def test_maps_of_more_images_than_are_drawn(tmp_path):
+    """A validation keeps the images that it draws, and the labels of the whole batch."""
+    maps = torch.zeros((3, 24, 24), dtype=torch.uint8)
+    maps[0, 2:8, 2:8], maps[0, 2:8, 14:20] = 1, 2
+    batch = batch_of(images=1, rows=((0, 0), (0, 1), (1, 0), (2, 0)), masks=maps)
+    image = drawn(batch, tmp_path / "a.png")
+    assert np.abs(image[20, 20] - tinted(0)).max() <= 1
+    assert np.abs(image[20, 68] - tinted(1)).max() <= 1

@@ -165,8 +165,8 @@ def _masks_of(batch: _Drawn, images: Sequence[int], count: int) -> Callable[[int
     for i in images:
         seen[i] += 1
         ranks.append(seen[i])
-    maps = len(given) == len(batch["img"])
-    if maps and len(given) == len(images) and max(seen.values()) > 1:
+    maps = len(given) != len(images)  # `img` may hold the first images alone, and tells nothing
+    if not maps and max(seen.values()) > 1:
         maps = int(given.max()) > 1  # as many objects as images
     if maps:
         known = given[:count].detach().cpu().numpy()
