@@ -243,7 +243,7 @@ def test_what_a_graph_asks_for_is_one_line(tmp_path):
         ("imgsz", "NaN", "imgsz=nan"),
         ("batch", "1e400", "batch="),
         ("batch", "9" * 5000, "digits"),
-        ("task", "segment", "its task is segment"),
+        ("task", "grounding", "its task is grounding"),
         ("task", "\x1b[2J\n", "its task is"),
     ],
 )  # fmt: skip
