@@ -192,7 +192,9 @@ def compare(what: str, reference: str, rounds: int, **given: Any) -> dict[str, A
     found: dict[str, list[dict[str, Any]]] = {"reference": [], "here": []}
     for _ in range(rounds):
         for side, command in (("reference", theirs), ("here", ours)):
-            path = {"PYTHONPATH": str(here.parent)} if side == "here" else {}
+            # The reference reads its two when it is imported: it then installs nothing.
+            own = {"YOLO_AUTOINSTALL": "false", "YOLO_CONFIG_DIR": tempfile.gettempdir()}
+            path = {"PYTHONPATH": str(here.parent)} if side == "here" else own
             env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | path
             done = subprocess.run(command, env=env, capture_output=True, encoding="utf-8", check=False)
             if done.returncode:

@@ -7,7 +7,6 @@ environment that has it, see `benchmark.py compare`.
 from __future__ import annotations
 
 import json
-import os
 import resource
 import shutil
 import statistics
@@ -17,13 +16,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
+import yaml
+
+from ultralytics import YOLO
+
 FOLDER = tempfile.mkdtemp()
-os.environ |= {"YOLO_CONFIG_DIR": FOLDER, "YOLO_AUTOINSTALL": "false"}  # it installs nothing
-
-import torch  # noqa: E402  # the two above are read when the reference is imported
-import yaml  # noqa: E402
-
-from ultralytics import YOLO  # noqa: E402
 
 
 def cpu_seconds() -> float:

@@ -47,7 +47,7 @@ def data(tmp_path):
 
 
 @pytest.fixture
-def told(monkeypatch, caplog):
+def reported(monkeypatch, caplog):
     monkeypatch.setattr("ultralytics.utils.log.LOGGER.propagate", True)
     caplog.set_level("INFO", "ultralytics")
     return caplog
@@ -58,11 +58,11 @@ def scan(data, split="train", **more):
     return scan_classes(spec.split(split), spec.names, **more)
 
 
-def test_classes_are_the_training_split_s_in_every_split(data, told):
+def test_classes_are_the_training_split_s_in_every_split(data, reported):
     assert load_class_dataset(data).names == {0: "ant", 1: "bee", 2: "cat"}
     assert scan(data).cls.tolist() == [0, 0, 0, 0, 1, 1, 2]
     assert scan(data, "val").cls.tolist() == [1, 1, 2]
-    assert "1 class without images here: ant" in told.text
+    assert "1 class without images here: ant" in reported.text
 
 
 def test_a_part_of_the_images_is_a_part_of_each_class(data):
@@ -74,7 +74,7 @@ def test_a_part_of_the_images_is_a_part_of_each_class(data):
 def test_what_is_found_is_remembered_until_it_changes(data, monkeypatch):
     first = scan(data)
     assert (data / ".train.scan.npz").is_file()
-    monkeypatch.setattr("ultralytics.data.class_scan.judge_image", lambda _: pytest.fail("it was checked"))
+    monkeypatch.setattr("ultralytics.data.scan.judge_image", lambda _: pytest.fail("it was checked"))
     again = scan(data)
     assert again.digest == first.digest
     assert np.array_equal(again.cls, first.cls)
@@ -83,7 +83,7 @@ def test_what_is_found_is_remembered_until_it_changes(data, monkeypatch):
     assert scan(data).digest != first.digest
 
 
-def test_hostile_folders_are_a_line_each(data, told):
+def test_hostile_folders_are_a_line_each(data, reported):
     train = data / "train"
     write(train / "bee" / "small.png", (1, 1, 3))
     (train / "bee" / "empty.jpg").touch()
@@ -108,9 +108,9 @@ def test_hostile_folders_are_a_line_each(data, told):
         "1 class without images here: dog",
         "to folders read already",
     ):
-        assert line in told.text, line
+        assert line in reported.text, line
     scan(data, "val")
-    assert "zebra: no class is called that; 1 image passed over" in told.text
+    assert "zebra: no class is called that; 1 image passed over" in reported.text
 
 
 @pytest.mark.parametrize(
@@ -141,12 +141,12 @@ def test_folders_without_images_and_without_good_ones(data):
         scan(data)
 
 
-def test_other_names_of_val_and_a_yaml(data, told):
+def test_other_names_of_val_and_a_yaml(data, reported):
     (data / "val").rename(data / "validation")
     assert load_class_dataset(data).split("val") == [data / "validation"]
     (data / "validation").rename(data / "test")
     assert load_class_dataset(data).split("val") == [data / "test"]
-    assert "test is used for it" in told.text
+    assert "test is used for it" in reported.text
     file = data / "data.yaml"
     file.write_text("train: train\nval: test\nnames: [cat, bee, ant]\n")
     spec = load_class_dataset(str(file))

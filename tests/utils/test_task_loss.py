@@ -114,7 +114,10 @@ def test_processes_that_share_a_batch_compute_its_loss(kind):
             {"masks": batch["masks"][first:last]} if kind == "seg" else {}
         )
         some["batch_idx"] = some["batch_idx"] - first
-        cut = lambda m: m.detach()[first:last].clone().requires_grad_()  # noqa: E731  # a line, twice
+
+        def cut(m):
+            return m.detach()[first:last].clone().requires_grad_()
+
         return some, [cut(m) for m in maps], tuple(cut(m) for m in more)
 
     for first, last in ((0, 1), (1, 3)):  # what each adds to the sums

@@ -24,7 +24,7 @@ from ultralytics.data.instances import Instances
 from ultralytics.data.labels import FEWEST_POINTS
 from ultralytics.data.letterbox import FILL, _resize
 from ultralytics.data.letterbox import LetterBox as LetterBox
-from ultralytics.data.targets import Targets
+from ultralytics.data.targets import LABELLED, Targets
 from ultralytics.utils.lazy import later
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.types import Float64Array, Int64Array, RatioPad, UInt8Array
@@ -328,7 +328,7 @@ class Augmentation:
         self,
         hyp: Any,
         imgsz: int,
-        targets: Targets = Targets(),  # noqa: B008  # frozen
+        targets: Targets = LABELLED,
         flip_idx: Sequence[int] | None = None,
     ) -> None:
         self.imgsz, self.targets = imgsz, targets

@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from ultralytics.cfg.class_folders import class_name, folders_of_classes
-from ultralytics.data.cache.scan import NO_FILE, Entry, ScanCache, ScannedImage, digest_of, signature
-from ultralytics.data.images import Unusable, judge_image
+from ultralytics.data.cache.scan import NO_FILE, Entry, ScanCache, ScannedImage, signature
 from ultralytics.data.instances import Instances
 from ultralytics.data.labelset import FileNames, LabelSet
+from ultralytics.data.scan import check_pixels
 from ultralytics.utils.errors import DatasetError
 from ultralytics.utils.files import walk_files
-from ultralytics.utils.images import IMAGE_SUFFIXES, read_image_file
+from ultralytics.utils.images import IMAGE_SUFFIXES
 from ultralytics.utils.log import LOGGER, progress
 from ultralytics.utils.text import counted, one_line
 
@@ -113,21 +113,7 @@ def _is_image(name: str) -> bool:
 def _check_image(image: str, known: ScannedImage | None) -> ScannedImage:
     """Check an image. One whose content an earlier run has decoded is not decoded again."""
     seen = ScannedImage(signatures=(signature(image), NO_FILE, NO_FILE, NO_FILE))
-    try:
-        data = read_image_file(image)
-    except OSError as e:
-        seen.problems.append(("image", 0, f"cannot be read: {e.strerror or e}"))
-        return seen
-    seen.content = digest_of(data)
-    if known is not None and known.content == seen.content and known.shape != (0, 0):
-        seen.shape = known.shape
-    else:
-        judged = judge_image(data)
-        if isinstance(judged, Unusable):
-            seen.problems.append(("image", 0, judged.what))
-            return seen
-        seen.shape = judged.shape[0], judged.shape[1]
-    seen.usable = True
+    seen.usable = check_pixels(seen, image, known)
     return seen
 
 

@@ -220,15 +220,13 @@ def _check_all(files: Sequence[str], memory: ScanCache, desc: str, form: RowForm
         return Entry.join(list(progress(results, total=len(files), desc=f"{desc}Checking images")), form)
 
 
-def _check_image(image: str, known: ScannedImage | None, form: RowForm) -> ScannedImage:
-    """Check an image and its labels. One whose content an earlier run has decoded is not decoded again."""
-    files = image, label_file(image), ignore_file(image), areas_file(image)
-    seen = ScannedImage(signatures=tuple(map(signature, files)))
+def check_pixels(seen: ScannedImage, image: str, known: ScannedImage | None) -> bool:
+    """Take digest and shape of an image, or what is wrong with it; return True if it can be used."""
     try:
         data = read_image_file(image)
     except OSError as e:
         seen.problems.append(("image", 0, f"cannot be read: {e.strerror or e}"))
-        return seen
+        return False
     seen.content = digest_of(data)
     if known is not None and known.content == seen.content and known.shape != (0, 0):
         seen.shape = known.shape
@@ -236,8 +234,17 @@ def _check_image(image: str, known: ScannedImage | None, form: RowForm) -> Scann
         judged = judge_image(data)
         if isinstance(judged, Unusable):
             seen.problems.append(("image", 0, judged.what))
-            return seen
+            return False
         seen.shape = judged.shape[0], judged.shape[1]
+    return True
+
+
+def _check_image(image: str, known: ScannedImage | None, form: RowForm) -> ScannedImage:
+    """Check an image and its labels. One whose content an earlier run has decoded is not decoded again."""
+    files = image, label_file(image), ignore_file(image), areas_file(image)
+    seen = ScannedImage(signatures=tuple(map(signature, files)))
+    if not check_pixels(seen, image, known):
+        return seen
     labels, ignored = judge_labels(label_file(image), *form), judge_ignored(ignore_file(image))
     fatal = next((p for p in labels.problems if p.fatal), None)
     seen.problems += [("label", p.line, p.what) for p in ([fatal] if fatal else labels.problems)]

@@ -35,6 +35,9 @@ class Targets(NamedTuple):
         return KINDS[self.annotations](self, placed, height, width)
 
 
+LABELLED = Targets()  # of boxes, which are what is labelled
+
+
 def _as_labelled(_: Targets, placed: Instances, height: int, width: int) -> Drawn:
     return placed.tensors(width, height), None
 

@@ -84,7 +84,7 @@ def test_rotated_boxes_hold_their_shapes_and_lie_in_the_image(tmp_path, few):
             sides = np.hypot(*(np.roll(corners, -1, 0) - corners).T)
             assert area_of(corners) == pytest.approx(sides[0] * sides[1], rel=1e-2)
             long.append(max(sides[:2]) / min(sides[:2]))
-    assert np.median(long) > 1.4  # an angle can be told
+    assert np.median(long) > 1.4  # an angle can be seen
 
 
 def test_folders_of_classes(tmp_path, few):

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ultralytics.cfg.paths import PACKAGE
-from ultralytics.data.labels import FEWEST_POINTS, RowForm
+from ultralytics.data.labels import BOXES, FEWEST_POINTS, RowForm
 from ultralytics.data.polygons import Polygons
 from ultralytics.utils.errors import UserError
 from ultralytics.utils.files import open_regular, write_atomically
@@ -161,7 +161,7 @@ class Entry:
     problems: list[tuple[int, str, int, str]]
 
     @classmethod
-    def join(cls, seen: Sequence[ScannedImage], form: RowForm = RowForm()) -> Entry:  # noqa: B008  # frozen
+    def join(cls, seen: Sequence[ScannedImage], form: RowForm = BOXES) -> Entry:
         """Join what was seen to one entry, of rows of this form."""
         contents = b"".join(s.content.ljust(DIGEST_BYTES, b"\0") for s in seen)
         return cls(
@@ -260,7 +260,7 @@ class ScanCache:
         paths: Sequence[Path],
         fraction: float = 1.0,
         cache_dir: Path | None = None,
-        form: RowForm = RowForm(),  # noqa: B008  # frozen
+        form: RowForm = BOXES,
     ) -> None:
         folders = {f.rpartition(os.sep)[0] for f in files}
         try:
