@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ultralytics.models.yolo.detect.evaluate import Pair
-from ultralytics.utils.masks import process_mask
+from ultralytics.utils.masks import Part, process_mask
 from ultralytics.utils.metrics import mask_iou
 
 MARGIN = 2  # pixels of the masks by which a label's mask may leave its box: it was drawn smaller than the image
@@ -72,13 +72,17 @@ def contested(found: Tensor, predicted: Tensor, targets: Tensor, classes: Tensor
     return meet.any(0)
 
 
-def encoded(masks: Tensor) -> list[dict[str, Any]]:
-    """Return masks (n, h, w) of 0 and 1 as COCO's run lengths.
+def encoded(masks: Iterable[Part], height: int, width: int) -> list[dict[str, Any]]:
+    """Return masks of an image's size as COCO's run lengths.
 
     Raises:
         ImportError: hotcoco is not installed.
     """
     from hotcoco.mask import encode  # a quarter of a second: only where it is asked for
 
-    stacked = masks.to(torch.uint8).cpu().numpy()
-    return [encode(np.asfortranarray(one)) for one in stacked]
+    found = []
+    for left, top, part in masks:
+        columns = np.zeros((width, height), np.uint8)  # COCO counts down the columns
+        columns[left : left + part.shape[1], top : top + part.shape[0]] = part.T
+        found.append(encode(columns.T))
+    return found
