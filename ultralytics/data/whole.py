@@ -6,6 +6,7 @@ for a difficult one, else 0. Without such a file they are put together of what t
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ultralytics.data.labels import ignore_file, judge_ignored
+from ultralytics.data.labels import Judged, ignore_file, judge_ignored, judge_labels, label_file
 from ultralytics.data.labelset import LabelSet
 from ultralytics.data.polygons import Polygons
 from ultralytics.utils.coco import CROWD, DIFFICULT
@@ -89,12 +90,13 @@ def whole_images(
     sources = set()
     for image, shown in parts.items():
         known = None if image in whole else _read_whole(whole_file(image))
+        sources.add("images" if image in whole else "tiles" if known is None else "whole")
         if known is not None:
             windows = [(x, y, x + w, y + h) for i, x, y in shown for h, w in [labels.shapes[i].tolist()]]
             known = known.keep(_in_windows(known.polygons, windows))
-        pieces = _join_pieces([_labelled(labels, i, x, y) for i, x, y in shown]) if known is None else known
-        found[image] = _of_classes(pieces, classes, single_cls)
-        sources.add("images" if image in whole else "tiles" if known is None else "whole")
+        else:
+            known = _join_pieces([_labelled(labels, i, x, y, image not in whole) for i, x, y in shown])
+        found[image] = _of_classes(known, classes, single_cls)
     return WholeImages(found, next((s for s in ("tiles", "whole") if s in sources), "images"))
 
 
@@ -105,35 +107,38 @@ def _of_classes(objects: Objects, classes: Sequence[int] | None, single_cls: boo
     return objects._replace(classes=np.minimum(objects.classes, 0)) if single_cls else objects
 
 
-def _labelled(labels: LabelSet, i: int, left: int, top: int) -> Objects:
-    """Return what is labelled in an image of a split, and what is ignored there, moved to where the image lies."""
-    marked, size = labels.labelled(i), labels.shapes[i][::-1]
+def _labelled(labels: LabelSet, i: int, left: int, top: int, tile: bool) -> Objects:
+    """Return what is labelled in an image of a split, and what is ignored there, moved to where the image lies. Objects
+    that reach over a tile's edge are whole where its files have them so; those of other images are cut there."""
+    marked, size, image = labels.labelled(i), labels.shapes[i][::-1], labels.im_files[i]
     assert marked.segments is not None, "rotated boxes"
-    polygons = [marked.segments.one(k).astype(np.float64) for k in range(len(marked.segments))]
-    classes, kinds = marked.cls.astype(np.float64), np.zeros(len(polygons), np.int64)
+    if tile:
+        judged = judge_labels(label_file(image), annotations="corners")
+        polygons, classes = _as_written(judged), judged.rows[:, 0]
+    else:
+        polygons = [marked.segments.one(k).astype(np.float64) for k in range(len(marked.segments))]
+        classes = marked.cls.astype(np.float64)
+    kinds = np.zeros(len(polygons), np.int64)
     if len(labels.ignored(i)):  # their corners are in the file alone
-        regions = _ignored(labels.im_files[i])
-        polygons += regions.polygons
-        classes, kinds = np.concatenate([classes, regions.classes]), np.concatenate([kinds, regions.kinds])
-    return Objects([p * size + (left, top) for p in polygons], classes, kinds)
+        judged = judge_ignored(ignore_file(image))
+        regions = _as_written(judged)
+        inside = Polygons.of(regions).clip((0, 0), (1, 1))
+        polygons += regions if tile else [inside.one(k).astype(np.float64) for k in range(len(inside))]
+        classes = np.concatenate([classes, judged.rows[:, 0]])
+        kinds = np.concatenate([kinds, np.where(judged.rows[:, 5] > 0, CROWD, DIFFICULT)])
+    found = Objects([p * size + (left, top) for p in polygons], classes, kinds)
+    return found.keep(np.array([len(p) > 2 for p in polygons], np.bool_))
 
 
-def _ignored(image: str) -> Objects:
-    """Return the regions of an ignore file, in 0..1: the polygons of its rows, or their boxes."""
-    judged = judge_ignored(ignore_file(image))
+def _as_written(judged: Judged) -> list[Float64Array]:
+    """Return the polygons of rows as their file has them, in parts of the image; of a box its corners."""
     lines, polygons = (judged.text or "").splitlines(), []
-    for number, (_, x, y, w, h, crowd) in zip(judged.lines, judged.rows.tolist(), strict=True):
+    for number, (_, x, y, w, h, *_) in zip(judged.lines, judged.rows.tolist(), strict=True):
         words = lines[number - 1].split()[1:]
-        points = np.array([float(v) for v in (words[:-1] if crowd else words)]).reshape(-1, 2)
-        if len(points) == 2:  # a box
-            points = np.array(
-                [[x - w / 2, y - h / 2], [x + w / 2, y - h / 2], [x + w / 2, y + h / 2], [x - w / 2, y + h / 2]]
-            )
-        polygons.append(points)
-    inside = Polygons.of(polygons).clip((0, 0), (1, 1))
-    kinds = np.where(judged.rows[:, 5] > 0, CROWD, DIFFICULT).astype(np.int64)
-    found = Objects([inside.one(k).astype(np.float64) for k in range(len(inside))], judged.rows[:, 0], kinds)
-    return found.keep(inside.counts > 2)
+        points = np.array([float(v) for v in words if v != "crowd"]).reshape(-1, 2)
+        upright = np.array([[-w, -h], [w, -h], [w, h], [-w, h]]) / 2 + (x, y)
+        polygons.append(upright if len(points) == 2 else points)
+    return polygons
 
 
 def _join_pieces(parts: Sequence[Objects]) -> Objects:
@@ -172,7 +177,7 @@ def _read_whole(file: str | None) -> Objects | None:
         LOGGER.warning("%s; the objects are taken from the tiles", e)
         return None
     for number, words in enumerate(lines, 1):
-        if len(words) != COLUMNS or not all(map(is_number, words)):
+        if len(words) != COLUMNS or not all(is_number(w) and math.isfinite(float(w)) for w in words):
             LOGGER.warning(
                 "%s:%d: a row has a class, 4 corners and a 0 or 1; the objects are taken from the tiles", file, number
             )

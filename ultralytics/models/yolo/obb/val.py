@@ -55,6 +55,7 @@ class OBBValidator(DetectionValidator):
     joins: ClassVar[bool] = False
     rotated: ClassVar[bool] = True
     measure: ClassVar[type[BoxEvaluator]] = RotatedEvaluator
+    labels: LabelSet | None = None  # of a last validation, for DOTA's figures
 
     def compare(self, preds: list[Tensor], batch: Batch) -> list[Pair]:
         """Put each image's detections beside its labels; with `save_txt`, write them."""
@@ -85,7 +86,11 @@ class OBBValidator(DetectionValidator):
     def get_evaluators(self, model: Backend, plots: bool, final: bool) -> list[Evaluator[Any, Any]]:
         """Return what measures the boxes, and what keeps them for DOTA's figures and predictions.json."""
         evaluators = super().get_evaluators(model, plots, final)[:1]
-        return [*evaluators, RotatedSeen()] if final and (self.args.coco or self.args.save_json) else evaluators
+        if not final or not (self.args.coco or self.args.save_json):
+            return evaluators
+        labels = getattr(getattr(self.dataloader, "dataset", None), "labels", None)
+        self.labels = labels if isinstance(labels, LabelSet) else None
+        return [*evaluators, RotatedSeen()]
 
     def report_figures(self) -> None:
         """Report DOTA's figures, which stand in the place of COCO's, and write predictions.json and Task1 files; the
@@ -99,8 +104,8 @@ class OBBValidator(DetectionValidator):
 
     def report_dota(self) -> None:
         """Add DOTA's figures of whole images to the log and to metrics.json."""
-        seen, labels = self.seen_images(), getattr(getattr(self.dataloader, "dataset", None), "labels", None)
-        if not seen or not isinstance(labels, LabelSet):
+        seen, labels, self.labels = self.seen_images(), self.labels, None
+        if not seen or labels is None:
             return
         classes = self.args.classes
         only = [classes] if isinstance(classes, int) else classes
