@@ -139,3 +139,13 @@ def test_wrong_options_and_an_empty_source(tmp_path):
 def test_auto_reads_it(tmp_path):
     tree(tmp_path / "s", {"images/a.png": None, "labelTxt/a.txt": HEAD + PLANE})
     assert load_dataset(prepare_auto(tmp_path / "s", tmp_path / "o")).task == "obb"
+
+
+def test_the_tiles_of_an_image_are_drawn_together(tmp_path):
+    """They overlap: what is trained on one would be validated on the other."""
+    files = {f"images/{n}.png": None for n in "abcdef"} | {f"labelTxt/{n}.txt": HEAD + PLANE for n in "abcdef"}
+    tree(tmp_path / "s", files)
+    prepare_dota(tmp_path / "s", tmp_path / "o", crop=44, gap=10, val=0.3, test=0.2)
+    splits = {s: [f.split("__")[0] for f in labels(tmp_path / "o", s)] for s in ("train", "val", "test")}
+    assert {s: len(set(found)) for s, found in splits.items()} == {"train": 3, "val": 2, "test": 1}
+    assert all(len(found) == 6 * len(set(found)) for found in splits.values())
