@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from ultralytics.data.polygons import Polygons
 from ultralytics.utils.types import BoolArray, Float64Array, Int64Array
 
 MOST_PARTS = 100  # of an object; the smallest beyond are specks
@@ -129,26 +130,11 @@ def _nearest(points: Float64Array, others: Float64Array) -> tuple[Float64Array, 
 
 
 def clip(points: Float64Array, shape: tuple[int, int]) -> Float64Array:
-    """Return the part of an outline (k, 2) inside an image of (height, width), after Sutherland and Hodgman (1974);
-    none where nothing is."""
+    """Return the part of an outline (k, 2) inside an image of (height, width), see `Polygons.clip`; none where nothing
+    is."""
     h, w = shape
-    for axis, limit, sign in ((0, 0.0, 1), (0, float(w), -1), (1, 0.0, 1), (1, float(h), -1)):
-        inside = sign * (points[:, axis] - limit) >= 0
-        if inside.all():
-            continue
-        kept: list[Float64Array] = []
-        for i in range(len(points)):
-            a, b = points[i - 1], points[i]
-            if inside[i - 1] != inside[i]:
-                crossing = a + (b - a) * ((limit - a[axis]) / (b[axis] - a[axis]))
-                crossing[axis] = limit
-                kept.append(crossing)
-            if inside[i]:
-                kept.append(b)
-        points = np.array(kept).reshape(-1, 2)
-        if not len(points):
-            break
-    return points
+    inside: Float64Array = Polygons.of([points]).clip((0, 0), (w, h)).points.astype(np.float64)
+    return inside
 
 
 def decode_rle(counts: object, size: object) -> BoolArray | None:
