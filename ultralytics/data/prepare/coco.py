@@ -13,6 +13,7 @@ from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from ultralytics.data.labels import ANNOTATIONS
 from ultralytics.data.prepare import names as published_names
 from ultralytics.data.prepare.annotated import SPLIT_WORDS, SPLITS, Annotated, Converted, in_threads
 from ultralytics.data.prepare.archive import is_archive
@@ -447,4 +448,4 @@ def _read_annotations(j: _Json, root: Path, image: _Entry, wanted: _Wanted) -> A
     return result
 
 
-COCO = Format("coco", _read_source, _published_parts, documents=True, tasks=("detect", "segment", "pose", "obb"))
+COCO = Format("coco", _read_source, _published_parts, documents=True, kinds=ANNOTATIONS)

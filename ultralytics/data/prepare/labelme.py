@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ultralytics.data.labels import ANNOTATIONS
 from ultralytics.data.prepare.annotated import Annotated, Converted, class_order, in_threads
 from ultralytics.data.prepare.boxes import Box, Corners, Header, annotated_upright, from_corners, outside, turned
 from ultralytics.data.prepare.coco_shapes import flip_of, in_parts, read_points, turned_points
@@ -345,4 +346,4 @@ def prepare_labelme(
     return prepare(LABELME, source, out, wanted, own)
 
 
-LABELME = Format("labelme", _read_source, tasks=("detect", "segment", "pose", "obb"))
+LABELME = Format("labelme", _read_source, kinds=ANNOTATIONS)

@@ -19,6 +19,7 @@ import numpy as np
 from ultralytics.cfg.dataset import DatasetSpec, load_dataset
 from ultralytics.data.images import list_images
 from ultralytics.data.labels import (
+    ANNOTATIONS,
     Judged,
     Problem,
     areas_file,
@@ -466,7 +467,7 @@ YOLO = Format(
     "yolo",
     lambda source: _read_source(source, source.options["names"]),
     by_id=True,
-    tasks=("detect", "segment", "pose", "obb"),
+    kinds=ANNOTATIONS,
     beside=_places_beside,
 )
 prepare_yolo = YOLO.own
