@@ -341,7 +341,7 @@ def _mask_outline(text: Any, corners: Corners, most: int, parts: int) -> tuple[F
         pixels = np.asarray(image)
     except Exception:  # Pillow raises what a damaged file makes its parsers raise
         return None, "has a mask that is damaged: its PNG cannot be decoded"
-    inside: BoolArray = pixels[..., :3].any(2) if pixels.ndim == 3 else np.asarray(pixels != 0)
+    inside: BoolArray = np.asarray(pixels[..., :3].any(2) if pixels.ndim == 3 else pixels, np.bool_)
     outline = outline_mask(inside, parts)
     if outline is None:
         return None, "has a mask without a pixel"
