@@ -6,15 +6,17 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 use_environment
 
-# The embedded dataset and the network of each task, for a first run
-task='' suffix='' network='' recipe=quickstart
+# The task of an embedded dataset, by its suffix: shapes-seg.yaml says it; that of shapes.yaml is the default.
+task_of() { sed -n 's/^task: *//p' "$ROOT/data/shapes$1.yaml" 2>/dev/null || true; }
+
+# The embedded dataset of a task, for a first run
+task='' suffix=''
 for word in "$@"; do
-    case "$word" in
-        task=segment) task=segment suffix=-seg network=yolov8n-seg.yaml ;;
-        task=pose) task=pose suffix=-pose network=yolov8n-pose.yaml ;;
-        task=obb) task=obb suffix=-obb network=yolov8n-obb.yaml ;;
-        task=classify) task=classify suffix=-cls network=yolov8n-cls.yaml recipe=quickstart-cls ;;
-    esac
+    [[ $word == task=?* ]] || continue
+    for file in "$ROOT"/data/shapes-*.yaml; do
+        found=$(basename "$file" .yaml)
+        if [[ $(task_of "${found#shapes}") == "${word#task=}" ]]; then task=${word#task=} suffix=${found#shapes}; fi
+    done
 done
 
 shapes=true quickstart=true
@@ -22,19 +24,26 @@ for word in "$@"; do
     case "$word" in
         -h | --help | help) exec "$PY" -m ultralytics train --help ;;
         data=*shapes.yaml) quickstart=false ;;
-        data=*shapes-seg.yaml) quickstart=false task=segment suffix=-seg ;;
-        data=*shapes-pose.yaml) quickstart=false task=pose suffix=-pose ;;
-        data=*shapes-obb.yaml) quickstart=false task=obb suffix=-obb ;;
-        data=*shapes-cls.yaml) quickstart=false task=classify suffix=-cls ;;
+        data=*shapes-*.yaml)
+            quickstart=false found=$(basename "${word#data=}" .yaml)
+            task=$(task_of "${found#shapes}") suffix=${found#shapes}
+            if [[ -z $task ]]; then shapes=false; fi
+            ;;
         data=* | resume=*) shapes=false quickstart=false ;;
         cfg=*quickstart.yaml) quickstart=false ;;
-        cfg=*quickstart-cls.yaml) quickstart=false task=classify suffix=-cls ;;
+        cfg=*quickstart-*.yaml)
+            quickstart=false found=$(basename "${word#cfg=}" .yaml)
+            suffix=${found#quickstart} task=$(task_of "${found#quickstart}")
+            ;;
         model=* | cfg=*) quickstart=false shapes=false ;;
     esac
 done
 if $quickstart; then
-    if [[ -n $task ]]; then set -- model="$network" data="shapes$suffix.yaml" "$@"; fi
-    set -- cfg="$ROOT/cfg/recipes/$recipe.yaml" "$@"
+    # A task may have a recipe of its own.
+    recipe="$ROOT/cfg/recipes/quickstart$suffix.yaml"
+    [[ -f $recipe ]] || recipe="$ROOT/cfg/recipes/quickstart.yaml"
+    if [[ -n $task ]]; then set -- model="yolov8n$suffix.yaml" data="shapes$suffix.yaml" "$@"; fi
+    set -- cfg="$recipe" "$@"
 fi
 if $shapes || $quickstart || [[ " $* " == *shapes.yaml* ]]; then
     "$PY" -m ultralytics prepare shapes ${task:+task="$task"} out="$ROOT/data/shapes$suffix" >/dev/null

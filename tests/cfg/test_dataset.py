@@ -8,7 +8,7 @@ import pytest
 
 import ultralytics
 from ultralytics.cfg import paths
-from ultralytics.cfg.dataset import DatasetSpec, load_dataset
+from ultralytics.cfg.dataset import DatasetSpec, load_dataset, mirrors
 from ultralytics.cli import COMMANDS
 from ultralytics.data.prepare.sources import default_out
 from ultralytics.utils.errors import DatasetError, MissingFileError
@@ -270,3 +270,17 @@ def test_mirrored_points_and_the_task_are_told_and_survive_a_mapping(tmp_path):
     assert (spec.kpt_shape, spec.flip_idx, spec.task) == ((3, 2), (0, 2, 1), "pose")
     again = DatasetSpec.of(spec.to_dict())
     assert (again.kpt_shape, again.flip_idx, again.task) == (spec.kpt_shape, spec.flip_idx, spec.task)
+
+
+def test_only_poses_need_to_know_their_mirror():
+    assert mirrors(False, None)
+    assert mirrors(True, (1, 0))
+    assert not mirrors(True, None)
+
+
+def test_a_mapping_of_a_script_has_the_rules_of_a_yaml():
+    given = {"names": ["a"], "kpt_shape": [2, 3], "flip_idx": (1, 0)}
+    assert DatasetSpec.of(given).flip_idx == (1, 0)
+    for wrong, said in (((0, 0), "must hold each of 0 to 1 once"), ((1, 0, 2), "has 3 numbers")):
+        with pytest.raises(DatasetError, match=said):
+            DatasetSpec.of({**given, "flip_idx": wrong})

@@ -21,7 +21,7 @@ import yaml
 from torch import nn
 
 from ultralytics.cfg.config import KNOBS, UNSUPPORTED
-from ultralytics.cfg.reference import ABSENT_MODES, ABSENT_TASKS, DEFAULT_CFG_DICT
+from ultralytics.cfg.reference import ABSENT_MODES, DEFAULT_CFG_DICT
 from ultralytics.cli import MODES, SPECIALS
 
 HERE = Path(__file__).parent
@@ -176,7 +176,7 @@ def key_rows() -> Iterator[Row]:
 def command_rows() -> Iterator[Row]:
     """Modes, tasks and special words of its command line."""
     for word in (*REFERENCE["modes"], *REFERENCE["tasks"], *REFERENCE["words"]):
-        refused = ABSENT_MODES.get(word) or ABSENT_TASKS.get(word)
+        refused = ABSENT_MODES.get(word)
         there = word in MODES or word in SPECIALS or word in ("detect", "help", "version")
         yield Row(word, ABSENT, refused) if refused else noted(f"cli:{word}", WORKS if there else ABSENT)
 

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ultralytics.data.labels import glued_rows, label_file, parse_ignored, parse_labels
+from ultralytics.utils.types import ANY_CLASS
 
 
 def test_the_last_folder_named_images_becomes_labels():
@@ -63,7 +64,7 @@ def test_a_row_over_the_edge_is_cut_there(row, box):
     rows, lines, problems = parse_labels(row)[:3]
     np.testing.assert_allclose(rows, [[0, *box]], atol=1e-9)
     assert (lines, problems) == ([1], [])
-    regions, _, problems = parse_ignored(f"{row} crowd")
+    regions, _, problems = parse_ignored(f"{row} crowd")[:3]
     np.testing.assert_allclose(regions, [[0, *box, 1]], atol=1e-9)
     assert not problems
 
@@ -114,5 +115,15 @@ def test_several_rows_in_one_line_are_told_from_polygons(counts, named):
 
 def test_a_word_alone_is_no_row():
     for text in ("crowd", "*", "* crowd"):
-        _, _, [problem] = parse_ignored(text)
+        [problem] = parse_ignored(text).problems
         assert not problem.fatal
+
+
+def test_ignored_regions_keep_their_outlines():
+    """Cut to the image; a box, and what lies in one line, has none."""
+    rows = "0 .5 .5 .2 .2", "* .1 .1 .3 .1 .3 .5 crowd", "1 -.05 .2 .4 .2 .4 .6 -.05 .6", "0 .1 .1 .2 .2 .3 .3 crowd"
+    judged = parse_ignored("\n".join(rows))
+    assert judged.rows[:, 0].tolist() == [0, ANY_CLASS, 1, 0]
+    assert judged.segments.counts.tolist() == [0, 3, 4, 0]
+    np.testing.assert_allclose(judged.segments.one(1), [[0.1, 0.1], [0.3, 0.1], [0.3, 0.5]])
+    assert sorted(judged.segments.one(2).tolist()) == [[0, 0.2], [0, 0.6], [0.4, 0.2], [0.4, 0.6]]

@@ -149,6 +149,27 @@ def test_ignored_regions_are_read_beside_the_labels(tmp_path):
     assert ignore_file("/pictures/c.jpg") is None
 
 
+def test_outlines_of_ignored_regions_follow_them(tmp_path):
+    """Where objects have polygons; the set's digest is of them too, that of boxes is what it was."""
+    polygon = ".1 .1 .4 .1 .4 .3"
+    for name in ("a.jpg", "b.jpg"):
+        picture(tmp_path, name, f"0 {polygon}\n")
+    (tmp_path / "ignore").mkdir()
+    file = tmp_path / "ignore" / "b.txt"
+    file.write_text(f"1 .2 .2 .1 .1\n* {polygon} crowd\n0 .5 .5 .9 .5 .9 .9 .5 .9\n")
+    for _ in range(2):  # the second time from memory
+        labels = scan([tmp_path / "images"], nc=2, annotations="polygons")
+        assert [labels.outlines_of(i).counts.tolist() for i in (0, 1)] == [[], [0, 3, 4]]
+        np.testing.assert_allclose(labels.outlines_of(1).one(1), [[0.1, 0.1], [0.4, 0.1], [0.4, 0.3]], atol=1e-7)
+    assert labels.keep_classes([1]).outlines_of(1).counts.tolist() == [0, 3]
+    assert labels.take([1, 0]).outlines_of(0).counts.tolist() == [0, 3, 4]
+    boxes = scan([tmp_path / "images"], nc=2)
+    assert boxes.outlines_of(1) is None
+    file.write_text(f"1 .2 .2 .1 .1\n* {polygon} .1 .2 crowd\n0 .5 .5 .9 .5 .9 .9 .5 .9\n")
+    assert scan([tmp_path / "images"], nc=2).digest == boxes.digest
+    assert scan([tmp_path / "images"], nc=2, annotations="polygons").digest != labels.digest
+
+
 def test_bytes_that_are_no_text_are_named(tmp_path):
     picture(tmp_path, "b.jpg")
     picture(tmp_path, "a.jpg", "")

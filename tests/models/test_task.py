@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pickle
+import runpy
 
 import numpy as np
 import pytest
@@ -13,7 +14,18 @@ from hypothesis import strategies as st
 from ultralytics import YOLO
 from ultralytics.cfg import reference
 from ultralytics.cfg.config import KNOBS
+from ultralytics.cfg.dataset import load_dataset
 from ultralytics.cfg.keys import TASK_NAMES
+from ultralytics.cfg.paths import CLONE, find_model_yaml
+from ultralytics.cfg.tasks import FOLDERS, tasks_of
+from ultralytics.cfg.tasks import TASKS as WORDS
+from ultralytics.cli.command import COMMANDS
+from ultralytics.data.labels import ANNOTATIONS
+from ultralytics.data.prepare.coco import COCO
+from ultralytics.data.prepare.embedded import SETS
+from ultralytics.data.prepare.labelme import LABELME
+from ultralytics.data.prepare.voc import VOC
+from ultralytics.data.prepare.yolo import YOLO as YOLO_FORMAT
 from ultralytics.engine.predictor import BasePredictor
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.engine.validator import BaseValidator
@@ -29,6 +41,7 @@ from ultralytics.nn import registry
 from ultralytics.nn.backend import TorchBackend, backend_of
 from ultralytics.nn.modules import Detect
 from ultralytics.nn.tasks import NETWORKS, DetectionModel
+from ultralytics.report import validation
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.images import imread
 from ultralytics.utils.metrics import ConfusionMatrix
@@ -81,10 +94,12 @@ def test_a_backend_that_is_no_module_predicts(yolo, toy):
 
 
 def test_every_task_fills_in_the_loops():
-    assert tuple(TASKS) == TASK_NAMES == KNOBS["task"].choices
+    assert tuple(TASKS) == tuple(WORDS) == TASK_NAMES == KNOBS["task"].choices
     assert set(TASKS) == reference.TASKS
     for name, task in TASKS.items():
         assert callable(task.network.init_criterion)
+        assert callable(task.exporter)
+        assert name == task.network.task == task.trainer.task == task.metrics(names={0: "a"}).task
         assert task.head.__name__ in NETWORKS
         for kind, base in (("trainer", BaseTrainer), ("validator", BaseValidator), ("predictor", BasePredictor)):
             assert issubclass(getattr(task, kind), base), name
@@ -92,6 +107,34 @@ def test_every_task_fills_in_the_loops():
             assert getattr(task.validator, step) is not getattr(BaseValidator, step), f"{name}: {step}"
         for step in ("load_network", "padded_shape", "preprocess", "postprocess"):
             assert getattr(task.predictor, step) is not getattr(BasePredictor, step), f"{name}: {step}"
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_what_other_packages_know_of_a_task_is_so(name):
+    """Packages that may not import the table have words of their own for what a task is about."""
+    task, words = TASKS[name], WORDS[name]
+    assert words.column == task.figures.column
+    if words.labels != FOLDERS:
+        assert words.labels == task.validator.annotations
+        assert words.labels in ANNOTATIONS
+        measured, compared = list(task.metrics.kinds)[-1].lower(), task.validator.compared
+        assert validation._COCO.get(measured, "bbox") == compared
+    assert find_model_yaml(reference.TASK2MODEL[name])[0].is_file()
+    data = CLONE / "data" / reference.TASK2DATA[name]
+    assert load_dataset(data).task == ("" if name == TASK_NAMES[0] else name)
+    assert SETS[name].suffix == words.suffix
+
+
+def test_scripts_for_the_reference_know_the_same_suffixes():
+    """They run in its environment, where this package is not."""
+    known = runpy.run_path(str(CLONE / "scripts" / "random_batch.py"))["SUFFIXES"]
+    assert known == {name: words.suffix for name, words in WORDS.items()}
+
+
+def test_formats_and_their_commands_offer_the_same_tasks():
+    for form in (VOC, COCO, YOLO_FORMAT, LABELME):
+        offered = COMMANDS[f"prepare {form.name}"].knobs()["task"].choices
+        assert offered == tasks_of(form.kinds), form.name
 
 
 def test_a_task_of_the_table_is_used(yolo, tiny, monkeypatch):

@@ -12,10 +12,11 @@ from ultralytics import YOLO
 from ultralytics.cli import main
 from ultralytics.data.dataset import YOLODataset
 from ultralytics.data.prepare import prepare_bccd
+from ultralytics.models.yolo.detect import DetectionValidator
 from ultralytics.models.yolo.detect.evaluate import BoxEvaluator, pair
 from ultralytics.utils import charts
 from ultralytics.utils.coco import coco_figures
-from ultralytics.utils.errors import ConfigError, DatasetError, LostWorkerError
+from ultralytics.utils.errors import ConfigError, DatasetError, LostWorkerError, UserError
 from ultralytics.utils.images import imread, imwrite
 from ultralytics.utils.metrics import ConfusionMatrix
 
@@ -308,3 +309,14 @@ def test_the_confusion_matrix_spares_by_its_own_threshold(height, counted):
     evaluator.update(0, [pair(detected, batch, 0)])
     assert evaluator.confusion.matrix[0, 1] == counted
     assert not evaluator.stats[0]["ignored"].any()  # average precision begins at 0.5
+
+
+def test_the_folder_of_a_validator_is_made(yolo, toy, tmp_path):
+    keys = QUIET | {"data": str(toy), "plots": False}
+    folder = tmp_path / "not" / "there"
+    DetectionValidator(save_dir=folder, args=keys)(model=yolo.model)
+    assert (folder / "metrics.json").is_file()
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(UserError, match="file"):
+        DetectionValidator(save_dir=file, args=keys)(model=yolo.model)

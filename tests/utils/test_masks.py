@@ -10,6 +10,7 @@ from ultralytics.utils import masks as module
 from ultralytics.utils import ops
 from ultralytics.utils.masks import (
     crop_mask,
+    filled,
     masks2segments,
     object_masks,
     object_parts,
@@ -155,3 +156,36 @@ def test_one_outline_holds_every_part(seed, parts):
     cv2.drawContours(filled, cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0], -1, 1, -1)
     assert not (filled & ~drawn).any()
     assert cv2.erode(drawn & ~filled, np.ones((3, 3), np.uint8)).sum() == 0
+
+
+def test_an_outline_is_filled_where_pixels_have_their_centres():
+    """A ring whose hole is reached by a bridge, a second part, and pixels at the edge."""
+    ring = [(1, 1), (7, 1), (7, 7), (1, 7), (1, 1), (3, 3), (3, 5), (5, 5), (5, 3), (3, 3)]
+    inside = filled(np.array(ring, float), 8, 9)
+    expected = np.zeros((8, 9), np.uint8)
+    expected[1:7, 1:7], expected[3:5, 3:5] = 1, 0
+    assert inside.tolist() == expected.tolist()
+    # The triangle's slope leads through centres: what lies on it to the left belongs to it.
+    assert filled(np.array([(0, 0), (4, 0), (0, 4)]), 3, 3).tolist() == [[1, 1, 1], [1, 1, 0], [1, 0, 0]]
+    assert filled(np.array([(-5, -5), (50, -5), (50, 50), (-5, 50)]), 3, 2).all()
+    assert not filled(np.zeros((0, 2)), 3, 2).any()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    points=st.lists(st.tuples(st.floats(-3, 12), st.floats(-3, 12)), min_size=3, max_size=9),
+    size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+)
+def test_filling_is_by_the_winding_number(points, size):
+    """Point by point, by the angle that the outline goes around it."""
+    inside = filled(np.array(points), *size)
+    for row in range(size[0]):
+        for column in range(size[1]):
+            away = np.array(points) - (column + 0.5, row + 0.5)
+            after = np.roll(away, -1, 0)
+            cross = away[:, 0] * after[:, 1] - away[:, 1] * after[:, 0]
+            length = np.hypot(*(after - away).T)
+            if (np.abs(cross) < 1e-6 * np.maximum(length, 1)).any():
+                continue  # on the outline, or on an edge's line: either side will do
+            turn = np.arctan2(cross, (away * after).sum(1)).sum() / (2 * np.pi)
+            assert inside[row, column] == (round(turn) != 0)

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ultralytics.utils import charts
 from ultralytics.utils.metrics import (
     ConfusionMatrix,
     DetMetrics,
@@ -170,6 +171,20 @@ def test_metrics_of_two_parts(kind, letter, part, tmp_path):
     both.plot_curves()
     drawn = {p.name for p in tmp_path.glob("*.png")}
     assert drawn == {f"{w}{c}_curve.png" for w in ("Box", name.title()) for c in ("PR", "F1", "P", "R")}
+
+
+def test_every_curve_says_what_it_is_of(tmp_path, monkeypatch):
+    """Those of boxes and of masks have the same axes; where there are boxes alone nothing needs saying."""
+    titles = []
+    real = charts._curves
+    monkeypatch.setattr(charts, "_curves", lambda *args: titles.append(args[-1]) or real(*args))
+    for kind in (SegmentMetrics, DetMetrics):
+        metrics = kind(save_dir=tmp_path, names={0: "a"})
+        both = [hits(1)] * len(metrics.kinds)
+        metrics.process(*both, np.array([0.9]), np.zeros(1), np.zeros(1))
+        metrics.plot_curves()
+    curves = ["Precision-Recall curve", "F1-Confidence curve", "Precision-Confidence curve", "Recall-Confidence curve"]
+    assert titles == [*(f"{of}: {c}" for of in ("Box", "Mask") for c in curves), *curves]
 
 
 def test_metrics_of_rotated_boxes_have_one_part():

@@ -60,7 +60,11 @@ class DatasetSpec:
 
     @classmethod
     def of(cls, data: DatasetSpec | Mapping[str, Any]) -> DatasetSpec:
-        """Read a mapping as of `to_dict`: names, and what else is there."""
+        """Read a mapping as of `to_dict`: names, and what else is there.
+
+        Raises:
+            DatasetError: its flip_idx does not fit its kpt_shape.
+        """
         if isinstance(data, cls):
             return data
         names = data["names"]
@@ -70,7 +74,8 @@ class DatasetSpec:
         points, mirrored = data.get("kpt_shape"), data.get("flip_idx")
         spec = cls(Path(data.get("yaml_file") or ""), Path(data.get("path") or ""), splits, named, len(named))
         spec.kpt_shape = (int(points[0]), int(points[1])) if points else None
-        spec.flip_idx = tuple(map(int, mirrored)) if mirrored else None
+        order = {"flip_idx": list(map(int, mirrored))} if mirrored else {}
+        spec.flip_idx = _read_flip_idx(order, spec.kpt_shape, str(spec.yaml_file))
         spec.task = str(data.get("task") or "")
         return spec
 
@@ -246,6 +251,12 @@ def _read_flip_idx(data: dict[Any, Any], shape: tuple[int, int] | None, where: s
     if sorted(mirrored) != list(range(shape[0])):
         raise DatasetError(f"flip_idx: {shown} must hold each of 0 to {shape[0] - 1} once", where)
     return tuple(mirrored)
+
+
+def mirrors(poses: bool, flip_idx: Sequence[int] | None) -> bool:
+    """Return True if left and right of an image may be swapped: not of poses without `flip_idx`. Nobody says then which
+    keypoint is which in a mirror, and a left hand would be learned as a right one."""
+    return not poses or flip_idx is not None
 
 
 def _named_ids(names: Any) -> list[tuple[str, Any]]:

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from ultralytics.cfg.knob import ALL, RUNS, Fraction, knob, knobs_of
+from ultralytics.cfg.tasks import TASKS
 from ultralytics.cfg.unsupported import UNSUPPORTED, asks_nothing
 from ultralytics.cfg.values import (
     COMPILE_MODES,
@@ -37,7 +38,7 @@ TV, VP = ("train", "val"), ("val", *P)
 TVP = (*TV, *P)
 PX, X, E = (*P, "explain"), ("explain",), ("export",)
 PAIRS = (*PX, *E)  # modes whose imgsz may be [height, width]
-TASK_NAMES = ("detect", "segment", "pose", "obb", "classify")  # as `models.yolo.task.TASKS`; the first is the default
+TASK_NAMES = tuple(TASKS)
 OPTIMIZERS = ("auto", "SGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSProp")
 AUTO_AUGMENTS = ("randaugment", "autoaugment", "augmix")  # `data.class_augment`
 MERGES = ("cut", "nms", "nmm", "wbf")  # `utils.fusion.join_parts` of tiles, and the kinds of `utils.fusion.join`

@@ -12,6 +12,7 @@ import yaml
 from ultralytics.cfg.config import KNOBS, UNSUPPORTED, Config, parse_value
 from ultralytics.cfg.keys import TASK_NAMES
 from ultralytics.cfg.paths import CLONE, PACKAGE
+from ultralytics.cfg.tasks import TASKS as _TASKS
 from ultralytics.cfg.values import LOGGER_NAMES
 from ultralytics.utils.environment import HELP_MSG
 from ultralytics.utils.errors import ConfigError, UserError, nearest
@@ -22,30 +23,10 @@ from ultralytics.utils.log import LOGGER
 
 TASKS = set(TASK_NAMES)
 MODES = {"train", "val", "predict", "track", "export", "benchmark"}
-TASK2DATA = {
-    "detect": "shapes.yaml",
-    "segment": "shapes-seg.yaml",
-    "pose": "shapes-pose.yaml",
-    "obb": "shapes-obb.yaml",
-    "classify": "shapes-cls.yaml",
-}
-TASK2MODEL = {
-    "detect": "yolov8n.yaml",
-    "segment": "yolov8n-seg.yaml",
-    "pose": "yolov8n-pose.yaml",
-    "obb": "yolov8n-obb.yaml",
-    "classify": "yolov8n-cls.yaml",
-}
-TASK2METRIC = {
-    "detect": "metrics/mAP50-95(B)",
-    "segment": "metrics/mAP50-95(M)",
-    "pose": "metrics/mAP50-95(P)",
-    "obb": "metrics/mAP50-95(B)",
-    "classify": "metrics/accuracy_top1",
-}
+TASK2DATA = {name: f"shapes{words.suffix}.yaml" for name, words in _TASKS.items()}
+TASK2MODEL = {name: f"yolov8n{words.suffix}.yaml" for name, words in _TASKS.items()}
+TASK2METRIC = {name: words.column for name, words in _TASKS.items()}
 
-_BOXES = "this project detects boxes: leave the task out"
-ABSENT_TASKS = {name: _BOXES for name in ("segment", "classify", "pose", "obb") if name not in TASKS}
 # Modes and special words of the reference's command line that are not offered, and what is.
 ABSENT_MODES = {
     "hub": "nothing is uploaded: runs lie in runs/detect",

@@ -7,7 +7,7 @@ from typing import Any
 
 from ultralytics.cfg.config import get_cfg, parse_value
 from ultralytics.cfg.keys import KNOBS
-from ultralytics.cfg.reference import ABSENT_MODES, ABSENT_TASKS, MODES, TASKS, merge_equals_args
+from ultralytics.cfg.reference import ABSENT_MODES, MODES, TASKS, merge_equals_args
 from ultralytics.cfg.unsupported import UNSUPPORTED
 from ultralytics.cfg.words import split_names, unquoted
 from ultralytics.cli.command import COMMANDS, PROGRAM, Command
@@ -33,8 +33,6 @@ def mode_first(words: list[str]) -> list[str]:
     for word in words:
         key, equals, value = word.removeprefix("--").removesuffix(",").partition("=")
         task = value if equals and key == "task" else word if not equals else ""
-        if task in ABSENT_TASKS:
-            raise ConfigError(f"task {task!r} is not offered", hint=ABSENT_TASKS[task])
         mode = value if equals and key == "mode" else word if not equals else ""
         if mode in ABSENT_MODES:
             raise ConfigError(f"{mode!r} is not offered", hint=ABSENT_MODES[mode])

@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 import torch
 
+from ultralytics.cfg.dataset import mirrors
 from ultralytics.data.copy_paste import copy_paste
 from ultralytics.data.instances import Instances
 from ultralytics.data.labels import FEWEST_POINTS
@@ -280,6 +281,16 @@ class RandomHSV:
         return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)  # type: ignore[return-value]  # RGB at no cost: the network's order
 
 
+def mirror_chance(fliplr: float, annotations: str, flip_idx: Sequence[int] | None, yaml: object = "the YAML") -> float:
+    """Return the chance with which images are mirrored: `fliplr`, or 0, with a warning, where they cannot be, see
+    `cfg.dataset.mirrors`."""
+    if not fliplr or mirrors(annotations == "keypoints", flip_idx):
+        return fliplr
+    text = "%s has no flip_idx, which says what each keypoint is in a mirrored image: fliplr=0 instead of %g"
+    LOGGER.warning(text, yaml, fliplr)
+    return 0.0
+
+
 class RandomFlip:
     """Mirror with a chance `p`: "horizontal" swaps left and right, "vertical" up and down.
 
@@ -336,11 +347,7 @@ class Augmentation:
         self.copy_paste_p = hyp.copy_paste if targets.annotations in FEWEST_POINTS else 0.0
         if hyp.copy_paste and not self.copy_paste_p:
             LOGGER.warning("copy_paste=%g has no effect: it needs polygons", hyp.copy_paste)
-        fliplr = hyp.fliplr
-        if fliplr and targets.annotations == "keypoints" and flip_idx is None:
-            text = "fliplr=%g is off: the YAML has no flip_idx, which says which keypoint is which in a mirror"
-            LOGGER.warning(text, fliplr)
-            fliplr = 0.0
+        fliplr = mirror_chance(hyp.fliplr, targets.annotations, flip_idx)
         self.mosaic = Mosaic(imgsz)
         self.perspective = RandomPerspective(hyp.degrees, hyp.translate, hyp.scale, hyp.shear, hyp.perspective)
         self.mixup = MixUp()

@@ -6,18 +6,21 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 
 from ultralytics.cfg.dataset import DatasetSpec
+from ultralytics.cfg.tasks import labelled, task_for
 from ultralytics.data.labels import BOX_COLUMNS, FEWEST_POINTS, RowForm, _holds_points, label_file
 from ultralytics.utils.errors import ConfigError, DatasetError
 from ultralytics.utils.files import read_bytes
 from ultralytics.utils.text import is_number
 
-# A kind: in words, how to read it, and the task that does.
+# A kind: in words, and how to read it.
 KINDS = {
-    "boxes": ("boxes (class x y w h)", "task=detect reads them", "detect"),
-    "polygons": ("polygons (class, then points x y)", "task=segment reads them", "segment"),
-    "keypoints": ("poses (class x y w h, then keypoints)", "task=pose reads them, by kpt_shape of the YAML", "pose"),
-    "corners": ("oriented boxes (class, then four corners x y)", "task=obb reads them", "obb"),
-}
+    "boxes": ("boxes (class x y w h)", f"task={task_for('boxes')} reads them"),
+    "polygons": ("polygons (class, then points x y)", f"task={task_for('polygons')} reads them"),
+    "keypoints": (
+        "poses (class x y w h, then keypoints)", f"task={task_for('keypoints')} reads them, by kpt_shape of the YAML"
+    ),
+    "corners": ("oriented boxes (class, then four corners x y)", f"task={task_for('corners')} reads them"),
+}  # fmt: skip
 CORNER_COLUMNS = 9
 LOOKED_AT = 20  # files
 MOST_BYTES = 1_000_000
@@ -35,10 +38,10 @@ def form_of(spec: DatasetSpec, images: Iterable[str] = (), task: str | None = No
         ConfigError: a task without labels of objects.
         DatasetError: poses without kpt_shape.
     """
-    annotations = {asked: kind for kind, (_, _, asked) in KINDS.items()}
+    annotations = labelled()
     if task is not None and task not in annotations:
         raise ConfigError(f"task={task}: no label rows are read for it", hint=f"one of {', '.join(annotations)}")
-    kind = annotations.get(task or spec.task)
+    kind: str | None = annotations.get(task or spec.task)
     if kind is None and spec.kpt_shape:
         kind = "keypoints"
     if kind is None:

@@ -70,8 +70,8 @@ class Judged(NamedTuple):
     that can be read.
     Of a label file also, of each row: columns: how many it has, and BOX_COLUMNS in a pose dataset; over: how far it
     reached over the image's edge before it was cut, in parts of the image, 0 where it was not.
-    segments: the polygons or corners of the rows, keypoints: (m, K, 3) x, y, visibility; None where they are not read;
-    annotations: as what it was read, one of ANNOTATIONS.
+    segments: the polygons or corners of the rows, of an ignore file without points where the row is a box; keypoints:
+    (m, K, 3) x, y, visibility; None where they are not read; annotations: as what it was read, one of ANNOTATIONS.
     """
 
     rows: Float64Array
@@ -172,14 +172,16 @@ def _marks(marks: list[Float64Array], form: RowForm) -> tuple[Polygons | None, F
     return None, None
 
 
-def parse_ignored(text: str) -> tuple[Float64Array, list[int], list[Problem]]:
+def parse_ignored(text: str) -> Judged:
     """Parse the rows of an ignore file, in the precision they are written with: (k, 6) class, centre, width, height in
-    0..1, crowd; the line of each; every problem of the file.
+    0..1, crowd; the line of each; every problem of the file; the outlines of the rows that have one.
 
     A row is `class x y w h`, an object that counts for nothing, or `class x y w h crowd`, a region of many; a class of
-    `*` stands for all of them.
+    `*` stands for all of them. In the place of the box may be a polygon, as in a label file: `rows` has the box around
+    it.
     """
     rows: list[tuple[float, ...]] = []
+    outlines: list[Float64Array] = []
     numbers: list[int] = []
     problems: list[Problem] = []
     for number, line in enumerate(text.splitlines(), 1):
@@ -199,7 +201,17 @@ def parse_ignored(text: str) -> tuple[Float64Array, list[int], list[Problem]]:
         else:
             rows.append((ANY_CLASS if everything else row[0], *row[1:], float(crowd)))
             numbers.append(number)
-    return np.asarray(rows, np.float64).reshape(-1, 6), numbers, problems
+            outlines.append(_region_outline(words))
+    return Judged(np.asarray(rows, np.float64).reshape(-1, 6), numbers, problems, text, segments=Polygons.of(outlines))
+
+
+def _region_outline(words: list[str]) -> Float64Array:
+    """Return the outline (k, 2) of an ignored region, cut to the image; no point where the row is a box."""
+    points = np.zeros((0, 2))
+    if len(words) != BOX_COLUMNS:
+        points = np.array(words[1:], np.float64).reshape(-1, 2)
+        points = Polygons.of([points]).clip((0, 0), (1, 1)).points.astype(np.float64)
+    return points if len(points) and not _is_flat(points) else points[:0]
 
 
 def judge_labels(path: str, keypoints: int = 0, annotations: str = "boxes", numbers: int = 3) -> Judged:
@@ -216,7 +228,7 @@ def judge_ignored(path: str | None) -> Judged:
     if problem is not None:
         unused = problem._replace(fatal=False, what=f"{problem.what}; the file is not used")
         return Judged(np.zeros((0, 6)), [], [unused], None)
-    return Judged(*parse_ignored(text or ""), text)
+    return parse_ignored(text or "")._replace(text=text)
 
 
 def judge_areas(path: str | None, labels: Judged) -> tuple[Float64Array | None, list[Problem]]:

@@ -10,7 +10,7 @@ from typing import Any, overload
 import numpy as np
 
 from ultralytics.data.instances import FloatArray, Instances
-from ultralytics.data.polygons import gather
+from ultralytics.data.polygons import Polygons, gather
 from ultralytics.utils.types import ANY_CLASS, Float32Array, Float64Array, Int64Array, UInt8Array
 
 
@@ -75,6 +75,7 @@ class LabelSet:
     # (M,) of the objects' masks, pixels² of the original image, UNKNOWN_AREA for a row without; None where none is
     # known
     areas: Float64Array | None = None
+    ignore_outlines: Polygons | None = None  # K of the regions, without points for a box; None where they are not read
 
     def __len__(self) -> int:
         return len(self.im_files)
@@ -100,6 +101,11 @@ class LabelSet:
     def ignored(self, i: int) -> Float32Array:
         """Return the ignored regions (k, 6) of an image; a view."""
         return self.ignore[self.ignore_offsets[i] : self.ignore_offsets[i + 1]]
+
+    def outlines_of(self, i: int) -> Polygons | None:
+        """Return the outlines (k) of an image's ignored regions, see `ignore_outlines`; a view."""
+        rows = slice(self.ignore_offsets[i], self.ignore_offsets[i + 1])
+        return None if self.ignore_outlines is None else self.ignore_outlines[rows]
 
     def areas_of(self, i: int) -> Float64Array | None:
         """Return the areas (m,) of an image's objects, see `areas`; a view."""
@@ -131,6 +137,7 @@ class LabelSet:
             areas=None if self.areas is None else self.areas[rows],
             ignore_offsets=ignore_offsets,
             ignore=self.ignore[ignored],
+            ignore_outlines=None if self.ignore_outlines is None else self.ignore_outlines[ignored],
         )
 
     def merge_classes(self) -> None:

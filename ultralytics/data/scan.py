@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ultralytics.cfg.paths import program
-from ultralytics.data.cache.scan import NO_FILE, Entry, ScanCache, ScannedImage, digest_of, signature
+from ultralytics.data.cache.scan import NO_FILE, Entry, Regions, ScanCache, ScannedImage, digest_of, signature
 from ultralytics.data.images import Unusable, judge_image, list_images
 from ultralytics.data.instances import Instances
 from ultralytics.data.kinds import KINDS, kind_of
@@ -254,7 +254,8 @@ def _check_image(image: str, known: ScannedImage | None, form: RowForm) -> Scann
         seen.rows, seen.columns, seen.over = labels.rows.astype(np.float32), labels.columns, labels.over
         seen.segments = None if labels.segments is None else labels.segments.single()
         seen.keypoints = None if labels.keypoints is None else labels.keypoints.astype(np.float32)
-    seen.ignored = ignored.rows.astype(np.float32)
+    outlines = ignored.segments if form.annotations == "polygons" else None
+    seen.ignored = Regions(ignored.rows.astype(np.float32), None if outlines is None else outlines.single())
     if seen.usable:
         seen.areas, problems = judge_areas(areas_file(image), labels)
         seen.problems += [("areas", p.line, p.what) for p in problems]
@@ -284,6 +285,7 @@ def _label_set(files: Sequence[str], entry: Entry, names: str) -> LabelSet:
         problems,
         int((~entry.usable).sum()),
         entry.marks.areas if len(entry.marks.areas) else None,
+        entry.marks.regions,
     )
     return labels if entry.usable.all() else labels.take(np.flatnonzero(entry.usable))
 

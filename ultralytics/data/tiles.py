@@ -174,6 +174,7 @@ def _labels_of(tiles: TileSet, objects: Instances, counts: Int64Array) -> TileSe
         instances=objects,
         ignore_offsets=np.zeros(n + 1, np.int64),  # of evaluations, which see whole images
         ignore=tiles.images.ignore[:0],
+        ignore_outlines=None,
         contents=tiles.images.contents[tiles.image],
         areas=None,
     )

@@ -212,11 +212,23 @@ def _file_identity(file: str) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder for outputs where it is missing.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise _unwritable(folder, e) from None
+
+
 @contextlib.contextmanager
 def _open_record(folder: Path) -> Iterator[IO[bytes]]:
     """Open the record of a folder, for one process at a time."""
+    make_folder(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         file = (folder / RECORD).open("a+b")
     except OSError as e:
         raise _unwritable(folder, e) from None

@@ -19,6 +19,7 @@ from ultralytics.cfg.config import Config, check_classes, keys_of
 from ultralytics.cfg.dataset import DatasetSpec, load_dataset
 from ultralytics.cfg.paths import data_hint, weights_hint
 from ultralytics.engine.callbacks import Callback, Callbacks, WithCallbacks
+from ultralytics.engine.outputs import make_folder
 from ultralytics.engine.ranks.device import select_device
 from ultralytics.engine.ranks.team import Team, join
 from ultralytics.engine.run.folder import new_run_dir, project_of
@@ -114,7 +115,7 @@ class BaseValidator(WithCallbacks):  # size: the reference's names, which script
 
     Args:
         dataloader: batches of `utils.types.Batch`, whose images letterbox the originals; None: those of `args.data`.
-        save_dir: where plots, labels and metrics.json go; a new run folder when None.
+        save_dir: where plots, labels and metrics.json go, made where it is missing; a new run folder when None.
         args: the keys of `val`; `pbar` is of the reference, and not used.
         team: the ranks that share the loader's batches; all get the leader's figures.
 
@@ -178,6 +179,8 @@ class BaseValidator(WithCallbacks):  # size: the reference's names, which script
         if model is None:
             raise ConfigError("no model given", hint=weights_hint())
         net = self.load_network(model) if isinstance(model, str | Path) else model
+        if self._placed:
+            make_folder(self.save_dir)
         if self.dataloader is None:
             self._validate_split(net)
         else:

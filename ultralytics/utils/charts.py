@@ -280,16 +280,20 @@ def plot_pr_curve(
     save_path: str | Path = "PR_curve.png",
     names: Mapping[int, str] | None = None,
     font: str | None = None,
+    of: str = "",
 ) -> tuple[Figure, Path]:
     """Precision over recall, as .png and .pdf.
 
     Args:
         px: (1000,) recall; py: per class (1000,) precision; ap: (classes, 10); names: class names by row of `ap`.
+        of: what was measured, for the title: Box, Mask or Pose.
     """
     py, ap = np.asarray(py).reshape(-1, len(px)), np.asarray(ap)
     labels = [f"{tick_label(name)} {value:.3f}" for name, value in zip((names or {}).values(), ap[:, 0], strict=False)]
     summary = f"all classes {ap[:, 0].mean():.3f} mAP@0.5" if len(py) else ""
-    return _curves(px, py, labels, summary, "Recall", "Precision", "Precision-Recall curve"), Path(save_path)
+    return _curves(px, py, labels, summary, "Recall", "Precision", _title(of, "Precision-Recall curve")), Path(
+        save_path
+    )
 
 
 @chart(pdf=True)
@@ -301,11 +305,13 @@ def plot_mc_curve(
     xlabel: str = "Confidence",
     ylabel: str = "Metric",
     font: str | None = None,
+    of: str = "",
 ) -> tuple[Figure, Path]:
     """A metric over confidence, as .png and .pdf.
 
     Args:
         px: (1000,) confidence; py: (classes, 1000); names: class names by row.
+        of: as of `plot_pr_curve`.
     """
     py = np.asarray(py).reshape(-1, len(px))
     labels = [tick_label(name) for name in (names or {}).values()]
@@ -313,7 +319,11 @@ def plot_mc_curve(
     if len(py):
         mean = py.mean(0)
         summary = f"all classes {mean.max():.2f} at {np.asarray(px)[mean.argmax()]:.3f}"
-    return _curves(px, py, labels, summary, xlabel, ylabel, f"{ylabel}-{xlabel} curve"), Path(save_path)
+    return _curves(px, py, labels, summary, xlabel, ylabel, _title(of, f"{ylabel}-{xlabel} curve")), Path(save_path)
+
+
+def _title(of: str, what: str) -> str:
+    return f"{of}: {what}" if of else what
 
 
 def _curves(

@@ -41,7 +41,8 @@ class Seen(NamedTuple):
     truths: Float64Array
     # (k,) of the objects' masks, pixels², 0 or less for one without; None where none has one
     areas: Float64Array | None = None
-    # of the detections and of the objects that are not ignored: their masks (run lengths, polygons), or poses (K, 3)
+    # of the detections and of the objects: their masks (run lengths, polygons), or poses (K, 3); of what is ignored
+    # they may be missing, or None for its box
     found_shapes: Sequence[Any] | None = None
     truth_shapes: Sequence[Any] | None = None
 
@@ -142,7 +143,7 @@ def _for_all(objects: Float64Array, classes: Sequence[int]) -> tuple[Float64Arra
 
 
 def _shapes_of(seen: Sequence[Seen]) -> list[Any]:
-    """Return the masks or poses of all objects, None of what is ignored."""
+    """Return the masks or poses of all objects, None of what is ignored and has none."""
     return [
         shape
         for s in seen
@@ -151,7 +152,7 @@ def _shapes_of(seen: Sequence[Seen]) -> list[Any]:
 
 
 def _coco_outlines(seen: Sequence[Seen], objects: Float64Array, rows: Int64Array) -> list[Any]:
-    """Return the masks of objects (k, 8), those of ignored regions being their boxes."""
+    """Return the masks of objects (k, 8): their boxes where they have none."""
     shapes = _shapes_of(seen)
     boxes = [[[x, y, x + w, y, x + w, y + h, x, y + h]] for x, y, w, h in objects[:, 1:5].tolist()]
     return [box if shapes[row] is None else shapes[row] for row, box in zip(rows.tolist(), boxes, strict=True)]

@@ -16,10 +16,10 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  # torch's custom
 
 from ultralytics.utils.boxes import letterboxed
-from ultralytics.utils.types import Float32Array, RatioPad
+from ultralytics.utils.types import Float32Array, RatioPad, UInt8Array
 
 AT_ONCE = 2**26  # values of masks that a GPU interpolates at a time
-Part = tuple[int, int, npt.NDArray[np.bool_]]  # left, top, and the pixels of a mask from there on; the others are 0
+Part = tuple[int, int, npt.NDArray[Any]]  # left, top, and the pixels (0 or 1) of a mask from there on; all others are 0
 
 
 def crop_mask(masks: Tensor, boxes: Tensor) -> Tensor:
@@ -227,6 +227,28 @@ class _Places:
         low, high, part = self.low[start:stop], self.high[start:stop], self.part[start:stop]
         part = part.view([-1 if i == axis else 1 for i in range(maps.ndim)])
         return torch.lerp(maps.index_select(axis, low), maps.index_select(axis, high), part)
+
+
+def filled(outline: npt.NDArray[np.floating], height: int, width: int) -> UInt8Array:
+    """Return the mask (height, width) of 0 and 1 of an outline (k, 2) in pixels: 1 where a pixel's centre is inside.
+
+    What the outline goes around in one sense and then in the other, a hole, is outside; bridges, walked there and back,
+    have no width.
+    """
+    ends = np.asarray(outline, np.float64)
+    after = np.roll(ends, -1, 0)
+    falls = after[:, 1] < ends[:, 1]  # both ways along a bridge are computed alike, from the upper end
+    upper, lower = np.where(falls[:, None], after, ends), np.where(falls[:, None], ends, after)
+    first, last = (np.ceil(y - 0.5).clip(0, height).astype(np.int64) for y in (upper[:, 1], lower[:, 1]))
+    edge = np.repeat(np.arange(len(ends)), last - first)
+    row = np.arange(len(edge)) - np.repeat(np.cumsum(last - first) - last, last - first)
+    slope = (lower[edge, 0] - upper[edge, 0]) / (lower[edge, 1] - upper[edge, 1])
+    crossing = upper[edge, 0] + (row + 0.5 - upper[edge, 1]) * slope
+    column = np.ceil(crossing - 0.5).clip(0, width).astype(np.int64)
+    turns = np.zeros((height, width + 1), np.int32)
+    np.add.at(turns, (row, column), np.where(falls[edge], -1, 1))
+    inside: UInt8Array = (np.cumsum(turns, 1, out=turns)[:, :width] != 0).astype(np.uint8)
+    return inside
 
 
 def masks2segments(masks: Any, strategy: str = "largest") -> list[Float32Array]:

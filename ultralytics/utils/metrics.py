@@ -86,7 +86,8 @@ def draw_curves(
     on_plot: Plotted = None,
     font: str | None = None,
 ) -> None:
-    """Draw precision over recall, and F1, precision and recall over confidence; a failure is a warning."""
+    """Draw precision over recall, and F1, precision and recall over confidence; a failure is a warning. `prefix` is of
+    the files' names and of the titles."""
     from ultralytics.utils.charts import optional, plot_mc_curve, plot_pr_curve  # slow to import: for drawing alone
 
     shown = {i: names.get(int(c), str(int(c))) for i, c in enumerate(result.ap_class_index)}
@@ -95,9 +96,9 @@ def draw_curves(
         path = save_dir / f"{prefix}{name}_curve.png"
         with optional(path):
             if label:
-                plot_mc_curve(result.px, curve, path, shown, ylabel=label, font=font)
+                plot_mc_curve(result.px, curve, path, shown, ylabel=label, font=font, of=prefix)
             else:
-                plot_pr_curve(result.px, curve, result.all_ap, path, shown, font)
+                plot_pr_curve(result.px, curve, result.all_ap, path, shown, font, prefix)
             if on_plot is not None:
                 on_plot(path)
 

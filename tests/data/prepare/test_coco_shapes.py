@@ -5,10 +5,12 @@ import pytest
 
 from tests.helpers.sources import COCO, exif, tree
 from ultralytics.cfg.dataset import load_dataset
-from ultralytics.data.prepare import export_coco, prepare_coco
+from ultralytics.data.labels import parse_ignored
+from ultralytics.data.prepare import export_coco, prepare_coco, prepare_yolo
 from ultralytics.data.prepare import names as published
 from ultralytics.data.prepare.coco_shapes import flip_of
 from ultralytics.utils.errors import ConfigError, DatasetError
+from ultralytics.utils.masks import filled
 
 
 def coco(top, *annotations, image=None, **more):
@@ -59,6 +61,43 @@ def test_run_lengths_become_outlines(tmp_path, crowd):
     points = np.array(row.split()[1:], float).reshape(-1, 2) * (100, 50)
     assert points.min(0).tolist() == [10, 5]
     assert points.max(0).tolist() == [30, 15]
+
+
+def test_a_crowd_keeps_its_region(tmp_path):
+    """Two parts, one with a hole, from the JSON through the files of every task and back to a JSON."""
+    mask = np.zeros((50, 100), np.uint8)
+    mask[5:25, 10:40] = 1
+    mask[10:15, 20:30] = 0
+    mask[30:31, 60:90] = 1
+    counts = np.diff(np.flatnonzero(np.diff(mask.T.ravel(), prepend=0, append=0)), prepend=0).tolist()
+    counts.append(mask.size - sum(counts))
+    rle = {"segmentation": {"counts": counts, "size": [50, 100]}, "bbox": [10, 5, 80, 26], "iscrowd": 1}
+    file = coco(tmp_path / "s", {"segmentation": [SQUARE], "bbox": [10, 5, 20, 10]}, rle)
+    data = prepare_coco(file, tmp_path / "o", task="segment")
+
+    def region(folder):
+        [outline] = parse_ignored("\n".join(rows(folder, "ignore"))).segments[0:1].scale((100, 50)).points[None]
+        return filled(outline, 50, 100)
+
+    assert region(tmp_path / "o").tolist() == mask.tolist()
+    images = tmp_path / "o/images/train"
+    again = prepare_coco(export_coco(data, tmp_path / "o.json", "train"), tmp_path / "p", images, task="segment")
+    assert region(tmp_path / "p").tolist() == mask.tolist()
+    prepare_yolo(again, tmp_path / "q", task="segment")
+    assert region(tmp_path / "q").tolist() == mask.tolist()
+    prepare_yolo(again, tmp_path / "r")
+    prepare_coco(file, tmp_path / "b")
+    assert rows(tmp_path / "r", "ignore") == rows(tmp_path / "b", "ignore") == ["0 0.5 0.36 0.8 0.52 crowd"]
+
+
+@pytest.mark.parametrize("points", [17, 4])
+def test_a_crowd_of_poses_is_a_box(tmp_path, points):
+    """Its row has no points, which an ignore file does not have: with them it read as a polygon, or was dropped."""
+    marks = [{"bbox": [10, 5, 20, 10], "keypoints": [20, 10, 2] * points}]
+    marks.append({"bbox": [10, 5, 20, 10], "keypoints": [0] * 3 * points, "iscrowd": 1})
+    kinds = [{"id": 1, "name": "person", "keypoints": [f"p{i}" for i in range(points)]}]
+    prepare_coco(coco(tmp_path / "s", *marks, categories=kinds), tmp_path / "o", task="pose")
+    assert rows(tmp_path / "o", "ignore") == ["0 0.2 0.2 0.2 0.2 crowd"]
 
 
 def test_objects_without_an_outline_are_ignored_and_named(tmp_path):

@@ -16,6 +16,7 @@ from ultralytics.cfg.dataset import load_dataset
 from ultralytics.data.prepare import prepare_labelme
 from ultralytics.data.prepare.labelme import corners_of
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError, UserError
+from ultralytics.utils.masks import filled
 
 
 def shape(label="cell", points=((10, 5), (30, 15)), kind="rectangle", **more):
@@ -201,3 +202,47 @@ def test_points_with_the_group_of_a_shape_are_its_keypoints(tmp_path):
         rows_of(tmp_path / "t", "pose", shapes[0])
     with pytest.raises(ConfigError, match="no effect with task=segment"):
         rows_of(tmp_path / "u", "segment", shapes[0], keypoints=["a"])
+
+
+def bitmap(pixels, kind=".png"):
+    return base64.b64encode(cv2.imencode(kind, np.asarray(pixels, np.uint8))[1].tobytes()).decode()
+
+
+@pytest.mark.parametrize("value", [1, 255])
+def test_masks_are_read(tmp_path, value):
+    """An L of three by four pixels at 20, 30: its points are the first pixel and the last."""
+    pixels = np.zeros((5, 6), np.uint8)
+    pixels[0:4, 0] = pixels[3, 0:3] = value
+    mask = shape(points=((20, 30), (25, 34)), kind="mask", mask=bitmap(pixels))
+    source = tree(tmp_path / "s", {"a.jpg": None, "a.json": labelme(mask)})
+    prepare_labelme(source, tmp_path / "o", task="segment")
+    [row] = (tmp_path / "o/labels/train/a.txt").read_text().splitlines()
+    outline = np.array(row.split()[1:], float).reshape(-1, 2) * (100, 50)
+    drawn = np.zeros((50, 100), np.uint8)
+    drawn[30:34, 20] = drawn[33, 20:23] = 1
+    assert filled(outline, 50, 100).tolist() == drawn.tolist()
+    [[cls, *box]] = read(prepare_labelme(source, tmp_path / "b"))["train"]["a.jpg"]
+    assert cls == "cell"
+    np.testing.assert_allclose(box, [0.215, 0.64, 0.03, 0.08])
+
+
+@pytest.mark.parametrize(
+    ("mask", "why"),
+    [
+        ("no base64!", "is damaged: it is no base64"),
+        (bitmap(np.ones((4, 4)))[:-1], "is damaged: it is no base64"),
+        (bitmap(np.ones((4, 4)))[:64], "is damaged: its PNG cannot be decoded"),
+        (bitmap(np.ones((4, 4)), ".jpg"), "is no PNG"),
+        ("", "is no PNG"),
+        (7, "is no PNG"),
+        (bitmap(np.ones((60, 100))), "of 100x60 pixels, more than its image has"),
+        (bitmap(np.zeros((4, 4))), "without a pixel"),
+    ],
+)
+def test_a_mask_that_is_none_is_named(tmp_path, mask, why):
+    bad = shape(points=((20, 30), (23, 33)), kind="mask", mask=mask)
+    made = prepare_labelme(tree(tmp_path / "s", {"a.jpg": None, "a.json": labelme("dog", bad)}), tmp_path / "out")
+    assert [r[0] for r in read(made)["train"]["a.jpg"]] == ["dog"]
+    [problem] = (made.parent / "problems.txt").read_text().splitlines()
+    assert "a.json: shapes[1] (cell) has a mask" in problem
+    assert f"{why}; it is dropped" in problem

@@ -5,7 +5,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from ultralytics.data.prepare.outlines import area_of, clip, decode_rle, join, outline_mask, trace
+from ultralytics.data.prepare.outlines import (
+    MOST_PARTS,
+    MOST_REGION_PARTS,
+    area_of,
+    clip,
+    decode_rle,
+    join,
+    outline_mask,
+    trace,
+)
+from ultralytics.utils import masks
 
 MASKS = arrays(bool, st.tuples(st.integers(1, 12), st.integers(1, 12)))
 
@@ -80,3 +90,23 @@ def test_run_lengths_as_numbers_and_those_that_are_none():
         ("o", [2, 3]), (None, [2, 3]), ([6], [2]), ([6], [0, 6]), ([6], "23"), ("11", [1 << 20, 1 << 20]),
     ):  # fmt: skip
         assert decode_rle(counts, size) is None
+
+
+@settings(max_examples=60, deadline=None)
+@given(MASKS)
+def test_a_joined_outline_filled_is_its_mask(mask):
+    """Several parts and holes, as a label file and a scan keep them: ten digits, single precision."""
+    outline = outline_mask(mask)
+    if outline is None:
+        return
+    h, w = mask.shape
+    kept = np.array([float(f"{v:.10g}") for v in (outline / (w, h)).ravel()], np.float32).reshape(-1, 2)
+    assert (masks.filled(kept * np.array([w, h], np.float64), h, w) == mask).all()
+
+
+def test_a_crowd_may_have_many_parts():
+    mask = np.zeros((60, 60), bool)
+    mask[::3, ::3] = True  # 400 of them
+    outline = outline_mask(mask, MOST_REGION_PARTS)
+    assert (masks.filled(outline, 60, 60) == mask).all()
+    assert masks.filled(outline_mask(mask), 60, 60).sum() == MOST_PARTS

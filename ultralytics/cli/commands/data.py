@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from ultralytics.cfg.keys import KNOBS
 from ultralytics.cfg.knob import Knob, knob
 from ultralytics.cfg.paths import data_hint
+from ultralytics.cfg.tasks import labelled
 from ultralytics.cli.answer import answer, finished
 from ultralytics.cli.command import Command
 from ultralytics.cli.words import read_classes, read_names
@@ -22,7 +23,8 @@ from ultralytics.utils.log import output, setup_console
 
 SEED_MAX = 2**63 - 1
 _DATA, _OVERWRITE = "dataset YAML", "replace an existing file"
-_TASK = "what the labels are read for: detect, segment, pose or obb"
+*_FIRST, _LAST = labelled()
+_TASK = f"what the labels are read for: {', '.join(_FIRST)} or {_LAST}"
 _ASKED = "as the YAML or the rows say"
 _FONT = "for class names: a font file, or an installed one's name"
 _LETTERS = "one that has the letters"

@@ -6,7 +6,9 @@ import os
 from functools import partial
 from typing import Any
 
+from ultralytics.cfg.keys import TASK_NAMES
 from ultralytics.cfg.knob import knob
+from ultralytics.cfg.tasks import labelled, tasks_of
 from ultralytics.cli.command import Command
 from ultralytics.cli.commands.data import SEED_MAX, log_ready
 from ultralytics.cli.words import listed, read_names, read_paths
@@ -90,7 +92,7 @@ class Auto(Placed, Drawn, Own, name="prepare auto"):
     example = "prepare auto source=FOLDER out=data/mine"
     source: str = source("folder or file with annotations of any kind that is read here")
     names: list[str] | None = names(none="those of the source")
-    task: str = task("what the labels are made for", ("detect", "segment", "pose", "obb", "classify"))
+    task: str = task("what the labels are made for", TASK_NAMES)
 
 
 class Shapes(Prepare, name="prepare shapes"):
@@ -99,7 +101,7 @@ class Shapes(Prepare, name="prepare shapes"):
     example = "prepare shapes | prepare shapes task=segment"
     out: str | None = knob(None, "folder to draw into", none="data/shapes; data/shapes-seg, -pose, -obb, -cls by task")
     seed: int = seed("of the drawing")
-    task: str = task("what it is for", ("detect", "segment", "pose", "obb", "classify"))
+    task: str = task("what it is for", TASK_NAMES)
 
 
 class Voc(Fetched, Placed, Drawn, Source, name="prepare voc"):
@@ -112,7 +114,7 @@ class Voc(Fetched, Placed, Drawn, Source, name="prepare voc"):
     out: str | None = knob(None, "folder to make", none="data/VOC for the published dataset")
     names: list[str] | None = names(none="alphabetical")
     one_based: bool | str = knob("auto", "whether pixels count from 1: True, False or auto")
-    task: str = task("what the labels are made for; segment reads SegmentationObject", ("detect", "segment"))
+    task: str = task("what the labels are made for; segment reads SegmentationObject", tasks_of(("boxes", "polygons")))
 
 
 class Coco(Fetched, Drawn, Source, name="prepare coco"):
@@ -130,7 +132,7 @@ class Coco(Fetched, Drawn, Source, name="prepare coco"):
         "folder of the images of a JSON; copy, or link for hard links; or both, as [folder,link]",
         read=read_paths,
     )
-    task: str = task("what the labels are made for", ("detect", "segment", "pose", "obb"))
+    task: str = task("what the labels are made for", tuple(labelled()))
 
 
 class Coco128(Fetched, Placed, Drawn, Source, name="prepare coco128"):
@@ -163,7 +165,7 @@ class Yolo(Placed, Drawn, Own, name="prepare yolo"):
     example = "prepare yolo source=FOLDER out=data/mine"
     source: str = source("dataset YAML, or folder or archive with images and label files (also CVAT's and darknet's)")
     names: list[str] | None = names(none="those of the YAML, classes.txt, obj.names, …")
-    task: str = task("what the labels are made for", ("detect", "segment", "pose", "obb"))
+    task: str = task("what the labels are made for", tuple(labelled()))
 
 
 class Labelme(Placed, Drawn, Own, name="prepare labelme"):
@@ -172,7 +174,7 @@ class Labelme(Placed, Drawn, Own, name="prepare labelme"):
     example = "prepare labelme source=FOLDER out=data/mine"
     source: str = source("folder or archive with labelme's JSON files and their images, in folders of any names")
     names: list[str] | None = names(none="alphabetical")
-    task: str = task("what the labels are made for", ("detect", "segment", "pose", "obb"))
+    task: str = task("what the labels are made for", tuple(labelled()))
     keypoints: list[str] | None = knob(
         None, "labels of a pose's points in their order, as [a,b]", none="those that are used", read=read_names
     )

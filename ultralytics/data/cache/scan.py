@@ -16,7 +16,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -71,13 +71,20 @@ def digest_of(data: UInt8Array) -> bytes:
     return hashlib.blake2b(data.data, digest_size=DIGEST_BYTES).digest()
 
 
+class Regions(NamedTuple):
+    """The ignored regions of an image: rows (k, 6), and their outlines where objects have polygons."""
+
+    rows: Float32Array
+    outlines: Polygons | None = None
+
+
 @dataclass
 class ScannedImage:
     """One image as a scan saw it.
 
     signatures: of the image and its label, ignore and areas files; content: digest of the image file, empty when
     unread; shape: height and width, (0, 0) when it is no image; usable: image and labels are good; rows: (m, 5);
-    columns, over: (m,), see `labels.Judged`; ignored: (k, 6);
+    columns, over: (m,), see `labels.Judged`; ignored: the regions;
     areas: (m,) pixels², None where there are none; problems: (image, label, ignore or areas; line or 0; what);
     segments, keypoints: see `labels.Judged`, single precision.
     """
@@ -89,7 +96,7 @@ class ScannedImage:
     rows: Float32Array = field(default_factory=lambda: np.zeros((0, 5), np.float32))
     columns: Int32Array = field(default_factory=lambda: np.zeros(0, np.int32))
     over: Float32Array = field(default_factory=lambda: np.zeros(0, np.float32))
-    ignored: Float32Array = field(default_factory=lambda: np.zeros((0, 6), np.float32))
+    ignored: Regions = field(default_factory=lambda: Regions(np.zeros((0, 6), np.float32)))
     areas: Float64Array | None = None
     problems: list[tuple[str, int, str]] = field(default_factory=list)
     segments: Polygons | None = None
@@ -98,12 +105,14 @@ class ScannedImage:
 
 @dataclass
 class Marks:
-    """What is known of the M rows of a split besides their boxes, in flat arrays."""
+    """What is known of the M rows of a split, and of its K ignored regions, besides their boxes, in flat arrays."""
 
     areas: Float64Array  # (M,) UNKNOWN_AREA where there is none; (0,) where none is known
     points: Float32Array  # (P, 2) of polygons
     ends: Int64Array  # (M + 1,) offsets of the rows' points; (0,) where rows have none
-    keypoints: Float32Array  # (M, K, 3), K = 0 where rows have none
+    keypoints: Float32Array  # (M, points, 3), none where rows have none
+    ignored_points: Float32Array  # (Q, 2) of the regions' outlines
+    ignored_ends: Int64Array  # (K + 1,) offsets of the regions' points; (0,) where they are not read
 
     @classmethod
     def join(cls, seen: Sequence[ScannedImage], form: RowForm) -> Marks:
@@ -116,31 +125,57 @@ class Marks:
         keypoints = np.zeros((sum(len(s.rows) for s in used), k, 3), np.float32)
         if k and used:
             keypoints = np.concatenate([s.keypoints for s in used if s.keypoints is not None])
-        if form.annotations not in FEWEST_POINTS:
-            return cls(areas, np.zeros((0, 2), np.float32), np.zeros(0, np.int64), keypoints)
-        polygons = Polygons.concatenate([s.segments for s in used if s.segments is not None])
-        return cls(areas, polygons.points.astype(np.float32), polygons.offsets, keypoints)
+        none = np.zeros((0, 2), np.float32), np.zeros(0, np.int64)
+        rows = regions = none
+        if form.annotations in FEWEST_POINTS:
+            polygons = Polygons.concatenate([s.segments for s in used if s.segments is not None]).single()
+            rows = polygons.points, polygons.offsets
+        if form.annotations == "polygons":
+            outlines = Polygons.concatenate([_region_outlines(s) for s in seen]).single()
+            regions = outlines.points, outlines.offsets
+        return cls(areas, *rows, keypoints, *regions)
 
     @property
     def segments(self) -> Polygons | None:
         """The rows' polygons."""
         return Polygons(self.points, self.ends) if len(self.ends) else None
 
-    def sound(self, m: int) -> bool:
-        """Return True if the arrays fit together, for m rows."""
+    @property
+    def regions(self) -> Polygons | None:
+        """The regions' outlines."""
+        return Polygons(self.ignored_points, self.ignored_ends) if len(self.ignored_ends) else None
+
+    def sound(self, m: int, k: int) -> bool:
+        """Return True if the arrays fit together, for m rows and k regions."""
         return (
             self.areas.shape in ((m,), (0,))
             and bool(((self.areas > 0) | (self.areas == UNKNOWN_AREA)).all())
-            and self.points.ndim == 2
-            and self.points.shape[1] == 2
             and self.keypoints.ndim == 3
             and self.keypoints.shape[::2] == (m, 3)
-            and self.ends.shape in ((m + 1,), (0,))
-            and (not len(self.ends) or bool((self.ends[0] == 0) & (np.diff(self.ends) > 0).all()))
-            and (self.ends[-1] if len(self.ends) else 0) == len(self.points)
-            and all(bool(((xy >= 0) & (xy <= 1)).all()) for xy in (self.points, self.keypoints[..., :2]))
+            and _sound_points(self.points, self.ends, m, fewest=1)
+            and _sound_points(self.ignored_points, self.ignored_ends, k, fewest=0)
+            and bool(((self.keypoints[..., :2] >= 0) & (self.keypoints[..., :2] <= 1)).all())
             and bool(np.isin(self.keypoints[..., 2], (0, 1, 2)).all())
         )
+
+
+def _region_outlines(seen: ScannedImage) -> Polygons:
+    """Return the outlines of an image's ignored regions, without points where none was read."""
+    none = np.zeros((0, 2), np.float32)
+    return seen.ignored.outlines or Polygons.of([none] * len(seen.ignored.rows))
+
+
+def _sound_points(points: Float32Array, ends: Int64Array, count: int, fewest: int) -> bool:
+    """Return True if points (P, 2) in 0..1 and offsets, where there are any, are those of so many polygons, each of
+    `fewest` points or more."""
+    return (
+        points.ndim == 2
+        and points.shape[1] == 2
+        and ends.shape in ((count + 1,), (0,))
+        and (not len(ends) or bool((ends[0] == 0) & (np.diff(ends) >= fewest).all()))
+        and (ends[-1] if len(ends) else 0) == len(points)
+        and bool(((points >= 0) & (points <= 1)).all())
+    )
 
 
 @dataclass
@@ -173,8 +208,8 @@ class Entry:
             np.concatenate([np.zeros((0, 5), np.float32), *(s.rows for s in seen)]),
             np.concatenate([np.zeros(0, np.int32), *(s.columns for s in seen)]),
             np.concatenate([np.zeros(0, np.float32), *(s.over for s in seen)]),
-            np.cumsum([0, *(len(s.ignored) for s in seen)], dtype=np.int64),
-            np.concatenate([np.zeros((0, 6), np.float32), *(s.ignored for s in seen)]),
+            np.cumsum([0, *(len(s.ignored.rows) for s in seen)], dtype=np.int64),
+            np.concatenate([np.zeros((0, 6), np.float32), *(s.ignored.rows for s in seen)]),
             Marks.join(seen, form),
             [(i, *p) for i, s in enumerate(seen) for p in s.problems],
         )
@@ -182,6 +217,7 @@ class Entry:
     def image(self, i: int, problems: Sequence[tuple[str, int, str]] = ()) -> ScannedImage:
         """Image i again, with its problems."""
         rows, marks = slice(self.offsets[i], self.offsets[i + 1]), self.marks
+        ignored = slice(self.ignore_offsets[i], self.ignore_offsets[i + 1])
         return ScannedImage(
             tuple((int(a), int(b), int(c)) for a, b, c in self.signatures[i]),
             self.contents[i].tobytes(),
@@ -190,7 +226,7 @@ class Entry:
             self.rows[rows],
             self.columns[rows],
             self.over[rows],
-            self.ignored[self.ignore_offsets[i] : self.ignore_offsets[i + 1]],
+            Regions(self.ignored[ignored], None if (outlines := marks.regions) is None else outlines[ignored]),
             marks.areas[rows] if len(marks.areas[rows]) else None,
             list(problems),
             None if (segments := marks.segments) is None else segments[rows],
@@ -204,7 +240,8 @@ class Entry:
             state.update(np.ascontiguousarray(array).data)
         marks = self.marks
         more: tuple[npt.NDArray[Any], ...] = (marks.areas, marks.points, marks.ends, marks.keypoints)
-        for part in more:
+        outlines = (marks.ignored_points, marks.ignored_ends) if marks.ignored_points.size else ()
+        for part in (*more, *outlines):
             if part.size:  # sets without keep the digest they had
                 state.update(np.ascontiguousarray(part).data)
         return state.hexdigest()
@@ -220,7 +257,7 @@ class Entry:
             and self.rows.shape == (m, 5)
             and self.columns.shape == self.over.shape == (m,)
             and self.ignored.shape == (k, 6)
-            and self.marks.sound(m)
+            and self.marks.sound(m, k)
             and all(
                 o.shape == (n + 1,) and o[0] == 0 and o[-1] == count and bool((np.diff(o) >= 0).all())
                 for o, count in ((self.offsets, m), (self.ignore_offsets, k))
@@ -237,7 +274,10 @@ _ARRAYS = {
     "signatures": np.int64, "contents": np.uint8, "shapes": np.int64, "usable": np.bool_, "offsets": np.int64,
     "rows": np.float32, "columns": np.int32, "over": np.float32, "ignore_offsets": np.int64, "ignored": np.float32,
 }  # fmt: skip
-_MARKS = {"areas": np.float64, "points": np.float32, "ends": np.int64, "keypoints": np.float32}
+_MARKS = {
+    "areas": np.float64, "points": np.float32, "ends": np.int64, "keypoints": np.float32, "ignored_points": np.float32,
+    "ignored_ends": np.int64,
+}  # fmt: skip
 
 
 class ScanCache:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ultralytics.cfg.dataset import DatasetSpec
+from ultralytics.cfg.dataset import DatasetSpec, mirrors
 from ultralytics.data.check.duplicates import near_groups
 from ultralytics.data.check.findings import NAMED, Finding, line_of, short, with_hint
 from ultralytics.data.check.images import Record
@@ -63,7 +63,7 @@ def yaml(data: Checked) -> Iterator[Finding]:
 
 
 def mirror(checked: Checked) -> Iterator[Finding]:
-    if checked.spec.kpt_shape and checked.spec.flip_idx is None:
+    if checked.spec.kpt_shape and not mirrors(True, checked.spec.flip_idx):
         what = "kpt_shape without flip_idx: training for poses mirrors no image (fliplr is off)"
         yield Finding("keypoints-mirror", str(checked.spec.yaml_file), line_of(checked.text, "kpt_shape"), what)
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ultralytics.cfg.keys import TASK_NAMES
+from ultralytics.cfg.tasks import FOLDERS, TASKS
 from ultralytics.data.prepare.archive import is_archive
 from ultralytics.data.prepare.classify import images_by_class, prepare_classify
 from ultralytics.data.prepare.coco import prepare_coco
@@ -55,8 +57,9 @@ def prepare_auto(
     if is_archive(place):
         raise DatasetError("this is an archive", str(place), f"unpack it, or say the kind: {', '.join(READERS)}")
     found = recognise([place])
-    task = given.get("task", "detect")
-    if place.is_dir() and (task == "classify" or (not found and task == "detect" and images_by_class(place))):
+    asked = given.get("task", TASK_NAMES[0])
+    labels = TASKS[asked].labels if asked in TASKS else ""
+    if place.is_dir() and (labels == FOLDERS or (not found and labels == "boxes" and images_by_class(place))):
         LOGGER.info("%s is read as folders of classes", place)
         if names:
             raise ConfigError("folders of classes bring their own class names", str(place), "leave names= out")
@@ -76,7 +79,7 @@ def prepare_auto(
     LOGGER.info("%s is read as %s%s", place, kind.what, others)
     reader = READERS[kind.prepare]
     options: dict[str, Any] = dict(given)
-    if kind.prepare == "dota" and task == "detect":
+    if kind.prepare == "dota" and labels == "boxes":
         options.pop("task", None)
     if names:
         if "names" not in inspect.signature(reader).parameters:

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from ultralytics.cfg.tasks import FOLDERS, task_for
 from ultralytics.data.prepare.annotated import SPLIT_WORDS, SPLITS, first_of, in_threads
 from ultralytics.data.prepare.boxes import look
 from ultralytics.data.prepare.divide import Options, draw_parts
@@ -169,7 +170,7 @@ def _fill(folder: Path, out: Path, splits: _Images, wanted: Options, options: Ma
             for name in names:
                 (folder / split / name).mkdir(parents=True)
         in_threads(lambda job: place_image(job[0], folder / job[1], wanted.images), plan.files, "Writing")
-        spec = {"path": ".", **{s: s for s in splits}, "task": "classify", "names": dict(enumerate(names))}
+        spec = {"path": ".", **{s: s for s in splits}, "task": task_for(FOLDERS), "names": dict(enumerate(names))}
         spec |= {} if "val" in splits else {"val": "test"}
         text = yaml.safe_dump(spec, sort_keys=False, allow_unicode=True)
         (folder / "data.yaml").write_text(text, encoding="utf-8")

@@ -5,7 +5,6 @@ Boxes, outlines, or points of poses.
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -14,13 +13,14 @@ from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from ultralytics.data.labels import ANNOTATIONS
 from ultralytics.data.prepare import names as published_names
 from ultralytics.data.prepare.annotated import SPLIT_WORDS, SPLITS, Annotated, Converted, in_threads
 from ultralytics.data.prepare.archive import is_archive
 from ultralytics.data.prepare.boxes import annotated_upright
-from ultralytics.data.prepare.coco_shapes import OUTLINED, compact_outline, pose_keys, read_shape
+from ultralytics.data.prepare.coco_shapes import OUTLINED, compact_outline, is_crowd, pose_keys, read_shape
 from ultralytics.data.prepare.divide import Options
-from ultralytics.data.prepare.documents import as_number, is_finite, load_json
+from ultralytics.data.prepare.documents import Key, as_key, as_number, is_finite, load_json
 from ultralytics.data.prepare.folder import PARTS, SOURCE, walk
 from ultralytics.data.prepare.format import Format, Source, existing, full_path, inner, prepare
 from ultralytics.data.prepare.recognise import judge_json
@@ -243,22 +243,6 @@ def _without_outlines(item: dict[str, Any]) -> dict[str, Any]:
     return item
 
 
-Key = int | str  # an id, see `as_key`
-
-
-def as_key(value: Any) -> Key | None:
-    """Return an id as it is compared: a number, also where it is written as text ("7") or with a point (7.0), else the
-    text itself; None for what is no id."""
-    if isinstance(value, str):
-        text = value.strip()
-        return int(text) if re.fullmatch(r"-?[0-9]{1,18}", text) else text or None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    if isinstance(value, float):
-        return int(value) if math.isfinite(value) and value == int(value) else None
-    return value
-
-
 def _read_source(source: Source) -> Converted:
     """Read all splits, with the classes of all of them."""
     places, labels = source.places(), source.wanted.labels
@@ -450,7 +434,7 @@ def _read_annotations(j: _Json, root: Path, image: _Entry, wanted: _Wanted) -> A
             continue
         lost = f"{where}: the box lies outside its image"
         result.problems += [f"{where}: {found.wrong}"] if found.wrong else []
-        if item.get("iscrowd") is not True and as_key(item.get("iscrowd")) != 1:
+        if not is_crowd(item):
             if found.ignored:
                 result.add(cls, found.fitted, lost, crowd=False)
             elif result.add(cls, found.fitted, lost, shape=found.numbers):
@@ -464,4 +448,4 @@ def _read_annotations(j: _Json, root: Path, image: _Entry, wanted: _Wanted) -> A
     return result
 
 
-COCO = Format("coco", _read_source, _published_parts, documents=True, tasks=("detect", "segment", "pose", "obb"))
+COCO = Format("coco", _read_source, _published_parts, documents=True, kinds=ANNOTATIONS)

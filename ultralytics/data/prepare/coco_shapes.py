@@ -10,8 +10,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ultralytics.data.prepare.boxes import Box, Corners, Header, from_corners, from_pixels, turned, turned_point
-from ultralytics.data.prepare.documents import as_number, is_finite
-from ultralytics.data.prepare.outlines import area_of, clip, decode_rle, join, one_way_round, outline_mask
+from ultralytics.data.prepare.documents import as_key, as_number, is_finite
+from ultralytics.data.prepare.outlines import (
+    MOST_PARTS,
+    MOST_REGION_PARTS,
+    area_of,
+    clip,
+    decode_rle,
+    join,
+    one_way_round,
+    outline_mask,
+)
 from ultralytics.data.prepare.rows import as_corners, corners_of_box
 from ultralytics.utils.coco import SIZE_BORDERS
 from ultralytics.utils.errors import DatasetError
@@ -56,12 +65,17 @@ def read_shape(item: Mapping[str, Any], labels: str, points: int, header: Header
     if not upright:
         fitted = from_corners(turned((x, y, x + w, y + h), header), header.shape)
     shape: list[float] | None = None
-    if labels == "keypoints" and fitted[0] is not None:
+    if labels == "keypoints" and fitted[0] is not None and not is_crowd(item):
         marked, why = read_points(item, points, header, upright)
         shape = [*fitted[0], *marked]
     if labels == "corners" and fitted[0] is not None:
         shape = corners_of_box(fitted[0])
     return Read(fitted, shape, own_area(item, sides), ignored, why)
+
+
+def is_crowd(item: Mapping[str, Any]) -> bool:
+    """Return True for an annotation of a region that holds many objects."""
+    return item.get("iscrowd") is True or as_key(item.get("iscrowd")) == 1
 
 
 def compact_outline(item: dict[str, Any]) -> dict[str, Any]:
@@ -87,7 +101,7 @@ def read_outline(item: Mapping[str, Any], header: Header, upright: bool) -> tupl
         mask = decode_rle(found.get("counts"), size)
         if mask is None:
             return None, 0.0, "its run lengths are not valid"
-        outline = outline_mask(mask)
+        outline = outline_mask(mask, MOST_REGION_PARTS if is_crowd(item) else MOST_PARTS)
         parts, area = [] if outline is None else [outline], float(mask.sum())
     else:
         listed = found if isinstance(found, list) else []

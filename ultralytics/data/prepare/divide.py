@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
+from ultralytics.cfg.keys import TASK_NAMES
+from ultralytics.cfg.tasks import TASKS, labelled
 from ultralytics.data.prepare.annotated import SPLITS, Annotated, Converted
 from ultralytics.data.subset.stratify import rank
 from ultralytics.data.whole import place_of
@@ -14,8 +16,6 @@ from ultralytics.utils.errors import ConfigError, DatasetError
 from ultralytics.utils.images import IMAGE_SUFFIXES
 from ultralytics.utils.text import counted
 
-# What a task's labels are, behind the class: boxes, outlines, a box and points, corners of a rotated box.
-KINDS_OF_LABELS = {"detect": "boxes", "segment": "polygons", "pose": "keypoints", "obb": "corners"}
 NO_VALIDATION = " train and val, so the figures of a validation say nothing about new images"
 
 
@@ -32,13 +32,13 @@ class Options:
     val: float = 0.0
     test: float = 0.0
     seed: int = 0  # of that draw
-    task: str = "detect"  # what the labels are made for
+    task: str = TASK_NAMES[0]  # what the labels are made for
 
     def __post_init__(self) -> None:
         if self.images not in ("copy", "link"):
             raise ConfigError(f"images={self.images} must be copy or link")
-        if self.task not in KINDS_OF_LABELS:
-            raise ConfigError(f"task={self.task!s:.80} must be one of {', '.join(KINDS_OF_LABELS)}")
+        if self.task not in labelled():
+            raise ConfigError(f"task={self.task!s:.80} must be one of {', '.join(labelled())}")
         for split, part in self.parts(all_of_them=True).items():
             if not (isinstance(part, int | float) and 0 <= part < 1):
                 raise ConfigError(f"{split}={part} must be a part of the images, 0 or more and below 1")
@@ -52,12 +52,12 @@ class Options:
     @property
     def labels(self) -> str:
         """Return what is written for an object: boxes, polygons, keypoints or corners."""
-        return KINDS_OF_LABELS[self.task]
+        return TASKS[self.task].labels
 
     @property
     def suffix(self) -> str:
         """Return what the default folder's name ends with."""
-        return {"polygons": "-seg", "keypoints": "-pose", "corners": "-obb"}.get(self.labels, "")
+        return TASKS[self.task].suffix
 
     def kept(self) -> dict[str, Any]:
         """Return what the manifest keeps: of the draw, nothing where nothing is drawn; the task, where labels are no

@@ -15,6 +15,7 @@ from ultralytics.utils.errors import DatasetError
 from ultralytics.utils.files import read_bytes
 from ultralytics.utils.text import is_number
 
+Key = int | str  # an id, see `as_key`
 LONGEST_NUMBER = 1000  # characters; no number of more is meant
 
 
@@ -57,6 +58,19 @@ def load_json(file: Path, hook: Callable[[dict[str, Any]], Any] | None = None) -
         raise DatasetError("the file is nested too deeply", str(file)) from None
     except OSError as e:
         raise DatasetError(f"the file cannot be read: {e.strerror or e}", str(file)) from None
+
+
+def as_key(value: Any) -> Key | None:
+    """Return an id as it is compared: a number, also where it is written as text ("7") or with a point (7.0), else the
+    text itself; None for what is no id."""
+    if isinstance(value, str):
+        text = value.strip()
+        return int(text) if re.fullmatch(r"-?[0-9]{1,18}", text) else text or None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if isinstance(value, float):
+        return int(value) if math.isfinite(value) and value == int(value) else None
+    return value
 
 
 def as_number(value: Any) -> float | None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ultralytics.cfg.tasks import task_for
 from ultralytics.data.prepare import names as published_names
 from ultralytics.data.prepare.annotated import Annotated, Converted, class_order, in_threads, read_rows
 from ultralytics.data.prepare.boxes import from_corners
@@ -69,7 +70,7 @@ def prepare_dota(
     if crop and not 0 <= gap < crop:
         raise ConfigError(f"gap={gap} must be 0 or more and below crop={crop}")
     own = {"names": list(names) if names else None, "crop": crop, "gap": gap, "rates": numbers}
-    given.setdefault("task", "obb")
+    given.setdefault("task", task_for("corners"))
     return prepare(DOTA, source, out, Options(**given), own)
 
 
@@ -231,4 +232,4 @@ def _mark(tile: Annotated, objects: Sequence[_Object], window: tuple[int, int, i
         tile.add(item.cls, fitted, file, False if item.difficult else None, numbers)
 
 
-DOTA = Format("dota", _read_source, tasks=("obb",))
+DOTA = Format("dota", _read_source, kinds=("corners",))

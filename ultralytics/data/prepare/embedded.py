@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import yaml
 
+from ultralytics.cfg.keys import TASK_NAMES
+from ultralytics.cfg.tasks import FOLDERS, TASKS
 from ultralytics.data.prepare.annotated import in_threads
 from ultralytics.data.prepare.folder import make_once, prepared, write_manifest
 from ultralytics.data.prepare.format import storage_error
@@ -111,16 +113,17 @@ class _Set(NamedTuple):
     version: int = VERSION
 
 
-SETS = {
-    "detect": _Set("", _boxes),
-    "segment": _Set("-seg", _shape_outlines),
-    "pose": _Set("-pose", _points, keys={"kpt_shape": [len(POINTS), 3], "flip_idx": list(MIRRORED)}),
-    "obb": _Set("-obb", _shape_corners, squeezed=True),
-    "classify": _Set("-cls", None, version=ALONE_VERSION),
+_DRAWN = {
+    "boxes": _Set("", _boxes),
+    "polygons": _Set("", _shape_outlines),
+    "keypoints": _Set("", _points, keys={"kpt_shape": [len(POINTS), 3], "flip_idx": list(MIRRORED)}),
+    "corners": _Set("", _shape_corners, squeezed=True),
+    FOLDERS: _Set("", None, version=ALONE_VERSION),
 }
+SETS = {task: _DRAWN[words.labels]._replace(suffix=words.suffix) for task, words in TASKS.items()}
 
 
-def prepare_shapes(out: str | Path | None = None, seed: int = 0, task: str = "detect") -> Path:
+def prepare_shapes(out: str | Path | None = None, seed: int = 0, task: str = TASK_NAMES[0]) -> Path:
     """Draw a dataset into a folder; nothing is done when it is there already.
 
     Args:

@@ -156,8 +156,9 @@ def _read_marks(
         (int(cls), _lasting_box(box), False, False, area, _extras(numbers, kpt_shape, header.shape))
         for (cls, *box), area, numbers in zip(labels.rows.tolist(), own, row_numbers(labels), strict=True)
     ]
-    for cls, *box, crowd in ignored.rows.tolist():
-        marks.append((None if cls < 0 else int(cls), _lasting_box(box), True, bool(crowd), None, {}))
+    for (cls, *box, crowd), numbers in zip(ignored.rows.tolist(), row_numbers(ignored), strict=True):
+        region = _extras(numbers, None, header.shape)
+        marks.append((None if cls < 0 else int(cls), _lasting_box(box), True, bool(crowd), None, region))
     return header.shape, marks, problems
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ultralytics.cfg.tasks import tasks_of
 from ultralytics.data.prepare.annotated import Converted
 from ultralytics.data.prepare.archive import is_archive, unpack
 from ultralytics.data.prepare.divide import Options, divide
@@ -90,7 +91,7 @@ class Format:
     documents: bool = False  # sources may be annotation files, several at once; the manifest has their checksums
     by_id: bool = False  # annotations hold class ids, so that classes can be renamed later
     sole: bool = False  # every source is the published dataset, or a part of it, so that OUT has a default
-    tasks: tuple[str, ...] = ("detect",)  # of those of `Options`, those that its annotations can be read for
+    kinds: tuple[str, ...] = ("boxes",)  # of labels, which its annotations can be read as
     beside: Callable[[Path], list[Path]] = lambda _: []  # finds other files and folders that a source is made of
 
     def own(
@@ -179,9 +180,9 @@ def prepare(
         UserError: OUT holds something else; it cannot be downloaded or written.
     """
     paths = [existing(path) for path in ([given] if isinstance(given, str | Path) else given or ())]
-    if wanted.task not in form.tasks:
+    if wanted.labels not in form.kinds:
         what = f"task={wanted.task} is not offered for {form.name}"
-        raise ConfigError(what, hint=f"its annotations can be read for {', '.join(form.tasks)}")
+        raise ConfigError(what, hint=f"its annotations can be read for {', '.join(tasks_of(form.kinds))}")
     beside = form.beside(paths[0]) if paths else []
     options = form.manifest_options(paths, own or {}, wanted)
     if out is None and SOURCE in options and not form.sole:

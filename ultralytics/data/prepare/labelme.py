@@ -1,9 +1,9 @@
 """labelme's JSON, one per image → YOLO format.
 
-A shape becomes the box around it, its outline, or a rotated box; points with the group of a shape are its keypoints.
-Shapes of one label and one group become one object. What is marked difficult goes to
-ignore/: training does not see it, the evaluation neither rewards nor punishes it. An image that is missing is taken out
-of its JSON where that holds it.
+A shape, or a mask's pixels, becomes the box around it, its outline, or a rotated box; points with the group of a shape
+are its keypoints. Shapes of one label and one group become one object. What is marked difficult goes to ignore/:
+training does not see it, the evaluation neither rewards nor punishes it. An image that is missing is taken out of its
+JSON where that holds it.
 """
 
 from __future__ import annotations
@@ -19,18 +19,27 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ultralytics.data.labels import ANNOTATIONS
 from ultralytics.data.prepare.annotated import Annotated, Converted, class_order, in_threads
 from ultralytics.data.prepare.boxes import Box, Corners, Header, annotated_upright, from_corners, outside, turned
-from ultralytics.data.prepare.coco_shapes import flip_of, in_parts, read_points, turned_points
+from ultralytics.data.prepare.coco_shapes import bounds_of, flip_of, in_parts, read_points, turned_points
 from ultralytics.data.prepare.divide import Options
 from ultralytics.data.prepare.documents import as_number, load_json
 from ultralytics.data.prepare.format import Format, Source, prepare
-from ultralytics.data.prepare.outlines import area_of, clip, join, one_way_round
+from ultralytics.data.prepare.outlines import (
+    MOST_PARTS,
+    MOST_REGION_PARTS,
+    area_of,
+    clip,
+    join,
+    one_way_round,
+    outline_mask,
+)
 from ultralytics.data.prepare.rows import as_corners
 from ultralytics.data.prepare.tree import Tree, as_splits
 from ultralytics.utils.errors import ConfigError, DatasetError, MissingFileError
 from ultralytics.utils.images import open_header
-from ultralytics.utils.types import Float64Array
+from ultralytics.utils.types import BoolArray, Float64Array
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -152,7 +161,7 @@ def _read_json(top: Path, embedded: Path, job: _Job) -> tuple[str, Annotated]:
     upright, note = annotated_upright(header, declared)
     if note:
         result.problems.append(f"{image}: {note}")
-    for marked in _read_shapes(file, shapes, result, job.points):
+    for marked in _read_shapes(file, shapes, result, job.points, math.prod(header.shape)):
         corners, anything = marked.corners, marked.label == IGNORED
         fitted = from_corners(corners if upright else turned(corners, header), header.shape)
         crowd = anything if anything or marked.ignored else None
@@ -225,9 +234,11 @@ def _write_embedded(folder: Path, mark: str, data: Any, result: Annotated) -> Pa
     return path
 
 
-def _read_shapes(file: Path, shapes: Sequence[Any], result: Annotated, points: Sequence[str]) -> list[_Marked]:
+def _read_shapes(
+    file: Path, shapes: Sequence[Any], result: Annotated, points: Sequence[str], most: int
+) -> list[_Marked]:
     """Return the objects, in pixels; `points` are the labels of keypoints, which belong to the object of their
-    group."""
+    group; `most`: pixels of the image."""
     found: dict[Any, _Marked] = {}
     marks: list[tuple[str, int | str | None, str, tuple[float, float, int]]] = []
     for number, shape in enumerate(shapes):
@@ -249,10 +260,16 @@ def _read_shapes(file: Path, shapes: Sequence[Any], result: Annotated, points: S
                 marks.append((where, group, label, (*place, 1 if _flag(shape, HIDDEN) else 2)))
             continue
         corners, why = corners_of(shape)
-        if corners is None:
+        outline = None if corners is None else _outline_of(shape, corners)
+        if corners is not None and shape.get("shape_type") == "mask" and shape.get("mask") is not None:
+            outline, why = _mask_outline(
+                shape["mask"], corners, most, MOST_REGION_PARTS if label == IGNORED else MOST_PARTS
+            )
+            corners = corners if outline is None else bounds_of(outline)
+        if corners is None or outline is None:
             result.problems.append(f"{where} ({label:.80}) {why}; it is dropped")
             continue
-        marked = _Marked(label, corners, _flag(shape, ("difficult",)), [_outline_of(shape, corners)])
+        marked = _Marked(label, corners, _flag(shape, ("difficult",)), [outline])
         key = (label, group) if group is not None else number
         if key in found:
             before = found[key]
@@ -303,6 +320,34 @@ def _outline_of(shape: Mapping[str, Any], corners: Corners) -> Float64Array:
     return np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]])
 
 
+def _mask_outline(text: Any, corners: Corners, most: int, parts: int) -> tuple[Float64Array | None, str]:
+    """Return the outline (k, 2) of a mask's pixels, in those of the image; or None and why there is none.
+
+    Args:
+        text: a PNG in base64; what is not 0 in it is the object.
+        corners: of the mask's points, the first of which is its upper left pixel.
+        most: pixels that it may have; parts: of the outline.
+    """
+    try:
+        content = base64.b64decode("".join(text.split()), validate=True) if isinstance(text, str) else b""
+        image = open_header(np.frombuffer(content, np.uint8))
+    except (binascii.Error, ValueError):
+        return None, "has a mask that is damaged: it is no base64"
+    if image is None or image.format != "PNG":
+        return None, "has a mask that is no PNG"
+    if image.width * image.height > most:
+        return None, f"has a mask of {image.width}x{image.height} pixels, more than its image has"
+    try:
+        pixels = np.asarray(image)
+    except Exception:  # Pillow raises what a damaged file makes its parsers raise
+        return None, "has a mask that is damaged: its PNG cannot be decoded"
+    inside: BoolArray = np.asarray(pixels[..., :3].any(2) if pixels.ndim == 3 else pixels, np.bool_)
+    outline = outline_mask(inside, parts)
+    if outline is None:
+        return None, "has a mask without a pixel"
+    return outline + np.floor(np.array(corners[:2], np.float64)), ""
+
+
 def corners_of(shape: Mapping[str, Any]) -> tuple[Corners | None, str]:
     """Return the corners of the box around a shape, in pixels; or None and why there is none."""
     kind = str(shape.get("shape_type") or "polygon")
@@ -345,4 +390,4 @@ def prepare_labelme(
     return prepare(LABELME, source, out, wanted, own)
 
 
-LABELME = Format("labelme", _read_source, tasks=("detect", "segment", "pose", "obb"))
+LABELME = Format("labelme", _read_source, kinds=ANNOTATIONS)

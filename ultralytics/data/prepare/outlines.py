@@ -10,9 +10,12 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from ultralytics.utils.types import BoolArray, Float64Array
+from ultralytics.data.polygons import Polygons
+from ultralytics.utils.types import BoolArray, Float64Array, Int64Array
 
 MOST_PARTS = 100  # of an object; the smallest beyond are specks
+MOST_REGION_PARTS = 1000  # of a crowd
+AT_ONCE = 2**22  # distances between points that are looked at together
 SLACK = 0.35  # pixels by which an outline may be simplified: no pixel's centre changes its side
 
 
@@ -69,13 +72,14 @@ def _simplify(points: Float64Array) -> Float64Array:
     return fewer if len(fewer) >= 3 else points
 
 
-def outline_mask(mask: BoolArray) -> Float64Array | None:
-    """Return the outline (k, 2) of a mask (h, w), its parts joined; None of an empty one."""
+def outline_mask(mask: BoolArray, most: int = MOST_PARTS) -> Float64Array | None:
+    """Return the outline (k, 2) of a mask (h, w), its parts, the largest `most` of them, joined; None of an empty
+    one."""
     if not mask.any():
         return None
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     parts = trace(mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
-    largest = sorted(parts, key=lambda p: -area_of(p))[:MOST_PARTS]
+    largest = sorted(parts, key=lambda p: -area_of(p))[:most]
     return np.add(join(largest), np.array([columns[0], rows[0]], np.float64))
 
 
@@ -89,44 +93,48 @@ def one_way_round(points: Float64Array) -> Float64Array:
 def join(parts: Sequence[Float64Array]) -> Float64Array:
     """Return one outline of several, parts and holes: each is reached from the nearest point of what is joined already,
     by a bridge that is walked there and back, so that it has no width."""
-    rest = sorted(parts, key=lambda p: -area_of(p))
-    joined = rest.pop(0)
-    while rest:
-        nearest: tuple[float, int, int, int] | None = None
-        for k, part in enumerate(rest):
-            far = ((joined[:, None] - part[None]) ** 2).sum(-1)
-            i, j = divmod(int(far.argmin()), far.shape[1])
-            if nearest is None or far[i, j] < nearest[0]:
-                nearest = float(far[i, j]), k, i, j
-        assert nearest is not None
-        _, k, i, j = nearest
-        part = rest.pop(k)
+    joined, *others = sorted(parts, key=lambda p: -area_of(p))
+    if not others:
+        return joined
+    points = np.concatenate(others)
+    owner = np.repeat(np.arange(len(others)), [len(p) for p in others])
+    starts = np.searchsorted(owner, np.arange(len(others)))
+    # Of each point of the parts that are not joined yet: how far the nearest one that is, squared, and where it stands.
+    far, near = _nearest(points, joined)
+    for _ in others:
+        # Of bridges of one length, that to the first part, from the first place.
+        shortest = np.flatnonzero(far == far.min())
+        shortest = shortest[owner[shortest] == owner[shortest[0]]]
+        at = int(shortest[near[shortest].argmin()])
+        k, i = int(owner[at]), int(near[at])
+        part, j = others[k], at - int(starts[k])
         there = np.concatenate([part[j:], part[: j + 1]])
         joined = np.concatenate([joined[: i + 1], there, joined[i:]])
+        far[owner == k] = np.inf
+        near[near > i] += len(there) + 1
+        rest = np.flatnonzero(far < np.inf)
+        new_far, new_near = _nearest(points[rest], there)
+        new_near += i + 1
+        closer = (new_far < far[rest]) | ((new_far == far[rest]) & (new_near < near[rest]))
+        far[rest[closer]], near[rest[closer]] = new_far[closer], new_near[closer]
     return joined
 
 
+def _nearest(points: Float64Array, others: Float64Array) -> tuple[Float64Array, Int64Array]:
+    """Return the squared distance (k,) of points (k, 2) to the nearest of others, and which that is, the first of those
+    as near."""
+    step = max(AT_ONCE // len(others), 1)
+    parts = [((points[i : i + step, None] - others[None]) ** 2).sum(-1) for i in range(0, len(points), step)]
+    far = [p.min(1) for p in parts]
+    return np.concatenate([np.zeros(0), *far]), np.concatenate([np.zeros(0, np.int64), *(p.argmin(1) for p in parts)])
+
+
 def clip(points: Float64Array, shape: tuple[int, int]) -> Float64Array:
-    """Return the part of an outline (k, 2) inside an image of (height, width), after Sutherland and Hodgman (1974);
-    none where nothing is."""
+    """Return the part of an outline (k, 2) inside an image of (height, width), see `Polygons.clip`; none where nothing
+    is."""
     h, w = shape
-    for axis, limit, sign in ((0, 0.0, 1), (0, float(w), -1), (1, 0.0, 1), (1, float(h), -1)):
-        inside = sign * (points[:, axis] - limit) >= 0
-        if inside.all():
-            continue
-        kept: list[Float64Array] = []
-        for i in range(len(points)):
-            a, b = points[i - 1], points[i]
-            if inside[i - 1] != inside[i]:
-                crossing = a + (b - a) * ((limit - a[axis]) / (b[axis] - a[axis]))
-                crossing[axis] = limit
-                kept.append(crossing)
-            if inside[i]:
-                kept.append(b)
-        points = np.array(kept).reshape(-1, 2)
-        if not len(points):
-            break
-    return points
+    inside: Float64Array = Polygons.of([points]).clip((0, 0), (w, h)).points.astype(np.float64)
+    return inside
 
 
 def decode_rle(counts: object, size: object) -> BoolArray | None:

@@ -16,9 +16,9 @@ CORNERS = 4
 
 
 def row_numbers(judged: Judged) -> list[list[float]]:
-    """Return the numbers behind the class of each row that is used, as they are written."""
+    """Return the numbers behind the class of each row of a label or ignore file that is used, as they are written."""
     lines = (judged.text or "").splitlines()
-    return [[float(w) for w in lines[number - 1].split()[1:]] for number in judged.lines]
+    return [[float(w) for w in lines[number - 1].split()[1:] if w != "crowd"] for number in judged.lines]
 
 
 def outline_of(numbers: Sequence[float]) -> Float64Array | None:

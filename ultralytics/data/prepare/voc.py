@@ -202,7 +202,7 @@ def _read_published(source: Source) -> Converted:
     return Converted(converted, order, used, notes)
 
 
-VOC = Format("voc", _read_voc, _published_parts, tasks=("detect", "segment"))
+VOC = Format("voc", _read_voc, _published_parts, kinds=("boxes", "polygons"))
 # Blood cells, with the splits of its authors.
 BCCD = Format("bccd", lambda source: _read_folder(source, published_names.BCCD, "auto"))
 prepare_bccd = BCCD.public

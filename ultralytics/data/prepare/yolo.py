@@ -19,6 +19,7 @@ import numpy as np
 from ultralytics.cfg.dataset import DatasetSpec, load_dataset
 from ultralytics.data.images import list_images
 from ultralytics.data.labels import (
+    ANNOTATIONS,
     Judged,
     Problem,
     areas_file,
@@ -34,6 +35,7 @@ from ultralytics.data.prepare.annotated import SPLIT_WORDS, SPLITS, Annotated, C
 from ultralytics.data.prepare.archive import is_archive
 from ultralytics.data.prepare.boxes import Box
 from ultralytics.data.prepare.class_files import names_beside
+from ultralytics.data.prepare.coco_shapes import OUTLINED
 from ultralytics.data.prepare.folder import walk
 from ultralytics.data.prepare.format import Format, Source, inner
 from ultralytics.data.prepare.recognise import judge_json
@@ -423,12 +425,15 @@ def _read_labels(job: _Job, wanted: str, kpt_shape: tuple[int, int] | None) -> t
         result.problems += [f"{job.labels}:{line}: {what}"] if what else []
         if wanted == "polygons" and shape is None:
             result.ignored.append((int(cls), box, False))
+            result.ignored_shapes.append(None)
             continue
         result.objects.append((int(cls), box))
         result.shapes.append(shape)
         result.areas.append(area)
-    for cls, x, y, w, h, crowd in ignored.rows.tolist():
+    for (cls, x, y, w, h, crowd), numbers in zip(ignored.rows.tolist(), row_numbers(ignored), strict=True):
         result.ignored.append((None if cls < 0 else int(cls), (x, y, w, h), bool(crowd)))
+        outline = outline_of(numbers) if wanted in OUTLINED else None
+        result.ignored_shapes.append(None if outline is None else outline.ravel().tolist())
     if not labels.usable:
         result.image = None
     return result, labels
@@ -462,7 +467,7 @@ YOLO = Format(
     "yolo",
     lambda source: _read_source(source, source.options["names"]),
     by_id=True,
-    tasks=("detect", "segment", "pose", "obb"),
+    kinds=ANNOTATIONS,
     beside=_places_beside,
 )
 prepare_yolo = YOLO.own

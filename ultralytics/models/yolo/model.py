@@ -461,7 +461,7 @@ class YOLO(nn.Module):  # size: the reference's names, most of them a line or tw
         """
         network = self._network("export")
         args = settings("export", kwargs, self.overrides, kwargs.pop("_source", "argument"), batch=1)
-        made: Any = part_of(self.task, "exporter")(overrides=args, _callbacks=self.callbacks)
+        made: Any = self._task.exporter(overrides=args, _callbacks=self.callbacks)
         stem = Path(self.ckpt.path).with_suffix("") if self.ckpt else None
         return str(made(network, stem=stem, **real_images(args, self._task)))
 

@@ -63,9 +63,8 @@ class Task:
     trainer: type[BaseTrainer]  # provides the labels (`get_dataloader`, `trial_labels`) and their plots
     validator: type[BaseValidator]  # provides `postprocess`, the evaluators and their plots
     predictor: type[BasePredictor]  # provides `postprocess`, which makes Results
-    # provides `finish`, `compare` and `tolerances`; None: the task has no export yet
-    exporter: type[Exporter] | None
-    explainer: Callable[[Config], TaskExplainer] | None  # draws what an output is based on; None: as above
+    exporter: type[Exporter]  # provides `finish`, `compare` and `tolerances`
+    explainer: Callable[[Config], TaskExplainer] | None  # draws what an output is based on; None: it has none yet
     to_arrays: Callable[[Any], dict[str, Any]]  # the metrics of a validation as arrays for another process
     from_arrays: Callable[[Path, Mapping[str, npt.NDArray[Any]]], Any]  # and back
     metrics: type[Any] = DetMetrics  # what a validation gives: of a folder (`save_dir`) and classes (`names`)
@@ -163,7 +162,7 @@ def part_of(task: str, what: str) -> Any:
     """
     part = getattr(task_named(task), what)
     if not part:
-        verb = {"exporter": "export", "explainer": "explain", "follows": "track"}[what]
+        verb = {"explainer": "explain", "follows": "track"}[what]
         able = ", ".join(name for name, each in TASKS.items() if getattr(each, what))
         raise ConfigError(f"{verb} is not offered for task={task}", hint=f"it is for {able}")
     return part

@@ -33,6 +33,7 @@ class CocoShapes(NamedTuple):
 
     found: Sequence[Any]  # of the detections
     truths: Sequence[Any]  # of the objects
+    regions: Sequence[Any] = ()  # of what is ignored: None where that is its box
     # corners (m, 4) and classes (m,) of the objects, where they are in another order than those of the pair
     corners: Tensor | None = None
     classes: Tensor | None = None
@@ -231,7 +232,7 @@ def _as_seen(p: Pair) -> Seen:
     kinds = np.where(ignored[:, 5] > 0, CROWD, DIFFICULT)
     spared = np.column_stack([ignored[:, 1:5], ignored[:, 0], kinds])
     areas = None if p.areas is None else np.concatenate([p.areas, np.full(len(ignored), UNKNOWN_AREA)])
-    both = () if shapes is None else (shapes.found, shapes.truths)
+    both = () if shapes is None else (shapes.found, [*shapes.truths, *shapes.regions])
     return Seen(p.file, p.shape, found, np.concatenate([known, spared]), areas, *both)
 
 

@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ultralytics.data.augment import mirror_chance
 from ultralytics.models.yolo.detect.train import DetectionTrainer
 from ultralytics.models.yolo.detect.val import DetectionValidator
 from ultralytics.models.yolo.pose.val import PoseValidator, points_of
-from ultralytics.utils.log import LOGGER
 
 
 class PoseTrainer(DetectionTrainer):
@@ -21,16 +21,12 @@ class PoseTrainer(DetectionTrainer):
     validate_with: ClassVar[type[DetectionValidator]] = PoseValidator
 
     def read_inputs(self) -> None:
-        """Find the dataset and the font; without `flip_idx` no image is mirrored."""
+        """Find the dataset and the font; write down where no image can be mirrored."""
         super().read_inputs()
         points_of(self.data)
-        if self.args.fliplr and self.data.flip_idx is None:
-            LOGGER.warning(
-                "%s has no flip_idx, which says what each keypoint is in a mirrored image: fliplr=0 instead of %g",
-                self.data.yaml_file,
-                self.args.fliplr,
-            )
-            self.args.set("fliplr", 0.0, "auto")
+        chance = mirror_chance(self.args.fliplr, "keypoints", self.data.flip_idx, self.data.yaml_file)
+        if chance != self.args.fliplr:
+            self.args.set("fliplr", chance, "auto")
 
     def shape_of_labels(self) -> dict[str, Any]:
         """Return kpt_shape."""

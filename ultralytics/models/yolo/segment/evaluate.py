@@ -9,9 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ultralytics.data.polygons import Polygons
 from ultralytics.models.yolo.detect.evaluate import Pair
-from ultralytics.utils.masks import Part, process_mask
+from ultralytics.utils.masks import Part, filled, process_mask
 from ultralytics.utils.metrics import mask_iou
+from ultralytics.utils.types import ANY_CLASS
 
 MARGIN = 2  # pixels of the masks by which a label's mask may leave its box: it was drawn smaller than the image
 
@@ -65,11 +67,29 @@ def _corners_of(boxes: Tensor, frame: Sequence[int], protos: Tensor) -> Tensor:
 
 
 def contested(found: Tensor, predicted: Tensor, targets: Tensor, classes: Tensor) -> Tensor:
-    """Return which detections (n,) meet an object of their class: corners (n, 4), (m, 4) and classes of both."""
+    """Return which detections (n,) meet an object of their class: corners (n, 4), (m, 4) and classes of both, those of
+    the objects perhaps ANY_CLASS."""
     low = torch.max(targets[:, None, :2], found[None, :, :2])
     high = torch.min(targets[:, None, 2:], found[None, :, 2:])
-    meet = (high > low).all(2) & (classes[:, None] == predicted[None])
+    meet = (high > low).all(2) & ((classes[:, None] == predicted[None]) | (classes[:, None] == ANY_CLASS))
     return meet.any(0)
+
+
+def region_masks(outlines: Polygons | None, shape: tuple[int, int]) -> list[dict[str, Any] | None]:
+    """Return the masks of an image's ignored regions as COCO's run lengths; None for one that is a box.
+
+    Args:
+        outlines: of the regions, in 0..1; None where none was read.
+        shape: (height, width) of the image.
+    """
+    if outlines is None:
+        return []
+    height, width = shape
+    masks: list[dict[str, Any] | None] = []
+    for i in range(len(outlines)):
+        drawn = filled(outlines.one(i) * np.array([width, height], np.float64), height, width)
+        masks.append(encoded([(0, 0, drawn)], height, width)[0] if drawn.any() else None)
+    return masks
 
 
 def encoded(masks: Iterable[Part], height: int, width: int) -> list[dict[str, Any]]:

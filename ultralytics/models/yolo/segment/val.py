@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ultralytics.models.yolo.detect.evaluate import CocoShapes, Pair, pair
 from ultralytics.models.yolo.detect.val import DRAWN_BOXES, DetectionValidator
-from ultralytics.models.yolo.segment.evaluate import contested, encoded, label_masks, overlap_of
+from ultralytics.models.yolo.segment.evaluate import contested, encoded, label_masks, overlap_of, region_masks
 from ultralytics.models.yolo.segment.predict import prototypes
 from ultralytics.utils.masks import object_masks, object_parts, process_mask
 from ultralytics.utils.metrics import DetMetrics, SegmentMetrics
@@ -73,7 +73,8 @@ class SegmentationValidator(DetectionValidator):
     def _shapes(self, found: Masked, made: Pair, batch: Batch, i: int) -> CocoShapes:
         """Return the masks of an image's detections and objects, in its pixels: of all detections where they are
         written, else of those whose masks can matter."""
-        labels = self.dataloader.dataset.labels.labelled(int(batch["index"][i]))
+        split, number = self.dataloader.dataset.labels, int(batch["index"][i])
+        labels, regions = split.labelled(number), region_masks(split.outlines_of(number), made.shape)
         height, width = made.shape
         size = np.array([width, height])
         outlines = [(labels.segments.one(k) * size).ravel().tolist() for k in range(len(labels))]
@@ -86,14 +87,17 @@ class SegmentationValidator(DetectionValidator):
             rows = torch.arange(len(found.detected))
         else:
             detected = made.detected[:, :4].double()
-            rows = contested(detected, made.detected[:, 5], corners, classes).nonzero().view(-1)
+            # Besides objects, what is ignored: a detection in it that has no mask would be a mistake.
+            places = torch.cat([corners, made.regions[:, 1:5].double()])
+            kinds = torch.cat([classes, made.regions[:, 0].to(classes.dtype)])
+            rows = contested(detected, made.detected[:, 5], places, kinds).nonzero().view(-1)
         empty = encoded([(0, 0, np.zeros((0, 0), bool))], height, width)[0]
         kept = [empty] * len(found.detected)
         parts = object_parts(*self._native(found, made, batch, i, rows))
         for row, rle in zip(rows.tolist(), encoded(parts, height, width), strict=True):
             kept[row] = rle
         truths = [[outline] if len(outline) >= 6 else empty for outline in outlines]
-        return CocoShapes(kept, truths, corners, classes)
+        return CocoShapes(kept, truths, regions, corners, classes)
 
     def predicted(self, batch: Batch, preds: list[Any]) -> Any:
         """Return the surest detections of a batch's images, with their masks, as what draws a batch takes them."""
