@@ -8,7 +8,9 @@ A speed means something only beside another taken in the same run.
         training samples per second and core
     benchmark.py val    model=W.pt data=DATA.yaml [imgsz=640 batch=16 workers=2]
         seconds and metrics of a whole validation, of any task
-    benchmark.py compare what=step|val reference=PYTHON [rounds=5] and what that measurement takes
+    benchmark.py predict model=W.pt source=FOLDER [imgsz=640 batch=1 threads=2]
+        seconds of loading weights and predicting on a folder's images, of any task
+    benchmark.py compare what=step|val|predict reference=PYTHON [rounds=5] and what that measurement takes
         the same by ultralytics 8.2.103, in turns with ours: PYTHON is the interpreter of an environment that has it
     benchmark.py labels [images=100000 boxes=7 epochs=5 workers=2]
         first scan and cached start of a split made for it, memory of labels and of a worker after each epoch
@@ -73,6 +75,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "device": "cpu",
     },
     "val": {"model": None, "data": None, "imgsz": 640, "batch": 16, "workers": 2, "threads": 2, "device": "cpu"},
+    "predict": {"model": None, "source": None, "imgsz": 640, "batch": 1, "threads": 2, "device": "cpu"},
     "compare": {"what": None, "reference": None, "rounds": 5},
     "labels": {"images": 100_000, "boxes": 7, "epochs": 5, "workers": 2},
 }
@@ -173,7 +176,21 @@ def val(model: str, data: str, imgsz: int, batch: int, workers: int, threads: in
     return found
 
 
-MEASURED = {"step": ("seconds_per_step", "cpu_per_step"), "val": ("seconds", "cpu")}
+def predict(model: str, source: str, imgsz: int, batch: int, threads: int, device: str) -> dict[str, Any]:
+    """Seconds of loading weights and predicting on images, and what was found."""
+    torch.set_num_threads(threads)
+    started, before = time.perf_counter(), cpu_seconds()
+    keys: dict[str, Any] = {"imgsz": imgsz, "batch": batch, "threads": threads, "device": device, "verbose": False}
+    found = [len(r) for r in YOLO(model).predict(source, stream=True, **keys)]
+    seconds, work = time.perf_counter() - started, cpu_seconds() - before
+    return {"seconds": seconds, "cpu": work, "images": len(found), "objects": sum(found)}
+
+
+MEASURED = {
+    "step": ("seconds_per_step", "cpu_per_step"),
+    "val": ("seconds", "cpu"),
+    "predict": ("seconds", "cpu"),
+}
 
 
 def compare(what: str, reference: str, rounds: int, **given: Any) -> dict[str, Any]:
@@ -208,6 +225,8 @@ def compare(what: str, reference: str, rounds: int, **given: Any) -> dict[str, A
     if what == "val":
         result["figures"] = {side: each[-1]["figures"] for side, each in found.items()}
         result["speed_ms"] = {side: each[-1]["speed_ms"] for side, each in found.items()}
+    if what == "predict":
+        result["objects"] = {side: each[-1]["objects"] for side, each in found.items()}
     return result
 
 
@@ -386,7 +405,7 @@ def compared(what: str, words: list[str]) -> dict[str, Any]:
         return {}
     asked = next((word.removeprefix("what=") for word in words if word.startswith("what=")), "")
     if asked not in MEASURED:
-        raise ConfigError("compare what?", hint="what=step or what=val")
+        raise ConfigError("compare what?", hint=f"what={' or what='.join(MEASURED)}")
     return DEFAULTS[asked]
 
 
@@ -401,7 +420,8 @@ def main(words: list[str]) -> int:
             raise ConfigError("benchmark what?", hint=f"one of {', '.join(DEFAULTS)}")
         options = options_of(what, DEFAULTS[what] | compared(what, words[1:]), words[1:])
         kinds: dict[str, Callable[..., dict[str, Any]]]
-        kinds = {"step": step, "loader": loader, "val": val, "compare": compare, "labels": labels, "safety": safety}
+        kinds = {"step": step, "loader": loader, "val": val, "predict": predict, "compare": compare, "labels": labels}
+        kinds["safety"] = safety
         result = kinds[what](**options)
     except UserError as e:
         say(f"error: {e}", error=True)

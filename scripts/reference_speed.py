@@ -1,7 +1,7 @@
 """Time the reference (ultralytics 8.2.103) on the work of `benchmark.py`, one JSON line: run by the interpreter of an
 environment that has it, see `benchmark.py compare`.
 
-    reference_speed.py step|val OPTIONS     as JSON, those of `benchmark.py step` or `benchmark.py val`
+    reference_speed.py step|val|predict OPTIONS     as JSON, those of `benchmark.py` for the same word
 """
 
 from __future__ import annotations
@@ -66,6 +66,15 @@ def val(model: str, data: str, imgsz: int, batch: int, workers: int, **_: Any) -
     return {"seconds": seconds, "cpu": work, "figures": found.results_dict, "speed_ms": found.speed}
 
 
+def predict(model: str, source: str, imgsz: int, batch: int, **_: Any) -> dict[str, Any]:
+    """Seconds of loading weights and predicting on images, and what was found."""
+    started, before = time.perf_counter(), cpu_seconds()
+    keys = {"imgsz": imgsz, "batch": batch, "device": "cpu", "verbose": False, "project": FOLDER}
+    found = [len(r) for r in YOLO(model).predict(source, stream=True, **keys)]
+    seconds, work = time.perf_counter() - started, cpu_seconds() - before
+    return {"seconds": seconds, "cpu": work, "images": len(found), "objects": sum(found)}
+
+
 def copied(data: Path) -> str:
     """Return a copy of a dataset with absolute paths: the reference leaves files beside the labels."""
     target = Path(FOLDER) / "data"
@@ -84,6 +93,6 @@ def copied(data: Path) -> str:
 if __name__ == "__main__":
     options = json.loads(sys.argv[2])
     torch.set_num_threads(options["threads"])
-    figures = {"step": step, "val": val}[sys.argv[1]](**options)
+    figures = {"step": step, "val": val, "predict": predict}[sys.argv[1]](**options)
     sys.stdout.write("\n" + json.dumps(figures) + "\n")
     shutil.rmtree(FOLDER)

@@ -12,6 +12,7 @@ def test_metrics_come_back_whole(tmp_path):
     metrics.process(found, np.array([0.9, 0.8, 0.7]), np.array([0.0, 1.0, 1.0]), np.array([0.0, 1.0]))
     metrics.images, metrics.ignored, metrics.nt_per_image = 7, 3, np.array([1, 1])
     metrics.coco = {"AP": 0.5, "AP_L": None, "classes": {"绿": 0.25}}
+    metrics.dota = {"images": 3, "mAP50": 0.5, "per_class": {"绿": None}}
     metrics.speed["inference"] = 1.5
     metrics.confusion_matrix = ConfusionMatrix(2, conf=0.3)
     metrics.confusion_matrix.matrix[0, 0] = 4

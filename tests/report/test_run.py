@@ -166,6 +166,20 @@ def test_a_validation_alone_has_a_page(tmp_path):
     assert {"classes", "pr", "confusion"} <= page.ids
 
 
+def test_rotated_boxes_have_dotas_column(tmp_path):
+    folder = write_run(tmp_path / "r")
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    del metrics["coco"]
+    metrics["dota"] = {"mAP50": 0.7125, "per_class": {"a": {"objects": 2, "AP50": 0.4375}, "b": None}}
+    (folder / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
+    page = Page(make_page(folder))
+    assert "AP50 (DOTA)" in page.words
+    assert "AP (COCO)" not in page.words
+    assert "AP50 is DOTA's" in page.text
+    for figure in (0.7125, 0.4375):
+        assert f"{figure:.3f}" in page.text, figure
+
+
 def test_kept_detections_give_curves_confusion_and_the_worst_mistakes(tmp_path):
     folder = write_run(tmp_path / "r", ("x", "y", "z"), images=False)
     (folder / "curves.json").unlink()

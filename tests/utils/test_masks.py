@@ -13,6 +13,7 @@ from ultralytics.utils.masks import (
     filled,
     masks2segments,
     object_masks,
+    object_parts,
     process_mask,
     process_mask_native,
     scale_masks,
@@ -94,16 +95,20 @@ def test_regions_equal_whole_maps(seed, frame, image):
     found = object_masks(protos, coefficients, boxes, frame, image)
     whole = object_masks(protos, coefficients, torch.tensor([[0.0, 0, *size[:2]]]).expand(3, 4), frame, image)
     assert torch.equal(found, crop_mask(whole, boxes))
+    for mask, (left, top, part) in zip(found, object_parts(protos, coefficients, boxes, frame, image), strict=True):
+        again = torch.zeros_like(mask)
+        again[top : top + part.shape[0], left : left + part.shape[1]] = torch.from_numpy(part)
+        assert torch.equal(mask, again)
 
 
 @pytest.mark.parametrize("at_once", [2**26, 1])
 def test_masks_made_all_at_once_are_those_made_one_by_one(numbers, monkeypatch, at_once):
     """As a GPU makes them."""
-    args = numbers["protos"], numbers["coefficients"], numbers["boxes"], numbers["shape"].tolist()
-    expected = object_masks(*args)
-    monkeypatch.setattr(module, "_one_by_one", module._all_at_once)
+    protos, coefficients, boxes, shape = (numbers[k] for k in ("protos", "coefficients", "boxes", "shape"))
+    expected = object_masks(protos, coefficients, boxes, shape.tolist())
     monkeypatch.setattr(module, "AT_ONCE", at_once)
-    assert (object_masks(*args) != expected).float().mean() < 1e-4
+    logits, rows, columns = module._placed(protos, coefficients, shape.tolist(), None, None)
+    assert (module._all_at_once(logits, boxes.float(), rows, columns) != expected).float().mean() < 1e-4
 
 
 def test_maps_are_scaled_without_their_padding():

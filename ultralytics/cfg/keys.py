@@ -215,7 +215,9 @@ class Config:  # size: every key of a run, each declared once
     iou: Fraction = knob(0.7, "overlap above which NMS drops a box", ALL)
     max_det: int = knob(300, "most boxes per image", ALL, low=1)
     half: bool = knob(False, "fp16 weights (val and predict: on a GPU)", (*VP, *E))
-    coco: bool = knob(True, "COCO's figures in metrics.json (in train: of the best weights)", TV)
+    coco: bool = knob(
+        True, "COCO's figures in metrics.json, of rotated boxes DOTA's (in train: of the best weights)", TV
+    )
     analyse: bool = knob(False, "kinds of errors, figures by size, calibration, and a gallery of the worst", V)
     gallery: int = knob(12, "most images of each kind of error in the gallery of analyse=True", V, low=0)
     save_json: bool = knob(False, "write predictions.json, in COCO's results format", V)

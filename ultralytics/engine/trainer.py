@@ -40,6 +40,7 @@ from ultralytics.engine.weights.checkpoint import Checkpoint
 from ultralytics.nn.plugins import load_plugins
 from ultralytics.utils import events
 from ultralytics.utils.log import LOGGER, progress
+from ultralytics.utils.memory import release_memory
 from ultralytics.utils.processes import frozen_objects, leave_unguarded
 from ultralytics.utils.text import counted
 from ultralytics.utils.threads import kept_threads
@@ -136,6 +137,7 @@ class BaseTrainer(Hooks):  # size: scripts find every part of a run here
                 for loader in (self.train_loader, self.val_loader):  # whoever holds the trainer holds no workers
                     if loader is not None:
                         loader.close()
+                release_memory()
         self.interrupts.deliver_again(signum)
         raise AssertionError("unreachable")
 

@@ -32,6 +32,7 @@ from ultralytics.utils.errors import ConfigError, MissingFileError, UserError
 from ultralytics.utils.files import write_json
 from ultralytics.utils.fonts import checked_font
 from ultralytics.utils.log import LOGGER, progress
+from ultralytics.utils.memory import release_memory
 from ultralytics.utils.ops import make_divisible
 from ultralytics.utils.stopwatch import Stopwatch
 from ultralytics.utils.tensors import count_most
@@ -216,6 +217,7 @@ class BaseValidator(WithCallbacks):  # size: the reference's names, which script
             raise
         finally:
             self.dataloader = None
+            release_memory()
         self.report()
         if team.leads and events.heard():
             events.emit("metrics", weights=self.args.model, figures=getattr(self.metrics, "results_dict", {}))

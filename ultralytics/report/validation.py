@@ -81,33 +81,42 @@ def sections(found: Validation, album: Album, missing: list[str]) -> Iterator[Se
 
 def _by_class(found: Validation) -> list[Html]:
     content: list[Html] = []
+    dota = mapping(found.metrics, "dota")  # of rotated boxes, which have none of COCO's
     for of, figures in found.parts.items():
         coco = mapping(found.metrics, "coco")
         coco = coco if of in ("", "box") else mapping(coco, _COCO.get(of, of))
-        content += _class_tables(figures, coco, found.metrics, f" ({of})" if of else "")
+        other = ("AP (COCO)", mapping(coco, "per_class"), coco.get("AP"))
+        if dota:
+            classes = mapping(dota, "per_class")
+            per_class = {name: mapping(classes, name).get("AP50") for name in classes}
+            other = ("AP50 (DOTA)", per_class, dota.get("mAP50"))
+        content += _class_tables(figures, other, found.metrics, f" ({of})" if of else "")
     rows = mapping(found.metrics, "classes").values()
     measured = any(isinstance(row, dict) and "mAP50-95" in row for row in rows)
-    note = "mAP is the reference's, AP is COCO's; precision, recall and F1 at the score of the best mean F1."
+    whose = "AP50 is DOTA's" if dota else "AP is COCO's"
+    note = f"mAP is the reference's, {whose}; precision, recall and F1 at the score of the best mean F1."
     return [*content, tag("p", note, class_="note")] if content and measured else content
 
 
 def _class_tables(
-    figures: Mapping[str, Any], coco: Mapping[str, Any], metrics: Mapping[str, Any], of: str
+    figures: Mapping[str, Any], other: tuple[str, Mapping[str, Any], Any], metrics: Mapping[str, Any], of: str
 ) -> list[Html]:
-    """Return a table of all classes and one of each."""
+    """Return a table of all classes and one of each; `other` is a figure of another convention: its name, that of each
+    class where there are any, and of all."""
     classes = {k: v for k, v in mapping(figures, "classes").items() if isinstance(v, dict)}
     if not classes:
         return []
-    of_coco = mapping(coco, "per_class")
+    title, of_others, of_all = other
     keys = [k for k in (*_COUNTED, *_FIGURES) if any(k in row for row in classes.values())]
-    head = ["class", *keys, *(["AP (COCO)"] if of_coco else [])]
+    head = ["class", *keys, *([title] if of_others else [])]
     every = {**figures, **{k: metrics.get(k) for k in _COUNTED}, "top1": mapping(metrics, "results").get(_TOP1)}
     rows = [
-        [one_line(name, NAME), *(number(row.get(k)) for k in keys)] + ([number(of_coco.get(name))] if of_coco else [])
+        [one_line(name, NAME), *(number(row.get(k)) for k in keys)]
+        + ([number(of_others.get(name))] if of_others else [])
         for name, row in classes.items()
     ]
     whole = ["all classes", *(number(every.get(k)) for k in keys)]
-    whole += [number(coco.get("AP"))] if of_coco else []
+    whole += [number(of_all)] if of_others else []
     content = [table(f"All classes{of}", head, [whole])] if len(rows) > 1 else []
     return [*content, table(f"Each class{of}", head, rows, sortable=True)]
 

@@ -5,7 +5,7 @@ Shapes: n objects, k prototypes of (mh, mw), frames of (H, W): what the network 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import cv2
@@ -19,6 +19,7 @@ from ultralytics.utils.boxes import letterboxed
 from ultralytics.utils.types import Float32Array, RatioPad, UInt8Array
 
 AT_ONCE = 2**26  # values of masks that a GPU interpolates at a time
+Part = tuple[int, int, npt.NDArray[np.bool_]]  # left, top, and the pixels of a mask from there on; the others are 0
 
 
 def crop_mask(masks: Tensor, boxes: Tensor) -> Tensor:
@@ -135,6 +136,43 @@ def object_masks(
     Returns:
         (n, H, W), or (n, h, w) of the image.
     """
+    logits, rows, columns = _placed(protos, coefficients, frame, image, ratio_pad)
+    if logits.device.type != "cpu":
+        return _all_at_once(logits, boxes.float(), rows, columns)
+    masks = torch.zeros((len(logits), rows.size, columns.size))
+    for mask, (x, y, part) in zip(masks, _one_by_one(logits, boxes.float(), rows, columns), strict=True):
+        mask[y : y + part.shape[0], x : x + part.shape[1]] = part
+    return masks
+
+
+def object_parts(
+    protos: Tensor,
+    coefficients: Tensor,
+    boxes: Tensor,
+    frame: Sequence[int],
+    image: Sequence[int] | None = None,
+    ratio_pad: RatioPad | None = None,
+) -> list[Part]:
+    """The masks of `object_masks`, of each only what lies in its box, on the CPU: a fraction of their memory."""
+    logits, rows, columns = _placed(protos, coefficients, frame, image, ratio_pad)
+    if logits.device.type == "cpu":
+        return [(x, y, part.numpy()) for x, y, part in _one_by_one(logits, boxes.float(), rows, columns)]
+    masks = _all_at_once(logits, boxes.float(), rows, columns).bool().cpu().numpy()
+    corners = _corners(boxes.float(), rows.size, columns.size)
+    return [
+        (x1, y1, mask[y1 : max(y1, y2), x1 : max(x1, x2)])
+        for mask, (x1, y1, x2, y2) in zip(masks, corners, strict=True)
+    ]
+
+
+def _placed(
+    protos: Tensor,
+    coefficients: Tensor,
+    frame: Sequence[int],
+    image: Sequence[int] | None,
+    ratio_pad: RatioPad | None,
+) -> tuple[Tensor, _Places, _Places]:
+    """The logits (n, mh, mw) of masks, and where the rows and columns of the result lie among theirs."""
     height, width = (int(v) for v in (frame if image is None else image)[:2])
     gain, left, top = 1.0, 0.0, 0.0
     if ratio_pad is not None:
@@ -144,18 +182,16 @@ def object_masks(
     logits = _logits(protos, coefficients)
     rows = _Places(height, gain, top, frame[0], logits.shape[1], logits.device)
     columns = _Places(width, gain, left, frame[1], logits.shape[2], logits.device)
-    made = _one_by_one if logits.device.type == "cpu" else _all_at_once
-    return made(logits, boxes.float(), rows, columns)
+    return logits, rows, columns
 
 
-def _one_by_one(logits: Tensor, boxes: Tensor, rows: _Places, columns: _Places) -> Tensor:
-    """Interpolate what lies in the boxes alone."""
-    masks = torch.zeros((len(logits), rows.size, columns.size))  # memory that nothing is written to costs nothing
-    corners = _corners(boxes, rows.size, columns.size)
-    for mask, of_object, (x1, y1, x2, y2) in zip(masks, logits, corners, strict=True):
+def _one_by_one(logits: Tensor, boxes: Tensor, rows: _Places, columns: _Places) -> Iterator[tuple[int, int, Tensor]]:
+    """Interpolate what lies in the boxes alone: left, top and the pixels of each."""
+    for of_object, (x1, y1, x2, y2) in zip(logits, _corners(boxes, rows.size, columns.size), strict=True):
         if x1 < x2 and y1 < y2:
-            mask[y1:y2, x1:x2] = columns.along(rows.along(of_object, 0, y1, y2), 1, x1, x2) > 0
-    return masks
+            yield x1, y1, columns.along(rows.along(of_object, 0, y1, y2), 1, x1, x2) > 0
+        else:
+            yield 0, 0, torch.zeros((0, 0), dtype=torch.bool)
 
 
 def _all_at_once(logits: Tensor, boxes: Tensor, rows: _Places, columns: _Places) -> Tensor:

@@ -148,7 +148,8 @@ class DetMetrics:  # size: what a validation reports, under the reference's name
         speed: milliseconds per image by stage; images: images seen.
         nt_per_class, nt_per_image: labels, and images with labels, of each class id.
         ignored: regions that the evaluation ignored (difficult objects, crowds).
-        coco: COCO's own figures, see `utils.coco`; None where they were not computed; analysis: see `utils.analysis`.
+        coco: COCO's own figures, see `utils.coco`; None where they were not computed; dota: those of rotated boxes, see
+            `utils.dota`; analysis: see `utils.analysis`.
     """
 
     task: ClassVar[str] = "detect"
@@ -173,6 +174,7 @@ class DetMetrics:  # size: what a validation reports, under the reference's name
         self.nt_per_image: npt.NDArray[np.int_] = np.zeros(len(self.names), dtype=int)
         self.ignored = 0
         self.coco: dict[str, Any] | None = None
+        self.dota: dict[str, Any] | None = None
         self.analysis: dict[str, Any] | None = None
         self.confusion_matrix: ConfusionMatrix | None = None
 
@@ -288,6 +290,7 @@ class DetMetrics:  # size: what a validation reports, under the reference's name
             **self._part_figures(b, fitness=self.fitness),
             **others,
             **({"coco": self.coco} if self.coco is not None else {}),
+            **({"dota": self.dota} if self.dota is not None else {}),
             **({"analysis": self.analysis} if self.analysis is not None else {}),
         }
 

@@ -39,6 +39,56 @@ def test_tiles_are_named_by_their_place_and_keep_what_is_mostly_inside(tmp_path)
     assert imread(tmp_path / "o/images/train/a__44__56___6.jpg").shape == (44, 44, 3)
 
 
+def test_tiles_keep_the_objects_of_their_whole_image(tmp_path):
+    """In pixels, difficult ones too, also what no tile shows enough of, or lies over the edge."""
+    text = HEAD + PLANE + "38 20.5 48 20.5 48 30 38 30 ship 1\n-4 0 96 0 96 50 -4 50 large-vehicle 0\n"
+    files = {"val/images/a.png": None, "val/labelTxt/a.txt": text}
+    files |= {"train/images/sub/b.png": None, "train/labelTxt/sub/b.txt": PLANE}
+    files |= {"train/images/c.png": None, "train/labelTxt/c.txt": HEAD}
+    tree(tmp_path / "s", files)
+    prepare_dota(tmp_path / "s", tmp_path / "o", crop=44, gap=10)
+    whole = {
+        p.relative_to(tmp_path / "o/whole").as_posix(): p.read_text() for p in (tmp_path / "o/whole").rglob("*.txt")
+    }
+    assert whole.pop("train/c.txt") == "", "no object is something that is known"
+    assert whole == {
+        "val/a.txt": "0 10 5 30 5 30 15 10 15 0\n1 38 20.5 48 20.5 48 30 38 30 1\n9 -4 0 96 0 96 50 -4 50 0\n",
+        "train/sub/b.txt": "0 10 5 30 5 30 15 10 15 0\n",
+    }
+    assert not any(row.startswith("9") for rows in labels(tmp_path / "o", "val").values() for row in rows)
+    prepare_dota(tmp_path / "s", tmp_path / "w", crop=0)
+    assert not (tmp_path / "w/whole").exists(), "their labels are those of whole images"
+
+
+BOX = "10 5 30 5 30 15 10 15"
+
+
+@pytest.mark.parametrize(
+    ("found", "given", "names"),
+    [
+        (["plane", "small-vehicle"], None, {0: "plane", 10: "small vehicle"}),  # all are DOTA's
+        (["helipad", "small vehicle"], None, {17: "helipad", 10: "small vehicle"}),
+        (["box-car", "small-vehicle"], None, {0: "box-car", 1: "small-vehicle"}),  # not all: as they are
+        (["t-34", "t 34"], None, {0: "t 34", 1: "t-34"}),
+        (["box-car", "small-vehicle"], ["small vehicle", "box-car"], {0: "small vehicle", 1: "box-car"}),
+        (["plane", "small-vehicle"], ["small-vehicle", "plane"], {0: "small-vehicle", 1: "plane"}),
+    ],
+)
+def test_only_dotas_names_get_blanks_for_hyphens(tmp_path, found, given, names):
+    text = "".join(f"{BOX} {name} {i}\n" for i, name in enumerate(found))  # the second is difficult
+    tree(tmp_path / "s", {"images/a.png": None, "labelTxt/a.txt": text})
+    for crop in (0, 128):
+        out = tmp_path / f"o{crop}"
+        spec = load_dataset(prepare_dota(tmp_path / "s", out, names=given, crop=crop, gap=0))
+        assert {i: spec.names[i] for i in names} == names
+        ids = {name: i for i, name in spec.names.items()}
+        ids |= {name.replace(" ", "-"): i for name, i in ids.items() if name.replace(" ", "-") not in ids}
+        stem = next(iter(labels(out)))
+        assert [r.split()[0] for r in labels(out)[stem]] == [str(ids[found[0]])]
+        assert [r.split()[0] for r in labels(out, kind="ignore")[stem]] == [str(ids[found[1]])]
+    assert [r.split()[0] for r in labels(out, kind="whole")["a"]] == [str(ids[name]) for name in found]
+
+
 def test_a_cut_object_ends_at_the_edge(tmp_path):
     tree(tmp_path / "s", {"images/a.png": None, "labelTxt/a.txt": "-2 5 8 5 8 15 -2 15 plane 0\n"})
     prepare_dota(tmp_path / "s", tmp_path / "o")
@@ -89,3 +139,13 @@ def test_wrong_options_and_an_empty_source(tmp_path):
 def test_auto_reads_it(tmp_path):
     tree(tmp_path / "s", {"images/a.png": None, "labelTxt/a.txt": HEAD + PLANE})
     assert load_dataset(prepare_auto(tmp_path / "s", tmp_path / "o")).task == "obb"
+
+
+def test_the_tiles_of_an_image_are_drawn_together(tmp_path):
+    """They overlap: what is trained on one would be validated on the other."""
+    files = {f"images/{n}.png": None for n in "abcdef"} | {f"labelTxt/{n}.txt": HEAD + PLANE for n in "abcdef"}
+    tree(tmp_path / "s", files)
+    prepare_dota(tmp_path / "s", tmp_path / "o", crop=44, gap=10, val=0.3, test=0.2)
+    splits = {s: [f.split("__")[0] for f in labels(tmp_path / "o", s)] for s in ("train", "val", "test")}
+    assert {s: len(set(found)) for s, found in splits.items()} == {"train": 3, "val": 2, "test": 1}
+    assert all(len(found) == 6 * len(set(found)) for found in splits.values())

@@ -80,6 +80,11 @@ def test_what_is_missing_is_told(tmp_path):
         load_source([])
     with pytest.raises(UserError):
         load_source(tmp_path)  # an empty folder
+    (tmp_path / "a").mkdir()
+    (tmp_path / "val2017").mkdir()
+    imwrite(tmp_path / "val2017/1.png", np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(DatasetError, match=r"val2017 has some: source=.*val2017"):
+        load_source(tmp_path)
 
 
 def test_reading_pictures_by_any_name(tmp_path):

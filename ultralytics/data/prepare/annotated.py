@@ -38,6 +38,8 @@ class Annotated:
     # shapes, ignored_shapes: of the objects and of the ignored, None for a box; empty where all are boxes
     shapes: list[Sequence[float] | None] = field(default_factory=list)
     ignored_shapes: list[Sequence[float] | None] = field(default_factory=list)
+    # of a tile, what its whole image shows: class, four corners in pixels of that image, and whether it is difficult
+    whole: list[tuple[str, Sequence[float], bool]] | None = None  # one list for all tiles of an image
     problems: list[str] = field(default_factory=list)  # "file: what", each one line
     cut: int = 0  # boxes that reached beyond the image
 
@@ -147,6 +149,7 @@ def class_order(annotated: Sequence[Annotated], names: Sequence[str] | None, whe
         raise ConfigError(f"names={list(names)} names a class twice")
     found = {str(c) for a in annotated for c, _ in a.objects}
     found |= {str(c) for a in annotated for c, _, _ in a.ignored if c is not None}
+    found |= {c for a in annotated for c, _, _ in a.whole or ()}
     if not found:
         raise no_objects(annotated, where=str(where))
     order = list(names) if names else sorted(found)

@@ -9,8 +9,9 @@ from typing import Any, TypedDict
 
 from ultralytics.cfg.keys import TASK_NAMES
 from ultralytics.cfg.tasks import TASKS, labelled
-from ultralytics.data.prepare.annotated import SPLITS, Converted
+from ultralytics.data.prepare.annotated import SPLITS, Annotated, Converted
 from ultralytics.data.subset.stratify import rank
+from ultralytics.data.whole import place_of
 from ultralytics.utils.errors import ConfigError, DatasetError
 from ultralytics.utils.images import IMAGE_SUFFIXES
 from ultralytics.utils.text import counted
@@ -125,11 +126,13 @@ def divide(converted: Converted, wanted: Options) -> None:
     if parts and pool in there:
         listed = converted.splits.pop(pool)
         usable = [i for i, a in enumerate(listed) if a.image is not None]
-        _, *drawn = draw_parts([_image_stem(listed[i].name) for i in usable], list(parts.values()), wanted.seed)
-        taken = dict(zip(parts, drawn, strict=True))
+        together = _together([listed[i] for i in usable])
+        names = [_image_stem(listed[usable[group[0]]].name) for group in together]
+        _, *drawn = draw_parts([place_of(name)[0] for name in names], list(parts.values()), wanted.seed)
+        taken = {s: [usable[i] for g in groups for i in together[g]] for s, groups in zip(parts, drawn, strict=True)}
         for split, indices in taken.items():
-            converted.splits[split] = [listed[usable[i]] for i in indices]
-        chosen = {usable[i] for indices in drawn for i in indices}
+            converted.splits[split] = [listed[i] for i in indices]
+        chosen = {i for indices in taken.values() for i in indices}
         converted.splits["train"] = [a for i, a in enumerate(listed) if i not in chosen]
         converted.splits = {s: converted.splits[s] for s in SPLITS if s in converted.splits}
         converted.used = {}
@@ -142,6 +145,15 @@ def divide(converted: Converted, wanted: Options) -> None:
             converted.notes.append("the source has no val split: its test images are val as well")
     if used and used["train"] == used["val"]:
         converted.notes.append(f"the same images are both{NO_VALIDATION} (val=0.2 draws a split)")
+
+
+def _together(images: Sequence[Annotated]) -> list[list[int]]:
+    """Return the indices of images, those of an image's tiles as one group: neighbours overlap, and what training saw
+    of one may not be validated on the other."""
+    groups: dict[int, list[int]] = {}
+    for i, image in enumerate(images):
+        groups.setdefault(id(image) if image.whole is None else id(image.whole), []).append(i)
+    return list(groups.values())
 
 
 def _image_stem(name: str) -> str:

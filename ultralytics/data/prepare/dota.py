@@ -2,7 +2,8 @@
 
 A row is x1 y1 x2 y2 x3 y3 x4 y4 class difficulty, in pixels. Objects with a difficulty other than 0 go to ignore/, as
 DOTA's own evaluation has it. A tile is called IMAGE__SIZE__X___Y.jpg: its side, and where its upper left corner lies in
-IMAGE, in pixels. So a prediction on a tile is one of the image, moved by X and Y.
+IMAGE, in pixels. So a prediction on a tile is one of the image, moved by X and Y. The objects of the whole images are
+kept in whole/, for DOTA's figures.
 """
 
 from __future__ import annotations
@@ -108,12 +109,30 @@ def _read_source(source: Source) -> Converted:
 
         splits[split] = [tile for tiles in in_threads(read, jobs, f"Cutting {split}") for tile in tiles]
     everything = [a for listed_tiles in splits.values() for a in listed_tiles]
-    found = {str(c) for a in everything for c, _ in a.objects} | {str(c) for a in everything for c, *_ in a.ignored}
-    names_of = options["names"]
-    if not names_of and found and found <= set(published_names.DOTA):
-        names_of = published_names.DOTA[: next(n for n in (15, 16, 18) if found <= set(published_names.DOTA[:n]))]
+    names_of = _name_classes(everything, options["names"])
     notes = [f"images of the source became {counted(len(everything), 'tile')}"] if rates else []
     return Converted(splits, class_order(everything, names_of, top), notes=notes, problems=problems)
+
+
+def _name_classes(everything: Sequence[Annotated], names: Sequence[str] | None) -> Sequence[str] | None:
+    """Give the objects DOTA's class names with blanks, as the reference does (its files have "large-vehicle"), where no
+    others are found or the user's `names` have them, and return the names in DOTA's order, else those given. Other
+    names stay as they are."""
+    found = {str(c) for a in everything for c, *_ in (*a.objects, *a.ignored, *(a.whole or ()))}
+    blank = {name: name.replace("-", " ") for name in found}
+    if names:
+        renamed = {a: b for a, b in blank.items() if a not in names and b in names}
+    else:
+        renamed = blank if set(blank.values()) <= set(published_names.DOTA) else {}
+    for a in everything:
+        a.objects = [(renamed.get(str(c), c), box) for c, box in a.objects]
+        a.ignored = [(renamed.get(str(c), c), box, crowd) for c, box, crowd in a.ignored]
+    for whole in {id(a.whole): a.whole for a in everything if a.whole}.values():
+        whole[:] = [(renamed.get(c, c), corners, difficult) for c, corners, difficult in whole]
+    if names or not renamed:
+        return names
+    enough = (n for n in (15, 16, 18) if set(blank.values()) <= set(published_names.DOTA[:n]))
+    return published_names.DOTA[: next(enough)]
 
 
 def _read_image(
@@ -138,12 +157,15 @@ def _read_image(
         whole.problems.append(f"{image}: it cannot be decoded")
         return [whole]
     stem = name.rpartition(".")[0]
+    whole_objects: list[tuple[str, Sequence[float], bool]] = [
+        (o.cls, o.corners.ravel().tolist(), o.difficult) for o in objects
+    ]
     tiles: list[Annotated] = []
     for crop, gap, rate in sizes:
         side, overlap = int(crop / rate), int(gap / rate)
         for left, top in windows(header.shape, side, overlap):
             tile = _cut_tile(pixels, left, top, side, place / f"{stem}__{side}__{left}___{top}.jpg")
-            tiles.append(Annotated(f"{stem}__{side}__{left}___{top}.jpg", tile))
+            tiles.append(Annotated(f"{stem}__{side}__{left}___{top}.jpg", tile, whole=whole_objects))
             area = (left, top, min(left + side, header.shape[1]), min(top + side, header.shape[0]))
             _mark(tiles[-1], objects, area, "")
     if tiles:
@@ -183,7 +205,7 @@ def _read_objects(file: Path, lines: Sequence[str], result: Annotated) -> Iterat
             continue
         corners = np.array([float(w) for w in words[:8]]).reshape(4, 2)
         last = words[-1].isdecimal() and len(words) > COLUMNS
-        name = " ".join(words[8 : len(words) - last]).replace("-", " ")
+        name = " ".join(words[8 : len(words) - last])
         if not np.isfinite(corners).all() or area_of(corners) <= 0:
             result.problems.append(f"{where} ({name:.80}): the box has no area; it is dropped")
             continue

@@ -1,7 +1,7 @@
 """The one writer of prepared datasets.
 
-A prepared dataset is a folder with images/SPLIT, labels/SPLIT, ignore/SPLIT, areas/SPLIT, data.yaml and manifest.json;
-see docs/datasets.md.
+A prepared dataset is a folder with images/SPLIT, labels/SPLIT, ignore/SPLIT, areas/SPLIT, whole/SPLIT (of tiles),
+data.yaml and manifest.json; see docs/datasets.md.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import yaml
 
 from ultralytics.data.prepare.annotated import SPLITS, Annotated, Converted, first_of, in_threads, no_objects
 from ultralytics.data.prepare.folder import place_image
+from ultralytics.data.whole import place_of, whole_file
 from ultralytics.utils.errors import DatasetError
 from ultralytics.utils.images import IMAGE_SUFFIXES
 from ultralytics.utils.log import LOGGER
@@ -139,6 +140,7 @@ def write_dataset(folder: Path, converted: Converted, images: str = "copy") -> W
         _write_marks(folder, job, ids)
 
     in_threads(write_one, jobs, "Writing")
+    _write_whole(folder, jobs, ids)
     spec: dict[str, Any] = {
         "path": ".",
         **{s: f"images/{f}" for s, f in used.items() if counts[f]},
@@ -184,6 +186,21 @@ def _write_marks(folder: Path, job: _Job, ids: Mapping[str, int]) -> None:
         if kind != "labels":
             file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def _write_whole(folder: Path, jobs: Sequence[_Job], ids: Mapping[str, int]) -> None:
+    """Write the objects of the whole images that tiles are of, see `data.whole`."""
+    written: set[str] = set()
+    for job in jobs:
+        stem = str(folder / "images" / job.split / job.target.with_suffix(""))
+        image, *_ = place_of(stem)
+        if job.image.whole is None or image == stem or image in written:
+            continue
+        written.add(image)
+        file = Path(str(whole_file(image)))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        rows = (f"{ids[c]} {_numbers_text(corners)} {difficult:d}\n" for c, corners, difficult in job.image.whole)
+        file.write_text("".join(rows), encoding="utf-8")
 
 
 def _class_id(cls: str | int, ids: Mapping[str, int]) -> int:

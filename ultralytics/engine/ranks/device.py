@@ -13,6 +13,7 @@ import torch
 
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.log import LOGGER
+from ultralytics.utils.memory import keep_memory
 from ultralytics.utils.text import counted
 
 
@@ -59,6 +60,8 @@ def select_device(device: str | int | Sequence[int] | torch.device | None, quiet
         )
     else:
         raise ConfigError(f"device={device} is unknown", hint="use cpu, mps or the number of a GPU, such as 0")
+    if chosen.type == "cpu":
+        keep_memory()
     if not quiet:
         LOGGER.info(describe(chosen, asked=name not in ("", "none", "auto")))
     return chosen

@@ -5,7 +5,8 @@ from __future__ import annotations
 import fnmatch
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from ultralytics.engine.sources.item import is_video
@@ -80,8 +81,19 @@ def files_of(name: str, below: Path | None = None) -> list[str]:
         if not found:
             raise MissingFileError(f"no image or video matches; tried {path.absolute()}", name)
     if not found:
-        raise DatasetError("there are no images or videos in it", name, " ".join(sorted(known)))
+        inner = _folder_with(path, known) if os.path.isdir(path) else None
+        hint = f"{inner} has some: source={inner}" if inner else " ".join(sorted(known))
+        raise DatasetError("there are no images or videos in it", name, hint)
     return sorted(found, key=lambda f: (is_video(f), f))
+
+
+def _folder_with(path: Path, suffixes: Collection[str]) -> Path | None:
+    """Return the first folder directly below one that holds files of these suffixes."""
+    for folder in sorted(f for f in path.iterdir() if f.is_dir()):
+        with suppress(OSError):
+            if any(f.suffix.lower() in suffixes for f in folder.iterdir()):
+                return folder
+    return None
 
 
 def _keep_usable(files: Iterable[str]) -> list[str]:

@@ -245,7 +245,8 @@ def to_arrays(metrics: DetMetrics) -> dict[str, Any]:
     arrays: dict[str, Any] = {f"{kind.lower()}_{k}": getattr(part, k) for kind, part in parts for k in FIGURES}
     arrays |= {"per_class": metrics.nt_per_class, "per_image": metrics.nt_per_image, "images": metrics.images}
     arrays |= {"ids": list(metrics.names), "names": np.array(list(metrics.names.values()))}
-    arrays |= {"ignored": metrics.ignored, "coco": np.array(json.dumps(metrics.coco))}
+    arrays |= {"ignored": metrics.ignored}
+    arrays |= {"coco": np.array(json.dumps(metrics.coco)), "dota": np.array(json.dumps(metrics.dota))}
     arrays |= {"stages": np.array(list(metrics.speed)), "speed": list(metrics.speed.values())}
     if metrics.confusion_matrix is not None:
         arrays |= {"confusion": metrics.confusion_matrix.matrix, "confusion_conf": metrics.confusion_matrix.conf}
@@ -262,7 +263,7 @@ def from_arrays(
         part.update([arrays[f"{name.lower()}_{k}"] for k in FIGURES])
     metrics.nt_per_class, metrics.nt_per_image = arrays["per_class"], arrays["per_image"]
     metrics.images, metrics.ignored = int(arrays["images"]), int(arrays["ignored"])
-    metrics.coco = json.loads(str(arrays["coco"]))
+    metrics.coco, metrics.dota = (json.loads(str(arrays[k])) for k in ("coco", "dota"))
     metrics.speed = {str(k): float(v) for k, v in zip(arrays["stages"], arrays["speed"], strict=True)}
     if "confusion" in arrays:
         metrics.confusion_matrix = ConfusionMatrix(len(names), conf=float(arrays["confusion_conf"]))

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ultralytics.data.labelset import LabelSet
+from ultralytics.data.whole import whole_images
 from ultralytics.engine.validator import Evaluator
 from ultralytics.models.yolo.detect.evaluate import BoxEvaluator, Pair, SeenEvaluator, pair_with
 from ultralytics.models.yolo.detect.val import DRAWN_BOXES, DetectionValidator
-from ultralytics.models.yolo.obb.written import rotated, write_rotated
+from ultralytics.models.yolo.obb.written import merged, rotated, write_rotated
 from ultralytics.nn.backend import Backend
 from ultralytics.utils.boxes import batch_probiou, xywhr2xyxyxyxy
 from ultralytics.utils.coco import Seen
+from ultralytics.utils.dota import RotatedImage, dota_figures
 from ultralytics.utils.log import LOGGER
 from ultralytics.utils.metrics import DetMetrics, OBBMetrics
+from ultralytics.utils.text import counted
 from ultralytics.utils.types import Batch
+
+SHOWN_FIGURES = ("mAP50", "mAP75", "mAP50-95", "mAP50_voc07")  # of DOTA's, in the log
 
 
 class RotatedEvaluator(BoxEvaluator):
@@ -48,6 +55,7 @@ class OBBValidator(DetectionValidator):
     joins: ClassVar[bool] = False
     rotated: ClassVar[bool] = True
     measure: ClassVar[type[BoxEvaluator]] = RotatedEvaluator
+    labels: LabelSet | None = None  # of a last validation, for DOTA's figures
 
     def compare(self, preds: list[Tensor], batch: Batch) -> list[Pair]:
         """Put each image's detections beside its labels; with `save_txt`, write them."""
@@ -76,17 +84,40 @@ class OBBValidator(DetectionValidator):
         return {**drawn, "bboxes": boxes / torch.tensor([width, height, width, height, 1])}
 
     def get_evaluators(self, model: Backend, plots: bool, final: bool) -> list[Evaluator[Any, Any]]:
-        """Return what measures the boxes, and what keeps them for predictions.json."""
+        """Return what measures the boxes, and what keeps them for DOTA's figures and predictions.json."""
         evaluators = super().get_evaluators(model, plots, final)[:1]
-        return [*evaluators, RotatedSeen()] if final and self.args.save_json else evaluators
+        if not final or not (self.args.coco or self.args.save_json):
+            return evaluators
+        labels = getattr(getattr(self.dataloader, "dataset", None), "labels", None)
+        self.labels = labels if isinstance(labels, LabelSet) else None
+        return [*evaluators, RotatedSeen()]
 
     def report_figures(self) -> None:
-        """Write predictions.json and DOTA's Task1 files; COCO's figures and the analysis are of upright boxes."""
-        for key in ("coco", "analyse"):
-            if getattr(self.args, key) and self.args.sources.get(key, "default") != "default":
-                LOGGER.warning("%s=True has no effect on rotated boxes: it is of upright ones", key)
+        """Report DOTA's figures, which stand in the place of COCO's, and write predictions.json and Task1 files; the
+        analysis is of upright boxes."""
+        if self.args.analyse:
+            LOGGER.warning("analyse=True has no effect on rotated boxes: it is of upright ones")
         if self.args.save_json:
             write_rotated(self.seen_images(), self.metrics.names, self.save_dir)
+        if self.args.coco:
+            self.report_dota()
+
+    def report_dota(self) -> None:
+        """Add DOTA's figures of whole images to the log and to metrics.json."""
+        seen, labels, self.labels = self.seen_images(), self.labels, None
+        if not seen or labels is None:
+            return
+        classes = self.args.classes
+        only = [classes] if isinstance(classes, int) else classes
+        whole = whole_images(labels, [s.file for s in seen], only, self.args.single_cls)
+        found = merged({os.path.splitext(s.file)[0]: torch.from_numpy(s.found) for s in seen})
+        images = [RotatedImage(found[image].numpy(), *objects) for image, objects in whole.objects.items()]
+        figures = dota_figures(images, self.metrics.names)
+        words = [f"{k} {figures[k]:.3f}" for k in SHOWN_FIGURES if figures[k] is not None]
+        tiles = f" of {counted(len(images), 'whole image')}" if whole.source != "images" else ""
+        LOGGER.info("DOTA's figures%s: %s", tiles, ", ".join(words) or "there are no objects")
+        self.metrics.dota = {"images": len(images), "objects_of": whole.source, **figures}
+        self.save_metrics()
 
 
 def around(boxes: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ultralytics.data.whole import place_of
 from ultralytics.engine.outputs import distinct
 from ultralytics.utils.boxes import xywhr2xyxyxyxy
 from ultralytics.utils.coco import Seen, image_id
@@ -17,7 +17,6 @@ from ultralytics.utils.files import write_json, write_text
 from ultralytics.utils.nms import greedy_nms
 from ultralytics.utils.text import safe_name
 
-TILE = re.compile(r"(.+?)__\d+(?:\.\d+)?__(-?\d+)___(-?\d+)")  # IMAGE__SIZE__X___Y, as `prepare dota` names tiles
 MERGED_IOU = 0.3  # overlap above which one of two detections from neighbouring tiles goes, the reference's
 
 
@@ -32,7 +31,7 @@ def write_rotated(seen: Sequence[Seen], names: Mapping[int, str], folder: Path) 
     found = {Path(image.file).stem: torch.from_numpy(image.found) for image in seen}
     write_json(folder / "predictions.json", [row for image in seen for row in _rows_of(image)])
     _write_task1(folder / "predictions_txt", found, names)
-    if any(TILE.fullmatch(stem) for stem in found):
+    if any(place_of(stem)[0] != stem for stem in found):
         _write_task1(folder / "predictions_merged_txt", merged(found), names)
 
 
@@ -41,14 +40,13 @@ def merged(found: Mapping[str, Tensor]) -> dict[str, Tensor]:
     the surest is kept.
 
     Args:
-        found: name without suffix → detections, in pixels of the tile; what is no tile counts as a whole image.
+        found: name or path without suffix → detections, in pixels of the tile; what is no tile counts as a whole image.
     """
     parts: dict[str, list[Tensor]] = {}
     for stem, detected in found.items():
-        tile = TILE.fullmatch(stem)
-        x, y = (int(tile[2]), int(tile[3])) if tile else (0, 0)
+        image, x, y = place_of(stem)
         shift = detected.new_tensor([x, y, 0, 0, 0, 0, 0])
-        parts.setdefault(tile[1] if tile else stem, []).append(detected + shift)
+        parts.setdefault(image, []).append(detected + shift)
     whole = {}
     for stem, several in parts.items():
         detected = torch.cat(several)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ultralytics.data.polygons import Polygons
 from ultralytics.models.yolo.detect.evaluate import Pair
-from ultralytics.utils.masks import filled, process_mask
+from ultralytics.utils.masks import Part, filled, process_mask
 from ultralytics.utils.metrics import mask_iou
 from ultralytics.utils.types import ANY_CLASS
 
@@ -88,17 +88,21 @@ def region_masks(outlines: Polygons | None, shape: tuple[int, int]) -> list[dict
     masks: list[dict[str, Any] | None] = []
     for i in range(len(outlines)):
         drawn = filled(outlines.one(i) * np.array([width, height], np.float64), height, width)
-        masks.append(encoded(torch.from_numpy(drawn[None]))[0] if drawn.any() else None)
+        masks.append(encoded([(0, 0, drawn > 0)], height, width)[0] if drawn.any() else None)
     return masks
 
 
-def encoded(masks: Tensor) -> list[dict[str, Any]]:
-    """Return masks (n, h, w) of 0 and 1 as COCO's run lengths.
+def encoded(masks: Iterable[Part], height: int, width: int) -> list[dict[str, Any]]:
+    """Return masks of an image's size as COCO's run lengths.
 
     Raises:
         ImportError: hotcoco is not installed.
     """
     from hotcoco.mask import encode  # a quarter of a second: only where it is asked for
 
-    stacked = masks.to(torch.uint8).cpu().numpy()
-    return [encode(np.asfortranarray(one)) for one in stacked]
+    found = []
+    for left, top, part in masks:
+        columns = np.zeros((width, height), np.uint8)  # COCO counts down the columns
+        columns[left : left + part.shape[1], top : top + part.shape[0]] = part.T
+        found.append(encode(columns.T))
+    return found

@@ -12,7 +12,7 @@ from ultralytics.models.yolo.detect.evaluate import CocoShapes, Pair, pair
 from ultralytics.models.yolo.detect.val import DRAWN_BOXES, DetectionValidator
 from ultralytics.models.yolo.segment.evaluate import contested, encoded, label_masks, overlap_of, region_masks
 from ultralytics.models.yolo.segment.predict import prototypes
-from ultralytics.utils.masks import object_masks, process_mask
+from ultralytics.utils.masks import object_masks, object_parts, process_mask
 from ultralytics.utils.metrics import DetMetrics, SegmentMetrics
 from ultralytics.utils.types import Batch
 
@@ -56,20 +56,19 @@ class SegmentationValidator(DetectionValidator):
         overlap = overlap_of(found.detected, found.protos, frame, made, batch["bboxes"][mine], labels)
         made = made._replace(overlap=overlap.cpu())
         if self.args.save_txt:
-            masks = self._native(found, made, batch, i, torch.arange(len(found.detected)))
-            self._save_txt(made, boxes=made.detected, masks=masks)
+            masks = object_masks(*self._native(found, made, batch, i, torch.arange(len(found.detected))))
+            self._save_txt(made, boxes=made.detected, masks=masks.cpu())
         if not self.keeps_shapes:
             return made
         areas = self.dataloader.dataset.labels.areas_of(int(batch["index"][i]))  # in the order of the outlines
         return made._replace(shapes=self._shapes(found, made, batch, i), areas=areas)
 
     @staticmethod
-    def _native(found: Masked, made: Pair, batch: Batch, i: int, rows: Tensor) -> Tensor:
-        """Return the masks of some detections in pixels of the original image."""
+    def _native(found: Masked, made: Pair, batch: Batch, i: int, rows: Tensor) -> tuple[Any, ...]:
+        """Return what `object_masks` makes the masks of some detections of, in pixels of the original image."""
         device = found.protos.device
         coefficients, boxes = found.detected[rows.to(device), 6:], made.detected[rows, :4].to(device)
-        frame, ratio_pad = batch["resized_shape"][i], batch["ratio_pad"][i]
-        return object_masks(found.protos, coefficients, boxes, frame, made.shape, ratio_pad).cpu()
+        return found.protos, coefficients, boxes, batch["resized_shape"][i], made.shape, batch["ratio_pad"][i]
 
     def _shapes(self, found: Masked, made: Pair, batch: Batch, i: int) -> CocoShapes:
         """Return the masks of an image's detections and objects, in its pixels: of all detections where they are
@@ -92,9 +91,10 @@ class SegmentationValidator(DetectionValidator):
             places = torch.cat([corners, made.regions[:, 1:5].double()])
             kinds = torch.cat([classes, made.regions[:, 0].to(classes.dtype)])
             rows = contested(detected, made.detected[:, 5], places, kinds).nonzero().view(-1)
-        empty = encoded(torch.zeros((1, height, width)))[0]
+        empty = encoded([(0, 0, np.zeros((0, 0), bool))], height, width)[0]
         kept = [empty] * len(found.detected)
-        for row, rle in zip(rows.tolist(), encoded(self._native(found, made, batch, i, rows)), strict=True):
+        parts = object_parts(*self._native(found, made, batch, i, rows))
+        for row, rle in zip(rows.tolist(), encoded(parts, height, width), strict=True):
             kept[row] = rle
         truths = [[outline] if len(outline) >= 6 else empty for outline in outlines]
         return CocoShapes(kept, truths, regions, corners, classes)
