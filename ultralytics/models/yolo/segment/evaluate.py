@@ -88,7 +88,7 @@ def region_masks(outlines: Polygons | None, shape: tuple[int, int]) -> list[dict
     masks: list[dict[str, Any] | None] = []
     for i in range(len(outlines)):
         drawn = filled(outlines.one(i) * np.array([width, height], np.float64), height, width)
-        masks.append(encoded([(0, 0, drawn)], height, width)[0] if drawn.any() else None)
+        masks.append(encoded([(0, 0, drawn > 0)], height, width)[0] if drawn.any() else None)
     return masks
 
 
