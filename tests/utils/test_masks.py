@@ -107,7 +107,7 @@ def test_masks_made_all_at_once_are_those_made_one_by_one(numbers, monkeypatch, 
     protos, coefficients, boxes, shape = (numbers[k] for k in ("protos", "coefficients", "boxes", "shape"))
     expected = object_masks(protos, coefficients, boxes, shape.tolist())
     monkeypatch.setattr(module, "AT_ONCE", at_once)
-    logits, rows, columns = module._placed(protos, coefficients, shape.tolist(), None, None)
+    logits, rows, columns = module._grid_of(protos, coefficients, shape.tolist(), None, None)
     assert (module._all_at_once(logits, boxes.float(), rows, columns) != expected).float().mean() < 1e-4
 
 

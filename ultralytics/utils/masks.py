@@ -136,7 +136,7 @@ def object_masks(
     Returns:
         (n, H, W), or (n, h, w) of the image.
     """
-    logits, rows, columns = _placed(protos, coefficients, frame, image, ratio_pad)
+    logits, rows, columns = _grid_of(protos, coefficients, frame, image, ratio_pad)
     if logits.device.type != "cpu":
         return _all_at_once(logits, boxes.float(), rows, columns)
     masks = torch.zeros((len(logits), rows.size, columns.size))
@@ -154,7 +154,7 @@ def object_parts(
     ratio_pad: RatioPad | None = None,
 ) -> list[Part]:
     """The masks of `object_masks`, of each only what lies in its box, on the CPU: a fraction of their memory."""
-    logits, rows, columns = _placed(protos, coefficients, frame, image, ratio_pad)
+    logits, rows, columns = _grid_of(protos, coefficients, frame, image, ratio_pad)
     if logits.device.type == "cpu":
         return [(x, y, part.numpy()) for x, y, part in _one_by_one(logits, boxes.float(), rows, columns)]
     masks = _all_at_once(logits, boxes.float(), rows, columns).bool().cpu().numpy()
@@ -165,7 +165,7 @@ def object_parts(
     ]
 
 
-def _placed(
+def _grid_of(
     protos: Tensor,
     coefficients: Tensor,
     frame: Sequence[int],
