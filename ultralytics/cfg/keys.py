@@ -41,6 +41,7 @@ PAIRS = (*PX, *E)  # modes whose imgsz may be [height, width]
 TASK_NAMES = tuple(TASKS)
 OPTIMIZERS = ("auto", "SGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSProp")
 AUTO_AUGMENTS = ("randaugment", "autoaugment", "augmix")  # `data.class_augment`
+TILE_KEYS = ("tiles", "overlap", "whole", "tile_visible", "tile_background")  # which samples a training has
 MERGES = ("cut", "nms", "nmm", "wbf")  # `utils.fusion.join_parts` of tiles, and the kinds of `utils.fusion.join`
 # Defaults that a mode has of its own; what the None of a key means is the `none` of its knob.
 VAL_CONF, PREDICT_CONF, TRACK_CONF = 0.001, 0.25, 0.1  # lowest scores where `conf` is not set

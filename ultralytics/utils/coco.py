@@ -53,7 +53,7 @@ def within(seen: Seen, classes: Collection[int]) -> Seen:
     kept = np.flatnonzero(np.isin(seen.found[:, 5], list(classes)))
     if len(kept) == len(seen.found):
         return seen
-    shapes = None if seen.found_shapes is None else [seen.found_shapes[i] for i in kept]
+    shapes = None if seen.found_shapes is None else [seen.found_shapes[i] for i in kept.tolist()]
     return seen._replace(found=seen.found[kept], found_shapes=shapes)
 
 
