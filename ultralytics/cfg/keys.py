@@ -315,7 +315,9 @@ class Config:  # size: every key of a run, each declared once
     show_conf: bool = knob(True, "draw scores", P)
     show_boxes: bool = knob(True, "draw boxes", P)
     retina_masks: bool = knob(False, "masks of the image's size instead of the network's", P)
-    line_width: int | None = knob(None, "of drawn boxes, pixels; auto: by image size", P, low=1, none="auto")
+    line_width: int | None = knob(
+        None, "of drawn boxes, pixels; auto: by the sizes of the image and of its boxes", P, low=1, none="auto"
+    )
     save_txt: bool = knob(False, "write boxes as labels/NAME.txt", VP)
     save_conf: bool = knob(False, "add the score to save_txt", VP)
     save_crop: bool = knob(False, "write each box as an image", P)
