@@ -49,6 +49,7 @@ from ultralytics.models.yolo.task import task_named
 from ultralytics.utils.console import say
 from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.images import imwrite
+from ultralytics.utils.log import setup_console
 
 DEFAULTS: dict[str, dict[str, Any]] = {
     "step": {
@@ -158,7 +159,9 @@ def val(model: str, data: str, imgsz: int, batch: int, workers: int, threads: in
     torch.set_num_threads(threads)
     started, before = time.perf_counter(), cpu_seconds()
     with tempfile.TemporaryDirectory() as project:
-        m = YOLO(model).val(
+        yolo = YOLO(model)
+        setup_console(verbose=False)  # figures are in the line, and the folder goes
+        m = yolo.val(
             data=data,
             imgsz=imgsz,
             batch=batch,
@@ -170,6 +173,7 @@ def val(model: str, data: str, imgsz: int, batch: int, workers: int, threads: in
             verbose=False,
         )
     seconds, work = time.perf_counter() - started, cpu_seconds() - before
+    setup_console()
     found = {"seconds": seconds, "cpu": work, "figures": m.results_dict, "speed_ms": m.speed}
     if hasattr(m, "box"):
         found |= {"P": m.box.mp, "R": m.box.mr, "mAP50": m.box.map50, "mAP50_95": m.box.map}

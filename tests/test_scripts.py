@@ -17,6 +17,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from ultralytics import YOLO
 from ultralytics.nn.building import channels_last
 from ultralytics.utils.text import counted
 
@@ -155,6 +156,16 @@ def test_the_benchmark_prints_json_lines(task, tmp_path):
 def benchmark(monkeypatch):
     monkeypatch.syspath_prepend(str(CLONE / "scripts"))
     return importlib.import_module("benchmark")
+
+
+def test_the_benchmark_of_a_validation_prints_nothing_of_its_own(tiny, toy, benchmark, capfd, tmp_path):
+    YOLO(str(tiny), nc=3).save(tmp_path / "a.pt")
+    capfd.readouterr()
+    words = [f"model={tmp_path / 'a.pt'}", f"data={toy}", "imgsz=32", "workers=0", "threads=1"]
+    assert benchmark.main(["val", *words]) == 0
+    out, err = capfd.readouterr()
+    assert json.loads(out)["what"] == "val"  # one line
+    assert err == ""
 
 
 @pytest.mark.parametrize("task", TASKS)

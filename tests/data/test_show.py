@@ -52,6 +52,36 @@ def test_the_samples_are_those_of_training(toy, tmp_path, drawn):
     assert options["captions"][1::2] == ["augmented"] * 5
 
 
+def test_with_tiles_the_samples_are_those_of_a_training_with_them(toy, tmp_path, drawn, caplog):
+    keys = {"tiles": 64, "overlap": 0.25, "tile_background": 0.5, "mosaic": 0.5}
+    show(toy, n=8, seed=3, out=tmp_path / "s.png", overrides=keys)
+    batch, options = drawn[0]
+    assert batch["img"].shape == (16, 3, 64, 64)
+    spec = load_dataset(toy)
+    dataset = build_yolo_dataset(get_cfg(overrides={**keys, "imgsz": 64, "seed": 3}), spec.split("train"), 8, spec)
+    keys = next(iter(EpochSampler(dataset, 8, shuffle=False, seed=3)))
+    parts = 0
+    for k, key in enumerate(keys):
+        index = batch["index"][2 * k + 1]
+        assert torch.equal(batch["img"][2 * k + 1], dataset[key._replace(index=index)]["img"])
+        # Beside it the tile as it is: cut from its file.
+        left, top, right, bottom = dataset.tiles.places[index]
+        file, caption = dataset.im_files[index], options["captions"][2 * k]
+        if dataset.tiles.is_part[index]:
+            parts += 1
+            cut = torch.from_numpy(imread(file)[top:bottom, left:right, ::-1].copy()).permute(2, 0, 1)
+            h, w = cut.shape[1:]
+            y, x = (64 - h) // 2, (64 - w) // 2
+            assert torch.equal(batch["img"][2 * k][:, y : y + h, x : x + w], cut)
+            assert caption.endswith(f" at {left},{top}")
+        else:
+            assert " at " not in caption
+        assert (batch["batch_idx"] == 2 * k).sum() == len(dataset.labels.labelled(index))
+    assert 0 < parts < 8
+    with pytest.raises(ConfigError, match="imgsz=128 and tiles=64"):
+        show(toy, imgsz=128, out=tmp_path / "t.png", overrides={"tiles": 64})
+
+
 def test_the_choice_depends_on_the_seed_alone(toy, tmp_path, drawn):
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         show(toy, n=4, seed=seed, imgsz=64, out=tmp_path / f"{name}.png")

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from ultralytics.engine.results import OBB, Boxes, Keypoints, Masks, Probs, Results
+from ultralytics.utils.annotate import Annotator
 from ultralytics.utils.colors import colors
 from ultralytics.utils.errors import UserError
 
@@ -177,6 +178,39 @@ def test_pandas_is_asked_for_where_it_is_needed(result, monkeypatch):
     with pytest.raises(UserError, match="to_df needs pandas"):
         result.to_df()
     assert result.to_csv().count("\n") == len(result) + 1
+
+
+def plain_plot(image, rows, names, line_width=None):
+    """Every box and its text, the surest on top."""
+    annotator = Annotator(image, line_width, pil=True, example="".join(names.values()))
+    for x1, y1, x2, y2, score, cls in sorted(rows, key=lambda row: row[4]):
+        annotator.box_label((x1, y1, x2, y2), f"{names[cls]} {score:.2f}", colors(int(cls), bgr=True))
+    return annotator.result()
+
+
+def test_texts_on_a_large_image_hide_no_small_box():
+    names = {0: "motorcycle"}
+    rows = [
+        [x, y, x + 30, y + 30, 0.3 + (x + y) / 10000, 0] for x in range(1000, 1400, 40) for y in range(800, 1100, 40)
+    ]
+    shape = (2000, 3000, 3)
+    image = np.full(shape, 7, np.uint8)
+    result = Results(image, "a.jpg", names, boxes=torch.tensor(rows))
+
+    def seen(drawn):
+        """The least part of a box, inside its lines, that shows the image."""
+        insides = (drawn[int(y1) + 3 : int(y2) - 2, int(x1) + 3 : int(x2) - 2] for x1, y1, x2, y2, *_ in rows)
+        return min((inside == 7).all(-1).mean() for inside in insides)
+
+    drawn = result.plot()
+    assert seen(drawn) > 0.5
+    assert not np.array_equal(drawn, result.plot(labels=False))  # some texts have room
+    assert (drawn != image).sum() > (result.plot(labels=False) != image).sum()
+    # A width that is given, and an image that is small, are drawn as ever.
+    assert np.array_equal(result.plot(line_width=4), plain_plot(image, rows, names, 4))
+    assert seen(result.plot(line_width=4)) == 0
+    small = Results(image[:480, :640], "a.jpg", names, boxes=torch.tensor(rows) - torch.tensor([900, 700] * 2 + [0, 0]))
+    assert np.array_equal(small.plot(), plain_plot(small.orig_img, small.boxes.data.tolist(), names))
 
 
 def test_arguments_of_plot_are_the_references(result, monkeypatch, caplog):

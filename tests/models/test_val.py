@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests.helpers.coco import same
+from tests.helpers.networks import settled
 from ultralytics import YOLO
 from ultralytics.cli import main
 from ultralytics.data.dataset import YOLODataset
@@ -111,6 +112,25 @@ def test_without_its_library_coco_figures_are_a_warning(yolo, tmp_path, monkeypa
     assert yolo.val(project=str(tmp_path / "w"), coco=False, analyse=True, **QUIET).analysis is None
     assert "the analysis is left out" in caplog.text
     assert (tmp_path / "v" / "val" / "metrics.json").exists()
+
+
+def test_classes_that_the_dataset_has_not_leave_files_whole_and_the_console_quiet(tiny, toy, tmp_path, capfd):
+    """A network that knows more classes detects them, and the library that computes the figures complains of them."""
+    torch.manual_seed(0)
+    model = YOLO(str(tiny), nc=8)
+    settled(model.model, (64, 64))
+    capfd.readouterr()
+    keys = {"data": str(toy), "imgsz": 64, "conf": 0.001, "save_json": True, "project": str(tmp_path / "v"), **QUIET}
+    metrics = model.val(analyse=True, gallery=2, **keys)
+    out, err = capfd.readouterr()
+    assert err == ""
+    assert "hotcoco" not in out
+    assert "not drawn" not in out
+    assert metrics.coco is not None
+    rows = json.loads((tmp_path / "v" / "val" / "predictions.json").read_text(encoding="utf-8"))
+    assert {r["category_id"] for r in rows} <= {1, 2, 3}
+    every = model.predict(sorted(map(str, toy.parent.glob("images/val/*"))), imgsz=64, conf=0.001, verbose=False)
+    assert any((r.boxes.cls >= 3).any() for r in every)  # there was something to complain of
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """`compare`: finished runs, grouped into arms by their configuration, and validated on one split."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -8,6 +9,7 @@ from ultralytics import YOLO
 from ultralytics.cli import main
 from ultralytics.study import analysis
 from ultralytics.study.comparing import _arms, _Run
+from ultralytics.study.record import read_record, read_seen, write_record
 
 
 class Checkpoint:
@@ -75,3 +77,40 @@ def test_runs_are_validated_once_and_compared(toy, tiny, tmp_path, monkeypatch, 
     capsys.readouterr()
     assert main([*words[:3], "control=nobody"]) == 2
     assert "none of the runs" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_run_is_validated_with_the_tiles_it_was_trained_with(toy, tiny, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(analysis, "DRAWS", 20)
+    keys = {"data": str(toy), "workers": 0, "plots": False, "verbose": False, "threads": 1, "device": "cpu"}
+    runs, tiles = [], {"tiles": 64, "overlap": 0.3, "merge": "nms"}
+    for name, own in (("plain", {"imgsz": 64}), ("tiled", tiles)):
+        folder = tmp_path / "runs"
+        YOLO(str(tiny)).train(epochs=1, batch=6, project=str(folder), name=name, preflight=False, **own, **keys)
+        runs.append(str(folder / name))
+    out = tmp_path / "out"
+    words = ["compare", f"runs=[{','.join(runs)}]", f"out={out}"]
+    capsys.readouterr()
+    assert main(words) == 0
+    printed = capsys.readouterr().out
+    assert "on the split val with tiles=64" in printed
+    records = {name: read_record(out / f"{name}-0") for name in ("plain", "tiled")}
+    assert records["plain"].facts.get("test settings") is None
+    assert records["tiled"].facts["test settings"] == {"whole": True, **tiles}
+    best = tmp_path / "runs" / "tiled" / "weights" / "best.pt"
+    found = YOLO(str(best)).val(**tiles, **keys, project=str(tmp_path / "v"))
+    assert records["tiled"].figures["mAP50"] == pytest.approx(found.box.map50, abs=1e-9)
+    seen = [len(s.found) for s in read_seen(out / "tiled-0" / "test" / "seen.npz")]
+    assert sum(seen) > 0
+    plain = YOLO(str(best)).val(**keys, project=str(tmp_path / "v"), save_json=True)
+    assert plain.box.map50 != found.box.map50 or sum(seen) != len(
+        json.loads((tmp_path / "v" / "val2" / "predictions.json").read_text(encoding="utf-8"))
+    )
+    assert "tiles" in (out / "table.md").read_text(encoding="utf-8")  # among what differs
+    # A record that was made without the tiles is not taken for one with them.
+    record = records["tiled"]
+    write_record(
+        out / "tiled-0", replace(record, facts={k: v for k, v in record.facts.items() if k != "test settings"})
+    )
+    assert main(words) == 0
+    assert capsys.readouterr().out.count("Validating ") == 1

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,6 +18,7 @@ from ultralytics.study.plan import read_study
 from ultralytics.study.pool import LOCK
 from ultralytics.study.record import FAILED, FINISHED, RunRecord, read_record, read_seen, write_record
 from ultralytics.study.runner import Runner, collect, complaint, run_study
+from ultralytics.utils import events
 from ultralytics.utils.errors import ConfigError
 
 CLONE = Path(__file__).resolve().parents[2]
@@ -88,6 +90,19 @@ def test_runs_are_done_in_order_and_once(study, tmp_path):
     assert starts.began[4:] == ["plain-2", "fla-2"]
     assert read_study(tmp_path / "out" / "study.yaml").runs() == study(seeds=3).runs()
     assert not list((tmp_path / "out").glob(f"*/{LOCK}"))
+
+
+def test_programs_hear_how_many_runs_are_done_and_the_time_left(study, tmp_path, monkeypatch):
+    clock = iter([100, 100, 110, 110, 110, 116, 116, 116, 118, 118, 118, 122, 122])
+    monkeypatch.setattr(pool, "time", SimpleNamespace(monotonic=lambda: next(clock), sleep=lambda _: None))
+    heard = []
+    with events.heard_by(heard.append):
+        Runner(study(), tmp_path / "out", start=Starts(fla_0="no")).run()
+    told = [r for r in heard if r["event"] == "progress" and r["task"] == "Study"]
+    assert [(r["done"], r["total"], r["run"], r["state"]) for r in told] == [
+        (1, 4, "plain-0", FINISHED), (2, 4, "fla-0", FAILED), (3, 4, "fla-1", FINISHED), (4, 4, "plain-1", FINISHED)
+    ]  # fmt: skip
+    assert [(r["elapsed"], r["left"]) for r in told] == [(10, 30), (16, 16), (18, 6), (22, 0)]
 
 
 def test_times_stand_apart(study, tmp_path):

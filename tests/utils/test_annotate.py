@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ultralytics.utils.annotate import Annotator
+from ultralytics.utils.annotate import Annotator, sizes_for
 from ultralytics.utils.batch_plots import plot_images
 from ultralytics.utils.colors import colors
 
@@ -22,6 +22,25 @@ def test_any_box_is_drawn(box):
     out = annotator.result()
     assert out.shape == (40, 60, 3)
     assert out.any()
+
+
+def squares(*sides):
+    return np.array([[10, 10, 10 + s, 10 + s] for s in sides], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("shape", "sides", "sizes"),
+    [
+        ((3000, 4000), (54,), (2, 12)),  # 67.4 / √2⁵ = 11.9 ≤ 54/4; lines 11.9 · 0.156 = 1.86
+        ((3000, 4000), (5, 100, 900), (4, 24)),  # 67.4 / √2³ = 23.8 ≤ 100/4; lines 3.71
+        ((3000, 4000), (8,), (1, 11)),  # the least; lines 8/24
+        ((3000, 4000), (135,), None),  # letters are 67.4, no more than half
+        ((480, 640), (5,), None),  # letters are the least already
+        ((3000, 4000), (), None),
+    ],
+)
+def test_small_boxes_on_a_large_image_have_small_letters_and_thin_lines(shape, sides, sizes):
+    assert sizes_for(shape, squares(*sides).reshape(-1, 4)) == sizes
 
 
 def test_an_array_shows_what_is_drawn_on_it_at_once():

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.helpers.coco import NAMES, made, same, summarised
 from ultralytics.data.prepare.names import COCO_IDS
-from ultralytics.utils.coco import FIGURES, Seen, coco_figures, predictions
+from ultralytics.utils.coco import FIGURES, Seen, coco_figures, predictions, within
 
 
 @settings(max_examples=25)
@@ -26,6 +26,17 @@ def test_areas_at_the_borders_count_on_both_sides():
         seen = [Seen("a.jpg", (100, 100), found, np.array([[*row, 0, 0]]), np.array([area]))]
         figures = same(seen, {0: "a"})
         assert "".join(k for k in "SML" if figures[f"AP_{k}"] is not None) == sizes
+
+
+def test_detections_of_other_classes_go_with_their_shapes_and_change_no_figure():
+    found = np.array([[0, 0, 9, 9, 0.9, 7], [0, 0, 60, 60, 0.8, 0], [5, 5, 9, 9, 0.7, 1.0]])
+    seen = Seen("a.jpg", (100, 100), found, np.array([[0, 0, 60, 60, 0, 0.0]]), found_shapes=["x", "y", "z"])
+    left = within(seen, {0: "a"})
+    assert (left.found.tolist(), left.found_shapes) == ([found[1].tolist()], ["y"])
+    assert within(left, {0: "a"}) is left
+    plain = seen._replace(found_shapes=None)
+    assert within(plain, {0: "a", 1: "b"}).found_shapes is None
+    assert coco_figures([within(plain, {0: "a"})], {0: "a"}) == coco_figures([plain], {0: "a"})
 
 
 def test_score_ties_and_empty_images():

@@ -41,6 +41,7 @@ PAIRS = (*PX, *E)  # modes whose imgsz may be [height, width]
 TASK_NAMES = tuple(TASKS)
 OPTIMIZERS = ("auto", "SGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSProp")
 AUTO_AUGMENTS = ("randaugment", "autoaugment", "augmix")  # `data.class_augment`
+TILE_KEYS = ("tiles", "overlap", "whole", "tile_visible", "tile_background")  # which samples a training has
 MERGES = ("cut", "nms", "nmm", "wbf")  # `utils.fusion.join_parts` of tiles, and the kinds of `utils.fusion.join`
 # Defaults that a mode has of its own; what the None of a key means is the `none` of its knob.
 VAL_CONF, PREDICT_CONF, TRACK_CONF = 0.001, 0.25, 0.1  # lowest scores where `conf` is not set
@@ -314,7 +315,9 @@ class Config:  # size: every key of a run, each declared once
     show_conf: bool = knob(True, "draw scores", P)
     show_boxes: bool = knob(True, "draw boxes", P)
     retina_masks: bool = knob(False, "masks of the image's size instead of the network's", P)
-    line_width: int | None = knob(None, "of drawn boxes, pixels; auto: by image size", P, low=1, none="auto")
+    line_width: int | None = knob(
+        None, "of drawn boxes, pixels; auto: by the sizes of the image and of its boxes", P, low=1, none="auto"
+    )
     save_txt: bool = knob(False, "write boxes as labels/NAME.txt", VP)
     save_conf: bool = knob(False, "add the score to save_txt", VP)
     save_crop: bool = knob(False, "write each box as an image", P)

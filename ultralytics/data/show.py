@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,12 +12,14 @@ from typing import Any
 
 from ultralytics.cfg.config import KNOBS, Config, get_cfg, unknown_key
 from ultralytics.cfg.dataset import DatasetSpec, load_dataset
+from ultralytics.cfg.keys import TILE_KEYS
 from ultralytics.cfg.knob import check_switches, check_whole
 from ultralytics.data.build import WHOLE_SPLIT, build_yolo_dataset
 from ultralytics.data.dataset import YOLODataset
 from ultralytics.data.images import listable, relative_names
 from ultralytics.data.kinds import form_of
 from ultralytics.data.subset.stratify import rank
+from ultralytics.data.tiles import settle_tiles
 from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.files import user_path
 from ultralytics.utils.fonts import checked_font
@@ -35,7 +38,7 @@ def show(
     split: str = "train",
     n: int = 16,
     seed: int = 0,
-    imgsz: int = 640,
+    imgsz: int | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
     overrides: Mapping[str, Any] | None = None,
@@ -47,8 +50,9 @@ def show(
 
     The samples are those of a training run's first epoch with this seed and these settings, made by the same code.
     Which images are drawn depends on the seed and their names. Of a large split only 512 images are read, from which
-    mosaics take their partners. Labels are read as for `task`, or as the YAML or their rows say. The options are those
-    of the command `show`, its keys of the augmentation `overrides`, and `source` is what to call their origin.
+    mosaics take their partners. Labels are read as for `task`, or as the YAML or their rows say. With `tiles` among the
+    overrides the samples are tiles, and whole images as a training has them. The options are those of the command
+    `show`, its keys of the augmentation and of tiles `overrides`, and `source` is what to call their origin.
 
     Returns:
         The image's file.
@@ -60,18 +64,21 @@ def show(
     """
     _check_keys(n, seed, overwrite, overrides or {})
     font = checked_font(font)
-    cfg = get_cfg(overrides={**(overrides or {}), "imgsz": imgsz, "mask_ratio": 1}, source=source)
+    size = {} if imgsz is None else {"imgsz": imgsz}
+    cfg = get_cfg(overrides={**(overrides or {}), **size, "seed": seed, "mask_ratio": 1}, source=source)
+    settle_tiles(cfg)
     spec = load_dataset(data, needs=[split])
     name = spec.yaml_file.stem if spec.yaml_file.stem != "data" else spec.yaml_file.parent.name
     given = None if out is None else _checked_place(out, overwrite)
     names = relative_names(spec.split(split))
     annotations = form_of(spec, sorted(names), task, 1).annotations
     after = _training_set(cfg, spec, split, names, max(WHOLE_SPLIT, n), seed, annotations)
-    chosen = sorted(range(len(after)), key=lambda i: rank(seed, names[after.im_files[i]]))[:n]
+    shown = _name_samples(after, names)
+    chosen = sorted(range(len(after)), key=lambda i: rank(seed, shown[i]))[:n]
     if len(chosen) < n:
         LOGGER.info("%s wanted, and %d can be shown", counted(n, "image"), len(chosen))
     batch = _load_pairs(after, chosen, seed)
-    captions = [text for i in chosen for text in (names[after.im_files[i]], "augmented")]
+    captions = [text for i in chosen for text in (shown[i], "augmented")]
     shape: dict[str, Any] = {"columns": 2 * math.ceil(math.sqrt(len(chosen))), "captions": captions, "group": 2}
     file = given or _new_file(f"{name}-{split}")
     try:
@@ -80,8 +87,8 @@ def show(
         if given is None:
             file.unlink(missing_ok=True)
         raise UserError(e.what, e.where, "free some space or choose another out=") from None
-    shown = f"{counted(len(chosen), 'image')} of {split}{', each' * (len(chosen) > 1)}"
-    LOGGER.info("%s before and after augmentation: %s", shown, file)
+    what = counted(len(chosen), "image" if after.tiles is None else "sample")
+    LOGGER.info("%s of %s%s before and after augmentation: %s", what, split, ", each" * (len(chosen) > 1), file)
     return file
 
 
@@ -92,16 +99,26 @@ def _check_keys(n: int, seed: int, overwrite: bool, overrides: Mapping[str, Any]
     for key, value in overrides.items():
         if key not in KNOBS:
             raise unknown_key(key)
-        if key not in AUGMENTATION:
+        if key not in (*AUGMENTATION, *TILE_KEYS):
             raise ConfigError(f"{key} is no key of the augmentation", hint=f"those are {', '.join(AUGMENTATION)}")
         if key == "scale" and isinstance(value, str):
             raise ConfigError(f"scale={value} must be a number", hint="a letter is the scale of a model")
 
 
+def _name_samples(after: YOLODataset, names: Mapping[str, str]) -> list[str]:
+    """Name each sample by its image and, of a tile, its place in it."""
+    shown = [names[file] for file in after.im_files]
+    if after.tiles is not None:
+        for i in after.tiles.is_part.nonzero()[0].tolist():
+            left, top = after.tiles.places[i, :2].tolist()
+            shown[i] += f" at {left},{top}"
+    return shown
+
+
 def _load_pairs(after: YOLODataset, chosen: Sequence[int], seed: int) -> Batch:
     """Make a batch of each image as it is and as a training sample, in turn."""
-    kind = after.targets
-    before = YOLODataset(after.labels, after.imgsz, annotations=kind.annotations, mask_ratio=kind.ratio)
+    before = copy.copy(after)
+    before.augmentation = None
     partners = tuple(range(len(after))) if after.uses_partners else ()
     samples: list[Sample] = []
     for position, i in enumerate(chosen):

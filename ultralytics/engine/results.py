@@ -18,6 +18,7 @@ from ultralytics.engine.outputs import distinct, free_path
 from ultralytics.engine.predictions import OBB, BaseTensor, Boxes, Keypoints, Masks, Probs
 from ultralytics.engine.tables import Tabular
 from ultralytics.engine.window import has_display, show_in_notebook
+from ultralytics.utils.annotate import sizes_for
 from ultralytics.utils.boxes import clip_boxes, xyxy2xywh
 from ultralytics.utils.environment import is_jupyter
 from ultralytics.utils.errors import UserError
@@ -160,7 +161,7 @@ class Results(Tabular):  # size: the reference's methods, each a few lines
         Args:
             conf, labels: write scores, and names.
             boxes, masks, probs: draw boxes, rotated ones too; masks; the most likely classes.
-            line_width, font_size: pixels, by the image's size when None.
+            line_width, font_size: pixels; by the image's size when both are None, or that of small boxes: `sizes_for`.
             font: a font file, or the name of an installed one, to prefer.
             img: draw on this image instead.
             kpt_radius: of keypoints, pixels; at least a little more than the line's width.
@@ -176,11 +177,14 @@ class Results(Tabular):  # size: the reference's methods, each a few lines
             raise UserError(f"color_mode={color_mode!r} is unknown", hint='"class" or "instance"')
         drawn_on = self.orig_img if img is None else img
         example = "".join(self.names.values())
+        found = self.objects if boxes and line_width is None and font_size is None else None
+        small = None if found is None else sizes_for(drawn_on.shape, found.numpy().xyxy)
+        line_width, font_size = small or (line_width, font_size)
         annotator = Annotator(drawn_on, line_width, font_size, font, pil=True, example=example)
         if self.masks is not None and masks:
             self._draw_masks(annotator, color_mode)
         if self.objects is not None and boxes:
-            self._draw_boxes(annotator, conf, labels, color_mode)
+            self._draw_boxes(annotator, conf, labels, color_mode, small is not None)
         if self.keypoints is not None:
             for points in self.keypoints.numpy().data:
                 annotator.kpts(points, self.orig_shape, kpt_radius, kpt_line)
@@ -216,8 +220,9 @@ class Results(Tabular):  # size: the reference's methods, each a few lines
         whole = (scale_image((data[i] > 0).astype(np.uint8) * 255, shape) > 127 for i in order)
         annotator.masks(whole, [tints[i] for i in order])
 
-    def _draw_boxes(self, annotator: Annotator, conf: bool, labels: bool, mode: str) -> None:
-        found, tints = self.objects.numpy(), self._colors(mode)
+    def _draw_boxes(self, annotator: Annotator, conf: bool, labels: bool, mode: str, small: bool) -> None:
+        """Draw the boxes and their texts; with `small` those texts alone that hide no box, the surest first."""
+        found, tints, texts = self.objects.numpy(), self._colors(mode), dict[int, str]()
         places = found.xyxy if self.obb is None else found.xyxyxyxy
         for i in self._rising():
             words = []
@@ -227,7 +232,11 @@ class Results(Tabular):  # size: the reference's methods, each a few lines
                 if number in self.trails:
                     annotator.trail(self.trails[number], tints[i])
             words += [self._name(found.cls[i])] + [f"{found.conf[i]:.2f}"] * conf
-            annotator.box_label(places[i], " ".join(words) if labels else "", tints[i], rotated=self.obb is not None)
+            texts[i] = " ".join(words) if labels else ""
+            annotator.box_label(places[i], "" if small else texts[i], tints[i], rotated=self.obb is not None)
+        taken: list[tuple[float, ...]] = []
+        for i in reversed(texts if small and labels else ()):
+            annotator.caption(found.xyxy[i], texts[i], tints[i], taken, found.xyxy)
 
     def _name(self, number: float) -> str:
         """Return the name of a class."""

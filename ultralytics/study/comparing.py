@@ -19,7 +19,7 @@ from ultralytics.models.yolo.weights import guess_model_task
 from ultralytics.nn.plugins import load_plugins
 from ultralytics.study import latency as timing
 from ultralytics.study.analysis import Analysis
-from ultralytics.study.job import TEST_KEYS, Witness, cost, evaluator
+from ultralytics.study.job import TEST_KEYS, TILED, Witness, cost, evaluator
 from ultralytics.study.plan import FREE
 from ultralytics.study.record import FINISHED, RECORD, RunRecord, read_record, write_record
 from ultralytics.study.report import COMPARED, STUDY, kept_of, write_report
@@ -29,6 +29,7 @@ from ultralytics.utils.log import LOGGER
 from ultralytics.utils.text import safe_name
 
 WEIGHTS = ("weights/best.pt", "best.pt", "weights/last.pt", "last.pt")
+TESTED = "test settings"  # the fact of a run that says so
 # What makes no arm of its own, beside what no figure depends on.
 _NO_ARM = ("seed", "project", "name", "exist_ok", "resume", "mode", "task", *FREE)
 
@@ -51,6 +52,12 @@ class _Run:
         """Keys of its configuration that are not at their default."""
         trained = self.checkpoint.train_args
         return {k: v for k, v in trained.items() if k in KNOBS and k not in _NO_ARM and v != KNOBS[k].default}
+
+    @property
+    def tiled(self) -> dict[str, Any]:
+        """Keys of its validation with the tiles that it was trained with; empty without."""
+        trained = self.checkpoint.train_args
+        return {k: trained[k] for k in TILED if trained.get(k) is not None} if trained.get("tiles") else {}
 
     @property
     def configuration(self) -> str:
@@ -96,7 +103,8 @@ def compare_runs(
         record = _read_earlier(place, arm, run, split, str(data))
         if record is None:
             place.mkdir(exist_ok=True)
-            LOGGER.info("Validating %s on the split %s", run.weights, split)
+            tiles = f" with tiles={run.tiled['tiles']}" if run.tiled else ""
+            LOGGER.info("Validating %s on the split %s%s", run.weights, split, tiles)
             record = _validate(run, arm, place, str(data), split, task)
             write_record(place, record)
         records.append(record)
@@ -177,7 +185,7 @@ def _read_earlier(place: Path, arm: str, run: _Run, split: str, data: str) -> Ru
         return None
     if record is None or kept_of(place) is None:
         return None
-    asked = {"weights": _stamp(run.weights), "test split": split, "data": data}
+    asked = {"weights": _stamp(run.weights), "test split": split, "data": data, TESTED: run.tiled or None}
     same = all(record.facts.get(k) == v for k, v in asked.items())
     return replace(record, arm=arm) if same else None
 
@@ -190,7 +198,7 @@ def _stamp(weights: Path) -> str:
 def _validate(run: _Run, arm: str, place: Path, data: str, split: str, task: str) -> RunRecord:
     """Validate a run's weights and keep what was seen."""
     trained = run.checkpoint.train_args
-    keys: dict[str, Any] = {k: trained[k] for k in ("imgsz", "single_cls") if k in trained}
+    keys: dict[str, Any] = {k: trained[k] for k in ("imgsz", "single_cls") if k in trained} | run.tiled
     args = get_cfg(None, {**keys, **TEST_KEYS, "split": split, "data": data, "model": str(run.weights)}, mode="val")
     (place / "test").mkdir(exist_ok=True)
     witness = Witness(task, place / "test", args)
@@ -205,6 +213,7 @@ def _validate(run: _Run, arm: str, place: Path, data: str, split: str, task: str
         "epochs planned": trained.get("epochs"),
         "batch": trained.get("batch"),
         "evaluator": evaluator(),
+        **({TESTED: run.tiled} if run.tiled else {}),
     }
     measured = witness.figures()
     spent = cost(run.weights, [], args.imgsz)

@@ -254,7 +254,7 @@ def _facts(best: Path, state: Mapping[str, Any], trained: Mapping[str, Any], wit
         "evaluator": evaluator(),
         "test settings": {k: getattr(tested, k) for k in _TESTED}
         | ({"batch": tested.batch} if tested.rect_val else {})
-        | ({k: getattr(tested, k) for k in _TILED} if tested.tiles is not None else {}),
+        | ({k: getattr(tested, k) for k in TILED} if tested.tiles is not None else {}),
         "code": record.get("code"),
         "torch": str(torch.__version__),
         "device": device,
@@ -262,8 +262,8 @@ def _facts(best: Path, state: Mapping[str, Any], trained: Mapping[str, Any], wit
     }
 
 
+TILED = ("tiles", "overlap", "whole", "merge", "merge_iou")  # of a validation with tiles
 _TESTED = ("conf", "iou", "max_det", "rect_val", "half", "single_cls", "agnostic_nms", "classes")
-_TILED = ("tiles", "overlap", "whole", "merge", "merge_iou")
 
 
 def evaluator() -> str:

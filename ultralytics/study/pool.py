@@ -25,6 +25,7 @@ from ultralytics.engine.safety.threads import cores
 from ultralytics.study.job import JOB, JOB_FILE, Job, failed
 from ultralytics.study.plan import FREE, Run
 from ultralytics.study.record import FAILED, RECORD, RunRecord, read_record, write_record
+from ultralytics.utils import events
 from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.files import read_json, write_json
 from ultralytics.utils.log import LOGGER
@@ -87,6 +88,8 @@ class _Working:
 class Work(Protocol):
     """What there is to run, in its order."""
 
+    title: str  # of its progress
+
     def following(self) -> Job | None:
         """Return a run to begin now; None where none can begin yet, or none is left."""
 
@@ -101,6 +104,9 @@ class Work(Protocol):
 
     def ended(self, record: RunRecord) -> str:
         """Take what has become of a run; returns what to say of one that has not failed."""
+
+    def done(self) -> tuple[int, int]:
+        """Return how many are done, and of how many: runs, or trials."""
 
 
 class Pool:
@@ -120,6 +126,7 @@ class Pool:
         self._slots = len(slots)
         self._working: list[_Working] = []
         self._spent: list[float] = []  # seconds of runs that were done here
+        self._since = 0.0  # when it began to run
         self.elsewhere: dict[str, str] = {}  # runs that other processes work at, and by whom
 
     def run(self) -> None:
@@ -128,6 +135,7 @@ class Pool:
         Raises:
             KeyboardInterrupt, EndedError: a stop was asked for; the runs under way are saved.
         """
+        self._since = time.monotonic()
         try:
             while True:
                 while self._free and (job := self.work.following()) is not None:
@@ -194,6 +202,9 @@ class Pool:
 
     def _tell(self, record: RunRecord) -> None:
         name, shown = f"{record.arm}-{record.seed}", self.work.ended(record)
+        done, total = self.work.done()
+        events.emit("progress", task=self.work.title, done=done, total=total, run=name, state=record.state,
+                    elapsed=time.monotonic() - self._since, left=self._seconds_left())  # fmt: skip
         if record.state == FAILED:
             LOGGER.error("failed:   %s: %s%s", name, record.error, self._left())
             return
@@ -204,8 +215,11 @@ class Pool:
         left = self.work.left(self.elsewhere)
         if not left:
             return ""
-        seconds = sum(self._spent) / len(self._spent) * left / self._slots
-        return f"; {counted(left, 'run')} left, about {duration(seconds)}"
+        return f"; {counted(left, 'run')} left, about {duration(self._seconds_left())}"
+
+    def _seconds_left(self) -> float:
+        """Guess the time of the runs that are left, from that of those done here."""
+        return sum(self._spent) / len(self._spent) * self.work.left(self.elsewhere) / self._slots
 
     def _stop(self) -> None:
         """Let the runs under way save, and tell how to go on; a further Ctrl-C ends them at once."""

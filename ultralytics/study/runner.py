@@ -36,7 +36,6 @@ from ultralytics.study.pool import (
 from ultralytics.study.record import FAILED, FINISHED, RECORD, TIMES, RunRecord, read_record
 from ultralytics.study.report import write_report
 from ultralytics.study.tune.arms import tune_arms, tuning_fact
-from ultralytics.utils import events
 from ultralytics.utils.errors import ConfigError, UserError
 from ultralytics.utils.files import read_json, stamp, user_path, write_json, write_text
 from ultralytics.utils.log import LOGGER, setup_console
@@ -124,6 +123,8 @@ class Runner:
         command: what to type to go on, for messages; start: starts the process of a run.
     """
 
+    title = "Study"
+
     def __init__(
         self,
         study: Study,
@@ -201,12 +202,14 @@ class Runner:
         return sum(not self.is_done(r) and r.name not in elsewhere for r in self.runs)
 
     def ended(self, record: RunRecord) -> str:
-        """Report the study's progress; returns a run's figure, for the message."""
-        done, name = sum(map(self.is_done, self.runs)), f"{record.arm}-{record.seed}"
-        events.emit("progress", task="Study", done=done, total=len(self.runs), run=name, state=record.state)
+        """Return a run's figure, for the message."""
         metric = task_named(record.task).figures.metric
         figure = record.figures.get(metric)
         return "" if figure is None else f", {metric} {figure:.4f}"
+
+    def done(self) -> tuple[int, int]:
+        """Count the runs that are done, and all."""
+        return sum(map(self.is_done, self.runs)), len(self.runs)
 
 
 def collect(study: Study, out: Path) -> dict[str, Any]:

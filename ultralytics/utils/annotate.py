@@ -27,6 +27,8 @@ _ELSEWHERE = "draw it with OpenCV on result()"
 _SOLUTIONS = """circle_label display_analytics display_objects_labels draw_centroid_and_tracks draw_region
 draw_specific_points estimate_pose_angle plot_angle_and_count_and_stage plot_distance_and_line queue_counts_display
 seg_bbox text_label visioneye dark_colors light_colors kpt_color limb_color skeleton get_txt_color"""
+LINES, LETTERS = 0.003, 0.035 * 0.55  # width of lines and size of letters, parts of an image's mean side
+LEAST_LETTERS = 11  # pixels
 CAPTIONS = 0.15  # part of an image that class names may cover
 _REFERENCE_FONTS = ("Arial.ttf", "Arial.Unicode.ttf")  # its defaults, which it would fetch
 
@@ -59,8 +61,8 @@ class Annotator:
         if isinstance(im, Image.Image):
             im, pil = np.asarray(im.convert("RGB"))[..., ::-1], True  # BGR
         font = None if font in _REFERENCE_FONTS else font
-        self.lw = max(int(line_width or round(sum(im.shape[:2]) / 2 * 0.003)), 1 if line_width else 2)
-        self.size = int(font_size or max(round(sum(im.shape[:2]) / 2 * 0.035 * 0.55), 11))
+        self.lw = max(int(line_width or round(sum(im.shape[:2]) / 2 * LINES)), 1 if line_width else 2)
+        self.size = int(font_size or max(round(sum(im.shape[:2]) / 2 * LETTERS), LEAST_LETTERS))
         self.font, self.example = font, example
         self.pil = True  # how it is drawn
         self.sf = self.size / 32
@@ -280,6 +282,31 @@ class Annotator:
         """Width, height and area of a box (xyxy)."""
         width, height = bbox[2] - bbox[0], bbox[3] - bbox[1]
         return width, height, width * height
+
+
+def sizes_for(shape: Sequence[int], boxes: Float32Array) -> tuple[int, int] | None:
+    """Return the width of lines and the size of letters, pixels, that go with small boxes on a large image.
+
+    Letters follow the image's size, as an `Annotator`'s do, and are reduced by steps of √2, so that frames of a video
+    are mostly drawn alike, until they are a quarter of the boxes.
+
+    Args:
+        shape: (h, w) of the image.
+        boxes: (n, 4) xyxy, pixels.
+
+    Returns:
+        None where the letters of the image's own size are at most half as high as boxes are: the median of √area.
+    """
+    letters = max(sum(shape[:2]) / 2 * LETTERS, LEAST_LETTERS)
+    if letters <= LEAST_LETTERS or not len(boxes):
+        return None
+    side = float(np.median(np.sqrt((boxes[:, 2:4] - boxes[:, :2]).clip(0).prod(1))))
+    if letters <= side / 2:
+        return None
+    while letters > max(side / 4, LEAST_LETTERS):
+        letters /= math.sqrt(2)
+    letters = max(letters, LEAST_LETTERS)
+    return max(round(min(letters * LINES / LETTERS, side / 24)), 1), round(letters)
 
 
 def _largest_cover(place: Sequence[float], boxes: Float64Array) -> float:

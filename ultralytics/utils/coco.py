@@ -11,7 +11,7 @@ import contextlib
 import io
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,6 +45,16 @@ class Seen(NamedTuple):
     # they may be missing, or None for its box
     found_shapes: Sequence[Any] | None = None
     truth_shapes: Sequence[Any] | None = None
+
+
+def within(seen: Seen, classes: Collection[int]) -> Seen:
+    """Leave out detections of other classes, such as those that a network knows and a dataset has not. No figure
+    depends on them, but the library complains of each."""
+    kept = np.flatnonzero(np.isin(seen.found[:, 5], list(classes)))
+    if len(kept) == len(seen.found):
+        return seen
+    shapes = None if seen.found_shapes is None else [seen.found_shapes[i] for i in kept.tolist()]
+    return seen._replace(found=seen.found[kept], found_shapes=shapes)
 
 
 def coco_figures(

@@ -21,7 +21,7 @@ VERSION = 1  # of the format: new events and fields leave it, a field that chang
 STREAM = {
     "start": "first: a command begins",
     "run": "a training begins, or goes on from a save: its folder and settings",
-    "progress": "of a loop that takes seconds, at most one a second for each loop",
+    "progress": "of a loop that takes seconds, at most one a second for each loop; a run of a study or tune has ended",
     "epoch": "an epoch is trained and validated: its row of results.csv",
     "metrics": "figures of a validation; of a training, those of its best weights",
     "image": "an image or frame is predicted: its objects, as `Results.summary` has them",

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import random
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -19,6 +20,7 @@ from ultralytics.study.tune.report import write_tune_report
 from ultralytics.study.tune.search import Search, base_keys, tune_with
 from ultralytics.study.tune.suggest import suggest
 from ultralytics.study.tune.trial import FIRST, pruned_after
+from ultralytics.utils import events
 from ultralytics.utils.errors import ConfigError, UserError
 
 EPOCHS = 8
@@ -207,6 +209,32 @@ def test_a_failed_trial_is_reported_and_the_rest_goes_on(tune, tmp_path, caplog)
     assert [name for name, _ in again.began] == ["t012-0"]
     assert read_record(tmp_path / "out" / "t002-0").state == FAILED
     assert found.trials[11].state != FAILED
+
+
+def test_programs_hear_how_many_trials_are_done_and_the_time_left(tune, monkeypatch):
+    """Two seeds a trial; a run takes 10 seconds by this clock, which moves while the tune waits."""
+    clock = [100.0]
+
+    def sleep(_):
+        clock[0] += 10
+
+    class Once(random.Random):
+        def randint(self, *_):
+            return 1
+
+    monkeypatch.setattr(pool, "time", SimpleNamespace(monotonic=lambda: clock[0], sleep=sleep))
+    machine = Machine(failing=("t002",))
+    machine.chance = Once()
+    heard = []
+    with events.heard_by(heard.append):
+        tune(machine=machine, trials=3, seeds=2, prune=False).run()
+    told = [r for r in heard if r["event"] == "progress" and r["task"] == "Tune"]
+    assert [(r["done"], r["total"], r["run"], r["state"]) for r in told] == [
+        (0, 3, "t001-0", FINISHED), (1, 3, "t001-1", FINISHED), (2, 3, "t002-0", FAILED),
+        (2, 3, "t003-0", FINISHED), (3, 3, "t003-1", FINISHED),
+    ]  # fmt: skip
+    assert [r["elapsed"] for r in told] == [10, 20, 30, 40, 50]
+    assert [r["left"] for r in told] == [50, 40, 20, 10, 0]  # of the failed trial no second run
 
 
 def test_a_tune_of_which_everything_fails_stops(tune):

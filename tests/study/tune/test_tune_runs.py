@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from ultralytics.data.prepare import prepare_shapes
 from ultralytics.engine.weights.checkpoint import load_checkpoint
 from ultralytics.models import YOLO
 from ultralytics.study.job import Job, run_job
@@ -22,10 +23,28 @@ CLONE = Path(__file__).resolve().parents[3]
 SPACE = "{lr0: [1e-4, 0.05, log], mosaic: [0, 1], nbs: {choices: [4, 16]}}"
 
 
-def words(toy, tiny, out, *more):
-    keys = ["imgsz=32", "epochs=2", "batch=4", "workers=0", "device=cpu", "threads=1", "optimizer=AdamW"]
-    own = [f"model={tiny}", f"data={toy}", f"space={SPACE}", f"out={out}"]
+def words(data, model, out, *more):
+    keys = ["imgsz=96", "epochs=2", "batch=8", "workers=0", "device=cpu", "threads=1", "optimizer=AdamW"]
+    own = [f"model={model}", f"data={data}", f"space={SPACE}", f"out={out}", "fraction=0.25", "trials=4"]
     return [sys.executable, str(CLONE / "ultralytics"), "tune", *own, *keys, *more]
+
+
+@pytest.fixture
+def learned(tmp_path, tiny):
+    """The embedded drawing, and a network that finds something of it: what a trial reaches says more than 0."""
+    data = prepare_shapes(tmp_path / "shapes")
+    keys = {"imgsz": 96, "batch": 8, "workers": 0, "device": "cpu", "threads": 1, "mosaic": 0.0, "plots": False}
+    keys |= {
+        "epochs": 8,
+        "optimizer": "AdamW",
+        "lr0": 0.005,
+        "warmup_epochs": 0.5,
+        "preflight": False,
+        "verbose": False,
+    }
+    yolo = YOLO(tiny)
+    yolo.train(data=str(data), project=str(tmp_path / "first"), **keys)
+    return data, yolo.trainer.best
 
 
 def is_gone(pid):
@@ -41,14 +60,14 @@ def result(out):
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked for in /proc")
-def test_a_tune_that_was_killed_five_times_has_the_same_trials(tmp_path, toy, tiny):
-    done = subprocess.run(words(toy, tiny, tmp_path / "whole", "trials=3", "jobs=2"), capture_output=True, text=True,
+def test_a_tune_that_was_killed_five_times_has_the_same_trials(tmp_path, learned):
+    done = subprocess.run(words(*learned, tmp_path / "whole", "jobs=2"), capture_output=True, text=True,
                           timeout=900, check=False)  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     chance, out = random.Random(0), tmp_path / "killed"
     for kill in range(5):
         jobs = 2 if kill == 0 else chance.choice([1, 2, 3])
-        process = subprocess.Popen(words(toy, tiny, out, "trials=3", f"jobs={jobs}"), stdout=subprocess.DEVNULL,
+        process = subprocess.Popen(words(*learned, out, f"jobs={jobs}"), stdout=subprocess.DEVNULL,
                                    stderr=subprocess.STDOUT, start_new_session=True)  # fmt: skip
         try:
             # Killed once its trials train: some have an epoch behind them, some not.
@@ -66,11 +85,13 @@ def test_a_tune_that_was_killed_five_times_has_the_same_trials(tmp_path, toy, ti
             process.kill()
             process.wait()
     # At once: trials whose tune was killed may still be there for a moment.
-    done = subprocess.run(words(toy, tiny, out, "trials=3", "jobs=2"), capture_output=True, text=True, timeout=900,
+    done = subprocess.run(words(*learned, out, "jobs=2"), capture_output=True, text=True, timeout=900,
                           check=False)  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert result(out) == result(tmp_path / "whole")
-    assert [t["state"] for t in result(out)["trials"]] == ["finished"] * 3
+    trials = result(out)["trials"]
+    assert [t["state"] for t in trials] == ["finished"] * 4
+    assert len({t["value"] for t in trials} - {0.0}) == 4
     for folder in sorted(tmp_path.glob("whole/t00*")):
         one, other = (load_checkpoint(tmp_path / n / folder.name / "weights" / "last.pt") for n in ("whole", "killed"))
         assert all(torch.equal(one.weights[k], other.weights[k]) for k in one.weights), folder.name

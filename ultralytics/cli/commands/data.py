@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ultralytics.cfg.keys import KNOBS
+from ultralytics.cfg.keys import KNOBS, TILE_KEYS
 from ultralytics.cfg.knob import Knob, knob
 from ultralytics.cfg.paths import data_hint
 from ultralytics.cfg.tasks import labelled
@@ -136,12 +136,12 @@ class Show(Command, name="show"):
     """Draw images of a split with what is labelled, before and after augmentation."""
 
     example = "show data=data/shapes.yaml split=train n=16 mosaic=0 degrees=10"
-    more: ClassVar[Mapping[str, Knob]] = {k: v for k, v in KNOBS.items() if v.group == "augmentation"}
+    more: ClassVar[Mapping[str, Knob]] = {k: v for k, v in KNOBS.items() if v.group == "augmentation" or k in TILE_KEYS}
     data: str = knob("", _DATA, needed="data is missing")
     split: str = knob("train", "train, val or test")
     n: int = knob(16, "images, 1 to 64")
     seed: int = knob(0, "of the choice and the augmentation", high=SEED_MAX)
-    imgsz: int = knob(640, "side of a sample, pixels")
+    imgsz: int | None = knob(None, "side of a sample, pixels", none="640, or the side of the tiles")
     task: str | None = knob(None, _TASK, none=_ASKED)
     font: str | None = knob(None, _FONT, none=_LETTERS)
     out: str | None = knob(None, "the plot, .jpg or .png", none="runs/show/DATA-SPLIT.jpg, numbered")

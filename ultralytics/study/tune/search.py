@@ -51,6 +51,7 @@ from ultralytics.utils.yaml import read_yaml
 
 LOCK = ".tune.lock"
 HOPELESS = 3  # failed trials, and none that has not, after which a tune stops
+ANEW = "remove that folder and begin anew, once the cause is gone"
 # Keys that a tune sets itself.
 OWN = ("project", "name", "exist_ok", "resume", "seed", "mode", "task", "save", "val")
 PATHS = ("model", "data", "pretrained", "teacher", "adapter", "cfg", "plugins")
@@ -168,6 +169,8 @@ class Search:
         command: what to type to go on, for messages; start: starts the process of a run.
     """
 
+    title = "Tune"
+
     def __init__(
         self,
         base: Mapping[str, Any],
@@ -203,7 +206,7 @@ class Search:
         make_folder(self.out)
         lock = RunLock(self.out, LOCK)
         try:
-            write_text(self.out / PLAN, self._plan_text(), key="out")
+            write_text(self.out / PLAN, _plan_text(self._plan()), key="out")
             self._look_back()
             LOGGER.info("Tune: %s, %d of %d trials done, in %s", counted(len(self.options.space), "key"),
                         len(self._trials()), self.options.trials, self.out)  # fmt: skip
@@ -266,10 +269,6 @@ class Search:
     def _plan(self) -> dict[str, Any]:
         return {"base": dict(self.base), **self.options.to_data(), "lag": self.lag}
 
-    def _plan_text(self) -> str:
-        text = yaml.safe_dump(self._plan(), allow_unicode=True, sort_keys=False, width=120)
-        return f"# What this folder's tune began with; the same command goes on with it.\n{text}"
-
     def _look_back(self) -> None:
         """Take the trials that have begun, with their settings as they were; a failed one on whose failure no
         suggestion rests is tried once more."""
@@ -295,15 +294,12 @@ class Search:
         best = best_of(trials)
         if best is None or best.value is None:
             why = f": {trials[0].error}" if trials else ""
-            raise UserError(f"no trial of {len(trials)} has finished{why}", str(self.out), self._anew())
+            raise UserError(f"no trial of {len(trials)} has finished{why}", str(self.out), ANEW)
         LOGGER.info("best: trial %d, %s %.4f; its settings: %s", best.number, self.options.metric, best.value,
                     ", ".join(f"{k}={v}" for k, v in best.values.items()))  # fmt: skip
         found = Tuned(self.out, best.values, best.value, trials)
         LOGGER.info("train with them: cfg=%s", found.recipe)
         return found
-
-    def _anew(self) -> str:
-        return "remove that folder and begin anew, once the cause is gone"
 
     # The trials
 
@@ -340,7 +336,7 @@ class Search:
         if len(ended) >= HOPELESS and all(t.state == FAILED for t in ended):
             first = ended[0]
             what = f"the first {len(ended)} trials have all failed; {first.folders[-1]}: {first.error}"
-            raise UserError(what, str(self.out), self._anew())
+            raise UserError(what, str(self.out), ANEW)
 
     def _suggest(self, n: int) -> dict[str, Any]:
         """Return the settings of a new trial: first the base's own, then what the sampler makes of those known."""
@@ -394,7 +390,13 @@ class Search:
 
     def left(self, elsewhere: Collection[str]) -> int:
         """Count the runs that are left, as if none were pruned."""
-        return (self.options.trials - len(self._trials())) * len(self.options.seeds)
+        new = (self.options.trials - len(self._values)) * len(self.options.seeds)
+        begun = [n for n in range(len(self._values)) if self.outcome(n) is None]
+        return new + sum(read_record(self.out / _name(n, s)) is None for n in begun for s in self.options.seeds)
+
+    def done(self) -> tuple[int, int]:
+        """Count the trials that have ended, and all."""
+        return len(self._trials()), self.options.trials
 
     def ended(self, record: RunRecord) -> str:
         """Take in a run, write what there is, and return its figure."""
@@ -407,6 +409,11 @@ class Search:
         best = best_of(trials)
         shown = f" (best: {best.value:.4f}, trial {best.number})" if best is not None else ""
         return "" if figure is None else f"{after}, {metric} {figure:.4f}{shown}"
+
+
+def _plan_text(plan: Mapping[str, Any]) -> str:
+    text = yaml.safe_dump(plan, allow_unicode=True, sort_keys=False, width=120)
+    return f"# What this folder's tune began with; the same command goes on with it.\n{text}"
 
 
 def _check_data(base: Mapping[str, Any], models: Collection[Any], metric: str) -> None:

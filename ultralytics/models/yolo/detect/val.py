@@ -26,7 +26,7 @@ from ultralytics.nn.backend import Backend, frame_of
 from ultralytics.utils.analysis import analyse, table_lines
 from ultralytics.utils.batch_plots import DetectionBatch
 from ultralytics.utils.boxes import xyxy2xywhn
-from ultralytics.utils.coco import Seen, coco_figures, predictions
+from ultralytics.utils.coco import Seen, coco_figures, predictions, within
 from ultralytics.utils.files import write_json
 from ultralytics.utils.gallery import draw_analysis
 from ultralytics.utils.log import LOGGER
@@ -182,9 +182,11 @@ class DetectionValidator(BaseValidator):  # size: the steps of a loop, which oth
 
     def seen_images(self) -> list[Seen]:
         """Return the detections and labels of all images, in the loader's order: of a last validation that `coco`,
-        `save_json` or `analyse` wants them of, and on the leader alone."""
+        `save_json` or `analyse` wants them of, and on the leader alone. Detections of classes that the dataset has not
+        are left out."""
         evaluators = [] if self.current is None else self.current.evaluators
-        return [s for e in evaluators if isinstance(e, SeenEvaluator) for s in e.result()]
+        images = [s for e in evaluators if isinstance(e, SeenEvaluator) for s in e.result()]
+        return [within(s, self.metrics.names) for s in images]
 
     def sigmas(self) -> Sequence[float] | None:
         """Return the spreads of the keypoints, for COCO's figures; None of other tasks."""
