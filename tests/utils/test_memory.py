@@ -7,8 +7,10 @@ import platform
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
+from ultralytics import YOLO
 from ultralytics.utils.memory import CHOSEN
 
 gnu = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not GNU's")
@@ -53,3 +55,35 @@ def test_tensors_on_a_cpu_use_memory_again() -> None:
 def test_the_users_choice_stays() -> None:
     made, _ = faults("cpu", MALLOC_TRIM_THRESHOLD_="131072")
     assert made > 4000  # huge pages hold 512 of them
+
+
+@gnu
+def test_a_little_may_be_kept():
+    script = """
+import torch
+from ultralytics.engine.ranks.device import select_device
+from ultralytics.utils.memory import _free_bytes, _gnu, release_memory
+select_device("cpu", quiet=True)
+torch.ones(32 * 2**20)
+for kept in (2**40, 2**20):
+    release_memory(kept)
+    print(int(open("/proc/self/statm").read().split()[1]) // 256, _free_bytes(_gnu()) >> 20)
+"""
+    env = {k: v for k, v in os.environ.items() if k not in CHOSEN}
+    said = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True).stdout
+    (held, free), (left, _) = (map(int, line.split()) for line in said.splitlines())
+    assert free >= 120  # MiB of the tensor's 128
+    assert held - left > 100
+
+
+@pytest.mark.parametrize(
+    ("module", "call"),
+    [("engine.predictor", "predict"), ("engine.validator", "val"), ("engine.trainer", "train")],
+)
+def test_runs_give_memory_back(module, call, tmp_path, toy, monkeypatch):
+    calls = []
+    monkeypatch.setattr(f"ultralytics.{module}.release_memory", lambda *kept: calls.append(kept))
+    keys = {"data": toy, "epochs": 1, "workers": 0, "plots": False, "batch": 2}
+    keys = {"source": np.zeros((32, 32, 3), np.uint8)} if call == "predict" else keys
+    getattr(YOLO("yolov8n.yaml"), call)(**keys, imgsz=32, device="cpu", project=tmp_path)
+    assert calls

@@ -26,6 +26,7 @@ from ultralytics.nn.several import torch_network
 from ultralytics.utils.errors import ConfigError
 from ultralytics.utils.fonts import checked_font
 from ultralytics.utils.log import LOGGER, progress
+from ultralytics.utils.memory import release_memory
 from ultralytics.utils.ops import Profile
 from ultralytics.utils.text import counted
 from ultralytics.utils.threads import kept_threads
@@ -34,6 +35,7 @@ from ultralytics.utils.types import UInt8Array
 STAGES = ("preprocess", "inference", "postprocess")
 LOOK_AHEAD = 4  # batches of images that may wait for others of their shape
 TRIAL_AFTER = 3  # batches: a source that has more is worth a trial with how many threads they take least
+KEPT_BYTES = 2**28  # of memory that are free when a prediction ends: the next one begins with them
 Given = nn.Module | Backend | str | Path | None  # a network, what runs one, or the file of one
 
 
@@ -196,6 +198,7 @@ class BasePredictor(WithCallbacks):  # size: the reference's names, which callba
                 yield given
         finally:
             items.close()
+            release_memory(KEPT_BYTES)
             self.incomplete = {items.paths[i]: what for i, what in items.incomplete.items()}
             if window is not None:
                 window.close()

@@ -2,8 +2,8 @@
 
 The C library asks the kernel for each large block and gives it back when it is freed, and the kernel fills every page
 of the next one with zeros. The maps of a network are such blocks: each layer of each batch makes and frees them. Where
-they are kept and used again, a training step takes a tenth less time and a validation a fifth (docs/benchmarks.md). No
-value depends on it.
+they are kept and used again, a training step takes a tenth less time and a validation of masks a fifth
+(docs/benchmarks.md). No value depends on it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ CHOSEN = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX_"
 
 @functools.cache
 def keep_memory() -> None:
-    """Keep the memory of freed tensors for the next ones, from here on in this process and its children.
+    """Keep the memory of freed tensors for the next ones, from here on in this process and those that are forked of it.
 
     It does nothing where the C library is not GNU's (Windows, macOS, Alpine) or the environment has chosen (`CHOSEN`).
     """
@@ -30,11 +30,33 @@ def keep_memory() -> None:
         library.mallopt(M_MMAP_MAX, 0)
 
 
-def release_memory() -> None:
-    """Give the memory of freed tensors back to the system: at the end of a run, whose process may go on."""
+def release_memory(kept: int = 0) -> None:
+    """Give the memory of freed tensors back to the system: at the end of a run, whose process may go on.
+
+    Args:
+        kept: bytes that may stay for the next tensors; where no more are free, nothing happens.
+    """
     library = _gnu()
-    if library is not None:
+    if library is not None and not (kept and _free_bytes(library) <= kept):
         library.malloc_trim(0)
+
+
+class _Figures(ctypes.Structure):
+    """What mallinfo2(3) returns."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()
+    )
+
+
+def _free_bytes(library: Any) -> int:
+    """Return how much of the main heap is free; 0 where the library cannot tell (before glibc 2.33)."""
+    figures = getattr(library, "mallinfo2", None)
+    if figures is None:
+        return 0
+    figures.restype = _Figures
+    return int(figures().fordblks)
 
 
 @functools.cache
