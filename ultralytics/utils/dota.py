@@ -18,7 +18,7 @@ from ultralytics.utils.types import ANY_CLASS, BoolArray, Float64Array, Int64Arr
 PAIRS = 1 << 18  # boxes and polygons compared at a time
 ROUNDING = 1e-9
 FLAT = 1e-12  # pixels: an edge that spans no more has no slope
-# The points of VOC 2007 as DOTA's script has them, of which 0.3, 0.6 and 0.7 lie a rounding above themselves.
+# The points of VOC 2007 as DOTA's script computes them: rounding makes 0.3, 0.6 and 0.7 of them a little too large.
 ELEVEN = np.arange(0, 1.1, 0.1)
 
 
