@@ -112,12 +112,14 @@ class OBBValidator(DetectionValidator):
             return
         classes = self.args.classes
         only = [classes] if isinstance(classes, int) else classes
-        whole = whole_images(labels, [s.file for s in seen], only, self.args.single_cls)
+        nc = self.data.label_nc if self.data is not None else len(self.metrics.names)
+        whole = whole_images(labels, [s.file for s in seen], nc, only, self.args.single_cls)
         found = merged({os.path.splitext(s.file)[0]: torch.from_numpy(s.found) for s in seen})
         images = [RotatedImage(found[image].numpy(), *objects) for image, objects in whole.objects.items()]
         figures = dota_figures(images, self.metrics.names)
         words = [f"{k} {figures[k]:.3f}" for k in SHOWN_FIGURES if figures[k] is not None]
         tiles = f" of {counted(len(images), 'whole image')}" if whole.source != "images" else ""
+        tiles += " (objects put together of the tiles)" if whole.source == "tiles" else ""
         LOGGER.info("DOTA's figures%s: %s", tiles, ", ".join(words) or "there are no objects")
         self.metrics.dota = {"images": len(images), "objects_of": whole.source, **figures}
         self.save_metrics()
