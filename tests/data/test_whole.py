@@ -8,7 +8,7 @@ import pytest
 
 from tests.helpers.sources import tree
 from ultralytics.data.scan import scan
-from ultralytics.data.whole import place_of, whole_file, whole_images
+from ultralytics.data.whole import by_image, place_of, whole_file, whole_images
 from ultralytics.utils.coco import CROWD, DIFFICULT
 from ultralytics.utils.types import ANY_CLASS
 
@@ -36,6 +36,11 @@ def test_a_name_says_where_a_tile_lies():
     path = os.path.join("d", "images", "val", "n", "P1")
     assert whole_file(path) == os.path.join("d", "whole", "val", "n", "P1.txt")
     assert whole_file("P1") is None
+
+
+def test_tiles_are_grouped_by_their_image():
+    names = ["a", "n/P1__100__0___0", "P1__100__0___0", "a", "n/P1__200.0__80___-9", "P1", "b"]
+    assert by_image(names) == [[0], [1, 4], [2, 5], [3], [6]]
 
 
 def test_an_image_that_is_no_tile_has_its_own_labels(tmp_path):

@@ -188,7 +188,7 @@ def test_many_boxes_are_compared_in_parts(monkeypatch):
     places = rng.uniform(0, 400, (60, 2))
     many = image([(x, y, s) for (x, y), s in zip(places, rng.random(60), strict=True)], [(x, y) for x, y in places])
     wanted = dota_figures([many], NAMES)
-    monkeypatch.setattr("ultralytics.utils.dota.PAIRS", 100)
+    monkeypatch.setattr("ultralytics.utils.dota.POINTS", 400)
     assert dota_figures([many], NAMES) == wanted
 
 

@@ -60,6 +60,17 @@ def place_of(stem: str) -> tuple[str, int, int]:
     return (tile[1], int(tile[2]), int(tile[3])) if tile else (stem, 0, 0)
 
 
+def by_image(stems: Sequence[str]) -> list[list[int]]:
+    """Return the numbers of names without suffix, those of an image and its tiles as one group: neighbours overlap, and
+    what training saw of one may not be validated on the other. Names that are no tiles stay apart, equal ones too."""
+    images = [place_of(stem)[0] for stem in stems]
+    tiled = {image for image, stem in zip(images, stems, strict=True) if image != stem}
+    groups: dict[str | int, list[int]] = {}
+    for i, image in enumerate(images):
+        groups.setdefault(image if image in tiled else i, []).append(i)
+    return list(groups.values())
+
+
 def whole_file(stem: str) -> str | None:
     """Return where the objects of a whole image are: the last folder named images becomes whole, the suffix .txt; None
     without such a folder.
