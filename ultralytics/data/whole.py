@@ -101,14 +101,14 @@ def whole_images(
     sources = set()
     lacking, edited = [], []
     for image, shown in parts.items():
-        file = None if image in whole else whole_file(image)
-        known = _read_whole(file, nc)
+        path = None if image in whole else whole_file(image)
+        known = _read_whole(path, nc)
         sources.add("images" if image in whole else "tiles" if known is None else "whole")
-        if image not in whole and not (file and os.path.lexists(file)):
+        if image not in whole and not (path and os.path.lexists(path)):
             lacking.append(image)
         if known is not None:
             if not single_cls and any(np.setdiff1d(labels.labelled(i).cls, known.classes).size for i, *_ in shown):
-                edited.append(str(file))
+                edited.append(str(path))
             windows = [(x, y, x + w, y + h) for i, x, y in shown for h, w in [labels.shapes[i].tolist()]]
             known = known.keep(_in_windows(known.polygons, windows))
         else:
