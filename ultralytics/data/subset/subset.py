@@ -74,8 +74,8 @@ def kfold(
     """Divide the train and val images of a dataset into folds for cross-validation.
 
     Every image is validated on by one fold and trained on by the others. The folds differ by at most one image, an
-    image's tiles counting as one, and each has its share of every class. The images lie once in the new folder; a fold is two lists. An image that is both
-    in train and in val counts once. The test split is drawn as `subset` draws it.
+    image's tiles counting as one, and each has its share of every class. The images lie once in the new folder; a fold
+    is two lists. An image that is both in train and in val counts once. The test split is drawn as `subset` draws it.
 
     Args:
         k: number of folds.
