@@ -51,6 +51,15 @@ def test_pictures_are_drawn_and_written(result, tmp_path):
     assert Image.open(file).size == (100, 80)
 
 
+def test_a_pillow_image_is_drawn_on(result):
+    pixels = np.random.default_rng(0).integers(0, 256, (80, 100, 3), np.uint8)
+    drawn = result.plot(img=Image.fromarray(pixels))
+    assert np.array_equal(drawn, result.plot(img=pixels[..., ::-1].copy()))
+    assert not np.array_equal(drawn, pixels[..., ::-1])
+    tall = result.plot(img=Image.new("L", (1000, 3000)))  # (w, h); letters are 11 pixels, or 38 by its size
+    assert np.array_equal(tall, result.plot(img=np.zeros((3000, 1000, 3), np.uint8)))
+
+
 def test_crops_lie_in_a_folder_per_class(result, tmp_path):
     result.save_crop(tmp_path, "b.jpg")
     assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*.jpg")) == ["cell/b.jpg", "细胞/b.jpg"]
