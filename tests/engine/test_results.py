@@ -215,11 +215,17 @@ def test_texts_on_a_large_image_hide_no_small_box():
     assert seen(drawn) > 0.5
     assert not np.array_equal(drawn, result.plot(labels=False))  # some texts have room
     assert (drawn != image).sum() > (result.plot(labels=False) != image).sum()
-    # A width that is given, and an image that is small, are drawn as ever.
+    # With a width that is given all is drawn as ever.
     assert np.array_equal(result.plot(line_width=4), plain_plot(image, rows, names, 4))
     assert seen(result.plot(line_width=4)) == 0
-    small = Results(image[:480, :640], "a.jpg", names, boxes=torch.tensor(rows) - torch.tensor([900, 700] * 2 + [0, 0]))
-    assert np.array_equal(small.plot(), plain_plot(small.orig_img, small.boxes.data.tolist(), names))
+
+
+@pytest.mark.parametrize(("shape", "ordinary"), [((640, 640), True), ((720, 1280), True), ((3000, 4000), False)])
+def test_texts_are_left_out_on_large_images_alone(shape, ordinary):
+    names, image = {0: "motorcycle"}, np.full((*shape, 3), 7, np.uint8)
+    rows = [[x, y, x + 20, y + 20, 0.3 + (x + y) / 2000, 0] for x in range(40, 600, 60) for y in range(40, 600, 60)]
+    drawn = Results(image, "a.jpg", names, boxes=torch.tensor(rows)).plot()
+    assert np.array_equal(drawn, plain_plot(image, rows, names)) == ordinary
 
 
 def test_arguments_of_plot_are_the_references(result, monkeypatch, caplog):
