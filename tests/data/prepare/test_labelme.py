@@ -212,7 +212,7 @@ def bitmap(pixels, kind=".png"):
 
 @pytest.mark.parametrize(("value", "mode"), [(1, "L"), (255, "L"), (255, "LA"), (255, "RGB"), (255, "RGBA")])
 def test_masks_are_read(tmp_path, value, mode):
-    """An L of three by four pixels at 20, 30: its points are the first pixel and the last. Alpha is 255 everywhere."""
+    """An L of three by four pixels at 20, 30: its points are the first pixel and the last. Alpha is everywhere."""
     pixels = np.zeros((5, 6), np.uint8)
     pixels[0:4, 0] = pixels[3, 0:3] = value
     Image.fromarray(pixels).convert(mode).save(file := io.BytesIO(), "PNG")
