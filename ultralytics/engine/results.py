@@ -176,10 +176,9 @@ class Results(Tabular):  # size: the reference's methods, each a few lines
         if color_mode not in ("class", "instance"):
             raise UserError(f"color_mode={color_mode!r} is unknown", hint='"class" or "instance"')
         drawn_on = self.orig_img if img is None else img
-        shape = drawn_on.size[::-1] if isinstance(drawn_on, Image.Image) else drawn_on.shape
         example = "".join(self.names.values())
         found = self.objects if boxes and line_width is None and font_size is None else None
-        small = None if found is None else sizes_for(shape, found.numpy().xyxy)
+        small = None if found is None else sizes_for(_shape_of(drawn_on), found.numpy().xyxy)
         line_width, font_size = small or (line_width, font_size)
         annotator = Annotator(drawn_on, line_width, font_size, font, pil=True, example=example)
         if self.masks is not None and masks:
@@ -393,6 +392,11 @@ class Results(Tabular):  # size: the reference's methods, each a few lines
         """Show the drawn image in a notebook, or in the system's viewer; where there is neither, a line says so.
         Arguments are those of `plot`."""
         self.plot(*args, **{**kwargs, "show": True})
+
+
+def _shape_of(image: UInt8Array | Image.Image) -> tuple[int, ...]:
+    """Return height and width, and what follows them in an array."""
+    return (image.height, image.width) if isinstance(image, Image.Image) else image.shape
 
 
 def _target_of(filename: str | Path | None, source: str) -> Path:
